@@ -1,0 +1,141 @@
+//! What identifies a file's content: length, SHA-256 (rpm, RECORD, ours) and MD5 (dpkg's md5sums), read in one pass.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+
+use md5::Md5;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+/// A SHA-256 sum; as text, 64 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Sha256Sum(pub [u8; 32]);
+
+/// The identity of some bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Digest {
+    /// Length in bytes.
+    pub size: u64,
+    /// SHA-256.
+    pub sha256: Sha256Sum,
+    /// MD5, for dpkg's `md5sums` only: never a proof of anything.
+    #[serde(with = "hex")]
+    pub md5: [u8; 16],
+}
+
+impl Digest {
+    /// The digest of bytes in memory.
+    pub fn of(bytes: &[u8]) -> Self {
+        let mut writer = DigestWriter::new(io::sink());
+        writer.update(bytes);
+        writer.finish().1
+    }
+
+    /// Reads to the end.
+    ///
+    /// # Errors
+    /// What reading gives.
+    pub fn of_reader(mut reader: impl Read) -> io::Result<Self> {
+        let mut writer = DigestWriter::new(io::sink());
+        io::copy(&mut reader, &mut writer)?;
+        Ok(writer.finish().1)
+    }
+}
+
+impl Sha256Sum {
+    /// The SHA-256 of bytes in memory.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    /// Reads 64 hexadecimal digits.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let mut sum = [0; 32];
+        hex::decode_to_slice(text, &mut sum).ok()?;
+        Some(Self(sum))
+    }
+}
+
+impl fmt::Display for Sha256Sum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for Sha256Sum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl From<Sha256Sum> for String {
+    fn from(sum: Sha256Sum) -> Self {
+        sum.to_string()
+    }
+}
+
+impl TryFrom<String> for Sha256Sum {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::from_hex(&text).ok_or_else(|| format!("`{text}` is not a SHA-256 sum"))
+    }
+}
+
+/// Hands bytes on and takes their digest on the way.
+#[derive(Debug)]
+pub struct DigestWriter<W> {
+    inner: W,
+    size: u64,
+    sha256: Sha256,
+    md5: Md5,
+}
+
+impl<W> DigestWriter<W> {
+    /// Writes to `inner`.
+    pub fn new(inner: W) -> Self {
+        Self { inner, size: 0, sha256: Sha256::new(), md5: Md5::new() }
+    }
+
+    /// Returns what was written to, and the digest of all that was.
+    pub fn finish(self) -> (W, Digest) {
+        let digest = Digest {
+            size: self.size,
+            sha256: Sha256Sum(self.sha256.finalize().into()),
+            md5: self.md5.finalize().into(),
+        };
+        (self.inner, digest)
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        self.size += bytes.len() as u64;
+        self.sha256.update(bytes);
+        self.md5.update(bytes);
+    }
+}
+
+impl<W: Write> Write for DigestWriter<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_are_those_of_sha256sum_and_md5sum() {
+        let digest = Digest::of(b"abc");
+        assert_eq!(digest.size, 3);
+        assert_eq!(digest.sha256.to_string(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(hex::encode(digest.md5), "900150983cd24fb0d6963f7d28e17f72");
+    }
+}

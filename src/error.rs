@@ -1,0 +1,291 @@
+//! What went wrong, on which thing, why, and one true way out.
+//!
+//! One type for the whole program: every error ends on a person's terminal or in a CI log, and the few callers that
+//! branch do so on [`Kind`]. The text is rendered in one place ([`Error`]'s `Display`), so that every message has the
+//! same shape:
+//!
+//! ```text
+//! error: requirement `flask>=2` is not pinned
+//!   --> requirements.txt:3:6
+//!   cause: …
+//!   note: …
+//!   hint: write `flask==2.3.3`
+//! ```
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// The result of everything in this crate that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What an error means for the caller, and so for the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The input or the machine; nothing was changed. Exit code 1.
+    Failed,
+    /// The command line. Exit code 2.
+    Usage,
+    /// Some hosts changed and some did not. Exit code 3.
+    Partial,
+    /// A bug in pkgapp. Exit code 101.
+    Bug,
+}
+
+impl Kind {
+    /// Returns the process's exit code.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Partial => 3,
+            Self::Bug => 101,
+        }
+    }
+}
+
+/// A place in a text file that a person wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Location {
+    /// The file, as the user would name it.
+    pub file: PathBuf,
+    /// Line and column, both from 1, the column in characters; `None` if only the file is known.
+    pub position: Option<(usize, usize)>,
+}
+
+impl Location {
+    /// A file as a whole.
+    pub fn file(file: impl Into<PathBuf>) -> Self {
+        Self { file: file.into(), position: None }
+    }
+
+    /// The place of the byte `offset` of `text`, which is the content of `file`.
+    pub fn at_offset(file: impl Into<PathBuf>, text: &str, offset: usize) -> Self {
+        let mut offset = offset.min(text.len());
+        while !text.is_char_boundary(offset) {
+            offset -= 1;
+        }
+        let before = &text[..offset];
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+        Self { file: file.into(), position: Some((line, column)) }
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", shown(&self.file))?;
+        match self.position {
+            Some((line, column)) => write!(f, ":{line}:{column}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Returns how a message names a path: relative to the working directory if it lies below it.
+pub fn shown(path: &Path) -> std::path::Display<'_> {
+    match std::env::current_dir() {
+        Ok(here) => match path.strip_prefix(&here) {
+            Ok(below) if !below.as_os_str().is_empty() => below.display(),
+            _ => path.display(),
+        },
+        Err(_) => path.display(),
+    }
+}
+
+/// A failure, ready to be shown.
+#[derive(Clone)]
+pub struct Error(Box<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    kind: Kind,
+    message: String,
+    at: Option<Location>,
+    causes: Vec<String>,
+    notes: Vec<String>,
+    hints: Vec<String>,
+    others: Vec<Error>,
+}
+
+impl Error {
+    /// A failure of [`Kind::Failed`]. `message` is lower case, without a full stop, with names in backticks.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self(Box::new(Inner {
+            kind: Kind::Failed,
+            message: message.into(),
+            at: None,
+            causes: Vec::new(),
+            notes: Vec::new(),
+            hints: Vec::new(),
+            others: Vec::new(),
+        }))
+    }
+
+    /// A bug in pkgapp: an invariant that does not hold.
+    pub fn bug(message: impl Into<String>) -> Self {
+        Self::new(message).kind(Kind::Bug)
+    }
+
+    /// Joins independent failures into one; `None` for no failures.
+    pub fn all(errors: impl IntoIterator<Item = Self>) -> Option<Self> {
+        let mut errors = errors.into_iter();
+        let mut first = errors.next()?;
+        first.0.others.extend(errors);
+        Some(first)
+    }
+
+    /// Sets the kind.
+    #[must_use]
+    pub fn kind(mut self, kind: Kind) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
+    /// Says where in a file.
+    #[must_use]
+    pub fn at(mut self, location: Location) -> Self {
+        self.0.at = Some(location);
+        self
+    }
+
+    /// Adds what the failure was caused by, and what caused that.
+    #[must_use]
+    pub fn cause(mut self, cause: impl std::error::Error) -> Self {
+        self.0.causes.push(cause.to_string());
+        let mut next = cause.source();
+        while let Some(error) = next {
+            let text = error.to_string();
+            // Many libraries repeat their source in their own text.
+            if !self.0.causes.iter().any(|known| known.contains(&text)) {
+                self.0.causes.push(text);
+            }
+            next = error.source();
+        }
+        self
+    }
+
+    /// Adds a cause that is only known as text.
+    #[must_use]
+    pub fn cause_text(mut self, cause: impl Into<String>) -> Self {
+        self.0.causes.push(cause.into());
+        self
+    }
+
+    /// Adds a fact that helps to understand.
+    #[must_use]
+    pub fn note(mut self, note: impl Into<String>) -> Self {
+        self.0.notes.push(note.into());
+        self
+    }
+
+    /// Adds a way out. It must be true for this very case.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hints.push(hint.into());
+        self
+    }
+
+    /// Puts `message` in front; what was the message becomes the first cause. Place, notes and hints stay.
+    #[must_use]
+    pub fn context(mut self, message: impl Into<String>) -> Self {
+        let inner = std::mem::replace(&mut self.0.message, message.into());
+        self.0.causes.insert(0, inner);
+        self
+    }
+
+    /// Returns the kind.
+    pub fn what(&self) -> Kind {
+        self.0.kind
+    }
+
+    /// Returns the first line, without `error:`.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// Returns the place, if it is known.
+    pub fn location(&self) -> Option<&Location> {
+        self.0.at.as_ref()
+    }
+
+    /// Returns the failures joined by [`Error::all`], the first one excepted.
+    pub fn others(&self) -> &[Self] {
+        &self.0.others
+    }
+
+    /// Returns the parts as JSON, for `--json`.
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "message": self.0.message,
+            "location": self.0.at.as_ref().map(ToString::to_string),
+            "causes": self.0.causes,
+            "notes": self.0.notes,
+            "hints": self.0.hints,
+            "others": self.0.others.iter().map(Self::to_json).collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let heading = if self.0.kind == Kind::Bug { "bug in pkgapp" } else { "error" };
+        write!(f, "{heading}: {}", self.0.message)?;
+        if let Some(at) = &self.0.at {
+            write!(f, "\n  --> {at}")?;
+        }
+        for (label, texts) in [("cause", &self.0.causes), ("note", &self.0.notes), ("hint", &self.0.hints)] {
+            for text in texts {
+                write!(f, "\n  {label}: {}", text.trim_end().replace('\n', "\n    "))?;
+            }
+        }
+        for other in &self.0.others {
+            write!(f, "\n{other}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Turns a library's error into ours by saying what was being done.
+pub trait Context<T> {
+    /// `message` says what failed and on which thing; the library's error becomes the cause.
+    ///
+    /// # Errors
+    /// The error it was called on, told in our words.
+    fn context<M: Into<String>>(self, message: impl FnOnce() -> M) -> Result<T>;
+}
+
+impl<T, E: std::error::Error> Context<T> for std::result::Result<T, E> {
+    fn context<M: Into<String>>(self, message: impl FnOnce() -> M) -> Result<T> {
+        self.map_err(|error| Error::new(message()).cause(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_has_its_line() {
+        let error = Error::new("cannot read `a`")
+            .at(Location::at_offset("/x/a.toml", "one\ntwo = 3\n", 8))
+            .cause(std::io::Error::other("disk\nburns"))
+            .note("n")
+            .hint("h");
+        assert_eq!(
+            error.to_string(),
+            "error: cannot read `a`\n  --> /x/a.toml:2:5\n  cause: disk\n    burns\n  note: n\n  hint: h"
+        );
+    }
+
+    #[test]
+    fn context_keeps_the_cause() {
+        let error = Error::new("inner").hint("h").context("outer");
+        assert_eq!(error.to_string(), "error: outer\n  cause: inner\n  hint: h");
+    }
+}

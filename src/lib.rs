@@ -1,0 +1,20 @@
+//! pkgapp.
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that unwraps fails with the value"))]
+
+pub mod cache;
+pub mod depends;
+pub mod digest;
+pub mod error;
+pub mod format;
+pub mod fs;
+pub mod layer;
+pub mod lock;
+pub mod name;
+pub mod package;
+pub mod path;
+pub mod process;
+pub mod pypa;
+pub mod report;
+pub mod target;
+pub mod tree;
+pub mod wheels;

@@ -1,0 +1,160 @@
+//! Paths on a host: absolute ([`InstallPath`]) and below a release's prefix ([`ReleasePath`]).
+//!
+//! They are text, not `std::path`: a package names them byte for byte, and what `md5sums`, `conffiles`, RECORD and rpm's
+//! header can't hold (control characters, bytes that are no UTF-8, `..`) can't be built.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// An absolute, normalised path on a host, e.g. `/opt/shop/bin/python`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct InstallPath(String);
+
+/// A normalised path below a release's prefix, e.g. `bin/python`; never empty.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ReleasePath(String);
+
+impl InstallPath {
+    /// Reads a path as a person writes it: absolute; a trailing slash is dropped.
+    ///
+    /// # Errors
+    /// A relative path, `.` or `..` or an empty component, a control character, or the root itself.
+    pub fn parse(text: &str) -> Result<Self> {
+        let Some(below) = text.strip_prefix('/') else {
+            return Err(Error::new(format!("`{text}` is not an absolute path")));
+        };
+        let below = below.strip_suffix('/').unwrap_or(below);
+        check_components(text, below)?;
+        Ok(Self(format!("/{below}")))
+    }
+
+    /// Returns the path below this one.
+    #[must_use]
+    pub fn join(&self, below: &ReleasePath) -> Self {
+        Self(format!("{}/{}", self.0, below.0))
+    }
+
+    /// Returns the directory it lies in, or `None` directly below the root.
+    pub fn parent(&self) -> Option<Self> {
+        match self.0.rsplit_once('/') {
+            Some(("", _)) | None => None,
+            Some((parent, _)) => Some(Self(parent.to_owned())),
+        }
+    }
+
+    /// Returns what is left of this path below `base`, or `None` if it is not below it.
+    pub fn below(&self, base: &Self) -> Option<ReleasePath> {
+        Some(ReleasePath(self.0.strip_prefix(&base.0)?.strip_prefix('/')?.to_owned()))
+    }
+
+    /// Returns the last component.
+    pub fn file_name(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// Returns the text, beginning with `/`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl ReleasePath {
+    /// Reads a relative path.
+    ///
+    /// # Errors
+    /// An absolute or empty path, `.` or `..` or an empty component, a control character.
+    pub fn parse(text: &str) -> Result<Self> {
+        if text.starts_with('/') {
+            return Err(Error::new(format!("`{text}` is not a relative path")));
+        }
+        check_components(text, text)?;
+        Ok(Self(text.to_owned()))
+    }
+
+    /// Returns the path below this one.
+    ///
+    /// # Errors
+    /// As [`ReleasePath::parse`].
+    pub fn join(&self, below: &str) -> Result<Self> {
+        Self::parse(&format!("{}/{below}", self.0))
+    }
+
+    /// Returns the directory it lies in, or `None` directly below the prefix.
+    pub fn parent(&self) -> Option<Self> {
+        self.0.rsplit_once('/').map(|(parent, _)| Self(parent.to_owned()))
+    }
+
+    /// Returns the last component.
+    pub fn file_name(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// Returns the text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn check_components(shown: &str, path: &str) -> Result<()> {
+    if let Some(bad) = path.chars().find(|c| c.is_control()) {
+        return Err(Error::new(format!("`{}` holds the control character {bad:?}", shown.escape_debug())));
+    }
+    for component in path.split('/') {
+        if matches!(component, "" | "." | "..") {
+            let what = if component.is_empty() { "an empty component".to_owned() } else { format!("`{component}`") };
+            return Err(Error::new(format!("path `{shown}` has {what} in it")));
+        }
+    }
+    Ok(())
+}
+
+macro_rules! text_of {
+    ($($name:ident),*) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(path: $name) -> Self {
+                path.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = String;
+
+            fn try_from(text: String) -> std::result::Result<Self, String> {
+                Self::parse(&text).map_err(|error| error.message().to_owned())
+            }
+        }
+    )*};
+}
+text_of!(InstallPath, ReleasePath);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn install_paths_are_absolute_and_normal() {
+        assert_eq!(InstallPath::parse("/opt/shop/").unwrap().as_str(), "/opt/shop");
+        for bad in ["", "/", "opt", "/opt/../etc", "/opt//x", "/opt/./x", "/opt/a\nb"] {
+            assert!(InstallPath::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn below_is_about_components() {
+        let base = InstallPath::parse("/opt/shop").unwrap();
+        assert_eq!(InstallPath::parse("/opt/shop/bin/x").unwrap().below(&base).unwrap().as_str(), "bin/x");
+        assert_eq!(InstallPath::parse("/opt/shopping").unwrap().below(&base), None);
+        assert_eq!(base.below(&base), None);
+    }
+}

@@ -1,0 +1,67 @@
+//! Child processes: argv in, output or a full account of the failure out. No shell is involved.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use crate::error::{Context, Error, Result};
+
+/// Lines of a failed child's output that an error shows.
+const SHOWN_LINES: usize = 40;
+
+/// Runs a command with its standard input closed and returns what it printed.
+///
+/// # Errors
+/// It can't be started, or it exits with another status than 0; the error holds the end of its output.
+pub fn run(command: &mut Command) -> Result<Output> {
+    let output = output(command)?;
+    if output.status.success() {
+        return Ok(output);
+    }
+    Err(failure(command, &output))
+}
+
+/// Runs a command with its standard input closed, whatever its exit status.
+///
+/// # Errors
+/// It can't be started.
+pub fn output(command: &mut Command) -> Result<Output> {
+    command.stdin(Stdio::null()).output().context(|| format!("cannot run `{}`", line(command)))
+}
+
+/// Returns the error that says how a command failed.
+pub fn failure(command: &Command, output: &Output) -> Error {
+    let text = [&output.stdout[..], &output.stderr[..]].map(String::from_utf8_lossy).concat();
+    let lines: Vec<&str> = text.trim_end().lines().collect();
+    let error = Error::new(format!("`{}` failed with {}", line(command), output.status));
+    if lines.is_empty() {
+        return error.cause_text("it printed nothing");
+    }
+    let first = lines.len().saturating_sub(SHOWN_LINES);
+    error.cause_text(format!("it printed\n{}", lines[first..].join("\n")))
+}
+
+/// Returns a command as a person would type it.
+pub fn line(command: &Command) -> String {
+    std::iter::once(command.get_program()).chain(command.get_args()).map(quoted).collect::<Vec<_>>().join(" ")
+}
+
+fn quoted(word: &OsStr) -> String {
+    let word = word.to_string_lossy();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.into_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// Finds a program on PATH, or takes it as a path if it has a slash.
+pub fn find(program: &str) -> Option<std::path::PathBuf> {
+    which::which(program).ok()
+}
+
+/// Returns whether `path` is a file that someone may execute.
+pub fn is_executable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}

@@ -1,0 +1,68 @@
+//! The Python packaging standards, by way of uv's crates.
+//!
+//! uv's component crates promise no stability and are pinned to one version; only this module, `lock` and `wheels` name
+//! them, so that an upgrade is looked at in one place.
+
+pub use uv_distribution_filename::WheelFilename;
+pub use uv_normalize::{ExtraName, PackageName};
+pub use uv_pep440::{Version, VersionSpecifiers};
+pub use uv_pep508::{MarkerEnvironment, MarkerTree};
+pub use uv_platform_tags::Tags;
+pub use uv_pypi_types::{HashAlgorithm, HashDigest, VerbatimParsedUrl};
+
+use uv_pep508::MarkerEnvironmentBuilder;
+use uv_platform_tags::{Os, Platform, TagsOptions};
+
+use crate::error::{Context, Error, Result};
+use crate::name::{Arch, PythonMinor};
+
+/// What wheels are chosen for and markers are evaluated against: a Python on a platform, not the one that runs the build.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    /// The minor version.
+    pub python: PythonMinor,
+    /// The machine.
+    pub arch: Arch,
+    /// The oldest glibc that the release must run with.
+    pub glibc: (u16, u16),
+    /// Wheel tags, best first (PEP 425, PEP 600).
+    pub tags: Tags,
+    /// Marker values (PEP 508).
+    pub markers: MarkerEnvironment,
+}
+
+impl Environment {
+    /// CPython on Linux with glibc. `python_full_version` is the minor version's `.0` unless the full one is known.
+    ///
+    /// # Errors
+    /// A combination that has no tags.
+    pub fn new(python: PythonMinor, full: Option<&str>, arch: Arch, glibc: (u16, u16)) -> Result<Self> {
+        let tags_arch = match arch {
+            Arch::X86_64 => uv_platform_tags::Arch::X86_64,
+            Arch::Aarch64 => uv_platform_tags::Arch::Aarch64,
+            Arch::Any => return Err(Error::bug("wheels are chosen for a machine")),
+        };
+        let platform = Platform::new(Os::Manylinux { major: glibc.0, minor: glibc.1 }, tags_arch);
+        let minor = (python.major, python.minor);
+        let options = TagsOptions { manylinux_compatible: true, ..TagsOptions::default() };
+        let tags = Tags::from_env(platform, minor, "cpython", minor, options)
+            .context(|| format!("there are no wheel tags for Python {python} on {arch}"))?;
+        let short = python.to_string();
+        let full = full.map_or_else(|| format!("{python}.0"), str::to_owned);
+        let markers = MarkerEnvironment::try_from(MarkerEnvironmentBuilder {
+            implementation_name: "cpython",
+            implementation_version: &full,
+            os_name: "posix",
+            platform_machine: arch.as_str(),
+            platform_python_implementation: "CPython",
+            platform_release: "",
+            platform_system: "Linux",
+            platform_version: "",
+            python_full_version: &full,
+            python_version: &short,
+            sys_platform: "linux",
+        })
+        .context(|| format!("`{full}` is not a version of Python"))?;
+        Ok(Self { python, arch, glibc, tags, markers })
+    }
+}

@@ -1,0 +1,184 @@
+//! The only writer to stdout and stderr: results for the next program, progress for people.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::error::Error;
+
+/// How much is said on stderr.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// Errors only.
+    Quiet,
+    /// A line for every finished step.
+    Normal,
+    /// Also what the steps are made of.
+    Verbose,
+}
+
+/// What stdout carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// Lines for people and shell scripts.
+    Text,
+    /// One JSON document, or JSON lines.
+    Json,
+}
+
+/// Where a command says what it does and what it made. Shared by all threads.
+#[derive(Debug)]
+pub struct Report {
+    verbosity: Verbosity,
+    style: Style,
+    bar: Mutex<Option<ProgressBar>>,
+}
+
+impl Report {
+    /// Makes the one report of a process.
+    pub fn new(verbosity: Verbosity, style: Style) -> Self {
+        Self { verbosity, style, bar: Mutex::new(None) }
+    }
+
+    /// Says nothing but errors; for tests and for libraries' callers.
+    pub fn silent() -> Self {
+        Self::new(Verbosity::Quiet, Style::Text)
+    }
+
+    /// Returns what stdout carries.
+    pub fn style(&self) -> Style {
+        self.style
+    }
+
+    /// A result, one line on stdout.
+    pub fn result(&self, line: &str) {
+        self.above_bar(|| {
+            let mut out = anstream::stdout().lock();
+            // A reader that went away (`| head`) is no failure of ours; the exit code tells what happened.
+            _ = writeln!(out, "{line}");
+            _ = out.flush();
+        });
+    }
+
+    /// A result as a JSON document on one line of stdout.
+    pub fn json(&self, value: &serde_json::Value) {
+        self.result(&value.to_string());
+    }
+
+    /// Text on stdout as it is, without a line end added.
+    pub fn text(&self, text: &str) {
+        self.above_bar(|| {
+            let mut out = anstream::stdout().lock();
+            _ = out.write_all(text.as_bytes());
+            _ = out.flush();
+        });
+    }
+
+    /// A finished step, one line.
+    pub fn step(&self, line: &str) {
+        self.say(Verbosity::Normal, line);
+    }
+
+    /// What a step is made of; shown with `-v`.
+    pub fn detail(&self, line: &str) {
+        self.say(Verbosity::Verbose, line);
+    }
+
+    /// Something that goes on but should be known.
+    pub fn warning(&self, line: &str) {
+        self.say(Verbosity::Normal, &format!("warning: {line}"));
+    }
+
+    /// The error that ends the command.
+    pub fn error(&self, error: &Error) {
+        if self.style == Style::Json {
+            self.json(&serde_json::json!({ "error": error.to_json() }));
+        }
+        self.say(Verbosity::Quiet, &error.to_string());
+    }
+
+    /// Starts a bar that counts to `total`; on a terminal it moves, elsewhere the finished line is all.
+    pub fn progress(&self, label: &str, total: u64, unit: Unit) -> Progress<'_> {
+        let bar = if self.verbosity > Verbosity::Quiet && std::io::stderr().is_terminal() {
+            let template = match unit {
+                Unit::Bytes => "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}",
+                Unit::Things => "{msg} [{bar:30}] {pos}/{len}",
+            };
+            let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr()).with_style(style);
+            bar.set_message(label.to_owned());
+            bar.enable_steady_tick(Duration::from_millis(100));
+            bar
+        } else {
+            ProgressBar::hidden()
+        };
+        if let Ok(mut current) = self.bar.lock() {
+            *current = Some(bar.clone());
+        }
+        Progress { report: self, bar }
+    }
+
+    fn say(&self, level: Verbosity, line: &str) {
+        if self.verbosity >= level {
+            self.above_bar(|| _ = writeln!(anstream::stderr().lock(), "{line}"));
+        }
+    }
+
+    fn above_bar(&self, write: impl FnOnce()) {
+        match self.bar.lock().ok().and_then(|bar| bar.clone()) {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
+    }
+}
+
+/// What a bar counts.
+#[derive(Debug, Clone, Copy)]
+pub enum Unit {
+    /// Bytes, shown with their rate.
+    Bytes,
+    /// Anything else.
+    Things,
+}
+
+/// A bar while it moves; it goes away when dropped.
+#[derive(Debug)]
+pub struct Progress<'report> {
+    report: &'report Report,
+    bar: ProgressBar,
+}
+
+impl Progress<'_> {
+    /// `amount` more is done.
+    pub fn advance(&self, amount: u64) {
+        self.bar.inc(amount);
+    }
+
+    /// It will be `amount` more than was thought.
+    pub fn lengthen(&self, amount: u64) {
+        self.bar.inc_length(amount);
+    }
+}
+
+impl Drop for Progress<'_> {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+        if let Ok(mut current) = self.report.bar.lock() {
+            *current = None;
+        }
+    }
+}
+
+/// Returns bytes as people read them, e.g. `62.3 MB` (powers of 1000, as dpkg and rpm users know them).
+pub fn human_bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 999.95 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
