@@ -1,6 +1,7 @@
 //! pkgapp.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that unwraps fails with the value"))]
 
+pub mod app;
 pub mod cache;
 pub mod depends;
 pub mod digest;

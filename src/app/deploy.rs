@@ -1,0 +1,308 @@
+//! `[deploy.NAME]`: where to, as whom, how many at a time, and how to know that it works.
+
+use std::time::Duration;
+
+use url::Url;
+
+use crate::error::{Error, Location, Result};
+
+use super::command::CommandLine;
+use super::reader::{Placed, Table, Value};
+use super::service::{PartName, count};
+
+/// `[deploy.NAME]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deploy {
+    /// NAME.
+    pub name: PartName,
+    /// The hosts, not yet expanded.
+    pub hosts: Vec<Placed<HostPattern>>,
+    /// Who logs in; `None` leaves it to ssh.
+    pub user: Option<String>,
+    /// Whether root's work is done with sudo; by default it is not.
+    pub sudo: bool,
+    /// How many hosts have the new release after each step; by default all at once.
+    pub batches: Vec<Batch>,
+    /// How many hosts may fail before it is stopped; by default none.
+    pub max_failed: u32,
+    /// How to know that a host works.
+    pub health: Option<Health>,
+    /// What is done once before the first switch.
+    pub migrate: Option<Migrate>,
+    /// What is run around a host's switch.
+    pub hooks: Hooks,
+    /// Where it is declared.
+    pub at: Location,
+}
+
+/// One host or several: `[USER@]HOST[:PORT]` where HOST may hold ranges such as `web[01:12]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPattern(String);
+
+/// How many hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Batch {
+    /// That many.
+    Hosts(u32),
+    /// A share of all, 1 to 100.
+    Percent(u8),
+}
+
+/// `health`: at least one of the two checks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// Answers with success, asked from the host itself.
+    pub url: Option<Url>,
+    /// Ends with success on the host.
+    pub command: Option<CommandLine>,
+    /// `timeout_s`: how long to wait for that; by default 30 s.
+    pub timeout: Duration,
+}
+
+/// `migrate`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Migrate {
+    /// The command, in the new release.
+    pub exec: CommandLine,
+    /// Where.
+    pub on: MigrateOn,
+}
+
+/// Where a migration runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MigrateOn {
+    /// On one host, for all.
+    One,
+    /// On every host, each before its switch.
+    All,
+}
+
+/// `hooks`: commands on the host.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hooks {
+    /// Before the host gets the release.
+    pub before: Vec<CommandLine>,
+    /// After it works.
+    pub after: Vec<CommandLine>,
+    /// Takes the host out of service.
+    pub drain: Vec<CommandLine>,
+    /// Takes it into service again.
+    pub undrain: Vec<CommandLine>,
+}
+
+impl Deploy {
+    pub(super) fn read_all(root: &Table<'_>) -> Vec<Self> {
+        let tables = PartName::tables(root, "deploy", "deploy.NAME").into_iter();
+        tables.filter_map(|(name, table)| Self::read(name, table)).collect()
+    }
+
+    fn read(name: PartName, table: Table<'_>) -> Option<Self> {
+        let at = table.at();
+        let hosts = table.require("hosts", "hosts = [\"web[01:04].example.com\"]");
+        let hosts = hosts.map(|value| value.each(HostPattern::parse));
+        let user = table.get("user").and_then(|value| value.parsed(login));
+        let sudo = table.get("sudo").map_or(Some(false), |value| value.boolean());
+        let batches = table.get("batches").map_or_else(|| vec![Batch::Percent(100)], |value| batches(&value));
+        let max_failed = table.get("max_failed").map_or(Some(0), |value| count(&value, 0, u32::MAX));
+        let health = table.get("health").and_then(|value| Health::read(&value));
+        let migrate = table.get("migrate").and_then(|value| Migrate::read(&value));
+        let hooks = table.get("hooks").and_then(|value| Hooks::read(&value)).unwrap_or_default();
+        table.finish();
+        let (hosts, sudo, max_failed) = (hosts?, sudo?, max_failed?);
+        Some(Self { name, hosts, user, sudo, batches, max_failed, health, migrate, hooks, at })
+    }
+}
+
+impl HostPattern {
+    /// Reads `[USER@]HOST[:PORT]`, or `@FILE` for a list of them.
+    ///
+    /// # Errors
+    /// A character that no host's name has, a range that is none, a port that is none.
+    pub fn parse(text: &str) -> Result<Self> {
+        if text.strip_prefix('@').is_some_and(|file| !file.is_empty()) {
+            return Ok(Self(text.to_owned()));
+        }
+        let bad = |why: String| Error::new(format!("`{}` names no hosts: {why}", text.escape_debug()));
+        let (user, rest) = text.split_once('@').map_or((None, text), |(user, rest)| (Some(user), rest));
+        if let Some(user) = user {
+            login(user).map_err(|error| bad(error.message().to_owned()))?;
+        }
+        // A colon within brackets belongs to a range.
+        let (host, port) = match rest.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') => (host, Some(port)),
+            _ => (rest, None),
+        };
+        if let Some(port) = port
+            && !port.parse::<u16>().is_ok_and(|port| port > 0)
+        {
+            return Err(bad(format!("`{port}` is not a port")));
+        }
+        check_host(host)
+            .map_err(|why| bad(why).hint("such as `web1.example.com`, `web[01:12]` or `deploy@web1:2222`"))?;
+        Ok(Self(text.to_owned()))
+    }
+
+    /// Returns the text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Reads whom to log in as: looser than the names of users that pkgapp makes, as directories have others.
+fn login(text: &str) -> Result<String> {
+    let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '\\');
+    match !text.is_empty() && !text.starts_with('-') && text.chars().all(inside) {
+        true => Ok(text.to_owned()),
+        false => Err(Error::new(format!("`{}` is not the name of a user", text.escape_debug()))),
+    }
+}
+
+/// Checks a host's name with its ranges; the failure says why.
+fn check_host(host: &str) -> std::result::Result<(), String> {
+    let mut rest = host;
+    let mut plain = String::new();
+    while let Some((before, after)) = rest.split_once('[') {
+        let (range, after) = after.split_once(']').ok_or("a `[` is not closed")?;
+        check_range(range)?;
+        plain.push_str(before);
+        plain.push('0');
+        rest = after;
+    }
+    plain.push_str(rest);
+    // A leading `-` would be an option of ssh.
+    let bad = plain.chars().find(|c| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '.' | '_'));
+    match bad {
+        _ if plain.is_empty() => Err("it is empty".into()),
+        Some(bad) => Err(format!("{bad:?} is in no host's name")),
+        None if plain.starts_with(['-', '.']) => Err("a host's name begins with a letter or digit".into()),
+        None => Ok(()),
+    }
+}
+
+fn check_range(range: &str) -> std::result::Result<(), String> {
+    let ends = range.split_once(':').and_then(|(from, to)| {
+        let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u32>().ok())?;
+        number(from).zip(number(to))
+    });
+    match ends {
+        Some((from, to)) if from <= to => Ok(()),
+        Some(_) => Err(format!("the range `[{range}]` counts backwards")),
+        None => Err(format!("`[{range}]` is not a range such as `[01:12]`")),
+    }
+}
+
+/// Reads `[1, "50%", "100%"]`: every step reaches more hosts than the one before.
+fn batches(value: &Value<'_>) -> Vec<Batch> {
+    let mut batches = Vec::new();
+    for element in value.list() {
+        let Some(batch) = Batch::read(&element) else { continue };
+        let grows = match (batches.last(), batch) {
+            (Some(Batch::Hosts(last)), Batch::Hosts(next)) => next > *last,
+            (Some(Batch::Percent(last)), Batch::Percent(next)) => next > *last,
+            // How many hosts a share is will be known when the hosts are.
+            _ => true,
+        };
+        if !grows {
+            let error = Error::new("a batch reaches no more hosts than the one before");
+            element.complain(error.hint("batches count all hosts so far, as in `[1, \"50%\", \"100%\"]`"));
+        }
+        batches.push(batch);
+    }
+    batches
+}
+
+impl Batch {
+    fn read(value: &Value<'_>) -> Option<Self> {
+        if value.as_integer().is_some() {
+            return count(value, 1, u32::MAX).map(Self::Hosts);
+        }
+        if !value.is_string() {
+            value.wrong_type("a number of hosts or a share such as `\"50%\"`");
+            return None;
+        }
+        value.parsed(|text| {
+            let digits = text.strip_suffix('%').filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
+            match digits.and_then(|digits| digits.parse().ok()).filter(|share| (1..=100).contains(share)) {
+                Some(share) => Ok(Self::Percent(share)),
+                None => Err(Error::new(format!("`{text}` is not a share of the hosts"))
+                    .hint("write `\"1%\"` to `\"100%\"`, or a number of hosts without quotes")),
+            }
+        })
+    }
+}
+
+impl Health {
+    fn read(value: &Value<'_>) -> Option<Self> {
+        let table = value.table("deploy.NAME.health")?;
+        let address = table.get("url");
+        let url = address.as_ref().and_then(|value| value.parsed(super::web_address));
+        let line = table.get("command");
+        let command = line.as_ref().and_then(CommandLine::read);
+        let timeout = table.get("timeout_s").map_or(Some(30), |value| count(&value, 1, 86_400));
+        if address.is_none() && line.is_none() {
+            let error = Error::new(format!("`{}` has nothing to check", value.label()));
+            value.complain(error.hint("add `url = \"http://127.0.0.1:8000/\"` or `command = \"…\"`"));
+        }
+        table.finish();
+        Some(Self { url, command, timeout: Duration::from_secs(u64::from(timeout?)) })
+    }
+}
+
+impl Migrate {
+    fn read(value: &Value<'_>) -> Option<Self> {
+        let table = value.table("deploy.NAME.migrate")?;
+        let exec = table.require("exec", "exec = \"PROGRAM ARGUMENT …\"").and_then(|value| CommandLine::read(&value));
+        let on = table
+            .get("on")
+            .map_or(Some(MigrateOn::One), |value| value.choice(&[("one", MigrateOn::One), ("all", MigrateOn::All)]));
+        table.finish();
+        Some(Self { exec: exec?, on: on? })
+    }
+}
+
+impl Hooks {
+    fn read(value: &Value<'_>) -> Option<Self> {
+        let table = value.table("deploy.NAME.hooks")?;
+        let read = |key| table.get(key).map(|value| CommandLine::read_all(&value)).unwrap_or_default();
+        let (before, after, drain, undrain) = (read("before"), read("after"), read("drain"), read("undrain"));
+        table.finish();
+        Some(Self { before, after, drain, undrain })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_what_ssh_can_be_given() {
+        for good in [
+            "web1",
+            "web[01:12].example.com",
+            "deploy@web1:2222",
+            "John.Doe@web1",
+            "u@web[1:3]",
+            "r[1:2]n[1:9]",
+            "@hosts",
+            "10.0.0.1",
+        ] {
+            assert!(HostPattern::parse(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "@",
+            "-oProxyCommand=x",
+            "web 1",
+            "web[1:",
+            "web[3:1]",
+            "web[a:b]",
+            "web:0",
+            "web:ssh",
+            "U V@web",
+            "-l@web",
+            "a;b",
+        ] {
+            assert!(HostPattern::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,584 @@
+//! The application: what `pkgapp.toml` (or `[tool.pkgapp]` in pyproject.toml) says, read into proven types.
+//!
+//! Reading runs nothing and expands nothing. Every mistake of the file is found in one go, and each is told with its
+//! place, what was expected, and a suggestion where there is one. What pyproject.toml's `[project]` knows (PEP 621) is
+//! the default for `[app]`. Relative paths are relative to the directory of the configuration file.
+
+mod command;
+mod deploy;
+mod files;
+mod packaging;
+mod project;
+mod reader;
+mod service;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use url::Url;
+
+use crate::error::{Context, Error, Location, Result, shown};
+use crate::name::{AppName, PythonMinor};
+use crate::pypa::{PackageName, Version};
+
+pub use command::CommandLine;
+pub use deploy::{Batch, Deploy, Health, Hooks, HostPattern, Migrate, MigrateOn};
+pub use files::Pattern;
+pub use packaging::{Packaging, Squeeze, TarCompression};
+pub use reader::Placed;
+pub use service::{
+    ConfigFile, Cron, Frequency, Logrotate, PartName, Process, Reload, Restart, Schedule, Service, ServiceType, Socket,
+    Span, Timer, UserName,
+};
+
+use project::Project;
+use reader::{Document, Source, Table, Value, one_line};
+
+/// An application and how it is packaged, served and deployed: one field or type for every table of the file.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// The directory of the configuration file, absolute: what its paths are relative to.
+    pub root: PathBuf,
+    /// The configuration file, absolute.
+    pub file: PathBuf,
+    /// The application's and the package's name.
+    pub name: AppName,
+    /// The version; `None` if the wheel that is built from [`App::source`] will say it.
+    pub version: Option<Placed<Version>>,
+    /// One line; by default `[project] description`, else made from the name.
+    pub summary: String,
+    /// Paragraphs; empty by default.
+    pub description: String,
+    /// SPDX expression, or what the author wrote.
+    pub license: Option<String>,
+    /// `Name <address>`; a placeholder if neither file names anyone.
+    pub maintainer: String,
+    /// URL without credentials.
+    pub homepage: Option<Url>,
+    /// The project to build as a wheel and to install, absolute.
+    pub source: Option<PathBuf>,
+    /// What goes into `app/`; see [`App::included_files`].
+    pub include: Vec<Pattern>,
+    /// What of it does not.
+    pub exclude: Vec<Pattern>,
+    /// `[python]`.
+    pub python: Python,
+    /// `[build]`.
+    pub build: Build,
+    /// `[package]`.
+    pub package: Packaging,
+    /// `[service.NAME]`, in the order of the file.
+    pub services: Vec<Service>,
+    /// `[timer.NAME]`, in the order of the file.
+    pub timers: Vec<Timer>,
+    /// `[cron.NAME]`, in the order of the file.
+    pub crons: Vec<Cron>,
+    /// `[logrotate]`.
+    pub logrotate: Option<Logrotate>,
+    /// `[config."NAME"]`, in the order of the file.
+    pub configs: Vec<ConfigFile>,
+    /// `[deploy.NAME]`, in the order of the file.
+    pub deploys: Vec<Deploy>,
+}
+
+/// `[python]`: what the release runs on, and what is installed for it.
+#[derive(Debug, Clone)]
+pub struct Python {
+    /// The minor version; by default what `.python-version` says.
+    pub version: Placed<PythonMinor>,
+    /// Whose interpreter.
+    pub interpreter: Interpreter,
+    /// Lock files, absolute; by default the first of pylock.toml and requirements.txt that exists.
+    pub requirements: Vec<Placed<PathBuf>>,
+    /// `allow-unmet`: distributions that others require and that may be missing or have another version.
+    pub allow_unmet: Vec<PackageName>,
+}
+
+/// Whose interpreter a release runs on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Interpreter {
+    /// The host's, on which the package depends.
+    System,
+    /// Its own: a CPython prefix or a python-build-standalone archive, absolute.
+    Bundled(Placed<PathBuf>),
+}
+
+/// `[build]`: what is run in the staged release before it is packed.
+#[derive(Debug, Clone, Default)]
+pub struct Build {
+    /// Commands, in order.
+    pub run: Vec<CommandLine>,
+    /// Variables that they see besides those of the build.
+    pub env: BTreeMap<String, String>,
+}
+
+impl App {
+    /// Reads the configuration: the file `config`, else pkgapp.toml in `start`, else its pyproject.toml.
+    ///
+    /// A pyproject.toml with `[project]` alone is enough: everything then has its default.
+    ///
+    /// # Errors
+    /// No configuration, or two of them; else all mistakes of the configuration and of what comes from pyproject.toml.
+    /// Files that it names and that are missing are mistakes too, except what [`App::check_files`] finds.
+    pub fn load(config: Option<&Path>, start: &Path) -> Result<Self> {
+        let files = Files::find(config, start)?;
+        let config = files.config.as_ref().map(Document::parse).transpose();
+        let project = files.project.as_ref().map(Document::parse).transpose();
+        let (config, project) = match (config, project) {
+            (Ok(config), Ok(project)) => (config, project),
+            (config, project) => {
+                let errors = config.err().into_iter().chain(project.err());
+                return Err(Error::all(errors).unwrap_or_else(|| Error::bug("a mistake in the configuration got lost")));
+            }
+        };
+        let tables = project.as_ref().map(|(entries, source)| Table::root(source, entries));
+        let defaults = tables.as_ref().map(Project::read).unwrap_or_default();
+        let reader = Reader { files: &files, defaults };
+        let app = match (&config, &tables) {
+            (Some((entries, source)), _) => reader.read(Table::root(source, entries)),
+            (None, Some(project)) => reader.read(project.table("tool").table("pkgapp").of_kind("")),
+            (None, None) => return Err(Error::bug("there is no configuration to read")),
+        };
+        let sources = [&config, &project].into_iter().flatten();
+        let mistakes: Vec<_> = sources.flat_map(|(_, source): &(_, Source<'_>)| source.mistakes()).collect();
+        match (app, Error::all(mistakes)) {
+            (_, Some(error)) => Err(error),
+            (Some(app), None) => app.with_content(),
+            (None, None) => Err(Error::bug("a mistake in the configuration got lost")),
+        }
+    }
+
+    /// Refuses an application of nothing.
+    fn with_content(self) -> Result<Self> {
+        if self.source.is_some() || !self.include.is_empty() || !self.python.requirements.is_empty() {
+            return Ok(self);
+        }
+        Err(Error::new(format!("there is nothing to package for `{}`", self.name))
+            .at(Location::file(self.file))
+            .hint("name a `source`, files to `include`, or `requirements`"))
+    }
+
+    /// Checks what takes a walk through the files: that every `include` pattern matches something.
+    ///
+    /// # Errors
+    /// As [`App::included_files`].
+    pub fn check_files(&self) -> Result<()> {
+        self.included_files().map(|_| ())
+    }
+
+    /// Returns the plain files for `app/`: paths relative to [`App::root`], sorted, symbolic links as themselves.
+    ///
+    /// `.git` and `__pycache__` are never among them, nor `dist/` in the root, where the artifacts are put.
+    ///
+    /// # Errors
+    /// Patterns that match nothing, all of them; a directory that can't be read.
+    pub fn included_files(&self) -> Result<Vec<PathBuf>> {
+        files::included(&self.root, &self.include, &self.exclude)
+    }
+}
+
+/// The files that were found, read but not yet taken apart.
+struct Files {
+    root: PathBuf,
+    /// A file of our own; `None` if the configuration is in pyproject.toml.
+    config: Option<Document>,
+    /// The project's pyproject.toml.
+    project: Option<Document>,
+}
+
+impl Files {
+    fn find(config: Option<&Path>, start: &Path) -> Result<Self> {
+        match config {
+            Some(file) => Self::named(&absolute(file)?),
+            None => Self::in_directory(&absolute(start)?),
+        }
+    }
+
+    fn named(file: &Path) -> Result<Self> {
+        let document = Document::read(file)?;
+        let root = file.parent().unwrap_or(Path::new("/")).to_owned();
+        if file.file_name().is_some_and(|name| name == "pyproject.toml") || document.has(&["tool", "pkgapp"]) {
+            return Ok(Self { root, config: None, project: Some(document) });
+        }
+        Self::with_project(root, document)
+    }
+
+    fn in_directory(root: &Path) -> Result<Self> {
+        let (ours, theirs) = (root.join("pkgapp.toml"), root.join("pyproject.toml"));
+        let config = ours.exists().then(|| Document::read(&ours)).transpose()?;
+        let project = theirs.exists().then(|| Document::read(&theirs)).transpose()?;
+        match (config, project) {
+            (Some(_), Some(project)) if project.has(&["tool", "pkgapp"]) => {
+                let both = format!("both `{}` and `[tool.pkgapp]` in `{}` exist", shown(&ours), shown(&theirs));
+                Err(Error::new(both)
+                    .at(Location::file(theirs))
+                    .hint("keep one of them, or choose with `--config FILE`"))
+            }
+            (Some(config), _) => Self::with_project(root.to_owned(), config),
+            (None, Some(project)) if project.has(&["tool", "pkgapp"]) || project.has(&["project"]) => {
+                Ok(Self { root: root.to_owned(), config: None, project: Some(project) })
+            }
+            (None, project) => Err(no_configuration(root, project.is_some())),
+        }
+    }
+
+    /// Adds the pyproject.toml of the source that the configuration names, or of its own directory.
+    fn with_project(root: PathBuf, config: Document) -> Result<Self> {
+        let source = config.string(&["app", "source"]).unwrap_or_default();
+        let file = root.join(source).join("pyproject.toml");
+        let project = file.is_file().then(|| Document::read(&file)).transpose()?;
+        Ok(Self { root, config: Some(config), project })
+    }
+
+    fn file(&self) -> &Path {
+        self.config.as_ref().or(self.project.as_ref()).map_or(&self.root, |document| &document.file)
+    }
+}
+
+fn no_configuration(root: &Path, has_project: bool) -> Error {
+    let error = Error::new(format!("there is no configuration in `{}`", shown(root)))
+        .hint("write a `pkgapp.toml` there that begins with `[app]` and a `name`, or name a file with `--config FILE`");
+    match has_project {
+        true => error.note("its pyproject.toml has neither `[project]` nor `[tool.pkgapp]`"),
+        false => error,
+    }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    let path = std::path::absolute(path).context(|| format!("there is no such path as `{}`", path.display()))?;
+    // `std::path::absolute` leaves `.` out but keeps a trailing slash, which `parent` does not care about.
+    Ok(path.components().collect())
+}
+
+/// Reads the tables of one configuration.
+struct Reader<'a> {
+    files: &'a Files,
+    defaults: Project,
+}
+
+/// `[app]`, with its defaults.
+struct About {
+    name: AppName,
+    version: Option<Placed<Version>>,
+    summary: String,
+    description: String,
+    license: Option<String>,
+    maintainer: String,
+    homepage: Option<Url>,
+    source: Option<PathBuf>,
+    include: Vec<Pattern>,
+    exclude: Vec<Pattern>,
+}
+
+impl Reader<'_> {
+    /// Returns the application, or `None` after a mistake (but not after every mistake).
+    fn read(&self, root: Table<'_>) -> Option<App> {
+        let about = self.about(root.table("app"));
+        let python = self.python(root.table("python"));
+        let build = build(root.table("build"));
+        let package = packaging::read(root.table("package"), about.as_ref().map(|about| &about.name));
+        let services = Service::read_all(&root);
+        let timers = Timer::read_all(&root, &services);
+        let crons = Cron::read_all(&root);
+        let logrotate = Logrotate::read(root.table("logrotate"));
+        let configs = ConfigFile::read_all(&root, &self.files.root);
+        let deploys = Deploy::read_all(&root);
+        root.finish();
+        let (about, python, package) = (about?, python?, package?);
+        Some(App {
+            root: self.files.root.clone(),
+            file: self.files.file().to_owned(),
+            name: about.name,
+            version: about.version,
+            summary: about.summary,
+            description: about.description,
+            license: about.license,
+            maintainer: about.maintainer,
+            homepage: about.homepage,
+            source: about.source,
+            include: about.include,
+            exclude: about.exclude,
+            python,
+            build,
+            package,
+            services,
+            timers,
+            crons,
+            logrotate,
+            configs,
+            deploys,
+        })
+    }
+
+    fn about(&self, table: Table<'_>) -> Option<About> {
+        let defaults = &self.defaults;
+        let name = self.name(&table);
+        let source = self.source(&table);
+        let version = self.version(&table, source.is_some());
+        let summary = table.get("summary").and_then(|value| value.line()).or_else(|| defaults.summary.clone());
+        let description = table.get("description").and_then(|value| value.text()).unwrap_or_default().trim().to_owned();
+        let license = table.get("license").and_then(|value| value.line()).or_else(|| defaults.license.clone());
+        let maintainer = table.get("maintainer").and_then(|value| value.parsed(maintainer));
+        let homepage = match table.get("homepage") {
+            Some(value) => value.parsed(web_address),
+            None => table.accept(&defaults.homepage),
+        };
+        let include =
+            table.get("include").map(|value| Pattern::read_all(&value, Pattern::of_files)).unwrap_or_default();
+        let exclude =
+            table.get("exclude").map(|value| Pattern::read_all(&value, Pattern::of_files)).unwrap_or_default();
+        table.finish();
+        let name = name?;
+        Some(About {
+            version,
+            summary: summary.unwrap_or_else(|| format!("Python application {name}")),
+            description,
+            license,
+            maintainer: maintainer.or_else(|| defaults.maintainer.clone()).unwrap_or_else(|| NOBODY.to_owned()),
+            homepage,
+            source,
+            include,
+            exclude,
+            name,
+        })
+    }
+
+    fn name(&self, table: &Table<'_>) -> Option<AppName> {
+        if let Some(value) = table.get("name") {
+            return value.parsed(AppName::parse);
+        }
+        if self.defaults.name.is_none() {
+            let directory = self.files.root.file_name().unwrap_or_default().to_string_lossy();
+            let example = project::nearest_name(&directory).map_or_else(|| "shop".to_owned(), |name| name.to_string());
+            let error = Error::new("the application has no name");
+            table.complain_of_missing(
+                "name",
+                error.hint(format!("write `name = \"{example}\"` below `[{}]`", table.path())),
+            );
+        }
+        table.accept(&self.defaults.name)
+    }
+
+    fn version(&self, table: &Table<'_>, has_source: bool) -> Option<Placed<Version>> {
+        if let Some(value) = table.get("version") {
+            return value.placed(project::version);
+        }
+        let is_built = has_source && !self.defaults.version_is_static;
+        if self.defaults.version.is_none() && !is_built {
+            let error = Error::new("the application has no version");
+            let example = format!("write `version = \"1.0\"` below `[{}]`", table.path());
+            table.complain_of_missing("version", error.hint(example));
+        }
+        table.accept(&self.defaults.version)
+    }
+
+    /// Returns the project to build: what the file says, else the root if it holds a project.
+    fn source(&self, table: &Table<'_>) -> Option<PathBuf> {
+        let root = &self.files.root;
+        let Some(value) = table.get("source") else {
+            let is_project = self.defaults.is_project || root.join("setup.py").is_file();
+            return is_project.then(|| root.clone());
+        };
+        value.parsed(|text| match text {
+            "" => Ok(None),
+            _ => project_directory(root, text).map(Some),
+        })?
+    }
+
+    fn python(&self, table: Table<'_>) -> Option<Python> {
+        let root = &self.files.root;
+        let version = match table.get("version") {
+            Some(value) => value.placed(str::parse),
+            None => python_version_file(root, &table),
+        };
+        let interpreter = self.interpreter(&table);
+        let requirements = match table.get("requirements") {
+            Some(value) => value.each(|text| existing_file(root, "requirements file", text)),
+            None => ["pylock.toml", "requirements.txt"]
+                .iter()
+                .map(|name| root.join(name))
+                .find(|file| file.is_file())
+                .map(|file| Placed { at: Location::file(&file), value: file })
+                .into_iter()
+                .collect(),
+        };
+        let allow_unmet = table.get("allow-unmet").map(|value| value.each(distribution_name)).unwrap_or_default();
+        table.finish();
+        let allow_unmet = allow_unmet.into_iter().map(|name| name.value).collect();
+        Some(Python { version: version?, interpreter: interpreter?, requirements, allow_unmet })
+    }
+
+    fn interpreter(&self, table: &Table<'_>) -> Option<Interpreter> {
+        let bundled = match table.get("interpreter") {
+            Some(value) => value.choice(&[("system", false), ("bundled", true)])?,
+            None => false,
+        };
+        let path = table.get("path");
+        match (bundled, path) {
+            (false, None) => Some(Interpreter::System),
+            (false, Some(value)) => {
+                let error = Error::new(format!("`{}` is for a bundled interpreter", value.label()));
+                value.complain(error.hint("add `interpreter = \"bundled\"`, or leave the path out"));
+                None
+            }
+            (true, Some(value)) => {
+                value.placed(|text| existing(&self.files.root, "interpreter", text)).map(Interpreter::Bundled)
+            }
+            (true, None) => {
+                let error = Error::new("a bundled interpreter needs a `path`");
+                let example = "add `path = \"…\"` with a CPython prefix or a python-build-standalone archive";
+                table.complain_of_missing("path", error.hint(example));
+                None
+            }
+        }
+    }
+}
+
+/// The maintainer of an application that names none: dpkg wants one in every package.
+const NOBODY: &str = "unknown <unknown@localhost>";
+
+fn build(table: Table<'_>) -> Build {
+    let run = table.get("run").map(|value| CommandLine::read_all(&value)).unwrap_or_default();
+    let env = table.get("env").map(|value| environment(&value)).unwrap_or_default();
+    table.finish();
+    Build { run, env }
+}
+
+/// Reads `env = { NAME = "value" }`.
+fn environment(value: &Value<'_>) -> BTreeMap<String, String> {
+    let Some(table) = value.table("env") else { return BTreeMap::new() };
+    let mut variables = BTreeMap::new();
+    for (name, value) in table.entries() {
+        if !is_variable_name(&name) {
+            let error = Error::new(format!("`{}` is not the name of an environment variable", name.value))
+                .hint("letters, digits and `_`, and no digit first");
+            value.complain(error);
+        }
+        let text = value.parsed(|text| match text.contains('\0') {
+            true => Err(Error::new(format!("`{}` holds a NUL character", value.label()))),
+            false => Ok(text.to_owned()),
+        });
+        variables.extend(text.map(|text| (name.value, text)));
+    }
+    variables
+}
+
+/// Returns whether it is a name as POSIX shells assign to (XBD §3.216 "Name").
+fn is_variable_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+fn distribution_name(text: &str) -> Result<PackageName> {
+    text.parse().context(|| format!("`{text}` is not the name of a distribution"))
+}
+
+/// Reads `Name <address>` (Debian Policy §5.6.2).
+fn maintainer(text: &str) -> Result<String> {
+    let text = one_line("app.maintainer", text)?;
+    if let Some((name, address)) = text.strip_suffix('>').and_then(|text| text.split_once('<')) {
+        let address_is_one = address.contains('@') && !address.contains([' ', '<', '>']);
+        if address_is_one && !name.trim().is_empty() {
+            return Ok(format!("{} <{address}>", name.trim()));
+        }
+    }
+    let error = Error::new(format!("`{text}` is not a maintainer"));
+    Err(error.hint("write a name and an address, such as `Ops <ops@example.com>`"))
+}
+
+/// Reads an address of the web that may be published.
+fn web_address(text: &str) -> Result<Url> {
+    let url = Url::parse(text).context(|| format!("`{text}` is not a URL"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(Error::new(format!("`{text}` is not an address of the web")).hint("begin it with `https://`"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(Error::new("the URL holds credentials").hint("packages are readable by everyone: leave them out"));
+    }
+    Ok(url)
+}
+
+/// Returns the directory of a project with a build backend.
+fn project_directory(root: &Path, text: &str) -> Result<PathBuf> {
+    let path = existing(root, "source", text)?;
+    let is_project = ["pyproject.toml", "setup.py"].iter().any(|name| path.join(name).is_file());
+    match is_project {
+        true => Ok(path),
+        false => {
+            Err(Error::new(format!("source `{text}` is no Python project: it has no pyproject.toml and no setup.py"))
+                .hint("write `source = \"\"` and `include = […]` for an application of plain files"))
+        }
+    }
+}
+
+/// Returns an existing file that the configuration names.
+fn existing_file(root: &Path, what: &str, text: &str) -> Result<PathBuf> {
+    let path = existing(root, what, text)?;
+    match path.is_dir() {
+        true => Err(Error::new(format!("{what} `{text}` is a directory"))),
+        false => Ok(path),
+    }
+}
+
+/// Returns an existing path that the configuration names.
+fn existing(root: &Path, what: &str, text: &str) -> Result<PathBuf> {
+    if text.trim().is_empty() || text.chars().any(char::is_control) {
+        return Err(Error::new(format!("`{}` is not a path", text.escape_debug())));
+    }
+    // `components` takes `./` out, so that messages and records name a file in one way.
+    let path: PathBuf = root.join(text).components().collect();
+    match std::fs::metadata(&path) {
+        Ok(_) => Ok(path),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let error = Error::new(format!("{what} `{text}` does not exist"));
+            Err(match similar_path(&path, text) {
+                Some(near) => error.hint(format!("did you mean `{near}`?")),
+                None => error.hint("paths are relative to the directory of the configuration file"),
+            })
+        }
+        Err(error) => Err(Error::new(format!("cannot read {what} `{text}`")).cause(error)),
+    }
+}
+
+/// Returns `text` with its last component replaced by the nearest name that exists beside it.
+fn similar_path(path: &Path, text: &str) -> Option<String> {
+    let wanted = path.file_name()?.to_str()?;
+    let mut names: Vec<String> = std::fs::read_dir(path.parent()?)
+        .ok()?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    let near = reader::nearest(wanted, names.iter().map(String::as_str))?;
+    Some(text.strip_suffix(wanted).map_or_else(|| near.to_owned(), |directory| format!("{directory}{near}")))
+}
+
+/// Reads `.python-version`, as pyenv and uv write it: one version a line, of which the first counts.
+fn python_version_file(root: &Path, table: &Table<'_>) -> Option<Placed<PythonMinor>> {
+    let missing = || {
+        let error = Error::new("the version of Python is not given");
+        let error = error.hint(format!("write `version = \"3.11\"` below `[{}]`: what the hosts have", table.path()));
+        table.complain_of_missing("version", error);
+    };
+    let file = root.join(".python-version");
+    let Ok(text) = crate::fs::read_to_string(&file) else {
+        missing();
+        return None;
+    };
+    let lines = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
+    let Some((line, version)) = lines.into_iter().find(|(_, line)| !line.is_empty() && !line.starts_with('#')) else {
+        missing();
+        return None;
+    };
+    let at = Location { file, position: Some((line, 1)) };
+    let mut parts = version.splitn(3, '.');
+    let minor = [parts.next().unwrap_or_default(), parts.next().unwrap_or_default()].join(".");
+    match minor.parse() {
+        Ok(value) => Some(Placed { value, at }),
+        Err(error) => {
+            table.complain_elsewhere(error.at(at));
+            None
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! `[package]`: what the package manager sees.
+
+use crate::error::{Error, Result};
+use crate::name::AppName;
+use crate::package::Compression;
+use crate::path::InstallPath;
+use crate::target::{self, Target};
+use crate::tree;
+
+use super::files::Pattern;
+use super::reader::{Placed, Table, Value};
+
+/// `[package]`: what the package manager sees.
+#[derive(Debug, Clone)]
+pub struct Packaging {
+    /// Where the release lies on a host; by default `/opt/NAME`.
+    pub prefix: Placed<InstallPath>,
+    /// Counts packages of one version: Debian's revision, rpm's Release; by default `1`.
+    pub revision: String,
+    /// Distributions that the package must run on.
+    pub targets: Vec<Placed<&'static Target>>,
+    /// `depends.deb`: relationships as in a control file, e.g. `libpq5 (>= 13)`.
+    pub depends_deb: Vec<Placed<String>>,
+    /// `depends.rpm`: as in a spec file, e.g. `libpq >= 13`.
+    pub depends_rpm: Vec<Placed<String>>,
+    /// `allow-collisions`; see [`Packaging::allows_collision`].
+    pub allow_collisions: Vec<Pattern>,
+    /// How hard payloads are compressed.
+    pub compression: Squeeze,
+    /// How tarballs are compressed.
+    pub tar: TarCompression,
+    /// Debian's archive section; by default `misc`.
+    pub section: String,
+}
+
+/// `[package] compression`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Squeeze {
+    /// Quick builds, larger packages.
+    Fast,
+    /// What suits most.
+    Default,
+    /// Small packages, slow builds.
+    Small,
+    /// This codec and level, whatever the targets would have by default.
+    Exact(Compression),
+}
+
+/// `[package] tar`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TarCompression {
+    /// `.tar.zst`.
+    Zst,
+    /// `.tar.gz`.
+    Gz,
+}
+
+impl Packaging {
+    /// Returns whether a later layer's file may take the place of an earlier one's.
+    pub fn allows_collision(&self, path: &InstallPath) -> bool {
+        self.allow_collisions.iter().any(|pattern| pattern.matches(path.as_str()))
+    }
+}
+
+/// Reads `[package]`; the application's name is missing after a mistake.
+pub(super) fn read(table: Table<'_>, name: Option<&AppName>) -> Option<Packaging> {
+    let prefix = match table.get("prefix") {
+        Some(value) => value.placed(prefix),
+        None => name.and_then(|name| {
+            let value = InstallPath::parse(&format!("/opt/{name}")).ok()?;
+            Some(Placed { value, at: table.at() })
+        }),
+    };
+    let revision = table.get("revision").map_or_else(|| Some("1".to_owned()), |value| value.parsed(revision));
+    let targets = table.get("targets").map(|value| value.each(target::by_name)).unwrap_or_default();
+    let depends = table.table("depends");
+    let depends_deb = depends.get("deb").map(|value| value.each(deb_relationship)).unwrap_or_default();
+    let depends_rpm = depends.get("rpm").map(|value| value.each(rpm_dependency)).unwrap_or_default();
+    depends.of_kind("package.depends").finish();
+    let allow_collisions = table.get("allow-collisions");
+    let compression = table.get("compression").map_or(Some(Squeeze::Default), |value| squeeze(&value));
+    let tar = table.get("tar").map_or(Some(TarCompression::Zst), |value| {
+        value.choice(&[("zst", TarCompression::Zst), ("gz", TarCompression::Gz)])
+    });
+    let section = table.get("section").map_or_else(|| Some("misc".to_owned()), |value| value.parsed(section));
+    table.finish();
+    Some(Packaging {
+        prefix: prefix?,
+        revision: revision?,
+        targets,
+        depends_deb,
+        depends_rpm,
+        allow_collisions: allow_collisions.map_or_else(Vec::new, |value| Pattern::read_all(&value, Pattern::of_host)),
+        compression: compression?,
+        tar: tar?,
+        section: section?,
+    })
+}
+
+/// Reads where a release lies.
+fn prefix(text: &str) -> Result<InstallPath> {
+    /// What belongs to the system although no package puts files there.
+    const SYSTEM: [&str; 8] =
+        ["/boot", "/lib64", "/media", "/mnt", "/root", "/usr/include", "/usr/lib64", "/usr/libexec"];
+    const VOLATILE: [&str; 5] = ["/dev", "/proc", "/run", "/sys", "/tmp"];
+    let hint = "choose a directory that belongs to the application alone, such as `/opt/shop`";
+    let path = InstallPath::parse(text).map_err(|error| error.hint(hint))?;
+    let mut above = Some(path.clone());
+    while let Some(directory) = above {
+        if VOLATILE.contains(&directory.as_str()) {
+            return Err(
+                Error::new(format!("`{text}` cannot be a prefix: `{directory}` does not keep files")).hint(hint)
+            );
+        }
+        above = directory.parent();
+    }
+    if tree::is_system_directory(&path) || SYSTEM.contains(&path.as_str()) {
+        return Err(Error::new(format!("`{text}` cannot be a prefix: it belongs to the host's system")).hint(hint));
+    }
+    Ok(path)
+}
+
+fn revision(text: &str) -> Result<String> {
+    match text.chars().find(|c| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '+' | '~')) {
+        None if !text.is_empty() => Ok(text.to_owned()),
+        _ => Err(Error::new(format!("`{text}` is not a revision"))
+            .note("letters, digits, `.`, `+` and `~`: what both dpkg and rpm take, which split versions at `-`")
+            .hint("count from `\"1\"`")),
+    }
+}
+
+/// Reads an archive section (Debian Policy §2.4), which may have an area in front.
+fn section(text: &str) -> Result<String> {
+    let inside =
+        !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-/".contains(c));
+    match inside {
+        true => Ok(text.to_owned()),
+        false => {
+            Err(Error::new(format!("`{text}` is not a section of Debian's archive")).hint("such as `web` or `misc`"))
+        }
+    }
+}
+
+/// Reads a relationship field's entry (Debian Policy §7.1).
+fn deb_relationship(text: &str) -> Result<String> {
+    let bad = |hint: &str| Err(Error::new(format!("`{text}` is not a dependency as dpkg writes it")).hint(hint));
+    if text.contains(',') {
+        return bad("make each of them an entry of the list");
+    }
+    for alternative in text.split('|').map(str::trim) {
+        let (name, version) = match alternative.split_once('(') {
+            Some((name, version)) => (name.trim(), version.strip_suffix(')').unwrap_or("")),
+            None => (alternative, "= 0"),
+        };
+        let name = name.split_once(':').map_or(name, |(name, _)| name);
+        let inside = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '+' | '-' | '.');
+        if name.len() < 2 || !name.chars().all(inside) {
+            return bad("such as `libpq5` or `libpq5 (>= 13)`");
+        }
+        let number = version.trim_start_matches(['<', '=', '>']);
+        let operator = &version[..version.len() - number.len()];
+        let number = number.trim();
+        if !matches!(operator, "<<" | "<=" | "=" | ">=" | ">>") || number.is_empty() || number.contains(' ') {
+            return bad("such as `libpq5 (>= 13)`; the operators are `<<`, `<=`, `=`, `>=` and `>>`");
+        }
+    }
+    Ok(text.to_owned())
+}
+
+/// Reads a dependency of a spec file: a name, perhaps an operator and a version; or a rich one in parentheses.
+fn rpm_dependency(text: &str) -> Result<String> {
+    let bad = |hint: &str| Err(Error::new(format!("`{text}` is not a dependency as rpm writes it")).hint(hint));
+    if text.starts_with('(') && text.ends_with(')') {
+        return Ok(text.to_owned());
+    }
+    if text.contains(',') {
+        return bad("make each of them an entry of the list");
+    }
+    match text.split(' ').collect::<Vec<_>>()[..] {
+        [name] if !name.is_empty() && !name.contains(['<', '=', '>']) => Ok(text.to_owned()),
+        [name, "<" | "<=" | "=" | ">=" | ">", version] if !name.is_empty() && !version.is_empty() => {
+            Ok(text.to_owned())
+        }
+        _ => bad("such as `libpq` or `libpq >= 13`"),
+    }
+}
+
+fn squeeze(value: &Value<'_>) -> Option<Squeeze> {
+    if value.is_string() {
+        return value.choice(&[("fast", Squeeze::Fast), ("default", Squeeze::Default), ("small", Squeeze::Small)]);
+    }
+    if !value.is_table() {
+        value.wrong_type("`\"fast\"`, `\"default\"`, `\"small\"` or `{ codec = …, level = … }`");
+        return None;
+    }
+    let table = value.table("package.compression")?;
+    let codec = table.require("codec", "codec = \"zstd\"").and_then(|value| {
+        value.choice(&[("zstd", (1, 22)), ("gzip", (0, 9)), ("xz", (0, 9))]).map(|limits| (value, limits))
+    });
+    let level = table.require("level", "level = 9");
+    table.finish();
+    let (codec, (least, most)) = codec?;
+    let level = level?.integer(least..=most)?;
+    Some(Squeeze::Exact(match codec.text()? {
+        "zstd" => Compression::Zstd(i32::try_from(level).ok()?),
+        "gzip" => Compression::Gzip(u32::try_from(level).ok()?),
+        _ => Compression::Xz(u32::try_from(level).ok()?),
+    }))
+}
