@@ -10,7 +10,9 @@ pub use uv_pep508::{MarkerEnvironment, MarkerTree};
 pub use uv_platform_tags::Tags;
 pub use uv_pypi_types::{HashAlgorithm, HashDigest, VerbatimParsedUrl};
 
-use uv_pep508::MarkerEnvironmentBuilder;
+use std::str::FromStr;
+
+use uv_pep508::{MarkerEnvironmentBuilder, StringVersion};
 use uv_platform_tags::{Os, Platform, TagsOptions};
 
 use crate::error::{Context, Error, Result};
@@ -29,7 +31,12 @@ pub struct Environment {
     pub tags: Tags,
     /// Marker values (PEP 508).
     pub markers: MarkerEnvironment,
+    /// The full version is known; otherwise the markers say the minor version's `.0`.
+    pub full_known: bool,
 }
+
+/// The last patch release that is thought of where the real one is not known.
+const LAST_PATCH: u32 = 99;
 
 impl Environment {
     /// CPython on Linux with glibc. `python_full_version` is the minor version's `.0` unless the full one is known.
@@ -48,6 +55,7 @@ impl Environment {
         let tags = Tags::from_env(platform, minor, "cpython", minor, options)
             .context(|| format!("there are no wheel tags for Python {python} on {arch}"))?;
         let short = python.to_string();
+        let full_known = full.is_some();
         let full = full.map_or_else(|| format!("{python}.0"), str::to_owned);
         let markers = MarkerEnvironment::try_from(MarkerEnvironmentBuilder {
             implementation_name: "cpython",
@@ -63,6 +71,26 @@ impl Environment {
             sys_platform: "linux",
         })
         .context(|| format!("`{full}` is not a version of Python"))?;
-        Ok(Self { python, arch, glibc, tags, markers })
+        Ok(Self { python, arch, glibc, tags, markers, full_known })
+    }
+
+    /// Returns whether a `Requires-Python` takes this Python: its full version if that is known, else any patch release
+    /// of the minor version.
+    pub fn admits(&self, requires_python: &VersionSpecifiers) -> bool {
+        if self.full_known {
+            return requires_python.contains(self.markers.python_full_version());
+        }
+        let (major, minor) = (u64::from(self.python.major), u64::from(self.python.minor));
+        (0..=u64::from(LAST_PATCH)).any(|patch| requires_python.contains(&Version::new([major, minor, patch])))
+    }
+
+    /// Returns the marker values of the latest patch release that this Python can be: where they and
+    /// [`Self::markers`] disagree, the full version is not known well enough.
+    pub fn latest_markers(&self) -> MarkerEnvironment {
+        let full = Version::from_str(&format!("{}.{LAST_PATCH}", self.python));
+        match full {
+            Ok(full) if !self.full_known => self.markers.clone().with_python_full_version(StringVersion::from(full)),
+            _ => self.markers.clone(),
+        }
     }
 }

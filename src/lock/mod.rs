@@ -1,11 +1,49 @@
 //! What ships, exactly: name, version, hashes, and where from.
+//!
+//! Every format has a reader of its own, one file and one line in [`FORMATS`]; all of them put what they find into a
+//! [`Draft`](draft::Draft), and one place makes the [`Lock`] of it and decides what a pin is.
 
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
-use url::Url;
+use uv_redacted::DisplaySafeUrl;
 
-use crate::error::Location;
-use crate::pypa::{ExtraName, HashDigest, PackageName, Version};
+pub use url::Url;
+
+use crate::error::{Location, Result};
+use crate::pypa::{Environment, ExtraName, HashDigest, PackageName, Version};
+
+pub mod check;
+mod direct;
+mod draft;
+mod foreign;
+mod hash;
+mod pylock;
+mod remote;
+mod requirements;
+mod text;
+
+use draft::Draft;
+use text::TextFile;
+
+/// A kind of file that pins are read from.
+struct Format {
+    /// Whether the file with this name and this text is of the format.
+    recognises: fn(name: &str, text: &str) -> bool,
+    /// Puts what the file says, and what is wrong with it, into the draft.
+    read: fn(&mut Draft<'_>, &TextFile),
+}
+
+/// All formats; the first that recognises a file reads it, and requirements.txt takes every file.
+const FORMATS: &[Format] = &[
+    pylock::FORMAT,
+    foreign::UV,
+    foreign::POETRY,
+    foreign::PIPENV,
+    foreign::PDM,
+    foreign::PROJECT,
+    requirements::FORMAT,
+];
 
 /// An application's pins for one environment: markers are evaluated, extras are collected, names are unique.
 #[derive(Debug, Clone, Default)]
@@ -16,8 +54,51 @@ pub struct Lock {
     pub indexes: Indexes,
     /// Every file must match a hash: said in a file, or implied because one pin has hashes (as in pip).
     pub require_hashes: bool,
-    /// The files that were read, in order, for messages and for the release's record.
+    /// The files that were read, in order, for messages and for the release's record: as named in the configuration
+    /// or in the file that includes them, joined to the directory they are relative to; URLs without secrets.
     pub files: Vec<PathBuf>,
+    /// What the files say that pkgapp does not do, one line each with its place.
+    pub warnings: Vec<String>,
+}
+
+impl Lock {
+    /// Reads one or several files of pins, told apart by name and content, for one environment.
+    ///
+    /// `files` are relative to `root`, the directory of the configuration. Paths of distributions in requirements files
+    /// are relative to `root` too, as with pip run there; included files are relative to the one that includes them.
+    /// `offline` refuses included files that are on the network.
+    ///
+    /// # Errors
+    /// Everything that is wrong in all of the files, in the order of reading: syntax, what is not pinned exactly, two
+    /// different pins of one name, missing or weak hashes, environment variables that are not set.
+    pub fn read(files: &[PathBuf], root: &Path, env: &Environment, offline: bool) -> Result<Self> {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        Self::read_with(files, root, env, offline, &variable)
+    }
+
+    fn read_with(
+        files: &[PathBuf],
+        root: &Path,
+        env: &Environment,
+        offline: bool,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self> {
+        let root = &direct::normal(root);
+        let mut draft = Draft::new(root, env, offline, variable);
+        for file in files {
+            draft.next_statement();
+            match TextFile::open(&direct::normal(&root.join(file))) {
+                Ok(text) => draft.read(&text),
+                Err(error) => draft.fail(error),
+            }
+        }
+        draft.finish()
+    }
+}
+
+/// Returns a URL as messages and records may show it: without a password, token or signature.
+pub fn shown_url(url: &Url) -> impl fmt::Display + '_ {
+    DisplaySafeUrl::ref_cast(url)
 }
 
 /// One distribution that ships.
@@ -38,13 +119,13 @@ pub struct Pin {
 }
 
 /// Where a pinned distribution's file is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PinSource {
     /// In the indexes and find-links places of the lock.
     Index,
     /// One of these files (pylock.toml).
     Files(Vec<LockedFile>),
-    /// An archive at a URL.
+    /// An archive at a URL (http or https), maybe with a fragment `subdirectory=…` and with no other one.
     Url(Url),
     /// A wheel or sdist on this machine, absolute.
     File(PathBuf),
@@ -53,7 +134,7 @@ pub enum PinSource {
 }
 
 /// A file that a lock names.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockedFile {
     /// The wheel's or sdist's file name.
     pub name: String,
@@ -66,7 +147,7 @@ pub struct LockedFile {
 }
 
 /// Where a locked file is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FilePlace {
     /// Elsewhere.
     Url(Url),
@@ -91,6 +172,31 @@ pub struct Indexes {
     pub no_binary: Names,
 }
 
+impl Indexes {
+    /// Returns whether a wheel, and whether an sdist, may be used for `name`; a name in an option goes before `:all:` in
+    /// the other (pip's `FormatControl`).
+    pub fn allows(&self, name: &PackageName) -> Allowed {
+        let named = |names: &Names| matches!(names, Names::These(_)) && names.contains(name);
+        let (wheel, sdist) = if named(&self.only_binary) {
+            (true, false)
+        } else if named(&self.no_binary) {
+            (false, true)
+        } else {
+            (self.no_binary != Names::All, self.only_binary != Names::All)
+        };
+        Allowed { wheel, sdist }
+    }
+}
+
+/// What kinds of file may be used for a distribution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowed {
+    /// A wheel from an index.
+    pub wheel: bool,
+    /// An sdist, to build a wheel from.
+    pub sdist: bool,
+}
+
 /// A set of distributions in an option.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Names {
@@ -113,3 +219,6 @@ impl Names {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,436 @@
+//! Whether a set of distributions has what each of them requires (the logic of `pip check`), before anything is built.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::str::FromStr;
+
+use uv_pep508::{Requirement, VersionOrUrl};
+use uv_pypi_types::{LenientRequirement, LenientVersionSpecifiers};
+
+use crate::error::{Error, Location, Result};
+use crate::pypa::{Environment, ExtraName, PackageName, VerbatimParsedUrl, Version, VersionSpecifiers};
+
+/// A distribution of the set, as its metadata describe it.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    /// Normalised name.
+    pub name: PackageName,
+    /// Version.
+    pub version: Version,
+    /// `Requires-Dist`, verbatim.
+    pub requires: Vec<String>,
+    /// `Requires-Python`, verbatim.
+    pub requires_python: Option<String>,
+    /// Extras that are asked for where it is pinned.
+    pub extras: Vec<ExtraName>,
+    /// Where it is pinned; `None` for the application itself.
+    pub at: Option<Location>,
+}
+
+/// Checks that every requirement is met by another distribution of the set, and every `Requires-Python` by the target.
+///
+/// Extras are followed: if `a` requires `b[x]`, what `b` requires for `x` is required too. A pre-release that is pinned
+/// meets a requirement as any other version does. What is named in `allow_unmet` need not be there, nor fit.
+///
+/// Returns warnings: metadata that can't be read, and what is only needed with some patch releases of a Python whose full
+/// version is not known.
+///
+/// # Errors
+/// All unmet requirements, in the order of `subjects`, each with the chain that leads to it.
+pub fn check_consistent(subjects: &[Subject], env: &Environment, allow_unmet: &[PackageName]) -> Result<Vec<String>> {
+    let mut check = Check::new(subjects, env);
+    check.follow_extras();
+    let mut errors = Vec::new();
+    for index in 0..subjects.len() {
+        errors.extend(check.python(index));
+        for need in check.needs(index) {
+            if !allow_unmet.contains(&need.requirement.name) {
+                errors.extend(check.unmet(index, &need));
+            }
+        }
+    }
+    match Error::all(errors) {
+        Some(error) => Err(error),
+        None => Ok(check.warnings),
+    }
+}
+
+type Required = Requirement<VerbatimParsedUrl>;
+
+struct Check<'a> {
+    subjects: &'a [Subject],
+    env: &'a Environment,
+    latest: uv_pep508::MarkerEnvironment,
+    by_name: BTreeMap<&'a PackageName, usize>,
+    /// The requirements of each subject that can be read.
+    requires: Vec<Vec<Required>>,
+    /// The extras of each subject that are active.
+    extras: Vec<BTreeSet<ExtraName>>,
+    warnings: Vec<String>,
+}
+
+/// A requirement that holds.
+struct Need {
+    requirement: Required,
+    /// It holds with every patch release that the target's Python can be.
+    certain: bool,
+}
+
+impl<'a> Check<'a> {
+    fn new(subjects: &'a [Subject], env: &'a Environment) -> Self {
+        let mut warnings = Vec::new();
+        let mut requires = Vec::new();
+        for subject in subjects {
+            let mut known = Vec::new();
+            for text in &subject.requires {
+                match LenientRequirement::<VerbatimParsedUrl>::from_str(text) {
+                    Ok(requirement) => known.push(Required::from(requirement)),
+                    Err(_) => warnings.push(format!(
+                        "`{} {}` has a requirement that can't be read, and is not checked: `{text}`",
+                        subject.name, subject.version
+                    )),
+                }
+            }
+            requires.push(known);
+        }
+        Self {
+            by_name: subjects.iter().enumerate().map(|(index, subject)| (&subject.name, index)).collect(),
+            extras: subjects.iter().map(|subject| subject.extras.iter().cloned().collect()).collect(),
+            latest: env.latest_markers(),
+            subjects,
+            env,
+            requires,
+            warnings,
+        }
+    }
+
+    /// Returns the requirements of a subject that hold with its active extras.
+    fn needs(&self, index: usize) -> Vec<Need> {
+        let extras: Vec<_> = self.extras[index].iter().cloned().collect();
+        self.requires[index]
+            .iter()
+            .filter_map(|requirement| {
+                let first = requirement.evaluate_markers(&self.env.markers, &extras);
+                let last = requirement.evaluate_markers(&self.latest, &extras);
+                (first || last).then(|| Need { requirement: requirement.clone(), certain: first && last })
+            })
+            .collect()
+    }
+
+    /// Activates what requirements with extras ask for, until nothing is added.
+    fn follow_extras(&mut self) {
+        let mut waiting: VecDeque<usize> = (0..self.subjects.len()).collect();
+        while let Some(index) = waiting.pop_front() {
+            for need in self.needs(index) {
+                let Some(&target) = self.by_name.get(&need.requirement.name) else { continue };
+                let before = self.extras[target].len();
+                self.extras[target].extend(need.requirement.extras.iter().cloned());
+                if self.extras[target].len() > before {
+                    waiting.push_back(target);
+                }
+            }
+        }
+    }
+
+    fn python(&mut self, index: usize) -> Option<Error> {
+        let subject = &self.subjects[index];
+        let text = subject.requires_python.as_ref()?;
+        let Ok(specifiers) = LenientVersionSpecifiers::from_str(text).map(VersionSpecifiers::from) else {
+            let warning = format!("`{}` has a `Requires-Python` that can't be read: `{text}`", named(subject));
+            self.warnings.push(warning);
+            return None;
+        };
+        if self.env.admits(&specifiers) {
+            return None;
+        }
+        let full = self.env.markers.python_full_version().to_string();
+        let python = if self.env.full_known { full } else { self.env.python.to_string() };
+        let error = Error::new(format!("`{}` requires Python {text}, and the release is for {python}", named(subject)));
+        let error = subject.at.iter().cloned().fold(error, Error::at);
+        Some(match &subject.at {
+            Some(_) => error.hint(format!("pin a version of `{}` that is made for Python {python}", subject.name)),
+            None => error.hint("change `version` in `[python]`, or the application's `requires-python`"),
+        })
+    }
+
+    fn unmet(&mut self, index: usize, need: &Need) -> Option<Error> {
+        let requirement = &need.requirement;
+        let versions = match &requirement.version_or_url {
+            Some(VersionOrUrl::VersionSpecifier(versions)) => versions.clone(),
+            // A URL says which file is meant, not which version.
+            Some(VersionOrUrl::Url(_)) | None => VersionSpecifiers::empty(),
+        };
+        let wanted = shown(requirement, &versions);
+        let found = self.by_name.get(&requirement.name).map(|&found| &self.subjects[found]);
+        if found.is_some_and(|found| versions.contains(&found.version)) {
+            return None;
+        }
+        if !need.certain {
+            let marker = requirement.marker.try_to_string().unwrap_or_default();
+            let name = named(&self.subjects[index]);
+            let warning = format!("`{name}` requires `{wanted}` if {marker}, and that is not pinned");
+            self.warnings.push(warning);
+            return None;
+        }
+        let chain = self.chain(index, &wanted);
+        Some(match found {
+            Some(found) => self.conflict(index, found, &wanted, &chain),
+            None => self.missing(index, requirement, &wanted, &chain),
+        })
+    }
+
+    fn missing(&self, index: usize, requirement: &Required, wanted: &str, chain: &str) -> Error {
+        let subject = &self.subjects[index];
+        let error = Error::new(format!("`{wanted}` is required, and no version of it is pinned"));
+        let error = subject.at.iter().cloned().fold(error, Error::at).note(chain);
+        let file = self.subjects.iter().find_map(|subject| subject.at.as_ref()).map(|at| crate::error::shown(&at.file));
+        let file = subject.at.as_ref().map(|at| crate::error::shown(&at.file)).or(file);
+        match file {
+            Some(file) => error.hint(format!("pin `{}` in `{file}`", requirement.name)),
+            None => error.hint(format!("pin `{}` in a file of `[python] requirements`", requirement.name)),
+        }
+    }
+
+    fn conflict(&self, index: usize, found: &Subject, wanted: &str, chain: &str) -> Error {
+        let subject = &self.subjects[index];
+        let error = match &found.at {
+            Some(at) => {
+                Error::new(format!("`{}` is pinned, and `{}` requires `{wanted}`", named(found), named(subject)))
+                    .at(at.clone())
+            }
+            None => Error::new(format!(
+                "the application is `{}`, and `{}` requires `{wanted}`",
+                named(found),
+                named(subject)
+            )),
+        };
+        let error = error.note(chain);
+        match &subject.at {
+            Some(at) => error
+                .note(format!("`{}` is pinned at {at}", named(subject)))
+                .hint(format!("pin another version of `{}` or of `{}`", found.name, subject.name)),
+            None => {
+                error.hint(format!("pin another version of `{}`, or change what the application requires", found.name))
+            }
+        }
+    }
+
+    /// Returns the shortest chain to a subject from the application, or else from a pin that nothing requires.
+    fn chain(&self, index: usize, wanted: &str) -> String {
+        let mut before: BTreeMap<usize, Option<usize>> = BTreeMap::new();
+        let mut waiting: VecDeque<usize> = self.roots().into();
+        before.extend(waiting.iter().map(|&root| (root, None)));
+        while let Some(next) = waiting.pop_front() {
+            for need in self.needs(next) {
+                if let Some(&target) = self.by_name.get(&need.requirement.name)
+                    && !before.contains_key(&target)
+                {
+                    before.insert(target, Some(next));
+                    waiting.push_back(target);
+                }
+            }
+        }
+        let mut names = vec![wanted.to_owned(), named(&self.subjects[index])];
+        let mut at = index;
+        while let Some(Some(previous)) = before.get(&at) {
+            names.push(named(&self.subjects[*previous]));
+            at = *previous;
+        }
+        names.reverse();
+        names.join(" → ")
+    }
+
+    /// The application first; then what nothing else requires.
+    fn roots(&self) -> Vec<usize> {
+        let mut required = BTreeSet::new();
+        for index in 0..self.subjects.len() {
+            let targets =
+                self.needs(index).into_iter().filter_map(|need| self.by_name.get(&need.requirement.name).copied());
+            required.extend(targets.filter(|target| *target != index));
+        }
+        let application = (0..self.subjects.len()).filter(|&index| self.subjects[index].at.is_none());
+        let pins =
+            (0..self.subjects.len()).filter(|&index| self.subjects[index].at.is_some() && !required.contains(&index));
+        application.chain(pins).collect()
+    }
+}
+
+fn named(subject: &Subject) -> String {
+    format!("{} {}", subject.name, subject.version)
+}
+
+/// A requirement without its marker, as people write it.
+fn shown(requirement: &Required, versions: &VersionSpecifiers) -> String {
+    let extras: Vec<_> = requirement.extras.iter().map(ToString::to_string).collect();
+    let extras = if extras.is_empty() { String::new() } else { format!("[{}]", extras.join(",")) };
+    let versions: Vec<_> = versions.iter().map(ToString::to_string).collect();
+    format!("{}{extras}{}", requirement.name, versions.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lock::tests::environment;
+
+    /// `name version [extras]: requirement | requirement`; the first one is the application if its name is `shop`.
+    fn subjects(lines: &[&str]) -> Vec<Subject> {
+        let subject = |(number, line): (usize, &&str)| {
+            let (head, requires) = line.split_once(':').unwrap_or((line, ""));
+            let mut words = head.split_whitespace();
+            let name = words.next().unwrap();
+            let version = words.next().unwrap();
+            let (mut extras, mut python) = (Vec::new(), None);
+            for word in words {
+                match word.strip_prefix("python") {
+                    Some(text) => python = Some(text.to_owned()),
+                    None => extras.push(word.parse().unwrap()),
+                }
+            }
+            Subject {
+                name: name.parse().unwrap(),
+                version: version.parse().unwrap(),
+                requires: requires.split('|').map(|one| one.trim().to_owned()).filter(|one| !one.is_empty()).collect(),
+                requires_python: python,
+                extras,
+                at: (name != "shop").then(|| Location { file: "r.txt".into(), position: Some((number + 1, 1)) }),
+            }
+        };
+        lines.iter().enumerate().map(subject).collect()
+    }
+
+    #[track_caller]
+    fn assert_errors(lines: &[&str], expected: &str) {
+        let error = check_consistent(&subjects(lines), &environment(Some("3.11.2")), &[]).unwrap_err();
+        similar_asserts::assert_eq!(error.to_string(), expected.trim_matches('\n'));
+    }
+
+    #[track_caller]
+    fn assert_consistent(lines: &[&str], warnings: &[&str]) {
+        let found = check_consistent(&subjects(lines), &environment(None), &["ignored".parse().unwrap()]).unwrap();
+        assert_eq!(found, warnings);
+    }
+
+    #[test]
+    fn a_missing_distribution_is_told_with_the_chain_to_it() {
+        assert_errors(
+            &["shop 1.4.2: flask>=2", "flask 3.0.0: werkzeug>=3,<4 | jinja2", "jinja2 3.1: MarkupSafe (>=2.0)"],
+            "
+error: `werkzeug>=3,<4` is required, and no version of it is pinned
+  --> r.txt:2:1
+  note: shop 1.4.2 → flask 3.0.0 → werkzeug>=3,<4
+  hint: pin `werkzeug` in `r.txt`
+error: `markupsafe>=2.0` is required, and no version of it is pinned
+  --> r.txt:3:1
+  note: shop 1.4.2 → flask 3.0.0 → jinja2 3.1 → markupsafe>=2.0
+  hint: pin `markupsafe` in `r.txt`",
+        );
+    }
+
+    #[test]
+    fn chains_begin_at_pins_where_there_is_no_application() {
+        // `b` and `c` require each other: neither is a root, and both are reached from `a`.
+        assert_errors(
+            &["a 1: b", "b 1: c", "c 1: b | gone"],
+            "
+error: `gone` is required, and no version of it is pinned
+  --> r.txt:3:1
+  note: a 1 → b 1 → c 1 → gone
+  hint: pin `gone` in `r.txt`",
+        );
+        assert_errors(
+            &["b 1: c", "c 1: b | gone"],
+            "
+error: `gone` is required, and no version of it is pinned
+  --> r.txt:2:1
+  note: c 1 → gone
+  hint: pin `gone` in `r.txt`",
+        );
+    }
+
+    #[test]
+    fn conflicts_name_both_pins() {
+        assert_errors(
+            &["shop 1: old>=3", "old 2.0", "new 1: old<1 ; python_version >= '3' | shop<1"],
+            "
+error: `old 2.0` is pinned, and `shop 1` requires `old>=3`
+  --> r.txt:2:1
+  note: shop 1 → old>=3
+  hint: pin another version of `old`, or change what the application requires
+error: `old 2.0` is pinned, and `new 1` requires `old<1`
+  --> r.txt:2:1
+  note: new 1 → old<1
+  note: `new 1` is pinned at r.txt:3:1
+  hint: pin another version of `old` or of `new`
+error: the application is `shop 1`, and `new 1` requires `shop<1`
+  note: new 1 → shop<1
+  note: `new 1` is pinned at r.txt:3:1
+  hint: pin another version of `shop` or of `new`",
+        );
+    }
+
+    #[test]
+    fn extras_are_followed_through_requirements() {
+        let set = ["shop 1: a[fast]", "a 1: b ; extra == 'slow' | c[x] ; extra == 'fast' | a[more]; extra == 'fast'"];
+        let c = "c 1: d>=2 ; extra == 'x' | e ; extra == 'y'";
+        assert_errors(
+            &[set[0], set[1], c],
+            "
+error: `d>=2` is required, and no version of it is pinned
+  --> r.txt:3:1
+  note: shop 1 → a 1 → c 1 → d>=2
+  hint: pin `d` in `r.txt`",
+        );
+        // The extra of the pin, and the extra that an extra asks for.
+        assert_errors(
+            &["a 1 fast: a[more] ; extra == 'fast' | z ; extra == 'more'"],
+            "
+error: `z` is required, and no version of it is pinned
+  --> r.txt:1:1
+  note: a 1 → z
+  hint: pin `z` in `r.txt`",
+        );
+        assert_consistent(&["a 1: z ; extra == 'fast'"], &[]);
+    }
+
+    #[test]
+    fn python_must_be_admitted() {
+        assert_errors(
+            &["shop 1 python>=3.12", "a 1 python!=3.11.2", "b 1 python>=3.8,<4"],
+            "
+error: `shop 1` requires Python >=3.12, and the release is for 3.11.2
+  hint: change `version` in `[python]`, or the application's `requires-python`
+error: `a 1` requires Python !=3.11.2, and the release is for 3.11.2
+  --> r.txt:2:1
+  hint: pin a version of `a` that is made for Python 3.11.2",
+        );
+        // Which 3.11 it will be is not known: one of them is enough.
+        assert_consistent(&["a 1 python>=3.11.4", "b 1 python!=3.11.0", "c 1 python<3.11.1"], &[]);
+    }
+
+    #[test]
+    fn what_pip_check_accepts_is_accepted() {
+        assert_consistent(
+            &[
+                "shop 1: a>=1.0 | ignored | b==2.* | c===1.0 | d @ https://example.com/d.whl | E_E~=1.4",
+                // A pre-release that is pinned meets a requirement, and so does a local version.
+                "a 2.0rc1",
+                "b 2.0+cpu: windows ; sys_platform == 'win32'",
+                "c 1.0",
+                "d 9",
+                "e-e 1.5",
+            ],
+            &[],
+        );
+    }
+
+    #[test]
+    fn unreadable_metadata_and_uncertain_patch_releases_warn() {
+        assert_consistent(
+            &["a 1 python>=3,x: b (>=7.2.0<8.0.0) | ??? | c ; python_full_version < '3.11.3'", "b 7.5"],
+            &[
+                "`a 1` has a requirement that can't be read, and is not checked: `???`",
+                "`a 1` has a `Requires-Python` that can't be read: `>=3,x`",
+                "`a 1` requires `c` if python_full_version < '3.11.3', and that is not pinned",
+            ],
+        );
+    }
+}

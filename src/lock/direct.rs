@@ -1,0 +1,333 @@
+//! Direct references: the URL or path of a wheel, an sdist or a project's directory instead of a version.
+
+use std::path::{Component, Path, PathBuf};
+
+use uv_distribution_filename::{SourceDistExtension, SourceDistFilename};
+
+use crate::lock::{PinSource, Url, hash, shown_url};
+use crate::pypa::{ExtraName, HashDigest, PackageName, Version, WheelFilename};
+
+/// What a direct reference leads to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Direct {
+    pub(super) source: PinSource,
+    /// What the file's name or the project's own metadata say; the name may come from `#egg=`.
+    pub(super) name: Option<PackageName>,
+    pub(super) version: Option<Version>,
+    pub(super) extras: Vec<ExtraName>,
+    /// From the fragment: `#sha256=…`.
+    pub(super) hashes: Vec<HashDigest>,
+    /// A fragment with a hash that proves nothing.
+    pub(super) weak: Option<String>,
+}
+
+/// Why a text is no direct reference that can ship.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    pub(super) message: String,
+    pub(super) cause: Option<String>,
+    pub(super) hint: Option<String>,
+}
+
+impl Refused {
+    fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), cause: None, hint: None }
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// Returns whether a requirement's text, or what follows its `@`, is a URL.
+pub(super) fn is_url(text: &str) -> bool {
+    let Some((scheme, rest)) = text.split_once(':') else { return false };
+    let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+    scheme.len() > 1
+        && scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.bytes().all(valid)
+        && (rest.starts_with("//") || scheme.eq_ignore_ascii_case("file") || is_vcs(scheme))
+}
+
+fn is_vcs(scheme: &str) -> bool {
+    let kind = scheme.split('+').next().unwrap_or_default();
+    ["git", "hg", "svn", "bzr"].iter().any(|vcs| kind.eq_ignore_ascii_case(vcs))
+}
+
+/// Returns whether a name ends like a wheel or an sdist.
+pub(super) fn looks_like_archive(text: &str) -> bool {
+    let name = text.rsplit('/').next().unwrap_or_default();
+    is_wheel(name) || SourceDistExtension::from_path(name).is_ok()
+}
+
+fn is_wheel(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("whl"))
+}
+
+/// Reads a URL or a path, with `${VAR}` replaced; `name` is what stands before `@`.
+///
+/// `written` is the text as messages may show it. Relative paths are relative to `root`, as with pip run there.
+pub(super) fn read(text: &str, written: &str, name: Option<&PackageName>, root: &Path) -> Result<Direct, Refused> {
+    let direct = if is_url(text) { read_url(text, written, name, root) } else { read_path(text, written, name, root) }?;
+    match (name, &direct.name) {
+        (Some(name), Some(found)) if name != found => {
+            Err(Refused::new(format!("`{written}` is `{found}`, not `{name}`")))
+        }
+        _ => Ok(direct),
+    }
+}
+
+fn read_url(text: &str, written: &str, name: Option<&PackageName>, root: &Path) -> Result<Direct, Refused> {
+    let (scheme, rest) = text.split_once(':').unwrap_or_default();
+    if is_vcs(scheme) {
+        return Err(Refused::new(format!("`{written}` is in a version control system, which pkgapp does not read"))
+            .hint("build a wheel of it once (`pip wheel --no-deps`), and pin the wheel by its path or URL"));
+    }
+    if scheme.eq_ignore_ascii_case("file") && !rest.starts_with("//") {
+        let (path, fragment) = split_fragment(rest);
+        return read_file(Path::new(path), fragment, written, name, root);
+    }
+    // What the parser says about a URL can hold a part of it, and so a secret.
+    let Ok(url) = Url::parse(text) else {
+        return Err(Refused::new(format!("`{written}` is not a URL")));
+    };
+    match url.scheme() {
+        "file" => match url.to_file_path() {
+            Ok(path) => read_file(&path, url.fragment(), written, name, root),
+            Err(()) => Err(Refused::new(format!("`{written}` is not a path on this machine"))
+                .hint("write `file:///` and an absolute path, or the path alone")),
+        },
+        "http" | "https" => read_archive_url(url, written, name),
+        other => Err(Refused::new(format!("pkgapp does not download from `{other}:`")).hint("use an https URL")),
+    }
+}
+
+fn read_archive_url(mut url: Url, written: &str, name: Option<&PackageName>) -> Result<Direct, Refused> {
+    let last = url.path().rsplit('/').next().unwrap_or_default();
+    let file_name = percent_decoded(last);
+    let fragment = Fragment::read(url.fragment().unwrap_or_default(), written)?;
+    let subdirectory = fragment.subdirectory.as_ref().map(|path| format!("subdirectory={path}"));
+    url.set_fragment(subdirectory.as_deref());
+    let (found, version) = from_file_name(&file_name, written, name.or(fragment.egg.as_ref()))?;
+    Ok(fragment.direct(PinSource::Url(url), found, version))
+}
+
+fn read_path(text: &str, written: &str, name: Option<&PackageName>, root: &Path) -> Result<Direct, Refused> {
+    let (path, extras) = split_extras(text);
+    let (path, fragment) = if root.join(path).exists() { (path, None) } else { split_fragment(path) };
+    let mut direct = read_file(Path::new(path), fragment, written, name, root)?;
+    for extra in extras.into_iter().flat_map(|extras| extras.split(',')).map(str::trim).filter(|one| !one.is_empty()) {
+        match extra.parse() {
+            Ok(extra) => direct.extras.push(extra),
+            Err(_) => return Err(Refused::new(format!("`{extra}` is not the name of an extra"))),
+        }
+    }
+    Ok(direct)
+}
+
+fn read_file(
+    path: &Path,
+    fragment: Option<&str>,
+    written: &str,
+    name: Option<&PackageName>,
+    root: &Path,
+) -> Result<Direct, Refused> {
+    let path = normal(&root.join(path));
+    let fragment = Fragment::read(fragment.unwrap_or_default(), written)?;
+    let name = name.or(fragment.egg.as_ref());
+    if path.is_dir() {
+        let project = match &fragment.subdirectory {
+            Some(below) => normal(&path.join(below)),
+            None => path,
+        };
+        let (found, version) = from_project(&project, written, name)?;
+        return Ok(fragment.direct(PinSource::Directory(project), found, version));
+    }
+    if !path.is_file() {
+        return Err(Refused::new(format!("`{written}` does not exist"))
+            .hint(format!("paths of distributions are relative to `{}`", crate::error::shown(root))));
+    }
+    if fragment.subdirectory.is_some() {
+        return Err(Refused::new(format!("`{written}` names a directory inside of an archive"))
+            .hint("unpack the archive and name the directory"));
+    }
+    let file_name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let (found, version) = from_file_name(file_name, written, name)?;
+    Ok(fragment.direct(PinSource::File(path), found, version))
+}
+
+/// Returns what a wheel's or sdist's file name says.
+fn from_file_name(
+    file_name: &str,
+    written: &str,
+    name: Option<&PackageName>,
+) -> Result<(Option<PackageName>, Option<Version>), Refused> {
+    if is_wheel(file_name) {
+        return match file_name.parse::<WheelFilename>() {
+            Ok(wheel) => Ok((Some(wheel.name), Some(wheel.version))),
+            Err(error) => Err(Refused {
+                message: format!("`{file_name}` is not the name of a wheel"),
+                cause: Some(error.to_string()),
+                hint: Some("keep the name that the wheel was built or downloaded with".to_owned()),
+            }),
+        };
+    }
+    let Ok(extension) = SourceDistExtension::from_path(file_name) else {
+        return Err(Refused::new(format!("`{written}` does not end like a wheel or an sdist"))
+            .hint("a wheel ends in `.whl`, an sdist in `.tar.gz` or `.zip`"));
+    };
+    match name {
+        // An archive of a tag is often called `v1.0.tar.gz`: then the version is found when it is built.
+        Some(name) => Ok((None, SourceDistFilename::parse(file_name, extension, name).ok().map(|sdist| sdist.version))),
+        None => match SourceDistFilename::parsed_normalized_filename(file_name) {
+            Ok(sdist) => Ok((Some(sdist.name), Some(sdist.version))),
+            Err(_) => Err(Refused::new(format!("`{written}` does not say what distribution it is"))
+                .hint("put the name before it: `name @ …`")),
+        },
+    }
+}
+
+/// Returns what a project's directory says of itself, without running anything.
+fn from_project(
+    directory: &Path,
+    written: &str,
+    name: Option<&PackageName>,
+) -> Result<(Option<PackageName>, Option<Version>), Refused> {
+    let text = |file: &str| std::fs::read_to_string(directory.join(file)).ok();
+    let (pyproject, setup) = (text("pyproject.toml"), directory.join("setup.py").is_file());
+    if pyproject.is_none() && !setup {
+        return Err(Refused::new(format!("`{written}` is a directory without a `pyproject.toml` or `setup.py`")));
+    }
+    let table: Option<toml::Table> = pyproject.and_then(|text| toml::from_str(&text).ok());
+    let project = |key: &str| table.as_ref()?.get("project")?.get(key)?.as_str().map(str::to_owned);
+    let found = project("name").or_else(|| name_in_setup_cfg(&text("setup.cfg")?)).and_then(|name| name.parse().ok());
+    if found.is_none() && name.is_none() {
+        return Err(Refused::new(format!("`{written}` does not say what distribution it is"))
+            .hint("put the name before it: `name @ …`"));
+    }
+    Ok((found, project("version").and_then(|version| version.parse().ok())))
+}
+
+fn name_in_setup_cfg(text: &str) -> Option<String> {
+    let metadata = text.split("[metadata]").nth(1)?;
+    let section = metadata.lines().take_while(|line| !line.starts_with('['));
+    section
+        .filter_map(|line| line.split_once('='))
+        .find(|(key, _)| key.trim() == "name")
+        .map(|(_, name)| name.trim().to_owned())
+}
+
+/// What may stand behind a URL's `#` (pip: egg, subdirectory and one hash, joined by `&`).
+#[derive(Debug, Default)]
+struct Fragment {
+    egg: Option<PackageName>,
+    extras: Vec<ExtraName>,
+    subdirectory: Option<String>,
+    hashes: Vec<HashDigest>,
+    weak: Option<String>,
+}
+
+impl Fragment {
+    fn read(text: &str, written: &str) -> Result<Self, Refused> {
+        let mut fragment = Self::default();
+        for (key, value) in text.split('&').filter_map(|pair| pair.split_once('=')) {
+            match key {
+                "egg" => {
+                    let (name, extras) = split_extras(value);
+                    fragment.egg = name.parse().ok();
+                    fragment.extras =
+                        extras.unwrap_or_default().split(',').filter_map(|one| one.parse().ok()).collect();
+                }
+                "subdirectory" => {
+                    let climbs = Path::new(value).components().any(|part| !matches!(part, Component::Normal(_)));
+                    if climbs {
+                        return Err(Refused::new(format!("the subdirectory of `{written}` is not inside of it")));
+                    }
+                    fragment.subdirectory = Some(value.to_owned());
+                }
+                _ if hash::is_algorithm(key) => match hash::from_parts(key, value) {
+                    Ok(digest) => fragment.hashes.push(digest),
+                    Err(bad) if bad.weak => fragment.weak = Some(key.to_owned()),
+                    Err(bad) => return Err(Refused { message: bad.message, cause: None, hint: bad.hint }),
+                },
+                _ => {}
+            }
+        }
+        Ok(fragment)
+    }
+
+    fn direct(self, source: PinSource, found: Option<PackageName>, version: Option<Version>) -> Direct {
+        let name = found.or(self.egg);
+        Direct { source, name, version, extras: self.extras, hashes: self.hashes, weak: self.weak }
+    }
+}
+
+/// Splits `path#key=value`.
+fn split_fragment(text: &str) -> (&str, Option<&str>) {
+    match text.split_once('#') {
+        Some((path, fragment)) if fragment.contains('=') => (path, Some(fragment)),
+        _ => (text, None),
+    }
+}
+
+/// Splits `path[extra,…]`.
+fn split_extras(text: &str) -> (&str, Option<&str>) {
+    match text.strip_suffix(']').and_then(|text| text.rsplit_once('[')) {
+        Some((path, extras)) if !path.is_empty() => (path.trim_end(), Some(extras)),
+        _ => (text, None),
+    }
+}
+
+pub(super) fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        match (first, after) {
+            (b'%', [high, low, after @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                let digit = |byte: u8| (byte as char).to_digit(16).unwrap_or_default() as u8;
+                bytes.push(digit(*high) * 16 + digit(*low));
+                rest = after;
+            }
+            _ => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Returns an absolute path without `.` and `..`, by text alone.
+pub(super) fn normal(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut normal = PathBuf::new();
+    for part in path.components() {
+        if part == Component::ParentDir {
+            normal.pop();
+        } else {
+            normal.push(part);
+        }
+    }
+    normal
+}
+
+/// Reads the value of an option that takes a URL or a path: `--index-url`, `--find-links`.
+///
+/// A path is looked for in each of `bases`.
+pub(super) fn url_or_path(text: &str, written: &str, bases: &[&Path]) -> Result<Url, Refused> {
+    if is_url(text) {
+        let Ok(url) = Url::parse(text) else { return Err(Refused::new(format!("`{written}` is not a URL"))) };
+        return match url.scheme() {
+            "file" if url.to_file_path().is_ok_and(|path| path.exists()) => Ok(url),
+            "file" => Err(Refused::new(format!("`{}` does not exist", shown_url(&url)))),
+            "http" | "https" if url.has_host() => Ok(url),
+            other => Err(Refused::new(format!("pkgapp does not download from `{other}:`")).hint("use an https URL")),
+        };
+    }
+    let found = bases.iter().map(|base| normal(&base.join(text))).find(|path| path.exists());
+    match found.and_then(|path| Url::from_file_path(path).ok()) {
+        Some(url) => Ok(url),
+        None => Err(Refused::new(format!("`{written}` is neither a URL nor a path that exists"))),
+    }
+}

@@ -1,0 +1,373 @@
+//! What the files say, and what pins follow from it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Location, Result};
+use crate::lock::text::{Place, TextFile};
+use crate::lock::{FORMATS, Indexes, Lock, Names, Pin, PinSource, hash};
+use crate::pypa::{Environment, ExtraName, HashDigest, PackageName, Version, VersionSpecifiers};
+
+/// Most errors that are shown: a file that is no list of requirements is wrong in every line.
+const MOST_ERRORS: usize = 100;
+
+/// Everything that the files of an application say, while they are read.
+pub(super) struct Draft<'a> {
+    pub(super) root: &'a Path,
+    pub(super) env: &'a Environment,
+    pub(super) offline: bool,
+    /// Returns an environment variable that is set and not empty.
+    pub(super) variable: &'a dyn Fn(&str) -> Option<String>,
+    pub(super) indexes: Indexes,
+    /// Where `--index-url` was given last.
+    pub(super) index_at: Option<Location>,
+    pub(super) warnings: Vec<String>,
+    required: Vec<Requirement>,
+    constraints: Vec<Requirement>,
+    /// Why every pin needs a hash, as a note for people.
+    hashes_because: Option<String>,
+    files: Vec<PathBuf>,
+    open: Vec<Place>,
+    errors: Vec<(usize, Error)>,
+    sequence: usize,
+}
+
+/// One requirement that holds in the environment.
+#[derive(Debug, Clone)]
+pub(super) struct Requirement {
+    pub(super) name: PackageName,
+    pub(super) extras: Vec<ExtraName>,
+    pub(super) wanted: Wanted,
+    pub(super) hashes: Vec<HashDigest>,
+    /// That `hashes` is empty is no mistake: they are inside `wanted`, or the format lets it have none, or it has
+    /// been said that they are wrong.
+    pub(super) may_lack_hashes: bool,
+    /// Where it begins.
+    pub(super) at: Location,
+    /// Where its version is, or would be.
+    pub(super) version_at: Location,
+    /// As it stands in the file, without secrets.
+    pub(super) shown: String,
+    /// Its place among all that was read.
+    pub(super) order: usize,
+}
+
+/// What a requirement asks for.
+#[derive(Debug, Clone)]
+pub(super) enum Wanted {
+    /// Versions from an index.
+    Versions(VersionSpecifiers),
+    /// These very files, whose version is known if their names say it.
+    Source(PinSource, Option<Version>),
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(
+        root: &'a Path,
+        env: &'a Environment,
+        offline: bool,
+        variable: &'a dyn Fn(&str) -> Option<String>,
+    ) -> Self {
+        Self {
+            root,
+            env,
+            offline,
+            variable,
+            indexes: Indexes::default(),
+            index_at: None,
+            warnings: Vec::new(),
+            required: Vec::new(),
+            constraints: Vec::new(),
+            hashes_because: None,
+            files: Vec::new(),
+            open: Vec::new(),
+            errors: Vec::new(),
+            sequence: 0,
+        }
+    }
+
+    /// Reads a file in whatever format it is.
+    pub(super) fn read(&mut self, file: &TextFile) {
+        if let Some(format) = FORMATS.iter().find(|format| (format.recognises)(file.name(), &file.text)) {
+            self.read_with(file, format.read);
+        }
+    }
+
+    /// Reads a file with the reader that its includer has chosen.
+    pub(super) fn read_with(&mut self, file: &TextFile, read: impl FnOnce(&mut Self, &TextFile)) {
+        if !self.files.contains(&file.file) {
+            self.files.push(file.file.clone());
+        }
+        self.open.push(file.place.clone());
+        read(self, file);
+        self.open.pop();
+    }
+
+    /// Returns whether a file is being read, so that including it would never end.
+    pub(super) fn is_open(&self, place: &Place) -> bool {
+        self.open.contains(place)
+    }
+
+    /// Begins the next statement; errors are reported in the order of statements.
+    pub(super) fn next_statement(&mut self) -> usize {
+        self.sequence += 1;
+        self.sequence
+    }
+
+    /// Notes what is wrong with the current statement.
+    pub(super) fn fail(&mut self, error: Error) {
+        self.errors.push((self.sequence, error));
+    }
+
+    pub(super) fn require(&mut self, requirement: Requirement) {
+        self.required.push(requirement);
+    }
+
+    pub(super) fn constrain(&mut self, constraint: Requirement) {
+        self.constraints.push(constraint);
+    }
+
+    /// Demands hashes of every pin; `why` is a note.
+    pub(super) fn require_hashes(&mut self, why: impl FnOnce() -> String) {
+        if self.hashes_because.is_none() {
+            self.hashes_because = Some(why());
+        }
+    }
+
+    /// Makes the lock, or the one error that holds all that is wrong.
+    pub(super) fn finish(mut self) -> Result<Lock> {
+        let mut by_name: BTreeMap<PackageName, Vec<Requirement>> = BTreeMap::new();
+        for requirement in std::mem::take(&mut self.required) {
+            by_name.entry(requirement.name.clone()).or_default().push(requirement);
+        }
+        let mut pins = Vec::new();
+        for (name, requirements) in by_name {
+            let constraints: Vec<_> = self.constraints.iter().filter(|known| known.name == name).cloned().collect();
+            match pin(&requirements, &constraints) {
+                Ok(pin) => pins.push((requirements, pin)),
+                Err(errors) => self.errors.extend(errors),
+            }
+        }
+        self.check_hashes(&pins);
+        self.errors.sort_by_key(|(order, _)| *order);
+        let more = self.errors.len().saturating_sub(MOST_ERRORS);
+        if let Some(error) = Error::all(self.errors.into_iter().take(MOST_ERRORS).map(|(_, error)| error)) {
+            return Err(if more == 0 { error } else { error.note(format!("{more} more errors are not shown")) });
+        }
+        Ok(Lock {
+            pins: pins.into_iter().map(|(_, pin)| pin).collect(),
+            indexes: self.indexes,
+            require_hashes: self.hashes_because.is_some(),
+            files: self.files,
+            warnings: self.warnings,
+        })
+    }
+
+    /// With hashes, every pin must have them, and a directory can have none (pip's hash-checking mode).
+    fn check_hashes(&mut self, pins: &[(Vec<Requirement>, Pin)]) {
+        let Some(why) = &self.hashes_because else { return };
+        let mut bare: Vec<(&Requirement, &Pin)> = pins
+            .iter()
+            .filter(|(requirements, pin)| pin.hashes.is_empty() && !requirements.iter().any(|one| one.may_lack_hashes))
+            .filter_map(|(requirements, pin)| Some((requirements.first()?, pin)))
+            .collect();
+        bare.sort_by_key(|(requirement, _)| requirement.order);
+        let Some((first, _)) = bare.first() else { return };
+        let mut error = Error::new(format!("{} of {} pins have no hash", bare.len(), pins.len())).at(first.at.clone());
+        if bare.len() == 1 {
+            error = Error::new(format!("`{}` has no hash", first.shown)).at(first.at.clone());
+        } else {
+            for (requirement, _) in &bare {
+                error = error.note(format!("`{}` at {}", requirement.shown, requirement.at));
+            }
+        }
+        error = error.note(format!("{why}, and then every pin needs a hash"));
+        let directory = bare.iter().any(|(_, pin)| matches!(pin.source, PinSource::Directory(_)));
+        error = error.hint(if directory {
+            "a directory can't have a hash; build a wheel of it (`pip wheel --no-deps`), and pin that with its hash"
+        } else {
+            "`uv pip compile --generate-hashes` and `pip-compile --generate-hashes` write them"
+        });
+        self.errors.push((first.order, error));
+    }
+
+    /// `--only-binary` and `--no-binary`, as pip's `FormatControl.handle_mutual_excludes`.
+    pub(super) fn set_formats(&mut self, option: Formats, value: Vec<FormatName>) {
+        let (target, other) = match option {
+            Formats::OnlyBinary => (&mut self.indexes.only_binary, &mut self.indexes.no_binary),
+            Formats::NoBinary => (&mut self.indexes.no_binary, &mut self.indexes.only_binary),
+        };
+        let last_all = value.iter().rposition(|name| *name == FormatName::All);
+        if last_all.is_some() {
+            *target = Names::All;
+            *other = Names::None;
+            if !value.contains(&FormatName::None) {
+                return;
+            }
+        }
+        for name in value.into_iter().skip(last_all.map_or(0, |at| at + 1)) {
+            match name {
+                FormatName::All => {}
+                FormatName::None => *target = Names::None,
+                FormatName::These(name) => {
+                    if let Names::These(others) = other {
+                        others.retain(|known| *known != name);
+                    }
+                    match target {
+                        Names::All => {}
+                        Names::None => *target = Names::These(vec![name]),
+                        Names::These(names) if names.contains(&name) => {}
+                        Names::These(names) => names.push(name),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Which of the two options.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Formats {
+    OnlyBinary,
+    NoBinary,
+}
+
+/// One item of `--only-binary` or `--no-binary`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum FormatName {
+    All,
+    None,
+    These(PackageName),
+}
+
+type Ordered = Vec<(usize, Error)>;
+
+/// Makes the pin of one name, or says why there is none.
+fn pin(requirements: &[Requirement], constraints: &[Requirement]) -> Result<Pin, Ordered> {
+    let (source, decided_by) = source_of(requirements, constraints)?;
+    let version = match source {
+        Some(Wanted::Source(_, Some(version))) => Some(version.clone()),
+        _ => requirements.iter().chain(constraints).find_map(Requirement::exact),
+    };
+    check_versions(version.as_ref(), decided_by, requirements, constraints)?;
+    let hashes = hashes_of(requirements, constraints)?;
+    let first = &requirements[0];
+    let mut extras: Vec<_> = requirements.iter().flat_map(|one| one.extras.iter().cloned()).collect();
+    extras.sort();
+    extras.dedup();
+    let source = match source {
+        Some(Wanted::Source(source, _)) => source.clone(),
+        _ => PinSource::Index,
+    };
+    Ok(Pin { name: first.name.clone(), version, extras, source, hashes, at: decided_by.at.clone() })
+}
+
+/// Finds the requirement or constraint that says exactly what ships: a file, else one version.
+fn source_of<'a>(
+    requirements: &'a [Requirement],
+    constraints: &'a [Requirement],
+) -> Result<(Option<&'a Wanted>, &'a Requirement), Ordered> {
+    let mut sources = requirements.iter().chain(constraints).filter(|one| matches!(one.wanted, Wanted::Source(..)));
+    if let Some(first) = sources.next() {
+        return match sources.find(|other| !same_source(&first.wanted, &other.wanted)) {
+            Some(other) => Err(vec![(other.order, pinned_twice(first, other))]),
+            None => Ok((Some(&first.wanted), first)),
+        };
+    }
+    match requirements.iter().chain(constraints).find(|one| one.exact().is_some()) {
+        Some(exact) => Ok((None, exact)),
+        None => Err(vec![(requirements[0].order, not_pinned(&requirements[0]))]),
+    }
+}
+
+/// Checks every other version specifier of the name against the pin.
+fn check_versions(
+    version: Option<&Version>,
+    pinned: &Requirement,
+    requirements: &[Requirement],
+    constraints: &[Requirement],
+) -> Result<(), Ordered> {
+    let Some(version) = version else { return Ok(()) };
+    let mut errors = Vec::new();
+    for (one, constraint) in
+        requirements.iter().map(|one| (one, false)).chain(constraints.iter().map(|one| (one, true)))
+    {
+        let Wanted::Versions(specifiers) = &one.wanted else { continue };
+        if specifiers.contains(version) {
+            continue;
+        }
+        let error = if one.order == pinned.order {
+            Error::new(format!("no version is both of `{}`", one.shown)).at(one.version_at.clone())
+        } else if one.exact().is_some() && !constraint {
+            pinned_twice(pinned, one)
+        } else {
+            let what = if constraint { "the constraint" } else { "the requirement" };
+            Error::new(format!("`{}` is pinned to {version}, which {what} `{}` excludes", one.name, one.shown))
+                .at(one.version_at.clone())
+                .note(format!("the pin is `{}` at {}", pinned.shown, pinned.at))
+        };
+        errors.push((one.order, error));
+    }
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
+/// A file must match what every line about it accepts, as in pip.
+fn hashes_of(requirements: &[Requirement], constraints: &[Requirement]) -> Result<Vec<HashDigest>, Ordered> {
+    let mut hashes: Vec<HashDigest> = Vec::new();
+    let mut given_by: Option<&Requirement> = None;
+    for one in requirements.iter().chain(constraints).filter(|one| !one.hashes.is_empty()) {
+        let Some(common) = hash::both(&hashes, &one.hashes) else {
+            let other = given_by.map_or_else(String::new, |known| known.at.to_string());
+            let error = Error::new(format!("no file can match the hashes of `{}`", one.shown))
+                .at(one.at.clone())
+                .note(format!("the hashes at {other} are all different ones"))
+                .hint("generate both files anew, from the same files of the index");
+            return Err(vec![(one.order, error)]);
+        };
+        hashes = common;
+        given_by = given_by.or(Some(one));
+    }
+    hashes.sort();
+    hashes.dedup();
+    Ok(hashes)
+}
+
+impl Requirement {
+    /// Returns the version if `==` or `===` names one, without a wildcard.
+    fn exact(&self) -> Option<Version> {
+        use uv_pep440::Operator;
+
+        let Wanted::Versions(specifiers) = &self.wanted else { return None };
+        let exact = |operator: &Operator| matches!(operator, Operator::Equal | Operator::ExactEqual);
+        specifiers.iter().find(|one| exact(one.operator())).map(|one| one.version().clone())
+    }
+}
+
+fn pinned_twice(first: &Requirement, other: &Requirement) -> Error {
+    Error::new(format!("`{}` is pinned twice: `{}` and `{}`", first.name, first.shown, other.shown))
+        .at(other.version_at.clone())
+        .note(format!("the other pin is at {}", first.at))
+        .hint("keep one of them, or give them markers that never hold together")
+}
+
+fn not_pinned(requirement: &Requirement) -> Error {
+    use uv_pep440::Operator;
+
+    let error =
+        Error::new(format!("requirement `{}` is not pinned", requirement.shown)).at(requirement.version_at.clone());
+    let Wanted::Versions(specifiers) = &requirement.wanted else { return error };
+    let name = &requirement.name;
+    let way_out = match specifiers.iter().next().map(|one| (one.operator(), one.version())) {
+        Some((Operator::EqualStar, version)) => {
+            format!("`=={version}.*` allows many versions; write `{name}==` and the whole version")
+        }
+        _ => format!("write `{name}==` and the version that shall ship"),
+    };
+    let file = crate::error::shown(&requirement.at.file);
+    error.hint(format!("{way_out}; `uv pip compile --generate-hashes {file} -o pinned.txt` finds one"))
+}
+
+fn same_source(one: &Wanted, other: &Wanted) -> bool {
+    let (Wanted::Source(one, _), Wanted::Source(other, _)) = (one, other) else { return false };
+    one == other
+}

@@ -1,0 +1,376 @@
+//! pylock.toml (PEP 751; specification "pylock.toml" of packaging.python.org).
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::str::FromStr;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use toml::Spanned;
+use uv_distribution_filename::SourceDistFilename;
+use uv_normalize::GroupName;
+
+use crate::error::{Error, Location};
+use crate::lock::draft::{Draft, Requirement, Wanted};
+use crate::lock::text::{Place, TextFile};
+use crate::lock::{FilePlace, Format, LockedFile, PinSource, Url, direct, hash};
+use crate::pypa::{HashDigest, MarkerTree, PackageName, Version, VersionSpecifiers, WheelFilename};
+
+/// `pylock.toml` and `pylock.NAME.toml`, or the same under another name.
+pub(super) const FORMAT: Format = Format {
+    recognises: |name, text| {
+        let named = name == "pylock.toml" || (name.starts_with("pylock.") && name.ends_with(".toml"));
+        named || (name.ends_with(".toml") && text.contains("lock-version = ") && text.contains("\n[[packages]]"))
+    },
+    read,
+};
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct PyLock {
+    lock_version: Spanned<String>,
+    #[serde(default)]
+    environments: Vec<Spanned<String>>,
+    requires_python: Option<Spanned<String>>,
+    #[serde(default)]
+    default_groups: Vec<Spanned<String>>,
+    packages: Vec<Spanned<Package>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Package {
+    name: Spanned<String>,
+    version: Option<Spanned<String>>,
+    marker: Option<Spanned<String>>,
+    requires_python: Option<Spanned<String>>,
+    vcs: Option<Spanned<IgnoredAny>>,
+    directory: Option<Spanned<Directory>>,
+    archive: Option<Spanned<File>>,
+    sdist: Option<Spanned<File>>,
+    #[serde(default)]
+    wheels: Vec<Spanned<File>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Directory {
+    path: String,
+    #[serde(default)]
+    editable: bool,
+    subdirectory: Option<String>,
+}
+
+/// An archive, an sdist or a wheel.
+#[derive(Debug, Deserialize)]
+struct File {
+    name: Option<String>,
+    url: Option<Spanned<String>>,
+    path: Option<String>,
+    size: Option<u64>,
+    hashes: Spanned<BTreeMap<String, String>>,
+    subdirectory: Option<String>,
+}
+
+fn read(draft: &mut Draft<'_>, file: &TextFile) {
+    draft.next_statement();
+    let lock: PyLock = match toml::from_str(&file.text) {
+        Ok(lock) => lock,
+        Err(error) => {
+            let at = error.span().map_or_else(|| Location::file(&file.file), |span| file.at(span.start));
+            let message = format!("`{}` is not a pylock.toml", file.name());
+            return draft.fail(Error::new(message).at(at).cause_text(error.message()));
+        }
+    };
+    Reader { draft, file }.lock(&lock);
+}
+
+struct Reader<'r, 'a> {
+    draft: &'r mut Draft<'a>,
+    file: &'r TextFile,
+}
+
+/// An error of an entry, whose place is known.
+type Checked<T> = Result<T, Error>;
+
+impl Reader<'_, '_> {
+    fn lock(&mut self, lock: &PyLock) {
+        if let Err(error) = self.header(lock) {
+            return self.draft.fail(error);
+        }
+        let name = self.file.name().to_owned();
+        self.draft.require_hashes(|| format!("`{name}` has hashes"));
+        let groups: Vec<GroupName> =
+            lock.default_groups.iter().filter_map(|group| group.get_ref().parse().ok()).collect();
+        let mut known: BTreeMap<PackageName, Location> = BTreeMap::new();
+        for entry in &lock.packages {
+            let order = self.draft.next_statement();
+            match self.package(entry.get_ref(), &groups, order) {
+                Ok(None) => {}
+                Ok(Some(requirement)) => match known.insert(requirement.name.clone(), requirement.at.clone()) {
+                    Some(before) => self.draft.fail(
+                        Error::new(format!("`{}` is listed twice for one environment", requirement.name))
+                            .at(requirement.at)
+                            .note(format!("the other entry is at {before}"))
+                            .hint("give them markers that never hold together, or lock again"),
+                    ),
+                    None => self.draft.require(requirement),
+                },
+                Err(error) => self.draft.fail(error),
+            }
+        }
+    }
+
+    fn header(&mut self, lock: &PyLock) -> Checked<()> {
+        let version = lock.lock_version.get_ref();
+        match version.split_once('.') {
+            Some(("1", "0")) => {}
+            Some(("1", _)) => {
+                let at = self.at(&lock.lock_version);
+                self.draft
+                    .warnings
+                    .push(format!("lock-version {version} is newer than 1.0, which pkgapp knows ({at})"));
+            }
+            _ => {
+                let error = Error::new(format!("lock-version `{version}` is not known"));
+                return Err(error.at(self.at(&lock.lock_version)).hint("write the lock with lock-version 1.0"));
+            }
+        }
+        self.python(lock.requires_python.as_ref(), "the lock")?;
+        let mut fits = lock.environments.is_empty();
+        for environment in &lock.environments {
+            fits |= self.marker(environment)?.evaluate(&self.draft.env.markers, &[]);
+        }
+        match lock.environments.first() {
+            Some(first) if !fits => Err(Error::new(format!("the lock is not for {}", self.target()))
+                .at(self.at(first))
+                .note("it names the environments that it is for, and none of them is that one")
+                .hint("lock again, for that environment too")),
+            _ => Ok(()),
+        }
+    }
+
+    fn target(&self) -> String {
+        format!("Python {} on Linux {}", self.draft.env.python, self.draft.env.arch)
+    }
+
+    fn at<T>(&self, spanned: &Spanned<T>) -> Location {
+        self.file.at(spanned.span().start)
+    }
+
+    fn marker(&self, text: &Spanned<String>) -> Checked<MarkerTree> {
+        MarkerTree::from_str(text.get_ref()).map_err(|error| {
+            Error::new(format!("`{}` is not a marker", text.get_ref()))
+                .at(self.at(text))
+                .cause_text(error.message.to_string())
+        })
+    }
+
+    fn python(&self, requires: Option<&Spanned<String>>, what: &str) -> Checked<()> {
+        let Some(requires) = requires else { return Ok(()) };
+        let text = requires.get_ref();
+        let specifiers = VersionSpecifiers::from_str(text).map_err(|error| {
+            Error::new(format!("`{text}` is not a set of versions")).at(self.at(requires)).cause_text(error.to_string())
+        })?;
+        if self.draft.env.admits(&specifiers) {
+            return Ok(());
+        }
+        Err(Error::new(format!("{what} requires Python {text}, and the release is for {}", self.draft.env.python))
+            .at(self.at(requires)))
+    }
+
+    /// Reads an entry; `None` if its marker does not hold.
+    fn package(&mut self, package: &Package, groups: &[GroupName], order: usize) -> Checked<Option<Requirement>> {
+        let at = self.at(&package.name);
+        let name = PackageName::from_str(package.name.get_ref()).map_err(|error| {
+            Error::new(format!("`{}` is not the name of a distribution", package.name.get_ref()))
+                .at(at.clone())
+                .cause(error)
+        })?;
+        if let Some(marker) = &package.marker
+            && !self.marker(marker)?.evaluate_pep751(&self.draft.env.markers, &[], groups)
+        {
+            return Ok(None);
+        }
+        self.python(package.requires_python.as_ref(), &format!("`{name}`"))?;
+        let version = package.version.as_ref().map(|version| self.version(version)).transpose()?;
+        let shown = version.as_ref().map_or_else(|| name.to_string(), |version| format!("{name}=={version}"));
+        let (source, hashes, version) = self.source(package, &name, version)?;
+        Ok(Some(Requirement {
+            name,
+            extras: Vec::new(),
+            wanted: Wanted::Source(source, version),
+            hashes,
+            may_lack_hashes: true,
+            version_at: package.version.as_ref().map_or_else(|| at.clone(), |version| self.at(version)),
+            at,
+            shown,
+            order,
+        }))
+    }
+
+    fn version(&self, text: &Spanned<String>) -> Checked<Version> {
+        Version::from_str(text.get_ref()).map_err(|error| {
+            Error::new(format!("`{}` is not a version", text.get_ref())).at(self.at(text)).cause(error)
+        })
+    }
+
+    fn source(
+        &self,
+        package: &Package,
+        name: &PackageName,
+        version: Option<Version>,
+    ) -> Checked<(PinSource, Vec<HashDigest>, Option<Version>)> {
+        let at = self.at(&package.name);
+        let from_index = package.sdist.is_some() || !package.wheels.is_empty();
+        let kinds = [package.vcs.is_some(), package.directory.is_some(), package.archive.is_some(), from_index];
+        match kinds.iter().filter(|present| **present).count() {
+            0 => return Err(Error::new(format!("`{name}` has no files")).at(at)),
+            1 => {}
+            _ => {
+                let error = Error::new(format!("`{name}` has files of several kinds")).at(at);
+                return Err(error.note("there may be one of `vcs`, `directory`, `archive`, or `sdist` and `wheels`"));
+            }
+        }
+        if let Some(vcs) = &package.vcs {
+            let error = Error::new(format!("`{name}` is in a version control system, which pkgapp does not read"));
+            let hint = "build a wheel of it once (`pip wheel --no-deps`), and lock the wheel by its path or URL";
+            return Err(error.at(self.at(vcs)).hint(hint));
+        }
+        if let Some(directory) = &package.directory {
+            return Ok((self.directory(name, directory)?, Vec::new(), version));
+        }
+        if let Some(archive) = &package.archive {
+            let (source, hashes, found) = self.archive(name, archive)?;
+            return Ok((source, hashes, version.or(found)));
+        }
+        let mut version = version;
+        let mut files = Vec::new();
+        for file in package.wheels.iter().chain(&package.sdist) {
+            let locked = self.file(file)?;
+            let says = self.version_of(file, &locked, name)?;
+            if let (Some(version), Some(says)) = (&version, &says)
+                && version != says
+            {
+                let error = Error::new(format!("`{}` is not version {version} of `{name}`", locked.name));
+                return Err(error.at(self.at(file)));
+            }
+            version = version.or(says);
+            files.push(locked);
+        }
+        Ok((PinSource::Files(files), Vec::new(), version))
+    }
+
+    /// Returns the version that a wheel's or sdist's name says, and checks that the name is this distribution's.
+    fn version_of(&self, file: &Spanned<File>, locked: &LockedFile, name: &PackageName) -> Checked<Option<Version>> {
+        if Path::new(&locked.name).extension().is_none_or(|extension| extension != "whl") {
+            // Sdists that are older than PEP 625 have all kinds of names.
+            let extension = uv_distribution_filename::SourceDistExtension::from_path(&locked.name);
+            let parsed = extension.ok().and_then(|kind| SourceDistFilename::parse(&locked.name, kind, name).ok());
+            return Ok(parsed.map(|sdist| sdist.version));
+        }
+        let wheel = locked.name.parse::<WheelFilename>().map_err(|error| {
+            Error::new(format!("`{}` is not the name of a wheel", locked.name)).at(self.at(file)).cause(error)
+        })?;
+        if wheel.name != *name {
+            return Err(Error::new(format!("`{}` is not a wheel of `{name}`", locked.name)).at(self.at(file)));
+        }
+        Ok(Some(wheel.version))
+    }
+
+    fn directory(&self, name: &PackageName, entry: &Spanned<Directory>) -> Checked<PinSource> {
+        let directory = entry.get_ref();
+        if directory.editable {
+            let error = Error::new(format!("`{name}` can't ship: an editable install points back to its sources"));
+            let hint = "lock without the project itself (`uv export --no-emit-project`), or without `editable = true`";
+            return Err(error.at(self.at(entry)).hint(hint));
+        }
+        let FilePlace::Path(mut path) = self.place(&directory.path) else {
+            return Err(Error::new(format!("`{name}` is a directory on a server")).at(self.at(entry)));
+        };
+        if let Some(below) = &directory.subdirectory {
+            path = direct::normal(&path.join(below));
+        }
+        if path.is_dir() {
+            return Ok(PinSource::Directory(path));
+        }
+        Err(Error::new(format!("`{}` is not a directory", crate::error::shown(&path))).at(self.at(entry)))
+    }
+
+    fn archive(
+        &self,
+        name: &PackageName,
+        entry: &Spanned<File>,
+    ) -> Checked<(PinSource, Vec<HashDigest>, Option<Version>)> {
+        let locked = self.file(entry)?;
+        let version = self.version_of(entry, &locked, name)?;
+        let subdirectory = entry.get_ref().subdirectory.as_ref();
+        let source = match locked.place {
+            FilePlace::Url(mut url) => {
+                url.set_fragment(subdirectory.map(|below| format!("subdirectory={below}")).as_deref());
+                PinSource::Url(url)
+            }
+            FilePlace::Path(path) if subdirectory.is_none() => PinSource::File(path),
+            FilePlace::Path(_) => {
+                let error = Error::new(format!("`{name}` is a directory inside of an archive")).at(self.at(entry));
+                return Err(error.hint("unpack the archive and lock the directory"));
+            }
+        };
+        Ok((source, locked.hashes, version))
+    }
+
+    fn file(&self, entry: &Spanned<File>) -> Checked<LockedFile> {
+        let file = entry.get_ref();
+        let place = match (&file.url, &file.path) {
+            // A local copy is there to be used (PEP 751: either may be).
+            (_, Some(path)) => self.place(path),
+            (Some(url), None) => match Url::parse(url.get_ref()) {
+                Ok(parsed) if matches!(parsed.scheme(), "http" | "https") => FilePlace::Url(parsed),
+                Ok(parsed) => match parsed.to_file_path() {
+                    Ok(path) if parsed.scheme() == "file" => FilePlace::Path(path),
+                    _ => return Err(Error::new("a file's URL is not an http, https or file URL").at(self.at(url))),
+                },
+                Err(error) => return Err(Error::new("a file's URL is not a URL").at(self.at(url)).cause(error)),
+            },
+            (None, None) => return Err(Error::new("a file has neither `url` nor `path`").at(self.at(entry))),
+        };
+        let last = match &place {
+            FilePlace::Url(url) => direct::percent_decoded(url.path().rsplit('/').next().unwrap_or_default()),
+            FilePlace::Path(path) => {
+                path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+            }
+        };
+        let name = file.name.clone().unwrap_or(last);
+        let hashes = self.hashes(&file.hashes, &name)?;
+        Ok(LockedFile { name, place, hashes, size: file.size })
+    }
+
+    fn hashes(&self, table: &Spanned<BTreeMap<String, String>>, name: &str) -> Checked<Vec<HashDigest>> {
+        let mut hashes = Vec::new();
+        for (algorithm, digest) in table.get_ref() {
+            match hash::from_parts(algorithm, digest) {
+                Ok(hash) => hashes.push(hash),
+                Err(bad) if bad.weak => {}
+                Err(bad) => {
+                    let error = Error::new(bad.message).at(self.at(table));
+                    return Err(bad.hint.into_iter().fold(error, Error::hint));
+                }
+            }
+        }
+        if hashes.is_empty() {
+            let error = Error::new(format!("`{name}` has no strong hash")).at(self.at(table));
+            return Err(error.hint("lock again with sha256"));
+        }
+        Ok(hashes)
+    }
+
+    /// Paths are relative to the lock.
+    fn place(&self, path: &str) -> FilePlace {
+        match &self.file.place {
+            Place::Disk(lock) => FilePlace::Path(direct::normal(&lock.parent().unwrap_or(Path::new("/")).join(path))),
+            Place::Web(lock) => match lock.join(path) {
+                Ok(url) => FilePlace::Url(url),
+                Err(_) => FilePlace::Path(Path::new(path).to_owned()),
+            },
+        }
+    }
+}

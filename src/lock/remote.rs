@@ -1,0 +1,58 @@
+//! Included files on the network: `-c https://…/constraints.txt`.
+
+use uv_client::{BaseClientBuilder, Certificates, Connectivity};
+use uv_redacted::DisplaySafeUrl;
+
+use crate::error::{Context, Error, Result};
+use crate::lock::text::TextFile;
+use crate::lock::{Url, shown_url};
+
+/// Most that an included file may be, in bytes: constraints of whole distributions have some 100 kB.
+const MOST: usize = 16 << 20;
+
+/// Fetches a file; proxies, certificates and netrc are as for the index.
+pub(super) fn fetch(url: &Url, offline: bool) -> Result<TextFile> {
+    let shown = shown_url(url);
+    if offline {
+        return Err(Error::new(format!("`{shown}` is on the network, and the build is offline"))
+            .hint("keep a copy beside the file that includes it"));
+    }
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context(|| "cannot wait for the network")?;
+    let bytes = runtime.block_on(get(url))?;
+    TextFile::fetched(url.clone(), &bytes)
+}
+
+async fn get(url: &Url) -> Result<Vec<u8>> {
+    let shown = shown_url(url);
+    let failed = || format!("cannot fetch `{shown}`");
+    let mut builder = BaseClientBuilder::default().connectivity(Connectivity::Online).with_system_certs(true);
+    if let Some(certificates) = Certificates::from_env() {
+        builder = builder.custom_certificates(certificates);
+    }
+    let client = builder.build().context(failed)?;
+    let url = DisplaySafeUrl::from_url(url.clone());
+    let response = client.for_host(&url).get(Url::from(url.clone())).send().await;
+    // The library names the URL with everything in it.
+    let shown_error = |error: &dyn std::error::Error| {
+        let mut text = error.to_string();
+        let mut next = error.source();
+        while let Some(inner) = next {
+            text = inner.to_string();
+            next = inner.source();
+        }
+        Error::new(failed()).cause_text(url.redact_in(&text))
+    };
+    let mut response = response.map_err(|error| shown_error(&error))?;
+    if !response.status().is_success() {
+        return Err(Error::new(failed()).cause_text(format!("the server says {}", response.status())));
+    }
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| shown_error(&error))? {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() > MOST {
+            return Err(Error::new(failed()).cause_text(format!("it is longer than {MOST} bytes")));
+        }
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,644 @@
+//! requirements.txt, as pip reads it.
+//!
+//! Source: pip's "Requirements File Format" and `pip._internal.req.req_file`. The lines are read here and not by uv's
+//! crate, which gives no places for requirements, drops the hashes in constraints files and stops at the first error;
+//! names, versions, extras and markers are uv's.
+
+use std::ops::Range;
+use std::path::Path;
+use std::str::FromStr;
+
+use crate::error::{Error, shown};
+use crate::lock::direct::{self, Direct, Refused};
+use crate::lock::draft::{Draft, FormatName, Formats, Requirement, Wanted};
+use crate::lock::text::{Line, Place, TextFile, Word, logical_lines, words};
+use crate::lock::{Format, Url, hash, remote};
+use crate::pypa::{ExtraName, HashDigest, MarkerTree, PackageName, VersionSpecifiers};
+
+/// Any text that is nothing else: these files have every name.
+pub(super) const FORMAT: Format =
+    Format { recognises: |_, _| true, read: |draft, file| read(draft, file, Role::Requirements) };
+
+/// What a file's requirements are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// They ship.
+    Requirements,
+    /// They say which version ships of what another file requires (`-c`).
+    Constraints,
+}
+
+fn read(draft: &mut Draft<'_>, file: &TextFile, role: Role) {
+    let lines = logical_lines(file, draft.variable);
+    for line in &lines {
+        draft.next_statement();
+        Statement { draft, file, line, role }.read();
+    }
+}
+
+/// A logical line while it is read.
+struct Statement<'s, 'a> {
+    draft: &'s mut Draft<'a>,
+    file: &'s TextFile,
+    line: &'s Line<'s>,
+    role: Role,
+}
+
+/// What an option means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meaning {
+    Requirement,
+    Constraint,
+    Editable,
+    IndexUrl,
+    ExtraIndexUrl,
+    NoIndex,
+    FindLinks,
+    Formats(Formats),
+    RequireHashes,
+    Hash,
+    /// Not done; the text says why, or what happens instead.
+    Ignored(&'static str),
+    /// As `Ignored`, on a requirement's own line.
+    IgnoredOfOne(&'static str),
+}
+
+struct OptionRule {
+    names: &'static [&'static str],
+    takes_value: bool,
+    meaning: Meaning,
+}
+
+const fn option(names: &'static [&'static str], takes_value: bool, meaning: Meaning) -> OptionRule {
+    OptionRule { names, takes_value, meaning }
+}
+
+const DEFAULTS: &str = "sdists are built with their own defaults";
+const EXACT: &str = "every version is exact";
+
+/// pip's `SUPPORTED_OPTIONS` and `SUPPORTED_OPTIONS_REQ`.
+const OPTIONS: &[OptionRule] = &[
+    option(&["--requirement", "-r"], true, Meaning::Requirement),
+    option(&["--constraint", "-c"], true, Meaning::Constraint),
+    option(&["--editable", "-e"], true, Meaning::Editable),
+    option(&["--index-url", "-i", "--pypi-url"], true, Meaning::IndexUrl),
+    option(&["--extra-index-url"], true, Meaning::ExtraIndexUrl),
+    option(&["--no-index"], false, Meaning::NoIndex),
+    option(&["--find-links", "-f"], true, Meaning::FindLinks),
+    option(&["--no-binary"], true, Meaning::Formats(Formats::NoBinary)),
+    option(&["--only-binary"], true, Meaning::Formats(Formats::OnlyBinary)),
+    option(&["--require-hashes"], false, Meaning::RequireHashes),
+    option(&["--hash"], true, Meaning::Hash),
+    option(
+        &["--trusted-host"],
+        true,
+        Meaning::Ignored("certificates are always checked, against the authorities in `SSL_CERT_FILE` if it is set"),
+    ),
+    option(&["--pre"], false, Meaning::Ignored(EXACT)),
+    option(&["--all-releases"], true, Meaning::Ignored(EXACT)),
+    option(&["--only-final"], true, Meaning::Ignored(EXACT)),
+    option(&["--uploaded-prior-to"], true, Meaning::Ignored(EXACT)),
+    option(&["--prefer-binary"], false, Meaning::Ignored("a wheel is always preferred")),
+    option(&["--use-feature"], true, Meaning::Ignored("it is about pip itself")),
+    option(&["--build-constraint"], true, Meaning::Ignored(DEFAULTS)),
+    option(&["--no-build-isolation"], false, Meaning::Ignored(DEFAULTS)),
+    option(&["--use-pep517"], false, Meaning::IgnoredOfOne(DEFAULTS)),
+    option(&["--global-option"], true, Meaning::IgnoredOfOne(DEFAULTS)),
+    option(&["--install-option"], true, Meaning::IgnoredOfOne(DEFAULTS)),
+    option(&["--config-settings", "--config-setting", "-C"], true, Meaning::IgnoredOfOne(DEFAULTS)),
+];
+
+/// An option as it was given.
+struct Given {
+    name: &'static str,
+    meaning: Meaning,
+    value: String,
+    range: Range<usize>,
+    value_range: Range<usize>,
+}
+
+impl Statement<'_, '_> {
+    fn read(&mut self) {
+        if !self.line.unset.is_empty() {
+            for (offset, name) in &self.line.unset {
+                let error = Error::new(format!("environment variable `{name}` is not set")).at(self.line.at(*offset));
+                self.draft.fail(error.hint(format!("set `{name}` for the build, to the text that belongs there")));
+            }
+            return;
+        }
+        let text = &self.line.text;
+        if text.ends_with('\\') {
+            let error = Error::new("something follows the `\\` that continues a line").at(self.line.at(text.len() - 1));
+            self.draft.fail(error.hint("remove the white space or comment after it"));
+            return;
+        }
+        let end = options_start(text);
+        let Some(options) = self.options(end) else { return };
+        let requirement = text[..end].trim_end().len();
+        if requirement > 0 {
+            self.requirement(requirement, &options);
+        } else {
+            for option in &options {
+                self.option(option);
+            }
+        }
+    }
+
+    fn fail(&mut self, error: Error, offset: usize) {
+        self.draft.fail(error.at(self.line.at(offset)));
+    }
+
+    fn refuse(&mut self, refused: Refused, offset: usize) {
+        let mut error = Error::new(refused.message);
+        error = refused.cause.into_iter().fold(error, Error::cause_text);
+        error = refused.hint.into_iter().fold(error, Error::hint);
+        self.fail(error, offset);
+    }
+
+    /// Reads the options from `start` on; `None` if that failed, which has been said.
+    fn options(&mut self, start: usize) -> Option<Vec<Given>> {
+        let mut words = match words(&self.line.text, start) {
+            Ok(words) => words.into_iter(),
+            Err(quote) => {
+                self.fail(Error::new("a quote is never closed"), quote);
+                return None;
+            }
+        };
+        let mut options = Vec::new();
+        while let Some(word) = words.next() {
+            options.push(self.one_option(&word, &mut words)?);
+        }
+        Some(options)
+    }
+
+    fn one_option(&mut self, word: &Word, rest: &mut impl Iterator<Item = Word>) -> Option<Given> {
+        let Range { start, end } = word.range;
+        let Some((name, attached)) = split_option(&word.text) else {
+            let written = self.line.written(start..end);
+            self.fail(Error::new(format!("`{written}` is neither an option nor a value of one")), start);
+            return None;
+        };
+        let Some(rule) = OPTIONS.iter().find(|rule| rule.names.contains(&name)) else {
+            let error = Error::new(format!("`{name}` is no option of requirements files"));
+            let names = OPTIONS.iter().flat_map(|rule| rule.names.iter()).filter(|known| known.starts_with("--"));
+            let nearest = names.map(|known| (strsim::damerau_levenshtein(name, known), known)).min();
+            let near = nearest.filter(|(distance, _)| *distance <= 3);
+            self.fail(near.into_iter().fold(error, |error, (_, name)| error.hint(format!("there is `{name}`"))), start);
+            return None;
+        };
+        let name = rule.names.iter().find(|known| **known == name).copied().unwrap_or(rule.names[0]);
+        let mut given =
+            Given { name, meaning: rule.meaning, value: String::new(), range: start..end, value_range: start..end };
+        match (rule.takes_value, attached) {
+            (false, None) => {}
+            (false, Some(_)) => {
+                self.fail(Error::new(format!("`{name}` takes no value")), start);
+                return None;
+            }
+            (true, Some(value)) if !value.is_empty() => {
+                given.value_range.start = end - value.len().min(end - start);
+                value.clone_into(&mut given.value);
+            }
+            (true, Some(_)) => {
+                self.fail(Error::new(format!("`{name}` needs a value")), start);
+                return None;
+            }
+            (true, None) => {
+                let Some(value) = rest.next().filter(|word| !word.text.is_empty()) else {
+                    self.fail(Error::new(format!("`{name}` needs a value")), start);
+                    return None;
+                };
+                given.range.end = value.range.end;
+                given.value_range = value.range;
+                given.value = value.text;
+            }
+        }
+        // A slice of quoted text need not begin at a character.
+        while !self.line.text.is_char_boundary(given.value_range.start) {
+            given.value_range.start -= 1;
+        }
+        Some(given)
+    }
+
+    /// An option on a line of its own.
+    fn option(&mut self, given: &Given) {
+        match given.meaning {
+            Meaning::Requirement => self.include(given, Role::Requirements),
+            Meaning::Constraint => self.include(given, Role::Constraints),
+            Meaning::Editable => self.editable(given),
+            Meaning::IndexUrl | Meaning::ExtraIndexUrl | Meaning::FindLinks => self.index(given),
+            Meaning::NoIndex => self.draft.indexes.no_index = true,
+            Meaning::Formats(formats) => self.formats(given, formats),
+            Meaning::RequireHashes => {
+                let at = self.line.at(given.range.start);
+                self.draft.require_hashes(|| format!("`--require-hashes` is given at {at}"));
+            }
+            Meaning::Hash => {
+                let error = Error::new("`--hash` belongs to no requirement");
+                self.fail(error.hint("end the requirement's line with ` \\`"), given.range.start);
+            }
+            Meaning::Ignored(why) => self.warn(given, why),
+            Meaning::IgnoredOfOne(_) => {
+                self.fail(Error::new(format!("`{}` belongs to no requirement", given.name)), given.range.start);
+            }
+        }
+    }
+
+    fn warn(&mut self, given: &Given, why: &str) {
+        let written = self.line.written(given.range.clone());
+        let at = self.line.at(given.range.start);
+        self.draft.warnings.push(format!("`{written}` has no effect: {why} ({at})"));
+    }
+
+    fn include(&mut self, given: &Given, role: Role) {
+        let place = match self.included_place(given) {
+            Ok(place) => place,
+            Err(refused) => return self.refuse(refused, given.value_range.start),
+        };
+        let written = self.line.written(given.value_range.clone());
+        if self.draft.is_open(&place) {
+            return self.fail(Error::new(format!("`{written}` includes itself")), given.value_range.start);
+        }
+        let opened = match &place {
+            Place::Disk(path) => TextFile::open(path),
+            Place::Web(url) => remote::fetch(url, self.draft.offline),
+        };
+        let error = match opened {
+            Ok(file) if role == Role::Constraints => return self.draft.read_with(&file, |d, file| read(d, file, role)),
+            Ok(file) => return self.draft.read(&file),
+            Err(error) => error,
+        };
+        if error.location().is_some() {
+            return self.draft.fail(error);
+        }
+        let error = match &place {
+            Place::Disk(path) if !path.exists() => self.hint_at_place(error, &given.value),
+            _ => error,
+        };
+        self.fail(error, given.value_range.start);
+    }
+
+    /// Relative names are relative to the file that they stand in.
+    fn included_place(&self, given: &Given) -> Result<Place, Refused> {
+        let refused = |message: String| Refused { message, cause: None, hint: None };
+        let written = || self.line.written(given.value_range.clone());
+        let url = match &self.file.place {
+            Place::Web(base) => base.join(&given.value).ok(),
+            Place::Disk(_) if direct::is_url(&given.value) => Url::parse(&given.value).ok(),
+            Place::Disk(path) => {
+                let path = path.parent().unwrap_or(Path::new("/")).join(&given.value);
+                let normal = direct::normal(&path);
+                // `..` behind a symbolic link leads elsewhere than the text says.
+                return Ok(Place::Disk(if normal.exists() || !path.exists() { normal } else { path }));
+            }
+        };
+        let url = url.ok_or_else(|| refused(format!("`{}` is not a URL", written())))?;
+        match url.scheme() {
+            "http" | "https" => Ok(Place::Web(url)),
+            // A server must not choose which files of this machine are read.
+            "file" if self.file.directory().is_some() => {
+                let path = url.to_file_path();
+                path.map(Place::Disk).map_err(|()| refused(format!("`{}` is not a path on this machine", written())))
+            }
+            _ => Err(refused(format!("`{}` is not an http or https URL", written()))),
+        }
+    }
+
+    fn hint_at_place(&self, error: Error, value: &str) -> Error {
+        let Some(directory) = self.file.directory() else { return error };
+        let error = error.note(format!("names after `-r` and `-c` are relative to `{}`", shown(directory)));
+        let elsewhere = direct::normal(&self.draft.root.join(value));
+        if elsewhere.is_file() { error.note(format!("`{}` does exist", shown(&elsewhere))) } else { error }
+    }
+
+    fn editable(&mut self, given: &Given) {
+        let (path, _) = given.value.split_once('[').unwrap_or((&given.value, ""));
+        let written = self.line.written(given.value_range.clone());
+        let error = Error::new(format!("`-e {written}` can't ship: an editable install points back to its sources"));
+        let hint = if direct::is_url(&given.value) {
+            "build a wheel of it once (`pip wheel --no-deps`), and pin the wheel by its path or URL".to_owned()
+        } else if direct::normal(&self.draft.root.join(path)) == direct::normal(self.draft.root) {
+            "remove the line: `source = \".\"` in `[app]` builds and installs the application itself".to_owned()
+        } else {
+            let path = if path.contains('/') { written } else { format!("./{written}") };
+            format!("write `{path}` without `-e`: then a wheel is built from it")
+        };
+        self.fail(error.hint(hint), given.range.start);
+    }
+
+    fn index(&mut self, given: &Given) {
+        let written = self.line.written(given.value_range.clone());
+        // pip takes a find-links directory relative to the file if it exists there, and every other path to where it runs.
+        let beside = self.file.directory().filter(|_| given.meaning == Meaning::FindLinks);
+        let bases: Vec<&Path> = beside.into_iter().chain([self.draft.root]).collect();
+        let url = match direct::url_or_path(&given.value, &written, &bases) {
+            Ok(url) => url,
+            Err(refused) => return self.refuse(refused, given.value_range.start),
+        };
+        let at = self.line.at(given.value_range.start);
+        let indexes = &mut self.draft.indexes;
+        match given.meaning {
+            Meaning::FindLinks if indexes.find_links.contains(&url) => {}
+            Meaning::FindLinks => indexes.find_links.push(url),
+            Meaning::ExtraIndexUrl if indexes.extra.contains(&url) => {}
+            Meaning::ExtraIndexUrl => indexes.extra.push(url),
+            _ => {
+                let before = indexes.index.replace(url);
+                let changed = before.is_some() && before != indexes.index;
+                let index_at = self.draft.index_at.replace(at.clone());
+                if let (true, Some(before)) = (changed, index_at) {
+                    self.draft.warnings.push(format!("`{}` replaces the index at {before} ({at})", given.name));
+                }
+            }
+        }
+    }
+
+    fn formats(&mut self, given: &Given, formats: Formats) {
+        let mut names = Vec::new();
+        for item in given.value.split(',').map(str::trim) {
+            match item {
+                ":all:" => names.push(FormatName::All),
+                ":none:" => names.push(FormatName::None),
+                _ => match PackageName::from_str(item) {
+                    Ok(name) => names.push(FormatName::These(name)),
+                    Err(_) => {
+                        let error = Error::new(format!("`{item}` is not the name of a distribution"));
+                        let error = error.hint(format!("`{}` takes names, `:all:` or `:none:`", given.name));
+                        return self.fail(error, given.value_range.start);
+                    }
+                },
+            }
+        }
+        self.draft.set_formats(formats, names);
+    }
+
+    /// A requirement in `0..end`, and its options.
+    fn requirement(&mut self, end: usize, options: &[Given]) {
+        let hashes = self.hashes(options);
+        if let Some(found) = self.missing_option_letter(end) {
+            return self.refuse(found, 0);
+        }
+        let parts = match split_requirement(&self.line.text[..end]) {
+            Ok(parts) => parts,
+            Err(bad) => return self.bad_syntax(end, &bad),
+        };
+        if !parts.marker.evaluate(&self.draft.env.markers, &[]) {
+            return;
+        }
+        let Some(direct) = self.direct(&parts) else { return };
+        let name = parts.name.clone().or_else(|| direct.as_ref().and_then(|direct| direct.name.clone()));
+        let Some(name) = name.filter(|_| self.role == Role::Requirements || parts.name.is_some()) else {
+            let error = Error::new("a constraint has no name").hint("write `name @` before the URL or path");
+            return self.fail(error, 0);
+        };
+        let mut requirement = Requirement {
+            name,
+            extras: parts.extras,
+            wanted: Wanted::Versions(parts.versions),
+            may_lack_hashes: hashes.is_empty() && options.iter().any(|given| given.meaning == Meaning::Hash),
+            hashes,
+            at: self.line.at(0),
+            version_at: self.line.at(parts.version_at),
+            shown: self.line.written(parts.body),
+            order: self.draft.next_statement(),
+        };
+        if let Some(direct) = direct {
+            requirement.extras.extend(direct.extras);
+            requirement.hashes.extend(direct.hashes);
+            requirement.wanted = Wanted::Source(direct.source, direct.version);
+        }
+        self.put(requirement);
+    }
+
+    fn put(&mut self, requirement: Requirement) {
+        if self.role == Role::Requirements {
+            self.draft.require(requirement);
+        } else if requirement.extras.is_empty() {
+            self.draft.constrain(requirement);
+        } else {
+            let error = Error::new(format!("constraint `{}` has extras", requirement.shown));
+            let error =
+                error.hint("put the extras where it is required, as pip wants it; `pip-compile --strip-extras`");
+            self.fail(error, 0);
+        }
+    }
+
+    /// Reads the URL or path, if there is one; `None` if that failed, which has been said.
+    #[expect(clippy::option_option, reason = "outer: failed; inner: a requirement of versions")]
+    fn direct(&mut self, parts: &Parts) -> Option<Option<Direct>> {
+        let Some(range) = &parts.direct else { return Some(None) };
+        let text = &self.line.text[range.clone()];
+        let written = self.line.written(range.clone());
+        match direct::read(text, &written, parts.name.as_ref(), self.draft.root) {
+            Ok(direct) => {
+                if let Some(weak) = &direct.weak {
+                    let at = self.line.at(range.start);
+                    self.draft.warnings.push(format!("`#{weak}=` proves nothing and is not checked ({at})"));
+                }
+                Some(Some(direct))
+            }
+            Err(refused) => {
+                self.refuse(refused, range.start);
+                None
+            }
+        }
+    }
+
+    fn hashes(&mut self, options: &[Given]) -> Vec<HashDigest> {
+        let mut hashes = Vec::new();
+        for given in options {
+            let start = given.range.start;
+            match given.meaning {
+                Meaning::Hash => {
+                    let at = self.line.at(0);
+                    self.draft.require_hashes(|| format!("the requirement at {at} has one"));
+                    match hash::parse(&given.value) {
+                        Ok(hash) => hashes.push(hash),
+                        Err(bad) => {
+                            let error = Error::new(bad.message);
+                            let error = bad.hint.into_iter().fold(error, Error::hint);
+                            self.fail(error, given.value_range.start);
+                        }
+                    }
+                }
+                Meaning::IgnoredOfOne(why) => self.warn(given, why),
+                _ => {
+                    let error = Error::new(format!("`{}` is not about one requirement", given.name));
+                    self.fail(error.hint("give it a line of its own"), start);
+                }
+            }
+        }
+        hashes
+    }
+
+    /// A line `base.txt` is meant as `-r base.txt`, and must not be taken for a distribution of that name.
+    fn missing_option_letter(&self, end: usize) -> Option<Refused> {
+        let text = &self.line.text[..end];
+        let path = Path::new(text);
+        let named = path.extension().is_some_and(|extension| extension == "txt" || extension == "in");
+        let exists = named && self.file.directory().is_some_and(|directory| directory.join(path).is_file());
+        exists.then(|| Refused {
+            message: format!("`{}` is a file of requirements", self.line.written(0..end)),
+            cause: None,
+            hint: Some(format!("write `-r {text}`")),
+        })
+    }
+
+    fn bad_syntax(&mut self, end: usize, bad: &BadSyntax) {
+        let written = self.line.written(0..end);
+        let mut error = Error::new(format!("`{written}` is not a requirement")).cause_text(&bad.message);
+        let text = &self.line.text[..end];
+        if let Some((name, version)) = text.split_once('=').filter(|(name, version)| {
+            PackageName::from_str(name.trim()).is_ok() && version.trim().starts_with(|c: char| c.is_ascii_digit())
+        }) {
+            error = error.hint(format!("write `{}=={}`", name.trim(), version.trim()));
+        }
+        self.fail(error, bad.offset.min(end));
+    }
+}
+
+/// Returns where the first word that begins with `-` stands, or the end.
+fn options_start(text: &str) -> usize {
+    let begins = |at: usize| text[..at].chars().next_back().is_none_or(char::is_whitespace);
+    text.match_indices('-').map(|(at, _)| at).find(|at| begins(*at)).unwrap_or(text.len())
+}
+
+/// Splits `--name=value` and `-nvalue`; `None` if it is no option.
+fn split_option(word: &str) -> Option<(&str, Option<&str>)> {
+    if word.starts_with("--") {
+        return Some(match word.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (word, None),
+        });
+    }
+    let after = word.strip_prefix('-')?;
+    let letter = after.chars().next()?;
+    let (name, value) = word.split_at(1 + letter.len_utf8());
+    let value = value.strip_prefix('=').unwrap_or(value);
+    Some((name, (!value.is_empty()).then_some(value)))
+}
+
+/// The parts of a requirement, and where they stand in the line.
+struct Parts {
+    /// `None` for a URL or path alone.
+    name: Option<PackageName>,
+    extras: Vec<ExtraName>,
+    versions: VersionSpecifiers,
+    /// A URL or a path.
+    direct: Option<Range<usize>>,
+    marker: MarkerTree,
+    /// All but the marker.
+    body: Range<usize>,
+    version_at: usize,
+}
+
+struct BadSyntax {
+    message: String,
+    offset: usize,
+}
+
+fn split_requirement(text: &str) -> Result<Parts, BadSyntax> {
+    // pip takes a semicolon with no marker behind it.
+    let text = text.strip_suffix(';').unwrap_or(text).trim_end();
+    let head = head_end(text);
+    match text[head..].chars().next() {
+        Some('@') if head > 0 => named_direct(text, head),
+        None | Some('(' | '<' | '=' | '>' | '~' | '!' | ';') if head > 0 && !is_archive_alone(text, head) => {
+            named_versions(text, head)
+        }
+        _ => {
+            let (body, marker) = split_marker(text, 0, direct::is_url(text));
+            let reference = &text[body.clone()];
+            let archive = reference.split('[').next().is_some_and(direct::looks_like_archive);
+            if archive || reference.contains('/') || reference.starts_with('.') || direct::is_url(reference) {
+                let parts = Parts {
+                    name: None,
+                    extras: Vec::new(),
+                    versions: VersionSpecifiers::empty(),
+                    direct: Some(body.clone()),
+                    marker: parse_marker(text, marker)?,
+                    version_at: body.start,
+                    body,
+                };
+                return Ok(parts);
+            }
+            named_versions(text, head)
+        }
+    }
+}
+
+fn is_archive_alone(text: &str, head: usize) -> bool {
+    (head == text.len() || text[head..].starts_with(';')) && direct::looks_like_archive(text[..head].trim_end())
+}
+
+/// Returns where the name, its extras and the white space after them end; 0 if there is no name.
+fn head_end(text: &str) -> usize {
+    let spaces = |at: usize| at + text[at..].len() - text[at..].trim_start().len();
+    let name = text.find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '-' | '_')).unwrap_or(text.len());
+    if name == 0 || !text.as_bytes()[0].is_ascii_alphanumeric() {
+        return 0;
+    }
+    let end = spaces(name);
+    match text[end..].strip_prefix('[').and_then(|extras| extras.find(']')) {
+        Some(close) => spaces(end + close + 2),
+        None => end,
+    }
+}
+
+fn named_versions(text: &str, head: usize) -> Result<Parts, BadSyntax> {
+    let requirement = uv_pep508::Requirement::<Url>::from_str(text)
+        .map_err(|error| BadSyntax { message: error.message.to_string(), offset: error.start })?;
+    let versions = match requirement.version_or_url {
+        Some(uv_pep508::VersionOrUrl::VersionSpecifier(versions)) => versions,
+        _ => VersionSpecifiers::empty(),
+    };
+    // A version holds no semicolon.
+    let body = text.split(';').next().unwrap_or_default().trim_end();
+    Ok(Parts {
+        name: Some(requirement.name),
+        extras: requirement.extras.into_vec(),
+        direct: None,
+        marker: requirement.marker,
+        body: 0..body.len(),
+        version_at: if versions.is_empty() { 0 } else { head },
+        versions,
+    })
+}
+
+fn named_direct(text: &str, head: usize) -> Result<Parts, BadSyntax> {
+    let named = uv_pep508::Requirement::<Url>::from_str(&text[..head])
+        .map_err(|error| BadSyntax { message: error.message.to_string(), offset: error.start })?;
+    let (reference, marker) = split_marker(text, head + 1, true);
+    if reference.is_empty() {
+        return Err(BadSyntax { message: "nothing follows the `@`".to_owned(), offset: head });
+    }
+    Ok(Parts {
+        name: Some(named.name),
+        extras: named.extras.into_vec(),
+        versions: VersionSpecifiers::empty(),
+        marker: parse_marker(text, marker)?,
+        body: 0..reference.end,
+        version_at: reference.start,
+        direct: Some(reference),
+    })
+}
+
+/// Splits a URL or path that begins at `from` and the marker behind it; in a URL, a semicolon that ends it has white
+/// space at one side (PEP 508 wants it before, pip without a name also takes it after).
+fn split_marker(text: &str, from: usize, url: bool) -> (Range<usize>, Option<Range<usize>>) {
+    let ends = |at: &usize| {
+        let after = text[at + 1..].chars().next().is_some_and(char::is_whitespace);
+        !url || after || text[..*at].chars().next_back().is_some_and(char::is_whitespace)
+    };
+    let semicolon = text[from..].match_indices(';').map(|(at, _)| from + at).find(ends);
+    let end = semicolon.unwrap_or(text.len());
+    let body = &text[from..end];
+    let start = from + body.len() - body.trim_start().len();
+    (start..(from + body.trim_end().len()).max(start), semicolon.map(|at| at + 1..text.len()))
+}
+
+fn parse_marker(text: &str, range: Option<Range<usize>>) -> Result<MarkerTree, BadSyntax> {
+    let Some(range) = range else { return Ok(MarkerTree::TRUE) };
+    MarkerTree::from_str(&text[range.clone()])
+        .map_err(|error| BadSyntax { message: error.message.to_string(), offset: range.start + error.start })
+}

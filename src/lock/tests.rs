@@ -1,0 +1,864 @@
+//! Whole reads: files in, a lock or the exact errors out.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::name::Arch;
+
+/// Runs a script with a Python that has pip, as the other side of a comparison; `None` if there is none.
+pub(super) fn python(script: &str, input: &[u8]) -> Option<Vec<u8>> {
+    let have = Command::new("python3").args(["-c", "import pip"]).output();
+    if !have.is_ok_and(|output| output.status.success()) {
+        assert!(std::env::var_os("PKGAPP_REQUIRE_TOOLS").is_none(), "python3 with pip is missing");
+        std::io::stderr().write_all(b"SKIPPED: python3 with pip is missing\n").unwrap();
+        return None;
+    }
+    let mut child =
+        Command::new("python3").args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    Some(output.stdout)
+}
+
+pub(super) fn environment(full: Option<&str>) -> Environment {
+    Environment::new("3.11".parse().unwrap(), full, Arch::X86_64, (2, 36)).unwrap()
+}
+
+const ONE: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+const TWO: &str = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
+
+/// A directory with files, and what reading them gives.
+struct Project(tempfile::TempDir);
+
+impl Project {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = directory.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text.replace("{ONE}", ONE).replace("{TWO}", TWO)).unwrap();
+        }
+        Self(directory)
+    }
+
+    fn root(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn read(&self, names: &[&str]) -> Result<Lock> {
+        let files: Vec<_> = names.iter().map(PathBuf::from).collect();
+        let variable = |name: &str| match name {
+            "TOKEN" => Some("s3cret".to_owned()),
+            "VERSION" => Some("2.0".to_owned()),
+            _ => None,
+        };
+        Lock::read_with(&files, self.root(), &environment(None), true, &variable)
+    }
+
+    /// Returns the errors without the temporary directory's name.
+    fn errors(&self, names: &[&str]) -> String {
+        let text = self.read(names).expect_err("there is something wrong").to_string();
+        let root = format!("{}/", self.root().display());
+        text.replace(&root, "").replace(&self.root().display().to_string(), "ROOT").trim_end().to_owned()
+    }
+}
+
+/// Returns the pins as lines: name, version, extras, where from, number of hashes.
+fn pins(lock: &Lock, root: &Path) -> Vec<String> {
+    let line = |pin: &Pin| {
+        let version = pin.version.as_ref().map_or("?".to_owned(), ToString::to_string);
+        let extras: Vec<_> = pin.extras.iter().map(ToString::to_string).collect();
+        let source = match &pin.source {
+            PinSource::Index => "index".to_owned(),
+            PinSource::Url(url) => url.to_string(),
+            PinSource::File(path) => format!("file {}", path.strip_prefix(root).unwrap().display()),
+            PinSource::Directory(path) => format!("directory {}", path.strip_prefix(root).unwrap().display()),
+            PinSource::Files(files) => files.iter().map(|file| file.name.clone()).collect::<Vec<_>>().join(" "),
+        };
+        format!("{} {version} [{}] {source} {}", pin.name, extras.join(","), pin.hashes.len())
+    };
+    lock.pins.iter().map(line).collect()
+}
+
+#[track_caller]
+fn assert_errors(files: &[(&str, &str)], expected: &str) {
+    let project = Project::new(files);
+    similar_asserts::assert_eq!(project.errors(&[files[0].0]), expected.trim_matches('\n'));
+}
+
+#[track_caller]
+fn assert_pins(files: &[(&str, &str)], expected: &[&str]) -> Lock {
+    let project = Project::new(files);
+    let lock = project.read(&[files[0].0]).unwrap();
+    similar_asserts::assert_eq!(pins(&lock, project.root()), expected);
+    lock
+}
+
+#[test]
+fn pins_are_read_in_all_the_ways_people_write_them() {
+    let lock = assert_pins(
+        &[
+            (
+                "requirements.txt",
+                "\u{feff}# the application\r\nFlask[async , dotenv] == 3.0.0 ; python_version >= '3.8'\r\n\
+                 gunicorn (===22.0)\r\ntomli==2.0 ; python_version < '3.11'\r\n-r deploy/more.txt\r\n\
+                 six==${VERSION} # comment\r\nunpinned\r\n--constraint=deploy/c.txt\r\n",
+            ),
+            (
+                "deploy/more.txt",
+                "-i https://me:${TOKEN}@example.com/simple --extra-index-url 'https://e.org/x'\n\
+              -f ../wheels\n--only-binary :all: \n--no-binary=Six,lxml\n--pre\n--trusted-host example.com\n",
+            ),
+            ("deploy/c.txt", "unpinned==1!2.0.post1\nnever-asked-for==9\nflask<4\n"),
+            ("wheels/x.txt", ""),
+        ],
+        &[
+            "flask 3.0.0 [async,dotenv] index 0",
+            "gunicorn 22.0 [] index 0",
+            "six 2.0 [] index 0",
+            "unpinned 1!2.0.post1 [] index 0",
+        ],
+    );
+    let indexes = &lock.indexes;
+    let index = indexes.index.as_ref().unwrap();
+    assert_eq!(index.as_str(), "https://me:s3cret@example.com/simple");
+    assert_eq!(shown_url(index).to_string(), "https://me:****@example.com/simple");
+    assert_eq!(indexes.extra[0].as_str(), "https://e.org/x");
+    assert!(indexes.find_links[0].as_str().ends_with("/wheels"), "{:?}", indexes.find_links);
+    let allows = |name: &str| indexes.allows(&name.parse().unwrap());
+    assert_eq!(allows("six"), Allowed { wheel: false, sdist: true });
+    assert_eq!(allows("flask"), Allowed { wheel: true, sdist: false });
+    assert!(!lock.require_hashes);
+    assert_eq!(lock.files.len(), 3);
+    let warnings: Vec<_> = lock.warnings.iter().map(|line| line.split_once(" (").unwrap().0).collect();
+    assert_eq!(
+        warnings,
+        [
+            "`--pre` has no effect: every version is exact",
+            "`--trusted-host example.com` has no effect: certificates are always checked, against the authorities in \
+             `SSL_CERT_FILE` if it is set",
+        ]
+    );
+}
+
+#[test]
+fn direct_references_say_what_they_are() {
+    assert_pins(
+        &[
+            (
+                "requirements.txt",
+                "https://example.com/a%2Bb/My_Pkg-1.0+cpu-py3-none-any.whl#sha256={ONE}\n\
+                 sdist @ https://example.com/v1.tar.gz#subdirectory=x&sha256={ONE} ; sys_platform == 'linux'\n\
+                 ./wheels/local-2.0-py3-none-any.whl[fast]\nwheels/other-3.0.tar.gz\n./lib[dev] ; python_version>'3'\n\
+                 named @ file:lib2\nnot-here @ ./missing ; sys_platform == 'win32'\nhttps://e.com/x.zip#egg=eggy\n",
+            ),
+            ("wheels/local-2.0-py3-none-any.whl", ""),
+            ("wheels/other-3.0.tar.gz", ""),
+            ("lib/pyproject.toml", "[project]\nname = 'The.Lib'\nversion = '0.1'\n"),
+            ("lib2/setup.py", ""),
+        ],
+        &[
+            "eggy ? [] https://e.com/x.zip 0",
+            "local 2.0 [fast] file wheels/local-2.0-py3-none-any.whl 0",
+            "my-pkg 1.0+cpu [] https://example.com/a%2Bb/My_Pkg-1.0+cpu-py3-none-any.whl 1",
+            "named ? [] directory lib2 0",
+            "other 3.0 [] file wheels/other-3.0.tar.gz 0",
+            "sdist ? [] https://example.com/v1.tar.gz#subdirectory=x 1",
+            "the-lib 0.1 [dev] directory lib 0",
+        ],
+    );
+}
+
+#[test]
+fn hashes_of_constraints_are_kept() {
+    let lock = assert_pins(
+        &[
+            (
+                "r.txt",
+                "a\nb==1 --hash=sha256:{ONE} \\\n  --hash sha256:{TWO}\nc[x]==1 --hash=sha256:{ONE}\nc[y]==1.0\n-c c.txt\n",
+            ),
+            ("c.txt", "a==1 --hash=sha256:{ONE}\nb==1.0 --hash=sha256:{TWO}\n"),
+        ],
+        &["a 1 [] index 1", "b 1 [] index 1", "c 1 [x,y] index 1"],
+    );
+    assert!(lock.require_hashes);
+    assert_eq!(lock.pins[1].hashes[0].to_string(), format!("sha256:{TWO}"));
+}
+
+#[test]
+fn what_is_not_pinned_is_refused() {
+    assert_errors(
+        &[("requirements.txt", "a>=2,<3\nb\nc==1.*\nd ~= 1.0 ; python_version > '3'\ne>1\ne==2\n")],
+        "
+error: requirement `a>=2,<3` is not pinned
+  --> requirements.txt:1:2
+  hint: write `a==` and the version that shall ship; `uv pip compile --generate-hashes requirements.txt -o pinned.txt` finds one
+error: requirement `b` is not pinned
+  --> requirements.txt:2:1
+  hint: write `b==` and the version that shall ship; `uv pip compile --generate-hashes requirements.txt -o pinned.txt` finds one
+error: requirement `c==1.*` is not pinned
+  --> requirements.txt:3:2
+  hint: `==1.*` allows many versions; write `c==` and the whole version; `uv pip compile --generate-hashes requirements.txt -o pinned.txt` finds one
+error: requirement `d ~= 1.0` is not pinned
+  --> requirements.txt:4:3
+  hint: write `d==` and the version that shall ship; `uv pip compile --generate-hashes requirements.txt -o pinned.txt` finds one",
+    );
+}
+
+#[test]
+fn errors_are_exact() {
+    for (name, files, expected) in ERRORS {
+        let project = Project::new(files);
+        similar_asserts::assert_eq!(project.errors(&[files[0].0]), expected.trim_matches('\n'), "{name}");
+    }
+}
+
+type Case = (&'static str, &'static [(&'static str, &'static str)], &'static str);
+
+/// What is wrong, the files, the errors.
+const ERRORS: &[Case] = &[
+    (
+        "pinned twice",
+        &[("r.txt", "a==1\nb==1\n-r s.txt\n"), ("s.txt", "A==1.0\nb ==2\n")],
+        "
+error: `b` is pinned twice: `b==1` and `b ==2`
+  --> s.txt:2:3
+  note: the other pin is at r.txt:2:1
+  hint: keep one of them, or give them markers that never hold together",
+    ),
+    (
+        "outside a constraint",
+        &[("r.txt", "-c c.txt\na==1\nb>=3\n"), ("c.txt", "a>=2\nb==2\n")],
+        "
+error: `a` is pinned to 1, which the constraint `a>=2` excludes
+  --> c.txt:1:2
+  note: the pin is `a==1` at r.txt:2:1
+error: `b` is pinned to 2, which the requirement `b>=3` excludes
+  --> r.txt:3:2
+  note: the pin is `b==2` at c.txt:2:1",
+    ),
+    (
+        "impossible",
+        &[("r.txt", "a==1,<1\n")],
+        "
+error: no version is both of `a==1,<1`
+  --> r.txt:1:2",
+    ),
+    (
+        "no hashes",
+        &[("r.txt", "a==1 --hash=sha256:{ONE}\nb==1\n  c==2 # x\n")],
+        "
+error: 2 of 3 pins have no hash
+  --> r.txt:2:1
+  note: `b==1` at r.txt:2:1
+  note: `c==2` at r.txt:3:3
+  note: the requirement at r.txt:1:1 has one, and then every pin needs a hash
+  hint: `uv pip compile --generate-hashes` and `pip-compile --generate-hashes` write them",
+    ),
+    (
+        "required hashes",
+        &[("r.txt", "--require-hashes\n./lib\n"), ("lib/pyproject.toml", "[project]\nname='lib'")],
+        "
+error: `./lib` has no hash
+  --> r.txt:2:1
+  note: `--require-hashes` is given at r.txt:1:1, and then every pin needs a hash
+  hint: a directory can't have a hash; build a wheel of it (`pip wheel --no-deps`), and pin that with its hash",
+    ),
+    (
+        "bad hashes",
+        &[("r.txt", "a==1 \\\n  --hash=sha256:12 \\\n  --hash=md5:900150983cd24fb0d6963f7d28e17f72\nb==1 --hash=12\n")],
+        "
+error: a sha256 hash has 64 hexadecimal digits, and there are 2
+  --> r.txt:2:10
+error: `md5` is too weak for a hash
+  --> r.txt:3:10
+  hint: use sha256, sha384 or sha512
+error: `12` is not a hash
+  --> r.txt:4:13
+  hint: a hash is written as `sha256:` and 64 hexadecimal digits",
+    ),
+    (
+        "different hashes",
+        &[("r.txt", "a==1 --hash=sha256:{ONE}\n-c c.txt"), ("c.txt", "a==1 --hash=sha256:{TWO}")],
+        "
+error: no file can match the hashes of `a==1`
+  --> c.txt:1:1
+  note: the hashes at r.txt:1:1 are all different ones
+  hint: generate both files anew, from the same files of the index",
+    ),
+    (
+        "stray hash",
+        &[("r.txt", "a==1\n    --hash=sha256:{ONE}\n")],
+        "
+error: `--hash` belongs to no requirement
+  --> r.txt:2:5
+  hint: end the requirement's line with ` \\`",
+    ),
+    (
+        "text after a continuation",
+        &[("r.txt", "a==1 \\ \n    --hash=sha256:{ONE}\n")],
+        "
+error: something follows the `\\` that continues a line
+  --> r.txt:1:6
+  hint: remove the white space or comment after it
+error: `--hash` belongs to no requirement
+  --> r.txt:2:5
+  hint: end the requirement's line with ` \\`",
+    ),
+    (
+        "editables and version control",
+        &[("r.txt", "-e .\n-e lib[x]\n-e git+https://e.com/r.git#egg=r\nr @ git+https://u:p@e.com/r.git@main\n")],
+        "
+error: `-e .` can't ship: an editable install points back to its sources
+  --> r.txt:1:1
+  hint: remove the line: `source = \".\"` in `[app]` builds and installs the application itself
+error: `-e lib[x]` can't ship: an editable install points back to its sources
+  --> r.txt:2:1
+  hint: write `./lib[x]` without `-e`: then a wheel is built from it
+error: `-e git+https://e.com/r.git#egg=r` can't ship: an editable install points back to its sources
+  --> r.txt:3:1
+  hint: build a wheel of it once (`pip wheel --no-deps`), and pin the wheel by its path or URL
+error: `git+https://****@e.com/r.git@main` is in a version control system, which pkgapp does not read
+  --> r.txt:4:5
+  hint: build a wheel of it once (`pip wheel --no-deps`), and pin the wheel by its path or URL",
+    ),
+    (
+        "not requirements",
+        &[(
+            "r.txt",
+            "flask=1.0\na b\na==1.0[x]\na==1; python_versio > '3'\na[x==1\na @\n==1\nné==1\nbase.txt\na==1; \n",
+        ), ("base.txt", "")],
+        "
+error: `flask=1.0` is not a requirement
+  --> r.txt:1:6
+  cause: no such comparison operator \"=\", must be one of ~= == != <= >= < > ===
+  hint: write `flask==1.0`
+error: `a b` is not a requirement
+  --> r.txt:2:3
+  cause: Expected one of `@`, `(`, `<`, `=`, `>`, `~`, `!`, `;`, found `b`
+error: `a==1.0[x]` is not a requirement
+  --> r.txt:3:2
+  cause: after parsing `1.0`, found `[x]`, which is not part of a valid version
+error: `a==1; python_versio > '3'` is not a requirement
+  --> r.txt:4:7
+  cause: Expected a quoted string or a valid marker name, found `python_versio`
+error: `a[x==1` is not a requirement
+  --> r.txt:5:4
+  cause: Invalid character in extras name, expected an alphanumeric character, `-`, `_`, `.`, `,` or `]`, found `=`
+error: `a @` is not a requirement
+  --> r.txt:6:3
+  cause: nothing follows the `@`
+error: `==1` is not a requirement
+  --> r.txt:7:1
+  cause: Expected package name starting with an alphanumeric character, found `=`
+error: `né==1` is not a requirement
+  --> r.txt:8:2
+  cause: Expected one of `@`, `(`, `<`, `=`, `>`, `~`, `!`, `;`, found `é`
+error: `base.txt` is a file of requirements
+  --> r.txt:9:1
+  hint: write `-r base.txt`",
+    ),
+    (
+        "options",
+        &[("r.txt", "--require-hash\n-x y\n-r\n--no-index=1\na==1 --pre\n-f 'x\n-i ftp://e.com\n--no-binary a,b!\n--pre x\n")],
+        "
+error: `--require-hash` is no option of requirements files
+  --> r.txt:1:1
+  hint: there is `--require-hashes`
+error: `-x` is no option of requirements files
+  --> r.txt:2:1
+error: `-r` needs a value
+  --> r.txt:3:1
+error: `--no-index` takes no value
+  --> r.txt:4:1
+error: `--pre` is not about one requirement
+  --> r.txt:5:6
+  hint: give it a line of its own
+error: a quote is never closed
+  --> r.txt:6:4
+error: pkgapp does not download from `ftp:`
+  --> r.txt:7:4
+  hint: use an https URL
+error: `b!` is not the name of a distribution
+  --> r.txt:8:13
+  hint: `--no-binary` takes names, `:all:` or `:none:`
+error: `x` is neither an option nor a value of one
+  --> r.txt:9:7",
+    ),
+    (
+        "includes",
+        &[("d/r.txt", "-r base.txt\n-c /none\n-r ../s.txt\n-r https://u:p@e.com/x.txt\n"), ("base.txt", ""), ("s.txt", "-rd/r.txt")],
+        "
+error: cannot read `d/base.txt`
+  --> d/r.txt:1:4
+  cause: failed to open file `d/base.txt`: No such file or directory (os error 2)
+  note: names after `-r` and `-c` are relative to `d`
+  note: `base.txt` does exist
+error: cannot read `/none`
+  --> d/r.txt:2:4
+  cause: failed to open file `/none`: No such file or directory (os error 2)
+  note: names after `-r` and `-c` are relative to `d`
+error: `d/r.txt` includes itself
+  --> s.txt:1:3
+error: `https://u:****@e.com/x.txt` is on the network, and the build is offline
+  --> d/r.txt:4:4
+  hint: keep a copy beside the file that includes it",
+    ),
+    (
+        "variables",
+        &[("r.txt", "-i https://${NOBODY}:${TOKEN}@e.com/\na==${TOKEN}\n-f /no/${TOKEN}\n")],
+        "
+error: environment variable `NOBODY` is not set
+  --> r.txt:1:12
+  hint: set `NOBODY` for the build, to the text that belongs there
+error: `a==${TOKEN}` is not a requirement
+  --> r.txt:2:2
+  cause: expected version to start with a number, but no leading ASCII digits were found
+error: `/no/${TOKEN}` is neither a URL nor a path that exists
+  --> r.txt:3:4",
+    ),
+    (
+        "direct references",
+        &[
+            (
+                "r.txt",
+                "./none-1.0.tar.gz\n./empty\nb @ https://e.com/a-1-py3-none-any.whl\nhttps://e.com/a-1.whl\n\
+                 https://e.com/master.zip\na @ https://e.com/page\n./a-1.tar.gz#sha256=12\n./nameless\n",
+            ),
+            ("empty/x", ""),
+            ("a-1.tar.gz", ""),
+            ("nameless/setup.py", ""),
+        ],
+        "
+error: `./none-1.0.tar.gz` does not exist
+  --> r.txt:1:1
+  hint: paths of distributions are relative to `ROOT`
+error: `./empty` is a directory without a `pyproject.toml` or `setup.py`
+  --> r.txt:2:1
+error: `https://e.com/a-1-py3-none-any.whl` is `a`, not `b`
+  --> r.txt:3:5
+error: `a-1.whl` is not the name of a wheel
+  --> r.txt:4:1
+  cause: The wheel filename \"a-1.whl\" is invalid: Must have a Python tag
+  hint: keep the name that the wheel was built or downloaded with
+error: `https://e.com/master.zip` does not say what distribution it is
+  --> r.txt:5:1
+  hint: put the name before it: `name @ …`
+error: `https://e.com/page` does not end like a wheel or an sdist
+  --> r.txt:6:5
+  hint: a wheel ends in `.whl`, an sdist in `.tar.gz` or `.zip`
+error: a sha256 hash has 64 hexadecimal digits, and there are 2
+  --> r.txt:7:1
+error: `./nameless` does not say what distribution it is
+  --> r.txt:8:1
+  hint: put the name before it: `name @ …`",
+    ),
+    (
+        "constraints",
+        &[("r.txt", "-c c.txt"), ("c.txt", "a[x]==1\n./a-1.tar.gz\n"), ("a-1.tar.gz", "")],
+        "
+error: constraint `a[x]==1` has extras
+  --> c.txt:1:1
+  hint: put the extras where it is required, as pip wants it; `pip-compile --strip-extras`
+error: a constraint has no name
+  --> c.txt:2:1
+  hint: write `name @` before the URL or path",
+    ),
+    (
+        "locks of others",
+        &[("uv.lock", "version = 1\n")],
+        "
+error: `uv.lock` is a lock of uv, which pkgapp does not read
+  --> uv.lock
+  hint: write the pins with `uv export --no-dev --no-emit-project --format requirements-txt -o requirements.txt`, and name that file in `[python] requirements`",
+    ),
+    (
+        "a lock by its content",
+        &[("pins.json", "{\n \"_meta\": {\"pipfile-spec\": 6}}")],
+        "
+error: `pins.json` is a lock of Pipenv, which pkgapp does not read
+  --> pins.json
+  hint: write the pins with `pipenv requirements --hash > requirements.txt`, and name that file in `[python] requirements`",
+    ),
+    (
+        "no pins at all",
+        &[("pyproject.toml", "[project]\n")],
+        "
+error: `pyproject.toml` has no pins
+  --> pyproject.toml
+  hint: `uv pip compile --generate-hashes pyproject.toml -o requirements.txt` writes them",
+    ),
+    (
+        "pylock: syntax",
+        &[("pylock.toml", "lock-version = '1.0'\npackages = [\n")],
+        "
+error: `pylock.toml` is not a pylock.toml
+  --> pylock.toml:2:13
+  cause: unclosed array, expected `]`",
+    ),
+    (
+        "pylock: version",
+        &[("pylock.toml", "lock-version = '2.0'\ncreated-by = 'x'\npackages = []\n")],
+        "
+error: lock-version `2.0` is not known
+  --> pylock.toml:1:16
+  hint: write the lock with lock-version 1.0",
+    ),
+    (
+        "pylock: another environment",
+        &[("pylock.x.toml", "lock-version = '1.0'\nenvironments = [\"sys_platform == 'win32'\"]\npackages = []\n")],
+        "
+error: the lock is not for Python 3.11 on Linux x86_64
+  --> pylock.x.toml:2:17
+  note: it names the environments that it is for, and none of them is that one
+  hint: lock again, for that environment too",
+    ),
+    (
+        "pylock: another Python",
+        &[("pylock.toml", "lock-version = '1.0'\nrequires-python = '>=3.12'\npackages = []\n")],
+        "
+error: the lock requires Python >=3.12, and the release is for 3.11
+  --> pylock.toml:2:19",
+    ),
+    (
+        "pylock: entries",
+        &[(
+            "pylock.toml",
+            r#"lock-version = '1.0'
+[[packages]]
+name = 'a'
+version = '1'
+wheels = [{ url = 'https://e.com/a-1-py3-none-any.whl', hashes = { md5 = '00' } }]
+[[packages]]
+name = 'b'
+vcs = { type = 'git', url = 'https://e.com/b.git', commit-id = '00' }
+[[packages]]
+name = 'c'
+directory = { path = 'c', editable = true }
+[[packages]]
+name = 'd'
+version = '1'
+wheels = [{ url = 'https://e.com/x-1-py3-none-any.whl', hashes = { sha256 = '{ONE}' } }]
+[[packages]]
+name = 'e'
+version = '1'
+[[packages]]
+name = 'f'
+version = '1'
+wheels = [{ url = 'https://e.com/f-2-py3-none-any.whl', hashes = { sha256 = '{ONE}' } }]
+[[packages]]
+name = 'g'
+requires-python = '<3.11'
+sdist = { path = 'g-1.tar.gz', hashes = { sha256 = '{ONE}' } }
+[[packages]]
+name = 'h'
+sdist = { path = 'h-1.tar.gz', hashes = { sha256 = '{ONE}' } }
+[[packages]]
+name = 'h'
+sdist = { path = 'h-2.tar.gz', hashes = { sha256 = '{ONE}' } }
+"#,
+        )],
+        "
+error: `a-1-py3-none-any.whl` has no strong hash
+  --> pylock.toml:5:66
+  hint: lock again with sha256
+error: `b` is in a version control system, which pkgapp does not read
+  --> pylock.toml:8:7
+  hint: build a wheel of it once (`pip wheel --no-deps`), and lock the wheel by its path or URL
+error: `c` can't ship: an editable install points back to its sources
+  --> pylock.toml:11:13
+  hint: lock without the project itself (`uv export --no-emit-project`), or without `editable = true`
+error: `x-1-py3-none-any.whl` is not a wheel of `d`
+  --> pylock.toml:15:11
+error: `e` has no files
+  --> pylock.toml:17:8
+error: `f-2-py3-none-any.whl` is not version 1 of `f`
+  --> pylock.toml:22:11
+error: `g` requires Python <3.11, and the release is for 3.11
+  --> pylock.toml:25:19
+error: `h` is listed twice for one environment
+  --> pylock.toml:31:8
+  note: the other entry is at pylock.toml:28:8
+  hint: give them markers that never hold together, or lock again",
+    ),
+];
+
+#[test]
+fn a_pylock_gives_files_and_hashes() {
+    let text = r#"
+lock-version = "1.0"
+environments = ["sys_platform == 'linux'", "sys_platform == 'win32'"]
+requires-python = ">=3.9"
+extras = ["db"]
+dependency-groups = ["dev", "main"]
+default-groups = ["main"]
+created-by = "hand"
+
+[[packages]]
+name = "Alpha"
+version = "1.0"
+index = "https://example.com/simple"
+sdist = { name = "alpha-1.0.tar.gz", url = "https://example.com/1.tgz", size = 3, hashes = { sha512 = "ff", sha256 = "{ONE}" } }
+wheels = [
+  { url = "https://example.com/alpha-1.0-py3-none-any.whl", hashes = { sha256 = "{TWO}", md5 = "x" } },
+  { path = "../w/alpha-1.0-cp311-cp311-linux_x86_64.whl", hashes = { sha256 = "{ONE}" } },
+]
+
+[[packages]]
+name = "beta"
+marker = "'db' in extras or python_version < '3.9'"
+wheels = [{ url = "https://example.com/beta-1-py3-none-any.whl", hashes = { sha256 = "{ONE}" } }]
+
+[[packages]]
+name = "gamma"
+marker = "'main' in dependency_groups and sys_platform == 'linux'"
+archive = { url = "https://example.com/gamma-3.zip", subdirectory = "x", hashes = { sha256 = "{ONE}" } }
+
+[[packages]]
+name = "gamma"
+marker = "sys_platform == 'win32'"
+wheels = [{ url = "https://example.com/gamma-1-py3-none-any.whl", hashes = { sha256 = "{ONE}" } }]
+
+[[packages]]
+name = "delta"
+marker = "'dev' not in dependency_groups"
+directory = { path = "../d" }
+"#;
+    // A strong hash of the wrong length is an error even beside a good one.
+    let project = Project::new(&[("lock/pylock.web.toml", text)]);
+    assert!(project.errors(&["lock/pylock.web.toml"]).starts_with("error: a sha512 hash has 128 hexadecimal digits"));
+    let text = text.replace("sha512 = \"ff\", ", "");
+    let project = Project::new(&[("lock/pylock.web.toml", &text), ("d/setup.py", "")]);
+    let lock = project.read(&["lock/pylock.web.toml"]).unwrap();
+    assert_eq!(
+        pins(&lock, project.root()),
+        [
+            "alpha 1.0 [] alpha-1.0-py3-none-any.whl alpha-1.0-cp311-cp311-linux_x86_64.whl alpha-1.0.tar.gz 0",
+            "delta ? [] directory d 0",
+            "gamma 3 [] https://example.com/gamma-3.zip#subdirectory=x 1",
+        ]
+    );
+    assert!(lock.require_hashes);
+    let PinSource::Files(files) = &lock.pins[0].source else { panic!("{:?}", lock.pins[0]) };
+    assert_eq!(files[1].place, FilePlace::Path(project.root().join("w/alpha-1.0-cp311-cp311-linux_x86_64.whl")));
+    assert_eq!(files[0].hashes, [format!("sha256:{TWO}").parse().unwrap()]);
+    assert_eq!(files[2].size, Some(3));
+}
+
+#[test]
+fn several_files_are_one_set_and_all_their_errors_are_told() {
+    let project = Project::new(&[("a.txt", "x==1\ny>1"), ("b.txt", "x==1.0\nz==1\n"), ("c.txt", "z==2\n?")]);
+    let lock = project.read(&["b.txt"]).unwrap();
+    assert_eq!(lock.pins.len(), 2);
+    let messages = |error: &crate::error::Error| -> Vec<String> {
+        std::iter::once(error).chain(error.others()).map(|error| error.message().to_owned()).collect()
+    };
+    let error = project.read(&["a.txt", "none.txt", "b.txt", "c.txt"]).unwrap_err();
+    let root = project.root().display();
+    assert_eq!(
+        messages(&error),
+        [
+            "requirement `y>1` is not pinned".to_owned(),
+            format!("cannot read `{root}/none.txt`"),
+            "`z` is pinned twice: `z==1` and `z==2`".to_owned(),
+            "`?` is not a requirement".to_owned(),
+        ]
+    );
+}
+
+/// What pip's own parser makes of a file: requirements, hashes, and the options that reach its finder.
+#[test]
+fn pip_reads_the_same() {
+    const SCRIPT: &str = r#"
+import sys, json, os
+from pip._internal.req.req_file import parse_requirements
+from pip._internal.req.constructors import install_req_from_parsed_requirement
+from pip._internal.models.format_control import FormatControl
+from pip._internal.models.search_scope import SearchScope
+class Finder:
+    def __init__(self):
+        self.find_links, self.index_urls, self.format_control = [], [], FormatControl()
+        self.search_scope = SearchScope.create(find_links=[], index_urls=[], no_index=False)
+    def set_allow_all_prereleases(self): pass
+root = sys.stdin.read()
+os.chdir(root)
+class Session:
+    def update_index_urls(self, urls): pass
+    def add_trusted_host(self, host, source=None): pass
+finder = Finder()
+pins = []
+for parsed in parse_requirements("r.txt", session=Session(), finder=finder):
+    req = install_req_from_parsed_requirement(parsed)
+    if req.constraint or not req.match_markers(): continue
+    version = "?" if not req.req.specifier else next(iter(req.req.specifier)).version
+    hashes = sorted(f"{a}:{h}" for a, hs in req.hash_options.items() for h in hs)
+    pins.append(f"{req.name.lower()} {version} {sorted(req.extras or req.req.extras)} {hashes}")
+control = finder.format_control
+print(json.dumps([sorted(pins), sorted(control.only_binary), sorted(control.no_binary)]))
+"#;
+    let project = Project::new(&[
+        (
+            "r.txt",
+            "six==1.16 --hash=sha256:{ONE} \\\n    # why\n--only-binary=a,:all:,b\nrich[x,y]==1.0; python_version>='3' \\\n --hash=sha256:{ONE} \\\n  --hash \
+             sha256:{TWO}\nold==1 ; python_version<'3'\n-r sub/s.txt\n--no-binary :none: --only-binary z\n",
+        ),
+        (
+            "sub/s.txt",
+            "-r t.txt\n--no-binary 'six,y'\nw @ https://e.com/w-1-py3-none-any.whl --hash=sha256:{TWO}\n--only-binary :none:\n--only-binary q,six",
+        ),
+        ("sub/t.txt", &format!("deep==2.0 --hash=sha512:{}\n", "0f".repeat(64))),
+    ]);
+    let Some(output) = python(SCRIPT, project.root().to_str().unwrap().as_bytes()) else { return };
+    let (theirs, only, no): (Vec<String>, Vec<String>, Vec<String>) = serde_json::from_slice(&output).unwrap();
+    let ours = project.read(&["r.txt"]).unwrap();
+    let mut lines: Vec<String> = ours
+        .pins
+        .iter()
+        .map(|pin| {
+            let version = match &pin.source {
+                PinSource::Index => pin.version.as_ref().unwrap().to_string(),
+                _ => "?".to_owned(),
+            };
+            let quoted = |items: Vec<String>| {
+                format!("[{}]", items.iter().map(|one| format!("'{one}'")).collect::<Vec<_>>().join(", "))
+            };
+            let extras = quoted(pin.extras.iter().map(ToString::to_string).collect());
+            let mut hashes: Vec<_> = pin.hashes.iter().map(ToString::to_string).collect();
+            hashes.sort();
+            format!("{} {version} {extras} {}", pin.name, quoted(hashes))
+        })
+        .collect();
+    lines.sort();
+    assert_eq!(lines, theirs);
+    let names = |names: &Names| match names {
+        Names::None => Vec::new(),
+        Names::All => vec![":all:".to_owned()],
+        Names::These(names) => {
+            let mut names: Vec<_> = names.iter().map(ToString::to_string).collect();
+            names.sort();
+            names
+        }
+    };
+    assert_eq!((names(&ours.indexes.only_binary), names(&ours.indexes.no_binary)), (only, no));
+}
+
+#[test]
+fn a_real_file_is_read_whole() {
+    // From `uv pip compile --generate-hashes`.
+    let text = "\
+# This file was autogenerated by uv via the following command:
+#    uv pip compile requirements.in --generate-hashes
+blinker==1.9.0 \\
+    --hash=sha256:b4ce2265a7abece45e7cc896e98dbebe6cead56bcf805a3d23136d145f5445bf \\
+    --hash=sha256:ba0efaa9080b619ff2f3459d1d500c57bddea4a6b424b60a91141db6fd2f08bc
+    # via flask
+click==8.5.1 \\
+    --hash=sha256:8bb5376d2006950386f8c6427613334a2acadc5f559cb80e638d00b4df957e37 \\
+    --hash=sha256:9bbfada76703fd1d784b83eea012e3e8c6a001a876543ef104fa56aaaeb072b4
+    # via
+    #   -r requirements.in
+    #   flask
+";
+    let lock = assert_pins(&[("requirements.txt", text)], &["blinker 1.9.0 [] index 2", "click 8.5.1 [] index 2"]);
+    assert!(lock.require_hashes);
+    assert_eq!(lock.pins[1].at.position, Some((7, 1)));
+}
+
+#[test]
+fn an_included_file_is_fetched() {
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    let served = std::thread::spawn(move || {
+        for (path, body) in [("/a/c.txt", "-c ../d.txt\n"), ("/d.txt", "x==1\n")] {
+            let (mut stream, _) = server.accept().unwrap();
+            let mut request = [0; 4096];
+            let length = std::io::Read::read(&mut stream, &mut request).unwrap();
+            let request = String::from_utf8_lossy(&request[..length]).into_owned();
+            assert!(request.starts_with(&format!("GET {path} ")), "{request}");
+            let answer =
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    let project = Project::new(&[("r.txt", &format!("-c http://127.0.0.1:{port}/a/c.txt\nx\n"))]);
+    let lock =
+        Lock::read_with(&[PathBuf::from("r.txt")], project.root(), &environment(None), false, &|_| None).unwrap();
+    served.join().unwrap();
+    assert_eq!(pins(&lock, project.root()), ["x 1 [] index 0"]);
+    assert_eq!(lock.files[2], PathBuf::from(format!("http://127.0.0.1:{port}/d.txt")));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+    #[test]
+    fn no_text_panics(text in any::<String>(), pieces in proptest::collection::vec(piece(), 0..12)) {
+        for text in [text, pieces.concat()] {
+            for name in ["r.txt", "pylock.toml"] {
+                let env = environment(None);
+                let variable = |_: &str| Some("v".to_owned());
+                let mut draft = Draft::new(Path::new("/nonexistent/root"), &env, true, &variable);
+                let place = text::Place::Disk(PathBuf::from("/nonexistent/root").join(name));
+                draft.read(&TextFile { file: name.into(), place, text: text.clone() });
+                _ = draft.finish().map_err(|error| error.to_string());
+            }
+        }
+    }
+}
+
+/// Pieces of requirements files, so that random texts get past the first character.
+fn piece() -> impl Strategy<Value = String> {
+    let known = [
+        "a",
+        "b==1",
+        " ",
+        "\n",
+        "\\\n",
+        "==",
+        "1.0",
+        "[",
+        "]",
+        "x",
+        ",",
+        ";",
+        "python_version",
+        "<'3'",
+        "@",
+        "https://",
+        "file:",
+        "u:p@h/",
+        "./",
+        "#",
+        "sha256=",
+        " --hash=",
+        "sha256:00",
+        "-r ",
+        "-c",
+        "--no-binary ",
+        ":all:",
+        "'",
+        "\"",
+        "é",
+        "${V}",
+        "${",
+        ".whl",
+        "a-1-py3-none-any.whl",
+        ".tar.gz",
+        "git+",
+        "\t",
+        "\r",
+        "(",
+        ")",
+        "extra",
+        "~=",
+        "*",
+        "-e ",
+        "-i ",
+        "-f=",
+    ];
+    prop_oneof![8 => proptest::sample::select(known.to_vec()).prop_map(str::to_owned), 1 => any::<char>().prop_map(String::from)]
+}

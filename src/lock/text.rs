@@ -1,0 +1,469 @@
+//! Text files with pins, and the logical lines of requirements files, each of whose characters knows where it was written.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Location, Result, shown};
+use crate::fs;
+use crate::lock::{Url, shown_url};
+
+/// A file's text and where it came from.
+pub(super) struct TextFile {
+    /// As messages name it; a URL without secrets, or a path.
+    pub(super) file: PathBuf,
+    /// What relative names in it are relative to.
+    pub(super) place: Place,
+    /// The content without its byte-order mark.
+    pub(super) text: String,
+}
+
+/// Where a file lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    Disk(PathBuf),
+    Web(Url),
+}
+
+impl TextFile {
+    /// Reads a file on this machine.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let bytes = fs::read(path)?;
+        Self::decode(path.to_owned(), Place::Disk(path.to_owned()), &bytes)
+    }
+
+    /// Takes what a server has sent.
+    pub(super) fn fetched(url: Url, bytes: &[u8]) -> Result<Self> {
+        let shown = shown_url(&url).to_string();
+        Self::decode(PathBuf::from(shown), Place::Web(url), bytes)
+    }
+
+    /// UTF-8, or UTF-16 with a byte-order mark, which is what `pip freeze > requirements.txt` makes in PowerShell.
+    fn decode(file: PathBuf, place: Place, bytes: &[u8]) -> Result<Self> {
+        let units = |bytes: &[u8], unit: fn([u8; 2]) -> u16| -> Vec<u16> {
+            bytes.chunks(2).map(|pair| unit([pair[0], pair.get(1).copied().unwrap_or(0)])).collect()
+        };
+        let text = match bytes {
+            [0xff, 0xfe, rest @ ..] => String::from_utf16(&units(rest, u16::from_le_bytes)).ok(),
+            [0xfe, 0xff, rest @ ..] => String::from_utf16(&units(rest, u16::from_be_bytes)).ok(),
+            [0xef, 0xbb, 0xbf, rest @ ..] => std::str::from_utf8(rest).ok().map(str::to_owned),
+            _ => std::str::from_utf8(bytes).ok().map(str::to_owned),
+        };
+        match text {
+            Some(text) => Ok(Self { file, place, text }),
+            None => {
+                let valid = std::str::from_utf8(bytes).err().map_or(0, |error| error.valid_up_to());
+                let before = String::from_utf8_lossy(&bytes[..valid]);
+                Err(Error::new(format!("`{}` is not UTF-8 text", shown(&file)))
+                    .at(Location::at_offset(&file, &before, before.len()))
+                    .hint("save the file as UTF-8"))
+            }
+        }
+    }
+
+    /// Returns the place of a byte of the text.
+    pub(super) fn at(&self, offset: usize) -> Location {
+        Location::at_offset(&self.file, &self.text, offset)
+    }
+
+    /// Returns the file's own name.
+    pub(super) fn name(&self) -> &str {
+        match &self.place {
+            Place::Disk(path) => path.file_name().and_then(|name| name.to_str()).unwrap_or_default(),
+            Place::Web(url) => url.path().rsplit('/').next().unwrap_or_default(),
+        }
+    }
+
+    /// Returns the directory that the file is in; `None` on the web.
+    pub(super) fn directory(&self) -> Option<&Path> {
+        match &self.place {
+            Place::Disk(path) => path.parent(),
+            Place::Web(_) => None,
+        }
+    }
+}
+
+/// A line of a requirements file as pip sees it: continued lines joined, comment cut off, `${VAR}` replaced.
+///
+/// What was replaced may be a secret; messages therefore quote the file ([`Line::written`]), never this text.
+pub(super) struct Line<'file> {
+    pub(super) text: String,
+    /// Variables that are named and not set, with the place of each in `text`.
+    pub(super) unset: Vec<(usize, String)>,
+    file: &'file TextFile,
+    pieces: Vec<Piece>,
+}
+
+/// A run of a line's text, beginning at `start`, that was written at `raw`.
+#[derive(Debug, Clone)]
+struct Piece {
+    start: usize,
+    raw: Range<usize>,
+    /// The text is that of the file; otherwise it stands for it.
+    verbatim: bool,
+}
+
+impl Line<'_> {
+    /// Returns the place of a byte of `text`.
+    pub(super) fn at(&self, offset: usize) -> Location {
+        self.file.at(self.raw(offset, Edge::Start))
+    }
+
+    /// Returns a part of the line as it stands in the file, without continuations and without credentials.
+    pub(super) fn written(&self, range: Range<usize>) -> String {
+        let raw = self.raw(range.start, Edge::Start)..self.raw(range.end, Edge::End);
+        let source = self.file.text.get(raw).unwrap_or_default();
+        let mut joined = String::new();
+        for line in source.split('\n') {
+            joined.push_str(line.trim_end_matches('\r').trim_end_matches('\\'));
+        }
+        without_credentials(joined.split_whitespace().collect::<Vec<_>>().join(" ").as_str())
+    }
+
+    fn raw(&self, offset: usize, edge: Edge) -> usize {
+        let found = self.pieces.iter().rev().find(|piece| match edge {
+            Edge::Start => piece.start <= offset,
+            Edge::End => piece.start < offset,
+        });
+        let Some(piece) = found.or(self.pieces.first()) else { return 0 };
+        if piece.verbatim {
+            piece.raw.start + offset.saturating_sub(piece.start)
+        } else {
+            match edge {
+                Edge::Start => piece.raw.start,
+                Edge::End => piece.raw.end,
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Edge {
+    Start,
+    End,
+}
+
+/// Returns a text with the user and password of every URL in it replaced.
+pub(super) fn without_credentials(text: &str) -> String {
+    let mut shown = String::new();
+    let mut rest = text;
+    while let Some(found) = rest.find("://") {
+        let (before, after) = rest.split_at(found + 3);
+        shown.push_str(before);
+        // As browsers read it, a userinfo ends at the last `@` before the path; one that holds a slash is a mistake, and a
+        // secret too, so that everything up to the last `@` of the word goes.
+        let word = &after[..after.find(char::is_whitespace).unwrap_or(after.len())];
+        let authority = &word[..word.find(['/', '?', '#']).unwrap_or(word.len())];
+        let hidden = match (authority.rfind('@'), word.rfind('@')) {
+            (Some(at), _) => Some(at),
+            (None, Some(at)) if authority.contains(':') && word[..at].contains(':') => Some(at),
+            _ => None,
+        };
+        match hidden {
+            Some(at) => {
+                shown.push_str("****");
+                rest = &after[at..];
+            }
+            None => rest = after,
+        }
+    }
+    shown.push_str(rest);
+    shown
+}
+
+/// Returns the logical lines that are not empty, in order.
+pub(super) fn logical_lines<'file>(
+    file: &'file TextFile,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Vec<Line<'file>> {
+    let mut lines = Vec::new();
+    let mut open: Option<Line<'file>> = None;
+    for range in physical_lines(&file.text) {
+        let text = &file.text[range.clone()];
+        let comment = comment_start(text).is_some_and(|at| text[..at].trim().is_empty());
+        let mut line = open.take().unwrap_or(Line { text: String::new(), unset: Vec::new(), file, pieces: Vec::new() });
+        // A comment between continued lines ends them, as in pip.
+        if text.ends_with('\\') && !comment {
+            line.push(text.trim_end_matches('\\'), range.start);
+            open = Some(line);
+        } else {
+            if comment {
+                line.push_other(" ", range.start..range.start);
+            }
+            line.push(text, range.start);
+            lines.extend(line.finished(variable));
+        }
+    }
+    lines.extend(open.and_then(|line| line.finished(variable)));
+    lines
+}
+
+fn physical_lines(text: &str) -> Vec<Range<usize>> {
+    let mut lines = Vec::new();
+    let mut start = 0;
+    let mut bytes = text.bytes().enumerate().peekable();
+    while let Some((at, byte)) = bytes.next() {
+        if byte == b'\n' || byte == b'\r' {
+            lines.push(start..at);
+            let two = byte == b'\r' && bytes.next_if(|(_, next)| *next == b'\n').is_some();
+            start = at + if two { 2 } else { 1 };
+        }
+    }
+    if start < text.len() {
+        lines.push(start..text.len());
+    }
+    lines
+}
+
+/// A `#` begins a comment at the line's start or after white space.
+fn comment_start(text: &str) -> Option<usize> {
+    text.char_indices().find_map(|(at, c)| {
+        let before = text[..at].chars().next_back();
+        (c == '#' && before.is_none_or(char::is_whitespace)).then_some(at)
+    })
+}
+
+impl Line<'_> {
+    fn push(&mut self, text: &str, raw: usize) {
+        self.pieces.push(Piece { start: self.text.len(), raw: raw..raw + text.len(), verbatim: true });
+        self.text.push_str(text);
+    }
+
+    fn push_other(&mut self, text: &str, raw: Range<usize>) {
+        self.pieces.push(Piece { start: self.text.len(), raw, verbatim: false });
+        self.text.push_str(text);
+    }
+
+    fn finished(self, variable: &dyn Fn(&str) -> Option<String>) -> Option<Self> {
+        let end = comment_start(&self.text).unwrap_or(self.text.len());
+        let kept = self.text[..end].trim_end();
+        let start = kept.len() - kept.trim_start().len();
+        (start < kept.len()).then(|| self.expanded(start..kept.len(), variable))
+    }
+
+    /// Returns the part of the line with `${VAR}` replaced; the names are pip's, `[A-Z0-9_]+`.
+    fn expanded(&self, part: Range<usize>, variable: &dyn Fn(&str) -> Option<String>) -> Self {
+        let mut line = Line { text: String::new(), unset: Vec::new(), file: self.file, pieces: Vec::new() };
+        let mut at = part.start;
+        while at < part.end {
+            let rest = &self.text[at..part.end];
+            let Some((before, name)) = next_variable(rest) else {
+                line.copy(self, at..part.end);
+                break;
+            };
+            let reference = at + before..at + before + name.len() + "${}".len();
+            line.copy(self, at..reference.start);
+            match variable(name) {
+                Some(value) => {
+                    let raw = self.raw(reference.start, Edge::Start)..self.raw(reference.end, Edge::End);
+                    line.push_other(&value, raw);
+                }
+                None => {
+                    line.unset.push((line.text.len(), name.to_owned()));
+                    line.copy(self, reference.clone());
+                }
+            }
+            at = reference.end;
+        }
+        line
+    }
+
+    fn copy(&mut self, from: &Self, part: Range<usize>) {
+        for (index, piece) in from.pieces.iter().enumerate() {
+            let end = from.pieces.get(index + 1).map_or(from.text.len(), |next| next.start);
+            let (start, end) = (piece.start.max(part.start), end.min(part.end));
+            if start < end {
+                let text = &from.text[start..end];
+                if piece.verbatim {
+                    self.push(text, piece.raw.start + (start - piece.start));
+                } else {
+                    self.push_other(text, piece.raw.clone());
+                }
+            }
+        }
+    }
+}
+
+/// Returns where the next `${NAME}` begins, and the name.
+fn next_variable(text: &str) -> Option<(usize, &str)> {
+    text.match_indices("${").find_map(|(at, _)| {
+        let name = text[at + 2..].split_once('}')?.0;
+        let valid = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+        (!name.is_empty() && name.bytes().all(valid)).then_some((at, name))
+    })
+}
+
+/// A word of an option line, with its quotes removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Word {
+    pub(super) text: String,
+    /// Where it stands in the line, quotes included.
+    pub(super) range: Range<usize>,
+}
+
+/// Splits the rest of a line as a POSIX shell does (Python's `shlex.split`).
+///
+/// # Errors
+/// The place of a quote that is never closed.
+pub(super) fn words(text: &str, from: usize) -> Result<Vec<Word>, usize> {
+    let mut words = Vec::new();
+    let mut chars = text[from..].char_indices().map(|(at, c)| (from + at, c)).peekable();
+    while let Some(&(start, first)) = chars.peek() {
+        if first.is_whitespace() {
+            chars.next();
+            continue;
+        }
+        let mut word = Word { text: String::new(), range: start..start };
+        while let Some((at, c)) = chars.next_if(|(_, c)| !c.is_whitespace()) {
+            word.range.end = at + c.len_utf8();
+            match c {
+                '\\' => {
+                    if let Some((at, escaped)) = chars.next() {
+                        word.text.push(escaped);
+                        word.range.end = at + escaped.len_utf8();
+                    }
+                }
+                '\'' | '"' => loop {
+                    let (_, inner) = chars.next().ok_or(at)?;
+                    word.range.end += inner.len_utf8();
+                    if inner == c {
+                        break;
+                    }
+                    let escaped = (inner == '\\' && c == '"')
+                        .then(|| chars.next_if(|(_, next)| matches!(next, '"' | '\\')))
+                        .flatten();
+                    word.range.end += escaped.map_or(0, |_| 1);
+                    word.text.push(escaped.map_or(inner, |(_, escaped)| escaped));
+                },
+                _ => word.text.push(c),
+            }
+        }
+        words.push(word);
+    }
+    Ok(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn file(text: &str) -> TextFile {
+        TextFile { file: PathBuf::from("r.txt"), place: Place::Disk(PathBuf::from("/r.txt")), text: text.to_owned() }
+    }
+
+    fn lines(text: &str) -> Vec<String> {
+        let variable = |name: &str| (name == "SET").then(|| "value".to_owned());
+        logical_lines(&file(text), &variable).into_iter().map(|line| line.text).collect()
+    }
+
+    #[test]
+    fn lines_are_joined_and_cut_as_pip_does() {
+        for (text, expected) in [
+            ("a \\\n  b\nc", vec!["a   b", "c"]),
+            ("a\\\r\nb\r\n\r\nc\rd", vec!["ab", "c", "d"]),
+            ("a # b\n#c\n  # d\ne#f", vec!["a", "e#f"]),
+            // A comment ends the continuation, and a backslash at its own end continues nothing.
+            ("a \\\n# b \\\nc", vec!["a", "c"]),
+            ("a \\", vec!["a"]),
+            ("x${SET}y ${UNSET} ${set}", vec!["xvaluey ${UNSET} ${set}"]),
+        ] {
+            assert_eq!(lines(text), expected, "{text:?}");
+        }
+    }
+
+    /// The same texts through pip's own code.
+    #[test]
+    fn pip_sees_the_same_lines() {
+        let script = "import sys, json\nfrom pip._internal.req.req_file import preprocess\n\
+            print(json.dumps([[l for _, l in preprocess(t)] for t in json.load(sys.stdin)]))";
+        let texts = [
+            "a \\\n  b\nc",
+            "a\\\r\nb\r\n\r\nc\rd",
+            "a # b\n#c\n  # d\ne#f",
+            "a \\\n# b \\\nc\nd",
+            "a \\",
+            "a\\\n\\\n b",
+            "f==1 \\\n    --hash=sha256:00 \\\n    # via x\ng",
+            "\t a\t# x\n\n\n",
+            "a\\\\\nb",
+            "a \\ \nb",
+            "${HOME_}x$ {A}",
+        ];
+        let input = serde_json::to_vec(&texts).unwrap();
+        let Some(output) = crate::lock::tests::python(script, &input) else { return };
+        let expected: Vec<Vec<String>> = serde_json::from_slice(&output).unwrap();
+        for (text, expected) in texts.iter().zip(expected) {
+            assert_eq!(lines(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn places_are_those_of_the_file() {
+        let file = file("# é\na ${SET}==\\\n  1 --x\n");
+        let variable = |_: &str| Some("long value".to_owned());
+        let line = &logical_lines(&file, &variable)[0];
+        assert_eq!(line.text, "a long value==  1 --x");
+        assert_eq!(line.at(0).to_string(), "r.txt:2:1");
+        assert_eq!(line.at(2).to_string(), "r.txt:2:3");
+        assert_eq!(line.at(5).to_string(), "r.txt:2:3");
+        assert_eq!(line.at(line.text.find("==").unwrap()).to_string(), "r.txt:2:9");
+        assert_eq!(line.at(line.text.find('1').unwrap()).to_string(), "r.txt:3:3");
+        assert_eq!(line.written(0..line.text.find(" --x").unwrap()), "a ${SET}== 1");
+        assert_eq!(line.written(0..line.text.len()), "a ${SET}== 1 --x");
+    }
+
+    #[test]
+    fn credentials_are_not_shown() {
+        for (text, shown) in [
+            ("-i https://me:secret@host/simple", "-i https://****@host/simple"),
+            ("a @ https://token@host/a.whl", "a @ https://****@host/a.whl"),
+            ("https://host/a@1.whl", "https://host/a@1.whl"),
+            ("git+https://host/r.git@main", "git+https://host/r.git@main"),
+            // An unescaped slash in a password.
+            ("https://me:sec/ret@host/x", "https://****@host/x"),
+            ("https://a@b/x https://c:d@e", "https://****@b/x https://****@e"),
+        ] {
+            assert_eq!(without_credentials(text), shown);
+        }
+    }
+
+    #[test]
+    fn words_are_split_as_a_shell_does() {
+        let split =
+            |text: &str| words(text, 0).map(|words| words.into_iter().map(|word| word.text).collect::<Vec<_>>());
+        assert_eq!(
+            split(r#"-f "/my dir/x" 'a"b' c\ d "e\"f\g""#).unwrap(),
+            ["-f", "/my dir/x", "a\"b", "c d", "e\"f\\g"]
+        );
+        assert_eq!(split("a 'b"), Err(2));
+        assert_eq!(words("x  'ab'c", 1).unwrap(), [Word { text: "abc".to_owned(), range: 3..8 }]);
+    }
+
+    #[test]
+    fn byte_order_marks_are_understood() {
+        let decode = |bytes: &[u8]| TextFile::decode("r.txt".into(), Place::Disk("/r.txt".into()), bytes);
+        assert_eq!(decode(b"\xef\xbb\xbfa==1").unwrap().text, "a==1");
+        assert_eq!(decode(b"\xff\xfea\0=\0").unwrap().text, "a=");
+        assert_eq!(decode(b"\xfe\xff\0a\0=").unwrap().text, "a=");
+        let error = decode(b"a\nb\xe9").err().unwrap();
+        assert_eq!(
+            error.to_string(),
+            "error: `r.txt` is not UTF-8 text\n  --> r.txt:2:2\n  hint: save the file as UTF-8"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in any::<String>(), value in any::<String>()) {
+            let file = file(&text);
+            for line in logical_lines(&file, &|_| Some(value.clone())) {
+                _ = words(&line.text, 0);
+                for (at, _) in line.text.char_indices() {
+                    _ = (line.at(at), line.written(at..line.text.len()));
+                }
+            }
+            _ = without_credentials(&text);
+        }
+    }
+}
