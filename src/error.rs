@@ -193,6 +193,18 @@ impl Error {
         self
     }
 
+    /// Rewrites every text of it and of the failures joined to it, places excepted; for hiding secrets.
+    #[must_use]
+    pub fn map_text(mut self, rewrite: &impl Fn(&str) -> String) -> Self {
+        let inner = &mut self.0;
+        inner.message = rewrite(&inner.message);
+        for text in inner.causes.iter_mut().chain(&mut inner.notes).chain(&mut inner.hints) {
+            *text = rewrite(text);
+        }
+        inner.others = std::mem::take(&mut inner.others).into_iter().map(|other| other.map_text(rewrite)).collect();
+        self
+    }
+
     /// Returns the kind.
     pub fn what(&self) -> Kind {
         self.0.kind

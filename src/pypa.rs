@@ -84,13 +84,17 @@ impl Environment {
         (0..=u64::from(LAST_PATCH)).any(|patch| requires_python.contains(&Version::new([major, minor, patch])))
     }
 
-    /// Returns the marker values of the latest patch release that this Python can be: where they and
-    /// [`Self::markers`] disagree, the full version is not known well enough.
-    pub fn latest_markers(&self) -> MarkerEnvironment {
-        let full = Version::from_str(&format!("{}.{LAST_PATCH}", self.python));
-        match full {
-            Ok(full) if !self.full_known => self.markers.clone().with_python_full_version(StringVersion::from(full)),
-            _ => self.markers.clone(),
-        }
+    /// Returns the marker values of the first and the last patch release that this Python can be; the same ones if its
+    /// full version is known. Where they disagree about a marker, it can't be decided.
+    pub fn patch_range(&self) -> [MarkerEnvironment; 2] {
+        // uv's markers know no pre-releases of Python: `<= '3.11.0a6'` holds with 3.11.0. So the first is one just after it.
+        [format!("{}.0.1", self.python), format!("{}.{LAST_PATCH}", self.python)].map(|full| {
+            match Version::from_str(&full) {
+                Ok(full) if !self.full_known => {
+                    self.markers.clone().with_python_full_version(StringVersion::from(full))
+                }
+                _ => self.markers.clone(),
+            }
+        })
     }
 }

@@ -7,7 +7,9 @@ use uv_pep508::{Requirement, VersionOrUrl};
 use uv_pypi_types::{LenientRequirement, LenientVersionSpecifiers};
 
 use crate::error::{Error, Location, Result};
-use crate::pypa::{Environment, ExtraName, PackageName, VerbatimParsedUrl, Version, VersionSpecifiers};
+use crate::pypa::{
+    Environment, ExtraName, MarkerEnvironment, PackageName, VerbatimParsedUrl, Version, VersionSpecifiers,
+};
 
 /// A distribution of the set, as its metadata describe it.
 #[derive(Debug, Clone)]
@@ -59,7 +61,7 @@ type Required = Requirement<VerbatimParsedUrl>;
 struct Check<'a> {
     subjects: &'a [Subject],
     env: &'a Environment,
-    latest: uv_pep508::MarkerEnvironment,
+    patch_range: [MarkerEnvironment; 2],
     by_name: BTreeMap<&'a PackageName, usize>,
     /// The requirements of each subject that can be read.
     requires: Vec<Vec<Required>>,
@@ -95,7 +97,7 @@ impl<'a> Check<'a> {
         Self {
             by_name: subjects.iter().enumerate().map(|(index, subject)| (&subject.name, index)).collect(),
             extras: subjects.iter().map(|subject| subject.extras.iter().cloned().collect()).collect(),
-            latest: env.latest_markers(),
+            patch_range: env.patch_range(),
             subjects,
             env,
             requires,
@@ -109,8 +111,8 @@ impl<'a> Check<'a> {
         self.requires[index]
             .iter()
             .filter_map(|requirement| {
-                let first = requirement.evaluate_markers(&self.env.markers, &extras);
-                let last = requirement.evaluate_markers(&self.latest, &extras);
+                let [first, last] =
+                    self.patch_range.each_ref().map(|markers| requirement.evaluate_markers(markers, &extras));
                 (first || last).then(|| Need { requirement: requirement.clone(), certain: first && last })
             })
             .collect()
@@ -422,10 +424,61 @@ error: `a 1` requires Python !=3.11.2, and the release is for 3.11.2
         );
     }
 
+    /// The same pairs through pip's copy of `packaging`, asked as `pip check` asks.
+    #[test]
+    fn versions_satisfy_what_they_satisfy_for_pip() {
+        const SCRIPT: &str = "import sys, json\nfrom pip._vendor.packaging.specifiers import SpecifierSet\n\
+            print(json.dumps([SpecifierSet(s).contains(v, prereleases=True) for s, v in json.load(sys.stdin)]))";
+        let specifiers = [
+            ">=1.0",
+            ">1.0",
+            "<2.0",
+            "<=1.0",
+            "==1.0",
+            "==1.*",
+            "!=1.0",
+            "!=1.0.*",
+            "~=1.4",
+            "~=1.4.2",
+            ">=1.0,<2",
+            ">1.0.post1",
+            "==1.0+cpu",
+            ">=1.0rc1",
+            "<1.0rc1",
+            "",
+        ];
+        let versions = [
+            "1.0",
+            "1.0.0",
+            "1.0rc1",
+            "1.0.dev1",
+            "1.0.post1",
+            "1.0+cpu",
+            "2.0rc1",
+            "2.0",
+            "1.4.5",
+            "1.5",
+            "1!1.0",
+            "1.0.post2",
+        ];
+        let pairs: Vec<_> =
+            specifiers.iter().flat_map(|one| versions.iter().map(move |version| (*one, *version))).collect();
+        let Some(output) = crate::lock::tests::python(SCRIPT, &serde_json::to_vec(&pairs).unwrap()) else { return };
+        let theirs: Vec<bool> = serde_json::from_slice(&output).unwrap();
+        for ((specifier, version), theirs) in pairs.into_iter().zip(theirs) {
+            let lines = [format!("a 1: b{specifier}"), format!("b {version}")];
+            let ours = check_consistent(&subjects(&[&lines[0], &lines[1]]), &environment(None), &[]).is_ok();
+            assert_eq!(ours, theirs, "{specifier} and {version}");
+        }
+    }
+
     #[test]
     fn unreadable_metadata_and_uncertain_patch_releases_warn() {
         assert_consistent(
-            &["a 1 python>=3,x: b (>=7.2.0<8.0.0) | ??? | c ; python_full_version < '3.11.3'", "b 7.5"],
+            &[
+                "a 1 python>=3,x: b (>=7.2.0<8.0.0) | ??? | c ; python_full_version < '3.11.3' | d ; python_full_version <= '3.11.0a6'",
+                "b 7.5",
+            ],
             &[
                 "`a 1` has a requirement that can't be read, and is not checked: `???`",
                 "`a 1` has a `Requires-Python` that can't be read: `>=3,x`",

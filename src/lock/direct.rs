@@ -167,7 +167,7 @@ fn from_file_name(
         return match file_name.parse::<WheelFilename>() {
             Ok(wheel) => Ok((Some(wheel.name), Some(wheel.version))),
             Err(error) => Err(Refused {
-                message: format!("`{file_name}` is not the name of a wheel"),
+                message: format!("`{written}` does not end in the name of a wheel"),
                 cause: Some(error.to_string()),
                 hint: Some("keep the name that the wheel was built or downloaded with".to_owned()),
             }),

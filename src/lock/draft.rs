@@ -3,18 +3,26 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use uv_normalize::GroupName;
+
 use crate::error::{Error, Location, Result};
 use crate::lock::text::{Place, TextFile};
 use crate::lock::{FORMATS, Indexes, Lock, Names, Pin, PinSource, hash};
-use crate::pypa::{Environment, ExtraName, HashDigest, PackageName, Version, VersionSpecifiers};
+use crate::pypa::{
+    Environment, ExtraName, HashDigest, MarkerEnvironment, MarkerTree, PackageName, Version, VersionSpecifiers,
+};
 
 /// Most errors that are shown: a file that is no list of requirements is wrong in every line.
 const MOST_ERRORS: usize = 100;
+
+/// Values that are shorter are not taken for secrets, in bytes.
+const SHORTEST_SECRET: usize = 5;
 
 /// Everything that the files of an application say, while they are read.
 pub(super) struct Draft<'a> {
     pub(super) root: &'a Path,
     pub(super) env: &'a Environment,
+    patch_range: [MarkerEnvironment; 2],
     pub(super) offline: bool,
     /// Returns an environment variable that is set and not empty.
     pub(super) variable: &'a dyn Fn(&str) -> Option<String>,
@@ -30,6 +38,8 @@ pub(super) struct Draft<'a> {
     open: Vec<Place>,
     errors: Vec<(usize, Error)>,
     sequence: usize,
+    /// Variables that files name, and their values, which may be secrets.
+    variables: Vec<(String, String)>,
 }
 
 /// One requirement that holds in the environment.
@@ -71,6 +81,7 @@ impl<'a> Draft<'a> {
         Self {
             root,
             env,
+            patch_range: env.patch_range(),
             offline,
             variable,
             indexes: Indexes::default(),
@@ -83,6 +94,7 @@ impl<'a> Draft<'a> {
             open: Vec::new(),
             errors: Vec::new(),
             sequence: 0,
+            variables: Vec::new(),
         }
     }
 
@@ -108,6 +120,17 @@ impl<'a> Draft<'a> {
         self.open.contains(place)
     }
 
+    /// Returns whether a marker holds in the environment. Where the patch release of Python is not known, it is enough
+    /// that it holds with one: what ships and is not needed does no harm, what is needed and missing does.
+    ///
+    /// `groups` are those of a pylock.toml, which has markers of its own; `None` for other files.
+    pub(super) fn holds(&self, marker: MarkerTree, groups: Option<&[GroupName]>) -> bool {
+        self.patch_range.iter().any(|markers| match groups {
+            Some(groups) => marker.evaluate_pep751(markers, &[], groups),
+            None => marker.evaluate(markers, &[]),
+        })
+    }
+
     /// Begins the next statement; errors are reported in the order of statements.
     pub(super) fn next_statement(&mut self) -> usize {
         self.sequence += 1;
@@ -117,6 +140,18 @@ impl<'a> Draft<'a> {
     /// Notes what is wrong with the current statement.
     pub(super) fn fail(&mut self, error: Error) {
         self.errors.push((self.sequence, error));
+    }
+
+    /// Keeps the values of variables out of messages.
+    pub(super) fn hide(&mut self, variables: &[(String, String)]) {
+        // What is so short, or a version, is no secret; and to replace it in a message would only confuse.
+        let secret = |value: &str| value.len() >= SHORTEST_SECRET && value.parse::<Version>().is_err();
+        self.variables.extend(variables.iter().filter(|(_, value)| secret(value)).cloned());
+    }
+
+    /// Returns a text with the values of variables written as the files write them.
+    pub(super) fn without_secrets(&self, text: &str) -> String {
+        self.variables.iter().fold(text.to_owned(), |text, (name, value)| text.replace(value, &format!("${{{name}}}")))
     }
 
     pub(super) fn require(&mut self, requirement: Requirement) {
@@ -149,9 +184,11 @@ impl<'a> Draft<'a> {
             }
         }
         self.check_hashes(&pins);
-        self.errors.sort_by_key(|(order, _)| *order);
-        let more = self.errors.len().saturating_sub(MOST_ERRORS);
-        if let Some(error) = Error::all(self.errors.into_iter().take(MOST_ERRORS).map(|(_, error)| error)) {
+        let mut errors = std::mem::take(&mut self.errors);
+        errors.sort_by_key(|(order, _)| *order);
+        let more = errors.len().saturating_sub(MOST_ERRORS);
+        let hide = |text: &str| self.without_secrets(text);
+        if let Some(error) = Error::all(errors.into_iter().take(MOST_ERRORS).map(|(_, error)| error.map_text(&hide))) {
             return Err(if more == 0 { error } else { error.note(format!("{more} more errors are not shown")) });
         }
         Ok(Lock {

@@ -50,7 +50,7 @@ pub(super) const PROJECT: Format = Format {
         draft.fail(error.hint(match file.name() {
             "Pipfile" => "`pipenv requirements --hash > requirements.txt` writes them".to_owned(),
             "environment.yml" | "environment.yaml" => {
-                "`pip list --format freeze > requirements.txt` writes them".to_owned()
+                "`pip list --format freeze > requirements.txt`, run in that environment, writes them".to_owned()
             }
             name => format!("`uv pip compile --generate-hashes {name} -o requirements.txt` writes them"),
         }));

@@ -10,7 +10,7 @@ use uv_redacted::DisplaySafeUrl;
 
 pub use url::Url;
 
-use crate::error::{Location, Result};
+use crate::error::{Error, Location, Result, shown};
 use crate::pypa::{Environment, ExtraName, HashDigest, PackageName, Version};
 
 pub mod check;
@@ -89,10 +89,25 @@ impl Lock {
             draft.next_statement();
             match TextFile::open(&direct::normal(&root.join(file))) {
                 Ok(text) => draft.read(&text),
-                Err(error) => draft.fail(error),
+                Err(error) => draft.fail(not_read(error, root, file)),
             }
         }
         draft.finish()
+    }
+}
+
+/// Says where a file that the configuration names was looked for, and what is there.
+fn not_read(error: Error, root: &Path, file: &Path) -> Error {
+    if root.join(file).exists() {
+        return error;
+    }
+    let error = error.note(format!("names in `[python] requirements` are relative to `{}`", shown(root)));
+    let known = |name: &str| name.starts_with("requirements") || name.starts_with("pylock.");
+    let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
+    let names = entries.filter(|entry| entry.path().is_file()).filter_map(|entry| entry.file_name().into_string().ok());
+    match names.filter(|name| known(name)).min() {
+        Some(name) => error.hint(format!("`{name}` exists there")),
+        None => error,
     }
 }
 
@@ -164,7 +179,7 @@ pub struct Indexes {
     pub extra: Vec<Url>,
     /// `--find-links`: directories and pages, in order.
     pub find_links: Vec<Url>,
-    /// `--no-index`.
+    /// `--no-index`: neither `index` nor `extra` is asked.
     pub no_index: bool,
     /// `--only-binary`: no sdists for these (`None`: for all).
     pub only_binary: Names,

@@ -138,7 +138,7 @@ impl Reader<'_, '_> {
         self.python(lock.requires_python.as_ref(), "the lock")?;
         let mut fits = lock.environments.is_empty();
         for environment in &lock.environments {
-            fits |= self.marker(environment)?.evaluate(&self.draft.env.markers, &[]);
+            fits |= self.draft.holds(self.marker(environment)?, None);
         }
         match lock.environments.first() {
             Some(first) if !fits => Err(Error::new(format!("the lock is not for {}", self.target()))
@@ -187,7 +187,7 @@ impl Reader<'_, '_> {
                 .cause(error)
         })?;
         if let Some(marker) = &package.marker
-            && !self.marker(marker)?.evaluate_pep751(&self.draft.env.markers, &[], groups)
+            && !self.draft.holds(self.marker(marker)?, Some(groups))
         {
             return Ok(None);
         }

@@ -4,27 +4,25 @@ use uv_client::{BaseClientBuilder, Certificates, Connectivity};
 use uv_redacted::DisplaySafeUrl;
 
 use crate::error::{Context, Error, Result};
+use crate::lock::Url;
 use crate::lock::text::TextFile;
-use crate::lock::{Url, shown_url};
 
 /// Most that an included file may be, in bytes: constraints of whole distributions have some 100 kB.
 const MOST: usize = 16 << 20;
 
-/// Fetches a file; proxies, certificates and netrc are as for the index.
-pub(super) fn fetch(url: &Url, offline: bool) -> Result<TextFile> {
-    let shown = shown_url(url);
+/// Fetches a file; proxies, certificates and netrc are as for the index. `shown` is the URL without secrets.
+pub(super) fn fetch(url: &Url, shown: &str, offline: bool) -> Result<TextFile> {
     if offline {
         return Err(Error::new(format!("`{shown}` is on the network, and the build is offline"))
             .hint("keep a copy beside the file that includes it"));
     }
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context(|| "cannot wait for the network")?;
-    let bytes = runtime.block_on(get(url))?;
-    TextFile::fetched(url.clone(), &bytes)
+    let bytes = runtime.block_on(get(url, shown))?;
+    TextFile::fetched(url.clone(), shown, &bytes)
 }
 
-async fn get(url: &Url) -> Result<Vec<u8>> {
-    let shown = shown_url(url);
+async fn get(url: &Url, shown: &str) -> Result<Vec<u8>> {
     let failed = || format!("cannot fetch `{shown}`");
     let mut builder = BaseClientBuilder::default().connectivity(Connectivity::Online).with_system_certs(true);
     if let Some(certificates) = Certificates::from_env() {

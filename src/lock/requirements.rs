@@ -12,7 +12,7 @@ use crate::error::{Error, shown};
 use crate::lock::direct::{self, Direct, Refused};
 use crate::lock::draft::{Draft, FormatName, Formats, Requirement, Wanted};
 use crate::lock::text::{Line, Place, TextFile, Word, logical_lines, words};
-use crate::lock::{Format, Url, hash, remote};
+use crate::lock::{Format, Url, hash, remote, shown_url};
 use crate::pypa::{ExtraName, HashDigest, MarkerTree, PackageName, VersionSpecifiers};
 
 /// Any text that is nothing else: these files have every name.
@@ -32,6 +32,7 @@ fn read(draft: &mut Draft<'_>, file: &TextFile, role: Role) {
     let lines = logical_lines(file, draft.variable);
     for line in &lines {
         draft.next_statement();
+        draft.hide(&line.set);
         Statement { draft, file, line, role }.read();
     }
 }
@@ -150,7 +151,9 @@ impl Statement<'_, '_> {
 
     fn refuse(&mut self, refused: Refused, offset: usize) {
         let mut error = Error::new(refused.message);
-        error = refused.cause.into_iter().fold(error, Error::cause_text);
+        // As in `bad_syntax`, the cause can quote a part of a secret.
+        let cause = refused.cause.filter(|_| self.line.set.is_empty());
+        error = cause.into_iter().fold(error, Error::cause_text);
         error = refused.hint.into_iter().fold(error, Error::hint);
         self.fail(error, offset);
     }
@@ -261,7 +264,10 @@ impl Statement<'_, '_> {
         }
         let opened = match &place {
             Place::Disk(path) => TextFile::open(path),
-            Place::Web(url) => remote::fetch(url, self.draft.offline),
+            Place::Web(url) => {
+                let shown = self.draft.without_secrets(&shown_url(url).to_string());
+                remote::fetch(url, &shown, self.draft.offline)
+            }
         };
         let error = match opened {
             Ok(file) if role == Role::Constraints => return self.draft.read_with(&file, |d, file| read(d, file, role)),
@@ -382,7 +388,7 @@ impl Statement<'_, '_> {
             Ok(parts) => parts,
             Err(bad) => return self.bad_syntax(end, &bad),
         };
-        if !parts.marker.evaluate(&self.draft.env.markers, &[]) {
+        if !self.draft.holds(parts.marker, None) {
             return;
         }
         let Some(direct) = self.direct(&parts) else { return };
@@ -486,7 +492,12 @@ impl Statement<'_, '_> {
 
     fn bad_syntax(&mut self, end: usize, bad: &BadSyntax) {
         let written = self.line.written(0..end);
-        let mut error = Error::new(format!("`{written}` is not a requirement")).cause_text(&bad.message);
+        let error = Error::new(format!("`{written}` is not a requirement"));
+        if !self.line.set.is_empty() {
+            // The parser's message can quote a part of a secret.
+            return self.fail(error.note("as it is with the values of its variables"), bad.offset.min(end));
+        }
+        let mut error = error.cause_text(&bad.message);
         let text = &self.line.text[..end];
         if let Some((name, version)) = text.split_once('=').filter(|(name, version)| {
             PackageName::from_str(name.trim()).is_ok() && version.trim().starts_with(|c: char| c.is_ascii_digit())

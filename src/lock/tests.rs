@@ -53,7 +53,7 @@ impl Project {
     fn read(&self, names: &[&str]) -> Result<Lock> {
         let files: Vec<_> = names.iter().map(PathBuf::from).collect();
         let variable = |name: &str| match name {
-            "TOKEN" => Some("s3cret".to_owned()),
+            "TOKEN" => Some("1.s3cret".to_owned()),
             "VERSION" => Some("2.0".to_owned()),
             _ => None,
         };
@@ -126,7 +126,7 @@ fn pins_are_read_in_all_the_ways_people_write_them() {
     );
     let indexes = &lock.indexes;
     let index = indexes.index.as_ref().unwrap();
-    assert_eq!(index.as_str(), "https://me:s3cret@example.com/simple");
+    assert_eq!(index.as_str(), "https://me:1.s3cret@example.com/simple");
     assert_eq!(shown_url(index).to_string(), "https://me:****@example.com/simple");
     assert_eq!(indexes.extra[0].as_str(), "https://e.org/x");
     assert!(indexes.find_links[0].as_str().ends_with("/wheels"), "{:?}", indexes.find_links);
@@ -143,6 +143,18 @@ fn pins_are_read_in_all_the_ways_people_write_them() {
             "`--trusted-host example.com` has no effect: certificates are always checked, against the authorities in \
              `SSL_CERT_FILE` if it is set",
         ]
+    );
+}
+
+#[test]
+fn markers_about_patch_releases_hold_if_one_that_may_come_does() {
+    assert_pins(
+        &[(
+            "r.txt",
+            "old==1 ; python_full_version < '3.11.3'\nnew==1 ; python_full_version >= '3.11.3'\n\
+             tomli==2 ; python_full_version <= '3.11.0a6'\nnext==1 ; python_full_version >= '3.12'\n",
+        )],
+        &["new 1 [] index 0", "old 1 [] index 0"],
     );
 }
 
@@ -411,16 +423,31 @@ error: `https://u:****@e.com/x.txt` is on the network, and the build is offline
     ),
     (
         "variables",
-        &[("r.txt", "-i https://${NOBODY}:${TOKEN}@e.com/\na==${TOKEN}\n-f /no/${TOKEN}\n")],
+        &[(
+            "r.txt",
+            "-i https://${NOBODY}:${TOKEN}@e.com/\na==${TOKEN}\n-f /no/${TOKEN}\na==1 --hash=${TOKEN}\n--x${TOKEN}\n\
+             -c https://e.com/${TOKEN}\na==${VERSION}x\n",
+        )],
         "
 error: environment variable `NOBODY` is not set
   --> r.txt:1:12
   hint: set `NOBODY` for the build, to the text that belongs there
 error: `a==${TOKEN}` is not a requirement
   --> r.txt:2:2
-  cause: expected version to start with a number, but no leading ASCII digits were found
+  note: as it is with the values of its variables
 error: `/no/${TOKEN}` is neither a URL nor a path that exists
-  --> r.txt:3:4",
+  --> r.txt:3:4
+error: `${TOKEN}` is not a hash
+  --> r.txt:4:13
+  hint: a hash is written as `sha256:` and 64 hexadecimal digits
+error: `--x${TOKEN}` is no option of requirements files
+  --> r.txt:5:1
+error: `https://e.com/${TOKEN}` is on the network, and the build is offline
+  --> r.txt:6:4
+  hint: keep a copy beside the file that includes it
+error: `a==${VERSION}x` is not a requirement
+  --> r.txt:7:2
+  note: as it is with the values of its variables",
     ),
     (
         "direct references",
@@ -442,7 +469,7 @@ error: `./empty` is a directory without a `pyproject.toml` or `setup.py`
   --> r.txt:2:1
 error: `https://e.com/a-1-py3-none-any.whl` is `a`, not `b`
   --> r.txt:3:5
-error: `a-1.whl` is not the name of a wheel
+error: `https://e.com/a-1.whl` does not end in the name of a wheel
   --> r.txt:4:1
   cause: The wheel filename \"a-1.whl\" is invalid: Must have a Python tag
   hint: keep the name that the wheel was built or downloaded with
@@ -648,6 +675,14 @@ directory = { path = "../d" }
     assert_eq!(files[1].place, FilePlace::Path(project.root().join("w/alpha-1.0-cp311-cp311-linux_x86_64.whl")));
     assert_eq!(files[0].hashes, [format!("sha256:{TWO}").parse().unwrap()]);
     assert_eq!(files[2].size, Some(3));
+}
+
+#[test]
+fn a_file_that_is_not_there_is_told_with_what_is() {
+    let project = Project::new(&[("requirements-prod.txt", ""), ("other.txt", "")]);
+    let expected = "error: cannot read `none.txt`\n  cause: failed to open file `none.txt`: No such file or directory (os error \
+        2)\n  note: names in `[python] requirements` are relative to `ROOT`\n  hint: `requirements-prod.txt` exists there";
+    assert_eq!(project.errors(&["none.txt"]), expected);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Location, Result, shown};
 use crate::fs;
-use crate::lock::{Url, shown_url};
+use crate::lock::Url;
 
 /// A file's text and where it came from.
 pub(super) struct TextFile {
@@ -31,9 +31,8 @@ impl TextFile {
         Self::decode(path.to_owned(), Place::Disk(path.to_owned()), &bytes)
     }
 
-    /// Takes what a server has sent.
-    pub(super) fn fetched(url: Url, bytes: &[u8]) -> Result<Self> {
-        let shown = shown_url(&url).to_string();
+    /// Takes what a server has sent; `shown` is the URL without secrets.
+    pub(super) fn fetched(url: Url, shown: &str, bytes: &[u8]) -> Result<Self> {
         Self::decode(PathBuf::from(shown), Place::Web(url), bytes)
     }
 
@@ -89,6 +88,8 @@ pub(super) struct Line<'file> {
     pub(super) text: String,
     /// Variables that are named and not set, with the place of each in `text`.
     pub(super) unset: Vec<(usize, String)>,
+    /// Variables that were replaced, and their values.
+    pub(super) set: Vec<(String, String)>,
     file: &'file TextFile,
     pieces: Vec<Piece>,
 }
@@ -180,7 +181,13 @@ pub(super) fn logical_lines<'file>(
     for range in physical_lines(&file.text) {
         let text = &file.text[range.clone()];
         let comment = comment_start(text).is_some_and(|at| text[..at].trim().is_empty());
-        let mut line = open.take().unwrap_or(Line { text: String::new(), unset: Vec::new(), file, pieces: Vec::new() });
+        let mut line = open.take().unwrap_or(Line {
+            text: String::new(),
+            unset: Vec::new(),
+            set: Vec::new(),
+            file,
+            pieces: Vec::new(),
+        });
         // A comment between continued lines ends them, as in pip.
         if text.ends_with('\\') && !comment {
             line.push(text.trim_end_matches('\\'), range.start);
@@ -242,7 +249,8 @@ impl Line<'_> {
 
     /// Returns the part of the line with `${VAR}` replaced; the names are pip's, `[A-Z0-9_]+`.
     fn expanded(&self, part: Range<usize>, variable: &dyn Fn(&str) -> Option<String>) -> Self {
-        let mut line = Line { text: String::new(), unset: Vec::new(), file: self.file, pieces: Vec::new() };
+        let mut line =
+            Line { text: String::new(), unset: Vec::new(), set: Vec::new(), file: self.file, pieces: Vec::new() };
         let mut at = part.start;
         while at < part.end {
             let rest = &self.text[at..part.end];
@@ -256,6 +264,7 @@ impl Line<'_> {
                 Some(value) => {
                     let raw = self.raw(reference.start, Edge::Start)..self.raw(reference.end, Edge::End);
                     line.push_other(&value, raw);
+                    line.set.push((name.to_owned(), value));
                 }
                 None => {
                     line.unset.push((line.text.len(), name.to_owned()));
