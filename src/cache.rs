@@ -2,9 +2,11 @@
 //!
 //! ```text
 //! wheels/<sha256>/<file name>.whl     plain wheels: a find-links directory for any other tool
+//! sdists/<sha256>/<file name>         what some of them are built from
 //! built/<key>/<file name>.whl         wheels built from sdists and projects, by all that went in
 //! layers/<key>/{layer.json,files/…}   distributions as they lie in a release
 //! index/                              the index's pages, as its headers allow
+//! pins/<key>.json                     which file answered a pin: a build that finds it asks no index
 //! tmp/                                things being made; renamed into place when they are whole
 //! ```
 //!
@@ -60,6 +62,16 @@ impl Cache {
     /// Returns where a downloaded wheel's directory is: one file, named as on the index.
     pub fn wheels(&self) -> PathBuf {
         self.root.join("wheels")
+    }
+
+    /// Returns where a downloaded sdist's directory is: one file, named as on the index.
+    pub fn sdists(&self) -> PathBuf {
+        self.root.join("sdists")
+    }
+
+    /// Returns the directory of choices that were made.
+    pub fn pins(&self) -> PathBuf {
+        self.root.join("pins")
     }
 
     /// Returns the directory of wheels that were built here.

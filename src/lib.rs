@@ -8,6 +8,7 @@ pub mod digest;
 pub mod error;
 pub mod format;
 pub mod fs;
+pub mod interpreter;
 pub mod layer;
 pub mod lock;
 pub mod name;

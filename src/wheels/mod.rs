@@ -1,10 +1,43 @@
 //! From a lock to wheels in the cache.
+//!
+//! [`fetch`] looks for each pin in this order: the choice that an earlier build made for the same question (`pins/` of
+//! the cache), the cache itself if the pin's hash leaves no choice, then `--find-links`, the extra indexes, the index.
+//! The first place that has a file which fits decides: a distribution of the same name in a later place can't push itself
+//! in front. Within a place the order is pip's. Sdists and projects become wheels last ([`sdist`]).
 
-use std::path::PathBuf;
+pub mod archive;
+pub mod choice;
+pub mod index;
+pub mod sdist;
+pub mod store;
 
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use uv_distribution_filename::{DistFilename, SourceDistExtension, SourceDistFilename};
+
+use crate::cache::Cache;
 use crate::digest::Sha256Sum;
-use crate::lock::Pin;
-use crate::pypa::{PackageName, Version, WheelFilename};
+use crate::error::{Context, Error, Result, shown};
+use crate::fs;
+use crate::lock::{FilePlace, Indexes, Lock, LockedFile, Pin, PinSource};
+use crate::pypa::{Environment, HashAlgorithm, HashDigest, PackageName, Version, WheelFilename};
+use crate::report::{Report, Unit, human_bytes};
+use archive::Archive;
+use choice::{Search, Unfit, Wanted, Why, label, yanked_warning};
+use index::{Offer, without_secrets};
+use sdist::Builder;
+use store::{Expected, Failure, Shelf, Store, Stored};
+
+/// Counts in the key of a choice: to be raised when choices are made otherwise.
+const CHOICE_FORMAT: &str = "pkgapp choice 1";
 
 /// A wheel that is in the cache, whole and checked.
 #[derive(Debug, Clone)]
@@ -42,4 +75,490 @@ pub struct Metadata {
     pub summary: Option<String>,
     /// `License-Expression`, else `License`, else what the classifiers say.
     pub license: Option<String>,
+}
+
+/// How wheels are fetched.
+#[derive(Debug, Clone, Copy)]
+pub struct FetchOptions {
+    /// Use no network.
+    pub offline: bool,
+    /// How many files are read at a time; 8 is a good number.
+    pub jobs: usize,
+    /// Seconds since 1970: the time of everything that is built.
+    pub epoch: u64,
+}
+
+/// Makes of every pin a wheel in the cache, sorted by name.
+///
+/// # Errors
+/// All that fail, joined: no file fits, a wrong hash, a wheel that is refused, a build that fails, the network.
+pub fn fetch(
+    lock: &Lock,
+    environment: &Environment,
+    cache: &Cache,
+    options: &FetchOptions,
+    report: &Report,
+) -> Result<Vec<Wheel>> {
+    let start = Instant::now();
+    let (found, downloaded) = {
+        let progress = report.progress("wheels", 0, Unit::Bytes);
+        let store = Store::new(cache, &lock.indexes, options.offline, &progress);
+        let fetcher = Fetcher { lock, environment, store: &store, report };
+        (each(&lock.pins, options.jobs, |pin| fetcher.find(pin)), store.downloaded())
+    };
+    let builder = Builder::new(cache, environment, &lock.indexes, options, report);
+    let (mut wheels, mut sources, mut errors) = (Vec::new(), Vec::new(), Vec::new());
+    for (pin, found) in lock.pins.iter().zip(found) {
+        match found {
+            Ok(Found::Wheel(wheel)) => wheels.push(*wheel),
+            Ok(Found::Source(source)) => sources.push((pin, source)),
+            Err(error) => errors.push(error),
+        }
+    }
+    // A set that has no answer is not worth compiling half of.
+    if let Some(error) = Error::all(distinct(errors)) {
+        return Err(error);
+    }
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let mut errors = Vec::new();
+    for wheel in each(&sources, cores, |(pin, source)| build(pin, source, &builder, lock, environment)) {
+        match wheel {
+            Ok(wheel) => wheels.push(wheel),
+            Err(error) => errors.push(error),
+        }
+    }
+    if let Some(error) = Error::all(distinct(errors)) {
+        return Err(error);
+    }
+    wheels.sort_by(|a, b| a.filename.name.cmp(&b.filename.name));
+    let summary = match downloaded {
+        (0, _) => String::new(),
+        (files, bytes) => format!(", {files} downloaded ({})", human_bytes(bytes)),
+    };
+    let built = if builder.built() == 0 { String::new() } else { format!(", {} built", builder.built()) };
+    report.step(&format!("wheels: {}{summary}{built} ({:.1} s)", wheels.len(), start.elapsed().as_secs_f64()));
+    Ok(wheels)
+}
+
+/// Builds the application's own wheel from its directory, which is not touched. `indexes` is where its build
+/// requirements are looked for.
+///
+/// # Errors
+/// It is no project, the build fails, or what is built does not fit `environment`.
+pub fn application(
+    directory: &Path,
+    indexes: &Indexes,
+    environment: &Environment,
+    cache: &Cache,
+    options: &FetchOptions,
+    report: &Report,
+) -> Result<Wheel> {
+    Builder::new(cache, environment, indexes, options, report).project(directory)
+}
+
+/// What a pin came to before anything is built.
+enum Found {
+    Wheel(Box<Wheel>),
+    Source(Source),
+}
+
+/// What a wheel is built from.
+enum Source {
+    Sdist { stored: Stored, extension: SourceDistExtension, from: String },
+    Directory(PathBuf),
+}
+
+/// A choice as it is kept in the cache.
+#[derive(Debug, Serialize, Deserialize)]
+struct Choice {
+    file: String,
+    sha256: Sha256Sum,
+    size: u64,
+    from: String,
+    yanked: Option<String>,
+}
+
+struct Fetcher<'a> {
+    lock: &'a Lock,
+    environment: &'a Environment,
+    store: &'a Store<'a>,
+    report: &'a Report,
+}
+
+impl Fetcher<'_> {
+    fn find(&self, pin: &Pin) -> Result<Found> {
+        let named = |error: Error| if error.location().is_none() { error.at(pin.at.clone()) } else { error };
+        let found = match &pin.source {
+            PinSource::Directory(path) => Ok(Found::Source(Source::Directory(path.clone()))),
+            PinSource::File(path) => self.find_file(pin, path),
+            PinSource::Url(url) => self.find_url(pin, url),
+            PinSource::Files(files) => self.find_locked(pin, files),
+            PinSource::Index => self.find_indexed(pin),
+        };
+        found.map_err(named)
+    }
+
+    fn find_file(&self, pin: &Pin, path: &Path) -> Result<Found> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let url = url::Url::from_file_path(path).map_err(|()| Error::bug("a pinned file has an absolute path"))?;
+        let offer = direct_offer(pin, &name, url, Vec::new())?;
+        self.find_among(&self.wanted(pin), vec![offer], None)
+    }
+
+    fn find_url(&self, pin: &Pin, url: &url::Url) -> Result<Found> {
+        let mut pin = pin.clone();
+        let fragments = url.fragment().unwrap_or_default().split('&');
+        pin.hashes.extend(fragments.filter_map(|part| HashDigest::from_str(&part.replacen('=', ":", 1)).ok()));
+        let mut url = url.clone();
+        url.set_fragment(None);
+        let name = url.path_segments().and_then(|mut segments| segments.next_back()).unwrap_or_default().to_owned();
+        let name = percent_decoded(&name);
+        let offer = direct_offer(&pin, &name, url, Vec::new())?;
+        let wanted = Wanted { pin: &pin, ..self.wanted(&pin) };
+        let key = self.key(&wanted);
+        if let Some(found) = self.recall(&wanted, &key)? {
+            return Ok(found);
+        }
+        self.find_among(&wanted, vec![offer], Some(&key))
+    }
+
+    fn find_locked(&self, pin: &Pin, files: &[LockedFile]) -> Result<Found> {
+        let wanted = Wanted { require_hashes: false, ..self.wanted(pin) };
+        let mut offers = Vec::new();
+        let mut search = Search::default();
+        for file in files {
+            if self.lock.require_hashes && file.hashes.is_empty() {
+                search.unfit.push(Unfit { file: file.name.clone(), why: Why::Hash(None) });
+                continue;
+            }
+            let url = match &file.place {
+                FilePlace::Url(url) => url.clone(),
+                FilePlace::Path(path) => {
+                    url::Url::from_file_path(path).map_err(|()| Error::bug("a locked file has an absolute path"))?
+                }
+            };
+            let mut offer = direct_offer(pin, &file.name, url, file.hashes.clone())?;
+            offer.size = file.size;
+            offers.push(offer);
+        }
+        if search.unfit.is_empty() || !offers.is_empty() {
+            return self.find_among(&wanted, offers, None);
+        }
+        Err(search.error(&wanted))
+    }
+
+    fn find_indexed(&self, pin: &Pin) -> Result<Found> {
+        let wanted = self.wanted(pin);
+        let key = self.key(&wanted);
+        let mut search = Search::default();
+        // A directory changes under its name, and is looked at in no time: without hashes it is asked each time.
+        let directories = self.lock.indexes.find_links.iter().all(|url| url.scheme() == "file");
+        let local = !wanted.is_hashed() && directories && !self.lock.indexes.find_links.is_empty();
+        if local && let Some(found) = self.search_place(&wanted, 0, None, &mut search)? {
+            return Ok(found);
+        }
+        if let Some(found) = self.recall(&wanted, &key)? {
+            return Ok(found);
+        }
+        let hashes = sha256_of(&pin.hashes);
+        if hashes.len() == 1 || (self.store.offline && !hashes.is_empty()) {
+            let cached = hashes.iter().flat_map(|hash| self.cached(pin, *hash)).collect();
+            if let (Some(offer), _) = first(wanted.sort(cached)) {
+                return self.take(&wanted, &offer, None).map_err(Error::from);
+            }
+        }
+        for place in usize::from(local)..self.store.client()?.places() {
+            if let Some(found) = self.search_place(&wanted, place, Some(&key), &mut search)? {
+                return Ok(found);
+            }
+        }
+        Err(search.error(&wanted))
+    }
+
+    fn search_place(
+        &self,
+        wanted: &Wanted<'_>,
+        place: usize,
+        key: Option<&str>,
+        search: &mut Search,
+    ) -> Result<Option<Found>> {
+        let client = self.store.client()?;
+        let offers = client.offers(place, &wanted.pin.name)?;
+        search.places.push(client.place_name(place));
+        search.versions.extend(offers.iter().map(|offer| offer.dist.version().clone()));
+        let (fit, unfit) = wanted.sort(offers);
+        search.unfit.extend(unfit);
+        for offer in fit {
+            match self.take(wanted, &offer, key) {
+                Ok(found) => return Ok(Some(found)),
+                // The index did not say the hash; another file may have it.
+                Err(Failure::Hash(_)) if offer.hashes.is_empty() => {
+                    search.unfit.push(Unfit { file: offer.file, why: Why::Hash(None) });
+                }
+                Err(failure) => return Err(failure.into()),
+            }
+        }
+        Ok(None)
+    }
+
+    fn find_among(&self, wanted: &Wanted<'_>, offers: Vec<Offer>, key: Option<&str>) -> Result<Found> {
+        let (offer, unfit) = first(wanted.sort(offers));
+        match offer {
+            Some(offer) => Ok(self.take(wanted, &offer, key)?),
+            None => Err(Search { unfit, ..Search::default() }.error(wanted)),
+        }
+    }
+
+    /// Brings a file into the cache, and remembers under `key` that it was the answer.
+    fn take(&self, wanted: &Wanted<'_>, offer: &Offer, key: Option<&str>) -> Result<Found, Failure> {
+        let pin = wanted.pin;
+        let shelf = shelf(&offer.dist);
+        let locked = if matches!(pin.source, PinSource::Files(_)) { &offer.hashes[..] } else { &[] };
+        let expected = Expected { pin, locked, index: &offer.hashes };
+        let known = sha256_of(&offer.hashes).first().copied();
+        let known = known.and_then(|sha256| self.store.find(&shelf, sha256, &offer.file, offer.size));
+        let (stored, from) = match (known, offer.url.to_file_path()) {
+            (Some(stored), Ok(path)) if stored.path == path => {
+                let origin =
+                    self.choice(&stored.sha256.to_string()).map_or_else(|| offer.file.clone(), |choice| choice.from);
+                (stored, origin)
+            }
+            (Some(stored), Ok(_)) => (stored, offer.file.clone()),
+            (Some(stored), Err(())) => (stored, without_secrets(&offer.url)),
+            (None, Ok(path)) => (self.store.adopt(&path, &offer.file, &shelf, expected)?, offer.file.clone()),
+            (None, Err(())) => {
+                let stored = self.store.download(&offer.url, &offer.file, offer.size, &shelf, expected)?;
+                (stored, without_secrets(&offer.url))
+            }
+        };
+        let choice = Choice {
+            file: offer.file.clone(),
+            sha256: stored.sha256,
+            size: stored.size,
+            from,
+            yanked: offer.yanked.clone(),
+        };
+        if let Some(key) = key {
+            self.remember(key, &choice)?;
+            // A build that finds the file by its hash must name the same origin.
+            self.remember(&choice.sha256.to_string(), &choice)?;
+        }
+        Ok(self.found(pin, &choice, stored, &offer.dist)?)
+    }
+
+    fn found(&self, pin: &Pin, choice: &Choice, stored: Stored, dist: &DistFilename) -> Result<Found> {
+        if let Some(reason) = &choice.yanked {
+            self.report.warning(&yanked_warning(pin, &choice.file, reason));
+        }
+        self.report.detail(&format!("{}: {}", label(pin), choice.from));
+        match dist {
+            DistFilename::SourceDistFilename(sdist) => {
+                let source = Source::Sdist { stored, extension: sdist.extension, from: choice.from.clone() };
+                Ok(Found::Source(source))
+            }
+            DistFilename::WheelFilename(filename) => {
+                let metadata = Archive::open(&stored.path, filename)?.metadata().clone();
+                Ok(Found::Wheel(Box::new(Wheel {
+                    filename: filename.clone(),
+                    path: stored.path,
+                    sha256: stored.sha256,
+                    from: choice.from.clone(),
+                    built_here: false,
+                    metadata,
+                    pin: Some(pin.clone()),
+                })))
+            }
+        }
+    }
+
+    fn wanted<'b>(&'b self, pin: &'b Pin) -> Wanted<'b> {
+        wanted(pin, self.lock, self.environment)
+    }
+
+    /// The files of the cache that have a hash and could answer a pin.
+    fn cached(&self, pin: &Pin, sha256: Sha256Sum) -> Vec<Offer> {
+        let mut offers = Vec::new();
+        for shelf in [self.store.cache.wheels(), self.store.cache.sdists()] {
+            let Ok(entries) = std::fs::read_dir(shelf.join(sha256.to_string())) else { continue };
+            for entry in entries.flatten() {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                let Ok(url) = url::Url::from_file_path(entry.path()) else { continue };
+                if DistFilename::try_from_filename(&name, &pin.name).is_some() {
+                    let hash = HashDigest { algorithm: HashAlgorithm::Sha256, digest: sha256.to_string().into() };
+                    offers.extend(direct_offer(pin, &name, url, vec![hash]).ok());
+                }
+            }
+        }
+        offers
+    }
+
+    /// Everything that decides which file answers a pin, but what the places offer.
+    fn key(&self, wanted: &Wanted<'_>) -> String {
+        let (pin, indexes) = (wanted.pin, wanted.indexes);
+        let mut hashes: Vec<String> = pin.hashes.iter().map(ToString::to_string).collect();
+        hashes.sort_unstable();
+        let places = indexes.find_links.iter().chain(&indexes.extra).chain(&indexes.index).map(without_secrets);
+        let Environment { python, arch, glibc, markers, .. } = wanted.environment;
+        let source = match &pin.source {
+            PinSource::Url(url) => without_secrets(url),
+            _ => "index".to_owned(),
+        };
+        let question = [
+            CHOICE_FORMAT.to_owned(),
+            label(pin),
+            source,
+            format!("{python} {} {arch} {glibc:?}", markers.python_full_version().version),
+            format!("{:?} {}", places.collect::<Vec<_>>(), indexes.no_index),
+            format!("{} {}", indexes.only_binary.contains(&pin.name), indexes.no_binary.contains(&pin.name)),
+            format!("{hashes:?} {}", wanted.require_hashes),
+        ];
+        let mut sum = Sha256::new();
+        for part in question {
+            sum.update(part.as_bytes());
+            sum.update([0]);
+        }
+        Sha256Sum(sum.finalize().into()).to_string()
+    }
+
+    fn recall(&self, wanted: &Wanted<'_>, key: &str) -> Result<Option<Found>> {
+        let Some(choice) = self.choice(key) else { return Ok(None) };
+        let Some(dist) = dist_of(wanted.pin, &choice.file) else { return Ok(None) };
+        match self.store.find(&shelf(&dist), choice.sha256, &choice.file, Some(choice.size)) {
+            Some(stored) => self.found(wanted.pin, &choice, stored, &dist).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn choice(&self, key: &str) -> Option<Choice> {
+        let text = std::fs::read(self.store.cache.pins().join(format!("{key}.json"))).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    fn remember(&self, key: &str, choice: &Choice) -> Result<()> {
+        let text = serde_json::to_vec_pretty(choice).context(|| "cannot write down a choice")?;
+        let path = self.store.cache.pins().join(format!("{key}.json"));
+        fs::write_atomically(&path, |out| {
+            std::io::Write::write_all(out, &text).context(|| format!("cannot write `{}`", shown(&path)))
+        })
+    }
+}
+
+fn wanted<'a>(pin: &'a Pin, lock: &'a Lock, environment: &'a Environment) -> Wanted<'a> {
+    Wanted { pin, environment, indexes: &lock.indexes, require_hashes: lock.require_hashes }
+}
+
+fn build(pin: &Pin, source: &Source, builder: &Builder<'_>, lock: &Lock, environment: &Environment) -> Result<Wheel> {
+    let built = match source {
+        Source::Sdist { stored, extension, from } => builder.sdist(stored, *extension, from),
+        Source::Directory(path) => builder.project(path),
+    };
+    let wheel = built.map_err(|error| error.at(pin.at.clone()))?;
+    let (name, version) = (&wheel.filename.name, &wheel.filename.version);
+    if *name != pin.name || !wanted(pin, lock, environment).is_version(version) {
+        return Err(Error::new(format!("building `{}` gave `{name} {version}`", label(pin))).at(pin.at.clone()));
+    }
+    Ok(Wheel { pin: Some(pin.clone()), ..wheel })
+}
+
+fn first<T, U>((items, rest): (Vec<T>, U)) -> (Option<T>, U) {
+    (items.into_iter().next(), rest)
+}
+
+fn shelf(dist: &DistFilename) -> Shelf {
+    match dist {
+        DistFilename::WheelFilename(wheel) => Shelf::Wheel(Box::new(wheel.clone())),
+        DistFilename::SourceDistFilename(_) => Shelf::Sdist,
+    }
+}
+
+fn sha256_of(hashes: &[HashDigest]) -> Vec<Sha256Sum> {
+    let sums = hashes.iter().filter(|hash| hash.algorithm == HashAlgorithm::Sha256);
+    sums.filter_map(|hash| Sha256Sum::from_hex(&hash.digest)).collect()
+}
+
+/// What a file name says; an archive with a name of its own (`v1.2.tar.gz` of a forge) is an sdist of the pin.
+fn dist_of(pin: &Pin, name: &str) -> Option<DistFilename> {
+    if let Some(dist) = DistFilename::try_from_filename(name, &pin.name) {
+        return Some(dist);
+    }
+    if name.ends_with(".whl") {
+        return None;
+    }
+    let extension = SourceDistExtension::from_path(name).ok()?;
+    let version = pin.version.clone().unwrap_or_else(|| Version::new([0]));
+    Some(DistFilename::SourceDistFilename(SourceDistFilename { name: pin.name.clone(), version, extension }))
+}
+
+fn direct_offer(pin: &Pin, name: &str, url: url::Url, hashes: Vec<HashDigest>) -> Result<Offer> {
+    let Some(dist) = dist_of(pin, name) else {
+        let error = match WheelFilename::from_str(name) {
+            Ok(other) => Error::new(format!("`{name}` is a wheel of `{}`, not of `{}`", other.name, pin.name)),
+            Err(error) => {
+                Error::new(format!("`{name}` is neither a wheel nor an sdist of `{}`", pin.name)).cause(error)
+            }
+        };
+        return Err(error.at(pin.at.clone()));
+    };
+    let wanted = pin.version.as_ref();
+    if wanted.is_some_and(|wanted| wanted != dist.version() && *wanted != dist.version().clone().without_local()) {
+        let is = dist.version();
+        return Err(Error::new(format!("`{name}` is version {is}, and `{}` is pinned", label(pin))).at(pin.at.clone()));
+    }
+    Ok(Offer { file: name.to_owned(), dist, url, hashes, size: None, requires_python: None, yanked: None })
+}
+
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        let pair = after.get(..2).filter(|_| byte == b'%').and_then(|pair| hex::decode(pair).ok());
+        match pair.as_deref() {
+            Some(&[decoded]) => {
+                bytes.push(decoded);
+                rest = &after[2..];
+            }
+            _ => {
+                bytes.push(byte);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// One error for one reason: an index that is away is not reported for each pin.
+fn distinct(errors: Vec<Error>) -> Vec<Error> {
+    let mut kept: Vec<Error> = Vec::new();
+    for error in errors {
+        let same = |known: &Error| {
+            let (mut a, mut b) = (known.to_json(), error.to_json());
+            a["location"] = serde_json::Value::Null;
+            b["location"] = serde_json::Value::Null;
+            a == b
+        };
+        if !kept.iter().any(same) {
+            kept.push(error);
+        }
+    }
+    kept
+}
+
+/// Does something with every item, `threads` at a time, and returns what came of it in the items' order.
+fn each<T: Sync, R: Send + Sync>(items: &[T], threads: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let done: Vec<OnceLock<R>> = items.iter().map(|_| OnceLock::new()).collect();
+    let worker = || {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(index) else { return };
+            // Only this thread has this index.
+            _ = done[index].set(work(item));
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..threads.clamp(1, items.len().max(1)) {
+            scope.spawn(worker);
+        }
+    });
+    done.into_iter().filter_map(OnceLock::into_inner).collect()
 }

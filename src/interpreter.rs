@@ -1,0 +1,219 @@
+//! A Python of this machine: what compiles byte code and builds sdists. It never ships.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+use crate::name::PythonMinor;
+use crate::process;
+
+/// What an interpreter is asked, once; `-I` keeps the user's environment and working directory out of the answer.
+const QUESTION: &str = r"
+import json, sys, sysconfig
+try:
+    from importlib.metadata import version
+    pip = version('pip')
+except Exception:
+    pip = None
+print(json.dumps({
+    'executable': sys.executable,
+    'implementation': sys.implementation.name,
+    'version': '.'.join(map(str, sys.version_info[:3])),
+    'platform': sysconfig.get_platform(),
+    'soabi': sysconfig.get_config_var('SOABI') or '',
+    'pip': pip,
+}))
+";
+
+/// A CPython that answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interpreter {
+    /// The executable, absolute: what a shim stands for, not the shim.
+    pub path: PathBuf,
+    /// The minor version.
+    pub python: PythonMinor,
+    /// The full version, e.g. `3.11.2`.
+    pub version: String,
+    /// What it builds for, e.g. `linux-x86_64`.
+    pub platform: String,
+    /// What its extension modules are called for, e.g. `cpython-311-x86_64-linux-gnu`.
+    pub soabi: String,
+    /// The version of its pip.
+    pub pip: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    executable: PathBuf,
+    implementation: String,
+    version: String,
+    platform: String,
+    soabi: String,
+    pip: Option<String>,
+}
+
+impl Interpreter {
+    /// Finds a CPython of a minor version: `/usr/bin/python3.N`, which is what hosts have; then `python3.N`, `python3`
+    /// and `python` on PATH; then pyenv's.
+    ///
+    /// # Errors
+    /// None answers; the error lists what was tried.
+    pub fn find(minor: PythonMinor) -> Result<Self> {
+        Self::find_where(minor, "there is no Python {minor} on this machine", |_| Ok(()))
+            .map_err(|error| error.hint(format!("install it: package `python{minor}`, or `pyenv install {minor}`")))
+    }
+
+    /// Finds a CPython of a minor version that has pip, in the same places.
+    ///
+    /// # Errors
+    /// None answers, or none has pip; the error lists what was tried.
+    pub fn with_pip(minor: PythonMinor) -> Result<Self> {
+        let has_pip = |found: &Self| if found.has_pip() { Ok(()) } else { Err("it has no pip".to_owned()) };
+        Self::find_where(minor, "there is no Python {minor} with pip on this machine", has_pip)
+            .map_err(|error| error.hint("install uv, or pip for that Python: package `python3-pip`"))
+    }
+
+    /// Asks one executable.
+    ///
+    /// # Errors
+    /// It can't be run, fails, or is no CPython that pkgapp builds for.
+    pub fn query(path: &Path) -> Result<Self> {
+        ask(path).map_err(|why| Error::new(format!("`{}` is not usable as a Python: {why}", path.display())))
+    }
+
+    /// Returns whether `python -m pip` works.
+    pub fn has_pip(&self) -> bool {
+        self.pip.is_some()
+    }
+
+    fn find_where(minor: PythonMinor, missing: &str, fits: impl Fn(&Self) -> Result<(), String>) -> Result<Self> {
+        let mut tried = Vec::new();
+        for path in candidates(minor) {
+            let found = ask(&path).and_then(|found| match found.python == minor {
+                true => fits(&found).map(|()| found),
+                false => Err(format!("it is {}", found.version)),
+            });
+            match found {
+                Ok(found) => return Ok(found),
+                Err(why) => tried.push(format!("`{}`: {why}", path.display())),
+            }
+        }
+        let error = Error::new(missing.replace("{minor}", &minor.to_string()));
+        Err(match tried.is_empty() {
+            true => {
+                error.note(format!("no `python{minor}`, `python3` or `python` in `/usr/bin`, on PATH or with pyenv"))
+            }
+            false => error.note(format!("tried\n{}", tried.join("\n"))),
+        })
+    }
+}
+
+fn candidates(minor: PythonMinor) -> Vec<PathBuf> {
+    let mut paths = vec![PathBuf::from(format!("/usr/bin/python{minor}"))];
+    for name in [format!("python{minor}"), "python3".to_owned(), "python".to_owned()] {
+        // All of them: a shim of pyenv that comes first and fails must not hide the next.
+        paths.extend(which::which_all(name).into_iter().flatten());
+    }
+    paths.extend(pyenv(minor));
+    let mut seen = std::collections::HashSet::new();
+    paths.retain(|path| process::is_executable(path) && seen.insert(path.clone()));
+    paths
+}
+
+/// pyenv's interpreters of a minor version, the newest first.
+fn pyenv(minor: PythonMinor) -> Vec<PathBuf> {
+    let root = std::env::var_os("PYENV_ROOT").map(PathBuf::from);
+    let root = root.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".pyenv")));
+    let Some(Ok(entries)) = root.map(|root| std::fs::read_dir(root.join("versions"))) else { return Vec::new() };
+    let mut found: Vec<(u32, PathBuf)> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let patch = name.strip_prefix(&format!("{minor}."))?.parse().ok()?;
+            Some((patch, entry.path().join("bin/python")))
+        })
+        .collect();
+    found.sort_unstable_by(|a, b| b.cmp(a));
+    found.into_iter().map(|(_, path)| path).collect()
+}
+
+fn ask(path: &Path) -> Result<Interpreter, String> {
+    let mut command = Command::new(path);
+    command.args(["-I", "-c", QUESTION]);
+    let output = process::output(&mut command).map_err(|error| error.message().to_owned())?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr);
+        return Err(format!(
+            "it fails with {}: {}",
+            output.status,
+            text.lines().next().unwrap_or("it printed nothing")
+        ));
+    }
+    let answer: Answer =
+        serde_json::from_slice(&output.stdout).map_err(|_| "it does not answer as a Python".to_owned())?;
+    if answer.implementation != "cpython" {
+        return Err(format!("it is {}", answer.implementation));
+    }
+    let mut numbers = answer.version.splitn(3, '.');
+    let short = format!("{}.{}", numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+    let python = short.parse().map_err(|error: Error| error.message().to_owned())?;
+    Ok(Interpreter {
+        path: answer.executable,
+        python,
+        version: answer.version,
+        platform: answer.platform,
+        soabi: answer.soabi,
+        pip: answer.pip,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn script(directory: &Path, name: &str, text: &str) -> PathBuf {
+        let path = directory.join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    #[test]
+    fn what_does_not_answer_as_a_cpython_is_refused_with_the_reason() {
+        let here = tempfile::tempdir().unwrap();
+        let answer = |implementation: &str, version: &str| {
+            format!(
+                "#!/bin/sh\necho '{{\"executable\": \"/x/python\", \"implementation\": \"{implementation}\", \
+                 \"version\": \"{version}\", \"platform\": \"linux-x86_64\", \"soabi\": \"\", \"pip\": null}}'\n"
+            )
+        };
+        let shim =
+            script(here.path(), "shim", "#!/bin/sh\necho 'pyenv: python3.10: command not found' >&2\nexit 127\n");
+        let pypy = script(here.path(), "pypy", &answer("pypy", "3.11.1"));
+        let other = script(here.path(), "other", "#!/bin/sh\necho hello\n");
+        let why = |path: &Path| Interpreter::query(path).unwrap_err().message().to_owned();
+        let name = |path: &Path| format!("`{}` is not usable as a Python: ", path.display());
+        assert_eq!(
+            why(&shim),
+            format!("{}it fails with exit status: 127: pyenv: python3.10: command not found", name(&shim))
+        );
+        assert_eq!(why(&pypy), format!("{}it is pypy", name(&pypy)));
+        assert_eq!(why(&other), format!("{}it does not answer as a Python", name(&other)));
+        let good = script(here.path(), "good", &answer("cpython", "3.11.9"));
+        let found = Interpreter::query(&good).unwrap();
+        assert_eq!((found.path.as_path(), found.version.as_str()), (Path::new("/x/python"), "3.11.9"));
+        assert_eq!(found.python, PythonMinor { major: 3, minor: 11 });
+        assert!(!found.has_pip());
+    }
+
+    #[test]
+    fn a_version_that_is_nowhere_lists_what_was_tried() {
+        let error = Interpreter::find(PythonMinor { major: 3, minor: 99 }).unwrap_err().to_string();
+        assert!(error.starts_with("error: there is no Python 3.99 on this machine\n  note: "), "{error}");
+        assert!(error.ends_with("hint: install it: package `python3.99`, or `pyenv install 3.99`"), "{error}");
+    }
+}

@@ -1,0 +1,740 @@
+//! A wheel as a file, read as if it came from an enemy (PEP 427, binary distribution format; APPNOTE.TXT for zip).
+//!
+//! [`Archive::open`] looks at the archive's directory and at the few files that describe it, and refuses what can't be
+//! installed by the book. [`Archive::for_each_file`] hands out the content, and fails at the end of a member that is
+//! not what RECORD says: neither pip nor uv compares these hashes. A wheel is read to its end once, when it enters the
+//! cache ([`Archive::verify`]).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use sha2::{Digest as _, Sha256, Sha384, Sha512};
+use uv_pypi_types::Metadata23;
+use zip::CompressionMethod;
+use zip::read::ZipArchive;
+
+use super::Metadata;
+use crate::digest::Sha256Sum;
+use crate::error::{Context, Error, Result, shown};
+use crate::fs;
+use crate::path::ReleasePath;
+use crate::pypa::{PackageName, Version, WheelFilename};
+
+/// Most bytes that a wheel may hold unpacked; the largest on PyPI in 2026 hold about 4 GB.
+const MAX_UNPACKED: u64 = 8 << 30;
+
+/// Most members of a wheel; the largest on PyPI have some ten thousand.
+const MAX_MEMBERS: usize = 200_000;
+
+/// How many times its own size a wheel may be when unpacked, once it is past [`FREE_UNPACKED`]. Text gives about 10,
+/// deflate's limit is 1032.
+const MAX_RATIO: u64 = 250;
+
+/// Bytes below which the ratio says nothing: a small file of zeros is no attack.
+const FREE_UNPACKED: u64 = 64 << 20;
+
+/// Most bytes of a file of `.dist-info` that is read into memory.
+const MAX_TEXT: u64 = 64 << 20;
+
+/// A wheel that is open for reading.
+pub struct Archive {
+    path: PathBuf,
+    filename: WheelFilename,
+    zip: ZipArchive<BufReader<fs_err::File>>,
+    members: Vec<Member>,
+    dist_info: String,
+    metadata: Metadata,
+    wheel_info: WheelInfo,
+    entry_points: Option<String>,
+    record: Vec<RecordEntry>,
+}
+
+/// A regular file in a wheel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its path as in the archive: `flask/app.py`, `flask-3.1.3.data/scripts/x`.
+    pub path: ReleasePath,
+    /// Whether the archive gives anyone the right to execute it.
+    pub executable: bool,
+    /// Length in bytes.
+    pub size: u64,
+    /// What RECORD says of it; `None` for RECORD itself, its signatures, and files under another hash than SHA-256.
+    pub sha256: Option<Sha256Sum>,
+    hash: Option<RecordHash>,
+    index: usize,
+}
+
+/// A line of RECORD as it is in the archive (PEP 376).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordEntry {
+    /// The file.
+    pub path: String,
+    /// `sha256=…` in URL-safe base64 without padding; empty for RECORD itself.
+    pub hash: String,
+    /// Length in bytes, if it is said.
+    pub size: Option<u64>,
+}
+
+/// A wheel's WHEEL file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WheelInfo {
+    /// Whether the root of the archive goes to purelib rather than platlib.
+    pub root_is_purelib: bool,
+    /// `Tag`, verbatim, in order.
+    pub tags: Vec<String>,
+    /// `Generator`.
+    pub generator: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum RecordHash {
+    Sha256([u8; 32]),
+    Sha384([u8; 48]),
+    Sha512([u8; 64]),
+}
+
+impl Archive {
+    /// Opens a wheel and checks everything that can be checked without reading its payload: names, kinds and sizes of
+    /// the members, `.dist-info`, WHEEL, METADATA, and that RECORD lists exactly the files that are there.
+    ///
+    /// # Errors
+    /// Anything that is not by the book; the message names the wheel, the member, and the reason.
+    pub fn open(path: &Path, filename: &WheelFilename) -> Result<Self> {
+        let refusal = Refusal { wheel: file_name(path) };
+        let file = fs::open(path)?;
+        let length = file.metadata().context(|| format!("cannot read `{}`", shown(path)))?.len();
+        let mut zip = ZipArchive::new(BufReader::with_capacity(1 << 16, file))
+            .map_err(|error| refusal.whole("it is not a zip archive").cause(error))?;
+        if zip.offset() != 0 {
+            return Err(refusal.whole(format!("{} bytes stand before the first member", zip.offset())));
+        }
+        let start = zip.central_directory_start();
+        let mut raw = BufReader::new(fs::open(path)?);
+        let mut listed = read_directory(&mut raw, start, length).map_err(|why| refusal.whole(why))?;
+        let (members, directories) = check_members(&mut zip, &mut listed, start, length, &refusal)?;
+        check_local_headers(&mut raw, &listed).map_err(|(name, why)| refusal.member(&name, why))?;
+        check_names(&members, &directories, &refusal)?;
+        let dist_info = find_dist_info(&members, filename, &refusal)?;
+        let mut archive = Self {
+            path: path.to_owned(),
+            filename: filename.clone(),
+            zip,
+            members,
+            dist_info,
+            metadata: Metadata::unknown(filename),
+            wheel_info: WheelInfo { root_is_purelib: true, tags: Vec::new(), generator: None },
+            entry_points: None,
+            record: Vec::new(),
+        };
+        archive.read_dist_info(&refusal)?;
+        Ok(archive)
+    }
+
+    /// Calls `visit` with every file in the order of the archive. `visit` need not read to the end; what it leaves is
+    /// read and compared all the same.
+    ///
+    /// # Errors
+    /// What `visit` returns, or that a member's length or hash is another than RECORD says, or its bytes can't be
+    /// unpacked. `visit` has seen the bytes by then: what it made of them must be thrown away.
+    pub fn for_each_file(&mut self, mut visit: impl FnMut(&Member, &mut dyn Read) -> Result<()>) -> Result<()> {
+        let refusal = Refusal { wheel: file_name(&self.path) };
+        for member in &self.members {
+            let inside = self
+                .zip
+                .by_index(member.index)
+                .map_err(|error| refusal.member(member.path.as_str(), "can't be read").cause(error))?;
+            let mut checked =
+                Checked { inner: inside, member, size: 0, hasher: Hasher::for_hash(member.hash.as_ref()) };
+            visit(member, &mut checked)?;
+            checked.finish().map_err(|why| refusal.member(member.path.as_str(), why))?;
+        }
+        Ok(())
+    }
+
+    /// Reads every byte and compares it with RECORD.
+    ///
+    /// # Errors
+    /// As [`Archive::for_each_file`].
+    pub fn verify(&mut self) -> Result<()> {
+        self.for_each_file(|_, _| Ok(()))
+    }
+
+    /// Returns the file that was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns what the file's name says.
+    pub fn filename(&self) -> &WheelFilename {
+        &self.filename
+    }
+
+    /// Returns all files, in the order of the archive.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// Returns the name of the `.dist-info` directory, as it is spelt in the archive.
+    pub fn dist_info(&self) -> &str {
+        &self.dist_info
+    }
+
+    /// Returns what METADATA says.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// Returns what WHEEL says.
+    pub fn wheel_info(&self) -> &WheelInfo {
+        &self.wheel_info
+    }
+
+    /// Returns `entry_points.txt`, if there is one.
+    pub fn entry_points(&self) -> Option<&str> {
+        self.entry_points.as_deref()
+    }
+
+    /// Returns RECORD, in its own order.
+    pub fn record(&self) -> &[RecordEntry] {
+        &self.record
+    }
+
+    fn read_dist_info(&mut self, refusal: &Refusal) -> Result<()> {
+        let required = |text: Option<String>, name: &str| {
+            text.ok_or_else(|| refusal.whole(format!("it has no `{name}` in its `.dist-info`")))
+        };
+        let wheel = required(self.text("WHEEL", refusal)?, "WHEEL")?;
+        self.wheel_info = parse_wheel(&wheel).map_err(|why| refusal.member(&self.inside("WHEEL"), why))?;
+        let metadata = required(self.text("METADATA", refusal)?, "METADATA")?;
+        self.metadata =
+            parse_metadata(&metadata, &self.filename).map_err(|why| refusal.member(&self.inside("METADATA"), why))?;
+        let record = required(self.text("RECORD", refusal)?, "RECORD")?;
+        self.record = parse_record(&record).map_err(|why| refusal.member(&self.inside("RECORD"), why))?;
+        self.entry_points = self.text("entry_points.txt", refusal)?;
+        self.check_record(refusal)
+    }
+
+    /// Compares RECORD's lines with the members, and gives each member its hash.
+    fn check_record(&mut self, refusal: &Refusal) -> Result<()> {
+        let own = self.inside("RECORD");
+        let unhashed = [own.clone(), self.inside("RECORD.jws"), self.inside("RECORD.p7s")];
+        let mut lines: HashMap<&str, &RecordEntry> = HashMap::new();
+        for line in &self.record {
+            if lines.insert(&line.path, line).is_some() {
+                return Err(refusal.member(&own, format!("lists `{}` twice", line.path)));
+            }
+        }
+        for member in &mut self.members {
+            let path = member.path.as_str();
+            let line = lines.remove(path);
+            if unhashed.iter().any(|name| name == path) {
+                continue;
+            }
+            let Some(line) = line else {
+                return Err(refusal.member(path, "is not listed in RECORD"));
+            };
+            let hash =
+                RecordHash::parse(&line.hash).map_err(|why| refusal.member(&own, format!("{why} for `{path}`")))?;
+            if line.size.is_some_and(|size| size != member.size) {
+                let said = line.size.unwrap_or_default();
+                return Err(refusal.member(path, format!("has {} bytes, but RECORD says {said}", member.size)));
+            }
+            if let RecordHash::Sha256(sum) = hash {
+                member.sha256 = Some(Sha256Sum(sum));
+            }
+            member.hash = Some(hash);
+        }
+        // Some makers list directories, which no one needs. Signatures of RECORD may be listed and left out.
+        let missing =
+            lines.into_keys().filter(|path| !path.ends_with('/') && !unhashed[1..].iter().any(|name| name == path));
+        let missing: BTreeSet<&str> = missing.collect();
+        match missing.first() {
+            Some(path) => Err(refusal.member(&own, format!("lists `{path}`, which is not in the archive"))),
+            None => Ok(()),
+        }
+    }
+
+    fn inside(&self, name: &str) -> String {
+        format!("{}/{name}", self.dist_info)
+    }
+
+    fn text(&mut self, name: &str, refusal: &Refusal) -> Result<Option<String>> {
+        let path = self.inside(name);
+        let Some(member) = self.members.iter().find(|member| member.path.as_str() == path) else { return Ok(None) };
+        if member.size > MAX_TEXT {
+            return Err(refusal.member(&path, format!("has {} bytes; {MAX_TEXT} are accepted", member.size)));
+        }
+        let unreadable =
+            |error: &dyn std::error::Error| refusal.member(&path, "can't be read").cause_text(error.to_string());
+        let inside = self.zip.by_index(member.index).map_err(|error| unreadable(&error))?;
+        let mut bytes = Vec::new();
+        inside.take(MAX_TEXT).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
+        String::from_utf8(bytes).map(Some).map_err(|_| refusal.member(&path, "is not UTF-8"))
+    }
+}
+
+impl fmt::Debug for Archive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Archive")
+            .field("path", &self.path)
+            .field("members", &self.members.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Metadata {
+    fn unknown(filename: &WheelFilename) -> Self {
+        Self {
+            name: filename.name.clone(),
+            version: filename.version.clone(),
+            requires: Vec::new(),
+            requires_python: None,
+            extras: Vec::new(),
+            summary: None,
+            license: None,
+        }
+    }
+}
+
+/// Says no in one shape.
+struct Refusal {
+    wheel: String,
+}
+
+impl Refusal {
+    fn whole(&self, why: impl fmt::Display) -> Error {
+        Error::new(format!("wheel `{}` is refused: {why}", self.wheel))
+    }
+
+    fn member(&self, name: &str, why: impl fmt::Display) -> Error {
+        Error::new(format!("wheel `{}` is refused: `{}` {why}", self.wheel, name.escape_debug()))
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// A header of the central directory (APPNOTE 4.3.12), as it is: the zip crate drops the first of two equal names.
+struct Listed {
+    name: Vec<u8>,
+    method: u16,
+    flags: u16,
+    /// As in the header: `u32::MAX` stands for a length in the zip64 field.
+    sizes: (u32, u32),
+    mode: u32,
+    header: u64,
+}
+
+fn read_directory(reader: &mut (impl Read + Seek), start: u64, length: u64) -> Result<Vec<Listed>, String> {
+    let failed = |error: io::Error| format!("its directory can't be read ({error})");
+    reader.seek(SeekFrom::Start(start)).map_err(failed)?;
+    let mut directory = Vec::new();
+    reader.take(length - start.min(length)).read_to_end(&mut directory).map_err(failed)?;
+    let mut listed = Vec::new();
+    let mut rest = directory.as_slice();
+    while rest.starts_with(b"PK\x01\x02") {
+        if listed.len() == MAX_MEMBERS {
+            return Err(format!("it has more than {MAX_MEMBERS} members"));
+        }
+        let broken = || "its directory is cut off".to_owned();
+        let header = rest.get(..46).ok_or_else(broken)?;
+        let u16_at = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
+        let u32_at = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let (name, extra, comment) = (usize::from(u16_at(28)), usize::from(u16_at(30)), usize::from(u16_at(32)));
+        listed.push(Listed {
+            name: rest.get(46..46 + name).ok_or_else(broken)?.to_owned(),
+            method: u16_at(10),
+            flags: u16_at(8),
+            sizes: (u32_at(20), u32_at(24)),
+            mode: u32_at(38) >> 16,
+            header: 0,
+        });
+        rest = rest.get(46 + name + extra + comment..).ok_or_else(broken)?;
+    }
+    // The end of the directory, for zip or for zip64; anything else hides something.
+    if rest.starts_with(b"PK\x05\x06") || rest.starts_with(b"PK\x06\x06") {
+        return Ok(listed);
+    }
+    Err("its directory does not end where it says".to_owned())
+}
+
+fn check_members<R: Read + Seek>(
+    zip: &mut ZipArchive<R>,
+    listed: &mut [Listed],
+    start: u64,
+    length: u64,
+    refusal: &Refusal,
+) -> Result<(Vec<Member>, Vec<ReleasePath>)> {
+    let mut seen = HashSet::new();
+    if let Some(twice) = listed.iter().find(|entry| !seen.insert(&entry.name)) {
+        return Err(refusal.member(&String::from_utf8_lossy(&twice.name), "is there twice"));
+    }
+    if zip.len() != listed.len() {
+        return Err(refusal.whole("two members have the same name in different encodings"));
+    }
+    let mut members = Vec::new();
+    let mut directories = Vec::new();
+    let mut unpacked = 0_u64;
+    let mut ranges = Vec::new();
+    for (index, entry) in listed.iter_mut().enumerate() {
+        let raw = std::str::from_utf8(&entry.name)
+            .map_err(|_| refusal.member(&String::from_utf8_lossy(&entry.name), "has a name that is not UTF-8"))?;
+        let no = |why: &str| refusal.member(raw, why);
+        if entry.flags & 1 != 0 {
+            return Err(no("is encrypted"));
+        }
+        if !matches!(entry.method, 0 | 8) {
+            return Err(no(&format!(
+                "is compressed by method {}; wheels are stored (0) or deflated (8)",
+                entry.method
+            )));
+        }
+        let member = zip.by_index_raw(index).map_err(|error| no("can't be read").cause(error))?;
+        if member.name_raw() != entry.name {
+            return Err(no("has another name in an extra field"));
+        }
+        if !matches!(member.compression(), CompressionMethod::Stored | CompressionMethod::Deflated) {
+            return Err(no("is compressed by a method that wheels do not use"));
+        }
+        entry.header = member.header_start();
+        let directory = raw.ends_with('/');
+        check_kind(entry.mode, directory).map_err(|why| no(&why))?;
+        let path = check_path(raw).map_err(|why| no(&why))?;
+        let data = member.data_start().unwrap_or(member.header_start());
+        ranges.push((member.header_start(), data.saturating_add(member.compressed_size()), raw));
+        unpacked = unpacked.saturating_add(member.size());
+        if directory {
+            if member.size() != 0 {
+                return Err(no("is a directory with content"));
+            }
+            directories.push(path);
+        } else {
+            let executable = entry.mode & 0o111 != 0;
+            members.push(Member { path, executable, size: member.size(), sha256: None, hash: None, index });
+        }
+    }
+    check_bomb(unpacked, length).map_err(|why| refusal.whole(why))?;
+    check_overlap(&mut ranges, start).map_err(|(name, why)| refusal.member(name, why))?;
+    Ok((members, directories))
+}
+
+/// The kinds of `st_mode` (inode(7)); 0 is what archives made without Unix modes have.
+fn check_kind(mode: u32, directory: bool) -> Result<(), String> {
+    match (mode & 0o170_000, directory) {
+        (0, _) | (0o100_000, false) | (0o040_000, true) => Ok(()),
+        (0o120_000, _) => Err("is a symbolic link, which wheels do not have".to_owned()),
+        (0o100_000 | 0o040_000, _) => Err("is a file by one sign and a directory by another".to_owned()),
+        _ => Err("is a special file".to_owned()),
+    }
+}
+
+pub(super) fn check_path(raw: &str) -> Result<ReleasePath, String> {
+    if raw.contains('\\') {
+        return Err("has a backslash in its name".to_owned());
+    }
+    if raw.starts_with('/') {
+        return Err("has an absolute name".to_owned());
+    }
+    if raw.as_bytes().get(1) == Some(&b':') {
+        return Err("has a drive letter in its name".to_owned());
+    }
+    if raw.chars().any(char::is_control) {
+        return Err("has a control character in its name".to_owned());
+    }
+    let path = raw.strip_suffix('/').unwrap_or(raw);
+    if path.split('/').any(|component| component == "..") {
+        return Err("leaves the archive".to_owned());
+    }
+    ReleasePath::parse(path).map_err(|_| "has an empty or `.` component in its name".to_owned())
+}
+
+fn check_bomb(unpacked: u64, length: u64) -> Result<(), String> {
+    if unpacked > MAX_UNPACKED {
+        return Err(format!("it unpacks to {unpacked} bytes; {MAX_UNPACKED} are accepted"));
+    }
+    if unpacked > FREE_UNPACKED && unpacked / MAX_RATIO > length {
+        return Err(format!("it unpacks {length} bytes to {unpacked}, more than {MAX_RATIO} times its size"));
+    }
+    Ok(())
+}
+
+fn check_overlap<'a>(ranges: &mut [(u64, u64, &'a str)], directory: u64) -> Result<(), (&'a str, String)> {
+    ranges.sort_unstable();
+    let ends = ranges.iter().skip(1).map(|range| range.0).chain([directory]);
+    for ((_, end, name), next) in ranges.iter().zip(ends) {
+        if *end > next {
+            return Err((name, "overlaps what follows it".to_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// A reader that goes by the headers before the members must see what one that goes by the directory sees.
+fn check_local_headers(reader: &mut (impl Read + Seek), listed: &[Listed]) -> Result<(), (String, String)> {
+    for entry in listed {
+        let name = || String::from_utf8_lossy(&entry.name).into_owned();
+        let failed = |error: io::Error| (name(), format!("can't be read ({error})"));
+        reader.seek(SeekFrom::Start(entry.header)).map_err(failed)?;
+        let mut header = [0; 30];
+        reader.read_exact(&mut header).map_err(failed)?;
+        let u16_at = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
+        let u32_at = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let mut local = vec![0; usize::from(u16_at(26))];
+        reader.read_exact(&mut local).map_err(failed)?;
+        if !header.starts_with(b"PK\x03\x04") || local != entry.name {
+            return Err((name(), "has another name in its own header".to_owned()));
+        }
+        let streamed = u16_at(6) & 8 != 0;
+        let zip64 = |size: u32| size == u32::MAX;
+        let sizes = (u32_at(18), u32_at(22));
+        let differ = !streamed
+            && ((sizes.0 != entry.sizes.0 && !zip64(sizes.0) && !zip64(entry.sizes.0))
+                || (sizes.1 != entry.sizes.1 && !zip64(sizes.1) && !zip64(entry.sizes.1)));
+        if differ || u16_at(8) != entry.method {
+            return Err((name(), "has another length or method in its own header".to_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// No two paths that a file system without case takes for one, and no file where a directory is needed.
+fn check_names(members: &[Member], directories: &[ReleasePath], refusal: &Refusal) -> Result<()> {
+    let mut spelt: BTreeMap<String, String> = BTreeMap::new();
+    let mut files: HashSet<&str> = HashSet::new();
+    for member in members {
+        files.insert(member.path.as_str());
+    }
+    for path in members.iter().map(|member| &member.path).chain(directories) {
+        let mut next = Some(path.clone());
+        while let Some(path) = next {
+            let known = spelt.entry(path.as_str().to_lowercase()).or_insert_with(|| path.as_str().to_owned());
+            if known != path.as_str() {
+                let (a, b) = (known.as_str().min(path.as_str()), known.as_str().max(path.as_str()));
+                return Err(refusal.member(a, format!("and `{b}` differ in case only")));
+            }
+            next = path.parent();
+            if let Some(parent) = &next
+                && files.contains(parent.as_str())
+            {
+                return Err(refusal.member(parent.as_str(), format!("is a file, and `{path}` lies below it")));
+            }
+        }
+    }
+    match directories.iter().find(|directory| files.contains(directory.as_str())) {
+        Some(path) => Err(refusal.member(path.as_str(), "is a file and a directory")),
+        None => Ok(()),
+    }
+}
+
+fn find_dist_info(members: &[Member], filename: &WheelFilename, refusal: &Refusal) -> Result<String> {
+    let found: BTreeSet<&str> = members
+        .iter()
+        .filter_map(|member| member.path.as_str().split_once('/'))
+        .map(|(top, _)| top)
+        .filter(|top| top.ends_with(".dist-info"))
+        .collect();
+    let found: Vec<&str> = found.into_iter().collect();
+    let [directory] = found[..] else {
+        return Err(match found.is_empty() {
+            true => refusal.whole("it has no `.dist-info` directory"),
+            false => refusal.whole(format!("it has several `.dist-info` directories: `{}`", found.join("`, `"))),
+        });
+    };
+    let stem = directory.strip_suffix(".dist-info").unwrap_or(directory);
+    let named = stem
+        .rsplit_once('-')
+        .and_then(|(name, version)| Some((PackageName::from_str(name).ok()?, Version::from_str(version).ok()?)));
+    match named {
+        Some((name, version)) if name == filename.name && version == filename.version => Ok(directory.to_owned()),
+        _ => Err(refusal.member(directory, format!("does not belong to `{} {}`", filename.name, filename.version))),
+    }
+}
+
+/// Headers in the manner of RFC 822: `Name: value`, up to an empty line.
+fn headers<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
+    text.lines()
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_once(':'))
+        .filter(|(key, _)| key.trim().eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.trim())
+        .collect()
+}
+
+fn parse_wheel(text: &str) -> Result<WheelInfo, String> {
+    let first = |name: &str| headers(text, name).first().copied();
+    let version = first("Wheel-Version").ok_or("has no `Wheel-Version`")?;
+    if version.split('.').next() != Some("1") {
+        return Err(format!("says `Wheel-Version: {version}`; pkgapp knows version 1"));
+    }
+    let root_is_purelib = match first("Root-Is-Purelib").map(str::to_ascii_lowercase).as_deref() {
+        Some("true") => true,
+        Some("false") => false,
+        _ => return Err("does not say `Root-Is-Purelib: true` or `false`".to_owned()),
+    };
+    Ok(WheelInfo {
+        root_is_purelib,
+        tags: headers(text, "Tag").into_iter().map(str::to_owned).collect(),
+        generator: first("Generator").map(str::to_owned),
+    })
+}
+
+fn parse_metadata(text: &str, filename: &WheelFilename) -> Result<Metadata, String> {
+    let said = Metadata23::parse(text.as_bytes()).map_err(|error| format!("can't be read ({error})"))?;
+    let name = PackageName::from_str(&said.name).map_err(|_| format!("says `Name: {}`, which is none", said.name))?;
+    let version =
+        Version::from_str(&said.version).map_err(|_| format!("says `Version: {}`, which is none", said.version))?;
+    if name != filename.name {
+        return Err(format!("says `Name: {}`, but the file's name says `{}`", said.name, filename.name));
+    }
+    // A maker may leave the local part out of the file's name, as uv accepts too.
+    if version != filename.version && version.clone().without_local() != filename.version {
+        return Err(format!("says `Version: {}`, but the file's name says `{}`", said.version, filename.version));
+    }
+    let classifiers = || {
+        let names = said.classifiers.iter().filter_map(|text| text.strip_prefix("License ::"));
+        let names: Vec<&str> = names.filter_map(|text| text.rsplit("::").next()).map(str::trim).collect();
+        (!names.is_empty()).then(|| names.join(" and "))
+    };
+    let filled = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty() && text != "UNKNOWN");
+    Ok(Metadata {
+        name,
+        version,
+        license: filled(&said.license_expression).or_else(|| filled(&said.license)).or_else(classifiers),
+        summary: filled(&said.summary),
+        requires: said.requires_dist,
+        requires_python: said.requires_python,
+        extras: said.provides_extra,
+    })
+}
+
+fn parse_record(text: &str) -> Result<Vec<RecordEntry>, String> {
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
+    let mut entries = Vec::new();
+    for (line, row) in reader.records().enumerate() {
+        let row = row.map_err(|error| format!("is not CSV ({error})"))?;
+        let size = match row.get(2).filter(|size| !size.is_empty()) {
+            Some(size) => {
+                Some(size.parse().map_err(|_| format!("says in line {} that `{size}` is a length", line + 1))?)
+            }
+            None => None,
+        };
+        let path = row.get(0).unwrap_or_default().to_owned();
+        entries.push(RecordEntry { path, hash: row.get(1).unwrap_or_default().to_owned(), size });
+    }
+    Ok(entries)
+}
+
+impl RecordHash {
+    fn parse(text: &str) -> Result<Self, String> {
+        let Some((algorithm, digest)) = text.split_once('=') else {
+            return Err("has no hash".to_owned());
+        };
+        let bytes = decode_base64url(digest);
+        let sized = |bytes: Option<Vec<u8>>| bytes.ok_or_else(|| format!("has `{text}`, which is no hash,"));
+        let wrong = |_| format!("has `{text}`, which is no hash,");
+        match algorithm {
+            "sha256" => Ok(Self::Sha256(sized(bytes)?.try_into().map_err(wrong)?)),
+            "sha384" => Ok(Self::Sha384(sized(bytes)?.try_into().map_err(wrong)?)),
+            "sha512" => Ok(Self::Sha512(sized(bytes)?.try_into().map_err(wrong)?)),
+            _ => Err(format!("has a hash by `{algorithm}`; the specification asks for sha256 or better,")),
+        }
+    }
+}
+
+/// URL-safe base64, with or without padding (RFC 4648 §5).
+fn decode_base64url(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len() * 3 / 4);
+    let (mut buffer, mut bits) = (0_u32, 0);
+    for c in text.trim_end_matches('=').bytes() {
+        let value = match c {
+            b'A'..=b'Z' => c - b'A',
+            b'a'..=b'z' => c - b'a' + 26,
+            b'0'..=b'9' => c - b'0' + 52,
+            b'-' => 62,
+            b'_' => 63,
+            _ => return None,
+        };
+        buffer = (buffer << 6) | u32::from(value);
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            bytes.push((buffer >> bits) as u8);
+            buffer &= (1 << bits) - 1;
+        }
+    }
+    Some(bytes)
+}
+
+enum Hasher {
+    None,
+    Sha256(Sha256),
+    Sha384(Box<Sha384>),
+    Sha512(Box<Sha512>),
+}
+
+impl Hasher {
+    fn for_hash(hash: Option<&RecordHash>) -> Self {
+        match hash {
+            None => Self::None,
+            Some(RecordHash::Sha256(_)) => Self::Sha256(Sha256::new()),
+            Some(RecordHash::Sha384(_)) => Self::Sha384(Box::new(Sha384::new())),
+            Some(RecordHash::Sha512(_)) => Self::Sha512(Box::new(Sha512::new())),
+        }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::None => {}
+            Self::Sha256(hasher) => hasher.update(bytes),
+            Self::Sha384(hasher) => hasher.update(bytes),
+            Self::Sha512(hasher) => hasher.update(bytes),
+        }
+    }
+
+    fn finish(self) -> Option<RecordHash> {
+        match self {
+            Self::None => None,
+            Self::Sha256(hasher) => Some(RecordHash::Sha256(hasher.finalize().into())),
+            Self::Sha384(hasher) => Some(RecordHash::Sha384(hasher.finalize().into())),
+            Self::Sha512(hasher) => Some(RecordHash::Sha512(hasher.finalize().into())),
+        }
+    }
+}
+
+/// A member's bytes, counted and hashed on their way to whoever reads them.
+struct Checked<'member, R> {
+    inner: R,
+    member: &'member Member,
+    size: u64,
+    hasher: Hasher,
+}
+
+impl<R: Read> Read for Checked<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.size += read as u64;
+        // A bomb says a small length and goes on; what it says was counted by `check_bomb`.
+        if self.size > self.member.size {
+            return Err(io::Error::other(format!("it has more than the {} bytes it declares", self.member.size)));
+        }
+        self.hasher.update(&buffer[..read]);
+        Ok(read)
+    }
+}
+
+impl<R: Read> Checked<'_, R> {
+    fn finish(mut self) -> Result<(), String> {
+        io::copy(&mut self, &mut io::sink()).map_err(|error| format!("can't be unpacked: {error}"))?;
+        if self.size != self.member.size {
+            return Err(format!("has {} bytes, but declares {}", self.size, self.member.size));
+        }
+        match self.hasher.finish() == self.member.hash {
+            true => Ok(()),
+            false => Err("has not the hash that RECORD says".to_owned()),
+        }
+    }
+}

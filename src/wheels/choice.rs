@@ -1,0 +1,321 @@
+//! Which of the files on offer is installed, and for each of the others why not.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use uv_distribution_filename::{BuildTag, DistFilename, SourceDistExtension};
+use uv_platform_tags::{IncompatibleTag, TagCompatibility, TagPriority};
+
+use super::index::{Offer, nearby};
+use crate::error::{Error, Location};
+use crate::lock::{Indexes, Pin};
+use crate::pypa::{Environment, HashAlgorithm, HashDigest, Version, WheelFilename};
+
+/// Most files that an error lists.
+const SHOWN_FILES: usize = 25;
+
+/// What a file must be to answer a pin.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The pin.
+    pub pin: &'a Pin,
+    /// Where it must run.
+    pub environment: &'a Environment,
+    /// `--only-binary` and `--no-binary`.
+    pub indexes: &'a Indexes,
+    /// A file without an accepted hash is none.
+    pub require_hashes: bool,
+}
+
+/// A file that does not fit.
+#[derive(Debug, Clone)]
+pub struct Unfit {
+    /// Its name.
+    pub file: String,
+    /// Why not.
+    pub why: Why,
+}
+
+/// Why a file does not fit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    /// The release must run with an older glibc than the wheel needs.
+    Glibc(u16, u16),
+    /// It fits but for its hash, which is this.
+    Hash(Option<HashDigest>),
+    /// `--only-binary` or `--no-binary`.
+    Policy(&'static str),
+    /// Anything else.
+    Other(String),
+}
+
+impl Why {
+    fn text(&self) -> String {
+        match self {
+            Self::Glibc(major, minor) => format!("needs glibc {major}.{minor}"),
+            Self::Hash(Some(hash)) => format!("has the hash {hash}, which the lock does not accept"),
+            Self::Hash(None) => "has no hash that the lock accepts".to_owned(),
+            Self::Policy(option) => format!("is excluded by `{option}`"),
+            Self::Other(why) => why.clone(),
+        }
+    }
+}
+
+impl Wanted<'_> {
+    /// Whether a version answers the pin: `1.0` is also answered by `1.0+cpu` (PEP 440, version matching).
+    pub fn is_version(&self, version: &Version) -> bool {
+        match &self.pin.version {
+            None => true,
+            Some(wanted) => wanted == version || (!wanted.is_local() && version.clone().without_local() == *wanted),
+        }
+    }
+
+    /// Whether hashes decide what is a candidate.
+    pub fn is_hashed(&self) -> bool {
+        self.require_hashes || !self.pin.hashes.is_empty()
+    }
+
+    /// Sorts the files of the pinned version: those that fit, the best first, as pip would take them; and the others.
+    pub fn sort(&self, offers: Vec<Offer>) -> (Vec<Offer>, Vec<Unfit>) {
+        let mut fit = Vec::new();
+        let mut unfit = Vec::new();
+        for offer in offers {
+            if !self.is_version(offer.dist.version()) {
+                continue;
+            }
+            match self.rank(&offer) {
+                Ok(rank) => fit.push((rank, offer)),
+                Err(why) => unfit.push(Unfit { file: offer.file, why }),
+            }
+        }
+        fit.sort_by(|(a, left), (b, right)| b.cmp(a).then_with(|| left.file.cmp(&right.file)));
+        (fit.into_iter().map(|(_, offer)| offer).collect(), unfit)
+    }
+
+    fn rank(&self, offer: &Offer) -> Result<Rank, Why> {
+        let (tags, build) = match &offer.dist {
+            DistFilename::WheelFilename(wheel) => {
+                if self.indexes.no_binary.contains(&self.pin.name) {
+                    return Err(Why::Policy("--no-binary"));
+                }
+                (Some(self.tags(wheel)?), wheel.build_tag().cloned())
+            }
+            DistFilename::SourceDistFilename(sdist) => {
+                if self.indexes.only_binary.contains(&self.pin.name) {
+                    return Err(Why::Policy("--only-binary"));
+                }
+                if !super::sdist::is_readable(sdist.extension) {
+                    return Err(Why::Other(format!("is a `.{}`, which pkgapp does not read", sdist.extension)));
+                }
+                (None, None)
+            }
+        };
+        let python = &self.environment.markers.python_full_version().version;
+        if let Some(requires) = &offer.requires_python
+            && !requires.contains(python)
+        {
+            return Err(Why::Other(format!("needs Python {requires}")));
+        }
+        let hash_known = self.accepts(&offer.hashes)?;
+        let exact = self.pin.version.as_ref().is_none_or(|wanted| wanted == offer.dist.version());
+        Ok(Rank {
+            hash_known,
+            not_yanked: offer.yanked.is_none(),
+            exact,
+            tags,
+            build,
+            extension: Reverse(extension(offer)),
+        })
+    }
+
+    fn tags(&self, wheel: &WheelFilename) -> Result<TagPriority, Why> {
+        match wheel.compatibility(&self.environment.tags) {
+            TagCompatibility::Compatible(priority) => Ok(priority),
+            TagCompatibility::Incompatible(why) => Err(self.incompatible(wheel, why)),
+        }
+    }
+
+    fn incompatible(&self, wheel: &WheelFilename, why: IncompatibleTag) -> Why {
+        let list = |tags: Vec<String>| format!("`{}`", tags.join("`, `"));
+        match why {
+            IncompatibleTag::Platform => self.other_platform(wheel),
+            IncompatibleTag::Python => {
+                let tags = list(wheel.python_tags().iter().map(ToString::to_string).collect());
+                Why::Other(format!("is for the Python {tags}"))
+            }
+            _ => {
+                let tags = list(wheel.abi_tags().iter().map(ToString::to_string).collect());
+                Why::Other(format!("is for the ABI {tags}"))
+            }
+        }
+    }
+
+    fn other_platform(&self, wheel: &WheelFilename) -> Why {
+        let tags: Vec<String> = wheel.platform_tags().iter().map(ToString::to_string).collect();
+        let mut needs: Vec<(u16, u16)> =
+            tags.iter().filter_map(|tag| glibc_of(tag, self.environment.arch.as_str())).collect();
+        needs.sort_unstable();
+        match needs.first() {
+            Some(&(major, minor)) => Why::Glibc(major, minor),
+            None => Why::Other(format!("is for `{}`", tags.join("`, `"))),
+        }
+    }
+
+    /// Whether a file's hashes are accepted; `false` if that is not known before it is read.
+    fn accepts(&self, offered: &[HashDigest]) -> Result<bool, Why> {
+        let accepted = &self.pin.hashes;
+        if accepted.is_empty() {
+            return if self.require_hashes { Err(Why::Hash(strongest(offered))) } else { Ok(true) };
+        }
+        if offered.iter().any(|hash| accepted.contains(hash)) {
+            return Ok(true);
+        }
+        let comparable = offered.iter().any(|hash| accepted.iter().any(|known| known.algorithm == hash.algorithm));
+        if comparable { Err(Why::Hash(strongest(offered))) } else { Ok(false) }
+    }
+}
+
+/// How good a file is, the best the greatest: the order of pip's candidates, but that a version which is spelt as it is
+/// pinned comes before one with a local part.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    hash_known: bool,
+    not_yanked: bool,
+    exact: bool,
+    /// Wheels come before sdists.
+    tags: Option<TagPriority>,
+    build: Option<BuildTag>,
+    extension: Reverse<u8>,
+}
+
+/// `.tar.gz` is what sdists are (PEP 625); older projects have a `.zip` beside it.
+fn extension(offer: &Offer) -> u8 {
+    match &offer.dist {
+        DistFilename::SourceDistFilename(sdist) => u8::from(sdist.extension != SourceDistExtension::TarGz),
+        DistFilename::WheelFilename(_) => 0,
+    }
+}
+
+fn strongest(hashes: &[HashDigest]) -> Option<HashDigest> {
+    let order = |hash: &&HashDigest| match hash.algorithm {
+        HashAlgorithm::Sha256 => 3,
+        HashAlgorithm::Sha512 => 2,
+        HashAlgorithm::Sha384 => 1,
+        HashAlgorithm::Blake2b | HashAlgorithm::Md5 => 0,
+    };
+    hashes.iter().max_by_key(order).filter(|hash| order(hash) > 0).cloned()
+}
+
+/// The glibc that a manylinux tag of an architecture stands for (PEP 513, 571, 599, 600).
+fn glibc_of(tag: &str, arch: &str) -> Option<(u16, u16)> {
+    let rest = tag.strip_suffix(arch)?.strip_suffix('_')?.strip_prefix("manylinux")?;
+    match rest {
+        "1" => Some((2, 5)),
+        "2010" => Some((2, 12)),
+        "2014" => Some((2, 17)),
+        _ => {
+            let (major, minor) = rest.strip_prefix('_')?.split_once('_')?;
+            Some((major.parse().ok()?, minor.parse().ok()?))
+        }
+    }
+}
+
+/// What was found while looking for a pin in vain.
+#[derive(Debug, Default)]
+pub struct Search {
+    /// Files of the pinned version that do not fit.
+    pub unfit: Vec<Unfit>,
+    /// All versions that are offered.
+    pub versions: BTreeSet<Version>,
+    /// The places that were looked at.
+    pub places: Vec<String>,
+}
+
+impl Search {
+    /// The error of a search that found nothing: what was wanted, what exists, and what would help.
+    pub fn error(mut self, wanted: &Wanted<'_>) -> Error {
+        let pin = wanted.pin;
+        let label = label(pin);
+        if self.unfit.is_empty() {
+            return self.missing(wanted, &label);
+        }
+        let Environment { python, arch, glibc, .. } = wanted.environment;
+        self.unfit.sort_by(|a, b| a.file.cmp(&b.file));
+        let mut list = String::from("these files exist");
+        for Unfit { file, why } in self.unfit.iter().take(SHOWN_FILES) {
+            _ = write!(list, "\n`{file}` {}", why.text());
+        }
+        if self.unfit.len() > SHOWN_FILES {
+            _ = write!(list, "\nand {} more", self.unfit.len() - SHOWN_FILES);
+        }
+        let error = Error::new(format!(
+            "no file of `{label}` fits CPython {python} on {arch} with glibc {}.{}",
+            glibc.0, glibc.1
+        ))
+        .at(pin.at.clone())
+        .note(list);
+        match self.way_out(wanted) {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+
+    fn missing(self, wanted: &Wanted<'_>, label: &str) -> Error {
+        let places = match self.places.is_empty() {
+            true => "there is no place to look: `--no-index` is given, and no `--find-links`".to_owned(),
+            false => format!("looked in {}", self.places.join(", ")),
+        };
+        let pin = wanted.pin;
+        let version = match &pin.version {
+            Some(version) if !self.versions.is_empty() => version,
+            _ => return Error::new(format!("`{}` is unknown", pin.name)).at(pin.at.clone()).note(places),
+        };
+        let near = nearby(self.versions, version).iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        Error::new(format!("there is no `{label}`"))
+            .at(pin.at.clone())
+            .note(places)
+            .note(format!("versions nearby: {near}"))
+    }
+
+    /// What would make one of the files fit, if there is such a thing.
+    fn way_out(&self, wanted: &Wanted<'_>) -> Option<String> {
+        let whys = || self.unfit.iter().map(|unfit| &unfit.why);
+        let hash = self.unfit.iter().find_map(|unfit| match &unfit.why {
+            Why::Hash(Some(hash)) => {
+                Some(format!("if `{}` is to be trusted, add `--hash={hash}` to the pin", unfit.file))
+            }
+            _ => None,
+        });
+        let glibc = whys().filter_map(|why| match why {
+            Why::Glibc(major, minor) => Some((*major, *minor)),
+            _ => None,
+        });
+        let glibc =
+            glibc.min().map(|(major, minor)| format!("build for targets with glibc {major}.{minor} or newer only"));
+        let policy = whys().find_map(|why| match why {
+            Why::Policy(option) => Some(format!("take `{}` out of `{option}`", wanted.pin.name)),
+            _ => None,
+        });
+        hash.or(glibc).or(policy)
+    }
+}
+
+/// Returns how messages name a pin: `flask 3.1.3`.
+pub fn label(pin: &Pin) -> String {
+    match &pin.version {
+        Some(version) => format!("{} {version}", pin.name),
+        None => pin.name.to_string(),
+    }
+}
+
+/// The warning for a file that was taken back (PEP 592).
+pub fn yanked_warning(pin: &Pin, file: &str, reason: &str) -> String {
+    let at: &Location = &pin.at;
+    match reason.trim() {
+        "" => format!("`{file}` was yanked by its maintainers, and is used because {at} pins it exactly"),
+        reason => {
+            format!("`{file}` was yanked by its maintainers ({reason}), and is used because {at} pins it exactly")
+        }
+    }
+}

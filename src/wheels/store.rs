@@ -1,0 +1,378 @@
+//! Files on their way into the cache: read from a URL or a path, hashed on the way, checked, published by a rename.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use md5::Md5;
+use sha2::{Digest as _, Sha256, Sha384, Sha512};
+use url::Url;
+
+use super::archive::Archive;
+use super::index::{Broken, Client, Piece, without_secrets};
+use crate::cache::Cache;
+use crate::digest::Sha256Sum;
+use crate::error::{Context, Error, Result, shown};
+use crate::fs;
+use crate::lock::{Indexes, Pin};
+use crate::pypa::{HashAlgorithm, HashDigest, WheelFilename};
+use crate::report::Progress;
+
+/// How often the rest of a file is asked for after its connection broke, without a byte of progress in between.
+const ATTEMPTS: u32 = 5;
+
+/// The cache, the network and the bar.
+#[derive(Debug)]
+pub struct Store<'a> {
+    pub cache: &'a Cache,
+    pub indexes: &'a Indexes,
+    pub offline: bool,
+    pub progress: &'a Progress<'a>,
+    client: OnceLock<Result<Client>>,
+    files: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// A file of the cache.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it is.
+    pub sha256: Sha256Sum,
+    /// Its length in bytes.
+    pub size: u64,
+}
+
+/// Which directory of the cache a file belongs to.
+#[derive(Debug, Clone)]
+pub enum Shelf {
+    /// `wheels`: it is verified as a wheel on its way.
+    Wheel(Box<WheelFilename>),
+    /// `sdists`.
+    Sdist,
+}
+
+/// Why a file did not get into the cache.
+#[derive(Debug)]
+pub enum Failure {
+    /// It has not an accepted hash.
+    Hash(Error),
+    /// Anything else.
+    Other(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Hash(error) | Failure::Other(error) => error,
+        }
+    }
+}
+
+/// The hashes that a file must have.
+#[derive(Debug, Clone, Copy)]
+pub struct Expected<'a> {
+    /// One of these, unless there are none.
+    pub pin: &'a Pin,
+    /// One of these too, unless there are none (pylock.toml's file).
+    pub locked: &'a [HashDigest],
+    /// All of these, as far as they are comparable.
+    pub index: &'a [HashDigest],
+}
+
+impl<'a> Store<'a> {
+    /// A store that has read nothing yet.
+    pub fn new(cache: &'a Cache, indexes: &'a Indexes, offline: bool, progress: &'a Progress<'a>) -> Self {
+        let (files, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { cache, indexes, offline, progress, client: OnceLock::new(), files, bytes }
+    }
+
+    /// Returns the client; made when it is first needed, which a build from the cache never does.
+    ///
+    /// # Errors
+    /// See [`Client::new`].
+    pub fn client(&self) -> Result<&Client> {
+        self.client.get_or_init(|| Client::new(self.indexes, self.cache, self.offline)).as_ref().map_err(Clone::clone)
+    }
+
+    /// Returns how many files and bytes came over the network.
+    pub fn downloaded(&self) -> (u64, u64) {
+        (self.files.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    }
+
+    /// Finds a file whose SHA-256 is known.
+    pub fn find(&self, shelf: &Shelf, sha256: Sha256Sum, name: &str, size: Option<u64>) -> Option<Stored> {
+        let path = self.shelf(shelf).join(sha256.to_string()).join(name);
+        let length = path.metadata().ok().filter(std::fs::Metadata::is_file)?.len();
+        size.is_none_or(|size| size == length).then_some(Stored { path, sha256, size: length })
+    }
+
+    /// Downloads a file into the cache.
+    ///
+    /// # Errors
+    /// The network, another hash than expected, or a wheel that is refused.
+    pub fn download(
+        &self,
+        url: &Url,
+        name: &str,
+        size: Option<u64>,
+        shelf: &Shelf,
+        expected: Expected<'_>,
+    ) -> Result<Stored, Failure> {
+        self.progress.lengthen(size.unwrap_or(0));
+        let temporary = self.cache.temporary()?;
+        let staged = temporary.path().join("new").join(name);
+        fs::create_dir_all(&temporary.path().join("new"))?;
+        let mut part = Part::create(&staged, expected, self.progress, size)?;
+        self.read_all(url, &mut part)?;
+        let (sums, length) = part.finish()?;
+        self.files.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(length, Ordering::Relaxed);
+        sums.check(expected, name, &without_secrets(url)).map_err(Failure::Hash)?;
+        Ok(self.publish(&staged, shelf, sums.sha256(), length)?)
+    }
+
+    /// Takes a file of this machine into the cache.
+    ///
+    /// # Errors
+    /// It can't be read, has another hash than expected, or is a wheel that is refused.
+    pub fn adopt(&self, path: &Path, name: &str, shelf: &Shelf, expected: Expected<'_>) -> Result<Stored, Failure> {
+        let unreadable = || format!("cannot read `{}`", shown(path));
+        let mut file = fs::open(path)?;
+        let mut sums = Sums::new(expected);
+        io::copy(&mut file, &mut sums).context(unreadable)?;
+        sums.check(expected, name, &shown(path).to_string()).map_err(Failure::Hash)?;
+        let sha256 = sums.sha256();
+        if let Some(known) = self.find(shelf, sha256, name, None) {
+            return Ok(known);
+        }
+        let temporary = self.cache.temporary()?;
+        let staged = temporary.path().join("new").join(name);
+        fs::create_dir_all(&temporary.path().join("new"))?;
+        file.seek(SeekFrom::Start(0)).context(unreadable)?;
+        let mut copy = File::create(&staged).context(|| format!("cannot write `{}`", shown(&staged)))?;
+        let mut again = Sums::new(expected);
+        let length = io::copy(&mut Tee { from: &mut file, to: &mut again }, &mut copy).context(unreadable)?;
+        if again.sha256() != sha256 {
+            return Err(Error::new(format!("`{}` changed while it was read", shown(path))).into());
+        }
+        Ok(self.publish(&staged, shelf, sha256, length)?)
+    }
+
+    /// Verifies a wheel and gives a staged file its name in the cache. `staged` lies alone in its directory.
+    fn publish(&self, staged: &Path, shelf: &Shelf, sha256: Sha256Sum, size: u64) -> Result<Stored> {
+        if let Shelf::Wheel(filename) = shelf {
+            Archive::open(staged, filename)?.verify()?;
+        }
+        let path = publish_file(staged, &self.shelf(shelf).join(sha256.to_string()))?;
+        Ok(Stored { path, sha256, size })
+    }
+
+    fn shelf(&self, shelf: &Shelf) -> PathBuf {
+        match shelf {
+            Shelf::Wheel(_) => self.cache.wheels(),
+            Shelf::Sdist => self.cache.sdists(),
+        }
+    }
+
+    fn read_all(&self, url: &Url, part: &mut Part<'_>) -> Result<()> {
+        let mut failures = 0;
+        loop {
+            let before = part.length;
+            let etag = part.etag.clone();
+            match self.client()?.read(url, before, etag.as_deref(), &mut |piece| part.take(piece)) {
+                Ok(()) => return Ok(()),
+                Err(Broken::Refused(error)) => return Err(error),
+                Err(Broken::Connection(why)) => {
+                    failures = if part.length > before { 1 } else { failures + 1 };
+                    if failures == ATTEMPTS {
+                        return Err(Error::new(format!("cannot download `{}`", without_secrets(url)))
+                            .cause_text(why)
+                            .note(format!("the connection broke {ATTEMPTS} times at byte {}", part.length)));
+                    }
+                    let seconds = if cfg!(test) { 0.01 } else { 0.5 };
+                    thread::sleep(Duration::from_secs_f64(seconds * f64::from(1 << failures)));
+                }
+            }
+        }
+    }
+}
+
+/// Moves a file that lies alone in its directory to `to/<its name>`; the directory as a whole if `to` is new, so that
+/// no one sees it empty.
+///
+/// # Errors
+/// What the system says.
+pub fn publish_file(staged: &Path, to: &Path) -> Result<PathBuf> {
+    let failed = || format!("cannot put `{}` in place", shown(to));
+    let (Some(directory), Some(name)) = (staged.parent(), staged.file_name()) else {
+        return Err(Error::bug("a staged file has a name"));
+    };
+    File::open(staged).and_then(|file| file.sync_all()).context(failed)?;
+    fs::create_dir_all(to.parent().unwrap_or(to))?;
+    let path = to.join(name);
+    // The same bytes under another name are as good a file of the same directory.
+    if !fs::publish_dir(directory, to)? && !path.exists() {
+        std::fs::rename(staged, &path).context(failed)?;
+    }
+    Ok(path)
+}
+
+/// A file while it is downloaded. What is there stays when the connection breaks.
+struct Part<'a> {
+    path: PathBuf,
+    file: File,
+    sums: Sums,
+    expected: Expected<'a>,
+    length: u64,
+    etag: Option<String>,
+    progress: &'a Progress<'a>,
+    announced: Option<u64>,
+}
+
+impl<'a> Part<'a> {
+    fn create(path: &Path, expected: Expected<'a>, progress: &'a Progress<'a>, announced: Option<u64>) -> Result<Self> {
+        let file = File::create(path).context(|| format!("cannot write `{}`", shown(path)))?;
+        let sums = Sums::new(expected);
+        Ok(Self { path: path.to_owned(), file, sums, expected, length: 0, etag: None, progress, announced })
+    }
+
+    fn take(&mut self, piece: Piece<'_>) -> Result<()> {
+        let failed = || format!("cannot write `{}`", shown(&self.path));
+        match piece {
+            Piece::Start { offset, total, etag } => {
+                if offset != self.length {
+                    self.file.set_len(0).context(failed)?;
+                    self.file.seek(SeekFrom::Start(0)).context(failed)?;
+                    self.sums = Sums::new(self.expected);
+                    self.length = 0;
+                }
+                self.etag = etag;
+                if let (None, Some(total)) = (self.announced, total) {
+                    self.progress.lengthen(total);
+                    self.announced = Some(total);
+                }
+            }
+            Piece::Bytes(bytes) => {
+                self.file.write_all(bytes).context(failed)?;
+                self.sums.update(bytes);
+                self.length += bytes.len() as u64;
+                self.progress.advance(bytes.len() as u64);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<(Sums, u64)> {
+        Ok((self.sums, self.length))
+    }
+}
+
+/// The sums of a file: SHA-256, which names it, and whatever else someone expects.
+#[derive(Clone)]
+struct Sums {
+    sha256: Sha256,
+    sha384: Option<Sha384>,
+    sha512: Option<Sha512>,
+    md5: Option<Md5>,
+}
+
+impl Sums {
+    fn new(expected: Expected<'_>) -> Self {
+        let all = || expected.pin.hashes.iter().chain(expected.locked).chain(expected.index);
+        let asked = |algorithm| all().any(|hash| hash.algorithm == algorithm);
+        Self {
+            sha256: Sha256::new(),
+            sha384: asked(HashAlgorithm::Sha384).then(Sha384::new),
+            sha512: asked(HashAlgorithm::Sha512).then(Sha512::new),
+            md5: asked(HashAlgorithm::Md5).then(Md5::new),
+        }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        self.sha256.update(bytes);
+        if let Some(sum) = &mut self.sha384 {
+            sum.update(bytes);
+        }
+        if let Some(sum) = &mut self.sha512 {
+            sum.update(bytes);
+        }
+        if let Some(sum) = &mut self.md5 {
+            sum.update(bytes);
+        }
+    }
+
+    fn sha256(&self) -> Sha256Sum {
+        Sha256Sum(self.sha256.clone().finalize().into())
+    }
+
+    /// Whether the file has this hash; `None` if that can't be told.
+    fn has(&self, hash: &HashDigest) -> Option<bool> {
+        let sum = match hash.algorithm {
+            HashAlgorithm::Sha256 => self.sha256().to_string(),
+            HashAlgorithm::Sha384 => hex::encode(self.sha384.clone()?.finalize()),
+            HashAlgorithm::Sha512 => hex::encode(self.sha512.clone()?.finalize()),
+            HashAlgorithm::Md5 => hex::encode(self.md5.clone()?.finalize()),
+            HashAlgorithm::Blake2b => return None,
+        };
+        Some(hash.digest.eq_ignore_ascii_case(&sum))
+    }
+
+    fn check(&self, expected: Expected<'_>, name: &str, from: &str) -> Result<()> {
+        let got = format!("it has sha256:{}", self.sha256());
+        let list = |hashes: &[HashDigest]| hashes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        for accepted in [&expected.pin.hashes[..], expected.locked] {
+            // MD5 proves nothing (pip refuses it in --hash).
+            let mut strong = accepted.iter().filter(|hash| hash.algorithm != HashAlgorithm::Md5);
+            if !accepted.is_empty() && !strong.any(|hash| self.has(hash) == Some(true)) {
+                return Err(Error::new(format!("`{name}` from `{from}` has no hash that the lock accepts"))
+                    .at(expected.pin.at.clone())
+                    .note(format!("accepted are\n{}", list(accepted)))
+                    .note(got));
+            }
+        }
+        if expected.index.iter().any(|hash| self.has(hash) == Some(false)) {
+            return Err(Error::new(format!("`{name}` from `{from}` is not the file that the index announces"))
+                .at(expected.pin.at.clone())
+                .note(format!("announced is\n{}", list(expected.index)))
+                .note(got));
+        }
+        Ok(())
+    }
+}
+
+impl Write for Sums {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A reader that shows what it reads to someone else too.
+struct Tee<R, W> {
+    from: R,
+    to: W,
+}
+
+impl<R: Read, W: Write> Read for Tee<R, W> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.from.read(buffer)?;
+        self.to.write_all(&buffer[..read])?;
+        Ok(read)
+    }
+}
