@@ -738,3 +738,323 @@ impl<R: Read> Checked<'_, R> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use zip::write::{SimpleFileOptions, ZipWriter};
+
+    use super::super::testing::WheelMaker;
+    use super::*;
+
+    const NAME: &str = "demo-1.0-py3-none-any.whl";
+
+    fn maker() -> WheelMaker {
+        WheelMaker::new("demo", "1.0")
+    }
+
+    fn open(bytes: &[u8]) -> Result<Archive> {
+        let here = tempfile::tempdir().unwrap();
+        let path = here.path().join(NAME);
+        std::fs::write(&path, bytes).unwrap();
+        let mut archive = Archive::open(&path, &WheelFilename::from_str(NAME).unwrap())?;
+        archive.verify()?;
+        Ok(archive)
+    }
+
+    /// Opens and reads a wheel that must be refused, and returns why.
+    #[track_caller]
+    fn refusal(bytes: &[u8]) -> String {
+        let error = open(bytes).expect_err("it should be refused");
+        let prefix = format!("wheel `{NAME}` is refused: ");
+        error.message().strip_prefix(&prefix).unwrap_or_else(|| panic!("{error}")).to_owned()
+    }
+
+    fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+        assert_eq!(from.len(), to.len());
+        let mut bytes = bytes.to_owned();
+        let mut found = 0;
+        for at in 0..bytes.len() - from.len() {
+            if bytes[at..].starts_with(from) {
+                bytes[at..at + from.len()].copy_from_slice(to);
+                found += 1;
+            }
+        }
+        assert!(found > 0);
+        bytes
+    }
+
+    #[test]
+    fn a_good_wheel_gives_its_files_and_what_it_says() {
+        let maker = maker()
+            .with_mode("demo-1.0.data/scripts/run", 0o100_755, b"#!python\n")
+            .with("demo-1.0.dist-info/entry_points.txt", b"[console_scripts]\ndemo = demo:main\n")
+            .with_mode("demo/", 0o040_755, b"");
+        let here = tempfile::tempdir().unwrap();
+        let path = here.path().join(NAME);
+        std::fs::write(&path, maker.bytes()).unwrap();
+        let mut archive = Archive::open(&path, &WheelFilename::from_str(NAME).unwrap()).unwrap();
+        let mut seen = Vec::new();
+        archive
+            .for_each_file(|member, reader| {
+                let mut content = Vec::new();
+                reader.read_to_end(&mut content).unwrap();
+                assert_eq!(content.len() as u64, member.size);
+                if let Some(sha256) = member.sha256 {
+                    assert_eq!(sha256, Sha256Sum::of(&content));
+                }
+                seen.push((member.path.to_string(), member.executable));
+                Ok(())
+            })
+            .unwrap();
+        let seen: Vec<(&str, bool)> = seen.iter().map(|(path, executable)| (path.as_str(), *executable)).collect();
+        assert_eq!(
+            seen,
+            [
+                ("demo/__init__.py", false),
+                ("demo-1.0.dist-info/METADATA", false),
+                ("demo-1.0.dist-info/WHEEL", false),
+                ("demo-1.0.data/scripts/run", true),
+                ("demo-1.0.dist-info/entry_points.txt", false),
+                ("demo-1.0.dist-info/RECORD", false),
+            ]
+        );
+        assert_eq!(archive.dist_info(), "demo-1.0.dist-info");
+        assert_eq!(archive.entry_points(), Some("[console_scripts]\ndemo = demo:main\n"));
+        assert_eq!(archive.metadata().summary.as_deref(), Some("A test"));
+        assert_eq!(archive.wheel_info().tags, ["py3-none-any"]);
+        assert!(archive.wheel_info().root_is_purelib);
+        assert_eq!(archive.record().len(), 6);
+    }
+
+    #[test]
+    fn a_member_with_a_hostile_name_is_refused_by_name() {
+        for (path, why) in [
+            ("../evil.py", "`../evil.py` leaves the archive"),
+            ("demo/../../evil.py", "`demo/../../evil.py` leaves the archive"),
+            ("/etc/passwd", "`/etc/passwd` has an absolute name"),
+            ("demo\\evil.py", r"`demo\\evil.py` has a backslash in its name"),
+            ("C:evil.py", "`C:evil.py` has a drive letter in its name"),
+            ("demo/a\nb.py", r"`demo/a\nb.py` has a control character in its name"),
+            ("demo/a\0b.py", r"`demo/a\0b.py` has a control character in its name"),
+            ("demo//x.py", "`demo//x.py` has an empty or `.` component in its name"),
+            ("demo/./x.py", "`demo/./x.py` has an empty or `.` component in its name"),
+            ("Demo/x.py", "`Demo` and `demo` differ in case only"),
+            ("demo/__INIT__.py", "`demo/__INIT__.py` and `demo/__init__.py` differ in case only"),
+            ("demo/__init__.py/x", "`demo/__init__.py` is a file, and `demo/__init__.py/x` lies below it"),
+        ] {
+            assert_eq!(refusal(&maker().with(path, b"x").bytes()), why, "{path:?}");
+        }
+        let latin = replaced(&maker().with("demo/naXXve.py", b"x").bytes(), b"naXXve", b"na\xef\xe8ve");
+        assert_eq!(refusal(&latin), "`demo/na\u{fffd}\u{fffd}ve.py` has a name that is not UTF-8");
+        let twice = replaced(&maker().with("demo/__init__.pz", b"x").bytes(), b"__init__.pz", b"__init__.py");
+        assert_eq!(refusal(&twice), "`demo/__init__.py` is there twice");
+    }
+
+    #[test]
+    fn a_member_that_is_no_plain_file_is_refused() {
+        let link = maker().with_mode("demo/link", 0o120_777, b"/etc/passwd").bytes();
+        assert_eq!(refusal(&link), "`demo/link` is a symbolic link, which wheels do not have");
+        // The zip crate writes no such modes: the external attributes of a plain file (0o100644 << 16) are exchanged.
+        let plain = maker().with_mode("demo/fifo", 0o100_606, b"x").bytes();
+        let attributes = |mode: u32| (mode << 16).to_le_bytes();
+        let fifo = replaced(&plain, &attributes(0o100_606), &attributes(0o010_606));
+        assert_eq!(refusal(&fifo), "`demo/fifo` is a special file");
+        let both = replaced(&plain, &attributes(0o100_606), &attributes(0o040_606));
+        assert_eq!(refusal(&both), "`demo/fifo` is a file by one sign and a directory by another");
+    }
+
+    /// Sets bytes in the central directory's header of a member, and in its local header if `local` says where.
+    fn patched(bytes: &[u8], name: &str, central: usize, local: Option<usize>, value: &[u8]) -> Vec<u8> {
+        let mut bytes = bytes.to_owned();
+        let find = |bytes: &[u8], magic: &[u8], name_at: usize| {
+            (0..bytes.len())
+                .find(|at| {
+                    bytes[*at..].starts_with(magic)
+                        && bytes[(at + name_at).min(bytes.len())..].starts_with(name.as_bytes())
+                })
+                .unwrap()
+        };
+        let at = find(&bytes, b"PK\x01\x02", 46) + central;
+        bytes[at..at + value.len()].copy_from_slice(value);
+        if let Some(local) = local {
+            let at = find(&bytes, b"PK\x03\x04", 30) + local;
+            bytes[at..at + value.len()].copy_from_slice(value);
+        }
+        bytes
+    }
+
+    #[test]
+    fn an_archive_that_plays_tricks_is_refused() {
+        let good = maker().bytes();
+        assert_eq!(refusal(b"hello"), "it is not a zip archive");
+        assert_eq!(refusal(&[b"#!/bin/sh\n", &good[..]].concat()), "10 bytes stand before the first member");
+        let name = "demo/__init__.py";
+        assert_eq!(refusal(&patched(&good, name, 8, Some(6), &[1, 0])), "`demo/__init__.py` is encrypted");
+        assert_eq!(
+            refusal(&patched(&good, name, 10, Some(8), &[12, 0])),
+            "`demo/__init__.py` is compressed by method 12; wheels are stored (0) or deflated (8)"
+        );
+        assert_eq!(
+            refusal(&patched(&good, name, 24, None, &[1, 0, 0, 0])),
+            "`demo/__init__.py` has another length or method in its own header"
+        );
+        let mut renamed = good.clone();
+        renamed[30] = b'x';
+        assert_eq!(refusal(&renamed), "`demo/__init__.py` has another name in its own header");
+    }
+
+    #[test]
+    fn a_bomb_is_refused() {
+        // Declared sizes alone.
+        assert_eq!(
+            check_bomb(9 << 30, 1 << 30).unwrap_err(),
+            format!("it unpacks to {} bytes; {MAX_UNPACKED} are accepted", 9_u64 << 30)
+        );
+        assert_eq!(
+            check_bomb(1 << 30, 1 << 20).unwrap_err(),
+            format!("it unpacks 1048576 bytes to {}, more than 250 times its size", 1 << 30)
+        );
+        assert_eq!(check_bomb(400 << 20, 40 << 20), Ok(()));
+        // A real one: 100 MB of zeros in some 100 kB.
+        let zeros = maker().with("demo/zeros", &vec![0; 100 << 20]).bytes();
+        assert!(refusal(&zeros).ends_with(", more than 250 times its size"));
+        // One that lies about its length, in both headers and in RECORD.
+        let mut maker = maker().with("demo/zeros", &[0; 5000]);
+        maker.record = Some(maker.record_text().replace(",5000\n", ",7\n"));
+        let lying = patched(&maker.bytes(), "demo/zeros", 24, Some(22), &[7, 0, 0, 0]);
+        assert_eq!(refusal(&lying), "`demo/zeros` can't be unpacked: it has more than the 7 bytes it declares");
+    }
+
+    #[test]
+    fn overlapping_members_are_refused() {
+        let mut ranges = [(0, 50, "a"), (40, 90, "b")];
+        assert_eq!(check_overlap(&mut ranges, 100), Err(("a", "overlaps what follows it".to_owned())));
+        let mut ranges = [(50, 90, "b"), (0, 50, "a")];
+        assert_eq!(check_overlap(&mut ranges, 90), Ok(()));
+        assert_eq!(check_overlap(&mut ranges, 89), Err(("b", "overlaps what follows it".to_owned())));
+    }
+
+    #[test]
+    fn dist_info_must_be_one_and_the_right_one() {
+        let mut none = maker().without("demo-1.0.dist-info/METADATA").without("demo-1.0.dist-info/WHEEL");
+        none.dist_info = "info".to_owned();
+        assert_eq!(refusal(&none.bytes()), "it has no `.dist-info` directory");
+        let two = maker().with("other-2.dist-info/METADATA", b"Metadata-Version: 2.1\n");
+        assert_eq!(
+            refusal(&two.bytes()),
+            "it has several `.dist-info` directories: `demo-1.0.dist-info`, `other-2.dist-info`"
+        );
+        assert_eq!(
+            refusal(&WheelMaker::new("other", "1.0").bytes()),
+            "`other-1.0.dist-info` does not belong to `demo 1.0`"
+        );
+        assert_eq!(
+            refusal(&WheelMaker::new("demo", "1.1").bytes()),
+            "`demo-1.1.dist-info` does not belong to `demo 1.0`"
+        );
+        assert_eq!(
+            refusal(&maker().without("demo-1.0.dist-info/WHEEL").bytes()),
+            "it has no `WHEEL` in its `.dist-info`"
+        );
+        assert_eq!(
+            refusal(&maker().without("demo-1.0.dist-info/METADATA").bytes()),
+            "it has no `METADATA` in its `.dist-info`"
+        );
+    }
+
+    #[test]
+    fn metadata_and_wheel_must_agree_with_the_name() {
+        let metadata = |text: &str| refusal(&maker().with("demo-1.0.dist-info/METADATA", text.as_bytes()).bytes());
+        assert_eq!(
+            metadata("Metadata-Version: 2.1\nName: evil\nVersion: 1.0\n"),
+            "`demo-1.0.dist-info/METADATA` says `Name: evil`, but the file's name says `demo`"
+        );
+        assert_eq!(
+            metadata("Metadata-Version: 2.1\nName: Demo\nVersion: 1.0.1\n"),
+            "`demo-1.0.dist-info/METADATA` says `Version: 1.0.1`, but the file's name says `1.0`"
+        );
+        let local =
+            maker().with("demo-1.0.dist-info/METADATA", b"Metadata-Version: 2.1\nName: Demo\nVersion: 1.0+cpu\n");
+        assert_eq!(open(&local.bytes()).unwrap().metadata().version.to_string(), "1.0+cpu");
+        let wheel = |text: &str| refusal(&maker().with("demo-1.0.dist-info/WHEEL", text.as_bytes()).bytes());
+        assert_eq!(
+            wheel("Wheel-Version: 2.0\nRoot-Is-Purelib: true\n"),
+            "`demo-1.0.dist-info/WHEEL` says `Wheel-Version: 2.0`; pkgapp knows version 1"
+        );
+        assert_eq!(wheel("Root-Is-Purelib: true\n"), "`demo-1.0.dist-info/WHEEL` has no `Wheel-Version`");
+        assert_eq!(
+            wheel("Wheel-Version: 1.0\n"),
+            "`demo-1.0.dist-info/WHEEL` does not say `Root-Is-Purelib: true` or `false`"
+        );
+    }
+
+    #[test]
+    fn record_must_be_complete_and_true() {
+        let with_record = |change: &dyn Fn(String) -> String| {
+            let mut maker = maker().with("demo/x.py", b"x = 1\n");
+            maker.record = Some(change(maker.record_text()));
+            refusal(&maker.bytes())
+        };
+        let drop_line =
+            |text: String| text.lines().filter(|line| !line.starts_with("demo/x.py")).collect::<Vec<_>>().join("\n");
+        let x = |text: &str| {
+            let start = text.find("demo/x.py").unwrap();
+            text[start..].lines().next().unwrap().to_owned()
+        };
+        let instead = |line: &'static str| move |text: String| text.replace(&x(&text), line);
+        assert_eq!(with_record(&drop_line), "`demo/x.py` is not listed in RECORD");
+        assert_eq!(
+            with_record(&|text| format!("{text}demo/ghost.py,sha256={},0\n", "A".repeat(43))),
+            "`demo-1.0.dist-info/RECORD` lists `demo/ghost.py`, which is not in the archive"
+        );
+        assert_eq!(
+            with_record(&|text| format!("{text}{}\n", x(&text))),
+            "`demo-1.0.dist-info/RECORD` lists `demo/x.py` twice"
+        );
+        assert_eq!(with_record(&instead("demo/x.py,,")), "`demo-1.0.dist-info/RECORD` has no hash for `demo/x.py`");
+        assert_eq!(
+            with_record(&instead("demo/x.py,md5=1B2M2Y8AsgTpgAmY7PhCfg,6")),
+            "`demo-1.0.dist-info/RECORD` has a hash by `md5`; the specification asks for sha256 or better, for `demo/x.py`"
+        );
+        assert_eq!(
+            with_record(&instead("demo/x.py,sha256=short,6")),
+            "`demo-1.0.dist-info/RECORD` has `sha256=short`, which is no hash, for `demo/x.py`"
+        );
+        assert_eq!(
+            with_record(&|text| text.replace(&x(&text), &x(&text).replace(",6", ",7"))),
+            "`demo/x.py` has 6 bytes, but RECORD says 7"
+        );
+        assert_eq!(
+            with_record(&|text| text.replace(&x(&text), &format!("demo/x.py,sha256={},6", "A".repeat(43)))),
+            "`demo/x.py` has not the hash that RECORD says"
+        );
+        // python3 -c 'from hashlib import *; from base64 import *; print(urlsafe_b64encode(sha512(b"x = 1\n").digest()))'
+        let sha512 =
+            "demo/x.py,sha512=e73veyKgykOKZRFOeqVV-RiHar0CPb8GFYkM-jCLUlHBkx-rU_sUNgozT0yN7lCJ48E3W_3uNVShst_MuAk21g,6";
+        let mut maker = maker().with("demo/x.py", b"x = 1\n");
+        maker.record = Some(maker.record_text().replace(&x(&maker.record_text()), sha512));
+        open(&maker.bytes()).unwrap();
+        maker.members.retain(|(path, ..)| path != "demo/x.py");
+        let changed = maker.with("demo/x.py", b"x = 2\n");
+        assert_eq!(refusal(&changed.bytes()), "`demo/x.py` has not the hash that RECORD says");
+    }
+
+    #[test]
+    fn members_cut_off_or_changed_are_refused() {
+        let mut writer = ZipWriter::new(std::io::Cursor::new(Vec::new()));
+        let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+        let maker = maker();
+        let record = ("demo-1.0.dist-info/RECORD".to_owned(), 0, maker.record_text().into_bytes());
+        for (path, _, content) in maker.members.iter().chain([&record]) {
+            writer.start_file(path.as_str(), stored).unwrap();
+            writer.write_all(content).unwrap();
+        }
+        let good = writer.finish().unwrap().into_inner();
+        open(&good).unwrap();
+        // One byte of the payload: the check sum of zip sees it before RECORD's does.
+        let changed = replaced(&good, b"version = '1.0'", b"version = '6.6'");
+        assert_eq!(refusal(&changed), "`demo/__init__.py` can't be unpacked: Invalid checksum");
+    }
+}

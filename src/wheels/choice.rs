@@ -81,7 +81,7 @@ impl Wanted<'_> {
         let mut fit = Vec::new();
         let mut unfit = Vec::new();
         for offer in offers {
-            if !self.is_version(offer.dist.version()) {
+            if *offer.dist.name() != self.pin.name || !self.is_version(offer.dist.version()) {
                 continue;
             }
             match self.rank(&offer) {

@@ -75,6 +75,8 @@ pub struct Client {
     capabilities: IndexCapabilities,
     requests: Semaphore,
     find_links: OnceLock<Result<Vec<Offer>>>,
+    /// Why a place did not answer. It is not asked again: each time would cost all retries.
+    away: Vec<OnceLock<Error>>,
 }
 
 /// What comes from a URL, in order.
@@ -142,9 +144,20 @@ impl Client {
             .build()
             .map_err(|error| Error::new("cannot prepare to ask the indexes").cause_text(scrubbed(&error)))?;
         let find_links = (!flat.is_empty()).then_some(Place::FindLinks(flat));
-        let places = find_links.into_iter().chain(urls.into_iter().map(Place::Index)).collect();
+        let places: Vec<Place> = find_links.into_iter().chain(urls.into_iter().map(Place::Index)).collect();
         let (capabilities, requests) = (IndexCapabilities::default(), Semaphore::new(16));
-        Ok(Self { runtime, registry, pages, places, offline, capabilities, requests, find_links: OnceLock::new() })
+        let away = places.iter().map(|_| OnceLock::new()).collect();
+        Ok(Self {
+            runtime,
+            registry,
+            pages,
+            places,
+            offline,
+            capabilities,
+            requests,
+            find_links: OnceLock::new(),
+            away,
+        })
     }
 
     /// Returns how many places there are to look.
@@ -176,8 +189,14 @@ impl Client {
     /// # Errors
     /// The place can't be asked, or refuses to answer.
     pub fn offers(&self, place: usize, name: &PackageName) -> Result<Vec<Offer>> {
+        if let Some(error) = self.away[place].get() {
+            return Err(error.clone());
+        }
         match &self.places[place] {
-            Place::Index(url) => self.index_offers(url, name),
+            Place::Index(url) => self.index_offers(url, name).inspect_err(|error| {
+                // Whoever is first; they all say the same.
+                _ = self.away[place].set(error.clone());
+            }),
             Place::FindLinks(urls) => {
                 let all = self.find_links.get_or_init(|| self.read_find_links(urls)).as_ref().map_err(Clone::clone)?;
                 Ok(all.iter().filter(|offer| offer.dist.name() == name).cloned().collect())

@@ -10,6 +10,10 @@ pub mod choice;
 pub mod index;
 pub mod sdist;
 pub mod store;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -479,7 +483,7 @@ fn sha256_of(hashes: &[HashDigest]) -> Vec<Sha256Sum> {
 /// What a file name says; an archive with a name of its own (`v1.2.tar.gz` of a forge) is an sdist of the pin.
 fn dist_of(pin: &Pin, name: &str) -> Option<DistFilename> {
     if let Some(dist) = DistFilename::try_from_filename(name, &pin.name) {
-        return Some(dist);
+        return (*dist.name() == pin.name).then_some(dist);
     }
     if name.ends_with(".whl") {
         return None;
@@ -526,17 +530,11 @@ fn percent_decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// One error for one reason: an index that is away is not reported for each pin.
+/// One error for one reason: an index that is away is not reported for each pin. Messages name what they are about.
 fn distinct(errors: Vec<Error>) -> Vec<Error> {
     let mut kept: Vec<Error> = Vec::new();
     for error in errors {
-        let same = |known: &Error| {
-            let (mut a, mut b) = (known.to_json(), error.to_json());
-            a["location"] = serde_json::Value::Null;
-            b["location"] = serde_json::Value::Null;
-            a == b
-        };
-        if !kept.iter().any(same) {
+        if !kept.iter().any(|known| known.message() == error.message()) {
             kept.push(error);
         }
     }

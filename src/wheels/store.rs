@@ -28,10 +28,12 @@ const ATTEMPTS: u32 = 5;
 /// The cache, the network and the bar.
 #[derive(Debug)]
 pub struct Store<'a> {
+    /// Where files go.
     pub cache: &'a Cache,
-    pub indexes: &'a Indexes,
+    /// Whether the network must not be used.
     pub offline: bool,
-    pub progress: &'a Progress<'a>,
+    indexes: &'a Indexes,
+    progress: &'a Progress<'a>,
     client: OnceLock<Result<Client>>,
     files: AtomicU64,
     bytes: AtomicU64,
