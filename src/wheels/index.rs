@@ -407,9 +407,13 @@ fn scrubbed(error: &dyn std::error::Error) -> String {
         }
         next = source.source();
     }
-    let words = lines.join("\n");
-    let mut clean = String::with_capacity(words.len());
-    let mut rest = words.as_str();
+    without_credentials(&lines.join("\n"))
+}
+
+/// Returns a text with the credentials of the URLs in it taken out.
+pub fn without_credentials(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    let mut rest = text;
     while let Some(at) = rest.find("://") {
         let (before, after) = rest.split_at(at + 3);
         clean.push_str(before);
@@ -427,4 +431,26 @@ pub fn nearby(versions: impl IntoIterator<Item = Version>, wanted: &Version) -> 
     versions.dedup();
     let at = versions.partition_point(|version| version < wanted);
     versions[at.saturating_sub(3)..(at + 3).min(versions.len())].to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_and_signatures_are_not_shown() {
+        let url = "https://user:pass@index.example/simple/x.whl?X-Signature=abc#sha256=def".parse().unwrap();
+        assert_eq!(without_secrets(&url), "https://index.example/simple/x.whl");
+        assert_eq!(
+            without_credentials("asked https://u:p@ss@a.example/x, `http://tok@b.example`, https://c.example/a@b"),
+            "asked https://a.example/x, `http://b.example`, https://c.example/a@b"
+        );
+    }
+
+    #[test]
+    fn ranges_are_those_of_rfc_9110() {
+        assert_eq!(content_range("bytes 42-1233/1234"), Some((42, Some(1234))));
+        assert_eq!(content_range("bytes 42-1233/*"), Some((42, None)));
+        assert_eq!(content_range("bytes */1234"), None);
+    }
 }

@@ -22,6 +22,7 @@ use uv_distribution_filename::{LegacySourceDistExtension as Legacy, SourceDistEx
 use zip::write::{SimpleFileOptions, ZipWriter};
 
 use super::archive::{Archive, check_path};
+use super::index::without_credentials;
 use super::store::{Stored, publish_file};
 use super::{FetchOptions, Wheel};
 use crate::cache::Cache;
@@ -234,7 +235,14 @@ impl<'a> Builder<'a> {
         fs::create_dir_all(&out)?;
         let mut command = tool.command(&out, project, self.indexes.no_index);
         self.set_environment(&mut command, room);
-        let output = process::run(&mut command)?;
+        let mut output = process::output(&mut command)?;
+        for text in [&mut output.stdout, &mut output.stderr] {
+            // Tools name the indexes that they ask.
+            *text = without_credentials(&String::from_utf8_lossy(text)).into_bytes();
+        }
+        if !output.status.success() {
+            return Err(process::failure(&command, &output));
+        }
         for text in [&output.stdout, &output.stderr] {
             let text = String::from_utf8_lossy(text);
             if !text.trim().is_empty() {
@@ -469,7 +477,7 @@ fn unpack(archive: &Path, extension: SourceDistExtension, to: &Path, epoch: u64)
             unpack_tar(flate2::read::MultiGzDecoder::new(file), to)?;
         }
         SourceDistExtension::Legacy(Legacy::TarXz | Legacy::Txz) => {
-            unpack_tar(liblzma::read::XzDecoder::new_multi_decoder(file), to)?
+            unpack_tar(liblzma::read::XzDecoder::new_multi_decoder(file), to)?;
         }
         SourceDistExtension::Legacy(Legacy::TarZst) => {
             unpack_tar(zstd::Decoder::new(file).context(|| "it is not compressed by zstd")?, to)?;

@@ -1,6 +1,7 @@
 //! What tests of wheels are made of: archives, good and bad, and an index that runs in the test.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Cursor, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -65,7 +66,7 @@ impl WheelMaker {
         let mut text = String::new();
         for (path, _, content) in self.members.iter().filter(|(path, ..)| !path.ends_with('/')) {
             let hash = base64url(&Sha256::digest(content));
-            text += &format!("{path},sha256={hash},{}\n", content.len());
+            writeln!(text, "{path},sha256={hash},{}", content.len()).unwrap();
         }
         text + &format!("{}/RECORD,,\n", self.dist_info)
     }
@@ -171,7 +172,7 @@ fn serve(stream: &TcpStream, log: &Mutex<Vec<Request>>, answer: &dyn Fn(&Request
     let mut head =
         format!("HTTP/1.1 {}\r\ncontent-length: {}\r\nconnection: close\r\n", answer.status, answer.body.len());
     for (name, value) in &answer.headers {
-        head += &format!("{name}: {value}\r\n");
+        write!(head, "{name}: {value}\r\n").unwrap();
     }
     let mut out = stream;
     let end = answer.broken_after.unwrap_or(answer.body.len());

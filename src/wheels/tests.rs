@@ -805,6 +805,9 @@ fn real_set() {
         lock.require_hashes |= !pin.hashes.is_empty();
         lock.pins.push(pin);
     }
+    if let Ok(names) = std::env::var("PKGAPP_NO_BINARY") {
+        lock.indexes.no_binary = Names::These(names.split(',').map(|name| name.parse().unwrap()).collect());
+    }
     let cache = Cache::open(&Cache::default_root().unwrap()).unwrap();
     let offline = std::env::var_os("PKGAPP_OFFLINE").is_some();
     let options = FetchOptions { offline, jobs: 8, epoch: 1_700_000_000 };
