@@ -366,6 +366,11 @@ fn advise(error: Error, offline: bool) -> Error {
     if text.contains("setuptools-scm") || text.contains("setuptools_scm") || text.contains("hatch-vcs") {
         return error.hint("the build sees no `.git`; set `SETUPTOOLS_SCM_PRETEND_VERSION` to the version");
     }
+    if text.contains("Python.h: No such file") {
+        return error.hint(
+            "install the headers of that Python: package `python3-dev` (Debian) or `python3-devel` (Fedora, EL)",
+        );
+    }
     let missing = ["No matching distribution found", "network connectivity is disabled", "No solution found"];
     if offline && missing.iter().any(|known| text.contains(known)) {
         return error.hint("what the build needs is not on this machine; run it once without `--offline`");
