@@ -4,14 +4,41 @@
 //! under their release paths, and `layer.json` holds what this module reads, so that a build which changes nothing in a
 //! layer opens none of its files. The key is the SHA-256 of everything that determines the content.
 
-use std::path::PathBuf;
+mod assembly;
+mod bytecode;
+mod files;
+mod install;
+mod launcher;
+#[cfg(test)]
+pub(crate) mod testing;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+pub use self::bytecode::ByteCompiler;
+pub(crate) use self::files::{Source, is_byte_code, read_source, resolve};
+pub use self::install::{Member, WheelReader};
+pub(crate) use self::launcher::started_by;
+
+use crate::cache::Cache;
 use crate::digest::Digest;
+use crate::error::{Error, Result};
 use crate::path::ReleasePath;
+use crate::report::{Report, Unit};
 use crate::tree::{Bytes, Content, Entry, Kind, Origin};
+use crate::wheels::Wheel;
+
+/// Counts changes of what a layer holds for the same inputs: it is part of every key.
+const FORMAT: u32 = 1;
+
+/// The file below a layer's directory that says what the layer is.
+const MANIFEST: &str = "layer.json";
+
+/// The directory below a layer's directory that holds its files.
+const FILES: &str = "files";
 
 /// One layer of a release.
 #[derive(Debug, Clone)]
@@ -37,6 +64,9 @@ pub struct Manifest {
     pub distribution: Option<Distribution>,
     /// Python sources that this Python can't compile (templates, code for another Python).
     pub uncompiled: Vec<ReleasePath>,
+    /// Files whose bytes were made by this build (launchers, byte code, RECORD) and not taken from elsewhere, sorted.
+    #[serde(default)]
+    pub made_here: Vec<ReleasePath>,
 }
 
 /// A path of a layer.
@@ -117,7 +147,76 @@ pub struct ElfFile {
     pub versions: Vec<(String, String)>,
 }
 
+/// Reads what the dynamic linker will ask for, of a file that begins with ELF's magic number: its path below the prefix
+/// and where it is. `None` for what only begins so.
+pub type ReadElf<'a> = &'a (dyn Fn(&ReleasePath, &Path) -> Result<Option<ElfFile>> + Sync);
+
+/// What layers are made with.
+#[derive(Clone, Copy)]
+pub struct Builder<'a> {
+    /// Where layers are kept.
+    pub cache: &'a Cache,
+    /// The Python that they are for.
+    pub compiler: &'a ByteCompiler,
+    /// Reads compiled code.
+    pub elf: ReadElf<'a>,
+}
+
+impl std::fmt::Debug for Builder<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder").field("cache", self.cache).field("compiler", self.compiler).finish_non_exhaustive()
+    }
+}
+
+impl Builder<'_> {
+    /// Makes the layers of all wheels, several at a time; in the order of `wheels`. `open` opens those that are not in
+    /// the cache.
+    ///
+    /// # Errors
+    /// Every wheel that can't be installed.
+    pub fn build_all<R: WheelReader>(
+        &self,
+        wheels: &[Wheel],
+        open: impl Fn(&Wheel) -> Result<R> + Sync,
+        report: &Report,
+    ) -> Result<Vec<Layer>> {
+        let progress = report.progress("installing", wheels.len() as u64, Unit::Things);
+        let made: Vec<Result<Layer>> = wheels
+            .par_iter()
+            .map(|wheel| {
+                let layer = Layer::for_wheel(self, wheel, || open(wheel));
+                progress.advance(1);
+                layer
+            })
+            .collect();
+        let (mut layers, mut errors) = (Vec::with_capacity(made.len()), Vec::new());
+        for layer in made {
+            layer.map_or_else(|error| errors.push(error), |layer| layers.push(layer));
+        }
+        Error::all(errors).map_or(Ok(layers), Err)
+    }
+}
+
 impl Layer {
+    /// Opens a layer of the cache; `None` if it is not there, or not whole: then it has to be made again.
+    ///
+    /// That it is whole is judged by the presence and length of its files. A layer's directory gets its name by a
+    /// rename after all of it was written, but a host that loses power may keep the name and lose the content.
+    pub fn open(cache: &Cache, key: &str, label: &str) -> Option<Self> {
+        let directory = cache.layers().join(key);
+        let manifest: Manifest = serde_json::from_slice(&std::fs::read(directory.join(MANIFEST)).ok()?).ok()?;
+        let layer = Self { key: key.to_owned(), label: label.to_owned(), files: directory.join(FILES), manifest };
+        layer.is_whole().then_some(layer)
+    }
+
+    fn is_whole(&self) -> bool {
+        self.manifest.entries.iter().all(|entry| match &entry.kind {
+            LayerEntryKind::File { digest } => std::fs::symlink_metadata(self.files.join(entry.path.as_str()))
+                .is_ok_and(|metadata| metadata.is_file() && metadata.len() == digest.size),
+            LayerEntryKind::Directory | LayerEntryKind::Symlink { .. } => true,
+        })
+    }
+
     /// The entries as a tree takes them.
     pub fn entries<'a>(&'a self, origin: &'a Arc<Origin>) -> impl Iterator<Item = (&'a ReleasePath, Entry)> {
         self.manifest.entries.iter().map(move |entry| {

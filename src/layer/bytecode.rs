@@ -1,0 +1,333 @@
+//! Byte code: PEP 552's unchecked hash-based pycs, the same bytes wherever and whenever they are made.
+//!
+//! - Not checked against the source when imported: a release does not change, and times of files do not survive packing.
+//! - The code objects' file name is the path below the prefix, so the prefix may be any.
+//! - Marshal's output depends on reference counts and, until Python 3.11, on the order of sets. So each layer has a
+//!   process of its own, with a fixed hash seed and a fixed environment, which compiles the sources in sorted order.
+
+use std::io::{BufRead, BufReader, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use crate::error::{Context, Error, Result, shown};
+use crate::name::PythonMinor;
+use crate::path::ReleasePath;
+use crate::process;
+
+/// The compiling program; it talks as its first lines say.
+const PROGRAM: &str = include_str!("compile.py");
+
+/// How long one source may take before it is taken for a hang, in seconds; usual ones take milliseconds.
+const PATIENCE_S: u64 = 120;
+
+/// Says which Python it is: version, pre-release or not, name of its byte code, and the byte code's magic number.
+const IDENTITY: &str = "\
+import sys, importlib.util
+print('%d.%d' % sys.version_info[:2])
+print(sys.implementation.cache_tag)
+print('%s %x %s' % (sys.implementation.name, sys.hexversion, importlib.util.MAGIC_NUMBER.hex()))";
+
+/// A Python that compiles for layers.
+#[derive(Debug, Clone)]
+pub struct ByteCompiler {
+    interpreter: PathBuf,
+    python: PythonMinor,
+    cache_tag: String,
+    identity: String,
+    patience: Duration,
+}
+
+/// What the compiling program says about one source: byte code, or nothing.
+type Answer = std::io::Result<Option<Vec<u8>>>;
+
+impl ByteCompiler {
+    /// Asks `interpreter` what it is.
+    ///
+    /// # Errors
+    /// It does not run, or is not CPython `python`.
+    pub fn new(interpreter: &Path, python: PythonMinor) -> Result<Self> {
+        let interpreter = std::path::absolute(interpreter)
+            .context(|| format!("cannot find the interpreter `{}`", shown(interpreter)))?;
+        let mut command = command(&interpreter);
+        command.args(["-c", IDENTITY]);
+        let output = process::run(&mut command)?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let [version, cache_tag, identity] = text.lines().collect::<Vec<_>>()[..] else {
+            return Err(Error::new(format!("`{}` does not say which Python it is", shown(&interpreter))));
+        };
+        if version != python.to_string() || !identity.starts_with("cpython ") {
+            let name = identity.split(' ').next().unwrap_or_default();
+            return Err(Error::new(format!("`{}` is {name} {version}", shown(&interpreter))).cause_text(format!(
+                "the release is for CPython {python}, and byte code is made by that version only"
+            )));
+        }
+        Ok(Self {
+            interpreter,
+            python,
+            cache_tag: cache_tag.to_owned(),
+            identity: identity.to_owned(),
+            patience: Duration::from_secs(PATIENCE_S),
+        })
+    }
+
+    /// The Python that byte code is made for.
+    pub fn python(&self) -> PythonMinor {
+        self.python
+    }
+
+    /// The interpreter that makes it.
+    pub fn interpreter(&self) -> &Path {
+        &self.interpreter
+    }
+
+    /// What the bytes depend on, apart from the sources: part of every layer's key. A patch release may compile
+    /// otherwise than the one before, with the same magic number.
+    pub(crate) fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    /// The directory of modules, below the prefix.
+    pub fn site_packages(&self) -> String {
+        format!("lib/python{}/site-packages", self.python)
+    }
+
+    /// Returns whether a file is a source that an import may find.
+    pub(crate) fn compiles(&self, path: &ReleasePath) -> bool {
+        let below = |directory: &str| path.as_str().strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'));
+        let name = path.file_name();
+        name.ends_with(".py") && name != ".py" && (below("app") || below(&self.site_packages()))
+    }
+
+    /// Returns where the byte code of a source belongs (PEP 3147).
+    pub(crate) fn pyc_path(&self, source: &ReleasePath) -> Result<ReleasePath> {
+        let stem = source.file_name().trim_end_matches(".py");
+        let name = format!("__pycache__/{stem}.{}.pyc", self.cache_tag);
+        source.parent().map_or_else(|| ReleasePath::parse(&name), |parent| parent.join(&name))
+    }
+
+    /// Compiles `sources`, which lie below `root` under these paths, one after another, and gives `take` each one's
+    /// byte code; `None` if it can't be compiled.
+    ///
+    /// # Errors
+    /// The interpreter dies, or is busy with one source for two minutes; or what `take` returns.
+    pub(crate) fn compile(
+        &self,
+        root: &Path,
+        sources: &[ReleasePath],
+        mut take: impl FnMut(&ReleasePath, Option<&[u8]>) -> Result<()>,
+    ) -> Result<()> {
+        if sources.is_empty() {
+            return Ok(());
+        }
+        let stderr = tempfile::tempfile().context(|| "cannot make a temporary file")?;
+        let mut command = command(&self.interpreter);
+        command.args(["-c", PROGRAM]).arg(root).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.stderr(stderr.try_clone().context(|| "cannot make a temporary file")?);
+        let mut child =
+            command.spawn().map(Running).context(|| format!("cannot run `{}`", shown(&self.interpreter)))?;
+        let answers = child.answers(sources);
+        for source in sources {
+            match answers.recv_timeout(self.patience) {
+                Ok(Ok(pyc)) => take(source, pyc.as_deref())?,
+                Ok(Err(error)) => return Err(self.died(source, child, stderr).cause(error)),
+                Err(_) => {
+                    return Err(Error::new(format!("Python {} does not finish compiling `{source}`", self.python))
+                        .cause_text(format!("it took more than {} s", self.patience.as_secs())));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn died(&self, source: &ReleasePath, mut child: Running, mut stderr: std::fs::File) -> Error {
+        let error = Error::new(format!("Python {} died while it compiled `{source}`", self.python));
+        let error = match child.0.wait() {
+            Ok(status) => error.cause_text(format!("`{}` ended with {status}", shown(&self.interpreter))),
+            Err(cause) => error.cause(cause),
+        };
+        let mut said = String::new();
+        match stderr.rewind().and_then(|()| stderr.read_to_string(&mut said)) {
+            Ok(_) if !said.trim().is_empty() => error.cause_text(format!("it printed\n{}", said.trim_end())),
+            _ => error,
+        }
+    }
+}
+
+/// A child that does not outlive its use.
+struct Running(Child);
+
+impl Running {
+    /// Sends the sources' names and reads the answers, both aside, so that neither waits for the other.
+    fn answers(&mut self, sources: &[ReleasePath]) -> mpsc::Receiver<Answer> {
+        let (sender, receiver) = mpsc::sync_channel(4);
+        let (stdin, stdout) = (self.0.stdin.take(), self.0.stdout.take());
+        let names: String = sources.iter().map(|source| format!("{source}\n")).collect();
+        let count = sources.len();
+        std::thread::spawn(move || {
+            if let Some(mut stdin) = stdin {
+                // A child that is dead gives no answers, and that is told by the reader.
+                _ = stdin.write_all(names.as_bytes());
+            }
+            let Some(stdout) = stdout else { return };
+            let mut stdout = BufReader::new(stdout);
+            for _ in 0..count {
+                let answer = read_answer(&mut stdout);
+                let last = answer.is_err();
+                if sender.send(answer).is_err() || last {
+                    return;
+                }
+            }
+        });
+        receiver
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Fails only if it has ended, which is what is wanted.
+        _ = self.0.kill();
+        _ = self.0.wait();
+    }
+}
+
+fn read_answer(stdout: &mut impl BufRead) -> Answer {
+    let bad = || std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
+    let mut line = String::new();
+    stdout.by_ref().take(64).read_line(&mut line)?;
+    let (what, length) = line.trim_end().split_once(' ').ok_or_else(bad)?;
+    let length: usize = length.parse().map_err(std::io::Error::other)?;
+    match what {
+        "failed" => Ok(None),
+        "compiled" => {
+            let mut pyc = Vec::new();
+            stdout.by_ref().take(length as u64).read_to_end(&mut pyc)?;
+            if pyc.len() == length { Ok(Some(pyc)) } else { Err(bad()) }
+        }
+        _ => Err(std::io::Error::other(format!("`{what}` is no answer"))),
+    }
+}
+
+/// A Python that knows nothing of its caller: no PYTHON* variables, user site, `.pth` files, byte code of its own.
+///
+/// `-I` would do most of that, but with it PYTHONHASHSEED is not read either.
+fn command(interpreter: &Path) -> Command {
+    let mut command = Command::new(interpreter);
+    command.args(["-s", "-S", "-B", "-X", "utf8", "-W", "ignore"]).current_dir("/");
+    command.env_clear().env("PYTHONHASHSEED", "0").env("LC_ALL", "C.UTF-8");
+    // Some Pythons do not start without it. What marshal writes does not depend on it.
+    if let Some(path) = std::env::var_os("LD_LIBRARY_PATH") {
+        command.env("LD_LIBRARY_PATH", path);
+    }
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layer::testing::{self, pythons};
+
+    fn compile(compiler: &ByteCompiler, root: &Path, names: &[&str]) -> Vec<(String, Option<Vec<u8>>)> {
+        let sources: Vec<_> = names.iter().map(|name| ReleasePath::parse(name).unwrap()).collect();
+        let mut made = Vec::new();
+        compiler
+            .compile(root, &sources, |path, pyc| {
+                made.push((path.to_string(), pyc.map(<[u8]>::to_vec)));
+                Ok(())
+            })
+            .unwrap();
+        made
+    }
+
+    /// Constants whose bytes chance decides in a plain `marshal.dumps`: sets with `None` in them (3.8 to 3.10).
+    const SETS: &str = "def f(x):\n    return x in {None, 'a', (1, None), b'x', ...}\nASKED = [f(None), f('a'), f((1, \
+                        None)), f(b'x'), f(...), f('b')]\n";
+
+    #[test]
+    fn byte_code_is_the_same_whenever_it_is_made_and_does_what_its_source_says() {
+        for (interpreter, python) in pythons() {
+            let compiler = ByteCompiler::new(&interpreter, python).unwrap();
+            let mut seen = std::collections::BTreeSet::new();
+            let mut kept = Vec::new();
+            for _ in 0..6 {
+                let root = tempfile::tempdir().unwrap();
+                std::fs::create_dir(root.path().join("app")).unwrap();
+                std::fs::write(root.path().join("app/sets.py"), SETS).unwrap();
+                let made = compile(&compiler, root.path(), &["app/sets.py"]);
+                kept = made[0].1.clone().unwrap();
+                seen.insert(kept.clone());
+            }
+            assert_eq!(seen.len(), 1, "Python {python}");
+            let root = tempfile::tempdir().unwrap();
+            std::fs::write(root.path().join("sets.pyc"), kept).unwrap();
+            let ask = "import sys; sys.path.insert(0, sys.argv[1]); import sets; print(sets.ASKED, sets.f.__code__.co_filename)";
+            let output = Command::new(&interpreter).args(["-I", "-c", ask]).arg(root.path()).output().unwrap();
+            let said = String::from_utf8(output.stdout).unwrap();
+            assert_eq!(said, "[True, True, True, True, True, False] app/sets.py\n", "Python {python}");
+        }
+    }
+
+    #[test]
+    fn the_standard_library_compiles_to_the_same_bytes_in_two_places() {
+        for (interpreter, python) in pythons() {
+            let library = testing::ask(&interpreter, "import os; print(os.path.dirname(os.__file__))");
+            let names: Vec<String> = testing::sources_of(Path::new(&library)).into_iter().take(120).collect();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            assert_eq!(names.len(), 120);
+            let compiler = ByteCompiler::new(&interpreter, python).unwrap();
+            let first = compile(&compiler, Path::new(&library), &names);
+            let elsewhere = tempfile::tempdir().unwrap();
+            for name in &names {
+                let target = elsewhere.path().join("a directory with spaces").join(name);
+                std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+                std::fs::copy(Path::new(&library).join(name), target).unwrap();
+            }
+            let second = compile(&compiler, &elsewhere.path().join("a directory with spaces"), &names);
+            assert!(first == second, "Python {python}");
+            assert!(first.iter().all(|(_, pyc)| pyc.as_ref().is_some_and(|pyc| pyc[4..8] == [1, 0, 0, 0])));
+        }
+    }
+
+    #[test]
+    fn what_does_not_compile_is_told_and_the_rest_goes_on() {
+        let Some((interpreter, python)) = pythons().pop() else { return };
+        let compiler = ByteCompiler::new(&interpreter, python).unwrap();
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join("a.py"), "print 1\n").unwrap();
+        std::fs::write(root.path().join("b.py"), b"x = '\xff'\n").unwrap();
+        std::fs::write(root.path().join("c.py"), "x = 1\0\n").unwrap();
+        std::fs::write(root.path().join("d.py"), "(".repeat(10_000)).unwrap();
+        std::fs::write(root.path().join("e.py"), "x = '\\d'\n").unwrap();
+        let made = compile(&compiler, root.path(), &["a.py", "b.py", "c.py", "d.py", "e.py"]);
+        let compiled: Vec<bool> = made.iter().map(|(_, pyc)| pyc.is_some()).collect();
+        assert_eq!(compiled, [false, false, false, false, true]);
+    }
+
+    #[test]
+    fn a_hang_and_a_death_are_errors_that_name_the_source() {
+        let Some((interpreter, python)) = pythons().pop() else { return };
+        let mut compiler = ByteCompiler::new(&interpreter, python).unwrap();
+        compiler.patience = Duration::from_millis(300);
+        let root = tempfile::tempdir().unwrap();
+        testing::run(Command::new("mkfifo").arg(root.path().join("pipe.py")));
+        let pipe = [ReleasePath::parse("pipe.py").unwrap()];
+        let error = compiler.compile(root.path(), &pipe, |_, _| Ok(())).unwrap_err();
+        assert!(error.message().ends_with("does not finish compiling `pipe.py`"), "{error}");
+        let script = root.path().join("python");
+        testing::script(&script, "#!/bin/sh\necho 'out of everything' >&2\nexit 3\n");
+        compiler.interpreter = script;
+        compiler.patience = Duration::from_secs(60);
+        let error = compiler.compile(root.path(), &pipe, |_, _| Ok(())).unwrap_err().to_string();
+        assert!(error.contains("died while it compiled `pipe.py`"), "{error}");
+        assert!(error.contains("exit status: 3") && error.contains("out of everything"), "{error}");
+    }
+
+    #[test]
+    fn another_python_is_refused() {
+        let Some((interpreter, python)) = pythons().pop() else { return };
+        let other = PythonMinor { major: 3, minor: python.minor + 1 };
+        let error = ByteCompiler::new(&interpreter, other).unwrap_err();
+        assert!(error.message().ends_with(&format!("is cpython {python}")), "{error}");
+    }
+}

@@ -1,0 +1,240 @@
+//! What tests of layers share: the Pythons of this machine, wheels made in the test, and a cache of their own.
+
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::{Builder, ByteCompiler, Layer, LayerEntryKind, Member, ReadElf, WheelReader};
+use crate::cache::Cache;
+use crate::digest::Sha256Sum;
+use crate::error::{Context, Result};
+use crate::name::{AppName, PythonMinor};
+use crate::path::InstallPath;
+use crate::release::Release;
+use crate::tree::Tree;
+use crate::wheels::{Metadata, Wheel};
+
+/// No ELF file is looked into.
+pub(crate) const NO_ELF: ReadElf<'static> = &|_, _| Ok(None);
+
+/// A cache and a Python.
+pub(crate) struct Bench {
+    pub(crate) directory: tempfile::TempDir,
+    pub(crate) cache: Cache,
+    pub(crate) compiler: ByteCompiler,
+}
+
+impl Bench {
+    /// With any Python there is; `None` if there is none.
+    pub(crate) fn new() -> Option<Self> {
+        // The last one is the system's, if there is one: it starts fastest.
+        pythons().pop().map(|(interpreter, python)| Self::with(&interpreter, python))
+    }
+
+    pub(crate) fn with(interpreter: &Path, python: PythonMinor) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::open(&directory.path().join("cache")).unwrap();
+        Self { directory, cache, compiler: ByteCompiler::new(interpreter, python).unwrap() }
+    }
+
+    pub(crate) fn builder(&self) -> Builder<'_> {
+        Builder { cache: &self.cache, compiler: &self.compiler, elf: NO_ELF }
+    }
+
+    pub(crate) fn python(&self) -> PythonMinor {
+        self.compiler.python()
+    }
+
+    /// E.g. `cpython-311`.
+    pub(crate) fn tag(&self) -> String {
+        format!("cpython-{}{}", self.python().major, self.python().minor)
+    }
+
+    pub(crate) fn install(&self, wheel: &TestWheel) -> Result<Layer> {
+        Layer::for_wheel(&self.builder(), &wheel.wheel(), || Ok(wheel.open()))
+    }
+
+    /// A release of these layers that runs, in a directory whose name has all that a shell may trip over.
+    pub(crate) fn release(&self, layers: &[Layer]) -> PathBuf {
+        let prefix = InstallPath::parse("/opt/shop").unwrap();
+        let root = self.directory.path().join("it's a \"$HOME\" & more/rel-1");
+        crate::staging::materialise(&self.tree(&prefix, layers), &prefix, &root).unwrap();
+        crate::staging::install_interpreter(&root, &self.builder()).unwrap();
+        root
+    }
+
+    pub(crate) fn tree(&self, prefix: &InstallPath, layers: &[Layer]) -> Tree {
+        let (name, version) = (AppName::parse("shop").unwrap(), "1.4.2".parse().unwrap());
+        let release = Release { name: &name, version: &version, commit: None, python: self.python() };
+        let mut tree = Tree::new();
+        release.insert_into(&mut tree, prefix, layers).unwrap();
+        for layer in layers {
+            tree.insert_layer(prefix, layer, &|_| false).unwrap();
+        }
+        tree
+    }
+
+    /// One line a path.
+    pub(crate) fn listing(&self, layer: &Layer) -> Vec<String> {
+        layer
+            .manifest
+            .entries
+            .iter()
+            .map(|entry| match &entry.kind {
+                LayerEntryKind::Directory => format!("{:04o} {}/", entry.mode, entry.path),
+                LayerEntryKind::File { .. } => format!("{:04o} {}", entry.mode, entry.path),
+                LayerEntryKind::Symlink { target } => format!("{:04o} {} -> {target}", entry.mode, entry.path),
+            })
+            .collect()
+    }
+
+    pub(crate) fn write(&self, root: &Path, path: &str, content: &str, mode: u32) {
+        let file = root.join(path);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, content).unwrap();
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+}
+
+/// A wheel as a zip archive in memory.
+pub(crate) struct TestWheel {
+    name: String,
+    version: String,
+    bytes: Vec<u8>,
+}
+
+impl TestWheel {
+    /// `METADATA` and `WHEEL` are added; RECORD is not, because a reader has checked it before.
+    pub(crate) fn new(name: &str, version: &str, files: &[(&str, &[u8])]) -> Self {
+        let dist_info = format!("{name}-{version}.dist-info");
+        let metadata = format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n");
+        let (metadata_path, wheel_path) = (format!("{dist_info}/METADATA"), format!("{dist_info}/WHEEL"));
+        let mut all = files.to_vec();
+        all.push((&metadata_path, metadata.as_bytes()));
+        all.push((&wheel_path, b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"));
+        Self::exactly(name, version, &all)
+    }
+
+    /// Paths that begin with `!` are executable.
+    pub(crate) fn exactly(name: &str, version: &str, files: &[(&str, &[u8])]) -> Self {
+        let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+        for (path, content) in files {
+            let (path, mode) = path.strip_prefix('!').map_or((*path, 0o644), |path| (path, 0o4755));
+            let options = zip::write::SimpleFileOptions::default().unix_permissions(mode);
+            zip.start_file(path, options).unwrap();
+            zip.write_all(content).unwrap();
+        }
+        Self { name: name.into(), version: version.into(), bytes: zip.finish().unwrap().into_inner() }
+    }
+
+    pub(crate) fn wheel(&self) -> Wheel {
+        let filename = format!("{}-{}-py3-none-any.whl", self.name, self.version);
+        Wheel {
+            filename: filename.parse().unwrap(),
+            path: PathBuf::from("/nowhere"),
+            sha256: Sha256Sum::of(&self.bytes),
+            from: "https://index.example/".into(),
+            built_here: false,
+            metadata: Metadata {
+                name: self.name.parse().unwrap(),
+                version: self.version.parse().unwrap(),
+                requires: vec!["click>=8".into()],
+                requires_python: Some(">=3.8".into()),
+                extras: Vec::new(),
+                summary: None,
+                license: Some("MIT".into()),
+            },
+            pin: None,
+        }
+    }
+
+    pub(crate) fn open(&self) -> ZipWheel {
+        ZipWheel(zip::ZipArchive::new(std::io::Cursor::new(self.bytes.clone())).unwrap())
+    }
+}
+
+/// The simplest reader: it checks nothing.
+pub(crate) struct ZipWheel(zip::ZipArchive<std::io::Cursor<Vec<u8>>>);
+
+impl WheelReader for ZipWheel {
+    fn for_each_file(&mut self, take: &mut dyn FnMut(&Member<'_>, &mut dyn Read) -> Result<()>) -> Result<()> {
+        for index in 0..self.0.len() {
+            let mut file = self.0.by_index(index).context(|| "cannot read the archive")?;
+            if file.is_dir() {
+                continue;
+            }
+            let path = file.name().to_owned();
+            let executable = file.unix_mode().is_some_and(|mode| mode & 0o111 != 0);
+            take(&Member { path: &path, executable }, &mut file)?;
+        }
+        Ok(())
+    }
+}
+
+/// Every CPython of 3.8 to 3.14 that pyenv or the system has, one for each minor version.
+pub(crate) fn pythons() -> Vec<(PathBuf, PythonMinor)> {
+    let mut found = Vec::new();
+    let versions = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".pyenv/versions"));
+    let installed: Vec<PathBuf> = versions
+        .and_then(|versions| std::fs::read_dir(versions).ok())
+        .map(|entries| entries.flatten().map(|entry| entry.path().join("bin")).collect())
+        .unwrap_or_default();
+    for minor in 8..=14 {
+        let program = format!("python3.{minor}");
+        let mut places = installed.iter().map(|bin| bin.join(&program)).chain([Path::new("/usr/bin").join(&program)]);
+        match places.rfind(|place| place.is_file()) {
+            Some(place) => found.push((place, PythonMinor { major: 3, minor })),
+            None => skipped(&program),
+        }
+    }
+    if found.is_empty() && required() {
+        panic!("there is no Python to test with");
+    }
+    found.sort_by_key(|(place, _)| place.starts_with("/usr/bin"));
+    found
+}
+
+/// Says that a foreign tool is not there.
+pub(crate) fn skipped(tool: &str) {
+    #[allow(clippy::print_stderr, reason = "a skipped test says so")]
+    {
+        eprintln!("SKIPPED: {tool} is not there");
+    }
+}
+
+/// Whether tests must not be skipped.
+pub(crate) fn required() -> bool {
+    std::env::var_os("PKGAPP_REQUIRE_TOOLS").is_some_and(|value| value == "1")
+}
+
+/// What Python prints, without the line end.
+pub(crate) fn ask(interpreter: &Path, code: &str) -> String {
+    let output = run(Command::new(interpreter).args(["-I", "-c", code]));
+    output.trim_end().to_owned()
+}
+
+/// What a command prints; it must succeed.
+pub(crate) fn run(command: &mut Command) -> String {
+    let output = crate::process::run(command).unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Writes an executable file. Another test's fork may hold it open for a moment ("text file busy"), so it is written by
+/// a child.
+pub(crate) fn script(path: &Path, text: &str) {
+    run(Command::new("/bin/sh").args(["-c", "printf %s \"$1\" > \"$2\" && chmod 755 \"$2\"", "sh", text]).arg(path));
+}
+
+/// Python sources directly below a directory or in its packages, sorted.
+pub(crate) fn sources_of(directory: &Path) -> Vec<String> {
+    let mut names: Vec<String> = walkdir::WalkDir::new(directory)
+        .max_depth(2)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.path().strip_prefix(directory).ok()?.to_str().map(str::to_owned))
+        .filter(|name| name.ends_with(".py") && !name.starts_with("test/") && !name.contains("-packages/"))
+        .collect();
+    names.sort();
+    names
+}

@@ -1,0 +1,321 @@
+//! Proofs that every build makes of its tree: that no file names the machine it was made on, and that what lies in `bin/`
+//! has what it starts.
+
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use memchr::memmem::Finder;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::cache::Cache;
+use crate::error::{Context, Error, Result, shown};
+use crate::fs;
+use crate::layer::{Layer, LayerEntryKind, started_by};
+use crate::path::{InstallPath, ReleasePath};
+use crate::tree::{Bytes, Content, Entry, Kind, Origin, Tree};
+
+/// Counts changes of what the search finds in the same files: part of the name of its cached results.
+const SEARCH: u32 = 1;
+
+/// How much of a file is held while it is searched, bytes.
+const CHUNK: usize = 1 << 20;
+
+/// Leaks that one error shows.
+const SHOWN_LEAKS: usize = 20;
+
+/// Bytes that would name this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Needle {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// What they are, e.g. `the build directory`.
+    pub what: String,
+    /// They may also begin in the middle of other text: a URL's path, say. So the byte before must not be of a word.
+    pub common: bool,
+}
+
+impl Needle {
+    /// What to look for so as to find the directory `path`; `None` for one that says nothing about this machine, and
+    /// for one that the release itself lies in on the host.
+    ///
+    /// `/root` or `/build` is part of much other text; such a directory of one component is looked for with a slash at
+    /// its end, and where a path may begin.
+    pub fn directory(what: &str, path: &Path, prefix: &InstallPath) -> Option<Self> {
+        use std::os::unix::ffi::OsStrExt;
+        let bytes = path.as_os_str().as_bytes();
+        let bytes = bytes.strip_suffix(b"/").unwrap_or(bytes);
+        let components = path.components().count().saturating_sub(1);
+        if !path.is_absolute() || components == 0 || Path::new(prefix.as_str()).starts_with(path) {
+            return None;
+        }
+        let mut bytes = bytes.to_vec();
+        if components == 1 {
+            bytes.push(b'/');
+        }
+        Some(Self { bytes, what: what.to_owned(), common: components == 1 })
+    }
+
+    fn is_in(&self, text: &[u8]) -> bool {
+        self.is_in_part(text, true)
+    }
+
+    /// As `is_in`, for a part of a text. Unless it is the first, what stands at its very beginning is also in the part
+    /// before, with the byte that it follows.
+    fn is_in_part(&self, part: &[u8], first: bool) -> bool {
+        let begins = |place: usize| place.checked_sub(1).map_or(first, |before| begins_path(part[before]));
+        Finder::new(&self.bytes).find_iter(part).any(|place| !self.common || begins(place))
+    }
+
+    fn shown(&self) -> String {
+        String::from_utf8_lossy(&self.bytes).into_owned()
+    }
+}
+
+/// Whether a path may begin after this byte.
+fn begins_path(before: u8) -> bool {
+    !(before.is_ascii_alphanumeric() || matches!(before, b'/' | b'.' | b'-' | b'_' | b'~' | b'}' | b')'))
+}
+
+/// A file of a layer and the needles that are in it, by their bytes.
+#[derive(Debug, Serialize, Deserialize)]
+struct Found {
+    path: ReleasePath,
+    needles: Vec<Vec<u8>>,
+}
+
+/// Checks that no file that was made on this machine contains any of `needles`, and no link leads to one.
+///
+/// Downloaded wheels are as their makers published them, so they can't name this machine: of their layers only what was
+/// made here is read. What was found in a layer is kept in the cache.
+///
+/// # Errors
+/// Every file that contains one: which, and where the file comes from.
+pub fn leaks(tree: &Tree, prefix: &InstallPath, layers: &[Layer], needles: &[Needle], cache: &Cache) -> Result<()> {
+    let found: Vec<Vec<Found>> =
+        layers.par_iter().map(|layer| search_layer(layer, needles, cache)).collect::<Result<_>>()?;
+    let mut errors = Vec::new();
+    for (layer, files) in layers.iter().zip(&found) {
+        for file in files {
+            // A later layer, or a command of `[build] run`, may have replaced it.
+            let path = prefix.join(&file.path);
+            let entry = tree.get(&path);
+            if let Some(entry) = entry.filter(|entry| entry.origin.layer.as_ref() == Some(&layer.key)) {
+                let named = needles.iter().filter(|needle| file.needles.contains(&needle.bytes)).collect();
+                errors.extend(innermost(named).map(|needle| leak(&path, needle, &entry.origin, Some(layer))));
+            }
+        }
+    }
+    let searched: BTreeSet<&str> = layers.iter().map(|layer| layer.key.as_str()).collect();
+    for (path, entry) in tree.iter() {
+        if entry.origin.layer.as_deref().is_some_and(|key| searched.contains(key)) {
+            continue;
+        }
+        let found = innermost(search_entry(entry, needles)?);
+        errors.extend(found.map(|needle| leak(path, needle, &entry.origin, None)));
+    }
+    let hidden = errors.len().saturating_sub(SHOWN_LEAKS);
+    errors.truncate(SHOWN_LEAKS);
+    match Error::all(errors) {
+        None => Ok(()),
+        Some(error) if hidden > 0 => Err(error.note(format!("{hidden} more files name this machine"))),
+        Some(error) => Err(error),
+    }
+}
+
+/// Returns the needles that are no part of another: of home and the build directory in it, the latter says more.
+fn innermost(found: Vec<&Needle>) -> impl Iterator<Item = &Needle> {
+    let all = found.clone();
+    found.into_iter().filter(move |needle| {
+        !all.iter().any(|other| other.bytes.len() > needle.bytes.len() && other.bytes.starts_with(&needle.bytes))
+    })
+}
+
+/// Returns what is found in a layer's files, from the cache or searched now.
+fn search_layer(layer: &Layer, needles: &[Needle], cache: &Cache) -> Result<Vec<Found>> {
+    let all = layer.manifest.distribution.as_ref().is_none_or(|distribution| distribution.built_here);
+    let mut inputs = Sha256::new();
+    inputs.update(format!("search {SEARCH}\nlayer {}\nall {all}\n", layer.key));
+    for needle in needles {
+        inputs.update(format!("{} {}\n", needle.common, hex::encode(&needle.bytes)));
+    }
+    let kept = cache.root().join("proofs").join(format!("{}.json", hex::encode(inputs.finalize())));
+    if let Some(found) = std::fs::read(&kept).ok().and_then(|text| serde_json::from_slice(&text).ok()) {
+        return Ok(found);
+    }
+    let found = search_layer_files(layer, needles, all)?;
+    let text = serde_json::to_vec(&found).context(|| "cannot write what a search has found")?;
+    fs::write_atomically(&kept, |out| {
+        std::io::Write::write_all(out, &text).context(|| format!("cannot write `{}`", shown(&kept)))
+    })?;
+    Ok(found)
+}
+
+fn search_layer_files(layer: &Layer, needles: &[Needle], all: bool) -> Result<Vec<Found>> {
+    let made_here: BTreeSet<&ReleasePath> = layer.manifest.made_here.iter().collect();
+    let origin = Arc::new(Origin { label: layer.label.clone(), layer: Some(layer.key.clone()) });
+    let mut all_found = Vec::new();
+    for (path, entry) in layer.entries(&origin) {
+        if !all && matches!(entry.kind, Kind::File(_)) && !made_here.contains(path) {
+            continue;
+        }
+        let mut found = search_entry(&entry, needles)?;
+        if !all && !found.is_empty() {
+            // A constant of the published source, e.g. the default `/root/.netrc`, is in its byte code too.
+            let source = source_of(layer, path).filter(|source| !made_here.contains(source));
+            if let Some(source) = source {
+                let explained = search_file(&layer.files.join(source.as_str()), needles)?;
+                found.retain(|needle| !explained.contains(needle));
+            }
+        }
+        if !found.is_empty() {
+            let needles = found.into_iter().map(|needle| needle.bytes.clone()).collect();
+            all_found.push(Found { path: path.clone(), needles });
+        }
+    }
+    Ok(all_found)
+}
+
+/// Returns the source that a file of byte code was made of (PEP 3147).
+fn source_of(layer: &Layer, pyc: &ReleasePath) -> Option<ReleasePath> {
+    let stem = pyc.file_name().strip_suffix(".pyc")?.rsplit_once('.')?.0;
+    let directory = pyc.parent().filter(|directory| directory.file_name() == "__pycache__")?.parent()?;
+    let source = directory.join(&format!("{stem}.py")).ok()?;
+    layer
+        .manifest
+        .entries
+        .binary_search_by(|entry| entry.path.cmp(&source))
+        .is_ok_and(|index| matches!(layer.manifest.entries[index].kind, LayerEntryKind::File { .. }))
+        .then_some(source)
+}
+
+fn search_entry<'n>(entry: &Entry, needles: &'n [Needle]) -> Result<Vec<&'n Needle>> {
+    match &entry.kind {
+        Kind::Directory => Ok(Vec::new()),
+        Kind::Symlink(target) => {
+            // A directory of one component is looked for with the slash at its end.
+            let target = format!("{target}/");
+            Ok(needles.iter().filter(|needle| needle.is_in(target.as_bytes())).collect())
+        }
+        Kind::File(Content { bytes: Bytes::Memory(bytes), .. }) => {
+            Ok(needles.iter().filter(|needle| needle.is_in(bytes)).collect())
+        }
+        Kind::File(Content { bytes: Bytes::Disk(file), .. }) => search_file(file, needles),
+    }
+}
+
+/// Returns the needles that are in a file; holds a chunk of it, and as much of the one before as a needle may reach back.
+fn search_file<'n>(file: &Path, needles: &'n [Needle]) -> Result<Vec<&'n Needle>> {
+    let overlap = needles.iter().map(|needle| needle.bytes.len()).max().unwrap_or(0);
+    let mut wanted: Vec<&Needle> = needles.iter().collect();
+    let (mut found, mut held, mut first) = (Vec::new(), Vec::with_capacity(CHUNK + overlap), true);
+    let mut source = fs::open(file)?;
+    while !wanted.is_empty() {
+        let before = held.len();
+        let read = source.by_ref().take(CHUNK as u64).read_to_end(&mut held);
+        read.context(|| format!("cannot read `{}`", shown(file)))?;
+        if held.len() == before {
+            break;
+        }
+        wanted.retain(|needle| {
+            let is_in = needle.is_in_part(&held, first);
+            if is_in {
+                found.push(*needle);
+            }
+            !is_in
+        });
+        held.drain(..held.len().saturating_sub(overlap));
+        first = false;
+    }
+    found.sort_by(|a, b| a.bytes.cmp(&b.bytes));
+    Ok(found)
+}
+
+fn leak(path: &InstallPath, needle: &Needle, origin: &Origin, layer: Option<&Layer>) -> Error {
+    let error = Error::new(format!("`{path}` names {}, `{}`", needle.what, needle.shown()))
+        .cause_text(format!("the file comes from {}", origin.label));
+    let distribution = layer.and_then(|layer| layer.manifest.distribution.as_ref());
+    match (layer, distribution) {
+        (_, Some(distribution)) if distribution.built_here => error.hint(format!(
+            "`{}` was built here: if its build can't be told to use relative paths, build it in a directory that exists \
+             on every machine, or pin a wheel of it",
+            distribution.wheel
+        )),
+        (_, Some(_)) => error.note("what is made of a downloaded wheel must not name this machine: this is a bug"),
+        (Some(_), None) => error.hint(
+            "if a command of `[build] run` wrote the file, let it write relative paths or `$PKGAPP_PREFIX`; if it is \
+             yours, take the path out, or leave the file out (`exclude` of `[app]`)",
+        ),
+        (None, None) => error.hint("write the path that the file will have on the host"),
+    }
+}
+
+/// Programs that every host has, with Debian's and RHEL's names for them.
+const BASE_SYSTEM: &[&str] = &["/bin/bash", "/bin/sh", "/usr/bin/bash", "/usr/bin/env", "/usr/bin/perl", "/usr/bin/sh"];
+
+/// Checks that everything in `bin/` has what it starts: launchers their body and the release's Python, other scripts
+/// their interpreter.
+///
+/// # Errors
+/// Every file in `bin/` that could not be run on a host.
+pub fn launchers_resolve(tree: &Tree, prefix: &InstallPath) -> Result<()> {
+    let in_release = |path: &str| ReleasePath::parse(path).ok().and_then(|path| tree.get(&prefix.join(&path)));
+    let python = in_release("bin/python").is_some();
+    let mut errors = Vec::new();
+    for (path, entry, content) in tree.files() {
+        let Some(name) = path.below(prefix).and_then(|below| below.as_str().strip_prefix("bin/").map(str::to_owned))
+        else {
+            continue;
+        };
+        let head = head(content)?;
+        if let Some(body) = started_by(&head) {
+            let missing = match (python, in_release(&format!("libexec/{body}"))) {
+                (false, _) => Some("bin/python".to_owned()),
+                (true, None) => Some(format!("libexec/{body}")),
+                (true, Some(_)) => None,
+            };
+            errors.extend(missing.map(|missing| {
+                Error::new(format!("`{path}` starts `{missing}`, which is not in the release"))
+                    .cause_text(format!("the launcher comes from {}", entry.origin.label))
+            }));
+        } else if let Some(line) = head.strip_prefix("#!") {
+            let interpreter = line.split(['\n', '\r']).next().unwrap_or_default().trim_start();
+            let interpreter = interpreter.split([' ', '\t']).next().unwrap_or_default();
+            if !interpreter_exists(tree, interpreter) {
+                errors.push(
+                    Error::new(format!("the script `{path}` asks for `{interpreter}`, which hosts need not have"))
+                        .cause_text(format!("it comes from {}", entry.origin.label))
+                        .hint(format!(
+                            "if nothing calls `{name}`, remove it: `run = [\"rm bin/{name}\"]` under `[build]`"
+                        )),
+                );
+            }
+        }
+    }
+    Error::all(errors).map_or(Ok(()), Err)
+}
+
+fn interpreter_exists(tree: &Tree, interpreter: &str) -> bool {
+    let system_python = interpreter.strip_prefix("/usr/bin/python3").is_some_and(|version| {
+        version.is_empty() || version.strip_prefix('.').is_some_and(|v| v.bytes().all(|b| b.is_ascii_digit()))
+    });
+    system_python
+        || BASE_SYSTEM.contains(&interpreter)
+        || InstallPath::parse(interpreter).is_ok_and(|path| tree.get(&path).is_some())
+}
+
+/// Returns how a file begins, as far as a shebang or a launcher's mark may reach.
+fn head(content: &Content) -> Result<String> {
+    let mut head = Vec::new();
+    match &content.bytes {
+        Bytes::Memory(bytes) => head.extend(bytes.iter().take(512)),
+        Bytes::Disk(file) => {
+            let read = fs::open(file)?.take(512).read_to_end(&mut head);
+            read.context(|| format!("cannot read `{}`", shown(file)))?;
+        }
+    }
+    Ok(String::from_utf8_lossy(&head).into_owned())
+}

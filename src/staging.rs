@@ -1,0 +1,314 @@
+//! `[build] run`: commands of the application that run in the release before it is packed, such as `collectstatic`.
+//!
+//! The release is copied to a temporary directory, where the build's own interpreter stands in for the host's; what the
+//! commands make there becomes a layer, what they remove leaves the tree.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::error::{Context, Error, Location, Result, shown};
+use crate::fs;
+use crate::layer::{self, Builder, Layer, Source};
+use crate::path::{InstallPath, ReleasePath};
+use crate::process;
+use crate::release::pyvenv_cfg;
+use crate::report::Report;
+use crate::tree::{Bytes, Kind, Tree};
+
+/// What the layer is called.
+const LABEL: &str = "files made by `[build] run`";
+
+/// A command of `[build] run`.
+#[derive(Debug, Clone)]
+pub struct RunCommand {
+    /// Program and arguments; no shell looks at them.
+    pub words: Vec<String>,
+    /// Where it is written.
+    pub at: Option<Location>,
+}
+
+/// What commands run with, apart from the release.
+#[derive(Debug, Clone)]
+pub struct RunEnvironment<'a> {
+    /// SOURCE_DATE_EPOCH, seconds since 1970.
+    pub timestamp: u64,
+    /// `[build] env`; wins over everything else.
+    pub env: &'a BTreeMap<String, String>,
+}
+
+/// Variables of the caller that reach a command: how to reach other machines, and where there is room. Everything else
+/// is kept out, so that a command gives the same for everyone.
+const PASSED: &[&str] = &[
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "LD_LIBRARY_PATH",
+    "TMPDIR",
+];
+
+/// Runs the commands in a copy of the release and brings the tree up to date; returns the layer of what they made.
+///
+/// # Errors
+/// A command that can't be run or fails; something it made that can't ship.
+pub fn run(
+    tree: &mut Tree,
+    prefix: &InstallPath,
+    commands: &[RunCommand],
+    environment: &RunEnvironment<'_>,
+    builder: &Builder<'_>,
+    report: &Report,
+) -> Result<Option<Layer>> {
+    if commands.is_empty() {
+        return Ok(None);
+    }
+    let directory = builder.cache.temporary()?;
+    let staged = Staged::new(tree, prefix, directory.path(), builder)?;
+    for command in commands {
+        staged.execute(command, environment, report)?;
+    }
+    let changes = staged.changes(tree)?;
+    changes.apply(tree, prefix, builder)
+}
+
+/// A copy of a release that can run.
+struct Staged<'a> {
+    root: PathBuf,
+    home: PathBuf,
+    prefix: &'a InstallPath,
+    /// When a file of the tree got its content (inode change time), by path below the prefix.
+    copied: BTreeMap<ReleasePath, (i64, i64)>,
+}
+
+/// What commands did to a release.
+struct Changes {
+    made: BTreeMap<ReleasePath, Source>,
+    removed: BTreeSet<ReleasePath>,
+}
+
+impl<'a> Staged<'a> {
+    fn new(tree: &Tree, prefix: &'a InstallPath, directory: &Path, builder: &Builder<'_>) -> Result<Self> {
+        let (root, home) = (directory.join("release"), directory.join("home"));
+        fs::create_dir_all(&home)?;
+        materialise(tree, prefix, &root)?;
+        install_interpreter(&root, builder)?;
+        let mut copied = BTreeMap::new();
+        for (path, _, _) in tree.files() {
+            let Some(below) = path.below(prefix) else { continue };
+            let metadata = metadata(&root.join(below.as_str()))?;
+            copied.insert(below, (metadata.ctime(), metadata.ctime_nsec()));
+        }
+        // The clock that files get their times from moves in steps of up to 10 ms: what a command changes gets a later
+        // time than any copy.
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        Ok(Self { root, home, prefix, copied })
+    }
+
+    fn execute(&self, command: &RunCommand, environment: &RunEnvironment<'_>, report: &Report) -> Result<()> {
+        let place = |error: Error| match &command.at {
+            Some(at) => error.at(at.clone()),
+            None => error,
+        };
+        let [program, arguments @ ..] = &command.words[..] else {
+            return Err(place(Error::new("a command of `[build] run` is empty")));
+        };
+        let path = self.path()?;
+        let found = which::which_in(program, Some(&path), &self.root).map_err(|cause| {
+            let error = Error::new(format!("cannot find `{program}`, a command of `[build] run`")).cause(cause);
+            place(error.hint("commands are looked for in the release's `bin/`, then on PATH; no shell reads them"))
+        })?;
+        let mut child = Command::new(&found);
+        child.args(arguments).current_dir(&self.root).env_clear();
+        child.envs(PASSED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+        child.env("PATH", &path).env("HOME", &self.home).env("LC_ALL", "C.UTF-8").env("TZ", "UTC");
+        child.env("SOURCE_DATE_EPOCH", environment.timestamp.to_string()).env("PKGAPP_PREFIX", self.prefix.as_str());
+        child.env("PYTHONHASHSEED", "0").env("PYTHONDONTWRITEBYTECODE", "1").envs(environment.env);
+        let output = process::output(&mut child).map_err(&place)?;
+        let line = command.words.join(" ");
+        if !output.status.success() {
+            let error = process::failure(&child, &output).context(format!("`{line}` of `[build] run` failed"));
+            return Err(place(error));
+        }
+        report.detail(&format!("ran `{line}`"));
+        for text in [&output.stdout, &output.stderr] {
+            for line in String::from_utf8_lossy(text).lines() {
+                report.detail(&format!("  {line}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The release's programs, then the system's.
+    fn path(&self) -> Result<OsString> {
+        let system = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+        let places = std::iter::once(self.root.join("bin")).chain(std::env::split_paths(&system));
+        std::env::join_paths(places).context(|| "a directory on PATH has a colon in its name")
+    }
+
+    /// Compares the directory with the tree that it was made from.
+    fn changes(&self, tree: &Tree) -> Result<Changes> {
+        let (mut made, mut met, mut errors) = (BTreeMap::new(), BTreeSet::new(), Vec::new());
+        for item in walkdir::WalkDir::new(&self.root).min_depth(1).sort_by_file_name() {
+            let item = item.context(|| "cannot read what `[build] run` has made")?;
+            match self.change(tree, item.path(), &mut met) {
+                Ok(Some((path, source))) => _ = made.insert(path, source),
+                Ok(None) => {}
+                Err(error) => errors.push(error.note("it was made by a command of `[build] run`")),
+            }
+        }
+        Error::all(errors).map_or(Ok(()), Err)?;
+        let removed = tree
+            .iter()
+            .filter_map(|(path, _)| path.below(self.prefix))
+            .filter(|path| !met.contains(path) && !is_ours(path) && !layer::is_byte_code(path))
+            .collect();
+        Ok(Changes { made, removed })
+    }
+
+    /// Returns a path of the directory if it is new or changed, and notes that it is there.
+    fn change(
+        &self,
+        tree: &Tree,
+        file: &Path,
+        met: &mut BTreeSet<ReleasePath>,
+    ) -> Result<Option<(ReleasePath, Source)>> {
+        let below = file.strip_prefix(&self.root).ok().and_then(Path::to_str);
+        let below = below.ok_or_else(|| Error::new(format!("the name of `{}` is not UTF-8", shown(file))))?;
+        let path = ReleasePath::parse(below)?;
+        met.insert(path.clone());
+        if is_ours(&path) || layer::is_byte_code(&path) || self.is_untouched(&path, file)? {
+            return Ok(None);
+        }
+        let source = layer::read_source(file)?;
+        if let Source::Symlink(target) = &source
+            && layer::resolve(&path, target).is_none()
+            && !matches!(tree.get(&self.prefix.join(&path)).map(|e| &e.kind), Some(Kind::Symlink(same)) if same == target)
+        {
+            return Err(Error::new(format!("the link `{path}` leads to `{target}`, outside the release"))
+                .hint("make it a relative link to something in the release"));
+        }
+        let present = tree.get(&self.prefix.join(&path));
+        let same = present.is_some_and(|entry| match (&entry.kind, &source) {
+            (Kind::Directory, Source::Directory) => true,
+            (Kind::Symlink(before), Source::Symlink(after)) => before == after,
+            (Kind::File(before), Source::File(_, mode, after)) => {
+                before.digest == *after && (entry.mode & 0o111 != 0) == (mode & 0o111 != 0)
+            }
+            _ => false,
+        });
+        Ok((!same).then_some((path, source)))
+    }
+
+    /// Whether the system says that nobody has written to a copied file, or changed its mode: it need not be read.
+    fn is_untouched(&self, path: &ReleasePath, file: &Path) -> Result<bool> {
+        let Some(copied) = self.copied.get(path) else { return Ok(false) };
+        let metadata = metadata(file)?;
+        Ok(metadata.is_file() && (metadata.ctime(), metadata.ctime_nsec()) == *copied)
+    }
+}
+
+impl Changes {
+    /// Makes a layer of what is new, and puts it into the tree in place of what was there.
+    fn apply(self, tree: &mut Tree, prefix: &InstallPath, builder: &Builder<'_>) -> Result<Option<Layer>> {
+        let Self { made, removed } = self;
+        for path in removed.iter().chain(made.keys()) {
+            remove_with_byte_code(tree, prefix, path, builder)?;
+        }
+        if made.is_empty() {
+            return Ok(None);
+        }
+        let layer = Layer::for_sources(builder, LABEL, &made)?;
+        tree.insert_layer(prefix, &layer, &|_| false)?;
+        Ok(Some(layer))
+    }
+}
+
+/// Takes a path out of the tree, and the byte code that was made of it.
+fn remove_with_byte_code(
+    tree: &mut Tree,
+    prefix: &InstallPath,
+    path: &ReleasePath,
+    builder: &Builder<'_>,
+) -> Result<()> {
+    let pyc = prefix.join(&builder.compiler.pyc_path(path)?);
+    if tree.remove(&prefix.join(path)).is_none() || !path.as_str().ends_with(".py") {
+        return Ok(());
+    }
+    tree.remove(&pyc);
+    // The directory of byte code goes with its last file.
+    if let Some(directory) = pyc.parent()
+        && !tree.iter().any(|(other, _)| other.below(&directory).is_some())
+    {
+        tree.remove(&directory);
+    }
+    Ok(())
+}
+
+/// Whether a path is the release's own, which a staged one has otherwise than the host's.
+fn is_ours(path: &ReleasePath) -> bool {
+    matches!(path.as_str(), "bin/python" | "pyvenv.cfg")
+}
+
+/// Writes what a tree has below `prefix` to a directory: copies, so that nothing in the cache can be changed.
+///
+/// # Errors
+/// What the system says.
+pub fn materialise(tree: &Tree, prefix: &InstallPath, root: &Path) -> Result<()> {
+    fs::create_dir_all(root)?;
+    for (path, entry) in tree.iter() {
+        let Some(below) = path.below(prefix) else { continue };
+        let place = root.join(below.as_str());
+        let failed = || format!("cannot write `{}`", shown(&place));
+        match &entry.kind {
+            Kind::Directory => fs_err::create_dir_all(&place).context(failed)?,
+            Kind::Symlink(target) => symlink(target, &place).context(failed)?,
+            Kind::File(content) => {
+                match &content.bytes {
+                    Bytes::Disk(file) => _ = fs_err::copy(file, &place).context(failed)?,
+                    Bytes::Memory(bytes) => fs_err::write(&place, bytes).context(failed)?,
+                }
+                // The owner may write: commands may change what is there.
+                let mode = entry.mode & 0o777 | 0o200;
+                fs_err::set_permissions(&place, std::fs::Permissions::from_mode(mode)).context(failed)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Lets a materialised release run on this machine, with the interpreter of the build in place of the host's.
+///
+/// # Errors
+/// What the system says; the interpreter does not run.
+pub fn install_interpreter(root: &Path, builder: &Builder<'_>) -> Result<()> {
+    let interpreter = base_interpreter(builder.compiler.interpreter())?;
+    let home = interpreter.parent().and_then(Path::to_str).ok_or_else(|| {
+        Error::new(format!("the interpreter `{}` lies in no directory that a file can name", shown(&interpreter)))
+    })?;
+    let link = root.join("bin/python");
+    fs::create_dir_all(&root.join("bin"))?;
+    if link.symlink_metadata().is_ok() {
+        fs_err::remove_file(&link).context(|| "cannot replace `bin/python`")?;
+    }
+    symlink(&interpreter, &link).context(|| format!("cannot write `{}`", shown(&link)))?;
+    let text = pyvenv_cfg(home, builder.compiler.python());
+    fs_err::write(root.join("pyvenv.cfg"), text).context(|| "cannot write `pyvenv.cfg`")
+}
+
+/// Returns the interpreter itself if `interpreter` belongs to a virtual environment.
+fn base_interpreter(interpreter: &Path) -> Result<PathBuf> {
+    let ask = "import sys; print(getattr(sys, '_base_executable', None) or sys.executable)";
+    let output = process::run(Command::new(interpreter).args(["-I", "-S", "-c", ask]))?;
+    Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end()))
+}
+
+fn metadata(file: &Path) -> Result<std::fs::Metadata> {
+    file.symlink_metadata().context(|| format!("cannot read `{}`", shown(file)))
+}
