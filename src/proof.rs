@@ -319,3 +319,191 @@ fn head(content: &Content) -> Result<String> {
     }
     Ok(String::from_utf8_lossy(&head).into_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layer::testing::{Bench, TestWheel};
+    use crate::wheels::Wheel;
+
+    const BUILD: &str = "/home/ci/work/shop";
+
+    fn prefix() -> InstallPath {
+        InstallPath::parse("/opt/shop").unwrap()
+    }
+
+    fn needles() -> Vec<Needle> {
+        let directory = |what, path| Needle::directory(what, Path::new(path), &prefix()).unwrap();
+        vec![directory("the build directory", BUILD), directory("the home directory", "/home/ci")]
+    }
+
+    /// A wheel that names the build directory in a source, in a data file, and in the byte code of the source.
+    fn leaky() -> TestWheel {
+        let source = format!("HERE = '{BUILD}/x'\n");
+        TestWheel::new("leaky", "1.0", &[("leaky.py", source.as_bytes()), ("leaky.bin", source.as_bytes())])
+    }
+
+    fn messages(result: Result<()>) -> Vec<String> {
+        match result {
+            Ok(()) => Vec::new(),
+            Err(error) => std::iter::once(&error).chain(error.others()).map(|e| e.message().to_owned()).collect(),
+        }
+    }
+
+    fn check(bench: &Bench, layers: &[Layer]) -> Vec<String> {
+        messages(leaks(&bench.tree(&prefix(), layers), &prefix(), layers, &needles(), &bench.cache))
+    }
+
+    #[test]
+    fn only_what_was_made_here_can_name_this_machine() {
+        let Some(bench) = Bench::new() else { return };
+        let wheel = leaky();
+        let downloaded = bench.install(&wheel).unwrap();
+        assert_eq!(check(&bench, &[downloaded]), [""; 0]);
+        let built = Wheel { built_here: true, ..wheel.wheel() };
+        let built = Layer::for_wheel(&bench.builder(), &built, || Ok(wheel.open())).unwrap();
+        let site = format!("/opt/shop/{}", bench.compiler.site_packages());
+        let tag = bench.tag();
+        let expected = [
+            format!("`{site}/__pycache__/leaky.{tag}.pyc` names the build directory, `{BUILD}`"),
+            format!("`{site}/leaky.bin` names the build directory, `{BUILD}`"),
+            format!("`{site}/leaky.py` names the build directory, `{BUILD}`"),
+        ];
+        // Twice: the second time from the cache.
+        assert_eq!(check(&bench, std::slice::from_ref(&built)), expected);
+        assert_eq!(check(&bench, &[built]), expected);
+        assert_eq!(std::fs::read_dir(bench.cache.root().join("proofs")).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn byte_code_that_its_source_does_not_explain_is_found() {
+        let Some(bench) = Bench::new() else { return };
+        let layer = bench.install(&TestWheel::new("x", "1.0", &[("x.py", b"")])).unwrap();
+        let pyc = format!("{}/__pycache__/x.{}.pyc", bench.compiler.site_packages(), bench.tag());
+        // As a compiler that is not told the file's name in the release would write it.
+        std::fs::write(layer.files.join(&pyc), format!("....{BUILD}/x.py....")).unwrap();
+        assert_eq!(check(&bench, &[layer]), [format!("`/opt/shop/{pyc}` names the build directory, `{BUILD}`")]);
+    }
+
+    #[test]
+    fn application_files_and_generated_text_are_read_wherever_the_bytes_stand() {
+        let Some(bench) = Bench::new() else { return };
+        let root = bench.directory.path().join("source");
+        let mut large = vec![b'x'; CHUNK - 5];
+        large.extend(format!("\0{BUILD}\0").as_bytes());
+        large.resize(3 * CHUNK, b'y');
+        std::fs::create_dir_all(&root).unwrap();
+        std::fs::write(root.join("large.bin"), &large).unwrap();
+        std::fs::write(root.join("fine"), "/home/cicero\n/home/c").unwrap();
+        std::fs::write(root.join("home"), "x=/home/ci/x").unwrap();
+        let files: Vec<_> = ["large.bin", "home"].map(Into::into).to_vec();
+        let layer = Layer::for_files(&bench.builder(), &root, &files).unwrap();
+        let mut tree = bench.tree(&prefix(), std::slice::from_ref(&layer));
+        let origin = Arc::new(Origin { label: "`[service.web]`".into(), layer: None });
+        let mut insert = |path: &str, entry| tree.insert(InstallPath::parse(path).unwrap(), entry).unwrap();
+        let unit = format!("ExecStart={BUILD}/run\n").into_bytes();
+        insert("/usr/lib/systemd/system/shop.service", Entry::file(Content::memory(unit), 0o644, &origin));
+        insert("/opt/shop/link", Entry::symlink(BUILD, &origin));
+        let result = leaks(&tree, &prefix(), &[layer], &needles(), &bench.cache);
+        let text = result.as_ref().unwrap_err().to_string();
+        assert_eq!(
+            messages(result),
+            [
+                "`/opt/shop/app/home` names the home directory, `/home/ci`".to_owned(),
+                format!("`/opt/shop/app/large.bin` names the build directory, `{BUILD}`"),
+                format!("`/opt/shop/link` names the build directory, `{BUILD}`"),
+                format!("`/usr/lib/systemd/system/shop.service` names the build directory, `{BUILD}`"),
+            ]
+        );
+        assert!(text.contains("\n  cause: the file comes from `[service.web]`\n"), "{text}");
+    }
+
+    #[test]
+    fn what_was_replaced_or_removed_later_does_not_count() {
+        let Some(bench) = Bench::new() else { return };
+        let root = bench.directory.path().join("source");
+        bench.write(&root, "log", BUILD, 0o644);
+        let layer = Layer::for_files(&bench.builder(), &root, &["log".into()]).unwrap();
+        let mut tree = bench.tree(&prefix(), std::slice::from_ref(&layer));
+        tree.remove(&InstallPath::parse("/opt/shop/app/log").unwrap());
+        assert!(leaks(&tree, &prefix(), &[layer], &needles(), &bench.cache).is_ok());
+    }
+
+    #[test]
+    fn a_directory_of_one_component_is_found_where_a_path_begins() {
+        let root = Needle::directory("home", Path::new("/root/"), &prefix()).unwrap();
+        for text in ["/root/x", "a=/root/", "'/root/.netrc'", "\0/root/\0", ":/root/"] {
+            assert!(root.is_in(text.as_bytes()), "{text}");
+        }
+        for text in ["/rooty/x", "/root", "https://x.example/root/x", "{BASE}/root/", "chroot/root/x"] {
+            assert!(!root.is_in(text.as_bytes()), "{text}");
+        }
+        for useless in ["/", "relative", "/opt", "/opt/shop"] {
+            assert_eq!(Needle::directory("x", Path::new(useless), &prefix()), None, "{useless}");
+        }
+        assert!(Needle::directory("x", Path::new("/opt/shop/build"), &prefix()).is_some());
+    }
+
+    #[test]
+    fn a_needle_is_found_at_every_place_relative_to_a_chunk() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let common = Needle::directory("home", Path::new("/root"), &prefix()).unwrap();
+        for start in CHUNK - 8..CHUNK + 3 {
+            let mut text = vec![b'x'; CHUNK + 20];
+            text[start..start + 6].copy_from_slice(b"/root/");
+            std::fs::write(file.path(), &text).unwrap();
+            let needles = std::slice::from_ref(&common);
+            assert!(search_file(file.path(), needles).unwrap().is_empty(), "{start}: it is in a word");
+            text[start - 1] = b' ';
+            std::fs::write(file.path(), &text).unwrap();
+            assert_eq!(search_file(file.path(), needles).unwrap().len(), 1, "{start}");
+        }
+    }
+
+    #[test]
+    fn what_lies_in_bin_has_what_it_starts() {
+        let Some(bench) = Bench::new() else { return };
+        let scripts = TestWheel::new(
+            "x",
+            "1.0",
+            &[
+                ("x.py", b""),
+                ("x-1.0.dist-info/entry_points.txt", b"[console_scripts]\nfine = x:y\n"),
+                ("x-1.0.data/scripts/python-script", b"#!python\n"),
+                ("x-1.0.data/scripts/shell", b"#! /bin/sh -e\n"),
+                ("x-1.0.data/scripts/env", b"#!/usr/bin/env python3\n"),
+                ("x-1.0.data/scripts/versioned", b"#!/usr/bin/python3.9\n"),
+                ("x-1.0.data/scripts/own", b"#!/opt/shop/bin/python\n"),
+                ("x-1.0.data/scripts/elf", b"\x7fELF"),
+                ("x-1.0.data/scripts/built", b"#!/home/ci/venv/bin/python\n"),
+                ("x-1.0.data/scripts/relative", b"#!bin/x\n"),
+            ],
+        );
+        let layers = [bench.install(&scripts).unwrap()];
+        let mut tree = bench.tree(&prefix(), &layers);
+        assert_eq!(
+            messages(launchers_resolve(&tree, &prefix())),
+            [
+                "the script `/opt/shop/bin/built` asks for `/home/ci/venv/bin/python`, which hosts need not have",
+                "the script `/opt/shop/bin/relative` asks for `bin/x`, which hosts need not have",
+            ]
+        );
+        let mut remove = |path: &str| tree.remove(&InstallPath::parse(path).unwrap()).unwrap();
+        remove("/opt/shop/bin/built");
+        remove("/opt/shop/bin/relative");
+        remove("/opt/shop/libexec/fine");
+        assert_eq!(
+            messages(launchers_resolve(&tree, &prefix())),
+            ["`/opt/shop/bin/fine` starts `libexec/fine`, which is not in the release"]
+        );
+        tree.remove(&InstallPath::parse("/opt/shop/bin/python").unwrap());
+        assert_eq!(
+            messages(launchers_resolve(&tree, &prefix())),
+            [
+                "`/opt/shop/bin/fine` starts `bin/python`, which is not in the release",
+                "the script `/opt/shop/bin/own` asks for `/opt/shop/bin/python`, which hosts need not have",
+                "`/opt/shop/bin/python-script` starts `bin/python`, which is not in the release",
+            ]
+        );
+    }
+}

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use crate::error::{Context, Error, Location, Result, shown};
 use crate::fs;
@@ -16,7 +17,7 @@ use crate::path::{InstallPath, ReleasePath};
 use crate::process;
 use crate::release::pyvenv_cfg;
 use crate::report::Report;
-use crate::tree::{Bytes, Kind, Tree};
+use crate::tree::{Bytes, Content, Entry, Kind, Origin, Tree};
 
 /// What the layer is called.
 const LABEL: &str = "files made by `[build] run`";
@@ -221,13 +222,52 @@ impl Changes {
         for path in removed.iter().chain(made.keys()) {
             remove_with_byte_code(tree, prefix, path, builder)?;
         }
-        if made.is_empty() {
-            return Ok(None);
+        let layer = if made.is_empty() { None } else { Some(Layer::for_sources(builder, LABEL, &made)?) };
+        if let Some(layer) = &layer {
+            tree.insert_layer(prefix, layer, &|_| false)?;
         }
-        let layer = Layer::for_sources(builder, LABEL, &made)?;
-        tree.insert_layer(prefix, &layer, &|_| false)?;
-        Ok(Some(layer))
+        let site_packages = prefix.join(&ReleasePath::parse(&builder.compiler.site_packages())?);
+        update_records(tree, prefix, &site_packages)?;
+        Ok(layer)
     }
+}
+
+/// Makes every RECORD true again: what commands have removed leaves it, what they have changed gets its new hash.
+fn update_records(tree: &mut Tree, prefix: &InstallPath, site_packages: &InstallPath) -> Result<()> {
+    let is_record = |path: &InstallPath| {
+        path.file_name() == "RECORD"
+            && path.parent().is_some_and(|directory| {
+                directory.file_name().ends_with(".dist-info") && directory.parent().as_ref() == Some(site_packages)
+            })
+    };
+    let records: Vec<(InstallPath, Content)> = tree
+        .files()
+        .filter(|(path, ..)| is_record(path))
+        .map(|(path, _, content)| (path.clone(), content.clone()))
+        .collect();
+    let origin = Arc::new(Origin { label: LABEL.into(), layer: None });
+    for (path, content) in records {
+        let old = match &content.bytes {
+            Bytes::Disk(file) => fs::read(file)?,
+            Bytes::Memory(bytes) => bytes.to_vec(),
+        };
+        let new = layer::updated_record(&old, |recorded| {
+            let place = match recorded.strip_prefix("../../../") {
+                Some(below) => prefix.join(&ReleasePath::parse(below).ok()?),
+                None => site_packages.join(&ReleasePath::parse(recorded).ok()?),
+            };
+            match &tree.get(&place)?.kind {
+                Kind::File(content) => Some(content.digest),
+                Kind::Directory | Kind::Symlink(_) => None,
+            }
+        })
+        .map_err(|error| error.context(format!("cannot update `{path}`")))?;
+        if new != old {
+            tree.remove(&path);
+            tree.insert(path, Entry::file(Content::memory(new), 0o644, &origin))?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes a path out of the tree, and the byte code that was made of it.
@@ -311,4 +351,229 @@ fn base_interpreter(interpreter: &Path) -> Result<PathBuf> {
 
 fn metadata(file: &Path) -> Result<std::fs::Metadata> {
     file.symlink_metadata().context(|| format!("cannot read `{}`", shown(file)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layer::testing::{Bench, TestWheel, pythons};
+
+    fn command(words: &[&str]) -> RunCommand {
+        let words = words.iter().map(|word| (*word).to_owned()).collect();
+        RunCommand { words, at: Some(Location { file: "/x/pkgapp.toml".into(), position: Some((7, 8)) }) }
+    }
+
+    fn tool() -> TestWheel {
+        TestWheel::new(
+            "tool",
+            "1.0",
+            &[
+                ("tool/__init__.py", b"import sys\ndef main():\n    open(sys.argv[1], 'w').write('made')\n"),
+                ("tool/unwanted.py", b"x = 1\n"),
+                ("tool/tests/test.py", b"x = 2\n"),
+                ("tool-1.0.dist-info/entry_points.txt", b"[console_scripts]\nmake = tool:main\n"),
+            ],
+        )
+    }
+
+    struct Shop {
+        bench: Bench,
+        prefix: InstallPath,
+        layers: Vec<Layer>,
+        tree: Tree,
+    }
+
+    impl Shop {
+        fn new(bench: Bench) -> Self {
+            let source = bench.directory.path().join("source");
+            bench.write(
+                &source,
+                "manage.py",
+                "import sys, tool\nopen('app/said', 'w').write(repr(sys.argv[1:]))\n",
+                0o644,
+            );
+            bench.write(&source, "template.html", "<p>", 0o644);
+            let files = ["manage.py".into(), "template.html".into()];
+            let files = Layer::for_files(&bench.builder(), &source, &files).unwrap();
+            let layers = vec![bench.install(&tool()).unwrap(), files];
+            let prefix = InstallPath::parse("/opt/shop").unwrap();
+            let tree = bench.tree(&prefix, &layers);
+            Self { bench, prefix, layers, tree }
+        }
+
+        fn run(&mut self, commands: &[&[&str]]) -> Result<Option<Layer>> {
+            let commands: Vec<RunCommand> = commands.iter().map(|words| command(words)).collect();
+            let env = BTreeMap::from([("SECRET_KEY".to_owned(), "x y".to_owned())]);
+            let environment = RunEnvironment { timestamp: 1_700_000_000, env: &env };
+            run(&mut self.tree, &self.prefix, &commands, &environment, &self.bench.builder(), &Report::silent())
+        }
+
+        fn text(&self, path: &str) -> String {
+            let entry = self.tree.get(&InstallPath::parse(path).unwrap()).unwrap();
+            match &entry.kind {
+                Kind::File(Content { bytes: Bytes::Disk(file), .. }) => fs::read_to_string(file).unwrap(),
+                Kind::File(Content { bytes: Bytes::Memory(bytes), .. }) => String::from_utf8(bytes.to_vec()).unwrap(),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// Lines of two dumps that are in one only, with `-` and `+`.
+    fn difference(before: &str, after: &str) -> Vec<String> {
+        let path = |line: &str| line.split(' ').nth(4).unwrap().to_owned();
+        let gone =
+            before.lines().filter(|line| !after.lines().any(|other| other == *line)).map(|l| format!("- {}", path(l)));
+        let new =
+            after.lines().filter(|line| !before.lines().any(|other| other == *line)).map(|l| format!("+ {}", path(l)));
+        gone.chain(new).collect()
+    }
+
+    #[test]
+    fn what_commands_make_change_and_remove_gets_into_the_tree() {
+        for (interpreter, python) in pythons() {
+            let mut shop = Shop::new(Bench::with(&interpreter, python));
+            let before = shop.tree.dump();
+            let (site, tag) = (shop.bench.compiler.site_packages(), shop.bench.tag());
+            let script = format!(
+                "umask 077; mkdir -p app/static/empty; echo css > app/static/a.css; ln -s a.css app/static/b.css
+                 chmod 700 app/template.html; rm {site}/tool/unwanted.py; rm -r {site}/tool/tests
+                 echo 'y = 1' >> {site}/tool/__init__.py; touch {site}/tool/__pycache__/other.pyc bin/python pyvenv.cfg
+                 echo '# more' >> pyvenv.cfg; ln app/manage.py app/hard.py"
+            );
+            let layer = shop
+                .run(&[
+                    &["python", "app/manage.py", "collect static", "--x"],
+                    &["make", "app/made.py"],
+                    &["sh", "-c", &script],
+                ])
+                .unwrap()
+                .unwrap();
+            assert_eq!(layer.label, "files made by `[build] run`");
+            let expected = [
+                "- /opt/shop/app/template.html".to_owned(),
+                format!("- /opt/shop/{site}/tool-1.0.dist-info/RECORD"),
+                format!("- /opt/shop/{site}/tool/__init__.py"),
+                format!("- /opt/shop/{site}/tool/__pycache__/__init__.{tag}.pyc"),
+                format!("- /opt/shop/{site}/tool/__pycache__/unwanted.{tag}.pyc"),
+                format!("- /opt/shop/{site}/tool/tests"),
+                format!("- /opt/shop/{site}/tool/tests/__pycache__"),
+                format!("- /opt/shop/{site}/tool/tests/__pycache__/test.{tag}.pyc"),
+                format!("- /opt/shop/{site}/tool/tests/test.py"),
+                format!("- /opt/shop/{site}/tool/unwanted.py"),
+                format!("+ /opt/shop/app/__pycache__/hard.{tag}.pyc"),
+                format!("+ /opt/shop/app/__pycache__/made.{tag}.pyc"),
+                "+ /opt/shop/app/hard.py".into(),
+                "+ /opt/shop/app/made.py".into(),
+                "+ /opt/shop/app/said".into(),
+                "+ /opt/shop/app/static".into(),
+                "+ /opt/shop/app/static/a.css".into(),
+                "+ /opt/shop/app/static/b.css".into(),
+                "+ /opt/shop/app/static/empty".into(),
+                "+ /opt/shop/app/template.html".into(),
+                format!("+ /opt/shop/{site}/tool-1.0.dist-info/RECORD"),
+                format!("+ /opt/shop/{site}/tool/__init__.py"),
+                format!("+ /opt/shop/{site}/tool/__pycache__/__init__.{tag}.pyc"),
+            ];
+            similar_asserts::assert_eq!(difference(&before, &shop.tree.dump()), expected, "Python {}", python);
+            let dump = shop.tree.dump();
+            assert!(dump.contains("drwxr-xr-x root:root - - /opt/shop/app/static/empty\n"));
+            assert!(dump.contains("-rwxr-xr-x root:root 3 sha256:"), "the exec bit of template.html counts");
+            assert!(
+                dump.lines()
+                    .any(|line| line.starts_with("-rw-r--r-- ") && line.ends_with(" /opt/shop/app/static/a.css"))
+            );
+            assert_eq!(shop.text("/opt/shop/app/said"), "['collect static', '--x']");
+            // RECORD agrees with the tree again: checked by the paths and hashes that the tree has now.
+            let record = shop.text(&format!("/opt/shop/{site}/tool-1.0.dist-info/RECORD"));
+            let recorded: Vec<&str> = record.lines().map(|line| line.split(',').next().unwrap()).collect();
+            assert_eq!(
+                recorded,
+                [
+                    "../../../bin/make",
+                    "../../../libexec/make",
+                    "tool-1.0.dist-info/INSTALLER",
+                    "tool-1.0.dist-info/METADATA",
+                    "tool-1.0.dist-info/RECORD",
+                    "tool-1.0.dist-info/WHEEL",
+                    "tool-1.0.dist-info/entry_points.txt",
+                    "tool/__init__.py",
+                    &format!("tool/__pycache__/__init__.{tag}.pyc"),
+                ]
+            );
+            let changed = shop.tree.get(&InstallPath::parse(&format!("/opt/shop/{site}/tool/__init__.py")).unwrap());
+            let Some(Entry { kind: Kind::File(content), .. }) = changed else { panic!("{changed:?}") };
+            assert!(record.contains(&format!("tool/__init__.py,{},", layer::recorded_hash(&content.digest))));
+            // The layers in the cache are as they were.
+            for layer in &shop.layers {
+                assert!(Layer::open(&shop.bench.cache, &layer.key, &layer.label).is_some());
+                for (path, entry, content) in shop.bench.tree(&shop.prefix, &shop.layers).files() {
+                    if let Bytes::Disk(file) = &content.bytes {
+                        let there = crate::digest::Digest::of_reader(fs::open(file).unwrap()).unwrap();
+                        assert_eq!(there, content.digest, "{path} of {:?}", entry.origin);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn commands_see_the_release_and_nothing_of_the_caller() {
+        let Some(bench) = Bench::new() else { return };
+        let mut shop = Shop::new(bench);
+        let ask = "import json, os, sys; env = dict(os.environ); root = os.path.realpath('.')
+home = env.pop('HOME'); path = env.pop('PATH').split(':')[0]
+for name in ('http_proxy', 'https_proxy', 'no_proxy', 'HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY', 'SSL_CERT_FILE',
+             'SSL_CERT_DIR', 'LD_LIBRARY_PATH', 'TMPDIR'):
+    env.pop(name, None)
+assert path == root + '/bin' and sys.prefix == root and os.listdir(home) == [], (path, root, sys.prefix, home)
+assert sys.stdin.read() == ''
+open('seen', 'w').write(json.dumps(env, sort_keys=True))";
+        shop.run(&[&["python", "-c", ask]]).unwrap().unwrap();
+        assert_eq!(
+            shop.text("/opt/shop/seen"),
+            "{\"LC_ALL\": \"C.UTF-8\", \"PKGAPP_PREFIX\": \"/opt/shop\", \"PYTHONDONTWRITEBYTECODE\": \"1\", \
+             \"PYTHONHASHSEED\": \"0\", \"SECRET_KEY\": \"x y\", \"SOURCE_DATE_EPOCH\": \"1700000000\", \"TZ\": \"UTC\"}"
+        );
+        assert_eq!(std::fs::read_dir(shop.bench.cache.root().join("tmp")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn nothing_done_is_no_layer() {
+        let Some(bench) = Bench::new() else { return };
+        let mut shop = Shop::new(bench);
+        let before = shop.tree.dump();
+        assert!(shop.run(&[]).unwrap().is_none());
+        assert!(shop.run(&[&["true"], &["python", "-m", "tool"]]).is_err());
+        assert!(shop.run(&[&["true"], &["python", "-c", "import tool"]]).unwrap().is_none());
+        assert_eq!(shop.tree.dump(), before);
+    }
+
+    #[test]
+    fn what_can_not_ship_is_refused() {
+        let Some(bench) = Bench::new() else { return };
+        let mut shop = Shop::new(bench);
+        let before = shop.tree.dump();
+        let error =
+            shop.run(&[&["sh", "-c", "ln -s /etc/passwd app/p; ln -s ../../x app/q; mkfifo app/f"]]).unwrap_err();
+        let messages: Vec<&str> = std::iter::once(&error).chain(error.others()).map(Error::message).collect();
+        assert!(messages[0].ends_with("app/f` is neither a file nor a directory nor a link"), "{messages:?}");
+        assert_eq!(
+            messages[1..],
+            [
+                "the link `app/p` leads to `/etc/passwd`, outside the release",
+                "the link `app/q` leads to `../../x`, outside the release"
+            ]
+        );
+        let error = shop.run(&[&["sh", "-c", "echo one; echo two >&2; exit 3"]]).unwrap_err().to_string();
+        assert!(
+            error.starts_with(
+                "error: `sh -c echo one; echo two >&2; exit 3` of `[build] run` failed\n  --> /x/pkgapp.toml:7:8\n"
+            ),
+            "{error}"
+        );
+        assert!(error.contains("failed with exit status: 3\n  cause: it printed\n    one\n    two"), "{error}");
+        let error = shop.run(&[&["no-such-program"]]).unwrap_err().to_string();
+        assert!(error.starts_with("error: cannot find `no-such-program`, a command of `[build] run`\n"), "{error}");
+        assert_eq!(shop.tree.dump(), before);
+    }
 }

@@ -327,11 +327,7 @@ impl<'a> Installation<'a> {
         // contain a hash of itself."
         lines.push([self.recorded(&place), String::new(), String::new()]);
         lines.sort();
-        let mut csv = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
-        for line in lines {
-            csv.write_record(line).context(|| "cannot write RECORD")?;
-        }
-        let text = csv.into_inner().map_err(|error| Error::bug(format!("RECORD can't be written: {error}")))?;
+        let text = record_text(&lines)?;
         self.assembly.file(place, 0o644, Made::Here, &text[..])?;
         Ok(())
     }
@@ -402,9 +398,33 @@ fn read_text(path: &str, content: &mut dyn Read) -> Result<String> {
     Ok(text)
 }
 
+fn record_text(lines: &[[String; 3]]) -> Result<Vec<u8>> {
+    let mut csv = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
+    for line in lines {
+        csv.write_record(line).context(|| "cannot write RECORD")?;
+    }
+    csv.into_inner().map_err(|error| Error::bug(format!("RECORD can't be written: {error}")))
+}
+
+/// Returns a RECORD with the digests that `now` knows for its paths; what `now` does not know leaves it.
+///
+/// # Errors
+/// It is no RECORD of ours.
+pub(crate) fn updated_record(text: &[u8], now: impl Fn(&str) -> Option<Digest>) -> Result<Vec<u8>> {
+    let mut lines = Vec::new();
+    for line in csv::ReaderBuilder::new().has_headers(false).from_reader(text).into_deserialize() {
+        let [path, hash, size]: [String; 3] = line.context(|| "cannot read RECORD")?;
+        let Some(digest) = now(&path) else { continue };
+        // Its own line has no hash.
+        let known = !hash.is_empty();
+        lines.push(if known { [path, recorded_hash(&digest), digest.size.to_string()] } else { [path, hash, size] });
+    }
+    record_text(&lines)
+}
+
 /// Returns a hash as RECORD has it: "the name of the hash algorithm, an equals sign, and the urlsafe-base64-nopad
 /// encoding of the digest".
-fn recorded_hash(digest: &Digest) -> String {
+pub(crate) fn recorded_hash(digest: &Digest) -> String {
     format!("sha256={}", data_encoding::BASE64URL_NOPAD.encode(&digest.sha256.0))
 }
 
@@ -576,7 +596,8 @@ print(distribution.metadata['Name'], distribution.version, distribution.read_tex
     #[test]
     fn hostile_and_broken_wheels_are_refused_by_name() {
         let Some(bench) = Bench::new() else { return };
-        let cases: &[(&[(&str, &[u8])], &str)] = &[
+        type Files<'a> = &'a [(&'a str, &'a [u8])];
+        let cases: &[(Files<'_>, &str)] = &[
             (&[("../evil.py", b"")], "path `lib/python{}/site-packages/../evil.py` has `..` in it"),
             (&[("/evil.py", b"")], "path `lib/python{}/site-packages//evil.py` has an empty component in it"),
             (&[("x-1.0.data/data/../../evil", b"")], "path `../../evil` has `..` in it"),

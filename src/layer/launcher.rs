@@ -296,7 +296,7 @@ def main():
         let mut through_sh = |word: &str, directory: &Path, path: Option<&Path>| {
             for shell in shells() {
                 let mut command = Command::new(&shell[0]);
-                command.args(&shell[1..]).arg(word).current_dir(directory);
+                command.args(&shell[1..]).args(["--", word]).current_dir(directory);
                 if let Some(path) = path {
                     command.env("PATH", path);
                 }

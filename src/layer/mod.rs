@@ -20,6 +20,9 @@ use serde::{Deserialize, Serialize};
 
 pub use self::bytecode::ByteCompiler;
 pub(crate) use self::files::{Source, is_byte_code, read_source, resolve};
+#[cfg(test)]
+pub(crate) use self::install::recorded_hash;
+pub(crate) use self::install::updated_record;
 pub use self::install::{Member, WheelReader};
 pub(crate) use self::launcher::started_by;
 
