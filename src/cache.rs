@@ -5,6 +5,7 @@
 //! sdists/<sha256>/<file name>         what some of them are built from
 //! built/<key>/<file name>.whl         wheels built from sdists and projects, by all that went in
 //! layers/<key>/{layer.json,files/…}   distributions as they lie in a release
+//! proofs/<key>.json                   what searches of layers for this machine's paths have found
 //! index/                              the index's pages, as its headers allow
 //! pins/<key>.json                     which file answered a pin: a build that finds it asks no index
 //! tmp/                                things being made; renamed into place when they are whole

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use rayon::prelude::*;
+
 use crate::error::{Context, Error, Location, Result, shown};
 use crate::fs;
 use crate::layer::{self, Builder, Layer, Source};
@@ -302,25 +304,29 @@ fn is_ours(path: &ReleasePath) -> bool {
 /// What the system says.
 pub fn materialise(tree: &Tree, prefix: &InstallPath, root: &Path) -> Result<()> {
     fs::create_dir_all(root)?;
+    let place = |path: &InstallPath| path.below(prefix).map(|below| root.join(below.as_str()));
+    let mut files = Vec::new();
+    // A directory comes before what is in it.
     for (path, entry) in tree.iter() {
-        let Some(below) = path.below(prefix) else { continue };
-        let place = root.join(below.as_str());
+        let Some(place) = place(path) else { continue };
         let failed = || format!("cannot write `{}`", shown(&place));
         match &entry.kind {
             Kind::Directory => fs_err::create_dir_all(&place).context(failed)?,
             Kind::Symlink(target) => symlink(target, &place).context(failed)?,
-            Kind::File(content) => {
-                match &content.bytes {
-                    Bytes::Disk(file) => _ = fs_err::copy(file, &place).context(failed)?,
-                    Bytes::Memory(bytes) => fs_err::write(&place, bytes).context(failed)?,
-                }
-                // The owner may write: commands may change what is there.
-                let mode = entry.mode & 0o777 | 0o200;
-                fs_err::set_permissions(&place, std::fs::Permissions::from_mode(mode)).context(failed)?;
-            }
+            Kind::File(content) => files.push((place, content, entry.mode)),
         }
     }
-    Ok(())
+    files.into_par_iter().try_for_each(|(place, content, mode)| copy(content, mode, &place))
+}
+
+fn copy(content: &Content, mode: u32, place: &Path) -> Result<()> {
+    let failed = || format!("cannot write `{}`", shown(place));
+    match &content.bytes {
+        Bytes::Disk(file) => _ = fs_err::copy(file, place).context(failed)?,
+        Bytes::Memory(bytes) => fs_err::write(place, bytes).context(failed)?,
+    }
+    // The owner may write: commands may change what is there.
+    fs_err::set_permissions(place, std::fs::Permissions::from_mode(mode & 0o777 | 0o200)).context(failed)
 }
 
 /// Lets a materialised release run on this machine, with the interpreter of the build in place of the host's.

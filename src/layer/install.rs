@@ -258,7 +258,8 @@ impl<'a> Installation<'a> {
         let head = format!("# started by bin/{name}");
         let body = ReleasePath::parse(&format!("libexec/{name}"))?;
         let rest = Cursor::new(&first[end..]).chain(content);
-        self.assembly.file(body.clone(), 0o644, Made::Here, Cursor::new(head).chain(rest))?;
+        // All but a line that is the same everywhere is the wheel's.
+        self.assembly.file(body.clone(), 0o644, Made::Elsewhere, Cursor::new(head).chain(rest))?;
         self.add_launcher(name, launched.clone())?;
         self.data_scripts.insert(name.to_owned(), vec![launched, body]);
         Ok(())
@@ -517,6 +518,11 @@ mod tests {
         similar_asserts::assert_eq!(bench.listing(&layer), expected);
         let uncompiled: Vec<&str> = layer.manifest.uncompiled.iter().map(ReleasePath::as_str).collect();
         assert_eq!(uncompiled, [format!("{site}/my_tool/broken.py")]);
+        let made_here: Vec<&str> = layer.manifest.made_here.iter().map(ReleasePath::as_str).collect();
+        let byte_code = |path: &&String| path.ends_with(".pyc");
+        let made = ["bin/old-tool", "bin/tool", "INSTALLER", "RECORD", "libexec/tool"];
+        assert!(made_here.iter().all(|path| path.ends_with(".pyc") || made.iter().any(|made| path.ends_with(made))));
+        assert_eq!(made_here.len(), made.len() + expected.iter().filter(byte_code).count());
         let distribution = layer.manifest.distribution.as_ref().unwrap();
         assert_eq!(distribution.scripts, ["old-tool", "shell-tool", "tool"]);
         assert_eq!(distribution.top_level, ["my_tool", "plat", "pure", "single"]);

@@ -2,6 +2,9 @@
 //!
 //! A launcher is `/bin/sh` alone, finds itself, and starts the Python beside it, so it works from wherever the release
 //! lies; the body is Python alone, so that nothing stands before its docstring or its `from __future__`.
+//!
+//! What is lost on the way: where `/bin/sh` is dash, variables of the environment whose names are no shell names
+//! (`a.b=c`). Where a body is executed itself, see [`body`].
 
 use crate::error::{Error, Result};
 use crate::name::PythonMinor;
@@ -39,7 +42,9 @@ pub(crate) fn started_by(text: &str) -> Option<&str> {
 
 /// Returns what the launcher of an entry point starts.
 ///
-/// Executed itself, as some programs do with `sys.argv[0]` to restart, it runs the launcher.
+/// Executed itself, as some programs do with `sys.argv[0]` to restart, it runs the launcher: for a shell everything but
+/// that is in a here-document, for Python that is in a string. A script of a wheel's `.data/scripts` can't have this
+/// in front of its docstring; it is not executable.
 pub(crate) fn body(entry_point: &EntryPoint) -> String {
     let EntryPoint { name, module, object } = entry_point;
     let import = object.split('.').next().unwrap_or(object);
@@ -136,7 +141,7 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::layer::testing::{Bench, TestWheel, pythons, run, skipped};
+    use crate::layer::testing::{Bench, TestWheel, pythons, required, run, skipped};
 
     const PYTHON: PythonMinor = PythonMinor { major: 3, minor: 11 };
 
@@ -228,7 +233,7 @@ def main():
     /// The shells that `/bin/sh` is somewhere.
     fn shells() -> Vec<Vec<String>> {
         let known = [("dash", &[][..]), ("bash", &["--posix"]), ("bash", &[]), ("busybox", &["sh"])];
-        known
+        let found: Vec<Vec<String>> = known
             .iter()
             .filter_map(|(shell, arguments)| match crate::process::find(shell) {
                 Some(path) => {
@@ -240,7 +245,9 @@ def main():
                     None
                 }
             })
-            .collect()
+            .collect();
+        assert!(!(found.is_empty() && required()), "there is no shell to test with");
+        found
     }
 
     fn said(command: &mut Command) -> serde_json::Value {
