@@ -5,6 +5,7 @@ pub mod app;
 pub mod cache;
 pub mod depends;
 pub mod digest;
+pub mod elf;
 pub mod error;
 pub mod format;
 pub mod fs;

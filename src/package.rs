@@ -64,7 +64,14 @@ pub enum Compression {
     Xz(u32),
 }
 
-/// Bodies of `/bin/sh` scripts; the formats put what their package manager needs around them.
+/// Bodies of `/bin/sh` scripts; the formats put what their package manager needs around them, and set these variables:
+///
+/// - `PKGAPP_ACTION`: `install` or `upgrade` in the scripts before and after an installation; `remove` or `upgrade` in
+///   those around a removal, and `purge` in `after_remove` on hosts with dpkg.
+/// - `PKGAPP_FORMAT`: `deb` or `rpm`.
+///
+/// dpkg stops at a failing command (`set -e`) and leaves the package half configured; rpm goes on to the next command.
+/// On an upgrade dpkg runs the old version's removal scripts before the new version's `after_install`, rpm after it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Scriptlets {
     /// Before the files of a version are unpacked.

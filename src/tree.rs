@@ -336,7 +336,7 @@ pub fn dump_line(path: &str, entry: &Entry) -> String {
 }
 
 /// Returns permission bits as `ls` shows them, e.g. `rwxr-xr-x`.
-fn permissions(mode: u32) -> String {
+pub(crate) fn permissions(mode: u32) -> String {
     let bit = |mask: u32, letter: char| if mode & mask != 0 { letter } else { '-' };
     let execute = |mask: u32, special: u32, letter: char| match (mode & mask != 0, mode & special != 0) {
         (true, true) => letter,

@@ -1,9 +1,30 @@
-//! Ways to write a package down: one file a format, and one line in [`by_name`].
+//! Ways to write a package down: one file a format, and one line in [`FORMATS`].
+//!
+//! A format reads the [`Package`] and nothing else, and streams: it holds headers and lists, never a payload.
 
-use std::io::BufWriter;
+mod compress;
+pub mod deb;
+mod gnutar;
+#[cfg(test)]
+pub(crate) mod judge;
+pub mod read;
+pub mod rpm;
+pub mod sonames;
+pub mod tarball;
+pub mod version;
 
-use crate::error::Result;
-use crate::package::{Meta, Package};
+use std::io::{BufWriter, Read, Write};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::error::{Context, Error, Result};
+use crate::package::{Compression, Meta, Package};
+use crate::path::InstallPath;
+use crate::tree::{Bytes, Content, Entry, Tree};
+
+pub use deb::Deb;
+pub use rpm::Rpm;
+pub use tarball::Tarball;
 
 /// A way to write a package down.
 pub trait Format: Sync {
@@ -18,4 +39,91 @@ pub trait Format: Sync {
     /// # Errors
     /// Content that the format can't carry, or that can't be read, or a full disk.
     fn write(&self, package: &Package, out: &mut BufWriter<fs_err::File>) -> Result<()>;
+
+    /// Returns what this format adds to the tree, with the reason in each entry's origin.
+    ///
+    /// # Errors
+    /// A version that the format can't carry.
+    fn extra_entries(&self, _meta: &Meta) -> Result<Vec<(InstallPath, Entry)>> {
+        Ok(Vec::new())
+    }
+}
+
+/// The formats by the names that users give them.
+pub const FORMATS: &[(&str, &dyn Format)] = &[
+    ("tar", &Tarball { codec: None }),
+    ("tar.zst", &Tarball { codec: Some(Compression::Zstd(tarball::ZSTD_LEVEL)) }),
+    ("tar.gz", &Tarball { codec: Some(Compression::Gzip(tarball::GZIP_LEVEL)) }),
+    ("tar.xz", &Tarball { codec: Some(Compression::Xz(tarball::XZ_PRESET)) }),
+    ("deb", &Deb),
+    ("rpm", &Rpm),
+];
+
+/// Finds a format by name.
+pub fn by_name(name: &str) -> Option<&'static dyn Format> {
+    FORMATS.iter().find(|(known, _)| *known == name).map(|(_, format)| *format)
+}
+
+/// The entries in the order of an archive: a directory, then all that it holds, then what comes after it.
+///
+/// The tree's own order puts `a-b` between `a` and `a/b`, and tar sets a directory's time when it leaves it.
+fn archive_order(tree: &Tree) -> Vec<(&InstallPath, &Entry)> {
+    let mut entries: Vec<_> = tree.iter().collect();
+    entries.sort_by(|(a, _), (b, _)| a.as_str().split('/').cmp(b.as_str().split('/')));
+    entries
+}
+
+/// Hands a file's bytes on, and proves on the way that they are the ones that its digest names.
+fn copy_content(path: &InstallPath, content: &Content, out: &mut impl Write) -> Result<()> {
+    let sum = match &content.bytes {
+        Bytes::Memory(bytes) => {
+            out.write_all(bytes).context(cannot_write)?;
+            Sha256::digest(bytes)
+        }
+        Bytes::Disk(file) => {
+            let mut hasher = Sha256::new();
+            // A longer file must not run over its place in the archive; a shorter one shows in the sum.
+            let mut reader = crate::fs::open(file)?.take(content.digest.size);
+            let mut buffer = vec![0; 1 << 16];
+            loop {
+                match reader.read(&mut buffer).context(|| format!("cannot read `{}`", crate::error::shown(file)))? {
+                    0 => break hasher.finalize(),
+                    length => {
+                        hasher.update(&buffer[..length]);
+                        out.write_all(&buffer[..length]).context(cannot_write)?;
+                    }
+                }
+            }
+        }
+    };
+    if sum[..] == content.digest.sha256.0 {
+        return Ok(());
+    }
+    let error = Error::new(format!("`{path}` is not what it was when the build read it"))
+        .note(format!("its SHA-256 was {}", content.digest.sha256));
+    Err(match &content.bytes {
+        Bytes::Disk(file) => error.note(format!("it is read from `{}`", crate::error::shown(file))),
+        Bytes::Memory(_) => error.kind(crate::error::Kind::Bug),
+    })
+}
+
+pub(crate) fn cannot_write() -> &'static str {
+    "cannot write the package"
+}
+
+/// Returns the text on one line: what control fields and rpm's header take.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Returns the long description; a package without one says what it holds.
+fn description(meta: &Meta) -> String {
+    let text = meta.description.trim();
+    if !text.is_empty() {
+        return text.to_owned();
+    }
+    format!(
+        "{} {} and all Python distributions that it needs, in one directory: {}.",
+        meta.name, meta.version, meta.prefix
+    )
 }

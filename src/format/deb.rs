@@ -1,0 +1,381 @@
+//! Debian packages: an ar archive of `debian-binary`, `control.tar.gz` and `data.tar.*` (deb(5)).
+
+use std::io::{BufWriter, Seek, SeekFrom, Write};
+
+use jiff::Timestamp;
+
+use super::compress::Encoder;
+use super::gnutar::{Attributes, GnuTar};
+use super::version::PackageVersion;
+use super::{Format, archive_order, cannot_write, copy_content, description, one_line, sonames};
+use crate::error::{Context, Error, Result};
+use crate::name::Arch;
+use crate::package::{Compression, Meta, Package};
+use crate::path::InstallPath;
+use crate::target::Family;
+use crate::tree::{Content, Entry, Kind, Origin, Owner, Role, Tree};
+
+/// `.deb`.
+#[derive(Debug, Clone, Copy)]
+pub struct Deb;
+
+/// What every host with dpkg can read, where one of the targets can't read zstd.
+const WITHOUT_ZSTD: Compression = Compression::Xz(6);
+
+/// Longest value that the size field of an ar member holds, bytes (ar(5): ten decimal digits).
+const MEMBER_LIMIT: u64 = 9_999_999_999;
+
+/// Width at which long descriptions are folded; lintian warns of lines beyond 80.
+const WIDTH: usize = 78;
+
+impl Format for Deb {
+    fn file_name(&self, meta: &Meta) -> Result<String> {
+        let version = PackageVersion::of(meta)?.without_epoch();
+        Ok(format!("{}_{version}_{}.deb", meta.name, architecture(meta.arch)))
+    }
+
+    fn write(&self, package: &Package, out: &mut BufWriter<fs_err::File>) -> Result<()> {
+        let meta = &package.meta;
+        let mut tree = package.tree.clone();
+        for (path, entry) in self.extra_entries(meta)? {
+            tree.insert(path, entry)?;
+        }
+        let control = control_archive(package, &tree)?;
+        let compression = compression(meta);
+        put(out, b"!<arch>\n")?;
+        member(out, meta, "debian-binary", b"2.0\n")?;
+        member(out, meta, "control.tar.gz", &control)?;
+        let name = match compression {
+            Compression::Zstd(_) => "data.tar.zst",
+            Compression::Gzip(_) => "data.tar.gz",
+            Compression::Xz(_) => "data.tar.xz",
+        };
+        // The size is known when everything is written: the header is written twice.
+        let header = out.stream_position().context(cannot_write)?;
+        put(out, &member_header(meta, name, 0))?;
+        let begin = out.stream_position().context(cannot_write)?;
+        write_data(&tree, meta, compression, &mut *out)?;
+        let end = out.stream_position().context(cannot_write)?;
+        let size = end - begin;
+        if size > MEMBER_LIMIT {
+            return Err(Error::new("the package is too large for a deb")
+                .note(format!("`{name}` has {size} bytes, and an ar member ends at {MEMBER_LIMIT} (deb(5))")));
+        }
+        if size % 2 == 1 {
+            put(out, b"\n")?;
+        }
+        out.seek(SeekFrom::Start(header)).context(cannot_write)?;
+        put(out, &member_header(meta, name, size))?;
+        out.seek(SeekFrom::End(0)).context(cannot_write)?;
+        Ok(())
+    }
+
+    fn extra_entries(&self, meta: &Meta) -> Result<Vec<(InstallPath, Entry)>> {
+        let name = meta.name.as_str();
+        let files = [
+            // Policy §12.5: every package has it; lintian error `no-copyright-file`.
+            (format!("/usr/share/doc/{name}/copyright"), copyright(meta)?.into_bytes()),
+            // Policy §12.7; lintian error `no-changelog`.
+            (format!("/usr/share/doc/{name}/changelog.Debian.gz"), changelog(meta)?),
+            // The tags that a self-contained application can't avoid, each with its reason.
+            (format!("/usr/share/lintian/overrides/{name}"), overrides(meta)?.into_bytes()),
+        ];
+        let label = "what Debian's policy asks of every package".to_owned();
+        let origin = std::sync::Arc::new(Origin { label, layer: None });
+        files
+            .into_iter()
+            .map(|(path, bytes)| Ok((InstallPath::parse(&path)?, Entry::file(Content::memory(bytes), 0o644, &origin))))
+            .collect()
+    }
+}
+
+/// Returns Debian's name for an architecture.
+pub fn architecture(arch: Arch) -> &'static str {
+    match arch {
+        Arch::Any => "all",
+        Arch::X86_64 => "amd64",
+        Arch::Aarch64 => "arm64",
+    }
+}
+
+/// Returns the compression that all declared targets read.
+fn compression(meta: &Meta) -> Compression {
+    let too_old = meta.targets.iter().any(|target| target.family == Family::Deb && !target.zstd);
+    match meta.compression {
+        Compression::Zstd(_) if too_old => WITHOUT_ZSTD,
+        chosen => chosen,
+    }
+}
+
+// data.tar
+
+fn write_data(tree: &Tree, meta: &Meta, compression: Compression, out: impl Write) -> Result<()> {
+    let encoder = Encoder::new(out, compression).context(cannot_write)?;
+    let mut tar = GnuTar::new(encoder, meta.timestamp);
+    let system = Owner::default();
+    tar.directory("./", &Attributes { mode: 0o755, owner: &system })?;
+    let mut made: Vec<InstallPath> = Vec::new();
+    for (path, entry) in archive_order(tree) {
+        for parent in parents(path) {
+            // dpkg makes no parents: those of the base system are in the archive, as dpkg-deb puts them there.
+            if tree.get(&parent).is_none() && !made.contains(&parent) {
+                tar.directory(&format!(".{parent}/"), &Attributes { mode: 0o755, owner: &system })?;
+                made.push(parent);
+            }
+        }
+        append(&mut tar, path, entry)?;
+    }
+    tar.finish()?.finish().context(cannot_write)?;
+    Ok(())
+}
+
+/// The directories above a path, from the top.
+fn parents(path: &InstallPath) -> Vec<InstallPath> {
+    let mut all: Vec<_> = std::iter::successors(path.parent(), InstallPath::parent).collect();
+    all.reverse();
+    all
+}
+
+fn append<W: Write>(tar: &mut GnuTar<W>, path: &InstallPath, entry: &Entry) -> Result<()> {
+    let attributes = Attributes { mode: entry.mode, owner: &entry.owner };
+    match &entry.kind {
+        Kind::Directory => tar.directory(&format!(".{path}/"), &attributes),
+        Kind::Symlink(target) => tar.symlink(&format!(".{path}"), target, &attributes),
+        Kind::File(content) => {
+            tar.file(&format!(".{path}"), content.digest.size, &attributes, |out| copy_content(path, content, out))
+        }
+    }
+}
+
+// control.tar
+
+fn control_archive(package: &Package, tree: &Tree) -> Result<Vec<u8>> {
+    // gzip: the hosts that read no zstd read no control.tar.zst either, and the member is small.
+    let encoder = Encoder::new(Vec::new(), Compression::Gzip(9)).context(cannot_write)?;
+    let mut tar = GnuTar::new(encoder, package.meta.timestamp);
+    let owner = Owner::default();
+    tar.directory("./", &Attributes { mode: 0o755, owner: &owner })?;
+    for (name, mode, text) in control_files(package, tree)? {
+        let attributes = Attributes { mode, owner: &owner };
+        tar.file(&format!("./{name}"), text.len() as u64, &attributes, |out| {
+            out.write_all(text.as_bytes()).context(cannot_write)
+        })?;
+    }
+    tar.finish()?.finish().context(cannot_write)
+}
+
+fn control_files(package: &Package, tree: &Tree) -> Result<Vec<(&'static str, u32, String)>> {
+    let mut files = vec![("control", 0o644, control(package, tree)?)];
+    let conffiles: String = tree
+        .files()
+        .filter(|(_, entry, _)| entry.role == Role::Config)
+        .map(|(path, _, _)| format!("{path}\n"))
+        .collect();
+    if !conffiles.is_empty() {
+        files.push(("conffiles", 0o644, conffiles));
+    }
+    files.push(("md5sums", 0o644, md5sums(tree)));
+    let scriptlets = &package.scriptlets;
+    for (name, head, body) in [
+        ("preinst", include_str!("../../packaging/deb/preinst"), &scriptlets.before_install),
+        ("postinst", include_str!("../../packaging/deb/postinst"), &scriptlets.after_install),
+        ("prerm", include_str!("../../packaging/deb/prerm"), &scriptlets.before_remove),
+        ("postrm", include_str!("../../packaging/deb/postrm"), &scriptlets.after_remove),
+    ] {
+        if let Some(body) = body {
+            files.push((name, 0o755, format!("{head}\n{}\n", body.trim_matches('\n'))));
+        }
+    }
+    files.sort_by_key(|(name, _, _)| *name);
+    Ok(files)
+}
+
+/// What `dpkg --verify` compares with; configuration is left out, as dh_md5sums does.
+fn md5sums(tree: &Tree) -> String {
+    tree.files()
+        .filter(|(_, entry, _)| entry.role == Role::Payload)
+        .map(|(path, _, content)| {
+            format!("{}  {}\n", hex::encode(content.digest.md5), path.as_str().trim_start_matches('/'))
+        })
+        .collect()
+}
+
+/// The `control` file (deb-control(5)).
+fn control(package: &Package, tree: &Tree) -> Result<String> {
+    let meta = &package.meta;
+    let version = PackageVersion::of(meta)?;
+    let depends = sonames::depends(&package.depends)?;
+    let mut fields = vec![
+        ("Package", meta.name.to_string()),
+        ("Version", version.full()),
+        ("Architecture", architecture(meta.arch).to_owned()),
+        ("Maintainer", one_line(&meta.maintainer)),
+        ("Installed-Size", installed_size(tree).to_string()),
+        ("Depends", one_line(&depends.join(", "))),
+        ("Section", "misc".to_owned()),
+        ("Priority", "optional".to_owned()),
+        ("Homepage", one_line(meta.homepage.as_deref().unwrap_or_default())),
+        // Not an official field: where an organisation's own package came from.
+        ("X-Commit", one_line(meta.commit.as_deref().unwrap_or_default())),
+    ];
+    fields.retain(|(_, value)| !value.is_empty());
+    fields.push(("Description", format!("{}\n{}", synopsis(meta), folded(&description(meta)))));
+    Ok(fields.into_iter().map(|(name, value)| format!("{name}: {}\n", value.trim_end())).collect())
+}
+
+fn synopsis(meta: &Meta) -> String {
+    let summary = one_line(&meta.summary);
+    let summary = summary.trim_end_matches('.');
+    if summary.is_empty() { meta.name.to_string() } else { summary.to_owned() }
+}
+
+/// Size in KiB as dpkg-gencontrol computes it: files and links rounded up one by one, everything else 1, with the parents.
+fn installed_size(tree: &Tree) -> u64 {
+    let mut parents_outside: Vec<InstallPath> =
+        tree.iter().flat_map(|(path, _)| parents(path)).filter(|path| tree.get(path).is_none()).collect();
+    parents_outside.sort();
+    parents_outside.dedup();
+    let entries: u64 = tree
+        .iter()
+        .map(|(_, entry)| match &entry.kind {
+            Kind::Directory => 1,
+            Kind::File(content) => content.digest.size.div_ceil(1024),
+            Kind::Symlink(target) => (target.len() as u64).div_ceil(1024),
+        })
+        .sum();
+    // The root directory counts too.
+    1 + parents_outside.len() as u64 + entries
+}
+
+/// Folds a long description (Policy §5.6.13): paragraphs are wrapped, indented lines stay as they are.
+fn folded(text: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    let mut paragraph: Vec<&str> = Vec::new();
+    for line in text.lines() {
+        let line = line.trim_end();
+        if !line.is_empty() && !line.starts_with([' ', '\t']) {
+            paragraph.extend(line.split_whitespace());
+            continue;
+        }
+        lines.extend(wrapped(&paragraph));
+        paragraph.clear();
+        lines.push(if line.is_empty() { " .".to_owned() } else { format!(" {}", line.replace('\t', "    ")) });
+    }
+    lines.extend(wrapped(&paragraph));
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+fn wrapped(words: &[&str]) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in words {
+        match lines.last_mut() {
+            // A line may not begin with a full stop, so such a word stays on the line before, however long.
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= WIDTH || word.starts_with('.') => {
+                *line = format!("{line} {word}");
+            }
+            // At the beginning of a paragraph a second space makes it a verbatim line, where it may.
+            _ if word.starts_with('.') => lines.push(format!("  {word}")),
+            _ => lines.push(format!(" {word}")),
+        }
+    }
+    lines
+}
+
+// /usr/share/doc
+
+fn copyright(meta: &Meta) -> Result<String> {
+    let license = meta.license.as_deref().map(one_line).filter(|license| !license.is_empty());
+    // The format wants a short name on the line; whatever else an author wrote goes below it.
+    let short = |text: &str| text.len() <= 70 && text.chars().all(|c| c.is_ascii_graphic() || c == ' ');
+    let (name, text) = match &license {
+        Some(license) if short(license) => (license.as_str(), "See the license file that the application comes with."),
+        Some(license) => ("other", license.as_str()),
+        None => ("unspecified", "The application's metadata names no license."),
+    };
+    render(
+        include_str!("../../packaging/deb/copyright"),
+        &minijinja::context! {
+            name => meta.name.as_str(),
+            homepage => meta.homepage.as_deref().map(one_line),
+            prefix => meta.prefix.as_str(),
+            license => name,
+            license_text => text,
+        },
+    )
+}
+
+fn changelog(meta: &Meta) -> Result<Vec<u8>> {
+    let version = PackageVersion::of(meta)?;
+    let time = i64::try_from(meta.timestamp).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+    let time = time.ok_or_else(|| Error::new(format!("{} is no time that a changelog can hold", meta.timestamp)))?;
+    let text = render(
+        include_str!("../../packaging/deb/changelog"),
+        &minijinja::context! {
+            name => meta.name.as_str(),
+            version => version.full(),
+            upstream => version.upstream,
+            maintainer => one_line(&meta.maintainer),
+            date => time.strftime("%a, %d %b %Y %H:%M:%S +0000").to_string(),
+        },
+    )?;
+    let mut encoder = Encoder::new(Vec::new(), Compression::Gzip(9)).context(cannot_write)?;
+    encoder.write_all(text.as_bytes()).context(cannot_write)?;
+    encoder.finish().context(cannot_write)
+}
+
+fn overrides(meta: &Meta) -> Result<String> {
+    let template = include_str!("../../packaging/deb/lintian-overrides");
+    render(template, &minijinja::context! { name => meta.name.as_str() })
+}
+
+fn render(template: &str, values: &minijinja::Value) -> Result<String> {
+    let mut environment = minijinja::Environment::empty();
+    environment.set_undefined_behavior(minijinja::UndefinedBehavior::SemiStrict);
+    environment.set_keep_trailing_newline(true);
+    environment.render_str(template, values).map_err(|error| Error::bug("a packaging text has a mistake").cause(error))
+}
+
+// ar
+
+fn put(out: &mut impl Write, bytes: &[u8]) -> Result<()> {
+    out.write_all(bytes).context(cannot_write)
+}
+
+fn member(out: &mut impl Write, meta: &Meta, name: &str, bytes: &[u8]) -> Result<()> {
+    put(out, &member_header(meta, name, bytes.len() as u64))?;
+    put(out, bytes)?;
+    if bytes.len() % 2 == 1 { put(out, b"\n") } else { Ok(()) }
+}
+
+/// The 60 bytes before a member; `name` is at most 15 characters, or dpkg does not find it.
+fn member_header(meta: &Meta, name: &str, size: u64) -> [u8; 60] {
+    debug_assert!(name.len() <= 15);
+    let text = format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`\n", meta.timestamp, 0, 0, "100644");
+    let mut header = [b' '; 60];
+    header.copy_from_slice(text.as_bytes());
+    header
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptions_are_folded_as_policy_says() {
+        let text = "A shop that sells  things.\nOn the same line.\n\n  * one\n\t* two\n.env is read\nand .foo";
+        assert_eq!(
+            folded(text),
+            " A shop that sells things. On the same line.\n .\n   * one\n     * two\n  .env is read and .foo\n"
+        );
+        let long = "word ".repeat(40);
+        assert!(folded(&long).lines().all(|line| line.len() <= 80 && line.starts_with(" word")));
+    }
+
+    #[test]
+    fn a_member_header_is_60_bytes() {
+        let meta = crate::format::judge::meta();
+        let header = member_header(&meta, "data.tar.zst", MEMBER_LIMIT);
+        assert_eq!(std::str::from_utf8(&header[..16]).unwrap(), "data.tar.zst    ");
+        assert_eq!(&header[48..], b"9999999999`\n");
+    }
+}

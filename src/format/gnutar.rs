@@ -1,0 +1,136 @@
+//! Tar archives with GNU headers only: what dpkg, GNU tar, bsdtar, busybox and Python all read.
+//!
+//! dpkg refuses pax headers, and the `tar` crate's builder drops the leading `./` that dpkg's tools write; so the blocks
+//! are made here, of the `tar` crate's header. Long names and link targets get GNU `L` and `K` entries (tar(5)).
+
+use std::io::Write;
+
+use tar::{EntryType, Header};
+
+use super::cannot_write;
+use crate::error::{Context, Result};
+use crate::tree::Owner;
+
+/// Size of a block.
+const BLOCK: usize = 512;
+
+/// Length of the name and link fields; a full field needs no NUL.
+const FIELD: usize = 100;
+
+/// Writes entries one after another.
+pub(super) struct GnuTar<W: Write> {
+    out: W,
+    /// Every entry's time, seconds since 1970.
+    mtime: u64,
+}
+
+/// What a header says besides the name.
+pub(super) struct Attributes<'a> {
+    pub(super) mode: u32,
+    pub(super) owner: &'a Owner,
+}
+
+impl<W: Write> GnuTar<W> {
+    pub(super) fn new(out: W, mtime: u64) -> Self {
+        Self { out, mtime }
+    }
+
+    /// `name` ends in `/`, as GNU tar and dpkg write directories.
+    pub(super) fn directory(&mut self, name: &str, attributes: &Attributes<'_>) -> Result<()> {
+        debug_assert!(name.ends_with('/'));
+        self.header(EntryType::Directory, name, "", 0, attributes)
+    }
+
+    pub(super) fn symlink(&mut self, name: &str, target: &str, attributes: &Attributes<'_>) -> Result<()> {
+        self.header(EntryType::Symlink, name, target, 0, attributes)
+    }
+
+    /// `write` writes exactly `size` bytes.
+    pub(super) fn file(
+        &mut self,
+        name: &str,
+        size: u64,
+        attributes: &Attributes<'_>,
+        write: impl FnOnce(&mut W) -> Result<()>,
+    ) -> Result<()> {
+        self.header(EntryType::Regular, name, "", size, attributes)?;
+        write(&mut self.out)?;
+        self.pad(size)
+    }
+
+    /// Writes the end of the archive: two blocks of zeros.
+    pub(super) fn finish(mut self) -> Result<W> {
+        self.put(&[0; 2 * BLOCK])?;
+        Ok(self.out)
+    }
+
+    fn header(
+        &mut self,
+        kind: EntryType,
+        name: &str,
+        link: &str,
+        size: u64,
+        attributes: &Attributes<'_>,
+    ) -> Result<()> {
+        if link.len() > FIELD {
+            self.long(EntryType::GNULongLink, link)?;
+        }
+        if name.len() > FIELD {
+            self.long(EntryType::GNULongName, name)?;
+        }
+        let mut header = Header::new_gnu();
+        fill(&mut header, name, link);
+        header.set_entry_type(kind);
+        header.set_size(size);
+        header.set_mode(attributes.mode);
+        header.set_mtime(self.mtime);
+        // dpkg and tar look the names up, and fall back to the numbers.
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_username(&attributes.owner.user).context(cannot_write)?;
+        header.set_groupname(&attributes.owner.group).context(cannot_write)?;
+        header.set_cksum();
+        self.put(header.as_bytes())
+    }
+
+    fn long(&mut self, kind: EntryType, text: &str) -> Result<()> {
+        let mut header = Header::new_gnu();
+        fill(&mut header, "././@LongLink", "");
+        header.set_entry_type(kind);
+        // GNU tar counts the NUL at the end.
+        let size = text.len() as u64 + 1;
+        header.set_size(size);
+        header.set_mode(0);
+        header.set_mtime(0);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_cksum();
+        self.put(header.as_bytes())?;
+        self.put(text.as_bytes())?;
+        self.put(&[0])?;
+        self.pad(size)
+    }
+
+    fn pad(&mut self, size: u64) -> Result<()> {
+        // The remainder is below 512.
+        let over = usize::try_from(size % BLOCK as u64).unwrap_or(0);
+        if over == 0 { Ok(()) } else { self.put(&[0; BLOCK][over..]) }
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        self.out.write_all(bytes).context(cannot_write)
+    }
+}
+
+/// Sets the name and link fields, cut to their length; a long one was told by an entry of its own.
+fn fill(header: &mut Header, name: &str, link: &str) {
+    if let Some(fields) = header.as_gnu_mut() {
+        let (name, link) = (cut(name), cut(link));
+        fields.name[..name.len()].copy_from_slice(name);
+        fields.linkname[..link.len()].copy_from_slice(link);
+    }
+}
+
+fn cut(text: &str) -> &[u8] {
+    &text.as_bytes()[..text.len().min(FIELD)]
+}

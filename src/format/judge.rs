@@ -1,0 +1,825 @@
+//! Formats judged by the tools that will read them: one made-up tree of oddities, written in every format, read back by
+//! GNU tar, bsdtar, Python, busybox, dpkg, rpm and cpio, and compared with the tree's dump.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use similar_asserts::assert_eq;
+
+use super::read::Artifact;
+use super::*;
+use crate::depends::{Depends, Library};
+use crate::digest::Digest;
+use crate::name::{AppName, Arch, PythonMinor};
+use crate::package::Scriptlets;
+use crate::pypa::Version;
+use crate::target;
+use crate::tree::{Kind, Origin, Owner, Tree, dump_line};
+
+/// Finds a foreign tool; a missing one is said aloud, and is a failure where tools are required.
+pub(crate) fn tool(name: &str) -> Option<PathBuf> {
+    let found = crate::process::find(name);
+    if found.is_none() {
+        assert!(std::env::var_os("PKGAPP_REQUIRE_TOOLS").is_none(), "`{name}` is not installed");
+        use std::io::Write as _;
+        _ = writeln!(std::io::stderr(), "SKIPPED: `{name}` is not installed");
+    }
+    found
+}
+
+/// Runs a command that must succeed and returns what it printed.
+pub(crate) fn run(command: &mut Command) -> String {
+    let output = crate::process::run(command.env("LC_ALL", "C.UTF-8").env("TZ", "UTC")).unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn sh(script: &str, args: &[&Path]) -> String {
+    run(Command::new("bash").args(["-euo", "pipefail", "-c", script, "sh"]).args(args))
+}
+
+pub(crate) fn meta() -> Meta {
+    Meta {
+        name: AppName::parse("shop").unwrap(),
+        version: Version::from_str("1.4.2rc1").unwrap(),
+        revision: "1".into(),
+        arch: Arch::X86_64,
+        summary: "A shop".into(),
+        description: "Sells things.\n\n- well\n- cheap".into(),
+        license: Some("MIT".into()),
+        maintainer: "Ops <ops@example.com>".into(),
+        homepage: Some("https://example.com/shop".into()),
+        prefix: path("/opt/shop"),
+        timestamp: 1_700_000_001,
+        commit: Some("0123456789abcdef0123456789abcdef01234567".into()),
+        targets: vec![],
+        compression: Compression::Zstd(3),
+    }
+}
+
+fn path(text: &str) -> InstallPath {
+    InstallPath::parse(text).unwrap()
+}
+
+fn libraries() -> Vec<Library> {
+    let library = |soname: &str, versions: &[&str]| Library {
+        soname: soname.into(),
+        is_64: true,
+        versions: versions.iter().map(|&version| version.into()).collect(),
+        needed_by: "x".into(),
+    };
+    vec![library("libc.so.6", &["GLIBC_2.17"]), library("libz.so.1", &[])]
+}
+
+pub(crate) fn package(tree: Tree) -> Package {
+    Package {
+        meta: meta(),
+        depends: Depends {
+            python: Some(PythonMinor { major: 3, minor: 11 }),
+            libraries: libraries(),
+            declared_deb: vec!["adduser".into()],
+            declared_rpm: vec!["shadow-utils >= 2:4.6".into()],
+        },
+        tree,
+        scriptlets: Scriptlets {
+            before_install: Some("echo \"before_install $PKGAPP_ACTION $PKGAPP_FORMAT\" >> \"$ROOT_LOG\"".into()),
+            after_install: Some("echo \"after_install $PKGAPP_ACTION\" >> \"$ROOT_LOG\"".into()),
+            before_remove: Some("echo \"before_remove $PKGAPP_ACTION\" >> \"$ROOT_LOG\"".into()),
+            after_remove: Some("echo \"after_remove $PKGAPP_ACTION\" >> \"$ROOT_LOG\"".into()),
+        },
+    }
+}
+
+/// Names and kinds that archives get wrong.
+pub(crate) fn odd_tree(disk: &Path) -> Tree {
+    let mut tree = Tree::new();
+    let origin = Arc::new(Origin { label: "the test".into(), layer: None });
+    let mut file = |name: &str, bytes: &[u8], mode: u32| {
+        tree.insert(path(name), Entry::file(Content::memory(bytes), mode, &origin)).unwrap();
+    };
+    file("/opt/shop/bin/shop", b"#!/bin/sh\nexec true\n", 0o755);
+    file("/opt/shop/empty", b"", 0o644);
+    file("/opt/shop/odd/with a  space & 'quotes\" $HOME %s %%d", b"1", 0o644);
+    file("/opt/shop/odd/caf\u{e9}-\u{65e5}\u{672c}-\u{1f40d}", b"2", 0o644);
+    file("/opt/shop/odd/-dash", b"3", 0o600);
+    file("/opt/shop/odd/a[1]*?{x}", b"4", 0o444);
+    file("/opt/shop/odd/back\\slash\\n", b"44", 0o644);
+    file("/opt/shop/odd/setuid", b"5", 0o4755);
+    file("/opt/shop/odd-sibling", b"sorts between a directory and what it holds", 0o644);
+    file("/opt/shop/odd.sibling", b"also", 0o640);
+    // Around the length of the name field (100), of ustar's (256), and beyond every fixed field; `./` and `/` count.
+    for length in [97, 98, 99, 100, 101, 102, 154, 155, 156, 254, 255, 256, 257, 300, 1000] {
+        file(&long_path(length), length.to_string().as_bytes(), 0o644);
+    }
+    tree.insert(path("/opt/shop/hollow/deep/deeper"), Entry::directory(&origin)).unwrap();
+    let secret = Entry { mode: 0o2750, ..Entry::directory(&origin) };
+    tree.insert(path("/opt/shop/secret"), secret).unwrap();
+    let large: Vec<u8> = (0..1_000_003_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    std::fs::write(disk, &large).unwrap();
+    let content = Content { digest: Digest::of(&large), bytes: Bytes::Disk(disk.to_owned()) };
+    // One file on disk at two places, as a cache gives it: they must not become hard links.
+    tree.insert(path("/opt/shop/lib/large.bin"), Entry::file(content.clone(), 0o644, &origin)).unwrap();
+    tree.insert(path("/opt/shop/lib/twin.bin"), Entry::file(content, 0o755, &origin)).unwrap();
+    tree.insert(path("/opt/shop/bin/python"), Entry::symlink("/usr/bin/python3.11", &origin)).unwrap();
+    tree.insert(path("/opt/shop/bin/relative"), Entry::symlink("../odd/-dash", &origin)).unwrap();
+    let far = "x/".repeat(60) + &"y".repeat(130);
+    tree.insert(path("/opt/shop/far"), Entry::symlink(far, &origin)).unwrap();
+    let env = Entry::file(Content::memory(*b"A=b\n"), 0o640, &origin).config();
+    tree.insert(path("/etc/shop/shop.env"), env).unwrap();
+    let record = Entry::file(Content::memory(*b"{\"name\": \"shop\"}"), 0o644, &origin);
+    tree.insert(path("/opt/shop/.pkgapp/release.json"), record).unwrap();
+    tree
+}
+
+/// A path of so many bytes, with components that every file system takes.
+fn long_path(length: usize) -> String {
+    let mut text = format!("/opt/shop/long/{length}/");
+    while text.len() + 101 < length {
+        text.push_str(&"d".repeat(80));
+        text.push('/');
+    }
+    let rest = length - text.len();
+    text + &"f".repeat(rest)
+}
+
+/// Writes a package and returns its file.
+pub(crate) fn write(format: &dyn Format, package: &Package, directory: &Path) -> PathBuf {
+    let file = directory.join(format.file_name(&package.meta).unwrap());
+    crate::fs::write_atomically(&file, |out| format.write(package, out)).unwrap();
+    file
+}
+
+/// The dump that a format's file must have: the tree and what the format adds.
+fn expected(format: &dyn Format, package: &Package) -> String {
+    let mut tree = package.tree.clone();
+    for (path, entry) in format.extra_entries(&package.meta).unwrap() {
+        tree.insert(path, entry).unwrap();
+    }
+    tree.dump()
+}
+
+/// The same by a tarball's names, without owners where a tool does not tell.
+fn expected_in_tarball(package: &Package) -> String {
+    let names = package.tree.iter().map(|(path, entry)| (tarball::member_name(&package.meta, path), entry));
+    let lines: BTreeMap<String, String> =
+        names.map(|(name, entry)| (name.clone(), dump_line(&name, entry).replace(" c shop", " shop"))).collect();
+    lines.into_values().map(|line| line + "\n").collect()
+}
+
+/// Drops the directories that no one owns: those of the base system, and a tarball's `host/…`.
+fn without(dump: &str, paths: &[&str]) -> String {
+    let foreign = |line: &&str| !paths.iter().any(|path| line.ends_with(&format!(" - - {path}")));
+    dump.lines().filter(foreign).map(|line| format!("{line}\n")).collect()
+}
+
+/// Every time in the archives.
+const MTIME: i64 = 1_700_000_001;
+
+/// Whose times a tool keeps: rpm and cpio make a directory, set its time, and then fill it; cpio sets no link's.
+#[derive(Clone, Copy, PartialEq)]
+enum Times {
+    All,
+    Files,
+}
+
+/// Walks what a tool has unpacked; checks the times.
+fn dump_of_disk(root: &Path, shown: &str, times: Times) -> String {
+    let mut lines = BTreeMap::new();
+    for found in walkdir::WalkDir::new(root).min_depth(1) {
+        let found = found.unwrap();
+        let metadata = found.path().symlink_metadata().unwrap();
+        let name = format!("{shown}{}", found.path().strip_prefix(root).unwrap().to_str().unwrap());
+        if times == Times::All || metadata.is_file() {
+            assert_eq!(metadata.mtime(), MTIME, "{name}");
+        }
+        let origin = Arc::new(Origin { label: String::new(), layer: None });
+        let kind = if metadata.is_dir() {
+            Kind::Directory
+        } else if metadata.is_symlink() {
+            Kind::Symlink(std::fs::read_link(found.path()).unwrap().to_str().unwrap().to_owned())
+        } else {
+            assert_eq!(metadata.nlink(), 1, "{name}");
+            Kind::File(Content::memory(std::fs::read(found.path()).unwrap()))
+        };
+        let mode = metadata.permissions().mode() & 0o7777;
+        assert_eq!((metadata.uid(), metadata.gid()), (0, 0), "{name}");
+        let entry = Entry { kind, mode, owner: Owner::default(), role: crate::tree::Role::Payload, origin };
+        lines.insert(name.clone(), dump_line(&name, &entry) + "\n");
+    }
+    lines.into_values().collect()
+}
+
+/// As [`dump_of_disk`] of the unpacked tree: nothing on a disk tells what is configuration.
+fn plain(dump: &str) -> String {
+    dump.replace(" c /", " /")
+}
+
+const SYSTEM: &[&str] =
+    &["/etc", "/opt", "/usr", "/usr/share", "/usr/share/doc", "/usr/share/lintian", "/usr/share/lintian/overrides"];
+
+const TAR_ONLY: &[&str] = &["shop-1.4.2rc1/host", "shop-1.4.2rc1/host/etc"];
+
+fn scratch() -> (tempfile::TempDir, Package) {
+    let directory = tempfile::tempdir().unwrap();
+    let tree = odd_tree(&directory.path().join("large"));
+    let package = package(tree);
+    (directory, package)
+}
+
+/// Only root can unpack with owners.
+fn is_root() -> bool {
+    let root = std::fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0);
+    if !root {
+        use std::io::Write as _;
+        assert!(std::env::var_os("PKGAPP_REQUIRE_TOOLS").is_none(), "not root");
+        _ = writeln!(std::io::stderr(), "SKIPPED: unpacking with owners needs root");
+    }
+    root
+}
+
+#[test]
+fn file_names_are_as_each_world_expects() {
+    let mut meta = meta();
+    meta.version = Version::from_str("1!1.4.2").unwrap();
+    let name = |format: &str, meta: &Meta| by_name(format).unwrap().file_name(meta).unwrap();
+    assert_eq!(name("deb", &meta), "shop_1.4.2-1_amd64.deb");
+    assert_eq!(name("rpm", &meta), "shop-1.4.2-1.x86_64.rpm");
+    assert_eq!(name("tar", &meta), "shop-1.4.2-1.x86_64.tar.zst");
+    meta.arch = Arch::Any;
+    meta.compression = Compression::Xz(6);
+    assert_eq!(name("deb", &meta), "shop_1.4.2-1_all.deb");
+    assert_eq!(name("rpm", &meta), "shop-1.4.2-1.noarch.rpm");
+    assert_eq!(name("tar.gz", &meta), "shop-1.4.2-1.noarch.tar.gz");
+    assert_eq!(name("tar.zst", &meta), "shop-1.4.2-1.noarch.tar.zst");
+    assert_eq!(name("tar", &meta), "shop-1.4.2-1.noarch.tar.xz");
+    assert!(by_name("zip").is_none());
+}
+
+#[test]
+fn all_formats_hold_the_same_entries_and_are_read_back() {
+    let (directory, mut package) = scratch();
+    for compression in [Compression::Zstd(3), Compression::Gzip(6), Compression::Xz(1)] {
+        package.meta.compression = compression;
+        for format in ["deb", "rpm"] {
+            let format = by_name(format).unwrap();
+            let artifact = Artifact::open(&write(format, &package, directory.path())).unwrap();
+            assert_eq!(without(&artifact.dump().unwrap(), SYSTEM), expected(format, &package));
+            assert_eq!(artifact.name, "shop");
+            assert_eq!(artifact.version, "1.4.2~rc1-1");
+            assert_eq!(artifact.release_record().unwrap().unwrap(), b"{\"name\": \"shop\"}");
+            assert_eq!(artifact.scriptlets.len(), 4);
+        }
+        let tarball = Artifact::open(&write(by_name("tar").unwrap(), &package, directory.path())).unwrap();
+        assert_eq!(without(&tarball.dump().unwrap(), TAR_ONLY), expected_in_tarball(&package));
+        assert_eq!((tarball.name.as_str(), tarball.version.as_str()), ("shop", "1.4.2rc1"));
+        assert_eq!(tarball.release_record().unwrap().unwrap(), b"{\"name\": \"shop\"}");
+    }
+}
+
+#[test]
+fn gnu_tar_and_bsdtar_unpack_the_same_tree() {
+    if !is_root() {
+        return;
+    }
+    let (directory, package) = scratch();
+    for (format, program) in [("tar", "tar"), ("tar.gz", "tar"), ("tar", "bsdtar"), ("tar.gz", "bsdtar")] {
+        let Some(program) = tool(program) else { continue };
+        let file = write(by_name(format).unwrap(), &package, directory.path());
+        let root = tempfile::tempdir().unwrap();
+        run(Command::new(&program).arg("-xpf").arg(&file).arg("-C").arg(root.path()));
+        let dump = dump_of_disk(root.path(), "", Times::All);
+        assert_eq!(
+            without(&dump, &[TAR_ONLY, &["shop-1.4.2rc1"]].concat()),
+            without_top(&expected_in_tarball(&package))
+        );
+    }
+}
+
+fn without_top(dump: &str) -> String {
+    without(dump, &["shop-1.4.2rc1"])
+}
+
+#[test]
+fn busybox_and_python_list_the_same_names() {
+    let (directory, package) = scratch();
+    let file = write(by_name("tar.gz").unwrap(), &package, directory.path());
+    let mut names: Vec<String> =
+        package.tree.iter().map(|(path, _)| tarball::member_name(&package.meta, path)).collect();
+    names.extend(TAR_ONLY.iter().map(|&name| name.to_owned()));
+    names.sort();
+    if tool("busybox").is_some() {
+        let said = run(Command::new("busybox").args(["tar", "-tzf"]).arg(&file));
+        let mut listed: Vec<String> = said.lines().map(|line| line.trim_end_matches('/').to_owned()).collect();
+        listed.sort();
+        assert_eq!(listed, names);
+    }
+    if tool("python3").is_some() {
+        let script = "import sys, tarfile\n\
+                      archive = tarfile.open(sys.argv[1])\n\
+                      for member in archive:\n    \
+                          assert not member.pax_headers and member.uname == 'root' and member.mtime == 1700000001\n    \
+                          print(member.name)";
+        let said = run(Command::new("python3").args(["-c", script]).arg(&file));
+        let mut listed: Vec<&str> = said.lines().collect();
+        listed.sort_unstable();
+        assert_eq!(listed, names);
+    }
+}
+
+#[test]
+fn dpkg_unpacks_the_same_tree_and_reads_the_fields() {
+    let Some(dpkg_deb) = tool("dpkg-deb") else { return };
+    let (directory, mut package) = scratch();
+    for compression in [Compression::Zstd(3), Compression::Gzip(6), Compression::Xz(1)] {
+        package.meta.compression = compression;
+        let file = write(&Deb, &package, directory.path());
+        if is_root() {
+            let root = tempfile::tempdir().unwrap();
+            run(Command::new(&dpkg_deb).arg("--extract").arg(&file).arg(root.path()));
+            let dump = dump_of_disk(root.path(), "/", Times::All);
+            assert_eq!(without(&dump, SYSTEM), plain(&expected(&Deb, &package)));
+        }
+        let field = |name: &str| run(Command::new(&dpkg_deb).arg("--field").arg(&file).arg(name));
+        assert_eq!(field("Version"), "1.4.2~rc1-1\n");
+        assert_eq!(field("Depends"), "python3.11, libc6 (>= 2.17), zlib1g, adduser\n");
+        assert_eq!(field("Description"), "A shop\n Sells things.\n .\n - well - cheap\n");
+        let conffiles = sh("dpkg-deb --ctrl-tarfile \"$1\" | tar -xO ./conffiles", &[&file]);
+        assert_eq!(conffiles, "/etc/shop/shop.env\n");
+        let members = sh("ar t \"$1\"", &[&file]);
+        assert!(members.starts_with("debian-binary\ncontrol.tar.gz\ndata.tar."), "{members}");
+    }
+}
+
+#[test]
+fn md5sums_are_those_of_md5sum() {
+    let Some(_) = tool("dpkg-deb") else { return };
+    let (directory, package) = scratch();
+    let file = write(&Deb, &package, directory.path());
+    let script = "root=$(mktemp -d); trap 'rm -rf \"$root\"' EXIT; dpkg-deb -x \"$1\" \"$root\"; \
+                  dpkg-deb --ctrl-tarfile \"$1\" | tar -xO ./md5sums > \"$root/sums\"; cd \"$root\"; \
+                  sed 's/\\\\/\\\\\\\\/g; /\\\\\\\\/s/^/\\\\/' sums | md5sum -c --quiet; wc -l < sums";
+    let files = package.tree.files().count() - 1 + Deb.extra_entries(&package.meta).unwrap().len();
+    assert_eq!(sh(script, &[&file]).trim(), files.to_string());
+}
+
+/// dpkg-gencontrol is who fills the field in Debian; it reads the tree from a disk.
+#[test]
+fn installed_size_is_dpkg_gencontrol_s() {
+    let (Some(_), true) = (tool("dpkg-gencontrol"), is_root()) else { return };
+    let (directory, package) = scratch();
+    let file = write(&Deb, &package, directory.path());
+    let script = "work=$(mktemp -d); trap 'rm -rf \"$work\"' EXIT; mkdir -p \"$work/debian\" \"$work/root\"; cd \"$work\"; \
+                  dpkg-deb -x \"$1\" root; \
+                  printf 'Source: shop\\nMaintainer: O <o@example.com>\\n\\nPackage: shop\\nArchitecture: amd64\\n\
+                  Description: x\\n' > debian/control; \
+                  printf 'shop (1) stable; urgency=low\\n\\n  * x\\n\\n -- O <o@example.com>  Mon, 01 Jan 2024 00:00:00 \
+                  +0000\\n' > debian/changelog; dpkg-gencontrol -Proot -O 2>/dev/null | sed -n 's/Installed-Size: //p'; \
+                  dpkg-deb --field \"$1\" Installed-Size";
+    let said = sh(script, &[&file]);
+    let (theirs, ours) = said.trim().split_once('\n').unwrap();
+    assert_eq!(ours, theirs);
+}
+
+#[test]
+fn a_deb_for_debian_11_has_no_zstd() {
+    let (directory, mut package) = scratch();
+    package.meta.targets = vec![target::by_name("debian12").unwrap(), target::by_name("el8").unwrap()];
+    let zstd = Artifact::open(&write(&Deb, &package, directory.path())).unwrap();
+    assert_eq!(zstd.compression, "zstd");
+    package.meta.targets.push(target::by_name("debian11").unwrap());
+    assert_eq!(Artifact::open(&write(&Deb, &package, directory.path())).unwrap().compression, "xz");
+    assert_eq!(Artifact::open(&write(&Rpm, &package, directory.path())).unwrap().compression, "zstd");
+}
+
+#[test]
+fn dpkg_installs_upgrades_and_purges() {
+    let (Some(_), true) = (tool("dpkg"), is_root()) else { return };
+    let (directory, mut package) = scratch();
+    let first = write(&Deb, &package, directory.path());
+    package.meta.version = Version::from_str("1.4.2").unwrap();
+    let second = write(&Deb, &package, directory.path());
+    // Scripts run without chroot, so that an empty root will do.
+    let script = "root=$(mktemp -d); trap 'rm -rf \"$root\"' EXIT; mkdir -p \"$root/var/lib/dpkg/info\" \
+                  \"$root/var/lib/dpkg/updates\"; : > \"$root/var/lib/dpkg/status\"; : > \"$root/var/lib/dpkg/available\"; \
+                  export ROOT_LOG=\"$root/log\"; \
+                  d() { dpkg --root=\"$root\" --force-script-chrootless --force-depends --force-not-root --log=/dev/null \
+                  \"$@\" > \"$root/out\" 2>&1 || { cat \"$root/out\" >&2; exit 1; }; }; \
+                  d -i \"$1\"; d -i \"$2\"; d --verify shop; cat \"$root/out\" | grep -v '^dpkg' || :; \
+                  dpkg --root=\"$root\" --verify shop; d --purge shop; cat \"$root/log\"; \
+                  find \"$root\" -path '*shop*'";
+    assert_eq!(
+        sh(script, &[&first, &second]),
+        "before_install install deb\nafter_install install\nbefore_remove upgrade\nbefore_install upgrade deb\n\
+         after_remove upgrade\nafter_install upgrade\nbefore_remove remove\nafter_remove remove\nafter_remove purge\n"
+    );
+}
+
+#[test]
+fn rpm_verifies_and_lists_the_same_files() {
+    let Some(rpm) = tool("rpm") else { return };
+    let (directory, mut package) = scratch();
+    for compression in [Compression::Zstd(3), Compression::Gzip(6), Compression::Xz(1)] {
+        package.meta.compression = compression;
+        let file = write(&Rpm, &package, directory.path());
+        let checked = run(Command::new(&rpm).args(["-K", "-v"]).arg(&file));
+        for line in ["Header SHA256 digest: OK", "Payload SHA256 digest: OK"] {
+            assert!(checked.contains(line), "{checked}");
+        }
+        let format = "[%{FILEMODES:perms} %{FILEUSERNAME}:%{FILEGROUPNAME} %{FILESIZES} %{FILEDIGESTS} %{FILEMTIMES} \
+                      %{FILEFLAGS} %{FILENAMES} -> %{FILELINKTOS}\\n]";
+        let said = run(Command::new(&rpm).args(["-qp", "--qf", format]).arg(&file));
+        let line = |path: &InstallPath, entry: &Entry| {
+            let dump = dump_line(path.as_str(), entry);
+            let perms = dump.split(' ').next().unwrap();
+            let (size, sum, target) = match &entry.kind {
+                Kind::Directory => (0, String::new(), ""),
+                Kind::File(content) => (content.digest.size, content.digest.sha256.to_string(), ""),
+                Kind::Symlink(target) => (target.len() as u64, String::new(), target.as_str()),
+            };
+            let flags = if entry.role == crate::tree::Role::Config { 17 } else { 0 };
+            format!("{perms} root:root {size} {sum} {MTIME} {flags} {path} -> {target}\n")
+        };
+        let wanted: String = package.tree.iter().map(|(path, entry)| line(path, entry)).collect();
+        assert_eq!(said, wanted);
+    }
+}
+
+#[test]
+fn rpm2cpio_and_cpio_unpack_the_same_tree() {
+    let (Some(_), Some(_), true) = (tool("rpm2cpio"), tool("cpio"), is_root()) else { return };
+    let (directory, package) = scratch();
+    let file = write(&Rpm, &package, directory.path());
+    let unpack = ["rpm2cpio \"$1\" | (cd \"$2\" && cpio -idm --quiet)", "bsdtar -xpf \"$1\" -C \"$2\""];
+    for script in unpack {
+        let root = tempfile::tempdir().unwrap();
+        sh(script, &[&file, root.path()]);
+        let found = dump_of_disk(root.path(), "/", Times::Files);
+        assert_eq!(without(&found, SYSTEM), plain(&expected(&Rpm, &package)), "{script}");
+    }
+}
+
+#[test]
+fn rpm_installs_verifies_upgrades_and_removes() {
+    let (Some(_), true) = (tool("rpm"), is_root()) else { return };
+    let (directory, mut package) = scratch();
+    let first = write(&Rpm, &package, directory.path());
+    package.meta.version = Version::from_str("1.4.2").unwrap();
+    let second = write(&Rpm, &package, directory.path());
+    // Scriptlets are run in the root, which has no shell; what they say is tested below.
+    let script = "root=$(mktemp -d); trap 'rm -rf \"$root\"' EXIT; \
+                  r() { rpm --root \"$root\" \"$@\" 2>/dev/null; }; \
+                  r -i --nodeps --noscripts \"$1\"; r -V --nodeps shop; r -U --nodeps --noscripts \"$2\"; \
+                  r -V --nodeps shop; r -q shop; echo changed >> \"$root/etc/shop/shop.env\"; \
+                  r -e --noscripts shop; find \"$root\" -path '*shop*' -printf '/%P\\n'";
+    let wanted = "shop-1.4.2-1.x86_64\n/etc/shop\n/etc/shop/shop.env.rpmsave\n";
+    let said = sh(script, &[&first, &second]);
+    assert_eq!(said.replace("//", "/"), wanted);
+}
+
+#[test]
+fn rpm_scriptlets_know_what_is_done() {
+    let (Some(rpm), Some(sh)) = (tool("rpm"), tool("sh")) else { return };
+    let (directory, package) = scratch();
+    let file = write(&Rpm, &package, directory.path());
+    for (tag, argument, said) in [
+        ("PREIN", "1", "before_install install rpm\n"),
+        ("PREIN", "2", "before_install upgrade rpm\n"),
+        ("POSTIN", "1", "after_install install\n"),
+        ("PREUN", "1", "before_remove upgrade\n"),
+        ("PREUN", "0", "before_remove remove\n"),
+        ("POSTUN", "0", "after_remove remove\n"),
+    ] {
+        let text = run(Command::new(&rpm).args(["-qp", "--qf", &format!("%{{{tag}}}")]).arg(&file));
+        let log = directory.path().join("log");
+        run(Command::new(&sh).env("ROOT_LOG", &log).args(["-c", &text, "sh", argument]));
+        assert_eq!(std::fs::read_to_string(&log).unwrap(), said, "{tag} {argument}");
+        std::fs::remove_file(&log).unwrap();
+    }
+}
+
+#[test]
+fn rpm_reads_the_dependencies() {
+    let Some(rpm) = tool("rpm") else { return };
+    let (directory, package) = scratch();
+    let file = write(&Rpm, &package, directory.path());
+    assert_eq!(
+        run(Command::new(&rpm).args(["-qp", "--provides"]).arg(&file)),
+        "config(shop) = 1.4.2~rc1-1\nshop = 1.4.2~rc1-1\nshop(x86-64) = 1.4.2~rc1-1\n"
+    );
+    assert_eq!(
+        run(Command::new(&rpm).args(["-qp", "--requires"]).arg(&file)),
+        "/bin/sh\n/bin/sh\n/bin/sh\n/bin/sh\n/usr/bin/python3.11\nconfig(shop) = 1.4.2~rc1-1\nlibc.so.6()(64bit)\n\
+         libc.so.6(GLIBC_2.17)(64bit)\nlibz.so.1()(64bit)\npython(abi) = 3.11\nrpmlib(CompressedFileNames) <= 3.0.4-1\n\
+         rpmlib(FileDigests) <= 4.6.0-1\nrpmlib(PayloadFilesHavePrefix) <= 4.0-1\nrpmlib(PayloadIsZstd) <= 5.4.18-1\n\
+         rpmlib(TildeInVersions) <= 4.10.0-1\nshadow-utils >= 2:4.6\n"
+    );
+    let artifact = Artifact::open(&file).unwrap();
+    assert_eq!(artifact.depends[..2], ["/bin/sh", "/usr/bin/python3.11"]);
+    assert!(artifact.depends.contains(&"shadow-utils >= 2:4.6".to_owned()), "{:?}", artifact.depends);
+}
+
+/// Tags that rpmbuild writes for the same content and pkgapp does not, with the reason.
+const RPMBUILD_ONLY: &[(&str, &str)] = &[
+    ("Buildhost", "names the building machine"),
+    ("Cookie", "names the building machine"),
+    ("Optflags", "of the building machine's configuration"),
+    ("Platform", "of the building machine's configuration"),
+    ("Classdict", "libmagic's words for files, unused by rpm itself"),
+    ("Fileclass", "see Classdict"),
+    ("Filecolors", "for multilib transactions, which a release has no part in"),
+    ("Dependsdict", "which file caused which dependency: they are the release's as a whole"),
+    ("Fileprovide", "see Dependsdict"),
+    ("Filerequire", "see Dependsdict"),
+    ("Filedependsn", "see Dependsdict"),
+    ("Filedependsx", "see Dependsdict"),
+    ("Payloaddigestalt", "for delta rpms; costs a second sum of everything"),
+    ("Spec", "there is no spec file"),
+    ("Sigmd5", "MD5 proves nothing, and rpm 6 does not count it"),
+];
+
+/// Tags that have other values, with the reason.
+const DIFFERENT: &[(&str, &str)] = &[
+    ("Archivesize", "rpmbuild's hard limit of the header differs: it writes it to the signature header"),
+    ("Filedevices", "any equal number does"),
+    ("Fileinodes", "any distinct numbers do"),
+    ("Filesizes", "a directory's size is its file system's"),
+    ("Longarchivesize", "as Archivesize"),
+    ("Packager", "rpmbuild has it from a macro"),
+    ("Payloaddigest", "of other compressed bytes"),
+    ("Payloadflags", "rpmbuild's default level"),
+    ("Rpmversion", "who wrote it"),
+    ("Sha1header", "of another header"),
+    ("Sha256header", "of another header"),
+    ("Sigsize", "of another header"),
+    ("Vcs", "rpmbuild has it from a tag of the spec"),
+];
+
+/// Builds the same content with rpmbuild and compares the headers, tag by tag.
+#[test]
+fn the_header_is_rpmbuild_s_but_for_listed_tags() {
+    let (Some(_), Some(rpm), true) = (tool("rpmbuild"), tool("rpm"), is_root()) else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let mut tree = Tree::new();
+    let origin = Arc::new(Origin { label: "the test".into(), layer: None });
+    let file = |bytes: &[u8], mode| Entry::file(Content::memory(bytes), mode, &origin);
+    tree.insert(path("/opt/shop/bin/shop"), file(b"#!/bin/sh\n", 0o755)).unwrap();
+    tree.insert(path("/opt/shop/data-1/x"), file(b"data", 0o644)).unwrap();
+    tree.insert(path("/opt/shop/data"), Entry::symlink("data-1", &origin)).unwrap();
+    tree.insert(path("/etc/shop/shop.env"), file(b"A=b\n", 0o640).config()).unwrap();
+    let mut package = package(tree);
+    package.depends.declared_rpm = vec!["shadow-utils >= 2:4.6".into()];
+    package.meta.compression = Compression::Zstd(19);
+    let ours = write(&Rpm, &package, directory.path());
+    let theirs = rpmbuild(&rpm, &ours, &package, directory.path());
+    let (ours, theirs) = (tags(&rpm, &ours), tags(&rpm, &theirs));
+    let known = |list: &[(&str, &str)], tag: &str| list.iter().any(|(known, _)| *known == tag);
+    let mut surprises = Vec::new();
+    for tag in ours.keys().chain(theirs.keys()).collect::<std::collections::BTreeSet<_>>() {
+        let (own, other) = (ours.get(tag), theirs.get(tag));
+        let listed = if own.is_none() { known(RPMBUILD_ONLY, tag) } else { known(DIFFERENT, tag) };
+        if own != other && !listed {
+            surprises.push(format!("{tag}: ours {own:?}, rpmbuild's {other:?}"));
+        }
+        if own == other && (known(DIFFERENT, tag) || known(RPMBUILD_ONLY, tag)) {
+            surprises.push(format!("{tag} does not differ"));
+        }
+    }
+    assert!(surprises.is_empty(), "{}", surprises.join("\n"));
+}
+
+/// All tags of a package with their values.
+fn tags(rpm: &Path, file: &Path) -> BTreeMap<String, String> {
+    let names = run(Command::new(rpm).arg("--querytags"));
+    let mut values = BTreeMap::new();
+    // Tags that rpm computes from others, or prints at random.
+    let computed = ["Dbinstance", "Headerimmutable", "Headersignatures", "Reservedspace", "Sigmd5"];
+    for name in names.lines() {
+        let name = name.to_lowercase();
+        let name = name[..1].to_uppercase() + &name[1..];
+        let query = format!("%|{name}?{{[%{{{name}}}|]}}:{{(absent)}}|");
+        let Ok(output) = crate::process::run(Command::new(rpm).args(["-qp", "--qf", &query]).arg(file)) else {
+            continue;
+        };
+        let value = String::from_utf8_lossy(&output.stdout).into_owned();
+        if value != "(absent)" && !computed.contains(&name.as_str()) {
+            values.insert(name, value);
+        }
+    }
+    values
+}
+
+/// Builds a package of the same files, texts, scriptlets and dependencies.
+fn rpmbuild(rpm: &Path, ours: &Path, package: &Package, directory: &Path) -> PathBuf {
+    use std::fmt::Write as _;
+    let query = |format: &str| run(Command::new(rpm).args(["-qp", "--qf", format]).arg(ours));
+    let root = directory.join("root");
+    std::fs::create_dir(&root).unwrap();
+    run(Command::new("bsdtar").arg("-xpf").arg(ours).arg("-C").arg(&root));
+    let mut spec = String::new();
+    _ = writeln!(
+        spec,
+        "Name: shop\nVersion: 1.4.2~rc1\nRelease: 1\nSummary: A shop\nLicense: MIT\nURL: https://example.com/shop\n\
+         AutoReqProv: no\n\
+         Requires: /usr/bin/python3.11\nRequires: python(abi) = 3.11\nRequires: shadow-utils >= 2:4.6\n\
+         Requires: libc.so.6()(64bit)\nRequires: libc.so.6(GLIBC_2.17)(64bit)\nRequires: libz.so.1()(64bit)\n\
+         %description\n{}\n%install\ncp -a {}/. %{{buildroot}}",
+        query("%{DESCRIPTION}"),
+        root.display(),
+    );
+    for (section, tag) in [("pre", "PREIN"), ("post", "POSTIN"), ("preun", "PREUN"), ("postun", "POSTUN")] {
+        _ = writeln!(spec, "%{section}\n{}", query(&format!("%{{{tag}}}")).trim_end().replace('%', "%%"));
+    }
+    spec.push_str("%files\n");
+    for (path, entry) in package.tree.iter() {
+        let mark = match (&entry.kind, entry.role) {
+            (Kind::Directory, _) => "%dir ",
+            (_, crate::tree::Role::Config) => "%config(noreplace) ",
+            _ => "",
+        };
+        let attributes =
+            if matches!(entry.kind, Kind::Symlink(_)) { "-".to_owned() } else { format!("{:o}", entry.mode) };
+        _ = writeln!(spec, "%attr({attributes}, root, root) {mark}{path}");
+    }
+    let file = directory.join("shop.spec");
+    std::fs::write(&file, spec).unwrap();
+    let define = |text: &str| ["--define".to_owned(), text.to_owned()];
+    run(Command::new("rpmbuild")
+        .env("SOURCE_DATE_EPOCH", package.meta.timestamp.to_string())
+        .args(["-bb", "--target", "x86_64", "--quiet"])
+        .args(define(&format!("_topdir {}", directory.join("top").display())))
+        .args(define("_binary_payload w19.zstdio"))
+        .args(define("_source_filedigest_algorithm 8"))
+        .args(define("_binary_filedigest_algorithm 8"))
+        .args(define("clamp_mtime_to_source_date_epoch 1"))
+        .args(define("use_source_date_epoch_as_buildtime 1"))
+        .args(define("__os_install_post %{nil}"))
+        .args(define("_build_id_links none"))
+        .arg(&file));
+    let found = walkdir::WalkDir::new(directory.join("top/RPMS")).into_iter().map(|found| found.unwrap().into_path());
+    found.filter(|path| path.extension().is_some_and(|extension| extension == "rpm")).next().unwrap()
+}
+
+#[test]
+fn equal_packages_give_equal_bytes() {
+    let (directory, package) = scratch();
+    let other = tempfile::tempdir().unwrap();
+    let mut again = package.clone();
+    again.tree = odd_tree(&other.path().join("large"));
+    for (name, format) in FORMATS {
+        let first = std::fs::read(write(*format, &package, directory.path())).unwrap();
+        let second = std::fs::read(write(*format, &again, other.path())).unwrap();
+        assert!(first == second, "{name}");
+    }
+}
+
+#[test]
+fn a_file_that_changed_since_it_was_read_is_refused() {
+    let (directory, package) = scratch();
+    let disk = directory.path().join("large");
+    let whole = std::fs::read(&disk).unwrap();
+    let mut flipped = whole.clone();
+    flipped[500_000] ^= 1;
+    for (bytes, what) in [(&flipped[..], "changed"), (&whole[1..], "shorter")] {
+        std::fs::write(&disk, bytes).unwrap();
+        for (name, format) in FORMATS {
+            let file = directory.path().join("out");
+            let error = crate::fs::write_atomically(&file, |out| format.write(&package, out)).unwrap_err();
+            let wanted = "`/opt/shop/lib/large.bin` is not what it was when the build read it";
+            assert_eq!(error.message(), wanted, "{name} {what}");
+            assert!(!file.exists());
+        }
+    }
+}
+
+#[test]
+fn a_tarball_refuses_a_host_directory_in_the_release() {
+    let (directory, mut package) = scratch();
+    let origin = Arc::new(Origin { label: "`x 1.0`".into(), layer: None });
+    package.tree.insert(path("/opt/shop/host"), Entry::file(Content::memory(*b""), 0o644, &origin)).unwrap();
+    let file = directory.path().join("out");
+    let tar = by_name("tar").unwrap();
+    let error = crate::fs::write_atomically(&file, |out| tar.write(&package, out)).unwrap_err();
+    assert_eq!(error.message(), "a tarball can't hold both `/opt/shop/host` and `/etc/shop`");
+}
+
+#[test]
+fn other_files_are_no_artifacts() {
+    let directory = tempfile::tempdir().unwrap();
+    for (bytes, message) in [
+        (&b""[..], "is no tarball, deb or rpm"),
+        (b"#!/bin/sh\n", "is no tarball, deb or rpm"),
+        (b"!<arch>\n", "is damaged"),
+        (b"\xed\xab\xee\xdb\x03\x00", "is damaged"),
+        (b"\x28\xb5\x2f\xfdxxxxxxx", "is no tarball, deb or rpm"),
+    ] {
+        let file = directory.path().join("x");
+        std::fs::write(&file, bytes).unwrap();
+        let error = Artifact::open(&file).unwrap_err();
+        assert!(error.message().ends_with(message), "{bytes:?}: {error}");
+    }
+}
+
+#[test]
+fn a_truncated_artifact_is_damaged() {
+    let (directory, package) = scratch();
+    for (_, format) in FORMATS {
+        let file = write(*format, &package, directory.path());
+        let bytes = std::fs::read(&file).unwrap();
+        std::fs::write(&file, &bytes[..bytes.len() - 2000]).unwrap();
+        let error = Artifact::open(&file).unwrap().entries().unwrap_err();
+        assert!(error.message().ends_with("is damaged"), "{error}");
+    }
+}
+
+mod generated {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn component() -> impl Strategy<Value = String> {
+        // Everything but `/`, control characters, and `.` and `..`.
+        prop_oneof![4 => "[a-z0-9_.%+~-]{1,12}", 2 => "[ -.0-~]{1,30}", 1 => "[\u{e0}-\u{17f}\u{4e00}-\u{4e20}]{1,40}"]
+            .prop_filter("dots", |name| name != "." && name != "..")
+    }
+
+    #[derive(Debug, Clone)]
+    enum Made {
+        File(Vec<u8>, u32),
+        Link(String),
+        Directory(u32),
+    }
+
+    fn made() -> impl Strategy<Value = Made> {
+        let mode = prop_oneof![Just(0o644), Just(0o755), Just(0o400), Just(0o4755), Just(0o2755), 0_u32..0o7777];
+        prop_oneof![
+            6 => (proptest::collection::vec(any::<u8>(), 0..2000), mode.clone()).prop_map(|(bytes, mode)| Made::File(bytes, mode)),
+            1 => "[ -~]{1,200}".prop_map(Made::Link),
+            1 => mode.prop_map(|mode| Made::Directory(mode | 0o700)),
+        ]
+    }
+
+    fn trees() -> impl Strategy<Value = Tree> {
+        let path = proptest::collection::vec(component(), 1..6);
+        proptest::collection::vec((path, made()), 1..40).prop_map(|entries| {
+            let origin = Arc::new(Origin { label: "generated".into(), layer: None });
+            let mut tree = Tree::new();
+            for (components, made) in entries {
+                let Ok(path) = InstallPath::parse(&format!("/opt/shop/{}", components.join("/"))) else { continue };
+                let entry = match made {
+                    Made::File(bytes, mode) => Entry::file(Content::memory(bytes), mode, &origin),
+                    Made::Link(target) => Entry::symlink(target, &origin),
+                    Made::Directory(mode) => Entry { mode, ..Entry::directory(&origin) },
+                };
+                // Collisions are the tree's business.
+                _ = tree.insert(path, entry);
+            }
+            tree
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_tree_is_read_back(tree in trees()) {
+            let directory = tempfile::tempdir().unwrap();
+            let package = package(tree);
+            for format in [&Deb as &dyn Format, &Rpm] {
+                let artifact = Artifact::open(&write(format, &package, directory.path())).unwrap();
+                prop_assert_eq!(without(&artifact.dump().unwrap(), SYSTEM), expected(format, &package));
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 6, max_shrink_iters: 40, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_tree_is_unpacked_by_tar_dpkg_and_rpm(tree in trees()) {
+            if !is_root() {
+                return Ok(());
+            }
+            let directory = tempfile::tempdir().unwrap();
+            let package = package(tree);
+            let unpackers: &[(&str, &dyn Format, &str)] = &[
+                ("dpkg-deb", &Deb, "dpkg-deb -x \"$1\" \"$2\""),
+                ("rpm", &Rpm, "rpm -i --root \"$2\" --dbpath /db --nodeps --noscripts \"$1\" && rm -r \"$2/db\""),
+            ];
+            for (program, format, script) in unpackers {
+                let (true, root) = (tool(program).is_some(), tempfile::tempdir().unwrap()) else { continue };
+                sh(script, &[&write(*format, &package, directory.path()), root.path()]);
+                let dump = dump_of_disk(root.path(), "/", if *program == "rpm" { Times::Files } else { Times::All });
+                prop_assert_eq!(without(&dump, SYSTEM), plain(&expected(*format, &package)), "{}", program);
+            }
+            if let Some(tar) = tool("tar") {
+                let root = tempfile::tempdir().unwrap();
+                let file = write(by_name("tar").unwrap(), &package, directory.path());
+                run(Command::new(tar).arg("-xpf").arg(&file).arg("-C").arg(root.path()));
+                prop_assert_eq!(without_top(&dump_of_disk(root.path(), "", Times::All)), without_top(&expected_in_tarball(&package)));
+            }
+        }
+    }
+}

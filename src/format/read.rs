@@ -1,0 +1,503 @@
+//! Reads artifacts back: tarballs, debs and rpms, by pkgapp or by anyone else. Payloads stream; nothing is unpacked.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt::Write as _;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use ::rpm::{FileFlags, IndexTag, PackageMetadata};
+
+use super::compress;
+use crate::digest::Sha256Sum;
+use crate::error::{Context, Error, Result, shown};
+
+/// An artifact's metadata; its entries are read on demand.
+#[derive(Debug, Clone)]
+pub struct Artifact {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Which format.
+    pub kind: ArtifactKind,
+    /// The package's name; of a tarball, that of its top directory.
+    pub name: String,
+    /// The whole version, as the format writes it: `[epoch:]upstream-revision`; of a tarball, that of its top directory.
+    pub version: String,
+    /// The architecture, as the format names it; of a tarball, as its file name has it.
+    pub arch: Option<String>,
+    /// One line.
+    pub summary: Option<String>,
+    /// `Depends:` or `Requires:`, one relation each; a tarball has none.
+    pub depends: Vec<String>,
+    /// Name and text of each scriptlet, as the format names it.
+    pub scriptlets: Vec<(String, String)>,
+    /// Codec of the payload: `zstd`, `gzip`, `xz` or `none`.
+    pub compression: String,
+    /// Size of the file, bytes.
+    pub size: u64,
+    /// Names of configuration files, absolute.
+    config: HashSet<String>,
+    /// Where the payload begins.
+    payload: u64,
+    /// How long it is.
+    payload_size: u64,
+    /// Of an rpm's files: owners.
+    owners: BTreeMap<String, (String, String)>,
+}
+
+/// The format of an artifact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ArtifactKind {
+    /// A compressed tarball.
+    Tar,
+    /// A Debian package.
+    Deb,
+    /// An RPM package.
+    Rpm,
+}
+
+/// A file, link or directory in an artifact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArtifactEntry {
+    /// Absolute in packages; in a tarball as the archive has it.
+    pub path: String,
+    /// What it is.
+    pub kind: EntryKind,
+    /// Permission bits.
+    pub mode: u32,
+    /// Who owns it, by name.
+    pub owner: (String, String),
+    /// Seconds since 1970.
+    pub mtime: u64,
+    /// Whether an administrator's changes survive an upgrade.
+    pub config: bool,
+}
+
+/// What an entry of an artifact is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A directory.
+    Directory,
+    /// A regular file.
+    File {
+        /// Bytes.
+        size: u64,
+        /// SHA-256 of the content in the artifact.
+        sha256: Sha256Sum,
+    },
+    /// A symbolic link, and its target.
+    Symlink(String),
+    /// Anything else: pkgapp writes none.
+    Other,
+}
+
+/// Longest control file, scriptlet or release record that is read into memory, bytes.
+const TEXT_LIMIT: u64 = 256 << 20;
+
+/// Where a release keeps its record, below the prefix.
+const RECORD: &str = "/.pkgapp/release.json";
+
+impl Artifact {
+    /// Reads the metadata.
+    ///
+    /// # Errors
+    /// It can't be read, or it is none of the three formats, or it is damaged.
+    pub fn open(path: &Path) -> Result<Self> {
+        let mut file = crate::fs::open(path)?;
+        let mut magic = [0; 8];
+        let length = read_up_to(&mut file, &mut magic).context(|| cannot_read(path))?;
+        let size = file.metadata().context(|| cannot_read(path))?.len();
+        file.rewind().context(|| cannot_read(path))?;
+        match &magic[..length] {
+            b"!<arch>\n" => open_deb(path, file, size),
+            [0xed, 0xab, 0xee, 0xdb, ..] => open_rpm(path, size),
+            _ => open_tar(path, file, size),
+        }
+    }
+
+    /// Reads all entries, in the artifact's order, with the SHA-256 of their content.
+    ///
+    /// # Errors
+    /// The payload is damaged.
+    pub fn entries(&self) -> Result<Vec<ArtifactEntry>> {
+        let mut entries = Vec::new();
+        self.each(|mut entry, content| {
+            if let EntryKind::File { sha256, .. } = &mut entry.kind {
+                *sha256 = sum(content)?;
+            }
+            entries.push(entry);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(entries)
+    }
+
+    /// Returns the text form of all entries, as [`crate::tree::Tree::dump`] has it.
+    ///
+    /// # Errors
+    /// As [`Artifact::entries`].
+    pub fn dump(&self) -> Result<String> {
+        let mut entries = self.entries()?;
+        entries.sort_by(|a, b| a.path.cmp(&b.path));
+        let mut text = String::new();
+        for entry in &entries {
+            // Writing to a String does not fail.
+            _ = writeln!(text, "{}", entry.line());
+        }
+        Ok(text)
+    }
+
+    /// Reads the release's record, `.pkgapp/release.json`; `None` if there is none.
+    ///
+    /// # Errors
+    /// The payload is damaged.
+    pub fn release_record(&self) -> Result<Option<Vec<u8>>> {
+        self.find(|path| path.ends_with(RECORD))
+    }
+
+    /// Reads the content of the first file whose path the condition takes.
+    ///
+    /// # Errors
+    /// The payload is damaged, or the file is too large to be a text.
+    pub fn find(&self, wanted: impl Fn(&str) -> bool) -> Result<Option<Vec<u8>>> {
+        let mut found = None;
+        self.each(|entry, content| {
+            if !matches!(entry.kind, EntryKind::File { .. }) || !wanted(&entry.path) {
+                return Ok(ControlFlow::Continue(()));
+            }
+            found = Some(read_text(content)?);
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(found)
+    }
+
+    /// Hands over one entry after another with its content; the SHA-256 of files is not known yet.
+    fn each(&self, mut visit: impl FnMut(ArtifactEntry, &mut dyn Read) -> io::Result<ControlFlow<()>>) -> Result<()> {
+        let mut file = crate::fs::open(&self.path)?;
+        let damaged = || format!("`{}` is damaged", shown(&self.path));
+        file.seek(SeekFrom::Start(self.payload)).context(damaged)?;
+        let (_, plain) = compress::decoder(BufReader::new(file.take(self.payload_size))).context(damaged)?;
+        let mut visit = |mut entry: ArtifactEntry, content: &mut dyn Read| {
+            entry.config = self.config.contains(&entry.path);
+            if let Some(owner) = self.owners.get(&entry.path) {
+                entry.owner = owner.clone();
+            }
+            visit(entry, content)
+        };
+        match self.kind {
+            ArtifactKind::Rpm => each_cpio(plain, &mut visit),
+            ArtifactKind::Deb => each_tar(plain, absolute, &mut visit),
+            ArtifactKind::Tar => each_tar(plain, |name| Some(name.trim_end_matches('/').to_owned()), &mut visit),
+        }
+        .context(damaged)
+    }
+}
+
+impl ArtifactEntry {
+    /// Returns the line of a dump.
+    pub fn line(&self) -> String {
+        let (letter, content) = match &self.kind {
+            EntryKind::Directory => ('d', "- -".to_owned()),
+            EntryKind::File { size, sha256 } => ('-', format!("{size} sha256:{sha256}")),
+            EntryKind::Symlink(_) => ('l', "- -".to_owned()),
+            EntryKind::Other => ('?', "- -".to_owned()),
+        };
+        let (user, group) = &self.owner;
+        let mark = if self.config { "c " } else { "" };
+        let target = if let EntryKind::Symlink(target) = &self.kind { format!(" -> {target}") } else { String::new() };
+        let mode = crate::tree::permissions(self.mode);
+        format!("{letter}{mode} {user}:{group} {content} {mark}{}{target}", self.path)
+    }
+}
+
+fn cannot_read(path: &Path) -> String {
+    format!("cannot read `{}`", shown(path))
+}
+
+/// Reads until the buffer is full or the input ends.
+fn read_up_to(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut length = 0;
+    while length < buffer.len() {
+        match input.read(&mut buffer[length..])? {
+            0 => break,
+            more => length += more,
+        }
+    }
+    Ok(length)
+}
+
+fn read_text(content: &mut dyn Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    content.take(TEXT_LIMIT + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > TEXT_LIMIT {
+        return Err(io::Error::other("a text in it is larger than 256 MiB"));
+    }
+    Ok(bytes)
+}
+
+fn sum(content: &mut dyn Read) -> io::Result<Sha256Sum> {
+    use sha2::{Digest, Sha256};
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match content.read(&mut buffer)? {
+            0 => return Ok(Sha256Sum(hasher.finalize().into())),
+            length => hasher.update(&buffer[..length]),
+        }
+    }
+}
+
+// Tar
+
+type Visit<'a> = &'a mut dyn FnMut(ArtifactEntry, &mut dyn Read) -> io::Result<ControlFlow<()>>;
+
+/// The path on a host of a name in data.tar; `None` for the root itself.
+fn absolute(name: &str) -> Option<String> {
+    let below = name.strip_prefix("./").unwrap_or(name).trim_matches('/');
+    (!below.is_empty() && below != ".").then(|| format!("/{below}"))
+}
+
+fn each_tar(plain: impl Read, path: impl Fn(&str) -> Option<String>, visit: Visit<'_>) -> io::Result<()> {
+    let mut archive = tar::Archive::new(plain);
+    for member in archive.entries()? {
+        let mut member = member?;
+        let Some(path) = path(&String::from_utf8_lossy(&member.path_bytes())) else { continue };
+        let header = member.header();
+        let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
+        let kind = match header.entry_type() {
+            tar::EntryType::Directory => EntryKind::Directory,
+            tar::EntryType::Regular => EntryKind::File { size: member.size(), sha256: Sha256Sum([0; 32]) },
+            tar::EntryType::Symlink => EntryKind::Symlink(text(member.link_name_bytes().as_deref())),
+            _ => EntryKind::Other,
+        };
+        let owner = (text(header.username_bytes()), text(header.groupname_bytes()));
+        let entry =
+            ArtifactEntry { path, kind, mode: header.mode()? & 0o7777, owner, mtime: header.mtime()?, config: false };
+        if visit(entry, &mut member)?.is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn open_tar(path: &Path, file: fs_err::File, size: u64) -> Result<Artifact> {
+    let unknown = || {
+        Error::new(format!("`{}` is no tarball, deb or rpm", shown(path)))
+            .hint("name a file that `pkgapp build` made, or any other deb or rpm")
+    };
+    let (codec, plain) = compress::decoder(BufReader::new(file)).map_err(|error| unknown().cause(error))?;
+    let mut top = None;
+    let first = |entry: ArtifactEntry, _: &mut dyn Read| {
+        top = Some(entry.path.split('/').next().unwrap_or_default().to_owned());
+        Ok(ControlFlow::Break(()))
+    };
+    let mut first = first;
+    each_tar(plain, |name| Some(name.to_owned()), &mut first).map_err(|error| unknown().cause(error))?;
+    let top = top.ok_or_else(unknown)?;
+    let (name, version) = top.rsplit_once('-').unwrap_or((&top, ""));
+    let file_name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let arch = ["x86_64", "aarch64", "noarch"].into_iter().find(|arch| file_name.contains(&format!(".{arch}.tar")));
+    Ok(Artifact {
+        path: path.to_owned(),
+        kind: ArtifactKind::Tar,
+        name: name.to_owned(),
+        version: version.to_owned(),
+        arch: arch.map(str::to_owned),
+        summary: None,
+        depends: Vec::new(),
+        scriptlets: Vec::new(),
+        compression: codec.to_owned(),
+        size,
+        config: HashSet::new(),
+        payload: 0,
+        payload_size: size,
+        owners: BTreeMap::new(),
+    })
+}
+
+// Debian
+
+fn open_deb(path: &Path, file: fs_err::File, size: u64) -> Result<Artifact> {
+    let damaged = || format!("`{}` is damaged", shown(path));
+    let mut control = None;
+    let mut data = None;
+    let mut archive = ar::Archive::new(BufReader::new(file));
+    // The magic, then a header of 60 bytes before each member, which ends at an even place.
+    let mut offset = 8;
+    while let Some(member) = archive.next_entry() {
+        let member = member.context(damaged)?;
+        let length = member.header().size();
+        let name = String::from_utf8_lossy(member.header().identifier()).into_owned();
+        offset += 60;
+        if name.starts_with("control.tar") {
+            control = Some(read_control(member).context(damaged)?);
+        } else if name.starts_with("data.tar") {
+            data = Some((offset, length));
+            break;
+        }
+        offset += length.next_multiple_of(2);
+    }
+    let incomplete = || Error::new(damaged()).cause_text("it has no control.tar and data.tar (deb(5))");
+    let (control, (payload, payload_size)) = control.zip(data).ok_or_else(incomplete)?;
+    let field = |name: &str| control_field(control.get("control").map_or("", String::as_str), name);
+    let conffiles = control.get("conffiles").map(String::as_str).unwrap_or_default();
+    let mut artifact = Artifact {
+        path: path.to_owned(),
+        kind: ArtifactKind::Deb,
+        name: field("Package").ok_or_else(incomplete)?,
+        version: field("Version").ok_or_else(incomplete)?,
+        arch: field("Architecture"),
+        summary: field("Description"),
+        depends: field("Depends")
+            .map(|text| text.split(',').map(|part| part.trim().to_owned()).collect())
+            .unwrap_or_default(),
+        scriptlets: Vec::new(),
+        compression: String::new(),
+        size,
+        config: conffiles.split_terminator('\n').map(str::to_owned).collect(),
+        payload,
+        payload_size,
+        owners: BTreeMap::new(),
+    };
+    for name in ["preinst", "postinst", "prerm", "postrm"] {
+        artifact.scriptlets.extend(control.get(name).map(|text| (name.to_owned(), text.clone())));
+    }
+    let mut file = crate::fs::open(path)?;
+    file.seek(SeekFrom::Start(payload)).context(damaged)?;
+    artifact.compression = compress::decoder(BufReader::new(file)).context(damaged)?.0.to_owned();
+    Ok(artifact)
+}
+
+/// Reads the files of control.tar: name and text.
+fn read_control(member: impl Read) -> io::Result<BTreeMap<String, String>> {
+    let mut files = BTreeMap::new();
+    let (_, plain) = compress::decoder(BufReader::new(member))?;
+    each_tar(plain, absolute, &mut |entry, content| {
+        if matches!(entry.kind, EntryKind::File { .. }) {
+            let text = String::from_utf8_lossy(&read_text(content)?).into_owned();
+            files.insert(entry.path.trim_start_matches('/').to_owned(), text);
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(files)
+}
+
+/// Returns the first line of a field.
+fn control_field(control: &str, name: &str) -> Option<String> {
+    control.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim().to_owned()))
+}
+
+// RPM
+
+fn open_rpm(path: &Path, size: u64) -> Result<Artifact> {
+    let damaged = || format!("`{}` is damaged", shown(path));
+    let metadata = PackageMetadata::open(path).context(damaged)?;
+    let header = &metadata.header;
+    let version = metadata.get_version().context(damaged)?;
+    let release = metadata.get_release().context(damaged)?;
+    let epoch = header.get_entry_data_as_u32(IndexTag::RPMTAG_EPOCH).ok().filter(|epoch| *epoch != 0);
+    let epoch = epoch.map_or_else(String::new, |epoch| format!("{epoch}:"));
+    let files = metadata.get_file_entries().unwrap_or_default();
+    let name_of = |file: &::rpm::FileEntry<'_>| file.path().to_string_lossy().into_owned();
+    let payload = metadata.get_package_segment_offsets().payload;
+    Ok(Artifact {
+        path: path.to_owned(),
+        kind: ArtifactKind::Rpm,
+        name: metadata.get_name().context(damaged)?.to_owned(),
+        version: format!("{epoch}{version}-{release}"),
+        arch: metadata.get_arch().ok().map(str::to_owned),
+        summary: metadata.get_summary().ok().map(str::to_owned),
+        depends: requires(&metadata),
+        scriptlets: rpm_scriptlets(&metadata),
+        compression: header.get_entry_data_as_string(IndexTag::RPMTAG_PAYLOADCOMPRESSOR).unwrap_or("none").to_owned(),
+        size,
+        config: files.iter().filter(|file| file.flags().contains(FileFlags::CONFIG)).map(name_of).collect(),
+        payload,
+        payload_size: size.saturating_sub(payload),
+        owners: files.iter().map(|file| (name_of(file), (file.user().to_owned(), file.group().to_owned()))).collect(),
+    })
+}
+
+/// What must be on the host: rpm's own features and the package's configuration are left out.
+fn requires(metadata: &PackageMetadata) -> Vec<String> {
+    let mut shown: Vec<String> = Vec::new();
+    for needed in metadata.get_requires().unwrap_or_default() {
+        if needed.name.starts_with("rpmlib(") || needed.name.starts_with("config(") {
+            continue;
+        }
+        let flags = needed.flags.bits();
+        let operator: String =
+            [(2, '<'), (4, '>'), (8, '=')].iter().filter(|(bit, _)| flags & bit != 0).map(|(_, sign)| sign).collect();
+        let text = [needed.name.as_str(), &operator, &needed.version].join(" ").trim_end().to_owned();
+        if !shown.contains(&text) {
+            shown.push(text);
+        }
+    }
+    shown
+}
+
+fn rpm_scriptlets(metadata: &PackageMetadata) -> Vec<(String, String)> {
+    let all = [
+        ("%pretrans", metadata.get_pre_trans_script()),
+        ("%pre", metadata.get_pre_install_script()),
+        ("%post", metadata.get_post_install_script()),
+        ("%preun", metadata.get_pre_uninstall_script()),
+        ("%postun", metadata.get_post_uninstall_script()),
+        ("%posttrans", metadata.get_post_trans_script()),
+    ];
+    all.into_iter().filter_map(|(name, script)| Some((name.to_owned(), script.ok()?.script))).collect()
+}
+
+/// Reads a "new ASCII" cpio archive.
+fn each_cpio(plain: impl Read, visit: Visit<'_>) -> io::Result<()> {
+    let damaged = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+    let mut plain = BufReader::with_capacity(1 << 16, plain);
+    loop {
+        let mut header = [0; 110];
+        plain.read_exact(&mut header)?;
+        let text = std::str::from_utf8(&header).map_err(|_| damaged("a cpio header is not ASCII"))?;
+        if !matches!(&text[..6], "070701" | "070702") {
+            // `07070X` records, of packages with files over 4 GiB, have no names of their own.
+            return Err(damaged("the payload is not in cpio's newc format"));
+        }
+        let field = |index: usize| {
+            let digits = &text[6 + 8 * index..14 + 8 * index];
+            u32::from_str_radix(digits, 16).map_err(|_| damaged("a cpio header has no number where one must be"))
+        };
+        let (mode, mtime, size, name_size) = (field(1)?, field(5)?, u64::from(field(6)?), u64::from(field(11)?));
+        let mut name = Vec::new();
+        (&mut plain).take(name_size).read_to_end(&mut name)?;
+        name.pop();
+        skip(&mut plain, padding(110 + name_size))?;
+        let name = String::from_utf8_lossy(&name).into_owned();
+        if name == "TRAILER!!!" {
+            return Ok(());
+        }
+        let mut content = (&mut plain).take(size);
+        let kind = match mode & 0o170_000 {
+            0o040_000 => EntryKind::Directory,
+            0o100_000 => EntryKind::File { size, sha256: Sha256Sum([0; 32]) },
+            0o120_000 => EntryKind::Symlink(String::from_utf8_lossy(&read_text(&mut content)?).into_owned()),
+            _ => EntryKind::Other,
+        };
+        let root = ("root".to_owned(), "root".to_owned());
+        if let Some(path) = absolute(&name) {
+            let entry =
+                ArtifactEntry { path, kind, mode: mode & 0o7777, owner: root, mtime: mtime.into(), config: false };
+            if visit(entry, &mut content)?.is_break() {
+                return Ok(());
+            }
+        }
+        let rest = content.limit();
+        skip(&mut plain, rest + padding(size))?;
+    }
+}
+
+/// Bytes up to the next multiple of four.
+fn padding(size: u64) -> u64 {
+    size.next_multiple_of(4) - size
+}
+
+fn skip(input: &mut impl BufRead, size: u64) -> io::Result<()> {
+    let skipped = io::copy(&mut input.take(size), &mut io::sink())?;
+    if skipped == size { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}

@@ -1,0 +1,581 @@
+//! RPM packages, version 4: lead, signature header, header, compressed cpio payload
+//! (<https://rpm-software-management.github.io/rpm/manual/format_v4.html>).
+//!
+//! The headers are the `rpm` crate's; its builder is not used, because it holds the compressed payload in memory, reads
+//! every file twice and takes three sums of both forms. Here the payload streams into the file behind headers that hold
+//! zeros for its digest, and the headers, whose size does not depend on their values, are then written again.
+//!
+//! Tags that rpmbuild writes and this does not: BUILDHOST, COOKIE, OPTFLAGS, PLATFORM (they name the building machine),
+//! FILECLASS, CLASSDICT, FILECOLORS, FILEDEPENDS* (which nothing but multilib transactions reads), PAYLOADDIGESTALT (a
+//! second pass; only needed by delta rpms), CHANGELOG*, and MD5 sums of the whole.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+
+use ::rpm::{
+    Header, HeaderEntry, IndexData, IndexSignatureTag, IndexTag, Lead, PackageMetadata, RpmFormat,
+    SignatureHeaderBuilder,
+};
+use sha2::{Digest as _, Sha256};
+
+use super::compress::Encoder;
+use super::version::PackageVersion;
+use super::{Format, archive_order, cannot_write, copy_content, description, one_line};
+use crate::depends::Depends;
+use crate::error::{Context, Error, Result};
+use crate::name::Arch;
+use crate::package::{Compression, Meta, Package, Scriptlets};
+use crate::path::InstallPath;
+use crate::tree::{Entry, Kind, Role, Tree};
+
+/// `.rpm`.
+#[derive(Debug, Clone, Copy)]
+pub struct Rpm;
+
+/// Flags of a dependency (rpm's `rpmsenseFlags`).
+mod sense {
+    pub(super) const LESS: u32 = 1 << 1;
+    pub(super) const GREATER: u32 = 1 << 2;
+    pub(super) const EQUAL: u32 = 1 << 3;
+    pub(super) const INTERP: u32 = 1 << 8;
+    pub(super) const SCRIPT_PRE: u32 = 1 << 9;
+    pub(super) const SCRIPT_POST: u32 = 1 << 10;
+    pub(super) const SCRIPT_PREUN: u32 = 1 << 11;
+    pub(super) const SCRIPT_POSTUN: u32 = 1 << 12;
+    pub(super) const RPMLIB: u32 = 1 << 24;
+    pub(super) const CONFIG: u32 = 1 << 28;
+}
+
+/// `RPMFILE_CONFIG | RPMFILE_NOREPLACE`: an administrator's changes survive an upgrade.
+const CONFIG_NOREPLACE: u32 = 1 | 1 << 4;
+
+/// SHA-256 in rpm's numbering (RFC 4880 §9.4).
+const SHA256: u32 = 8;
+
+/// A cpio newc header tells sizes in 32 bits.
+const FILE_LIMIT: u64 = u32::MAX as u64;
+
+/// What rpmbuild writes where a package has none; Fedora's guidelines discourage groups.
+const GROUP: &str = "Unspecified";
+
+/// The tag must be there; what an application's metadata does not name is not for pkgapp to invent.
+const NO_LICENSE: &str = "LicenseRef-Unspecified";
+
+impl Format for Rpm {
+    fn file_name(&self, meta: &Meta) -> Result<String> {
+        let version = PackageVersion::of(meta)?.without_epoch();
+        Ok(format!("{}-{version}.{}.rpm", meta.name, architecture(meta.arch)))
+    }
+
+    fn write(&self, package: &Package, out: &mut BufWriter<fs_err::File>) -> Result<()> {
+        check_sizes(&package.tree)?;
+        let entries = header_entries(package)?;
+        let before = metadata(package, &entries, &Payload::default())?;
+        put(out, &before)?;
+        let payload = write_payload(package, out)?;
+        let after = metadata(package, &entries, &payload)?;
+        if before.len() != after.len() {
+            return Err(Error::bug("the size of an rpm's headers depends on the payload"));
+        }
+        out.seek(SeekFrom::Start(0)).context(cannot_write)?;
+        put(out, &after)?;
+        out.seek(SeekFrom::End(0)).context(cannot_write)?;
+        Ok(())
+    }
+}
+
+/// Returns rpm's name for an architecture.
+pub fn architecture(arch: Arch) -> &'static str {
+    match arch {
+        Arch::Any => "noarch",
+        Arch::X86_64 => "x86_64",
+        Arch::Aarch64 => "aarch64",
+    }
+}
+
+fn put(out: &mut impl Write, bytes: &[u8]) -> Result<()> {
+    out.write_all(bytes).context(cannot_write)
+}
+
+fn check_sizes(tree: &Tree) -> Result<()> {
+    let too_large = tree.files().filter(|(_, _, content)| content.digest.size > FILE_LIMIT);
+    let errors = too_large.map(|(path, _, _)| {
+        Error::new(format!("`{path}` is too large for an rpm")).note("its payload holds files below 4 GiB (cpio newc)")
+    });
+    Error::all(errors).map_or(Ok(()), Err)
+}
+
+// Headers
+
+/// What the headers say of the payload.
+#[derive(Default)]
+struct Payload {
+    sha256: [u8; 32],
+    /// Size of the compressed bytes.
+    packed: u64,
+}
+
+/// Returns lead, signature header and header.
+fn metadata(package: &Package, entries: &[HeaderEntry], payload: &Payload) -> Result<Vec<u8>> {
+    let cannot = || "cannot make an rpm's header".to_owned();
+    let digest = [
+        entry(IndexTag::RPMTAG_PAYLOADSHA256, IndexData::StringArray(vec![hex::encode(payload.sha256)])),
+        entry(IndexTag::RPMTAG_PAYLOADSHA256ALGO, IndexData::Int32(vec![SHA256])),
+    ];
+    let header =
+        Header::<IndexTag>::from_entries(entries.iter().cloned().chain(digest), IndexTag::RPMTAG_HEADERIMMUTABLE);
+    let version = PackageVersion::of(&package.meta)?;
+    let mut metadata = PackageMetadata {
+        lead: Lead::new(&format!("{}-{}", package.meta.name, version.without_epoch())),
+        signature: Header::from_entries([], IndexSignatureTag::HEADER_SIGNATURES),
+        header,
+    };
+    let header_bytes = metadata.header_bytes().context(cannot)?;
+    let mut signature = SignatureHeaderBuilder::new()
+        .format(RpmFormat::V4)
+        // Room for a signature that is added later without moving the payload.
+        .reserved_space(Some(SignatureHeaderBuilder::DEFAULT_RESERVED_SPACE))
+        .calculate_digests(&header_bytes);
+    // Of a payload that might need 64 bits the size is left out: nothing reads it, and the headers must not grow.
+    if archive_size(&package.tree) < u64::from(u32::MAX / 2) {
+        signature = signature.set_content_length(header_bytes.len() as u64 + payload.packed);
+    }
+    metadata.signature = signature.build().context(cannot)?;
+    let mut bytes = Vec::new();
+    metadata.write(&mut bytes).context(cannot)?;
+    Ok(bytes)
+}
+
+fn entry(tag: IndexTag, data: IndexData) -> HeaderEntry {
+    HeaderEntry::new(tag as u32, data)
+}
+
+fn string(tag: IndexTag, text: impl Into<String>) -> HeaderEntry {
+    entry(tag, IndexData::StringTag(text.into()))
+}
+
+fn translated(tag: IndexTag, text: impl Into<String>) -> HeaderEntry {
+    entry(tag, IndexData::I18NString(vec![text.into()]))
+}
+
+/// A size in 32 bits under one tag, or in 64 under another.
+fn size_entry(size: u64, short: IndexTag, long: IndexTag) -> HeaderEntry {
+    match u32::try_from(size) {
+        Ok(size) => entry(short, IndexData::Int32(vec![size])),
+        Err(_) => entry(long, IndexData::Int64(vec![size])),
+    }
+}
+
+/// All entries of the header but the payload's digest.
+fn header_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
+    let version = PackageVersion::of(&package.meta)?;
+    let mut entries = name_entries(&package.meta, &version)?;
+    entries.push(size_entry(package.tree.size(), IndexTag::RPMTAG_SIZE, IndexTag::RPMTAG_LONGSIZE));
+    // rpm2cpio up to rpm 4.19 compares it and fails without.
+    let archive = archive_size(&package.tree);
+    entries.push(size_entry(archive, IndexTag::RPMTAG_ARCHIVESIZE, IndexTag::RPMTAG_LONGARCHIVESIZE));
+    let (compressor, flags) = compressor(package.meta.compression);
+    entries.push(string(IndexTag::RPMTAG_PAYLOADFORMAT, "cpio"));
+    entries.push(string(IndexTag::RPMTAG_PAYLOADCOMPRESSOR, compressor));
+    entries.push(string(IndexTag::RPMTAG_PAYLOADFLAGS, flags));
+    entries.extend(scriptlet_entries(&package.scriptlets));
+    entries.extend(dependency_entries(
+        &provides(package, &version),
+        [IndexTag::RPMTAG_PROVIDENAME, IndexTag::RPMTAG_PROVIDEFLAGS, IndexTag::RPMTAG_PROVIDEVERSION],
+    ));
+    entries.extend(dependency_entries(
+        &requires(package, &version)?,
+        [IndexTag::RPMTAG_REQUIRENAME, IndexTag::RPMTAG_REQUIREFLAGS, IndexTag::RPMTAG_REQUIREVERSION],
+    ));
+    entries.push(entry(IndexTag::RPMTAG_FILEDIGESTALGO, IndexData::Int32(vec![SHA256])));
+    if package.tree.iter().len() > 0 {
+        entries.extend(file_entries(package)?);
+    }
+    Ok(entries)
+}
+
+fn name_entries(meta: &Meta, version: &PackageVersion) -> Result<Vec<HeaderEntry>> {
+    let summary = one_line(&meta.summary);
+    let summary = if summary.is_empty() { meta.name.to_string() } else { summary.trim_end_matches('.').to_owned() };
+    let license = meta.license.as_deref().map(one_line).filter(|license| !license.is_empty());
+    let mut entries = vec![
+        entry(IndexTag::RPMTAG_HEADERI18NTABLE, IndexData::StringArray(vec!["C".to_owned()])),
+        string(IndexTag::RPMTAG_NAME, meta.name.as_str()),
+        string(IndexTag::RPMTAG_VERSION, &version.upstream),
+        string(IndexTag::RPMTAG_RELEASE, &version.revision),
+        translated(IndexTag::RPMTAG_SUMMARY, summary),
+        translated(IndexTag::RPMTAG_DESCRIPTION, description(meta)),
+        entry(IndexTag::RPMTAG_BUILDTIME, IndexData::Int32(vec![mtime(meta)?])),
+        string(IndexTag::RPMTAG_LICENSE, license.as_deref().unwrap_or(NO_LICENSE)),
+        string(IndexTag::RPMTAG_PACKAGER, one_line(&meta.maintainer)),
+        translated(IndexTag::RPMTAG_GROUP, GROUP),
+        string(IndexTag::RPMTAG_OS, "linux"),
+        string(IndexTag::RPMTAG_ARCH, architecture(meta.arch)),
+        // Its presence is how rpm tells a binary package.
+        string(IndexTag::RPMTAG_SOURCERPM, format!("{}-{}.src.rpm", meta.name, version.without_epoch())),
+        string(IndexTag::RPMTAG_RPMVERSION, concat!("pkgapp ", env!("CARGO_PKG_VERSION"))),
+        string(IndexTag::RPMTAG_ENCODING, "utf-8"),
+    ];
+    if version.epoch != 0 {
+        entries.push(entry(IndexTag::RPMTAG_EPOCH, IndexData::Int32(vec![version.epoch])));
+    }
+    if let Some(homepage) = &meta.homepage {
+        entries.push(string(IndexTag::RPMTAG_URL, one_line(homepage)));
+    }
+    if let Some(commit) = &meta.commit {
+        entries.push(string(IndexTag::RPMTAG_VCS, format!("git#{}", one_line(commit))));
+    }
+    Ok(entries)
+}
+
+fn mtime(meta: &Meta) -> Result<u32> {
+    u32::try_from(meta.timestamp)
+        .map_err(|error| Error::new(format!("{} is no time that an rpm can hold", meta.timestamp)).cause(error))
+}
+
+fn compressor(compression: Compression) -> (&'static str, String) {
+    match compression {
+        Compression::Zstd(level) => ("zstd", level.to_string()),
+        Compression::Gzip(level) => ("gzip", level.to_string()),
+        Compression::Xz(preset) => ("xz", preset.to_string()),
+    }
+}
+
+/// A scriptlet: its body, the tags of body and interpreter, and the flag of the dependency on the interpreter.
+type Script<'a> = (&'a str, &'static str, IndexTag, IndexTag, u32);
+
+fn scripts(scriptlets: &Scriptlets) -> impl Iterator<Item = Script<'_>> {
+    let install = include_str!("../../packaging/rpm/install");
+    let remove = include_str!("../../packaging/rpm/remove");
+    [
+        (&scriptlets.before_install, install, IndexTag::RPMTAG_PREIN, IndexTag::RPMTAG_PREINPROG, sense::SCRIPT_PRE),
+        (&scriptlets.after_install, install, IndexTag::RPMTAG_POSTIN, IndexTag::RPMTAG_POSTINPROG, sense::SCRIPT_POST),
+        (&scriptlets.before_remove, remove, IndexTag::RPMTAG_PREUN, IndexTag::RPMTAG_PREUNPROG, sense::SCRIPT_PREUN),
+        (&scriptlets.after_remove, remove, IndexTag::RPMTAG_POSTUN, IndexTag::RPMTAG_POSTUNPROG, sense::SCRIPT_POSTUN),
+    ]
+    .into_iter()
+    .filter_map(|(body, head, tag, program, flag)| Some((body.as_deref()?, head, tag, program, flag)))
+}
+
+fn scriptlet_entries(scriptlets: &Scriptlets) -> Vec<HeaderEntry> {
+    scripts(scriptlets)
+        .flat_map(|(body, head, tag, program, _)| {
+            // The last command's status is the scriptlet's, and a failing %pre or %preun would stop the transaction.
+            let text = format!("{head}\n{}\n:\n", body.trim_matches('\n'));
+            [string(tag, text), string(program, "/bin/sh")]
+        })
+        .collect()
+}
+
+// Dependencies
+
+/// Name, flags, version; sorted and without repetitions.
+type Dependencies = std::collections::BTreeSet<(String, String, u32)>;
+
+fn dependency_entries(dependencies: &Dependencies, [name, flags, version]: [IndexTag; 3]) -> [HeaderEntry; 3] {
+    [
+        entry(name, IndexData::StringArray(dependencies.iter().map(|(name, _, _)| name.clone()).collect())),
+        entry(flags, IndexData::Int32(dependencies.iter().map(|(_, _, flags)| *flags).collect())),
+        entry(version, IndexData::StringArray(dependencies.iter().map(|(_, version, _)| version.clone()).collect())),
+    ]
+}
+
+/// The package itself, and nothing that its files might be taken to provide: what a release holds is for it alone.
+fn provides(package: &Package, version: &PackageVersion) -> Dependencies {
+    let name = &package.meta.name;
+    let evr = version.full();
+    let mut provides = Dependencies::from([(name.to_string(), evr.clone(), sense::EQUAL)]);
+    let isa = match package.meta.arch {
+        Arch::Any => None,
+        Arch::X86_64 => Some("x86-64"),
+        Arch::Aarch64 => Some("aarch-64"),
+    };
+    provides.extend(isa.map(|isa| (format!("{name}({isa})"), evr.clone(), sense::EQUAL)));
+    if has_config(&package.tree) {
+        provides.insert((format!("config({name})"), evr, sense::EQUAL | sense::CONFIG));
+    }
+    provides
+}
+
+fn has_config(tree: &Tree) -> bool {
+    tree.iter().any(|(_, entry)| entry.role == Role::Config)
+}
+
+fn requires(package: &Package, version: &PackageVersion) -> Result<Dependencies> {
+    let mut requires = Dependencies::new();
+    for needed in host_requirements(&package.depends) {
+        requires.insert(needed);
+    }
+    let declared = package.depends.declared_rpm.iter().map(|text| declared(text));
+    let (declared, errors): (Vec<_>, Vec<_>) = declared.partition(Result::is_ok);
+    if let Some(error) = Error::all(errors.into_iter().filter_map(Result::err)) {
+        return Err(error);
+    }
+    requires.extend(declared.into_iter().flatten());
+    for (_, _, _, _, flag) in scripts(&package.scriptlets) {
+        requires.insert(("/bin/sh".to_owned(), String::new(), flag | sense::INTERP));
+    }
+    if has_config(&package.tree) {
+        let name = format!("config({})", package.meta.name);
+        requires.insert((name, version.full(), sense::EQUAL | sense::CONFIG));
+    }
+    let features = features(package, version, requires.iter().any(|(name, _, _)| name.starts_with('(')));
+    requires.extend(features.into_iter().map(|(feature, since)| {
+        (format!("rpmlib({feature})"), since.to_owned(), sense::RPMLIB | sense::LESS | sense::EQUAL)
+    }));
+    Ok(requires)
+}
+
+/// What the host must have, as rpm's own dependency generators would say it.
+fn host_requirements(depends: &Depends) -> Vec<(String, String, u32)> {
+    let mut needed = Vec::new();
+    if let Some(python) = depends.python {
+        needed.push((format!("/usr/bin/python{python}"), String::new(), 0));
+        needed.push(("python(abi)".to_owned(), python.to_string(), sense::EQUAL));
+    }
+    for library in &depends.libraries {
+        let mark = if library.is_64 { "(64bit)" } else { "" };
+        let any = std::iter::once("");
+        for version in any.chain(library.versions.iter().map(String::as_str)) {
+            // A bare name has its parentheses only before a mark: `libc.so.6()(64bit)`, `libc.so.6`.
+            let parentheses =
+                if version.is_empty() && mark.is_empty() { String::new() } else { format!("({version})") };
+            needed.push((format!("{}{parentheses}{mark}", library.soname), String::new(), 0));
+        }
+    }
+    needed
+}
+
+/// Reads a dependency as a spec file has it: `libpq`, `libpq >= 13`, or a rich one in parentheses.
+fn declared(text: &str) -> Result<(String, String, u32)> {
+    let bad = || {
+        Error::new(format!("`{text}` under `depends.rpm` is not a dependency")).hint("write `libpq` or `libpq >= 13`")
+    };
+    if text.starts_with('(') {
+        return if text.ends_with(')') { Ok((text.to_owned(), String::new(), 0)) } else { Err(bad()) };
+    }
+    match text.split_whitespace().collect::<Vec<_>>()[..] {
+        [name] if !name.contains(['<', '>', '=', ',']) => Ok((name.to_owned(), String::new(), 0)),
+        [name, operator, version] => {
+            let flags = match operator {
+                "<" => sense::LESS,
+                "<=" => sense::LESS | sense::EQUAL,
+                "=" => sense::EQUAL,
+                ">=" => sense::GREATER | sense::EQUAL,
+                ">" => sense::GREATER,
+                _ => return Err(bad()),
+            };
+            Ok((name.to_owned(), version.to_owned(), flags))
+        }
+        _ => Err(bad()),
+    }
+}
+
+/// What an rpm must know to read the package, and the version that learnt it (rpm's `rpmlib` provides).
+fn features(package: &Package, version: &PackageVersion, rich: bool) -> Vec<(&'static str, &'static str)> {
+    let mut features =
+        vec![("CompressedFileNames", "3.0.4-1"), ("FileDigests", "4.6.0-1"), ("PayloadFilesHavePrefix", "4.0-1")];
+    match package.meta.compression {
+        Compression::Zstd(_) => features.push(("PayloadIsZstd", "5.4.18-1")),
+        Compression::Xz(_) => features.push(("PayloadIsXz", "5.2-1")),
+        Compression::Gzip(_) => {}
+    }
+    if version.upstream.contains('~') || version.revision.contains('~') {
+        features.push(("TildeInVersions", "4.10.0-1"));
+    }
+    if rich {
+        features.push(("RichDependencies", "4.12.0-1"));
+    }
+    features
+}
+
+// Files
+
+/// The arrays that describe the files, in the order of the tree: rpm finds a file of the payload by its name here.
+fn file_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
+    let files: Vec<_> = package.tree.iter().collect();
+    let count = files.len();
+    let mtime = mtime(&package.meta)?;
+    let numbers =
+        |value: &dyn Fn(&Entry) -> u32| IndexData::Int32(files.iter().map(|(_, entry)| value(entry)).collect());
+    let texts = |value: &dyn Fn(&Entry) -> String| {
+        IndexData::StringArray(files.iter().map(|(_, entry)| value(entry)).collect())
+    };
+    let ordinals = u32::try_from(count).context(|| "too many files for an rpm")?;
+    let (directories, indexes) = directories(&files);
+    Ok(vec![
+        entry(IndexTag::RPMTAG_FILESIZES, numbers(&file_size)),
+        entry(IndexTag::RPMTAG_FILEMODES, IndexData::Int16(files.iter().map(|(_, entry)| file_mode(entry)).collect())),
+        entry(IndexTag::RPMTAG_FILERDEVS, IndexData::Int16(vec![0; count])),
+        entry(IndexTag::RPMTAG_FILEMTIMES, numbers(&|_| mtime)),
+        entry(IndexTag::RPMTAG_FILEDIGESTS, texts(&file_digest)),
+        entry(IndexTag::RPMTAG_FILELINKTOS, texts(&link_target)),
+        entry(
+            IndexTag::RPMTAG_FILEFLAGS,
+            numbers(&|entry| if entry.role == Role::Config { CONFIG_NOREPLACE } else { 0 }),
+        ),
+        entry(IndexTag::RPMTAG_FILEUSERNAME, texts(&|entry| entry.owner.user.clone())),
+        entry(IndexTag::RPMTAG_FILEGROUPNAME, texts(&|entry| entry.owner.group.clone())),
+        // Every file is an inode of its own, so that no two are taken for one with two names.
+        entry(IndexTag::RPMTAG_FILEDEVICES, IndexData::Int32(vec![1; count])),
+        entry(IndexTag::RPMTAG_FILEINODES, IndexData::Int32((1..=ordinals).collect())),
+        entry(IndexTag::RPMTAG_FILELANGS, texts(&|_| String::new())),
+        // Everything is verified.
+        entry(IndexTag::RPMTAG_FILEVERIFYFLAGS, numbers(&|_| u32::MAX)),
+        entry(IndexTag::RPMTAG_DIRINDEXES, IndexData::Int32(indexes)),
+        entry(
+            IndexTag::RPMTAG_BASENAMES,
+            IndexData::StringArray(files.iter().map(|(path, _)| path.file_name().to_owned()).collect()),
+        ),
+        entry(IndexTag::RPMTAG_DIRNAMES, IndexData::StringArray(directories)),
+    ])
+}
+
+/// Directory names, each once, with a slash at the end; and each file's index among them.
+fn directories(files: &[(&InstallPath, &Entry)]) -> (Vec<String>, Vec<u32>) {
+    let mut names: BTreeMap<String, u32> = BTreeMap::new();
+    let of = |path: &InstallPath| path.as_str()[..path.as_str().len() - path.file_name().len()].to_owned();
+    for (path, _) in files {
+        names.insert(of(path), 0);
+    }
+    for (number, index) in (0..).zip(names.values_mut()) {
+        *index = number;
+    }
+    let indexes = files.iter().map(|(path, _)| names[&of(path)]).collect();
+    (names.into_keys().collect(), indexes)
+}
+
+/// Sizes were checked to fit.
+fn file_size(entry: &Entry) -> u32 {
+    match &entry.kind {
+        Kind::Directory => 0,
+        Kind::File(content) => u32::try_from(content.digest.size).unwrap_or(u32::MAX),
+        Kind::Symlink(target) => u32::try_from(target.len()).unwrap_or(u32::MAX),
+    }
+}
+
+/// Type and permissions, as in `st_mode`.
+fn file_mode(entry: &Entry) -> u16 {
+    let kind = match &entry.kind {
+        Kind::Directory => 0o040_000,
+        Kind::File(_) => 0o100_000,
+        Kind::Symlink(_) => 0o120_000,
+    };
+    // Permission bits are twelve.
+    kind | u16::try_from(entry.mode & 0o7777).unwrap_or(0)
+}
+
+fn file_digest(entry: &Entry) -> String {
+    match &entry.kind {
+        Kind::File(content) => content.digest.sha256.to_string(),
+        Kind::Directory | Kind::Symlink(_) => String::new(),
+    }
+}
+
+fn link_target(entry: &Entry) -> String {
+    match &entry.kind {
+        Kind::Symlink(target) => target.clone(),
+        Kind::Directory | Kind::File(_) => String::new(),
+    }
+}
+
+// Payload
+
+/// Size of a cpio header without the name.
+const CPIO_HEADER: u64 = 110;
+
+/// The name of the last record.
+const TRAILER: &str = "TRAILER!!!";
+
+/// Writes the payload and returns what the header must say of it.
+fn write_payload(package: &Package, out: &mut impl Write) -> Result<Payload> {
+    let summing = Summing { out, hasher: Sha256::new(), size: 0 };
+    let mut encoder = Encoder::new(summing, package.meta.compression).context(cannot_write)?;
+    let mtime = mtime(&package.meta)?;
+    // A directory comes before what it holds: rpm before 4.18 fails otherwise.
+    for (path, entry) in archive_order(&package.tree) {
+        let name = format!(".{path}");
+        let size = file_size(entry);
+        put(&mut encoder, &cpio_header(&name, u32::from(file_mode(entry)), mtime, size))?;
+        match &entry.kind {
+            Kind::Directory => {}
+            // The target is the body: rpm reads it from the header, everything else from here.
+            Kind::Symlink(target) => put(&mut encoder, target.as_bytes())?,
+            Kind::File(content) => copy_content(path, content, &mut encoder)?,
+        }
+        put(&mut encoder, padding(u64::from(size)))?;
+    }
+    put(&mut encoder, &cpio_header(TRAILER, 0, 0, 0))?;
+    let summing = encoder.finish().context(cannot_write)?;
+    Ok(Payload { sha256: summing.hasher.finalize().into(), packed: summing.size })
+}
+
+/// A "new ASCII" header with its name, padded. inode 0 and one link: rpm reads both from its own header.
+fn cpio_header(name: &str, mode: u32, mtime: u32, size: u32) -> Vec<u8> {
+    let (inode, user, group, links, device) = (0, 0, 0, 1, 0);
+    let name_size = name.len() + 1;
+    let mut text = format!(
+        "070701{inode:08x}{mode:08x}{user:08x}{group:08x}{links:08x}{mtime:08x}{size:08x}\
+         {device:08x}{device:08x}{device:08x}{device:08x}{name_size:08x}{:08x}",
+        0
+    )
+    .into_bytes();
+    text.extend_from_slice(name.as_bytes());
+    text.push(0);
+    text.extend_from_slice(padding(text.len() as u64));
+    text
+}
+
+/// The zeros up to the next multiple of four.
+fn padding(size: u64) -> &'static [u8] {
+    match size % 4 {
+        1 => &[0; 3],
+        2 => &[0; 2],
+        3 => &[0; 1],
+        _ => &[],
+    }
+}
+
+/// Size of the uncompressed payload.
+fn archive_size(tree: &Tree) -> u64 {
+    let record =
+        |name: usize, size: u64| (CPIO_HEADER + name as u64 + 1).next_multiple_of(4) + size.next_multiple_of(4);
+    let entries: u64 =
+        tree.iter().map(|(path, entry)| record(path.as_str().len() + 1, u64::from(file_size(entry)))).sum();
+    entries + record(TRAILER.len(), 0)
+}
+
+/// Hands bytes on and sums them.
+struct Summing<W> {
+    out: W,
+    hasher: Sha256,
+    size: u64,
+}
+
+impl<W: Write> Write for Summing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        self.size += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn declared_dependencies_are_read_as_a_spec_file_has_them() {
+        assert_eq!(declared("libpq").unwrap(), ("libpq".into(), String::new(), 0));
+        assert_eq!(declared("libpq >= 13").unwrap(), ("libpq".into(), "13".into(), 12));
+        assert_eq!(declared("(a or b)").unwrap(), ("(a or b)".into(), String::new(), 0));
+        for bad in ["", "libpq>=13", "libpq >= ", "libpq ~ 13", "(a or b", "a, b"] {
+            assert!(declared(bad).is_err(), "{bad:?}");
+        }
+    }
+}

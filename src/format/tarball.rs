@@ -1,0 +1,130 @@
+//! Tarballs: one top directory that is the release.
+//!
+//! `/opt/shop/bin/shop` is `shop-1.4.2/bin/shop`: the release runs wherever it is unpacked. What belongs elsewhere on a
+//! host (configuration, units) lies below `shop-1.4.2/host/`, e.g. `shop-1.4.2/host/etc/shop/shop.env`, for whoever
+//! installs the tarball to put in place.
+
+use std::collections::BTreeMap;
+use std::io::{BufWriter, Write};
+
+use super::compress::Encoder;
+use super::gnutar::{Attributes, GnuTar};
+use super::{Format, cannot_write, copy_content};
+use crate::error::{Context, Error, Result};
+use crate::name::Arch;
+use crate::package::{Compression, Meta, Package};
+use crate::path::InstallPath;
+use crate::tree::{Entry, Kind, Owner};
+
+pub(super) const ZSTD_LEVEL: i32 = 9;
+pub(super) const GZIP_LEVEL: u32 = 6;
+pub(super) const XZ_PRESET: u32 = 6;
+
+/// `.tar.zst`, `.tar.gz` or `.tar.xz`.
+#[derive(Debug, Clone, Copy)]
+pub struct Tarball {
+    /// The codec and its level, where the package's compression is of another codec; `None` is the package's.
+    pub codec: Option<Compression>,
+}
+
+impl Format for Tarball {
+    fn file_name(&self, meta: &Meta) -> Result<String> {
+        let arch = if meta.arch == Arch::Any { "noarch" } else { meta.arch.as_str() };
+        let extension = match self.compression(meta) {
+            Compression::Zstd(_) => "zst",
+            Compression::Gzip(_) => "gz",
+            Compression::Xz(_) => "xz",
+        };
+        Ok(format!("{}-{}.{arch}.tar.{extension}", top_directory(meta), meta.revision))
+    }
+
+    fn write(&self, package: &Package, out: &mut BufWriter<fs_err::File>) -> Result<()> {
+        let encoder = Encoder::new(out, self.compression(&package.meta)).context(cannot_write)?;
+        let mut tar = GnuTar::new(encoder, package.meta.timestamp);
+        for (name, place) in listing(package)? {
+            append(&mut tar, &name.join("/"), place)?;
+        }
+        tar.finish()?.finish().context(cannot_write)?;
+        Ok(())
+    }
+}
+
+impl Tarball {
+    /// The package's level counts where its codec is the one that was asked for.
+    fn compression(self, meta: &Meta) -> Compression {
+        use Compression::{Gzip, Xz, Zstd};
+        match (self.codec, meta.compression) {
+            (None, chosen) | (Some(Zstd(_)), chosen @ Zstd(_)) => chosen,
+            (Some(Gzip(_)), chosen @ Gzip(_)) | (Some(Xz(_)), chosen @ Xz(_)) => chosen,
+            (Some(codec), _) => codec,
+        }
+    }
+}
+
+/// A line of the archive: an entry of the tree, or a directory that only the archive has.
+type Place<'a> = Option<(&'a InstallPath, &'a Entry)>;
+
+/// Returns the directory that everything lies in, e.g. `shop-1.4.2`.
+pub fn top_directory(meta: &Meta) -> String {
+    // `!` is special to shells; the epoch is not in the other formats' file names either.
+    let version = meta.version.to_string();
+    let version = version.split_once('!').map_or(version.as_str(), |(_, version)| version);
+    format!("{}-{version}", meta.name)
+}
+
+/// Returns the name in the archive of a path on a host.
+pub fn member_name(meta: &Meta, path: &InstallPath) -> String {
+    let top = top_directory(meta);
+    match path.below(&meta.prefix) {
+        Some(below) => format!("{top}/{below}"),
+        None if *path == meta.prefix => top,
+        None => format!("{top}/host{path}"),
+    }
+}
+
+/// All members by the components of their names: a directory, then all that it holds.
+fn listing(package: &Package) -> Result<BTreeMap<Vec<String>, Place<'_>>> {
+    check_host(package)?;
+    let mut members: BTreeMap<Vec<String>, Place<'_>> = BTreeMap::new();
+    for (path, entry) in package.tree.iter() {
+        let name: Vec<String> = member_name(&package.meta, path).split('/').map(str::to_owned).collect();
+        for length in 1..name.len() {
+            if !members.contains_key(&name[..length]) {
+                members.insert(name[..length].to_vec(), None);
+            }
+        }
+        members.insert(name, Some((path, entry)));
+    }
+    Ok(members)
+}
+
+/// `host/` means something in a tarball, so the release can't have it where files lie outside the prefix.
+fn check_host(package: &Package) -> Result<()> {
+    let prefix = &package.meta.prefix;
+    let host = InstallPath::parse(&format!("{prefix}/host"))?;
+    let inside = package.tree.get(&host);
+    let outside = package.tree.iter().find(|(path, _)| *path != prefix && path.below(prefix).is_none());
+    match (inside, outside) {
+        (Some(entry), Some((path, _))) => Err(Error::new(format!("a tarball can't hold both `{host}` and `{path}`"))
+            .cause_text(format!("{} has `{host}`", entry.origin.label))
+            .note("files outside the prefix lie below `host/` in a tarball")
+            .hint("give `host` in the release another name")),
+        _ => Ok(()),
+    }
+}
+
+fn append<W: Write>(tar: &mut GnuTar<W>, name: &str, place: Place<'_>) -> Result<()> {
+    let Some((path, entry)) = place else {
+        tar.directory(&format!("{name}/"), &Attributes { mode: 0o755, owner: &Owner::default() })?;
+        return Ok(());
+    };
+    let attributes = Attributes { mode: entry.mode, owner: &entry.owner };
+    match &entry.kind {
+        Kind::Directory => tar.directory(&format!("{name}/"), &attributes)?,
+        Kind::Symlink(target) => tar.symlink(name, target, &attributes)?,
+        Kind::File(content) => {
+            tar.file(name, content.digest.size, &attributes, |out| copy_content(path, content, out))?;
+        }
+    }
+    Ok(())
+}
