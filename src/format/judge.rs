@@ -507,11 +507,11 @@ fn rpm_reads_the_dependencies() {
     let file = write(&Rpm, &package, directory.path());
     assert_eq!(
         run(Command::new(&rpm).args(["-qp", "--provides"]).arg(&file)),
-        "config(shop) = 1.4.2~rc1-1\nshop = 1.4.2~rc1-1\nshop(x86-64) = 1.4.2~rc1-1\n"
+        "shop = 1.4.2~rc1-1\nshop(x86-64) = 1.4.2~rc1-1\n"
     );
     assert_eq!(
         run(Command::new(&rpm).args(["-qp", "--requires"]).arg(&file)),
-        "/bin/sh\n/bin/sh\n/bin/sh\n/bin/sh\n/usr/bin/python3.11\nconfig(shop) = 1.4.2~rc1-1\nlibc.so.6()(64bit)\n\
+        "/bin/sh\n/bin/sh\n/bin/sh\n/bin/sh\n/usr/bin/python3.11\nlibc.so.6()(64bit)\n\
          libc.so.6(GLIBC_2.17)(64bit)\nlibz.so.1()(64bit)\npython(abi) = 3.11\nrpmlib(CompressedFileNames) <= 3.0.4-1\n\
          rpmlib(FileDigests) <= 4.6.0-1\nrpmlib(PayloadFilesHavePrefix) <= 4.0-1\nrpmlib(PayloadIsZstd) <= 5.4.18-1\n\
          rpmlib(TildeInVersions) <= 4.10.0-1\nshadow-utils >= 2:4.6\n"
@@ -527,29 +527,22 @@ const RPMBUILD_ONLY: &[(&str, &str)] = &[
     ("Cookie", "names the building machine"),
     ("Optflags", "of the building machine's configuration"),
     ("Platform", "of the building machine's configuration"),
-    ("Classdict", "libmagic's words for files, unused by rpm itself"),
-    ("Fileclass", "see Classdict"),
+    ("Classdict", "libmagic's words for files, which rpm itself does not use"),
     ("Filecolors", "for multilib transactions, which a release has no part in"),
     ("Dependsdict", "which file caused which dependency: they are the release's as a whole"),
-    ("Fileprovide", "see Dependsdict"),
-    ("Filerequire", "see Dependsdict"),
     ("Filedependsn", "see Dependsdict"),
     ("Filedependsx", "see Dependsdict"),
     ("Payloaddigestalt", "for delta rpms; costs a second sum of everything"),
-    ("Spec", "there is no spec file"),
-    ("Sigmd5", "MD5 proves nothing, and rpm 6 does not count it"),
+    ("Pkgid", "an MD5 sum, which proves nothing"),
 ];
 
 /// Tags that have other values, with the reason.
 const DIFFERENT: &[(&str, &str)] = &[
-    ("Archivesize", "rpmbuild's hard limit of the header differs: it writes it to the signature header"),
-    ("Filedevices", "any equal number does"),
-    ("Fileinodes", "any distinct numbers do"),
-    ("Filesizes", "a directory's size is its file system's"),
-    ("Longarchivesize", "as Archivesize"),
+    ("Fileclass", "rpm makes it of Classdict"),
+    ("Hdrid", "of another header"),
+    ("Longsigsize", "of another header"),
     ("Packager", "rpmbuild has it from a macro"),
     ("Payloaddigest", "of other compressed bytes"),
-    ("Payloadflags", "rpmbuild's default level"),
     ("Rpmversion", "who wrote it"),
     ("Sha1header", "of another header"),
     ("Sha256header", "of another header"),
@@ -658,8 +651,8 @@ fn rpmbuild(rpm: &Path, ours: &Path, package: &Package, directory: &Path) -> Pat
         .args(define("__os_install_post %{nil}"))
         .args(define("_build_id_links none"))
         .arg(&file));
-    let found = walkdir::WalkDir::new(directory.join("top/RPMS")).into_iter().map(|found| found.unwrap().into_path());
-    found.filter(|path| path.extension().is_some_and(|extension| extension == "rpm")).next().unwrap()
+    let mut found = walkdir::WalkDir::new(directory.join("top/RPMS")).into_iter().map(|found| found.unwrap().into_path());
+    found.find(|path| path.extension().is_some_and(|extension| extension == "rpm")).unwrap()
 }
 
 #[test]

@@ -43,7 +43,6 @@ mod sense {
     pub(super) const SCRIPT_PREUN: u32 = 1 << 11;
     pub(super) const SCRIPT_POSTUN: u32 = 1 << 12;
     pub(super) const RPMLIB: u32 = 1 << 24;
-    pub(super) const CONFIG: u32 = 1 << 28;
 }
 
 /// `RPMFILE_CONFIG | RPMFILE_NOREPLACE`: an administrator's changes survive an upgrade.
@@ -170,7 +169,9 @@ fn size_entry(size: u64, short: IndexTag, long: IndexTag) -> HeaderEntry {
 fn header_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
     let version = PackageVersion::of(&package.meta)?;
     let mut entries = name_entries(&package.meta, &version)?;
-    entries.push(size_entry(package.tree.size(), IndexTag::RPMTAG_SIZE, IndexTag::RPMTAG_LONGSIZE));
+    // Links count by the length of their targets.
+    let installed: u64 = package.tree.iter().map(|(_, entry)| u64::from(file_size(entry))).sum();
+    entries.push(size_entry(installed, IndexTag::RPMTAG_SIZE, IndexTag::RPMTAG_LONGSIZE));
     // rpm2cpio up to rpm 4.19 compares it and fails without.
     let archive = archive_size(&package.tree);
     entries.push(size_entry(archive, IndexTag::RPMTAG_ARCHIVESIZE, IndexTag::RPMTAG_LONGARCHIVESIZE));
@@ -261,7 +262,7 @@ fn scriptlet_entries(scriptlets: &Scriptlets) -> Vec<HeaderEntry> {
     scripts(scriptlets)
         .flat_map(|(body, head, tag, program, _)| {
             // The last command's status is the scriptlet's, and a failing %pre or %preun would stop the transaction.
-            let text = format!("{head}\n{}\n:\n", body.trim_matches('\n'));
+            let text = format!("{head}\n{}\n:", body.trim_matches('\n'));
             [string(tag, text), string(program, "/bin/sh")]
         })
         .collect()
@@ -291,14 +292,7 @@ fn provides(package: &Package, version: &PackageVersion) -> Dependencies {
         Arch::Aarch64 => Some("aarch-64"),
     };
     provides.extend(isa.map(|isa| (format!("{name}({isa})"), evr.clone(), sense::EQUAL)));
-    if has_config(&package.tree) {
-        provides.insert((format!("config({name})"), evr, sense::EQUAL | sense::CONFIG));
-    }
     provides
-}
-
-fn has_config(tree: &Tree) -> bool {
-    tree.iter().any(|(_, entry)| entry.role == Role::Config)
 }
 
 fn requires(package: &Package, version: &PackageVersion) -> Result<Dependencies> {
@@ -314,10 +308,6 @@ fn requires(package: &Package, version: &PackageVersion) -> Result<Dependencies>
     requires.extend(declared.into_iter().flatten());
     for (_, _, _, _, flag) in scripts(&package.scriptlets) {
         requires.insert(("/bin/sh".to_owned(), String::new(), flag | sense::INTERP));
-    }
-    if has_config(&package.tree) {
-        let name = format!("config({})", package.meta.name);
-        requires.insert((name, version.full(), sense::EQUAL | sense::CONFIG));
     }
     let features = features(package, version, requires.iter().any(|(name, _, _)| name.starts_with('(')));
     requires.extend(features.into_iter().map(|(feature, since)| {
