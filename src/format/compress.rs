@@ -24,11 +24,14 @@ pub(crate) enum Encoder<W: Write> {
 /// What zstd's workers take at a time, bytes. A fixed size makes the output independent of their number.
 const ZSTD_JOB: u32 = 8 << 20;
 
-/// From this level on a zstd worker needs some 90 MB of tables, so that one must do.
-const ZSTD_HEAVY_LEVEL: i32 = 14;
-
-/// Largest window that every reader takes, as a power of two: dpkg and rpm refuse 28 (zstd's own default limit is 27).
-const ZSTD_WINDOW_LOG: u32 = 27;
+/// Most workers by level, so that they stay below some 150 MB together: their tables grow from 20 MB each to 90 MB.
+const fn zstd_workers(level: i32) -> usize {
+    match level {
+        ..10 => 4,
+        10..14 => 2,
+        _ => 1,
+    }
+}
 
 impl<W: Write> Encoder<W> {
     pub(crate) fn new(out: W, compression: Compression) -> io::Result<Self> {
@@ -59,12 +62,9 @@ fn zstd_encoder<W: Write>(out: W, level: i32) -> io::Result<zstd::Encoder<'stati
     encoder.include_checksum(true)?;
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     // One worker is not the same as none: it cuts jobs too, and so gives the bytes that many give.
-    let workers = if level >= ZSTD_HEAVY_LEVEL { 1 } else { cores.clamp(1, 4) };
+    let workers = cores.min(zstd_workers(level)).max(1);
     encoder.set_parameter(CParameter::NbWorkers(u32::try_from(workers).unwrap_or(1)))?;
     encoder.set_parameter(CParameter::JobSize(ZSTD_JOB))?;
-    if level >= 20 {
-        encoder.set_parameter(CParameter::WindowLog(ZSTD_WINDOW_LOG))?;
-    }
     Ok(encoder)
 }
 

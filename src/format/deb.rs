@@ -298,16 +298,20 @@ fn copyright(meta: &Meta) -> Result<String> {
             name => meta.name.as_str(),
             homepage => meta.homepage.as_deref().map(one_line),
             prefix => meta.prefix.as_str(),
+            year => time(meta)?.strftime("%Y").to_string(),
             license => name,
             license_text => text,
         },
     )
 }
 
+fn time(meta: &Meta) -> Result<Timestamp> {
+    let time = i64::try_from(meta.timestamp).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+    time.ok_or_else(|| Error::new(format!("{} is no time that a changelog can hold", meta.timestamp)))
+}
+
 fn changelog(meta: &Meta) -> Result<Vec<u8>> {
     let version = PackageVersion::of(meta)?;
-    let time = i64::try_from(meta.timestamp).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
-    let time = time.ok_or_else(|| Error::new(format!("{} is no time that a changelog can hold", meta.timestamp)))?;
     let text = render(
         include_str!("../../packaging/deb/changelog"),
         &minijinja::context! {
@@ -315,7 +319,7 @@ fn changelog(meta: &Meta) -> Result<Vec<u8>> {
             version => version.full(),
             upstream => version.upstream,
             maintainer => one_line(&meta.maintainer),
-            date => time.strftime("%a, %d %b %Y %H:%M:%S +0000").to_string(),
+            date => time(meta)?.strftime("%a, %d %b %Y %H:%M:%S +0000").to_string(),
         },
     )?;
     let mut encoder = Encoder::new(Vec::new(), Compression::Gzip(9)).context(cannot_write)?;

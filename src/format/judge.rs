@@ -353,6 +353,35 @@ fn dpkg_unpacks_the_same_tree_and_reads_the_fields() {
     }
 }
 
+/// The reader, judged by a package of dpkg-deb's own writing.
+#[test]
+fn a_deb_of_dpkg_deb_is_read() {
+    let (Some(_), true) = (tool("dpkg-deb"), is_root()) else { return };
+    let (directory, package) = scratch();
+    let ours = write(&Deb, &package, directory.path());
+    for compressor in ["zstd", "xz", "gzip", "none"] {
+        let theirs = directory.path().join("theirs.deb");
+        let script = "dpkg-deb -R \"$1\" \"$2\"; dpkg-deb -Z\"$4\" -b \"$2\" \"$3\"";
+        let raw = directory.path().join(compressor);
+        sh(script, &[&ours, &raw, &theirs, Path::new(compressor)]);
+        let artifact = Artifact::open(&theirs).unwrap();
+        assert_eq!(artifact.compression, compressor);
+        assert_eq!(without(&artifact.dump().unwrap(), SYSTEM), expected(&Deb, &package));
+        assert_eq!(artifact.scriptlets, Artifact::open(&ours).unwrap().scriptlets);
+    }
+}
+
+/// apt reads control.tar with code of its own.
+#[test]
+fn apt_reads_a_deb_of_ours() {
+    let (Some(_), true) = (tool("apt-get"), is_root()) else { return };
+    let (directory, mut package) = scratch();
+    package.depends = Depends { libraries: libraries(), ..Depends::default() };
+    let file = write(&Deb, &package, directory.path());
+    let said = sh("apt-get install --simulate --quiet \"$1\" 2>/dev/null", &[&file]);
+    assert!(said.contains("Inst shop (1.4.2~rc1-1 local-deb [amd64])"), "{said}");
+}
+
 #[test]
 fn md5sums_are_those_of_md5sum() {
     let Some(_) = tool("dpkg-deb") else { return };
@@ -523,7 +552,6 @@ fn rpm_reads_the_dependencies() {
 
 /// Tags that rpmbuild writes for the same content and pkgapp does not, with the reason.
 const RPMBUILD_ONLY: &[(&str, &str)] = &[
-    ("Buildhost", "names the building machine"),
     ("Cookie", "names the building machine"),
     ("Optflags", "of the building machine's configuration"),
     ("Platform", "of the building machine's configuration"),
@@ -538,6 +566,7 @@ const RPMBUILD_ONLY: &[(&str, &str)] = &[
 
 /// Tags that have other values, with the reason.
 const DIFFERENT: &[(&str, &str)] = &[
+    ("Buildhost", "names the building machine"),
     ("Fileclass", "rpm makes it of Classdict"),
     ("Hdrid", "of another header"),
     ("Longsigsize", "of another header"),
@@ -567,6 +596,7 @@ fn the_header_is_rpmbuild_s_but_for_listed_tags() {
     package.meta.compression = Compression::Zstd(19);
     let ours = write(&Rpm, &package, directory.path());
     let theirs = rpmbuild(&rpm, &ours, &package, directory.path());
+    assert_eq!(Artifact::open(&theirs).unwrap().dump().unwrap(), package.tree.dump());
     let (ours, theirs) = (tags(&rpm, &ours), tags(&rpm, &theirs));
     let known = |list: &[(&str, &str)], tag: &str| list.iter().any(|(known, _)| *known == tag);
     let mut surprises = Vec::new();
@@ -636,6 +666,7 @@ fn rpmbuild(rpm: &Path, ours: &Path, package: &Package, directory: &Path) -> Pat
             if matches!(entry.kind, Kind::Symlink(_)) { "-".to_owned() } else { format!("{:o}", entry.mode) };
         _ = writeln!(spec, "%attr({attributes}, root, root) {mark}{path}");
     }
+    spec.push_str("%changelog\n* Tue Nov 14 2023 Ops <ops@example.com> - 1.4.2~rc1-1\n- Version 1.4.2~rc1.\n");
     let file = directory.join("shop.spec");
     std::fs::write(&file, spec).unwrap();
     let define = |text: &str| ["--define".to_owned(), text.to_owned()];
@@ -651,7 +682,8 @@ fn rpmbuild(rpm: &Path, ours: &Path, package: &Package, directory: &Path) -> Pat
         .args(define("__os_install_post %{nil}"))
         .args(define("_build_id_links none"))
         .arg(&file));
-    let mut found = walkdir::WalkDir::new(directory.join("top/RPMS")).into_iter().map(|found| found.unwrap().into_path());
+    let mut found =
+        walkdir::WalkDir::new(directory.join("top/RPMS")).into_iter().map(|found| found.unwrap().into_path());
     found.find(|path| path.extension().is_some_and(|extension| extension == "rpm")).unwrap()
 }
 

@@ -5,9 +5,8 @@
 //! every file twice and takes three sums of both forms. Here the payload streams into the file behind headers that hold
 //! zeros for its digest, and the headers, whose size does not depend on their values, are then written again.
 //!
-//! Tags that rpmbuild writes and this does not: BUILDHOST, COOKIE, OPTFLAGS, PLATFORM (they name the building machine),
-//! FILECLASS, CLASSDICT, FILECOLORS, FILEDEPENDS* (which nothing but multilib transactions reads), PAYLOADDIGESTALT (a
-//! second pass; only needed by delta rpms), CHANGELOG*, and MD5 sums of the whole.
+//! Tags that rpmbuild writes and this does not: COOKIE, OPTFLAGS, PLATFORM (they name the building machine), FILECLASS, CLASSDICT, FILECOLORS, FILEDEPENDS* (which nothing but multilib transactions reads), PAYLOADDIGESTALT (a
+//! second pass; only needed by delta rpms), and MD5 sums of the whole.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
@@ -53,6 +52,9 @@ const SHA256: u32 = 8;
 
 /// A cpio newc header tells sizes in 32 bits.
 const FILE_LIMIT: u64 = u32::MAX as u64;
+
+/// In place of the building machine's name, as distributions with reproducible packages have it.
+const BUILD_HOST: &str = "reproducible";
 
 /// What rpmbuild writes where a package has none; Fedora's guidelines discourage groups.
 const GROUP: &str = "Unspecified";
@@ -207,6 +209,7 @@ fn name_entries(meta: &Meta, version: &PackageVersion) -> Result<Vec<HeaderEntry
         translated(IndexTag::RPMTAG_SUMMARY, summary),
         translated(IndexTag::RPMTAG_DESCRIPTION, description(meta)),
         entry(IndexTag::RPMTAG_BUILDTIME, IndexData::Int32(vec![mtime(meta)?])),
+        string(IndexTag::RPMTAG_BUILDHOST, BUILD_HOST),
         string(IndexTag::RPMTAG_LICENSE, license.as_deref().unwrap_or(NO_LICENSE)),
         string(IndexTag::RPMTAG_PACKAGER, one_line(&meta.maintainer)),
         translated(IndexTag::RPMTAG_GROUP, GROUP),
@@ -217,6 +220,7 @@ fn name_entries(meta: &Meta, version: &PackageVersion) -> Result<Vec<HeaderEntry
         string(IndexTag::RPMTAG_RPMVERSION, concat!("pkgapp ", env!("CARGO_PKG_VERSION"))),
         string(IndexTag::RPMTAG_ENCODING, "utf-8"),
     ];
+    entries.extend(changelog(meta, version)?);
     if version.epoch != 0 {
         entries.push(entry(IndexTag::RPMTAG_EPOCH, IndexData::Int32(vec![version.epoch])));
     }
@@ -227,6 +231,19 @@ fn name_entries(meta: &Meta, version: &PackageVersion) -> Result<Vec<HeaderEntry
         entries.push(string(IndexTag::RPMTAG_VCS, format!("git#{}", one_line(commit))));
     }
     Ok(entries)
+}
+
+/// One entry: what a person sees with `rpm -q --changelog`. As rpmbuild does, its time is noon of the day.
+fn changelog(meta: &Meta, version: &PackageVersion) -> Result<[HeaderEntry; 3]> {
+    const DAY: u32 = 86_400;
+    let time = mtime(meta)?;
+    let who = format!("{} - {}", one_line(&meta.maintainer), version.full());
+    let text = format!("- Version {}.", version.upstream);
+    Ok([
+        entry(IndexTag::RPMTAG_CHANGELOGTIME, IndexData::Int32(vec![time - time % DAY + DAY / 2])),
+        entry(IndexTag::RPMTAG_CHANGELOGNAME, IndexData::StringArray(vec![who])),
+        entry(IndexTag::RPMTAG_CHANGELOGTEXT, IndexData::StringArray(vec![text])),
+    ])
 }
 
 fn mtime(meta: &Meta) -> Result<u32> {
