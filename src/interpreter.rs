@@ -11,7 +11,7 @@ use crate::process;
 
 /// What an interpreter is asked, once; `-I` keeps the user's environment and working directory out of the answer.
 const QUESTION: &str = r"
-import json, sys, sysconfig
+import json, platform, sys, sysconfig
 try:
     from importlib.metadata import version
     pip = version('pip')
@@ -23,6 +23,7 @@ print(json.dumps({
     'version': '.'.join(map(str, sys.version_info[:3])),
     'platform': sysconfig.get_platform(),
     'soabi': sysconfig.get_config_var('SOABI') or '',
+    'libc': list(platform.libc_ver()),
     'pip': pip,
 }))
 ";
@@ -40,6 +41,8 @@ pub struct Interpreter {
     pub platform: String,
     /// What its extension modules are called for, e.g. `cpython-311-x86_64-linux-gnu`.
     pub soabi: String,
+    /// The glibc that it runs with, e.g. (2, 36); `None` for another C library.
+    pub glibc: Option<(u16, u16)>,
     /// The version of its pip.
     pub pip: Option<String>,
 }
@@ -51,6 +54,7 @@ struct Answer {
     version: String,
     platform: String,
     soabi: String,
+    libc: (String, String),
     pip: Option<String>,
 }
 
@@ -165,8 +169,16 @@ fn ask(path: &Path) -> Result<Interpreter, String> {
         version: answer.version,
         platform: answer.platform,
         soabi: answer.soabi,
+        glibc: glibc(&answer.libc),
         pip: answer.pip,
     })
+}
+
+/// Reads what `platform.libc_ver()` says, e.g. (`glibc`, `2.36`).
+fn glibc((name, version): &(String, String)) -> Option<(u16, u16)> {
+    let (major, minor) = version.split_once('.').filter(|_| name == "glibc")?;
+    let minor = minor.split('.').next()?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -188,7 +200,7 @@ mod tests {
         let answer = |implementation: &str, version: &str| {
             format!(
                 "#!/bin/sh\necho '{{\"executable\": \"/x/python\", \"implementation\": \"{implementation}\", \
-                 \"version\": \"{version}\", \"platform\": \"linux-x86_64\", \"soabi\": \"\", \"pip\": null}}'\n"
+                 \"version\": \"{version}\", \"platform\": \"linux-x86_64\", \"soabi\": \"\", \"libc\": [\"\", \"\"], \"pip\": null}}'\n"
             )
         };
         let shim =

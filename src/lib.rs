@@ -1,8 +1,44 @@
-//! pkgapp.
+//! pkgapp turns a Python application and its pinned requirements into a package that a Linux host installs with its own
+//! package manager. This page is the tour of the program, in the order in which a build goes.
+//!
+//! ```text
+//! pkgapp.toml ─► App ─┐
+//! requirements ─► Lock ─► wheels (cache) ─► layers (cache) ─► Tree ─► Package ─► tar | deb | rpm
+//!                     └─► configuration ──────────────────────┘
+//! ```
+//!
+//! Each arrow is one function in one module; each noun is one type, made once and then only read. Nothing later reaches
+//! back: a format never reads the [`App`](app::App), and the [`Tree`](tree::Tree) does not know what a wheel is.
+//!
+//! 1. [`app`] reads `pkgapp.toml` into proven types. It is data: reading it runs nothing, and every mistake in it is
+//!    reported at its line.
+//! 2. [`lock`] reads the pins: what ships, exactly, with hashes and where from. What is not pinned, or missing from the
+//!    set, is an error; nothing is resolved here.
+//! 3. [`pypa`] is the face of the packaging standards (versions, markers, tags) for all of the program, and holds the
+//!    [`Environment`](pypa::Environment) that wheels are chosen for. [`interpreter`] finds the Python that builds.
+//! 4. [`wheels`] brings a wheel for every pin into the [`cache`]: chosen by its tags, checked against its hash, its
+//!    archive taken for hostile until it has been read through. Sdists and the application's own project become wheels
+//!    first.
+//! 5. [`layer`] installs one wheel as it will lie in a release: files, launchers that find themselves, byte code, RECORD.
+//!    A layer knows no prefix and never changes, so it is made once a distribution, not once a build.
+//! 6. [`staging`] runs the application's `[build] run` commands in a copy of the release; what they make is a layer too.
+//! 7. [`tree`] is the waist: path ─► entry, sorted, one source a path. [`release`] adds what belongs to no layer.
+//!    [`proof`] looks for what must not be in it.
+//! 8. [`depends`] reads from the release itself what it needs of a host ([`elf`]), and holds that against what is known
+//!    of the [`target`]s.
+//! 9. [`package`] is the tree with its name and its needs, and [`mod@format`] the ways to write it down: one file each.
+//!
+//! [`assembly`] is that list as a function; [`commands`] are the thin top: arguments in, results on stdout. [`error`]
+//! is how everything fails, [`report`] the only place that prints, [`process`] and [`fs`] the borders to the machine.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that unwraps fails with the value"))]
 
 pub mod app;
+pub mod assembly;
 pub mod cache;
+pub mod cli;
+pub mod commands;
+pub mod commit;
+pub mod configuration;
 pub mod depends;
 pub mod digest;
 pub mod elf;

@@ -1,1 +1,44 @@
-fn main() {}
+//! The `pkgapp` program: parse, run, say what went wrong, exit.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use pkgapp::cli::{Cli, When};
+use pkgapp::commands;
+use pkgapp::report::{Report, Style, Verbosity};
+
+fn main() -> ExitCode {
+    limit_arenas();
+    let cli = Cli::parse();
+    let verbosity = match (cli.global.quiet, cli.global.verbose) {
+        (true, _) => Verbosity::Quiet,
+        (_, true) => Verbosity::Verbose,
+        _ => Verbosity::Normal,
+    };
+    match cli.global.color {
+        When::Auto => anstream::ColorChoice::Auto,
+        When::Always => anstream::ColorChoice::Always,
+        When::Never => anstream::ColorChoice::Never,
+    }
+    .write_global();
+    let report = Report::new(verbosity, if cli.global.json { Style::Json } else { Style::Text });
+    match commands::run(&cli, &report) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report.error(&error);
+            ExitCode::from(error.what().exit_code())
+        }
+    }
+}
+
+/// Keeps the memory of a build small.
+///
+/// glibc's allocator makes an arena for every thread and gives little of it back: a first build of half a gigabyte peaks
+/// at 220 MB with its default and at 145 MB with two arenas, in the same time. mimalloc needs as much as the default.
+fn limit_arenas() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[expect(unsafe_code, reason = "mallopt(3) is foreign; it takes two numbers and no other thread runs yet")]
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 2);
+    }
+}

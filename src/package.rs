@@ -41,6 +41,8 @@ pub struct Meta {
     pub maintainer: String,
     /// URL.
     pub homepage: Option<String>,
+    /// Debian's archive section, e.g. `misc`.
+    pub section: String,
     /// Where the release lies on a host.
     pub prefix: InstallPath,
     /// Seconds since 1970: every time in a package (SOURCE_DATE_EPOCH, else the commit's).

@@ -5,7 +5,7 @@
 
 pub use uv_distribution_filename::WheelFilename;
 pub use uv_normalize::{ExtraName, PackageName};
-pub use uv_pep440::{Version, VersionSpecifiers};
+pub use uv_pep440::{LocalSegment, LocalVersionSlice, Version, VersionSpecifiers};
 pub use uv_pep508::{MarkerEnvironment, MarkerTree};
 pub use uv_platform_tags::Tags;
 pub use uv_pypi_types::{HashAlgorithm, HashDigest, VerbatimParsedUrl};

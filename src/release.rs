@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Result};
-use crate::layer::{Distribution, Layer};
+use crate::layer::{Layer, LayerEntryKind};
 use crate::name::{AppName, PythonMinor};
 use crate::path::{InstallPath, ReleasePath};
 use crate::pypa::Version;
@@ -60,25 +60,32 @@ pub struct RecordedDistribution {
     pub sha256: String,
     /// Where the file came from, without secrets.
     pub from: String,
+    /// What its files hold on a host, bytes.
+    pub size: u64,
 }
 
-impl From<&Distribution> for RecordedDistribution {
-    fn from(distribution: &Distribution) -> Self {
-        Self {
+impl RecordedDistribution {
+    fn of(layer: &Layer) -> Option<Self> {
+        let distribution = layer.manifest.distribution.as_ref()?;
+        let size = layer.manifest.entries.iter().map(|entry| match &entry.kind {
+            LayerEntryKind::File { digest } => digest.size,
+            LayerEntryKind::Directory | LayerEntryKind::Symlink { .. } => 0,
+        });
+        Some(Self {
             name: distribution.name.clone(),
             version: distribution.version.clone(),
             wheel: distribution.wheel.clone(),
             sha256: distribution.sha256.clone(),
             from: distribution.from.clone(),
-        }
+            size: size.sum(),
+        })
     }
 }
 
 impl Release<'_> {
     /// Returns the record of this release with these layers.
     pub fn record(&self, layers: &[Layer]) -> Record {
-        let mut distributions: Vec<RecordedDistribution> =
-            layers.iter().filter_map(|layer| layer.manifest.distribution.as_ref()).map(Into::into).collect();
+        let mut distributions: Vec<RecordedDistribution> = layers.iter().filter_map(RecordedDistribution::of).collect();
         distributions.sort_by(|a, b| a.name.cmp(&b.name));
         Record {
             format: RECORD_FORMAT,
@@ -189,11 +196,13 @@ mod tests {
         let layers = [bench.install(&wheel).unwrap()];
         let (tree, _) = tree_of(&layers, bench.python());
         let record = text_at(&tree, "/opt/shop/.pkgapp/release.json");
+        let files = walkdir::WalkDir::new(&layers[0].files).into_iter().map(|entry| entry.unwrap().metadata().unwrap());
+        let size: u64 = files.filter(std::fs::Metadata::is_file).map(|metadata| metadata.len()).sum();
         let expected = format!(
             "{{\n  \"format\": 1,\n  \"name\": \"shop\",\n  \"version\": \"1.4.2\",\n  \"commit\": \"c0ffee\",\n  \
              \"python\": \"{}\",\n  \"distributions\": [\n    {{\n      \"name\": \"flask\",\n      \"version\": \
              \"3.0.0\",\n      \"wheel\": \"flask-3.0.0-py3-none-any.whl\",\n      \"sha256\": \"{}\",\n      \
-             \"from\": \"https://index.example/\"\n    }}\n  ]\n}}\n",
+             \"from\": \"https://index.example/\",\n      \"size\": {size}\n    }}\n  ]\n}}\n",
             bench.python(),
             wheel.wheel().sha256
         );

@@ -99,15 +99,24 @@ impl Report {
         self.say(Verbosity::Quiet, &error.to_string());
     }
 
+    /// Says that something goes on whose end is not known, with the time it takes; on a terminal only.
+    pub fn busy(&self, label: &str) -> Progress<'_> {
+        self.start(label, None, "{spinner} {msg} {elapsed}")
+    }
+
     /// Starts a bar that counts to `total`; on a terminal it moves, elsewhere the finished line is all.
     pub fn progress(&self, label: &str, total: u64, unit: Unit) -> Progress<'_> {
+        let template = match unit {
+            Unit::Bytes => "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}",
+            Unit::Things => "{msg} [{bar:30}] {pos}/{len}",
+        };
+        self.start(label, Some(total), template)
+    }
+
+    fn start(&self, label: &str, total: Option<u64>, template: &str) -> Progress<'_> {
         let bar = if self.verbosity > Verbosity::Quiet && std::io::stderr().is_terminal() {
-            let template = match unit {
-                Unit::Bytes => "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}",
-                Unit::Things => "{msg} [{bar:30}] {pos}/{len}",
-            };
             let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-            let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr()).with_style(style);
+            let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr()).with_style(style);
             bar.set_message(label.to_owned());
             bar.enable_steady_tick(Duration::from_millis(100));
             bar

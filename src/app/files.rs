@@ -27,6 +27,13 @@ impl Pattern {
         self.matcher.is_match(path)
     }
 
+    /// Returns whether a file is meant by an `exclude` pattern: as [`Pattern::matches`], but a pattern without a slash
+    /// is about file names, wherever they are, as in `.gitignore`.
+    pub(super) fn excludes(&self, path: &Path) -> bool {
+        let name = path.file_name().filter(|_| !self.text.contains('/'));
+        self.matches(path) || name.is_some_and(|name| self.matches(name))
+    }
+
     pub(super) fn read_all(value: &Value<'_>, check: impl Fn(&str) -> Result<()>) -> Vec<Self> {
         let read = |value: &Value<'_>| {
             let (text, matcher) = value.parsed(|text| {
@@ -92,8 +99,9 @@ pub(super) fn included(root: &Path, include: &[Pattern], exclude: &[Pattern]) ->
     let mut included = BTreeSet::new();
     let mut mistakes = Vec::new();
     for pattern in include {
-        let (wanted, unwanted): (Vec<_>, Vec<_>) =
-            matching(root, pattern)?.into_iter().partition(|path| !exclude.iter().any(|pattern| pattern.matches(path)));
+        let (wanted, unwanted): (Vec<_>, Vec<_>) = matching(root, pattern)?
+            .into_iter()
+            .partition(|path| !exclude.iter().any(|pattern| pattern.excludes(path)));
         if wanted.is_empty() {
             mistakes.push(matches_nothing(root, pattern, unwanted.len()));
         }

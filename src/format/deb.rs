@@ -13,7 +13,7 @@ use crate::name::Arch;
 use crate::package::{Compression, Meta, Package};
 use crate::path::InstallPath;
 use crate::target::Family;
-use crate::tree::{Content, Entry, Kind, Origin, Owner, Role, Tree};
+use crate::tree::{Bytes, Content, Entry, Kind, Origin, Owner, Role, Tree};
 
 /// `.deb`.
 #[derive(Debug, Clone, Copy)]
@@ -36,10 +36,7 @@ impl Format for Deb {
 
     fn write(&self, package: &Package, out: &mut BufWriter<fs_err::File>) -> Result<()> {
         let meta = &package.meta;
-        let mut tree = package.tree.clone();
-        for (path, entry) in self.extra_entries(meta)? {
-            tree.insert(path, entry)?;
-        }
+        let tree = self.whole_tree(package)?;
         let control = control_archive(package, &tree)?;
         let compression = compression(meta);
         put(out, b"!<arch>\n")?;
@@ -70,6 +67,20 @@ impl Format for Deb {
         Ok(())
     }
 
+    fn texts(&self, package: &Package) -> Result<Vec<(String, String)>> {
+        let files = control_files(package, &self.whole_tree(package)?)?;
+        let control = files.into_iter().filter(|(name, _, _)| *name != "md5sums");
+        let mut texts: Vec<_> = control.map(|(name, _, text)| (name.to_owned(), text)).collect();
+        for (path, entry) in self.extra_entries(&package.meta)? {
+            if let Kind::File(Content { bytes: Bytes::Memory(bytes), .. }) = &entry.kind
+                && let Ok(text) = std::str::from_utf8(bytes)
+            {
+                texts.push((path.as_str().trim_start_matches('/').to_owned(), text.to_owned()));
+            }
+        }
+        Ok(texts)
+    }
+
     fn extra_entries(&self, meta: &Meta) -> Result<Vec<(InstallPath, Entry)>> {
         let name = meta.name.as_str();
         let files = [
@@ -86,6 +97,17 @@ impl Format for Deb {
             .into_iter()
             .map(|(path, bytes)| Ok((InstallPath::parse(&path)?, Entry::file(Content::memory(bytes), 0o644, &origin))))
             .collect()
+    }
+}
+
+impl Deb {
+    /// The package's tree with what this format adds.
+    fn whole_tree(&self, package: &Package) -> Result<Tree> {
+        let mut tree = package.tree.clone();
+        for (path, entry) in self.extra_entries(&package.meta)? {
+            tree.insert(path, entry)?;
+        }
+        Ok(tree)
     }
 }
 
@@ -212,7 +234,7 @@ fn control(package: &Package, tree: &Tree) -> Result<String> {
         ("Maintainer", one_line(&meta.maintainer)),
         ("Installed-Size", installed_size(tree).to_string()),
         ("Depends", one_line(&depends.join(", "))),
-        ("Section", "misc".to_owned()),
+        ("Section", meta.section.clone()),
         ("Priority", "optional".to_owned()),
         ("Homepage", one_line(meta.homepage.as_deref().unwrap_or_default())),
         // Not an official field: where an organisation's own package came from.

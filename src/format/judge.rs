@@ -51,6 +51,7 @@ pub(crate) fn meta() -> Meta {
         description: "Sells things.\n\n- well\n- cheap".into(),
         license: Some("MIT".into()),
         maintainer: "Ops <ops@example.com>".into(),
+        section: "misc".into(),
         homepage: Some("https://example.com/shop".into()),
         prefix: path("/opt/shop"),
         timestamp: 1_700_000_001,

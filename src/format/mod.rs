@@ -40,6 +40,14 @@ pub trait Format: Sync {
     /// Content that the format can't carry, or that can't be read, or a full disk.
     fn write(&self, package: &Package, out: &mut BufWriter<fs_err::File>) -> Result<()>;
 
+    /// Returns the text files that only the package manager reads, e.g. `control`; for people to look at.
+    ///
+    /// # Errors
+    /// As [`Format::write`].
+    fn texts(&self, _package: &Package) -> Result<Vec<(String, String)>> {
+        Ok(Vec::new())
+    }
+
     /// Returns what this format adds to the tree, with the reason in each entry's origin.
     ///
     /// # Errors
@@ -116,14 +124,37 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Returns the long description; a package without one says what it holds.
+/// Longest line of a description, characters: rpmlint's limit, and what fits a terminal.
+const DESCRIPTION_WIDTH: usize = 79;
+
+/// Returns the long description; a package without one says what it holds. Paragraphs are wrapped, lines that begin with
+/// a space stay as they are.
 fn description(meta: &Meta) -> String {
-    let text = meta.description.trim();
-    if !text.is_empty() {
-        return text.to_owned();
+    let text = match meta.description.trim() {
+        "" => format!(
+            "{} {} and all Python distributions that it needs, in one directory: {}.",
+            meta.name, meta.version, meta.prefix
+        ),
+        text => text.to_owned(),
+    };
+    let mut lines: Vec<String> = Vec::new();
+    let mut in_paragraph = false;
+    for line in text.lines() {
+        if line.trim().is_empty() || line.starts_with([' ', '\t']) {
+            lines.push(line.trim_end().to_owned());
+            in_paragraph = false;
+            continue;
+        }
+        for word in line.split_whitespace() {
+            match lines.last_mut() {
+                Some(last) if in_paragraph && last.chars().count() + 1 + word.chars().count() <= DESCRIPTION_WIDTH => {
+                    last.push(' ');
+                    last.push_str(word);
+                }
+                _ => lines.push(word.to_owned()),
+            }
+            in_paragraph = true;
+        }
     }
-    format!(
-        "{} {} and all Python distributions that it needs, in one directory: {}.",
-        meta.name, meta.version, meta.prefix
-    )
+    lines.join("\n")
 }

@@ -83,6 +83,24 @@ impl Format for Rpm {
         out.seek(SeekFrom::End(0)).context(cannot_write)?;
         Ok(())
     }
+
+    fn texts(&self, package: &Package) -> Result<Vec<(String, String)>> {
+        let version = PackageVersion::of(&package.meta)?;
+        let requires = requires(package, &version)?.into_iter().map(|(name, version, flags)| {
+            let comparison: String = [(sense::LESS, '<'), (sense::GREATER, '>'), (sense::EQUAL, '=')]
+                .iter()
+                .filter(|(flag, _)| flags & flag != 0)
+                .map(|(_, sign)| *sign)
+                .collect();
+            format!("{name} {comparison} {version}").trim_end().to_owned() + "\n"
+        });
+        let mut texts = vec![("requires".to_owned(), requires.collect::<String>())];
+        let names = ["pre", "post", "preun", "postun"];
+        let s = &package.scriptlets;
+        let bodies = [&s.before_install, &s.after_install, &s.before_remove, &s.after_remove];
+        texts.extend(names.iter().zip(bodies).filter_map(|(name, body)| Some(((*name).to_owned(), body.clone()?))));
+        Ok(texts)
+    }
 }
 
 /// Returns rpm's name for an architecture.

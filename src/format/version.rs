@@ -26,11 +26,9 @@
 
 use std::fmt::Write as _;
 
-use uv_pep440::{LocalSegment, LocalVersionSlice};
-
 use crate::error::{Error, Result};
 use crate::package::Meta;
-use crate::pypa::Version;
+use crate::pypa::{LocalSegment, LocalVersionSlice, Version};
 
 /// A version as dpkg and rpm take it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -26,6 +26,7 @@ use crate::name::PythonMinor;
 use crate::path::ReleasePath;
 use crate::pypa::{PackageName, Version};
 use crate::wheels::Wheel;
+use crate::wheels::archive::Archive;
 
 /// A file in a wheel.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +44,14 @@ pub trait WheelReader {
     /// # Errors
     /// What `take` returns; an archive that can't be read, or must not be.
     fn for_each_file(&mut self, take: &mut dyn FnMut(&Member<'_>, &mut dyn Read) -> Result<()>) -> Result<()>;
+}
+
+impl WheelReader for Archive {
+    fn for_each_file(&mut self, take: &mut dyn FnMut(&Member<'_>, &mut dyn Read) -> Result<()>) -> Result<()> {
+        Self::for_each_file(self, |member, content| {
+            take(&Member { path: member.path.as_str(), executable: member.executable }, content)
+        })
+    }
 }
 
 /// Longest first line of a script that is looked at, bytes; the kernel reads 255.

@@ -197,10 +197,7 @@ pub(crate) fn pythons() -> Vec<(PathBuf, PythonMinor)> {
 
 /// Says that a foreign tool is not there.
 pub(crate) fn skipped(tool: &str) {
-    #[allow(clippy::print_stderr, reason = "a skipped test says so")]
-    {
-        eprintln!("SKIPPED: {tool} is not there");
-    }
+    _ = std::io::Write::write_all(&mut std::io::stderr(), format!("SKIPPED: {tool} is not there\n").as_bytes());
 }
 
 /// Whether tests must not be skipped.

@@ -24,6 +24,8 @@ pub struct Subject {
     pub requires_python: Option<String>,
     /// Extras that are asked for where it is pinned.
     pub extras: Vec<ExtraName>,
+    /// Extras that it has, verbatim.
+    pub provides: Vec<String>,
     /// Where it is pinned; `None` for the application itself.
     pub at: Option<Location>,
 }
@@ -40,6 +42,7 @@ pub struct Subject {
 /// All unmet requirements, in the order of `subjects`, each with the chain that leads to it.
 pub fn check_consistent(subjects: &[Subject], env: &Environment, allow_unmet: &[PackageName]) -> Result<Vec<String>> {
     let mut check = Check::new(subjects, env);
+    check.unknown_extras();
     check.follow_extras();
     let mut errors = Vec::new();
     for index in 0..subjects.len() {
@@ -129,6 +132,19 @@ impl<'a> Check<'a> {
                 if self.extras[target].len() > before {
                     waiting.push_back(target);
                 }
+            }
+        }
+    }
+
+    /// Warns of extras that a pin asks for and the distribution does not have; pip warns too, and installs.
+    fn unknown_extras(&mut self) {
+        for subject in self.subjects {
+            let known: Vec<ExtraName> = subject.provides.iter().filter_map(|extra| extra.parse().ok()).collect();
+            for extra in subject.extras.iter().filter(|extra| !known.contains(extra)) {
+                let place = subject.at.as_ref().map(|at| format!("{at}: ")).unwrap_or_default();
+                let names = known.iter().map(|known| format!("`{known}`")).collect::<Vec<_>>().join(", ");
+                let has = if names.is_empty() { "none".to_owned() } else { names };
+                self.warnings.push(format!("{place}`{}` has no extra `{extra}`; it has {has}", named(subject)));
             }
         }
     }
@@ -231,14 +247,24 @@ impl<'a> Check<'a> {
                 }
             }
         }
-        let mut names = vec![wanted.to_owned(), named(&self.subjects[index])];
+        let mut names = vec![wanted.to_owned(), self.with_extras(index)];
         let mut at = index;
         while let Some(Some(previous)) = before.get(&at) {
-            names.push(named(&self.subjects[*previous]));
+            names.push(self.with_extras(*previous));
             at = *previous;
         }
         names.reverse();
         names.join(" → ")
+    }
+
+    /// A subject with the extras that are asked of it, e.g. `celery[redis] 5.4.0`: they may be why it needs something.
+    fn with_extras(&self, index: usize) -> String {
+        let subject = &self.subjects[index];
+        let extras: Vec<_> = self.extras[index].iter().map(ToString::to_string).collect();
+        match extras.is_empty() {
+            true => named(subject),
+            false => format!("{}[{}] {}", subject.name, extras.join(","), subject.version),
+        }
     }
 
     /// The application first; then what nothing else requires.
@@ -292,6 +318,7 @@ mod tests {
                 version: version.parse().unwrap(),
                 requires: requires.split('|').map(|one| one.trim().to_owned()).filter(|one| !one.is_empty()).collect(),
                 requires_python: python,
+                provides: extras.iter().map(ToString::to_string).filter(|extra| extra != "unknown").collect(),
                 extras,
                 at: (name != "shop").then(|| Location { file: "r.txt".into(), position: Some((number + 1, 1)) }),
             }
@@ -309,6 +336,11 @@ mod tests {
     fn assert_consistent(lines: &[&str], warnings: &[&str]) {
         let found = check_consistent(&subjects(lines), &environment(None), &["ignored".parse().unwrap()]).unwrap();
         assert_eq!(found, warnings);
+    }
+
+    #[test]
+    fn an_extra_that_is_not_there_is_a_warning() {
+        assert_consistent(&["a 1 x unknown"], &["r.txt:1:1: `a 1` has no extra `unknown`; it has `x`"]);
     }
 
     #[test]
@@ -378,7 +410,7 @@ error: the application is `shop 1`, and `new 1` requires `shop<1`
             "
 error: `d>=2` is required, and no version of it is pinned
   --> r.txt:3:1
-  note: shop 1 → a 1 → c 1 → d>=2
+  note: shop 1 → a[fast,more] 1 → c[x] 1 → d>=2
   hint: pin `d` in `r.txt`",
         );
         // The extra of the pin, and the extra that an extra asks for.
@@ -387,7 +419,7 @@ error: `d>=2` is required, and no version of it is pinned
             "
 error: `z` is required, and no version of it is pinned
   --> r.txt:1:1
-  note: a 1 → z
+  note: a[fast,more] 1 → z
   hint: pin `z` in `r.txt`",
         );
         assert_consistent(&["a 1: z ; extra == 'fast'"], &[]);

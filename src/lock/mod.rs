@@ -1,7 +1,7 @@
 //! What ships, exactly: name, version, hashes, and where from.
 //!
-//! Every format has a reader of its own, one file and one line in [`FORMATS`]; all of them put what they find into a
-//! [`Draft`](draft::Draft), and one place makes the [`Lock`] of it and decides what a pin is.
+//! Every format has a reader of its own, one file and one line in `FORMATS`; all of them put what they find into a
+//! `Draft`, and one place makes the [`Lock`] of it and decides what a pin is.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -269,7 +269,7 @@ impl Search {
         let pin = wanted.pin;
         let version = match &pin.version {
             Some(version) if !self.versions.is_empty() => version,
-            _ => return Error::new(format!("`{}` is unknown", pin.name)).at(pin.at.clone()).note(places),
+            _ => return Error::new(format!("no file of `{label}` is known")).at(pin.at.clone()).note(places),
         };
         let near = nearby(self.versions, version).iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         Error::new(format!("there is no `{label}`"))

@@ -116,7 +116,7 @@ pub fn fetch(
         match found {
             Ok(Found::Wheel(wheel)) => wheels.push(*wheel),
             Ok(Found::Source(source)) => sources.push((pin, source)),
-            Err(error) => errors.push(error),
+            Err(error) => errors.push((pin, error)),
         }
     }
     // A set that has no answer is not worth compiling half of.
@@ -125,10 +125,11 @@ pub fn fetch(
     }
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let mut errors = Vec::new();
-    for wheel in each(&sources, cores, |(pin, source)| build(pin, source, &builder, lock, environment)) {
+    let built = each(&sources, cores, |(pin, source)| build(pin, source, &builder, lock, environment));
+    for ((pin, _), wheel) in sources.iter().zip(built) {
         match wheel {
             Ok(wheel) => wheels.push(wheel),
-            Err(error) => errors.push(error),
+            Err(error) => errors.push((*pin, error)),
         }
     }
     if let Some(error) = Error::all(distinct(errors)) {
@@ -530,15 +531,38 @@ fn percent_decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// One error for one reason: an index that is away is not reported for each pin. Messages name what they are about.
-fn distinct(errors: Vec<Error>) -> Vec<Error> {
-    let mut kept: Vec<Error> = Vec::new();
-    for error in errors {
-        if !kept.iter().any(|known| known.message() == error.message()) {
-            kept.push(error);
+/// How many pins an error names that is about all of them.
+const SHOWN_PINS: usize = 8;
+
+/// One error for one reason: an index that is away is reported once, with the pins that it is needed for.
+fn distinct(errors: Vec<(&Pin, Error)>) -> Vec<Error> {
+    let mut kept: Vec<(Error, Vec<&Pin>)> = Vec::new();
+    for (pin, error) in errors {
+        match kept.iter_mut().find(|(known, _)| known.message() == error.message()) {
+            Some((_, pins)) => pins.push(pin),
+            None => kept.push((error, vec![pin])),
         }
     }
-    kept
+    let noted = |(error, pins): (Error, Vec<&Pin>)| {
+        if pins.iter().any(|pin| error.message().contains(pin.name.as_str())) {
+            return error;
+        }
+        let names: Vec<String> = pins.iter().take(SHOWN_PINS).map(|pin| format!("`{}`", pinned(pin))).collect();
+        let more = match pins.len().saturating_sub(SHOWN_PINS) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        error.note(format!("it is needed for {}{more}", names.join(", ")))
+    };
+    kept.into_iter().map(noted).collect()
+}
+
+/// A pin as a requirement has it, e.g. `flask==3.0.0`.
+fn pinned(pin: &Pin) -> String {
+    match &pin.version {
+        Some(version) => format!("{}=={version}", pin.name),
+        None => pin.name.to_string(),
+    }
 }
 
 /// Does something with every item, `threads` at a time, and returns what came of it in the items' order.

@@ -167,8 +167,8 @@ impl<'a> Builder<'a> {
         let files = project_files(directory)?;
         let content = hash_files(directory, &files)?;
         let label = shown(directory).to_string();
-        let name = directory.file_name().unwrap_or_default().to_string_lossy();
-        let source = Source { label: &label, content, from: format!("built from {name}") };
+        // Not the directory's name: a checkout elsewhere gives the same release.
+        let source = Source { label: &label, content, from: "built from its project".to_owned() };
         self.build(&source, |to| {
             let to = to.join("project");
             copy_files(directory, &files, &to, self.epoch)?;

@@ -146,7 +146,8 @@ fn offline_without_a_cache_says_so() {
     assert_eq!(
         bench.fetch_offline().unwrap_err().to_string(),
         "error: cannot read the index `http://127.0.0.1:9/simple`\n  --> /x/requirements.txt:1:1\n  \
-         cause: the network is not used with `--offline`\n  hint: run it once without `--offline`"
+         cause: the network is not used with `--offline`\n  note: it is needed for `demo==1.0`
+  hint: run it once without `--offline`"
     );
 }
 
@@ -273,7 +274,7 @@ fn a_version_that_is_missing_shows_its_neighbours() {
   --> /x/requirements.txt:1:1
   note: looked in `{url}/simple`
   note: versions nearby: 0.8, 0.9, 0.9.5, 1.1, 1.2, 1.3
-error: `other` is unknown
+error: no file of `other 2` is known
   --> /x/requirements.txt:1:1
   note: looked in `{url}/simple`",
             url = server.url

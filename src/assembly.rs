@@ -1,0 +1,315 @@
+//! The main road: from an [`App`] to a [`Package`], one stage after the other.
+
+use std::path::PathBuf;
+
+use crate::app::{self, App, Squeeze};
+use crate::cache::Cache;
+use crate::commit::{self, Commit};
+use crate::configuration;
+use crate::depends::{self, Depends, Library, Scan};
+use crate::elf;
+use crate::error::{Error, Location, Result};
+use crate::format::sonames;
+use crate::interpreter::Interpreter;
+use crate::layer::{Builder, ByteCompiler, Layer};
+use crate::lock::Lock;
+use crate::lock::check::{Subject, check_consistent};
+use crate::name::Arch;
+use crate::package::{Compression, Meta, Package, Scriptlets};
+use crate::path::InstallPath;
+use crate::proof::{self, Needle};
+use crate::pypa::Environment;
+use crate::release::Release;
+use crate::report::{Report, human_bytes};
+use crate::staging::{self, RunCommand, RunEnvironment};
+use crate::target::{self, Target};
+use crate::tree::Tree;
+use crate::wheels::archive::Archive;
+use crate::wheels::{self, FetchOptions, Wheel};
+
+/// How many files are downloaded at a time.
+const DOWNLOADS: usize = 8;
+
+/// What a build needs to know besides the application's configuration.
+#[derive(Debug)]
+pub struct Options<'a> {
+    /// Where wheels and layers are kept.
+    pub cache: &'a Cache,
+    /// Use nothing but this machine.
+    pub offline: bool,
+}
+
+/// Makes the package of an application: everything but writing it down.
+///
+/// # Errors
+/// Whatever is wrong with the input, the wheels or the result. Nothing but the cache was written.
+pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Package> {
+    refuse_what_is_not_made_yet(app, report)?;
+    let commit = Commit::at(&app.root);
+    let date = commit::date(commit.as_ref())?;
+    check_pythons(app)?;
+    let interpreter = Interpreter::find(app.python.version.value)?;
+    let environment = environment(app, &interpreter)?;
+    let included = app.included_files()?;
+
+    let files: Vec<PathBuf> = app.python.requirements.iter().map(|file| file.value.clone()).collect();
+    let lock = Lock::read(&files, &app.root, &environment, options.offline)?;
+    lock.warnings.iter().for_each(|warning| report.warning(warning));
+    let wheels = fetch(app, &lock, &environment, options, date, report)?;
+
+    if wheels.all.is_empty() && included.is_empty() {
+        return Err(Error::new("there is nothing to ship: no project, no files, no requirements")
+            .at(Location::file(&app.file))
+            .hint("name plain files with `include = [\"manage.py\"]` under `[app]`"));
+    }
+
+    let compiler = ByteCompiler::new(&interpreter.path, app.python.version.value)?;
+    let builder = Builder { cache: options.cache, compiler: &compiler, elf: &|path, file| elf::read(file, path) };
+    let mut layers = builder.build_all(&wheels.all, |wheel| Archive::open(&wheel.path, &wheel.filename), report)?;
+    if !included.is_empty() {
+        layers.push(Layer::for_files(&builder, &app.root, &included)?);
+    }
+
+    let version = wheels.version(app)?;
+    let commit = commit.map(|commit| commit.id);
+    let release =
+        Release { name: &app.name, version: &version, commit: commit.as_deref(), python: app.python.version.value };
+    let tree = tree(app, &release, &mut layers, &builder, date, report)?;
+    let scan = prove(app, &tree, &layers, options.cache)?;
+    let depends = needs(app, scan.libraries);
+    if !depends.declared_deb.is_empty() {
+        for library in sonames::unknown_libraries(&depends) {
+            report.warning(&format!(
+                "no Debian package is known for `{}`, which `{}` needs: `depends.deb` should have it",
+                library.soname, library.needed_by
+            ));
+        }
+    }
+    report.step(&format!(
+        "release of {} distributions, {} files, {}",
+        wheels.all.len(),
+        tree.files().count(),
+        human_bytes(tree.size())
+    ));
+    Ok(Package {
+        meta: meta(app, &wheels, version, commit, date, scan.arch),
+        depends,
+        tree,
+        scriptlets: Scriptlets::default(),
+    })
+}
+
+fn refuse_what_is_not_made_yet(app: &App, report: &Report) -> Result<()> {
+    if let app::Interpreter::Bundled(path) = &app.python.interpreter {
+        return Err(Error::new("this version of pkgapp bundles no interpreter")
+            .at(path.at.clone())
+            .hint("write `interpreter = \"system\"`, or leave it out"));
+    }
+    let declared = [
+        ("service", app.services.len()),
+        ("timer", app.timers.len()),
+        ("cron", app.crons.len()),
+        ("logrotate", usize::from(app.logrotate.is_some())),
+    ];
+    for (table, count) in declared {
+        if count > 0 {
+            report
+                .warning(&format!("`[{table}]` was read and checked, but this version of pkgapp makes nothing of it"));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a Python that a target lacks before one is looked for on this machine.
+fn check_pythons(app: &App) -> Result<()> {
+    let none = Scan { arch: Arch::Any, libraries: Vec::new(), floors: Vec::new() };
+    let python = Some(app.python.version.value);
+    let refused = app.package.targets.iter().filter_map(|target| {
+        depends::check_targets(&none, python, &[target.value]).err().map(|error| error.at(target.at.clone()))
+    });
+    Error::all(refused).map_or(Ok(()), Err)
+}
+
+/// What wheels are chosen for: the oldest glibc that the targets have, or this machine's where none is declared.
+fn environment(app: &App, interpreter: &Interpreter) -> Result<Environment> {
+    let glibc = match target::oldest_glibc(&targets(app)) {
+        Some(glibc) => glibc,
+        None => interpreter.glibc.ok_or_else(|| {
+            Error::new("this machine's Python is not built with glibc, so there is no telling what the hosts have")
+                .hint("declare them: `targets = [\"debian12\"]` under `[package]`")
+        })?,
+    };
+    Environment::new(app.python.version.value, None, Arch::host()?, glibc)
+}
+
+fn targets(app: &App) -> Vec<&'static Target> {
+    app.package.targets.iter().map(|target| target.value).collect()
+}
+
+/// The wheels of a release.
+struct Wheels {
+    /// Those of the lock by name, then the application's own.
+    all: Vec<Wheel>,
+    /// Whether the last one is the application's.
+    has_application: bool,
+}
+
+impl Wheels {
+    fn application(&self) -> Option<&Wheel> {
+        self.all.last().filter(|_| self.has_application)
+    }
+
+    /// The configuration's version, else that of the application's wheel.
+    fn version(&self, app: &App) -> Result<crate::pypa::Version> {
+        match (&app.version, self.application()) {
+            (Some(version), _) => Ok(version.value.clone()),
+            (None, Some(wheel)) => Ok(wheel.metadata.version.clone()),
+            (None, None) => Err(Error::bug("an application without a version and without a project was accepted")),
+        }
+    }
+}
+
+/// Brings all wheels into the cache and holds them against each other.
+fn fetch(
+    app: &App,
+    lock: &Lock,
+    environment: &Environment,
+    options: &Options<'_>,
+    date: u64,
+    report: &Report,
+) -> Result<Wheels> {
+    let fetching = FetchOptions { offline: options.offline, jobs: DOWNLOADS, epoch: date };
+    let mut all = wheels::fetch(lock, environment, options.cache, &fetching, report)?;
+    let has_application = app.source.is_some();
+    if let Some(source) = &app.source {
+        let _busy = report.busy("building the application");
+        let wheel = wheels::application(source, &lock.indexes, environment, options.cache, &fetching, report)?;
+        check_version(app, &wheel)?;
+        // A lock made with `pip freeze` in a development environment names the application too.
+        all.retain(|other| other.metadata.name != wheel.metadata.name);
+        all.push(wheel);
+    }
+    let subjects: Vec<Subject> = all.iter().map(subject).collect();
+    for warning in check_consistent(&subjects, environment, &app.python.allow_unmet)? {
+        report.warning(&warning);
+    }
+    Ok(Wheels { all, has_application })
+}
+
+/// The configuration and the project must not disagree on what ships. A local part (`1.4.2+g1234abc`) may differ.
+fn check_version(app: &App, wheel: &Wheel) -> Result<()> {
+    let Some(version) = &app.version else { return Ok(()) };
+    let built = &wheel.metadata.version;
+    if version.value.clone().without_local() == built.clone().without_local() {
+        return Ok(());
+    }
+    Err(Error::new(format!("the version is {}, and the project says {built}", version.value))
+        .at(version.at.clone())
+        .hint("leave `version` out of the configuration: it is the project's"))
+}
+
+fn subject(wheel: &Wheel) -> Subject {
+    Subject {
+        name: wheel.metadata.name.clone(),
+        version: wheel.metadata.version.clone(),
+        requires: wheel.metadata.requires.clone(),
+        requires_python: wheel.metadata.requires_python.clone(),
+        extras: wheel.pin.as_ref().map(|pin| pin.extras.clone()).unwrap_or_default(),
+        provides: wheel.metadata.extras.clone(),
+        at: wheel.pin.as_ref().map(|pin| pin.at.clone()),
+    }
+}
+
+/// Puts the layers, the release's own files, what the build commands make, and the configuration into one tree.
+fn tree(
+    app: &App,
+    release: &Release<'_>,
+    layers: &mut Vec<Layer>,
+    builder: &Builder<'_>,
+    date: u64,
+    report: &Report,
+) -> Result<Tree> {
+    let prefix = &app.package.prefix.value;
+    let may_override = |path: &InstallPath| app.package.allows_collision(path);
+    let mut tree = Tree::new();
+    let collisions =
+        layers.iter().filter_map(|layer| tree.insert_layer(prefix, layer, &may_override).err()).collect::<Vec<_>>();
+    if let Some(error) = Error::all(collisions) {
+        return Err(error);
+    }
+    release.insert_into(&mut tree, prefix, layers)?;
+    if !app.build.run.is_empty() {
+        let run = |line: &app::CommandLine| RunCommand { words: line.words.clone(), at: Some(line.at.clone()) };
+        let commands: Vec<RunCommand> = app.build.run.iter().map(run).collect();
+        let environment = RunEnvironment { timestamp: date, env: &app.build.env };
+        layers.extend(staging::run(&mut tree, prefix, &commands, &environment, builder, report)?);
+    }
+    configuration::insert_into(&mut tree, app)?;
+    Ok(tree)
+}
+
+/// Looks for what must not be in a release, and returns what it needs of its host.
+fn prove(app: &App, tree: &Tree, layers: &[Layer], cache: &Cache) -> Result<Scan> {
+    let prefix = &app.package.prefix.value;
+    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
+    let places = [
+        ("the application's directory", Some(app.root.clone())),
+        ("the cache", Some(cache.root().to_owned())),
+        ("the home directory", home),
+        ("the directory for temporary files", Some(std::env::temp_dir())),
+    ];
+    let needles: Vec<Needle> =
+        places.into_iter().filter_map(|(what, path)| Needle::directory(what, &path?, prefix)).collect();
+    proof::leaks(tree, prefix, layers, &needles, cache)?;
+    proof::launchers_resolve(tree, prefix)?;
+    let scan = Depends::scan(layers.iter())?;
+    depends::check_targets(&scan, Some(app.python.version.value), &targets(app))?;
+    Ok(scan)
+}
+
+fn needs(app: &App, libraries: Vec<Library>) -> Depends {
+    Depends {
+        python: Some(app.python.version.value),
+        libraries,
+        declared_deb: app.package.depends_deb.iter().map(|depends| depends.value.clone()).collect(),
+        declared_rpm: app.package.depends_rpm.iter().map(|depends| depends.value.clone()).collect(),
+    }
+}
+
+fn meta(
+    app: &App,
+    wheels: &Wheels,
+    version: crate::pypa::Version,
+    commit: Option<String>,
+    timestamp: u64,
+    arch: Arch,
+) -> Meta {
+    let license = app.license.clone().or_else(|| wheels.application()?.metadata.license.clone());
+    Meta {
+        name: app.name.clone(),
+        version,
+        revision: app.package.revision.clone(),
+        arch,
+        summary: app.summary.clone(),
+        description: app.description.clone(),
+        license,
+        maintainer: app.maintainer.clone(),
+        homepage: app.homepage.as_ref().map(ToString::to_string),
+        section: app.package.section.clone(),
+        prefix: app.package.prefix.value.clone(),
+        timestamp,
+        commit,
+        targets: targets(app),
+        compression: compression(app.package.compression),
+    }
+}
+
+/// The default is what costs a build little; `small` is for packages that are built once and sent often.
+fn compression(squeeze: Squeeze) -> Compression {
+    match squeeze {
+        Squeeze::Fast => Compression::Zstd(1),
+        Squeeze::Default => Compression::Zstd(6),
+        Squeeze::Small => Compression::Zstd(19),
+        Squeeze::Exact(compression) => compression,
+    }
+}

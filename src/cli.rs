@@ -1,0 +1,174 @@
+//! The command line. Doc comments here are the help texts.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Turn a Python application and its pins into a tarball, a deb or an rpm
+///
+/// Reads `pkgapp.toml` (or `[tool.pkgapp]` in `pyproject.toml`) in the current directory. Results are printed on stdout,
+/// one a line; everything for people goes to stderr.
+#[derive(Debug, Parser)]
+#[command(name = "pkgapp", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    after_help = "Exit codes: 0 done; 1 it failed and nothing was changed; 2 usage; 3 some hosts changed and some not; \
+                        101 a bug in pkgapp"
+)]
+pub struct Cli {
+    /// What holds for all commands.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options that every command takes.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Read the configuration from this file
+    #[arg(long, global = true, value_name = "FILE", env = "PKGAPP_CONFIG", hide_env_values = true)]
+    pub config: Option<PathBuf>,
+    /// Print results as JSON
+    #[arg(long, global = true, env = "PKGAPP_JSON", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub json: bool,
+    /// Print errors only
+    #[arg(short, long, global = true, env = "PKGAPP_QUIET", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub quiet: bool,
+    /// Print what the steps are made of; `--quiet` is stronger
+    #[arg(short, long, global = true, env = "PKGAPP_VERBOSE", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub verbose: bool,
+    /// Colour the output
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        env = "PKGAPP_COLOR",
+        hide_env_values = true
+    )]
+    pub color: When,
+    /// Use nothing but this machine: no index, no download
+    #[arg(long, global = true, env = "PKGAPP_OFFLINE", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub offline: bool,
+    /// Keep wheels and layers in this directory
+    #[arg(long, global = true, value_name = "DIR", env = "PKGAPP_CACHE_DIR", hide_env_values = true)]
+    pub cache_dir: Option<PathBuf>,
+}
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    /// If the output is a terminal
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Build packages of the application
+    ///
+    /// Prints the path of each artifact, one a line, on stdout, and nothing else there.
+    ///
+    /// Example: pkgapp build --format deb --format rpm
+    Build(BuildArgs),
+    /// Show what is in a package
+    ///
+    /// Prints metadata, dependencies, scriptlets, distributions and sizes of a deb, an rpm or a tarball.
+    ///
+    /// Example: pkgapp inspect dist/shop_1.4.2-1_amd64.deb --files
+    Inspect(InspectArgs),
+    /// Print the text files that a build generates
+    ///
+    /// Everything that pkgapp writes itself: the release's own files, configuration, and what dpkg and rpm are told.
+    ///
+    /// Example: pkgapp render | less
+    Render(RenderArgs),
+    /// Print a completion script for a shell
+    ///
+    /// Example: pkgapp completions bash > /etc/bash_completion.d/pkgapp
+    Completions(CompletionsArgs),
+}
+
+/// Arguments of `pkgapp build`.
+#[derive(Debug, Args)]
+pub struct BuildArgs {
+    /// What to make; may be given more than once
+    #[arg(
+        short,
+        long,
+        value_name = "FORMAT",
+        value_delimiter = ',',
+        default_value = "all",
+        env = "PKGAPP_FORMAT",
+        hide_env_values = true
+    )]
+    pub format: Vec<FormatName>,
+    /// Put the artifacts into this directory [default: dist beside the configuration]
+    #[arg(short, long, value_name = "DIR", env = "PKGAPP_OUTPUT", hide_env_values = true)]
+    pub output: Option<PathBuf>,
+    /// Use this many threads [default: as many as there are cores]
+    #[arg(short, long, value_name = "N", env = "PKGAPP_JOBS", hide_env_values = true, value_parser = clap::value_parser!(u16).range(1..))]
+    pub jobs: Option<u16>,
+}
+
+/// A format's name on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FormatName {
+    /// A tarball, compressed as `[package] tar` says
+    Tar,
+    /// A tarball compressed with zstd
+    #[value(name = "tar.zst")]
+    TarZst,
+    /// A tarball compressed with gzip
+    #[value(name = "tar.gz")]
+    TarGz,
+    /// A Debian package
+    Deb,
+    /// An RPM package
+    Rpm,
+    /// tar, deb and rpm
+    All,
+}
+
+/// Arguments of `pkgapp inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// The artifact
+    #[arg(value_name = "FILE", env = "PKGAPP_FILE", hide_env_values = true)]
+    pub file: PathBuf,
+    /// Print one line for every file instead: mode, owner, size, SHA-256 and path
+    #[arg(long, env = "PKGAPP_FILES", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub files: bool,
+}
+
+/// Arguments of `pkgapp render`.
+#[derive(Debug, Args)]
+pub struct RenderArgs {
+    /// Write the files below this directory instead of printing them
+    #[arg(short, long, value_name = "DIR", env = "PKGAPP_OUTPUT", hide_env_values = true)]
+    pub output: Option<PathBuf>,
+}
+
+/// Arguments of `pkgapp completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

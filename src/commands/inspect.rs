@@ -1,0 +1,119 @@
+//! `pkgapp inspect`.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::cli::InspectArgs;
+use crate::error::{Context, Result, shown};
+use crate::format::read::{Artifact, ArtifactEntry, EntryKind};
+use crate::release::Record;
+use crate::report::{Report, Style, human_bytes};
+
+pub(super) fn inspect(args: &InspectArgs, report: &Report) -> Result<()> {
+    let artifact = Artifact::open(&args.file)?;
+    if args.files {
+        let mut entries = artifact.entries()?;
+        entries.sort_by(|a, b| a.path.cmp(&b.path));
+        match report.style() {
+            Style::Text => report.text(&entries.iter().map(|entry| entry.line() + "\n").collect::<String>()),
+            Style::Json => entries.iter().for_each(|entry| report.json(&entry_json(entry))),
+        }
+        return Ok(());
+    }
+    let record = record(&artifact)?;
+    match report.style() {
+        Style::Text => report.text(&text(&artifact, record.as_ref())),
+        Style::Json => report.json(&artifact_json(&artifact, record.as_ref())),
+    }
+    Ok(())
+}
+
+/// The release's own account of itself; `None` for a package that pkgapp did not make.
+fn record(artifact: &Artifact) -> Result<Option<Record>> {
+    let Some(bytes) = artifact.release_record()? else { return Ok(None) };
+    serde_json::from_slice(&bytes)
+        .map(Some)
+        .context(|| format!("`.pkgapp/release.json` in `{}` is no release record", shown(&artifact.path)))
+}
+
+fn text(artifact: &Artifact, record: Option<&Record>) -> String {
+    let mut text = String::new();
+    let mut line = |label: &str, value: &str| _ = writeln!(text, "{label:<14}{value}");
+    line("Name", &artifact.name);
+    line("Version", &artifact.version);
+    line("Architecture", artifact.arch.as_deref().unwrap_or("-"));
+    if let Some(summary) = &artifact.summary {
+        line("Summary", summary);
+    }
+    line("Size", &format!("{} ({})", human_bytes(artifact.size), artifact.compression));
+    if let Some(record) = record {
+        line("Python", &record.python.to_string());
+        line("Commit", record.commit.as_deref().unwrap_or("-"));
+    }
+    section(&mut text, "Depends", artifact.depends.iter().map(String::as_str));
+    for (name, body) in &artifact.scriptlets {
+        section(&mut text, &format!("Scriptlet {name}"), body.lines());
+    }
+    if let Some(record) = record {
+        let width = record.distributions.iter().map(|d| d.name.len() + d.version.len()).max().unwrap_or(0) + 1;
+        let lines: Vec<String> = record
+            .distributions
+            .iter()
+            .map(|d| {
+                let name = format!("{} {}", d.name, d.version);
+                format!("{name:<width$}  {:>9}  {}", human_bytes(d.size), d.wheel)
+            })
+            .collect();
+        section(&mut text, "Distributions", lines.iter().map(String::as_str));
+    }
+    text
+}
+
+fn section<'a>(text: &mut String, heading: &str, lines: impl Iterator<Item = &'a str>) {
+    let mut lines = lines.peekable();
+    if lines.peek().is_none() {
+        return;
+    }
+    // Writing to a String does not fail.
+    _ = writeln!(text, "\n{heading}");
+    for line in lines {
+        _ = writeln!(text, "{}", format!("  {line}").trim_end());
+    }
+}
+
+fn artifact_json(artifact: &Artifact, record: Option<&Record>) -> Value {
+    json!({
+        "path": artifact.path,
+        "name": artifact.name,
+        "version": artifact.version,
+        "architecture": artifact.arch,
+        "summary": artifact.summary,
+        "size": artifact.size,
+        "compression": artifact.compression,
+        "depends": artifact.depends,
+        "scriptlets": artifact.scriptlets.iter().cloned().map(|(name, body)| (name, body.into())).collect::<serde_json::Map<_, _>>(),
+        "release": record,
+    })
+}
+
+fn entry_json(entry: &ArtifactEntry) -> Value {
+    let (kind, size, sha256, target) = match &entry.kind {
+        EntryKind::Directory => ("directory", None, None, None),
+        EntryKind::File { size, sha256 } => ("file", Some(size), Some(sha256), None),
+        EntryKind::Symlink(target) => ("symlink", None, None, Some(target)),
+        EntryKind::Other => ("other", None, None, None),
+    };
+    json!({
+        "path": entry.path,
+        "kind": kind,
+        "mode": format!("{:04o}", entry.mode),
+        "user": entry.owner.0,
+        "group": entry.owner.1,
+        "size": size,
+        "sha256": sha256,
+        "target": target,
+        "config": entry.config,
+        "mtime": entry.mtime,
+    })
+}

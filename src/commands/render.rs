@@ -1,0 +1,60 @@
+//! `pkgapp render`: what a build generates, for a person's eyes.
+
+use crate::assembly::{self, Options};
+use crate::cli::{Global, RenderArgs};
+use crate::error::Result;
+use crate::format;
+use crate::fs;
+use crate::package::Package;
+use crate::report::{Report, Style};
+use crate::tree::Bytes;
+
+use super::{load_app, open_cache};
+
+pub(super) fn render(args: &RenderArgs, global: &Global, report: &Report) -> Result<()> {
+    let app = load_app(global)?;
+    let cache = open_cache(global)?;
+    let package = assembly::assemble(&app, &Options { cache: &cache, offline: global.offline }, report)?;
+    let texts = texts(&package)?;
+    if let Some(directory) = &args.output {
+        for (name, text) in &texts {
+            let path = directory.join(name.trim_start_matches('/'));
+            fs::write_atomically(&path, |out| {
+                std::io::Write::write_all(out, text.as_bytes()).map_err(|error| {
+                    crate::error::Error::new(format!("cannot write `{}`", path.display())).cause(error)
+                })
+            })?;
+            report.result(&path.display().to_string());
+        }
+        return Ok(());
+    }
+    match report.style() {
+        Style::Json => {
+            report.json(&serde_json::json!(texts.iter().cloned().collect::<std::collections::BTreeMap<_, _>>()));
+        }
+        Style::Text => {
+            for (name, text) in &texts {
+                report.text(&format!("==> {name} <==\n{text}{}", if text.ends_with('\n') { "\n" } else { "\n\n" }));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The generated text files by path, then what each package manager is told.
+fn texts(package: &Package) -> Result<Vec<(String, String)>> {
+    let mut texts = Vec::new();
+    for (path, _, content) in package.tree.files() {
+        if let Bytes::Memory(bytes) = &content.bytes
+            && let Ok(text) = std::str::from_utf8(bytes)
+        {
+            texts.push((path.to_string(), text.to_owned()));
+        }
+    }
+    for (name, format) in format::FORMATS {
+        for (file, text) in format.texts(package)? {
+            texts.push((format!("{name}/{file}"), text));
+        }
+    }
+    Ok(texts)
+}

@@ -1,0 +1,95 @@
+//! The commit that an application is built from, and so the date of everything in its packages.
+//!
+//! Not `git log`: a repository's configuration can make it run programs, and looking at a project must run nothing.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::error::{Error, Result};
+use crate::process;
+
+/// The date of files where nothing says one: 2020-01-01, a constant so that two builds are equal.
+const UNDATED: u64 = 1_577_836_800;
+
+/// A commit of the application's repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    /// The full hash; `-dirty` follows it if tracked files differ.
+    pub id: String,
+    /// The committer's date, seconds since 1970.
+    pub time: u64,
+}
+
+impl Commit {
+    /// Reads the commit that is checked out at `root`; `None` if it is no git checkout, has no commit, or git is missing.
+    ///
+    /// A directory that a repository holds nothing of has no commit, even if it lies in the repository's checkout.
+    pub fn at(root: &Path) -> Option<Self> {
+        let tracked = git(root, &["ls-tree", "--name-only", "HEAD", "./"])?;
+        if tracked.is_empty() {
+            return None;
+        }
+        let id = git(root, &["rev-parse", "--verify", "--quiet", "HEAD^{commit}"])?.trim().to_owned();
+        let text = git(root, &["cat-file", "commit", &id])?;
+        // `committer Name <address> 1700000000 +0100`, see git-commit-tree(1).
+        let line = text.lines().take_while(|line| !line.is_empty()).find(|line| line.starts_with("committer "))?;
+        let time = line.rsplit(' ').nth(1)?.parse().ok()?;
+        // `status` and not `diff-index`: a copied checkout has other file times, and is no other source for it.
+        let changed = git(root, &["status", "--porcelain", "--untracked-files=no", "--ignore-submodules", "--", "."])
+            .is_none_or(|names| !names.trim().is_empty());
+        Some(Self { id: if changed { format!("{id}-dirty") } else { id }, time })
+    }
+}
+
+/// Returns the date of everything in a package, seconds since 1970: `SOURCE_DATE_EPOCH`, else the commit's, else a
+/// constant. See <https://reproducible-builds.org/specs/source-date-epoch/>.
+///
+/// # Errors
+/// `SOURCE_DATE_EPOCH` is set and is no number, or beyond what rpm can hold (2106).
+pub fn date(commit: Option<&Commit>) -> Result<u64> {
+    match std::env::var("SOURCE_DATE_EPOCH") {
+        Ok(text) if !text.is_empty() => match text.parse::<u64>() {
+            Ok(seconds) if seconds <= u64::from(u32::MAX) => Ok(seconds),
+            _ => Err(Error::new(format!("SOURCE_DATE_EPOCH is `{text}`, which is no date that packages can hold"))
+                .hint("set it to seconds since 1970, as `git log -1 --format=%ct` prints them, or unset it")),
+        },
+        _ => Ok(commit.map_or(UNDATED, |commit| commit.time)),
+    }
+}
+
+fn git(root: &Path, arguments: &[&str]) -> Option<String> {
+    let mut command = Command::new("git");
+    // Whoever owns the checkout, nothing of it is executed: no file-system monitor, no signature check.
+    command.args(["-c", "safe.directory=*", "-c", "core.fsmonitor=false"]);
+    command.arg("-C").arg(root).args(arguments).env("GIT_OPTIONAL_LOCKS", "0").env("LC_ALL", "C");
+    let output = process::output(&mut command).ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commit_and_its_dirt_are_seen() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        assert_eq!(Commit::at(root), None);
+        let run = |arguments: &[&str]| {
+            let mut command = Command::new("git");
+            command.arg("-C").arg(root).args(["-c", "user.name=a", "-c", "user.email=a@b"]).args(arguments);
+            command.env("GIT_COMMITTER_DATE", "1700000000 +0100");
+            process::run(&mut command).unwrap();
+        };
+        std::fs::write(root.join("a"), "1").unwrap();
+        run(&["init", "-q"]);
+        run(&["add", "a"]);
+        run(&["commit", "-qm", "a"]);
+        std::fs::create_dir(root.join("untracked")).unwrap();
+        assert_eq!(Commit::at(&root.join("untracked")), None);
+        let clean = Commit::at(root).unwrap();
+        assert_eq!((clean.time, clean.id.len()), (1_700_000_000, 40));
+        std::fs::write(root.join("a"), "2").unwrap();
+        assert_eq!(Commit::at(root).unwrap().id, format!("{}-dirty", clean.id));
+    }
+}
