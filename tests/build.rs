@@ -1,0 +1,371 @@
+//! From a project to artifacts: what is printed, what ships, and that nothing else changes.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use super::support::project::{features, full, pin};
+use super::support::tools::{python, text};
+use super::support::wheel::{Wheel, sdist, sha256};
+use super::support::{Sandbox, foreign, golden};
+
+/// The dump of the deb that a project gives, as pkgapp reads it.
+fn dump(sandbox: &Sandbox) -> String {
+    let [deb] = &sandbox.build(["--format", "deb"])[..] else { panic!("one artifact") };
+    sandbox.dump(deb)
+}
+
+/// The paths below `/opt/hello`.
+fn release(dump: &str) -> Vec<String> {
+    dump.lines().filter_map(|line| foreign::path_of(line).strip_prefix("/opt/hello/")).map(str::to_owned).collect()
+}
+
+fn site(below: &str) -> String {
+    format!("lib/python{}/site-packages/{below}", python().minor)
+}
+
+/// The release of a project, unpacked from its tarball.
+fn unpacked(sandbox: &Sandbox) -> Option<std::path::PathBuf> {
+    let [tar] = &sandbox.build(["--format", "tar.gz"])[..] else { panic!("one artifact") };
+    let directory = sandbox.root().join("unpacked");
+    foreign::unpack(tar, &directory)?;
+    Some(directory.join("hello-1.0.0"))
+}
+
+#[test]
+fn stdout_is_the_artifacts_and_nothing_else() {
+    let sandbox = Sandbox::hello();
+    let outcome = sandbox.pkgapp(["build", "--format", "all"]).outcome();
+    assert_eq!(
+        (outcome.status, outcome.stdout.as_str()),
+        (0, "dist/hello-1.0.0-1.noarch.tar.zst\ndist/hello_1.0.0-1_all.deb\ndist/hello-1.0.0-1.noarch.rpm\n"),
+        "{}",
+        outcome.report
+    );
+    let mut made: Vec<_> =
+        std::fs::read_dir(sandbox.path("dist")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    made.sort();
+    assert_eq!(made, ["hello-1.0.0-1.noarch.rpm", "hello-1.0.0-1.noarch.tar.zst", "hello_1.0.0-1_all.deb"]);
+}
+
+#[test]
+fn quiet_says_nothing_but_the_artifacts() {
+    Sandbox::hello().pkgapp(["-q", "build", "--format", "deb"]).prints("dist/hello_1.0.0-1_all.deb\n", "");
+}
+
+#[test]
+fn json_is_one_document() {
+    let sandbox = Sandbox::hello();
+    let printed = sandbox.pkgapp(["--json", "build", "--format", "deb", "--format", "rpm"]).stdout();
+    let document: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(document["name"], "hello");
+    assert_eq!(document["version"], "1.0.0");
+    let artifacts = document["artifacts"].as_array().unwrap();
+    assert_eq!(artifacts.len(), 2);
+    for artifact in artifacts {
+        let bytes = std::fs::read(sandbox.path(artifact["path"].as_str().unwrap())).unwrap();
+        assert_eq!(artifact["sha256"], sha256(&bytes));
+        assert_eq!(artifact["size"], bytes.len());
+    }
+}
+
+#[test]
+fn an_error_as_json_is_one_document_too() {
+    let sandbox = Sandbox::hello();
+    sandbox.edit("pkgapp.toml", "include", "inclued");
+    let outcome = sandbox.pkgapp(["--json", "build"]).outcome();
+    assert_eq!(outcome.status, 1);
+    let document: serde_json::Value = serde_json::from_str(&outcome.raw_stdout).unwrap();
+    assert_eq!(document["error"]["location"], "pkgapp.toml:3:1");
+}
+
+#[test]
+fn output_goes_where_it_is_wanted() {
+    let sandbox = Sandbox::hello();
+    let elsewhere = sandbox.root().join("else where/deep");
+    let paths = sandbox.build(["--format".as_ref(), "deb".as_ref(), "--output".as_ref(), elsewhere.as_os_str()]);
+    assert_eq!(paths, [elsewhere.join("hello_1.0.0-1_all.deb")]);
+    assert!(!sandbox.path("dist").exists());
+}
+
+#[test]
+fn the_working_tree_is_untouched() {
+    let sandbox = full();
+    let before = sandbox.snapshot();
+    let elsewhere = sandbox.root().join("out");
+    sandbox.build(["--output".as_ref(), elsewhere.as_os_str()]);
+    assert_eq!(sandbox.snapshot(), before);
+}
+
+#[test]
+fn a_tree_that_cannot_be_written_is_no_hindrance() {
+    // A build backend that works in its source directory would fail, or leave `build/` and `*.egg-info` behind.
+    let sandbox = Sandbox::hello();
+    let project = sandbox.project();
+    let modes = |directory: u32| {
+        for path in super::support::walk(&project) {
+            if path.is_dir() {
+                std::fs::set_permissions(&path, std::fs::Permissions::from_mode(directory)).unwrap();
+            }
+        }
+        std::fs::set_permissions(&project, std::fs::Permissions::from_mode(directory)).unwrap();
+    };
+    modes(0o555);
+    let outcome = sandbox.pkgapp(["build", "--format", "deb", "--output", "../out"]).outcome();
+    modes(0o755);
+    assert_eq!(outcome.status, 0, "{}", outcome.report);
+}
+
+#[test]
+fn the_release_of_hello() {
+    let sandbox = Sandbox::hello();
+    let paths = sandbox.normal(&dump(&sandbox)).replace(&python().minor.replace('.', ""), "[PY]");
+    let paths = paths.replace(&python().minor, "[PYTHON]");
+    golden("build/hello.txt", &paths).unwrap();
+}
+
+#[test]
+fn every_part_of_a_wheel_has_its_place() {
+    // Places: the "venv" installation scheme (sysconfig), which is what a release is.
+    let sandbox = full();
+    let paths = release(&dump(&sandbox));
+    let minor = &python().minor;
+    for path in [
+        "bin/features".to_owned(),
+        "bin/features-extra".to_owned(),
+        "bin/future".to_owned(),
+        "bin/shell".to_owned(),
+        "bin/hello".to_owned(),
+        "share/features/data.txt".to_owned(),
+        "etc/features.conf".to_owned(),
+        format!("include/site/python{minor}/features/features.h"),
+        site("features/__init__.py"),
+        site("features/größe, in cm.txt"),
+        site("features/tool.sh"),
+        site("features_pure.py"),
+        site("features_plat.py"),
+        site("features-2.0.dist-info/RECORD"),
+        site("space/left.py"),
+        site("space/right.py"),
+        "app/motd.txt".to_owned(),
+        "pyvenv.cfg".to_owned(),
+        ".pkgapp/release.json".to_owned(),
+    ] {
+        assert!(paths.contains(&path), "{path} is not in the release:\n{}", paths.join("\n"));
+    }
+    for unwanted in ["direct_url.json", "uv_cache.json", "/backend.py", "requirements.txt"] {
+        assert!(!paths.iter().any(|path| path.ends_with(unwanted)), "{unwanted} is in the release");
+    }
+}
+
+#[test]
+fn byte_code_is_there_and_is_never_checked() {
+    // PEP 552: flags 1 is hash-based, without check. Bytes 4 to 8 of a pyc.
+    let Some(release) = unpacked(&full()) else { return };
+    let pycs: Vec<_> = super::support::walk(&release)
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|e| e == "pyc"))
+        .collect();
+    assert!(pycs.iter().any(|path| path.to_string_lossy().contains("features/__pycache__/__init__")), "{pycs:?}");
+    assert!(!pycs.iter().any(|path| path.to_string_lossy().contains("template")), "a template was compiled");
+    for pyc in &pycs {
+        assert_eq!(std::fs::read(pyc).unwrap()[4..8], [1, 0, 0, 0], "{}", pyc.display());
+    }
+    // CPython itself: the code's file name is no path of the build, and a traceback shows the file where it lies.
+    let script = "import marshal, sys\nfor name in sys.argv[1:]:\n    print(marshal.loads(open(name, 'rb').read()[16:]).co_filename)";
+    let names = text(Command::new(&python().path).args(["-c", script]).args(&pycs));
+    assert!(!names.contains("unpacked") && !names.contains("/box") && !names.contains("cache"), "{names}");
+}
+
+#[test]
+fn record_is_true_of_what_was_installed() {
+    let Some(release) = unpacked(&full()) else { return };
+    // `importlib.metadata` reads RECORD; every file that has a sum in it must have that sum on disk.
+    let script = r#"
+import base64, hashlib, importlib.metadata, pathlib, sys
+listed = set()
+for distribution in importlib.metadata.distributions(path=[sys.argv[1]]):
+    for file in distribution.files:
+        path = file.locate()
+        assert path.exists(), f"{file} is listed and missing"
+        listed.add(path.resolve())
+        if file.hash:
+            sum = base64.urlsafe_b64encode(hashlib.new(file.hash.mode, path.read_bytes()).digest()).rstrip(b"=").decode()
+            assert sum == file.hash.value and path.stat().st_size == file.size, f"{file} differs"
+        else:
+            assert path.suffix == ".pyc" or path.name == "RECORD", f"{file} has no sum"
+for path in pathlib.Path(sys.argv[1]).rglob("*"):
+    assert path.is_dir() or path.resolve() in listed, f"{path} is in no RECORD"
+print(len(listed) > 20)
+"#;
+    let printed = text(Command::new(&python().path).args(["-c", script]).arg(release.join(site(""))));
+    assert_eq!(printed, "True\n");
+}
+
+#[test]
+fn what_run_commands_make_ships() {
+    let sandbox = Sandbox::hello();
+    sandbox.append(
+        "pkgapp.toml",
+        "\n[build]\nrun = [\n    \"sh -c 'mkdir -p share/made && echo made > share/made/file && ln -s file share/made/link'\",\n    \
+         \"hello --version\",\n    \"python -c 'import hello, sys; open(\\\"share/made/prefix\\\", \\\"w\\\").write(\\\"ok\\\" if \
+         hello.__file__.startswith(sys.prefix) else sys.prefix)'\",\n    \"rm app/motd.txt\",\n]\n",
+    );
+    let Some(release) = unpacked(&sandbox) else { return };
+    let read = |path: &str| std::fs::read_to_string(release.join(path)).unwrap();
+    assert_eq!(read("share/made/file"), "made\n");
+    assert_eq!(read("share/made/link"), "made\n");
+    assert_eq!(read("share/made/prefix"), "ok", "the staged release's own interpreter runs, with its distributions");
+    assert!(!release.join("app/motd.txt").exists(), "what a command removes does not ship");
+    let stray: Vec<_> = super::support::walk(&release.join("app")).into_iter().collect();
+    assert!(stray.is_empty(), "{stray:?}");
+}
+
+#[test]
+fn an_application_may_be_plain_files_alone() {
+    let sandbox = Sandbox::new();
+    let minor = &python().minor;
+    sandbox.write(
+        "pkgapp.toml",
+        format!(
+            "[app]\nname = \"site\"\nversion = \"2\"\nsource = \"\"\ninclude = [\"site/**\", \"run.py\"]\n\
+             exclude = [\"**/tests/**\", \"*.bak\"]\n\n[python]\nversion = \"{minor}\"\nrequirements = []\n"
+        ),
+    );
+    for file in ["site/a.html", "site/tests/t.py", "site/deep/b.css", "run.py", "site/old.bak", "other.py"] {
+        sandbox.write(file, file);
+    }
+    std::fs::set_permissions(sandbox.path("run.py"), std::fs::Permissions::from_mode(0o700)).unwrap();
+    let [deb] = &sandbox.build(["--format", "deb"])[..] else { panic!("one artifact") };
+    let dump = sandbox.dump(deb);
+    let lines: Vec<&str> = dump.lines().filter(|line| line.contains(" /opt/site/app/")).collect();
+    let file = |mode: &str, path: &str| {
+        format!("-{mode} root:root {} sha256:{} /opt/site/app/{path}", path.len(), sha256(path.as_bytes()))
+    };
+    let directory = |path: &str| format!("drwxr-xr-x root:root - - /opt/site/app/{path}");
+    // Whatever the developer's umask was: 0755 for what is executable, else 0644.
+    assert_eq!(
+        lines,
+        [
+            file("rwxr-xr-x", "run.py"),
+            directory("site"),
+            file("rw-r--r--", "site/a.html"),
+            directory("site/deep"),
+            file("rw-r--r--", "site/deep/b.css"),
+        ]
+    );
+}
+
+#[test]
+fn an_sdist_becomes_a_wheel_first() {
+    let sandbox = Sandbox::hello();
+    let files = [("src/tool/__init__.py", "import hello\nVERSION = '3'\n")];
+    sdist(&sandbox.path("wheels"), "tool", "3.0", &files);
+    sandbox.append("requirements.txt", "--find-links wheels\ntool==3.0\n");
+    let paths = release(&dump(&sandbox));
+    assert!(paths.contains(&site("tool/__init__.py")), "{paths:?}");
+    assert!(paths.contains(&site("tool-3.0.dist-info/METADATA")), "{paths:?}");
+}
+
+#[test]
+fn markers_are_of_the_target_and_not_of_this_machine() {
+    let sandbox = Sandbox::hello();
+    for name in ["always", "never"] {
+        Wheel::simple(name, "1.0").write(&sandbox.path("wheels"));
+    }
+    sandbox.append(
+        "requirements.txt",
+        "--find-links wheels\nalways==1.0; sys_platform == 'linux'\nnever==1.0; sys_platform == 'win32'\n\
+         absent==1.0; python_version < '3'\n",
+    );
+    let paths = release(&dump(&sandbox));
+    assert!(paths.contains(&site("always/__init__.py")));
+    assert!(!paths.contains(&site("never/__init__.py")));
+}
+
+#[test]
+fn requirements_may_be_spread_over_files() {
+    let sandbox = Sandbox::hello();
+    for (name, version) in [("one", "1.0"), ("two", "2.0"), ("three", "3.0")] {
+        Wheel::simple(name, version).write(&sandbox.path("my wheels"));
+    }
+    let three = sha256(&Wheel::simple("three", "3.0").bytes());
+    sandbox.write("requirements.txt", "-r deep/base.txt # more\n--no-index\n-c limits.txt\nOne == \\\n    1.0\n");
+    sandbox.write("deep/base.txt", "--find-links '../my wheels'\n\n-r more.txt\ntwo==2.0 ; python_version > '3'\n");
+    sandbox.write("deep/more.txt", "three @ ${PLACE}/three-3.0-py3-none-any.whl\n");
+    sandbox.write("limits.txt", "two<3\nunrelated==9\n");
+    let place = format!("file://{}", sandbox.path("my wheels").display().to_string().replace(' ', "%20"));
+    let run = sandbox.pkgapp(["build", "--format", "deb"]).env("PLACE", place);
+    let [deb] = &run.artifacts()[..] else { panic!("one artifact") };
+    let dump = sandbox.dump(deb);
+    let paths = release(&dump);
+    for module in ["one", "two", "three"] {
+        assert!(paths.contains(&site(&format!("{module}/__init__.py"))), "{module}");
+    }
+    // What ships is told by its hash, and not by where this machine had it.
+    let record = dump.lines().find(|line| line.ends_with("/.pkgapp/release.json")).unwrap();
+    assert!(!record.is_empty() && three.len() == 64);
+}
+
+#[test]
+fn a_pylock_is_as_good_as_requirements() {
+    let sandbox = Sandbox::hello();
+    let wheel = Wheel::simple("one", "1.0");
+    wheel.write(&sandbox.path("wheels"));
+    sandbox.write(
+        "pylock.toml",
+        format!(
+            "lock-version = \"1.0\"\ncreated-by = \"test\"\n\n[[packages]]\nname = \"one\"\nversion = \"1.0\"\n\n\
+             [[packages.wheels]]\nname = \"one-1.0-py3-none-any.whl\"\npath = \"wheels/one-1.0-py3-none-any.whl\"\n\
+             hashes = {{ sha256 = \"{}\" }}\n\n[[packages]]\nname = \"two\"\nversion = \"1.0\"\n\
+             marker = \"sys_platform == 'win32'\"\n[[packages.wheels]]\nname = \"two-1.0-py3-none-any.whl\"\n\
+             path = \"absent/two-1.0-py3-none-any.whl\"\nhashes = {{ sha256 = \"{}\" }}\n",
+            sha256(&wheel.bytes()),
+            sha256(b"two")
+        ),
+    );
+    sandbox.edit("pkgapp.toml", "requirements.txt", "pylock.toml");
+    let paths = release(&dump(&sandbox));
+    assert!(paths.contains(&site("one/__init__.py")));
+    assert!(!paths.contains(&site("two/__init__.py")));
+}
+
+#[test]
+fn secrets_of_the_environment_do_not_ship() {
+    let sandbox = full();
+    sandbox.append("requirements.txt", "--extra-index-url https://user:${TOKEN}@index.invalid/simple\n");
+    let run = sandbox.pkgapp(["-v", "build", "--format", "tar.gz"]).env("TOKEN", "verysecret").outcome();
+    assert_eq!(run.status, 0, "{}", run.report);
+    assert!(!run.stderr.contains("verysecret"), "{}", run.stderr);
+    let directory = sandbox.root().join("unpacked");
+    if foreign::unpack(&sandbox.path("dist/hello-1.0.0-1.noarch.tar.gz"), &directory).is_none() {
+        return;
+    }
+    for path in super::support::walk(&directory).into_iter().filter(|path| path.is_file() && !path.is_symlink()) {
+        let bytes = std::fs::read(&path).unwrap();
+        assert!(!bytes.windows(10).any(|window| window == b"verysecret"), "{} holds the secret", path.display());
+    }
+}
+
+#[test]
+fn render_prints_what_is_generated_and_writes_nothing() {
+    let sandbox = Sandbox::hello();
+    let before = sandbox.snapshot();
+    let printed = sandbox.pkgapp(["render"]).stdout();
+    assert_eq!(sandbox.snapshot(), before);
+    let normal = sandbox.normal(&printed).replace(&python().minor, "[PYTHON]");
+    golden("build/render.txt", &normal).unwrap();
+}
+
+#[test]
+fn inspect_tells_what_was_built() {
+    let sandbox = Sandbox::hello();
+    pin(&sandbox, &[features()]);
+    let mut differences = String::new();
+    for artifact in sandbox.build(["--format", "all"]) {
+        let printed = sandbox.pkgapp(["inspect".as_ref(), artifact.as_os_str()]).stdout();
+        let normal = sandbox.normal(&printed).replace(&python().minor, "[PYTHON]");
+        let name = artifact.extension().unwrap().to_str().unwrap();
+        differences += &golden(&format!("build/inspect.{name}.txt"), &normal).err().unwrap_or_default();
+    }
+    assert!(differences.is_empty(), "{differences}");
+}

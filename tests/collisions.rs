@@ -1,0 +1,103 @@
+//! Two sources for one path: refused with both named, unless the application allows it.
+
+use super::support::Sandbox;
+use super::support::project::pin;
+use super::support::wheel::Wheel;
+
+fn with(wheels: &[Wheel]) -> Sandbox {
+    let sandbox = Sandbox::hello();
+    pin(&sandbox, wheels);
+    sandbox
+}
+
+/// The build is refused, before anything is written, and the message holds all of these.
+fn refused(sandbox: &Sandbox, must: &[&str]) {
+    let text = sandbox.pkgapp(["build"]).fails();
+    for part in must {
+        assert!(text.contains(part), "`{part}` is not in:\n{text}");
+    }
+    assert!(!sandbox.path("dist").exists(), "something was written");
+}
+
+#[test]
+fn two_distributions_with_one_file_are_named() {
+    let sandbox = with(&[
+        Wheel::simple("first", "1.0").file("shared/tests.py", "A = 1\n"),
+        Wheel::simple("second", "2.0").file("shared/tests.py", "B = 2\n"),
+    ]);
+    refused(&sandbox, &["shared/tests.py", "`first 1.0`", "`second 2.0`", "different content", "allow-collisions"]);
+}
+
+#[test]
+fn equal_content_is_no_excuse() {
+    // An upgrade of one of them would change the other's file.
+    let sandbox = with(&[
+        Wheel::simple("first", "1.0").file("shared/tests.py", "A = 1\n"),
+        Wheel::simple("second", "2.0").file("shared/tests.py", "A = 1\n"),
+    ]);
+    refused(&sandbox, &["shared/tests.py", "`first 1.0`", "`second 2.0`", "same content"]);
+}
+
+#[test]
+fn every_collision_is_told_at_once() {
+    let sandbox = with(&[
+        Wheel::simple("first", "1.0").file("shared/a.py", "A = 1\n").file("shared/b.py", "A = 1\n"),
+        Wheel::simple("second", "2.0").file("shared/a.py", "A = 2\n").file("shared/b.py", "A = 2\n"),
+    ]);
+    refused(&sandbox, &["shared/a.py", "shared/b.py"]);
+}
+
+#[test]
+fn two_console_scripts_of_one_name_collide() {
+    let sandbox = with(&[
+        Wheel::simple("first", "1.0").console_script("serve", "first:main"),
+        Wheel::simple("second", "2.0").console_script("serve", "second:main"),
+    ]);
+    refused(&sandbox, &["bin/serve", "`first 1.0`", "`second 2.0`"]);
+}
+
+#[test]
+fn a_script_of_the_application_collides_with_a_distribution() {
+    let sandbox = with(&[Wheel::simple("first", "1.0").console_script("hello", "first:main")]);
+    refused(&sandbox, &["bin/hello", "`first 1.0`", "hello"]);
+}
+
+#[test]
+fn a_file_where_another_distribution_has_a_directory_is_refused() {
+    let sandbox = with(&[
+        Wheel::new("first", "1.0").file("thing", "I am a file\n"),
+        Wheel::new("second", "2.0").file("thing/__init__.py", ""),
+    ]);
+    refused(&sandbox, &["site-packages/thing", "`first 1.0`", "`second 2.0`"]);
+}
+
+#[test]
+fn a_launcher_never_takes_the_interpreters_place() {
+    let sandbox = with(&[Wheel::simple("first", "1.0").console_script("python", "first:main")]);
+    refused(&sandbox, &["python", "first"]);
+}
+
+#[test]
+fn namespace_packages_share_their_directory() {
+    let sandbox = with(&super::support::project::namespace());
+    let [artifact] = &sandbox.build(["--format", "deb"])[..] else { panic!() };
+    let dump = sandbox.dump(artifact);
+    for side in ["left", "right"] {
+        assert!(dump.contains(&format!("/site-packages/space/{side}.py\n")), "{dump}");
+    }
+}
+
+#[test]
+fn a_collision_that_is_allowed_is_won_by_the_later_distribution() {
+    let sandbox = with(&[
+        Wheel::simple("first", "1.0").file("shared/tests.py", "A = 1\n"),
+        Wheel::simple("second", "2.0").file("shared/tests.py", "B = 2\n"),
+    ]);
+    let minor = &super::support::tools::python().minor;
+    let path = format!("/opt/hello/lib/python{minor}/site-packages/shared/**");
+    sandbox.append("pkgapp.toml", &format!("\n[package]\nallow-collisions = [{path:?}]\n"));
+    let [artifact] = &sandbox.build(["--format", "deb"])[..] else { panic!() };
+    let dump = sandbox.dump(artifact);
+    let line = dump.lines().find(|line| line.ends_with("/shared/tests.py")).unwrap();
+    assert!(line.contains(&format!("sha256:{}", super::support::wheel::sha256(b"B = 2\n"))), "{line}");
+}

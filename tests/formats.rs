@@ -1,0 +1,267 @@
+//! The same entries through every format, read back by programs that are not ours.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::support::foreign::{self, Dump, path_of};
+use super::support::project::full;
+use super::support::tools::{text, tool};
+use super::support::{Sandbox, copy};
+
+/// Directories that only one of the worlds asks for: documentation of a deb, licenses of an rpm, overrides of lintian.
+const OF_ONE_FORMAT: &[&str] = &["/usr/share/doc", "/usr/share/licenses", "/usr/share/lintian"];
+
+fn artifacts(sandbox: &Sandbox) -> [PathBuf; 4] {
+    sandbox.build(["--format", "tar", "--format", "tar.gz", "--format", "deb", "--format", "rpm"]).try_into().unwrap()
+}
+
+/// A project that has all features, and configuration with a mode of its own.
+fn project() -> Sandbox {
+    let sandbox = full();
+    sandbox.write("deploy/secret.env", "TOKEN=\n");
+    sandbox.append("pkgapp.toml", "\n[config.\"sub/secret.env\"]\nsource = \"deploy/secret.env\"\nmode = \"0640\"\n");
+    sandbox
+}
+
+fn common(dump: &[String]) -> Vec<&String> {
+    dump.iter().filter(|line| !OF_ONE_FORMAT.iter().any(|own| path_of(line).starts_with(own))).collect()
+}
+
+/// The lines of a tarball as they would be on a host: the release at its prefix, and the rest from `host/`.
+fn on_host(tarball: Dump, top: &str) -> Dump {
+    let mut lines: Dump = Vec::new();
+    for line in tarball {
+        let path = path_of(&line).to_owned();
+        let below = path.strip_prefix(&format!("/{top}")).unwrap_or_else(|| panic!("{path} is not in /{top}"));
+        let place = match below.strip_prefix("/host/") {
+            Some(outside) => format!("/{outside}"),
+            None if below == "/host" => continue,
+            None => format!("/opt/hello{below}"),
+        };
+        // Directories that only lead to what lies outside belong to the host.
+        if ["/etc", "/usr", "/usr/lib", "/usr/share"].contains(&place.as_str()) {
+            continue;
+        }
+        lines.push(line.replacen(&format!(" {path}"), &format!(" {place}"), 1));
+    }
+    lines.sort_by(|a, b| path_of(a).cmp(path_of(b)));
+    lines
+}
+
+/// Without the mark of configuration, which a tarball cannot carry.
+fn unmarked(lines: &[&String]) -> Vec<String> {
+    lines.iter().map(|line| line.replacen(" c /", " /", 1)).collect()
+}
+
+#[test]
+fn all_formats_hold_the_same_entries() {
+    let sandbox = project();
+    let [zst, gz, deb, rpm] = artifacts(&sandbox);
+    let (Some(deb), Some(rpm)) = (foreign::deb(&deb), foreign::rpm(&rpm)) else { return };
+    let (Some(zst), Some(gz)) = (foreign::tarball(&zst), foreign::tarball(&gz)) else { return };
+    assert!(deb.len() > 40, "{deb:#?}");
+    similar_asserts::assert_eq!(common(&deb), common(&rpm), "deb and rpm");
+    similar_asserts::assert_eq!(zst, gz, "zstd and gzip");
+    let tarball = on_host(zst, "hello-1.0.0");
+    similar_asserts::assert_eq!(unmarked(&common(&deb)), unmarked(&common(&tarball)), "deb and tarball");
+}
+
+#[test]
+fn inspect_reads_what_foreign_tools_read() {
+    let sandbox = project();
+    let [_, _, deb, rpm] = artifacts(&sandbox);
+    for (file, foreign) in [(&deb, foreign::deb(&deb)), (&rpm, foreign::rpm(&rpm))] {
+        let Some(foreign) = foreign else { return };
+        let ours = sandbox.dump(file);
+        similar_asserts::assert_eq!(ours.lines().map(str::to_owned).collect::<Vec<_>>(), foreign, "{}", file.display());
+    }
+}
+
+#[test]
+fn nothing_of_the_base_system_is_owned() {
+    let sandbox = project();
+    let [_, _, deb, rpm] = artifacts(&sandbox);
+    for dump in [foreign::deb(&deb), foreign::rpm(&rpm)].into_iter().flatten() {
+        for line in &dump {
+            let path = path_of(line);
+            assert!(line.contains(" root:root "), "{line}");
+            assert!(
+                path.starts_with("/opt/hello")
+                    || path.starts_with("/etc/hello")
+                    || OF_ONE_FORMAT.iter().any(|own| path.starts_with(own)),
+                "{line}"
+            );
+        }
+    }
+}
+
+#[test]
+fn configuration_is_marked_and_keeps_its_mode() {
+    let sandbox = project();
+    let [_, _, deb, rpm] = artifacts(&sandbox);
+    for dump in [foreign::deb(&deb), foreign::rpm(&rpm)].into_iter().flatten() {
+        let marked: Vec<_> =
+            dump.iter().filter(|line| line.contains(" c /")).map(|line| (&line[..10], path_of(line))).collect();
+        assert_eq!(marked, [("-rw-r--r--", "/etc/hello/hello.toml"), ("-rw-r-----", "/etc/hello/sub/secret.env")]);
+    }
+}
+
+#[test]
+fn deb_control_is_what_dpkg_expects() {
+    let sandbox = Sandbox::hello();
+    let [deb] = &sandbox.build(["--format", "deb"])[..] else { panic!("one artifact") };
+    let Some(dpkg_deb) = tool("dpkg-deb") else { return };
+    let field = |name: &str| text(Command::new(&dpkg_deb).arg("-f").arg(deb).arg(name)).trim().to_owned();
+    let minor = &super::support::tools::python().minor;
+    for (name, value) in [
+        ("Package", "hello"),
+        ("Version", "1.0.0-1"),
+        ("Architecture", "all"),
+        ("Maintainer", "Hello Team <hello@example.com>"),
+        ("Priority", "optional"),
+        ("Depends", format!("python{minor}").as_str()),
+    ] {
+        assert_eq!(field(name), value, "{name}");
+    }
+    assert!(field("Description").starts_with("Greets people\n"), "{}", field("Description"));
+    assert!(!field("Section").is_empty());
+    // Installed-Size: kibibytes, each file rounded up, at least 1 for what is no file (deb-control(5)).
+    let dump = foreign::deb(deb).unwrap();
+    let expected: u64 = dump
+        .iter()
+        .map(|line| line.split(' ').nth(2).unwrap().parse::<u64>().map_or(1, |size| size.div_ceil(1024)))
+        .sum();
+    assert_eq!(field("Installed-Size"), expected.to_string());
+}
+
+#[test]
+fn md5sums_are_right_for_every_file_but_configuration() {
+    let sandbox = project();
+    let [_, _, deb, _] = artifacts(&sandbox);
+    let Some(dpkg_deb) = tool("dpkg-deb") else { return };
+    let root = sandbox.root().join("root");
+    text(Command::new(&dpkg_deb).arg("-R").arg(&deb).arg(&root));
+    text(Command::new("md5sum").args(["--quiet", "--strict", "-c", "DEBIAN/md5sums"]).current_dir(&root));
+    let listed = std::fs::read_to_string(root.join("DEBIAN/md5sums")).unwrap().lines().count();
+    let files =
+        foreign::deb(&deb).unwrap().iter().filter(|line| line.starts_with('-') && !line.contains(" c /")).count();
+    assert_eq!(listed, files);
+}
+
+#[test]
+fn rpm_header_is_what_rpm_expects() {
+    let sandbox = project();
+    let [_, _, _, rpm] = artifacts(&sandbox);
+    let Some(program) = tool("rpm") else { return };
+    let query = |format: &str| text(Command::new(&program).args(["-qp", "--qf", format]).arg(&rpm));
+    assert_eq!(query("%{NAME} %{VERSION} %{RELEASE} %{LICENSE} %{OS}"), "hello 1.0.0 1 MIT linux");
+    // 8 is SHA-256 (RFC 4880, §9.4).
+    assert_eq!(query("%{FILEDIGESTALGO}"), "8");
+    // rpm -K: the digests of header and payload.
+    let checked = text(Command::new(&program).args(["-K", "--nosignature"]).arg(&rpm));
+    assert!(checked.trim_end().ends_with("digests OK"), "{checked}");
+    let provides = text(Command::new(&program).args(["-qp", "--provides"]).arg(&rpm));
+    let others: Vec<_> = provides.lines().filter(|line| !line.starts_with("hello")).collect();
+    assert!(others.is_empty(), "{others:?}");
+    let minor = &super::support::tools::python().minor;
+    let requires = text(Command::new(&program).args(["-qp", "--requires"]).arg(&rpm));
+    assert!(requires.lines().any(|line| line == format!("python(abi) = {minor}")), "{requires}");
+}
+
+#[test]
+fn versions_sort_in_both_worlds_as_in_python() {
+    // PEP 440, "Summary of permitted suffixes and relative ordering".
+    let versions =
+        ["1.0.dev1", "1.0a1", "1.0b2", "1.0rc1", "1.0", "1.0+local.1", "1.0.post1", "1.1.dev0", "1.1", "1.10", "2!0.1"];
+    let (mut debs, mut rpms) = (Vec::new(), Vec::new());
+    for version in versions {
+        let sandbox = Sandbox::hello();
+        sandbox.edit("pyproject.toml", "1.0.0", version);
+        let [deb, rpm] = &sandbox.build(["--format", "deb", "--format", "rpm"])[..] else { panic!("two artifacts") };
+        let Some(dpkg_deb) = tool("dpkg-deb") else { return };
+        debs.push(text(Command::new(dpkg_deb).arg("-f").arg(deb).arg("Version")).trim().to_owned());
+        let Some(program) = tool("rpm") else { return };
+        rpms.push(text(
+            Command::new(program).args(["-qp", "--qf", "%|EPOCH?{%{EPOCH}:}|%{VERSION}-%{RELEASE}"]).arg(rpm),
+        ));
+    }
+    for pair in debs.windows(2) {
+        let older = Command::new("dpkg").args(["--compare-versions", &pair[0], "lt", &pair[1]]).status().unwrap();
+        assert!(older.success(), "dpkg: {} is not older than {}", pair[0], pair[1]);
+    }
+    for pair in rpms.windows(2) {
+        let compared = text(
+            Command::new("rpm").arg("--eval").arg(format!("%{{lua: print(rpm.vercmp('{}', '{}'))}}", pair[0], pair[1])),
+        );
+        assert_eq!(compared.trim(), "-1", "rpm: {} is not older than {}", pair[0], pair[1]);
+    }
+}
+
+#[test]
+fn dpkg_and_rpm_install_and_remove_without_leftovers() {
+    // Into a directory, with databases of its own: no root file system, and for dpkg no root either.
+    let sandbox = Sandbox::hello();
+    let [deb, rpm] = &sandbox.build(["--format", "deb", "--format", "rpm"])[..] else { panic!("two artifacts") };
+    if tool("rpm").is_some() {
+        let root = sandbox.root().join("rpmroot");
+        std::fs::create_dir(&root).unwrap();
+        let rpm_in = |args: &[&str], file: &Path| {
+            text(
+                Command::new("rpm")
+                    .arg("--root")
+                    .arg(&root)
+                    .args(["--dbpath", "/db", "--nodeps", "--noscripts"])
+                    .args(args)
+                    .arg(file),
+            )
+        };
+        if text(Command::new("id").arg("-u")).trim() == "0" {
+            rpm_in(&["--force-debian", "-i"], rpm);
+            assert_eq!(rpm_in(&["-V"], "hello".as_ref()), "");
+            rpm_in(&["--force-debian", "-e"], "hello".as_ref());
+            let left: Vec<_> =
+                super::support::walk(&root).into_iter().filter(|path| !path.starts_with(root.join("db"))).collect();
+            assert!(
+                left.iter().all(|path| ["opt", "etc", "usr", "var"].iter().any(|base| *path == root.join(base))
+                    || path.starts_with(root.join("usr/share")) && path.is_dir()),
+                "{left:?}"
+            );
+        }
+    }
+    if tool("dpkg").is_some() && text(Command::new("id").arg("-u")).trim() == "0" {
+        let root = sandbox.root().join("debroot");
+        for directory in ["var/lib/dpkg/info", "var/lib/dpkg/updates", "opt", "etc", "usr/share/doc"] {
+            std::fs::create_dir_all(root.join(directory)).unwrap();
+        }
+        std::fs::write(root.join("var/lib/dpkg/status"), "").unwrap();
+        let before = super::support::walk(&root);
+        let dpkg = |args: &[&std::ffi::OsStr]| {
+            text(
+                Command::new("dpkg")
+                    .arg("--root")
+                    .arg(&root)
+                    .args(["--force-depends", "--force-script-chrootless", "--log=/dev/null"])
+                    .args(args),
+            )
+        };
+        dpkg(&["-i".as_ref(), deb.as_os_str()]);
+        assert_eq!(dpkg(&["-V".as_ref(), "hello".as_ref()]), "");
+        dpkg(&["-P".as_ref(), "hello".as_ref()]);
+        let left: Vec<_> = super::support::walk(&root)
+            .into_iter()
+            .filter(|path| !before.contains(path) && !path.starts_with(root.join("var/lib/dpkg")))
+            .collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+#[test]
+fn two_projects_of_equal_content_make_equal_packages() {
+    let sandbox = Sandbox::hello();
+    let other = Sandbox::hello();
+    copy(&sandbox.project(), &other.project());
+    let [a, b] = [&sandbox, &other].map(|sandbox| sandbox.build(["--format", "all"]));
+    for (a, b) in a.iter().zip(&b) {
+        assert_eq!(std::fs::read(a).unwrap(), std::fs::read(b).unwrap(), "{}", a.display());
+    }
+}

@@ -1,0 +1,44 @@
+//! `--help` is documentation: read the difference when it changes.
+
+use super::support::{Sandbox, golden};
+
+#[test]
+fn help_texts() {
+    let sandbox = Sandbox::new();
+    let commands: &[&[&str]] = &[&[], &["build"], &["inspect"], &["render"], &["completions"]];
+    let mut differences = String::new();
+    for command in commands {
+        let mut args = command.to_vec();
+        args.push("--help");
+        let name = if command.is_empty() { "pkgapp".to_owned() } else { command.join("-") };
+        let text = sandbox.pkgapp(&args).stdout();
+        if let Err(difference) = golden(&format!("help/{name}.txt"), &text) {
+            differences += &difference;
+        }
+    }
+    assert!(differences.is_empty(), "{differences}");
+}
+
+#[test]
+fn version_is_the_crates() {
+    Sandbox::new().pkgapp(["--version"]).prints(&format!("pkgapp {}\n", env!("CARGO_PKG_VERSION")), "");
+}
+
+#[test]
+fn completions_are_scripts_of_their_shell() {
+    let Some(bash) = super::support::tools::tool("bash") else { return };
+    let script = Sandbox::new().pkgapp(["completions", "bash"]).stdout();
+    let check = format!("{script}\ncomplete -p pkgapp");
+    let printed = super::support::tools::text(std::process::Command::new(bash).args(["--norc", "-c", &check]));
+    assert!(printed.contains("_pkgapp"), "{printed}");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    // `pkgapp render | head -n0`: no message, no panic.
+    let sandbox = Sandbox::hello();
+    let pipe = "\"$@\" | true; echo \"${PIPESTATUS[0]}\"";
+    let printed = sandbox.pkgapp(["render"]).under(["bash", "-c", pipe, "pipe"]).outcome();
+    assert!(["0\n", "141\n"].contains(&printed.stdout.as_str()), "{}", printed.report);
+    assert!(!printed.stderr.contains("panicked"), "{}", printed.report);
+}
