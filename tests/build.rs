@@ -288,7 +288,6 @@ fn requirements_may_be_spread_over_files() {
     for (name, version) in [("one", "1.0"), ("two", "2.0"), ("three", "3.0")] {
         Wheel::simple(name, version).write(&sandbox.path("my wheels"));
     }
-    let three = sha256(&Wheel::simple("three", "3.0").bytes());
     sandbox.write("requirements.txt", "-r deep/base.txt # more\n--no-index\n-c limits.txt\nOne == \\\n    1.0\n");
     sandbox.write("deep/base.txt", "--find-links '../my wheels'\n\n-r more.txt\ntwo==2.0 ; python_version > '3'\n");
     sandbox.write("deep/more.txt", "three @ ${PLACE}/three-3.0-py3-none-any.whl\n");
@@ -301,9 +300,6 @@ fn requirements_may_be_spread_over_files() {
     for module in ["one", "two", "three"] {
         assert!(paths.contains(&site(&format!("{module}/__init__.py"))), "{module}");
     }
-    // What ships is told by its hash, and not by where this machine had it.
-    let record = dump.lines().find(|line| line.ends_with("/.pkgapp/release.json")).unwrap();
-    assert!(!record.is_empty() && three.len() == 64);
 }
 
 #[test]

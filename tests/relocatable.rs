@@ -69,19 +69,12 @@ fn a_launcher_finds_its_release_through_links() {
         let (status, printed) = run(&elsewhere.join(program), &["--where"]);
         assert_eq!((status, printed.as_str()), (0, real.as_str()), "{program}: pinned to the release, not to the link");
     }
-    // By PATH, from its own directory, and with PATH empty.
-    for (program, directory, search) in [("hello", "/", release.join("bin")), ("./hello", "bin", PathBuf::new())] {
-        let mut command = Command::new("/usr/bin/env");
-        let search = if search.as_os_str().is_empty() { path() } else { search.into_os_string() };
-        command
-            .arg("-i")
-            .arg(format!("PATH={}", search.to_str().unwrap()))
-            .arg("sh")
-            .arg("-c")
-            .arg(format!("{program} --version"));
-        let directory = if directory == "/" { PathBuf::from("/") } else { release.join(directory) };
-        let sh = format!("PATH='{}' {program} --version", search.to_str().unwrap().replace('\'', "'\\''"));
-        assert_eq!(text(Command::new("/bin/sh").args(["-c", &sh]).current_dir(directory)), "hello 1.0.0\n");
+    // Found by PATH, from its own directory, and with a PATH that is empty.
+    let bin = release.join("bin");
+    for (search, program, directory) in [(&bin, "hello", Path::new("/")), (&PathBuf::new(), "./hello", &bin)] {
+        let script = format!("exec {program} --version");
+        let mut sh = Command::new("/bin/sh");
+        assert_eq!(text(sh.args(["-c", &script]).env("PATH", search).current_dir(directory)), "hello 1.0.0\n");
     }
 }
 

@@ -1,0 +1,69 @@
+# make demo       build pkgapp, and a tarball, a deb and an rpm of the Django application in fixtures/shop, into dist/
+# make test       unit and integration tests; what needs a tool that is missing says so (PKGAPP_REQUIRE_TOOLS=1: fails)
+# make build      the binary: target/release/pkgapp
+# make accept     the packages on real hosts with apt, dnf and systemd, see tests/lab (root)
+# make lint       formatting, clippy, documentation, and what a grep can find
+# make golden     rewrite tests/golden from what pkgapp says now; read the difference
+# make bench      time, memory and size beside other tools, see tests/bench
+# make dist       the binary that is shipped, in dist/
+# make install    the same to PREFIX (/usr/local), below DESTDIR
+# make clean      remove what was built
+# `--release` everywhere: dependencies are compiled once, for all of it.
+
+PREFIX ?= /usr/local
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+PKGAPP := $(abspath $(TARGET))/release/pkgapp
+
+.PHONY: build demo test accept bench lint golden dist install clean help
+
+build:
+	$(CARGO) build --release
+
+demo:
+	@tests/prepare demo
+	$(CARGO) build --release
+	cd fixtures/shop && $(PKGAPP) build --format all --output $(CURDIR)/dist
+	@echo && ls -l dist && echo "Look inside with: $(TARGET)/release/pkgapp inspect dist/shop_1.0.0-1_amd64.deb"
+
+test:
+	@tests/prepare test
+	$(CARGO) test --release
+
+accept: build
+	@tests/prepare demo
+	tests/lab/accept $(PKGAPP)
+
+bench: build
+	tests/bench/run $(PKGAPP)
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --release --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps --lib
+	tests/forbid
+
+golden:
+	@tests/prepare test
+	PKGAPP_UPDATE_GOLDEN=1 $(CARGO) test --release --test integration
+	@git status --short tests/golden
+
+dist:
+	$(CARGO) build --profile dist
+	mkdir -p dist
+	install -m 755 $(TARGET)/dist/pkgapp dist/pkgapp
+	@ls -l dist/pkgapp
+
+install: dist
+	install -D -m 755 dist/pkgapp $(DESTDIR)$(PREFIX)/bin/pkgapp
+	mkdir -p $(addprefix $(DESTDIR)$(PREFIX)/share/,bash-completion/completions zsh/site-functions fish/vendor_completions.d)
+	dist/pkgapp completions bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/pkgapp
+	dist/pkgapp completions zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_pkgapp
+	dist/pkgapp completions fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/pkgapp.fish
+
+clean:
+	$(CARGO) clean
+	rm -rf dist fixtures/*/dist
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
