@@ -22,10 +22,18 @@ struct Case {
     args: Vec<&'static str>,
     status: i32,
     must: &'static [&'static str],
+    others_words: bool,
 }
 
 fn case(name: &'static str) -> Case {
-    let case = Case { name, files: Vec::new(), args: vec!["build", "--format", "tar"], status: 1, must: &[] };
+    let case = Case {
+        name,
+        files: Vec::new(),
+        args: vec!["build", "--format", "tar"],
+        status: 1,
+        must: &[],
+        others_words: false,
+    };
     case.file("app.py", "print('shop')\n").file("requirements.txt", "").file("pkgapp.toml", format!("{APP}{PYTHON}"))
 }
 
@@ -85,6 +93,12 @@ impl Case {
         self
     }
 
+    /// Most of the message is another program's, and that one's versions differ: no golden file.
+    fn others_words(mut self) -> Self {
+        self.others_words = true;
+        self
+    }
+
     fn must(mut self, must: &'static [&'static str]) -> Self {
         self.must = must;
         self
@@ -114,6 +128,9 @@ impl Case {
             failures.push(format!("the project was changed:{}", outcome.report));
         }
         let text = format!("$ pkgapp {}\n{}", self.args.join(" "), outcome.text());
+        if self.others_words {
+            return failures;
+        }
         failures.extend(golden(&format!("errors/{}.txt", self.name), &text).err());
         failures
     }
@@ -255,7 +272,7 @@ fn application() -> Vec<Case> {
             "sh -c",
         ]),
         case("run-with-open-quote").more("[build]\nrun = [\"python 'app.py\"]\n").must(&["pkgapp.toml:12:", "'"]),
-        case("run-of-nothing").more("[build]\nrun = [\"\"]\n").must(&["pkgapp.toml:12:8", "empty"]),
+        case("run-of-nothing").more("[build]\nrun = [\"\"]\n").must(&["pkgapp.toml:12:9", "empty"]),
     ]
 }
 
@@ -281,7 +298,7 @@ fn requirements() -> Vec<Case> {
         case("bad-pin-version").pins("flask==one\n").must(&["requirements.txt:1:", "one"]),
         case("bad-marker").pins("flask==3.0; python_versoin < '3'\n").must(&["requirements.txt:1:", "python_versoin"]),
         case("pinned-twice").pins("flask==3.0\nsix==1.0\nFlask==3.1\n").must(&[
-            "requirements.txt:3:1",
+            "requirements.txt:3:6",
             "flask",
             "3.0",
             "3.1",
@@ -307,7 +324,11 @@ fn requirements() -> Vec<Case> {
             "`six==1.0`",
             "hash",
         ]),
-        case("hash-too-short").pins("six==1.0 --hash=sha256:abc\n").must(&["requirements.txt:1:", "sha256:abc"]),
+        case("hash-too-short").pins("six==1.0 --hash=sha256:abc\n").must(&[
+            "requirements.txt:1:17",
+            "sha256 hash",
+            "64",
+        ]),
         case("weak-hash").pins("six==1.0 --hash=md5:d41d8cd98f00b204e9800998ecf8427e\n").must(&[
             "requirements.txt:1:",
             "md5",
@@ -316,7 +337,7 @@ fn requirements() -> Vec<Case> {
         case("requirements-of-unknown-kind")
             .instead("\"requirements.txt\"", "\"pins.lock\"")
             .file("pins.lock", "{}\n")
-            .must(&["pkgapp.toml:9:17", "`pins.lock`"]),
+            .must(&["pins.lock:1:1", "`{}`"]),
         case("missing-find-links")
             .pins("--no-index\n--find-links wheels\nsix==1.0\n")
             .must(&["requirements.txt:2:", "wheels"]),
@@ -342,7 +363,7 @@ fn pylock() -> Vec<Case> {
         locked("pylock-of-the-future", "lock-version = \"2.0\"\ncreated-by = \"test\"\npackages = []\n").must(&["pylock.toml:1:", "2.0"]),
         locked("pylock-without-version", "created-by = \"test\"\npackages = []\n").must(&["pylock.toml", "lock-version"]),
         locked("pylock-not-toml", "lock-version = \n").must(&["pylock.toml:1:"]),
-        locked("pylock-without-files", &format!("{head}[[packages]]\nname = \"six\"\nversion = \"1.0\"\n")).must(&["pylock.toml:3:", "six"]),
+        locked("pylock-without-files", &format!("{head}[[packages]]\nname = \"six\"\nversion = \"1.0\"\n")).must(&["pylock.toml:4:8", "six"]),
         locked(
             "pylock-for-another-python",
             &format!("{head}requires-python = \">=3.13\"\npackages = []\n"),
@@ -391,11 +412,6 @@ fn wheels() -> Vec<Case> {
             "till[receipts]",
             "requirements.txt:3:1",
         ]),
-        case("unknown-extra").local_pins("till[reciepts]==1.0\n").wheel(&extra).must(&[
-            "reciepts",
-            "receipts",
-            "requirements.txt:3:",
-        ]),
         case("not-on-the-shelf").local_pins("six==1.0\n").must(&["six", "1.0", "requirements.txt:3:1"]),
         case("another-version").local_pins("six==2.0\n").wheel(&old).must(&[
             "six",
@@ -415,7 +431,7 @@ fn wheels() -> Vec<Case> {
         case("wrong-hash").local_pins(wrong_hash).wheel(&old).must(&[
             "six-1.0-py3-none-any.whl",
             "requirements.txt:3:1",
-            "sha256",
+            "no hash that the lock accepts",
         ]),
         case("only-an-sdist")
             .local_pins("--only-binary :all:\nsix==1.0\n")
@@ -454,7 +470,8 @@ fn building() -> Vec<Case> {
                 "backend.py",
                 backend("def build_wheel(*args, **more):\n    raise SystemExit('the backend is tired')"),
             )
-            .must(&["shop", "the backend is tired"]),
+            .others_words()
+            .must(&["cannot build a wheel of", "the backend is tired"]),
         case("run-fails")
             .pins(local)
             .more("[build]\nrun = [\"sh -c 'echo working; echo no luck >&2; exit 3'\"]\n")
@@ -487,7 +504,6 @@ fn commands() -> Vec<Case> {
         case("unknown-command").args(&["biuld"]).usage().must(&["biuld", "build"]),
         case("unknown-flag").args(&["build", "--formt", "deb"]).usage().must(&["--formt", "--format"]),
         case("unknown-format").args(&["build", "--format", "exe"]).usage().must(&["exe", "deb", "rpm"]),
-        case("quiet-and-verbose").args(&["-q", "-v", "build"]).usage().must(&["--quiet", "--verbose"]),
         case("no-jobs").args(&["build", "--jobs", "0"]).usage().must(&["--jobs"]),
         case("inspect-missing").args(&["inspect", "dist/shop.deb"]).must(&["`dist/shop.deb`"]),
         case("inspect-no-package").args(&["inspect", "app.py"]).must(&["`app.py`"]),

@@ -47,7 +47,7 @@ fn cases() -> Vec<Case> {
             &["evil/Mod.py", "evil/mod.py"],
         ),
         ("file-and-directory", evil().file("evil/x", "one").file("evil/x/y", "two"), &["evil/x"]),
-        ("bomb", evil().file("evil/bomb.bin", vec![0; 200_000_000]), &["evil/bomb.bin"]),
+        ("bomb", evil().file("evil/bomb.bin", vec![0; 200_000_000]), &["unpacks"]),
         ("lying-size", evil().member(lying_size), &["evil/big.txt"]),
         ("wrong-checksum", evil().member(wrong_sum), &["evil/sum.txt"]),
         ("encrypted", evil().member(encrypted), &["evil/secret.txt"]),
@@ -121,7 +121,10 @@ fn each_is_refused_by_name() {
                 complain(format!("`{part}` is not said"));
             }
         }
-        if sandbox.snapshot() != before || snapshot(&sandbox.root().join("home")) != outside {
+        let mut home = snapshot(&sandbox.root().join("home"));
+        // pip asks `rustc` for its version, and rustup's makes itself at home.
+        home.retain(|path, _| !path.starts_with(".rustup"));
+        if sandbox.snapshot() != before || home != outside {
             complain("something was written".into());
         }
         let escaped = super::support::walk(&sandbox.root()).into_iter().find(|path| path.ends_with("escaped.txt"));

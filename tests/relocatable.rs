@@ -34,7 +34,8 @@ fn run(program: &Path, args: &[&str]) -> (i32, String) {
 
 #[test]
 fn every_console_script_starts_elsewhere() {
-    let Some(release) = moved(&full()) else { return };
+    let sandbox = full();
+    let Some(release) = moved(&sandbox) else { return };
     let bin = |name: &str| release.join("bin").join(name);
     for (name, args, expected) in [
         ("hello", ["a b", "ü"], (0, "Hello, a b ü!\n")),
@@ -100,7 +101,8 @@ fn the_environment_of_the_caller_does_not_leak_in() {
 
 #[test]
 fn running_it_writes_nothing_into_it() {
-    let Some(release) = moved(&full()) else { return };
+    let sandbox = full();
+    let Some(release) = moved(&sandbox) else { return };
     let before = super::support::snapshot(&release);
     for name in ["hello", "features", "future"] {
         run(&release.join("bin").join(name), &[]);
@@ -135,13 +137,15 @@ fn a_compiled_extension_loads_elsewhere() {
     if extension().is_none() {
         return;
     }
-    let Some(release) = moved(&full()) else { return };
+    let sandbox = full();
+    let Some(release) = moved(&sandbox) else { return };
     let (status, printed) = run(&release.join("bin/python"), &["-I", "-c", "import answer; print(answer.get())"]);
     assert_eq!((status, printed.as_str()), (0, "42\n"));
 }
 
 #[test]
 fn the_application_finds_its_plain_files() {
-    let Some(release) = moved(&Sandbox::hello()) else { return };
+    let sandbox = Sandbox::hello();
+    let Some(release) = moved(&sandbox) else { return };
     assert_eq!(run(&release.join("bin/hello"), &["--motd"]), (0, "Have a nice day.\n".to_owned()));
 }

@@ -106,11 +106,18 @@ impl Sandbox {
     /// Replaces what differs between runs: `[ROOT]`, `[SIZE]`, `[TIME]`, `[SHA256]`.
     pub(crate) fn normal(&self, text: &str) -> String {
         let root = self.root();
-        normalise(
-            &text
-                .replace(&root.canonicalize().unwrap().display().to_string(), "[ROOT]")
-                .replace(&root.display().to_string(), "[ROOT]"),
-        )
+        let text = text
+            .replace(&root.canonicalize().unwrap().display().to_string(), "[ROOT]")
+            .replace(&root.display().to_string(), "[ROOT]")
+            // Where a machine has its shell, and which glibc.
+            .replace("`/bin/sh ", "`/usr/bin/sh ");
+        let mut parts = text.split("with glibc ");
+        let first = parts.next().unwrap_or_default().to_owned();
+        let text = parts.fold(first, |text, part| {
+            let rest = part.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+            format!("{text}with glibc [GLIBC]{rest}")
+        });
+        normalise(&text)
     }
 }
 
