@@ -52,11 +52,8 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
     let environment = environment(app, &interpreter)?;
     let included = app.included_files()?;
 
-    let files: Vec<PathBuf> = app.python.requirements.iter().map(|file| file.value.clone()).collect();
-    let lock = Lock::read(&files, &app.root, &environment, options.offline)?;
-    lock.warnings.iter().for_each(|warning| report.warning(warning));
+    let lock = read_lock(app, &environment, options, report)?;
     let wheels = fetch(app, &lock, &environment, options, date, report)?;
-
     if wheels.all.is_empty() && included.is_empty() {
         return Err(Error::new("there is nothing to ship: no project, no files, no requirements")
             .at(Location::file(&app.file))
@@ -76,15 +73,7 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
         Release { name: &app.name, version: &version, commit: commit.as_deref(), python: app.python.version.value };
     let tree = tree(app, &release, &mut layers, &builder, date, report)?;
     let scan = prove(app, &tree, &layers, options.cache)?;
-    let depends = needs(app, scan.libraries);
-    if !depends.declared_deb.is_empty() {
-        for library in sonames::unknown_libraries(&depends) {
-            report.warning(&format!(
-                "no Debian package is known for `{}`, which `{}` needs: `depends.deb` should have it",
-                library.soname, library.needed_by
-            ));
-        }
-    }
+    let depends = needs(app, scan.libraries, report);
     report.step(&format!(
         "release of {} distributions, {} files, {}",
         wheels.all.len(),
@@ -144,6 +133,13 @@ fn environment(app: &App, interpreter: &Interpreter) -> Result<Environment> {
 
 fn targets(app: &App) -> Vec<&'static Target> {
     app.package.targets.iter().map(|target| target.value).collect()
+}
+
+fn read_lock(app: &App, environment: &Environment, options: &Options<'_>, report: &Report) -> Result<Lock> {
+    let files: Vec<PathBuf> = app.python.requirements.iter().map(|file| file.value.clone()).collect();
+    let lock = Lock::read(&files, &app.root, environment, options.offline)?;
+    lock.warnings.iter().for_each(|warning| report.warning(warning));
+    Ok(lock)
 }
 
 /// The wheels of a release.
@@ -267,13 +263,23 @@ fn prove(app: &App, tree: &Tree, layers: &[Layer], cache: &Cache) -> Result<Scan
     Ok(scan)
 }
 
-fn needs(app: &App, libraries: Vec<Library>) -> Depends {
-    Depends {
+fn needs(app: &App, libraries: Vec<Library>, report: &Report) -> Depends {
+    let depends = Depends {
         python: Some(app.python.version.value),
         libraries,
         declared_deb: app.package.depends_deb.iter().map(|depends| depends.value.clone()).collect(),
         declared_rpm: app.package.depends_rpm.iter().map(|depends| depends.value.clone()).collect(),
+    };
+    // Without any, the deb is refused.
+    if !depends.declared_deb.is_empty() {
+        for library in sonames::unknown_libraries(&depends) {
+            report.warning(&format!(
+                "no Debian package is known for `{}`, which `{}` needs: `depends.deb` should have it",
+                library.soname, library.needed_by
+            ));
+        }
     }
+    depends
 }
 
 fn meta(
