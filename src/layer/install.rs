@@ -81,8 +81,13 @@ impl Layer {
             }
             return Ok(layer);
         }
-        install(builder, wheel, distribution, &mut open()?, &key, &label)
-            .map_err(|error| error.context(format!("cannot install `{}`", wheel.filename)))
+        install(builder, wheel, distribution, &mut open()?, &key, &label).map_err(|error| {
+            let error = error.context(format!("cannot install `{}`", wheel.filename));
+            match &wheel.pin {
+                Some(pin) => error.at(pin.at.clone()),
+                None => error,
+            }
+        })
     }
 }
 
