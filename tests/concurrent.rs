@@ -69,3 +69,44 @@ fn a_killed_build_is_taken_up_by_the_next() {
     }
     same(&expected, &sandbox.build(["--format", "all"]));
 }
+
+/// The only file of the cache whose path ends so.
+fn cached(sandbox: &Sandbox, end: &str) -> PathBuf {
+    let found: Vec<PathBuf> =
+        super::support::walk(&sandbox.cache()).into_iter().filter(|path| path.ends_with(end)).collect();
+    let [path] = &found[..] else { panic!("{end}: {found:?}") };
+    path.clone()
+}
+
+#[test]
+fn a_damaged_layer_is_noticed_and_made_anew_by_the_next_build() {
+    let sandbox = full();
+    let expected = reference(&sandbox);
+    sandbox.build(["--format", "all"]);
+    let file = cached(&sandbox, "space/left.py");
+    // Of the same length: only the sum tells.
+    std::fs::write(&file, std::fs::read_to_string(&file).unwrap().replace("left", "LEFT")).unwrap();
+    let text = sandbox.pkgapp(["build", "--format", "tar"]).fails();
+    assert!(text.contains("space/left.py` is not what it was when the build read it"), "{text}");
+    assert!(text.contains("hint: build again"), "{text}");
+    same(&expected, &sandbox.build(["--format", "all"]));
+}
+
+#[test]
+fn a_wheel_of_the_cache_is_what_its_hash_says_or_fetched_again() {
+    let sandbox = full();
+    let expected = reference(&sandbox);
+    sandbox.build(["--format", "all"]);
+    let (wheel, layers) = (cached(&sandbox, "space_left-1.0-py3-none-any.whl"), sandbox.cache().join("layers"));
+    let sound = std::fs::read(&wheel).unwrap();
+    // Torn; and a wheel that is right in itself, RECORD included, but another one.
+    let other = sandbox.root().join("other");
+    let evil = super::support::wheel::Wheel::new("space-left", "1.0").file("space/left.py", "SIDE = 'evil'\n");
+    let evil = std::fs::read(evil.write(&other)).unwrap();
+    for damaged in [&sound[..40], &evil] {
+        std::fs::write(&wheel, damaged).unwrap();
+        std::fs::remove_dir_all(&layers).unwrap();
+        same(&expected, &sandbox.build(["--format", "all"]));
+        assert_eq!(std::fs::read(&wheel).unwrap(), sound);
+    }
+}

@@ -110,7 +110,14 @@ fn copy_content(path: &InstallPath, content: &Content, out: &mut impl Write) -> 
     let error = Error::new(format!("`{path}` is not what it was when the build read it"))
         .note(format!("its SHA-256 was {}", content.digest.sha256));
     Err(match &content.bytes {
-        Bytes::Disk(file) => error.note(format!("it is read from `{}`", crate::error::shown(file))),
+        Bytes::Disk(file) => {
+            let error = error.note(format!("it is read from `{}`", crate::error::shown(file)));
+            match crate::layer::discard(file) {
+                Some(Ok(())) => error.hint("build again: the damaged layer is no longer used, and will be made anew"),
+                Some(Err(directory)) => error.hint(format!("remove `{}`", crate::error::shown(&directory))),
+                None => error,
+            }
+        }
         Bytes::Memory(_) => error.kind(crate::error::Kind::Bug),
     })
 }

@@ -27,7 +27,7 @@ pub use self::install::{Member, WheelReader};
 pub(crate) use self::launcher::started_by;
 
 use crate::cache::Cache;
-use crate::digest::Digest;
+use crate::digest::{Digest, Sha256Sum};
 use crate::error::{Error, Result};
 use crate::path::ReleasePath;
 use crate::report::{Report, Unit};
@@ -169,6 +169,21 @@ impl std::fmt::Debug for Builder<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Builder").field("cache", self.cache).field("compiler", self.compiler).finish_non_exhaustive()
     }
+}
+
+/// Makes the cache forget the layer that a damaged file belongs to: the next build makes it anew. `None` if the file is
+/// of no layer; the layer's directory if it can't be done.
+pub(crate) fn discard(file: &Path) -> Option<Result<(), PathBuf>> {
+    // `layers/<key>/files/…`, all of it: a file of the user's must never be taken for one of the cache.
+    let is_layer = |directory: &&Path| {
+        let name = |path: &Path| path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+        name(directory).is_some_and(|key| Sha256Sum::from_hex(&key).is_some())
+            && directory.parent().and_then(name).is_some_and(|name| name == "layers")
+            && file.starts_with(directory.join(FILES))
+            && directory.join(MANIFEST).is_file()
+    };
+    let layer = file.ancestors().skip(1).find(is_layer)?;
+    Some(std::fs::remove_file(layer.join(MANIFEST)).map_err(|_| layer.to_owned()))
 }
 
 impl Builder<'_> {

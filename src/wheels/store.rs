@@ -113,10 +113,18 @@ impl<'a> Store<'a> {
         (self.files.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
     }
 
-    /// Finds a file whose SHA-256 is known.
+    /// Finds a file whose SHA-256 is known, and reads it: what ships is what was pinned, whoever has written to the
+    /// cache since. A file that is not what its directory is named for is removed, so that it is fetched again.
     pub fn find(&self, shelf: &Shelf, sha256: Sha256Sum, name: &str, size: Option<u64>) -> Option<Stored> {
         let path = self.shelf(shelf).join(sha256.to_string()).join(name);
         let length = path.metadata().ok().filter(std::fs::Metadata::is_file)?.len();
+        let mut sum = Sha256::new();
+        io::copy(&mut File::open(&path).ok()?, &mut Hashing(&mut sum)).ok()?;
+        if sum.finalize()[..] != sha256.0 {
+            // Where it can't be removed, nothing can be written either, and the fetch says so.
+            _ = std::fs::remove_file(&path);
+            return None;
+        }
         size.is_none_or(|size| size == length).then_some(Stored { path, sha256, size: length })
     }
 
@@ -357,6 +365,20 @@ impl Sums {
 impl Write for Sums {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A sum as a writer.
+struct Hashing<'a>(&'a mut Sha256);
+
+impl Write for Hashing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
         Ok(bytes.len())
     }
 
