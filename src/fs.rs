@@ -1,10 +1,13 @@
 //! Files of this machine. Every error names its path, and nothing half-written is ever seen under its final name.
 
-use std::io::BufWriter;
-use std::os::unix::fs::PermissionsExt;
+use std::io::{self, BufWriter};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use fs_err as fs;
+use rustix::fs::{AtFlags, CWD, linkat};
+use tempfile::TempPath;
 
 use crate::error::{Context, Error, Result, shown};
 
@@ -40,8 +43,9 @@ pub fn create_dir_all(path: &Path) -> Result<()> {
     fs::create_dir_all(path).context(|| format!("cannot make the directory `{}`", shown(path)))
 }
 
-/// Writes a file of mode 0644 by way of a temporary one beside it, synced and then renamed: under `path` there is the
-/// old content or the whole new one, whatever happens in between.
+/// Writes a file of mode 0644 by way of a temporary one in its directory, synced and then renamed: under `path` there is
+/// the old content or the whole new one, whatever happens in between. Where the file system can (`O_TMPFILE`, open(2)),
+/// the temporary one has no name until it is whole, so that a build that is killed leaves nothing.
 ///
 /// # Errors
 /// What `write` returns, or what the system says; the temporary file is removed.
@@ -52,16 +56,40 @@ pub fn write_atomically<T>(path: &Path, write: impl FnOnce(&mut BufWriter<fs::Fi
         _ => Path::new("."),
     };
     create_dir_all(directory)?;
-    let temporary = tempfile::Builder::new().prefix(".pkgapp-").tempfile_in(directory).context(failed)?;
-    let (file, temporary) = temporary.into_parts();
-    let mut out = BufWriter::with_capacity(1 << 20, fs::File::from_parts(file, &temporary));
+    let (file, name) = temporary_in(directory).context(failed)?;
+    let mut out = BufWriter::with_capacity(1 << 20, fs::File::from_parts(file, path));
     let made = write(&mut out)?;
     let file = out.into_inner().map_err(std::io::IntoInnerError::into_error).context(failed)?;
     // tempfile makes files of mode 0600, and the umask is not ours to follow: the same input gives the same output.
     file.set_permissions(std::fs::Permissions::from_mode(0o644)).context(failed)?;
     file.sync_all().context(failed)?;
-    temporary.persist(path).map_err(|error| error.error).context(failed)?;
+    let name = name.map_or_else(|| name_it(file.file(), directory), Ok).context(failed)?;
+    name.persist(path).map_err(|error| error.error).context(failed)?;
     Ok(made)
+}
+
+/// How temporary files are called, for as long as they are.
+const TEMPORARY: &str = ".pkgapp-";
+
+/// Makes a temporary file: without a name if the file system can, else with one.
+fn temporary_in(directory: &Path) -> io::Result<(std::fs::File, Option<TempPath>)> {
+    let mut unnamed = std::fs::OpenOptions::new();
+    unnamed.read(true).write(true).mode(0o600).custom_flags(libc::O_TMPFILE);
+    // It gets its name through /proc, which a bare chroot lacks.
+    if Path::new("/proc/self/fd").is_dir()
+        && let Ok(file) = unnamed.open(directory)
+    {
+        return Ok((file, None));
+    }
+    let (file, name) = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(directory)?.into_parts();
+    Ok((file, Some(name)))
+}
+
+/// Gives a file without a name one, which goes away when dropped.
+fn name_it(file: &std::fs::File, directory: &Path) -> io::Result<TempPath> {
+    let descriptor = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let link = |path: &Path| Ok(linkat(CWD, descriptor.as_str(), CWD, path, AtFlags::SYMLINK_FOLLOW)?);
+    Ok(tempfile::Builder::new().prefix(TEMPORARY).make_in(directory, link)?.into_temp_path())
 }
 
 /// Renames a finished directory into place; `false` if another process was first, which is as good.
@@ -73,5 +101,32 @@ pub fn publish_dir(from: &Path, to: &Path) -> Result<bool> {
         Ok(()) => Ok(true),
         Err(_) if to.is_dir() => Ok(false),
         Err(error) => Err(Error::new(format!("cannot put `{}` in place", shown(to))).cause(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_not_whole_has_no_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let names = || -> Vec<_> {
+            let entries = std::fs::read_dir(directory.path()).unwrap();
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        };
+        let path = directory.path().join("x");
+        for content in ["old", "new"] {
+            write_atomically(&path, |out| {
+                std::io::Write::write_all(out, content.as_bytes()).unwrap();
+                assert!(names().iter().all(|name| name == "x"), "a kill here would leave {:?}", names());
+                Ok(())
+            })
+            .unwrap();
+            assert_eq!((names(), std::fs::read_to_string(&path).unwrap()), (vec!["x".to_owned()], content.to_owned()));
+        }
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o644);
+        write_atomically(&path, |_| Err::<(), _>(Error::new("no"))).unwrap_err();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
     }
 }
