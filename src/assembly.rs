@@ -75,9 +75,9 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
     let scan = prove(app, &tree, &layers, options.cache)?;
     let depends = needs(app, scan.libraries, report);
     report.step(&format!(
-        "release of {} distributions, {} files, {}",
-        wheels.all.len(),
-        tree.files().count(),
+        "release of {}, {}, {}",
+        counted(wheels.all.len(), "distribution"),
+        counted(tree.files().count(), "file"),
         human_bytes(tree.size())
     ));
     Ok(Package {
@@ -86,6 +86,10 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
         tree,
         scriptlets: Scriptlets::default(),
     })
+}
+
+fn counted(number: usize, thing: &str) -> String {
+    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
 }
 
 fn refuse_what_is_not_made_yet(app: &App, report: &Report) -> Result<()> {
@@ -229,7 +233,7 @@ fn tree(
     let may_override = |path: &InstallPath| app.package.allows_collision(path);
     let mut tree = Tree::new();
     let collisions =
-        layers.iter().filter_map(|layer| tree.insert_layer(prefix, layer, &may_override).err()).collect::<Vec<_>>();
+        layers.iter().filter_map(|layer| layer.insert_into(&mut tree, prefix, &may_override).err()).collect::<Vec<_>>();
     if let Some(error) = Error::all(collisions) {
         return Err(error);
     }

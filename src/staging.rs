@@ -226,7 +226,7 @@ impl Changes {
         }
         let layer = if made.is_empty() { None } else { Some(Layer::for_sources(builder, LABEL, &made)?) };
         if let Some(layer) = &layer {
-            tree.insert_layer(prefix, layer, &|_| false)?;
+            layer.insert_into(tree, prefix, &|_| false)?;
         }
         let site_packages = prefix.join(&ReleasePath::parse(&builder.compiler.site_packages())?);
         update_records(tree, prefix, &site_packages)?;

@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::layer::Layer;
 use crate::path::InstallPath;
 
 /// path ─► entry. Directories that belong to the host's base system (`/opt`, `/etc`, …) are not in it.
@@ -240,22 +239,6 @@ impl Tree {
         }
         self.0.insert(path, entry);
         Ok(())
-    }
-
-    /// Adds all entries of a layer below `prefix`.
-    ///
-    /// # Errors
-    /// As [`Tree::insert`]; all collisions of the layer are reported.
-    pub fn insert_layer(&mut self, prefix: &InstallPath, layer: &Layer, may_override: Override<'_>) -> Result<()> {
-        let origin = Arc::new(Origin { label: layer.label.clone(), layer: Some(layer.key.clone()) });
-        let mut collisions = Vec::new();
-        for entry in layer.entries(&origin) {
-            let (below, entry) = entry;
-            if let Err(error) = self.insert_or_override(prefix.join(below), entry, may_override) {
-                collisions.push(error);
-            }
-        }
-        Error::all(collisions).map_or(Ok(()), Err)
     }
 
     /// Takes an entry out; for `[build] run` commands that remove a file.

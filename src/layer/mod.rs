@@ -29,9 +29,9 @@ pub(crate) use self::launcher::started_by;
 use crate::cache::Cache;
 use crate::digest::{Digest, Sha256Sum};
 use crate::error::{Error, Result};
-use crate::path::ReleasePath;
+use crate::path::{InstallPath, ReleasePath};
 use crate::report::{Report, Unit};
-use crate::tree::{Bytes, Content, Entry, Kind, Origin};
+use crate::tree::{Bytes, Content, Entry, Kind, Origin, Override, Tree};
 use crate::wheels::Wheel;
 
 /// Counts changes of what a layer holds for the same inputs: it is part of every key.
@@ -233,6 +233,16 @@ impl Layer {
                 .is_ok_and(|metadata| metadata.is_file() && metadata.len() == digest.size),
             LayerEntryKind::Directory | LayerEntryKind::Symlink { .. } => true,
         })
+    }
+
+    /// Adds all entries to a tree, below `prefix`.
+    ///
+    /// # Errors
+    /// As [`Tree::insert_or_override`]; all collisions are reported.
+    pub fn insert_into(&self, tree: &mut Tree, prefix: &InstallPath, may_override: Override<'_>) -> Result<()> {
+        let origin = Arc::new(Origin { label: self.label.clone(), layer: Some(self.key.clone()) });
+        let insert = |(below, entry)| tree.insert_or_override(prefix.join(below), entry, may_override).err();
+        Error::all(self.entries(&origin).filter_map(insert).collect::<Vec<_>>()).map_or(Ok(()), Err)
     }
 
     /// The entries as a tree takes them.
