@@ -123,6 +123,17 @@ fn check_pythons(app: &App) -> Result<()> {
     Error::all(refused).map_or(Ok(()), Err)
 }
 
+/// An editable install of the application is what is built and installed anyway; of anything else, it would get lost.
+fn check_editable(app: &App, lock: &Lock) -> Result<()> {
+    let is_ours = app.source.as_ref().is_some_and(|source| source.canonicalize().ok() == app.root.canonicalize().ok());
+    match &lock.editable {
+        Some(editable) if !is_ours => {
+            Err(editable.refused().hint("write `source = \".\"` below `[app]`: then it is built and installed"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// What wheels are chosen for: the oldest glibc that the targets have, or this machine's where none is declared.
 fn environment(app: &App, interpreter: &Interpreter) -> Result<Environment> {
     let glibc = match target::oldest_glibc(&targets(app)) {
@@ -178,6 +189,7 @@ fn fetch(
     date: u64,
     report: &Report,
 ) -> Result<Wheels> {
+    check_editable(app, lock)?;
     let fetching = FetchOptions { offline: options.offline, jobs: DOWNLOADS, epoch: date };
     let mut all = wheels::fetch(lock, environment, options.cache, &fetching, report)?;
     let has_application = app.source.is_some();
@@ -189,7 +201,10 @@ fn fetch(
         all.retain(|other| other.metadata.name != wheel.metadata.name);
         all.push(wheel);
     }
-    let subjects: Vec<Subject> = all.iter().map(subject).collect();
+    let mut subjects: Vec<Subject> = all.iter().map(subject).collect();
+    if let (Some(editable), Some(application)) = (&lock.editable, subjects.last_mut()) {
+        application.extras.clone_from(&editable.extras);
+    }
     for warning in check_consistent(&subjects, environment, &app.python.allow_unmet)? {
         report.warning(&warning);
     }

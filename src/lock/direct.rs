@@ -272,7 +272,7 @@ fn split_fragment(text: &str) -> (&str, Option<&str>) {
 }
 
 /// Splits `path[extra,…]`.
-fn split_extras(text: &str) -> (&str, Option<&str>) {
+pub(super) fn split_extras(text: &str) -> (&str, Option<&str>) {
     match text.strip_suffix(']').and_then(|text| text.rsplit_once('[')) {
         Some((path, extras)) if !path.is_empty() => (path.trim_end(), Some(extras)),
         _ => (text, None),

@@ -7,7 +7,7 @@ use uv_normalize::GroupName;
 
 use crate::error::{Error, Location, Result};
 use crate::lock::text::{Place, TextFile};
-use crate::lock::{FORMATS, Indexes, Lock, Names, Pin, PinSource, hash};
+use crate::lock::{Editable, FORMATS, Indexes, Lock, Names, Pin, PinSource, hash};
 use crate::pypa::{
     Environment, ExtraName, HashDigest, MarkerEnvironment, MarkerTree, PackageName, Version, VersionSpecifiers,
 };
@@ -30,6 +30,8 @@ pub(super) struct Draft<'a> {
     /// Where `--index-url` was given last.
     pub(super) index_at: Option<Location>,
     pub(super) warnings: Vec<String>,
+    /// See [`Lock::editable`].
+    pub(super) editable: Option<Editable>,
     required: Vec<Requirement>,
     constraints: Vec<Requirement>,
     /// Why every pin needs a hash, as a note for people.
@@ -87,6 +89,7 @@ impl<'a> Draft<'a> {
             indexes: Indexes::default(),
             index_at: None,
             warnings: Vec::new(),
+            editable: None,
             required: Vec::new(),
             constraints: Vec::new(),
             hashes_because: None,
@@ -197,6 +200,7 @@ impl<'a> Draft<'a> {
             require_hashes: self.hashes_because.is_some(),
             files: self.files,
             warnings: self.warnings,
+            editable: self.editable,
         })
     }
 

@@ -59,6 +59,28 @@ pub struct Lock {
     pub files: Vec<PathBuf>,
     /// What the files say that pkgapp does not do, one line each with its place.
     pub warnings: Vec<String>,
+    /// An editable install of the project in the directory of the configuration, as `uv export` and development
+    /// environments name it. It is no pin: who builds the application from there may ignore it, else it is a mistake.
+    pub editable: Option<Editable>,
+}
+
+/// An editable install in a lock.
+#[derive(Debug, Clone)]
+pub struct Editable {
+    /// As it stands in the file.
+    pub shown: String,
+    /// Extras that are asked for.
+    pub extras: Vec<ExtraName>,
+    /// Where it is.
+    pub at: Location,
+}
+
+impl Editable {
+    /// Says that it can't ship; a way out is to be added.
+    pub fn refused(&self) -> Error {
+        Error::new(format!("`{}` can't ship: an editable install points back to its sources", self.shown))
+            .at(self.at.clone())
+    }
 }
 
 impl Lock {

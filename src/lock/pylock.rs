@@ -13,7 +13,7 @@ use uv_normalize::GroupName;
 use crate::error::{Error, Location};
 use crate::lock::draft::{Draft, Requirement, Wanted};
 use crate::lock::text::{Place, TextFile};
-use crate::lock::{FilePlace, Format, LockedFile, PinSource, Url, direct, hash};
+use crate::lock::{Editable, FilePlace, Format, LockedFile, PinSource, Url, direct, hash};
 use crate::pypa::{HashDigest, MarkerTree, PackageName, Version, VersionSpecifiers, WheelFilename};
 
 /// `pylock.toml` and `pylock.NAME.toml`, or the same under another name.
@@ -192,6 +192,13 @@ impl Reader<'_, '_> {
             return Ok(None);
         }
         self.python(package.requires_python.as_ref(), &format!("`{name}`"))?;
+        if let Some(entry) = &package.directory
+            && entry.get_ref().editable
+            && self.is_root(entry.get_ref())
+        {
+            self.draft.editable = Some(Editable { shown: name.to_string(), extras: Vec::new(), at: self.at(entry) });
+            return Ok(None);
+        }
         let version = package.version.as_ref().map(|version| self.version(version)).transpose()?;
         let shown = version.as_ref().map_or_else(|| name.to_string(), |version| format!("{name}=={version}"));
         let (source, hashes, version) = self.source(package, &name, version)?;
@@ -277,12 +284,18 @@ impl Reader<'_, '_> {
         Ok(Some(wheel.version))
     }
 
+    fn is_root(&self, directory: &Directory) -> bool {
+        let FilePlace::Path(path) = self.place(&directory.path) else { return false };
+        direct::normal(&path.join(directory.subdirectory.as_deref().unwrap_or_default())) == self.draft.root
+    }
+
     fn directory(&self, name: &PackageName, entry: &Spanned<Directory>) -> Checked<PinSource> {
         let directory = entry.get_ref();
         if directory.editable {
-            let error = Error::new(format!("`{name}` can't ship: an editable install points back to its sources"));
-            let hint = "lock without the project itself (`uv export --no-emit-project`), or without `editable = true`";
-            return Err(error.at(self.at(entry)).hint(hint));
+            let editable = Editable { shown: name.to_string(), extras: Vec::new(), at: self.at(entry) };
+            return Err(editable
+                .refused()
+                .hint("lock without `editable = true` (`uv export --no-editable`): then a wheel is built from it"));
         }
         let FilePlace::Path(mut path) = self.place(&directory.path) else {
             return Err(Error::new(format!("`{name}` is a directory on a server")).at(self.at(entry)));

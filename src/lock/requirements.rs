@@ -12,7 +12,7 @@ use crate::error::{Error, shown};
 use crate::lock::direct::{self, Direct, Refused};
 use crate::lock::draft::{Draft, FormatName, Formats, Requirement, Wanted};
 use crate::lock::text::{Line, Place, TextFile, Word, logical_lines, words};
-use crate::lock::{Format, Url, hash, remote, shown_url};
+use crate::lock::{Editable, Format, Url, hash, remote, shown_url};
 use crate::pypa::{ExtraName, HashDigest, MarkerTree, PackageName, VersionSpecifiers};
 
 /// Any text that is nothing else: these files have every name.
@@ -318,18 +318,23 @@ impl Statement<'_, '_> {
     }
 
     fn editable(&mut self, given: &Given) {
-        let (path, _) = given.value.split_once('[').unwrap_or((&given.value, ""));
+        let (path, extras) = direct::split_extras(&given.value);
         let written = self.line.written(given.value_range.clone());
-        let error = Error::new(format!("`-e {written}` can't ship: an editable install points back to its sources"));
-        let hint = if direct::is_url(&given.value) {
+        let is_url = direct::is_url(&given.value);
+        let extras = extras.into_iter().flat_map(|extras| extras.split(',')).filter_map(|one| one.trim().parse().ok());
+        let editable =
+            Editable { shown: format!("-e {written}"), extras: extras.collect(), at: self.line.at(given.range.start) };
+        if !is_url && direct::normal(&self.draft.root.join(path)) == self.draft.root {
+            self.draft.editable = Some(editable);
+            return;
+        }
+        let hint = if is_url {
             "build a wheel of it once (`pip wheel --no-deps`), and pin the wheel by its path or URL".to_owned()
-        } else if direct::normal(&self.draft.root.join(path)) == direct::normal(self.draft.root) {
-            "remove the line: `source = \".\"` in `[app]` builds and installs the application itself".to_owned()
         } else {
             let path = if path.contains('/') { written } else { format!("./{written}") };
             format!("write `{path}` without `-e`: then a wheel is built from it")
         };
-        self.fail(error.hint(hint), given.range.start);
+        self.fail(editable.refused().hint(hint), given.range.start);
     }
 
     fn index(&mut self, given: &Given) {

@@ -326,9 +326,6 @@ error: `--hash` belongs to no requirement
         "editables and version control",
         &[("r.txt", "-e .\n-e lib[x]\n-e git+https://e.com/r.git#egg=r\nr @ git+https://u:p@e.com/r.git@main\n")],
         "
-error: `-e .` can't ship: an editable install points back to its sources
-  --> r.txt:1:1
-  hint: remove the line: `source = \".\"` in `[app]` builds and installs the application itself
 error: `-e lib[x]` can't ship: an editable install points back to its sources
   --> r.txt:2:1
   hint: write `./lib[x]` without `-e`: then a wheel is built from it
@@ -599,7 +596,7 @@ error: `b` is in a version control system, which pkgapp does not read
   hint: build a wheel of it once (`pip wheel --no-deps`), and lock the wheel by its path or URL
 error: `c` can't ship: an editable install points back to its sources
   --> pylock.toml:11:13
-  hint: lock without the project itself (`uv export --no-emit-project`), or without `editable = true`
+  hint: lock without `editable = true` (`uv export --no-editable`): then a wheel is built from it
 error: `x-1-py3-none-any.whl` is not a wheel of `d`
   --> pylock.toml:15:11
 error: `e` has no files
@@ -896,4 +893,16 @@ fn piece() -> impl Strategy<Value = String> {
         "-f=",
     ];
     prop_oneof![8 => proptest::sample::select(known.to_vec()).prop_map(str::to_owned), 1 => any::<char>().prop_map(String::from)]
+}
+
+#[test]
+fn an_editable_install_of_the_application_is_told_apart_and_is_no_pin() {
+    let hash = "--hash=sha256:{ONE}";
+    let lock = assert_pins(&[("r.txt", &format!("-e .[x,y]\na==1 {hash}\n"))], &["a 1 [] index 1"]);
+    let editable = lock.editable.unwrap();
+    assert_eq!(editable.extras.iter().map(ToString::to_string).collect::<Vec<_>>(), ["x", "y"]);
+    assert_eq!((editable.shown.as_str(), editable.at.position), ("-e .[x,y]", Some((1, 1))));
+    let pylock = "lock-version = '1.0'\ncreated-by = 'x'\n[[packages]]\nname = 'a'\n\
+                  directory = { path = '.', editable = true }\n";
+    assert_eq!(assert_pins(&[("pylock.toml", pylock)], &[]).editable.unwrap().shown, "a");
 }
