@@ -37,7 +37,7 @@ use crate::pypa::{Environment, WheelFilename};
 use crate::report::Report;
 
 /// Counts in every key: to be raised when builds are made otherwise.
-const BUILD_FORMAT: &str = "pkgapp build 1";
+const BUILD_FORMAT: &str = "pkgapp build 2";
 
 /// Most bytes that an sdist may hold unpacked.
 const MAX_UNPACKED: u64 = 8 << 30;
@@ -64,7 +64,18 @@ const BUILD_VARIABLES: &[&str] = &[
 ];
 
 /// Beginnings of such names: the variables of build backends.
-const BUILD_PREFIXES: &[&str] = &["CARGO_", "CMAKE_", "MATURIN_", "PBR_", "PDM_", "POETRY_", "SETUPTOOLS_", "SKBUILD_"];
+const BUILD_PREFIXES: &[&str] = &[
+    "CARGO_",
+    "CMAKE_",
+    "HATCH_",
+    "MATURIN_",
+    "PBR_",
+    "PDM_",
+    "POETRY_",
+    "SETUPTOOLS_",
+    "SKBUILD_",
+    "VCS_VERSIONING_",
+];
 
 /// Variables of the user's shell that must not reach a build.
 const DROPPED_VARIABLES: &[&str] = &[
@@ -165,13 +176,18 @@ impl<'a> Builder<'a> {
                 .note("it has neither `pyproject.toml` nor `setup.py`"));
         }
         let files = project_files(directory)?;
-        let content = hash_files(directory, &files)?;
+        let history = History::of(directory);
+        let content = hash_files(directory, &files, history.as_ref())?;
         let label = shown(directory).to_string();
         // Not the directory's name: a checkout elsewhere gives the same release.
         let source = Source { label: &label, content, from: "built from its project".to_owned() };
         self.build(&source, |to| {
             let to = to.join("project");
+            let lent = history.is_some() && History::lend(directory, &to)?;
             copy_files(directory, &files, &to, self.epoch)?;
+            if lent {
+                History::compare(&to)?;
+            }
             Ok(to)
         })
     }
@@ -364,7 +380,10 @@ impl Tool {
 fn advise(error: Error, offline: bool) -> Error {
     let text = error.to_string();
     if text.contains("setuptools-scm") || text.contains("setuptools_scm") || text.contains("hatch-vcs") {
-        return error.hint("the build sees no `.git`; set `SETUPTOOLS_SCM_PRETEND_VERSION` to the version");
+        return error.hint(
+            "the version is taken from git if the project's directory is the top of a checkout with its tags; elsewhere, \
+             set `SETUPTOOLS_SCM_PRETEND_VERSION` to the version",
+        );
     }
     if text.contains("Python.h: No such file") {
         return error.hint(
@@ -675,14 +694,75 @@ fn project_files(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(files.into_iter().collect())
 }
 
-fn git_files(directory: &Path, arguments: &[&str]) -> Option<Vec<PathBuf>> {
+fn git(directory: &Path) -> Command {
     let mut command = Command::new("git");
-    command.arg("ls-files").arg("-z").args(arguments).current_dir(directory);
+    // Whoever owns the checkout, nothing of it is executed.
+    command.args(["-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"]);
     for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
         command.env_remove(name);
     }
-    let output = process::output(&mut command).ok().filter(|output| output.status.success())?;
-    let names = output.stdout.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    command.env("GIT_OPTIONAL_LOCKS", "0").arg("-C").arg(directory);
+    command
+}
+
+/// What git says in a directory; `None` if it fails or is missing.
+fn ask_git(directory: &Path, arguments: &[&str]) -> Option<Vec<u8>> {
+    let output = process::output(git(directory).args(arguments)).ok()?;
+    output.status.success().then_some(output.stdout)
+}
+
+/// What a project's version can be made of where it is written nowhere but in its repository (setuptools-scm, hatch-vcs,
+/// and the like): the commit, the branch, the tags.
+struct History(String);
+
+impl History {
+    /// Reads it; `None` if the version is written in pyproject.toml, or the directory is not the top of a checkout.
+    fn of(directory: &Path) -> Option<Self> {
+        if has_written_version(directory)
+            || !ask_git(directory, &["rev-parse", "--show-prefix"])?.trim_ascii().is_empty()
+        {
+            return None;
+        }
+        let commit = ask_git(directory, &["rev-parse", "--verify", "--quiet", "HEAD"])?;
+        let branch = ask_git(directory, &["symbolic-ref", "--quiet", "HEAD"]).unwrap_or_default();
+        let format = "--format=%(objectname) %(refname)";
+        let tags = ask_git(directory, &["for-each-ref", "--merged=HEAD", format, "refs/tags"])?;
+        Some(Self([commit, branch, tags].iter().map(|text| String::from_utf8_lossy(text)).collect()))
+    }
+
+    /// Makes a checkout without files at `to` that borrows the objects of `directory`, which is only read; whether it did.
+    ///
+    /// A build then sees a repository of its own: git writes into the one that it finds, even to look at it.
+    fn lend(directory: &Path, to: &Path) -> Result<bool> {
+        let mut command = git(Path::new("/"));
+        command.args(["clone", "--quiet", "--shared", "--no-checkout", "--template="]).arg(directory).arg(to);
+        if process::output(&mut command)?.status.success() {
+            return Ok(true);
+        }
+        // The build may do without; if not, it says so.
+        match std::fs::remove_dir_all(to) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).context(|| format!("cannot remove `{}`", shown(to)))
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Lets the repository at `to` know its files, so that only those that differ from the commit look changed.
+    fn compare(to: &Path) -> Result<()> {
+        process::run(git(to).args(["reset", "--quiet"])).map(|_| ())
+    }
+}
+
+fn has_written_version(directory: &Path) -> bool {
+    let text = std::fs::read_to_string(directory.join("pyproject.toml")).unwrap_or_default();
+    let table: toml::Table = text.parse().unwrap_or_default();
+    table.get("project").and_then(|project| project.get("version")).is_some()
+}
+
+fn git_files(directory: &Path, arguments: &[&str]) -> Option<Vec<PathBuf>> {
+    let listed = ask_git(directory, &[&["ls-files", "-z"], arguments].concat())?;
+    let names = listed.split(|byte| *byte == 0).filter(|name| !name.is_empty());
     Some(names.map(|name| PathBuf::from(OsStr::from_bytes(name))).collect())
 }
 
@@ -745,8 +825,12 @@ fn classify(directory: &Path, path: &Path) -> Result<ProjectFile> {
     Ok(ProjectFile::File { executable: metadata.permissions().mode() & 0o111 != 0 })
 }
 
-fn hash_files(directory: &Path, files: &[PathBuf]) -> Result<Sha256Sum> {
+fn hash_files(directory: &Path, files: &[PathBuf], history: Option<&History>) -> Result<Sha256Sum> {
     let mut sum = Sha256::new();
+    if let Some(History(facts)) = history {
+        sum.update(facts.as_bytes());
+        sum.update([0]);
+    }
     for path in files {
         let found = directory.join(path);
         sum.update(path.as_os_str().as_bytes());
