@@ -238,22 +238,53 @@ impl Error {
     }
 }
 
+/// The alternate form (`{:#}`) is coloured for a terminal.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let heading = if self.0.kind == Kind::Bug { "bug in pkgapp" } else { "error" };
-        write!(f, "{heading}: {}", self.0.message)?;
+        let coloured = f.alternate();
+        let paint = |colour: Colour, text: &str| if coloured { colour.paint(text) } else { text.to_owned() };
+        let heading = paint(Colour::Red, if self.0.kind == Kind::Bug { "bug in pkgapp:" } else { "error:" });
+        write!(f, "{heading} {}", self.0.message)?;
         if let Some(at) = &self.0.at {
-            write!(f, "\n  --> {at}")?;
+            write!(f, "\n  {} {at}", paint(Colour::Blue, "-->"))?;
         }
-        for (label, texts) in [("cause", &self.0.causes), ("note", &self.0.notes), ("hint", &self.0.hints)] {
+        let parts = [
+            ("cause:", Colour::Blue, &self.0.causes),
+            ("note:", Colour::Blue, &self.0.notes),
+            ("hint:", Colour::Green, &self.0.hints),
+        ];
+        for (label, colour, texts) in parts {
             for text in texts {
-                write!(f, "\n  {label}: {}", text.trim_end().replace('\n', "\n    "))?;
+                write!(f, "\n  {} {}", paint(colour, label), text.trim_end().replace('\n', "\n    "))?;
             }
         }
         for other in &self.0.others {
-            write!(f, "\n{other}")?;
+            f.write_str("\n")?;
+            fmt::Display::fmt(other, f)?;
         }
         Ok(())
+    }
+}
+
+/// How a label looks on a terminal.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Colour {
+    Red,
+    Yellow,
+    Green,
+    Blue,
+}
+
+impl Colour {
+    /// Wraps a label in the escape sequences for a bold colour (ECMA-48 SGR); `anstream` takes them out where they don't belong.
+    pub(crate) fn paint(self, text: &str) -> String {
+        let number = match self {
+            Self::Red => 31,
+            Self::Yellow => 33,
+            Self::Green => 32,
+            Self::Blue => 34,
+        };
+        format!("\x1b[1;{number}m{text}\x1b[0m")
     }
 }
 
@@ -292,6 +323,15 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "error: cannot read `a`\n  --> /x/a.toml:2:5\n  cause: disk\n    burns\n  note: n\n  hint: h"
+        );
+    }
+
+    #[test]
+    fn labels_alone_are_coloured_for_a_terminal() {
+        let error = Error::all([Error::new("a").hint("h"), Error::new("b")]).unwrap();
+        assert_eq!(
+            format!("{error:#}"),
+            "\x1b[1;31merror:\x1b[0m a\n  \x1b[1;32mhint:\x1b[0m h\n\x1b[1;31merror:\x1b[0m b"
         );
     }
 

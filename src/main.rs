@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     }
     .write_global();
     let report = Report::new(verbosity, if cli.global.json { Style::Json } else { Style::Text });
-    match commands::run(&cli, &report) {
+    match commands::run(&cli, &report).and_then(|()| report.finish()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             report.error(&error);

@@ -1,12 +1,12 @@
 //! The only writer to stdout and stderr: results for the next program, progress for people.
 
 use std::io::{IsTerminal, Write};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::error::Error;
+use crate::error::{Colour, Error, Result};
 
 /// How much is said on stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,12 +34,14 @@ pub struct Report {
     verbosity: Verbosity,
     style: Style,
     bar: Mutex<Option<ProgressBar>>,
+    /// Why a result could not be written.
+    lost: OnceLock<String>,
 }
 
 impl Report {
     /// Makes the one report of a process.
     pub fn new(verbosity: Verbosity, style: Style) -> Self {
-        Self { verbosity, style, bar: Mutex::new(None) }
+        Self { verbosity, style, bar: Mutex::new(None), lost: OnceLock::new() }
     }
 
     /// Says nothing but errors; for tests and for libraries' callers.
@@ -54,12 +56,7 @@ impl Report {
 
     /// A result, one line on stdout.
     pub fn result(&self, line: &str) {
-        self.above_bar(|| {
-            let mut out = anstream::stdout().lock();
-            // A reader that went away (`| head`) is no failure of ours; the exit code tells what happened.
-            _ = writeln!(out, "{line}");
-            _ = out.flush();
-        });
+        self.text(&format!("{line}\n"));
     }
 
     /// A result as a JSON document on one line of stdout.
@@ -71,9 +68,25 @@ impl Report {
     pub fn text(&self, text: &str) {
         self.above_bar(|| {
             let mut out = anstream::stdout().lock();
-            _ = out.write_all(text.as_bytes());
-            _ = out.flush();
+            let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+            // A reader that went away (`| head`) is no failure of ours; the exit code tells what happened.
+            if let Err(error) = written
+                && error.kind() != std::io::ErrorKind::BrokenPipe
+            {
+                _ = self.lost.set(error.to_string());
+            }
         });
+    }
+
+    /// Returns whether all results were written, once the command is done.
+    ///
+    /// # Errors
+    /// Some were not, as on a full disk.
+    pub fn finish(&self) -> Result<()> {
+        match self.lost.get() {
+            Some(why) => Err(Error::new("cannot write the results to stdout").cause_text(why)),
+            None => Ok(()),
+        }
     }
 
     /// A finished step, one line.
@@ -88,7 +101,7 @@ impl Report {
 
     /// Something that goes on but should be known.
     pub fn warning(&self, line: &str) {
-        self.say(Verbosity::Normal, &format!("warning: {line}"));
+        self.say(Verbosity::Normal, &format!("{} {line}", Colour::Yellow.paint("warning:")));
     }
 
     /// The error that ends the command.
@@ -96,7 +109,12 @@ impl Report {
         if self.style == Style::Json {
             self.json(&serde_json::json!({ "error": error.to_json() }));
         }
-        self.say(Verbosity::Quiet, &error.to_string());
+        self.say(Verbosity::Quiet, &format!("{error:#}"));
+    }
+
+    /// Says that something goes on whose end is not known, with the time it takes; on a terminal only.
+    pub fn busy(&self, label: &str) -> Progress<'_> {
+        self.start(label, None, "{spinner} {msg} {elapsed}")
     }
 
     /// Says that something goes on whose end is not known, with the time it takes; on a terminal only.
