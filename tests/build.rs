@@ -4,9 +4,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use super::support::project::{features, full, pin};
-use super::support::tools::{python, text};
+use super::support::tools::{python, text, tool};
 use super::support::wheel::{Wheel, sdist, sha256};
-use super::support::{Sandbox, foreign, golden};
+use super::support::{Sandbox, foreign, golden, snapshot};
 
 /// The dump of the deb that a project gives, as pkgapp reads it.
 fn dump(sandbox: &Sandbox) -> String {
@@ -222,6 +222,90 @@ fn what_run_commands_make_ships() {
     assert!(!release.join("app/motd.txt").exists(), "what a command removes does not ship");
     let stray: Vec<_> = super::support::walk(&release.join("app")).into_iter().collect();
     assert!(stray.is_empty(), "{stray:?}");
+}
+
+#[test]
+fn a_version_that_only_git_knows_is_found_there() {
+    let Some(git) = tool("git") else { return };
+    let sandbox = Sandbox::hello();
+    sandbox.edit("pyproject.toml", "version = \"1.0.0\"", "dynamic = [\"version\"]");
+    sandbox.edit("backend.py", "(\"name\", \"version\", \"description\")", "(\"name\", \"description\")");
+    let describe = "    import subprocess\n    command = [\"git\", \"describe\", \"--tags\", \"--dirty=+dirty\"]\n    \
+                    texts.insert(1, subprocess.check_output(command, cwd=ROOT, text=True).strip()[1:])\n";
+    sandbox.edit("backend.py", "    scripts = re", &format!("{describe}    scripts = re"));
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(&git);
+        command.arg("-C").arg(sandbox.project()).args(["-c", "user.name=a", "-c", "user.email=a@b"]).args(arguments);
+        text(&mut command);
+    };
+    let built = || sandbox.build(["--format", "deb"])[0].file_name().unwrap().to_str().unwrap().to_owned();
+    sandbox.write(".gitignore", "dist\n");
+    run(&["init", "--quiet"]);
+    run(&["add", "."]);
+    run(&["commit", "--quiet", "-m", "first"]);
+    run(&["tag", "v1.2"]);
+    let before = snapshot(&sandbox.path(".git"));
+    assert_eq!(built(), "hello_1.2-1_all.deb");
+    assert!(snapshot(&sandbox.path(".git")) == before, "the repository was written to");
+    // Nothing but the tag is new: what is cached for the other one must not be taken.
+    run(&["tag", "--delete", "v1.2"]);
+    run(&["tag", "v1.3"]);
+    assert_eq!(built(), "hello_1.3-1_all.deb");
+    sandbox.append("motd.txt", "more\n");
+    assert_eq!(built(), "hello_1.3+dirty-1_all.deb");
+}
+
+#[test]
+fn an_editable_install_of_the_application_is_the_application() {
+    let sandbox = Sandbox::hello();
+    let plain = sandbox.build(["--format", "deb"]);
+    let plain = sandbox.dump(&plain[0]);
+    // As `uv export` writes it, with hashes for all others.
+    sandbox.append("requirements.txt", "-e .\n");
+    let built = sandbox.build(["--format", "deb"]);
+    assert_eq!(sandbox.dump(&built[0]), plain);
+}
+
+#[test]
+fn a_configuration_further_up_is_pointed_at() {
+    let sandbox = Sandbox::hello();
+    let said = sandbox.pkgapp(["build"]).within(&sandbox.path("src")).fails();
+    assert_eq!(
+        said,
+        "error: there is no configuration in `[ROOT]/project/src`\n  \
+         hint: there is one above: `--config [ROOT]/project/pkgapp.toml`\n"
+    );
+}
+
+#[test]
+fn switches_are_variables_as_people_set_them() {
+    let sandbox = Sandbox::hello();
+    for (value, quiet) in [("1", true), ("true", true), ("yes", true), ("0", false), ("false", false), ("", false)] {
+        let outcome = sandbox.pkgapp(["build", "--format", "tar"]).env("PKGAPP_QUIET", value).outcome();
+        assert_eq!((outcome.status, outcome.stderr.is_empty()), (0, quiet), "PKGAPP_QUIET={value}{}", outcome.report);
+    }
+}
+
+#[test]
+fn results_that_cannot_be_written_are_a_failure() {
+    if !std::path::Path::new("/dev/full").exists() {
+        eprintln!("SKIPPED: /dev/full is not there");
+        return;
+    }
+    let sandbox = Sandbox::hello();
+    let outcome = sandbox.pkgapp(["render", "--quiet"]).under(["sh", "-c", "exec \"$@\" >/dev/full", "sh"]).outcome();
+    assert_eq!(
+        (outcome.status, outcome.stderr.as_str()),
+        (1, "error: cannot write the results to stdout\n  cause: No space left on device (os error 28)\n")
+    );
+}
+
+#[test]
+fn colour_is_there_when_it_is_wanted() {
+    let sandbox = Sandbox::hello();
+    let failing = |flag: &str| sandbox.pkgapp(["--config", "none.toml", "build", flag]).outcome().stderr;
+    assert!(failing("--color=always").starts_with("\x1b[1;31merror:\x1b[0m cannot read"));
+    assert!(failing("--color=auto").starts_with("error: cannot read"));
 }
 
 #[test]

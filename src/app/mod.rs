@@ -238,8 +238,19 @@ impl Files {
 }
 
 fn no_configuration(root: &Path, has_project: bool) -> Error {
-    let error = Error::new(format!("there is no configuration in `{}`", shown(root)))
-        .hint("write a `pkgapp.toml` there that begins with `[app]` and a `name`, or name a file with `--config FILE`");
+    let error = Error::new(format!("there is no configuration in `{}`", shown(root)));
+    let named = |directory: &Path| {
+        let ours = directory.join("pkgapp.toml");
+        let theirs = directory.join("pyproject.toml");
+        let has_table = || Document::read(&theirs).is_ok_and(|project| project.has(&["tool", "pkgapp"]));
+        if ours.is_file() { Some(ours) } else { has_table().then_some(theirs) }
+    };
+    let error = match root.ancestors().skip(1).find_map(named) {
+        Some(file) => error.hint(format!("there is one above: `--config {}`", file.display())),
+        None => error.hint(
+            "write a `pkgapp.toml` there that begins with `[app]` and a `name`, or name a file with `--config FILE`",
+        ),
+    };
     match has_project {
         true => error.note("its pyproject.toml has neither `[project]` nor `[tool.pkgapp]`"),
         false => error,

@@ -291,7 +291,8 @@ fn open_tar(path: &Path, file: fs_err::File, size: u64) -> Result<Artifact> {
         Ok(ControlFlow::Break(()))
     };
     let mut first = first;
-    each_tar(plain, |name| Some(name.to_owned()), &mut first).map_err(|error| unknown().cause(error))?;
+    // What the error quotes of a file that is no archive helps nobody.
+    each_tar(plain, |name| Some(name.to_owned()), &mut first).map_err(|_| unknown())?;
     let top = top.ok_or_else(unknown)?;
     let (name, version) = top.rsplit_once('-').unwrap_or((&top, ""));
     let file_name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

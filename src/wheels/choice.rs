@@ -269,7 +269,16 @@ impl Search {
         let pin = wanted.pin;
         let version = match &pin.version {
             Some(version) if !self.versions.is_empty() => version,
-            _ => return Error::new(format!("no file of `{label}` is known")).at(pin.at.clone()).note(places),
+            _ => {
+                let error = Error::new(format!("no file of `{label}` is known")).at(pin.at.clone()).note(places);
+                // Nothing of that name at all: misspelt, or in an index of one's own.
+                return match self.versions.is_empty() && !wanted.indexes.no_index {
+                    true => {
+                        error.hint(format!("check the spelling of `{}`; if it is in an index of your own, name that with `--extra-index-url`", pin.name))
+                    }
+                    false => error,
+                };
+            }
         };
         let near = nearby(self.versions, version).iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         Error::new(format!("there is no `{label}`"))

@@ -276,7 +276,8 @@ fn a_version_that_is_missing_shows_its_neighbours() {
   note: versions nearby: 0.8, 0.9, 0.9.5, 1.1, 1.2, 1.3
 error: no file of `other 2` is known
   --> /x/requirements.txt:1:1
-  note: looked in `{url}/simple`",
+  note: looked in `{url}/simple`
+  hint: check the spelling of `other`; if it is in an index of your own, name that with `--extra-index-url`",
             url = server.url
         )
     );
