@@ -117,11 +117,6 @@ impl Report {
         self.start(label, None, "{spinner} {msg} {elapsed}")
     }
 
-    /// Says that something goes on whose end is not known, with the time it takes; on a terminal only.
-    pub fn busy(&self, label: &str) -> Progress<'_> {
-        self.start(label, None, "{spinner} {msg} {elapsed}")
-    }
-
     /// Starts a bar that counts to `total`; on a terminal it moves, elsewhere the finished line is all.
     pub fn progress(&self, label: &str, total: u64, unit: Unit) -> Progress<'_> {
         let template = match unit {

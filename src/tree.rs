@@ -281,11 +281,10 @@ impl Tree {
     }
 
     fn insert_parents(&mut self, path: &InstallPath, origin: &Arc<Origin>) -> Result<()> {
+        // Nothing is added before all is known to be a directory or missing: a refused path leaves no trace.
+        let mut missing = Vec::new();
         let mut parent = path.parent();
-        while let Some(directory) = parent {
-            if is_system_directory(&directory) {
-                break;
-            }
+        while let Some(directory) = parent.filter(|directory| !is_system_directory(directory)) {
             match self.0.get(&directory) {
                 Some(Entry { kind: Kind::Directory, .. }) => break,
                 Some(present) => {
@@ -296,8 +295,9 @@ impl Tree {
                 None => {}
             }
             parent = directory.parent();
-            self.0.insert(directory, Entry::directory(origin));
+            missing.push(directory);
         }
+        self.0.extend(missing.into_iter().map(|directory| (directory, Entry::directory(origin))));
         Ok(())
     }
 }
@@ -390,7 +390,9 @@ mod tests {
     fn a_path_below_a_file_is_refused() {
         let mut tree = Tree::new();
         tree.insert(path("/opt/shop/x"), Entry::file(Content::memory(*b"1"), 0o644, &origin("a"))).unwrap();
-        assert!(tree.insert(path("/opt/shop/x/y"), Entry::directory(&origin("b"))).is_err());
+        let before = tree.dump();
+        assert!(tree.insert(path("/opt/shop/x/y/z"), Entry::directory(&origin("b"))).is_err());
+        assert_eq!(tree.dump(), before);
     }
 
     #[test]
