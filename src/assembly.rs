@@ -21,6 +21,7 @@ use crate::proof::{self, Needle};
 use crate::pypa::Environment;
 use crate::release::Release;
 use crate::report::{Report, human_bytes};
+use crate::services;
 use crate::staging::{self, RunCommand, RunEnvironment};
 use crate::target::{self, Target};
 use crate::tree::Tree;
@@ -44,7 +45,7 @@ pub struct Options<'a> {
 /// # Errors
 /// Whatever is wrong with the input, the wheels or the result. Nothing but the cache was written.
 pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Package> {
-    refuse_what_is_not_made_yet(app, report)?;
+    refuse_what_is_not_made_yet(app)?;
     let commit = Commit::at(&app.root);
     let date = commit::date(commit.as_ref())?;
     check_pythons(app)?;
@@ -71,7 +72,8 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
     let commit = commit.map(|commit| commit.id);
     let release =
         Release { name: &app.name, version: &version, commit: commit.as_deref(), python: app.python.version.value };
-    let tree = tree(app, &release, &mut layers, &builder, date, report)?;
+    let mut tree = tree(app, &release, &mut layers, &builder, date, report)?;
+    let _services = services::insert_into(&mut tree, app)?;
     let scan = prove(app, &tree, &layers, options.cache)?;
     let depends = needs(app, scan.libraries, report);
     report.step(&format!(
@@ -92,23 +94,11 @@ fn counted(number: usize, thing: &str) -> String {
     if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
 }
 
-fn refuse_what_is_not_made_yet(app: &App, report: &Report) -> Result<()> {
+fn refuse_what_is_not_made_yet(app: &App) -> Result<()> {
     if let app::Interpreter::Bundled(path) = &app.python.interpreter {
         return Err(Error::new("this version of pkgapp bundles no interpreter")
             .at(path.at.clone())
             .hint("write `interpreter = \"system\"`, or leave it out"));
-    }
-    let declared = [
-        ("service", app.services.len()),
-        ("timer", app.timers.len()),
-        ("cron", app.crons.len()),
-        ("logrotate", usize::from(app.logrotate.is_some())),
-    ];
-    for (table, count) in declared {
-        if count > 0 {
-            report
-                .warning(&format!("`[{table}]` was read and checked, but this version of pkgapp makes nothing of it"));
-        }
     }
     Ok(())
 }
