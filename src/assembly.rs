@@ -6,7 +6,7 @@ use crate::app::{self, App, Squeeze};
 use crate::cache::Cache;
 use crate::commit::{self, Commit};
 use crate::configuration;
-use crate::depends::{self, Depends, Library, Scan};
+use crate::depends::{self, Depends, Library, Program, Scan};
 use crate::elf;
 use crate::error::{Error, Location, Result};
 use crate::format::sonames;
@@ -272,10 +272,18 @@ fn prove(app: &App, tree: &Tree, layers: &[Layer], cache: &Cache) -> Result<Scan
     Ok(scan)
 }
 
+/// Without them a job would never run, or a log would never be rotated, and nobody would be told.
+fn programs(app: &App) -> Vec<Program> {
+    let cron = (!app.crons.is_empty()).then_some(Program::Cron);
+    let logrotate = app.logrotate.as_ref().map(|_| Program::Logrotate);
+    cron.into_iter().chain(logrotate).collect()
+}
+
 fn needs(app: &App, libraries: Vec<Library>, report: &Report) -> Depends {
     let depends = Depends {
         python: Some(app.python.version.value),
         libraries,
+        programs: programs(app),
         declared_deb: app.package.depends_deb.iter().map(|depends| depends.value.clone()).collect(),
         declared_rpm: app.package.depends_rpm.iter().map(|depends| depends.value.clone()).collect(),
     };

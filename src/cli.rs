@@ -82,6 +82,13 @@ pub enum Command {
     ///
     /// Example: pkgapp inspect dist/shop_1.4.2-1_amd64.deb --files
     Inspect(InspectArgs),
+    /// Check the configuration, the pins and every generated file, and write nothing
+    ///
+    /// Does all that a build does but for the artifacts, then has systemd-analyze, logrotate, cron and sh read what was
+    /// made for them, as far as they are on this machine. Findings are errors.
+    ///
+    /// Example: pkgapp check
+    Check,
     /// Print the text files that a build generates
     ///
     /// Everything that pkgapp writes itself: the release's own files, configuration, and what dpkg and rpm are told.

@@ -14,10 +14,40 @@ pub struct Depends {
     pub python: Option<PythonMinor>,
     /// Shared libraries that the release does not hold, sorted by soname.
     pub libraries: Vec<Library>,
+    /// Daemons that read what the package puts below `/etc`.
+    pub programs: Vec<Program>,
     /// What the user declared for debs, e.g. `libpq5`.
     pub declared_deb: Vec<String>,
     /// What the user declared for rpms, e.g. `libpq`.
     pub declared_rpm: Vec<String>,
+}
+
+/// A program of the host's, packaged under different names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// Something that runs `/etc/cron.d`.
+    Cron,
+    /// logrotate(8).
+    Logrotate,
+}
+
+impl Program {
+    /// Returns a relationship for a control file.
+    pub fn deb(self) -> &'static str {
+        match self {
+            Self::Cron => "cron | cron-daemon",
+            Self::Logrotate => "logrotate",
+        }
+    }
+
+    /// Returns a dependency for a spec file.
+    pub fn rpm(self) -> &'static str {
+        match self {
+            // Red Hat's and SUSE's, the latter's older name too.
+            Self::Cron => "(cronie or cron)",
+            Self::Logrotate => "logrotate",
+        }
+    }
 }
 
 /// A shared library of the host's.

@@ -16,4 +16,5 @@ mod index;
 mod native;
 mod relocatable;
 mod reproducible;
+mod services;
 mod support;

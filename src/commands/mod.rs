@@ -1,6 +1,7 @@
 //! The commands: each turns its arguments into domain types, calls the stages in order, and prints what they made.
 
 mod build;
+mod check;
 mod inspect;
 mod render;
 
@@ -22,6 +23,7 @@ pub fn run(cli: &Cli, report: &Report) -> Result<()> {
     match &cli.command {
         Command::Build(args) => build::build(args, &cli.global, report),
         Command::Inspect(args) => inspect::inspect(args, report),
+        Command::Check => check::check(&cli.global, report),
         Command::Render(args) => render::render(args, &cli.global, report),
         Command::Completions(args) => {
             let mut script = Vec::new();

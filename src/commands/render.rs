@@ -42,7 +42,7 @@ pub(super) fn render(args: &RenderArgs, global: &Global, report: &Report) -> Res
 }
 
 /// The generated text files by path, then what each package manager is told.
-fn texts(package: &Package) -> Result<Vec<(String, String)>> {
+pub(super) fn texts(package: &Package) -> Result<Vec<(String, String)>> {
     let mut texts = Vec::new();
     for (path, _, content) in package.tree.files() {
         if let Bytes::Memory(bytes) = &content.bytes

@@ -81,6 +81,7 @@ pub(crate) fn package(tree: Tree) -> Package {
         depends: Depends {
             python: Some(PythonMinor { major: 3, minor: 11 }),
             libraries: libraries(),
+            programs: vec![],
             declared_deb: vec!["adduser".into()],
             declared_rpm: vec!["shadow-utils >= 2:4.6".into()],
         },

@@ -335,7 +335,8 @@ fn requires(package: &Package, version: &PackageVersion) -> Result<Dependencies>
     for needed in host_requirements(&package.depends) {
         requires.insert(needed);
     }
-    let declared = package.depends.declared_rpm.iter().map(|text| declared(text));
+    let programs = package.depends.programs.iter().map(|program| program.rpm());
+    let declared = programs.chain(package.depends.declared_rpm.iter().map(String::as_str)).map(declared);
     let (declared, errors): (Vec<_>, Vec<_>) = declared.partition(Result::is_ok);
     if let Some(error) = Error::all(errors.into_iter().filter_map(Result::err)) {
         return Err(error);

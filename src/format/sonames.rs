@@ -200,6 +200,7 @@ pub fn depends(depends: &Depends) -> Result<Vec<String>> {
         relations.push(format!("python{python}"));
     }
     relations.extend(library_relations(&depends.libraries));
+    relations.extend(depends.programs.iter().map(|program| program.deb().to_owned()));
     for declared in &depends.declared_deb {
         if !relations.contains(declared) {
             relations.push(declared.clone());
@@ -314,6 +315,7 @@ mod tests {
                 library("libstdc++.so.6", &["CXXABI_1.3.9", "GLIBCXX_3.4.19", "GLIBCXX_3.4.26"]),
                 library("libz.so.1", &["ZLIB_1.2.9"]),
             ],
+            programs: vec![],
             declared_deb: vec!["libpq5 (>= 13)".into(), "python3.11".into()],
             declared_rpm: vec![],
         };

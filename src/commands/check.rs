@@ -1,0 +1,194 @@
+//! `pkgapp check`: everything that can be wrong before a host is touched, found without writing an artifact.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+use crate::app::App;
+use crate::assembly::{self, Options};
+use crate::cli::Global;
+use crate::error::{Context, Error, Result};
+use crate::process;
+use crate::report::{Report, Style};
+
+use super::{load_app, open_cache, render};
+
+/// What became of one judge's look at the files that are made for it.
+struct Finding {
+    /// E.g. `systemd-analyze verify`.
+    judge: &'static str,
+    result: Judged,
+}
+
+enum Judged {
+    /// So many files are right.
+    Right(usize),
+    /// It is not on this machine.
+    Missing,
+    /// What it said.
+    Wrong(Vec<String>),
+}
+
+pub(super) fn check(global: &Global, report: &Report) -> Result<()> {
+    let app = load_app(global)?;
+    let cache = open_cache(global)?;
+    let package = assembly::assemble(&app, &Options { cache: &cache, offline: global.offline }, report)?;
+    let texts = render::texts(&package)?;
+    let files = Files::write(&texts)?;
+    let findings = [units(&app, &files)?, logs(&app, &files)?, crontab(&app, &files)?, scriptlets(&files)?];
+    let findings: Vec<Finding> = findings.into_iter().flatten().collect();
+    say(&findings, report);
+    let wrong = findings.into_iter().filter_map(|finding| match finding.result {
+        Judged::Wrong(lines) => Some(
+            lines
+                .into_iter()
+                .fold(Error::new(format!("`{}` finds fault with what is made", finding.judge)), Error::note)
+                .hint("`pkgapp render` shows the files; they are made from the tables of the configuration"),
+        ),
+        Judged::Right(_) | Judged::Missing => None,
+    });
+    Error::all(wrong.collect::<Vec<_>>()).map_or(Ok(()), Err)
+}
+
+fn say(findings: &[Finding], report: &Report) {
+    for finding in findings {
+        match &finding.result {
+            Judged::Right(count) => {
+                let files = if *count == 1 { "file" } else { "files" };
+                report.step(&format!("{}: {count} {files}, nothing to say", finding.judge));
+            }
+            Judged::Missing => report.warning(&format!("`{}` is not on this machine: not asked", finding.judge)),
+            Judged::Wrong(_) => {}
+        }
+    }
+    if report.style() == Style::Json {
+        let judges = findings.iter().map(|finding| match &finding.result {
+            Judged::Right(count) => serde_json::json!({"judge": finding.judge, "files": count, "findings": []}),
+            Judged::Missing => serde_json::json!({"judge": finding.judge, "missing": true}),
+            Judged::Wrong(lines) => serde_json::json!({"judge": finding.judge, "findings": lines}),
+        });
+        report.json(&serde_json::json!({ "checks": judges.collect::<Vec<_>>() }));
+    }
+}
+
+/// The generated files as they would lie on a host, below a directory that is gone afterwards.
+struct Files {
+    directory: TempDir,
+    paths: Vec<PathBuf>,
+}
+
+impl Files {
+    fn write(texts: &[(String, String)]) -> Result<Self> {
+        let directory = TempDir::new().context(|| "cannot make a directory for temporary files")?;
+        let mut paths = Vec::new();
+        for (name, text) in texts {
+            let path = directory.path().join(name.trim_start_matches('/'));
+            crate::fs::write_atomically(&path, |out| {
+                std::io::Write::write_all(out, text.as_bytes()).context(|| format!("cannot write `{name}`"))
+            })?;
+            paths.push(path);
+        }
+        Ok(Self { directory, paths })
+    }
+
+    /// Those below a directory of the host's.
+    fn below(&self, directory: &str) -> Vec<&Path> {
+        let directory = self.directory.path().join(directory);
+        self.paths.iter().map(PathBuf::as_path).filter(|path| path.starts_with(&directory)).collect()
+    }
+
+    /// What a judge prints of them, by their names on a host.
+    fn lines(&self, output: &Output) -> Vec<String> {
+        let root = self.directory.path().display().to_string();
+        let text = [&output.stdout[..], &output.stderr[..]].map(String::from_utf8_lossy).concat();
+        text.lines().map(|line| line.replace(&root, "")).collect()
+    }
+}
+
+fn judged(judge: &'static str, count: usize, lines: Vec<String>) -> Finding {
+    Finding { judge, result: if lines.is_empty() { Judged::Right(count) } else { Judged::Wrong(lines) } }
+}
+
+/// systemd-analyze(1) reads the units beside those of this machine.
+fn units(app: &App, files: &Files) -> Result<Option<Finding>> {
+    const JUDGE: &str = "systemd-analyze verify";
+    let units = files.below("usr/lib/systemd/system");
+    if units.is_empty() {
+        return Ok(None);
+    }
+    let Ok(program) = which::which("systemd-analyze") else {
+        return Ok(Some(Finding { judge: JUDGE, result: Judged::Missing }));
+    };
+    let path = format!("{}:", files.directory.path().join("usr/lib/systemd/system").display());
+    let names = units.iter().filter_map(|unit| unit.file_name());
+    let mut verify = Command::new(program);
+    let output = process::output(verify.args(["verify", "--man=no"]).args(names).env("SYSTEMD_UNIT_PATH", path))?;
+    let ours = format!("{}-", app.name);
+    let target = format!("{}.target", app.name);
+    // It speaks of every unit of this machine too, and the release is not installed on it.
+    let about_ours = |line: &String| line.contains(&ours) || line.contains(&target);
+    let lines = files.lines(&output).into_iter().filter(about_ours).filter(|line| !line.contains("is not executable"));
+    Ok(Some(judged(JUDGE, units.len(), lines.collect())))
+}
+
+/// logrotate(8) in its debug mode, which changes nothing.
+fn logs(app: &App, files: &Files) -> Result<Option<Finding>> {
+    const JUDGE: &str = "logrotate --debug";
+    let Some(file) = files.below("etc/logrotate.d").pop() else { return Ok(None) };
+    let Ok(program) = which::which("logrotate").or_else(|_| which::which("/usr/sbin/logrotate")) else {
+        return Ok(Some(Finding { judge: JUDGE, result: Judged::Missing }));
+    };
+    let state = files.directory.path().join("logrotate.state");
+    let output = process::output(Command::new(program).arg("--debug").arg("--state").arg(state).arg(file))?;
+    // The users are made on the host.
+    let unknown_user = |line: &String| line.contains("unknown user") || line.contains("found error in /var/log");
+    let lines = files.lines(&output).into_iter().filter(|line| line.starts_with("error:"));
+    let lines: Vec<String> = lines.filter(|line| !unknown_user(line) && !line.contains(app.name.as_str())).collect();
+    Ok(Some(judged(JUDGE, 1, lines)))
+}
+
+/// crontab(1) with `-T`, which cronie and newer versions of Debian's cron have.
+fn crontab(app: &App, files: &Files) -> Result<Option<Finding>> {
+    const JUDGE: &str = "crontab -T";
+    let Some(file) = files.below("etc/cron.d").pop() else { return Ok(None) };
+    let missing = || Ok(Some(Finding { judge: JUDGE, result: Judged::Missing }));
+    let Ok(program) = which::which("crontab") else { return missing() };
+    // A user's crontab has no field for the user.
+    let text = crate::fs::read_to_string(file)?;
+    let jobs = app.crons.iter().filter_map(|cron| cron.user.as_ref().map(ToString::to_string));
+    let users: Vec<String> = jobs.chain([app.name.to_string()]).collect();
+    let without =
+        |line: &str| users.iter().fold(line.to_owned(), |line, user| line.replacen(&format!(" {user} cd "), " cd ", 1));
+    let table = files.directory.path().join("crontab");
+    crate::fs::write_atomically(&table, |out| {
+        let text: String = text.lines().map(|line| without(line) + "\n").collect();
+        std::io::Write::write_all(out, text.as_bytes()).context(|| "cannot write a temporary crontab")
+    })?;
+    let output = process::output(Command::new(program).arg("-T").arg(&table))?;
+    let lines = files.lines(&output);
+    if lines.iter().any(|line| line.contains("invalid option") || line.contains("usage")) {
+        return missing();
+    }
+    Ok(Some(judged(JUDGE, 1, if output.status.success() { Vec::new() } else { lines })))
+}
+
+/// sh(1) with `-n` reads every scriptlet.
+fn scriptlets(files: &Files) -> Result<Option<Finding>> {
+    let is_script = |path: &&Path| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        ["pre", "post"].iter().any(|start| name.starts_with(start)) || name.starts_with("trans")
+    };
+    let scripts: Vec<&Path> = [files.below("deb"), files.below("rpm")].concat().into_iter().filter(is_script).collect();
+    if scripts.is_empty() {
+        return Ok(None);
+    }
+    let mut lines = Vec::new();
+    for script in &scripts {
+        let output = process::output(Command::new("/bin/sh").arg("-n").arg(script))?;
+        if !output.status.success() {
+            lines.extend(files.lines(&output));
+        }
+    }
+    Ok(Some(judged("sh -n", scripts.len(), lines)))
+}
