@@ -92,11 +92,25 @@ fn command(context: &Context<'_>, programs: &Programs<'_>, cron: &Cron) -> Resul
     Ok(text)
 }
 
-/// Quotes a word for sh (POSIX, Shell Command Language §2.2.2).
-pub(super) fn shell_word(word: &str) -> String {
+/// Quotes a word for sh (POSIX, Shell Command Language §2.2.2), with no backslash right before another or before `%`:
+/// of such pairs cron takes one character away.
+fn shell_word(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:,=@+%".contains(c);
-    match !word.is_empty() && word.chars().all(is_plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
     }
+    let mut text = String::from("'");
+    let mut last = None;
+    for c in word.chars() {
+        if last == Some('\\') && matches!(c, '\\' | '%') {
+            text.push_str("''");
+        }
+        match c {
+            '\'' => text.push_str(r"'\''"),
+            c => text.push(c),
+        }
+        last = Some(c);
+    }
+    text.push('\'');
+    text
 }
