@@ -15,12 +15,14 @@ use crate::layer::{Builder, ByteCompiler, Layer};
 use crate::lock::Lock;
 use crate::lock::check::{Subject, check_consistent};
 use crate::name::Arch;
-use crate::package::{Compression, Meta, Package, Scriptlets};
+use crate::package::{Compression, Meta, Package};
 use crate::path::InstallPath;
 use crate::proof::{self, Needle};
 use crate::pypa::Environment;
 use crate::release::Release;
 use crate::report::{Report, human_bytes};
+use crate::scriptlets;
+use crate::services::Services;
 use crate::staging::{self, RunCommand, RunEnvironment};
 use crate::target::{self, Target};
 use crate::tree::Tree;
@@ -84,8 +86,22 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
         meta: meta(app, &wheels, version, commit, date, scan.arch),
         depends,
         tree,
-        scriptlets: Scriptlets::default(),
+        scriptlets: scriptlets::of(&services(app), &app.package.scriptlets, Some(app.python.version.value))?,
     })
+}
+
+/// What runs on the host.
+fn services(app: &App) -> Services {
+    Services {
+        name: app.name.clone(),
+        prefix: app.package.prefix.value.clone(),
+        units: Vec::new(),
+        users: Vec::new(),
+        secrets: Vec::new(),
+        state: Vec::new(),
+        has_sysusers: false,
+        has_tmpfiles: false,
+    }
 }
 
 fn counted(number: usize, thing: &str) -> String {

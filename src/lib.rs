@@ -56,6 +56,8 @@ pub mod proof;
 pub mod pypa;
 pub mod release;
 pub mod report;
+pub mod scriptlets;
+pub mod services;
 pub mod staging;
 pub mod target;
 pub mod tree;
