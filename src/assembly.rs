@@ -22,7 +22,7 @@ use crate::pypa::Environment;
 use crate::release::Release;
 use crate::report::{Report, human_bytes};
 use crate::scriptlets;
-use crate::services::Services;
+use crate::services;
 use crate::staging::{self, RunCommand, RunEnvironment};
 use crate::target::{self, Target};
 use crate::tree::Tree;
@@ -46,7 +46,7 @@ pub struct Options<'a> {
 /// # Errors
 /// Whatever is wrong with the input, the wheels or the result. Nothing but the cache was written.
 pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Package> {
-    refuse_what_is_not_made_yet(app, report)?;
+    refuse_what_is_not_made_yet(app)?;
     let commit = Commit::at(&app.root);
     let date = commit::date(commit.as_ref())?;
     check_pythons(app)?;
@@ -73,7 +73,9 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
     let commit = commit.map(|commit| commit.id);
     let release =
         Release { name: &app.name, version: &version, commit: commit.as_deref(), python: app.python.version.value };
-    let tree = tree(app, &release, &mut layers, &builder, date, report)?;
+    let mut tree = tree(app, &release, &mut layers, &builder, date, report)?;
+    let services = services::insert_into(&mut tree, app)?;
+    scriptlets::insert_into(&mut tree, &services)?;
     let scan = prove(app, &tree, &layers, options.cache)?;
     let depends = needs(app, scan.libraries, report);
     report.step(&format!(
@@ -82,49 +84,24 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
         counted(tree.files().count(), "file"),
         human_bytes(tree.size())
     ));
+    let python = Some(app.python.version.value);
     Ok(Package {
         meta: meta(app, &wheels, version, commit, date, scan.arch),
         depends,
         tree,
-        scriptlets: scriptlets::of(&services(app), &app.package.scriptlets, Some(app.python.version.value))?,
+        scriptlets: scriptlets::of(&services, &app.package.scriptlets, python)?,
     })
-}
-
-/// What runs on the host.
-fn services(app: &App) -> Services {
-    Services {
-        name: app.name.clone(),
-        prefix: app.package.prefix.value.clone(),
-        units: Vec::new(),
-        users: Vec::new(),
-        secrets: Vec::new(),
-        state: Vec::new(),
-        has_sysusers: false,
-        has_tmpfiles: false,
-    }
 }
 
 fn counted(number: usize, thing: &str) -> String {
     if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
 }
 
-fn refuse_what_is_not_made_yet(app: &App, report: &Report) -> Result<()> {
+fn refuse_what_is_not_made_yet(app: &App) -> Result<()> {
     if let app::Interpreter::Bundled(path) = &app.python.interpreter {
         return Err(Error::new("this version of pkgapp bundles no interpreter")
             .at(path.at.clone())
             .hint("write `interpreter = \"system\"`, or leave it out"));
-    }
-    let declared = [
-        ("service", app.services.len()),
-        ("timer", app.timers.len()),
-        ("cron", app.crons.len()),
-        ("logrotate", usize::from(app.logrotate.is_some())),
-    ];
-    for (table, count) in declared {
-        if count > 0 {
-            report
-                .warning(&format!("`[{table}]` was read and checked, but this version of pkgapp makes nothing of it"));
-        }
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use crate::app::{App, ConfigFile};
 use crate::error::{Error, Result, shown};
 use crate::fs;
 use crate::path::InstallPath;
+use crate::services;
 use crate::tree::{Content, Entry, Origin, Owner, Tree};
 
 /// Adds every `[config."NAME"]` to the tree.
@@ -24,13 +25,24 @@ pub fn insert_into(tree: &mut Tree, app: &App) -> Result<()> {
             mode: file.mode,
             owner: Owner {
                 user: file.owner.as_ref().map_or(owner.user, ToString::to_string),
-                group: file.group.as_ref().map_or(owner.group, ToString::to_string),
+                group: file
+                    .group
+                    .as_ref()
+                    .map(ToString::to_string)
+                    .or_else(|| own_group(app, file))
+                    .unwrap_or(owner.group),
             },
             ..Entry::file(Content::memory(content(file)?), file.mode, &origin).config()
         };
         tree.insert(etc.join(&file.name), entry).map_err(|error| error.at(file.at.clone()))?;
     }
     Ok(())
+}
+
+/// What its group may read and others may not is for the application to read, so it belongs to the application's group.
+fn own_group(app: &App, file: &ConfigFile) -> Option<String> {
+    let is_for_the_group = file.mode & 0o044 == 0o040;
+    services::default_user(app).ok().flatten().filter(|_| is_for_the_group).map(|user| user.to_string())
 }
 
 fn content(file: &ConfigFile) -> Result<Vec<u8>> {

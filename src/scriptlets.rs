@@ -7,18 +7,20 @@
 //! script before (deb: preinst; rpm: %pre) leaves sums in `/run/pkgapp/NAME`; to know what is gone, the version before
 //! (deb: prerm; rpm: %preun) leaves its list of units there.
 
+use std::sync::Arc;
+
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 use sha2::{Digest as _, Sha256};
 
-use crate::app::Placed;
+use crate::app::{OnUpgrade, Placed};
 use crate::digest::Sha256Sum;
 use crate::error::{Error, Result};
 use crate::name::PythonMinor;
 use crate::package::{DebScriptlets, FileTrigger, RpmScriptlets, Scriptlets};
 use crate::path::InstallPath;
 use crate::process;
-use crate::services::{OnUpgrade, Services, Unit};
-use crate::tree::{Tree, dump_line};
+use crate::services::{Services, Unit};
+use crate::tree::{Content, Entry, Origin, Tree, dump_line};
 
 /// The user's own lines of sh, by phase (`[package] scriptlets.*`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -122,18 +124,27 @@ pub fn stamp(tree: &Tree, prefix: &InstallPath) -> String {
     format!("{}\n", Sha256Sum(hasher.finalize().into()))
 }
 
-/// Returns the preset that enables the units (systemd.preset(5)): its path on the host and its text; `None` if there are
-/// none. Red Hat's hosts disable what no preset names, and an administrator's own preset comes before this one.
+/// Adds to a whole tree what scriptlets need on the host: the release's [`STAMP`], and the preset that enables the units
+/// (systemd.preset(5)). Red Hat's hosts disable what no preset names, and an administrator's own comes before this one.
 ///
 /// # Errors
-/// None for a name that is a package's.
-pub fn preset(services: &Services) -> Result<Option<(InstallPath, String)>> {
-    let names: String = services.names().map(|name| format!("enable {name}\n")).collect();
-    if names.is_empty() {
-        return Ok(None);
+/// Something else is at these places.
+pub fn insert_into(tree: &mut Tree, services: &Services) -> Result<()> {
+    if services.units.is_empty() {
+        return Ok(());
     }
-    let text = format!("# An administrator's file in /etc/systemd/system-preset comes before this one.\n{names}");
-    Ok(Some((InstallPath::parse(&preset_path(services))?, text)))
+    let stamp = stamp(tree, &services.prefix);
+    let origin = Arc::new(Origin { label: "what scriptlets need".to_owned(), layer: None });
+    let mut insert = |path: &str, text: String| {
+        tree.insert(InstallPath::parse(path)?, Entry::file(Content::memory(text.into_bytes()), 0o644, &origin))
+    };
+    insert(&preset_path(services), preset(services))?;
+    insert(&format!("{}/{STAMP}", services.prefix), stamp)
+}
+
+fn preset(services: &Services) -> String {
+    let names: String = services.names().map(|name| format!("enable {name}\n")).collect();
+    format!("# Made by pkgapp. A file in /etc/systemd/system-preset comes before this one.\n{names}")
 }
 
 fn preset_path(services: &Services) -> String {
@@ -178,21 +189,29 @@ impl Services {
 
     /// The services that a change of what they run with restarts.
     fn restarted(&self) -> impl Iterator<Item = &Unit> {
-        self.units.iter().filter(|unit| unit.on_upgrade == OnUpgrade::Restart && !unit.names.is_empty())
+        self.units.iter().filter(|unit| {
+            unit.on_upgrade == OnUpgrade::Restart && unit.file.ends_with(".service") && !unit.names.is_empty()
+        })
     }
 
     fn has_unit(&self, file: &str) -> bool {
         self.units.iter().any(|unit| unit.file == file)
     }
 
-    /// The sockets with the services that they belong to.
-    fn sockets(&self) -> impl Iterator<Item = (&str, String)> {
-        let pair = |unit: &'_ str| Some(format!("{}.service", unit.strip_suffix(".socket")?));
+    /// The sockets, each with the services that it belongs to.
+    fn sockets(&self) -> impl Iterator<Item = (String, &str)> {
+        let of = |unit: &'_ Unit| socket_of(&unit.file).filter(|socket| self.has_unit(socket));
         self.units
             .iter()
-            .filter_map(move |unit| Some((unit.file.as_str(), pair(&unit.file)?)))
-            .filter(|(_, service)| self.has_unit(service))
+            .filter_map(move |unit| Some((of(unit)?, unit)))
+            .flat_map(|(socket, unit)| unit.names.iter().map(move |name| (socket.clone(), name.as_str())))
     }
+}
+
+/// The socket of a service, if it has one: `shop-web.socket` for `shop-web.service` and for `shop-web@.service`.
+fn socket_of(file: &str) -> Option<String> {
+    let name = file.strip_suffix(".service")?;
+    Some(format!("{}.socket", name.strip_suffix('@').unwrap_or(name)))
 }
 
 /// What the scripts of one package do.
@@ -229,8 +248,7 @@ impl Acts<'_> {
         let Services { name, prefix, units, users, secrets, state, has_sysusers, has_tmpfiles } = self.services;
         let format = script.split('/').next().unwrap_or_default();
         let (instances, plain): (Vec<&str>, Vec<&str>) = self.services.names().partition(|name| is_instance(name));
-        let user =
-            |user: &crate::services::SystemUser| context!(name => user.name.as_str(), home => user.home.as_str());
+        let user = |user: &crate::services::SystemUser| context!(name => user.name, home => user.home.as_str());
         let secret = |secret: &crate::services::SecretFile| {
             let parent = secret.path.parent().map(String::from);
             context!(path => secret.path.as_str(), parent => parent.unwrap_or_else(|| "/".into()), group => secret.group)
@@ -271,17 +289,17 @@ impl Acts<'_> {
         let everything = [quoted(&self.stamp_path()), format!("/etc/{}/", self.services.name)];
         let uses = |unit: &Unit| {
             let own = std::iter::once(unit_path(&unit.file));
-            match unit.on_upgrade {
-                OnUpgrade::Restart => {
-                    let socket = unit.file.replacen(".service", ".socket", 1);
-                    let socket = self.services.has_unit(&socket).then(|| unit_path(&socket));
-                    everything.iter().cloned().chain(own).chain(socket).collect()
+            match unit.file.rsplit_once('.')?.1 {
+                "service" if unit.on_upgrade == OnUpgrade::Restart => {
+                    let socket = socket_of(&unit.file).filter(|socket| self.services.has_unit(socket));
+                    Some(everything.iter().cloned().chain(own).chain(socket.map(|socket| unit_path(&socket))).collect())
                 }
-                OnUpgrade::Keep => own.collect::<Vec<_>>(),
+                "socket" | "timer" => Some(own.collect::<Vec<_>>()),
+                _ => None,
             }
         };
-        let units = self.services.units.iter().filter(|unit| !unit.names.is_empty() && !unit.file.ends_with(".target"));
-        units.map(|unit| context!(names => unit.names, uses => uses(unit))).collect()
+        let units = self.services.units.iter().filter(|unit| !unit.names.is_empty());
+        units.filter_map(|unit| Some(context!(names => unit.names, uses => uses(unit)?))).collect()
     }
 }
 
@@ -340,7 +358,6 @@ mod tests {
     use similar_asserts::assert_eq;
 
     use super::*;
-    use crate::app::UserName;
     use crate::error::Location;
     use crate::format::judge::tool;
     use crate::name::AppName;
@@ -368,7 +385,7 @@ mod tests {
                 unit("shop-report.timer", &["shop-report.timer"], Keep),
                 unit("shop.target", &["shop.target"], Keep),
             ],
-            users: vec![SystemUser { name: UserName::parse("shop").unwrap(), home: path("/var/lib/shop") }],
+            users: vec![SystemUser { name: "shop".into(), home: path("/var/lib/shop") }],
             secrets: vec![SecretFile { path: path("/etc/shop/secrets.env"), group: "shop".into() }],
             state: vec![path("/var/lib/shop"), path("/var/log/shop")],
             has_sysusers: true,
@@ -536,21 +553,52 @@ mod tests {
     }
 
     #[test]
-    fn a_package_s_preset_names_what_is_enabled() {
-        let (path, text) = preset(&shop()).unwrap().unwrap();
-        assert_eq!(path.as_str(), "/usr/lib/systemd/system-preset/50-shop.preset");
+    fn a_tree_with_units_has_a_stamp_and_a_preset() {
+        let mut tree = Tree::new();
+        insert_into(&mut tree, &bare()).unwrap();
+        assert_eq!(tree.dump(), "");
+        insert_into(&mut tree, &shop()).unwrap();
+        let paths: Vec<&str> = tree.files().map(|(path, _, _)| path.as_str()).collect();
+        assert_eq!(paths, ["/opt/shop/.pkgapp/stamp", "/usr/lib/systemd/system-preset/50-shop.preset"]);
+        let text = preset(&shop());
         let enabled: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("enable ")).collect();
+        let names = "shop-web.socket shop-web.service shop-worker@1.service shop-worker@2.service shop-report.timer shop.target";
+        assert_eq!(enabled.join(" "), names);
+    }
+
+    #[test]
+    fn what_an_upgrade_restarts_and_why() {
+        let mut services = shop();
+        services.units.push(unit("shop-slow.service", &["shop-slow.service"], OnUpgrade::Keep));
+        services.units.push(unit("shop-api@.service", &["shop-api@1.service"], OnUpgrade::Restart));
+        services.units.push(unit("shop-api.socket", &["shop-api.socket"], OnUpgrade::Keep));
+        let scriptlets = of(&services, &Phases::default(), PYTHON).unwrap();
+        let text = scriptlets.rpm.posttrans.unwrap();
+        let lines = |word: &str| {
+            let lines = text.lines().map(str::trim).filter(|line| line.starts_with(word));
+            lines.map(|line| line.replace(UNITS, "U")).collect::<Vec<_>>()
+        };
         assert_eq!(
-            enabled,
+            lines("if changed "),
             [
-                "shop-web.socket",
-                "shop-web.service",
-                "shop-worker@1.service",
-                "shop-worker@2.service",
-                "shop-report.timer",
-                "shop.target"
+                "if changed U/shop-web.socket; then",
+                "if changed /opt/shop/.pkgapp/stamp /etc/shop/ U/shop-web.service U/shop-web.socket; then",
+                "if changed /opt/shop/.pkgapp/stamp /etc/shop/ U/shop-worker@.service; then",
+                "if changed U/shop-report.timer; then",
+                "if changed /opt/shop/.pkgapp/stamp /etc/shop/ U/shop-api@.service U/shop-api.socket; then",
+                "if changed U/shop-api.socket; then",
             ]
         );
-        assert_eq!(preset(&bare()).unwrap(), None);
+        assert_eq!(
+            lines("if has \"$start $restart\""),
+            [
+                "if has \"$start $restart\" shop-web.socket && has \"$restart\" shop-web.service; then",
+                "if has \"$start $restart\" shop-api.socket && has \"$restart\" shop-api@1.service; then",
+            ]
+        );
+        let trigger = scriptlets.rpm.trigger.unwrap().script;
+        let restarted =
+            "for unit in shop-web.service shop-worker@1.service shop-worker@2.service shop-api@1.service; do";
+        assert!(trigger.contains(restarted), "{trigger}");
     }
 }

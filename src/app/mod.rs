@@ -29,8 +29,8 @@ pub use files::Pattern;
 pub use packaging::{Packaging, Squeeze, TarCompression};
 pub use reader::Placed;
 pub use service::{
-    ConfigFile, Cron, Frequency, Logrotate, PartName, Process, Reload, Restart, Schedule, Service, ServiceType, Socket,
-    Span, Timer, UserName,
+    ConfigFile, Cron, Frequency, Logrotate, OnUpgrade, PartName, Process, Reload, Reopen, Restart, Schedule, Service,
+    ServiceType, Socket, Span, Timer, UserName,
 };
 
 use project::Project;
@@ -293,7 +293,7 @@ impl Reader<'_> {
         let services = Service::read_all(&root);
         let timers = Timer::read_all(&root, &services);
         let crons = Cron::read_all(&root);
-        let logrotate = Logrotate::read(root.table("logrotate"));
+        let logrotate = Logrotate::read(root.table("logrotate"), &services);
         let configs = ConfigFile::read_all(&root, &self.files.root);
         let deploys = Deploy::read_all(&root);
         root.finish();

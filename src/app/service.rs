@@ -10,7 +10,7 @@ use crate::error::{Error, Location, Result};
 use crate::path::{InstallPath, ReleasePath};
 
 use super::command::CommandLine;
-use super::reader::{Table, Value, listed, nearest};
+use super::reader::{Placed, Table, Value, listed, nearest};
 use super::{environment, existing_file};
 
 /// The NAME in `[service.NAME]` and its relatives, of which names of units and files are made, e.g. `web`.
@@ -32,9 +32,9 @@ pub struct Process {
     pub group: Option<UserName>,
     /// Variables.
     pub env: BTreeMap<String, String>,
-    /// `environment-file`: a file on the host with more variables.
-    pub environment_file: Option<InstallPath>,
-    /// `working-directory` on the host.
+    /// `environment-file`: files on the host with more variables, the later ones stronger.
+    pub environment_files: Vec<InstallPath>,
+    /// `working-directory` on the host; `None` for the prefix.
     pub working_directory: Option<InstallPath>,
     /// Units that are started before it.
     pub after: Vec<String>,
@@ -44,6 +44,12 @@ pub struct Process {
     pub limit_nofile: Option<u32>,
     /// `timeout-stop`: how long it may take to end.
     pub timeout_stop: Option<Span>,
+    /// `write`: what it may write to besides its own directories.
+    pub write: Vec<InstallPath>,
+    /// `relax`: settings of the sandbox that it does without, by their names in systemd.exec(5).
+    pub relax: Vec<Placed<String>>,
+    /// `systemd`: more settings of its `[Service]` section, as systemd reads them; they win over ours.
+    pub systemd: BTreeMap<String, String>,
 }
 
 /// `[service.NAME]`: a program that stays.
@@ -63,6 +69,8 @@ pub struct Service {
     pub restart: Restart,
     /// How many of it run, each with its number; `None` for one without.
     pub instances: Option<u32>,
+    /// `on-upgrade`: what an upgrade does if it runs and something that it uses changed.
+    pub on_upgrade: OnUpgrade,
     /// Where it is declared.
     pub at: Location,
 }
@@ -80,6 +88,15 @@ pub enum ServiceType {
     Forking,
     /// When it is done.
     Oneshot,
+}
+
+/// What an upgrade does to a unit that runs, if something that it uses changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnUpgrade {
+    /// It is restarted, once, when all files of the new version are in place.
+    Restart,
+    /// It goes on as it is.
+    Keep,
 }
 
 /// When a service is started again (systemd.service(5), `Restart=`).
@@ -156,6 +173,8 @@ pub struct Cron {
     pub mailto: Option<String>,
     /// Variables.
     pub env: BTreeMap<String, String>,
+    /// `environment-file`: files on the host with more variables, the later ones stronger.
+    pub environment_files: Vec<InstallPath>,
     /// Where it is declared.
     pub at: Location,
 }
@@ -175,8 +194,24 @@ pub struct Logrotate {
     pub keep: u32,
     /// Whether old ones are compressed; by default they are.
     pub compress: bool,
+    /// How the writers come to the new file.
+    pub reopen: Reopen,
     /// Where it is declared.
     pub at: Location,
+}
+
+/// How a log's writers come to the new file after the old one was renamed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reopen {
+    /// These services are reloaded (`signal` is `None`), or their main process gets a signal, if they run.
+    Services {
+        /// `services`; `None` for all that have a `reload`.
+        names: Option<Vec<Placed<PartName>>>,
+        /// `signal`, without `SIG`.
+        signal: Option<&'static str>,
+    },
+    /// `copytruncate`: nobody has to do anything, and lines that are written meanwhile are lost.
+    CopyTruncate,
 }
 
 /// How often logs are rotated.
@@ -205,7 +240,7 @@ pub struct ConfigFile {
     pub mode: u32,
     /// `None` for root.
     pub owner: Option<UserName>,
-    /// `None` for root.
+    /// `None` for the application's own if it has one and the group alone may read it, else root.
     pub group: Option<UserName>,
     /// Whether the source is a template.
     pub template: bool,
@@ -293,24 +328,30 @@ impl Process {
         let read_path = |key| table.get(key).and_then(|value| value.parsed(host_path));
         let read_user = |key| table.get(key).and_then(|value| value.parsed(UserName::parse));
         let read_units = |key| table.get(key).map(|value| value.each(unit_name)).unwrap_or_default();
-        let values = |units: Vec<super::Placed<String>>| units.into_iter().map(|unit| unit.value).collect();
+        let values = |units: Vec<Placed<String>>| units.into_iter().map(|unit| unit.value).collect();
         let (user, group) = (read_user("user"), read_user("group"));
         let env = table.get("env").map(|value| environment(&value)).unwrap_or_default();
-        let (environment_file, working_directory) = (read_path("environment-file"), read_path("working-directory"));
+        let (environment_files, working_directory) = (environment_files(table), read_path("working-directory"));
         let (after, wants) = (values(read_units("after")), values(read_units("wants")));
         let limit_nofile = table.get("limit-nofile").and_then(|value| count(&value, 1, u32::MAX));
         let timeout_stop = table.get("timeout-stop").and_then(|value| value.parsed(Span::parse));
+        let write = table.get("write").map(|value| value.each(host_path)).unwrap_or_default();
+        let relax = table.get("relax").map(|value| value.each(setting_name)).unwrap_or_default();
+        let systemd = table.get("systemd").map(|value| settings(&value)).unwrap_or_default();
         Some(Self {
             exec: exec?,
             user,
             group,
             env,
-            environment_file,
+            environment_files,
             working_directory,
             after,
             wants,
             limit_nofile,
             timeout_stop,
+            write: write.into_iter().map(|path| path.value).collect(),
+            relax,
+            systemd,
         })
     }
 }
@@ -331,11 +372,14 @@ impl Service {
         let reload = table.get("reload").and_then(|value| Reload::read(&value));
         let socket = table.get("socket").and_then(|value| value.parsed(Socket::parse));
         let instances = table.get("instances").and_then(|value| count(&value, 1, 1000));
+        let on_upgrade = table.get("on-upgrade").map_or(Some(OnUpgrade::Restart), |value| value.choice(ON_UPGRADE));
         table.finish();
-        let (process, service_type, restart) = (process?, service_type?, restart?);
-        Some(Self { name, process, service_type, reload, socket, restart, instances, at })
+        let (process, service_type, restart, on_upgrade) = (process?, service_type?, restart?, on_upgrade?);
+        Some(Self { name, process, service_type, reload, socket, restart, instances, on_upgrade, at })
     }
 }
+
+const ON_UPGRADE: &[(&str, OnUpgrade)] = &[("restart", OnUpgrade::Restart), ("keep", OnUpgrade::Keep)];
 
 const SERVICE_TYPES: &[(&str, ServiceType)] = &[
     ("simple", ServiceType::Simple),
@@ -359,20 +403,22 @@ impl Reload {
 
     fn read(value: &Value<'_>) -> Option<Self> {
         let text = value.text()?;
-        if let Some(signal) = Self::SIGNALS.iter().find(|signal| **signal == text) {
-            return Some(Self::Signal(signal));
-        }
         let is_word = !text.is_empty() && text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit());
-        if !is_word {
-            return CommandLine::read(value).map(Self::Command);
+        match is_word {
+            true => value.parsed(Self::signal).map(Self::Signal),
+            false => CommandLine::read(value).map(Self::Command),
+        }
+    }
+
+    fn signal(text: &str) -> Result<&'static str> {
+        if let Some(signal) = Self::SIGNALS.into_iter().find(|signal| *signal == text) {
+            return Ok(signal);
         }
         let error = Error::new(format!("`{text}` is no signal to reload with"));
-        let plain = text.strip_prefix("SIG").unwrap_or(text);
-        value.complain(match nearest(plain, Self::SIGNALS) {
+        Err(match nearest(text.strip_prefix("SIG").unwrap_or(text), Self::SIGNALS) {
             Some(near) => error.hint(format!("did you mean `{near}`?")),
             None => error.hint(format!("known are {}; anything else is a command", listed(Self::SIGNALS))),
-        });
-        None
+        })
     }
 }
 
@@ -479,8 +525,9 @@ impl Cron {
         let user = table.get("user").and_then(|value| value.parsed(UserName::parse));
         let mailto = table.get("mailto").and_then(|value| value.parsed(mailto));
         let env = table.get("env").map(|value| environment(&value)).unwrap_or_default();
+        let environment_files = environment_files(&table);
         table.finish();
-        Some(Self { name, exec: exec?, schedule: schedule?, user, mailto, env, at })
+        Some(Self { name, exec: exec?, schedule: schedule?, user, mailto, env, environment_files, at })
     }
 }
 
@@ -603,7 +650,7 @@ fn number(text: &str) -> Option<u32> {
 }
 
 impl Logrotate {
-    pub(super) fn read(table: Table<'_>) -> Option<Self> {
+    pub(super) fn read(table: Table<'_>, services: &[Service]) -> Option<Self> {
         let is_there = table.is_there();
         let at = table.at();
         let paths = match is_there {
@@ -614,9 +661,44 @@ impl Logrotate {
         let frequency = table.get("frequency").map_or(Some(Frequency::Daily), |value| value.choice(FREQUENCIES));
         let keep = table.get("keep").map_or(Some(14), |value| count(&value, 0, 10_000));
         let compress = table.get("compress").map_or(Some(true), |value| value.boolean());
+        let reopen = Reopen::read(&table, services);
         table.finish();
         let paths = paths?.into_iter().map(|path| path.value).collect();
-        is_there.then_some(Self { paths, frequency: frequency?, keep: keep?, compress: compress?, at })
+        is_there.then_some(Self { paths, frequency: frequency?, keep: keep?, compress: compress?, reopen, at })
+    }
+}
+
+impl Reopen {
+    fn read(table: &Table<'_>, services: &[Service]) -> Self {
+        let known = |text: &str| {
+            let error = || Error::new(format!("there is no `[service.{text}]` to tell of new logs"));
+            let names = || services.iter().map(|service| service.name.as_str());
+            if names().any(|name| name == text) {
+                return PartName::parse(text);
+            }
+            match nearest(text, names()) {
+                Some(near) => Err(error().hint(format!("did you mean `{near}`?"))),
+                None => Err(error().hint("declare it, or leave the name out")),
+            }
+        };
+        let names = table.get("services").map(|value| value.each(known));
+        let signal = table.get("signal").and_then(|value| value.parsed(Reload::signal));
+        let copies = table.get("copytruncate");
+        if copies.as_ref().and_then(Value::boolean).unwrap_or(false) {
+            if names.is_some() || signal.is_some() {
+                table.complain(
+                    Error::new("with `copytruncate` nobody is told of new logs")
+                        .hint("leave out `services` and `signal`, or `copytruncate`"),
+                );
+            }
+            return Self::CopyTruncate;
+        }
+        let can_reload = |service: &Service| service.reload.is_some();
+        // With nobody to tell, a writer would go on writing into the file that was renamed.
+        if names.is_none() && signal.is_none() && copies.is_none() && !services.iter().any(can_reload) {
+            return Self::CopyTruncate;
+        }
+        Self::Services { names, signal }
     }
 }
 
@@ -630,7 +712,7 @@ const FREQUENCIES: &[(&str, Frequency)] = &[
 
 impl ConfigFile {
     pub(super) fn read_all(root: &Table<'_>, directory: &Path) -> Vec<Self> {
-        let read = |(name, table): (super::Placed<String>, Table<'_>)| {
+        let read = |(name, table): (Placed<String>, Table<'_>)| {
             let path = ReleasePath::parse(&name).map_err(|error| {
                 let error = error.at(name.at.clone()).note("it is the file's name below `/etc/APP`");
                 table.complain_elsewhere(error);
@@ -677,6 +759,39 @@ fn mode(value: &Value<'_>) -> Option<u32> {
                 .hint("write permission bits in octal, such as `\"0640\"`, without setuid, setgid or sticky bit")),
         }
     })
+}
+
+/// Reads `environment-file`: one path, or a list of them.
+fn environment_files(table: &Table<'_>) -> Vec<InstallPath> {
+    match table.get("environment-file") {
+        None => Vec::new(),
+        Some(value) if value.is_string() => value.parsed(host_path).into_iter().collect(),
+        Some(value) => value.each(host_path).into_iter().map(|path| path.value).collect(),
+    }
+}
+
+/// Reads `systemd = { NAME = "value" }`.
+fn settings(value: &Value<'_>) -> BTreeMap<String, String> {
+    let Some(table) = value.table("systemd") else { return BTreeMap::new() };
+    let mut settings = BTreeMap::new();
+    for (name, value) in table.entries() {
+        let name = setting_name(&name).map_err(|error| value.complain(error)).ok();
+        let text = value.parsed(|text| match text.chars().any(char::is_control) {
+            true => Err(Error::new(format!("`{}` must be one line", value.label()))),
+            false => Ok(text.to_owned()),
+        });
+        settings.extend(name.zip(text));
+    }
+    settings
+}
+
+/// Reads the name of a setting in a unit, e.g. `PrivateTmp`.
+fn setting_name(text: &str) -> Result<String> {
+    match text.starts_with(|c: char| c.is_ascii_uppercase()) && text.chars().all(|c| c.is_ascii_alphanumeric()) {
+        true => Ok(text.to_owned()),
+        false => Err(Error::new(format!("`{}` is not the name of a setting of systemd", text.escape_debug()))
+            .hint("such as `PrivateTmp`, `MemoryMax` (systemd.exec(5), systemd.resource-control(5))")),
+    }
 }
 
 /// Reads the full name of a unit (systemd.unit(5)).

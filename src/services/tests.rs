@@ -1,0 +1,1 @@
+//! Each file against what reads it on a host.
