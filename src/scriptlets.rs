@@ -480,6 +480,7 @@ mod tests {
         }
     }
 
+    /// But for lists with one word (SC2043), and what a script's head finds out and its body does not need (SC2034).
     #[test]
     fn shellcheck_finds_nothing() {
         let Some(shellcheck) = tool("shellcheck") else { return };
@@ -489,7 +490,7 @@ mod tests {
                 std::fs::write(file.path(), text).unwrap();
                 let output = process::output(
                     Command::new(&shellcheck)
-                        .args(["--shell=sh", "--severity=warning", "--exclude=SC2043"])
+                        .args(["--shell=sh", "--severity=warning", "--exclude=SC2034,SC2043"])
                         .arg(file.path()),
                 )
                 .unwrap();
