@@ -173,11 +173,11 @@ fn shell(text: String) -> Result<String> {
             .hint("write it with plain line ends, as Unix has them"));
     }
     let first = text.lines().next().unwrap_or_default();
-    if let Some(interpreter) = first.strip_prefix("#!").map(str::trim) {
-        if !matches!(interpreter.split_whitespace().next(), Some("/bin/sh" | "/usr/bin/sh")) {
-            return Err(Error::new(format!("dpkg and rpm run these lines with `/bin/sh`, not with `{interpreter}`"))
-                .hint("write them for sh, or put the script into the application and call it from here"));
-        }
+    if let Some(interpreter) = first.strip_prefix("#!").map(str::trim)
+        && !matches!(interpreter.split_whitespace().next(), Some("/bin/sh" | "/usr/bin/sh"))
+    {
+        return Err(Error::new(format!("dpkg and rpm run these lines with `/bin/sh`, not with `{interpreter}`"))
+            .hint("write them for sh, or put the script into the application and call it from here"));
     }
     if text.trim().is_empty() {
         return Err(Error::new("there are no lines in it").hint("leave the key out if there is nothing to do"));
