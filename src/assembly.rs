@@ -15,12 +15,13 @@ use crate::layer::{Builder, ByteCompiler, Layer};
 use crate::lock::Lock;
 use crate::lock::check::{Subject, check_consistent};
 use crate::name::Arch;
-use crate::package::{Compression, Meta, Package, Scriptlets};
+use crate::package::{Compression, Meta, Package};
 use crate::path::InstallPath;
 use crate::proof::{self, Needle};
 use crate::pypa::Environment;
 use crate::release::Release;
 use crate::report::{Report, human_bytes};
+use crate::scriptlets;
 use crate::services;
 use crate::staging::{self, RunCommand, RunEnvironment};
 use crate::target::{self, Target};
@@ -73,7 +74,8 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
     let release =
         Release { name: &app.name, version: &version, commit: commit.as_deref(), python: app.python.version.value };
     let mut tree = tree(app, &release, &mut layers, &builder, date, report)?;
-    let _services = services::insert_into(&mut tree, app)?;
+    let services = services::insert_into(&mut tree, app)?;
+    scriptlets::insert_into(&mut tree, &services)?;
     let scan = prove(app, &tree, &layers, options.cache)?;
     let depends = needs(app, scan.libraries, report);
     report.step(&format!(
@@ -82,11 +84,12 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
         counted(tree.files().count(), "file"),
         human_bytes(tree.size())
     ));
+    let python = Some(app.python.version.value);
     Ok(Package {
         meta: meta(app, &wheels, version, commit, date, scan.arch),
         depends,
         tree,
-        scriptlets: Scriptlets::default(),
+        scriptlets: scriptlets::of(&services, &app.package.scriptlets, python)?,
     })
 }
 

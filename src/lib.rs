@@ -56,6 +56,7 @@ pub mod proof;
 pub mod pypa;
 pub mod release;
 pub mod report;
+pub mod scriptlets;
 pub mod services;
 pub mod staging;
 pub mod target;

@@ -66,22 +66,62 @@ pub enum Compression {
     Xz(u32),
 }
 
-/// Bodies of `/bin/sh` scripts; the formats put what their package manager needs around them, and set these variables:
-///
-/// - `PKGAPP_ACTION`: `install` or `upgrade` in the scripts before and after an installation; `remove` or `upgrade` in
-///   those around a removal, and `purge` in `after_remove` on hosts with dpkg.
-/// - `PKGAPP_FORMAT`: `deb` or `rpm`.
-///
-/// dpkg stops at a failing command (`set -e`) and leaves the package half configured; rpm goes on to the next command.
-/// On an upgrade dpkg runs the old version's removal scripts before the new version's `after_install`, rpm after it.
+/// What dpkg and rpm run: whole scripts of `/bin/sh`, as [`crate::scriptlets`] renders them. `None`: nothing is to be done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Scriptlets {
+    /// dpkg's.
+    pub deb: DebScriptlets,
+    /// rpm's.
+    pub rpm: RpmScriptlets,
+}
+
+/// Maintainer scripts and what belongs to them (Debian Policy, chapter 6).
+///
+/// dpkg stops at a script that fails and leaves the package half configured. On an upgrade it runs prerm and postrm of the
+/// old version before postinst of the new one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DebScriptlets {
     /// Before the files of a version are unpacked.
-    pub before_install: Option<String>,
+    pub preinst: Option<String>,
     /// After they are in place.
-    pub after_install: Option<String>,
+    pub postinst: Option<String>,
     /// Before they are removed.
-    pub before_remove: Option<String>,
+    pub prerm: Option<String>,
     /// After they are removed.
-    pub after_remove: Option<String>,
+    pub postrm: Option<String>,
+    /// Lines of the `triggers` file (deb-triggers(5)).
+    pub triggers: Vec<String>,
+    /// What preinst runs, as `Pre-Depends`.
+    pub pre_depends: Vec<String>,
+}
+
+/// Scriptlets of a spec file.
+///
+/// rpm goes on with a transaction when one fails, except that a failing %pre or %preun keeps it from installing or removing
+/// the package. On an upgrade it runs %preun and %postun of the old version after %post of the new one; %posttrans comes
+/// when all of that is done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RpmScriptlets {
+    /// `%pre`: before the files of a version are unpacked.
+    pub pre: Option<String>,
+    /// `%preun`: before they are removed.
+    pub preun: Option<String>,
+    /// `%postun`: after they are removed.
+    pub postun: Option<String>,
+    /// `%posttrans`: after the whole transaction.
+    pub posttrans: Option<String>,
+    /// `%transfiletriggerin`.
+    pub trigger: Option<FileTrigger>,
+    /// What `%pre` runs, as `Requires(pre)`.
+    pub requires_pre: Vec<String>,
+}
+
+/// A script that rpm runs after a transaction that installed certain files, of whatever package; the package's own
+/// installation counts as one if such files are there already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileTrigger {
+    /// What the paths of the files begin with.
+    pub paths: Vec<String>,
+    /// The script.
+    pub script: String,
 }

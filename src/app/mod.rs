@@ -289,7 +289,7 @@ impl Reader<'_> {
         let about = self.about(root.table("app"));
         let python = self.python(root.table("python"));
         let build = build(root.table("build"));
-        let package = packaging::read(root.table("package"), about.as_ref().map(|about| &about.name));
+        let package = packaging::read(root.table("package"), about.as_ref().map(|about| &about.name), &self.files.root);
         let services = Service::read_all(&root);
         let timers = Timer::read_all(&root, &services);
         let crons = Cron::read_all(&root);

@@ -1,12 +1,16 @@
 //! `[package]`: what the package manager sees.
 
+use std::path::Path;
+
 use crate::error::{Error, Result};
 use crate::name::AppName;
 use crate::package::Compression;
 use crate::path::InstallPath;
+use crate::scriptlets::Phases;
 use crate::target::{self, Target};
 use crate::tree;
 
+use super::existing_file;
 use super::files::Pattern;
 use super::reader::{Placed, Table, Value};
 
@@ -23,6 +27,8 @@ pub struct Packaging {
     pub depends_deb: Vec<Placed<String>>,
     /// `depends.rpm`: as in a spec file, e.g. `libpq >= 13`.
     pub depends_rpm: Vec<Placed<String>>,
+    /// `scriptlets.*`: lines of sh that dpkg and rpm run.
+    pub scriptlets: Phases,
     /// `allow-collisions`; see [`Packaging::allows_collision`].
     pub allow_collisions: Vec<Pattern>,
     /// How hard payloads are compressed.
@@ -62,8 +68,8 @@ impl Packaging {
     }
 }
 
-/// Reads `[package]`; the application's name is missing after a mistake.
-pub(super) fn read(table: Table<'_>, name: Option<&AppName>) -> Option<Packaging> {
+/// Reads `[package]`, whose files are relative to `root`; the application's name is missing after a mistake.
+pub(super) fn read(table: Table<'_>, name: Option<&AppName>, root: &Path) -> Option<Packaging> {
     let prefix = match table.get("prefix") {
         Some(value) => value.placed(prefix),
         None => name.and_then(|name| {
@@ -77,6 +83,7 @@ pub(super) fn read(table: Table<'_>, name: Option<&AppName>) -> Option<Packaging
     let depends_deb = depends.get("deb").map(|value| value.each(deb_relationship)).unwrap_or_default();
     let depends_rpm = depends.get("rpm").map(|value| value.each(rpm_dependency)).unwrap_or_default();
     depends.of_kind("package.depends").finish();
+    let scriptlets = scriptlets(table.table("scriptlets").of_kind("package.scriptlets"), root);
     let allow_collisions = table.get("allow-collisions");
     let compression = table.get("compression").map_or(Some(Squeeze::Default), |value| squeeze(&value));
     let tar = table.get("tar").map_or(Some(TarCompression::Zst), |value| {
@@ -90,6 +97,7 @@ pub(super) fn read(table: Table<'_>, name: Option<&AppName>) -> Option<Packaging
         targets,
         depends_deb,
         depends_rpm,
+        scriptlets,
         allow_collisions: allow_collisions.map_or_else(Vec::new, |value| Pattern::read_all(&value, Pattern::of_host)),
         compression: compression?,
         tar: tar?,
@@ -127,6 +135,54 @@ fn revision(text: &str) -> Result<String> {
             .note("letters, digits, `.`, `+` and `~`: what both dpkg and rpm take, which split versions at `-`")
             .hint("count from `\"1\"`")),
     }
+}
+
+/// Reads the user's own lines.
+fn scriptlets(table: Table<'_>, root: &Path) -> Phases {
+    let lines = |key| table.get(key).and_then(|value| lines(&value, root));
+    let phases = Phases {
+        before_install: lines("before-install"),
+        after_install: lines("after-install"),
+        before_remove: lines("before-remove"),
+        after_remove: lines("after-remove"),
+    };
+    table.finish();
+    phases
+}
+
+/// Reads lines of sh: a string, or `{ file = "…" }`.
+fn lines(value: &Value<'_>, root: &Path) -> Option<Placed<String>> {
+    if value.is_string() {
+        return value.placed(|text| shell(text.to_owned()));
+    }
+    if !value.is_table() {
+        value.wrong_type("lines of sh or `{ file = \"…\" }`");
+        return None;
+    }
+    let table = value.table("package.scriptlets.PHASE")?;
+    let text = table.require("file", "file = \"deploy/after-install.sh\"").and_then(|value| {
+        value.placed(|text| shell(crate::fs::read_to_string(&existing_file(root, "script", text)?)?))
+    });
+    table.finish();
+    text
+}
+
+fn shell(text: String) -> Result<String> {
+    if let Some(bad) = text.chars().find(|c| c.is_control() && !matches!(c, '\n' | '\t')) {
+        return Err(Error::new(format!("a script for sh can't hold {bad:?}"))
+            .hint("write it with plain line ends, as Unix has them"));
+    }
+    let first = text.lines().next().unwrap_or_default();
+    if let Some(interpreter) = first.strip_prefix("#!").map(str::trim)
+        && !matches!(interpreter.split_whitespace().next(), Some("/bin/sh" | "/usr/bin/sh"))
+    {
+        return Err(Error::new(format!("dpkg and rpm run these lines with `/bin/sh`, not with `{interpreter}`"))
+            .hint("write them for sh, or put the script into the application and call it from here"));
+    }
+    if text.trim().is_empty() {
+        return Err(Error::new("there are no lines in it").hint("leave the key out if there is nothing to do"));
+    }
+    Ok(text)
 }
 
 /// Reads an archive section (Debian Policy §2.4), which may have an area in front.

@@ -391,6 +391,24 @@ fn included_files_leave_out_what_never_belongs_to_an_application() {
     assert_eq!(app.included_files().unwrap(), expected);
 }
 
+#[test]
+fn scriptlets_are_lines_or_a_file() {
+    let text = format!(
+        "{GOOD}requirements = []\n[package]\nscriptlets.before-install = \"true\"\n\
+         scriptlets.after-remove = {{ file = \"deploy/after-remove.sh\" }}\n"
+    );
+    let script = "#!/bin/sh\nrm -rf /srv/shop\n";
+    let app = app(&[
+        ("pkgapp.toml", &text),
+        ("deploy/after-remove.sh", script),
+        ("pyproject.toml", "[build-system]\nrequires = []\n"),
+    ]);
+    let scriptlets = &app.package.scriptlets;
+    assert_eq!(scriptlets.before_install.as_ref().unwrap().value, "true");
+    assert_eq!(scriptlets.after_remove.as_ref().unwrap().value, script);
+    assert_eq!((&scriptlets.after_install, &scriptlets.before_remove), (&None, &None));
+}
+
 /// mistakes.txt: a bad file, a line of `-`, what is said of it, a line of `=`; `{GOOD}` stands for [`GOOD`].
 #[test]
 fn bad_files_get_exact_words() {

@@ -197,16 +197,17 @@ fn control_files(package: &Package, tree: &Tree) -> Result<Vec<(&'static str, u3
         files.push(("conffiles", 0o644, conffiles));
     }
     files.push(("md5sums", 0o644, md5sums(tree)));
-    let scriptlets = &package.scriptlets;
-    for (name, head, body) in [
-        ("preinst", include_str!("../../packaging/deb/preinst"), &scriptlets.before_install),
-        ("postinst", include_str!("../../packaging/deb/postinst"), &scriptlets.after_install),
-        ("prerm", include_str!("../../packaging/deb/prerm"), &scriptlets.before_remove),
-        ("postrm", include_str!("../../packaging/deb/postrm"), &scriptlets.after_remove),
+    let scriptlets = &package.scriptlets.deb;
+    for (name, text) in [
+        ("preinst", &scriptlets.preinst),
+        ("postinst", &scriptlets.postinst),
+        ("prerm", &scriptlets.prerm),
+        ("postrm", &scriptlets.postrm),
     ] {
-        if let Some(body) = body {
-            files.push((name, 0o755, format!("{head}\n{}\n", body.trim_matches('\n'))));
-        }
+        files.extend(text.iter().map(|text| (name, 0o755, text.clone())));
+    }
+    if !scriptlets.triggers.is_empty() {
+        files.push(("triggers", 0o644, scriptlets.triggers.iter().map(|line| format!("{line}\n")).collect()));
     }
     files.sort_by_key(|(name, _, _)| *name);
     Ok(files)
@@ -233,6 +234,7 @@ fn control(package: &Package, tree: &Tree) -> Result<String> {
         ("Architecture", architecture(meta.arch).to_owned()),
         ("Maintainer", one_line(&meta.maintainer)),
         ("Installed-Size", installed_size(tree).to_string()),
+        ("Pre-Depends", package.scriptlets.deb.pre_depends.join(", ")),
         ("Depends", one_line(&depends.join(", "))),
         ("Section", meta.section.clone()),
         ("Priority", "optional".to_owned()),

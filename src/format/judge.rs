@@ -12,11 +12,14 @@ use similar_asserts::assert_eq;
 
 use super::read::Artifact;
 use super::*;
+use crate::app::Placed;
 use crate::depends::{Depends, Library};
 use crate::digest::Digest;
 use crate::name::{AppName, Arch, PythonMinor};
-use crate::package::Scriptlets;
+use crate::package::{FileTrigger, Scriptlets};
 use crate::pypa::Version;
+use crate::scriptlets::Phases;
+use crate::services::Services;
 use crate::target;
 use crate::tree::{Kind, Origin, Owner, Tree, dump_line};
 
@@ -86,13 +89,34 @@ pub(crate) fn package(tree: Tree) -> Package {
             declared_rpm: vec!["shadow-utils >= 2:4.6".into()],
         },
         tree,
-        scriptlets: Scriptlets {
-            before_install: Some("echo \"before_install $PKGAPP_ACTION $PKGAPP_FORMAT\" >> \"$ROOT_LOG\"".into()),
-            after_install: Some("echo \"after_install $PKGAPP_ACTION\" >> \"$ROOT_LOG\"".into()),
-            before_remove: Some("echo \"before_remove $PKGAPP_ACTION\" >> \"$ROOT_LOG\"".into()),
-            after_remove: Some("echo \"after_remove $PKGAPP_ACTION\" >> \"$ROOT_LOG\"".into()),
-        },
+        scriptlets: scriptlets(),
     }
+}
+
+/// The scripts of an application that has nothing but lines of its own; each says when it runs.
+fn scriptlets() -> Scriptlets {
+    let says = |phase: &str| {
+        let value =
+            format!("echo \"{phase} $PKGAPP_ACTION $PKGAPP_FORMAT $PKGAPP_NAME $PKGAPP_PREFIX\" >>\"$ROOT_LOG\"");
+        Some(Placed { value, at: crate::error::Location::file(Path::new("pkgapp.toml")) })
+    };
+    let phases = Phases {
+        before_install: says("before-install"),
+        after_install: says("after-install"),
+        before_remove: says("before-remove"),
+        after_remove: says("after-remove"),
+    };
+    let services = Services {
+        name: AppName::parse("shop").unwrap(),
+        prefix: path("/opt/shop"),
+        units: vec![],
+        users: vec![],
+        secrets: vec![],
+        state: vec![],
+        has_sysusers: false,
+        has_tmpfiles: false,
+    };
+    crate::scriptlets::of(&services, &phases, None).unwrap()
 }
 
 /// Names and kinds that archives get wrong.
@@ -443,8 +467,19 @@ fn dpkg_installs_upgrades_and_purges() {
                   find \"$root\" -path '*shop*'";
     assert_eq!(
         sh(script, &[&first, &second]),
-        "before_install install deb\nafter_install install\nbefore_remove upgrade\nbefore_install upgrade deb\n\
-         after_remove upgrade\nafter_install upgrade\nbefore_remove remove\nafter_remove remove\nafter_remove purge\n"
+        [
+            "before-install install",
+            "after-install install",
+            "before-remove upgrade",
+            "before-install upgrade",
+            "after-remove upgrade",
+            "after-install upgrade",
+            "before-remove remove",
+            "after-remove remove",
+            "after-remove purge",
+        ]
+        .map(|said| format!("{said} deb shop /opt/shop\n"))
+        .concat()
     );
 }
 
@@ -515,18 +550,23 @@ fn rpm_scriptlets_know_what_is_done() {
     let (Some(rpm), Some(sh)) = (tool("rpm"), tool("sh")) else { return };
     let (directory, package) = scratch();
     let file = write(&Rpm, &package, directory.path());
+    // %pre leaves word for %posttrans in a directory of the host's.
+    let run_directory = directory.path().join("run");
     for (tag, argument, said) in [
-        ("PREIN", "1", "before_install install rpm\n"),
-        ("PREIN", "2", "before_install upgrade rpm\n"),
-        ("POSTIN", "1", "after_install install\n"),
-        ("PREUN", "1", "before_remove upgrade\n"),
-        ("PREUN", "0", "before_remove remove\n"),
-        ("POSTUN", "0", "after_remove remove\n"),
+        ("PREIN", "1", "before-install install"),
+        ("POSTTRANS", "1", "after-install install"),
+        ("PREIN", "2", "before-install upgrade"),
+        ("PREUN", "1", "before-remove upgrade"),
+        ("POSTUN", "1", "after-remove upgrade"),
+        ("POSTTRANS", "1", "after-install upgrade"),
+        ("PREUN", "0", "before-remove remove"),
+        ("POSTUN", "0", "after-remove remove"),
     ] {
         let text = run(Command::new(&rpm).args(["-qp", "--qf", &format!("%{{{tag}}}")]).arg(&file));
+        let text = text.replace("/run/pkgapp", run_directory.to_str().unwrap());
         let log = directory.path().join("log");
         run(Command::new(&sh).env("ROOT_LOG", &log).args(["-c", &text, "sh", argument]));
-        assert_eq!(std::fs::read_to_string(&log).unwrap(), said, "{tag} {argument}");
+        assert_eq!(std::fs::read_to_string(&log).unwrap(), format!("{said} rpm shop /opt/shop\n"), "{tag} {argument}");
         std::fs::remove_file(&log).unwrap();
     }
 }
@@ -596,6 +636,10 @@ fn the_header_is_rpmbuild_s_but_for_listed_tags() {
     let mut package = package(tree);
     package.depends.declared_rpm = vec!["shadow-utils >= 2:4.6".into()];
     package.meta.compression = Compression::Zstd(19);
+    package.scriptlets.rpm.trigger = Some(FileTrigger {
+        paths: vec!["/usr/bin/python3.11".into(), "/usr/lib64/libpython".into()],
+        script: "exit 0".into(),
+    });
     let ours = write(&Rpm, &package, directory.path());
     let theirs = rpmbuild(&rpm, &ours, &package, directory.path());
     assert_eq!(Artifact::open(&theirs).unwrap().dump().unwrap(), package.tree.dump());
@@ -654,8 +698,11 @@ fn rpmbuild(rpm: &Path, ours: &Path, package: &Package, directory: &Path) -> Pat
         query("%{DESCRIPTION}"),
         root.display(),
     );
-    for (section, tag) in [("pre", "PREIN"), ("post", "POSTIN"), ("preun", "PREUN"), ("postun", "POSTUN")] {
+    for (section, tag) in [("pre", "PREIN"), ("preun", "PREUN"), ("postun", "POSTUN"), ("posttrans", "POSTTRANS")] {
         _ = writeln!(spec, "%{section}\n{}", query(&format!("%{{{tag}}}")).trim_end().replace('%', "%%"));
+    }
+    if let Some(trigger) = &package.scriptlets.rpm.trigger {
+        _ = writeln!(spec, "%transfiletriggerin -- {}\n{}", trigger.paths.join(" "), trigger.script.replace('%', "%%"));
     }
     spec.push_str("%files\n");
     for (path, entry) in package.tree.iter() {

@@ -359,7 +359,7 @@ fn open_deb(path: &Path, file: fs_err::File, size: u64) -> Result<Artifact> {
         payload_size,
         owners: BTreeMap::new(),
     };
-    for name in ["preinst", "postinst", "prerm", "postrm"] {
+    for name in ["preinst", "postinst", "prerm", "postrm", "triggers"] {
         artifact.scriptlets.extend(control.get(name).map(|text| (name.to_owned(), text.clone())));
     }
     let mut file = crate::fs::open(path)?;
@@ -445,7 +445,13 @@ fn rpm_scriptlets(metadata: &PackageMetadata) -> Vec<(String, String)> {
         ("%postun", metadata.get_post_uninstall_script()),
         ("%posttrans", metadata.get_post_trans_script()),
     ];
-    all.into_iter().filter_map(|(name, script)| Some((name.to_owned(), script.ok()?.script))).collect()
+    let mut found: Vec<(String, String)> =
+        all.into_iter().filter_map(|(name, script)| Some((name.to_owned(), script.ok()?.script))).collect();
+    for trigger in metadata.get_trans_file_triggers().unwrap_or_default() {
+        let paths: Vec<&str> = trigger.conditions.iter().map(|condition| condition.name.as_str()).collect();
+        found.push((format!("%transfiletriggerin -- {}", paths.join(" ")), trigger.script));
+    }
+    found
 }
 
 /// Reads a "new ASCII" cpio archive.

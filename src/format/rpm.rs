@@ -23,7 +23,7 @@ use super::{Format, archive_order, cannot_write, copy_content, description, one_
 use crate::depends::Depends;
 use crate::error::{Context, Error, Result};
 use crate::name::Arch;
-use crate::package::{Compression, Meta, Package, Scriptlets};
+use crate::package::{Compression, FileTrigger, Meta, Package, RpmScriptlets};
 use crate::path::InstallPath;
 use crate::tree::{Entry, Kind, Role, Tree};
 
@@ -36,16 +36,23 @@ mod sense {
     pub(super) const LESS: u32 = 1 << 1;
     pub(super) const GREATER: u32 = 1 << 2;
     pub(super) const EQUAL: u32 = 1 << 3;
+    pub(super) const POSTTRANS: u32 = 1 << 5;
     pub(super) const INTERP: u32 = 1 << 8;
     pub(super) const SCRIPT_PRE: u32 = 1 << 9;
-    pub(super) const SCRIPT_POST: u32 = 1 << 10;
     pub(super) const SCRIPT_PREUN: u32 = 1 << 11;
     pub(super) const SCRIPT_POSTUN: u32 = 1 << 12;
+    pub(super) const TRIGGERIN: u32 = 1 << 16;
     pub(super) const RPMLIB: u32 = 1 << 24;
 }
 
 /// `RPMFILE_CONFIG | RPMFILE_NOREPLACE`: an administrator's changes survive an upgrade.
 const CONFIG_NOREPLACE: u32 = 1 | 1 << 4;
+
+/// A file trigger's name in a spec file.
+const TRIGGER: &str = "transfiletriggerin";
+
+/// What rpmbuild gives a file trigger that names none (rpm's `RPMTRIGGER_DEFAULT_PRIORITY`).
+const TRIGGER_PRIORITY: u32 = 1_000_000;
 
 /// SHA-256 in rpm's numbering (RFC 4880 §9.4).
 const SHA256: u32 = 8;
@@ -95,10 +102,14 @@ impl Format for Rpm {
             format!("{name} {comparison} {version}").trim_end().to_owned() + "\n"
         });
         let mut texts = vec![("requires".to_owned(), requires.collect::<String>())];
-        let names = ["pre", "post", "preun", "postun"];
-        let s = &package.scriptlets;
-        let bodies = [&s.before_install, &s.after_install, &s.before_remove, &s.after_remove];
-        texts.extend(names.iter().zip(bodies).filter_map(|(name, body)| Some(((*name).to_owned(), body.clone()?))));
+        let scriptlets = &package.scriptlets.rpm;
+        texts.extend(scripts(scriptlets).map(|(name, text, ..)| (name.to_owned(), text.to_owned())));
+        texts.extend(
+            scriptlets
+                .trigger
+                .iter()
+                .map(|trigger| (TRIGGER.to_owned(), format!("# -- {}\n{}", trigger.paths.join(" "), trigger.script))),
+        );
         Ok(texts)
     }
 }
@@ -199,7 +210,7 @@ fn header_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
     entries.push(string(IndexTag::RPMTAG_PAYLOADFORMAT, "cpio"));
     entries.push(string(IndexTag::RPMTAG_PAYLOADCOMPRESSOR, compressor));
     entries.push(string(IndexTag::RPMTAG_PAYLOADFLAGS, flags));
-    entries.extend(scriptlet_entries(&package.scriptlets));
+    entries.extend(scriptlet_entries(&package.scriptlets.rpm));
     entries.extend(dependency_entries(
         &provides(package, &version),
         [IndexTag::RPMTAG_PROVIDENAME, IndexTag::RPMTAG_PROVIDEFLAGS, IndexTag::RPMTAG_PROVIDEVERSION],
@@ -277,30 +288,45 @@ fn compressor(compression: Compression) -> (&'static str, String) {
     }
 }
 
-/// A scriptlet: its body, the tags of body and interpreter, and the flag of the dependency on the interpreter.
-type Script<'a> = (&'a str, &'static str, IndexTag, IndexTag, u32);
+/// A scriptlet: its name in a spec file, its text, the tags of text and interpreter, and the flag of the dependency on the
+/// interpreter.
+type Script<'a> = (&'static str, &'a str, IndexTag, IndexTag, u32);
 
-fn scripts(scriptlets: &Scriptlets) -> impl Iterator<Item = Script<'_>> {
-    let install = include_str!("../../packaging/rpm/install");
-    let remove = include_str!("../../packaging/rpm/remove");
+fn scripts(scriptlets: &RpmScriptlets) -> impl Iterator<Item = Script<'_>> {
+    let RpmScriptlets { pre, preun, postun, posttrans, .. } = scriptlets;
     [
-        (&scriptlets.before_install, install, IndexTag::RPMTAG_PREIN, IndexTag::RPMTAG_PREINPROG, sense::SCRIPT_PRE),
-        (&scriptlets.after_install, install, IndexTag::RPMTAG_POSTIN, IndexTag::RPMTAG_POSTINPROG, sense::SCRIPT_POST),
-        (&scriptlets.before_remove, remove, IndexTag::RPMTAG_PREUN, IndexTag::RPMTAG_PREUNPROG, sense::SCRIPT_PREUN),
-        (&scriptlets.after_remove, remove, IndexTag::RPMTAG_POSTUN, IndexTag::RPMTAG_POSTUNPROG, sense::SCRIPT_POSTUN),
+        ("pre", pre, IndexTag::RPMTAG_PREIN, IndexTag::RPMTAG_PREINPROG, sense::SCRIPT_PRE),
+        ("preun", preun, IndexTag::RPMTAG_PREUN, IndexTag::RPMTAG_PREUNPROG, sense::SCRIPT_PREUN),
+        ("postun", postun, IndexTag::RPMTAG_POSTUN, IndexTag::RPMTAG_POSTUNPROG, sense::SCRIPT_POSTUN),
+        ("posttrans", posttrans, IndexTag::RPMTAG_POSTTRANS, IndexTag::RPMTAG_POSTTRANSPROG, sense::POSTTRANS),
     ]
     .into_iter()
-    .filter_map(|(body, head, tag, program, flag)| Some((body.as_deref()?, head, tag, program, flag)))
+    .filter_map(|(name, text, tag, program, flag)| Some((name, text.as_deref()?, tag, program, flag)))
 }
 
-fn scriptlet_entries(scriptlets: &Scriptlets) -> Vec<HeaderEntry> {
-    scripts(scriptlets)
-        .flat_map(|(body, head, tag, program, _)| {
-            // The last command's status is the scriptlet's, and a failing %pre or %preun would stop the transaction.
-            let text = format!("{head}\n{}\n:", body.trim_matches('\n'));
-            [string(tag, text), string(program, "/bin/sh")]
-        })
-        .collect()
+fn scriptlet_entries(scriptlets: &RpmScriptlets) -> Vec<HeaderEntry> {
+    let mut entries: Vec<HeaderEntry> = scripts(scriptlets)
+        .flat_map(|(_, text, tag, program, _)| [string(tag, text.trim_end()), string(program, "/bin/sh")])
+        .collect();
+    if let Some(trigger) = &scriptlets.trigger {
+        entries.extend(trigger_entries(trigger));
+    }
+    entries
+}
+
+/// One script, and for each of its paths a line: path, index of the script, and that it is about files that are installed.
+fn trigger_entries(trigger: &FileTrigger) -> [HeaderEntry; 7] {
+    let count = trigger.paths.len();
+    let texts = |texts: Vec<String>| IndexData::StringArray(texts);
+    [
+        entry(IndexTag::RPMTAG_TRANSFILETRIGGERSCRIPTS, texts(vec![trigger.script.trim_end().to_owned()])),
+        entry(IndexTag::RPMTAG_TRANSFILETRIGGERSCRIPTPROG, texts(vec!["/bin/sh".to_owned()])),
+        entry(IndexTag::RPMTAG_TRANSFILETRIGGERNAME, texts(trigger.paths.clone())),
+        entry(IndexTag::RPMTAG_TRANSFILETRIGGERINDEX, IndexData::Int32(vec![0; count])),
+        entry(IndexTag::RPMTAG_TRANSFILETRIGGERVERSION, texts(vec![String::new(); count])),
+        entry(IndexTag::RPMTAG_TRANSFILETRIGGERFLAGS, IndexData::Int32(vec![sense::TRIGGERIN; count])),
+        entry(IndexTag::RPMTAG_TRANSFILETRIGGERPRIORITIES, IndexData::Int32(vec![TRIGGER_PRIORITY])),
+    ]
 }
 
 // Dependencies
@@ -342,9 +368,14 @@ fn requires(package: &Package, version: &PackageVersion) -> Result<Dependencies>
         return Err(error);
     }
     requires.extend(declared.into_iter().flatten());
-    for (_, _, _, _, flag) in scripts(&package.scriptlets) {
+    let scriptlets = &package.scriptlets.rpm;
+    for (_, _, _, _, flag) in scripts(scriptlets) {
         requires.insert(("/bin/sh".to_owned(), String::new(), flag | sense::INTERP));
     }
+    if scriptlets.trigger.is_some() {
+        requires.insert(("/bin/sh".to_owned(), String::new(), sense::INTERP));
+    }
+    requires.extend(scriptlets.requires_pre.iter().map(|name| (name.clone(), String::new(), sense::SCRIPT_PRE)));
     let features = features(package, version, requires.iter().any(|(name, _, _)| name.starts_with('(')));
     requires.extend(features.into_iter().map(|(feature, since)| {
         (format!("rpmlib({feature})"), since.to_owned(), sense::RPMLIB | sense::LESS | sense::EQUAL)
