@@ -59,6 +59,15 @@ pub fn check_consistent(subjects: &[Subject], env: &Environment, allow_unmet: &[
     }
 }
 
+/// Returns the names that are required and not in the set, in no order that means anything.
+pub fn missing(subjects: &[Subject], env: &Environment) -> BTreeSet<PackageName> {
+    let mut check = Check::new(subjects, env);
+    check.follow_extras();
+    let needs = (0..subjects.len()).flat_map(|index| check.needs(index));
+    let names = needs.map(|need| need.requirement.name);
+    names.filter(|name| !check.by_name.contains_key(name)).collect()
+}
+
 type Required = Requirement<VerbatimParsedUrl>;
 
 struct Check<'a> {

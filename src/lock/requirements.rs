@@ -28,6 +28,11 @@ enum Role {
     Constraints,
 }
 
+/// Reads a file that says which versions ship of what other files require.
+pub(super) fn read_constraints(draft: &mut Draft<'_>, file: &TextFile) {
+    draft.read_with(file, |draft, file| read(draft, file, Role::Constraints));
+}
+
 fn read(draft: &mut Draft<'_>, file: &TextFile, role: Role) {
     let lines = logical_lines(file, draft.variable);
     for line in &lines {

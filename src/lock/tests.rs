@@ -33,7 +33,7 @@ const ONE: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f2001
 const TWO: &str = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
 
 /// A directory with files, and what reading them gives.
-struct Project(tempfile::TempDir);
+struct Project(tempfile::TempDir, Selection);
 
 impl Project {
     fn new(files: &[(&str, &str)]) -> Self {
@@ -43,7 +43,7 @@ impl Project {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text.replace("{ONE}", ONE).replace("{TWO}", TWO)).unwrap();
         }
-        Self(directory)
+        Self(directory, Selection::default())
     }
 
     fn root(&self) -> &Path {
@@ -57,7 +57,7 @@ impl Project {
             "VERSION" => Some("2.0".to_owned()),
             _ => None,
         };
-        Lock::read_with(&files, self.root(), &environment(None), true, &variable)
+        Lock::read_with(&files, self.root(), &environment(None), true, &self.1, &variable)
     }
 
     /// Returns the errors without the temporary directory's name.
@@ -818,8 +818,15 @@ fn an_included_file_is_fetched() {
         }
     });
     let project = Project::new(&[("r.txt", &format!("-c http://127.0.0.1:{port}/a/c.txt\nx\n"))]);
-    let lock =
-        Lock::read_with(&[PathBuf::from("r.txt")], project.root(), &environment(None), false, &|_| None).unwrap();
+    let lock = Lock::read_with(
+        &[PathBuf::from("r.txt")],
+        project.root(),
+        &environment(None),
+        false,
+        &Selection::default(),
+        &|_| None,
+    )
+    .unwrap();
     served.join().unwrap();
     assert_eq!(pins(&lock, project.root()), ["x 1 [] index 0"]);
     assert_eq!(lock.files[2], PathBuf::from(format!("http://127.0.0.1:{port}/d.txt")));
@@ -833,7 +840,8 @@ proptest! {
             for name in ["r.txt", "pylock.toml"] {
                 let env = environment(None);
                 let variable = |_: &str| Some("v".to_owned());
-                let mut draft = Draft::new(Path::new("/nonexistent/root"), &env, true, &variable);
+                let selection = Selection::default();
+                let mut draft = Draft::new(Path::new("/nonexistent/root"), &env, true, &selection, &variable);
                 let place = text::Place::Disk(PathBuf::from("/nonexistent/root").join(name));
                 draft.read(&TextFile { file: name.into(), place, text: text.clone() });
                 _ = draft.finish().map_err(|error| error.to_string());
