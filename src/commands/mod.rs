@@ -2,6 +2,7 @@
 
 mod build;
 mod inspect;
+mod lock;
 mod render;
 
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ use crate::report::Report;
 pub fn run(cli: &Cli, report: &Report) -> Result<()> {
     match &cli.command {
         Command::Build(args) => build::build(args, &cli.global, report),
+        Command::Lock(args) => lock::lock(args, &cli.global, report),
         Command::Inspect(args) => inspect::inspect(args, report),
         Command::Render(args) => render::render(args, &cli.global, report),
         Command::Completions(args) => {

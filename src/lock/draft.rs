@@ -47,6 +47,8 @@ pub(super) struct Draft<'a> {
     variables: Vec<(String, String)>,
     /// The groups and extras of the locks that say which they have; `None` if none does.
     known: Option<(BTreeSet<GroupName>, BTreeSet<ExtraName>)>,
+    /// A lock was made for one selection, and does not say which.
+    is_selected: bool,
 }
 
 /// One requirement that holds in the environment.
@@ -106,6 +108,7 @@ impl<'a> Draft<'a> {
             sequence: 0,
             variables: Vec::new(),
             known: None,
+            is_selected: false,
         }
     }
 
@@ -125,6 +128,11 @@ impl<'a> Draft<'a> {
         known.1.extend(extras);
     }
 
+    /// Notes that a lock has what was selected when it was made, and nothing else.
+    pub(super) fn is_selected(&mut self) {
+        self.is_selected = true;
+    }
+
     /// Returns the extras that are asked for.
     pub(super) fn extras(&self) -> Vec<ExtraName> {
         self.selection.extras.iter().map(|(name, _)| name.clone()).collect()
@@ -139,7 +147,8 @@ impl<'a> Draft<'a> {
         let plain = |url: &Url| url.as_str().trim_end_matches('/').to_owned();
         let is_default = plain(&parsed) == DEFAULT_INDEX;
         let known = self.indexes.index.iter().chain(&self.indexes.extra).any(|known| plain(known) == plain(&parsed));
-        if !known && !(is_default && self.indexes.index.is_none()) {
+        let is_asked = known || (is_default && self.indexes.index.is_none());
+        if !is_asked {
             self.indexes.extra.push(parsed);
         }
         Ok(())
@@ -286,6 +295,9 @@ impl<'a> Draft<'a> {
 
     /// Refuses groups and extras that no lock has.
     fn check_selection(&mut self) {
+        if self.is_selected {
+            return;
+        }
         let (groups, extras) = match &self.known {
             Some((groups, extras)) => (groups, Some(extras)),
             None => (&BTreeSet::new(), None),
@@ -514,8 +526,7 @@ fn not_pinned(requirement: &Requirement) -> Error {
         }
         _ => format!("write `{name}==` and the version that shall ship"),
     };
-    let file = crate::error::shown(&requirement.at.file);
-    error.hint(format!("{way_out}; `uv pip compile --generate-hashes {file} -o pinned.txt` finds one"))
+    error.hint(format!("{way_out}, or run `pkgapp lock`, which finds one and pins all that is missing"))
 }
 
 fn same_source(one: &Wanted, other: &Wanted) -> bool {

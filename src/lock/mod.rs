@@ -36,6 +36,8 @@ mod uv;
 use draft::Draft;
 use text::TextFile;
 
+pub(crate) use text::without_credentials;
+
 /// A kind of file that pins are read from.
 struct Format {
     /// Whether the file with this name and this text is of the format.
@@ -158,6 +160,15 @@ impl Lock {
         }
         draft.finish()
     }
+}
+
+/// Returns whether a file is read as requirements.txt, and so may leave pins open.
+///
+/// # Errors
+/// It can't be read.
+pub fn is_requirements(path: &Path) -> Result<bool> {
+    let file = TextFile::open(path)?;
+    Ok(!FORMATS[..FORMATS.len() - 1].iter().any(|format| (format.recognises)(file.name(), &file.text)))
 }
 
 /// Says where a file that the configuration names was looked for, and what is there.

@@ -114,6 +114,9 @@ impl Reader<'_, '_> {
         let mut groups: Vec<GroupName> =
             lock.default_groups.iter().filter_map(|group| group.get_ref().parse().ok()).collect();
         groups.extend(self.draft.selection.groups.iter().map(|(group, _)| group.clone()));
+        if lock.dependency_groups.is_empty() && lock.extras.is_empty() {
+            self.draft.is_selected();
+        }
         self.draft.knows(
             lock.dependency_groups.iter().filter_map(|name| name.parse().ok()),
             lock.extras.iter().filter_map(|name| name.parse().ok()),
