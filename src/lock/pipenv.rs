@@ -193,7 +193,8 @@ impl Reader<'_, '_> {
     fn marker(&self, package: &Json<'_>, at: &Location) -> Checked<MarkerTree> {
         let mut all = MarkerTree::TRUE;
         if let Some(text) = package.text("markers") {
-            all = all.and(entry::marker(text, &self.at(text))?);
+            // Lists of versions (`not in '3.0, 3.1'`) have commas, which are taken for parts of versions otherwise.
+            all = all.and(entry::marker(&text.replace(',', " "), &self.at(text))?);
         }
         for key in MARKER_KEYS {
             if let Some(value) = package.text(key) {
