@@ -12,8 +12,8 @@ use crate::error::{Error, Location, Result};
 use crate::format::sonames;
 use crate::interpreter::Interpreter;
 use crate::layer::{Builder, ByteCompiler, Layer};
-use crate::lock::Lock;
-use crate::lock::check::{Subject, check_consistent};
+use crate::lock::check::{Subject, check_consistent, missing};
+use crate::lock::{Lock, Selection};
 use crate::name::Arch;
 use crate::package::{Compression, Meta, Package};
 use crate::path::InstallPath;
@@ -145,9 +145,19 @@ fn targets(app: &App) -> Vec<&'static Target> {
 
 fn read_lock(app: &App, environment: &Environment, options: &Options<'_>, report: &Report) -> Result<Lock> {
     let files: Vec<PathBuf> = app.python.requirements.iter().map(|file| file.value.clone()).collect();
-    let lock = Lock::read(&files, &app.root, environment, options.offline)?;
+    let lock = Lock::read(&files, &app.root, environment, options.offline, &selection(app))?;
     lock.warnings.iter().for_each(|warning| report.warning(warning));
     Ok(lock)
+}
+
+/// What the configuration chooses of the locks.
+pub fn selection(app: &App) -> Selection {
+    Selection {
+        groups: app.python.groups.iter().map(|group| (group.value.clone(), group.at.clone())).collect(),
+        extras: app.python.extras.iter().map(|extra| (extra.value.clone(), extra.at.clone())).collect(),
+        constraints: app.python.constraints.iter().map(|file| file.value.clone()).collect(),
+        project: Some(app.source.clone().unwrap_or_else(|| app.root.clone())),
+    }
 }
 
 /// The wheels of a release.
@@ -194,14 +204,35 @@ fn fetch(
         all.retain(|other| other.metadata.name != wheel.metadata.name);
         all.push(wheel);
     }
-    let mut subjects: Vec<Subject> = all.iter().map(subject).collect();
-    if let (Some(editable), Some(application)) = (&lock.editable, subjects.last_mut()) {
-        application.extras.clone_from(&editable.extras);
-    }
+    // What an extra or a constraint adds may require more.
+    let mut lock = lock.clone();
+    let subjects = loop {
+        let subjects = subjects(app, &lock, &all);
+        let missing = missing(&subjects, environment);
+        let (wanted, offered) = lock.offered.into_iter().partition(|pin| missing.contains(&pin.name));
+        lock = Lock { pins: wanted, offered, ..lock };
+        if lock.pins.is_empty() {
+            break subjects;
+        }
+        let more = wheels::fetch(&lock, environment, options.cache, &fetching, report)?;
+        all.splice(..0, more);
+        let pins = all.len() - usize::from(has_application);
+        all[..pins].sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
+    };
     for warning in check_consistent(&subjects, environment, &app.python.allow_unmet)? {
         report.warning(&warning);
     }
     Ok(Wheels { all, has_application })
+}
+
+/// The wheels as the check for completeness sees them.
+fn subjects(app: &App, lock: &Lock, all: &[Wheel]) -> Vec<Subject> {
+    let mut subjects: Vec<Subject> = all.iter().map(subject).collect();
+    if let Some(application) = subjects.last_mut().filter(|_| app.source.is_some()) {
+        application.extras.extend(app.python.extras.iter().map(|extra| extra.value.clone()));
+        application.extras.extend(lock.editable.iter().flat_map(|editable| editable.extras.iter().cloned()));
+    }
+    subjects
 }
 
 /// The configuration and the project must not disagree on what ships. A local part (`1.4.2+g1234abc`) may differ.

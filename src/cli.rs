@@ -76,6 +76,13 @@ pub enum Command {
     ///
     /// Example: pkgapp build --format deb --format rpm
     Build(BuildArgs),
+    /// Pin what is only partly pinned
+    ///
+    /// Resolves requirements with uv, or with pip where there is no uv, and writes `pylock.toml` beside the configuration.
+    /// Versions that an older one there pins are kept. Prints the lock's path on stdout.
+    ///
+    /// Example: pkgapp lock && pkgapp build
+    Lock(LockArgs),
     /// Show what is in a package
     ///
     /// Prints metadata, dependencies, scriptlets, distributions and sizes of a deb, an rpm or a tarball.
@@ -121,6 +128,35 @@ pub struct BuildArgs {
     /// Use this many threads [default: as many as there are cores]
     #[arg(short, long, value_name = "N", env = "PKGAPP_JOBS", hide_env_values = true, value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
+    /// Run `pkgapp lock` first, and build what it pins
+    #[arg(long, env = "PKGAPP_LOCK", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub lock: bool,
+    /// What `--lock` resolves with [default: uv if it is on PATH, else pip]
+    #[arg(long, value_name = "TOOL", env = "PKGAPP_RESOLVER", hide_env_values = true)]
+    pub resolver: Option<Resolver>,
+}
+
+/// Arguments of `pkgapp lock`.
+#[derive(Debug, Default, Args)]
+pub struct LockArgs {
+    /// Resolve these files [default: the requirements files of the configuration, and the project]
+    #[arg(value_name = "FILE", env = "PKGAPP_REQUIREMENTS", hide_env_values = true, value_delimiter = ',')]
+    pub files: Vec<PathBuf>,
+    /// Take the newest versions, whatever the old lock pins
+    #[arg(short = 'U', long, env = "PKGAPP_UPGRADE", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub upgrade: bool,
+    /// What resolves [default: uv if it is on PATH, else pip]
+    #[arg(long, value_name = "TOOL", env = "PKGAPP_RESOLVER", hide_env_values = true)]
+    pub resolver: Option<Resolver>,
+}
+
+/// What resolves requirements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Resolver {
+    /// uv, for all platforms at once
+    Uv,
+    /// pip of the application's Python, for this machine alone
+    Pip,
 }
 
 /// A format's name on the command line.

@@ -4,7 +4,7 @@
 //! them, so that an upgrade is looked at in one place.
 
 pub use uv_distribution_filename::WheelFilename;
-pub use uv_normalize::{ExtraName, PackageName};
+pub use uv_normalize::{ExtraName, GroupName, PackageName};
 pub use uv_pep440::{LocalSegment, LocalVersionSlice, Version, VersionSpecifiers};
 pub use uv_pep508::{MarkerEnvironment, MarkerTree};
 pub use uv_platform_tags::Tags;

@@ -13,6 +13,7 @@ mod formats;
 mod help;
 mod hostile;
 mod index;
+mod locks;
 mod native;
 mod relocatable;
 mod reproducible;

@@ -21,7 +21,7 @@ use url::Url;
 
 use crate::error::{Context, Error, Location, Result, shown};
 use crate::name::{AppName, PythonMinor};
-use crate::pypa::{PackageName, Version};
+use crate::pypa::{ExtraName, GroupName, PackageName, Version};
 
 pub use command::CommandLine;
 pub use deploy::{Batch, Deploy, Health, Hooks, HostPattern, Migrate, MigrateOn};
@@ -90,11 +90,20 @@ pub struct Python {
     pub version: Placed<PythonMinor>,
     /// Whose interpreter.
     pub interpreter: Interpreter,
-    /// Lock files, absolute; by default the first of pylock.toml and requirements.txt that exists.
+    /// Lock files, absolute; by default the first of [`LOCKS`] that exists.
     pub requirements: Vec<Placed<PathBuf>>,
+    /// Files of constraints, absolute: which version ships of what others require.
+    pub constraints: Vec<Placed<PathBuf>>,
+    /// Dependency groups of the locks that ship besides what always does.
+    pub groups: Vec<Placed<GroupName>>,
+    /// Extras of the application that ship.
+    pub extras: Vec<Placed<ExtraName>>,
     /// `allow-unmet`: distributions that others require and that may be missing or have another version.
     pub allow_unmet: Vec<PackageName>,
 }
+
+/// Where pins are looked for in the directory of the configuration, if it names no file.
+pub const LOCKS: [&str; 6] = ["pylock.toml", "uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock", "requirements.txt"];
 
 /// Whose interpreter a release runs on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -407,7 +416,7 @@ impl Reader<'_> {
         let interpreter = self.interpreter(&table);
         let requirements = match table.get("requirements") {
             Some(value) => value.each(|text| existing_file(root, "requirements file", text)),
-            None => ["pylock.toml", "requirements.txt"]
+            None => LOCKS
                 .iter()
                 .map(|name| root.join(name))
                 .find(|file| file.is_file())
@@ -415,10 +424,22 @@ impl Reader<'_> {
                 .into_iter()
                 .collect(),
         };
+        let constraints =
+            table.get("constraints").map(|value| value.each(|text| existing_file(root, "constraints file", text)));
+        let groups = table.get("groups").map(|value| value.each(group_name)).unwrap_or_default();
+        let extras = table.get("extras").map(|value| value.each(extra_name)).unwrap_or_default();
         let allow_unmet = table.get("allow-unmet").map(|value| value.each(distribution_name)).unwrap_or_default();
         table.finish();
         let allow_unmet = allow_unmet.into_iter().map(|name| name.value).collect();
-        Some(Python { version: version?, interpreter: interpreter?, requirements, allow_unmet })
+        Some(Python {
+            version: version?,
+            interpreter: interpreter?,
+            requirements,
+            constraints: constraints.unwrap_or_default(),
+            groups,
+            extras,
+            allow_unmet,
+        })
     }
 
     fn interpreter(&self, table: &Table<'_>) -> Option<Interpreter> {
@@ -480,6 +501,14 @@ fn environment(value: &Value<'_>) -> BTreeMap<String, String> {
 fn is_variable_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+fn group_name(text: &str) -> Result<GroupName> {
+    text.parse().context(|| format!("`{text}` is not the name of a dependency group"))
+}
+
+fn extra_name(text: &str) -> Result<ExtraName> {
+    text.parse().context(|| format!("`{text}` is not the name of an extra"))
 }
 
 fn distribution_name(text: &str) -> Result<PackageName> {

@@ -3,24 +3,34 @@
 use std::io::{Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use crate::app::{App, TarCompression};
+use crate::app::{App, Placed, TarCompression};
 use crate::assembly::{self, Options};
-use crate::cli::{BuildArgs, FormatName, Global};
+use crate::cli::{BuildArgs, FormatName, Global, LockArgs};
 use crate::digest::Digest;
-use crate::error::{Context, Error, Result, shown};
+use crate::error::{Context, Error, Location, Result, shown};
 use crate::format::{self, Format};
 use crate::fs;
 use crate::package::Package;
 use crate::report::{Report, Style, human_bytes};
 
-use super::{load_app, open_cache};
+use super::{load_app, lock, open_cache};
 
 pub(super) fn build(args: &BuildArgs, global: &Global, report: &Report) -> Result<()> {
     if let Some(jobs) = args.jobs {
         // It fails if the pool exists already, which is so in tests only.
         _ = rayon::ThreadPoolBuilder::new().num_threads(usize::from(jobs)).build_global();
     }
-    let app = load_app(global)?;
+    let mut app = load_app(global)?;
+    if args.lock {
+        let path = lock::write(
+            &app,
+            &[],
+            &LockArgs { resolver: args.resolver, ..LockArgs::default() },
+            global.offline,
+            report,
+        )?;
+        app.python.requirements = vec![Placed { at: Location::file(&path), value: path }];
+    }
     let cache = open_cache(global)?;
     let package = assembly::assemble(&app, &Options { cache: &cache, offline: global.offline }, report)?;
 

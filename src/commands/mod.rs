@@ -3,6 +3,7 @@
 mod build;
 mod check;
 mod inspect;
+mod lock;
 mod render;
 
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ use crate::report::Report;
 pub fn run(cli: &Cli, report: &Report) -> Result<()> {
     match &cli.command {
         Command::Build(args) => build::build(args, &cli.global, report),
+        Command::Lock(args) => lock::lock(args, &cli.global, report),
         Command::Inspect(args) => inspect::inspect(args, report),
         Command::Check => check::check(&cli.global, report),
         Command::Render(args) => render::render(args, &cli.global, report),

@@ -59,6 +59,15 @@ pub fn check_consistent(subjects: &[Subject], env: &Environment, allow_unmet: &[
     }
 }
 
+/// Returns the names that are required and not in the set, in no order that means anything.
+pub fn missing(subjects: &[Subject], env: &Environment) -> BTreeSet<PackageName> {
+    let mut check = Check::new(subjects, env);
+    check.follow_extras();
+    let needs = (0..subjects.len()).flat_map(|index| check.needs(index));
+    let names = needs.map(|need| need.requirement.name);
+    names.filter(|name| !check.by_name.contains_key(name)).collect()
+}
+
 type Required = Requirement<VerbatimParsedUrl>;
 
 struct Check<'a> {
@@ -203,8 +212,9 @@ impl<'a> Check<'a> {
         let file = self.subjects.iter().find_map(|subject| subject.at.as_ref()).map(|at| crate::error::shown(&at.file));
         let file = subject.at.as_ref().map(|at| crate::error::shown(&at.file)).or(file);
         match file {
-            Some(file) => error.hint(format!("pin `{}` in `{file}`", requirement.name)),
-            None => error.hint(format!("pin `{}` in a file of `[python] requirements`", requirement.name)),
+            Some(file) => error
+                .hint(format!("pin `{}` in `{file}`, or let `pkgapp lock` pin all that is missing", requirement.name)),
+            None => error.hint(format!("let `pkgapp lock` pin `{}` and all else that is missing", requirement.name)),
         }
     }
 
@@ -351,11 +361,11 @@ mod tests {
 error: `werkzeug>=3,<4` is required, and no version of it is pinned
   --> r.txt:2:1
   note: shop 1.4.2 → flask 3.0.0 → werkzeug>=3,<4
-  hint: pin `werkzeug` in `r.txt`
+  hint: pin `werkzeug` in `r.txt`, or let `pkgapp lock` pin all that is missing
 error: `markupsafe>=2.0` is required, and no version of it is pinned
   --> r.txt:3:1
   note: shop 1.4.2 → flask 3.0.0 → jinja2 3.1 → markupsafe>=2.0
-  hint: pin `markupsafe` in `r.txt`",
+  hint: pin `markupsafe` in `r.txt`, or let `pkgapp lock` pin all that is missing",
         );
     }
 
@@ -368,7 +378,7 @@ error: `markupsafe>=2.0` is required, and no version of it is pinned
 error: `gone` is required, and no version of it is pinned
   --> r.txt:3:1
   note: a 1 → b 1 → c 1 → gone
-  hint: pin `gone` in `r.txt`",
+  hint: pin `gone` in `r.txt`, or let `pkgapp lock` pin all that is missing",
         );
         assert_errors(
             &["b 1: c", "c 1: b | gone"],
@@ -376,7 +386,7 @@ error: `gone` is required, and no version of it is pinned
 error: `gone` is required, and no version of it is pinned
   --> r.txt:2:1
   note: c 1 → gone
-  hint: pin `gone` in `r.txt`",
+  hint: pin `gone` in `r.txt`, or let `pkgapp lock` pin all that is missing",
         );
     }
 
@@ -411,7 +421,7 @@ error: the application is `shop 1`, and `new 1` requires `shop<1`
 error: `d>=2` is required, and no version of it is pinned
   --> r.txt:3:1
   note: shop 1 → a[fast,more] 1 → c[x] 1 → d>=2
-  hint: pin `d` in `r.txt`",
+  hint: pin `d` in `r.txt`, or let `pkgapp lock` pin all that is missing",
         );
         // The extra of the pin, and the extra that an extra asks for.
         assert_errors(
@@ -420,7 +430,7 @@ error: `d>=2` is required, and no version of it is pinned
 error: `z` is required, and no version of it is pinned
   --> r.txt:1:1
   note: a[fast,more] 1 → z
-  hint: pin `z` in `r.txt`",
+  hint: pin `z` in `r.txt`, or let `pkgapp lock` pin all that is missing",
         );
         assert_consistent(&["a 1: z ; extra == 'fast'"], &[]);
     }

@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use uv_distribution_filename::{SourceDistExtension, SourceDistFilename};
 
-use crate::lock::{PinSource, Url, hash, shown_url};
+use crate::lock::{GitSource, PinSource, Url, hash, shown_url};
 use crate::pypa::{ExtraName, HashDigest, PackageName, Version, WheelFilename};
 
 /// What a direct reference leads to.
@@ -80,6 +80,9 @@ pub(super) fn read(text: &str, written: &str, name: Option<&PackageName>, root: 
 
 fn read_url(text: &str, written: &str, name: Option<&PackageName>, root: &Path) -> Result<Direct, Refused> {
     let (scheme, rest) = text.split_once(':').unwrap_or_default();
+    if scheme.eq_ignore_ascii_case("git") || scheme.to_ascii_lowercase().starts_with("git+") {
+        return read_git(text, written, name);
+    }
     if is_vcs(scheme) {
         return Err(Refused::new(format!("`{written}` is in a version control system, which pkgapp does not read"))
             .hint("build a wheel of it once (`pip wheel --no-deps`), and pin the wheel by its path or URL"));
@@ -101,6 +104,27 @@ fn read_url(text: &str, written: &str, name: Option<&PackageName>, root: &Path) 
         "http" | "https" => read_archive_url(url, written, name),
         other => Err(Refused::new(format!("pkgapp does not download from `{other}:`")).hint("use an https URL")),
     }
+}
+
+/// `git+URL@COMMIT#egg=NAME&subdirectory=PATH`.
+fn read_git(text: &str, written: &str, name: Option<&PackageName>) -> Result<Direct, Refused> {
+    let (address, fragment) = text.split_once('#').unwrap_or((text, ""));
+    let fragment = Fragment::read(fragment, written)?;
+    // The last `@` may also be that of the user's name.
+    let (url, commit) = match address.rsplit_once('@') {
+        Some((url, commit)) if url.contains("://") && !commit.contains('/') => (url, commit),
+        _ => (address, ""),
+    };
+    let subdirectory = fragment.subdirectory.clone();
+    let source = GitSource::new(url, commit, subdirectory.as_deref()).map_err(|why| {
+        Refused::new(format!("`{written}` can't ship: {why}"))
+            .hint("`git ls-remote` lists commits; write `@` and the whole id of one behind the address")
+    })?;
+    if name.is_none() && fragment.egg.is_none() {
+        return Err(Refused::new(format!("`{written}` does not say what distribution it is"))
+            .hint("put the name before it: `name @ …`"));
+    }
+    Ok(fragment.direct(PinSource::Git(source), name.cloned(), None))
 }
 
 fn read_archive_url(mut url: Url, written: &str, name: Option<&PackageName>) -> Result<Direct, Refused> {

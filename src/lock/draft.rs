@@ -1,19 +1,21 @@
 //! What the files say, and what pins follow from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-
-use uv_normalize::GroupName;
 
 use crate::error::{Error, Location, Result};
 use crate::lock::text::{Place, TextFile};
-use crate::lock::{Editable, FORMATS, Indexes, Lock, Names, Pin, PinSource, hash};
+use crate::lock::{Editable, FORMATS, Indexes, Lock, Names, Pin, PinSource, Selection, Url, hash};
 use crate::pypa::{
-    Environment, ExtraName, HashDigest, MarkerEnvironment, MarkerTree, PackageName, Version, VersionSpecifiers,
+    Environment, ExtraName, GroupName, HashDigest, MarkerEnvironment, MarkerTree, PackageName, Version,
+    VersionSpecifiers,
 };
 
 /// Most errors that are shown: a file that is no list of requirements is wrong in every line.
 const MOST_ERRORS: usize = 100;
+
+/// Where pins come from that name no index.
+const DEFAULT_INDEX: &str = "https://pypi.org/simple";
 
 /// Values that are shorter are not taken for secrets, in bytes.
 const SHORTEST_SECRET: usize = 5;
@@ -24,6 +26,7 @@ pub(super) struct Draft<'a> {
     pub(super) env: &'a Environment,
     patch_range: [MarkerEnvironment; 2],
     pub(super) offline: bool,
+    pub(super) selection: &'a Selection,
     /// Returns an environment variable that is set and not empty.
     pub(super) variable: &'a dyn Fn(&str) -> Option<String>,
     pub(super) indexes: Indexes,
@@ -42,6 +45,10 @@ pub(super) struct Draft<'a> {
     sequence: usize,
     /// Variables that files name, and their values, which may be secrets.
     variables: Vec<(String, String)>,
+    /// The groups and extras of the locks that say which they have; `None` if none does.
+    known: Option<(BTreeSet<GroupName>, BTreeSet<ExtraName>)>,
+    /// A lock was made for one selection, and does not say which.
+    is_selected: bool,
 }
 
 /// One requirement that holds in the environment.
@@ -78,6 +85,7 @@ impl<'a> Draft<'a> {
         root: &'a Path,
         env: &'a Environment,
         offline: bool,
+        selection: &'a Selection,
         variable: &'a dyn Fn(&str) -> Option<String>,
     ) -> Self {
         Self {
@@ -85,6 +93,7 @@ impl<'a> Draft<'a> {
             env,
             patch_range: env.patch_range(),
             offline,
+            selection,
             variable,
             indexes: Indexes::default(),
             index_at: None,
@@ -98,7 +107,56 @@ impl<'a> Draft<'a> {
             errors: Vec::new(),
             sequence: 0,
             variables: Vec::new(),
+            known: None,
+            is_selected: false,
         }
+    }
+
+    /// Returns the directory of the application's project.
+    pub(super) fn project(&self) -> &Path {
+        self.selection.project.as_deref().unwrap_or(self.root)
+    }
+
+    /// Notes which groups and extras a lock has.
+    pub(super) fn knows(
+        &mut self,
+        groups: impl IntoIterator<Item = GroupName>,
+        extras: impl IntoIterator<Item = ExtraName>,
+    ) {
+        let known = self.known.get_or_insert_default();
+        known.0.extend(groups);
+        known.1.extend(extras);
+    }
+
+    /// Notes that a lock has what was selected when it was made, and nothing else.
+    pub(super) fn is_selected(&mut self) {
+        self.is_selected = true;
+    }
+
+    /// Returns the extras that are asked for.
+    pub(super) fn extras(&self) -> Vec<ExtraName> {
+        self.selection.extras.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Adds an index that a lock names, unless it is one of those that are asked anyway.
+    pub(super) fn look_also(&mut self, url: &str, at: &Location) -> Result<()> {
+        let parsed = match Url::parse(url) {
+            Ok(parsed) if matches!(parsed.scheme(), "http" | "https" | "file") => parsed,
+            _ => return Err(Error::new("the URL of an index is not an http, https or file URL").at(at.clone())),
+        };
+        let plain = |url: &Url| url.as_str().trim_end_matches('/').to_owned();
+        let is_default = plain(&parsed) == DEFAULT_INDEX;
+        let known = self.indexes.index.iter().chain(&self.indexes.extra).any(|known| plain(known) == plain(&parsed));
+        let is_asked = known || (is_default && self.indexes.index.is_none());
+        if !is_asked {
+            self.indexes.extra.push(parsed);
+        }
+        Ok(())
+    }
+
+    /// Returns whether a group is asked for.
+    pub(super) fn has_group(&self, name: &str) -> bool {
+        name.parse::<GroupName>().is_ok_and(|name| self.selection.groups.iter().any(|(known, _)| *known == name))
     }
 
     /// Reads a file in whatever format it is.
@@ -118,6 +176,14 @@ impl<'a> Draft<'a> {
         self.open.pop();
     }
 
+    /// As [`Draft::read_with`], for a reader that returns something.
+    pub(super) fn visit<T>(&mut self, file: &TextFile, read: impl FnOnce(&mut Self) -> T) -> T {
+        if !self.files.contains(&file.file) {
+            self.files.push(file.file.clone());
+        }
+        read(self)
+    }
+
     /// Returns whether a file is being read, so that including it would never end.
     pub(super) fn is_open(&self, place: &Place) -> bool {
         self.open.contains(place)
@@ -128,10 +194,18 @@ impl<'a> Draft<'a> {
     ///
     /// `groups` are those of a pylock.toml, which has markers of its own; `None` for other files.
     pub(super) fn holds(&self, marker: MarkerTree, groups: Option<&[GroupName]>) -> bool {
-        self.patch_range.iter().any(|markers| match groups {
-            Some(groups) => marker.evaluate_pep751(markers, &[], groups),
-            None => marker.evaluate(markers, &[]),
-        })
+        match groups {
+            Some(groups) => {
+                let extras = self.extras();
+                self.patch_range.iter().any(|markers| marker.evaluate_pep751(markers, &extras, groups))
+            }
+            None => self.holds_with(marker, &[]),
+        }
+    }
+
+    /// As [`Draft::holds`], with extras.
+    pub(super) fn holds_with(&self, marker: MarkerTree, extras: &[ExtraName]) -> bool {
+        self.patch_range.iter().any(|markers| marker.evaluate(markers, extras))
     }
 
     /// Begins the next statement; errors are reported in the order of statements.
@@ -187,6 +261,8 @@ impl<'a> Draft<'a> {
             }
         }
         self.check_hashes(&pins);
+        self.check_selection();
+        let offered = self.offered(&pins);
         let mut errors = std::mem::take(&mut self.errors);
         errors.sort_by_key(|(order, _)| *order);
         let more = errors.len().saturating_sub(MOST_ERRORS);
@@ -201,7 +277,44 @@ impl<'a> Draft<'a> {
             files: self.files,
             warnings: self.warnings,
             editable: self.editable,
+            offered,
         })
+    }
+
+    /// Makes pins of the constraints that no requirement needs. What is wrong with one matters only if it ships.
+    fn offered(&self, pins: &[(Vec<Requirement>, Pin)]) -> Vec<Pin> {
+        let mut by_name: BTreeMap<&PackageName, Vec<Requirement>> = BTreeMap::new();
+        for constraint in &self.constraints {
+            if pins.binary_search_by(|(_, pin)| pin.name.cmp(&constraint.name)).is_err() {
+                by_name.entry(&constraint.name).or_default().push(constraint.clone());
+            }
+        }
+        let offered = by_name.into_values().filter_map(|constraints| pin(&constraints, &[]).ok());
+        offered.filter(|pin| self.hashes_because.is_none() || !pin.hashes.is_empty()).collect()
+    }
+
+    /// Refuses groups and extras that no lock has.
+    fn check_selection(&mut self) {
+        if self.is_selected {
+            return;
+        }
+        let (groups, extras) = match &self.known {
+            Some((groups, extras)) => (groups, Some(extras)),
+            None => (&BTreeSet::new(), None),
+        };
+        let mut errors = Vec::new();
+        for (name, at) in &self.selection.groups {
+            if !groups.contains(name) {
+                errors.push(unknown("group", name, at, groups));
+            }
+        }
+        for (name, at) in &self.selection.extras {
+            // The project says its extras itself where no lock does.
+            if let Some(extras) = extras.filter(|extras| !extras.contains(name)) {
+                errors.push(unknown("extra", name, at, extras));
+            }
+        }
+        self.errors.extend(errors.into_iter().map(|error| (0, error)));
     }
 
     /// With hashes, every pin must have them, and a directory can have none (pip's hash-checking mode).
@@ -384,6 +497,15 @@ impl Requirement {
     }
 }
 
+fn unknown<T: ToString + Ord>(what: &str, name: &T, at: &Location, known: &BTreeSet<T>) -> Error {
+    let error = Error::new(format!("no lock has the {what} `{}`", name.to_string())).at(at.clone());
+    let names: Vec<_> = known.iter().map(|name| format!("`{}`", name.to_string())).collect();
+    match names.is_empty() {
+        true => error.note(format!("the files of `[python] requirements` say of no {what} what belongs to it")),
+        false => error.hint(format!("there is {}", names.join(", "))),
+    }
+}
+
 fn pinned_twice(first: &Requirement, other: &Requirement) -> Error {
     Error::new(format!("`{}` is pinned twice: `{}` and `{}`", first.name, first.shown, other.shown))
         .at(other.version_at.clone())
@@ -404,8 +526,7 @@ fn not_pinned(requirement: &Requirement) -> Error {
         }
         _ => format!("write `{name}==` and the version that shall ship"),
     };
-    let file = crate::error::shown(&requirement.at.file);
-    error.hint(format!("{way_out}; `uv pip compile --generate-hashes {file} -o pinned.txt` finds one"))
+    error.hint(format!("{way_out}, or run `pkgapp lock`, which finds one and pins all that is missing"))
 }
 
 fn same_source(one: &Wanted, other: &Wanted) -> bool {

@@ -11,20 +11,32 @@ use uv_redacted::DisplaySafeUrl;
 pub use url::Url;
 
 use crate::error::{Error, Location, Result, shown};
-use crate::pypa::{Environment, ExtraName, HashDigest, PackageName, Version};
+use crate::pypa::{Environment, ExtraName, GroupName, HashDigest, PackageName, Version};
 
+mod buildout;
 pub mod check;
 mod direct;
 mod draft;
+mod entry;
 mod foreign;
+mod graph;
 mod hash;
+mod json;
+mod pdm;
+mod pipenv;
+mod poetry;
+mod project;
 mod pylock;
+mod range;
 mod remote;
 mod requirements;
 mod text;
+mod uv;
 
 use draft::Draft;
 use text::TextFile;
+
+pub(crate) use text::without_credentials;
 
 /// A kind of file that pins are read from.
 struct Format {
@@ -37,11 +49,12 @@ struct Format {
 /// All formats; the first that recognises a file reads it, and requirements.txt takes every file.
 const FORMATS: &[Format] = &[
     pylock::FORMAT,
-    foreign::UV,
-    foreign::POETRY,
-    foreign::PIPENV,
-    foreign::PDM,
+    uv::FORMAT,
+    poetry::FORMAT,
+    pipenv::FORMAT,
+    pdm::FORMAT,
     foreign::PROJECT,
+    buildout::FORMAT,
     requirements::FORMAT,
 ];
 
@@ -62,6 +75,23 @@ pub struct Lock {
     /// An editable install of the project in the directory of the configuration, as `uv export` and development
     /// environments name it. It is no pin: who builds the application from there may ignore it, else it is a mistake.
     pub editable: Option<Editable>,
+    /// Pins that ship only if something that ships requires them, sorted by name: what constraints and buildout's
+    /// `[versions]` pin and no file requires.
+    pub offered: Vec<Pin>,
+}
+
+/// What a configuration says about locks, besides naming them.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    /// Dependency groups that ship besides what always does, and where they are asked for.
+    pub groups: Vec<(GroupName, Location)>,
+    /// Extras of the application that ship, and where they are asked for.
+    pub extras: Vec<(ExtraName, Location)>,
+    /// Files of constraints, relative to the configuration's directory: as if every requirements file had `-c FILE`.
+    pub constraints: Vec<PathBuf>,
+    /// The application's project, absolute; by default the configuration's directory. A lock of a workspace is read as
+    /// that member's.
+    pub project: Option<PathBuf>,
 }
 
 /// An editable install in a lock.
@@ -88,14 +118,20 @@ impl Lock {
     ///
     /// `files` are relative to `root`, the directory of the configuration. Paths of distributions in requirements files
     /// are relative to `root` too, as with pip run there; included files are relative to the one that includes them.
-    /// `offline` refuses included files that are on the network.
+    /// `offline` refuses included files that are on the network. Development groups ship only if `selection` names them.
     ///
     /// # Errors
     /// Everything that is wrong in all of the files, in the order of reading: syntax, what is not pinned exactly, two
     /// different pins of one name, missing or weak hashes, environment variables that are not set.
-    pub fn read(files: &[PathBuf], root: &Path, env: &Environment, offline: bool) -> Result<Self> {
+    pub fn read(
+        files: &[PathBuf],
+        root: &Path,
+        env: &Environment,
+        offline: bool,
+        selection: &Selection,
+    ) -> Result<Self> {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        Self::read_with(files, root, env, offline, &variable)
+        Self::read_with(files, root, env, offline, selection, &variable)
     }
 
     fn read_with(
@@ -103,10 +139,18 @@ impl Lock {
         root: &Path,
         env: &Environment,
         offline: bool,
+        selection: &Selection,
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self> {
         let root = &direct::normal(root);
-        let mut draft = Draft::new(root, env, offline, variable);
+        let mut draft = Draft::new(root, env, offline, selection, variable);
+        for file in &selection.constraints {
+            draft.next_statement();
+            match TextFile::open(&direct::normal(&root.join(file))) {
+                Ok(text) => requirements::read_constraints(&mut draft, &text),
+                Err(error) => draft.fail(not_read(error, root, file)),
+            }
+        }
         for file in files {
             draft.next_statement();
             match TextFile::open(&direct::normal(&root.join(file))) {
@@ -118,13 +162,26 @@ impl Lock {
     }
 }
 
+/// Returns whether a file is read as requirements.txt, and so may leave pins open.
+///
+/// # Errors
+/// It can't be read.
+pub fn is_requirements(path: &Path) -> Result<bool> {
+    let file = TextFile::open(path)?;
+    Ok(!FORMATS[..FORMATS.len() - 1].iter().any(|format| (format.recognises)(file.name(), &file.text)))
+}
+
 /// Says where a file that the configuration names was looked for, and what is there.
 fn not_read(error: Error, root: &Path, file: &Path) -> Error {
     if root.join(file).exists() {
         return error;
     }
     let error = error.note(format!("names in `[python] requirements` are relative to `{}`", shown(root)));
-    let known = |name: &str| name.starts_with("requirements") || name.starts_with("pylock.");
+    let known = |name: &str| {
+        name.starts_with("requirements")
+            || name.starts_with("pylock.")
+            || matches!(name, "uv.lock" | "poetry.lock" | "pdm.lock" | "Pipfile.lock")
+    };
     let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
     let names = entries.filter(|entry| entry.path().is_file()).filter_map(|entry| entry.file_name().into_string().ok());
     match names.filter(|name| known(name)).min() {
@@ -168,6 +225,50 @@ pub enum PinSource {
     File(PathBuf),
     /// A project's directory on this machine, absolute: built like an sdist.
     Directory(PathBuf),
+    /// A project in a git repository: built like an sdist.
+    Git(GitSource),
+}
+
+/// A project in a git repository, at a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GitSource {
+    /// What `git clone` takes: a URL, maybe with a password in it.
+    pub url: String,
+    /// The whole id of a commit, in hexadecimal.
+    pub commit: String,
+    /// The project's directory in the repository, relative, without `..`; empty for the whole.
+    pub subdirectory: PathBuf,
+}
+
+impl GitSource {
+    /// Takes a repository as a lock or a requirement names it, with or without `git+`.
+    ///
+    /// # Errors
+    /// Why not: no whole commit id, a directory that is not inside, or an address that git must not be given.
+    pub fn new(url: &str, commit: &str, subdirectory: Option<&str>) -> Result<Self, String> {
+        let url = url.strip_prefix("git+").unwrap_or(url);
+        if !matches!(commit.len(), 40 | 64) || !commit.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err("it names no commit by its whole id".to_owned());
+        }
+        let subdirectory = PathBuf::from(subdirectory.unwrap_or_default());
+        if subdirectory.components().any(|part| !matches!(part, std::path::Component::Normal(_))) {
+            return Err("its subdirectory is not inside of it".to_owned());
+        }
+        // `ext::` runs a command, and what begins with `-` is an option.
+        let known = ["https://", "http://", "ssh://", "git://", "file://"].iter().any(|scheme| url.starts_with(scheme));
+        let is_ssh = url.split_once(':').is_some_and(|(host, path)| {
+            host.contains('@') && !host.starts_with('-') && !path.starts_with(':') && !host.contains('/')
+        });
+        if !known && !is_ssh {
+            return Err("its address is none that git may be given".to_owned());
+        }
+        Ok(Self { url: url.to_owned(), commit: commit.to_ascii_lowercase(), subdirectory })
+    }
+
+    /// Returns the repository and the commit as messages and records show them, without a password.
+    pub fn shown(&self) -> String {
+        format!("git+{}@{}", text::without_credentials(&self.url), self.commit)
+    }
 }
 
 /// A file that a lock names.

@@ -5,16 +5,15 @@ use std::path::Path;
 use std::str::FromStr;
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use toml::Spanned;
 use uv_distribution_filename::SourceDistFilename;
-use uv_normalize::GroupName;
 
 use crate::error::{Error, Location};
 use crate::lock::draft::{Draft, Requirement, Wanted};
+use crate::lock::entry;
 use crate::lock::text::{Place, TextFile};
 use crate::lock::{Editable, FilePlace, Format, LockedFile, PinSource, Url, direct, hash};
-use crate::pypa::{HashDigest, MarkerTree, PackageName, Version, VersionSpecifiers, WheelFilename};
+use crate::pypa::{GroupName, HashDigest, MarkerTree, PackageName, Version, VersionSpecifiers, WheelFilename};
 
 /// `pylock.toml` and `pylock.NAME.toml`, or the same under another name.
 pub(super) const FORMAT: Format = Format {
@@ -34,6 +33,10 @@ struct PyLock {
     requires_python: Option<Spanned<String>>,
     #[serde(default)]
     default_groups: Vec<Spanned<String>>,
+    #[serde(default)]
+    extras: Vec<String>,
+    #[serde(default)]
+    dependency_groups: Vec<String>,
     packages: Vec<Spanned<Package>>,
 }
 
@@ -44,12 +47,21 @@ struct Package {
     version: Option<Spanned<String>>,
     marker: Option<Spanned<String>>,
     requires_python: Option<Spanned<String>>,
-    vcs: Option<Spanned<IgnoredAny>>,
+    vcs: Option<Spanned<Vcs>>,
     directory: Option<Spanned<Directory>>,
     archive: Option<Spanned<File>>,
     sdist: Option<Spanned<File>>,
     #[serde(default)]
     wheels: Vec<Spanned<File>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Vcs {
+    r#type: String,
+    url: Option<String>,
+    commit_id: Option<String>,
+    subdirectory: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -99,8 +111,16 @@ impl Reader<'_, '_> {
         }
         let name = self.file.name().to_owned();
         self.draft.require_hashes(|| format!("`{name}` has hashes"));
-        let groups: Vec<GroupName> =
+        let mut groups: Vec<GroupName> =
             lock.default_groups.iter().filter_map(|group| group.get_ref().parse().ok()).collect();
+        groups.extend(self.draft.selection.groups.iter().map(|(group, _)| group.clone()));
+        if lock.dependency_groups.is_empty() && lock.extras.is_empty() {
+            self.draft.is_selected();
+        }
+        self.draft.knows(
+            lock.dependency_groups.iter().filter_map(|name| name.parse().ok()),
+            lock.extras.iter().filter_map(|name| name.parse().ok()),
+        );
         let mut known: BTreeMap<PackageName, Location> = BTreeMap::new();
         for entry in &lock.packages {
             let order = self.draft.next_statement();
@@ -239,9 +259,7 @@ impl Reader<'_, '_> {
             }
         }
         if let Some(vcs) = &package.vcs {
-            let error = Error::new(format!("`{name}` is in a version control system, which pkgapp does not read"));
-            let hint = "build a wheel of it once (`pip wheel --no-deps`), and lock the wheel by its path or URL";
-            return Err(error.at(self.at(vcs)).hint(hint));
+            return Ok((self.vcs(name, vcs)?, Vec::new(), version));
         }
         if let Some(directory) = &package.directory {
             return Ok((self.directory(name, directory)?, Vec::new(), version));
@@ -282,6 +300,19 @@ impl Reader<'_, '_> {
             return Err(Error::new(format!("`{}` is not a wheel of `{name}`", locked.name)).at(self.at(file)));
         }
         Ok(Some(wheel.version))
+    }
+
+    fn vcs(&self, name: &PackageName, entry: &Spanned<Vcs>) -> Checked<PinSource> {
+        let (vcs, at) = (entry.get_ref(), self.at(entry));
+        match (vcs.r#type.as_str(), &vcs.url) {
+            ("git", Some(url)) => entry::git(name, url, vcs.commit_id.as_deref(), vcs.subdirectory.as_deref(), &at),
+            ("git", None) => Err(Error::new(format!("the repository of `{name}` has no `url`")).at(at)),
+            (other, _) => {
+                let error = Error::new(format!("`{name}` is in `{other}`, which pkgapp does not read"));
+                let hint = "build a wheel of it once (`pip wheel --no-deps`), and lock the wheel by its path or URL";
+                Err(error.at(at).hint(hint))
+            }
+        }
     }
 
     fn is_root(&self, directory: &Directory) -> bool {

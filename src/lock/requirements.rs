@@ -12,7 +12,7 @@ use crate::error::{Error, shown};
 use crate::lock::direct::{self, Direct, Refused};
 use crate::lock::draft::{Draft, FormatName, Formats, Requirement, Wanted};
 use crate::lock::text::{Line, Place, TextFile, Word, logical_lines, words};
-use crate::lock::{Editable, Format, Url, hash, remote, shown_url};
+use crate::lock::{Editable, Format, PinSource, Url, hash, remote, shown_url};
 use crate::pypa::{ExtraName, HashDigest, MarkerTree, PackageName, VersionSpecifiers};
 
 /// Any text that is nothing else: these files have every name.
@@ -26,6 +26,11 @@ enum Role {
     Requirements,
     /// They say which version ships of what another file requires (`-c`).
     Constraints,
+}
+
+/// Reads a file that says which versions ship of what other files require.
+pub(super) fn read_constraints(draft: &mut Draft<'_>, file: &TextFile) {
+    draft.read_with(file, |draft, file| read(draft, file, Role::Constraints));
 }
 
 fn read(draft: &mut Draft<'_>, file: &TextFile, role: Role) {
@@ -416,6 +421,8 @@ impl Statement<'_, '_> {
         if let Some(direct) = direct {
             requirement.extras.extend(direct.extras);
             requirement.hashes.extend(direct.hashes);
+            // A commit's id is a hash of what is in it.
+            requirement.may_lack_hashes |= matches!(direct.source, PinSource::Git(_));
             requirement.wanted = Wanted::Source(direct.source, direct.version);
         }
         self.put(requirement);

@@ -33,7 +33,7 @@ const ONE: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f2001
 const TWO: &str = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
 
 /// A directory with files, and what reading them gives.
-struct Project(tempfile::TempDir);
+struct Project(tempfile::TempDir, Selection);
 
 impl Project {
     fn new(files: &[(&str, &str)]) -> Self {
@@ -43,7 +43,7 @@ impl Project {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text.replace("{ONE}", ONE).replace("{TWO}", TWO)).unwrap();
         }
-        Self(directory)
+        Self(directory, Selection::default())
     }
 
     fn root(&self) -> &Path {
@@ -57,7 +57,7 @@ impl Project {
             "VERSION" => Some("2.0".to_owned()),
             _ => None,
         };
-        Lock::read_with(&files, self.root(), &environment(None), true, &variable)
+        Lock::read_with(&files, self.root(), &environment(None), true, &self.1, &variable)
     }
 
     /// Returns the errors without the temporary directory's name.
@@ -79,6 +79,7 @@ fn pins(lock: &Lock, root: &Path) -> Vec<String> {
             PinSource::File(path) => format!("file {}", path.strip_prefix(root).unwrap().display()),
             PinSource::Directory(path) => format!("directory {}", path.strip_prefix(root).unwrap().display()),
             PinSource::Files(files) => files.iter().map(|file| file.name.clone()).collect::<Vec<_>>().join(" "),
+            PinSource::Git(source) => format!("{} {}", source.shown(), source.subdirectory.display()),
         };
         format!("{} {version} [{}] {source} {}", pin.name, extras.join(","), pin.hashes.len())
     };
@@ -209,16 +210,16 @@ fn what_is_not_pinned_is_refused() {
         "
 error: requirement `a>=2,<3` is not pinned
   --> requirements.txt:1:2
-  hint: write `a==` and the version that shall ship; `uv pip compile --generate-hashes requirements.txt -o pinned.txt` finds one
+  hint: write `a==` and the version that shall ship, or run `pkgapp lock`, which finds one and pins all that is missing
 error: requirement `b` is not pinned
   --> requirements.txt:2:1
-  hint: write `b==` and the version that shall ship; `uv pip compile --generate-hashes requirements.txt -o pinned.txt` finds one
+  hint: write `b==` and the version that shall ship, or run `pkgapp lock`, which finds one and pins all that is missing
 error: requirement `c==1.*` is not pinned
   --> requirements.txt:3:2
-  hint: `==1.*` allows many versions; write `c==` and the whole version; `uv pip compile --generate-hashes requirements.txt -o pinned.txt` finds one
+  hint: `==1.*` allows many versions; write `c==` and the whole version, or run `pkgapp lock`, which finds one and pins all that is missing
 error: requirement `d ~= 1.0` is not pinned
   --> requirements.txt:4:3
-  hint: write `d==` and the version that shall ship; `uv pip compile --generate-hashes requirements.txt -o pinned.txt` finds one",
+  hint: write `d==` and the version that shall ship, or run `pkgapp lock`, which finds one and pins all that is missing",
     );
 }
 
@@ -332,16 +333,19 @@ error: `-e lib[x]` can't ship: an editable install points back to its sources
 error: `-e git+https://e.com/r.git#egg=r` can't ship: an editable install points back to its sources
   --> r.txt:3:1
   hint: build a wheel of it once (`pip wheel --no-deps`), and pin the wheel by its path or URL
-error: `git+https://****@e.com/r.git@main` is in a version control system, which pkgapp does not read
+error: `git+https://****@e.com/r.git@main` can't ship: it names no commit by its whole id
   --> r.txt:4:5
-  hint: build a wheel of it once (`pip wheel --no-deps`), and pin the wheel by its path or URL",
+  hint: `git ls-remote` lists commits; write `@` and the whole id of one behind the address",
     ),
     (
         "not requirements",
-        &[(
-            "r.txt",
-            "flask=1.0\na b\na==1.0[x]\na==1; python_versio > '3'\na[x==1\na @\n==1\nné==1\nbase.txt\na==1; \n",
-        ), ("base.txt", "")],
+        &[
+            (
+                "r.txt",
+                "flask=1.0\na b\na==1.0[x]\na==1; python_versio > '3'\na[x==1\na @\n==1\nné==1\nbase.txt\na==1; \n",
+            ),
+            ("base.txt", ""),
+        ],
         "
 error: `flask=1.0` is not a requirement
   --> r.txt:1:6
@@ -374,7 +378,10 @@ error: `base.txt` is a file of requirements
     ),
     (
         "options",
-        &[("r.txt", "--require-hash\n-x y\n-r\n--no-index=1\na==1 --pre\n-f 'x\n-i ftp://e.com\n--no-binary a,b!\n--pre x\n")],
+        &[(
+            "r.txt",
+            "--require-hash\n-x y\n-r\n--no-index=1\na==1 --pre\n-f 'x\n-i ftp://e.com\n--no-binary a,b!\n--pre x\n",
+        )],
         "
 error: `--require-hash` is no option of requirements files
   --> r.txt:1:1
@@ -401,7 +408,11 @@ error: `x` is neither an option nor a value of one
     ),
     (
         "includes",
-        &[("d/r.txt", "-r base.txt\n-c /none\n-r ../s.txt\n-r https://u:p@e.com/x.txt\n"), ("base.txt", ""), ("s.txt", "-rd/r.txt")],
+        &[
+            ("d/r.txt", "-r base.txt\n-c /none\n-r ../s.txt\n-r https://u:p@e.com/x.txt\n"),
+            ("base.txt", ""),
+            ("s.txt", "-rd/r.txt"),
+        ],
         "
 error: cannot read `d/base.txt`
   --> d/r.txt:1:4
@@ -494,20 +505,12 @@ error: a constraint has no name
   hint: write `name @` before the URL or path",
     ),
     (
-        "locks of others",
-        &[("uv.lock", "version = 1\n")],
-        "
-error: `uv.lock` is a lock of uv, which pkgapp does not read
-  --> uv.lock
-  hint: write the pins with `uv export --no-dev --no-emit-project --format requirements-txt -o requirements.txt`, and name that file in `[python] requirements`",
-    ),
-    (
         "a lock by its content",
-        &[("pins.json", "{\n \"_meta\": {\"pipfile-spec\": 6}}")],
+        &[("pins.json", "{\n \"_meta\": {\"pipfile-spec\": 6},\n \"default\": {\"a\": {}}}")],
         "
-error: `pins.json` is a lock of Pipenv, which pkgapp does not read
-  --> pins.json
-  hint: write the pins with `pipenv requirements --hash > requirements.txt`, and name that file in `[python] requirements`",
+error: `a` has no version
+  --> pins.json:3:15
+  hint: run `pipenv lock`",
     ),
     (
         "no pins at all",
@@ -515,7 +518,7 @@ error: `pins.json` is a lock of Pipenv, which pkgapp does not read
         "
 error: `pyproject.toml` has no pins
   --> pyproject.toml
-  hint: `uv pip compile --generate-hashes pyproject.toml -o requirements.txt` writes them",
+  hint: `pkgapp lock` writes them into `pylock.toml`: name that file",
     ),
     (
         "pylock: syntax",
@@ -591,9 +594,8 @@ sdist = { path = 'h-2.tar.gz', hashes = { sha256 = '{ONE}' } }
 error: `a-1-py3-none-any.whl` has no strong hash
   --> pylock.toml:5:66
   hint: lock again with sha256
-error: `b` is in a version control system, which pkgapp does not read
+error: `b` can't be taken from git: it names no commit by its whole id
   --> pylock.toml:8:7
-  hint: build a wheel of it once (`pip wheel --no-deps`), and lock the wheel by its path or URL
 error: `c` can't ship: an editable install points back to its sources
   --> pylock.toml:11:13
   hint: lock without `editable = true` (`uv export --no-editable`): then a wheel is built from it
@@ -818,8 +820,15 @@ fn an_included_file_is_fetched() {
         }
     });
     let project = Project::new(&[("r.txt", &format!("-c http://127.0.0.1:{port}/a/c.txt\nx\n"))]);
-    let lock =
-        Lock::read_with(&[PathBuf::from("r.txt")], project.root(), &environment(None), false, &|_| None).unwrap();
+    let lock = Lock::read_with(
+        &[PathBuf::from("r.txt")],
+        project.root(),
+        &environment(None),
+        false,
+        &Selection::default(),
+        &|_| None,
+    )
+    .unwrap();
     served.join().unwrap();
     assert_eq!(pins(&lock, project.root()), ["x 1 [] index 0"]);
     assert_eq!(lock.files[2], PathBuf::from(format!("http://127.0.0.1:{port}/d.txt")));
@@ -833,7 +842,8 @@ proptest! {
             for name in ["r.txt", "pylock.toml"] {
                 let env = environment(None);
                 let variable = |_: &str| Some("v".to_owned());
-                let mut draft = Draft::new(Path::new("/nonexistent/root"), &env, true, &variable);
+                let selection = Selection::default();
+                let mut draft = Draft::new(Path::new("/nonexistent/root"), &env, true, &selection, &variable);
                 let place = text::Place::Disk(PathBuf::from("/nonexistent/root").join(name));
                 draft.read(&TextFile { file: name.into(), place, text: text.clone() });
                 _ = draft.finish().map_err(|error| error.to_string());
@@ -905,4 +915,593 @@ fn an_editable_install_of_the_application_is_told_apart_and_is_no_pin() {
     let pylock = "lock-version = '1.0'\ncreated-by = 'x'\n[[packages]]\nname = 'a'\n\
                   directory = { path = '.', editable = true }\n";
     assert_eq!(assert_pins(&[("pylock.toml", pylock)], &[]).editable.unwrap().shown, "a");
+}
+
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+/// A project, a library beside it, and what a lock needs of both.
+const MEMBERS: &[(&str, &str)] =
+    &[("lib/pyproject.toml", "[project]\nname = 'lib'\n"), ("wheels/w-1-py3-none-any.whl", "")];
+
+/// A workspace with a library, a wheel, a repository, a second version for Windows, extras and groups.
+const UV: &str = r#"version = 1
+revision = 3
+requires-python = ">=3.9"
+resolution-markers = ["sys_platform == 'win32'", "sys_platform != 'win32'"]
+
+[[package]]
+name = "app"
+version = "1"
+source = { editable = "." }
+dependencies = [
+    { name = "a", version = "1", source = { registry = "https://e.com/simple" }, marker = "sys_platform == 'win32'" },
+    { name = "a", version = "2", source = { registry = "https://e.com/simple" }, extra = ["x"], marker = "sys_platform != 'win32'" },
+    { name = "lib" },
+]
+
+[package.optional-dependencies]
+all = [{ name = "app", extra = ["pg"] }]
+pg = [{ name = "pg" }]
+
+[package.dev-dependencies]
+dev = [{ name = "repo" }]
+
+[[package]]
+name = "a"
+version = "1"
+source = { registry = "https://e.com/simple" }
+wheels = [{ url = "https://e.com/a-1-py3-none-any.whl", hash = "sha256:{ONE}", size = 1 }]
+
+[[package]]
+name = "a"
+version = "2"
+source = { registry = "https://e.com/simple" }
+sdist = { url = "https://e.com/a-2.tar.gz", hash = "sha256:{TWO}" }
+wheels = [{ url = "https://e.com/a-2-py3-none-any.whl", hash = "sha256:{ONE}", size = 1 }]
+
+[package.optional-dependencies]
+x = [{ name = "w" }]
+y = [{ name = "nowhere-else" }]
+
+[[package]]
+name = "lib"
+version = "0.1"
+source = { editable = "lib" }
+
+[[package]]
+name = "nowhere-else"
+version = "1"
+source = { virtual = "gone" }
+
+[[package]]
+name = "pg"
+version = "3"
+source = { registry = "wheels" }
+wheels = [{ path = "pg-3-py3-none-any.whl", hash = "sha256:{ONE}" }]
+
+[[package]]
+name = "repo"
+version = "1"
+source = { git = "https://e.com/repo.git?rev=main&subdirectory=sub#{COMMIT}" }
+
+[[package]]
+name = "w"
+version = "1"
+source = { path = "wheels/w-1-py3-none-any.whl" }
+wheels = [{ filename = "w-1-py3-none-any.whl", hash = "sha256:{TWO}" }]
+"#;
+
+/// As Poetry 2 writes it.
+const POETRY: &str = r#"# This file is automatically @generated by Poetry 2.1.0 and should not be changed by hand.
+
+[[package]]
+name = "A"
+version = "2"
+optional = false
+python-versions = ">=3.9"
+groups = ["main", "dev"]
+markers = {main = "sys_platform == \"linux\"", dev = "sys_platform == \"win32\""}
+files = [{file = "a-2-py3-none-any.whl", hash = "sha256:{ONE}"}, {file = "a-2.tar.gz", hash = "sha256:{TWO}"}]
+
+[[package]]
+name = "a"
+version = "1"
+optional = false
+python-versions = ">=3.9"
+groups = ["main"]
+markers = "sys_platform == \"win32\""
+files = [{file = "a-1-py3-none-any.whl", hash = "sha256:{ONE}"}]
+
+[[package]]
+name = "lib"
+version = "0.1"
+optional = false
+python-versions = "*"
+groups = ["main"]
+files = []
+develop = true
+
+[package.source]
+type = "directory"
+url = "lib"
+
+[[package]]
+name = "pg"
+version = "3"
+optional = true
+python-versions = "*"
+groups = ["main"]
+markers = "extra == \"pg\""
+files = [{file = "pg-3-py3-none-any.whl", hash = "sha256:{ONE}"}]
+
+[package.source]
+type = "legacy"
+url = "https://e.com/simple"
+reference = "e"
+
+[[package]]
+name = "repo"
+version = "1"
+optional = false
+python-versions = "*"
+groups = ["dev"]
+files = []
+
+[package.source]
+type = "git"
+url = "https://e.com/repo.git"
+reference = "main"
+resolved_reference = "{COMMIT}"
+subdirectory = "sub"
+
+[extras]
+pg = ["pg"]
+
+[metadata]
+lock-version = "2.1"
+python-versions = ">=3.9,<4.0"
+content-hash = "00"
+"#;
+
+/// As Poetry 1 wrote it: a graph, whose beginning is [`POETRY_1_PROJECT`].
+const POETRY_1: &str = r#"[[package]]
+name = "a"
+version = "1"
+category = "main"
+optional = false
+python-versions = "*"
+
+[[package]]
+name = "a"
+version = "2"
+category = "main"
+optional = false
+python-versions = ">=3.9"
+
+[package.dependencies]
+b = {version = "^1.0", markers = "extra == \"x\"", optional = true}
+c = {version = "*", python = "<3.8"}
+
+[package.extras]
+x = ["b (>=1,<2)"]
+
+[[package]]
+name = "b"
+version = "1.5"
+category = "main"
+optional = true
+python-versions = "*"
+
+[[package]]
+name = "c"
+version = "1"
+category = "main"
+optional = false
+python-versions = "*"
+
+[[package]]
+name = "pg"
+version = "3"
+category = "main"
+optional = true
+python-versions = "*"
+
+[[package]]
+name = "tool"
+version = "1"
+category = "dev"
+optional = false
+python-versions = "*"
+
+[extras]
+pg = ["pg"]
+
+[metadata]
+lock-version = "1.1"
+python-versions = "^3.9"
+content-hash = "00"
+
+[metadata.files]
+a = [{file = "a-2.tar.gz", hash = "sha256:{ONE}"}]
+b = [{file = "b-1.5.tar.gz", hash = "sha256:{ONE}"}]
+c = [{file = "c-1.tar.gz", hash = "sha256:{ONE}"}]
+pg = [{file = "pg-3.tar.gz", hash = "sha256:{ONE}"}]
+tool = [{file = "tool-1.tar.gz", hash = "sha256:{ONE}"}]
+"#;
+
+const POETRY_1_PROJECT: &str = r#"[tool.poetry.dependencies]
+python = "^3.9"
+a = [{version = "^1", platform = "win32"}, {version = "^2", platform = "linux", extras = ["x"]}]
+pg = {version = "*", optional = true}
+[tool.poetry.extras]
+pg = ["pg"]
+[tool.poetry.dev-dependencies]
+tool = "*"
+"#;
+
+const PIPFILE: &str = r#"{
+    "_meta": {
+        "pipfile-spec": 6,
+        "requires": {"python_version": "3.11"},
+        "sources": [{"name": "pypi", "url": "https://pypi.org/simple", "verify_ssl": true},
+                    {"name": "own", "url": "https://me:${TOKEN}@e.com/simple", "verify_ssl": true}]
+    },
+    "default": {
+        "a": {"hashes": ["sha256:{ONE}", "sha256:{TWO}"], "version": "==2", "extras": ["x"],
+              "markers": "sys_platform == 'linux'", "index": "own"},
+        "app": {"editable": true, "path": "."},
+        "lib": {"path": "lib"},
+        "older": {"version": "==1", "markers": "python_version not in '3.10, 3.11, 3.12'"},
+        "win": {"version": "==1", "sys_platform": "== 'win32'"}
+    },
+    "develop": {
+        "repo": {"git": "https://e.com/repo.git", "ref": "{COMMIT}", "subdirectory": "sub"}
+    }
+}
+"#;
+
+/// As PDM writes it with `inherit_metadata`.
+const PDM: &str = r#"# This file is @generated by PDM.
+[metadata]
+groups = ["default", "dev", "pg"]
+strategy = ["inherit_metadata"]
+lock_version = "4.5.0"
+content_hash = "sha256:00"
+
+[[metadata.targets]]
+requires_python = ">=3.9"
+
+[[package]]
+name = "a"
+version = "2"
+groups = ["default"]
+marker = "sys_platform == \"linux\""
+files = [{file = "a-2-py3-none-any.whl", hash = "sha256:{ONE}"}, {file = "a-2.tar.gz", hash = "sha256:{TWO}"}]
+
+[[package]]
+name = "a"
+version = "2"
+extras = ["x"]
+groups = ["default"]
+dependencies = ["a==2", "w"]
+files = [{file = "a-2-py3-none-any.whl", hash = "sha256:{ONE}"}, {file = "a-2.tar.gz", hash = "sha256:{TWO}"}]
+
+[[package]]
+name = "lib"
+version = "0.1"
+path = "./lib"
+editable = true
+groups = ["default"]
+
+[[package]]
+name = "pg"
+version = "3"
+groups = ["pg"]
+files = [{url = "https://e.com/pg-3-py3-none-any.whl", hash = "sha256:{ONE}"}]
+
+[[package]]
+name = "repo"
+version = "1"
+groups = ["dev"]
+git = "https://e.com/repo.git"
+ref = "main"
+revision = "{COMMIT}"
+subdirectory = "sub"
+"#;
+
+/// As PDM wrote it, a graph.
+const PDM_OLD: &str = r#"[metadata]
+lock_version = "4.3"
+
+[[package]]
+name = "a"
+version = "2"
+dependencies = ["c; sys_platform == 'win32'"]
+files = [{file = "a-2.tar.gz", hash = "sha256:{ONE}"}]
+
+[[package]]
+name = "a"
+version = "2"
+extras = ["x"]
+dependencies = ["a==2", "b<2"]
+files = [{file = "a-2.tar.gz", hash = "sha256:{ONE}"}]
+
+[[package]]
+name = "b"
+version = "1.5"
+files = [{file = "b-1.5.tar.gz", hash = "sha256:{ONE}"}]
+
+[[package]]
+name = "c"
+version = "1"
+files = [{file = "c-1.tar.gz", hash = "sha256:{ONE}"}]
+
+[[package]]
+name = "tool"
+version = "1"
+files = [{file = "tool-1.tar.gz", hash = "sha256:{ONE}"}]
+"#;
+
+const BUILDOUT: &str = "\
+[buildout]
+extends = versions.cfg
+parts = web
+develop = .
+    lib
+versions = versions
+eggs-of-web =
+    a [x]
+    # not this one
+    lib
+
+[web]
+recipe = zc.recipe.egg
+eggs = ${buildout:eggs-of-web}
+
+[versions]
+a = 2
+";
+
+const VERSIONS: &str = "[versions]\n# pins\na = 1\nb=1.5\n\nzc.buildout =\n  3.0\nold =\n";
+
+fn filled(text: &str) -> String {
+    text.replace("{COMMIT}", COMMIT)
+}
+
+/// Reads a lock with files beside it; `selected` is `extra=…` and `group=…`.
+#[track_caller]
+fn selected(files: &[(&str, &str)], selected: &str) -> Vec<String> {
+    let mut project = Project::new(&[files, MEMBERS].concat());
+    for (key, value) in selected.split_whitespace().filter_map(|word| word.split_once('=')) {
+        let at = Location::file("pkgapp.toml");
+        match key {
+            "group" => project.1.groups.push((value.parse().unwrap(), at)),
+            _ => project.1.extras.push((value.parse().unwrap(), at)),
+        }
+    }
+    let lock = project.read(&[files[0].0]).unwrap_or_else(|error| panic!("{error}"));
+    pins(&lock, project.root())
+}
+
+const REPO: &str = "git+https://e.com/repo.git@0123456789abcdef0123456789abcdef01234567 sub";
+
+#[test]
+fn a_uv_lock_is_walked_for_the_environment() {
+    let lock = filled(UV);
+    let files = [("uv.lock", lock.as_str())];
+    let always = ["a 2 [x] a-2-py3-none-any.whl a-2.tar.gz 0", "lib ? [] directory lib 0"];
+    let wheel = "w 1 [] file wheels/w-1-py3-none-any.whl 1";
+    assert_eq!(selected(&files, ""), [always[0], always[1], wheel]);
+    let repo = format!("repo 1 [] {REPO} 0");
+    assert_eq!(
+        selected(&files, "extra=all group=dev"),
+        [always[0], always[1], "pg 3 [] pg-3-py3-none-any.whl 0", &repo, wheel]
+    );
+}
+
+#[test]
+fn a_poetry_lock_ships_its_main_group() {
+    let lock = filled(POETRY);
+    let files = [("poetry.lock", lock.as_str())];
+    let always = ["a 2 [] index 2", "lib ? [] directory lib 0"];
+    assert_eq!(selected(&files, ""), always);
+    let repo = format!("repo ? [] {REPO} 0");
+    let repo = repo.replace('?', "1");
+    assert_eq!(selected(&files, "extra=pg group=dev"), [always[0], always[1], "pg 3 [] index 1", &repo]);
+}
+
+#[test]
+fn an_old_poetry_lock_is_walked_from_the_project() {
+    let files = [("poetry.lock", POETRY_1), ("pyproject.toml", POETRY_1_PROJECT)];
+    assert_eq!(selected(&files, ""), ["a 2 [x] index 1", "b 1.5 [] index 1"]);
+    assert_eq!(
+        selected(&files, "extra=pg group=dev"),
+        ["a 2 [x] index 1", "b 1.5 [] index 1", "pg 3 [] index 1", "tool 1 [] index 1"]
+    );
+    let project = Project::new(&[files[0]]);
+    assert!(
+        project.errors(&["poetry.lock"]).starts_with("error: `poetry.lock` is of no use without its pyproject.toml")
+    );
+}
+
+#[test]
+fn a_pipfile_lock_ships_its_default_packages() {
+    let lock = filled(PIPFILE);
+    let files = [("Pipfile.lock", lock.as_str())];
+    let always = ["a 2 [x] index 2", "lib ? [] directory lib 0"];
+    assert_eq!(selected(&files, ""), always);
+    assert_eq!(selected(&files, "group=develop"), [always[0], always[1], &format!("repo ? [] {REPO} 0")]);
+    let project = Project::new(&[&files[..], MEMBERS].concat());
+    let read = project.read(&["Pipfile.lock"]).unwrap();
+    assert_eq!(read.indexes.extra[0].as_str(), "https://me:1.s3cret@e.com/simple");
+    assert!(read.editable.is_some());
+}
+
+#[test]
+fn a_pdm_lock_ships_its_default_group() {
+    let lock = filled(PDM);
+    let files = [("pdm.lock", lock.as_str())];
+    let always = ["a 2 [x] index 2", "lib ? [] directory lib 0"];
+    assert_eq!(selected(&files, ""), always);
+    let more = ["pg 3 [] pg-3-py3-none-any.whl 0".to_owned(), format!("repo 1 [] {REPO} 0")];
+    assert_eq!(selected(&files, "extra=pg group=dev"), [always[0], always[1], &more[0], &more[1]]);
+}
+
+#[test]
+fn what_pdm_exports_is_a_requirements_file() {
+    assert_pins(
+        &[("r.txt", "# This file is @generated by PDM.\n# Please do not edit it manually.\n\na==1\n")],
+        &["a 1 [] index 0"],
+    );
+}
+
+#[test]
+fn an_old_pdm_lock_is_walked_from_the_project() {
+    let project = "[project]\ndependencies = ['a[x]>=1']\n[tool.pdm.dev-dependencies]\ndev = ['tool']\n";
+    let files = [("pdm.lock", PDM_OLD), ("pyproject.toml", project)];
+    assert_eq!(selected(&files, ""), ["a 2 [x] index 1", "b 1.5 [] index 1"]);
+    assert_eq!(selected(&files, "group=dev"), ["a 2 [x] index 1", "b 1.5 [] index 1", "tool 1 [] index 1"]);
+}
+
+#[test]
+fn buildouts_versions_are_offered_and_the_eggs_of_chosen_parts_ship() {
+    let files =
+        [("buildout.cfg", BUILDOUT), ("versions.cfg", VERSIONS), ("pyproject.toml", "[project]\nname = 'app'\n")];
+    assert_eq!(selected(&files, ""), Vec::<String>::new());
+    assert_eq!(selected(&files, "group=web"), ["a 2 [x] index 0", "lib ? [] directory lib 0"]);
+    let project = Project::new(&files);
+    let lock = project.read(&["buildout.cfg"]).unwrap();
+    let offered: Vec<_> =
+        lock.offered.iter().map(|pin| format!("{} {}", pin.name, pin.version.clone().unwrap())).collect();
+    assert_eq!(offered, ["a 2", "b 1.5", "zc-buildout 3.0"]);
+    assert_eq!(lock.offered[1].at.to_string(), format!("{}/versions.cfg:4:1", project.root().display()));
+}
+
+#[test]
+fn constraints_of_the_configuration_pin_what_requirements_leave_open() {
+    let mut project = Project::new(&[("r.txt", "a[x]\nb<2\n"), ("c.txt", "a==1\nb==1.5\nc==3\n")]);
+    project.1.constraints = vec!["c.txt".into()];
+    let lock = project.read(&["r.txt"]).unwrap();
+    assert_eq!(pins(&lock, project.root()), ["a 1 [x] index 0", "b 1.5 [] index 0"]);
+    assert_eq!(lock.offered.len(), 1);
+}
+
+#[test]
+fn groups_that_no_lock_has_are_refused() {
+    let mut project = Project::new(&[("uv.lock", &filled(UV)), MEMBERS[0], MEMBERS[1]]);
+    let at = Location { file: "pkgapp.toml".into(), position: Some((4, 11)) };
+    project.1.groups.push(("test".parse().unwrap(), at.clone()));
+    project.1.extras.push(("my".parse().unwrap(), at));
+    assert_eq!(
+        project.errors(&["uv.lock"]),
+        "error: no lock has the group `test`\n  --> pkgapp.toml:4:11\n  hint: there is `dev`\n\
+         error: no lock has the extra `my`\n  --> pkgapp.toml:4:11\n  hint: there is `all`, `pg`"
+    );
+}
+
+#[test]
+fn git_is_given_only_addresses_and_commits() {
+    for (url, commit, below, good) in [
+        ("https://e.com/r.git", COMMIT, None, true),
+        ("git+ssh://git@e.com/r.git", COMMIT, Some("a/b"), true),
+        ("git@e.com:r.git", COMMIT, None, true),
+        ("https://e.com/r.git", "main", None, false),
+        ("https://e.com/r.git", COMMIT, Some("../x"), false),
+        ("ext::sh -c true", COMMIT, None, false),
+        ("--upload-pack=x@y:z", COMMIT, None, false),
+        ("/home/me/r", COMMIT, None, false),
+    ] {
+        assert_eq!(GitSource::new(url, commit, below).is_ok(), good, "{url} {commit} {below:?}");
+    }
+}
+
+/// Whole locks with one place changed: never a panic, and every error has a place.
+#[test]
+fn broken_locks_are_told_with_their_place() {
+    let locks = [
+        ("uv.lock", UV),
+        ("poetry.lock", POETRY),
+        ("poetry.lock", POETRY_1),
+        ("Pipfile.lock", PIPFILE),
+        ("pdm.lock", PDM),
+        ("pdm.lock", PDM_OLD),
+        ("buildout.cfg", BUILDOUT),
+        ("versions.cfg", VERSIONS),
+    ];
+    let words =
+        ["", "\"", "\n", "[", "]", "{", "}", "=", "0", "é", "name", "${buildout:x}", "==", "\n[[package]]\n", "@"];
+    let change =
+        (0..locks.len(), any::<proptest::sample::Index>(), 0..9usize, proptest::sample::select(words.to_vec()));
+    let env = environment(None);
+    let mut selection = Selection::default();
+    let here = Location::file("pkgapp.toml");
+    selection.groups = vec![("dev".parse().unwrap(), here.clone()), ("web".parse().unwrap(), here.clone())];
+    selection.extras = vec![("pg".parse().unwrap(), here)];
+    let directory = Project::new(&[("pyproject.toml", POETRY_1_PROJECT)]);
+    proptest!(ProptestConfig::with_cases(1500), |((which, place, cut, word) in change)| {
+        let (name, text) = locks[which];
+        let text = filled(text).replace("{ONE}", ONE).replace("{TWO}", TWO);
+        let mut start = place.index(text.len());
+        while !text.is_char_boundary(start) { start -= 1; }
+        let mut end = (start + cut).min(text.len());
+        while !text.is_char_boundary(end) { end -= 1; }
+        let text = format!("{}{word}{}", &text[..start], &text[end.max(start)..]);
+        let variable = |_: &str| Some("v".to_owned());
+        let mut draft = Draft::new(directory.root(), &env, true, &selection, &variable);
+        let place = text::Place::Disk(directory.root().join(name));
+        draft.read(&TextFile { file: name.into(), place, text });
+        if let Err(error) = draft.finish() {
+            for one in std::iter::once(&error).chain(error.others()) {
+                prop_assert!(one.location().is_some(), "{}", one);
+            }
+        }
+    });
+}
+
+/// Locks of real projects beside what their own tools export from them, for one selection each. By hand, because they are
+/// other people's files: every directory of `PKGAPP_REAL_LOCKS` has a lock, maybe its pyproject.toml, a file `selection`
+/// (`group=dev extra=pg`) and the tool's export, `expected.txt`.
+#[test]
+#[ignore = "needs PKGAPP_REAL_LOCKS=DIRECTORY"]
+fn real_locks_give_what_their_own_tools_export() {
+    let all = std::env::var_os("PKGAPP_REAL_LOCKS").expect("PKGAPP_REAL_LOCKS names a directory");
+    let mut wrong = Vec::new();
+    for case in std::fs::read_dir(all).unwrap().map(|entry| entry.unwrap().path()) {
+        let mut selection = Selection::default();
+        let words = std::fs::read_to_string(case.join("selection")).unwrap_or_default();
+        for (key, value) in words.split_whitespace().filter_map(|word| word.split_once('=')) {
+            let at = Location::file("selection");
+            match key {
+                "group" => selection.groups.push((value.parse().unwrap(), at)),
+                _ => selection.extras.push((value.parse().unwrap(), at)),
+            }
+        }
+        let names = ["uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock", "buildout.cfg"];
+        let name = names.iter().find(|name| case.join(name).exists()).unwrap();
+        let read = |name: &str, selection: &Selection| {
+            let files = [PathBuf::from(name)];
+            Lock::read_with(&files, &case, &environment(None), true, selection, &|_| None).map(|lock| {
+                let pins = lock.pins.iter().map(|pin| match &pin.version {
+                    Some(version) if matches!(pin.source, PinSource::Index | PinSource::Files(_)) => {
+                        format!("{}=={version}", pin.name)
+                    }
+                    _ => pin.name.to_string(),
+                });
+                pins.collect::<std::collections::BTreeSet<_>>()
+            })
+        };
+        let label = case.file_name().unwrap().to_string_lossy().into_owned();
+        match (read(name, &selection), read("expected.txt", &Selection::default())) {
+            (Ok(ours), Ok(theirs)) if ours == theirs => {
+                std::io::stderr().write_all(format!("{label}: {} pins\n", ours.len()).as_bytes()).unwrap();
+            }
+            (Ok(ours), Ok(theirs)) => wrong.push(format!(
+                "{label}: only ours {:?}, only theirs {:?}",
+                ours.difference(&theirs).collect::<Vec<_>>(),
+                theirs.difference(&ours).collect::<Vec<_>>()
+            )),
+            (ours, theirs) => wrong.push(format!("{label}: {:?} {:?}", ours.err(), theirs.err())),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

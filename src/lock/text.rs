@@ -144,7 +144,7 @@ enum Edge {
 }
 
 /// Returns a text with the user and password of every URL in it replaced.
-pub(super) fn without_credentials(text: &str) -> String {
+pub(crate) fn without_credentials(text: &str) -> String {
     let mut shown = String::new();
     let mut rest = text;
     while let Some(found) = rest.find("://") {

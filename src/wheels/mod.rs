@@ -7,6 +7,7 @@
 
 pub mod archive;
 pub mod choice;
+mod git;
 pub mod index;
 pub mod sdist;
 pub mod store;
@@ -169,8 +170,17 @@ enum Found {
 
 /// What a wheel is built from.
 enum Source {
-    Sdist { stored: Stored, extension: SourceDistExtension, from: String },
+    Sdist {
+        stored: Stored,
+        extension: SourceDistExtension,
+        from: String,
+    },
     Directory(PathBuf),
+    /// A project of a repository, and what the record names.
+    Checkout {
+        directory: PathBuf,
+        from: String,
+    },
 }
 
 /// A choice as it is kept in the cache.
@@ -195,6 +205,8 @@ impl Fetcher<'_> {
         let named = |error: Error| if error.location().is_none() { error.at(pin.at.clone()) } else { error };
         let found = match &pin.source {
             PinSource::Directory(path) => Ok(Found::Source(Source::Directory(path.clone()))),
+            PinSource::Git(source) => git::checkout(source, self.store.cache, self.store.offline)
+                .map(|directory| Found::Source(Source::Checkout { directory, from: source.shown() })),
             PinSource::File(path) => self.find_file(pin, path),
             PinSource::Url(url) => self.find_url(pin, url),
             PinSource::Files(files) => self.find_locked(pin, files),
@@ -456,6 +468,10 @@ fn build(pin: &Pin, source: &Source, builder: &Builder<'_>, lock: &Lock, environ
     let built = match source {
         Source::Sdist { stored, extension, from } => builder.sdist(stored, *extension, from),
         Source::Directory(path) => builder.project(path),
+        Source::Checkout { directory, from } => builder.project(directory).map(|wheel| {
+            let from = format!("built from {from}");
+            Wheel { from, ..wheel }
+        }),
     };
     let wheel = built.map_err(|error| error.at(pin.at.clone()))?;
     let (name, version) = (&wheel.filename.name, &wheel.filename.version);

@@ -1,0 +1,342 @@
+//! `pkgapp lock`: what is only partly pinned becomes a pylock.toml, by a resolver that the user already trusts.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::Deserialize;
+use toml::{Table, Value};
+
+use crate::app::App;
+use crate::cli::{Global, LockArgs, Resolver};
+use crate::error::{Context, Error, Location, Result, shown};
+use crate::fs;
+use crate::interpreter::Interpreter;
+use crate::lock::{self, Url};
+use crate::process;
+use crate::report::{Report, Style};
+
+use super::{load_app, working_directory};
+
+/// What is written, beside the configuration.
+const LOCK: &str = "pylock.toml";
+
+/// Where requirements are looked for when the configuration names whole locks only.
+const INPUTS: [&str; 2] = ["requirements.in", "requirements.txt"];
+
+pub(super) fn lock(args: &LockArgs, global: &Global, report: &Report) -> Result<()> {
+    let app = load_app(global)?;
+    let here = working_directory()?;
+    let named: Vec<PathBuf> = args.files.iter().map(|file| here.join(file)).collect();
+    let path = write(&app, &named, args, global.offline, report)?;
+    if !app.python.requirements.iter().any(|file| file.value == path) && !app.python.requirements.is_empty() {
+        report.warning(&format!(
+            "the configuration does not read `{LOCK}`: write `requirements = [\"{LOCK}\"]` below `[python]`"
+        ));
+    }
+    match report.style() {
+        Style::Text => report.result(&shown(&path).to_string()),
+        Style::Json => report.json(&serde_json::json!({ "lock": path })),
+    }
+    Ok(())
+}
+
+/// Resolves an application's requirements and writes its pylock.toml; returns where. Versions that an older one there
+/// pins are kept, unless `args` wants newer ones.
+///
+/// # Errors
+/// There is nothing to resolve, no resolver, or it fails.
+pub(super) fn write(app: &App, named: &[PathBuf], args: &LockArgs, offline: bool, report: &Report) -> Result<PathBuf> {
+    let inputs = inputs(app, named)?;
+    let path = app.root.join(LOCK);
+    let uv =
+        match args.resolver {
+            Some(Resolver::Uv) => Some(process::find("uv").ok_or_else(|| {
+                Error::new("there is no `uv` on PATH").hint("install it, or take pip: `--resolver pip`")
+            })?),
+            Some(Resolver::Pip) => None,
+            None => process::find("uv"),
+        };
+    let names: Vec<String> = inputs.iter().map(|input| shown(input).to_string()).collect();
+    let text = {
+        let _busy = report.busy(&format!("resolving {}", names.join(", ")));
+        match &uv {
+            Some(uv) => with_uv(uv, app, &inputs, &path, args.upgrade, offline)?,
+            None => with_pip(app, &inputs, offline)?,
+        }
+    };
+    let text = without_passwords(&text);
+    fs::write_atomically(&path, |out| {
+        use std::io::Write;
+        out.write_all(text.as_bytes()).context(|| format!("cannot write `{}`", shown(&path)))
+    })?;
+    let count = text.matches("[[packages]]").count();
+    let by = if uv.is_some() { "uv" } else { "pip, for this machine alone" };
+    report.step(&format!("{LOCK}: {count} distributions, resolved by {by} from {}", names.join(", ")));
+    Ok(path)
+}
+
+/// The files to resolve: those that were named, else the requirements files of the configuration; and the project.
+fn inputs(app: &App, named: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    if !named.is_empty() {
+        return Ok(named.to_vec());
+    }
+    let mut inputs = Vec::new();
+    for file in &app.python.requirements {
+        if lock::is_requirements(&file.value)? {
+            inputs.push(file.value.clone());
+        } else if file.value.file_name().is_none_or(|name| name != LOCK) {
+            let name = file.value.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            return Err(Error::new(format!("`{name}` is a whole lock, which its own tool writes"))
+                .at(file.at.clone())
+                .hint(format!("leave out `--lock` and `pkgapp lock`: `pkgapp build` reads `{name}` as it is")));
+        }
+    }
+    if inputs.is_empty() {
+        inputs.extend(INPUTS.iter().map(|name| app.root.join(name)).find(|file| file.is_file()));
+    }
+    if let Some(source) = &app.source {
+        let files = ["pyproject.toml", "setup.py"].map(|name| source.join(name));
+        inputs.extend(files.into_iter().find(|file| file.is_file()));
+    }
+    if inputs.is_empty() {
+        return Err(Error::new("there is nothing to resolve")
+            .at(Location::file(&app.file))
+            .hint("write a `requirements.in` beside the configuration, or name a file: `pkgapp lock FILE`"));
+    }
+    Ok(inputs)
+}
+
+fn with_uv(uv: &Path, app: &App, inputs: &[PathBuf], path: &Path, upgrade: bool, offline: bool) -> Result<String> {
+    // uv keeps the versions of the file that it writes, and paths are relative to it: so it is a copy, beside the old one.
+    let aside = tempfile::Builder::new()
+        .prefix("pylock.")
+        .suffix(".toml")
+        .tempfile_in(&app.root)
+        .context(|| format!("cannot write into `{}`", shown(&app.root)))?;
+    if !upgrade && path.is_file() {
+        std::fs::copy(path, aside.path()).context(|| format!("cannot copy `{}`", shown(path)))?;
+    }
+    let mut command = Command::new(uv);
+    command.args(["pip", "compile", "--quiet", "--no-progress", "--format", "pylock.toml", "--universal"]);
+    command.args(["--no-python-downloads", "--custom-compile-command", "pkgapp lock"]);
+    command.arg("--python-version").arg(app.python.version.value.to_string());
+    if let Ok(interpreter) = Interpreter::find(app.python.version.value) {
+        command.arg("--python").arg(interpreter.path);
+    }
+    if offline {
+        command.arg("--offline");
+    }
+    for file in &app.python.constraints {
+        command.arg("--constraints").arg(&file.value);
+    }
+    let projects = inputs.iter().any(|input| input.extension().is_some_and(|extension| extension != "txt"));
+    for extra in app.python.extras.iter().filter(|_| projects) {
+        command.arg("--extra").arg(extra.value.to_string());
+    }
+    let project = app.source.as_ref().unwrap_or(&app.root).join("pyproject.toml");
+    for group in &app.python.groups {
+        command.arg("--group").arg(format!("{}:{}", project.display(), group.value));
+    }
+    command.arg("--output-file").arg(aside.path()).args(inputs).current_dir(&app.root);
+    run(&mut command)?;
+    fs::read_to_string(aside.path())
+}
+
+/// What `pip install --report` says (pip's "Installation Report", version 1).
+#[derive(Debug, Deserialize)]
+struct PipReport {
+    install: Vec<Installed>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Installed {
+    download_info: Download,
+    metadata: Metadata,
+}
+
+#[derive(Debug, Deserialize)]
+struct Metadata {
+    name: String,
+    version: String,
+}
+
+/// A direct URL (specification "Direct URL Data Structure").
+#[derive(Debug, Deserialize)]
+struct Download {
+    url: String,
+    archive_info: Option<Archive>,
+    vcs_info: Option<Vcs>,
+    dir_info: Option<serde::de::IgnoredAny>,
+    subdirectory: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Archive {
+    #[serde(default)]
+    hashes: std::collections::BTreeMap<String, String>,
+    hash: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Vcs {
+    vcs: String,
+    commit_id: String,
+}
+
+fn with_pip(app: &App, inputs: &[PathBuf], offline: bool) -> Result<String> {
+    let interpreter = Interpreter::with_pip(app.python.version.value)?;
+    let mut command = Command::new(&interpreter.path);
+    command.args(["-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", "-"]);
+    if offline {
+        command.arg("--no-index");
+    }
+    for file in &app.python.constraints {
+        command.arg("--constraint").arg(&file.value);
+    }
+    let project = app.source.as_ref().unwrap_or(&app.root).join("pyproject.toml");
+    for group in &app.python.groups {
+        command.arg("--group").arg(format!("{}:{}", project.display(), group.value));
+    }
+    for input in inputs {
+        let is_project = input.file_name().is_some_and(|name| name == "pyproject.toml" || name == "setup.py");
+        match input.parent().filter(|_| is_project) {
+            Some(directory) => {
+                let extras: Vec<_> = app.python.extras.iter().map(|extra| extra.value.to_string()).collect();
+                let extras = if extras.is_empty() { String::new() } else { format!("[{}]", extras.join(",")) };
+                command.arg(format!("{}{extras}", directory.display()));
+            }
+            None => {
+                command.arg("--requirement").arg(input);
+            }
+        }
+    }
+    command.current_dir(&app.root).env("PIP_NO_INPUT", "1").env("PIP_DISABLE_PIP_VERSION_CHECK", "1");
+    let printed = run(&mut command)?;
+    let report: PipReport =
+        serde_json::from_slice(&printed).context(|| "pip's report can't be read; pip 22.2 and newer write it")?;
+    let mut packages = Vec::new();
+    for one in &report.install {
+        packages.extend(package(one, app)?.map(Value::Table));
+    }
+    packages.sort_by_key(|package| package.get("name").and_then(Value::as_str).map(str::to_lowercase));
+    let mut document = Table::new();
+    document.insert("lock-version".into(), "1.0".into());
+    document.insert("created-by".into(), "pkgapp".into());
+    document.insert("requires-python".into(), format!("=={}.*", app.python.version.value).into());
+    document.insert("packages".into(), Value::Array(packages));
+    let text = toml::to_string(&document).context(|| "pip's report can't be written as TOML")?;
+    Ok(format!("# Written by `pkgapp lock`.\n{text}"))
+}
+
+/// Makes an entry of a pylock.toml; `None` for the application itself.
+fn package(one: &Installed, app: &App) -> Result<Option<Table>> {
+    let download = &one.download_info;
+    let failed = |why: &str| {
+        let Metadata { name, version } = &one.metadata;
+        Error::new(format!("`{name} {version}` can't be locked: {why}"))
+    };
+    let url = Url::parse(&download.url).map_err(|error| failed("pip names no URL of it").cause(error))?;
+    let path = url.to_file_path().ok().filter(|_| url.scheme() == "file");
+    let place = |entry: &mut Table| match &path {
+        Some(path) => {
+            let below = path.strip_prefix(&app.root).unwrap_or(path);
+            entry.insert("path".into(), below.display().to_string().into())
+        }
+        None => entry.insert("url".into(), url.as_str().into()),
+    };
+    let mut package = Table::new();
+    package.insert("name".into(), one.metadata.name.clone().into());
+    let mut entry = Table::new();
+    if let Some(below) = &download.subdirectory {
+        entry.insert("subdirectory".into(), below.clone().into());
+    }
+    if download.dir_info.is_some() {
+        let path = path.as_deref().ok_or_else(|| failed("its directory is not on this machine"))?;
+        if Some(path) == app.source.as_deref() {
+            return Ok(None);
+        }
+        let below = path.strip_prefix(&app.root).unwrap_or(path);
+        entry.insert("path".into(), below.display().to_string().into());
+        package.insert("directory".into(), Value::Table(entry));
+        return Ok(Some(package));
+    }
+    package.insert("version".into(), one.metadata.version.clone().into());
+    if let Some(vcs) = &download.vcs_info {
+        entry.insert("type".into(), vcs.vcs.clone().into());
+        entry.insert("url".into(), url.as_str().into());
+        entry.insert("commit-id".into(), vcs.commit_id.clone().into());
+        package.insert("vcs".into(), Value::Table(entry));
+        return Ok(Some(package));
+    }
+    let archive = download.archive_info.as_ref().ok_or_else(|| failed("pip says nothing of its file"))?;
+    let old = archive.hash.as_ref().and_then(|hash| hash.split_once('='));
+    let old = old.map(|(algorithm, digest)| (algorithm.to_owned(), digest.to_owned()));
+    let mut hashes: Table =
+        archive.hashes.clone().into_iter().chain(old).map(|(key, value)| (key, value.into())).collect();
+    if !hashes.contains_key("sha256")
+        && let Some(path) = &path
+    {
+        let mut file = fs::open(path)?;
+        let digest =
+            crate::digest::Digest::of_reader(&mut file).context(|| format!("cannot read `{}`", shown(path)))?;
+        hashes.insert("sha256".into(), digest.sha256.to_string().into());
+    }
+    place(&mut entry);
+    entry.insert("hashes".into(), Value::Table(hashes));
+    let is_wheel = Path::new(url.path()).extension().is_some_and(|extension| extension == "whl");
+    match is_wheel {
+        true => package.insert("wheels".into(), Value::Array(vec![Value::Table(entry)])),
+        false => package.insert("sdist".into(), Value::Table(entry)),
+    };
+    Ok(Some(package))
+}
+
+/// Runs a resolver; what it says about failing is told without passwords.
+fn run(command: &mut Command) -> Result<Vec<u8>> {
+    let output = process::output(command.env("NO_COLOR", "1").env("LC_ALL", "C.UTF-8"))?;
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    let name = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let said = lock::without_credentials(&String::from_utf8_lossy(&output.stderr));
+    Err(Error::new("the requirements can't be resolved")
+        .cause_text(format!("`{name}` failed with {}\n{}", output.status, said.trim()))
+        .hint("change the requirements that it names"))
+}
+
+/// Returns a lock's text without users and passwords in the URLs of the web: it is made to be committed.
+fn without_passwords(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find("://") {
+        let (before, after) = rest.split_at(start + 3);
+        clean.push_str(before);
+        let end = after.find(['/', '?', '#', '"', '\'', '\n', ' ']).unwrap_or(after.len());
+        let is_web = before.ends_with("https://") || before.ends_with("http://");
+        rest = match after[..end].rfind('@').filter(|_| is_web) {
+            Some(at) => &after[at + 1..],
+            None => after,
+        };
+    }
+    clean.push_str(rest);
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_holds_no_passwords() {
+        for (text, clean) in [
+            ("url = \"https://u:p@h/a.whl\"", "url = \"https://h/a.whl\""),
+            ("url = \"http://token@h\"\nx = \"a@b\"", "url = \"http://h\"\nx = \"a@b\""),
+            (
+                "url = \"ssh://git@h/r\", v = \"https://h/a@1.whl\"",
+                "url = \"ssh://git@h/r\", v = \"https://h/a@1.whl\"",
+            ),
+        ] {
+            assert_eq!(without_passwords(text), clean);
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! What the readers of lock files have in common: names, versions, markers, files and hashes of an entry, with places.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use toml::Spanned;
+use uv_distribution_filename::SourceDistFilename;
+
+use crate::error::{Error, Location};
+use crate::lock::draft::{Draft, Requirement, Wanted};
+use crate::lock::text::{Place, TextFile};
+use crate::lock::{FilePlace, GitSource, LockedFile, PinSource, Url, direct, hash};
+use crate::pypa::{ExtraName, HashDigest, MarkerTree, PackageName, Version, VersionSpecifiers, WheelFilename};
+
+/// An error of an entry, whose place is known.
+pub(super) type Checked<T> = Result<T, Error>;
+
+/// Reads a TOML lock, or notes why it is none.
+pub(super) fn toml<T: serde::de::DeserializeOwned>(draft: &mut Draft<'_>, file: &TextFile, what: &str) -> Option<T> {
+    draft.next_statement();
+    match toml::from_str(&file.text) {
+        Ok(lock) => Some(lock),
+        Err(error) => {
+            let at = error.span().map_or_else(|| Location::file(&file.file), |span| file.at(span.start));
+            let message = format!("`{}` is not a {what}", file.name());
+            draft.fail(Error::new(message).at(at).cause_text(error.message()));
+            None
+        }
+    }
+}
+
+/// Returns the place of a value.
+pub(super) fn at<T>(file: &TextFile, spanned: &Spanned<T>) -> Location {
+    file.at(spanned.span().start)
+}
+
+/// Reads the name of a distribution.
+pub(super) fn name(text: &str, at: &Location) -> Checked<PackageName> {
+    let named = |error| Error::new(format!("`{text}` is not the name of a distribution")).at(at.clone()).cause(error);
+    PackageName::from_str(text).map_err(named)
+}
+
+/// Reads a version.
+pub(super) fn version(text: &str, at: &Location) -> Checked<Version> {
+    let named = |error| Error::new(format!("`{text}` is not a version")).at(at.clone()).cause(error);
+    Version::from_str(text).map_err(named)
+}
+
+/// Reads a marker.
+pub(super) fn marker(text: &str, at: &Location) -> Checked<MarkerTree> {
+    MarkerTree::from_str(text).map_err(|error| {
+        Error::new(format!("`{text}` is not a marker")).at(at.clone()).cause_text(error.message.to_string())
+    })
+}
+
+/// Reads the name of an extra.
+pub(super) fn extra(text: &str, at: &Location) -> Checked<ExtraName> {
+    let named = |error| Error::new(format!("`{text}` is not the name of an extra")).at(at.clone()).cause(error);
+    ExtraName::from_str(text).map_err(named)
+}
+
+/// Reads `sha256:…`; `None` for a hash that proves nothing.
+pub(super) fn digest(text: &str, at: &Location) -> Checked<Option<HashDigest>> {
+    match hash::parse(text) {
+        Ok(digest) => Ok(Some(digest)),
+        Err(bad) if bad.weak => Ok(None),
+        Err(bad) => Err(bad.hint.into_iter().fold(Error::new(bad.message).at(at.clone()), Error::hint)),
+    }
+}
+
+/// Refuses what is made for another Python than the release's.
+pub(super) fn python(draft: &Draft<'_>, requires: &str, at: &Location, what: &str) -> Checked<()> {
+    let specifiers = VersionSpecifiers::from_str(requires).map_err(|error| {
+        Error::new(format!("`{requires}` is not a set of versions")).at(at.clone()).cause_text(error.to_string())
+    })?;
+    if draft.env.admits(&specifiers) {
+        return Ok(());
+    }
+    Err(Error::new(format!("{what} requires Python {requires}, and the release is for {}", draft.env.python))
+        .at(at.clone()))
+}
+
+/// Returns the version that a wheel's or sdist's name says, and checks that the name is this distribution's.
+pub(super) fn version_of(file: &str, name: &PackageName, at: &Location) -> Checked<Option<Version>> {
+    if Path::new(file).extension().is_none_or(|extension| extension != "whl") {
+        // Sdists that are older than PEP 625 have all kinds of names.
+        let extension = uv_distribution_filename::SourceDistExtension::from_path(file);
+        let parsed = extension.ok().and_then(|kind| SourceDistFilename::parse(file, kind, name).ok());
+        return Ok(parsed.map(|sdist| sdist.version));
+    }
+    let wheel = file
+        .parse::<WheelFilename>()
+        .map_err(|error| Error::new(format!("`{file}` is not the name of a wheel")).at(at.clone()).cause(error))?;
+    if wheel.name != *name {
+        return Err(Error::new(format!("`{file}` is not a wheel of `{name}`")).at(at.clone()));
+    }
+    Ok(Some(wheel.version))
+}
+
+/// Checks that files are what their entry says.
+pub(super) fn check_versions(
+    files: &[LockedFile],
+    name: &PackageName,
+    version: Option<&Version>,
+    at: &Location,
+) -> Checked<()> {
+    for file in files {
+        if let (Some(version), Some(says)) = (version, version_of(&file.name, name, at)?)
+            && *version != says
+        {
+            return Err(Error::new(format!("`{}` is not version {version} of `{name}`", file.name)).at(at.clone()));
+        }
+    }
+    Ok(())
+}
+
+/// Reads a file's URL; `file:` ones are paths.
+pub(super) fn file_url(text: &str, at: &Location) -> Checked<FilePlace> {
+    match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(FilePlace::Url(url)),
+        Ok(url) => match url.to_file_path() {
+            Ok(path) if url.scheme() == "file" => Ok(FilePlace::Path(path)),
+            _ => Err(Error::new("a file's URL is not an http, https or file URL").at(at.clone())),
+        },
+        Err(error) => Err(Error::new("a file's URL is not a URL").at(at.clone()).cause(error)),
+    }
+}
+
+/// Returns the last component of a file's place.
+pub(super) fn file_name(place: &FilePlace) -> String {
+    match place {
+        FilePlace::Url(url) => direct::percent_decoded(url.path().rsplit('/').next().unwrap_or_default()),
+        FilePlace::Path(path) => path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+    }
+}
+
+/// Returns what relative paths in a lock are relative to; `None` on a server, which must not choose files of this machine.
+pub(super) fn beside(file: &TextFile, path: &str) -> Option<PathBuf> {
+    match &file.place {
+        Place::Disk(lock) => Some(direct::normal(&lock.parent().unwrap_or(Path::new("/")).join(path))),
+        Place::Web(_) => None,
+    }
+}
+
+/// Makes a source of a project's directory.
+pub(super) fn directory(file: &TextFile, path: &str, at: &Location) -> Checked<PinSource> {
+    let Some(directory) = beside(file, path) else {
+        return Err(Error::new(format!("`{path}` is a directory on a server")).at(at.clone()));
+    };
+    match directory.is_dir() {
+        true => Ok(PinSource::Directory(directory)),
+        false => Err(Error::new(format!("`{}` is not a directory", crate::error::shown(&directory))).at(at.clone())),
+    }
+}
+
+/// Makes a source of a path that a lock names: an archive or a project's directory.
+pub(super) fn path(file: &TextFile, path: &str, at: &Location) -> Checked<PinSource> {
+    let Some(found) = beside(file, path) else {
+        return Err(Error::new(format!("`{path}` is a file beside a lock on a server")).at(at.clone()));
+    };
+    if found.is_dir() {
+        return Ok(PinSource::Directory(found));
+    }
+    match found.is_file() {
+        true => Ok(PinSource::File(found)),
+        false => Err(Error::new(format!("`{}` does not exist", crate::error::shown(&found))).at(at.clone())),
+    }
+}
+
+/// Makes a source of an archive's URL.
+pub(super) fn archive(text: &str, subdirectory: Option<&str>, at: &Location) -> Checked<PinSource> {
+    match (file_url(text, at)?, subdirectory) {
+        (FilePlace::Url(mut url), subdirectory) => {
+            url.set_fragment(subdirectory.map(|below| format!("subdirectory={below}")).as_deref());
+            Ok(PinSource::Url(url))
+        }
+        (FilePlace::Path(path), None) => Ok(PinSource::File(path)),
+        (FilePlace::Path(_), Some(_)) => Err(Error::new("a lock names a directory inside of an archive")
+            .at(at.clone())
+            .hint("unpack the archive and lock the directory")),
+    }
+}
+
+/// Makes a source of a git repository at a commit.
+pub(super) fn git(
+    name: &PackageName,
+    url: &str,
+    commit: Option<&str>,
+    subdirectory: Option<&str>,
+    at: &Location,
+) -> Checked<PinSource> {
+    GitSource::new(url, commit.unwrap_or_default(), subdirectory)
+        .map(PinSource::Git)
+        .map_err(|why| Error::new(format!("`{name}` can't be taken from git: {why}")).at(at.clone()))
+}
+
+/// What an entry of a lock comes to.
+pub(super) struct Entry {
+    pub(super) name: PackageName,
+    pub(super) version: Option<Version>,
+    pub(super) extras: Vec<ExtraName>,
+    pub(super) at: Location,
+    pub(super) version_at: Location,
+}
+
+impl Entry {
+    /// One of some files, or something that is no index's.
+    pub(super) fn from(self, draft: &mut Draft<'_>, source: PinSource, hashes: Vec<HashDigest>) -> Requirement {
+        let version = self.version.clone();
+        self.requirement(draft, Wanted::Source(source, version), hashes, true)
+    }
+
+    /// A version of an index. `may_lack_hashes` where the lock has none anywhere.
+    pub(super) fn indexed(
+        self,
+        draft: &mut Draft<'_>,
+        hashes: Vec<HashDigest>,
+        may_lack_hashes: bool,
+    ) -> Checked<Requirement> {
+        let Some(version) = self.version.clone() else {
+            return Err(Error::new(format!("`{}` has no version", self.name)).at(self.at));
+        };
+        let exactly = uv_pep440::VersionSpecifier::equals_version(version);
+        Ok(self.requirement(draft, Wanted::Versions(exactly.into()), hashes, may_lack_hashes))
+    }
+
+    fn requirement(
+        self,
+        draft: &mut Draft<'_>,
+        wanted: Wanted,
+        hashes: Vec<HashDigest>,
+        may_lack_hashes: bool,
+    ) -> Requirement {
+        let shown = match &self.version {
+            Some(version) => format!("{}=={version}", self.name),
+            None => self.name.to_string(),
+        };
+        Requirement {
+            name: self.name,
+            extras: self.extras,
+            wanted,
+            hashes,
+            may_lack_hashes,
+            at: self.at,
+            version_at: self.version_at,
+            shown,
+            order: draft.next_statement(),
+        }
+    }
+}

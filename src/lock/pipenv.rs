@@ -1,0 +1,232 @@
+//! Pipfile.lock: a flat list for each category ("Pipfile.lock" in Pipenv's documentation; `pipenv/utils/locking.py`).
+
+use crate::error::{Error, Location};
+use crate::lock::draft::{Draft, Requirement, Wanted};
+use crate::lock::entry::{self, Checked, Entry};
+use crate::lock::json::{self, Json};
+use crate::lock::text::TextFile;
+use crate::lock::{Editable, Format, PinSource, direct};
+use crate::pypa::{ExtraName, HashDigest, MarkerTree, PackageName, VersionSpecifiers};
+
+/// `Pipfile.lock`, or the same under another name.
+pub(super) const FORMAT: Format = Format {
+    recognises: |name, text| {
+        name == "Pipfile.lock" || (text.trim_start().starts_with('{') && text.contains("\"pipfile-spec\""))
+    },
+    read,
+};
+
+/// The category of what always ships.
+const DEFAULT: &str = "default";
+
+/// Keys that are markers of their own (`pipenv/utils/markers.py`, `PipenvMarkers`).
+const MARKER_KEYS: [&str; 11] = [
+    "os_name",
+    "sys_platform",
+    "platform_machine",
+    "platform_python_implementation",
+    "platform_release",
+    "platform_system",
+    "platform_version",
+    "python_version",
+    "python_full_version",
+    "implementation_name",
+    "implementation_version",
+];
+
+fn read(draft: &mut Draft<'_>, file: &TextFile) {
+    draft.next_statement();
+    let lock: Json<'_> = match serde_json::from_str(&file.text) {
+        Ok(lock) => lock,
+        Err(error) => {
+            let at = Location { file: file.file.clone(), position: Some((error.line().max(1), error.column().max(1))) };
+            let message = format!("`{}` is not a Pipfile.lock", file.name());
+            return draft.fail(Error::new(message).at(at).cause_text(error.to_string()));
+        }
+    };
+    let mut reader = Reader { draft, file };
+    if let Err(error) = reader.lock(&lock) {
+        reader.draft.fail(error);
+    }
+}
+
+struct Reader<'r, 'a> {
+    draft: &'r mut Draft<'a>,
+    file: &'r TextFile,
+}
+
+impl Reader<'_, '_> {
+    fn lock(&mut self, lock: &Json<'_>) -> Checked<()> {
+        if !matches!(lock.get("_meta"), Some(Json::Table(_))) {
+            let message = format!("`{}` is not a Pipfile.lock", self.file.name());
+            return Err(Error::new(message).at(self.file.at(0)).cause_text("it has no `_meta`"));
+        }
+        for source in lock.get("_meta").and_then(|meta| meta.get("sources")).map(Json::items).unwrap_or_default() {
+            self.index(source)?;
+        }
+        let categories = || lock.entries().iter().filter(|(name, _)| name != "_meta");
+        self.draft.knows(categories().filter_map(|(name, _)| name.parse().ok()), []);
+        self.warn_of_python(lock);
+        let has_hashes = categories()
+            .flat_map(|(_, packages)| packages.entries())
+            .any(|(_, package)| package.get("hashes").is_some_and(|hashes| !hashes.items().is_empty()));
+        if has_hashes {
+            let name = self.file.name().to_owned();
+            self.draft.require_hashes(|| format!("`{name}` has hashes"));
+        }
+        for (category, packages) in categories() {
+            if category != DEFAULT && !self.draft.has_group(category) {
+                continue;
+            }
+            for (name, package) in packages.entries() {
+                self.draft.next_statement();
+                match self.package(name, package, has_hashes) {
+                    Ok(Some(requirement)) => self.draft.require(requirement),
+                    Ok(None) => {}
+                    Err(error) => self.draft.fail(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn at(&self, text: &str) -> Location {
+        match json::offset(&self.file.text, text) {
+            Some(offset) => self.file.at(offset),
+            None => Location::file(&self.file.file),
+        }
+    }
+
+    /// Pipenv replaces variables in the URLs of its sources, as a shell writes them.
+    fn index(&mut self, source: &Json<'_>) -> Checked<()> {
+        let Some(url) = source.text("url") else { return Ok(()) };
+        let at = self.at(url);
+        let (mut whole, mut rest, mut set) = (String::new(), url, Vec::new());
+        while let Some(dollar) = rest.find('$') {
+            whole.push_str(&rest[..dollar]);
+            let after = &rest[dollar + 1..];
+            let word = |text: &str| text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len());
+            let (name, left) = match after.strip_prefix('{').and_then(|inner| inner.split_once('}')) {
+                Some((name, left)) => (name, left),
+                None => after.split_at(word(after)),
+            };
+            if name.is_empty() {
+                whole.push('$');
+                rest = after;
+                continue;
+            }
+            let Some(value) = (self.draft.variable)(name) else {
+                let error = Error::new(format!("environment variable `{name}` is not set")).at(at);
+                return Err(error.hint(format!("set `{name}` for the build, to the text that belongs there")));
+            };
+            whole.push_str(&value);
+            set.push((name.to_owned(), value));
+            rest = left;
+        }
+        whole.push_str(rest);
+        self.draft.hide(&set);
+        self.draft.look_also(&whole, &at)
+    }
+
+    /// A Pipfile.lock is made for one Python, and lacks what others need.
+    fn warn_of_python(&mut self, lock: &Json<'_>) {
+        let requires = lock.get("_meta").and_then(|meta| meta.get("requires"));
+        let Some(python) = requires.and_then(|requires| requires.text("python_version")) else { return };
+        if python != self.draft.env.python.to_string() {
+            let (name, at, release) = (self.file.name(), self.at(python), self.draft.env.python);
+            let warning = format!("`{name}` was made for Python {python}, and the release is for {release} ({at})");
+            self.draft.warnings.push(warning);
+        }
+    }
+
+    /// `None` for what is not for this environment, and for the application itself.
+    fn package(&mut self, text: &str, package: &Json<'_>, has_hashes: bool) -> Checked<Option<Requirement>> {
+        let at = self.at(text);
+        let name = entry::name(text, &at)?;
+        if !matches!(package, Json::Table(_)) {
+            return Err(Error::new(format!("the entry of `{name}` is no object")).at(at));
+        }
+        if !self.draft.holds(self.marker(package, &at)?, None) {
+            return Ok(None);
+        }
+        let extras = package.get("extras").map(Json::items).unwrap_or_default();
+        let extras = extras.iter().filter_map(Json::as_text).map(|extra| entry::extra(extra, &at));
+        let extras: Vec<ExtraName> = extras.collect::<Checked<_>>()?;
+        let mut hashes: Vec<HashDigest> = Vec::new();
+        for hash in package.get("hashes").map(Json::items).unwrap_or_default() {
+            let hash = hash.as_text().unwrap_or_default();
+            hashes.extend(entry::digest(hash, &self.at(hash))?);
+        }
+        if let Some(path) = package.text("path")
+            && entry::beside(self.file, path).is_some_and(|path| path == direct::normal(self.draft.project()))
+        {
+            self.draft.editable = Some(Editable { shown: path.to_owned(), extras, at });
+            return Ok(None);
+        }
+        let version_at = package.text("version").map_or_else(|| at.clone(), |version| self.at(version));
+        let version = package.text("version").filter(|version| *version != "*");
+        if let Some(source) = self.source(&name, package, &at)? {
+            let entry = Entry { name, version: None, extras, at, version_at };
+            return Ok(Some(entry.from(self.draft, source, hashes)));
+        }
+        let Some(text) = version else {
+            return Err(Error::new(format!("`{name}` has no version")).at(at).hint("run `pipenv lock`"));
+        };
+        let versions: VersionSpecifiers = text.parse().map_err(|error: uv_pep440::VersionSpecifiersParseError| {
+            Error::new(format!("`{text}` is not a set of versions"))
+                .at(version_at.clone())
+                .cause_text(error.to_string())
+        })?;
+        Ok(Some(Requirement {
+            shown: format!("{name}{text}"),
+            name,
+            extras,
+            wanted: Wanted::Versions(versions),
+            hashes,
+            may_lack_hashes: !has_hashes,
+            version_at,
+            at,
+            order: self.draft.next_statement(),
+        }))
+    }
+
+    fn marker(&self, package: &Json<'_>, at: &Location) -> Checked<MarkerTree> {
+        let mut all = MarkerTree::TRUE;
+        if let Some(text) = package.text("markers") {
+            // Lists of versions (`not in '3.0, 3.1'`) have commas, which are taken for parts of versions otherwise.
+            all = all.and(entry::marker(&text.replace(',', " "), &self.at(text))?);
+        }
+        for key in MARKER_KEYS {
+            if let Some(value) = package.text(key) {
+                all = all.and(entry::marker(&format!("{key} {value}"), at)?);
+            }
+        }
+        Ok(all)
+    }
+
+    /// `None` for an index.
+    fn source(&self, name: &PackageName, package: &Json<'_>, at: &Location) -> Checked<Option<PinSource>> {
+        let below = package.text("subdirectory");
+        if let Some(git) = package.text("git") {
+            // `url.git@commit` was written once, and may have extras behind it.
+            let (url, commit) = match package.text("ref") {
+                Some(commit) => (git, commit),
+                None => git.rsplit_once('@').unwrap_or((git, "")),
+            };
+            let url = url.split('[').next().unwrap_or(url);
+            return entry::git(name, url, Some(commit), below, at).map(Some);
+        }
+        if let Some(kind) = ["hg", "svn", "bzr"].iter().find(|kind| package.get(kind).is_some()) {
+            let error = Error::new(format!("`{name}` is in {kind}, which pkgapp does not read")).at(at.clone());
+            return Err(error.hint("build a wheel of it once (`pip wheel --no-deps`), and lock the wheel by its path"));
+        }
+        if let Some(file) = package.text("file") {
+            let source = match direct::is_url(file) {
+                true => entry::archive(file, below, at),
+                false => entry::path(self.file, file, at),
+            };
+            return source.map(Some);
+        }
+        package.text("path").map(|path| entry::path(self.file, path, at)).transpose()
+    }
+}

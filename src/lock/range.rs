@@ -1,0 +1,126 @@
+//! Poetry's ranges of versions: `^1.2`, `~1.2`, `1.*`, `>=1,<2 || >=3` ("Dependency specification" in its documentation).
+
+use std::str::FromStr;
+
+use uv_pep440::{Operator, VersionSpecifier};
+
+use crate::pypa::{Environment, Version, VersionSpecifiers};
+
+/// Alternatives, of which one must hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Range(Vec<VersionSpecifiers>);
+
+impl Range {
+    /// Reads a range; `None` if it is none.
+    pub(super) fn read(text: &str) -> Option<Self> {
+        text.split("||").flat_map(|part| part.split('|')).map(alternative).collect::<Option<_>>().map(Self)
+    }
+
+    /// Returns whether a version is in it. Its local part does not count, as in Poetry.
+    pub(super) fn contains(&self, version: &Version) -> bool {
+        let public = version.clone().without_local();
+        self.0.iter().any(|all| all.contains(version) || all.contains(&public))
+    }
+
+    /// Returns whether a Python is in it.
+    pub(super) fn admits(&self, env: &Environment) -> bool {
+        self.0.iter().any(|all| env.admits(all))
+    }
+}
+
+fn alternative(text: &str) -> Option<VersionSpecifiers> {
+    let mut all = Vec::new();
+    // A comma or white space joins; white space may also follow an operator.
+    let text = text.replace(',', " ");
+    let mut words = text.split_whitespace();
+    while let Some(word) = words.next() {
+        let is_operator = word.bytes().all(|byte| b"<>=!~^".contains(&byte));
+        let whole = if is_operator { format!("{word}{}", words.next()?) } else { word.to_owned() };
+        all.extend(one(&whole)?);
+    }
+    Some(all.into_iter().collect())
+}
+
+/// Reads one constraint, which may be two of PEP 440.
+fn one(text: &str) -> Option<Vec<VersionSpecifier>> {
+    let specifier = |text: String| VersionSpecifier::from_str(&text).ok();
+    let between = |low: Version, high: Vec<u64>| {
+        Some(vec![
+            VersionSpecifier::from_version(Operator::GreaterThanEqual, low).ok()?,
+            VersionSpecifier::from_version(Operator::LessThan, Version::new(high)).ok()?,
+        ])
+    };
+    if text == "*" {
+        return Some(Vec::new());
+    }
+    if let Some(version) = text.strip_prefix('^') {
+        let low = Version::from_str(version).ok()?;
+        let numbers = low.release().to_vec();
+        // The first number that is not 0 must stay; of `0.0`, the last one.
+        let kept = numbers.iter().position(|number| *number != 0).unwrap_or(numbers.len() - 1);
+        return between(low, raised(&numbers[..=kept])?);
+    }
+    if let Some(version) = text.strip_prefix('~').filter(|rest| !rest.starts_with('=')) {
+        let low = Version::from_str(version).ok()?;
+        let kept = low.release().len().min(2);
+        let high = raised(&low.release()[..kept])?;
+        return between(low, high);
+    }
+    if text.starts_with(|c: char| c.is_ascii_digit() || c == 'v') {
+        return specifier(format!("=={text}")).map(|one| vec![one]);
+    }
+    if let Some(version) = text.strip_prefix('=').filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit())) {
+        return specifier(format!("=={version}")).map(|one| vec![one]);
+    }
+    // `>=3.*` is not of PEP 440; Poetry takes it as `>=3`.
+    let plain = if text.starts_with(['<', '>']) { text.trim_end_matches(".*") } else { text };
+    specifier(plain.to_owned()).map(|one| vec![one])
+}
+
+/// Returns the numbers with the last one raised by one.
+fn raised(numbers: &[u64]) -> Option<Vec<u64>> {
+    let (last, rest) = numbers.split_last()?;
+    Some([rest, &[last.checked_add(1)?]].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The examples of Poetry's documentation, and what its parser takes besides.
+    #[test]
+    fn ranges_are_poetrys() {
+        for (range, inside, outside) in [
+            ("^1.2.3", vec!["1.2.3", "1.9"], vec!["1.2.2", "2.0.0"]),
+            ("^0.2.3", vec!["0.2.3", "0.2.9"], vec!["0.3.0"]),
+            ("^0.0.3", vec!["0.0.3"], vec!["0.0.4"]),
+            ("^0.0", vec!["0.0.9"], vec!["0.1"]),
+            ("^0", vec!["0.9"], vec!["1"]),
+            ("~1.2.3", vec!["1.2.9"], vec!["1.3"]),
+            ("~1.2", vec!["1.2.9"], vec!["1.3"]),
+            ("~1", vec!["1.9"], vec!["2"]),
+            ("1.2.*", vec!["1.2.7"], vec!["1.3"]),
+            ("*", vec!["0.1", "99"], vec![]),
+            ("", vec!["1"], vec![]),
+            ("1.2", vec!["1.2.0"], vec!["1.2.1"]),
+            ("=1.2", vec!["1.2.0"], vec!["1.2.1"]),
+            (">= 1.2, < 1.5", vec!["1.4"], vec!["1.5"]),
+            (">=1.2 <1.5", vec!["1.4"], vec!["1.5"]),
+            ("!=1.5,>1", vec!["1.6"], vec!["1.5"]),
+            ("~=1.4", vec!["1.9"], vec!["2"]),
+            ("~2.7 || ^3.5", vec!["2.7.18", "3.11"], vec!["3.4", "4"]),
+            ("==1.5", vec!["1.5+cpu"], vec!["1.6+cpu"]),
+        ] {
+            let found = Range::read(range).unwrap_or_else(|| panic!("{range}"));
+            for version in inside {
+                assert!(found.contains(&version.parse().unwrap()), "{version} is in {range}");
+            }
+            for version in outside {
+                assert!(!found.contains(&version.parse().unwrap()), "{version} is not in {range}");
+            }
+        }
+        for bad in ["^", "~x", ">=", "a", "^18446744073709551615"] {
+            assert_eq!(Range::read(bad), None, "{bad}");
+        }
+    }
+}

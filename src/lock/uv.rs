@@ -1,0 +1,377 @@
+//! uv.lock: a graph with markers on its edges, for all environments at once.
+//!
+//! The format is uv's own and has no specification; source: `uv-resolver/src/lock` and "Locking" in uv's documentation.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::error::{Error, Location};
+use crate::lock::draft::{Draft, Requirement};
+use crate::lock::entry::{self, Checked, Entry};
+use crate::lock::graph::{self, Edge, Node, Shipping};
+use crate::lock::text::TextFile;
+use crate::lock::{FilePlace, Format, LockedFile, PinSource, direct};
+use crate::pypa::{ExtraName, GroupName, MarkerTree, PackageName, Version};
+
+/// `uv.lock`, or the same under another name.
+pub(super) const FORMAT: Format = Format {
+    recognises: |name, text| {
+        let is_one =
+            || ["\n[[package]]", "\nrequires-python = ", "\nsource = {"].iter().all(|part| text.contains(part));
+        name == "uv.lock" || (name.ends_with(".lock") && is_one())
+    },
+    read,
+};
+
+/// The only version of the format so far; revisions are compatible with it.
+const VERSION: u32 = 1;
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct UvLock {
+    version: Spanned<u32>,
+    requires_python: Option<Spanned<String>>,
+    #[serde(default)]
+    supported_markers: Vec<Spanned<String>>,
+    #[serde(default)]
+    manifest: Manifest,
+    #[serde(default, rename = "package")]
+    packages: Vec<Package>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Manifest {
+    #[serde(default)]
+    members: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Package {
+    name: Spanned<String>,
+    version: Option<Spanned<String>>,
+    source: Spanned<Source>,
+    #[serde(default)]
+    resolution_markers: Vec<Spanned<String>>,
+    #[serde(default)]
+    dependencies: Vec<Spanned<Dependency>>,
+    #[serde(default)]
+    optional_dependencies: BTreeMap<String, Vec<Spanned<Dependency>>>,
+    #[serde(default)]
+    dev_dependencies: BTreeMap<String, Vec<Spanned<Dependency>>>,
+    sdist: Option<Spanned<File>>,
+    #[serde(default)]
+    wheels: Vec<Spanned<File>>,
+}
+
+/// Exactly one of the first seven is there.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct Source {
+    registry: Option<String>,
+    git: Option<String>,
+    url: Option<String>,
+    path: Option<String>,
+    directory: Option<String>,
+    editable: Option<String>,
+    r#virtual: Option<String>,
+    subdirectory: Option<String>,
+}
+
+impl Source {
+    /// A project's directory, as the lock names it.
+    fn project(&self) -> Option<&str> {
+        self.editable.as_deref().or(self.r#virtual.as_deref()).or(self.directory.as_deref())
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Dependency {
+    name: String,
+    version: Option<String>,
+    source: Option<Source>,
+    #[serde(default, alias = "extras")]
+    extra: Vec<String>,
+    marker: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct File {
+    url: Option<String>,
+    path: Option<String>,
+    filename: Option<String>,
+    hash: Option<String>,
+    size: Option<u64>,
+}
+
+fn read(draft: &mut Draft<'_>, file: &TextFile) {
+    let Some(lock) = entry::toml::<UvLock>(draft, file, "uv.lock") else { return };
+    let mut reader = Reader { draft, file, lock: &lock, names: Vec::new() };
+    if let Err(error) = reader.lock() {
+        reader.draft.fail(error);
+    }
+}
+
+struct Reader<'r, 'a> {
+    draft: &'r mut Draft<'a>,
+    file: &'r TextFile,
+    lock: &'r UvLock,
+    /// Those of the packages, in their order.
+    names: Vec<PackageName>,
+}
+
+impl Reader<'_, '_> {
+    fn lock(&mut self) -> Checked<()> {
+        self.header()?;
+        for package in &self.lock.packages {
+            self.names.push(entry::name(package.name.get_ref(), &self.at(&package.name))?);
+        }
+        let root = self.root()?;
+        let package = &self.lock.packages[root];
+        let name = self.file.name().to_owned();
+        self.draft.require_hashes(|| format!("`{name}` has hashes"));
+        self.draft.knows(
+            package.dev_dependencies.keys().filter_map(|name| GroupName::from_str(name).ok()),
+            package.optional_dependencies.keys().filter_map(|name| ExtraName::from_str(name).ok()),
+        );
+        for (index, extras) in self.shipping(root)? {
+            if index == root {
+                continue;
+            }
+            match self.requirement(index, extras) {
+                Ok(Some(requirement)) => self.draft.require(requirement),
+                Ok(None) => {}
+                Err(error) => {
+                    self.draft.next_statement();
+                    self.draft.fail(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn header(&self) -> Checked<()> {
+        let version = *self.lock.version.get_ref();
+        if version != VERSION {
+            let error = Error::new(format!("version {version} of uv.lock is not known"));
+            let hint = "`uv export --format pylock.toml -o pylock.toml` writes one that is read";
+            return Err(error.at(self.at(&self.lock.version)).hint(hint));
+        }
+        if let Some(requires) = &self.lock.requires_python {
+            entry::python(self.draft, requires.get_ref(), &self.at(requires), "the lock")?;
+        }
+        let mut fits = self.lock.supported_markers.is_empty();
+        for marker in &self.lock.supported_markers {
+            fits |= self.draft.holds(entry::marker(marker.get_ref(), &self.at(marker))?, None);
+        }
+        match self.lock.supported_markers.first() {
+            Some(first) if !fits => {
+                let env = &self.draft.env;
+                Err(Error::new(format!("the lock is not for Python {} on Linux {}", env.python, env.arch))
+                    .at(self.at(first))
+                    .hint("add that environment to `environments` in `[tool.uv]`, and lock again"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn at<T>(&self, spanned: &Spanned<T>) -> Location {
+        entry::at(self.file, spanned)
+    }
+
+    /// Returns the package that is the application: the member in its directory, else the lock's own project.
+    fn root(&self) -> Checked<usize> {
+        let place = |package: &Package| {
+            let path = package.source.get_ref().project()?;
+            entry::beside(self.file, path)
+        };
+        let project = self.draft.project();
+        let here = self.file.directory().map(direct::normal);
+        let find = |wanted: &std::path::Path| {
+            self.lock.packages.iter().position(|package| place(package).is_some_and(|place| place == wanted))
+        };
+        if let Some(root) = find(project).or_else(|| find(here.as_deref()?)) {
+            return Ok(root);
+        }
+        let members: Vec<_> = self.lock.manifest.members.iter().map(|name| format!("`{name}`")).collect();
+        let error = Error::new(format!("`{}` has no project in `{}`", self.file.name(), crate::error::shown(project)));
+        let error = error.at(Location::file(&self.file.file));
+        Err(match members.is_empty() {
+            true => error.hint("run `uv lock` in the application's project"),
+            false => error
+                .note(format!("it is of a workspace: {}", members.join(", ")))
+                .hint("put the configuration into the directory of one of them, or name that directory as `source`"),
+        })
+    }
+
+    fn shipping(&self, root: usize) -> Checked<Shipping> {
+        let mut nodes = Vec::new();
+        for package in &self.lock.packages {
+            nodes.push(self.node(package)?);
+        }
+        let selection = self.draft.selection;
+        let extras: Vec<ExtraName> = selection.extras.iter().map(|(name, _)| name.clone()).collect();
+        let mut start = vec![Edge { to: vec![root], extras, marker: MarkerTree::TRUE, only_for: Vec::new() }];
+        for (group, dependencies) in &self.lock.packages[root].dev_dependencies {
+            if selection.groups.iter().any(|(name, _)| GroupName::from_str(group).as_ref() == Ok(name)) {
+                for dependency in dependencies {
+                    start.push(self.edge(dependency, None)?);
+                }
+            }
+        }
+        let groups: Vec<String> = selection
+            .groups
+            .iter()
+            .map(|(group, _)| format!("group-{}-{}-{group}", self.names[root].as_ref().len(), self.names[root]))
+            .collect();
+        Ok(graph::reach(&nodes, &start, &|marker, _, shipping| {
+            self.draft.holds_with(marker, &self.conflict_names(shipping, &groups))
+        }))
+    }
+
+    /// Returns the names by which markers tell conflicting extras, groups and projects apart that are active
+    /// (`uv-resolver/src/universal_marker.rs`).
+    fn conflict_names(&self, shipping: &Shipping, groups: &[String]) -> Vec<ExtraName> {
+        let mut names = groups.to_vec();
+        for (index, extras) in shipping {
+            let package = &self.names[*index];
+            let length = package.as_ref().len();
+            names.push(format!("project-{length}-{package}"));
+            names.extend(extras.iter().map(|extra| format!("extra-{length}-{package}-{extra}")));
+        }
+        names.iter().filter_map(|name| name.parse().ok()).collect()
+    }
+
+    fn node(&self, package: &Package) -> Checked<Node> {
+        let mut edges = Vec::new();
+        for dependency in &package.dependencies {
+            edges.push(self.edge(dependency, None)?);
+        }
+        for (extra, dependencies) in &package.optional_dependencies {
+            let extra = entry::extra(extra, &self.at(&package.name))?;
+            for dependency in dependencies {
+                edges.push(self.edge(dependency, Some(&extra))?);
+            }
+        }
+        Ok(Node { version: None, edges })
+    }
+
+    fn edge(&self, dependency: &Spanned<Dependency>, only_for: Option<&ExtraName>) -> Checked<Edge> {
+        let at = self.at(dependency);
+        let dependency = dependency.get_ref();
+        let name = entry::name(&dependency.name, &at)?;
+        let is_meant = |(known, package): &(&PackageName, &Package)| {
+            **known == name
+                && dependency.source.as_ref().is_none_or(|source| source == package.source.get_ref())
+                && dependency
+                    .version
+                    .as_ref()
+                    .is_none_or(|version| package.version.as_ref().is_some_and(|known| known.get_ref() == version))
+        };
+        let candidates = self.names.iter().zip(&self.lock.packages);
+        let mut to: Vec<usize> =
+            candidates.enumerate().filter(|(_, pair)| is_meant(pair)).map(|(index, _)| index).collect();
+        if to.is_empty() {
+            return Err(Error::new(format!("the lock needs `{name}`, and does not have it"))
+                .at(at)
+                .hint("run `uv lock`"));
+        }
+        if to.len() > 1 {
+            to.retain(|&index| self.is_for_here(&self.lock.packages[index]));
+        }
+        let marker = dependency.marker.as_ref().map_or(Ok(MarkerTree::TRUE), |text| entry::marker(text, &at))?;
+        let extras = dependency.extra.iter().map(|extra| entry::extra(extra, &at)).collect::<Checked<_>>()?;
+        Ok(Edge { to, extras, marker, only_for: only_for.into_iter().cloned().collect() })
+    }
+
+    fn is_for_here(&self, package: &Package) -> bool {
+        let holds = |text: &Spanned<String>| {
+            MarkerTree::from_str(text.get_ref()).is_ok_and(|marker| self.draft.holds(marker, None))
+        };
+        package.resolution_markers.is_empty() || package.resolution_markers.iter().any(holds)
+    }
+
+    /// `None` for a project that is not installed (`virtual`).
+    fn requirement(&mut self, index: usize, extras: BTreeSet<ExtraName>) -> Checked<Option<Requirement>> {
+        let package = &self.lock.packages[index];
+        let at = self.at(&package.name);
+        let version =
+            package.version.as_ref().map(|text| entry::version(text.get_ref(), &self.at(text))).transpose()?;
+        let name = self.names[index].clone();
+        let Some(source) = self.source(package, &name, version.as_ref())? else { return Ok(None) };
+        // A directory's version is in the lock as of the time of locking, and its own says what it is now.
+        let version = version.filter(|_| !matches!(source, PinSource::Directory(_)));
+        let version_at = package.version.as_ref().map_or_else(|| at.clone(), |version| self.at(version));
+        let hashes = match (&source, package.wheels.first().or(package.sdist.as_ref())) {
+            (PinSource::Url(_) | PinSource::File(_), Some(file)) => self.hash(file)?.into_iter().collect(),
+            _ => Vec::new(),
+        };
+        let entry = Entry { name, version, extras: extras.into_iter().collect(), at, version_at };
+        Ok(Some(entry.from(self.draft, source, hashes)))
+    }
+
+    fn hash(&self, file: &Spanned<File>) -> Checked<Option<crate::pypa::HashDigest>> {
+        let at = self.at(file);
+        Ok(file.get_ref().hash.as_ref().map(|hash| entry::digest(hash, &at)).transpose()?.flatten())
+    }
+
+    fn source(&self, package: &Package, name: &PackageName, version: Option<&Version>) -> Checked<Option<PinSource>> {
+        let at = self.at(&package.source);
+        let source = package.source.get_ref();
+        let subdirectory = source.subdirectory.as_deref();
+        if let Some(registry) = &source.registry {
+            let mut files = Vec::new();
+            for file in package.wheels.iter().chain(&package.sdist) {
+                files.push(self.file(file, registry)?);
+            }
+            if files.is_empty() {
+                return Err(Error::new(format!("`{name}` has no files")).at(at));
+            }
+            entry::check_versions(&files, name, version, &at)?;
+            return Ok(Some(PinSource::Files(files)));
+        }
+        if let Some(git) = &source.git {
+            let (url, commit) = git.split_once('#').unwrap_or((git, ""));
+            let (url, query) = url.split_once('?').unwrap_or((url, ""));
+            let below = query.split('&').find_map(|pair| pair.strip_prefix("subdirectory="));
+            let below = below.map(direct::percent_decoded);
+            return entry::git(name, url, Some(commit), below.as_deref().or(subdirectory), &at).map(Some);
+        }
+        if let Some(url) = &source.url {
+            return entry::archive(url, subdirectory, &at).map(Some);
+        }
+        if let Some(path) = &source.path {
+            return entry::path(self.file, path, &at).map(Some);
+        }
+        if source.r#virtual.is_some() {
+            return Ok(None);
+        }
+        match source.project() {
+            Some(path) => entry::directory(self.file, path, &at).map(Some),
+            None => Err(Error::new(format!("the source of `{name}` is of no known kind")).at(at)),
+        }
+    }
+
+    /// A file of a registry, which may be a directory beside the lock.
+    fn file(&self, file: &Spanned<File>, registry: &str) -> Checked<LockedFile> {
+        let at = self.at(file);
+        let entry = file.get_ref();
+        let place = match (&entry.url, &entry.path) {
+            (Some(url), _) => entry::file_url(url, &at)?,
+            (None, Some(path)) => {
+                let base = registry.strip_prefix("file://").unwrap_or(registry);
+                match entry::beside(self.file, base) {
+                    Some(base) => FilePlace::Path(direct::normal(&base.join(path))),
+                    None => return Err(Error::new("a lock on a server names a file of this machine").at(at)),
+                }
+            }
+            (None, None) => return Err(Error::new("a file has neither `url` nor `path`").at(at)),
+        };
+        let name = entry.filename.clone().unwrap_or_else(|| entry::file_name(&place));
+        let hashes: Vec<_> = self.hash(file)?.into_iter().collect();
+        Ok(LockedFile { name, place, hashes, size: entry.size })
+    }
+}
