@@ -127,6 +127,39 @@ impl<W: Write> Write for DigestWriter<W> {
     }
 }
 
+/// Hands bytes on, counts them and takes their SHA-256 on the way.
+#[derive(Debug)]
+pub struct Sha256Writer<W> {
+    inner: W,
+    size: u64,
+    hasher: Sha256,
+}
+
+impl<W> Sha256Writer<W> {
+    /// Writes to `inner`.
+    pub fn new(inner: W) -> Self {
+        Self { inner, size: 0, hasher: Sha256::new() }
+    }
+
+    /// Returns the number and the sum of the bytes.
+    pub fn finish(self) -> (u64, Sha256Sum) {
+        (self.size, Sha256Sum(self.hasher.finalize().into()))
+    }
+}
+
+impl<W: Write> Write for Sha256Writer<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        self.size += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,17 +1,18 @@
 //! Debian packages: an ar archive of `debian-binary`, `control.tar.gz` and `data.tar.*` (deb(5)).
 
-use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::io::Write;
 
 use jiff::Timestamp;
 
 use super::compress::Encoder;
 use super::gnutar::{Attributes, GnuTar};
 use super::version::PackageVersion;
-use super::{Format, archive_order, cannot_write, copy_content, description, one_line, sonames};
+use super::{Archive, Format, Member, archive, archive_order, cannot_write, description, one_line, sonames};
 use crate::error::{Context, Error, Result};
 use crate::name::Arch;
 use crate::package::{Compression, Meta, Package};
 use crate::path::InstallPath;
+use crate::segment::Segments;
 use crate::target::Family;
 use crate::tree::{Bytes, Content, Entry, Kind, Origin, Owner, Role, Tree};
 
@@ -34,37 +35,28 @@ impl Format for Deb {
         Ok(format!("{}_{version}_{}.deb", meta.name, architecture(meta.arch)))
     }
 
-    fn write(&self, package: &Package, out: &mut BufWriter<fs_err::File>) -> Result<()> {
+    fn write(&self, package: &Package, segments: &Segments<'_>, out: &mut dyn Write) -> Result<()> {
         let meta = &package.meta;
         let tree = self.whole_tree(package)?;
         let control = control_archive(package, &tree)?;
         let compression = compression(meta);
-        put(out, b"!<arch>\n")?;
-        member(out, meta, "debian-binary", b"2.0\n")?;
-        member(out, meta, "control.tar.gz", &control)?;
+        let payload = segments.payload(Archive::Tar, members(meta, &tree)?, compression)?;
         let name = match compression {
             Compression::Zstd(_) => "data.tar.zst",
             Compression::Gzip(_) => "data.tar.gz",
             Compression::Xz(_) => "data.tar.xz",
         };
-        // The size is known when everything is written: the header is written twice.
-        let header = out.stream_position().context(cannot_write)?;
-        put(out, &member_header(meta, name, 0))?;
-        let begin = out.stream_position().context(cannot_write)?;
-        write_data(&tree, meta, compression, &mut *out)?;
-        let end = out.stream_position().context(cannot_write)?;
-        let size = end - begin;
+        let size = payload.size();
         if size > MEMBER_LIMIT {
             return Err(Error::new("the package is too large for a deb")
                 .note(format!("`{name}` has {size} bytes, and an ar member ends at {MEMBER_LIMIT} (deb(5))")));
         }
-        if size % 2 == 1 {
-            put(out, b"\n")?;
-        }
-        out.seek(SeekFrom::Start(header)).context(cannot_write)?;
+        put(out, b"!<arch>\n")?;
+        member(out, meta, "debian-binary", b"2.0\n")?;
+        member(out, meta, "control.tar.gz", &control)?;
         put(out, &member_header(meta, name, size))?;
-        out.seek(SeekFrom::End(0)).context(cannot_write)?;
-        Ok(())
+        payload.write_to(out)?;
+        if size % 2 == 1 { put(out, b"\n") } else { Ok(()) }
     }
 
     fn texts(&self, package: &Package) -> Result<Vec<(String, String)>> {
@@ -131,24 +123,26 @@ fn compression(meta: &Meta) -> Compression {
 
 // data.tar
 
-fn write_data(tree: &Tree, meta: &Meta, compression: Compression, out: impl Write) -> Result<()> {
-    let encoder = Encoder::new(out, compression).context(cannot_write)?;
-    let mut tar = GnuTar::new(encoder, meta.timestamp);
-    let system = Owner::default();
-    tar.directory("./", &Attributes { mode: 0o755, owner: &system })?;
+/// All members: the entries, and the directories of the base system above them.
+fn members<'a>(meta: &Meta, tree: &'a Tree) -> Result<Vec<Member<'a>>> {
+    let system = |name: String| Member { name, mtime: meta.timestamp, place: None };
+    let mut members = vec![system(".".to_owned())];
     let mut made: Vec<InstallPath> = Vec::new();
     for (path, entry) in archive_order(tree) {
         for parent in parents(path) {
             // dpkg makes no parents: those of the base system are in the archive, as dpkg-deb puts them there.
             if tree.get(&parent).is_none() && !made.contains(&parent) {
-                tar.directory(&format!(".{parent}/"), &Attributes { mode: 0o755, owner: &system })?;
+                members.push(system(format!(".{parent}")));
                 made.push(parent);
             }
         }
-        append(&mut tar, path, entry)?;
+        members.push(Member {
+            name: format!(".{path}"),
+            mtime: archive::mtime(meta, entry),
+            place: Some((path, entry)),
+        });
     }
-    tar.finish()?.finish().context(cannot_write)?;
-    Ok(())
+    Ok(members)
 }
 
 /// The directories above a path, from the top.
@@ -156,17 +150,6 @@ fn parents(path: &InstallPath) -> Vec<InstallPath> {
     let mut all: Vec<_> = std::iter::successors(path.parent(), InstallPath::parent).collect();
     all.reverse();
     all
-}
-
-fn append<W: Write>(tar: &mut GnuTar<W>, path: &InstallPath, entry: &Entry) -> Result<()> {
-    let attributes = Attributes { mode: entry.mode, owner: &entry.owner };
-    match &entry.kind {
-        Kind::Directory => tar.directory(&format!(".{path}/"), &attributes),
-        Kind::Symlink(target) => tar.symlink(&format!(".{path}"), target, &attributes),
-        Kind::File(content) => {
-            tar.file(&format!(".{path}"), content.digest.size, &attributes, |out| copy_content(path, content, out))
-        }
-    }
 }
 
 // control.tar
@@ -363,11 +346,11 @@ fn render(template: &str, values: &minijinja::Value) -> Result<String> {
 
 // ar
 
-fn put(out: &mut impl Write, bytes: &[u8]) -> Result<()> {
+fn put(out: &mut dyn Write, bytes: &[u8]) -> Result<()> {
     out.write_all(bytes).context(cannot_write)
 }
 
-fn member(out: &mut impl Write, meta: &Meta, name: &str, bytes: &[u8]) -> Result<()> {
+fn member(out: &mut dyn Write, meta: &Meta, name: &str, bytes: &[u8]) -> Result<()> {
     put(out, &member_header(meta, name, bytes.len() as u64))?;
     put(out, bytes)?;
     if bytes.len() % 2 == 1 { put(out, b"\n") } else { Ok(()) }
