@@ -86,6 +86,9 @@ fn a_damaged_layer_is_noticed_and_made_anew_by_the_next_build() {
     let file = cached(&sandbox, "space/left.py");
     // Of the same length: only the sum tells.
     std::fs::write(&file, std::fs::read_to_string(&file).unwrap().replace("left", "LEFT")).unwrap();
+    // Whose segment is there is not read.
+    same(&expected, &sandbox.build(["--format", "all"]));
+    std::fs::remove_dir_all(sandbox.cache().join("segments")).unwrap();
     let text = sandbox.pkgapp(["build", "--format", "tar"]).fails();
     assert!(text.contains("space/left.py` is not what it was when the build read it"), "{text}");
     assert!(text.contains("hint: build again"), "{text}");

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use jiff::Timestamp;
 
-use super::compress::Encoder;
+use super::compress::gzip;
 use super::gnutar::{Attributes, GnuTar};
 use super::version::PackageVersion;
 use super::{Archive, Format, Member, archive, archive_order, cannot_write, description, one_line, sonames};
@@ -156,8 +156,7 @@ fn parents(path: &InstallPath) -> Vec<InstallPath> {
 
 fn control_archive(package: &Package, tree: &Tree) -> Result<Vec<u8>> {
     // gzip: the hosts that read no zstd read no control.tar.zst either, and the member is small.
-    let encoder = Encoder::new(Vec::new(), Compression::Gzip(9)).context(cannot_write)?;
-    let mut tar = GnuTar::new(encoder, package.meta.timestamp);
+    let mut tar = GnuTar::new(gzip(Vec::new(), 9), package.meta.timestamp);
     let owner = Owner::default();
     tar.directory("./", &Attributes { mode: 0o755, owner: &owner })?;
     for (name, mode, text) in control_files(package, tree)? {
@@ -327,7 +326,7 @@ fn changelog(meta: &Meta) -> Result<Vec<u8>> {
             date => time(meta)?.strftime("%a, %d %b %Y %H:%M:%S +0000").to_string(),
         },
     )?;
-    let mut encoder = Encoder::new(Vec::new(), Compression::Gzip(9)).context(cannot_write)?;
+    let mut encoder = gzip(Vec::new(), 9);
     encoder.write_all(text.as_bytes()).context(cannot_write)?;
     encoder.finish().context(cannot_write)
 }
