@@ -42,7 +42,7 @@ pub enum Squeeze {
     Default,
     /// Small packages, slow builds.
     Small,
-    /// This codec and level, whatever the targets would have by default.
+    /// This codec and level.
     Exact(Compression),
 }
 
@@ -83,6 +83,9 @@ pub(super) fn read(table: Table<'_>, name: Option<&AppName>) -> Option<Packaging
         value.choice(&[("zst", TarCompression::Zst), ("gz", TarCompression::Gz)])
     });
     let section = table.get("section").map_or_else(|| Some("misc".to_owned()), |value| value.parsed(section));
+    if let (Some(value), Some(Squeeze::Exact(Compression::Zstd(_)))) = (table.get("compression"), compression) {
+        refuse_zstd(&value, &targets);
+    }
     table.finish();
     Some(Packaging {
         prefix: prefix?,
@@ -182,6 +185,16 @@ fn rpm_dependency(text: &str) -> Result<String> {
             Ok(text.to_owned())
         }
         _ => bad("such as `libpq` or `libpq >= 13`"),
+    }
+}
+
+/// What was asked for by name is not silently made into something else.
+fn refuse_zstd(value: &Value<'_>, targets: &[Placed<&'static Target>]) {
+    if let Some(target) = targets.iter().find(|target| !target.value.zstd) {
+        value.complain(
+            Error::new(format!("the package manager of `{}` reads no zstd", target.value.name))
+                .hint("write `compression = \"default\"`: its codec is one that all targets read"),
+        );
     }
 }
 

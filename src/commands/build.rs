@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::app::{App, TarCompression};
 use crate::assembly::{self, Options};
 use crate::cli::{BuildArgs, FormatName, Global};
-use crate::digest::{Sha256Sum, Sha256Writer};
+use crate::digest::{Sha256Sum, summed};
 use crate::error::{Error, Result, shown};
 use crate::format::{self, Format};
 use crate::fs;
@@ -41,6 +41,14 @@ pub(super) fn build(args: &BuildArgs, global: &Global, report: &Report) -> Resul
         report.step(&format!("{name}: {}", human_bytes(size)));
         artifacts.push((name, path, (size, sha256)));
     }
+    let counts = segments.counts();
+    report.detail(&format!(
+        "segments: {} reused ({}), {} compressed ({})",
+        counts.reused,
+        human_bytes(counts.reused_bytes),
+        counts.made,
+        human_bytes(counts.made_bytes)
+    ));
     match report.style() {
         Style::Text => artifacts.iter().for_each(|(_, path, _)| report.result(&shown(path).to_string())),
         Style::Json => report.json(&json(&package, &artifacts)),
@@ -78,9 +86,8 @@ fn formats(names: &[FormatName], app: &App) -> Result<Vec<(&'static str, &'stati
 /// Returns the size and the sum of what was written.
 fn write(format: &dyn Format, package: &Package, segments: &Segments<'_>, path: &Path) -> Result<(u64, Sha256Sum)> {
     fs::write_atomically(path, |out| {
-        let mut out = Sha256Writer::new(out);
-        format.write(package, segments, &mut out)?;
-        Ok(out.finish())
+        let ((), size, sha256) = summed(out, |out| format.write(package, segments, out))?;
+        Ok((size, sha256))
     })
 }
 

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use jiff::Timestamp;
 
-use super::compress::gzip;
+use super::compress::{gzip, without_zstd};
 use super::gnutar::{Attributes, GnuTar};
 use super::version::PackageVersion;
 use super::{Archive, Format, Member, archive, archive_order, cannot_write, description, one_line, sonames};
@@ -19,9 +19,6 @@ use crate::tree::{Bytes, Content, Entry, Kind, Origin, Owner, Role, Tree};
 /// `.deb`.
 #[derive(Debug, Clone, Copy)]
 pub struct Deb;
-
-/// What every host with dpkg can read, where one of the targets can't read zstd.
-const WITHOUT_ZSTD: Compression = Compression::Xz(6);
 
 /// Longest value that the size field of an ar member holds, bytes (ar(5): ten decimal digits).
 const MEMBER_LIMIT: u64 = 9_999_999_999;
@@ -115,10 +112,7 @@ pub fn architecture(arch: Arch) -> &'static str {
 /// Returns the compression that all declared targets read.
 fn compression(meta: &Meta) -> Compression {
     let too_old = meta.targets.iter().any(|target| target.family == Family::Deb && !target.zstd);
-    match meta.compression {
-        Compression::Zstd(_) if too_old => WITHOUT_ZSTD,
-        chosen => chosen,
-    }
+    if too_old { without_zstd(meta.compression) } else { meta.compression }
 }
 
 // data.tar

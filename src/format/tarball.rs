@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
-use super::{Archive, Format, Member, archive};
+use super::{Archive, Format, Member, archive, compress};
 use crate::error::{Error, Result};
 use crate::name::Arch;
 use crate::package::{Compression, Meta, Package};
@@ -53,7 +53,8 @@ impl Tarball {
         use Compression::{Gzip, Xz, Zstd};
         match (self.codec, meta.compression) {
             (None, chosen) | (Some(Zstd(_)), chosen @ Zstd(_)) => chosen,
-            (Some(Gzip(_)), chosen @ Gzip(_)) | (Some(Xz(_)), chosen @ Xz(_)) => chosen,
+            (Some(Xz(_)), chosen @ Xz(_)) => chosen,
+            (Some(Gzip(_)), chosen) => Gzip(compress::gzip_level(chosen)),
             (Some(codec), _) => codec,
         }
     }

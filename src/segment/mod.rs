@@ -318,7 +318,7 @@ impl Recipe<'_> {
             Place::Own(file) => {
                 let mut file = file.lock().map_err(|_| Error::bug("a segment's reader has panicked"))?;
                 entry::begin(&mut file).context(cannot_write)?;
-                copy_exactly(&mut *file, piece.shape.packed, out)
+                copy_exactly(&mut file, piece.shape.packed, out)
             }
             Place::Kept(key) => {
                 let mut file = match entry::reopen(&self.path(key), piece.shape) {
@@ -416,9 +416,8 @@ impl Payload<'_> {
 
     /// Returns the SHA-256 of the compressed bytes.
     pub(crate) fn sha256(&self) -> Result<[u8; 32]> {
-        let mut out = crate::digest::Sha256Writer::new(std::io::sink());
-        self.write_to(&mut out)?;
-        Ok(out.finish().1.0)
+        let ((), _, sum) = crate::digest::summed(&mut std::io::sink(), |out| self.write_to(out))?;
+        Ok(sum.0)
     }
 }
 
