@@ -361,7 +361,10 @@ fn meta(
     }
 }
 
-/// The default is what costs a build little; `small` is for packages that are built once and sent often.
+/// In zstd's levels; what a target can't read is changed to another codec of about the same effort by the format.
+///
+/// The default costs a first build little and gives packages smaller than the level 3 of others. `small` costs a second
+/// for every 2.5 MB, but once a dependency and not once a build.
 fn compression(squeeze: Squeeze) -> Compression {
     match squeeze {
         Squeeze::Fast => Compression::Zstd(1),

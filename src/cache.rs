@@ -6,6 +6,7 @@
 //! built/<key>/<file name>.whl         wheels built from sdists and projects, by all that went in
 //! layers/<key>/{layer.json,files/…}   distributions as they lie in a release
 //! proofs/<key>.json                   what searches of layers for this machine's paths have found
+//! segments/<key>                      layers as a format and a codec have them, ready to be copied into a package
 //! index/                              the index's pages, as its headers allow
 //! pins/<key>.json                     which file answered a pin: a build that finds it asks no index
 //! tmp/                                things being made; renamed into place when they are whole
@@ -83,6 +84,11 @@ impl Cache {
     /// Returns the directory of layers.
     pub fn layers(&self) -> PathBuf {
         self.root.join("layers")
+    }
+
+    /// Returns the directory of compressed layers.
+    pub fn segments(&self) -> PathBuf {
+        self.root.join("segments")
     }
 
     /// Returns the directory of index pages.

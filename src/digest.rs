@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 use md5::Md5;
 use serde::{Deserialize, Serialize};
@@ -127,6 +128,53 @@ impl<W: Write> Write for DigestWriter<W> {
     }
 }
 
+/// Hands what `write` writes on to `out`, and returns besides its result the number of the bytes and their SHA-256, which
+/// another thread has taken meanwhile. Meant for large writes.
+///
+/// # Errors
+/// What `write` returns.
+pub fn summed<T, E>(
+    out: &mut dyn Write,
+    write: impl FnOnce(&mut dyn Write) -> Result<T, E>,
+) -> Result<(T, u64, Sha256Sum), E> {
+    /// How many writes the sum may be behind.
+    const BEHIND: usize = 16;
+    std::thread::scope(|scope| {
+        let (sender, receiver) = sync_channel::<Vec<u8>>(BEHIND);
+        let hashing = scope.spawn(move || {
+            let mut hasher = Sha256::new();
+            receiver.into_iter().for_each(|bytes| hasher.update(&bytes));
+            hasher.finalize()
+        });
+        let mut tee = Tee { out, sums: sender, size: 0 };
+        let made = write(&mut tee);
+        let size = tee.size;
+        drop(tee);
+        let sum = hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok((made?, size, Sha256Sum(sum.into())))
+    })
+}
+
+/// Hands bytes on, and a copy of them to who takes their sum.
+struct Tee<'a> {
+    out: &'a mut dyn Write,
+    sums: SyncSender<Vec<u8>>,
+    size: u64,
+}
+
+impl Write for Tee<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.size += written as u64;
+        self.sums.send(bytes[..written].to_vec()).map_err(|_| io::Error::other("the sum's thread has ended"))?;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,5 +185,16 @@ mod tests {
         assert_eq!(digest.size, 3);
         assert_eq!(digest.sha256.to_string(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert_eq!(hex::encode(digest.md5), "900150983cd24fb0d6963f7d28e17f72");
+    }
+
+    #[test]
+    fn a_sum_is_taken_while_bytes_are_written() {
+        let bytes: Vec<u8> = (0..1_000_000_u32).flat_map(u32::to_le_bytes).collect();
+        let mut out = Vec::new();
+        let write = |out: &mut dyn Write| bytes.chunks(9999).try_for_each(|part| out.write_all(part));
+        let ((), size, sum) = summed(&mut out, write).unwrap();
+        assert!(out == bytes);
+        assert_eq!((size, sum), (4_000_000, Sha256Sum::of(&bytes)));
+        assert_eq!(summed(&mut out, |_| Err::<(), _>("no")).unwrap_err(), "no");
     }
 }

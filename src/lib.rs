@@ -27,6 +27,7 @@
 //! 8. [`depends`] reads from the release itself what it needs of a host ([`elf`]), and holds that against what is known
 //!    of the [`target`]s.
 //! 9. [`package`] is the tree with its name and its needs, and [`mod@format`] the ways to write it down: one file each.
+//!    [`segment`] compresses layer by layer, and remembers.
 //!
 //! [`assembly`] is that list as a function; [`commands`] are the thin top: arguments in, results on stdout. [`error`]
 //! is how everything fails, [`report`] the only place that prints, [`process`] and [`fs`] the borders to the machine.
@@ -57,6 +58,7 @@ pub mod pypa;
 pub mod release;
 pub mod report;
 pub mod scriptlets;
+pub mod segment;
 pub mod services;
 pub mod staging;
 pub mod target;

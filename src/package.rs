@@ -45,7 +45,7 @@ pub struct Meta {
     pub section: String,
     /// Where the release lies on a host.
     pub prefix: InstallPath,
-    /// Seconds since 1970: every time in a package (SOURCE_DATE_EPOCH, else the commit's).
+    /// Seconds since 1970: the latest time in a package (SOURCE_DATE_EPOCH, else the commit's). Layers' files have others.
     pub timestamp: u64,
     /// The commit it was built from.
     pub commit: Option<String>,

@@ -86,10 +86,36 @@ fn a_damaged_layer_is_noticed_and_made_anew_by_the_next_build() {
     let file = cached(&sandbox, "space/left.py");
     // Of the same length: only the sum tells.
     std::fs::write(&file, std::fs::read_to_string(&file).unwrap().replace("left", "LEFT")).unwrap();
+    // Whose segment is there is not read.
+    same(&expected, &sandbox.build(["--format", "all"]));
+    std::fs::remove_dir_all(sandbox.cache().join("segments")).unwrap();
     let text = sandbox.pkgapp(["build", "--format", "tar"]).fails();
     assert!(text.contains("space/left.py` is not what it was when the build read it"), "{text}");
     assert!(text.contains("hint: build again"), "{text}");
     same(&expected, &sandbox.build(["--format", "all"]));
+}
+
+#[test]
+fn damaged_segments_are_noticed_and_made_anew() {
+    let sandbox = full();
+    let expected = reference(&sandbox);
+    sandbox.build(["--format", "all"]);
+    let segments = super::support::walk(&sandbox.cache().join("segments"));
+    let segments: Vec<_> = segments.into_iter().filter(|path| path.is_file()).collect();
+    assert!(segments.len() > 3, "{segments:?}");
+    for (number, path) in segments.iter().enumerate() {
+        let mut bytes = std::fs::read(path).unwrap();
+        match number % 3 {
+            0 => bytes.truncate(bytes.len() - 1),
+            1 => *bytes.last_mut().unwrap() ^= 1,
+            _ => bytes.clear(),
+        }
+        std::fs::write(path, bytes).unwrap();
+    }
+    same(&expected, &sandbox.build(["--format", "all"]));
+    // With sound segments, the files that they were made of are not read.
+    let text = sandbox.pkgapp(["-v", "build", "--format", "all"]).outcome().stderr;
+    assert!(text.contains(&format!("segments: {} reused", segments.len())), "{text}");
 }
 
 #[test]

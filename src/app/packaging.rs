@@ -48,7 +48,7 @@ pub enum Squeeze {
     Default,
     /// Small packages, slow builds.
     Small,
-    /// This codec and level, whatever the targets would have by default.
+    /// This codec and level.
     Exact(Compression),
 }
 
@@ -90,6 +90,9 @@ pub(super) fn read(table: Table<'_>, name: Option<&AppName>, root: &Path) -> Opt
         value.choice(&[("zst", TarCompression::Zst), ("gz", TarCompression::Gz)])
     });
     let section = table.get("section").map_or_else(|| Some("misc".to_owned()), |value| value.parsed(section));
+    if let (Some(value), Some(Squeeze::Exact(Compression::Zstd(_)))) = (table.get("compression"), compression) {
+        refuse_zstd(&value, &targets);
+    }
     table.finish();
     Some(Packaging {
         prefix: prefix?,
@@ -238,6 +241,16 @@ fn rpm_dependency(text: &str) -> Result<String> {
             Ok(text.to_owned())
         }
         _ => bad("such as `libpq` or `libpq >= 13`"),
+    }
+}
+
+/// What was asked for by name is not silently made into something else.
+fn refuse_zstd(value: &Value<'_>, targets: &[Placed<&'static Target>]) {
+    if let Some(target) = targets.iter().find(|target| !target.value.zstd) {
+        value.complain(
+            Error::new(format!("the package manager of `{}` reads no zstd", target.value.name))
+                .hint("write `compression = \"default\"`: its codec is one that all targets read"),
+        );
     }
 }
 

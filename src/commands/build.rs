@@ -1,17 +1,17 @@
 //! `pkgapp build`.
 
-use std::io::{Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use crate::app::{App, Placed, TarCompression};
 use crate::assembly::{self, Options};
 use crate::cli::{BuildArgs, FormatName, Global, LockArgs};
-use crate::digest::Digest;
-use crate::error::{Context, Error, Location, Result, shown};
+use crate::digest::{Sha256Sum, summed};
+use crate::error::{Error, Location, Result, shown};
 use crate::format::{self, Format};
 use crate::fs;
 use crate::package::Package;
 use crate::report::{Report, Style, human_bytes};
+use crate::segment::Segments;
 
 use super::{load_app, lock, open_cache};
 
@@ -41,15 +41,24 @@ pub(super) fn build(args: &BuildArgs, global: &Global, report: &Report) -> Resul
     for (_, format) in &formats {
         format.texts(&package)?;
     }
+    let segments = Segments::new(&cache);
     for (name, format) in formats {
         let path = output.join(format.file_name(&package.meta)?);
-        let digest = {
+        let (size, sha256) = {
             let _busy = report.busy(&format!("writing {name}"));
-            write(format, &package, &path)?
+            write(format, &package, &segments, &path)?
         };
-        report.step(&format!("{name}: {}", human_bytes(digest.size)));
-        artifacts.push((name, path, digest));
+        report.step(&format!("{name}: {}", human_bytes(size)));
+        artifacts.push((name, path, (size, sha256)));
     }
+    let counts = segments.counts();
+    report.detail(&format!(
+        "segments: {} reused ({}), {} compressed ({})",
+        counts.reused,
+        human_bytes(counts.reused_bytes),
+        counts.made,
+        human_bytes(counts.made_bytes)
+    ));
     match report.style() {
         Style::Text => artifacts.iter().for_each(|(_, path, _)| report.result(&shown(path).to_string())),
         Style::Json => report.json(&json(&package, &artifacts)),
@@ -84,24 +93,23 @@ fn formats(names: &[FormatName], app: &App) -> Result<Vec<(&'static str, &'stati
     Ok(formats)
 }
 
-fn write(format: &dyn Format, package: &Package, path: &Path) -> Result<Digest> {
+/// Returns the size and the sum of what was written.
+fn write(format: &dyn Format, package: &Package, segments: &Segments<'_>, path: &Path) -> Result<(u64, Sha256Sum)> {
     fs::write_atomically(path, |out| {
-        format.write(package, out)?;
-        let failed = || format!("cannot read `{}` back", shown(path));
-        out.seek(SeekFrom::Start(0)).context(failed)?;
-        Digest::of_reader(out.get_mut()).context(failed)
+        let ((), size, sha256) = summed(out, |out| format.write(package, segments, out))?;
+        Ok((size, sha256))
     })
 }
 
-fn json(package: &Package, artifacts: &[(&str, PathBuf, Digest)]) -> serde_json::Value {
+fn json(package: &Package, artifacts: &[(&str, PathBuf, (u64, Sha256Sum))]) -> serde_json::Value {
     let artifacts: Vec<_> = artifacts
         .iter()
-        .map(|(format, path, digest)| {
+        .map(|(format, path, (size, sha256))| {
             serde_json::json!({
                 "format": format,
                 "path": path,
-                "size": digest.size,
-                "sha256": digest.sha256,
+                "size": size,
+                "sha256": sha256,
             })
         })
         .collect();

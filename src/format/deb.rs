@@ -1,26 +1,24 @@
 //! Debian packages: an ar archive of `debian-binary`, `control.tar.gz` and `data.tar.*` (deb(5)).
 
-use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::io::Write;
 
 use jiff::Timestamp;
 
-use super::compress::Encoder;
+use super::compress::{gzip, without_zstd};
 use super::gnutar::{Attributes, GnuTar};
 use super::version::PackageVersion;
-use super::{Format, archive_order, cannot_write, copy_content, description, one_line, sonames};
+use super::{Archive, Format, Member, archive, archive_order, cannot_write, description, one_line, sonames};
 use crate::error::{Context, Error, Result};
 use crate::name::Arch;
 use crate::package::{Compression, Meta, Package};
 use crate::path::InstallPath;
+use crate::segment::Segments;
 use crate::target::Family;
 use crate::tree::{Bytes, Content, Entry, Kind, Origin, Owner, Role, Tree};
 
 /// `.deb`.
 #[derive(Debug, Clone, Copy)]
 pub struct Deb;
-
-/// What every host with dpkg can read, where one of the targets can't read zstd.
-const WITHOUT_ZSTD: Compression = Compression::Xz(6);
 
 /// Longest value that the size field of an ar member holds, bytes (ar(5): ten decimal digits).
 const MEMBER_LIMIT: u64 = 9_999_999_999;
@@ -34,37 +32,28 @@ impl Format for Deb {
         Ok(format!("{}_{version}_{}.deb", meta.name, architecture(meta.arch)))
     }
 
-    fn write(&self, package: &Package, out: &mut BufWriter<fs_err::File>) -> Result<()> {
+    fn write(&self, package: &Package, segments: &Segments<'_>, out: &mut dyn Write) -> Result<()> {
         let meta = &package.meta;
         let tree = self.whole_tree(package)?;
         let control = control_archive(package, &tree)?;
         let compression = compression(meta);
-        put(out, b"!<arch>\n")?;
-        member(out, meta, "debian-binary", b"2.0\n")?;
-        member(out, meta, "control.tar.gz", &control)?;
+        let payload = segments.payload(Archive::Tar, members(meta, &tree)?, compression)?;
         let name = match compression {
             Compression::Zstd(_) => "data.tar.zst",
             Compression::Gzip(_) => "data.tar.gz",
             Compression::Xz(_) => "data.tar.xz",
         };
-        // The size is known when everything is written: the header is written twice.
-        let header = out.stream_position().context(cannot_write)?;
-        put(out, &member_header(meta, name, 0))?;
-        let begin = out.stream_position().context(cannot_write)?;
-        write_data(&tree, meta, compression, &mut *out)?;
-        let end = out.stream_position().context(cannot_write)?;
-        let size = end - begin;
+        let size = payload.size();
         if size > MEMBER_LIMIT {
             return Err(Error::new("the package is too large for a deb")
                 .note(format!("`{name}` has {size} bytes, and an ar member ends at {MEMBER_LIMIT} (deb(5))")));
         }
-        if size % 2 == 1 {
-            put(out, b"\n")?;
-        }
-        out.seek(SeekFrom::Start(header)).context(cannot_write)?;
+        put(out, b"!<arch>\n")?;
+        member(out, meta, "debian-binary", b"2.0\n")?;
+        member(out, meta, "control.tar.gz", &control)?;
         put(out, &member_header(meta, name, size))?;
-        out.seek(SeekFrom::End(0)).context(cannot_write)?;
-        Ok(())
+        payload.write_to(out)?;
+        if size % 2 == 1 { put(out, b"\n") } else { Ok(()) }
     }
 
     fn texts(&self, package: &Package) -> Result<Vec<(String, String)>> {
@@ -123,32 +112,31 @@ pub fn architecture(arch: Arch) -> &'static str {
 /// Returns the compression that all declared targets read.
 fn compression(meta: &Meta) -> Compression {
     let too_old = meta.targets.iter().any(|target| target.family == Family::Deb && !target.zstd);
-    match meta.compression {
-        Compression::Zstd(_) if too_old => WITHOUT_ZSTD,
-        chosen => chosen,
-    }
+    if too_old { without_zstd(meta.compression) } else { meta.compression }
 }
 
 // data.tar
 
-fn write_data(tree: &Tree, meta: &Meta, compression: Compression, out: impl Write) -> Result<()> {
-    let encoder = Encoder::new(out, compression).context(cannot_write)?;
-    let mut tar = GnuTar::new(encoder, meta.timestamp);
-    let system = Owner::default();
-    tar.directory("./", &Attributes { mode: 0o755, owner: &system })?;
+/// All members: the entries, and the directories of the base system above them.
+fn members<'a>(meta: &Meta, tree: &'a Tree) -> Result<Vec<Member<'a>>> {
+    let system = |name: String| Member { name, mtime: meta.timestamp, place: None };
+    let mut members = vec![system(".".to_owned())];
     let mut made: Vec<InstallPath> = Vec::new();
     for (path, entry) in archive_order(tree) {
         for parent in parents(path) {
             // dpkg makes no parents: those of the base system are in the archive, as dpkg-deb puts them there.
             if tree.get(&parent).is_none() && !made.contains(&parent) {
-                tar.directory(&format!(".{parent}/"), &Attributes { mode: 0o755, owner: &system })?;
+                members.push(system(format!(".{parent}")));
                 made.push(parent);
             }
         }
-        append(&mut tar, path, entry)?;
+        members.push(Member {
+            name: format!(".{path}"),
+            mtime: archive::mtime(meta, entry),
+            place: Some((path, entry)),
+        });
     }
-    tar.finish()?.finish().context(cannot_write)?;
-    Ok(())
+    Ok(members)
 }
 
 /// The directories above a path, from the top.
@@ -158,23 +146,11 @@ fn parents(path: &InstallPath) -> Vec<InstallPath> {
     all
 }
 
-fn append<W: Write>(tar: &mut GnuTar<W>, path: &InstallPath, entry: &Entry) -> Result<()> {
-    let attributes = Attributes { mode: entry.mode, owner: &entry.owner };
-    match &entry.kind {
-        Kind::Directory => tar.directory(&format!(".{path}/"), &attributes),
-        Kind::Symlink(target) => tar.symlink(&format!(".{path}"), target, &attributes),
-        Kind::File(content) => {
-            tar.file(&format!(".{path}"), content.digest.size, &attributes, |out| copy_content(path, content, out))
-        }
-    }
-}
-
 // control.tar
 
 fn control_archive(package: &Package, tree: &Tree) -> Result<Vec<u8>> {
     // gzip: the hosts that read no zstd read no control.tar.zst either, and the member is small.
-    let encoder = Encoder::new(Vec::new(), Compression::Gzip(9)).context(cannot_write)?;
-    let mut tar = GnuTar::new(encoder, package.meta.timestamp);
+    let mut tar = GnuTar::new(gzip(Vec::new(), 9), package.meta.timestamp);
     let owner = Owner::default();
     tar.directory("./", &Attributes { mode: 0o755, owner: &owner })?;
     for (name, mode, text) in control_files(package, tree)? {
@@ -346,7 +322,7 @@ fn changelog(meta: &Meta) -> Result<Vec<u8>> {
             date => time(meta)?.strftime("%a, %d %b %Y %H:%M:%S +0000").to_string(),
         },
     )?;
-    let mut encoder = Encoder::new(Vec::new(), Compression::Gzip(9)).context(cannot_write)?;
+    let mut encoder = gzip(Vec::new(), 9);
     encoder.write_all(text.as_bytes()).context(cannot_write)?;
     encoder.finish().context(cannot_write)
 }
@@ -365,11 +341,11 @@ fn render(template: &str, values: &minijinja::Value) -> Result<String> {
 
 // ar
 
-fn put(out: &mut impl Write, bytes: &[u8]) -> Result<()> {
+fn put(out: &mut dyn Write, bytes: &[u8]) -> Result<()> {
     out.write_all(bytes).context(cannot_write)
 }
 
-fn member(out: &mut impl Write, meta: &Meta, name: &str, bytes: &[u8]) -> Result<()> {
+fn member(out: &mut dyn Write, meta: &Meta, name: &str, bytes: &[u8]) -> Result<()> {
     put(out, &member_header(meta, name, bytes.len() as u64))?;
     put(out, bytes)?;
     if bytes.len() % 2 == 1 { put(out, b"\n") } else { Ok(()) }

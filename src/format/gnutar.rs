@@ -12,7 +12,7 @@ use crate::error::{Context, Result};
 use crate::tree::Owner;
 
 /// Size of a block.
-const BLOCK: usize = 512;
+pub(super) const BLOCK: usize = 512;
 
 /// Length of the name and link fields; a full field needs no NUL.
 const FIELD: usize = 100;

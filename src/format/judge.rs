@@ -174,8 +174,15 @@ fn long_path(length: usize) -> String {
 /// Writes a package and returns its file.
 pub(crate) fn write(format: &dyn Format, package: &Package, directory: &Path) -> PathBuf {
     let file = directory.join(format.file_name(&package.meta).unwrap());
-    crate::fs::write_atomically(&file, |out| format.write(package, out)).unwrap();
+    try_write(format, package, &file).unwrap();
     file
+}
+
+/// Writes a package to a file, with a cache of its own.
+fn try_write(format: &dyn Format, package: &Package, file: &Path) -> Result<()> {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = crate::cache::Cache::open(directory.path()).unwrap();
+    crate::fs::write_atomically(file, |out| format.write(package, &Segments::new(&cache), out))
 }
 
 /// The dump that a format's file must have: the tree and what the format adds.
@@ -204,7 +211,8 @@ fn without(dump: &str, paths: &[&str]) -> String {
 /// Every time in the archives.
 const MTIME: i64 = 1_700_000_001;
 
-/// Whose times a tool keeps: rpm and cpio make a directory, set its time, and then fill it; cpio sets no link's.
+/// Whose times a tool keeps: rpm, cpio and GNU tar (so dpkg-deb) make a directory, set its time, and then fill it; cpio
+/// sets no link's.
 #[derive(Clone, Copy, PartialEq)]
 enum Times {
     All,
@@ -316,7 +324,9 @@ fn gnu_tar_and_bsdtar_unpack_the_same_tree() {
         let file = write(by_name(format).unwrap(), &package, directory.path());
         let root = tempfile::tempdir().unwrap();
         run(Command::new(&program).arg("-xpf").arg(&file).arg("-C").arg(root.path()));
-        let dump = dump_of_disk(root.path(), "", Times::All);
+        // GNU tar sets a directory's time when it goes on to another, and these come first.
+        let times = if program.ends_with("tar") && !program.ends_with("bsdtar") { Times::Files } else { Times::All };
+        let dump = dump_of_disk(root.path(), "", times);
         assert_eq!(
             without(&dump, &[TAR_ONLY, &["shop-1.4.2rc1"]].concat()),
             without_top(&expected_in_tarball(&package))
@@ -365,7 +375,7 @@ fn dpkg_unpacks_the_same_tree_and_reads_the_fields() {
         if is_root() {
             let root = tempfile::tempdir().unwrap();
             run(Command::new(&dpkg_deb).arg("--extract").arg(&file).arg(root.path()));
-            let dump = dump_of_disk(root.path(), "/", Times::All);
+            let dump = dump_of_disk(root.path(), "/", Times::Files);
             assert_eq!(without(&dump, SYSTEM), plain(&expected(&Deb, &package)));
         }
         let field = |name: &str| run(Command::new(&dpkg_deb).arg("--field").arg(&file).arg(name));
@@ -760,7 +770,7 @@ fn a_file_that_changed_since_it_was_read_is_refused() {
         std::fs::write(&disk, bytes).unwrap();
         for (name, format) in FORMATS {
             let file = directory.path().join("out");
-            let error = crate::fs::write_atomically(&file, |out| format.write(&package, out)).unwrap_err();
+            let error = try_write(*format, &package, &file).unwrap_err();
             let wanted = "`/opt/shop/lib/large.bin` is not what it was when the build read it";
             assert_eq!(error.message(), wanted, "{name} {what}");
             assert!(!file.exists());
@@ -775,7 +785,7 @@ fn a_tarball_refuses_a_host_directory_in_the_release() {
     package.tree.insert(path("/opt/shop/host"), Entry::file(Content::memory(*b""), 0o644, &origin)).unwrap();
     let file = directory.path().join("out");
     let tar = by_name("tar").unwrap();
-    let error = crate::fs::write_atomically(&file, |out| tar.write(&package, out)).unwrap_err();
+    let error = try_write(tar, &package, &file).unwrap_err();
     assert_eq!(error.message(), "a tarball can't hold both `/opt/shop/host` and `/etc/shop`");
 }
 
@@ -885,14 +895,14 @@ mod generated {
             for (program, format, script) in unpackers {
                 let (true, root) = (tool(program).is_some(), tempfile::tempdir().unwrap()) else { continue };
                 sh(script, &[&write(*format, &package, directory.path()), root.path()]);
-                let dump = dump_of_disk(root.path(), "/", if *program == "rpm" { Times::Files } else { Times::All });
+                let dump = dump_of_disk(root.path(), "/", Times::Files);
                 prop_assert_eq!(without(&dump, SYSTEM), plain(&expected(*format, &package)), "{}", program);
             }
             if let Some(tar) = tool("tar") {
                 let root = tempfile::tempdir().unwrap();
                 let file = write(by_name("tar").unwrap(), &package, directory.path());
                 run(Command::new(tar).arg("-xpf").arg(&file).arg("-C").arg(root.path()));
-                prop_assert_eq!(without_top(&dump_of_disk(root.path(), "", Times::All)), without_top(&expected_in_tarball(&package)));
+                prop_assert_eq!(without_top(&dump_of_disk(root.path(), "", Times::Files)), without_top(&expected_in_tarball(&package)));
             }
         }
     }

@@ -1,8 +1,11 @@
 //! Ways to write a package down: one file a format, and one line in [`FORMATS`].
 //!
-//! A format reads the [`Package`] and nothing else, and streams: it holds headers and lists, never a payload.
+//! A format reads the [`Package`] and nothing else. Payloads are made of [`segment`](crate::segment)s: a format holds
+//! headers and lists, never a payload.
 
+pub(crate) mod archive;
 mod compress;
+mod cpio;
 pub mod deb;
 mod gnutar;
 #[cfg(test)]
@@ -13,15 +16,17 @@ pub mod sonames;
 pub mod tarball;
 pub mod version;
 
-use std::io::{BufWriter, Read, Write};
+use std::io::{Read, Write};
 
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{Context, Error, Result};
 use crate::package::{Compression, Meta, Package};
 use crate::path::InstallPath;
+use crate::segment::Segments;
 use crate::tree::{Bytes, Content, Entry, Tree};
 
+pub(crate) use archive::{Archive, Member};
 pub use deb::Deb;
 pub use rpm::Rpm;
 pub use tarball::Tarball;
@@ -34,11 +39,11 @@ pub trait Format: Sync {
     /// A version or name that the format can't carry.
     fn file_name(&self, meta: &Meta) -> Result<String>;
 
-    /// Writes `package`; equal packages give equal bytes. `out` is empty and can seek.
+    /// Writes `package`; equal packages give equal bytes, whatever of it was compressed before.
     ///
     /// # Errors
     /// Content that the format can't carry, or that can't be read, or a full disk.
-    fn write(&self, package: &Package, out: &mut BufWriter<fs_err::File>) -> Result<()>;
+    fn write(&self, package: &Package, segments: &Segments<'_>, out: &mut dyn Write) -> Result<()>;
 
     /// Returns the text files that only the package manager reads, e.g. `control`; for people to look at.
     ///

@@ -2,29 +2,28 @@
 //! (<https://rpm-software-management.github.io/rpm/manual/format_v4.html>).
 //!
 //! The headers are the `rpm` crate's; its builder is not used, because it holds the compressed payload in memory, reads
-//! every file twice and takes three sums of both forms. Here the payload streams into the file behind headers that hold
-//! zeros for its digest, and the headers, whose size does not depend on their values, are then written again.
+//! every file twice and takes three sums of both forms. Here the payload is made of segments first, so that its digest
+//! is known when the headers are written.
 //!
 //! Tags that rpmbuild writes and this does not: COOKIE, OPTFLAGS, PLATFORM (they name the building machine), FILECLASS, CLASSDICT, FILECOLORS, FILEDEPENDS* (which nothing but multilib transactions reads), PAYLOADDIGESTALT (a
 //! second pass; only needed by delta rpms), and MD5 sums of the whole.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::io::Write;
 
 use ::rpm::{
     Header, HeaderEntry, IndexData, IndexSignatureTag, IndexTag, Lead, PackageMetadata, RpmFormat,
     SignatureHeaderBuilder,
 };
-use sha2::{Digest as _, Sha256};
 
-use super::compress::Encoder;
 use super::version::PackageVersion;
-use super::{Format, archive_order, cannot_write, copy_content, description, one_line};
+use super::{Archive, Format, Member, archive, archive_order, cannot_write, cpio, description, one_line};
 use crate::depends::Depends;
 use crate::error::{Context, Error, Result};
 use crate::name::Arch;
 use crate::package::{Compression, FileTrigger, Meta, Package, RpmScriptlets};
 use crate::path::InstallPath;
+use crate::segment::{Payload, Segments};
 use crate::tree::{Entry, Kind, Role, Tree};
 
 /// `.rpm`.
@@ -75,20 +74,15 @@ impl Format for Rpm {
         Ok(format!("{}-{version}.{}.rpm", meta.name, architecture(meta.arch)))
     }
 
-    fn write(&self, package: &Package, out: &mut BufWriter<fs_err::File>) -> Result<()> {
+    fn write(&self, package: &Package, segments: &Segments<'_>, out: &mut dyn Write) -> Result<()> {
         check_sizes(&package.tree)?;
         let entries = header_entries(package)?;
-        let before = metadata(package, &entries, &Payload::default())?;
-        put(out, &before)?;
-        let payload = write_payload(package, out)?;
-        let after = metadata(package, &entries, &payload)?;
-        if before.len() != after.len() {
-            return Err(Error::bug("the size of an rpm's headers depends on the payload"));
+        let payload = segments.payload(Archive::Cpio, members(package), package.meta.compression)?;
+        if payload.plain_size() != archive_size(&package.tree) {
+            return Err(Error::bug("an rpm's payload has another size than its header says"));
         }
-        out.seek(SeekFrom::Start(0)).context(cannot_write)?;
-        put(out, &after)?;
-        out.seek(SeekFrom::End(0)).context(cannot_write)?;
-        Ok(())
+        put(out, &metadata(package, entries, &payload)?)?;
+        payload.write_to(out)
     }
 
     fn texts(&self, package: &Package) -> Result<Vec<(String, String)>> {
@@ -123,7 +117,7 @@ pub fn architecture(arch: Arch) -> &'static str {
     }
 }
 
-fn put(out: &mut impl Write, bytes: &[u8]) -> Result<()> {
+fn put(out: &mut dyn Write, bytes: &[u8]) -> Result<()> {
     out.write_all(bytes).context(cannot_write)
 }
 
@@ -137,23 +131,14 @@ fn check_sizes(tree: &Tree) -> Result<()> {
 
 // Headers
 
-/// What the headers say of the payload.
-#[derive(Default)]
-struct Payload {
-    sha256: [u8; 32],
-    /// Size of the compressed bytes.
-    packed: u64,
-}
-
 /// Returns lead, signature header and header.
-fn metadata(package: &Package, entries: &[HeaderEntry], payload: &Payload) -> Result<Vec<u8>> {
+fn metadata(package: &Package, entries: Vec<HeaderEntry>, payload: &Payload<'_>) -> Result<Vec<u8>> {
     let cannot = || "cannot make an rpm's header".to_owned();
     let digest = [
-        entry(IndexTag::RPMTAG_PAYLOADSHA256, IndexData::StringArray(vec![hex::encode(payload.sha256)])),
+        entry(IndexTag::RPMTAG_PAYLOADSHA256, IndexData::StringArray(vec![hex::encode(payload.sha256()?)])),
         entry(IndexTag::RPMTAG_PAYLOADSHA256ALGO, IndexData::Int32(vec![SHA256])),
     ];
-    let header =
-        Header::<IndexTag>::from_entries(entries.iter().cloned().chain(digest), IndexTag::RPMTAG_HEADERIMMUTABLE);
+    let header = Header::<IndexTag>::from_entries(entries.into_iter().chain(digest), IndexTag::RPMTAG_HEADERIMMUTABLE);
     let version = PackageVersion::of(&package.meta)?;
     let mut metadata = PackageMetadata {
         lead: Lead::new(&format!("{}-{}", package.meta.name, version.without_epoch())),
@@ -166,9 +151,10 @@ fn metadata(package: &Package, entries: &[HeaderEntry], payload: &Payload) -> Re
         // Room for a signature that is added later without moving the payload.
         .reserved_space(Some(SignatureHeaderBuilder::DEFAULT_RESERVED_SPACE))
         .calculate_digests(&header_bytes);
-    // Of a payload that might need 64 bits the size is left out: nothing reads it, and the headers must not grow.
-    if archive_size(&package.tree) < u64::from(u32::MAX / 2) {
-        signature = signature.set_content_length(header_bytes.len() as u64 + payload.packed);
+    // A size that needs 64 bits is left out: nothing reads it.
+    let size = header_bytes.len() as u64 + payload.size();
+    if size <= u64::from(u32::MAX) {
+        signature = signature.set_content_length(size);
     }
     metadata.signature = signature.build().context(cannot)?;
     let mut bytes = Vec::new();
@@ -201,7 +187,7 @@ fn header_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
     let version = PackageVersion::of(&package.meta)?;
     let mut entries = name_entries(&package.meta, &version)?;
     // Links count by the length of their targets.
-    let installed: u64 = package.tree.iter().map(|(_, entry)| u64::from(file_size(entry))).sum();
+    let installed: u64 = package.tree.iter().map(|(_, entry)| u64::from(cpio::file_size(entry))).sum();
     entries.push(size_entry(installed, IndexTag::RPMTAG_SIZE, IndexTag::RPMTAG_LONGSIZE));
     // rpm2cpio up to rpm 4.19 compares it and fails without.
     let archive = archive_size(&package.tree);
@@ -452,7 +438,9 @@ fn features(package: &Package, version: &PackageVersion, rich: bool) -> Vec<(&'s
 fn file_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
     let files: Vec<_> = package.tree.iter().collect();
     let count = files.len();
-    let mtime = mtime(&package.meta)?;
+    // No entry's is later.
+    mtime(&package.meta)?;
+    let file_time = |entry: &Entry| u32::try_from(archive::mtime(&package.meta, entry)).unwrap_or(u32::MAX);
     let numbers =
         |value: &dyn Fn(&Entry) -> u32| IndexData::Int32(files.iter().map(|(_, entry)| value(entry)).collect());
     let texts = |value: &dyn Fn(&Entry) -> String| {
@@ -461,10 +449,13 @@ fn file_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
     let ordinals = u32::try_from(count).context(|| "too many files for an rpm")?;
     let (directories, indexes) = directories(&files);
     Ok(vec![
-        entry(IndexTag::RPMTAG_FILESIZES, numbers(&file_size)),
-        entry(IndexTag::RPMTAG_FILEMODES, IndexData::Int16(files.iter().map(|(_, entry)| file_mode(entry)).collect())),
+        entry(IndexTag::RPMTAG_FILESIZES, numbers(&cpio::file_size)),
+        entry(
+            IndexTag::RPMTAG_FILEMODES,
+            IndexData::Int16(files.iter().map(|(_, entry)| cpio::file_mode(entry)).collect()),
+        ),
         entry(IndexTag::RPMTAG_FILERDEVS, IndexData::Int16(vec![0; count])),
-        entry(IndexTag::RPMTAG_FILEMTIMES, numbers(&|_| mtime)),
+        entry(IndexTag::RPMTAG_FILEMTIMES, numbers(&file_time)),
         entry(IndexTag::RPMTAG_FILEDIGESTS, texts(&file_digest)),
         entry(IndexTag::RPMTAG_FILELINKTOS, texts(&link_target)),
         entry(
@@ -502,26 +493,6 @@ fn directories(files: &[(&InstallPath, &Entry)]) -> (Vec<String>, Vec<u32>) {
     (names.into_keys().collect(), indexes)
 }
 
-/// Sizes were checked to fit.
-fn file_size(entry: &Entry) -> u32 {
-    match &entry.kind {
-        Kind::Directory => 0,
-        Kind::File(content) => u32::try_from(content.digest.size).unwrap_or(u32::MAX),
-        Kind::Symlink(target) => u32::try_from(target.len()).unwrap_or(u32::MAX),
-    }
-}
-
-/// Type and permissions, as in `st_mode`.
-fn file_mode(entry: &Entry) -> u16 {
-    let kind = match &entry.kind {
-        Kind::Directory => 0o040_000,
-        Kind::File(_) => 0o100_000,
-        Kind::Symlink(_) => 0o120_000,
-    };
-    // Permission bits are twelve.
-    kind | u16::try_from(entry.mode & 0o7777).unwrap_or(0)
-}
-
 fn file_digest(entry: &Entry) -> String {
     match &entry.kind {
         Kind::File(content) => content.digest.sha256.to_string(),
@@ -538,88 +509,21 @@ fn link_target(entry: &Entry) -> String {
 
 // Payload
 
-/// Size of a cpio header without the name.
-const CPIO_HEADER: u64 = 110;
-
-/// The name of the last record.
-const TRAILER: &str = "TRAILER!!!";
-
-/// Writes the payload and returns what the header must say of it.
-fn write_payload(package: &Package, out: &mut impl Write) -> Result<Payload> {
-    let summing = Summing { out, hasher: Sha256::new(), size: 0 };
-    let mut encoder = Encoder::new(summing, package.meta.compression).context(cannot_write)?;
-    let mtime = mtime(&package.meta)?;
-    // A directory comes before what it holds: rpm before 4.18 fails otherwise.
-    for (path, entry) in archive_order(&package.tree) {
-        let name = format!(".{path}");
-        let size = file_size(entry);
-        put(&mut encoder, &cpio_header(&name, u32::from(file_mode(entry)), mtime, size))?;
-        match &entry.kind {
-            Kind::Directory => {}
-            // The target is the body: rpm reads it from the header, everything else from here.
-            Kind::Symlink(target) => put(&mut encoder, target.as_bytes())?,
-            Kind::File(content) => copy_content(path, content, &mut encoder)?,
-        }
-        put(&mut encoder, padding(u64::from(size)))?;
-    }
-    put(&mut encoder, &cpio_header(TRAILER, 0, 0, 0))?;
-    let summing = encoder.finish().context(cannot_write)?;
-    Ok(Payload { sha256: summing.hasher.finalize().into(), packed: summing.size })
-}
-
-/// A "new ASCII" header with its name, padded. inode 0 and one link: rpm reads both from its own header.
-fn cpio_header(name: &str, mode: u32, mtime: u32, size: u32) -> Vec<u8> {
-    let (inode, user, group, links, device) = (0, 0, 0, 1, 0);
-    let name_size = name.len() + 1;
-    let mut text = format!(
-        "070701{inode:08x}{mode:08x}{user:08x}{group:08x}{links:08x}{mtime:08x}{size:08x}\
-         {device:08x}{device:08x}{device:08x}{device:08x}{name_size:08x}{:08x}",
-        0
-    )
-    .into_bytes();
-    text.extend_from_slice(name.as_bytes());
-    text.push(0);
-    text.extend_from_slice(padding(text.len() as u64));
-    text
-}
-
-/// The zeros up to the next multiple of four.
-fn padding(size: u64) -> &'static [u8] {
-    match size % 4 {
-        1 => &[0; 3],
-        2 => &[0; 2],
-        3 => &[0; 1],
-        _ => &[],
-    }
+/// All members, in the tree's order: rpm finds a member in its header by the name.
+fn members(package: &Package) -> Vec<Member<'_>> {
+    let member = |(path, entry)| Member {
+        name: format!(".{path}"),
+        mtime: archive::mtime(&package.meta, entry),
+        place: Some((path, entry)),
+    };
+    archive_order(&package.tree).into_iter().map(member).collect()
 }
 
 /// Size of the uncompressed payload.
 fn archive_size(tree: &Tree) -> u64 {
-    let record =
-        |name: usize, size: u64| (CPIO_HEADER + name as u64 + 1).next_multiple_of(4) + size.next_multiple_of(4);
-    let entries: u64 =
-        tree.iter().map(|(path, entry)| record(path.as_str().len() + 1, u64::from(file_size(entry)))).sum();
-    entries + record(TRAILER.len(), 0)
-}
-
-/// Hands bytes on and sums them.
-struct Summing<W> {
-    out: W,
-    hasher: Sha256,
-    size: u64,
-}
-
-impl<W: Write> Write for Summing<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.out.write(bytes)?;
-        self.hasher.update(&bytes[..written]);
-        self.size += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
+    let entries =
+        tree.iter().map(|(path, entry)| cpio::record_size(path.as_str().len() + 1, u64::from(cpio::file_size(entry))));
+    entries.sum::<u64>() + cpio::record_size(cpio::TRAILER.len(), 0)
 }
 
 #[cfg(test)]

@@ -5,16 +5,15 @@
 //! installs the tarball to put in place.
 
 use std::collections::BTreeMap;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 
-use super::compress::Encoder;
-use super::gnutar::{Attributes, GnuTar};
-use super::{Format, cannot_write, copy_content};
-use crate::error::{Context, Error, Result};
+use super::{Archive, Format, Member, archive, compress};
+use crate::error::{Error, Result};
 use crate::name::Arch;
 use crate::package::{Compression, Meta, Package};
 use crate::path::InstallPath;
-use crate::tree::{Entry, Kind, Owner};
+use crate::segment::Segments;
+use crate::tree::Entry;
 
 pub(super) const ZSTD_LEVEL: i32 = 9;
 pub(super) const GZIP_LEVEL: u32 = 6;
@@ -38,14 +37,13 @@ impl Format for Tarball {
         Ok(format!("{}-{}.{arch}.tar.{extension}", top_directory(meta), meta.revision))
     }
 
-    fn write(&self, package: &Package, out: &mut BufWriter<fs_err::File>) -> Result<()> {
-        let encoder = Encoder::new(out, self.compression(&package.meta)).context(cannot_write)?;
-        let mut tar = GnuTar::new(encoder, package.meta.timestamp);
-        for (name, place) in listing(package)? {
-            append(&mut tar, &name.join("/"), place)?;
-        }
-        tar.finish()?.finish().context(cannot_write)?;
-        Ok(())
+    fn write(&self, package: &Package, segments: &Segments<'_>, out: &mut dyn Write) -> Result<()> {
+        let members = listing(package)?.into_iter().map(|(name, place)| Member {
+            name: name.join("/"),
+            mtime: place.map_or(package.meta.timestamp, |(_, entry)| archive::mtime(&package.meta, entry)),
+            place,
+        });
+        segments.payload(Archive::Tar, members.collect(), self.compression(&package.meta))?.write_to(out)
     }
 }
 
@@ -55,7 +53,8 @@ impl Tarball {
         use Compression::{Gzip, Xz, Zstd};
         match (self.codec, meta.compression) {
             (None, chosen) | (Some(Zstd(_)), chosen @ Zstd(_)) => chosen,
-            (Some(Gzip(_)), chosen @ Gzip(_)) | (Some(Xz(_)), chosen @ Xz(_)) => chosen,
+            (Some(Xz(_)), chosen @ Xz(_)) => chosen,
+            (Some(Gzip(_)), chosen) => Gzip(compress::gzip_level(chosen)),
             (Some(codec), _) => codec,
         }
     }
@@ -111,20 +110,4 @@ fn check_host(package: &Package) -> Result<()> {
             .hint("give `host` in the release another name")),
         _ => Ok(()),
     }
-}
-
-fn append<W: Write>(tar: &mut GnuTar<W>, name: &str, place: Place<'_>) -> Result<()> {
-    let Some((path, entry)) = place else {
-        tar.directory(&format!("{name}/"), &Attributes { mode: 0o755, owner: &Owner::default() })?;
-        return Ok(());
-    };
-    let attributes = Attributes { mode: entry.mode, owner: &entry.owner };
-    match &entry.kind {
-        Kind::Directory => tar.directory(&format!("{name}/"), &attributes)?,
-        Kind::Symlink(target) => tar.symlink(name, target, &attributes)?,
-        Kind::File(content) => {
-            tar.file(name, content.digest.size, &attributes, |out| copy_content(path, content, out))?;
-        }
-    }
-    Ok(())
 }

@@ -1,0 +1,425 @@
+//! Payloads in pieces: a layer's entries are compressed once, and every later package copies the compressed bytes.
+//!
+//! A **segment** is a run of an archive's members that come from one layer, as the format writes them, compressed to
+//! blocks that can be joined with others ([`codec`]). It is kept in the cache as `segments/<key>`, under the SHA-256 of
+//! everything that determines its bytes: the members with their names, attributes and digests, the archive, the codec,
+//! its level and its library. So a build whose layer has not changed opens none of the layer's files. What belongs to
+//! one build alone (directories, generated files) goes the same way, but is not kept.
+//!
+//! The division does not depend on what is in the cache or on the number of cores, so neither does the payload.
+
+mod codec;
+mod entry;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rayon::prelude::*;
+use sha2::{Digest as _, Sha256};
+
+use self::codec::{Frame, PieceEncoder, Shape};
+use crate::cache::Cache;
+use crate::error::{Context, Error, Result, shown};
+use crate::format::{Archive, Member, cannot_write};
+use crate::package::Compression;
+use crate::tree::{Bytes, Content, Entry, Kind, Role};
+
+/// Counts changes of the bytes that are made of the same members: it is part of every key.
+const FORMAT: u32 = 1;
+
+/// Plain bytes after which a layer's next member begins another segment, so that large layers are compressed on several
+/// cores. Splitting costs little from four windows of the highest levels on.
+const LIMIT: u64 = 32 << 20;
+
+/// Memory that all encoders together may take, bytes. One works always.
+const MEMORY: u64 = 1 << 30;
+
+/// Size of the buffers that compressed bytes are copied through.
+const BUFFER: usize = 1 << 18;
+
+/// Makes payloads out of a cache's segments, and puts those that are missing there.
+#[derive(Debug)]
+pub struct Segments<'a> {
+    cache: &'a Cache,
+    reused: AtomicU64,
+    reused_bytes: AtomicU64,
+    made: AtomicU64,
+    made_bytes: AtomicU64,
+}
+
+/// What was compressed and what was found, so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// Segments that the cache had.
+    pub reused: u64,
+    /// Their plain bytes.
+    pub reused_bytes: u64,
+    /// Segments that were compressed, with those that are never kept.
+    pub made: u64,
+    /// Their plain bytes.
+    pub made_bytes: u64,
+}
+
+impl<'a> Segments<'a> {
+    /// Uses the segments of a cache.
+    pub fn new(cache: &'a Cache) -> Self {
+        let zero = || AtomicU64::new(0);
+        Self { cache, reused: zero(), reused_bytes: zero(), made: zero(), made_bytes: zero() }
+    }
+
+    /// Returns what was compressed and what was found, of all payloads so far.
+    pub fn counts(&self) -> Counts {
+        let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counts {
+            reused: value(&self.reused),
+            reused_bytes: value(&self.reused_bytes),
+            made: value(&self.made),
+            made_bytes: value(&self.made_bytes),
+        }
+    }
+
+    /// Compresses an archive of these members, directories first.
+    pub(crate) fn payload<'m>(
+        &'m self,
+        archive: Archive,
+        members: Vec<Member<'m>>,
+        compression: Compression,
+    ) -> Result<Payload<'m>> {
+        let runs = divide(archive, members);
+        let recipe = Recipe { segments: self, archive, compression };
+        let mut largest_first: Vec<(usize, &Run<'_>)> = runs.iter().enumerate().collect();
+        largest_first.sort_by_key(|(_, run)| std::cmp::Reverse(run.size));
+        let pieces: Mutex<BTreeMap<usize, Result<Piece>>> = Mutex::default();
+        let work = || {
+            // A bridge hands them out one by one, so that no core is left with two large ones.
+            largest_first.into_iter().par_bridge().for_each(|(number, run)| {
+                let piece = recipe.piece(run);
+                if let Ok(mut pieces) = pieces.lock() {
+                    pieces.insert(number, piece);
+                }
+            });
+        };
+        match pool(compression)? {
+            Some(pool) => pool.install(work),
+            None => work(),
+        }
+        let (mut whole, mut errors) = (Vec::new(), Vec::new());
+        for piece in pieces.into_inner().unwrap_or_default().into_values() {
+            piece.map_or_else(|error| errors.push(error), |piece| whole.push(piece));
+        }
+        if let Some(error) = Error::all(errors) {
+            return Err(error);
+        }
+        let shapes: Vec<Shape> = whole.iter().map(|piece| piece.shape).collect();
+        let frame = Frame::around(compression, &shapes);
+        Ok(Payload { recipe, pieces: runs.into_iter().zip(whole).collect(), frame })
+    }
+
+    fn count(&self, shape: Shape, reused: bool) {
+        let (number, bytes) = if reused { (&self.reused, &self.reused_bytes) } else { (&self.made, &self.made_bytes) };
+        number.fetch_add(1, Ordering::Relaxed);
+        bytes.fetch_add(shape.plain, Ordering::Relaxed);
+    }
+}
+
+/// A pool for encoders that need so much memory that not every core can have one.
+fn pool(compression: Compression) -> Result<Option<rayon::ThreadPool>> {
+    let encoders = usize::try_from(MEMORY / encoder_memory(compression)).unwrap_or(1).max(1);
+    if encoders >= rayon::current_num_threads() {
+        return Ok(None);
+    }
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(encoders).build();
+    pool.map(Some).context(|| "cannot start threads")
+}
+
+/// About what an encoder takes, bytes (`ZSTD_estimateCCtxSize`; xz(1), "DESCRIPTION").
+fn encoder_memory(compression: Compression) -> u64 {
+    let megabytes = match compression {
+        Compression::Gzip(_) => 1,
+        Compression::Zstd(..=9) | Compression::Xz(..=2) => 32,
+        Compression::Zstd(10..=15) => 64,
+        Compression::Zstd(16..=19) | Compression::Xz(3..=6) => 100,
+        Compression::Zstd(20..=21) | Compression::Xz(7..=8) => 400,
+        Compression::Zstd(22..) | Compression::Xz(9..) => 700,
+    };
+    megabytes << 20
+}
+
+// Division
+
+/// Members that are compressed together.
+#[derive(Debug)]
+struct Run<'m> {
+    members: Vec<Member<'m>>,
+    /// Whether it is kept in the cache.
+    kept: bool,
+    /// Whether the archive ends with it.
+    last: bool,
+    /// About its plain bytes.
+    size: u64,
+}
+
+/// Directories, then each layer's members, then what was made for this build alone; each in the order given.
+///
+/// Directories come first because rpm before 4.18 makes none of its own.
+fn divide(archive: Archive, members: Vec<Member<'_>>) -> Vec<Run<'_>> {
+    let (mut directories, mut loose) = (Vec::new(), Vec::new());
+    let mut layers: BTreeMap<(&str, &str), Vec<Member<'_>>> = BTreeMap::new();
+    for member in members {
+        match member.place {
+            None | Some((_, Entry { kind: Kind::Directory, .. })) => directories.push(member),
+            Some((_, entry)) => match &entry.origin.layer {
+                Some(key) => layers.entry((&entry.origin.label, key)).or_default().push(member),
+                None => loose.push(member),
+            },
+        }
+    }
+    let mut runs = split(archive, directories, false);
+    runs.extend(layers.into_values().flat_map(|members| split(archive, members, true)));
+    runs.extend(split(archive, loose, false));
+    match runs.last_mut() {
+        Some(run) if !run.kept => run.last = true,
+        _ => runs.push(Run { members: Vec::new(), kept: false, last: true, size: 0 }),
+    }
+    runs
+}
+
+fn split(archive: Archive, members: Vec<Member<'_>>, kept: bool) -> Vec<Run<'_>> {
+    let mut runs: Vec<Run<'_>> = Vec::new();
+    for member in members {
+        let size = archive.size(&member);
+        match runs.last_mut() {
+            Some(run) if run.size + size <= LIMIT => {
+                run.size += size;
+                run.members.push(member);
+            }
+            _ => runs.push(Run { members: vec![member], kept, last: false, size }),
+        }
+    }
+    runs
+}
+
+// Pieces
+
+/// How a run becomes a piece.
+#[derive(Debug, Clone, Copy)]
+struct Recipe<'m> {
+    segments: &'m Segments<'m>,
+    archive: Archive,
+    compression: Compression,
+}
+
+/// A compressed run.
+#[derive(Debug)]
+struct Piece {
+    shape: Shape,
+    place: Place,
+}
+
+/// Where compressed bytes are.
+#[derive(Debug)]
+enum Place {
+    /// In an entry of the cache of this key.
+    Kept(String),
+    /// In a file that has no name. It may be read by one thread at a time.
+    Own(Mutex<File>),
+}
+
+impl Recipe<'_> {
+    fn piece(&self, run: &Run<'_>) -> Result<Piece> {
+        if !run.kept {
+            let mut file = tempfile::tempfile_in(self.segments.cache.root().join("tmp")).context(cannot_write)?;
+            let (shape, _) = self.compress(run, &mut file)?;
+            return Ok(Piece { shape, place: Place::Own(Mutex::new(file)) });
+        }
+        let key = self.key(run);
+        let shape = match entry::open(&self.path(&key), &key) {
+            Some(shape) => {
+                self.segments.count(shape, true);
+                shape
+            }
+            None => self.make(run, &key)?,
+        };
+        Ok(Piece { shape, place: Place::Kept(key) })
+    }
+
+    /// Makes an entry of the cache. Another build may make the same one: then it has the same bytes.
+    fn make(&self, run: &Run<'_>, key: &str) -> Result<Shape> {
+        let directory = self.segments.cache.temporary()?;
+        let (place, path) = (directory.path().join("segment"), self.path(key));
+        let failed = || format!("cannot write `{}`", shown(&path));
+        let mut file = File::options().read(true).write(true).create_new(true).open(&place).context(failed)?;
+        let (shape, sha256) = self.compress(run, &mut file)?;
+        // Not synced: what a host that loses power makes of it is noticed when it is opened.
+        entry::finish(&mut file, key, shape, sha256).context(failed)?;
+        crate::fs::create_dir_all(&self.segments.cache.segments())?;
+        std::fs::rename(&place, &path).context(failed)?;
+        Ok(shape)
+    }
+
+    /// Writes a run behind the place for an entry's header, decodes it again, and returns the sum of what it became.
+    fn compress(&self, run: &Run<'_>, file: &mut File) -> Result<(Shape, crate::digest::Sha256Sum)> {
+        let compression = self.compression_of(run);
+        entry::begin(file).context(cannot_write)?;
+        let encoder = PieceEncoder::new(BufWriter::with_capacity(BUFFER, &mut *file), compression);
+        // Members come in many small parts, and each costs a call into the codec.
+        let mut out = BufWriter::with_capacity(BUFFER, encoder.context(cannot_write)?);
+        for member in &run.members {
+            self.archive.append(member, &mut out)?;
+        }
+        if run.last {
+            self.archive.end(&mut out)?;
+        }
+        let encoder = out.into_inner().map_err(std::io::IntoInnerError::into_error).context(cannot_write)?;
+        let (mut buffered, shape) = encoder.finish().context(cannot_write)?;
+        buffered.flush().context(cannot_write)?;
+        drop(buffered);
+        entry::begin(file).context(cannot_write)?;
+        let sha256 = codec::check(compression, shape, &mut *file)
+            .map_err(|error| Error::bug("a segment that was just made is damaged").cause(error))?;
+        self.segments.count(shape, false);
+        Ok((shape, sha256))
+    }
+
+    /// What is not kept is compressed at every build, so it gets no more than a moderate level.
+    fn compression_of(&self, run: &Run<'_>) -> Compression {
+        match self.compression {
+            Compression::Zstd(level) if !run.kept => Compression::Zstd(level.min(9)),
+            Compression::Xz(preset) if !run.kept => Compression::Xz(preset.min(1)),
+            compression => compression,
+        }
+    }
+
+    /// The SHA-256 of everything that determines a segment's bytes.
+    fn key(&self, run: &Run<'_>) -> String {
+        let mut hasher = Sha256::new();
+        let Self { archive, compression, .. } = self;
+        hasher.update(format!("segment {FORMAT}\n{archive:?}\n{}\n", codec::identity(*compression)));
+        let mut text = Vec::new();
+        for member in &run.members {
+            text.clear();
+            describe(member, &mut text);
+            hasher.update(&text);
+        }
+        hex::encode(hasher.finalize())
+    }
+
+    fn path(&self, key: &str) -> PathBuf {
+        self.segments.cache.segments().join(key)
+    }
+
+    /// Opens the compressed bytes of a piece; an entry that went away since is made again.
+    fn copy(&self, run: &Run<'_>, piece: &Piece, out: &mut dyn Write) -> Result<()> {
+        match &piece.place {
+            Place::Own(file) => {
+                let mut file = file.lock().map_err(|_| Error::bug("a segment's reader has panicked"))?;
+                entry::begin(&mut file).context(cannot_write)?;
+                copy_exactly(&mut file, piece.shape.packed, out)
+            }
+            Place::Kept(key) => {
+                let mut file = match entry::reopen(&self.path(key), piece.shape) {
+                    Some(file) => file,
+                    None => self.again(run, piece.shape)?,
+                };
+                copy_exactly(&mut file, piece.shape.packed, out)
+            }
+        }
+    }
+
+    fn again(&self, run: &Run<'_>, shape: Shape) -> Result<File> {
+        let mut file = tempfile::tempfile_in(self.segments.cache.root().join("tmp")).context(cannot_write)?;
+        let (made, _) = self.compress(run, &mut file)?;
+        if made != shape {
+            return Err(Error::bug("a segment was made twice and differs"));
+        }
+        file.seek(SeekFrom::Start(entry::HEADER)).context(cannot_write)?;
+        Ok(file)
+    }
+}
+
+/// Writes down what of a member determines its bytes; every part ends where it can't be taken for the next one.
+fn describe(member: &Member<'_>, out: &mut Vec<u8>) {
+    let mut part = |bytes: &[u8]| {
+        out.extend((bytes.len() as u64).to_le_bytes());
+        out.extend(bytes);
+    };
+    part(member.name.as_bytes());
+    part(&member.mtime.to_le_bytes());
+    let Some((_, entry)) = member.place else { return };
+    part(&entry.mode.to_le_bytes());
+    part(entry.owner.user.as_bytes());
+    part(entry.owner.group.as_bytes());
+    part(if entry.role == Role::Config { b"c" } else { b"" });
+    match &entry.kind {
+        Kind::Directory => part(b"directory"),
+        Kind::Symlink(target) => {
+            part(b"link");
+            part(target.as_bytes());
+        }
+        Kind::File(Content { digest, bytes: Bytes::Disk(_) | Bytes::Memory(_) }) => {
+            part(b"file");
+            part(&digest.size.to_le_bytes());
+            part(&digest.sha256.0);
+        }
+    }
+}
+
+fn copy_exactly(file: &mut File, size: u64, out: &mut dyn Write) -> Result<()> {
+    let mut rest = file.take(size);
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        match rest.read(&mut buffer).context(|| "cannot read the cache")? {
+            0 => break,
+            length => out.write_all(&buffer[..length]).context(cannot_write)?,
+        }
+    }
+    match rest.limit() {
+        0 => Ok(()),
+        _ => Err(Error::new("a file of the cache was cut while it was read").hint("build again")),
+    }
+}
+
+// Payloads
+
+/// A compressed archive: one zstd frame, gzip member or xz stream.
+#[derive(Debug)]
+pub(crate) struct Payload<'m> {
+    recipe: Recipe<'m>,
+    pieces: Vec<(Run<'m>, Piece)>,
+    frame: Frame,
+}
+
+impl Payload<'_> {
+    /// Size of the compressed bytes.
+    pub(crate) fn size(&self) -> u64 {
+        let pieces: u64 = self.pieces.iter().map(|(_, piece)| piece.shape.packed).sum();
+        (self.frame.head.len() + self.frame.tail.len()) as u64 + pieces
+    }
+
+    /// Size of the archive.
+    pub(crate) fn plain_size(&self) -> u64 {
+        self.pieces.iter().map(|(_, piece)| piece.shape.plain).sum()
+    }
+
+    /// Writes all of it.
+    pub(crate) fn write_to(&self, out: &mut dyn Write) -> Result<()> {
+        out.write_all(&self.frame.head).context(cannot_write)?;
+        for (run, piece) in &self.pieces {
+            self.recipe.copy(run, piece, out)?;
+        }
+        out.write_all(&self.frame.tail).context(cannot_write)
+    }
+
+    /// Returns the SHA-256 of the compressed bytes.
+    pub(crate) fn sha256(&self) -> Result<[u8; 32]> {
+        let ((), _, sum) = crate::digest::summed(&mut std::io::sink(), |out| self.write_to(out))?;
+        Ok(sum.0)
+    }
+}
+
+#[cfg(test)]
+mod tests;

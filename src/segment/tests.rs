@@ -1,0 +1,226 @@
+use std::path::Path;
+use std::sync::Arc;
+
+use super::*;
+use crate::digest::Digest;
+use crate::format::{Deb, Format, Rpm, by_name, judge};
+use crate::package::Package;
+use crate::path::InstallPath;
+use crate::tree::{Origin, Tree};
+
+/// Two layers with files on disk, one that is only a link, and files that belong to no layer.
+fn tree(files: &Path, prefix: &str) -> Tree {
+    let mut tree = Tree::new();
+    let path = |below: &str| InstallPath::parse(&format!("{prefix}/{below}")).unwrap();
+    for (number, name) in ["blinker", "click"].into_iter().enumerate() {
+        let origin = Arc::new(Origin { label: format!("distribution `{name}`"), layer: Some(name.repeat(9)) });
+        for file in 0..20 {
+            let bytes = format!("# {name} {file}\n").repeat(100 * (number + 1) + file).into_bytes();
+            let disk = files.join(format!("{name}-{file}"));
+            std::fs::write(&disk, &bytes).unwrap();
+            let content = Content { digest: Digest::of(&bytes), bytes: Bytes::Disk(disk) };
+            tree.insert(path(&format!("lib/{name}/{file}.py")), Entry::file(content, 0o644, &origin)).unwrap();
+        }
+        tree.insert(path(&format!("bin/{name}")), Entry::symlink("../lib/x", &origin)).unwrap();
+    }
+    let origin = Arc::new(Origin { label: "distribution `link`".into(), layer: Some("link".repeat(9)) });
+    tree.insert(path("bin/link"), Entry::symlink("blinker", &origin)).unwrap();
+    let origin = Arc::new(Origin { label: "the release".into(), layer: None });
+    let record = Entry::file(Content::memory(*b"{\"name\": \"shop\"}"), 0o644, &origin);
+    tree.insert(path(".pkgapp/release.json"), record).unwrap();
+    tree
+}
+
+struct Scene {
+    directory: tempfile::TempDir,
+    cache: Cache,
+    package: Package,
+}
+
+fn scene() -> Scene {
+    let directory = tempfile::tempdir().unwrap();
+    let files = directory.path().join("files");
+    std::fs::create_dir(&files).unwrap();
+    let cache = Cache::open(&directory.path().join("cache")).unwrap();
+    let package = judge::package(tree(&files, "/opt/shop"));
+    Scene { directory, cache, package }
+}
+
+impl Scene {
+    fn write(&self, format: &dyn Format) -> (Vec<u8>, Counts) {
+        let (segments, mut out) = (Segments::new(&self.cache), Vec::new());
+        format.write(&self.package, &segments, &mut out).unwrap();
+        (out, segments.counts())
+    }
+
+    fn entries(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.cache.segments()).unwrap();
+        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        paths
+    }
+}
+
+/// Directories; three layers; what belongs to none.
+const KEPT: u64 = 3;
+const PASSING: u64 = 2;
+
+#[test]
+fn an_unchanged_layer_is_neither_opened_nor_compressed_again() {
+    let scene = scene();
+    let formats = [&Deb as &dyn Format, &Rpm, by_name("tar.zst").unwrap(), by_name("tar.gz").unwrap()];
+    let cold: Vec<Vec<u8>> = formats.iter().map(|format| scene.write(*format).0).collect();
+    assert_eq!(scene.entries().len(), 4 * KEPT as usize);
+    std::fs::remove_dir_all(scene.directory.path().join("files")).unwrap();
+    for (format, cold) in formats.iter().zip(cold) {
+        let (warm, counts) = scene.write(*format);
+        assert!(warm == cold);
+        assert_eq!((counts.reused, counts.made), (KEPT, PASSING));
+    }
+    assert!(std::fs::read_dir(scene.cache.root().join("tmp")).unwrap().next().is_none());
+}
+
+#[test]
+fn one_core_and_an_empty_cache_give_the_same_bytes() {
+    for compression in [Compression::Zstd(3), Compression::Zstd(19), Compression::Gzip(6), Compression::Xz(2)] {
+        for format in [&Deb as &dyn Format, &Rpm] {
+            let write = |threads| {
+                let mut scene = scene();
+                scene.package.meta.compression = compression;
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| scene.write(format).0)
+            };
+            assert!(write(1) == write(4), "{compression:?}");
+        }
+    }
+}
+
+#[test]
+fn a_later_commit_uses_the_segments_and_another_layer_prefix_or_level_does_not() {
+    let mut scene = scene();
+    scene.write(&Deb);
+    scene.package.meta.timestamp += 86_400;
+    scene.package.meta.version = "1.4.3".parse().unwrap();
+    assert_eq!(scene.write(&Deb).1.reused, KEPT);
+
+    let changed = InstallPath::parse("/opt/shop/lib/click/3.py").unwrap();
+    let mut entry = scene.package.tree.remove(&changed).unwrap();
+    entry.mode = 0o755;
+    scene.package.tree.insert(changed, entry).unwrap();
+    assert_eq!(scene.write(&Deb).1.reused, KEPT - 1);
+
+    scene.package.meta.compression = Compression::Zstd(4);
+    assert_eq!(scene.write(&Deb).1.reused, 0);
+    scene.package.meta.compression = Compression::Zstd(3);
+    scene.package.tree = tree(&scene.directory.path().join("files"), "/srv/shop");
+    scene.package.meta.prefix = InstallPath::parse("/srv/shop").unwrap();
+    assert_eq!(scene.write(&Deb).1.reused, 0);
+}
+
+#[test]
+fn a_damaged_entry_is_noticed_and_made_anew() {
+    let scene = scene();
+    let (sound, _) = scene.write(&Deb);
+    let entries = scene.entries();
+    let whole: Vec<Vec<u8>> = entries.iter().map(|path| std::fs::read(path).unwrap()).collect();
+    let cut = whole[0][..whole[0].len() - 1].to_vec();
+    let mut flipped = whole[0].clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    let mut longer = whole[0].clone();
+    longer.push(0);
+    for damaged in [cut, flipped, longer, Vec::new(), vec![0; 600], whole[1].clone()] {
+        std::fs::write(&entries[0], damaged).unwrap();
+        let (bytes, counts) = scene.write(&Deb);
+        assert!(bytes == sound);
+        assert_eq!((counts.reused, counts.made), (KEPT - 1, PASSING + 1));
+        assert_eq!(std::fs::read(&entries[0]).unwrap(), whole[0]);
+    }
+}
+
+/// A cache may be pruned at any time.
+#[test]
+fn an_entry_that_goes_away_between_check_and_copy_is_made_again() {
+    let scene = scene();
+    let segments = Segments::new(&scene.cache);
+    let members = |tree| -> Vec<Member<'_>> {
+        let member = |(path, entry): (&'static InstallPath, &'static Entry)| Member {
+            name: path.to_string(),
+            mtime: 0,
+            place: Some((path, entry)),
+        };
+        Tree::iter(tree).map(member).collect()
+    };
+    let tree: &'static Tree = Box::leak(Box::new(scene.package.tree.clone()));
+    let payload = segments.payload(Archive::Tar, members(tree), Compression::Zstd(3)).unwrap();
+    let before = payload.sha256().unwrap();
+    std::fs::remove_dir_all(scene.cache.segments()).unwrap();
+    assert_eq!(payload.sha256().unwrap(), before);
+    let mut out = Vec::new();
+    payload.write_to(&mut out).unwrap();
+    assert_eq!(out.len() as u64, payload.size());
+}
+
+#[test]
+fn directories_come_first_and_large_layers_are_split() {
+    let mut tree = Tree::new();
+    let origin = Arc::new(Origin { label: "a large layer".into(), layer: Some("large".into()) });
+    for number in 0..5 {
+        let path = InstallPath::parse(&format!("/opt/shop/{number}/x")).unwrap();
+        let content = Content::memory(vec![number; usize::try_from(LIMIT).unwrap() / 2 - 2048]);
+        tree.insert(path, Entry::file(content, 0o644, &origin)).unwrap();
+    }
+    let members =
+        tree.iter().map(|(path, entry)| Member { name: path.to_string(), mtime: 0, place: Some((path, entry)) });
+    let runs = divide(Archive::Tar, members.collect());
+    let names: Vec<Vec<&str>> =
+        runs.iter().map(|run| run.members.iter().map(|member| member.name.as_str()).collect()).collect();
+    assert_eq!(
+        names,
+        [
+            vec!["/opt/shop", "/opt/shop/0", "/opt/shop/1", "/opt/shop/2", "/opt/shop/3", "/opt/shop/4"],
+            vec!["/opt/shop/0/x", "/opt/shop/1/x"],
+            vec!["/opt/shop/2/x", "/opt/shop/3/x"],
+            vec!["/opt/shop/4/x"],
+            vec![],
+        ]
+    );
+    assert_eq!(runs.iter().map(|run| run.last).collect::<Vec<_>>(), [false, false, false, false, true]);
+}
+
+/// What dpkg and rpm see of the members: GNU tar and rpm tell.
+#[test]
+fn a_layer_s_dates_stand_for_its_content_and_are_never_later_than_the_build() {
+    let mut scene = scene();
+    let (Some(tar), Some(rpm)) = (judge::tool("tar"), judge::tool("rpm")) else { return };
+    let times = |scene: &Scene| -> Vec<String> {
+        let (tarball, package) = (scene.directory.path().join("x.tar.gz"), scene.directory.path().join("x.rpm"));
+        std::fs::write(&tarball, scene.write(by_name("tar.gz").unwrap()).0).unwrap();
+        std::fs::write(&package, scene.write(&Rpm).0).unwrap();
+        let mut command = std::process::Command::new(&tar);
+        let listed = judge::run(command.args(["--utc", "--full-time", "-tvf"]).arg(&tarball));
+        let line = |name: &str| listed.lines().find(|line| line.contains(name)).unwrap().to_owned();
+        let time = |name: &str| line(name).split_whitespace().skip(3).take(2).collect::<Vec<_>>().join(" ");
+        let query = "[%{FILENAMES} %{FILEMTIMES:date}\\n]";
+        let said = judge::run(std::process::Command::new(&rpm).args(["-qp", "--qf", query]).arg(&package));
+        for (name, listed) in [("click/3.py", time("click/3.py")), (".pkgapp/release.json", time("release.json"))] {
+            let line = said.lines().find(|line| line.contains(name)).unwrap();
+            let clock = listed.split(' ').nth(1).unwrap();
+            assert!(line.contains(clock), "{line} {listed}");
+        }
+        ["click/3.py", "click/4.py", "bin/click", "lib/click/", "release.json"].map(time).to_vec()
+    };
+    let first = times(&scene);
+    // The first three bytes of the SHA-256 of `# click 3\n` 203 times: the lowest first, seconds after 2020-01-01.
+    let sum = Digest::of("# click 3\n".repeat(203).as_bytes()).sha256.0;
+    let seconds = 1_577_836_800 + i64::from(sum[0]) + 256 * i64::from(sum[1]) + 65_536 * i64::from(sum[2]);
+    let date = jiff::Timestamp::from_second(seconds).unwrap().strftime("%Y-%m-%d %H:%M:%S").to_string();
+    assert_eq!(first[0], date);
+    assert_ne!(first[0], first[1]);
+    assert_eq!((first[3].as_str(), first[4].as_str()), ("2023-11-14 22:13:21", "2023-11-14 22:13:21"));
+    scene.package.meta.timestamp += 1;
+    let second = times(&scene);
+    assert_eq!(first[..3], second[..3]);
+    assert_eq!(second[3], "2023-11-14 22:13:22");
+    scene.package.meta.timestamp = 1_000_000_000;
+    assert!(times(&scene).iter().all(|time| time == "2001-09-09 01:46:40"));
+}
