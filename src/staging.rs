@@ -334,7 +334,10 @@ fn copy(content: &Content, mode: u32, place: &Path) -> Result<()> {
 /// # Errors
 /// What the system says; the interpreter does not run.
 pub fn install_interpreter(root: &Path, builder: &Builder<'_>) -> Result<()> {
-    let interpreter = base_interpreter(builder.compiler.interpreter())?;
+    let interpreter = match builder.compiler.base() {
+        Some(base) => base.to_owned(),
+        None => base_interpreter(builder.compiler.interpreter())?,
+    };
     let home = interpreter.parent().and_then(Path::to_str).ok_or_else(|| {
         Error::new(format!("the interpreter `{}` lies in no directory that a file can name", shown(&interpreter)))
     })?;

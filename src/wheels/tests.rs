@@ -587,7 +587,9 @@ fn project(directory: &Path) {
 /// Whether wheels can be built here; a test that can't says so.
 fn can_build() -> bool {
     let python = PythonMinor { major: 3, minor: 11 };
-    let can = crate::process::find("uv").is_some() || crate::interpreter::Interpreter::with_pip(python).is_ok();
+    let root = tempfile::tempdir().unwrap();
+    let cache = Cache::open(root.path()).unwrap();
+    let can = crate::process::find("uv").is_some() || crate::interpreter::Interpreter::with_pip(&cache, python).is_ok();
     if !can {
         assert!(std::env::var_os("PKGAPP_REQUIRE_TOOLS").is_none(), "Python 3.11 with pip is missing");
         _ = std::io::Write::write_all(&mut std::io::stderr(), b"SKIPPED: Python 3.11 with pip is missing\n");
@@ -622,7 +624,7 @@ fn build_from(sdist: Vec<u8>) -> (Bench, Server) {
 }
 
 fn member(wheel: &Wheel, name: &str) -> String {
-    let mut archive = Archive::open(&wheel.path, &wheel.filename).unwrap();
+    let mut archive = archive::Archive::open(&wheel.path, &wheel.filename).unwrap();
     let mut text = String::new();
     archive
         .for_each_file(|member, reader| {
