@@ -37,6 +37,8 @@ pub struct Options<'a> {
     pub cache: &'a Cache,
     /// Use nothing but this machine.
     pub offline: bool,
+    /// Run the commands of `[build] run` even if it is known what they make.
+    pub rerun: bool,
 }
 
 /// Makes the package of an application: everything but writing it down.
@@ -80,7 +82,7 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
     let commit = commit.map(|commit| commit.id);
     let release =
         Release { name: &app.name, version: &version, commit: commit.as_deref(), python: app.python.version.value };
-    let tree = report.timed("tree", |_| tree(app, &release, &mut layers, &builder, date, report))?;
+    let tree = report.timed("tree", |_| tree(app, &release, &mut layers, &builder, date, options.rerun, report))?;
     let scan = report.timed("proof", |_| prove(app, &tree, &layers, options.cache))?;
     let depends = needs(app, scan.libraries, report);
     report.step(&format!(
@@ -251,6 +253,7 @@ fn tree(
     layers: &mut Vec<Layer>,
     builder: &Builder<'_>,
     date: u64,
+    rerun: bool,
     report: &Report,
 ) -> Result<Tree> {
     let prefix = &app.package.prefix.value;
@@ -265,9 +268,13 @@ fn tree(
     if !app.build.run.is_empty() {
         let run = |line: &app::CommandLine| RunCommand { words: line.words.clone(), at: Some(line.at.clone()) };
         let commands: Vec<RunCommand> = app.build.run.iter().map(run).collect();
-        let environment = RunEnvironment { timestamp: date, env: &app.build.env };
+        let environment = RunEnvironment { timestamp: date, env: &app.build.env, rerun };
         let mut run = || staging::run(&mut tree, prefix, &commands, &environment, builder, report);
-        layers.extend(report.timed("build commands", |_| run())?);
+        layers.extend(report.timed("build commands", |facts| {
+            let made = run();
+            facts.cached = builder.cache.counted("build commands");
+            made
+        })?);
     }
     configuration::insert_into(&mut tree, app)?;
     Ok(tree)

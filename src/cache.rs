@@ -269,6 +269,19 @@ impl Cache {
         std::fs::rename(&staged, path).context(failed)
     }
 
+    /// What lies in `tmp/`, but for the rooms of processes that have nothing in them.
+    #[cfg(test)]
+    pub(crate) fn unfinished(&self) -> Vec<PathBuf> {
+        let all = walkdir::WalkDir::new(self.root.join("tmp")).min_depth(1).into_iter().flatten();
+        let is_room = |path: &Path| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"s"));
+        let all = all.filter(|entry| match entry.depth() {
+            1 => !is_room(entry.path()),
+            2 => entry.file_name() != "new",
+            _ => true,
+        });
+        all.map(walkdir::DirEntry::into_path).collect()
+    }
+
     fn remove_leftovers(&self) {
         let Ok(entries) = std::fs::read_dir(self.root.join("tmp")) else { return };
         for entry in entries.flatten() {

@@ -121,6 +121,9 @@ pub struct BuildArgs {
     /// Use this many threads [default: as many as there are cores]
     #[arg(short, long, value_name = "N", env = "PKGAPP_JOBS", hide_env_values = true, value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
+    /// Run the commands of `[build] run` even if it is known from an earlier build what they make
+    #[arg(long, env = "PKGAPP_RERUN", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub rerun: bool,
     /// Let the cache grow to this size, e.g. `500MB`, `20GB` or `unlimited`
     ///
     /// After the build, what was not used for longest is removed from it.

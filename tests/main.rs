@@ -6,6 +6,7 @@
 #![allow(clippy::print_stderr, reason = "a skipped test says so, loudly")]
 
 mod build;
+mod cache;
 mod collisions;
 mod concurrent;
 mod errors;
@@ -17,3 +18,4 @@ mod native;
 mod relocatable;
 mod reproducible;
 mod support;
+mod warm;

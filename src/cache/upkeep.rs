@@ -99,7 +99,7 @@ impl Cache {
             }
         }
         pruned.left = left;
-        self.write(&self.root().join(LEDGER), &left)?;
+        self.write_ledger(left)?;
         Ok(pruned)
     }
 
@@ -110,17 +110,20 @@ impl Cache {
     /// What the system says.
     pub fn trim(&self, max_size: u64) -> Result<Option<Pruned>> {
         let added = self.session.added.swap(0, Ordering::Relaxed);
-        let ledger = self.root().join(LEDGER);
-        let known: Option<u64> = super::read_sealed(&ledger);
+        let known: Option<u64> = super::read_sealed(&self.root().join(LEDGER));
         match known {
             Some(_) if added == 0 => Ok(None),
             // Two builds at once may forget what one of them has added; the next look at all files finds it.
-            Some(size) if size + added <= max_size => self.write(&ledger, &(size + added)).map(|()| None),
+            Some(size) if size + added <= max_size => self.write_ledger(size + added).map(|()| None),
             _ => {
                 let pruned = self.prune(Want { max_size: Some(max_size), ..Want::default() })?;
                 Ok((pruned.entries > 0).then_some(pruned))
             }
         }
+    }
+
+    fn write_ledger(&self, size: u64) -> Result<()> {
+        self.place(&self.root().join(LEDGER), &super::seal(size.to_string().as_bytes()))
     }
 
     /// Makes the cache forget an entry, unless a process other than this one uses it; `false` then.

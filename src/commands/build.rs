@@ -55,7 +55,8 @@ fn make(
     cache: &Cache,
     report: &Report,
 ) -> Result<(Package, Vec<Artifact>)> {
-    let package = assembly::assemble(app, &Options { cache, offline: global.offline }, report)?;
+    let options = Options { cache, offline: global.offline, rerun: args.rerun };
+    let package = assembly::assemble(app, &options, report)?;
     let output = args.output.clone().unwrap_or_else(|| app.root.join("dist"));
     let mut artifacts = Vec::new();
     let formats = formats(&args.format, app)?;
