@@ -291,7 +291,12 @@ impl Cache {
                 let modified = entry.metadata().and_then(|metadata| metadata.modified());
                 modified.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > USE_STEP))
             };
-            if locks || old() {
+            if entry.file_type().is_ok_and(|kind| !kind.is_dir()) {
+                // None of pkgapp's, or of a version that is yet to come.
+                if old() {
+                    _ = std::fs::remove_file(entry.path());
+                }
+            } else if locks || old() {
                 // Taken and given back. Someone else may be removing it too; what stays is found again by the next process.
                 _ = Claim::take(&entry.path(), Wait::No);
             }

@@ -41,9 +41,6 @@ fn four_builds_share_one_empty_cache() {
     }
     let left = super::support::walk(&sandbox.cache().join("tmp"));
     assert!(left.is_empty(), "{left:?}");
-    // No layer was made twice: each would have left its line.
-    let layers = std::fs::read_dir(sandbox.cache().join("layers")).unwrap().count();
-    assert!(layers > 1, "{layers}");
 }
 
 #[test]

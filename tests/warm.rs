@@ -86,7 +86,7 @@ fn the_stages_are_told() {
     let line =
         |name: &str| run.stderr.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{}", run.report));
     assert!(line("layers ").ends_with(&format!("{all} of {all}")), "{}", run.report);
-    for stage in ["stage ", "commit ", "interpreter ", "lock ", "wheels ", "tree ", "proof ", "tar", "together "] {
+    for stage in ["stage ", "commit ", "interpreter ", "lock ", "wheels ", "tree ", "proof ", "tar", "all of it "] {
         line(stage);
     }
     let text = sandbox.pkgapp(["-v", "--json", "build", "--format", "tar"]).stdout();

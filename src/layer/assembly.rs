@@ -56,7 +56,7 @@ impl Kept {
 /// What a layer begins as.
 pub(crate) enum Begun<'a> {
     /// It is there.
-    Made(Layer),
+    Made(Box<Layer>),
     /// It has to be made.
     Empty(Assembly<'a>),
 }
@@ -77,7 +77,7 @@ impl<'a> Assembly<'a> {
     pub(crate) fn begin(builder: &'a Builder<'a>, key: &str, label: &str) -> Result<Begun<'a>> {
         let directory = builder.cache.claim(&format!("layer-{key}"))?;
         if let Some(layer) = Layer::open(builder.cache, key, label) {
-            return Ok(Begun::Made(layer));
+            return Ok(Begun::Made(Box::new(layer)));
         }
         fs::create_dir(directory.path().join(FILES)).context(|| "cannot begin a layer")?;
         Ok(Begun::Empty(Self {

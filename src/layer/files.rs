@@ -61,7 +61,7 @@ impl Layer {
             return Ok(layer);
         }
         let mut assembly = match Assembly::begin(builder, &key, label)? {
-            Begun::Made(layer) => return Ok(layer),
+            Begun::Made(layer) => return Ok(*layer),
             Begun::Empty(assembly) => assembly,
         };
         for (path, source) in sources {

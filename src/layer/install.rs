@@ -77,7 +77,7 @@ impl Layer {
             return Ok(from_elsewhere(layer, distribution));
         }
         let assembly = match Assembly::begin(builder, &key, &label)? {
-            Begun::Made(layer) => return Ok(from_elsewhere(layer, distribution)),
+            Begun::Made(layer) => return Ok(from_elsewhere(*layer, distribution)),
             Begun::Empty(assembly) => assembly,
         };
         install(assembly, wheel, distribution, &mut open()?, &key, &label).map_err(|error| {

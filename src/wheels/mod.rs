@@ -361,7 +361,7 @@ impl Fetcher<'_> {
             }
             DistFilename::WheelFilename(filename) => {
                 let metadata = match stored.metadata {
-                    Some(metadata) => metadata,
+                    Some(metadata) => *metadata,
                     None => self.store.metadata(&stored, filename)?,
                 };
                 Ok(Found::Wheel(Box::new(Wheel {

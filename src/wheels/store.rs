@@ -51,7 +51,7 @@ pub struct Stored {
     /// Its length in bytes.
     pub size: u64,
     /// What a wheel says of itself, if that is known without opening it.
-    pub metadata: Option<Metadata>,
+    pub metadata: Option<Box<Metadata>>,
 }
 
 /// What is known of a file of the cache, kept beside it.
@@ -205,7 +205,7 @@ impl<'a> Store<'a> {
         };
         self.cache.count("wheels", true);
         let length = known.stamp.size();
-        let metadata = known.metadata;
+        let metadata = known.metadata.map(Box::new);
         size.is_none_or(|size| size == length).then_some(Stored { path, sha256, size: length, metadata })
     }
 
