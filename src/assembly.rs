@@ -39,6 +39,8 @@ pub struct Options<'a> {
     pub cache: &'a Cache,
     /// Use nothing but this machine.
     pub offline: bool,
+    /// Run the commands of `[build] run` even if it is known what they make.
+    pub rerun: bool,
 }
 
 /// Makes the package of an application: everything but writing it down.
@@ -47,36 +49,45 @@ pub struct Options<'a> {
 /// Whatever is wrong with the input, the wheels or the result. Nothing but the cache was written.
 pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Package> {
     refuse_what_is_not_made_yet(app)?;
-    let commit = Commit::at(&app.root);
+    let commit = report.timed("commit", |_| Commit::at(&app.root));
     let date = commit::date(commit.as_ref())?;
     check_pythons(app)?;
-    let interpreter = Interpreter::find(app.python.version.value)?;
+    let interpreter = report.timed("interpreter", |_| Interpreter::find(options.cache, app.python.version.value))?;
     let environment = environment(app, &interpreter)?;
     let included = app.included_files()?;
 
-    let lock = read_lock(app, &environment, options, report)?;
-    let wheels = fetch(app, &lock, &environment, options, date, report)?;
+    let lock = report.timed("lock", |_| read_lock(app, &environment, options, report))?;
+    let wheels = report.timed("wheels", |facts| {
+        let fetched = fetch(app, &lock, &environment, options, date, report);
+        facts.cached = options.cache.counted("wheels");
+        fetched
+    })?;
     if wheels.all.is_empty() && included.is_empty() {
         return Err(Error::new("there is nothing to ship: no project, no files, no requirements")
             .at(Location::file(&app.file))
             .hint("name plain files with `include = [\"manage.py\"]` under `[app]`"));
     }
 
-    let compiler = ByteCompiler::new(&interpreter.path, app.python.version.value)?;
+    let compiler = ByteCompiler::of(&interpreter, app.python.version.value)?;
     let builder = Builder { cache: options.cache, compiler: &compiler, elf: &|path, file| elf::read(file, path) };
-    let mut layers = builder.build_all(&wheels.all, |wheel| Archive::open(&wheel.path, &wheel.filename), report)?;
-    if !included.is_empty() {
-        layers.push(Layer::for_files(&builder, &app.root, &included)?);
-    }
+    let mut layers = report.timed("layers", |facts| {
+        let mut layers = builder.build_all(&wheels.all, |wheel| Archive::open(&wheel.path, &wheel.filename), report)?;
+        if !included.is_empty() {
+            layers.push(Layer::for_files(&builder, &app.root, &included)?);
+        }
+        facts.cached = options.cache.counted("layers");
+        facts.bytes = Some(layers.iter().map(Layer::size).sum());
+        Ok::<_, Error>(layers)
+    })?;
 
     let version = wheels.version(app)?;
     let commit = commit.map(|commit| commit.id);
     let release =
         Release { name: &app.name, version: &version, commit: commit.as_deref(), python: app.python.version.value };
-    let mut tree = tree(app, &release, &mut layers, &builder, date, report)?;
+    let mut tree = report.timed("tree", |_| tree(app, &release, &mut layers, &builder, date, options.rerun, report))?;
     let services = services::insert_into(&mut tree, app)?;
     scriptlets::insert_into(&mut tree, &services)?;
-    let scan = prove(app, &tree, &layers, options.cache)?;
+    let scan = report.timed("proof", |_| prove(app, &tree, &layers, options.cache))?;
     let depends = needs(app, scan.libraries, report);
     report.step(&format!(
         "release of {}, {}, {}",
@@ -266,6 +277,7 @@ fn tree(
     layers: &mut Vec<Layer>,
     builder: &Builder<'_>,
     date: u64,
+    rerun: bool,
     report: &Report,
 ) -> Result<Tree> {
     let prefix = &app.package.prefix.value;
@@ -280,8 +292,13 @@ fn tree(
     if !app.build.run.is_empty() {
         let run = |line: &app::CommandLine| RunCommand { words: line.words.clone(), at: Some(line.at.clone()) };
         let commands: Vec<RunCommand> = app.build.run.iter().map(run).collect();
-        let environment = RunEnvironment { timestamp: date, env: &app.build.env };
-        layers.extend(staging::run(&mut tree, prefix, &commands, &environment, builder, report)?);
+        let environment = RunEnvironment { timestamp: date, env: &app.build.env, rerun };
+        let mut run = || staging::run(&mut tree, prefix, &commands, &environment, builder, report);
+        layers.extend(report.timed("build commands", |facts| {
+            let made = run();
+            facts.cached = builder.cache.counted("build commands");
+            made
+        })?);
     }
     configuration::insert_into(&mut tree, app)?;
     Ok(tree)
@@ -300,7 +317,7 @@ fn prove(app: &App, tree: &Tree, layers: &[Layer], cache: &Cache) -> Result<Scan
     let needles: Vec<Needle> =
         places.into_iter().filter_map(|(what, path)| Needle::directory(what, &path?, prefix)).collect();
     proof::leaks(tree, prefix, layers, &needles, cache)?;
-    proof::launchers_resolve(tree, prefix)?;
+    proof::launchers_resolve(tree, prefix, layers)?;
     let scan = Depends::scan(layers.iter())?;
     depends::check_targets(&scan, Some(app.python.version.value), &targets(app))?;
     Ok(scan)

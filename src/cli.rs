@@ -1,8 +1,11 @@
 //! The command line. Doc comments here are the help texts.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::cache;
 
 /// Turn a Python application and its pins into a tarball, a deb or an rpm
 ///
@@ -102,6 +105,10 @@ pub enum Command {
     ///
     /// Example: pkgapp render | less
     Render(RenderArgs),
+    /// Look after the cache of wheels and layers
+    ///
+    /// Example: pkgapp cache prune --older-than 30d
+    Cache(CacheArgs),
     /// Print a completion script for a shell
     ///
     /// Example: pkgapp completions bash > /etc/bash_completion.d/pkgapp
@@ -134,6 +141,21 @@ pub struct BuildArgs {
     /// What `--lock` resolves with [default: uv if it is on PATH, else pip]
     #[arg(long, value_name = "TOOL", env = "PKGAPP_RESOLVER", hide_env_values = true)]
     pub resolver: Option<Resolver>,
+    /// Run the commands of `[build] run` even if it is known from an earlier build what they make
+    #[arg(long, env = "PKGAPP_RERUN", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub rerun: bool,
+    /// Let the cache grow to this size, e.g. `500MB`, `20GB` or `unlimited`
+    ///
+    /// After the build, what was not used for longest is removed from it.
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = DEFAULT_CACHE_SIZE,
+        env = "PKGAPP_CACHE_MAX_SIZE",
+        hide_env_values = true,
+        value_parser = cache::parse_size
+    )]
+    pub cache_max_size: u64,
 }
 
 /// Arguments of `pkgapp lock`.
@@ -157,6 +179,63 @@ pub enum Resolver {
     Uv,
     /// pip of the application's Python, for this machine alone
     Pip,
+}
+
+/// How large the cache may be unless it is said: some twenty releases of medium size.
+const DEFAULT_CACHE_SIZE: &str = "10GB";
+
+/// Arguments of `pkgapp cache`.
+#[derive(Debug, Args)]
+pub struct CacheArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: CacheCommand,
+}
+
+/// What can be done with the cache.
+#[derive(Debug, Subcommand)]
+pub enum CacheCommand {
+    /// Print where the cache is
+    Dir,
+    /// Print what the cache holds, by kind
+    Size,
+    /// Remove what was not used for long
+    ///
+    /// What a running build uses stays, and what killed builds have left goes.
+    ///
+    /// Example: pkgapp cache prune --older-than 30d --max-size 2GB
+    Prune(PruneArgs),
+    /// Read all of the cache, and forget what is not what it was
+    ///
+    /// Prints one line for each damaged entry, and fails if there is one. The next build makes it again.
+    Verify,
+}
+
+/// Arguments of `pkgapp cache prune`.
+#[derive(Debug, Args)]
+pub struct PruneArgs {
+    /// Remove what was not used for so long, e.g. `12h` or `30d`; uses are noted once a day
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "PKGAPP_CACHE_OLDER_THAN",
+        hide_env_values = true,
+        value_parser = cache::parse_age
+    )]
+    pub older_than: Option<Duration>,
+    /// Remove what was not used for longest until the rest is no larger than this
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = DEFAULT_CACHE_SIZE,
+        env = "PKGAPP_CACHE_MAX_SIZE",
+        hide_env_values = true,
+        value_parser = cache::parse_size
+    )]
+    pub max_size: u64,
+    /// Remove everything
+    #[arg(long, env = "PKGAPP_CACHE_ALL", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub all: bool,
 }
 
 /// A format's name on the command line.

@@ -3,20 +3,30 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
+use crate::cache::{self, Cache, Stamp};
 use crate::error::{Error, Result};
 use crate::name::PythonMinor;
 use crate::process;
 
 /// What an interpreter is asked, once; `-I` keeps the user's environment and working directory out of the answer.
 const QUESTION: &str = r"
-import json, platform, sys, sysconfig
+import importlib.util, json, os, platform, sys, sysconfig
 try:
     from importlib.metadata import version
     pip = version('pip')
 except Exception:
     pip = None
+files = [sys.executable, os.path.realpath(sys.executable), *filter(os.path.isdir, sys.path)]
+for directory in (os.path.dirname(sys.executable), os.path.dirname(os.path.dirname(sys.executable))):
+    files.append(os.path.join(directory, 'pyvenv.cfg'))
+try:
+    with open('/proc/self/maps') as maps:
+        loaded = {line.split(None, 5)[5].strip() for line in maps if line.count('/')}
+    files += sorted(file for file in loaded if 'libpython' in file or os.path.basename(file).startswith('libc'))
+except Exception:
+    files = []
 print(json.dumps({
     'executable': sys.executable,
     'implementation': sys.implementation.name,
@@ -25,11 +35,15 @@ print(json.dumps({
     'soabi': sysconfig.get_config_var('SOABI') or '',
     'libc': list(platform.libc_ver()),
     'pip': pip,
+    'base': getattr(sys, '_base_executable', None) or sys.executable,
+    'cache_tag': sys.implementation.cache_tag,
+    'byte_code': '%s %x %s' % (sys.implementation.name, sys.hexversion, importlib.util.MAGIC_NUMBER.hex()),
+    'files': files,
 }))
 ";
 
 /// A CPython that answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interpreter {
     /// The executable, absolute: what a shim stands for, not the shim.
     pub path: PathBuf,
@@ -45,6 +59,19 @@ pub struct Interpreter {
     pub glibc: Option<(u16, u16)>,
     /// The version of its pip.
     pub pip: Option<String>,
+    /// The executable of the installation that a virtual environment was made of; else the same as `path`.
+    pub base: PathBuf,
+    /// What its byte code is called for, e.g. `cpython-311`.
+    pub cache_tag: String,
+    /// What byte code depends on: implementation, version to the last digit, magic number.
+    pub byte_code: String,
+}
+
+/// What one has said, and the files that would be others if it had to be asked again.
+#[derive(Debug, Serialize, Deserialize)]
+struct Remembered {
+    files: Vec<(PathBuf, Option<Stamp>)>,
+    interpreter: Interpreter,
 }
 
 #[derive(Deserialize)]
@@ -56,16 +83,24 @@ struct Answer {
     soabi: String,
     libc: (String, String),
     pip: Option<String>,
+    #[serde(default)]
+    base: PathBuf,
+    #[serde(default)]
+    cache_tag: String,
+    #[serde(default)]
+    byte_code: String,
+    #[serde(default)]
+    files: Vec<PathBuf>,
 }
 
 impl Interpreter {
     /// Finds a CPython of a minor version: `/usr/bin/python3.N`, which is what hosts have; then `python3.N`, `python3`
-    /// and `python` on PATH; then pyenv's.
+    /// and `python` on PATH; then pyenv's. What they say is kept in the cache.
     ///
     /// # Errors
     /// None answers; the error lists what was tried.
-    pub fn find(minor: PythonMinor) -> Result<Self> {
-        Self::find_where(minor, "there is no Python {minor} on this machine", |_| Ok(()))
+    pub fn find(cache: &Cache, minor: PythonMinor) -> Result<Self> {
+        Self::find_where(cache, minor, "there is no Python {minor} on this machine", |_| Ok(()))
             .map_err(|error| error.hint(format!("install it: package `python{minor}`, or `pyenv install {minor}`")))
     }
 
@@ -73,9 +108,9 @@ impl Interpreter {
     ///
     /// # Errors
     /// None answers, or none has pip; the error lists what was tried.
-    pub fn with_pip(minor: PythonMinor) -> Result<Self> {
+    pub fn with_pip(cache: &Cache, minor: PythonMinor) -> Result<Self> {
         let has_pip = |found: &Self| if found.has_pip() { Ok(()) } else { Err("it has no pip".to_owned()) };
-        Self::find_where(minor, "there is no Python {minor} with pip on this machine", has_pip)
+        Self::find_where(cache, minor, "there is no Python {minor} with pip on this machine", has_pip)
             .map_err(|error| error.hint("install uv, or pip for that Python: package `python3-pip`"))
     }
 
@@ -84,7 +119,8 @@ impl Interpreter {
     /// # Errors
     /// It can't be run, fails, or is no CPython that pkgapp builds for.
     pub fn query(path: &Path) -> Result<Self> {
-        ask(path).map_err(|why| Error::new(format!("`{}` is not usable as a Python: {why}", path.display())))
+        let asked = ask(path).map(|(interpreter, _)| interpreter);
+        asked.map_err(|why| Error::new(format!("`{}` is not usable as a Python: {why}", path.display())))
     }
 
     /// Returns whether `python -m pip` works.
@@ -92,10 +128,15 @@ impl Interpreter {
         self.pip.is_some()
     }
 
-    fn find_where(minor: PythonMinor, missing: &str, fits: impl Fn(&Self) -> Result<(), String>) -> Result<Self> {
+    fn find_where(
+        cache: &Cache,
+        minor: PythonMinor,
+        missing: &str,
+        fits: impl Fn(&Self) -> Result<(), String>,
+    ) -> Result<Self> {
         let mut tried = Vec::new();
         for path in candidates(minor) {
-            let found = ask(&path).and_then(|found| match found.python == minor {
+            let found = recall(cache, &path).and_then(|found| match found.python == minor {
                 true => fits(&found).map(|()| found),
                 false => Err(format!("it is {}", found.version)),
             });
@@ -143,7 +184,32 @@ fn pyenv(minor: PythonMinor) -> Vec<PathBuf> {
     found.into_iter().map(|(_, path)| path).collect()
 }
 
-fn ask(path: &Path) -> Result<Interpreter, String> {
+/// What an executable has said before, if nothing of it has changed since; else what it says now.
+fn recall(cache: &Cache, path: &Path) -> Result<Interpreter, String> {
+    let libraries = std::env::var("LD_LIBRARY_PATH").unwrap_or_default();
+    let key = cache::key([QUESTION, &path.to_string_lossy(), &libraries]);
+    let kept = cache.tools().join(format!("{key}.json"));
+    if let Some(remembered) = cache::read_sealed::<Remembered>(&kept)
+        && remembered.files.iter().all(|(file, stamp)| Stamp::of(file) == *stamp)
+    {
+        return Ok(remembered.interpreter);
+    }
+    let (interpreter, mut files) = ask(path)?;
+    // A shim answers for whatever its own rules choose, so it has to be asked each time.
+    let same = |a: &Path, b: &Path| matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b);
+    if !files.is_empty() && same(path, &interpreter.path) {
+        files.push(path.to_owned());
+        let files = files.into_iter().map(|file| (Stamp::of(&file), file)).map(|(stamp, file)| (file, stamp)).collect();
+        let remembered = Remembered { files, interpreter };
+        // Without it, it is asked again.
+        _ = cache.write(&kept, &remembered);
+        return Ok(remembered.interpreter);
+    }
+    Ok(interpreter)
+}
+
+/// Asks an executable; also the files that its answer depends on.
+fn ask(path: &Path) -> Result<(Interpreter, Vec<PathBuf>), String> {
     let mut command = Command::new(path);
     command.args(["-I", "-c", QUESTION]);
     let output = process::output(&mut command).map_err(|error| error.message().to_owned())?;
@@ -163,7 +229,7 @@ fn ask(path: &Path) -> Result<Interpreter, String> {
     let mut numbers = answer.version.splitn(3, '.');
     let short = format!("{}.{}", numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
     let python = short.parse().map_err(|error: Error| error.message().to_owned())?;
-    Ok(Interpreter {
+    let interpreter = Interpreter {
         path: answer.executable,
         python,
         version: answer.version,
@@ -171,7 +237,11 @@ fn ask(path: &Path) -> Result<Interpreter, String> {
         soabi: answer.soabi,
         glibc: glibc(&answer.libc),
         pip: answer.pip,
-    })
+        base: answer.base,
+        cache_tag: answer.cache_tag,
+        byte_code: answer.byte_code,
+    };
+    Ok((interpreter, answer.files))
 }
 
 /// Reads what `platform.libc_ver()` says, e.g. (`glibc`, `2.36`).
@@ -224,8 +294,49 @@ mod tests {
 
     #[test]
     fn a_version_that_is_nowhere_lists_what_was_tried() {
-        let error = Interpreter::find(PythonMinor { major: 3, minor: 99 }).unwrap_err().to_string();
+        let here = tempfile::tempdir().unwrap();
+        let cache = Cache::open(here.path()).unwrap();
+        let error = Interpreter::find(&cache, PythonMinor { major: 3, minor: 99 }).unwrap_err().to_string();
         assert!(error.starts_with("error: there is no Python 3.99 on this machine\n  note: "), "{error}");
         assert!(error.ends_with("hint: install it: package `python3.99`, or `pyenv install 3.99`"), "{error}");
+    }
+
+    #[test]
+    fn what_an_interpreter_said_holds_until_a_file_of_it_changes() {
+        let Some((python, minor)) = crate::layer::testing::pythons().pop() else { return };
+        let here = tempfile::tempdir().unwrap();
+        let cache = Cache::open(&here.path().join("cache")).unwrap();
+        // An environment of its own, so that something of it can change.
+        let output = Command::new(&python).args(["-m", "venv", "--without-pip"]).arg(here.path().join("venv")).output();
+        if !output.unwrap().status.success() {
+            assert!(std::env::var_os("PKGAPP_REQUIRE_TOOLS").is_none(), "venv is missing");
+            return;
+        }
+        let path = here.path().join("venv/bin/python");
+        let first = recall(&cache, &path).unwrap();
+        assert_eq!((first.python, first.pip.as_deref(), &first.path), (minor, None, &path));
+        assert_ne!(first.base, first.path);
+        let [kept] = &std::fs::read_dir(cache.tools()).unwrap().map(|e| e.unwrap().path()).collect::<Vec<_>>()[..]
+        else {
+            panic!("it is not remembered")
+        };
+        // As if it had said something else: no one asks it again.
+        let mut remembered: Remembered = cache::read_sealed(kept).unwrap();
+        remembered.interpreter.version = "3.0.0".into();
+        cache.write(kept, &remembered).unwrap();
+        assert_eq!(recall(&cache, &path).unwrap().version, "3.0.0");
+        // A pip that is installed into it.
+        let site = here.path().join(format!("venv/lib/python{minor}/site-packages/pip-99.0.dist-info"));
+        std::fs::create_dir_all(&site).unwrap();
+        std::fs::write(site.join("METADATA"), "Metadata-Version: 2.1\nName: pip\nVersion: 99.0\n").unwrap();
+        let now = recall(&cache, &path).unwrap();
+        assert_eq!((now.version, now.pip.as_deref()), (first.version, Some("99.0")));
+        // A shim is asked each time.
+        let text = format!("#!/bin/sh\necho x >>{0}/asked\nexec {1} \"$@\"\n", here.path().display(), path.display());
+        let shim = script(here.path(), "shim", &text);
+        for _ in 0..2 {
+            assert_eq!(recall(&cache, &shim).unwrap().path, path);
+        }
+        assert_eq!(std::fs::read_to_string(here.path().join("asked")).unwrap(), "x\nx\n");
     }
 }

@@ -1,7 +1,7 @@
 //! Proofs that every build makes of its tree: that no file names the machine it was made on, and that what lies in `bin/`
 //! has what it starts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::cache::Cache;
+use crate::cache::{self, Cache};
 use crate::error::{Context, Error, Result, shown};
 use crate::fs;
 use crate::layer::{Layer, LayerEntryKind, started_by};
@@ -142,15 +142,12 @@ fn search_layer(layer: &Layer, needles: &[Needle], cache: &Cache) -> Result<Vec<
     for needle in needles {
         inputs.update(format!("{} {}\n", needle.common, hex::encode(&needle.bytes)));
     }
-    let kept = cache.root().join("proofs").join(format!("{}.json", hex::encode(inputs.finalize())));
-    if let Some(found) = std::fs::read(&kept).ok().and_then(|text| serde_json::from_slice(&text).ok()) {
+    let kept = cache.proofs().join(format!("{}.json", hex::encode(inputs.finalize())));
+    if let Some(found) = cache::read_sealed(&kept) {
         return Ok(found);
     }
     let found = search_layer_files(layer, needles, all)?;
-    let text = serde_json::to_vec(&found).context(|| "cannot write what a search has found")?;
-    fs::write_atomically(&kept, |out| {
-        std::io::Write::write_all(out, &text).context(|| format!("cannot write `{}`", shown(&kept)))
-    })?;
+    cache.write(&kept, &found)?;
     Ok(found)
 }
 
@@ -261,7 +258,8 @@ const BASE_SYSTEM: &[&str] = &["/bin/bash", "/bin/sh", "/usr/bin/bash", "/usr/bi
 ///
 /// # Errors
 /// Every file in `bin/` that could not be run on a host.
-pub fn launchers_resolve(tree: &Tree, prefix: &InstallPath) -> Result<()> {
+pub fn launchers_resolve(tree: &Tree, prefix: &InstallPath, layers: &[Layer]) -> Result<()> {
+    let layers: BTreeMap<&str, &Layer> = layers.iter().map(|layer| (layer.key.as_str(), layer)).collect();
     let in_release = |path: &str| ReleasePath::parse(path).ok().and_then(|path| tree.get(&prefix.join(&path)));
     let python = in_release("bin/python").is_some();
     let mut errors = Vec::new();
@@ -270,7 +268,10 @@ pub fn launchers_resolve(tree: &Tree, prefix: &InstallPath) -> Result<()> {
         else {
             continue;
         };
-        let head = head(content)?;
+        // Of a layer's files it is known how they begin.
+        let layer = entry.origin.layer.as_deref().and_then(|key| layers.get(key));
+        let known = layer.and_then(|layer| layer.manifest.heads.get(&path.below(prefix)?));
+        let head = known.map_or_else(|| head(content), |head| Ok(head.clone()))?;
         if let Some(body) = started_by(&head) {
             let missing = match (python, in_release(&format!("libexec/{body}"))) {
                 (false, _) => Some("bin/python".to_owned()),
@@ -482,7 +483,7 @@ mod tests {
         let layers = [bench.install(&scripts).unwrap()];
         let mut tree = bench.tree(&prefix(), &layers);
         assert_eq!(
-            messages(launchers_resolve(&tree, &prefix())),
+            messages(launchers_resolve(&tree, &prefix(), &layers)),
             [
                 "the script `/opt/shop/bin/built` asks for `/home/ci/venv/bin/python`, which hosts need not have",
                 "the script `/opt/shop/bin/relative` asks for `bin/x`, which hosts need not have",
@@ -493,12 +494,12 @@ mod tests {
         remove("/opt/shop/bin/relative");
         remove("/opt/shop/libexec/fine");
         assert_eq!(
-            messages(launchers_resolve(&tree, &prefix())),
+            messages(launchers_resolve(&tree, &prefix(), &layers)),
             ["`/opt/shop/bin/fine` starts `libexec/fine`, which is not in the release"]
         );
         tree.remove(&InstallPath::parse("/opt/shop/bin/python").unwrap());
         assert_eq!(
-            messages(launchers_resolve(&tree, &prefix())),
+            messages(launchers_resolve(&tree, &prefix(), &layers)),
             [
                 "`/opt/shop/bin/fine` starts `bin/python`, which is not in the release",
                 "the script `/opt/shop/bin/own` asks for `/opt/shop/bin/python`, which hosts need not have",

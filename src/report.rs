@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::sync::{Mutex, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -36,12 +36,37 @@ pub struct Report {
     bar: Mutex<Option<ProgressBar>>,
     /// Why a result could not be written.
     lost: OnceLock<String>,
+    begun: Instant,
+    stages: Mutex<Vec<Stage>>,
+}
+
+/// What a finished stage of a command took.
+#[derive(Debug, Clone, Default)]
+pub struct Stage {
+    /// What it is called.
+    pub name: String,
+    /// By the clock.
+    pub wall: Duration,
+    /// Of all cores, children included, in steps of 10 ms.
+    pub cpu: Duration,
+    /// What is known of its work.
+    pub facts: Facts,
+}
+
+/// What a stage did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// How much it read or wrote.
+    pub bytes: Option<u64>,
+    /// Things that came from the cache, and things in all.
+    pub cached: Option<(u64, u64)>,
 }
 
 impl Report {
     /// Makes the one report of a process.
     pub fn new(verbosity: Verbosity, style: Style) -> Self {
-        Self { verbosity, style, bar: Mutex::new(None), lost: OnceLock::new() }
+        let begun = Instant::now();
+        Self { verbosity, style, begun, bar: Mutex::new(None), lost: OnceLock::new(), stages: Mutex::default() }
     }
 
     /// Says nothing but errors; for tests and for libraries' callers.
@@ -97,6 +122,37 @@ impl Report {
     /// What a step is made of; shown with `-v`.
     pub fn detail(&self, line: &str) {
         self.say(Verbosity::Verbose, line);
+    }
+
+    /// Measures a stage; see [`Report::stages`].
+    pub fn timed<T>(&self, name: &str, work: impl FnOnce(&mut Facts) -> T) -> T {
+        let (start, before, mut facts) = (Instant::now(), cpu_time(), Facts::default());
+        let made = work(&mut facts);
+        let (wall, cpu) = (start.elapsed(), cpu_time().saturating_sub(before));
+        if let Ok(mut stages) = self.stages.lock() {
+            stages.push(Stage { name: name.to_owned(), wall, cpu, facts });
+        }
+        made
+    }
+
+    /// Returns the stages that were finished so far.
+    pub fn stages(&self) -> Vec<Stage> {
+        self.stages.lock().map(|stages| stages.clone()).unwrap_or_default()
+    }
+
+    /// Says what the stages took, with `-v`.
+    pub fn stage_table(&self) {
+        // A stage may be part of another one, so they don't add up.
+        let (wall, cpu) = (self.begun.elapsed(), cpu_time());
+        let all = Stage { name: "all of it".into(), wall, cpu, facts: Facts::default() };
+        for line in stage_table(&self.stages(), all) {
+            self.detail(&line);
+        }
+    }
+
+    /// Whether details are shown.
+    pub fn is_verbose(&self) -> bool {
+        self.verbosity == Verbosity::Verbose
     }
 
     /// Something that goes on but should be known.
@@ -156,6 +212,33 @@ impl Report {
     }
 }
 
+/// How the kernel counts the time of processes, per second (USER_HZ, which is the same for all programs on Linux).
+const TICKS_PER_SECOND: u32 = 100;
+
+/// Returns the processor time of this process and of its children that have ended (proc_pid_stat(5)); 0 if the system
+/// does not tell.
+fn cpu_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The second field is the program's name in parentheses, and may have spaces.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace();
+    let ticks: u32 = fields.skip(11).take(4).filter_map(|field| field.parse::<u32>().ok()).sum();
+    Duration::from_secs(1) * ticks / TICKS_PER_SECOND
+}
+
+fn stage_table(stages: &[Stage], all: Stage) -> Vec<String> {
+    let row = |name: &str, wall: &str, cpu: &str, bytes: &str, cached: &str| {
+        format!("{name:<16} {wall:>9} {cpu:>9} {bytes:>10} {cached:>14}").trim_end().to_owned()
+    };
+    let ms = |time: Duration| format!("{:.0} ms", time.as_secs_f64() * 1000.0);
+    let line = |stage: &Stage| {
+        let bytes = stage.facts.bytes.map(human_bytes).unwrap_or_default();
+        let cached = stage.facts.cached.map(|(cached, all)| format!("{cached} of {all}")).unwrap_or_default();
+        row(&stage.name, &ms(stage.wall), &ms(stage.cpu), &bytes, &cached)
+    };
+    let head = row("stage", "wall", "CPU", "bytes", "from the cache");
+    std::iter::once(head).chain(stages.iter().chain([&all]).map(line)).collect()
+}
+
 /// What a bar counts.
 #[derive(Debug, Clone, Copy)]
 pub enum Unit {
@@ -203,4 +286,50 @@ pub fn human_bytes(bytes: u64) -> String {
         unit += 1;
     }
     if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stages_are_measured_and_shown() {
+        let report = Report::silent();
+        report.timed("sleep", |_| std::thread::sleep(Duration::from_millis(30)));
+        report.timed("work", |facts| {
+            facts.bytes = Some(1_500_000);
+            facts.cached = Some((49, 50));
+            let start = Instant::now();
+            while start.elapsed() < Duration::from_millis(150) {
+                std::hint::spin_loop();
+            }
+        });
+        let [sleep, work] = &report.stages()[..] else { panic!() };
+        assert!(sleep.wall >= Duration::from_millis(30), "{sleep:?}");
+        // Other tests of this process may run meanwhile.
+        assert!(work.cpu >= Duration::from_millis(50), "{work:?}");
+    }
+
+    #[test]
+    fn the_table_has_a_line_for_every_stage_and_one_for_all() {
+        let stage = |name: &str, wall, facts| Stage {
+            name: name.into(),
+            wall: Duration::from_millis(wall),
+            cpu: Duration::from_millis(10),
+            facts,
+        };
+        let facts = Facts { bytes: Some(1_500_000), cached: Some((49, 50)) };
+        assert_eq!(
+            stage_table(
+                &[stage("lock", 3, Facts::default()), stage("layers", 1200, facts)],
+                stage("all of it", 1300, Facts::default())
+            ),
+            [
+                "stage                 wall       CPU      bytes from the cache",
+                "lock                  3 ms     10 ms",
+                "layers             1200 ms     10 ms     1.5 MB       49 of 50",
+                "all of it          1300 ms     10 ms",
+            ]
+        );
+    }
 }

@@ -11,7 +11,9 @@ use std::process::Command;
 use std::sync::Arc;
 
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
+use crate::cache;
 use crate::error::{Context, Error, Location, Result, shown};
 use crate::fs;
 use crate::layer::{self, Builder, Layer, Source};
@@ -40,6 +42,18 @@ pub struct RunEnvironment<'a> {
     pub timestamp: u64,
     /// `[build] env`; wins over everything else.
     pub env: &'a BTreeMap<String, String>,
+    /// Run the commands even if it is known what they make.
+    pub rerun: bool,
+}
+
+/// Counts in the key of a result: to be raised when commands are run otherwise.
+const RUN_FORMAT: &str = "pkgapp run 1";
+
+/// What commands have done to a release, as it is kept in the cache.
+#[derive(Debug, Serialize, Deserialize)]
+struct Done {
+    layer: Option<String>,
+    removed: BTreeSet<ReleasePath>,
 }
 
 /// Variables of the caller that reach a command: how to reach other machines, and where there is room. Everything else
@@ -59,6 +73,10 @@ const PASSED: &[&str] = &[
 
 /// Runs the commands in a copy of the release and brings the tree up to date; returns the layer of what they made.
 ///
+/// What they have done is kept by everything of the build that they can see: the release to the last bit, the commands,
+/// their variables, PATH and the interpreter. What is outside of it (the network, the time) they must not depend on, or
+/// packages would not be reproducible; `rerun` is for those that do.
+///
 /// # Errors
 /// A command that can't be run or fails; something it made that can't ship.
 pub fn run(
@@ -72,13 +90,81 @@ pub fn run(
     if commands.is_empty() {
         return Ok(None);
     }
-    let directory = builder.cache.temporary()?;
+    let cache = builder.cache;
+    let kept = cache.runs().join(format!("{}.json", key(tree, prefix, commands, environment, builder)));
+    if !environment.rerun
+        && let Some(done) = cache::read_sealed::<Done>(&kept)
+    {
+        let layer = done.layer.as_ref().map(|key| Layer::open(cache, key, LABEL));
+        if layer.as_ref().is_none_or(Option::is_some) {
+            cache.count("build commands", true);
+            report.detail("`[build] run`: what the commands make is in the cache");
+            return replay(tree, prefix, layer.flatten(), &done.removed, builder);
+        }
+    }
+    cache.count("build commands", false);
+    let directory = cache.temporary()?;
     let staged = Staged::new(tree, prefix, directory.path(), builder)?;
     for command in commands {
         staged.execute(command, environment, report)?;
     }
-    let changes = staged.changes(tree)?;
-    changes.apply(tree, prefix, builder)
+    let Changes { made, removed } = staged.changes(tree)?;
+    let layer = if made.is_empty() { None } else { Some(Layer::for_sources(builder, LABEL, &made)?) };
+    cache.write(&kept, &Done { layer: layer.as_ref().map(|layer| layer.key.clone()), removed: removed.clone() })?;
+    // The sources, and not all of the layer: byte code takes the place of what was made of the old ones.
+    replay(tree, prefix, layer, &removed, builder)
+}
+
+/// Everything of a build that its commands can see.
+fn key(
+    tree: &Tree,
+    prefix: &InstallPath,
+    commands: &[RunCommand],
+    environment: &RunEnvironment<'_>,
+    builder: &Builder<'_>,
+) -> String {
+    let set = |name: &str| std::env::var_os(name).unwrap_or_default().to_string_lossy().into_owned();
+    let passed = PASSED.iter().chain(&["PATH"]).map(|name| format!("{name}={}", set(name)));
+    let mut parts = vec![
+        RUN_FORMAT.to_owned(),
+        prefix.to_string(),
+        environment.timestamp.to_string(),
+        builder.compiler.identity().to_owned(),
+        format!("{:?}", builder.compiler.base()),
+        format!("{:?}", commands.iter().map(|command| &command.words).collect::<Vec<_>>()),
+        format!("{:?}", environment.env),
+        tree.dump(),
+    ];
+    parts.extend(passed);
+    cache::key(parts.iter().map(String::as_str))
+}
+
+/// Brings a tree up to date with what commands have done.
+fn replay(
+    tree: &mut Tree,
+    prefix: &InstallPath,
+    layer: Option<Layer>,
+    removed: &BTreeSet<ReleasePath>,
+    builder: &Builder<'_>,
+) -> Result<Option<Layer>> {
+    let made = layer.iter().flat_map(|layer| &layer.manifest.entries).map(|entry| &entry.path);
+    // What the layer has made of a source is no change of its own.
+    let made: Vec<&ReleasePath> = made.filter(|path| !layer::is_byte_code(path)).collect();
+    let is_file =
+        |path: &ReleasePath| tree.get(&prefix.join(path)).is_some_and(|entry| !matches!(entry.kind, Kind::Directory));
+    // Only then a RECORD may have to change; else none has to be read.
+    let touches_files = removed.iter().chain(made.iter().copied()).any(is_file);
+    for path in removed.iter().chain(made) {
+        remove_with_byte_code(tree, prefix, path, builder)?;
+    }
+    if let Some(layer) = &layer {
+        layer.insert_into(tree, prefix, &|_| false)?;
+    }
+    if touches_files {
+        let site_packages = prefix.join(&ReleasePath::parse(&builder.compiler.site_packages())?);
+        update_records(tree, prefix, &site_packages)?;
+    }
+    Ok(layer)
 }
 
 /// A copy of a release that can run.
@@ -217,23 +303,6 @@ impl<'a> Staged<'a> {
     }
 }
 
-impl Changes {
-    /// Makes a layer of what is new, and puts it into the tree in place of what was there.
-    fn apply(self, tree: &mut Tree, prefix: &InstallPath, builder: &Builder<'_>) -> Result<Option<Layer>> {
-        let Self { made, removed } = self;
-        for path in removed.iter().chain(made.keys()) {
-            remove_with_byte_code(tree, prefix, path, builder)?;
-        }
-        let layer = if made.is_empty() { None } else { Some(Layer::for_sources(builder, LABEL, &made)?) };
-        if let Some(layer) = &layer {
-            layer.insert_into(tree, prefix, &|_| false)?;
-        }
-        let site_packages = prefix.join(&ReleasePath::parse(&builder.compiler.site_packages())?);
-        update_records(tree, prefix, &site_packages)?;
-        Ok(layer)
-    }
-}
-
 /// Makes every RECORD true again: what commands have removed leaves it, what they have changed gets its new hash.
 fn update_records(tree: &mut Tree, prefix: &InstallPath, site_packages: &InstallPath) -> Result<()> {
     let is_record = |path: &InstallPath| {
@@ -334,7 +403,10 @@ fn copy(content: &Content, mode: u32, place: &Path) -> Result<()> {
 /// # Errors
 /// What the system says; the interpreter does not run.
 pub fn install_interpreter(root: &Path, builder: &Builder<'_>) -> Result<()> {
-    let interpreter = base_interpreter(builder.compiler.interpreter())?;
+    let interpreter = match builder.compiler.base() {
+        Some(base) => base.to_owned(),
+        None => base_interpreter(builder.compiler.interpreter())?,
+    };
     let home = interpreter.parent().and_then(Path::to_str).ok_or_else(|| {
         Error::new(format!("the interpreter `{}` lies in no directory that a file can name", shown(&interpreter)))
     })?;
@@ -387,6 +459,7 @@ mod tests {
         prefix: InstallPath,
         layers: Vec<Layer>,
         tree: Tree,
+        rerun: bool,
     }
 
     impl Shop {
@@ -404,13 +477,13 @@ mod tests {
             let layers = vec![bench.install(&tool()).unwrap(), files];
             let prefix = InstallPath::parse("/opt/shop").unwrap();
             let tree = bench.tree(&prefix, &layers);
-            Self { bench, prefix, layers, tree }
+            Self { bench, prefix, layers, tree, rerun: false }
         }
 
         fn run(&mut self, commands: &[&[&str]]) -> Result<Option<Layer>> {
             let commands: Vec<RunCommand> = commands.iter().map(|words| command(words)).collect();
             let env = BTreeMap::from([("SECRET_KEY".to_owned(), "x y".to_owned())]);
-            let environment = RunEnvironment { timestamp: 1_700_000_000, env: &env };
+            let environment = RunEnvironment { timestamp: 1_700_000_000, env: &env, rerun: self.rerun };
             run(&mut self.tree, &self.prefix, &commands, &environment, &self.bench.builder(), &Report::silent())
         }
 
@@ -540,7 +613,7 @@ open('seen', 'w').write(json.dumps(env, sort_keys=True))";
             "{\"LC_ALL\": \"C.UTF-8\", \"PKGAPP_PREFIX\": \"/opt/shop\", \"PYTHONDONTWRITEBYTECODE\": \"1\", \
              \"PYTHONHASHSEED\": \"0\", \"SECRET_KEY\": \"x y\", \"SOURCE_DATE_EPOCH\": \"1700000000\", \"TZ\": \"UTC\"}"
         );
-        assert_eq!(std::fs::read_dir(shop.bench.cache.root().join("tmp")).unwrap().count(), 0);
+        assert!(shop.bench.cache.unfinished().is_empty(), "{:?}", shop.bench.cache.unfinished());
     }
 
     #[test]

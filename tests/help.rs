@@ -5,7 +5,20 @@ use super::support::{Sandbox, golden};
 #[test]
 fn help_texts() {
     let sandbox = Sandbox::new();
-    let commands: &[&[&str]] = &[&[], &["build"], &["lock"], &["inspect"], &["render"], &["completions"]];
+    let commands: &[&[&str]] = &[
+        &[],
+        &["build"],
+        &["check"],
+        &["lock"],
+        &["inspect"],
+        &["render"],
+        &["completions"],
+        &["cache"],
+        &["cache", "dir"],
+        &["cache", "size"],
+        &["cache", "prune"],
+        &["cache", "verify"],
+    ];
     let mut differences = String::new();
     for command in commands {
         let mut args = command.to_vec();

@@ -6,6 +6,7 @@
 #![allow(clippy::print_stderr, reason = "a skipped test says so, loudly")]
 
 mod build;
+mod cache;
 mod collisions;
 mod concurrent;
 mod errors;
@@ -19,3 +20,4 @@ mod relocatable;
 mod reproducible;
 mod services;
 mod support;
+mod warm;

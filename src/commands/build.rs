@@ -4,13 +4,15 @@ use std::path::{Path, PathBuf};
 
 use crate::app::{App, Placed, TarCompression};
 use crate::assembly::{self, Options};
+use crate::cache::Cache;
 use crate::cli::{BuildArgs, FormatName, Global, LockArgs};
 use crate::digest::{Sha256Sum, summed};
 use crate::error::{Error, Location, Result, shown};
 use crate::format::{self, Format};
 use crate::fs;
+use crate::layer;
 use crate::package::Package;
-use crate::report::{Report, Style, human_bytes};
+use crate::report::{Report, Stage, Style, human_bytes};
 use crate::segment::Segments;
 
 use super::{load_app, lock, open_cache};
@@ -21,35 +23,72 @@ pub(super) fn build(args: &BuildArgs, global: &Global, report: &Report) -> Resul
         _ = rayon::ThreadPoolBuilder::new().num_threads(usize::from(jobs)).build_global();
     }
     let mut app = load_app(global)?;
+    let cache = open_cache(global)?;
     if args.lock {
         let path = lock::write(
             &app,
             &[],
             &LockArgs { resolver: args.resolver, ..LockArgs::default() },
-            global.offline,
+            &Options { cache: &cache, offline: global.offline, rerun: false },
             report,
         )?;
         app.python.requirements = vec![Placed { at: Location::file(&path), value: path }];
     }
-    let cache = open_cache(global)?;
-    let package = assembly::assemble(&app, &Options { cache: &cache, offline: global.offline }, report)?;
+    let (package, artifacts) = match make(args, global, &app, &cache, report) {
+        // Whatever failed may have failed for want of them. Made anew, they are whole.
+        Err(_) if layer::forget_torn(&cache)? => {
+            report.warning("layers of the cache were damaged; they are made anew");
+            make(args, global, &app, &cache, report)?
+        }
+        made => made?,
+    };
+    match report.style() {
+        Style::Text => artifacts.iter().for_each(|(_, path, _)| report.result(&shown(path).to_string())),
+        Style::Json => report.json(&json(&package, &artifacts, report)),
+    }
+    // The artifacts are there, whatever becomes of the cache.
+    match report.timed("cache", |_| cache.trim(args.cache_max_size)) {
+        Ok(pruned) => pruned.iter().for_each(|pruned| report.step(&super::cache::told(pruned))),
+        Err(error) => report.warning(&format!("the cache could not be made smaller: {}", error.message())),
+    }
+    report.stage_table();
+    Ok(())
+}
 
+/// What was written: the format's name, where, and what it is.
+type Artifact = (&'static str, PathBuf, (u64, Sha256Sum));
+
+fn make(
+    args: &BuildArgs,
+    global: &Global,
+    app: &App,
+    cache: &Cache,
+    report: &Report,
+) -> Result<(Package, Vec<Artifact>)> {
+    let options = Options { cache, offline: global.offline, rerun: args.rerun };
+    let package = assembly::assemble(app, &options, report)?;
     let output = args.output.clone().unwrap_or_else(|| app.root.join("dist"));
     let mut artifacts = Vec::new();
-    let formats = formats(&args.format, &app)?;
+    let formats = formats(&args.format, app)?;
     // What a format can't carry shows before anything is written.
     for (_, format) in &formats {
         format.texts(&package)?;
     }
-    let segments = Segments::new(&cache);
+    let segments = Segments::new(cache);
     for (name, format) in formats {
         let path = output.join(format.file_name(&package.meta)?);
-        let (size, sha256) = {
+        let written = report.timed(name, |facts| {
             let _busy = report.busy(&format!("writing {name}"));
-            write(format, &package, &segments, &path)?
-        };
-        report.step(&format!("{name}: {}", human_bytes(size)));
-        artifacts.push((name, path, (size, sha256)));
+            let before = segments.counts();
+            let written = write(format, &package, &segments, &path)?;
+            let after = segments.counts();
+            let reused = after.reused - before.reused;
+            facts.cached = Some((reused, reused + after.made - before.made));
+            facts.bytes = Some(written.0);
+            Ok::<_, Error>(written)
+        })?;
+        report.step(&format!("{name}: {}", human_bytes(written.0)));
+        artifacts.push((name, path, written));
     }
     let counts = segments.counts();
     report.detail(&format!(
@@ -59,11 +98,7 @@ pub(super) fn build(args: &BuildArgs, global: &Global, report: &Report) -> Resul
         counts.made,
         human_bytes(counts.made_bytes)
     ));
-    match report.style() {
-        Style::Text => artifacts.iter().for_each(|(_, path, _)| report.result(&shown(path).to_string())),
-        Style::Json => report.json(&json(&package, &artifacts)),
-    }
-    Ok(())
+    Ok((package, artifacts))
 }
 
 /// The formats that were asked for, each once, in the order of the command line.
@@ -101,7 +136,7 @@ fn write(format: &dyn Format, package: &Package, segments: &Segments<'_>, path: 
     })
 }
 
-fn json(package: &Package, artifacts: &[(&str, PathBuf, (u64, Sha256Sum))]) -> serde_json::Value {
+fn json(package: &Package, artifacts: &[Artifact], report: &Report) -> serde_json::Value {
     let artifacts: Vec<_> = artifacts
         .iter()
         .map(|(format, path, (size, sha256))| {
@@ -113,10 +148,27 @@ fn json(package: &Package, artifacts: &[(&str, PathBuf, (u64, Sha256Sum))]) -> s
             })
         })
         .collect();
-    serde_json::json!({
+    let mut document = serde_json::json!({
         "name": package.meta.name,
         "version": package.meta.version.to_string(),
         "commit": package.meta.commit,
         "artifacts": artifacts,
+    });
+    // Times are of this build alone, and a document that is compared with another one's should not have them.
+    if report.is_verbose() {
+        document["stages"] = report.stages().iter().map(stage).collect();
+    }
+    document
+}
+
+fn stage(stage: &Stage) -> serde_json::Value {
+    let (cached, of) = stage.facts.cached.unzip();
+    serde_json::json!({
+        "name": stage.name,
+        "wall_s": stage.wall.as_secs_f64(),
+        "cpu_s": stage.cpu.as_secs_f64(),
+        "bytes": stage.facts.bytes,
+        "cached": cached,
+        "of": of,
     })
 }

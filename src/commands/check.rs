@@ -33,7 +33,7 @@ enum Judged {
 pub(super) fn check(global: &Global, report: &Report) -> Result<()> {
     let app = load_app(global)?;
     let cache = open_cache(global)?;
-    let package = assembly::assemble(&app, &Options { cache: &cache, offline: global.offline }, report)?;
+    let package = assembly::assemble(&app, &Options { cache: &cache, offline: global.offline, rerun: false }, report)?;
     let texts = render::texts(&package)?;
     let files = Files::write(&texts)?;
     let findings = [units(&app, &files)?, logs(&app, &files)?, crontab(&app, &files)?, scriptlets(&files)?];

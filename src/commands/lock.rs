@@ -7,6 +7,7 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 use crate::app::App;
+use crate::assembly::Options;
 use crate::cli::{Global, LockArgs, Resolver};
 use crate::error::{Context, Error, Location, Result, shown};
 use crate::fs;
@@ -15,7 +16,7 @@ use crate::lock::{self, Url};
 use crate::process;
 use crate::report::{Report, Style};
 
-use super::{load_app, working_directory};
+use super::{load_app, open_cache, working_directory};
 
 /// What is written, beside the configuration.
 const LOCK: &str = "pylock.toml";
@@ -27,7 +28,13 @@ pub(super) fn lock(args: &LockArgs, global: &Global, report: &Report) -> Result<
     let app = load_app(global)?;
     let here = working_directory()?;
     let named: Vec<PathBuf> = args.files.iter().map(|file| here.join(file)).collect();
-    let path = write(&app, &named, args, global.offline, report)?;
+    let path = write(
+        &app,
+        &named,
+        args,
+        &Options { cache: &open_cache(global)?, offline: global.offline, rerun: false },
+        report,
+    )?;
     if !app.python.requirements.iter().any(|file| file.value == path) && !app.python.requirements.is_empty() {
         report.warning(&format!(
             "the configuration does not read `{LOCK}`: write `requirements = [\"{LOCK}\"]` below `[python]`"
@@ -45,7 +52,13 @@ pub(super) fn lock(args: &LockArgs, global: &Global, report: &Report) -> Result<
 ///
 /// # Errors
 /// There is nothing to resolve, no resolver, or it fails.
-pub(super) fn write(app: &App, named: &[PathBuf], args: &LockArgs, offline: bool, report: &Report) -> Result<PathBuf> {
+pub(super) fn write(
+    app: &App,
+    named: &[PathBuf],
+    args: &LockArgs,
+    options: &Options<'_>,
+    report: &Report,
+) -> Result<PathBuf> {
     let inputs = inputs(app, named)?;
     let path = app.root.join(LOCK);
     let uv =
@@ -60,8 +73,8 @@ pub(super) fn write(app: &App, named: &[PathBuf], args: &LockArgs, offline: bool
     let text = {
         let _busy = report.busy(&format!("resolving {}", names.join(", ")));
         match &uv {
-            Some(uv) => with_uv(uv, app, &inputs, &path, args.upgrade, offline)?,
-            None => with_pip(app, &inputs, offline)?,
+            Some(uv) => with_uv(uv, app, &inputs, &path, args.upgrade, options)?,
+            None => with_pip(app, &inputs, options)?,
         }
     };
     let text = without_passwords(&text);
@@ -106,7 +119,14 @@ fn inputs(app: &App, named: &[PathBuf]) -> Result<Vec<PathBuf>> {
     Ok(inputs)
 }
 
-fn with_uv(uv: &Path, app: &App, inputs: &[PathBuf], path: &Path, upgrade: bool, offline: bool) -> Result<String> {
+fn with_uv(
+    uv: &Path,
+    app: &App,
+    inputs: &[PathBuf],
+    path: &Path,
+    upgrade: bool,
+    options: &Options<'_>,
+) -> Result<String> {
     // uv keeps the versions of the file that it writes, and paths are relative to it: so it is a copy, beside the old one.
     let aside = tempfile::Builder::new()
         .prefix("pylock.")
@@ -120,10 +140,10 @@ fn with_uv(uv: &Path, app: &App, inputs: &[PathBuf], path: &Path, upgrade: bool,
     command.args(["pip", "compile", "--quiet", "--no-progress", "--format", "pylock.toml", "--universal"]);
     command.args(["--no-python-downloads", "--custom-compile-command", "pkgapp lock"]);
     command.arg("--python-version").arg(app.python.version.value.to_string());
-    if let Ok(interpreter) = Interpreter::find(app.python.version.value) {
+    if let Ok(interpreter) = Interpreter::find(options.cache, app.python.version.value) {
         command.arg("--python").arg(interpreter.path);
     }
-    if offline {
+    if options.offline {
         command.arg("--offline");
     }
     for file in &app.python.constraints {
@@ -183,11 +203,11 @@ struct Vcs {
     commit_id: String,
 }
 
-fn with_pip(app: &App, inputs: &[PathBuf], offline: bool) -> Result<String> {
-    let interpreter = Interpreter::with_pip(app.python.version.value)?;
+fn with_pip(app: &App, inputs: &[PathBuf], options: &Options<'_>) -> Result<String> {
+    let interpreter = Interpreter::with_pip(options.cache, app.python.version.value)?;
     let mut command = Command::new(&interpreter.path);
     command.args(["-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", "-"]);
-    if offline {
+    if options.offline {
         command.arg("--no-index");
     }
     for file in &app.python.constraints {

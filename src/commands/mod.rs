@@ -1,6 +1,7 @@
 //! The commands: each turns its arguments into domain types, calls the stages in order, and prints what they made.
 
 mod build;
+mod cache;
 mod check;
 mod inspect;
 mod lock;
@@ -27,6 +28,7 @@ pub fn run(cli: &Cli, report: &Report) -> Result<()> {
         Command::Inspect(args) => inspect::inspect(args, report),
         Command::Check => check::check(&cli.global, report),
         Command::Render(args) => render::render(args, &cli.global, report),
+        Command::Cache(args) => cache::cache(args, &cli.global, report),
         Command::Completions(args) => {
             let mut script = Vec::new();
             clap_complete::generate(args.shell, &mut Cli::command(), "pkgapp", &mut script);

@@ -14,7 +14,7 @@ use super::{load_app, open_cache};
 pub(super) fn render(args: &RenderArgs, global: &Global, report: &Report) -> Result<()> {
     let app = load_app(global)?;
     let cache = open_cache(global)?;
-    let package = assembly::assemble(&app, &Options { cache: &cache, offline: global.offline }, report)?;
+    let package = assembly::assemble(&app, &Options { cache: &cache, offline: global.offline, rerun: false }, report)?;
     let texts = texts(&package)?;
     if let Some(directory) = &args.output {
         for (name, text) in &texts {

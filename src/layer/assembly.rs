@@ -7,13 +7,20 @@ use std::path::PathBuf;
 
 use fs_err as fs;
 
+use super::bytecode::Isolation;
 use super::{
-    Builder, ByteCompiler, Distribution, ElfFile, FILES, Layer, LayerEntry, LayerEntryKind, MANIFEST, Manifest,
+    Builder, ByteCompiler, CHECKED, Distribution, ElfFile, FILES, Layer, LayerEntry, LayerEntryKind, MANIFEST, Manifest,
 };
-use crate::cache::Cache;
+use crate::cache::{self, Cache, Claim};
 use crate::digest::{Digest, DigestWriter};
 use crate::error::{Context, Error, Result, shown};
 use crate::path::ReleasePath;
+
+/// Counts changes of what the same source compiles to: part of the names of kept byte code.
+const BYTE_CODE: &str = "pkgapp byte code 1";
+
+/// How much of a file in `bin/` is kept, bytes.
+const HEAD: usize = 512;
 
 /// How a compiled file begins (System V ABI, "ELF Identification").
 const ELF_MAGIC: &[u8] = b"\x7fELF";
@@ -27,29 +34,66 @@ pub(crate) enum Made {
     Here,
 }
 
+/// What byte code is kept for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// The layer: it does not change.
+    Layer,
+    /// The source: others of the layer will change, and this one stays.
+    Source,
+}
+
+impl Kept {
+    /// As a layer's key has it: the two may give different bytes.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Layer => "layer",
+            Self::Source => "source",
+        }
+    }
+}
+
+/// What a layer begins as.
+pub(crate) enum Begun<'a> {
+    /// It is there.
+    Made(Box<Layer>),
+    /// It has to be made.
+    Empty(Assembly<'a>),
+}
+
 /// A layer's files on their way into the cache.
 pub(crate) struct Assembly<'a> {
     builder: &'a Builder<'a>,
-    directory: tempfile::TempDir,
+    directory: Claim,
     entries: BTreeMap<ReleasePath, LayerEntry>,
     elf: Vec<ElfFile>,
     uncompiled: Vec<ReleasePath>,
     made_here: BTreeSet<ReleasePath>,
+    heads: BTreeMap<ReleasePath, String>,
 }
 
 impl<'a> Assembly<'a> {
-    /// Begins an empty layer.
-    pub(crate) fn new(builder: &'a Builder<'a>) -> Result<Self> {
-        let directory = builder.cache.temporary()?;
+    /// Begins an empty layer, or returns the one that is there: another process may be making it, and is waited for.
+    pub(crate) fn begin(builder: &'a Builder<'a>, key: &str, label: &str) -> Result<Begun<'a>> {
+        let directory = builder.cache.claim(&format!("layer-{key}"))?;
+        if let Some(layer) = Layer::open(builder.cache, key, label) {
+            return Ok(Begun::Made(Box::new(layer)));
+        }
         fs::create_dir(directory.path().join(FILES)).context(|| "cannot begin a layer")?;
-        Ok(Self {
+        Ok(Begun::Empty(Self {
             builder,
             directory,
             entries: BTreeMap::new(),
             elf: Vec::new(),
             uncompiled: Vec::new(),
             made_here: BTreeSet::new(),
-        })
+            heads: BTreeMap::new(),
+        }))
+    }
+
+    /// What its byte code is made by.
+    pub(crate) fn compiler(&self) -> &'a ByteCompiler {
+        self.builder.compiler
     }
 
     /// The paths so far.
@@ -72,10 +116,15 @@ impl<'a> Assembly<'a> {
     pub(crate) fn file(&mut self, path: ReleasePath, mode: u32, made: Made, content: impl Read) -> Result<Digest> {
         self.check_vacant(&path)?;
         let target = self.place(&path);
-        let (digest, magic) = write(&target, content).map_err(|error| error.context(format!("cannot add `{path}`")))?;
+        let kept = if path.as_str().starts_with("bin/") { HEAD } else { ELF_MAGIC.len() };
+        let (digest, head) =
+            write(&target, content, kept).map_err(|error| error.context(format!("cannot add `{path}`")))?;
         self.entries
             .insert(path.clone(), LayerEntry { path: path.clone(), mode, kind: LayerEntryKind::File { digest } });
-        if magic == ELF_MAGIC {
+        if kept == HEAD {
+            self.heads.insert(path.clone(), String::from_utf8_lossy(&head).into_owned());
+        }
+        if head.starts_with(ELF_MAGIC) {
             self.elf.extend((self.builder.elf)(&path, &target)?);
         }
         if made == Made::Here {
@@ -114,42 +163,78 @@ impl<'a> Assembly<'a> {
         if self.entries.remove(path).is_some() {
             fs::remove_file(self.place(path)).context(|| format!("cannot take `{path}` out"))?;
             self.made_here.remove(path);
+            self.heads.remove(path);
             self.elf.retain(|elf| elf.path != *path);
         }
         Ok(())
     }
 
     /// Adds byte code for every Python source that an import may find: below site-packages and `app/`.
-    pub(crate) fn compile(&mut self) -> Result<()> {
+    pub(crate) fn compile(&mut self, kept: Kept) -> Result<()> {
         let compiler: &ByteCompiler = self.builder.compiler;
-        let sources: Vec<ReleasePath> =
-            self.files().map(|(path, _)| path).filter(|path| compiler.compiles(path)).cloned().collect();
-        let root = self.directory.path().join(FILES);
-        compiler.compile(&root, &sources, |source, pyc| match pyc {
-            Some(bytes) => self.file(compiler.pyc_path(source)?, 0o644, Made::Here, bytes).map(|_: Digest| ()),
-            None => {
-                self.uncompiled.push(source.clone());
-                Ok(())
+        let (cache, root) = (self.builder.cache, self.directory.path().join(FILES));
+        let sources = self.files().filter(|(path, _)| compiler.compiles(path));
+        let sources: BTreeMap<ReleasePath, Digest> = sources.map(|(path, digest)| (path.clone(), *digest)).collect();
+        let kept_as = |path: &ReleasePath| {
+            let source = sources.get(path).map(|digest| digest.sha256.to_string()).unwrap_or_default();
+            let key = cache::key([BYTE_CODE, compiler.identity(), path.as_str(), &source]);
+            cache.bytecode().join(format!("{key}.pyc"))
+        };
+        let (mut wanted, isolation) = (
+            sources.keys().cloned().collect::<Vec<_>>(),
+            match kept {
+                Kept::Layer => Isolation::Shard,
+                Kept::Source => Isolation::Source,
+            },
+        );
+        if kept == Kept::Source {
+            let known = wanted.iter().map(|path| cache::read_sealed_bytes(&kept_as(path))).collect::<Vec<_>>();
+            let mut missing = Vec::new();
+            for (path, known) in wanted.into_iter().zip(known) {
+                match known {
+                    // Empty is what does not compile: a `.pyc` file is never.
+                    Some(bytes) => self.add_byte_code(&path, Some(&bytes[..]).filter(|bytes| !bytes.is_empty()))?,
+                    None => missing.push(path),
+                }
             }
+            wanted = missing;
+        }
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        compiler.compile(&root, &wanted, isolation, |source, pyc| {
+            if kept == Kept::Source {
+                cache.write_bytes(&kept_as(source), pyc.unwrap_or_default())?;
+            }
+            self.add_byte_code(source, pyc)
         })
+    }
+
+    fn add_byte_code(&mut self, source: &ReleasePath, pyc: Option<&[u8]>) -> Result<()> {
+        match pyc {
+            Some(bytes) => _ = self.file(self.builder.compiler.pyc_path(source)?, 0o644, Made::Here, bytes)?,
+            None => self.uncompiled.push(source.clone()),
+        }
+        Ok(())
     }
 
     /// Puts the layer into the cache and returns it.
     pub(crate) fn finish(self, key: &str, label: &str, distribution: Option<Distribution>) -> Result<Layer> {
-        let Self { builder, directory, entries, mut elf, uncompiled, made_here } = self;
+        let Self { builder, directory, entries, mut elf, mut uncompiled, made_here, heads } = self;
+        // Several processes compile.
+        uncompiled.sort();
         elf.sort_by(|a, b| a.path.cmp(&b.path));
-        let manifest = Manifest {
-            entries: entries.into_values().collect(),
-            elf,
-            distribution,
-            uncompiled,
-            made_here: made_here.into_iter().collect(),
-        };
-        let json = serde_json::to_vec(&manifest).context(|| "cannot write a layer's manifest")?;
-        // Synced, and written last: what it says of the files is checked against them whenever the layer is opened.
-        crate::fs::write_atomically(&directory.path().join(MANIFEST), |out| {
-            out.write_all(&json).context(|| "cannot write a layer's manifest")
-        })?;
+        let made_here = made_here.into_iter().collect();
+        let entries: Vec<LayerEntry> = entries.into_values().collect();
+        let size = entries.iter().map(|entry| match &entry.kind {
+            LayerEntryKind::File { digest } => digest.size,
+            LayerEntryKind::Directory | LayerEntryKind::Symlink { .. } => 0,
+        });
+        builder.cache.note_added(size.sum());
+        builder.cache.count("layers", false);
+        let manifest = Manifest { entries, elf, distribution, uncompiled, made_here, heads };
+        builder.cache.write(&directory.path().join(MANIFEST), &manifest)?;
+        builder.cache.place(&directory.path().join(CHECKED), cache::boot().unwrap_or_default().as_bytes())?;
         publish(builder.cache, directory, key, label)?;
         let files = builder.cache.layers().join(key).join(FILES);
         Ok(Layer { key: key.to_owned(), label: label.to_owned(), files, manifest })
@@ -167,32 +252,30 @@ impl<'a> Assembly<'a> {
     }
 }
 
-/// Writes a file that is not there yet and returns its digest and its first four bytes.
-fn write(target: &std::path::Path, mut content: impl Read) -> Result<(Digest, Vec<u8>)> {
+/// Writes a file that is not there yet and returns its digest and how it begins.
+fn write(target: &std::path::Path, mut content: impl Read, kept: usize) -> Result<(Digest, Vec<u8>)> {
     let failed = || format!("cannot write `{}`", shown(target));
-    let mut magic = Vec::with_capacity(ELF_MAGIC.len());
-    content.by_ref().take(ELF_MAGIC.len() as u64).read_to_end(&mut magic).context(failed)?;
+    let mut head = Vec::with_capacity(kept);
+    content.by_ref().take(kept as u64).read_to_end(&mut head).context(failed)?;
     let file = fs::OpenOptions::new().write(true).create_new(true).open(target).context(failed)?;
     let mut out = DigestWriter::new(BufWriter::with_capacity(1 << 16, file));
-    out.write_all(&magic).context(failed)?;
+    out.write_all(&head).context(failed)?;
     std::io::copy(&mut content, &mut out).context(failed)?;
     let (mut file, digest) = out.finish();
     file.flush().context(failed)?;
-    Ok((digest, magic))
+    Ok((digest, head))
 }
 
 /// Renames a finished layer into place. What lies there and is not whole is put aside first.
-fn publish(cache: &Cache, directory: tempfile::TempDir, key: &str, label: &str) -> Result<()> {
+fn publish(cache: &Cache, directory: Claim, key: &str, label: &str) -> Result<()> {
     let place = cache.layers().join(key);
     crate::fs::create_dir_all(&cache.layers())?;
     if place.symlink_metadata().is_ok() && Layer::open(cache, key, label).is_none() {
         let aside = cache.temporary()?;
-        // Another build may have been faster to put it aside, and its layer is then as good as ours.
+        // Another process may have been faster to put it aside, and its layer is then as good as ours.
         _ = std::fs::rename(&place, aside.path().join("torn"));
     }
-    if crate::fs::publish_dir(directory.path(), &place)? {
-        // The directory has another name now, so there is nothing to remove.
-        _ = directory.keep();
-    }
+    directory.publish(&place)?;
+    cache.hold(&place);
     Ok(())
 }

@@ -1,5 +1,6 @@
 # Compiles the sources named on standard input to byte code on standard output, one after another.
-# argv: the directory they lie in. Input: their paths below it, each with a line end. Output for each: a line
+# argv: the directory they lie in; `source` if what is made of one must not depend on the others, which costs a fork.
+# Input: their paths below it, each with a line end. Output for each: a line
 # `compiled LENGTH` and LENGTH bytes of a .pyc file, or a line `failed 0`.
 import sys
 
@@ -9,6 +10,7 @@ sys.path[:] = [place for place in sys.path if place]
 import gc
 import importlib.util
 import marshal
+import os
 
 # What marshal writes depends on reference counts, so nothing may be freed at a moment that chance decides.
 gc.disable()
@@ -55,20 +57,34 @@ def compiled(root, name):
     return importlib.util.MAGIC_NUMBER + UNCHECKED_HASH + source_hash + marshalled(code)
 
 
+def answer(out, root, name):
+    try:
+        pyc = compiled(root, name)
+    except Exception:
+        # Templates, code for another Python, or files that only look like Python: not this program's to judge.
+        out.write(b"failed 0\n")
+    else:
+        out.write(b"compiled %d\n" % len(pyc))
+        out.write(pyc)
+    out.flush()
+
+
+def answer_aside(out, root, name):
+    child = os.fork()
+    if not child:
+        answer(out, root, name)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    if status:
+        sys.exit("the process for %s ended with status %d" % (name, status))
+
+
 def main():
     out = sys.stdout.buffer
+    work = answer_aside if sys.argv[2] == "source" else answer
     for name in sys.stdin.buffer.read().decode("utf-8").split("\n"):
-        if not name:
-            continue
-        try:
-            pyc = compiled(sys.argv[1], name)
-        except Exception:
-            # Templates, code for another Python, or files that only look like Python: not this program's to judge.
-            out.write(b"failed 0\n")
-        else:
-            out.write(b"compiled %d\n" % len(pyc))
-            out.write(pyc)
-        out.flush()
+        if name:
+            work(out, sys.argv[1], name)
 
 
 main()

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use super::assembly::{Assembly, Made};
+use super::assembly::{Assembly, Begun, Kept, Made};
 use super::{Builder, FORMAT, Layer};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result, shown};
@@ -60,7 +60,10 @@ impl Layer {
         if let Some(layer) = Self::open(builder.cache, &key, label) {
             return Ok(layer);
         }
-        let mut assembly = Assembly::new(builder)?;
+        let mut assembly = match Assembly::begin(builder, &key, label)? {
+            Begun::Made(layer) => return Ok(*layer),
+            Begun::Empty(assembly) => assembly,
+        };
         for (path, source) in sources {
             match source {
                 Source::Directory => assembly.directory(path)?,
@@ -74,7 +77,7 @@ impl Layer {
                 }
             }
         }
-        assembly.compile()?;
+        assembly.compile(Kept::Source)?;
         assembly.finish(&key, label, None)
     }
 }

@@ -17,7 +17,7 @@ use std::io::{Cursor, Read};
 
 use sha2::{Digest as _, Sha256};
 
-use super::assembly::{Assembly, Made};
+use super::assembly::{Assembly, Begun, Kept, Made};
 use super::launcher::{self, EntryPoint};
 use super::{Builder, Distribution, FORMAT, Layer};
 use crate::digest::Digest;
@@ -73,15 +73,14 @@ impl Layer {
         let distribution = distribution(wheel);
         let label = format!("distribution `{} {}`", distribution.name, distribution.version);
         let key = key(builder, wheel);
-        if let Some(mut layer) = Self::open(builder.cache, &key, &label) {
-            // The same wheel may have come from elsewhere then.
-            if let Some(made) = &mut layer.manifest.distribution {
-                made.from = distribution.from;
-                made.built_here = distribution.built_here;
-            }
-            return Ok(layer);
+        if let Some(layer) = Self::open(builder.cache, &key, &label) {
+            return Ok(from_elsewhere(layer, distribution));
         }
-        install(builder, wheel, distribution, &mut open()?, &key, &label).map_err(|error| {
+        let assembly = match Assembly::begin(builder, &key, &label)? {
+            Begun::Made(layer) => return Ok(from_elsewhere(*layer, distribution)),
+            Begun::Empty(assembly) => assembly,
+        };
+        install(assembly, wheel, distribution, &mut open()?, &key, &label).map_err(|error| {
             let error = error.context(format!("cannot install `{}`", wheel.filename));
             match &wheel.pin {
                 Some(pin) => error.at(pin.at.clone()),
@@ -91,12 +90,27 @@ impl Layer {
     }
 }
 
+/// The same wheel may have come from elsewhere when its layer was made.
+fn from_elsewhere(mut layer: Layer, distribution: Distribution) -> Layer {
+    if let Some(made) = &mut layer.manifest.distribution {
+        made.from = distribution.from;
+        made.built_here = distribution.built_here;
+    }
+    layer
+}
+
+/// The application's own wheel is another one after each edit, of which most is the same.
+fn kept(wheel: &Wheel) -> Kept {
+    if wheel.pin.is_none() { Kept::Source } else { Kept::Layer }
+}
+
 /// Returns the SHA-256 of everything that determines a wheel's layer.
 fn key(builder: &Builder<'_>, wheel: &Wheel) -> String {
     let inputs = [
         format!("pkgapp layer {FORMAT}"),
         format!("wheel {} {}", wheel.sha256, wheel.filename),
         format!("python {} {}", builder.compiler.python(), builder.compiler.identity()),
+        format!("byte code by {}", kept(wheel).word()),
     ];
     hex::encode(Sha256::digest(inputs.join("\n")))
 }
@@ -121,18 +135,18 @@ fn distribution(wheel: &Wheel) -> Distribution {
 }
 
 fn install(
-    builder: &Builder<'_>,
+    assembly: Assembly<'_>,
     wheel: &Wheel,
     mut distribution: Distribution,
     reader: &mut impl WheelReader,
     key: &str,
     label: &str,
 ) -> Result<Layer> {
-    let mut installation = Installation::new(builder, wheel)?;
+    let mut installation = Installation::new(assembly, wheel);
     reader.for_each_file(&mut |member, content| installation.unpack(member, content))?;
     let dist_info = installation.check()?;
     installation.add_entry_points()?;
-    installation.assembly.compile()?;
+    installation.assembly.compile(kept(wheel))?;
     installation.add_installer(&dist_info)?;
     installation.add_record(&dist_info)?;
     distribution.scripts = installation.scripts();
@@ -157,18 +171,19 @@ struct Installation<'a> {
 }
 
 impl<'a> Installation<'a> {
-    fn new(builder: &'a Builder<'a>, wheel: &'a Wheel) -> Result<Self> {
-        Ok(Self {
-            assembly: Assembly::new(builder)?,
+    fn new(assembly: Assembly<'a>, wheel: &'a Wheel) -> Self {
+        let compiler = assembly.compiler();
+        Self {
             name: &wheel.filename.name,
             version: &wheel.filename.version,
-            python: builder.compiler.python(),
-            site_packages: builder.compiler.site_packages(),
+            python: compiler.python(),
+            site_packages: compiler.site_packages(),
+            assembly,
             dist_infos: BTreeSet::new(),
             wheel_text: None,
             entry_points: Vec::new(),
             data_scripts: BTreeMap::new(),
-        })
+        }
     }
 
     /// "1. Unpack" and "2b. Move each subtree of distribution-1.0.data/ onto its destination path".
@@ -661,7 +676,7 @@ print(distribution.metadata['Name'], distribution.version, distribution.read_tex
             let error = bench.install(&TestWheel::exactly("x", "1.0", &files)).unwrap_err().to_string();
             assert!(error.contains(&format!("cause: {cause}")), "{error}");
         }
-        assert_eq!(std::fs::read_dir(bench.cache.root().join("tmp")).unwrap().count(), 0);
+        assert!(bench.cache.unfinished().is_empty(), "{:?}", bench.cache.unfinished());
         assert!(!bench.cache.layers().exists());
     }
 
@@ -684,14 +699,22 @@ print(distribution.metadata['Name'], distribution.version, distribution.read_tex
             &|| std::fs::write(&manifest, "{").unwrap(),
             &|| std::fs::remove_file(&manifest).unwrap(),
             &|| std::fs::remove_dir_all(&first.files).unwrap(),
+            // Of the same length, and right JSON.
+            &|| {
+                let text = std::fs::read_to_string(&manifest).unwrap();
+                assert!(text.contains("\"mode\":420"), "{text}");
+                std::fs::write(&manifest, text.replace("\"mode\":420", "\"mode\":493")).unwrap();
+            },
         ] {
             harm();
+            // As after a start of the machine.
+            std::fs::write(first.files.parent().unwrap().join(super::super::CHECKED), "another boot").unwrap();
             assert!(Layer::open(&bench.cache, &first.key, "").is_none());
             bench.install(&test_wheel).unwrap();
             assert!(Layer::open(&bench.cache, &first.key, "").is_some());
             assert_eq!(std::fs::read_to_string(&source).unwrap(), "1\n");
         }
-        assert_eq!(std::fs::read_dir(bench.cache.root().join("tmp")).unwrap().count(), 0);
+        assert!(bench.cache.unfinished().is_empty(), "{:?}", bench.cache.unfinished());
     }
 
     #[test]
@@ -701,9 +724,14 @@ print(distribution.metadata['Name'], distribution.version, distribution.read_tex
         let key = key(&bench.builder(), &wheel.wheel());
         // As after kill -9 before the rename: everything is in the temporary directory, nothing runs its destructor.
         let builder = bench.builder();
-        let mut assembly = Assembly::new(&builder).map(std::mem::ManuallyDrop::new).unwrap();
+        let Begun::Empty(mut assembly) = Assembly::begin(&builder, &key, "").unwrap() else { panic!() };
         assembly.file(ReleasePath::parse("x.py").unwrap(), 0o644, Made::Elsewhere, &b"1"[..]).unwrap();
-        assert_eq!(std::fs::read_dir(bench.cache.root().join("tmp")).unwrap().count(), 1);
+        let tmp = bench.cache.root().join("tmp");
+        let (begun, killed) = (tmp.join(format!("layer-{key}")), tmp.join("killed"));
+        std::fs::rename(&begun, &killed).unwrap();
+        drop(assembly);
+        std::fs::rename(&killed, &begun).unwrap();
+        assert!(begun.join("new").join(super::super::FILES).join("x.py").exists());
         assert!(Layer::open(&bench.cache, &key, "").is_none());
         assert_eq!(bench.install(&wheel).unwrap().key, key);
     }
@@ -724,6 +752,6 @@ print(distribution.metadata['Name'], distribution.version, distribution.read_tex
             );
         }
         assert_eq!(std::fs::read_dir(bench.cache.layers()).unwrap().count(), 1);
-        assert_eq!(std::fs::read_dir(bench.cache.root().join("tmp")).unwrap().count(), 0);
+        assert!(bench.cache.unfinished().is_empty(), "{:?}", bench.cache.unfinished());
     }
 }

@@ -12,8 +12,11 @@ mod launcher;
 #[cfg(test)]
 pub(crate) mod testing;
 
+use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -26,7 +29,7 @@ pub(crate) use self::install::updated_record;
 pub use self::install::{Member, WheelReader};
 pub(crate) use self::launcher::started_by;
 
-use crate::cache::Cache;
+use crate::cache::{self, Cache};
 use crate::digest::{Digest, Sha256Sum};
 use crate::error::{Error, Result};
 use crate::path::{InstallPath, ReleasePath};
@@ -35,13 +38,19 @@ use crate::tree::{Bytes, Content, Entry, Kind, Origin, Override, Tree};
 use crate::wheels::Wheel;
 
 /// Counts changes of what a layer holds for the same inputs: it is part of every key.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The file below a layer's directory that says what the layer is.
 const MANIFEST: &str = "layer.json";
 
 /// The directory below a layer's directory that holds its files.
 const FILES: &str = "files";
+
+/// The file below a layer's directory that says when its files were last looked at: the machine's start before that.
+const CHECKED: &str = "checked";
+
+/// How long that holds: programs that tidy up temporary directories may have been there since.
+const CHECKED_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// One layer of a release.
 #[derive(Debug, Clone)]
@@ -70,6 +79,9 @@ pub struct Manifest {
     /// Files whose bytes were made by this build (launchers, byte code, RECORD) and not taken from elsewhere, sorted.
     #[serde(default)]
     pub made_here: Vec<ReleasePath>,
+    /// How the files in `bin/` begin, as far as a shebang or a launcher's mark may reach.
+    #[serde(default)]
+    pub heads: BTreeMap<ReleasePath, String>,
 }
 
 /// A path of a layer.
@@ -186,6 +198,50 @@ pub(crate) fn discard(file: &Path) -> Option<Result<(), PathBuf>> {
     Some(std::fs::remove_file(layer.join(MANIFEST)).map_err(|_| layer.to_owned()))
 }
 
+/// Whether a layer's files were looked at since the machine was started, and not long ago.
+fn is_checked(file: &Path) -> bool {
+    let Ok(mut file) = std::fs::File::open(file) else { return false };
+    let mut text = String::new();
+    let recent = file.metadata().and_then(|metadata| metadata.modified()).is_ok_and(|time| {
+        // A clock that was set back must not make it hold for longer.
+        time.elapsed().is_ok_and(|age| age < CHECKED_FOR)
+    });
+    recent && file.read_to_string(&mut text).is_ok() && !text.is_empty() && cache::boot() == Some(&text)
+}
+
+/// Reads all of a layer of the cache, and returns what of it is not what it was; empty if it is sound.
+pub(crate) fn damage(directory: &Path) -> Vec<String> {
+    let Some(manifest) = cache::read_sealed::<Manifest>(&directory.join(MANIFEST)) else {
+        return vec![MANIFEST.to_owned()];
+    };
+    let damaged = |entry: &LayerEntry| match &entry.kind {
+        LayerEntryKind::File { digest } => {
+            let read = std::fs::File::open(directory.join(FILES).join(entry.path.as_str())).and_then(Digest::of_reader);
+            read.map_or(true, |found| found != *digest)
+        }
+        LayerEntryKind::Directory | LayerEntryKind::Symlink { .. } => false,
+    };
+    let bad = manifest.entries.par_iter().filter(|entry| damaged(entry));
+    bad.map(|entry| format!("{FILES}/{}", entry.path)).collect()
+}
+
+/// Makes the cache forget layers that this process has opened and that are not whole any more, as told by the presence
+/// and the length of their files; whether there were any. What fails meanwhile may have failed because of them.
+pub(crate) fn forget_torn(cache: &Cache) -> Result<bool> {
+    let mut found = false;
+    for directory in cache.held_below(&cache.layers()) {
+        let key = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let whole = cache::read_sealed::<Manifest>(&directory.join(MANIFEST)).is_some_and(|manifest| {
+            Layer { key, label: String::new(), files: directory.join(FILES), manifest }.is_whole()
+        });
+        if !whole {
+            found = true;
+            _ = std::fs::remove_file(directory.join(MANIFEST));
+        }
+    }
+    Ok(found)
+}
+
 impl Builder<'_> {
     /// Makes the layers of all wheels, several at a time; in the order of `wheels`. `open` opens those that are not in
     /// the cache.
@@ -218,16 +274,42 @@ impl Builder<'_> {
 impl Layer {
     /// Opens a layer of the cache; `None` if it is not there, or not whole: then it has to be made again.
     ///
-    /// That it is whole is judged by the presence and length of its files. A layer's directory gets its name by a
-    /// rename after all of it was written, but a host that loses power may keep the name and lose the content.
+    /// A layer's directory gets its name by a rename after all of it was written, but its files are not synced: that
+    /// takes longer than making them again. So a host that loses power may keep the name and lose the content, which
+    /// shows in a file's length, and each layer's files are looked at once after every start of the machine, and once a
+    /// day. A file of the right length and another content shows when it is packed.
     pub fn open(cache: &Cache, key: &str, label: &str) -> Option<Self> {
         let directory = cache.layers().join(key);
-        let manifest: Manifest = serde_json::from_slice(&std::fs::read(directory.join(MANIFEST)).ok()?).ok()?;
+        if !cache.hold(&directory) {
+            return None;
+        }
+        let manifest: Manifest = cache::read_sealed(&directory.join(MANIFEST))?;
         let layer = Self { key: key.to_owned(), label: label.to_owned(), files: directory.join(FILES), manifest };
-        layer.is_whole().then_some(layer)
+        let checked = directory.join(CHECKED);
+        if is_checked(&checked) {
+            cache.count("layers", true);
+            return Some(layer);
+        }
+        if !layer.is_whole() {
+            return None;
+        }
+        cache.count("layers", true);
+        // Without it, they are looked at again.
+        _ = cache.place(&checked, cache::boot().unwrap_or_default().as_bytes());
+        Some(layer)
     }
 
-    fn is_whole(&self) -> bool {
+    /// Returns how many bytes its files hold.
+    pub fn size(&self) -> u64 {
+        let files = self.manifest.entries.iter().filter_map(|entry| match &entry.kind {
+            LayerEntryKind::File { digest } => Some(digest.size),
+            LayerEntryKind::Directory | LayerEntryKind::Symlink { .. } => None,
+        });
+        files.sum()
+    }
+
+    /// Returns whether all files have the length that they should have.
+    pub fn is_whole(&self) -> bool {
         self.manifest.entries.iter().all(|entry| match &entry.kind {
             LayerEntryKind::File { digest } => std::fs::symlink_metadata(self.files.join(entry.path.as_str()))
                 .is_ok_and(|metadata| metadata.is_file() && metadata.len() == digest.size),

@@ -28,14 +28,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use uv_distribution_filename::{DistFilename, SourceDistExtension, SourceDistFilename};
 
-use crate::cache::Cache;
+use crate::cache::{self, Cache};
 use crate::digest::Sha256Sum;
-use crate::error::{Context, Error, Result, shown};
-use crate::fs;
+use crate::error::{Error, Result};
 use crate::lock::{FilePlace, Indexes, Lock, LockedFile, Pin, PinSource};
 use crate::pypa::{Environment, HashAlgorithm, HashDigest, PackageName, Version, WheelFilename};
 use crate::report::{Report, Unit, human_bytes};
-use archive::Archive;
 use choice::{Search, Unfit, Wanted, Why, label, yanked_warning};
 use index::{Offer, without_secrets};
 use sdist::Builder;
@@ -64,7 +62,7 @@ pub struct Wheel {
 }
 
 /// What a wheel's METADATA says, as far as pkgapp needs it (core metadata specification).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Metadata {
     /// Normalised name.
     pub name: PackageName,
@@ -374,7 +372,10 @@ impl Fetcher<'_> {
                 Ok(Found::Source(source))
             }
             DistFilename::WheelFilename(filename) => {
-                let metadata = Archive::open(&stored.path, filename)?.metadata().clone();
+                let metadata = match stored.metadata {
+                    Some(metadata) => *metadata,
+                    None => self.store.metadata(&stored, filename)?,
+                };
                 Ok(Found::Wheel(Box::new(Wheel {
                     filename: filename.clone(),
                     path: stored.path,
@@ -447,16 +448,11 @@ impl Fetcher<'_> {
     }
 
     fn choice(&self, key: &str) -> Option<Choice> {
-        let text = std::fs::read(self.store.cache.pins().join(format!("{key}.json"))).ok()?;
-        serde_json::from_slice(&text).ok()
+        cache::read_sealed(&self.store.cache.pins().join(format!("{key}.json")))
     }
 
     fn remember(&self, key: &str, choice: &Choice) -> Result<()> {
-        let text = serde_json::to_vec_pretty(choice).context(|| "cannot write down a choice")?;
-        let path = self.store.cache.pins().join(format!("{key}.json"));
-        fs::write_atomically(&path, |out| {
-            std::io::Write::write_all(out, &text).context(|| format!("cannot write `{}`", shown(&path)))
-        })
+        self.store.cache.write(&self.store.cache.pins().join(format!("{key}.json")), choice)
     }
 }
 

@@ -9,7 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{File, FileTimes};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 use std::str::FromStr;
@@ -23,9 +23,9 @@ use zip::write::{SimpleFileOptions, ZipWriter};
 
 use super::archive::{Archive, check_path};
 use super::index::without_credentials;
-use super::store::{Stored, publish_file};
+use super::store::{self, Stored, publish_file};
 use super::{FetchOptions, Wheel};
-use crate::cache::Cache;
+use crate::cache::{self, Cache, Stamp};
 use crate::digest::{DigestWriter, Sha256Sum};
 use crate::error::{Context, Error, Result, shown};
 use crate::fs;
@@ -193,26 +193,28 @@ impl<'a> Builder<'a> {
     }
 
     fn build(&self, source: &Source<'_>, lay_out: impl FnOnce(&Path) -> Result<PathBuf>) -> Result<Wheel> {
-        let tool = self.tool.get_or_init(|| Tool::find(self.environment)).as_ref().map_err(Clone::clone)?;
+        let tool = self.tool.get_or_init(|| Tool::find(self.cache, self.environment)).as_ref().map_err(Clone::clone)?;
         let key = self.key(source, tool).to_string();
         let place = self.cache.built().join(&key);
         if let Some(wheel) = self.known(&place, source)? {
             return Ok(wheel);
         }
-        let room = Room::enter(&self.cache.root().join("tmp").join(format!("build-{}", &key[..16])))?;
+        // The name is part of what compilers see; a random one would end up in their output.
+        let room = self.cache.claim(&format!("build-{}", &key[..16]))?;
         // Another process may have built it while this one waited for the room.
         if let Some(wheel) = self.known(&place, source)? {
             return Ok(wheel);
         }
         let start = Instant::now();
         let failed = || format!("cannot build a wheel of `{}`", source.label);
-        fs::create_dir_all(&room.path.join("src"))?;
-        fs::create_dir_all(&room.path.join("tmp"))?;
-        let project = lay_out(&room.path.join("src")).map_err(|error| error.context(failed()))?;
+        fs::create_dir_all(&room.path().join("src"))?;
+        fs::create_dir_all(&room.path().join("tmp"))?;
+        let project = lay_out(&room.path().join("src")).map_err(|error| error.context(failed()))?;
         let made =
-            self.run(tool, &room.path, &project).map_err(|error| advise(error, self.offline).context(failed()))?;
-        let wheel = self.accept(&made, &room.path.join("packed")).map_err(|error| error.context(failed()))?;
-        publish_file(&wheel, &place)?;
+            self.run(tool, room.path(), &project).map_err(|error| advise(error, self.offline).context(failed()))?;
+        let wheel = self.accept(&made, &room.path().join("packed")).map_err(|error| error.context(failed()))?;
+        store::record(self.cache, &wheel)?;
+        publish_file(self.cache, &wheel, &place)?;
         self.built.fetch_add(1, Ordering::Relaxed);
         self.report.step(&format!("built {} ({:.1} s)", file_name(&wheel), start.elapsed().as_secs_f64()));
         drop(room);
@@ -220,14 +222,17 @@ impl<'a> Builder<'a> {
             .ok_or_else(|| Error::new(failed()).cause_text("what was built is gone from the cache"))
     }
 
+    /// A wheel that was built before; one that is not what it was then is forgotten.
     fn known(&self, place: &Path, source: &Source<'_>) -> Result<Option<Wheel>> {
-        let Some(path) = only_wheel(place) else { return Ok(None) };
+        let Some(path) = self.cache.hold(place).then(|| only_wheel(place)).flatten() else { return Ok(None) };
         let filename = wheel_filename(&path)?;
-        let mut digest = DigestWriter::new(io::sink());
-        io::copy(&mut fs::open(&path)?, &mut digest).context(|| format!("cannot read `{}`", shown(&path)))?;
-        let metadata = Archive::open(&path, &filename)?.metadata().clone();
-        let sha256 = digest.finish().1.sha256;
-        let from = source.from.clone();
+        let Some(known) = store::recorded(&path).and_then(|sha256| store::known(self.cache, &path, sha256)) else {
+            self.cache.forget(place)?;
+            return Ok(None);
+        };
+        self.cache.count("built", true);
+        let (sha256, from) = (known.sha256, source.from.clone());
+        let metadata = known.metadata(self.cache, &path, &filename)?;
         Ok(Some(Wheel { filename, path, sha256, from, built_here: true, metadata, pin: None }))
     }
 
@@ -336,13 +341,12 @@ impl<'a> Builder<'a> {
 }
 
 impl Tool {
-    fn find(environment: &Environment) -> Result<Self> {
+    fn find(cache: &Cache, environment: &Environment) -> Result<Self> {
         let Some(uv) = process::find("uv") else {
-            return Ok(Self { interpreter: Interpreter::with_pip(environment.python)?, uv: None });
+            return Ok(Self { interpreter: Interpreter::with_pip(cache, environment.python)?, uv: None });
         };
-        let output = process::run(Command::new(&uv).arg("--version"))?;
-        let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        Ok(Self { interpreter: Interpreter::find(environment.python)?, uv: Some((uv, version)) })
+        let version = version_of(cache, &uv)?;
+        Ok(Self { interpreter: Interpreter::find(cache, environment.python)?, uv: Some((uv, version)) })
     }
 
     fn label(&self) -> String {
@@ -376,6 +380,25 @@ impl Tool {
     }
 }
 
+/// What `uv --version` says, or has said as long as the program is the same.
+fn version_of(cache: &Cache, uv: &Path) -> Result<String> {
+    let kept = cache.tools().join(format!("{}.json", cache::key(["uv", &uv.to_string_lossy()])));
+    let stamp = Stamp::of(uv);
+    if let Some((known, version)) = cache::read_sealed::<(Option<Stamp>, String)>(&kept)
+        && known == stamp
+    {
+        return Ok(version);
+    }
+    let output = process::run(Command::new(uv).arg("--version"))?;
+    let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let mut magic = [0; 4];
+    // A script may start another uv tomorrow.
+    if File::open(uv).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic == *b"\x7fELF" {
+        cache.write(&kept, &(stamp, &version))?;
+    }
+    Ok(version)
+}
+
 /// Adds the way out of failures that are common.
 fn advise(error: Error, offline: bool) -> Error {
     let text = error.to_string();
@@ -395,55 +418,6 @@ fn advise(error: Error, offline: bool) -> Error {
         return error.hint("what the build needs is not on this machine; run it once without `--offline`");
     }
     error
-}
-
-/// A directory with a fixed name for one build at a time; empty when it is entered, gone when it is left.
-///
-/// The name is part of what compilers see; a random one would end up in their output.
-struct Room {
-    path: PathBuf,
-    /// Locked as long as it is open (flock(2)): the lock of a killed process goes with it.
-    _lock: File,
-}
-
-impl Room {
-    fn enter(path: &Path) -> Result<Self> {
-        let failed = || format!("cannot use `{}`", shown(path));
-        loop {
-            fs::create_dir_all(path)?;
-            let lock = match File::open(path) {
-                Ok(lock) => lock,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(Error::new(failed()).cause(error)),
-            };
-            lock.lock().context(failed)?;
-            // Whoever had the lock before has removed the directory, and perhaps another one has its name by now.
-            let held = lock.metadata().context(failed)?.ino();
-            if std::fs::metadata(path).is_ok_and(|now| now.ino() == held) {
-                clear(path).context(failed)?;
-                return Ok(Self { path: path.to_owned(), _lock: lock });
-            }
-        }
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        // What stays is cleared by the next build, or with the cache's leftovers.
-        _ = std::fs::remove_dir_all(&self.path);
-    }
-}
-
-fn clear(directory: &Path) -> io::Result<()> {
-    for entry in std::fs::read_dir(directory)? {
-        let path = entry?.path();
-        if path.is_dir() && !path.is_symlink() {
-            std::fs::remove_dir_all(path)?;
-        } else {
-            std::fs::remove_file(path)?;
-        }
-    }
-    Ok(())
 }
 
 fn file_name(path: &Path) -> String {

@@ -9,12 +9,14 @@ use std::thread;
 use std::time::Duration;
 
 use md5::Md5;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
 use url::Url;
 
+use super::Metadata;
 use super::archive::Archive;
 use super::index::{Broken, Client, Piece, without_secrets};
-use crate::cache::Cache;
+use crate::cache::{self, Cache, Stamp};
 use crate::digest::Sha256Sum;
 use crate::error::{Context, Error, Result, shown};
 use crate::fs;
@@ -48,6 +50,81 @@ pub struct Stored {
     pub sha256: Sha256Sum,
     /// Its length in bytes.
     pub size: u64,
+    /// What a wheel says of itself, if that is known without opening it.
+    pub metadata: Option<Box<Metadata>>,
+}
+
+/// What is known of a file of the cache, kept beside it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Known {
+    /// Its sum when it was last read.
+    pub sha256: Sha256Sum,
+    /// What the system said of it then: as long as it says the same, nobody has written to it.
+    stamp: Stamp,
+    /// What a wheel says of itself, once someone has asked.
+    metadata: Option<Metadata>,
+}
+
+impl Known {
+    /// What a wheel says of itself; it is opened if that is not known, and then it is.
+    ///
+    /// # Errors
+    /// A wheel that is refused, or a cache that can't be written.
+    pub fn metadata(self, cache: &Cache, path: &Path, filename: &WheelFilename) -> Result<Metadata> {
+        if let Some(metadata) = self.metadata {
+            return Ok(metadata);
+        }
+        let metadata = Archive::open(path, filename)?.metadata().clone();
+        cache.write(&beside(path), &Self { metadata: Some(metadata.clone()), ..self })?;
+        Ok(metadata)
+    }
+}
+
+/// Where it is kept what is known of a file.
+fn beside(path: &Path) -> PathBuf {
+    path.with_added_extension("json")
+}
+
+/// Writes down what a file is that has just been made. It must lie where it will be renamed with its directory.
+///
+/// # Errors
+/// What the system says.
+pub fn record(cache: &Cache, path: &Path) -> Result<()> {
+    let (stamp, sha256) = sum(path).context(|| format!("cannot read `{}`", shown(path)))?;
+    cache.write(&beside(path), &Known { sha256, stamp, metadata: None })
+}
+
+/// Returns the sum of a file when it was made.
+pub fn recorded(path: &Path) -> Option<Sha256Sum> {
+    cache::read_sealed::<Known>(&beside(path)).map(|known| known.sha256)
+}
+
+/// Returns what is known of a file that must have a sum; it is read if anyone may have written to it since. `None` if it
+/// is missing or another one.
+pub fn known(cache: &Cache, path: &Path, sha256: Sha256Sum) -> Option<Known> {
+    let known = cache::read_sealed::<Known>(&beside(path)).filter(|known| known.sha256 == sha256);
+    if let Some(known) = &known
+        && Stamp::of(path).as_ref() == Some(&known.stamp)
+    {
+        return Some(known.clone());
+    }
+    let (stamp, found) = sum(path).ok()?;
+    let known = Known { sha256: found, stamp, metadata: known.and_then(|known| known.metadata) };
+    if found != sha256 {
+        return None;
+    }
+    // Without it, it is read again.
+    _ = cache.write(&beside(path), &known);
+    Some(known)
+}
+
+/// Reads a file; the stamp is that of what was read.
+pub(crate) fn sum(path: &Path) -> io::Result<(Stamp, Sha256Sum)> {
+    let mut file = File::open(path)?;
+    let stamp = Stamp::from(&file.metadata()?);
+    let mut sum = Sha256::new();
+    io::copy(&mut file, &mut Hashing(&mut sum))?;
+    Ok((stamp, Sha256Sum(sum.finalize().into())))
 }
 
 /// Which directory of the cache a file belongs to.
@@ -113,19 +190,34 @@ impl<'a> Store<'a> {
         (self.files.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
     }
 
-    /// Finds a file whose SHA-256 is known, and reads it: what ships is what was pinned, whoever has written to the
-    /// cache since. A file that is not what its directory is named for is removed, so that it is fetched again.
+    /// Finds a file whose SHA-256 is known: what ships is what was pinned, whoever has written to the cache since. A file
+    /// that is not what its directory is named for is removed, so that it is fetched again.
     pub fn find(&self, shelf: &Shelf, sha256: Sha256Sum, name: &str, size: Option<u64>) -> Option<Stored> {
-        let path = self.shelf(shelf).join(sha256.to_string()).join(name);
-        let length = path.metadata().ok().filter(std::fs::Metadata::is_file)?.len();
-        let mut sum = Sha256::new();
-        io::copy(&mut File::open(&path).ok()?, &mut Hashing(&mut sum)).ok()?;
-        if sum.finalize()[..] != sha256.0 {
+        let directory = self.shelf(shelf).join(sha256.to_string());
+        let path = directory.join(name);
+        if !self.cache.hold(&directory) || !path.is_file() {
+            return None;
+        }
+        let Some(known) = known(self.cache, &path, sha256) else {
             // Where it can't be removed, nothing can be written either, and the fetch says so.
             _ = std::fs::remove_file(&path);
             return None;
-        }
-        size.is_none_or(|size| size == length).then_some(Stored { path, sha256, size: length })
+        };
+        self.cache.count("wheels", true);
+        let length = known.stamp.size();
+        let metadata = known.metadata.map(Box::new);
+        size.is_none_or(|size| size == length).then_some(Stored { path, sha256, size: length, metadata })
+    }
+
+    /// What a wheel of the cache says of itself, kept for the next build.
+    ///
+    /// # Errors
+    /// A wheel that is refused, or a cache that can't be written.
+    pub fn metadata(&self, stored: &Stored, filename: &WheelFilename) -> Result<Metadata> {
+        let unreadable = || format!("cannot read `{}`", shown(&stored.path));
+        let stamp = Stamp::of(&stored.path).ok_or_else(|| Error::new(unreadable()))?;
+        let known = Known { sha256: stored.sha256, stamp, metadata: None };
+        known.metadata(self.cache, &stored.path, filename)
     }
 
     /// Downloads a file into the cache.
@@ -185,8 +277,11 @@ impl<'a> Store<'a> {
         if let Shelf::Wheel(filename) = shelf {
             Archive::open(staged, filename)?.verify()?;
         }
-        let path = publish_file(staged, &self.shelf(shelf).join(sha256.to_string()))?;
-        Ok(Stored { path, sha256, size })
+        let place = self.shelf(shelf).join(sha256.to_string());
+        let path = publish_file(self.cache, staged, &place)?;
+        self.cache.hold(&place);
+        self.cache.count("wheels", false);
+        Ok(Stored { path, sha256, size, metadata: None })
     }
 
     fn shelf(&self, shelf: &Shelf) -> PathBuf {
@@ -224,12 +319,15 @@ impl<'a> Store<'a> {
 ///
 /// # Errors
 /// What the system says.
-pub fn publish_file(staged: &Path, to: &Path) -> Result<PathBuf> {
+pub fn publish_file(cache: &Cache, staged: &Path, to: &Path) -> Result<PathBuf> {
     let failed = || format!("cannot put `{}` in place", shown(to));
     let (Some(directory), Some(name)) = (staged.parent(), staged.file_name()) else {
         return Err(Error::bug("a staged file has a name"));
     };
-    File::open(staged).and_then(|file| file.sync_all()).context(failed)?;
+    let file = File::open(staged).context(failed)?;
+    // Worth it: what is lost here has to be downloaded or built again, and the network may be gone by then.
+    file.sync_all().context(failed)?;
+    cache.note_added(file.metadata().map_or(0, |metadata| metadata.len()));
     fs::create_dir_all(to.parent().unwrap_or(to))?;
     let path = to.join(name);
     // The same bytes under another name are as good a file of the same directory.

@@ -1,0 +1,180 @@
+//! `pkgapp cache`.
+
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use crate::cache::{Cache, Pruned, Want, read_sealed_bytes};
+use crate::cli::{CacheArgs, CacheCommand, Global, PruneArgs};
+use crate::error::{Context, Error, Result, shown};
+use crate::layer;
+use crate::report::{Report, Style, Unit, human_bytes};
+use crate::wheels::store;
+
+use super::open_cache;
+
+pub(super) fn cache(args: &CacheArgs, global: &Global, report: &Report) -> Result<()> {
+    let cache = open_cache(global)?;
+    match &args.command {
+        CacheCommand::Dir => {
+            match report.style() {
+                Style::Text => report.result(&cache.root().display().to_string()),
+                Style::Json => report.json(&serde_json::json!({ "dir": cache.root() })),
+            }
+            Ok(())
+        }
+        CacheCommand::Size => size(&cache, report),
+        CacheCommand::Prune(args) => prune(&cache, args, report),
+        CacheCommand::Verify => verify(&cache, report),
+    }
+}
+
+fn size(cache: &Cache, report: &Report) -> Result<()> {
+    let usage = cache.usage()?;
+    let total: u64 = usage.iter().map(|usage| usage.bytes).sum();
+    if report.style() == Style::Json {
+        let kinds = usage
+            .iter()
+            .map(|usage| serde_json::json!({ "kind": usage.kind, "entries": usage.entries, "bytes": usage.bytes }));
+        let kinds: Vec<_> = kinds.collect();
+        report.json(&serde_json::json!({ "dir": cache.root(), "bytes": total, "kinds": kinds }));
+        return Ok(());
+    }
+    for usage in &usage {
+        report.result(&format!("{:<10} {:>7} {:>10}", usage.kind, usage.entries, human_bytes(usage.bytes)));
+    }
+    report.result(&format!("{:<10} {:>7} {:>10}", "total", "", human_bytes(total)));
+    Ok(())
+}
+
+fn prune(cache: &Cache, args: &PruneArgs, report: &Report) -> Result<()> {
+    let pruned = cache.prune(Want { older_than: args.older_than, max_size: Some(args.max_size), all: args.all })?;
+    match report.style() {
+        Style::Text => report.step(&told(&pruned)),
+        Style::Json => report.json(&serde_json::json!({
+            "removed": pruned.entries,
+            "bytes": pruned.bytes,
+            "in_use": pruned.in_use,
+            "left": pruned.left,
+        })),
+    }
+    Ok(())
+}
+
+/// What was removed, for people.
+pub(super) fn told(pruned: &Pruned) -> String {
+    let entries = |number: u64| if number == 1 { "1 entry".to_owned() } else { format!("{number} entries") };
+    let in_use = match pruned.in_use {
+        0 => String::new(),
+        number => format!(", {} left because they are in use", entries(number)),
+    };
+    format!(
+        "cache: {} removed ({}), {} left{in_use}",
+        entries(pruned.entries),
+        human_bytes(pruned.bytes),
+        human_bytes(pruned.left)
+    )
+}
+
+/// An entry that is not what it was, and what of it.
+type Damage = (PathBuf, Vec<String>);
+
+/// Finds out what of an entry is not what it was; nothing if it is sound.
+type Look = fn(&Path) -> Vec<String>;
+
+fn verify(cache: &Cache, report: &Report) -> Result<()> {
+    let looks: [(PathBuf, Look); 9] = [
+        (cache.wheels(), named),
+        (cache.sdists(), named),
+        (cache.built(), recorded),
+        (cache.layers(), layer::damage),
+        (cache.bytecode(), sealed),
+        (cache.pins(), sealed),
+        (cache.proofs(), sealed),
+        (cache.runs(), sealed),
+        (cache.tools(), sealed),
+    ];
+    let mut entries: Vec<(PathBuf, Look)> = Vec::new();
+    for (directory, look) in looks {
+        entries.extend(below(&directory)?.into_iter().map(|path| (path, look)));
+    }
+    let progress = report.progress("reading", entries.len() as u64, Unit::Things);
+    let damaged: Vec<Damage> = entries
+        .par_iter()
+        .filter_map(|(path, look)| {
+            let damage = look(path);
+            progress.advance(1);
+            // What was pruned meanwhile is not damaged.
+            (!damage.is_empty() && path.exists()).then(|| (path.clone(), damage))
+        })
+        .collect();
+    drop(progress);
+    for (path, _) in &damaged {
+        if !cache.forget(path)? {
+            // Another process reads it. Without its description it is not taken by the next.
+            _ = std::fs::remove_file(path.join("layer.json"));
+        }
+    }
+    tell(cache, &damaged, entries.len(), report);
+    match damaged.len() {
+        0 => Ok(()),
+        1 => Err(Error::new("1 entry of the cache was damaged, and is forgotten").hint("build again: it is made anew")),
+        number => Err(Error::new(format!("{number} entries of the cache were damaged, and are forgotten"))
+            .hint("build again: they are made anew")),
+    }
+}
+
+fn tell(cache: &Cache, damaged: &[Damage], entries: usize, report: &Report) {
+    let name = |path: &Path| path.strip_prefix(cache.root()).unwrap_or(path).display().to_string();
+    if report.style() == Style::Json {
+        let list = damaged.iter().map(|(path, what)| serde_json::json!({ "entry": name(path), "files": what }));
+        let list: Vec<_> = list.collect();
+        report.json(&serde_json::json!({ "entries": entries, "damaged": list }));
+        return;
+    }
+    for (path, what) in damaged {
+        for what in what {
+            report.result(&format!("{}: {what}", name(path)));
+        }
+    }
+    if damaged.is_empty() {
+        report.step(&format!("cache: {entries} entries are what they were"));
+    }
+}
+
+fn below(directory: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.context(|| format!("cannot read `{}`", shown(directory)))?,
+    };
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    Ok(paths)
+}
+
+/// A directory that is named for its file's SHA-256.
+fn named(directory: &Path) -> Vec<String> {
+    let sum = directory.file_name().unwrap_or_default().to_string_lossy();
+    let is = |path: &Path| store::sum(path).is_ok_and(|(_, found)| found.to_string() == sum);
+    files_that(directory, |path| !is(path))
+}
+
+/// A wheel with its sum beside it.
+fn recorded(directory: &Path) -> Vec<String> {
+    files_that(directory, |path| {
+        let recorded = store::recorded(path);
+        recorded.is_none() || store::sum(path).ok().map(|(_, found)| found) != recorded
+    })
+}
+
+fn files_that(directory: &Path, is_bad: impl Fn(&Path) -> bool) -> Vec<String> {
+    let files = below(directory).unwrap_or_default();
+    let files = files.iter().filter(|path| path.extension().is_none_or(|extension| extension != "json"));
+    let name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    files.filter(|path| is_bad(path)).map(name).collect()
+}
+
+/// A file with its own sum before it.
+fn sealed(file: &Path) -> Vec<String> {
+    if read_sealed_bytes(file).is_some() { Vec::new() } else { vec!["not what its hash says".to_owned()] }
+}
