@@ -33,6 +33,8 @@ test:
 accept: build
 	@tests/prepare demo
 	tests/lab/accept $(PKGAPP)
+	tests/lab/services $(PKGAPP)
+	tests/lab/escapes $(PKGAPP)
 
 bench: build
 	tests/bench/run $(PKGAPP)
