@@ -299,14 +299,15 @@ mod tests {
         report.timed("work", |facts| {
             facts.bytes = Some(1_500_000);
             facts.cached = Some((49, 50));
-            let start = Instant::now();
-            while start.elapsed() < Duration::from_millis(150) {
+            // A busy machine may take its time to give it.
+            let (start, before) = (Instant::now(), cpu_time());
+            while cpu_time() < before + Duration::from_millis(50) && start.elapsed() < Duration::from_secs(60) {
                 std::hint::spin_loop();
             }
         });
         let [sleep, work] = &report.stages()[..] else { panic!() };
         assert!(sleep.wall >= Duration::from_millis(30), "{sleep:?}");
-        // Other tests of this process may run meanwhile.
+        // Other tests of this process may run meanwhile, so it may be more.
         assert!(work.cpu >= Duration::from_millis(50), "{work:?}");
     }
 

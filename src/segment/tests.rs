@@ -77,7 +77,9 @@ fn an_unchanged_layer_is_neither_opened_nor_compressed_again() {
         assert!(warm == cold);
         assert_eq!((counts.reused, counts.made), (KEPT, PASSING));
     }
-    let left = walkdir::WalkDir::new(scene.cache.root().join("tmp")).into_iter().map(|entry| entry.unwrap().metadata().unwrap());
+    let left = walkdir::WalkDir::new(scene.cache.root().join("tmp"))
+        .into_iter()
+        .map(|entry| entry.unwrap().metadata().unwrap());
     assert_eq!(left.filter(|left| left.is_file() && left.len() > 0).count(), 0);
 }
 
