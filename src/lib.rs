@@ -45,6 +45,7 @@ pub mod elf;
 pub mod error;
 pub mod format;
 pub mod fs;
+pub mod host;
 pub mod interpreter;
 pub mod layer;
 pub mod lock;
