@@ -171,7 +171,7 @@ fn the_contract_of_the_host_is_read() {
     assert_eq!(config.source, app.root.join("deploy/shop.env"));
 
     let [production] = &app.deploys[..] else { panic!("{:?}", app.deploys) };
-    assert_eq!(production.hosts[0].as_str(), "web[01:04].example.com");
+    assert_eq!(production.hosts[0].pattern.value.as_str(), "web[01:04].example.com");
     assert_eq!((production.sudo, production.max_failed), (true, 0));
     assert_eq!(production.batches, [Batch::Hosts(1), Batch::Percent(50), Batch::Percent(100)]);
     let health = production.health.as_ref().unwrap();

@@ -5,6 +5,8 @@
 //! There are two real ones, [`Ssh`] (the system's OpenSSH, so that a person's configuration, agent, jump hosts and
 //! known hosts hold) and [`Local`]; both speak to a shell in the same way, see [`script`]. [`Recording`] is for tests.
 
+pub mod select;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
