@@ -2,10 +2,22 @@
 //!
 //! A [`Host`] does three things: run a script, take a file, give a file. Its error, [`Failure`], says which of three
 //! things is true: the host was never reached, the command ran and failed, or the connection was lost in the middle.
-//! There are two real ones, [`Ssh`] (the system's OpenSSH, so that a person's configuration, agent, jump hosts and
-//! known hosts hold) and [`Local`]; both speak to a shell in the same way, see [`script`]. [`Recording`] is for tests.
+//! The real one, [`Shell`], speaks to a shell through the system's OpenSSH (so that a person's configuration, agent,
+//! jump hosts and known hosts hold) or on this machine; `recording` is for tests.
 
+mod channel;
+pub mod diagnosis;
+pub mod interrupt;
+mod log;
+mod prompt;
+#[cfg(test)]
+pub mod recording;
+mod script;
 pub mod select;
+mod shell;
+mod ssh;
+mod sudo;
+mod transfer;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,6 +25,14 @@ use std::time::Duration;
 
 use crate::digest::Sha256Sum;
 use crate::error::Error;
+
+pub use log::{Log, Logs};
+pub use prompt::Prompt;
+pub use script::quoted;
+pub use select::{Address, Filter, Labels, Member};
+pub use shell::Shell;
+pub use ssh::{Connections, Options};
+pub use sudo::Password;
 
 /// A machine that commands run on.
 pub trait Host: Send + Sync {
