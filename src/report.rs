@@ -1,10 +1,10 @@
 //! The only writer to stdout and stderr: results for the next program, progress for people.
 
 use std::io::{IsTerminal, Write};
-use std::sync::{Mutex, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::error::{Colour, Error, Result};
 
@@ -33,7 +33,8 @@ pub enum Style {
 pub struct Report {
     verbosity: Verbosity,
     style: Style,
-    bar: Mutex<Option<ProgressBar>>,
+    /// All that moves on the terminal.
+    bars: MultiProgress,
     /// Why a result could not be written.
     lost: OnceLock<String>,
 }
@@ -41,7 +42,7 @@ pub struct Report {
 impl Report {
     /// Makes the one report of a process.
     pub fn new(verbosity: Verbosity, style: Style) -> Self {
-        Self { verbosity, style, bar: Mutex::new(None), lost: OnceLock::new() }
+        Self { verbosity, style, bars: MultiProgress::new(), lost: OnceLock::new() }
     }
 
     /// Says nothing but errors; for tests and for libraries' callers.
@@ -52,6 +53,16 @@ impl Report {
     /// Returns what stdout carries.
     pub fn style(&self) -> Style {
         self.style
+    }
+
+    /// Returns whether things may move on the terminal.
+    pub fn is_live(&self) -> bool {
+        self.verbosity > Verbosity::Quiet && std::io::stderr().is_terminal()
+    }
+
+    /// Returns all that moves on the terminal, to add to it or to suspend it.
+    pub fn bars(&self) -> &MultiProgress {
+        &self.bars
     }
 
     /// A result, one line on stdout.
@@ -127,18 +138,16 @@ impl Report {
     }
 
     fn start(&self, label: &str, total: Option<u64>, template: &str) -> Progress<'_> {
-        let bar = if self.verbosity > Verbosity::Quiet && std::io::stderr().is_terminal() {
+        let bar = if self.is_live() {
             let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-            let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr()).with_style(style);
+            let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new).with_style(style);
+            let bar = self.bars.add(bar);
             bar.set_message(label.to_owned());
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
         } else {
             ProgressBar::hidden()
         };
-        if let Ok(mut current) = self.bar.lock() {
-            *current = Some(bar.clone());
-        }
         Progress { report: self, bar }
     }
 
@@ -149,9 +158,9 @@ impl Report {
     }
 
     fn above_bar(&self, write: impl FnOnce()) {
-        match self.bar.lock().ok().and_then(|bar| bar.clone()) {
-            Some(bar) => bar.suspend(write),
-            None => write(),
+        match self.is_live() {
+            true => self.bars.suspend(write),
+            false => write(),
         }
     }
 }
@@ -187,9 +196,7 @@ impl Progress<'_> {
 impl Drop for Progress<'_> {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
-        if let Ok(mut current) = self.report.bar.lock() {
-            *current = None;
-        }
+        self.report.bars.remove(&self.bar);
     }
 }
 

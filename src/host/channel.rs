@@ -61,7 +61,7 @@ pub(super) trait Watcher {
 
 enum Event {
     Bytes(Stream, Vec<u8>),
-    End(Stream),
+    End,
     Sent(u64),
     /// The payload is written, and the input must stay open.
     Held(ChildStdin),
@@ -128,7 +128,7 @@ impl Run<'_> {
             }
             match event {
                 Ok(Event::Bytes(stream, bytes)) => streams.take(stream, &bytes),
-                Ok(Event::End(_)) => open -= 1,
+                Ok(Event::End) => open -= 1,
                 Ok(Event::Sent(bytes)) => streams.watcher.sent(bytes),
                 Ok(Event::Held(stdin)) if self.stopped.is_none() => self.held = Some(stdin),
                 Ok(Event::Held(_)) => {}
@@ -188,7 +188,7 @@ fn read(mut from: impl Read + Send + 'static, stream: Stream, to: SyncSender<Eve
             }
         }
         // Nobody listens any more if this fails.
-        _ = to.send(Event::End(stream));
+        _ = to.send(Event::End);
     });
 }
 

@@ -41,12 +41,21 @@ pub type Labels = BTreeMap<String, BTreeSet<String>>;
 pub struct Member {
     /// The name that people see: the address as it was written.
     pub name: String,
-    /// Where it is, with the user of its `[deploy.NAME]` if none was written.
+    /// Where it is, and who logs in.
     pub address: Address,
     /// What it is labelled with.
     pub labels: Labels,
     /// Its own variables: hooks and commands see them in their environment.
     pub variables: BTreeMap<String, String>,
+}
+
+impl Member {
+    /// This machine.
+    pub fn local() -> Self {
+        let name = "localhost".to_owned();
+        let address = Address { user: None, host: name.clone(), port: None };
+        Self { name, address, labels: Labels::new(), variables: BTreeMap::new() }
+    }
 }
 
 /// `--only KEY=VALUE` or `KEY!=VALUE`.
@@ -93,13 +102,19 @@ fn passes(filters: &[Filter], labels: &Labels) -> bool {
 /// Returns the hosts, each once, in the order in which they were named.
 ///
 /// `named` is what `--hosts` lists; without any, all of `deploy` are meant. A host that `deploy` knows has its labels,
-/// variables and user, also if it is named. `root` is the directory that `@file` of the configuration is relative to.
+/// variables and user, also if it is named. `login` is who logs in where no user is written. `root` is the directory that `@file` of the configuration is relative to.
 ///
 /// # Errors
 /// Every name that names no host, files that can't be read, and a selection that is empty.
-pub fn select(named: &[String], deploy: Option<&Deploy>, filters: &[Filter], root: &Path) -> Result<Vec<Member>> {
+pub fn select(
+    named: &[String],
+    deploy: Option<&Deploy>,
+    login: Option<&str>,
+    filters: &[Filter],
+    root: &Path,
+) -> Result<Vec<Member>> {
     let mut stdin = false;
-    let known = deploy.map_or_else(|| Ok(Vec::new()), |deploy| declared(deploy, root))?;
+    let known = deploy.map_or_else(|| Ok(Vec::new()), |deploy| declared(deploy, login, root))?;
     let mut members: Vec<Member> = Vec::new();
     if named.is_empty() {
         members = known;
@@ -107,7 +122,7 @@ pub fn select(named: &[String], deploy: Option<&Deploy>, filters: &[Filter], roo
         let mut errors = Vec::new();
         for name in named {
             match addresses(name, Path::new(""), &mut stdin) {
-                Ok(addresses) => members.extend(addresses.into_iter().map(|address| adopt(address, deploy, &known))),
+                Ok(addresses) => members.extend(addresses.into_iter().map(|address| adopt(address, login, &known))),
                 Err(error) => errors.push(error),
             }
         }
@@ -143,7 +158,7 @@ impl fmt::Display for Filter {
 }
 
 /// All hosts of a `[deploy.NAME]`; one that is in several entries has the labels and variables of all.
-fn declared(deploy: &Deploy, root: &Path) -> Result<Vec<Member>> {
+fn declared(deploy: &Deploy, login: Option<&str>, root: &Path) -> Result<Vec<Member>> {
     let mut members: Vec<Member> = Vec::new();
     let mut errors = Vec::new();
     for group in &deploy.hosts {
@@ -160,7 +175,7 @@ fn declared(deploy: &Deploy, root: &Path) -> Result<Vec<Member>> {
         };
         for address in addresses {
             let name = address.to_string();
-            let address = with_user(address, Some(deploy));
+            let address = with_user(address, login);
             let at = members.iter().position(|member| member.address == address).unwrap_or(members.len());
             if at == members.len() {
                 members.push(Member { name, address, labels: Labels::new(), variables: BTreeMap::new() });
@@ -175,9 +190,9 @@ fn declared(deploy: &Deploy, root: &Path) -> Result<Vec<Member>> {
 }
 
 /// A host that was named: with what the configuration knows of it.
-fn adopt(address: Address, deploy: Option<&Deploy>, known: &[Member]) -> Member {
+fn adopt(address: Address, login: Option<&str>, known: &[Member]) -> Member {
     let name = address.to_string();
-    let full = with_user(address, deploy);
+    let full = with_user(address, login);
     // `web1` also means the configuration's `ops@web1:2222`, if only one of its hosts is called so.
     let mut same = known.iter().filter(|member| member.address.host == full.host);
     let known = match known.iter().find(|member| member.address == full) {
@@ -196,8 +211,8 @@ fn adopt(address: Address, deploy: Option<&Deploy>, known: &[Member]) -> Member 
     }
 }
 
-fn with_user(address: Address, deploy: Option<&Deploy>) -> Address {
-    let user = address.user.or_else(|| deploy.and_then(|deploy| deploy.user.clone()));
+fn with_user(address: Address, login: Option<&str>) -> Address {
+    let user = address.user.or_else(|| login.map(str::to_owned));
     Address { user, ..address }
 }
 
@@ -291,7 +306,7 @@ mod tests {
 
     fn names(named: &[&str]) -> Vec<String> {
         let named: Vec<String> = named.iter().map(|name| (*name).to_owned()).collect();
-        let members = select(&named, None, &[], Path::new("")).unwrap();
+        let members = select(&named, None, None, &[], Path::new("")).unwrap();
         members.into_iter().map(|member| member.name).collect()
     }
 
@@ -306,7 +321,7 @@ mod tests {
     #[test]
     fn too_many_are_refused() {
         for many in ["w[0:4294967295]", "w[1:1000][1:1000]"] {
-            let error = select(&[many.to_owned()], None, &[], Path::new("")).unwrap_err();
+            let error = select(&[many.to_owned()], None, None, &[], Path::new("")).unwrap_err();
             assert!(error.message().contains("more than 100000 hosts"), "{error}");
         }
     }
@@ -318,7 +333,7 @@ mod tests {
         std::fs::write(&file, "# all\nweb[1:2], db1 # the database\n\nops@web3:22\n").unwrap();
         assert_eq!(names(&[&format!("@{}", file.display())]), ["web1", "web2", "db1", "ops@web3:22"]);
         std::fs::write(&file, "web1\nweb 1;x\n").unwrap();
-        let error = select(&[format!("@{}", file.display())], None, &[], Path::new("")).unwrap_err();
+        let error = select(&[format!("@{}", file.display())], None, None, &[], Path::new("")).unwrap_err();
         assert_eq!(error.location().unwrap().position, Some((2, 5)), "{error}");
     }
 

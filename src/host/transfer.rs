@@ -176,6 +176,7 @@ if [ "$kind" = file ] && [ ! -f "$path" ]; then echo "$path is no regular file" 
 if [ "$kind" = directory ] && [ ! -d "$path" ]; then echo "$path is no directory" >&2; exit 1; fi
 dir=$(mktemp -d)
 trap 'rm -rf -- "$dir"' EXIT
+trap 'exit 143' TERM
 mkfifo "$dir/copy"
 sha256sum <"$dir/copy" >"$dir/sum" &
 give() { if [ "$kind" = file ]; then cat -- "$path"; else tar -C "$path" -cf - .; fi; }
