@@ -33,6 +33,7 @@ test:
 accept: build
 	@tests/prepare demo
 	tests/lab/accept $(PKGAPP)
+	tests/lab/fleet $(PKGAPP)
 
 bench: build
 	tests/bench/run $(PKGAPP)

@@ -254,7 +254,7 @@ pub struct RunArgs {
 pub struct PutArgs {
     /// The file here
     #[arg(value_name = "FILE")]
-    pub local: PathBuf,
+    pub file: PathBuf,
     /// The path there; the file keeps its name if this ends in `/`
     #[arg(value_name = "PATH")]
     pub remote: String,
@@ -283,7 +283,7 @@ pub struct GetArgs {
     pub remote: String,
     /// The directory here; below it comes one per host
     #[arg(value_name = "DIR")]
-    pub local: PathBuf,
+    pub into: PathBuf,
     /// The `[deploy.NAME]` whose hosts are meant
     #[arg(long = "deploy", value_name = "NAME", env = "PKGAPP_DEPLOY", hide_env_values = true)]
     pub name: Option<String>,

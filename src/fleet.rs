@@ -299,15 +299,12 @@ impl<'n> Part<'n> {
     }
 
     fn is_followed_by(&self, next: &Self) -> bool {
-        // `web9, web10` has one digit more, but `web09, web010` are no range.
-        let grows =
-            self.width == next.width || (next.width == self.width + 1 && self.last == 10u64.pow(self.width as u32) - 1);
-        let plain = self.first.to_string().len() == self.width;
+        // `web9, web10` are a range, as no zeros lead; `web09, web010` are none.
+        let plain = |part: &Self| part.first.to_string().len() == part.width;
         self.width > 0
             && (self.before, self.after) == (next.before, next.after)
             && next.first == self.last + 1
-            && grows
-            && (self.width == next.width || plain)
+            && (self.width == next.width || (plain(self) && plain(next)))
     }
 
     fn text(&self) -> String {
@@ -331,6 +328,7 @@ mod tests {
             (&["web01", "web02", "web03", "db1"][..], "web[01:03], db1"),
             (&["web9.x", "web10.x", "web11.x"], "web[9:11].x"),
             (&["web09", "web10"], "web[09:10]"),
+            (&["web09", "web010"], "web09, web010"),
             (&["web1", "web3"], "web1, web3"),
             (&["10.0.0.1", "10.0.0.2"], "10.0.0.1, 10.0.0.2"),
             (&["u@r1n1:22", "u@r1n2:22"], "u@r1n[1:2]:22"),

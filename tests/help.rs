@@ -5,7 +5,18 @@ use super::support::{Sandbox, golden};
 #[test]
 fn help_texts() {
     let sandbox = Sandbox::new();
-    let commands: &[&[&str]] = &[&[], &["build"], &["inspect"], &["render"], &["completions"]];
+    let commands: &[&[&str]] = &[
+        &[],
+        &["build"],
+        &["inspect"],
+        &["render"],
+        &["run"],
+        &["put"],
+        &["get"],
+        &["logs"],
+        &["bootstrap"],
+        &["completions"],
+    ];
     let mut differences = String::new();
     for command in commands {
         let mut args = command.to_vec();

@@ -40,7 +40,7 @@ fn keys(args: &BootstrapArgs) -> Result<String> {
         let text = fs::read_to_string(file)?;
         for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             match is_public_key(line) {
-                true => keys += &format!("{}\n", line.trim()),
+                true => keys.extend([line.trim(), "\n"]),
                 false => {
                     let at = Location { file: file.clone(), position: Some((number + 1, 1)) };
                     let error = Error::new(format!("`{}` holds what is no public key", shown(file))).at(at);

@@ -60,7 +60,7 @@ fn fetch(machine: &Machine<'_>, args: &GetArgs, name: &str) -> Result<(PathBuf, 
         _ => return Err(Error::new(format!("there is no `{}` on `{}`", args.remote, machine.member.name))),
     };
     let download = Download { path: args.remote.clone(), kind, sudo: args.sudo };
-    let directory = args.local.join(machine.member.name.replace(['/', '\\'], "_"));
+    let directory = args.into.join(machine.member.name.replace(['/', '\\'], "_"));
     fs::create_dir_all(&directory)?;
     let target = directory.join(name);
     let failed = || format!("cannot write `{}`", shown(&target));

@@ -22,20 +22,20 @@ pub(super) fn put(args: &PutArgs, global: &Global, report: &Report) -> Result<()
 }
 
 fn upload(args: &PutArgs) -> Result<Upload> {
-    let failed = || format!("cannot read `{}`", shown(&args.local));
-    let metadata = std::fs::metadata(&args.local).context(failed)?;
+    let failed = || format!("cannot read `{}`", shown(&args.file));
+    let metadata = std::fs::metadata(&args.file).context(failed)?;
     if !metadata.is_file() {
-        return Err(Error::new(format!("`{}` is no regular file", shown(&args.local)))
+        return Err(Error::new(format!("`{}` is no regular file", shown(&args.file)))
             .hint("pack a directory (`tar -cf`), and put the archive"));
     }
-    let digest = Digest::of_reader(fs::open(&args.local)?).context(failed)?;
+    let digest = Digest::of_reader(fs::open(&args.file)?).context(failed)?;
     let mut path = args.remote.clone();
     if path.ends_with('/') {
-        let name = args.local.file_name().and_then(|name| name.to_str());
-        path += name.ok_or_else(|| Error::new(format!("`{}` has no name to keep", shown(&args.local))))?;
+        let name = args.file.file_name().and_then(|name| name.to_str());
+        path += name.ok_or_else(|| Error::new(format!("`{}` has no name to keep", shown(&args.file))))?;
     }
     Ok(Upload {
-        content: Content::File(args.local.clone()),
+        content: Content::File(args.file.clone()),
         size: digest.size,
         sha256: digest.sha256,
         path,

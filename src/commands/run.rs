@@ -130,24 +130,31 @@ fn print(report: &Report, stream: Stream, line: &str) {
     }
 }
 
-/// What hosts have in common: the status and the lines.
-type Same<'r> = (i32, &'r [(Stream, String)]);
+impl Ran {
+    /// What hosts have in common: the status, and what each stream got. Which of the two was first is chance.
+    fn same(&self) -> (i32, Vec<&str>, Vec<&str>) {
+        let of = |wanted| -> Vec<&str> {
+            self.lines.iter().filter(|(stream, _)| *stream == wanted).map(|(_, line)| line.as_str()).collect()
+        };
+        (self.output.status, of(Stream::Stdout), of(Stream::Stderr))
+    }
+}
 
 fn print_groups(fleet: &Fleet<'_>, results: &[Result<Ran, Failure>], report: &Report) {
-    let mut groups: Vec<(Same<'_>, Vec<&str>)> = Vec::new();
+    let mut groups: Vec<(&Ran, Vec<&str>)> = Vec::new();
     for (machine, result) in fleet.machines.iter().zip(results) {
         let Ok(ran) = result else { continue };
-        let same = (ran.output.status, &ran.lines[..]);
-        match groups.iter_mut().find(|(known, _)| *known == same) {
+        match groups.iter_mut().find(|(known, _)| known.same() == ran.same()) {
             Some((_, names)) => names.push(&machine.member.name),
-            None => groups.push((same, vec![&machine.member.name])),
+            None => groups.push((ran, vec![&machine.member.name])),
         }
     }
-    for ((status, lines), names) in groups {
+    for (ran, names) in groups {
         let count = if names.len() > 1 { format!(" ({} hosts)", names.len()) } else { String::new() };
+        let status = ran.output.status;
         let ended = if status == 0 { String::new() } else { format!(", exit status {status}") };
         report.result(&format!("{}{count}{ended}:", folded(&names)));
-        lines.iter().for_each(|(_, line)| report.result(&format!("  {line}")));
+        ran.lines.iter().for_each(|(_, line)| report.result(&format!("  {line}")));
     }
 }
 

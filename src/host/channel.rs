@@ -102,7 +102,8 @@ pub(super) fn call(
         ended.output.status = status;
     }
     ended.output.took = start.elapsed();
-    ended.stopped = run.stopped.filter(|_| !ended.told);
+    // It may have come to its end just then.
+    ended.stopped = run.stopped.filter(|_| !(ended.told && ended.output.status == 0));
     Ok(ended)
 }
 

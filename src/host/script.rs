@@ -40,18 +40,11 @@ pub fn quoted(word: &str) -> String {
 /// # Errors
 /// A NUL in what can't hold one.
 pub(super) fn payload(command: &Command) -> Result<String> {
-    let mut inner = String::new();
-    for (name, value) in &command.env {
-        inner += &format!("export {name}={}\n", quoted(value));
-    }
-    inner += "set --";
-    for arg in &command.args {
-        inner += " ";
-        inner += &quoted(arg);
-    }
-    inner += "\n";
+    let exports: String =
+        command.env.iter().map(|(name, value)| ["export ", name, "=", &quoted(value), "\n"].concat()).collect();
+    let args: String = command.args.iter().map(|arg| [" ", &quoted(arg)].concat()).collect();
     // An error of syntax in the script then ends the subshell alone, after the beginning was told.
-    inner += &format!("eval {}\n", quoted(&command.script));
+    let inner = format!("{exports}set --{args}\neval {}\n", quoted(&command.script));
     if inner.contains('\0') {
         return Err(Error::new(format!("`{}` has a NUL character in its script or arguments", command.what)));
     }
@@ -77,7 +70,7 @@ fn watched(inner: &str) -> String {
          (read -r x <&9; kill -TERM -$p) >/dev/null 2>&1 &\n\
          w=$!\n\
          exec 9<&-\n\
-         wait $p; s=$?\n\
+         {{ wait $p; s=$?; }} 2>/dev/null\n\
          kill $w 2>/dev/null\n",
         quoted(line.trim_end_matches('\n')),
         quoted(BOOT),

@@ -115,16 +115,6 @@ impl Shell {
             if lines.is_empty() { error } else { error.cause_text(format!("it printed\n{}", lines.join("\n"))) }
         };
         let log = format!("all that `{name}` has printed is in `{}`", self.log.path().display());
-        if ended.told {
-            return match ended.output.status {
-                0 => Ok(ended.output),
-                status => {
-                    let error = Error::new(format!("{what} failed on `{name}` with exit status {status}"));
-                    let error = printed(error, &ended.output).note(log);
-                    Err(Failure::Failed { output: ended.output, error })
-                }
-            };
-        }
         match ended.stopped {
             Some(Stopped::Interrupt) => Err(Failure::Lost(interrupt::error().note(format!("{what} on `{name}`")))),
             Some(Stopped::Timeout) => {
@@ -132,6 +122,14 @@ impl Shell {
                 let error = Error::new(format!("{what} on `{name}` took longer than {limit} s"));
                 Err(Failure::Lost(printed(error, &ended.output).note(log)))
             }
+            None if ended.told => match ended.output.status {
+                0 => Ok(ended.output),
+                status => {
+                    let error = Error::new(format!("{what} failed on `{name}` with exit status {status}"));
+                    let error = printed(error, &ended.output).note(log);
+                    Err(Failure::Failed { output: ended.output, error })
+                }
+            },
             None if ended.began => {
                 let error = Error::new(format!("the connection to `{name}` was lost while {what}"));
                 let error = printed(error, &ended.output).note("it is unknown whether it came to its end there");
@@ -272,5 +270,174 @@ impl Watcher for Logged<'_> {
 
     fn raw(&mut self, bytes: &[u8]) -> bool {
         self.inner.raw(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::digest::Sha256Sum;
+    use crate::host::{Content, Kind, Logs, Prompt};
+
+    /// This machine, with a directory for its log and for files.
+    fn here() -> (tempfile::TempDir, Shell) {
+        let directory = tempfile::tempdir().unwrap();
+        let log = Logs::new("test", Some(&directory.path().join("logs"))).unwrap().of("localhost");
+        let password = Arc::new(Password::new(None, Prompt::never()));
+        (directory, Shell::local(&password, log))
+    }
+
+    fn run(shell: &Shell, command: &Command) -> Result<Output, Failure> {
+        shell.run(command, &mut |_, _| {})
+    }
+
+    #[test]
+    fn output_comes_line_by_line_and_into_the_log() {
+        let (_directory, shell) = here();
+        let mut lines = Vec::new();
+        let command = Command::new("x", "echo a; printf 'b\\377' >&2; cat; exit 3").stdin("c\nd");
+        let failure = shell.run(&command, &mut |stream, line| lines.push((stream, line.to_owned()))).unwrap_err();
+        let Failure::Failed { output, error } = failure else { panic!("{failure:?}") };
+        assert_eq!((output.status, &output.stdout[..], &output.stderr[..]), (3, &b"a\nc\nd"[..], &b"b\xff"[..]));
+        lines.sort_by_key(|(stream, _)| *stream == Stream::Stderr);
+        let expected =
+            [(Stream::Stdout, "a"), (Stream::Stdout, "c"), (Stream::Stdout, "d"), (Stream::Stderr, "b\u{fffd}")];
+        assert_eq!(lines, expected.map(|(stream, line)| (stream, line.to_owned())));
+        assert_eq!(error.message(), "x failed on `localhost` with exit status 3");
+        let log = std::fs::read_to_string(shell.log_path()).unwrap();
+        for part in ["$ x\n", "| a\n", "! b\u{fffd}\n", "= x failed on"] {
+            assert!(log.contains(part), "{part}: {log}");
+        }
+    }
+
+    #[test]
+    fn who_is_ended_in_the_middle_is_lost() {
+        let (_directory, shell) = here();
+        // The shell that would have told the status is gone.
+        let failure = run(&shell, &Command::new("x", "kill -9 $$")).unwrap_err();
+        assert!(matches!(failure, Failure::Lost(_)), "{failure:?}");
+    }
+
+    #[test]
+    fn time_is_up_and_children_end() {
+        let (directory, shell) = here();
+        let file = directory.path().join("late").display().to_string();
+        let script = "(sleep 4; touch \"$1\") & wait";
+        let start = Instant::now();
+        let command = Command::new("x", script).arg(&file).ends_with_us().timeout(Duration::from_millis(300));
+        let failure = run(&shell, &command).unwrap_err();
+        assert!(
+            matches!(&failure, Failure::Lost(error) if error.message().contains("longer than 0.3 s")),
+            "{failure:?}"
+        );
+        assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+        std::thread::sleep(Duration::from_secs(5).saturating_sub(start.elapsed()));
+        assert!(!Path::new(&file).exists());
+    }
+
+    #[test]
+    fn what_is_left_running_is_not_waited_for() {
+        let (_directory, shell) = here();
+        let start = Instant::now();
+        let output = run(&shell, &Command::new("x", "sleep 20 & echo $!")).unwrap();
+        assert!(start.elapsed() < Duration::from_secs(15));
+        let pid = output.text().trim().to_owned();
+        assert!(std::process::Command::new("kill").arg(pid).status().unwrap().success());
+    }
+
+    /// An upload of `content` to `path`.
+    fn upload(content: &[u8], path: &Path) -> Upload {
+        Upload {
+            content: Content::Bytes(content.to_vec()),
+            size: content.len() as u64,
+            sha256: Sha256Sum::of(content),
+            path: path.display().to_string(),
+            mode: 0o640,
+            owner: None,
+            sudo: false,
+        }
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(directory).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn an_upload_sends_what_is_missing() {
+        let (directory, shell) = here();
+        let below = directory.path().join("a dir");
+        std::fs::create_dir(&below).unwrap();
+        let path = below.join("it's");
+        let content: Vec<u8> = (0..700_000u32).flat_map(u32::to_le_bytes).collect();
+        let size = content.len() as u64;
+        let wanted = upload(&content, &path);
+        let mut seen = Vec::new();
+        let done = shell.upload(&wanted, &mut |done| seen.push(done)).unwrap();
+        assert_eq!(done, Uploaded { sent: size, changed: true });
+        assert!(seen.is_sorted() && seen.first() == Some(&0) && seen.last() == Some(&size), "{seen:?}");
+        assert_eq!(std::fs::read(&path).unwrap(), content);
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, 0o640);
+        assert_eq!(shell.upload(&wanted, &mut |_| {}).unwrap(), Uploaded::default(), "it is there");
+        let readable = Upload { mode: 0o644, ..wanted.clone() };
+        assert_eq!(shell.upload(&readable, &mut |_| {}).unwrap(), Uploaded { sent: 0, changed: true });
+
+        // What an interrupted transfer leaves is continued, unless it is something else.
+        let part = below.join(format!(".it's.pkgapp-{}", &wanted.sha256.to_string()[..16]));
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&part, &content[..1_000_000]).unwrap();
+        assert_eq!(shell.upload(&wanted, &mut |_| {}).unwrap().sent, size - 1_000_000);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&part, vec![7; 1_000_000]).unwrap();
+        assert_eq!(shell.upload(&wanted, &mut |_| {}).unwrap().sent, 2 * size - 1_000_000);
+        assert_eq!(std::fs::read(&path).unwrap(), content);
+        assert_eq!(names(&below), ["it's"], "nothing else is left");
+    }
+
+    #[test]
+    fn an_upload_that_is_cut_leaves_the_old_file() {
+        let (directory, shell) = here();
+        let path = directory.path().join("x");
+        std::fs::write(&path, "old").unwrap();
+        // Fewer bytes than were promised, as when a file shrinks while it is sent.
+        let short = Upload { size: 10, ..upload(b"new", &path) };
+        let failure = shell.upload(&short, &mut |_| {}).unwrap_err();
+        assert!(failure.error().to_string().contains("3 of 10 bytes arrived"), "{failure:?}");
+        let wrong = Upload { sha256: Sha256Sum::of(b"other"), ..upload(b"new", &path) };
+        let failure = shell.upload(&wrong, &mut |_| {}).unwrap_err();
+        assert!(failure.error().to_string().contains("another SHA-256"), "{failure:?}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
+        for (bad, why) in [(directory.path().to_owned(), "is a directory"), (path.join("y"), "there is no directory")] {
+            let failure = shell.upload(&upload(b"new", &bad), &mut |_| {}).unwrap_err();
+            assert!(failure.error().to_string().contains(why), "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn downloads_are_checked() {
+        let (directory, shell) = here();
+        let path = directory.path().join("-x");
+        let content: Vec<u8> = (0..300_000u32).flat_map(u32::to_le_bytes).collect();
+        std::fs::write(&path, &content).unwrap();
+        let download = |path: &Path, kind| Download { path: path.display().to_string(), kind, sudo: false };
+        let mut came = Vec::new();
+        let done = shell.download(&download(&path, Kind::File), &mut came).unwrap();
+        assert_eq!((came == content, done.size, done.sha256), (true, content.len() as u64, Sha256Sum::of(&content)));
+        let mut came = Vec::new();
+        shell.download(&download(directory.path(), Kind::Directory), &mut came).unwrap();
+        let mut archive = tar::Archive::new(&came[..]);
+        let names: Vec<_> =
+            archive.entries().unwrap().map(|member| member.unwrap().path().unwrap().into_owned()).collect();
+        assert!(
+            names.contains(&Path::new("-x").to_owned()) || names.contains(&Path::new("./-x").to_owned()),
+            "{names:?}"
+        );
+        for (path, kind) in [(directory.path().join("none"), Kind::File), (directory.path().to_owned(), Kind::File)] {
+            let failure = shell.download(&download(&path, kind), &mut Vec::new()).unwrap_err();
+            assert!(matches!(failure, Failure::Failed { .. }), "{failure:?}");
+        }
     }
 }

@@ -49,7 +49,7 @@ getent passwd "$user" >/dev/null || change "make the user $user" make_user
 # shellcheck disable=SC2016  # the user's shell expands it
 has_key='core=$(cat); [ -e ~/.ssh/authorized_keys ] && grep -qF -- "$core" ~/.ssh/authorized_keys'
 # shellcheck disable=SC2016
-add_key='umask 077; mkdir -p ~/.ssh; cd ~/.ssh; new=$(mktemp .new.XXXXXX)
+add_key='umask 077; mkdir -p ~/.ssh; cd ~/.ssh; new=$(mktemp -p .)
   { if [ -e authorized_keys ]; then cat authorized_keys; fi; cat; } >"$new"; chmod 600 "$new"; mv -f "$new" authorized_keys
   if command -v restorecon >/dev/null; then restorecon -R ~/.ssh; fi'
 as_user() { su -s /bin/sh "$user" -c "cd; $1"; }
@@ -67,8 +67,8 @@ sudoers=/etc/sudoers.d/pkgapp-$user
 rule="# Made by pkgapp bootstrap: pkgapp logs in as $user and installs packages.
 $user ALL=(ALL:ALL) NOPASSWD: ALL"
 allow() {
-  # sudo reads no file with a dot in its name.
-  new=$(mktemp /etc/sudoers.d/.pkgapp.XXXXXX)
+  # sudo reads no file with a dot in its name, as that of mktemp has.
+  new=$(mktemp -p /etc/sudoers.d)
   printf '%s\n' "$rule" >"$new"
   chmod 0440 "$new"
   visudo -c -q -f "$new" || { rm -f "$new"; echo "visudo refuses the rule for $user" >&2; return 1; }
