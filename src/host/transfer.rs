@@ -91,8 +91,13 @@ pub(super) fn upload(shell: &Shell, upload: &Upload, progress: &mut dyn FnMut(u6
         let again = match &failure {
             Failure::NeverReached(_) => false,
             Failure::Failed { output, .. } => matches!(output.status, CORRUPT | SHORT),
-            Failure::Lost(_) => !interrupt::requested(),
+            Failure::Lost(_) => true,
         };
+        if again && interrupt::requested() {
+            return Err(Failure::Lost(
+                interrupt::error().note("what has arrived is kept, and the next try goes on there"),
+            ));
+        }
         if !again || tries == TRIES {
             return Err(failure);
         }
@@ -146,8 +151,18 @@ fn content(upload: &Upload, offset: u64) -> Result<Input> {
         Content::File(path) => {
             let mut file = fs::open(path)?;
             file.seek(SeekFrom::Start(offset)).context(|| format!("cannot read `{}`", shown(path)))?;
-            Ok(Box::new(file.take(left)))
+            Ok(Box::new(Stoppable(file.take(left))))
         }
+    }
+}
+
+/// Ends early when the user asks to stop: the host keeps what it has. Contents from memory are small, and sent to the
+/// end, as what has to be tidied up needs them.
+struct Stoppable<R>(R);
+
+impl<R: Read> Read for Stoppable<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if interrupt::requested() { Ok(0) } else { self.0.read(buffer) }
     }
 }
 
