@@ -35,6 +35,7 @@ accept: build
 	tests/lab/accept $(PKGAPP)
 	tests/lab/services $(PKGAPP)
 	tests/lab/escapes $(PKGAPP)
+	tests/lab/fleet $(PKGAPP)
 
 bench: build
 	tests/bench/run $(PKGAPP)

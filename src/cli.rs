@@ -109,6 +109,39 @@ pub enum Command {
     ///
     /// Example: pkgapp cache prune --older-than 30d
     Cache(CacheArgs),
+    /// Run a command on hosts
+    ///
+    /// Hosts that print the same are shown together. With one host its output is passed on as it is.
+    ///
+    /// Exit code: 0 if the command succeeded on all hosts, 3 if on some, 1 if on none.
+    ///
+    /// Example: pkgapp run production --only role=web -- systemctl is-active shop-web
+    Run(RunArgs),
+    /// Put a file on hosts
+    ///
+    /// The file is written aside, its SHA-256 checked there, and renamed; an interrupted transfer is continued.
+    ///
+    /// Example: pkgapp put --hosts web[01:04] --sudo --mode 0644 motd /etc/motd
+    Put(PutArgs),
+    /// Get a file or a directory from hosts
+    ///
+    /// It is put below a directory per host, whole or not at all; its path is printed.
+    ///
+    /// Example: pkgapp get --hosts web[01:04] /var/log/nginx/access.log logs
+    Get(GetArgs),
+    /// Show what the application's units have logged on hosts
+    ///
+    /// The journals of all hosts are put in the order of time.
+    ///
+    /// Example: pkgapp logs production web --follow
+    Logs(LogsArgs),
+    /// Prepare hosts for pushes
+    ///
+    /// Makes a user who may use sudo, authorises a key, and makes pkgapp's directory. What is right already is left
+    /// alone. Log in as someone who is or may become root.
+    ///
+    /// Example: pkgapp bootstrap --hosts root@web[01:04] --authorize ~/.ssh/deploy.pub
+    Bootstrap(BootstrapArgs),
     /// Print a completion script for a shell
     ///
     /// Example: pkgapp completions bash > /etc/bash_completion.d/pkgapp
@@ -274,6 +307,189 @@ pub struct RenderArgs {
     /// Write the files below this directory instead of printing them
     #[arg(short, long, value_name = "DIR", env = "PKGAPP_OUTPUT", hide_env_values = true)]
     pub output: Option<PathBuf>,
+}
+
+/// Which hosts, and how to reach them.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Hosts")]
+pub struct HostArgs {
+    /// Use these hosts [default: those of NAME]: `a`, `web[01:12]`, `user@host:2222`, `@FILE`, or `-` for standard input
+    #[arg(long, value_name = "HOST,…", value_delimiter = ',', env = "PKGAPP_HOSTS", hide_env_values = true)]
+    pub hosts: Vec<String>,
+    /// Use only hosts with this label, such as `role=web`, or without it: `role!=web`
+    #[arg(long, value_name = "KEY=VALUE,…", value_delimiter = ',', env = "PKGAPP_ONLY", hide_env_values = true)]
+    pub only: Vec<String>,
+    /// Log in as this user where no other is written [default: as `[deploy.NAME]` or ssh's configuration says]
+    #[arg(long, value_name = "USER", env = "PKGAPP_LOGIN", hide_env_values = true)]
+    pub login: Option<String>,
+    /// Use this machine, without ssh
+    #[arg(long, conflicts_with_all = ["hosts", "only"], env = "PKGAPP_LOCAL", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub local: bool,
+    /// Work on this many hosts at a time
+    #[arg(long, value_name = "N", default_value_t = 10, env = "PKGAPP_PARALLEL", hide_env_values = true, value_parser = clap::value_parser!(u16).range(1..))]
+    pub parallel: u16,
+    /// Use this ssh [default: ssh on PATH]
+    #[arg(long, value_name = "PROGRAM", env = "PKGAPP_SSH", hide_env_values = true)]
+    pub ssh: Option<PathBuf>,
+    /// Let ssh read this configuration instead of the user's and the system's
+    #[arg(long, value_name = "FILE", env = "PKGAPP_SSH_CONFIG", hide_env_values = true)]
+    pub ssh_config: Option<PathBuf>,
+    /// Wait this many seconds for a connection
+    #[arg(long, value_name = "SECONDS", default_value_t = 15, env = "PKGAPP_CONNECT_TIMEOUT", hide_env_values = true, value_parser = clap::value_parser!(u16).range(1..))]
+    pub connect_timeout: u16,
+    /// Read the password for sudo from this file's first line [default: ask, if a host wants one]
+    #[arg(long, value_name = "FILE", env = "PKGAPP_SUDO_PASSWORD_FILE", hide_env_values = true)]
+    pub sudo_password_file: Option<PathBuf>,
+    /// Keep all that hosts print below this directory [default: pkgapp/logs in the XDG state directory]
+    #[arg(long, value_name = "DIR", env = "PKGAPP_LOG_DIR", hide_env_values = true)]
+    pub log_dir: Option<PathBuf>,
+}
+
+/// Arguments of `pkgapp run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The `[deploy.NAME]` whose hosts are meant
+    #[arg(value_name = "NAME", env = "PKGAPP_DEPLOY", hide_env_values = true)]
+    pub name: Option<String>,
+    /// The command and its arguments; no shell reads them
+    #[arg(value_name = "COMMAND", last = true)]
+    pub command: Vec<String>,
+    /// Run this script; COMMAND is then its arguments
+    #[arg(long, value_name = "FILE", env = "PKGAPP_SCRIPT", hide_env_values = true)]
+    pub script: Option<PathBuf>,
+    /// Run it as root, by way of sudo
+    #[arg(long, env = "PKGAPP_SUDO", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub sudo: bool,
+    /// Print lines as they come, each with its host
+    #[arg(long, env = "PKGAPP_STREAM", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub stream: bool,
+    /// End it on a host after this many seconds
+    #[arg(long, value_name = "SECONDS", env = "PKGAPP_TIMEOUT", hide_env_values = true, value_parser = clap::value_parser!(u32).range(1..))]
+    pub timeout: Option<u32>,
+    /// Which hosts.
+    #[command(flatten)]
+    pub hosts: HostArgs,
+}
+
+/// Arguments of `pkgapp put`.
+#[derive(Debug, Args)]
+pub struct PutArgs {
+    /// The file here
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The path there; the file keeps its name if this ends in `/`
+    #[arg(value_name = "PATH")]
+    pub remote: String,
+    /// The `[deploy.NAME]` whose hosts are meant
+    #[arg(long = "deploy", value_name = "NAME", env = "PKGAPP_DEPLOY", hide_env_values = true)]
+    pub name: Option<String>,
+    /// The permission bits there, in octal [default: as here]
+    #[arg(long, value_name = "MODE", env = "PKGAPP_MODE", hide_env_values = true, value_parser = mode)]
+    pub mode: Option<u32>,
+    /// The owner there: USER or USER:GROUP [default: who writes it]
+    #[arg(long, value_name = "OWNER", env = "PKGAPP_OWNER", hide_env_values = true, value_parser = owner)]
+    pub owner: Option<String>,
+    /// Write it as root, by way of sudo
+    #[arg(long, env = "PKGAPP_SUDO", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub sudo: bool,
+    /// Which hosts.
+    #[command(flatten)]
+    pub hosts: HostArgs,
+}
+
+/// Arguments of `pkgapp get`.
+#[derive(Debug, Args)]
+pub struct GetArgs {
+    /// The path there: a file or a directory
+    #[arg(value_name = "PATH")]
+    pub remote: String,
+    /// The directory here; below it comes one per host
+    #[arg(value_name = "DIR")]
+    pub into: PathBuf,
+    /// The `[deploy.NAME]` whose hosts are meant
+    #[arg(long = "deploy", value_name = "NAME", env = "PKGAPP_DEPLOY", hide_env_values = true)]
+    pub name: Option<String>,
+    /// Read it as root, by way of sudo
+    #[arg(long, env = "PKGAPP_SUDO", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub sudo: bool,
+    /// Which hosts.
+    #[command(flatten)]
+    pub hosts: HostArgs,
+}
+
+/// Arguments of `pkgapp logs`.
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    /// The `[deploy.NAME]` whose hosts are meant; with `--hosts` it may be left out
+    #[arg(value_name = "NAME", env = "PKGAPP_DEPLOY", hide_env_values = true)]
+    pub name: Option<String>,
+    /// Show these units only: `web` for shop-web.service and its socket, or a unit's whole name
+    #[arg(value_name = "UNIT")]
+    pub units: Vec<String>,
+    /// Go on to print what comes
+    #[arg(short, long, env = "PKGAPP_FOLLOW", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub follow: bool,
+    /// Begin at this time: anything that journalctl takes, such as `-1h` or `yesterday`
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, env = "PKGAPP_SINCE", hide_env_values = true)]
+    pub since: Option<String>,
+    /// Begin with so many last lines of each host [default: 100, or all with `--since`]
+    #[arg(short = 'n', long, value_name = "N", env = "PKGAPP_LINES", hide_env_values = true)]
+    pub lines: Option<u32>,
+    /// Read the journal as root, by way of sudo [default: as `[deploy.NAME]` says]
+    #[arg(long, env = "PKGAPP_SUDO", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub sudo: bool,
+    /// Which hosts.
+    #[command(flatten)]
+    pub hosts: HostArgs,
+}
+
+/// Arguments of `pkgapp bootstrap`.
+#[derive(Debug, Args)]
+pub struct BootstrapArgs {
+    /// The `[deploy.NAME]` whose hosts are meant
+    #[arg(value_name = "NAME", env = "PKGAPP_DEPLOY", hide_env_values = true)]
+    pub name: Option<String>,
+    /// Make this user [default: that of `[deploy.NAME]`, else deploy]
+    #[arg(long, value_name = "USER", env = "PKGAPP_USER", hide_env_values = true, value_parser = user)]
+    pub user: Option<String>,
+    /// Let the key of this file (`….pub`) log in as the user; may be given more than once
+    #[arg(long, value_name = "FILE", env = "PKGAPP_AUTHORIZE", hide_env_values = true)]
+    pub authorize: Vec<PathBuf>,
+    /// Install these packages of the distribution too
+    #[arg(long, value_name = "PACKAGE,…", value_delimiter = ',', env = "PKGAPP_INSTALL", hide_env_values = true)]
+    pub install: Vec<String>,
+    /// Print what would be done, and change nothing
+    #[arg(long, env = "PKGAPP_DRY_RUN", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub dry_run: bool,
+    /// Which hosts.
+    #[command(flatten)]
+    pub hosts: HostArgs,
+}
+
+/// Reads permission bits.
+fn mode(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o7777 => Ok(mode),
+        _ => Err("write it in octal, as in 0644".into()),
+    }
+}
+
+/// Reads the name of a user to make: what useradd takes and sudoers need not quote.
+fn user(text: &str) -> Result<String, String> {
+    let inside = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
+    match text.starts_with(|c: char| c.is_ascii_lowercase() || c == '_') && text.chars().all(inside) && text.len() <= 32
+    {
+        true => Ok(text.to_owned()),
+        false => Err("lower-case letters, digits, `-` and `_`, a letter first, 32 at most".into()),
+    }
+}
+
+/// Reads `USER` or `USER:GROUP`.
+fn owner(text: &str) -> Result<String, String> {
+    let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '@' | '\\');
+    let name = |name: &str| !name.is_empty() && !name.starts_with('-') && name.chars().all(inside);
+    let (user, group) = text.split_once(':').unwrap_or((text, "x"));
+    if name(user) && name(group) { Ok(text.to_owned()) } else { Err("write USER or USER:GROUP".into()) }
 }
 
 /// Arguments of `pkgapp completions`.

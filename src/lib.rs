@@ -29,6 +29,8 @@
 //! 9. [`package`] is the tree with its name and its needs, and [`mod@format`] the ways to write it down: one file each.
 //!    [`segment`] compresses layer by layer, and remembers.
 //!
+//! From there on it is about [`host`]s: machines that are reached with ssh, of which [`fleet`] takes many at a time.
+//!
 //! [`assembly`] is that list as a function; [`commands`] are the thin top: arguments in, results on stdout. [`error`]
 //! is how everything fails, [`report`] the only place that prints, [`process`] and [`fs`] the borders to the machine.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that unwraps fails with the value"))]
@@ -44,8 +46,10 @@ pub mod depends;
 pub mod digest;
 pub mod elf;
 pub mod error;
+pub mod fleet;
 pub mod format;
 pub mod fs;
+pub mod host;
 pub mod interpreter;
 pub mod layer;
 pub mod lock;

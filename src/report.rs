@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::error::{Colour, Error, Result};
 
@@ -33,7 +33,8 @@ pub enum Style {
 pub struct Report {
     verbosity: Verbosity,
     style: Style,
-    bar: Mutex<Option<ProgressBar>>,
+    /// All that moves on the terminal.
+    bars: MultiProgress,
     /// Why a result could not be written.
     lost: OnceLock<String>,
     begun: Instant,
@@ -66,7 +67,7 @@ impl Report {
     /// Makes the one report of a process.
     pub fn new(verbosity: Verbosity, style: Style) -> Self {
         let begun = Instant::now();
-        Self { verbosity, style, begun, bar: Mutex::new(None), lost: OnceLock::new(), stages: Mutex::default() }
+        Self { verbosity, style, bars: MultiProgress::new(), lost: OnceLock::new(), begun, stages: Mutex::default() }
     }
 
     /// Says nothing but errors; for tests and for libraries' callers.
@@ -77,6 +78,16 @@ impl Report {
     /// Returns what stdout carries.
     pub fn style(&self) -> Style {
         self.style
+    }
+
+    /// Returns whether things may move on the terminal.
+    pub fn is_live(&self) -> bool {
+        self.verbosity > Verbosity::Quiet && std::io::stderr().is_terminal()
+    }
+
+    /// Returns all that moves on the terminal, to add to it or to suspend it.
+    pub fn bars(&self) -> &MultiProgress {
+        &self.bars
     }
 
     /// A result, one line on stdout.
@@ -183,18 +194,16 @@ impl Report {
     }
 
     fn start(&self, label: &str, total: Option<u64>, template: &str) -> Progress<'_> {
-        let bar = if self.verbosity > Verbosity::Quiet && std::io::stderr().is_terminal() {
+        let bar = if self.is_live() {
             let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-            let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr()).with_style(style);
+            let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new).with_style(style);
+            let bar = self.bars.add(bar);
             bar.set_message(label.to_owned());
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
         } else {
             ProgressBar::hidden()
         };
-        if let Ok(mut current) = self.bar.lock() {
-            *current = Some(bar.clone());
-        }
         Progress { report: self, bar }
     }
 
@@ -205,9 +214,9 @@ impl Report {
     }
 
     fn above_bar(&self, write: impl FnOnce()) {
-        match self.bar.lock().ok().and_then(|bar| bar.clone()) {
-            Some(bar) => bar.suspend(write),
-            None => write(),
+        match self.is_live() {
+            true => self.bars.suspend(write),
+            false => write(),
         }
     }
 }
@@ -270,9 +279,7 @@ impl Progress<'_> {
 impl Drop for Progress<'_> {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
-        if let Ok(mut current) = self.report.bar.lock() {
-            *current = None;
-        }
+        self.report.bars.remove(&self.bar);
     }
 }
 

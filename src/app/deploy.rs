@@ -1,5 +1,6 @@
 //! `[deploy.NAME]`: where to, as whom, how many at a time, and how to know that it works.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use url::Url;
@@ -15,8 +16,8 @@ use super::service::{PartName, count};
 pub struct Deploy {
     /// NAME.
     pub name: PartName,
-    /// The hosts, not yet expanded.
-    pub hosts: Vec<Placed<HostPattern>>,
+    /// The hosts, not yet expanded; see [`crate::host::select`].
+    pub hosts: Vec<HostGroup>,
     /// Who logs in; `None` leaves it to ssh.
     pub user: Option<String>,
     /// Whether root's work is done with sudo; by default it is not.
@@ -33,6 +34,17 @@ pub struct Deploy {
     pub hooks: Hooks,
     /// Where it is declared.
     pub at: Location,
+}
+
+/// One element of `hosts`: a pattern, or a table of it and what is known of these hosts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostGroup {
+    /// Which hosts.
+    pub pattern: Placed<HostPattern>,
+    /// `role` and `labels`: what `--only` selects by.
+    pub labels: BTreeMap<String, BTreeSet<String>>,
+    /// `variables`: what hooks and commands see in their environment on these hosts.
+    pub variables: BTreeMap<String, String>,
 }
 
 /// One host or several: `[USER@]HOST[:PORT]` where HOST may hold ranges such as `web[01:12]`.
@@ -99,7 +111,7 @@ impl Deploy {
     fn read(name: PartName, table: Table<'_>) -> Option<Self> {
         let at = table.at();
         let hosts = table.require("hosts", "hosts = [\"web[01:04].example.com\"]");
-        let hosts = hosts.map(|value| value.each(HostPattern::parse));
+        let hosts = hosts.map(|value| value.list().iter().filter_map(HostGroup::read).collect());
         let user = table.get("user").and_then(|value| value.parsed(login));
         let sudo = table.get("sudo").map_or(Some(false), |value| value.boolean());
         let batches = table.get("batches").map_or_else(|| vec![Batch::Percent(100)], |value| batches(&value));
@@ -111,6 +123,54 @@ impl Deploy {
         let (hosts, sudo, max_failed) = (hosts?, sudo?, max_failed?);
         Some(Self { name, hosts, user, sudo, batches, max_failed, health, migrate, hooks, at })
     }
+}
+
+impl HostGroup {
+    fn read(value: &Value<'_>) -> Option<Self> {
+        if !value.is_table() {
+            let pattern = value.placed(HostPattern::parse)?;
+            return Some(Self { pattern, labels: BTreeMap::new(), variables: BTreeMap::new() });
+        }
+        let table = value.table("deploy.NAME.hosts")?;
+        let pattern = table.require("host", "host = \"web[01:04].example.com\"");
+        let pattern = pattern.and_then(|value| value.placed(HostPattern::parse));
+        let mut labels = BTreeMap::new();
+        if let Some(role) = table.get("role") {
+            labels.insert("role".to_owned(), label_values(&role));
+        }
+        let more = table.get("labels").and_then(|value| value.table("deploy.NAME.hosts.labels"));
+        for (key, value) in more.iter().flat_map(Table::entries) {
+            labels.entry(key.value).or_default().extend(label_values(&value));
+        }
+        let variables = table.get("variables").and_then(|value| value.table("deploy.NAME.hosts.variables"));
+        let variables = variables.iter().flat_map(Table::entries).filter_map(variable).collect();
+        table.finish();
+        Some(Self { pattern: pattern?, labels, variables })
+    }
+}
+
+/// One value or a list of them.
+fn label_values(value: &Value<'_>) -> BTreeSet<String> {
+    if value.is_string() {
+        return value.line().into_iter().collect();
+    }
+    value.list().iter().filter_map(Value::line).collect()
+}
+
+/// A variable of the environment: POSIX, Base Definitions §8.1 "Environment Variable Definition".
+fn variable((name, value): (Placed<String>, Value<'_>)) -> Option<(String, String)> {
+    let text = value.parsed(|text| match text.contains('\0') {
+        true => Err(Error::new("a variable cannot hold a NUL character")),
+        false => Ok(text.to_owned()),
+    })?;
+    let inside = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if name.value.is_empty() || name.value.starts_with(|c: char| c.is_ascii_digit()) || !name.value.chars().all(inside)
+    {
+        let error = Error::new(format!("`{}` is not the name of a variable", name.value.escape_debug()));
+        value.complain(error.hint("letters, digits and `_`, no digit first"));
+        return None;
+    }
+    Some((name.value, text))
 }
 
 impl HostPattern {

@@ -171,7 +171,7 @@ fn the_contract_of_the_host_is_read() {
     assert_eq!(config.source, app.root.join("deploy/shop.env"));
 
     let [production] = &app.deploys[..] else { panic!("{:?}", app.deploys) };
-    assert_eq!(production.hosts[0].as_str(), "web[01:04].example.com");
+    assert_eq!(production.hosts[0].pattern.value.as_str(), "web[01:04].example.com");
     assert_eq!((production.sudo, production.max_failed), (true, 0));
     assert_eq!(production.batches, [Batch::Hosts(1), Batch::Percent(50), Batch::Percent(100)]);
     let health = production.health.as_ref().unwrap();
@@ -179,6 +179,43 @@ fn the_contract_of_the_host_is_read() {
     assert_eq!(health.timeout, Duration::from_secs(30));
     let migrate = production.migrate.as_ref().unwrap();
     assert_eq!((migrate.exec.words.len(), migrate.on), (3, MigrateOn::One));
+}
+
+#[test]
+fn hosts_may_have_a_role_labels_and_variables() {
+    let text = |hosts: &str| {
+        let python = "[python]\nversion = \"3.11\"\n";
+        format!(
+            "[app]\nname = \"shop\"\nversion = \"1\"\ninclude = [\"a\"]\n{python}[deploy.x]\nuser = \"ops\"\nhosts = [{hosts}]\n"
+        )
+    };
+    let hosts = r#""web1", { host = "db[1:2]", role = "db", labels = { zone = ["a", "b"] }, variables = { P = "1" } },
+        { host = "db2:22", role = "spare", variables = { P = "2" } }, { host = "db2", labels = { role = "main" } }"#;
+    let app = app(&[("pkgapp.toml", &text(hosts)), ("a", "")]);
+    let only = crate::host::Filter::parse("role=main").unwrap();
+    let select = |named: &[&str], filters: &[crate::host::Filter]| {
+        let named: Vec<String> = named.iter().map(|name| (*name).to_owned()).collect();
+        crate::host::select::select(&named, app.deploys.first(), Some("ops"), filters, &app.root).unwrap()
+    };
+    let all = select(&[], &[]);
+    let names: Vec<&str> = all.iter().map(|member| member.name.as_str()).collect();
+    assert_eq!(names, ["web1", "db1", "db2", "db2:22"]);
+    assert_eq!(all[2].address.to_string(), "ops@db2");
+    let values = |key: &str| all[2].labels[key].iter().map(String::as_str).collect::<Vec<_>>();
+    assert_eq!((values("role"), values("zone")), (vec!["db", "main"], vec!["a", "b"]));
+    assert_eq!((all[2].variables["P"].as_str(), all[3].variables["P"].as_str()), ("1", "2"));
+    assert_eq!(select(&[], &[only]).len(), 1);
+    assert_eq!(
+        select(&["db1", "me@db1", "other"], &[])[0].variables["P"],
+        "1",
+        "a host that is named is the known one"
+    );
+
+    let bad = r#"{ role = "db" }, { host = "x", rolle = "db" }, { host = "y", variables = { "1P" = "" } }"#;
+    let told = mistakes(&[("pkgapp.toml", &text(bad)), ("a", "")]);
+    for part in ["lacks `host`", "`rolle`", "`1P` is not the name of a variable"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
 }
 
 #[test]

@@ -1,20 +1,26 @@
 //! The commands: each turns its arguments into domain types, calls the stages in order, and prints what they made.
 
+mod bootstrap;
 mod build;
 mod cache;
 mod check;
+mod get;
 mod inspect;
 mod lock;
+mod logs;
+mod put;
 mod render;
+mod run;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
 
-use crate::app::App;
+use crate::app::{App, Deploy};
 use crate::cache::Cache;
-use crate::cli::{Cli, Command, Global};
+use crate::cli::{Cli, Command, Global, HostArgs};
 use crate::error::{Error, Result};
+use crate::fleet::{self, Fleet};
 use crate::report::Report;
 
 /// Runs the command that was given.
@@ -29,6 +35,11 @@ pub fn run(cli: &Cli, report: &Report) -> Result<()> {
         Command::Check => check::check(&cli.global, report),
         Command::Render(args) => render::render(args, &cli.global, report),
         Command::Cache(args) => cache::cache(args, &cli.global, report),
+        Command::Run(args) => run::run(args, &cli.global, report),
+        Command::Put(args) => put::put(args, &cli.global, report),
+        Command::Get(args) => get::get(args, &cli.global, report),
+        Command::Logs(args) => logs::logs(args, &cli.global, report),
+        Command::Bootstrap(args) => bootstrap::bootstrap(args, &cli.global, report),
         Command::Completions(args) => {
             let mut script = Vec::new();
             clap_complete::generate(args.shell, &mut Cli::command(), "pkgapp", &mut script);
@@ -40,6 +51,25 @@ pub fn run(cli: &Cli, report: &Report) -> Result<()> {
 
 fn load_app(global: &Global) -> Result<App> {
     App::load(global.config.as_deref(), &working_directory()?)
+}
+
+/// The configuration and its `[deploy.NAME]`, if one is named; hosts can be used without any configuration.
+fn load_deploy(name: Option<&str>, global: &Global) -> Result<Option<(App, Deploy)>> {
+    let Some(name) = name else { return Ok(None) };
+    let app = load_app(global)?;
+    let deploy = fleet::deploy_named(&app, name)?.clone();
+    Ok(Some((app, deploy)))
+}
+
+/// Opens the hosts of a command.
+fn open_fleet<'r>(
+    args: &HostArgs,
+    deploy: Option<&(App, Deploy)>,
+    command: &str,
+    report: &'r Report,
+) -> Result<Fleet<'r>> {
+    let root = deploy.map_or(Path::new(""), |(app, _)| &app.root);
+    Fleet::open(args, deploy.map(|(_, deploy)| deploy), root, command, report)
 }
 
 fn open_cache(global: &Global) -> Result<Cache> {

@@ -1,0 +1,235 @@
+//! `pkgapp logs`.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use crate::app::App;
+use crate::cli::{Global, LogsArgs};
+use crate::error::Result;
+use crate::fleet::{self, Machine, verdict};
+use crate::host::{Command, Failure, Stream, interrupt};
+use crate::report::{Report, Style};
+
+use super::{load_app, open_fleet};
+
+/// How long a line waits for earlier ones of other hosts while the journals are followed.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// journalctl(1) shows others nothing of the system's journal, and calls that success.
+const SCRIPT: &str = "\
+if [ \"$(id -u)\" != 0 ] && ! id -nG | grep -qwE 'adm|systemd-journal|wheel'; then
+  echo \"$(id -un) may not read the journal\" >&2; exit 77
+fi
+exec journalctl \"$@\"";
+
+/// How many lines of each host are shown if nothing else is said.
+const LINES: u32 = 100;
+
+pub(super) fn logs(args: &LogsArgs, global: &Global, report: &Report) -> Result<()> {
+    let app = load_app(global)?;
+    let (deploy, named) = names(args, &app)?;
+    let deploy =
+        deploy.map(|name| fleet::deploy_named(&app, name).cloned()).transpose()?.map(|deploy| (app.clone(), deploy));
+    let sudo = args.sudo || deploy.as_ref().is_some_and(|(_, deploy)| deploy.sudo);
+    let fleet = open_fleet(&args.hosts, deploy.as_ref(), "logs", report)?;
+    let command = Command::new("reading the journal", SCRIPT).args(journalctl(args, &units(&app, &named)));
+    let command = command.sudo(sudo).ends_with_us();
+    let (sender, receiver) = channel();
+    let width = fleet.machines.iter().map(|machine| machine.member.name.chars().count()).max().unwrap_or(0);
+    let printer = Printer { report, width, patience: args.follow.then_some(PATIENCE) };
+    // All journals at once, else the order of time would be lost.
+    let all: Vec<&Machine<'_>> = fleet.machines.iter().collect();
+    let parallel = if args.follow { all.len() } else { fleet.parallel() };
+    let results = std::thread::scope(|scope| {
+        scope.spawn(move || printer.print_all(&receiver));
+        let results = fleet.each_of(&all, parallel, |machine| read(machine, &command, &sender, report));
+        drop(sender);
+        results
+    });
+    if args.follow && interrupt::requested() {
+        return Ok(());
+    }
+    let errors = results.into_iter().filter_map(|result| result.unwrap_or_else(|| Err(interrupt::error())).err());
+    verdict(fleet.machines.len(), errors.collect())
+}
+
+/// The deployment and the units that are meant: with `--hosts`, the first word may be a unit too.
+fn names<'a>(args: &'a LogsArgs, app: &App) -> Result<(Option<&'a str>, Vec<&'a str>)> {
+    let units = args.units.iter().map(String::as_str);
+    match args.name.as_deref() {
+        Some(first) if app.deploys.iter().any(|deploy| deploy.name.as_str() == first) => {
+            Ok((Some(first), units.collect()))
+        }
+        Some(first) if !args.hosts.hosts.is_empty() || args.hosts.local => {
+            Ok((None, std::iter::once(first).chain(units).collect()))
+        }
+        // It says what is known.
+        Some(first) => fleet::deploy_named(app, first).map(|_| (None, Vec::new())),
+        None => Ok((None, units.collect())),
+    }
+}
+
+/// The units, as patterns of journalctl(1): those of the application, or of a part of it.
+fn units(app: &App, named: &[&str]) -> Vec<String> {
+    let kinds = ["service", "socket", "timer"];
+    let of = |stem: String| kinds.into_iter().map(move |kind| format!("{stem}.{kind}"));
+    if named.is_empty() {
+        return of(app.name.to_string()).chain(of(format!("{}-*", app.name))).collect();
+    }
+    let each = |name: &&str| -> Vec<String> {
+        match kinds.iter().any(|kind| name.ends_with(&format!(".{kind}"))) {
+            true => vec![(*name).to_owned()],
+            // `web@2` of a template unit too.
+            false => of(format!("{}-{name}", app.name)).chain(of(format!("{}-{name}@*", app.name))).collect(),
+        }
+    };
+    named.iter().flat_map(each).collect()
+}
+
+fn journalctl(args: &LogsArgs, units: &[String]) -> Vec<String> {
+    let fields = "MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_PID,_SYSTEMD_UNIT,UNIT";
+    let mut words = vec!["--no-pager".to_owned(), "--output=json".to_owned(), format!("--output-fields={fields}")];
+    words.extend(units.iter().map(|unit| format!("--unit={unit}")));
+    words.extend(args.since.iter().map(|since| format!("--since={since}")));
+    match (args.lines, &args.since) {
+        (Some(lines), _) => words.push(format!("--lines={lines}")),
+        (None, None) => words.push(format!("--lines={LINES}")),
+        (None, Some(_)) => words.push("--lines=all".to_owned()),
+    }
+    if args.follow {
+        words.push("--follow".to_owned());
+    }
+    words
+}
+
+/// A line of a journal.
+#[derive(Debug, PartialEq)]
+struct Entry {
+    /// Microseconds since 1970.
+    time: i64,
+    host: String,
+    unit: String,
+    pid: Option<String>,
+    identifier: String,
+    priority: Option<u8>,
+    message: String,
+}
+
+impl Entry {
+    /// Reads what `journalctl --output=json` prints (systemd.io, "Journal Export Formats"): values are text, null, or,
+    /// where they are not UTF-8, lists of bytes.
+    fn parse(host: &str, line: &str) -> Option<Self> {
+        let entry: serde_json::Value = serde_json::from_str(line).ok()?;
+        let text = |key: &str| match entry.get(key)? {
+            serde_json::Value::String(text) => Some(text.clone()),
+            serde_json::Value::Array(bytes) => {
+                let bytes: Vec<u8> = bytes.iter().filter_map(|byte| byte.as_u64()?.try_into().ok()).collect();
+                Some(String::from_utf8_lossy(&bytes).into_owned())
+            }
+            _ => None,
+        };
+        Some(Self {
+            time: text("__REALTIME_TIMESTAMP")?.parse().ok()?,
+            host: host.to_owned(),
+            // What systemd says about a unit names it in UNIT.
+            unit: text("UNIT").or_else(|| text("_SYSTEMD_UNIT")).unwrap_or_default(),
+            pid: text("_PID"),
+            identifier: text("SYSLOG_IDENTIFIER").unwrap_or_default(),
+            priority: text("PRIORITY").and_then(|priority| priority.parse().ok()),
+            message: text("MESSAGE").unwrap_or_default(),
+        })
+    }
+
+    fn moment(&self) -> String {
+        let moment = jiff::Timestamp::from_microsecond(self.time);
+        moment.map_or_else(|_| self.time.to_string(), |moment| moment.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
+    }
+}
+
+fn read(machine: &Machine<'_>, command: &Command, to: &Sender<Entry>, report: &Report) -> Result<()> {
+    let name = &machine.member.name;
+    let result = machine.host.run(command, &mut |stream, line| match (stream, Entry::parse(name, line)) {
+        // The printer lives as long as this does.
+        (Stream::Stdout, Some(entry)) => _ = to.send(entry),
+        (Stream::Stdout, None) => {}
+        (Stream::Stderr, _) => report.warning(&format!("{name}: {line}")),
+    });
+    match result {
+        Ok(_) => Ok(()),
+        Err(failure @ Failure::Failed { .. }) => {
+            let error = failure.into_error();
+            Err(error.hint("only root and the groups adm and systemd-journal read the journal; try `--sudo`"))
+        }
+        Err(failure) => Err(failure.into_error()),
+    }
+}
+
+struct Printer<'r> {
+    report: &'r Report,
+    width: usize,
+    /// `None`: everything is there before anything is printed.
+    patience: Option<Duration>,
+}
+
+impl Printer<'_> {
+    fn print_all(&self, entries: &Receiver<Entry>) {
+        let mut waiting: Vec<(Instant, Entry)> = Vec::new();
+        loop {
+            let open = match entries.recv_timeout(PATIENCE / 3) {
+                Ok(entry) => {
+                    waiting.push((Instant::now(), entry));
+                    true
+                }
+                Err(RecvTimeoutError::Timeout) => true,
+                Err(RecvTimeoutError::Disconnected) => false,
+            };
+            let old = |since: &Instant| self.patience.is_some_and(|patience| since.elapsed() >= patience);
+            // In the order of time, and of arrival where that is the same.
+            if !open || waiting.first().is_some_and(|(since, _)| old(since)) {
+                let (mut due, rest): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|(since, _)| !open || old(since));
+                due.sort_by_key(|(_, entry)| entry.time);
+                due.iter().for_each(|(_, entry)| self.print(entry));
+                waiting = rest;
+            }
+            if !open {
+                return;
+            }
+        }
+    }
+
+    fn print(&self, entry: &Entry) {
+        match self.report.style() {
+            Style::Json => self.report.json(&serde_json::json!({
+                "time": entry.moment(),
+                "host": entry.host,
+                "unit": entry.unit,
+                "pid": entry.pid,
+                "priority": entry.priority,
+                "message": entry.message,
+            })),
+            Style::Text => {
+                let (width, host) = (self.width, &entry.host);
+                let pid = entry.pid.as_deref().map(|pid| format!("[{pid}]")).unwrap_or_default();
+                let head = format!("{} {host:width$} {}{pid}:", entry.moment(), entry.identifier);
+                entry.message.lines().for_each(|line| self.report.result(&format!("{head} {line}")));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_of_the_journal_are_read() {
+        // Printed by journalctl 252; the second holds a byte that is no UTF-8.
+        let plain = r#"{"__REALTIME_TIMESTAMP":"1700000000123456","MESSAGE":"Started shop-web.service - shop: web.","PRIORITY":"6","SYSLOG_IDENTIFIER":"systemd","_PID":"1","_SYSTEMD_UNIT":"init.scope","UNIT":"shop-web.service"}"#;
+        let entry = Entry::parse("web1", plain).unwrap();
+        assert_eq!((entry.unit.as_str(), entry.priority), ("shop-web.service", Some(6)));
+        assert_eq!(entry.moment(), "2023-11-14T22:13:20.123Z");
+        let bytes = r#"{"__REALTIME_TIMESTAMP":"1","MESSAGE":[104,105,255]}"#;
+        assert_eq!(Entry::parse("web1", bytes).unwrap().message, "hi\u{fffd}");
+        assert_eq!(Entry::parse("web1", "-- No entries --"), None);
+    }
+}

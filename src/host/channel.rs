@@ -1,0 +1,329 @@
+//! One run of a command through a pipe to a shell: input in, lines out, until it ends, its time is up or the user stops.
+//!
+//! Its threads are never waited for: whatever holds the other end of a pipe, this returns.
+
+use std::io::{Read, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, ChildStdin, Command as Process, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use super::script::MARK;
+use super::{Command, KEPT_BYTES, Orphan, Output, Stream, interrupt};
+
+/// How often time and interruptions are looked at.
+const TICK: Duration = Duration::from_millis(50);
+
+/// How long a command that was asked to end may take for it.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// Lines without an end are cut here.
+const LONGEST_LINE: usize = 64 << 10;
+
+/// What comes back from a run.
+#[derive(Debug)]
+pub(super) struct Ended {
+    /// What it printed after it began. The status is the process's own, or the told one.
+    pub(super) output: Output,
+    /// The script was begun.
+    pub(super) began: bool,
+    /// The script's end was told.
+    pub(super) told: bool,
+    /// What was printed before it began: by ssh, sudo or a login's shell.
+    pub(super) noise: String,
+    /// It was stopped by us.
+    pub(super) stopped: Option<Stopped>,
+}
+
+/// Why we stopped to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stopped {
+    /// Its time was up.
+    Timeout,
+    /// The user asked to.
+    Interrupt,
+}
+
+/// What a script reads after the payload.
+pub(super) type Input = Box<dyn Read + Send>;
+
+/// What happens while it runs.
+pub(super) trait Watcher {
+    /// A line was printed, without its end.
+    fn line(&mut self, stream: Stream, line: &str);
+    /// That many bytes of the input are on their way.
+    fn sent(&mut self, _bytes: u64) {}
+    /// Takes standard output as it is instead of as lines; `false`: as lines.
+    fn raw(&mut self, _bytes: &[u8]) -> bool {
+        false
+    }
+}
+
+enum Event {
+    Bytes(Stream, Vec<u8>),
+    End,
+    Sent(u64),
+    /// The payload is written, and the input must stay open.
+    Held(ChildStdin),
+}
+
+/// Runs `process`, writes `preface` and then `input` to it.
+///
+/// # Errors
+/// It can't be started.
+pub(super) fn call(
+    process: &mut Process,
+    preface: Vec<u8>,
+    input: Option<Input>,
+    command: &Command,
+    watcher: &mut dyn Watcher,
+) -> std::io::Result<Ended> {
+    let start = Instant::now();
+    // Its own process group: Ctrl-C is for us to hear, not for it.
+    let mut child =
+        process.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).spawn()?;
+    let (sender, events) = sync_channel(64);
+    if let Some(stdout) = child.stdout.take() {
+        read(stdout, Stream::Stdout, sender.clone());
+    }
+    if let Some(stderr) = child.stderr.take() {
+        read(stderr, Stream::Stderr, sender.clone());
+    }
+    if let Some(stdin) = child.stdin.take() {
+        feed(stdin, preface, input, command.orphan, sender);
+    }
+    let mut run = Run { start, child, held: None, command, stopped: None, killed: None, heard: start };
+    let mut streams = Streams::new(watcher);
+    run.follow(&events, &mut streams);
+    let status = run.child.wait()?;
+    let status = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+    let mut ended = streams.finish();
+    if !ended.told {
+        ended.output.status = status;
+    }
+    ended.output.took = start.elapsed();
+    // It may have come to its end just then.
+    ended.stopped = run.stopped.filter(|_| !(ended.told && ended.output.status == 0));
+    Ok(ended)
+}
+
+struct Run<'c> {
+    start: Instant,
+    child: Child,
+    /// The input of a command that ends when it is closed.
+    held: Option<ChildStdin>,
+    command: &'c Command,
+    stopped: Option<Stopped>,
+    killed: Option<Instant>,
+    /// When something came last.
+    heard: Instant,
+}
+
+impl Run<'_> {
+    fn follow(&mut self, events: &Receiver<Event>, streams: &mut Streams<'_>) {
+        let mut open = 2;
+        while open > 0 {
+            let event = events.recv_timeout(TICK);
+            if event.is_ok() {
+                self.heard = Instant::now();
+            }
+            match event {
+                Ok(Event::Bytes(stream, bytes)) => streams.take(stream, &bytes),
+                Ok(Event::End) => open -= 1,
+                Ok(Event::Sent(bytes)) => streams.watcher.sent(bytes),
+                Ok(Event::Held(stdin)) if self.stopped.is_none() => self.held = Some(stdin),
+                Ok(Event::Held(_)) => {}
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if streams.told {
+                self.held = None;
+                // What it left running may hold its streams for ever; ssh would wait for that.
+                if self.heard.elapsed() > GRACE {
+                    // It fails if the process is gone already.
+                    _ = self.child.kill();
+                    return;
+                }
+            } else if !self.goes_on() {
+                return;
+            }
+        }
+    }
+
+    /// Returns whether it is worth to wait further; stops the command where that is due.
+    fn goes_on(&mut self) -> bool {
+        if self.stopped.is_none() {
+            let late = self.command.timeout.is_some_and(|limit| self.start.elapsed() > limit);
+            self.stopped = match (late, self.command.orphan) {
+                (true, _) => Some(Stopped::Timeout),
+                (false, Orphan::Ends) if interrupt::requested() => Some(Stopped::Interrupt),
+                (false, Orphan::Ends | Orphan::Finishes) => return true,
+            };
+            self.killed = Some(Instant::now());
+            // Its watcher on the host hears of that and ends it.
+            self.held = None;
+        }
+        let patience = if self.command.orphan == Orphan::Ends { GRACE } else { Duration::ZERO };
+        if self.killed.is_some_and(|since| since.elapsed() < patience) {
+            return true;
+        }
+        // It fails if the process is gone already.
+        _ = self.child.kill();
+        false
+    }
+}
+
+fn read(mut from: impl Read + Send + 'static, stream: Stream, to: SyncSender<Event>) {
+    std::thread::spawn(move || {
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            match from.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => {
+                    if to.send(Event::Bytes(stream, buffer[..count].to_vec())).is_err() {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        // Nobody listens any more if this fails.
+        _ = to.send(Event::End);
+    });
+}
+
+/// Writes the input. A pipe whose reader is gone is no failure of its own: the status will tell.
+fn feed(mut stdin: ChildStdin, preface: Vec<u8>, input: Option<Input>, orphan: Orphan, to: SyncSender<Event>) {
+    std::thread::spawn(move || {
+        if stdin.write_all(&preface).is_err() {
+            return;
+        }
+        if orphan == Orphan::Ends {
+            // Nobody listens any more if this fails.
+            _ = to.send(Event::Held(stdin));
+            return;
+        }
+        let Some(mut input) = input else { return };
+        let mut buffer = vec![0; 256 << 10];
+        while let Ok(count) = input.read(&mut buffer) {
+            if count == 0 || stdin.write_all(&buffer[..count]).is_err() || to.send(Event::Sent(count as u64)).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+/// The two streams, taken apart into what came before the beginning, lines, and what we have told ourselves.
+struct Streams<'w> {
+    watcher: &'w mut dyn Watcher,
+    stdout: Lines,
+    stderr: Lines,
+    noise: Vec<u8>,
+    told: bool,
+    status: i32,
+}
+
+#[derive(Default)]
+struct Lines {
+    began: bool,
+    raw: bool,
+    pending: Vec<u8>,
+    kept: Vec<u8>,
+}
+
+impl<'w> Streams<'w> {
+    fn new(watcher: &'w mut dyn Watcher) -> Self {
+        let (stdout, stderr) = (Lines::default(), Lines::default());
+        Self { watcher, stdout, stderr, noise: Vec::new(), told: false, status: 0 }
+    }
+
+    fn lines(&mut self, stream: Stream) -> &mut Lines {
+        match stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
+        }
+    }
+
+    fn take(&mut self, stream: Stream, bytes: &[u8]) {
+        if self.lines(stream).raw {
+            self.watcher.raw(bytes);
+            return;
+        }
+        self.lines(stream).pending.extend_from_slice(bytes);
+        while let Some(end) = memchr::memchr(b'\n', &self.lines(stream).pending) {
+            let line: Vec<u8> = self.lines(stream).pending.drain(..=end).collect();
+            self.line(stream, &line);
+            if self.lines(stream).raw {
+                let rest = std::mem::take(&mut self.lines(stream).pending);
+                self.watcher.raw(&rest);
+                return;
+            }
+        }
+        if self.lines(stream).pending.len() > LONGEST_LINE {
+            let line = std::mem::take(&mut self.lines(stream).pending);
+            self.line(stream, &line);
+        }
+    }
+
+    /// Takes a line with its end, if it has one.
+    fn line(&mut self, stream: Stream, line: &[u8]) {
+        match memchr::memmem::find(line, MARK.as_bytes()) {
+            Some(at) => {
+                if at > 0 {
+                    self.printed(stream, &line[..at]);
+                }
+                self.told_us(stream, &String::from_utf8_lossy(&line[at + MARK.len()..]));
+            }
+            None => self.printed(stream, line),
+        }
+    }
+
+    fn told_us(&mut self, stream: Stream, what: &str) {
+        match what.trim_end().split_once(' ') {
+            None => {
+                self.lines(stream).began = true;
+                self.lines(stream).raw = stream == Stream::Stdout && self.watcher.raw(&[]);
+            }
+            Some((_, status)) => {
+                self.told = true;
+                self.status = status.parse().unwrap_or(1);
+            }
+        }
+    }
+
+    fn printed(&mut self, stream: Stream, line: &[u8]) {
+        if !self.lines(stream).began {
+            self.noise.extend_from_slice(&line[..line.len().min(LONGEST_LINE - self.noise.len().min(LONGEST_LINE))]);
+            return;
+        }
+        let kept = &mut self.lines(stream).kept;
+        kept.extend_from_slice(line);
+        // Cut seldom: it moves everything.
+        if kept.len() > 2 * KEPT_BYTES {
+            kept.drain(..kept.len() - KEPT_BYTES);
+        }
+        let text = String::from_utf8_lossy(line);
+        self.watcher.line(stream, text.strip_suffix('\n').unwrap_or(&text));
+    }
+
+    fn finish(mut self) -> Ended {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            let rest = std::mem::take(&mut self.lines(stream).pending);
+            if !rest.is_empty() {
+                self.line(stream, &rest);
+            }
+            let kept = &mut self.lines(stream).kept;
+            kept.drain(..kept.len().saturating_sub(KEPT_BYTES));
+        }
+        let output =
+            Output { status: self.status, stdout: self.stdout.kept, stderr: self.stderr.kept, took: Duration::ZERO };
+        Ended {
+            output,
+            began: self.stdout.began || self.stderr.began,
+            told: self.told,
+            noise: String::from_utf8_lossy(&self.noise).into_owned(),
+            stopped: None,
+        }
+    }
+}

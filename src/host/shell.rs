@@ -1,0 +1,443 @@
+//! [`Host`] for whatever has a shell at the other end of a pipe: ssh, or this machine.
+
+use std::io::Cursor;
+use std::path::Path;
+use std::process::Command as Process;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::error::Error;
+
+use super::channel::{self, Ended, Input, Stopped, Watcher};
+use super::log::Log;
+use super::select::Member;
+use super::ssh::{Connection, Connections};
+use super::sudo::{self, Escalation, Password, Refusal};
+use super::{Command, Download, Downloaded, Failure, Host, Orphan, Output, Stream, Upload, Uploaded};
+use super::{interrupt, script, transfer};
+
+/// How many last lines an error shows.
+const SHOWN_LINES: usize = 40;
+
+/// How long looking for sudo may take: directories of users are asked for it.
+const SUDO_TIME: Duration = Duration::from_secs(60);
+
+/// A real host.
+#[derive(Debug)]
+pub struct Shell {
+    name: String,
+    reach: Reach,
+    log: Log,
+    password: Arc<Password>,
+    escalation: Mutex<Option<Escalation>>,
+}
+
+#[derive(Debug)]
+enum Reach {
+    Ssh(Connection),
+    Local,
+}
+
+impl Shell {
+    /// A host that ssh reaches.
+    pub fn ssh(member: &Member, connections: &Arc<Connections>, password: &Arc<Password>, log: Log) -> Self {
+        let reach = Reach::Ssh(connections.to(&member.name, &member.address));
+        Self::new(member.name.clone(), reach, password, log)
+    }
+
+    /// This machine.
+    pub fn local(password: &Arc<Password>, log: Log) -> Self {
+        Self::new("localhost".to_owned(), Reach::Local, password, log)
+    }
+
+    fn new(name: String, reach: Reach, password: &Arc<Password>, log: Log) -> Self {
+        Self { name, reach, log, password: Arc::clone(password), escalation: Mutex::default() }
+    }
+
+    /// Returns the file that holds all that the host has printed.
+    pub fn log_path(&self) -> &Path {
+        self.log.path()
+    }
+
+    /// Runs a command whose input or output is not lines in memory.
+    pub(super) fn call(
+        &self,
+        command: &Command,
+        input: Option<Input>,
+        watcher: &mut dyn Watcher,
+    ) -> Result<Output, Failure> {
+        let escalation = if command.sudo { self.escalation()? } else { Escalation::None };
+        self.call_as(&escalation, command, input, watcher)
+    }
+
+    fn call_as(
+        &self,
+        escalation: &Escalation,
+        command: &Command,
+        input: Option<Input>,
+        watcher: &mut dyn Watcher,
+    ) -> Result<Output, Failure> {
+        let mut preface = escalation.preface().into_bytes();
+        preface.extend(script::payload(command).map_err(Failure::NeverReached)?.into_bytes());
+        let mut process = self.process(&script::boot(escalation.words()))?;
+        self.log.line("$", &command.what);
+        let mut watcher = Logged { log: &self.log, inner: watcher };
+        let ended = channel::call(&mut process, preface, input, command, &mut watcher).map_err(|error| {
+            let program = process.get_program().to_string_lossy().into_owned();
+            Failure::NeverReached(Error::new(format!("cannot run `{program}`")).cause(error))
+        })?;
+        let seconds = ended.output.took.as_secs_f64();
+        let judged = self.judge(command, ended);
+        let end = match &judged {
+            Ok(_) => format!("done ({seconds:.1} s)"),
+            Err(failure) => format!("{} ({seconds:.1} s)", failure.error().message()),
+        };
+        self.log.line("=", &end);
+        judged
+    }
+
+    fn process(&self, remote: &str) -> Result<Process, Failure> {
+        match &self.reach {
+            Reach::Ssh(connection) => connection.process(remote),
+            Reach::Local => {
+                let mut process = Process::new("/bin/sh");
+                process.args(["-c", remote]);
+                Ok(process)
+            }
+        }
+    }
+
+    /// Says which of the things that can be true of an ended run is.
+    fn judge(&self, command: &Command, ended: Ended) -> Result<Output, Failure> {
+        let (what, name) = (&command.what, &self.name);
+        let printed = |error: Error, output: &Output| {
+            let lines = output.last_lines(SHOWN_LINES);
+            if lines.is_empty() { error } else { error.cause_text(format!("it printed\n{}", lines.join("\n"))) }
+        };
+        let log = format!("all that `{name}` has printed is in `{}`", self.log.path().display());
+        match ended.stopped {
+            Some(Stopped::Interrupt) => Err(Failure::Lost(interrupt::error().note(format!("{what} on `{name}`")))),
+            Some(Stopped::Timeout) => {
+                let limit = command.timeout.unwrap_or_default().as_secs_f64();
+                let error = Error::new(format!("{what} on `{name}` took longer than {limit} s"));
+                Err(Failure::Lost(printed(error, &ended.output).note(log)))
+            }
+            None if ended.told => match ended.output.status {
+                0 => Ok(ended.output),
+                status => {
+                    let error = Error::new(format!("{what} failed on `{name}` with exit status {status}"));
+                    let error = printed(error, &ended.output).note(log);
+                    Err(Failure::Failed { output: ended.output, error })
+                }
+            },
+            None if ended.began => {
+                let error = Error::new(format!("the connection to `{name}` was lost while {what}"));
+                let error = printed(error, &ended.output).note("it is unknown whether it came to its end there");
+                Err(Failure::Lost(error.note(log)))
+            }
+            None => Err(self.not_begun(command, &ended)),
+        }
+    }
+
+    /// Says why a command that was to run did not begin.
+    fn not_begun(&self, command: &Command, ended: &Ended) -> Failure {
+        let (noise, name) = (ended.noise.trim(), &self.name);
+        if command.sudo && noise.contains("sudo:") {
+            return Failure::NeverReached(sudo::refused(name, sudo::refusal(noise), noise));
+        }
+        let is_ssh = matches!(self.reach, Reach::Ssh(_));
+        if is_ssh && ended.output.status == 255 {
+            // The master was gone, or its server has refused a session: for sure nothing began.
+            let for_sure = ["UNKNOWN port", "session request failed", "open failed", "Session open refused"]
+                .iter()
+                .any(|text| noise.contains(text));
+            let error = Error::new(format!("the connection to `{name}` was lost before {} began", command.what));
+            let error = if noise.is_empty() { error } else { error.cause_text(noise) };
+            return if for_sure { Failure::NeverReached(error) } else { Failure::Lost(error) };
+        }
+        let error = Error::new(format!("the login's shell on `{name}` runs no commands"));
+        let error = if noise.is_empty() { error } else { error.cause_text(noise) };
+        Failure::NeverReached(error.hint("the login needs a shell such as /bin/sh, and its profile must not exit"))
+    }
+
+    /// Finds out, once, how root's work is done here.
+    fn escalation(&self) -> Result<Escalation, Failure> {
+        let mut known = self.escalation.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = &*known {
+            return Ok(known.clone());
+        }
+        let probe = Command::new("looking for sudo", sudo::PROBE).timeout(SUDO_TIME);
+        let output = self.call_as(&Escalation::None, &probe, None, &mut Silent)?;
+        let text = output.text();
+        let (word, said) = text.split_once('\n').unwrap_or((&text, ""));
+        let found = match word {
+            "root" => Escalation::None,
+            "free" => Escalation::Free,
+            "missing" => {
+                return Err(Failure::NeverReached(
+                    Error::new(format!("there is no sudo on `{}`, and the login is not root", self.name))
+                        .hint("log in as root, as in `--hosts root@HOST`, or install sudo there"),
+                ));
+            }
+            _ if sudo::refusal(said) == Refusal::NeedsPassword => self.with_password(said)?,
+            _ => return Err(Failure::NeverReached(sudo::refused(&self.name, sudo::refusal(said), said))),
+        };
+        *known = Some(found.clone());
+        Ok(found)
+    }
+
+    /// Gets a password and tries it, with nothing behind it that sudo could take for another.
+    fn with_password(&self, said: &str) -> Result<Escalation, Failure> {
+        let mut refused = None;
+        let mut why = (Refusal::NeedsPassword, said.to_owned());
+        while let Some(secret) = self.password.get(&self.name, refused.as_ref()).map_err(Failure::NeverReached)? {
+            let escalation = Escalation::Password(secret.clone());
+            let check = Command::new("checking the sudo password", CHECK)
+                .stdin(escalation.preface().into_bytes())
+                .timeout(SUDO_TIME);
+            let input: Input = Box::new(Cursor::new(check.stdin.clone().unwrap_or_default()));
+            match self.call_as(&Escalation::None, &check, Some(input), &mut Silent) {
+                Ok(_) => return Ok(escalation),
+                Err(Failure::Failed { output, .. }) => {
+                    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                    why = (sudo::refusal(&said), said);
+                    if why.0 != Refusal::WrongPassword {
+                        break;
+                    }
+                    refused = Some(secret);
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        Err(Failure::NeverReached(sudo::refused(&self.name, why.0, &why.1)))
+    }
+}
+
+/// Tries the password that is its standard input.
+const CHECK: &str = "LC_ALL=C exec sudo -k -S -p '' -- /bin/sh -c :";
+
+impl Host for Shell {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn run(&self, command: &Command, on_line: &mut dyn FnMut(Stream, &str)) -> Result<Output, Failure> {
+        debug_assert!(command.orphan == Orphan::Finishes || command.stdin.is_none());
+        let input = command.stdin.clone().map(|stdin| Box::new(Cursor::new(stdin)) as Input);
+        self.call(command, input, &mut Lines(on_line))
+    }
+
+    fn upload(&self, upload: &Upload, progress: &mut dyn FnMut(u64)) -> Result<Uploaded, Failure> {
+        transfer::upload(self, upload, progress)
+    }
+
+    fn download(&self, download: &Download, sink: &mut dyn std::io::Write) -> Result<Downloaded, Failure> {
+        transfer::download(self, download, sink)
+    }
+}
+
+/// Passes lines on.
+struct Lines<'f>(&'f mut dyn FnMut(Stream, &str));
+
+impl Watcher for Lines<'_> {
+    fn line(&mut self, stream: Stream, line: &str) {
+        (self.0)(stream, line);
+    }
+}
+
+/// Nobody is interested while it runs.
+pub(super) struct Silent;
+
+impl Watcher for Silent {
+    fn line(&mut self, _: Stream, _: &str) {}
+}
+
+/// Writes the lines into the host's log too.
+struct Logged<'w> {
+    log: &'w Log,
+    inner: &'w mut dyn Watcher,
+}
+
+impl Watcher for Logged<'_> {
+    fn line(&mut self, stream: Stream, line: &str) {
+        self.log.line(if stream == Stream::Stdout { "|" } else { "!" }, line);
+        self.inner.line(stream, line);
+    }
+
+    fn sent(&mut self, bytes: u64) {
+        self.inner.sent(bytes);
+    }
+
+    fn raw(&mut self, bytes: &[u8]) -> bool {
+        self.inner.raw(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::digest::Sha256Sum;
+    use crate::host::{Content, Kind, Logs, Prompt};
+
+    /// This machine, with a directory for its log and for files.
+    fn here() -> (tempfile::TempDir, Shell) {
+        let directory = tempfile::tempdir().unwrap();
+        let log = Logs::new("test", Some(&directory.path().join("logs"))).unwrap().of("localhost");
+        let password = Arc::new(Password::new(None, Prompt::never()));
+        (directory, Shell::local(&password, log))
+    }
+
+    fn run(shell: &Shell, command: &Command) -> Result<Output, Failure> {
+        shell.run(command, &mut |_, _| {})
+    }
+
+    #[test]
+    fn output_comes_line_by_line_and_into_the_log() {
+        let (_directory, shell) = here();
+        let mut lines = Vec::new();
+        let command = Command::new("x", "echo a; printf 'b\\377' >&2; cat; exit 3").stdin("c\nd");
+        let failure = shell.run(&command, &mut |stream, line| lines.push((stream, line.to_owned()))).unwrap_err();
+        let Failure::Failed { output, error } = failure else { panic!("{failure:?}") };
+        assert_eq!((output.status, &output.stdout[..], &output.stderr[..]), (3, &b"a\nc\nd"[..], &b"b\xff"[..]));
+        lines.sort_by_key(|(stream, _)| *stream == Stream::Stderr);
+        let expected =
+            [(Stream::Stdout, "a"), (Stream::Stdout, "c"), (Stream::Stdout, "d"), (Stream::Stderr, "b\u{fffd}")];
+        assert_eq!(lines, expected.map(|(stream, line)| (stream, line.to_owned())));
+        assert_eq!(error.message(), "x failed on `localhost` with exit status 3");
+        let log = std::fs::read_to_string(shell.log_path()).unwrap();
+        for part in ["$ x\n", "| a\n", "! b\u{fffd}\n", "= x failed on"] {
+            assert!(log.contains(part), "{part}: {log}");
+        }
+    }
+
+    #[test]
+    fn who_is_ended_in_the_middle_is_lost() {
+        let (_directory, shell) = here();
+        // The shell that would have told the status is gone.
+        let failure = run(&shell, &Command::new("x", "kill -9 $$")).unwrap_err();
+        assert!(matches!(failure, Failure::Lost(_)), "{failure:?}");
+    }
+
+    #[test]
+    fn time_is_up_and_children_end() {
+        let (directory, shell) = here();
+        let file = directory.path().join("late").display().to_string();
+        let script = "(sleep 4; touch \"$1\") & wait";
+        let start = Instant::now();
+        let command = Command::new("x", script).arg(&file).ends_with_us().timeout(Duration::from_millis(300));
+        let failure = run(&shell, &command).unwrap_err();
+        assert!(
+            matches!(&failure, Failure::Lost(error) if error.message().contains("longer than 0.3 s")),
+            "{failure:?}"
+        );
+        assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+        std::thread::sleep(Duration::from_secs(5).saturating_sub(start.elapsed()));
+        assert!(!Path::new(&file).exists());
+    }
+
+    #[test]
+    fn what_is_left_running_is_not_waited_for() {
+        let (_directory, shell) = here();
+        let start = Instant::now();
+        let output = run(&shell, &Command::new("x", "sleep 20 & echo $!")).unwrap();
+        assert!(start.elapsed() < Duration::from_secs(15));
+        let pid = output.text().trim().to_owned();
+        assert!(std::process::Command::new("kill").arg(pid).status().unwrap().success());
+    }
+
+    /// An upload of `content` to `path`.
+    fn upload(content: &[u8], path: &Path) -> Upload {
+        Upload {
+            content: Content::Bytes(content.to_vec()),
+            size: content.len() as u64,
+            sha256: Sha256Sum::of(content),
+            path: path.display().to_string(),
+            mode: 0o640,
+            owner: None,
+            sudo: false,
+        }
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(directory).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn an_upload_sends_what_is_missing() {
+        let (directory, shell) = here();
+        let below = directory.path().join("a dir");
+        std::fs::create_dir(&below).unwrap();
+        let path = below.join("it's");
+        let content: Vec<u8> = (0..700_000u32).flat_map(u32::to_le_bytes).collect();
+        let size = content.len() as u64;
+        let wanted = upload(&content, &path);
+        let mut seen = Vec::new();
+        let done = shell.upload(&wanted, &mut |done| seen.push(done)).unwrap();
+        assert_eq!(done, Uploaded { sent: size, changed: true });
+        assert!(seen.is_sorted() && seen.first() == Some(&0) && seen.last() == Some(&size), "{seen:?}");
+        assert_eq!(std::fs::read(&path).unwrap(), content);
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, 0o640);
+        assert_eq!(shell.upload(&wanted, &mut |_| {}).unwrap(), Uploaded::default(), "it is there");
+        let readable = Upload { mode: 0o644, ..wanted.clone() };
+        assert_eq!(shell.upload(&readable, &mut |_| {}).unwrap(), Uploaded { sent: 0, changed: true });
+
+        // What an interrupted transfer leaves is continued, unless it is something else.
+        let part = below.join(format!(".it's.pkgapp-{}", &wanted.sha256.to_string()[..16]));
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&part, &content[..1_000_000]).unwrap();
+        assert_eq!(shell.upload(&wanted, &mut |_| {}).unwrap().sent, size - 1_000_000);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&part, vec![7; 1_000_000]).unwrap();
+        assert_eq!(shell.upload(&wanted, &mut |_| {}).unwrap().sent, 2 * size - 1_000_000);
+        assert_eq!(std::fs::read(&path).unwrap(), content);
+        assert_eq!(names(&below), ["it's"], "nothing else is left");
+    }
+
+    #[test]
+    fn an_upload_that_is_cut_leaves_the_old_file() {
+        let (directory, shell) = here();
+        let path = directory.path().join("x");
+        std::fs::write(&path, "old").unwrap();
+        // Fewer bytes than were promised, as when a file shrinks while it is sent.
+        let short = Upload { size: 10, ..upload(b"new", &path) };
+        let failure = shell.upload(&short, &mut |_| {}).unwrap_err();
+        assert!(failure.error().to_string().contains("3 of 10 bytes arrived"), "{failure:?}");
+        let wrong = Upload { sha256: Sha256Sum::of(b"other"), ..upload(b"new", &path) };
+        let failure = shell.upload(&wrong, &mut |_| {}).unwrap_err();
+        assert!(failure.error().to_string().contains("another SHA-256"), "{failure:?}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
+        for (bad, why) in [(directory.path().to_owned(), "is a directory"), (path.join("y"), "there is no directory")] {
+            let failure = shell.upload(&upload(b"new", &bad), &mut |_| {}).unwrap_err();
+            assert!(failure.error().to_string().contains(why), "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn downloads_are_checked() {
+        let (directory, shell) = here();
+        let path = directory.path().join("-x");
+        let content: Vec<u8> = (0..300_000u32).flat_map(u32::to_le_bytes).collect();
+        std::fs::write(&path, &content).unwrap();
+        let download = |path: &Path, kind| Download { path: path.display().to_string(), kind, sudo: false };
+        let mut came = Vec::new();
+        let done = shell.download(&download(&path, Kind::File), &mut came).unwrap();
+        assert_eq!((came == content, done.size, done.sha256), (true, content.len() as u64, Sha256Sum::of(&content)));
+        let mut came = Vec::new();
+        shell.download(&download(directory.path(), Kind::Directory), &mut came).unwrap();
+        let mut archive = tar::Archive::new(&came[..]);
+        let names: Vec<_> =
+            archive.entries().unwrap().map(|member| member.unwrap().path().unwrap().into_owned()).collect();
+        assert!(
+            names.contains(&Path::new("-x").to_owned()) || names.contains(&Path::new("./-x").to_owned()),
+            "{names:?}"
+        );
+        for (path, kind) in [(directory.path().join("none"), Kind::File), (directory.path().to_owned(), Kind::File)] {
+            let failure = shell.download(&download(&path, kind), &mut Vec::new()).unwrap_err();
+            assert!(matches!(failure, Failure::Failed { .. }), "{failure:?}");
+        }
+    }
+}
