@@ -1,7 +1,7 @@
 //! Payloads in pieces: a layer's entries are compressed once, and every later package copies the compressed bytes.
 //!
 //! A **segment** is a run of an archive's members that come from one layer, as the format writes them, compressed to
-//! blocks that can be joined with others ([`codec`]). It is kept in the cache as `segments/<key>`, under the SHA-256 of
+//! blocks that can be joined with others (`codec`). It is kept in the cache as `segments/<key>`, under the SHA-256 of
 //! everything that determines its bytes: the members with their names, attributes and digests, the archive, the codec,
 //! its level and its library. So a build whose layer has not changed opens none of the layer's files. What belongs to
 //! one build alone (directories, generated files) goes the same way, but is not kept.
