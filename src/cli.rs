@@ -142,6 +142,33 @@ pub enum Command {
     ///
     /// Example: pkgapp bootstrap --hosts root@web[01:04] --authorize ~/.ssh/deploy.pub
     Bootstrap(BootstrapArgs),
+    /// Install a package on hosts: all of them, or none the worse
+    ///
+    /// Looks at all hosts first and refuses before anything changes. Then sends the package, migrates once, and switches
+    /// hosts in batches, each checked before the next begins; if too many fail, all go back. Without FILE, each host gets
+    /// the newest artifact in dist/ that fits its package manager. An interrupted push is continued by the next one.
+    ///
+    /// Example: pkgapp push production --dry-run
+    Push(PushArgs),
+    /// Go back to the release before, on hosts
+    ///
+    /// Installs what the hosts keep from earlier pushes, through the same steps and checks; nothing is sent. Releases that
+    /// failed are not gone back to.
+    ///
+    /// Example: pkgapp rollback production --to 1.4.1
+    Rollback(RollbackArgs),
+    /// Show what runs where
+    ///
+    /// For each host the installed version, since when and from which commit; units, and files that are not as installed.
+    ///
+    /// Example: pkgapp status production
+    Status(StatusArgs),
+    /// Show what was pushed, when and by whom
+    ///
+    /// Hosts keep it in /var/lib/pkgapp/NAME/history.jsonl.
+    ///
+    /// Example: pkgapp history production
+    History(HistoryArgs),
     /// Print a completion script for a shell
     ///
     /// Example: pkgapp completions bash > /etc/bash_completion.d/pkgapp
@@ -490,6 +517,116 @@ fn owner(text: &str) -> Result<String, String> {
     let name = |name: &str| !name.is_empty() && !name.starts_with('-') && name.chars().all(inside);
     let (user, group) = text.split_once(':').unwrap_or((text, "x"));
     if name(user) && name(group) { Ok(text.to_owned()) } else { Err("write USER or USER:GROUP".into()) }
+}
+
+/// Arguments of `pkgapp push`.
+#[derive(Debug, Args)]
+pub struct PushArgs {
+    /// The `[deploy.NAME]` whose hosts are meant, and packages [default: the newest in dist/]
+    #[arg(value_name = "NAME|FILE")]
+    pub what: Vec<String>,
+    /// Finish the last push on the hosts that it did not reach or that failed
+    #[arg(long, env = "PKGAPP_RESUME", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub resume: bool,
+    /// Install the version even if a newer one is installed
+    #[arg(long, env = "PKGAPP_ALLOW_DOWNGRADE", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub allow_downgrade: bool,
+    /// Install the package even if another one of the same version is installed
+    #[arg(long, env = "PKGAPP_REINSTALL", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub reinstall: bool,
+    /// How it is done.
+    #[command(flatten)]
+    pub rollout: RolloutArgs,
+}
+
+/// Arguments of `pkgapp rollback`.
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    /// The `[deploy.NAME]` whose hosts are meant
+    #[arg(value_name = "NAME", env = "PKGAPP_DEPLOY", hide_env_values = true)]
+    pub name: Option<String>,
+    /// Go to this version [default: the newest that worked before]
+    #[arg(long, value_name = "VERSION", env = "PKGAPP_TO", hide_env_values = true)]
+    pub to: Option<String>,
+    /// How it is done.
+    #[command(flatten)]
+    pub rollout: RolloutArgs,
+}
+
+/// How hosts are changed.
+#[derive(Debug, Clone, Args)]
+pub struct RolloutArgs {
+    /// Print the plan, and change nothing
+    #[arg(long, env = "PKGAPP_DRY_RUN", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub dry_run: bool,
+    /// Print every command of the plan whole
+    #[arg(long, requires = "dry_run", env = "PKGAPP_COMMANDS", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub commands: bool,
+    /// Do root's work with sudo [default: as `[deploy.NAME]` says]
+    #[arg(long, env = "PKGAPP_SUDO", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub sudo: bool,
+    /// Switch so many hosts, then so many of all, and so on: `1,25%,100%` [default: as `[deploy.NAME]` says]
+    #[arg(long, value_name = "N|N%,…", value_delimiter = ',', env = "PKGAPP_BATCHES", hide_env_values = true, value_parser = batch)]
+    pub batches: Vec<crate::app::Batch>,
+    /// Go on until more than so many hosts have failed [default: as `[deploy.NAME]` says]
+    #[arg(long, value_name = "N", env = "PKGAPP_MAX_FAILED", hide_env_values = true)]
+    pub max_failed: Option<u32>,
+    /// Leave hosts on the new version when others fail
+    #[arg(long, env = "PKGAPP_KEEP", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub keep: bool,
+    /// Go on without hosts that can't be reached
+    #[arg(long, env = "PKGAPP_SKIP_UNREACHABLE", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub skip_unreachable: bool,
+    /// Wait so long for another push and for the package manager's lock [default: as `[deploy.NAME]` says, else 120]
+    #[arg(long, value_name = "SECONDS", env = "PKGAPP_WAIT", hide_env_values = true)]
+    pub wait: Option<u32>,
+    /// Try so long to reach a host again that was lost in the middle
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, env = "PKGAPP_RECONNECT", hide_env_values = true)]
+    pub reconnect: u32,
+    /// Which hosts.
+    #[command(flatten)]
+    pub hosts: HostArgs,
+}
+
+/// Reads a number of hosts or a share of them.
+fn batch(text: &str) -> Result<crate::app::Batch, String> {
+    let share = |digits: &str| digits.parse().ok().filter(|share| (1..=100).contains(share));
+    let batch = match text.strip_suffix('%') {
+        Some(digits) => share(digits).map(crate::app::Batch::Percent),
+        None => text.parse().ok().filter(|count| *count > 0).map(crate::app::Batch::Hosts),
+    };
+    batch.ok_or_else(|| "a number of hosts, or a share of them from 1% to 100%".to_owned())
+}
+
+/// Arguments of `pkgapp status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// The `[deploy.NAME]` whose hosts are meant
+    #[arg(value_name = "NAME", env = "PKGAPP_DEPLOY", hide_env_values = true)]
+    pub name: Option<String>,
+    /// Look as root, by way of sudo [default: as `[deploy.NAME]` says]
+    #[arg(long, env = "PKGAPP_SUDO", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub sudo: bool,
+    /// Which hosts.
+    #[command(flatten)]
+    pub hosts: HostArgs,
+}
+
+/// Arguments of `pkgapp history`.
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    /// The `[deploy.NAME]` whose hosts are meant
+    #[arg(value_name = "NAME", env = "PKGAPP_DEPLOY", hide_env_values = true)]
+    pub name: Option<String>,
+    /// Show so many last entries of each host
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 20, env = "PKGAPP_LINES", hide_env_values = true)]
+    pub lines: u32,
+    /// Look as root, by way of sudo [default: as `[deploy.NAME]` says]
+    #[arg(long, env = "PKGAPP_SUDO", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub sudo: bool,
+    /// Which hosts.
+    #[command(flatten)]
+    pub hosts: HostArgs,
 }
 
 /// Arguments of `pkgapp completions`.

@@ -30,6 +30,7 @@
 //!    [`segment`] compresses layer by layer, and remembers.
 //!
 //! From there on it is about [`host`]s: machines that are reached with ssh, of which [`fleet`] takes many at a time.
+//! [`deploy`] puts a package there: facts of the hosts, a plan of steps, and the rollout that carries it out or goes back.
 //!
 //! [`assembly`] is that list as a function; [`commands`] are the thin top: arguments in, results on stdout. [`error`]
 //! is how everything fails, [`report`] the only place that prints, [`process`] and [`fs`] the borders to the machine.
@@ -43,6 +44,7 @@ pub mod commands;
 pub mod commit;
 pub mod configuration;
 pub mod depends;
+pub mod deploy;
 pub mod digest;
 pub mod elf;
 pub mod error;

@@ -9,7 +9,7 @@ use crate::error::{Error, Location, Result};
 
 use super::command::CommandLine;
 use super::reader::{Placed, Table, Value};
-use super::service::{PartName, count};
+use super::service::{PartName, UserName, count};
 
 /// `[deploy.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,12 @@ pub struct Deploy {
     pub migrate: Option<Migrate>,
     /// What is run around a host's switch.
     pub hooks: Hooks,
+    /// How many packages a host keeps for roll-back, the installed one included; by default 3.
+    pub keep: u32,
+    /// `wait_s`: how long to wait for another push and for the package manager's lock; by default 120 s.
+    pub wait: Duration,
+    /// `unreachable`: whether the others go on without a host that can't be reached; by default they don't.
+    pub skip_unreachable: bool,
     /// Where it is declared.
     pub at: Location,
 }
@@ -69,6 +75,8 @@ pub struct Health {
     pub command: Option<CommandLine>,
     /// `timeout_s`: how long to wait for that; by default 30 s.
     pub timeout: Duration,
+    /// `settle_s`: how long the units must have run by then; by default 2 s.
+    pub settle: Duration,
 }
 
 /// `migrate`.
@@ -78,6 +86,8 @@ pub struct Migrate {
     pub exec: CommandLine,
     /// Where.
     pub on: MigrateOn,
+    /// As whom; by default the first service's user.
+    pub user: Option<UserName>,
 }
 
 /// Where a migration runs.
@@ -89,7 +99,7 @@ pub enum MigrateOn {
     All,
 }
 
-/// `hooks`: commands on the host.
+/// `hooks`: commands on the host, and two on the machine that pushes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hooks {
     /// Before the host gets the release.
@@ -100,6 +110,10 @@ pub struct Hooks {
     pub drain: Vec<CommandLine>,
     /// Takes it into service again.
     pub undrain: Vec<CommandLine>,
+    /// On the machine that pushes, before any host changes.
+    pub local_before: Vec<CommandLine>,
+    /// On the machine that pushes, after all hosts have changed.
+    pub local_after: Vec<CommandLine>,
 }
 
 impl Deploy {
@@ -119,9 +133,28 @@ impl Deploy {
         let health = table.get("health").and_then(|value| Health::read(&value));
         let migrate = table.get("migrate").and_then(|value| Migrate::read(&value));
         let hooks = table.get("hooks").and_then(|value| Hooks::read(&value)).unwrap_or_default();
+        let keep = table.get("keep").map_or(Some(3), |value| count(&value, 2, 1000));
+        let wait = table.get("wait_s").map_or(Some(120), |value| count(&value, 0, 86_400));
+        let unreachable = table.get("unreachable");
+        let skip = unreachable.map_or(Some(false), |value| value.choice(&[("fail", false), ("skip", true)]));
         table.finish();
-        let (hosts, sudo, max_failed) = (hosts?, sudo?, max_failed?);
-        Some(Self { name, hosts, user, sudo, batches, max_failed, health, migrate, hooks, at })
+        let (hosts, sudo, max_failed, keep, skip_unreachable) = (hosts?, sudo?, max_failed?, keep?, skip?);
+        let wait = Duration::from_secs(u64::from(wait?));
+        Some(Self {
+            name,
+            hosts,
+            user,
+            sudo,
+            batches,
+            max_failed,
+            health,
+            migrate,
+            hooks,
+            keep,
+            wait,
+            skip_unreachable,
+            at,
+        })
     }
 }
 
@@ -303,8 +336,10 @@ impl Health {
             let error = Error::new(format!("`{}` has nothing to check", value.label()));
             value.complain(error.hint("add `url = \"http://127.0.0.1:8000/\"` or `command = \"…\"`"));
         }
+        let settle = table.get("settle_s").map_or(Some(2), |value| count(&value, 0, 86_400));
         table.finish();
-        Some(Self { url, command, timeout: Duration::from_secs(u64::from(timeout?)) })
+        let seconds = |count: u32| Duration::from_secs(u64::from(count));
+        Some(Self { url, command, timeout: seconds(timeout?), settle: seconds(settle?) })
     }
 }
 
@@ -315,8 +350,9 @@ impl Migrate {
         let on = table
             .get("on")
             .map_or(Some(MigrateOn::One), |value| value.choice(&[("one", MigrateOn::One), ("all", MigrateOn::All)]));
+        let user = table.get("user").and_then(|value| value.parsed(UserName::parse));
         table.finish();
-        Some(Self { exec: exec?, on: on? })
+        Some(Self { exec: exec?, on: on?, user })
     }
 }
 
@@ -325,8 +361,9 @@ impl Hooks {
         let table = value.table("deploy.NAME.hooks")?;
         let read = |key| table.get(key).map(|value| CommandLine::read_all(&value)).unwrap_or_default();
         let (before, after, drain, undrain) = (read("before"), read("after"), read("drain"), read("undrain"));
+        let (local_before, local_after) = (read("local_before"), read("local_after"));
         table.finish();
-        Some(Self { before, after, drain, undrain })
+        Some(Self { before, after, drain, undrain, local_before, local_after })
     }
 }
 

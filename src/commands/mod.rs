@@ -8,9 +8,12 @@ mod get;
 mod inspect;
 mod lock;
 mod logs;
+mod push;
 mod put;
 mod render;
+mod rollback;
 mod run;
+mod status;
 
 use std::path::{Path, PathBuf};
 
@@ -40,6 +43,10 @@ pub fn run(cli: &Cli, report: &Report) -> Result<()> {
         Command::Get(args) => get::get(args, &cli.global, report),
         Command::Logs(args) => logs::logs(args, &cli.global, report),
         Command::Bootstrap(args) => bootstrap::bootstrap(args, &cli.global, report),
+        Command::Push(args) => push::push(args, &cli.global, report),
+        Command::Rollback(args) => rollback::rollback(args, &cli.global, report),
+        Command::Status(args) => status::status(args, &cli.global, report),
+        Command::History(args) => status::history(args, &cli.global, report),
         Command::Completions(args) => {
             let mut script = Vec::new();
             clap_complete::generate(args.shell, &mut Cli::command(), "pkgapp", &mut script);

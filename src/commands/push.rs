@@ -1,0 +1,392 @@
+//! `pkgapp push`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::app::{App, Batch, Deploy, Hooks};
+use crate::cli::{Global, PushArgs, RolloutArgs};
+use crate::deploy::artifact::Candidate;
+use crate::deploy::facts::Facts;
+use crate::deploy::owner::Owner;
+use crate::deploy::plan::{Allow, Check, Plan, Site, Terms};
+use crate::deploy::rollout::{End, Moment, OnFailure, Outcome, Rollout, Unreachable, Watch};
+use crate::error::{Context, Error, Kind, Result, shown};
+use crate::fleet::{self, Fleet, Machine};
+use crate::host::{Failure, Host, interrupt};
+use crate::name::AppName;
+use crate::report::{Report, Style};
+
+use super::{load_app, working_directory};
+
+/// How often a plan is made anew because another push was in the way.
+const MOST_PLANS: u32 = 3;
+
+pub(super) fn push(args: &PushArgs, global: &Global, report: &Report) -> Result<()> {
+    let (deploy, files) = named(&args.what);
+    let app = application(deploy, !files.is_empty(), global)?;
+    let deploy = app.as_ref().zip(deploy).map(|(app, name)| fleet::deploy_named(app, name)).transpose()?;
+    let unfinished = match (args.resume, &app) {
+        (true, Some(app)) => Some(Unfinished::read(&app.name)?),
+        (true, None) => return Err(Error::new("`--resume` needs the application's configuration").kind(Kind::Usage)),
+        (false, _) => None,
+    };
+    let files = match &unfinished {
+        Some(unfinished) if files.is_empty() => unfinished.files.clone(),
+        _ => files,
+    };
+    let artifacts = artifacts(&files, app.as_ref())?;
+    let first = artifacts.first().ok_or_else(|| Error::bug("there are no artifacts"))?;
+    let terms = Terms {
+        allow: Allow { downgrade: args.allow_downgrade, reinstall: args.reinstall },
+        prefix: first.prefix.clone(),
+        ..terms(AppName::parse(&first.name)?, app.as_ref(), deploy, &args.rollout)?
+    };
+    let root = app.as_ref().map_or(Path::new(""), |app| &app.root);
+    let mut fleet = Fleet::open(&args.rollout.hosts, deploy, root, "push", report)?;
+    if let Some(unfinished) = &unfinished {
+        fleet.machines.retain(|machine| unfinished.hosts.contains(&machine.member.name));
+        if fleet.machines.is_empty() {
+            report.step("no push is unfinished on these hosts");
+            return Ok(());
+        }
+    }
+    let make = |sites: &[Site]| Plan::push(&terms, &artifacts, sites);
+    let command = Rolling { terms: &terms, artifacts: &artifacts, args: &args.rollout, deploy, fleet: &fleet, report };
+    let ended = command.run(&make)?;
+    if !args.rollout.dry_run {
+        let left = ended.hosts.iter().filter(|(_, end)| !end.is_good()).map(|(host, _)| host.clone()).collect();
+        let files = artifacts.iter().map(|artifact| artifact.path.clone()).collect();
+        Unfinished { hosts: left, files }.write(&terms.name)?;
+    }
+    ended.finish()
+}
+
+/// Takes the words of a command line apart: a `[deploy.NAME]`, unless the first is a file, and files.
+fn named(words: &[String]) -> (Option<&str>, Vec<PathBuf>) {
+    let is_file = |word: &str| word.contains(['/', '.']) || Path::new(word).is_file();
+    match words.split_first() {
+        Some((first, rest)) if !is_file(first) => (Some(first), rest.iter().map(PathBuf::from).collect()),
+        _ => (None, words.iter().map(PathBuf::from).collect()),
+    }
+}
+
+/// The configuration; a file can be pushed without any.
+fn application(deploy: Option<&str>, has_files: bool, global: &Global) -> Result<Option<App>> {
+    match load_app(global) {
+        Ok(app) => Ok(Some(app)),
+        Err(_) if has_files && deploy.is_none() && global.config.is_none() && !is_configured()? => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_configured() -> Result<bool> {
+    Ok(working_directory()?.join("pkgapp.toml").exists())
+}
+
+fn artifacts(files: &[PathBuf], app: Option<&App>) -> Result<Vec<Candidate>> {
+    if files.is_empty() {
+        let app = app.ok_or_else(|| Error::bug("neither a file nor a configuration"))?;
+        let dist = app.root.join("dist");
+        let all = Candidate::newest(Candidate::all_in(&dist, &app.name)?);
+        if all.is_empty() {
+            let error = Error::new(format!("there is no artifact of `{}` in `{}`", app.name, shown(&dist)));
+            return Err(error.hint("make one with `pkgapp build`, or name a file"));
+        }
+        return Ok(all);
+    }
+    let (mut all, mut errors) = (Vec::new(), Vec::new());
+    for file in files {
+        match Candidate::read(file) {
+            Ok(artifact) => all.push(artifact),
+            Err(error) => errors.push(error),
+        }
+    }
+    let expected = app.map(|app| app.name.as_str()).or_else(|| all.first().map(|first| first.name.as_str()));
+    let foreign = all.iter().filter(|artifact| Some(artifact.name.as_str()) != expected);
+    errors.extend(foreign.map(|artifact| {
+        let expected = expected.unwrap_or_default();
+        Error::new(format!("`{}` is a package of `{}`, not of `{expected}`", shown(&artifact.path), artifact.name))
+    }));
+    Error::all(errors).map_or(Ok(all), Err)
+}
+
+/// What the configuration and the command line say.
+pub(super) fn terms(name: AppName, app: Option<&App>, deploy: Option<&Deploy>, args: &RolloutArgs) -> Result<Terms> {
+    let health = deploy.and_then(|deploy| deploy.health.clone());
+    let check = Check {
+        url: health.as_ref().and_then(|health| health.url.clone()),
+        command: health.as_ref().and_then(|health| health.command.clone()),
+        timeout: health.as_ref().map_or(Duration::from_secs(30), |health| health.timeout),
+        settle: health.as_ref().map_or(Duration::from_secs(2), |health| health.settle),
+    };
+    let migrate = deploy.and_then(|deploy| deploy.migrate.clone());
+    let user = migrate.as_ref().and_then(|migrate| migrate.user.clone());
+    let of_service = || app?.services.iter().find_map(|service| service.process.user.clone());
+    let batches = match &args.batches[..] {
+        [] => deploy.map_or_else(|| vec![Batch::Percent(100)], |deploy| deploy.batches.clone()),
+        given => given.to_vec(),
+    };
+    Ok(Terms {
+        prefix: app.map_or_else(|| format!("/opt/{name}"), |app| app.package.prefix.value.to_string()),
+        name,
+        owner: Owner::this(),
+        sudo: args.sudo || deploy.is_some_and(|deploy| deploy.sudo),
+        batches,
+        max_failed: args.max_failed.unwrap_or_else(|| deploy.map_or(0, |deploy| deploy.max_failed)),
+        check,
+        migrate_user: migrate.as_ref().and_then(|_| user.or_else(of_service)).map(|user| user.to_string()),
+        migrate,
+        hooks: deploy.map_or_else(Hooks::default, |deploy| deploy.hooks.clone()),
+        keep: deploy.map_or(3, |deploy| deploy.keep),
+        patience: match args.wait {
+            Some(wait) => Duration::from_secs(wait.into()),
+            None => deploy.map_or(Duration::from_secs(120), |deploy| deploy.wait),
+        },
+        allow: Allow::default(),
+    })
+}
+
+/// A plan on its way, of `push` or of `rollback`.
+pub(super) struct Rolling<'a> {
+    pub(super) terms: &'a Terms,
+    pub(super) artifacts: &'a [Candidate],
+    pub(super) args: &'a RolloutArgs,
+    pub(super) deploy: Option<&'a Deploy>,
+    pub(super) fleet: &'a Fleet<'a>,
+    pub(super) report: &'a Report,
+}
+
+impl Rolling<'_> {
+    /// Looks, plans and, unless it is a rehearsal, carries the plan out. Returns how every host has ended.
+    ///
+    /// # Errors
+    /// What spoke against it before anything changed. What failed later is the second part of the result.
+    pub(super) fn run(&self, make: &dyn Fn(&[Site]) -> Result<Plan>) -> Result<Ended> {
+        for _ in 0..MOST_PLANS {
+            let (machines, sites, mut gone) = self.look()?;
+            let plan = if sites.is_empty() { None } else { Some(make(&sites)?) };
+            let Some(plan) = plan else {
+                return Ok(Ended { hosts: gone.hosts, errors: gone.errors, changed: false });
+            };
+            if self.args.dry_run {
+                match self.report.style() {
+                    Style::Text => self.report.text(&plan.text(self.args.commands)),
+                    Style::Json => self.report.json(&plan.to_json()),
+                }
+                return Ok(Ended { hosts: gone.hosts, errors: gone.errors, changed: false });
+            }
+            for host in &plan.hosts {
+                for found in &host.found {
+                    self.report.step(&format!("{}: {found}", host.host));
+                }
+            }
+            let outcome = self.roll(&plan, &machines);
+            if outcome.is_stale {
+                self.report.step("another push was in the way; looking again");
+                continue;
+            }
+            self.tell(&plan, &outcome, &machines);
+            gone.add(outcome);
+            return Ok(gone);
+        }
+        Err(Error::new("other pushes are always in the way").hint("push again when they are done"))
+    }
+
+    /// Gathers the facts of all hosts.
+    fn look(&self) -> Result<(Vec<&Machine<'_>>, Vec<Site>, Ended)> {
+        let command = Facts::command(&self.terms.name, &self.terms.prefix, self.artifacts, self.terms.sudo);
+        let facts = self.fleet.each(|machine| {
+            // A rehearsal prints the plan and nothing else.
+            if !self.args.dry_run {
+                machine.row.state("looking around");
+            }
+            let output = machine.host.run(&command, &mut |_, _| {})?;
+            Facts::parse(&output.text()).map_err(|error| Failure::Failed {
+                error: error.note(format!("`{}` said it", machine.member.name)),
+                output,
+            })
+        });
+        let (mut machines, mut sites, mut gone) = (Vec::new(), Vec::new(), Ended::default());
+        let mut refused = Vec::new();
+        for (machine, facts) in self.fleet.machines.iter().zip(facts) {
+            let name = machine.member.name.clone();
+            match facts {
+                Some(Ok(facts)) => {
+                    machines.push(machine);
+                    sites.push(Site { name, variables: machine.member.variables.clone(), facts });
+                }
+                Some(Err(failure)) => {
+                    machine.row.failed(failure.error());
+                    let may_miss =
+                        self.unreachable() == Unreachable::Skip && !matches!(failure, Failure::Failed { .. });
+                    if may_miss {
+                        gone.hosts.push((name, End::Unreachable));
+                        gone.errors.push(failure.into_error());
+                    } else {
+                        refused.push(failure.into_error());
+                    }
+                }
+                None => refused.push(interrupt::error()),
+            }
+        }
+        Error::all(refused).map_or(Ok((machines, sites, gone)), Err)
+    }
+
+    fn unreachable(&self) -> Unreachable {
+        match self.args.skip_unreachable || self.deploy.is_some_and(|deploy| deploy.skip_unreachable) {
+            true => Unreachable::Skip,
+            false => Unreachable::Fail,
+        }
+    }
+
+    fn roll(&self, plan: &Plan, machines: &[&Machine<'_>]) -> Outcome {
+        let hosts: Vec<&dyn Host> = machines.iter().map(|machine| machine.host.as_ref()).collect();
+        let rows = machines.iter().map(|machine| (machine.member.name.as_str(), *machine)).collect();
+        let watch = Table { rows, report: self.report };
+        Rollout {
+            plan,
+            hosts: &hosts,
+            watch: &watch,
+            parallel: self.fleet.parallel(),
+            reconnect: Duration::from_secs(self.args.reconnect.into()),
+            on_failure: if self.args.keep { OnFailure::Keep } else { OnFailure::GoBack },
+            unreachable: self.unreachable(),
+            stop: &interrupt::requested,
+        }
+        .run()
+    }
+
+    /// Says how each host has ended.
+    fn tell(&self, plan: &Plan, outcome: &Outcome, machines: &[&Machine<'_>]) {
+        for ((host, told), machine) in plan.hosts.iter().zip(&outcome.hosts).zip(machines) {
+            let what = match told.end {
+                End::Idle => host.change(),
+                End::Changed => format!("{}, healthy", host.change()),
+                End::Unchanged => format!("unchanged, {}", host.from.as_deref().unwrap_or("not installed")),
+                End::Unreachable => "not reached".to_owned(),
+                End::WentBack => format!("went back to {}", host.from.as_deref().unwrap_or("no installation")),
+                End::Unconfirmed => format!("{} is installed, but not confirmed", host.to),
+                End::Unknown => format!("lost; it ends on {} or stays as it was", host.to),
+                End::Unwell => format!("back on {}, not healthy", host.from.as_deref().unwrap_or("no installation")),
+                End::Broken => "broken: neither the installation nor the way back succeeded".to_owned(),
+            };
+            match told.errors.first() {
+                Some(error) if !told.end.is_good() => {
+                    machine.row.failed(error);
+                    self.report.step(&format!("{}: {what}", host.host));
+                }
+                _ => machine.row.done(&what),
+            }
+            for file in &told.left {
+                self.report.warning(&format!("`{}` has new configuration in `{file}`, to be merged", host.host));
+            }
+        }
+        if self.report.style() == Style::Json {
+            self.report.json(&outcome.to_json());
+        }
+    }
+}
+
+/// How all hosts have ended.
+#[derive(Debug, Default)]
+pub(super) struct Ended {
+    pub(super) hosts: Vec<(String, End)>,
+    errors: Vec<Error>,
+    changed: bool,
+}
+
+impl Ended {
+    fn add(&mut self, outcome: Outcome) {
+        self.changed |= outcome.hosts.iter().any(|host| host.end.is_change());
+        self.errors.extend(outcome.errors);
+        for host in outcome.hosts {
+            self.hosts.push((host.host, host.end));
+            self.errors.extend(host.errors);
+        }
+    }
+
+    /// Returns the failures as one error; its kind is the exit code.
+    ///
+    /// # Errors
+    /// See above.
+    pub(super) fn finish(self) -> Result<()> {
+        let kind = if self.changed { Kind::Partial } else { Kind::Failed };
+        Error::all(self.errors).map_or(Ok(()), |error| Err(error.kind(kind)))
+    }
+}
+
+/// Shows what happens in the table of hosts.
+struct Table<'a> {
+    rows: BTreeMap<&'a str, &'a Machine<'a>>,
+    report: &'a Report,
+}
+
+impl Watch for Table<'_> {
+    fn see(&self, host: &str, moment: &Moment<'_>) {
+        let Some(machine) = self.rows.get(host) else {
+            if let Moment::Begins(step) = moment {
+                self.report.step(&step.what);
+            }
+            return;
+        };
+        match moment {
+            Moment::Begins(step) => machine.row.state(&step.what),
+            Moment::Sent(sent, size) => machine.row.bytes(*sent, *size),
+            Moment::Retries(step, _) => machine.row.state(&format!("{}, again", step.what)),
+            Moment::GoesBack => machine.row.state("going back"),
+            Moment::Says(line) => self.report.detail(&format!("{host}: {line}")),
+            Moment::Ends(..) | Moment::Fails(..) => {}
+        }
+    }
+}
+
+/// What a push has left undone, for `--resume`; kept among this user's state.
+#[derive(Debug, Serialize, Deserialize)]
+struct Unfinished {
+    hosts: Vec<String>,
+    files: Vec<PathBuf>,
+}
+
+impl Unfinished {
+    fn path(name: &AppName) -> Result<PathBuf> {
+        let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let state = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
+        let state = state.ok_or_else(|| Error::new("HOME is not set").hint("set HOME or XDG_STATE_HOME"))?;
+        Ok(state.join(format!("pkgapp/unfinished/{name}.json")))
+    }
+
+    fn read(name: &AppName) -> Result<Self> {
+        let path = Self::path(name)?;
+        if !path.exists() {
+            return Err(Error::new(format!("no push of `{name}` is unfinished")));
+        }
+        let text = crate::fs::read_to_string(&path)?;
+        serde_json::from_str(&text).context(|| format!("`{}` is not what pkgapp has written", shown(&path)))
+    }
+
+    /// Keeps it, or forgets it if nothing is left to do.
+    fn write(&self, name: &AppName) -> Result<()> {
+        let path = Self::path(name)?;
+        if self.hosts.is_empty() {
+            return match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    Err(Error::new(format!("cannot remove `{}`", shown(&path))).cause(error))
+                }
+                _ => Ok(()),
+            };
+        }
+        let files: Result<Vec<PathBuf>> = self
+            .files
+            .iter()
+            .map(|file| std::path::absolute(file).context(|| format!("`{}` has no place", shown(file))))
+            .collect();
+        let text = serde_json::to_string_pretty(&Self { hosts: self.hosts.clone(), files: files? });
+        let text = text.context(|| "cannot write down what is unfinished")?;
+        crate::fs::write_atomically(&path, |out| {
+            std::io::Write::write_all(out, text.as_bytes()).context(|| format!("cannot write `{}`", shown(&path)))
+        })
+    }
+}

@@ -1,0 +1,30 @@
+//! `pkgapp rollback`.
+
+use std::path::Path;
+
+use crate::app::{App, Deploy};
+use crate::cli::{Global, RollbackArgs};
+use crate::deploy::plan::{Plan, Site};
+use crate::error::Result;
+use crate::fleet::{self, Fleet};
+use crate::report::Report;
+
+use super::load_app;
+use super::push::{Rolling, terms};
+
+pub(super) fn rollback(args: &RollbackArgs, global: &Global, report: &Report) -> Result<()> {
+    let app = load_app(global)?;
+    let deploy = deploy(&app, args.name.as_deref())?;
+    let mut terms = terms(app.name.clone(), Some(&app), deploy, &args.rollout)?;
+    // Data is migrated forward only.
+    terms.migrate = None;
+    let fleet = Fleet::open(&args.rollout.hosts, deploy, Path::new(&app.root), "rollback", report)?;
+    let make = |sites: &[Site]| Plan::rollback(&terms, args.to.as_deref(), sites);
+    let command = Rolling { terms: &terms, artifacts: &[], args: &args.rollout, deploy, fleet: &fleet, report };
+    command.run(&make)?.finish()
+}
+
+/// Returns the `[deploy.NAME]` that is named, if one is.
+pub(super) fn deploy<'a>(app: &'a App, name: Option<&str>) -> Result<Option<&'a Deploy>> {
+    name.map(|name| fleet::deploy_named(app, name)).transpose()
+}

@@ -1,0 +1,135 @@
+//! `pkgapp status` and `pkgapp history`.
+
+use std::fmt::Write as _;
+
+use serde_json::json;
+
+use crate::cli::{Global, HistoryArgs, StatusArgs};
+use crate::deploy::facts::Facts;
+use crate::deploy::history::{Condition, Entry};
+use crate::error::{Error, Result};
+use crate::fleet::{Fleet, Machine, verdict};
+use crate::host::interrupt;
+use crate::report::{Report, Style};
+
+use super::load_app;
+use super::rollback::deploy;
+
+/// What is known of a host.
+struct Known {
+    facts: Facts,
+    condition: Condition,
+}
+
+pub(super) fn status(args: &StatusArgs, global: &Global, report: &Report) -> Result<()> {
+    let app = load_app(global)?;
+    let deploy = deploy(&app, args.name.as_deref())?;
+    let sudo = args.sudo || deploy.is_some_and(|deploy| deploy.sudo);
+    let prefix = app.package.prefix.value.to_string();
+    let fleet = Fleet::open(&args.hosts, deploy, &app.root, "status", report)?;
+    let look = |machine: &Machine<'_>| -> Result<Known> {
+        let run = |command: &crate::host::Command| {
+            machine.host.run(command, &mut |_, _| {}).map_err(crate::host::Failure::into_error)
+        };
+        let facts = Facts::parse(&run(&Facts::command(&app.name, &prefix, &[], sudo))?.text())?;
+        let condition = Condition::parse(&run(&Condition::command(&app.name, &prefix, sudo))?.text());
+        Ok(Known { facts, condition })
+    };
+    let mut errors = Vec::new();
+    for (machine, known) in fleet.machines.iter().zip(fleet.each(look)) {
+        match known.unwrap_or_else(|| Err(interrupt::error())) {
+            Ok(known) => show(&machine.member.name, &known, report),
+            Err(error) => errors.push(error),
+        }
+    }
+    verdict(fleet.machines.len(), errors)
+}
+
+fn show(host: &str, known: &Known, report: &Report) {
+    let Known { facts, condition } = known;
+    let kept = facts.kept_installed();
+    if report.style() == Style::Json {
+        report.json(&json!({
+            "host": host,
+            "installed": facts.installed,
+            "release": kept.map(|kept| &kept.release),
+            "commit": facts.commit,
+            "healthy": facts.installed.is_some() && !condition.is_unwell() && facts.half.is_none(),
+            "condition": condition,
+            "facts": facts,
+        }));
+        return;
+    }
+    let mut line = match &facts.installed {
+        Some(version) => format!("{host}: {version}"),
+        None => format!("{host}: not installed"),
+    };
+    // Writing to a String does not fail.
+    if let Some(last) = condition.last.as_ref().filter(|last| facts.installed.as_ref() == Some(&last.to)) {
+        _ = write!(line, ", {} by {} at {}", last.action, last.who, last.time);
+    }
+    if let Some(commit) = &facts.commit {
+        _ = write!(line, ", commit {}", commit.get(..12).unwrap_or(commit));
+    }
+    report.result(&line);
+    let more = |what: String| report.result(&format!("  {what}"));
+    if let Some(half) = &facts.half {
+        more(format!("half-way: {half}"));
+    }
+    if let Some(last) = condition.last.as_ref().filter(|last| last.result != "ok") {
+        more(format!("last {}: {} by {} at {}: {}", last.action, last.to, last.who, last.time, last.result));
+    }
+    if let Some(holder) = facts.lock.as_ref().filter(|holder| holder.alive) {
+        more(format!("{} is pushing since {}", holder.owner, holder.since));
+    }
+    if let Some(transaction) = &facts.transaction {
+        more(format!("an installation of {} has not been confirmed", transaction.version));
+    }
+    for unit in &condition.units {
+        more(format!("{} is {}, {}", unit.name, unit.active, unit.enabled));
+    }
+    for file in &condition.drifted {
+        more(format!("drifted: {file}"));
+    }
+    let releases: Vec<&str> =
+        facts.kept.iter().filter(|kept| kept.is_whole()).map(|kept| kept.release.as_str()).collect();
+    if !releases.is_empty() {
+        more(format!("kept: {}", releases.join(", ")));
+    }
+}
+
+pub(super) fn history(args: &HistoryArgs, global: &Global, report: &Report) -> Result<()> {
+    let app = load_app(global)?;
+    let deploy = deploy(&app, args.name.as_deref())?;
+    let sudo = args.sudo || deploy.is_some_and(|deploy| deploy.sudo);
+    let fleet = Fleet::open(&args.hosts, deploy, &app.root, "history", report)?;
+    let command = Entry::command(&app.name, args.lines, sudo);
+    let entries = fleet.each(|machine| {
+        let output = machine.host.run(&command, &mut |_, _| {}).map_err(crate::host::Failure::into_error)?;
+        Ok::<_, Error>(Entry::all(&output.text()))
+    });
+    let mut all: Vec<(&str, Entry)> = Vec::new();
+    let mut errors = Vec::new();
+    for (machine, entries) in fleet.machines.iter().zip(entries) {
+        match entries.unwrap_or_else(|| Err(interrupt::error())) {
+            Ok(entries) => all.extend(entries.into_iter().map(|entry| (machine.member.name.as_str(), entry))),
+            Err(error) => errors.push(error),
+        }
+    }
+    all.sort_by(|(_, a), (_, b)| a.time.cmp(&b.time));
+    for (host, entry) in &all {
+        match report.style() {
+            Style::Json => {
+                let mut line = json!(entry);
+                line["host"] = json!(host);
+                report.json(&line);
+            }
+            Style::Text => {
+                let from = entry.from.as_deref().unwrap_or("nothing");
+                let Entry { time, who, action, to, result, .. } = entry;
+                report.result(&format!("{time} {host}: {action} by {who}: {from} → {to}: {result}"));
+            }
+        }
+    }
+    verdict(fleet.machines.len(), errors)
+}

@@ -1,0 +1,241 @@
+//! Artifacts that may be pushed, and which of them a host gets.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use super::facts::Facts;
+use crate::digest::{Digest, Sha256Sum};
+use crate::error::{Context, Error, Result, shown};
+use crate::format::read::{Artifact, ArtifactKind};
+use crate::name::AppName;
+use crate::release::{RECORD, Record};
+
+/// An artifact that may be pushed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Candidate {
+    /// Where it lies on this machine.
+    pub path: PathBuf,
+    /// Its name, under which hosts keep it.
+    pub file: String,
+    /// Its format.
+    #[serde(skip)]
+    pub kind: ArtifactKind,
+    /// What it runs on, as `uname -m` has it; `None`: everything.
+    pub arch: Option<String>,
+    /// The application's name.
+    pub name: String,
+    /// The package's version, e.g. `1.4.2-1`.
+    pub version: String,
+    /// The application's version, e.g. `1.4.2`.
+    pub release: String,
+    /// SHA-256 of the release's record.
+    pub record: Sha256Sum,
+    /// Where it is installed.
+    pub prefix: String,
+    /// SHA-256 of the file.
+    pub sha256: Sha256Sum,
+    /// Bytes of the file.
+    pub size: u64,
+    /// Bytes that it takes when installed, about.
+    pub installed_size: u64,
+    /// The commit that it was built from.
+    pub commit: Option<String>,
+    /// What it needs of the host, one relation each.
+    pub depends: Vec<String>,
+    /// When it was made.
+    #[serde(skip)]
+    pub made: SystemTime,
+}
+
+impl Candidate {
+    /// Reads an artifact.
+    ///
+    /// # Errors
+    /// It can't be read, or is none of pkgapp's.
+    pub fn read(path: &Path) -> Result<Self> {
+        let artifact = Artifact::open(path)?;
+        let place = RefCell::new(String::new());
+        let record = artifact.find(|path| {
+            let is_record = path.ends_with(&format!("/{RECORD}"));
+            if is_record {
+                path.clone_into(&mut place.borrow_mut());
+            }
+            is_record
+        })?;
+        let foreign = || Error::new(format!("`{}` was not made by pkgapp", shown(path)));
+        let bytes = record.ok_or_else(|| foreign().note(format!("there is no `{RECORD}` in it")))?;
+        let record: Record = serde_json::from_slice(&bytes).map_err(|error| foreign().cause(error))?;
+        let prefix = place.into_inner();
+        let prefix = prefix.strip_suffix(RECORD).unwrap_or_default().trim_end_matches('/').to_owned();
+        let metadata = path.metadata().context(|| format!("cannot read `{}`", shown(path)))?;
+        let digest = Digest::of_reader(crate::fs::open(path)?).context(|| format!("cannot read `{}`", shown(path)))?;
+        let file = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+        Ok(Self {
+            file: file.ok_or_else(|| Error::new(format!("`{}` has no name that is text", shown(path))))?,
+            path: path.to_owned(),
+            kind: artifact.kind,
+            arch: artifact.arch.as_deref().and_then(kernels_name).map(str::to_owned),
+            name: record.name,
+            version: artifact.version,
+            release: record.version,
+            record: Sha256Sum::of(&bytes),
+            prefix,
+            sha256: digest.sha256,
+            size: digest.size,
+            installed_size: record.distributions.iter().map(|each| each.size).sum::<u64>().max(digest.size),
+            commit: record.commit,
+            depends: artifact.depends,
+            made: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+        })
+    }
+
+    /// Reads all artifacts of an application that lie in a directory, the newest first. What is no artifact, or another
+    /// application's, is not looked at.
+    ///
+    /// # Errors
+    /// The directory can't be read.
+    pub fn all_in(directory: &Path, name: &AppName) -> Result<Vec<Self>> {
+        let entries = match std::fs::read_dir(directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(Error::new(format!("cannot read `{}`", shown(directory))).cause(error)),
+        };
+        let mut paths: Vec<(SystemTime, PathBuf)> = Vec::new();
+        for entry in entries {
+            let path = entry.context(|| format!("cannot read `{}`", shown(directory)))?.path();
+            let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let ours = file.starts_with(name.as_str())
+                && [".deb", ".rpm", ".tar.zst", ".tar.gz", ".tar.xz", ".tar"].iter().any(|end| file.ends_with(end));
+            if ours && let Ok(made) = path.metadata().and_then(|metadata| metadata.modified()) {
+                paths.push((made, path));
+            }
+        }
+        paths.sort_by(|a, b| b.cmp(a));
+        let artifacts = paths.iter().filter_map(|(_, path)| Self::read(path).ok());
+        Ok(artifacts.filter(|artifact| artifact.name == name.as_str()).collect())
+    }
+
+    /// Leaves the newest of each format and architecture.
+    pub fn newest(mut artifacts: Vec<Self>) -> Vec<Self> {
+        artifacts.sort_by_key(|artifact| std::cmp::Reverse(artifact.made));
+        let mut newest: Vec<Self> = Vec::new();
+        for artifact in artifacts {
+            if !newest.iter().any(|known| known.kind == artifact.kind && known.arch == artifact.arch) {
+                newest.push(artifact);
+            }
+        }
+        newest
+    }
+
+    /// Returns the format's name.
+    pub fn format(&self) -> &'static str {
+        match self.kind {
+            ArtifactKind::Tar => "tarball",
+            ArtifactKind::Deb => "deb",
+            ArtifactKind::Rpm => "rpm",
+        }
+    }
+}
+
+/// Finds the artifact for a host: of its package manager's format and of its architecture.
+///
+/// # Errors
+/// There is none; the error says what there is.
+pub fn choose(artifacts: &[Candidate], facts: &Facts) -> Result<usize> {
+    let Some(manager) = facts.manager else {
+        return Err(Error::new(format!("no package manager is known on {}", facts.distribution())));
+    };
+    let fits = |artifact: &&Candidate| artifact.kind == manager.kind();
+    if !artifacts.iter().any(|artifact| fits(&artifact)) {
+        let wanted = if manager.kind() == ArtifactKind::Deb { "deb" } else { "rpm" };
+        return Err(Error::new(format!("{} with {manager} needs a {wanted}, and there is none", facts.distribution()))
+            .hint(format!("make one: `pkgapp build --format {wanted}`")));
+    }
+    let of_arch = |artifact: &Candidate| artifact.arch.as_deref().is_none_or(|arch| arch == facts.arch);
+    artifacts.iter().position(|artifact| fits(&artifact) && of_arch(artifact)).ok_or_else(|| {
+        let archs: Vec<&str> = artifacts.iter().filter(fits).filter_map(|artifact| artifact.arch.as_deref()).collect();
+        Error::new(format!("the host is {}, and the package is for {}", facts.arch, archs.join(", ")))
+            .hint(format!("build on a machine with {}", facts.arch))
+    })
+}
+
+/// The kernel's name of an architecture that Debian or rpm names; `None` for "all".
+fn kernels_name(arch: &str) -> Option<&str> {
+    match arch {
+        "all" | "noarch" | "any" => None,
+        "amd64" => Some("x86_64"),
+        "arm64" => Some("aarch64"),
+        other => Some(other),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::deploy::facts::Manager;
+
+    /// An artifact that is nowhere.
+    pub(in crate::deploy) fn candidate(kind: ArtifactKind, release: &str, arch: Option<&str>) -> Candidate {
+        let version = format!("{release}-1");
+        let file = match kind {
+            ArtifactKind::Deb => format!("shop_{version}_amd64.deb"),
+            ArtifactKind::Rpm => format!("shop-{version}.x86_64.rpm"),
+            ArtifactKind::Tar => format!("shop-{release}.tar.zst"),
+        };
+        Candidate {
+            path: PathBuf::from("/dist").join(&file),
+            kind,
+            arch: arch.map(str::to_owned),
+            name: "shop".into(),
+            version,
+            release: release.into(),
+            record: Sha256Sum::of(format!("record {release}").as_bytes()),
+            prefix: "/opt/shop".into(),
+            sha256: Sha256Sum::of(file.as_bytes()),
+            file,
+            size: 1000,
+            installed_size: 5000,
+            commit: Some("c0ffee".into()),
+            depends: vec!["python3.11".into()],
+            made: SystemTime::UNIX_EPOCH,
+        }
+    }
+
+    fn host(manager: Option<Manager>, arch: &str) -> Facts {
+        Facts { manager, arch: arch.into(), os: "debian".into(), os_version: "12".into(), ..Facts::default() }
+    }
+
+    #[test]
+    fn a_host_gets_what_its_package_manager_and_machine_take() {
+        use ArtifactKind::{Deb, Rpm, Tar};
+        let all = [
+            candidate(Tar, "1.0", Some("x86_64")),
+            candidate(Deb, "1.0", Some("aarch64")),
+            candidate(Rpm, "1.0", None),
+            candidate(Deb, "1.0", Some("x86_64")),
+        ];
+        assert_eq!(choose(&all, &host(Some(Manager::AptGet), "x86_64")).unwrap(), 3);
+        assert_eq!(choose(&all, &host(Some(Manager::Dpkg), "aarch64")).unwrap(), 1);
+        assert_eq!(choose(&all, &host(Some(Manager::Zypper), "riscv64")).unwrap(), 2);
+        let error = choose(&all[..2], &host(Some(Manager::AptGet), "x86_64")).unwrap_err().to_string();
+        assert!(error.contains("the host is x86_64, and the package is for aarch64"), "{error}");
+        let error = choose(&all[..2], &host(Some(Manager::Dnf), "x86_64")).unwrap_err().to_string();
+        assert!(error.contains("`pkgapp build --format rpm`"), "{error}");
+        assert!(choose(&all, &host(None, "x86_64")).is_err());
+    }
+
+    #[test]
+    fn the_newest_is_the_one_that_was_made_last() {
+        let mut older = candidate(ArtifactKind::Deb, "2.0", None);
+        let mut newer = candidate(ArtifactKind::Deb, "1.9", None);
+        older.made = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+        newer.made = SystemTime::UNIX_EPOCH + Duration::from_secs(2);
+        let [one] = &Candidate::newest(vec![older, newer])[..] else { panic!() };
+        assert_eq!(one.release, "1.9");
+    }
+}

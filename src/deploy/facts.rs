@@ -1,0 +1,415 @@
+//! What a push must know of a host before it decides anything: gathered by one script, in one round trip.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::Serialize;
+
+use super::artifact::Candidate;
+use super::script;
+use crate::digest::Sha256Sum;
+use crate::error::{Error, Result};
+use crate::format::read::ArtifactKind;
+use crate::host;
+use crate::name::{AppName, PythonMinor};
+
+/// What is true on a host at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Facts {
+    /// `ID` of os-release(5), e.g. `debian`.
+    pub os: String,
+    /// `VERSION_ID`, e.g. `12`.
+    pub os_version: String,
+    /// As `uname -m` has it.
+    pub arch: String,
+    /// E.g. `2.36`; empty if the host has another C library.
+    pub glibc: String,
+    /// Interpreters in /usr/bin.
+    pub pythons: Vec<PythonMinor>,
+    /// Who the scripts of a push are.
+    pub user: String,
+    /// Whether that is root.
+    pub root: bool,
+    /// Whether systemd is PID 1.
+    pub systemd: bool,
+    /// Whether needrestart(1) is installed, which asks questions if it isn't told not to.
+    pub needrestart: bool,
+    /// What installs packages; `None` if nothing that is known.
+    pub manager: Option<Manager>,
+    /// Space where the release goes.
+    pub free_prefix: Space,
+    /// Space where packages are kept.
+    pub free_state: Space,
+    /// Which process holds the package manager's lock, and on what.
+    pub held: Option<String>,
+    /// The installed version, as the package manager writes it.
+    pub installed: Option<String>,
+    /// What dpkg has begun and not ended with the package.
+    pub half: Option<String>,
+    /// SHA-256 of the installed release's record.
+    pub record: Option<Sha256Sum>,
+    /// The commit that the installed release was built from.
+    pub commit: Option<String>,
+    /// How the version of an artifact (by its index) compares with the installed one.
+    pub orders: BTreeMap<usize, Order>,
+    /// What an artifact (by its index) depends on and nobody offers.
+    pub unmet: BTreeMap<usize, Vec<String>>,
+    /// Who holds the application's lock.
+    pub lock: Option<Holder>,
+    /// SHA-256 of the package that the last push has installed.
+    pub current: Option<Sha256Sum>,
+    /// A transaction that no push has seen the end of.
+    pub transaction: Option<Transaction>,
+    /// Packages that are kept for roll-back.
+    pub kept: Vec<Kept>,
+    /// Packages whose migration has run from this host.
+    pub migrated: BTreeSet<Sha256Sum>,
+    /// The state directory, if it can't be read.
+    pub unreadable: Option<String>,
+}
+
+/// A package manager, the most capable one of a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Manager {
+    /// apt-get, over dpkg.
+    AptGet,
+    /// dpkg alone.
+    Dpkg,
+    /// dnf, over rpm.
+    Dnf,
+    /// yum, over rpm.
+    Yum,
+    /// zypper, over rpm.
+    Zypper,
+    /// rpm alone.
+    Rpm,
+}
+
+impl Manager {
+    const ALL: [Self; 6] = [Self::AptGet, Self::Dpkg, Self::Dnf, Self::Yum, Self::Zypper, Self::Rpm];
+
+    /// Returns the name of its program.
+    pub fn program(self) -> &'static str {
+        match self {
+            Self::AptGet => "apt-get",
+            Self::Dpkg => "dpkg",
+            Self::Dnf => "dnf",
+            Self::Yum => "yum",
+            Self::Zypper => "zypper",
+            Self::Rpm => "rpm",
+        }
+    }
+
+    /// Returns what it installs.
+    pub fn kind(self) -> ArtifactKind {
+        match self {
+            Self::AptGet | Self::Dpkg => ArtifactKind::Deb,
+            Self::Dnf | Self::Yum | Self::Zypper | Self::Rpm => ArtifactKind::Rpm,
+        }
+    }
+}
+
+impl fmt::Display for Manager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.program())
+    }
+}
+
+/// Free space.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Space {
+    /// Bytes.
+    pub bytes: u64,
+    /// The file system, as df(1) names it: two places on one share its space.
+    pub device: String,
+}
+
+/// How an artifact's version compares with the installed one, by the package manager's order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// The artifact is newer.
+    Newer,
+    /// They are the same.
+    Same,
+    /// The artifact is older.
+    Older,
+}
+
+/// Who holds an application's lock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Holder {
+    /// Identifies the push.
+    pub token: String,
+    /// Who it is, for people.
+    pub owner: String,
+    /// Since when, RFC 3339.
+    pub since: String,
+    /// Whether there was a sign of life lately.
+    pub alive: bool,
+}
+
+/// A transaction that no push has seen the end of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Transaction {
+    /// The package manager's version that it goes to.
+    pub version: String,
+    /// SHA-256 of that package; empty for a removal.
+    pub sum: String,
+    /// How far it is.
+    pub state: TransactionState,
+}
+
+/// How far a transaction is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TransactionState {
+    /// It goes on by itself.
+    Running,
+    /// It ended well.
+    Done,
+    /// It failed, and what was before is in place.
+    Restored,
+    /// It failed, and so did the way back.
+    Failed,
+    /// It was killed.
+    Interrupted,
+}
+
+/// A package that a host keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Kept {
+    /// SHA-256 of the file.
+    pub sha256: Sha256Sum,
+    /// Its name.
+    pub file: String,
+    /// Bytes; 0 if only the mark is left of it.
+    pub size: u64,
+    /// The package's version.
+    pub version: String,
+    /// The application's version.
+    pub release: String,
+    /// SHA-256 of the release's record.
+    pub record: Option<Sha256Sum>,
+    /// When it was last found good, seconds since 1970, as date(1) writes `%s.%N`; empty for never.
+    pub good: String,
+    /// When it was found to be bad, RFC 3339; empty for never.
+    pub failed: String,
+    /// The commit it was built from.
+    pub commit: Option<String>,
+}
+
+impl Kept {
+    /// Returns whether it can be installed.
+    pub fn is_whole(&self) -> bool {
+        self.size > 0
+    }
+
+    /// Returns when it was last found good, in nanoseconds since 1970.
+    pub fn good_at(&self) -> Option<u128> {
+        let (seconds, nanos) = self.good.split_once('.')?;
+        Some(seconds.parse::<u128>().ok()? * 1_000_000_000 + nanos.get(..9)?.parse::<u128>().ok()?)
+    }
+}
+
+impl Facts {
+    /// Returns the command that gathers them; its artifacts are known by their index afterwards.
+    pub fn command(name: &AppName, prefix: &str, artifacts: &[Candidate], root: bool) -> host::Command {
+        let artifacts = artifacts.iter().flat_map(|artifact| {
+            let kind = match artifact.kind {
+                ArtifactKind::Deb => "deb",
+                ArtifactKind::Rpm => "rpm",
+                ArtifactKind::Tar => "tar",
+            };
+            [kind.to_owned(), artifact.version.clone(), artifact.depends.join("\n")]
+        });
+        script::command("looking around", script::FACTS, name, "", root)
+            .args([name.as_str(), prefix])
+            .args(artifacts)
+            .ends_with_us()
+    }
+
+    /// Reads what the script prints.
+    ///
+    /// # Errors
+    /// It is cut off, or a line is none of the script's.
+    pub fn parse(text: &str) -> Result<Self> {
+        let mut facts = Self::default();
+        let mut values: BTreeMap<&str, &str> = BTreeMap::new();
+        for line in text.lines() {
+            let Some((key, value)) = line.split_once('=') else {
+                // A login's greeting may stand before the first line; it is none of ours.
+                continue;
+            };
+            match key.split_once('.') {
+                _ if key == "kept" => facts.kept.push(kept(value).ok_or_else(|| strange(line))?),
+                _ if key == "migrated" => _ = facts.migrated.insert(sum(value).ok_or_else(|| strange(line))?),
+                Some(("order", index)) => {
+                    let index = index.parse().map_err(|_| strange(line))?;
+                    _ = facts.orders.insert(index, order(value).ok_or_else(|| strange(line))?);
+                }
+                Some(("unmet", index)) => {
+                    let index = index.parse().map_err(|_| strange(line))?;
+                    facts.unmet.entry(index).or_default().push(value.to_owned());
+                }
+                _ => _ = values.insert(key, value.trim()),
+            }
+        }
+        if values.get("facts") != Some(&"end") {
+            return Err(Error::new("what the host said of itself is cut off"));
+        }
+        let text = |key: &str| values.get(key).copied().unwrap_or_default();
+        let some = |key: &str| Some(text(key)).filter(|text| !text.is_empty()).map(str::to_owned);
+        facts.os = text("os").to_owned();
+        facts.os_version = text("os_version").to_owned();
+        facts.arch = text("arch").to_owned();
+        facts.glibc = text("glibc").to_owned();
+        facts.pythons = text("pythons").split(' ').filter_map(|python| python.parse().ok()).collect();
+        facts.user = text("user").to_owned();
+        facts.root = text("uid") == "0";
+        facts.systemd = text("systemd") == "yes";
+        facts.needrestart = text("needrestart") == "yes";
+        facts.manager = Manager::ALL.into_iter().find(|manager| manager.program() == text("manager"));
+        facts.free_prefix = space(text("free_prefix")).ok_or_else(|| strange("free_prefix"))?;
+        facts.free_state = space(text("free_state")).ok_or_else(|| strange("free_state"))?;
+        facts.held = some("held");
+        facts.installed = some("installed");
+        facts.half = some("half");
+        facts.record = sum(text("record"));
+        facts.commit = some("commit");
+        facts.current = sum(text("current"));
+        facts.unreadable = some("unreadable");
+        facts.lock = some("lock.token").map(|token| Holder {
+            token,
+            owner: text("lock.owner").to_owned(),
+            since: text("lock.since").to_owned(),
+            alive: text("lock.alive") == "yes",
+        });
+        facts.transaction = match values.get("transaction.state") {
+            None => None,
+            Some(state) => Some(Transaction {
+                version: text("transaction.version").to_owned(),
+                sum: text("transaction.sum").to_owned(),
+                state: match *state {
+                    "running" => TransactionState::Running,
+                    "done" => TransactionState::Done,
+                    "restored" => TransactionState::Restored,
+                    "failed" => TransactionState::Failed,
+                    "interrupted" => TransactionState::Interrupted,
+                    other => return Err(strange(&format!("transaction.state={other}"))),
+                },
+            }),
+        };
+        Ok(facts)
+    }
+
+    /// Returns the kept package with these bytes, if it is whole.
+    pub fn kept(&self, sum: Sha256Sum) -> Option<&Kept> {
+        self.kept.iter().find(|kept| kept.sha256 == sum && kept.is_whole())
+    }
+
+    /// Returns the kept package of what is installed, by the record of the release.
+    pub fn kept_installed(&self) -> Option<&Kept> {
+        let installed = self.installed.as_deref()?;
+        let same = |kept: &&Kept| kept.version == installed && kept.record.is_some() && kept.record == self.record;
+        let current = self.current.and_then(|current| self.kept(current)).filter(same);
+        current.or_else(|| self.kept.iter().filter(|kept| kept.is_whole()).find(same))
+    }
+
+    /// Returns the distribution for people, e.g. `debian 12`.
+    pub fn distribution(&self) -> String {
+        format!("{} {}", self.os, self.os_version).trim().to_owned()
+    }
+}
+
+fn strange(line: &str) -> Error {
+    Error::new(format!("the host said `{}` of itself, which means nothing", line.escape_debug()))
+}
+
+fn sum(text: &str) -> Option<Sha256Sum> {
+    Sha256Sum::from_hex(text)
+}
+
+fn order(text: &str) -> Option<Order> {
+    match text {
+        "newer" => Some(Order::Newer),
+        "same" => Some(Order::Same),
+        "older" => Some(Order::Older),
+        _ => None,
+    }
+}
+
+/// Reads `KILOBYTES DEVICE`.
+fn space(text: &str) -> Option<Space> {
+    let (free, device) = text.split_once(' ')?;
+    Some(Space { bytes: free.parse::<u64>().ok()? * 1024, device: device.to_owned() })
+}
+
+fn kept(text: &str) -> Option<Kept> {
+    let fields: Vec<&str> = text.split('|').collect();
+    let [sha256, file, size, version, release, record, good, failed, commit] = fields[..] else { return None };
+    // It becomes a path in commands that root runs.
+    if file.contains('/') || file.is_empty() {
+        return None;
+    }
+    Some(Kept {
+        sha256: sum(sha256)?,
+        file: file.to_owned(),
+        size: size.parse().ok()?,
+        version: version.to_owned(),
+        release: release.to_owned(),
+        record: sum(record),
+        good: good.to_owned(),
+        failed: failed.to_owned(),
+        commit: Some(commit.to_owned()).filter(|commit| !commit.is_empty()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    /// What the real script says of this machine, about a package that it has.
+    #[test]
+    fn the_script_tells_of_this_machine_what_its_own_tools_do() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path().join("state").display().to_string();
+        let Some(dpkg) = crate::format::judge::tool("dpkg-query") else { return };
+        let said = |command: &mut Command| crate::format::judge::run(command).trim().to_owned();
+        let version = said(Command::new(dpkg).args(["-W", "-f", "${Version}", "dpkg"]));
+        let script = [script::PRELUDE, script::FACTS].concat();
+        let script = script.replace("apt-get -s -qq satisfy", "false");
+        let run = |version: &str, depends: &str| {
+            let args = [&*state, "", "dpkg", "/opt/dpkg", "deb", version, depends];
+            said(Command::new("sh").arg("-c").arg(&script).arg("sh").args(args))
+        };
+        let facts = Facts::parse(&run(&version, "")).unwrap();
+        assert_eq!(facts.installed, Some(version.clone()));
+        assert_eq!(facts.orders, BTreeMap::from([(0, Order::Same)]));
+        assert_eq!(facts.arch, said(Command::new("uname").arg("-m")));
+        assert_eq!(facts.user, said(Command::new("id").arg("-un")));
+        assert!(facts.free_prefix.bytes > 0 && !facts.free_prefix.device.is_empty());
+        assert_eq!((&facts.lock, &facts.current, facts.kept.len()), (&None, &None, 0));
+        assert_eq!(Facts::parse(&run("0.1", "")).unwrap().orders[&0], Order::Older);
+        assert_eq!(Facts::parse(&run("99:1", "")).unwrap().orders[&0], Order::Newer);
+        let lacking = Facts::parse(&run("99:1", "libc6\nno-such-thing (>= 1) | other")).unwrap();
+        assert_eq!(lacking.unmet[&0], ["libc6", "no-such-thing (>= 1) | other"], "`satisfy` was made to fail");
+        assert!(!directory.path().join("state").exists(), "looking around changes nothing");
+    }
+
+    #[test]
+    fn half_an_answer_is_no_answer() {
+        assert!(Facts::parse("os=debian\nuid=0\n").unwrap_err().to_string().contains("cut off"));
+        let text = "free_prefix=1 /dev/a\nfree_state=2 tmpfs\nkept=xyz|a|b\nfacts=end\n";
+        assert!(Facts::parse(text).unwrap_err().to_string().contains("kept=xyz"));
+    }
+
+    #[test]
+    fn a_kept_file_is_a_name_and_no_path() {
+        let sum = "a".repeat(64);
+        assert!(kept(&format!("{sum}|a.deb|5|1-1|1|{sum}|17.000000001||")).is_some());
+        assert!(kept(&format!("{sum}|../a.deb|5|1-1|1|{sum}|17.000000001||")).is_none());
+    }
+}

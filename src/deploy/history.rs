@@ -1,0 +1,127 @@
+//! What hosts remember: the lines of `history.jsonl`, and how an installed application is.
+
+use serde::{Deserialize, Serialize};
+
+use super::script;
+use crate::host::Command;
+use crate::name::AppName;
+
+/// A line of the history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// When, RFC 3339, by the host's clock.
+    pub time: String,
+    /// Who, e.g. `ada@laptop`.
+    pub who: String,
+    /// `push` or `rollback`.
+    pub action: String,
+    /// The package's version of before; `None`: nothing was installed.
+    pub from: Option<String>,
+    /// The package's version that was wanted.
+    pub to: String,
+    /// The application's version that was wanted.
+    pub release: String,
+    /// The commit that it was built from.
+    pub commit: Option<String>,
+    /// SHA-256 of the package.
+    pub sha256: String,
+    /// `ok`, `failed`, or `failed, and taken back`.
+    pub result: String,
+}
+
+impl Entry {
+    /// Reads all lines; what is no entry, such as a line that a full disk has cut off, is left out.
+    pub fn all(text: &str) -> Vec<Self> {
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Returns the command that prints the last entries.
+    pub fn command(name: &AppName, count: u32, sudo: bool) -> Command {
+        let body = "[ ! -f \"$state/history.jsonl\" ] || tail -n \"$1\" \"$state/history.jsonl\"\n";
+        script::command("reading the history", body, name, "", sudo).arg(count.to_string()).ends_with_us()
+    }
+}
+
+/// How an installed application is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Condition {
+    /// The last entry of the history.
+    pub last: Option<Entry>,
+    /// Files that are not as the package has them, in the words of `dpkg -V` or `rpm -V`.
+    pub drifted: Vec<String>,
+    /// Its units.
+    pub units: Vec<Unit>,
+}
+
+/// A unit of systemd.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unit {
+    /// Its name.
+    pub name: String,
+    /// E.g. `active`.
+    pub active: String,
+    /// E.g. `enabled`.
+    pub enabled: String,
+}
+
+impl Condition {
+    /// Returns the command that finds out.
+    pub fn command(name: &AppName, prefix: &str, sudo: bool) -> Command {
+        script::command("asking for its condition", script::STATUS, name, "", sudo)
+            .args([name.as_str(), prefix])
+            .ends_with_us()
+    }
+
+    /// Reads what the command prints.
+    pub fn parse(text: &str) -> Self {
+        let mut condition = Self::default();
+        for line in text.lines() {
+            match line.split_once('=') {
+                Some(("deployed", entry)) => condition.last = serde_json::from_str(entry.trim()).ok(),
+                Some(("drifted", file)) => condition.drifted.push(file.trim().to_owned()),
+                Some(("unit", unit)) => {
+                    let mut words = unit.split_whitespace().map(str::to_owned);
+                    let mut word = || words.next().unwrap_or_else(|| "unknown".to_owned());
+                    condition.units.push(Unit { name: word(), active: word(), enabled: word() });
+                }
+                _ => {}
+            }
+        }
+        condition
+    }
+
+    /// Returns whether a unit that should run does not.
+    pub fn is_unwell(&self) -> bool {
+        self.units
+            .iter()
+            .any(|unit| unit.active == "failed" || (unit.enabled == "enabled" && unit.active == "inactive"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_was_cut_off_hides_no_other() {
+        let entry = Entry {
+            time: "2026-01-01T00:00:00Z".into(),
+            who: "ada@laptop".into(),
+            action: "push".into(),
+            from: None,
+            to: "1.0-1".into(),
+            release: "1.0".into(),
+            commit: None,
+            sha256: "a".repeat(64),
+            result: "ok".into(),
+        };
+        let line = serde_json::to_string(&entry).unwrap();
+        let text = format!("{line}\n{}\n{line}\n", &line[..40]);
+        assert_eq!(Entry::all(&text), [entry.clone(), entry.clone()]);
+        let condition = Condition::parse(&format!(
+            "deployed={line}\ndrifted=??5?????? c /etc/shop/shop.env \nunit=shop-web.service failed enabled\n"
+        ));
+        assert_eq!((condition.last.as_ref(), condition.is_unwell()), (Some(&entry), true));
+        assert_eq!(condition.drifted, ["??5?????? c /etc/shop/shop.env"]);
+    }
+}

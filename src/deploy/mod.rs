@@ -1,0 +1,36 @@
+//! Deployment: from artifacts on this machine to releases on hosts, and back.
+//!
+//! ```text
+//! artifacts ─┐
+//! hosts ─► Facts ─► Plan (steps for every host) ─► Rollout ─► Outcome
+//! ```
+//!
+//! One script tells the [`facts`] of a host; [`plan`] decides everything, before anything changes; [`rollout`] carries the
+//! plan out. What runs on hosts are the scripts of `scripts/`. What a host keeps of an application lies in
+//! `/var/lib/pkgapp/NAME`, readable without pkgapp:
+//!
+//! ```text
+//! lock                       who pushes now, and when it last gave a sign of life
+//! packages/SHA256/           packages by the hash of their bytes, for roll-back: the file, `info`, and the marks `good`,
+//!                            `failed` and `migrated` with their times
+//! current                    the hash of the package that the last push has installed
+//! history.jsonl              one line for everything that was done
+//! transaction/               an installation while it runs: `parameters`, `run`, `log`, `result`
+//! ```
+//!
+//! An installation is a transaction that runs by itself, as a systemd unit: it ends whether or not anyone watches, it goes
+//! back if it fails, and it is taken up again after a reboot.
+
+pub mod artifact;
+pub mod facts;
+pub mod history;
+pub mod owner;
+pub mod plan;
+pub mod rollout;
+mod script;
+pub mod step;
+
+#[cfg(test)]
+mod tests;
+
+pub use script::state_directory;

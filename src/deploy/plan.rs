@@ -1,0 +1,716 @@
+//! The plan of a push or a roll-back: facts and artifacts in, steps for every host out. Nothing is decided later; what
+//! `--dry-run` prints is the value that is executed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::ops::Range;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use url::Url;
+
+use super::artifact::{self, Candidate};
+use super::facts::{Facts, Kept, Order, TransactionState};
+use super::owner::{self, Owner};
+use super::step::{Back, Maker, Placed, Stage, Step};
+use crate::app::{Batch, CommandLine, Hooks, Migrate, MigrateOn};
+use crate::digest::Sha256Sum;
+use crate::error::{Error, Result};
+use crate::name::AppName;
+use crate::report::human_bytes;
+
+/// What is known before any host is asked.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// The application.
+    pub name: AppName,
+    /// Where it is installed.
+    pub prefix: String,
+    /// Who pushes.
+    pub owner: Owner,
+    /// Whether root's work is done with sudo.
+    pub sudo: bool,
+    /// How many hosts have the release after each step.
+    pub batches: Vec<Batch>,
+    /// How many hosts may fail before all is stopped.
+    pub max_failed: u32,
+    /// When a host works.
+    pub check: Check,
+    /// What is done once before the first switch.
+    pub migrate: Option<Migrate>,
+    /// As whom.
+    pub migrate_user: Option<String>,
+    /// What is run around it.
+    pub hooks: Hooks,
+    /// How many packages a host keeps, the installed one included; two at least.
+    pub keep: u32,
+    /// How long to wait for the lock of another push, and for that of the package manager.
+    pub patience: Duration,
+    /// What is refused otherwise.
+    pub allow: Allow,
+}
+
+/// When a host works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// An address that answers on the host.
+    pub url: Option<Url>,
+    /// A command that succeeds on the host.
+    pub command: Option<CommandLine>,
+    /// How long to wait for that.
+    pub timeout: Duration,
+    /// How long units must have run.
+    pub settle: Duration,
+}
+
+/// What a push does only when told to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Allow {
+    /// Go to an older version.
+    pub downgrade: bool,
+    /// Install other bytes under the same version.
+    pub reinstall: bool,
+}
+
+/// A host and what is true there.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// Its name, as the user wrote it.
+    pub name: String,
+    /// What hooks see in their environment.
+    pub variables: BTreeMap<String, String>,
+    /// What is true there.
+    pub facts: Facts,
+}
+
+/// What is done, on which hosts, in which order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// `push` or `rollback`.
+    pub action: &'static str,
+    /// The application.
+    pub name: AppName,
+    /// The release that hosts get; of a roll-back, each its own.
+    pub releases: BTreeSet<String>,
+    /// Every host, in the order of the command line.
+    pub hosts: Vec<HostPlan>,
+    /// The hosts that change (by index) in the order of their switch.
+    pub batches: Vec<Vec<usize>>,
+    /// How many hosts may fail before all is stopped.
+    pub max_failed: u32,
+    /// Programs that run here, before any host changes.
+    pub before: Vec<Step>,
+    /// Programs that run here, after all hosts have changed.
+    pub after: Vec<Step>,
+}
+
+/// What is done on one host.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HostPlan {
+    /// The host.
+    pub host: String,
+    /// Distribution and package manager, for people.
+    pub about: String,
+    /// The installed version.
+    pub from: Option<String>,
+    /// The version that it gets.
+    pub to: String,
+    /// What is to be known about the host.
+    pub found: Vec<String>,
+    /// What it waits for and sends; nothing that is installed changes.
+    pub prepare: Vec<Step>,
+    /// On one host: the new release's code, aside.
+    pub migrate: Vec<Step>,
+    /// From one version to the other. Empty if the host has nothing to do.
+    pub switch: Vec<Step>,
+    /// After a step before the installation failed.
+    pub abandon: Vec<Step>,
+    /// After the installation failed and the host itself went back.
+    pub failed: Vec<Step>,
+    /// Back to the version of before; empty if there is no way.
+    pub back: Vec<Step>,
+    /// Whatever happened.
+    pub unlock: Vec<Step>,
+    /// A sign of life for the lock.
+    pub beat: crate::host::Command,
+}
+
+impl HostPlan {
+    /// Returns whether the host has nothing to do.
+    pub fn is_idle(&self) -> bool {
+        self.switch.is_empty()
+    }
+
+    /// Returns the change for people, e.g. `1.4.1-1 → 1.4.2-1`.
+    pub fn change(&self) -> String {
+        match &self.from {
+            Some(from) if self.is_idle() => format!("{from} already"),
+            Some(from) => format!("{from} → {}", self.to),
+            None => format!("→ {}", self.to),
+        }
+    }
+}
+
+impl Plan {
+    /// Plans a push.
+    ///
+    /// # Errors
+    /// Everything that speaks against it, on all hosts.
+    pub fn push(terms: &Terms, artifacts: &[Candidate], sites: &[Site]) -> Result<Self> {
+        let mut refusals = Refusals::new("push to");
+        let mut chosen: Vec<(usize, usize)> = Vec::new();
+        for (index, site) in sites.iter().enumerate() {
+            match artifact::choose(artifacts, &site.facts) {
+                Ok(artifact) => chosen.push((index, artifact)),
+                Err(error) => refusals.add(&site.name, error),
+            }
+        }
+        let releases: BTreeSet<String> = chosen.iter().map(|(_, at)| artifacts[*at].release.clone()).collect();
+        if releases.len() > 1 {
+            let all = releases.iter().cloned().collect::<Vec<_>>().join(" and ");
+            let error = Error::new(format!("hosts would get different releases: {all}"));
+            return Err(error.hint("build all formats of one release: `pkgapp build --format all`"));
+        }
+        for (index, artifact) in &chosen {
+            for error in against(terms, *artifact, &artifacts[*artifact], &sites[*index].facts) {
+                refusals.add(&sites[*index].name, error);
+            }
+        }
+        refusals.finish()?;
+        let migrated = chosen.iter().any(|(site, at)| sites[*site].facts.migrated.contains(&artifacts[*at].sha256));
+        let mut migrate = terms.migrate.as_ref().filter(|migrate| migrate.on == MigrateOn::All || !migrated);
+        let mut hosts = Vec::new();
+        for (index, at) in chosen {
+            let host = push_to(terms, &sites[index], &artifacts[at], migrate);
+            // Once means: on the first host that changes.
+            if !host.migrate.is_empty() {
+                migrate = None;
+            }
+            hosts.push(host);
+        }
+        Ok(Self::new("push", terms, releases, hosts))
+    }
+
+    /// Plans a roll-back: to a version, or to the release before.
+    ///
+    /// # Errors
+    /// Hosts that do not keep what they should go to.
+    pub fn rollback(terms: &Terms, to: Option<&str>, sites: &[Site]) -> Result<Self> {
+        let mut refusals = Refusals::new("roll back");
+        let mut releases = BTreeSet::new();
+        let mut hosts = Vec::new();
+        for site in sites {
+            let early = not_root(terms, &site.facts).or_else(|| no_manager(&site.facts));
+            match early.map_or_else(|| earlier(&site.facts, to), Err) {
+                Err(error) => refusals.add(&site.name, error),
+                Ok(kept) => {
+                    releases.insert(kept.release.clone());
+                    hosts.push(back_on(terms, site, kept));
+                }
+            }
+        }
+        refusals.finish()?;
+        Ok(Self::new("rollback", terms, releases, hosts))
+    }
+
+    fn new(action: &'static str, terms: &Terms, releases: BTreeSet<String>, hosts: Vec<HostPlan>) -> Self {
+        let busy: Vec<usize> = (0..hosts.len()).filter(|index| !hosts[*index].is_idle()).collect();
+        let ranges = batches(&terms.batches, busy.len());
+        let local = |stage, lines: &[CommandLine]| {
+            let step = |line: &CommandLine| Step {
+                stage,
+                what: format!("here: `{}`", line.text),
+                line: Some(line.text.clone()),
+                action: super::step::Action::Local(line.words.clone()),
+            };
+            if busy.is_empty() { Vec::new() } else { lines.iter().map(step).collect() }
+        };
+        Self {
+            action,
+            name: terms.name.clone(),
+            releases,
+            batches: ranges.into_iter().map(|range| busy[range].to_vec()).collect(),
+            max_failed: terms.max_failed,
+            before: local(Stage::Before, &terms.hooks.local_before),
+            after: local(Stage::After, &terms.hooks.local_after),
+            hosts,
+        }
+    }
+
+    /// Returns whether no host has anything to do.
+    pub fn is_idle(&self) -> bool {
+        self.batches.is_empty()
+    }
+
+    /// Returns the plan for people: hosts with the same steps stand together. `verbose` shows the whole commands.
+    pub fn text(&self, verbose: bool) -> String {
+        let releases = self.releases.iter().cloned().collect::<Vec<_>>().join(", ");
+        let mut text = String::new();
+        let mut line = |indent: usize, what: &str| _ = writeln!(text, "{:indent$}{what}", "");
+        line(0, &format!("{} {} {releases}, {}", self.action, self.name, counted(self.hosts.len())));
+        for step in &self.before {
+            line(2, &step.what);
+        }
+        for (hosts, plan) in self.groups() {
+            line(0, &format!("{} ({}): {}", hosts.join(", "), plan.about, plan.change()));
+            for found in &plan.found {
+                line(2, &format!("note: {found}"));
+            }
+            let parts = [("prepare", &plan.prepare), ("migrate", &plan.migrate), ("switch", &plan.switch)];
+            let ends = [("if it fails", &plan.back), ("at the end", &plan.unlock)];
+            for (name, steps) in parts.into_iter().chain(ends) {
+                if steps.is_empty() {
+                    continue;
+                }
+                line(2, name);
+                for step in steps {
+                    line(4, &step.what);
+                    if let Some(core) = step.line.as_deref().filter(|core| !step.what.contains(core)) {
+                        line(6, &format!("$ {core}"));
+                    }
+                    if verbose {
+                        let whole = serde_json::to_string(&step.to_json()).unwrap_or_default();
+                        line(6, &whole);
+                    }
+                }
+            }
+        }
+        let batches = self
+            .batches
+            .iter()
+            .map(|batch| batch.iter().map(|index| self.hosts[*index].host.as_str()).collect::<Vec<_>>().join(", "));
+        let batches: Vec<String> = batches.collect();
+        if batches.len() > 1 {
+            line(0, &format!("batches: {}", batches.join(" | ")));
+        }
+        for step in &self.after {
+            line(2, &step.what);
+        }
+        text
+    }
+
+    /// Hosts whose plans differ in nothing that people read.
+    fn groups(&self) -> Vec<(Vec<&str>, &HostPlan)> {
+        fn shown(plan: &HostPlan) -> Vec<&str> {
+            let steps = [&plan.prepare, &plan.migrate, &plan.switch, &plan.back].into_iter().flatten();
+            let steps = steps.flat_map(|step| [step.what.as_str(), step.line.as_deref().unwrap_or_default()]);
+            let host = [plan.about.as_str(), plan.from.as_deref().unwrap_or_default(), &plan.to];
+            host.into_iter().chain(plan.found.iter().map(String::as_str)).chain(steps).collect()
+        }
+        let mut groups: Vec<(Vec<&str>, &HostPlan)> = Vec::new();
+        for plan in &self.hosts {
+            match groups.iter_mut().find(|(_, first)| shown(first) == shown(plan)) {
+                Some((hosts, _)) => hosts.push(&plan.host),
+                None => groups.push((vec![&plan.host], plan)),
+            }
+        }
+        groups
+    }
+
+    /// Returns the plan with every command whole.
+    pub fn to_json(&self) -> Value {
+        let steps = |steps: &[Step]| steps.iter().map(Step::to_json).collect::<Vec<_>>();
+        let hosts: Vec<Value> = self
+            .hosts
+            .iter()
+            .map(|host| {
+                json!({
+                    "host": host.host,
+                    "about": host.about,
+                    "from": host.from,
+                    "to": host.to,
+                    "found": host.found,
+                    "prepare": steps(&host.prepare),
+                    "migrate": steps(&host.migrate),
+                    "switch": steps(&host.switch),
+                    "abandon": steps(&host.abandon),
+                    "failed": steps(&host.failed),
+                    "back": steps(&host.back),
+                    "unlock": steps(&host.unlock),
+                })
+            })
+            .collect();
+        let names = |batch: &Vec<usize>| batch.iter().map(|index| self.hosts[*index].host.clone()).collect::<Vec<_>>();
+        json!({
+            "action": self.action,
+            "name": self.name,
+            "releases": self.releases,
+            "batches": self.batches.iter().map(names).collect::<Vec<_>>(),
+            "max_failed": self.max_failed,
+            "before": steps(&self.before),
+            "after": steps(&self.after),
+            "hosts": hosts,
+        })
+    }
+}
+
+/// What speaks against hosts, each reason once with all its hosts.
+struct Refusals {
+    doing: &'static str,
+    all: Vec<(Vec<String>, Error)>,
+}
+
+impl Refusals {
+    fn new(doing: &'static str) -> Self {
+        Self { doing, all: Vec::new() }
+    }
+
+    fn add(&mut self, host: &str, error: Error) {
+        match self.all.iter_mut().find(|(_, known)| known.to_string() == error.to_string()) {
+            Some((hosts, _)) => hosts.push(host.to_owned()),
+            None => self.all.push((vec![host.to_owned()], error)),
+        }
+    }
+
+    fn finish(self) -> Result<()> {
+        let told = self.all.into_iter().map(|(hosts, error)| {
+            let hosts: Vec<String> = hosts.iter().map(|host| format!("`{host}`")).collect();
+            error.context(format!("cannot {} {}", self.doing, hosts.join(", ")))
+        });
+        Error::all(told).map_or(Ok(()), Err)
+    }
+}
+
+fn not_root(terms: &Terms, facts: &Facts) -> Option<Error> {
+    if facts.root {
+        return facts.unreadable.as_ref().map(|path| Error::new(format!("`{path}` cannot be read there")));
+    }
+    let error = Error::new(format!("packages are installed by root, and the login is `{}`", facts.user));
+    Some(if terms.sudo { error } else { error.hint("use sudo there: `--sudo`, or `sudo = true` in `[deploy.NAME]`") })
+}
+
+fn no_manager(facts: &Facts) -> Option<Error> {
+    facts.manager.is_none().then(|| Error::new(format!("no package manager is known on {}", facts.distribution())))
+}
+
+/// Everything that speaks against an artifact on a host.
+fn against(terms: &Terms, index: usize, artifact: &Candidate, facts: &Facts) -> Vec<Error> {
+    let mut errors: Vec<Error> = not_root(terms, facts).into_iter().collect();
+    if let Some(missing) = facts.unmet.get(&index) {
+        let missing: Vec<String> = missing.iter().map(|relation| format!("`{relation}`")).collect();
+        let error =
+            Error::new(format!("{} needs {}, which no repository offers there", artifact.file, missing.join(", ")));
+        errors.push(error.hint("let the host know a repository that has it, and refresh its lists of packages"));
+    }
+    errors.extend(no_space(artifact, facts));
+    if is_there(artifact, facts) {
+        return errors;
+    }
+    let installed = facts.installed.as_deref().unwrap_or_default();
+    match facts.orders.get(&index) {
+        Some(Order::Older) if !terms.allow.downgrade => errors.push(
+            Error::new(format!("{installed} is installed, which is newer than {}", artifact.version))
+                .hint("go back with `pkgapp rollback`, or insist with `--allow-downgrade`"),
+        ),
+        Some(Order::Same) if !terms.allow.reinstall && !is_half_done(artifact, facts) => errors.push(
+            Error::new(format!("another package of version {installed} is installed"))
+                .hint("build it with a higher `[package] revision`, or insist with `--reinstall`"),
+        ),
+        _ => {}
+    }
+    errors
+}
+
+/// Returns whether the release is installed, by this package as far as anyone knows.
+fn is_there(artifact: &Candidate, facts: &Facts) -> bool {
+    let same = facts.installed.as_deref() == Some(&artifact.version) && facts.record == Some(artifact.record);
+    same && facts.half.is_none() && facts.current.is_none_or(|current| current == artifact.sha256)
+}
+
+/// Returns whether an unfinished transaction is of this very package.
+fn is_half_done(artifact: &Candidate, facts: &Facts) -> bool {
+    facts.transaction.as_ref().is_some_and(|transaction| transaction.sum == artifact.sha256.to_string())
+}
+
+fn no_space(artifact: &Candidate, facts: &Facts) -> Option<Error> {
+    let file = if facts.kept(artifact.sha256).is_some() { 0 } else { artifact.size };
+    let (prefix, state) = (&facts.free_prefix, &facts.free_state);
+    // dpkg and rpm put the new files beside the old ones.
+    let release = if is_there(artifact, facts) { 0 } else { artifact.installed_size };
+    let same = prefix.device == state.device;
+    let needs = [
+        (&artifact.prefix[..], prefix.bytes, if same { release + file } else { release }),
+        ("/var/lib/pkgapp", state.bytes, if same { 0 } else { file }),
+    ];
+    let (place, free, need) = needs.into_iter().find(|(_, free, need)| need > free)?;
+    let error = Error::new(format!("`{place}` has {} free and needs {}", human_bytes(free), human_bytes(need)));
+    Some(error.hint("make room there"))
+}
+
+fn push_to(terms: &Terms, site: &Site, artifact: &Candidate, migrate: Option<&Migrate>) -> HostPlan {
+    let facts = &site.facts;
+    let package = Placed::from(artifact);
+    let maker = maker(terms, site, &artifact.prefix);
+    let there = is_there(artifact, facts);
+    let mut found = found(facts);
+    if there && facts.current == Some(artifact.sha256) && facts.transaction.is_none() {
+        return idle(&maker, site, &artifact.version, found);
+    }
+    if let Some(kept) = facts.kept.iter().find(|kept| kept.sha256 == artifact.sha256 && !kept.failed.is_empty()) {
+        found.push(format!("{} failed here before ({})", artifact.release, kept.failed));
+    }
+    let before = left_by(facts, artifact.sha256);
+    let back = match before {
+        Some(kept) => Back::Package(Placed::from(kept)),
+        None if facts.installed.is_none() && facts.half.is_none() => Back::Absence,
+        None => Back::None,
+    };
+    if back == Back::None && !there {
+        found.push("the installed package is not kept there, so there is no way back".to_owned());
+    }
+    let mut prepare = vec![lock(terms, &maker, facts, Some(&package))];
+    if facts.kept(artifact.sha256).is_none() {
+        prepare.push(maker.upload(artifact));
+    }
+    let mut steps = vec![maker.health(&terms.check)];
+    let transacted = is_half_done(artifact, facts);
+    if !there || transacted {
+        let manager = facts.manager.expect("an artifact was chosen by the package manager");
+        let install = maker.install(manager, facts.installed.as_deref(), Some(&package), &back, terms.patience);
+        steps.insert(0, install);
+    }
+    let migrate = migrate.filter(|_| !there || transacted);
+    let migration: Vec<Step> = migrate.map_or_else(Vec::new, |migrate| {
+        vec![maker.stage(&package), maker.migrate(&package, &migrate.exec, terms.migrate_user.as_deref())]
+    });
+    let migrates_here = migrate.is_some_and(|migrate| migrate.on == MigrateOn::All);
+    let entry = |result: &str| entry(terms, "push", facts.installed.as_deref(), &package, result);
+    let hooks = Around::new(terms, &maker, &package);
+    let mut switch = hooks.before.clone();
+    if migrates_here {
+        switch.extend(migration.clone());
+    }
+    switch.extend(hooks.drain.clone());
+    switch.extend(steps);
+    switch.extend(hooks.undrain.iter().chain(&hooks.after).cloned());
+    switch.push(maker.record(Some(Some(&package)), None, terms.keep, &entry("ok")));
+    let behind = match &back {
+        Back::Package(package) => Some(package),
+        Back::Absence | Back::None => None,
+    };
+    let mut way_back = Vec::new();
+    if back != Back::None {
+        let manager = facts.manager.expect("an artifact was chosen by the package manager");
+        way_back.extend(hooks.drain.clone());
+        way_back.push(maker.install(manager, Some(&package.version), behind, &Back::None, terms.patience));
+        if behind.is_some() {
+            way_back.push(maker.health(&terms.check));
+            way_back.extend(hooks.undrain.clone());
+        }
+        way_back.push(maker.record(Some(behind), Some(&package), terms.keep, &entry("failed, and taken back")));
+    }
+    let mut failed = hooks.undrain.clone();
+    failed.push(maker.record(None, Some(&package), terms.keep, &entry("failed")));
+    HostPlan {
+        host: site.name.clone(),
+        about: about(facts),
+        from: facts.installed.clone(),
+        to: artifact.version.clone(),
+        found,
+        prepare,
+        migrate: if migrates_here { Vec::new() } else { migration },
+        switch,
+        abandon: hooks.undrain,
+        failed,
+        back: way_back,
+        unlock: vec![maker.unlock()],
+        beat: maker.beat(),
+    }
+}
+
+fn back_on(terms: &Terms, site: &Site, kept: &Kept) -> HostPlan {
+    let facts = &site.facts;
+    let maker = maker(terms, site, &terms.prefix);
+    let package = Placed::from(kept);
+    let left = left_by(facts, kept.sha256).map(Placed::from);
+    let mut found = found(facts);
+    if facts.current == Some(kept.sha256) && facts.installed.as_deref() == Some(&kept.version) && facts.half.is_none() {
+        found.push("it runs that already".to_owned());
+        return idle(&maker, site, &kept.version, found);
+    }
+    let manager = facts.manager.expect("a host without one is refused");
+    let back = left.clone().map_or(Back::None, Back::Package);
+    let hooks = Around::new(terms, &maker, &package);
+    let entry = |result: &str| entry(terms, "rollback", facts.installed.as_deref(), &package, result);
+    let mut switch = hooks.before.clone();
+    switch.extend(hooks.drain.clone());
+    switch.push(maker.install(manager, facts.installed.as_deref(), Some(&package), &back, terms.patience));
+    switch.push(maker.health(&terms.check));
+    switch.extend(hooks.undrain.iter().chain(&hooks.after).cloned());
+    // What was left is not gone back to again.
+    switch.push(maker.record(Some(Some(&package)), left.as_ref(), terms.keep, &entry("ok")));
+    let mut failed = hooks.undrain.clone();
+    failed.push(maker.record(None, Some(&package), terms.keep, &entry("failed")));
+    HostPlan {
+        host: site.name.clone(),
+        about: about(facts),
+        from: facts.installed.clone(),
+        to: kept.version.clone(),
+        found,
+        prepare: vec![lock(terms, &maker, facts, None)],
+        migrate: Vec::new(),
+        switch,
+        abandon: hooks.undrain,
+        failed,
+        back: Vec::new(),
+        unlock: vec![maker.unlock()],
+        beat: maker.beat(),
+    }
+}
+
+fn maker<'a>(terms: &'a Terms, site: &'a Site, prefix: &'a str) -> Maker<'a> {
+    Maker {
+        name: &terms.name,
+        prefix,
+        token: &terms.owner.token,
+        sudo: terms.sudo,
+        host: &site.name,
+        variables: &site.variables,
+    }
+}
+
+fn lock(terms: &Terms, maker: &Maker<'_>, facts: &Facts, package: Option<&Placed>) -> Step {
+    let dead = facts.lock.as_ref().map(|holder| holder.token.as_str()).filter(|token| owner::is_dead(token));
+    maker.lock(&terms.owner.label, dead.unwrap_or_default(), terms.patience, package)
+}
+
+/// A host with nothing to do.
+fn idle(maker: &Maker<'_>, site: &Site, to: &str, found: Vec<String>) -> HostPlan {
+    HostPlan {
+        host: site.name.clone(),
+        about: about(&site.facts),
+        from: site.facts.installed.clone(),
+        to: to.to_owned(),
+        found,
+        prepare: Vec::new(),
+        migrate: Vec::new(),
+        switch: Vec::new(),
+        abandon: Vec::new(),
+        failed: Vec::new(),
+        back: Vec::new(),
+        unlock: Vec::new(),
+        beat: maker.beat(),
+    }
+}
+
+/// The hooks of a host.
+struct Around {
+    before: Vec<Step>,
+    drain: Vec<Step>,
+    undrain: Vec<Step>,
+    after: Vec<Step>,
+}
+
+impl Around {
+    fn new(terms: &Terms, maker: &Maker<'_>, package: &Placed) -> Self {
+        let steps = |stage, lines: &[CommandLine]| lines.iter().map(|line| maker.hook(stage, line, package)).collect();
+        Self {
+            before: steps(Stage::Before, &terms.hooks.before),
+            drain: steps(Stage::Drain, &terms.hooks.drain),
+            undrain: steps(Stage::Undrain, &terms.hooks.undrain),
+            after: steps(Stage::After, &terms.hooks.after),
+        }
+    }
+}
+
+fn about(facts: &Facts) -> String {
+    let manager = facts.manager.map(|manager| format!(", {manager}")).unwrap_or_default();
+    format!("{}{manager}", facts.distribution())
+}
+
+/// A line of the history, without its time.
+fn entry(terms: &Terms, action: &str, from: Option<&str>, to: &Placed, result: &str) -> Value {
+    json!({
+        "who": terms.owner.who(),
+        "action": action,
+        "from": from,
+        "to": to.version,
+        "release": to.release,
+        "commit": to.commit,
+        "sha256": to.sha256,
+        "result": result,
+    })
+}
+
+/// What earlier pushes and other programs have left on a host.
+fn found(facts: &Facts) -> Vec<String> {
+    let mut found = Vec::new();
+    if let Some(holder) = &facts.lock {
+        found.push(match holder.alive && !owner::is_dead(&holder.token) {
+            true => format!("{} is pushing since {}; waits for the lock", holder.owner, holder.since),
+            false => format!("the push by {} since {} died; its lock is free", holder.owner, holder.since),
+        });
+    }
+    if let Some(transaction) = &facts.transaction {
+        let goal = if transaction.sum.is_empty() { "a removal" } else { &transaction.version };
+        found.push(match transaction.state {
+            TransactionState::Running => {
+                format!("the installation of {goal} by an earlier push goes on; waits for its end")
+            }
+            TransactionState::Done => format!("an earlier push has installed {goal} and did not see its end"),
+            TransactionState::Restored => format!("an earlier push has tried {goal}, which failed and was taken back"),
+            TransactionState::Failed => format!("an earlier push has tried {goal}, which failed"),
+            TransactionState::Interrupted => format!("the installation of {goal} by an earlier push was interrupted"),
+        });
+    }
+    if let Some(half) = &facts.half {
+        found.push(format!("dpkg has left it half-way: {half}"));
+    }
+    if let Some(held) = &facts.held {
+        found.push(format!("the package manager is in use ({held}); waits for its end"));
+    }
+    found
+}
+
+/// The package that a host leaves when it goes to another one: what is installed or, in the middle of a transaction, what
+/// the last push before that one has left.
+fn left_by(facts: &Facts, to: Sha256Sum) -> Option<&Kept> {
+    let recorded = facts.current.and_then(|current| facts.kept(current));
+    facts.kept_installed().into_iter().chain(recorded).find(|kept| kept.sha256 != to)
+}
+
+/// The package that a host goes back to.
+fn earlier<'a>(facts: &'a Facts, to: Option<&str>) -> Result<&'a Kept> {
+    let whole = || facts.kept.iter().filter(|kept| kept.is_whole());
+    let listed = || {
+        let all: Vec<&str> = whole().map(|kept| kept.release.as_str()).collect();
+        if all.is_empty() { "it keeps no packages".to_owned() } else { format!("it keeps {}", all.join(", ")) }
+    };
+    if let Some(to) = to {
+        let named = |kept: &&Kept| kept.release == to || kept.version == to;
+        return whole().filter(named).max_by_key(|kept| kept.good_at()).ok_or_else(|| {
+            Error::new(format!("release `{to}` is not kept there")).note(listed()).hint("push it: it is sent then")
+        });
+    }
+    let current = facts.kept_installed().map(|kept| kept.sha256).or(facts.current);
+    let now = facts.kept.iter().find(|kept| Some(kept.sha256) == current).and_then(Kept::good_at);
+    let before = |kept: &&Kept| {
+        let earlier = now.is_none_or(|now| kept.good_at() < Some(now));
+        Some(kept.sha256) != current && kept.failed.is_empty() && kept.good_at().is_some() && earlier
+    };
+    whole().filter(before).max_by_key(|kept| kept.good_at()).ok_or_else(|| {
+        Error::new("no earlier release that worked is kept there").note(listed()).hint("choose one with `--to VERSION`")
+    })
+}
+
+/// Cuts so many hosts into batches; a batch counts all hosts so far.
+fn batches(batches: &[Batch], count: usize) -> Vec<Range<usize>> {
+    let mut ranges: Vec<Range<usize>> = Vec::new();
+    let mut done = 0;
+    for batch in batches.iter().chain([&Batch::Percent(100)]) {
+        let until = match batch {
+            Batch::Hosts(hosts) => usize::try_from(*hosts).unwrap_or(usize::MAX),
+            Batch::Percent(share) => (count * usize::from(*share)).div_ceil(100),
+        }
+        .min(count);
+        if until > done {
+            ranges.push(done..until);
+            done = until;
+        }
+    }
+    ranges
+}
+
+fn counted(hosts: usize) -> String {
+    if hosts == 1 { "1 host".to_owned() } else { format!("{hosts} hosts") }
+}

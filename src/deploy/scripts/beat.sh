@@ -1,0 +1,2 @@
+# A sign of life.
+hold_lock

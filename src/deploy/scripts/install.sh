@@ -1,0 +1,86 @@
+# Starts a transaction as a unit of its own, so that it ends as it should whatever becomes of this connection, of the
+# pusher, or of the host, and waits for its end. Arguments: the application's name, what the transaction goes to, the version
+# that is expected to be installed now, the transaction's parameters as assignments of sh, its script.
+hold_lock
+name=$1 goal=$2 expected=$3 parameters=$4 script=$5
+dir=$state/transaction unit=pkgapp-transaction-$name
+
+result() { value "$dir/result" result; }
+if runs "$dir"; then say "a transaction goes on that an earlier push has started; waiting for its end"; fi
+while runs "$dir"; do sleep 0.2; done
+
+attempt=1
+if [ -f "$dir/parameters" ] && [ ! -f "$dir/result" ]; then
+  say "the last transaction was interrupted; it is done again"
+  attempt=2
+fi
+# What an earlier try of this push has ended, however it ended, and what an earlier push has ended well, is not done again.
+ended() {
+  [ -f "$dir/result" ] && [ "$(value "$dir/parameters" goal)" = "'$goal'" ] || return 1
+  [ "$(result)" = done ] || [ "$(value "$dir/parameters" token)" = "'$token'" ]
+}
+installed() {
+  if command -v dpkg-query >/dev/null; then dpkg-query -W -f '${db:Status-Status} ${Version}\n' "$name" 2>/dev/null | sed -n 's/^installed //p'
+  else rpm -q --qf '%{EPOCHNUM}:%{VERSION}-%{RELEASE}\n' "$name" 2>/dev/null | grep -v ' ' | sed 's/^0://' | tail -n1; fi
+}
+if ended; then
+  say "the transaction has ended before"
+else
+  now_there=$(installed)
+  if [ "$now_there" != "$expected" ] && [ $attempt = 1 ]; then
+    fail "${now_there:-nothing} is installed now, and ${expected:-nothing} was when the push looked; push again"
+  fi
+  rm -rf "$state/transaction.new"
+  mkdir -p "$state/transaction.new" || exit 1
+  printf "%s\ngoal='%s'\ntoken='%s'\nattempt=%s\n" "$parameters" "$goal" "$token" "$attempt" >"$state/transaction.new/parameters" || exit 1
+  printf '%s' "$script" >"$state/transaction.new/run" || exit 1
+  : >"$state/transaction.new/log"
+  : >"$state/transaction.new/running"
+  rm -rf "$dir"
+  mv "$state/transaction.new" "$dir" || exit 1
+  if [ -d /run/systemd/system ]; then
+    # Enabled, so that a reboot in the middle is followed by another attempt. A shutdown waits for the package manager.
+    cat >"/etc/systemd/system/$unit.service.new" <<UNIT || exit 1
+[Unit]
+Description=Installation of $name by pkgapp
+ConditionPathExists=!$dir/result
+[Service]
+Type=oneshot
+ExecStart=/bin/sh $dir/run
+KillMode=process
+TimeoutStartSec=infinity
+TimeoutStopSec=900
+[Install]
+WantedBy=multi-user.target
+UNIT
+    mv "/etc/systemd/system/$unit.service.new" "/etc/systemd/system/$unit.service" && systemctl daemon-reload &&
+      systemctl --quiet enable "$unit.service" 2>/dev/null && systemctl start --no-block "$unit.service" || exit 1
+  else
+    setsid sh "$dir/run" </dev/null >/dev/null 2>&1 &
+  fi
+fi
+
+shown=0
+show() {
+  lines=$(wc -l <"$dir/log")
+  if [ "$lines" -gt "$shown" ]; then sed -n "$((shown + 1)),${lines}p" "$dir/log"; shown=$lines; fi
+}
+silent=0
+until [ -f "$dir/result" ]; do
+  show
+  if runs "$dir"; then silent=0; else silent=$((silent + 1)); fi
+  if [ $silent -gt 150 ]; then
+    # From now on it does nothing, should it be started after all.
+    (flock -n 8 && [ ! -f "$dir/result" ] && printf 'result=restored\nwhy=it was not started\n' >"$dir/result") 8>>"$dir/running" || continue
+    rm -f "/etc/systemd/system/$unit.service" "/etc/systemd/system/multi-user.target.wants/$unit.service"
+    say "the transaction was not started; \`systemctl status $unit\` on the host tells more"
+  fi
+  sleep 0.2
+done
+show
+sed 's/^/pkgapp:/' "$dir/result"
+case $(result) in
+  done) exit 0 ;;
+  restored) exit 70 ;;
+  *) exit 71 ;;
+esac

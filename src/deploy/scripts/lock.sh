@@ -1,0 +1,25 @@
+# Takes the lock. Arguments: who asks, a token whose owner is known to be dead, how long to wait in seconds, the SHA-256
+# of the package that will come and what is known of it, or nothing.
+owner=$1 dead=$2 patience=$3 sum=$4 info=$5
+take_lock() {
+  if lock_alive && [ "$(value "$state/lock" token)" != "$token" ] && [ "$(value "$state/lock" token)" != "$dead" ]; then
+    return 75
+  fi
+  mkdir -p "$state/packages" && write_lock "$owner" "$(now)"
+}
+started=$(uptime_s) told=
+until in_turn take_lock; do
+  [ -d "$state" ] || exit 1
+  if [ -z "$told" ]; then told=1; say "waiting for the push by $(value "$state/lock" owner) since $(value "$state/lock" since)"; fi
+  if [ $(($(uptime_s) - started)) -ge "$patience" ]; then
+    fail "$(value "$state/lock" owner) is pushing since $(value "$state/lock" since)"
+  fi
+  sleep 1
+done
+# A place for the package, in which everything is found under the SHA-256 of its bytes.
+if [ -n "$sum" ]; then
+  mkdir -p "$state/packages/$sum" && printf '%s\n' "$info" >"$state/packages/$sum/info.new" &&
+    mv "$state/packages/$sum/info.new" "$state/packages/$sum/info" || exit 1
+  chmod 700 "$state/packages"
+fi
+say "locked"

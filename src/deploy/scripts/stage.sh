@@ -1,0 +1,49 @@
+# Unpacks a package beside everything else, to run its code before it is installed. Arguments: its file, its SHA-256, the
+# directory.
+hold_lock
+file=$1 sum=$2 staged=$3
+[ -d "$staged" ] && exit 0
+[ "$(sha256sum <"$file" | cut -d' ' -f1)" = "$sum" ] || fail "$file is damaged"
+rm -rf "$state/staged"
+mkdir -p "$state/staged/new" || exit 1
+cd "$state/staged/new" || exit 1
+case $file in
+  *.deb) dpkg-deb -x "$file" . ;;
+  *.rpm)
+    rpm2cpio "$file" >../payload || exit 1
+    if command -v cpio >/dev/null; then cpio --quiet -idm --no-absolute-filenames <../payload
+    else
+      python=$(command -v python3 || ls /usr/libexec/platform-python /usr/bin/python3.* 2>/dev/null | head -n1)
+      [ -n "$python" ] || fail "neither cpio nor python3 is there to unpack the rpm"
+      "$python" - ../payload <<'PYTHON'
+import os, sys
+with open(sys.argv[1], 'rb') as payload:
+    while True:
+        header = payload.read(110)
+        field = [int(header[6 + 8 * i:14 + 8 * i], 16) for i in range(13)]
+        mode, size, length = field[1], field[6], field[11]
+        name = os.path.normpath(payload.read(length)[:-1].decode()).lstrip('/')
+        payload.read(-(110 + length) % 4)
+        if name == 'TRAILER!!!':
+            break
+        content = payload.read(size)
+        payload.read(-size % 4)
+        if name.startswith('..'):
+            raise SystemExit(name + ' is outside')
+        os.makedirs(os.path.dirname(name) or '.', exist_ok=True)
+        if mode & 0o170000 == 0o040000:
+            os.makedirs(name, exist_ok=True)
+        elif mode & 0o170000 == 0o120000:
+            os.symlink(content, name)
+        else:
+            with open(name, 'wb') as file:
+                file.write(content)
+            os.chmod(name, mode & 0o7777)
+PYTHON
+    fi
+    rm -f ../payload
+    ;;
+  *) fail "$file is neither a deb nor an rpm" ;;
+esac || fail "cannot unpack $file"
+# A service's user must be able to reach it.
+chmod 755 "$state" "$state/staged" "$state/staged/new" && mv "$state/staged/new" "$staged"

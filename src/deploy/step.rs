@@ -1,0 +1,378 @@
+//! Steps: what a push does on one host, one after another. A step is what people read and the exact command.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::artifact::Candidate;
+use super::facts::{Kept, Manager};
+use super::script;
+use crate::app::CommandLine;
+use crate::digest::Sha256Sum;
+use crate::host::{Command, Content, Upload};
+use crate::name::AppName;
+use crate::report::human_bytes;
+
+/// One step on one host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// Which part of a push it is.
+    pub stage: Stage,
+    /// What it does, for people, e.g. `installing shop 1.4.2-1`.
+    pub what: String,
+    /// The command at its core as a person would type it, if there is one.
+    pub line: Option<String>,
+    /// What is executed.
+    pub action: Action,
+}
+
+/// What is executed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// A script on the host.
+    Run(Command),
+    /// A file to the host.
+    Upload(Upload),
+    /// A program here, with its arguments.
+    Local(Vec<String>),
+}
+
+/// The parts of a push, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// Take the host's lock.
+    Lock,
+    /// Send the package.
+    Upload,
+    /// Unpack it aside, for the migration.
+    Stage,
+    /// Migrate.
+    Migrate,
+    /// Hooks before anything changes.
+    Before,
+    /// Take the host out of service.
+    Drain,
+    /// Switch: install, or go back.
+    Install,
+    /// Find out whether it works.
+    Health,
+    /// Take the host into service.
+    Undrain,
+    /// Hooks after it.
+    After,
+    /// Write down how it went.
+    Record,
+    /// Give the lock back.
+    Unlock,
+}
+
+impl Stage {
+    /// Returns the name in `--json`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lock => "lock",
+            Self::Upload => "upload",
+            Self::Stage => "stage",
+            Self::Migrate => "migrate",
+            Self::Before => "before",
+            Self::Drain => "drain",
+            Self::Install => "install",
+            Self::Health => "health",
+            Self::Undrain => "undrain",
+            Self::After => "after",
+            Self::Record => "record",
+            Self::Unlock => "unlock",
+        }
+    }
+
+    /// Returns whether a step may be done again if nobody knows how it ended: all of ours may, hooks may not.
+    pub fn is_repeatable(self) -> bool {
+        !matches!(self, Self::Before | Self::Drain | Self::Undrain | Self::After)
+    }
+}
+
+impl Step {
+    /// Returns the step as `--dry-run --json` prints it.
+    pub fn to_json(&self) -> Value {
+        let action = match &self.action {
+            Action::Run(command) => json!({
+                "run": {
+                    "script": command.script,
+                    "args": command.args,
+                    "env": command.env,
+                    "sudo": command.sudo,
+                    "timeout_s": command.timeout.map(|timeout| timeout.as_secs()),
+                }
+            }),
+            Action::Upload(upload) => json!({
+                "upload": {
+                    "from": match &upload.content { Content::File(path) => Some(path), Content::Bytes(_) => None },
+                    "to": upload.path,
+                    "size": upload.size,
+                    "sha256": upload.sha256,
+                    "sudo": upload.sudo,
+                }
+            }),
+            Action::Local(words) => json!({ "local": words }),
+        };
+        let mut step = json!({ "stage": self.stage.name(), "what": self.what, "line": self.line });
+        if let (Some(step), Value::Object(action)) = (step.as_object_mut(), action) {
+            step.extend(action);
+        }
+        step
+    }
+}
+
+/// What all steps of one push on one host have in common.
+#[derive(Debug, Clone)]
+pub(super) struct Maker<'a> {
+    pub(super) name: &'a AppName,
+    pub(super) prefix: &'a str,
+    pub(super) token: &'a str,
+    /// Whether root's work is done with sudo.
+    pub(super) sudo: bool,
+    /// The host's name and its own variables, for hooks.
+    pub(super) host: &'a str,
+    pub(super) variables: &'a std::collections::BTreeMap<String, String>,
+}
+
+/// A package as it lies on a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Placed {
+    pub(super) sha256: Sha256Sum,
+    pub(super) file: String,
+    pub(super) version: String,
+    pub(super) release: String,
+    pub(super) record: Option<Sha256Sum>,
+    pub(super) commit: Option<String>,
+}
+
+impl From<&Candidate> for Placed {
+    fn from(artifact: &Candidate) -> Self {
+        Self {
+            sha256: artifact.sha256,
+            file: artifact.file.clone(),
+            version: artifact.version.clone(),
+            release: artifact.release.clone(),
+            record: Some(artifact.record),
+            commit: artifact.commit.clone(),
+        }
+    }
+}
+
+impl From<&Kept> for Placed {
+    fn from(kept: &Kept) -> Self {
+        Self {
+            sha256: kept.sha256,
+            file: kept.file.clone(),
+            version: kept.version.clone(),
+            release: kept.release.clone(),
+            record: kept.record,
+            commit: kept.commit.clone(),
+        }
+    }
+}
+
+/// What a transaction falls back to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Back {
+    /// The package of before.
+    Package(Placed),
+    /// No installation.
+    Absence,
+    /// There is no way back.
+    None,
+}
+
+impl Maker<'_> {
+    fn command(&self, what: &str, body: &str) -> Command {
+        script::command(what, body, self.name, self.token, self.sudo)
+    }
+
+    fn run(stage: Stage, line: Option<String>, command: Command) -> Step {
+        Step { stage, what: command.what.clone(), line, action: Action::Run(command) }
+    }
+
+    fn place(&self, package: &Placed) -> String {
+        format!("{}/packages/{}/{}", script::state_directory(self.name), package.sha256, package.file)
+    }
+
+    pub(super) fn lock(&self, owner: &str, dead: &str, patience: Duration, package: Option<&Placed>) -> Step {
+        let info = package.map(|package| {
+            format!(
+                "file={}\nversion={}\nrelease={}\nrecord={}\ncommit={}",
+                package.file,
+                package.version,
+                package.release,
+                package.record.map(|sum| sum.to_string()).unwrap_or_default(),
+                package.commit.as_deref().unwrap_or_default(),
+            )
+        });
+        let sum = package.map(|package| package.sha256.to_string()).unwrap_or_default();
+        let command = self.command("taking the lock", script::LOCK);
+        let command = command.args([owner, dead, &patience.as_secs().to_string(), &sum, &info.unwrap_or_default()]);
+        Self::run(Stage::Lock, None, command.ends_with_us())
+    }
+
+    pub(super) fn unlock(&self) -> Step {
+        Self::run(Stage::Unlock, None, self.command("giving the lock back", script::UNLOCK))
+    }
+
+    pub(super) fn beat(&self) -> Command {
+        self.command("keeping the lock", script::BEAT).timeout(Duration::from_secs(20)).ends_with_us()
+    }
+
+    pub(super) fn upload(&self, artifact: &Candidate) -> Step {
+        let path = self.place(&Placed::from(artifact));
+        Step {
+            stage: Stage::Upload,
+            what: format!("sending {} ({})", artifact.file, human_bytes(artifact.size)),
+            line: None,
+            action: Action::Upload(Upload {
+                content: Content::File(artifact.path.clone()),
+                size: artifact.size,
+                sha256: artifact.sha256,
+                path,
+                mode: 0o644,
+                owner: None,
+                sudo: self.sudo,
+            }),
+        }
+    }
+
+    fn staged(&self, package: &Placed) -> String {
+        format!("{}/staged/{}", script::state_directory(self.name), package.sha256)
+    }
+
+    pub(super) fn stage(&self, package: &Placed) -> Step {
+        let what = format!("unpacking {} beside the installed release", package.file);
+        let command = self.command(&what, script::STAGE);
+        let args = [self.place(package), package.sha256.to_string(), self.staged(package)];
+        Self::run(Stage::Stage, None, command.args(args))
+    }
+
+    pub(super) fn migrate(&self, package: &Placed, exec: &CommandLine, user: Option<&str>) -> Step {
+        let mark = format!("{}/packages/{}/migrated", script::state_directory(self.name), package.sha256);
+        let staged = self.staged(package);
+        let command = self
+            .command(&format!("migrating with {}", package.release), script::MIGRATE)
+            .args([self.name.as_str(), &staged, self.prefix, user.unwrap_or_default(), &mark])
+            .args(exec.words.iter().map(String::as_str));
+        Self::run(Stage::Migrate, Some(exec.text.clone()), self.with_variables(command, package))
+    }
+
+    pub(super) fn hook(&self, stage: Stage, line: &CommandLine, package: &Placed) -> Step {
+        let command = self
+            .command(&format!("the {} hook `{}`", stage.name(), line.text), script::COMMAND)
+            .arg(self.prefix)
+            .args(line.words.iter().map(String::as_str));
+        Self::run(stage, Some(line.text.clone()), self.with_variables(command, package))
+    }
+
+    fn with_variables(&self, mut command: Command, package: &Placed) -> Command {
+        command.env.extend(self.variables.clone());
+        command
+            .env("PKGAPP_NAME", self.name.as_str())
+            .env("PKGAPP_VERSION", &package.release)
+            .env("PKGAPP_HOST", self.host)
+    }
+
+    /// Goes to `to` (`None`: to no installation) and, if that fails, to `back`.
+    pub(super) fn install(
+        &self,
+        manager: Manager,
+        from: Option<&str>,
+        to: Option<&Placed>,
+        back: &Back,
+        lock_wait: Duration,
+    ) -> Step {
+        let file = |package: Option<&Placed>| package.map(|package| self.place(package)).unwrap_or_default();
+        let text = |package: Option<&Placed>, of: fn(&Placed) -> String| package.map(of).unwrap_or_default();
+        let sum = |package: &Placed| package.sha256.to_string();
+        let record = |package: &Placed| package.record.map(|sum| sum.to_string()).unwrap_or_default();
+        let (way, behind) = match back {
+            Back::Package(package) => ("package", Some(package)),
+            Back::Absence => ("absence", None),
+            Back::None => ("none", None),
+        };
+        let lines = [
+            ("name", self.name.to_string()),
+            ("prefix", self.prefix.to_owned()),
+            ("manager", manager.program().to_owned()),
+            ("lock_wait", lock_wait.as_secs().to_string()),
+            ("file", file(to)),
+            ("sum", text(to, sum)),
+            ("version", text(to, |package| package.version.clone())),
+            ("record", text(to, record)),
+            ("back", way.to_owned()),
+            ("back_file", file(behind)),
+            ("back_sum", text(behind, sum)),
+            ("back_version", text(behind, |package| package.version.clone())),
+            ("back_record", text(behind, record)),
+        ];
+        let parameters: Vec<String> =
+            lines.iter().map(|(name, value)| format!("{name}={}", script::quoted(value))).collect();
+        let goal = to.map_or_else(|| "absence".to_owned(), |package| package.sha256.to_string());
+        let what = match to {
+            Some(package) => format!("installing {} {}", self.name, package.version),
+            None => format!("removing {}", self.name),
+        };
+        let args = [self.name.as_str(), &goal, from.unwrap_or_default(), &parameters.join("\n"), script::TRANSACTION];
+        let command = self.command(&what, script::INSTALL).args(args);
+        Self::run(Stage::Install, Some(self.core(manager, from, to)), command)
+    }
+
+    /// The package manager's command, as `transaction.sh` will run it.
+    fn core(&self, manager: Manager, from: Option<&str>, to: Option<&Placed>) -> String {
+        let program = manager.program();
+        let Some(package) = to else {
+            return match manager {
+                Manager::Dpkg => format!("dpkg --remove {}", self.name),
+                Manager::Rpm => format!("rpm -e {}", self.name),
+                Manager::AptGet | Manager::Dnf | Manager::Yum | Manager::Zypper => {
+                    format!("{program} -y remove {}", self.name)
+                }
+            };
+        };
+        let file = self.place(package);
+        let same = from == Some(package.version.as_str());
+        match manager {
+            Manager::AptGet if same => format!("apt-get -y --no-install-recommends --reinstall install {file}"),
+            Manager::AptGet => format!("apt-get -y --no-install-recommends --allow-downgrades install {file}"),
+            Manager::Dpkg => format!("dpkg --force-confdef --force-confold --install {file}"),
+            Manager::Dnf | Manager::Yum if same => format!("{program} -y reinstall {file}"),
+            Manager::Dnf | Manager::Yum => format!("{program} -y install {file}"),
+            Manager::Zypper => format!("zypper --non-interactive install --oldpackage --force {file}"),
+            Manager::Rpm => format!("rpm -U --oldpackage --replacepkgs {file}"),
+        }
+    }
+
+    pub(super) fn health(&self, check: &super::plan::Check) -> Step {
+        let mut parts = vec!["its units run".to_owned()];
+        parts.extend(check.url.as_ref().map(|url| format!("{url} answers")));
+        parts.extend(check.command.as_ref().map(|command| format!("`{}` succeeds", command.text)));
+        let seconds = |span: Duration| span.as_secs().to_string();
+        let url = check.url.as_ref().map(ToString::to_string).unwrap_or_default();
+        let words = check.command.iter().flat_map(|command| command.words.iter().cloned());
+        let command = self
+            .command(&format!("waiting until {}", parts.join(", ")), script::HEALTH)
+            .args([self.name.as_str(), self.prefix, &seconds(check.timeout), &seconds(check.settle), &url])
+            .args(words);
+        // After Ctrl-C it is still waited for: a host that has changed gets to the end of its steps.
+        Self::run(Stage::Health, None, command)
+    }
+
+    /// `now` is what is installed after it: `None` for what was, `Some(None)` for nothing.
+    pub(super) fn record(&self, now: Option<Option<&Placed>>, bad: Option<&Placed>, keep: u32, entry: &Value) -> Step {
+        let good = match now {
+            None => "=".to_owned(),
+            Some(package) => package.map(|package| package.sha256.to_string()).unwrap_or_default(),
+        };
+        let bad = bad.map(|package| package.sha256.to_string()).unwrap_or_default();
+        let line = entry.to_string();
+        let result = entry["result"].as_str().unwrap_or_default();
+        let command = self.command(&format!("writing down: {result}"), script::RECORD);
+        let args = [good, bad, keep.to_string(), line.trim_start_matches('{').to_owned()];
+        Self::run(Stage::Record, None, command.args(args))
+    }
+}

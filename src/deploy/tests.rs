@@ -1,0 +1,541 @@
+//! Plans and rollouts on hosts that only pretend: every step, every way to fail, and what is true afterwards.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use super::artifact::Candidate;
+use super::artifact::tests::candidate;
+use super::facts::{Facts, Holder, Kept, Manager, Order, Space, Transaction, TransactionState};
+use super::owner::Owner;
+use super::plan::{Allow, Check, Plan, Site, Terms};
+use super::rollout::{End, Moment, OnFailure, Outcome, Rollout, Unreachable, Watch};
+use super::step::{Action, Stage};
+use crate::app::{Batch, CommandLine, Hooks, Migrate, MigrateOn};
+use crate::error::{Error, Kind, Location};
+use crate::format::read::ArtifactKind::{Deb, Rpm};
+use crate::host::{Command, Download, Downloaded, Failure, Host, Output, Stream, Upload, Uploaded};
+use crate::name::AppName;
+
+fn line(text: &str) -> CommandLine {
+    let words = text.split(' ').map(str::to_owned).collect();
+    CommandLine { text: text.into(), words, at: Location::file("pkgapp.toml") }
+}
+
+fn terms() -> Terms {
+    Terms {
+        name: AppName::parse("shop").unwrap(),
+        prefix: "/opt/shop".into(),
+        owner: Owner { token: "machine.1.2".into(), label: "ada@laptop (pid 1)".into() },
+        sudo: true,
+        batches: vec![Batch::Hosts(1), Batch::Percent(100)],
+        max_failed: 0,
+        check: Check {
+            url: Some("http://127.0.0.1:8000/".parse().unwrap()),
+            command: None,
+            timeout: Duration::from_secs(30),
+            settle: Duration::from_secs(2),
+        },
+        migrate: Some(Migrate { exec: line("python app/manage.py migrate"), on: MigrateOn::One, user: None }),
+        migrate_user: Some("shop".into()),
+        hooks: Hooks {
+            before: vec![line("say before")],
+            after: vec![line("say after")],
+            drain: vec![line("lb out")],
+            undrain: vec![line("lb in")],
+            ..Hooks::default()
+        },
+        keep: 3,
+        patience: Duration::from_secs(120),
+        allow: Allow::default(),
+    }
+}
+
+fn kept(artifact: &Candidate, good: Option<u32>) -> Kept {
+    Kept {
+        sha256: artifact.sha256,
+        file: artifact.file.clone(),
+        size: artifact.size,
+        version: artifact.version.clone(),
+        release: artifact.release.clone(),
+        record: Some(artifact.record),
+        good: good.map(|good| format!("{good}.000000000")).unwrap_or_default(),
+        failed: String::new(),
+        commit: artifact.commit.clone(),
+    }
+}
+
+/// A host that has `installed`, by a push, and could get `next` of these.
+fn facts(manager: Manager, installed: Option<&Candidate>, order: Order) -> Facts {
+    let space = |device: &str| Space { bytes: 1 << 30, device: device.into() };
+    Facts {
+        os: "debian".into(),
+        os_version: "12".into(),
+        arch: "x86_64".into(),
+        user: "root".into(),
+        root: true,
+        systemd: true,
+        manager: Some(manager),
+        free_prefix: space("/dev/a"),
+        free_state: space("/dev/b"),
+        installed: installed.map(|artifact| artifact.version.clone()),
+        record: installed.map(|artifact| artifact.record),
+        current: installed.map(|artifact| artifact.sha256),
+        kept: installed.map(|artifact| kept(artifact, Some(1))).into_iter().collect(),
+        orders: installed.map(|_| BTreeMap::from([(0, order), (1, order)])).unwrap_or_default(),
+        ..Facts::default()
+    }
+}
+
+fn site(name: &str, facts: Facts) -> Site {
+    Site { name: name.into(), variables: BTreeMap::from([("REGION".into(), "north".into())]), facts }
+}
+
+fn upgrade(names: &[&str]) -> (Plan, Vec<Site>) {
+    let (old, new) = (candidate(Deb, "1.0.0", Some("x86_64")), candidate(Deb, "1.1.0", Some("x86_64")));
+    let sites: Vec<Site> =
+        names.iter().map(|name| site(name, facts(Manager::AptGet, Some(&old), Order::Newer))).collect();
+    (Plan::push(&terms(), &[new], &sites).unwrap(), sites)
+}
+
+fn stages(steps: &[super::step::Step]) -> Vec<Stage> {
+    steps.iter().map(|step| step.stage).collect()
+}
+
+#[test]
+fn an_upgrade_is_prepared_migrated_once_switched_and_has_a_way_back() {
+    use Stage::{
+        After, Before, Drain, Health, Install, Lock, Migrate, Record, Stage as Unpack, Undrain, Unlock, Upload,
+    };
+    let (plan, _) = upgrade(&["web1", "web2", "web3"]);
+    assert_eq!(plan.batches, [vec![0], vec![1, 2]]);
+    for (index, host) in plan.hosts.iter().enumerate() {
+        assert_eq!(stages(&host.prepare), [Lock, Upload]);
+        assert_eq!(stages(&host.migrate), if index == 0 { vec![Unpack, Migrate] } else { vec![] });
+        assert_eq!(stages(&host.switch), [Before, Drain, Install, Health, Undrain, After, Record]);
+        assert_eq!(stages(&host.back), [Drain, Install, Health, Undrain, Record]);
+        assert_eq!((stages(&host.abandon), stages(&host.failed)), (vec![Undrain], vec![Undrain, Record]));
+        assert_eq!(stages(&host.unlock), [Unlock]);
+    }
+    let Action::Run(hook) = &plan.hosts[1].switch[0].action else { panic!() };
+    assert_eq!(hook.args[2..], ["/opt/shop", "say", "before"]);
+    let env = [("PKGAPP_HOST", "web2"), ("PKGAPP_NAME", "shop"), ("PKGAPP_VERSION", "1.1.0"), ("REGION", "north")];
+    assert_eq!(hook.env, env.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+}
+
+#[test]
+fn the_same_bytes_are_not_sent_again_and_a_release_in_place_is_left_alone() {
+    let new = candidate(Deb, "1.1.0", Some("x86_64"));
+    let there = site("web1", facts(Manager::AptGet, Some(&new), Order::Same));
+    let mut sent = facts(Manager::AptGet, None, Order::Newer);
+    sent.kept.push(kept(&new, None));
+    let plan = Plan::push(&terms(), &[new], &[there, site("web2", sent)]).unwrap();
+    assert!(plan.hosts[0].is_idle() && plan.hosts[0].unlock.is_empty());
+    assert_eq!(stages(&plan.hosts[1].prepare), [Stage::Lock]);
+    assert_eq!(plan.batches, [[1]]);
+    // Without an installation of before, back means none: a removal.
+    assert_eq!(plan.hosts[1].back[1].what, "removing shop");
+}
+
+#[test]
+fn an_installation_without_its_end_is_taken_up_again() {
+    let (old, new) = (candidate(Deb, "1.0.0", Some("x86_64")), candidate(Deb, "1.1.0", Some("x86_64")));
+    let mut done = facts(Manager::AptGet, Some(&new), Order::Same);
+    (done.current, done.kept) = (Some(old.sha256), vec![kept(&old, Some(1)), kept(&new, None)]);
+    done.transaction =
+        Some(Transaction { version: new.version.clone(), sum: new.sha256.to_string(), state: TransactionState::Done });
+    done.lock =
+        Some(Holder { token: "x.1.1".into(), owner: "eve@x (pid 1)".into(), since: "2026".into(), alive: false });
+    let plan = Plan::push(&terms(), &[new], &[site("web1", done)]).unwrap();
+    let [host] = &plan.hosts[..] else { panic!() };
+    let stages = stages(&host.switch);
+    assert!(stages.contains(&Stage::Install) && stages.contains(&Stage::Health));
+    assert_eq!(host.back[1].what, "installing shop 1.0.0-1", "the way back leads to what was before the transaction");
+    assert_eq!(
+        host.found,
+        [
+            "the push by eve@x (pid 1) since 2026 died; its lock is free",
+            "an earlier push has installed 1.1.0-1 and did not see its end"
+        ]
+    );
+}
+
+#[test]
+fn a_push_refuses_for_all_hosts_at_once_and_says_the_right_way() {
+    let mut new = candidate(Deb, "1.1.0", Some("x86_64"));
+    new.installed_size = 2 << 30;
+    let old = candidate(Deb, "1.2.0", Some("x86_64"));
+    let newer = facts(Manager::AptGet, Some(&old), Order::Older);
+    let mut same = facts(Manager::AptGet, Some(&old), Order::Same);
+    same.root = false;
+    same.user = "deploy".into();
+    let mut lacking = facts(Manager::AptGet, None, Order::Newer);
+    lacking.unmet = BTreeMap::from([(0, vec!["libpq5".into()])]);
+    let arm = Facts { arch: "aarch64".into(), ..facts(Manager::AptGet, None, Order::Newer) };
+    let rpm = facts(Manager::Dnf, None, Order::Newer);
+    let sites = [
+        site("newer", newer.clone()),
+        site("newer2", newer),
+        site("same", same),
+        site("lacking", lacking),
+        site("arm", arm),
+        site("rpm", rpm),
+    ];
+    let error = Plan::push(&Terms { sudo: false, ..terms() }, &[new], &sites).unwrap_err().to_string();
+    for part in [
+        "cannot push to `newer`, `newer2`\n  cause: 1.2.0-1 is installed, which is newer than 1.1.0-1",
+        "`pkgapp rollback`",
+        "cannot push to `same`\n  cause: another package of version 1.2.0-1 is installed",
+        "the login is `deploy`",
+        "needs `libpq5`, which no repository offers",
+        "`/opt/shop` has 1.1 GB free and needs 2.1 GB",
+        "the host is aarch64, and the package is for x86_64",
+        "`pkgapp build --format rpm`",
+    ] {
+        assert!(error.contains(part), "{part}\nis not in\n{error}");
+    }
+}
+
+#[test]
+fn hosts_of_two_package_managers_get_one_release_or_nothing() {
+    let (deb, mut rpm) = (candidate(Deb, "1.1.0", None), candidate(Rpm, "1.1.0", None));
+    let sites = [
+        site("web1", facts(Manager::AptGet, None, Order::Newer)),
+        site("el1", facts(Manager::Dnf, None, Order::Newer)),
+    ];
+    let plan = Plan::push(&terms(), &[deb.clone(), rpm.clone()], &sites).unwrap();
+    let installs: Vec<&str> = plan
+        .hosts
+        .iter()
+        .map(|host| host.switch.iter().find_map(|step| step.line.as_deref().filter(|_| step.stage == Stage::Install)))
+        .map(Option::unwrap)
+        .collect();
+    assert!(installs[0].starts_with("apt-get -y ") && installs[0].ends_with("/shop_1.1.0-1_amd64.deb"), "{installs:?}");
+    assert!(installs[1].starts_with("dnf -y install ") && installs[1].ends_with("/shop-1.1.0-1.x86_64.rpm"));
+    rpm.release = "1.0.9".into();
+    let error = Plan::push(&terms(), &[deb, rpm], &sites).unwrap_err().to_string();
+    assert!(error.contains("different releases: 1.0.9 and 1.1.0"), "{error}");
+}
+
+#[test]
+fn a_rollback_takes_the_newest_that_was_good_before_and_none_that_failed() {
+    let all: Vec<Candidate> = ["1.0", "1.1", "1.2", "1.3"].map(|release| candidate(Deb, release, None)).into();
+    let mut facts = facts(Manager::AptGet, Some(&all[3]), Order::Same);
+    facts.kept =
+        vec![kept(&all[0], Some(10)), kept(&all[1], Some(20)), kept(&all[2], Some(30)), kept(&all[3], Some(40))];
+    let target = |facts: &Facts, to| {
+        let plan = Plan::rollback(&terms(), to, &[site("web1", facts.clone())]);
+        plan.map(|plan| plan.hosts[0].to.clone()).map_err(|error| error.to_string())
+    };
+    assert_eq!(target(&facts, None).unwrap(), "1.2-1");
+    facts.kept[2].failed = "2026".into();
+    assert_eq!(target(&facts, None).unwrap(), "1.1-1");
+    assert_eq!(target(&facts, Some("1.2")).unwrap(), "1.2-1", "whoever names it gets it");
+    facts.kept[1].size = 0;
+    assert_eq!(target(&facts, None).unwrap(), "1.0-1", "of 1.1 only the mark is left");
+    let error = target(&facts, Some("0.9")).unwrap_err();
+    assert!(error.contains("`0.9` is not kept there\n  note: it keeps 1.0, 1.2, 1.3"), "{error}");
+    facts.kept.remove(0);
+    assert!(target(&facts, None).unwrap_err().contains("no earlier release that worked is kept"));
+    let plan = Plan::rollback(&terms(), Some("1.2"), &[site("web1", facts)]).unwrap();
+    assert_eq!(stages(&plan.hosts[0].prepare), [Stage::Lock], "nothing is sent");
+}
+
+#[test]
+fn batches_count_all_hosts_so_far() {
+    let names: Vec<String> = (1..=10).map(|number| format!("web{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let sizes = |batches: &[Batch]| {
+        let (_, sites) = upgrade(&names);
+        let new = candidate(Deb, "1.1.0", Some("x86_64"));
+        let plan = Plan::push(&Terms { batches: batches.to_vec(), ..terms() }, &[new], &sites).unwrap();
+        plan.batches.iter().map(Vec::len).collect::<Vec<_>>()
+    };
+    use Batch::{Hosts, Percent};
+    assert_eq!(sizes(&[Hosts(1), Percent(25), Percent(100)]), [1, 2, 7]);
+    assert_eq!(sizes(&[Percent(1)]), [1, 9]);
+    assert_eq!(sizes(&[Hosts(50)]), [10]);
+    assert_eq!(sizes(&[]), [10]);
+    assert_eq!(sizes(&[Hosts(3), Percent(20), Hosts(5)]), [3, 2, 5], "a share may be less than what is done");
+}
+
+/// A host that pretends: it has a version and a lock, and one request fails in a given way.
+struct Pretender {
+    name: String,
+    fails: Option<(usize, Way)>,
+    state: Mutex<Pretended>,
+}
+
+#[derive(Default)]
+struct Pretended {
+    asked: Vec<String>,
+    installed: String,
+    locked: bool,
+    drained: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    NeverReached,
+    /// With this status.
+    Failed(i32),
+    /// What was asked did not happen.
+    LostBefore,
+    /// It did.
+    LostAfter,
+}
+
+const WAYS: [Way; 5] = [Way::NeverReached, Way::Failed(1), Way::Failed(70), Way::LostBefore, Way::LostAfter];
+
+impl Pretender {
+    fn new(name: &str, fails: Option<(usize, Way)>) -> Self {
+        let state = Pretended { installed: "1.0.0-1".into(), ..Pretended::default() };
+        Self { name: name.into(), fails, state: Mutex::new(state) }
+    }
+
+    fn ask(&self, what: &str) -> Result<Output, Failure> {
+        let mut state = self.state.lock().unwrap();
+        let number = state.asked.len();
+        let way = self.fails.filter(|(fails, _)| *fails == number).map(|(_, way)| way);
+        state.asked.push(what.to_owned());
+        if matches!(way, None | Some(Way::LostAfter)) {
+            match what {
+                "taking the lock" => state.locked = true,
+                "giving the lock back" => state.locked = false,
+                "the drain hook `lb out`" => state.drained = true,
+                "the undrain hook `lb in`" => state.drained = false,
+                "removing shop" => state.installed = String::new(),
+                _ => {
+                    if let Some(version) = what.strip_prefix("installing shop ") {
+                        state.installed = version.to_owned();
+                    }
+                }
+            }
+        }
+        let error = || Error::new("as told");
+        match way {
+            None => Ok(Output::default()),
+            Some(Way::NeverReached) => Err(Failure::NeverReached(error())),
+            Some(Way::Failed(status)) => {
+                Err(Failure::Failed { output: Output { status, ..Output::default() }, error: error() })
+            }
+            Some(Way::LostBefore | Way::LostAfter) => Err(Failure::Lost(error())),
+        }
+    }
+}
+
+impl Host for Pretender {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn run(&self, command: &Command, _: &mut dyn FnMut(Stream, &str)) -> Result<Output, Failure> {
+        assert_eq!(command.args[..2], ["/var/lib/pkgapp/shop", "machine.1.2"]);
+        self.ask(&command.what)
+    }
+
+    fn upload(&self, _: &Upload, _: &mut dyn FnMut(u64)) -> Result<Uploaded, Failure> {
+        self.ask("send").map(|_| Uploaded::default())
+    }
+
+    fn download(&self, _: &Download, _: &mut dyn std::io::Write) -> Result<Downloaded, Failure> {
+        Err(Failure::NeverReached(Error::new("nothing is fetched")))
+    }
+}
+
+struct Blind;
+
+impl Watch for Blind {
+    fn see(&self, _: &str, _: &Moment<'_>) {}
+}
+
+fn roll(plan: &Plan, hosts: &[Pretender], on_failure: OnFailure, unreachable: Unreachable) -> Outcome {
+    let hosts: Vec<&dyn Host> = hosts.iter().map(|host| host as &dyn Host).collect();
+    let reconnect = Duration::ZERO;
+    let stop = &|| false;
+    Rollout { plan, hosts: &hosts, watch: &Blind, parallel: 1, reconnect, on_failure, unreachable, stop }.run()
+}
+
+/// Every step of every host fails in every way. Whatever it is: what the outcome says is what is true on the hosts.
+#[test]
+fn whatever_fails_the_outcome_tells_what_is_true() {
+    let names = ["web1", "web2", "web3"];
+    let (plan, _) = upgrade(&names);
+    let whole: Vec<Pretender> = names.map(|name| Pretender::new(name, None)).into();
+    assert!(roll(&plan, &whole, OnFailure::GoBack, Unreachable::Fail).into_result().is_ok());
+    let mut cases = 0;
+    for (at, host) in whole.iter().enumerate() {
+        let steps = host.state.lock().unwrap().asked.clone();
+        for (number, step) in steps.iter().enumerate() {
+            for way in WAYS {
+                for on_failure in [OnFailure::GoBack, OnFailure::Keep] {
+                    let fails = |index| (index == at).then_some((number, way));
+                    let hosts: Vec<Pretender> =
+                        names.iter().enumerate().map(|(index, name)| Pretender::new(name, fails(index))).collect();
+                    let outcome = roll(&plan, &hosts, on_failure, Unreachable::Fail);
+                    let case = format!("{}: {step}: {way:?}, {on_failure:?}", host.name);
+                    check(&case, &outcome, &hosts, step, at);
+                    cases += 1;
+                }
+            }
+        }
+    }
+    // web1 has two steps more: it migrates.
+    assert_eq!(cases, (12 + 10 + 10) * 5 * 2);
+}
+
+fn check(case: &str, outcome: &Outcome, hosts: &[Pretender], failed: &str, at: usize) {
+    let mut changed = 0;
+    for (index, (host, told)) in hosts.iter().zip(&outcome.hosts).enumerate() {
+        let state = host.state.lock().unwrap();
+        let case = format!("{case}; {}: {:?}, {:?}", host.name, told.end, state.asked);
+        let version = state.installed.as_str();
+        match told.end {
+            End::Changed | End::Unconfirmed => assert_eq!(version, "1.1.0-1", "{case}"),
+            End::Unknown => assert!(["1.0.0-1", "1.1.0-1"].contains(&version), "{case}"),
+            End::Idle | End::Unchanged | End::Unreachable | End::WentBack => assert_eq!(version, "1.0.0-1", "{case}"),
+            End::Unwell | End::Broken => panic!("{case}"),
+        }
+        changed += usize::from(version == "1.1.0-1");
+        let reaches = told.end != End::Unreachable && index != at;
+        assert!(!state.locked || failed == "giving the lock back" || !reaches, "the lock stays: {case}");
+        if index != at {
+            assert!(!state.drained, "left out of service: {case}");
+        }
+    }
+    let unknown = outcome.hosts.iter().any(|host| host.end == End::Unknown);
+    match outcome.clone().into_result().map_err(|error| error.what()) {
+        Ok(()) => assert_eq!(changed, 3, "{case}"),
+        Err(Kind::Failed) => assert!(changed == 0 && !unknown, "{case}: exit code 1 says that nothing has changed"),
+        Err(Kind::Partial) => assert!(changed > 0 || unknown, "{case}"),
+        Err(other) => panic!("{case}: {other:?}"),
+    }
+}
+
+/// The requests after each failure, for people to read: `golden/failures.txt`.
+#[test]
+fn what_follows_each_failure_is_the_golden_list() {
+    let (plan, _) = upgrade(&["web1"]);
+    let whole = Pretender::new("web1", None);
+    roll(&plan, std::slice::from_ref(&whole), OnFailure::GoBack, Unreachable::Fail);
+    let steps = whole.state.lock().unwrap().asked.clone();
+    let mut text = String::new();
+    for (number, step) in steps.iter().enumerate() {
+        for way in WAYS {
+            let host = [Pretender::new("web1", Some((number, way)))];
+            let outcome = roll(&plan, &host, OnFailure::GoBack, Unreachable::Fail);
+            let end = outcome.hosts[0].end;
+            let code = outcome.into_result().map_or_else(|error| error.what().exit_code(), |()| 0);
+            _ = writeln!(text, "{step}: {way:?} ─► {}, exit code {code}", end.name());
+            for asked in &host[0].state.lock().unwrap().asked[number + 1..] {
+                _ = writeln!(text, "    {asked}");
+            }
+        }
+    }
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/src/deploy/golden/failures.txt");
+    if std::env::var_os("PKGAPP_UPDATE_GOLDEN").is_some() {
+        std::fs::write(golden, &text).unwrap();
+    }
+    similar_asserts::assert_eq!(std::fs::read_to_string(golden).unwrap_or_default(), text);
+}
+
+#[test]
+fn a_host_that_is_not_reached_is_left_out_if_told_so() {
+    let (plan, _) = upgrade(&["web1", "web2"]);
+    let hosts = || [Pretender::new("web1", Some((0, Way::NeverReached))), Pretender::new("web2", None)];
+    let outcome = roll(&plan, &hosts(), OnFailure::GoBack, Unreachable::Skip);
+    let ends = |outcome: &Outcome| outcome.hosts.iter().map(|host| host.end).collect::<Vec<_>>();
+    assert_eq!(ends(&outcome), [End::Unreachable, End::Changed]);
+    assert_eq!(outcome.into_result().unwrap_err().what(), Kind::Partial);
+    let outcome = roll(&plan, &hosts(), OnFailure::GoBack, Unreachable::Fail);
+    assert_eq!(ends(&outcome), [End::Unreachable, End::Unchanged]);
+    assert_eq!(outcome.into_result().unwrap_err().what(), Kind::Failed);
+}
+
+#[test]
+fn failing_health_in_the_second_batch_takes_all_back_or_is_within_the_budget() {
+    let names = ["web1", "web2", "web3"];
+    let (mut plan, _) = upgrade(&names);
+    // take the lock, send, before, drain, install, health
+    let hosts = || names.map(|name| Pretender::new(name, (name == "web2").then_some((5, Way::Failed(1)))));
+    let versions =
+        |hosts: &[Pretender]| hosts.iter().map(|host| host.state.lock().unwrap().installed.clone()).collect::<Vec<_>>();
+    let (old, new) = ("1.0.0-1", "1.1.0-1");
+
+    let run = hosts();
+    let outcome = roll(&plan, &run, OnFailure::GoBack, Unreachable::Fail);
+    assert_eq!(versions(&run), [old, old, old]);
+    assert_eq!(outcome.into_result().unwrap_err().what(), Kind::Failed);
+
+    let run = hosts();
+    let outcome = roll(&plan, &run, OnFailure::Keep, Unreachable::Fail);
+    assert_eq!(versions(&run), [new, new, new]);
+    assert_eq!(outcome.into_result().unwrap_err().what(), Kind::Partial);
+
+    plan.max_failed = 1;
+    let run = hosts();
+    let outcome = roll(&plan, &run, OnFailure::GoBack, Unreachable::Fail);
+    assert_eq!(versions(&run), [new, old, new]);
+    assert_eq!(outcome.into_result().unwrap_err().what(), Kind::Partial);
+}
+
+#[test]
+fn a_lock_that_was_waited_for_makes_the_plan_stale() {
+    struct Late(Pretender);
+    impl Host for Late {
+        fn name(&self) -> &str {
+            self.0.name()
+        }
+        fn run(&self, command: &Command, on_line: &mut dyn FnMut(Stream, &str)) -> Result<Output, Failure> {
+            let mut output = self.0.run(command, on_line)?;
+            if command.what == "taking the lock" {
+                output.stdout = b"waiting for the push by eve since 2026\nlocked\n".to_vec();
+            }
+            Ok(output)
+        }
+        fn upload(&self, upload: &Upload, progress: &mut dyn FnMut(u64)) -> Result<Uploaded, Failure> {
+            self.0.upload(upload, progress)
+        }
+        fn download(&self, download: &Download, sink: &mut dyn std::io::Write) -> Result<Downloaded, Failure> {
+            self.0.download(download, sink)
+        }
+    }
+    let (plan, _) = upgrade(&["web1"]);
+    let host = Late(Pretender::new("web1", None));
+    let hosts: [&dyn Host; 1] = [&host];
+    let outcome = Rollout {
+        plan: &plan,
+        hosts: &hosts,
+        watch: &Blind,
+        parallel: 4,
+        reconnect: Duration::ZERO,
+        on_failure: OnFailure::GoBack,
+        unreachable: Unreachable::Fail,
+        stop: &|| false,
+    }
+    .run();
+    assert!(outcome.is_stale);
+    assert_eq!(host.0.state.lock().unwrap().asked, ["taking the lock", "giving the lock back"]);
+}
+
+#[test]
+fn the_plan_that_is_printed_is_the_one_that_runs() {
+    let (plan, _) = upgrade(&["web1", "web2", "web3"]);
+    let text = plan.text(false);
+    assert!(text.starts_with("push shop 1.1.0, 3 hosts\nweb1 (debian 12, apt-get): 1.0.0-1 → 1.1.0-1\n"), "{text}");
+    assert!(text.contains("\nweb2, web3 (debian 12, apt-get): 1.0.0-1 → 1.1.0-1\n"), "equal hosts together: {text}");
+    assert!(text.ends_with("batches: web1 | web2, web3\n"), "{text}");
+    let json = plan.to_json();
+    let host = Pretender::new("web1", None);
+    let (single, _) = upgrade(&["web1"]);
+    roll(&single, std::slice::from_ref(&host), OnFailure::GoBack, Unreachable::Fail);
+    let told: Vec<String> = ["prepare", "migrate", "switch", "unlock"]
+        .iter()
+        .flat_map(|part| json["hosts"][0][part].as_array().unwrap().clone())
+        .map(|step| if step["stage"] == "upload" { "send".into() } else { step["what"].as_str().unwrap().to_owned() })
+        .collect();
+    assert_eq!(host.state.lock().unwrap().asked, told);
+    let names: BTreeSet<&str> = text.lines().map(str::trim).filter(|line| line.starts_with("$ ")).collect();
+    assert!(names.iter().any(|line| line.contains("apt-get -y --no-install-recommends --allow-downgrades install")));
+}
