@@ -132,9 +132,13 @@ fn with_uv(
         .prefix("pylock.")
         .suffix(".toml")
         .tempfile_in(&app.root)
-        .context(|| format!("cannot write into `{}`", shown(&app.root)))?;
+        .context(|| format!("cannot write into `{}`", shown(&app.root)))?
+        .into_temp_path();
     if !upgrade && path.is_file() {
-        std::fs::copy(path, aside.path()).context(|| format!("cannot copy `{}`", shown(path)))?;
+        std::fs::copy(path, &aside).context(|| format!("cannot copy `{}`", shown(path)))?;
+    } else {
+        // uv reads what is there, and an empty file is no lock.
+        std::fs::remove_file(&aside).context(|| format!("cannot remove `{}`", shown(&aside)))?;
     }
     let mut command = Command::new(uv);
     command.args(["pip", "compile", "--quiet", "--no-progress", "--format", "pylock.toml", "--universal"]);
@@ -157,9 +161,9 @@ fn with_uv(
     for group in &app.python.groups {
         command.arg("--group").arg(format!("{}:{}", project.display(), group.value));
     }
-    command.arg("--output-file").arg(aside.path()).args(inputs).current_dir(&app.root);
+    command.arg("--output-file").arg(&*aside).args(inputs).current_dir(&app.root);
     run(&mut command)?;
-    fs::read_to_string(aside.path())
+    fs::read_to_string(&aside)
 }
 
 /// What `pip install --report` says (pip's "Installation Report", version 1).

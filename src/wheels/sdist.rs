@@ -303,7 +303,10 @@ impl<'a> Builder<'a> {
         }
         if !self.indexes.find_links.is_empty() {
             command.env("PIP_FIND_LINKS", joined(&self.indexes.find_links, " "));
-            command.env("UV_FIND_LINKS", joined(&self.indexes.find_links, ","));
+            // uv splits the list at commas, those of a path too.
+            let links: Vec<String> =
+                self.indexes.find_links.iter().map(|url| url.as_str().replace(',', "%2C")).collect();
+            command.env("UV_FIND_LINKS", links.join(","));
         }
         if self.indexes.no_index || self.offline {
             command.env("PIP_NO_INDEX", "1");
