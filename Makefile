@@ -36,6 +36,7 @@ accept: build
 	tests/lab/services $(PKGAPP)
 	tests/lab/escapes $(PKGAPP)
 	tests/lab/fleet $(PKGAPP)
+	tests/lab/push $(PKGAPP)
 
 bench: build
 	tests/bench/run $(PKGAPP)
