@@ -1,5 +1,7 @@
 //! The command line. Doc comments here are the help texts.
 
+#![expect(rustdoc::broken_intra_doc_links, reason = "the texts are for terminals, where brackets are no links")]
+
 use std::path::PathBuf;
 use std::time::Duration;
 
