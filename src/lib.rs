@@ -4,7 +4,7 @@
 //! ```text
 //! pkgapp.toml ─► App ─┐
 //! requirements ─► Lock ─► wheels (cache) ─► layers (cache) ─► Tree ─► Package ─► tar | deb | rpm
-//!                     └─► configuration ──────────────────────┘
+//!                     └─► services, configuration ────────────┘
 //! ```
 //!
 //! Each arrow is one function in one module; each noun is one type, made once and then only read. Nothing later reaches
@@ -24,9 +24,11 @@
 //! 6. [`staging`] runs the application's `[build] run` commands in a copy of the release; what they make is a layer too.
 //! 7. [`tree`] is the waist: path ─► entry, sorted, one source a path. [`release`] adds what belongs to no layer.
 //!    [`proof`] looks for what must not be in it.
+//!    [`configuration`] and [`services`] add what lies outside of the release: files below `/etc`, units, crontab, users.
 //! 8. [`depends`] reads from the release itself what it needs of a host ([`elf`]), and holds that against what is known
 //!    of the [`target`]s.
 //! 9. [`package`] is the tree with its name and its needs, and [`mod@format`] the ways to write it down: one file each.
+//!    [`scriptlets`] are what the package managers run around the files, equal in effect for both kinds of host.
 //!    [`segment`] compresses layer by layer, and remembers.
 //!
 //! From there on it is about [`host`]s: machines that are reached with ssh, of which [`fleet`] takes many at a time.
