@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cache;
 
-/// Turn a Python application and its pins into a tarball, a deb or an rpm
+/// Turn a Python application and its pins into a tarball, a deb or an rpm, and install it on hosts
 ///
 /// Reads `pkgapp.toml` (or `[tool.pkgapp]` in `pyproject.toml`) in the current directory. Results are printed on stdout,
 /// one a line; everything for people goes to stderr.
