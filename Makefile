@@ -4,7 +4,8 @@
 # make accept     the packages on real hosts with apt, dnf and systemd, see tests/lab (root)
 # make lint       formatting, clippy, documentation, and what a grep can find
 # make golden     rewrite tests/golden from what pkgapp says now; read the difference
-# make bench      time, memory and size beside other tools, see tests/bench
+# make bench      time, memory and size beside other tools, see tests/bench; BENCH="--rounds 2 --publish": its options
+# make growth     time and memory of builds as they grow, to 1,000 distributions and 5 GB; GROWTH="--steps 0.01,0.1"
 # make dist       the binary that is shipped, in dist/
 # make install    the same to PREFIX (/usr/local), below DESTDIR
 # make clean      remove what was built
@@ -15,7 +16,7 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PKGAPP := $(abspath $(TARGET))/release/pkgapp
 
-.PHONY: build demo test accept bench lint golden dist install clean help
+.PHONY: build demo test accept bench growth lint golden dist install clean help
 
 build:
 	$(CARGO) build --release
@@ -39,7 +40,10 @@ accept: build
 	tests/lab/push $(PKGAPP)
 
 bench: build
-	tests/bench/run $(PKGAPP)
+	tests/bench/run $(PKGAPP) $(BENCH)
+
+growth: build
+	tests/bench/growth $(PKGAPP) $(GROWTH)
 
 lint:
 	$(CARGO) fmt --check

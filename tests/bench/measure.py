@@ -1,0 +1,80 @@
+"""How long a command takes, and how much memory: whole processes, with all that they start."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass
+class Cost:
+    """Seconds of wall and CPU time; bytes of the largest process (as GNU time has it) and of the whole tree at its peak."""
+
+    wall: float
+    cpu: float
+    largest: int
+    tree: int
+
+
+class Failed(Exception):
+    """A command that exited otherwise than with 0; the message has the end of what it printed."""
+
+
+def children(pid):
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        yield from map(int, task.read_text().split())
+
+
+def resident(pid):
+    """Resident bytes of a process and all below it. Pages that several of them map are counted for each: never too few."""
+    total = 0
+    with contextlib.suppress(OSError, IndexError, ValueError):  # it may end while it is looked at
+        total = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
+        total += sum(resident(child) for child in children(pid))
+    return total
+
+
+def run(command, log, cwd=None, env=None):
+    """Runs `command`, its output to the file `log`. The tree is looked at every 25 ms."""
+    peak, done = [0], threading.Event()
+
+    def watch(pid):
+        while not done.wait(0.025):
+            peak[0] = max(peak[0], resident(pid))
+
+    # The kernel counts what a process was before exec, too: of this interpreter. GNU time is a parent of 2 MB.
+    memory = f"{log}.memory"
+    command = ["time", "-f", "%M", "-o", memory, *command]
+    with open(log, "wb") as output:
+        start = time.perf_counter()
+        child = subprocess.Popen(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        watcher = threading.Thread(target=watch, args=[child.pid])
+        watcher.start()
+        status, usage = os.wait4(child.pid, 0)[1:]
+        wall = time.perf_counter() - start
+        child.returncode = os.waitstatus_to_exitcode(status)
+        done.set()
+        watcher.join()
+    if child.returncode:
+        tail = "\n".join(Path(log).read_text(errors="replace").splitlines()[-30:])
+        raise Failed(f"`{' '.join(map(str, command[5:]))}` failed with {child.returncode}:\n{tail}")
+    largest = int(Path(memory).read_text().split()[-1]) * 1024
+    return Cost(wall, usage.ru_utime + usage.ru_stime, largest, max(peak[0], largest))
+
+
+def machine():
+    """The processor, its cores, the memory and the kernel, in words."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), os.uname().machine)
+    memory = os.sysconf("SC_PHYS_PAGES") * PAGE / 2**30
+    return f"{model}, {os.cpu_count()} cores, {memory:.0f} GiB, Linux {os.uname().release.split('-')[0]}"
+
+
+def die(message):
+    sys.exit(f"{Path(sys.argv[0]).name}: {message}")
