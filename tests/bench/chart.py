@@ -35,7 +35,7 @@ def bars(title, panels, foot):
     """Horizontal bars of ratios on a logarithmic axis, from 1. A panel is its title and (label, (median, least, most))."""
     left, wide, each, width = 250, 480, 20, 790
     values = [value for _, rows in panels for _, ratio in rows for value in ratio]
-    least, most = min(0.5, *values), max(10, *values) * 1.3
+    least, most = min([0.5, *values]), max([10, *values]) * 1.3
     place = lambda value: left + wide * math.log(value / least) / math.log(most / least)
     out, y = [f'<text x="10" y="20" font-size="15" font-weight="600">{escape(title)}</text>'], 50
     top = y - 8

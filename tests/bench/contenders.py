@@ -204,9 +204,12 @@ class Set:
 
 
 class Contender:
-    """A way to make a package in one format. `steps` yields (name of the step, Cost, package); costs need not be new runs."""
+    """A way to make a package in one format. `steps` yields (name of the step, Cost, package); what is quick is repeated,
+    and projects are left out where they would only cost time again."""
 
     heavy = False  # takes so long that it is measured once
+    once = False  # measured in the first round alone
+    project = "project"  # where its copy of the project is: builds leave files there
 
     def __init__(self, place, codec, form):
         self.place, self.codec, self.form = place, codec, form
@@ -229,9 +232,9 @@ class Contender:
 class UvNfpm(Contender):
     """An environment of uv's, packed by nfpm."""
 
-    title, tools = "uv + nfpm", ["uv", "nfpm"]
+    title, tools, project = "uv + nfpm", ["uv", "nfpm"], "project-uv"
 
-    def steps(self, data, repeat):
+    def steps(self, data, _repeat, projects):
         root, package = self.fresh(), self.place.work / f"nfpm.{self.form}"
         config = self.place.work / "nfpm.yaml"
         config.write_text(
@@ -247,10 +250,11 @@ class UvNfpm(Contender):
         project = f"{wheel}; uv pip install -q --offline --python {env}/bin/python --no-deps --reinstall --compile-bytecode {root}/wheel/*.whl"
         data.edit("files")
         yield "clean", self.place.shell("; ".join([venv, f"{install} {data.reqs}", files, pack])), package
-        for _ in range(repeat):
-            data.edit("files")
-            yield "edit, kept", self.place.shell("; ".join([files, pack])), package
+        data.edit("files")
+        yield "edit, kept", self.place.shell("; ".join([files, pack])), package
         yield "bump, kept", self.place.shell("; ".join([f"{install} {data.bumped}", pack])), package
+        if not projects:
+            return
         self.fresh()
         data.edit("project-uv")
         yield "clean, project", self.place.shell("; ".join([venv, f"{install} {data.reqs}", project, pack])), package
@@ -277,9 +281,9 @@ def pip_stage(place, data, env):
 class PipDpkg(Contender):
     """An environment of pip's, packed by dpkg-deb."""
 
-    title, tools = "pip + dpkg-deb", ["dpkg-deb"]
+    title, tools, once = "pip + dpkg-deb", ["dpkg-deb"], True
 
-    def steps(self, data, repeat):
+    def steps(self, data, _repeat, _projects):
         root, package = self.fresh(), self.place.work / "dpkg.deb"
         (root / "DEBIAN").mkdir()
         (root / "DEBIAN/control").write_text(CONTROL)
@@ -287,15 +291,14 @@ class PipDpkg(Contender):
         data.edit("files")
         yield "clean", self.place.shell(pip_stage(self.place, data, f"{root}{PREFIX}") + pack), package
         files = f"cp -au {data.root}/files/manage.py {data.root}/files/benchapp {root}{PREFIX}/app/; {self.place.python} -m compileall -q {root}{PREFIX}/app"
-        for _ in range(repeat):
-            data.edit("files")
-            yield "edit, kept", self.place.shell(f"{files}; {pack}"), package
+        data.edit("files")
+        yield "edit, kept", self.place.shell(f"{files}; {pack}"), package
 
 
 class DhVirtualenv(Contender):
     """dh-virtualenv with debhelper's defaults. Stripping and scanning of wheels' libraries is off, as its users have it."""
 
-    title, tools, heavy = "dh-virtualenv", ["dh_virtualenv", "dpkg-buildpackage", "dh"], True
+    title, tools, heavy, project = "dh-virtualenv", ["dh_virtualenv", "dpkg-buildpackage", "dh"], True, "project-dh"
     RULES = """#!/usr/bin/make -f
 export DH_VIRTUALENV_INSTALL_ROOT=/opt
 %:
@@ -305,7 +308,7 @@ override_dh_virtualenv:
 override_dh_strip override_dh_shlibdeps override_dh_dwz override_dh_strip_nondeterminism override_dh_auto_test override_dh_makeshlibs:
 """
 
-    def steps(self, data, _repeat):
+    def steps(self, data, _repeat, _projects):
         root = data.root / "project-dh"
         debian = root / "debian"
         shutil.rmtree(debian, ignore_errors=True)
@@ -318,7 +321,7 @@ override_dh_strip override_dh_shlibdeps override_dh_dwz override_dh_strip_nondet
             "Package: bench\nArchitecture: amd64\nDepends: python3.11\nDescription: b\n"
         )
         data.edit("project-dh")
-        cost = self.place.run(["dpkg-buildpackage", "-us", "-uc", "-b", "-d"], root, {"PIP_NO_CACHE_DIR": "0"})
+        cost = self.place.run(["dpkg-buildpackage", "-us", "-uc", "-b", "-d"], root)
         yield "clean, project", cost, data.root / "bench_1.0_amd64.deb"
 
 
@@ -344,7 +347,7 @@ b
 /opt/bench
 """
 
-    def steps(self, data, _repeat):
+    def steps(self, data, _repeat, _projects):
         root = self.fresh()
         install = pip_stage(self.place, data, "%{buildroot}" + PREFIX)
         (root / "bench.spec").write_text(self.SPEC.format(install=install))
@@ -389,21 +392,25 @@ class Pkgapp(Contender):
         (package,) = dist.iterdir()
         return cost, package
 
-    def steps(self, data, repeat):
+    def steps(self, data, repeat, projects):
+        # dh-virtualenv, which xz is here for, packs nothing but projects.
+        variant, suffix = ("project", ", project") if self.codec.name == "xz" else ("files", "")
         self.reset()
-        self.configure(data, "files", data.reqs)
-        data.edit("files")
-        yield "first", *self.build(data, "files")
+        self.configure(data, variant, data.reqs)
+        data.edit(variant)
+        yield f"first{suffix}", *self.build(data, variant)
         for _ in range(repeat):
-            yield "again", *self.build(data, "files")
+            yield f"again{suffix}", *self.build(data, variant)
         for number in range(repeat):
-            data.edit("files")
-            cost, package = self.build(data, "files")
+            data.edit(variant)
+            cost, package = self.build(data, variant)
             if number == 0:
                 yield from self.floors(data, package, repeat)
-            yield "edit", cost, package
-        self.configure(data, "files", data.bumped)
-        yield "bump", *self.build(data, "files")
+            yield f"edit{suffix}", cost, package
+        self.configure(data, variant, data.bumped)
+        yield f"bump{suffix}", *self.build(data, variant)
+        if self.heavy or not projects:
+            return
         self.configure(data, "project", data.reqs)
         data.edit("project")
         self.build(data, "project")
@@ -423,14 +430,14 @@ class Pkgapp(Contender):
                 yield name, self.place.shell(f"cat {package} >{copy}; {digest} {copy} >/dev/null; {self.codec.command()} <{app}.tar >{app}.packed"), copy
 
 
-def contenders(place, form, quick):
+def contenders(place, form):
     """All that are measured in a format: the peers, and pkgapp at each one's codec and level, at the default, at "small"."""
     zstd, xz, gzip = Codec("zstd", 3), Codec("xz", 6), Codec("gzip", 9)
     deb = [UvNfpm(place, zstd, form), Pkgapp(place, zstd, form), PipDpkg(place, zstd, form), Pkgapp(place, Codec("zstd", 6), form, "default")]
     deb += [DhVirtualenv(place, xz, form), Pkgapp(place, xz, form), Pkgapp(place, Codec("zstd", 19), form, "small")]
     rpm = [UvNfpm(place, zstd, form), Pkgapp(place, zstd, form), Pkgapp(place, Codec("zstd", 6), form, "default")]
     rpm += [RpmBuild(place, gzip, form), Pkgapp(place, gzip, form), Pkgapp(place, Codec("zstd", 19), form, "small")]
-    return [one for one in (deb if form == "deb" else rpm) if not (quick and one.heavy)]
+    return deb if form == "deb" else rpm
 
 
 def packed_with(package):

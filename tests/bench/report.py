@@ -7,6 +7,7 @@ import chart
 # The step of a peer that a step of pkgapp is measured against: from scratch, as in CI; and with the environment of the
 # last build kept and only its difference made, which is the least that somebody can do by hand.
 SCRATCH = {"first": "clean", "again": "clean", "edit": "clean", "bump": "clean", "edit, project": "clean, project"}
+SCRATCH |= {f"{step}, project": "clean, project" for step in ["first", "again", "bump"]}
 KEPT = {"again": "edit, kept", "edit": "edit, kept", "bump": "bump, kept", "edit, project": "edit, project, kept"}
 PEERS = ["uv + nfpm", "pip + dpkg-deb", "dh-virtualenv", "rpmbuild with pip"]
 median = statistics.median
@@ -16,7 +17,9 @@ class Results:
     def __init__(self, records):
         self.context, self.date = records[0]["context"], records[0]["date"]
         self.rows = [record for record in records[1:] if "step" in record]
-        self.failed = [record for record in records[1:] if "failed" in record]
+        measured = {(row["set"], row["format"], row["contender"], row["codec"]) for row in self.rows}
+        failed = [record for record in records[1:] if "failed" in record]
+        self.failed = [row for row in failed if (row["set"], row["format"], row["contender"], row["codec"]) not in measured]
 
     def select(self, **wanted):
         return [row for row in self.rows if all(row[key] == value for key, value in wanted.items())]
@@ -74,11 +77,12 @@ def comparisons(results):
         one = ours(results, group) if group[2] in PEERS else None
         if not one:
             continue
-        scratch = SCRATCH if results.walls(group, "clean") else dict.fromkeys(SCRATCH, "clean, project")
-        cells = [times(results.ratio(group, scratch[step], one, step)) for step in ["first", "bump"]]
-        cells += [times(results.ratio(group, scratch[step], one, step)) if results.walls(group, "clean") or step == "edit, project" else "–" for step in ["edit", "edit, project"]]
+        # dh-virtualenv packs nothing but projects, so it is measured against a project.
+        suffix = "" if results.walls(group, "clean") else ", project"
+        scratch = [f"first{suffix}", f"bump{suffix}", "edit", "edit, project"]
+        cells = [times(results.ratio(group, SCRATCH[step], one, step)) for step in scratch]
         cells += [times(results.ratio(group, KEPT[step], one, step)) for step in ["edit", "bump", "edit, project"]]
-        size = results.value(one, "first", "size") / results.value(group, scratch["first"], "size")
+        size = results.value(one, f"first{suffix}", "size") / results.value(group, f"clean{suffix}", "size")
         rows.append([group[0], group[1], group[2], group[3], *cells, f"{size:.2f}"])
     return table(head, rows)
 
@@ -212,9 +216,13 @@ def readme(results):
             if group not in results.groups():
                 continue
             peer = contender in PEERS
-            walls = [results.value(group, steps[peer], "wall") for steps in columns]
-            size = results.value(group, "clean" if peer else "first", "size") or results.value(group, "clean, project", "size")
-            rows.append([form, contender, codec, *("–" if wall is None else f"{wall:.1f} s" if wall >= 2 else f"{wall:.2f} s" for wall in walls), f"{size / 1e6:.1f} MB"])
+            project = not (results.walls(group, "clean") or results.walls(group, "first"))
+            steps = [column[peer] + (", project" if project and "project" not in column[peer] else "") for column in columns]
+            walls = [results.value(group, step, "wall") for step in steps]
+            walls = [None if project and index == 2 else wall for index, wall in enumerate(walls)]
+            size = results.value(group, steps[0], "size")
+            cells = ["–" if wall is None else f"{wall:.1f} s" if wall >= 2 else f"{wall:.2f} s" for wall in walls]
+            rows.append([form, contender + ", a project" * project, codec, *cells, f"{size / 1e6:.1f} MB"])
     head = ["", "", "codec", "first build", "one distribution bumped", "one file edited", "edited, with a build backend", "size"]
     return table(head, rows)
 
