@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -56,11 +57,17 @@ def run(command, log, cwd=None, env=None):
         child = subprocess.Popen(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         watcher = threading.Thread(target=watch, args=[child.pid])
         watcher.start()
-        status, usage = os.wait4(child.pid, 0)[1:]
-        wall = time.perf_counter() - start
-        child.returncode = os.waitstatus_to_exitcode(status)
-        done.set()
-        watcher.join()
+        try:
+            status, usage = os.wait4(child.pid, 0)[1:]
+            wall = time.perf_counter() - start
+            child.returncode = os.waitstatus_to_exitcode(status)
+        except BaseException:  # stopped from outside: nothing is left running
+            for pid in [*children(child.pid), child.pid]:
+                os.kill(pid, signal.SIGTERM)
+            raise
+        finally:
+            done.set()
+            watcher.join()
     if child.returncode:
         tail = "\n".join(Path(log).read_text(errors="replace").splitlines()[-30:])
         raise Failed(f"`{' '.join(map(str, command[5:]))}` failed with {child.returncode}:\n{tail}")
