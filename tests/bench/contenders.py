@@ -92,6 +92,9 @@ class Place:
         done = subprocess.run(list(map(str, command)), env=self.env, capture_output=True, text=True)
         return done.stdout.strip() if done.returncode == 0 else ""
 
+    def finds(self, tool):
+        return shutil.which(tool, path=self.env["PATH"])
+
     def prepare(self):
         """Installs what is missing. Peers that can't be had are said, and left out."""
         self.work.mkdir(parents=True, exist_ok=True)
@@ -109,8 +112,8 @@ class Place:
             link.unlink(missing_ok=True)
             if (self.tools / "bin" / tool).exists():
                 link.symlink_to(self.tools / "bin" / tool)
-        wanted = {"dpkg-deb": "dpkg", "dpkg-buildpackage": "dpkg-dev", "rpmbuild": "rpm", "dh_virtualenv": "dh-virtualenv", "dh": "debhelper", "zstd": "zstd", "git": "git", "time": "time"}
-        missing = [package for tool, package in wanted.items() if not shutil.which(tool)]
+        wanted = {"uv": "", "nfpm": "", "dpkg-deb": "dpkg", "dpkg-buildpackage": "dpkg-dev", "rpmbuild": "rpm", "dh_virtualenv": "dh-virtualenv", "dh": "debhelper", "zstd": "zstd", "git": "git", "time": "time"}
+        missing = [package for tool, package in wanted.items() if package and not self.finds(tool)]
         if missing and os.getuid() == 0 and shutil.which("apt-get"):
             script = f"apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qqy --no-install-recommends {' '.join(missing)}"
             try:
@@ -118,9 +121,9 @@ class Place:
             except Failed as error:
                 print(f"bench: {error}", flush=True)
         for tool in ["zstd", "git", "dpkg-deb", "time"]:
-            if not shutil.which(tool):
+            if not self.finds(tool):
                 die(f"{tool} is missing")
-        missing = [tool for tool in wanted if not shutil.which(tool)]
+        missing = [tool for tool in wanted if not self.finds(tool)]
         if missing:
             print(f"*** bench: MISSING, so these rows are not measured: {', '.join(missing)} ***", flush=True)
 
@@ -134,8 +137,8 @@ class Place:
             "nfpm": nfpm[1] if nfpm else "",
             "pip": self.output(self.tools / "bin/pip", "--version").split()[1],
             "dpkg-deb": dpkg[1] if dpkg else "",
-            "dh-virtualenv": self.output("dh_virtualenv", "--version").split(" ")[-1] if shutil.which("dh_virtualenv") else "",
-            "rpmbuild": self.output("rpmbuild", "--version").split(" ")[-1] if shutil.which("rpmbuild") else "",
+            "dh-virtualenv": self.output("dh_virtualenv", "--version").split(" ")[-1] if self.finds("dh_virtualenv") else "",
+            "rpmbuild": self.output("rpmbuild", "--version").split(" ")[-1] if self.finds("rpmbuild") else "",
         }
 
 
@@ -359,6 +362,7 @@ b
 class Pkgapp(Contender):
     """pkgapp: from downloaded wheels alone, again, after an edit, after a bump; and the floor of an edit."""
 
+    title = "pkgapp"
     KEPT = {"wheels", "index"}  # what was downloaded
 
     def __init__(self, place, codec, form, word=None):
@@ -369,7 +373,7 @@ class Pkgapp(Contender):
 
     @property
     def name(self):
-        return f'pkgapp "{self.word}"' if self.word else "pkgapp"
+        return f'{self.title} "{self.word}"' if self.word else self.title
 
     def configure(self, data, variant, reqs):
         value = f'"{self.word}"' if self.word else f'{{ codec = "{self.codec.name}", level = {self.codec.level} }}'
