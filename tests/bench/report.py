@@ -130,8 +130,9 @@ def demands(results):
             row(f'{name}, deb: payload at "small", beside one stream of {words}', wanted or "–", stream and f"{payload / stream:.4f}", stream and (not wanted or payload <= stream * 1.01))
     for form in ["deb", "rpm"]:
         for step in ["first", "bump", "edit"]:
-            peak = results.value(("data", form, 'pkgapp "default"', "zstd 6"), step, "tree", max)
-            row(f"data, {form}: peak memory of {step}, all processes", "≤ 150 MB", peak and f"{peak / 1e6:.0f} MB", peak and peak <= 150e6)
+            for key, words in [("largest", "the largest process (GNU time)"), ("tree", "all processes together")]:
+                peak = results.value(("data", form, 'pkgapp "default"', "zstd 6"), step, key, max)
+                row(f"data, {form}: peak memory of {step}, {words}", "≤ 150 MB", peak and f"{peak / 1e6:.0f} MB", peak and peak <= 150e6)
     return table(["what", "wanted", "seen", "holds"], rows)
 
 
