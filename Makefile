@@ -38,6 +38,7 @@ accept: build
 	tests/lab/escapes $(PKGAPP)
 	tests/lab/fleet $(PKGAPP)
 	tests/lab/push $(PKGAPP)
+	tests/lab/projects $(PKGAPP)
 
 bench: build
 	tests/bench/run $(PKGAPP) $(BENCH)

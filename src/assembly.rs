@@ -161,6 +161,15 @@ fn read_lock(app: &App, environment: &Environment, options: &Options<'_>, report
     Ok(lock)
 }
 
+/// Reads the pins of an application for the machine's Python of its minor version, and nothing else.
+///
+/// # Errors
+/// As [`Lock::read`]; there is no such Python.
+pub fn pins(app: &App, options: &Options<'_>, report: &Report) -> Result<Lock> {
+    let interpreter = Interpreter::find(options.cache, app.python.version.value)?;
+    read_lock(app, &environment(app, &interpreter)?, options, report)
+}
+
 /// What the configuration chooses of the locks.
 pub fn selection(app: &App) -> Selection {
     Selection {
@@ -281,7 +290,8 @@ fn tree(
     report: &Report,
 ) -> Result<Tree> {
     let prefix = &app.package.prefix.value;
-    let may_override = |path: &InstallPath| app.package.allows_collision(path);
+    let may_override =
+        |path: &InstallPath, equal: bool| (equal && marks_namespace(path)) || app.package.allows_collision(path);
     let mut tree = Tree::new();
     let collisions =
         layers.iter().filter_map(|layer| layer.insert_into(&mut tree, prefix, &may_override).err()).collect::<Vec<_>>();
@@ -302,6 +312,15 @@ fn tree(
     }
     configuration::insert_into(&mut tree, app)?;
     Ok(tree)
+}
+
+/// Whether a file is one that several distributions bring alike because they share a package: pkgutil's and
+/// pkg_resources' `__init__.py` with its byte code, and PEP 561's `py.typed`.
+fn marks_namespace(path: &InstallPath) -> bool {
+    let (name, byte_code) = (path.file_name(), ["__init__.cpython-", ".pyc"]);
+    path.as_str().contains("/site-packages/")
+        && (["__init__.py", "py.typed"].contains(&name)
+            || name.starts_with(byte_code[0]) && name.ends_with(byte_code[1]))
 }
 
 /// Looks for what must not be in a release, and returns what it needs of its host.

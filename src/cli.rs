@@ -75,6 +75,13 @@ pub enum When {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Look at a project and write a `pkgapp.toml` that builds
+    ///
+    /// Finds the framework (Django, Flask, FastAPI, Pyramid, Pecan, Celery), the pins, the Python and how the application
+    /// is served. Nothing of the project is run. Prints the path of the file.
+    ///
+    /// Example: pkgapp init && pkgapp build
+    Init(InitArgs),
     /// Build packages of the application
     ///
     /// Prints the path of each artifact, one a line, on stdout, and nothing else there.
@@ -94,13 +101,20 @@ pub enum Command {
     ///
     /// Example: pkgapp inspect dist/shop_1.4.2-1_amd64.deb --files
     Inspect(InspectArgs),
-    /// Check the configuration, the pins and every generated file, and write nothing
+    /// Show what differs between two packages
+    ///
+    /// Versions, distributions, dependencies, scriptlets and files; dates of files are left out.
+    ///
+    /// Example: pkgapp diff dist/shop_1.4.1-1_amd64.deb dist/shop_1.4.2-1_amd64.deb
+    Diff(DiffArgs),
+    /// Check everything that can fail, and write nothing
     ///
     /// Does all that a build does but for the artifacts, then has systemd-analyze, logrotate, cron and sh read what was
-    /// made for them, as far as they are on this machine. Findings are errors.
+    /// made for them, as far as they are on this machine. With NAME, also what `[deploy.NAME]` asks for: a commit with
+    /// the version's tag if it is protected. Checks go on after one has failed. Findings are errors.
     ///
-    /// Example: pkgapp check
-    Check,
+    /// Example: pkgapp check production --env .venv --reach
+    Check(CheckArgs),
     /// Print the text files that a build generates
     ///
     /// Everything that pkgapp writes itself: the release's own files, configuration, and what dpkg and rpm are told.
@@ -317,6 +331,54 @@ pub enum FormatName {
     Rpm,
     /// tar, deb and rpm
     All,
+}
+
+/// Arguments of `pkgapp init`.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// The project [default: the current directory]
+    #[arg(value_name = "DIR", env = "PKGAPP_PROJECT", hide_env_values = true)]
+    pub directory: Option<PathBuf>,
+    /// Replace a `pkgapp.toml` that is there
+    #[arg(long, env = "PKGAPP_FORCE", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub force: bool,
+    /// Print the configuration instead of writing it
+    #[arg(long, env = "PKGAPP_PRINT", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub print: bool,
+}
+
+/// Arguments of `pkgapp diff`.
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// The package before
+    #[arg(value_name = "OLD")]
+    pub old: PathBuf,
+    /// The package after
+    #[arg(value_name = "NEW")]
+    pub new: PathBuf,
+    /// List every file that differs [default: the first 20]
+    #[arg(long, env = "PKGAPP_FILES", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub files: bool,
+    /// Fail if anything differs
+    #[arg(long, env = "PKGAPP_EXIT_CODE", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub exit_code: bool,
+}
+
+/// Arguments of `pkgapp check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Check what this `[deploy.NAME]` asks for, too
+    #[arg(value_name = "NAME", env = "PKGAPP_DEPLOY", hide_env_values = true)]
+    pub name: Option<String>,
+    /// Compare what is installed in this virtual environment with the pins, both ways
+    #[arg(long, value_name = "DIR", env = "PKGAPP_ENV", hide_env_values = true)]
+    pub env: Option<PathBuf>,
+    /// Reach every host of NAME
+    #[arg(long, requires = "name", env = "PKGAPP_REACH", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub reach: bool,
+    /// How the hosts are reached.
+    #[command(flatten)]
+    pub hosts: HostArgs,
 }
 
 /// Arguments of `pkgapp inspect`.

@@ -41,6 +41,34 @@ impl Commit {
     }
 }
 
+/// Returns why a release can't be traced to a tagged commit of the repository at `root`; nothing if it can. `id` is the
+/// commit that it was built from, as in [`Commit::id`].
+pub fn untraced(root: &Path, id: Option<&str>, version: &str) -> Vec<Error> {
+    let Some(id) = id else {
+        return vec![Error::new(format!("{version} was built from no commit")).hint("build it in a git clone")];
+    };
+    let mut errors = Vec::new();
+    let (commit, is_dirty) = id.strip_suffix("-dirty").map_or((id, false), |commit| (commit, true));
+    let short = commit.get(..12).unwrap_or(commit);
+    if is_dirty {
+        let error = Error::new(format!("{version} holds changes that are not in commit {short}"));
+        errors.push(error.hint("commit them and build again: `git status` lists them"));
+    }
+    let tags = git(root, &["tag", "--points-at", commit]).unwrap_or_default();
+    if !tags.lines().any(|tag| is_tag_of(tag, version)) {
+        let error = Error::new(format!("commit {short} has no tag for version {version}"));
+        errors.push(error.hint(format!("tag it, `git tag v{version} {short}`, or fetch the tags")));
+    }
+    errors
+}
+
+/// Whether a tag is what people tag a version with: `1.4.2`, `v1.4.2`, `shop-1.4.2`, `release/v1.4.2`.
+fn is_tag_of(tag: &str, version: &str) -> bool {
+    let Some(before) = tag.strip_suffix(version) else { return false };
+    let before = before.strip_suffix('v').unwrap_or(before);
+    before.is_empty() || before.ends_with(['-', '_', '/', '@'])
+}
+
 /// Returns the date of everything in a package, seconds since 1970: `SOURCE_DATE_EPOCH`, else the commit's, else a
 /// constant. See <https://reproducible-builds.org/specs/source-date-epoch/>.
 ///
@@ -69,6 +97,16 @@ fn git(root: &Path, arguments: &[&str]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_version_has_its_tags() {
+        for tag in ["1.4.2", "v1.4.2", "shop-1.4.2", "shop-v1.4.2", "release/1.4.2", "shop@1.4.2"] {
+            assert!(is_tag_of(tag, "1.4.2"), "{tag}");
+        }
+        for tag in ["1.4.21", "11.4.2", "v1.4.2-rc1", "dev1.4.2", "1.4"] {
+            assert!(!is_tag_of(tag, "1.4.2"), "{tag}");
+        }
+    }
 
     #[test]
     fn the_commit_and_its_dirt_are_seen() {

@@ -34,6 +34,8 @@
 //! From there on it is about [`host`]s: machines that are reached with ssh, of which [`fleet`] takes many at a time.
 //! [`deploy`] puts a package there: facts of the hosts, a plan of steps, and the rollout that carries it out or goes back.
 //!
+//! Before all that, [`survey`] looks at a project that has no configuration yet.
+//!
 //! [`assembly`] is that list as a function; [`commands`] are the thin top: arguments in, results on stdout. [`error`]
 //! is how everything fails, [`report`] the only place that prints, [`process`] and [`fs`] the borders to the machine.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that unwraps fails with the value"))]
@@ -69,6 +71,8 @@ pub mod scriptlets;
 pub mod segment;
 pub mod services;
 pub mod staging;
+pub mod survey;
 pub mod target;
 pub mod tree;
+pub mod venv;
 pub mod wheels;

@@ -158,7 +158,7 @@ fn replay(
         remove_with_byte_code(tree, prefix, path, builder)?;
     }
     if let Some(layer) = &layer {
-        layer.insert_into(tree, prefix, &|_| false)?;
+        layer.insert_into(tree, prefix, &|_, _| false)?;
     }
     if touches_files {
         let site_packages = prefix.join(&ReleasePath::parse(&builder.compiler.site_packages())?);

@@ -39,6 +39,20 @@ fn equal_content_is_no_excuse() {
 }
 
 #[test]
+fn distributions_may_share_what_marks_a_namespace() {
+    let namespace = "__path__ = __import__('pkgutil').extend_path(__path__, __name__)\n";
+    let member = |name: &str| {
+        let wheel = Wheel::new(name, "1.0").file("shared/__init__.py", namespace).file("shared/py.typed", "");
+        wheel.file(&format!("shared/{name}.py"), "A = 1\n")
+    };
+    let sandbox = with(&[member("first"), member("second")]);
+    sandbox.pkgapp(["build", "--format", "tar"]).stdout();
+    let other = Wheel::new("second", "1.0").file("shared/__init__.py", "other = True\n");
+    let sandbox = with(&[member("first"), other]);
+    refused(&sandbox, &["shared/__init__.py", "`first 1.0`", "`second 1.0`", "different content"]);
+}
+
+#[test]
 fn every_collision_is_told_at_once() {
     let sandbox = with(&[
         Wheel::simple("first", "1.0").file("shared/a.py", "A = 1\n").file("shared/b.py", "A = 1\n"),

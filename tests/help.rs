@@ -7,7 +7,9 @@ fn help_texts() {
     let sandbox = Sandbox::new();
     let commands: &[&[&str]] = &[
         &[],
+        &["init"],
         &["build"],
+        &["diff"],
         &["inspect"],
         &["render"],
         &["push"],

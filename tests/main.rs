@@ -7,6 +7,7 @@
 
 mod build;
 mod cache;
+mod check;
 mod collisions;
 mod concurrent;
 mod errors;
@@ -14,6 +15,7 @@ mod formats;
 mod help;
 mod hostile;
 mod index;
+mod init;
 mod locks;
 mod native;
 mod relocatable;

@@ -38,6 +38,8 @@ pub struct Deploy {
     pub wait: Duration,
     /// `unreachable`: whether the others go on without a host that can't be reached; by default they don't.
     pub skip_unreachable: bool,
+    /// `protected`: whether only a clean commit with the version's tag goes there; by default anything does.
+    pub protected: bool,
     /// Where it is declared.
     pub at: Location,
 }
@@ -137,7 +139,9 @@ impl Deploy {
         let wait = table.get("wait_s").map_or(Some(120), |value| count(&value, 0, 86_400));
         let unreachable = table.get("unreachable");
         let skip = unreachable.map_or(Some(false), |value| value.choice(&[("fail", false), ("skip", true)]));
+        let protected = table.get("protected").map_or(Some(false), |value| value.boolean());
         table.finish();
+        let protected = protected?;
         let (hosts, sudo, max_failed, keep, skip_unreachable) = (hosts?, sudo?, max_failed?, keep?, skip?);
         let wait = Duration::from_secs(u64::from(wait?));
         Some(Self {
@@ -153,6 +157,7 @@ impl Deploy {
             keep,
             wait,
             skip_unreachable,
+            protected,
             at,
         })
     }

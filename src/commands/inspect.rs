@@ -30,7 +30,7 @@ pub(super) fn inspect(args: &InspectArgs, report: &Report) -> Result<()> {
 }
 
 /// The release's own account of itself; `None` for a package that pkgapp did not make.
-fn record(artifact: &Artifact) -> Result<Option<Record>> {
+pub(super) fn record(artifact: &Artifact) -> Result<Option<Record>> {
     let Some(bytes) = artifact.release_record()? else { return Ok(None) };
     serde_json::from_slice(&bytes)
         .map(Some)

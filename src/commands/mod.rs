@@ -4,7 +4,9 @@ mod bootstrap;
 mod build;
 mod cache;
 mod check;
+mod diff;
 mod get;
+mod init;
 mod inspect;
 mod lock;
 mod logs;
@@ -32,10 +34,12 @@ use crate::report::Report;
 /// What the command says; its kind is the exit code.
 pub fn run(cli: &Cli, report: &Report) -> Result<()> {
     match &cli.command {
+        Command::Init(args) => init::init(args, &cli.global, report),
         Command::Build(args) => build::build(args, &cli.global, report),
         Command::Lock(args) => lock::lock(args, &cli.global, report),
         Command::Inspect(args) => inspect::inspect(args, report),
-        Command::Check => check::check(&cli.global, report),
+        Command::Diff(args) => diff::diff(args, report),
+        Command::Check(args) => check::check(args, &cli.global, report),
         Command::Render(args) => render::render(args, &cli.global, report),
         Command::Cache(args) => cache::cache(args, &cli.global, report),
         Command::Run(args) => run::run(args, &cli.global, report),

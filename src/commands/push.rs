@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::{App, Batch, Deploy, Hooks};
 use crate::cli::{Global, PushArgs, RolloutArgs};
+use crate::commit;
 use crate::deploy::artifact::Candidate;
 use crate::deploy::facts::Facts;
 use crate::deploy::owner::Owner;
@@ -39,6 +40,9 @@ pub(super) fn push(args: &PushArgs, global: &Global, report: &Report) -> Result<
     };
     let artifacts = artifacts(&files, app.as_ref())?;
     let first = artifacts.first().ok_or_else(|| Error::bug("there are no artifacts"))?;
+    if let Some((app, deploy)) = app.as_ref().zip(deploy).filter(|(_, deploy)| deploy.protected) {
+        protect(app, deploy, &artifacts)?;
+    }
     let terms = Terms {
         allow: Allow { downgrade: args.allow_downgrade, reinstall: args.reinstall },
         prefix: first.prefix.clone(),
@@ -62,6 +66,16 @@ pub(super) fn push(args: &PushArgs, global: &Global, report: &Report) -> Result<
         Unfinished { hosts: left, files }.write(&terms.name)?;
     }
     ended.finish()
+}
+
+/// Only what can be traced to a tagged commit goes to a protected place.
+fn protect(app: &App, deploy: &Deploy, artifacts: &[Candidate]) -> Result<()> {
+    let errors = artifacts.iter().flat_map(|artifact| {
+        let errors = commit::untraced(&app.root, artifact.commit.as_deref(), &artifact.release).into_iter();
+        let note = format!("`[deploy.{}]` is protected, and this is `{}`", deploy.name, artifact.file);
+        errors.map(move |error| error.at(deploy.at.clone()).note(note.clone()))
+    });
+    Error::all(errors.collect::<Vec<_>>()).map_or(Ok(()), Err)
 }
 
 /// Takes the words of a command line apart: a `[deploy.NAME]`, unless the first is a file, and files.

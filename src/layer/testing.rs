@@ -70,7 +70,7 @@ impl Bench {
         let mut tree = Tree::new();
         release.insert_into(&mut tree, prefix, layers).unwrap();
         for layer in layers {
-            layer.insert_into(&mut tree, prefix, &|_| false).unwrap();
+            layer.insert_into(&mut tree, prefix, &|_, _| false).unwrap();
         }
         tree
     }

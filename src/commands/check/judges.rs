@@ -1,4 +1,4 @@
-//! `pkgapp check`: everything that can be wrong before a host is touched, found without writing an artifact.
+//! The programs that will read the generated files on a host, asked on this machine.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -6,70 +6,21 @@ use std::process::{Command, Output};
 use tempfile::TempDir;
 
 use crate::app::App;
-use crate::assembly::{self, Options};
-use crate::cli::Global;
 use crate::error::{Context, Error, Result};
+use crate::package::Package;
 use crate::process;
-use crate::report::{Report, Style};
 
-use super::{load_app, open_cache, render};
+use super::super::render;
+use super::Finding;
 
-/// What became of one judge's look at the files that are made for it.
-struct Finding {
-    /// E.g. `systemd-analyze verify`.
-    judge: &'static str,
-    result: Judged,
-}
-
-enum Judged {
-    /// So many files are right.
-    Right(usize),
-    /// It is not on this machine.
-    Missing,
-    /// What it said.
-    Wrong(Vec<String>),
-}
-
-pub(super) fn check(global: &Global, report: &Report) -> Result<()> {
-    let app = load_app(global)?;
-    let cache = open_cache(global)?;
-    let package = assembly::assemble(&app, &Options { cache: &cache, offline: global.offline, rerun: false }, report)?;
-    let texts = render::texts(&package)?;
-    let files = Files::write(&texts)?;
-    let findings = [units(&app, &files)?, logs(&app, &files)?, crontab(&app, &files)?, scriptlets(&files)?];
-    let findings: Vec<Finding> = findings.into_iter().flatten().collect();
-    say(&findings, report);
-    let wrong = findings.into_iter().filter_map(|finding| match finding.result {
-        Judged::Wrong(lines) => Some(
-            lines
-                .into_iter()
-                .fold(Error::new(format!("`{}` finds fault with what is made", finding.judge)), Error::note)
-                .hint("`pkgapp render` shows the files; they are made from the tables of the configuration"),
-        ),
-        Judged::Right(_) | Judged::Missing => None,
-    });
-    Error::all(wrong.collect::<Vec<_>>()).map_or(Ok(()), Err)
-}
-
-fn say(findings: &[Finding], report: &Report) {
-    for finding in findings {
-        match &finding.result {
-            Judged::Right(count) => {
-                let files = if *count == 1 { "file" } else { "files" };
-                report.step(&format!("{}: {count} {files}, nothing to say", finding.judge));
-            }
-            Judged::Missing => report.warning(&format!("`{}` is not on this machine: not asked", finding.judge)),
-            Judged::Wrong(_) => {}
-        }
-    }
-    if report.style() == Style::Json {
-        let judges = findings.iter().map(|finding| match &finding.result {
-            Judged::Right(count) => serde_json::json!({"judge": finding.judge, "files": count, "findings": []}),
-            Judged::Missing => serde_json::json!({"judge": finding.judge, "missing": true}),
-            Judged::Wrong(lines) => serde_json::json!({"judge": finding.judge, "findings": lines}),
-        });
-        report.json(&serde_json::json!({ "checks": judges.collect::<Vec<_>>() }));
-    }
+/// Has every judge that is on this machine read what is made for it.
+///
+/// # Errors
+/// A judge can't be run, or the files can't be written for it.
+pub(super) fn ask(app: &App, package: &Package) -> Result<Vec<Finding>> {
+    let files = Files::write(&render::texts(package)?)?;
+    let findings = [units(app, &files)?, logs(app, &files)?, crontab(app, &files)?, scriptlets(&files)?];
+    Ok(findings.into_iter().flatten().collect())
 }
 
 /// The generated files as they would lie on a host, below a directory that is gone afterwards.
@@ -106,8 +57,19 @@ impl Files {
     }
 }
 
+/// What became of one judge's look at so many files.
 fn judged(judge: &'static str, count: usize, lines: Vec<String>) -> Finding {
-    Finding { judge, result: if lines.is_empty() { Judged::Right(count) } else { Judged::Wrong(lines) } }
+    if lines.is_empty() {
+        let files = if count == 1 { "file" } else { "files" };
+        return Finding::passed(judge, format!("{count} {files}, nothing to say"));
+    }
+    let error = lines.into_iter().fold(Error::new(format!("`{judge}` finds fault with what is made")), Error::note);
+    let hint = "`pkgapp render` shows the files; they are made from the tables of the configuration";
+    Finding::failed(judge, vec![error.hint(hint)])
+}
+
+fn missing(judge: &'static str) -> Finding {
+    Finding::skipped(judge, format!("`{judge}` is not on this machine: not asked"))
 }
 
 /// systemd-analyze(1) reads the units beside those of this machine.
@@ -118,7 +80,7 @@ fn units(app: &App, files: &Files) -> Result<Option<Finding>> {
         return Ok(None);
     }
     let Ok(program) = which::which("systemd-analyze") else {
-        return Ok(Some(Finding { judge: JUDGE, result: Judged::Missing }));
+        return Ok(Some(missing(JUDGE)));
     };
     let path = format!("{}:", files.directory.path().join("usr/lib/systemd/system").display());
     let names = units.iter().filter_map(|unit| unit.file_name());
@@ -137,7 +99,7 @@ fn logs(app: &App, files: &Files) -> Result<Option<Finding>> {
     const JUDGE: &str = "logrotate --debug";
     let Some(file) = files.below("etc/logrotate.d").pop() else { return Ok(None) };
     let Ok(program) = which::which("logrotate").or_else(|_| which::which("/usr/sbin/logrotate")) else {
-        return Ok(Some(Finding { judge: JUDGE, result: Judged::Missing }));
+        return Ok(Some(missing(JUDGE)));
     };
     let state = files.directory.path().join("logrotate.state");
     let output = process::output(Command::new(program).arg("--debug").arg("--state").arg(state).arg(file))?;
@@ -152,7 +114,7 @@ fn logs(app: &App, files: &Files) -> Result<Option<Finding>> {
 fn crontab(app: &App, files: &Files) -> Result<Option<Finding>> {
     const JUDGE: &str = "crontab -T";
     let Some(file) = files.below("etc/cron.d").pop() else { return Ok(None) };
-    let missing = || Ok(Some(Finding { judge: JUDGE, result: Judged::Missing }));
+    let missing = || Ok(Some(missing(JUDGE)));
     let Ok(program) = which::which("crontab") else { return missing() };
     // A user's crontab has no field for the user.
     let text = crate::fs::read_to_string(file)?;

@@ -1,0 +1,170 @@
+//! `pkgapp check`: everything that can be wrong before a host is touched, found without writing an artifact.
+
+mod judges;
+
+use serde_json::{Value, json};
+
+use crate::app::{App, Deploy};
+use crate::assembly::{self, Options};
+use crate::cache::Cache;
+use crate::cli::{CheckArgs, Global};
+use crate::commit::{self, Commit};
+use crate::error::{Error, Result};
+use crate::fleet;
+use crate::host::{Command, Failure};
+use crate::package::Package;
+use crate::pypa::PackageName;
+use crate::report::{Report, Style};
+use crate::venv::Venv;
+
+use super::{load_app, open_cache, open_fleet, working_directory};
+
+/// What became of one check.
+struct Finding {
+    /// What was checked: a program's name, or a thing's.
+    check: String,
+    result: State,
+}
+
+enum State {
+    /// What was seen.
+    Passed(String),
+    /// Why it was not done.
+    Skipped(String),
+    Failed(Vec<Error>),
+}
+
+impl Finding {
+    fn passed(check: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { check: check.into(), result: State::Passed(what.into()) }
+    }
+
+    fn skipped(check: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { check: check.into(), result: State::Skipped(why.into()) }
+    }
+
+    fn failed(check: impl Into<String>, errors: Vec<Error>) -> Self {
+        Self { check: check.into(), result: State::Failed(errors) }
+    }
+
+    /// Nothing found is well.
+    fn of(check: impl Into<String>, errors: Vec<Error>, well: impl Into<String>) -> Self {
+        if errors.is_empty() { Self::passed(check, well) } else { Self::failed(check, errors) }
+    }
+
+    fn json(&self) -> Value {
+        match &self.result {
+            State::Passed(what) => json!({"check": self.check, "state": "passed", "detail": what}),
+            State::Skipped(why) => json!({"check": self.check, "state": "skipped", "detail": why}),
+            State::Failed(errors) => {
+                let errors: Vec<Value> = errors.iter().map(Error::to_json).collect();
+                json!({"check": self.check, "state": "failed", "errors": errors})
+            }
+        }
+    }
+}
+
+pub(super) fn check(args: &CheckArgs, global: &Global, report: &Report) -> Result<()> {
+    let app = load_app(global)?;
+    let deploy = args.name.as_deref().map(|name| fleet::deploy_named(&app, name)).transpose()?;
+    let cache = open_cache(global)?;
+    let options = Options { cache: &cache, offline: global.offline, rerun: false };
+
+    let mut findings = vec![Finding::passed("configuration", app.file.display().to_string())];
+    let package = match assembly::assemble(&app, &options, report) {
+        Ok(package) => {
+            findings.push(Finding::passed("release", format!("{} {}", app.name, package.meta.version)));
+            findings.extend(judges::ask(&app, &package)?);
+            Some(package)
+        }
+        Err(error) => {
+            findings.push(Finding::failed("release", vec![error]));
+            None
+        }
+    };
+    if let Some(directory) = &args.env {
+        findings.push(environment(&app, &working_directory()?.join(directory), &cache, global));
+    }
+    if let Some(deploy) = deploy {
+        findings.extend(source(&app, deploy, package.as_ref()));
+        if args.reach {
+            findings.push(hosts(args, &app, deploy, report)?);
+        }
+    }
+    tell(findings, report)
+}
+
+/// Prints what was found as it is; failures are the command's error.
+fn tell(findings: Vec<Finding>, report: &Report) -> Result<()> {
+    if report.style() == Style::Json {
+        report.json(&json!({ "checks": findings.iter().map(Finding::json).collect::<Vec<_>>() }));
+    }
+    let mut errors = Vec::new();
+    for finding in findings {
+        match finding.result {
+            State::Passed(what) => report.step(&format!("{}: {what}", finding.check)),
+            State::Skipped(why) => report.warning(&why),
+            State::Failed(found) => errors.extend(found),
+        }
+    }
+    Error::all(errors).map_or(Ok(()), Err)
+}
+
+/// The pins and a virtual environment, each held against the other.
+fn environment(app: &App, root: &std::path::Path, cache: &Cache, global: &Global) -> Finding {
+    let options = Options { cache, offline: global.offline, rerun: false };
+    let compared = Venv::open(root).and_then(|venv| {
+        let lock = assembly::pins(app, &options, &Report::silent())?;
+        let project: Option<PackageName> = app.source.as_ref().and_then(|_| app.name.as_str().parse().ok());
+        let ours: Vec<PackageName> = project.into_iter().collect();
+        let count = venv.installed.len();
+        Ok((venv.differences(&lock, app.python.version.value, &ours), count))
+    });
+    match compared {
+        Ok((errors, count)) => Finding::of("environment", errors, format!("{count} distributions, as pinned")),
+        Err(error) => Finding::failed("environment", vec![error]),
+    }
+}
+
+/// What goes to a protected place can be traced: all of it is in a commit, and that has the version's tag.
+fn source(app: &App, deploy: &Deploy, package: Option<&Package>) -> Option<Finding> {
+    let check = format!("deploy.{}", deploy.name);
+    if !deploy.protected {
+        return None;
+    }
+    let Some(package) = package else {
+        return Some(Finding::skipped(&*check, "without a release, its commit and tag are not looked at"));
+    };
+    let (version, commit) = (package.meta.version.to_string(), Commit::at(&app.root).map(|commit| commit.id));
+    let errors = commit::untraced(&app.root, commit.as_deref(), &version).into_iter();
+    let errors = errors.map(|error| error.at(deploy.at.clone()).note(format!("`{}` is protected", deploy.name)));
+    Some(Finding::of(check, errors.collect(), format!("{version} is a tagged commit")))
+}
+
+/// Every host is logged in to, and sudo is asked for where the deployment uses it.
+fn hosts(args: &CheckArgs, app: &App, deploy: &Deploy, report: &Report) -> Result<Finding> {
+    let deploy = (app.clone(), deploy.clone());
+    let fleet = open_fleet(&args.hosts, Some(&deploy), "check", report)?;
+    let results = fleet.each(|machine| {
+        machine.row.state("connecting");
+        let mut command = Command::new("a look", ":");
+        command.sudo = deploy.1.sudo;
+        match machine.host.run(&command, &mut |_, _| {}) {
+            Ok(_) => {
+                machine.row.done("reached");
+                None
+            }
+            Err(failure) => {
+                machine.row.failed(failure.error());
+                Some(named(&machine.member.name, &failure))
+            }
+        }
+    });
+    let count = fleet.machines.len();
+    let errors = results.into_iter().flatten().flatten().collect();
+    Ok(Finding::of("hosts", errors, format!("{count} reached")))
+}
+
+fn named(host: &str, failure: &Failure) -> Error {
+    failure.error().clone().context(format!("`{host}` is not ready"))
+}

@@ -1,0 +1,220 @@
+//! `pkgapp diff`: what a push of one package over the other would change.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::cli::DiffArgs;
+use crate::error::{Error, Result};
+use crate::format::read::{Artifact, ArtifactEntry, EntryKind};
+use crate::release::Record;
+use crate::report::{Report, Style, human_bytes};
+
+use super::inspect;
+
+/// How many files are listed unless all are asked for.
+const MOST_FILES: usize = 20;
+
+pub(super) fn diff(args: &DiffArgs, report: &Report) -> Result<()> {
+    let (old, new) = (Side::open(&args.old)?, Side::open(&args.new)?);
+    let changes = Changes::between(&old, &new);
+    match report.style() {
+        Style::Text => report.text(&changes.text(args.files)),
+        Style::Json => report.json(&changes.json()),
+    }
+    if args.exit_code && !changes.is_none() {
+        return Err(Error::new("the packages differ"));
+    }
+    Ok(())
+}
+
+/// One of the two packages.
+struct Side {
+    artifact: Artifact,
+    record: Option<Record>,
+    entries: BTreeMap<String, ArtifactEntry>,
+}
+
+impl Side {
+    fn open(path: &std::path::Path) -> Result<Self> {
+        let artifact = Artifact::open(path)?;
+        let record = inspect::record(&artifact)?;
+        let entries = artifact.entries()?.into_iter().map(|entry| (entry.path.clone(), entry)).collect();
+        Ok(Self { artifact, record, entries })
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        let record = self.record.as_ref();
+        let of_record = |get: fn(&Record) -> String| record.map_or_else(|| "-".to_owned(), get);
+        vec![
+            ("Name", self.artifact.name.clone()),
+            ("Version", self.artifact.version.clone()),
+            ("Architecture", self.artifact.arch.clone().unwrap_or_else(|| "-".to_owned())),
+            ("Python", of_record(|record| record.python.to_string())),
+            ("Commit", of_record(|record| record.commit.clone().unwrap_or_else(|| "-".to_owned()))),
+            ("Size", format!("{} ({})", human_bytes(self.artifact.size), self.artifact.compression)),
+        ]
+    }
+
+    /// Versions by name, each with the hash of what it was installed from.
+    fn distributions(&self) -> BTreeMap<String, (String, String)> {
+        let all = self.record.iter().flat_map(|record| &record.distributions);
+        all.map(|one| (one.name.clone(), (one.version.clone(), one.sha256.clone()))).collect()
+    }
+}
+
+/// A name that is on one side only, or differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Change {
+    Added(String),
+    Removed(String),
+    Changed(String, String),
+}
+
+/// What differs.
+struct Changes {
+    facts: Vec<(&'static str, String, String)>,
+    distributions: BTreeMap<String, Change>,
+    depends: BTreeMap<String, Change>,
+    scriptlets: BTreeMap<String, Change>,
+    files: BTreeMap<String, Change>,
+}
+
+impl Changes {
+    fn between(old: &Side, new: &Side) -> Self {
+        let facts = old.facts().into_iter().zip(new.facts());
+        let facts = facts.filter(|(old, new)| old.1 != new.1).map(|((label, old), (_, new))| (label, old, new));
+        let depends = |side: &Side| -> BTreeMap<String, String> {
+            side.artifact.depends.iter().map(|one| (one.clone(), String::new())).collect()
+        };
+        let scriptlets =
+            |side: &Side| -> BTreeMap<String, String> { side.artifact.scriptlets.iter().cloned().collect() };
+        let files = |side: &Side| -> BTreeMap<String, String> {
+            side.entries.iter().map(|(path, entry)| (path.clone(), identity(entry))).collect()
+        };
+        let distribution = |(version, _): &(String, String)| version.clone();
+        let mut files = changes(&files(old), &files(new), Clone::clone);
+        for (path, change) in &mut files {
+            let sizes = (old.entries.get(path).map(size), new.entries.get(path).map(size));
+            *change = match sizes {
+                (Some(before), Some(after)) => Change::Changed(before, after),
+                (None, after) => Change::Added(after.unwrap_or_default()),
+                (before, None) => Change::Removed(before.unwrap_or_default()),
+            };
+        }
+        Self {
+            facts: facts.collect(),
+            distributions: changes(&old.distributions(), &new.distributions(), distribution),
+            depends: changes(&depends(old), &depends(new), Clone::clone),
+            scriptlets: changes(&scriptlets(old), &scriptlets(new), |_| String::new()),
+            files,
+        }
+    }
+
+    fn is_none(&self) -> bool {
+        let parts = [&self.distributions, &self.depends, &self.scriptlets, &self.files];
+        self.facts.is_empty() && parts.iter().all(|part| part.is_empty())
+    }
+
+    fn text(&self, all_files: bool) -> String {
+        let mut text = String::new();
+        for (label, old, new) in &self.facts {
+            // Writing to a String does not fail.
+            _ = writeln!(text, "{label:<14}{old} -> {new}");
+        }
+        for (heading, changes) in [
+            ("Distributions", &self.distributions),
+            ("Depends", &self.depends),
+            ("Scriptlets", &self.scriptlets),
+            ("Files", &self.files),
+        ] {
+            if changes.is_empty() {
+                continue;
+            }
+            _ = writeln!(text, "\n{heading}: {}", counts(changes));
+            let most = if heading == "Files" && !all_files { MOST_FILES } else { usize::MAX };
+            for (name, change) in changes.iter().take(most) {
+                _ = writeln!(text, "{}", line(name, change));
+            }
+            if changes.len() > most {
+                _ = writeln!(text, "  … and {} more, with `--files`", changes.len() - most);
+            }
+        }
+        if self.is_none() {
+            text.push_str("nothing differs\n");
+        }
+        text
+    }
+
+    fn json(&self) -> Value {
+        let part = |changes: &BTreeMap<String, Change>| -> Value {
+            let items = changes.iter().map(|(name, change)| match change {
+                Change::Added(new) => json!({"name": name, "change": "added", "new": new}),
+                Change::Removed(old) => json!({"name": name, "change": "removed", "old": old}),
+                Change::Changed(old, new) => json!({"name": name, "change": "changed", "old": old, "new": new}),
+            });
+            items.collect()
+        };
+        let facts = self.facts.iter().map(|(label, old, new)| (label.to_lowercase(), json!({"old": old, "new": new})));
+        json!({
+            "facts": facts.collect::<serde_json::Map<_, _>>(),
+            "distributions": part(&self.distributions),
+            "depends": part(&self.depends),
+            "scriptlets": part(&self.scriptlets),
+            "files": part(&self.files),
+        })
+    }
+}
+
+fn changes<T: PartialEq>(
+    old: &BTreeMap<String, T>,
+    new: &BTreeMap<String, T>,
+    shown: impl Fn(&T) -> String,
+) -> BTreeMap<String, Change> {
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let change = |name: &String| match (old.get(name), new.get(name)) {
+        (Some(old), Some(new)) if old == new => None,
+        (Some(old), Some(new)) => Some(Change::Changed(shown(old), shown(new))),
+        (Some(old), None) => Some(Change::Removed(shown(old))),
+        (None, new) => new.map(|new| Change::Added(shown(new))),
+    };
+    names.into_iter().filter_map(|name| Some((name.clone(), change(name)?))).collect()
+}
+
+/// What makes an entry what it is on a host; its date is no part of that.
+fn identity(entry: &ArtifactEntry) -> String {
+    let (user, group) = &entry.owner;
+    format!("{:?} {:04o} {user}:{group} {}", entry.kind, entry.mode, entry.config)
+}
+
+fn size(entry: &ArtifactEntry) -> String {
+    match &entry.kind {
+        EntryKind::File { size, .. } => human_bytes(*size),
+        EntryKind::Symlink(target) => format!("-> {target}"),
+        EntryKind::Directory => "directory".to_owned(),
+        EntryKind::Other => "special".to_owned(),
+    }
+}
+
+fn counts(changes: &BTreeMap<String, Change>) -> String {
+    let count = |of: fn(&Change) -> bool| changes.values().filter(|change| of(change)).count();
+    let counts = [
+        (count(|change| matches!(change, Change::Added(_))), "added"),
+        (count(|change| matches!(change, Change::Removed(_))), "removed"),
+        (count(|change| matches!(change, Change::Changed(..))), "changed"),
+    ];
+    let counts = counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+    counts.collect::<Vec<_>>().join(", ")
+}
+
+fn line(name: &str, change: &Change) -> String {
+    let (sign, rest) = match change {
+        Change::Added(new) => ('+', new.clone()),
+        Change::Removed(old) => ('-', old.clone()),
+        // Equal to look at: other content of the same size, another wheel of the same version.
+        Change::Changed(old, new) if old == new => ('~', old.clone()),
+        Change::Changed(old, new) => ('~', format!("{old} -> {new}")),
+    };
+    format!("  {sign} {name}  {rest}").trim_end().to_owned()
+}

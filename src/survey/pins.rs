@@ -1,0 +1,161 @@
+//! The names in lock and requirements files: which distributions an application has, whatever their versions.
+//!
+//! [`crate::lock`] reads these files exactly, for one environment and with all that can be wrong with them. Before there
+//! is a configuration there is no environment yet, and a name more than will be installed does no harm here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::str::FromStr;
+
+use toml::{Table, Value};
+
+use crate::error::{Context, Error, Location, Result, shown};
+use crate::fs;
+use crate::pypa::PackageName;
+
+use super::Pins;
+
+/// How many files requirements may include one by one: more is a circle.
+const MOST_INCLUDES: usize = 20;
+
+/// Reads a TOML file.
+pub(super) fn toml(file: &Path) -> Result<Table> {
+    let text = text(file)?;
+    text.parse().map_err(|error: toml::de::Error| {
+        let at = Location::at_offset(file, &text, error.span().unwrap_or_default().start);
+        Error::new(format!("`{}` is not TOML: {}", shown(file), error.message())).at(at)
+    })
+}
+
+/// Reads a text as far as it is UTF-8: source files may have other encodings.
+pub(super) fn text(file: &Path) -> Result<String> {
+    Ok(String::from_utf8_lossy(&fs::read(file)?).into_owned())
+}
+
+/// Returns the distributions that are pinned or required, normalised.
+pub(super) fn required(root: &Path, pins: &Pins, project: &Table, setup: &str) -> Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    let (Pins::Found(name) | Pins::Loose(name) | Pins::Elsewhere(name, _)) = pins else {
+        declared(project, setup, &mut names);
+        return Ok(names);
+    };
+    let file = root.join(name);
+    match name.as_str() {
+        "Pipfile.lock" => {
+            let lock: serde_json::Value =
+                serde_json::from_str(&text(&file)?).context(|| format!("`{}` is not JSON", shown(&file)))?;
+            let default = lock.get("default").and_then(serde_json::Value::as_object);
+            names.extend(default.into_iter().flat_map(|table| table.keys()).filter_map(|name| normalised(name)));
+        }
+        name if name.ends_with(".lock") || name.ends_with(".toml") => {
+            declared(project, setup, &mut names);
+            names = locked(&toml(&file)?, names);
+        }
+        _ => {
+            each_requirement(&file, &mut 0, &mut |line| names.extend(normalised(leading_name(line))))?;
+            declared(project, setup, &mut names);
+        }
+    }
+    Ok(names)
+}
+
+/// Whether every line of a requirements file, and of those that it includes, is a pin or needs none.
+pub(super) fn all_pinned(file: &Path) -> Result<bool> {
+    let mut pinned = true;
+    each_requirement(file, &mut 0, &mut |line| {
+        let requirement = line.split(';').next().unwrap_or_default();
+        pinned &= requirement.contains("==") || requirement.contains('@') || requirement.contains('/');
+    })?;
+    Ok(pinned)
+}
+
+/// Returns what a Pipfile.lock says of its Python, as a specifier.
+pub(super) fn pipfile_python(root: &Path) -> Option<String> {
+    let lock: serde_json::Value = serde_json::from_str(&text(&root.join("Pipfile.lock")).ok()?).ok()?;
+    let version = lock.get("_meta")?.get("requires")?.get("python_version")?.as_str()?;
+    Some(format!("=={version}.*"))
+}
+
+/// `[project] dependencies`, and what Poetry and setuptools had before.
+fn declared(project: &Table, setup: &str, names: &mut BTreeSet<String>) {
+    names.extend(install_requires(setup).filter_map(normalised));
+    let dependencies = project.get("project").and_then(|project| project.get("dependencies")?.as_array());
+    let dependencies = dependencies.into_iter().flatten().filter_map(Value::as_str).map(leading_name);
+    names.extend(dependencies.filter_map(normalised));
+    let poetry = project.get("tool").and_then(|tool| tool.get("poetry")?.get("dependencies")?.as_table());
+    names.extend(
+        poetry.into_iter().flat_map(Table::keys).filter(|name| *name != "python").filter_map(|n| normalised(n)),
+    );
+}
+
+/// The packages of a lock that `roots` need: locks of uv, Poetry and PDM also hold development tools and extras. All of
+/// them where the lock does not say what needs what.
+fn locked(lock: &Table, roots: BTreeSet<String>) -> BTreeSet<String> {
+    let packages = ["package", "packages"].iter().filter_map(|key| lock.get(*key)?.as_array()).flatten();
+    let packages: BTreeMap<String, Vec<String>> =
+        packages.filter_map(|package| Some((normalised(package.get("name")?.as_str()?)?, needs(package)))).collect();
+    if roots.is_empty() || packages.values().all(Vec::is_empty) {
+        return packages.into_keys().collect();
+    }
+    let mut names = BTreeSet::new();
+    let mut open: Vec<String> = roots.into_iter().collect();
+    while let Some(name) = open.pop() {
+        if names.insert(name.clone()) {
+            open.extend(packages.get(&name).into_iter().flatten().cloned());
+        }
+    }
+    names
+}
+
+/// What a package of a lock requires: uv lists tables, PDM requirements, and Poetry has a table by name.
+fn needs(package: &Value) -> Vec<String> {
+    let name = |value: &Value| match value {
+        Value::String(requirement) => normalised(leading_name(requirement)),
+        other => normalised(other.get("name")?.as_str()?),
+    };
+    match package.get("dependencies") {
+        Some(Value::Array(list)) => list.iter().filter_map(name).collect(),
+        Some(Value::Table(table)) => table.keys().filter_map(|name| normalised(name)).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The names after `install_requires`: indented lines in setup.cfg, strings of a list in setup.py.
+fn install_requires(setup: &str) -> impl Iterator<Item = &str> {
+    let rest = setup.split("install_requires").skip(1).flat_map(|rest| {
+        let list = rest.trim_start_matches([' ', '=', ':']);
+        let end = if list.starts_with('[') { list.find(']') } else { list.find("\n\n").or_else(|| list.find("\n[")) };
+        list[..end.unwrap_or(0)].lines().flat_map(|line| line.split(['"', '\'', ',']))
+    });
+    rest.map(|text| leading_name(text.trim_matches(['[', ' ', '\t']))).filter(|name| !name.is_empty())
+}
+
+/// Calls `take` with every requirement, options and comments left out, `-r` followed.
+fn each_requirement(file: &Path, includes: &mut usize, take: &mut impl FnMut(&str)) -> Result<()> {
+    let text = text(file)?.replace("\\\n", " ");
+    for line in text.lines() {
+        let line = line.split(" #").next().unwrap_or_default().trim();
+        let included = ["-r", "--requirement"].iter().find_map(|option| line.strip_prefix(option));
+        match included {
+            Some(name) if *includes < MOST_INCLUDES => {
+                *includes += 1;
+                let path = file.parent().unwrap_or(Path::new("")).join(name.trim_start_matches('=').trim());
+                if path.is_file() {
+                    each_requirement(&path, includes, take)?;
+                }
+            }
+            _ if line.is_empty() || line.starts_with(['#', '-']) => {}
+            _ => take(line),
+        }
+    }
+    Ok(())
+}
+
+fn leading_name(requirement: &str) -> &str {
+    let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    requirement.split(|c| !inside(c)).next().unwrap_or_default()
+}
+
+fn normalised(name: &str) -> Option<String> {
+    Some(PackageName::from_str(name).ok()?.to_string())
+}
