@@ -7,12 +7,12 @@ use tempfile::TempDir;
 
 use crate::app::App;
 use crate::assembly::{self, Options};
-use crate::cli::Global;
+use crate::cli::{CheckArgs, Global};
 use crate::error::{Context, Error, Result};
 use crate::process;
 use crate::report::{Report, Style};
 
-use super::{load_app, open_cache, render};
+use super::{load_aimed, open_cache, render, targets};
 
 /// What became of one judge's look at the files that are made for it.
 struct Finding {
@@ -30,8 +30,11 @@ enum Judged {
     Wrong(Vec<String>),
 }
 
-pub(super) fn check(global: &Global, report: &Report) -> Result<()> {
-    let app = load_app(global)?;
+pub(super) fn check(args: &CheckArgs, global: &Global, report: &Report) -> Result<()> {
+    if args.targets {
+        return targets::check(args, global, report);
+    }
+    let app = load_aimed(&targets::only(args)?, global)?;
     let cache = open_cache(global)?;
     let package = assembly::assemble(&app, &Options { cache: &cache, offline: global.offline, rerun: false }, report)?;
     let texts = render::texts(&package)?;

@@ -14,6 +14,7 @@ mod render;
 mod rollback;
 mod run;
 mod status;
+mod targets;
 
 use std::path::{Path, PathBuf};
 
@@ -21,7 +22,7 @@ use clap::CommandFactory;
 
 use crate::app::{App, Deploy};
 use crate::cache::Cache;
-use crate::cli::{Cli, Command, Global, HostArgs};
+use crate::cli::{Cli, Command, Global, HostArgs, TargetArgs};
 use crate::error::{Error, Result};
 use crate::fleet::{self, Fleet};
 use crate::report::Report;
@@ -35,7 +36,7 @@ pub fn run(cli: &Cli, report: &Report) -> Result<()> {
         Command::Build(args) => build::build(args, &cli.global, report),
         Command::Lock(args) => lock::lock(args, &cli.global, report),
         Command::Inspect(args) => inspect::inspect(args, report),
-        Command::Check => check::check(&cli.global, report),
+        Command::Check(args) => check::check(args, &cli.global, report),
         Command::Render(args) => render::render(args, &cli.global, report),
         Command::Cache(args) => cache::cache(args, &cli.global, report),
         Command::Run(args) => run::run(args, &cli.global, report),
@@ -54,6 +55,11 @@ pub fn run(cli: &Cli, report: &Report) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// The configuration, with what the command line says of the target.
+fn load_aimed(args: &TargetArgs, global: &Global) -> Result<App> {
+    load_app(global)?.aimed(&args.target, args.arch, args.python)
 }
 
 fn load_app(global: &Global) -> Result<App> {
