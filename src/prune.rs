@@ -3,7 +3,7 @@
 //!
 //! Pruning is a part of making a layer: the files never get into it, so RECORD and byte code are those of what is left.
 //! It is off unless it is asked for, and careful. `*.dist-info` is never touched; no top-level module goes; and what the
-//! rest of the release imports stays. For tests that is looked for in the sources ([`imports`]), not by running them:
+//! rest of the release imports stays. For tests that is looked for in the sources, not by running them:
 //! in the distribution itself when its layer is made, and in all others when the layers meet.
 
 use std::collections::{BTreeMap, BTreeSet};
