@@ -39,6 +39,7 @@ accept: build
 	tests/lab/fleet $(PKGAPP)
 	tests/lab/push $(PKGAPP)
 	tests/lab/projects $(PKGAPP)
+	tests/lab/targets $(PKGAPP)
 
 bench: build
 	tests/bench/run $(PKGAPP) $(BENCH)

@@ -1,8 +1,10 @@
 //! The main road: from an [`App`] to a [`Package`], one stage after the other.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use crate::app::{self, App, Squeeze};
+use crate::app::{self, App, ByteCode, Squeeze};
 use crate::cache::Cache;
 use crate::commit::{self, Commit};
 use crate::configuration;
@@ -16,16 +18,17 @@ use crate::lock::check::{Subject, check_consistent, missing};
 use crate::lock::{Lock, Selection};
 use crate::name::Arch;
 use crate::package::{Compression, Meta, Package};
-use crate::path::InstallPath;
+use crate::path::{InstallPath, ReleasePath};
 use crate::proof::{self, Needle};
+use crate::prune::{self, Profile, Prune, Saved};
 use crate::pypa::Environment;
 use crate::release::Release;
 use crate::report::{Report, human_bytes};
-use crate::scriptlets;
+use crate::scriptlets::{self, HostCompiled};
 use crate::services;
 use crate::staging::{self, RunCommand, RunEnvironment};
 use crate::target::{self, Target};
-use crate::tree::Tree;
+use crate::tree::{Entry, Origin, Tree};
 use crate::wheels::archive::Archive;
 use crate::wheels::{self, FetchOptions, Wheel};
 
@@ -52,8 +55,8 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
     let commit = report.timed("commit", |_| Commit::at(&app.root));
     let date = commit::date(commit.as_ref())?;
     check_pythons(app)?;
-    let interpreter = report.timed("interpreter", |_| Interpreter::find(options.cache, app.python.version.value))?;
-    let environment = environment(app, &interpreter)?;
+    let interpreter = report.timed("interpreter", |_| interpreter(app, options, report))?;
+    let environment = environment(app, interpreter.as_ref())?;
     let included = app.included_files()?;
 
     let lock = report.timed("lock", |_| read_lock(app, &environment, options, report))?;
@@ -68,13 +71,12 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
             .hint("name plain files with `include = [\"manage.py\"]` under `[app]`"));
     }
 
-    let compiler = ByteCompiler::of(&interpreter, app.python.version.value)?;
-    let builder = Builder { cache: options.cache, compiler: &compiler, elf: &|path, file| elf::read(file, path) };
+    let compiler = compiler(app, interpreter.as_ref())?;
+    let prune = &app.package.prune;
+    let builder =
+        Builder { cache: options.cache, compiler: &compiler, elf: &|path, file| elf::read(file, path), prune };
     let mut layers = report.timed("layers", |facts| {
-        let mut layers = builder.build_all(&wheels.all, |wheel| Archive::open(&wheel.path, &wheel.filename), report)?;
-        if !included.is_empty() {
-            layers.push(Layer::for_files(&builder, &app.root, &included)?);
-        }
+        let layers = installed(app, &wheels, &included, &builder, report)?;
         facts.cached = options.cache.counted("layers");
         facts.bytes = Some(layers.iter().map(Layer::size).sum());
         Ok::<_, Error>(layers)
@@ -84,11 +86,20 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
     let commit = commit.map(|commit| commit.id);
     let release =
         Release { name: &app.name, version: &version, commit: commit.as_deref(), python: app.python.version.value };
-    let mut tree = report.timed("tree", |_| tree(app, &release, &mut layers, &builder, date, options.rerun, report))?;
+    let twin = match needs_twin(app, &environment, &layers) {
+        true => {
+            Some(report.timed("twin", |_| twin(app, &release, interpreter.as_ref(), &builder, options, date, report))?)
+        }
+        false => None,
+    };
+    let run = RunEnvironment { timestamp: date, env: &app.build.env, rerun: options.rerun };
+    let mut tree = report.timed("tree", |_| tree(app, &release, &mut layers, &builder, &run, twin.as_ref(), report))?;
+    let ghosts = ghosts(app, &mut tree, &compiler)?;
     let services = services::insert_into(&mut tree, app)?;
     scriptlets::insert_into(&mut tree, &services)?;
-    let scan = report.timed("proof", |_| prove(app, &tree, &layers, options.cache))?;
+    let scan = report.timed("proof", |_| prove(app, &tree, &layers, options.cache, environment.arch))?;
     let depends = needs(app, scan.libraries, report);
+    tell_pruned(&layers, report);
     report.step(&format!(
         "release of {}, {}, {}",
         counted(wheels.all.len(), "distribution"),
@@ -99,8 +110,14 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
     Ok(Package {
         meta: meta(app, &wheels, version, commit, date, scan.arch),
         depends,
+        scriptlets: scriptlets::of(
+            &services,
+            &app.package.scriptlets,
+            python,
+            host_compiled(app, &tree, &compiler)?.as_ref(),
+        )?,
         tree,
-        scriptlets: scriptlets::of(&services, &app.package.scriptlets, python)?,
+        ghosts,
     })
 }
 
@@ -138,16 +155,163 @@ fn check_editable(app: &App, lock: &Lock) -> Result<()> {
     }
 }
 
+/// The Python of this machine that makes byte code and builds sdists. `None` if there is none and none is needed: what the
+/// hosts have is known, and nothing is run here.
+fn interpreter(app: &App, options: &Options<'_>, report: &Report) -> Result<Option<Interpreter>> {
+    match Interpreter::find(options.cache, app.python.version.value) {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if app.package.targets.is_empty() || !app.build.run.is_empty() => Err(error),
+        Err(error) => {
+            if app.package.byte_code == ByteCode::Build {
+                report.warning(&format!("{}: byte code is made when the package is installed", error.message()));
+            }
+            Ok(None)
+        }
+    }
+}
+
+fn compiler(app: &App, interpreter: Option<&Interpreter>) -> Result<ByteCompiler> {
+    let python = app.python.version.value;
+    let Some(interpreter) = interpreter else { return Ok(ByteCompiler::absent(python)) };
+    let compiler = ByteCompiler::of(interpreter, python)?;
+    Ok(if app.package.byte_code == ByteCode::Build { compiler } else { compiler.at_installation() })
+}
+
 /// What wheels are chosen for: the oldest glibc that the targets have, or this machine's where none is declared.
-fn environment(app: &App, interpreter: &Interpreter) -> Result<Environment> {
+///
+/// # Errors
+/// A machine of another kind, and no word about its glibc.
+pub(crate) fn environment(app: &App, interpreter: Option<&Interpreter>) -> Result<Environment> {
+    let arch = app.package.arch.as_ref().map_or_else(Arch::host, |arch| Ok(arch.value))?;
+    let hint = "declare them: `targets = [\"debian12\"]` under `[package]`";
     let glibc = match target::oldest_glibc(&targets(app)) {
         Some(glibc) => glibc,
-        None => interpreter.glibc.ok_or_else(|| {
+        None if Arch::host().ok() != Some(arch) => {
+            let error = Error::new(format!("this machine is no {arch}, so there is no telling what the hosts have"));
+            let error = error.hint(hint);
+            return Err(app.package.arch.iter().fold(error, |error, arch| error.at(arch.at.clone())));
+        }
+        None => interpreter.and_then(|interpreter| interpreter.glibc).ok_or_else(|| {
             Error::new("this machine's Python is not built with glibc, so there is no telling what the hosts have")
-                .hint("declare them: `targets = [\"debian12\"]` under `[package]`")
+                .hint(hint)
         })?,
     };
-    Environment::new(app.python.version.value, None, Arch::host()?, glibc)
+    Environment::new(app.python.version.value, None, arch, glibc)
+}
+
+/// Makes the layers of all wheels, and that of the application's files. What pruning has taken from one and another one
+/// imports comes back.
+fn installed(
+    app: &App,
+    wheels: &Wheels,
+    included: &[PathBuf],
+    builder: &Builder<'_>,
+    report: &Report,
+) -> Result<Vec<Layer>> {
+    let open = |wheel: &Wheel| Archive::open(&wheel.path, &wheel.filename);
+    let mut layers = builder.build_all(&wheels.all, open, report)?;
+    let mut wanted: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
+    let by_files = match builder.prune.profiles.contains(&Profile::Tests) {
+        true => prune::imports_of_files(&app.root, included),
+        false => BTreeSet::new(),
+    };
+    loop {
+        let pruned: Vec<_> = layers.iter().map(|layer| &layer.manifest.pruned).collect();
+        let missed = prune::missed(&pruned, &by_files);
+        if missed.is_empty() {
+            break;
+        }
+        for (index, modules) in missed {
+            let wanted = wanted.entry(index).or_default();
+            wanted.extend(modules);
+            let prune = Prune { wanted: wanted.clone(), ..builder.prune.clone() };
+            let wheel = &wheels.all[index];
+            layers[index] = Layer::for_wheel(&Builder { prune: &prune, ..*builder }, wheel, || open(wheel))?;
+        }
+    }
+    if !included.is_empty() {
+        layers.push(Layer::for_files(builder, &app.root, included)?);
+    }
+    Ok(layers)
+}
+
+/// Says what pruning has saved, and of what it kept its hands off.
+fn tell_pruned(layers: &[Layer], report: &Report) {
+    let mut all: BTreeMap<Profile, Saved> = BTreeMap::new();
+    for layer in layers {
+        let pruned = &layer.manifest.pruned;
+        for (profile, saved) in &pruned.saved {
+            let sum = all.entry(*profile).or_default();
+            sum.files += saved.files;
+            sum.bytes += saved.bytes;
+        }
+        if !pruned.saved.is_empty() {
+            report.detail(&format!("{}: less {}", layer.label, prune::told(&pruned.saved)));
+        }
+        pruned.kept.iter().for_each(|kept| report.detail(&format!("{}: {kept}", layer.label)));
+    }
+    if !all.is_empty() {
+        report.step(&format!("left out: {}", prune::told(&all)));
+    }
+}
+
+/// Whether the commands of `[build] run` need a release of their own: one for another machine does not run here.
+fn needs_twin(app: &App, environment: &Environment, layers: &[Layer]) -> bool {
+    let compiled = layers.iter().any(|layer| !layer.manifest.elf.is_empty());
+    !app.build.run.is_empty() && !environment.native && compiled
+}
+
+/// Makes the release of the same pins for this machine.
+fn twin(
+    app: &App,
+    release: &Release<'_>,
+    interpreter: Option<&Interpreter>,
+    builder: &Builder<'_>,
+    options: &Options<'_>,
+    date: u64,
+    report: &Report,
+) -> Result<Tree> {
+    report.step("`[build] run` runs in a release of the same pins for this machine:");
+    let make = || {
+        let glibc = interpreter.and_then(|interpreter| interpreter.glibc);
+        let glibc = glibc.ok_or_else(|| Error::new("this machine's Python is not built with glibc"))?;
+        let environment = Environment::new(app.python.version.value, None, Arch::host()?, glibc)?;
+        let lock = read_lock(app, &environment, options, &Report::silent())?;
+        let wheels = fetch(app, &lock, &environment, options, date, report)?;
+        let layers = installed(app, &wheels, &app.included_files()?, builder, report)?;
+        plain_tree(app, release, &layers)
+    };
+    make().map_err(|error: Error| error.context("cannot make the release that `[build] run` needs on this machine"))
+}
+
+/// Files that scriptlets make: the byte code of all sources, if the build makes none. Their directories come into the tree.
+fn ghosts(app: &App, tree: &mut Tree, compiler: &ByteCompiler) -> Result<Vec<InstallPath>> {
+    if compiler.compiles_here() {
+        return Ok(Vec::new());
+    }
+    let prefix = &app.package.prefix.value;
+    let sources = tree.files().filter_map(|(path, ..)| path.below(prefix)).filter(|path| compiler.compiles(path));
+    let ghosts = sources.map(|path| Ok(prefix.join(&compiler.pyc_path(&path)?))).collect::<Result<BTreeSet<_>>>()?;
+    let origin = Arc::new(Origin { label: "byte code".into(), layer: None });
+    let directories: BTreeSet<InstallPath> = ghosts.iter().filter_map(InstallPath::parent).collect();
+    for directory in directories {
+        tree.insert(directory, Entry::directory(&origin))?;
+    }
+    Ok(ghosts.into_iter().collect())
+}
+
+/// What scriptlets have to know to make it.
+fn host_compiled(app: &App, tree: &Tree, compiler: &ByteCompiler) -> Result<Option<HostCompiled>> {
+    if compiler.compiles_here() {
+        return Ok(None);
+    }
+    let place = |below: &str| Ok::<_, Error>(app.package.prefix.value.join(&ReleasePath::parse(below)?));
+    let directories = [place(&compiler.site_packages())?, place("app")?];
+    let directories: Vec<_> = directories.into_iter().filter(|path| tree.get(path).is_some()).collect();
+    if directories.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(HostCompiled { python: place("bin/python")?, tag: compiler.cache_tag().to_owned(), directories }))
 }
 
 fn targets(app: &App) -> Vec<&'static Target> {
@@ -167,7 +331,7 @@ fn read_lock(app: &App, environment: &Environment, options: &Options<'_>, report
 /// As [`Lock::read`]; there is no such Python.
 pub fn pins(app: &App, options: &Options<'_>, report: &Report) -> Result<Lock> {
     let interpreter = Interpreter::find(options.cache, app.python.version.value)?;
-    read_lock(app, &environment(app, &interpreter)?, options, report)
+    read_lock(app, &environment(app, Some(&interpreter))?, options, report)
 }
 
 /// What the configuration chooses of the locks.
@@ -285,25 +449,16 @@ fn tree(
     release: &Release<'_>,
     layers: &mut Vec<Layer>,
     builder: &Builder<'_>,
-    date: u64,
-    rerun: bool,
+    environment: &RunEnvironment<'_>,
+    twin: Option<&Tree>,
     report: &Report,
 ) -> Result<Tree> {
     let prefix = &app.package.prefix.value;
-    let may_override =
-        |path: &InstallPath, equal: bool| (equal && marks_namespace(path)) || app.package.allows_collision(path);
-    let mut tree = Tree::new();
-    let collisions =
-        layers.iter().filter_map(|layer| layer.insert_into(&mut tree, prefix, &may_override).err()).collect::<Vec<_>>();
-    if let Some(error) = Error::all(collisions) {
-        return Err(error);
-    }
-    release.insert_into(&mut tree, prefix, layers)?;
+    let mut tree = plain_tree(app, release, layers)?;
     if !app.build.run.is_empty() {
         let run = |line: &app::CommandLine| RunCommand { words: line.words.clone(), at: Some(line.at.clone()) };
         let commands: Vec<RunCommand> = app.build.run.iter().map(run).collect();
-        let environment = RunEnvironment { timestamp: date, env: &app.build.env, rerun };
-        let mut run = || staging::run(&mut tree, prefix, &commands, &environment, builder, report);
+        let mut run = || staging::run(&mut tree, twin, prefix, &commands, environment, builder, report);
         layers.extend(report.timed("build commands", |facts| {
             let made = run();
             facts.cached = builder.cache.counted("build commands");
@@ -323,8 +478,23 @@ fn marks_namespace(path: &InstallPath) -> bool {
             || name.starts_with(byte_code[0]) && name.ends_with(byte_code[1]))
 }
 
+/// The layers and the release's own files.
+fn plain_tree(app: &App, release: &Release<'_>, layers: &[Layer]) -> Result<Tree> {
+    let prefix = &app.package.prefix.value;
+    let may_override =
+        |path: &InstallPath, equal: bool| (equal && marks_namespace(path)) || app.package.allows_collision(path);
+    let mut tree = Tree::new();
+    let collisions =
+        layers.iter().filter_map(|layer| layer.insert_into(&mut tree, prefix, &may_override).err()).collect::<Vec<_>>();
+    if let Some(error) = Error::all(collisions) {
+        return Err(error);
+    }
+    release.insert_into(&mut tree, prefix, layers)?;
+    Ok(tree)
+}
+
 /// Looks for what must not be in a release, and returns what it needs of its host.
-fn prove(app: &App, tree: &Tree, layers: &[Layer], cache: &Cache) -> Result<Scan> {
+fn prove(app: &App, tree: &Tree, layers: &[Layer], cache: &Cache, arch: Arch) -> Result<Scan> {
     let prefix = &app.package.prefix.value;
     let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
     let places = [
@@ -338,6 +508,7 @@ fn prove(app: &App, tree: &Tree, layers: &[Layer], cache: &Cache) -> Result<Scan
     proof::leaks(tree, prefix, layers, &needles, cache)?;
     proof::launchers_resolve(tree, prefix, layers)?;
     let scan = Depends::scan(layers.iter())?;
+    depends::check_machine(layers.iter(), scan.arch, arch)?;
     depends::check_targets(&scan, Some(app.python.version.value), &targets(app))?;
     Ok(scan)
 }

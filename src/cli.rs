@@ -8,6 +8,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cache;
+use crate::error::Error;
+use crate::name::{Arch, PythonMinor};
+use crate::target::{self, Target};
 
 /// Turn a Python application and its pins into a tarball, a deb or an rpm, and install it on hosts
 ///
@@ -113,7 +116,11 @@ pub enum Command {
     /// made for them, as far as they are on this machine. With NAME, also what `[deploy.NAME]` asks for: a commit with
     /// the version's tag if it is protected. Checks go on after one has failed. Findings are errors.
     ///
+    /// With `--targets` it only looks which files there are for which target.
+    ///
     /// Example: pkgapp check production --env .venv --reach
+    ///
+    /// Example: pkgapp check --targets --target debian12,el9 --arch x86_64,aarch64
     Check(CheckArgs),
     /// Print the text files that a build generates
     ///
@@ -232,6 +239,39 @@ pub struct BuildArgs {
         value_parser = cache::parse_size
     )]
     pub cache_max_size: u64,
+    /// What for.
+    #[command(flatten)]
+    pub target: TargetArgs,
+}
+
+/// What is built for, in place of what the configuration says.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Target")]
+pub struct TargetArgs {
+    /// Build for these distributions, e.g. `el9` [default: `targets` of `[package]`]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', env = "PKGAPP_TARGET", hide_env_values = true, value_parser = target)]
+    pub target: Vec<&'static Target>,
+    /// Build for this machine: x86_64 or aarch64 [default: `arch` of `[package]`, else this machine's]
+    #[arg(long, value_name = "ARCH", env = "PKGAPP_ARCH", hide_env_values = true, value_parser = arch)]
+    pub arch: Option<Arch>,
+    /// Build for this Python, e.g. `3.12` [default: `version` of `[python]`]
+    #[arg(long, value_name = "VERSION", env = "PKGAPP_PYTHON", hide_env_values = true, value_parser = python)]
+    pub python: Option<PythonMinor>,
+}
+
+/// Reads the name of a target.
+fn target(name: &str) -> Result<&'static Target, String> {
+    target::by_name(name).map_err(|error| error.one_line())
+}
+
+/// Reads the name of a machine.
+fn arch(name: &str) -> Result<Arch, String> {
+    name.parse().map_err(|error: Error| error.one_line())
+}
+
+/// Reads a minor version.
+fn python(version: &str) -> Result<PythonMinor, String> {
+    version.parse().map_err(|error: Error| error.one_line())
 }
 
 /// Arguments of `pkgapp lock`.
@@ -376,6 +416,21 @@ pub struct CheckArgs {
     /// Reach every host of NAME
     #[arg(long, requires = "name", env = "PKGAPP_REACH", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub reach: bool,
+    /// Print which file of every distribution there is for which target, and download and build nothing
+    ///
+    /// One column for each of `--target`, `--arch` and `--python` with each of the others; these may be lists. Fails if
+    /// something is missing.
+    #[arg(long, env = "PKGAPP_TARGETS", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub targets: bool,
+    /// Check for these distributions, e.g. `el9` [default: `targets` of `[package]`]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', env = "PKGAPP_TARGET", hide_env_values = true, value_parser = target, help_heading = "Target")]
+    pub target: Vec<&'static Target>,
+    /// Check for these machines: x86_64, aarch64 [default: `arch` of `[package]`, else this machine's]
+    #[arg(long, value_name = "ARCH,…", value_delimiter = ',', env = "PKGAPP_ARCH", hide_env_values = true, value_parser = arch, help_heading = "Target")]
+    pub arch: Vec<Arch>,
+    /// Check for these Pythons, e.g. `3.12` [default: `version` of `[python]`]
+    #[arg(long, value_name = "VERSION,…", value_delimiter = ',', env = "PKGAPP_PYTHON", hide_env_values = true, value_parser = python, help_heading = "Target")]
+    pub python: Vec<PythonMinor>,
     /// How the hosts are reached.
     #[command(flatten)]
     pub hosts: HostArgs,
@@ -398,6 +453,9 @@ pub struct RenderArgs {
     /// Write the files below this directory instead of printing them
     #[arg(short, long, value_name = "DIR", env = "PKGAPP_OUTPUT", hide_env_values = true)]
     pub output: Option<PathBuf>,
+    /// What for.
+    #[command(flatten)]
+    pub target: TargetArgs,
 }
 
 /// Which hosts, and how to reach them.

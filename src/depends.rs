@@ -183,6 +183,24 @@ fn mixed(file: &Blamed<'_>, arch: Arch, witness: &Blamed<'_>, other: Arch) -> Er
         .cause_text(format!("`{}` of {} is for {arch}", file.elf.path, file.layer.label))
 }
 
+/// Refuses a release with compiled code for another machine than it was made for. `arch` is what [`Depends::scan`] found.
+///
+/// # Errors
+/// All files of another machine.
+pub fn check_machine<'a>(layers: impl Iterator<Item = &'a Layer>, arch: Arch, wanted: Arch) -> Result<()> {
+    let files: Vec<Blamed<'_>> = layers.flat_map(blamed).collect();
+    let mut strange: Vec<&Blamed<'_>> =
+        files.iter().filter(|file| file.platform && known_arch(file.elf).is_some_and(|arch| arch != wanted)).collect();
+    if strange.is_empty() && !matches!(arch, Arch::Any) && arch != wanted {
+        strange = files.iter().filter(|file| known_arch(file.elf) == Some(arch)).collect();
+    }
+    let errors = strange.into_iter().map(|file| {
+        Error::new(format!("`{}` is compiled for {}, and the release is for {wanted}", file.elf.path, file.elf.machine))
+            .cause_text(format!("{} has it", file.layer.label))
+    });
+    Error::all(errors).map_or(Ok(()), Err)
+}
+
 /// Libraries as they are found.
 #[derive(Default)]
 struct Needs {

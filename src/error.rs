@@ -185,6 +185,12 @@ impl Error {
         self
     }
 
+    /// Returns message, notes and hints on one line, for programs that print one.
+    pub fn one_line(&self) -> String {
+        let more = self.0.notes.iter().chain(&self.0.hints).map(String::as_str);
+        std::iter::once(self.message()).chain(more).collect::<Vec<_>>().join("; ")
+    }
+
     /// Puts `message` in front; what was the message becomes the first cause. Place, notes and hints stay.
     #[must_use]
     pub fn context(mut self, message: impl Into<String>) -> Self {

@@ -20,7 +20,8 @@
 //!    archive taken for hostile until it has been read through. Sdists and the application's own project become wheels
 //!    first.
 //! 5. [`layer`] installs one wheel as it will lie in a release: files, launchers that find themselves, byte code, RECORD.
-//!    A layer knows no prefix and never changes, so it is made once a distribution, not once a build.
+//!    A layer knows no prefix and never changes, so it is made once a distribution, not once a build. [`prune`] says what
+//!    of a distribution does not get into it.
 //! 6. [`staging`] runs the application's `[build] run` commands in a copy of the release; what they make is a layer too.
 //! 7. [`tree`] is the waist: path ─► entry, sorted, one source a path. [`release`] adds what belongs to no layer.
 //!    [`proof`] looks for what must not be in it.
@@ -64,6 +65,7 @@ pub mod package;
 pub mod path;
 pub mod process;
 pub mod proof;
+pub mod prune;
 pub mod pypa;
 pub mod release;
 pub mod report;

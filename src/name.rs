@@ -85,6 +85,20 @@ impl Arch {
     }
 }
 
+impl FromStr for Arch {
+    type Err = Error;
+
+    /// Reads the kernel's name of a machine, or Debian's.
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "x86_64" | "amd64" => Ok(Self::X86_64),
+            "aarch64" | "arm64" => Ok(Self::Aarch64),
+            _ => Err(Error::new(format!("`{text}` is no machine that pkgapp builds for"))
+                .hint("write `x86_64` (or `amd64`) or `aarch64` (or `arm64`)")),
+        }
+    }
+}
+
 impl fmt::Display for Arch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

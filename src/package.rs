@@ -16,6 +16,9 @@ pub struct Package {
     pub depends: Depends,
     /// The files.
     pub tree: Tree,
+    /// Files that scriptlets make on the host and that are the package's nevertheless: byte code, if it is not in the tree.
+    /// Sorted; their directories are in the tree.
+    pub ghosts: Vec<InstallPath>,
     /// What dpkg and rpm run.
     pub scriptlets: Scriptlets,
 }

@@ -31,6 +31,8 @@ pub struct Environment {
     pub tags: Tags,
     /// Marker values (PEP 508).
     pub markers: MarkerEnvironment,
+    /// Whether the machine is of this one's kind: what is compiled here runs there.
+    pub native: bool,
     /// The full version is known; otherwise the markers say the minor version's `.0`.
     pub full_known: bool,
 }
@@ -71,7 +73,8 @@ impl Environment {
             sys_platform: "linux",
         })
         .context(|| format!("`{full}` is not a version of Python"))?;
-        Ok(Self { python, arch, glibc, tags, markers, full_known })
+        let native = Arch::host().is_ok_and(|host| host == arch);
+        Ok(Self { python, arch, glibc, tags, markers, native, full_known })
     }
 
     /// Returns whether a `Requires-Python` takes this Python: its full version if that is known, else any patch release

@@ -1,5 +1,6 @@
 //! What lies in a release and belongs to no distribution: the interpreter's names, `pyvenv.cfg`, the record of what it is.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,7 @@ use crate::error::{Context, Result};
 use crate::layer::{Layer, LayerEntryKind};
 use crate::name::{AppName, PythonMinor};
 use crate::path::{InstallPath, ReleasePath};
+use crate::prune::{Profile, Saved};
 use crate::pypa::Version;
 use crate::tree::{Content, Entry, Origin, Tree};
 
@@ -62,6 +64,9 @@ pub struct RecordedDistribution {
     pub from: String,
     /// What its files hold on a host, bytes.
     pub size: u64,
+    /// What was left out of it, by profile.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pruned: BTreeMap<Profile, Saved>,
 }
 
 impl RecordedDistribution {
@@ -78,6 +83,7 @@ impl RecordedDistribution {
             sha256: distribution.sha256.clone(),
             from: distribution.from.clone(),
             size: size.sum(),
+            pruned: layer.manifest.pruned.saved.clone(),
         })
     }
 }

@@ -61,6 +61,7 @@ const TEXTS: &[(&str, &str)] = texts!(
     "rpm/transfiletriggerin",
     "sh/before",
     "sh/compare",
+    "sh/compile",
     "sh/hook",
     "sh/leave",
     "sh/python",
@@ -72,18 +73,35 @@ const TEXTS: &[(&str, &str)] = texts!(
     "sh/stop",
     "sh/sums",
     "sh/tmpfiles",
+    "sh/uncompile",
     "sh/units",
     "sh/users",
 );
 
+/// Byte code that is made when the package is installed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostCompiled {
+    /// The release's Python on the host.
+    pub python: InstallPath,
+    /// What its byte code is called for, e.g. `cpython-311`.
+    pub tag: String,
+    /// Where the sources lie.
+    pub directories: Vec<InstallPath>,
+}
+
 /// Returns the scriptlets of a package. `python` is the host's interpreter that the release runs on, if it has not its own:
-/// services are restarted when the host replaces it.
+/// services are restarted when the host replaces it. `compile` is for a release without byte code.
 ///
 /// # Errors
 /// Lines of the user's that sh can't read.
-pub fn of(services: &Services, phases: &Phases, python: Option<PythonMinor>) -> Result<Scriptlets> {
+pub fn of(
+    services: &Services,
+    phases: &Phases,
+    python: Option<PythonMinor>,
+    compile: Option<&HostCompiled>,
+) -> Result<Scriptlets> {
     phases.check()?;
-    let acts = Acts { services, phases, python: python.filter(|_| services.restarted().next().is_some()) };
+    let acts = Acts { services, phases, python: python.filter(|_| services.restarted().next().is_some()), compile };
     let deb = DebScriptlets {
         preinst: acts.script("deb/preinst", phases.before_install.as_ref())?,
         postinst: acts.script("deb/postinst", phases.after_install.as_ref())?,
@@ -220,6 +238,7 @@ struct Acts<'a> {
     phases: &'a Phases,
     /// The host's Python, if there is something to restart when it is replaced.
     python: Option<PythonMinor>,
+    compile: Option<&'a HostCompiled>,
 }
 
 impl Acts<'_> {
@@ -228,6 +247,7 @@ impl Acts<'_> {
         let Services { units, users, secrets, state, has_tmpfiles, .. } = self.services;
         let has_units = !units.is_empty();
         let acts = lines.is_some()
+            || (self.compile.is_some() && matches!(name, "deb/postinst" | "deb/prerm" | "rpm/posttrans"))
             || match name {
                 "deb/preinst" => has_units || !users.is_empty(),
                 "rpm/pre" => has_units || !users.is_empty() || self.phases.after_install.is_some(),
@@ -276,6 +296,11 @@ impl Acts<'_> {
             state => state.iter().map(InstallPath::as_str).collect::<Vec<_>>(),
             has_sysusers,
             has_tmpfiles,
+            compile => self.compile.map(|compile| context! {
+                python => compile.python.as_str(),
+                tag => compile.tag,
+                directories => compile.directories.iter().map(|path| quoted(path.as_str())).collect::<Vec<_>>(),
+            }),
             python => self.python.map(|python| context!(file => interpreter(python), mapped => mapped(python, format))),
         }
     }
@@ -437,9 +462,15 @@ mod tests {
         all.into_iter().filter_map(|(name, text)| Some((name, text?))).collect()
     }
 
+    fn compiled(prefix: &str) -> HostCompiled {
+        let below = |name: &str| path(&format!("{prefix}/{name}"));
+        let directories = vec![below("lib/python3.11/site-packages"), below("app")];
+        HostCompiled { python: below("bin/python"), tag: "cpython-311".into(), directories }
+    }
+
     /// One thing at a time, and all of them.
     fn applications() -> Vec<(&'static str, Scriptlets)> {
-        let made = |services: &Services, phases: &Phases| of(services, phases, PYTHON).unwrap();
+        let made = |services: &Services, phases: &Phases| of(services, phases, PYTHON, None).unwrap();
         let none = Phases::default();
         let plain = Services { units: shop().units[1..2].to_vec(), ..bare() };
         vec![
@@ -449,15 +480,17 @@ mod tests {
             ("secrets", made(&Services { secrets: shop().secrets, ..bare() }, &none)),
             ("state", made(&Services { state: shop().state, has_tmpfiles: true, ..bare() }, &none)),
             ("own lines", made(&bare(), &phases())),
+            ("byte code", of(&bare(), &none, PYTHON, Some(&compiled("/opt/shop"))).unwrap()),
+            ("all and byte code", of(&shop(), &phases(), PYTHON, Some(&compiled("/srv/it's a $shop"))).unwrap()),
             ("odd prefix", made(&Services { prefix: path("/srv/it's a $shop"), ..shop() }, &phases())),
         ]
     }
 
     #[test]
     fn an_application_without_anything_to_do_has_no_scripts() {
-        assert_eq!(of(&bare(), &Phases::default(), PYTHON).unwrap(), Scriptlets::default());
+        assert_eq!(of(&bare(), &Phases::default(), PYTHON, None).unwrap(), Scriptlets::default());
         let users = Services { users: shop().users, ..bare() };
-        let scriptlets = of(&users, &Phases::default(), PYTHON).unwrap();
+        let scriptlets = of(&users, &Phases::default(), PYTHON, None).unwrap();
         let names: Vec<&str> = scripts(&scriptlets).into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["deb/preinst", "rpm/pre"]);
         assert_eq!(scriptlets.deb.pre_depends, ["passwd"]);
@@ -517,6 +550,20 @@ mod tests {
     }
 
     #[test]
+    fn byte_code_is_made_before_anything_starts_and_removed_after_everything_has_stopped() {
+        let all = of(&shop(), &phases(), PYTHON, Some(&compiled("/opt/shop"))).unwrap();
+        let before = |text: &Option<String>, first: &str, then: &str| {
+            let text = text.as_deref().unwrap();
+            text.find(first).expect(first) < text.rfind(then).expect(then)
+        };
+        assert!(before(&all.deb.postinst, "compileall", "invoke start"));
+        assert!(before(&all.rpm.posttrans, "compileall", "invoke start"));
+        assert!(before(&all.deb.prerm, "invoke stop", "-delete"));
+        // rpm removes what is its own, ghosts too.
+        assert!(!all.rpm.preun.unwrap().contains("-delete"));
+    }
+
+    #[test]
     fn the_stamp_is_about_content_below_the_prefix() {
         use crate::tree::{Content, Entry, Origin};
         let origin = std::sync::Arc::new(Origin { label: "the test".into(), layer: None });
@@ -546,11 +593,11 @@ mod tests {
     fn lines_that_would_swallow_ours_are_refused() {
         for bad in ["echo 'open", "if true", "true )", "cat <<END\nno end", "case x in"] {
             let phases = Phases { after_install: lines(bad), ..Phases::default() };
-            let error = of(&bare(), &phases, None).unwrap_err();
+            let error = of(&bare(), &phases, None, None).unwrap_err();
             assert_eq!(error.message(), "sh cannot read these lines", "{bad}");
         }
         let good = "cat >/dev/null <<END\n)\nEND\ncase x in x) : ;; esac # it's";
-        of(&bare(), &Phases { after_install: lines(good), ..Phases::default() }, None).unwrap();
+        of(&bare(), &Phases { after_install: lines(good), ..Phases::default() }, None, None).unwrap();
     }
 
     #[test]
@@ -573,7 +620,7 @@ mod tests {
         services.units.push(unit("shop-slow.service", &["shop-slow.service"], OnUpgrade::Keep));
         services.units.push(unit("shop-api@.service", &["shop-api@1.service"], OnUpgrade::Restart));
         services.units.push(unit("shop-api.socket", &["shop-api.socket"], OnUpgrade::Keep));
-        let scriptlets = of(&services, &Phases::default(), PYTHON).unwrap();
+        let scriptlets = of(&services, &Phases::default(), PYTHON, None).unwrap();
         let text = scriptlets.rpm.posttrans.unwrap();
         let lines = |word: &str| {
             let lines = text.lines().map(str::trim).filter(|line| line.starts_with(word));

@@ -73,6 +73,8 @@ const PASSED: &[&str] = &[
 
 /// Runs the commands in a copy of the release and brings the tree up to date; returns the layer of what they made.
 ///
+/// With a `twin`, they run in a copy of that: a release for another machine can't run here, one of the same pins can.
+///
 /// What they have done is kept by everything of the build that they can see: the release to the last bit, the commands,
 /// their variables, PATH and the interpreter. What is outside of it (the network, the time) they must not depend on, or
 /// packages would not be reproducible; `rerun` is for those that do.
@@ -81,6 +83,7 @@ const PASSED: &[&str] = &[
 /// A command that can't be run or fails; something it made that can't ship.
 pub fn run(
     tree: &mut Tree,
+    twin: Option<&Tree>,
     prefix: &InstallPath,
     commands: &[RunCommand],
     environment: &RunEnvironment<'_>,
@@ -91,7 +94,7 @@ pub fn run(
         return Ok(None);
     }
     let cache = builder.cache;
-    let kept = cache.runs().join(format!("{}.json", key(tree, prefix, commands, environment, builder)));
+    let kept = cache.runs().join(format!("{}.json", key(twin.unwrap_or(tree), prefix, commands, environment, builder)));
     if !environment.rerun
         && let Some(done) = cache::read_sealed::<Done>(&kept)
     {
@@ -104,11 +107,12 @@ pub fn run(
     }
     cache.count("build commands", false);
     let directory = cache.temporary()?;
-    let staged = Staged::new(tree, prefix, directory.path(), builder)?;
+    let run_in = twin.unwrap_or(tree);
+    let staged = Staged::new(run_in, prefix, directory.path(), builder)?;
     for command in commands {
         staged.execute(command, environment, report)?;
     }
-    let Changes { made, removed } = staged.changes(tree)?;
+    let Changes { made, removed } = staged.changes(run_in)?;
     let layer = if made.is_empty() { None } else { Some(Layer::for_sources(builder, LABEL, &made)?) };
     cache.write(&kept, &Done { layer: layer.as_ref().map(|layer| layer.key.clone()), removed: removed.clone() })?;
     // The sources, and not all of the layer: byte code takes the place of what was made of the old ones.
@@ -405,7 +409,7 @@ fn copy(content: &Content, mode: u32, place: &Path) -> Result<()> {
 pub fn install_interpreter(root: &Path, builder: &Builder<'_>) -> Result<()> {
     let interpreter = match builder.compiler.base() {
         Some(base) => base.to_owned(),
-        None => base_interpreter(builder.compiler.interpreter())?,
+        None => base_interpreter(builder.compiler.interpreter()?)?,
     };
     let home = interpreter.parent().and_then(Path::to_str).ok_or_else(|| {
         Error::new(format!("the interpreter `{}` lies in no directory that a file can name", shown(&interpreter)))
@@ -484,7 +488,7 @@ mod tests {
             let commands: Vec<RunCommand> = commands.iter().map(|words| command(words)).collect();
             let env = BTreeMap::from([("SECRET_KEY".to_owned(), "x y".to_owned())]);
             let environment = RunEnvironment { timestamp: 1_700_000_000, env: &env, rerun: self.rerun };
-            run(&mut self.tree, &self.prefix, &commands, &environment, &self.bench.builder(), &Report::silent())
+            run(&mut self.tree, None, &self.prefix, &commands, &environment, &self.bench.builder(), &Report::silent())
         }
 
         fn text(&self, path: &str) -> String {

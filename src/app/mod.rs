@@ -20,13 +20,14 @@ use std::path::{Path, PathBuf};
 use url::Url;
 
 use crate::error::{Context, Error, Location, Result, shown};
-use crate::name::{AppName, PythonMinor};
+use crate::name::{AppName, Arch, PythonMinor};
 use crate::pypa::{ExtraName, GroupName, PackageName, Version};
+use crate::target::Target;
 
 pub use command::CommandLine;
 pub use deploy::{Batch, Deploy, Health, Hooks, HostGroup, HostPattern, Migrate, MigrateOn};
 pub use files::Pattern;
-pub use packaging::{Packaging, Squeeze, TarCompression};
+pub use packaging::{ByteCode, Packaging, Squeeze, TarCompression};
 pub use reader::Placed;
 pub use service::{
     ConfigFile, Cron, Frequency, Logrotate, OnUpgrade, PartName, Process, Reload, Reopen, Restart, Schedule, Service,
@@ -157,6 +158,30 @@ impl App {
             (Some(app), None) => app.with_content(),
             (None, None) => Err(Error::bug("a mistake in the configuration got lost")),
         }
+    }
+
+    /// Puts what the command line says of the target in place of what the file says.
+    ///
+    /// # Errors
+    /// A compression that a target can't read.
+    pub fn aimed(
+        mut self,
+        targets: &[&'static Target],
+        arch: Option<Arch>,
+        python: Option<PythonMinor>,
+    ) -> Result<Self> {
+        let said = |option: &str| Location::file(option);
+        if !targets.is_empty() {
+            self.package.targets = targets.iter().map(|&value| Placed { value, at: said("--target") }).collect();
+            self.package.check_compression()?;
+        }
+        if let Some(value) = arch {
+            self.package.arch = Some(Placed { value, at: said("--arch") });
+        }
+        if let Some(value) = python {
+            self.python.version = Placed { value, at: said("--python") };
+        }
+        Ok(self)
     }
 
     /// Refuses an application of nothing.

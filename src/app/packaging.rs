@@ -1,18 +1,20 @@
 //! `[package]`: what the package manager sees.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::name::AppName;
+use crate::name::{AppName, Arch};
 use crate::package::Compression;
 use crate::path::InstallPath;
+use crate::prune::{Profile, Prune};
 use crate::scriptlets::Phases;
 use crate::target::{self, Target};
 use crate::tree;
 
-use super::existing_file;
 use super::files::Pattern;
 use super::reader::{Placed, Table, Value};
+use super::{distribution_name, existing_file};
 
 /// `[package]`: what the package manager sees.
 #[derive(Debug, Clone)]
@@ -23,6 +25,12 @@ pub struct Packaging {
     pub revision: String,
     /// Distributions that the package must run on.
     pub targets: Vec<Placed<&'static Target>>,
+    /// The machine that it is for; by default the one that builds.
+    pub arch: Option<Placed<Arch>>,
+    /// `byte-code`: where byte code is made.
+    pub byte_code: ByteCode,
+    /// `prune` and what belongs to it.
+    pub prune: Prune,
     /// `depends.deb`: relationships as in a control file, e.g. `libpq5 (>= 13)`.
     pub depends_deb: Vec<Placed<String>>,
     /// `depends.rpm`: as in a spec file, e.g. `libpq >= 13`.
@@ -52,6 +60,15 @@ pub enum Squeeze {
     Exact(Compression),
 }
 
+/// `[package] byte-code`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ByteCode {
+    /// By the build, if this machine has the Python that the release is for; else as with [`ByteCode::Installation`].
+    Build,
+    /// By scriptlets, when the package is installed.
+    Installation,
+}
+
 /// `[package] tar`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TarCompression {
@@ -62,6 +79,17 @@ pub enum TarCompression {
 }
 
 impl Packaging {
+    /// Checks that all targets read the codec that is named.
+    ///
+    /// # Errors
+    /// One does not.
+    pub(super) fn check_compression(&self) -> Result<()> {
+        match self.compression {
+            Squeeze::Exact(Compression::Zstd(_)) => refused_zstd(&self.targets).map_or(Ok(()), Err),
+            _ => Ok(()),
+        }
+    }
+
     /// Returns whether a later layer's file may take the place of an earlier one's.
     pub fn allows_collision(&self, path: &InstallPath) -> bool {
         self.allow_collisions.iter().any(|pattern| pattern.matches(path.as_str()))
@@ -79,6 +107,11 @@ pub(super) fn read(table: Table<'_>, name: Option<&AppName>, root: &Path) -> Opt
     };
     let revision = table.get("revision").map_or_else(|| Some("1".to_owned()), |value| value.parsed(revision));
     let targets = table.get("targets").map(|value| value.each(target::by_name)).unwrap_or_default();
+    let arch = table.get("arch").map(|value| value.placed(str::parse));
+    let byte_code = table.get("byte-code").map_or(Some(ByteCode::Build), |value| {
+        value.choice(&[("build", ByteCode::Build), ("installation", ByteCode::Installation)])
+    });
+    let prune = prune(&table);
     let depends = table.table("depends");
     let depends_deb = depends.get("deb").map(|value| value.each(deb_relationship)).unwrap_or_default();
     let depends_rpm = depends.get("rpm").map(|value| value.each(rpm_dependency)).unwrap_or_default();
@@ -91,13 +124,16 @@ pub(super) fn read(table: Table<'_>, name: Option<&AppName>, root: &Path) -> Opt
     });
     let section = table.get("section").map_or_else(|| Some("misc".to_owned()), |value| value.parsed(section));
     if let (Some(value), Some(Squeeze::Exact(Compression::Zstd(_)))) = (table.get("compression"), compression) {
-        refuse_zstd(&value, &targets);
+        refused_zstd(&targets).into_iter().for_each(|error| value.complain(error));
     }
     table.finish();
     Some(Packaging {
         prefix: prefix?,
         revision: revision?,
         targets,
+        arch: arch.flatten(),
+        byte_code: byte_code?,
+        prune,
         depends_deb,
         depends_rpm,
         scriptlets,
@@ -106,6 +142,36 @@ pub(super) fn read(table: Table<'_>, name: Option<&AppName>, root: &Path) -> Opt
         tar: tar?,
         section: section?,
     })
+}
+
+/// Reads what is left out of distributions.
+fn prune(table: &Table<'_>) -> Prune {
+    let profiles = table.get("prune").map(|value| value.each(str::parse::<Profile>)).unwrap_or_default();
+    let locales = table.get("locales").map(|value| (value.each(locale), value));
+    let whole = table.get("prune-except").map(|value| (value.each(distribution_name), value));
+    let profiles: BTreeSet<Profile> = profiles.into_iter().map(|profile| profile.value).collect();
+    if let Some((_, value)) = locales.as_ref().filter(|_| !profiles.contains(&Profile::Locales)) {
+        let error = Error::new("`locales` says which languages stay, and none is taken out");
+        value.complain(error.hint("add `prune = [\"locales\"]`, or leave `locales` out"));
+    }
+    if let Some((_, value)) = whole.as_ref().filter(|_| profiles.is_empty()) {
+        let error = Error::new("`prune-except` names distributions that stay whole, and none is pruned");
+        value.complain(error.hint("add `prune = [\"tests\"]`, or leave `prune-except` out"));
+    }
+    let values = |list: Option<(Vec<Placed<String>>, Value<'_>)>| {
+        list.map(|(list, _)| list.into_iter().map(|entry| entry.value).collect()).unwrap_or_default()
+    };
+    let whole = whole.map(|(list, _)| list.into_iter().map(|entry| entry.value).collect()).unwrap_or_default();
+    Prune { profiles, locales: values(locales), whole, wanted: BTreeSet::new() }
+}
+
+/// Reads a locale's name as directories below `locale/` have it.
+fn locale(text: &str) -> Result<String> {
+    let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '@');
+    match text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.chars().all(inside) {
+        true => Ok(text.replace('-', "_")),
+        false => Err(Error::new(format!("`{text}` is not the name of a locale")).hint("such as `de` or `pt_BR`")),
+    }
 }
 
 /// Reads where a release lies.
@@ -245,13 +311,10 @@ fn rpm_dependency(text: &str) -> Result<String> {
 }
 
 /// What was asked for by name is not silently made into something else.
-fn refuse_zstd(value: &Value<'_>, targets: &[Placed<&'static Target>]) {
-    if let Some(target) = targets.iter().find(|target| !target.value.zstd) {
-        value.complain(
-            Error::new(format!("the package manager of `{}` reads no zstd", target.value.name))
-                .hint("write `compression = \"default\"`: its codec is one that all targets read"),
-        );
-    }
+fn refused_zstd(targets: &[Placed<&'static Target>]) -> Option<Error> {
+    let target = targets.iter().find(|target| !target.value.zstd)?;
+    let error = Error::new(format!("the package manager of `{}` reads no zstd", target.value.name));
+    Some(error.hint("write `compression = \"default\"`: its codec is one that all targets read"))
 }
 
 fn squeeze(value: &Value<'_>) -> Option<Squeeze> {

@@ -15,14 +15,14 @@ use crate::package::Package;
 use crate::report::{Report, Stage, Style, human_bytes};
 use crate::segment::Segments;
 
-use super::{load_app, lock, open_cache};
+use super::{load_aimed, lock, open_cache};
 
 pub(super) fn build(args: &BuildArgs, global: &Global, report: &Report) -> Result<()> {
     if let Some(jobs) = args.jobs {
         // It fails if the pool exists already, which is so in tests only.
         _ = rayon::ThreadPoolBuilder::new().num_threads(usize::from(jobs)).build_global();
     }
-    let mut app = load_app(global)?;
+    let mut app = load_aimed(&args.target, global)?;
     let cache = open_cache(global)?;
     if args.lock {
         let path = lock::write(

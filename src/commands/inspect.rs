@@ -1,5 +1,6 @@
 //! `pkgapp inspect`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
@@ -7,6 +8,7 @@ use serde_json::{Value, json};
 use crate::cli::InspectArgs;
 use crate::error::{Context, Result, shown};
 use crate::format::read::{Artifact, ArtifactEntry, EntryKind};
+use crate::prune::{Profile, Saved};
 use crate::release::Record;
 use crate::report::{Report, Style, human_bytes};
 
@@ -62,12 +64,20 @@ fn text(artifact: &Artifact, record: Option<&Record>) -> String {
             .iter()
             .map(|d| {
                 let name = format!("{} {}", d.name, d.version);
-                format!("{name:<width$}  {:>9}  {}", human_bytes(d.size), d.wheel)
+                format!("{name:<width$}  {:>9}  {}{}", human_bytes(d.size), d.wheel, pruned(&d.pruned))
             })
             .collect();
         section(&mut text, "Distributions", lines.iter().map(String::as_str));
     }
     text
+}
+
+/// E.g. `, less 1.2 MB (tests 1.0 MB, stubs 0.2 MB)`.
+fn pruned(saved: &BTreeMap<Profile, Saved>) -> String {
+    if saved.is_empty() {
+        return String::new();
+    }
+    format!(", less {}", crate::prune::told(saved))
 }
 
 fn section<'a>(text: &mut String, heading: &str, lines: impl Iterator<Item = &'a str>) {

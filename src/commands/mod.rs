@@ -16,6 +16,7 @@ mod render;
 mod rollback;
 mod run;
 mod status;
+mod targets;
 
 use std::path::{Path, PathBuf};
 
@@ -23,7 +24,7 @@ use clap::CommandFactory;
 
 use crate::app::{App, Deploy};
 use crate::cache::Cache;
-use crate::cli::{Cli, Command, Global, HostArgs};
+use crate::cli::{Cli, Command, Global, HostArgs, TargetArgs};
 use crate::error::{Error, Result};
 use crate::fleet::{self, Fleet};
 use crate::report::Report;
@@ -58,6 +59,11 @@ pub fn run(cli: &Cli, report: &Report) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// The configuration, with what the command line says of the target.
+fn load_aimed(args: &TargetArgs, global: &Global) -> Result<App> {
+    load_app(global)?.aimed(&args.target, args.arch, args.python)
 }
 
 fn load_app(global: &Global) -> Result<App> {

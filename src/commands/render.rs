@@ -9,10 +9,10 @@ use crate::package::Package;
 use crate::report::{Report, Style};
 use crate::tree::Bytes;
 
-use super::{load_app, open_cache};
+use super::{load_aimed, open_cache};
 
 pub(super) fn render(args: &RenderArgs, global: &Global, report: &Report) -> Result<()> {
-    let app = load_app(global)?;
+    let app = load_aimed(&args.target, global)?;
     let cache = open_cache(global)?;
     let package = assembly::assemble(&app, &Options { cache: &cache, offline: global.offline, rerun: false }, report)?;
     let texts = texts(&package)?;

@@ -158,7 +158,7 @@ pub fn choose(artifacts: &[Candidate], facts: &Facts) -> Result<usize> {
     artifacts.iter().position(|artifact| fits(&artifact) && of_arch(artifact)).ok_or_else(|| {
         let archs: Vec<&str> = artifacts.iter().filter(fits).filter_map(|artifact| artifact.arch.as_deref()).collect();
         Error::new(format!("the host is {}, and the package is for {}", facts.arch, archs.join(", ")))
-            .hint(format!("build on a machine with {}", facts.arch))
+            .hint(format!("build it with `--arch {}`", facts.arch))
     })
 }
 

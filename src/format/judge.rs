@@ -80,6 +80,7 @@ fn libraries() -> Vec<Library> {
 
 pub(crate) fn package(tree: Tree) -> Package {
     Package {
+        ghosts: Vec::new(),
         meta: meta(),
         depends: Depends {
             python: Some(PythonMinor { major: 3, minor: 11 }),
@@ -116,7 +117,7 @@ fn scriptlets() -> Scriptlets {
         has_sysusers: false,
         has_tmpfiles: false,
     };
-    crate::scriptlets::of(&services, &phases, None).unwrap()
+    crate::scriptlets::of(&services, &phases, None, None).unwrap()
 }
 
 /// Names and kinds that archives get wrong.

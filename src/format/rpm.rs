@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::sync::Arc;
 
 use ::rpm::{
     Header, HeaderEntry, IndexData, IndexSignatureTag, IndexTag, Lead, PackageMetadata, RpmFormat,
@@ -24,7 +25,7 @@ use crate::name::Arch;
 use crate::package::{Compression, FileTrigger, Meta, Package, RpmScriptlets};
 use crate::path::InstallPath;
 use crate::segment::{Payload, Segments};
-use crate::tree::{Entry, Kind, Role, Tree};
+use crate::tree::{Content, Entry, Kind, Origin, Role, Tree};
 
 /// `.rpm`.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +47,12 @@ mod sense {
 
 /// `RPMFILE_CONFIG | RPMFILE_NOREPLACE`: an administrator's changes survive an upgrade.
 const CONFIG_NOREPLACE: u32 = 1 | 1 << 4;
+
+/// `RPMFILE_GHOST`: the package's, and not in its payload.
+const GHOST: u32 = 1 << 6;
+
+/// What is verified of a ghost: all but digest, size, target and time (rpm's `rpmVerifyAttrs`).
+const VERIFY_GHOST: u32 = !(1 | 1 << 1 | 1 << 2 | 1 << 5);
 
 /// A file trigger's name in a spec file.
 const TRIGGER: &str = "transfiletriggerin";
@@ -436,13 +443,20 @@ fn features(package: &Package, version: &PackageVersion, rich: bool) -> Vec<(&'s
 
 /// The arrays that describe the files, in the order of the tree: rpm finds a file of the payload by its name here.
 fn file_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
-    let files: Vec<_> = package.tree.iter().collect();
+    let ghost = ghost();
+    let ghosts = package.ghosts.iter().map(|path| (path, &ghost));
+    let mut files: Vec<(&InstallPath, &Entry)> = package.tree.iter().chain(ghosts).collect();
+    files.sort_by_key(|(path, _)| *path);
+    let is_ghost = |path: &InstallPath| package.ghosts.binary_search(path).is_ok();
     let count = files.len();
     // No entry's is later.
     mtime(&package.meta)?;
     let file_time = |entry: &Entry| u32::try_from(archive::mtime(&package.meta, entry)).unwrap_or(u32::MAX);
     let numbers =
         |value: &dyn Fn(&Entry) -> u32| IndexData::Int32(files.iter().map(|(_, entry)| value(entry)).collect());
+    let by_path = |value: &dyn Fn(&InstallPath, &Entry) -> u32| {
+        IndexData::Int32(files.iter().map(|(path, entry)| value(path, entry)).collect())
+    };
     let texts = |value: &dyn Fn(&Entry) -> String| {
         IndexData::StringArray(files.iter().map(|(_, entry)| value(entry)).collect())
     };
@@ -456,11 +470,23 @@ fn file_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
         ),
         entry(IndexTag::RPMTAG_FILERDEVS, IndexData::Int16(vec![0; count])),
         entry(IndexTag::RPMTAG_FILEMTIMES, numbers(&file_time)),
-        entry(IndexTag::RPMTAG_FILEDIGESTS, texts(&file_digest)),
+        entry(
+            IndexTag::RPMTAG_FILEDIGESTS,
+            IndexData::StringArray(
+                files
+                    .iter()
+                    .map(|(path, entry)| if is_ghost(path) { String::new() } else { file_digest(entry) })
+                    .collect(),
+            ),
+        ),
         entry(IndexTag::RPMTAG_FILELINKTOS, texts(&link_target)),
         entry(
             IndexTag::RPMTAG_FILEFLAGS,
-            numbers(&|entry| if entry.role == Role::Config { CONFIG_NOREPLACE } else { 0 }),
+            by_path(&|path, entry| match entry.role {
+                Role::Config => CONFIG_NOREPLACE,
+                Role::Payload if is_ghost(path) => GHOST,
+                Role::Payload => 0,
+            }),
         ),
         entry(IndexTag::RPMTAG_FILEUSERNAME, texts(&|entry| entry.owner.user.clone())),
         entry(IndexTag::RPMTAG_FILEGROUPNAME, texts(&|entry| entry.owner.group.clone())),
@@ -469,7 +495,10 @@ fn file_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
         entry(IndexTag::RPMTAG_FILEINODES, IndexData::Int32((1..=ordinals).collect())),
         entry(IndexTag::RPMTAG_FILELANGS, texts(&|_| String::new())),
         // Everything is verified.
-        entry(IndexTag::RPMTAG_FILEVERIFYFLAGS, numbers(&|_| u32::MAX)),
+        entry(
+            IndexTag::RPMTAG_FILEVERIFYFLAGS,
+            by_path(&|path, _| if is_ghost(path) { VERIFY_GHOST } else { u32::MAX }),
+        ),
         entry(IndexTag::RPMTAG_DIRINDEXES, IndexData::Int32(indexes)),
         entry(
             IndexTag::RPMTAG_BASENAMES,
@@ -477,6 +506,12 @@ fn file_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
         ),
         entry(IndexTag::RPMTAG_DIRNAMES, IndexData::StringArray(directories)),
     ])
+}
+
+/// What stands for a file that a scriptlet makes.
+fn ghost() -> Entry {
+    let origin = Arc::new(Origin { label: "byte code".into(), layer: None });
+    Entry::file(Content::memory(Vec::new()), 0o644, &origin)
 }
 
 /// Directory names, each once, with a slash at the end; and each file's index among them.

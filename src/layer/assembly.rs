@@ -15,6 +15,7 @@ use crate::cache::{self, Cache, Claim};
 use crate::digest::{Digest, DigestWriter};
 use crate::error::{Context, Error, Result, shown};
 use crate::path::ReleasePath;
+use crate::prune::{Contents, Prune, Pruned};
 
 /// Counts changes of what the same source compiles to: part of the names of kept byte code.
 const BYTE_CODE: &str = "pkgapp byte code 1";
@@ -70,6 +71,7 @@ pub(crate) struct Assembly<'a> {
     uncompiled: Vec<ReleasePath>,
     made_here: BTreeSet<ReleasePath>,
     heads: BTreeMap<ReleasePath, String>,
+    pruned: Box<Pruned>,
 }
 
 impl<'a> Assembly<'a> {
@@ -88,12 +90,18 @@ impl<'a> Assembly<'a> {
             uncompiled: Vec::new(),
             made_here: BTreeSet::new(),
             heads: BTreeMap::new(),
+            pruned: Box::default(),
         }))
     }
 
     /// What its byte code is made by.
     pub(crate) fn compiler(&self) -> &'a ByteCompiler {
         self.builder.compiler
+    }
+
+    /// What is left out.
+    pub(crate) fn pruning(&self) -> &'a Prune {
+        self.builder.prune
     }
 
     /// The paths so far.
@@ -169,9 +177,45 @@ impl<'a> Assembly<'a> {
         Ok(())
     }
 
+    /// Takes out what the release can do without.
+    ///
+    /// # Errors
+    /// A file that can't be read or removed.
+    pub(crate) fn prune(&mut self, prune: &Prune, site_packages: &str) -> Result<()> {
+        let files = self.files().map(|(path, digest)| (path.clone(), digest.size)).collect();
+        let read = |path: &ReleasePath| crate::fs::read(&self.place(path));
+        let (gone, pruned) = prune.plan(&Contents { site_packages, files: &files, read: &read })?;
+        for path in gone.keys() {
+            self.remove_file(path)?;
+        }
+        *self.pruned = pruned;
+        self.remove_empty_directories()
+    }
+
+    /// A wheel has no directories of its own: those without files are left over.
+    fn remove_empty_directories(&mut self) -> Result<()> {
+        let is_directory = |entry: &LayerEntry| matches!(entry.kind, LayerEntryKind::Directory);
+        let others = self.entries.values().filter(|entry| !is_directory(entry));
+        let mut used: BTreeSet<ReleasePath> = BTreeSet::new();
+        for path in others.map(|entry| &entry.path) {
+            used.extend(std::iter::successors(path.parent(), ReleasePath::parent));
+        }
+        let empty = self.entries.values().filter(|entry| is_directory(entry) && !used.contains(&entry.path));
+        let empty: Vec<ReleasePath> = empty.map(|entry| entry.path.clone()).collect();
+        // What lies in a directory comes after it.
+        for path in empty.iter().rev() {
+            fs::remove_dir(self.place(path)).context(|| format!("cannot take `{path}` out"))?;
+            self.entries.remove(path);
+        }
+        Ok(())
+    }
+
     /// Adds byte code for every Python source that an import may find: below site-packages and `app/`.
     pub(crate) fn compile(&mut self, kept: Kept) -> Result<()> {
         let compiler: &ByteCompiler = self.builder.compiler;
+        if !compiler.compiles_here() {
+            return Ok(());
+        }
         let (cache, root) = (self.builder.cache, self.directory.path().join(FILES));
         let sources = self.files().filter(|(path, _)| compiler.compiles(path));
         let sources: BTreeMap<ReleasePath, Digest> = sources.map(|(path, digest)| (path.clone(), *digest)).collect();
@@ -220,7 +264,7 @@ impl<'a> Assembly<'a> {
 
     /// Puts the layer into the cache and returns it.
     pub(crate) fn finish(self, key: &str, label: &str, distribution: Option<Distribution>) -> Result<Layer> {
-        let Self { builder, directory, entries, mut elf, mut uncompiled, made_here, heads } = self;
+        let Self { builder, directory, entries, mut elf, mut uncompiled, made_here, heads, pruned } = self;
         // Several processes compile.
         uncompiled.sort();
         elf.sort_by(|a, b| a.path.cmp(&b.path));
@@ -232,7 +276,7 @@ impl<'a> Assembly<'a> {
         });
         builder.cache.note_added(size.sum());
         builder.cache.count("layers", false);
-        let manifest = Manifest { entries, elf, distribution, uncompiled, made_here, heads };
+        let manifest = Manifest { entries, elf, distribution, uncompiled, made_here, heads, pruned: *pruned };
         builder.cache.write(&directory.path().join(MANIFEST), &manifest)?;
         builder.cache.place(&directory.path().join(CHECKED), cache::boot().unwrap_or_default().as_bytes())?;
         publish(builder.cache, directory, key, label)?;

@@ -5,6 +5,8 @@
 //! - Marshal's output depends on reference counts and, until Python 3.11, on the order of sets. So sources are compiled
 //!   in shards that depend on nothing but their list: each by a process of its own, with a fixed hash seed and a fixed
 //!   environment, in sorted order. How many shards are compiled at a time changes nothing.
+//! - Where this machine has not the Python that a release is for, or the user wants it so, no byte code is made here:
+//!   scriptlets make it when the package is installed ([`ByteCompiler::at_installation`]).
 //! - Byte code that is kept file by file ([`Isolation::Source`]) must not depend on the file's neighbours either: the
 //!   process forks for each one.
 
@@ -53,11 +55,12 @@ print('%s %x %s' % (sys.implementation.name, sys.hexversion, importlib.util.MAGI
 /// A Python that compiles for layers.
 #[derive(Debug, Clone)]
 pub struct ByteCompiler {
-    interpreter: PathBuf,
+    interpreter: Option<PathBuf>,
     base: Option<PathBuf>,
     python: PythonMinor,
     cache_tag: String,
-    identity: String,
+    /// `None`: it compiles nothing, the host does.
+    identity: Option<String>,
     patience: Duration,
 }
 
@@ -86,13 +89,31 @@ impl ByteCompiler {
             )));
         }
         Ok(Self {
-            interpreter,
+            interpreter: Some(interpreter),
             base: None,
             python,
             cache_tag: cache_tag.to_owned(),
-            identity: identity.to_owned(),
+            identity: Some(identity.to_owned()),
             patience: Duration::from_secs(PATIENCE_S),
         })
+    }
+
+    /// Stands in for a Python that this machine has not: byte code is made when the package is installed.
+    pub fn absent(python: PythonMinor) -> Self {
+        Self {
+            interpreter: None,
+            base: None,
+            python,
+            cache_tag: format!("cpython-{}{}", python.major, python.minor),
+            identity: None,
+            patience: Duration::from_secs(PATIENCE_S),
+        }
+    }
+
+    /// Leaves byte code to the installation of the package, although it could be made here.
+    #[must_use]
+    pub fn at_installation(self) -> Self {
+        Self { identity: None, ..self }
     }
 
     /// Takes an interpreter that has said what it is.
@@ -104,11 +125,11 @@ impl ByteCompiler {
             return Self::new(&interpreter.path, python);
         }
         Ok(Self {
-            interpreter: interpreter.path.clone(),
+            interpreter: Some(interpreter.path.clone()),
             base: Some(interpreter.base.clone()),
             python,
             cache_tag: interpreter.cache_tag.clone(),
-            identity: interpreter.byte_code.clone(),
+            identity: Some(interpreter.byte_code.clone()),
             patience: Duration::from_secs(PATIENCE_S),
         })
     }
@@ -124,14 +145,28 @@ impl ByteCompiler {
     }
 
     /// The interpreter that makes it.
-    pub fn interpreter(&self) -> &Path {
-        &self.interpreter
+    ///
+    /// # Errors
+    /// This machine has none.
+    pub fn interpreter(&self) -> Result<&Path> {
+        let missing = || Error::new(format!("there is no Python {} on this machine", self.python));
+        self.interpreter.as_deref().ok_or_else(missing)
+    }
+
+    /// Whether byte code is made here, and not when the package is installed.
+    pub fn compiles_here(&self) -> bool {
+        self.identity.is_some()
+    }
+
+    /// What byte code is called for, e.g. `cpython-311`.
+    pub fn cache_tag(&self) -> &str {
+        &self.cache_tag
     }
 
     /// What the bytes depend on, apart from the sources: part of every layer's key. A patch release may compile
     /// otherwise than the one before, with the same magic number.
     pub(crate) fn identity(&self) -> &str {
-        &self.identity
+        self.identity.as_deref().unwrap_or("none")
     }
 
     /// The directory of modules, below the prefix.
@@ -207,11 +242,11 @@ impl ByteCompiler {
         mut take: impl FnMut(&ReleasePath, Option<&[u8]>) -> Result<()>,
     ) -> Result<()> {
         let stderr = tempfile::tempfile().context(|| "cannot make a temporary file")?;
-        let mut command = command(&self.interpreter);
+        let interpreter = self.interpreter()?;
+        let mut command = command(interpreter);
         command.args(["-c", PROGRAM]).arg(root).arg(isolation.word()).stdin(Stdio::piped()).stdout(Stdio::piped());
         command.stderr(stderr.try_clone().context(|| "cannot make a temporary file")?);
-        let mut child =
-            command.spawn().map(Running).context(|| format!("cannot run `{}`", shown(&self.interpreter)))?;
+        let mut child = command.spawn().map(Running).context(|| format!("cannot run `{}`", shown(interpreter)))?;
         let answers = child.answers(sources);
         for source in sources {
             match answers.recv_timeout(self.patience) {
@@ -228,8 +263,9 @@ impl ByteCompiler {
 
     fn died(&self, source: &ReleasePath, mut child: Running, mut stderr: std::fs::File) -> Error {
         let error = Error::new(format!("Python {} died while it compiled `{source}`", self.python));
+        let interpreter = self.interpreter.as_deref().unwrap_or(Path::new("python"));
         let error = match child.0.wait() {
-            Ok(status) => error.cause_text(format!("`{}` ended with {status}", shown(&self.interpreter))),
+            Ok(status) => error.cause_text(format!("`{}` ended with {status}", shown(interpreter))),
             Err(cause) => error.cause(cause),
         };
         let mut said = String::new();
@@ -444,7 +480,7 @@ mod tests {
         assert!(error.message().ends_with("does not finish compiling `pipe.py`"), "{error}");
         let script = root.path().join("python");
         testing::script(&script, "#!/bin/sh\necho 'out of everything' >&2\nexit 3\n");
-        compiler.interpreter = script;
+        compiler.interpreter = Some(script);
         compiler.patience = Duration::from_secs(60);
         let error = compiler.compile(root.path(), &pipe, Isolation::Shard, |_, _| Ok(())).unwrap_err().to_string();
         assert!(error.contains("died while it compiled `pipe.py`"), "{error}");

@@ -112,6 +112,8 @@ fn key(builder: &Builder<'_>, wheel: &Wheel) -> String {
         format!("python {} {}", builder.compiler.python(), builder.compiler.identity()),
         format!("byte code by {}", kept(wheel).word()),
     ];
+    let pruned = (!builder.prune.spares(&wheel.filename.name)).then(|| builder.prune.key());
+    let inputs: Vec<String> = inputs.into_iter().chain(pruned).collect();
     hex::encode(Sha256::digest(inputs.join("\n")))
 }
 
@@ -146,6 +148,10 @@ fn install(
     reader.for_each_file(&mut |member, content| installation.unpack(member, content))?;
     let dist_info = installation.check()?;
     installation.add_entry_points()?;
+    let prune = installation.assembly.pruning();
+    if !prune.spares(&wheel.filename.name) {
+        installation.assembly.prune(prune, &installation.site_packages)?;
+    }
     installation.assembly.compile(kept(wheel))?;
     installation.add_installer(&dist_info)?;
     installation.add_record(&dist_info)?;

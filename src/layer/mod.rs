@@ -33,6 +33,7 @@ use crate::cache::{self, Cache};
 use crate::digest::{Digest, Sha256Sum};
 use crate::error::{Error, Result};
 use crate::path::{InstallPath, ReleasePath};
+use crate::prune::{Prune, Pruned};
 use crate::report::{Report, Unit};
 use crate::tree::{Bytes, Content, Entry, Kind, Origin, Override, Tree};
 use crate::wheels::Wheel;
@@ -79,6 +80,9 @@ pub struct Manifest {
     /// Files whose bytes were made by this build (launchers, byte code, RECORD) and not taken from elsewhere, sorted.
     #[serde(default)]
     pub made_here: Vec<ReleasePath>,
+    /// What was left out of the distribution.
+    #[serde(default, skip_serializing_if = "Pruned::is_empty")]
+    pub pruned: Pruned,
     /// How the files in `bin/` begin, as far as a shebang or a launcher's mark may reach.
     #[serde(default)]
     pub heads: BTreeMap<ReleasePath, String>,
@@ -175,6 +179,8 @@ pub struct Builder<'a> {
     pub compiler: &'a ByteCompiler,
     /// Reads compiled code.
     pub elf: ReadElf<'a>,
+    /// What is left out of distributions.
+    pub prune: &'a Prune,
 }
 
 impl std::fmt::Debug for Builder<'_> {

@@ -11,6 +11,7 @@ use crate::digest::Sha256Sum;
 use crate::error::{Context, Result};
 use crate::name::{AppName, PythonMinor};
 use crate::path::InstallPath;
+use crate::prune::Prune;
 use crate::release::Release;
 use crate::tree::Tree;
 use crate::wheels::{Metadata, Wheel};
@@ -23,6 +24,7 @@ pub(crate) struct Bench {
     pub(crate) directory: tempfile::TempDir,
     pub(crate) cache: Cache,
     pub(crate) compiler: ByteCompiler,
+    pub(crate) prune: Prune,
 }
 
 impl Bench {
@@ -35,11 +37,11 @@ impl Bench {
     pub(crate) fn with(interpreter: &Path, python: PythonMinor) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache::open(&directory.path().join("cache")).unwrap();
-        Self { directory, cache, compiler: ByteCompiler::new(interpreter, python).unwrap() }
+        Self { directory, cache, compiler: ByteCompiler::new(interpreter, python).unwrap(), prune: Prune::default() }
     }
 
     pub(crate) fn builder(&self) -> Builder<'_> {
-        Builder { cache: &self.cache, compiler: &self.compiler, elf: NO_ELF }
+        Builder { cache: &self.cache, compiler: &self.compiler, elf: NO_ELF, prune: &self.prune }
     }
 
     pub(crate) fn python(&self) -> PythonMinor {

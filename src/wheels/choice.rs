@@ -80,11 +80,14 @@ impl Wanted<'_> {
     pub fn sort(&self, offers: Vec<Offer>) -> (Vec<Offer>, Vec<Unfit>) {
         let mut fit = Vec::new();
         let mut unfit = Vec::new();
+        let of_this = |offer: &Offer| *offer.dist.name() == self.pin.name && self.is_version(offer.dist.version());
+        let offers: Vec<Offer> = offers.into_iter().filter(of_this).collect();
+        // A distribution with wheels for some machines is compiled for all: an sdist of it gives one for this machine.
+        let is_platform =
+            |offer: &Offer| matches!(&offer.dist, DistFilename::WheelFilename(wheel) if is_compiled(wheel));
+        let compiled = !self.environment.native && offers.iter().any(is_platform);
         for offer in offers {
-            if *offer.dist.name() != self.pin.name || !self.is_version(offer.dist.version()) {
-                continue;
-            }
-            match self.rank(&offer) {
+            match self.rank(&offer, compiled) {
                 Ok(rank) => fit.push((rank, offer)),
                 Err(why) => unfit.push(Unfit { file: offer.file, why }),
             }
@@ -93,7 +96,7 @@ impl Wanted<'_> {
         (fit.into_iter().map(|(_, offer)| offer).collect(), unfit)
     }
 
-    fn rank(&self, offer: &Offer) -> Result<Rank, Why> {
+    fn rank(&self, offer: &Offer, compiled: bool) -> Result<Rank, Why> {
         let (tags, build) = match &offer.dist {
             DistFilename::WheelFilename(wheel) => {
                 if self.indexes.no_binary.contains(&self.pin.name) {
@@ -104,6 +107,10 @@ impl Wanted<'_> {
             DistFilename::SourceDistFilename(sdist) => {
                 if self.indexes.only_binary.contains(&self.pin.name) {
                     return Err(Why::Policy("--only-binary"));
+                }
+                if compiled && !self.indexes.no_binary.contains(&self.pin.name) {
+                    let arch = self.environment.arch;
+                    return Err(Why::Other(format!("has code to compile, which is not done here for {arch}")));
                 }
                 if !super::sdist::is_readable(sdist.extension) {
                     return Err(Why::Other(format!("is a `.{}`, which pkgapp does not read", sdist.extension)));
@@ -174,6 +181,11 @@ impl Wanted<'_> {
         let comparable = offered.iter().any(|hash| accepted.iter().any(|known| known.algorithm == hash.algorithm));
         if comparable { Err(Why::Hash(strongest(offered))) } else { Ok(false) }
     }
+}
+
+/// Whether a wheel is made for a platform.
+pub fn is_compiled(wheel: &WheelFilename) -> bool {
+    !wheel.platform_tags().iter().all(|tag| tag.to_string() == "any")
 }
 
 /// How good a file is, the best the greatest: the order of pip's candidates, but that a version which is spelt as it is

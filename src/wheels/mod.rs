@@ -11,6 +11,7 @@ mod git;
 pub mod index;
 pub mod sdist;
 pub mod store;
+pub mod survey;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -239,23 +240,7 @@ impl Fetcher<'_> {
 
     fn find_locked(&self, pin: &Pin, files: &[LockedFile]) -> Result<Found> {
         let wanted = Wanted { require_hashes: false, ..self.wanted(pin) };
-        let mut offers = Vec::new();
-        let mut search = Search::default();
-        for file in files {
-            if self.lock.require_hashes && file.hashes.is_empty() {
-                search.unfit.push(Unfit { file: file.name.clone(), why: Why::Hash(None) });
-                continue;
-            }
-            let url = match &file.place {
-                FilePlace::Url(url) => url.clone(),
-                FilePlace::Path(path) => {
-                    url::Url::from_file_path(path).map_err(|()| Error::bug("a locked file has an absolute path"))?
-                }
-            };
-            let mut offer = direct_offer(pin, &file.name, url, file.hashes.clone())?;
-            offer.size = file.size;
-            offers.push(offer);
-        }
+        let (offers, search) = locked_offers(pin, files, self.lock.require_hashes)?;
         if search.unfit.is_empty() || !offers.is_empty() {
             return self.find_among(&wanted, offers, None);
         }
@@ -454,6 +439,28 @@ impl Fetcher<'_> {
     fn remember(&self, key: &str, choice: &Choice) -> Result<()> {
         self.store.cache.write(&self.store.cache.pins().join(format!("{key}.json")), choice)
     }
+}
+
+/// The files that a lock names for a pin, and those of them that lack a hash it must have.
+fn locked_offers(pin: &Pin, files: &[LockedFile], require_hashes: bool) -> Result<(Vec<Offer>, Search)> {
+    let mut offers = Vec::new();
+    let mut search = Search::default();
+    for file in files {
+        if require_hashes && file.hashes.is_empty() {
+            search.unfit.push(Unfit { file: file.name.clone(), why: Why::Hash(None) });
+            continue;
+        }
+        let url = match &file.place {
+            FilePlace::Url(url) => url.clone(),
+            FilePlace::Path(path) => {
+                url::Url::from_file_path(path).map_err(|()| Error::bug("a locked file has an absolute path"))?
+            }
+        };
+        let mut offer = direct_offer(pin, &file.name, url, file.hashes.clone())?;
+        offer.size = file.size;
+        offers.push(offer);
+    }
+    Ok((offers, search))
 }
 
 fn wanted<'a>(pin: &'a Pin, lock: &'a Lock, environment: &'a Environment) -> Wanted<'a> {

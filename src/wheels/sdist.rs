@@ -22,6 +22,7 @@ use uv_distribution_filename::{LegacySourceDistExtension as Legacy, SourceDistEx
 use zip::write::{SimpleFileOptions, ZipWriter};
 
 use super::archive::{Archive, check_path};
+use super::choice::is_compiled;
 use super::index::without_credentials;
 use super::store::{self, Stored, publish_file};
 use super::{FetchOptions, Wheel};
@@ -31,6 +32,7 @@ use crate::error::{Context, Error, Result, shown};
 use crate::fs;
 use crate::interpreter::Interpreter;
 use crate::lock::Indexes;
+use crate::name::PythonMinor;
 use crate::path::ReleasePath;
 use crate::process;
 use crate::pypa::{Environment, WheelFilename};
@@ -94,6 +96,9 @@ const DROPPED_VARIABLES: &[&str] = &[
     "UV_PROJECT",
     "UV_WORKING_DIRECTORY",
 ];
+
+/// The last minor version of Python that is looked for in place of another one.
+const NEWEST_MINOR: u8 = 16;
 
 /// Returns whether sdists of this form can be unpacked.
 pub fn is_readable(extension: SourceDistExtension) -> bool {
@@ -212,7 +217,7 @@ impl<'a> Builder<'a> {
         let project = lay_out(&room.path().join("src")).map_err(|error| error.context(failed()))?;
         let made =
             self.run(tool, room.path(), &project).map_err(|error| advise(error, self.offline).context(failed()))?;
-        let wheel = self.accept(&made, &room.path().join("packed")).map_err(|error| error.context(failed()))?;
+        let wheel = self.accept(tool, &made, &room.path().join("packed")).map_err(|error| error.context(failed()))?;
         store::record(self.cache, &wheel)?;
         publish_file(self.cache, &wheel, &place)?;
         self.built.fetch_add(1, Ordering::Relaxed);
@@ -237,8 +242,20 @@ impl<'a> Builder<'a> {
     }
 
     /// Checks what a build left, and packs it anew.
-    fn accept(&self, made: &Path, to: &Path) -> Result<PathBuf> {
+    fn accept(&self, tool: &Tool, made: &Path, to: &Path) -> Result<PathBuf> {
         let filename = wheel_filename(made)?;
+        let Tool { interpreter, .. } = tool;
+        if interpreter.python != self.environment.python {
+            let (python, used) = (self.environment.python, interpreter.python);
+            if is_compiled(&filename) {
+                return Err(Error::new(format!("there is no Python {python} on this machine"))
+                    .cause_text(format!("`{}` holds code that is compiled for Python {used}", file_name(made))));
+            }
+            self.report.warning(&format!(
+                "`{}` was built with Python {used}: there is no {python} on this machine",
+                file_name(made)
+            ));
+        }
         if !filename.is_compatible(&self.environment.tags) {
             let Environment { python, arch, .. } = self.environment;
             return Err(Error::new(format!("`{}` does not fit CPython {python} on {arch}", file_name(made)))
@@ -345,11 +362,13 @@ impl<'a> Builder<'a> {
 
 impl Tool {
     fn find(cache: &Cache, environment: &Environment) -> Result<Self> {
-        let Some(uv) = process::find("uv") else {
-            return Ok(Self { interpreter: Interpreter::with_pip(cache, environment.python)?, uv: None });
+        let uv = process::find("uv").map(|uv| version_of(cache, &uv).map(|version| (uv, version))).transpose()?;
+        let find = |python| match uv {
+            Some(_) => Interpreter::find(cache, python),
+            None => Interpreter::with_pip(cache, python),
         };
-        let version = version_of(cache, &uv)?;
-        Ok(Self { interpreter: Interpreter::find(cache, environment.python)?, uv: Some((uv, version)) })
+        let interpreter = find(environment.python).or_else(|error| stand_in(environment.python, find).ok_or(error))?;
+        Ok(Self { interpreter, uv })
     }
 
     fn label(&self) -> String {
@@ -381,6 +400,13 @@ impl Tool {
             }
         }
     }
+}
+
+/// Another Python, the nearest there is: code that needs no compiling becomes the same wheel with it.
+fn stand_in(python: PythonMinor, find: impl Fn(PythonMinor) -> Result<Interpreter>) -> Option<Interpreter> {
+    let older = (8..python.minor).rev();
+    let newer = python.minor + 1..=python.minor.max(NEWEST_MINOR);
+    older.chain(newer).find_map(|minor| find(PythonMinor { minor, ..python }).ok())
 }
 
 /// What `uv --version` says, or has said as long as the program is the same.

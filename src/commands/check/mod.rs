@@ -17,7 +17,7 @@ use crate::pypa::PackageName;
 use crate::report::{Report, Style};
 use crate::venv::Venv;
 
-use super::{load_app, open_cache, open_fleet, working_directory};
+use super::{load_aimed, open_cache, open_fleet, targets, working_directory};
 
 /// What became of one check.
 struct Finding {
@@ -65,7 +65,10 @@ impl Finding {
 }
 
 pub(super) fn check(args: &CheckArgs, global: &Global, report: &Report) -> Result<()> {
-    let app = load_app(global)?;
+    if args.targets {
+        return targets::check(args, global, report);
+    }
+    let app = load_aimed(&targets::only(args)?, global)?;
     let deploy = args.name.as_deref().map(|name| fleet::deploy_named(&app, name)).transpose()?;
     let cache = open_cache(global)?;
     let options = Options { cache: &cache, offline: global.offline, rerun: false };

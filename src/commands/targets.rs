@@ -1,0 +1,193 @@
+//! `pkgapp check --targets`: which file of every distribution there is for which target.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::app::{App, Interpreter};
+use crate::assembly;
+use crate::cli::{CheckArgs, Global, TargetArgs};
+use crate::depends::{self, Scan};
+use crate::error::{Error, Kind, Result};
+use crate::interpreter;
+use crate::lock::Lock;
+use crate::name::{Arch, PythonMinor};
+use crate::pypa::Environment;
+use crate::report::{Report, Style};
+use crate::target::Target;
+use crate::wheels::survey::{Row, survey};
+
+use super::{load_app, open_cache};
+
+/// One thing to build for.
+struct Column {
+    /// `None`: this machine's.
+    target: Option<&'static Target>,
+    environment: Environment,
+}
+
+impl Column {
+    fn target(&self) -> &'static str {
+        self.target.map_or("this machine", |target| target.name)
+    }
+}
+
+/// What a check that is no table takes: one machine and one Python.
+///
+/// # Errors
+/// Several of them.
+pub(super) fn only(args: &CheckArgs) -> Result<TargetArgs> {
+    if args.arch.len() > 1 || args.python.len() > 1 {
+        return Err(Error::new("a package is for one machine and one Python")
+            .kind(Kind::Usage)
+            .hint("add `--targets` for a table of several, or name one"));
+    }
+    let (arch, python) = (args.arch.first().copied(), args.python.first().copied());
+    Ok(TargetArgs { target: args.target.clone(), arch, python })
+}
+
+pub(super) fn check(args: &CheckArgs, global: &Global, report: &Report) -> Result<()> {
+    let app = load_app(global)?;
+    let cache = open_cache(global)?;
+    let columns = columns(args, &app, &cache)?;
+    let mut errors = strange_pythons(&app, &columns);
+    let mut read = Vec::new();
+    for column in &columns {
+        let files: Vec<_> = app.python.requirements.iter().map(|file| file.value.clone()).collect();
+        let selection = assembly::selection(&app);
+        match Lock::read(&files, &app.root, &column.environment, global.offline, &selection) {
+            Ok(lock) => read.push((column.environment.clone(), lock)),
+            Err(error) => {
+                let Environment { python, arch, .. } = &column.environment;
+                errors.push(error.note(format!("that is for {} {arch} {python}", column.target())));
+            }
+        }
+    }
+    if read.len() < columns.len() {
+        return Error::all(errors).map_or(Ok(()), Err);
+    }
+    if let Some((_, lock)) = read.first() {
+        lock.warnings.iter().for_each(|warning| report.warning(warning));
+    }
+    let rows = survey(&read, &cache, global.offline, report)?;
+    match report.style() {
+        Style::Text => report.text(&table(&app, &columns, &rows)),
+        Style::Json => report.json(&document(&app, &columns, &rows)),
+    }
+    let missing = rows.into_iter().flat_map(|row| row.cells).flatten().filter_map(Result::err);
+    errors.extend(missing);
+    Error::all(errors).map_or(Ok(()), Err)
+}
+
+/// Every target with every machine and every Python.
+fn columns(args: &CheckArgs, app: &App, cache: &crate::cache::Cache) -> Result<Vec<Column>> {
+    let targets: Vec<&'static Target> = match args.target.is_empty() {
+        true => app.package.targets.iter().map(|target| target.value).collect(),
+        false => args.target.clone(),
+    };
+    let arch = app.package.arch.as_ref().map_or_else(Arch::host, |arch| Ok(arch.value))?;
+    let arches = if args.arch.is_empty() { vec![arch] } else { args.arch.clone() };
+    let pythons = if args.python.is_empty() { vec![app.python.version.value] } else { args.python.clone() };
+    let targets: Vec<_> = if targets.is_empty() { vec![None] } else { targets.into_iter().map(Some).collect() };
+    let mut columns = Vec::new();
+    for target in targets {
+        for arch in &arches {
+            for python in &pythons {
+                let environment = environment(app, target, *arch, *python, cache)?;
+                columns.push(Column { target, environment });
+            }
+        }
+    }
+    Ok(columns)
+}
+
+fn environment(
+    app: &App,
+    target: Option<&'static Target>,
+    arch: Arch,
+    python: PythonMinor,
+    cache: &crate::cache::Cache,
+) -> Result<Environment> {
+    if let Some(target) = target {
+        return Environment::new(python, None, arch, target.glibc);
+    }
+    let app = app.clone().aimed(&[], Some(arch), Some(python))?;
+    let interpreter = interpreter::Interpreter::find(cache, python)?;
+    assembly::environment(&app, Some(&interpreter))
+}
+
+/// Targets that lack a Python which the package would need.
+fn strange_pythons(app: &App, columns: &[Column]) -> Vec<Error> {
+    let mut seen: Vec<(&str, PythonMinor)> = Vec::new();
+    let mut errors = Vec::new();
+    let none = Scan { arch: Arch::Any, libraries: Vec::new(), floors: Vec::new() };
+    for column in columns {
+        let (Some(target), Interpreter::System) = (column.target, &app.python.interpreter) else { continue };
+        let python = column.environment.python;
+        if !seen.contains(&(target.name, python)) {
+            seen.push((target.name, python));
+            errors.extend(depends::check_targets(&none, Some(python), &[target]).err());
+        }
+    }
+    errors
+}
+
+/// The application itself is a row, too, if it is a project.
+fn project(app: &App) -> Option<String> {
+    app.source.as_ref().map(|_| app.name.to_string())
+}
+
+fn table(app: &App, columns: &[Column], rows: &[Row]) -> String {
+    let cell = |row: &Row, column: usize| match &row.cells[column] {
+        Some(Ok(available)) => available.word(),
+        Some(Err(_)) => "MISSING",
+        None => "-",
+    };
+    let mut lines: Vec<(String, Vec<String>)> = vec![
+        (String::new(), columns.iter().map(|column| column.target().to_owned()).collect()),
+        (String::new(), columns.iter().map(|column| column.environment.arch.to_string()).collect()),
+        (String::new(), columns.iter().map(|column| column.environment.python.to_string()).collect()),
+    ];
+    lines.extend(
+        rows.iter().map(|row| (row.label.clone(), (0..columns.len()).map(|n| cell(row, n).to_owned()).collect())),
+    );
+    lines.extend(project(app).map(|name| (name, vec!["project".to_owned(); columns.len()])));
+    let first = lines.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
+    let widths: Vec<usize> =
+        (0..columns.len()).map(|n| lines.iter().map(|(_, cells)| cells[n].len()).max().unwrap_or(0)).collect();
+    let mut text = String::new();
+    for (label, cells) in &lines {
+        let cells: Vec<String> = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        // Writing to a String does not fail.
+        _ = writeln!(text, "{}", format!("{label:<first$}  {}", cells.join("  ")).trim_end());
+    }
+    text
+}
+
+fn document(app: &App, columns: &[Column], rows: &[Row]) -> Value {
+    let distribution = |row: &Row, column: usize| {
+        let cell = row.cells[column].as_ref()?;
+        let version = row.label.split_once(' ').map(|(_, version)| version);
+        Some(match cell {
+            Ok(available) => json!({
+                "name": row.name.to_string(), "version": version, "is": available.word(), "file": available.file(),
+            }),
+            Err(error) => json!({
+                "name": row.name.to_string(), "version": version, "is": "missing", "error": error.to_json(),
+            }),
+        })
+    };
+    let targets = columns.iter().enumerate().map(|(number, column)| {
+        let Environment { python, arch, glibc, .. } = &column.environment;
+        let rows = rows.iter().filter_map(|row| distribution(row, number));
+        let project = project(app).map(|name| json!({ "name": name, "version": null, "is": "project", "file": null }));
+        json!({
+            "target": column.target.map(|target| target.name),
+            "arch": arch.as_str(),
+            "python": python.to_string(),
+            "glibc": format!("{}.{}", glibc.0, glibc.1),
+            "distributions": rows.chain(project).collect::<Vec<_>>(),
+        })
+    });
+    json!({ "targets": targets.collect::<Vec<_>>() })
+}

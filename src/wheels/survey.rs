@@ -1,0 +1,175 @@
+//! What there is of every pin, for several environments at once: asked of the indexes, and nothing is downloaded or built.
+
+use std::collections::BTreeMap;
+
+use uv_distribution_filename::DistFilename;
+
+use super::choice::{Search, Wanted, is_compiled, label};
+use super::index::{Client, Offer};
+use super::{direct_offer, distinct, each, locked_offers, percent_decoded, wanted};
+use crate::cache::Cache;
+use crate::error::{Error, Result};
+use crate::lock::{Lock, Pin, PinSource};
+use crate::pypa::{Environment, PackageName};
+use crate::report::{Report, Unit};
+
+/// How many pins are looked for at a time.
+const AT_A_TIME: usize = 8;
+
+/// Something that a pin can be installed from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Available {
+    /// A wheel for the platform.
+    Wheel(String),
+    /// A wheel for all platforms.
+    Pure(String),
+    /// An sdist alone: it is built here.
+    Sdist(String),
+    /// A project of this machine or a repository: it is built here.
+    Project,
+}
+
+impl Available {
+    /// Returns what a table calls it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Wheel(_) => "wheel",
+            Self::Pure(_) => "pure",
+            Self::Sdist(_) => "sdist",
+            Self::Project => "project",
+        }
+    }
+
+    /// Returns the file's name.
+    pub fn file(&self) -> Option<&str> {
+        match self {
+            Self::Wheel(file) | Self::Pure(file) | Self::Sdist(file) => Some(file),
+            Self::Project => None,
+        }
+    }
+
+    fn of(offer: &Offer) -> Self {
+        match &offer.dist {
+            DistFilename::SourceDistFilename(_) => Self::Sdist(offer.file.clone()),
+            DistFilename::WheelFilename(wheel) if is_compiled(wheel) => Self::Wheel(offer.file.clone()),
+            DistFilename::WheelFilename(_) => Self::Pure(offer.file.clone()),
+        }
+    }
+}
+
+/// A distribution, and what there is of it in each environment: an error if nothing fits, `None` where it is not wanted.
+#[derive(Debug)]
+pub struct Row {
+    /// Its name.
+    pub name: PackageName,
+    /// Its version; of what has none in the lock, the name alone.
+    pub label: String,
+    /// In the order of the environments.
+    pub cells: Vec<Option<Result<Available>>>,
+}
+
+/// Looks for every pin of every lock; the locks are readings of the same files, each for its environment.
+///
+/// # Errors
+/// An index that does not answer. What does not exist is no error here: see [`Row`].
+pub fn survey(columns: &[(Environment, Lock)], cache: &Cache, offline: bool, report: &Report) -> Result<Vec<Row>> {
+    let Some((_, first)) = columns.first() else { return Ok(Vec::new()) };
+    let client = Client::new(&first.indexes, cache, offline)?;
+    let mut pins: BTreeMap<(PackageName, String), Vec<Option<&Pin>>> = BTreeMap::new();
+    for (number, (_, lock)) in columns.iter().enumerate() {
+        for pin in &lock.pins {
+            let row = pins.entry((pin.name.clone(), label(pin))).or_insert_with(|| vec![None; columns.len()]);
+            row[number] = Some(pin);
+        }
+    }
+    let progress = report.progress("looking", pins.len() as u64, Unit::Things);
+    let rows: Vec<_> = pins.into_iter().collect();
+    let found = each(&rows, AT_A_TIME, |((name, _), pins)| {
+        let cells = Looking { client: &client, name, pages: Vec::new() }.look(columns, pins);
+        progress.advance(1);
+        cells
+    });
+    let (mut table, mut errors) = (Vec::new(), Vec::new());
+    for (((name, label), pins), cells) in rows.iter().zip(found) {
+        match (cells, pins.iter().find_map(|pin| *pin)) {
+            (Ok(cells), _) => table.push(Row { name: name.clone(), label: label.clone(), cells }),
+            (Err(error), Some(pin)) => errors.push((pin, error)),
+            (Err(error), None) => return Err(error),
+        }
+    }
+    Error::all(distinct(errors)).map_or(Ok(table), Err)
+}
+
+/// One distribution's search: each place is asked for it once.
+struct Looking<'a> {
+    client: &'a Client,
+    name: &'a PackageName,
+    pages: Vec<Vec<Offer>>,
+}
+
+impl Looking<'_> {
+    fn look(
+        mut self,
+        columns: &[(Environment, Lock)],
+        pins: &[Option<&Pin>],
+    ) -> Result<Vec<Option<Result<Available>>>> {
+        let mut cells = Vec::new();
+        for ((environment, lock), pin) in columns.iter().zip(pins) {
+            cells.push(match pin {
+                Some(pin) => Some(self.cell(pin, lock, environment)?),
+                None => None,
+            });
+        }
+        Ok(cells)
+    }
+
+    /// What there is of a pin; the outer error is that of an index.
+    fn cell(&mut self, pin: &Pin, lock: &Lock, environment: &Environment) -> Result<Result<Available>> {
+        let wanted = wanted(pin, lock, environment);
+        Ok(match &pin.source {
+            PinSource::Directory(_) | PinSource::Git(_) => Ok(Available::Project),
+            PinSource::File(path) => {
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                url::Url::from_file_path(path)
+                    .map_err(|()| Error::bug("a pinned file has an absolute path"))
+                    .and_then(|url| best(&wanted, vec![direct_offer(pin, &name, url, Vec::new())?], Search::default()))
+            }
+            PinSource::Url(url) => {
+                let name = url.path_segments().and_then(|mut segments| segments.next_back()).unwrap_or_default();
+                direct_offer(pin, &percent_decoded(name), url.clone(), pin.hashes.clone())
+                    .and_then(|offer| best(&wanted, vec![offer], Search::default()))
+            }
+            PinSource::Files(files) => {
+                let wanted = Wanted { require_hashes: false, ..wanted };
+                locked_offers(pin, files, lock.require_hashes)
+                    .and_then(|(offers, search)| best(&wanted, offers, search))
+            }
+            PinSource::Index => self.indexed(&wanted)?,
+        })
+    }
+
+    /// As in a build, the first place that has a file which fits decides.
+    fn indexed(&mut self, wanted: &Wanted<'_>) -> Result<Result<Available>> {
+        let mut search = Search::default();
+        for place in 0..self.client.places() {
+            if self.pages.len() <= place {
+                self.pages.push(self.client.offers(place, self.name)?);
+            }
+            let offers = self.pages[place].clone();
+            search.places.push(self.client.place_name(place));
+            search.versions.extend(offers.iter().map(|offer| offer.dist.version().clone()));
+            let (fit, unfit) = wanted.sort(offers);
+            search.unfit.extend(unfit);
+            if let Some(offer) = fit.first() {
+                return Ok(Ok(Available::of(offer)));
+            }
+        }
+        Ok(Err(search.error(wanted)))
+    }
+}
+
+fn best(wanted: &Wanted<'_>, offers: Vec<Offer>, mut search: Search) -> Result<Available> {
+    let (fit, unfit) = wanted.sort(offers);
+    search.unfit.extend(unfit);
+    fit.first().map(Available::of).ok_or_else(|| search.error(wanted))
+}
