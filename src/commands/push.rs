@@ -38,6 +38,7 @@ pub(super) fn push(args: &PushArgs, global: &Global, report: &Report) -> Result<
         _ => files,
     };
     let artifacts = artifacts(&files, app.as_ref())?;
+    let artifacts = artifacts.into_iter().map(Candidate::cut).collect::<Result<Vec<_>>>()?;
     let first = artifacts.first().ok_or_else(|| Error::bug("there are no artifacts"))?;
     let terms = Terms {
         allow: Allow { downgrade: args.allow_downgrade, reinstall: args.reinstall },

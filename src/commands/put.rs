@@ -42,6 +42,7 @@ fn upload(args: &PutArgs) -> Result<Upload> {
         mode: args.mode.unwrap_or(metadata.permissions().mode() & 0o777),
         owner: args.owner.clone(),
         sudo: args.sudo,
+        copies: Vec::new(),
     })
 }
 

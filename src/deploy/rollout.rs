@@ -213,6 +213,13 @@ impl Rollout<'_> {
     pub fn run(&self) -> Outcome {
         let state = State::new(self.plan);
         let busy: Vec<usize> = self.plan.batches.iter().flatten().copied().collect();
+        let idle: Vec<usize> = (0..self.plan.hosts.len()).filter(|index| self.plan.hosts[*index].is_idle()).collect();
+        self.each(&idle, |index| {
+            if let Err(broken) = self.walk(index, &self.plan.hosts[index].unlock, &state) {
+                // Whoever needs the lock takes it all the same.
+                self.see(index, &Moment::Fails(broken.step, broken.failure.error()));
+            }
+        });
         if busy.is_empty() {
             return state.outcome();
         }
@@ -385,6 +392,10 @@ impl Rollout<'_> {
             Stage::Install if lost => End::Unknown,
             Stage::Install if status == Some(script::RESTORED) => {
                 self.tidy(index, &plan.failed, state);
+                End::Unchanged
+            }
+            Stage::Install if status == Some(script::REFUSED) => {
+                self.tidy(index, &plan.refused, state);
                 End::Unchanged
             }
             Stage::Install if status == Some(script::FAILED) => End::Broken,

@@ -280,7 +280,7 @@ mod tests {
 
     use super::*;
     use crate::digest::Sha256Sum;
-    use crate::host::{Content, Kind, Logs, Prompt};
+    use crate::host::{Content, Copy, Kind, Logs, Prompt};
 
     /// This machine, with a directory for its log and for files.
     fn here() -> (tempfile::TempDir, Shell) {
@@ -358,6 +358,7 @@ mod tests {
             mode: 0o640,
             owner: None,
             sudo: false,
+            copies: Vec::new(),
         }
     }
 
@@ -395,6 +396,48 @@ mod tests {
         assert_eq!(shell.upload(&wanted, &mut |_| {}).unwrap().sent, 2 * size - 1_000_000);
         assert_eq!(std::fs::read(&path).unwrap(), content);
         assert_eq!(names(&below), ["it's"], "nothing else is left");
+    }
+
+    #[test]
+    fn an_upload_copies_what_lies_there() {
+        let (directory, shell) = here();
+        let (old, new, path) = ["old it's", "new", "place"].map(|name| directory.path().join(name)).into();
+        let bytes: Vec<u8> = (0..700_000u32).flat_map(u32::to_le_bytes).collect();
+        std::fs::write(&old, &bytes).unwrap();
+        // Old parts in another order, with something new before, between and after them.
+        let content = [&b"first"[..], &bytes[1_000_000..], b"between", &bytes[..999_999], b"last"].concat();
+        std::fs::write(&new, &content).unwrap();
+        let copy = |offset: u64, length: u64, at: u64| Copy { from: old.display().to_string(), offset, length, at };
+        let wanted = Upload {
+            content: Content::File(new),
+            copies: vec![copy(1_000_000, 1_800_000, 5), copy(0, 999_999, 1_800_012)],
+            ..upload(&content, &path)
+        };
+        assert_eq!(wanted.missing(), 16);
+        let mut seen = Vec::new();
+        let sent = shell.upload(&wanted, &mut |done| seen.push(done)).unwrap().sent;
+        assert_eq!((sent, seen.first(), seen.last()), (16, Some(&(wanted.size - 16)), Some(&wanted.size)));
+        assert!(std::fs::read(&path).unwrap() == content);
+        assert_eq!(names(directory.path()).len(), 4, "nothing is left over: {:?}", names(directory.path()));
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, 0o640);
+
+        // What was sent of the rest before is not sent again.
+        std::fs::remove_file(&path).unwrap();
+        let rest = directory.path().join(format!(".place.pkgapp-{}", transfer::name_of_rest(&wanted).unwrap()));
+        std::fs::write(&rest, b"firstbet").unwrap();
+        assert_eq!(shell.upload(&wanted, &mut |_| {}).unwrap().sent, 8);
+        assert!(std::fs::read(&path).unwrap() == content && !rest.exists());
+
+        // Of what is something else, or gone, all is sent.
+        for spoil in [&b"x"[..], b""] {
+            std::fs::remove_file(&path).unwrap();
+            match spoil {
+                b"" => std::fs::remove_file(&old).unwrap(),
+                other => std::fs::write(&old, [other, &bytes[1..]].concat()).unwrap(),
+            }
+            assert_eq!(shell.upload(&wanted, &mut |_| {}).unwrap().sent, 16 + wanted.size);
+            assert!(std::fs::read(&path).unwrap() == content);
+        }
     }
 
     #[test]

@@ -136,4 +136,20 @@ if [ -d "$state" ]; then
     [ ! -f "$in/migrated" ] || fact migrated "${in##*/}"
   done
 fi
+# Of the package that is installed, or else came last, its pieces; nobody needs them if what may come is here.
+wanted=
+for sum in ${PKGAPP_SUMS-}; do
+  wanted=yes
+  for file in "$state/packages/$sum"/*.deb "$state/packages/$sum"/*.rpm "$state/packages/$sum"/*.tar*; do
+    if [ -f "$file" ]; then wanted=no; break 2; fi
+  done
+done
+if [ "$wanted" = yes ]; then
+  for in in "$state/packages/$(cat "$state/current" 2>/dev/null)" $(ls -td "$state"/packages/*/pieces 2>/dev/null | sed 's,/pieces$,,'); do
+    if [ -s "$in/pieces" ] && [ -s "$in/$(value "$in/info" file)" ]; then
+      printf 'pieces=%s %s\n' "${in##*/}" "$(tr '\n' ' ' <"$in/pieces")"
+      break
+    fi
+  done
+fi
 say "facts=end"

@@ -71,7 +71,7 @@ until [ -f "$dir/result" ]; do
   if runs "$dir"; then silent=0; else silent=$((silent + 1)); fi
   if [ $silent -gt 150 ]; then
     # From now on it does nothing, should it be started after all.
-    (flock -n 8 && [ ! -f "$dir/result" ] && printf 'result=restored\nwhy=it was not started\n' >"$dir/result") 8>>"$dir/running" || continue
+    (flock -n 8 && [ ! -f "$dir/result" ] && printf 'result=refused\nwhy=it was not started\n' >"$dir/result") 8>>"$dir/running" || continue
     rm -f "/etc/systemd/system/$unit.service" "/etc/systemd/system/multi-user.target.wants/$unit.service"
     say "the transaction was not started; \`systemctl status $unit\` on the host tells more"
   fi
@@ -82,5 +82,6 @@ sed 's/^/pkgapp:/' "$dir/result"
 case $(result) in
   done) exit 0 ;;
   restored) exit 70 ;;
+  refused) exit 72 ;;
   *) exit 71 ;;
 esac

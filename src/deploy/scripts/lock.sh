@@ -1,6 +1,6 @@
 # Takes the lock. Arguments: who asks, a token whose owner is known to be dead, how long to wait in seconds, the SHA-256
-# of the package that will come and what is known of it, or nothing.
-owner=$1 dead=$2 patience=$3 sum=$4 info=$5
+# of the package that will come, what is known of it, and its pieces, or nothing.
+owner=$1 dead=$2 patience=$3 sum=$4 info=$5 pieces=$6
 take_lock() {
   if lock_alive && [ "$(value "$state/lock" token)" != "$token" ] && [ "$(value "$state/lock" token)" != "$dead" ]; then
     return 75
@@ -20,6 +20,10 @@ done
 if [ -n "$sum" ]; then
   mkdir -p "$state/packages/$sum" && printf '%s\n' "$info" >"$state/packages/$sum/info.new" &&
     mv "$state/packages/$sum/info.new" "$state/packages/$sum/info" || exit 1
+  # By these the next push knows what of its package lies here already.
+  if [ -n "$pieces" ]; then
+    printf '%s\n' "$pieces" >"$state/packages/$sum/pieces.new" && mv "$state/packages/$sum/pieces.new" "$state/packages/$sum/pieces" || exit 1
+  fi
   chmod 700 "$state/packages"
 fi
 say "locked"
