@@ -5,6 +5,7 @@
 # make lint       formatting, clippy, documentation, and what a grep can find
 # make golden     rewrite tests/golden from what pkgapp says now; read the difference
 # make bench      time, memory and size beside other tools, see tests/bench
+# make bench-push one host and twelve, beside pyinfra and Ansible from PyPI, see tests/lab/many (root)
 # make dist       the binary that is shipped, in dist/
 # make install    the same to PREFIX (/usr/local), below DESTDIR
 # make clean      remove what was built
@@ -15,7 +16,7 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PKGAPP := $(abspath $(TARGET))/release/pkgapp
 
-.PHONY: build demo test accept bench lint golden dist install clean help
+.PHONY: build demo test accept bench bench-push lint golden dist install clean help
 
 build:
 	$(CARGO) build --release
@@ -37,9 +38,13 @@ accept: build
 	tests/lab/escapes $(PKGAPP)
 	tests/lab/fleet $(PKGAPP)
 	tests/lab/push $(PKGAPP)
+	tests/lab/failures $(PKGAPP)
 
 bench: build
 	tests/bench/run $(PKGAPP)
+
+bench-push: build
+	tests/lab/many $(PKGAPP)
 
 lint:
 	$(CARGO) fmt --check

@@ -24,6 +24,7 @@ use crate::name::{AppName, PythonMinor};
 use crate::pypa::{ExtraName, GroupName, PackageName, Version};
 
 pub use command::CommandLine;
+pub(crate) use deploy::ipv6;
 pub use deploy::{Batch, Deploy, Health, Hooks, HostGroup, HostPattern, Migrate, MigrateOn};
 pub use files::Pattern;
 pub use packaging::{Packaging, Squeeze, TarCompression};

@@ -72,7 +72,8 @@ impl Pieces {
         let mut at = 0;
         for piece in &self.0 {
             if let Some(places) = places.get(&(piece.sum, piece.length)) {
-                let follows = copies.last().filter(|last| last.at + last.length == at).map(|last| last.offset + last.length);
+                let follows =
+                    copies.last().filter(|last| last.at + last.length == at).map(|last| last.offset + last.length);
                 match copies.last_mut().filter(|_| follows.is_some_and(|next| places.contains(&next))) {
                     Some(last) => last.length += piece.length,
                     None => copies.push(Copy { from: path.to_owned(), offset: places[0], length: piece.length, at }),

@@ -192,7 +192,8 @@ fn try_upload(
         upload.owner.clone().unwrap_or_default(),
     ];
     let named = rest.map(|rest| [rest.name.clone(), rest.length.to_string()]).unwrap_or_default();
-    let look = Command::new(what.clone(), LOOK).args(args.clone()).args(named.clone()).sudo(upload.sudo).timeout(LOOK_TIME);
+    let look =
+        Command::new(what.clone(), LOOK).args(args.clone()).args(named.clone()).sudo(upload.sudo).timeout(LOOK_TIME);
     let output = shell.call(&look, None, &mut Silent)?;
     let text = output.text();
     let number = |text: &str, most: u64| text.parse::<u64>().ok().filter(|have| *have <= most);

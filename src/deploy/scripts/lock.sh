@@ -9,7 +9,8 @@ take_lock() {
 }
 started=$(uptime_s) told=
 until in_turn take_lock; do
-  [ -d "$state" ] || exit 1
+  # It is not held, and can't be had: a full disk, say.
+  [ $? = 75 ] || fail "the lock cannot be written in $state"
   if [ -z "$told" ]; then told=1; say "waiting for the push by $(value "$state/lock" owner) since $(value "$state/lock" since)"; fi
   if [ $(($(uptime_s) - started)) -ge "$patience" ]; then
     fail "$(value "$state/lock" owner) is pushing since $(value "$state/lock" since)"
