@@ -263,7 +263,7 @@ impl Rollout<'_> {
                 match self.attempt(index, step) {
                     Ok(output) => {
                         state.set_locked(index);
-                        if output.text().contains("waiting for the push by") {
+                        if output.text().contains("waiting for the ") {
                             late.fetch_add(1, Ordering::Relaxed);
                         }
                     }
@@ -494,6 +494,10 @@ impl Rollout<'_> {
                 Ok(output) => {
                     self.see(index, &Moment::Ends(step, began.elapsed()));
                     return Ok(output);
+                }
+                // A script that a signal has ended, as at a shutdown, was cut off; the transaction may go on.
+                Err(Failure::Failed { output, error }) if step.stage == Stage::Install && output.status > 128 => {
+                    Failure::Lost(error)
                 }
                 Err(failure) => failure,
             };

@@ -657,3 +657,15 @@ fn the_plan_that_is_printed_is_the_one_that_runs() {
     let names: BTreeSet<&str> = text.lines().map(str::trim).filter(|line| line.starts_with("$ ")).collect();
     assert!(names.iter().any(|line| line.contains("apt-get -y --no-install-recommends --allow-downgrades install")));
 }
+
+#[test]
+fn an_installation_that_a_signal_cuts_off_may_have_happened() {
+    let (plan, _) = upgrade(&["web1"]);
+    let whole = Pretender::new("web1", None);
+    roll(&plan, std::slice::from_ref(&whole), OnFailure::GoBack, Unreachable::Fail);
+    let install = whole.state.lock().unwrap().asked.iter().position(|asked| asked.starts_with("installing")).unwrap();
+    let host = Pretender::new("web1", Some((install, Way::Failed(143))));
+    let outcome = roll(&plan, std::slice::from_ref(&host), OnFailure::GoBack, Unreachable::Fail);
+    assert_eq!(outcome.hosts[0].end, End::Unknown);
+    assert_eq!(outcome.into_result().unwrap_err().what(), Kind::Partial);
+}

@@ -16,6 +16,13 @@ use super::sudo::{self, Escalation, Password, Refusal};
 use super::{Command, Download, Downloaded, Failure, Host, Orphan, Output, Stream, Upload, Uploaded};
 use super::{interrupt, script, transfer};
 
+/// What ssh says when the server opens no further session (sshd_config(5), "MaxSessions").
+const SESSION_REFUSED: &str = "Session open refused";
+
+/// How often a session is asked for again, and how long to wait between.
+const SESSION_TRIES: u32 = 5;
+const SESSION_PAUSE: Duration = Duration::from_millis(300);
+
 /// How many last lines an error shows.
 const SHOWN_LINES: usize = 40;
 
@@ -67,7 +74,19 @@ impl Shell {
         watcher: &mut dyn Watcher,
     ) -> Result<Output, Failure> {
         let escalation = if command.sudo { self.escalation()? } else { Escalation::None };
-        self.call_as(&escalation, command, input, watcher)
+        if input.is_some() {
+            return self.call_as(&escalation, command, input, watcher);
+        }
+        // A server that allows one session at a time may not have closed the last one yet.
+        for _ in 0..SESSION_TRIES {
+            match self.call_as(&escalation, command, None, watcher) {
+                Err(Failure::NeverReached(error)) if error.to_string().contains(SESSION_REFUSED) => {
+                    std::thread::sleep(SESSION_PAUSE);
+                }
+                other => return other,
+            }
+        }
+        self.call_as(&escalation, command, None, watcher)
     }
 
     fn call_as(
@@ -148,7 +167,7 @@ impl Shell {
         let is_ssh = matches!(self.reach, Reach::Ssh(_));
         if is_ssh && ended.output.status == 255 {
             // The master was gone, or its server has refused a session: for sure nothing began.
-            let for_sure = ["UNKNOWN port", "session request failed", "open failed", "Session open refused"]
+            let for_sure = ["UNKNOWN port", "session request failed", "open failed", SESSION_REFUSED]
                 .iter()
                 .any(|text| noise.contains(text));
             let error = Error::new(format!("the connection to `{name}` was lost before {} began", command.what));

@@ -17,6 +17,11 @@ until in_turn take_lock; do
   fi
   sleep 1
 done
+# What an earlier push has begun ends by itself; what was known of the host is then no longer so.
+if runs "$state/transaction"; then
+  say "waiting for the installation that an earlier push has started"
+  while runs "$state/transaction"; do sleep 0.5; hold_lock; done
+fi
 # A place for the package, in which everything is found under the SHA-256 of its bytes.
 if [ -n "$sum" ]; then
   mkdir -p "$state/packages/$sum" && printf '%s\n' "$info" >"$state/packages/$sum/info.new" &&
