@@ -161,6 +161,13 @@ if [ "$attempt" -gt 1 ] || [ -e "$dir/begun" ]; then repair; fi
 bring "$file" "$sum" "$version" "$record" && finish done ""
 reason=$why
 say "$reason"
+# A shutdown that has cut the package manager off is no failure: the unit is there yet, and does it again after the boot.
+if [ "${status:-0}" -gt 128 ] && [ -d /run/systemd/system ]; then
+  case $(systemctl is-system-running 2>/dev/null) in
+    running | degraded | starting | initializing | maintenance) ;;
+    *) say "the host is shutting down; it is done again after that"; exit 1 ;;
+  esac
+fi
 if guilty "$version"; then result=restored
 else
   result=refused
