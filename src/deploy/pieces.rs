@@ -51,7 +51,7 @@ impl Pieces {
         Ok(Self(pieces))
     }
 
-    /// Reads what [`Pieces::to_string`] gives.
+    /// Reads what `to_string` gives; any white space stands between the pieces.
     pub fn parse(text: &str) -> Option<Self> {
         let piece = |word: &str| {
             let (sum, length) = (word.get(..DIGITS)?, word.get(DIGITS..)?);
