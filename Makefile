@@ -6,6 +6,8 @@
 # make golden     rewrite tests/golden from what pkgapp says now; read the difference
 # make bench      time, memory and size beside other tools, see tests/bench; BENCH="--rounds 2 --publish": its options
 # make growth     time and memory of builds as they grow, to 1,000 distributions and 5 GB; GROWTH="--steps 0.01,0.1"
+# make bench      time, memory and size beside other tools, see tests/bench
+# make bench-push one host and twelve, beside pyinfra and Ansible from PyPI, see tests/lab/many (root)
 # make dist       the binary that is shipped, in dist/
 # make install    the same to PREFIX (/usr/local), below DESTDIR
 # make clean      remove what was built
@@ -17,6 +19,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 PKGAPP := $(abspath $(TARGET))/release/pkgapp
 
 .PHONY: build demo test accept bench growth lint golden dist install clean help
+.PHONY: build demo test accept bench bench-push lint golden dist install clean help
 
 build:
 	$(CARGO) build --release
@@ -40,12 +43,16 @@ accept: build
 	tests/lab/push $(PKGAPP)
 	tests/lab/projects $(PKGAPP)
 	tests/lab/targets $(PKGAPP)
+	tests/lab/failures $(PKGAPP)
 
 bench: build
 	tests/bench/run $(PKGAPP) $(BENCH)
 
 growth: build
 	tests/bench/growth $(PKGAPP) $(GROWTH)
+
+bench-push: build
+	tests/lab/many $(PKGAPP)
 
 lint:
 	$(CARGO) fmt --check

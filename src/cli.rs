@@ -523,7 +523,7 @@ pub struct RunArgs {
 /// Arguments of `pkgapp put`.
 #[derive(Debug, Args)]
 pub struct PutArgs {
-    /// The file here
+    /// The file or directory here; a directory there is replaced as a whole
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     /// The path there; the file keeps its name if this ends in `/`

@@ -80,11 +80,11 @@ impl<'r> Fleet<'r> {
         let logs = Logs::new(command, args.log_dir.as_deref())?;
         logs.prune();
         let prompt = Prompt::new(report.bars().clone());
-        let password = Arc::new(Password::new(args.sudo_password_file.clone(), prompt.clone()));
+        let password = Password::new(args.sudo_password_file.clone(), prompt.clone());
         let mut hosts: Vec<(Member, Shell)> = Vec::new();
         if args.local {
             let log = logs.of("localhost");
-            hosts.push((Member::local(), Shell::local(&password, log)));
+            hosts.push((Member::local(), Shell::local(&Arc::new(password), log)));
         } else {
             let login = args.login.as_deref().or_else(|| deploy.and_then(|deploy| deploy.user.as_deref()));
             let filters: Result<Vec<Filter>> = args.only.iter().map(|only| Filter::parse(only)).collect();
@@ -95,6 +95,7 @@ impl<'r> Fleet<'r> {
                 connect_timeout: Duration::from_secs(args.connect_timeout.into()),
             };
             let connections = Connections::new(options, prompt)?;
+            let password = Arc::new(password.with_files(&members));
             for member in members {
                 let shell = Shell::ssh(&member, &connections, &password, logs.of(&member.name));
                 hosts.push((member, shell));
@@ -285,6 +286,10 @@ struct Part<'n> {
 
 impl<'n> Part<'n> {
     fn of(name: &'n str) -> Self {
+        // A range in an IPv6 address would be read as none.
+        if name.contains('[') {
+            return Self { before: name, width: 0, first: 0, last: 0, after: "" };
+        }
         let label = name.find(['.', ':']).unwrap_or(name.len());
         let digit = |c: char| c.is_ascii_digit();
         // An address of four numbers is no name with a number in it.
@@ -333,6 +338,7 @@ mod tests {
             (&["10.0.0.1", "10.0.0.2"], "10.0.0.1, 10.0.0.2"),
             (&["u@r1n1:22", "u@r1n2:22"], "u@r1n[1:2]:22"),
             (&["a", "a1"], "a, a1"),
+            (&["[fe80::1]", "[fe81::1]"], "[fe80::1], [fe81::1]"),
         ] {
             assert_eq!(folded(names), expected);
             let back =

@@ -53,9 +53,12 @@ pub struct HostGroup {
     pub labels: BTreeMap<String, BTreeSet<String>>,
     /// `variables`: what hooks and commands see in their environment on these hosts.
     pub variables: BTreeMap<String, String>,
+    /// `sudo_password_file`: whose first line is the password for sudo on these hosts, relative to the configuration.
+    pub sudo_password_file: Option<String>,
 }
 
-/// One host or several: `[USER@]HOST[:PORT]` where HOST may hold ranges such as `web[01:12]`.
+/// One host or several: `[USER@]HOST[:PORT]` where HOST may hold ranges such as `web[01:12]`, or be an IPv6 address in
+/// brackets (RFC 3986, §3.2.2) with its zone: `[fe80::1%eth0]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostPattern(String);
 
@@ -167,7 +170,8 @@ impl HostGroup {
     fn read(value: &Value<'_>) -> Option<Self> {
         if !value.is_table() {
             let pattern = value.placed(HostPattern::parse)?;
-            return Some(Self { pattern, labels: BTreeMap::new(), variables: BTreeMap::new() });
+            let (labels, variables) = (BTreeMap::new(), BTreeMap::new());
+            return Some(Self { pattern, labels, variables, sudo_password_file: None });
         }
         let table = value.table("deploy.NAME.hosts")?;
         let pattern = table.require("host", "host = \"web[01:04].example.com\"");
@@ -182,8 +186,9 @@ impl HostGroup {
         }
         let variables = table.get("variables").and_then(|value| value.table("deploy.NAME.hosts.variables"));
         let variables = variables.iter().flat_map(Table::entries).filter_map(variable).collect();
+        let sudo_password_file = table.get("sudo_password_file").and_then(|value| value.line());
         table.finish();
-        Some(Self { pattern: pattern?, labels, variables })
+        Some(Self { pattern: pattern?, labels, variables, sudo_password_file })
     }
 }
 
@@ -225,15 +230,23 @@ impl HostPattern {
         if let Some(user) = user {
             login(user).map_err(|error| bad(error.message().to_owned()))?;
         }
-        // A colon within brackets belongs to a range.
+        // A colon within brackets belongs to a range or to an address.
         let (host, port) = match rest.rsplit_once(':') {
             Some((host, port)) if !port.contains(']') => (host, Some(port)),
             _ => (rest, None),
         };
-        if let Some(port) = port
+        if let Some(port) = port.filter(|_| ipv6(rest).is_none())
             && !port.parse::<u16>().is_ok_and(|port| port > 0)
         {
             return Err(bad(format!("`{port}` is not a port")));
+        }
+        if ipv6(host).is_some() {
+            return Ok(Self(text.to_owned()));
+        }
+        if host.split('[').map(|part| part.rsplit(']').next().unwrap_or(part)).any(|part| part.contains(':')) {
+            return Err(
+                bad("an IPv6 address stands in brackets".into()).hint("such as `[2001:db8::1]` or `[::1]:2222`")
+            );
         }
         check_host(host)
             .map_err(|why| bad(why).hint("such as `web1.example.com`, `web[01:12]` or `deploy@web1:2222`"))?;
@@ -244,6 +257,16 @@ impl HostPattern {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Returns the address of `[ADDRESS]` or `[ADDRESS%ZONE]`, with its zone, if it is one of IPv6.
+pub(crate) fn ipv6(host: &str) -> Option<&str> {
+    let inside = host.strip_prefix('[')?.strip_suffix(']')?;
+    let (address, zone) = inside.split_once('%').map_or((inside, None), |(address, zone)| (address, Some(zone)));
+    // A zone is the name or number of an interface.
+    let zone = zone
+        .is_none_or(|zone| !zone.is_empty() && zone.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c)));
+    address.parse::<std::net::Ipv6Addr>().ok().filter(|_| zone).map(|_| inside)
 }
 
 /// Reads whom to log in as: looser than the names of users that pkgapp makes, as directories have others.
@@ -387,6 +410,9 @@ mod tests {
             "r[1:2]n[1:9]",
             "@hosts",
             "10.0.0.1",
+            "[::1]",
+            "deploy@[fe80::1%eth0]:2222",
+            "[2001:db8::1]:22",
         ] {
             assert!(HostPattern::parse(good).is_ok(), "{good}");
         }
@@ -403,6 +429,14 @@ mod tests {
             "U V@web",
             "-l@web",
             "a;b",
+            "::1",
+            "2001:db8::1",
+            "[::1",
+            "[::1]:0",
+            "[fe80::1%]",
+            "[fe80::1%a b]",
+            "[1.2.3.4]",
+            "x[::1]",
         ] {
             assert!(HostPattern::parse(bad).is_err(), "{bad}");
         }

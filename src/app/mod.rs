@@ -25,6 +25,7 @@ use crate::pypa::{ExtraName, GroupName, PackageName, Version};
 use crate::target::Target;
 
 pub use command::CommandLine;
+pub(crate) use deploy::ipv6;
 pub use deploy::{Batch, Deploy, Health, Hooks, HostGroup, HostPattern, Migrate, MigrateOn};
 pub use files::Pattern;
 pub use packaging::{ByteCode, Packaging, Squeeze, TarCompression};

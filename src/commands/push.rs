@@ -39,6 +39,7 @@ pub(super) fn push(args: &PushArgs, global: &Global, report: &Report) -> Result<
         _ => files,
     };
     let artifacts = artifacts(&files, app.as_ref())?;
+    let artifacts = artifacts.into_iter().map(Candidate::cut).collect::<Result<Vec<_>>>()?;
     let first = artifacts.first().ok_or_else(|| Error::bug("there are no artifacts"))?;
     if let Some((app, deploy)) = app.as_ref().zip(deploy).filter(|(_, deploy)| deploy.protected) {
         protect(app, deploy, &artifacts)?;

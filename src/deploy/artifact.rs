@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use super::facts::Facts;
+use super::pieces::Pieces;
 use crate::digest::{Digest, Sha256Sum};
 use crate::error::{Context, Error, Result, shown};
 use crate::format::read::{Artifact, ArtifactKind};
@@ -48,6 +49,9 @@ pub struct Candidate {
     /// When it was made.
     #[serde(skip)]
     pub made: SystemTime,
+    /// What it is made of; nothing, if it is not [cut](Candidate::cut).
+    #[serde(skip)]
+    pub pieces: Pieces,
 }
 
 impl Candidate {
@@ -89,7 +93,17 @@ impl Candidate {
             commit: record.commit,
             depends: artifact.depends,
             made: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+            pieces: Pieces::default(),
         })
+    }
+
+    /// Finds out its pieces, so that a host gets only those that it does not have.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub fn cut(mut self) -> Result<Self> {
+        self.pieces = Pieces::of(&self.path)?;
+        Ok(self)
     }
 
     /// Reads all artifacts of an application that lie in a directory, the newest first. What is no artifact, or another
@@ -203,6 +217,7 @@ pub(super) mod tests {
             commit: Some("c0ffee".into()),
             depends: vec!["python3.11".into()],
             made: SystemTime::UNIX_EPOCH,
+            pieces: Pieces::default(),
         }
     }
 

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::artifact::Candidate;
+use super::pieces::Pieces;
 use super::script;
 use crate::digest::Sha256Sum;
 use crate::error::{Error, Result};
@@ -62,6 +63,9 @@ pub struct Facts {
     pub transaction: Option<Transaction>,
     /// Packages that are kept for roll-back.
     pub kept: Vec<Kept>,
+    /// What a package that lies there is made of, and its SHA-256; the installed one's, if it is known.
+    #[serde(skip)]
+    pub pieces: Option<(Sha256Sum, Pieces)>,
     /// Packages whose migration has run from this host.
     pub migrated: BTreeSet<Sha256Sum>,
     /// The state directory, if it can't be read.
@@ -171,6 +175,8 @@ pub enum TransactionState {
     Done,
     /// It failed, and what was before is in place.
     Restored,
+    /// The package manager did not begin it, or could not go on for a reason that is not the package's.
+    Refused,
     /// It failed, and so did the way back.
     Failed,
     /// It was killed.
@@ -216,6 +222,7 @@ impl Kept {
 impl Facts {
     /// Returns the command that gathers them; its artifacts are known by their index afterwards.
     pub fn command(name: &AppName, prefix: &str, artifacts: &[Candidate], root: bool) -> host::Command {
+        let sums: Vec<String> = artifacts.iter().map(|artifact| artifact.sha256.to_string()).collect();
         let artifacts = artifacts.iter().flat_map(|artifact| {
             let kind = match artifact.kind {
                 ArtifactKind::Deb => "deb",
@@ -227,6 +234,7 @@ impl Facts {
         script::command("looking around", script::FACTS, name, "", root)
             .args([name.as_str(), prefix])
             .args(artifacts)
+            .env("PKGAPP_SUMS", sums.join(" "))
             .ends_with_us()
     }
 
@@ -244,6 +252,8 @@ impl Facts {
             };
             match key.split_once('.') {
                 _ if key == "kept" => facts.kept.push(kept(value).ok_or_else(|| strange(line))?),
+                // Without them everything is sent.
+                _ if key == "pieces" => facts.pieces = pieces(value),
                 _ if key == "migrated" => _ = facts.migrated.insert(sum(value).ok_or_else(|| strange(line))?),
                 Some(("order", index)) => {
                     let index = index.parse().map_err(|_| strange(line))?;
@@ -295,6 +305,7 @@ impl Facts {
                     "running" => TransactionState::Running,
                     "done" => TransactionState::Done,
                     "restored" => TransactionState::Restored,
+                    "refused" => TransactionState::Refused,
                     "failed" => TransactionState::Failed,
                     "interrupted" => TransactionState::Interrupted,
                     other => return Err(strange(&format!("transaction.state={other}"))),
@@ -338,6 +349,12 @@ fn order(text: &str) -> Option<Order> {
         "older" => Some(Order::Older),
         _ => None,
     }
+}
+
+/// Reads `SHA256 PIECE …`.
+fn pieces(text: &str) -> Option<(Sha256Sum, Pieces)> {
+    let (package, pieces) = text.split_once(' ')?;
+    Some((sum(package)?, Pieces::parse(pieces)?))
 }
 
 /// Reads `KILOBYTES DEVICE`.

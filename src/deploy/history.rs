@@ -25,7 +25,7 @@ pub struct Entry {
     pub commit: Option<String>,
     /// SHA-256 of the package.
     pub sha256: String,
-    /// `ok`, `failed`, or `failed, and taken back`.
+    /// `ok`; `failed`; `failed, and taken back`; or `not installed`, for a reason that is not the package's.
     pub result: String,
 }
 

@@ -11,8 +11,8 @@
 //!
 //! ```text
 //! lock                       who pushes now, and when it last gave a sign of life
-//! packages/SHA256/           packages by the hash of their bytes, for roll-back: the file, `info`, and the marks `good`,
-//!                            `failed` and `migrated` with their times
+//! packages/SHA256/           packages by the hash of their bytes, for roll-back: the file, `info`, `pieces` for the next
+//!                            transfer, and the marks `good`, `failed` and `migrated` with their times
 //! current                    the hash of the package that the last push has installed
 //! history.jsonl              one line for everything that was done
 //! transaction/               an installation while it runs: `parameters`, `run`, `log`, `result`
@@ -25,6 +25,7 @@ pub mod artifact;
 pub mod facts;
 pub mod history;
 pub mod owner;
+pub mod pieces;
 pub mod plan;
 pub mod rollout;
 mod script;

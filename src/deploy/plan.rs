@@ -12,6 +12,7 @@ use url::Url;
 use super::artifact::{self, Candidate};
 use super::facts::{Facts, Kept, Order, TransactionState};
 use super::owner::{self, Owner};
+use super::pieces::Pieces;
 use super::step::{Back, Maker, Placed, Stage, Step};
 use crate::app::{Batch, CommandLine, Hooks, Migrate, MigrateOn};
 use crate::digest::Sha256Sum;
@@ -127,9 +128,11 @@ pub struct HostPlan {
     pub abandon: Vec<Step>,
     /// After the installation failed and the host itself went back.
     pub failed: Vec<Step>,
+    /// After the package manager could not install it, for a reason that is not the package's: it is not marked as bad.
+    pub refused: Vec<Step>,
     /// Back to the version of before; empty if there is no way.
     pub back: Vec<Step>,
-    /// Whatever happened.
+    /// Whatever happened; on a host with nothing to do, what a dead push has left.
     pub unlock: Vec<Step>,
     /// A sign of life for the lock.
     pub beat: crate::host::Command,
@@ -325,6 +328,7 @@ impl Plan {
                     "switch": steps(&host.switch),
                     "abandon": steps(&host.abandon),
                     "failed": steps(&host.failed),
+                    "refused": steps(&host.refused),
                     "back": steps(&host.back),
                     "unlock": steps(&host.unlock),
                 })
@@ -444,7 +448,7 @@ fn push_to(terms: &Terms, site: &Site, artifact: &Candidate, migrate: Option<&Mi
     let there = is_there(artifact, facts);
     let mut found = found(facts);
     if there && facts.current == Some(artifact.sha256) && facts.transaction.is_none() {
-        return idle(&maker, site, &artifact.version, found);
+        return idle(terms, &maker, site, &artifact.version, found);
     }
     if let Some(kept) = facts.kept.iter().find(|kept| kept.sha256 == artifact.sha256 && !kept.failed.is_empty()) {
         found.push(format!("{} failed here before ({})", artifact.release, kept.failed));
@@ -458,9 +462,10 @@ fn push_to(terms: &Terms, site: &Site, artifact: &Candidate, migrate: Option<&Mi
     if back == Back::None && !there {
         found.push("the installed package is not kept there, so there is no way back".to_owned());
     }
-    let mut prepare = vec![lock(terms, &maker, facts, Some(&package))];
+    let mut prepare = vec![lock(terms, &maker, facts, Some((&package, &artifact.pieces)))];
     if facts.kept(artifact.sha256).is_none() {
-        prepare.push(maker.upload(artifact));
+        let there = facts.pieces.as_ref().and_then(|(sum, pieces)| Some((Placed::from(facts.kept(*sum)?), pieces)));
+        prepare.push(maker.upload(artifact, there.as_ref().map(|(package, pieces)| (package, *pieces))));
     }
     let mut steps = vec![maker.health(&terms.check)];
     let transacted = is_half_done(artifact, facts);
@@ -501,6 +506,8 @@ fn push_to(terms: &Terms, site: &Site, artifact: &Candidate, migrate: Option<&Mi
     }
     let mut failed = hooks.undrain.clone();
     failed.push(maker.record(None, Some(&package), terms.keep, &entry("failed")));
+    let mut refused = hooks.undrain.clone();
+    refused.push(maker.record(None, None, terms.keep, &entry(NOT_INSTALLED)));
     HostPlan {
         host: site.name.clone(),
         about: about(facts),
@@ -512,6 +519,7 @@ fn push_to(terms: &Terms, site: &Site, artifact: &Candidate, migrate: Option<&Mi
         switch,
         abandon: hooks.undrain,
         failed,
+        refused,
         back: way_back,
         unlock: vec![maker.unlock()],
         beat: maker.beat(),
@@ -526,7 +534,7 @@ fn back_on(terms: &Terms, site: &Site, kept: &Kept) -> HostPlan {
     let mut found = found(facts);
     if facts.current == Some(kept.sha256) && facts.installed.as_deref() == Some(&kept.version) && facts.half.is_none() {
         found.push("it runs that already".to_owned());
-        return idle(&maker, site, &kept.version, found);
+        return idle(terms, &maker, site, &kept.version, found);
     }
     let manager = facts.manager.expect("a host without one is refused");
     let back = left.clone().map_or(Back::None, Back::Package);
@@ -541,6 +549,8 @@ fn back_on(terms: &Terms, site: &Site, kept: &Kept) -> HostPlan {
     switch.push(maker.record(Some(Some(&package)), left.as_ref(), terms.keep, &entry("ok")));
     let mut failed = hooks.undrain.clone();
     failed.push(maker.record(None, Some(&package), terms.keep, &entry("failed")));
+    let mut refused = hooks.undrain.clone();
+    refused.push(maker.record(None, None, terms.keep, &entry(NOT_INSTALLED)));
     HostPlan {
         host: site.name.clone(),
         about: about(facts),
@@ -552,6 +562,7 @@ fn back_on(terms: &Terms, site: &Site, kept: &Kept) -> HostPlan {
         switch,
         abandon: hooks.undrain,
         failed,
+        refused,
         back: Vec::new(),
         unlock: vec![maker.unlock()],
         beat: maker.beat(),
@@ -569,13 +580,18 @@ fn maker<'a>(terms: &'a Terms, site: &'a Site, prefix: &'a str) -> Maker<'a> {
     }
 }
 
-fn lock(terms: &Terms, maker: &Maker<'_>, facts: &Facts, package: Option<&Placed>) -> Step {
+fn lock(terms: &Terms, maker: &Maker<'_>, facts: &Facts, package: Option<(&Placed, &Pieces)>) -> Step {
     let dead = facts.lock.as_ref().map(|holder| holder.token.as_str()).filter(|token| owner::is_dead(token));
-    maker.lock(&terms.owner.label, dead.unwrap_or_default(), terms.patience, package)
+    let (package, pieces) = package.unzip();
+    let none = Pieces::default();
+    maker.lock(&terms.owner.label, dead.unwrap_or_default(), terms.patience, package, pieces.unwrap_or(&none))
 }
 
-/// A host with nothing to do.
-fn idle(maker: &Maker<'_>, site: &Site, to: &str, found: Vec<String>) -> HostPlan {
+/// A host with nothing to do, but for the lock that a dead push has left.
+fn idle(terms: &Terms, maker: &Maker<'_>, site: &Site, to: &str, found: Vec<String>) -> HostPlan {
+    let holder = site.facts.lock.as_ref().filter(|holder| !holder.alive || owner::is_dead(&holder.token));
+    let root = not_root(terms, &site.facts).is_none();
+    let sweep = holder.filter(|_| root).map(|holder| maker.sweep(&holder.token, owner::is_dead(&holder.token)));
     HostPlan {
         host: site.name.clone(),
         about: about(&site.facts),
@@ -587,8 +603,9 @@ fn idle(maker: &Maker<'_>, site: &Site, to: &str, found: Vec<String>) -> HostPla
         switch: Vec::new(),
         abandon: Vec::new(),
         failed: Vec::new(),
+        refused: Vec::new(),
         back: Vec::new(),
-        unlock: Vec::new(),
+        unlock: sweep.into_iter().collect(),
         beat: maker.beat(),
     }
 }
@@ -617,6 +634,9 @@ fn about(facts: &Facts) -> String {
     let manager = facts.manager.map(|manager| format!(", {manager}")).unwrap_or_default();
     format!("{}{manager}", facts.distribution())
 }
+
+/// How a push ends, for the history, when the package manager could not install it.
+const NOT_INSTALLED: &str = "not installed";
 
 /// A line of the history, without its time.
 fn entry(terms: &Terms, action: &str, from: Option<&str>, to: &Placed, result: &str) -> Value {
@@ -649,6 +669,7 @@ fn found(facts: &Facts) -> Vec<String> {
             }
             TransactionState::Done => format!("an earlier push has installed {goal} and did not see its end"),
             TransactionState::Restored => format!("an earlier push has tried {goal}, which failed and was taken back"),
+            TransactionState::Refused => format!("an earlier push has tried {goal}, and the package manager could not"),
             TransactionState::Failed => format!("an earlier push has tried {goal}, which failed"),
             TransactionState::Interrupted => format!("the installation of {goal} by an earlier push was interrupted"),
         });

@@ -213,6 +213,13 @@ impl Rollout<'_> {
     pub fn run(&self) -> Outcome {
         let state = State::new(self.plan);
         let busy: Vec<usize> = self.plan.batches.iter().flatten().copied().collect();
+        let idle: Vec<usize> = (0..self.plan.hosts.len()).filter(|index| self.plan.hosts[*index].is_idle()).collect();
+        self.each(&idle, |index| {
+            if let Err(broken) = self.walk(index, &self.plan.hosts[index].unlock, &state) {
+                // Whoever needs the lock takes it all the same.
+                self.see(index, &Moment::Fails(broken.step, broken.failure.error()));
+            }
+        });
         if busy.is_empty() {
             return state.outcome();
         }
@@ -256,7 +263,7 @@ impl Rollout<'_> {
                 match self.attempt(index, step) {
                     Ok(output) => {
                         state.set_locked(index);
-                        if output.text().contains("waiting for the push by") {
+                        if output.text().contains("waiting for the ") {
                             late.fetch_add(1, Ordering::Relaxed);
                         }
                     }
@@ -387,6 +394,10 @@ impl Rollout<'_> {
                 self.tidy(index, &plan.failed, state);
                 End::Unchanged
             }
+            Stage::Install if status == Some(script::REFUSED) => {
+                self.tidy(index, &plan.refused, state);
+                End::Unchanged
+            }
             Stage::Install if status == Some(script::FAILED) => End::Broken,
             _ => {
                 if stage > Stage::Before {
@@ -483,6 +494,10 @@ impl Rollout<'_> {
                 Ok(output) => {
                     self.see(index, &Moment::Ends(step, began.elapsed()));
                     return Ok(output);
+                }
+                // A script that a signal has ended, as at a shutdown, was cut off; the transaction may go on.
+                Err(Failure::Failed { output, error }) if step.stage == Stage::Install && output.status > 128 => {
+                    Failure::Lost(error)
                 }
                 Err(failure) => failure,
             };

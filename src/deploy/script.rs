@@ -8,6 +8,7 @@ pub(super) const FACTS: &str = include_str!("scripts/facts.sh");
 pub(super) const LOCK: &str = include_str!("scripts/lock.sh");
 pub(super) const BEAT: &str = include_str!("scripts/beat.sh");
 pub(super) const UNLOCK: &str = include_str!("scripts/unlock.sh");
+pub(super) const SWEEP: &str = include_str!("scripts/sweep.sh");
 pub(super) const STAGE: &str = include_str!("scripts/stage.sh");
 pub(super) const MIGRATE: &str = include_str!("scripts/migrate.sh");
 pub(super) const COMMAND: &str = include_str!("scripts/command.sh");
@@ -21,6 +22,8 @@ pub(super) const STATUS: &str = include_str!("scripts/status.sh");
 pub(super) const RESTORED: i32 = 70;
 /// Exit status of an installation that failed and could not be taken back.
 pub(super) const FAILED: i32 = 71;
+/// Exit status of an installation that the package manager did not begin, or not for the release's sake.
+pub(super) const REFUSED: i32 = 72;
 
 /// Returns the directory in which a host keeps what it must know of an application.
 pub fn state_directory(name: &AppName) -> String {
@@ -45,7 +48,7 @@ mod tests {
 
     #[test]
     fn every_script_is_posix_sh() {
-        let all = [FACTS, LOCK, BEAT, UNLOCK, STAGE, MIGRATE, COMMAND, INSTALL, HEALTH, RECORD, STATUS];
+        let all = [FACTS, LOCK, BEAT, UNLOCK, SWEEP, STAGE, MIGRATE, COMMAND, INSTALL, HEALTH, RECORD, STATUS];
         for script in all.map(|body| [PRELUDE, body].concat()).into_iter().chain([TRANSACTION.to_owned()]) {
             for shell in ["dash", "bash"] {
                 let Some(shell) = crate::format::judge::tool(shell) else { continue };

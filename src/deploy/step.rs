@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::artifact::Candidate;
 use super::facts::{Kept, Manager};
+use super::pieces::Pieces;
 use super::script;
 use crate::app::CommandLine;
 use crate::digest::Sha256Sum;
@@ -109,6 +110,7 @@ impl Step {
                     "from": match &upload.content { Content::File(path) => Some(path), Content::Bytes(_) => None },
                     "to": upload.path,
                     "size": upload.size,
+                    "sends": upload.missing(),
                     "sha256": upload.sha256,
                     "sudo": upload.sudo,
                 }
@@ -197,7 +199,14 @@ impl Maker<'_> {
         format!("{}/packages/{}/{}", script::state_directory(self.name), package.sha256, package.file)
     }
 
-    pub(super) fn lock(&self, owner: &str, dead: &str, patience: Duration, package: Option<&Placed>) -> Step {
+    pub(super) fn lock(
+        &self,
+        owner: &str,
+        dead: &str,
+        patience: Duration,
+        package: Option<&Placed>,
+        pieces: &Pieces,
+    ) -> Step {
         let info = package.map(|package| {
             format!(
                 "file={}\nversion={}\nrelease={}\nrecord={}\ncommit={}",
@@ -210,7 +219,8 @@ impl Maker<'_> {
         });
         let sum = package.map(|package| package.sha256.to_string()).unwrap_or_default();
         let command = self.command("taking the lock", script::LOCK);
-        let command = command.args([owner, dead, &patience.as_secs().to_string(), &sum, &info.unwrap_or_default()]);
+        let (patience, info) = (patience.as_secs().to_string(), info.unwrap_or_default());
+        let command = command.args([owner, dead, &patience, &sum, &info, &pieces.to_string()]);
         Self::run(Stage::Lock, None, command.ends_with_us())
     }
 
@@ -218,26 +228,33 @@ impl Maker<'_> {
         Self::run(Stage::Unlock, None, self.command("giving the lock back", script::UNLOCK))
     }
 
+    /// Clears away the lock of a push that died.
+    pub(super) fn sweep(&self, token: &str, known: bool) -> Step {
+        let command = self.command("clearing away the lock of a push that died", script::SWEEP);
+        Self::run(Stage::Unlock, None, command.arg(token).arg(if known { "dead" } else { "" }))
+    }
+
     pub(super) fn beat(&self) -> Command {
         self.command("keeping the lock", script::BEAT).timeout(Duration::from_secs(20)).ends_with_us()
     }
 
-    pub(super) fn upload(&self, artifact: &Candidate) -> Step {
-        let path = self.place(&Placed::from(artifact));
-        Step {
-            stage: Stage::Upload,
-            what: format!("sending {} ({})", artifact.file, human_bytes(artifact.size)),
-            line: None,
-            action: Action::Upload(Upload {
-                content: Content::File(artifact.path.clone()),
-                size: artifact.size,
-                sha256: artifact.sha256,
-                path,
-                mode: 0o644,
-                owner: None,
-                sudo: self.sudo,
-            }),
-        }
+    /// Sends what `there`, a package with its pieces, does not have.
+    pub(super) fn upload(&self, artifact: &Candidate, there: Option<(&Placed, &Pieces)>) -> Step {
+        let copies = there.map(|(package, pieces)| artifact.pieces.copies_from(pieces, &self.place(package)));
+        let upload = Upload {
+            content: Content::File(artifact.path.clone()),
+            size: artifact.size,
+            sha256: artifact.sha256,
+            path: self.place(&Placed::from(artifact)),
+            mode: 0o644,
+            owner: None,
+            sudo: self.sudo,
+            copies: copies.unwrap_or_default(),
+        };
+        let (all, sends) = (human_bytes(upload.size), human_bytes(upload.missing()));
+        let size = if upload.copies.is_empty() { all } else { format!("{sends} of {all}") };
+        let what = format!("sending {} ({size})", artifact.file);
+        Step { stage: Stage::Upload, what, line: None, action: Action::Upload(upload) }
     }
 
     fn staged(&self, package: &Placed) -> String {

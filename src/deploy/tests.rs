@@ -9,13 +9,15 @@ use super::artifact::Candidate;
 use super::artifact::tests::candidate;
 use super::facts::{Facts, Holder, Kept, Manager, Order, Space, Transaction, TransactionState};
 use super::owner::Owner;
+use super::pieces::Pieces;
 use super::plan::{Allow, Check, Plan, Site, Terms};
 use super::rollout::{End, Moment, OnFailure, Outcome, Rollout, Unreachable, Watch};
+use super::script;
 use super::step::{Action, Stage};
 use crate::app::{Batch, CommandLine, Hooks, Migrate, MigrateOn};
 use crate::error::{Error, Kind, Location};
 use crate::format::read::ArtifactKind::{Deb, Rpm};
-use crate::host::{Command, Download, Downloaded, Failure, Host, Output, Stream, Upload, Uploaded};
+use crate::host::{Command, Copy, Download, Downloaded, Failure, Host, Output, Stream, Upload, Uploaded};
 use crate::name::AppName;
 
 fn line(text: &str) -> CommandLine {
@@ -286,7 +288,9 @@ enum Way {
     LostAfter,
 }
 
-const WAYS: [Way; 5] = [Way::NeverReached, Way::Failed(1), Way::Failed(70), Way::LostBefore, Way::LostAfter];
+/// 70 and 72 are an installation that was taken back, for the release's sake and for another reason.
+const WAYS: [Way; 6] =
+    [Way::NeverReached, Way::Failed(1), Way::Failed(70), Way::Failed(72), Way::LostBefore, Way::LostAfter];
 
 impl Pretender {
     fn new(name: &str, fails: Option<(usize, Way)>) -> Self {
@@ -382,7 +386,7 @@ fn whatever_fails_the_outcome_tells_what_is_true() {
         }
     }
     // web1 has two steps more: it migrates.
-    assert_eq!(cases, (12 + 10 + 10) * 5 * 2);
+    assert_eq!(cases, (12 + 10 + 10) * WAYS.len() * 2);
 }
 
 fn check(case: &str, outcome: &Outcome, hosts: &[Pretender], failed: &str, at: usize) {
@@ -433,11 +437,125 @@ fn what_follows_each_failure_is_the_golden_list() {
             }
         }
     }
-    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/src/deploy/golden/failures.txt");
+    is_golden("failures.txt", &text);
+}
+
+fn is_golden(name: &str, text: &str) {
+    let golden = format!("{}/src/deploy/golden/{name}", env!("CARGO_MANIFEST_DIR"));
     if std::env::var_os("PKGAPP_UPDATE_GOLDEN").is_some() {
-        std::fs::write(golden, &text).unwrap();
+        std::fs::write(&golden, text).unwrap();
     }
     similar_asserts::assert_eq!(std::fs::read_to_string(golden).unwrap_or_default(), text);
+}
+
+/// What the names of `failures.txt` stand for, byte for byte: `golden/commands.txt`. Scripts are shown by their names.
+#[test]
+fn every_step_is_the_golden_command() {
+    let scripts = [
+        ("lock", script::LOCK),
+        ("unlock", script::UNLOCK),
+        ("sweep", script::SWEEP),
+        ("beat", script::BEAT),
+        ("stage", script::STAGE),
+        ("migrate", script::MIGRATE),
+        ("command", script::COMMAND),
+        ("install", script::INSTALL),
+        ("health", script::HEALTH),
+        ("record", script::RECORD),
+    ];
+    let shown = |command: &Command| {
+        let named = scripts.iter().find(|(_, body)| command.script == [script::PRELUDE, body].concat());
+        let mut text = format!("    {}{}.sh", if command.sudo { "sudo " } else { "" }, named.expect(&command.what).0);
+        for (name, value) in &command.env {
+            _ = write!(text, " {name}={value}");
+        }
+        for arg in &command.args {
+            let arg = if arg == script::TRANSACTION { "«transaction.sh»" } else { arg };
+            _ = write!(text, "\n      {:?}", arg.replace('\n', "¶"));
+        }
+        text
+    };
+    let mut text = String::new();
+    let (old, new) = (candidate(Deb, "1.0.0", Some("x86_64")), candidate(Deb, "1.1.0", Some("x86_64")));
+    let (rpm_old, rpm_new) = (candidate(Rpm, "1.0.0", None), candidate(Rpm, "1.1.0", None));
+    let mut kept_both = facts(Manager::AptGet, Some(&new), Order::Same);
+    kept_both.kept = vec![kept(&old, Some(1)), kept(&new, Some(2))];
+    let mut left = facts(Manager::AptGet, Some(&new), Order::Same);
+    left.lock = Some(Holder { token: "x.1.1".into(), owner: "eve".into(), since: "2026".into(), alive: false });
+    let push = |artifact: &Candidate, facts: Facts| {
+        Plan::push(&terms(), std::slice::from_ref(artifact), &[site("web1", facts)]).unwrap()
+    };
+    for (title, plan) in [
+        ("an upgrade with apt-get", push(&new, facts(Manager::AptGet, Some(&old), Order::Newer))),
+        ("a first installation with dnf", push(&rpm_new, facts(Manager::Dnf, None, Order::Newer))),
+        ("an upgrade with zypper", push(&rpm_new, facts(Manager::Zypper, Some(&rpm_old), Order::Newer))),
+        ("a roll-back", Plan::rollback(&terms(), None, &[site("web1", kept_both)]).unwrap()),
+        ("nothing to do, where a push has died", push(&new, left)),
+    ] {
+        let [host] = &plan.hosts[..] else { panic!() };
+        _ = writeln!(text, "{title}");
+        let parts = [
+            ("prepare", &host.prepare),
+            ("migrate", &host.migrate),
+            ("switch", &host.switch),
+            ("abandon: a step before the installation failed", &host.abandon),
+            ("failed: the installation was taken back", &host.failed),
+            ("refused: the same, and the release is not to blame", &host.refused),
+            ("back", &host.back),
+            ("unlock", &host.unlock),
+        ];
+        for (part, steps) in parts.into_iter().filter(|(_, steps)| !steps.is_empty()) {
+            _ = writeln!(text, "  {part}");
+            for step in steps {
+                _ = writeln!(text, "   {}: {}", step.stage.name(), step.what);
+                _ = match &step.action {
+                    Action::Run(command) => writeln!(text, "{}", shown(command)),
+                    Action::Upload(upload) => writeln!(text, "    {:?}", upload.path),
+                    Action::Local(words) => writeln!(text, "    {words:?}"),
+                };
+            }
+        }
+    }
+    is_golden("commands.txt", &text);
+}
+
+#[test]
+fn a_host_gets_what_the_package_that_it_keeps_does_not_have() {
+    let (old, mut new) = (candidate(Deb, "1.0.0", Some("x86_64")), candidate(Deb, "1.1.0", Some("x86_64")));
+    new.size = 60_000;
+    new.pieces = Pieces::parse("0000000000014e20 0000000000024e20 0000000000034e20").unwrap();
+    let mut there = facts(Manager::AptGet, Some(&old), Order::Newer);
+    there.pieces = Some((old.sha256, Pieces::parse("0000000000034e20 0000000000014e20").unwrap()));
+    let plan = Plan::push(&terms(), &[new.clone()], &[site("web1", there.clone())]).unwrap();
+    let [lock, send] = &plan.hosts[0].prepare[..] else { panic!() };
+    assert_eq!(send.what, "sending shop_1.1.0-1_amd64.deb (20.0 kB of 60.0 kB)");
+    let from = format!("/var/lib/pkgapp/shop/packages/{}/{}", old.sha256, old.file);
+    let copy = |offset, at| Copy { from: from.clone(), offset, length: 20_000, at };
+    let Action::Upload(upload) = &send.action else { panic!() };
+    assert_eq!(upload.copies, [copy(20_000, 0), copy(0, 40_000)]);
+    let Action::Run(lock) = &lock.action else { panic!() };
+    assert_eq!(lock.args.last().unwrap(), &new.pieces.to_string(), "for the next push");
+    // A list without its package is worth nothing.
+    there.kept.clear();
+    let plan = Plan::push(&terms(), &[new], &[site("web1", there)]).unwrap();
+    assert_eq!(plan.hosts[0].prepare[1].what, "sending shop_1.1.0-1_amd64.deb (60.0 kB)");
+}
+
+#[test]
+fn the_lock_of_a_dead_push_is_cleared_away_where_nothing_is_to_do() {
+    let new = candidate(Deb, "1.1.0", Some("x86_64"));
+    let plan = |alive, root| {
+        let mut there = facts(Manager::AptGet, Some(&new), Order::Same);
+        there.lock = Some(Holder { token: "x.1.1".into(), owner: "eve".into(), since: "2026".into(), alive });
+        there.root = root;
+        Plan::push(&terms(), std::slice::from_ref(&new), &[site("web1", there)])
+    };
+    let dead = plan(false, true).unwrap();
+    let host = Pretender::new("web1", None);
+    let outcome = roll(&dead, std::slice::from_ref(&host), OnFailure::GoBack, Unreachable::Fail);
+    assert_eq!(outcome.hosts[0].end, End::Idle);
+    assert_eq!(host.state.lock().unwrap().asked, ["clearing away the lock of a push that died"]);
+    assert!(plan(true, true).unwrap().hosts[0].unlock.is_empty(), "it lives");
 }
 
 #[test]
@@ -538,4 +656,16 @@ fn the_plan_that_is_printed_is_the_one_that_runs() {
     assert_eq!(host.state.lock().unwrap().asked, told);
     let names: BTreeSet<&str> = text.lines().map(str::trim).filter(|line| line.starts_with("$ ")).collect();
     assert!(names.iter().any(|line| line.contains("apt-get -y --no-install-recommends --allow-downgrades install")));
+}
+
+#[test]
+fn an_installation_that_a_signal_cuts_off_may_have_happened() {
+    let (plan, _) = upgrade(&["web1"]);
+    let whole = Pretender::new("web1", None);
+    roll(&plan, std::slice::from_ref(&whole), OnFailure::GoBack, Unreachable::Fail);
+    let install = whole.state.lock().unwrap().asked.iter().position(|asked| asked.starts_with("installing")).unwrap();
+    let host = Pretender::new("web1", Some((install, Way::Failed(143))));
+    let outcome = roll(&plan, std::slice::from_ref(&host), OnFailure::GoBack, Unreachable::Fail);
+    assert_eq!(outcome.hosts[0].end, End::Unknown);
+    assert_eq!(outcome.into_result().unwrap_err().what(), Kind::Partial);
 }

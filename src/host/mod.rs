@@ -253,6 +253,29 @@ pub struct Upload {
     pub owner: Option<String>,
     /// Write it as root.
     pub sudo: bool,
+    /// What of it lies on the host in other files, in the order of this one; the rest is sent, if [`Upload::content`] is a
+    /// file. If the copies turn out to be no such thing, all is sent.
+    pub copies: Vec<Copy>,
+}
+
+/// A part of a file that lies on the host, in another file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copy {
+    /// That file.
+    pub from: String,
+    /// Where it is there.
+    pub offset: u64,
+    /// How long it is.
+    pub length: u64,
+    /// Where it goes.
+    pub at: u64,
+}
+
+impl Upload {
+    /// Returns how many bytes the copies leave to be sent.
+    pub fn missing(&self) -> u64 {
+        self.size.saturating_sub(self.copies.iter().map(|copy| copy.length).sum())
+    }
 }
 
 /// Where the bytes of an [`Upload`] are.

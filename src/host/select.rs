@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::app::{Deploy, HostPattern};
+use crate::app::{Deploy, HostPattern, ipv6};
 use crate::error::{Error, Location, Result};
 use crate::fs;
 
@@ -28,7 +28,9 @@ impl fmt::Display for Address {
         if let Some(user) = &self.user {
             write!(f, "{user}@")?;
         }
-        f.write_str(&self.host)?;
+        // In a list, what an IPv6 address has is no port.
+        let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
+        write!(f, "{open}{}{close}", self.host)?;
         self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
     }
 }
@@ -47,6 +49,8 @@ pub struct Member {
     pub labels: Labels,
     /// Its own variables: hooks and commands see them in their environment.
     pub variables: BTreeMap<String, String>,
+    /// Whose first line is its password for sudo; `None`: the same as on other hosts.
+    pub sudo_password_file: Option<PathBuf>,
 }
 
 impl Member {
@@ -54,7 +58,11 @@ impl Member {
     pub fn local() -> Self {
         let name = "localhost".to_owned();
         let address = Address { user: None, host: name.clone(), port: None };
-        Self { name, address, labels: Labels::new(), variables: BTreeMap::new() }
+        Self::new(name, address)
+    }
+
+    fn new(name: String, address: Address) -> Self {
+        Self { name, address, labels: Labels::new(), variables: BTreeMap::new(), sudo_password_file: None }
     }
 }
 
@@ -178,12 +186,15 @@ fn declared(deploy: &Deploy, login: Option<&str>, root: &Path) -> Result<Vec<Mem
             let address = with_user(address, login);
             let at = members.iter().position(|member| member.address == address).unwrap_or(members.len());
             if at == members.len() {
-                members.push(Member { name, address, labels: Labels::new(), variables: BTreeMap::new() });
+                members.push(Member::new(name, address));
             }
             for (key, values) in &group.labels {
                 members[at].labels.entry(key.clone()).or_default().extend(values.iter().cloned());
             }
             members[at].variables.extend(group.variables.clone());
+            if let Some(file) = &group.sudo_password_file {
+                members[at].sudo_password_file = Some(root.join(file));
+            }
         }
     }
     Error::all(errors).map_or(Ok(members), Err)
@@ -207,7 +218,7 @@ fn adopt(address: Address, login: Option<&str>, known: &[Member]) -> Member {
             };
             Member { name, address, ..member.clone() }
         }
-        None => Member { name, address: full, labels: Labels::new(), variables: BTreeMap::new() },
+        None => Member::new(name, full),
     }
 }
 
@@ -275,6 +286,9 @@ pub fn expand(pattern: &HostPattern) -> Result<Vec<Address>> {
         Some((host, port)) if !port.contains(']') => (host, port.parse().ok()),
         _ => (rest, None),
     };
+    if let Some(address) = ipv6(host) {
+        return Ok(vec![Address { user, host: address.to_owned(), port }]);
+    }
     let mut hosts = vec![String::new()];
     let mut rest = host;
     while let Some((before, after)) = rest.split_once('[') {
@@ -316,6 +330,16 @@ mod tests {
         assert_eq!(names(&["w[8:10]"]), ["w8", "w9", "w10"]);
         assert_eq!(names(&["u@r[1:2]n[1:2]:22"]), ["u@r1n1:22", "u@r1n2:22", "u@r2n1:22", "u@r2n2:22"]);
         assert_eq!(names(&["web2", "web[1:3]", "web1"]), ["web2", "web1", "web3"], "each once, where it was first");
+    }
+
+    #[test]
+    fn an_ipv6_address_is_what_ssh_takes() {
+        let all = ["[::1]", "deploy@[fe80::1%eth0]:2222", "[2001:db8::1]:22"];
+        assert_eq!(names(&all), all, "people see what they wrote");
+        let member = |name: &str| select(&[name.to_owned()], None, None, &[], Path::new("")).unwrap().remove(0).address;
+        let (user, host) = (Some("deploy".to_owned()), "fe80::1%eth0".to_owned());
+        assert_eq!(member(all[1]), Address { user, host, port: Some(2222) });
+        assert_eq!(member("[::1]"), Address { user: None, host: "::1".into(), port: None });
     }
 
     #[test]

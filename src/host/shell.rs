@@ -16,6 +16,13 @@ use super::sudo::{self, Escalation, Password, Refusal};
 use super::{Command, Download, Downloaded, Failure, Host, Orphan, Output, Stream, Upload, Uploaded};
 use super::{interrupt, script, transfer};
 
+/// What ssh says when the server opens no further session (sshd_config(5), "MaxSessions").
+const SESSION_REFUSED: &str = "Session open refused";
+
+/// How often a session is asked for again, and how long to wait between.
+const SESSION_TRIES: u32 = 5;
+const SESSION_PAUSE: Duration = Duration::from_millis(300);
+
 /// How many last lines an error shows.
 const SHOWN_LINES: usize = 40;
 
@@ -67,7 +74,19 @@ impl Shell {
         watcher: &mut dyn Watcher,
     ) -> Result<Output, Failure> {
         let escalation = if command.sudo { self.escalation()? } else { Escalation::None };
-        self.call_as(&escalation, command, input, watcher)
+        if input.is_some() {
+            return self.call_as(&escalation, command, input, watcher);
+        }
+        // A server that allows one session at a time may not have closed the last one yet.
+        for _ in 0..SESSION_TRIES {
+            match self.call_as(&escalation, command, None, watcher) {
+                Err(Failure::NeverReached(error)) if error.to_string().contains(SESSION_REFUSED) => {
+                    std::thread::sleep(SESSION_PAUSE);
+                }
+                other => return other,
+            }
+        }
+        self.call_as(&escalation, command, None, watcher)
     }
 
     fn call_as(
@@ -148,7 +167,7 @@ impl Shell {
         let is_ssh = matches!(self.reach, Reach::Ssh(_));
         if is_ssh && ended.output.status == 255 {
             // The master was gone, or its server has refused a session: for sure nothing began.
-            let for_sure = ["UNKNOWN port", "session request failed", "open failed", "Session open refused"]
+            let for_sure = ["UNKNOWN port", "session request failed", "open failed", SESSION_REFUSED]
                 .iter()
                 .any(|text| noise.contains(text));
             let error = Error::new(format!("the connection to `{name}` was lost before {} began", command.what));
@@ -280,7 +299,7 @@ mod tests {
 
     use super::*;
     use crate::digest::Sha256Sum;
-    use crate::host::{Content, Kind, Logs, Prompt};
+    use crate::host::{Content, Copy, Kind, Logs, Prompt};
 
     /// This machine, with a directory for its log and for files.
     fn here() -> (tempfile::TempDir, Shell) {
@@ -358,6 +377,7 @@ mod tests {
             mode: 0o640,
             owner: None,
             sudo: false,
+            copies: Vec::new(),
         }
     }
 
@@ -395,6 +415,48 @@ mod tests {
         assert_eq!(shell.upload(&wanted, &mut |_| {}).unwrap().sent, 2 * size - 1_000_000);
         assert_eq!(std::fs::read(&path).unwrap(), content);
         assert_eq!(names(&below), ["it's"], "nothing else is left");
+    }
+
+    #[test]
+    fn an_upload_copies_what_lies_there() {
+        let (directory, shell) = here();
+        let (old, new, path) = ["old it's", "new", "place"].map(|name| directory.path().join(name)).into();
+        let bytes: Vec<u8> = (0..700_000u32).flat_map(u32::to_le_bytes).collect();
+        std::fs::write(&old, &bytes).unwrap();
+        // Old parts in another order, with something new before, between and after them.
+        let content = [&b"first"[..], &bytes[1_000_000..], b"between", &bytes[..999_999], b"last"].concat();
+        std::fs::write(&new, &content).unwrap();
+        let copy = |offset: u64, length: u64, at: u64| Copy { from: old.display().to_string(), offset, length, at };
+        let wanted = Upload {
+            content: Content::File(new),
+            copies: vec![copy(1_000_000, 1_800_000, 5), copy(0, 999_999, 1_800_012)],
+            ..upload(&content, &path)
+        };
+        assert_eq!(wanted.missing(), 16);
+        let mut seen = Vec::new();
+        let sent = shell.upload(&wanted, &mut |done| seen.push(done)).unwrap().sent;
+        assert_eq!((sent, seen.first(), seen.last()), (16, Some(&(wanted.size - 16)), Some(&wanted.size)));
+        assert!(std::fs::read(&path).unwrap() == content);
+        assert_eq!(names(directory.path()).len(), 4, "nothing is left over: {:?}", names(directory.path()));
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, 0o640);
+
+        // What was sent of the rest before is not sent again.
+        std::fs::remove_file(&path).unwrap();
+        let rest = directory.path().join(format!(".place.pkgapp-{}", transfer::name_of_rest(&wanted).unwrap()));
+        std::fs::write(&rest, b"firstbet").unwrap();
+        assert_eq!(shell.upload(&wanted, &mut |_| {}).unwrap().sent, 8);
+        assert!(std::fs::read(&path).unwrap() == content && !rest.exists());
+
+        // Of what is something else, or gone, all is sent.
+        for spoil in [&b"x"[..], b""] {
+            std::fs::remove_file(&path).unwrap();
+            match spoil {
+                b"" => std::fs::remove_file(&old).unwrap(),
+                other => std::fs::write(&old, [other, &bytes[1..]].concat()).unwrap(),
+            }
+            assert_eq!(shell.upload(&wanted, &mut |_| {}).unwrap().sent, 16 + wanted.size);
+            assert!(std::fs::read(&path).unwrap() == content);
+        }
     }
 
     #[test]

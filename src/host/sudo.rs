@@ -3,6 +3,7 @@
 //! The password goes to sudo's standard input, so never into a command line, a log or the environment. It is tried
 //! once with nothing behind it, so that a wrong one costs one attempt and not three, before it is used.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
@@ -11,6 +12,7 @@ use crate::fs;
 
 use super::prompt::Prompt;
 use super::script::TAG;
+use super::select::Member;
 
 /// How a host lets its login become root.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,27 +64,40 @@ impl Secret {
     }
 }
 
-/// The password for sudo, the same on all hosts, asked for when a host needs it.
+/// The passwords for sudo, asked for when a host needs one. What one host takes is tried on the next, once; of a host that
+/// refuses it the user is asked again.
 #[derive(Debug)]
 pub struct Password {
     file: Option<PathBuf>,
+    /// Those of hosts that have their own.
+    files: HashMap<String, PathBuf>,
     prompt: Prompt,
     known: Mutex<Known>,
 }
 
 #[derive(Debug, Default)]
 struct Known {
+    /// What the file says, or what was answered last and no host has refused, or one has taken.
     secret: Option<Secret>,
-    asked: u32,
+    /// How often was asked about a host.
+    asked: HashMap<String, u32>,
 }
 
-/// How often the user is asked.
+/// How often the user is asked about a host.
 const MOST_QUESTIONS: u32 = 2;
 
 impl Password {
     /// The password of `file`, whose first line it is; without one, the user is asked.
     pub fn new(file: Option<PathBuf>, prompt: Prompt) -> Self {
-        Self { file, prompt, known: Mutex::default() }
+        Self { file, files: HashMap::new(), prompt, known: Mutex::default() }
+    }
+
+    /// Adds the files of hosts that have their own.
+    #[must_use]
+    pub fn with_files(mut self, members: &[Member]) -> Self {
+        let own = members.iter().filter_map(|member| Some((member.name.clone(), member.sudo_password_file.clone()?)));
+        self.files.extend(own);
+        self
     }
 
     /// Returns the password; `refused` is the one that was wrong.
@@ -90,6 +105,11 @@ impl Password {
     /// # Errors
     /// Nobody can say it, or says it in the file that can't be read.
     pub(super) fn get(&self, host: &str, refused: Option<&Secret>) -> Result<Option<Secret>> {
+        let read =
+            |file: &PathBuf| Secret::new(fs::read_to_string(file)?.lines().next().unwrap_or_default().to_owned());
+        if let Some(file) = self.files.get(host) {
+            return if refused.is_some() { Ok(None) } else { read(file).map(Some) };
+        }
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(secret) = known.secret.as_ref().filter(|secret| Some(*secret) != refused) {
             return Ok(Some(secret.clone()));
@@ -98,14 +118,14 @@ impl Password {
             if refused.is_some() {
                 return Ok(None);
             }
-            let text = fs::read_to_string(file)?;
-            known.secret = Some(Secret::new(text.lines().next().unwrap_or_default().to_owned())?);
+            known.secret = Some(read(file)?);
             return Ok(known.secret.clone());
         }
-        if known.asked >= MOST_QUESTIONS {
+        let asked = known.asked.entry(host.to_owned()).or_default();
+        if *asked >= MOST_QUESTIONS {
             return Ok(None);
         }
-        known.asked += 1;
+        *asked += 1;
         let wrong = if refused.is_some() { format!("`{host}` refused it. ") } else { String::new() };
         let Some(text) = self.prompt.secret(&format!("{wrong}sudo password for {host} and others: "))? else {
             return Ok(None);
@@ -219,6 +239,21 @@ mod tests {
         assert_eq!(Escalation::Password(secret.clone()).preface(), "pa ss'\n");
         assert_eq!(password.get("web2", Some(&secret)).unwrap(), None);
         assert!(!format!("{password:?} {:?}", Escalation::Password(secret)).contains("pa ss"));
+    }
+
+    #[test]
+    fn a_host_may_have_a_password_of_its_own() {
+        let [all, own] = ["for all\n", "own\n"].map(|text| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), text).unwrap();
+            file
+        });
+        let member = Member { name: "db1".into(), sudo_password_file: Some(own.path().into()), ..Member::local() };
+        let password = Password::new(Some(all.path().into()), Prompt::never()).with_files(&[member]);
+        let get = |host, refused: Option<&Secret>| password.get(host, refused).unwrap();
+        let [one, other] = ["web1", "db1"].map(|host| get(host, None).unwrap());
+        assert_eq!((one.0.as_str(), other.0.as_str()), ("for all", "own"));
+        assert_eq!(get("db1", Some(&other)), None, "the others' password is not tried there");
     }
 
     #[test]

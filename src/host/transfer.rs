@@ -1,25 +1,27 @@
 //! Files to and from a host, by what every host has: sh and coreutils.
 //!
 //! To a host: into a hidden file beside the final one, named after the content, so that an interrupted transfer is
-//! continued and never mixed with another; then checked there, synced and renamed. From a host: as a stream whose
+//! continued and never mixed with another; then checked there, synced and renamed. Of a file most of which lies on the host
+//! already, only the rest goes into the hidden file, and the host puts the whole together from its own. From a host: as a stream whose
 //! SHA-256 the host takes while it sends, compared at the end.
 
+use std::collections::VecDeque;
 use std::io::{Cursor, Read, Seek, SeekFrom, Write};
 use std::time::Duration;
 
 use crate::digest::{DigestWriter, Sha256Sum};
-use crate::error::{Context, Error, Result, shown};
+use crate::error::{Error, Result};
 use crate::fs;
 
 use super::channel::{Input, Watcher};
 use super::shell::{Shell, Silent};
 use super::{Command, Content, Download, Downloaded, Failure, Kind, Stream, Upload, Uploaded, interrupt};
 
-/// Arguments: path, size, SHA-256, mode, owner or nothing. Prints `same`, `fixed` (mode or owner were others), or `have`
-/// and how many bytes of it the host has.
+/// Arguments: path, size, SHA-256, mode, owner or nothing; then the name of the rest and how much that is, or nothing. Prints
+/// `same`, `fixed` (mode or owner were others), `have` and how many bytes of it the host has, or `rest` and how many of that.
 const LOOK: &str = r#"
 set -eu
-path=$1 size=$2 sum=$3 mode=$4 owner=$5
+path=$1 size=$2 sum=$3 mode=$4 owner=$5 rest=$6 missing=$7
 dir=$(dirname -- "$path") name=$(basename -- "$path")
 if [ -d "$path" ]; then echo "$path is a directory" >&2; exit 1; fi
 if [ ! -d "$dir" ]; then echo "there is no directory $dir" >&2; exit 1; fi
@@ -37,24 +39,42 @@ part=$dir/.$name.pkgapp-$(printf %.16s "$sum")
 have=0
 if [ -f "$part" ] && [ ! -L "$part" ]; then have=$(stat -c %s -- "$part"); else rm -rf -- "$part"; fi
 if [ "$have" -gt "$size" ]; then rm -f -- "$part"; have=0; fi
-free=$(df -Pk -- "$dir" | awk 'NR == 2 { print $4 }')
 need=$(( (size - have) / 1024 + 1 ))
+if [ -n "$rest" ] && [ "$have" -lt $((size - missing)) ]; then
+  rest=$dir/.$name.pkgapp-$rest came=0
+  if [ -f "$rest" ] && [ ! -L "$rest" ]; then came=$(stat -c %s -- "$rest"); else rm -rf -- "$rest"; fi
+  if [ "$came" -gt "$missing" ]; then rm -f -- "$rest"; came=0; fi
+  need=$(( (size - have + missing - came) / 1024 + 1 ))
+else rest=; fi
+free=$(df -Pk -- "$dir" | awk 'NR == 2 { print $4 }')
 if [ "$free" -lt "$need" ]; then
   echo "$dir has $free KiB free, and $need KiB are needed" >&2; exit 1
 fi
-echo "have $have"
+if [ -n "$rest" ]; then echo "rest $came"; else echo "have $have"; fi
 "#;
 
-/// Arguments as above, and the offset from which standard input continues.
+/// Arguments as above; then the offset from which standard input continues; and of a rest the list of the parts that make
+/// the whole: a line each, `- LENGTH` from the rest, or `OFFSET LENGTH FILE`.
 const TAKE: &str = r#"
 set -eu
-path=$1 size=$2 sum=$3 mode=$4 owner=$5 offset=$6
+path=$1 size=$2 sum=$3 mode=$4 owner=$5 rest=$6 missing=$7 offset=$8 parts=$9
 dir=$(dirname -- "$path") name=$(basename -- "$path")
 part=$dir/.$name.pkgapp-$(printf %.16s "$sum")
 umask 077
-dd of="$part" bs=256k seek="$offset" oflag=seek_bytes iflag=fullblock conv=notrunc status=none
-have=$(stat -c %s -- "$part")
-if [ "$have" -lt "$size" ]; then echo "$have of $size bytes arrived" >&2; exit 75; fi
+if [ -n "$rest" ]; then rest=$dir/.$name.pkgapp-$rest to=$rest all=$missing; else to=$part all=$size; fi
+dd of="$to" bs=256k seek="$offset" oflag=seek_bytes iflag=fullblock conv=notrunc status=none
+have=$(stat -c %s -- "$to")
+if [ "$have" -lt "$all" ]; then echo "$have of $all bytes arrived" >&2; exit 75; fi
+if [ -n "$rest" ]; then
+  at=0
+  while read -r from length file; do
+    if [ "$from" = - ]; then from=$at file=$rest at=$((at + length)); fi
+    dd if="$file" bs=256k iflag=skip_bytes,count_bytes skip="$from" count="$length" status=none || { rm -f -- "$part" "$rest"; exit 74; }
+  done >"$part" <<PARTS
+$parts
+PARTS
+  rm -f -- "$rest"
+fi
 if [ "$(sha256sum <"$part" | cut -d' ' -f1)" != "$sum" ]; then
   rm -f -- "$part"; echo "what arrived has another SHA-256" >&2; exit 74
 fi
@@ -81,12 +101,17 @@ const LOOK_TIME: Duration = Duration::from_secs(600);
 pub(super) fn upload(shell: &Shell, upload: &Upload, progress: &mut dyn FnMut(u64)) -> Result<Uploaded, Failure> {
     let mut sent = 0;
     let mut tries = 0;
+    let mut rest = Rest::of(upload);
     loop {
         tries += 1;
-        let failure = match try_upload(shell, upload, &mut sent, progress) {
+        let failure = match try_upload(shell, upload, rest.as_ref(), &mut sent, progress) {
             Ok(changed) => return Ok(Uploaded { sent, changed }),
             Err(failure) => failure,
         };
+        // What was to be copied is not there, or something else.
+        if rest.is_some() && matches!(&failure, Failure::Failed { output, .. } if output.status == CORRUPT) {
+            rest = None;
+        }
         // It is the same whether it is done once or twice, so that a broken connection is worth another try.
         let again = match &failure {
             Failure::NeverReached(_) => false,
@@ -104,8 +129,60 @@ pub(super) fn upload(shell: &Shell, upload: &Upload, progress: &mut dyn FnMut(u6
     }
 }
 
+/// The name that a rest has, for tests.
+#[cfg(test)]
+pub(super) fn name_of_rest(upload: &Upload) -> Option<String> {
+    Rest::of(upload).map(|rest| rest.name)
+}
+
+/// What the copies of an upload leave to be sent.
+struct Rest {
+    /// Tells it from what other copies leave.
+    name: String,
+    length: u64,
+    /// Offset and length of its parts in the file.
+    ranges: Vec<(u64, u64)>,
+    /// What the host is given, see [`TAKE`].
+    parts: String,
+}
+
+impl Rest {
+    /// `None`: all is sent.
+    fn of(upload: &Upload) -> Option<Self> {
+        if upload.copies.is_empty() || matches!(upload.content, Content::Bytes(_)) {
+            return None;
+        }
+        let (mut ranges, mut parts, mut at) = (Vec::new(), Vec::new(), 0);
+        let mut send = |from: u64, until: u64, parts: &mut Vec<String>| {
+            if until > from {
+                ranges.push((from, until - from));
+                parts.push(format!("- {}", until - from));
+            }
+        };
+        for copy in &upload.copies {
+            // A line holds a path, and a file its copies in their order.
+            if copy.at < at || copy.from.contains('\n') {
+                return None;
+            }
+            send(at, copy.at, &mut parts);
+            parts.push(format!("{} {} {}", copy.offset, copy.length, copy.from));
+            at = copy.at + copy.length;
+        }
+        send(at, upload.size, &mut parts);
+        let parts = parts.join("\n");
+        let name = Sha256Sum::of(format!("{}\n{parts}", upload.sha256).as_bytes()).to_string()[..16].to_owned();
+        Some(Self { name, length: upload.missing(), ranges, parts })
+    }
+}
+
 /// Returns whether anything is other than before.
-fn try_upload(shell: &Shell, upload: &Upload, sent: &mut u64, progress: &mut dyn FnMut(u64)) -> Result<bool, Failure> {
+fn try_upload(
+    shell: &Shell,
+    upload: &Upload,
+    rest: Option<&Rest>,
+    sent: &mut u64,
+    progress: &mut dyn FnMut(u64),
+) -> Result<bool, Failure> {
     let what = format!("sending `{}`", upload.path);
     let args = [
         upload.path.clone(),
@@ -114,22 +191,32 @@ fn try_upload(shell: &Shell, upload: &Upload, sent: &mut u64, progress: &mut dyn
         format!("{:o}", upload.mode & 0o7777),
         upload.owner.clone().unwrap_or_default(),
     ];
-    let look = Command::new(what.clone(), LOOK).args(args.clone()).sudo(upload.sudo).timeout(LOOK_TIME);
+    let named = rest.map(|rest| [rest.name.clone(), rest.length.to_string()]).unwrap_or_default();
+    let look =
+        Command::new(what.clone(), LOOK).args(args.clone()).args(named.clone()).sudo(upload.sudo).timeout(LOOK_TIME);
     let output = shell.call(&look, None, &mut Silent)?;
     let text = output.text();
-    let offset = match text.trim_end() {
-        "same" => return done(upload, progress, false),
-        "fixed" => return done(upload, progress, true),
-        text => text.strip_prefix("have ").and_then(|have| have.parse().ok()).filter(|have| *have <= upload.size),
+    let number = |text: &str, most: u64| text.parse::<u64>().ok().filter(|have| *have <= most);
+    let answer = match (text.trim_end().split_once(' '), rest) {
+        (None, _) if text.trim_end() == "same" => return done(upload, progress, false),
+        (None, _) if text.trim_end() == "fixed" => return done(upload, progress, true),
+        (Some(("have", have)), _) => number(have, upload.size).map(|have| (have, None)),
+        (Some(("rest", came)), Some(rest)) => number(came, rest.length).map(|came| (came, Some(rest))),
+        _ => None,
     };
-    let offset: u64 = offset.ok_or_else(|| {
+    let (offset, rest) = answer.ok_or_else(|| {
         let error = Error::new(format!("{what} failed on `{}`", crate::host::Host::name(shell)));
         Failure::Lost(error.cause_text(format!("it answered `{}`", text.trim_end().escape_debug())))
     })?;
-    progress(offset);
-    let take = Command { stdin: Some(Vec::new()), ..Command::new(what, TAKE) }.args(args).arg(offset.to_string());
-    let input = content(upload, offset).map_err(Failure::NeverReached)?;
-    let mut counting = Counting { done: offset, sent, progress };
+    let there = offset + rest.map_or(0, |rest| upload.size - rest.length);
+    progress(there);
+    let take = Command { stdin: Some(Vec::new()), ..Command::new(what, TAKE) }.args(args);
+    let named = if rest.is_some() { named } else { <[String; 2]>::default() };
+    let take = take.args(named).arg(offset.to_string()).arg(rest.map_or("", |rest| &rest.parts));
+    let whole = [(0, upload.size)];
+    let ranges = rest.map_or(&whole[..], |rest| &rest.ranges);
+    let input = content(upload, ranges, offset).map_err(Failure::NeverReached)?;
+    let mut counting = Counting { done: there, sent, progress };
     shell.call(&take.sudo(upload.sudo), Some(input), &mut counting)?;
     done(upload, progress, true)
 }
@@ -139,20 +226,46 @@ fn done(upload: &Upload, progress: &mut dyn FnMut(u64), changed: bool) -> Result
     Ok(changed)
 }
 
-/// The bytes from `offset` on, and no more than the host waits for.
-fn content(upload: &Upload, offset: u64) -> Result<Input> {
-    let left = upload.size.saturating_sub(offset);
+/// The bytes of these ranges, from `offset` of all of them on, and no more than the host waits for.
+fn content(upload: &Upload, ranges: &[(u64, u64)], offset: u64) -> Result<Input> {
     match &upload.content {
         Content::Bytes(bytes) => {
             let mut bytes = Cursor::new(bytes.clone());
             bytes.set_position(offset);
-            Ok(Box::new(bytes.take(left)))
+            Ok(Box::new(bytes.take(upload.size.saturating_sub(offset))))
         }
         Content::File(path) => {
-            let mut file = fs::open(path)?;
-            file.seek(SeekFrom::Start(offset)).context(|| format!("cannot read `{}`", shown(path)))?;
-            Ok(Box::new(Stoppable(file.take(left))))
+            let mut left = VecDeque::new();
+            let mut skip = offset;
+            for (start, length) in ranges {
+                if skip < *length {
+                    left.push_back((start + skip, length - skip));
+                }
+                skip = skip.saturating_sub(*length);
+            }
+            Ok(Box::new(Stoppable(Ranges { file: fs::open(path)?, left })))
         }
+    }
+}
+
+/// Reads ranges of a file, offset and length of each, one after another.
+struct Ranges<F> {
+    file: F,
+    left: VecDeque<(u64, u64)>,
+}
+
+impl<F: Read + Seek> Read for Ranges<F> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let Some((start, length)) = self.left.front_mut() else { return Ok(0) };
+        self.file.seek(SeekFrom::Start(*start))?;
+        let most = usize::try_from(*length).map_or(buffer.len(), |length| length.min(buffer.len()));
+        let read = self.file.read(&mut buffer[..most])?;
+        *start += read as u64;
+        *length -= read as u64;
+        if *length == 0 {
+            self.left.pop_front();
+        }
+        Ok(read)
     }
 }
 

@@ -28,7 +28,12 @@ fact manager "$manager"
 free() {
   at=$1
   while [ ! -d "$at" ]; do at=${at%/*}; at=${at:-/}; done
-  df -Pk "$at" | sed -n '2{s/  */ /g;p;}' | { read -r device _ _ free _; say "$free $device"; }
+  df -Pk "$at" | sed -n '2{s/  */ /g;p;}' | {
+    read -r device _ _ free _
+    # A file system without a device, as in memory, is told from others by its number.
+    case $device in /*) ;; *) device=$device:$(stat -c %d "$at") ;; esac
+    say "$free $device"
+  }
 }
 fact free_prefix "$(free "$prefix")"
 fact free_state "$(free "$state")"
@@ -65,6 +70,43 @@ if [ -n "$installed" ] && [ -f "$prefix/.pkgapp/release.json" ]; then
   fact commit "$(sed -n 's/^ *"commit": *"\([^"]*\)".*/\1/p' "$prefix/.pkgapp/release.json" | head -n1)"
 fi
 
+# What rpm's database says: provided CAPABILITY [OPERATOR VERSION].
+provided() {
+  if [ -z "$2" ]; then rpm -q --quiet --whatprovides "$1" 2>/dev/null || [ -e "$1" ]; return; fi
+  rpm -q --qf '[%{PROVIDENAME}\t%{PROVIDEVERSION}\n]' --whatprovides "$1" 2>/dev/null | while IFS="$(printf '\t')" read -r its version; do
+    [ "$its" = "$1" ] || continue
+    # A release counts only if both have one, and who says no version has all of them (rpm's manual, "Dependencies").
+    case $3 in *-*) ;; *) version=${version%-*} ;; esac
+    case $2$([ -z "$version" ] || rpm --eval "%{lua:print(rpm.vercmp('$version', '$3'))}") in
+      '>=' | '<=' | '=' | '>' | '<' | '>=1' | '>=0' | '<=-1' | '<=0' | '=0' | '>1' | '<-1') say yes; break ;;
+    esac
+  done | grep -q yes
+}
+# offered RELATION: by a repository, as far as there is someone to ask.
+offered() {
+  case $manager in
+    dnf | yum)
+      if has dnf; then dnf -q --setopt='*.skip_if_unavailable=True' repoquery --whatprovides "$1" 2>/dev/null | grep -q .
+      elif has repoquery; then repoquery --whatprovides "$1" 2>/dev/null | grep -q .; fi
+      ;;
+    # 104: "no capability was found" (zypper(8), "Exit codes").
+    zypper) zypper -q --non-interactive --no-refresh search --provides --match-exact "$1" >/dev/null 2>&1; [ $? != 104 ] ;;
+    *) return 1 ;;
+  esac
+}
+# on_dpkg RELATION: whether installed packages meet it, with its alternatives: `a (>= 1) | b`.
+on_dpkg() {
+  printf '%s\n' "$1" | tr '|' '\n' | while read -r package operator wanted; do
+    package=${package%%:*} operator=${operator#(} wanted=${wanted%)}
+    if [ -z "$operator" ]; then
+      dpkg-query -W -f '${db:Status-Status} ${Package}, ${Provides},\n' | grep '^installed ' | grep -qF " $package," && say yes
+    else
+      have=$(dpkg-query -W -f '${db:Status-Status} ${Version}\n' "$package" 2>/dev/null | sed -n 's/^installed //p' | head -n1)
+      [ -n "$have" ] && dpkg --compare-versions "$have" "$operator" "$wanted" && say yes
+    fi
+  done | grep -q yes
+}
+
 # How each artifact's version compares with the installed one, and what of its needs nothing offers.
 index=0
 while [ $# -ge 3 ]; do
@@ -76,6 +118,11 @@ while [ $# -ge 3 ]; do
         if dpkg --compare-versions "$version" gt "$installed"; then fact "order.$index" newer
         elif dpkg --compare-versions "$version" eq "$installed"; then fact "order.$index" same
         else fact "order.$index" older; fi
+      fi
+      if [ "$manager" = dpkg ]; then
+        printf '%s\n' "$depends" | while read -r relation; do
+          [ -z "$relation" ] || on_dpkg "$relation" </dev/null || fact "unmet.$index" "$relation"
+        done
       fi
       if [ "$manager" = apt-get ] && [ -n "$depends" ]; then
         # All at once is quick; one by one only to name what is missing.
@@ -94,17 +141,11 @@ while [ $# -ge 3 ]; do
           *) fact "order.$index" older ;;
         esac
       fi
-      # Only names are looked for: of versions the package manager will judge.
-      missing=$(printf '%s\n' "$depends" | while read -r capability _; do
+      printf '%s\n' "$depends" | while read -r capability operator wanted; do
         case $capability in '' | '('* | rpmlib\(*) continue ;; esac
-        rpm -q --quiet --whatprovides "$capability" 2>/dev/null || { [ -e "$capability" ] || say "$capability"; }
-      done)
-      for capability in $missing; do
-        offered=
-        if has dnf; then offered=$(dnf -q --setopt='*.skip_if_unavailable=True' repoquery --whatprovides "$capability" 2>/dev/null | head -n1)
-        elif has repoquery; then offered=$(repoquery --whatprovides "$capability" 2>/dev/null | head -n1)
-        else offered=unknown; fi
-        [ -n "$offered" ] || fact "unmet.$index" "$capability"
+        provided "$capability" "$operator" "$wanted" </dev/null && continue
+        relation=$capability${operator:+ $operator $wanted}
+        offered "$relation" </dev/null || fact "unmet.$index" "$relation"
       done
       ;;
   esac
@@ -134,6 +175,22 @@ if [ -d "$state" ]; then
       "$(value "$in/info" version)" "$(value "$in/info" release)" "$(value "$in/info" record)" "$(cat "$in/good" 2>/dev/null)" \
       "$(cat "$in/failed" 2>/dev/null)" "$(value "$in/info" commit)"
     [ ! -f "$in/migrated" ] || fact migrated "${in##*/}"
+  done
+fi
+# Of the package that is installed, or else came last, its pieces; nobody needs them if what may come is here.
+wanted=
+for sum in ${PKGAPP_SUMS-}; do
+  wanted=yes
+  for file in "$state/packages/$sum"/*.deb "$state/packages/$sum"/*.rpm "$state/packages/$sum"/*.tar*; do
+    if [ -f "$file" ]; then wanted=no; break 2; fi
+  done
+done
+if [ "$wanted" = yes ]; then
+  for in in "$state/packages/$(cat "$state/current" 2>/dev/null)" $(ls -td "$state"/packages/*/pieces 2>/dev/null | sed 's,/pieces$,,'); do
+    if [ -s "$in/pieces" ] && [ -s "$in/$(value "$in/info" file)" ]; then
+      printf 'pieces=%s %s\n' "${in##*/}" "$(tr '\n' ' ' <"$in/pieces")"
+      break
+    fi
   done
 fi
 say "facts=end"

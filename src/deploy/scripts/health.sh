@@ -4,11 +4,7 @@ hold_lock
 name=$1 prefix=$2 patience=$3 settle=$4 url=$5
 shift 5
 
-units=
-if [ -d /run/systemd/system ]; then
-  units=$({ dpkg -L "$name" 2>/dev/null || rpm -ql "$name" 2>/dev/null; } |
-    sed -n 's#^\(/usr\)\{0,1\}/lib/systemd/system/\([^/]*\.\(service\|socket\|timer\)\)$#\2#p' | grep -v '@\.' | sort -u)
-fi
+units=$(units_of "$name")
 get() {
   if command -v curl >/dev/null; then curl -fsS -o /dev/null --max-time 10 "$url"
   else "$prefix/bin/python" -c 'import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=10)' "$url" 2>&1 | tail -n1 | grep . && return 1 || return 0; fi

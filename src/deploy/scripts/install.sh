@@ -23,6 +23,12 @@ installed() {
   if command -v dpkg-query >/dev/null; then dpkg-query -W -f '${db:Status-Status} ${Version}\n' "$name" 2>/dev/null | sed -n 's/^installed //p'
   else rpm -q --qf '%{EPOCHNUM}:%{VERSION}-%{RELEASE}\n' "$name" 2>/dev/null | grep -v ' ' | sed 's/^0://' | tail -n1; fi
 }
+# Makes sure that it does nothing, should it be started after all: in the middle of a shutdown, say, nothing can be started.
+cancel() { # WHY
+  (flock -n 8 && [ ! -f "$dir/result" ] && printf 'result=refused\nwhy=%s\n' "$1" >"$dir/result") 8>>"$dir/running" || return 1
+  rm -f "/etc/systemd/system/$unit.service" "/etc/systemd/system/multi-user.target.wants/$unit.service"
+  sync
+}
 if ended; then
   say "the transaction has ended before"
 else
@@ -40,7 +46,7 @@ else
   mv "$state/transaction.new" "$dir" || exit 1
   if [ -d /run/systemd/system ]; then
     # Enabled, so that a reboot in the middle is followed by another attempt. A shutdown waits for the package manager.
-    cat >"/etc/systemd/system/$unit.service.new" <<UNIT || exit 1
+    cat >"/etc/systemd/system/$unit.service.new" <<UNIT &&
 [Unit]
 Description=Installation of $name by pkgapp
 ConditionPathExists=!$dir/result
@@ -53,8 +59,9 @@ TimeoutStopSec=900
 [Install]
 WantedBy=multi-user.target
 UNIT
-    mv "/etc/systemd/system/$unit.service.new" "/etc/systemd/system/$unit.service" && systemctl daemon-reload &&
-      systemctl --quiet enable "$unit.service" 2>/dev/null && systemctl start --no-block "$unit.service" || exit 1
+      mv "/etc/systemd/system/$unit.service.new" "/etc/systemd/system/$unit.service" && systemctl daemon-reload &&
+      systemctl --quiet enable "$unit.service" 2>/dev/null && systemctl start --no-block "$unit.service" ||
+      cancel "it could not be started" || say "it could not be started, and goes on all the same"
   else
     setsid sh "$dir/run" </dev/null >/dev/null 2>&1 &
   fi
@@ -70,9 +77,7 @@ until [ -f "$dir/result" ]; do
   show
   if runs "$dir"; then silent=0; else silent=$((silent + 1)); fi
   if [ $silent -gt 150 ]; then
-    # From now on it does nothing, should it be started after all.
-    (flock -n 8 && [ ! -f "$dir/result" ] && printf 'result=restored\nwhy=it was not started\n' >"$dir/result") 8>>"$dir/running" || continue
-    rm -f "/etc/systemd/system/$unit.service" "/etc/systemd/system/multi-user.target.wants/$unit.service"
+    cancel "it was not started" || continue
     say "the transaction was not started; \`systemctl status $unit\` on the host tells more"
   fi
   sleep 0.2
@@ -82,5 +87,6 @@ sed 's/^/pkgapp:/' "$dir/result"
 case $(result) in
   done) exit 0 ;;
   restored) exit 70 ;;
+  refused) exit 72 ;;
   *) exit 71 ;;
 esac

@@ -67,7 +67,6 @@ dnf_() {
 }
 
 install() { # FILE VERSION
-  before=$(installed)
   case $manager in
     apt-get)
       if [ "$before" = "$2" ]; then apt --no-remove --reinstall install "$1"
@@ -123,8 +122,24 @@ proven() { # VERSION RECORD
     why="these units do not run: $(tr '\n' ' ' <"/run/pkgapp/$name/failed")"; return 1
   fi
 }
+# The release itself is to blame: it was installed and does not run, or one of its scripts has failed. A package manager that
+# could not begin (a lock, no space, a dependency that nobody offers) says nothing about the release.
+guilty() { # VERSION
+  [ "$before" != "$(installed)" ] && [ "$(installed)" = "$1" ] && return 0
+  [ "/run/pkgapp/$name/failed" -nt "$dir/parameters" ] && return 0
+  tail -c "+$((begun + 1))" "$dir/log" | grep -e 'script subprocess' -e 'subprocess .* script' -e 'scriptlet failed' -e 'Error in .* scriptlet' | grep -qF "$name"
+}
+# Nothing has happened to the installation: no file of the prefix was touched since it was tried.
+untouched() {
+  [ "$before" = "$(installed)" ] || return 1
+  case $manager in apt-get | dpkg) [ "$state_before" = "$(dpkg-query -W -f '${db:Status-Status} ${Version}' "$name" 2>/dev/null)" ] || return 1 ;; esac
+  [ ! -e "$prefix" ] || [ -z "$(find "$prefix" -xdev -newercc "$dir/tried" -print -quit)" ]
+}
 # bring FILE SHA256 VERSION RECORD: to a version and, without a file, to none.
 bring() {
+  before=$(installed) begun=$(stat -c %s "$dir/log")
+  state_before=$(dpkg-query -W -f '${db:Status-Status} ${Version}' "$name" 2>/dev/null)
+  : >"$dir/tried"
   if [ -z "$1" ]; then
     [ -z "$(installed)" ] && return 0
     remove
@@ -146,8 +161,20 @@ if [ "$attempt" -gt 1 ] || [ -e "$dir/begun" ]; then repair; fi
 bring "$file" "$sum" "$version" "$record" && finish done ""
 reason=$why
 say "$reason"
+# A shutdown that has cut the package manager off is no failure: the unit is there yet, and does it again after the boot.
+if [ "${status:-0}" -gt 128 ] && [ -d /run/systemd/system ]; then
+  case $(systemctl is-system-running 2>/dev/null) in
+    running | degraded | starting | initializing | maintenance) ;;
+    *) say "the host is shutting down; it is done again after that"; exit 1 ;;
+  esac
+fi
+if guilty "$version"; then result=restored
+else
+  result=refused
+  if untouched; then finish refused "$reason"; fi
+fi
 if [ "$back" = none ]; then finish failed "$reason"; fi
 repair
 say "back to ${back_version:-no installation}"
-bring "$back_file" "$back_sum" "$back_version" "$back_record" && finish restored "$reason"
+bring "$back_file" "$back_sum" "$back_version" "$back_record" && finish $result "$reason"
 finish failed "$reason; and back: $why"

@@ -1,0 +1,7 @@
+# Clears away the lock of a push that died. Arguments: its token, and `dead` if it is known that its owner is no more; else
+# the lock goes if no sign of life came for too long.
+holder=$1 known=$2
+sweep_lock() {
+  if [ "$(value "$state/lock" token)" = "$holder" ] && { [ "$known" = dead ] || ! lock_alive; }; then rm -f "$state/lock"; fi
+}
+in_turn sweep_lock
