@@ -497,10 +497,7 @@ fn build(pin: &Pin, source: &Source, builder: &Builder<'_>, lock: &Lock, environ
             let is_local = !from.contains("://");
             builder.egg(&sdist::Egg { path, sha256: *sha256, from, is_local })
         }
-        Source::Checkout { directory, from } => builder.project(directory).map(|wheel| {
-            let from = format!("built from {from}");
-            Wheel { from, ..wheel }
-        }),
+        Source::Checkout { directory, from } => builder.checkout(directory, from),
     };
     let wheel = built.map_err(|error| error.at(pin.at.clone()))?;
     let (name, version) = (&wheel.filename.name, &wheel.filename.version);

@@ -205,7 +205,7 @@ impl<'a> Builder<'a> {
     /// As [`Builder::sdist`]; or it is no project.
     pub fn project(&self, directory: &Path) -> Result<Wheel> {
         // Not the directory's name: a checkout elsewhere gives the same release.
-        self.tree(directory, |_| "built from its project".to_owned())
+        self.tree(directory, &shown(directory).to_string(), |_| "built from its project".to_owned())
     }
 
     /// As [`Builder::project`], for a working tree that is not the application's own: the record has the hash of what
@@ -214,24 +214,31 @@ impl<'a> Builder<'a> {
     /// # Errors
     /// As [`Builder::project`].
     pub fn working_tree(&self, directory: &Path) -> Result<Wheel> {
-        self.tree(directory, |content| {
+        self.tree(directory, &shown(directory).to_string(), |content| {
             let commit = Commit::at(directory).map(|commit| format!(", commit {}", commit.id)).unwrap_or_default();
             format!("built from its working tree (sha256:{content}{commit})")
         })
     }
 
-    fn tree(&self, directory: &Path, from: impl FnOnce(&Sha256Sum) -> String) -> Result<Wheel> {
+    /// As [`Builder::project`], for a directory of the cache that holds a commit; `from` is repository and commit.
+    ///
+    /// # Errors
+    /// As [`Builder::project`].
+    pub fn checkout(&self, directory: &Path, from: &str) -> Result<Wheel> {
+        self.tree(directory, from, |_| format!("built from {from}"))
+    }
+
+    fn tree(&self, directory: &Path, label: &str, from: impl FnOnce(&Sha256Sum) -> String) -> Result<Wheel> {
         if !["pyproject.toml", "setup.py"].iter().any(|name| directory.join(name).is_file()) {
-            return Err(Error::new(format!("`{}` is no Python project", shown(directory)))
+            return Err(Error::new(format!("`{label}` is no Python project"))
                 .note("it has neither `pyproject.toml` nor `setup.py`"));
         }
         let files = project_files(directory)?;
         let history = History::of(directory);
         let content = hash_files(directory, &files, history.as_ref())?;
-        let label = shown(directory).to_string();
         let tool = self.tool()?;
         let inputs = self.inputs(&content, tool)?;
-        let source = Source { label: &label, inputs, from: from(&content), built_here: true };
+        let source = Source { label, inputs, from: from(&content), built_here: true };
         self.build(&source, tool, |to| {
             let to = to.join("project");
             let lent = history.is_some() && History::lend(directory, &to)?;
@@ -521,13 +528,15 @@ impl Tool {
                     command.arg("--require-hashes");
                 }
             }
-            // pip reads one or the other for build requirements, since 25.3 the new one.
-            None => {
-                command.env("PIP_CONSTRAINT", file);
-                if self.interpreter.pip.as_deref().is_some_and(has_build_constraints) {
-                    command.env("PIP_BUILD_CONSTRAINT", file).env_remove("PIP_CONSTRAINT");
-                }
+            None if self.interpreter.pip.as_deref().is_some_and(has_build_constraints) => {
+                command.env("PIP_BUILD_CONSTRAINT", file).env_remove("PIP_CONSTRAINT");
             }
+            // These constrain the project itself too, and a directory has no hash.
+            None if hashed => {
+                return Err(Error::new(format!("{} can't check the hashes in `{}`", self.label(), shown(file)))
+                    .hint("install uv, or pip 25.3 or newer"));
+            }
+            None => _ = command.env("PIP_CONSTRAINT", file),
         }
         Ok(())
     }

@@ -2,20 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::fs::{File, FileTimes};
-use std::io::{self, Read, Seek};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use uv_distribution_filename::{LegacySourceDistExtension as Legacy, SourceDistExtension};
 
-use super::archive::check_path;
+use super::archive::{FREE_UNPACKED, MAX_RATIO, MAX_UNPACKED, check_path};
 use crate::error::{Context, Error, Result, shown};
 use crate::fs;
 use crate::path::ReleasePath;
-
-/// Most bytes that an sdist may hold unpacked.
-const MAX_UNPACKED: u64 = 8 << 30;
 
 /// Returns whether sdists of this form can be unpacked.
 pub(super) fn is_readable(extension: SourceDistExtension) -> bool {
@@ -57,9 +54,10 @@ pub(super) fn unpack(archive: &Path, extension: SourceDistExtension, to: &Path, 
     Ok(top.clone())
 }
 
-pub(super) fn unpack_zip(file: impl Read + Seek, to: &Path) -> Result<()> {
+pub(super) fn unpack_zip(mut file: impl Read + Seek, to: &Path) -> Result<()> {
+    let length = file.seek(SeekFrom::End(0)).context(|| "it can't be read")?;
     let mut zip = zip::ZipArchive::new(file).context(|| "it is no zip archive")?;
-    let mut layout = Layout::new(to);
+    let mut layout = Layout::new(to, FREE_UNPACKED.max(length.saturating_mul(MAX_RATIO)).min(MAX_UNPACKED));
     for index in 0..zip.len() {
         let mut member = zip.by_index(index).context(|| "a member can't be read")?;
         let name = String::from_utf8(member.name_raw().to_owned()).context(|| "a member's name is not UTF-8")?;
@@ -78,7 +76,7 @@ pub(super) fn unpack_zip(file: impl Read + Seek, to: &Path) -> Result<()> {
 
 fn unpack_tar(reader: impl Read, to: &Path) -> Result<()> {
     let mut tar = tar::Archive::new(reader);
-    let mut layout = Layout::new(to);
+    let mut layout = Layout::new(to, MAX_UNPACKED);
     for entry in tar.entries().context(|| "it is no tar archive")? {
         let mut entry = entry.context(|| "it can't be unpacked")?;
         let name = String::from_utf8(entry.path_bytes().into_owned()).context(|| "a member's name is not UTF-8")?;
@@ -106,11 +104,13 @@ struct Layout<'a> {
     to: &'a Path,
     links: BTreeSet<String>,
     unpacked: u64,
+    /// Most bytes that it may hold.
+    limit: u64,
 }
 
 impl<'a> Layout<'a> {
-    fn new(to: &'a Path) -> Self {
-        Self { to, links: BTreeSet::new(), unpacked: 0 }
+    fn new(to: &'a Path, limit: u64) -> Self {
+        Self { to, links: BTreeSet::new(), unpacked: 0, limit }
     }
 
     fn place(&self, name: &str) -> Result<(ReleasePath, PathBuf)> {
@@ -146,11 +146,11 @@ impl<'a> Layout<'a> {
         let failed = || format!("cannot write `{}`", shown(&place));
         // `create_new` neither follows a link nor overwrites an earlier member.
         let mut file = File::create_new(&place).context(failed)?;
-        let left = MAX_UNPACKED - self.unpacked;
+        let left = self.limit - self.unpacked;
         let written =
             io::copy(&mut content.take(left + 1), &mut file).context(|| format!("`{name}` can't be unpacked"))?;
         if written > left {
-            return Err(Error::new(format!("it unpacks to more than {MAX_UNPACKED} bytes")));
+            return Err(Error::new(format!("it unpacks to more than {} bytes", self.limit)));
         }
         self.unpacked += written;
         let mode = if executable { 0o755 } else { 0o644 };
@@ -203,4 +203,24 @@ pub(super) fn set_times(directory: &Path, epoch: u64) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Cursor, Write};
+
+    use super::*;
+
+    #[test]
+    fn a_bomb_is_refused_before_it_fills_the_disk() {
+        let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        writer.start_file("zeros", zip::write::SimpleFileOptions::default()).unwrap();
+        let zeros = vec![0; 1 << 20];
+        for _ in 0..=FREE_UNPACKED >> 20 {
+            writer.write_all(&zeros).unwrap();
+        }
+        let to = tempfile::tempdir().unwrap();
+        let error = unpack_zip(writer.finish().unwrap(), to.path()).unwrap_err();
+        assert_eq!(error.message(), format!("it unpacks to more than {FREE_UNPACKED} bytes"));
+    }
 }
