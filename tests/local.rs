@@ -154,7 +154,11 @@ fn build_requirements_come_in_the_versions_of_the_constraints() {
         if path.is_some() {
             // pip can't before 25.3, and says so.
             let said = sandbox.pkgapp(["build", "--offline"]).env("PATH", &pip).outcome();
-            assert!(said.status == 0 || said.stderr.contains("can't check the hashes in `build.txt`"), "{}", said.report);
+            assert!(
+                said.status == 0 || said.stderr.contains("can't check the hashes in `build.txt`"),
+                "{}",
+                said.report
+            );
             continue;
         }
         assert_eq!(made_by(path), "1\n", "{path:?}");

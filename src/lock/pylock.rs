@@ -322,12 +322,7 @@ impl Reader<'_, '_> {
 
     fn directory(&self, name: &PackageName, entry: &Spanned<Directory>) -> Checked<PinSource> {
         let directory = entry.get_ref();
-        if directory.editable {
-            let editable = Editable { shown: name.to_string(), extras: Vec::new(), at: self.at(entry) };
-            return Err(editable
-                .refused()
-                .hint("lock without `editable = true` (`uv export --no-editable`): then a wheel is built from it"));
-        }
+        // What ships of an editable one is a wheel of its tree, too.
         let FilePlace::Path(mut path) = self.place(&directory.path) else {
             return Err(Error::new(format!("`{name}` is a directory on a server")).at(self.at(entry)));
         };

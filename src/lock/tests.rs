@@ -610,9 +610,8 @@ error: `a-1-py3-none-any.whl` has no strong hash
   hint: lock again with sha256
 error: `b` can't be taken from git: it names no commit by its whole id
   --> pylock.toml:8:7
-error: `c` can't ship: an editable install points back to its sources
+error: `ROOT/c` is not a directory
   --> pylock.toml:11:13
-  hint: lock without `editable = true` (`uv export --no-editable`): then a wheel is built from it
 error: `x-1-py3-none-any.whl` is not a wheel of `d`
   --> pylock.toml:15:11
 error: `e` has no files

@@ -492,11 +492,7 @@ fn build(pin: &Pin, source: &Source, builder: &Builder<'_>, lock: &Lock, environ
     let built = match source {
         Source::Sdist { stored, extension, from } => builder.sdist(stored, *extension, from),
         Source::Directory(path) => builder.working_tree(path),
-        Source::Egg { path, sha256, from } => {
-            // What has an address was made elsewhere.
-            let is_local = !from.contains("://");
-            builder.egg(&sdist::Egg { path, sha256: *sha256, from, is_local })
-        }
+        Source::Egg { path, sha256, from } => builder.egg(&sdist::Egg { path, sha256: *sha256, from }),
         Source::Checkout { directory, from } => builder.checkout(directory, from),
     };
     let wheel = built.map_err(|error| error.at(pin.at.clone()))?;

@@ -151,8 +151,6 @@ pub struct Egg<'a> {
     pub sha256: Option<Sha256Sum>,
     /// Where it came from, without secrets.
     pub from: &'a str,
-    /// Whether it was made on this machine, as far as anyone knows.
-    pub is_local: bool,
 }
 
 /// Where the cache keeps what comes of a source.
@@ -271,7 +269,8 @@ impl<'a> Builder<'a> {
             Some(_) => format!("converted from {}", egg.from),
             None => format!("converted from {} (sha256:{content})", egg.from),
         };
-        let source = Source { label: &label, inputs, from, built_here: egg.is_local };
+        // As for a wheel that is a file: whoever compiled it did so elsewhere, as far as anyone knows.
+        let source = Source { label: &label, inputs, from, built_here: false };
         self.keep(&source, |room| {
             let (unpacked, laid) = (room.join("egg"), room.join("laid"));
             let refused = |error: Error| error.context(format!("egg `{label}` is refused"));
