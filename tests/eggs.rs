@@ -259,7 +259,7 @@ fn eggs_that_can_not_ship_say_why() {
     zip("d-1.egg", &[("EGG-INFO/PKG-INFO", "Metadata-Version: 1.0\nName: d\nVersion: 1\n"), ("d.pyc", "x")]);
     zip("e-1.egg", &[("EGG-INFO/PKG-INFO", "Metadata-Version: 1.0\nName: e\nVersion: 1\n"), ("../e.py", "x")]);
     for (name, said) in [
-        ("a", "`a-1-py2.7.egg` is for the Python `py27`"),
+        ("a", "`a-1-py2.7.egg` is an egg and is for the Python `py27`"),
         ("b", "egg `b-1.egg` is refused\n  cause: it has no `EGG-INFO/PKG-INFO`, so it is no egg"),
         ("c", "its PKG-INFO says `Version: 2`, but its file name says 1"),
         ("d", "`d.pyc` has no source beside it"),

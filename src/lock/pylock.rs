@@ -306,7 +306,10 @@ impl Reader<'_, '_> {
         let (vcs, at) = (entry.get_ref(), self.at(entry));
         match (vcs.r#type.as_str(), &vcs.url) {
             ("git", Some(url)) => entry::git(name, url, vcs.commit_id.as_deref(), vcs.subdirectory.as_deref(), &at),
-            ("git", None) => Err(Error::new(format!("the repository of `{name}` has no `url`")).at(at)),
+            ("hg", Some(url)) => {
+                entry::mercurial(name, url, vcs.commit_id.as_deref(), vcs.subdirectory.as_deref(), &at)
+            }
+            ("git" | "hg", None) => Err(Error::new(format!("the repository of `{name}` has no `url`")).at(at)),
             (other, _) => {
                 let error = Error::new(format!("`{name}` is in `{other}`, which pkgapp does not read"));
                 let hint = "build a wheel of it once (`pip wheel --no-deps`), and lock the wheel by its path or URL";

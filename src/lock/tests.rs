@@ -610,7 +610,7 @@ error: `a-1-py3-none-any.whl` has no strong hash
   hint: lock again with sha256
 error: `b` can't be taken from git: it names no commit by its whole id
   --> pylock.toml:8:7
-error: `ROOT/c` is not a directory
+error: `c` is not a directory
   --> pylock.toml:11:13
 error: `x-1-py3-none-any.whl` is not a wheel of `d`
   --> pylock.toml:15:11
@@ -947,6 +947,25 @@ fn editables_are_built_from_their_trees_and_commits() {
             format!("repo ? [] git+https://e.com/r.git@{commit} sub 0"),
             "there ? [] directory installed 0".to_owned(),
         ]
+    );
+}
+
+#[test]
+fn a_pylock_may_name_a_mercurial_repository() {
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    let entry = |commit: &str| {
+        format!(
+            "lock-version = '1.0'\n[[packages]]\nname = 'a'\n\
+             vcs = {{ type = 'hg', url = 'https://e.com/a', commit-id = '{commit}', subdirectory = 'sub' }}\n"
+        )
+    };
+    let expected = format!("a ? [] hg+https://e.com/a@{commit} sub 0");
+    assert_pins(&[("pylock.toml", &entry(commit))], &[&expected]);
+    assert_errors(
+        &[("pylock.toml", &entry("default"))],
+        "
+error: `a` can't be taken from Mercurial: it names no commit by its whole id
+  --> pylock.toml:4:7",
     );
 }
 

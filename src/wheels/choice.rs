@@ -100,7 +100,11 @@ impl Wanted<'_> {
                 if self.indexes.no_binary.contains(&self.pin.name) {
                     return Err(Why::Policy("--no-binary"));
                 }
-                (Some(self.tags(wheel)?), wheel.build_tag().cloned())
+                let tags = self.tags(wheel).map_err(|why| match why {
+                    Why::Other(why) if is_egg(&offer.file) => Why::Other(format!("is an egg and {why}")),
+                    why => why,
+                })?;
+                (Some(tags), wheel.build_tag().cloned())
             }
             DistFilename::SourceDistFilename(sdist) => {
                 if self.indexes.only_binary.contains(&self.pin.name) {
