@@ -30,7 +30,7 @@ use crate::staging::{self, RunCommand, RunEnvironment};
 use crate::target::{self, Target};
 use crate::tree::{Entry, Origin, Tree};
 use crate::wheels::archive::Archive;
-use crate::wheels::{self, FetchOptions, Wheel};
+use crate::wheels::{self, FetchOptions, Rules, Wheel};
 
 /// How many files are downloaded at a time.
 const DOWNLOADS: usize = 8;
@@ -377,7 +377,11 @@ fn fetch(
     report: &Report,
 ) -> Result<Wheels> {
     check_editable(app, lock)?;
-    let fetching = FetchOptions { offline: options.offline, jobs: DOWNLOADS, epoch: date };
+    let rules = Rules {
+        constraints: app.build.constraints.as_ref().map(|file| file.value.clone()),
+        libraries: app.build.libraries.clone(),
+    };
+    let fetching = FetchOptions { offline: options.offline, jobs: DOWNLOADS, epoch: date, rules: &rules };
     let mut all = wheels::fetch(lock, environment, options.cache, &fetching, report)?;
     let has_application = app.source.is_some();
     if let Some(source) = &app.source {

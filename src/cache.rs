@@ -3,7 +3,8 @@
 //! ```text
 //! wheels/<sha256>/<file name>.whl     plain wheels: a find-links directory for any other tool
 //! sdists/<sha256>/<file name>         what some of them are built from
-//! built/<key>/<file name>.whl         wheels built from sdists and projects, by all that went in
+//! built/<key>/<file name>.whl         wheels made from sdists, eggs and projects, by all that went in
+//! git/, hg/<repository>/<commit>/     files of repositories
 //! layers/<key>/{layer.json,files/…}   distributions as they lie in a release
 //! bytecode/<key>.pyc                  byte code of the application's own sources
 //! proofs/<key>.json                   what searches of layers for this machine's paths have found

@@ -3,6 +3,8 @@
 //! From the program headers and the dynamic segment, not from the section headers, which stripping tools damage or drop
 //! without the loader's noticing. Sources: System V ABI, "Dynamic Linking"; LSB Core, "Symbol Versioning".
 
+pub mod edit;
+
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;

@@ -17,8 +17,8 @@
 //! 3. [`pypa`] is the face of the packaging standards (versions, markers, tags) for all of the program, and holds the
 //!    [`Environment`](pypa::Environment) that wheels are chosen for. [`interpreter`] finds the Python that builds.
 //! 4. [`wheels`] brings a wheel for every pin into the [`cache`]: chosen by its tags, checked against its hash, its
-//!    archive taken for hostile until it has been read through. Sdists and the application's own project become wheels
-//!    first.
+//!    archive taken for hostile until it has been read through. Sdists, eggs and the application's own project become
+//!    wheels first.
 //! 5. [`layer`] installs one wheel as it will lie in a release: files, launchers that find themselves, byte code, RECORD.
 //!    A layer knows no prefix and never changes, so it is made once a distribution, not once a build. [`prune`] says what
 //!    of a distribution does not get into it.
@@ -51,6 +51,7 @@ pub mod configuration;
 pub mod depends;
 pub mod deploy;
 pub mod digest;
+pub mod egg;
 pub mod elf;
 pub mod error;
 pub mod fleet;

@@ -23,6 +23,7 @@ use crate::error::{Context, Error, Location, Result, shown};
 use crate::name::{AppName, Arch, PythonMinor};
 use crate::pypa::{ExtraName, GroupName, PackageName, Version};
 use crate::target::Target;
+use crate::wheels::Linking;
 
 pub use command::CommandLine;
 pub(crate) use deploy::ipv6;
@@ -123,6 +124,10 @@ pub struct Build {
     pub run: Vec<CommandLine>,
     /// Variables that they see besides those of the build.
     pub env: BTreeMap<String, String>,
+    /// A file of pins for what builds wheels, absolute.
+    pub constraints: Option<Placed<PathBuf>>,
+    /// What becomes of libraries that extension modules are linked with when they are built here, by soname.
+    pub libraries: BTreeMap<String, Linking>,
 }
 
 impl App {
@@ -323,7 +328,7 @@ impl Reader<'_> {
     fn read(&self, root: Table<'_>) -> Option<App> {
         let about = self.about(root.table("app"));
         let python = self.python(root.table("python"));
-        let build = build(root.table("build"));
+        let build = build(root.table("build"), &self.files.root);
         let package = packaging::read(root.table("package"), about.as_ref().map(|about| &about.name), &self.files.root);
         let services = Service::read_all(&root);
         let timers = Timer::read_all(&root, &services);
@@ -497,11 +502,29 @@ impl Reader<'_> {
 /// The maintainer of an application that names none: dpkg wants one in every package.
 const NOBODY: &str = "unknown <unknown@localhost>";
 
-fn build(table: Table<'_>) -> Build {
+fn build(table: Table<'_>, root: &Path) -> Build {
     let run = table.get("run").map(|value| CommandLine::read_all(&value)).unwrap_or_default();
     let env = table.get("env").map(|value| environment(&value)).unwrap_or_default();
+    let constraints =
+        table.get("constraints").and_then(|value| value.placed(|text| existing_file(root, "constraints", text)));
+    let libraries = table.get("libraries").map(|value| linking(&value)).unwrap_or_default();
     table.finish();
-    Build { run, env }
+    Build { run, env, constraints, libraries }
+}
+
+/// Reads `libraries = { "libfoo.so.1" = "graft" }`.
+fn linking(value: &Value<'_>) -> BTreeMap<String, Linking> {
+    let Some(table) = value.table("libraries") else { return BTreeMap::new() };
+    let mut libraries = BTreeMap::new();
+    for (name, value) in table.entries() {
+        if name.value.contains('/') || !name.value.contains(".so") {
+            let error = Error::new(format!("`{}` is not the name of a shared library", name.value));
+            value.complain(error.hint("write the name that `ldd` shows, e.g. `libfoo.so.1`"));
+        }
+        let linking = value.choice(&[("graft", Linking::Graft), ("depend", Linking::Depend)]);
+        libraries.extend(linking.map(|linking| (name.value, linking)));
+    }
+    libraries
 }
 
 /// Reads `env = { NAME = "value" }`.

@@ -4,7 +4,8 @@ use std::path::{Component, Path, PathBuf};
 
 use uv_distribution_filename::{SourceDistExtension, SourceDistFilename};
 
-use crate::lock::{GitSource, PinSource, Url, hash, shown_url};
+use crate::egg::{EggFilename, is_egg};
+use crate::lock::{GitSource, MercurialSource, PinSource, Url, hash, shown_url};
 use crate::pypa::{ExtraName, HashDigest, PackageName, Version, WheelFilename};
 
 /// What a direct reference leads to.
@@ -55,10 +56,10 @@ fn is_vcs(scheme: &str) -> bool {
     ["git", "hg", "svn", "bzr"].iter().any(|vcs| kind.eq_ignore_ascii_case(vcs))
 }
 
-/// Returns whether a name ends like a wheel or an sdist.
+/// Returns whether a name ends like a wheel, an egg or an sdist.
 pub(super) fn looks_like_archive(text: &str) -> bool {
     let name = text.rsplit('/').next().unwrap_or_default();
-    is_wheel(name) || SourceDistExtension::from_path(name).is_ok()
+    is_wheel(name) || is_egg(name) || SourceDistExtension::from_path(name).is_ok()
 }
 
 fn is_wheel(name: &str) -> bool {
@@ -80,8 +81,10 @@ pub(super) fn read(text: &str, written: &str, name: Option<&PackageName>, root: 
 
 fn read_url(text: &str, written: &str, name: Option<&PackageName>, root: &Path) -> Result<Direct, Refused> {
     let (scheme, rest) = text.split_once(':').unwrap_or_default();
-    if scheme.eq_ignore_ascii_case("git") || scheme.to_ascii_lowercase().starts_with("git+") {
-        return read_git(text, written, name);
+    match scheme.to_ascii_lowercase().split('+').next() {
+        Some("git") => return read_repository(text, written, name, git),
+        Some("hg") => return read_repository(text, written, name, mercurial),
+        _ => {}
     }
     if is_vcs(scheme) {
         return Err(Refused::new(format!("`{written}` is in a version control system, which pkgapp does not read"))
@@ -106,8 +109,24 @@ fn read_url(text: &str, written: &str, name: Option<&PackageName>, root: &Path) 
     }
 }
 
-/// `git+URL@COMMIT#egg=NAME&subdirectory=PATH`.
-fn read_git(text: &str, written: &str, name: Option<&PackageName>) -> Result<Direct, Refused> {
+/// What makes a source of an address, a commit and a subdirectory.
+type Repository = fn(&str, &str, Option<&str>) -> Result<PinSource, String>;
+
+fn git(url: &str, commit: &str, subdirectory: Option<&str>) -> Result<PinSource, String> {
+    GitSource::new(url, commit, subdirectory).map(PinSource::Git)
+}
+
+fn mercurial(url: &str, commit: &str, subdirectory: Option<&str>) -> Result<PinSource, String> {
+    MercurialSource::new(url, commit, subdirectory).map(PinSource::Mercurial)
+}
+
+/// `git+URL@COMMIT#egg=NAME&subdirectory=PATH`, and the same with `hg+`.
+fn read_repository(
+    text: &str,
+    written: &str,
+    name: Option<&PackageName>,
+    repository: Repository,
+) -> Result<Direct, Refused> {
     let (address, fragment) = text.split_once('#').unwrap_or((text, ""));
     let fragment = Fragment::read(fragment, written)?;
     // The last `@` may also be that of the user's name.
@@ -116,15 +135,16 @@ fn read_git(text: &str, written: &str, name: Option<&PackageName>) -> Result<Dir
         _ => (address, ""),
     };
     let subdirectory = fragment.subdirectory.clone();
-    let source = GitSource::new(url, commit, subdirectory.as_deref()).map_err(|why| {
+    let ids = if text.starts_with("hg") { "hg id --debug -i" } else { "git ls-remote" };
+    let source = repository(url, commit, subdirectory.as_deref()).map_err(|why| {
         Refused::new(format!("`{written}` can't ship: {why}"))
-            .hint("`git ls-remote` lists commits; write `@` and the whole id of one behind the address")
+            .hint(format!("`{ids}` lists commits; write `@` and the whole id of one behind the address"))
     })?;
     if name.is_none() && fragment.egg.is_none() {
         return Err(Refused::new(format!("`{written}` does not say what distribution it is"))
             .hint("put the name before it: `name @ …`"));
     }
-    Ok(fragment.direct(PinSource::Git(source), name.cloned(), None))
+    Ok(fragment.direct(source, name.cloned(), None))
 }
 
 fn read_archive_url(mut url: Url, written: &str, name: Option<&PackageName>) -> Result<Direct, Refused> {
@@ -160,7 +180,8 @@ fn read_file(
     let path = normal(&root.join(path));
     let fragment = Fragment::read(fragment.unwrap_or_default(), written)?;
     let name = name.or(fragment.egg.as_ref());
-    if path.is_dir() {
+    let file_name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if path.is_dir() && !is_egg(file_name) {
         let project = match &fragment.subdirectory {
             Some(below) => normal(&path.join(below)),
             None => path,
@@ -168,7 +189,7 @@ fn read_file(
         let (found, version) = from_project(&project, written, name)?;
         return Ok(fragment.direct(PinSource::Directory(project), found, version));
     }
-    if !path.is_file() {
+    if !path.exists() {
         return Err(Refused::new(format!("`{written}` does not exist"))
             .hint(format!("paths of distributions are relative to `{}`", crate::error::shown(root))));
     }
@@ -176,12 +197,11 @@ fn read_file(
         return Err(Refused::new(format!("`{written}` names a directory inside of an archive"))
             .hint("unpack the archive and name the directory"));
     }
-    let file_name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let (found, version) = from_file_name(file_name, written, name)?;
     Ok(fragment.direct(PinSource::File(path), found, version))
 }
 
-/// Returns what a wheel's or sdist's file name says.
+/// Returns what the file name of a wheel, an egg or an sdist says.
 fn from_file_name(
     file_name: &str,
     written: &str,
@@ -194,6 +214,16 @@ fn from_file_name(
                 message: format!("`{written}` does not end in the name of a wheel"),
                 cause: Some(error.to_string()),
                 hint: Some("keep the name that the wheel was built or downloaded with".to_owned()),
+            }),
+        };
+    }
+    if is_egg(file_name) {
+        return match EggFilename::parse(file_name) {
+            Ok(egg) => Ok((Some(egg.name), Some(egg.version))),
+            Err(error) => Err(Refused {
+                message: format!("`{written}` does not end in the name of an egg"),
+                cause: Some(error),
+                hint: Some("keep the name that the egg was built or downloaded with".to_owned()),
             }),
         };
     }
@@ -225,12 +255,40 @@ fn from_project(
     }
     let table: Option<toml::Table> = pyproject.and_then(|text| toml::from_str(&text).ok());
     let project = |key: &str| table.as_ref()?.get("project")?.get(key)?.as_str().map(str::to_owned);
-    let found = project("name").or_else(|| name_in_setup_cfg(&text("setup.cfg")?)).and_then(|name| name.parse().ok());
+    let cfg = || text("setup.cfg").as_deref().and_then(name_in_setup_cfg);
+    let legacy = || cfg().or_else(|| text("setup.py").as_deref().and_then(name_in_setup_py));
+    let found = project("name").or_else(legacy).or_else(|| name_of_installed(directory));
+    let found = found.and_then(|name| name.parse().ok());
     if found.is_none() && name.is_none() {
         return Err(Refused::new(format!("`{written}` does not say what distribution it is"))
             .hint("put the name before it: `name @ …`"));
     }
     Ok((found, project("version").and_then(|version| version.parse().ok())))
+}
+
+/// What is written out in a setup.py, which is not run. If it turns out otherwise, the build says so.
+fn name_in_setup_py(text: &str) -> Option<String> {
+    let call = &text[text.find("setup(")?..];
+    for (at, _) in call.match_indices("name") {
+        let before = call[..at].chars().next_back()?;
+        let value = call[at + 4..].trim_start().strip_prefix('=').map(str::trim_start);
+        let Some(value) = value.filter(|_| before == '(' || before == ',' || before.is_whitespace()) else { continue };
+        let quote = value.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
+        return value[1..].split(quote).next().map(str::to_owned);
+    }
+    None
+}
+
+/// What a development install has left beside the sources.
+fn name_of_installed(directory: &Path) -> Option<String> {
+    let mut found = Vec::new();
+    for below in [directory.to_owned(), directory.join("src")] {
+        let entries = std::fs::read_dir(below).into_iter().flatten().flatten();
+        let infos = entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "egg-info"));
+        found.extend(infos.filter_map(|path| std::fs::read_to_string(path.join("PKG-INFO")).ok()));
+    }
+    let [only] = &found[..] else { return None };
+    only.lines().find_map(|line| line.strip_prefix("Name:")).map(|name| name.trim().to_owned())
 }
 
 fn name_in_setup_cfg(text: &str) -> Option<String> {

@@ -9,7 +9,7 @@ use uv_distribution_filename::SourceDistFilename;
 use crate::error::{Error, Location};
 use crate::lock::draft::{Draft, Requirement, Wanted};
 use crate::lock::text::{Place, TextFile};
-use crate::lock::{FilePlace, GitSource, LockedFile, PinSource, Url, direct, hash};
+use crate::lock::{FilePlace, GitSource, LockedFile, MercurialSource, PinSource, Url, direct, hash};
 use crate::pypa::{ExtraName, HashDigest, MarkerTree, PackageName, Version, VersionSpecifiers, WheelFilename};
 
 /// An error of an entry, whose place is known.
@@ -192,6 +192,19 @@ pub(super) fn git(
     GitSource::new(url, commit.unwrap_or_default(), subdirectory)
         .map(PinSource::Git)
         .map_err(|why| Error::new(format!("`{name}` can't be taken from git: {why}")).at(at.clone()))
+}
+
+/// Makes a source of a Mercurial repository at a commit.
+pub(super) fn mercurial(
+    name: &PackageName,
+    url: &str,
+    commit: Option<&str>,
+    subdirectory: Option<&str>,
+    at: &Location,
+) -> Checked<PinSource> {
+    MercurialSource::new(url, commit.unwrap_or_default(), subdirectory)
+        .map(PinSource::Mercurial)
+        .map_err(|why| Error::new(format!("`{name}` can't be taken from Mercurial: {why}")).at(at.clone()))
 }
 
 /// What an entry of a lock comes to.

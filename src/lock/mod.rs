@@ -221,12 +221,14 @@ pub enum PinSource {
     Files(Vec<LockedFile>),
     /// An archive at a URL (http or https), maybe with a fragment `subdirectory=…` and with no other one.
     Url(Url),
-    /// A wheel or sdist on this machine, absolute.
+    /// A wheel, sdist or egg on this machine, absolute; an egg may be a directory.
     File(PathBuf),
     /// A project's directory on this machine, absolute: built like an sdist.
     Directory(PathBuf),
     /// A project in a git repository: built like an sdist.
     Git(GitSource),
+    /// A project in a Mercurial repository: built like an sdist.
+    Mercurial(MercurialSource),
 }
 
 /// A project in a git repository, at a commit.
@@ -250,10 +252,7 @@ impl GitSource {
         if !matches!(commit.len(), 40 | 64) || !commit.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err("it names no commit by its whole id".to_owned());
         }
-        let subdirectory = PathBuf::from(subdirectory.unwrap_or_default());
-        if subdirectory.components().any(|part| !matches!(part, std::path::Component::Normal(_))) {
-            return Err("its subdirectory is not inside of it".to_owned());
-        }
+        let subdirectory = subdirectory_of(subdirectory)?;
         // `ext::` runs a command, and what begins with `-` is an option.
         let known = ["https://", "http://", "ssh://", "git://", "file://"].iter().any(|scheme| url.starts_with(scheme));
         let is_ssh = url.split_once(':').is_some_and(|(host, path)| {
@@ -268,6 +267,50 @@ impl GitSource {
     /// Returns the repository and the commit as messages and records show them, without a password.
     pub fn shown(&self) -> String {
         format!("git+{}@{}", text::without_credentials(&self.url), self.commit)
+    }
+}
+
+/// A project in a Mercurial repository, at a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MercurialSource {
+    /// What `hg clone` takes: a URL, maybe with a password in it.
+    pub url: String,
+    /// The whole id of a commit, in hexadecimal.
+    pub commit: String,
+    /// The project's directory in the repository, relative, without `..`; empty for the whole.
+    pub subdirectory: PathBuf,
+}
+
+impl MercurialSource {
+    /// Takes a repository as a requirement names it, with or without `hg+`.
+    ///
+    /// # Errors
+    /// Why not: no whole commit id, a directory that is not inside, or an address that hg must not be given.
+    pub fn new(url: &str, commit: &str, subdirectory: Option<&str>) -> Result<Self, String> {
+        let url = url.strip_prefix("hg+").unwrap_or(url);
+        if commit.len() != 40 || !commit.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err("it names no commit by its whole id".to_owned());
+        }
+        let subdirectory = subdirectory_of(subdirectory)?;
+        let (scheme, rest) = url.split_once("://").unwrap_or_default();
+        // What begins with `-` would be an option of ssh's.
+        if !matches!(scheme, "https" | "http" | "ssh" | "file") || rest.starts_with('-') {
+            return Err("its address is none that hg may be given".to_owned());
+        }
+        Ok(Self { url: url.to_owned(), commit: commit.to_ascii_lowercase(), subdirectory })
+    }
+
+    /// Returns the repository and the commit as messages and records show them, without a password.
+    pub fn shown(&self) -> String {
+        format!("hg+{}@{}", text::without_credentials(&self.url), self.commit)
+    }
+}
+
+fn subdirectory_of(text: Option<&str>) -> Result<PathBuf, String> {
+    let subdirectory = PathBuf::from(text.unwrap_or_default());
+    match subdirectory.components().all(|part| matches!(part, std::path::Component::Normal(_))) {
+        true => Ok(subdirectory),
+        false => Err("its subdirectory is not inside of it".to_owned()),
     }
 }
 

@@ -306,7 +306,10 @@ impl Reader<'_, '_> {
         let (vcs, at) = (entry.get_ref(), self.at(entry));
         match (vcs.r#type.as_str(), &vcs.url) {
             ("git", Some(url)) => entry::git(name, url, vcs.commit_id.as_deref(), vcs.subdirectory.as_deref(), &at),
-            ("git", None) => Err(Error::new(format!("the repository of `{name}` has no `url`")).at(at)),
+            ("hg", Some(url)) => {
+                entry::mercurial(name, url, vcs.commit_id.as_deref(), vcs.subdirectory.as_deref(), &at)
+            }
+            ("git" | "hg", None) => Err(Error::new(format!("the repository of `{name}` has no `url`")).at(at)),
             (other, _) => {
                 let error = Error::new(format!("`{name}` is in `{other}`, which pkgapp does not read"));
                 let hint = "build a wheel of it once (`pip wheel --no-deps`), and lock the wheel by its path or URL";
@@ -322,12 +325,7 @@ impl Reader<'_, '_> {
 
     fn directory(&self, name: &PackageName, entry: &Spanned<Directory>) -> Checked<PinSource> {
         let directory = entry.get_ref();
-        if directory.editable {
-            let editable = Editable { shown: name.to_string(), extras: Vec::new(), at: self.at(entry) };
-            return Err(editable
-                .refused()
-                .hint("lock without `editable = true` (`uv export --no-editable`): then a wheel is built from it"));
-        }
+        // What ships of an editable one is a wheel of its tree, too.
         let FilePlace::Path(mut path) = self.place(&directory.path) else {
             return Err(Error::new(format!("`{name}` is a directory on a server")).at(self.at(entry)));
         };

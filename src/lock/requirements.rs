@@ -139,7 +139,11 @@ impl Statement<'_, '_> {
             return;
         }
         let end = options_start(text);
-        let Some(options) = self.options(end) else { return };
+        if let Some(marker) = marker_of_editable(text) {
+            let Some(options) = self.options(end, marker.start - 1) else { return };
+            return options.iter().for_each(|option| self.editable(option, Some(marker.clone())));
+        }
+        let Some(options) = self.options(end, text.len()) else { return };
         let requirement = text[..end].trim_end().len();
         if requirement > 0 {
             self.requirement(requirement, &options);
@@ -163,9 +167,9 @@ impl Statement<'_, '_> {
         self.fail(error, offset);
     }
 
-    /// Reads the options from `start` on; `None` if that failed, which has been said.
-    fn options(&mut self, start: usize) -> Option<Vec<Given>> {
-        let mut words = match words(&self.line.text, start) {
+    /// Reads the options in `start..end`; `None` if that failed, which has been said.
+    fn options(&mut self, start: usize, end: usize) -> Option<Vec<Given>> {
+        let mut words = match words(&self.line.text[..end], start) {
             Ok(words) => words.into_iter(),
             Err(quote) => {
                 self.fail(Error::new("a quote is never closed"), quote);
@@ -233,7 +237,7 @@ impl Statement<'_, '_> {
         match given.meaning {
             Meaning::Requirement => self.include(given, Role::Requirements),
             Meaning::Constraint => self.include(given, Role::Constraints),
-            Meaning::Editable => self.editable(given),
+            Meaning::Editable => self.editable(given, None),
             Meaning::IndexUrl | Meaning::ExtraIndexUrl | Meaning::FindLinks => self.index(given),
             Meaning::NoIndex => self.draft.indexes.no_index = true,
             Meaning::Formats(formats) => self.formats(given, formats),
@@ -322,24 +326,51 @@ impl Statement<'_, '_> {
         if elsewhere.is_file() { error.note(format!("`{}` does exist", shown(&elsewhere))) } else { error }
     }
 
-    fn editable(&mut self, given: &Given) {
+    /// `-e PATH_OR_URL [; MARKER]`, as `pip freeze` and `uv export` write it: what ships is a wheel of it.
+    fn editable(&mut self, given: &Given, marker: Option<Range<usize>>) {
+        match parse_marker(&self.line.text, marker) {
+            Ok(marker) if !self.draft.holds(marker, None) => return,
+            Ok(_) => {}
+            Err(bad) => return self.bad_syntax(self.line.text.len(), &bad),
+        }
         let (path, extras) = direct::split_extras(&given.value);
         let written = self.line.written(given.value_range.clone());
-        let is_url = direct::is_url(&given.value);
-        let extras = extras.into_iter().flat_map(|extras| extras.split(',')).filter_map(|one| one.trim().parse().ok());
-        let editable =
-            Editable { shown: format!("-e {written}"), extras: extras.collect(), at: self.line.at(given.range.start) };
-        if !is_url && direct::normal(&self.draft.root.join(path)) == self.draft.root {
-            self.draft.editable = Some(editable);
+        if !direct::is_url(&given.value) && direct::normal(&self.draft.root.join(path)) == self.draft.root {
+            let extras = extras.into_iter().flat_map(|extras| extras.split(','));
+            let extras = extras.filter_map(|one| one.trim().parse().ok()).collect();
+            self.draft.editable =
+                Some(Editable { shown: format!("-e {written}"), extras, at: self.line.at(given.range.start) });
             return;
         }
-        let hint = if is_url {
-            "build a wheel of it once (`pip wheel --no-deps`), and pin the wheel by its path or URL".to_owned()
-        } else {
-            let path = if path.contains('/') { written } else { format!("./{written}") };
-            format!("write `{path}` without `-e`: then a wheel is built from it")
+        let start = given.value_range.start;
+        // pip takes `-e lib` for a path.
+        let value = if direct::is_url(&given.value) { given.value.clone() } else { format!("./{}", given.value) };
+        let value = if Path::new(path).is_absolute() { &given.value } else { &value };
+        let direct = match direct::read(value, &written, None, self.draft.root) {
+            Ok(direct) => direct,
+            Err(refused) => return self.refuse(refused, start),
         };
-        self.fail(editable.refused().hint(hint), given.range.start);
+        let Some(name) = direct.name.clone() else {
+            let error = Error::new(format!("`{written}` does not say what distribution it is"));
+            return self.fail(error.hint("add `#egg=` and its name"), start);
+        };
+        if matches!(direct.source, PinSource::File(_) | PinSource::Url(_)) {
+            let error = Error::new(format!("`{written}` is an archive, and `-e` is for sources"));
+            return self.fail(error.hint("leave the `-e` out"), start);
+        }
+        let requirement = Requirement {
+            name,
+            extras: direct.extras,
+            wanted: Wanted::Source(direct.source, direct.version),
+            // A commit's id is a hash of what is in it, and a working tree has none: its own is in the record.
+            may_lack_hashes: true,
+            hashes: direct.hashes,
+            at: self.line.at(given.range.start),
+            version_at: self.line.at(start),
+            shown: self.line.written(given.range.clone()),
+            order: self.draft.next_statement(),
+        };
+        self.put(requirement);
     }
 
     fn index(&mut self, given: &Given) {
@@ -422,7 +453,7 @@ impl Statement<'_, '_> {
             requirement.extras.extend(direct.extras);
             requirement.hashes.extend(direct.hashes);
             // A commit's id is a hash of what is in it.
-            requirement.may_lack_hashes |= matches!(direct.source, PinSource::Git(_));
+            requirement.may_lack_hashes |= matches!(direct.source, PinSource::Git(_) | PinSource::Mercurial(_));
             requirement.wanted = Wanted::Source(direct.source, direct.version);
         }
         self.put(requirement);
@@ -524,6 +555,13 @@ impl Statement<'_, '_> {
 fn options_start(text: &str) -> usize {
     let begins = |at: usize| text[..at].chars().next_back().is_none_or(char::is_whitespace);
     text.match_indices('-').map(|(at, _)| at).find(|at| begins(*at)).unwrap_or(text.len())
+}
+
+/// Returns where the marker of a line `-e PATH_OR_URL ; MARKER` stands.
+fn marker_of_editable(text: &str) -> Option<Range<usize>> {
+    let option = text.trim_start();
+    let start = text.len() - option.strip_prefix("--editable").or_else(|| option.strip_prefix("-e"))?.len();
+    split_marker(text, start, true).1
 }
 
 /// Splits `--name=value` and `-nvalue`; `None` if it is no option.

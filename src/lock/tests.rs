@@ -80,6 +80,7 @@ fn pins(lock: &Lock, root: &Path) -> Vec<String> {
             PinSource::Directory(path) => format!("directory {}", path.strip_prefix(root).unwrap().display()),
             PinSource::Files(files) => files.iter().map(|file| file.name.clone()).collect::<Vec<_>>().join(" "),
             PinSource::Git(source) => format!("{} {}", source.shown(), source.subdirectory.display()),
+            PinSource::Mercurial(source) => format!("{} {}", source.shown(), source.subdirectory.display()),
         };
         format!("{} {version} [{}] {source} {}", pin.name, extras.join(","), pin.hashes.len())
     };
@@ -325,16 +326,29 @@ error: `--hash` belongs to no requirement
     ),
     (
         "editables and version control",
-        &[("r.txt", "-e .\n-e lib[x]\n-e git+https://e.com/r.git#egg=r\nr @ git+https://u:p@e.com/r.git@main\n")],
+        &[
+            (
+                "r.txt",
+                "-e .\n-e lib[x]\n-e git+https://e.com/r.git#egg=r\n-e svn+https://e.com/r@12#egg=s\n\
+            -e a-1.0-py3-none-any.whl\nr @ git+https://u:p@e.com/r.git@main\n",
+            ),
+            ("a-1.0-py3-none-any.whl", ""),
+        ],
         "
-error: `-e lib[x]` can't ship: an editable install points back to its sources
-  --> r.txt:2:1
-  hint: write `./lib[x]` without `-e`: then a wheel is built from it
-error: `-e git+https://e.com/r.git#egg=r` can't ship: an editable install points back to its sources
-  --> r.txt:3:1
+error: `lib[x]` does not exist
+  --> r.txt:2:4
+  hint: paths of distributions are relative to `ROOT`
+error: `git+https://e.com/r.git#egg=r` can't ship: it names no commit by its whole id
+  --> r.txt:3:4
+  hint: `git ls-remote` lists commits; write `@` and the whole id of one behind the address
+error: `svn+https://e.com/r@12#egg=s` is in a version control system, which pkgapp does not read
+  --> r.txt:4:4
   hint: build a wheel of it once (`pip wheel --no-deps`), and pin the wheel by its path or URL
+error: `a-1.0-py3-none-any.whl` is an archive, and `-e` is for sources
+  --> r.txt:5:4
+  hint: leave the `-e` out
 error: `git+https://****@e.com/r.git@main` can't ship: it names no commit by its whole id
-  --> r.txt:4:5
+  --> r.txt:6:5
   hint: `git ls-remote` lists commits; write `@` and the whole id of one behind the address",
     ),
     (
@@ -596,9 +610,8 @@ error: `a-1-py3-none-any.whl` has no strong hash
   hint: lock again with sha256
 error: `b` can't be taken from git: it names no commit by its whole id
   --> pylock.toml:8:7
-error: `c` can't ship: an editable install points back to its sources
+error: `c` is not a directory
   --> pylock.toml:11:13
-  hint: lock without `editable = true` (`uv export --no-editable`): then a wheel is built from it
 error: `x-1-py3-none-any.whl` is not a wheel of `d`
   --> pylock.toml:15:11
 error: `e` has no files
@@ -903,6 +916,77 @@ fn piece() -> impl Strategy<Value = String> {
         "-f=",
     ];
     prop_oneof![8 => proptest::sample::select(known.to_vec()).prop_map(str::to_owned), 1 => any::<char>().prop_map(String::from)]
+}
+
+#[test]
+fn editables_are_built_from_their_trees_and_commits() {
+    // As `pip freeze`, `uv export` and people write them.
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    let text = format!(
+        "-e lib[x] ; python_version >= '3'\n--editable=./old\n-e {{ROOT}}/installed\n-e ./gone ; python_version < '3'\n\
+         -e git+https://e.com/r.git@{commit}#egg=repo&subdirectory=sub\n-e hg+ssh://hg@e.com/h@{commit}#egg=merc\n"
+    );
+    let project = Project::new(&[
+        ("r.txt", ""),
+        ("lib/pyproject.toml", "[project]\nname = 'my-lib'\nversion = '1.0'\n"),
+        (
+            "old/setup.py",
+            "from setuptools import setup\nversion = 1\nsetup(\n    version='2', name = \"Old_One\",\n)\n",
+        ),
+        ("installed/setup.py", "import setuptools\nsetuptools.setup(name=NAME)\n"),
+        ("installed/src/There.egg-info/PKG-INFO", "Metadata-Version: 2.1\nName: There\nVersion: 3\n"),
+    ]);
+    let root = project.root().display().to_string();
+    std::fs::write(project.root().join("r.txt"), text.replace("{ROOT}", &root)).unwrap();
+    assert_eq!(
+        pins(&project.read(&["r.txt"]).unwrap(), project.root()),
+        [
+            format!("merc ? [] hg+ssh://****@e.com/h@{commit}  0"),
+            "my-lib 1.0 [x] directory lib 0".to_owned(),
+            "old-one ? [] directory old 0".to_owned(),
+            format!("repo ? [] git+https://e.com/r.git@{commit} sub 0"),
+            "there ? [] directory installed 0".to_owned(),
+        ]
+    );
+}
+
+#[test]
+fn a_pylock_may_name_a_mercurial_repository() {
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    let entry = |commit: &str| {
+        format!(
+            "lock-version = '1.0'\n[[packages]]\nname = 'a'\n\
+             vcs = {{ type = 'hg', url = 'https://e.com/a', commit-id = '{commit}', subdirectory = 'sub' }}\n"
+        )
+    };
+    let expected = format!("a ? [] hg+https://e.com/a@{commit} sub 0");
+    assert_pins(&[("pylock.toml", &entry(commit))], &[&expected]);
+    assert_errors(
+        &[("pylock.toml", &entry("default"))],
+        "
+error: `a` can't be taken from Mercurial: it names no commit by its whole id
+  --> pylock.toml:4:7",
+    );
+}
+
+#[test]
+fn eggs_are_pins_by_their_names() {
+    assert_pins(
+        &[
+            ("r.txt", "./a_b-1.0-py3.11.egg\nother @ ./Other-2.0_r1-py3.11-linux-x86_64.egg\n"),
+            ("a_b-1.0-py3.11.egg", ""),
+            ("Other-2.0_r1-py3.11-linux-x86_64.egg/EGG-INFO/PKG-INFO", ""),
+        ],
+        &["a-b 1.0 [] file a_b-1.0-py3.11.egg 0", "other 2.0.post1 [] file Other-2.0_r1-py3.11-linux-x86_64.egg 0"],
+    );
+    assert_errors(
+        &[("r.txt", "./a-py3.11.egg\n"), ("a-py3.11.egg", "")],
+        "
+error: `./a-py3.11.egg` does not end in the name of an egg
+  --> r.txt:1:1
+  cause: its version is none of PEP 440
+  hint: keep the name that the egg was built or downloaded with",
+    );
 }
 
 #[test]

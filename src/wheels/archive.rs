@@ -24,17 +24,17 @@ use crate::path::ReleasePath;
 use crate::pypa::{PackageName, Version, WheelFilename};
 
 /// Most bytes that a wheel may hold unpacked; the largest on PyPI in 2026 hold about 4 GB.
-const MAX_UNPACKED: u64 = 8 << 30;
+pub(super) const MAX_UNPACKED: u64 = 8 << 30;
 
 /// Most members of a wheel; the largest on PyPI have some ten thousand.
 const MAX_MEMBERS: usize = 200_000;
 
 /// How many times its own size a wheel may be when unpacked, once it is past [`FREE_UNPACKED`]. Text gives about 10,
 /// deflate's limit is 1032.
-const MAX_RATIO: u64 = 250;
+pub(super) const MAX_RATIO: u64 = 250;
 
 /// Bytes below which the ratio says nothing: a small file of zeros is no attack.
-const FREE_UNPACKED: u64 = 64 << 20;
+pub(super) const FREE_UNPACKED: u64 = 64 << 20;
 
 /// Most bytes of a file of `.dist-info` that is read into memory.
 const MAX_TEXT: u64 = 64 << 20;

@@ -8,6 +8,7 @@ use uv_distribution_filename::{BuildTag, DistFilename, SourceDistExtension};
 use uv_platform_tags::{IncompatibleTag, TagCompatibility, TagPriority};
 
 use super::index::{Offer, nearby};
+use crate::egg::is_egg;
 use crate::error::{Error, Location};
 use crate::lock::{Indexes, Pin};
 use crate::pypa::{Environment, HashAlgorithm, HashDigest, Version, WheelFilename};
@@ -102,7 +103,11 @@ impl Wanted<'_> {
                 if self.indexes.no_binary.contains(&self.pin.name) {
                     return Err(Why::Policy("--no-binary"));
                 }
-                (Some(self.tags(wheel)?), wheel.build_tag().cloned())
+                let tags = self.tags(wheel).map_err(|why| match why {
+                    Why::Other(why) if is_egg(&offer.file) => Why::Other(format!("is an egg and {why}")),
+                    why => why,
+                })?;
+                (Some(tags), wheel.build_tag().cloned())
             }
             DistFilename::SourceDistFilename(sdist) => {
                 if self.indexes.only_binary.contains(&self.pin.name) {
@@ -112,7 +117,7 @@ impl Wanted<'_> {
                     let arch = self.environment.arch;
                     return Err(Why::Other(format!("has code to compile, which is not done here for {arch}")));
                 }
-                if !super::sdist::is_readable(sdist.extension) {
+                if !super::unpack::is_readable(sdist.extension) {
                     return Err(Why::Other(format!("is a `.{}`, which pkgapp does not read", sdist.extension)));
                 }
                 (None, None)
@@ -124,12 +129,16 @@ impl Wanted<'_> {
         {
             return Err(Why::Other(format!("needs Python {requires}")));
         }
+        if self.is_hashed() && offer.directory().is_some() {
+            return Err(Why::Other("is a directory, which has no hash".to_owned()));
+        }
         let hash_known = self.accepts(&offer.hashes)?;
         let exact = self.pin.version.as_ref().is_none_or(|wanted| wanted == offer.dist.version());
         Ok(Rank {
             hash_known,
             not_yanked: offer.yanked.is_none(),
             exact,
+            kind: kind(offer),
             tags,
             build,
             extension: Reverse(extension(offer)),
@@ -195,10 +204,26 @@ struct Rank {
     hash_known: bool,
     not_yanked: bool,
     exact: bool,
-    /// Wheels come before sdists.
+    kind: Kind,
     tags: Option<TagPriority>,
     build: Option<BuildTag>,
     extension: Reverse<u8>,
+}
+
+/// Kinds of file, the best the greatest: an egg needs no build, and a wheel no conversion.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Sdist,
+    Egg,
+    Wheel,
+}
+
+fn kind(offer: &Offer) -> Kind {
+    match &offer.dist {
+        DistFilename::SourceDistFilename(_) => Kind::Sdist,
+        DistFilename::WheelFilename(_) if is_egg(&offer.file) => Kind::Egg,
+        DistFilename::WheelFilename(_) => Kind::Wheel,
+    }
 }
 
 /// `.tar.gz` is what sdists are (PEP 625); older projects have a `.zip` beside it.

@@ -26,12 +26,20 @@ pub(super) fn checkout(source: &GitSource, cache: &Cache, offline: bool) -> Resu
         }
         clone(source, &place, cache).map_err(|error| error.context(format!("cannot get `{}`", source.shown())))?;
     }
-    let project = place.join(&source.subdirectory);
+    project_in(&place, &source.subdirectory, &source.shown())
+}
+
+/// Returns a project's directory in a checkout.
+///
+/// # Errors
+/// There is none, or it lies elsewhere.
+pub(super) fn project_in(place: &Path, subdirectory: &Path, shown: &str) -> Result<PathBuf> {
+    let project = place.join(subdirectory);
     // A link of the repository must not lead out of it.
-    let inside = |path: &Path| Some(path.canonicalize().ok()?.starts_with(place.canonicalize().ok()?));
-    match inside(&project) {
+    let inside = || Some(project.canonicalize().ok()?.starts_with(place.canonicalize().ok()?));
+    match inside() {
         Some(true) if project.is_dir() => Ok(project),
-        _ => Err(Error::new(format!("`{}` has no directory `{}`", source.shown(), source.subdirectory.display()))),
+        _ => Err(Error::new(format!("`{shown}` has no directory `{}`", subdirectory.display()))),
     }
 }
 

@@ -5,6 +5,7 @@
 //! kept as their headers allow.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use uv_pypi_types::Yanked;
 use uv_redacted::DisplaySafeUrl;
 
 use crate::cache::Cache;
+use crate::egg::{EggFilename, is_egg};
 use crate::error::{Context, Error, Result};
 use crate::lock::Indexes;
 use crate::pypa::{HashDigest, PackageName, Version, VersionSpecifiers};
@@ -260,13 +262,12 @@ impl Client {
                 .cause_text("the network is not used with `--offline`")
                 .hint("run it once without `--offline`"));
         }
-        Ok(entries
-            .into_iter()
-            .filter_map(|entry| {
-                let (dist, file, _) = entry.into_parts();
-                offer(dist, file)
-            })
-            .collect())
+        let offers = entries.into_iter().filter_map(|entry| {
+            let (dist, file, _) = entry.into_parts();
+            offer(dist, file)
+        });
+        let eggs = urls.iter().filter_map(|url| url.url().to_file_path().ok()).flat_map(|path| eggs(&path));
+        Ok(offers.chain(eggs).collect())
     }
 
     /// Reads what is behind a URL, from byte `from` on if the server can do that and still has the version `etag`.
@@ -332,6 +333,30 @@ impl fmt::Debug for Client {
             .field("offline", &self.offline)
             .finish_non_exhaustive()
     }
+}
+
+impl Offer {
+    /// Returns the directory that an unpacked egg is; `None` for a file.
+    pub fn directory(&self) -> Option<PathBuf> {
+        if !is_egg(&self.file) {
+            return None;
+        }
+        self.url.to_file_path().ok().filter(|path| path.is_dir())
+    }
+}
+
+/// The eggs in a find-links directory, zipped and unpacked, which uv's client does not know; sorted.
+fn eggs(directory: &Path) -> Vec<Offer> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.retain(|name| is_egg(name));
+    names.sort_unstable();
+    let offer = |file: String| {
+        let dist = DistFilename::WheelFilename(EggFilename::parse(&file).ok()?.wheel().ok()?);
+        let url = Url::from_file_path(directory.join(&file)).ok()?;
+        Some(Offer { file, dist, url, hashes: Vec::new(), size: None, requires_python: None, yanked: None })
+    };
+    names.into_iter().filter_map(offer).collect()
 }
 
 fn base_client(offline: bool) -> BaseClientBuilder<'static> {

@@ -3,12 +3,18 @@
 //! [`fetch`] looks for each pin in this order: the choice that an earlier build made for the same question (`pins/` of
 //! the cache), the cache itself if the pin's hash leaves no choice, then `--find-links`, the extra indexes, the index.
 //! The first place that has a file which fits decides: a distribution of the same name in a later place can't push itself
-//! in front. Within a place the order is pip's. Sdists and projects become wheels last ([`sdist`]).
+//! in front. Within a place the order is pip's. Sdists, eggs and projects become wheels last ([`sdist`]).
 
 pub mod archive;
 pub mod choice;
+mod egg;
 mod git;
+mod hg;
 pub mod index;
+mod linkage;
+mod pack;
+mod project;
+mod requires;
 pub mod sdist;
 pub mod store;
 pub mod survey;
@@ -16,6 +22,9 @@ pub mod survey;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod unpack;
+
+pub use linkage::{Linking, Rules};
 
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -31,6 +40,7 @@ use uv_distribution_filename::{DistFilename, SourceDistExtension, SourceDistFile
 
 use crate::cache::{self, Cache};
 use crate::digest::Sha256Sum;
+use crate::egg::{EggFilename, is_egg};
 use crate::error::{Error, Result};
 use crate::lock::{FilePlace, Indexes, Lock, LockedFile, Pin, PinSource};
 use crate::pypa::{Environment, HashAlgorithm, HashDigest, PackageName, Version, WheelFilename};
@@ -83,13 +93,15 @@ pub struct Metadata {
 
 /// How wheels are fetched.
 #[derive(Debug, Clone, Copy)]
-pub struct FetchOptions {
+pub struct FetchOptions<'a> {
     /// Use no network.
     pub offline: bool,
     /// How many files are read at a time; 8 is a good number.
     pub jobs: usize,
     /// Seconds since 1970: the time of everything that is built.
     pub epoch: u64,
+    /// How it is built.
+    pub rules: &'a Rules,
 }
 
 /// Makes of every pin a wheel in the cache, sorted by name.
@@ -100,7 +112,7 @@ pub fn fetch(
     lock: &Lock,
     environment: &Environment,
     cache: &Cache,
-    options: &FetchOptions,
+    options: &FetchOptions<'_>,
     report: &Report,
 ) -> Result<Vec<Wheel>> {
     let start = Instant::now();
@@ -155,7 +167,7 @@ pub fn application(
     indexes: &Indexes,
     environment: &Environment,
     cache: &Cache,
-    options: &FetchOptions,
+    options: &FetchOptions<'_>,
     report: &Report,
 ) -> Result<Wheel> {
     Builder::new(cache, environment, indexes, options, report).project(directory)
@@ -175,6 +187,12 @@ enum Source {
         from: String,
     },
     Directory(PathBuf),
+    /// An egg: a file of the cache with its sum, or a directory.
+    Egg {
+        path: PathBuf,
+        sha256: Option<Sha256Sum>,
+        from: String,
+    },
     /// A project of a repository, and what the record names.
     Checkout {
         directory: PathBuf,
@@ -205,6 +223,8 @@ impl Fetcher<'_> {
         let found = match &pin.source {
             PinSource::Directory(path) => Ok(Found::Source(Source::Directory(path.clone()))),
             PinSource::Git(source) => git::checkout(source, self.store.cache, self.store.offline)
+                .map(|directory| Found::Source(Source::Checkout { directory, from: source.shown() })),
+            PinSource::Mercurial(source) => hg::checkout(source, self.store.cache, self.store.offline)
                 .map(|directory| Found::Source(Source::Checkout { directory, from: source.shown() })),
             PinSource::File(path) => self.find_file(pin, path),
             PinSource::Url(url) => self.find_url(pin, url),
@@ -312,7 +332,11 @@ impl Fetcher<'_> {
     /// Brings a file into the cache, and remembers under `key` that it was the answer.
     fn take(&self, wanted: &Wanted<'_>, offer: &Offer, key: Option<&str>) -> Result<Found, Failure> {
         let pin = wanted.pin;
-        let shelf = shelf(&offer.dist);
+        if let Some(path) = offer.directory() {
+            let from = offer.file.clone();
+            return Ok(Found::Source(Source::Egg { path, sha256: None, from }));
+        }
+        let shelf = shelf(&offer.dist, &offer.file);
         let locked = if matches!(pin.source, PinSource::Files(_)) { &offer.hashes[..] } else { &[] };
         let expected = Expected { pin, locked, index: &offer.hashes };
         let known = sha256_of(&offer.hashes).first().copied();
@@ -352,6 +376,10 @@ impl Fetcher<'_> {
         }
         self.report.detail(&format!("{}: {}", label(pin), choice.from));
         match dist {
+            _ if is_egg(&choice.file) => {
+                let (path, sha256, from) = (stored.path, Some(stored.sha256), choice.from.clone());
+                Ok(Found::Source(Source::Egg { path, sha256, from }))
+            }
             DistFilename::SourceDistFilename(sdist) => {
                 let source = Source::Sdist { stored, extension: sdist.extension, from: choice.from.clone() };
                 Ok(Found::Source(source))
@@ -386,7 +414,7 @@ impl Fetcher<'_> {
             for entry in entries.flatten() {
                 let name = entry.file_name().to_string_lossy().into_owned();
                 let Ok(url) = url::Url::from_file_path(entry.path()) else { continue };
-                if DistFilename::try_from_filename(&name, &pin.name).is_some() {
+                if DistFilename::try_from_filename(&name, &pin.name).is_some() || is_egg(&name) {
                     let hash = HashDigest { algorithm: HashAlgorithm::Sha256, digest: sha256.to_string().into() };
                     offers.extend(direct_offer(pin, &name, url, vec![hash]).ok());
                 }
@@ -426,7 +454,7 @@ impl Fetcher<'_> {
     fn recall(&self, wanted: &Wanted<'_>, key: &str) -> Result<Option<Found>> {
         let Some(choice) = self.choice(key) else { return Ok(None) };
         let Some(dist) = dist_of(wanted.pin, &choice.file) else { return Ok(None) };
-        match self.store.find(&shelf(&dist), choice.sha256, &choice.file, Some(choice.size)) {
+        match self.store.find(&shelf(&dist, &choice.file), choice.sha256, &choice.file, Some(choice.size)) {
             Some(stored) => self.found(wanted.pin, &choice, stored, &dist).map(Some),
             None => Ok(None),
         }
@@ -470,11 +498,9 @@ fn wanted<'a>(pin: &'a Pin, lock: &'a Lock, environment: &'a Environment) -> Wan
 fn build(pin: &Pin, source: &Source, builder: &Builder<'_>, lock: &Lock, environment: &Environment) -> Result<Wheel> {
     let built = match source {
         Source::Sdist { stored, extension, from } => builder.sdist(stored, *extension, from),
-        Source::Directory(path) => builder.project(path),
-        Source::Checkout { directory, from } => builder.project(directory).map(|wheel| {
-            let from = format!("built from {from}");
-            Wheel { from, ..wheel }
-        }),
+        Source::Directory(path) => builder.working_tree(path),
+        Source::Egg { path, sha256, from } => builder.egg(&sdist::Egg { path, sha256: *sha256, from }),
+        Source::Checkout { directory, from } => builder.checkout(directory, from),
     };
     let wheel = built.map_err(|error| error.at(pin.at.clone()))?;
     let (name, version) = (&wheel.filename.name, &wheel.filename.version);
@@ -488,8 +514,9 @@ fn first<T, U>((items, rest): (Vec<T>, U)) -> (Option<T>, U) {
     (items.into_iter().next(), rest)
 }
 
-fn shelf(dist: &DistFilename) -> Shelf {
+fn shelf(dist: &DistFilename, name: &str) -> Shelf {
     match dist {
+        _ if is_egg(name) => Shelf::Sdist,
         DistFilename::WheelFilename(wheel) => Shelf::Wheel(Box::new(wheel.clone())),
         DistFilename::SourceDistFilename(_) => Shelf::Sdist,
     }
@@ -508,6 +535,11 @@ fn dist_of(pin: &Pin, name: &str) -> Option<DistFilename> {
     if name.ends_with(".whl") {
         return None;
     }
+    if is_egg(name) {
+        // Its tags are those of the wheel that it becomes.
+        let wheel = EggFilename::parse(name).ok()?.wheel().ok()?;
+        return (wheel.name == pin.name).then_some(DistFilename::WheelFilename(wheel));
+    }
     let extension = SourceDistExtension::from_path(name).ok()?;
     let version = pin.version.clone().unwrap_or_else(|| Version::new([0]));
     Some(DistFilename::SourceDistFilename(SourceDistFilename { name: pin.name.clone(), version, extension }))
@@ -515,6 +547,13 @@ fn dist_of(pin: &Pin, name: &str) -> Option<DistFilename> {
 
 fn direct_offer(pin: &Pin, name: &str, url: url::Url, hashes: Vec<HashDigest>) -> Result<Offer> {
     let Some(dist) = dist_of(pin, name) else {
+        if is_egg(name) {
+            let error = match EggFilename::parse(name) {
+                Ok(other) => Error::new(format!("`{name}` is an egg of `{}`, not of `{}`", other.name, pin.name)),
+                Err(why) => Error::new(format!("`{name}` is no name for an egg")).cause_text(why),
+            };
+            return Err(error.at(pin.at.clone()));
+        }
         let error = match WheelFilename::from_str(name) {
             Ok(other) => Error::new(format!("`{name}` is a wheel of `{}`, not of `{}`", other.name, pin.name)),
             Err(error) => {

@@ -4,45 +4,52 @@
 //! The source is laid out anew in the cache, so that the user's files are only read; the result is packed anew, so that
 //! equal content gives equal bytes; and it is kept under a key that holds everything that went in.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, FileTimes};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Component, Path, PathBuf};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::str::FromStr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Instant;
 
-use sha2::{Digest as _, Sha256};
-use uv_distribution_filename::{LegacySourceDistExtension as Legacy, SourceDistExtension};
-use zip::write::{SimpleFileOptions, ZipWriter};
+use uv_distribution_filename::SourceDistExtension;
 
-use super::archive::{Archive, check_path};
+use super::archive::Archive;
 use super::choice::is_compiled;
 use super::index::without_credentials;
+use super::linkage::{self, Grafted};
+use super::pack::{self, Laid, files};
+use super::project::{History, copy_files, hash_files, project_files};
 use super::store::{self, Stored, publish_file};
-use super::{FetchOptions, Wheel};
+use super::unpack::{unpack, unpack_zip};
+use super::{FetchOptions, Wheel, egg};
 use crate::cache::{self, Cache, Stamp};
-use crate::digest::{DigestWriter, Sha256Sum};
+use crate::commit::Commit;
+use crate::digest::Sha256Sum;
+use crate::egg::EggFilename;
 use crate::error::{Context, Error, Result, shown};
 use crate::fs;
 use crate::interpreter::Interpreter;
 use crate::lock::Indexes;
 use crate::name::PythonMinor;
-use crate::path::ReleasePath;
 use crate::process;
 use crate::pypa::{Environment, WheelFilename};
 use crate::report::Report;
 
 /// Counts in every key: to be raised when builds are made otherwise.
-const BUILD_FORMAT: &str = "pkgapp build 2";
+const BUILD_FORMAT: &str = "pkgapp build 3";
 
-/// Most bytes that an sdist may hold unpacked.
-const MAX_UNPACKED: u64 = 8 << 30;
+/// Counts in the key of every egg: to be raised when they are converted otherwise.
+const EGG_FORMAT: &str = "pkgapp egg 1";
+
+/// Beside a wheel in the cache: which libraries of this machine were copied into it.
+const GRAFTS: &str = "grafts.json";
+
+/// Variables that name files of constraints.
+const CONSTRAINT_VARIABLES: &[&str] = &["PIP_BUILD_CONSTRAINT", "PIP_CONSTRAINT", "UV_BUILD_CONSTRAINT"];
 
 /// The earliest time a zip archive can hold, 1980-01-01 (APPNOTE 4.4.6): build backends fail on earlier ones.
 const ZIP_EPOCH: u64 = 315_532_800;
@@ -53,13 +60,19 @@ const BUILD_VARIABLES: &[&str] = &[
     "ARCHFLAGS",
     "CC",
     "CFLAGS",
+    "CPATH",
     "CPPFLAGS",
     "CXX",
     "CXXFLAGS",
+    "C_INCLUDE_PATH",
     "LD",
     "LDFLAGS",
     "LDSHARED",
+    "LD_LIBRARY_PATH",
+    "LIBRARY_PATH",
+    "PIP_BUILD_CONSTRAINT",
     "PIP_CONSTRAINT",
+    "PKG_CONFIG",
     "PKG_CONFIG_PATH",
     "RUSTFLAGS",
     "UV_BUILD_CONSTRAINT",
@@ -100,25 +113,18 @@ const DROPPED_VARIABLES: &[&str] = &[
 /// The last minor version of Python that is looked for in place of another one.
 const NEWEST_MINOR: u8 = 16;
 
-/// Returns whether sdists of this form can be unpacked.
-pub fn is_readable(extension: SourceDistExtension) -> bool {
-    use Legacy::{Tar, TarXz, TarZst, Tgz, Txz, Zip};
-    matches!(
-        extension,
-        SourceDistExtension::TarGz | SourceDistExtension::Legacy(Tar | TarXz | TarZst | Tgz | Txz | Zip)
-    )
-}
-
 /// Builds wheels.
 #[derive(Debug)]
 pub struct Builder<'a> {
     cache: &'a Cache,
     environment: &'a Environment,
     indexes: &'a Indexes,
-    offline: bool,
+    options: FetchOptions<'a>,
+    /// Time of everything that is built.
     epoch: u64,
     report: &'a Report,
     tool: OnceLock<Result<Tool>>,
+    compilers: OnceLock<String>,
     built: AtomicUsize,
 }
 
@@ -134,9 +140,32 @@ struct Tool {
 struct Source<'a> {
     /// As messages name it.
     label: &'a str,
-    /// SHA-256 of its content.
-    content: Sha256Sum,
+    /// Everything that goes in, but what matters to compiled code only.
+    inputs: Vec<String>,
     from: String,
+    /// Whether the result may name this machine.
+    built_here: bool,
+}
+
+/// What a wheel is converted from.
+#[derive(Debug)]
+pub struct Egg<'a> {
+    /// A file of the cache, or a directory, called as eggs are.
+    pub path: &'a Path,
+    /// The file's sum; `None` for a directory.
+    pub sha256: Option<Sha256Sum>,
+    /// Where it came from, without secrets.
+    pub from: &'a str,
+}
+
+/// Where the cache keeps what comes of a source.
+struct Places {
+    /// A wheel for every platform, for which no compiler has worked.
+    pure: PathBuf,
+    /// Any other.
+    compiled: PathBuf,
+    /// Names both.
+    key: String,
 }
 
 impl<'a> Builder<'a> {
@@ -145,12 +174,12 @@ impl<'a> Builder<'a> {
         cache: &'a Cache,
         environment: &'a Environment,
         indexes: &'a Indexes,
-        options: &FetchOptions,
+        options: &FetchOptions<'a>,
         report: &'a Report,
     ) -> Self {
         let epoch = options.epoch.max(ZIP_EPOCH);
-        let (tool, built) = (OnceLock::new(), AtomicUsize::new(0));
-        Self { cache, environment, indexes, offline: options.offline, epoch, report, tool, built }
+        let (tool, compilers, built) = (OnceLock::new(), OnceLock::new(), AtomicUsize::new(0));
+        Self { cache, environment, indexes, options: *options, epoch, report, tool, compilers, built }
     }
 
     /// Returns how many wheels were built, rather than found in the cache.
@@ -164,8 +193,10 @@ impl<'a> Builder<'a> {
     /// It can't be unpacked, no tool is there, the build fails, or its wheel does not fit the environment.
     pub fn sdist(&self, stored: &Stored, extension: SourceDistExtension, from: &str) -> Result<Wheel> {
         let label = stored.path.file_name().unwrap_or_default().to_string_lossy();
-        let source = Source { label: &label, content: stored.sha256, from: format!("built from {from}") };
-        self.build(&source, |to| {
+        let tool = self.tool()?;
+        let inputs = self.inputs(&stored.sha256, tool)?;
+        let source = Source { label: &label, inputs, from: format!("built from {from}"), built_here: true };
+        self.build(&source, tool, |to| {
             unpack(&stored.path, extension, to, self.epoch)
                 .map_err(|error| error.context(format!("sdist `{label}` is refused")))
         })
@@ -176,17 +207,42 @@ impl<'a> Builder<'a> {
     /// # Errors
     /// As [`Builder::sdist`]; or it is no project.
     pub fn project(&self, directory: &Path) -> Result<Wheel> {
+        // Not the directory's name: a checkout elsewhere gives the same release.
+        self.tree(directory, &shown(directory).to_string(), |_| "built from its project".to_owned())
+    }
+
+    /// As [`Builder::project`], for a working tree that is not the application's own: the record has the hash of what
+    /// was built, and the commit if there is one.
+    ///
+    /// # Errors
+    /// As [`Builder::project`].
+    pub fn working_tree(&self, directory: &Path) -> Result<Wheel> {
+        self.tree(directory, &shown(directory).to_string(), |content| {
+            let commit = Commit::at(directory).map(|commit| format!(", commit {}", commit.id)).unwrap_or_default();
+            format!("built from its working tree (sha256:{content}{commit})")
+        })
+    }
+
+    /// As [`Builder::project`], for a directory of the cache that holds a commit; `from` is repository and commit.
+    ///
+    /// # Errors
+    /// As [`Builder::project`].
+    pub fn checkout(&self, directory: &Path, from: &str) -> Result<Wheel> {
+        self.tree(directory, from, |_| format!("built from {from}"))
+    }
+
+    fn tree(&self, directory: &Path, label: &str, from: impl FnOnce(&Sha256Sum) -> String) -> Result<Wheel> {
         if !["pyproject.toml", "setup.py"].iter().any(|name| directory.join(name).is_file()) {
-            return Err(Error::new(format!("`{}` is no Python project", shown(directory)))
+            return Err(Error::new(format!("`{label}` is no Python project"))
                 .note("it has neither `pyproject.toml` nor `setup.py`"));
         }
         let files = project_files(directory)?;
         let history = History::of(directory);
         let content = hash_files(directory, &files, history.as_ref())?;
-        let label = shown(directory).to_string();
-        // Not the directory's name: a checkout elsewhere gives the same release.
-        let source = Source { label: &label, content, from: "built from its project".to_owned() };
-        self.build(&source, |to| {
+        let tool = self.tool()?;
+        let inputs = self.inputs(&content, tool)?;
+        let source = Source { label, inputs, from: from(&content), built_here: true };
+        self.build(&source, tool, |to| {
             let to = to.join("project");
             let lent = history.is_some() && History::lend(directory, &to)?;
             copy_files(directory, &files, &to, self.epoch)?;
@@ -197,81 +253,153 @@ impl<'a> Builder<'a> {
         })
     }
 
-    fn build(&self, source: &Source<'_>, lay_out: impl FnOnce(&Path) -> Result<PathBuf>) -> Result<Wheel> {
-        let tool = self.tool.get_or_init(|| Tool::find(self.cache, self.environment)).as_ref().map_err(Clone::clone)?;
-        let key = self.key(source, tool).to_string();
-        let place = self.cache.built().join(&key);
-        if let Some(wheel) = self.known(&place, source)? {
+    /// Makes a wheel of an egg: a file of the cache, or an unpacked one, which is a directory of this machine.
+    ///
+    /// # Errors
+    /// It is none, or says of itself what a wheel can't say, or its wheel does not fit the environment.
+    pub fn egg(&self, egg: &Egg<'_>) -> Result<Wheel> {
+        let label = egg.path.file_name().unwrap_or_default().to_string_lossy();
+        let filename = EggFilename::parse(&label)
+            .map_err(|why| Error::new(format!("`{label}` is no name for an egg")).cause_text(why))?;
+        let (content, files) = match egg.sha256 {
+            Some(sha256) => (sha256, Vec::new()),
+            None => {
+                let files: Vec<PathBuf> =
+                    files(egg.path)?.into_keys().map(|path| PathBuf::from(path.as_str())).collect();
+                (hash_files(egg.path, &files, None)?, files)
+            }
+        };
+        let inputs = vec![EGG_FORMAT.to_owned(), content.to_string(), label.to_string()];
+        let from = match egg.sha256 {
+            Some(_) => format!("converted from {}", egg.from),
+            None => format!("converted from {} (sha256:{content})", egg.from),
+        };
+        // As for a wheel that is a file: whoever compiled it did so elsewhere, as far as anyone knows.
+        let source = Source { label: &label, inputs, from, built_here: false };
+        self.keep(&source, |room| {
+            let (unpacked, laid) = (room.join("egg"), room.join("laid"));
+            let refused = |error: Error| error.context(format!("egg `{label}` is refused"));
+            match egg.sha256 {
+                Some(_) => unpack_zip(fs::open(egg.path)?, &unpacked).map_err(refused)?,
+                None => copy_files(egg.path, &files, &unpacked, self.epoch)?,
+            }
+            egg::convert(&unpacked, &filename, &laid).map_err(refused)
+        })
+    }
+
+    fn tool(&self) -> Result<&Tool> {
+        self.tool.get_or_init(|| Tool::find(self.cache, self.environment)).as_ref().map_err(Clone::clone)
+    }
+
+    fn build(&self, source: &Source<'_>, tool: &Tool, lay_out: impl FnOnce(&Path) -> Result<PathBuf>) -> Result<Wheel> {
+        self.keep(source, |room| {
+            fs::create_dir_all(&room.join("src"))?;
+            fs::create_dir_all(&room.join("tmp"))?;
+            let project = lay_out(&room.join("src"))?;
+            let made = self.run(tool, room, &project).map_err(|error| advise(error, self.options.offline))?;
+            let filename = wheel_filename(&made)?;
+            self.check_python(&tool.interpreter, &filename)?;
+            self.check_fits(&filename)?;
+            pack::unpack(&made, &filename, &room.join("laid"))
+        })
+    }
+
+    /// Returns the wheel that comes of a source from the cache, or has `make` lay it out and keeps it there.
+    fn keep(&self, source: &Source<'_>, make: impl FnOnce(&Path) -> Result<Laid>) -> Result<Wheel> {
+        let places = self.places(source);
+        if let Some(wheel) = self.known(&places, source)? {
             return Ok(wheel);
         }
         // The name is part of what compilers see; a random one would end up in their output.
-        let room = self.cache.claim(&format!("build-{}", &key[..16]))?;
+        let room = self.cache.claim(&format!("build-{}", &places.key[..16]))?;
         // Another process may have built it while this one waited for the room.
-        if let Some(wheel) = self.known(&place, source)? {
+        if let Some(wheel) = self.known(&places, source)? {
             return Ok(wheel);
         }
         let start = Instant::now();
         let failed = || format!("cannot build a wheel of `{}`", source.label);
-        fs::create_dir_all(&room.path().join("src"))?;
-        fs::create_dir_all(&room.path().join("tmp"))?;
-        let project = lay_out(&room.path().join("src")).map_err(|error| error.context(failed()))?;
-        let made =
-            self.run(tool, room.path(), &project).map_err(|error| advise(error, self.offline).context(failed()))?;
-        let wheel = self.accept(tool, &made, &room.path().join("packed")).map_err(|error| error.context(failed()))?;
+        let made = make(room.path()).and_then(|laid| self.finish(&laid, room.path()));
+        let (wheel, grafted) = made.map_err(|error| error.context(failed()))?;
         store::record(self.cache, &wheel)?;
-        publish_file(self.cache, &wheel, &place)?;
+        let place = if is_for_all_platforms(&wheel_filename(&wheel)?) { &places.pure } else { &places.compiled };
+        publish_file(self.cache, &wheel, place)?;
         self.built.fetch_add(1, Ordering::Relaxed);
         self.report.step(&format!("built {} ({:.1} s)", file_name(&wheel), start.elapsed().as_secs_f64()));
+        if !grafted.is_empty() {
+            self.report.step(&format!("{} ships {}", file_name(&wheel), linkage::listed(&grafted)));
+        }
         drop(room);
-        self.known(&place, source)?
+        self.known(&places, source)?
             .ok_or_else(|| Error::new(failed()).cause_text("what was built is gone from the cache"))
     }
 
     /// A wheel that was built before; one that is not what it was then is forgotten.
-    fn known(&self, place: &Path, source: &Source<'_>) -> Result<Option<Wheel>> {
-        let Some(path) = self.cache.hold(place).then(|| only_wheel(place)).flatten() else { return Ok(None) };
-        let filename = wheel_filename(&path)?;
-        let Some(known) = store::recorded(&path).and_then(|sha256| store::known(self.cache, &path, sha256)) else {
-            self.cache.forget(place)?;
-            return Ok(None);
-        };
-        self.cache.count("built", true);
-        let (sha256, from) = (known.sha256, source.from.clone());
-        let metadata = known.metadata(self.cache, &path, &filename)?;
-        Ok(Some(Wheel { filename, path, sha256, from, built_here: true, metadata, pin: None }))
+    fn known(&self, places: &Places, source: &Source<'_>) -> Result<Option<Wheel>> {
+        for place in [&places.pure, &places.compiled] {
+            let Some(path) = self.cache.hold(place).then(|| only_wheel(place)).flatten() else { continue };
+            let filename = wheel_filename(&path)?;
+            let known = store::recorded(&path).and_then(|sha256| store::known(self.cache, &path, sha256));
+            let grafts: Option<Vec<Grafted>> = cache::read_sealed(&place.join(GRAFTS));
+            let current = grafts.is_none_or(|grafts| grafts.iter().all(Grafted::is_current));
+            let Some(known) = known.filter(|_| current) else {
+                self.cache.forget(place)?;
+                continue;
+            };
+            self.check_fits(&filename)?;
+            self.cache.count("built", true);
+            let (sha256, from, built_here) = (known.sha256, source.from.clone(), source.built_here);
+            let metadata = known.metadata(self.cache, &path, &filename)?;
+            return Ok(Some(Wheel { filename, path, sha256, from, built_here, metadata, pin: None }));
+        }
+        Ok(None)
     }
 
-    /// Checks what a build left, and packs it anew.
-    fn accept(&self, tool: &Tool, made: &Path, to: &Path) -> Result<PathBuf> {
-        let filename = wheel_filename(made)?;
-        let Tool { interpreter, .. } = tool;
-        if interpreter.python != self.environment.python {
-            let (python, used) = (self.environment.python, interpreter.python);
-            if is_compiled(&filename) {
-                return Err(Error::new(format!("there is no Python {python} on this machine"))
-                    .cause_text(format!("`{}` holds code that is compiled for Python {used}", file_name(made))));
-            }
-            self.report.warning(&format!(
-                "`{}` was built with Python {used}: there is no {python} on this machine",
-                file_name(made)
-            ));
+    /// Another Python than the release's makes no compiled code for it.
+    fn check_python(&self, interpreter: &Interpreter, filename: &WheelFilename) -> Result<()> {
+        let (python, used) = (self.environment.python, interpreter.python);
+        if used == python {
+            return Ok(());
         }
-        if !filename.is_compatible(&self.environment.tags) {
-            let Environment { python, arch, .. } = self.environment;
-            return Err(Error::new(format!("`{}` does not fit CPython {python} on {arch}", file_name(made)))
-                .note("compiled code that is built here runs on machines like this one only"));
+        if is_compiled(filename) {
+            return Err(Error::new(format!("there is no Python {python} on this machine"))
+                .cause_text(format!("`{filename}` holds code that is compiled for Python {used}")));
         }
-        fs::create_dir_all(to)?;
-        let packed = to.join(file_name(made));
-        repack(made, &filename, &packed)?;
-        Archive::open(&packed, &filename)?.verify()?;
-        Ok(packed)
+        self.report
+            .warning(&format!("`{filename}` was built with Python {used}: there is no {python} on this machine"));
+        Ok(())
+    }
+
+    fn check_fits(&self, filename: &WheelFilename) -> Result<()> {
+        if filename.is_compatible(&self.environment.tags) {
+            return Ok(());
+        }
+        let Environment { python, arch, .. } = self.environment;
+        Err(Error::new(format!("`{filename}` does not fit CPython {python} on {arch}"))
+            .note("compiled code that is built here runs on machines like this one only"))
+    }
+
+    /// Takes this machine's paths out of what was made, adds the libraries that it shall bring, and packs it.
+    fn finish(&self, laid: &Laid, room: &Path) -> Result<(PathBuf, Vec<Grafted>)> {
+        self.check_fits(&laid.filename)?;
+        let grafted = linkage::settle(&laid.root, &laid.filename.name, &self.options.rules.libraries)?;
+        let packed = room.join("packed");
+        fs::create_dir_all(&packed)?;
+        if !grafted.is_empty() {
+            self.cache.write(&packed.join(GRAFTS), &grafted)?;
+        }
+        let wheel = packed.join(laid.filename.to_string());
+        pack::pack(laid, &wheel)?;
+        Archive::open(&wheel, &laid.filename)?.verify()?;
+        Ok((wheel, grafted))
     }
 
     fn run(&self, tool: &Tool, room: &Path, project: &Path) -> Result<PathBuf> {
         let out = room.join("out");
         fs::create_dir_all(&out)?;
         let mut command = tool.command(&out, project, self.indexes.no_index);
+        if let Some(file) = &self.options.rules.constraints {
+            tool.constrain(&mut command, file)?;
+        }
         self.set_environment(&mut command, room);
         let mut output = process::output(&mut command)?;
         for text in [&mut output.stdout, &mut output.stderr] {
@@ -325,19 +453,20 @@ impl<'a> Builder<'a> {
                 self.indexes.find_links.iter().map(|url| url.as_str().replace(',', "%2C")).collect();
             command.env("UV_FIND_LINKS", links.join(","));
         }
-        if self.indexes.no_index || self.offline {
+        if self.indexes.no_index || self.options.offline {
             command.env("PIP_NO_INDEX", "1");
         }
-        if self.offline {
+        if self.options.offline {
             command.env("UV_OFFLINE", "1");
         }
     }
 
-    fn key(&self, source: &Source<'_>, tool: &Tool) -> Sha256Sum {
+    /// Everything that decides what a build makes, but compilers and libraries.
+    fn inputs(&self, content: &Sha256Sum, tool: &Tool) -> Result<Vec<String>> {
         let Interpreter { version, platform, soabi, .. } = &tool.interpreter;
         let mut parts = vec![
             BUILD_FORMAT.to_owned(),
-            source.content.to_string(),
+            content.to_string(),
             format!("{version} {platform} {soabi}"),
             tool.label(),
             self.epoch.to_string(),
@@ -350,14 +479,46 @@ impl<'a> Builder<'a> {
             if name.to_str().is_some_and(relevant) {
                 parts.push(format!("{}={}", name.to_string_lossy(), value.to_string_lossy()));
             }
+            if name.to_str().is_some_and(|name| CONSTRAINT_VARIABLES.contains(&name)) {
+                for file in value.to_string_lossy().split_whitespace() {
+                    parts.push(std::fs::read_to_string(file).unwrap_or_default());
+                }
+            }
         }
-        let mut sum = Sha256::new();
-        for part in parts {
-            sum.update(part.as_bytes());
-            sum.update([0]);
+        if let Some(file) = &self.options.rules.constraints {
+            parts.push(fs::read_to_string(file)?);
         }
-        Sha256Sum(sum.finalize().into())
+        Ok(parts)
     }
+
+    fn places(&self, source: &Source<'_>) -> Places {
+        let key = cache::key(source.inputs.iter().map(String::as_str));
+        let compilers = || self.compilers.get_or_init(compilers).clone();
+        let pure = self.cache.built().join(&key);
+        // What is there needs no compiler, and so none is asked what it is.
+        let compilers = if pure.is_dir() || !source.is_compiled_here() { String::new() } else { compilers() };
+        let libraries = format!("{:?}", self.options.rules.libraries);
+        let compiled = self.cache.built().join(cache::key([key.as_str(), &compilers, &libraries]));
+        Places { pure, compiled, key }
+    }
+}
+
+impl Source<'_> {
+    fn is_compiled_here(&self) -> bool {
+        self.inputs.first().is_some_and(|format| format == BUILD_FORMAT)
+    }
+}
+
+/// What the compilers say of themselves. Each time anew: `cc` may be a program that starts another one.
+fn compilers() -> String {
+    let said = |(variable, program): (&str, &str)| {
+        let set = std::env::var(variable).ok().filter(|value| !value.trim().is_empty());
+        let line = set.unwrap_or_else(|| program.to_owned());
+        let mut words = line.split_whitespace();
+        let output = process::output(Command::new(words.next()?).args(words).arg("--version")).ok()?;
+        Some(format!("{line}: {}", String::from_utf8_lossy(&output.stdout)))
+    };
+    [("CC", "cc"), ("CXX", "c++")].into_iter().filter_map(said).collect()
 }
 
 impl Tool {
@@ -377,6 +538,29 @@ impl Tool {
             (None, Some(version)) => format!("pip {version}"),
             (None, None) => "pip".to_owned(),
         }
+    }
+
+    /// Has build requirements come in the versions of a file, with its hashes if it has any.
+    fn constrain(&self, command: &mut Command, file: &Path) -> Result<()> {
+        let hashed = fs::read_to_string(file)?.contains("--hash");
+        match &self.uv {
+            Some(_) => {
+                command.arg("--build-constraints").arg(file);
+                if hashed {
+                    command.arg("--require-hashes");
+                }
+            }
+            None if self.interpreter.pip.as_deref().is_some_and(has_build_constraints) => {
+                command.env("PIP_BUILD_CONSTRAINT", file).env_remove("PIP_CONSTRAINT");
+            }
+            // These constrain the project itself too, and a directory has no hash.
+            None if hashed => {
+                return Err(Error::new(format!("{} can't check the hashes in `{}`", self.label(), shown(file)))
+                    .hint("install uv, or pip 25.3 or newer"));
+            }
+            None => _ = command.env("PIP_CONSTRAINT", file),
+        }
+        Ok(())
     }
 
     fn command(&self, out: &Path, project: &Path, no_index: bool) -> Command {
@@ -407,6 +591,12 @@ fn stand_in(python: PythonMinor, find: impl Fn(PythonMinor) -> Result<Interprete
     let older = (8..python.minor).rev();
     let newer = python.minor + 1..=python.minor.max(NEWEST_MINOR);
     older.chain(newer).find_map(|minor| find(PythonMinor { minor, ..python }).ok())
+}
+
+/// Whether a version of pip knows `--build-constraint`.
+fn has_build_constraints(version: &str) -> bool {
+    let mut numbers = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (25, 3)
 }
 
 /// What `uv --version` says, or has said as long as the program is the same.
@@ -458,420 +648,13 @@ fn wheel_filename(path: &Path) -> Result<WheelFilename> {
     WheelFilename::from_str(&name).context(|| format!("`{name}` is no name for a wheel"))
 }
 
+fn is_for_all_platforms(filename: &WheelFilename) -> bool {
+    filename.platform_tags().iter().all(|platform| platform.to_string() == "any")
+}
+
 fn only_wheel(directory: &Path) -> Option<PathBuf> {
     let entries = std::fs::read_dir(directory).ok()?.flatten().map(|entry| entry.path());
     let mut wheels = entries.filter(|path| path.extension() == Some(OsStr::new("whl")));
     let wheel = wheels.next()?;
     wheels.next().is_none().then_some(wheel)
-}
-
-/// Writes a wheel anew: members sorted, `.dist-info` last as PEP 427 recommends, one time, two modes.
-fn repack(from: &Path, filename: &WheelFilename, to: &Path) -> Result<()> {
-    let failed = || format!("cannot write `{}`", shown(to));
-    let mut archive = Archive::open(from, filename)?;
-    archive.verify()?;
-    let mut order: Vec<(bool, ReleasePath)> = Vec::new();
-    for member in archive.members() {
-        order.push((member.path.as_str().starts_with(archive.dist_info()), member.path.clone()));
-    }
-    order.sort();
-    let mut reader = zip::ZipArchive::new(fs::open(from)?).context(failed)?;
-    let executable: BTreeSet<String> =
-        archive.members().iter().filter(|member| member.executable).map(|member| member.path.to_string()).collect();
-    let mut writer = ZipWriter::new(File::create(to).context(failed)?);
-    for (_, path) in order {
-        let mut member = reader.by_name(path.as_str()).context(failed)?;
-        let mode = if executable.contains(path.as_str()) { 0o755 } else { 0o644 };
-        let options = SimpleFileOptions::default()
-            .compression_method(zip::CompressionMethod::Deflated)
-            .compression_level(Some(6))
-            .last_modified_time(zip::DateTime::default())
-            .large_file(member.size() >= u64::from(u32::MAX))
-            .unix_permissions(mode);
-        writer.start_file(path.as_str(), options).context(failed)?;
-        io::copy(&mut member, &mut writer).context(failed)?;
-    }
-    writer.finish().context(failed)?;
-    Ok(())
-}
-
-/// Unpacks an sdist below `to` and returns its one top directory (sdist format, PEP 625 and PEP 517).
-fn unpack(archive: &Path, extension: SourceDistExtension, to: &Path, epoch: u64) -> Result<PathBuf> {
-    let file = fs::open(archive)?;
-    match extension {
-        SourceDistExtension::Legacy(Legacy::Zip) => unpack_zip(file, to)?,
-        SourceDistExtension::TarGz | SourceDistExtension::Legacy(Legacy::Tgz) => {
-            unpack_tar(flate2::read::MultiGzDecoder::new(file), to)?;
-        }
-        SourceDistExtension::Legacy(Legacy::TarXz | Legacy::Txz) => {
-            unpack_tar(liblzma::read::XzDecoder::new_multi_decoder(file), to)?;
-        }
-        SourceDistExtension::Legacy(Legacy::TarZst) => {
-            unpack_tar(zstd::Decoder::new(file).context(|| "it is not compressed by zstd")?, to)?;
-        }
-        SourceDistExtension::Legacy(Legacy::Tar) => unpack_tar(file, to)?,
-        other @ SourceDistExtension::Legacy(_) => {
-            return Err(Error::new(format!("pkgapp does not read `.{other}`")));
-        }
-    }
-    let top: Vec<PathBuf> = std::fs::read_dir(to)
-        .context(|| "cannot read what was unpacked")?
-        .flatten()
-        .map(|entry| entry.path())
-        .collect();
-    let [top] = &top[..] else {
-        return Err(Error::new(format!("it has {} top directories; an sdist has one", top.len())));
-    };
-    set_times(top, epoch)?;
-    Ok(top.clone())
-}
-
-fn unpack_zip(file: impl Read + Seek, to: &Path) -> Result<()> {
-    let mut zip = zip::ZipArchive::new(file).context(|| "it is no zip archive")?;
-    let mut layout = Layout::new(to);
-    for index in 0..zip.len() {
-        let mut member = zip.by_index(index).context(|| "a member can't be read")?;
-        let name = String::from_utf8(member.name_raw().to_owned()).context(|| "a member's name is not UTF-8")?;
-        let mode = member.unix_mode().unwrap_or(0);
-        if mode & 0o170_000 == 0o120_000 {
-            return Err(Error::new(format!("`{name}` is a symbolic link in a zip archive")));
-        }
-        if member.is_dir() {
-            layout.directory(&name)?;
-        } else {
-            layout.file(&name, mode & 0o111 != 0, &mut member)?;
-        }
-    }
-    Ok(())
-}
-
-fn unpack_tar(reader: impl Read, to: &Path) -> Result<()> {
-    let mut tar = tar::Archive::new(reader);
-    let mut layout = Layout::new(to);
-    for entry in tar.entries().context(|| "it is no tar archive")? {
-        let mut entry = entry.context(|| "it can't be unpacked")?;
-        let name = String::from_utf8(entry.path_bytes().into_owned()).context(|| "a member's name is not UTF-8")?;
-        let target = |entry: &tar::Entry<'_, _>| {
-            let target = entry.link_name_bytes().map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-            target.ok_or_else(|| Error::new(format!("`{name}` is a link to nothing")))
-        };
-        match entry.header().entry_type() {
-            tar::EntryType::Regular | tar::EntryType::Continuous | tar::EntryType::GNUSparse => {
-                let executable = entry.header().mode().is_ok_and(|mode| mode & 0o111 != 0);
-                layout.file(&name, executable, &mut entry)?;
-            }
-            tar::EntryType::Directory => layout.directory(&name)?,
-            tar::EntryType::Symlink => layout.symlink(&name, &target(&entry)?)?,
-            tar::EntryType::Link => layout.hardlink(&name, &target(&entry)?)?,
-            tar::EntryType::XGlobalHeader | tar::EntryType::XHeader => {}
-            _ => return Err(Error::new(format!("`{name}` is a special file"))),
-        }
-    }
-    Ok(())
-}
-
-/// Puts an archive's members on disk; no path leaves the directory, by name or by link.
-struct Layout<'a> {
-    to: &'a Path,
-    links: BTreeSet<String>,
-    unpacked: u64,
-}
-
-impl<'a> Layout<'a> {
-    fn new(to: &'a Path) -> Self {
-        Self { to, links: BTreeSet::new(), unpacked: 0 }
-    }
-
-    fn place(&self, name: &str) -> Result<(ReleasePath, PathBuf)> {
-        let plain = name.strip_prefix("./").unwrap_or(name);
-        let path = check_path(plain).map_err(|why| Error::new(format!("`{}` {why}", name.escape_debug())))?;
-        let mut above = path.parent();
-        while let Some(parent) = above {
-            if self.links.contains(parent.as_str()) {
-                return Err(Error::new(format!("`{name}` lies behind the link `{parent}`")));
-            }
-            above = parent.parent();
-        }
-        let place = self.to.join(path.as_str());
-        if let Some(parent) = place.parent() {
-            fs::create_dir_all(parent)?;
-        }
-        Ok((path, place))
-    }
-
-    fn directory(&mut self, name: &str) -> Result<()> {
-        if matches!(name, "." | "./") {
-            return Ok(());
-        }
-        let (path, place) = self.place(name)?;
-        if self.links.contains(path.as_str()) {
-            return Err(Error::new(format!("`{name}` is a link and a directory")));
-        }
-        fs::create_dir_all(&place)
-    }
-
-    fn file(&mut self, name: &str, executable: bool, content: &mut dyn Read) -> Result<()> {
-        let (_, place) = self.place(name)?;
-        let failed = || format!("cannot write `{}`", shown(&place));
-        // `create_new` neither follows a link nor overwrites an earlier member.
-        let mut file = File::create_new(&place).context(failed)?;
-        let left = MAX_UNPACKED - self.unpacked;
-        let written =
-            io::copy(&mut content.take(left + 1), &mut file).context(|| format!("`{name}` can't be unpacked"))?;
-        if written > left {
-            return Err(Error::new(format!("it unpacks to more than {MAX_UNPACKED} bytes")));
-        }
-        self.unpacked += written;
-        let mode = if executable { 0o755 } else { 0o644 };
-        file.set_permissions(std::fs::Permissions::from_mode(mode)).context(failed)
-    }
-
-    fn symlink(&mut self, name: &str, target: &str) -> Result<()> {
-        let (path, place) = self.place(name)?;
-        if !stays_inside(&path, target) {
-            return Err(Error::new(format!("`{name}` is a link to `{target}`, outside of the archive")));
-        }
-        std::os::unix::fs::symlink(target, &place).context(|| format!("cannot write `{}`", shown(&place)))?;
-        self.links.insert(path.to_string());
-        Ok(())
-    }
-
-    fn hardlink(&mut self, name: &str, target: &str) -> Result<()> {
-        let (_, from) = self.place(target)?;
-        let (_, place) = self.place(name)?;
-        if from.is_symlink() || !from.is_file() {
-            return Err(Error::new(format!("`{name}` is a link to `{target}`, which is no file before it")));
-        }
-        std::fs::hard_link(&from, &place).context(|| format!("cannot write `{}`", shown(&place)))
-    }
-}
-
-/// Whether a relative link at `path` ends below the top directory of `path`.
-fn stays_inside(path: &ReleasePath, target: &str) -> bool {
-    let mut depth = path.as_str().split('/').count() - 1;
-    for component in Path::new(target).components() {
-        match component {
-            Component::Normal(_) => depth += 1,
-            Component::CurDir => {}
-            // One component is the top directory itself.
-            Component::ParentDir if depth > 1 => depth -= 1,
-            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return false,
-        }
-    }
-    true
-}
-
-/// Backends copy times into what they make.
-fn set_times(directory: &Path, epoch: u64) -> Result<()> {
-    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(epoch);
-    for entry in walkdir::WalkDir::new(directory).contents_first(true) {
-        let entry = entry.context(|| format!("cannot read `{}`", shown(directory)))?;
-        if !entry.file_type().is_symlink() {
-            let set = |file: File| file.set_times(FileTimes::new().set_modified(time));
-            File::open(entry.path()).and_then(set).context(|| format!("cannot write `{}`", shown(entry.path())))?;
-        }
-    }
-    Ok(())
-}
-
-/// The files of a project that its build may see, relative, sorted: what git tracks or would take, else all but what
-/// builds and tools leave behind.
-fn project_files(directory: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = BTreeSet::new();
-    match git_files(directory, &["--cached"]) {
-        Some(tracked) if !tracked.is_empty() => {
-            let others = git_files(directory, &["--others", "--exclude-standard"]).unwrap_or_default();
-            files.extend(others.into_iter().filter(|path| !is_left_behind(path)));
-            for path in tracked {
-                let found = directory.join(&path);
-                if found.is_dir() && !found.is_symlink() {
-                    // A submodule: git names its directory only.
-                    files.extend(project_files(&found)?.into_iter().map(|below| path.join(below)));
-                } else if found.symlink_metadata().is_ok() {
-                    files.insert(path);
-                }
-            }
-        }
-        _ => walk(directory, &mut files)?,
-    }
-    Ok(files.into_iter().collect())
-}
-
-fn git(directory: &Path) -> Command {
-    let mut command = Command::new("git");
-    // Whoever owns the checkout, nothing of it is executed.
-    command.args(["-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"]);
-    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
-        command.env_remove(name);
-    }
-    command.env("GIT_OPTIONAL_LOCKS", "0").arg("-C").arg(directory);
-    command
-}
-
-/// What git says in a directory; `None` if it fails or is missing.
-fn ask_git(directory: &Path, arguments: &[&str]) -> Option<Vec<u8>> {
-    let output = process::output(git(directory).args(arguments)).ok()?;
-    output.status.success().then_some(output.stdout)
-}
-
-/// What a project's version can be made of where it is written nowhere but in its repository (setuptools-scm, hatch-vcs,
-/// and the like): the commit, the branch, the tags.
-struct History(String);
-
-impl History {
-    /// Reads it; `None` if the version is written in pyproject.toml, or the directory is not the top of a checkout.
-    fn of(directory: &Path) -> Option<Self> {
-        if has_written_version(directory)
-            || !ask_git(directory, &["rev-parse", "--show-prefix"])?.trim_ascii().is_empty()
-        {
-            return None;
-        }
-        let commit = ask_git(directory, &["rev-parse", "--verify", "--quiet", "HEAD"])?;
-        let branch = ask_git(directory, &["symbolic-ref", "--quiet", "HEAD"]).unwrap_or_default();
-        let format = "--format=%(objectname) %(refname)";
-        let tags = ask_git(directory, &["for-each-ref", "--merged=HEAD", format, "refs/tags"])?;
-        Some(Self([commit, branch, tags].iter().map(|text| String::from_utf8_lossy(text)).collect()))
-    }
-
-    /// Makes a checkout without files at `to` that borrows the objects of `directory`, which is only read; whether it did.
-    ///
-    /// A build then sees a repository of its own: git writes into the one that it finds, even to look at it.
-    fn lend(directory: &Path, to: &Path) -> Result<bool> {
-        let mut command = git(Path::new("/"));
-        command.args(["clone", "--quiet", "--shared", "--no-checkout", "--template="]).arg(directory).arg(to);
-        if process::output(&mut command)?.status.success() {
-            return Ok(true);
-        }
-        // The build may do without; if not, it says so.
-        match std::fs::remove_dir_all(to) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(error).context(|| format!("cannot remove `{}`", shown(to)))
-            }
-            _ => Ok(false),
-        }
-    }
-
-    /// Lets the repository at `to` know its files, so that only those that differ from the commit look changed.
-    fn compare(to: &Path) -> Result<()> {
-        process::run(git(to).args(["reset", "--quiet"])).map(|_| ())
-    }
-}
-
-fn has_written_version(directory: &Path) -> bool {
-    let text = std::fs::read_to_string(directory.join("pyproject.toml")).unwrap_or_default();
-    let table: toml::Table = text.parse().unwrap_or_default();
-    table.get("project").and_then(|project| project.get("version")).is_some()
-}
-
-fn git_files(directory: &Path, arguments: &[&str]) -> Option<Vec<PathBuf>> {
-    let listed = ask_git(directory, &[&["ls-files", "-z"], arguments].concat())?;
-    let names = listed.split(|byte| *byte == 0).filter(|name| !name.is_empty());
-    Some(names.map(|name| PathBuf::from(OsStr::from_bytes(name))).collect())
-}
-
-fn walk(directory: &Path, files: &mut BTreeSet<PathBuf>) -> Result<()> {
-    let below = |path: &Path| path.strip_prefix(directory).unwrap_or(path).to_owned();
-    let entries = walkdir::WalkDir::new(directory).min_depth(1).into_iter();
-    for entry in entries.filter_entry(|entry| !is_left_behind(&below(entry.path()))) {
-        let entry = entry.context(|| format!("cannot read `{}`", shown(directory)))?;
-        if !entry.file_type().is_dir() {
-            files.insert(below(entry.path()));
-        }
-    }
-    Ok(())
-}
-
-/// Whether a path below a project is what builds, tools and version control leave, and no source.
-fn is_left_behind(path: &Path) -> bool {
-    let names: Vec<_> = path.iter().map(OsStr::to_string_lossy).collect();
-    // Packages may be called `build`; the directories of builds lie at the top.
-    let top = matches!(names.first().map(AsRef::as_ref), Some("build" | "dist" | "venv"));
-    let tools = [
-        ".eggs",
-        ".git",
-        ".hg",
-        ".mypy_cache",
-        ".nox",
-        ".pytest_cache",
-        ".ruff_cache",
-        ".svn",
-        ".tox",
-        ".venv",
-        "__pycache__",
-        "node_modules",
-    ];
-    top || names.iter().any(|name| tools.contains(&name.as_ref()) || name.ends_with(".egg-info"))
-}
-
-/// What a file of a project is, links that leave the project counted as what they point to.
-enum ProjectFile {
-    Link(PathBuf),
-    File { executable: bool },
-}
-
-fn classify(directory: &Path, path: &Path) -> Result<ProjectFile> {
-    let found = directory.join(path);
-    let failed = || format!("cannot read `{}`", shown(&found));
-    if found.is_symlink() {
-        let target = std::fs::read_link(&found).context(failed)?;
-        let inside = ReleasePath::parse(&format!("top/{}", path.display()))
-            .is_ok_and(|path| target.to_str().is_some_and(|target| stays_inside(&path, target)));
-        if inside {
-            return Ok(ProjectFile::Link(target));
-        }
-    }
-    let metadata = std::fs::metadata(&found).context(failed)?;
-    if !metadata.is_file() {
-        return Err(Error::new(format!("`{}` is no file, and a build can't be given it", shown(&found)))
-            .hint("leave it out by way of `.gitignore`"));
-    }
-    Ok(ProjectFile::File { executable: metadata.permissions().mode() & 0o111 != 0 })
-}
-
-fn hash_files(directory: &Path, files: &[PathBuf], history: Option<&History>) -> Result<Sha256Sum> {
-    let mut sum = Sha256::new();
-    if let Some(History(facts)) = history {
-        sum.update(facts.as_bytes());
-        sum.update([0]);
-    }
-    for path in files {
-        let found = directory.join(path);
-        sum.update(path.as_os_str().as_bytes());
-        match classify(directory, path)? {
-            ProjectFile::Link(target) => {
-                sum.update(b"\0link\0");
-                sum.update(target.as_os_str().as_bytes());
-                sum.update(b"\0");
-            }
-            ProjectFile::File { executable } => {
-                sum.update(if executable { b"\0exec\0" } else { b"\0file\0" });
-                let mut content = DigestWriter::new(io::sink());
-                io::copy(&mut fs::open(&found)?, &mut content)
-                    .context(|| format!("cannot read `{}`", shown(&found)))?;
-                sum.update(content.finish().1.sha256.0);
-            }
-        }
-    }
-    Ok(Sha256Sum(sum.finalize().into()))
-}
-
-fn copy_files(directory: &Path, files: &[PathBuf], to: &Path, epoch: u64) -> Result<()> {
-    for path in files {
-        let (found, place) = (directory.join(path), to.join(path));
-        let failed = || format!("cannot copy `{}`", shown(&found));
-        if let Some(parent) = place.parent() {
-            fs::create_dir_all(parent)?;
-        }
-        match classify(directory, path)? {
-            ProjectFile::Link(target) => std::os::unix::fs::symlink(target, &place).context(failed)?,
-            ProjectFile::File { executable } => {
-                let mut copy = File::create_new(&place).context(failed)?;
-                io::copy(&mut fs::open(&found)?, &mut copy).context(failed)?;
-                copy.flush().context(failed)?;
-                let mode = if executable { 0o755 } else { 0o644 };
-                copy.set_permissions(std::fs::Permissions::from_mode(mode)).context(failed)?;
-            }
-        }
-    }
-    set_times(to, epoch)
 }

@@ -127,7 +127,7 @@ impl Looking<'_> {
     fn cell(&mut self, pin: &Pin, lock: &Lock, environment: &Environment) -> Result<Result<Available>> {
         let wanted = wanted(pin, lock, environment);
         Ok(match &pin.source {
-            PinSource::Directory(_) | PinSource::Git(_) => Ok(Available::Project),
+            PinSource::Directory(_) | PinSource::Git(_) | PinSource::Mercurial(_) => Ok(Available::Project),
             PinSource::File(path) => {
                 let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 url::Url::from_file_path(path)

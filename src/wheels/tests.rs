@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 
 use super::testing::{Answer, Request, Server, WheelMaker, sha256_hex};
@@ -17,8 +18,10 @@ struct Bench {
     _root: tempfile::TempDir,
     environment: Environment,
     lock: Lock,
-    options: FetchOptions,
+    options: FetchOptions<'static>,
 }
+
+static RULES: Rules = Rules { constraints: None, libraries: BTreeMap::new() };
 
 impl Bench {
     fn new(index: &str) -> Self {
@@ -27,7 +30,7 @@ impl Bench {
         let environment = environment((2, 28));
         let mut lock = Lock { pins: vec![pin("demo", "1.0")], ..Lock::default() };
         lock.indexes.index = Some(format!("{index}/simple").parse().unwrap());
-        let options = FetchOptions { offline: false, jobs: 4, epoch: 1_700_000_000 };
+        let options = FetchOptions { offline: false, jobs: 4, epoch: 1_700_000_000, rules: &RULES };
         Self { cache, _root: root, environment, lock, options }
     }
 
@@ -814,7 +817,7 @@ fn real_set() {
     }
     let cache = Cache::open(&Cache::default_root().unwrap()).unwrap();
     let offline = std::env::var_os("PKGAPP_OFFLINE").is_some();
-    let options = FetchOptions { offline, jobs: 8, epoch: 1_700_000_000 };
+    let options = FetchOptions { offline, jobs: 8, epoch: 1_700_000_000, rules: &RULES };
     let report = Report::new(crate::report::Verbosity::Normal, crate::report::Style::Text);
     let wheels = fetch(&lock, &environment((2, 36)), &cache, &options, &report).unwrap();
     assert_eq!(wheels.len(), lock.pins.len());

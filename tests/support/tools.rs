@@ -70,3 +70,56 @@ pub(crate) fn shared_object(source: &str, options: &[&str]) -> Option<Vec<u8>> {
     output(Command::new(cc).args(["-shared", "-fPIC", "-O1", "-o"]).arg(&object).arg(&code).args(options));
     Some(std::fs::read(object).unwrap())
 }
+
+/// A Python with a setuptools that makes eggs, for its own kind of host.
+#[derive(Debug)]
+pub(crate) struct Setuptools {
+    path: PathBuf,
+    /// E.g. `3.11`.
+    pub(crate) minor: String,
+    version: String,
+}
+
+impl Setuptools {
+    /// The interpreter, without what the environment would add to it.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(&self.path);
+        command.env_remove("PYTHONPATH").env("SETUPTOOLS_USE_DISTUTILS", "local").env("PYTHONWARNINGS", "ignore");
+        command
+    }
+
+    /// Whether `_` in the names of requirements stays, as it does since version 71.
+    pub(crate) fn keeps_names(&self) -> bool {
+        self.version.split('.').next().is_some_and(|major| major.parse::<u32>().is_ok_and(|major| major >= 71))
+    }
+
+    /// Whether there is what compiles extension modules, or says that the test is skipped.
+    pub(crate) fn compiles(&self) -> bool {
+        let header = "import os, sysconfig; print(os.path.join(sysconfig.get_path('include'), 'Python.h'))";
+        let header = text(self.command().args(["-c", header]));
+        let found = PathBuf::from(header.trim()).is_file() && tool("cc").is_some();
+        if !found {
+            skip(&format!("there is no `{}`", header.trim()));
+        }
+        found
+    }
+}
+
+/// Finds the Python of the tests with setuptools and pip, or says that the test is skipped.
+pub(crate) fn setuptools() -> Option<Setuptools> {
+    let python = python();
+    let script = "import pip, setuptools; print(setuptools.__version__)";
+    let output = Command::new(&python.path).args(["-c", script]).stdin(Stdio::null()).output().unwrap();
+    if !output.status.success() {
+        skip(&format!("`{}` has no setuptools and pip", python.path.display()));
+        return None;
+    }
+    let version = String::from_utf8(output.stdout).unwrap().trim().to_owned();
+    Some(Setuptools { path: python.path.clone(), minor: python.minor.clone(), version })
+}
+
+fn skip(why: &str) {
+    let required = std::env::var_os("PKGAPP_REQUIRE_TOOLS").is_some_and(|value| value == "1");
+    assert!(!required, "{why}, and PKGAPP_REQUIRE_TOOLS=1 is set");
+    eprintln!("SKIPPED: {}: {why}", std::thread::current().name().unwrap_or("a test"));
+}

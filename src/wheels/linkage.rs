@@ -1,0 +1,328 @@
+//! What the compiled code of a wheel that is made here is linked with: run paths that name this machine go, libraries
+//! that no host has are copied into the wheel if they may be, under names that are theirs alone.
+//!
+//! Source for the shape of the result: auditwheel's `repair` (`NAME.libs`, eight digits of the hash in names).
+
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::pack;
+use crate::cache::Stamp;
+use crate::digest::Sha256Sum;
+use crate::elf::edit::{self, Change};
+use crate::error::{Context, Error, Result, shown};
+use crate::fs;
+use crate::layer::ElfFile;
+use crate::path::ReleasePath;
+use crate::process;
+use crate::pypa::PackageName;
+
+/// What a configuration says about the wheels that are built here.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    /// A file of pins for build requirements, absolute.
+    pub constraints: Option<PathBuf>,
+    /// What becomes of libraries that compiled code needs, by soname.
+    pub libraries: BTreeMap<String, Linking>,
+}
+
+/// What becomes of a library that compiled code needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Linking {
+    /// A copy ships in the wheel.
+    Graft,
+    /// Hosts have it, where it is here.
+    Depend,
+}
+
+/// A library that was copied into a wheel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Grafted {
+    /// What the code asks for, e.g. `libfoo.so.1`.
+    pub(super) soname: String,
+    /// Where it was.
+    pub(super) path: PathBuf,
+    sha256: Sha256Sum,
+    stamp: Option<Stamp>,
+}
+
+impl Grafted {
+    /// Whether the library is what it was when it was copied.
+    pub(super) fn is_current(&self) -> bool {
+        let sum = || std::fs::read(&self.path).map(|bytes| Sha256Sum(Sha256::digest(bytes).into()));
+        (self.stamp.is_some() && Stamp::of(&self.path) == self.stamp) || sum().is_ok_and(|sum| sum == self.sha256)
+    }
+}
+
+/// Changes the compiled files below `root`, a wheel that is laid out, and adds the libraries that it shall bring along.
+///
+/// # Errors
+/// All libraries that no host has and that nothing is said about; one that is to be copied and is not found; a file that
+/// can't be changed.
+pub(super) fn settle(root: &Path, name: &PackageName, rules: &BTreeMap<String, Linking>) -> Result<Vec<Grafted>> {
+    let wheel = Wheel::read(root, name, rules)?;
+    if wheel.files.is_empty() {
+        return Ok(Vec::new());
+    }
+    let plans: Vec<Plan> = wheel.files.iter().map(|file| wheel.look(file)).collect();
+    let mut errors: Vec<Error> = plans.iter().flat_map(|plan| plan.errors.iter().cloned()).collect();
+    let mut queue: VecDeque<Found> = plans.iter().flat_map(|plan| plan.grafts.iter().cloned()).collect();
+    let mut grafts: BTreeMap<String, Graft> = BTreeMap::new();
+    while let Some(found) = queue.pop_front() {
+        if grafts.contains_key(&found.soname) {
+            continue;
+        }
+        let graft = Graft::read(&found)?;
+        let plan = wheel.look(&graft.file);
+        errors.extend(plan.errors);
+        queue.extend(plan.grafts.iter().cloned());
+        grafts.insert(found.soname.clone(), Graft { needs: plan.grafts, ..graft });
+    }
+    if let Some(error) = Error::all(errors) {
+        return Err(error);
+    }
+    wheel.write(&plans, &grafts)?;
+    Ok(grafts.into_iter().map(|(soname, graft)| graft.grafted(soname)).collect())
+}
+
+/// A compiled file.
+struct Compiled {
+    /// As messages name it.
+    label: String,
+    place: PathBuf,
+    elf: ElfFile,
+}
+
+/// What is known of a library that a file needs.
+#[derive(Debug, Clone)]
+struct Found {
+    soname: String,
+    path: PathBuf,
+}
+
+/// What a file comes to.
+struct Plan {
+    /// Entries of its run path that stay.
+    kept: Vec<String>,
+    grafts: Vec<Found>,
+    errors: Vec<Error>,
+}
+
+struct Wheel<'a> {
+    root: &'a Path,
+    /// The directory of copies.
+    libs: String,
+    rules: &'a BTreeMap<String, Linking>,
+    files: Vec<Compiled>,
+    /// Names that the wheel has itself.
+    own: HashSet<String>,
+}
+
+impl<'a> Wheel<'a> {
+    fn read(root: &'a Path, name: &PackageName, rules: &'a BTreeMap<String, Linking>) -> Result<Self> {
+        let mut files = Vec::new();
+        for (path, place) in pack::files(root)? {
+            if let Some(elf) = crate::elf::read(&place, &path)? {
+                files.push(Compiled { label: format!("`{path}`"), place, elf });
+            }
+        }
+        let names = |file: &Compiled| [Some(file.elf.path.file_name().to_owned()), file.elf.soname.clone()];
+        let own = files.iter().flat_map(names).flatten().collect();
+        Ok(Self { root, libs: format!("{}.libs", name.as_dist_info_name()), rules, files, own })
+    }
+
+    /// Decides about everything that a file needs.
+    fn look(&self, file: &Compiled) -> Plan {
+        let is_relative = |path: &&String| path.starts_with("$ORIGIN") || path.starts_with("${ORIGIN}");
+        let mut kept: Vec<String> = file.elf.runpath.iter().filter(is_relative).cloned().collect();
+        let (mut grafts, mut errors) = (Vec::new(), Vec::new());
+        for soname in &file.elf.needed {
+            // Which Python there is on a host, the release decides.
+            if self.own.contains(soname) || soname.starts_with("libpython") || soname.starts_with("ld-linux") {
+                continue;
+            }
+            let found = find(soname, file);
+            match (self.rules.get(soname), found) {
+                (Some(Linking::Graft), Some(path)) => grafts.push(Found { soname: soname.clone(), path }),
+                (Some(Linking::Graft), None) => errors.push(
+                    Error::new(format!("`{soname}` is to be shipped with {}, and is not found", file.label))
+                        .note(format!("looked in {}", looked_in(file)))
+                        .hint("name its directory in `LD_LIBRARY_PATH`"),
+                ),
+                (Some(Linking::Depend), Some(path)) => {
+                    let directory = path.parent().unwrap_or(Path::new("/")).to_string_lossy().into_owned();
+                    if file.elf.runpath.contains(&directory) && !kept.contains(&directory) {
+                        kept.push(directory);
+                    }
+                }
+                (None, Some(path)) if !is_of_the_system(&path) => errors.push(unsaid(soname, &path, file)),
+                (Some(Linking::Depend) | None, _) => {}
+            }
+        }
+        Plan { kept, grafts, errors }
+    }
+
+    fn write(&self, plans: &[Plan], grafts: &BTreeMap<String, Graft>) -> Result<()> {
+        for (file, plan) in self.files.iter().zip(plans) {
+            let mut run_path = plan.kept.clone();
+            if !plan.grafts.is_empty() {
+                run_path.push(self.way_to_libs(&file.elf.path)?);
+            }
+            let change = Change { run_path, soname: None, needed: renamed(&plan.grafts, grafts) };
+            // What is as it should be need not be of a kind that can be edited.
+            if change.needed.is_empty() && change.run_path == file.elf.runpath {
+                continue;
+            }
+            if let Some(changed) = changed(fs::read(&file.place)?, &change, &file.label)? {
+                std::fs::write(&file.place, changed).context(|| format!("cannot write `{}`", shown(&file.place)))?;
+            }
+        }
+        for graft in grafts.values() {
+            let needed = renamed(&graft.needs, grafts);
+            let run_path = if needed.is_empty() { Vec::new() } else { vec!["$ORIGIN".to_owned()] };
+            let change = Change { run_path, soname: Some(graft.name.clone()), needed };
+            let content = changed(graft.content.clone(), &change, &graft.file.label)?;
+            let content = content.as_deref().unwrap_or(&graft.content);
+            pack::put(&self.root.join(&self.libs).join(&graft.name), true, content)?;
+        }
+        Ok(())
+    }
+
+    /// The run path that leads from an installed file to the copies, which lie beside the packages.
+    fn way_to_libs(&self, path: &ReleasePath) -> Result<String> {
+        let mut parts: Vec<&str> = path.as_str().split('/').collect();
+        if parts[0].ends_with(".data") && parts.len() > 2 {
+            if !matches!(parts[1], "platlib" | "purelib") {
+                return Err(Error::new(format!("`{path}` needs a library that ships in `{}`", self.libs))
+                    .cause_text("it is installed outside of the directory of packages"));
+            }
+            parts.drain(..2);
+        }
+        Ok(format!("$ORIGIN/{}{}", "../".repeat(parts.len() - 1), self.libs))
+    }
+}
+
+/// A library on its way into the wheel.
+struct Graft {
+    /// What the copy is called.
+    name: String,
+    content: Vec<u8>,
+    file: Compiled,
+    needs: Vec<Found>,
+}
+
+impl Graft {
+    fn read(found: &Found) -> Result<Self> {
+        let content = fs::read(&found.path)?;
+        let hash = hex::encode(Sha256::digest(&content));
+        // `libfoo-0123abcd.so.1`: two distributions may bring different libraries of one name.
+        let (stem, version) =
+            found.soname.find(".so").map_or((found.soname.as_str(), ""), |at| found.soname.split_at(at));
+        let name = format!("{stem}-{}{version}", &hash[..8]);
+        let elf = crate::elf::read(&found.path, &ReleasePath::parse(&name)?)?;
+        let elf = elf.ok_or_else(|| Error::new(format!("`{}` is no shared library", shown(&found.path))))?;
+        let file = Compiled { label: format!("`{}`", shown(&found.path)), place: found.path.clone(), elf };
+        Ok(Self { name, content, file, needs: Vec::new() })
+    }
+
+    fn grafted(self, soname: String) -> Grafted {
+        let sha256 = Sha256Sum(Sha256::digest(&self.content).into());
+        let stamp = Stamp::of(&self.file.place);
+        Grafted { soname, path: self.file.place, sha256, stamp }
+    }
+}
+
+fn renamed(needs: &[Found], grafts: &BTreeMap<String, Graft>) -> BTreeMap<String, String> {
+    let name = |found: &Found| Some((found.soname.clone(), grafts.get(&found.soname)?.name.clone()));
+    needs.iter().filter_map(name).collect()
+}
+
+/// A file as it has to be; `None` if it is so already.
+fn changed(mut content: Vec<u8>, change: &Change, label: &str) -> Result<Option<Vec<u8>>> {
+    match edit::apply(&mut content, change) {
+        Ok(true) => Ok(Some(content)),
+        Ok(false) => Ok(None),
+        Err(why) => Err(Error::new(format!("the run path of {label} can't be changed")).cause_text(why)),
+    }
+}
+
+fn unsaid(soname: &str, path: &Path, file: &Compiled) -> Error {
+    Error::new(format!("{} needs `{soname}`, which hosts do not have", file.label))
+        .cause_text(format!("it was linked with `{}`, which is of no distribution's package", shown(path)))
+        .hint(format!(
+            "write `libraries = {{ \"{soname}\" = \"graft\" }}` under `[build]` to ship a copy of it, or `\"depend\"` if \
+             hosts have it in the same place"
+        ))
+}
+
+/// Finds a library as the dynamic linker would for a file, and where the user had it looked for when it was linked.
+fn find(soname: &str, file: &Compiled) -> Option<PathBuf> {
+    if soname.contains('/') {
+        return Some(PathBuf::from(soname)).filter(|path| path.is_file());
+    }
+    let beside = file.place.parent().unwrap_or(Path::new("/")).to_string_lossy().into_owned();
+    let run_path = file.elf.runpath.iter().map(|entry| entry.replace("${ORIGIN}", &beside).replace("$ORIGIN", &beside));
+    let places = run_path.map(PathBuf::from).chain(searched().iter().cloned());
+    let mut found = places.filter(|place| place.is_absolute()).map(|place| place.join(soname));
+    found.find(|path| path.is_file()).or_else(|| known_to_the_system().get(soname).cloned())
+}
+
+fn looked_in(file: &Compiled) -> String {
+    let mut places: Vec<String> = file.elf.runpath.clone();
+    places.extend(searched().iter().map(|place| shown(place).to_string()));
+    places.push("the cache of ldconfig".to_owned());
+    places.join(", ")
+}
+
+/// Directories that the environment names.
+fn searched() -> &'static [PathBuf] {
+    static PLACES: OnceLock<Vec<PathBuf>> = OnceLock::new();
+    PLACES.get_or_init(|| {
+        let listed = |name: &str| std::env::var_os(name).map(|value| std::env::split_paths(&value).collect::<Vec<_>>());
+        let flags = std::env::var("LDFLAGS").unwrap_or_default();
+        let flags = flags.split_whitespace().filter_map(|flag| flag.strip_prefix("-L")).map(PathBuf::from);
+        let named = ["LD_LIBRARY_PATH", "LIBRARY_PATH"].into_iter().filter_map(listed).flatten();
+        named.chain(flags).collect()
+    })
+}
+
+/// What ldconfig knows, for this machine.
+fn known_to_the_system() -> &'static BTreeMap<String, PathBuf> {
+    static KNOWN: OnceLock<BTreeMap<String, PathBuf>> = OnceLock::new();
+    KNOWN.get_or_init(|| {
+        let programs = ["ldconfig", "/sbin/ldconfig", "/usr/sbin/ldconfig"];
+        let Some(program) = programs.into_iter().find_map(process::find) else { return BTreeMap::new() };
+        let Ok(output) = process::output(Command::new(program).arg("-p")) else { return BTreeMap::new() };
+        let flag = match std::env::consts::ARCH {
+            "x86_64" => "x86-64",
+            other => other,
+        };
+        let mut known = BTreeMap::new();
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            let Some((left, path)) = line.split_once(" => ") else { continue };
+            let Some((soname, kind)) = left.trim().split_once(" (") else { continue };
+            if kind.to_ascii_lowercase().contains(flag) {
+                known.entry(soname.to_owned()).or_insert_with(|| PathBuf::from(path));
+            }
+        }
+        known
+    })
+}
+
+/// Whether a library lies where the packages of distributions put theirs.
+fn is_of_the_system(path: &Path) -> bool {
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    ["/lib", "/lib64", "/usr/lib", "/usr/lib64"].iter().any(|directory| real.starts_with(directory))
+}
+
+/// Names of libraries that were copied, for a message.
+pub(super) fn listed(grafted: &[Grafted]) -> String {
+    let names: BTreeSet<String> =
+        grafted.iter().map(|one| format!("`{}` ({})", one.soname, shown(&one.path))).collect();
+    names.into_iter().collect::<Vec<_>>().join(", ")
+}
