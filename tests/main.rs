@@ -16,6 +16,7 @@ mod hostile;
 mod index;
 mod locks;
 mod native;
+mod offline;
 mod relocatable;
 mod reproducible;
 mod services;

@@ -4,6 +4,7 @@ mod bootstrap;
 mod build;
 mod cache;
 mod check;
+mod export;
 mod get;
 mod inspect;
 mod lock;

@@ -77,6 +77,7 @@ struct File {
 struct Source {
     r#type: String,
     url: String,
+    reference: Option<String>,
     resolved_reference: Option<String>,
     subdirectory: Option<String>,
 }
@@ -357,11 +358,12 @@ impl Reader<'_, '_, PoetryLock> {
     /// `None` for an index.
     fn source(&mut self, name: &PackageName, source: &Spanned<Source>) -> Checked<Option<PinSource>> {
         let at = self.at(source);
-        let Source { r#type, url, resolved_reference, subdirectory } = source.get_ref();
+        let Source { r#type, url, reference, resolved_reference, subdirectory } = source.get_ref();
         let below = subdirectory.as_deref();
         match r#type.as_str() {
             "legacy" => {
-                self.draft.look_also(url, &at)?;
+                let called = reference.as_deref().unwrap_or(name.as_ref());
+                self.draft.look_only(name, called, url, &at)?;
                 Ok(None)
             }
             "git" => entry::git(name, url, resolved_reference.as_deref(), below, &at).map(Some),
