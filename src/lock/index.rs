@@ -93,7 +93,7 @@ impl Indexes {
         }
         if let Some(source) = self.sources.get(name) {
             if !self.no_index {
-                places.push(self.named(source).map_or(PlaceId::Default, PlaceId::Named));
+                places.push(self.index_called(source).map_or(PlaceId::Default, PlaceId::Named));
             }
             return places;
         }
@@ -115,7 +115,7 @@ impl Indexes {
     }
 
     /// Returns the index that a source means; `None` for the default one.
-    fn named(&self, source: &str) -> Option<usize> {
+    fn index_called(&self, source: &str) -> Option<usize> {
         self.named.iter().position(|index| index.name == source).or(match self.default_place() {
             PlaceId::Named(at) => Some(at),
             _ => None,
@@ -155,7 +155,7 @@ impl Indexes {
             return;
         }
         let plain = |url: &Url| url.as_str().trim_end_matches('/').to_owned();
-        if plain(url) == PYPI && self.named(DEFAULT_NAME).is_none() && self.index.is_none() {
+        if plain(url) == PYPI && self.index_called(DEFAULT_NAME).is_none() && self.index.is_none() {
             self.sources.insert(name.clone(), DEFAULT_NAME.to_owned());
             return;
         }
