@@ -44,6 +44,7 @@ accept: build
 	tests/lab/projects $(PKGAPP)
 	tests/lab/targets $(PKGAPP)
 	tests/lab/failures $(PKGAPP)
+	tests/lab/index $(PKGAPP)
 
 bench: build
 	tests/bench/run $(PKGAPP) $(BENCH)

@@ -30,7 +30,7 @@ use crate::staging::{self, RunCommand, RunEnvironment};
 use crate::target::{self, Target};
 use crate::tree::{Entry, Origin, Tree};
 use crate::wheels::archive::Archive;
-use crate::wheels::{self, FetchOptions, Rules, Wheel};
+use crate::wheels::{self, FetchOptions, KeptFile, Rules, Wheel};
 
 /// How many files are downloaded at a time.
 const DOWNLOADS: usize = 8;
@@ -119,6 +119,49 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
         tree,
         ghosts,
     })
+}
+
+/// What a build takes from elsewhere.
+#[derive(Debug)]
+pub struct Needed {
+    /// All pins that ship, those included that an extra or a constraint adds.
+    pub lock: Lock,
+    /// The file of each pin.
+    pub files: Vec<KeptFile>,
+    /// What they were chosen for.
+    pub environment: Environment,
+    /// Seconds since 1970: the time of everything that is built.
+    pub epoch: u64,
+}
+
+/// Brings all that a build takes from elsewhere into the cache, and checks that it is a whole set.
+///
+/// # Errors
+/// As [`assemble`], up to the wheels.
+pub fn needed(app: &App, options: &Options<'_>, report: &Report) -> Result<Needed> {
+    let epoch = commit::date(Commit::at(&app.root).as_ref())?;
+    check_pythons(app)?;
+    let interpreter = Interpreter::find(options.cache, app.python.version.value)?;
+    let environment = environment(app, Some(&interpreter))?;
+    let lock = read_lock(app, &environment, options, report)?;
+    let wheels = fetch(app, &lock, &environment, options, epoch, report)?;
+    let pins = wheels.all.iter().filter_map(|wheel| wheel.pin.clone()).collect();
+    let lock = Lock { pins, offered: Vec::new(), ..lock };
+    let files = wheels::kept(&lock, &wheels.all, &environment, options.cache, options.offline)?;
+    Ok(Needed { lock, files, environment, epoch })
+}
+
+/// How wheels are fetched for an application.
+pub fn fetching(offline: bool, epoch: u64, rules: &Rules) -> FetchOptions<'_> {
+    FetchOptions { offline, jobs: DOWNLOADS, epoch, rules }
+}
+
+/// How an application's wheels are built.
+pub fn rules(app: &App) -> Rules {
+    Rules {
+        constraints: app.build.constraints.as_ref().map(|file| file.value.clone()),
+        libraries: app.build.libraries.clone(),
+    }
 }
 
 fn counted(number: usize, thing: &str) -> String {
@@ -341,6 +384,9 @@ pub fn selection(app: &App) -> Selection {
         extras: app.python.extras.iter().map(|extra| (extra.value.clone(), extra.at.clone())).collect(),
         constraints: app.python.constraints.iter().map(|file| file.value.clone()).collect(),
         project: Some(app.source.clone().unwrap_or_else(|| app.root.clone())),
+        indexes: app.python.indexes.clone(),
+        sources: app.python.sources.clone(),
+        wheelhouses: app.python.wheelhouses.clone(),
     }
 }
 
@@ -377,11 +423,8 @@ fn fetch(
     report: &Report,
 ) -> Result<Wheels> {
     check_editable(app, lock)?;
-    let rules = Rules {
-        constraints: app.build.constraints.as_ref().map(|file| file.value.clone()),
-        libraries: app.build.libraries.clone(),
-    };
-    let fetching = FetchOptions { offline: options.offline, jobs: DOWNLOADS, epoch: date, rules: &rules };
+    let rules = rules(app);
+    let fetching = fetching(options.offline, date, &rules);
     let mut all = wheels::fetch(lock, environment, options.cache, &fetching, report)?;
     let has_application = app.source.is_some();
     if let Some(source) = &app.source {

@@ -218,6 +218,9 @@ pub struct BuildArgs {
     /// Use this many threads [default: as many as there are cores]
     #[arg(short, long, value_name = "N", env = "PKGAPP_JOBS", hide_env_values = true, value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
+    /// Take files from this directory before any index, as `pkgapp cache export` makes it; may be given more than once
+    #[arg(long, value_name = "DIR", env = "PKGAPP_FIND_LINKS", hide_env_values = true, value_delimiter = ',')]
+    pub find_links: Vec<PathBuf>,
     /// Run `pkgapp lock` first, and build what it pins
     #[arg(long, env = "PKGAPP_LOCK", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub lock: bool,
@@ -325,6 +328,14 @@ pub enum CacheCommand {
     ///
     /// Prints one line for each damaged entry, and fails if there is one. The next build makes it again.
     Verify,
+    /// Copy all that the application's build takes from elsewhere into a directory
+    ///
+    /// Wheels and sdists of all pins, wheels of what builds them, and a pylock.toml with their hashes. With it, `pkgapp
+    /// build --offline --find-links DIR` makes the same packages on a machine without network, and pip and uv can
+    /// install from it.
+    ///
+    /// Example: pkgapp cache export wheelhouse
+    Export(ExportArgs),
 }
 
 /// Arguments of `pkgapp cache prune`.
@@ -352,6 +363,14 @@ pub struct PruneArgs {
     /// Remove everything
     #[arg(long, env = "PKGAPP_CACHE_ALL", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub all: bool,
+}
+
+/// Arguments of `pkgapp cache export`.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// The directory; what an earlier export has put there and is not needed any more is removed
+    #[arg(value_name = "DIR", env = "PKGAPP_OUTPUT", hide_env_values = true)]
+    pub directory: PathBuf,
 }
 
 /// A format's name on the command line.

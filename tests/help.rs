@@ -29,6 +29,7 @@ fn help_texts() {
         &["cache", "size"],
         &["cache", "prune"],
         &["cache", "verify"],
+        &["cache", "export"],
     ];
     let mut differences = String::new();
     for command in commands {

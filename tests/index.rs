@@ -177,3 +177,302 @@ fn an_index_that_is_not_there_is_named() {
     let text = project(&address, "one==1.0\n").pkgapp(["build"]).fails();
     assert!(text.contains(address.trim_end_matches('/')) && text.contains("one"), "{text}");
 }
+
+/// Adds tables to the configuration.
+fn configure(sandbox: &Sandbox, tables: &str) {
+    sandbox.append("pkgapp.toml", &format!("\n{tables}"));
+}
+
+/// `one` with another content.
+fn other_one() -> Wheel {
+    Wheel::simple("one", "1.0").file("one/other.py", "OTHER = 1\n")
+}
+
+#[test]
+fn an_index_decides_for_every_name_it_knows() {
+    let private = Index::new(Api::Html).wheel("one", &Wheel::simple("one", "2.0")).serve();
+    let public = plain(Api::Html);
+    let lines = format!("--extra-index-url {}\none==1.0", private.url());
+    // Whoever puts a `one 1.0` into the public index must not get it into the package.
+    let sandbox = project(&public.url(), &lines);
+    let text = sandbox.pkgapp(["build"]).fails();
+    assert!(text.contains(&private.url()) && text.contains("[python.sources]") && text.contains("2.0"), "{text}");
+    assert!(public.requests().is_empty(), "{:?}", public.requests());
+    // A hash leaves no choice, so it is looked for everywhere.
+    let hashed = project(&public.url(), &format!("{lines} --hash=sha256:{}\n", sha256(&one().bytes())));
+    hashed.build(["--format", "deb"]);
+    // And so does who says where it comes from.
+    configure(&sandbox, "[python.sources]\none = \"pypi\"\n");
+    let asked = private.requests().len();
+    sandbox.build(["--format", "deb"]);
+    assert_eq!(private.requests().len(), asked, "{:?}", private.requests());
+}
+
+#[test]
+fn an_explicit_index_is_asked_for_its_own_and_for_nothing_else() {
+    let private = Index::new(Api::Json).wheel("one", &other_one()).serve();
+    let public = Index::new(Api::Json).wheel("one", &one()).wheel("two", &Wheel::simple("two", "1.0")).serve();
+    let sandbox = project(&public.url(), "one==1.0\ntwo==1.0\n");
+    let table = format!("[[python.index]]\nname = \"team\"\nurl = \"{}\"\nexplicit = true\n", private.url());
+    configure(&sandbox, &format!("{table}\n[python.sources]\nOne = \"team\"\n"));
+    let [deb] = &sandbox.build(["--format", "deb"])[..] else { panic!("one artifact") };
+    assert!(sandbox.dump(deb).contains("/one/other.py"), "the public `one` was taken");
+    assert!(private.requests().iter().all(|path| !path.contains("/two")), "{:?}", private.requests());
+    assert!(public.requests().iter().all(|path| !path.contains("/one")), "{:?}", public.requests());
+    // What it lacks, no other index may have.
+    sandbox.edit("requirements.txt", "one==1.0", "one==1.1");
+    let text = sandbox.pkgapp(["build"]).fails();
+    assert!(text.contains("`one 1.1`") && !text.contains(&public.url()), "{text}");
+}
+
+#[test]
+fn named_indexes_go_in_order_and_the_default_last() {
+    let first = Index::new(Api::Html).wheel("two", &Wheel::simple("two", "1.0")).serve();
+    let default = Index::new(Api::Html).wheel("one", &one()).wheel("two", &Wheel::simple("two", "3.0")).serve();
+    let sandbox = Sandbox::hello();
+    sandbox.write("requirements.txt", "one==1.0\ntwo==1.0\n");
+    configure(
+        &sandbox,
+        &format!(
+            "[[python.index]]\nname = \"mirror\"\nurl = \"{}\"\ndefault = true\n\n[[python.index]]\nname = \"first\"\n\
+             url = \"{}\"\n",
+            default.url(),
+            first.url()
+        ),
+    );
+    sandbox.build(["--format", "deb"]);
+    assert_eq!(first.requests().iter().filter(|path| path.starts_with("/simple/")).count(), 2);
+    assert_eq!(default.requests().iter().filter(|path| path.starts_with("/simple/")).count(), 1);
+}
+
+/// Everything that a build has written, and what it said, without the password and without what stands for it.
+fn holds_no_secret(sandbox: &Sandbox, outcome: &super::support::Outcome, except: &[&str]) {
+    use std::io::Read as _;
+
+    assert_eq!(outcome.status, 0, "{}", outcome.report);
+    // `user:secret` as HTTP writes it.
+    let forms = ["secret", "dXNlcjpzZWNyZXQ"];
+    let clean = |bytes: &[u8], what: &str| {
+        for form in forms {
+            let found = bytes.windows(form.len()).any(|window| window == form.as_bytes());
+            assert!(!found, "{what} holds `{form}`\n{}", outcome.report);
+        }
+    };
+    clean(outcome.stderr.as_bytes(), "stderr");
+    clean(outcome.raw_stdout.as_bytes(), "stdout");
+    for path in super::support::walk(&sandbox.root()) {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_file() && !except.contains(&name) && !path.starts_with(sandbox.root().join("home/.cache")) {
+            let bytes = std::fs::read(&path).unwrap();
+            if name.ends_with(".tar.gz") {
+                let mut plain = Vec::new();
+                flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_end(&mut plain).unwrap();
+                assert!(plain.windows(6).any(|window| window == b"hello/"), "{name} is not what it should be");
+                clean(&plain, name);
+            }
+            clean(&bytes, name);
+        }
+    }
+}
+
+/// hello with `one` from a named index that wants `user:secret`, beside a lock that names the file by its URL.
+fn guarded(keyring: bool) -> (Sandbox, Server) {
+    let server = Index::new(Api::Html).wheel("one", &one()).fault(Fault::Unauthorized).serve();
+    let sandbox = Sandbox::hello();
+    sandbox.write("requirements.txt", "one==1.0\n");
+    let table = format!("[[python.index]]\nname = \"my-team\"\nurl = \"{}\"\ndefault = true\n", server.url());
+    configure(&sandbox, &format!("{table}keyring = {keyring}\n"));
+    (sandbox, server)
+}
+
+const BUILD: [&str; 4] = ["-v", "build", "--format", "tar.gz"];
+
+#[test]
+fn credentials_come_from_the_environment() {
+    let (sandbox, server) = guarded(false);
+    let text = sandbox.pkgapp(["build"]).fails();
+    assert!(text.contains("401") && text.contains("PKGAPP_INDEX_MY_TEAM_USERNAME"), "{text}");
+    let run = || {
+        let run = sandbox.pkgapp(BUILD).env("PKGAPP_INDEX_MY_TEAM_USERNAME", "user");
+        run.env("PKGAPP_INDEX_MY_TEAM_PASSWORD", "secret")
+    };
+    holds_no_secret(&sandbox, &run().outcome(), &[]);
+    // A lock that names files by their URLs has no index; the credentials are for all of its server.
+    let sum = sha256(&one().bytes());
+    let file = server.url().replace("/simple/", "/files/one-1.0-py3-none-any.whl");
+    sandbox.write(
+        "pylock.toml",
+        format!(
+            "lock-version = \"1.0\"\ncreated-by = \"test\"\n[[packages]]\nname = \"one\"\nversion = \"1.0\"\n\
+         wheels = [{{ url = \"{file}\", hashes = {{ sha256 = \"{sum}\" }} }}]\n"
+        ),
+    );
+    sandbox.edit("pkgapp.toml", "\"requirements.txt\"", "\"pylock.toml\"");
+    std::fs::remove_dir_all(sandbox.cache()).unwrap();
+    holds_no_secret(&sandbox, &run().outcome(), &[]);
+}
+
+#[test]
+fn credentials_come_from_netrc() {
+    let (sandbox, _server) = guarded(false);
+    std::fs::write(sandbox.root().join("home/.netrc"), "machine 127.0.0.1 login user password secret\n").unwrap();
+    holds_no_secret(&sandbox, &sandbox.pkgapp(BUILD).outcome(), &[".netrc"]);
+}
+
+#[test]
+fn credentials_come_from_the_keyring_if_it_is_asked_for() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    for keyring in [false, true] {
+        let (sandbox, server) = guarded(keyring);
+        let programs = sandbox.root().join("home/programs");
+        std::fs::create_dir(&programs).unwrap();
+        let program = programs.join("keyring");
+        let script = format!(
+            "#!/bin/sh\n[ \"$1 $2\" = \"get {}\" ] || exit 1\necho asked >>'{}'\n\
+             case $3 in user) echo secret ;; --mode) printf 'user\\nsecret\\n' ;; *) exit 1 ;; esac\n",
+            server.url(),
+            programs.join("log").display()
+        );
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let mut path = programs.clone().into_os_string();
+        path.push(":");
+        path.push(super::support::tools::path());
+        let outcome = sandbox.pkgapp(BUILD).env("PATH", &path).outcome();
+        assert_eq!(programs.join("log").exists(), keyring, "{}", outcome.report);
+        if keyring {
+            holds_no_secret(&sandbox, &outcome, &["keyring"]);
+        } else {
+            assert!(outcome.status == 1 && outcome.stderr.contains("401"), "{}", outcome.report);
+        }
+    }
+}
+
+#[test]
+fn a_proxy_is_used_unless_it_is_not_to_be() {
+    let server = plain(Api::Html);
+    let proxy = server.url().replace("/simple/", "");
+    // No such host: only the proxy can know it.
+    let sandbox = project("http://index.invalid/simple/", "one==1.0\n");
+    let run = sandbox.pkgapp(["build", "--format", "deb"]).env("HTTP_PROXY", &proxy).env("http_proxy", &proxy);
+    run.artifacts();
+    assert!(server.requests().contains(&"/simple/one/".to_owned()), "{:?}", server.requests());
+    // And with a proxy that is not there.
+    let direct = project(&server.url(), "one==1.0\n");
+    let dead = "http://127.0.0.1:9";
+    let run = direct.pkgapp(["build", "--format", "deb"]).env("http_proxy", dead).env("NO_PROXY", "127.0.0.1");
+    run.artifacts();
+    let run = direct.pkgapp(["build"]).env("http_proxy", dead).env("PKGAPP_HTTP_RETRIES", "0");
+    let text = run.env("PKGAPP_CACHE_DIR", direct.root().join("other")).fails();
+    assert!(text.contains("NO_PROXY") && text.contains("one"), "{text}");
+}
+
+#[test]
+fn each_way_to_fail_is_said_with_a_way_out() {
+    let hash = sha256(&one().bytes());
+    for (fault, must) in [
+        (Fault::Always(401), &["401", "credentials"][..]),
+        (Fault::Always(403), &["403", "credentials"]),
+        (Fault::Always(404), &["no file of `one 1.0` is known", "--extra-index-url"]),
+        (Fault::Always(500), &["500", "try again later"]),
+        (Fault::Files(403), &["403", "one-1.0-py3-none-any.whl", "credentials"]),
+        (Fault::Files(404), &["404", "one-1.0-py3-none-any.whl", "lock again"]),
+        (Fault::Files(503), &["503", "one-1.0-py3-none-any.whl", "try again later"]),
+        (Fault::Silent, &["timed out", "--offline"]),
+        (Fault::Truncated, &["one-1.0-py3-none-any.whl", "the connection broke", "times at byte"]),
+        (Fault::HalfPages, &["cannot read the index"]),
+    ] {
+        let server = Index::new(Api::Json).wheel("one", &one()).fault(fault).serve();
+        let sandbox = project(&server.url(), &format!("one==1.0 --hash=sha256:{hash}\n"));
+        let run = sandbox.pkgapp(["build"]).env("PKGAPP_HTTP_RETRIES", "1").env("PKGAPP_HTTP_TIMEOUT", "1");
+        let outcome = run.outcome();
+        assert_eq!(outcome.status, 1, "{fault:?}{}", outcome.report);
+        for part in must {
+            assert!(outcome.stderr.contains(part), "{fault:?}: `{part}` is not said{}", outcome.report);
+        }
+        assert!(!sandbox.path("dist").exists(), "{fault:?}");
+        let left = sandbox.cache().join("wheels");
+        assert!(!left.exists() || super::support::walk(&left).is_empty(), "{fault:?}");
+    }
+}
+
+#[test]
+fn patience_that_is_no_number_is_refused() {
+    let text =
+        project("http://127.0.0.1:9/simple/", "one==1.0\n").pkgapp(["build"]).env("PKGAPP_HTTP_RETRIES", "x").fails();
+    assert!(text.contains("`PKGAPP_HTTP_RETRIES` is `x`, which is no number"), "{text}");
+}
+
+/// Serves a directory with TLS; clients must have a certificate of the same CA. Prints its port.
+const TLS_SERVER: &str = "
+import http.server, ssl, sys
+class Handler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args): pass
+server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain('server.pem')
+context.load_verify_locations('ca.pem')
+context.verify_mode = ssl.CERT_REQUIRED
+server.socket = context.wrap_socket(server.socket, server_side=True)
+print(server.server_address[1], flush=True)
+server.serve_forever()
+";
+
+/// Makes a CA, and certificates of it for the server and for a client.
+const CERTIFICATES: &str = "
+set -e
+new() { openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \"$@\" 2>/dev/null; }
+new -keyout ca.key -out ca.pem -subj /CN=ca -addext basicConstraints=critical,CA:TRUE
+for one in server client; do
+  new -CA ca.pem -CAkey ca.key -keyout $one.key -out $one.crt -subj /CN=$one \
+    -addext basicConstraints=critical,CA:FALSE -addext subjectAltName=IP:127.0.0.1
+  cat $one.crt $one.key >$one.pem
+done
+";
+
+#[test]
+fn a_ca_of_ones_own_and_client_certificates_work() {
+    use super::support::tools::{output, python, tool};
+
+    if tool("openssl").is_none() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let here = directory.path();
+    output(std::process::Command::new("sh").args(["-c", CERTIFICATES]).current_dir(here));
+    std::fs::create_dir_all(here.join("simple/one")).unwrap();
+    one().write(&here.join("simple/one"));
+    let name = one().file_name();
+    std::fs::write(here.join("simple/one/index.html"), format!("<a href=\"{name}\">{name}</a>")).unwrap();
+    let mut command = std::process::Command::new(&python().path);
+    let command = command.args(["-c", TLS_SERVER]).current_dir(here).stdout(std::process::Stdio::piped());
+    let mut server = command.stderr(std::process::Stdio::null()).spawn().unwrap();
+    let mut port = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(server.stdout.take().unwrap()), &mut port).unwrap();
+    let sandbox = project(&format!("https://127.0.0.1:{}/simple/", port.trim()), "one==1.0\n");
+    let run = |ca: Option<&str>, client: Option<&str>| {
+        let mut run = sandbox.pkgapp(["build", "--format", "deb"]).env("PKGAPP_HTTP_RETRIES", "0");
+        for (variable, name) in [("SSL_CERT_FILE", ca), ("SSL_CLIENT_CERT", client)] {
+            run = name.into_iter().fold(run, |run, name| run.env(variable, here.join(name)));
+        }
+        run.outcome()
+    };
+    let [strange, anonymous, missing, known] = [
+        run(None, Some("client.pem")),
+        run(Some("ca.pem"), None),
+        run(Some("none.pem"), Some("none.pem")),
+        run(Some("ca.pem"), Some("client.pem")),
+    ];
+    server.kill().unwrap();
+    server.wait().unwrap();
+    for (outcome, must) in [
+        (&strange, &["certificate", "SSL_CERT_FILE"][..]),
+        (&anonymous, &["SSL_CLIENT_CERT"]),
+        (&missing, &["`SSL_CERT_FILE` names", "`SSL_CLIENT_CERT` names", "none.pem"]),
+    ] {
+        assert_eq!(outcome.status, 1, "{}", outcome.report);
+        assert!(must.iter().all(|part| outcome.stderr.contains(part)), "{must:?}{}", outcome.report);
+    }
+    assert_eq!(known.status, 0, "{}", known.report);
+}

@@ -21,6 +21,7 @@ mod local;
 mod locks;
 mod native;
 mod prune;
+mod offline;
 mod relocatable;
 mod reproducible;
 mod services;

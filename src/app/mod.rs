@@ -7,6 +7,7 @@
 mod command;
 mod deploy;
 mod files;
+mod indexes;
 mod packaging;
 mod project;
 mod reader;
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 use url::Url;
 
 use crate::error::{Context, Error, Location, Result, shown};
+use crate::lock::index::NamedIndex;
 use crate::name::{AppName, Arch, PythonMinor};
 use crate::pypa::{ExtraName, GroupName, PackageName, Version};
 use crate::target::Target;
@@ -103,6 +105,12 @@ pub struct Python {
     pub extras: Vec<Placed<ExtraName>>,
     /// `allow-unmet`: distributions that others require and that may be missing or have another version.
     pub allow_unmet: Vec<PackageName>,
+    /// Indexes with a name, in order.
+    pub indexes: Vec<NamedIndex>,
+    /// From which of them a distribution comes, and from no other.
+    pub sources: BTreeMap<PackageName, String>,
+    /// Directories of files that go before all indexes, absolute: of the command line, the configuration has none.
+    pub wheelhouses: Vec<PathBuf>,
 }
 
 /// Where pins are looked for in the directory of the configuration, if it names no file.
@@ -460,6 +468,7 @@ impl Reader<'_> {
         let groups = table.get("groups").map(|value| value.each(group_name)).unwrap_or_default();
         let extras = table.get("extras").map(|value| value.each(extra_name)).unwrap_or_default();
         let allow_unmet = table.get("allow-unmet").map(|value| value.each(distribution_name)).unwrap_or_default();
+        let (indexes, sources) = indexes::read(&table, root);
         table.finish();
         let allow_unmet = allow_unmet.into_iter().map(|name| name.value).collect();
         Some(Python {
@@ -470,6 +479,9 @@ impl Reader<'_> {
             groups,
             extras,
             allow_unmet,
+            indexes,
+            sources,
+            wheelhouses: Vec::new(),
         })
     }
 

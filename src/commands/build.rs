@@ -23,6 +23,7 @@ pub(super) fn build(args: &BuildArgs, global: &Global, report: &Report) -> Resul
         _ = rayon::ThreadPoolBuilder::new().num_threads(usize::from(jobs)).build_global();
     }
     let mut app = load_aimed(&args.target, global)?;
+    app.python.wheelhouses = wheelhouses(&args.find_links)?;
     let cache = open_cache(global)?;
     if args.lock {
         let path = lock::write(
@@ -53,6 +54,21 @@ pub(super) fn build(args: &BuildArgs, global: &Global, report: &Report) -> Resul
     }
     report.stage_table();
     Ok(())
+}
+
+/// The directories of `--find-links`, absolute.
+fn wheelhouses(named: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let missing = named.iter().filter(|directory| !directory.is_dir()).map(|directory| {
+        Error::new(format!("`--find-links` names `{}`, which is no directory", shown(directory)))
+            .hint("`pkgapp cache export DIR` makes one; places on the network belong into a requirements file")
+    });
+    if let Some(error) = Error::all(missing) {
+        return Err(error);
+    }
+    let absolute = |directory: &PathBuf| {
+        directory.canonicalize().map_err(|error| Error::new(format!("cannot read `{}`", shown(directory))).cause(error))
+    };
+    named.iter().map(absolute).collect()
 }
 
 /// What was written: the format's name, where, and what it is.

@@ -26,6 +26,7 @@ pub(super) fn cache(args: &CacheArgs, global: &Global, report: &Report) -> Resul
         CacheCommand::Size => size(&cache, report),
         CacheCommand::Prune(args) => prune(&cache, args, report),
         CacheCommand::Verify => verify(&cache, report),
+        CacheCommand::Export(args) => super::export::export(args, global, report),
     }
 }
 

@@ -12,9 +12,11 @@ use crate::cli::{Global, LockArgs, Resolver};
 use crate::error::{Context, Error, Location, Result, shown};
 use crate::fs;
 use crate::interpreter::Interpreter;
-use crate::lock::{self, Url};
+use crate::lock::index::NamedIndex;
+use crate::lock::{self, Indexes, Url};
 use crate::process;
 use crate::report::{Report, Style};
+use crate::wheels::sdist;
 
 use super::{load_app, open_cache, working_directory};
 
@@ -162,6 +164,7 @@ fn with_uv(
         command.arg("--group").arg(format!("{}:{}", project.display(), group.value));
     }
     command.arg("--output-file").arg(&*aside).args(inputs).current_dir(&app.root);
+    set_indexes(&mut command, app, options.offline);
     run(&mut command)?;
     fs::read_to_string(&aside)
 }
@@ -207,7 +210,25 @@ struct Vcs {
     commit_id: String,
 }
 
+/// Tells a resolver of the indexes of the configuration, if there are any: else it has its own.
+fn set_indexes(command: &mut Command, app: &App, offline: bool) {
+    if app.python.indexes.is_empty() && app.python.wheelhouses.is_empty() {
+        return;
+    }
+    // uv asks the first index that knows a name, as a build does: explicit ones go first, so that what comes from them is
+    // found there.
+    let (explicit, others): (Vec<_>, Vec<_>) = app.python.indexes.iter().cloned().partition(|index| index.explicit);
+    let explicit = explicit.into_iter().map(|index| NamedIndex { explicit: false, ..index });
+    let (named, wheelhouses) = (explicit.chain(others).collect(), app.python.wheelhouses.clone());
+    sdist::set_indexes(command, &Indexes { named, wheelhouses, ..Indexes::default() }, offline);
+}
+
 fn with_pip(app: &App, inputs: &[PathBuf], options: &Options<'_>) -> Result<String> {
+    if let Some((name, source)) = app.python.sources.iter().next() {
+        return Err(Error::new(format!("pip can't take `{name}` from `{source}` alone"))
+            .note("it asks all indexes and takes the newest version, whoever offers it")
+            .hint("install uv, which `pkgapp lock` prefers"));
+    }
     let interpreter = Interpreter::with_pip(options.cache, app.python.version.value)?;
     let mut command = Command::new(&interpreter.path);
     command.args(["-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", "-"]);
@@ -235,9 +256,14 @@ fn with_pip(app: &App, inputs: &[PathBuf], options: &Options<'_>) -> Result<Stri
         }
     }
     command.current_dir(&app.root).env("PIP_NO_INPUT", "1").env("PIP_DISABLE_PIP_VERSION_CHECK", "1");
-    let printed = run(&mut command)?;
+    set_indexes(&mut command, app, options.offline);
+    of_pip(&run(&mut command)?, app)
+}
+
+/// Makes a pylock.toml of what `pip install --report -` prints.
+pub(super) fn of_pip(printed: &[u8], app: &App) -> Result<String> {
     let report: PipReport =
-        serde_json::from_slice(&printed).context(|| "pip's report can't be read; pip 22.2 and newer write it")?;
+        serde_json::from_slice(printed).context(|| "pip's report can't be read; pip 22.2 and newer write it")?;
     let mut packages = Vec::new();
     for one in &report.install {
         packages.extend(package(one, app)?.map(Value::Table));

@@ -5,6 +5,7 @@ mod build;
 mod cache;
 mod check;
 mod diff;
+mod export;
 mod get;
 mod init;
 mod inspect;

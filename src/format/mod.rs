@@ -8,6 +8,7 @@ mod compress;
 mod cpio;
 pub mod deb;
 mod gnutar;
+mod header;
 #[cfg(test)]
 pub(crate) mod judge;
 pub mod read;

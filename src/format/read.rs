@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use ::rpm::{FileFlags, IndexTag, PackageMetadata};
 
-use super::compress;
+use super::{compress, header};
 use crate::digest::Sha256Sum;
 use crate::error::{Context, Error, Result, shown};
 
@@ -93,6 +93,9 @@ pub enum EntryKind {
 
 /// Longest control file, scriptlet or release record that is read into memory, bytes.
 const TEXT_LIMIT: u64 = 256 << 20;
+
+/// Most bytes of a name in a cpio archive: Linux's PATH_MAX is a sixteenth of it.
+const LONGEST_NAME: u64 = 1 << 16;
 
 /// Where a release keeps its record, below the prefix.
 const RECORD: &str = "/.pkgapp/release.json";
@@ -391,6 +394,7 @@ fn control_field(control: &str, name: &str) -> Option<String> {
 
 fn open_rpm(path: &Path, size: u64) -> Result<Artifact> {
     let damaged = || format!("`{}` is damaged", shown(path));
+    header::check(BufReader::new(crate::fs::open(path)?)).context(damaged)?;
     let metadata = PackageMetadata::open(path).context(damaged)?;
     let header = &metadata.header;
     let version = metadata.get_version().context(damaged)?;
@@ -461,7 +465,9 @@ fn each_cpio(plain: impl Read, visit: Visit<'_>) -> io::Result<()> {
     loop {
         let mut header = [0; 110];
         plain.read_exact(&mut header)?;
-        let text = std::str::from_utf8(&header).map_err(|_| damaged("a cpio header is not ASCII"))?;
+        // Fields are cut out by their bytes.
+        let text = std::str::from_utf8(&header).ok().filter(|text| text.is_ascii());
+        let text = text.ok_or_else(|| damaged("a cpio header is not ASCII"))?;
         if !matches!(&text[..6], "070701" | "070702") {
             // `07070X` records, of packages with files over 4 GiB, have no names of their own.
             return Err(damaged("the payload is not in cpio's newc format"));
@@ -471,6 +477,9 @@ fn each_cpio(plain: impl Read, visit: Visit<'_>) -> io::Result<()> {
             u32::from_str_radix(digits, 16).map_err(|_| damaged("a cpio header has no number where one must be"))
         };
         let (mode, mtime, size, name_size) = (field(1)?, field(5)?, u64::from(field(6)?), u64::from(field(11)?));
+        if name_size > LONGEST_NAME {
+            return Err(damaged("a name in the payload is longer than any path"));
+        }
         let mut name = Vec::new();
         (&mut plain).take(name_size).read_to_end(&mut name)?;
         name.pop();

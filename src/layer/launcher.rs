@@ -145,6 +145,21 @@ mod tests {
 
     const PYTHON: PythonMinor = PythonMinor { major: 3, minor: 11 };
 
+    proptest::proptest! {
+        /// Whatever the text is, what comes of it is names and nothing else.
+        #[test]
+        fn nothing_but_names_comes_of_entry_points(words in proptest::collection::vec(
+            proptest::sample::select(&["[console_scripts]", "[gui_scripts]", "[", "]", "\n", "=", ":", ".", "a", "é", "import", " ",
+                "../", "'", "\"", ";", "#", "main", "\\", "\0", "[x]", "\u{202e}"][..]),
+            0..40,
+        )) {
+            for found in entry_points(&words.concat()).unwrap_or_default() {
+                proptest::prop_assert!(is_dotted_name(&found.module) && is_dotted_name(&found.object), "{:?}", found);
+                proptest::prop_assert!(check_name(&found.name).is_ok() && !found.name.contains('/'), "{:?}", found);
+            }
+        }
+    }
+
     #[test]
     fn entry_points_are_read_as_the_specification_says() {
         let text = "# made by hand\n[console_scripts]\nflask = flask.cli:main\n Run=a.b : C.run [x, y]\n\n[gui_scripts]\n\

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Location, Result};
+use crate::lock::index::{NamedIndex, PYPI, PlaceId};
 use crate::lock::text::{Place, TextFile};
 use crate::lock::{Editable, FORMATS, Indexes, Lock, Names, Pin, PinSource, Selection, Url, hash};
 use crate::pypa::{
@@ -13,9 +14,6 @@ use crate::pypa::{
 
 /// Most errors that are shown: a file that is no list of requirements is wrong in every line.
 const MOST_ERRORS: usize = 100;
-
-/// Where pins come from that name no index.
-const DEFAULT_INDEX: &str = "https://pypi.org/simple";
 
 /// Values that are shorter are not taken for secrets, in bytes.
 const SHORTEST_SECRET: usize = 5;
@@ -95,7 +93,12 @@ impl<'a> Draft<'a> {
             offline,
             selection,
             variable,
-            indexes: Indexes::default(),
+            indexes: Indexes {
+                named: selection.indexes.clone(),
+                sources: selection.sources.clone(),
+                wheelhouses: selection.wheelhouses.clone(),
+                ..Indexes::default()
+            },
             index_at: None,
             warnings: Vec::new(),
             editable: None,
@@ -145,13 +148,25 @@ impl<'a> Draft<'a> {
             _ => return Err(Error::new("the URL of an index is not an http, https or file URL").at(at.clone())),
         };
         let plain = |url: &Url| url.as_str().trim_end_matches('/').to_owned();
-        let is_default = plain(&parsed) == DEFAULT_INDEX;
-        let known = self.indexes.index.iter().chain(&self.indexes.extra).any(|known| plain(known) == plain(&parsed));
+        let is_default = plain(&parsed) == PYPI;
+        let named = self.indexes.named.iter().map(|index| &index.url);
+        let known = named.chain(&self.indexes.index).chain(&self.indexes.extra).any(|one| plain(one) == plain(&parsed));
         let is_asked = known || (is_default && self.indexes.index.is_none());
         if !is_asked {
             self.indexes.extra.push(parsed);
         }
         Ok(())
+    }
+
+    /// Notes that a lock takes a distribution from one index, which it calls `called`.
+    pub(super) fn look_only(&mut self, name: &PackageName, called: &str, url: &str, at: &Location) -> Result<()> {
+        match Url::parse(url) {
+            Ok(parsed) if matches!(parsed.scheme(), "http" | "https" | "file") => {
+                self.indexes.add_source(name, called, &parsed, at);
+                Ok(())
+            }
+            _ => Err(Error::new("the URL of an index is not an http, https or file URL").at(at.clone())),
+        }
     }
 
     /// Returns whether a group is asked for.
@@ -261,6 +276,7 @@ impl<'a> Draft<'a> {
             }
         }
         self.check_hashes(&pins);
+        self.warn_of_default();
         self.check_selection();
         let offered = self.offered(&pins);
         let mut errors = std::mem::take(&mut self.errors);
@@ -279,6 +295,15 @@ impl<'a> Draft<'a> {
             editable: self.editable,
             offered,
         })
+    }
+
+    /// The configuration's default index goes before a file's.
+    fn warn_of_default(&mut self) {
+        if let (PlaceId::Named(default), Some(at)) = (self.indexes.default_place(), &self.index_at) {
+            let NamedIndex { name, at: stronger, .. } = &self.indexes.named[default];
+            self.warnings
+                .push(format!("`--index-url` has no effect: `{name}` is the default index by {stronger} ({at})"));
+        }
     }
 
     /// Makes pins of the constraints that no requirement needs. What is wrong with one matters only if it ships.

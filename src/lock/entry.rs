@@ -29,6 +29,82 @@ pub(super) fn toml<T: serde::de::DeserializeOwned>(draft: &mut Draft<'_>, file: 
     }
 }
 
+/// A TOML lock that lists packages: what its reader has to say beyond the frame that all of them share.
+pub(super) trait TomlLock: serde::de::DeserializeOwned {
+    /// What messages call the format.
+    const WHAT: &'static str;
+
+    /// Returns the names of the packages, in their order.
+    fn names(&self) -> impl Iterator<Item = &Spanned<String>>;
+
+    /// Refuses a lock of an unknown version or for another Python.
+    fn header(reader: &Reader<'_, '_, Self>) -> Checked<()>;
+
+    /// Returns whether any file has a hash, so that all must have one.
+    fn has_hashes(&self) -> bool;
+
+    /// Returns which packages ship, by their place in the list, and with which extras.
+    fn shipping(reader: &mut Reader<'_, '_, Self>) -> Checked<Vec<(usize, Vec<ExtraName>)>>;
+
+    /// Returns what a package asks for; `None` for what is no pin, such as the application itself.
+    fn requirement(
+        reader: &mut Reader<'_, '_, Self>,
+        index: usize,
+        extras: Vec<ExtraName>,
+    ) -> Checked<Option<Requirement>>;
+}
+
+/// A lock while it is read.
+pub(super) struct Reader<'r, 'a, L> {
+    pub(super) draft: &'r mut Draft<'a>,
+    pub(super) file: &'r TextFile,
+    pub(super) lock: &'r L,
+    /// Those of the packages, in their order.
+    pub(super) names: Vec<PackageName>,
+    /// Files have hashes.
+    pub(super) has_hashes: bool,
+}
+
+/// Reads a lock into the draft, or notes what is wrong with it.
+pub(super) fn read<L: TomlLock>(draft: &mut Draft<'_>, file: &TextFile) {
+    let Some(lock) = toml::<L>(draft, file, L::WHAT) else { return };
+    let has_hashes = lock.has_hashes();
+    let mut reader = Reader { draft, file, lock: &lock, names: Vec::new(), has_hashes };
+    if let Err(error) = reader.all() {
+        reader.draft.fail(error);
+    }
+}
+
+impl<L: TomlLock> Reader<'_, '_, L> {
+    fn all(&mut self) -> Checked<()> {
+        L::header(self)?;
+        for text in self.lock.names() {
+            self.names.push(name(text.get_ref(), &self.at(text))?);
+        }
+        if self.has_hashes {
+            let name = self.file.name().to_owned();
+            self.draft.require_hashes(|| format!("`{name}` has hashes"));
+        }
+        for (index, extras) in L::shipping(self)? {
+            match L::requirement(self, index, extras) {
+                Ok(requirement) => requirement.into_iter().for_each(|one| self.draft.require(one)),
+                Err(error) => {
+                    self.draft.next_statement();
+                    self.draft.fail(error);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<L> Reader<'_, '_, L> {
+    /// Returns the place of a value.
+    pub(super) fn at<T>(&self, spanned: &Spanned<T>) -> Location {
+        at(self.file, spanned)
+    }
+}
+
 /// Returns the place of a value.
 pub(super) fn at<T>(file: &TextFile, spanned: &Spanned<T>) -> Location {
     file.at(spanned.span().start)

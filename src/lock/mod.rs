@@ -3,6 +3,7 @@
 //! Every format has a reader of its own, one file and one line in `FORMATS`; all of them put what they find into a
 //! `Draft`, and one place makes the [`Lock`] of it and decides what a pin is.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,7 @@ mod entry;
 mod foreign;
 mod graph;
 mod hash;
+pub mod index;
 mod json;
 mod pdm;
 mod pipenv;
@@ -34,6 +36,7 @@ mod text;
 mod uv;
 
 use draft::Draft;
+use index::NamedIndex;
 use text::TextFile;
 
 pub(crate) use text::without_credentials;
@@ -92,6 +95,12 @@ pub struct Selection {
     /// The application's project, absolute; by default the configuration's directory. A lock of a workspace is read as
     /// that member's.
     pub project: Option<PathBuf>,
+    /// Indexes that the configuration names, in order.
+    pub indexes: Vec<NamedIndex>,
+    /// From which of them a distribution comes, and from no other place.
+    pub sources: BTreeMap<PackageName, String>,
+    /// Directories of files that go before all indexes, absolute.
+    pub wheelhouses: Vec<PathBuf>,
 }
 
 /// An editable install in a lock.
@@ -336,16 +345,22 @@ pub enum FilePlace {
     Path(PathBuf),
 }
 
-/// `--index-url` and its relatives.
+/// Where pins are looked for: what the configuration names, and `--index-url` and its relatives.
 #[derive(Debug, Clone, Default)]
 pub struct Indexes {
+    /// Indexes with a name, in order.
+    pub named: Vec<NamedIndex>,
+    /// The named index that a distribution comes from, and from no other: by configuration, or because its lock says so.
+    pub sources: BTreeMap<PackageName, String>,
+    /// Directories of files that go before all else, absolute.
+    pub wheelhouses: Vec<PathBuf>,
     /// `--index-url`; `None` for PyPI.
     pub index: Option<Url>,
     /// `--extra-index-url`, in order.
     pub extra: Vec<Url>,
     /// `--find-links`: directories and pages, in order.
     pub find_links: Vec<Url>,
-    /// `--no-index`: neither `index` nor `extra` is asked.
+    /// `--no-index`: no index is asked, named or not.
     pub no_index: bool,
     /// `--only-binary`: no sdists for these (`None`: for all).
     pub only_binary: Names,

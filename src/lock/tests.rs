@@ -1544,7 +1544,7 @@ fn broken_locks_are_told_with_their_place() {
 
 /// Locks of real projects beside what their own tools export from them, for one selection each. By hand, because they are
 /// other people's files: every directory of `PKGAPP_REAL_LOCKS` has a lock, maybe its pyproject.toml, a file `selection`
-/// (`group=dev extra=pg`) and the tool's export, `expected.txt`.
+/// (`group=dev extra=pg`) and the tool's export: `expected.txt`, or `constraints.txt`.
 #[test]
 #[ignore = "needs PKGAPP_REAL_LOCKS=DIRECTORY"]
 fn real_locks_give_what_their_own_tools_export() {
@@ -1563,9 +1563,11 @@ fn real_locks_give_what_their_own_tools_export() {
         let names = ["uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock", "buildout.cfg"];
         let name = names.iter().find(|name| case.join(name).exists()).unwrap();
         let read = |name: &str, selection: &Selection| {
-            let files = [PathBuf::from(name)];
+            let files: Vec<PathBuf> =
+                Some(name).filter(|name| !name.is_empty()).map(PathBuf::from).into_iter().collect();
             Lock::read_with(&files, &case, &environment(None), true, selection, &|_| None).map(|lock| {
-                let pins = lock.pins.iter().map(|pin| match &pin.version {
+                // A buildout's `[versions]` and constraints pin what others require.
+                let pins = lock.pins.iter().chain(&lock.offered).map(|pin| match &pin.version {
                     Some(version) if matches!(pin.source, PinSource::Index | PinSource::Files(_)) => {
                         format!("{}=={version}", pin.name)
                     }
@@ -1575,7 +1577,11 @@ fn real_locks_give_what_their_own_tools_export() {
             })
         };
         let label = case.file_name().unwrap().to_string_lossy().into_owned();
-        match (read(name, &selection), read("expected.txt", &Selection::default())) {
+        let theirs = match case.join("constraints.txt").exists() {
+            true => read("", &Selection { constraints: vec!["constraints.txt".into()], ..Selection::default() }),
+            false => read("expected.txt", &Selection::default()),
+        };
+        match (read(name, &selection), theirs) {
             (Ok(ours), Ok(theirs)) if ours == theirs => {
                 std::io::stderr().write_all(format!("{label}: {} pins\n", ours.len()).as_bytes()).unwrap();
             }

@@ -2,17 +2,16 @@
 //!
 //! The format is uv's own and has no specification; source: `uv-resolver/src/lock` and "Locking" in uv's documentation.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use serde::Deserialize;
 use toml::Spanned;
 
 use crate::error::{Error, Location};
-use crate::lock::draft::{Draft, Requirement};
-use crate::lock::entry::{self, Checked, Entry};
+use crate::lock::draft::Requirement;
+use crate::lock::entry::{self, Checked, Entry, Reader, TomlLock};
 use crate::lock::graph::{self, Edge, Node, Shipping};
-use crate::lock::text::TextFile;
 use crate::lock::{FilePlace, Format, LockedFile, PinSource, direct};
 use crate::pypa::{ExtraName, GroupName, MarkerTree, PackageName, Version};
 
@@ -23,7 +22,7 @@ pub(super) const FORMAT: Format = Format {
             || ["\n[[package]]", "\nrequires-python = ", "\nsource = {"].iter().all(|part| text.contains(part));
         name == "uv.lock" || (name.ends_with(".lock") && is_one())
     },
-    read,
+    read: entry::read::<UvLock>,
 };
 
 /// The only version of the format so far; revisions are compatible with it.
@@ -107,52 +106,42 @@ struct File {
     size: Option<u64>,
 }
 
-fn read(draft: &mut Draft<'_>, file: &TextFile) {
-    let Some(lock) = entry::toml::<UvLock>(draft, file, "uv.lock") else { return };
-    let mut reader = Reader { draft, file, lock: &lock, names: Vec::new() };
-    if let Err(error) = reader.lock() {
-        reader.draft.fail(error);
+impl TomlLock for UvLock {
+    const WHAT: &'static str = "uv.lock";
+
+    fn names(&self) -> impl Iterator<Item = &Spanned<String>> {
+        self.packages.iter().map(|package| &package.name)
     }
-}
 
-struct Reader<'r, 'a> {
-    draft: &'r mut Draft<'a>,
-    file: &'r TextFile,
-    lock: &'r UvLock,
-    /// Those of the packages, in their order.
-    names: Vec<PackageName>,
-}
+    fn header(reader: &Reader<'_, '_, Self>) -> Checked<()> {
+        reader.header()
+    }
 
-impl Reader<'_, '_> {
-    fn lock(&mut self) -> Checked<()> {
-        self.header()?;
-        for package in &self.lock.packages {
-            self.names.push(entry::name(package.name.get_ref(), &self.at(&package.name))?);
-        }
-        let root = self.root()?;
-        let package = &self.lock.packages[root];
-        let name = self.file.name().to_owned();
-        self.draft.require_hashes(|| format!("`{name}` has hashes"));
-        self.draft.knows(
+    fn has_hashes(&self) -> bool {
+        true
+    }
+
+    fn shipping(reader: &mut Reader<'_, '_, Self>) -> Checked<Vec<(usize, Vec<ExtraName>)>> {
+        let root = reader.root()?;
+        let package = &reader.lock.packages[root];
+        reader.draft.knows(
             package.dev_dependencies.keys().filter_map(|name| GroupName::from_str(name).ok()),
             package.optional_dependencies.keys().filter_map(|name| ExtraName::from_str(name).ok()),
         );
-        for (index, extras) in self.shipping(root)? {
-            if index == root {
-                continue;
-            }
-            match self.requirement(index, extras) {
-                Ok(Some(requirement)) => self.draft.require(requirement),
-                Ok(None) => {}
-                Err(error) => {
-                    self.draft.next_statement();
-                    self.draft.fail(error);
-                }
-            }
-        }
-        Ok(())
+        let shipping = reader.reached(root)?.into_iter().filter(|(index, _)| *index != root);
+        Ok(shipping.map(|(index, extras)| (index, extras.into_iter().collect())).collect())
     }
 
+    fn requirement(
+        reader: &mut Reader<'_, '_, Self>,
+        index: usize,
+        extras: Vec<ExtraName>,
+    ) -> Checked<Option<Requirement>> {
+        reader.requirement(index, extras)
+    }
+}
+
+impl Reader<'_, '_, UvLock> {
     fn header(&self) -> Checked<()> {
         let version = *self.lock.version.get_ref();
         if version != VERSION {
@@ -176,10 +165,6 @@ impl Reader<'_, '_> {
             }
             _ => Ok(()),
         }
-    }
-
-    fn at<T>(&self, spanned: &Spanned<T>) -> Location {
-        entry::at(self.file, spanned)
     }
 
     /// Returns the package that is the application: the member in its directory, else the lock's own project.
@@ -207,7 +192,7 @@ impl Reader<'_, '_> {
         })
     }
 
-    fn shipping(&self, root: usize) -> Checked<Shipping> {
+    fn reached(&self, root: usize) -> Checked<Shipping> {
         let mut nodes = Vec::new();
         for package in &self.lock.packages {
             nodes.push(self.node(package)?);
@@ -295,7 +280,7 @@ impl Reader<'_, '_> {
     }
 
     /// `None` for a project that is not installed (`virtual`).
-    fn requirement(&mut self, index: usize, extras: BTreeSet<ExtraName>) -> Checked<Option<Requirement>> {
+    fn requirement(&mut self, index: usize, extras: Vec<ExtraName>) -> Checked<Option<Requirement>> {
         let package = &self.lock.packages[index];
         let at = self.at(&package.name);
         let version =
@@ -309,7 +294,7 @@ impl Reader<'_, '_> {
             (PinSource::Url(_) | PinSource::File(_), Some(file)) => self.hash(file)?.into_iter().collect(),
             _ => Vec::new(),
         };
-        let entry = Entry { name, version, extras: extras.into_iter().collect(), at, version_at };
+        let entry = Entry { name, version, extras, at, version_at };
         Ok(Some(entry.from(self.draft, source, hashes)))
     }
 

@@ -267,6 +267,10 @@ pub struct Search {
     pub versions: BTreeSet<Version>,
     /// The places that were looked at.
     pub places: Vec<String>,
+    /// Whether the last of them knows the name.
+    pub knows: bool,
+    /// The index that knows the name and so decided, and the next one, which was not asked.
+    pub decided: Option<(String, String)>,
 }
 
 impl Search {
@@ -292,10 +296,20 @@ impl Search {
         ))
         .at(pin.at.clone())
         .note(list);
-        match self.way_out(wanted) {
+        match self.way_out(wanted).or_else(|| self.way_on(wanted)) {
             Some(hint) => error.hint(hint),
             None => error,
         }
+    }
+
+    /// How to look further than the index that decided.
+    fn way_on(&self, wanted: &Wanted<'_>) -> Option<String> {
+        let (index, next) = self.decided.as_ref()?;
+        let name = &wanted.pin.name;
+        Some(format!(
+            "{index} knows `{name}`, so {next} was not asked; if it comes from there, say so below `[python.sources]`, or \
+             pin its hash"
+        ))
     }
 
     fn missing(self, wanted: &Wanted<'_>, label: &str) -> Error {
@@ -317,11 +331,13 @@ impl Search {
                 };
             }
         };
+        let way_on = self.way_on(wanted);
         let near = nearby(self.versions, version).iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        Error::new(format!("there is no `{label}`"))
+        let error = Error::new(format!("there is no `{label}`"))
             .at(pin.at.clone())
             .note(places)
-            .note(format!("versions nearby: {near}"))
+            .note(format!("versions nearby: {near}"));
+        way_on.into_iter().fold(error, Error::hint)
     }
 
     /// What would make one of the files fit, if there is such a thing.

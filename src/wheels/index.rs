@@ -1,8 +1,8 @@
 //! What the indexes offer, and the bytes behind a URL: the only place that talks to the network, and the only async code
 //! behind a synchronous interface.
 //!
-//! Pages are read by uv's client: PEP 503 and 691, credentials from URLs and netrc, proxies from the environment, pages
-//! kept as their headers allow.
+//! Pages are read by uv's client: PEP 503 and 691, credentials from URLs, netrc and keyring, proxies and certificates from
+//! the environment, pages kept as their headers allow.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -13,11 +13,12 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 use url::Url;
+use uv_auth::AuthPolicy;
 use uv_client::{
     BaseClientBuilder, Certificates, Connectivity, ErrorKind, FlatIndexClient, MetadataFormat, OwnedArchive,
     RegistryClient, RegistryClientBuilder,
 };
-use uv_configuration::IndexStrategy;
+use uv_configuration::{IndexStrategy, KeyringProviderType};
 use uv_distribution_filename::DistFilename;
 use uv_distribution_types::{File, Index, IndexCapabilities, IndexFormat, IndexLocations, IndexMetadataRef, IndexUrl};
 use uv_pypi_types::Yanked;
@@ -25,16 +26,14 @@ use uv_redacted::DisplaySafeUrl;
 
 use crate::cache::Cache;
 use crate::egg::{EggFilename, is_egg};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Result, shown};
 use crate::lock::Indexes;
+use crate::lock::index::{NamedIndex, PlaceId};
 use crate::pypa::{HashDigest, PackageName, Version, VersionSpecifiers};
-
-/// The index when the lock names none.
-const PYPI: &str = "https://pypi.org/simple";
 
 /// How long a server may take to accept a connection, and to say the next word.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
+const READ_TIMEOUT_S: u32 = 60;
 
 /// How often a request is repeated that a server did not answer, or answered with 408, 429 or 5xx.
 const RETRIES: u32 = 3;
@@ -58,13 +57,23 @@ pub struct Offer {
     pub yanked: Option<String>,
 }
 
-/// Something that offers files.
+/// An index.
 #[derive(Debug)]
-enum Place {
-    /// All `--find-links` together.
-    FindLinks(Vec<IndexUrl>),
-    /// An index.
-    Index(IndexUrl),
+struct Place {
+    id: PlaceId,
+    url: IndexUrl,
+    /// Its name in the configuration.
+    named: Option<NamedIndex>,
+    /// Why it did not answer. It is not asked again: each time would cost all retries.
+    away: OnceLock<Error>,
+}
+
+/// Directories and pages that list files.
+#[derive(Debug)]
+struct Links {
+    id: PlaceId,
+    urls: Vec<IndexUrl>,
+    files: OnceLock<Result<Vec<Offer>>>,
 }
 
 /// A connection to the indexes of a lock.
@@ -73,12 +82,10 @@ pub struct Client {
     registry: RegistryClient,
     pages: uv_cache::Cache,
     places: Vec<Place>,
+    links: Vec<Links>,
     offline: bool,
     capabilities: IndexCapabilities,
     requests: Semaphore,
-    find_links: OnceLock<Result<Vec<Offer>>>,
-    /// Why a place did not answer. It is not asked again: each time would cost all retries.
-    away: Vec<OnceLock<Error>>,
 }
 
 /// What comes from a URL, in order.
@@ -107,106 +114,68 @@ pub enum Broken {
 }
 
 impl Client {
-    /// Prepares to ask the indexes of a lock; nothing is asked yet. Without `--no-index`, the places are: all
-    /// `--find-links`, then the extra indexes in order, then the index.
+    /// Prepares to ask the indexes of a lock; nothing is asked yet.
     ///
     /// # Errors
-    /// A URL that is none, or certificates that can't be loaded.
+    /// A URL that is none, certificates that can't be loaded, or a variable that makes no sense.
     pub fn new(indexes: &Indexes, cache: &Cache, offline: bool) -> Result<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .context(|| "cannot start the network's threads")?;
-        let flat = indexes.find_links.iter().map(index_url).collect::<Result<Vec<_>>>()?;
-        let mut urls = Vec::new();
-        let mut known = Vec::new();
-        if !indexes.no_index {
-            for extra in &indexes.extra {
-                let url = index_url(extra)?;
-                known.push(Index::from_extra_index_url(url.clone()));
-                urls.push(url);
-            }
-            let main = match &indexes.index {
-                Some(url) => index_url(url)?,
-                None => IndexUrl::parse(PYPI, None).context(|| format!("`{PYPI}` is no URL"))?,
-            };
-            known.push(Index::from_index_url(main.clone()));
-            urls.push(main);
-        }
-        let known_flat = flat.iter().cloned().map(Index::from_find_links).collect();
-        let locations = IndexLocations::new(known, known_flat, indexes.no_index);
+        let links = links(indexes)?;
+        let places = places(indexes)?;
+        let known = places.iter().map(Place::known).collect();
+        let flat = links.iter().flat_map(|links| links.urls.iter().cloned()).map(Index::from_find_links).collect();
+        let locations = IndexLocations::new(known, flat, indexes.no_index);
         let directory = cache.index();
         let pages = runtime
             .block_on(uv_cache::Cache::from_path(&directory).init())
             .context(|| format!("cannot write to `{}`", directory.display()))?;
-        let registry = RegistryClientBuilder::new(base_client(offline), pages.clone())
+        let asks_keyring = places.iter().any(|place| place.named.as_ref().is_some_and(|index| index.keyring));
+        let keyring = if asks_keyring { KeyringProviderType::Subprocess } else { KeyringProviderType::Disabled };
+        let registry = RegistryClientBuilder::new(base_client(offline)?, pages.clone())
             .index_locations(locations)
             .index_strategy(IndexStrategy::FirstIndex)
+            .keyring(keyring)
             .build()
             .map_err(|error| Error::new("cannot prepare to ask the indexes").cause_text(scrubbed(&error)))?;
-        let find_links = (!flat.is_empty()).then_some(Place::FindLinks(flat));
-        let places: Vec<Place> = find_links.into_iter().chain(urls.into_iter().map(Place::Index)).collect();
         let (capabilities, requests) = (IndexCapabilities::default(), Semaphore::new(16));
-        let away = places.iter().map(|_| OnceLock::new()).collect();
-        Ok(Self {
-            runtime,
-            registry,
-            pages,
-            places,
-            offline,
-            capabilities,
-            requests,
-            find_links: OnceLock::new(),
-            away,
-        })
-    }
-
-    /// Returns how many places there are to look.
-    pub fn places(&self) -> usize {
-        self.places.len()
+        Ok(Self { runtime, registry, pages, places, links, offline, capabilities, requests })
     }
 
     /// Returns what a message calls a place.
-    pub fn place_name(&self, place: usize) -> String {
-        match &self.places[place] {
-            Place::Index(url) => format!("`{}`", safe_url(url.url())),
-            Place::FindLinks(urls) => {
-                let names: Vec<String> = urls.iter().map(|url| format!("`{}`", safe_url(url.url()))).collect();
-                names.join(", ")
-            }
-        }
-    }
-
-    /// Returns whether a place can be looked at without the network.
-    pub fn is_local(&self, place: usize) -> bool {
-        match &self.places[place] {
-            Place::Index(url) => matches!(url, IndexUrl::Path(_)),
-            Place::FindLinks(urls) => urls.iter().all(|url| matches!(url, IndexUrl::Path(_))),
-        }
+    pub fn place_name(&self, id: &PlaceId) -> String {
+        let shown = |url: &IndexUrl| format!("`{}`", safe_url(url.url()));
+        let index = self.places.iter().filter(|place| place.id == *id).map(|place| shown(&place.url));
+        let links = self.links.iter().filter(|links| links.id == *id).flat_map(|links| links.urls.iter().map(shown));
+        index.chain(links).collect::<Vec<_>>().join(", ")
     }
 
     /// Returns all files of a distribution in one place, of all versions; empty if it is unknown there.
     ///
     /// # Errors
     /// The place can't be asked, or refuses to answer.
-    pub fn offers(&self, place: usize, name: &PackageName) -> Result<Vec<Offer>> {
-        if let Some(error) = self.away[place].get() {
+    pub fn offers(&self, id: &PlaceId, name: &PackageName) -> Result<Vec<Offer>> {
+        if let Some(links) = self.links.iter().find(|links| links.id == *id) {
+            let all = links.files.get_or_init(|| self.read_links(&links.urls)).as_ref().map_err(Clone::clone)?;
+            return Ok(all.iter().filter(|offer| offer.dist.name() == name).cloned().collect());
+        }
+        let Some(place) = self.places.iter().find(|place| place.id == *id) else {
+            return Err(Error::bug("a place is asked that the lock does not have"));
+        };
+        if let Some(error) = place.away.get() {
             return Err(error.clone());
         }
-        match &self.places[place] {
-            Place::Index(url) => self.index_offers(url, name).inspect_err(|error| {
-                // Whoever is first; they all say the same.
-                _ = self.away[place].set(error.clone());
-            }),
-            Place::FindLinks(urls) => {
-                let all = self.find_links.get_or_init(|| self.read_find_links(urls)).as_ref().map_err(Clone::clone)?;
-                Ok(all.iter().filter(|offer| offer.dist.name() == name).cloned().collect())
-            }
-        }
+        self.index_offers(place, name).inspect_err(|error| {
+            // Whoever is first; they all say the same.
+            _ = place.away.set(error.clone());
+        })
     }
 
-    fn index_offers(&self, url: &IndexUrl, name: &PackageName) -> Result<Vec<Offer>> {
+    fn index_offers(&self, place: &Place, name: &PackageName) -> Result<Vec<Offer>> {
+        let url = &place.url;
         let index = IndexMetadataRef { url, format: IndexFormat::Simple };
         let failed = |why: String| {
             let error = Error::new(format!("cannot read the index `{}`", safe_url(url.url()))).cause_text(why);
@@ -217,15 +186,19 @@ impl Client {
             Ok(found) => found,
             Err(error) => match error.kind() {
                 ErrorKind::RemotePackageNotFound(_) if self.capabilities.unauthorized(url) => {
-                    return Err(failed("it asks for credentials (401)".to_owned())
-                        .hint("give them in the URL by way of `${VARIABLES}`, or in `~/.netrc`"));
+                    return Err(failed("it asks for credentials (401)".to_owned()).hint(place.way_in()));
                 }
                 ErrorKind::RemotePackageNotFound(_) if self.capabilities.forbidden(url) => {
-                    return Err(failed("it does not let these credentials in (403)".to_owned()));
+                    let why = "it does not let these credentials in (403)";
+                    return Err(failed(why.to_owned()).hint(place.way_in()));
                 }
                 ErrorKind::RemotePackageNotFound(_) => return Ok(Vec::new()),
                 ErrorKind::Offline(_) => return Err(failed("the network is not used with `--offline`".to_owned())),
-                _ => return Err(failed(scrubbed(&error))),
+                _ => {
+                    let why = scrubbed(&error);
+                    let hint = way_out(&why);
+                    return Err(hint.into_iter().fold(failed(why), Error::hint));
+                }
             },
         };
         let mut offers = Vec::new();
@@ -249,13 +222,14 @@ impl Client {
         Ok(offers)
     }
 
-    fn read_find_links(&self, urls: &[IndexUrl]) -> Result<Vec<Offer>> {
+    fn read_links(&self, urls: &[IndexUrl]) -> Result<Vec<Offer>> {
         let connectivity = self.registry.connectivity();
         let client = FlatIndexClient::new(self.registry.cached_client(), connectivity, &self.pages);
-        let entries = self
-            .runtime
-            .block_on(client.fetch_all(urls.iter()))
-            .map_err(|error| Error::new("cannot read a `--find-links` place").cause_text(scrubbed(&error)))?;
+        let entries = self.runtime.block_on(client.fetch_all(urls.iter())).map_err(|error| {
+            let why = scrubbed(&error);
+            let hint = way_out(&why);
+            hint.into_iter().fold(Error::new("cannot read a `--find-links` place").cause_text(why), Error::hint)
+        })?;
         let (entries, offline) = entries.into_parts();
         if offline {
             return Err(Error::new("cannot read a `--find-links` place")
@@ -282,7 +256,11 @@ impl Client {
         take: &mut dyn FnMut(Piece<'_>) -> Result<()>,
     ) -> Result<(), Broken> {
         let shown = without_secrets(url);
-        let failed = |why: String| Broken::Refused(Error::new(format!("cannot download `{shown}`")).cause_text(why));
+        let failed = |why: String| {
+            let hint = way_out(&why);
+            let error = Error::new(format!("cannot download `{shown}`")).cause_text(why);
+            Broken::Refused(hint.into_iter().fold(error, Error::hint))
+        };
         if self.offline {
             return Err(Broken::Refused(
                 Error::new(format!("cannot download `{shown}`"))
@@ -359,19 +337,128 @@ fn eggs(directory: &Path) -> Vec<Offer> {
     names.into_iter().filter_map(offer).collect()
 }
 
-fn base_client(offline: bool) -> BaseClientBuilder<'static> {
+impl Place {
+    /// How uv's client knows it.
+    fn known(&self) -> Index {
+        let mut index = match self.id {
+            PlaceId::Default => Index::from_index_url(self.url.clone()),
+            _ => Index::from_extra_index_url(self.url.clone()),
+        };
+        if self.named.as_ref().is_some_and(|named| named.keyring) {
+            // Without a user's name the keyring is asked only where credentials are a must.
+            index.authenticate = AuthPolicy::Always;
+        }
+        index
+    }
+
+    fn way_in(&self) -> String {
+        match &self.named {
+            Some(index) => {
+                let variable = index.variable();
+                format!("give credentials in `{variable}_USERNAME` and `{variable}_PASSWORD`, or in `~/.netrc`")
+            }
+            None => "give credentials in the URL by way of `${VARIABLES}`, or in `~/.netrc`".to_owned(),
+        }
+    }
+}
+
+/// All indexes of a lock, whoever is asked for what.
+fn places(indexes: &Indexes) -> Result<Vec<Place>> {
+    let named = (0..indexes.named.len()).map(PlaceId::Named);
+    let extra = (0..indexes.extra.len()).map(PlaceId::Extra);
+    let ids = named.chain(extra).chain([PlaceId::Default]);
+    ids.filter_map(|id| Some((indexes.url(&id)?, id)))
+        .map(|(url, id)| {
+            let named = if let PlaceId::Named(at) = id { indexes.named.get(at).cloned() } else { None };
+            Ok(Place { url: index_url(&url)?, named, away: OnceLock::new(), id })
+        })
+        .collect()
+}
+
+fn links(indexes: &Indexes) -> Result<Vec<Links>> {
+    let directory =
+        |path: &PathBuf| Url::from_directory_path(path).map_err(|()| Error::bug("a wheelhouse has an absolute path"));
+    let houses = indexes.wheelhouses.iter().map(directory).collect::<Result<Vec<_>>>()?;
+    [(PlaceId::Wheelhouses, houses), (PlaceId::FindLinks, indexes.find_links.clone())]
+        .into_iter()
+        .map(|(id, urls)| {
+            let urls = urls.iter().map(index_url).collect::<Result<_>>()?;
+            Ok(Links { id, urls, files: OnceLock::new() })
+        })
+        .collect()
+}
+
+/// Returns what would help against a failure of the network, if it is of a known kind.
+fn way_out(why: &str) -> Option<&'static str> {
+    let why = why.to_lowercase();
+    let has = |parts: &[&str]| parts.iter().any(|part| why.contains(part));
+    if has(&["certificate", "unknownissuer", "tls handshake", "handshake failure"]) {
+        return Some(
+            "if it is signed by a CA of your own, name that with `SSL_CERT_FILE`; if it wants to know who you are, set \
+             `SSL_CLIENT_CERT` to a file with your certificate and key",
+        );
+    }
+    if has(&["401", "403", "407"]) {
+        return Some("give credentials: `PKGAPP_INDEX_NAME_USERNAME` and `…_PASSWORD`, or `~/.netrc`");
+    }
+    if has(&["404", "410"]) {
+        return Some("the index names a file that is gone: lock again, or take it from another place (`--find-links`)");
+    }
+    if has(&["429", "500", "502", "503", "504", "server error"]) {
+        return Some("the server is at fault: try again later, or take another index");
+    }
+    if has(&["connect", "dns", "timed out", "timeout", "error sending request", "proxy"]) {
+        return Some(
+            "check the address, and `HTTPS_PROXY` and `NO_PROXY` if there is a proxy between; what is in the cache needs \
+             no network: `--offline`",
+        );
+    }
+    None
+}
+
+/// The files by which `SSL_…` variables say whom to trust and who one is. The library would go on without them.
+fn check_certificates() -> Result<()> {
+    let missing = ["SSL_CERT_FILE", "SSL_CERT_DIR", "SSL_CLIENT_CERT"].into_iter().filter_map(|name| {
+        let path = std::env::var_os(name).filter(|path| !path.is_empty())?;
+        let path = PathBuf::from(path);
+        let is_there = if name == "SSL_CERT_DIR" { path.is_dir() } else { path.is_file() };
+        let error = || Error::new(format!("`{name}` names `{}`, which does not exist", shown(&path)));
+        (!is_there).then(|| error().hint(format!("set `{name}` to a file of PEM blocks, or unset it")))
+    });
+    Error::all(missing).map_or(Ok(()), Err)
+}
+
+/// Reads a variable that is a number.
+fn number(name: &str, default: u32) -> Result<u32> {
+    match std::env::var(name) {
+        Ok(text) if !text.is_empty() => {
+            text.parse().map_err(|_| Error::new(format!("`{name}` is `{text}`, which is no number")))
+        }
+        _ => Ok(default),
+    }
+}
+
+/// Returns how often a request is repeated, and how long a server may be silent: from the environment, or as is usual.
+pub fn patience() -> Result<(u32, Duration)> {
+    let seconds = number("PKGAPP_HTTP_TIMEOUT", READ_TIMEOUT_S)?.max(1);
+    Ok((number("PKGAPP_HTTP_RETRIES", RETRIES)?, Duration::from_secs(u64::from(seconds))))
+}
+
+fn base_client(offline: bool) -> Result<BaseClientBuilder<'static>> {
+    check_certificates()?;
+    let (retries, timeout) = patience()?;
     let connectivity = if offline { Connectivity::Offline } else { Connectivity::Online };
     let builder = BaseClientBuilder::default()
         .connectivity(connectivity)
         .with_system_certs(true)
-        .read_timeout(READ_TIMEOUT)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .retries(RETRIES)
+        .read_timeout(timeout)
+        .connect_timeout(timeout.min(CONNECT_TIMEOUT))
+        .retries(retries)
         .no_retry_delay(cfg!(test));
-    match Certificates::from_env() {
+    Ok(match Certificates::from_env() {
         Some(certificates) => builder.custom_certificates(certificates),
         None => builder,
-    }
+    })
 }
 
 fn index_url(url: &Url) -> Result<IndexUrl> {

@@ -1,9 +1,10 @@
 //! From a lock to wheels in the cache.
 //!
 //! [`fetch`] looks for each pin in this order: the choice that an earlier build made for the same question (`pins/` of
-//! the cache), the cache itself if the pin's hash leaves no choice, then `--find-links`, the extra indexes, the index.
-//! The first place that has a file which fits decides: a distribution of the same name in a later place can't push itself
-//! in front. Within a place the order is pip's. Sdists, eggs and projects become wheels last ([`sdist`]).
+//! the cache), the cache itself if the pin's hash leaves no choice, then the places of [`Indexes::places`]. The first
+//! index that knows the name decides: a distribution of the same name in a later one can't push itself in front, nor
+//! fill in a version that is missing. Only a pin with a hash is looked for further on. Within a place the order is pip's.
+//! Sdists, eggs and projects become wheels last ([`sdist`]).
 
 pub mod archive;
 pub mod choice;
@@ -23,6 +24,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod unpack;
+pub mod wheelhouse;
 
 pub use linkage::{Linking, Rules};
 
@@ -42,6 +44,7 @@ use crate::cache::{self, Cache};
 use crate::digest::Sha256Sum;
 use crate::egg::{EggFilename, is_egg};
 use crate::error::{Error, Result};
+use crate::lock::index::PlaceId;
 use crate::lock::{FilePlace, Indexes, Lock, LockedFile, Pin, PinSource};
 use crate::pypa::{Environment, HashAlgorithm, HashDigest, PackageName, Version, WheelFilename};
 use crate::report::{Report, Unit, human_bytes};
@@ -49,9 +52,10 @@ use choice::{Search, Unfit, Wanted, Why, label, yanked_warning};
 use index::{Offer, without_secrets};
 use sdist::Builder;
 use store::{Expected, Failure, Shelf, Store, Stored};
+use wheelhouse::Wheelhouses;
 
 /// Counts in the key of a choice: to be raised when choices are made otherwise.
-const CHOICE_FORMAT: &str = "pkgapp choice 1";
+const CHOICE_FORMAT: &str = "pkgapp choice 2";
 
 /// A wheel that is in the cache, whole and checked.
 #[derive(Debug, Clone)]
@@ -119,7 +123,8 @@ pub fn fetch(
     let (found, downloaded) = {
         let progress = report.progress("wheels", 0, Unit::Bytes);
         let store = Store::new(cache, &lock.indexes, options.offline, &progress);
-        let fetcher = Fetcher { lock, environment, store: &store, report };
+        let houses = Wheelhouses::read(&lock.indexes.wheelhouses);
+        let fetcher = Fetcher { lock, environment, store: &store, houses: &houses, report };
         (each(&lock.pins, options.jobs, |pin| fetcher.find(pin)), store.downloaded())
     };
     let builder = Builder::new(cache, environment, &lock.indexes, options, report);
@@ -155,6 +160,77 @@ pub fn fetch(
     let built = if builder.built() == 0 { String::new() } else { format!(", {} built", builder.built()) };
     report.step(&format!("wheels: {}{summary}{built} ({:.1} s)", wheels.len(), start.elapsed().as_secs_f64()));
     Ok(wheels)
+}
+
+/// What a pin came to, as it is kept: a wheel or an sdist in the cache.
+#[derive(Debug)]
+pub struct KeptFile {
+    /// The pin.
+    pub pin: Pin,
+    /// The version that ships.
+    pub version: Version,
+    /// What the file is.
+    pub kept: Kept,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its name, as on the index.
+    pub name: String,
+    /// Its SHA-256.
+    pub sha256: Sha256Sum,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Where it is from, without secrets.
+    pub from: String,
+}
+
+/// What is kept of a pin.
+#[derive(Debug)]
+pub enum Kept {
+    /// The wheel that was pinned.
+    Wheel,
+    /// The sdist that was pinned.
+    Sdist,
+    /// The wheel that was built from a directory; and where that is from if it is a checkout.
+    Project(PathBuf, Option<String>),
+}
+
+/// Returns for every pin the file that it came to, once [`fetch`] has brought it.
+///
+/// # Errors
+/// As [`fetch`], if something of the cache is gone by now.
+pub fn kept(
+    lock: &Lock,
+    wheels: &[Wheel],
+    environment: &Environment,
+    cache: &Cache,
+    offline: bool,
+) -> Result<Vec<KeptFile>> {
+    // All of it has been said by `fetch`.
+    let report = Report::silent();
+    let progress = report.progress("wheels", 0, Unit::Bytes);
+    let store = Store::new(cache, &lock.indexes, offline, &progress);
+    let houses = Wheelhouses::read(&lock.indexes.wheelhouses);
+    let fetcher = Fetcher { lock, environment, store: &store, houses: &houses, report: &report };
+    let file = |wheel: &Wheel| {
+        let Some(pin) = &wheel.pin else { return Ok(None) };
+        let (kept, path, sha256, from) = match fetcher.find(pin)? {
+            Found::Wheel(wheel) => (Kept::Wheel, wheel.path, wheel.sha256, wheel.from),
+            Found::Source(Source::Sdist { stored, from, .. }) => (Kept::Sdist, stored.path, stored.sha256, from),
+            Found::Source(Source::Directory(directory)) => {
+                (Kept::Project(directory, None), wheel.path.clone(), wheel.sha256, wheel.from.clone())
+            }
+            // The wheel that it became: pip takes no eggs.
+            Found::Source(Source::Egg { from, .. }) => (Kept::Wheel, wheel.path.clone(), wheel.sha256, from),
+            Found::Source(Source::Checkout { directory, from }) => {
+                (Kept::Project(directory, Some(from.clone())), wheel.path.clone(), wheel.sha256, from)
+            }
+        };
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let size = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
+        let (pin, version) = (pin.clone(), wheel.metadata.version.clone());
+        Ok(Some(KeptFile { pin, version, kept, path, name, sha256, size, from }))
+    };
+    wheels.iter().filter_map(|wheel| file(wheel).transpose()).collect()
 }
 
 /// Builds the application's own wheel from its directory, which is not touched. `indexes` is where its build
@@ -214,6 +290,7 @@ struct Fetcher<'a> {
     lock: &'a Lock,
     environment: &'a Environment,
     store: &'a Store<'a>,
+    houses: &'a Wheelhouses,
     report: &'a Report,
 }
 
@@ -271,11 +348,12 @@ impl Fetcher<'_> {
         let wanted = self.wanted(pin);
         let key = self.key(&wanted);
         let mut search = Search::default();
+        let mut places = self.lock.indexes.places(&pin.name).into_iter().peekable();
         // A directory changes under its name, and is looked at in no time: without hashes it is asked each time.
-        let directories = self.lock.indexes.find_links.iter().all(|url| url.scheme() == "file");
-        let local = !wanted.is_hashed() && directories && !self.lock.indexes.find_links.is_empty();
-        if local && let Some(found) = self.search_place(&wanted, 0, None, &mut search)? {
-            return Ok(found);
+        while let Some(place) = places.next_if(|place| !wanted.is_hashed() && self.is_directory(place)) {
+            if let Some(found) = self.search_place(&wanted, &place, None, &mut search)? {
+                return Ok(found);
+            }
         }
         if let Some(found) = self.recall(&wanted, &key)? {
             return Ok(found);
@@ -287,24 +365,43 @@ impl Fetcher<'_> {
                 return self.take(&wanted, &offer, None).map_err(Error::from);
             }
         }
-        for place in usize::from(local)..self.store.client()?.places() {
-            if let Some(found) = self.search_place(&wanted, place, Some(&key), &mut search)? {
+        while let Some(place) = places.next() {
+            if let Some(found) = self.search_place(&wanted, &place, Some(&key), &mut search)? {
                 return Ok(found);
+            }
+            if let Some(next) = places.peek()
+                && place.is_index()
+                && search.knows
+                && !wanted.is_hashed()
+            {
+                let client = self.store.client()?;
+                search.decided = Some((client.place_name(&place), client.place_name(next)));
+                break;
             }
         }
         Err(search.error(&wanted))
     }
 
+    /// Whether a place is directories of this machine only.
+    fn is_directory(&self, place: &PlaceId) -> bool {
+        match place {
+            PlaceId::Wheelhouses => true,
+            PlaceId::FindLinks => self.lock.indexes.find_links.iter().all(|url| url.scheme() == "file"),
+            PlaceId::Named(_) | PlaceId::Extra(_) | PlaceId::Default => false,
+        }
+    }
+
     fn search_place(
         &self,
         wanted: &Wanted<'_>,
-        place: usize,
+        place: &PlaceId,
         key: Option<&str>,
         search: &mut Search,
     ) -> Result<Option<Found>> {
         let client = self.store.client()?;
         let offers = client.offers(place, &wanted.pin.name)?;
         search.places.push(client.place_name(place));
+        search.knows = !offers.is_empty();
         search.versions.extend(offers.iter().map(|offer| offer.dist.version().clone()));
         let (fit, unfit) = wanted.sort(offers);
         search.unfit.extend(unfit);
@@ -341,19 +438,27 @@ impl Fetcher<'_> {
         let expected = Expected { pin, locked, index: &offer.hashes };
         let known = sha256_of(&offer.hashes).first().copied();
         let known = known.and_then(|sha256| self.store.find(&shelf, sha256, &offer.file, offer.size));
-        let (stored, from) = match (known, offer.url.to_file_path()) {
-            (Some(stored), Ok(path)) if stored.path == path => {
+        let file = offer.url.to_file_path();
+        let (stored, from) = match (known, &file) {
+            (Some(stored), Ok(path)) if stored.path == *path => {
                 let origin =
                     self.choice(&stored.sha256.to_string()).map_or_else(|| offer.file.clone(), |choice| choice.from);
                 (stored, origin)
             }
             (Some(stored), Ok(_)) => (stored, offer.file.clone()),
             (Some(stored), Err(())) => (stored, without_secrets(&offer.url)),
-            (None, Ok(path)) => (self.store.adopt(&path, &offer.file, &shelf, expected)?, offer.file.clone()),
+            (None, Ok(path)) => (self.store.adopt(path, &offer.file, &shelf, expected)?, offer.file.clone()),
             (None, Err(())) => {
-                let stored = self.store.download(&offer.url, &offer.file, offer.size, &shelf, expected)?;
+                let stored = match self.houses.file(&offer.file) {
+                    Some(path) => self.store.adopt(&path, &offer.file, &shelf, expected)?,
+                    None => self.store.download(&offer.url, &offer.file, offer.size, &shelf, expected)?,
+                };
                 (stored, without_secrets(&offer.url))
             }
+        };
+        let from = match self.houses.origin(stored.sha256) {
+            Some(origin) if file.is_ok() => origin.to_owned(),
+            _ => from,
         };
         let choice = Choice {
             file: offer.file.clone(),
@@ -428,7 +533,11 @@ impl Fetcher<'_> {
         let (pin, indexes) = (wanted.pin, wanted.indexes);
         let mut hashes: Vec<String> = pin.hashes.iter().map(ToString::to_string).collect();
         hashes.sort_unstable();
-        let places = indexes.find_links.iter().chain(&indexes.extra).chain(&indexes.index).map(without_secrets);
+        let places = indexes.places(&pin.name);
+        let links = if places.contains(&PlaceId::FindLinks) { &indexes.find_links[..] } else { &[] };
+        let urls = places.iter().filter_map(|place| indexes.url(place));
+        let places: Vec<String> =
+            links.iter().map(without_secrets).chain(urls.map(|url| without_secrets(&url))).collect();
         let Environment { python, arch, glibc, markers, .. } = wanted.environment;
         let source = match &pin.source {
             PinSource::Url(url) => without_secrets(url),
@@ -439,7 +548,7 @@ impl Fetcher<'_> {
             label(pin),
             source,
             format!("{python} {} {arch} {glibc:?}", markers.python_full_version().version),
-            format!("{:?} {}", places.collect::<Vec<_>>(), indexes.no_index),
+            format!("{places:?} {:?} {}", indexes.wheelhouses, indexes.no_index),
             format!("{} {}", indexes.only_binary.contains(&pin.name), indexes.no_binary.contains(&pin.name)),
             format!("{hashes:?} {}", wanted.require_hashes),
         ];

@@ -433,32 +433,7 @@ impl<'a> Builder<'a> {
             command.env(name, format!("{set} {map}").trim());
         }
         command.env("PIP_NO_INPUT", "1").env("PIP_DISABLE_PIP_VERSION_CHECK", "1").env("PIP_NO_CACHE_DIR", "1");
-        self.set_indexes(command);
-    }
-
-    /// Places go by the environment, because anyone can read a command line, and URLs may hold passwords.
-    fn set_indexes(&self, command: &mut Command) {
-        let joined = |urls: &[url::Url], by: &str| urls.iter().map(url::Url::as_str).collect::<Vec<_>>().join(by);
-        if let Some(index) = &self.indexes.index {
-            command.env("PIP_INDEX_URL", index.as_str()).env("UV_DEFAULT_INDEX", index.as_str());
-        }
-        if !self.indexes.extra.is_empty() {
-            command.env("PIP_EXTRA_INDEX_URL", joined(&self.indexes.extra, " "));
-            command.env("UV_INDEX", joined(&self.indexes.extra, " "));
-        }
-        if !self.indexes.find_links.is_empty() {
-            command.env("PIP_FIND_LINKS", joined(&self.indexes.find_links, " "));
-            // uv splits the list at commas, those of a path too.
-            let links: Vec<String> =
-                self.indexes.find_links.iter().map(|url| url.as_str().replace(',', "%2C")).collect();
-            command.env("UV_FIND_LINKS", links.join(","));
-        }
-        if self.indexes.no_index || self.options.offline {
-            command.env("PIP_NO_INDEX", "1");
-        }
-        if self.options.offline {
-            command.env("UV_OFFLINE", "1");
-        }
+        set_indexes(command, self.indexes, self.options.offline);
     }
 
     /// Everything that decides what a build makes, but compilers and libraries.
@@ -519,6 +494,31 @@ fn compilers() -> String {
         Some(format!("{line}: {}", String::from_utf8_lossy(&output.stdout)))
     };
     [("CC", "cc"), ("CXX", "c++")].into_iter().filter_map(said).collect()
+}
+
+/// Tells uv and pip where to look. Places go by the environment, because anyone can read a command line, and URLs may hold passwords.
+pub(crate) fn set_indexes(command: &mut Command, indexes: &Indexes, offline: bool) {
+    let joined = |urls: &[url::Url], by: &str| urls.iter().map(url::Url::as_str).collect::<Vec<_>>().join(by);
+    let ((default, extra), links) = (indexes.for_tools(), indexes.all_links());
+    if let Some(index) = &default {
+        command.env("PIP_INDEX_URL", index.as_str()).env("UV_DEFAULT_INDEX", index.as_str());
+    }
+    if !extra.is_empty() {
+        command.env("PIP_EXTRA_INDEX_URL", joined(&extra, " "));
+        command.env("UV_INDEX", joined(&extra, " "));
+    }
+    if !links.is_empty() {
+        command.env("PIP_FIND_LINKS", joined(&links, " "));
+        // uv splits the list at commas, those of a path too.
+        let links: Vec<String> = links.iter().map(|url| url.as_str().replace(',', "%2C")).collect();
+        command.env("UV_FIND_LINKS", links.join(","));
+    }
+    if indexes.no_index || offline {
+        command.env("PIP_NO_INDEX", "1");
+    }
+    if offline {
+        command.env("UV_OFFLINE", "1");
+    }
 }
 
 impl Tool {
@@ -657,4 +657,14 @@ fn only_wheel(directory: &Path) -> Option<PathBuf> {
     let mut wheels = entries.filter(|path| path.extension() == Some(OsStr::new("whl")));
     let wheel = wheels.next()?;
     wheels.next().is_none().then_some(wheel)
+}
+
+/// Unpacks an sdist of the cache below `to`, to be read; returns its one top directory.
+///
+/// # Errors
+/// It is refused.
+pub(crate) fn unpacked(archive: &Path, to: &Path) -> Result<PathBuf> {
+    let label = file_name(archive);
+    let extension = SourceDistExtension::from_path(&label).context(|| format!("`{label}` is no sdist"))?;
+    unpack(archive, extension, to, ZIP_EPOCH).map_err(|error| error.context(format!("sdist `{label}` is refused")))
 }

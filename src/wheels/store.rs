@@ -15,7 +15,7 @@ use url::Url;
 
 use super::Metadata;
 use super::archive::Archive;
-use super::index::{Broken, Client, Piece, without_secrets};
+use super::index::{Broken, Client, Piece, patience, without_secrets};
 use crate::cache::{self, Cache, Stamp};
 use crate::digest::Sha256Sum;
 use crate::error::{Context, Error, Result, shown};
@@ -24,7 +24,8 @@ use crate::lock::{Indexes, Pin};
 use crate::pypa::{HashAlgorithm, HashDigest, WheelFilename};
 use crate::report::Progress;
 
-/// How often the rest of a file is asked for after its connection broke, without a byte of progress in between.
+/// How often the rest of a file is asked for after its connection broke, without a byte of progress in between; less if
+/// fewer retries are wanted.
 const ATTEMPTS: u32 = 5;
 
 /// The cache, the network and the bar.
@@ -293,6 +294,7 @@ impl<'a> Store<'a> {
 
     fn read_all(&self, url: &Url, part: &mut Part<'_>) -> Result<()> {
         let mut failures = 0;
+        let attempts = ATTEMPTS.min(patience()?.0 + 2);
         loop {
             let before = part.length;
             let etag = part.etag.clone();
@@ -301,10 +303,10 @@ impl<'a> Store<'a> {
                 Err(Broken::Refused(error)) => return Err(error),
                 Err(Broken::Connection(why)) => {
                     failures = if part.length > before { 1 } else { failures + 1 };
-                    if failures == ATTEMPTS {
+                    if failures >= attempts {
                         return Err(Error::new(format!("cannot download `{}`", without_secrets(url)))
                             .cause_text(why)
-                            .note(format!("the connection broke {ATTEMPTS} times at byte {}", part.length)));
+                            .note(format!("the connection broke {attempts} times at byte {}", part.length)));
                     }
                     let seconds = if cfg!(test) { 0.01 } else { 0.5 };
                     thread::sleep(Duration::from_secs_f64(seconds * f64::from(1 << failures)));

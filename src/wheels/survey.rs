@@ -9,6 +9,7 @@ use super::index::{Client, Offer};
 use super::{direct_offer, distinct, each, locked_offers, percent_decoded, wanted};
 use crate::cache::Cache;
 use crate::error::{Error, Result};
+use crate::lock::index::PlaceId;
 use crate::lock::{Lock, Pin, PinSource};
 use crate::pypa::{Environment, PackageName};
 use crate::report::{Report, Unit};
@@ -104,7 +105,7 @@ pub fn survey(columns: &[(Environment, Lock)], cache: &Cache, offline: bool, rep
 struct Looking<'a> {
     client: &'a Client,
     name: &'a PackageName,
-    pages: Vec<Vec<Offer>>,
+    pages: Vec<(PlaceId, Vec<Offer>)>,
 }
 
 impl Looking<'_> {
@@ -148,23 +149,39 @@ impl Looking<'_> {
         })
     }
 
-    /// As in a build, the first place that has a file which fits decides.
+    /// As in a build, the first place that has a file which fits decides, and the first index that knows the name.
     fn indexed(&mut self, wanted: &Wanted<'_>) -> Result<Result<Available>> {
         let mut search = Search::default();
-        for place in 0..self.client.places() {
-            if self.pages.len() <= place {
-                self.pages.push(self.client.offers(place, self.name)?);
-            }
-            let offers = self.pages[place].clone();
-            search.places.push(self.client.place_name(place));
+        let mut places = wanted.indexes.places(self.name).into_iter().peekable();
+        while let Some(place) = places.next() {
+            let offers = self.offers(&place)?;
+            search.places.push(self.client.place_name(&place));
+            search.knows = !offers.is_empty();
             search.versions.extend(offers.iter().map(|offer| offer.dist.version().clone()));
             let (fit, unfit) = wanted.sort(offers);
             search.unfit.extend(unfit);
             if let Some(offer) = fit.first() {
                 return Ok(Ok(Available::of(offer)));
             }
+            if let Some(next) = places.peek()
+                && place.is_index()
+                && search.knows
+                && !wanted.is_hashed()
+            {
+                search.decided = Some((self.client.place_name(&place), self.client.place_name(next)));
+                break;
+            }
         }
         Ok(Err(search.error(wanted)))
+    }
+
+    fn offers(&mut self, place: &PlaceId) -> Result<Vec<Offer>> {
+        if let Some((_, offers)) = self.pages.iter().find(|(known, _)| known == place) {
+            return Ok(offers.clone());
+        }
+        let offers = self.client.offers(place, self.name)?;
+        self.pages.push((place.clone(), offers.clone()));
+        Ok(offers)
     }
 }
 

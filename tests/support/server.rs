@@ -26,6 +26,16 @@ pub(crate) enum Fault {
     BreaksOffOnce,
     /// Pages and files need `Authorization: Basic` for `user:secret`.
     Unauthorized,
+    /// Everything is answered with this status.
+    Always(u16),
+    /// Files, but not pages, are answered with this status.
+    Files(u16),
+    /// No request is answered before a client of little patience has gone.
+    Silent,
+    /// Every answer for a file breaks off in its middle, and begins anew.
+    Truncated,
+    /// Pages are cut off, with a length that fits.
+    HalfPages,
 }
 
 /// A file of the index.
@@ -133,7 +143,10 @@ impl Index {
             })
         };
         let mut words = request.split(' ');
-        let (method, path) = (words.next().unwrap_or(""), words.next().unwrap_or("").to_owned());
+        let (method, path) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
+        // A proxy is asked with whole URLs (RFC 9112 §3.2.2).
+        let path =
+            path.strip_prefix("http://").map_or(path, |rest| rest.find('/').map_or("/", |at| &rest[at..])).to_owned();
         let first = {
             let mut log = log.lock().unwrap();
             let first = !log.contains(&path);
@@ -147,8 +160,21 @@ impl Index {
             let head = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"index\"\r\n";
             return write!(stream, "{head}Content-Length: 0\r\nConnection: close\r\n\r\n");
         }
+        match self.fault {
+            Some(Fault::Silent) => std::thread::sleep(std::time::Duration::from_secs(3)),
+            Some(Fault::Always(status)) => {
+                return respond(&mut stream, method, &format!("{status} No"), "text/plain", b"no");
+            }
+            Some(Fault::Files(status)) if path.starts_with("/files/") => {
+                return respond(&mut stream, method, &format!("{status} No"), "text/plain", b"no");
+            }
+            _ => {}
+        }
         if let Some(project) = path.strip_prefix("/simple/").map(|name| name.trim_end_matches('/')) {
             return match self.page(project) {
+                Some((kind, page)) if self.fault == Some(Fault::HalfPages) => {
+                    respond(&mut stream, method, "200 OK", kind, &page.as_bytes()[..page.len() / 2])
+                }
                 Some((kind, page)) => respond(&mut stream, method, "200 OK", kind, page.as_bytes()),
                 None => respond(&mut stream, method, "404 Not Found", "text/plain", b"no such project"),
             };
@@ -164,6 +190,10 @@ impl Index {
         match (self.fault, start) {
             (Some(Fault::BusyOnce), _) if first => {
                 respond(&mut stream, method, "503 Service Unavailable", "text/plain", b"come back later")
+            }
+            (Some(Fault::Truncated), _) => {
+                write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", file.bytes.len())?;
+                stream.write_all(&file.bytes[..file.bytes.len() / 2])
             }
             (Some(Fault::BreaksOffOnce), None) if first => {
                 let (length, half) = (file.bytes.len(), &file.bytes[..file.bytes.len() / 2]);

@@ -275,19 +275,24 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 
 /// An sdist with fixtures/hello's build backend: it is built with nothing but the standard library.
 pub(crate) fn sdist(directory: &Path, name: &str, version: &str, files: &[(&str, &str)]) -> PathBuf {
-    std::fs::create_dir_all(directory).unwrap();
-    let stem = format!("{name}-{version}");
-    let path = directory.join(format!("{stem}.tar.gz"));
     let backend = std::fs::read_to_string(super::fixture("hello").join("backend.py")).unwrap();
     let project = format!(
         "[build-system]\nrequires = []\nbuild-backend = \"backend\"\nbackend-path = [\".\"]\n\n[project]\n\
          name = \"{name}\"\nversion = \"{version}\"\ndescription = \"The {name}\"\n"
     );
+    let fixed = [("pyproject.toml", project.as_str()), ("backend.py", &backend)];
+    sdist_of(directory, name, version, &[&fixed, files].concat())
+}
+
+/// An sdist of these files and PKG-INFO.
+pub(crate) fn sdist_of(directory: &Path, name: &str, version: &str, files: &[(&str, &str)]) -> PathBuf {
+    std::fs::create_dir_all(directory).unwrap();
+    let stem = format!("{name}-{version}");
+    let path = directory.join(format!("{stem}.tar.gz"));
     let information = format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n");
     let mut archive =
         tar::Builder::new(GzEncoder::new(std::fs::File::create(&path).unwrap(), flate2::Compression::default()));
-    let fixed = [("pyproject.toml", project.as_str()), ("PKG-INFO", &information), ("backend.py", &backend)];
-    for (file, content) in fixed.iter().chain(files) {
+    for (file, content) in [("PKG-INFO", information.as_str())].iter().chain(files) {
         let mut header = tar::Header::new_gnu();
         header.set_size(content.len() as u64);
         header.set_mode(0o644);

@@ -1,0 +1,106 @@
+//! A look at an rpm's headers before the `rpm` crate reads them: it takes offsets and counts at their word, and panics or
+//! asks for gigabytes where a file lies.
+//!
+//! Source: rpm's "RPM V4 Package format", and `hdrblobInit` in rpm's `lib/header.c`, whose limits these are.
+
+use std::io::{self, Read};
+
+/// The lead, in bytes: nothing in it matters any more.
+const LEAD: usize = 96;
+
+/// Most entries that an index may have, and most bytes of what they point to.
+const MOST_ENTRIES: u32 = 0xffff;
+const MOST_DATA: u32 = 256 << 20;
+
+/// Checks that every entry of both headers points to what is there.
+///
+/// # Errors
+/// What is wrong, or that the file ends.
+pub(super) fn check(mut file: impl Read) -> io::Result<()> {
+    let mut lead = [0; LEAD];
+    file.read_exact(&mut lead)?;
+    let length = check_one(&mut file)?;
+    // The signature is padded to a multiple of eight.
+    io::copy(&mut file.by_ref().take((8 - length % 8) % 8), &mut io::sink())?;
+    check_one(&mut file).map(|_| ())
+}
+
+/// Checks the header that comes next, and returns the length of its data.
+fn check_one(file: &mut impl Read) -> io::Result<u64> {
+    let lies = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+    let mut start = [0; 16];
+    file.read_exact(&mut start)?;
+    let (entries, data) = (number(&start[8..12]), number(&start[12..16]));
+    if start[..4] != [0x8e, 0xad, 0xe8, 1] || entries > MOST_ENTRIES || data > MOST_DATA {
+        return Err(lies("it has no rpm header where one should be"));
+    }
+    for _ in 0..entries {
+        let mut entry = [0; 16];
+        file.read_exact(&mut entry)?;
+        let (kind, offset, count) = (number(&entry[4..8]), number(&entry[8..12]), number(&entry[12..16]));
+        // Texts have at least their NUL.
+        let each = match kind {
+            0 => 0,
+            1 | 2 | 6..=9 => 1,
+            3 => 2,
+            4 => 4,
+            5 => 8,
+            _ => return Err(lies("an entry of the rpm header is of no known type")),
+        };
+        if u64::from(offset) + u64::from(count) * each > u64::from(data) {
+            return Err(lies("an entry of the rpm header points behind its end"));
+        }
+    }
+    let skipped = io::copy(&mut file.by_ref().take(u64::from(data)), &mut io::sink())?;
+    if skipped < u64::from(data) { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(skipped) }
+}
+
+/// Four bytes, the highest first.
+fn number(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0, |number, byte| number << 8 | u32::from(*byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(kind: u32, offset: u32, count: u32, data: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0x8e, 0xad, 0xe8, 1, 0, 0, 0, 0];
+        for number in [1, u32::try_from(data.len()).unwrap(), 1000, kind, offset, count] {
+            bytes.extend(number.to_be_bytes());
+        }
+        bytes.extend(data);
+        bytes
+    }
+
+    #[test]
+    fn entries_must_point_to_what_is_there() {
+        for (kind, offset, count, fits) in [
+            (4, 0, 2, true),
+            (4, 4, 1, true),
+            (4, 4, 2, false),
+            (4, 0, u32::MAX, false),
+            (7, 8, 0, true),
+            (7, 9, 0, false),
+            (8, 0, 9, false),
+            (6, u32::MAX, 1, false),
+            (5, 0, 1, true),
+            (10, 0, 1, false),
+        ] {
+            let mut bytes = vec![0; LEAD];
+            bytes.extend(header(4, 0, 2, &[0; 8]));
+            bytes.extend(header(kind, offset, count, &[0; 8]));
+            assert_eq!(check(&bytes[..]).is_ok(), fits, "{kind} {offset} {count}");
+            assert!(check(&bytes[..bytes.len() - 1]).is_err());
+        }
+    }
+
+    #[test]
+    fn the_signature_is_padded() {
+        let mut bytes = vec![0; LEAD];
+        bytes.extend(header(7, 0, 5, &[0; 5]));
+        bytes.extend([0; 3]);
+        bytes.extend(header(7, 0, 5, &[0; 5]));
+        check(&bytes[..]).unwrap();
+    }
+}
