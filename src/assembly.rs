@@ -6,7 +6,7 @@ use crate::app::{self, App, Squeeze};
 use crate::cache::Cache;
 use crate::commit::{self, Commit};
 use crate::configuration;
-use crate::depends::{self, Depends, Library, Program, Scan};
+use crate::depends::{self, Depends, Library, Program, Scan, SharedRuntime};
 use crate::elf;
 use crate::error::{Error, Location, Result};
 use crate::format::sonames;
@@ -14,14 +14,15 @@ use crate::interpreter::Interpreter;
 use crate::layer::{Builder, ByteCompiler, Layer};
 use crate::lock::check::{Subject, check_consistent, missing};
 use crate::lock::{Lock, Selection};
-use crate::name::Arch;
+use crate::name::{AppName, Arch};
 use crate::package::{Compression, Meta, Package};
 use crate::path::InstallPath;
 use crate::proof::{self, Needle};
 use crate::pypa::Environment;
 use crate::release::Release;
 use crate::report::{Report, human_bytes};
-use crate::scriptlets;
+use crate::runtime::{self, Home, Runtime};
+use crate::scriptlets::{self, HostPython};
 use crate::services;
 use crate::staging::{self, RunCommand, RunEnvironment};
 use crate::target::{self, Target};
@@ -48,12 +49,15 @@ pub struct Options<'a> {
 /// # Errors
 /// Whatever is wrong with the input, the wheels or the result. Nothing but the cache was written.
 pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Package> {
-    refuse_what_is_not_made_yet(app)?;
     let commit = report.timed("commit", |_| Commit::at(&app.root));
     let date = commit::date(commit.as_ref())?;
     check_pythons(app)?;
-    let interpreter = report.timed("interpreter", |_| Interpreter::find(options.cache, app.python.version.value))?;
-    let environment = environment(app, &interpreter)?;
+    let runtime = report.timed("runtime", |_| runtime(app, options.cache, report))?;
+    let interpreter = report.timed("interpreter", |_| match &runtime {
+        Some(runtime) => Ok(runtime.interpreter.clone()),
+        None => Interpreter::find(options.cache, app.python.version.value),
+    })?;
+    let environment = environment(app, &interpreter, runtime.as_ref())?;
     let included = app.included_files()?;
 
     let lock = report.timed("lock", |_| read_lock(app, &environment, options, report))?;
@@ -68,12 +72,17 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
             .hint("name plain files with `include = [\"manage.py\"]` under `[app]`"));
     }
 
+    let bundled = runtime.as_ref().filter(|runtime| runtime.home == Home::Release);
     let compiler = ByteCompiler::of(&interpreter, app.python.version.value)?;
+    let compiler = if bundled.is_some_and(|runtime| runtime.runs_here) { compiler.shipped() } else { compiler };
     let builder = Builder { cache: options.cache, compiler: &compiler, elf: &|path, file| elf::read(file, path) };
     let mut layers = report.timed("layers", |facts| {
         let mut layers = builder.build_all(&wheels.all, |wheel| Archive::open(&wheel.path, &wheel.filename), report)?;
         if !included.is_empty() {
             layers.push(Layer::for_files(&builder, &app.root, &included)?);
+        }
+        if let Some(runtime) = bundled {
+            layers.insert(0, runtime.layer.clone());
         }
         facts.cached = options.cache.counted("layers");
         facts.bytes = Some(layers.iter().map(Layer::size).sum());
@@ -82,25 +91,30 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
 
     let version = wheels.version(app)?;
     let commit = commit.map(|commit| commit.id);
-    let release =
-        Release { name: &app.name, version: &version, commit: commit.as_deref(), python: app.python.version.value };
+    let release = Release {
+        name: &app.name,
+        version: &version,
+        commit: commit.as_deref(),
+        python: app.python.version.value,
+        runtime: runtime.as_ref(),
+    };
     let mut tree = report.timed("tree", |_| tree(app, &release, &mut layers, &builder, date, options.rerun, report))?;
     let services = services::insert_into(&mut tree, app)?;
     scriptlets::insert_into(&mut tree, &services)?;
-    let scan = report.timed("proof", |_| prove(app, &tree, &layers, options.cache))?;
-    let depends = needs(app, scan.libraries, report);
+    let scan = report.timed("proof", |_| prove(app, &tree, &layers, bundled, options.cache))?;
+    let depends = needs(app, runtime.as_ref(), scan.libraries, report);
     report.step(&format!(
         "release of {}, {}, {}",
         counted(wheels.all.len(), "distribution"),
         counted(tree.files().count(), "file"),
         human_bytes(tree.size())
     ));
-    let python = Some(app.python.version.value);
+    let python = host_python(app, runtime.as_ref());
     Ok(Package {
         meta: meta(app, &wheels, version, commit, date, scan.arch),
         depends,
         tree,
-        scriptlets: scriptlets::of(&services, &app.package.scriptlets, python)?,
+        scriptlets: scriptlets::of(&services, &app.package.scriptlets, python.as_ref())?,
     })
 }
 
@@ -108,19 +122,60 @@ fn counted(number: usize, thing: &str) -> String {
     if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
 }
 
-fn refuse_what_is_not_made_yet(app: &App) -> Result<()> {
-    if let app::Interpreter::Bundled(path) = &app.python.interpreter {
-        return Err(Error::new("this version of pkgapp bundles no interpreter")
-            .at(path.at.clone())
-            .hint("write `interpreter = \"system\"`, or leave it out"));
+/// Makes the package of the interpreter that applications share.
+///
+/// # Errors
+/// The configuration names none; as [`assemble`].
+pub fn assemble_runtime(app: &App, revision: &str, cache: &Cache, report: &Report) -> Result<Package> {
+    let app::Interpreter::Shared(cpython) = &app.python.interpreter else {
+        return Err(Error::new("the application's interpreter is not shared")
+            .at(app.python.version.at.clone())
+            .hint("write `interpreter = \"shared\"` and a `path` below `[python]`"));
+    };
+    let runtime = Runtime::prepare(cpython, app.python.version.value, Home::Package, cache, report)?;
+    let (tree, prefix) = runtime::package::tree(&runtime)?;
+    let layers = [runtime.layer.clone()];
+    proof::leaks(&tree, &prefix, &layers, &needles(app, &prefix, Some(&runtime), cache), cache)?;
+    let scan = Depends::scan(layers.iter())?;
+    depends::check_targets(&scan, None, &targets(app))?;
+    check_runtime(app, &runtime)?;
+    let about = runtime::package::About {
+        app,
+        revision,
+        // Not of the application's commit: the same interpreter is the same package for every application.
+        timestamp: commit::date(None)?,
+        targets: targets(app),
+        compression: compression(app.package.compression),
+    };
+    runtime::package::package(&runtime, tree, prefix, scan, &about)
+}
+
+/// The interpreter that ships, if one does.
+fn runtime(app: &App, cache: &Cache, report: &Report) -> Result<Option<Runtime>> {
+    let (cpython, home) = match &app.python.interpreter {
+        app::Interpreter::System => return Ok(None),
+        app::Interpreter::Bundled(cpython) => (cpython, Home::Release),
+        app::Interpreter::Shared(cpython) => (cpython, Home::Package),
+    };
+    Runtime::prepare(cpython, app.python.version.value, home, cache, report).map(Some)
+}
+
+/// The interpreter that is replaced without the release.
+fn host_python(app: &App, runtime: Option<&Runtime>) -> Option<HostPython> {
+    let python = app.python.version.value;
+    match runtime.map(|runtime| runtime.home) {
+        None => Some(HostPython::system(python)),
+        Some(Home::Release) => None,
+        Some(Home::Package) => {
+            Some(HostPython::shared(python, &format!("{}/{}", runtime::SHARED, runtime::directory(python))))
+        }
     }
-    Ok(())
 }
 
 /// Refuses a Python that a target lacks before one is looked for on this machine.
 fn check_pythons(app: &App) -> Result<()> {
     let none = Scan { arch: Arch::Any, libraries: Vec::new(), floors: Vec::new() };
-    let python = Some(app.python.version.value);
+    let python = matches!(app.python.interpreter, app::Interpreter::System).then_some(app.python.version.value);
     let refused = app.package.targets.iter().filter_map(|target| {
         depends::check_targets(&none, python, &[target.value]).err().map(|error| error.at(target.at.clone()))
     });
@@ -139,7 +194,7 @@ fn check_editable(app: &App, lock: &Lock) -> Result<()> {
 }
 
 /// What wheels are chosen for: the oldest glibc that the targets have, or this machine's where none is declared.
-fn environment(app: &App, interpreter: &Interpreter) -> Result<Environment> {
+fn environment(app: &App, interpreter: &Interpreter, runtime: Option<&Runtime>) -> Result<Environment> {
     let glibc = match target::oldest_glibc(&targets(app)) {
         Some(glibc) => glibc,
         None => interpreter.glibc.ok_or_else(|| {
@@ -147,7 +202,10 @@ fn environment(app: &App, interpreter: &Interpreter) -> Result<Environment> {
                 .hint("declare them: `targets = [\"debian12\"]` under `[package]`")
         })?,
     };
-    Environment::new(app.python.version.value, None, Arch::host()?, glibc)
+    // The patch release is known where the interpreter ships: no other one will run the release.
+    let full = runtime.map(|runtime| runtime.version.as_str());
+    let environment = Environment::new(app.python.version.value, full, Arch::host()?, glibc)?;
+    Ok(Environment { builds_with: runtime.map(|runtime| runtime.builds_with.clone()), ..environment })
 }
 
 fn targets(app: &App) -> Vec<&'static Target> {
@@ -305,8 +363,30 @@ fn tree(
 }
 
 /// Looks for what must not be in a release, and returns what it needs of its host.
-fn prove(app: &App, tree: &Tree, layers: &[Layer], cache: &Cache) -> Result<Scan> {
+fn prove(app: &App, tree: &Tree, layers: &[Layer], bundled: Option<&Runtime>, cache: &Cache) -> Result<Scan> {
     let prefix = &app.package.prefix.value;
+    proof::leaks(tree, prefix, layers, &needles(app, prefix, bundled, cache), cache)?;
+    proof::launchers_resolve(tree, prefix, layers)?;
+    let scan = Depends::scan(layers.iter())?;
+    let python = matches!(app.python.interpreter, app::Interpreter::System).then_some(app.python.version.value);
+    depends::check_targets(&scan, python, &targets(app))?;
+    if let Some(runtime) = bundled {
+        check_runtime(app, runtime)?;
+    }
+    Ok(scan)
+}
+
+/// Refuses an interpreter that needs libraries which a target lacks.
+fn check_runtime(app: &App, runtime: &Runtime) -> Result<()> {
+    let scan = Depends::scan(std::iter::once(&runtime.layer))?;
+    runtime::check_libraries(&scan.libraries, &targets(app)).map_err(|error| match &app.python.interpreter {
+        app::Interpreter::Bundled(cpython) | app::Interpreter::Shared(cpython) => error.at(cpython.path.at.clone()),
+        app::Interpreter::System => error,
+    })
+}
+
+/// What would name this machine.
+fn needles(app: &App, prefix: &InstallPath, runtime: Option<&Runtime>, cache: &Cache) -> Vec<Needle> {
     let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
     let places = [
         ("the application's directory", Some(app.root.clone())),
@@ -314,13 +394,9 @@ fn prove(app: &App, tree: &Tree, layers: &[Layer], cache: &Cache) -> Result<Scan
         ("the home directory", home),
         ("the directory for temporary files", Some(std::env::temp_dir())),
     ];
-    let needles: Vec<Needle> =
-        places.into_iter().filter_map(|(what, path)| Needle::directory(what, &path?, prefix)).collect();
-    proof::leaks(tree, prefix, layers, &needles, cache)?;
-    proof::launchers_resolve(tree, prefix, layers)?;
-    let scan = Depends::scan(layers.iter())?;
-    depends::check_targets(&scan, Some(app.python.version.value), &targets(app))?;
-    Ok(scan)
+    let built_in = runtime.into_iter().flat_map(|runtime| runtime.built_in.clone());
+    let built_in = built_in.map(|path| ("the directory that the interpreter was built in", Some(path)));
+    places.into_iter().chain(built_in).filter_map(|(what, path)| Needle::directory(what, &path?, prefix)).collect()
 }
 
 /// Without them a job would never run, or a log would never be rotated, and nobody would be told.
@@ -330,9 +406,14 @@ fn programs(app: &App) -> Vec<Program> {
     cron.into_iter().chain(logrotate).collect()
 }
 
-fn needs(app: &App, libraries: Vec<Library>, report: &Report) -> Depends {
+fn needs(app: &App, runtime: Option<&Runtime>, libraries: Vec<Library>, report: &Report) -> Depends {
+    let shared = runtime.filter(|runtime| runtime.home == Home::Package).map(|runtime| SharedRuntime {
+        package: AppName::of_runtime(runtime.python).to_string(),
+        version: runtime.version.clone(),
+    });
     let depends = Depends {
-        python: Some(app.python.version.value),
+        python: runtime.is_none().then_some(app.python.version.value),
+        runtime: shared,
         libraries,
         programs: programs(app),
         declared_deb: app.package.depends_deb.iter().map(|depends| depends.value.clone()).collect(),

@@ -14,6 +14,7 @@ mod formats;
 mod help;
 mod hostile;
 mod index;
+mod interpreters;
 mod locks;
 mod native;
 mod relocatable;

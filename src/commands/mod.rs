@@ -13,6 +13,7 @@ mod put;
 mod render;
 mod rollback;
 mod run;
+mod runtime;
 mod status;
 
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ use clap::CommandFactory;
 
 use crate::app::{App, Deploy};
 use crate::cache::Cache;
-use crate::cli::{Cli, Command, Global, HostArgs};
+use crate::cli::{Cli, Command, Global, HostArgs, RuntimeCommand};
 use crate::error::{Error, Result};
 use crate::fleet::{self, Fleet};
 use crate::report::Report;
@@ -33,6 +34,7 @@ use crate::report::Report;
 pub fn run(cli: &Cli, report: &Report) -> Result<()> {
     match &cli.command {
         Command::Build(args) => build::build(args, &cli.global, report),
+        Command::Runtime(RuntimeCommand::Build(args)) => runtime::build(args, &cli.global, report),
         Command::Lock(args) => lock::lock(args, &cli.global, report),
         Command::Inspect(args) => inspect::inspect(args, report),
         Command::Check => check::check(&cli.global, report),

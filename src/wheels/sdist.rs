@@ -345,11 +345,15 @@ impl<'a> Builder<'a> {
 
 impl Tool {
     fn find(cache: &Cache, environment: &Environment) -> Result<Self> {
+        let ours = environment.builds_with.as_deref().map(Interpreter::query).transpose()?;
         let Some(uv) = process::find("uv") else {
-            return Ok(Self { interpreter: Interpreter::with_pip(cache, environment.python)?, uv: None });
+            let ours = ours.filter(Interpreter::has_pip);
+            let interpreter = ours.map_or_else(|| Interpreter::with_pip(cache, environment.python), Ok)?;
+            return Ok(Self { interpreter, uv: None });
         };
         let version = version_of(cache, &uv)?;
-        Ok(Self { interpreter: Interpreter::find(cache, environment.python)?, uv: Some((uv, version)) })
+        let interpreter = ours.map_or_else(|| Interpreter::find(cache, environment.python), Ok)?;
+        Ok(Self { interpreter, uv: Some((uv, version)) })
     }
 
     fn label(&self) -> String {
