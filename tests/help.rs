@@ -27,6 +27,8 @@ fn help_texts() {
         &["cache", "size"],
         &["cache", "prune"],
         &["cache", "verify"],
+        &["runtime"],
+        &["runtime", "build"],
     ];
     let mut differences = String::new();
     for command in commands {
