@@ -45,6 +45,7 @@ accept: build
 	tests/lab/targets $(PKGAPP)
 	tests/lab/failures $(PKGAPP)
 	tests/lab/index $(PKGAPP)
+	tests/lab/interpreters $(PKGAPP)
 
 bench: build
 	tests/bench/run $(PKGAPP) $(BENCH)

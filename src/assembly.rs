@@ -8,7 +8,7 @@ use crate::app::{self, App, ByteCode, Squeeze};
 use crate::cache::Cache;
 use crate::commit::{self, Commit};
 use crate::configuration;
-use crate::depends::{self, Depends, Library, Program, Scan};
+use crate::depends::{self, Depends, Library, Program, Scan, SharedRuntime};
 use crate::elf;
 use crate::error::{Error, Location, Result};
 use crate::format::sonames;
@@ -16,7 +16,7 @@ use crate::interpreter::Interpreter;
 use crate::layer::{Builder, ByteCompiler, Layer};
 use crate::lock::check::{Subject, check_consistent, missing};
 use crate::lock::{Lock, Selection};
-use crate::name::Arch;
+use crate::name::{AppName, Arch};
 use crate::package::{Compression, Meta, Package};
 use crate::path::{InstallPath, ReleasePath};
 use crate::proof::{self, Needle};
@@ -24,7 +24,8 @@ use crate::prune::{self, Profile, Prune, Saved};
 use crate::pypa::Environment;
 use crate::release::Release;
 use crate::report::{Report, human_bytes};
-use crate::scriptlets::{self, HostCompiled};
+use crate::runtime::{self, Home, Runtime};
+use crate::scriptlets::{self, HostCompiled, HostPython};
 use crate::services;
 use crate::staging::{self, RunCommand, RunEnvironment};
 use crate::target::{self, Target};
@@ -51,12 +52,12 @@ pub struct Options<'a> {
 /// # Errors
 /// Whatever is wrong with the input, the wheels or the result. Nothing but the cache was written.
 pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Package> {
-    refuse_what_is_not_made_yet(app)?;
     let commit = report.timed("commit", |_| Commit::at(&app.root));
     let date = commit::date(commit.as_ref())?;
     check_pythons(app)?;
-    let interpreter = report.timed("interpreter", |_| interpreter(app, options, report))?;
-    let environment = environment(app, interpreter.as_ref())?;
+    let runtime = report.timed("runtime", |_| runtime(app, options.cache, report))?;
+    let interpreter = report.timed("interpreter", |_| interpreter(app, runtime.as_ref(), options, report))?;
+    let environment = environment(app, interpreter.as_ref(), runtime.as_ref())?;
     let included = app.included_files()?;
 
     let lock = report.timed("lock", |_| read_lock(app, &environment, options, report))?;
@@ -71,12 +72,17 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
             .hint("name plain files with `include = [\"manage.py\"]` under `[app]`"));
     }
 
+    let bundled = runtime.as_ref().filter(|runtime| runtime.home == Home::Release);
     let compiler = compiler(app, interpreter.as_ref())?;
+    let compiler = if bundled.is_some_and(|runtime| runtime.runs_here) { compiler.shipped() } else { compiler };
     let prune = &app.package.prune;
     let builder =
         Builder { cache: options.cache, compiler: &compiler, elf: &|path, file| elf::read(file, path), prune };
     let mut layers = report.timed("layers", |facts| {
-        let layers = installed(app, &wheels, &included, &builder, report)?;
+        let mut layers = installed(app, &wheels, &included, &builder, report)?;
+        if let Some(runtime) = bundled {
+            layers.insert(0, runtime.layer.clone());
+        }
         facts.cached = options.cache.counted("layers");
         facts.bytes = Some(layers.iter().map(Layer::size).sum());
         Ok::<_, Error>(layers)
@@ -84,8 +90,13 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
 
     let version = wheels.version(app)?;
     let commit = commit.map(|commit| commit.id);
-    let release =
-        Release { name: &app.name, version: &version, commit: commit.as_deref(), python: app.python.version.value };
+    let release = Release {
+        name: &app.name,
+        version: &version,
+        commit: commit.as_deref(),
+        python: app.python.version.value,
+        runtime: runtime.as_ref(),
+    };
     let twin = match needs_twin(app, &environment, &layers) {
         true => {
             Some(report.timed("twin", |_| twin(app, &release, interpreter.as_ref(), &builder, options, date, report))?)
@@ -97,8 +108,8 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
     let ghosts = ghosts(app, &mut tree, &compiler)?;
     let services = services::insert_into(&mut tree, app)?;
     scriptlets::insert_into(&mut tree, &services)?;
-    let scan = report.timed("proof", |_| prove(app, &tree, &layers, options.cache, environment.arch))?;
-    let depends = needs(app, scan.libraries, report);
+    let scan = report.timed("proof", |_| prove(app, &tree, &layers, bundled, options.cache, environment.arch))?;
+    let depends = needs(app, runtime.as_ref(), scan.libraries, report);
     tell_pruned(&layers, report);
     report.step(&format!(
         "release of {}, {}, {}",
@@ -106,14 +117,14 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
         counted(tree.files().count(), "file"),
         human_bytes(tree.size())
     ));
-    let python = Some(app.python.version.value);
+    let python = host_python(app, runtime.as_ref());
     Ok(Package {
         meta: meta(app, &wheels, version, commit, date, scan.arch),
         depends,
         scriptlets: scriptlets::of(
             &services,
             &app.package.scriptlets,
-            python,
+            python.as_ref(),
             host_compiled(app, &tree, &compiler)?.as_ref(),
         )?,
         tree,
@@ -141,8 +152,7 @@ pub struct Needed {
 pub fn needed(app: &App, options: &Options<'_>, report: &Report) -> Result<Needed> {
     let epoch = commit::date(Commit::at(&app.root).as_ref())?;
     check_pythons(app)?;
-    let interpreter = Interpreter::find(options.cache, app.python.version.value)?;
-    let environment = environment(app, Some(&interpreter))?;
+    let environment = environment_of(app, options, report)?;
     let lock = read_lock(app, &environment, options, report)?;
     let wheels = fetch(app, &lock, &environment, options, epoch, report)?;
     let pins = wheels.all.iter().filter_map(|wheel| wheel.pin.clone()).collect();
@@ -168,19 +178,60 @@ fn counted(number: usize, thing: &str) -> String {
     if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
 }
 
-fn refuse_what_is_not_made_yet(app: &App) -> Result<()> {
-    if let app::Interpreter::Bundled(path) = &app.python.interpreter {
-        return Err(Error::new("this version of pkgapp bundles no interpreter")
-            .at(path.at.clone())
-            .hint("write `interpreter = \"system\"`, or leave it out"));
+/// Makes the package of the interpreter that applications share.
+///
+/// # Errors
+/// The configuration names none; as [`assemble`].
+pub fn assemble_runtime(app: &App, revision: &str, cache: &Cache, report: &Report) -> Result<Package> {
+    let app::Interpreter::Shared(cpython) = &app.python.interpreter else {
+        return Err(Error::new("the application's interpreter is not shared")
+            .at(app.python.version.at.clone())
+            .hint("write `interpreter = \"shared\"` and a `path` below `[python]`"));
+    };
+    let runtime = Runtime::prepare(cpython, app.python.version.value, Home::Package, cache, report)?;
+    let (tree, prefix) = runtime::package::tree(&runtime)?;
+    let layers = [runtime.layer.clone()];
+    proof::leaks(&tree, &prefix, &layers, &needles(app, &prefix, Some(&runtime), cache), cache)?;
+    let scan = Depends::scan(layers.iter())?;
+    depends::check_targets(&scan, None, &targets(app))?;
+    check_runtime(app, &runtime)?;
+    let about = runtime::package::About {
+        app,
+        revision,
+        // Not of the application's commit: the same interpreter is the same package for every application.
+        timestamp: commit::date(None)?,
+        targets: targets(app),
+        compression: compression(app.package.compression),
+    };
+    runtime::package::package(&runtime, tree, prefix, scan, &about)
+}
+
+/// The interpreter that ships, if one does.
+fn runtime(app: &App, cache: &Cache, report: &Report) -> Result<Option<Runtime>> {
+    let (cpython, home) = match &app.python.interpreter {
+        app::Interpreter::System => return Ok(None),
+        app::Interpreter::Bundled(cpython) => (cpython, Home::Release),
+        app::Interpreter::Shared(cpython) => (cpython, Home::Package),
+    };
+    Runtime::prepare(cpython, app.python.version.value, home, cache, report).map(Some)
+}
+
+/// The interpreter that is replaced without the release.
+fn host_python(app: &App, runtime: Option<&Runtime>) -> Option<HostPython> {
+    let python = app.python.version.value;
+    match runtime.map(|runtime| runtime.home) {
+        None => Some(HostPython::system(python)),
+        Some(Home::Release) => None,
+        Some(Home::Package) => {
+            Some(HostPython::shared(python, &format!("{}/{}", runtime::SHARED, runtime::directory(python))))
+        }
     }
-    Ok(())
 }
 
 /// Refuses a Python that a target lacks before one is looked for on this machine.
 fn check_pythons(app: &App) -> Result<()> {
     let none = Scan { arch: Arch::Any, libraries: Vec::new(), floors: Vec::new() };
-    let python = Some(app.python.version.value);
+    let python = matches!(app.python.interpreter, app::Interpreter::System).then_some(app.python.version.value);
     let refused = app.package.targets.iter().filter_map(|target| {
         depends::check_targets(&none, python, &[target.value]).err().map(|error| error.at(target.at.clone()))
     });
@@ -200,7 +251,15 @@ fn check_editable(app: &App, lock: &Lock) -> Result<()> {
 
 /// The Python of this machine that makes byte code and builds sdists. `None` if there is none and none is needed: what the
 /// hosts have is known, and nothing is run here.
-fn interpreter(app: &App, options: &Options<'_>, report: &Report) -> Result<Option<Interpreter>> {
+fn interpreter(
+    app: &App,
+    runtime: Option<&Runtime>,
+    options: &Options<'_>,
+    report: &Report,
+) -> Result<Option<Interpreter>> {
+    if let Some(runtime) = runtime {
+        return Ok(Some(runtime.interpreter.clone()));
+    }
     match Interpreter::find(options.cache, app.python.version.value) {
         Ok(found) => Ok(Some(found)),
         Err(error) if app.package.targets.is_empty() || !app.build.run.is_empty() => Err(error),
@@ -220,11 +279,22 @@ fn compiler(app: &App, interpreter: Option<&Interpreter>) -> Result<ByteCompiler
     Ok(if app.package.byte_code == ByteCode::Build { compiler } else { compiler.at_installation() })
 }
 
+/// What wheels are chosen for, from the configuration alone.
+fn environment_of(app: &App, options: &Options<'_>, report: &Report) -> Result<Environment> {
+    let runtime = runtime(app, options.cache, report)?;
+    let interpreter = interpreter(app, runtime.as_ref(), options, report)?;
+    environment(app, interpreter.as_ref(), runtime.as_ref())
+}
+
 /// What wheels are chosen for: the oldest glibc that the targets have, or this machine's where none is declared.
 ///
 /// # Errors
 /// A machine of another kind, and no word about its glibc.
-pub(crate) fn environment(app: &App, interpreter: Option<&Interpreter>) -> Result<Environment> {
+pub(crate) fn environment(
+    app: &App,
+    interpreter: Option<&Interpreter>,
+    runtime: Option<&Runtime>,
+) -> Result<Environment> {
     let arch = app.package.arch.as_ref().map_or_else(Arch::host, |arch| Ok(arch.value))?;
     let hint = "declare them: `targets = [\"debian12\"]` under `[package]`";
     let glibc = match target::oldest_glibc(&targets(app)) {
@@ -239,7 +309,10 @@ pub(crate) fn environment(app: &App, interpreter: Option<&Interpreter>) -> Resul
                 .hint(hint)
         })?,
     };
-    Environment::new(app.python.version.value, None, arch, glibc)
+    // The patch release is known where the interpreter ships: no other one will run the release.
+    let full = runtime.map(|runtime| runtime.version.as_str());
+    let environment = Environment::new(app.python.version.value, full, arch, glibc)?;
+    Ok(Environment { builds_with: runtime.map(|runtime| runtime.builds_with.clone()), ..environment })
 }
 
 /// Makes the layers of all wheels, and that of the application's files. What pruning has taken from one and another one
@@ -373,8 +446,7 @@ fn read_lock(app: &App, environment: &Environment, options: &Options<'_>, report
 /// # Errors
 /// As [`Lock::read`]; there is no such Python.
 pub fn pins(app: &App, options: &Options<'_>, report: &Report) -> Result<Lock> {
-    let interpreter = Interpreter::find(options.cache, app.python.version.value)?;
-    read_lock(app, &environment(app, Some(&interpreter))?, options, report)
+    read_lock(app, &environment_of(app, options, report)?, options, report)
 }
 
 /// What the configuration chooses of the locks.
@@ -541,8 +613,38 @@ fn plain_tree(app: &App, release: &Release<'_>, layers: &[Layer]) -> Result<Tree
 }
 
 /// Looks for what must not be in a release, and returns what it needs of its host.
-fn prove(app: &App, tree: &Tree, layers: &[Layer], cache: &Cache, arch: Arch) -> Result<Scan> {
+fn prove(
+    app: &App,
+    tree: &Tree,
+    layers: &[Layer],
+    bundled: Option<&Runtime>,
+    cache: &Cache,
+    arch: Arch,
+) -> Result<Scan> {
     let prefix = &app.package.prefix.value;
+    proof::leaks(tree, prefix, layers, &needles(app, prefix, bundled, cache), cache)?;
+    proof::launchers_resolve(tree, prefix, layers)?;
+    let scan = Depends::scan(layers.iter())?;
+    depends::check_machine(layers.iter(), scan.arch, arch)?;
+    let python = matches!(app.python.interpreter, app::Interpreter::System).then_some(app.python.version.value);
+    depends::check_targets(&scan, python, &targets(app))?;
+    if let Some(runtime) = bundled {
+        check_runtime(app, runtime)?;
+    }
+    Ok(scan)
+}
+
+/// Refuses an interpreter that needs libraries which a target lacks.
+fn check_runtime(app: &App, runtime: &Runtime) -> Result<()> {
+    let scan = Depends::scan(std::iter::once(&runtime.layer))?;
+    runtime::check_libraries(&scan.libraries, &targets(app)).map_err(|error| match &app.python.interpreter {
+        app::Interpreter::Bundled(cpython) | app::Interpreter::Shared(cpython) => error.at(cpython.path.at.clone()),
+        app::Interpreter::System => error,
+    })
+}
+
+/// What would name this machine.
+fn needles(app: &App, prefix: &InstallPath, runtime: Option<&Runtime>, cache: &Cache) -> Vec<Needle> {
     let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
     let places = [
         ("the application's directory", Some(app.root.clone())),
@@ -550,14 +652,9 @@ fn prove(app: &App, tree: &Tree, layers: &[Layer], cache: &Cache, arch: Arch) ->
         ("the home directory", home),
         ("the directory for temporary files", Some(std::env::temp_dir())),
     ];
-    let needles: Vec<Needle> =
-        places.into_iter().filter_map(|(what, path)| Needle::directory(what, &path?, prefix)).collect();
-    proof::leaks(tree, prefix, layers, &needles, cache)?;
-    proof::launchers_resolve(tree, prefix, layers)?;
-    let scan = Depends::scan(layers.iter())?;
-    depends::check_machine(layers.iter(), scan.arch, arch)?;
-    depends::check_targets(&scan, Some(app.python.version.value), &targets(app))?;
-    Ok(scan)
+    let built_in = runtime.into_iter().flat_map(|runtime| runtime.built_in.clone());
+    let built_in = built_in.map(|path| ("the directory that the interpreter was built in", Some(path)));
+    places.into_iter().chain(built_in).filter_map(|(what, path)| Needle::directory(what, &path?, prefix)).collect()
 }
 
 /// Without them a job would never run, or a log would never be rotated, and nobody would be told.
@@ -567,9 +664,14 @@ fn programs(app: &App) -> Vec<Program> {
     cron.into_iter().chain(logrotate).collect()
 }
 
-fn needs(app: &App, libraries: Vec<Library>, report: &Report) -> Depends {
+fn needs(app: &App, runtime: Option<&Runtime>, libraries: Vec<Library>, report: &Report) -> Depends {
+    let shared = runtime.filter(|runtime| runtime.home == Home::Package).map(|runtime| SharedRuntime {
+        package: AppName::of_runtime(runtime.python).to_string(),
+        version: runtime.version.clone(),
+    });
     let depends = Depends {
-        python: Some(app.python.version.value),
+        python: runtime.is_none().then_some(app.python.version.value),
+        runtime: shared,
         libraries,
         programs: programs(app),
         declared_deb: app.package.depends_deb.iter().map(|depends| depends.value.clone()).collect(),

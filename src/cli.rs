@@ -91,6 +91,11 @@ pub enum Command {
     ///
     /// Example: pkgapp build --format deb --format rpm
     Build(BuildArgs),
+    /// Build the package of a Python that applications share
+    ///
+    /// Example: pkgapp runtime build --format deb
+    #[command(subcommand)]
+    Runtime(RuntimeCommand),
     /// Pin what is only partly pinned
     ///
     /// Resolves requirements with uv, or with pip where there is no uv, and writes `pylock.toml` beside the configuration.
@@ -275,6 +280,40 @@ fn arch(name: &str) -> Result<Arch, String> {
 /// Reads a minor version.
 fn python(version: &str) -> Result<PythonMinor, String> {
     version.parse().map_err(|error: Error| error.one_line())
+}
+
+/// The commands of `pkgapp runtime`.
+#[derive(Debug, Subcommand)]
+pub enum RuntimeCommand {
+    /// Build it from the interpreter that the configuration names
+    ///
+    /// `interpreter = "shared"` and `path` below `[python]` say which. Applications built with the same depend on the
+    /// package, or a newer patch release of it. Prints the path of each artifact, one a line, on stdout.
+    ///
+    /// Example: pkgapp runtime build --format deb --format rpm
+    Build(RuntimeBuildArgs),
+}
+
+/// Arguments of `pkgapp runtime build`.
+#[derive(Debug, Args)]
+pub struct RuntimeBuildArgs {
+    /// What to make; may be given more than once
+    #[arg(
+        short,
+        long,
+        value_name = "FORMAT",
+        value_delimiter = ',',
+        default_value = "all",
+        env = "PKGAPP_FORMAT",
+        hide_env_values = true
+    )]
+    pub format: Vec<FormatName>,
+    /// Put the artifacts into this directory [default: dist beside the configuration]
+    #[arg(short, long, value_name = "DIR", env = "PKGAPP_OUTPUT", hide_env_values = true)]
+    pub output: Option<PathBuf>,
+    /// Count packages of one version of Python: Debian's revision, rpm's Release
+    #[arg(long, value_name = "REVISION", default_value = "1", env = "PKGAPP_RUNTIME_REVISION", hide_env_values = true)]
+    pub revision: String,
 }
 
 /// Arguments of `pkgapp lock`.

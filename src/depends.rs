@@ -12,6 +12,8 @@ use crate::target::{TARGETS, Target};
 pub struct Depends {
     /// The host's interpreter, if the release has none of its own.
     pub python: Option<PythonMinor>,
+    /// The package of the interpreter that applications share, if the release runs on that.
+    pub runtime: Option<SharedRuntime>,
     /// Shared libraries that the release does not hold, sorted by soname.
     pub libraries: Vec<Library>,
     /// Daemons that read what the package puts below `/etc`.
@@ -20,6 +22,15 @@ pub struct Depends {
     pub declared_deb: Vec<String>,
     /// What the user declared for rpms, e.g. `libpq`.
     pub declared_rpm: Vec<String>,
+}
+
+/// A package of an interpreter that applications share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedRuntime {
+    /// Its name, which says the minor version.
+    pub package: String,
+    /// The oldest version that will do: the one that the release was made with.
+    pub version: String,
 }
 
 /// A program of the host's, packaged under different names.

@@ -15,7 +15,8 @@
 //! 2. [`lock`] reads the pins: what ships, exactly, with hashes and where from. What is not pinned, or missing from the
 //!    set, is an error; nothing is resolved here.
 //! 3. [`pypa`] is the face of the packaging standards (versions, markers, tags) for all of the program, and holds the
-//!    [`Environment`](pypa::Environment) that wheels are chosen for. [`interpreter`] finds the Python that builds.
+//!    [`Environment`](pypa::Environment) that wheels are chosen for. [`interpreter`] finds the Python that builds;
+//!    [`runtime`] makes a layer of the one that ships, where the hosts' own is not what the release runs on.
 //! 4. [`wheels`] brings a wheel for every pin into the [`cache`]: chosen by its tags, checked against its hash, its
 //!    archive taken for hostile until it has been read through. Sdists, eggs and the application's own project become
 //!    wheels first.
@@ -70,6 +71,7 @@ pub mod prune;
 pub mod pypa;
 pub mod release;
 pub mod report;
+pub mod runtime;
 pub mod scriptlets;
 pub mod segment;
 pub mod services;

@@ -37,6 +37,13 @@ impl AppName {
         Err(if nearest.len() >= 2 { error.hint(format!("`{nearest}` would be one")) } else { error })
     }
 
+    /// Returns the name of the package of a Python that applications share, e.g. `pkgapp-python3.13`.
+    ///
+    /// It has a full stop, as Debian's own: no unit, user or cron file is called by it.
+    pub fn of_runtime(python: PythonMinor) -> Self {
+        Self(format!("pkgapp-python{python}"))
+    }
+
     /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0

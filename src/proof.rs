@@ -137,6 +137,10 @@ fn innermost(found: Vec<&Needle>) -> impl Iterator<Item = &Needle> {
 /// Returns what is found in a layer's files, from the cache or searched now.
 fn search_layer(layer: &Layer, needles: &[Needle], cache: &Cache) -> Result<Vec<Found>> {
     let all = layer.manifest.distribution.as_ref().is_none_or(|distribution| distribution.built_here);
+    // `/tmp/` is in the source of the standard library, whoever has built it. What names a machine is looked for by more.
+    let needles: Vec<Needle> =
+        needles.iter().filter(|needle| !(needle.common && layer.is_interpreter())).cloned().collect();
+    let needles = &needles[..];
     let mut inputs = Sha256::new();
     inputs.update(format!("search {SEARCH}\nlayer {}\nall {all}\n", layer.key));
     for needle in needles {
@@ -242,6 +246,10 @@ fn leak(path: &InstallPath, needle: &Needle, origin: &Origin, layer: Option<&Lay
             distribution.wheel
         )),
         (_, Some(_)) => error.note("what is made of a downloaded wheel must not name this machine: this is a bug"),
+        (Some(layer), None) if layer.is_interpreter() => error.hint(
+            "take an interpreter that was built elsewhere, such as an archive of python-build-standalone, or leave the \
+             file's module out: `prune = [\"…\"]` below `[python]`",
+        ),
         (Some(_), None) => error.hint(
             "if a command of `[build] run` wrote the file, let it write relative paths or `$PKGAPP_PREFIX`; if it is \
              yours, take the path out, or leave the file out (`exclude` of `[app]`)",

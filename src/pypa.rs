@@ -10,6 +10,7 @@ pub use uv_pep508::{MarkerEnvironment, MarkerTree};
 pub use uv_platform_tags::Tags;
 pub use uv_pypi_types::{HashAlgorithm, HashDigest, VerbatimParsedUrl};
 
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use uv_pep508::{MarkerEnvironmentBuilder, StringVersion};
@@ -35,6 +36,8 @@ pub struct Environment {
     pub native: bool,
     /// The full version is known; otherwise the markers say the minor version's `.0`.
     pub full_known: bool,
+    /// The interpreter that builds sdists and projects; `None`: one of this machine is looked for.
+    pub builds_with: Option<PathBuf>,
 }
 
 /// The last patch release that is thought of where the real one is not known.
@@ -74,7 +77,7 @@ impl Environment {
         })
         .context(|| format!("`{full}` is not a version of Python"))?;
         let native = Arch::host().is_ok_and(|host| host == arch);
-        Ok(Self { python, arch, glibc, tags, markers, native, full_known })
+        Ok(Self { python, arch, glibc, tags, markers, native, full_known, builds_with: None })
     }
 
     /// Returns whether a `Requires-Python` takes this Python: its full version if that is known, else any patch release

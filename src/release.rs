@@ -11,6 +11,7 @@ use crate::name::{AppName, PythonMinor};
 use crate::path::{InstallPath, ReleasePath};
 use crate::prune::{Profile, Saved};
 use crate::pypa::Version;
+use crate::runtime::{Home, RecordedInterpreter, Runtime, SHARED, directory};
 use crate::tree::{Content, Entry, Origin, Tree};
 
 /// Where a release says what it is.
@@ -28,8 +29,10 @@ pub struct Release<'a> {
     pub version: &'a Version,
     /// The commit it was built from.
     pub commit: Option<&'a str>,
-    /// The host's Python that runs it.
+    /// The Python that runs it.
     pub python: PythonMinor,
+    /// The interpreter that ships with it, or in a package of its own; `None`: the host's.
+    pub runtime: Option<&'a Runtime>,
 }
 
 /// `.pkgapp/release.json`: equal releases have equal records, so there is no time, machine or user in it.
@@ -45,6 +48,9 @@ pub struct Record {
     pub commit: Option<String>,
     /// The Python that runs it.
     pub python: PythonMinor,
+    /// The interpreter, unless it is the host's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interpreter: Option<RecordedInterpreter>,
     /// What it is made of, sorted by name.
     pub distributions: Vec<RecordedDistribution>,
 }
@@ -69,6 +75,24 @@ pub struct RecordedDistribution {
     pub pruned: BTreeMap<Profile, Saved>,
 }
 
+impl Record {
+    /// The record of an interpreter that has a package of its own.
+    ///
+    /// # Errors
+    /// As [`Runtime::recorded`].
+    pub fn of_runtime(runtime: &Runtime) -> Result<Self> {
+        Ok(Self {
+            format: RECORD_FORMAT,
+            name: AppName::of_runtime(runtime.python).to_string(),
+            version: runtime.version.clone(),
+            commit: None,
+            python: runtime.python,
+            interpreter: Some(runtime.recorded()?),
+            distributions: Vec::new(),
+        })
+    }
+}
+
 impl RecordedDistribution {
     fn of(layer: &Layer) -> Option<Self> {
         let distribution = layer.manifest.distribution.as_ref()?;
@@ -90,17 +114,21 @@ impl RecordedDistribution {
 
 impl Release<'_> {
     /// Returns the record of this release with these layers.
-    pub fn record(&self, layers: &[Layer]) -> Record {
+    ///
+    /// # Errors
+    /// As [`Runtime::recorded`].
+    pub fn record(&self, layers: &[Layer]) -> Result<Record> {
         let mut distributions: Vec<RecordedDistribution> = layers.iter().filter_map(RecordedDistribution::of).collect();
         distributions.sort_by(|a, b| a.name.cmp(&b.name));
-        Record {
+        Ok(Record {
             format: RECORD_FORMAT,
             name: self.name.to_string(),
             version: self.version.to_string(),
             commit: self.commit.map(str::to_owned),
             python: self.python,
+            interpreter: self.runtime.map(Runtime::recorded).transpose()?,
             distributions,
-        }
+        })
     }
 
     /// Adds to a tree what is no layer's: `bin/python` and its other names, `pyvenv.cfg`, the record, and, if the
@@ -114,8 +142,13 @@ impl Release<'_> {
         insert("bin/python", Entry::symlink(self.interpreter(), &origin))?;
         insert("bin/python3", Entry::symlink("python", &origin))?;
         insert(&format!("bin/python{}", self.python), Entry::symlink("python", &origin))?;
-        insert("pyvenv.cfg", text(pyvenv_cfg("/usr/bin", self.python), &origin))?;
-        let record = serde_json::to_string_pretty(&self.record(layers)).context(|| "cannot write the record")?;
+        insert("pyvenv.cfg", text(self.pyvenv_cfg(), &origin))?;
+        if let Some(line) = self.runtime.and_then(Runtime::start_line) {
+            // The first of all by its name: what others import when Python starts may want to trust someone.
+            let name = format!("lib/python{}/site-packages/_pkgapp.pth", self.python);
+            insert(&name, text(line, &origin))?;
+        }
+        let record = serde_json::to_string_pretty(&self.record(layers)?).context(|| "cannot write the record")?;
         insert(RECORD, text(record + "\n", &origin))?;
         if layers.iter().any(has_application_files) {
             let name = format!("lib/python{}/site-packages/{}-app.pth", self.python, self.name);
@@ -125,9 +158,26 @@ impl Release<'_> {
         Ok(())
     }
 
-    /// The interpreter of the host's package. It is named, not found: the build's may lie elsewhere.
+    /// What `bin/python` leads to. An interpreter of the host's is named, not found: the build's may lie elsewhere.
     fn interpreter(&self) -> String {
-        format!("/usr/bin/python{}", self.python)
+        match self.runtime.map(|runtime| (runtime.home, runtime.executable())) {
+            None => format!("/usr/bin/python{}", self.python),
+            Some((Home::Release, executable)) => format!("../{executable}"),
+            Some((Home::Package, executable)) => format!("{SHARED}/{executable}"),
+        }
+    }
+
+    /// The text of `pyvenv.cfg`. One with an interpreter of its own has no `home`: it would have to be absolute, and
+    /// without it CPython follows the link (getpath.c until 3.10, getpath.py since).
+    fn pyvenv_cfg(&self) -> String {
+        match self.runtime.map(|runtime| runtime.home) {
+            None => pyvenv_cfg("/usr/bin", self.python),
+            Some(Home::Release) => {
+                let text = pyvenv_cfg("", self.python);
+                text.lines().skip(1).map(|line| format!("{line}\n")).collect()
+            }
+            Some(Home::Package) => pyvenv_cfg(&format!("{SHARED}/{}/bin", directory(self.python)), self.python),
+        }
     }
 }
 
@@ -155,7 +205,7 @@ mod tests {
     fn tree_of(layers: &[Layer], python: PythonMinor) -> (Tree, InstallPath) {
         let prefix = InstallPath::parse("/opt/shop").unwrap();
         let (name, version) = (AppName::parse("shop").unwrap(), "1.4.2".parse().unwrap());
-        let release = Release { name: &name, version: &version, commit: Some("c0ffee"), python };
+        let release = Release { name: &name, version: &version, commit: Some("c0ffee"), python, runtime: None };
         let mut tree = Tree::new();
         release.insert_into(&mut tree, &prefix, layers).unwrap();
         (tree, prefix)

@@ -38,9 +38,6 @@ pub struct Phases {
 /// Where units of packages lie.
 const UNITS: &str = "/usr/lib/systemd/system";
 
-/// Where the host's Python lies. rpm compares what a file trigger names with directories only: the script looks at the files.
-const TRIGGER_PATH: &str = "/usr/bin";
-
 /// The digest of a release's content, below its prefix; see [`stamp`].
 pub const STAMP: &str = ".pkgapp/stamp";
 
@@ -89,7 +86,7 @@ pub struct HostCompiled {
     pub directories: Vec<InstallPath>,
 }
 
-/// Returns the scriptlets of a package. `python` is the host's interpreter that the release runs on, if it has not its own:
+/// Returns the scriptlets of a package. `python` is the interpreter that the release runs on, if it has not its own:
 /// services are restarted when the host replaces it. `compile` is for a release without byte code.
 ///
 /// # Errors
@@ -97,7 +94,7 @@ pub struct HostCompiled {
 pub fn of(
     services: &Services,
     phases: &Phases,
-    python: Option<PythonMinor>,
+    python: Option<&HostPython>,
     compile: Option<&HostCompiled>,
 ) -> Result<Scriptlets> {
     phases.check()?;
@@ -107,14 +104,15 @@ pub fn of(
         postinst: acts.script("deb/postinst", phases.after_install.as_ref())?,
         prerm: acts.script("deb/prerm", phases.before_remove.as_ref())?,
         postrm: acts.script("deb/postrm", phases.after_remove.as_ref())?,
-        triggers: acts.python.iter().map(|python| format!("interest-noawait {}", interpreter(*python))).collect(),
+        triggers: acts.python.iter().map(|python| format!("interest-noawait {}", python.interpreter)).collect(),
         // useradd, where systemd-sysusers is missing: preinst runs before ordinary dependencies are there.
         pre_depends: services.users.iter().take(1).map(|_| "passwd".to_owned()).collect(),
     };
     let trigger = match acts.python {
-        Some(_) => acts
+        // rpm compares what a file trigger names with directories only: the script looks at the files.
+        Some(python) => acts
             .script("rpm/transfiletriggerin", None)?
-            .map(|script| FileTrigger { paths: vec![TRIGGER_PATH.to_owned()], script }),
+            .map(|script| FileTrigger { paths: vec![python.directory().to_owned()], script }),
         None => None,
     };
     let rpm = RpmScriptlets {
@@ -169,14 +167,45 @@ fn preset_path(services: &Services) -> String {
     format!("/usr/lib/systemd/system-preset/50-{}.preset", services.name)
 }
 
-/// The interpreter of the host's own package, on both kinds of host.
-fn interpreter(python: PythonMinor) -> String {
-    format!("/usr/bin/python{python}")
+/// An interpreter that another package of the host has, and replaces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPython {
+    interpreter: String,
+    /// Where there is a library, it has nearly all of the interpreter.
+    library: String,
+    /// The formats of the hosts whose interpreter has a library.
+    has_library: &'static [&'static str],
 }
 
-/// Where Red Hat's hosts have nearly all of the interpreter; Debian's is not linked to it.
-fn library(python: PythonMinor) -> String {
-    format!("/usr/lib64/libpython{python}.so.1.0")
+impl HostPython {
+    /// The host's own, on both kinds of host. Debian's is not linked to its library.
+    pub fn system(python: PythonMinor) -> Self {
+        Self {
+            interpreter: format!("/usr/bin/python{python}"),
+            library: format!("/usr/lib64/libpython{python}.so.1.0"),
+            has_library: &["rpm"],
+        }
+    }
+
+    /// The one that applications share; its directory on the host, and its executable in there.
+    pub fn shared(python: PythonMinor, directory: &str) -> Self {
+        Self {
+            interpreter: format!("{directory}/bin/python{python}"),
+            library: format!("{directory}/lib/libpython{python}.so.1.0"),
+            has_library: &["deb", "rpm"],
+        }
+    }
+
+    /// Where the interpreter lies.
+    fn directory(&self) -> &str {
+        self.interpreter.rsplit_once('/').map_or("/", |(directory, _)| directory)
+    }
+
+    /// Files that a running interpreter has mapped, as basic regular expressions.
+    fn mapped(&self, format: &str) -> Vec<String> {
+        let library = self.has_library.contains(&format).then_some(&self.library);
+        std::iter::once(&self.interpreter).chain(library).map(|file| file.replace('.', r"\.")).collect()
+    }
 }
 
 impl Phases {
@@ -237,7 +266,7 @@ struct Acts<'a> {
     services: &'a Services,
     phases: &'a Phases,
     /// The host's Python, if there is something to restart when it is replaced.
-    python: Option<PythonMinor>,
+    python: Option<&'a HostPython>,
     compile: Option<&'a HostCompiled>,
 }
 
@@ -301,7 +330,7 @@ impl Acts<'_> {
                 tag => compile.tag,
                 directories => compile.directories.iter().map(|path| quoted(path.as_str())).collect::<Vec<_>>(),
             }),
-            python => self.python.map(|python| context!(file => interpreter(python), mapped => mapped(python, format))),
+            python => self.python.map(|python| context!(file => python.interpreter, directory => python.directory(), mapped => python.mapped(format))),
         }
     }
 
@@ -345,12 +374,6 @@ fn unit_path(file: &str) -> String {
 /// Whether a unit is an instance of a template, e.g. `shop-worker@1.service` (systemd.unit(5)).
 fn is_instance(name: &str) -> bool {
     name.split_once('@').is_some_and(|(_, rest)| !rest.starts_with('.'))
-}
-
-/// Files that a running interpreter has mapped, as basic regular expressions.
-fn mapped(python: PythonMinor, format: &str) -> Vec<String> {
-    let files = if format == "rpm" { vec![interpreter(python), library(python)] } else { vec![interpreter(python)] };
-    files.into_iter().map(|file| file.replace('.', r"\.")).collect()
 }
 
 /// A word of sh.
@@ -443,7 +466,7 @@ mod tests {
         }
     }
 
-    const PYTHON: Option<PythonMinor> = Some(PythonMinor { major: 3, minor: 11 });
+    const PYTHON: PythonMinor = PythonMinor { major: 3, minor: 11 };
 
     /// All scripts that are there, by name.
     fn scripts(scriptlets: &Scriptlets) -> Vec<(&'static str, &str)> {
@@ -470,7 +493,9 @@ mod tests {
 
     /// One thing at a time, and all of them.
     fn applications() -> Vec<(&'static str, Scriptlets)> {
-        let made = |services: &Services, phases: &Phases| of(services, phases, PYTHON, None).unwrap();
+        let made = |services: &Services, phases: &Phases| {
+            of(services, phases, Some(&HostPython::system(PYTHON)), None).unwrap()
+        };
         let none = Phases::default();
         let plain = Services { units: shop().units[1..2].to_vec(), ..bare() };
         vec![
@@ -488,9 +513,12 @@ mod tests {
 
     #[test]
     fn an_application_without_anything_to_do_has_no_scripts() {
-        assert_eq!(of(&bare(), &Phases::default(), PYTHON, None).unwrap(), Scriptlets::default());
+        assert_eq!(
+            of(&bare(), &Phases::default(), Some(&HostPython::system(PYTHON)), None).unwrap(),
+            Scriptlets::default()
+        );
         let users = Services { users: shop().users, ..bare() };
-        let scriptlets = of(&users, &Phases::default(), PYTHON, None).unwrap();
+        let scriptlets = of(&users, &Phases::default(), Some(&HostPython::system(PYTHON)), None).unwrap();
         let names: Vec<&str> = scripts(&scriptlets).into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["deb/preinst", "rpm/pre"]);
         assert_eq!(scriptlets.deb.pre_depends, ["passwd"]);
@@ -620,7 +648,7 @@ mod tests {
         services.units.push(unit("shop-slow.service", &["shop-slow.service"], OnUpgrade::Keep));
         services.units.push(unit("shop-api@.service", &["shop-api@1.service"], OnUpgrade::Restart));
         services.units.push(unit("shop-api.socket", &["shop-api.socket"], OnUpgrade::Keep));
-        let scriptlets = of(&services, &Phases::default(), PYTHON, None).unwrap();
+        let scriptlets = of(&services, &Phases::default(), Some(&HostPython::system(PYTHON)), None).unwrap();
         let text = scriptlets.rpm.posttrans.unwrap();
         let lines = |word: &str| {
             let lines = text.lines().map(str::trim).filter(|line| line.starts_with(word));

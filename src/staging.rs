@@ -402,11 +402,15 @@ fn copy(content: &Content, mode: u32, place: &Path) -> Result<()> {
     fs_err::set_permissions(place, std::fs::Permissions::from_mode(mode & 0o777 | 0o200)).context(failed)
 }
 
-/// Lets a materialised release run on this machine, with the interpreter of the build in place of the host's.
+/// Lets a materialised release run on this machine, with the interpreter of the build in place of the host's. One that
+/// holds its own runs as it is.
 ///
 /// # Errors
 /// What the system says; the interpreter does not run.
 pub fn install_interpreter(root: &Path, builder: &Builder<'_>) -> Result<()> {
+    if builder.compiler.ships() {
+        return Ok(());
+    }
     let interpreter = match builder.compiler.base() {
         Some(base) => base.to_owned(),
         None => base_interpreter(builder.compiler.interpreter()?)?,

@@ -30,6 +30,8 @@ fn help_texts() {
         &["cache", "prune"],
         &["cache", "verify"],
         &["cache", "export"],
+        &["runtime"],
+        &["runtime", "build"],
     ];
     let mut differences = String::new();
     for command in commands {

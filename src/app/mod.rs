@@ -20,10 +20,12 @@ use std::path::{Path, PathBuf};
 
 use url::Url;
 
+use crate::digest::Sha256Sum;
 use crate::error::{Context, Error, Location, Result, shown};
 use crate::lock::index::NamedIndex;
 use crate::name::{AppName, Arch, PythonMinor};
 use crate::pypa::{ExtraName, GroupName, PackageName, Version};
+use crate::runtime::Part;
 use crate::target::Target;
 use crate::wheels::Linking;
 
@@ -31,6 +33,7 @@ pub use command::CommandLine;
 pub(crate) use deploy::ipv6;
 pub use deploy::{Batch, Deploy, Health, Hooks, HostGroup, HostPattern, Migrate, MigrateOn};
 pub use files::Pattern;
+pub(crate) use packaging::revision;
 pub use packaging::{ByteCode, Packaging, Squeeze, TarCompression};
 pub use reader::Placed;
 pub use service::{
@@ -121,9 +124,29 @@ pub const LOCKS: [&str; 6] = ["pylock.toml", "uv.lock", "poetry.lock", "pdm.lock
 pub enum Interpreter {
     /// The host's, on which the package depends.
     System,
-    /// Its own: a CPython prefix or a python-build-standalone archive, absolute.
-    Bundled(Placed<PathBuf>),
+    /// Its own.
+    Bundled(Box<Cpython>),
+    /// That of a package of its own, which applications share.
+    Shared(Box<Cpython>),
 }
+
+/// An interpreter that ships, and what of it does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cpython {
+    /// A CPython prefix or a python-build-standalone archive, absolute.
+    pub path: Placed<PathBuf>,
+    /// What an archive must be.
+    pub sha256: Option<Placed<Sha256Sum>>,
+    /// Parts that ship although a server does not need them.
+    pub keep: Vec<Part>,
+    /// Modules of the standard library that do not ship.
+    pub prune: Vec<Placed<String>>,
+    /// Shared libraries of this machine that ship with it: globs of sonames.
+    pub bundle_libraries: Vec<Placed<String>>,
+}
+
+/// Keys of `[python]` that are about an interpreter that ships.
+const CPYTHON_KEYS: [&str; 5] = ["path", "sha256", "keep", "prune", "bundle-libraries"];
 
 /// `[build]`: what is run in the staged release before it is packed.
 #[derive(Debug, Clone, Default)]
@@ -486,28 +509,43 @@ impl Reader<'_> {
     }
 
     fn interpreter(&self, table: &Table<'_>) -> Option<Interpreter> {
-        let bundled = match table.get("interpreter") {
-            Some(value) => value.choice(&[("system", false), ("bundled", true)])?,
-            None => false,
+        type Ships = fn(Box<Cpython>) -> Interpreter;
+        let choices: [(&str, Option<Ships>); 3] =
+            [("system", None), ("bundled", Some(Interpreter::Bundled)), ("shared", Some(Interpreter::Shared))];
+        let ships = match table.get("interpreter") {
+            Some(value) => value.choice(&choices)?,
+            None => None,
         };
-        let path = table.get("path");
-        match (bundled, path) {
-            (false, None) => Some(Interpreter::System),
-            (false, Some(value)) => {
+        let values = CPYTHON_KEYS.map(|key| table.get(key));
+        let Some(ships) = ships else {
+            let given: Vec<&Value<'_>> = values.iter().flatten().collect();
+            for value in &given {
                 let error = Error::new(format!("`{}` is for a bundled interpreter", value.label()));
-                value.complain(error.hint("add `interpreter = \"bundled\"`, or leave the path out"));
-                None
+                value.complain(error.hint("add `interpreter = \"bundled\"`, or leave the key out"));
             }
-            (true, Some(value)) => {
-                value.placed(|text| existing(&self.files.root, "interpreter", text)).map(Interpreter::Bundled)
-            }
-            (true, None) => {
-                let error = Error::new("a bundled interpreter needs a `path`");
-                let example = "add `path = \"…\"` with a CPython prefix or a python-build-standalone archive";
-                table.complain_of_missing("path", error.hint(example));
-                None
-            }
-        }
+            return given.is_empty().then_some(Interpreter::System);
+        };
+        let [path, sha256, keep, prune, libraries] = values;
+        let Some(path) = path else {
+            let error = Error::new("an interpreter that ships needs a `path`");
+            let example = "add `path = \"…\"` with a CPython prefix or a python-build-standalone archive";
+            table.complain_of_missing("path", error.hint(example));
+            return None;
+        };
+        let path = path.placed(|text| existing(&self.files.root, "interpreter", text));
+        // Absent, or right, or a mistake that was kept.
+        let sha256 = sha256.map(|value| value.placed(|text| archive_sum(text, path.as_ref())));
+        let keep = keep.map(|value| value.list()).unwrap_or_default();
+        let keep: Vec<Option<Part>> = keep.iter().map(|value| value.choice(&Part::ALL)).collect();
+        let prune = prune.map(|value| value.each(module_name)).unwrap_or_default();
+        let bundle_libraries = libraries.map(|value| value.each(soname_pattern)).unwrap_or_default();
+        Some(ships(Box::new(Cpython {
+            path: path?,
+            sha256: sha256.map_or(Some(None), |sum| sum.map(Some))?,
+            keep: keep.into_iter().collect::<Option<_>>()?,
+            prune,
+            bundle_libraries,
+        })))
     }
 }
 
@@ -574,6 +612,36 @@ fn extra_name(text: &str) -> Result<ExtraName> {
 
 fn distribution_name(text: &str) -> Result<PackageName> {
     text.parse().context(|| format!("`{text}` is not the name of a distribution"))
+}
+
+/// Reads the sum of an interpreter's archive.
+fn archive_sum(text: &str, path: Option<&Placed<PathBuf>>) -> Result<Sha256Sum> {
+    if path.is_some_and(|path| path.is_dir()) {
+        return Err(Error::new("`sha256` is for an archive, and the interpreter is a directory")
+            .hint("leave it out: the files of a directory are read as they are"));
+    }
+    Sha256Sum::from_hex(text).ok_or_else(|| {
+        Error::new(format!("`{text}` is no SHA-256")).hint("write the 64 digits that `sha256sum` prints")
+    })
+}
+
+/// Reads the name of a module as it is directly below the standard library.
+fn module_name(text: &str) -> Result<String> {
+    let is_name = !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || c == '_');
+    match is_name {
+        true => Ok(text.to_owned()),
+        false => Err(Error::new(format!("`{text}` is no module of the standard library"))
+            .hint("write the first part of what an import names, such as `sqlite3`")),
+    }
+}
+
+/// Reads a glob of names of shared libraries.
+fn soname_pattern(text: &str) -> Result<String> {
+    globset::Glob::new(text).context(|| format!("`{text}` is no pattern for libraries"))?;
+    match text.contains('/') {
+        true => Err(Error::new(format!("`{text}` is a path")).hint("write a soname, such as `libssl.so.3`")),
+        false => Ok(text.to_owned()),
+    }
 }
 
 /// Reads `Name <address>` (Debian Policy §5.6.2).

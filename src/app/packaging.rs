@@ -197,7 +197,7 @@ fn prefix(text: &str) -> Result<InstallPath> {
     Ok(path)
 }
 
-fn revision(text: &str) -> Result<String> {
+pub(crate) fn revision(text: &str) -> Result<String> {
     match text.chars().find(|c| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '+' | '~')) {
         None if !text.is_empty() => Ok(text.to_owned()),
         _ => Err(Error::new(format!("`{text}` is not a revision"))

@@ -43,10 +43,7 @@ pub(super) fn build(args: &BuildArgs, global: &Global, report: &Report) -> Resul
         }
         made => made?,
     };
-    match report.style() {
-        Style::Text => artifacts.iter().for_each(|(_, path, _)| report.result(&shown(path).to_string())),
-        Style::Json => report.json(&json(&package, &artifacts, report)),
-    }
+    say(&package, &artifacts, report);
     // The artifacts are there, whatever becomes of the cache.
     match report.timed("cache", |_| cache.trim(args.cache_max_size)) {
         Ok(pruned) => pruned.iter().for_each(|pruned| report.step(&super::cache::told(pruned))),
@@ -72,7 +69,15 @@ fn wheelhouses(named: &[PathBuf]) -> Result<Vec<PathBuf>> {
 }
 
 /// What was written: the format's name, where, and what it is.
-type Artifact = (&'static str, PathBuf, (u64, Sha256Sum));
+pub(super) type Artifact = (&'static str, PathBuf, (u64, Sha256Sum));
+
+/// Prints what was written.
+pub(super) fn say(package: &Package, artifacts: &[Artifact], report: &Report) {
+    match report.style() {
+        Style::Text => artifacts.iter().for_each(|(_, path, _)| report.result(&shown(path).to_string())),
+        Style::Json => report.json(&json(package, artifacts, report)),
+    }
+}
 
 fn make(
     args: &BuildArgs,
@@ -84,11 +89,24 @@ fn make(
     let options = Options { cache, offline: global.offline, rerun: args.rerun };
     let package = assembly::assemble(app, &options, report)?;
     let output = args.output.clone().unwrap_or_else(|| app.root.join("dist"));
+    let artifacts = write_all(&package, &args.format, app, &output, cache, report)?;
+    Ok((package, artifacts))
+}
+
+/// Writes a package in some formats.
+pub(super) fn write_all(
+    package: &Package,
+    names: &[FormatName],
+    app: &App,
+    output: &Path,
+    cache: &Cache,
+    report: &Report,
+) -> Result<Vec<Artifact>> {
     let mut artifacts = Vec::new();
-    let formats = formats(&args.format, app)?;
+    let formats = formats(names, app)?;
     // What a format can't carry shows before anything is written.
     for (_, format) in &formats {
-        format.texts(&package)?;
+        format.texts(package)?;
     }
     let segments = Segments::new(cache);
     for (name, format) in formats {
@@ -96,7 +114,7 @@ fn make(
         let written = report.timed(name, |facts| {
             let _busy = report.busy(&format!("writing {name}"));
             let before = segments.counts();
-            let written = write(format, &package, &segments, &path)?;
+            let written = write(format, package, &segments, &path)?;
             let after = segments.counts();
             let reused = after.reused - before.reused;
             facts.cached = Some((reused, reused + after.made - before.made));
@@ -114,7 +132,7 @@ fn make(
         counts.made,
         human_bytes(counts.made_bytes)
     ));
-    Ok((package, artifacts))
+    Ok(artifacts)
 }
 
 /// The formats that were asked for, each once, in the order of the command line.

@@ -50,7 +50,10 @@ fn text(artifact: &Artifact, record: Option<&Record>) -> String {
     }
     line("Size", &format!("{} ({})", human_bytes(artifact.size), artifact.compression));
     if let Some(record) = record {
-        line("Python", &record.python.to_string());
+        match &record.interpreter {
+            Some(interpreter) => line("Python", &format!("{} ({})", interpreter.version, interpreter.home)),
+            None => line("Python", &record.python.to_string()),
+        }
         line("Commit", record.commit.as_deref().unwrap_or("-"));
     }
     section(&mut text, "Depends", artifact.depends.iter().map(String::as_str));

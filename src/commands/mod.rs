@@ -16,6 +16,7 @@ mod put;
 mod render;
 mod rollback;
 mod run;
+mod runtime;
 mod status;
 mod targets;
 
@@ -25,7 +26,7 @@ use clap::CommandFactory;
 
 use crate::app::{App, Deploy};
 use crate::cache::Cache;
-use crate::cli::{Cli, Command, Global, HostArgs, TargetArgs};
+use crate::cli::{Cli, Command, Global, HostArgs, RuntimeCommand, TargetArgs};
 use crate::error::{Error, Result};
 use crate::fleet::{self, Fleet};
 use crate::report::Report;
@@ -38,6 +39,7 @@ pub fn run(cli: &Cli, report: &Report) -> Result<()> {
     match &cli.command {
         Command::Init(args) => init::init(args, &cli.global, report),
         Command::Build(args) => build::build(args, &cli.global, report),
+        Command::Runtime(RuntimeCommand::Build(args)) => runtime::build(args, &cli.global, report),
         Command::Lock(args) => lock::lock(args, &cli.global, report),
         Command::Inspect(args) => inspect::inspect(args, report),
         Command::Diff(args) => diff::diff(args, report),

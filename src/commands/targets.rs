@@ -113,7 +113,7 @@ fn environment(
     }
     let app = app.clone().aimed(&[], Some(arch), Some(python))?;
     let interpreter = interpreter::Interpreter::find(cache, python)?;
-    assembly::environment(&app, Some(&interpreter))
+    assembly::environment(&app, Some(&interpreter), None)
 }
 
 /// Targets that lack a Python which the package would need.

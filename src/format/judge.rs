@@ -84,6 +84,7 @@ pub(crate) fn package(tree: Tree) -> Package {
         meta: meta(),
         depends: Depends {
             python: Some(PythonMinor { major: 3, minor: 11 }),
+            runtime: None,
             libraries: libraries(),
             programs: vec![],
             declared_deb: vec!["adduser".into()],

@@ -383,6 +383,9 @@ fn host_requirements(depends: &Depends) -> Vec<(String, String, u32)> {
         needed.push((format!("/usr/bin/python{python}"), String::new(), 0));
         needed.push(("python(abi)".to_owned(), python.to_string(), sense::EQUAL));
     }
+    if let Some(runtime) = &depends.runtime {
+        needed.push((runtime.package.clone(), runtime.version.clone(), sense::GREATER | sense::EQUAL));
+    }
     for library in &depends.libraries {
         let mark = if library.is_64 { "(64bit)" } else { "" };
         let any = std::iter::once("");

@@ -199,6 +199,9 @@ pub fn depends(depends: &Depends) -> Result<Vec<String>> {
     if let Some(python) = depends.python {
         relations.push(format!("python{python}"));
     }
+    if let Some(runtime) = &depends.runtime {
+        relations.push(format!("{} (>= {})", runtime.package, runtime.version));
+    }
     relations.extend(library_relations(&depends.libraries));
     relations.extend(depends.programs.iter().map(|program| program.deb().to_owned()));
     for declared in &depends.declared_deb {
@@ -305,6 +308,7 @@ mod tests {
     fn libraries_of_one_package_are_one_relation_with_the_highest_version() {
         let wanted = Depends {
             python: Some(PythonMinor { major: 3, minor: 11 }),
+            runtime: None,
             libraries: vec![
                 library("libc.so.6", &["GLIBC_2.2.5", "GLIBC_2.28"]),
                 library("libcrypto.so.3", &["OPENSSL_3.0.0"]),

@@ -6,6 +6,7 @@ use std::io::{BufWriter, Read, Write};
 use std::path::PathBuf;
 
 use fs_err as fs;
+use fs_err::os::unix::fs::OpenOptionsExt as _;
 
 use super::bytecode::Isolation;
 use super::{
@@ -126,7 +127,7 @@ impl<'a> Assembly<'a> {
         let target = self.place(&path);
         let kept = if path.as_str().starts_with("bin/") { HEAD } else { ELF_MAGIC.len() };
         let (digest, head) =
-            write(&target, content, kept).map_err(|error| error.context(format!("cannot add `{path}`")))?;
+            write(&target, mode, content, kept).map_err(|error| error.context(format!("cannot add `{path}`")))?;
         self.entries
             .insert(path.clone(), LayerEntry { path: path.clone(), mode, kind: LayerEntryKind::File { digest } });
         if kept == HEAD {
@@ -296,12 +297,13 @@ impl<'a> Assembly<'a> {
     }
 }
 
-/// Writes a file that is not there yet and returns its digest and how it begins.
-fn write(target: &std::path::Path, mut content: impl Read, kept: usize) -> Result<(Digest, Vec<u8>)> {
+/// Writes a file that is not there yet and returns its digest and how it begins. Its mode is the layer's as far as the
+/// umask lets it: an interpreter is run where it lies.
+fn write(target: &std::path::Path, mode: u32, mut content: impl Read, kept: usize) -> Result<(Digest, Vec<u8>)> {
     let failed = || format!("cannot write `{}`", shown(target));
     let mut head = Vec::with_capacity(kept);
     content.by_ref().take(kept as u64).read_to_end(&mut head).context(failed)?;
-    let file = fs::OpenOptions::new().write(true).create_new(true).open(target).context(failed)?;
+    let file = fs::OpenOptions::new().write(true).create_new(true).mode(mode & 0o777).open(target).context(failed)?;
     let mut out = DigestWriter::new(BufWriter::with_capacity(1 << 16, file));
     out.write_all(&head).context(failed)?;
     std::io::copy(&mut content, &mut out).context(failed)?;

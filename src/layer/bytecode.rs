@@ -23,6 +23,7 @@ use crate::interpreter::Interpreter;
 use crate::name::PythonMinor;
 use crate::path::ReleasePath;
 use crate::process;
+use crate::runtime;
 
 /// The compiling program; it talks as its first lines say.
 const PROGRAM: &str = include_str!("compile.py");
@@ -57,6 +58,7 @@ print('%s %x %s' % (sys.implementation.name, sys.hexversion, importlib.util.MAGI
 pub struct ByteCompiler {
     interpreter: Option<PathBuf>,
     base: Option<PathBuf>,
+    ships: bool,
     python: PythonMinor,
     cache_tag: String,
     /// `None`: it compiles nothing, the host does.
@@ -91,6 +93,7 @@ impl ByteCompiler {
         Ok(Self {
             interpreter: Some(interpreter),
             base: None,
+            ships: false,
             python,
             cache_tag: cache_tag.to_owned(),
             identity: Some(identity.to_owned()),
@@ -103,6 +106,7 @@ impl ByteCompiler {
         Self {
             interpreter: None,
             base: None,
+            ships: false,
             python,
             cache_tag: format!("cpython-{}{}", python.major, python.minor),
             identity: None,
@@ -127,11 +131,23 @@ impl ByteCompiler {
         Ok(Self {
             interpreter: Some(interpreter.path.clone()),
             base: Some(interpreter.base.clone()),
+            ships: false,
             python,
             cache_tag: interpreter.cache_tag.clone(),
             identity: Some(interpreter.byte_code.clone()),
             patience: Duration::from_secs(PATIENCE_S),
         })
+    }
+
+    /// The same, as the interpreter that the release holds itself: a copy of the release runs with that.
+    #[must_use]
+    pub fn shipped(self) -> Self {
+        Self { ships: true, ..self }
+    }
+
+    /// Whether the release holds the interpreter, and it runs on this machine.
+    pub(crate) fn ships(&self) -> bool {
+        self.ships
     }
 
     /// The executable of the installation itself, if it is known: `interpreter` may be a virtual environment's.
@@ -178,7 +194,8 @@ impl ByteCompiler {
     pub(crate) fn compiles(&self, path: &ReleasePath) -> bool {
         let below = |directory: &str| path.as_str().strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'));
         let name = path.file_name();
-        name.ends_with(".py") && name != ".py" && (below("app") || below(&self.site_packages()))
+        let is_found = below("app") || below(&self.site_packages()) || below(&runtime::directory(self.python));
+        name.ends_with(".py") && name != ".py" && is_found
     }
 
     /// Returns where the byte code of a source belongs (PEP 3147).

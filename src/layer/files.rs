@@ -56,7 +56,25 @@ impl Layer {
         label: &str,
         sources: &BTreeMap<ReleasePath, Source>,
     ) -> Result<Self> {
-        let key = key(builder, sources);
+        Self::made_of(builder, label, sources, Kept::Source)
+    }
+
+    /// As [`Layer::for_sources`], for an interpreter: its byte code is kept as a whole, for it changes as a whole.
+    pub(crate) fn for_interpreter(
+        builder: &Builder<'_>,
+        label: &str,
+        sources: &BTreeMap<ReleasePath, Source>,
+    ) -> Result<Self> {
+        Self::made_of(builder, label, sources, Kept::Layer)
+    }
+
+    fn made_of(
+        builder: &Builder<'_>,
+        label: &str,
+        sources: &BTreeMap<ReleasePath, Source>,
+        kept: Kept,
+    ) -> Result<Self> {
+        let key = key(builder, sources, kept);
         if let Some(layer) = Self::open(builder.cache, &key, label) {
             return Ok(layer);
         }
@@ -77,16 +95,19 @@ impl Layer {
                 }
             }
         }
-        assembly.compile(Kept::Source)?;
+        assembly.compile(kept)?;
         assembly.finish(&key, label, None)
     }
 }
 
 /// Returns the SHA-256 of everything that determines the layer of some files.
-fn key(builder: &Builder<'_>, sources: &BTreeMap<ReleasePath, Source>) -> String {
+fn key(builder: &Builder<'_>, sources: &BTreeMap<ReleasePath, Source>, kept: Kept) -> String {
     let mut hash = Sha256::new();
     let compiler = builder.compiler;
     hash.update(format!("pkgapp files {FORMAT}\npython {} {}\n", compiler.python(), compiler.identity()));
+    if kept == Kept::Layer {
+        hash.update("byte code by layer\n");
+    }
     for (path, source) in sources {
         // Paths and targets have no line ends in them, so no two lists give the same text.
         hash.update(match source {

@@ -305,6 +305,15 @@ impl Layer {
         Some(layer)
     }
 
+    /// Returns whether it is an interpreter that ships.
+    pub fn is_interpreter(&self) -> bool {
+        let first = self.manifest.entries.first().map(|entry| entry.path.as_str());
+        let executable = first.map(|directory| format!("{directory}/bin/{directory}"));
+        self.manifest.distribution.is_none()
+            && first.is_some_and(|directory| directory.starts_with("python3."))
+            && self.manifest.entries.iter().any(|entry| Some(entry.path.as_str()) == executable.as_deref())
+    }
+
     /// Returns how many bytes its files hold.
     pub fn size(&self) -> u64 {
         let files = self.manifest.entries.iter().filter_map(|entry| match &entry.kind {

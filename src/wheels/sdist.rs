@@ -523,13 +523,15 @@ pub(crate) fn set_indexes(command: &mut Command, indexes: &Indexes, offline: boo
 
 impl Tool {
     fn find(cache: &Cache, environment: &Environment) -> Result<Self> {
+        let ours = environment.builds_with.as_deref().map(Interpreter::query).transpose()?;
         let uv = process::find("uv").map(|uv| version_of(cache, &uv).map(|version| (uv, version))).transpose()?;
+        let ours = ours.filter(|ours| uv.is_some() || ours.has_pip());
         let find = |python| match uv {
             Some(_) => Interpreter::find(cache, python),
             None => Interpreter::with_pip(cache, python),
         };
-        let interpreter = find(environment.python).or_else(|error| stand_in(environment.python, find).ok_or(error))?;
-        Ok(Self { interpreter, uv })
+        let theirs = || find(environment.python).or_else(|error| stand_in(environment.python, find).ok_or(error));
+        Ok(Self { interpreter: ours.map_or_else(theirs, Ok)?, uv })
     }
 
     fn label(&self) -> String {

@@ -1,0 +1,20 @@
+//! `pkgapp runtime build`.
+
+use crate::assembly;
+use crate::cli::{Global, RuntimeBuildArgs};
+use crate::error::Result;
+use crate::report::Report;
+
+use super::build::{say, write_all};
+use super::{load_app, open_cache};
+
+pub(super) fn build(args: &RuntimeBuildArgs, global: &Global, report: &Report) -> Result<()> {
+    let app = load_app(global)?;
+    let cache = open_cache(global)?;
+    let revision = crate::app::revision(&args.revision)?;
+    let package = assembly::assemble_runtime(&app, &revision, &cache, report)?;
+    let output = args.output.clone().unwrap_or_else(|| app.root.join("dist"));
+    let artifacts = write_all(&package, &args.format, &app, &output, &cache, report)?;
+    say(&package, &artifacts, report);
+    Ok(())
+}
