@@ -24,7 +24,9 @@ use crate::name::{AppName, PythonMinor};
 use crate::pypa::{ExtraName, GroupName, PackageName, Version};
 
 pub use command::CommandLine;
-pub use deploy::{Batch, Deploy, Health, Hooks, HostGroup, HostPattern, Migrate, MigrateOn};
+pub use deploy::{
+    Batch, Deploy, Health, Hooks, HostGroup, HostPattern, Migrate, MigrateOn, SharedPath, Tarball, UnitsOf, check_into,
+};
 pub use files::Pattern;
 pub use packaging::{Packaging, Squeeze, TarCompression};
 pub use reader::Placed;

@@ -29,6 +29,7 @@ fn terms() -> Terms {
         prefix: "/opt/shop".into(),
         owner: Owner { token: "machine.1.2".into(), label: "ada@laptop (pid 1)".into() },
         sudo: true,
+        unpacked: None,
         batches: vec![Batch::Hosts(1), Batch::Percent(100)],
         max_failed: 0,
         check: Check {

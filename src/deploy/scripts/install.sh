@@ -19,10 +19,6 @@ ended() {
   [ -f "$dir/result" ] && [ "$(value "$dir/parameters" goal)" = "'$goal'" ] || return 1
   [ "$(result)" = done ] || [ "$(value "$dir/parameters" token)" = "'$token'" ]
 }
-installed() {
-  if command -v dpkg-query >/dev/null; then dpkg-query -W -f '${db:Status-Status} ${Version}\n' "$name" 2>/dev/null | sed -n 's/^installed //p'
-  else rpm -q --qf '%{EPOCHNUM}:%{VERSION}-%{RELEASE}\n' "$name" 2>/dev/null | grep -v ' ' | sed 's/^0://' | tail -n1; fi
-}
 if ended; then
   say "the transaction has ended before"
 else
@@ -38,9 +34,10 @@ else
   : >"$state/transaction.new/running"
   rm -rf "$dir"
   mv "$state/transaction.new" "$dir" || exit 1
-  if [ -d /run/systemd/system ]; then
+  if has_systemd; then
     # Enabled, so that a reboot in the middle is followed by another attempt. A shutdown waits for the package manager.
-    cat >"/etc/systemd/system/$unit.service.new" <<UNIT || exit 1
+    mkdir -p "$unit_files" || exit 1
+    cat >"$unit_files/$unit.service.new" <<UNIT || exit 1
 [Unit]
 Description=Installation of $name by pkgapp
 ConditionPathExists=!$dir/result
@@ -51,10 +48,10 @@ KillMode=process
 TimeoutStartSec=infinity
 TimeoutStopSec=900
 [Install]
-WantedBy=multi-user.target
+WantedBy=$wanted_by
 UNIT
-    mv "/etc/systemd/system/$unit.service.new" "/etc/systemd/system/$unit.service" && systemctl daemon-reload &&
-      systemctl --quiet enable "$unit.service" 2>/dev/null && systemctl start --no-block "$unit.service" || exit 1
+    mv "$unit_files/$unit.service.new" "$unit_files/$unit.service" && ctl daemon-reload &&
+      ctl --quiet enable "$unit.service" 2>/dev/null && ctl start --no-block "$unit.service" || exit 1
   else
     setsid sh "$dir/run" </dev/null >/dev/null 2>&1 &
   fi
@@ -72,7 +69,7 @@ until [ -f "$dir/result" ]; do
   if [ $silent -gt 150 ]; then
     # From now on it does nothing, should it be started after all.
     (flock -n 8 && [ ! -f "$dir/result" ] && printf 'result=restored\nwhy=it was not started\n' >"$dir/result") 8>>"$dir/running" || continue
-    rm -f "/etc/systemd/system/$unit.service" "/etc/systemd/system/multi-user.target.wants/$unit.service"
+    rm -f "$unit_files/$unit.service" "$unit_files/$wanted_by.wants/$unit.service"
     say "the transaction was not started; \`systemctl status $unit\` on the host tells more"
   fi
   sleep 0.2

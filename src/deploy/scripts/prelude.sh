@@ -11,6 +11,8 @@ shift 2
 lease=60
 
 say() { printf '%s\n' "$*"; }
+has() { command -v "$1" >/dev/null 2>&1; }
+fact() { printf '%s=%s\n' "$1" "$(printf %s "$2" | tr '\n' ' ')"; }
 fail() { printf '%s\n' "$*" >&2; exit 1; }
 uptime_s() { cut -d. -f1 /proc/uptime; }
 boot_id() { cat /proc/sys/kernel/random/boot_id; }

@@ -1,14 +1,11 @@
 # Says how an installed application is: its files by the package manager, and its units. Arguments: its name, its prefix.
 name=$1 prefix=$2
-fact() { printf '%s=%s\n' "$1" "$(printf %s "$2" | tr '\n' ' ')"; }
 if [ -f "$state/history.jsonl" ]; then fact deployed "$(tail -n1 "$state/history.jsonl")"; fi
 # Both verifiers exit with a status other than 0 if something differs, and that is no failure here.
 { if command -v dpkg >/dev/null 2>&1; then dpkg -V "$name"; else rpm -V "$name" | grep -v ' is not installed$'; fi; } 2>/dev/null |
   while read -r line; do fact drifted "$line"; done
 if [ -d /run/systemd/system ]; then
-  { dpkg -L "$name" 2>/dev/null || rpm -ql "$name" 2>/dev/null; } |
-    sed -n 's#^\(/usr\)\{0,1\}/lib/systemd/system/\([^/]*\.\(service\|socket\|timer\)\)$#\2#p' | grep -v '@\.' | sort -u |
-    while read -r unit; do
-      fact unit "$unit $(systemctl is-active "$unit") $(systemctl is-enabled "$unit" 2>/dev/null)"
-    done
+  units_of | while read -r unit; do
+    fact unit "$unit $(systemctl is-active "$unit") $(systemctl is-enabled "$unit" 2>/dev/null)"
+  done
 fi
