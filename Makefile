@@ -37,6 +37,7 @@ accept: build
 	tests/lab/escapes $(PKGAPP)
 	tests/lab/fleet $(PKGAPP)
 	tests/lab/push $(PKGAPP)
+	tests/lab/tarball $(PKGAPP)
 
 bench: build
 	tests/bench/run $(PKGAPP)

@@ -14,7 +14,7 @@ run() { say "+ $*"; "$@" 8>&-; }
 finish() { # RESULT WHY
   {
     printf 'result=%s\nversion=%s\nwhy=%s\n' "$1" "$(installed)" "$2"
-    if [ -f "$dir/left" ]; then sort -u "$dir/left"; fi
+    if [ -f "$dir/left" ]; then sort -u "$dir/left" | while read -r left; do [ ! -e "${left#left=}" ] || say "$left"; done; fi
   } >"$dir/result.new"
   unit=pkgapp-transaction-$name.service
   rm -f "$unit_files/$unit" "$unit_files/$wanted_by.wants/$unit"
