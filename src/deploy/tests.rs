@@ -203,6 +203,27 @@ fn where_nobody_is_root_a_release_is_unpacked_aside_and_then_switched_to() {
 }
 
 #[test]
+fn of_two_codecs_a_host_gets_the_one_that_it_has_or_else_the_smaller_one() {
+    let gz = tarball("1.1.0");
+    let zst = Candidate {
+        file: "shop-1.1.0.tar.zst".into(),
+        sha256: crate::digest::Sha256Sum::of(b"zst"),
+        version: "1.1.0-2".into(),
+        size: gz.size - 1,
+        ..gz.clone()
+    };
+    let mut both = own_facts(None);
+    both.own.as_mut().unwrap().unpackers.push("zstd".into());
+    let mut has = own_facts(Some(&gz));
+    has.own = both.own.clone();
+    let sites = [site("gzip", own_facts(None)), site("both", both), site("has", has)];
+    let plan = Plan::push(&own_terms(), &[gz.clone(), zst.clone()], &sites).unwrap();
+    let to: Vec<&str> = plan.hosts.iter().map(|host| host.to.as_str()).collect();
+    assert_eq!(to, [&gz.version, &zst.version, &gz.version]);
+    assert!(plan.hosts[2].is_idle());
+}
+
+#[test]
 fn a_tarball_is_refused_for_all_hosts_at_once_and_says_the_right_way() {
     let newer = own_facts(Some(&tarball("1.2.0")));
     let with = |change: &dyn Fn(&mut Facts)| {

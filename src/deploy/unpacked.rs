@@ -141,7 +141,8 @@ fn unpacker(file: &str) -> Option<&'static str> {
     all.into_iter().find_map(|(end, program)| file.ends_with(end).then_some(program))
 }
 
-/// Finds the tarball for a host: of its architecture, and one that it can unpack; the smallest of several.
+/// Finds the tarball for a host: of its architecture, and one that it can unpack; of several the one that it has, else the
+/// smallest.
 ///
 /// # Errors
 /// There is none; the error says what would help.
@@ -163,7 +164,12 @@ pub(super) fn choose(artifacts: &[Candidate], facts: &Facts) -> Result<usize> {
         None => true,
     };
     let fitting = tarballs().filter(|(_, artifact)| of_arch(artifact) && unpackable(artifact));
-    fitting.min_by_key(|(_, artifact)| artifact.size).map(|(index, _)| index).ok_or_else(|| {
+    // The same release with another codec is other bytes, and no reason to switch.
+    let best = fitting.min_by_key(|(_, artifact)| {
+        let sum = artifact.sha256;
+        (facts.current != Some(sum), facts.kept(sum).is_none(), artifact.size)
+    });
+    best.map(|(index, _)| index).ok_or_else(|| {
         let wanted: Vec<&str> = tarballs().filter_map(|(_, artifact)| unpacker(&artifact.file)).collect();
         let error = Error::new(format!("the host lacks tar or {} to unpack the tarball", wanted.join(", ")));
         error.hint("every host has gzip: `pkgapp build --format tar.gz`")
