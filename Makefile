@@ -46,6 +46,7 @@ accept: build
 	tests/lab/failures $(PKGAPP)
 	tests/lab/index $(PKGAPP)
 	tests/lab/interpreters $(PKGAPP)
+	tests/lab/tarball $(PKGAPP)
 
 bench: build
 	tests/bench/run $(PKGAPP) $(BENCH)

@@ -645,6 +645,9 @@ pub struct LogsArgs {
     /// Read the journal as root, by way of sudo [default: as `[deploy.NAME]` says]
     #[arg(long, env = "PKGAPP_SUDO", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub sudo: bool,
+    /// Read the journal of releases that are unpacked in this directory, for a login that is not root [default: as `[deploy.NAME]` says]
+    #[arg(long, value_name = "DIR", env = "PKGAPP_INTO", hide_env_values = true)]
+    pub into: Option<String>,
     /// Which hosts.
     #[command(flatten)]
     pub hosts: HostArgs,
@@ -745,6 +748,9 @@ pub struct RolloutArgs {
     /// Do root's work with sudo [default: as `[deploy.NAME]` says]
     #[arg(long, env = "PKGAPP_SUDO", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub sudo: bool,
+    /// Unpack releases of a tarball in this directory, for a login that is not root [default: as `[deploy.NAME]` says]
+    #[arg(long, value_name = "DIR", env = "PKGAPP_INTO", hide_env_values = true)]
+    pub into: Option<String>,
     /// Switch so many hosts, then so many of all, and so on: `1,25%,100%` [default: as `[deploy.NAME]` says]
     #[arg(long, value_name = "N|N%,…", value_delimiter = ',', env = "PKGAPP_BATCHES", hide_env_values = true, value_parser = batch)]
     pub batches: Vec<crate::app::Batch>,
@@ -787,6 +793,9 @@ pub struct StatusArgs {
     /// Look as root, by way of sudo [default: as `[deploy.NAME]` says]
     #[arg(long, env = "PKGAPP_SUDO", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub sudo: bool,
+    /// Look at releases that are unpacked in this directory, for a login that is not root [default: as `[deploy.NAME]` says]
+    #[arg(long, value_name = "DIR", env = "PKGAPP_INTO", hide_env_values = true)]
+    pub into: Option<String>,
     /// Which hosts.
     #[command(flatten)]
     pub hosts: HostArgs,
@@ -804,6 +813,9 @@ pub struct HistoryArgs {
     /// Look as root, by way of sudo [default: as `[deploy.NAME]` says]
     #[arg(long, env = "PKGAPP_SUDO", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub sudo: bool,
+    /// Look at releases that are unpacked in this directory, for a login that is not root [default: as `[deploy.NAME]` says]
+    #[arg(long, value_name = "DIR", env = "PKGAPP_INTO", hide_env_values = true)]
+    pub into: Option<String>,
     /// Which hosts.
     #[command(flatten)]
     pub hosts: HostArgs,

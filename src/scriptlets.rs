@@ -505,8 +505,12 @@ mod tests {
             ("secrets", made(&Services { secrets: shop().secrets, ..bare() }, &none)),
             ("state", made(&Services { state: shop().state, has_tmpfiles: true, ..bare() }, &none)),
             ("own lines", made(&bare(), &phases())),
-            ("byte code", of(&bare(), &none, PYTHON, Some(&compiled("/opt/shop"))).unwrap()),
-            ("all and byte code", of(&shop(), &phases(), PYTHON, Some(&compiled("/srv/it's a $shop"))).unwrap()),
+            ("byte code", of(&bare(), &none, Some(&HostPython::system(PYTHON)), Some(&compiled("/opt/shop"))).unwrap()),
+            (
+                "all and byte code",
+                of(&shop(), &phases(), Some(&HostPython::system(PYTHON)), Some(&compiled("/srv/it's a $shop")))
+                    .unwrap(),
+            ),
             ("odd prefix", made(&Services { prefix: path("/srv/it's a $shop"), ..shop() }, &phases())),
         ]
     }
@@ -579,7 +583,7 @@ mod tests {
 
     #[test]
     fn byte_code_is_made_before_anything_starts_and_removed_after_everything_has_stopped() {
-        let all = of(&shop(), &phases(), PYTHON, Some(&compiled("/opt/shop"))).unwrap();
+        let all = of(&shop(), &phases(), Some(&HostPython::system(PYTHON)), Some(&compiled("/opt/shop"))).unwrap();
         let before = |text: &Option<String>, first: &str, then: &str| {
             let text = text.as_deref().unwrap();
             text.find(first).expect(first) < text.rfind(then).expect(then)

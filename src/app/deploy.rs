@@ -40,8 +40,45 @@ pub struct Deploy {
     pub skip_unreachable: bool,
     /// `protected`: whether only a clean commit with the version's tag goes there; by default anything does.
     pub protected: bool,
+    /// `mode = "tarball"`: releases are unpacked by a login that is not root; by default packages are installed.
+    pub tarball: Option<Tarball>,
     /// Where it is declared.
     pub at: Location,
+}
+
+/// `mode = "tarball"`, with `into`, `shared` and `units`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tarball {
+    /// The directory of the releases, `~/NAME` by default; what follows `~/` lies in the login's home directory.
+    pub into: Option<String>,
+    /// What all releases share.
+    pub shared: Vec<SharedPath>,
+    /// Who runs units; by default the user's systemd.
+    pub units: UnitsOf,
+}
+
+/// A path below a release that is a link to `shared/` of the same name. It ends in `/` if it is a directory.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SharedPath(String);
+
+/// `units`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum UnitsOf {
+    /// They are units of the user's systemd.
+    #[default]
+    User,
+    /// Nobody runs them; hooks do what is to be done.
+    None,
+}
+
+impl UnitsOf {
+    /// Returns the word of the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::None => "none",
+        }
+    }
 }
 
 /// One element of `hosts`: a pattern, or a table of it and what is known of these hosts.
@@ -143,6 +180,7 @@ impl Deploy {
         let unreachable = table.get("unreachable");
         let skip = unreachable.map_or(Some(false), |value| value.choice(&[("fail", false), ("skip", true)]));
         let protected = table.get("protected").map_or(Some(false), |value| value.boolean());
+        let tarball = Tarball::read(&table, sudo == Some(true), migrate.as_ref());
         table.finish();
         let protected = protected?;
         let (hosts, sudo, max_failed, keep, skip_unreachable) = (hosts?, sudo?, max_failed?, keep?, skip?);
@@ -161,9 +199,117 @@ impl Deploy {
             wait,
             skip_unreachable,
             protected,
+            tarball: tarball?,
             at,
         })
     }
+}
+
+impl Tarball {
+    /// Reads the keys of it: `Some(None)` if packages are installed, `None` if there are mistakes.
+    #[expect(clippy::option_option, reason = "an absent mode and a mistaken one are two things")]
+    fn read(table: &Table<'_>, sudo: bool, migrate: Option<&Migrate>) -> Option<Option<Self>> {
+        let mode = table.get("mode");
+        let is_tarball =
+            mode.as_ref().map_or(Some(false), |mode| mode.choice(&[("package", false), ("tarball", true)]));
+        let (into, shared, units) = (table.get("into"), table.get("shared"), table.get("units"));
+        if is_tarball == Some(false) {
+            for (key, value) in [("into", &into), ("shared", &shared), ("units", &units)] {
+                let error =
+                    || Error::new(format!("`{key}` is for releases that are unpacked, and packages are installed"));
+                if let Some(value) = value {
+                    value.complain(error().hint("add `mode = \"tarball\"`, or leave it out"));
+                }
+            }
+        }
+        let units = units.map_or(Some(UnitsOf::User), |value| {
+            value.choice(&[(UnitsOf::User.name(), UnitsOf::User), (UnitsOf::None.name(), UnitsOf::None)])
+        });
+        let into = into.map_or(Some(None), |value| value.parsed(check_into).map(Some));
+        let shared = shared.map(|value| SharedPath::read_all(&value)).unwrap_or_default();
+        if !is_tarball? {
+            return Some(None);
+        }
+        let refuse = |what: &str| {
+            let error = Error::new(format!("{what}, and with `mode = \"tarball\"` all is done by the login"));
+            table.complain(error.hint("leave it out, or install packages: `mode = \"package\"`"));
+        };
+        if sudo {
+            refuse("`sudo = true` is for root's work");
+        }
+        if let Some(user) = migrate.and_then(|migrate| migrate.user.as_ref()) {
+            refuse(&format!("`migrate` is to run as `{user}`"));
+        }
+        Some(Some(Self { into: into?, shared, units: units? }))
+    }
+}
+
+/// Returns whether a path needs no quotes anywhere: in units, in crontabs, in scripts.
+fn is_plain(path: &str) -> bool {
+    path.chars().all(|c| c.is_ascii_alphanumeric() || "/._+@-".contains(c))
+        && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+}
+
+/// Reads the directory that releases lie in: absolute, or below `~/`.
+///
+/// # Errors
+/// It is neither, or it has characters that would need quotes in units and crontabs.
+pub fn check_into(text: &str) -> Result<String> {
+    let path = text.strip_prefix("~/").or_else(|| text.strip_prefix('/')).map(|path| path.trim_end_matches('/'));
+    match path {
+        Some(path) if is_plain(path) => Ok(text.trim_end_matches('/').to_owned()),
+        _ => Err(Error::new(format!("releases can't lie in `{}`", text.escape_debug()))
+            .hint("such as `~/shop` or `/srv/shop`; letters, digits and `. _ + @ -`")),
+    }
+}
+
+impl SharedPath {
+    /// What a release can't be without, and what `shared/` has of its own.
+    const TAKEN: [&str; 10] =
+        [".pkgapp", "bin", "etc", "host", "lib", "libexec", "pyvenv.cfg", "var/cache", "var/lib", "var/log"];
+
+    /// Reads a path: a directory if it ends in `/` or its last part has no dot.
+    ///
+    /// # Errors
+    /// It leads out of the release, or is one that a release can't share.
+    pub fn parse(text: &str) -> Result<Self> {
+        let path = text.trim_end_matches('/');
+        let bad = |why: &str| Error::new(format!("releases can't share `{}`: {why}", text.escape_debug()));
+        if !is_plain(path) {
+            return Err(bad("it is no plain path below the release").hint("such as `app/media` or `app/db.sqlite3`"));
+        }
+        if let Some(taken) = Self::TAKEN.iter().find(|taken| is_in(path, taken)) {
+            return Err(bad(&format!("`{taken}` is the release's own")).hint("such as `app/media`"));
+        }
+        let is_directory = text.ends_with('/') || !path.rsplit('/').next().unwrap_or_default().contains('.');
+        Ok(Self(if is_directory { format!("{path}/") } else { path.to_owned() }))
+    }
+
+    fn read_all(value: &Value<'_>) -> Vec<Self> {
+        let mut all: Vec<Self> = Vec::new();
+        for element in value.list() {
+            let Some(path) = element.parsed(Self::parse) else { continue };
+            let (new, other) = (path.0.trim_end_matches('/'), |known: &&Self| {
+                let known = known.0.trim_end_matches('/').to_owned();
+                is_in(&known, path.0.trim_end_matches('/')) || is_in(path.0.trim_end_matches('/'), &known)
+            });
+            match all.iter().find(other) {
+                Some(known) => element.complain(Error::new(format!("`{new}` and `{}` overlap", known.0))),
+                None => all.push(path),
+            }
+        }
+        all
+    }
+
+    /// Returns the text; it ends in `/` if it is a directory.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Whether a path is another one or lies below it.
+fn is_in(path: &str, other: &str) -> bool {
+    path.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 impl HostGroup {

@@ -31,7 +31,9 @@ use crate::wheels::Linking;
 
 pub use command::CommandLine;
 pub(crate) use deploy::ipv6;
-pub use deploy::{Batch, Deploy, Health, Hooks, HostGroup, HostPattern, Migrate, MigrateOn};
+pub use deploy::{
+    Batch, Deploy, Health, Hooks, HostGroup, HostPattern, Migrate, MigrateOn, SharedPath, Tarball, UnitsOf, check_into,
+};
 pub use files::Pattern;
 pub(crate) use packaging::revision;
 pub use packaging::{ByteCode, Packaging, Squeeze, TarCompression};

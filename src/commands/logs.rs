@@ -10,6 +10,7 @@ use crate::fleet::{self, Machine, verdict};
 use crate::host::{Command, Failure, Stream, interrupt};
 use crate::report::{Report, Style};
 
+use super::push::seat;
 use super::{load_app, open_fleet};
 
 /// How long a line waits for earlier ones of other hosts while the journals are followed.
@@ -22,6 +23,23 @@ if [ \"$(id -u)\" != 0 ] && ! id -nG | grep -qwE 'adm|systemd-journal|wheel'; th
 fi
 exec journalctl \"$@\"";
 
+/// A user may read what its own units print, as far as the journal is kept on disk and a file of its own
+/// (journald.conf(5), `SplitMode=`).
+const USERS_SCRIPT: &str = "\
+if [ \"$(id -u)\" != 0 ] && [ ! -d /var/log/journal ] && ! id -nG | grep -qwE 'adm|systemd-journal|wheel'; then
+  echo \"the journal is not kept in /var/log/journal, so $(id -un) may not read it\" >&2; exit 77
+fi
+exec journalctl \"$@\"";
+
+/// Whose units are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// Those that packages bring.
+    Systems,
+    /// The login's own.
+    Users,
+}
+
 /// How many lines of each host are shown if nothing else is said.
 const LINES: u32 = 100;
 
@@ -30,10 +48,12 @@ pub(super) fn logs(args: &LogsArgs, global: &Global, report: &Report) -> Result<
     let (deploy, named) = names(args, &app)?;
     let deploy =
         deploy.map(|name| fleet::deploy_named(&app, name).cloned()).transpose()?.map(|deploy| (app.clone(), deploy));
-    let sudo = args.sudo || deploy.as_ref().is_some_and(|(_, deploy)| deploy.sudo);
+    let seat = seat(&app.name, deploy.as_ref().map(|(_, deploy)| deploy), args.into.as_deref(), args.sudo)?;
+    let whose = if seat.is_own() { Whose::Users } else { Whose::Systems };
     let fleet = open_fleet(&args.hosts, deploy.as_ref(), "logs", report)?;
-    let command = Command::new("reading the journal", SCRIPT).args(journalctl(args, &units(&app, &named)));
-    let command = command.sudo(sudo).ends_with_us();
+    let script = if whose == Whose::Users { USERS_SCRIPT } else { SCRIPT };
+    let command = Command::new("reading the journal", script).args(journalctl(args, whose, &units(&app, &named)));
+    let command = command.sudo(seat.uses_sudo()).ends_with_us();
     let (sender, receiver) = channel();
     let width = fleet.machines.iter().map(|machine| machine.member.name.chars().count()).max().unwrap_or(0);
     let printer = Printer { report, width, patience: args.follow.then_some(PATIENCE) };
@@ -86,10 +106,11 @@ fn units(app: &App, named: &[&str]) -> Vec<String> {
     named.iter().flat_map(each).collect()
 }
 
-fn journalctl(args: &LogsArgs, units: &[String]) -> Vec<String> {
-    let fields = "MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_PID,_SYSTEMD_UNIT,UNIT";
+fn journalctl(args: &LogsArgs, whose: Whose, units: &[String]) -> Vec<String> {
+    let fields = "MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_PID,_SYSTEMD_UNIT,UNIT,_SYSTEMD_USER_UNIT,USER_UNIT";
+    let option = if whose == Whose::Users { "--user-unit" } else { "--unit" };
     let mut words = vec!["--no-pager".to_owned(), "--output=json".to_owned(), format!("--output-fields={fields}")];
-    words.extend(units.iter().map(|unit| format!("--unit={unit}")));
+    words.extend(units.iter().map(|unit| format!("{option}={unit}")));
     words.extend(args.since.iter().map(|since| format!("--since={since}")));
     match (args.lines, &args.since) {
         (Some(lines), _) => words.push(format!("--lines={lines}")),
@@ -132,7 +153,10 @@ impl Entry {
             time: text("__REALTIME_TIMESTAMP")?.parse().ok()?,
             host: host.to_owned(),
             // What systemd says about a unit names it in UNIT.
-            unit: text("UNIT").or_else(|| text("_SYSTEMD_UNIT")).unwrap_or_default(),
+            unit: ["UNIT", "USER_UNIT", "_SYSTEMD_USER_UNIT", "_SYSTEMD_UNIT"]
+                .into_iter()
+                .find_map(text)
+                .unwrap_or_default(),
             pid: text("_PID"),
             identifier: text("SYSLOG_IDENTIFIER").unwrap_or_default(),
             priority: text("PRIORITY").and_then(|priority| priority.parse().ok()),

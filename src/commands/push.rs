@@ -9,11 +9,13 @@ use serde::{Deserialize, Serialize};
 use crate::app::{App, Batch, Deploy, Hooks};
 use crate::cli::{Global, PushArgs, RolloutArgs};
 use crate::commit;
+use crate::deploy::Seat;
 use crate::deploy::artifact::Candidate;
 use crate::deploy::facts::Facts;
 use crate::deploy::owner::Owner;
 use crate::deploy::plan::{Allow, Check, Plan, Site, Terms};
 use crate::deploy::rollout::{End, Moment, OnFailure, Outcome, Rollout, Unreachable, Watch};
+use crate::deploy::unpacked::Unpacked;
 use crate::error::{Context, Error, Kind, Result, shown};
 use crate::fleet::{self, Fleet, Machine};
 use crate::host::{Failure, Host, interrupt};
@@ -39,16 +41,20 @@ pub(super) fn push(args: &PushArgs, global: &Global, report: &Report) -> Result<
         _ => files,
     };
     let artifacts = artifacts(&files, app.as_ref())?;
-    let artifacts = artifacts.into_iter().map(Candidate::cut).collect::<Result<Vec<_>>>()?;
+    let mut artifacts = artifacts.into_iter().map(Candidate::cut).collect::<Result<Vec<_>>>()?;
     let first = artifacts.first().ok_or_else(|| Error::bug("there are no artifacts"))?;
     if let Some((app, deploy)) = app.as_ref().zip(deploy).filter(|(_, deploy)| deploy.protected) {
         protect(app, deploy, &artifacts)?;
     }
-    let terms = Terms {
+    let mut terms = Terms {
         allow: Allow { downgrade: args.allow_downgrade, reinstall: args.reinstall },
-        prefix: first.prefix.clone(),
         ..terms(AppName::parse(&first.name)?, app.as_ref(), deploy, &args.rollout)?
     };
+    match terms.unpacked {
+        Some(_) => artifacts.iter_mut().try_for_each(Candidate::look_inside)?,
+        // Where the release lies in a tarball is no place on a host.
+        None => terms.prefix.clone_from(&first.prefix),
+    }
     let root = app.as_ref().map_or(Path::new(""), |app| &app.root);
     let mut fleet = Fleet::open(&args.rollout.hosts, deploy, root, "push", report)?;
     if let Some(unfinished) = &unfinished {
@@ -144,7 +150,12 @@ pub(super) fn terms(name: AppName, app: Option<&App>, deploy: Option<&Deploy>, a
         [] => deploy.map_or_else(|| vec![Batch::Percent(100)], |deploy| deploy.batches.clone()),
         given => given.to_vec(),
     };
+    let unpacked = Unpacked::of(&name, deploy.and_then(|deploy| deploy.tarball.as_ref()), args.into.as_deref())?;
+    if unpacked.is_some() && args.sudo {
+        return Err(no_sudo());
+    }
     Ok(Terms {
+        unpacked,
         prefix: app.map_or_else(|| format!("/opt/{name}"), |app| app.package.prefix.value.to_string()),
         name,
         owner: Owner::this(),
@@ -162,6 +173,22 @@ pub(super) fn terms(name: AppName, app: Option<&App>, deploy: Option<&Deploy>, a
         },
         allow: Allow::default(),
     })
+}
+
+/// Where releases are unpacked, all is the login's.
+pub(super) fn no_sudo() -> Error {
+    Error::new("releases are unpacked by the login, and `--sudo` would make it root's work")
+        .kind(Kind::Usage)
+        .hint("leave `--sudo` out")
+}
+
+/// Where hosts keep what is known of the application; for commands that only look.
+pub(super) fn seat(name: &AppName, deploy: Option<&Deploy>, into: Option<&str>, sudo: bool) -> Result<Seat> {
+    match Unpacked::of(name, deploy.and_then(|deploy| deploy.tarball.as_ref()), into)? {
+        Some(_) if sudo => Err(no_sudo()),
+        Some(unpacked) => Ok(unpacked.seat(None)),
+        None => Ok(Seat::system(name, sudo || deploy.is_some_and(|deploy| deploy.sudo))),
+    }
 }
 
 /// A plan on its way, of `push` or of `rollback`.
@@ -212,7 +239,8 @@ impl Rolling<'_> {
 
     /// Gathers the facts of all hosts.
     fn look(&self) -> Result<(Vec<&Machine<'_>>, Vec<Site>, Ended)> {
-        let command = Facts::command(&self.terms.name, &self.terms.prefix, self.artifacts, self.terms.sudo);
+        let seat = self.terms.seat(None);
+        let command = Facts::command(&seat, &self.terms.name, &self.terms.prefix, self.artifacts);
         let facts = self.fleet.each(|machine| {
             // A rehearsal prints the plan and nothing else.
             if !self.args.dry_run {

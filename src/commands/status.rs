@@ -13,6 +13,7 @@ use crate::host::interrupt;
 use crate::report::{Report, Style};
 
 use super::load_app;
+use super::push::seat;
 use super::rollback::deploy;
 
 /// What is known of a host.
@@ -24,15 +25,15 @@ struct Known {
 pub(super) fn status(args: &StatusArgs, global: &Global, report: &Report) -> Result<()> {
     let app = load_app(global)?;
     let deploy = deploy(&app, args.name.as_deref())?;
-    let sudo = args.sudo || deploy.is_some_and(|deploy| deploy.sudo);
+    let seat = seat(&app.name, deploy, args.into.as_deref(), args.sudo)?;
     let prefix = app.package.prefix.value.to_string();
     let fleet = Fleet::open(&args.hosts, deploy, &app.root, "status", report)?;
     let look = |machine: &Machine<'_>| -> Result<Known> {
         let run = |command: &crate::host::Command| {
             machine.host.run(command, &mut |_, _| {}).map_err(crate::host::Failure::into_error)
         };
-        let facts = Facts::parse(&run(&Facts::command(&app.name, &prefix, &[], sudo))?.text())?;
-        let condition = Condition::parse(&run(&Condition::command(&app.name, &prefix, sudo))?.text());
+        let facts = Facts::parse(&run(&Facts::command(&seat, &app.name, &prefix, &[]))?.text())?;
+        let condition = Condition::parse(&run(&Condition::command(&seat, &app.name, &prefix))?.text());
         Ok(Known { facts, condition })
     };
     let mut errors = Vec::new();
@@ -101,9 +102,9 @@ fn show(host: &str, known: &Known, report: &Report) {
 pub(super) fn history(args: &HistoryArgs, global: &Global, report: &Report) -> Result<()> {
     let app = load_app(global)?;
     let deploy = deploy(&app, args.name.as_deref())?;
-    let sudo = args.sudo || deploy.is_some_and(|deploy| deploy.sudo);
+    let seat = seat(&app.name, deploy, args.into.as_deref(), args.sudo)?;
     let fleet = Fleet::open(&args.hosts, deploy, &app.root, "history", report)?;
-    let command = Entry::command(&app.name, args.lines, sudo);
+    let command = Entry::command(&seat, args.lines);
     let entries = fleet.each(|machine| {
         let output = machine.host.run(&command, &mut |_, _| {}).map_err(crate::host::Failure::into_error)?;
         Ok::<_, Error>(Entry::all(&output.text()))

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::facts::Facts;
 use super::pieces::Pieces;
+use super::unpacked::Asks;
 use crate::digest::{Digest, Sha256Sum};
 use crate::error::{Context, Error, Result, shown};
 use crate::format::read::{Artifact, ArtifactKind};
@@ -46,6 +47,8 @@ pub struct Candidate {
     pub commit: Option<String>,
     /// What it needs of the host, one relation each.
     pub depends: Vec<String>,
+    /// What a tarball asks of a host, if it was looked into.
+    pub asks: Option<Asks>,
     /// When it was made.
     #[serde(skip)]
     pub made: SystemTime,
@@ -77,13 +80,18 @@ impl Candidate {
         let metadata = path.metadata().context(|| format!("cannot read `{}`", shown(path)))?;
         let digest = Digest::of_reader(crate::fs::open(path)?).context(|| format!("cannot read `{}`", shown(path)))?;
         let file = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+        // Releases lie beside each other under this name, so that two builds of one version are told apart.
+        let version = match artifact.kind {
+            ArtifactKind::Tar => format!("{}-{:.12}", record.version.replace('!', "_"), digest.sha256.to_string()),
+            ArtifactKind::Deb | ArtifactKind::Rpm => artifact.version,
+        };
         Ok(Self {
             file: file.ok_or_else(|| Error::new(format!("`{}` has no name that is text", shown(path))))?,
             path: path.to_owned(),
             kind: artifact.kind,
             arch: artifact.arch.as_deref().and_then(kernels_name).map(str::to_owned),
             name: record.name,
-            version: artifact.version,
+            version,
             release: record.version,
             record: Sha256Sum::of(&bytes),
             prefix,
@@ -92,6 +100,7 @@ impl Candidate {
             installed_size: record.distributions.iter().map(|each| each.size).sum::<u64>().max(digest.size),
             commit: record.commit,
             depends: artifact.depends,
+            asks: None,
             made: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
             pieces: Pieces::default(),
         })
@@ -104,6 +113,20 @@ impl Candidate {
     pub fn cut(mut self) -> Result<Self> {
         self.pieces = Pieces::of(&self.path)?;
         Ok(self)
+    }
+
+    /// Reads what a tarball asks of a host; a package says it in its metadata.
+    ///
+    /// # Errors
+    /// It is damaged.
+    pub fn look_inside(&mut self) -> Result<()> {
+        if self.kind == ArtifactKind::Tar {
+            let artifact = Artifact::open(&self.path)?;
+            let record = artifact.release_record()?.unwrap_or_default();
+            let record = serde_json::from_slice(&record).context(|| format!("`{}` is damaged", shown(&self.path)))?;
+            self.asks = Some(Asks::of(&artifact, &record)?);
+        }
+        Ok(())
     }
 
     /// Reads all artifacts of an application that lie in a directory, the newest first. What is no artifact, or another
@@ -132,16 +155,23 @@ impl Candidate {
         Ok(artifacts.filter(|artifact| artifact.name == name.as_str()).collect())
     }
 
-    /// Leaves the newest of each format and architecture.
+    /// Leaves the newest of each format, codec and architecture.
     pub fn newest(mut artifacts: Vec<Self>) -> Vec<Self> {
         artifacts.sort_by_key(|artifact| std::cmp::Reverse(artifact.made));
         let mut newest: Vec<Self> = Vec::new();
         for artifact in artifacts {
-            if !newest.iter().any(|known| known.kind == artifact.kind && known.arch == artifact.arch) {
+            if !newest.iter().any(|known| {
+                known.kind == artifact.kind && known.arch == artifact.arch && known.codec() == artifact.codec()
+            }) {
                 newest.push(artifact);
             }
         }
         newest
+    }
+
+    /// The end of a tarball's name; which of them a host can unpack differs.
+    fn codec(&self) -> Option<&str> {
+        (self.kind == ArtifactKind::Tar).then(|| self.file.rsplit('.').next()).flatten()
     }
 
     /// Returns the format's name.
@@ -216,6 +246,7 @@ pub(super) mod tests {
             installed_size: 5000,
             commit: Some("c0ffee".into()),
             depends: vec!["python3.11".into()],
+            asks: None,
             made: SystemTime::UNIX_EPOCH,
             pieces: Pieces::default(),
         }

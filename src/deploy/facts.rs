@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::artifact::Candidate;
 use super::pieces::Pieces;
-use super::script;
+use super::script::{self, Seat};
+use super::unpacked::Own;
 use crate::digest::Sha256Sum;
 use crate::error::{Error, Result};
 use crate::format::read::ArtifactKind;
@@ -68,6 +69,8 @@ pub struct Facts {
     pub pieces: Option<(Sha256Sum, Pieces)>,
     /// Packages whose migration has run from this host.
     pub migrated: BTreeSet<Sha256Sum>,
+    /// Where releases are unpacked: what else is true there.
+    pub own: Option<Own>,
     /// The state directory, if it can't be read.
     pub unreadable: Option<String>,
 }
@@ -221,7 +224,7 @@ impl Kept {
 
 impl Facts {
     /// Returns the command that gathers them; its artifacts are known by their index afterwards.
-    pub fn command(name: &AppName, prefix: &str, artifacts: &[Candidate], root: bool) -> host::Command {
+    pub fn command(seat: &Seat, name: &AppName, prefix: &str, artifacts: &[Candidate]) -> host::Command {
         let sums: Vec<String> = artifacts.iter().map(|artifact| artifact.sha256.to_string()).collect();
         let artifacts = artifacts.iter().flat_map(|artifact| {
             let kind = match artifact.kind {
@@ -231,7 +234,8 @@ impl Facts {
             };
             [kind.to_owned(), artifact.version.clone(), artifact.depends.join("\n")]
         });
-        script::command("looking around", script::FACTS, name, "", root)
+        let own = if seat.units.is_some() { script::OWN_FACTS } else { "" };
+        script::command("looking around", &[own, script::FACTS].concat(), seat, "")
             .args([name.as_str(), prefix])
             .args(artifacts)
             .env("PKGAPP_SUMS", sums.join(" "))
@@ -290,6 +294,15 @@ impl Facts {
         facts.commit = some("commit");
         facts.current = sum(text("current"));
         facts.unreadable = some("unreadable");
+        facts.own = some("into").map(|into| Own {
+            into,
+            unpackers: text("unpackers").split_whitespace().map(str::to_owned).collect(),
+            lingers: text("linger") == "yes",
+            crontab: text("crontab") == "yes",
+            logrotate: text("logrotate") == "yes",
+            unwritable: some("unwritable"),
+            taken: some("taken"),
+        });
         facts.lock = some("lock.token").map(|token| Holder {
             token,
             owner: text("lock.owner").to_owned(),
@@ -396,7 +409,7 @@ mod tests {
         let Some(dpkg) = crate::format::judge::tool("dpkg-query") else { return };
         let said = |command: &mut Command| crate::format::judge::run(command).trim().to_owned();
         let version = said(Command::new(dpkg).args(["-W", "-f", "${Version}", "dpkg"]));
-        let script = [script::PRELUDE, script::FACTS].concat();
+        let script = [script::PRELUDE, script::SYSTEM, script::FACTS].concat();
         let script = script.replace("apt-get -s -qq satisfy", "false");
         let run = |version: &str, depends: &str| {
             let args = [&*state, "", "dpkg", "/opt/dpkg", "deb", version, depends];

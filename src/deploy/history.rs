@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::script;
+use super::script::{self, Seat};
 use crate::host::Command;
 use crate::name::AppName;
 
@@ -36,9 +36,9 @@ impl Entry {
     }
 
     /// Returns the command that prints the last entries.
-    pub fn command(name: &AppName, count: u32, sudo: bool) -> Command {
+    pub fn command(seat: &Seat, count: u32) -> Command {
         let body = "[ ! -f \"$state/history.jsonl\" ] || tail -n \"$1\" \"$state/history.jsonl\"\n";
-        script::command("reading the history", body, name, "", sudo).arg(count.to_string()).ends_with_us()
+        script::command("reading the history", body, seat, "").arg(count.to_string()).ends_with_us()
     }
 }
 
@@ -66,10 +66,9 @@ pub struct Unit {
 
 impl Condition {
     /// Returns the command that finds out.
-    pub fn command(name: &AppName, prefix: &str, sudo: bool) -> Command {
-        script::command("asking for its condition", script::STATUS, name, "", sudo)
-            .args([name.as_str(), prefix])
-            .ends_with_us()
+    pub fn command(seat: &Seat, name: &AppName, prefix: &str) -> Command {
+        let body = if seat.units.is_some() { script::OWN_STATUS } else { script::STATUS };
+        script::command("asking for its condition", body, seat, "").args([name.as_str(), prefix]).ends_with_us()
     }
 
     /// Reads what the command prints.

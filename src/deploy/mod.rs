@@ -18,6 +18,8 @@
 //! transaction/               an installation while it runs: `parameters`, `run`, `log`, `result`
 //! ```
 //!
+//! Where one is not root, it lies beside the releases themselves: see [`unpacked`].
+//!
 //! An installation is a transaction that runs by itself, as a systemd unit: it ends whether or not anyone watches, it goes
 //! back if it fails, and it is taken up again after a reboot.
 
@@ -30,8 +32,9 @@ pub mod plan;
 pub mod rollout;
 mod script;
 pub mod step;
+pub mod unpacked;
 
 #[cfg(test)]
 mod tests;
 
-pub use script::state_directory;
+pub use script::{Seat, state_directory};

@@ -10,10 +10,12 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::artifact::{self, Candidate};
-use super::facts::{Facts, Kept, Order, TransactionState};
+use super::facts::{Facts, Kept, Manager, Order, TransactionState};
 use super::owner::{self, Owner};
 use super::pieces::Pieces;
+use super::script::Seat;
 use super::step::{Back, Maker, Placed, Stage, Step};
+use super::unpacked::{self, Unpacked};
 use crate::app::{Batch, CommandLine, Hooks, Migrate, MigrateOn};
 use crate::digest::Sha256Sum;
 use crate::error::{Error, Result};
@@ -31,6 +33,8 @@ pub struct Terms {
     pub owner: Owner,
     /// Whether root's work is done with sudo.
     pub sudo: bool,
+    /// Where releases are unpacked by a login that is not root; `None`: packages are installed.
+    pub unpacked: Option<Unpacked>,
     /// How many hosts have the release after each step.
     pub batches: Vec<Batch>,
     /// How many hosts may fail before all is stopped.
@@ -49,6 +53,13 @@ pub struct Terms {
     pub patience: Duration,
     /// What is refused otherwise.
     pub allow: Allow,
+}
+
+impl Terms {
+    /// Returns where hosts keep what they must know; `facts` are those of one that was asked.
+    pub fn seat(&self, facts: Option<&Facts>) -> Seat {
+        self.unpacked.as_ref().map_or_else(|| Seat::system(&self.name, self.sudo), |unpacked| unpacked.seat(facts))
+    }
 }
 
 /// When a host works.
@@ -163,7 +174,8 @@ impl Plan {
         let mut refusals = Refusals::new("push to");
         let mut chosen: Vec<(usize, usize)> = Vec::new();
         for (index, site) in sites.iter().enumerate() {
-            match artifact::choose(artifacts, &site.facts) {
+            let choose = if terms.unpacked.is_some() { unpacked::choose } else { artifact::choose };
+            match choose(artifacts, &site.facts) {
                 Ok(artifact) => chosen.push((index, artifact)),
                 Err(error) => refusals.add(&site.name, error),
             }
@@ -203,7 +215,10 @@ impl Plan {
         let mut releases = BTreeSet::new();
         let mut hosts = Vec::new();
         for site in sites {
-            let early = not_root(terms, &site.facts).or_else(|| no_manager(&site.facts));
+            let early = match terms.unpacked {
+                Some(_) => Error::all(unpacked::unfit(&site.facts)),
+                None => not_root(terms, &site.facts).or_else(|| no_manager(&site.facts)),
+            };
             match early.map_or_else(|| earlier(&site.facts, to), Err) {
                 Err(error) => refusals.add(&site.name, error),
                 Ok(kept) => {
@@ -389,7 +404,10 @@ fn no_manager(facts: &Facts) -> Option<Error> {
 
 /// Everything that speaks against an artifact on a host.
 fn against(terms: &Terms, index: usize, artifact: &Candidate, facts: &Facts) -> Vec<Error> {
-    let mut errors: Vec<Error> = not_root(terms, facts).into_iter().collect();
+    let mut errors: Vec<Error> = match terms.unpacked {
+        Some(_) => unpacked::against(artifact, facts),
+        None => not_root(terms, facts).into_iter().collect(),
+    };
     if let Some(missing) = facts.unmet.get(&index) {
         let missing: Vec<String> = missing.iter().map(|relation| format!("`{relation}`")).collect();
         let error =
@@ -401,7 +419,11 @@ fn against(terms: &Terms, index: usize, artifact: &Candidate, facts: &Facts) -> 
         return errors;
     }
     let installed = facts.installed.as_deref().unwrap_or_default();
-    match facts.orders.get(&index) {
+    let order = match terms.unpacked {
+        Some(_) => by_release(artifact, facts),
+        None => facts.orders.get(&index).copied(),
+    };
+    match order {
         Some(Order::Older) if !terms.allow.downgrade => errors.push(
             Error::new(format!("{installed} is installed, which is newer than {}", artifact.version))
                 .hint("go back with `pkgapp rollback`, or insist with `--allow-downgrade`"),
@@ -413,6 +435,13 @@ fn against(terms: &Terms, index: usize, artifact: &Candidate, facts: &Facts) -> 
         _ => {}
     }
     errors
+}
+
+/// How a tarball's version compares with that of the release in use. Two builds of one version lie beside each other.
+fn by_release(artifact: &Candidate, facts: &Facts) -> Option<Order> {
+    let version = |text: &str| text.parse::<crate::pypa::Version>().ok();
+    let installed = version(&facts.kept_installed()?.release)?;
+    Some(if version(&artifact.release)? < installed { Order::Older } else { Order::Newer })
 }
 
 /// Returns whether the release is installed, by this package as far as anyone knows.
@@ -432,9 +461,10 @@ fn no_space(artifact: &Candidate, facts: &Facts) -> Option<Error> {
     // dpkg and rpm put the new files beside the old ones.
     let release = if is_there(artifact, facts) { 0 } else { artifact.installed_size };
     let same = prefix.device == state.device;
+    let into = facts.own.as_ref().map(|own| own.into.as_str());
     let needs = [
-        (&artifact.prefix[..], prefix.bytes, if same { release + file } else { release }),
-        ("/var/lib/pkgapp", state.bytes, if same { 0 } else { file }),
+        (into.unwrap_or(&artifact.prefix), prefix.bytes, if same { release + file } else { release }),
+        (into.unwrap_or("/var/lib/pkgapp"), state.bytes, if same { 0 } else { file }),
     ];
     let (place, free, need) = needs.into_iter().find(|(_, free, need)| need > free)?;
     let error = Error::new(format!("`{place}` has {} free and needs {}", human_bytes(free), human_bytes(need)));
@@ -445,8 +475,12 @@ fn push_to(terms: &Terms, site: &Site, artifact: &Candidate, migrate: Option<&Mi
     let facts = &site.facts;
     let package = Placed::from(artifact);
     let maker = maker(terms, site, &artifact.prefix);
+    let way = Way::new(terms, facts);
     let there = is_there(artifact, facts);
     let mut found = found(facts);
+    if let Way::Switch(unpacked) = way {
+        found.extend(unpacked::found(artifact, facts, unpacked.units));
+    }
     if there && facts.current == Some(artifact.sha256) && facts.transaction.is_none() {
         return idle(terms, &maker, site, &artifact.version, found);
     }
@@ -467,16 +501,17 @@ fn push_to(terms: &Terms, site: &Site, artifact: &Candidate, migrate: Option<&Mi
         let there = facts.pieces.as_ref().and_then(|(sum, pieces)| Some((Placed::from(facts.kept(*sum)?), pieces)));
         prepare.push(maker.upload(artifact, there.as_ref().map(|(package, pieces)| (package, *pieces))));
     }
+    prepare.extend(way.unpack(&maker, terms, &package));
     let mut steps = vec![maker.health(&terms.check)];
     let transacted = is_half_done(artifact, facts);
     if !there || transacted {
-        let manager = facts.manager.expect("an artifact was chosen by the package manager");
-        let install = maker.install(manager, facts.installed.as_deref(), Some(&package), &back, terms.patience);
-        steps.insert(0, install);
+        steps.insert(0, way.go(&maker, facts.installed.as_deref(), Some(&package), &back, terms.patience));
     }
     let migrate = migrate.filter(|_| !there || transacted);
     let migration: Vec<Step> = migrate.map_or_else(Vec::new, |migrate| {
-        vec![maker.stage(&package), maker.migrate(&package, &migrate.exec, terms.migrate_user.as_deref())]
+        let stage = matches!(way, Way::Install(_)).then(|| maker.stage(&package));
+        let migrate = maker.migrate(&package, &migrate.exec, terms.migrate_user.as_deref());
+        stage.into_iter().chain([migrate]).collect()
     });
     let migrates_here = migrate.is_some_and(|migrate| migrate.on == MigrateOn::All);
     let entry = |result: &str| entry(terms, "push", facts.installed.as_deref(), &package, result);
@@ -495,9 +530,8 @@ fn push_to(terms: &Terms, site: &Site, artifact: &Candidate, migrate: Option<&Mi
     };
     let mut way_back = Vec::new();
     if back != Back::None {
-        let manager = facts.manager.expect("an artifact was chosen by the package manager");
         way_back.extend(hooks.drain.clone());
-        way_back.push(maker.install(manager, Some(&package.version), behind, &Back::None, terms.patience));
+        way_back.push(way.go(&maker, Some(&package.version), behind, &Back::None, terms.patience));
         if behind.is_some() {
             way_back.push(maker.health(&terms.check));
             way_back.extend(hooks.undrain.clone());
@@ -536,13 +570,13 @@ fn back_on(terms: &Terms, site: &Site, kept: &Kept) -> HostPlan {
         found.push("it runs that already".to_owned());
         return idle(terms, &maker, site, &kept.version, found);
     }
-    let manager = facts.manager.expect("a host without one is refused");
+    let way = Way::new(terms, facts);
     let back = left.clone().map_or(Back::None, Back::Package);
     let hooks = Around::new(terms, &maker, &package);
     let entry = |result: &str| entry(terms, "rollback", facts.installed.as_deref(), &package, result);
     let mut switch = hooks.before.clone();
     switch.extend(hooks.drain.clone());
-    switch.push(maker.install(manager, facts.installed.as_deref(), Some(&package), &back, terms.patience));
+    switch.push(way.go(&maker, facts.installed.as_deref(), Some(&package), &back, terms.patience));
     switch.push(maker.health(&terms.check));
     switch.extend(hooks.undrain.iter().chain(&hooks.after).cloned());
     // What was left is not gone back to again.
@@ -557,7 +591,7 @@ fn back_on(terms: &Terms, site: &Site, kept: &Kept) -> HostPlan {
         from: facts.installed.clone(),
         to: kept.version.clone(),
         found,
-        prepare: vec![lock(terms, &maker, facts, None)],
+        prepare: [lock(terms, &maker, facts, None)].into_iter().chain(way.unpack(&maker, terms, &package)).collect(),
         migrate: Vec::new(),
         switch,
         abandon: hooks.undrain,
@@ -572,11 +606,49 @@ fn back_on(terms: &Terms, site: &Site, kept: &Kept) -> HostPlan {
 fn maker<'a>(terms: &'a Terms, site: &'a Site, prefix: &'a str) -> Maker<'a> {
     Maker {
         name: &terms.name,
-        prefix,
+        prefix: facts_prefix(terms, &site.facts).unwrap_or_else(|| prefix.to_owned()),
         token: &terms.owner.token,
-        sudo: terms.sudo,
+        seat: terms.seat(Some(&site.facts)),
         host: &site.name,
         variables: &site.variables,
+    }
+}
+
+/// Where the release lies that is in use, if it is not where a package puts it.
+fn facts_prefix(terms: &Terms, facts: &Facts) -> Option<String> {
+    terms.unpacked.as_ref()?;
+    facts.own.as_ref().map(|own| format!("{}/current", own.into))
+}
+
+/// How a host gets from one release to another.
+enum Way<'a> {
+    /// Its package manager installs.
+    Install(Manager),
+    /// `current` is switched.
+    Switch(&'a Unpacked),
+}
+
+impl<'a> Way<'a> {
+    fn new(terms: &'a Terms, facts: &Facts) -> Self {
+        match &terms.unpacked {
+            Some(unpacked) => Self::Switch(unpacked),
+            None => Self::Install(facts.manager.expect("a host without a package manager is refused")),
+        }
+    }
+
+    fn go(&self, maker: &Maker<'_>, from: Option<&str>, to: Option<&Placed>, back: &Back, patience: Duration) -> Step {
+        match self {
+            Self::Install(manager) => maker.install(*manager, from, to, back, patience),
+            Self::Switch(unpacked) => maker.switch(unpacked.units, from, to, back),
+        }
+    }
+
+    /// What comes before the switch and changes nothing that is in use.
+    fn unpack(&self, maker: &Maker<'_>, terms: &Terms, package: &Placed) -> Option<Step> {
+        match self {
+            Self::Install(_) => None,
+            Self::Switch(unpacked) => Some(maker.unpack(package, &terms.prefix, &unpacked.shared)),
+        }
     }
 }
 
@@ -631,8 +703,9 @@ impl Around {
 }
 
 fn about(facts: &Facts) -> String {
-    let manager = facts.manager.map(|manager| format!(", {manager}")).unwrap_or_default();
-    format!("{}{manager}", facts.distribution())
+    let into = facts.own.as_ref().map(|own| format!(", in {}", own.into));
+    let manager = facts.manager.map(|manager| format!(", {manager}"));
+    format!("{}{}", facts.distribution(), into.or(manager).unwrap_or_default())
 }
 
 /// How a push ends, for the history, when the package manager could not install it.

@@ -418,6 +418,8 @@ impl Rollout<'_> {
             return End::Unconfirmed;
         }
         self.see(index, &Moment::GoesBack);
+        // What lies beside configuration is told anew on the way.
+        state.with(index, |host| host.outcome.left.clear());
         let Err(broken) = self.walk(index, &plan.back, state) else { return End::WentBack };
         let end = match (&broken.failure, broken.step.stage) {
             (Failure::Lost(_), Stage::Install) => End::Unknown,

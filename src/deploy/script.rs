@@ -1,9 +1,11 @@
 //! The scripts that hosts run. Each begins with the same prelude and is one file of `scripts/`.
 
+use crate::app::UnitsOf;
 use crate::host;
 use crate::name::AppName;
 
 pub(super) const PRELUDE: &str = include_str!("scripts/prelude.sh");
+pub(super) const SYSTEM: &str = include_str!("scripts/system.sh");
 pub(super) const FACTS: &str = include_str!("scripts/facts.sh");
 pub(super) const LOCK: &str = include_str!("scripts/lock.sh");
 pub(super) const BEAT: &str = include_str!("scripts/beat.sh");
@@ -18,6 +20,17 @@ pub(super) const HEALTH: &str = include_str!("scripts/health.sh");
 pub(super) const RECORD: &str = include_str!("scripts/record.sh");
 pub(super) const STATUS: &str = include_str!("scripts/status.sh");
 
+pub(super) const USER: &str = include_str!("scripts/tarball/user.sh");
+pub(super) const OWN_FACTS: &str = include_str!("scripts/tarball/facts.sh");
+pub(super) const MAP: &str = include_str!("scripts/tarball/map.sh");
+pub(super) const UNPACK: &str = include_str!("scripts/tarball/stage.sh");
+pub(super) const OWN_MIGRATE: &str = include_str!("scripts/tarball/migrate.sh");
+pub(super) const SWITCH: &str = include_str!("scripts/tarball/transaction.sh");
+pub(super) const RETAIN: &str = include_str!("scripts/tarball/retain.sh");
+pub(super) const OWN_STATUS: &str = include_str!("scripts/tarball/status.sh");
+/// Runs a command with the variables of environment files; see the template.
+const WITH_ENVIRONMENT: &str = include_str!("../../templates/with-environment.sh");
+
 /// Exit status of an installation that failed and was taken back.
 pub(super) const RESTORED: i32 = 70;
 /// Exit status of an installation that failed and could not be taken back.
@@ -30,9 +43,73 @@ pub fn state_directory(name: &AppName) -> String {
     format!("/var/lib/pkgapp/{name}")
 }
 
+/// Where a host keeps what it must know of an application, and who looks after that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seat {
+    /// The directory.
+    pub(super) state: String,
+    /// Whether it is root's, and reached with sudo.
+    pub(super) sudo: bool,
+    /// `None`: packages are installed by root. Else a login unpacks releases, and these are whose units it has.
+    pub(super) units: Option<UnitsOf>,
+}
+
+impl Seat {
+    /// Where packages are installed.
+    pub fn system(name: &AppName, sudo: bool) -> Self {
+        Self { state: state_directory(name), sudo, units: None }
+    }
+
+    /// Where releases are unpacked into a directory of the login's.
+    pub(super) fn own(into: &str, units: UnitsOf) -> Self {
+        Self { state: format!("{into}/.pkgapp"), sudo: false, units: Some(units) }
+    }
+
+    /// Returns whether a login unpacks releases into a directory of its own.
+    pub fn is_own(&self) -> bool {
+        self.units.is_some()
+    }
+
+    /// Returns whether it is reached with sudo.
+    pub fn uses_sudo(&self) -> bool {
+        self.sudo
+    }
+
+    /// Returns the directory that releases lie in.
+    pub(super) fn directory(&self) -> &str {
+        self.state.strip_suffix("/.pkgapp").unwrap_or(&self.state)
+    }
+
+    /// Returns the text after the prelude: what differs between the two ways.
+    pub(super) fn ways(&self) -> &'static str {
+        if self.units.is_some() { USER } else { SYSTEM }
+    }
+}
+
 /// Makes a command of a script, for a push that has this token.
-pub(super) fn command(what: &str, body: &str, name: &AppName, token: &str, root: bool) -> host::Command {
-    host::Command::new(what, [PRELUDE, body].concat()).args([state_directory(name), token.to_owned()]).sudo(root)
+pub(super) fn command(what: &str, body: &str, seat: &Seat, token: &str) -> host::Command {
+    let command = host::Command::new(what, [PRELUDE, seat.ways(), body].concat());
+    let command = command.args([seat.state.clone(), token.to_owned()]).sudo(seat.sudo);
+    match seat.units {
+        Some(units) => command.env("PKGAPP_UNITS", units.name()),
+        None => command,
+    }
+}
+
+/// The script that unpacks a release.
+pub(super) fn unpack() -> String {
+    [MAP, UNPACK].concat()
+}
+
+/// The script that migrates with a release that `current` does not lead to yet.
+pub(super) fn own_migrate() -> String {
+    ["with_environment() (\n", WITH_ENVIRONMENT, ")\n", OWN_MIGRATE].concat()
+}
+
+/// The script that switches `current`; it finds its parameters beside itself.
+pub(super) fn switch() -> String {
+    let begin = "#!/bin/sh\ndir=$(dirname \"$0\")\n. \"$dir/parameters\"\nset -- \"$state\" \"$token\"\n";
+    [begin, PRELUDE, USER, SWITCH].concat()
 }
 
 /// Quotes a text for sh.
@@ -49,7 +126,9 @@ mod tests {
     #[test]
     fn every_script_is_posix_sh() {
         let all = [FACTS, LOCK, BEAT, UNLOCK, SWEEP, STAGE, MIGRATE, COMMAND, INSTALL, HEALTH, RECORD, STATUS];
-        for script in all.map(|body| [PRELUDE, body].concat()).into_iter().chain([TRANSACTION.to_owned()]) {
+        let own = [OWN_FACTS, &unpack(), &own_migrate(), RETAIN, OWN_STATUS].map(|body| [PRELUDE, USER, body].concat());
+        let all = all.map(|body| [PRELUDE, SYSTEM, body].concat()).into_iter().chain(own);
+        for script in all.chain([TRANSACTION.to_owned(), switch()]) {
             for shell in ["dash", "bash"] {
                 let Some(shell) = crate::format::judge::tool(shell) else { continue };
                 crate::format::judge::run(Command::new(shell).args(["-n", "-c", &script]));

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::artifact::Candidate;
 use super::facts::{Kept, Manager};
 use super::pieces::Pieces;
-use super::script;
-use crate::app::CommandLine;
+use super::script::{self, Seat};
+use crate::app::{CommandLine, SharedPath, UnitsOf};
 use crate::digest::Sha256Sum;
 use crate::host::{Command, Content, Upload};
 use crate::name::AppName;
@@ -129,10 +129,11 @@ impl Step {
 #[derive(Debug, Clone)]
 pub(super) struct Maker<'a> {
     pub(super) name: &'a AppName,
-    pub(super) prefix: &'a str,
+    /// The release that is in use.
+    pub(super) prefix: String,
     pub(super) token: &'a str,
-    /// Whether root's work is done with sudo.
-    pub(super) sudo: bool,
+    /// Where the host keeps things.
+    pub(super) seat: Seat,
     /// The host's name and its own variables, for hooks.
     pub(super) host: &'a str,
     pub(super) variables: &'a std::collections::BTreeMap<String, String>,
@@ -188,7 +189,7 @@ pub(super) enum Back {
 
 impl Maker<'_> {
     fn command(&self, what: &str, body: &str) -> Command {
-        script::command(what, body, self.name, self.token, self.sudo)
+        script::command(what, body, &self.seat, self.token)
     }
 
     fn run(stage: Stage, line: Option<String>, command: Command) -> Step {
@@ -196,7 +197,7 @@ impl Maker<'_> {
     }
 
     fn place(&self, package: &Placed) -> String {
-        format!("{}/packages/{}/{}", script::state_directory(self.name), package.sha256, package.file)
+        format!("{}/packages/{}/{}", self.seat.state, package.sha256, package.file)
     }
 
     pub(super) fn lock(
@@ -248,7 +249,7 @@ impl Maker<'_> {
             path: self.place(&Placed::from(artifact)),
             mode: 0o644,
             owner: None,
-            sudo: self.sudo,
+            sudo: self.seat.sudo,
             copies: copies.unwrap_or_default(),
         };
         let (all, sends) = (human_bytes(upload.size), human_bytes(upload.missing()));
@@ -258,7 +259,18 @@ impl Maker<'_> {
     }
 
     fn staged(&self, package: &Placed) -> String {
-        format!("{}/staged/{}", script::state_directory(self.name), package.sha256)
+        format!("{}/staged/{}", self.seat.state, package.sha256)
+    }
+
+    /// Unpacks a release beside the others.
+    pub(super) fn unpack(&self, package: &Placed, prefix: &str, shared: &[SharedPath]) -> Step {
+        let what = format!("unpacking {} beside the other releases", package.file);
+        let (sum, record) = (package.sha256.to_string(), package.record.map(|sum| sum.to_string()).unwrap_or_default());
+        let command = self
+            .command(&what, &script::unpack())
+            .args([self.name.as_str(), &self.place(package), &sum, &package.version, &record, prefix])
+            .args(shared.iter().map(SharedPath::as_str));
+        Self::run(Stage::Stage, None, command)
     }
 
     pub(super) fn stage(&self, package: &Placed) -> Step {
@@ -269,19 +281,27 @@ impl Maker<'_> {
     }
 
     pub(super) fn migrate(&self, package: &Placed, exec: &CommandLine, user: Option<&str>) -> Step {
-        let mark = format!("{}/packages/{}/migrated", script::state_directory(self.name), package.sha256);
-        let staged = self.staged(package);
-        let command = self
-            .command(&format!("migrating with {}", package.release), script::MIGRATE)
-            .args([self.name.as_str(), &staged, self.prefix, user.unwrap_or_default(), &mark])
-            .args(exec.words.iter().map(String::as_str));
+        let mark = format!("{}/packages/{}/migrated", self.seat.state, package.sha256);
+        let what = format!("migrating with {}", package.release);
+        let command = match self.seat.units {
+            Some(_) => {
+                let sum = package.sha256.to_string();
+                self.command(&what, &script::own_migrate()).args([self.name.as_str(), &package.version, &sum, &mark])
+            }
+            None => {
+                let staged = self.staged(package);
+                let args = [self.name.as_str(), &staged, &self.prefix, user.unwrap_or_default(), &mark];
+                self.command(&what, script::MIGRATE).args(args)
+            }
+        };
+        let command = command.args(exec.words.iter().map(String::as_str));
         Self::run(Stage::Migrate, Some(exec.text.clone()), self.with_variables(command, package))
     }
 
     pub(super) fn hook(&self, stage: Stage, line: &CommandLine, package: &Placed) -> Step {
         let command = self
             .command(&format!("the {} hook `{}`", stage.name(), line.text), script::COMMAND)
-            .arg(self.prefix)
+            .arg(self.prefix.clone())
             .args(line.words.iter().map(String::as_str));
         Self::run(stage, Some(line.text.clone()), self.with_variables(command, package))
     }
@@ -292,6 +312,60 @@ impl Maker<'_> {
             .env("PKGAPP_NAME", self.name.as_str())
             .env("PKGAPP_VERSION", &package.release)
             .env("PKGAPP_HOST", self.host)
+    }
+
+    /// Leads `current` to `to` (`None`: nowhere) and, if that fails, to `back`.
+    pub(super) fn switch(&self, units: UnitsOf, from: Option<&str>, to: Option<&Placed>, back: &Back) -> Step {
+        let (way, behind) = match back {
+            Back::Package(package) => ("package", Some(package)),
+            Back::Absence => ("absence", None),
+            Back::None => ("none", None),
+        };
+        let text = |package: Option<&Placed>, of: fn(&Placed) -> String| package.map(of).unwrap_or_default();
+        let sum = |package: &Placed| package.sha256.to_string();
+        let record = |package: &Placed| package.record.map(|sum| sum.to_string()).unwrap_or_default();
+        let version = |package: &Placed| package.version.clone();
+        let lines = [
+            ("name", self.name.to_string()),
+            ("state", self.seat.state.clone()),
+            ("PKGAPP_UNITS", units.name().to_owned()),
+            ("version", text(to, version)),
+            ("sum", text(to, sum)),
+            ("record", text(to, record)),
+            ("back", way.to_owned()),
+            ("back_version", text(behind, version)),
+            ("back_sum", text(behind, sum)),
+            ("back_record", text(behind, record)),
+        ];
+        let into = self.seat.directory();
+        let (what, core) = match to {
+            Some(package) => {
+                let link = format!("{into}/current");
+                (
+                    format!("switching to {} {}", self.name, package.version),
+                    format!("{link} -> releases/{}", package.version),
+                )
+            }
+            None => (format!("taking {} out of use", self.name), format!("rm {into}/current")),
+        };
+        self.transaction(&what, core, from, to, &lines, &script::switch())
+    }
+
+    /// A step that goes on by itself, whatever becomes of the pusher and of the host.
+    fn transaction(
+        &self,
+        what: &str,
+        core: String,
+        from: Option<&str>,
+        to: Option<&Placed>,
+        parameters: &[(&str, String)],
+        script: &str,
+    ) -> Step {
+        let parameters: Vec<String> =
+            parameters.iter().map(|(name, value)| format!("{name}={}", script::quoted(value))).collect();
+        let goal = to.map_or_else(|| "absence".to_owned(), |package| package.sha256.to_string());
+        let args = [self.name.as_str(), &goal, from.unwrap_or_default(), &parameters.join("\n"), script];
+        Self::run(Stage::Install, Some(core), self.command(what, script::INSTALL).args(args))
     }
 
     /// Goes to `to` (`None`: to no installation) and, if that fails, to `back`.
@@ -314,7 +388,7 @@ impl Maker<'_> {
         };
         let lines = [
             ("name", self.name.to_string()),
-            ("prefix", self.prefix.to_owned()),
+            ("prefix", self.prefix.clone()),
             ("manager", manager.program().to_owned()),
             ("lock_wait", lock_wait.as_secs().to_string()),
             ("file", file(to)),
@@ -327,16 +401,11 @@ impl Maker<'_> {
             ("back_version", text(behind, |package| package.version.clone())),
             ("back_record", text(behind, record)),
         ];
-        let parameters: Vec<String> =
-            lines.iter().map(|(name, value)| format!("{name}={}", script::quoted(value))).collect();
-        let goal = to.map_or_else(|| "absence".to_owned(), |package| package.sha256.to_string());
         let what = match to {
             Some(package) => format!("installing {} {}", self.name, package.version),
             None => format!("removing {}", self.name),
         };
-        let args = [self.name.as_str(), &goal, from.unwrap_or_default(), &parameters.join("\n"), script::TRANSACTION];
-        let command = self.command(&what, script::INSTALL).args(args);
-        Self::run(Stage::Install, Some(self.core(manager, from, to)), command)
+        self.transaction(&what, self.core(manager, from, to), from, to, &lines, script::TRANSACTION)
     }
 
     /// The package manager's command, as `transaction.sh` will run it.
@@ -373,7 +442,7 @@ impl Maker<'_> {
         let words = check.command.iter().flat_map(|command| command.words.iter().cloned());
         let command = self
             .command(&format!("waiting until {}", parts.join(", ")), script::HEALTH)
-            .args([self.name.as_str(), self.prefix, &seconds(check.timeout), &seconds(check.settle), &url])
+            .args([self.name.as_str(), &self.prefix, &seconds(check.timeout), &seconds(check.settle), &url])
             .args(words);
         // After Ctrl-C it is still waited for: a host that has changed gets to the end of its steps.
         Self::run(Stage::Health, None, command)
@@ -388,7 +457,12 @@ impl Maker<'_> {
         let bad = bad.map(|package| package.sha256.to_string()).unwrap_or_default();
         let line = entry.to_string();
         let result = entry["result"].as_str().unwrap_or_default();
-        let command = self.command(&format!("writing down: {result}"), script::RECORD);
+        let body = if self.seat.units.is_some() {
+            [script::RECORD, script::RETAIN].concat()
+        } else {
+            script::RECORD.to_owned()
+        };
+        let command = self.command(&format!("writing down: {result}"), &body);
         let args = [good, bad, keep.to_string(), line.trim_start_matches('{').to_owned()];
         Self::run(Stage::Record, None, command.args(args))
     }

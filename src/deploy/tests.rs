@@ -14,9 +14,10 @@ use super::plan::{Allow, Check, Plan, Site, Terms};
 use super::rollout::{End, Moment, OnFailure, Outcome, Rollout, Unreachable, Watch};
 use super::script;
 use super::step::{Action, Stage};
-use crate::app::{Batch, CommandLine, Hooks, Migrate, MigrateOn};
+use super::unpacked::{Asks, Own, Unpacked};
+use crate::app::{Batch, CommandLine, Hooks, Migrate, MigrateOn, SharedPath, UnitsOf};
 use crate::error::{Error, Kind, Location};
-use crate::format::read::ArtifactKind::{Deb, Rpm};
+use crate::format::read::ArtifactKind::{Deb, Rpm, Tar};
 use crate::host::{Command, Copy, Download, Downloaded, Failure, Host, Output, Stream, Upload, Uploaded};
 use crate::name::AppName;
 
@@ -31,6 +32,7 @@ fn terms() -> Terms {
         prefix: "/opt/shop".into(),
         owner: Owner { token: "machine.1.2".into(), label: "ada@laptop (pid 1)".into() },
         sudo: true,
+        unpacked: None,
         batches: vec![Batch::Hosts(1), Batch::Percent(100)],
         max_failed: 0,
         check: Check {
@@ -101,6 +103,47 @@ fn upgrade(names: &[&str]) -> (Plan, Vec<Site>) {
     (Plan::push(&terms(), &[new], &sites).unwrap(), sites)
 }
 
+/// The same upgrade where releases are unpacked by a login.
+fn switched(names: &[&str]) -> (Plan, Vec<Site>) {
+    let (old, new) = (tarball("1.0.0"), tarball("1.1.0"));
+    let sites: Vec<Site> = names.iter().map(|name| site(name, own_facts(Some(&old)))).collect();
+    (Plan::push(&own_terms(), &[new], &sites).unwrap(), sites)
+}
+
+fn own_terms() -> Terms {
+    let shared = vec![SharedPath::parse("app/media").unwrap()];
+    let unpacked = Some(Unpacked { into: "~/shop".into(), shared, units: UnitsOf::User });
+    Terms { unpacked, sudo: false, ..terms() }
+}
+
+fn tarball(release: &str) -> Candidate {
+    let python = Some("3.11".parse().unwrap());
+    let asks = Asks { python, glibc: Some((2, 28)), units: true, crontab: true, logrotate: true };
+    Candidate { asks: Some(asks), file: format!("shop-{release}.tar.gz"), ..candidate(Tar, release, Some("x86_64")) }
+}
+
+/// A host that has `installed` in the home directory of its login.
+fn own_facts(installed: Option<&Candidate>) -> Facts {
+    let own = Own {
+        into: "/home/ada/shop".into(),
+        unpackers: vec!["gzip".into()],
+        lingers: true,
+        crontab: true,
+        logrotate: true,
+        ..Own::default()
+    };
+    Facts {
+        user: "ada".into(),
+        root: false,
+        manager: None,
+        glibc: "2.36".into(),
+        pythons: vec!["3.11".parse().unwrap()],
+        orders: BTreeMap::new(),
+        own: Some(own),
+        ..facts(Manager::AptGet, installed, Order::Newer)
+    }
+}
+
 fn stages(steps: &[super::step::Step]) -> Vec<Stage> {
     steps.iter().map(|step| step.stage).collect()
 }
@@ -124,6 +167,101 @@ fn an_upgrade_is_prepared_migrated_once_switched_and_has_a_way_back() {
     assert_eq!(hook.args[2..], ["/opt/shop", "say", "before"]);
     let env = [("PKGAPP_HOST", "web2"), ("PKGAPP_NAME", "shop"), ("PKGAPP_VERSION", "1.1.0"), ("REGION", "north")];
     assert_eq!(hook.env, env.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+}
+
+#[test]
+fn where_nobody_is_root_a_release_is_unpacked_aside_and_then_switched_to() {
+    use Stage::{
+        After, Before, Drain, Health, Install, Lock, Migrate, Record, Stage as Unpack, Undrain, Unlock, Upload,
+    };
+    let (plan, sites) = switched(&["web1", "web2"]);
+    for (index, host) in plan.hosts.iter().enumerate() {
+        assert_eq!(stages(&host.prepare), [Lock, Upload, Unpack]);
+        assert_eq!(stages(&host.migrate), if index == 0 { vec![Migrate] } else { vec![] });
+        assert_eq!(stages(&host.switch), [Before, Drain, Install, Health, Undrain, After, Record]);
+        assert_eq!(stages(&host.back), [Drain, Install, Health, Undrain, Record]);
+        assert_eq!(stages(&host.unlock), [Unlock]);
+        let steps = [&host.prepare, &host.migrate, &host.switch, &host.back, &host.unlock].into_iter().flatten();
+        for step in steps {
+            let (sudo, state) = match &step.action {
+                Action::Run(command) => (command.sudo, command.args[0].as_str()),
+                Action::Upload(upload) => (upload.sudo, upload.path.as_str()),
+                Action::Local(_) => panic!(),
+            };
+            assert!(!sudo && state.starts_with("/home/ada/shop/.pkgapp"), "{step:?}");
+        }
+    }
+    let Action::Run(unpack) = &plan.hosts[0].prepare[2].action else { panic!() };
+    assert_eq!(unpack.args[unpack.args.len() - 2..], ["/opt/shop", "app/media/"]);
+    let Action::Run(hook) = &plan.hosts[1].switch[0].action else { panic!() };
+    assert_eq!(hook.args[2], "/home/ada/shop/current");
+    // The same bytes are not sent again, but unpacked if they are not.
+    let mut back = sites[0].facts.clone();
+    back.kept.push(kept(&tarball("0.9"), Some(0)));
+    let plan = Plan::rollback(&own_terms(), None, &[site("web1", back)]).unwrap();
+    assert_eq!(stages(&plan.hosts[0].prepare), [Lock, Unpack]);
+    let first = Plan::push(&own_terms(), &[tarball("1.1.0")], &[site("web1", own_facts(None))]).unwrap();
+    assert_eq!(first.hosts[0].back[1].what, "taking shop out of use");
+}
+
+#[test]
+fn of_two_codecs_a_host_gets_the_one_that_it_has_or_else_the_smaller_one() {
+    let gz = tarball("1.1.0");
+    let zst = Candidate {
+        file: "shop-1.1.0.tar.zst".into(),
+        sha256: crate::digest::Sha256Sum::of(b"zst"),
+        version: "1.1.0-2".into(),
+        size: gz.size - 1,
+        ..gz.clone()
+    };
+    let mut both = own_facts(None);
+    both.own.as_mut().unwrap().unpackers.push("zstd".into());
+    let mut has = own_facts(Some(&gz));
+    has.own = both.own.clone();
+    let sites = [site("gzip", own_facts(None)), site("both", both), site("has", has)];
+    let plan = Plan::push(&own_terms(), &[gz.clone(), zst.clone()], &sites).unwrap();
+    let to: Vec<&str> = plan.hosts.iter().map(|host| host.to.as_str()).collect();
+    assert_eq!(to, [&gz.version, &zst.version, &gz.version]);
+    assert!(plan.hosts[2].is_idle());
+}
+
+#[test]
+fn a_tarball_is_refused_for_all_hosts_at_once_and_says_the_right_way() {
+    let newer = own_facts(Some(&tarball("1.2.0")));
+    let with = |change: &dyn Fn(&mut Facts)| {
+        let mut facts = own_facts(None);
+        change(&mut facts);
+        facts
+    };
+    let own = |change: &dyn Fn(&mut Own)| with(&|facts| change(facts.own.as_mut().unwrap()));
+    let sites = [
+        site("newer", newer),
+        site("python", with(&|facts| facts.pythons = vec!["3.9".parse().unwrap()])),
+        site("old", with(&|facts| facts.glibc = "2.17".into())),
+        site("arm", with(&|facts| facts.arch = "aarch64".into())),
+        site("full", with(&|facts| facts.free_prefix.bytes = 10)),
+        site("cron", own(&|own| own.crontab = false)),
+        site("unpack", own(&|own| own.unpackers.clear())),
+        site("srv", own(&|own| own.unwritable = Some("/srv".into()))),
+        site("taken", own(&|own| own.taken = Some("/home/ada/shop/current".into()))),
+        site("odd", own(&|own| own.into = "/home/a b/shop".into())),
+    ];
+    let error = Plan::push(&own_terms(), &[tarball("1.1.0")], &sites).unwrap_err().to_string();
+    for part in [
+        "cannot push to `newer`\n  cause: 1.2.0-1 is installed, which is newer than 1.1.0-1",
+        "needs `/usr/bin/python3.11`, which is missing there",
+        "build for `version = \"3.9\"`",
+        "needs glibc 2.28, and the host has 2.17",
+        "the host is aarch64, and the tarball is for x86_64",
+        "`/home/ada/shop` has 10 B free and needs 5.0 kB",
+        "has cron jobs, and there is no crontab there",
+        "`pkgapp build --format tar.gz`",
+        "`/srv` is not writable for `ada`",
+        "`/home/ada/shop/current` is there, and is no link",
+        "releases can't lie in `/home/a b/shop`",
+    ] {
+        assert!(error.contains(part), "{part}\nis not in\n{error}");
+    }
 }
 
 #[test]
@@ -309,9 +447,10 @@ impl Pretender {
                 "giving the lock back" => state.locked = false,
                 "the drain hook `lb out`" => state.drained = true,
                 "the undrain hook `lb in`" => state.drained = false,
-                "removing shop" => state.installed = String::new(),
+                "removing shop" | "taking shop out of use" => state.installed = String::new(),
                 _ => {
-                    if let Some(version) = what.strip_prefix("installing shop ") {
+                    let there = ["installing shop ", "switching to shop "];
+                    if let Some(version) = there.iter().find_map(|there| what.strip_prefix(there)) {
                         state.installed = version.to_owned();
                     }
                 }
@@ -335,7 +474,8 @@ impl Host for Pretender {
     }
 
     fn run(&self, command: &Command, _: &mut dyn FnMut(Stream, &str)) -> Result<Output, Failure> {
-        assert_eq!(command.args[..2], ["/var/lib/pkgapp/shop", "machine.1.2"]);
+        let state = if command.sudo { "/var/lib/pkgapp/shop" } else { "/home/ada/shop/.pkgapp" };
+        assert_eq!(command.args[..2], [state, "machine.1.2"]);
         self.ask(&command.what)
     }
 
@@ -364,10 +504,20 @@ fn roll(plan: &Plan, hosts: &[Pretender], on_failure: OnFailure, unreachable: Un
 /// Every step of every host fails in every way. Whatever it is: what the outcome says is what is true on the hosts.
 #[test]
 fn whatever_fails_the_outcome_tells_what_is_true() {
-    let names = ["web1", "web2", "web3"];
-    let (plan, _) = upgrade(&names);
+    // Of packages: take the lock, send, before, drain, install, health, undrain, after, record, give the lock back; and web1
+    // has two steps more, as it migrates. Tarballs are unpacked everywhere.
+    for (plan, cases) in [(upgrade(&NAMES).0, 12 + 10 + 10), (switched(&NAMES).0, 12 + 11 + 11)] {
+        assert_eq!(fail_everywhere(&plan), cases * WAYS.len() * 2);
+    }
+}
+
+const NAMES: [&str; 3] = ["web1", "web2", "web3"];
+
+/// Returns how many cases there were.
+fn fail_everywhere(plan: &Plan) -> usize {
+    let names = NAMES;
     let whole: Vec<Pretender> = names.map(|name| Pretender::new(name, None)).into();
-    assert!(roll(&plan, &whole, OnFailure::GoBack, Unreachable::Fail).into_result().is_ok());
+    assert!(roll(plan, &whole, OnFailure::GoBack, Unreachable::Fail).into_result().is_ok());
     let mut cases = 0;
     for (at, host) in whole.iter().enumerate() {
         let steps = host.state.lock().unwrap().asked.clone();
@@ -377,7 +527,7 @@ fn whatever_fails_the_outcome_tells_what_is_true() {
                     let fails = |index| (index == at).then_some((number, way));
                     let hosts: Vec<Pretender> =
                         names.iter().enumerate().map(|(index, name)| Pretender::new(name, fails(index))).collect();
-                    let outcome = roll(&plan, &hosts, on_failure, Unreachable::Fail);
+                    let outcome = roll(plan, &hosts, on_failure, Unreachable::Fail);
                     let case = format!("{}: {step}: {way:?}, {on_failure:?}", host.name);
                     check(&case, &outcome, &hosts, step, at);
                     cases += 1;
@@ -385,8 +535,7 @@ fn whatever_fails_the_outcome_tells_what_is_true() {
             }
         }
     }
-    // web1 has two steps more: it migrates.
-    assert_eq!(cases, (12 + 10 + 10) * WAYS.len() * 2);
+    cases
 }
 
 fn check(case: &str, outcome: &Outcome, hosts: &[Pretender], failed: &str, at: usize) {
@@ -420,15 +569,20 @@ fn check(case: &str, outcome: &Outcome, hosts: &[Pretender], failed: &str, at: u
 /// The requests after each failure, for people to read: `golden/failures.txt`.
 #[test]
 fn what_follows_each_failure_is_the_golden_list() {
-    let (plan, _) = upgrade(&["web1"]);
+    for (plan, golden) in [(upgrade(&["web1"]).0, "failures.txt"), (switched(&["web1"]).0, "failures-tarball.txt")] {
+        follow(&plan, golden);
+    }
+}
+
+fn follow(plan: &Plan, golden: &str) {
     let whole = Pretender::new("web1", None);
-    roll(&plan, std::slice::from_ref(&whole), OnFailure::GoBack, Unreachable::Fail);
+    roll(plan, std::slice::from_ref(&whole), OnFailure::GoBack, Unreachable::Fail);
     let steps = whole.state.lock().unwrap().asked.clone();
     let mut text = String::new();
     for (number, step) in steps.iter().enumerate() {
         for way in WAYS {
             let host = [Pretender::new("web1", Some((number, way)))];
-            let outcome = roll(&plan, &host, OnFailure::GoBack, Unreachable::Fail);
+            let outcome = roll(plan, &host, OnFailure::GoBack, Unreachable::Fail);
             let end = outcome.hosts[0].end;
             let code = outcome.into_result().map_or_else(|error| error.what().exit_code(), |()| 0);
             _ = writeln!(text, "{step}: {way:?} ─► {}, exit code {code}", end.name());
@@ -437,7 +591,7 @@ fn what_follows_each_failure_is_the_golden_list() {
             }
         }
     }
-    is_golden("failures.txt", &text);
+    is_golden(golden, &text);
 }
 
 fn is_golden(name: &str, text: &str) {
@@ -451,6 +605,8 @@ fn is_golden(name: &str, text: &str) {
 /// What the names of `failures.txt` stand for, byte for byte: `golden/commands.txt`. Scripts are shown by their names.
 #[test]
 fn every_step_is_the_golden_command() {
+    let record = [script::RECORD, script::RETAIN].concat();
+    let (unpack, own_migrate, switch) = (script::unpack(), script::own_migrate(), script::switch());
     let scripts = [
         ("lock", script::LOCK),
         ("unlock", script::UNLOCK),
@@ -462,15 +618,23 @@ fn every_step_is_the_golden_command() {
         ("install", script::INSTALL),
         ("health", script::HEALTH),
         ("record", script::RECORD),
+        ("tarball/stage", unpack.as_str()),
+        ("tarball/migrate", own_migrate.as_str()),
+        ("record+tarball/retain", record.as_str()),
     ];
     let shown = |command: &Command| {
-        let named = scripts.iter().find(|(_, body)| command.script == [script::PRELUDE, body].concat());
+        let is = |body: &str, ways| command.script == [script::PRELUDE, ways, body].concat();
+        let named = scripts.iter().find(|(_, body)| is(body, script::SYSTEM) || is(body, script::USER));
         let mut text = format!("    {}{}.sh", if command.sudo { "sudo " } else { "" }, named.expect(&command.what).0);
         for (name, value) in &command.env {
             _ = write!(text, " {name}={value}");
         }
         for arg in &command.args {
-            let arg = if arg == script::TRANSACTION { "«transaction.sh»" } else { arg };
+            let arg = match arg {
+                arg if arg == script::TRANSACTION => "«transaction.sh»",
+                arg if *arg == switch => "«tarball/transaction.sh»",
+                arg => arg,
+            };
             _ = write!(text, "\n      {:?}", arg.replace('\n', "¶"));
         }
         text
@@ -491,6 +655,7 @@ fn every_step_is_the_golden_command() {
         ("an upgrade with zypper", push(&rpm_new, facts(Manager::Zypper, Some(&rpm_old), Order::Newer))),
         ("a roll-back", Plan::rollback(&terms(), None, &[site("web1", kept_both)]).unwrap()),
         ("nothing to do, where a push has died", push(&new, left)),
+        ("an upgrade of a tarball", switched(&["web1"]).0),
     ] {
         let [host] = &plan.hosts[..] else { panic!() };
         _ = writeln!(text, "{title}");

@@ -173,6 +173,18 @@ impl Artifact {
         Ok(found)
     }
 
+    /// Hands over the path of every entry, and where a symbolic link leads.
+    ///
+    /// # Errors
+    /// The payload is damaged.
+    pub fn names(&self, mut see: impl FnMut(&str, Option<&str>)) -> Result<()> {
+        self.each(|entry, _| {
+            let link = if let EntryKind::Symlink(link) = &entry.kind { Some(link.as_str()) } else { None };
+            see(&entry.path, link);
+            Ok(ControlFlow::Continue(()))
+        })
+    }
+
     /// Hands over one entry after another with its content; the SHA-256 of files is not known yet.
     fn each(&self, mut visit: impl FnMut(ArtifactEntry, &mut dyn Read) -> io::Result<ControlFlow<()>>) -> Result<()> {
         let mut file = crate::fs::open(&self.path)?;

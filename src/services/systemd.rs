@@ -67,6 +67,10 @@ impl Writer<'_> {
         let mut unit = UnitFile::new();
         let what = if has_instances { format!("{} %i", service.name) } else { service.name.to_string() };
         self.head(&mut unit, &what, &service.process);
+        if service.on_upgrade == OnUpgrade::Keep {
+            // systemd ignores it; a push that switches releases without scriptlets reads it.
+            unit.set("X-Pkgapp-OnUpgrade", "keep");
+        }
         if service.socket.is_some() {
             unit.set("Requires", format!("{base}.socket")).set("After", format!("{base}.socket"));
         }

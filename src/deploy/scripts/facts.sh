@@ -3,8 +3,7 @@
 # depends on, one relation a line.
 name=$1 prefix=$2
 shift 2
-has() { command -v "$1" >/dev/null 2>&1; }
-fact() { printf '%s=%s\n' "$1" "$(printf %s "$2" | tr '\n' ' ')"; }
+if [ $mode = tarball ]; then prefix=$into/current; fi
 
 fact os "$(. /etc/os-release 2>/dev/null && say "${ID-}")"
 fact os_like "$(. /etc/os-release 2>/dev/null && say "${ID_LIKE-}")"
@@ -20,9 +19,10 @@ fact needrestart "$(has needrestart && say yes || say no)"
 
 manager= installed=
 for each in apt-get dpkg dnf yum zypper rpm; do
-  if has "$each"; then manager=$each; break; fi
+  if [ $mode = package ] && has "$each"; then manager=$each; break; fi
 done
 fact manager "$manager"
+if [ $mode = tarball ]; then installed=$(installed); fi
 
 # free DIRECTORY: kB that are free where it is or will be.
 free() {

@@ -4,7 +4,8 @@ hold_lock
 name=$1 prefix=$2 patience=$3 settle=$4 url=$5
 shift 5
 
-units=$(units_of "$name")
+units=
+if has_systemd; then units=$(units_of); fi
 get() {
   if command -v curl >/dev/null; then curl -fsS -o /dev/null --max-time 10 "$url"
   else "$prefix/bin/python" -c 'import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=10)' "$url" 2>&1 | tail -n1 | grep . && return 1 || return 0; fi
@@ -12,14 +13,14 @@ get() {
 works() {
   for unit in $units; do
     # What nobody enabled is another unit's to start.
-    [ "$(systemctl is-enabled "$unit" 2>/dev/null)" = enabled ] || continue
-    if [ "$(systemctl show -p Type "$unit" | cut -d= -f2)" = oneshot ]; then
-      systemctl is-failed --quiet "$unit" && { why="$unit failed"; return 1; }
+    [ "$(ctl is-enabled "$unit" 2>/dev/null)" = enabled ] || continue
+    if [ "$(ctl show -p Type "$unit" | cut -d= -f2)" = oneshot ]; then
+      ctl is-failed --quiet "$unit" && { why="$unit failed"; return 1; }
       continue
     fi
-    state_of=$(systemctl is-active "$unit")
+    state_of=$(ctl is-active "$unit")
     [ "$state_of" = active ] || { why="$unit is $state_of"; return 1; }
-    since=$(systemctl show -p ActiveEnterTimestampMonotonic "$unit" | cut -d= -f2)
+    since=$(ctl show -p ActiveEnterTimestampMonotonic "$unit" | cut -d= -f2)
     [ $(($(uptime_s) - since / 1000000)) -ge "$settle" ] || { why="$unit has not run for $settle s yet"; return 1; }
   done
   if [ -n "$url" ]; then why=$(get 2>&1) || { why="$url: $why"; return 1; }; fi
@@ -32,7 +33,7 @@ started=$(uptime_s)
 until works "$@"; do
   if [ $(($(uptime_s) - started)) -ge "$patience" ]; then
     for unit in $units; do
-      systemctl is-active --quiet "$unit" || journalctl -q -n 10 --no-pager -u "$unit" -o short-iso 2>/dev/null
+      ctl is-active --quiet "$unit" || journal -q -n 10 --no-pager -u "$unit" -o short-iso 2>/dev/null
     done >&2
     fail "not healthy after $patience s: $why"
   fi

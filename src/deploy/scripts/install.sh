@@ -19,14 +19,10 @@ ended() {
   [ -f "$dir/result" ] && [ "$(value "$dir/parameters" goal)" = "'$goal'" ] || return 1
   [ "$(result)" = done ] || [ "$(value "$dir/parameters" token)" = "'$token'" ]
 }
-installed() {
-  if command -v dpkg-query >/dev/null; then dpkg-query -W -f '${db:Status-Status} ${Version}\n' "$name" 2>/dev/null | sed -n 's/^installed //p'
-  else rpm -q --qf '%{EPOCHNUM}:%{VERSION}-%{RELEASE}\n' "$name" 2>/dev/null | grep -v ' ' | sed 's/^0://' | tail -n1; fi
-}
 # Makes sure that it does nothing, should it be started after all: in the middle of a shutdown, say, nothing can be started.
 cancel() { # WHY
   (flock -n 8 && [ ! -f "$dir/result" ] && printf 'result=refused\nwhy=%s\n' "$1" >"$dir/result") 8>>"$dir/running" || return 1
-  rm -f "/etc/systemd/system/$unit.service" "/etc/systemd/system/multi-user.target.wants/$unit.service"
+  rm -f "$unit_files/$unit.service" "$unit_files/$wanted_by.wants/$unit.service"
   sync
 }
 if ended; then
@@ -44,9 +40,9 @@ else
   : >"$state/transaction.new/running"
   rm -rf "$dir"
   mv "$state/transaction.new" "$dir" || exit 1
-  if [ -d /run/systemd/system ]; then
+  if has_systemd; then
     # Enabled, so that a reboot in the middle is followed by another attempt. A shutdown waits for the package manager.
-    cat >"/etc/systemd/system/$unit.service.new" <<UNIT &&
+    { mkdir -p "$unit_files" && cat >"$unit_files/$unit.service.new"; } <<UNIT &&
 [Unit]
 Description=Installation of $name by pkgapp
 ConditionPathExists=!$dir/result
@@ -57,10 +53,10 @@ KillMode=process
 TimeoutStartSec=infinity
 TimeoutStopSec=900
 [Install]
-WantedBy=multi-user.target
+WantedBy=$wanted_by
 UNIT
-      mv "/etc/systemd/system/$unit.service.new" "/etc/systemd/system/$unit.service" && systemctl daemon-reload &&
-      systemctl --quiet enable "$unit.service" 2>/dev/null && systemctl start --no-block "$unit.service" ||
+      mv "$unit_files/$unit.service.new" "$unit_files/$unit.service" && ctl daemon-reload &&
+      ctl --quiet enable "$unit.service" 2>/dev/null && ctl start --no-block "$unit.service" ||
       cancel "it could not be started" || say "it could not be started, and goes on all the same"
   else
     setsid sh "$dir/run" </dev/null >/dev/null 2>&1 &

@@ -11,6 +11,8 @@ shift 2
 lease=60
 
 say() { printf '%s\n' "$*"; }
+has() { command -v "$1" >/dev/null 2>&1; }
+fact() { printf '%s=%s\n' "$1" "$(printf %s "$2" | tr '\n' ' ')"; }
 fail() { printf '%s\n' "$*" >&2; exit 1; }
 uptime_s() { cut -d. -f1 /proc/uptime; }
 boot_id() { cat /proc/sys/kernel/random/boot_id; }
@@ -41,22 +43,6 @@ beat_lock() {
 }
 # Nothing is changed by a push that lost its lock.
 hold_lock() { in_turn beat_lock || exit 76; }
-
-# units_of NAME: the services, sockets and timers of a package; of a template its instances, as far as systemd knows them.
-units_of() {
-  [ -d /run/systemd/system ] || return 0
-  { dpkg -L "$1" 2>/dev/null || rpm -ql "$1" 2>/dev/null; } |
-    sed -n 's#^\(/usr\)\{0,1\}/lib/systemd/system/\([^/]*\.\(service\|socket\|timer\)\)$#\2#p' | sort -u |
-    while read -r unit; do
-      case $unit in
-        *@.*)
-          systemctl list-units --all --full --plain --no-legend "${unit%%@.*}@*.${unit##*.}" | cut -d' ' -f1
-          for link in /etc/systemd/system/*.wants/"${unit%%@.*}@"*".${unit##*.}"; do [ ! -L "$link" ] || say "${link##*/}"; done
-          ;;
-        *) say "$unit" ;;
-      esac
-    done | sort -u
-}
 
 # runs DIRECTORY: something that was started there goes on. It keeps `running` locked for as long as it lives. Those who ask
 # share, so that they don't take each other for it.

@@ -1,10 +1,11 @@
 # Says how an installed application is: its files by the package manager, and its units. Arguments: its name, its prefix.
 name=$1 prefix=$2
-fact() { printf '%s=%s\n' "$1" "$(printf %s "$2" | tr '\n' ' ')"; }
 if [ -f "$state/history.jsonl" ]; then fact deployed "$(tail -n1 "$state/history.jsonl")"; fi
 # Both verifiers exit with a status other than 0 if something differs, and that is no failure here.
 { if command -v dpkg >/dev/null 2>&1; then dpkg -V "$name"; else rpm -V "$name" | grep -v ' is not installed$'; fi; } 2>/dev/null |
   while read -r line; do fact drifted "$line"; done
-units_of "$name" | while read -r unit; do
-  fact unit "$unit $(systemctl is-active "$unit") $(systemctl is-enabled "$unit" 2>/dev/null)"
-done
+if [ -d /run/systemd/system ]; then
+  units_of | while read -r unit; do
+    fact unit "$unit $(systemctl is-active "$unit") $(systemctl is-enabled "$unit" 2>/dev/null)"
+  done
+fi

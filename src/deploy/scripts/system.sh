@@ -1,0 +1,24 @@
+# Where packages are installed: root's systemd, and what the package manager says. `name` is the application's.
+mode=package unit_files=/etc/systemd/system wanted_by=multi-user.target
+has_systemd() { [ -d /run/systemd/system ]; }
+ctl() { systemctl "$@"; }
+journal() { journalctl "$@"; }
+installed() {
+  if command -v dpkg-query >/dev/null; then dpkg-query -W -f '${db:Status-Status} ${Version}\n' "$name" 2>/dev/null | sed -n 's/^installed //p'
+  else rpm -q --qf '%{EPOCHNUM}:%{VERSION}-%{RELEASE}\n' "$name" 2>/dev/null | grep -v ' ' | sed 's/^0://' | tail -n1; fi
+}
+# Its services, sockets and timers; of a template its instances, as far as systemd knows them.
+units_of() {
+  has_systemd || return 0
+  { dpkg -L "$name" 2>/dev/null || rpm -ql "$name" 2>/dev/null; } |
+    sed -n 's#^\(/usr\)\{0,1\}/lib/systemd/system/\([^/]*\.\(service\|socket\|timer\)\)$#\2#p' | sort -u |
+    while read -r unit; do
+      case $unit in
+        *@.*)
+          systemctl list-units --all --full --plain --no-legend "${unit%%@.*}@*.${unit##*.}" | cut -d' ' -f1
+          for link in /etc/systemd/system/*.wants/"${unit%%@.*}@"*".${unit##*.}"; do [ ! -L "$link" ] || say "${link##*/}"; done
+          ;;
+        *) say "$unit" ;;
+      esac
+    done | sort -u
+}
