@@ -16,7 +16,8 @@ pub mod sonames;
 pub mod tarball;
 pub mod version;
 
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 
 use sha2::{Digest as _, Sha256};
 
@@ -125,6 +126,28 @@ fn copy_content(path: &InstallPath, content: &Content, out: &mut impl Write) -> 
         }
         Bytes::Memory(_) => error.kind(crate::error::Kind::Bug),
     })
+}
+
+/// Hands a range of a file's bytes on.
+fn copy_range(content: &Content, range: Range<u64>, out: &mut impl Write) -> Result<()> {
+    let file = match &content.bytes {
+        Bytes::Memory(bytes) => {
+            let at = |position: u64| usize::try_from(position).map_or(bytes.len(), |at| at.min(bytes.len()));
+            return out.write_all(&bytes[at(range.start)..at(range.end)]).context(cannot_write);
+        }
+        Bytes::Disk(file) => file,
+    };
+    let failed = || format!("cannot read `{}`", crate::error::shown(file));
+    let mut reader = crate::fs::open(file)?;
+    reader.seek(SeekFrom::Start(range.start)).context(failed)?;
+    let mut reader = reader.take(range.end - range.start);
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match reader.read(&mut buffer).context(failed)? {
+            0 => return Ok(()),
+            length => out.write_all(&buffer[..length]).context(cannot_write)?,
+        }
+    }
 }
 
 pub(crate) fn cannot_write() -> &'static str {
