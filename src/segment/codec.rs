@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use zstd::zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer, get_error_name};
 
+use super::entry::Sums;
 use crate::digest::Sha256Sum;
 use crate::package::Compression;
 
@@ -504,12 +505,12 @@ fn xz_tail(pieces: &[Shape]) -> Vec<u8> {
 
 // Checking
 
-/// Decodes a piece as part of a stream, compares what comes out with its shape, and returns the SHA-256 of the
-/// compressed bytes.
+/// Decodes a piece as part of a stream, compares what comes out with its shape, and returns the sums of the compressed
+/// bytes.
 ///
 /// Before it lies a piece that leaves other repeat offsets than a frame begins with: a piece that relies on these would
 /// decode to other bytes without an error.
-pub(super) fn check(compression: Compression, shape: Shape, packed: impl Read) -> io::Result<Sha256Sum> {
+pub(super) fn check(compression: Compression, shape: Shape, packed: impl Read) -> io::Result<Sums> {
     let first = match compression {
         Compression::Zstd(_) => Some(disturbing_piece()?),
         Compression::Gzip(_) | Compression::Xz(_) => None,
@@ -517,7 +518,8 @@ pub(super) fn check(compression: Compression, shape: Shape, packed: impl Read) -
     let (first_packed, first_shape) = first.map_or((&[][..], None), |(bytes, shape)| (bytes, Some(*shape)));
     let shapes: Vec<Shape> = first_shape.into_iter().chain([shape]).collect();
     let frame = Frame::around(compression, &shapes);
-    let mut hashing = Hashing { inner: packed.take(shape.packed), hasher: Sha256::new() };
+    let mut hashing =
+        Hashing { inner: packed.take(shape.packed), sha256: Sha256::new(), crc32: crc32fast::Hasher::new() };
     let stream = frame.head.chain(first_packed).chain(&mut hashing).chain(&frame.tail[..]);
     let mut plain = decoder(compression, BufReader::with_capacity(BUFFER, stream))?;
     io::copy(&mut plain.by_ref().take(first_shape.map_or(0, |shape| shape.plain)), &mut io::sink())?;
@@ -530,7 +532,7 @@ pub(super) fn check(compression: Compression, shape: Shape, packed: impl Read) -
     }
     drop(plain);
     if crc.total_len() == shape.plain && crc.finalize() == shape.crc32 {
-        Ok(Sha256Sum(hashing.hasher.finalize().into()))
+        Ok(Sums { crc32: hashing.crc32.finalize(), sha256: Sha256Sum(hashing.sha256.finalize().into()) })
     } else {
         Err(io::Error::new(io::ErrorKind::InvalidData, "the compressed bytes decode to other bytes"))
     }
@@ -566,13 +568,15 @@ fn disturbing_piece() -> io::Result<&'static (Vec<u8>, Shape)> {
 
 struct Hashing<R> {
     inner: R,
-    hasher: Sha256,
+    sha256: Sha256,
+    crc32: crc32fast::Hasher,
 }
 
 impl<R: Read> Read for Hashing<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.inner.read(buffer)?;
-        self.hasher.update(&buffer[..length]);
+        self.sha256.update(&buffer[..length]);
+        self.crc32.update(&buffer[..length]);
         Ok(length)
     }
 }

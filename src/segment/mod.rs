@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -23,6 +23,7 @@ use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
 use self::codec::{Frame, PieceEncoder, Shape};
+use self::entry::Sums;
 use crate::cache::Cache;
 use crate::error::{Context, Error, Result, shown};
 use crate::format::{Archive, Member, cannot_write};
@@ -63,6 +64,11 @@ pub struct Counts {
     pub made: u64,
     /// Their plain bytes.
     pub made_bytes: u64,
+}
+
+/// Reads all of an entry, and returns what of it is not what it was; empty if it is sound.
+pub(crate) fn damage(file: &Path) -> Vec<String> {
+    if entry::is_sound(file) { Vec::new() } else { vec!["not what its hash says".to_owned()] }
 }
 
 impl<'a> Segments<'a> {
@@ -323,8 +329,12 @@ impl Recipe<'_> {
             return Ok(Piece { shape, place: Place::Own(Mutex::new(file)) });
         }
         let key = self.key(run);
-        let shape = match entry::open(&self.path(&key), &key) {
+        let path = self.path(&key);
+        // What can't be held is made again if it goes away.
+        self.segments.cache.hold(&path);
+        let shape = match entry::open(&path, &key) {
             Some(shape) => {
+                self.segments.cache.count("segments", true);
                 self.segments.count(shape, true);
                 shape
             }
@@ -339,16 +349,20 @@ impl Recipe<'_> {
         let (place, path) = (directory.path().join("segment"), self.path(key));
         let failed = || format!("cannot write `{}`", shown(&path));
         let mut file = File::options().read(true).write(true).create_new(true).open(&place).context(failed)?;
-        let (shape, sha256) = self.compress(run, &mut file)?;
+        let (shape, sums) = self.compress(run, &mut file)?;
         // Not synced: what a host that loses power makes of it is noticed when it is opened.
-        entry::finish(&mut file, key, shape, sha256).context(failed)?;
-        crate::fs::create_dir_all(&self.segments.cache.segments())?;
+        entry::finish(&mut file, key, shape, sums).context(failed)?;
+        let cache = self.segments.cache;
+        crate::fs::create_dir_all(&cache.segments())?;
         std::fs::rename(&place, &path).context(failed)?;
+        cache.hold(&path);
+        cache.note_added(entry::HEADER + shape.packed);
+        cache.count("segments", false);
         Ok(shape)
     }
 
-    /// Writes a run behind the place for an entry's header, decodes it again, and returns the sum of what it became.
-    fn compress(&self, run: &Run<'_>, file: &mut File) -> Result<(Shape, crate::digest::Sha256Sum)> {
+    /// Writes a run behind the place for an entry's header, decodes it again, and returns the sums of what it became.
+    fn compress(&self, run: &Run<'_>, file: &mut File) -> Result<(Shape, Sums)> {
         let compression = self.compression_of(run);
         entry::begin(file).context(cannot_write)?;
         let encoder = PieceEncoder::new(BufWriter::with_capacity(BUFFER, &mut *file), compression, run.size);
@@ -369,10 +383,10 @@ impl Recipe<'_> {
         drop(buffered);
         self.check_plain(run, shape)?;
         entry::begin(file).context(cannot_write)?;
-        let sha256 = codec::check(compression, shape, &mut *file)
+        let sums = codec::check(compression, shape, &mut *file)
             .map_err(|error| Error::bug("a segment that was just made is damaged").cause(error))?;
         self.segments.count(shape, false);
-        Ok((shape, sha256))
+        Ok((shape, sums))
     }
 
     /// Proves that a run has the bytes that it should have, as far as that was not done on the way.

@@ -140,6 +140,54 @@ fn a_damaged_entry_is_noticed_and_made_anew() {
     }
 }
 
+/// The limit of the cache's size, its upkeep and `cache verify` know of segments.
+#[test]
+fn segments_are_counted_held_and_verified_as_the_rest_of_the_cache_is() {
+    let scene = scene();
+    scene.write(&Deb);
+    assert_eq!(scene.cache.counted("segments"), Some((0, KEPT)));
+    scene.write(&Deb);
+    assert_eq!(scene.cache.counted("segments"), Some((KEPT, 2 * KEPT)));
+
+    let other = Cache::open(scene.cache.root()).unwrap();
+    let all = crate::cache::Want { all: true, ..Default::default() };
+    assert_eq!(other.prune(all).unwrap().in_use, KEPT);
+    assert_eq!(scene.entries().len(), KEPT as usize);
+    // What was added is more than the limit, and a build that only used them added nothing.
+    let limit = 1;
+    let pruned = scene.cache.trim(limit).unwrap();
+    assert_eq!(pruned.map(|pruned| pruned.entries), None, "they are held by this process, too");
+    drop(other);
+
+    let entries = scene.entries();
+    assert!(entries.iter().all(|entry| damage(entry).is_empty()));
+    let sound = std::fs::read(&entries[0]).unwrap();
+    for place in [sound.len() - 1, 600, 20] {
+        let mut bytes = sound.clone();
+        bytes[place] ^= 1;
+        std::fs::write(&entries[0], bytes).unwrap();
+        assert_eq!(damage(&entries[0]).len(), 1, "{place}");
+    }
+    std::fs::write(&entries[0], &sound).unwrap();
+    std::fs::rename(&entries[0], entries[0].with_file_name("0".repeat(64))).unwrap();
+    assert_eq!(damage(&entries[0].with_file_name("0".repeat(64))).len(), 1);
+}
+
+#[test]
+fn what_a_build_compresses_counts_for_the_size_of_the_cache() {
+    let scene = scene();
+    assert!(scene.cache.trim(u64::MAX).unwrap().is_none());
+    scene.write(&Deb);
+    let taken: u64 = scene.entries().iter().map(|entry| entry.metadata().unwrap().len()).sum();
+    let root = scene.cache.root().to_owned();
+    // The ledger has what was added, to the byte: one less does not hold it.
+    let Scene { directory: _directory, cache, .. } = scene;
+    cache.trim(taken + 1_000_000).unwrap();
+    drop(cache);
+    let told: u64 = crate::cache::read_sealed(&root.join("size.json")).unwrap();
+    assert_eq!(told, taken);
+}
+
 /// A cache may be pruned at any time.
 #[test]
 fn an_entry_that_goes_away_between_check_and_copy_is_made_again() {
