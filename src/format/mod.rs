@@ -16,6 +16,7 @@ pub mod sonames;
 pub mod tarball;
 pub mod version;
 
+use std::cmp::Ordering;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 
@@ -83,8 +84,19 @@ pub fn by_name(name: &str) -> Option<&'static dyn Format> {
 /// The tree's own order puts `a-b` between `a` and `a/b`, and tar sets a directory's time when it leaves it.
 fn archive_order(tree: &Tree) -> Vec<(&InstallPath, &Entry)> {
     let mut entries: Vec<_> = tree.iter().collect();
-    entries.sort_by(|(a, _), (b, _)| a.as_str().split('/').cmp(b.as_str().split('/')));
+    entries.sort_by(|(a, _), (b, _)| by_component(a.as_str(), b.as_str()));
     entries
+}
+
+/// Compares paths component by component: `/` comes before everything that a component may hold.
+fn by_component(a: &str, b: &str) -> Ordering {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    match a.iter().zip(b).position(|(a, b)| a != b) {
+        Some(place) if a[place] == b'/' => Ordering::Less,
+        Some(place) if b[place] == b'/' => Ordering::Greater,
+        Some(place) => a[place].cmp(&b[place]),
+        None => a.len().cmp(&b.len()),
+    }
 }
 
 /// Hands a file's bytes on, and proves on the way that they are the ones that its digest names.
@@ -192,4 +204,18 @@ fn description(meta: &Meta) -> String {
         }
     }
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn paths_are_compared_by_component(a in "[ab/ .-]{0,9}", b in "[ab/ .-]{0,9}") {
+            prop_assert_eq!(by_component(&a, &b), a.split('/').cmp(b.split('/')));
+        }
+    }
 }

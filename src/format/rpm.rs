@@ -462,8 +462,8 @@ fn file_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
             IndexTag::RPMTAG_FILEFLAGS,
             numbers(&|entry| if entry.role == Role::Config { CONFIG_NOREPLACE } else { 0 }),
         ),
-        entry(IndexTag::RPMTAG_FILEUSERNAME, texts(&|entry| entry.owner.user.clone())),
-        entry(IndexTag::RPMTAG_FILEGROUPNAME, texts(&|entry| entry.owner.group.clone())),
+        entry(IndexTag::RPMTAG_FILEUSERNAME, texts(&|entry| entry.owner.user.to_string())),
+        entry(IndexTag::RPMTAG_FILEGROUPNAME, texts(&|entry| entry.owner.group.to_string())),
         // Every file is an inode of its own, so that no two are taken for one with two names.
         entry(IndexTag::RPMTAG_FILEDEVICES, IndexData::Int32(vec![1; count])),
         entry(IndexTag::RPMTAG_FILEINODES, IndexData::Int32((1..=ordinals).collect())),
@@ -481,16 +481,16 @@ fn file_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
 
 /// Directory names, each once, with a slash at the end; and each file's index among them.
 fn directories(files: &[(&InstallPath, &Entry)]) -> (Vec<String>, Vec<u32>) {
-    let mut names: BTreeMap<String, u32> = BTreeMap::new();
-    let of = |path: &InstallPath| path.as_str()[..path.as_str().len() - path.file_name().len()].to_owned();
+    let of = |path: &'_ InstallPath| path.as_str().len() - path.file_name().len();
+    let mut names: BTreeMap<&str, u32> = BTreeMap::new();
     for (path, _) in files {
-        names.insert(of(path), 0);
+        names.insert(&path.as_str()[..of(path)], 0);
     }
     for (number, index) in (0..).zip(names.values_mut()) {
         *index = number;
     }
-    let indexes = files.iter().map(|(path, _)| names[&of(path)]).collect();
-    (names.into_keys().collect(), indexes)
+    let indexes = files.iter().map(|(path, _)| names[&path.as_str()[..of(path)]]).collect();
+    (names.into_keys().map(str::to_owned).collect(), indexes)
 }
 
 fn file_digest(entry: &Entry) -> String {
