@@ -539,4 +539,47 @@ mod tests {
             assert!(declared(bad).is_err(), "{bad:?}");
         }
     }
+
+    /// As rpmbuild does it: 32 bits as long as they hold a size.
+    #[test]
+    fn sizes_beyond_4_gib_have_tags_of_their_own_and_a_file_of_that_size_is_refused() {
+        use crate::tree::{Content, Origin};
+        let origin = std::sync::Arc::new(Origin { label: "a layer".into(), layer: None });
+        let sized = |sizes: &[u64]| {
+            let mut tree = Tree::new();
+            for (number, size) in sizes.iter().enumerate() {
+                let mut content = Content::memory(*b"x");
+                content.digest.size = *size;
+                let path = InstallPath::parse(&format!("/opt/shop/{number}")).unwrap();
+                tree.insert(path, Entry::file(content, 0o644, &origin)).unwrap();
+            }
+            tree
+        };
+        let tags = |sizes: &[u64]| {
+            let package = crate::format::judge::package(sized(sizes));
+            let of = [
+                IndexTag::RPMTAG_SIZE,
+                IndexTag::RPMTAG_LONGSIZE,
+                IndexTag::RPMTAG_ARCHIVESIZE,
+                IndexTag::RPMTAG_LONGARCHIVESIZE,
+            ];
+            let entries = header_entries(&package).unwrap();
+            of.map(|tag| match entries.iter().find(|entry| entry.tag == tag as u32).map(|entry| &entry.data) {
+                Some(IndexData::Int32(values)) => Some(u64::from(values[0])),
+                Some(IndexData::Int64(values)) => Some(values[0]),
+                _ => None,
+            })
+        };
+        let large = u64::from(u32::MAX);
+        // Headers, names and the trailer: three entries of 124 to 128 bytes.
+        let [size, none, archive, none_either] = tags(&[large - 1000]);
+        assert_eq!((size, none, none_either), (Some(large - 1000), None, None));
+        assert!(archive.is_some_and(|archive| archive > large - 1000));
+        let [none, size, none_either, archive] = tags(&[large, large]);
+        assert_eq!((none, size, none_either), (None, Some(2 * large), None));
+        assert!(archive.is_some_and(|archive| archive > 2 * large));
+        assert!(check_sizes(&sized(&[large, large])).is_ok());
+        let error = check_sizes(&sized(&[large + 1, 1, large + 1])).unwrap_err().to_string();
+        assert_eq!(error.matches("is too large for an rpm").count(), 2, "{error}");
+    }
 }
