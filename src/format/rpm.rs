@@ -156,10 +156,25 @@ fn metadata(package: &Package, entries: Vec<HeaderEntry>, payload: &Payload<'_>)
     if size <= u64::from(u32::MAX) {
         signature = signature.set_content_length(size);
     }
-    metadata.signature = signature.build().context(cannot)?;
+    metadata.signature = with_archive_size(signature.build().context(cannot)?, payload.plain_size()).context(cannot)?;
     let mut bytes = Vec::new();
     metadata.write(&mut bytes).context(cannot)?;
     Ok(bytes)
+}
+
+/// Adds the payload's uncompressed size where it needs 64 bits: in the header itself, rpm takes that tag for damage.
+fn with_archive_size(
+    signature: Header<IndexSignatureTag>,
+    size: u64,
+) -> std::result::Result<Header<IndexSignatureTag>, ::rpm::Error> {
+    if size <= u64::from(u32::MAX) {
+        return Ok(signature);
+    }
+    let region = IndexSignatureTag::HEADER_SIGNATURES;
+    let entries = signature.get_all_entries()?.into_iter().filter(|(tag, _)| *tag != region as u32);
+    let entries = entries.map(|(tag, data)| HeaderEntry::new(tag, data));
+    let size = HeaderEntry::new(IndexSignatureTag::RPMSIGTAG_LONGARCHIVESIZE as u32, IndexData::Int64(vec![size]));
+    Ok(Header::from_entries(entries.chain([size]), region))
 }
 
 fn entry(tag: IndexTag, data: IndexData) -> HeaderEntry {
@@ -189,9 +204,10 @@ fn header_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
     // Links count by the length of their targets.
     let installed: u64 = package.tree.iter().map(|(_, entry)| u64::from(cpio::file_size(entry))).sum();
     entries.push(size_entry(installed, IndexTag::RPMTAG_SIZE, IndexTag::RPMTAG_LONGSIZE));
-    // rpm2cpio up to rpm 4.19 compares it and fails without.
-    let archive = archive_size(&package.tree);
-    entries.push(size_entry(archive, IndexTag::RPMTAG_ARCHIVESIZE, IndexTag::RPMTAG_LONGARCHIVESIZE));
+    // rpm2cpio up to rpm 4.19 compares it and fails without. One of 64 bits belongs in the signature header.
+    if let Ok(archive) = u32::try_from(archive_size(&package.tree)) {
+        entries.push(entry(IndexTag::RPMTAG_ARCHIVESIZE, IndexData::Int32(vec![archive])));
+    }
     let (compressor, flags) = compressor(package.meta.compression);
     entries.push(string(IndexTag::RPMTAG_PAYLOADFORMAT, "cpio"));
     entries.push(string(IndexTag::RPMTAG_PAYLOADCOMPRESSOR, compressor));
@@ -575,9 +591,16 @@ mod tests {
         let [size, none, archive, none_either] = tags(&[large - 1000]);
         assert_eq!((size, none, none_either), (Some(large - 1000), None, None));
         assert!(archive.is_some_and(|archive| archive > large - 1000));
-        let [none, size, none_either, archive] = tags(&[large, large]);
-        assert_eq!((none, size, none_either), (None, Some(2 * large), None));
-        assert!(archive.is_some_and(|archive| archive > 2 * large));
+        // rpm 4.18 on a header with the last one: "invalid signature tag Longarchivesize".
+        assert_eq!(tags(&[large, large]), [None, Some(2 * large), None, None]);
+        let signature =
+            SignatureHeaderBuilder::new().format(RpmFormat::V4).calculate_digests(b"header").build().unwrap();
+        let (before, tag) = (signature.get_all_entries().unwrap(), IndexSignatureTag::RPMSIGTAG_LONGARCHIVESIZE);
+        let signature = with_archive_size(signature, 2 * large).unwrap();
+        assert_eq!(signature.get_entry_data_as_u64(tag).unwrap(), 2 * large);
+        assert_eq!(signature.get_all_entries().unwrap().len(), before.len() + 1);
+        let signature = with_archive_size(signature, large).unwrap();
+        assert_eq!(signature.get_all_entries().unwrap().len(), before.len() + 1);
         assert!(check_sizes(&sized(&[large, large])).is_ok());
         let error = check_sizes(&sized(&[large + 1, 1, large + 1])).unwrap_err().to_string();
         assert_eq!(error.matches("is too large for an rpm").count(), 2, "{error}");
