@@ -137,6 +137,11 @@ impl Cache {
         self.root.join("segments")
     }
 
+    /// Returns the directory of checkouts of git repositories: one for each, with one for each commit.
+    pub fn git(&self) -> PathBuf {
+        self.root.join("git")
+    }
+
     /// Returns the directory of the application's byte code.
     pub fn bytecode(&self) -> PathBuf {
         self.root.join("bytecode")
@@ -195,25 +200,24 @@ impl Cache {
         Claim::take(&path, Wait::Yes)?.ok_or_else(|| Error::bug("a claim that is waited for is granted"))
     }
 
-    /// Says that this process uses an entry, which is a directory: it is not pruned until the process ends. `false` if
-    /// the entry is not there.
+    /// Says that this process uses an entry: it is not pruned until the process ends. `false` if the entry is not there.
     pub fn hold(&self, entry: &Path) -> bool {
         let inode = |file: &File| file.metadata().map(|metadata| metadata.ino()).ok();
-        let Some(now) = std::fs::metadata(entry).ok().filter(std::fs::Metadata::is_dir) else { return false };
+        let Ok(now) = std::fs::metadata(entry) else { return false };
         let mut held = self.session.held.lock().unwrap_or_else(PoisonError::into_inner);
         // One that was made anew under its name is another one.
         if held.get(entry).and_then(inode) == Some(now.ino()) {
             return true;
         }
-        let Ok(directory) = File::open(entry) else { return false };
+        let Ok(file) = File::open(entry) else { return false };
         // On a file system without locks nothing is pruned either.
-        _ = directory.lock_shared();
+        _ = file.lock_shared();
         // Pruned between the two?
-        if inode(&directory) != std::fs::metadata(entry).map(|now| now.ino()).ok() {
+        if inode(&file) != std::fs::metadata(entry).map(|now| now.ino()).ok() {
             return false;
         }
-        mark_used(&directory, &now);
-        held.insert(entry.to_owned(), directory);
+        mark_used(&file, &now);
+        held.insert(entry.to_owned(), file);
         true
     }
 

@@ -24,13 +24,13 @@ pub fn insert_into(tree: &mut Tree, app: &App) -> Result<()> {
         let entry = Entry {
             mode: file.mode,
             owner: Owner {
-                user: file.owner.as_ref().map_or(owner.user, ToString::to_string),
+                user: file.owner.as_ref().map_or(owner.user, |user| user.to_string().into()),
                 group: file
                     .group
                     .as_ref()
                     .map(ToString::to_string)
                     .or_else(|| own_group(app, file))
-                    .unwrap_or(owner.group),
+                    .map_or(owner.group, Into::into),
             },
             ..Entry::file(Content::memory(content(file)?), file.mode, &origin).config()
         };

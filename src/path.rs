@@ -1,9 +1,12 @@
 //! Paths on a host: absolute ([`InstallPath`]) and below a release's prefix ([`ReleasePath`]).
 //!
 //! They are text, not `std::path`: a package names them byte for byte, and what `md5sums`, `conffiles`, RECORD and rpm's
-//! header can't hold (control characters, bytes that are no UTF-8, `..`) can't be built.
+//! header can't hold (control characters, bytes that are no UTF-8, `..`) can't be built. Copies share the text: a release
+//! has a hundred thousand of them, in layers, trees and archives.
 
+use std::borrow::Borrow;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,12 +15,12 @@ use crate::error::{Error, Result};
 /// An absolute, normalised path on a host, e.g. `/opt/shop/bin/python`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct InstallPath(String);
+pub struct InstallPath(Arc<str>);
 
 /// A normalised path below a release's prefix, e.g. `bin/python`; never empty.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct ReleasePath(String);
+pub struct ReleasePath(Arc<str>);
 
 impl InstallPath {
     /// Reads a path as a person writes it: absolute; a trailing slash is dropped.
@@ -30,26 +33,29 @@ impl InstallPath {
         };
         let below = below.strip_suffix('/').unwrap_or(below);
         check_components(text, below)?;
-        Ok(Self(format!("/{below}")))
+        Ok(Self(format!("/{below}").into()))
     }
 
     /// Returns the path below this one.
     #[must_use]
     pub fn join(&self, below: &ReleasePath) -> Self {
-        Self(format!("{}/{}", self.0, below.0))
+        Self(format!("{}/{}", self.0, below.0).into())
     }
 
     /// Returns the directory it lies in, or `None` directly below the root.
     pub fn parent(&self) -> Option<Self> {
-        match self.0.rsplit_once('/') {
-            Some(("", _)) | None => None,
-            Some((parent, _)) => Some(Self(parent.to_owned())),
-        }
+        self.parents().next().map(|parent| Self(parent.into()))
+    }
+
+    /// Returns the directories it lies in but the root, the nearest first.
+    pub fn parents(&self) -> impl Iterator<Item = &str> {
+        let above = |path: &'_ str| path.rfind('/').filter(|end| *end > 0);
+        std::iter::successors(above(&self.0), move |end| above(&self.0[..*end])).map(|end| &self.0[..end])
     }
 
     /// Returns what is left of this path below `base`, or `None` if it is not below it.
     pub fn below(&self, base: &Self) -> Option<ReleasePath> {
-        Some(ReleasePath(self.0.strip_prefix(&base.0)?.strip_prefix('/')?.to_owned()))
+        Some(ReleasePath(self.0.strip_prefix(&*base.0)?.strip_prefix('/')?.into()))
     }
 
     /// Returns the last component.
@@ -73,7 +79,7 @@ impl ReleasePath {
             return Err(Error::new(format!("`{text}` is not a relative path")));
         }
         check_components(text, text)?;
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into()))
     }
 
     /// Returns the path below this one.
@@ -86,7 +92,7 @@ impl ReleasePath {
 
     /// Returns the directory it lies in, or `None` directly below the prefix.
     pub fn parent(&self) -> Option<Self> {
-        self.0.rsplit_once('/').map(|(parent, _)| Self(parent.to_owned()))
+        self.0.rsplit_once('/').map(|(parent, _)| Self(parent.into()))
     }
 
     /// Returns the last component.
@@ -121,9 +127,15 @@ macro_rules! text_of {
             }
         }
 
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
         impl From<$name> for String {
             fn from(path: $name) -> Self {
-                path.0
+                path.0.to_string()
             }
         }
 
@@ -156,5 +168,13 @@ mod tests {
         assert_eq!(InstallPath::parse("/opt/shop/bin/x").unwrap().below(&base).unwrap().as_str(), "bin/x");
         assert_eq!(InstallPath::parse("/opt/shopping").unwrap().below(&base), None);
         assert_eq!(base.below(&base), None);
+    }
+
+    #[test]
+    fn parents_end_below_the_root() {
+        let path = InstallPath::parse("/opt/shop/bin/x").unwrap();
+        assert_eq!(path.parents().collect::<Vec<_>>(), ["/opt/shop/bin", "/opt/shop", "/opt"]);
+        assert_eq!(path.parent(), Some(InstallPath::parse("/opt/shop/bin").unwrap()));
+        assert_eq!(InstallPath::parse("/opt").unwrap().parent(), None);
     }
 }

@@ -3,6 +3,7 @@
 //! The waist of the program: layers, application files and configuration come in, every format reads it, nothing else is
 //! shared. It has a text form ([`Tree::dump`]), one line an entry, that people can read and tests compare.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -13,8 +14,10 @@ use crate::error::{Error, Result};
 use crate::path::InstallPath;
 
 /// path ─► entry. Directories that belong to the host's base system (`/opt`, `/etc`, …) are not in it.
+///
+/// A copy shares the entries.
 #[derive(Debug, Clone, Default)]
-pub struct Tree(BTreeMap<InstallPath, Entry>);
+pub struct Tree(BTreeMap<InstallPath, Arc<Entry>>);
 
 /// One file, directory or symbolic link.
 #[derive(Debug, Clone)]
@@ -64,9 +67,9 @@ pub enum Bytes {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
     /// User.
-    pub user: String,
+    pub user: Cow<'static, str>,
     /// Group.
-    pub group: String,
+    pub group: Cow<'static, str>,
 }
 
 impl Default for Owner {
@@ -134,9 +137,17 @@ const SYSTEM_DIRECTORIES: &[&str] = &[
     "/var/opt",
 ];
 
+/// Length of the longest of them.
+const LONGEST_SYSTEM_DIRECTORY: usize = "/usr/lib/systemd/system-preset".len();
+
 /// Returns whether a directory belongs to every host's base system.
 pub fn is_system_directory(path: &InstallPath) -> bool {
-    SYSTEM_DIRECTORIES.contains(&path.as_str())
+    is_system(path.as_str())
+}
+
+fn is_system(path: &str) -> bool {
+    // It is asked of every path, and most are longer.
+    path.len() <= LONGEST_SYSTEM_DIRECTORY && SYSTEM_DIRECTORIES.contains(&path)
 }
 
 /// Which later entries may take the place of earlier ones, by the path and whether the two are equal.
@@ -237,28 +248,33 @@ impl Tree {
                 return Err(collision(&path, present, &entry));
             }
         }
-        self.0.insert(path, entry);
+        self.0.insert(path, Arc::new(entry));
         Ok(())
     }
 
     /// Takes an entry out; for `[build] run` commands that remove a file.
     pub fn remove(&mut self, path: &InstallPath) -> Option<Entry> {
-        self.0.remove(path)
+        self.0.remove(path).map(Arc::unwrap_or_clone)
     }
 
     /// Returns the entry at a path.
     pub fn get(&self, path: &InstallPath) -> Option<&Entry> {
-        self.0.get(path)
+        self.0.get(path).map(Arc::as_ref)
+    }
+
+    /// Returns whether there is an entry at a path.
+    pub(crate) fn has(&self, path: &str) -> bool {
+        self.0.contains_key(path)
     }
 
     /// All entries, sorted by the bytes of their paths: a directory comes before what it holds.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&InstallPath, &Entry)> {
-        self.0.iter()
+        self.0.iter().map(|(path, entry)| (path, entry.as_ref()))
     }
 
     /// The regular files.
     pub fn files(&self) -> impl Iterator<Item = (&InstallPath, &Entry, &Content)> {
-        self.0.iter().filter_map(|(path, entry)| match &entry.kind {
+        self.iter().filter_map(|(path, entry)| match &entry.kind {
             Kind::File(content) => Some((path, entry, content)),
             _ => None,
         })
@@ -283,21 +299,18 @@ impl Tree {
     fn insert_parents(&mut self, path: &InstallPath, origin: &Arc<Origin>) -> Result<()> {
         // Nothing is added before all is known to be a directory or missing: a refused path leaves no trace.
         let mut missing = Vec::new();
-        let mut parent = path.parent();
-        while let Some(directory) = parent.filter(|directory| !is_system_directory(directory)) {
-            match self.0.get(&directory) {
-                Some(Entry { kind: Kind::Directory, .. }) => break,
+        for parent in path.parents().take_while(|parent| !is_system(parent)) {
+            match self.0.get(parent) {
+                Some(present) if matches!(present.kind, Kind::Directory) => break,
                 Some(present) => {
-                    return Err(Error::new(format!("`{path}` lies below `{directory}`, which is no directory"))
+                    return Err(Error::new(format!("`{path}` lies below `{parent}`, which is no directory"))
                         .cause_text(format!("the file comes from {}", origin.label))
                         .cause_text(format!("what it would lie below comes from {}", present.origin.label)));
                 }
-                None => {}
+                None => missing.push(InstallPath::parse(parent)?),
             }
-            parent = directory.parent();
-            missing.push(directory);
         }
-        self.0.extend(missing.into_iter().map(|directory| (directory, Entry::directory(origin))));
+        self.0.extend(missing.into_iter().map(|directory| (directory, Arc::new(Entry::directory(origin)))));
         Ok(())
     }
 }
@@ -360,6 +373,12 @@ mod tests {
 
     fn origin(label: &str) -> Arc<Origin> {
         Arc::new(Origin { label: label.into(), layer: None })
+    }
+
+    #[test]
+    fn the_longest_system_directory_is_known() {
+        let longest = SYSTEM_DIRECTORIES.iter().map(|directory| directory.len()).max();
+        assert_eq!(longest, Some(LONGEST_SYSTEM_DIRECTORY));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `pkgapp cache`.
 
+use std::io::Write as _;
 use std::path::Path;
 
 use super::support::project::full;
@@ -76,6 +77,8 @@ fn verify_names_what_is_damaged_and_forgets_it() {
     std::fs::write(&file, std::fs::read_to_string(&file).unwrap().replace("left", "LEFT")).unwrap();
     std::fs::write(&wheel, "torn").unwrap();
     std::fs::write(&proof, "{}").unwrap();
+    let segment = std::fs::read_dir(sandbox.cache().join("segments")).unwrap().next().unwrap().unwrap().path();
+    std::fs::OpenOptions::new().append(true).open(&segment).unwrap().write_all(b"more").unwrap();
     let outcome = sandbox.pkgapp(["cache", "verify"]).outcome();
     let layer =
         file.ancestors().find(|path| path.join("layer.json").exists() || path.parent().unwrap().ends_with("layers"));
@@ -84,12 +87,13 @@ fn verify_names_what_is_damaged_and_forgets_it() {
         format!("{}: {}", below(&sandbox, wheel.parent().unwrap()), "space_left-1.0-py3-none-any.whl"),
         format!("{layer}: {}", below(&sandbox, &file).strip_prefix(&format!("{layer}/")).unwrap()),
         format!("{}: not what its hash says", below(&sandbox, &proof)),
+        format!("{}: not what its hash says", below(&sandbox, &segment)),
     ];
     wanted.sort();
     let mut told: Vec<&str> = outcome.raw_stdout.lines().collect();
     told.sort_unstable();
     assert_eq!(told, wanted, "{}", outcome.report);
-    assert!(outcome.stderr.contains("3 entries of the cache were damaged, and are forgotten"), "{}", outcome.report);
+    assert!(outcome.stderr.contains("4 entries of the cache were damaged, and are forgotten"), "{}", outcome.report);
     sandbox.pkgapp(["cache", "verify"]).stdout();
     assert_eq!(std::fs::read(&sandbox.build(["--format", "deb"])[0]).unwrap(), bytes);
 }

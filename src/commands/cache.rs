@@ -1,6 +1,7 @@
 //! `pkgapp cache`.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use rayon::prelude::*;
 
@@ -8,7 +9,9 @@ use crate::cache::{Cache, Pruned, Want, read_sealed_bytes};
 use crate::cli::{CacheArgs, CacheCommand, Global, PruneArgs};
 use crate::error::{Context, Error, Result, shown};
 use crate::layer;
+use crate::process;
 use crate::report::{Report, Style, Unit, human_bytes};
+use crate::segment;
 use crate::wheels::store;
 
 use super::open_cache;
@@ -84,11 +87,12 @@ type Damage = (PathBuf, Vec<String>);
 type Look = fn(&Path) -> Vec<String>;
 
 fn verify(cache: &Cache, report: &Report) -> Result<()> {
-    let looks: [(PathBuf, Look); 9] = [
+    let looks: [(PathBuf, Look); 10] = [
         (cache.wheels(), named),
         (cache.sdists(), named),
         (cache.built(), recorded),
         (cache.layers(), layer::damage),
+        (cache.segments(), segment::damage),
         (cache.bytecode(), sealed),
         (cache.pins(), sealed),
         (cache.proofs(), sealed),
@@ -98,6 +102,9 @@ fn verify(cache: &Cache, report: &Report) -> Result<()> {
     let mut entries: Vec<(PathBuf, Look)> = Vec::new();
     for (directory, look) in looks {
         entries.extend(below(&directory)?.into_iter().map(|path| (path, look)));
+    }
+    for repository in below(&cache.git())? {
+        entries.extend(below(&repository)?.into_iter().map(|path| (path, checkout as Look)));
     }
     let progress = report.progress("reading", entries.len() as u64, Unit::Things);
     let damaged: Vec<Damage> = entries
@@ -178,4 +185,70 @@ fn files_that(directory: &Path, is_bad: impl Fn(&Path) -> bool) -> Vec<String> {
 /// A file with its own sum before it.
 fn sealed(file: &Path) -> Vec<String> {
     if read_sealed_bytes(file).is_some() { Vec::new() } else { vec!["not what its hash says".to_owned()] }
+}
+
+/// A git repository with the files of one commit, which it is named for. Without git there is no telling.
+fn checkout(directory: &Path) -> Vec<String> {
+    let (Some(git), Ok(aside)) = (process::find("git"), tempfile::tempdir()) else { return Vec::new() };
+    let ask = |args: &[&str]| {
+        let mut command = Command::new(&git);
+        // What git knows of the files' times in an index of its own would keep it from reading them.
+        command.env("GIT_INDEX_FILE", aside.path().join("index")).env("GIT_DIR", directory.join(".git"));
+        command.env("GIT_WORK_TREE", directory).current_dir(directory).args(args);
+        let output = process::output(&mut command).ok().filter(|output| output.status.success())?;
+        Some(String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let head = ask(&["rev-parse", "HEAD"]).unwrap_or_default();
+    let name = directory.file_name().unwrap_or_default().to_string_lossy();
+    // A pin may name a commit by less than all of its digits.
+    if head.is_empty() || !head.starts_with(&*name) {
+        return vec!["not a repository at this commit".to_owned()];
+    }
+    let steps: [&[&str]; 3] =
+        [&["fsck", "--no-dangling", "--no-progress"], &["read-tree", "HEAD"], &["update-index", "-q", "--refresh"]];
+    let changed = steps.iter().all(|step| ask(step).is_some()).then(|| ask(&["diff-files", "--name-only"])).flatten();
+    match changed {
+        Some(changed) => changed.lines().map(str::to_owned).collect(),
+        None => vec!["a repository that git can't read".to_owned()],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkout_is_what_git_says_its_commit_is() {
+        let Some(git) = crate::format::judge::tool("git") else { return };
+        let directory = tempfile::tempdir().unwrap();
+        let made = directory.path().join("made");
+        std::fs::create_dir(&made).unwrap();
+        let run = |place: &Path, args: &[&str]| {
+            let author = ["-c", "user.name=a", "-c", "user.email=a@example.com"];
+            let mut command = Command::new(&git);
+            let output = process::run(command.current_dir(place).args(author).args(args)).unwrap();
+            String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        };
+        for (name, text) in [("a.py", "a = 1\n"), ("b.py", "b = 1\n")] {
+            std::fs::write(made.join(name), text).unwrap();
+        }
+        for args in [&["init", "-q"][..], &["add", "."], &["commit", "-qm", "all"]] {
+            run(&made, args);
+        }
+        let commit = run(&made, &["rev-parse", "HEAD"]);
+        let place = directory.path().join(&commit);
+        std::fs::rename(&made, &place).unwrap();
+        assert_eq!(checkout(&place), Vec::<String>::new());
+        // Of the same length and with the same times: only its bytes tell.
+        let times = std::fs::metadata(place.join("b.py")).unwrap().modified().unwrap();
+        std::fs::write(place.join("b.py"), "b = 2\n").unwrap();
+        std::fs::File::options().write(true).open(place.join("b.py")).unwrap().set_modified(times).unwrap();
+        assert_eq!(checkout(&place), ["b.py"]);
+        run(&place, &["commit", "-qam", "another"]);
+        assert_eq!(checkout(&place), ["not a repository at this commit"]);
+        std::fs::remove_dir_all(place.join(".git/objects")).unwrap();
+        assert_eq!(checkout(&place).len(), 1);
+        std::fs::remove_dir_all(place.join(".git")).unwrap();
+        assert_eq!(checkout(&place), ["not a repository at this commit"]);
+    }
 }

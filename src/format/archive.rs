@@ -1,13 +1,14 @@
 //! The archives that payloads are: what a member's bytes are, wherever in an archive it lies.
 
 use std::io::Write;
+use std::ops::Range;
 
 use super::gnutar::{self, Attributes, GnuTar};
-use super::{cannot_write, copy_content, cpio};
+use super::{cannot_write, copy_content, copy_range, cpio};
 use crate::error::{Context, Result};
 use crate::package::Meta;
 use crate::path::InstallPath;
-use crate::tree::{Entry, Kind, Owner};
+use crate::tree::{Content, Entry, Kind, Owner};
 
 /// A kind of archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub(crate) enum Archive {
 }
 
 /// A line of an archive.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Member<'a> {
     /// Its name there, without a slash at the end.
     pub(crate) name: String,
@@ -51,10 +52,26 @@ pub(super) fn mtime(meta: &Meta, entry: &Entry) -> u64 {
 impl Archive {
     /// Writes a member: header, content and padding.
     pub(crate) fn append(self, member: &Member<'_>, out: &mut impl Write) -> Result<()> {
-        match self {
-            Self::Tar => append_tar(member, &mut GnuTar::new(out, member.mtime)),
-            Self::Cpio => append_cpio(member, out),
+        out.write_all(&self.head(member)?).context(cannot_write)?;
+        if let Some((path, content)) = member.content() {
+            copy_content(path, content, out)?;
         }
+        out.write_all(self.padding(member)).context(cannot_write)
+    }
+
+    /// Writes the bytes of a member that lie in `range`, counted from its header's first. Unlike [`Archive::append`], it
+    /// does not prove that they are the ones that the member's digest names.
+    pub(crate) fn append_part(self, member: &Member<'_>, range: Range<u64>, out: &mut impl Write) -> Result<()> {
+        let head = self.head(member)?;
+        out.write_all(within(&head, 0, &range)).context(cannot_write)?;
+        let start = head.len() as u64;
+        let mut end = start;
+        if let Some((_, content)) = member.content() {
+            end += content.digest.size;
+            let part = range.start.clamp(start, end) - start..range.end.clamp(start, end) - start;
+            copy_range(content, part, out)?;
+        }
+        out.write_all(within(self.padding(member), end, &range)).context(cannot_write)
     }
 
     /// Writes what ends an archive.
@@ -65,46 +82,90 @@ impl Archive {
         }
     }
 
-    /// Returns about how many bytes a member takes.
+    /// Returns how many bytes a member takes.
     pub(crate) fn size(self, member: &Member<'_>) -> u64 {
-        let content = match member.place {
-            Some((_, Entry { kind: Kind::File(content), .. })) => content.digest.size,
-            _ => 0,
+        let content = member.content().map_or(0, |(_, content)| content.digest.size);
+        let (is_directory, target) = match member.place {
+            None | Some((_, Entry { kind: Kind::Directory, .. })) => (true, 0),
+            Some((_, Entry { kind: Kind::Symlink(target), .. })) => (false, target.len()),
+            Some((_, Entry { kind: Kind::File(_), .. })) => (false, 0),
         };
         match self {
-            Self::Tar => gnutar::BLOCK as u64 + content.next_multiple_of(gnutar::BLOCK as u64),
-            Self::Cpio => cpio::record_size(member.name.len(), content),
+            Self::Tar => {
+                let head = gnutar::head_size(member.name.len() + usize::from(is_directory), target);
+                head + content.next_multiple_of(gnutar::BLOCK as u64)
+            }
+            Self::Cpio => cpio::record_size(member.name.len(), content + target as u64),
+        }
+    }
+
+    /// Returns how many bytes [`Archive::end`] writes.
+    pub(crate) fn end_size(self) -> u64 {
+        match self {
+            Self::Tar => 2 * gnutar::BLOCK as u64,
+            Self::Cpio => cpio::record_size(cpio::TRAILER.len(), 0),
+        }
+    }
+
+    /// What is before a file's bytes; of anything else, all of it but the padding.
+    fn head(self, member: &Member<'_>) -> Result<Vec<u8>> {
+        let mut head = Vec::with_capacity(2 * gnutar::BLOCK);
+        match self {
+            Self::Tar => tar_head(member, &mut GnuTar::new(&mut head, member.mtime))?,
+            Self::Cpio => cpio_head(member, &mut head),
+        }
+        Ok(head)
+    }
+
+    fn padding(self, member: &Member<'_>) -> &'static [u8] {
+        let content = member.content().map_or(0, |(_, content)| content.digest.size);
+        match (self, member.place) {
+            (Self::Tar, _) => gnutar::padding(content),
+            (Self::Cpio, Some((_, entry))) => cpio::padding(u64::from(cpio::file_size(entry))),
+            (Self::Cpio, None) => &[],
         }
     }
 }
 
-fn append_tar<W: Write>(member: &Member<'_>, tar: &mut GnuTar<W>) -> Result<()> {
+impl<'a> Member<'a> {
+    /// Its bytes, if it is a file.
+    pub(crate) fn content(&self) -> Option<(&'a InstallPath, &'a Content)> {
+        match self.place {
+            Some((path, Entry { kind: Kind::File(content), .. })) => Some((path, content)),
+            _ => None,
+        }
+    }
+}
+
+/// What of `bytes`, which lie at `place`, is in `range`.
+fn within<'b>(bytes: &'b [u8], place: u64, range: &Range<u64>) -> &'b [u8] {
+    let end = place + bytes.len() as u64;
+    let at = |position: u64| usize::try_from(position.clamp(place, end) - place).unwrap_or(bytes.len());
+    &bytes[at(range.start)..at(range.end)]
+}
+
+fn tar_head<W: Write>(member: &Member<'_>, tar: &mut GnuTar<W>) -> Result<()> {
     let name = &member.name;
-    let Some((path, entry)) = member.place else {
+    let Some((_, entry)) = member.place else {
         return tar.directory(&format!("{name}/"), &Attributes { mode: 0o755, owner: &Owner::default() });
     };
     let attributes = Attributes { mode: entry.mode, owner: &entry.owner };
     match &entry.kind {
         Kind::Directory => tar.directory(&format!("{name}/"), &attributes),
         Kind::Symlink(target) => tar.symlink(name, target, &attributes),
-        Kind::File(content) => tar.file(name, content.digest.size, &attributes, |out| copy_content(path, content, out)),
+        Kind::File(content) => tar.file_head(name, content.digest.size, &attributes),
     }
 }
 
-fn append_cpio(member: &Member<'_>, out: &mut impl Write) -> Result<()> {
+fn cpio_head(member: &Member<'_>, out: &mut Vec<u8>) {
     // Times in an rpm are checked to fit.
     let mtime = u32::try_from(member.mtime).unwrap_or(u32::MAX);
-    let Some((path, entry)) = member.place else {
-        return out.write_all(&cpio::header(&member.name, 0o040_755, mtime, 0)).context(cannot_write);
+    let Some((_, entry)) = member.place else {
+        return out.extend(cpio::header(&member.name, 0o040_755, mtime, 0));
     };
-    let size = cpio::file_size(entry);
-    let header = cpio::header(&member.name, u32::from(cpio::file_mode(entry)), mtime, size);
-    out.write_all(&header).context(cannot_write)?;
-    match &entry.kind {
-        Kind::Directory => {}
+    out.extend(cpio::header(&member.name, u32::from(cpio::file_mode(entry)), mtime, cpio::file_size(entry)));
+    if let Kind::Symlink(target) = &entry.kind {
         // The target is the body: rpm reads it from the header, everything else from here.
-        Kind::Symlink(target) => out.write_all(target.as_bytes()).context(cannot_write)?,
-        Kind::File(content) => copy_content(path, content, out)?,
+        out.extend(target.as_bytes());
     }
-    out.write_all(cpio::padding(u64::from(size))).context(cannot_write)
 }

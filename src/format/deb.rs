@@ -1,5 +1,7 @@
 //! Debian packages: an ar archive of `debian-binary`, `control.tar.gz` and `data.tar.*` (deb(5)).
 
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::io::Write;
 
 use jiff::Timestamp;
@@ -23,6 +25,9 @@ pub struct Deb;
 /// Longest value that the size field of an ar member holds, bytes (ar(5): ten decimal digits).
 const MEMBER_LIMIT: u64 = 9_999_999_999;
 
+/// gzip's level for `control.tar.gz`.
+const CONTROL_LEVEL: u32 = 6;
+
 /// Width at which long descriptions are folded; lintian warns of lines beyond 80.
 const WIDTH: usize = 78;
 
@@ -35,9 +40,13 @@ impl Format for Deb {
     fn write(&self, package: &Package, segments: &Segments<'_>, out: &mut dyn Write) -> Result<()> {
         let meta = &package.meta;
         let tree = self.whole_tree(package)?;
-        let control = control_archive(package, &tree)?;
         let compression = compression(meta);
-        let payload = segments.payload(Archive::Tar, members(meta, &tree)?, compression)?;
+        // Both read the tree, and the one takes about as long as finding all segments.
+        let (control, payload) = rayon::join(
+            || control_archive(package, &tree),
+            || segments.payload(Archive::Tar, members(meta, &tree), compression),
+        );
+        let (control, payload) = (control?, payload?);
         let name = match compression {
             Compression::Zstd(_) => "data.tar.zst",
             Compression::Gzip(_) => "data.tar.gz",
@@ -118,39 +127,32 @@ fn compression(meta: &Meta) -> Compression {
 // data.tar
 
 /// All members: the entries, and the directories of the base system above them.
-fn members<'a>(meta: &Meta, tree: &'a Tree) -> Result<Vec<Member<'a>>> {
+fn members<'a>(meta: &Meta, tree: &'a Tree) -> Vec<Member<'a>> {
     let system = |name: String| Member { name, mtime: meta.timestamp, place: None };
     let mut members = vec![system(".".to_owned())];
-    let mut made: Vec<InstallPath> = Vec::new();
+    let mut made: BTreeSet<&str> = BTreeSet::new();
     for (path, entry) in archive_order(tree) {
-        for parent in parents(path) {
-            // dpkg makes no parents: those of the base system are in the archive, as dpkg-deb puts them there.
-            if tree.get(&parent).is_none() && !made.contains(&parent) {
-                members.push(system(format!(".{parent}")));
-                made.push(parent);
-            }
-        }
+        // dpkg makes no parents: those of the base system are in the archive, as dpkg-deb puts them there. Above one that
+        // is known, all are.
+        let missing = path.parents().take_while(|parent| !tree.has(parent) && !made.contains(parent));
+        let missing: Vec<&str> = missing.collect();
+        members.extend(missing.iter().rev().map(|parent| system(format!(".{parent}"))));
+        made.extend(missing);
         members.push(Member {
             name: format!(".{path}"),
             mtime: archive::mtime(meta, entry),
             place: Some((path, entry)),
         });
     }
-    Ok(members)
-}
-
-/// The directories above a path, from the top.
-fn parents(path: &InstallPath) -> Vec<InstallPath> {
-    let mut all: Vec<_> = std::iter::successors(path.parent(), InstallPath::parent).collect();
-    all.reverse();
-    all
+    members
 }
 
 // control.tar
 
 fn control_archive(package: &Package, tree: &Tree) -> Result<Vec<u8>> {
-    // gzip: the hosts that read no zstd read no control.tar.zst either, and the member is small.
-    let mut tar = GnuTar::new(gzip(Vec::new(), 9), package.meta.timestamp);
+    // gzip: the hosts that read no zstd read no control.tar.zst either, and the member is small. It is made at every build,
+    // and sums gain nothing from a higher level.
+    let mut tar = GnuTar::new(gzip(Vec::new(), CONTROL_LEVEL), package.meta.timestamp);
     let owner = Owner::default();
     tar.directory("./", &Attributes { mode: 0o755, owner: &owner })?;
     for (name, mode, text) in control_files(package, tree)? {
@@ -191,12 +193,19 @@ fn control_files(package: &Package, tree: &Tree) -> Result<Vec<(&'static str, u3
 
 /// What `dpkg --verify` compares with; configuration is left out, as dh_md5sums does.
 fn md5sums(tree: &Tree) -> String {
-    tree.files()
-        .filter(|(_, entry, _)| entry.role == Role::Payload)
-        .map(|(path, _, content)| {
-            format!("{}  {}\n", hex::encode(content.digest.md5), path.as_str().trim_start_matches('/'))
-        })
-        .collect()
+    let mut text = String::new();
+    for (path, entry, content) in tree.files() {
+        if entry.role == Role::Payload {
+            // Writing to a String does not fail.
+            _ = writeln!(
+                text,
+                "{:032x}  {}",
+                u128::from_be_bytes(content.digest.md5),
+                path.as_str().trim_start_matches('/')
+            );
+        }
+    }
+    text
 }
 
 /// The `control` file (deb-control(5)).
@@ -231,10 +240,10 @@ fn synopsis(meta: &Meta) -> String {
 
 /// Size in KiB as dpkg-gencontrol computes it: files and links rounded up one by one, everything else 1, with the parents.
 fn installed_size(tree: &Tree) -> u64 {
-    let mut parents_outside: Vec<InstallPath> =
-        tree.iter().flat_map(|(path, _)| parents(path)).filter(|path| tree.get(path).is_none()).collect();
-    parents_outside.sort();
-    parents_outside.dedup();
+    let mut parents_outside: BTreeSet<&str> = BTreeSet::new();
+    for (path, _) in tree.iter() {
+        parents_outside.extend(path.parents().skip_while(|parent| tree.has(parent)));
+    }
     let entries: u64 = tree
         .iter()
         .map(|(_, entry)| match &entry.kind {

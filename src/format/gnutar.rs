@@ -53,9 +53,14 @@ impl<W: Write> GnuTar<W> {
         attributes: &Attributes<'_>,
         write: impl FnOnce(&mut W) -> Result<()>,
     ) -> Result<()> {
-        self.header(EntryType::Regular, name, "", size, attributes)?;
+        self.file_head(name, size, attributes)?;
         write(&mut self.out)?;
         self.pad(size)
+    }
+
+    /// Writes what is before the bytes of a file.
+    pub(super) fn file_head(&mut self, name: &str, size: u64, attributes: &Attributes<'_>) -> Result<()> {
+        self.header(EntryType::Regular, name, "", size, attributes)
     }
 
     /// Writes the end of the archive: two blocks of zeros.
@@ -112,14 +117,26 @@ impl<W: Write> GnuTar<W> {
     }
 
     fn pad(&mut self, size: u64) -> Result<()> {
-        // The remainder is below 512.
-        let over = usize::try_from(size % BLOCK as u64).unwrap_or(0);
-        if over == 0 { Ok(()) } else { self.put(&[0; BLOCK][over..]) }
+        self.put(padding(size))
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
         self.out.write_all(bytes).context(cannot_write)
     }
+}
+
+/// The zeros up to the end of a block.
+pub(super) fn padding(size: u64) -> &'static [u8] {
+    // The remainder is below 512.
+    let over = usize::try_from(size % BLOCK as u64).unwrap_or(0);
+    if over == 0 { &[] } else { &[0; BLOCK][over..] }
+}
+
+/// Size of an entry's headers, with those of a name or a link target that has no room in the first.
+pub(super) fn head_size(name: usize, link: usize) -> u64 {
+    // GNU tar counts the NUL at the end.
+    let long = |text: usize| if text > FIELD { BLOCK + (text + 1).next_multiple_of(BLOCK) } else { 0 };
+    (BLOCK + long(name) + long(link)) as u64
 }
 
 /// Sets the name and link fields, cut to their length; a long one was told by an entry of its own.

@@ -17,7 +17,9 @@ pub mod sonames;
 pub mod tarball;
 pub mod version;
 
-use std::io::{Read, Write};
+use std::cmp::Ordering;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 
 use sha2::{Digest as _, Sha256};
 
@@ -83,8 +85,19 @@ pub fn by_name(name: &str) -> Option<&'static dyn Format> {
 /// The tree's own order puts `a-b` between `a` and `a/b`, and tar sets a directory's time when it leaves it.
 fn archive_order(tree: &Tree) -> Vec<(&InstallPath, &Entry)> {
     let mut entries: Vec<_> = tree.iter().collect();
-    entries.sort_by(|(a, _), (b, _)| a.as_str().split('/').cmp(b.as_str().split('/')));
+    entries.sort_by(|(a, _), (b, _)| by_component(a.as_str(), b.as_str()));
     entries
+}
+
+/// Compares paths component by component: `/` comes before everything that a component may hold.
+fn by_component(a: &str, b: &str) -> Ordering {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    match a.iter().zip(b).position(|(a, b)| a != b) {
+        Some(place) if a[place] == b'/' => Ordering::Less,
+        Some(place) if b[place] == b'/' => Ordering::Greater,
+        Some(place) => a[place].cmp(&b[place]),
+        None => a.len().cmp(&b.len()),
+    }
 }
 
 /// Hands a file's bytes on, and proves on the way that they are the ones that its digest names.
@@ -126,6 +139,28 @@ fn copy_content(path: &InstallPath, content: &Content, out: &mut impl Write) -> 
         }
         Bytes::Memory(_) => error.kind(crate::error::Kind::Bug),
     })
+}
+
+/// Hands a range of a file's bytes on.
+fn copy_range(content: &Content, range: Range<u64>, out: &mut impl Write) -> Result<()> {
+    let file = match &content.bytes {
+        Bytes::Memory(bytes) => {
+            let at = |position: u64| usize::try_from(position).map_or(bytes.len(), |at| at.min(bytes.len()));
+            return out.write_all(&bytes[at(range.start)..at(range.end)]).context(cannot_write);
+        }
+        Bytes::Disk(file) => file,
+    };
+    let failed = || format!("cannot read `{}`", crate::error::shown(file));
+    let mut reader = crate::fs::open(file)?;
+    reader.seek(SeekFrom::Start(range.start)).context(failed)?;
+    let mut reader = reader.take(range.end - range.start);
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match reader.read(&mut buffer).context(failed)? {
+            0 => return Ok(()),
+            length => out.write_all(&buffer[..length]).context(cannot_write)?,
+        }
+    }
 }
 
 pub(crate) fn cannot_write() -> &'static str {
@@ -170,4 +205,18 @@ fn description(meta: &Meta) -> String {
         }
     }
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn paths_are_compared_by_component(a in "[ab/ .-]{0,9}", b in "[ab/ .-]{0,9}") {
+            prop_assert_eq!(by_component(&a, &b), a.split('/').cmp(b.split('/')));
+        }
+    }
 }

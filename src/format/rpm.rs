@@ -163,10 +163,25 @@ fn metadata(package: &Package, entries: Vec<HeaderEntry>, payload: &Payload<'_>)
     if size <= u64::from(u32::MAX) {
         signature = signature.set_content_length(size);
     }
-    metadata.signature = signature.build().context(cannot)?;
+    metadata.signature = with_archive_size(signature.build().context(cannot)?, payload.plain_size()).context(cannot)?;
     let mut bytes = Vec::new();
     metadata.write(&mut bytes).context(cannot)?;
     Ok(bytes)
+}
+
+/// Adds the payload's uncompressed size where it needs 64 bits: in the header itself, rpm takes that tag for damage.
+fn with_archive_size(
+    signature: Header<IndexSignatureTag>,
+    size: u64,
+) -> std::result::Result<Header<IndexSignatureTag>, ::rpm::Error> {
+    if size <= u64::from(u32::MAX) {
+        return Ok(signature);
+    }
+    let region = IndexSignatureTag::HEADER_SIGNATURES;
+    let entries = signature.get_all_entries()?.into_iter().filter(|(tag, _)| *tag != region as u32);
+    let entries = entries.map(|(tag, data)| HeaderEntry::new(tag, data));
+    let size = HeaderEntry::new(IndexSignatureTag::RPMSIGTAG_LONGARCHIVESIZE as u32, IndexData::Int64(vec![size]));
+    Ok(Header::from_entries(entries.chain([size]), region))
 }
 
 fn entry(tag: IndexTag, data: IndexData) -> HeaderEntry {
@@ -196,9 +211,10 @@ fn header_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
     // Links count by the length of their targets.
     let installed: u64 = package.tree.iter().map(|(_, entry)| u64::from(cpio::file_size(entry))).sum();
     entries.push(size_entry(installed, IndexTag::RPMTAG_SIZE, IndexTag::RPMTAG_LONGSIZE));
-    // rpm2cpio up to rpm 4.19 compares it and fails without.
-    let archive = archive_size(&package.tree);
-    entries.push(size_entry(archive, IndexTag::RPMTAG_ARCHIVESIZE, IndexTag::RPMTAG_LONGARCHIVESIZE));
+    // rpm2cpio up to rpm 4.19 compares it and fails without. One of 64 bits belongs in the signature header.
+    if let Ok(archive) = u32::try_from(archive_size(&package.tree)) {
+        entries.push(entry(IndexTag::RPMTAG_ARCHIVESIZE, IndexData::Int32(vec![archive])));
+    }
     let (compressor, flags) = compressor(package.meta.compression);
     entries.push(string(IndexTag::RPMTAG_PAYLOADFORMAT, "cpio"));
     entries.push(string(IndexTag::RPMTAG_PAYLOADCOMPRESSOR, compressor));
@@ -491,8 +507,8 @@ fn file_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
                 Role::Payload => 0,
             }),
         ),
-        entry(IndexTag::RPMTAG_FILEUSERNAME, texts(&|entry| entry.owner.user.clone())),
-        entry(IndexTag::RPMTAG_FILEGROUPNAME, texts(&|entry| entry.owner.group.clone())),
+        entry(IndexTag::RPMTAG_FILEUSERNAME, texts(&|entry| entry.owner.user.to_string())),
+        entry(IndexTag::RPMTAG_FILEGROUPNAME, texts(&|entry| entry.owner.group.to_string())),
         // Every file is an inode of its own, so that no two are taken for one with two names.
         entry(IndexTag::RPMTAG_FILEDEVICES, IndexData::Int32(vec![1; count])),
         entry(IndexTag::RPMTAG_FILEINODES, IndexData::Int32((1..=ordinals).collect())),
@@ -519,16 +535,16 @@ fn ghost() -> Entry {
 
 /// Directory names, each once, with a slash at the end; and each file's index among them.
 fn directories(files: &[(&InstallPath, &Entry)]) -> (Vec<String>, Vec<u32>) {
-    let mut names: BTreeMap<String, u32> = BTreeMap::new();
-    let of = |path: &InstallPath| path.as_str()[..path.as_str().len() - path.file_name().len()].to_owned();
+    let of = |path: &'_ InstallPath| path.as_str().len() - path.file_name().len();
+    let mut names: BTreeMap<&str, u32> = BTreeMap::new();
     for (path, _) in files {
-        names.insert(of(path), 0);
+        names.insert(&path.as_str()[..of(path)], 0);
     }
     for (number, index) in (0..).zip(names.values_mut()) {
         *index = number;
     }
-    let indexes = files.iter().map(|(path, _)| names[&of(path)]).collect();
-    (names.into_keys().collect(), indexes)
+    let indexes = files.iter().map(|(path, _)| names[&path.as_str()[..of(path)]]).collect();
+    (names.into_keys().map(str::to_owned).collect(), indexes)
 }
 
 fn file_digest(entry: &Entry) -> String {
@@ -576,5 +592,55 @@ mod tests {
         for bad in ["", "libpq>=13", "libpq >= ", "libpq ~ 13", "(a or b", "a, b"] {
             assert!(declared(bad).is_err(), "{bad:?}");
         }
+    }
+
+    /// As rpmbuild does it: 32 bits as long as they hold a size.
+    #[test]
+    fn sizes_beyond_4_gib_have_tags_of_their_own_and_a_file_of_that_size_is_refused() {
+        use crate::tree::{Content, Origin};
+        let origin = std::sync::Arc::new(Origin { label: "a layer".into(), layer: None });
+        let sized = |sizes: &[u64]| {
+            let mut tree = Tree::new();
+            for (number, size) in sizes.iter().enumerate() {
+                let mut content = Content::memory(*b"x");
+                content.digest.size = *size;
+                let path = InstallPath::parse(&format!("/opt/shop/{number}")).unwrap();
+                tree.insert(path, Entry::file(content, 0o644, &origin)).unwrap();
+            }
+            tree
+        };
+        let tags = |sizes: &[u64]| {
+            let package = crate::format::judge::package(sized(sizes));
+            let of = [
+                IndexTag::RPMTAG_SIZE,
+                IndexTag::RPMTAG_LONGSIZE,
+                IndexTag::RPMTAG_ARCHIVESIZE,
+                IndexTag::RPMTAG_LONGARCHIVESIZE,
+            ];
+            let entries = header_entries(&package).unwrap();
+            of.map(|tag| match entries.iter().find(|entry| entry.tag == tag as u32).map(|entry| &entry.data) {
+                Some(IndexData::Int32(values)) => Some(u64::from(values[0])),
+                Some(IndexData::Int64(values)) => Some(values[0]),
+                _ => None,
+            })
+        };
+        let large = u64::from(u32::MAX);
+        // Headers, names and the trailer: three entries of 124 to 128 bytes.
+        let [size, none, archive, none_either] = tags(&[large - 1000]);
+        assert_eq!((size, none, none_either), (Some(large - 1000), None, None));
+        assert!(archive.is_some_and(|archive| archive > large - 1000));
+        // rpm 4.18 on a header with the last one: "invalid signature tag Longarchivesize".
+        assert_eq!(tags(&[large, large]), [None, Some(2 * large), None, None]);
+        let signature =
+            SignatureHeaderBuilder::new().format(RpmFormat::V4).calculate_digests(b"header").build().unwrap();
+        let (before, tag) = (signature.get_all_entries().unwrap(), IndexSignatureTag::RPMSIGTAG_LONGARCHIVESIZE);
+        let signature = with_archive_size(signature, 2 * large).unwrap();
+        assert_eq!(signature.get_entry_data_as_u64(tag).unwrap(), 2 * large);
+        assert_eq!(signature.get_all_entries().unwrap().len(), before.len() + 1);
+        let signature = with_archive_size(signature, large).unwrap();
+        assert_eq!(signature.get_all_entries().unwrap().len(), before.len() + 1);
+        assert!(check_sizes(&sized(&[large, large])).is_ok());
+        let error = check_sizes(&sized(&[large + 1, 1, large + 1])).unwrap_err().to_string();
+        assert_eq!(error.matches("is too large for an rpm").count(), 2, "{error}");
     }
 }

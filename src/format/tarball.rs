@@ -39,7 +39,7 @@ impl Format for Tarball {
 
     fn write(&self, package: &Package, segments: &Segments<'_>, out: &mut dyn Write) -> Result<()> {
         let members = listing(package)?.into_iter().map(|(name, place)| Member {
-            name: name.join("/"),
+            name: name.replace(SEPARATOR, "/"),
             mtime: place.map_or(package.meta.timestamp, |(_, entry)| archive::mtime(&package.meta, entry)),
             place,
         });
@@ -81,16 +81,24 @@ pub fn member_name(meta: &Meta, path: &InstallPath) -> String {
     }
 }
 
-/// All members by the components of their names: a directory, then all that it holds.
-fn listing(package: &Package) -> Result<BTreeMap<Vec<String>, Place<'_>>> {
+/// What stands for a slash where names are sorted: it comes before everything that a component may hold, so that a
+/// directory comes before all that it holds, and all of that before what comes after it.
+const SEPARATOR: &str = "\0";
+
+/// All members by their names, with another separator.
+fn listing(package: &Package) -> Result<BTreeMap<String, Place<'_>>> {
     check_host(package)?;
-    let mut members: BTreeMap<Vec<String>, Place<'_>> = BTreeMap::new();
+    let mut members: BTreeMap<String, Place<'_>> = BTreeMap::new();
     for (path, entry) in package.tree.iter() {
-        let name: Vec<String> = member_name(&package.meta, path).split('/').map(str::to_owned).collect();
-        for length in 1..name.len() {
-            if !members.contains_key(&name[..length]) {
-                members.insert(name[..length].to_vec(), None);
+        let name = member_name(&package.meta, path).replace('/', SEPARATOR);
+        let mut parent = name.rsplit_once(SEPARATOR);
+        while let Some((directory, _)) = parent {
+            // Above one that is known, all are.
+            if members.contains_key(directory) {
+                break;
             }
+            members.insert(directory.to_owned(), None);
+            parent = directory.rsplit_once(SEPARATOR);
         }
         members.insert(name, Some((path, entry)));
     }

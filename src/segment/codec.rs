@@ -4,8 +4,8 @@
 //! joined are the blocks inside them. Each codec has one thing that would make a block depend on what precedes it:
 //!
 //! - **zstd** (RFC 8878): a block may name an offset by its place among the last three ("repeat offsets", §3.1.1.5), and
-//!   an encoder takes for granted that a frame begins with 1, 4 and 8. A piece therefore begins with three small blocks
-//!   that have these offsets written out, see [`reset`]; what follows are the blocks of a frame of its own.
+//!   an encoder takes for granted that a frame begins with 1, 4 and 8. Early in a piece there are therefore three small
+//!   blocks that have these offsets written out, see [`RESET`]; what follows are the blocks of a frame of its own.
 //! - **gzip** (RFC 1951, 1952): a piece is made without history, and flushed to a byte's end. CRCs can be combined.
 //! - **xz** (The .xz File Format 1.2): blocks are independent. The index is written anew.
 
@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use zstd::zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer, get_error_name};
 
+use super::entry::Sums;
 use crate::digest::Sha256Sum;
 use crate::package::Compression;
 
@@ -58,10 +59,11 @@ enum Codec<W: Write> {
 }
 
 impl<W: Write> PieceEncoder<W> {
-    pub(super) fn new(out: W, compression: Compression) -> io::Result<Self> {
+    /// Begins a piece of `size` plain bytes.
+    pub(super) fn new(out: W, compression: Compression, size: u64) -> io::Result<Self> {
         let out = Counting { inner: out, count: 0 };
         let codec = match compression {
-            Compression::Zstd(level) => Codec::Zstd(ZstdBlocks::new(out, level)?),
+            Compression::Zstd(level) => Codec::Zstd(ZstdBlocks::new(out, level, size)?),
             Compression::Gzip(level) => Codec::Gzip(DeflateBlocks {
                 out,
                 compress: Compress::new(flate2::Compression::new(level.min(9)), false),
@@ -149,37 +151,40 @@ const ZSTD_END: [u8; 3] = [1, 0, 0];
 /// Longest block.
 const ZSTD_BLOCK: usize = 1 << 17;
 
-/// How far into a piece a run of equal bytes is looked for.
-const ZSTD_SEARCH: usize = 4096;
+/// How many bytes at a time are looked through for what [`RESET`] needs.
+const ZSTD_SEARCH: usize = 1 << 16;
 
-/// What [`reset`] needs: the farthest offset and what its blocks hold, of one and the same byte.
-const RUN: usize = 8 + RESET;
+/// The repeat offsets that a frame begins with, the last first: each one that is written out goes to the first place,
+/// and the others move on (RFC 8878 §3.1.1.5).
+const RESET: [u8; 3] = [8, 4, 1];
 
-/// How many plain bytes [`reset`] stands for.
-const RESET: usize = 9;
+/// The shortest match, bytes.
+const MATCH: usize = 3;
+
+/// The levels whose windows are made to hold all of a piece, as those of the levels above them do.
+const ZSTD_LONG: std::ops::RangeInclusive<i32> = 17..=19;
+
+/// The logarithm of the window that these levels have of their own.
+const ZSTD_OWN_WINDOW: u32 = 23;
+
+/// The logarithm of the largest window that is chosen so: 32 MiB, which is what a host needs to unpack. Hosts allow 2^27.
+const ZSTD_LONG_WINDOW: u32 = 25;
 
 /// Writes the blocks of a piece.
 struct ZstdBlocks<W> {
     out: Counting<W>,
     context: CCtx<'static>,
     buffer: Vec<u8>,
-    /// The piece's first bytes, until they are enough to begin.
+    /// Bytes that are still to be looked through.
     start: Vec<u8>,
-    state: Begun,
+    /// How many of the [`RESET`]'s blocks are written; what comes before the last one is stored as it is.
+    begun: usize,
     /// The frame header that the encoder has written and that is not part of the piece.
     header: Vec<u8>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Begun {
-    NotYet,
-    /// There is nothing to make the piece independent with, so it is stored as it is.
-    Raw,
-    Compressed,
-}
-
 impl<W: Write> ZstdBlocks<W> {
-    fn new(out: Counting<W>, level: i32) -> io::Result<Self> {
+    fn new(out: Counting<W>, level: i32, size: u64) -> io::Result<Self> {
         let mut context = CCtx::try_create().ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
         for parameter in [
             CParameter::CompressionLevel(level),
@@ -189,18 +194,23 @@ impl<W: Write> ZstdBlocks<W> {
         ] {
             context.set_parameter(parameter).map_err(zstd_error)?;
         }
+        for parameter in long_window(level, size) {
+            context.set_parameter(parameter).map_err(zstd_error)?;
+        }
+        // Small pieces get small tables. Not all of the bytes go through the encoder, but none beyond.
+        context.set_pledged_src_size(Some(size)).map_err(zstd_error)?;
         Ok(Self {
             out,
             context,
             buffer: Vec::with_capacity(BUFFER),
             start: Vec::with_capacity(ZSTD_SEARCH),
-            state: Begun::NotYet,
+            begun: 0,
             header: Vec::with_capacity(ZSTD_HEADER_SIZE),
         })
     }
 
     fn put(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        if self.state == Begun::NotYet {
+        while self.begun < RESET.len() && !bytes.is_empty() {
             let (start, rest) = bytes.split_at(bytes.len().min(ZSTD_SEARCH - self.start.len()));
             self.start.extend_from_slice(start);
             bytes = rest;
@@ -208,26 +218,29 @@ impl<W: Write> ZstdBlocks<W> {
                 self.begin()?;
             }
         }
-        match self.state {
-            Begun::NotYet => Ok(()),
-            Begun::Raw => self.raw(bytes),
-            Begun::Compressed => self.compress(bytes),
-        }
+        self.compress(bytes)
     }
 
-    /// Writes what makes the piece independent, and what of its beginning comes before that.
+    /// Writes what of the reset there is a place for in the bytes at hand. What can't be compressed may have none: then
+    /// the piece is stored up to where there is.
     fn begin(&mut self) -> io::Result<()> {
         let start = std::mem::take(&mut self.start);
-        // Headers of archives are full of zeros, so that a run is found within the first of them.
-        let Some(run) = start.windows(RUN).position(|run| run.iter().all(|byte| *byte == run[0])) else {
-            self.state = Begun::Raw;
-            return self.raw(&start);
-        };
-        let (before, rest) = start.split_at(run + RUN - RESET);
-        self.raw(before)?;
-        self.out.write_all(&reset())?;
-        self.state = Begun::Compressed;
-        self.compress(&rest[RESET..])
+        let mut written = 0;
+        while let Some(offset) = RESET.get(self.begun) {
+            let Some(place) = place_for(*offset, &start, written) else { break };
+            self.raw(&start[written..place])?;
+            self.out.write_all(&reset(*offset))?;
+            written = place + MATCH;
+            self.begun += 1;
+        }
+        if self.begun == RESET.len() {
+            self.compress(&start[written..])
+        } else {
+            self.raw(&start[written..])?;
+            self.start = start;
+            self.start.clear();
+            Ok(())
+        }
     }
 
     fn raw(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -258,7 +271,7 @@ impl<W: Write> ZstdBlocks<W> {
     }
 
     fn finish(mut self) -> io::Result<(Counting<W>, u8)> {
-        if self.state == Begun::NotYet {
+        if self.begun < RESET.len() {
             self.begin()?;
         }
         loop {
@@ -291,24 +304,39 @@ fn zstd_block_header(size: usize, kind: u32) -> [u8; 3] {
     [a, b, c]
 }
 
-/// Three blocks that repeat the byte before them nine times, and leave the repeat offsets as a frame begins with them.
+/// Returns where, from `from` on, three bytes are the same as those `offset` before them.
+fn place_for(offset: u8, bytes: &[u8], from: usize) -> Option<usize> {
+    let offset = usize::from(offset);
+    let last = bytes.len().checked_sub(MATCH)?;
+    (from.max(offset)..=last).find(|&place| bytes[place..place + MATCH] == bytes[place - offset..][..MATCH])
+}
+
+/// A block that repeats the three bytes `offset` before it, and makes that the first of the repeat offsets.
 ///
-/// Each has no literals and one sequence: a match of three bytes at the offset 8, then 4, then 1. An offset that is
-/// written out goes to the first place, and the others move on (RFC 8878 §3.1.1.5). All three codes of the sequence are in
-/// RLE mode, so that the bit stream is nothing but the offset's extra bits below the end mark; and that is the number
-/// `offset + 3` itself, because its highest bit is what the code stands for (§3.1.1.3.2.1.1).
-fn reset() -> Vec<u8> {
-    let mut blocks = Vec::with_capacity(33);
-    for offset in [8_u8, 4, 1] {
-        let value = offset + 3;
-        // The number of the highest bit, below 4.
-        let offset_code = 7 - u8::try_from(value.leading_zeros()).unwrap_or(0);
-        // Literals: raw, none. One sequence. RLE for literal lengths, offsets and match lengths.
-        let block = [0x00, 1, 0b0101_0100, 0, offset_code, 0, value];
-        blocks.extend(zstd_block_header(block.len(), 2));
-        blocks.extend(block);
+/// It has no literals and one sequence. All three codes of the sequence are in RLE mode, so that the bit stream is
+/// nothing but the offset's extra bits below the end mark; and that is the number `offset + 3` itself, because its
+/// highest bit is what the code stands for (RFC 8878 §3.1.1.3.2.1.1).
+fn reset(offset: u8) -> Vec<u8> {
+    let value = offset + 3;
+    // The number of the highest bit, below 4.
+    let offset_code = 7 - u8::try_from(value.leading_zeros()).unwrap_or(0);
+    // Literals: raw, none. One sequence. RLE for literal lengths, offsets and match lengths.
+    let block = [0x00, 1, 0b0101_0100, 0, offset_code, 0, value];
+    [&zstd_block_header(block.len(), 2)[..], &block].concat()
+}
+
+/// What makes a high level look at all of a piece; nothing where its own window does.
+///
+/// Splitting costs such a level most, because a window of its own begins in every piece. One that holds all of each of
+/// them gains more than that.
+fn long_window(level: i32, size: u64) -> Vec<CParameter> {
+    let needed = u64::BITS - size.saturating_sub(1).leading_zeros();
+    if !ZSTD_LONG.contains(&level) || needed <= ZSTD_OWN_WINDOW {
+        return Vec::new();
     }
-    blocks
+    let window = needed.min(ZSTD_LONG_WINDOW);
+    // The binary tree has to have room for as many places.
+    vec![CParameter::WindowLog(window), CParameter::ChainLog(window)]
 }
 
 // gzip
@@ -477,12 +505,12 @@ fn xz_tail(pieces: &[Shape]) -> Vec<u8> {
 
 // Checking
 
-/// Decodes a piece as part of a stream, compares what comes out with its shape, and returns the SHA-256 of the
-/// compressed bytes.
+/// Decodes a piece as part of a stream, compares what comes out with its shape, and returns the sums of the compressed
+/// bytes.
 ///
 /// Before it lies a piece that leaves other repeat offsets than a frame begins with: a piece that relies on these would
 /// decode to other bytes without an error.
-pub(super) fn check(compression: Compression, shape: Shape, packed: impl Read) -> io::Result<Sha256Sum> {
+pub(super) fn check(compression: Compression, shape: Shape, packed: impl Read) -> io::Result<Sums> {
     let first = match compression {
         Compression::Zstd(_) => Some(disturbing_piece()?),
         Compression::Gzip(_) | Compression::Xz(_) => None,
@@ -490,7 +518,8 @@ pub(super) fn check(compression: Compression, shape: Shape, packed: impl Read) -
     let (first_packed, first_shape) = first.map_or((&[][..], None), |(bytes, shape)| (bytes, Some(*shape)));
     let shapes: Vec<Shape> = first_shape.into_iter().chain([shape]).collect();
     let frame = Frame::around(compression, &shapes);
-    let mut hashing = Hashing { inner: packed.take(shape.packed), hasher: Sha256::new() };
+    let mut hashing =
+        Hashing { inner: packed.take(shape.packed), sha256: Sha256::new(), crc32: crc32fast::Hasher::new() };
     let stream = frame.head.chain(first_packed).chain(&mut hashing).chain(&frame.tail[..]);
     let mut plain = decoder(compression, BufReader::with_capacity(BUFFER, stream))?;
     io::copy(&mut plain.by_ref().take(first_shape.map_or(0, |shape| shape.plain)), &mut io::sink())?;
@@ -503,7 +532,7 @@ pub(super) fn check(compression: Compression, shape: Shape, packed: impl Read) -
     }
     drop(plain);
     if crc.total_len() == shape.plain && crc.finalize() == shape.crc32 {
-        Ok(Sha256Sum(hashing.hasher.finalize().into()))
+        Ok(Sums { crc32: hashing.crc32.finalize(), sha256: Sha256Sum(hashing.sha256.finalize().into()) })
     } else {
         Err(io::Error::new(io::ErrorKind::InvalidData, "the compressed bytes decode to other bytes"))
     }
@@ -524,14 +553,14 @@ fn disturbing_piece() -> io::Result<&'static (Vec<u8>, Shape)> {
     if let Some(piece) = PIECE.get() {
         return Ok(piece);
     }
-    let mut text = vec![0; RUN];
+    let mut text = vec![0; 20];
     for number in 0..2000_u32 {
         text.extend_from_slice(number.wrapping_mul(2_654_435_761).to_string().as_bytes());
         if number % 7 == 6 {
             text.extend_from_within(text.len() - 60..text.len() - 40);
         }
     }
-    let mut encoder = PieceEncoder::new(Vec::new(), Compression::Zstd(3))?;
+    let mut encoder = PieceEncoder::new(Vec::new(), Compression::Zstd(3), text.len() as u64)?;
     encoder.write_all(&text)?;
     let piece = encoder.finish()?;
     Ok(PIECE.get_or_init(|| piece))
@@ -539,13 +568,15 @@ fn disturbing_piece() -> io::Result<&'static (Vec<u8>, Shape)> {
 
 struct Hashing<R> {
     inner: R,
-    hasher: Sha256,
+    sha256: Sha256,
+    crc32: crc32fast::Hasher,
 }
 
 impl<R: Read> Read for Hashing<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.inner.read(buffer)?;
-        self.hasher.update(&buffer[..length]);
+        self.sha256.update(&buffer[..length]);
+        self.crc32.update(&buffer[..length]);
         Ok(length)
     }
 }

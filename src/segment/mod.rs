@@ -14,14 +14,16 @@ mod entry;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
-use std::path::PathBuf;
-use std::sync::Mutex;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
 use self::codec::{Frame, PieceEncoder, Shape};
+use self::entry::Sums;
 use crate::cache::Cache;
 use crate::error::{Context, Error, Result, shown};
 use crate::format::{Archive, Member, cannot_write};
@@ -29,10 +31,10 @@ use crate::package::Compression;
 use crate::tree::{Bytes, Content, Entry, Kind, Role};
 
 /// Counts changes of the bytes that are made of the same members: it is part of every key.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Plain bytes after which a layer's next member begins another segment, so that large layers are compressed on several
-/// cores. Splitting costs little from four windows of the highest levels on.
+/// cores; a member that is larger is divided. Splitting costs little from four windows of the highest levels on.
 const LIMIT: u64 = 32 << 20;
 
 /// Memory that all encoders together may take, bytes. One works always.
@@ -62,6 +64,11 @@ pub struct Counts {
     pub made: u64,
     /// Their plain bytes.
     pub made_bytes: u64,
+}
+
+/// Reads all of an entry, and returns what of it is not what it was; empty if it is sound.
+pub(crate) fn damage(file: &Path) -> Vec<String> {
+    if entry::is_sound(file) { Vec::new() } else { vec!["not what its hash says".to_owned()] }
 }
 
 impl<'a> Segments<'a> {
@@ -111,6 +118,8 @@ impl<'a> Segments<'a> {
         for piece in pieces.into_inner().unwrap_or_default().into_values() {
             piece.map_or_else(|error| errors.push(error), |piece| whole.push(piece));
         }
+        // All parts of a file have the same to say.
+        errors.dedup_by_key(|error| error.to_string());
         if let Some(error) = Error::all(errors) {
             return Err(error);
         }
@@ -142,7 +151,8 @@ fn encoder_memory(compression: Compression) -> u64 {
         Compression::Gzip(_) => 1,
         Compression::Zstd(..=9) | Compression::Xz(..=2) => 32,
         Compression::Zstd(10..=15) => 64,
-        Compression::Zstd(16..=19) | Compression::Xz(3..=6) => 100,
+        Compression::Zstd(16) | Compression::Xz(3..=6) => 100,
+        Compression::Zstd(17..=19) => 220,
         Compression::Zstd(20..=21) | Compression::Xz(7..=8) => 400,
         Compression::Zstd(22..) | Compression::Xz(9..) => 700,
     };
@@ -155,12 +165,74 @@ fn encoder_memory(compression: Compression) -> u64 {
 #[derive(Debug)]
 struct Run<'m> {
     members: Vec<Member<'m>>,
+    /// If it is but a part of one member: which.
+    part: Option<Part>,
     /// Whether it is kept in the cache.
     kept: bool,
     /// Whether the archive ends with it.
     last: bool,
-    /// About its plain bytes.
+    /// Its plain bytes.
     size: u64,
+}
+
+/// A part of a large member, from its header's first byte on.
+#[derive(Debug, Clone)]
+struct Part {
+    range: Range<u64>,
+    number: usize,
+    whole: Arc<Whole>,
+}
+
+/// What the parts of a member must be, once someone wants to know.
+#[derive(Debug)]
+struct Whole {
+    part_size: u64,
+    sums: OnceLock<Result<Vec<u32>>>,
+}
+
+impl Part {
+    /// Returns the CRC-32 of the part, as a pass over all of the member gives it that proves the member's digest.
+    fn sum(&self, archive: Archive, member: &Member<'_>) -> Result<u32> {
+        let pass = || {
+            let mut sums =
+                PartSums { part_size: self.whole.part_size, done: Vec::new(), now: crc32fast::Hasher::new() };
+            archive.append(member, &mut sums)?;
+            Ok(sums.finish())
+        };
+        let sums = self.whole.sums.get_or_init(pass).as_ref().map_err(Clone::clone)?;
+        sums.get(self.number).copied().ok_or_else(|| Error::bug("a member has more parts than bytes"))
+    }
+}
+
+/// Takes the CRC-32 of every so many bytes.
+struct PartSums {
+    part_size: u64,
+    done: Vec<u32>,
+    now: crc32fast::Hasher,
+}
+
+impl PartSums {
+    fn finish(mut self) -> Vec<u32> {
+        self.done.push(self.now.finalize());
+        self.done
+    }
+}
+
+impl Write for PartSums {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.now.total_len() == self.part_size {
+            self.done.push(std::mem::take(&mut self.now).finalize());
+        }
+        // A length in memory is one of 64 bits.
+        let room = usize::try_from(self.part_size - self.now.total_len()).unwrap_or(usize::MAX);
+        let taken = bytes.len().min(room);
+        self.now.update(&bytes[..taken]);
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Directories, then each layer's members, then what was made for this build alone; each in the order given.
@@ -181,9 +253,12 @@ fn divide(archive: Archive, members: Vec<Member<'_>>) -> Vec<Run<'_>> {
     let mut runs = split(archive, directories, false);
     runs.extend(layers.into_values().flat_map(|members| split(archive, members, true)));
     runs.extend(split(archive, loose, false));
-    match runs.last_mut() {
-        Some(run) if !run.kept => run.last = true,
-        _ => runs.push(Run { members: Vec::new(), kept: false, last: true, size: 0 }),
+    if runs.last().is_none_or(|run| run.kept || run.part.is_some()) {
+        runs.push(Run { members: Vec::new(), part: None, kept: false, last: false, size: 0 });
+    }
+    if let Some(run) = runs.last_mut() {
+        run.last = true;
+        run.size += archive.end_size();
     }
     runs
 }
@@ -193,14 +268,31 @@ fn split(archive: Archive, members: Vec<Member<'_>>, kept: bool) -> Vec<Run<'_>>
     for member in members {
         let size = archive.size(&member);
         match runs.last_mut() {
-            Some(run) if run.size + size <= LIMIT => {
+            _ if size > LIMIT => runs.extend(parts(&member, size, kept)),
+            Some(run) if run.part.is_none() && run.size + size <= LIMIT => {
                 run.size += size;
                 run.members.push(member);
             }
-            _ => runs.push(Run { members: vec![member], kept, last: false, size }),
+            _ => runs.push(Run { members: vec![member], part: None, kept, last: false, size }),
         }
     }
     runs
+}
+
+/// A member of its own, in parts of about the same size.
+fn parts<'m>(member: &Member<'m>, size: u64, kept: bool) -> impl Iterator<Item = Run<'m>> {
+    let part_size = size.div_ceil(size.div_ceil(LIMIT));
+    let whole = Arc::new(Whole { part_size, sums: OnceLock::new() });
+    (0..).zip((0..size).step_by(usize::try_from(part_size).unwrap_or(usize::MAX))).map(move |(number, start)| {
+        let range = start..size.min(start + part_size);
+        Run {
+            size: range.end - range.start,
+            members: vec![member.clone()],
+            part: Some(Part { range, number, whole: Arc::clone(&whole) }),
+            kept,
+            last: false,
+        }
+    })
 }
 
 // Pieces
@@ -237,8 +329,12 @@ impl Recipe<'_> {
             return Ok(Piece { shape, place: Place::Own(Mutex::new(file)) });
         }
         let key = self.key(run);
-        let shape = match entry::open(&self.path(&key), &key) {
+        let path = self.path(&key);
+        // What can't be held is made again if it goes away.
+        self.segments.cache.hold(&path);
+        let shape = match entry::open(&path, &key) {
             Some(shape) => {
+                self.segments.cache.count("segments", true);
                 self.segments.count(shape, true);
                 shape
             }
@@ -253,23 +349,30 @@ impl Recipe<'_> {
         let (place, path) = (directory.path().join("segment"), self.path(key));
         let failed = || format!("cannot write `{}`", shown(&path));
         let mut file = File::options().read(true).write(true).create_new(true).open(&place).context(failed)?;
-        let (shape, sha256) = self.compress(run, &mut file)?;
+        let (shape, sums) = self.compress(run, &mut file)?;
         // Not synced: what a host that loses power makes of it is noticed when it is opened.
-        entry::finish(&mut file, key, shape, sha256).context(failed)?;
-        crate::fs::create_dir_all(&self.segments.cache.segments())?;
+        entry::finish(&mut file, key, shape, sums).context(failed)?;
+        let cache = self.segments.cache;
+        crate::fs::create_dir_all(&cache.segments())?;
         std::fs::rename(&place, &path).context(failed)?;
+        cache.hold(&path);
+        cache.note_added(entry::HEADER + shape.packed);
+        cache.count("segments", false);
         Ok(shape)
     }
 
-    /// Writes a run behind the place for an entry's header, decodes it again, and returns the sum of what it became.
-    fn compress(&self, run: &Run<'_>, file: &mut File) -> Result<(Shape, crate::digest::Sha256Sum)> {
+    /// Writes a run behind the place for an entry's header, decodes it again, and returns the sums of what it became.
+    fn compress(&self, run: &Run<'_>, file: &mut File) -> Result<(Shape, Sums)> {
         let compression = self.compression_of(run);
         entry::begin(file).context(cannot_write)?;
-        let encoder = PieceEncoder::new(BufWriter::with_capacity(BUFFER, &mut *file), compression);
+        let encoder = PieceEncoder::new(BufWriter::with_capacity(BUFFER, &mut *file), compression, run.size);
         // Members come in many small parts, and each costs a call into the codec.
         let mut out = BufWriter::with_capacity(BUFFER, encoder.context(cannot_write)?);
         for member in &run.members {
-            self.archive.append(member, &mut out)?;
+            match &run.part {
+                Some(part) => self.archive.append_part(member, part.range.clone(), &mut out)?,
+                None => self.archive.append(member, &mut out)?,
+            }
         }
         if run.last {
             self.archive.end(&mut out)?;
@@ -278,11 +381,22 @@ impl Recipe<'_> {
         let (mut buffered, shape) = encoder.finish().context(cannot_write)?;
         buffered.flush().context(cannot_write)?;
         drop(buffered);
+        self.check_plain(run, shape)?;
         entry::begin(file).context(cannot_write)?;
-        let sha256 = codec::check(compression, shape, &mut *file)
+        let sums = codec::check(compression, shape, &mut *file)
             .map_err(|error| Error::bug("a segment that was just made is damaged").cause(error))?;
         self.segments.count(shape, false);
-        Ok((shape, sha256))
+        Ok((shape, sums))
+    }
+
+    /// Proves that a run has the bytes that it should have, as far as that was not done on the way.
+    fn check_plain(&self, run: &Run<'_>, shape: Shape) -> Result<()> {
+        if let (Some(part), [member]) = (&run.part, &run.members[..])
+            && part.sum(self.archive, member)? != shape.crc32
+        {
+            return Err(Error::new(format!("`{}` was changed while it was read", member.name)).hint("build again"));
+        }
+        if shape.plain == run.size { Ok(()) } else { Err(Error::bug("a segment has another size than it should")) }
     }
 
     /// What is not kept is compressed at every build, so it gets no more than a moderate level.
@@ -304,6 +418,9 @@ impl Recipe<'_> {
             text.clear();
             describe(member, &mut text);
             hasher.update(&text);
+        }
+        if let Some(part) = &run.part {
+            hasher.update(format!("part {} {}", part.range.start, part.range.end));
         }
         hex::encode(hasher.finalize())
     }

@@ -140,6 +140,54 @@ fn a_damaged_entry_is_noticed_and_made_anew() {
     }
 }
 
+/// The limit of the cache's size, its upkeep and `cache verify` know of segments.
+#[test]
+fn segments_are_counted_held_and_verified_as_the_rest_of_the_cache_is() {
+    let scene = scene();
+    scene.write(&Deb);
+    assert_eq!(scene.cache.counted("segments"), Some((0, KEPT)));
+    scene.write(&Deb);
+    assert_eq!(scene.cache.counted("segments"), Some((KEPT, 2 * KEPT)));
+
+    let other = Cache::open(scene.cache.root()).unwrap();
+    let all = crate::cache::Want { all: true, ..Default::default() };
+    assert_eq!(other.prune(all).unwrap().in_use, KEPT);
+    assert_eq!(scene.entries().len(), KEPT as usize);
+    // What was added is more than the limit, and a build that only used them added nothing.
+    let limit = 1;
+    let pruned = scene.cache.trim(limit).unwrap();
+    assert_eq!(pruned.map(|pruned| pruned.entries), None, "they are held by this process, too");
+    drop(other);
+
+    let entries = scene.entries();
+    assert!(entries.iter().all(|entry| damage(entry).is_empty()));
+    let sound = std::fs::read(&entries[0]).unwrap();
+    for place in [sound.len() - 1, 600, 20] {
+        let mut bytes = sound.clone();
+        bytes[place] ^= 1;
+        std::fs::write(&entries[0], bytes).unwrap();
+        assert_eq!(damage(&entries[0]).len(), 1, "{place}");
+    }
+    std::fs::write(&entries[0], &sound).unwrap();
+    std::fs::rename(&entries[0], entries[0].with_file_name("0".repeat(64))).unwrap();
+    assert_eq!(damage(&entries[0].with_file_name("0".repeat(64))).len(), 1);
+}
+
+#[test]
+fn what_a_build_compresses_counts_for_the_size_of_the_cache() {
+    let scene = scene();
+    assert!(scene.cache.trim(u64::MAX).unwrap().is_none());
+    scene.write(&Deb);
+    let taken: u64 = scene.entries().iter().map(|entry| entry.metadata().unwrap().len()).sum();
+    let root = scene.cache.root().to_owned();
+    // The ledger has what was added, to the byte: one less does not hold it.
+    let Scene { directory: _directory, cache, .. } = scene;
+    cache.trim(taken + 1_000_000).unwrap();
+    drop(cache);
+    let told: u64 = crate::cache::read_sealed(&root.join("size.json")).unwrap();
+    assert_eq!(told, taken);
+}
+
 /// A cache may be pruned at any time.
 #[test]
 fn an_entry_that_goes_away_between_check_and_copy_is_made_again() {
@@ -188,6 +236,70 @@ fn directories_come_first_and_large_layers_are_split() {
         ]
     );
     assert_eq!(runs.iter().map(|run| run.last).collect::<Vec<_>>(), [false, false, false, false, true]);
+}
+
+/// Files that are compressed in parts: a large one among small ones of its layer.
+fn large_file(directory: &Path, size: usize) -> (Tree, PathBuf) {
+    let disk = directory.join("large");
+    let bytes: Vec<u8> = (0..size as u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 29) as u8 + b'a').collect();
+    std::fs::write(&disk, &bytes).unwrap();
+    let mut tree = Tree::new();
+    let origin = Arc::new(Origin { label: "a layer".into(), layer: Some("layer".repeat(9)) });
+    let content = Content { digest: Digest::of(&bytes), bytes: Bytes::Disk(disk.clone()) };
+    for (name, content) in [("a", Content::memory(*b"a")), ("large", content), ("z", Content::memory(*b"z"))] {
+        tree.insert(InstallPath::parse(&format!("/opt/{name}/x")).unwrap(), Entry::file(content, 0o644, &origin))
+            .unwrap();
+    }
+    (tree, disk)
+}
+
+fn members(tree: &Tree) -> Vec<Member<'_>> {
+    let member = |(path, entry): (_, _)| Member { name: format!(".{path}"), mtime: 9, place: Some((path, entry)) };
+    tree.iter().map(member).collect()
+}
+
+#[test]
+fn a_large_file_is_compressed_in_parts_that_are_all_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let size = usize::try_from(2 * LIMIT).unwrap() + 77;
+    let (tree, disk) = large_file(directory.path(), size);
+    let cache = Cache::open(&directory.path().join("cache")).unwrap();
+    for archive in [Archive::Tar, Archive::Cpio] {
+        let parts: Vec<(u64, u64)> = divide(archive, members(&tree))
+            .iter()
+            .filter_map(|run| run.part.as_ref().map(|part| (part.range.start, part.range.end)))
+            .collect();
+        let [(0, first), (second, third), (fourth, end)] = parts[..] else { panic!("{parts:?}") };
+        assert!(first == second && third == fourth && first == third - second && end - fourth <= first, "{parts:?}");
+        assert!(end > size as u64 && first <= LIMIT);
+
+        let segments = Segments::new(&cache);
+        let payload = segments.payload(archive, members(&tree), Compression::Zstd(1)).unwrap();
+        let mut packed = Vec::new();
+        payload.write_to(&mut packed).unwrap();
+        let plain = zstd::decode_all(&packed[..]).unwrap();
+        let mut wanted = Vec::new();
+        for run in divide(archive, members(&tree)) {
+            if run.part.as_ref().is_none_or(|part| part.number == 0) {
+                run.members.iter().for_each(|member| archive.append(member, &mut wanted).unwrap());
+            }
+        }
+        archive.end(&mut wanted).unwrap();
+        assert!(plain == wanted && payload.plain_size() == wanted.len() as u64);
+        let warm = Segments::new(&cache);
+        warm.payload(archive, members(&tree), Compression::Zstd(1)).unwrap();
+        assert_eq!(warm.counts().reused, 5, "the small files, three parts, the small file behind it");
+    }
+
+    // No part of another file gets into the cache under this one's digest.
+    std::fs::remove_dir_all(cache.segments()).unwrap();
+    let mut bytes = std::fs::read(&disk).unwrap();
+    bytes[size - 1] ^= 1;
+    std::fs::write(&disk, bytes).unwrap();
+    let error = Segments::new(&cache).payload(Archive::Tar, members(&tree), Compression::Zstd(1)).unwrap_err();
+    assert_eq!(error.to_string().matches("is not what it was when the build read it").count(), 1, "{error}");
+    let left = std::fs::read_dir(cache.segments()).map_or(0, Iterator::count);
+    assert!(left <= 2, "{left} segments of a file that has changed");
 }
 
 /// What dpkg and rpm see of the members: GNU tar and rpm tell.

@@ -6,7 +6,7 @@ use super::*;
 use crate::format::judge::tool;
 
 fn piece(plain: &[u8], compression: Compression) -> (Vec<u8>, Shape) {
-    let mut encoder = PieceEncoder::new(Vec::new(), compression).unwrap();
+    let mut encoder = PieceEncoder::new(Vec::new(), compression, plain.len() as u64).unwrap();
     // In uneven portions, as archives are written.
     for part in plain.chunks(9973) {
         encoder.write_all(part).unwrap();
@@ -76,8 +76,26 @@ fn archive_like() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+/// The middle of a large file: no run of zeros far and wide, and what the reset needs lies anywhere.
+fn middle_of_a_file() -> impl Strategy<Value = Vec<u8>> {
+    (any::<u32>(), 0_usize..90_000, 0_usize..90_000).prop_map(|(seed, noise, length)| {
+        let mut bytes = incompressible(seed, noise);
+        bytes.extend(numbers(seed).take(length));
+        bytes
+    })
+}
+
+fn numbers(seed: u32) -> impl Iterator<Item = u8> {
+    (0..=u32::MAX).flat_map(move |i| format!("{}\n", i.wrapping_mul(seed | 1) % 10_007).into_bytes())
+}
+
+fn incompressible(seed: u32, length: usize) -> Vec<u8> {
+    let blocks = (0_u32..).flat_map(|i| Sha256::digest([seed.to_le_bytes(), i.to_le_bytes()].concat()));
+    blocks.take(length).collect()
+}
+
 fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
-    prop_oneof![9 => archive_like(), 1 => proptest::collection::vec(any::<u8>(), 0..70), 1 => Just(Vec::new())]
+    prop_oneof![9 => archive_like(), 3 => middle_of_a_file(), 1 => proptest::collection::vec(any::<u8>(), 0..70), 1 => Just(Vec::new())]
 }
 
 fn any_compression() -> impl Strategy<Value = Compression> {
@@ -143,6 +161,35 @@ fn large_pieces_join_at_every_level() {
         let wanted: Vec<u8> = order.iter().flat_map(|&index| plain[index].clone()).collect();
         assert!(decode(compression, &stream) == wanted, "{compression:?}");
         assert!(stream.len() < wanted.len() || compression == Compression::Gzip(0), "{compression:?}");
+    }
+}
+
+/// A piece that begins within a file has no header of zeros to be made independent with, and is compressed all the same.
+#[test]
+fn a_piece_without_runs_is_compressed() {
+    let compression = Compression::Zstd(6);
+    let (text, noise) = (numbers(2_654_435_761).take(3_000_000).collect::<Vec<_>>(), incompressible(3, 300_000));
+    let pieces =
+        [piece(&noise, compression), piece(&text, compression), piece(&[&noise[..], &text].concat(), compression)];
+    let [alone, compressed, late] = [0, 1, 2].map(|number| pieces[number].0.len());
+    assert!((300_000..300_100).contains(&alone), "{alone}");
+    assert!(compressed < 1_500_000, "{compressed}");
+    assert!(late < 1_900_000, "{late}");
+    let stream = join(compression, &[&pieces[1], &pieces[2], &pieces[0], &pieces[1]]);
+    let wanted = [&text[..], &noise, &text, &noise, &text].concat();
+    assert!(decode(compression, &stream) == wanted);
+    assert!(decode_by_program(compression, &stream).is_none_or(|said| said == wanted));
+}
+
+/// The highest levels look at all of a piece, and hosts can still unpack it: dpkg, rpm and zstd allow 2^27 (zstd(1), `-M`).
+#[test]
+fn windows_hold_a_piece_and_are_what_hosts_allow() {
+    for (level, size, window) in
+        [(19, 40 << 20, 25), (19, 9 << 20, 24), (19, 8 << 20, 23), (19, 1 << 20, 20), (22, 40 << 20, 26)]
+    {
+        let mut encoder = PieceEncoder::new(Vec::new(), Compression::Zstd(level), size).unwrap();
+        encoder.write_all(&[0; 2000]).unwrap();
+        assert_eq!(encoder.finish().unwrap().1.window, (window - 10) << 3, "{level} {size}");
     }
 }
 
