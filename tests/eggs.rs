@@ -137,11 +137,13 @@ fn a_pure_egg_ships_and_pip_takes_its_wheel() {
     let script = "import importlib.metadata as m; d = m.distribution('pure.demo'); print(d.metadata['Name'], d.version, \
                   d.metadata['Summary'], d.requires, d.metadata.get_all('Provides-Extra'), \
                   [e.value for e in d.entry_points], sorted({f.parts[0] for f in d.files if '..' not in f.parts}))";
+    // Versions of setuptools differ in how they write names and markers down.
+    let seen = text(Command::new(bin.join("python")).args(["-c", script]));
+    let seen = seen.replace("Six_Like", "Six-Like").replace("python_version<", "python_version < ");
     assert_eq!(
-        text(Command::new(bin.join("python")).args(["-c", script])),
+        seen,
         "Pure.Demo 1.0 A demo ['Six-Like>=1', 'futures; python_version < \"3\"', 'speed; extra == \"fast\"'] ['fast'] \
          ['pure:main'] ['pure', 'pure_demo-1.0.dist-info']\n"
-            .replace("Six-Like", if eggs.setuptools.keeps_names() { "Six_Like" } else { "Six-Like" })
     );
     let wheel = eggs.wheels().into_iter().find(|wheel| wheel.to_string_lossy().contains("pure_demo")).unwrap();
     let number = eggs.setuptools.minor.replace('.', "");

@@ -25,7 +25,7 @@ pub(super) fn project_files(directory: &Path) -> Result<Vec<PathBuf>> {
     match git_files(directory, &["--cached"]) {
         Some(tracked) if !tracked.is_empty() => {
             let others = git_files(directory, &["--others", "--exclude-standard"]).unwrap_or_default();
-            files.extend(others.into_iter().filter(|path| !is_left_behind(path)));
+            files.extend(others.into_iter().filter(|path| !is_left_behind(path, false)));
             for path in tracked {
                 let found = directory.join(&path);
                 if found.is_dir() && !found.is_symlink() {
@@ -115,8 +115,10 @@ fn git_files(directory: &Path, arguments: &[&str]) -> Option<Vec<PathBuf>> {
 
 fn walk(directory: &Path, files: &mut BTreeSet<PathBuf>) -> Result<()> {
     let below = |path: &Path| path.strip_prefix(directory).unwrap_or(path).to_owned();
+    // An unpacked sdist: there setuptools knows from its `*.egg-info` which files belong to packages.
+    let is_sdist = directory.join("PKG-INFO").is_file();
     let entries = walkdir::WalkDir::new(directory).min_depth(1).into_iter();
-    for entry in entries.filter_entry(|entry| !is_left_behind(&below(entry.path()))) {
+    for entry in entries.filter_entry(|entry| !is_left_behind(&below(entry.path()), is_sdist)) {
         let entry = entry.context(|| format!("cannot read `{}`", shown(directory)))?;
         if !entry.file_type().is_dir() {
             files.insert(below(entry.path()));
@@ -126,7 +128,7 @@ fn walk(directory: &Path, files: &mut BTreeSet<PathBuf>) -> Result<()> {
 }
 
 /// Whether a path below a project is what builds, tools and version control leave, and no source.
-fn is_left_behind(path: &Path) -> bool {
+fn is_left_behind(path: &Path, is_sdist: bool) -> bool {
     let names: Vec<_> = path.iter().map(OsStr::to_string_lossy).collect();
     // Packages may be called `build`; the directories of builds lie at the top.
     let top = matches!(names.first().map(AsRef::as_ref), Some("build" | "dist" | "venv"));
@@ -144,7 +146,7 @@ fn is_left_behind(path: &Path) -> bool {
         "__pycache__",
         "node_modules",
     ];
-    top || names.iter().any(|name| tools.contains(&name.as_ref()) || name.ends_with(".egg-info"))
+    top || names.iter().any(|name| tools.contains(&name.as_ref()) || !is_sdist && name.ends_with(".egg-info"))
 }
 
 /// What a file of a project is, links that leave the project counted as what they point to.

@@ -77,7 +77,6 @@ pub(crate) struct Setuptools {
     path: PathBuf,
     /// E.g. `3.11`.
     pub(crate) minor: String,
-    version: String,
 }
 
 impl Setuptools {
@@ -86,11 +85,6 @@ impl Setuptools {
         let mut command = Command::new(&self.path);
         command.env_remove("PYTHONPATH").env("SETUPTOOLS_USE_DISTUTILS", "local").env("PYTHONWARNINGS", "ignore");
         command
-    }
-
-    /// Whether `_` in the names of requirements stays, as it does since version 71.
-    pub(crate) fn keeps_names(&self) -> bool {
-        self.version.split('.').next().is_some_and(|major| major.parse::<u32>().is_ok_and(|major| major >= 71))
     }
 
     /// Whether there is what compiles extension modules, or says that the test is skipped.
@@ -108,14 +102,13 @@ impl Setuptools {
 /// Finds the Python of the tests with setuptools and pip, or says that the test is skipped.
 pub(crate) fn setuptools() -> Option<Setuptools> {
     let python = python();
-    let script = "import pip, setuptools; print(setuptools.__version__)";
+    let script = "import setuptools, pip";
     let output = Command::new(&python.path).args(["-c", script]).stdin(Stdio::null()).output().unwrap();
     if !output.status.success() {
         skip(&format!("`{}` has no setuptools and pip", python.path.display()));
         return None;
     }
-    let version = String::from_utf8(output.stdout).unwrap().trim().to_owned();
-    Some(Setuptools { path: python.path.clone(), minor: python.minor.clone(), version })
+    Some(Setuptools { path: python.path.clone(), minor: python.minor.clone() })
 }
 
 fn skip(why: &str) {
