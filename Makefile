@@ -36,17 +36,7 @@ test:
 
 accept: build
 	@tests/prepare demo
-	tests/lab/accept $(PKGAPP)
-	tests/lab/services $(PKGAPP)
-	tests/lab/escapes $(PKGAPP)
-	tests/lab/fleet $(PKGAPP)
-	tests/lab/push $(PKGAPP)
-	tests/lab/projects $(PKGAPP)
-	tests/lab/targets $(PKGAPP)
-	tests/lab/failures $(PKGAPP)
-	tests/lab/index $(PKGAPP)
-	tests/lab/interpreters $(PKGAPP)
-	tests/lab/tarball $(PKGAPP)
+	tests/lab/all $(PKGAPP)
 
 bench: build
 	tests/bench/run $(PKGAPP) $(BENCH)
