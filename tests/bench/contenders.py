@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import made
-from measure import Failed, die, run
+from measure import Failed, Trash, die, run
 
 HERE = Path(__file__).resolve().parent
 PINS = {"small": HERE / "small.txt", "web": HERE / "../../fixtures/shop/requirements.txt", "data": HERE / "data.txt"}
@@ -68,6 +68,7 @@ class Place:
 
     def __init__(self, directory, pkgapp):
         self.root, self.pkgapp = directory, pkgapp
+        Trash.directory = directory / "trash"
         self.python = next((p for p in ["/usr/bin/python3.11", shutil.which("python3.11")] if p and os.access(p, os.X_OK)), None)
         if not self.python:
             die("the sets are pinned for Python 3.11, and there is no python3.11")
@@ -166,7 +167,7 @@ class Set:
     def write(self, variant):
         """The application as its developers have it: in git, committed."""
         root, project = self.root / variant, variant.startswith("project")
-        shutil.rmtree(root, ignore_errors=True)
+        Trash.take(root)
         files = {**made.application("benchapp"), "benchapp/edited.py": made.edited(0), "benchapp/cli.py": CLI}
         files = {f"src/{path}": content for path, content in files.items()} if project else {**files, "manage.py": MANAGE}
         files |= {"requirements.txt": self.reqs.read_bytes(), ".gitignore": b"/dist\n"}
@@ -195,9 +196,9 @@ class Set:
         self.place.shell(f"{pip} --no-deps --require-hashes -r {self.reqs}; {pip} --no-deps --require-hashes -r {self.bumped}; {pip} {BACKEND} wheel")
         for reqs in [self.reqs, self.bumped]:
             env = self.place.work / "warm"
-            shutil.rmtree(env, ignore_errors=True)
+            Trash.take(env)
             self.place.shell(f"uv venv -q --python {self.place.python} {env}; uv pip install -q --python {env} --require-hashes -r {reqs}")
-            shutil.rmtree(env)
+            Trash.take(env)
         self.place.shell(f"uv build -q --wheel --python {self.place.python} --out-dir {self.place.work}/warm {self.root}/project-uv; rm -r {self.place.work}/warm")
         tool = Pkgapp(self.place, Codec("zstd", 1), "deb")
         for reqs in [self.bumped, self.reqs]:
@@ -227,7 +228,7 @@ class Contender:
 
     def fresh(self):
         root = self.place.work / "stage"
-        shutil.rmtree(root, ignore_errors=True)
+        Trash.take(root)
         root.mkdir(parents=True)
         return root
 
@@ -314,7 +315,7 @@ override_dh_strip override_dh_shlibdeps override_dh_dwz override_dh_strip_nondet
     def steps(self, data, _repeat, _projects):
         root = data.root / "project-dh"
         debian = root / "debian"
-        shutil.rmtree(debian, ignore_errors=True)
+        Trash.take(debian)
         debian.mkdir()
         (debian / "rules").write_text(self.RULES.format(python=self.place.python, wheels=data.wheels))
         (debian / "rules").chmod(0o755)
@@ -387,11 +388,11 @@ class Pkgapp(Contender):
         cache = self.place.root / "pkgapp"
         for entry in cache.iterdir():
             if entry.name not in self.KEPT:
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+                Trash.take(entry)
 
     def build(self, data, variant):
         dist = self.place.work / "dist"
-        shutil.rmtree(dist, ignore_errors=True)
+        Trash.take(dist)
         cost = self.place.run([self.binary, "build", "-q", "--offline", "--format", self.form, "--output", dist], data.root / variant)
         (package,) = dist.iterdir()
         return cost, package
@@ -425,7 +426,7 @@ class Pkgapp(Contender):
     def floors(self, data, package, repeat):
         """What no edit can go below: writing the package, its digest, and compressing the application alone."""
         copy, app = self.place.work / "copy", self.place.work / "app"
-        shutil.rmtree(app, ignore_errors=True)
+        Trash.take(app)
         app.mkdir()
         shutil.copytree(data.root / "files/benchapp", app / "benchapp")
         self.place.shell(f"{self.place.python} -m compileall -q {app}; tar -cf {app}.tar -C {app} .")
