@@ -97,15 +97,11 @@ impl Venv {
             let error = Error::new(format!("`{name}{version}` is installed and not pinned"));
             differences.insert(name, error.at(Location::file(&installed.metadata)));
         }
-        errors.extend(differences.into_values());
-        if let Some(last) = errors.pop() {
-            let hint = "pin what the application needs, and install what is pinned";
-            errors.push(if last.to_json().get("hint").is_none_or(serde_json::Value::is_null) {
-                last.hint(hint)
-            } else {
-                last
-            });
+        let mut differences: Vec<Error> = differences.into_values().collect();
+        if let Some(last) = differences.pop() {
+            differences.push(last.hint("pin what the application needs, and install what is pinned"));
         }
+        errors.extend(differences);
         errors
     }
 }
