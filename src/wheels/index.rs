@@ -390,21 +390,23 @@ fn links(indexes: &Indexes) -> Result<Vec<Links>> {
 
 /// Returns what would help against a failure of the network, if it is of a known kind.
 fn way_out(why: &str) -> Option<&'static str> {
-    let why = why.to_lowercase();
+    // An address may hold anything: port 40163 is no status 401.
+    let why = why.to_lowercase().split_whitespace().filter(|word| !word.contains("://")).collect::<Vec<_>>().join(" ");
     let has = |parts: &[&str]| parts.iter().any(|part| why.contains(part));
+    let says = |codes: &[&str]| why.split(|one: char| !one.is_alphanumeric()).any(|word| codes.contains(&word));
     if has(&["certificate", "unknownissuer", "tls handshake", "handshake failure"]) {
         return Some(
             "if it is signed by a CA of your own, name that with `SSL_CERT_FILE`; if it wants to know who you are, set \
              `SSL_CLIENT_CERT` to a file with your certificate and key",
         );
     }
-    if has(&["401", "403", "407"]) {
+    if says(&["401", "403", "407"]) {
         return Some("give credentials: `PKGAPP_INDEX_NAME_USERNAME` and `…_PASSWORD`, or `~/.netrc`");
     }
-    if has(&["404", "410"]) {
+    if says(&["404", "410"]) {
         return Some("the index names a file that is gone: lock again, or take it from another place (`--find-links`)");
     }
-    if has(&["429", "500", "502", "503", "504", "server error"]) {
+    if says(&["429", "500", "502", "503", "504"]) || has(&["server error"]) {
         return Some("the server is at fault: try again later, or take another index");
     }
     if has(&["connect", "dns", "timed out", "timeout", "error sending request", "proxy"]) {
@@ -557,6 +559,14 @@ mod tests {
             without_credentials("asked https://u:p@ss@a.example/x, `http://tok@b.example`, https://c.example/a@b"),
             "asked https://a.example/x, `http://b.example`, https://c.example/a@b"
         );
+    }
+
+    #[test]
+    fn a_status_is_known_by_its_word_and_not_by_an_address() {
+        let refused = "Failed to fetch: `http://127.0.0.1:40163/simple/404/` tcp connect error Connection refused";
+        assert!(way_out(refused).is_some_and(|hint| hint.contains("NO_PROXY")));
+        let away = "HTTP status client error (404 Not Found) for url (http://127.0.0.1:40163/certificate/)";
+        assert!(way_out(away).is_some_and(|hint| hint.contains("lock again")));
     }
 
     #[test]
