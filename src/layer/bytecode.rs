@@ -3,21 +3,20 @@
 //! - Not checked against the source when imported: a release does not change, and times of files do not survive packing.
 //! - The code objects' file name is the path below the prefix, so the prefix may be any.
 //! - Marshal's output depends on reference counts and, until Python 3.11, on the order of sets. So sources are compiled
-//!   in shards that depend on nothing but their list: each by a process of its own, with a fixed hash seed and a fixed
-//!   environment, in sorted order. How many shards are compiled at a time changes nothing.
+//!   in shards that depend on nothing but their list: each by a fork of a process that has compiled nothing, with a fixed
+//!   hash seed and a fixed environment, in sorted order. How many shards are compiled at a time changes nothing.
 //! - Where this machine has not the Python that a release is for, or the user wants it so, no byte code is made here:
 //!   scriptlets make it when the package is installed ([`ByteCompiler::at_installation`]).
-//! - Byte code that is kept file by file ([`Isolation::Source`]) must not depend on the file's neighbours either: the
-//!   process forks for each one.
+//! - Byte code that is kept file by file ([`Isolation::Source`]) must not depend on the file's neighbours either: each is
+//!   a shard.
 
-use std::io::{BufRead, BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use super::compilers::{self, Compilers};
 use crate::error::{Context, Error, Result, shown};
 use crate::interpreter::Interpreter;
 use crate::name::PythonMinor;
@@ -25,13 +24,10 @@ use crate::path::ReleasePath;
 use crate::process;
 use crate::runtime;
 
-/// The compiling program; it talks as its first lines say.
-const PROGRAM: &str = include_str!("compile.py");
-
 /// How long one source may take before it is taken for a hang, in seconds; usual ones take milliseconds.
 const PATIENCE_S: u64 = 120;
 
-/// Sources that one process compiles: starting it costs as much as compiling some ten of them.
+/// Sources that are compiled together.
 const SHARD: usize = 256;
 
 /// Most processes for one layer; other layers are made at the same time.
@@ -40,7 +36,7 @@ const PROCESSES: usize = 4;
 /// What byte code may depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Isolation {
-    /// The sources that are compiled together: three times as fast.
+    /// The sources that are compiled together: faster.
     Shard,
     /// Nothing but its source.
     Source,
@@ -64,10 +60,8 @@ pub struct ByteCompiler {
     /// `None`: it compiles nothing, the host does.
     identity: Option<String>,
     patience: Duration,
+    compilers: Arc<Compilers>,
 }
-
-/// What the compiling program says about one source: byte code, or nothing.
-type Answer = std::io::Result<Option<Vec<u8>>>;
 
 impl ByteCompiler {
     /// Asks `interpreter` what it is.
@@ -77,7 +71,7 @@ impl ByteCompiler {
     pub fn new(interpreter: &Path, python: PythonMinor) -> Result<Self> {
         let interpreter = std::path::absolute(interpreter)
             .context(|| format!("cannot find the interpreter `{}`", shown(interpreter)))?;
-        let mut command = command(&interpreter);
+        let mut command = compilers::command(&interpreter);
         command.args(["-c", IDENTITY]);
         let output = process::run(&mut command)?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -98,6 +92,7 @@ impl ByteCompiler {
             cache_tag: cache_tag.to_owned(),
             identity: Some(identity.to_owned()),
             patience: Duration::from_secs(PATIENCE_S),
+            compilers: Arc::default(),
         })
     }
 
@@ -111,6 +106,7 @@ impl ByteCompiler {
             cache_tag: format!("cpython-{}{}", python.major, python.minor),
             identity: None,
             patience: Duration::from_secs(PATIENCE_S),
+            compilers: Arc::default(),
         }
     }
 
@@ -136,6 +132,7 @@ impl ByteCompiler {
             cache_tag: interpreter.cache_tag.clone(),
             identity: Some(interpreter.byte_code.clone()),
             patience: Duration::from_secs(PATIENCE_S),
+            compilers: Arc::default(),
         })
     }
 
@@ -217,15 +214,21 @@ impl ByteCompiler {
         isolation: Isolation,
         mut take: impl FnMut(&ReleasePath, Option<&[u8]>) -> Result<()>,
     ) -> Result<()> {
-        let shards: Vec<&[ReleasePath]> = sources.chunks(SHARD).collect();
-        if let [shard] = shards[..] {
-            return self.compile_shard(root, shard, isolation, take);
+        let interpreter = self.interpreter()?;
+        let most = rayon::current_num_threads();
+        let compile = |shard: &[ReleasePath], take: &mut dyn FnMut(&ReleasePath, Option<&[u8]>) -> Result<()>| {
+            self.compilers.compile(interpreter, most, self.patience, root, shard, take)
+        };
+        let size = if isolation == Isolation::Source { 1 } else { SHARD };
+        let shards: Vec<&[ReleasePath]> = sources.chunks(size).collect();
+        if shards.len() == 1 || isolation == Isolation::Source {
+            return shards.into_iter().try_for_each(|shard| compile(shard, &mut take));
         }
         let (sender, receiver) = mpsc::sync_channel(4);
         let next = AtomicUsize::new(0);
         let work = |sender: mpsc::SyncSender<Result<(ReleasePath, Option<Vec<u8>>)>>| {
             while let Some(shard) = shards.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let made = self.compile_shard(root, shard, isolation, |path, pyc| {
+                let made = compile(shard, &mut |path, pyc| {
                     // Whoever takes it has failed, and has its own error.
                     let made = Ok((path.clone(), pyc.map(<[u8]>::to_vec)));
                     sender.send(made).map_err(|_| Error::new("byte code is not wanted any more"))
@@ -238,7 +241,7 @@ impl ByteCompiler {
         };
         // Threads, and not rayon's: one that waits for another process's layer must not be waited for by this one.
         thread::scope(|scope| {
-            for _ in 0..shards.len().min(rayon::current_num_threads()).min(PROCESSES) {
+            for _ in 0..shards.len().min(most).min(PROCESSES) {
                 let sender = sender.clone();
                 scope.spawn(|| work(sender));
             }
@@ -250,129 +253,12 @@ impl ByteCompiler {
             Ok(())
         })
     }
-
-    fn compile_shard(
-        &self,
-        root: &Path,
-        sources: &[ReleasePath],
-        isolation: Isolation,
-        mut take: impl FnMut(&ReleasePath, Option<&[u8]>) -> Result<()>,
-    ) -> Result<()> {
-        let stderr = tempfile::tempfile().context(|| "cannot make a temporary file")?;
-        let interpreter = self.interpreter()?;
-        let mut command = command(interpreter);
-        command.args(["-c", PROGRAM]).arg(root).arg(isolation.word()).stdin(Stdio::piped()).stdout(Stdio::piped());
-        command.stderr(stderr.try_clone().context(|| "cannot make a temporary file")?);
-        let mut child = command.spawn().map(Running).context(|| format!("cannot run `{}`", shown(interpreter)))?;
-        let answers = child.answers(sources);
-        for source in sources {
-            match answers.recv_timeout(self.patience) {
-                Ok(Ok(pyc)) => take(source, pyc.as_deref())?,
-                Ok(Err(error)) => return Err(self.died(source, child, stderr).cause(error)),
-                Err(_) => {
-                    return Err(Error::new(format!("Python {} does not finish compiling `{source}`", self.python))
-                        .cause_text(format!("it took more than {} s", self.patience.as_secs())));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn died(&self, source: &ReleasePath, mut child: Running, mut stderr: std::fs::File) -> Error {
-        let error = Error::new(format!("Python {} died while it compiled `{source}`", self.python));
-        let interpreter = self.interpreter.as_deref().unwrap_or(Path::new("python"));
-        let error = match child.0.wait() {
-            Ok(status) => error.cause_text(format!("`{}` ended with {status}", shown(interpreter))),
-            Err(cause) => error.cause(cause),
-        };
-        let mut said = String::new();
-        match stderr.rewind().and_then(|()| stderr.read_to_string(&mut said)) {
-            Ok(_) if !said.trim().is_empty() => error.cause_text(format!("it printed\n{}", said.trim_end())),
-            _ => error,
-        }
-    }
-}
-
-impl Isolation {
-    /// As the compiling program is told.
-    fn word(self) -> &'static str {
-        match self {
-            Self::Shard => "shard",
-            Self::Source => "source",
-        }
-    }
-}
-
-/// A child that does not outlive its use.
-struct Running(Child);
-
-impl Running {
-    /// Sends the sources' names and reads the answers, both aside, so that neither waits for the other.
-    fn answers(&mut self, sources: &[ReleasePath]) -> mpsc::Receiver<Answer> {
-        let (sender, receiver) = mpsc::sync_channel(4);
-        let (stdin, stdout) = (self.0.stdin.take(), self.0.stdout.take());
-        let names: String = sources.iter().map(|source| format!("{source}\n")).collect();
-        let count = sources.len();
-        std::thread::spawn(move || {
-            if let Some(mut stdin) = stdin {
-                // A child that is dead gives no answers, and that is told by the reader.
-                _ = stdin.write_all(names.as_bytes());
-            }
-            let Some(stdout) = stdout else { return };
-            let mut stdout = BufReader::new(stdout);
-            for _ in 0..count {
-                let answer = read_answer(&mut stdout);
-                let last = answer.is_err();
-                if sender.send(answer).is_err() || last {
-                    return;
-                }
-            }
-        });
-        receiver
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Fails only if it has ended, which is what is wanted.
-        _ = self.0.kill();
-        _ = self.0.wait();
-    }
-}
-
-fn read_answer(stdout: &mut impl BufRead) -> Answer {
-    let bad = || std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
-    let mut line = String::new();
-    stdout.by_ref().take(64).read_line(&mut line)?;
-    let (what, length) = line.trim_end().split_once(' ').ok_or_else(bad)?;
-    let length: usize = length.parse().map_err(std::io::Error::other)?;
-    match what {
-        "failed" => Ok(None),
-        "compiled" => {
-            let mut pyc = Vec::new();
-            stdout.by_ref().take(length as u64).read_to_end(&mut pyc)?;
-            if pyc.len() == length { Ok(Some(pyc)) } else { Err(bad()) }
-        }
-        _ => Err(std::io::Error::other(format!("`{what}` is no answer"))),
-    }
-}
-
-/// A Python that knows nothing of its caller: no PYTHON* variables, user site, `.pth` files, byte code of its own.
-///
-/// `-I` would do most of that, but with it PYTHONHASHSEED is not read either.
-fn command(interpreter: &Path) -> Command {
-    let mut command = Command::new(interpreter);
-    command.args(["-s", "-S", "-B", "-X", "utf8", "-W", "ignore"]).current_dir("/");
-    command.env_clear().env("PYTHONHASHSEED", "0").env("LC_ALL", "C.UTF-8");
-    // Some Pythons do not start without it. What marshal writes does not depend on it.
-    if let Some(path) = std::env::var_os("LD_LIBRARY_PATH") {
-        command.env("LD_LIBRARY_PATH", path);
-    }
-    command
 }
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
     use crate::layer::testing::{self, pythons};
 

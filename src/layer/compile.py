@@ -1,21 +1,26 @@
-# Compiles the sources named on standard input to byte code on standard output, one after another.
-# argv: the directory they lie in; `source` if what is made of one must not depend on the others, which costs a fork.
-# Input: their paths below it, each with a line end. Output for each: a line
-# `compiled LENGTH` and LENGTH bytes of a .pyc file, or a line `failed 0`.
+# Compiles sources to byte code. Each request is served by a fork of this process, which has seen nothing but the lengths
+# of the others: what is made depends on the sources of one request alone, and starting Python is paid once.
+# Standard input, for each request: a line `COUNT LENGTH`, a directory's path of LENGTH bytes, and COUNT lines, each a path
+# of a source below it. Standard output, for each source: a line `compiled LENGTH` and LENGTH bytes of a .pyc file, or a
+# line `failed 0`. It ends with its input, or with the first of its forks that ends badly.
 import sys
 
 # For `-c` the first place of imports is the working directory.
 sys.path[:] = [place for place in sys.path if place]
 
+# What is built in, and no module of the library: those take longer to be found than everything else here.
+import _imp
 import gc
-import importlib.util
 import marshal
-import os
+import posix
+from _frozen_importlib_external import MAGIC_NUMBER
 
 # What marshal writes depends on reference counts, so nothing may be freed at a moment that chance decides.
 gc.disable()
 # PEP 552: hash-based, not checked against the source when imported.
-UNCHECKED_HASH = (0b01).to_bytes(4, "little")
+HEAD = MAGIC_NUMBER + (0b01).to_bytes(4, "little")
+# As importlib.util.source_hash has it, which 3.14 has under another name.
+HASH_KEY = getattr(_imp, "pyc_magic_number_token", int.from_bytes(MAGIC_NUMBER, "little"))
 
 
 def marshalled(code):
@@ -48,43 +53,51 @@ def with_stand_ins(constant, sets):
     return constant
 
 
-def compiled(root, name):
-    with open(root + "/" + name, "rb") as file:
+def compiled(directory, name):
+    with open(directory + b"/" + name, "rb", 0) as file:
         source = file.read()
     # As importlib.machinery.SourceFileLoader does it; the file name in the code object is the path below the prefix.
-    code = compile(source, name, "exec", dont_inherit=True, optimize=0)
-    source_hash = importlib.util.source_hash(source)
-    return importlib.util.MAGIC_NUMBER + UNCHECKED_HASH + source_hash + marshalled(code)
+    code = compile(source, name.decode("utf-8"), "exec", dont_inherit=True, optimize=0)
+    return HEAD + _imp.source_hash(HASH_KEY, source) + marshalled(code)
 
 
-def answer(out, root, name):
-    try:
-        pyc = compiled(root, name)
-    except Exception:
-        # Templates, code for another Python, or files that only look like Python: not this program's to judge.
-        out.write(b"failed 0\n")
-    else:
-        out.write(b"compiled %d\n" % len(pyc))
-        out.write(pyc)
-    out.flush()
+def answer(directory, names):
+    for name in names:
+        try:
+            pyc = compiled(directory, name)
+        except Exception:
+            # Templates, code for another Python, or files that only look like Python: not this program's to judge.
+            said = b"failed 0\n"
+        else:
+            said = b"compiled %d\n" % len(pyc) + pyc
+        sys.stdout.buffer.write(said)
+        sys.stdout.buffer.flush()
 
 
-def answer_aside(out, root, name):
-    child = os.fork()
+def answer_aside(directory, names):
+    child = posix.fork()
     if not child:
-        answer(out, root, name)
-        os._exit(0)
-    status = os.waitpid(child, 0)[1]
+        try:
+            answer(directory, names)
+        except BaseException as error:
+            sys.stderr.write("%r\n" % error)
+            sys.stderr.flush()
+            posix._exit(1)
+        posix._exit(0)
+    status = posix.waitpid(child, 0)[1]
     if status:
-        sys.exit("the process for %s ended with status %d" % (name, status))
+        sys.exit("the process that compiles ended with status %d" % status)
 
 
 def main():
-    out = sys.stdout.buffer
-    work = answer_aside if sys.argv[2] == "source" else answer
-    for name in sys.stdin.buffer.read().decode("utf-8").split("\n"):
-        if name:
-            work(out, sys.argv[1], name)
+    requests = sys.stdin.buffer
+    while True:
+        head = requests.readline()
+        if not head:
+            return
+        count, length = map(int, head.split())
+        directory = requests.read(length)
+        answer_aside(directory, [requests.readline()[:-1] for _ in range(count)])
 
 
 main()

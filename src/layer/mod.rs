@@ -6,6 +6,7 @@
 
 mod assembly;
 mod bytecode;
+mod compilers;
 mod files;
 mod install;
 mod launcher;
@@ -15,7 +16,9 @@ pub(crate) mod testing;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use rayon::prelude::*;
@@ -52,6 +55,9 @@ const CHECKED: &str = "checked";
 
 /// How long that holds: programs that tidy up temporary directories may have been there since.
 const CHECKED_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Layers that are made besides one a core.
+const WAITING: usize = 1;
 
 /// One layer of a release.
 #[derive(Debug, Clone)]
@@ -261,15 +267,26 @@ impl Builder<'_> {
         report: &Report,
     ) -> Result<Vec<Layer>> {
         let progress = report.progress("installing", wheels.len() as u64, Unit::Things);
-        let made: Vec<Result<Layer>> = wheels
-            .par_iter()
-            .map(|wheel| {
+        let size = |wheel: &Wheel| std::fs::metadata(&wheel.path).map_or(0, |metadata| metadata.len());
+        let mut largest_first: Vec<(usize, &Wheel)> = wheels.iter().enumerate().collect();
+        largest_first.sort_by_cached_key(|(_, wheel)| std::cmp::Reverse(size(wheel)));
+        let next = AtomicUsize::new(0);
+        let made: Mutex<BTreeMap<usize, Result<Layer>>> = Mutex::default();
+        let work = || {
+            while let Some((index, wheel)) = largest_first.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let layer = Layer::for_wheel(self, wheel, || open(wheel));
+                made.lock().unwrap_or_else(PoisonError::into_inner).insert(*index, layer);
                 progress.advance(1);
-                layer
-            })
-            .collect();
-        let (mut layers, mut errors) = (Vec::with_capacity(made.len()), Vec::new());
+            }
+        };
+        // More than cores, because some wait for byte code.
+        thread::scope(|scope| {
+            for _ in 0..wheels.len().min(rayon::current_num_threads() + WAITING) {
+                scope.spawn(work);
+            }
+        });
+        let made = made.into_inner().unwrap_or_else(PoisonError::into_inner).into_values();
+        let (mut layers, mut errors) = (Vec::with_capacity(wheels.len()), Vec::new());
         for layer in made {
             layer.map_or_else(|error| errors.push(error), |layer| layers.push(layer));
         }
