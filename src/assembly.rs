@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 
 use crate::app::{self, App, ByteCode, Squeeze};
 use crate::cache::Cache;
@@ -52,8 +53,11 @@ pub struct Options<'a> {
 /// # Errors
 /// Whatever is wrong with the input, the wheels or the result. Nothing but the cache was written.
 pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Package> {
-    let commit = report.timed("commit", |_| Commit::at(&app.root));
-    let date = commit::date(commit.as_ref())?;
+    // git is asked meanwhile: nothing needs the answer before something is built.
+    let commit = thread::spawn({
+        let root = app.root.clone();
+        move || Commit::at(&root)
+    });
     check_pythons(app)?;
     let runtime = report.timed("runtime", |_| runtime(app, options.cache, report))?;
     let interpreter = report.timed("interpreter", |_| interpreter(app, runtime.as_ref(), options, report))?;
@@ -61,6 +65,8 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
     let included = app.included_files()?;
 
     let lock = report.timed("lock", |_| read_lock(app, &environment, options, report))?;
+    let commit = report.timed("commit", |_| commit.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+    let date = commit::date(commit.as_ref())?;
     let wheels = report.timed("wheels", |facts| {
         let fetched = fetch(app, &lock, &environment, options, date, report);
         facts.cached = options.cache.counted("wheels");
@@ -325,7 +331,14 @@ fn installed(
     report: &Report,
 ) -> Result<Vec<Layer>> {
     let open = |wheel: &Wheel| Archive::open(&wheel.path, &wheel.filename);
-    let mut layers = builder.build_all(&wheels.all, open, report)?;
+    // Starting a Python for what was edited takes as long as reading all layers that were not.
+    let (layers, files) = thread::scope(|scope| {
+        let files = (!included.is_empty()).then(|| scope.spawn(|| Layer::for_files(builder, &app.root, included)));
+        let layers = builder.build_all(&wheels.all, open, report);
+        let files = files.map(|files| files.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        (layers, files.transpose())
+    });
+    let mut layers = layers?;
     let mut wanted: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
     let by_files = match builder.prune.profiles.contains(&Profile::Tests) {
         true => prune::imports_of_files(&app.root, included),
@@ -345,9 +358,7 @@ fn installed(
             layers[index] = Layer::for_wheel(&Builder { prune: &prune, ..*builder }, wheel, || open(wheel))?;
         }
     }
-    if !included.is_empty() {
-        layers.push(Layer::for_files(builder, &app.root, included)?);
-    }
+    layers.extend(files?);
     Ok(layers)
 }
 

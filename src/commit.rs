@@ -4,6 +4,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 
 use crate::error::{Error, Result};
 use crate::process;
@@ -25,20 +26,35 @@ impl Commit {
     ///
     /// A directory that a repository holds nothing of has no commit, even if it lies in the repository's checkout.
     pub fn at(root: &Path) -> Option<Self> {
-        let tracked = git(root, &["ls-tree", "--name-only", "HEAD", "./"])?;
+        let status = ["status", "--porcelain", "--untracked-files=no", "--ignore-submodules", "--", "."];
+        let (objects, changed) = thread::scope(|scope| {
+            // `status` and not `diff-index`: a copied checkout has other file times, and is no other source for it.
+            let changed = scope.spawn(|| git(root, &status, "").is_none_or(|names| !names.trim_ascii().is_empty()));
+            (git(root, &["cat-file", "--batch"], "HEAD^{commit}\nHEAD:./\n"), changed.join().unwrap_or(true))
+        });
+        // Each as `HASH KIND LENGTH`, a line end, LENGTH bytes and another line end, or as `NAME missing`: git-cat-file(1).
+        let mut rest = &objects?[..];
+        let (id, commit) = next_object(&mut rest)?;
+        let (_, tracked) = next_object(&mut rest)?;
         if tracked.is_empty() {
             return None;
         }
-        let id = git(root, &["rev-parse", "--verify", "--quiet", "HEAD^{commit}"])?.trim().to_owned();
-        let text = git(root, &["cat-file", "commit", &id])?;
+        let text = String::from_utf8_lossy(commit);
         // `committer Name <address> 1700000000 +0100`, see git-commit-tree(1).
         let line = text.lines().take_while(|line| !line.is_empty()).find(|line| line.starts_with("committer "))?;
         let time = line.rsplit(' ').nth(1)?.parse().ok()?;
-        // `status` and not `diff-index`: a copied checkout has other file times, and is no other source for it.
-        let changed = git(root, &["status", "--porcelain", "--untracked-files=no", "--ignore-submodules", "--", "."])
-            .is_none_or(|names| !names.trim().is_empty());
         Some(Self { id: if changed { format!("{id}-dirty") } else { id }, time })
     }
+}
+
+/// Takes an object off what `git cat-file --batch` has printed: its hash and its content.
+fn next_object<'a>(rest: &mut &'a [u8]) -> Option<(String, &'a [u8])> {
+    let (head, after) = rest.split_at_checked(rest.iter().position(|byte| *byte == b'\n')?)?;
+    let head = std::str::from_utf8(head).ok()?;
+    let (id, size) = (head.split(' ').next()?, head.rsplit(' ').next()?.parse().ok()?);
+    let (content, after) = after.get(1..)?.split_at_checked(size)?;
+    *rest = after.get(1..)?;
+    Some((id.to_owned(), content))
 }
 
 /// Returns why a release can't be traced to a tagged commit of the repository at `root`; nothing if it can. `id` is the
@@ -54,8 +70,8 @@ pub fn untraced(root: &Path, id: Option<&str>, version: &str) -> Vec<Error> {
         let error = Error::new(format!("{version} holds changes that are not in commit {short}"));
         errors.push(error.hint("commit them and build again: `git status` lists them"));
     }
-    let tags = git(root, &["tag", "--points-at", commit]).unwrap_or_default();
-    if !tags.lines().any(|tag| is_tag_of(tag, version)) {
+    let tags = git(root, &["tag", "--points-at", commit], "").unwrap_or_default();
+    if !String::from_utf8_lossy(&tags).lines().any(|tag| is_tag_of(tag, version)) {
         let error = Error::new(format!("commit {short} has no tag for version {version}"));
         errors.push(error.hint(format!("tag it, `git tag v{version} {short}`, or fetch the tags")));
     }
@@ -85,13 +101,13 @@ pub fn date(commit: Option<&Commit>) -> Result<u64> {
     }
 }
 
-fn git(root: &Path, arguments: &[&str]) -> Option<String> {
+fn git(root: &Path, arguments: &[&str], input: &str) -> Option<Vec<u8>> {
     let mut command = Command::new("git");
     // Whoever owns the checkout, nothing of it is executed: no file-system monitor, no signature check.
     command.args(["-c", "safe.directory=*", "-c", "core.fsmonitor=false"]);
     command.arg("-C").arg(root).args(arguments).env("GIT_OPTIONAL_LOCKS", "0").env("LC_ALL", "C");
-    let output = process::output(&mut command).ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    let output = process::output_of(&mut command, input).ok()?;
+    output.status.success().then_some(output.stdout)
 }
 
 #[cfg(test)]

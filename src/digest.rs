@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use md5::Md5;
 use serde::{Deserialize, Serialize};
@@ -138,15 +138,21 @@ pub fn summed<T, E>(
     write: impl FnOnce(&mut dyn Write) -> Result<T, E>,
 ) -> Result<(T, u64, Sha256Sum), E> {
     /// How many writes the sum may be behind.
-    const BEHIND: usize = 16;
+    const BEHIND: usize = 8;
     std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel::<Vec<u8>>(BEHIND);
+        // Buffers come back: fresh ones would cost as much as filling them.
+        let (done, spare) = sync_channel::<Vec<u8>>(BEHIND);
         let hashing = scope.spawn(move || {
             let mut hasher = Sha256::new();
-            receiver.into_iter().for_each(|bytes| hasher.update(&bytes));
+            for bytes in receiver {
+                hasher.update(&bytes);
+                // One too many is dropped.
+                _ = done.try_send(bytes);
+            }
             hasher.finalize()
         });
-        let mut tee = Tee { out, sums: sender, size: 0 };
+        let mut tee = Tee { out, sums: sender, spare, size: 0 };
         let made = write(&mut tee);
         let size = tee.size;
         drop(tee);
@@ -159,6 +165,7 @@ pub fn summed<T, E>(
 struct Tee<'a> {
     out: &'a mut dyn Write,
     sums: SyncSender<Vec<u8>>,
+    spare: Receiver<Vec<u8>>,
     size: u64,
 }
 
@@ -166,7 +173,10 @@ impl Write for Tee<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.out.write(bytes)?;
         self.size += written as u64;
-        self.sums.send(bytes[..written].to_vec()).map_err(|_| io::Error::other("the sum's thread has ended"))?;
+        let mut copy = self.spare.try_recv().unwrap_or_default();
+        copy.clear();
+        copy.extend(&bytes[..written]);
+        self.sums.send(copy).map_err(|_| io::Error::other("the sum's thread has ended"))?;
         Ok(written)
     }
 

@@ -1,12 +1,13 @@
 //! Files of this machine. Every error names its path, and nothing half-written is ever seen under its final name.
 
 use std::io::{self, BufWriter};
+use std::num::NonZeroU64;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use fs_err as fs;
-use rustix::fs::{AtFlags, CWD, linkat};
+use rustix::fs::{Advice, AtFlags, CWD, fadvise, linkat};
 use tempfile::TempPath;
 
 use crate::error::{Context, Error, Result, shown};
@@ -49,7 +50,7 @@ pub fn create_dir_all(path: &Path) -> Result<()> {
 ///
 /// # Errors
 /// What `write` returns, or what the system says; the temporary file is removed.
-pub fn write_atomically<T>(path: &Path, write: impl FnOnce(&mut BufWriter<fs::File>) -> Result<T>) -> Result<T> {
+pub fn write_atomically<T>(path: &Path, write: impl FnOnce(&mut BufWriter<Flowing>) -> Result<T>) -> Result<T> {
     let failed = || format!("cannot write `{}`", shown(path));
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -57,15 +58,51 @@ pub fn write_atomically<T>(path: &Path, write: impl FnOnce(&mut BufWriter<fs::Fi
     };
     create_dir_all(directory)?;
     let (file, name) = temporary_in(directory).context(failed)?;
-    let mut out = BufWriter::with_capacity(1 << 20, fs::File::from_parts(file, path));
+    let mut out = BufWriter::with_capacity(1 << 20, Flowing::new(fs::File::from_parts(file, path)));
     let made = write(&mut out)?;
-    let file = out.into_inner().map_err(std::io::IntoInnerError::into_error).context(failed)?;
+    let file = out.into_inner().map_err(std::io::IntoInnerError::into_error).context(failed)?.file;
     // tempfile makes files of mode 0600, and the umask is not ours to follow: the same input gives the same output.
     file.set_permissions(std::fs::Permissions::from_mode(0o644)).context(failed)?;
     file.sync_all().context(failed)?;
     let name = name.map_or_else(|| name_it(file.file(), directory), Ok).context(failed)?;
     name.persist(path).map_err(|error| error.error).context(failed)?;
     Ok(made)
+}
+
+/// A file that the system begins to bring to the disk while more of it is written: the sync at its end waits for the rest
+/// only.
+#[derive(Debug)]
+pub struct Flowing {
+    file: fs::File,
+    written: u64,
+    begun: u64,
+}
+
+impl Flowing {
+    /// How much is written before the system is told again, bytes.
+    const STEP: u64 = 4 << 20;
+
+    fn new(file: fs::File) -> Self {
+        Self { file, written: 0, begun: 0 }
+    }
+}
+
+impl io::Write for Flowing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = self.file.write(bytes)?;
+        self.written += length as u64;
+        if let Some(size) = NonZeroU64::new(self.written - self.begun).filter(|size| size.get() >= Self::STEP) {
+            // Linux writes out what is dirty in a range that is said not to be needed (mm/fadvise.c), and does not wait.
+            // What it makes of the advice changes nothing of the file.
+            _ = fadvise(&self.file, self.begun, Some(size), Advice::DontNeed);
+            self.begun = self.written;
+        }
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// How temporary files are called, for as long as they are.

@@ -8,18 +8,17 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, Result};
 
 /// An absolute, normalised path on a host, e.g. `/opt/shop/bin/python`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InstallPath(Arc<str>);
 
 /// A normalised path below a release's prefix, e.g. `bin/python`; never empty.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReleasePath(Arc<str>);
 
 impl InstallPath {
@@ -39,7 +38,9 @@ impl InstallPath {
     /// Returns the path below this one.
     #[must_use]
     pub fn join(&self, below: &ReleasePath) -> Self {
-        Self(format!("{}/{}", self.0, below.0).into())
+        let mut text = String::with_capacity(self.0.len() + 1 + below.0.len());
+        text.extend([&self.0, "/", &below.0]);
+        Self(text.into())
     }
 
     /// Returns the directory it lies in, or `None` directly below the root.
@@ -133,17 +134,28 @@ macro_rules! text_of {
             }
         }
 
-        impl From<$name> for String {
-            fn from(path: $name) -> Self {
-                path.0.to_string()
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
             }
         }
 
-        impl TryFrom<String> for $name {
-            type Error = String;
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+                // Layers have so many that a copy of each on the way would show.
+                struct Text;
+                impl Visitor<'_> for Text {
+                    type Value = $name;
 
-            fn try_from(text: String) -> std::result::Result<Self, String> {
-                Self::parse(&text).map_err(|error| error.message().to_owned())
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str("a path")
+                    }
+
+                    fn visit_str<E: de::Error>(self, text: &str) -> std::result::Result<$name, E> {
+                        $name::parse(text).map_err(|error| E::custom(error.message()))
+                    }
+                }
+                deserializer.deserialize_str(Text)
             }
         }
     )*};

@@ -1,6 +1,7 @@
 //! Child processes: argv in, output or a full account of the failure out. No shell is involved.
 
 use std::ffi::OsStr;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -27,6 +28,21 @@ pub fn run(command: &mut Command) -> Result<Output> {
 /// It can't be started.
 pub fn output(command: &mut Command) -> Result<Output> {
     command.stdin(Stdio::null()).output().context(|| format!("cannot run `{}`", line(command)))
+}
+
+/// Runs a command with some text as its standard input, whatever its exit status. Meant for texts that fit into a pipe.
+///
+/// # Errors
+/// It can't be started.
+pub fn output_of(command: &mut Command, input: &str) -> Result<Output> {
+    let failed = |command: &Command| format!("cannot run `{}`", line(command));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().context(|| failed(command))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // One that does not read it says why.
+        _ = stdin.write_all(input.as_bytes());
+    }
+    child.wait_with_output().context(|| failed(command))
 }
 
 /// Returns the error that says how a command failed.

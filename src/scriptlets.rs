@@ -299,7 +299,7 @@ impl Acts<'_> {
         let (instances, plain): (Vec<&str>, Vec<&str>) = self.services.names().partition(|name| is_instance(name));
         let user = |user: &crate::services::SystemUser| context!(name => user.name, home => user.home.as_str());
         let secret = |secret: &crate::services::SecretFile| {
-            let parent = secret.path.parent().map(String::from);
+            let parent = secret.path.parent().map(|parent| parent.to_string());
             context!(path => secret.path.as_str(), parent => parent.unwrap_or_else(|| "/".into()), group => secret.group)
         };
         context! {

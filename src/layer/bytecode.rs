@@ -63,6 +63,9 @@ pub struct ByteCompiler {
     compilers: Arc<Compilers>,
 }
 
+/// Takes the byte code of a source; `None` if it can't be compiled.
+type Take<'a> = &'a mut dyn FnMut(&ReleasePath, Option<&[u8]>) -> Result<()>;
+
 impl ByteCompiler {
     /// Asks `interpreter` what it is.
     ///
@@ -216,7 +219,7 @@ impl ByteCompiler {
     ) -> Result<()> {
         let interpreter = self.interpreter()?;
         let most = rayon::current_num_threads();
-        let compile = |shard: &[ReleasePath], take: &mut dyn FnMut(&ReleasePath, Option<&[u8]>) -> Result<()>| {
+        let compile = |shard: &[ReleasePath], take: Take<'_>| {
             self.compilers.compile(interpreter, most, self.patience, root, shard, take)
         };
         let size = if isolation == Isolation::Source { 1 } else { SHARD };

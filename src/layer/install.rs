@@ -708,8 +708,8 @@ print(distribution.metadata['Name'], distribution.version, distribution.read_tex
             // Of the same length, and right JSON.
             &|| {
                 let text = std::fs::read_to_string(&manifest).unwrap();
-                assert!(text.contains("\"mode\":420"), "{text}");
-                std::fs::write(&manifest, text.replace("\"mode\":420", "\"mode\":493")).unwrap();
+                assert!(text.contains(",420,"), "{text}");
+                std::fs::write(&manifest, text.replace(",420,", ",493,")).unwrap();
             },
         ] {
             harm();

@@ -10,6 +10,7 @@ mod compilers;
 mod files;
 mod install;
 mod launcher;
+mod manifest;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -42,7 +43,7 @@ use crate::tree::{Bytes, Content, Entry, Kind, Origin, Override, Tree};
 use crate::wheels::Wheel;
 
 /// Counts changes of what a layer holds for the same inputs: it is part of every key.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// The file below a layer's directory that says what the layer is.
 const MANIFEST: &str = "layer.json";
@@ -74,6 +75,7 @@ pub struct Layer {
 
 /// A layer's `layer.json`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(from = "manifest::Stored", into = "manifest::Stored")]
 pub struct Manifest {
     /// Every file, link and directory, sorted by path.
     pub entries: Vec<LayerEntry>,
@@ -81,34 +83,29 @@ pub struct Manifest {
     pub elf: Vec<ElfFile>,
     /// The distribution, unless the layer is plain files.
     pub distribution: Option<Distribution>,
-    /// Python sources that this Python can't compile (templates, code for another Python).
+    /// Python sources that this Python can't compile (templates, code for another Python); sorted.
     pub uncompiled: Vec<ReleasePath>,
     /// Files whose bytes were made by this build (launchers, byte code, RECORD) and not taken from elsewhere, sorted.
-    #[serde(default)]
     pub made_here: Vec<ReleasePath>,
     /// What was left out of the distribution.
-    #[serde(default, skip_serializing_if = "Pruned::is_empty")]
     pub pruned: Pruned,
     /// How the files in `bin/` begin, as far as a shebang or a launcher's mark may reach.
-    #[serde(default)]
     pub heads: BTreeMap<ReleasePath, String>,
 }
 
 /// A path of a layer.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LayerEntry {
     /// Below the prefix.
     pub path: ReleasePath,
     /// Permission bits.
     pub mode: u32,
     /// What it is.
-    #[serde(flatten)]
     pub kind: LayerEntryKind,
 }
 
 /// What a path of a layer is.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LayerEntryKind {
     /// A directory, listed even if files below it imply it.
     Directory,

@@ -51,7 +51,8 @@ pub(super) fn is_sound(path: &Path) -> bool {
 }
 
 fn read(file: &mut File, mut take: impl FnMut(&[u8])) -> io::Result<()> {
-    let mut buffer = vec![0; 1 << 18];
+    // Small enough that the allocator has it at hand.
+    let mut buffer = vec![0; 1 << 16];
     loop {
         match file.read(&mut buffer)? {
             0 => return Ok(()),

@@ -40,8 +40,11 @@ const LIMIT: u64 = 32 << 20;
 /// Memory that all encoders together may take, bytes. One works always.
 const MEMORY: u64 = 1 << 30;
 
-/// Size of the buffers that compressed bytes are copied through.
+/// Size of the buffers around an encoder.
 const BUFFER: usize = 1 << 18;
+
+/// Size of the buffer that finished pieces are copied through: so large that no other one is filled on the way.
+const COPY: usize = 1 << 20;
 
 /// Makes payloads out of a cache's segments, and puts those that are missing there.
 #[derive(Debug)]
@@ -430,19 +433,19 @@ impl Recipe<'_> {
     }
 
     /// Opens the compressed bytes of a piece; an entry that went away since is made again.
-    fn copy(&self, run: &Run<'_>, piece: &Piece, out: &mut dyn Write) -> Result<()> {
+    fn copy(&self, run: &Run<'_>, piece: &Piece, buffer: &mut [u8], out: &mut dyn Write) -> Result<()> {
         match &piece.place {
             Place::Own(file) => {
                 let mut file = file.lock().map_err(|_| Error::bug("a segment's reader has panicked"))?;
                 entry::begin(&mut file).context(cannot_write)?;
-                copy_exactly(&mut file, piece.shape.packed, out)
+                copy_exactly(&mut file, piece.shape.packed, buffer, out)
             }
             Place::Kept(key) => {
                 let mut file = match entry::reopen(&self.path(key), piece.shape) {
                     Some(file) => file,
                     None => self.again(run, piece.shape)?,
                 };
-                copy_exactly(&mut file, piece.shape.packed, out)
+                copy_exactly(&mut file, piece.shape.packed, buffer, out)
             }
         }
     }
@@ -485,11 +488,10 @@ fn describe(member: &Member<'_>, out: &mut Vec<u8>) {
     }
 }
 
-fn copy_exactly(file: &mut File, size: u64, out: &mut dyn Write) -> Result<()> {
+fn copy_exactly(file: &mut File, size: u64, buffer: &mut [u8], out: &mut dyn Write) -> Result<()> {
     let mut rest = file.take(size);
-    let mut buffer = vec![0; BUFFER];
     loop {
-        match rest.read(&mut buffer).context(|| "cannot read the cache")? {
+        match rest.read(buffer).context(|| "cannot read the cache")? {
             0 => break,
             length => out.write_all(&buffer[..length]).context(cannot_write)?,
         }
@@ -525,8 +527,9 @@ impl Payload<'_> {
     /// Writes all of it.
     pub(crate) fn write_to(&self, out: &mut dyn Write) -> Result<()> {
         out.write_all(&self.frame.head).context(cannot_write)?;
+        let mut buffer = vec![0; COPY];
         for (run, piece) in &self.pieces {
-            self.recipe.copy(run, piece, out)?;
+            self.recipe.copy(run, piece, &mut buffer, out)?;
         }
         out.write_all(&self.frame.tail).context(cannot_write)
     }

@@ -28,6 +28,7 @@ pub mod wheelhouse;
 
 pub use linkage::{Linking, Rules};
 
+use std::collections::HashSet;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -124,7 +125,7 @@ pub fn fetch(
         let progress = report.progress("wheels", 0, Unit::Bytes);
         let store = Store::new(cache, &lock.indexes, options.offline, &progress);
         let houses = Wheelhouses::read(&lock.indexes.wheelhouses);
-        let fetcher = Fetcher { lock, environment, store: &store, houses: &houses, report };
+        let fetcher = Fetcher { lock, environment, store: &store, houses: &houses, report, kept: OnceLock::new() };
         (each(&lock.pins, options.jobs, |pin| fetcher.find(pin)), store.downloaded())
     };
     let builder = Builder::new(cache, environment, &lock.indexes, options, report);
@@ -210,7 +211,7 @@ pub fn kept(
     let progress = report.progress("wheels", 0, Unit::Bytes);
     let store = Store::new(cache, &lock.indexes, offline, &progress);
     let houses = Wheelhouses::read(&lock.indexes.wheelhouses);
-    let fetcher = Fetcher { lock, environment, store: &store, houses: &houses, report: &report };
+    let fetcher = Fetcher { lock, environment, store: &store, houses: &houses, report: &report, kept: OnceLock::new() };
     let file = |wheel: &Wheel| {
         let Some(pin) = &wheel.pin else { return Ok(None) };
         let (kept, path, sha256, from) = match fetcher.find(pin)? {
@@ -292,6 +293,8 @@ struct Fetcher<'a> {
     store: &'a Store<'a>,
     houses: &'a Wheelhouses,
     report: &'a Report,
+    /// The hashes that the cache has files of: a pin has many more, of files for other machines.
+    kept: OnceLock<HashSet<String>>,
 }
 
 impl Fetcher<'_> {
@@ -513,8 +516,16 @@ impl Fetcher<'_> {
 
     /// The files of the cache that have a hash and could answer a pin.
     fn cached(&self, pin: &Pin, sha256: Sha256Sum) -> Vec<Offer> {
+        let shelves = [self.store.cache.wheels(), self.store.cache.sdists()];
+        let kept = self.kept.get_or_init(|| {
+            let entries = shelves.iter().flat_map(std::fs::read_dir).flatten().flatten();
+            entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+        });
         let mut offers = Vec::new();
-        for shelf in [self.store.cache.wheels(), self.store.cache.sdists()] {
+        if !kept.contains(&sha256.to_string()) {
+            return offers;
+        }
+        for shelf in shelves {
             let Ok(entries) = std::fs::read_dir(shelf.join(sha256.to_string())) else { continue };
             for entry in entries.flatten() {
                 let name = entry.file_name().to_string_lossy().into_owned();
