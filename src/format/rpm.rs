@@ -83,12 +83,18 @@ impl Format for Rpm {
 
     fn write(&self, package: &Package, segments: &Segments<'_>, out: &mut dyn Write) -> Result<()> {
         check_sizes(&package.tree)?;
-        let entries = header_entries(package)?;
-        let payload = segments.payload(Archive::Cpio, members(package), package.meta.compression)?;
+        // The header's lists take about as long as the payload's sum.
+        let payload = || {
+            let payload = segments.payload(Archive::Cpio, members(package), package.meta.compression)?;
+            let sum = payload.sha256()?;
+            Ok::<_, Error>((payload, sum))
+        };
+        let (entries, payload) = rayon::join(|| header_entries(package), payload);
+        let (entries, (payload, sum)) = (entries?, payload?);
         if payload.plain_size() != archive_size(&package.tree) {
             return Err(Error::bug("an rpm's payload has another size than its header says"));
         }
-        put(out, &metadata(package, entries, &payload)?)?;
+        put(out, &metadata(package, entries, &payload, &sum)?)?;
         payload.write_to(out)
     }
 
@@ -139,10 +145,10 @@ fn check_sizes(tree: &Tree) -> Result<()> {
 // Headers
 
 /// Returns lead, signature header and header.
-fn metadata(package: &Package, entries: Vec<HeaderEntry>, payload: &Payload<'_>) -> Result<Vec<u8>> {
+fn metadata(package: &Package, entries: Vec<HeaderEntry>, payload: &Payload<'_>, sum: &[u8; 32]) -> Result<Vec<u8>> {
     let cannot = || "cannot make an rpm's header".to_owned();
     let digest = [
-        entry(IndexTag::RPMTAG_PAYLOADSHA256, IndexData::StringArray(vec![hex::encode(payload.sha256()?)])),
+        entry(IndexTag::RPMTAG_PAYLOADSHA256, IndexData::StringArray(vec![hex::encode(sum)])),
         entry(IndexTag::RPMTAG_PAYLOADSHA256ALGO, IndexData::Int32(vec![SHA256])),
     ];
     let header = Header::<IndexTag>::from_entries(entries.into_iter().chain(digest), IndexTag::RPMTAG_HEADERIMMUTABLE);
