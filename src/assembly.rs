@@ -194,7 +194,8 @@ pub fn assemble_runtime(app: &App, revision: &str, cache: &Cache, report: &Repor
             .at(app.python.version.at.clone())
             .hint("write `interpreter = \"shared\"` and a `path` below `[python]`"));
     };
-    let runtime = Runtime::prepare(cpython, app.python.version.value, Home::Package, cache, report)?;
+    let arch = app.package.arch.as_ref().map(|arch| arch.value);
+    let runtime = Runtime::prepare(cpython, app.python.version.value, Home::Package, arch, cache, report)?;
     let (tree, prefix) = runtime::package::tree(&runtime)?;
     let layers = [runtime.layer.clone()];
     proof::leaks(&tree, &prefix, &layers, &needles(app, &prefix, Some(&runtime), cache), cache)?;
@@ -219,7 +220,8 @@ fn runtime(app: &App, cache: &Cache, report: &Report) -> Result<Option<Runtime>>
         app::Interpreter::Bundled(cpython) => (cpython, Home::Release),
         app::Interpreter::Shared(cpython) => (cpython, Home::Package),
     };
-    Runtime::prepare(cpython, app.python.version.value, home, cache, report).map(Some)
+    let wanted = app.package.arch.as_ref().map_or_else(Arch::host, |arch| Ok(arch.value))?;
+    Runtime::prepare(cpython, app.python.version.value, home, Some(wanted), cache, report).map(Some)
 }
 
 /// The interpreter that is replaced without the release.

@@ -226,6 +226,10 @@ fn ask(path: &Path) -> Result<(Interpreter, Vec<PathBuf>), String> {
     if answer.implementation != "cpython" {
         return Err(format!("it is {}", answer.implementation));
     }
+    // `cpython-314t-x86_64-linux-gnu`: extension modules for the usual build can't be loaded, and what it builds is for it.
+    if answer.soabi.split('-').nth(1).is_some_and(|version| version.contains('t')) {
+        return Err("it is a free-threaded build, which pkgapp does not build for".to_owned());
+    }
     let mut numbers = answer.version.splitn(3, '.');
     let short = format!("{}.{}", numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
     let python = short.parse().map_err(|error: Error| error.message().to_owned())?;
@@ -285,6 +289,10 @@ mod tests {
         );
         assert_eq!(why(&pypy), format!("{}it is pypy", name(&pypy)));
         assert_eq!(why(&other), format!("{}it does not answer as a Python", name(&other)));
+        let free =
+            answer("cpython", "3.14.0").replace("\"soabi\": \"\"", "\"soabi\": \"cpython-314t-x86_64-linux-gnu\"");
+        let free = script(here.path(), "free", &free);
+        assert_eq!(why(&free), format!("{}it is a free-threaded build, which pkgapp does not build for", name(&free)));
         let good = script(here.path(), "good", &answer("cpython", "3.11.9"));
         let found = Interpreter::query(&good).unwrap();
         assert_eq!((found.path.as_path(), found.version.as_str()), (Path::new("/x/python"), "3.11.9"));

@@ -218,6 +218,97 @@ fn the_same_interpreter_from_anywhere_gives_the_same_package() {
     }
 }
 
+/// Makes a copy of a prefix what python-build-standalone makes of one (its `build-cpython.sh`): configured for `/install`,
+/// its variables as JSON, a library directory that must not be empty.
+const STANDALONE: &str = "
+import glob, json, os, sys
+root, prefix, minor = sys.argv[1:]
+library = f'{root}/lib/python{minor}'
+[file] = glob.glob(library + '/_sysconfigdata_*.py')
+names = {}
+with open(file) as data:
+    exec(data.read(), names)
+values = names['build_time_vars']
+values = {name: value.replace(prefix, '/install') if isinstance(value, str) else value for name, value in values.items()}
+values.update(abs_srcdir='/build/Python-3', abs_builddir='/build/Python-3', CFLAGS=values['CFLAGS'] + ' -march=x86-64-v3')
+with open(file, 'w') as data:
+    data.write('# system configuration generated and used by the sysconfig module\\n')
+    data.write('build_time_vars = ' + json.dumps(values, indent=4, sort_keys=True))
+os.makedirs(library + '/lib-dynload', exist_ok=True)
+open(library + '/lib-dynload/.empty', 'w').close()
+for directory, _, files in os.walk(root):
+    for name in files:
+        path = os.path.join(directory, name)
+        with open(path, 'rb') as stream:
+            data = stream.read()
+        if data.startswith(b'\\x7fELF') and prefix.encode() in data:
+            os.chmod(path, 0o755)
+            with open(path, 'wb') as stream:
+                stream.write(data.replace(prefix.encode(), b'/install'.ljust(len(prefix), b'/')))
+";
+
+#[test]
+fn archives_as_python_build_standalone_makes_them_run_wherever_they_lie() {
+    let Some(python) = newest() else { return };
+    let Some(patchelf) = tool("patchelf") else { return };
+    let sandbox = Sandbox::new();
+    let copied = sandbox.root().join("made");
+    copy(&python, &copied);
+    let Cpython { prefix, minor } = &python;
+    let executable = copied.join(format!("bin/python{minor}"));
+    let mut command = Command::new(prefix.join(format!("bin/python{minor}")));
+    output(command.args(["-c", STANDALONE]).args([&copied, prefix]).arg(minor));
+    // Until May of 2025 the library was needed by its place, and there was no run path; since then there is one, and `patchelf`
+    // has been over it too.
+    let library = format!("libpython{minor}.so.1.0");
+    output(
+        Command::new(&patchelf)
+            .args(["--replace-needed", &library, &format!("$ORIGIN/../lib/{library}")])
+            .arg(&executable),
+    );
+    output(Command::new(&patchelf).arg("--remove-rpath").arg(&executable));
+    let archive_file = sandbox.root().join("cpython-x86_64-unknown-linux-gnu-install_only.tar.gz");
+    archive(&copied, minor, "python", &archive_file);
+    application(&sandbox, minor, &archive_file, "");
+    let built = sandbox.pkgapp(["build", "--format", "tar.gz"]).outcome().stderr;
+    assert!(built.contains("was compiled for the processor `x86-64-v3`"), "{built}");
+    let Some(release) = unpacked(&sandbox, "x") else { return };
+    for made in [copied, sandbox.project(), sandbox.cache()] {
+        std::fs::rename(&made, made.with_extension("hidden")).unwrap();
+    }
+    let root = release.canonicalize().unwrap();
+    assert_eq!(run(&root, "features", &["a b"]), "features a b\n");
+    let said = run(&root, "python", &["-I", "-c", LOOK, root.to_str().unwrap()]);
+    assert_eq!(said, format!("True True {}/python{minor}/lib\n", root.display()));
+    for file in walk(&root).into_iter().filter(|path| path.is_file() && !path.is_symlink()) {
+        let bytes = std::fs::read(&file).unwrap();
+        assert!(!bytes.windows(15).any(|window| window == b"/build/Python-3"), "{}", file.display());
+    }
+    let needed =
+        text(Command::new(&patchelf).arg("--print-needed").arg(root.join(format!("python{minor}/bin/python{minor}"))));
+    assert!(needed.contains(&format!("$ORIGIN/../lib/{library}\n")), "{needed}");
+}
+
+#[test]
+fn an_interpreter_for_another_machine_is_told_once() {
+    let Some(python) = newest() else { return };
+    let sandbox = Sandbox::new();
+    let copied = sandbox.root().join("made");
+    copy(&python, &copied);
+    let executable = copied.join(format!("bin/python{}", python.minor));
+    let mut bytes = std::fs::read(&executable).unwrap();
+    // e_machine: what is not this machine's of EM_X86_64 and EM_AARCH64.
+    let (machine, other) = if cfg!(target_arch = "x86_64") { (183, "aarch64") } else { (62, "x86_64") };
+    bytes[18] = machine;
+    std::fs::remove_file(&executable).unwrap();
+    std::fs::write(&executable, bytes).unwrap();
+    application(&sandbox, &python.minor, &copied, "");
+    let said = sandbox.pkgapp(["build"]).fails();
+    let place = format!("error: `[ROOT]/made` is compiled for {other}\n  --> pkgapp.toml:9:8\n");
+    assert!(said.contains(&place) && said.contains(&format!("`--arch {other}`")), "{said}");
+    assert_eq!(said.matches("error: ").count(), 1, "{said}");
+}
+
 #[test]
 fn an_archive_is_held_against_its_sum() {
     let sandbox = Sandbox::new();

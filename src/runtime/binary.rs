@@ -15,6 +15,7 @@ const SYMBOL: u64 = 24;
 /// Types of segments.
 const PT_LOAD: u32 = 1;
 const PT_DYNAMIC: u32 = 2;
+const PT_INTERP: u32 = 3;
 
 /// Types and flags of sections.
 const SHT_NOBITS: u32 = 8;
@@ -117,6 +118,15 @@ impl Binary {
     /// Returns the file.
     pub(super) fn into_bytes(self) -> Vec<u8> {
         self.bytes
+    }
+
+    /// Returns the dynamic linker that starts it, e.g. `/lib64/ld-linux-x86-64.so.2`; `None` if it is linked statically, or is
+    /// a library.
+    pub(super) fn linker(&self) -> Result<Option<String>> {
+        let Some(segment) = self.segments.iter().find(|segment| segment.kind == PT_INTERP) else { return Ok(None) };
+        let (start, length) = (place(segment.offset)?, place(segment.file_size)?);
+        let text = self.bytes.get(start..).and_then(|rest| rest.get(..length)).ok_or(OUTSIDE)?;
+        Ok(Some(String::from_utf8_lossy(text.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned()))
     }
 
     /// Returns the names of the libraries that it needs.

@@ -11,10 +11,13 @@ use crate::target::Target;
 /// Soname ─► targets whose own repositories hold it under that name. What is not here is everywhere, or not known.
 ///
 /// Sources: the distributions' package lists: OpenSSL 1.1 and 3, libffi 3.2 (6), 3.3 (7) and 3.4 (8), readline 7 and 8,
-/// bzip2 (Red Hat's soname has no minor version), libxcrypt (Red Hat's has no obsolete interfaces since 9), libnsl 1.2 and
-/// 2.0, Berkeley DB (not in RHEL 10), libmpdec of Debian's Python.
+/// libxcrypt (Red Hat's has no obsolete interfaces since 9), libnsl 1.2 and 2.0, Berkeley DB (not in RHEL 10), libmpdec of
+/// Debian's Python (Bookworm has none: its Python has a copy of its own).
+///
+/// bzip2's own Makefile calls its library `libbz2.so.1.0`, and Debian builds with that. Red Hat's package has a build system
+/// of its own, which says `libbz2.so.1`. Debian's `libbz2-1.0` has a link of that name too, as libtool would make it, so the
+/// dynamic linker finds Red Hat's name everywhere, and Debian's name only there.
 const KNOWN: &[(&str, &[&str])] = &[
-    ("libbz2.so.1", &["el", "amazon", "fedora"]),
     ("libbz2.so.1.0", &["debian", "ubuntu"]),
     ("libcrypt.so.1", &["debian", "ubuntu", "el8"]),
     ("libcrypt.so.2", &["el9", "el10", "amazon", "fedora"]),
@@ -31,7 +34,7 @@ const KNOWN: &[(&str, &[&str])] = &[
         &["debian12", "debian13", "ubuntu22.04", "ubuntu24.04", "ubuntu26.04", "el9", "el10", "amazon", "fedora"],
     ),
     ("libmpdec.so.2", &["ubuntu20.04"]),
-    ("libmpdec.so.3", &["debian11", "debian12", "ubuntu22.04"]),
+    ("libmpdec.so.3", &["debian11", "ubuntu22.04"]),
     ("libnsl.so.2", &["debian", "ubuntu22.04", "ubuntu24.04", "ubuntu26.04", "el8"]),
     ("libnsl.so.3", &["el9", "el10", "amazon", "fedora"]),
     ("libreadline.so.7", &["el8"]),
@@ -159,7 +162,24 @@ mod tests {
         let hint = "bundle-libraries = [\"libbz2.so.1.0\", \"libcrypt.so.2\", \"libdb-5.3.so\", \"libssl.so.3\"]";
         assert!(error.to_string().contains(hint) || error.others()[2].to_string().contains(hint));
         check(&libraries, &[by_name("fedora").unwrap()]).unwrap_err();
+        // `apt-cache search libmpdec`: libmpdec3 in Bullseye, nothing in Bookworm, libmpdec4 in Trixie.
+        check(&[library("libmpdec.so.3")], &[by_name("debian11").unwrap()]).unwrap();
+        check(&[library("libmpdec.so.3")], &[by_name("debian12").unwrap()]).unwrap_err();
         check(&[library("libz.so.1"), library("libffi.so.8")], &[by_name("el9").unwrap()]).unwrap();
+    }
+
+    #[test]
+    fn red_hats_bzip2_is_on_debian_and_debians_is_not_on_red_hat() {
+        let targets: Vec<&Target> = crate::target::TARGETS.iter().collect();
+        check(&[library("libbz2.so.1")], &targets).unwrap();
+        let error = check(&[library("libbz2.so.1.0")], &targets).unwrap_err();
+        assert_eq!(error.message(), "there is no `libbz2.so.1.0` on `el8`, `el9`, `el10`, `amazon2023`, `fedora`");
+        // This machine's own, where it is one of them: the linker finds both names, and the file says Debian's.
+        let Some(found) = find("libbz2.so.1.0", &[]) else { return };
+        let link = find("libbz2.so.1", &[]).expect("Debian's package has a link of Red Hat's name");
+        assert_eq!(link.canonicalize().unwrap(), found.canonicalize().unwrap());
+        let path = crate::path::ReleasePath::parse("libbz2").unwrap();
+        assert_eq!(crate::elf::read(&link, &path).unwrap().unwrap().soname.as_deref(), Some("libbz2.so.1.0"));
     }
 
     #[test]

@@ -14,6 +14,7 @@
 //! The same interpreter gives the same layer, wherever its copies lie and whether it comes in an archive or not.
 
 mod binary;
+mod kind;
 mod libraries;
 pub mod package;
 mod parts;
@@ -44,13 +45,13 @@ use crate::error::{Context, Error, Result, shown};
 use crate::fs;
 use crate::interpreter::Interpreter;
 use crate::layer::{self, Builder, ByteCompiler, Layer, Source};
-use crate::name::PythonMinor;
+use crate::name::{Arch, PythonMinor};
 use crate::path::ReleasePath;
 use crate::process;
 use crate::report::{Report, human_bytes};
 
 /// Counts changes of what is made of the same interpreter.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Where shared interpreters lie on a host, each in its [`directory`].
 pub const SHARED: &str = "/opt/pkgapp";
@@ -58,6 +59,9 @@ pub const SHARED: &str = "/opt/pkgapp";
 /// The module that finds the host's certificates, and what it is called.
 const CERTIFICATES: &str = include_str!("certificates.py");
 const CERTIFICATES_MODULE: &str = "_pkgapp_certificates";
+
+/// How the modules of `sysconfig`'s variables begin; then come the ABI flags, the platform and the architecture.
+const SYSCONFIG: &str = "_sysconfigdata_";
 
 /// Parts that the line about an interpreter names; `-v` names all.
 const NAMED_PARTS: usize = 4;
@@ -100,11 +104,13 @@ struct Made {
     layer: String,
     version: String,
     interpreter: Interpreter,
+    machine: String,
     runs_here: bool,
     has_certificates: bool,
     left: Vec<(String, u64, u64)>,
     bundled: Vec<String>,
     built_in: Vec<PathBuf>,
+    processor: Option<String>,
 }
 
 /// Returns the directory of an interpreter below the prefix of a release, or below [`SHARED`].
@@ -113,12 +119,20 @@ pub fn directory(python: PythonMinor) -> String {
 }
 
 impl Runtime {
-    /// Returns the interpreter that the configuration names as it will ship, from the cache or made now.
+    /// Returns the interpreter that the configuration names as it will ship, from the cache or made now. `wanted` is the
+    /// machine that it must be for, if that is known.
     ///
     /// # Errors
     /// There is no such interpreter, or it can't be made independent of its place; whatever is wrong with an archive.
-    pub fn prepare(cpython: &Cpython, python: PythonMinor, home: Home, cache: &Cache, report: &Report) -> Result<Self> {
-        let runtime = find(cpython, python, home, cache, report);
+    pub fn prepare(
+        cpython: &Cpython,
+        python: PythonMinor,
+        home: Home,
+        wanted: Option<Arch>,
+        cache: &Cache,
+        report: &Report,
+    ) -> Result<Self> {
+        let runtime = find(cpython, python, home, wanted, cache, report);
         runtime.map_err(|error| if error.location().is_some() { error } else { error.at(cpython.path.at.clone()) })
     }
 
@@ -145,12 +159,20 @@ impl Runtime {
             interpreter.base.clone_from(&interpreter.path);
         }
         let original = cpython.path.value.join(format!("bin/python{python}"));
-        let builds_with = if original.is_file() { original } else { interpreter.path.clone() };
+        // Of another machine's interpreter, this machine's stands in.
+        let builds_with = if runs_here && original.is_file() { original } else { interpreter.path.clone() };
         Self { python, version, home, layer, interpreter, builds_with, runs_here, has_certificates, built_in }
     }
 }
 
-fn find(cpython: &Cpython, python: PythonMinor, home: Home, cache: &Cache, report: &Report) -> Result<Runtime> {
+fn find(
+    cpython: &Cpython,
+    python: PythonMinor,
+    home: Home,
+    wanted: Option<Arch>,
+    cache: &Cache,
+    report: &Report,
+) -> Result<Runtime> {
     let directory =
         cpython.path.value.is_dir().then(|| Prefix::of_directory(&cpython.path.value, python)).transpose()?;
     let kept = cache.tools().join(format!("runtime-{}.json", key(cpython, python, directory.as_ref())));
@@ -158,6 +180,7 @@ fn find(cpython: &Cpython, python: PythonMinor, home: Home, cache: &Cache, repor
         && let Some(layer) = Layer::open(cache, &made.layer, &label(&made.version))
     {
         tell(&made, &layer, report);
+        check_machine(cpython, &made.machine, wanted)?;
         return Ok(Runtime::of(made, layer, python, home, cpython));
     }
     let _busy = report.busy("preparing the interpreter");
@@ -169,6 +192,7 @@ fn find(cpython: &Cpython, python: PythonMinor, home: Home, cache: &Cache, repor
         }
     };
     let preparation = Preparation::new(cpython, python, &prefix, cache)?;
+    check_machine(cpython, preparation.machine, wanted)?;
     let (made, layer) = preparation.make(cache, report)?;
     cache.write(&kept, &made)?;
     tell(&made, &layer, report);
@@ -220,6 +244,18 @@ fn check_sum(cpython: &Cpython) -> Result<()> {
     }
 }
 
+/// Refuses an interpreter for another machine than the release is for.
+fn check_machine(cpython: &Cpython, machine: &str, wanted: Option<Arch>) -> Result<()> {
+    match wanted {
+        Some(wanted) if wanted != Arch::Any && wanted.as_str() != machine => {
+            Err(Error::new(format!("`{}` is compiled for {machine}", shown(&cpython.path.value)))
+                .cause_text(format!("the release is for {wanted}"))
+                .hint(format!("name an interpreter for {wanted}, or build with `--arch {machine}`")))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn tell(made: &Made, layer: &Layer, report: &Report) {
     let total: u64 = made.left.iter().map(|(_, _, bytes)| bytes).sum();
     let part = |(what, _, bytes): &(String, u64, u64)| format!("{what} {}", human_bytes(*bytes));
@@ -237,6 +273,12 @@ fn tell(made: &Made, layer: &Layer, report: &Report) {
     for soname in &made.bundled {
         report.detail(&format!("  bundled: {soname}"));
     }
+    if let Some(processor) = &made.processor {
+        report.warning(&format!(
+            "CPython {} was compiled for the processor `{processor}`: it does not run on hosts that have an older one",
+            made.version
+        ));
+    }
 }
 
 /// An interpreter on its way into a layer.
@@ -251,7 +293,10 @@ struct Preparation<'a> {
     /// Absolute run paths of the executable.
     run_paths: Vec<PathBuf>,
     needs_library: bool,
+    /// It needs that library by its place beside it, and so no run path.
+    finds_library: bool,
     origin: Origin,
+    processor: Option<String>,
     room: TempDir,
 }
 
@@ -281,6 +326,7 @@ impl<'a> Preparation<'a> {
                 }
             }
         };
+        kind::check_build(prefix, python, place)?;
         let executable = prefix.file(&ReleasePath::parse(&format!("bin/python{python}"))?);
         let Some((executable, _)) = executable else { return Err(missing(&format!("it has no `bin/python{python}`"))) };
         let lib = prefix.lib(python).ok_or_else(|| missing(&format!("it has no `lib/python{python}/os.py`")))?;
@@ -290,13 +336,18 @@ impl<'a> Preparation<'a> {
         let damaged = |why: &str| Error::new(format!("cannot read `{}`", shown(executable))).cause_text(why);
         let binary = Binary::parse(&bytes).map_err(damaged)?;
         let binary = binary.ok_or_else(|| missing(&format!("its `bin/python{python}` is no program")))?;
+        kind::check_executable(&binary, python, place)?;
         let library = format!("libpython{python}.so.1.0");
-        let needs_library = binary.needed().map_err(damaged)?.contains(&library);
+        let needed = binary.needed().map_err(damaged)?;
+        let needs_library = needed.iter().any(|name| name.rsplit('/').next() == Some(&library));
+        // So it was in python-build-standalone until May of 2025; since then the executable has all of it in itself.
+        let finds_library = needed.contains(&format!("$ORIGIN/../{lib}/{library}"));
         if needs_library && prefix.file(&ReleasePath::parse(&format!("{lib}/{library}"))?).is_none() {
             return Err(missing(&format!("its `bin/python{python}` needs `{library}`, which is not in its `{lib}`")));
         }
         let run_path = binary.run_path().map_err(damaged)?.unwrap_or_default();
         let run_paths = run_path.split(':').filter(|path| path.starts_with('/')).map(PathBuf::from).collect();
+        let sysconfig = sysconfig(prefix, lib, python)?;
         Ok(Self {
             cpython,
             python,
@@ -306,7 +357,9 @@ impl<'a> Preparation<'a> {
             machine,
             run_paths,
             needs_library,
-            origin: origin(prefix, lib, python)?,
+            finds_library,
+            origin: Origin::read(&sysconfig),
+            processor: kind::processor(&sysconfig),
             room: cache.temporary()?,
         })
     }
@@ -340,11 +393,13 @@ impl<'a> Preparation<'a> {
             layer: layer.key.clone(),
             version,
             interpreter,
+            machine: self.machine.to_owned(),
             runs_here,
             has_certificates,
             left: left.sorted(),
             bundled: bundled.into_iter().map(|(soname, _)| soname).collect(),
             built_in: self.origin.directories().map(PathBuf::from).collect(),
+            processor: self.processor.clone(),
         };
         Ok((made, layer))
     }
@@ -407,7 +462,8 @@ impl<'a> Preparation<'a> {
     /// The executable and its other names. It has a run path if there is something of its own to be found there.
     fn add_executable(&self, prepared: &mut Vec<Prepared>, has_libraries: bool) -> Result<()> {
         let original = fs::read(&self.executable)?;
-        let run_path = if self.needs_library || has_libraries { RunPath::Library } else { RunPath::Relative };
+        let is_searched = has_libraries || (self.needs_library && !self.finds_library);
+        let run_path = if is_searched { RunPath::Library } else { RunPath::Relative };
         let (bytes, needed) = self.relocated(&original, &self.executable, run_path)?;
         let stripped = (original.len() as u64).saturating_sub(bytes.len() as u64);
         let name = format!("python{}", self.python);
@@ -537,7 +593,10 @@ impl<'a> Preparation<'a> {
     fn ask(&self, cache: &Cache) -> Result<(Interpreter, String, bool)> {
         if self.machine != std::env::consts::ARCH {
             let version = self.version()?;
-            return Ok((Interpreter::find(cache, self.python)?, version, false));
+            let interpreter = Interpreter::find(cache, self.python).map_err(|error| {
+                error.cause_text(format!("byte code for {} is made by an interpreter of this machine", self.machine))
+            })?;
+            return Ok((interpreter, version, false));
         }
         let executable = self.room.path().join(self.path(&format!("bin/python{}", self.python))?.as_str());
         let interpreter = Interpreter::query(&executable).map_err(|error| {
@@ -611,19 +670,19 @@ fn globs<'p>(patterns: impl Iterator<Item = &'p str>) -> Result<Globs> {
     set.build().map(Globs).context(|| "the patterns of `bundle-libraries` are too many")
 }
 
-/// Reads where an interpreter was built from the variables that its `sysconfig` has.
-fn origin(prefix: &Prefix, lib: &str, python: PythonMinor) -> Result<Origin> {
+/// Reads the variables that an interpreter's `sysconfig` has; nothing if it has none.
+fn sysconfig(prefix: &Prefix, lib: &str, python: PythonMinor) -> Result<String> {
     let directory = format!("{lib}/python{python}/");
     let is_there = |path: &&ReleasePath| path.as_str().starts_with(&directory) && is_sysconfig(path);
-    let Some((file, _)) = prefix.items.keys().find(is_there).and_then(|path| prefix.file(path)) else {
-        return Ok(Origin::default());
-    };
-    Ok(Origin::read(&String::from_utf8_lossy(&fs::read(file)?)))
+    match prefix.items.keys().find(is_there).and_then(|path| prefix.file(path)) {
+        Some((file, _)) => Ok(String::from_utf8_lossy(&fs::read(file)?).into_owned()),
+        None => Ok(String::new()),
+    }
 }
 
 fn is_sysconfig(path: &ReleasePath) -> bool {
     let name = path.file_name();
-    name.starts_with("_sysconfigdata_") && name.ends_with(".py")
+    name.starts_with(SYSCONFIG) && name.ends_with(".py")
 }
 
 /// Whether any file needs an OpenSSL that is not among the files: the host's knows where its certificates are.

@@ -69,7 +69,9 @@ pub(super) struct Choice<'a> {
 }
 
 /// Files of the standard library that are for who compiles against Python.
-const DEVELOPMENT: &[&str] = &["build-details.json", "_sysconfig_vars_", "config-", "EXTERNALLY-MANAGED"];
+///
+/// `build-details.json` (PEP 739) has the paths of the machine that compiled it; Debian puts the architecture into its name.
+const DEVELOPMENT: &[&str] = &["build-details.", "_sysconfig_vars_", "config-", "EXTERNALLY-MANAGED"];
 
 /// Directories below `lib/` that Tcl and Tk load at run time, of python-build-standalone.
 const TCL: &[&str] = &["tcl", "tk", "itcl", "thread", "libtcl", "libtk"];
@@ -118,7 +120,7 @@ impl Choice<'_> {
         if self.prune.iter().any(|pruned| pruned == module) {
             return Verdict::Stays(format!("`{module}`"));
         }
-        let test_modules = ["_test", "_ctypes_test", "_xxtestfuzz", "xxlimited"];
+        let test_modules = ["_test", "_ctypes_test", "_xxtestfuzz", "xxlimited", "xxsubtype"];
         let is_test_module = first == "lib-dynload" && test_modules.iter().any(|start| name.starts_with(start));
         match first {
             "ensurepip" => self.unless_kept(Part::Ensurepip),
@@ -202,6 +204,17 @@ mod tests {
             ("lib/python3.12/ensurepip/_bundled/pip-23.2.1-py3-none-any.whl", stays("ensurepip")),
             ("lib/python3.12/config-3.12-x86_64-linux-gnu/libpython3.12.a", stays("development files")),
             ("lib/python3.12/__pycache__/os.cpython-312.pyc", stays("old byte code")),
+            ("lib/python3.12/build-details.json", stays("development files")),
+            ("lib/python3.12/build-details..x86_64-linux-gnu.json", stays("development files")),
+            ("lib/python3.12/_sysconfig_vars__linux_x86_64-linux-gnu.json", stays("development files")),
+            ("lib/python3.12/EXTERNALLY-MANAGED", stays("development files")),
+            ("lib/python3.12/annotationlib.py", Verdict::Ships),
+            ("lib/python3.12/compression/zstd/__init__.py", Verdict::Ships),
+            ("lib/python3.12/lib-dynload/.empty", Verdict::Ships),
+            ("lib/python3.12/lib-dynload/xxsubtype.cpython-312-x86_64-linux-gnu.so", stays("tests")),
+            ("lib/python3.12/lib-dynload/_xxsubinterpreters.cpython-312-x86_64-linux-gnu.so", Verdict::Ships),
+            ("lib/tcl9.0/init.tcl", stays("tkinter")),
+            ("lib/libtcl9tk9.0.so", stays("tkinter")),
             ("lib/python3.12/site-packages/pip/__init__.py", stays("installed distributions")),
             ("lib/tcl8.6/init.tcl", stays("tkinter")),
             ("lib/libtcl8.6.so", stays("tkinter")),

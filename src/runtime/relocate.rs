@@ -35,12 +35,16 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    /// Reads them from the text of a `_sysconfigdata_….py`.
+    /// Reads them from the text of a `_sysconfigdata_….py`: CPython prints a dictionary of Python, python-build-standalone
+    /// and uv write JSON.
     pub(super) fn read(text: &str) -> Self {
-        let value = |name: &str| {
-            let start = format!("'{name}': '");
+        let quoted = |name: &str, quote: char| {
+            let start = format!("{quote}{name}{quote}: {quote}");
             let rest = &text[text.find(&start)? + start.len()..];
-            let value = &rest[..rest.find('\'')?];
+            Some(&rest[..rest.find(quote)?])
+        };
+        let value = |name: &str| {
+            let value = quoted(name, '\'').or_else(|| quoted(name, '"'))?;
             // `..` and `.` are no names of a place, and `/` is the beginning of every one.
             (value.starts_with('/') && value.len() > 1).then(|| value.trim_end_matches('/').to_owned())
         };
@@ -54,9 +58,11 @@ impl Origin {
         Self { prefix, sources }
     }
 
-    /// Returns all of them.
+    /// Returns all of them that say something about a machine: not the prefix that every archive of
+    /// python-build-standalone was configured for, which stays in compiled code.
     pub(super) fn directories(&self) -> impl Iterator<Item = &str> {
-        self.prefix.iter().chain(&self.sources).map(String::as_str)
+        let prefix = self.prefix.iter().filter(|prefix| *prefix != STANDALONE);
+        prefix.chain(&self.sources).map(String::as_str)
     }
 
     /// Returns the text of a `_sysconfigdata_….py` that computes what it said.
@@ -129,6 +135,21 @@ mod tests {
                    sys.base_prefix + '/lib', data.build_time_vars['srcdir'])";
         let mut command = std::process::Command::new(python);
         assert_eq!(crate::format::judge::run(command.args(["-c", ask]).arg(directory.path())), "True .\n");
+    }
+
+    /// As python-build-standalone and uv write it: `json.dumps(…, indent=4, sort_keys=True)` of such a dictionary.
+    const JSON: &str = "build_time_vars = {\n    \"LIBDIR\": \"/install/lib\",\n    \"abs_srcdir\": \
+                        \"/build/Python-3.13.1\",\n    \"prefix\": \"/install\",\n    \"srcdir\": \".\"\n}";
+
+    #[test]
+    fn the_variables_may_be_written_as_json() {
+        let origin = Origin::read(JSON);
+        assert_eq!(origin.prefix.as_deref(), Some("/install"));
+        // `/install` is every such archive's, and no place of a machine.
+        assert_eq!(origin.directories().collect::<Vec<_>>(), ["/build/Python-3.13.1"]);
+        let text = origin.relocated(JSON);
+        assert!(text.contains("\"LIBDIR\": \"@PREFIX@/lib\"") && text.contains("\"prefix\": \"@PREFIX@\""), "{text}");
+        assert!(text.contains("\"abs_srcdir\": \"/nonexistent\"") && text.ends_with(COMPUTED), "{text}");
     }
 
     #[test]

@@ -71,6 +71,11 @@ impl Prefix {
                 prefix.items.insert(ReleasePath::parse(&library)?, item(&root.join(&library))?);
             }
         }
+        // What tells a free-threaded build, which is said to be one.
+        let landmark = format!("lib/python{python}t/os.py");
+        if root.join(&landmark).is_file() {
+            prefix.items.insert(ReleasePath::parse(&landmark)?, item(&root.join(&landmark))?);
+        }
         // Debian's interpreter has its library in the architecture's directory, its licence elsewhere.
         let document = root.join(format!("share/doc/python{python}/copyright"));
         for (name, place) in [("copyright", document.clone()), ("LICENSE", root.join("LICENSE"))] {
@@ -226,6 +231,12 @@ impl Prefix {
             let landmark = ReleasePath::parse(&format!("{lib}/python{python}/os.py"));
             landmark.is_ok_and(|landmark| self.items.contains_key(&landmark))
         })
+    }
+
+    /// Whether there is a standard library of a free-threaded build (PEP 703): it has a directory of its own.
+    pub(super) fn is_free_threaded(&self, python: PythonMinor) -> bool {
+        let landmark = ReleasePath::parse(&format!("lib/python{python}t/os.py"));
+        landmark.is_ok_and(|landmark| self.items.contains_key(&landmark))
     }
 
     /// Returns the minor versions that there are interpreters of, for a message.
