@@ -1494,6 +1494,11 @@ fn git_is_given_only_addresses_and_commits() {
         ("ext::sh -c true", COMMIT, None, false),
         ("--upload-pack=x@y:z", COMMIT, None, false),
         ("/home/me/r", COMMIT, None, false),
+        ("https://u:p@e.com/r.git", COMMIT, None, true),
+        // ssh would be told to log in as `u:p`, in its arguments.
+        ("ssh://u:p@e.com/r.git", COMMIT, None, false),
+        ("git://u:p@e.com/r.git", COMMIT, None, false),
+        ("ssh://git@e.com:22/r.git", COMMIT, None, true),
     ] {
         assert_eq!(GitSource::new(url, commit, below).is_ok(), good, "{url} {commit} {below:?}");
     }

@@ -6,6 +6,7 @@
 //! fill in a version that is missing. Only a pin with a hash is looked for further on. Within a place the order is pip's.
 //! Sdists, eggs and projects become wheels last ([`sdist`]).
 
+mod address;
 pub mod archive;
 pub mod choice;
 mod egg;
