@@ -1547,6 +1547,17 @@ fn broken_locks_are_told_with_their_place() {
     });
 }
 
+/// Returns the hashes of a pin's files, in order.
+fn hashes_of(pin: &Pin) -> String {
+    let files = if let PinSource::Files(files) = &pin.source { &files[..] } else { &[] };
+    let hashes = pin.hashes.iter().chain(files.iter().flat_map(|file| &file.hashes));
+    hashes
+        .map(ToString::to_string)
+        .collect::<std::collections::BTreeSet<_>>()
+        .iter()
+        .fold(String::new(), |all, hash| all + " " + hash)
+}
+
 /// Locks of real projects beside what their own tools export from them, for one selection each. By hand, because they are
 /// other people's files: every directory of `PKGAPP_REAL_LOCKS` has a lock, maybe its pyproject.toml, a file `selection`
 /// (`group=dev extra=pg`) and the tool's export: `expected.txt`, or `constraints.txt`.
@@ -1567,6 +1578,8 @@ fn real_locks_give_what_their_own_tools_export() {
         }
         let names = ["uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock", "buildout.cfg"];
         let name = names.iter().find(|name| case.join(name).exists()).unwrap();
+        // Of a tool that was asked for hashes: all of them, and nothing else, may be in a file.
+        let with_hashes = std::fs::read_to_string(case.join("expected.txt")).is_ok_and(|text| text.contains("--hash="));
         let read = |name: &str, selection: &Selection| {
             let files: Vec<PathBuf> =
                 Some(name).filter(|name| !name.is_empty()).map(PathBuf::from).into_iter().collect();
@@ -1574,7 +1587,7 @@ fn real_locks_give_what_their_own_tools_export() {
                 // A buildout's `[versions]` and constraints pin what others require.
                 let pins = lock.pins.iter().chain(&lock.offered).map(|pin| match &pin.version {
                     Some(version) if matches!(pin.source, PinSource::Index | PinSource::Files(_)) => {
-                        format!("{}=={version}", pin.name)
+                        format!("{}=={version}{}", pin.name, if with_hashes { hashes_of(pin) } else { String::new() })
                     }
                     _ => pin.name.to_string(),
                 });
