@@ -163,3 +163,50 @@ fn a_password_for_mercurial_is_seen_by_no_one() {
     sandbox.write("requirements.txt", requirements);
     assert_builds_in_secret(&sandbox, &gate, &pin, "WORD", "s3cr3t%20%40of%2Fci", "s3cr3t");
 }
+
+#[test]
+fn a_wheelhouse_stands_for_repositories() {
+    let Some(git) = tool("git") else { return };
+    let sandbox = Sandbox::hello();
+    let repository = sandbox.root().join("repository");
+    let commit = git_repository(&git, &repository);
+    let url = format!("file://{}", repository.display());
+    sandbox.append("requirements.txt", &format!("lib @ git+{url}@{commit}#subdirectory=sub\n"));
+    if let Some(hg) = tool("hg") {
+        let other = sandbox.root().join("other");
+        project(&other);
+        let name = |text: &str| text.replace("\"lib\"", "\"other\"");
+        let file = other.join("sub/pyproject.toml");
+        std::fs::write(&file, name(&std::fs::read_to_string(&file).unwrap())).unwrap();
+        std::fs::rename(other.join("sub/src/lib"), other.join("sub/src/other")).unwrap();
+        let run = |words: &[&str]| text(Command::new(&hg).env("HGPLAIN", "1").current_dir(&other).args(words));
+        run(&["init"]);
+        run(&["commit", "--quiet", "--addremove", "-u", "x", "-m", "first"]);
+        let commit = run(&["log", "-r", ".", "-T", "{node}"]);
+        sandbox
+            .append("requirements.txt", &format!("other @ hg+file://{}@{commit}#subdirectory=sub\n", other.display()));
+    }
+    let online = sandbox.build(["--format", "all", "--output", "online"]);
+    sandbox.pkgapp(["cache", "export", "../wheelhouse"]).stdout();
+    // Another machine: no repositories, and no cache.
+    for gone in ["repository", "other", "cache"] {
+        std::fs::rename(sandbox.root().join(gone), sandbox.root().join(format!("gone-{gone}"))).unwrap();
+    }
+    let said = sandbox.pkgapp(["build", "--offline"]).fails();
+    assert!(said.contains("is not in the cache, and the build is offline"), "{said}");
+    let offline = ["--offline", "--find-links", "../wheelhouse", "--format", "all", "--output", "offline"];
+    for (online, offline) in online.iter().zip(sandbox.build(offline)) {
+        assert!(std::fs::read(online).unwrap() == std::fs::read(&offline).unwrap(), "{} differs", offline.display());
+    }
+    // It stands for that commit and for no other.
+    sandbox.edit("requirements.txt", &commit, &"0".repeat(40));
+    let said = sandbox.pkgapp(["build", "--offline", "--find-links", "../wheelhouse"]).fails();
+    assert!(said.contains("is not in the cache, and the build is offline"), "{said}");
+    // And its wheel is the one that the export wrote.
+    sandbox.edit("requirements.txt", &"0".repeat(40), &commit);
+    let wheel = sandbox.root().join("wheelhouse/lib-1.0-py3-none-any.whl");
+    std::fs::write(&wheel, super::support::wheel::Wheel::simple("lib", "1.0").bytes()).unwrap();
+    std::fs::rename(sandbox.cache(), sandbox.root().join("gone-too")).unwrap();
+    let said = sandbox.pkgapp(["build", "--offline", "--find-links", "../wheelhouse"]).fails();
+    assert!(said.contains("lib-1.0-py3-none-any.whl") && said.contains("is not the file"), "{said}");
+}
