@@ -317,3 +317,37 @@ fn a_package_comes_from_the_index_that_its_lock_names() {
         assert!(line.contains(&sha256(from.as_bytes())), "{file} {from}: {line}");
     }
 }
+
+/// A machine without any Python but the one that ships.
+#[test]
+fn an_interpreter_that_ships_resolves_too() {
+    let (Some(uv), Some(python)) = (tool("uv"), super::interpreters::newest()) else { return };
+    let server = Index::new(Api::Json)
+        .wheel("alpha", &Wheel::simple("alpha", "1.0").requires("beta; python_version >= '3.8'"))
+        .wheel("beta", &Wheel::simple("beta", "2.0"))
+        .serve();
+    let sandbox = Sandbox::new();
+    let (minor, prefix) = (&python.minor, python.prefix.display());
+    let bundled = format!("interpreter = \"bundled\"\npath = \"{prefix}\"\n");
+    let text = format!(
+        "[app]\nname = \"app\"\nversion = \"1\"\nsource = \"\"\n[python]\nversion = \"{minor}\"\n{bundled}\
+         requirements = [\"requirements.txt\"]\n"
+    );
+    sandbox.write("pkgapp.toml", &text);
+    sandbox.write("requirements.txt", format!("-i {}\nalpha\n", server.url()));
+    let bin = sandbox.root().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    for (tool, file) in [("uv", uv), ("sh", "/bin/sh".into()), ("env", "/usr/bin/env".into())] {
+        std::os::unix::fs::symlink(file, bin.join(tool)).unwrap();
+    }
+    let lock = || sandbox.pkgapp(["lock", "--resolver", "uv"]).env("PATH", &bin).outcome();
+    let run = lock();
+    assert_eq!(run.status, 0, "{}", run.report);
+    let pins = std::fs::read_to_string(sandbox.path("pylock.toml")).unwrap();
+    assert!(pins.contains("name = \"beta\""), "{pins}");
+    // Without it, what is missing is said. A machine that has it in `/usr/bin` all the same misses nothing.
+    sandbox.write("pkgapp.toml", text.replace(&bundled, ""));
+    let run = lock();
+    let expected = format!("note: there is no Python {minor} here: uv takes another one, if there is any");
+    assert!(run.status == 0 || run.stderr.contains(&expected), "{}", run.report);
+}
