@@ -15,6 +15,7 @@ mod hg;
 pub mod index;
 mod linkage;
 mod pack;
+mod page;
 mod project;
 mod requires;
 pub mod sdist;
@@ -418,10 +419,20 @@ impl Fetcher<'_> {
         let client = self.store.client()?;
         let offers = client.offers(place, &wanted.pin.name)?;
         search.places.push(client.place_name(place));
-        search.knows = !offers.is_empty();
-        search.versions.extend(offers.iter().map(|offer| offer.dist.version().clone()));
-        let (fit, unfit) = wanted.sort(offers);
+        let versions = |offers: &[Offer]| offers.iter().map(|offer| offer.dist.version().clone()).collect::<Vec<_>>();
+        let (mut knows, seen) = (!offers.is_empty(), versions(&offers));
+        search.versions.extend(seen);
+        let (mut fit, unfit) = wanted.sort(offers);
         search.unfit.extend(unfit);
+        if !fit.first().is_some_and(|best| matches!(best.dist, DistFilename::WheelFilename(_))) {
+            let eggs = client.linked_eggs(place, &wanted.pin.name)?;
+            knows |= !eggs.is_empty();
+            search.versions.extend(versions(&eggs));
+            let (sorted, unfit) = wanted.sort(fit.into_iter().chain(eggs).collect());
+            search.unfit.extend(unfit);
+            fit = sorted;
+        }
+        search.knows = knows;
         for offer in fit {
             match self.take(wanted, &offer, key) {
                 Ok(found) => return Ok(Some(found)),
