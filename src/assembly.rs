@@ -224,6 +224,14 @@ fn runtime(app: &App, cache: &Cache, report: &Report) -> Result<Option<Runtime>>
     Runtime::prepare(cpython, app.python.version.value, home, Some(wanted), cache, report).map(Some)
 }
 
+/// Returns the interpreter that the application brings, as it runs on this machine; `None` if it brings none.
+///
+/// # Errors
+/// It is no CPython that can be brought.
+pub(crate) fn brought(app: &App, cache: &Cache, report: &Report) -> Result<Option<Interpreter>> {
+    Ok(runtime(app, cache, report)?.map(|runtime| runtime.interpreter))
+}
+
 /// The interpreter that is replaced without the release.
 fn host_python(app: &App, runtime: Option<&Runtime>) -> Option<HostPython> {
     let python = app.python.version.value;

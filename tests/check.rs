@@ -41,6 +41,44 @@ fn an_environment_is_held_against_the_pins() {
 }
 
 #[test]
+fn editables_of_an_environment_are_those_that_the_pins_name() {
+    let sandbox = Sandbox::hello();
+    let project = "[build-system]\nrequires = []\nbuild-backend = \"backend\"\nbackend-path = [\".\"]\n\n[project]\nname = \
+                   \"lib\"\nversion = \"1.0\"\n";
+    for directory in ["lib", "copy/lib"] {
+        sandbox.write(&format!("{directory}/pyproject.toml"), project);
+    }
+    let python = &tools::python().path;
+    in_project(&sandbox, python.to_str().unwrap(), &["-m", "venv", "--without-pip", ".venv"]);
+    let info = format!(".venv/lib/python{}/site-packages/lib-1.0.dist-info", tools::python().minor);
+    sandbox.write(&format!("{info}/METADATA"), "Name: lib\nVersion: 1.0\n");
+    let installed = |directory: &str| {
+        let url = format!("file://{}", sandbox.path(directory).display());
+        let text = format!("{{\"dir_info\": {{\"editable\": true}}, \"url\": \"{url}\"}}");
+        sandbox.write(&format!("{info}/direct_url.json"), text);
+    };
+    installed("lib");
+    let configuration = std::fs::read_to_string(sandbox.path("pkgapp.toml")).unwrap();
+    let said = sandbox.pkgapp(["init", "--print"]).outcome().stderr;
+    assert!(
+        said.contains("`lib` is installed from `lib` to be edited, and no pin: it ships with `-e ./lib`"),
+        "{said}"
+    );
+    let said = sandbox.pkgapp(["check", "--env", ".venv"]).fails();
+    assert!(said.contains("`lib 1.0` is installed from `lib` to be edited, and not pinned"), "{said}");
+    assert!(said.contains("hint: pin it with `-e ./lib`"), "{said}");
+    sandbox.append("requirements.txt", "-e ./lib\n");
+    let outcome = sandbox.pkgapp(["check", "--env", ".venv"]).outcome();
+    assert!(outcome.stderr.contains("1 distributions, as pinned; `lib` from `lib` to be edited"), "{}", outcome.report);
+    let said = sandbox.pkgapp(["init", "--print"]).outcome().stderr;
+    assert!(!said.contains("to be edited"), "{said}");
+    installed("copy/lib");
+    let said = sandbox.pkgapp(["check", "--env", ".venv"]).fails();
+    assert!(said.contains("`lib` is pinned to `lib`, and it is installed from `copy/lib` to be edited"), "{said}");
+    assert_eq!(std::fs::read_to_string(sandbox.path("pkgapp.toml")).unwrap(), configuration);
+}
+
+#[test]
 fn a_protected_place_wants_a_tagged_commit() {
     let Some(_) = tool("git") else { return };
     let sandbox = Sandbox::hello();

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::support::server::{Api, Fault, Index};
 use super::support::tools::{Setuptools, output, setuptools, text};
-use super::support::wheel::sha256;
+use super::support::wheel::{Wheel, sha256};
 use super::support::{Sandbox, foreign, walk};
 
 /// Projects for setup.py, and which eggs to make of them.
@@ -271,4 +272,43 @@ fn eggs_that_can_not_ship_say_why() {
         let error = eggs.sandbox.pkgapp(["build", "--offline"]).fails();
         assert!(error.contains(said), "{name}: {error}");
     }
+}
+
+/// The links of an index, and of a page that `--find-links` names.
+#[test]
+fn an_egg_on_a_page_ships_where_there_is_no_wheel() {
+    let Some(eggs) = Eggs::new() else { return };
+    let old = eggs.make("old", "name='old', version='1.0', py_modules=['old']", &[("old.py", "made = 'egg'\n")]);
+    let both = eggs.make("both", "name='both', version='1.0', py_modules=['both']", &[("both.py", "made = 'egg'\n")]);
+    let server = Index::new(Api::Html)
+        .fault(Fault::Unauthorized)
+        .sdist("old", &old)
+        .sdist("both", &both)
+        .wheel("both", &Wheel::simple("both", "1.0").file("both.py", "made = 'wheel'\n"))
+        .serve();
+    let sum = sha256(&std::fs::read(&old).unwrap());
+    let secret = server.url_with_secret();
+    for options in
+        [format!("-i {secret}"), format!("--no-index\n--find-links {secret}old/\n--find-links {secret}both/")]
+    {
+        for hash in [String::new(), format!(" --hash=sha256:{sum}")] {
+            eggs.write(&format!("{options}\nold==1.0{hash}\n"));
+            eggs.sandbox.append("requirements.txt", if hash.is_empty() { "both==1.0\n" } else { "" });
+            let [tar] = &eggs.sandbox.build(["--format", "tar.gz"])[..] else { panic!("one artifact") };
+            let dump = eggs.sandbox.dump(tar);
+            let made = |file: &str| dump.lines().find(|line| line.contains(file)).unwrap_or_default().to_owned();
+            assert!(made("site-packages/old.py").contains(&sha256(b"made = 'egg'\n")), "{options}\n{dump}");
+            if hash.is_empty() {
+                assert!(made("site-packages/both.py").contains(&sha256(b"made = 'wheel'\n")), "{options}\n{dump}");
+            }
+            // Each of them asks the index anew.
+            std::fs::remove_dir_all(eggs.sandbox.cache()).unwrap();
+        }
+    }
+    // A file that is not the one of the page.
+    let wrong = "0".repeat(64);
+    eggs.write(&format!("-i {secret}\nold==1.0 --hash=sha256:{wrong}\n"));
+    let said = eggs.sandbox.pkgapp(["build"]).fails();
+    assert!(said.contains("old") && !said.contains("user:secret"), "{said}");
+    assert!(!server.requests().iter().any(|path| path.ends_with("both-1.0.egg")));
 }

@@ -12,9 +12,9 @@ use super::support::{Sandbox, foreign, walk};
 
 /// A CPython's prefix and its minor version.
 #[derive(Debug, Clone)]
-struct Cpython {
-    prefix: PathBuf,
-    minor: String,
+pub(crate) struct Cpython {
+    pub(crate) prefix: PathBuf,
+    pub(crate) minor: String,
 }
 
 /// One for every minor version from 3.8 to 3.14, of pyenv or else the system's.
@@ -42,7 +42,7 @@ fn cpythons() -> Vec<Cpython> {
 }
 
 /// The newest one, and not the system's if there is another: that one would run if all else failed.
-fn newest() -> Option<Cpython> {
+pub(crate) fn newest() -> Option<Cpython> {
     cpythons().into_iter().rev().find(|python| !python.prefix.starts_with("/usr"))
 }
 

@@ -1,7 +1,7 @@
 //! Every format of lock, and the same application: the same package.
 
 use super::support::Sandbox;
-use super::support::server::{Api, Index, Server};
+use super::support::server::{Api, Fault, Index, Server};
 use super::support::tools::tool;
 use super::support::wheel::{Wheel, sha256};
 
@@ -269,4 +269,85 @@ fn a_repository_at_a_commit_ships() {
     // The checkout is kept: the repository can go.
     std::fs::remove_dir_all(&repository).unwrap();
     sandbox.build(["--offline", "--format", "deb", "--output", "again"]);
+}
+
+/// Two indexes have different files under one name; the lock says which one is meant.
+#[test]
+fn a_package_comes_from_the_index_that_its_lock_names() {
+    let wheel = |from: &str| Wheel::simple("alpha", "1.0").file("alpha/origin.txt", from);
+    let public = Index::new(Api::Json).wheel("alpha", &wheel("public")).wheel("beta", &Wheel::simple("beta", "2.0"));
+    let own = Index::new(Api::Html).wheel("alpha", &wheel("own")).fault(Fault::Unauthorized);
+    let (public, own) = (public.serve(), own.serve());
+    let sources = format!(
+        "{{\"name\": \"public\", \"url\": \"{}\"}}, {{\"name\": \"own\", \"url\": \"{}\"}}",
+        public.url(),
+        own.url_with_secret().replace("secret", "${OWN_SECRET}")
+    );
+    let pipfile = |index: &str| {
+        format!(
+            "{{\"_meta\": {{\"pipfile-spec\": 6, \"sources\": [{sources}]}}, \"default\": {{\"alpha\": {{\"version\": \"==1.0\"{index}}}, \
+             \"beta\": {{\"version\": \"==2.0\"}}}}}}"
+        )
+    };
+    let pdm = format!(
+        "\n[[tool.pdm.source]]\nname = \"pypi\"\nurl = \"{}\"\n[[tool.pdm.source]]\nname = \"own\"\nurl = \"{}\"\n\
+         include_packages = [\"alph*\"]\n",
+        public.url(),
+        own.url_with_secret().replace("secret", "${OWN_SECRET}")
+    );
+    let package = |name: &str, version| {
+        format!("[[package]]\nname = \"{name}\"\nversion = \"{version}\"\ngroups = [\"default\"]\n")
+    };
+    let pdm_lock =
+        ["[metadata]\nlock_version = \"4.5.0\"\n", &package("alpha", "1.0"), &package("beta", "2.0")].concat();
+    for (file, text, project, from) in [
+        ("Pipfile.lock", pipfile(""), "", "public"),
+        ("Pipfile.lock", pipfile(", \"index\": \"public\""), "", "public"),
+        ("Pipfile.lock", pipfile(", \"index\": \"own\""), "", "own"),
+        ("pdm.lock", pdm_lock, pdm.as_str(), "own"),
+    ] {
+        let sandbox = Sandbox::hello();
+        std::fs::remove_file(sandbox.path("requirements.txt")).unwrap();
+        sandbox.edit("pkgapp.toml", "requirements.txt", file);
+        sandbox.write(file, text);
+        sandbox.append("pyproject.toml", project);
+        let built = sandbox.pkgapp(["build", "--format", "deb"]).env("OWN_SECRET", "secret").artifacts();
+        let dump = sandbox.dump(&built[0]);
+        let line = dump.lines().find(|line| line.contains("alpha/origin.txt")).unwrap();
+        assert!(line.contains(&sha256(from.as_bytes())), "{file} {from}: {line}");
+    }
+}
+
+/// A machine without any Python but the one that ships.
+#[test]
+fn an_interpreter_that_ships_resolves_too() {
+    let (Some(uv), Some(python)) = (tool("uv"), super::interpreters::newest()) else { return };
+    let server = Index::new(Api::Json)
+        .wheel("alpha", &Wheel::simple("alpha", "1.0").requires("beta; python_version >= '3.8'"))
+        .wheel("beta", &Wheel::simple("beta", "2.0"))
+        .serve();
+    let sandbox = Sandbox::new();
+    let (minor, prefix) = (&python.minor, python.prefix.display());
+    let bundled = format!("interpreter = \"bundled\"\npath = \"{prefix}\"\n");
+    let text = format!(
+        "[app]\nname = \"app\"\nversion = \"1\"\nsource = \"\"\n[python]\nversion = \"{minor}\"\n{bundled}\
+         requirements = [\"requirements.txt\"]\n"
+    );
+    sandbox.write("pkgapp.toml", &text);
+    sandbox.write("requirements.txt", format!("-i {}\nalpha\n", server.url()));
+    let bin = sandbox.root().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    for (tool, file) in [("uv", uv), ("sh", "/bin/sh".into()), ("env", "/usr/bin/env".into())] {
+        std::os::unix::fs::symlink(file, bin.join(tool)).unwrap();
+    }
+    let lock = || sandbox.pkgapp(["lock", "--resolver", "uv"]).env("PATH", &bin).outcome();
+    let run = lock();
+    assert_eq!(run.status, 0, "{}", run.report);
+    let pins = std::fs::read_to_string(sandbox.path("pylock.toml")).unwrap();
+    assert!(pins.contains("name = \"beta\""), "{pins}");
+    // Without it, what is missing is said. A machine that has it in `/usr/bin` all the same misses nothing.
+    sandbox.write("pkgapp.toml", text.replace(&bundled, ""));
+    let run = lock();
+    let expected = format!("note: there is no Python {minor} here: uv takes another one, if there is any");
+    assert!(run.status == 0 || run.stderr.contains(&expected), "{}", run.report);
 }

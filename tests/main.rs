@@ -24,6 +24,7 @@ mod native;
 mod offline;
 mod prune;
 mod relocatable;
+mod repositories;
 mod reproducible;
 mod services;
 mod support;

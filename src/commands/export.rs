@@ -41,12 +41,6 @@ pub(super) fn export(args: &ExportArgs, global: &Global, report: &Report) -> Res
     let mut packages = Vec::new();
     for kept in &needed.files {
         packages.push(house.package(kept)?);
-        if let Kept::Project(_, Some(from)) = &kept.kept {
-            let name = &kept.pin.name;
-            report.warning(&format!(
-                "`{name}` is {from}: its wheel is exported, but a build by the same lock clones the repository"
-            ));
-        }
     }
     let tools: Vec<String> = tools.iter().map(|file| house.copy(&file.path, &file.name)).collect::<Result<_>>()?;
     house.write_lock(&app, packages, &tools)?;
@@ -107,6 +101,11 @@ impl House<'_> {
         let mut package = Table::new();
         package.insert("name".into(), kept.pin.name.to_string().into());
         package.insert("version".into(), kept.version.to_string().into());
+        if let Kept::Project(_, Some(from)) = &kept.kept {
+            // A build by the same lock finds the wheel by it, instead of the repository.
+            let own: Table = [("built-from".to_owned(), Value::from(from.clone()))].into_iter().collect();
+            package.insert("tool".into(), Table::from_iter([("pkgapp".to_owned(), Value::from(own))]).into());
+        }
         match kept.kept {
             Kept::Sdist => _ = package.insert("sdist".into(), file.into()),
             Kept::Wheel | Kept::Project(..) => _ = package.insert("wheels".into(), vec![Value::from(file)].into()),

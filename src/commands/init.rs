@@ -1,7 +1,7 @@
 //! `pkgapp init`: looks at a project and writes a configuration that builds.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::app::App;
 use crate::cli::{Global, InitArgs};
@@ -9,8 +9,10 @@ use crate::error::{Context, Error, Location, Result, shown};
 use crate::fs;
 use crate::name::PythonMinor;
 use crate::process;
+use crate::pypa::PackageName;
 use crate::report::{Report, Style};
 use crate::survey::{Factory, Framework, Gateway, Pins, Survey, Web};
+use crate::venv::{Venv, editable_line};
 
 use super::working_directory;
 
@@ -227,6 +229,11 @@ fn say(survey: &Survey, report: &Report) {
         }
         Pins::Nothing => report.warning("nothing pins what it requires: `pkgapp lock` writes a `pylock.toml`"),
     }
+    for (name, directory) in unnamed_editables(survey) {
+        let (from, line) = (shown(&directory), editable_line(&directory));
+        report
+            .warning(&format!("`{name}` is installed from `{from}` to be edited, and no pin: it ships with `{line}`"));
+    }
     match &survey.web {
         Some(Web::Object { module, name, .. }) if web(survey).is_none() => report.warning(&format!(
             "no server for `{module}:{name}` is among its requirements: `[service.web]` is left as a comment"
@@ -236,4 +243,27 @@ fn say(survey: &Survey, report: &Report) {
         }
         Some(_) | None => {}
     }
+}
+
+/// What the project's own virtual environment has from other working trees, and its pins do not name: it would be missing
+/// in a release, and nobody sees that where it was written.
+fn unnamed_editables(survey: &Survey) -> Vec<(PackageName, PathBuf)> {
+    let Some(venv) = [".venv", "venv", "env"].iter().find_map(|name| Venv::open(&survey.root.join(name)).ok()) else {
+        return Vec::new();
+    };
+    let pins = match &survey.pins {
+        Pins::Found(name) | Pins::Loose(name) | Pins::Elsewhere(name, _) => survey.root.join(name),
+        Pins::Nothing => return Vec::new(),
+    };
+    let text = crate::fs::read_to_string(&pins).unwrap_or_default();
+    let edited = |line: &str| {
+        let path = ["-e ", "--editable ", "--editable="].iter().find_map(|option| line.trim().strip_prefix(option))?;
+        survey.root.join(path.trim()).canonicalize().ok()
+    };
+    let named: Vec<PathBuf> = text.lines().filter_map(edited).chain(survey.root.canonicalize()).collect();
+    let is_unnamed = |(name, directory): &(&PackageName, &Path)| {
+        let real = directory.canonicalize().unwrap_or_else(|_| directory.to_path_buf());
+        !survey.requires.contains(name.as_str()) && !named.contains(&real)
+    };
+    venv.editables().filter(is_unnamed).map(|(name, directory)| (name.clone(), directory.to_owned())).collect()
 }

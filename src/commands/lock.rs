@@ -7,7 +7,7 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 use crate::app::App;
-use crate::assembly::Options;
+use crate::assembly::{self, Options};
 use crate::cli::{Global, LockArgs, Resolver};
 use crate::error::{Context, Error, Location, Result, shown};
 use crate::fs;
@@ -75,7 +75,7 @@ pub(super) fn write(
     let text = {
         let _busy = report.busy(&format!("resolving {}", names.join(", ")));
         match &uv {
-            Some(uv) => with_uv(uv, app, &inputs, &path, args.upgrade, options)?,
+            Some(uv) => with_uv(uv, app, &inputs, &path, args.upgrade, options, report)?,
             None => with_pip(app, &inputs, options)?,
         }
     };
@@ -128,6 +128,7 @@ fn with_uv(
     path: &Path,
     upgrade: bool,
     options: &Options<'_>,
+    report: &Report,
 ) -> Result<String> {
     // uv keeps the versions of the file that it writes, and paths are relative to it: so it is a copy, beside the old one.
     let aside = tempfile::Builder::new()
@@ -146,8 +147,11 @@ fn with_uv(
     command.args(["pip", "compile", "--quiet", "--no-progress", "--format", "pylock.toml", "--universal"]);
     command.args(["--no-python-downloads", "--custom-compile-command", "pkgapp lock"]);
     command.arg("--python-version").arg(app.python.version.value.to_string());
-    if let Ok(interpreter) = Interpreter::find(options.cache, app.python.version.value) {
-        command.arg("--python").arg(interpreter.path);
+    // Without one of that version uv asks another for the markers, and sets the version itself.
+    let found = Interpreter::find(options.cache, app.python.version.value).ok();
+    let interpreter = if found.is_some() { found } else { assembly::brought(app, options.cache, report)? };
+    if let Some(interpreter) = &interpreter {
+        command.arg("--python").arg(&interpreter.path);
     }
     if options.offline {
         command.arg("--offline");
@@ -165,7 +169,13 @@ fn with_uv(
     }
     command.arg("--output-file").arg(&*aside).args(inputs).current_dir(&app.root);
     set_indexes(&mut command, app, options.offline);
-    run(&mut command)?;
+    run(&mut command).map_err(|error| match interpreter {
+        None => error.note(format!(
+            "there is no Python {} here: uv takes another one, if there is any",
+            app.python.version.value
+        )),
+        Some(_) => error,
+    })?;
     fs::read_to_string(&aside)
 }
 

@@ -143,30 +143,35 @@ impl<'a> Draft<'a> {
 
     /// Adds an index that a lock names, unless it is one of those that are asked anyway.
     pub(super) fn look_also(&mut self, url: &str, at: &Location) -> Result<()> {
-        let parsed = match Url::parse(url) {
-            Ok(parsed) if matches!(parsed.scheme(), "http" | "https" | "file") => parsed,
-            _ => return Err(Error::new("the URL of an index is not an http, https or file URL").at(at.clone())),
-        };
-        let plain = |url: &Url| url.as_str().trim_end_matches('/').to_owned();
-        let is_default = plain(&parsed) == PYPI;
-        let named = self.indexes.named.iter().map(|index| &index.url);
-        let known = named.chain(&self.indexes.index).chain(&self.indexes.extra).any(|one| plain(one) == plain(&parsed));
-        let is_asked = known || (is_default && self.indexes.index.is_none());
-        if !is_asked {
+        let parsed = index_url(url, at)?;
+        if !self.is_asked(&parsed) {
             self.indexes.extra.push(parsed);
         }
         Ok(())
     }
 
+    /// Takes an index that a lock names for PyPI's place, unless a file that was read before has put another one there.
+    pub(super) fn look_instead(&mut self, url: &str, at: &Location) -> Result<()> {
+        let parsed = index_url(url, at)?;
+        if !self.is_asked(&parsed) && self.indexes.index.is_none() {
+            self.indexes.index = Some(parsed);
+            return Ok(());
+        }
+        self.look_also(url, at)
+    }
+
+    fn is_asked(&self, url: &Url) -> bool {
+        let plain = |url: &Url| url.as_str().trim_end_matches('/').to_owned();
+        let named = self.indexes.named.iter().map(|index| &index.url);
+        let known = named.chain(&self.indexes.index).chain(&self.indexes.extra).any(|one| plain(one) == plain(url));
+        known || (plain(url) == PYPI && self.indexes.index.is_none())
+    }
+
     /// Notes that a lock takes a distribution from one index, which it calls `called`.
     pub(super) fn look_only(&mut self, name: &PackageName, called: &str, url: &str, at: &Location) -> Result<()> {
-        match Url::parse(url) {
-            Ok(parsed) if matches!(parsed.scheme(), "http" | "https" | "file") => {
-                self.indexes.add_source(name, called, &parsed, at);
-                Ok(())
-            }
-            _ => Err(Error::new("the URL of an index is not an http, https or file URL").at(at.clone())),
-        }
+        let parsed = index_url(url, at)?;
+        self.indexes.add_source(name, called, &parsed, at);
+        Ok(())
     }
 
     /// Returns whether a group is asked for.
@@ -557,4 +562,11 @@ fn not_pinned(requirement: &Requirement) -> Error {
 fn same_source(one: &Wanted, other: &Wanted) -> bool {
     let (Wanted::Source(one, _), Wanted::Source(other, _)) = (one, other) else { return false };
     one == other
+}
+
+fn index_url(text: &str, at: &Location) -> Result<Url> {
+    match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https" | "file") => Ok(url),
+        _ => Err(Error::new("the URL of an index is not an http, https or file URL").at(at.clone())),
+    }
 }

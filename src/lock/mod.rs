@@ -270,6 +270,7 @@ impl GitSource {
         if !known && !is_ssh {
             return Err("its address is none that git may be given".to_owned());
         }
+        check_password(url)?;
         Ok(Self { url: url.to_owned(), commit: commit.to_ascii_lowercase(), subdirectory })
     }
 
@@ -306,12 +307,23 @@ impl MercurialSource {
         if !matches!(scheme, "https" | "http" | "ssh" | "file") || rest.starts_with('-') {
             return Err("its address is none that hg may be given".to_owned());
         }
+        check_password(url)?;
         Ok(Self { url: url.to_owned(), commit: commit.to_ascii_lowercase(), subdirectory })
     }
 
     /// Returns the repository and the commit as messages and records show them, without a password.
     pub fn shown(&self) -> String {
         format!("hg+{}@{}", text::without_credentials(&self.url), self.commit)
+    }
+}
+
+/// Refuses a password where it can't be used: the tool would hand it to ssh as part of a name, for all to see.
+fn check_password(url: &str) -> Result<(), String> {
+    let (scheme, rest) = url.split_once("://").unwrap_or_default();
+    let (user, _) = rest.split('/').next().unwrap_or_default().rsplit_once('@').unwrap_or_default();
+    match matches!(scheme, "http" | "https") || !user.contains(':') {
+        true => Ok(()),
+        false => Err(format!("its address holds a password, and `{scheme}:` takes none")),
     }
 }
 

@@ -13,6 +13,7 @@ use crate::error::{Error, Location};
 use crate::lock::draft::Requirement;
 use crate::lock::entry::{self, Checked, Entry, Reader, TomlLock};
 use crate::lock::graph::{self, Edge, Node};
+use crate::lock::index::DEFAULT_NAME;
 use crate::lock::project::{Project, texts};
 use crate::lock::{Format, LockedFile, PinSource, Url, direct};
 use crate::pypa::{ExtraName, HashDigest, PackageName};
@@ -159,7 +160,30 @@ impl Reader<'_, '_, PdmLock> {
                         self.draft.indexes.find_links.push(found);
                     }
                 }
+                _ if source.get("include_packages").is_some() => self.only(source, &url, &project.at)?,
+                // It has the name of the default one.
+                _ if text("name") == Some(DEFAULT_NAME) => self.draft.look_instead(&url, &project.at)?,
                 _ => self.draft.look_also(&url, &project.at)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes which packages come from a source alone, and that others don't: `include_packages` is a list of names with `*`.
+    fn only(&mut self, source: &Value, url: &str, at: &Location) -> Checked<()> {
+        let called = source.get("name").and_then(Value::as_str).unwrap_or("pdm");
+        let patterns = texts(source.get("include_packages"));
+        let matchers: Vec<_> = patterns
+            .into_iter()
+            .map(|pattern| {
+                let normal = pattern.to_lowercase().replace(['_', '.'], "-");
+                let bad = |error| Error::new(format!("`{pattern}` is no pattern of names")).at(at.clone()).cause(error);
+                globset::Glob::new(&normal).map(|glob| glob.compile_matcher()).map_err(bad)
+            })
+            .collect::<Checked<_>>()?;
+        for name in &self.names {
+            if matchers.iter().any(|matcher| matcher.is_match(name.as_str())) {
+                self.draft.look_only(name, called, url, at)?;
             }
         }
         Ok(())

@@ -1,4 +1,7 @@
 //! Pipfile.lock: a flat list for each category ("Pipfile.lock" in Pipenv's documentation; `pipenv/utils/locking.py`).
+//!
+//! A package comes from the source that its `index` names, and from no other; without one, from the first ("Specifying
+//! Package Indexes"; `pipenv/routines/install.py`).
 
 use crate::error::{Error, Location};
 use crate::lock::draft::{Draft, Requirement, Wanted};
@@ -44,7 +47,7 @@ fn read(draft: &mut Draft<'_>, file: &TextFile) {
             return draft.fail(Error::new(message).at(at).cause_text(error.to_string()));
         }
     };
-    let mut reader = Reader { draft, file };
+    let mut reader = Reader { draft, file, sources: Vec::new() };
     if let Err(error) = reader.lock(&lock) {
         reader.draft.fail(error);
     }
@@ -53,6 +56,8 @@ fn read(draft: &mut Draft<'_>, file: &TextFile) {
 struct Reader<'r, 'a> {
     draft: &'r mut Draft<'a>,
     file: &'r TextFile,
+    /// Name, URL and place of the indexes; empty if all of them are asked for everything.
+    sources: Vec<(String, String, Location)>,
 }
 
 impl Reader<'_, '_> {
@@ -61,9 +66,7 @@ impl Reader<'_, '_> {
             let message = format!("`{}` is not a Pipfile.lock", self.file.name());
             return Err(Error::new(message).at(self.file.at(0)).cause_text("it has no `_meta`"));
         }
-        for source in lock.get("_meta").and_then(|meta| meta.get("sources")).map(Json::items).unwrap_or_default() {
-            self.index(source)?;
-        }
+        self.indexes(lock)?;
         let categories = || lock.entries().iter().filter(|(name, _)| name != "_meta");
         self.draft.knows(categories().filter_map(|(name, _)| name.parse().ok()), []);
         self.warn_of_python(lock);
@@ -97,9 +100,59 @@ impl Reader<'_, '_> {
         }
     }
 
+    fn indexes(&mut self, lock: &Json<'_>) -> Checked<()> {
+        let all = self.searches_all();
+        for source in lock.get("_meta").and_then(|meta| meta.get("sources")).map(Json::items).unwrap_or_default() {
+            let Some(text) = source.text("url") else { continue };
+            let (url, at) = (self.expanded(text)?, self.at(text));
+            if all {
+                self.draft.look_also(&url, &at)?;
+                continue;
+            }
+            if self.sources.is_empty() {
+                self.draft.look_instead(&url, &at)?;
+            }
+            self.sources.push((source.text("name").unwrap_or_default().to_owned(), url, at));
+        }
+        Ok(())
+    }
+
+    /// Returns whether the Pipfile beside the lock lets everything come from everywhere.
+    fn searches_all(&self) -> bool {
+        let read = || -> Option<bool> {
+            let text = crate::fs::read_to_string(&self.file.directory()?.join("Pipfile")).ok()?;
+            let pipfile: toml::Table = toml::from_str(&text).ok()?;
+            pipfile.get("pipenv")?.get("install_search_all_sources")?.as_bool()
+        };
+        read().unwrap_or(false)
+    }
+
+    /// Notes that a package comes from one index alone.
+    fn comes_from(&mut self, name: &PackageName, called: &str) -> Checked<()> {
+        let at = self.at(called);
+        let known = self.sources.iter().position(|(name, ..)| name == called);
+        match (known, self.sources.is_empty()) {
+            (_, true) | (Some(0), _) => Ok(()),
+            (Some(index), _) => {
+                let (called, url, at) = self.sources[index].clone();
+                self.draft.look_only(name, &called, &url, &at)
+            }
+            // As Pipenv wrote it once.
+            (None, _) if direct::is_url(called) => {
+                let url = self.expanded(called)?;
+                self.draft.look_only(name, "pipfile", &url, &at)
+            }
+            (None, _) => {
+                let names = self.sources.iter().map(|(name, ..)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+                let error =
+                    Error::new(format!("`{name}` comes from the index `{called}`, which the lock does not have"));
+                Err(error.at(at).note(format!("it has {names}")).hint("run `pipenv lock`"))
+            }
+        }
+    }
+
     /// Pipenv replaces variables in the URLs of its sources, as a shell writes them.
-    fn index(&mut self, source: &Json<'_>) -> Checked<()> {
-        let Some(url) = source.text("url") else { return Ok(()) };
+    fn expanded(&mut self, url: &str) -> Checked<String> {
         let at = self.at(url);
         let (mut whole, mut rest, mut set) = (String::new(), url, Vec::new());
         while let Some(dollar) = rest.find('$') {
@@ -125,7 +178,7 @@ impl Reader<'_, '_> {
         }
         whole.push_str(rest);
         self.draft.hide(&set);
-        self.draft.look_also(&whole, &at)
+        Ok(whole)
     }
 
     /// A Pipfile.lock is made for one Python, and lacks what others need.
@@ -177,6 +230,9 @@ impl Reader<'_, '_> {
                 .at(version_at.clone())
                 .cause_text(error.to_string())
         })?;
+        if let Some(index) = package.text("index") {
+            self.comes_from(&name, index)?;
+        }
         Ok(Some(Requirement {
             shown: format!("{name}{text}"),
             name,
@@ -216,7 +272,10 @@ impl Reader<'_, '_> {
             let url = url.split('[').next().unwrap_or(url);
             return entry::git(name, url, Some(commit), below, at).map(Some);
         }
-        if let Some(kind) = ["hg", "svn", "bzr"].iter().find(|kind| package.get(kind).is_some()) {
+        if let Some(url) = package.text("hg") {
+            return entry::mercurial(name, url, package.text("ref"), below, at).map(Some);
+        }
+        if let Some(kind) = ["svn", "bzr"].iter().find(|kind| package.get(kind).is_some()) {
             let error = Error::new(format!("`{name}` is in {kind}, which pkgapp does not read")).at(at.clone());
             return Err(error.hint("build a wheel of it once (`pip wheel --no-deps`), and lock the wheel by its path"));
         }

@@ -1417,8 +1417,58 @@ fn a_pipfile_lock_ships_its_default_packages() {
     assert_eq!(selected(&files, "group=develop"), [always[0], always[1], &format!("repo ? [] {REPO} 0")]);
     let project = Project::new(&[&files[..], MEMBERS].concat());
     let read = project.read(&["Pipfile.lock"]).unwrap();
-    assert_eq!(read.indexes.extra[0].as_str(), "https://me:1.s3cret@e.com/simple");
+    // The second source is for what names it; and its password is no secret to the index.
+    assert_eq!(read.indexes.extra, []);
+    let own = |name: &str| {
+        let places = read.indexes.places(&name.parse().unwrap());
+        places.iter().map(|place| read.indexes.url(place).unwrap().to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(own("a"), ["https://me:1.s3cret@e.com/simple"]);
+    assert_eq!(own("other"), ["https://pypi.org/simple"]);
     assert!(read.editable.is_some());
+}
+
+/// Where `name` is looked for by locks that name several indexes.
+fn looked_for(files: &[(&str, &str)], name: &str) -> Vec<String> {
+    let read = Project::new(files).read(&[files[0].0]).unwrap();
+    let places = read.indexes.places(&name.parse().unwrap());
+    places.iter().map(|place| read.indexes.url(place).unwrap().to_string()).collect()
+}
+
+#[test]
+fn a_pipfile_lock_says_where_packages_come_from() {
+    let lock = r#"{"_meta": {"pipfile-spec": 6, "sources": [
+        {"name": "mirror", "url": "https://mirror.example/simple"}, {"name": "own", "url": "https://own.example/simple"}]},
+        "default": {"a": {"version": "==1", "index": "own"}, "b": {"version": "==1", "index": "mirror"}, "c": {"version": "==1"},
+                    "d": {"version": "==1", "index": "https://old.example/simple"}}}"#;
+    let files = [("Pipfile.lock", lock)];
+    assert_eq!(looked_for(&files, "a"), ["https://own.example/simple"]);
+    // The first one is in PyPI's place: nothing is looked for there.
+    assert_eq!(looked_for(&files, "b"), ["https://mirror.example/simple"]);
+    assert_eq!(looked_for(&files, "c"), ["https://mirror.example/simple"]);
+    assert_eq!(looked_for(&files, "d"), ["https://old.example/simple"]);
+    let all = ("Pipfile", "[pipenv]\ninstall_search_all_sources = true\n");
+    let everywhere = ["https://mirror.example/simple", "https://own.example/simple", "https://pypi.org/simple"];
+    assert_eq!(looked_for(&[files[0], all], "c"), everywhere);
+    let project = Project::new(&[("Pipfile.lock", &lock.replace("\"index\": \"own\"", "\"index\": \"gone\""))]);
+    assert_eq!(
+        project.errors(&["Pipfile.lock"]),
+        "error: `a` comes from the index `gone`, which the lock does not have\n  --> Pipfile.lock:3:55\n  \
+         note: it has `mirror`, `own`\n  hint: run `pipenv lock`"
+    );
+}
+
+#[test]
+fn sources_of_pdm_are_for_what_they_include() {
+    let sources = "[[tool.pdm.source]]\nname = \"pypi\"\nurl = \"https://mirror.example/simple\"\n[[tool.pdm.source]]\nname = \
+                   \"own\"\nurl = \"https://own.example/simple\"\ninclude_packages = [\"lib\", \"Our_*\"]\n[[tool.pdm.source]]\n\
+                   name = \"more\"\nurl = \"https://more.example/simple\"\n";
+    let package = |name: &str| format!("[[package]]\nname = \"{name}\"\nversion = \"1\"\ngroups = [\"default\"]\n");
+    let lock = ["[metadata]\nlock_version = \"4.5.0\"\n", &package("lib"), &package("our-a"), &package("x")].concat();
+    let files = [("pdm.lock", lock.as_str()), ("pyproject.toml", sources)];
+    assert_eq!(looked_for(&files, "our-a"), ["https://own.example/simple"]);
+    assert_eq!(looked_for(&files, "lib"), ["https://own.example/simple"]);
+    assert_eq!(looked_for(&files, "x"), ["https://more.example/simple", "https://mirror.example/simple"]);
 }
 
 #[test]
@@ -1494,6 +1544,11 @@ fn git_is_given_only_addresses_and_commits() {
         ("ext::sh -c true", COMMIT, None, false),
         ("--upload-pack=x@y:z", COMMIT, None, false),
         ("/home/me/r", COMMIT, None, false),
+        ("https://u:p@e.com/r.git", COMMIT, None, true),
+        // ssh would be told to log in as `u:p`, in its arguments.
+        ("ssh://u:p@e.com/r.git", COMMIT, None, false),
+        ("git://u:p@e.com/r.git", COMMIT, None, false),
+        ("ssh://git@e.com:22/r.git", COMMIT, None, true),
     ] {
         assert_eq!(GitSource::new(url, commit, below).is_ok(), good, "{url} {commit} {below:?}");
     }
@@ -1542,6 +1597,17 @@ fn broken_locks_are_told_with_their_place() {
     });
 }
 
+/// Returns the hashes of a pin's files, in order.
+fn hashes_of(pin: &Pin) -> String {
+    let files = if let PinSource::Files(files) = &pin.source { &files[..] } else { &[] };
+    let hashes = pin.hashes.iter().chain(files.iter().flat_map(|file| &file.hashes));
+    hashes
+        .map(ToString::to_string)
+        .collect::<std::collections::BTreeSet<_>>()
+        .iter()
+        .fold(String::new(), |all, hash| all + " " + hash)
+}
+
 /// Locks of real projects beside what their own tools export from them, for one selection each. By hand, because they are
 /// other people's files: every directory of `PKGAPP_REAL_LOCKS` has a lock, maybe its pyproject.toml, a file `selection`
 /// (`group=dev extra=pg`) and the tool's export: `expected.txt`, or `constraints.txt`.
@@ -1562,6 +1628,8 @@ fn real_locks_give_what_their_own_tools_export() {
         }
         let names = ["uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock", "buildout.cfg"];
         let name = names.iter().find(|name| case.join(name).exists()).unwrap();
+        // Of a tool that was asked for hashes: all of them, and nothing else, may be in a file.
+        let with_hashes = std::fs::read_to_string(case.join("expected.txt")).is_ok_and(|text| text.contains("--hash="));
         let read = |name: &str, selection: &Selection| {
             let files: Vec<PathBuf> =
                 Some(name).filter(|name| !name.is_empty()).map(PathBuf::from).into_iter().collect();
@@ -1569,7 +1637,7 @@ fn real_locks_give_what_their_own_tools_export() {
                 // A buildout's `[versions]` and constraints pin what others require.
                 let pins = lock.pins.iter().chain(&lock.offered).map(|pin| match &pin.version {
                     Some(version) if matches!(pin.source, PinSource::Index | PinSource::Files(_)) => {
-                        format!("{}=={version}", pin.name)
+                        format!("{}=={version}{}", pin.name, if with_hashes { hashes_of(pin) } else { String::new() })
                     }
                     _ => pin.name.to_string(),
                 });

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use sha2::{Digest as _, Sha256};
 
+use super::address::{Address, Credentials};
 use super::index::without_credentials;
 use crate::cache::Cache;
 use crate::error::{Context, Error, Result};
@@ -12,19 +13,28 @@ use crate::fs;
 use crate::lock::GitSource;
 use crate::process;
 
+/// A credential helper (gitcredentials(7)) that tells a name and a password of its environment. git asks it as often as
+/// a server wants to know; it keeps nothing.
+const TELLS_BOTH: &str = r#"!f() { test "$1" = get && printf 'username=%s\npassword=%s\n' "$PKGAPP_GIT_USERNAME" "$PKGAPP_GIT_PASSWORD"; }; f"#;
+
+/// One that tells a name, and the password that the user's own helpers have for it; without one the name is a token.
+const TELLS_NAME: &str = r#"!f() { test "$1" = get || return 0; printf 'username=%s\n' "$PKGAPP_GIT_USERNAME"; { cat; printf 'username=%s\n' "$PKGAPP_GIT_USERNAME"; } | (unset GIT_CONFIG_PARAMETERS; git credential fill) 2>/dev/null || printf 'password=\n'; }; f"#;
+
 /// Returns the directory of a project at its commit, in the cache; it is only read.
 ///
 /// # Errors
 /// There is no git, the repository can't be cloned, it lacks the commit or the directory, or `offline` and it is not there.
 pub(super) fn checkout(source: &GitSource, cache: &Cache, offline: bool) -> Result<PathBuf> {
-    let repository = hex::encode(Sha256::digest(source.url.as_bytes()));
+    let cannot = |error: Error| error.context(format!("cannot get `{}`", source.shown()));
+    let address = Address::read(&source.url).map_err(cannot)?;
+    let repository = hex::encode(Sha256::digest(address.url.as_bytes()));
     let place = cache.root().join("git").join(&repository[..16]).join(&source.commit);
     if !place.is_dir() {
         if offline {
             return Err(Error::new(format!("`{}` is not in the cache, and the build is offline", source.shown()))
                 .hint("build once without `--offline`"));
         }
-        clone(source, &place, cache).map_err(|error| error.context(format!("cannot get `{}`", source.shown())))?;
+        clone(&address, &source.commit, &place, cache).map_err(cannot)?;
     }
     project_in(&place, &source.subdirectory, &source.shown())
 }
@@ -43,42 +53,65 @@ pub(super) fn project_in(place: &Path, subdirectory: &Path, shown: &str) -> Resu
     }
 }
 
-fn clone(source: &GitSource, place: &Path, cache: &Cache) -> Result<()> {
+fn clone(address: &Address, commit: &str, place: &Path, cache: &Cache) -> Result<()> {
     let git = process::find("git").ok_or_else(|| Error::new("there is no `git` on PATH").hint("install git"))?;
     let aside = cache.root().join("tmp");
     fs::create_dir_all(&aside)?;
     let aside = tempfile::Builder::new().prefix("git-").tempdir_in(&aside).context(|| "cannot make a directory")?;
     let to = aside.path().join("checkout");
-    let run = |command: &mut Command| -> Result<()> {
-        let output = process::output(command.env("GIT_TERMINAL_PROMPT", "0").env_remove("GIT_DIR"))?;
-        match output.status.success() {
-            true => Ok(()),
-            false => {
-                let said = without_credentials(&String::from_utf8_lossy(&output.stderr));
-                Err(Error::new(format!("git failed with {}", output.status)).cause_text(said.trim().to_owned()))
-            }
-        }
-    };
+    let git = || command(&git, address.credentials.as_ref());
     // All history: versions that come from tags need it.
-    run(Command::new(&git).args(["clone", "--quiet", "--no-checkout", "--"]).arg(&source.url).arg(&to))?;
+    run(git().args(["clone", "--quiet", "--no-checkout", "--", &address.url]).arg(&to))?;
     let inside = || {
-        let mut command = Command::new(&git);
-        command.arg("-C").arg(&to).args(["-c", "advice.detachedHead=false"]);
+        let mut command = git();
+        command.arg("-C").arg(&to);
         command
     };
-    if run(inside().args(["checkout", "--quiet", &source.commit])).is_err() {
+    if run(inside().args(["checkout", "--quiet", commit])).is_err() {
         // A commit that is on no branch, e.g. of a pull request.
-        run(inside().args(["fetch", "--quiet", "origin", &source.commit]))?;
-        run(inside().args(["checkout", "--quiet", &source.commit]))?;
+        run(inside().args(["fetch", "--quiet", "origin", commit]))?;
+        run(inside().args(["checkout", "--quiet", commit]))?;
     }
     if to.join(".gitmodules").is_file() {
         run(inside().args(["submodule", "update", "--quiet", "--init", "--recursive"]))?;
     }
-    // The address may hold a password, and the cache must not.
+    // Nothing is fetched a second time: another build may come by another address.
     run(inside().args(["remote", "remove", "origin"]))?;
     if let Some(parent) = place.parent() {
         fs::create_dir_all(parent)?;
     }
     fs::publish_dir(&to, place)?;
     Ok(())
+}
+
+/// Returns git, which knows the credentials for their own server and asks nobody.
+///
+/// They are in its environment, which only its user can read. A rewritten address (`url.….insteadOf`) would not do: git
+/// hands it to `git-remote-https` as an argument.
+fn command(git: &Path, credentials: Option<&Credentials>) -> Command {
+    let mut command = Command::new(git);
+    command.env("GIT_TERMINAL_PROMPT", "0").env_remove("GIT_DIR").args(["-c", "advice.detachedHead=false"]);
+    let Some(Credentials { origin, username, password }) = credentials else { return command };
+    let helper = if password.is_some() { TELLS_BOTH } else { TELLS_NAME };
+    // The user's helpers for this server are put aside: they would keep what they did not give.
+    for setting in [format!("credential.{origin}.helper="), format!("credential.{origin}.helper={helper}")] {
+        command.args(["-c", &setting]);
+    }
+    if let Some(password) = password {
+        // A server may hide what it has from strangers instead of asking who they are; known to git since 2.46.
+        command.args(["-c", &format!("http.{origin}/.proactiveAuth=basic")]).env("PKGAPP_GIT_PASSWORD", password);
+    }
+    command.env("PKGAPP_GIT_USERNAME", username);
+    command
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let output = process::output(command)?;
+    match output.status.success() {
+        true => Ok(()),
+        false => {
+            let said = without_credentials(&String::from_utf8_lossy(&output.stderr));
+            Err(Error::new(format!("git failed with {}", output.status)).cause_text(said.trim().to_owned()))
+        }
+    }
 }

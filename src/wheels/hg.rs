@@ -1,11 +1,15 @@
 //! Files of Mercurial repositories, by the user's own hg: its credentials and agents work.
 
 use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use sha2::{Digest as _, Sha256};
 
+use super::address::{Address, Credentials};
 use super::git::project_in;
 use super::index::without_credentials;
 use crate::cache::Cache;
@@ -19,31 +23,33 @@ use crate::process;
 /// # Errors
 /// There is no hg, the repository can't be cloned, it lacks the commit or the directory, or `offline` and it is not there.
 pub(super) fn checkout(source: &MercurialSource, cache: &Cache, offline: bool) -> Result<PathBuf> {
-    let repository = hex::encode(Sha256::digest(source.url.as_bytes()));
+    let cannot = |error: Error| error.context(format!("cannot get `{}`", source.shown()));
+    let address = Address::read(&source.url).map_err(cannot)?;
+    let repository = hex::encode(Sha256::digest(address.url.as_bytes()));
     let place = cache.root().join("hg").join(&repository[..16]).join(&source.commit);
     if !place.is_dir() {
         if offline {
             return Err(Error::new(format!("`{}` is not in the cache, and the build is offline", source.shown()))
                 .hint("build once without `--offline`"));
         }
-        archive(source, &place, cache).map_err(|error| error.context(format!("cannot get `{}`", source.shown())))?;
+        archive(&address, &source.commit, &place, cache).map_err(cannot)?;
     }
     project_in(&place, &source.subdirectory, &source.shown())
 }
 
-/// Clones, and lays out the files of the commit: no repository is left, whose configuration would hold the address. What
-/// says the version instead is `.hg_archival.txt`, which hg writes and setuptools-scm reads.
-fn archive(source: &MercurialSource, place: &Path, cache: &Cache) -> Result<()> {
+/// Pulls, and lays out the files of the commit: no repository is left. What says the version instead is
+/// `.hg_archival.txt`, which hg writes and setuptools-scm reads.
+fn archive(address: &Address, commit: &str, place: &Path, cache: &Cache) -> Result<()> {
     let hg = process::find("hg").ok_or_else(|| Error::new("there is no `hg` on PATH").hint("install Mercurial"))?;
     let aside = cache.root().join("tmp");
     fs::create_dir_all(&aside)?;
     let aside = tempfile::Builder::new().prefix("hg-").tempdir_in(&aside).context(|| "cannot make a directory")?;
     let (clone, files) = (aside.path().join("clone"), aside.path().join("files"));
-    let run = |arguments: &[&OsStr]| -> Result<()> {
+    let run = |arguments: &[&OsStr], configuration: Stdio| -> Result<()> {
         let mut command = Command::new(&hg);
         // Aliases, defaults and colours of the user's configuration are off (hg help environment).
-        command.env("HGPLAIN", "1").args(["--noninteractive", "--quiet"]).args(arguments);
-        let output = process::output(&mut command)?;
+        command.env("HGPLAIN", "1").args(["--noninteractive", "--quiet"]).args(arguments).stdin(configuration);
+        let output = command.output().context(|| "cannot run `hg`")?;
         match output.status.success() {
             true => Ok(()),
             false => {
@@ -52,13 +58,38 @@ fn archive(source: &MercurialSource, place: &Path, cache: &Cache) -> Result<()> 
             }
         }
     };
-    let (url, commit) = (source.url.as_ref(), source.commit.as_ref());
-    run(&["clone".as_ref(), "--noupdate".as_ref(), "--".as_ref(), url, clone.as_os_str()])?;
-    let archive = ["archive".as_ref(), "--type".as_ref(), "files".as_ref(), "--rev".as_ref(), commit];
-    run(&[&["--cwd".as_ref(), clone.as_os_str()][..], &archive, &["--".as_ref(), files.as_os_str()]].concat())?;
+    run(&["init".as_ref(), "--".as_ref(), clone.as_os_str()], Stdio::null())?;
+    // The repository's own configuration is what pkgapp gives on standard input: beside that of the user, and without
+    // a name on any disk.
+    std::os::unix::fs::symlink("/dev/stdin", clone.join(".hg/hgrc")).context(|| "cannot configure a repository")?;
+    let configuration = address.credentials.as_ref().map(configuration).transpose()?;
+    let pull = ["pull".as_ref(), "--".as_ref(), address.url.as_ref()];
+    run(
+        &[&["--cwd".as_ref(), clone.as_os_str()][..], &pull].concat(),
+        configuration.map_or_else(Stdio::null, Stdio::from),
+    )?;
+    let archive = ["archive".as_ref(), "--type".as_ref(), "files".as_ref(), "--rev".as_ref(), commit.as_ref()];
+    run(
+        &[&["--cwd".as_ref(), clone.as_os_str()][..], &archive, &["--".as_ref(), files.as_os_str()]].concat(),
+        Stdio::null(),
+    )?;
     if let Some(parent) = place.parent() {
         fs::create_dir_all(parent)?;
     }
     fs::publish_dir(&files, place)?;
     Ok(())
+}
+
+/// Returns a file of the memory with hg's section `auth` (hg help config). It can be opened any number of times, which a
+/// pipe can't.
+fn configuration(credentials: &Credentials) -> Result<File> {
+    let Credentials { origin, username, password } = credentials;
+    let file = rustix::fs::memfd_create("hgrc", rustix::fs::MemfdFlags::CLOEXEC);
+    let mut file = File::from(file.map_err(std::io::Error::from).context(|| "cannot make a file of the memory")?);
+    let mut text = format!("[auth]\npkgapp.prefix = {origin}\npkgapp.username = {username}\n");
+    if let Some(password) = password {
+        _ = writeln!(text, "pkgapp.password = {password}");
+    }
+    file.write_all(text.as_bytes()).context(|| "cannot write to the memory")?;
+    Ok(file)
 }

@@ -4,10 +4,11 @@
 //! Pages are read by uv's client: PEP 503 and 691, credentials from URLs, netrc and keyring, proxies and certificates from
 //! the environment, pages kept as their headers allow.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
@@ -24,6 +25,7 @@ use uv_distribution_types::{File, Index, IndexCapabilities, IndexFormat, IndexLo
 use uv_pypi_types::Yanked;
 use uv_redacted::DisplaySafeUrl;
 
+use super::page;
 use crate::cache::Cache;
 use crate::egg::{EggFilename, is_egg};
 use crate::error::{Context, Error, Result, shown};
@@ -34,6 +36,9 @@ use crate::pypa::{HashDigest, PackageName, Version, VersionSpecifiers};
 /// How long a server may take to accept a connection, and to say the next word.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 const READ_TIMEOUT_S: u32 = 60;
+
+/// How long a page of links may be, bytes: PyPI's longest is a tenth of it.
+const LONGEST_PAGE: usize = 256 << 20;
 
 /// How often a request is repeated that a server did not answer, or answered with 408, 429 or 5xx.
 const RETRIES: u32 = 3;
@@ -66,6 +71,8 @@ struct Place {
     named: Option<NamedIndex>,
     /// Why it did not answer. It is not asked again: each time would cost all retries.
     away: OnceLock<Error>,
+    /// What it has a page of.
+    pages: Mutex<BTreeSet<PackageName>>,
 }
 
 /// Directories and pages that list files.
@@ -74,6 +81,8 @@ struct Links {
     id: PlaceId,
     urls: Vec<IndexUrl>,
     files: OnceLock<Result<Vec<Offer>>>,
+    /// Those of the pages.
+    eggs: OnceLock<Result<Vec<Offer>>>,
 }
 
 /// A connection to the indexes of a lock.
@@ -174,6 +183,60 @@ impl Client {
         })
     }
 
+    /// Returns the eggs of a distribution that the pages of a place link; [`Client::offers`] has those of directories. It
+    /// asks once more, and so is for when nothing better fits.
+    ///
+    /// # Errors
+    /// The place can't be asked any more.
+    pub fn linked_eggs(&self, id: &PlaceId, name: &PackageName) -> Result<Vec<Offer>> {
+        if self.offline {
+            return Ok(Vec::new());
+        }
+        let of_name = |eggs: &[Offer]| eggs.iter().filter(|egg| egg.dist.name() == name).cloned().collect();
+        if let Some(links) = self.links.iter().find(|links| links.id == *id) {
+            let web = links.urls.iter().filter(|url| url.url().scheme() != "file");
+            let read = || web.map(|url| self.eggs_of(&Url::from(url.url().clone()))).collect::<Result<Vec<_>>>();
+            let all = links.eggs.get_or_init(|| read().map(|pages| pages.concat()));
+            return Ok(of_name(all.as_ref().map_err(Clone::clone)?));
+        }
+        let knows = |place: &&Place| {
+            // Nobody panics with it in hand.
+            place.id == *id && place.pages.lock().is_ok_and(|pages| pages.contains(name))
+        };
+        let Some(place) = self.places.iter().find(knows) else { return Ok(Vec::new()) };
+        let mut url = Url::from(place.url.url().clone());
+        if url.scheme() == "file" {
+            return Ok(Vec::new());
+        }
+        let page = format!("{}/{name}/", url.path().trim_end_matches('/'));
+        url.set_path(&page);
+        Ok(of_name(&self.eggs_of(&url)?))
+    }
+
+    /// Reads a page that has been read as one of wheels and sdists.
+    fn eggs_of(&self, url: &Url) -> Result<Vec<Offer>> {
+        let failed =
+            |why: String| Error::new(format!("cannot read the index `{}`", without_secrets(url))).cause_text(why);
+        self.runtime.block_on(async {
+            let safe = DisplaySafeUrl::from_url(url.clone());
+            let request = self.registry.uncached_client(&safe).get(url.clone());
+            let request = request.header("accept", "application/vnd.pypi.simple.v1+html, text/html;q=0.9");
+            let mut answer = request.send().await.map_err(|error| failed(scrubbed(&error)))?;
+            let kind = answer.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+            if !answer.status().is_success() || !kind.contains("html") {
+                return Ok(Vec::new());
+            }
+            let (base, mut page) = (answer.url().clone(), Vec::new());
+            while let Some(piece) = answer.chunk().await.map_err(|error| failed(scrubbed(&error)))? {
+                page.extend_from_slice(&piece);
+                if page.len() > LONGEST_PAGE {
+                    return Err(failed(format!("its page is longer than {LONGEST_PAGE} bytes")));
+                }
+            }
+            Ok(page::eggs(&String::from_utf8_lossy(&page), &base))
+        })
+    }
+
     fn index_offers(&self, place: &Place, name: &PackageName) -> Result<Vec<Offer>> {
         let url = &place.url;
         let index = IndexMetadataRef { url, format: IndexFormat::Simple };
@@ -201,6 +264,9 @@ impl Client {
                 }
             },
         };
+        if let Ok(mut pages) = place.pages.lock() {
+            pages.insert(name.clone());
+        }
         let mut offers = Vec::new();
         for (_, format) in found {
             match format {
@@ -370,7 +436,7 @@ fn places(indexes: &Indexes) -> Result<Vec<Place>> {
     ids.filter_map(|id| Some((indexes.url(&id)?, id)))
         .map(|(url, id)| {
             let named = if let PlaceId::Named(at) = id { indexes.named.get(at).cloned() } else { None };
-            Ok(Place { url: index_url(&url)?, named, away: OnceLock::new(), id })
+            Ok(Place { url: index_url(&url)?, named, away: OnceLock::new(), pages: Mutex::default(), id })
         })
         .collect()
 }
@@ -383,7 +449,7 @@ fn links(indexes: &Indexes) -> Result<Vec<Links>> {
         .into_iter()
         .map(|(id, urls)| {
             let urls = urls.iter().map(index_url).collect::<Result<_>>()?;
-            Ok(Links { id, urls, files: OnceLock::new() })
+            Ok(Links { id, urls, files: OnceLock::new(), eggs: OnceLock::new() })
         })
         .collect()
 }

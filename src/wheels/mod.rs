@@ -6,6 +6,7 @@
 //! fill in a version that is missing. Only a pin with a hash is looked for further on. Within a place the order is pip's.
 //! Sdists, eggs and projects become wheels last ([`sdist`]).
 
+mod address;
 pub mod archive;
 pub mod choice;
 mod egg;
@@ -14,6 +15,7 @@ mod hg;
 pub mod index;
 mod linkage;
 mod pack;
+mod page;
 mod project;
 mod requires;
 pub mod sdist;
@@ -302,16 +304,32 @@ impl Fetcher<'_> {
         let named = |error: Error| if error.location().is_none() { error.at(pin.at.clone()) } else { error };
         let found = match &pin.source {
             PinSource::Directory(path) => Ok(Found::Source(Source::Directory(path.clone()))),
-            PinSource::Git(source) => git::checkout(source, self.store.cache, self.store.offline)
-                .map(|directory| Found::Source(Source::Checkout { directory, from: source.shown() })),
-            PinSource::Mercurial(source) => hg::checkout(source, self.store.cache, self.store.offline)
-                .map(|directory| Found::Source(Source::Checkout { directory, from: source.shown() })),
+            PinSource::Git(source) => self
+                .find_repository(pin, source.shown(), || git::checkout(source, self.store.cache, self.store.offline)),
+            PinSource::Mercurial(source) => {
+                self.find_repository(pin, source.shown(), || hg::checkout(source, self.store.cache, self.store.offline))
+            }
             PinSource::File(path) => self.find_file(pin, path),
             PinSource::Url(url) => self.find_url(pin, url),
             PinSource::Files(files) => self.find_locked(pin, files),
             PinSource::Index => self.find_indexed(pin),
         };
         found.map_err(named)
+    }
+
+    /// A wheel that an export has built from the commit goes before the commit: there may be no way to that.
+    fn find_repository(&self, pin: &Pin, from: String, checkout: impl FnOnce() -> Result<PathBuf>) -> Result<Found> {
+        if let Some((path, sha256)) = self.houses.built_from(&pin.name, &from) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let url = url::Url::from_file_path(path).map_err(|()| Error::bug("a wheelhouse has an absolute path"))?;
+            let hash = HashDigest { algorithm: HashAlgorithm::Sha256, digest: sha256.to_string().into() };
+            let wanted = Wanted { require_hashes: false, ..self.wanted(pin) };
+            // It may be one for another Python.
+            if let (Some(offer), _) = first(wanted.sort(vec![direct_offer(pin, &name, url, vec![hash])?])) {
+                return Ok(self.take(&wanted, &offer, None)?);
+            }
+        }
+        Ok(Found::Source(Source::Checkout { directory: checkout()?, from }))
     }
 
     fn find_file(&self, pin: &Pin, path: &Path) -> Result<Found> {
@@ -404,10 +422,20 @@ impl Fetcher<'_> {
         let client = self.store.client()?;
         let offers = client.offers(place, &wanted.pin.name)?;
         search.places.push(client.place_name(place));
-        search.knows = !offers.is_empty();
-        search.versions.extend(offers.iter().map(|offer| offer.dist.version().clone()));
-        let (fit, unfit) = wanted.sort(offers);
+        let versions = |offers: &[Offer]| offers.iter().map(|offer| offer.dist.version().clone()).collect::<Vec<_>>();
+        let (mut knows, seen) = (!offers.is_empty(), versions(&offers));
+        search.versions.extend(seen);
+        let (mut fit, unfit) = wanted.sort(offers);
         search.unfit.extend(unfit);
+        if !fit.first().is_some_and(|best| matches!(best.dist, DistFilename::WheelFilename(_))) {
+            let eggs = client.linked_eggs(place, &wanted.pin.name)?;
+            knows |= !eggs.is_empty();
+            search.versions.extend(versions(&eggs));
+            let (sorted, unfit) = wanted.sort(fit.into_iter().chain(eggs).collect());
+            search.unfit.extend(unfit);
+            fit = sorted;
+        }
+        search.knows = knows;
         for offer in fit {
             match self.take(wanted, &offer, key) {
                 Ok(found) => return Ok(Some(found)),

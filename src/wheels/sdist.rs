@@ -664,8 +664,8 @@ fn only_wheel(directory: &Path) -> Option<PathBuf> {
 /// Unpacks an sdist of the cache below `to`, to be read; returns its one top directory.
 ///
 /// # Errors
-/// It is refused.
-pub(crate) fn unpacked(archive: &Path, to: &Path) -> Result<PathBuf> {
+/// It is refused: no archive, more than is sensible, more than one top directory, a path or a link that leads out.
+pub fn unpacked(archive: &Path, to: &Path) -> Result<PathBuf> {
     let label = file_name(archive);
     let extension = SourceDistExtension::from_path(&label).context(|| format!("`{label}` is no sdist"))?;
     unpack(archive, extension, to, ZIP_EPOCH).map_err(|error| error.context(format!("sdist `{label}` is refused")))

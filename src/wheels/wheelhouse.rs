@@ -1,7 +1,7 @@
 //! Directories of the command line that files are taken from, and what they say of where those came from.
 //!
 //! `pkgapp cache export` writes a `pylock.toml` into the directory: there the record of a release finds the same origins
-//! as with the indexes themselves.
+//! as with the indexes themselves, and a pin to a commit the wheel that was built from it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::index::without_secrets;
 use crate::digest::Sha256Sum;
+use crate::pypa::PackageName;
 
 /// The lock in a wheelhouse.
 pub const LOCK: &str = "pylock.toml";
@@ -19,6 +20,8 @@ pub const LOCK: &str = "pylock.toml";
 pub struct Wheelhouses {
     directories: Vec<PathBuf>,
     origins: BTreeMap<Sha256Sum, String>,
+    /// Wheels of repositories, by the distribution and the repository with its commit.
+    built: BTreeMap<(PackageName, String), (PathBuf, Sha256Sum)>,
 }
 
 /// As much of a pylock.toml as says where files are from.
@@ -31,15 +34,31 @@ struct Lock {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Package {
+    name: Option<PackageName>,
     wheels: Vec<File>,
     sdist: Option<File>,
     archive: Option<File>,
+    tool: Tools,
+}
+
+/// What tools add to a package (PEP 751, `packages.tool`).
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Tools {
+    pkgapp: Own,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+struct Own {
+    built_from: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct File {
     url: Option<url::Url>,
+    path: Option<String>,
     hashes: BTreeMap<String, String>,
 }
 
@@ -47,20 +66,31 @@ impl Wheelhouses {
     /// Reads what is in the directories. A lock that is none is of no use, and no harm: every file is checked by who
     /// takes it.
     pub fn read(directories: &[PathBuf]) -> Self {
-        let mut origins = BTreeMap::new();
+        let mut houses = Self { directories: directories.to_vec(), ..Self::default() };
         for directory in directories {
             let Ok(text) = std::fs::read_to_string(directory.join(LOCK)) else { continue };
             let lock: Lock = toml::from_str(&text).unwrap_or_default();
             for package in lock.packages {
-                for file in package.wheels.into_iter().chain(package.sdist).chain(package.archive) {
-                    let sha256 = file.hashes.get("sha256").and_then(|text| Sha256Sum::from_hex(text));
-                    if let (Some(sha256), Some(url)) = (sha256, file.url) {
-                        origins.insert(sha256, without_secrets(&url));
-                    }
-                }
+                houses.note(package);
             }
         }
-        Self { directories: directories.to_vec(), origins }
+        houses
+    }
+
+    fn note(&mut self, package: Package) {
+        let built_from = package.tool.pkgapp.built_from;
+        for file in package.wheels.into_iter().chain(package.sdist).chain(package.archive) {
+            let Some(sha256) = file.hashes.get("sha256").and_then(|text| Sha256Sum::from_hex(text)) else { continue };
+            if let Some(url) = file.url {
+                self.origins.insert(sha256, without_secrets(&url));
+            }
+            let path = file.path.and_then(|name| self.file(&name));
+            if let (Some(from), Some(name), Some(path)) = (&built_from, &package.name, path) {
+                // As the record of the release has it where it was built.
+                self.origins.insert(sha256, format!("built from {from}"));
+                self.built.entry((name.clone(), from.clone())).or_insert((path, sha256));
+            }
+        }
     }
 
     /// Returns the file of a name, if there is one.
@@ -68,6 +98,13 @@ impl Wheelhouses {
         // A name is no path: it comes from a lock, and must not lead elsewhere.
         let plain = Path::new(name).file_name().is_some_and(|own| own == name);
         self.directories.iter().map(|directory| directory.join(name)).find(|path| plain && path.is_file())
+    }
+
+    /// Returns the wheel that was built from a repository at a commit, as [`crate::lock::GitSource::shown`] names it, and
+    /// the sum that it must have.
+    pub fn built_from(&self, name: &PackageName, repository: &str) -> Option<(&Path, Sha256Sum)> {
+        let (path, sha256) = self.built.get(&(name.clone(), repository.to_owned()))?;
+        Some((path, *sha256))
     }
 
     /// Returns where a file of the directories is from.
@@ -79,6 +116,25 @@ impl Wheelhouses {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wheel_of_a_repository_is_found_by_its_commit() {
+        let directory = tempfile::tempdir().unwrap();
+        let sum = "ab".repeat(32);
+        let text = format!(
+            "[[packages]]\nname = \"a\"\nwheels = [{{ path = \"a.whl\", hashes = {{ sha256 = \"{sum}\" }} }}]\n\
+             [packages.tool.pkgapp]\nbuilt-from = \"git+https://e.com/a@1\"\n"
+        );
+        std::fs::write(directory.path().join(LOCK), text).unwrap();
+        std::fs::write(directory.path().join("a.whl"), "").unwrap();
+        let houses = Wheelhouses::read(&[directory.path().to_owned()]);
+        let found =
+            |name: &str, from: &str| houses.built_from(&name.parse().unwrap(), from).map(|(path, _)| path.to_owned());
+        assert_eq!(found("a", "git+https://e.com/a@1"), Some(directory.path().join("a.whl")));
+        assert_eq!(found("b", "git+https://e.com/a@1"), None);
+        assert_eq!(found("a", "git+https://e.com/a@2"), None);
+        assert_eq!(houses.origin(Sha256Sum::from_hex(&sum).unwrap()), Some("built from git+https://e.com/a@1"));
+    }
 
     #[test]
     fn origins_are_those_of_the_lock_beside_the_files() {

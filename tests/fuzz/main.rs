@@ -276,3 +276,48 @@ fn archives_of_packages() {
         inspect(directory.path(), &named("fuzzed.deb"), &deb.into_inner().unwrap())
     });
 }
+
+/// Unpacks below a directory of its own, and looks for what got out of it.
+fn unpack(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), String> {
+    let path = write(directory, name, bytes);
+    let room = tempfile::tempdir_in(directory).unwrap();
+    let to = room.path().join("to");
+    std::fs::create_dir(&to).unwrap();
+    let unpacked = pkgapp::wheels::sdist::unpacked(&path, &to);
+    let beside: Vec<_> = std::fs::read_dir(room.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    if beside != ["to"] {
+        return Err(format!("beside the directory are {beside:?}"));
+    }
+    let real = to.canonicalize().unwrap();
+    for entry in walkdir::WalkDir::new(&to).into_iter().map(Result::unwrap) {
+        let out = entry.path().canonicalize().is_ok_and(|target| !target.starts_with(&real));
+        let leads = std::fs::read_link(entry.path()).is_ok_and(|target| target.is_absolute());
+        if out || leads {
+            return Err(format!("`{}` leads out of the directory", entry.path().display()));
+        }
+    }
+    match unpacked {
+        Ok(top) if top.parent() == Some(&to) => Ok(()),
+        Ok(top) => Err(format!("`{}` is its top directory", top.display())),
+        Err(error) => names(&error, name),
+    }
+}
+
+/// Archives of sources as they are, and tar behind gzip's sum.
+#[test]
+fn sdists() {
+    let directory = tempfile::tempdir().unwrap();
+    for case in corpus("sdists") {
+        let room = tempfile::tempdir().unwrap();
+        let path = write(directory.path(), &case.name, &case.bytes);
+        let top = pkgapp::wheels::sdist::unpacked(&path, room.path()).unwrap();
+        assert!(top.join("pyproject.toml").is_file(), "{}", case.name);
+    }
+    fuzz("sdists", |case| {
+        unpack(directory.path(), &case.name, &case.bytes)?;
+        let Some(name) = case.name.strip_suffix(".tar") else { return Ok(()) };
+        let mut gzip = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&case.bytes).unwrap();
+        unpack(directory.path(), &format!("{name}.tar.gz"), &gzip.finish().unwrap())
+    });
+}

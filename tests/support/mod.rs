@@ -1,6 +1,7 @@
 //! Runs the real binary in a fresh directory, with a cache and a home of its own, and compares all that it does.
 
 pub(crate) mod foreign;
+pub(crate) mod gate;
 pub(crate) mod project;
 pub(crate) mod server;
 pub(crate) mod tools;

@@ -9,7 +9,7 @@ use crate::assembly::{self, Options};
 use crate::cache::Cache;
 use crate::cli::{CheckArgs, Global};
 use crate::commit::{self, Commit};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::fleet;
 use crate::host::{Command, Failure};
 use crate::package::Package;
@@ -120,11 +120,14 @@ fn environment(app: &App, root: &std::path::Path, cache: &Cache, global: &Global
         let lock = assembly::pins(app, &options, &Report::silent())?;
         let project: Option<PackageName> = app.source.as_ref().and_then(|_| app.name.as_str().parse().ok());
         let ours: Vec<PackageName> = project.into_iter().collect();
-        let count = venv.installed.len();
-        Ok((venv.differences(&lock, app.python.version.value, &ours), count))
+        let what = format!("{} distributions, as pinned", venv.installed.len());
+        let edited =
+            |(name, directory): (_, &std::path::Path)| format!("; `{name}` from `{}` to be edited", shown(directory));
+        let what = venv.editables().map(edited).fold(what, |what, more| what + &more);
+        Ok((venv.differences(&lock, app.python.version.value, &ours), what))
     });
     match compared {
-        Ok((errors, count)) => Finding::of("environment", errors, format!("{count} distributions, as pinned")),
+        Ok((errors, what)) => Finding::of("environment", errors, what),
         Err(error) => Finding::failed("environment", vec![error]),
     }
 }
