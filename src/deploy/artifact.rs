@@ -9,11 +9,13 @@ use serde::Serialize;
 use super::facts::Facts;
 use super::pieces::Pieces;
 use super::unpacked::Asks;
+use crate::depends::SharedRuntime;
 use crate::digest::{Digest, Sha256Sum};
 use crate::error::{Context, Error, Result, shown};
 use crate::format::read::{Artifact, ArtifactKind};
-use crate::name::AppName;
+use crate::pypa::Version;
 use crate::release::{RECORD, Record};
+use crate::runtime::BUNDLED;
 
 /// An artifact that may be pushed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -47,6 +49,12 @@ pub struct Candidate {
     pub commit: Option<String>,
     /// What it needs of the host, one relation each.
     pub depends: Vec<String>,
+    /// The package of the interpreter that it shares with other applications, if it runs on one.
+    #[serde(skip)]
+    pub runtime: Option<SharedRuntime>,
+    /// What is in it.
+    #[serde(skip)]
+    pub holds: Holds,
     /// What a tarball asks of a host, if it was looked into.
     pub asks: Option<Asks>,
     /// When it was made.
@@ -55,6 +63,15 @@ pub struct Candidate {
     /// What it is made of; nothing, if it is not [cut](Candidate::cut).
     #[serde(skip)]
     pub pieces: Pieces,
+}
+
+/// What an artifact holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holds {
+    /// An application.
+    Application,
+    /// An interpreter that applications share.
+    Runtime,
 }
 
 impl Candidate {
@@ -85,6 +102,9 @@ impl Candidate {
             ArtifactKind::Tar => format!("{}-{:.12}", record.version.replace('!', "_"), digest.sha256.to_string()),
             ArtifactKind::Deb | ArtifactKind::Rpm => artifact.version,
         };
+        let is_runtime = record.interpreter.as_ref().is_some_and(|interpreter| interpreter.home == record.name);
+        let shared = record.interpreter.filter(|interpreter| !is_runtime && interpreter.home != BUNDLED);
+        let runtime = shared.map(|shared| SharedRuntime { package: shared.home, version: shared.version });
         Ok(Self {
             file: file.ok_or_else(|| Error::new(format!("`{}` has no name that is text", shown(path))))?,
             path: path.to_owned(),
@@ -100,6 +120,8 @@ impl Candidate {
             installed_size: record.distributions.iter().map(|each| each.size).sum::<u64>().max(digest.size),
             commit: record.commit,
             depends: artifact.depends,
+            runtime,
+            holds: if is_runtime { Holds::Runtime } else { Holds::Application },
             asks: None,
             made: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
             pieces: Pieces::default(),
@@ -129,12 +151,12 @@ impl Candidate {
         Ok(())
     }
 
-    /// Reads all artifacts of an application that lie in a directory, the newest first. What is no artifact, or another
+    /// Reads all artifacts of this name that lie in a directory, the newest first. What is no artifact, or another
     /// application's, is not looked at.
     ///
     /// # Errors
     /// The directory can't be read.
-    pub fn all_in(directory: &Path, name: &AppName) -> Result<Vec<Self>> {
+    pub fn all_in(directory: &Path, name: &str) -> Result<Vec<Self>> {
         let entries = match std::fs::read_dir(directory) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -144,7 +166,7 @@ impl Candidate {
         for entry in entries {
             let path = entry.context(|| format!("cannot read `{}`", shown(directory)))?.path();
             let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let ours = file.starts_with(name.as_str())
+            let ours = file.starts_with(name)
                 && [".deb", ".rpm", ".tar.zst", ".tar.gz", ".tar.xz", ".tar"].iter().any(|end| file.ends_with(end));
             if ours && let Ok(made) = path.metadata().and_then(|metadata| metadata.modified()) {
                 paths.push((made, path));
@@ -152,7 +174,7 @@ impl Candidate {
         }
         paths.sort_by(|a, b| b.cmp(a));
         let artifacts = paths.iter().filter_map(|(_, path)| Self::read(path).ok());
-        Ok(artifacts.filter(|artifact| artifact.name == name.as_str()).collect())
+        Ok(artifacts.filter(|artifact| artifact.name == name).collect())
     }
 
     /// Leaves the newest of each format, codec and architecture.
@@ -167,6 +189,15 @@ impl Candidate {
             }
         }
         newest
+    }
+
+    /// Returns whether this is the package of an interpreter that will do for an artifact of the same format.
+    pub fn serves(&self, artifact: &Self) -> bool {
+        let version = |text: &str| text.parse::<Version>().ok();
+        let is_it = |needs: &SharedRuntime| {
+            self.name == needs.package && version(&self.release).is_some_and(|its| version(&needs.version) <= Some(its))
+        };
+        self.kind == artifact.kind && artifact.runtime.as_ref().is_some_and(is_it)
     }
 
     /// The end of a tarball's name; which of them a host can unpack differs.
@@ -188,11 +219,11 @@ impl Candidate {
 ///
 /// # Errors
 /// There is none; the error says what there is.
-pub fn choose(artifacts: &[Candidate], facts: &Facts) -> Result<usize> {
+pub fn choose(artifacts: &[Candidate], name: &str, facts: &Facts) -> Result<usize> {
     let Some(manager) = facts.manager else {
         return Err(Error::new(format!("no package manager is known on {}", facts.distribution())));
     };
-    let fits = |artifact: &&Candidate| artifact.kind == manager.kind();
+    let fits = |artifact: &&Candidate| artifact.kind == manager.kind() && artifact.name == name;
     if !artifacts.iter().any(|artifact| fits(&artifact)) {
         let wanted = if manager.kind() == ArtifactKind::Deb { "deb" } else { "rpm" };
         return Err(Error::new(format!("{} with {manager} needs a {wanted}, and there is none", facts.distribution()))
@@ -204,6 +235,23 @@ pub fn choose(artifacts: &[Candidate], facts: &Facts) -> Result<usize> {
         Error::new(format!("the host is {}, and the package is for {}", facts.arch, archs.join(", ")))
             .hint(format!("build it with `--arch {}`", facts.arch))
     })
+}
+
+/// Finds the package of the interpreter that an artifact runs on, if one was found here; else it is a repository's to have.
+///
+/// # Errors
+/// Those that there are are for other machines.
+pub fn choose_runtime(artifacts: &[Candidate], artifact: &Candidate, facts: &Facts) -> Result<Option<usize>> {
+    let of_arch = |runtime: &Candidate| runtime.arch.as_deref().is_none_or(|arch| arch == facts.arch);
+    let fitting = artifacts.iter().position(|runtime| runtime.serves(artifact) && of_arch(runtime));
+    match artifacts.iter().find(|runtime| runtime.serves(artifact)) {
+        Some(other) if fitting.is_none() => {
+            let arch = other.arch.as_deref().unwrap_or_default();
+            Err(Error::new(format!("the host is {}, and `{}` is for {arch}", facts.arch, other.file))
+                .hint(format!("build it there, or with `--arch {}`", facts.arch)))
+        }
+        _ => Ok(fitting),
+    }
 }
 
 /// The kernel's name of an architecture that Debian or rpm names; `None` for "all".
@@ -246,10 +294,58 @@ pub(super) mod tests {
             installed_size: 5000,
             commit: Some("c0ffee".into()),
             depends: vec!["python3.11".into()],
+            runtime: None,
+            holds: Holds::Application,
             asks: None,
             made: SystemTime::UNIX_EPOCH,
             pieces: Pieces::default(),
         }
+    }
+
+    /// The package of an interpreter.
+    pub(in crate::deploy) fn runtime(kind: ArtifactKind, release: &str) -> Candidate {
+        let version = format!("{release}-1");
+        let file = match kind {
+            ArtifactKind::Deb => format!("pkgapp-python3.13_{version}_amd64.deb"),
+            ArtifactKind::Rpm | ArtifactKind::Tar => format!("pkgapp-python3.13-{version}.x86_64.rpm"),
+        };
+        Candidate {
+            path: PathBuf::from("/dist").join(&file),
+            name: "pkgapp-python3.13".into(),
+            prefix: "/opt/pkgapp/python3.13".into(),
+            sha256: Sha256Sum::of(file.as_bytes()),
+            file,
+            commit: None,
+            depends: vec!["libssl3".into()],
+            holds: Holds::Runtime,
+            ..candidate(kind, release, Some("x86_64"))
+        }
+    }
+
+    /// An artifact that runs on an interpreter of this version or a newer one.
+    pub(in crate::deploy) fn shared(kind: ArtifactKind, release: &str, python: &str) -> Candidate {
+        let needs = SharedRuntime { package: "pkgapp-python3.13".into(), version: python.into() };
+        let depends = match kind {
+            ArtifactKind::Deb => format!("{} (>= {python})", needs.package),
+            ArtifactKind::Rpm | ArtifactKind::Tar => format!("{} >= {python}", needs.package),
+        };
+        Candidate { runtime: Some(needs), depends: vec![depends], ..candidate(kind, release, None) }
+    }
+
+    #[test]
+    fn an_interpreter_serves_who_was_built_with_it_or_an_older_one() {
+        use ArtifactKind::{Deb, Rpm};
+        let app = shared(Deb, "1.0", "3.13.2");
+        for (release, serves) in [("3.13.1", false), ("3.13.2", true), ("3.13.10", true)] {
+            assert_eq!(runtime(Deb, release).serves(&app), serves, "{release}");
+        }
+        assert!(!runtime(Rpm, "3.13.2").serves(&app));
+        assert!(!runtime(Deb, "3.13.2").serves(&candidate(Deb, "1.0", None)));
+        let all = [app.clone(), runtime(Deb, "3.13.2")];
+        assert_eq!(choose_runtime(&all, &app, &host(Some(Manager::AptGet), "x86_64")).unwrap(), Some(1));
+        assert_eq!(choose_runtime(&all[..1], &app, &host(Some(Manager::AptGet), "x86_64")).unwrap(), None);
+        let error = choose_runtime(&all, &app, &host(Some(Manager::AptGet), "aarch64")).unwrap_err().to_string();
+        assert!(error.contains("the host is aarch64") && error.contains("is for x86_64"), "{error}");
     }
 
     fn host(manager: Option<Manager>, arch: &str) -> Facts {
@@ -265,14 +361,14 @@ pub(super) mod tests {
             candidate(Rpm, "1.0", None),
             candidate(Deb, "1.0", Some("x86_64")),
         ];
-        assert_eq!(choose(&all, &host(Some(Manager::AptGet), "x86_64")).unwrap(), 3);
-        assert_eq!(choose(&all, &host(Some(Manager::Dpkg), "aarch64")).unwrap(), 1);
-        assert_eq!(choose(&all, &host(Some(Manager::Zypper), "riscv64")).unwrap(), 2);
-        let error = choose(&all[..2], &host(Some(Manager::AptGet), "x86_64")).unwrap_err().to_string();
+        assert_eq!(choose(&all, "shop", &host(Some(Manager::AptGet), "x86_64")).unwrap(), 3);
+        assert_eq!(choose(&all, "shop", &host(Some(Manager::Dpkg), "aarch64")).unwrap(), 1);
+        assert_eq!(choose(&all, "shop", &host(Some(Manager::Zypper), "riscv64")).unwrap(), 2);
+        let error = choose(&all[..2], "shop", &host(Some(Manager::AptGet), "x86_64")).unwrap_err().to_string();
         assert!(error.contains("the host is x86_64, and the package is for aarch64"), "{error}");
-        let error = choose(&all[..2], &host(Some(Manager::Dnf), "x86_64")).unwrap_err().to_string();
+        let error = choose(&all[..2], "shop", &host(Some(Manager::Dnf), "x86_64")).unwrap_err().to_string();
         assert!(error.contains("`pkgapp build --format rpm`"), "{error}");
-        assert!(choose(&all, &host(None, "x86_64")).is_err());
+        assert!(choose(&all, "shop", &host(None, "x86_64")).is_err());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 # Says what a push must know of a host, as lines of KEY=VALUE; changes nothing. Arguments: the application's name, its
-# prefix, and then for each artifact that may go there: its kind, its version as the package manager writes it, and what it
-# depends on, one relation a line.
+# prefix, and then for each artifact that may go there: its kind, its package's name (the application's, or that of an
+# interpreter that comes along), its version as the package manager writes it, and what it depends on, one relation a line.
 name=$1 prefix=$2
 shift 2
 if [ $mode = tarball ]; then prefix=$into/current; fi
@@ -27,7 +27,9 @@ if [ $mode = tarball ]; then installed=$(installed); fi
 # free DIRECTORY: kB that are free where it is or will be.
 free() {
   at=$1
-  while [ ! -d "$at" ]; do at=${at%/*}; at=${at:-/}; done
+  while [ ! -d "$at" ]; do
+    case $at in /*/*) at=${at%/*} ;; *) at=/ ;; esac
+  done
   df -Pk "$at" | sed -n '2{s/  */ /g;p;}' | {
     read -r device _ _ free _
     # A file system without a device, as in memory, is told from others by its number.
@@ -107,18 +109,42 @@ on_dpkg() {
   done | grep -q yes
 }
 
+# version_of PACKAGE: what is installed of it.
+version_of() (name=$1 && installed)
+# order A B: how the version A compares with B, by the package manager.
+order() {
+  case $manager in
+    apt-get | dpkg)
+      if dpkg --compare-versions "$1" gt "$2"; then say newer
+      elif dpkg --compare-versions "$1" eq "$2"; then say same
+      else say older; fi
+      ;;
+    *)
+      case $(rpm --eval "%{lua:print(rpm.vercmp('$1', '$2'))}") in
+        1) say newer ;;
+        0) say same ;;
+        *) say older ;;
+      esac
+      ;;
+  esac
+}
+
 # How each artifact's version compares with the installed one, and what of its needs nothing offers.
 index=0
-while [ $# -ge 3 ]; do
-  kind=$1 version=$2 depends=$3
-  shift 3
+while [ $# -ge 4 ]; do
+  kind=$1 package=$2 version=$3 depends=$4 its=$installed
+  shift 4
+  case $kind:$manager in
+    deb:apt-get | deb:dpkg | rpm:dnf | rpm:yum | rpm:zypper | rpm:rpm)
+      if [ "$package" != "$name" ]; then
+        its=$(version_of "$package")
+        [ -z "$its" ] || fact "runtime.$package" "$its"
+      fi
+      [ -z "$its" ] || fact "order.$index" "$(order "$version" "$its")"
+      ;;
+  esac
   case $kind:$manager in
     deb:apt-get | deb:dpkg)
-      if [ -n "$installed" ]; then
-        if dpkg --compare-versions "$version" gt "$installed"; then fact "order.$index" newer
-        elif dpkg --compare-versions "$version" eq "$installed"; then fact "order.$index" same
-        else fact "order.$index" older; fi
-      fi
       if [ "$manager" = dpkg ]; then
         printf '%s\n' "$depends" | while read -r relation; do
           [ -z "$relation" ] || on_dpkg "$relation" </dev/null || fact "unmet.$index" "$relation"
@@ -134,13 +160,6 @@ while [ $# -ge 3 ]; do
       fi
       ;;
     rpm:dnf | rpm:yum | rpm:zypper | rpm:rpm)
-      if [ -n "$installed" ]; then
-        case $(rpm --eval "%{lua:print(rpm.vercmp('$version', '$installed'))}") in
-          1) fact "order.$index" newer ;;
-          0) fact "order.$index" same ;;
-          *) fact "order.$index" older ;;
-        esac
-      fi
       printf '%s\n' "$depends" | while read -r capability operator wanted; do
         case $capability in '' | '('* | rpmlib\(*) continue ;; esac
         provided "$capability" "$operator" "$wanted" </dev/null && continue
@@ -170,27 +189,42 @@ if [ -d "$state" ]; then
   for in in "$state"/packages/*/info; do
     [ -f "$in" ] || continue
     in=${in%/info}
-    file=$(value "$in/info" file)
-    printf 'kept=%s|%s|%s|%s|%s|%s|%s|%s|%s\n' "${in##*/}" "$file" "$(stat -c %s "$in/$file" 2>/dev/null || say 0)" \
+    file=$(value "$in/info" file) of=$(value "$in/info" name) on=$(value "$in/info" runtime)
+    # A name of its own has the package of an interpreter.
+    printf '%s%s|%s|%s|%s|%s|%s|%s|%s|%s\n' "$(if [ -n "$of" ]; then say "kept_runtime=$of|"; else say kept=; fi)" "${in##*/}" "$file" "$(stat -c %s "$in/$file" 2>/dev/null || say 0)" \
       "$(value "$in/info" version)" "$(value "$in/info" release)" "$(value "$in/info" record)" "$(cat "$in/good" 2>/dev/null)" \
       "$(cat "$in/failed" 2>/dev/null)" "$(value "$in/info" commit)"
     [ ! -f "$in/migrated" ] || fact migrated "${in##*/}"
+    if [ -n "$on" ] && [ $mode = package ]; then
+      # shellcheck disable=SC2086  # three words
+      set -- $on
+      its=$(version_of "$1")
+      fact "runs_on.${in##*/}" "$on $([ -z "$its" ] || order "$2" "$its")"
+      [ -z "$its" ] || fact "runtime.$1" "$its"
+    fi
   done
 fi
-# Of the package that is installed, or else came last, its pieces; nobody needs them if what may come is here.
-wanted=
-for sum in ${PKGAPP_SUMS-}; do
-  wanted=yes
-  for file in "$state/packages/$sum"/*.deb "$state/packages/$sum"/*.rpm "$state/packages/$sum"/*.tar*; do
-    if [ -f "$file" ]; then wanted=no; break 2; fi
+# has_none SUM...: whether none of these packages is here.
+has_none() {
+  for sum; do
+    for file in "$state/packages/$sum"/*.deb "$state/packages/$sum"/*.rpm "$state/packages/$sum"/*.tar*; do
+      if [ -f "$file" ]; then return 1; fi
+    done
   done
-done
-if [ "$wanted" = yes ]; then
+}
+# pieces NAME: of the package that is installed, or else came last, its pieces; of an interpreter's by its name.
+pieces() {
   for in in "$state/packages/$(cat "$state/current" 2>/dev/null)" $(ls -td "$state"/packages/*/pieces 2>/dev/null | sed 's,/pieces$,,'); do
-    if [ -s "$in/pieces" ] && [ -s "$in/$(value "$in/info" file)" ]; then
+    if [ -s "$in/pieces" ] && [ "$(value "$in/info" name)" = "$1" ] && [ -s "$in/$(value "$in/info" file)" ]; then
       printf 'pieces=%s %s\n' "${in##*/}" "$(tr '\n' ' ' <"$in/pieces")"
       break
     fi
   done
-fi
+}
+# Nobody needs them if what may come is here.
+# shellcheck disable=SC2086  # words
+if [ -n "${PKGAPP_SUMS-}" ] && has_none $PKGAPP_SUMS; then pieces ''; fi
+for runtime in ${PKGAPP_RUNTIMES-}; do
+  if has_none "${runtime#*=}"; then pieces "${runtime%%=*}"; fi
+done
 say "facts=end"
