@@ -123,7 +123,7 @@ fn artifacts(files: &[PathBuf], app: Option<&App>) -> Result<Vec<Candidate>> {
     if files.is_empty() {
         let app = app.ok_or_else(|| Error::bug("neither a file nor a configuration"))?;
         let dist = app.root.join("dist");
-        let all = Candidate::newest(Candidate::all_in(&dist, app.name.as_str())?);
+        let all = Candidate::newest_in(&dist, app.name.as_str(), &|_| true)?;
         if all.is_empty() {
             let error = Error::new(format!("there is no artifact of `{}` in `{}`", app.name, shown(&dist)));
             return Err(error.hint("make one with `pkgapp build`, or name a file"));
@@ -163,8 +163,7 @@ fn runtimes(artifacts: &[Candidate], app: Option<&App>, global: &Global, report:
     let lacking = artifacts.iter().filter(|artifact| !served(artifact, artifacts));
     for (artifact, needs) in lacking.filter_map(|artifact| Some((artifact, artifact.runtime.as_ref()?))) {
         let beside = |directory: &Path| -> Result<Vec<Candidate>> {
-            let found = Candidate::all_in(directory, &needs.package)?;
-            Ok(Candidate::newest(found.into_iter().filter(|runtime| runtime.serves(artifact)).collect()))
+            Candidate::newest_in(directory, &needs.package, &|runtime| runtime.serves(artifact))
         };
         let directory = artifact.path.parent().unwrap_or(Path::new(""));
         let mut found = beside(directory)?;

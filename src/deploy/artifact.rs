@@ -1,6 +1,7 @@
 //! Artifacts that may be pushed, and which of them a host gets.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -151,12 +152,12 @@ impl Candidate {
         Ok(())
     }
 
-    /// Reads all artifacts of this name that lie in a directory, the newest first. What is no artifact, or another
-    /// application's, is not looked at.
+    /// Reads the newest artifact of this name of each format, codec and architecture that lies in a directory and is what
+    /// is wanted. Of what is no artifact, or another application's, nothing is told.
     ///
     /// # Errors
     /// The directory can't be read.
-    pub fn all_in(directory: &Path, name: &str) -> Result<Vec<Self>> {
+    pub fn newest_in(directory: &Path, name: &str, wanted: &dyn Fn(&Self) -> bool) -> Result<Vec<Self>> {
         let entries = match std::fs::read_dir(directory) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -173,8 +174,22 @@ impl Candidate {
             }
         }
         paths.sort_by(|a, b| b.cmp(a));
-        let artifacts = paths.iter().filter_map(|(_, path)| Self::read(path).ok());
-        Ok(artifacts.filter(|artifact| artifact.name == name).collect())
+        // Reading one takes as long as it is large, so older ones of the same kind, by the ends of their names, are left alone.
+        let (mut found, mut kinds) = (Vec::new(), BTreeSet::new());
+        for (_, path) in paths {
+            let kind = path.file_name().map(|file| kind_of(&file.to_string_lossy()).to_owned());
+            if kinds.contains(&kind) {
+                continue;
+            }
+            if let Ok(artifact) = Self::read(&path)
+                && artifact.name == name
+                && wanted(&artifact)
+            {
+                kinds.insert(kind);
+                found.push(artifact);
+            }
+        }
+        Ok(Self::newest(found))
     }
 
     /// Leaves the newest of each format, codec and architecture.
@@ -252,6 +267,16 @@ pub fn choose_runtime(artifacts: &[Candidate], artifact: &Candidate, facts: &Fac
         }
         _ => Ok(fitting),
     }
+}
+
+/// The end of a file's name that says format, codec and architecture: `_amd64.deb`, `.x86_64.rpm`, `.noarch.tar.zst`.
+fn kind_of(file: &str) -> &str {
+    let start = match file.rsplit_once('.') {
+        Some((rest, "deb")) => rest.rfind('_'),
+        Some((rest, "rpm")) => rest.rfind('.'),
+        _ => file.find(".tar").and_then(|end| file[..end].rfind('.')),
+    };
+    &file[start.unwrap_or_default()..]
 }
 
 /// The kernel's name of an architecture that Debian or rpm names; `None` for "all".
@@ -369,6 +394,12 @@ pub(super) mod tests {
         let error = choose(&all[..2], "shop", &host(Some(Manager::Dnf), "x86_64")).unwrap_err().to_string();
         assert!(error.contains("`pkgapp build --format rpm`"), "{error}");
         assert!(choose(&all, "shop", &host(None, "x86_64")).is_err());
+    }
+
+    #[test]
+    fn the_end_of_a_name_tells_artifacts_apart_that_different_hosts_get() {
+        let kinds = ["shop_1.4.2-1_amd64.deb", "shop-1.4.2-1.x86_64.rpm", "shop-1.4.2-1.noarch.tar.zst", "shop.tar"];
+        assert_eq!(kinds.map(kind_of), ["_amd64.deb", ".x86_64.rpm", ".noarch.tar.zst", "shop.tar"]);
     }
 
     #[test]

@@ -295,7 +295,7 @@ impl Facts {
             match key.split_once('.') {
                 _ if key == "kept" => facts.kept.push(kept(value).ok_or_else(|| strange(line))?),
                 _ if key == "kept_runtime" => {
-                    facts.kept_runtimes.push(kept_runtime(value).ok_or_else(|| strange(line))?)
+                    facts.kept_runtimes.push(kept_runtime(value).ok_or_else(|| strange(line))?);
                 }
                 // Without them everything is sent.
                 _ if key == "pieces" => facts.pieces.extend(pieces(value)),
@@ -499,8 +499,11 @@ mod tests {
         assert_eq!((&facts.lock, &facts.current, facts.kept.len()), (&None, &None, 0));
         assert_eq!(Facts::parse(&run("0.1", "")).unwrap().orders[&0], Order::Older);
         assert_eq!(Facts::parse(&run("99:1", "")).unwrap().orders[&0], Order::Newer);
-        let lacking = Facts::parse(&run("99:1", "libc6\nno-such-thing (>= 1) | other")).unwrap();
-        assert_eq!(lacking.unmet[&0], ["libc6", "no-such-thing (>= 1) | other"], "`satisfy` was made to fail");
+        let met = "libc6\nno-such-thing | libc6:any (>= 1)\nlibc6 (<< 99:1)\nawk";
+        let lacking = "libc6 (>= 99:1)\nno-such-thing (>= 1) | other\nno-such-virtual-thing";
+        assert_eq!(Facts::parse(&run("99:1", met)).unwrap().unmet, BTreeMap::new(), "apt need not be asked");
+        let unmet = Facts::parse(&run("99:1", &format!("{met}\n{lacking}"))).unwrap().unmet;
+        assert_eq!(unmet[&0], lacking.lines().collect::<Vec<_>>(), "`satisfy` was made to fail");
         assert!(!directory.path().join("state").exists(), "looking around changes nothing");
     }
 

@@ -5,11 +5,15 @@ name=$1 prefix=$2
 shift 2
 if [ $mode = tarball ]; then prefix=$into/current; fi
 
-fact os "$(. /etc/os-release 2>/dev/null && say "${ID-}")"
-fact os_like "$(. /etc/os-release 2>/dev/null && say "${ID_LIKE-}")"
-fact os_version "$(. /etc/os-release 2>/dev/null && say "${VERSION_ID-}")"
+(
+  # shellcheck disable=SC1091  # the host's
+  if [ -r /etc/os-release ]; then . /etc/os-release; fi
+  fact os "${ID-}"
+  fact os_version "${VERSION_ID-}"
+)
 fact arch "$(uname -m)"
-fact glibc "$(getconf GNU_LIBC_VERSION 2>/dev/null | cut -d' ' -f2)"
+glibc=$(getconf GNU_LIBC_VERSION 2>/dev/null)
+fact glibc "${glibc#* }"
 fact pythons "$(for python in /usr/bin/python3.[0-9] /usr/bin/python3.[0-9][0-9]; do [ -x "$python" ] && say "${python##*/python}"; done)"
 fact uid "$(id -u)"
 fact user "$(id -un)"
@@ -24,28 +28,34 @@ done
 fact manager "$manager"
 if [ $mode = tarball ]; then installed=$(installed); fi
 
-# free DIRECTORY: kB that are free where it is or will be.
-free() {
+# there PATH: the directory that it is or will be in.
+there() {
   at=$1
   while [ ! -d "$at" ]; do
     case $at in /*/*) at=${at%/*} ;; *) at=/ ;; esac
   done
-  df -Pk "$at" | sed -n '2{s/  */ /g;p;}' | {
+  say "$at"
+}
+# kB that are free where the release and where packages are or will be.
+prefix_at=$(there "$prefix") state_at=$(there "$state")
+df -Pk "$prefix_at" "$state_at" | {
+  read -r _
+  for each in "free_prefix $prefix_at" "free_state $state_at"; do
     read -r device _ _ free _
     # A file system without a device, as in memory, is told from others by its number.
-    case $device in /*) ;; *) device=$device:$(stat -c %d "$at") ;; esac
-    say "$free $device"
-  }
+    case $device in /*) ;; *) device=$device:$(stat -c %d "${each#* }") ;; esac
+    fact "${each%% *}" "$free $device"
+  done
 }
-fact free_prefix "$(free "$prefix")"
-fact free_state "$(free "$state")"
-fact free_var "$(free /var)"
 
 holder() { # of a lock that fcntl or flock has on FILE: by what /proc/locks says
   [ -e "$1" ] || return
   inode=$(stat -c %i "$1")
-  pid=$(sed -n "s/^[0-9]*: [A-Z]* *[A-Z]* *WRITE *\([0-9]*\) *[0-9a-f:]*:$inode .*/\1/p" /proc/locks | head -n1)
-  [ -z "$pid" ] || say "$(cat "/proc/$pid/comm" 2>/dev/null || say process) ($pid)"
+  while read -r _ _ _ kind_ pid_ at_ _; do
+    case $kind_:$at_ in
+      WRITE:*:"$inode") say "$(cat "/proc/$pid_/comm" 2>/dev/null || say process) ($pid_)"; return ;;
+    esac
+  done </proc/locks
 }
 case $manager in
   apt-get | dpkg)
@@ -54,21 +64,24 @@ case $manager in
       if [ -n "$by" ]; then fact held "$file by $by"; break; fi
     done
     # What is not `installed` is half-way.
-    installed=$(dpkg-query -W -f '${db:Status-Status} ${Version}' "$name" 2>/dev/null | sed -n 's/^installed //p')
-    fact half "$(dpkg-query -W -f '${db:Status-Status} ${Version}' "$name" 2>/dev/null |
-      sed -n '/^installed \|^not-installed\|^config-files/!p')"
+    half=$(dpkg-query -W -f '${db:Status-Status} ${Version}' "$name" 2>/dev/null)
+    case $half in
+      'installed '*) installed=${half#installed } half= ;;
+      not-installed* | config-files*) half= ;;
+    esac
+    fact half "$half"
     ;;
   ?*)
     for file in /var/lib/rpm/.rpm.lock /usr/lib/sysimage/rpm/.rpm.lock; do
       by=$(holder "$file")
       if [ -n "$by" ]; then fact held "$file by $by"; break; fi
     done
-    installed=$(rpm -q --qf '%{EPOCHNUM}:%{VERSION}-%{RELEASE}\n' "$name" 2>/dev/null | grep -v ' ' | sed 's/^0://' | tail -n1)
+    installed=$(installed)
     ;;
 esac
 fact installed "$installed"
 if [ -n "$installed" ] && [ -f "$prefix/.pkgapp/release.json" ]; then
-  fact record "$(sha256sum <"$prefix/.pkgapp/release.json" | cut -d' ' -f1)"
+  fact record "$(sha256_of "$prefix/.pkgapp/release.json")"
   fact commit "$(sed -n 's/^ *"commit": *"\([^"]*\)".*/\1/p' "$prefix/.pkgapp/release.json" | head -n1)"
 fi
 
@@ -96,17 +109,35 @@ offered() {
     *) return 1 ;;
   esac
 }
-# on_dpkg RELATION: whether installed packages meet it, with its alternatives: `a (>= 1) | b`.
+# on_dpkg RELATIONS: prints those, one a line, that installed packages do not meet with any of their alternatives `a (>= 1) | b`.
 on_dpkg() {
-  printf '%s\n' "$1" | tr '|' '\n' | while read -r package operator wanted; do
-    package=${package%%:*} operator=${operator#(} wanted=${wanted%)}
-    if [ -z "$operator" ]; then
-      dpkg-query -W -f '${db:Status-Status} ${Package}, ${Provides},\n' | grep '^installed ' | grep -qF " $package," && say yes
-    else
-      have=$(dpkg-query -W -f '${db:Status-Status} ${Version}\n' "$package" 2>/dev/null | sed -n 's/^installed //p' | head -n1)
-      [ -n "$have" ] && dpkg --compare-versions "$have" "$operator" "$wanted" && say yes
-    fi
-  done | grep -q yes
+  # The packages' names are what stands before a version; all are asked about at once.
+  names=$(printf '%s\n' "$1" | tr '|' '\n' | while read -r package _; do say "${package%%:*}"; done)
+  # shellcheck disable=SC2086  # words
+  known=$newline$(dpkg-query -W -f '${db:Status-Status} ${Package} ${Version},\n' $names 2>/dev/null)
+  provided=
+  printf '%s\n' "$1" | while IFS= read -r relation; do
+    [ -n "$relation" ] || continue
+    alternatives=$relation met=
+    while [ -z "$met" ] && [ -n "$alternatives" ]; do
+      # shellcheck disable=SC2086  # words: PACKAGE (OPERATOR VERSION)
+      set -- ${alternatives%%|*}
+      case $alternatives in *'|'*) alternatives=${alternatives#*|} ;; *) alternatives= ;; esac
+      package=${1%%:*} operator=${2-} wanted=${3-}
+      operator=${operator#(} wanted=${wanted%)} have=
+      case $known in
+        *"${newline}installed $package "*) have=${known#*"${newline}installed $package "} have=${have%%,*} ;;
+      esac
+      if [ -n "$operator" ]; then
+        if [ -n "$have" ] && dpkg --compare-versions "$have" "$operator" "$wanted"; then met=1; fi
+      elif [ -n "$have" ]; then met=1
+      else
+        [ -n "$provided" ] || provided=$(dpkg-query -W -f '${db:Status-Status} ${Provides},\n' | grep '^installed .')
+        case $provided in *" $package,"*) met=1 ;; esac
+      fi
+    done
+    [ -n "$met" ] || say "$relation"
+  done
 }
 
 # version_of PACKAGE: what is installed of it.
@@ -145,18 +176,14 @@ while [ $# -ge 4 ]; do
   esac
   case $kind:$manager in
     deb:apt-get | deb:dpkg)
-      if [ "$manager" = dpkg ]; then
+      # apt is asked only about what is not there: all at once, and one by one only to name what is missing.
+      [ -z "$depends" ] || depends=$(on_dpkg "$depends")
+      if [ "$manager" = dpkg ] || { [ -n "$depends" ] && ! apt-get -s -qq satisfy "$(printf %s "$depends" | tr '\n' ',')" >/dev/null 2>&1; }; then
         printf '%s\n' "$depends" | while read -r relation; do
-          [ -z "$relation" ] || on_dpkg "$relation" </dev/null || fact "unmet.$index" "$relation"
+          [ -n "$relation" ] || continue
+          if [ "$manager" = apt-get ] && apt-get -s -qq satisfy "$relation" >/dev/null 2>&1; then continue; fi
+          fact "unmet.$index" "$relation"
         done
-      fi
-      if [ "$manager" = apt-get ] && [ -n "$depends" ]; then
-        # All at once is quick; one by one only to name what is missing.
-        if ! apt-get -s -qq satisfy "$(printf %s "$depends" | tr '\n' ',')" >/dev/null 2>&1; then
-          printf '%s\n' "$depends" | while read -r relation; do
-            apt-get -s -qq satisfy "$relation" >/dev/null 2>&1 || fact "unmet.$index" "$relation"
-          done
-        fi
       fi
       ;;
     rpm:dnf | rpm:yum | rpm:zypper | rpm:rpm)
@@ -178,7 +205,7 @@ if [ -d "$state" ]; then
     for key in token owner since; do fact "lock.$key" "$(value "$state/lock" $key)"; done
     fact lock.alive "$(lock_alive && say yes || say no)"
   fi
-  fact current "$(cat "$state/current" 2>/dev/null)"
+  fact current "$(first_line "$state/current")"
   if [ -d "$state/transaction" ]; then
     fact transaction.version "$(value "$state/transaction/parameters" version | tr -d "'")"
     fact transaction.sum "$(value "$state/transaction/parameters" sum | tr -d "'")"
@@ -192,8 +219,8 @@ if [ -d "$state" ]; then
     file=$(value "$in/info" file) of=$(value "$in/info" name) on=$(value "$in/info" runtime)
     # A name of its own has the package of an interpreter.
     printf '%s%s|%s|%s|%s|%s|%s|%s|%s|%s\n' "$(if [ -n "$of" ]; then say "kept_runtime=$of|"; else say kept=; fi)" "${in##*/}" "$file" "$(stat -c %s "$in/$file" 2>/dev/null || say 0)" \
-      "$(value "$in/info" version)" "$(value "$in/info" release)" "$(value "$in/info" record)" "$(cat "$in/good" 2>/dev/null)" \
-      "$(cat "$in/failed" 2>/dev/null)" "$(value "$in/info" commit)"
+      "$(value "$in/info" version)" "$(value "$in/info" release)" "$(value "$in/info" record)" "$(first_line "$in/good")" \
+      "$(first_line "$in/failed")" "$(value "$in/info" commit)"
     [ ! -f "$in/migrated" ] || fact migrated "${in##*/}"
     if [ -n "$on" ] && [ $mode = package ]; then
       # shellcheck disable=SC2086  # three words

@@ -4,7 +4,7 @@
 hold_lock
 good=$1 bad=$2 keep=$3 line=$4
 packages=$state/packages
-before=$(cat "$state/current" 2>/dev/null)
+before=$(first_line "$state/current")
 if [ "$good" = = ]; then good=$before
 elif [ -n "$good" ] && [ -d "$packages/$good" ]; then
   rm -f "$packages/$good/failed"
@@ -17,7 +17,7 @@ printf '%s\n' "$good" >"$state/current.new" && mv "$state/current.new" "$state/c
 kept=0
 for sum in "$good" $(cd "$packages" && for each in */; do
   each=${each%/}
-  [ -d "$each" ] && [ "$each" != "$good" ] && [ -z "$(value "$each/info" name)" ] && printf '%s %s\n' "$(cat "$each/good" 2>/dev/null || echo 0)" "$each"
+  [ -d "$each" ] && [ "$each" != "$good" ] && [ -z "$(value "$each/info" name)" ] && printf '%s %s\n' "$(first_line "$each/good" || say 0)" "$each"
 done | sort -rn | cut -d' ' -f2); do
   [ -n "$sum" ] && [ -d "$packages/$sum" ] || continue
   kept=$((kept + 1))

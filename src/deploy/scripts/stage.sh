@@ -48,7 +48,7 @@ PYTHON
   esac || fail "cannot unpack $1"
 }
 while [ $# -ge 2 ]; do
-  [ "$(sha256sum <"$1" | cut -d' ' -f1)" = "$2" ] || fail "$1 is damaged"
+  [ "$(sha256_of "$1")" = "$2" ] || fail "$1 is damaged"
   unpack "$1"
   shift 2
 done

@@ -25,7 +25,7 @@ run() { say "+ $*"; "$@" 8>&-; }
 
 finish() { # RESULT WHY
   {
-    printf 'result=%s\nversion=%s\nwhy=%s\n' "$1" "$(installed)" "$2"
+    printf 'result=%s\nversion=%s\nwhy=%s\n' "$1" "${there-$(installed)}" "$2"
     find /etc -xdev -newer "$dir/parameters" \( -name '*.dpkg-dist' -o -name '*.dpkg-new' -o -name '*.rpmnew' -o -name '*.rpmsave' \) 2>/dev/null |
       sed 's/^/left=/'
   } >"$dir/result.new"
@@ -33,18 +33,21 @@ finish() { # RESULT WHY
     rm -f "/etc/systemd/system/pkgapp-transaction-$name.service" \
       "/etc/systemd/system/multi-user.target.wants/pkgapp-transaction-$name.service"
   fi
-  sync
+  # The release, what says so, and all that the package manager has written, as far as it does not see to that itself.
+  sync -f "$prefix" "$dir" /etc /usr /var/lib 2>/dev/null || sync
   mv "$dir/result.new" "$dir/result"
-  if [ -d /run/systemd/system ]; then systemctl daemon-reload 8>&-; fi
+  # systemd forgets the unit, which nothing needs by then, without being told to read everything again.
   exit 0
 }
 
 case $manager in
   apt-get | dpkg)
-    version_of() { dpkg-query -W -f '${db:Status-Status} ${Version}\n' "$1" 2>/dev/null | sed -n 's/^installed //p'; }
+    status_of() { dpkg-query -W -f '${db:Status-Status} ${Version}' "$1" 2>/dev/null; }
+    version_of() { set -- "$(status_of "$1")"; case $1 in 'installed '*) say "${1#installed }" ;; esac; }
     compared() { if dpkg --compare-versions "$1" gt "$2"; then say 1; elif dpkg --compare-versions "$1" eq "$2"; then say 0; else say -1; fi; }
     ;;
   *)
+    status_of() { version_of "$1"; }
     version_of() { rpm -q --qf '%{EPOCHNUM}:%{VERSION}-%{RELEASE}\n' "$1" 2>/dev/null | grep -v ' ' | sed 's/^0://' | tail -n1; }
     compared() { rpm --eval "%{lua:print(rpm.vercmp('$1', '$2'))}"; }
     ;;
@@ -133,8 +136,9 @@ repair() { # what an interruption leaves
 
 # What is installed counts, not what the package manager says.
 proven() { # VERSION RECORD
-  if [ "$(installed)" != "$1" ]; then why="version $1 is not installed, but $(installed)"; return 1; fi
-  if [ -n "$2" ] && [ "$(sha256sum <"$prefix/.pkgapp/release.json" 2>/dev/null | cut -d' ' -f1)" != "$2" ]; then
+  there=$(installed)
+  if [ "$there" != "$1" ]; then why="version $1 is not installed, but $there"; return 1; fi
+  if [ -n "$2" ] && ! is_whole "$prefix/.pkgapp/release.json" "$2"; then
     why="$prefix/.pkgapp/release.json is not the one of the package"; return 1
   fi
   if [ -n "$with" ] && [ "$(version_of "$runtime")" != "$with_version" ]; then
@@ -153,13 +157,14 @@ guilty() { # VERSION
 }
 # Nothing has happened to the installation: no file of the prefix was touched since it was tried.
 untouched() {
-  [ "$before" = "$(installed)" ] || return 1
+  [ "$state_before" = "$(status_of "$name")" ] || return 1
   [ -z "$runtime" ] || [ "$with_before" = "$(version_of "$runtime")" ] || return 1
-  case $manager in apt-get | dpkg) [ "$state_before" = "$(dpkg-query -W -f '${db:Status-Status} ${Version}' "$name" 2>/dev/null)" ] || return 1 ;; esac
   [ ! -e "$prefix" ] || [ -z "$(find "$prefix" -xdev -newercc "$dir/tried" -print -quit)" ]
 }
 # is_whole FILE SHA256
-is_whole() { [ "$(sha256sum <"$1" | cut -d' ' -f1)" = "$2" ] || { why="$1 is damaged"; return 1; }; }
+is_whole() {
+  case $(sha256sum <"$1") in "$2 "*) ;; *) why="$1 is damaged"; return 1 ;; esac
+}
 # choose_runtime WAY FILE SHA256 VERSION FROM: sets `with` to the interpreter's package that is installed in the same call, or to
 # nothing. WAY is `up`: unless what is there is as new. `down`: if FROM, which this push has brought, is still there; other
 # applications may have got a newer one since.
@@ -184,12 +189,14 @@ drop_runtime() {
 }
 # bring FILE SHA256 VERSION RECORD WAY FILE SHA256 VERSION FROM: to a version and, without a file, to none; and so the interpreter.
 bring() {
-  before=$(installed) begun=$(stat -c %s "$dir/log")
-  state_before=$(dpkg-query -W -f '${db:Status-Status} ${Version}' "$name" 2>/dev/null)
+  state_before=$(status_of "$name") begun=$(stat -c %s "$dir/log")
+  case $manager:$state_before in apt-get:* | dpkg:*) before= ;; *) before=$state_before ;; esac
+  case $state_before in 'installed '*) before=${state_before#installed } ;; esac
+  unset there
   : >"$dir/tried"
   choose_runtime "$5" "$6" "$7" "$8" "$9" || return 1
   if [ -z "$1" ]; then
-    if [ -n "$(installed)" ]; then
+    if [ -n "$before" ]; then
       remove
       status=$?
       if [ -n "$(installed)" ]; then why="the package manager did not remove $(installed); its exit status was $status"; return 1; fi
