@@ -5,7 +5,8 @@
 //! come to the same: what is new is enabled and started when all files are in place (deb: postinst; rpm: %posttrans), what
 //! runs is restarted there, once, if something that it uses changed, what is gone is stopped. To know what changed, the
 //! script before (deb: preinst; rpm: %pre) leaves sums in `/run/pkgapp/NAME`; to know what is gone, the version before
-//! (deb: prerm; rpm: %preun) leaves its list of units there.
+//! (deb: prerm; rpm: %preun) leaves its list of units there. If a new version has no unit at all, and so no script for them,
+//! the version before (deb: postrm; rpm: %postun) stops what is gone.
 
 use std::sync::Arc;
 
@@ -315,6 +316,7 @@ impl Acts<'_> {
             wanted_by => units.iter().map(|unit| &unit.file).find(|file| file.ends_with(".target")).map_or("multi-user.target", String::as_str),
             preset => preset_path(self.services),
             stamp => self.stamp_path(),
+            all_unit_files => units.iter().map(|unit| unit_path(&unit.file)).collect::<Vec<_>>(),
             unit_files => units.iter().filter(|unit| !unit.names.is_empty()).map(|unit| unit_path(&unit.file)).collect::<Vec<_>>(),
             restartable => self.restartable(),
             services => self.services.restarted().flat_map(|unit| &unit.names).collect::<Vec<_>>(),

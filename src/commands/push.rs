@@ -1,16 +1,17 @@
 //! `pkgapp push`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::app::{App, Batch, Deploy, Hooks};
-use crate::cli::{Global, PushArgs, RolloutArgs};
+use crate::app::{App, Batch, Deploy, Hooks, Interpreter};
+use crate::assembly;
+use crate::cli::{FormatName, Global, PushArgs, RolloutArgs};
 use crate::commit;
 use crate::deploy::Seat;
-use crate::deploy::artifact::Candidate;
+use crate::deploy::artifact::{Candidate, Holds};
 use crate::deploy::facts::Facts;
 use crate::deploy::owner::Owner;
 use crate::deploy::plan::{Allow, Check, Plan, Site, Terms};
@@ -18,11 +19,13 @@ use crate::deploy::rollout::{End, Moment, OnFailure, Outcome, Rollout, Unreachab
 use crate::deploy::unpacked::Unpacked;
 use crate::error::{Context, Error, Kind, Result, shown};
 use crate::fleet::{self, Fleet, Machine};
+use crate::format::read::ArtifactKind;
 use crate::host::{Failure, Host, interrupt};
 use crate::name::AppName;
 use crate::report::{Report, Style};
 
-use super::{load_app, working_directory};
+use super::build::write_all;
+use super::{load_app, open_cache, working_directory};
 
 /// How often a plan is made anew because another push was in the way.
 const MOST_PLANS: u32 = 3;
@@ -41,20 +44,27 @@ pub(super) fn push(args: &PushArgs, global: &Global, report: &Report) -> Result<
         _ => files,
     };
     let artifacts = artifacts(&files, app.as_ref())?;
-    let mut artifacts = artifacts.into_iter().map(Candidate::cut).collect::<Result<Vec<_>>>()?;
     let first = artifacts.first().ok_or_else(|| Error::bug("there are no artifacts"))?;
+    let name = AppName::parse(&first.name)?;
+    // Where the release lies in a tarball is no place on a host.
+    let installed = artifacts.iter().find(|artifact| artifact.kind != ArtifactKind::Tar);
+    let prefix = installed.map(|artifact| artifact.prefix.clone());
     if let Some((app, deploy)) = app.as_ref().zip(deploy).filter(|(_, deploy)| deploy.protected) {
         protect(app, deploy, &artifacts)?;
     }
     let mut terms = Terms {
         allow: Allow { downgrade: args.allow_downgrade, reinstall: args.reinstall },
-        ..terms(AppName::parse(&first.name)?, app.as_ref(), deploy, &args.rollout)?
+        ..terms(name, app.as_ref(), deploy, &args.rollout)?
     };
+    let mut artifacts = artifacts;
     match terms.unpacked {
         Some(_) => artifacts.iter_mut().try_for_each(Candidate::look_inside)?,
-        // Where the release lies in a tarball is no place on a host.
-        None => terms.prefix.clone_from(&first.prefix),
+        None => {
+            terms.prefix = prefix.unwrap_or(terms.prefix);
+            artifacts.extend(runtimes(&artifacts, app.as_ref(), global, report)?);
+        }
     }
+    let artifacts = artifacts.into_iter().map(Candidate::cut).collect::<Result<Vec<_>>>()?;
     let root = app.as_ref().map_or(Path::new(""), |app| &app.root);
     let mut fleet = Fleet::open(&args.rollout.hosts, deploy, root, "push", report)?;
     if let Some(unfinished) = &unfinished {
@@ -77,7 +87,9 @@ pub(super) fn push(args: &PushArgs, global: &Global, report: &Report) -> Result<
 
 /// Only what can be traced to a tagged commit goes to a protected place.
 fn protect(app: &App, deploy: &Deploy, artifacts: &[Candidate]) -> Result<()> {
-    let errors = artifacts.iter().flat_map(|artifact| {
+    // An interpreter comes from no commit of the application's.
+    let own = artifacts.iter().filter(|artifact| artifact.holds == Holds::Application);
+    let errors = own.flat_map(|artifact| {
         let errors = commit::untraced(&app.root, artifact.commit.as_deref(), &artifact.release).into_iter();
         let note = format!("`[deploy.{}]` is protected, and this is `{}`", deploy.name, artifact.file);
         errors.map(move |error| error.at(deploy.at.clone()).note(note.clone()))
@@ -111,7 +123,7 @@ fn artifacts(files: &[PathBuf], app: Option<&App>) -> Result<Vec<Candidate>> {
     if files.is_empty() {
         let app = app.ok_or_else(|| Error::bug("neither a file nor a configuration"))?;
         let dist = app.root.join("dist");
-        let all = Candidate::newest(Candidate::all_in(&dist, &app.name)?);
+        let all = Candidate::newest_in(&dist, app.name.as_str(), &|_| true)?;
         if all.is_empty() {
             let error = Error::new(format!("there is no artifact of `{}` in `{}`", app.name, shown(&dist)));
             return Err(error.hint("make one with `pkgapp build`, or name a file"));
@@ -125,13 +137,63 @@ fn artifacts(files: &[PathBuf], app: Option<&App>) -> Result<Vec<Candidate>> {
             Err(error) => errors.push(error),
         }
     }
+    // Interpreters stand behind what they come with.
+    all.sort_by_key(|artifact| artifact.holds == Holds::Runtime);
+    if let Some(alone) = all.first().filter(|first| first.holds == Holds::Runtime) {
+        let error = Error::new(format!("`{}` is an interpreter, which comes along with an application", alone.file));
+        errors.push(
+            error.hint("name the application's package too, or push that alone: it finds the interpreter's beside it"),
+        );
+    }
     let expected = app.map(|app| app.name.as_str()).or_else(|| all.first().map(|first| first.name.as_str()));
-    let foreign = all.iter().filter(|artifact| Some(artifact.name.as_str()) != expected);
+    let comes_along = |artifact: &Candidate| all.iter().any(|other| artifact.serves(other));
+    let foreign = all.iter().filter(|artifact| Some(artifact.name.as_str()) != expected && !comes_along(artifact));
     errors.extend(foreign.map(|artifact| {
         let expected = expected.unwrap_or_default();
         Error::new(format!("`{}` is a package of `{}`, not of `{expected}`", shown(&artifact.path), artifact.name))
     }));
     Error::all(errors).map_or(Ok(all), Err)
+}
+
+/// The packages of the interpreters that these artifacts share with other applications: the newest beside them, or made now.
+/// Those that were named on the command line are among the artifacts already.
+fn runtimes(artifacts: &[Candidate], app: Option<&App>, global: &Global, report: &Report) -> Result<Vec<Candidate>> {
+    let mut all = Vec::new();
+    let served = |artifact: &Candidate, by: &[Candidate]| by.iter().any(|runtime| runtime.serves(artifact));
+    let lacking = artifacts.iter().filter(|artifact| !served(artifact, artifacts));
+    for (artifact, needs) in lacking.filter_map(|artifact| Some((artifact, artifact.runtime.as_ref()?))) {
+        let beside = |directory: &Path| -> Result<Vec<Candidate>> {
+            Candidate::newest_in(directory, &needs.package, &|runtime| runtime.serves(artifact))
+        };
+        let directory = artifact.path.parent().unwrap_or(Path::new(""));
+        let mut found = beside(directory)?;
+        if found.is_empty()
+            && let Some(app) = app.filter(|app| AppName::of_runtime(app.python.version.value).as_str() == needs.package)
+            && matches!(app.python.interpreter, Interpreter::Shared(_))
+        {
+            let directory = app.root.join("dist");
+            make_runtime(artifact.kind, app, &directory, global, report)?;
+            found = beside(&directory)?;
+        }
+        all.extend(found);
+    }
+    let mut seen = BTreeSet::new();
+    all.retain(|runtime: &Candidate| seen.insert(runtime.sha256));
+    Ok(all)
+}
+
+/// Makes the package of the application's interpreter, as `pkgapp runtime build` does.
+fn make_runtime(kind: ArtifactKind, app: &App, directory: &Path, global: &Global, report: &Report) -> Result<()> {
+    let format = match kind {
+        ArtifactKind::Deb => FormatName::Deb,
+        ArtifactKind::Rpm => FormatName::Rpm,
+        ArtifactKind::Tar => return Ok(()),
+    };
+    let package = AppName::of_runtime(app.python.version.value);
+    report.step(&format!("there is no package of `{package}` in `{}`; making it", shown(directory)));
+    let cache = open_cache(global)?;
+    let runtime = assembly::assemble_runtime(app, "1", &cache, report)?;
+    write_all(&runtime, &[format], app, directory, &cache, report).map(|_| ())
 }
 
 /// What the configuration and the command line say.

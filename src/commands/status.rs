@@ -127,8 +127,9 @@ pub(super) fn history(args: &HistoryArgs, global: &Global, report: &Report) -> R
             }
             Style::Text => {
                 let from = entry.from.as_deref().unwrap_or("nothing");
-                let Entry { time, who, action, to, result, .. } = entry;
-                report.result(&format!("{time} {host}: {action} by {who}: {from} → {to}: {result}"));
+                let Entry { time, who, action, to, result, runtime, .. } = entry;
+                let with = runtime.as_ref().map(|runtime| format!(" with {runtime}")).unwrap_or_default();
+                report.result(&format!("{time} {host}: {action} by {who}: {from} → {to}{with}: {result}"));
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Artifacts that may be pushed, and which of them a host gets.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -9,11 +10,13 @@ use serde::Serialize;
 use super::facts::Facts;
 use super::pieces::Pieces;
 use super::unpacked::Asks;
+use crate::depends::SharedRuntime;
 use crate::digest::{Digest, Sha256Sum};
 use crate::error::{Context, Error, Result, shown};
 use crate::format::read::{Artifact, ArtifactKind};
-use crate::name::AppName;
+use crate::pypa::Version;
 use crate::release::{RECORD, Record};
+use crate::runtime::BUNDLED;
 
 /// An artifact that may be pushed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -47,6 +50,12 @@ pub struct Candidate {
     pub commit: Option<String>,
     /// What it needs of the host, one relation each.
     pub depends: Vec<String>,
+    /// The package of the interpreter that it shares with other applications, if it runs on one.
+    #[serde(skip)]
+    pub runtime: Option<SharedRuntime>,
+    /// What is in it.
+    #[serde(skip)]
+    pub holds: Holds,
     /// What a tarball asks of a host, if it was looked into.
     pub asks: Option<Asks>,
     /// When it was made.
@@ -55,6 +64,15 @@ pub struct Candidate {
     /// What it is made of; nothing, if it is not [cut](Candidate::cut).
     #[serde(skip)]
     pub pieces: Pieces,
+}
+
+/// What an artifact holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holds {
+    /// An application.
+    Application,
+    /// An interpreter that applications share.
+    Runtime,
 }
 
 impl Candidate {
@@ -85,6 +103,9 @@ impl Candidate {
             ArtifactKind::Tar => format!("{}-{:.12}", record.version.replace('!', "_"), digest.sha256.to_string()),
             ArtifactKind::Deb | ArtifactKind::Rpm => artifact.version,
         };
+        let is_runtime = record.interpreter.as_ref().is_some_and(|interpreter| interpreter.home == record.name);
+        let shared = record.interpreter.filter(|interpreter| !is_runtime && interpreter.home != BUNDLED);
+        let runtime = shared.map(|shared| SharedRuntime { package: shared.home, version: shared.version });
         Ok(Self {
             file: file.ok_or_else(|| Error::new(format!("`{}` has no name that is text", shown(path))))?,
             path: path.to_owned(),
@@ -100,6 +121,8 @@ impl Candidate {
             installed_size: record.distributions.iter().map(|each| each.size).sum::<u64>().max(digest.size),
             commit: record.commit,
             depends: artifact.depends,
+            runtime,
+            holds: if is_runtime { Holds::Runtime } else { Holds::Application },
             asks: None,
             made: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
             pieces: Pieces::default(),
@@ -129,12 +152,12 @@ impl Candidate {
         Ok(())
     }
 
-    /// Reads all artifacts of an application that lie in a directory, the newest first. What is no artifact, or another
-    /// application's, is not looked at.
+    /// Reads the newest artifact of this name of each format, codec and architecture that lies in a directory and is what
+    /// is wanted. Of what is no artifact, or another application's, nothing is told.
     ///
     /// # Errors
     /// The directory can't be read.
-    pub fn all_in(directory: &Path, name: &AppName) -> Result<Vec<Self>> {
+    pub fn newest_in(directory: &Path, name: &str, wanted: &dyn Fn(&Self) -> bool) -> Result<Vec<Self>> {
         let entries = match std::fs::read_dir(directory) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -144,15 +167,29 @@ impl Candidate {
         for entry in entries {
             let path = entry.context(|| format!("cannot read `{}`", shown(directory)))?.path();
             let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let ours = file.starts_with(name.as_str())
+            let ours = file.starts_with(name)
                 && [".deb", ".rpm", ".tar.zst", ".tar.gz", ".tar.xz", ".tar"].iter().any(|end| file.ends_with(end));
             if ours && let Ok(made) = path.metadata().and_then(|metadata| metadata.modified()) {
                 paths.push((made, path));
             }
         }
         paths.sort_by(|a, b| b.cmp(a));
-        let artifacts = paths.iter().filter_map(|(_, path)| Self::read(path).ok());
-        Ok(artifacts.filter(|artifact| artifact.name == name.as_str()).collect())
+        // Reading one takes as long as it is large, so older ones of the same kind, by the ends of their names, are left alone.
+        let (mut found, mut kinds) = (Vec::new(), BTreeSet::new());
+        for (_, path) in paths {
+            let kind = path.file_name().map(|file| kind_of(&file.to_string_lossy()).to_owned());
+            if kinds.contains(&kind) {
+                continue;
+            }
+            if let Ok(artifact) = Self::read(&path)
+                && artifact.name == name
+                && wanted(&artifact)
+            {
+                kinds.insert(kind);
+                found.push(artifact);
+            }
+        }
+        Ok(Self::newest(found))
     }
 
     /// Leaves the newest of each format, codec and architecture.
@@ -167,6 +204,15 @@ impl Candidate {
             }
         }
         newest
+    }
+
+    /// Returns whether this is the package of an interpreter that will do for an artifact of the same format.
+    pub fn serves(&self, artifact: &Self) -> bool {
+        let version = |text: &str| text.parse::<Version>().ok();
+        let is_it = |needs: &SharedRuntime| {
+            self.name == needs.package && version(&self.release).is_some_and(|its| version(&needs.version) <= Some(its))
+        };
+        self.kind == artifact.kind && artifact.runtime.as_ref().is_some_and(is_it)
     }
 
     /// The end of a tarball's name; which of them a host can unpack differs.
@@ -188,11 +234,11 @@ impl Candidate {
 ///
 /// # Errors
 /// There is none; the error says what there is.
-pub fn choose(artifacts: &[Candidate], facts: &Facts) -> Result<usize> {
+pub fn choose(artifacts: &[Candidate], name: &str, facts: &Facts) -> Result<usize> {
     let Some(manager) = facts.manager else {
         return Err(Error::new(format!("no package manager is known on {}", facts.distribution())));
     };
-    let fits = |artifact: &&Candidate| artifact.kind == manager.kind();
+    let fits = |artifact: &&Candidate| artifact.kind == manager.kind() && artifact.name == name;
     if !artifacts.iter().any(|artifact| fits(&artifact)) {
         let wanted = if manager.kind() == ArtifactKind::Deb { "deb" } else { "rpm" };
         return Err(Error::new(format!("{} with {manager} needs a {wanted}, and there is none", facts.distribution()))
@@ -204,6 +250,33 @@ pub fn choose(artifacts: &[Candidate], facts: &Facts) -> Result<usize> {
         Error::new(format!("the host is {}, and the package is for {}", facts.arch, archs.join(", ")))
             .hint(format!("build it with `--arch {}`", facts.arch))
     })
+}
+
+/// Finds the package of the interpreter that an artifact runs on, if one was found here; else it is a repository's to have.
+///
+/// # Errors
+/// Those that there are are for other machines.
+pub fn choose_runtime(artifacts: &[Candidate], artifact: &Candidate, facts: &Facts) -> Result<Option<usize>> {
+    let of_arch = |runtime: &Candidate| runtime.arch.as_deref().is_none_or(|arch| arch == facts.arch);
+    let fitting = artifacts.iter().position(|runtime| runtime.serves(artifact) && of_arch(runtime));
+    match artifacts.iter().find(|runtime| runtime.serves(artifact)) {
+        Some(other) if fitting.is_none() => {
+            let arch = other.arch.as_deref().unwrap_or_default();
+            Err(Error::new(format!("the host is {}, and `{}` is for {arch}", facts.arch, other.file))
+                .hint(format!("build it there, or with `--arch {}`", facts.arch)))
+        }
+        _ => Ok(fitting),
+    }
+}
+
+/// The end of a file's name that says format, codec and architecture: `_amd64.deb`, `.x86_64.rpm`, `.noarch.tar.zst`.
+fn kind_of(file: &str) -> &str {
+    let start = match file.rsplit_once('.') {
+        Some((rest, "deb")) => rest.rfind('_'),
+        Some((rest, "rpm")) => rest.rfind('.'),
+        _ => file.find(".tar").and_then(|end| file[..end].rfind('.')),
+    };
+    &file[start.unwrap_or_default()..]
 }
 
 /// The kernel's name of an architecture that Debian or rpm names; `None` for "all".
@@ -246,10 +319,58 @@ pub(super) mod tests {
             installed_size: 5000,
             commit: Some("c0ffee".into()),
             depends: vec!["python3.11".into()],
+            runtime: None,
+            holds: Holds::Application,
             asks: None,
             made: SystemTime::UNIX_EPOCH,
             pieces: Pieces::default(),
         }
+    }
+
+    /// The package of an interpreter.
+    pub(in crate::deploy) fn runtime(kind: ArtifactKind, release: &str) -> Candidate {
+        let version = format!("{release}-1");
+        let file = match kind {
+            ArtifactKind::Deb => format!("pkgapp-python3.13_{version}_amd64.deb"),
+            ArtifactKind::Rpm | ArtifactKind::Tar => format!("pkgapp-python3.13-{version}.x86_64.rpm"),
+        };
+        Candidate {
+            path: PathBuf::from("/dist").join(&file),
+            name: "pkgapp-python3.13".into(),
+            prefix: "/opt/pkgapp/python3.13".into(),
+            sha256: Sha256Sum::of(file.as_bytes()),
+            file,
+            commit: None,
+            depends: vec!["libssl3".into()],
+            holds: Holds::Runtime,
+            ..candidate(kind, release, Some("x86_64"))
+        }
+    }
+
+    /// An artifact that runs on an interpreter of this version or a newer one.
+    pub(in crate::deploy) fn shared(kind: ArtifactKind, release: &str, python: &str) -> Candidate {
+        let needs = SharedRuntime { package: "pkgapp-python3.13".into(), version: python.into() };
+        let depends = match kind {
+            ArtifactKind::Deb => format!("{} (>= {python})", needs.package),
+            ArtifactKind::Rpm | ArtifactKind::Tar => format!("{} >= {python}", needs.package),
+        };
+        Candidate { runtime: Some(needs), depends: vec![depends], ..candidate(kind, release, None) }
+    }
+
+    #[test]
+    fn an_interpreter_serves_who_was_built_with_it_or_an_older_one() {
+        use ArtifactKind::{Deb, Rpm};
+        let app = shared(Deb, "1.0", "3.13.2");
+        for (release, serves) in [("3.13.1", false), ("3.13.2", true), ("3.13.10", true)] {
+            assert_eq!(runtime(Deb, release).serves(&app), serves, "{release}");
+        }
+        assert!(!runtime(Rpm, "3.13.2").serves(&app));
+        assert!(!runtime(Deb, "3.13.2").serves(&candidate(Deb, "1.0", None)));
+        let all = [app.clone(), runtime(Deb, "3.13.2")];
+        assert_eq!(choose_runtime(&all, &app, &host(Some(Manager::AptGet), "x86_64")).unwrap(), Some(1));
+        assert_eq!(choose_runtime(&all[..1], &app, &host(Some(Manager::AptGet), "x86_64")).unwrap(), None);
+        let error = choose_runtime(&all, &app, &host(Some(Manager::AptGet), "aarch64")).unwrap_err().to_string();
+        assert!(error.contains("the host is aarch64") && error.contains("is for x86_64"), "{error}");
     }
 
     fn host(manager: Option<Manager>, arch: &str) -> Facts {
@@ -265,14 +386,20 @@ pub(super) mod tests {
             candidate(Rpm, "1.0", None),
             candidate(Deb, "1.0", Some("x86_64")),
         ];
-        assert_eq!(choose(&all, &host(Some(Manager::AptGet), "x86_64")).unwrap(), 3);
-        assert_eq!(choose(&all, &host(Some(Manager::Dpkg), "aarch64")).unwrap(), 1);
-        assert_eq!(choose(&all, &host(Some(Manager::Zypper), "riscv64")).unwrap(), 2);
-        let error = choose(&all[..2], &host(Some(Manager::AptGet), "x86_64")).unwrap_err().to_string();
+        assert_eq!(choose(&all, "shop", &host(Some(Manager::AptGet), "x86_64")).unwrap(), 3);
+        assert_eq!(choose(&all, "shop", &host(Some(Manager::Dpkg), "aarch64")).unwrap(), 1);
+        assert_eq!(choose(&all, "shop", &host(Some(Manager::Zypper), "riscv64")).unwrap(), 2);
+        let error = choose(&all[..2], "shop", &host(Some(Manager::AptGet), "x86_64")).unwrap_err().to_string();
         assert!(error.contains("the host is x86_64, and the package is for aarch64"), "{error}");
-        let error = choose(&all[..2], &host(Some(Manager::Dnf), "x86_64")).unwrap_err().to_string();
+        let error = choose(&all[..2], "shop", &host(Some(Manager::Dnf), "x86_64")).unwrap_err().to_string();
         assert!(error.contains("`pkgapp build --format rpm`"), "{error}");
-        assert!(choose(&all, &host(None, "x86_64")).is_err());
+        assert!(choose(&all, "shop", &host(None, "x86_64")).is_err());
+    }
+
+    #[test]
+    fn the_end_of_a_name_tells_artifacts_apart_that_different_hosts_get() {
+        let kinds = ["shop_1.4.2-1_amd64.deb", "shop-1.4.2-1.x86_64.rpm", "shop-1.4.2-1.noarch.tar.zst", "shop.tar"];
+        assert_eq!(kinds.map(kind_of), ["_amd64.deb", ".x86_64.rpm", ".noarch.tar.zst", "shop.tar"]);
     }
 
     #[test]

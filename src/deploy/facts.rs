@@ -64,9 +64,16 @@ pub struct Facts {
     pub transaction: Option<Transaction>,
     /// Packages that are kept for roll-back.
     pub kept: Vec<Kept>,
-    /// What a package that lies there is made of, and its SHA-256; the installed one's, if it is known.
+    /// Interpreters that applications share, by the names of their packages: the installed versions.
+    pub runtimes: BTreeMap<String, String>,
+    /// Packages of such interpreters that are kept for roll-back.
+    pub kept_runtimes: Vec<KeptRuntime>,
+    /// What kept packages run on.
+    pub runs_on: BTreeMap<Sha256Sum, RunsOn>,
+    /// What packages that lie there are made of, by their SHA-256: the installed application's and its interpreter's, if they
+    /// are known.
     #[serde(skip)]
-    pub pieces: Option<(Sha256Sum, Pieces)>,
+    pub pieces: BTreeMap<Sha256Sum, Pieces>,
     /// Packages whose migration has run from this host.
     pub migrated: BTreeSet<Sha256Sum>,
     /// Where releases are unpacked: what else is true there.
@@ -222,23 +229,54 @@ impl Kept {
     }
 }
 
+/// A package of an interpreter that a host keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KeptRuntime {
+    /// The package's name.
+    pub name: String,
+    /// The file.
+    pub kept: Kept,
+}
+
+/// The interpreter that came with a package, or was there already.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RunsOn {
+    /// The name of its package.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// SHA-256 of its package.
+    pub sha256: Sha256Sum,
+    /// How it compares with the installed one; `None`: none is installed.
+    pub order: Option<Order>,
+}
+
 impl Facts {
     /// Returns the command that gathers them; its artifacts are known by their index afterwards.
     pub fn command(seat: &Seat, name: &AppName, prefix: &str, artifacts: &[Candidate]) -> host::Command {
-        let sums: Vec<String> = artifacts.iter().map(|artifact| artifact.sha256.to_string()).collect();
+        let is_it = |artifact: &&Candidate| artifact.name == name.as_str();
+        let sums: Vec<String> = artifacts.iter().filter(is_it).map(|artifact| artifact.sha256.to_string()).collect();
+        let others = artifacts.iter().filter(|artifact| !is_it(artifact));
+        let runtimes: Vec<String> = others.map(|other| format!("{}={}", other.name, other.sha256)).collect();
+        let comes = |artifact: &Candidate| artifacts.iter().any(|runtime| runtime.serves(artifact));
         let artifacts = artifacts.iter().flat_map(|artifact| {
             let kind = match artifact.kind {
                 ArtifactKind::Deb => "deb",
                 ArtifactKind::Rpm => "rpm",
                 ArtifactKind::Tar => "tar",
             };
-            [kind.to_owned(), artifact.version.clone(), artifact.depends.join("\n")]
+            // What comes along need not be there.
+            let along = artifact.runtime.as_ref().filter(|_| comes(artifact)).map(|runtime| runtime.package.as_str());
+            let asked = |relation: &&String| along.is_none() || relation.split_whitespace().next() != along;
+            let depends: Vec<&str> = artifact.depends.iter().filter(asked).map(String::as_str).collect();
+            [kind.to_owned(), artifact.name.clone(), artifact.version.clone(), depends.join("\n")]
         });
         let own = if seat.units.is_some() { script::OWN_FACTS } else { "" };
         script::command("looking around", &[own, script::FACTS].concat(), seat, "")
             .args([name.as_str(), prefix])
             .args(artifacts)
             .env("PKGAPP_SUMS", sums.join(" "))
+            .env("PKGAPP_RUNTIMES", runtimes.join(" "))
             .ends_with_us()
     }
 
@@ -256,12 +294,20 @@ impl Facts {
             };
             match key.split_once('.') {
                 _ if key == "kept" => facts.kept.push(kept(value).ok_or_else(|| strange(line))?),
+                _ if key == "kept_runtime" => {
+                    facts.kept_runtimes.push(kept_runtime(value).ok_or_else(|| strange(line))?);
+                }
                 // Without them everything is sent.
-                _ if key == "pieces" => facts.pieces = pieces(value),
+                _ if key == "pieces" => facts.pieces.extend(pieces(value)),
                 _ if key == "migrated" => _ = facts.migrated.insert(sum(value).ok_or_else(|| strange(line))?),
                 Some(("order", index)) => {
                     let index = index.parse().map_err(|_| strange(line))?;
                     _ = facts.orders.insert(index, order(value).ok_or_else(|| strange(line))?);
+                }
+                Some(("runtime", name)) => _ = facts.runtimes.insert(name.to_owned(), value.trim().to_owned()),
+                Some(("runs_on", package)) => {
+                    let (package, runs_on) = (sum(package), runs_on(value));
+                    _ = package.zip(runs_on).map(|(package, runs_on)| facts.runs_on.insert(package, runs_on));
                 }
                 Some(("unmet", index)) => {
                     let index = index.parse().map_err(|_| strange(line))?;
@@ -341,6 +387,18 @@ impl Facts {
         current.or_else(|| self.kept.iter().filter(|kept| kept.is_whole()).find(same))
     }
 
+    /// Returns the kept package of an interpreter with these bytes, if it is whole.
+    pub fn kept_runtime(&self, sum: Sha256Sum) -> Option<&KeptRuntime> {
+        self.kept_runtimes.iter().find(|runtime| runtime.kept.sha256 == sum && runtime.kept.is_whole())
+    }
+
+    /// Returns the kept package of the installed interpreter of this name.
+    pub fn kept_runtime_installed(&self, name: &str) -> Option<&KeptRuntime> {
+        let version = self.runtimes.get(name)?;
+        let is_it = |runtime: &&KeptRuntime| runtime.name == name && runtime.kept.version == *version;
+        self.kept_runtimes.iter().filter(|runtime| runtime.kept.is_whole()).find(is_it)
+    }
+
     /// Returns the distribution for people, e.g. `debian 12`.
     pub fn distribution(&self) -> String {
         format!("{} {}", self.os, self.os_version).trim().to_owned()
@@ -368,6 +426,20 @@ fn order(text: &str) -> Option<Order> {
 fn pieces(text: &str) -> Option<(Sha256Sum, Pieces)> {
     let (package, pieces) = text.split_once(' ')?;
     Some((sum(package)?, Pieces::parse(pieces)?))
+}
+
+/// Reads `NAME|…`, as [`kept`].
+fn kept_runtime(text: &str) -> Option<KeptRuntime> {
+    let (name, rest) = text.split_once('|')?;
+    Some(KeptRuntime { name: name.to_owned(), kept: kept(rest)? })
+}
+
+/// Reads `NAME VERSION SHA256 ORDER`.
+fn runs_on(text: &str) -> Option<RunsOn> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let [name, version, sha256, ref rest @ ..] = words[..] else { return None };
+    let order = rest.first().and_then(|text| order(text));
+    Some(RunsOn { name: name.to_owned(), version: version.to_owned(), sha256: sum(sha256)?, order })
 }
 
 /// Reads `KILOBYTES DEVICE`.
@@ -412,20 +484,26 @@ mod tests {
         let script = [script::PRELUDE, script::SYSTEM, script::FACTS].concat();
         let script = script.replace("apt-get -s -qq satisfy", "false");
         let run = |version: &str, depends: &str| {
-            let args = [&*state, "", "dpkg", "/opt/dpkg", "deb", version, depends];
+            let args = [&*state, "", "dpkg", "/opt/dpkg", "deb", "dpkg", version, depends];
+            let args = args.into_iter().chain(["deb", "libc6", "0.1", "", "deb", "no-such-thing", "1", ""]);
             said(Command::new("sh").arg("-c").arg(&script).arg("sh").args(args))
         };
         let facts = Facts::parse(&run(&version, "")).unwrap();
         assert_eq!(facts.installed, Some(version.clone()));
-        assert_eq!(facts.orders, BTreeMap::from([(0, Order::Same)]));
+        assert_eq!(facts.orders, BTreeMap::from([(0, Order::Same), (1, Order::Older)]));
+        let libc = said(Command::new("dpkg-query").args(["-W", "-f", "${Version}", "libc6"]));
+        assert_eq!(facts.runtimes, BTreeMap::from([("libc6".to_owned(), libc)]));
         assert_eq!(facts.arch, said(Command::new("uname").arg("-m")));
         assert_eq!(facts.user, said(Command::new("id").arg("-un")));
         assert!(facts.free_prefix.bytes > 0 && !facts.free_prefix.device.is_empty());
         assert_eq!((&facts.lock, &facts.current, facts.kept.len()), (&None, &None, 0));
         assert_eq!(Facts::parse(&run("0.1", "")).unwrap().orders[&0], Order::Older);
         assert_eq!(Facts::parse(&run("99:1", "")).unwrap().orders[&0], Order::Newer);
-        let lacking = Facts::parse(&run("99:1", "libc6\nno-such-thing (>= 1) | other")).unwrap();
-        assert_eq!(lacking.unmet[&0], ["libc6", "no-such-thing (>= 1) | other"], "`satisfy` was made to fail");
+        let met = "libc6\nno-such-thing | libc6:any (>= 1)\nlibc6 (<< 99:1)\nawk";
+        let lacking = "libc6 (>= 99:1)\nno-such-thing (>= 1) | other\nno-such-virtual-thing";
+        assert_eq!(Facts::parse(&run("99:1", met)).unwrap().unmet, BTreeMap::new(), "apt need not be asked");
+        let unmet = Facts::parse(&run("99:1", &format!("{met}\n{lacking}"))).unwrap().unmet;
+        assert_eq!(unmet[&0], lacking.lines().collect::<Vec<_>>(), "`satisfy` was made to fail");
         assert!(!directory.path().join("state").exists(), "looking around changes nothing");
     }
 

@@ -27,6 +27,9 @@ pub struct Entry {
     pub sha256: String,
     /// `ok`; `failed`; `failed, and taken back`; or `not installed`, for a reason that is not the package's.
     pub result: String,
+    /// The package of the interpreter that came along, and its version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<String>,
 }
 
 impl Entry {
@@ -113,6 +116,7 @@ mod tests {
             commit: None,
             sha256: "a".repeat(64),
             result: "ok".into(),
+            runtime: Some("pkgapp-python3.13 3.13.0-1".into()),
         };
         let line = serde_json::to_string(&entry).unwrap();
         let text = format!("{line}\n{}\n{line}\n", &line[..40]);

@@ -10,11 +10,10 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::artifact::{self, Candidate};
-use super::facts::{Facts, Kept, Manager, Order, TransactionState};
+use super::facts::{Facts, Kept, Manager, Order, RunsOn, TransactionState};
 use super::owner::{self, Owner};
-use super::pieces::Pieces;
 use super::script::Seat;
-use super::step::{Back, Maker, Placed, Stage, Step};
+use super::step::{Back, Change, Changes, Coming, Maker, Placed, Stage, Step};
 use super::unpacked::{self, Unpacked};
 use crate::app::{Batch, CommandLine, Hooks, Migrate, MigrateOn};
 use crate::digest::Sha256Sum;
@@ -172,31 +171,30 @@ impl Plan {
     /// Everything that speaks against it, on all hosts.
     pub fn push(terms: &Terms, artifacts: &[Candidate], sites: &[Site]) -> Result<Self> {
         let mut refusals = Refusals::new("push to");
-        let mut chosen: Vec<(usize, usize)> = Vec::new();
-        for (index, site) in sites.iter().enumerate() {
-            let choose = if terms.unpacked.is_some() { unpacked::choose } else { artifact::choose };
-            match choose(artifacts, &site.facts) {
-                Ok(artifact) => chosen.push((index, artifact)),
+        let mut chosen: Vec<(&Site, Goods<'_>)> = Vec::new();
+        for site in sites {
+            match Goods::choose(terms, artifacts, &site.facts) {
+                Ok(goods) => chosen.push((site, goods)),
                 Err(error) => refusals.add(&site.name, error),
             }
         }
-        let releases: BTreeSet<String> = chosen.iter().map(|(_, at)| artifacts[*at].release.clone()).collect();
+        let releases: BTreeSet<String> = chosen.iter().map(|(_, goods)| goods.artifact.release.clone()).collect();
         if releases.len() > 1 {
             let all = releases.iter().cloned().collect::<Vec<_>>().join(" and ");
             let error = Error::new(format!("hosts would get different releases: {all}"));
             return Err(error.hint("build all formats of one release: `pkgapp build --format all`"));
         }
-        for (index, artifact) in &chosen {
-            for error in against(terms, *artifact, &artifacts[*artifact], &sites[*index].facts) {
-                refusals.add(&sites[*index].name, error);
+        for (site, goods) in &chosen {
+            for error in against(terms, goods, &site.facts) {
+                refusals.add(&site.name, error);
             }
         }
         refusals.finish()?;
-        let migrated = chosen.iter().any(|(site, at)| sites[*site].facts.migrated.contains(&artifacts[*at].sha256));
+        let migrated = chosen.iter().any(|(site, goods)| site.facts.migrated.contains(&goods.artifact.sha256));
         let mut migrate = terms.migrate.as_ref().filter(|migrate| migrate.on == MigrateOn::All || !migrated);
         let mut hosts = Vec::new();
-        for (index, at) in chosen {
-            let host = push_to(terms, &sites[index], &artifacts[at], migrate);
+        for (site, goods) in &chosen {
+            let host = push_to(terms, site, goods, migrate);
             // Once means: on the first host that changes.
             if !host.migrate.is_empty() {
                 migrate = None;
@@ -219,11 +217,12 @@ impl Plan {
                 Some(_) => Error::all(unpacked::unfit(&site.facts)),
                 None => not_root(terms, &site.facts).or_else(|| no_manager(&site.facts)),
             };
-            match early.map_or_else(|| earlier(&site.facts, to), Err) {
+            let target = early.map_or_else(|| earlier(&site.facts, to), Err);
+            match target.and_then(|kept| Ok((kept, runtime_of_kept(kept, &site.facts)?))) {
                 Err(error) => refusals.add(&site.name, error),
-                Ok(kept) => {
+                Ok((kept, runtime)) => {
                     releases.insert(kept.release.clone());
-                    hosts.push(back_on(terms, site, kept));
+                    hosts.push(back_on(terms, site, kept, &runtime));
                 }
             }
         }
@@ -402,26 +401,69 @@ fn no_manager(facts: &Facts) -> Option<Error> {
     facts.manager.is_none().then(|| Error::new(format!("no package manager is known on {}", facts.distribution())))
 }
 
+/// What a host gets.
+struct Goods<'a> {
+    artifact: &'a Candidate,
+    index: usize,
+    /// The interpreter that it shares with other applications, and the package's index, if there is one here.
+    runtime: Option<(&'a Candidate, usize)>,
+}
+
+impl<'a> Goods<'a> {
+    fn choose(terms: &Terms, artifacts: &'a [Candidate], facts: &Facts) -> Result<Self> {
+        if terms.unpacked.is_some() {
+            let index = unpacked::choose(artifacts, facts)?;
+            return Ok(Self { artifact: &artifacts[index], index, runtime: None });
+        }
+        let index = artifact::choose(artifacts, terms.name.as_str(), facts)?;
+        let artifact = &artifacts[index];
+        let runtime = artifact::choose_runtime(artifacts, artifact, facts)?;
+        Ok(Self { artifact, index, runtime: runtime.map(|index| (&artifacts[index], index)) })
+    }
+
+    /// The interpreter, unless the host has that version or a newer one.
+    fn brings(&self, facts: &Facts) -> Option<(&'a Candidate, usize)> {
+        self.runtime.filter(|(_, index)| !matches!(facts.orders.get(index), Some(Order::Same | Order::Older)))
+    }
+
+    /// What the artifact runs on, for later pushes to know.
+    fn runs_on(&self) -> Option<RunsOn> {
+        self.runtime.map(|(runtime, _)| RunsOn {
+            name: runtime.name.clone(),
+            version: runtime.version.clone(),
+            sha256: runtime.sha256,
+            order: None,
+        })
+    }
+}
+
 /// Everything that speaks against an artifact on a host.
-fn against(terms: &Terms, index: usize, artifact: &Candidate, facts: &Facts) -> Vec<Error> {
+fn against(terms: &Terms, goods: &Goods<'_>, facts: &Facts) -> Vec<Error> {
+    let artifact = goods.artifact;
     let mut errors: Vec<Error> = match terms.unpacked {
         Some(_) => unpacked::against(artifact, facts),
         None => not_root(terms, facts).into_iter().collect(),
     };
-    if let Some(missing) = facts.unmet.get(&index) {
+    let all = [Some((artifact, goods.index)), goods.brings(facts)].into_iter().flatten();
+    for (artifact, missing) in all.filter_map(|(artifact, index)| Some((artifact, facts.unmet.get(&index)?))) {
         let missing: Vec<String> = missing.iter().map(|relation| format!("`{relation}`")).collect();
         let error =
             Error::new(format!("{} needs {}, which no repository offers there", artifact.file, missing.join(", ")));
-        errors.push(error.hint("let the host know a repository that has it, and refresh its lists of packages"));
+        let lacks_runtime = artifact.runtime.as_ref().filter(|_| goods.runtime.is_none());
+        let lacks_runtime = lacks_runtime.filter(|runtime| missing.iter().any(|it| it.contains(&runtime.package)));
+        errors.push(error.hint(match lacks_runtime {
+            Some(_) => "make its interpreter's package with `pkgapp runtime build`, or name that file too",
+            None => "let the host know a repository that has it, and refresh its lists of packages",
+        }));
     }
-    errors.extend(no_space(artifact, facts));
+    errors.extend(no_space(goods, facts));
     if is_there(artifact, facts) {
         return errors;
     }
     let installed = facts.installed.as_deref().unwrap_or_default();
     let order = match terms.unpacked {
         Some(_) => by_release(artifact, facts),
-        None => facts.orders.get(&index).copied(),
+        None => facts.orders.get(&goods.index).copied(),
     };
     match order {
         Some(Order::Older) if !terms.allow.downgrade => errors.push(
@@ -455,11 +497,15 @@ fn is_half_done(artifact: &Candidate, facts: &Facts) -> bool {
     facts.transaction.as_ref().is_some_and(|transaction| transaction.sum == artifact.sha256.to_string())
 }
 
-fn no_space(artifact: &Candidate, facts: &Facts) -> Option<Error> {
-    let file = if facts.kept(artifact.sha256).is_some() { 0 } else { artifact.size };
+fn no_space(goods: &Goods<'_>, facts: &Facts) -> Option<Error> {
+    let artifact = goods.artifact;
+    let runtime = goods.brings(facts).map(|(runtime, _)| runtime);
+    let sent = runtime.filter(|runtime| facts.kept_runtime(runtime.sha256).is_none()).map_or(0, |runtime| runtime.size);
+    let file = sent + if facts.kept(artifact.sha256).is_some() { 0 } else { artifact.size };
     let (prefix, state) = (&facts.free_prefix, &facts.free_state);
     // dpkg and rpm put the new files beside the old ones.
     let release = if is_there(artifact, facts) { 0 } else { artifact.installed_size };
+    let release = release + runtime.map_or(0, |runtime| runtime.installed_size);
     let same = prefix.device == state.device;
     let into = facts.own.as_ref().map(|own| own.into.as_str());
     let needs = [
@@ -471,84 +517,76 @@ fn no_space(artifact: &Candidate, facts: &Facts) -> Option<Error> {
     Some(error.hint("make room there"))
 }
 
-fn push_to(terms: &Terms, site: &Site, artifact: &Candidate, migrate: Option<&Migrate>) -> HostPlan {
-    let facts = &site.facts;
+fn push_to(terms: &Terms, site: &Site, goods: &Goods<'_>, migrate: Option<&Migrate>) -> HostPlan {
+    let (facts, artifact) = (&site.facts, goods.artifact);
     let package = Placed::from(artifact);
     let maker = maker(terms, site, &artifact.prefix);
     let way = Way::new(terms, facts);
     let there = is_there(artifact, facts);
+    let runtime = goods.brings(facts).map(|(runtime, _)| runtime);
     let mut found = found(facts);
     if let Way::Switch(unpacked) = way {
         found.extend(unpacked::found(artifact, facts, unpacked.units));
     }
-    if there && facts.current == Some(artifact.sha256) && facts.transaction.is_none() {
+    if there && facts.current == Some(artifact.sha256) && facts.transaction.is_none() && runtime.is_none() {
         return idle(terms, &maker, site, &artifact.version, found);
     }
     if let Some(kept) = facts.kept.iter().find(|kept| kept.sha256 == artifact.sha256 && !kept.failed.is_empty()) {
         found.push(format!("{} failed here before ({})", artifact.release, kept.failed));
     }
-    let before = left_by(facts, artifact.sha256);
-    let back = match before {
+    // Where only the interpreter changes, back means the same package with the one of before.
+    let same = facts.kept(artifact.sha256).filter(|_| there && runtime.is_some());
+    let back = match same.or_else(|| left_by(facts, artifact.sha256)) {
         Some(kept) => Back::Package(Placed::from(kept)),
         None if facts.installed.is_none() && facts.half.is_none() => Back::Absence,
         None => Back::None,
     };
-    if back == Back::None && !there {
+    if back == Back::None && (!there || runtime.is_some()) {
         found.push("the installed package is not kept there, so there is no way back".to_owned());
     }
-    let mut prepare = vec![lock(terms, &maker, facts, Some((&package, &artifact.pieces)))];
-    if facts.kept(artifact.sha256).is_none() {
-        let there = facts.pieces.as_ref().and_then(|(sum, pieces)| Some((Placed::from(facts.kept(*sum)?), pieces)));
-        prepare.push(maker.upload(artifact, there.as_ref().map(|(package, pieces)| (package, *pieces))));
-    }
-    prepare.extend(way.unpack(&maker, terms, &package));
-    let mut steps = vec![maker.health(&terms.check)];
+    let changes = runtime.map(|runtime| changes(&Placed::from(runtime), facts, &mut found)).unwrap_or_default();
+    let steps = vec![maker.health(&terms.check)];
     let transacted = is_half_done(artifact, facts);
-    if !there || transacted {
-        steps.insert(0, way.go(&maker, facts.installed.as_deref(), Some(&package), &back, terms.patience));
-    }
+    let installs = !there || transacted || runtime.is_some();
+    let install =
+        installs.then(|| way.go(&maker, facts.installed.as_deref(), Some(&package), &back, &changes, terms.patience));
     let migrate = migrate.filter(|_| !there || transacted);
     let migration: Vec<Step> = migrate.map_or_else(Vec::new, |migrate| {
-        let stage = matches!(way, Way::Install(_)).then(|| maker.stage(&package));
+        let along = runtime.map(Placed::from);
+        let stage = matches!(way, Way::Install(_)).then(|| maker.stage(&package, along.as_ref()));
         let migrate = maker.migrate(&package, &migrate.exec, terms.migrate_user.as_deref());
         stage.into_iter().chain([migrate]).collect()
     });
     let migrates_here = migrate.is_some_and(|migrate| migrate.on == MigrateOn::All);
-    let entry = |result: &str| entry(terms, "push", facts.installed.as_deref(), &package, result);
+    let entry = |result: &str| entry(terms, "push", facts.installed.as_deref(), &package, &changes, result);
     let hooks = Around::new(terms, &maker, &package);
     let mut switch = hooks.before.clone();
     if migrates_here {
         switch.extend(migration.clone());
     }
-    switch.extend(hooks.drain.clone());
-    switch.extend(steps);
+    switch.extend(hooks.drain.iter().cloned().chain(install).chain(steps));
     switch.extend(hooks.undrain.iter().chain(&hooks.after).cloned());
     switch.push(maker.record(Some(Some(&package)), None, terms.keep, &entry("ok")));
+    // The package that runs with the interpreter of before is not bad.
+    let bad = Some(&package).filter(|_| same.is_none());
     let behind = match &back {
         Back::Package(package) => Some(package),
         Back::Absence | Back::None => None,
     };
     let mut way_back = Vec::new();
     if back != Back::None {
+        let undo = Changes { there: changes.back.clone(), back: None };
         way_back.extend(hooks.drain.clone());
-        way_back.push(way.go(&maker, Some(&package.version), behind, &Back::None, terms.patience));
+        way_back.push(way.go(&maker, Some(&package.version), behind, &Back::None, &undo, terms.patience));
         if behind.is_some() {
             way_back.push(maker.health(&terms.check));
             way_back.extend(hooks.undrain.clone());
         }
-        way_back.push(maker.record(Some(behind), Some(&package), terms.keep, &entry("failed, and taken back")));
+        way_back.push(maker.record(Some(behind), bad, terms.keep, &entry("failed, and taken back")));
     }
-    let mut failed = hooks.undrain.clone();
-    failed.push(maker.record(None, Some(&package), terms.keep, &entry("failed")));
-    let mut refused = hooks.undrain.clone();
-    refused.push(maker.record(None, None, terms.keep, &entry(NOT_INSTALLED)));
+    let [failed, refused] = without_success(terms, &maker, &hooks, bad, entry);
     HostPlan {
-        host: site.name.clone(),
-        about: about(facts),
-        from: facts.installed.clone(),
-        to: artifact.version.clone(),
-        found,
-        prepare,
+        prepare: prepare(terms, &maker, &way, facts, goods),
         migrate: if migrates_here { Vec::new() } else { migration },
         switch,
         abandon: hooks.undrain,
@@ -556,11 +594,68 @@ fn push_to(terms: &Terms, site: &Site, artifact: &Candidate, migrate: Option<&Mi
         refused,
         back: way_back,
         unlock: vec![maker.unlock()],
-        beat: maker.beat(),
+        ..untouched(&maker, site, &artifact.version, found)
     }
 }
 
-fn back_on(terms: &Terms, site: &Site, kept: &Kept) -> HostPlan {
+/// The lock, and what is sent and unpacked under it.
+fn prepare(terms: &Terms, maker: &Maker<'_>, way: &Way<'_>, facts: &Facts, goods: &Goods<'_>) -> Vec<Step> {
+    let package = Placed::from(goods.artifact);
+    let runs_on = goods.runs_on();
+    let runtime = goods.brings(facts).map(|(runtime, _)| (runtime, Placed::from(runtime)));
+    let mut coming = vec![Coming { package: &package, pieces: &goods.artifact.pieces, runtime: runs_on.as_ref() }];
+    coming.extend(runtime.as_ref().map(|(runtime, package)| Coming {
+        package,
+        pieces: &runtime.pieces,
+        runtime: None,
+    }));
+    let mut steps = vec![lock(terms, maker, facts, &coming)];
+    if let Some((runtime, _)) = runtime.as_ref().filter(|(runtime, _)| facts.kept_runtime(runtime.sha256).is_none()) {
+        let there = facts.pieces.iter().find_map(|(sum, pieces)| Some((facts.kept_runtime(*sum)?, pieces)));
+        let there = there.map(|(kept, pieces)| (Placed::from(kept), pieces));
+        steps.push(maker.upload(runtime, there.as_ref().map(|(package, pieces)| (package, *pieces))));
+    }
+    if facts.kept(goods.artifact.sha256).is_none() {
+        let there = facts.pieces.iter().find_map(|(sum, pieces)| Some((facts.kept(*sum)?, pieces)));
+        let there = there.map(|(kept, pieces)| (Placed::from(kept), pieces));
+        steps.push(maker.upload(goods.artifact, there.as_ref().map(|(package, pieces)| (package, *pieces))));
+    }
+    steps.extend(way.unpack(maker, terms, &package));
+    steps
+}
+
+/// What becomes of an interpreter when this package of it comes, and if it goes back.
+fn changes(runtime: &Placed, facts: &Facts, found: &mut Vec<String>) -> Changes {
+    let name = runtime.name.clone().unwrap_or_default();
+    let down = |to| Change::Down { name: name.clone(), from: runtime.version.clone(), to };
+    let back = match (facts.runtimes.get(&name), facts.kept_runtime_installed(&name)) {
+        (None, _) => Some(down(None)),
+        (Some(_), Some(kept)) => Some(down(Some(Placed::from(kept)))),
+        (Some(installed), None) => {
+            found.push(format!("{name} {installed} is not kept there, so it stays new whatever happens"));
+            None
+        }
+    };
+    Changes { there: Some(Change::Up(runtime.clone())), back }
+}
+
+/// What is done about the interpreter when a host goes back to a package that it keeps: it never becomes older, as other
+/// applications may need what it is.
+fn runtime_of_kept(kept: &Kept, facts: &Facts) -> Result<Changes> {
+    let Some(on) = facts.runs_on.get(&kept.sha256) else { return Ok(Changes::default()) };
+    // How the one of then compares with the installed one.
+    if matches!(on.order, Some(Order::Same | Order::Older)) {
+        return Ok(Changes::default());
+    }
+    let runtime = facts.kept_runtime(on.sha256).ok_or_else(|| {
+        Error::new(format!("release {} runs on {} {}, which is not kept there", kept.release, on.name, on.version))
+            .note(format!("installed is {}", facts.runtimes.get(&on.name).map_or("none", String::as_str)))
+            .hint("push it: it is sent then")
+    })?;
+    Ok(changes(&Placed::from(runtime), facts, &mut Vec::new()))
+}
+
+fn back_on(terms: &Terms, site: &Site, kept: &Kept, changes: &Changes) -> HostPlan {
     let facts = &site.facts;
     let maker = maker(terms, site, &terms.prefix);
     let package = Placed::from(kept);
@@ -573,34 +668,38 @@ fn back_on(terms: &Terms, site: &Site, kept: &Kept) -> HostPlan {
     let way = Way::new(terms, facts);
     let back = left.clone().map_or(Back::None, Back::Package);
     let hooks = Around::new(terms, &maker, &package);
-    let entry = |result: &str| entry(terms, "rollback", facts.installed.as_deref(), &package, result);
+    let entry = |result: &str| entry(terms, "rollback", facts.installed.as_deref(), &package, changes, result);
     let mut switch = hooks.before.clone();
     switch.extend(hooks.drain.clone());
-    switch.push(way.go(&maker, facts.installed.as_deref(), Some(&package), &back, terms.patience));
+    switch.push(way.go(&maker, facts.installed.as_deref(), Some(&package), &back, changes, terms.patience));
     switch.push(maker.health(&terms.check));
     switch.extend(hooks.undrain.iter().chain(&hooks.after).cloned());
     // What was left is not gone back to again.
     switch.push(maker.record(Some(Some(&package)), left.as_ref(), terms.keep, &entry("ok")));
-    let mut failed = hooks.undrain.clone();
-    failed.push(maker.record(None, Some(&package), terms.keep, &entry("failed")));
-    let mut refused = hooks.undrain.clone();
-    refused.push(maker.record(None, None, terms.keep, &entry(NOT_INSTALLED)));
+    let [failed, refused] = without_success(terms, &maker, &hooks, Some(&package), entry);
     HostPlan {
-        host: site.name.clone(),
-        about: about(facts),
-        from: facts.installed.clone(),
-        to: kept.version.clone(),
-        found,
-        prepare: [lock(terms, &maker, facts, None)].into_iter().chain(way.unpack(&maker, terms, &package)).collect(),
-        migrate: Vec::new(),
+        prepare: [lock(terms, &maker, facts, &[])].into_iter().chain(way.unpack(&maker, terms, &package)).collect(),
         switch,
         abandon: hooks.undrain,
         failed,
         refused,
-        back: Vec::new(),
         unlock: vec![maker.unlock()],
-        beat: maker.beat(),
+        ..untouched(&maker, site, &kept.version, found)
     }
+}
+
+/// What follows an installation that failed, and one that the package manager refused: the latter is nobody's fault.
+fn without_success(
+    terms: &Terms,
+    maker: &Maker<'_>,
+    hooks: &Around,
+    bad: Option<&Placed>,
+    entry: impl Fn(&str) -> Value,
+) -> [Vec<Step>; 2] {
+    [(bad, "failed"), (None, NOT_INSTALLED)].map(|(bad, result)| {
+        let record = maker.record(None, bad, terms.keep, &entry(result));
+        hooks.undrain.iter().cloned().chain([record]).collect()
+    })
 }
 
 fn maker<'a>(terms: &'a Terms, site: &'a Site, prefix: &'a str) -> Maker<'a> {
@@ -636,9 +735,17 @@ impl<'a> Way<'a> {
         }
     }
 
-    fn go(&self, maker: &Maker<'_>, from: Option<&str>, to: Option<&Placed>, back: &Back, patience: Duration) -> Step {
+    fn go(
+        &self,
+        maker: &Maker<'_>,
+        from: Option<&str>,
+        to: Option<&Placed>,
+        back: &Back,
+        runtime: &Changes,
+        patience: Duration,
+    ) -> Step {
         match self {
-            Self::Install(manager) => maker.install(*manager, from, to, back, patience),
+            Self::Install(manager) => maker.install(*manager, from, to, back, runtime, patience),
             Self::Switch(unpacked) => maker.switch(unpacked.units, from, to, back),
         }
     }
@@ -652,11 +759,9 @@ impl<'a> Way<'a> {
     }
 }
 
-fn lock(terms: &Terms, maker: &Maker<'_>, facts: &Facts, package: Option<(&Placed, &Pieces)>) -> Step {
+fn lock(terms: &Terms, maker: &Maker<'_>, facts: &Facts, coming: &[Coming<'_>]) -> Step {
     let dead = facts.lock.as_ref().map(|holder| holder.token.as_str()).filter(|token| owner::is_dead(token));
-    let (package, pieces) = package.unzip();
-    let none = Pieces::default();
-    maker.lock(&terms.owner.label, dead.unwrap_or_default(), terms.patience, package, pieces.unwrap_or(&none))
+    maker.lock(&terms.owner.label, dead.unwrap_or_default(), terms.patience, coming)
 }
 
 /// A host with nothing to do, but for the lock that a dead push has left.
@@ -664,6 +769,11 @@ fn idle(terms: &Terms, maker: &Maker<'_>, site: &Site, to: &str, found: Vec<Stri
     let holder = site.facts.lock.as_ref().filter(|holder| !holder.alive || owner::is_dead(&holder.token));
     let root = not_root(terms, &site.facts).is_none();
     let sweep = holder.filter(|_| root).map(|holder| maker.sweep(&holder.token, owner::is_dead(&holder.token)));
+    HostPlan { unlock: sweep.into_iter().collect(), ..untouched(maker, site, to, found) }
+}
+
+/// A host to which nothing is done.
+fn untouched(maker: &Maker<'_>, site: &Site, to: &str, found: Vec<String>) -> HostPlan {
     HostPlan {
         host: site.name.clone(),
         about: about(&site.facts),
@@ -677,7 +787,7 @@ fn idle(terms: &Terms, maker: &Maker<'_>, site: &Site, to: &str, found: Vec<Stri
         failed: Vec::new(),
         refused: Vec::new(),
         back: Vec::new(),
-        unlock: sweep.into_iter().collect(),
+        unlock: Vec::new(),
         beat: maker.beat(),
     }
 }
@@ -712,8 +822,8 @@ fn about(facts: &Facts) -> String {
 const NOT_INSTALLED: &str = "not installed";
 
 /// A line of the history, without its time.
-fn entry(terms: &Terms, action: &str, from: Option<&str>, to: &Placed, result: &str) -> Value {
-    json!({
+fn entry(terms: &Terms, action: &str, from: Option<&str>, to: &Placed, changes: &Changes, result: &str) -> Value {
+    let mut entry = json!({
         "who": terms.owner.who(),
         "action": action,
         "from": from,
@@ -722,7 +832,11 @@ fn entry(terms: &Terms, action: &str, from: Option<&str>, to: &Placed, result: &
         "commit": to.commit,
         "sha256": to.sha256,
         "result": result,
-    })
+    });
+    if let Some(Change::Up(runtime)) = &changes.there {
+        entry["runtime"] = json!(format!("{} {}", runtime.name.as_deref().unwrap_or_default(), runtime.version));
+    }
+    entry
 }
 
 /// What earlier pushes and other programs have left on a host.

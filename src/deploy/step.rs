@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::artifact::Candidate;
-use super::facts::{Kept, Manager};
+use super::artifact::{Candidate, Holds};
+use super::facts::{Kept, KeptRuntime, Manager, RunsOn};
 use super::pieces::Pieces;
 use super::script::{self, Seat};
 use crate::app::{CommandLine, SharedPath, UnitsOf};
@@ -142,6 +142,8 @@ pub(super) struct Maker<'a> {
 /// A package as it lies on a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Placed {
+    /// The package's name, of an interpreter that applications share.
+    pub(super) name: Option<String>,
     pub(super) sha256: Sha256Sum,
     pub(super) file: String,
     pub(super) version: String,
@@ -153,6 +155,7 @@ pub(super) struct Placed {
 impl From<&Candidate> for Placed {
     fn from(artifact: &Candidate) -> Self {
         Self {
+            name: (artifact.holds == Holds::Runtime).then(|| artifact.name.clone()),
             sha256: artifact.sha256,
             file: artifact.file.clone(),
             version: artifact.version.clone(),
@@ -166,6 +169,7 @@ impl From<&Candidate> for Placed {
 impl From<&Kept> for Placed {
     fn from(kept: &Kept) -> Self {
         Self {
+            name: None,
             sha256: kept.sha256,
             file: kept.file.clone(),
             version: kept.version.clone(),
@@ -174,6 +178,84 @@ impl From<&Kept> for Placed {
             commit: kept.commit.clone(),
         }
     }
+}
+
+impl From<&KeptRuntime> for Placed {
+    fn from(runtime: &KeptRuntime) -> Self {
+        Self { name: Some(runtime.name.clone()), ..Self::from(&runtime.kept) }
+    }
+}
+
+impl Placed {
+    /// Returns what the host is told of it, for later pushes; `runtime` is the interpreter that it comes with.
+    fn info(&self, runtime: Option<&RunsOn>) -> String {
+        let mut lines = vec![
+            format!("file={}", self.file),
+            format!("version={}", self.version),
+            format!("release={}", self.release),
+            format!("record={}", self.record.map(|sum| sum.to_string()).unwrap_or_default()),
+            format!("commit={}", self.commit.as_deref().unwrap_or_default()),
+        ];
+        lines.extend(self.name.as_ref().map(|name| format!("name={name}")));
+        lines.extend(runtime.map(|on| format!("runtime={} {} {}", on.name, on.version, on.sha256)));
+        lines.join("\n")
+    }
+}
+
+/// A package that comes, as a host is told of it when its lock is taken.
+pub(super) struct Coming<'a> {
+    pub(super) package: &'a Placed,
+    pub(super) pieces: &'a Pieces,
+    /// What it runs on.
+    pub(super) runtime: Option<&'a RunsOn>,
+}
+
+/// What a transaction does about the interpreter that the application shares with others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Change {
+    /// It is installed, unless one as new is there.
+    Up(Placed),
+    /// It was brought by this push, and goes back to what was before, or away if nothing was.
+    Down { name: String, from: String, to: Option<Placed> },
+}
+
+impl Change {
+    fn name(&self) -> &str {
+        match self {
+            Self::Up(package) => package.name.as_deref().unwrap_or_default(),
+            Self::Down { name, .. } => name,
+        }
+    }
+
+    /// Returns what is installed in the same call of the package manager.
+    fn package(&self) -> Option<&Placed> {
+        match self {
+            Self::Up(package) => Some(package),
+            Self::Down { to, .. } => to.as_ref(),
+        }
+    }
+
+    fn way(&self) -> &'static str {
+        match self {
+            Self::Up(_) => "up",
+            Self::Down { to: Some(_), .. } => "down",
+            Self::Down { to: None, .. } => "remove",
+        }
+    }
+
+    fn from(&self) -> &str {
+        match self {
+            Self::Up(_) => "",
+            Self::Down { from, .. } => from,
+        }
+    }
+}
+
+/// What becomes of the interpreter, there and back.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Changes {
+    pub(super) there: Option<Change>,
+    pub(super) back: Option<Change>,
 }
 
 /// What a transaction falls back to.
@@ -185,6 +267,11 @@ pub(super) enum Back {
     Absence,
     /// There is no way back.
     None,
+}
+
+/// What tells a transaction from another one.
+fn goal(to: Option<&Placed>) -> String {
+    to.map_or_else(|| "absence".to_owned(), |package| package.sha256.to_string())
 }
 
 impl Maker<'_> {
@@ -200,28 +287,13 @@ impl Maker<'_> {
         format!("{}/packages/{}/{}", self.seat.state, package.sha256, package.file)
     }
 
-    pub(super) fn lock(
-        &self,
-        owner: &str,
-        dead: &str,
-        patience: Duration,
-        package: Option<&Placed>,
-        pieces: &Pieces,
-    ) -> Step {
-        let info = package.map(|package| {
-            format!(
-                "file={}\nversion={}\nrelease={}\nrecord={}\ncommit={}",
-                package.file,
-                package.version,
-                package.release,
-                package.record.map(|sum| sum.to_string()).unwrap_or_default(),
-                package.commit.as_deref().unwrap_or_default(),
-            )
+    pub(super) fn lock(&self, owner: &str, dead: &str, patience: Duration, coming: &[Coming<'_>]) -> Step {
+        let told = coming.iter().flat_map(|coming| {
+            let Coming { package, pieces, runtime } = coming;
+            [package.sha256.to_string(), package.info(*runtime), pieces.to_string()]
         });
-        let sum = package.map(|package| package.sha256.to_string()).unwrap_or_default();
-        let command = self.command("taking the lock", script::LOCK);
-        let (patience, info) = (patience.as_secs().to_string(), info.unwrap_or_default());
-        let command = command.args([owner, dead, &patience, &sum, &info, &pieces.to_string()]);
+        let patience = patience.as_secs().to_string();
+        let command = self.command("taking the lock", script::LOCK).args([owner, dead, &patience]).args(told);
         Self::run(Stage::Lock, None, command.ends_with_us())
     }
 
@@ -273,11 +345,13 @@ impl Maker<'_> {
         Self::run(Stage::Stage, None, command)
     }
 
-    pub(super) fn stage(&self, package: &Placed) -> Step {
-        let what = format!("unpacking {} beside the installed release", package.file);
-        let command = self.command(&what, script::STAGE);
-        let args = [self.place(package), package.sha256.to_string(), self.staged(package)];
-        Self::run(Stage::Stage, None, command.args(args))
+    /// Unpacks a package, and the interpreter that comes with it, where nothing else looks.
+    pub(super) fn stage(&self, package: &Placed, runtime: Option<&Placed>) -> Step {
+        let files: Vec<&str> = [Some(package), runtime].into_iter().flatten().map(|each| each.file.as_str()).collect();
+        let what = format!("unpacking {} beside the installed release", files.join(" and "));
+        let packages = [Some(package), runtime].into_iter().flatten();
+        let args = packages.flat_map(|each| [self.place(each), each.sha256.to_string()]);
+        Self::run(Stage::Stage, None, self.command(&what, script::STAGE).arg(self.staged(package)).args(args))
     }
 
     pub(super) fn migrate(&self, package: &Placed, exec: &CommandLine, user: Option<&str>) -> Step {
@@ -348,7 +422,7 @@ impl Maker<'_> {
             }
             None => (format!("taking {} out of use", self.name), format!("rm {into}/current")),
         };
-        self.transaction(&what, core, from, to, &lines, &script::switch())
+        self.transaction(&what, core, from, &goal(to), &lines, &script::switch())
     }
 
     /// A step that goes on by itself, whatever becomes of the pusher and of the host.
@@ -357,14 +431,13 @@ impl Maker<'_> {
         what: &str,
         core: String,
         from: Option<&str>,
-        to: Option<&Placed>,
+        goal: &str,
         parameters: &[(&str, String)],
         script: &str,
     ) -> Step {
         let parameters: Vec<String> =
             parameters.iter().map(|(name, value)| format!("{name}={}", script::quoted(value))).collect();
-        let goal = to.map_or_else(|| "absence".to_owned(), |package| package.sha256.to_string());
-        let args = [self.name.as_str(), &goal, from.unwrap_or_default(), &parameters.join("\n"), script];
+        let args = [self.name.as_str(), goal, from.unwrap_or_default(), &parameters.join("\n"), script];
         Self::run(Stage::Install, Some(core), self.command(what, script::INSTALL).args(args))
     }
 
@@ -375,6 +448,7 @@ impl Maker<'_> {
         from: Option<&str>,
         to: Option<&Placed>,
         back: &Back,
+        runtime: &Changes,
         lock_wait: Duration,
     ) -> Step {
         let file = |package: Option<&Placed>| package.map(|package| self.place(package)).unwrap_or_default();
@@ -386,7 +460,7 @@ impl Maker<'_> {
             Back::Absence => ("absence", None),
             Back::None => ("none", None),
         };
-        let lines = [
+        let mut lines = vec![
             ("name", self.name.to_string()),
             ("prefix", self.prefix.clone()),
             ("manager", manager.program().to_owned()),
@@ -401,15 +475,42 @@ impl Maker<'_> {
             ("back_version", text(behind, |package| package.version.clone())),
             ("back_record", text(behind, record)),
         ];
+        let there = ["runtime_way", "runtime_file", "runtime_sum", "runtime_version", "runtime_from"];
+        let back =
+            ["back_runtime_way", "back_runtime_file", "back_runtime_sum", "back_runtime_version", "back_runtime_from"];
+        let known = runtime.there.as_ref().or(runtime.back.as_ref());
+        lines.extend(known.map(|change| ("runtime", change.name().to_owned())));
+        for (names, change) in [(there, &runtime.there), (back, &runtime.back)] {
+            let Some(change) = change else { continue };
+            let package = change.package();
+            let version = text(package, |package| package.version.clone());
+            let values =
+                [change.way().to_owned(), file(package), text(package, sum), version, change.from().to_owned()];
+            lines.extend(names.into_iter().zip(values));
+        }
         let what = match to {
             Some(package) => format!("installing {} {}", self.name, package.version),
             None => format!("removing {}", self.name),
         };
-        self.transaction(&what, self.core(manager, from, to), from, to, &lines, script::TRANSACTION)
+        let what = match runtime.there.as_ref().map(|change| (change.name(), change.package())) {
+            None => what,
+            Some((name, Some(package))) => format!("{what} with {name} {}", package.version),
+            Some((name, None)) => format!("{what}, and {name} unless something else needs it"),
+        };
+        let core = self.core(manager, from, to, runtime.there.as_ref().and_then(Change::package));
+        // The same package with another interpreter is another goal.
+        let goal = match &runtime.there {
+            Some(change) => {
+                let sum = change.package().map(|package| package.sha256.to_string());
+                format!("{} {} {}", goal(to), change.way(), sum.unwrap_or_default())
+            }
+            None => goal(to),
+        };
+        self.transaction(&what, core, from, &goal, &lines, script::TRANSACTION)
     }
 
     /// The package manager's command, as `transaction.sh` will run it.
-    fn core(&self, manager: Manager, from: Option<&str>, to: Option<&Placed>) -> String {
+    fn core(&self, manager: Manager, from: Option<&str>, to: Option<&Placed>, runtime: Option<&Placed>) -> String {
         let program = manager.program();
         let Some(package) = to else {
             return match manager {
@@ -420,16 +521,17 @@ impl Maker<'_> {
                 }
             };
         };
-        let file = self.place(package);
-        let same = from == Some(package.version.as_str());
+        let files: Vec<String> = runtime.into_iter().chain([package]).map(|package| self.place(package)).collect();
+        let files = files.join(" ");
+        let same = from == Some(package.version.as_str()) && runtime.is_none();
         match manager {
-            Manager::AptGet if same => format!("apt-get -y --no-install-recommends --reinstall install {file}"),
-            Manager::AptGet => format!("apt-get -y --no-install-recommends --allow-downgrades install {file}"),
-            Manager::Dpkg => format!("dpkg --force-confdef --force-confold --install {file}"),
-            Manager::Dnf | Manager::Yum if same => format!("{program} -y reinstall {file}"),
-            Manager::Dnf | Manager::Yum => format!("{program} -y install {file}"),
-            Manager::Zypper => format!("zypper --non-interactive install --oldpackage --force {file}"),
-            Manager::Rpm => format!("rpm -U --oldpackage --replacepkgs {file}"),
+            Manager::AptGet if same => format!("apt-get -y --no-install-recommends --reinstall install {files}"),
+            Manager::AptGet => format!("apt-get -y --no-install-recommends --allow-downgrades install {files}"),
+            Manager::Dpkg => format!("dpkg --force-confdef --force-confold --install {files}"),
+            Manager::Dnf | Manager::Yum if same => format!("{program} -y reinstall {files}"),
+            Manager::Dnf | Manager::Yum => format!("{program} -y install {files}"),
+            Manager::Zypper => format!("zypper --non-interactive install --oldpackage --force {files}"),
+            Manager::Rpm => format!("rpm -U --oldpackage --replacepkgs {files}"),
         }
     }
 

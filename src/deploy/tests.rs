@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::artifact::Candidate;
-use super::artifact::tests::candidate;
-use super::facts::{Facts, Holder, Kept, Manager, Order, Space, Transaction, TransactionState};
+use super::artifact::tests::{candidate, runtime, shared};
+use super::facts::{Facts, Holder, Kept, KeptRuntime, Manager, Order, RunsOn, Space, Transaction, TransactionState};
 use super::owner::Owner;
 use super::pieces::Pieces;
 use super::plan::{Allow, Check, Plan, Site, Terms};
@@ -447,11 +447,13 @@ impl Pretender {
                 "giving the lock back" => state.locked = false,
                 "the drain hook `lb out`" => state.drained = true,
                 "the undrain hook `lb in`" => state.drained = false,
-                "removing shop" | "taking shop out of use" => state.installed = String::new(),
+                what if what.starts_with("removing shop") || what == "taking shop out of use" => {
+                    state.installed = String::new();
+                }
                 _ => {
                     let there = ["installing shop ", "switching to shop "];
                     if let Some(version) = there.iter().find_map(|there| what.strip_prefix(there)) {
-                        state.installed = version.to_owned();
+                        state.installed = version.split(' ').next().unwrap_or_default().to_owned();
                     }
                 }
             }
@@ -656,6 +658,8 @@ fn every_step_is_the_golden_command() {
         ("a roll-back", Plan::rollback(&terms(), None, &[site("web1", kept_both)]).unwrap()),
         ("nothing to do, where a push has died", push(&new, left)),
         ("an upgrade of a tarball", switched(&["web1"]).0),
+        ("a first installation with the interpreter, with apt-get", with_runtime(Deb, Manager::AptGet, None)),
+        ("an upgrade with a newer interpreter, with dnf", with_runtime(Rpm, Manager::Dnf, Some(Sharing::Keeps))),
     ] {
         let [host] = &plan.hosts[..] else { panic!() };
         _ = writeln!(text, "{title}");
@@ -690,7 +694,7 @@ fn a_host_gets_what_the_package_that_it_keeps_does_not_have() {
     new.size = 60_000;
     new.pieces = Pieces::parse("0000000000014e20 0000000000024e20 0000000000034e20").unwrap();
     let mut there = facts(Manager::AptGet, Some(&old), Order::Newer);
-    there.pieces = Some((old.sha256, Pieces::parse("0000000000034e20 0000000000014e20").unwrap()));
+    there.pieces = [(old.sha256, Pieces::parse("0000000000034e20 0000000000014e20").unwrap())].into();
     let plan = Plan::push(&terms(), &[new.clone()], &[site("web1", there.clone())]).unwrap();
     let [lock, send] = &plan.hosts[0].prepare[..] else { panic!() };
     assert_eq!(send.what, "sending shop_1.1.0-1_amd64.deb (20.0 kB of 60.0 kB)");
@@ -704,6 +708,158 @@ fn a_host_gets_what_the_package_that_it_keeps_does_not_have() {
     there.kept.clear();
     let plan = Plan::push(&terms(), &[new], &[site("web1", there)]).unwrap();
     assert_eq!(plan.hosts[0].prepare[1].what, "sending shop_1.1.0-1_amd64.deb (60.0 kB)");
+}
+
+/// What a host has of an interpreter that applications share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sharing {
+    /// An older one, and its package from an earlier push.
+    Keeps,
+    /// An older one that another application has brought.
+    Has,
+    /// The same one.
+    Same,
+}
+
+/// A host with shop 1.0.0, unless it is the first time.
+fn sharing(kind: crate::format::read::ArtifactKind, manager: Manager, there: Option<Sharing>) -> Facts {
+    let (app, python) = (shared(kind, "1.0.0", "3.13.0"), runtime(kind, "3.13.0"));
+    let mut facts = facts(manager, there.map(|_| &app), Order::Newer);
+    facts.orders.remove(&1);
+    let on =
+        |order| RunsOn { name: python.name.clone(), version: python.version.clone(), sha256: python.sha256, order };
+    if let Some(there) = there {
+        let (order, version) =
+            if there == Sharing::Same { (Order::Same, "3.13.1-1") } else { (Order::Newer, "3.13.0-1") };
+        facts.orders.insert(1, order);
+        facts.runtimes.insert(python.name.clone(), version.to_owned());
+        facts.runs_on.insert(app.sha256, on(Some(if there == Sharing::Same { Order::Older } else { Order::Same })));
+        if there == Sharing::Keeps {
+            facts.kept_runtimes.push(KeptRuntime { name: python.name.clone(), kept: kept(&python, None) });
+        }
+    }
+    facts
+}
+
+/// A push of shop 1.1.0 with CPython 3.13.1.
+fn with_runtime(kind: crate::format::read::ArtifactKind, manager: Manager, there: Option<Sharing>) -> Plan {
+    let all = [shared(kind, "1.1.0", "3.13.1"), runtime(kind, "3.13.1")];
+    Plan::push(&terms(), &all, &[site("web1", sharing(kind, manager, there))]).unwrap()
+}
+
+#[test]
+fn an_interpreter_comes_along_in_the_same_installation_and_goes_back_with_it() {
+    let install = |steps: &[super::step::Step]| {
+        let step = steps.iter().find(|step| step.stage == Stage::Install).unwrap().clone();
+        let Action::Run(command) = step.action else { panic!() };
+        let parameters: BTreeMap<String, String> = command.args[5]
+            .lines()
+            .map(|line| line.split_once('=').unwrap())
+            .map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned()))
+            .collect();
+        (step.what, step.line.unwrap(), parameters)
+    };
+    let sends = |plan: &Plan| {
+        let sends = plan.hosts[0].prepare.iter().filter(|step| step.stage == Stage::Upload);
+        sends.map(|step| step.what.clone()).collect::<Vec<_>>()
+    };
+    let first = with_runtime(Deb, Manager::AptGet, None);
+    let python = "sending pkgapp-python3.13_3.13.1-1_amd64.deb (1.0 kB)";
+    assert_eq!(sends(&first), [python, "sending shop_1.1.0-1_amd64.deb (1.0 kB)"]);
+    let (what, line, parameters) = install(&first.hosts[0].switch);
+    assert_eq!(what, "installing shop 1.1.0-1 with pkgapp-python3.13 3.13.1-1");
+    let files: Vec<&str> = line.split(' ').filter_map(|word| word.rsplit_once('/').map(|(_, file)| file)).collect();
+    assert_eq!(files, ["pkgapp-python3.13_3.13.1-1_amd64.deb", "shop_1.1.0-1_amd64.deb"], "{line}");
+    assert_eq!((&*parameters["runtime_way"], &*parameters["back_runtime_way"]), ("up", "remove"));
+    let (what, ..) = install(&first.hosts[0].back);
+    assert_eq!(what, "removing shop, and pkgapp-python3.13 unless something else needs it");
+
+    let upgrade = with_runtime(Deb, Manager::AptGet, Some(Sharing::Keeps));
+    let (.., parameters) = install(&upgrade.hosts[0].switch);
+    assert_eq!((&*parameters["back_runtime_way"], &*parameters["back_runtime_from"]), ("down", "3.13.1-1"));
+    assert_eq!(parameters["back_runtime_version"], "3.13.0-1");
+    let (what, ..) = install(&upgrade.hosts[0].back);
+    assert_eq!(what, "installing shop 1.0.0-1 with pkgapp-python3.13 3.13.0-1");
+
+    let foreign = with_runtime(Deb, Manager::AptGet, Some(Sharing::Has));
+    let (.., parameters) = install(&foreign.hosts[0].switch);
+    assert!(parameters["runtime_way"] == "up" && !parameters.contains_key("back_runtime_way"), "{parameters:?}");
+    let note = "pkgapp-python3.13 3.13.0-1 is not kept there, so it stays new whatever happens";
+    assert_eq!(foreign.hosts[0].found, [note]);
+
+    let same = with_runtime(Deb, Manager::AptGet, Some(Sharing::Same));
+    assert_eq!(sends(&same), ["sending shop_1.1.0-1_amd64.deb (1.0 kB)"]);
+    let (what, _, parameters) = install(&same.hosts[0].switch);
+    assert!(what == "installing shop 1.1.0-1" && !parameters.contains_key("runtime"), "{what}: {parameters:?}");
+    // What it runs on is told all the same, for roll-back.
+    let Action::Run(lock) = &same.hosts[0].prepare[0].action else { panic!() };
+    assert!(lock.args[6].contains("\nruntime=pkgapp-python3.13 3.13.1-1 "), "{lock:?}");
+}
+
+#[test]
+fn a_newer_interpreter_alone_is_a_reason_to_push_and_does_not_spoil_the_release() {
+    let (app, python) = (shared(Deb, "1.0.0", "3.13.0"), runtime(Deb, "3.13.1"));
+    let mut there = sharing(Deb, Manager::AptGet, Some(Sharing::Keeps));
+    there.orders.insert(0, Order::Same);
+    let plan = Plan::push(&terms(), &[app.clone(), python.clone()], &[site("web1", there.clone())]).unwrap();
+    let [host] = &plan.hosts[..] else { panic!() };
+    assert!(!host.is_idle());
+    assert_eq!(host.back[1].what, "installing shop 1.0.0-1 with pkgapp-python3.13 3.13.0-1");
+    let Action::Run(record) = &host.back.last().unwrap().action else { panic!() };
+    assert_eq!(record.args[2..4], [app.sha256.to_string(), String::new()], "1.0.0 is not marked as failed");
+    there.orders.insert(1, Order::Same);
+    assert!(Plan::push(&terms(), &[app, python], &[site("web1", there)]).unwrap().is_idle());
+}
+
+#[test]
+fn a_rollback_brings_the_interpreter_only_if_it_is_missing() {
+    let (old, new) = (shared(Deb, "1.0.0", "3.13.0"), shared(Deb, "1.1.0", "3.13.0"));
+    let mut there = sharing(Deb, Manager::AptGet, Some(Sharing::Keeps));
+    there.kept = vec![kept(&old, Some(1)), kept(&new, Some(2))];
+    (there.current, there.installed, there.record) = (Some(new.sha256), Some(new.version.clone()), Some(new.record));
+    let what = |facts: &Facts| {
+        let plan = Plan::rollback(&terms(), None, &[site("web1", facts.clone())]);
+        plan.map(|plan| plan.hosts[0].switch[2].what.clone()).map_err(|error| error.to_string())
+    };
+    assert_eq!(what(&there).unwrap(), "installing shop 1.0.0-1");
+    there.runs_on.get_mut(&old.sha256).unwrap().order = None;
+    there.runtimes.clear();
+    assert_eq!(what(&there).unwrap(), "installing shop 1.0.0-1 with pkgapp-python3.13 3.13.0-1");
+    there.kept_runtimes.clear();
+    let error = what(&there).unwrap_err();
+    assert!(error.contains("release 1.0.0 runs on pkgapp-python3.13 3.13.0-1, which is not kept there"), "{error}");
+}
+
+#[test]
+fn of_an_interpreter_too_a_host_gets_what_it_does_not_have() {
+    let mut python = runtime(Deb, "3.13.1");
+    python.size = 60_000;
+    python.pieces = Pieces::parse("0000000000014e20 0000000000024e20 0000000000034e20").unwrap();
+    let old = runtime(Deb, "3.13.0");
+    let mut there = sharing(Deb, Manager::AptGet, Some(Sharing::Keeps));
+    there.pieces = [(old.sha256, Pieces::parse("0000000000034e20 0000000000014e20").unwrap())].into();
+    let all = [shared(Deb, "1.1.0", "3.13.1"), python.clone()];
+    let plan = Plan::push(&terms(), &all, &[site("web1", there)]).unwrap();
+    assert_eq!(plan.hosts[0].prepare[1].what, "sending pkgapp-python3.13_3.13.1-1_amd64.deb (20.0 kB of 60.0 kB)");
+    let Action::Run(lock) = &plan.hosts[0].prepare[0].action else { panic!() };
+    assert_eq!(lock.args[8..], [python.sha256.to_string(), lock.args[9].clone(), python.pieces.to_string()]);
+    assert!(lock.args[9].ends_with("\nname=pkgapp-python3.13"), "{lock:?}");
+}
+
+#[test]
+fn an_interpreter_without_its_package_is_named_and_a_tarball_cannot_share_one() {
+    let app = shared(Rpm, "1.0.0", "3.13.0");
+    let mut facts = facts(Manager::Dnf, None, Order::Newer);
+    facts.unmet = BTreeMap::from([(0, app.depends.clone())]);
+    let error = Plan::push(&terms(), &[app], &[site("web1", facts)]).unwrap_err().to_string();
+    for part in ["needs `pkgapp-python3.13 >= 3.13.0`, which no repository offers", "`pkgapp runtime build`"] {
+        assert!(error.contains(part), "{part}\nis not in\n{error}");
+    }
+    let tar = Candidate { runtime: shared(Tar, "1.0.0", "3.13.0").runtime, ..tarball("1.0.0") };
+    let error = Plan::push(&own_terms(), &[tar], &[site("web1", own_facts(None))]).unwrap_err().to_string();
+    for part in ["`pkgapp-python3.13`, a package that only root can install", "`interpreter = \"bundled\"`"] {
+        assert!(error.contains(part), "{part}\nis not in\n{error}");
+    }
 }
 
 #[test]

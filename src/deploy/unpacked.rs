@@ -17,6 +17,7 @@ use crate::app::{SharedPath, Tarball, UnitsOf};
 use crate::error::{Error, Result};
 use crate::format::read::ArtifactKind;
 use crate::name::{AppName, PythonMinor};
+use crate::runtime::SHARED;
 
 /// Where releases lie if nothing else is said.
 pub fn default_into(name: &AppName) -> String {
@@ -104,7 +105,8 @@ impl Asks {
             asks.units |= path.starts_with("host/usr/lib/systemd/system/");
             asks.crontab |= path.starts_with("host/etc/cron.d/");
             asks.logrotate |= path.starts_with("host/etc/logrotate.d/");
-            if path == "bin/python" && link.is_some_and(|link| link.starts_with('/')) {
+            let is_hosts = |link: &str| link.starts_with('/') && !link.starts_with(SHARED);
+            if path == "bin/python" && link.is_some_and(is_hosts) {
                 asks.python = Some(record.python);
             }
         })?;
@@ -179,6 +181,13 @@ pub(super) fn choose(artifacts: &[Candidate], facts: &Facts) -> Result<usize> {
 /// Everything that speaks against a tarball on a host.
 pub(super) fn against(artifact: &Candidate, facts: &Facts) -> Vec<Error> {
     let mut errors = unfit(facts);
+    if let Some(runtime) = &artifact.runtime {
+        let error = Error::new(format!(
+            "{} runs on the interpreter of `{}`, a package that only root can install",
+            artifact.file, runtime.package
+        ));
+        errors.push(error.hint("write `interpreter = \"bundled\"` below `[python]`, and build again"));
+    }
     let Some(asks) = &artifact.asks else { return errors };
     if let Some(python) = asks.python
         && !facts.pythons.contains(&python)

@@ -713,6 +713,9 @@ fn license_of(library: &Path) -> Option<PathBuf> {
     })
 }
 
+/// How a record says that the interpreter is the release's own.
+pub const BUNDLED: &str = "bundled";
+
 /// How a release's record names its interpreter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordedInterpreter {
@@ -731,7 +734,7 @@ impl Runtime {
     /// The layer's key is no SHA-256: a bug.
     pub fn recorded(&self) -> Result<RecordedInterpreter> {
         let home = match self.home {
-            Home::Release => "bundled".to_owned(),
+            Home::Release => BUNDLED.to_owned(),
             Home::Package => crate::name::AppName::of_runtime(self.python).to_string(),
         };
         let sha256 = Sha256Sum::from_hex(self.sha256()).ok_or_else(|| Error::bug("a layer's key is no SHA-256"))?;

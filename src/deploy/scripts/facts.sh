@@ -1,15 +1,19 @@
 # Says what a push must know of a host, as lines of KEY=VALUE; changes nothing. Arguments: the application's name, its
-# prefix, and then for each artifact that may go there: its kind, its version as the package manager writes it, and what it
-# depends on, one relation a line.
+# prefix, and then for each artifact that may go there: its kind, its package's name (the application's, or that of an
+# interpreter that comes along), its version as the package manager writes it, and what it depends on, one relation a line.
 name=$1 prefix=$2
 shift 2
 if [ $mode = tarball ]; then prefix=$into/current; fi
 
-fact os "$(. /etc/os-release 2>/dev/null && say "${ID-}")"
-fact os_like "$(. /etc/os-release 2>/dev/null && say "${ID_LIKE-}")"
-fact os_version "$(. /etc/os-release 2>/dev/null && say "${VERSION_ID-}")"
+(
+  # shellcheck disable=SC1091  # the host's
+  if [ -r /etc/os-release ]; then . /etc/os-release; fi
+  fact os "${ID-}"
+  fact os_version "${VERSION_ID-}"
+)
 fact arch "$(uname -m)"
-fact glibc "$(getconf GNU_LIBC_VERSION 2>/dev/null | cut -d' ' -f2)"
+glibc=$(getconf GNU_LIBC_VERSION 2>/dev/null)
+fact glibc "${glibc#* }"
 fact pythons "$(for python in /usr/bin/python3.[0-9] /usr/bin/python3.[0-9][0-9]; do [ -x "$python" ] && say "${python##*/python}"; done)"
 fact uid "$(id -u)"
 fact user "$(id -un)"
@@ -24,26 +28,34 @@ done
 fact manager "$manager"
 if [ $mode = tarball ]; then installed=$(installed); fi
 
-# free DIRECTORY: kB that are free where it is or will be.
-free() {
+# there PATH: the directory that it is or will be in.
+there() {
   at=$1
-  while [ ! -d "$at" ]; do at=${at%/*}; at=${at:-/}; done
-  df -Pk "$at" | sed -n '2{s/  */ /g;p;}' | {
+  while [ ! -d "$at" ]; do
+    case $at in /*/*) at=${at%/*} ;; *) at=/ ;; esac
+  done
+  say "$at"
+}
+# kB that are free where the release and where packages are or will be.
+prefix_at=$(there "$prefix") state_at=$(there "$state")
+df -Pk "$prefix_at" "$state_at" | {
+  read -r _
+  for each in "free_prefix $prefix_at" "free_state $state_at"; do
     read -r device _ _ free _
     # A file system without a device, as in memory, is told from others by its number.
-    case $device in /*) ;; *) device=$device:$(stat -c %d "$at") ;; esac
-    say "$free $device"
-  }
+    case $device in /*) ;; *) device=$device:$(stat -c %d "${each#* }") ;; esac
+    fact "${each%% *}" "$free $device"
+  done
 }
-fact free_prefix "$(free "$prefix")"
-fact free_state "$(free "$state")"
-fact free_var "$(free /var)"
 
 holder() { # of a lock that fcntl or flock has on FILE: by what /proc/locks says
   [ -e "$1" ] || return
   inode=$(stat -c %i "$1")
-  pid=$(sed -n "s/^[0-9]*: [A-Z]* *[A-Z]* *WRITE *\([0-9]*\) *[0-9a-f:]*:$inode .*/\1/p" /proc/locks | head -n1)
-  [ -z "$pid" ] || say "$(cat "/proc/$pid/comm" 2>/dev/null || say process) ($pid)"
+  while read -r _ _ _ kind_ pid_ at_ _; do
+    case $kind_:$at_ in
+      WRITE:*:"$inode") say "$(cat "/proc/$pid_/comm" 2>/dev/null || say process) ($pid_)"; return ;;
+    esac
+  done </proc/locks
 }
 case $manager in
   apt-get | dpkg)
@@ -52,21 +64,24 @@ case $manager in
       if [ -n "$by" ]; then fact held "$file by $by"; break; fi
     done
     # What is not `installed` is half-way.
-    installed=$(dpkg-query -W -f '${db:Status-Status} ${Version}' "$name" 2>/dev/null | sed -n 's/^installed //p')
-    fact half "$(dpkg-query -W -f '${db:Status-Status} ${Version}' "$name" 2>/dev/null |
-      sed -n '/^installed \|^not-installed\|^config-files/!p')"
+    half=$(dpkg-query -W -f '${db:Status-Status} ${Version}' "$name" 2>/dev/null)
+    case $half in
+      'installed '*) installed=${half#installed } half= ;;
+      not-installed* | config-files*) half= ;;
+    esac
+    fact half "$half"
     ;;
   ?*)
     for file in /var/lib/rpm/.rpm.lock /usr/lib/sysimage/rpm/.rpm.lock; do
       by=$(holder "$file")
       if [ -n "$by" ]; then fact held "$file by $by"; break; fi
     done
-    installed=$(rpm -q --qf '%{EPOCHNUM}:%{VERSION}-%{RELEASE}\n' "$name" 2>/dev/null | grep -v ' ' | sed 's/^0://' | tail -n1)
+    installed=$(installed)
     ;;
 esac
 fact installed "$installed"
 if [ -n "$installed" ] && [ -f "$prefix/.pkgapp/release.json" ]; then
-  fact record "$(sha256sum <"$prefix/.pkgapp/release.json" | cut -d' ' -f1)"
+  fact record "$(sha256_of "$prefix/.pkgapp/release.json")"
   fact commit "$(sed -n 's/^ *"commit": *"\([^"]*\)".*/\1/p' "$prefix/.pkgapp/release.json" | head -n1)"
 fi
 
@@ -94,53 +109,84 @@ offered() {
     *) return 1 ;;
   esac
 }
-# on_dpkg RELATION: whether installed packages meet it, with its alternatives: `a (>= 1) | b`.
+# on_dpkg RELATIONS: prints those, one a line, that installed packages do not meet with any of their alternatives `a (>= 1) | b`.
 on_dpkg() {
-  printf '%s\n' "$1" | tr '|' '\n' | while read -r package operator wanted; do
-    package=${package%%:*} operator=${operator#(} wanted=${wanted%)}
-    if [ -z "$operator" ]; then
-      dpkg-query -W -f '${db:Status-Status} ${Package}, ${Provides},\n' | grep '^installed ' | grep -qF " $package," && say yes
-    else
-      have=$(dpkg-query -W -f '${db:Status-Status} ${Version}\n' "$package" 2>/dev/null | sed -n 's/^installed //p' | head -n1)
-      [ -n "$have" ] && dpkg --compare-versions "$have" "$operator" "$wanted" && say yes
-    fi
-  done | grep -q yes
+  # The packages' names are what stands before a version; all are asked about at once.
+  names=$(printf '%s\n' "$1" | tr '|' '\n' | while read -r package _; do say "${package%%:*}"; done)
+  # shellcheck disable=SC2086  # words
+  known=$newline$(dpkg-query -W -f '${db:Status-Status} ${Package} ${Version},\n' $names 2>/dev/null)
+  provided=
+  printf '%s\n' "$1" | while IFS= read -r relation; do
+    [ -n "$relation" ] || continue
+    alternatives=$relation met=
+    while [ -z "$met" ] && [ -n "$alternatives" ]; do
+      # shellcheck disable=SC2086  # words: PACKAGE (OPERATOR VERSION)
+      set -- ${alternatives%%|*}
+      case $alternatives in *'|'*) alternatives=${alternatives#*|} ;; *) alternatives= ;; esac
+      package=${1%%:*} operator=${2-} wanted=${3-}
+      operator=${operator#(} wanted=${wanted%)} have=
+      case $known in
+        *"${newline}installed $package "*) have=${known#*"${newline}installed $package "} have=${have%%,*} ;;
+      esac
+      if [ -n "$operator" ]; then
+        if [ -n "$have" ] && dpkg --compare-versions "$have" "$operator" "$wanted"; then met=1; fi
+      elif [ -n "$have" ]; then met=1
+      else
+        [ -n "$provided" ] || provided=$(dpkg-query -W -f '${db:Status-Status} ${Provides},\n' | grep '^installed .')
+        case $provided in *" $package,"*) met=1 ;; esac
+      fi
+    done
+    [ -n "$met" ] || say "$relation"
+  done
+}
+
+# version_of PACKAGE: what is installed of it.
+version_of() (name=$1 && installed)
+# order A B: how the version A compares with B, by the package manager.
+order() {
+  case $manager in
+    apt-get | dpkg)
+      if dpkg --compare-versions "$1" gt "$2"; then say newer
+      elif dpkg --compare-versions "$1" eq "$2"; then say same
+      else say older; fi
+      ;;
+    *)
+      case $(rpm --eval "%{lua:print(rpm.vercmp('$1', '$2'))}") in
+        1) say newer ;;
+        0) say same ;;
+        *) say older ;;
+      esac
+      ;;
+  esac
 }
 
 # How each artifact's version compares with the installed one, and what of its needs nothing offers.
 index=0
-while [ $# -ge 3 ]; do
-  kind=$1 version=$2 depends=$3
-  shift 3
+while [ $# -ge 4 ]; do
+  kind=$1 package=$2 version=$3 depends=$4 its=$installed
+  shift 4
+  case $kind:$manager in
+    deb:apt-get | deb:dpkg | rpm:dnf | rpm:yum | rpm:zypper | rpm:rpm)
+      if [ "$package" != "$name" ]; then
+        its=$(version_of "$package")
+        [ -z "$its" ] || fact "runtime.$package" "$its"
+      fi
+      [ -z "$its" ] || fact "order.$index" "$(order "$version" "$its")"
+      ;;
+  esac
   case $kind:$manager in
     deb:apt-get | deb:dpkg)
-      if [ -n "$installed" ]; then
-        if dpkg --compare-versions "$version" gt "$installed"; then fact "order.$index" newer
-        elif dpkg --compare-versions "$version" eq "$installed"; then fact "order.$index" same
-        else fact "order.$index" older; fi
-      fi
-      if [ "$manager" = dpkg ]; then
+      # apt is asked only about what is not there: all at once, and one by one only to name what is missing.
+      [ -z "$depends" ] || depends=$(on_dpkg "$depends")
+      if [ "$manager" = dpkg ] || { [ -n "$depends" ] && ! apt-get -s -qq satisfy "$(printf %s "$depends" | tr '\n' ',')" >/dev/null 2>&1; }; then
         printf '%s\n' "$depends" | while read -r relation; do
-          [ -z "$relation" ] || on_dpkg "$relation" </dev/null || fact "unmet.$index" "$relation"
+          [ -n "$relation" ] || continue
+          if [ "$manager" = apt-get ] && apt-get -s -qq satisfy "$relation" >/dev/null 2>&1; then continue; fi
+          fact "unmet.$index" "$relation"
         done
-      fi
-      if [ "$manager" = apt-get ] && [ -n "$depends" ]; then
-        # All at once is quick; one by one only to name what is missing.
-        if ! apt-get -s -qq satisfy "$(printf %s "$depends" | tr '\n' ',')" >/dev/null 2>&1; then
-          printf '%s\n' "$depends" | while read -r relation; do
-            apt-get -s -qq satisfy "$relation" >/dev/null 2>&1 || fact "unmet.$index" "$relation"
-          done
-        fi
       fi
       ;;
     rpm:dnf | rpm:yum | rpm:zypper | rpm:rpm)
-      if [ -n "$installed" ]; then
-        case $(rpm --eval "%{lua:print(rpm.vercmp('$version', '$installed'))}") in
-          1) fact "order.$index" newer ;;
-          0) fact "order.$index" same ;;
-          *) fact "order.$index" older ;;
-        esac
-      fi
       printf '%s\n' "$depends" | while read -r capability operator wanted; do
         case $capability in '' | '('* | rpmlib\(*) continue ;; esac
         provided "$capability" "$operator" "$wanted" </dev/null && continue
@@ -159,7 +205,7 @@ if [ -d "$state" ]; then
     for key in token owner since; do fact "lock.$key" "$(value "$state/lock" $key)"; done
     fact lock.alive "$(lock_alive && say yes || say no)"
   fi
-  fact current "$(cat "$state/current" 2>/dev/null)"
+  fact current "$(first_line "$state/current")"
   if [ -d "$state/transaction" ]; then
     fact transaction.version "$(value "$state/transaction/parameters" version | tr -d "'")"
     fact transaction.sum "$(value "$state/transaction/parameters" sum | tr -d "'")"
@@ -170,27 +216,42 @@ if [ -d "$state" ]; then
   for in in "$state"/packages/*/info; do
     [ -f "$in" ] || continue
     in=${in%/info}
-    file=$(value "$in/info" file)
-    printf 'kept=%s|%s|%s|%s|%s|%s|%s|%s|%s\n' "${in##*/}" "$file" "$(stat -c %s "$in/$file" 2>/dev/null || say 0)" \
-      "$(value "$in/info" version)" "$(value "$in/info" release)" "$(value "$in/info" record)" "$(cat "$in/good" 2>/dev/null)" \
-      "$(cat "$in/failed" 2>/dev/null)" "$(value "$in/info" commit)"
+    file=$(value "$in/info" file) of=$(value "$in/info" name) on=$(value "$in/info" runtime)
+    # A name of its own has the package of an interpreter.
+    printf '%s%s|%s|%s|%s|%s|%s|%s|%s|%s\n' "$(if [ -n "$of" ]; then say "kept_runtime=$of|"; else say kept=; fi)" "${in##*/}" "$file" "$(stat -c %s "$in/$file" 2>/dev/null || say 0)" \
+      "$(value "$in/info" version)" "$(value "$in/info" release)" "$(value "$in/info" record)" "$(first_line "$in/good")" \
+      "$(first_line "$in/failed")" "$(value "$in/info" commit)"
     [ ! -f "$in/migrated" ] || fact migrated "${in##*/}"
+    if [ -n "$on" ] && [ $mode = package ]; then
+      # shellcheck disable=SC2086  # three words
+      set -- $on
+      its=$(version_of "$1")
+      fact "runs_on.${in##*/}" "$on $([ -z "$its" ] || order "$2" "$its")"
+      [ -z "$its" ] || fact "runtime.$1" "$its"
+    fi
   done
 fi
-# Of the package that is installed, or else came last, its pieces; nobody needs them if what may come is here.
-wanted=
-for sum in ${PKGAPP_SUMS-}; do
-  wanted=yes
-  for file in "$state/packages/$sum"/*.deb "$state/packages/$sum"/*.rpm "$state/packages/$sum"/*.tar*; do
-    if [ -f "$file" ]; then wanted=no; break 2; fi
+# has_none SUM...: whether none of these packages is here.
+has_none() {
+  for sum; do
+    for file in "$state/packages/$sum"/*.deb "$state/packages/$sum"/*.rpm "$state/packages/$sum"/*.tar*; do
+      if [ -f "$file" ]; then return 1; fi
+    done
   done
-done
-if [ "$wanted" = yes ]; then
+}
+# pieces NAME: of the package that is installed, or else came last, its pieces; of an interpreter's by its name.
+pieces() {
   for in in "$state/packages/$(cat "$state/current" 2>/dev/null)" $(ls -td "$state"/packages/*/pieces 2>/dev/null | sed 's,/pieces$,,'); do
-    if [ -s "$in/pieces" ] && [ -s "$in/$(value "$in/info" file)" ]; then
+    if [ -s "$in/pieces" ] && [ "$(value "$in/info" name)" = "$1" ] && [ -s "$in/$(value "$in/info" file)" ]; then
       printf 'pieces=%s %s\n' "${in##*/}" "$(tr '\n' ' ' <"$in/pieces")"
       break
     fi
   done
-fi
+}
+# Nobody needs them if what may come is here.
+# shellcheck disable=SC2086  # words
+if [ -n "${PKGAPP_SUMS-}" ] && has_none $PKGAPP_SUMS; then pieces ''; fi
+for runtime in ${PKGAPP_RUNTIMES-}; do
+  if has_none "${runtime#*=}"; then pieces "${runtime%%=*}"; fi
+done
 say "facts=end"

@@ -41,7 +41,8 @@ else
   rm -rf "$dir"
   mv "$state/transaction.new" "$dir" || exit 1
   if has_systemd; then
-    # Enabled, so that a reboot in the middle is followed by another attempt. A shutdown waits for the package manager.
+    # Enabled, so that a reboot in the middle is followed by another attempt. A shutdown waits for the package manager. It is
+    # enabled by its link alone, and behind systemd's back: reloading, which `systemctl enable` does too, is what costs most.
     { mkdir -p "$unit_files" && cat >"$unit_files/$unit.service.new"; } <<UNIT &&
 [Unit]
 Description=Installation of $name by pkgapp
@@ -56,27 +57,36 @@ TimeoutStopSec=900
 WantedBy=$wanted_by
 UNIT
       mv "$unit_files/$unit.service.new" "$unit_files/$unit.service" && ctl daemon-reload &&
-      ctl --quiet enable "$unit.service" 2>/dev/null && ctl start --no-block "$unit.service" ||
+      mkdir -p "$unit_files/$wanted_by.wants" &&
+      ln -sf "$unit_files/$unit.service" "$unit_files/$wanted_by.wants/$unit.service" && ctl start --no-block "$unit.service" ||
       cancel "it could not be started" || say "it could not be started, and goes on all the same"
   else
     setsid sh "$dir/run" </dev/null >/dev/null 2>&1 &
   fi
 fi
 
+# What the log has got since the last time.
 shown=0
 show() {
-  lines=$(wc -l <"$dir/log")
-  if [ "$lines" -gt "$shown" ]; then sed -n "$((shown + 1)),${lines}p" "$dir/log"; shown=$lines; fi
+  size=$(stat -c %s "$dir/log")
+  [ "$size" -gt "$shown" ] || return 0
+  tail -c "+$((shown + 1))" "$dir/log" | head -c $((size - shown))
+  shown=$size
 }
 silent=0
 until [ -f "$dir/result" ]; do
-  show
-  if runs "$dir"; then silent=0; else silent=$((silent + 1)); fi
-  if [ $silent -gt 150 ]; then
+  # Its end is waited for, not looked for.
+  if flock -s -w 1 "$dir/running" true; then
+    silent=$((silent + 1))
+    [ -f "$dir/result" ] || sleep 0.1
+  else
+    silent=0
+    show
+  fi
+  if [ $silent -gt 300 ]; then
     cancel "it was not started" || continue
     say "the transaction was not started; \`systemctl status $unit\` on the host tells more"
   fi
-  sleep 0.2
 done
 show
 sed 's/^/pkgapp:/' "$dir/result"

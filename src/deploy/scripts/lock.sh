@@ -1,6 +1,7 @@
-# Takes the lock. Arguments: who asks, a token whose owner is known to be dead, how long to wait in seconds, the SHA-256
-# of the package that will come, what is known of it, and its pieces, or nothing.
-owner=$1 dead=$2 patience=$3 sum=$4 info=$5 pieces=$6
+# Takes the lock. Arguments: who asks, a token whose owner is known to be dead, how long to wait in seconds; and for each
+# package that will come its SHA-256, what is known of it, and its pieces.
+owner=$1 dead=$2 patience=$3
+shift 3
 take_lock() {
   if lock_alive && [ "$(value "$state/lock" token)" != "$token" ] && [ "$(value "$state/lock" token)" != "$dead" ]; then
     return 75
@@ -22,14 +23,13 @@ if runs "$state/transaction"; then
   say "waiting for the installation that an earlier push has started"
   while runs "$state/transaction"; do sleep 0.5; hold_lock; done
 fi
-# A place for the package, in which everything is found under the SHA-256 of its bytes.
-if [ -n "$sum" ]; then
-  mkdir -p "$state/packages/$sum" && printf '%s\n' "$info" >"$state/packages/$sum/info.new" &&
-    mv "$state/packages/$sum/info.new" "$state/packages/$sum/info" || exit 1
+# A place for each package, in which everything is found under the SHA-256 of its bytes.
+while [ $# -ge 3 ]; do
+  in=$state/packages/$1
+  mkdir -p "$in" && printf '%s\n' "$2" >"$in/info.new" && mv "$in/info.new" "$in/info" || exit 1
   # By these the next push knows what of its package lies here already.
-  if [ -n "$pieces" ]; then
-    printf '%s\n' "$pieces" >"$state/packages/$sum/pieces.new" && mv "$state/packages/$sum/pieces.new" "$state/packages/$sum/pieces" || exit 1
-  fi
+  if [ -n "$3" ]; then printf '%s\n' "$3" >"$in/pieces.new" && mv "$in/pieces.new" "$in/pieces" || exit 1; fi
   chmod 700 "$state/packages"
-fi
+  shift 3
+done
 say "locked"

@@ -32,6 +32,10 @@ if [ -d /run/systemd/system ]; then
   if busy; then say "a migration goes on that another push has started; waiting for its end"; fi
   while busy; do sleep 0.5; done
   set -- "$program" "$@"
+  # An interpreter that comes along is not installed yet: only the migration sees it where it will be.
+  for runtime in "$root"/opt/pkgapp/python*; do
+    [ ! -d "$runtime" ] || set -- -p "BindReadOnlyPaths=$runtime:/opt/pkgapp/${runtime##*/}" "$@"
+  done
   for file in $environment; do set -- -p "EnvironmentFile=$file" "$@"; done
   if [ -n "$user" ]; then set -- -p "User=$user" "$@"; fi
   : >"$log"
@@ -50,8 +54,18 @@ else
     set +a
     PATH=$release/bin:$PATH PYTHONDONTWRITEBYTECODE=1 "$@"
   }
-  if [ -n "$user" ]; then run setpriv --reuid "$user" --regid "$(id -g "$user")" --init-groups "$program" "$@"; else run "$program" "$@"; fi
+  set -- "$program" "$@"
+  if [ -n "$user" ]; then set -- setpriv --reuid "$user" --regid "$(id -g "$user")" --init-groups "$@"; fi
+  # An interpreter that comes along, as above.
+  if [ -d "$root/opt/pkgapp" ]; then
+    set -- unshare -m sh -c 'for in in "$1"/opt/pkgapp/python*; do
+      mkdir -p "/opt/pkgapp/${in##*/}" && mount --bind "$in" "/opt/pkgapp/${in##*/}" || exit 1
+    done; shift; exec "$@"' sh "$root" "$@"
+  fi
+  run "$@"
   status=$?
 fi
+# Where it was mounted, nothing is left.
+for runtime in "$root"/opt/pkgapp/python*; do rmdir "/opt/pkgapp/${runtime##*/}" /opt/pkgapp 2>/dev/null; done
 [ $status = 0 ] || exit $status
 now >"$mark"

@@ -1,4 +1,5 @@
-# What every script of a push begins with: where things lie, and the lock. POSIX sh and what every distribution has.
+# What every script of a push begins with: where things lie, and the lock. POSIX sh and what every distribution has. What sh
+# does by itself is not given to a program: starting one costs a host more than the work.
 # Arguments: the directory of the application's state, the token of this push; the script's own come after them.
 set -u
 umask 022
@@ -12,19 +13,33 @@ lease=60
 
 say() { printf '%s\n' "$*"; }
 has() { command -v "$1" >/dev/null 2>&1; }
-fact() { printf '%s=%s\n' "$1" "$(printf %s "$2" | tr '\n' ' ')"; }
+newline='
+'
+fact() {
+  case $2 in
+    *"$newline"*) printf '%s=%s\n' "$1" "$(printf %s "$2" | tr '\n' ' ')" ;;
+    *) printf '%s=%s\n' "$1" "$2" ;;
+  esac
+}
 fail() { printf '%s\n' "$*" >&2; exit 1; }
-uptime_s() { cut -d. -f1 /proc/uptime; }
-boot_id() { cat /proc/sys/kernel/random/boot_id; }
+uptime_s() { read -r up_ _ </proc/uptime && say "${up_%%.*}"; }
+first_line() { [ -f "$1" ] && { IFS= read -r line_ || [ -n "$line_" ]; } <"$1" && say "$line_"; } # of FILE, if it is there
+boot_id() { first_line /proc/sys/kernel/random/boot_id; }
+sha256_of() { set -- "$(sha256sum <"$1")" && say "${1%% *}"; } # FILE
 now() { date -u +%Y-%m-%dT%H:%M:%SZ; }
 
 # value FILE KEY: the text after `KEY=`.
-value() { [ -f "$1" ] && sed -n "s/^$2=//p" "$1" | head -n1; }
+value() {
+  [ -f "$1" ] || return 1
+  while IFS= read -r line_ || [ -n "$line_" ]; do
+    case $line_ in "$2="*) say "${line_#*=}"; return ;; esac
+  done <"$1"
+}
 
 # The lock is a file that names its holder and the last sign of life by the kernel's clock, which nobody sets. Readers and
 # writers of it take turns by flock(1).
 in_turn() {
-  mkdir -p "$state" || return 1
+  [ -d "$state" ] || mkdir -p "$state" || return 1
   (flock 9 && "$@") 9>"$state/mutex"
 }
 lock_alive() {

@@ -4,7 +4,7 @@
 hold_lock
 good=$1 bad=$2 keep=$3 line=$4
 packages=$state/packages
-before=$(cat "$state/current" 2>/dev/null)
+before=$(first_line "$state/current")
 if [ "$good" = = ]; then good=$before
 elif [ -n "$good" ] && [ -d "$packages/$good" ]; then
   rm -f "$packages/$good/failed"
@@ -17,11 +17,19 @@ printf '%s\n' "$good" >"$state/current.new" && mv "$state/current.new" "$state/c
 kept=0
 for sum in "$good" $(cd "$packages" && for each in */; do
   each=${each%/}
-  [ -d "$each" ] && [ "$each" != "$good" ] && printf '%s %s\n' "$(cat "$each/good" 2>/dev/null || echo 0)" "$each"
+  [ -d "$each" ] && [ "$each" != "$good" ] && [ -z "$(value "$each/info" name)" ] && printf '%s %s\n' "$(first_line "$each/good" || say 0)" "$each"
 done | sort -rn | cut -d' ' -f2); do
   [ -n "$sum" ] && [ -d "$packages/$sum" ] || continue
   kept=$((kept + 1))
   [ $kept -gt "$keep" ] || continue
   if [ -e "$packages/$sum/failed" ]; then find "$packages/$sum" -type f ! -name failed ! -name info -delete; else rm -rf "${packages:?}/$sum"; fi
+done
+# An interpreter's package, which has a name of its own, stays as long as a package that came with it.
+needed=$(for in in "$packages"/*; do
+  [ ! -f "$in/$(value "$in/info" file)" ] || value "$in/info" runtime
+done)
+for in in "$packages"/*; do
+  [ -n "$(value "$in/info" name)" ] || continue
+  case " $needed" in *" ${in##*/}"*) ;; *) rm -rf "$in" ;; esac
 done
 rm -rf "$state/staged" "$state/transaction" "$state/migrate.log"

@@ -1,21 +1,22 @@
-# Unpacks a package beside everything else, to run its code before it is installed. Arguments: its file, its SHA-256, the
-# directory.
+# Unpacks packages beside everything else, to run their code before they are installed. Arguments: the directory, and of
+# each package its file and its SHA-256.
 hold_lock
-file=$1 sum=$2 staged=$3
+staged=$1
+shift
 [ -d "$staged" ] && exit 0
-[ "$(sha256sum <"$file" | cut -d' ' -f1)" = "$sum" ] || fail "$file is damaged"
 rm -rf "$state/staged"
 mkdir -p "$state/staged/new" || exit 1
 cd "$state/staged/new" || exit 1
-case $file in
-  *.deb) dpkg-deb -x "$file" . ;;
-  *.rpm)
-    rpm2cpio "$file" >../payload || exit 1
-    if command -v cpio >/dev/null; then cpio --quiet -idm --no-absolute-filenames <../payload
-    else
-      python=$(command -v python3 || ls /usr/libexec/platform-python /usr/bin/python3.* 2>/dev/null | head -n1)
-      [ -n "$python" ] || fail "neither cpio nor python3 is there to unpack the rpm"
-      "$python" - ../payload <<'PYTHON'
+unpack() { # FILE
+  case $1 in
+    *.deb) dpkg-deb -x "$1" . ;;
+    *.rpm)
+      rpm2cpio "$1" >../payload || exit 1
+      if command -v cpio >/dev/null; then cpio --quiet -idm --no-absolute-filenames <../payload
+      else
+        python=$(command -v python3 || ls /usr/libexec/platform-python /usr/bin/python3.* 2>/dev/null | head -n1)
+        [ -n "$python" ] || fail "neither cpio nor python3 is there to unpack the rpm"
+        "$python" - ../payload <<'PYTHON'
 import os, sys
 with open(sys.argv[1], 'rb') as payload:
     while True:
@@ -40,10 +41,16 @@ with open(sys.argv[1], 'rb') as payload:
                 file.write(content)
             os.chmod(name, mode & 0o7777)
 PYTHON
-    fi
-    rm -f ../payload
-    ;;
-  *) fail "$file is neither a deb nor an rpm" ;;
-esac || fail "cannot unpack $file"
+      fi
+      rm -f ../payload
+      ;;
+    *) fail "$1 is neither a deb nor an rpm" ;;
+  esac || fail "cannot unpack $1"
+}
+while [ $# -ge 2 ]; do
+  [ "$(sha256_of "$1")" = "$2" ] || fail "$1 is damaged"
+  unpack "$1"
+  shift 2
+done
 # A service's user must be able to reach it.
 chmod 755 "$state" "$state/staged" "$state/staged/new" && mv "$state/staged/new" "$staged"

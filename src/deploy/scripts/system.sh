@@ -4,7 +4,9 @@ has_systemd() { [ -d /run/systemd/system ]; }
 ctl() { systemctl "$@"; }
 journal() { journalctl "$@"; }
 installed() {
-  if command -v dpkg-query >/dev/null; then dpkg-query -W -f '${db:Status-Status} ${Version}\n' "$name" 2>/dev/null | sed -n 's/^installed //p'
+  if command -v dpkg-query >/dev/null; then
+    its_=$(dpkg-query -W -f '${db:Status-Status} ${Version}' "$name" 2>/dev/null)
+    case $its_ in 'installed '*) say "${its_#installed }" ;; esac
   else rpm -q --qf '%{EPOCHNUM}:%{VERSION}-%{RELEASE}\n' "$name" 2>/dev/null | grep -v ' ' | sed 's/^0://' | tail -n1; fi
 }
 # Its services, sockets and timers; of a template its instances, as far as systemd knows them.

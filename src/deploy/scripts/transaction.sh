@@ -2,6 +2,9 @@
 # One transaction of pkgapp: brings one package to one version, and back to the one before if that fails. Nobody needs to
 # watch: what it did is in `log`, how it ended in `result`. It may be run again after a reboot in its middle.
 dir=$(dirname "$0")
+# The interpreter that the application shares with others, and what is done about it: see `choose_runtime`.
+runtime= runtime_way= runtime_file= runtime_sum= runtime_version= runtime_from=
+back_runtime_way= back_runtime_file= back_runtime_sum= back_runtime_version= back_runtime_from=
 . "$dir/parameters"
 set -u
 umask 022
@@ -22,7 +25,7 @@ run() { say "+ $*"; "$@" 8>&-; }
 
 finish() { # RESULT WHY
   {
-    printf 'result=%s\nversion=%s\nwhy=%s\n' "$1" "$(installed)" "$2"
+    printf 'result=%s\nversion=%s\nwhy=%s\n' "$1" "${there-$(installed)}" "$2"
     find /etc -xdev -newer "$dir/parameters" \( -name '*.dpkg-dist' -o -name '*.dpkg-new' -o -name '*.rpmnew' -o -name '*.rpmsave' \) 2>/dev/null |
       sed 's/^/left=/'
   } >"$dir/result.new"
@@ -30,20 +33,26 @@ finish() { # RESULT WHY
     rm -f "/etc/systemd/system/pkgapp-transaction-$name.service" \
       "/etc/systemd/system/multi-user.target.wants/pkgapp-transaction-$name.service"
   fi
-  sync
+  # The release, what says so, and all that the package manager has written, as far as it does not see to that itself.
+  sync -f "$prefix" "$dir" /etc /usr /var/lib 2>/dev/null || sync
   mv "$dir/result.new" "$dir/result"
-  if [ -d /run/systemd/system ]; then systemctl daemon-reload 8>&-; fi
+  # systemd forgets the unit, which nothing needs by then, without being told to read everything again.
   exit 0
 }
 
 case $manager in
   apt-get | dpkg)
-    installed() { dpkg-query -W -f '${db:Status-Status} ${Version}\n' "$name" 2>/dev/null | sed -n 's/^installed //p'; }
+    status_of() { dpkg-query -W -f '${db:Status-Status} ${Version}' "$1" 2>/dev/null; }
+    version_of() { set -- "$(status_of "$1")"; case $1 in 'installed '*) say "${1#installed }" ;; esac; }
+    compared() { if dpkg --compare-versions "$1" gt "$2"; then say 1; elif dpkg --compare-versions "$1" eq "$2"; then say 0; else say -1; fi; }
     ;;
   *)
-    installed() { rpm -q --qf '%{EPOCHNUM}:%{VERSION}-%{RELEASE}\n' "$name" 2>/dev/null | grep -v ' ' | sed 's/^0://' | tail -n1; }
+    status_of() { version_of "$1"; }
+    version_of() { rpm -q --qf '%{EPOCHNUM}:%{VERSION}-%{RELEASE}\n' "$1" 2>/dev/null | grep -v ' ' | sed 's/^0://' | tail -n1; }
+    compared() { rpm --eval "%{lua:print(rpm.vercmp('$1', '$2'))}"; }
     ;;
 esac
+installed() { version_of "$name"; }
 apt() {
   run apt-get -y -q -o Dpkg::Use-Pty=0 -o "DPkg::Lock::Timeout=$lock_wait" -o APT::Sandbox::User=root \
     -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold --no-install-recommends "$@"
@@ -66,25 +75,36 @@ dnf_() {
   done
 }
 
-install() { # FILE VERSION
+# way BEFORE VERSION: what dnf calls it.
+way() {
+  if [ -z "$1" ]; then say install
+  elif [ "$1" = "$2" ]; then say reinstall
+  elif [ "$(compared "$1" "$2")" = 1 ]; then say downgrade
+  else say install; fi
+}
+# install FILE VERSION: of the application, or nothing if it is in place; together with the interpreter `with`, if one is chosen.
+install() {
+  set -- "$2" ${with:+"$with"} ${1:+"$1"}
+  version_=$1
+  shift
   case $manager in
     apt-get)
-      if [ "$before" = "$2" ]; then apt --no-remove --reinstall install "$1"
-      else apt --no-remove --allow-downgrades install "$1"; fi
+      if [ -n "$with" ]; then apt --no-remove --allow-downgrades $([ "$before" != "$version_" ] || say --reinstall) install "$@"
+      elif [ "$before" = "$version_" ]; then apt --no-remove --reinstall install "$@"
+      else apt --no-remove --allow-downgrades install "$@"; fi
       ;;
-    dpkg) run dpkg --force-confdef --force-confold --install "$1" ;;
+    dpkg) run dpkg --force-confdef --force-confold --install "$@" ;;
     dnf | yum)
-      if [ -z "$before" ]; then dnf_ install "$1"
-      elif [ "$before" = "$2" ]; then dnf_ reinstall "$1"
-      else
-        case $(rpm --eval "%{lua:print(rpm.vercmp('$before', '$2'))}") in
-          1) dnf_ downgrade "$1" ;;
-          *) dnf_ install "$1" ;;
-        esac
-      fi
+      its=$(way "$before" "$version_")
+      if [ -n "$with" ] && [ $# -gt 1 ] && [ "$(way "$with_before" "$with_version")" != "$its" ]; then
+        # Two calls: none of dnf's words means both.
+        dnf_ "$(way "$with_before" "$with_version")" "$with" || return
+        shift
+      elif [ -n "$with" ]; then its=$(way "$with_before" "$with_version"); fi
+      dnf_ "$its" "$@"
       ;;
-    zypper) run zypper --non-interactive install --allow-unsigned-rpm --oldpackage --force --no-recommends "$1" ;;
-    *) run rpm -U --oldpackage --replacepkgs "$1" ;;
+    zypper) run zypper --non-interactive install --allow-unsigned-rpm --oldpackage --force --no-recommends "$@" ;;
+    *) run rpm -U --oldpackage --replacepkgs "$@" ;;
   esac
 }
 remove() {
@@ -104,19 +124,25 @@ repair() { # what an interruption leaves
       ;;
     *)
       # An rpm that was interrupted may be there twice; the older one goes from the database alone.
-      rpm -q --qf '%{EPOCHNUM}:%{VERSION}-%{RELEASE}.%{ARCH} %{NVRA}\n' "$name" | grep -v ' is not ' >"$dir/twice"
-      if [ "$(wc -l <"$dir/twice")" -gt 1 ]; then
-        head -n -1 "$dir/twice" | while read -r _ full; do run rpm -e --justdb --nodeps --noscripts "$full"; done
-      fi
+      for each in "$name" $runtime; do
+        rpm -q --qf '%{EPOCHNUM}:%{VERSION}-%{RELEASE}.%{ARCH} %{NVRA}\n' "$each" | grep -v ' is not ' >"$dir/twice"
+        if [ "$(wc -l <"$dir/twice")" -gt 1 ]; then
+          head -n -1 "$dir/twice" | while read -r _ full; do run rpm -e --justdb --nodeps --noscripts "$full"; done
+        fi
+      done
       ;;
   esac
 }
 
 # What is installed counts, not what the package manager says.
 proven() { # VERSION RECORD
-  if [ "$(installed)" != "$1" ]; then why="version $1 is not installed, but $(installed)"; return 1; fi
-  if [ -n "$2" ] && [ "$(sha256sum <"$prefix/.pkgapp/release.json" 2>/dev/null | cut -d' ' -f1)" != "$2" ]; then
+  there=$(installed)
+  if [ "$there" != "$1" ]; then why="version $1 is not installed, but $there"; return 1; fi
+  if [ -n "$2" ] && ! is_whole "$prefix/.pkgapp/release.json" "$2"; then
     why="$prefix/.pkgapp/release.json is not the one of the package"; return 1
+  fi
+  if [ -n "$with" ] && [ "$(version_of "$runtime")" != "$with_version" ]; then
+    why="version $with_version of $runtime is not installed, but $(version_of "$runtime")"; return 1
   fi
   if [ "/run/pkgapp/$name/failed" -nt "$dir/parameters" ]; then
     why="these units do not run: $(tr '\n' ' ' <"/run/pkgapp/$name/failed")"; return 1
@@ -131,34 +157,68 @@ guilty() { # VERSION
 }
 # Nothing has happened to the installation: no file of the prefix was touched since it was tried.
 untouched() {
-  [ "$before" = "$(installed)" ] || return 1
-  case $manager in apt-get | dpkg) [ "$state_before" = "$(dpkg-query -W -f '${db:Status-Status} ${Version}' "$name" 2>/dev/null)" ] || return 1 ;; esac
+  [ "$state_before" = "$(status_of "$name")" ] || return 1
+  [ -z "$runtime" ] || [ "$with_before" = "$(version_of "$runtime")" ] || return 1
   [ ! -e "$prefix" ] || [ -z "$(find "$prefix" -xdev -newercc "$dir/tried" -print -quit)" ]
 }
-# bring FILE SHA256 VERSION RECORD: to a version and, without a file, to none.
+# is_whole FILE SHA256
+is_whole() {
+  case $(sha256sum <"$1") in "$2 "*) ;; *) why="$1 is damaged"; return 1 ;; esac
+}
+# choose_runtime WAY FILE SHA256 VERSION FROM: sets `with` to the interpreter's package that is installed in the same call, or to
+# nothing. WAY is `up`: unless what is there is as new. `down`: if FROM, which this push has brought, is still there; other
+# applications may have got a newer one since.
+choose_runtime() {
+  with= with_version=$4 with_before=
+  [ -n "$runtime" ] || return 0
+  with_before=$(version_of "$runtime")
+  case $1 in
+    up) [ -z "$with_before" ] || [ "$(compared "$with_before" "$4")" = -1 ] || return 0 ;;
+    down) [ "$with_before" = "$5" ] || return 0 ;;
+    *) return 0 ;;
+  esac
+  is_whole "$2" "$3" && with=$2
+}
+# drop_runtime WAY FROM: removes what this push has brought, if WAY says so and no other application needs it: dpkg and rpm know.
+drop_runtime() {
+  [ "$1" = remove ] && [ "$(version_of "$runtime")" = "$2" ] || return 0
+  case $manager in
+    apt-get | dpkg) run dpkg --remove "$runtime" ;;
+    *) run rpm -e "$runtime" ;;
+  esac || say "$runtime stays"
+}
+# bring FILE SHA256 VERSION RECORD WAY FILE SHA256 VERSION FROM: to a version and, without a file, to none; and so the interpreter.
 bring() {
-  before=$(installed) begun=$(stat -c %s "$dir/log")
-  state_before=$(dpkg-query -W -f '${db:Status-Status} ${Version}' "$name" 2>/dev/null)
+  state_before=$(status_of "$name") begun=$(stat -c %s "$dir/log")
+  case $manager:$state_before in apt-get:* | dpkg:*) before= ;; *) before=$state_before ;; esac
+  case $state_before in 'installed '*) before=${state_before#installed } ;; esac
+  unset there
   : >"$dir/tried"
+  choose_runtime "$5" "$6" "$7" "$8" "$9" || return 1
   if [ -z "$1" ]; then
-    [ -z "$(installed)" ] && return 0
-    remove
-    [ -z "$(installed)" ] && return 0
-    why="the package manager did not remove $(installed); its exit status was $?"
-    return 1
+    if [ -n "$before" ]; then
+      remove
+      status=$?
+      if [ -n "$(installed)" ]; then why="the package manager did not remove $(installed); its exit status was $status"; return 1; fi
+    fi
+    drop_runtime "$5" "$9"
+    return 0
   fi
-  if [ "$(sha256sum <"$1" | cut -d' ' -f1)" != "$2" ]; then why="$1 is damaged"; return 1; fi
-  install "$1" "$3"
+  is_whole "$1" "$2" || return 1
+  if [ -n "$with" ] && [ "$before" = "$3" ] && (with=; proven "$3" "$4"); then install '' "$3"
+  else install "$1" "$3"; fi
   status=$?
   proven "$3" "$4" || { [ $status = 0 ] || why="$why; the package manager's exit status was $status"; return 1; }
   # Of a status other than 0 with everything in place, as for another package's trouble, only the log tells.
   [ $status = 0 ] || say "the package manager's exit status was $status, but $name $3 is in place"
+  drop_runtime "$5" "$9"
 }
 
 why=
 if [ "$attempt" -gt 1 ] || [ -e "$dir/begun" ]; then repair; fi
 : >"$dir/begun"
-bring "$file" "$sum" "$version" "$record" && finish done ""
+bring "$file" "$sum" "$version" "$record" \
+  "$runtime_way" "$runtime_file" "$runtime_sum" "$runtime_version" "$runtime_from" && finish done ""
 reason=$why
 say "$reason"
 # A shutdown that has cut the package manager off is no failure: the unit is there yet, and does it again after the boot.
@@ -176,5 +236,11 @@ fi
 if [ "$back" = none ]; then finish failed "$reason"; fi
 repair
 say "back to ${back_version:-no installation}"
-bring "$back_file" "$back_sum" "$back_version" "$back_record" && finish $result "$reason"
+bring "$back_file" "$back_sum" "$back_version" "$back_record" \
+  "$back_runtime_way" "$back_runtime_file" "$back_runtime_sum" "$back_runtime_version" "$back_runtime_from" && finish $result "$reason"
+# What keeps the interpreter from going back, another application for one, does not keep this one.
+if [ -n "$with" ]; then
+  repair
+  bring "$back_file" "$back_sum" "$back_version" "$back_record" '' '' '' '' '' && finish $result "$reason"
+fi
 finish failed "$reason; and back: $why"
