@@ -331,7 +331,7 @@ pub(crate) fn environment(
     Ok(Environment { builds_with: runtime.map(|runtime| runtime.builds_with.clone()), ..environment })
 }
 
-/// Makes the layers of all wheels, and that of the application's files. What pruning has taken from one and another one
+/// Makes the layers of all wheels, and those of the application's files. What pruning has taken from one and another one
 /// imports comes back.
 fn installed(
     app: &App,
@@ -343,10 +343,9 @@ fn installed(
     let open = |wheel: &Wheel| Archive::open(&wheel.path, &wheel.filename);
     // Starting a Python for what was edited takes as long as reading all layers that were not.
     let (layers, files) = thread::scope(|scope| {
-        let files = (!included.is_empty()).then(|| scope.spawn(|| Layer::for_files(builder, &app.root, included)));
+        let files = scope.spawn(|| Layer::for_files(builder, &app.root, included));
         let layers = builder.build_all(&wheels.all, open, report);
-        let files = files.map(|files| files.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        (layers, files.transpose())
+        (layers, files.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
     let mut layers = layers?;
     let mut wanted: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();

@@ -406,14 +406,14 @@ mod tests {
         std::fs::write(root.join("fine"), "/home/cicero\n/home/c").unwrap();
         std::fs::write(root.join("home"), "x=/home/ci/x").unwrap();
         let files: Vec<_> = ["large.bin", "home"].map(Into::into).to_vec();
-        let layer = Layer::for_files(&bench.builder(), &root, &files).unwrap();
-        let mut tree = bench.tree(&prefix(), std::slice::from_ref(&layer));
+        let layers = Layer::for_files(&bench.builder(), &root, &files).unwrap();
+        let mut tree = bench.tree(&prefix(), &layers);
         let origin = Arc::new(Origin { label: "`[service.web]`".into(), layer: None });
         let mut insert = |path: &str, entry| tree.insert(InstallPath::parse(path).unwrap(), entry).unwrap();
         let unit = format!("ExecStart={BUILD}/run\n").into_bytes();
         insert("/usr/lib/systemd/system/shop.service", Entry::file(Content::memory(unit), 0o644, &origin));
         insert("/opt/shop/link", Entry::symlink(BUILD, &origin));
-        let result = leaks(&tree, &prefix(), &[layer], &needles(), &bench.cache);
+        let result = leaks(&tree, &prefix(), &layers, &needles(), &bench.cache);
         let text = result.as_ref().unwrap_err().to_string();
         assert_eq!(
             messages(result),
@@ -432,10 +432,10 @@ mod tests {
         let Some(bench) = Bench::new() else { return };
         let root = bench.directory.path().join("source");
         bench.write(&root, "log", BUILD, 0o644);
-        let layer = Layer::for_files(&bench.builder(), &root, &["log".into()]).unwrap();
-        let mut tree = bench.tree(&prefix(), std::slice::from_ref(&layer));
+        let layers = Layer::for_files(&bench.builder(), &root, &["log".into()]).unwrap();
+        let mut tree = bench.tree(&prefix(), &layers);
         tree.remove(&InstallPath::parse("/opt/shop/app/log").unwrap());
-        assert!(leaks(&tree, &prefix(), &[layer], &needles(), &bench.cache).is_ok());
+        assert!(leaks(&tree, &prefix(), &layers, &needles(), &bench.cache).is_ok());
     }
 
     #[test]

@@ -270,7 +270,7 @@ mod tests {
         let Some(bench) = Bench::new() else { return };
         bench.write(bench.directory.path(), "shop.py", "", 0o644);
         let files = Layer::for_files(&bench.builder(), bench.directory.path(), &["shop.py".into()]).unwrap();
-        let (tree, _) = tree_of(&[files], bench.python());
+        let (tree, _) = tree_of(&files, bench.python());
         let pth = format!("/opt/shop/lib/python{}/site-packages/shop-app.pth", bench.python());
         assert_eq!(text_at(&tree, &pth), "../../../app\n");
     }

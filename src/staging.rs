@@ -482,7 +482,7 @@ mod tests {
             bench.write(&source, "template.html", "<p>", 0o644);
             let files = ["manage.py".into(), "template.html".into()];
             let files = Layer::for_files(&bench.builder(), &source, &files).unwrap();
-            let layers = vec![bench.install(&tool()).unwrap(), files];
+            let layers: Vec<Layer> = [bench.install(&tool()).unwrap()].into_iter().chain(files).collect();
             let prefix = InstallPath::parse("/opt/shop").unwrap();
             let tree = bench.tree(&prefix, &layers);
             Self { bench, prefix, layers, tree, rerun: false }

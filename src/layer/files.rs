@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
 use super::assembly::{Assembly, Begun, Kept, Made};
@@ -15,6 +16,9 @@ use crate::path::ReleasePath;
 
 /// Where the application's own files lie in a release.
 pub(crate) const APP: &str = "app";
+
+/// How many directories, with `app/` itself, make a layer of their own. Pieces that are too small pack badly.
+const DEPTH: usize = 3;
 
 /// Something of this machine that is to lie in a release.
 #[derive(Debug, Clone)]
@@ -28,17 +32,21 @@ pub(crate) enum Source {
 }
 
 impl Layer {
-    /// Returns the layer of the application's own files: each of `files`, which are below `root` or relative to it, lies
+    /// Returns the layers of the application's own files: each of `files`, which are below `root` or relative to it, lies
     /// under `app/` as it lies below `root`. The working tree is only read.
+    ///
+    /// There is one layer for the files of each directory, with those below it from a depth of [`DEPTH`] on: an edit makes
+    /// one of them anew, and the segments of the others are used again.
     ///
     /// # Errors
     /// A file that is not below `root`, is neither a file nor a link nor a directory, or changes meanwhile; a link that
     /// leads out of what is included; a name that no package can carry.
-    pub fn for_files(builder: &Builder<'_>, root: &Path, files: &[PathBuf]) -> Result<Self> {
+    pub fn for_files(builder: &Builder<'_>, root: &Path, files: &[PathBuf]) -> Result<Vec<Self>> {
         let mut sources = BTreeMap::new();
         let mut errors = Vec::new();
-        for file in files {
-            match application_file(root, file) {
+        let read: Vec<_> = files.par_iter().map(|file| application_file(root, file)).collect();
+        for file in read {
+            match file {
                 Ok(Some((path, source))) => _ = sources.insert(path, source),
                 Ok(None) => {}
                 Err(error) => errors.push(error),
@@ -46,7 +54,14 @@ impl Layer {
         }
         errors.extend(broken_links(&sources));
         Error::all(errors).map_or(Ok(()), Err)?;
-        Self::for_sources(builder, "the application's files", &sources)
+        let mut directories: BTreeMap<String, BTreeMap<ReleasePath, Source>> = BTreeMap::new();
+        for (path, source) in sources {
+            directories.entry(directory_of(&path).to_owned()).or_default().insert(path, source);
+        }
+        let layer = |(directory, sources): (String, BTreeMap<ReleasePath, Source>)| {
+            Self::for_sources(builder, &format!("the application's files in `{directory}`"), &sources)
+        };
+        directories.into_iter().map(layer).collect()
     }
 
     /// Returns the layer of some files, from the cache or made now. Sources get byte code; byte code that is among them
@@ -98,6 +113,13 @@ impl Layer {
         assembly.compile(kept)?;
         assembly.finish(&key, label, None)
     }
+}
+
+/// Returns the directory whose layer a file belongs to.
+fn directory_of(path: &ReleasePath) -> &str {
+    let text = path.as_str();
+    let ends: Vec<usize> = text.match_indices('/').map(|(end, _)| end).take(DEPTH).collect();
+    ends.last().map_or(text, |end| &text[..*end])
 }
 
 /// Returns the SHA-256 of everything that determines the layer of some files.
@@ -227,6 +249,15 @@ mod tests {
     }
 
     #[test]
+    fn the_layer_of_a_file_is_that_of_its_directory_as_far_as_that_is_not_deep() {
+        for (path, directory) in
+            [("app/x", "app"), ("app/a/x", "app/a"), ("app/a/b/x", "app/a/b"), ("app/a/b/c/x", "app/a/b")]
+        {
+            assert_eq!(directory_of(&ReleasePath::parse(path).unwrap()), directory);
+        }
+    }
+
+    #[test]
     fn application_files_are_taken_with_normal_modes_and_byte_code() {
         let Some(bench) = Bench::new() else { return };
         let root = tempfile::tempdir().unwrap();
@@ -240,10 +271,14 @@ mod tests {
             ["manage.py", "pages/a.html", "pages/__pycache__/x.cpython-311.pyc", "first", "all", "empty"]
                 .map(PathBuf::from)
                 .to_vec();
-        let layer = Layer::for_files(&bench.builder(), root.path(), &files).unwrap();
+        let layers = Layer::for_files(&bench.builder(), root.path(), &files).unwrap();
         let tag = bench.tag();
+        let labels: Vec<&str> = layers.iter().map(|layer| layer.label.as_str()).collect();
+        assert_eq!(labels, ["the application's files in `app`", "the application's files in `app/pages`"]);
+        let [layer, pages] = &layers[..] else { panic!("{layers:?}") };
+        assert_eq!(bench.listing(pages), ["0755 app/", "0755 app/pages/", "0644 app/pages/a.html"]);
         assert_eq!(
-            bench.listing(&layer),
+            bench.listing(layer),
             [
                 "0755 app/".to_owned(),
                 "0755 app/__pycache__/".to_owned(),
@@ -252,8 +287,6 @@ mod tests {
                 "0755 app/empty/".to_owned(),
                 "0777 app/first -> pages/a.html".to_owned(),
                 "0755 app/manage.py".to_owned(),
-                "0755 app/pages/".to_owned(),
-                "0644 app/pages/a.html".to_owned(),
             ]
         );
         // The same content elsewhere is the same layer.
@@ -261,8 +294,8 @@ mod tests {
         bench.write(elsewhere.path(), "manage.py", "print('hello')\n", 0o755);
         let one = Layer::for_files(&bench.builder(), elsewhere.path(), &[PathBuf::from("manage.py")]).unwrap();
         let other = Layer::for_files(&bench.builder(), root.path(), &[root.path().join("manage.py")]).unwrap();
-        assert_eq!(one.key, other.key);
-        assert_ne!(one.key, layer.key);
+        assert_eq!(one[0].key, other[0].key);
+        assert_ne!(one[0].key, layer.key);
     }
 
     #[test]

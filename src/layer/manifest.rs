@@ -1,12 +1,13 @@
 //! A [`Manifest`] as it is written down: one row a path, because every build reads those of all its layers.
 //!
-//! A row is `[path, mode, what]`. What a file is: a letter, its length, its SHA-256 and its MD5, with `f` for one that was
+//! A row is `[path, mode, what]`. What a file is: a letter, its length, and its SHA-256 and MD5 in base64, with `f` for one that was
 //! taken from elsewhere, `m` for one that was made here, and `u` for a source that can't be compiled. `d` is a directory,
 //! and `l` with the target a symbolic link.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use data_encoding::BASE64_NOPAD;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -86,7 +87,8 @@ impl Serialize for What {
             LayerEntryKind::Directory => serializer.serialize_str("d"),
             LayerEntryKind::Symlink { target } => serializer.collect_str(&format_args!("l{target}")),
             LayerEntryKind::File { digest: Digest { size, sha256, md5 } } => {
-                serializer.collect_str(&format_args!("{letter}{size} {sha256} {}", hex::encode(md5)))
+                let [sha256, md5] = [&sha256.0[..], md5].map(|sum| BASE64_NOPAD.encode(sum));
+                serializer.collect_str(&format_args!("{letter}{size} {sha256} {md5}"))
             }
         }
     }
@@ -124,9 +126,17 @@ fn what(text: &str) -> Option<What> {
     };
     let (size, sums) = rest.split_once(' ')?;
     let (sha256, md5) = sums.split_once(' ')?;
-    let mut digest = Digest { size: size.parse().ok()?, sha256: Sha256Sum::from_hex(sha256)?, md5: [0; 16] };
-    hex::decode_to_slice(md5, &mut digest.md5).ok()?;
+    let mut digest = Digest { size: size.parse().ok()?, sha256: Sha256Sum([0; 32]), md5: [0; 16] };
+    decode(sha256, &mut digest.sha256.0)?;
+    decode(md5, &mut digest.md5)?;
     Some(What(LayerEntryKind::File { digest }, sort))
+}
+
+/// Fills `sum` with what a text stands for, if that is as long.
+fn decode(text: &str, sum: &mut [u8]) -> Option<()> {
+    let fits = BASE64_NOPAD.encode_len(sum.len()) == text.len();
+    // Decoding works in units of three bytes, and may want more room than it fills.
+    fits.then(|| BASE64_NOPAD.decode_mut(text.as_bytes(), sum).ok())?.map(|_| ())
 }
 
 #[cfg(test)]
@@ -152,8 +162,8 @@ mod tests {
             ..Manifest::default()
         };
         let text = serde_json::to_string(&manifest).unwrap();
-        // Of `printf abc`: sha256sum, md5sum.
-        let sums = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad 900150983cd24fb0d6963f7d28e17f72";
+        // `printf abc | openssl dgst -sha256 -binary | base64`, and with -md5.
+        let sums = "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0 kAFQmDzST7DWlj99KOF/cg";
         assert!(text.contains(&format!("[\"a b/d\",493,\"m3 {sums}\"]")), "{text}");
         let read: Manifest = serde_json::from_str(&text).unwrap();
         assert_eq!(read.entries, manifest.entries);
