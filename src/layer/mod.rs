@@ -58,7 +58,7 @@ const CHECKED: &str = "checked";
 const CHECKED_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Layers that are made besides one a core.
-const WAITING: usize = 1;
+const WAITING: usize = 2;
 
 /// One layer of a release.
 #[derive(Debug, Clone)]
