@@ -257,6 +257,13 @@ class UvNfpm(Contender):
         data.edit("files")
         yield "edit, kept", self.place.shell("; ".join([files, pack])), package
         yield "bump, kept", self.place.shell("; ".join([f"{install} {data.bumped}", pack])), package
+        # What is downloaded are wheels; uv's cache has them unpacked, if uv has installed them here before.
+        self.fresh()
+        empty = self.place.work / "uv"
+        Trash.take(empty)
+        data.edit("files")
+        wheels = f"{install} {data.reqs} --no-index --find-links {data.wheels}"
+        yield "clean, from wheels", self.place.shell("; ".join([venv, wheels, files, pack]), env={"UV_CACHE_DIR": str(empty)}), package
         if not projects:
             return
         self.fresh()
