@@ -35,7 +35,7 @@ impl Layer {
     /// Returns the layers of the application's own files: each of `files`, which are below `root` or relative to it, lies
     /// under `app/` as it lies below `root`. The working tree is only read.
     ///
-    /// There is one layer for the files of each directory, with those below it from a depth of [`DEPTH`] on: an edit makes
+    /// There is one layer for the files of each directory, with those below it from the third one on: an edit makes
     /// one of them anew, and the segments of the others are used again.
     ///
     /// # Errors
