@@ -1,0 +1,110 @@
+//! The layers of a release: its distributions and the application's files; and the release for this machine that
+//! `[build] run` needs where the other one does not run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::thread;
+
+use super::pins::{Wheels, fetch, read_lock};
+use super::{Options, plain_tree};
+use crate::app::App;
+use crate::error::{Error, Result};
+use crate::interpreter::Interpreter;
+use crate::layer::{Builder, Layer};
+use crate::name::Arch;
+use crate::prune::{self, Profile, Prune, Saved};
+use crate::pypa::Environment;
+use crate::release::Release;
+use crate::report::Report;
+use crate::tree::Tree;
+use crate::wheels::Wheel;
+use crate::wheels::archive::Archive;
+
+/// Makes the layers of all wheels, and those of the application's files. What pruning has taken from one and another one
+/// imports comes back.
+pub(super) fn installed(
+    app: &App,
+    wheels: &Wheels,
+    included: &[PathBuf],
+    builder: &Builder<'_>,
+    report: &Report,
+) -> Result<Vec<Layer>> {
+    let open = |wheel: &Wheel| Archive::open(&wheel.path, &wheel.filename);
+    // Starting a Python for what was edited takes as long as reading all layers that were not.
+    let (layers, files) = thread::scope(|scope| {
+        let files = scope.spawn(|| Layer::for_files(builder, &app.root, included));
+        let layers = builder.build_all(&wheels.all, open, report);
+        (layers, files.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    let mut layers = layers?;
+    let mut wanted: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
+    let by_files = match builder.prune.profiles.contains(&Profile::Tests) {
+        true => prune::imports_of_files(&app.root, included),
+        false => BTreeSet::new(),
+    };
+    loop {
+        let pruned: Vec<_> = layers.iter().map(|layer| &layer.manifest.pruned).collect();
+        let missed = prune::missed(&pruned, &by_files);
+        if missed.is_empty() {
+            break;
+        }
+        for (index, modules) in missed {
+            let wanted = wanted.entry(index).or_default();
+            wanted.extend(modules);
+            let prune = Prune { wanted: wanted.clone(), ..builder.prune.clone() };
+            let wheel = &wheels.all[index];
+            layers[index] = Layer::for_wheel(&Builder { prune: &prune, ..*builder }, wheel, || open(wheel))?;
+        }
+    }
+    layers.extend(files?);
+    Ok(layers)
+}
+
+/// Says what pruning has saved, and of what it kept its hands off.
+pub(super) fn tell_pruned(layers: &[Layer], report: &Report) {
+    let mut all: BTreeMap<Profile, Saved> = BTreeMap::new();
+    for layer in layers {
+        let pruned = &layer.manifest.pruned;
+        for (profile, saved) in &pruned.saved {
+            let sum = all.entry(*profile).or_default();
+            sum.files += saved.files;
+            sum.bytes += saved.bytes;
+        }
+        if !pruned.saved.is_empty() {
+            report.detail(&format!("{}: less {}", layer.label, prune::told(&pruned.saved)));
+        }
+        pruned.kept.iter().for_each(|kept| report.detail(&format!("{}: {kept}", layer.label)));
+    }
+    if !all.is_empty() {
+        report.step(&format!("left out: {}", prune::told(&all)));
+    }
+}
+
+/// Whether the commands of `[build] run` need a release of their own: one for another machine does not run here.
+pub(super) fn needs_twin(app: &App, environment: &Environment, layers: &[Layer]) -> bool {
+    let compiled = layers.iter().any(|layer| !layer.manifest.elf.is_empty());
+    !app.build.run.is_empty() && !environment.native && compiled
+}
+
+/// Makes the release of the same pins for this machine.
+pub(super) fn twin(
+    app: &App,
+    release: &Release<'_>,
+    interpreter: Option<&Interpreter>,
+    builder: &Builder<'_>,
+    options: &Options<'_>,
+    date: u64,
+    report: &Report,
+) -> Result<Tree> {
+    report.step("`[build] run` runs in a release of the same pins for this machine:");
+    let make = || {
+        let glibc = interpreter.and_then(|interpreter| interpreter.glibc);
+        let glibc = glibc.ok_or_else(|| Error::new("this machine's Python is not built with glibc"))?;
+        let environment = Environment::new(app.python.version.value, None, Arch::host()?, glibc)?;
+        let lock = read_lock(app, &environment, options, &Report::silent())?;
+        let wheels = fetch(app, &lock, &environment, options, date, report)?;
+        let layers = installed(app, &wheels, &app.included_files()?, builder, report)?;
+        plain_tree(app, release, &layers)
+    };
+    make().map_err(|error: Error| error.context("cannot make the release that `[build] run` needs on this machine"))
+}

@@ -1,0 +1,338 @@
+//! The main road: from an [`App`] to a [`Package`], one stage after the other.
+
+mod hosts;
+mod layers;
+mod pins;
+mod python;
+
+use std::path::PathBuf;
+use std::thread;
+
+use self::hosts::{ghosts, host_compiled, host_python, needs, targets};
+use self::layers::{installed, needs_twin, tell_pruned, twin};
+pub(crate) use self::pins::brought;
+use self::pins::{Wheels, fetch, read_lock};
+pub use self::pins::{fetching, pins, rules, selection};
+pub(crate) use self::python::environment;
+use self::python::{check_pythons, compiler, environment_of, interpreter, runtime};
+use crate::app::{self, App, Squeeze};
+use crate::cache::Cache;
+use crate::commit::{self, Commit};
+use crate::configuration;
+use crate::depends::{self, Depends, Scan};
+use crate::elf;
+use crate::error::{Error, Location, Result};
+use crate::layer::{Builder, Layer};
+use crate::lock::Lock;
+use crate::name::Arch;
+use crate::package::{Compression, Meta, Package};
+use crate::path::InstallPath;
+use crate::proof::{self, Needle};
+use crate::pypa::Environment;
+use crate::release::Release;
+use crate::report::{Report, human_bytes};
+use crate::runtime::{self, Home, Runtime};
+use crate::scriptlets::{self};
+use crate::services;
+use crate::staging::{self, RunCommand, RunEnvironment};
+use crate::tree::Tree;
+use crate::wheels::{self, KeptFile};
+
+/// What a build needs to know besides the application's configuration.
+#[derive(Debug)]
+pub struct Options<'a> {
+    /// Where wheels and layers are kept.
+    pub cache: &'a Cache,
+    /// Use nothing but this machine.
+    pub offline: bool,
+    /// Run the commands of `[build] run` even if it is known what they make.
+    pub rerun: bool,
+}
+
+/// Makes the package of an application: everything but writing it down.
+///
+/// # Errors
+/// Whatever is wrong with the input, the wheels or the result. Nothing but the cache was written.
+pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Package> {
+    // git is asked meanwhile: nothing needs the answer before something is built.
+    let commit = thread::spawn({
+        let root = app.root.clone();
+        move || Commit::at(&root)
+    });
+    check_pythons(app)?;
+    let runtime = report.timed("runtime", |_| runtime(app, options.cache, report))?;
+    let interpreter = report.timed("interpreter", |_| interpreter(app, runtime.as_ref(), options, report))?;
+    let environment = environment(app, interpreter.as_ref(), runtime.as_ref())?;
+    let included = app.included_files()?;
+
+    let lock = report.timed("lock", |_| read_lock(app, &environment, options, report))?;
+    let commit = report.timed("commit", |_| commit.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+    let date = commit::date(commit.as_ref())?;
+    let wheels = report.timed("wheels", |facts| {
+        let fetched = fetch(app, &lock, &environment, options, date, report);
+        facts.cached = options.cache.counted("wheels");
+        fetched
+    })?;
+    if wheels.all.is_empty() && included.is_empty() {
+        return Err(Error::new("there is nothing to ship: no project, no files, no requirements")
+            .at(Location::file(&app.file))
+            .hint("name plain files with `include = [\"manage.py\"]` under `[app]`"));
+    }
+
+    let bundled = runtime.as_ref().filter(|runtime| runtime.home == Home::Release);
+    let compiler = compiler(app, interpreter.as_ref())?;
+    let compiler = if bundled.is_some_and(|runtime| runtime.runs_here) { compiler.shipped() } else { compiler };
+    let prune = &app.package.prune;
+    let builder =
+        Builder { cache: options.cache, compiler: &compiler, elf: &|path, file| elf::read(file, path), prune };
+    let mut layers = report.timed("layers", |facts| {
+        let mut layers = installed(app, &wheels, &included, &builder, report)?;
+        if let Some(runtime) = bundled {
+            layers.insert(0, runtime.layer.clone());
+        }
+        facts.cached = options.cache.counted("layers");
+        facts.bytes = Some(layers.iter().map(Layer::size).sum());
+        Ok::<_, Error>(layers)
+    })?;
+
+    let version = wheels.version(app)?;
+    let commit = commit.map(|commit| commit.id);
+    let release = Release {
+        name: &app.name,
+        version: &version,
+        commit: commit.as_deref(),
+        python: app.python.version.value,
+        runtime: runtime.as_ref(),
+    };
+    let twin = match needs_twin(app, &environment, &layers) {
+        true => {
+            Some(report.timed("twin", |_| twin(app, &release, interpreter.as_ref(), &builder, options, date, report))?)
+        }
+        false => None,
+    };
+    let run = RunEnvironment { timestamp: date, env: &app.build.env, rerun: options.rerun };
+    let mut tree = report.timed("tree", |_| tree(app, &release, &mut layers, &builder, &run, twin.as_ref(), report))?;
+    let ghosts = ghosts(app, &mut tree, &compiler)?;
+    let services = services::insert_into(&mut tree, app)?;
+    scriptlets::insert_into(&mut tree, &services)?;
+    let scan = report.timed("proof", |_| prove(app, &tree, &layers, bundled, options.cache, environment.arch))?;
+    let depends = needs(app, runtime.as_ref(), scan.libraries, report);
+    tell_pruned(&layers, report);
+    report.step(&format!(
+        "release of {}, {}, {}",
+        counted(wheels.all.len(), "distribution"),
+        counted(tree.files().count(), "file"),
+        human_bytes(tree.size())
+    ));
+    let python = host_python(app, runtime.as_ref());
+    Ok(Package {
+        meta: meta(app, &wheels, version, commit, date, scan.arch),
+        depends,
+        scriptlets: scriptlets::of(
+            &services,
+            &app.package.scriptlets,
+            python.as_ref(),
+            host_compiled(app, &tree, &compiler)?.as_ref(),
+        )?,
+        tree,
+        ghosts,
+    })
+}
+
+/// What a build takes from elsewhere.
+#[derive(Debug)]
+pub struct Needed {
+    /// All pins that ship, those included that an extra or a constraint adds.
+    pub lock: Lock,
+    /// The file of each pin.
+    pub files: Vec<KeptFile>,
+    /// What they were chosen for.
+    pub environment: Environment,
+    /// Seconds since 1970: the time of everything that is built.
+    pub epoch: u64,
+}
+
+/// Brings all that a build takes from elsewhere into the cache, and checks that it is a whole set.
+///
+/// # Errors
+/// As [`assemble`], up to the wheels.
+pub fn needed(app: &App, options: &Options<'_>, report: &Report) -> Result<Needed> {
+    let epoch = commit::date(Commit::at(&app.root).as_ref())?;
+    check_pythons(app)?;
+    let environment = environment_of(app, options, report)?;
+    let lock = read_lock(app, &environment, options, report)?;
+    let wheels = fetch(app, &lock, &environment, options, epoch, report)?;
+    let pins = wheels.all.iter().filter_map(|wheel| wheel.pin.clone()).collect();
+    let lock = Lock { pins, offered: Vec::new(), ..lock };
+    let files = wheels::kept(&lock, &wheels.all, &environment, options.cache, options.offline)?;
+    Ok(Needed { lock, files, environment, epoch })
+}
+
+fn counted(number: usize, thing: &str) -> String {
+    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
+}
+
+/// Makes the package of the interpreter that applications share.
+///
+/// # Errors
+/// The configuration names none; as [`assemble`].
+pub fn assemble_runtime(app: &App, revision: &str, cache: &Cache, report: &Report) -> Result<Package> {
+    let app::Interpreter::Shared(cpython) = &app.python.interpreter else {
+        return Err(Error::new("the application's interpreter is not shared")
+            .at(app.python.version.at.clone())
+            .hint("write `interpreter = \"shared\"` and a `path` below `[python]`"));
+    };
+    let arch = app.package.arch.as_ref().map(|arch| arch.value);
+    let runtime = Runtime::prepare(cpython, app.python.version.value, Home::Package, arch, cache, report)?;
+    let (tree, prefix) = runtime::package::tree(&runtime)?;
+    let layers = [runtime.layer.clone()];
+    proof::leaks(&tree, &prefix, &layers, &needles(app, &prefix, Some(&runtime), cache), cache)?;
+    let scan = Depends::scan(layers.iter())?;
+    depends::check_targets(&scan, None, &targets(app))?;
+    check_runtime(app, &runtime)?;
+    let about = runtime::package::About {
+        app,
+        revision,
+        // Not of the application's commit: the same interpreter is the same package for every application.
+        timestamp: commit::date(None)?,
+        targets: targets(app),
+        compression: compression(app.package.compression),
+    };
+    runtime::package::package(&runtime, tree, prefix, scan, &about)
+}
+
+/// Puts the layers, the release's own files, what the build commands make, and the configuration into one tree.
+fn tree(
+    app: &App,
+    release: &Release<'_>,
+    layers: &mut Vec<Layer>,
+    builder: &Builder<'_>,
+    environment: &RunEnvironment<'_>,
+    twin: Option<&Tree>,
+    report: &Report,
+) -> Result<Tree> {
+    let prefix = &app.package.prefix.value;
+    let mut tree = plain_tree(app, release, layers)?;
+    if !app.build.run.is_empty() {
+        let run = |line: &app::CommandLine| RunCommand { words: line.words.clone(), at: Some(line.at.clone()) };
+        let commands: Vec<RunCommand> = app.build.run.iter().map(run).collect();
+        let mut run = || staging::run(&mut tree, twin, prefix, &commands, environment, builder, report);
+        layers.extend(report.timed("build commands", |facts| {
+            let made = run();
+            facts.cached = builder.cache.counted("build commands");
+            made
+        })?);
+    }
+    configuration::insert_into(&mut tree, app)?;
+    Ok(tree)
+}
+
+/// Whether a file is one that several distributions bring alike because they share a package: pkgutil's and
+/// pkg_resources' `__init__.py` with its byte code, and PEP 561's `py.typed`.
+fn marks_namespace(path: &InstallPath) -> bool {
+    let (name, byte_code) = (path.file_name(), ["__init__.cpython-", ".pyc"]);
+    path.as_str().contains("/site-packages/")
+        && (["__init__.py", "py.typed"].contains(&name)
+            || name.starts_with(byte_code[0]) && name.ends_with(byte_code[1]))
+}
+
+/// The layers and the release's own files.
+fn plain_tree(app: &App, release: &Release<'_>, layers: &[Layer]) -> Result<Tree> {
+    let prefix = &app.package.prefix.value;
+    let may_override =
+        |path: &InstallPath, equal: bool| (equal && marks_namespace(path)) || app.package.allows_collision(path);
+    let mut tree = Tree::new();
+    let collisions =
+        layers.iter().filter_map(|layer| layer.insert_into(&mut tree, prefix, &may_override).err()).collect::<Vec<_>>();
+    if let Some(error) = Error::all(collisions) {
+        return Err(error);
+    }
+    release.insert_into(&mut tree, prefix, layers)?;
+    Ok(tree)
+}
+
+/// Looks for what must not be in a release, and returns what it needs of its host.
+fn prove(
+    app: &App,
+    tree: &Tree,
+    layers: &[Layer],
+    bundled: Option<&Runtime>,
+    cache: &Cache,
+    arch: Arch,
+) -> Result<Scan> {
+    let prefix = &app.package.prefix.value;
+    proof::leaks(tree, prefix, layers, &needles(app, prefix, bundled, cache), cache)?;
+    proof::launchers_resolve(tree, prefix, layers)?;
+    let scan = Depends::scan(layers.iter())?;
+    depends::check_machine(layers.iter(), scan.arch, arch)?;
+    let python = matches!(app.python.interpreter, app::Interpreter::System).then_some(app.python.version.value);
+    depends::check_targets(&scan, python, &targets(app))?;
+    if let Some(runtime) = bundled {
+        check_runtime(app, runtime)?;
+    }
+    Ok(scan)
+}
+
+/// Refuses an interpreter that needs libraries which a target lacks.
+fn check_runtime(app: &App, runtime: &Runtime) -> Result<()> {
+    let scan = Depends::scan(std::iter::once(&runtime.layer))?;
+    runtime::check_libraries(&scan.libraries, &targets(app)).map_err(|error| match &app.python.interpreter {
+        app::Interpreter::Bundled(cpython) | app::Interpreter::Shared(cpython) => error.at(cpython.path.at.clone()),
+        app::Interpreter::System => error,
+    })
+}
+
+/// What would name this machine.
+fn needles(app: &App, prefix: &InstallPath, runtime: Option<&Runtime>, cache: &Cache) -> Vec<Needle> {
+    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
+    let places = [
+        ("the application's directory", Some(app.root.clone())),
+        ("the cache", Some(cache.root().to_owned())),
+        ("the home directory", home),
+        ("the directory for temporary files", Some(std::env::temp_dir())),
+    ];
+    let built_in = runtime.into_iter().flat_map(|runtime| runtime.built_in.clone());
+    let built_in = built_in.map(|path| ("the directory that the interpreter was built in", Some(path)));
+    places.into_iter().chain(built_in).filter_map(|(what, path)| Needle::directory(what, &path?, prefix)).collect()
+}
+
+fn meta(
+    app: &App,
+    wheels: &Wheels,
+    version: crate::pypa::Version,
+    commit: Option<String>,
+    timestamp: u64,
+    arch: Arch,
+) -> Meta {
+    let license = app.license.clone().or_else(|| wheels.application()?.metadata.license.clone());
+    Meta {
+        name: app.name.clone(),
+        version,
+        revision: app.package.revision.clone(),
+        arch,
+        summary: app.summary.clone(),
+        description: app.description.clone(),
+        license,
+        maintainer: app.maintainer.clone(),
+        homepage: app.homepage.as_ref().map(ToString::to_string),
+        section: app.package.section.clone(),
+        prefix: app.package.prefix.value.clone(),
+        timestamp,
+        commit,
+        targets: targets(app),
+        compression: compression(app.package.compression),
+    }
+}
+
+/// In zstd's levels; what a target can't read is changed to another codec of about the same effort by the format.
+///
+/// The default costs a first build little and gives packages smaller than the level 3 of others. `small` costs a second
+/// for every 2.5 MB, but once a dependency and not once a build.
+fn compression(squeeze: Squeeze) -> Compression {
+    match squeeze {
+        Squeeze::Fast => Compression::Zstd(1),
+        Squeeze::Default => Compression::Zstd(6),
+        Squeeze::Small => Compression::Zstd(19),
+        Squeeze::Exact(compression) => compression,
+    }
+}

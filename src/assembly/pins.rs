@@ -1,0 +1,178 @@
+//! The pins of an application, and their wheels.
+
+use std::path::PathBuf;
+
+use super::Options;
+use super::python::{environment_of, runtime};
+use crate::app::App;
+use crate::cache::Cache;
+use crate::error::{Error, Result};
+use crate::interpreter::Interpreter;
+use crate::lock::check::{Subject, check_consistent, missing};
+use crate::lock::{Lock, Selection};
+use crate::pypa::Environment;
+use crate::report::Report;
+use crate::wheels::{self, FetchOptions, Rules, Wheel};
+
+/// How many files are downloaded at a time.
+const DOWNLOADS: usize = 8;
+
+/// How wheels are fetched for an application.
+pub fn fetching(offline: bool, epoch: u64, rules: &Rules) -> FetchOptions<'_> {
+    FetchOptions { offline, jobs: DOWNLOADS, epoch, rules }
+}
+
+/// How an application's wheels are built.
+pub fn rules(app: &App) -> Rules {
+    Rules {
+        constraints: app.build.constraints.as_ref().map(|file| file.value.clone()),
+        libraries: app.build.libraries.clone(),
+    }
+}
+
+/// Returns the interpreter that the application brings, as it runs on this machine; `None` if it brings none.
+///
+/// # Errors
+/// It is no CPython that can be brought.
+pub(crate) fn brought(app: &App, cache: &Cache, report: &Report) -> Result<Option<Interpreter>> {
+    Ok(runtime(app, cache, report)?.map(|runtime| runtime.interpreter))
+}
+
+/// An editable install of the application is what is built and installed anyway; of anything else, it would get lost.
+fn check_editable(app: &App, lock: &Lock) -> Result<()> {
+    let is_ours = app.source.as_ref().is_some_and(|source| source.canonicalize().ok() == app.root.canonicalize().ok());
+    match &lock.editable {
+        Some(editable) if !is_ours => {
+            Err(editable.refused().hint("write `source = \".\"` below `[app]`: then it is built and installed"))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn read_lock(app: &App, environment: &Environment, options: &Options<'_>, report: &Report) -> Result<Lock> {
+    let files: Vec<PathBuf> = app.python.requirements.iter().map(|file| file.value.clone()).collect();
+    let lock = Lock::read(&files, &app.root, environment, options.offline, &selection(app))?;
+    lock.warnings.iter().for_each(|warning| report.warning(warning));
+    Ok(lock)
+}
+
+/// Reads the pins of an application for the machine's Python of its minor version, and nothing else.
+///
+/// # Errors
+/// As [`Lock::read`]; there is no such Python.
+pub fn pins(app: &App, options: &Options<'_>, report: &Report) -> Result<Lock> {
+    read_lock(app, &environment_of(app, options, report)?, options, report)
+}
+
+/// What the configuration chooses of the locks.
+pub fn selection(app: &App) -> Selection {
+    Selection {
+        groups: app.python.groups.iter().map(|group| (group.value.clone(), group.at.clone())).collect(),
+        extras: app.python.extras.iter().map(|extra| (extra.value.clone(), extra.at.clone())).collect(),
+        constraints: app.python.constraints.iter().map(|file| file.value.clone()).collect(),
+        project: Some(app.source.clone().unwrap_or_else(|| app.root.clone())),
+        indexes: app.python.indexes.clone(),
+        sources: app.python.sources.clone(),
+        wheelhouses: app.python.wheelhouses.clone(),
+    }
+}
+
+/// The wheels of a release.
+pub(super) struct Wheels {
+    /// Those of the lock by name, then the application's own.
+    pub(super) all: Vec<Wheel>,
+    /// Whether the last one is the application's.
+    pub(super) has_application: bool,
+}
+
+impl Wheels {
+    pub(super) fn application(&self) -> Option<&Wheel> {
+        self.all.last().filter(|_| self.has_application)
+    }
+
+    /// The configuration's version, else that of the application's wheel.
+    pub(super) fn version(&self, app: &App) -> Result<crate::pypa::Version> {
+        match (&app.version, self.application()) {
+            (Some(version), _) => Ok(version.value.clone()),
+            (None, Some(wheel)) => Ok(wheel.metadata.version.clone()),
+            (None, None) => Err(Error::bug("an application without a version and without a project was accepted")),
+        }
+    }
+}
+
+/// Brings all wheels into the cache and holds them against each other.
+pub(super) fn fetch(
+    app: &App,
+    lock: &Lock,
+    environment: &Environment,
+    options: &Options<'_>,
+    date: u64,
+    report: &Report,
+) -> Result<Wheels> {
+    check_editable(app, lock)?;
+    let rules = rules(app);
+    let fetching = fetching(options.offline, date, &rules);
+    let mut all = wheels::fetch(lock, environment, options.cache, &fetching, report)?;
+    let has_application = app.source.is_some();
+    if let Some(source) = &app.source {
+        let _busy = report.busy("building the application");
+        let wheel = wheels::application(source, &lock.indexes, environment, options.cache, &fetching, report)?;
+        check_version(app, &wheel)?;
+        // A lock made with `pip freeze` in a development environment names the application too.
+        all.retain(|other| other.metadata.name != wheel.metadata.name);
+        all.push(wheel);
+    }
+    // What an extra or a constraint adds may require more.
+    let mut lock = lock.clone();
+    let subjects = loop {
+        let subjects = subjects(app, &lock, &all);
+        let missing = missing(&subjects, environment);
+        let (wanted, offered) = lock.offered.into_iter().partition(|pin| missing.contains(&pin.name));
+        lock = Lock { pins: wanted, offered, ..lock };
+        if lock.pins.is_empty() {
+            break subjects;
+        }
+        let more = wheels::fetch(&lock, environment, options.cache, &fetching, report)?;
+        all.splice(..0, more);
+        let pins = all.len() - usize::from(has_application);
+        all[..pins].sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
+    };
+    for warning in check_consistent(&subjects, environment, &app.python.allow_unmet)? {
+        report.warning(&warning);
+    }
+    Ok(Wheels { all, has_application })
+}
+
+/// The wheels as the check for completeness sees them.
+fn subjects(app: &App, lock: &Lock, all: &[Wheel]) -> Vec<Subject> {
+    let mut subjects: Vec<Subject> = all.iter().map(subject).collect();
+    if let Some(application) = subjects.last_mut().filter(|_| app.source.is_some()) {
+        application.extras.extend(app.python.extras.iter().map(|extra| extra.value.clone()));
+        application.extras.extend(lock.editable.iter().flat_map(|editable| editable.extras.iter().cloned()));
+    }
+    subjects
+}
+
+/// The configuration and the project must not disagree on what ships. A local part (`1.4.2+g1234abc`) may differ.
+fn check_version(app: &App, wheel: &Wheel) -> Result<()> {
+    let Some(version) = &app.version else { return Ok(()) };
+    let built = &wheel.metadata.version;
+    if version.value.clone().without_local() == built.clone().without_local() {
+        return Ok(());
+    }
+    Err(Error::new(format!("the version is {}, and the project says {built}", version.value))
+        .at(version.at.clone())
+        .hint("leave `version` out of the configuration: it is the project's"))
+}
+
+fn subject(wheel: &Wheel) -> Subject {
+    Subject {
+        name: wheel.metadata.name.clone(),
+        version: wheel.metadata.version.clone(),
+        requires: wheel.metadata.requires.clone(),
+        requires_python: wheel.metadata.requires_python.clone(),
+        extras: wheel.pin.as_ref().map(|pin| pin.extras.clone()).unwrap_or_default(),
+        provides: wheel.metadata.extras.clone(),
+        at: wheel.pin.as_ref().map(|pin| pin.at.clone()),
+    }
+}

@@ -1,0 +1,102 @@
+//! The Python that a release is for: the one that ships, the one of this machine that builds, and what wheels must fit.
+
+use super::Options;
+use super::hosts::targets;
+use crate::app::{self, App, ByteCode};
+use crate::cache::Cache;
+use crate::depends::{self, Scan};
+use crate::error::{Error, Result};
+use crate::interpreter::Interpreter;
+use crate::layer::ByteCompiler;
+use crate::name::Arch;
+use crate::pypa::Environment;
+use crate::report::Report;
+use crate::runtime::{Home, Runtime};
+use crate::target::{self};
+
+/// The interpreter that ships, if one does.
+pub(super) fn runtime(app: &App, cache: &Cache, report: &Report) -> Result<Option<Runtime>> {
+    let (cpython, home) = match &app.python.interpreter {
+        app::Interpreter::System => return Ok(None),
+        app::Interpreter::Bundled(cpython) => (cpython, Home::Release),
+        app::Interpreter::Shared(cpython) => (cpython, Home::Package),
+    };
+    let wanted = app.package.arch.as_ref().map_or_else(Arch::host, |arch| Ok(arch.value))?;
+    Runtime::prepare(cpython, app.python.version.value, home, Some(wanted), cache, report).map(Some)
+}
+
+/// Refuses a Python that a target lacks before one is looked for on this machine.
+pub(super) fn check_pythons(app: &App) -> Result<()> {
+    let none = Scan { arch: Arch::Any, libraries: Vec::new(), floors: Vec::new() };
+    let python = matches!(app.python.interpreter, app::Interpreter::System).then_some(app.python.version.value);
+    let refused = app.package.targets.iter().filter_map(|target| {
+        depends::check_targets(&none, python, &[target.value]).err().map(|error| error.at(target.at.clone()))
+    });
+    Error::all(refused).map_or(Ok(()), Err)
+}
+
+/// The Python of this machine that makes byte code and builds sdists. `None` if there is none and none is needed: what the
+/// hosts have is known, and nothing is run here.
+pub(super) fn interpreter(
+    app: &App,
+    runtime: Option<&Runtime>,
+    options: &Options<'_>,
+    report: &Report,
+) -> Result<Option<Interpreter>> {
+    if let Some(runtime) = runtime {
+        return Ok(Some(runtime.interpreter.clone()));
+    }
+    match Interpreter::find(options.cache, app.python.version.value) {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if app.package.targets.is_empty() || !app.build.run.is_empty() => Err(error),
+        Err(error) => {
+            if app.package.byte_code == ByteCode::Build {
+                report.warning(&format!("{}: byte code is made when the package is installed", error.message()));
+            }
+            Ok(None)
+        }
+    }
+}
+
+pub(super) fn compiler(app: &App, interpreter: Option<&Interpreter>) -> Result<ByteCompiler> {
+    let python = app.python.version.value;
+    let Some(interpreter) = interpreter else { return Ok(ByteCompiler::absent(python)) };
+    let compiler = ByteCompiler::of(interpreter, python)?;
+    Ok(if app.package.byte_code == ByteCode::Build { compiler } else { compiler.at_installation() })
+}
+
+/// What wheels are chosen for, from the configuration alone.
+pub(super) fn environment_of(app: &App, options: &Options<'_>, report: &Report) -> Result<Environment> {
+    let runtime = runtime(app, options.cache, report)?;
+    let interpreter = interpreter(app, runtime.as_ref(), options, report)?;
+    environment(app, interpreter.as_ref(), runtime.as_ref())
+}
+
+/// What wheels are chosen for: the oldest glibc that the targets have, or this machine's where none is declared.
+///
+/// # Errors
+/// A machine of another kind, and no word about its glibc.
+pub(crate) fn environment(
+    app: &App,
+    interpreter: Option<&Interpreter>,
+    runtime: Option<&Runtime>,
+) -> Result<Environment> {
+    let arch = app.package.arch.as_ref().map_or_else(Arch::host, |arch| Ok(arch.value))?;
+    let hint = "declare them: `targets = [\"debian12\"]` under `[package]`";
+    let glibc = match target::oldest_glibc(&targets(app)) {
+        Some(glibc) => glibc,
+        None if Arch::host().ok() != Some(arch) => {
+            let error = Error::new(format!("this machine is no {arch}, so there is no telling what the hosts have"));
+            let error = error.hint(hint);
+            return Err(app.package.arch.iter().fold(error, |error, arch| error.at(arch.at.clone())));
+        }
+        None => interpreter.and_then(|interpreter| interpreter.glibc).ok_or_else(|| {
+            Error::new("this machine's Python is not built with glibc, so there is no telling what the hosts have")
+                .hint(hint)
+        })?,
+    };
+    // The patch release is known where the interpreter ships: no other one will run the release.
+    let full = runtime.map(|runtime| runtime.version.as_str());
+    let environment = Environment::new(app.python.version.value, full, arch, glibc)?;
+    Ok(Environment { builds_with: runtime.map(|runtime| runtime.builds_with.clone()), ..environment })
+}
