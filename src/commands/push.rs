@@ -12,8 +12,8 @@ use crate::cli::{FormatName, Global, PushArgs, RolloutArgs};
 use crate::commit;
 use crate::deploy::Seat;
 use crate::deploy::artifact::{Candidate, Holds};
-use crate::deploy::facts::Facts;
-use crate::deploy::owner::Owner;
+use crate::deploy::facts::{Facts, Holder};
+use crate::deploy::owner::{self, Owner};
 use crate::deploy::plan::{Allow, Check, Plan, Site, Terms};
 use crate::deploy::rollout::{End, Moment, OnFailure, Outcome, Rollout, Unreachable, Watch};
 use crate::deploy::unpacked::Unpacked;
@@ -28,7 +28,7 @@ use super::build::write_all;
 use super::{load_app, open_cache, working_directory};
 
 /// How often a plan is made anew because another push was in the way.
-const MOST_PLANS: u32 = 3;
+const MOST_PLANS: u32 = 4;
 
 pub(super) fn push(args: &PushArgs, global: &Global, report: &Report) -> Result<()> {
     let (deploy, files) = named(&args.what);
@@ -269,8 +269,15 @@ impl Rolling<'_> {
     /// # Errors
     /// What spoke against it before anything changed. What failed later is the second part of the result.
     pub(super) fn run(&self, make: &dyn Fn(&[Site]) -> Result<Plan>) -> Result<Ended> {
+        let mut looked_twice = false;
         for _ in 0..MOST_PLANS {
             let (machines, sites, mut gone) = self.look()?;
+            // A push that was there a moment ago and is gone may have died, or come to its end: another look tells.
+            let is_gone = |holder: &Holder| holder.alive && owner::is_dead(&holder.token);
+            if !looked_twice && sites.iter().any(|site| site.facts.lock.as_ref().is_some_and(is_gone)) {
+                looked_twice = true;
+                continue;
+            }
             let plan = if sites.is_empty() { None } else { Some(make(&sites)?) };
             let Some(plan) = plan else {
                 return Ok(Ended { hosts: gone.hosts, errors: gone.errors, changed: false });

@@ -760,8 +760,9 @@ impl<'a> Way<'a> {
 }
 
 fn lock(terms: &Terms, maker: &Maker<'_>, facts: &Facts, coming: &[Coming<'_>]) -> Step {
-    let dead = facts.lock.as_ref().map(|holder| holder.token.as_str()).filter(|token| owner::is_dead(token));
-    maker.lock(&terms.owner.label, dead.unwrap_or_default(), terms.patience, coming)
+    let seen = facts.lock.as_ref().map(|holder| holder.token.as_str());
+    let dead = seen.filter(|token| owner::is_dead(token));
+    maker.lock(&terms.owner.label, seen.unwrap_or_default(), dead.unwrap_or_default(), terms.patience, coming)
 }
 
 /// A host with nothing to do, but for the lock that a dead push has left.

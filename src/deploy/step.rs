@@ -287,13 +287,15 @@ impl Maker<'_> {
         format!("{}/packages/{}/{}", self.seat.state, package.sha256, package.file)
     }
 
-    pub(super) fn lock(&self, owner: &str, dead: &str, patience: Duration, coming: &[Coming<'_>]) -> Step {
+    /// `seen` is the token of the lock that was there when the host was looked at, and `dead` the same if nobody holds it
+    /// any more; empty if there was none.
+    pub(super) fn lock(&self, owner: &str, seen: &str, dead: &str, patience: Duration, coming: &[Coming<'_>]) -> Step {
         let told = coming.iter().flat_map(|coming| {
             let Coming { package, pieces, runtime } = coming;
             [package.sha256.to_string(), package.info(*runtime), pieces.to_string()]
         });
         let patience = patience.as_secs().to_string();
-        let command = self.command("taking the lock", script::LOCK).args([owner, dead, &patience]).args(told);
+        let command = self.command("taking the lock", script::LOCK).args([owner, dead, &patience, seen]).args(told);
         Self::run(Stage::Lock, None, command.ends_with_us())
     }
 

@@ -793,7 +793,7 @@ fn an_interpreter_comes_along_in_the_same_installation_and_goes_back_with_it() {
     assert!(what == "installing shop 1.1.0-1" && !parameters.contains_key("runtime"), "{what}: {parameters:?}");
     // What it runs on is told all the same, for roll-back.
     let Action::Run(lock) = &same.hosts[0].prepare[0].action else { panic!() };
-    assert!(lock.args[6].contains("\nruntime=pkgapp-python3.13 3.13.1-1 "), "{lock:?}");
+    assert!(lock.args[7].contains("\nruntime=pkgapp-python3.13 3.13.1-1 "), "{lock:?}");
 }
 
 #[test]
@@ -842,8 +842,8 @@ fn of_an_interpreter_too_a_host_gets_what_it_does_not_have() {
     let plan = Plan::push(&terms(), &all, &[site("web1", there)]).unwrap();
     assert_eq!(plan.hosts[0].prepare[1].what, "sending pkgapp-python3.13_3.13.1-1_amd64.deb (20.0 kB of 60.0 kB)");
     let Action::Run(lock) = &plan.hosts[0].prepare[0].action else { panic!() };
-    assert_eq!(lock.args[8..], [python.sha256.to_string(), lock.args[9].clone(), python.pieces.to_string()]);
-    assert!(lock.args[9].ends_with("\nname=pkgapp-python3.13"), "{lock:?}");
+    assert_eq!(lock.args[9..], [python.sha256.to_string(), lock.args[10].clone(), python.pieces.to_string()]);
+    assert!(lock.args[10].ends_with("\nname=pkgapp-python3.13"), "{lock:?}");
 }
 
 #[test]

@@ -1,13 +1,19 @@
-# Takes the lock. Arguments: who asks, a token whose owner is known to be dead, how long to wait in seconds; and for each
-# package that will come its SHA-256, what is known of it, and its pieces.
-owner=$1 dead=$2 patience=$3
-shift 3
+# Takes the lock. Arguments: who asks, a token whose owner is known to be dead, how long to wait in seconds, the token of the
+# lock that was there when the host was looked at; and for each package that will come its SHA-256, what is known of it, and
+# its pieces.
+owner=$1 dead=$2 patience=$3 seen=$4
+shift 4
 take_lock() {
   if lock_alive && [ "$(value "$state/lock" token)" != "$token" ] && [ "$(value "$state/lock" token)" != "$dead" ]; then
     return 75
   fi
   mkdir -p "$state/packages" && write_lock "$owner" "$(now)"
 }
+# Whoever held it then is done by now: what was known of the host may no longer be so.
+current=$(value "$state/lock" token || :)
+if [ -n "$seen" ] && [ "$current" != "$seen" ] && [ "$current" != "$token" ]; then
+  say "waiting for the push that held the lock is over"
+fi
 started=$(uptime_s) told=
 until in_turn take_lock; do
   # It is not held, and can't be had: a full disk, say.
