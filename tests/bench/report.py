@@ -214,9 +214,8 @@ README = """![How many times faster than uv + nfpm](tests/bench/speed.svg)
 
 The set web: 50 distributions, those of `fixtures/shop`, and an application of 2.4 MB. Whole processes, everything
 downloaded before, the same Python, byte code compiled. The peers start from scratch, as in CI; uv has the wheels unpacked
-in its cache already. What they need if it has not, if somebody
-keeps their environment and makes only the difference in it, memory, two more sets, and whether the packages
-install and start, is in [tests/bench/bench.md](tests/bench/bench.md).
+in its cache already. What they need if it has not, or if somebody keeps their environment and makes only the difference in
+it, memory, two more sets, and whether the packages install and start, is in [tests/bench/bench.md](tests/bench/bench.md).
 """
 
 
