@@ -360,7 +360,7 @@ mod tests {
         Layer {
             key: name.into(),
             label: format!("distribution `{name} 1.0`"),
-            files: PathBuf::new(),
+            place: crate::layer::Place::new(PathBuf::new(), crate::layer::Keeping::Together),
             manifest: Manifest { elf, distribution: Some(distribution), ..Manifest::default() },
         }
     }

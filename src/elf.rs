@@ -6,7 +6,7 @@
 pub mod edit;
 
 use std::collections::BTreeSet;
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::path::Path;
 
 use object::elf;
@@ -17,6 +17,7 @@ use object::read::{ReadCache, ReadRef};
 use crate::error::{Context, Error, Result, shown};
 use crate::layer::ElfFile;
 use crate::path::ReleasePath;
+use crate::tree::Bytes;
 
 /// What every ELF file begins with.
 const MAGIC: &[u8; 4] = b"\x7fELF";
@@ -27,24 +28,42 @@ const STRING_LIMIT: u64 = 64 << 10;
 /// More entries than this is a loop in a damaged file.
 const CHAIN_LIMIT: usize = 10_000;
 
-/// Reads a file; `None` if it is nothing that the dynamic linker loads: no ELF file, or an object file, or a static
-/// executable of no dynamic segment has no needs but its machine. Only the parts that matter are read.
+/// Reads a file; `None` if it is nothing that the dynamic linker loads: no ELF file, or an object file, or a
+/// static executable of no dynamic segment has no needs but its machine. Only the parts that matter are read.
 ///
 /// # Errors
 /// It can't be read, or it is an ELF file whose headers are damaged; the message names `release_path`.
 pub fn read(path: &Path, release_path: &ReleasePath) -> Result<Option<ElfFile>> {
-    let mut file = crate::fs::open(path)?;
-    let mut start = Vec::with_capacity(20);
-    // The type and machine are in the first 20 bytes, in the file's own byte order.
-    (&mut file).take(20).read_to_end(&mut start).context(|| format!("cannot read `{}`", shown(path)))?;
-    if !start.starts_with(MAGIC) {
-        return Ok(None);
+    let file = crate::fs::open(path)?;
+    let size = file.metadata().context(|| format!("cannot read `{}`", shown(path)))?.len();
+    read_from(file.into_file(), 0, size, release_path)
+}
+
+/// As [`read`], of bytes wherever they are; `size` is their number.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_bytes(bytes: &Bytes, size: u64, release_path: &ReleasePath) -> Result<Option<ElfFile>> {
+    match bytes {
+        Bytes::Memory(bytes) => read_from(std::io::Cursor::new(bytes), 0, size, release_path),
+        Bytes::Disk { file, start } => read_from(crate::fs::open(file)?.into_file(), *start, size, release_path),
     }
-    let cache = ReadCache::new(file.into_file());
+}
+
+fn read_from(source: impl Read + Seek, start: u64, size: u64, release_path: &ReleasePath) -> Result<Option<ElfFile>> {
+    let cache = ReadCache::new(source);
+    let part = cache.range(start, size);
+    // The class is in the first bytes.
+    let class = match part.read_bytes_at(0, size.min(5)) {
+        Ok([magic @ .., class]) if magic == MAGIC => *class,
+        Ok(head) if head.starts_with(MAGIC) => 0,
+        Ok(_) => return Ok(None),
+        Err(()) => return Err(Error::new(format!("cannot read `{release_path}`"))),
+    };
     let damaged = |what: &str| Error::new(format!("`{release_path}` is a damaged ELF file")).cause_text(what);
-    let read = match start.get(4) {
-        Some(2) => read_class::<elf::FileHeader64<Endianness>>(&cache),
-        Some(1) => read_class::<elf::FileHeader32<Endianness>>(&cache),
+    let read = match class {
+        2 => read_class::<elf::FileHeader64<Endianness>, _>(part),
+        1 => read_class::<elf::FileHeader32<Endianness>, _>(part),
         _ => return Err(damaged("its class is neither 32-bit nor 64-bit")),
     };
     Ok(read.map_err(|error| damaged(&error))?.map(|found| found.named(release_path)))
@@ -75,9 +94,7 @@ impl Found {
     }
 }
 
-type Cache = ReadCache<std::fs::File>;
-
-fn read_class<E: FileHeader<Endian = Endianness>>(cache: &Cache) -> Result<Option<Found>, String> {
+fn read_class<'a, E: FileHeader<Endian = Endianness>, R: ReadRef<'a>>(cache: R) -> Result<Option<Found>, String> {
     let text = |error: object::Error| error.to_string();
     let header = E::parse(cache).map_err(text)?;
     let endian = header.endian().map_err(text)?;
@@ -95,7 +112,7 @@ fn read_class<E: FileHeader<Endian = Endianness>>(cache: &Cache) -> Result<Optio
     let segments = header.program_headers(endian, cache).map_err(text)?;
     for segment in segments {
         if let Some(entries) = segment.dynamic(endian, cache).map_err(text)? {
-            let dynamic = Dynamic::<E>::new(cache, endian, segments, entries)?;
+            let dynamic = Dynamic::<E, R>::new(cache, endian, segments, entries)?;
             dynamic.read(&mut found)?;
         }
     }
@@ -118,8 +135,8 @@ fn machine(machine: elf::Machine) -> String {
 }
 
 /// The dynamic segment, with what is needed to follow its addresses.
-struct Dynamic<'a, E: FileHeader<Endian = Endianness>> {
-    cache: &'a Cache,
+struct Dynamic<'a, E: FileHeader<Endian = Endianness>, R: ReadRef<'a>> {
+    cache: R,
     endian: Endianness,
     segments: &'a [E::ProgramHeader],
     /// Tag and value.
@@ -128,13 +145,8 @@ struct Dynamic<'a, E: FileHeader<Endian = Endianness>> {
     strings: (u64, u64),
 }
 
-impl<'a, E: FileHeader<Endian = Endianness>> Dynamic<'a, E> {
-    fn new(
-        cache: &'a Cache,
-        endian: Endianness,
-        segments: &'a [E::ProgramHeader],
-        entries: &[E::Dyn],
-    ) -> Result<Self, String> {
+impl<'a, E: FileHeader<Endian = Endianness>, R: ReadRef<'a>> Dynamic<'a, E, R> {
+    fn new(cache: R, endian: Endianness, segments: &'a [E::ProgramHeader], entries: &[E::Dyn]) -> Result<Self, String> {
         let entries: Vec<(i64, u64)> = entries
             .iter()
             .map(|entry| (entry.d_tag(endian).0, entry.d_val(endian).into()))
@@ -221,6 +233,21 @@ mod tests {
 
     use super::*;
     use crate::format::judge::{run, tool};
+
+    fn read(path: &std::path::Path, release_path: &ReleasePath) -> Result<Option<ElfFile>> {
+        let size = path.metadata().unwrap().len();
+        // As it lies in a layer: behind others.
+        let mut pack = vec![0x7f; 3];
+        pack.extend(std::fs::read(path).unwrap());
+        pack.extend(b"\x7fELF");
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("pack");
+        std::fs::write(&file, pack).unwrap();
+        let read = super::read(path, release_path);
+        let packed = super::read_bytes(&Bytes::Disk { file: file.into(), start: 3 }, size, release_path);
+        assert_eq!(read.as_ref().map_err(ToString::to_string), packed.as_ref().map_err(ToString::to_string));
+        packed
+    }
 
     fn release_path() -> ReleasePath {
         ReleasePath::parse("lib/x.so").unwrap()

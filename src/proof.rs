@@ -12,9 +12,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::cache::{self, Cache};
-use crate::error::{Context, Error, Result, shown};
-use crate::fs;
-use crate::layer::{Layer, LayerEntryKind, started_by};
+use crate::error::{Context, Error, Result};
+use crate::layer::{Layer, started_by};
 use crate::path::{InstallPath, ReleasePath};
 use crate::tree::{Bytes, Content, Entry, Kind, Origin, Tree};
 
@@ -166,9 +165,9 @@ fn search_layer_files(layer: &Layer, needles: &[Needle], all: bool) -> Result<Ve
         let mut found = search_entry(&entry, needles)?;
         if !all && !found.is_empty() {
             // A constant of the published source, e.g. the default `/root/.netrc`, is in its byte code too.
-            let source = source_of(layer, path).filter(|source| !made_here.contains(source));
-            if let Some(source) = source {
-                let explained = search_file(&layer.files.join(source.as_str()), needles)?;
+            let source = source_of(layer, path).filter(|(source, _)| !made_here.contains(source));
+            if let Some((_, source)) = source {
+                let explained = search_file(&source, needles)?;
                 found.retain(|needle| !explained.contains(needle));
             }
         }
@@ -181,16 +180,12 @@ fn search_layer_files(layer: &Layer, needles: &[Needle], all: bool) -> Result<Ve
 }
 
 /// Returns the source that a file of byte code was made of (PEP 3147).
-fn source_of(layer: &Layer, pyc: &ReleasePath) -> Option<ReleasePath> {
+fn source_of(layer: &Layer, pyc: &ReleasePath) -> Option<(ReleasePath, Content)> {
     let stem = pyc.file_name().strip_suffix(".pyc")?.rsplit_once('.')?.0;
     let directory = pyc.parent().filter(|directory| directory.file_name() == "__pycache__")?.parent()?;
     let source = directory.join(&format!("{stem}.py")).ok()?;
-    layer
-        .manifest
-        .entries
-        .binary_search_by(|entry| entry.path.cmp(&source))
-        .is_ok_and(|index| matches!(layer.manifest.entries[index].kind, LayerEntryKind::File { .. }))
-        .then_some(source)
+    let content = layer.content(&source)?;
+    Some((source, content))
 }
 
 fn search_entry<'n>(entry: &Entry, needles: &'n [Needle]) -> Result<Vec<&'n Needle>> {
@@ -204,20 +199,20 @@ fn search_entry<'n>(entry: &Entry, needles: &'n [Needle]) -> Result<Vec<&'n Need
         Kind::File(Content { bytes: Bytes::Memory(bytes), .. }) => {
             Ok(needles.iter().filter(|needle| needle.is_in(bytes)).collect())
         }
-        Kind::File(Content { bytes: Bytes::Disk(file), .. }) => search_file(file, needles),
+        Kind::File(content) => search_file(content, needles),
     }
 }
 
 /// Returns the needles that are in a file; holds a chunk of it, and as much of the one before as a needle may reach back.
-fn search_file<'n>(file: &Path, needles: &'n [Needle]) -> Result<Vec<&'n Needle>> {
+fn search_file<'n>(file: &Content, needles: &'n [Needle]) -> Result<Vec<&'n Needle>> {
     let overlap = needles.iter().map(|needle| needle.bytes.len()).max().unwrap_or(0);
     let mut wanted: Vec<&Needle> = needles.iter().collect();
     let (mut found, mut held, mut first) = (Vec::new(), Vec::with_capacity(CHUNK + overlap), true);
-    let mut source = fs::open(file)?;
+    let mut source = file.reader()?;
     while !wanted.is_empty() {
         let before = held.len();
         let read = source.by_ref().take(CHUNK as u64).read_to_end(&mut held);
-        read.context(|| format!("cannot read `{}`", shown(file)))?;
+        read.context(|| file.unreadable())?;
         if held.len() == before {
             break;
         }
@@ -319,13 +314,7 @@ fn interpreter_exists(tree: &Tree, interpreter: &str) -> bool {
 /// Returns how a file begins, as far as a shebang or a launcher's mark may reach.
 fn head(content: &Content) -> Result<String> {
     let mut head = Vec::new();
-    match &content.bytes {
-        Bytes::Memory(bytes) => head.extend(bytes.iter().take(512)),
-        Bytes::Disk(file) => {
-            let read = fs::open(file)?.take(512).read_to_end(&mut head);
-            read.context(|| format!("cannot read `{}`", shown(file)))?;
-        }
-    }
+    content.part(0..512)?.read_to_end(&mut head).context(|| content.unreadable())?;
     Ok(String::from_utf8_lossy(&head).into_owned())
 }
 
@@ -390,7 +379,12 @@ mod tests {
         let layer = bench.install(&TestWheel::new("x", "1.0", &[("x.py", b"")])).unwrap();
         let pyc = format!("{}/__pycache__/x.{}.pyc", bench.compiler.site_packages(), bench.tag());
         // As a compiler that is not told the file's name in the release would write it.
-        std::fs::write(layer.files.join(&pyc), format!("....{BUILD}/x.py....")).unwrap();
+        let content = layer.content(&ReleasePath::parse(&pyc).unwrap()).unwrap();
+        let crate::tree::Bytes::Disk { file, start } = &content.bytes else { panic!("{content:?}") };
+        let written = format!("....{BUILD}/x.py....");
+        assert!(written.len() as u64 <= content.digest.size);
+        let file = std::fs::OpenOptions::new().write(true).open(file).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, written.as_bytes(), *start).unwrap();
         assert_eq!(check(&bench, &[layer]), [format!("`/opt/shop/{pyc}` names the build directory, `{BUILD}`")]);
     }
 
@@ -456,16 +450,19 @@ mod tests {
     #[test]
     fn a_needle_is_found_at_every_place_relative_to_a_chunk() {
         let file = tempfile::NamedTempFile::new().unwrap();
+        let content = |text: &[u8]| {
+            std::fs::write(file.path(), text).unwrap();
+            let bytes = crate::tree::Bytes::Disk { file: file.path().into(), start: 0 };
+            Content { digest: crate::digest::Digest::of(text), bytes }
+        };
         let common = Needle::directory("home", Path::new("/root"), &prefix()).unwrap();
         for start in CHUNK - 8..CHUNK + 3 {
             let mut text = vec![b'x'; CHUNK + 20];
             text[start..start + 6].copy_from_slice(b"/root/");
-            std::fs::write(file.path(), &text).unwrap();
             let needles = std::slice::from_ref(&common);
-            assert!(search_file(file.path(), needles).unwrap().is_empty(), "{start}: it is in a word");
+            assert!(search_file(&content(&text), needles).unwrap().is_empty(), "{start}: it is in a word");
             text[start - 1] = b' ';
-            std::fs::write(file.path(), &text).unwrap();
-            assert_eq!(search_file(file.path(), needles).unwrap().len(), 1, "{start}");
+            assert_eq!(search_file(&content(&text), needles).unwrap().len(), 1, "{start}");
         }
     }
 

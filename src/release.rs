@@ -97,7 +97,7 @@ impl RecordedDistribution {
     fn of(layer: &Layer) -> Option<Self> {
         let distribution = layer.manifest.distribution.as_ref()?;
         let size = layer.manifest.entries.iter().map(|entry| match &entry.kind {
-            LayerEntryKind::File { digest } => digest.size,
+            LayerEntryKind::File { digest, .. } => digest.size,
             LayerEntryKind::Directory | LayerEntryKind::Symlink { .. } => 0,
         });
         Some(Self {
@@ -252,8 +252,9 @@ mod tests {
         let layers = [bench.install(&wheel).unwrap()];
         let (tree, _) = tree_of(&layers, bench.python());
         let record = text_at(&tree, "/opt/shop/.pkgapp/release.json");
-        let files = walkdir::WalkDir::new(&layers[0].files).into_iter().map(|entry| entry.unwrap().metadata().unwrap());
-        let size: u64 = files.filter(std::fs::Metadata::is_file).map(|metadata| metadata.len()).sum();
+        let files = walkdir::WalkDir::new(bench.unpacked(&layers[0])).into_iter();
+        let files = files.map(|entry| entry.unwrap().metadata().unwrap()).filter(std::fs::Metadata::is_file);
+        let size: u64 = files.map(|file| file.len()).sum();
         let expected = format!(
             "{{\n  \"format\": 1,\n  \"name\": \"shop\",\n  \"version\": \"1.4.2\",\n  \"commit\": \"c0ffee\",\n  \
              \"python\": \"{}\",\n  \"distributions\": [\n    {{\n      \"name\": \"flask\",\n      \"version\": \

@@ -21,7 +21,7 @@ use crate::path::{InstallPath, ReleasePath};
 use crate::process;
 use crate::release::pyvenv_cfg;
 use crate::report::Report;
-use crate::tree::{Bytes, Content, Entry, Kind, Origin, Tree};
+use crate::tree::{Content, Entry, Kind, Origin, Reader, Tree};
 
 /// What the layer is called.
 const LABEL: &str = "files made by `[build] run`";
@@ -322,10 +322,7 @@ fn update_records(tree: &mut Tree, prefix: &InstallPath, site_packages: &Install
         .collect();
     let origin = Arc::new(Origin { label: LABEL.into(), layer: None });
     for (path, content) in records {
-        let old = match &content.bytes {
-            Bytes::Disk(file) => fs::read(file)?,
-            Bytes::Memory(bytes) => bytes.to_vec(),
-        };
+        let old = content.read()?;
         let new = layer::updated_record(&old, |recorded| {
             let place = match recorded.strip_prefix("../../../") {
                 Some(below) => prefix.join(&ReleasePath::parse(below).ok()?),
@@ -394,10 +391,16 @@ pub fn materialise(tree: &Tree, prefix: &InstallPath, root: &Path) -> Result<()>
 
 fn copy(content: &Content, mode: u32, place: &Path) -> Result<()> {
     let failed = || format!("cannot write `{}`", shown(place));
-    match &content.bytes {
-        Bytes::Disk(file) => _ = fs_err::copy(file, place).context(failed)?,
-        Bytes::Memory(bytes) => fs_err::write(place, bytes).context(failed)?,
+    let mut file = fs_err::File::create(place).context(failed)?;
+    let copied = match &mut content.reader()? {
+        // The kernel copies from file to file.
+        Reader::Disk(reader) => std::io::copy(reader, &mut file),
+        Reader::Memory(bytes) => std::io::copy(bytes, &mut file),
+    };
+    if copied.context(failed)? != content.digest.size {
+        return Err(Error::new(content.unreadable()).cause_text("it was cut").hint("build again"));
     }
+    drop(file);
     // The owner may write: commands may change what is there.
     fs_err::set_permissions(place, std::fs::Permissions::from_mode(mode & 0o777 | 0o200)).context(failed)
 }
@@ -498,8 +501,7 @@ mod tests {
         fn text(&self, path: &str) -> String {
             let entry = self.tree.get(&InstallPath::parse(path).unwrap()).unwrap();
             match &entry.kind {
-                Kind::File(Content { bytes: Bytes::Disk(file), .. }) => fs::read_to_string(file).unwrap(),
-                Kind::File(Content { bytes: Bytes::Memory(bytes), .. }) => String::from_utf8(bytes.to_vec()).unwrap(),
+                Kind::File(content) => String::from_utf8(content.read().unwrap()).unwrap(),
                 other => panic!("{other:?}"),
             }
         }
@@ -594,10 +596,8 @@ mod tests {
             for layer in &shop.layers {
                 assert!(Layer::open(&shop.bench.cache, &layer.key, &layer.label).is_some());
                 for (path, entry, content) in shop.bench.tree(&shop.prefix, &shop.layers).files() {
-                    if let Bytes::Disk(file) = &content.bytes {
-                        let there = crate::digest::Digest::of_reader(fs::open(file).unwrap()).unwrap();
-                        assert_eq!(there, content.digest, "{path} of {:?}", entry.origin);
-                    }
+                    let there = crate::digest::Digest::of_reader(content.reader().unwrap()).unwrap();
+                    assert_eq!(there, content.digest, "{path} of {:?}", entry.origin);
                 }
             }
         }

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use super::support::project::full;
-use super::support::{Sandbox, walk};
+use super::support::{Sandbox, alter, layer_with, walk};
 
 fn json(sandbox: &Sandbox, args: &[&str]) -> serde_json::Value {
     let text = sandbox.pkgapp([&["--json", "cache"], args].concat()).stdout();
@@ -72,20 +72,20 @@ fn verify_names_what_is_damaged_and_forgets_it() {
         let [path] = &found[..] else { panic!("{end}: {found:?}") };
         path.clone()
     };
-    let (file, wheel) = (find("space/left.py"), find("space_left-1.0-py3-none-any.whl"));
+    let (layer, wheel) = (layer_with(&sandbox, "space/left.py"), find("space_left-1.0-py3-none-any.whl"));
     let proof = std::fs::read_dir(sandbox.cache().join("proofs")).unwrap().next().unwrap().unwrap().path();
-    std::fs::write(&file, std::fs::read_to_string(&file).unwrap().replace("left", "LEFT")).unwrap();
+    alter(&layer.join("pack"), b"SIDE = \"left\"", b"SIDE = \"LEFT\"");
     std::fs::write(&wheel, "torn").unwrap();
     std::fs::write(&proof, "{}").unwrap();
     let segment = std::fs::read_dir(sandbox.cache().join("segments")).unwrap().next().unwrap().unwrap().path();
     std::fs::OpenOptions::new().append(true).open(&segment).unwrap().write_all(b"more").unwrap();
     let outcome = sandbox.pkgapp(["cache", "verify"]).outcome();
-    let layer =
-        file.ancestors().find(|path| path.join("layer.json").exists() || path.parent().unwrap().ends_with("layers"));
-    let layer = below(&sandbox, layer.unwrap());
+    let layer = below(&sandbox, &layer);
+    let told = outcome.raw_stdout.lines().find_map(|line| line.strip_prefix(&format!("{layer}: "))).unwrap_or_default();
+    assert!(told.starts_with("lib/python3.") && told.ends_with("/site-packages/space/left.py"), "{}", outcome.report);
     let mut wanted = vec![
         format!("{}: {}", below(&sandbox, wheel.parent().unwrap()), "space_left-1.0-py3-none-any.whl"),
-        format!("{layer}: {}", below(&sandbox, &file).strip_prefix(&format!("{layer}/")).unwrap()),
+        format!("{layer}: {told}"),
         format!("{}: not what its hash says", below(&sandbox, &proof)),
         format!("{}: not what its hash says", below(&sandbox, &segment)),
     ];

@@ -5,7 +5,7 @@ use std::process::{Child, Command};
 use std::time::Duration;
 
 use super::support::project::full;
-use super::support::{Sandbox, copy};
+use super::support::{Sandbox, alter, copy, layer_with};
 
 fn succeed(mut child: Child) {
     assert!(child.wait().unwrap().success());
@@ -83,24 +83,29 @@ fn a_damaged_layer_is_noticed_and_made_anew_within_the_same_build() {
     let sandbox = full();
     let expected = reference(&sandbox);
     sandbox.build(["--format", "all"]);
-    let file = cached(&sandbox, "space/left.py");
-    let layer = file.ancestors().find(|path| path.join("layer.json").exists()).unwrap();
-    // Of the same length: only the sum tells.
-    let altered = std::fs::read_to_string(&file).unwrap().replace("left", "LEFT");
-    let manifest = std::fs::read_to_string(layer.join("layer.json")).unwrap();
-    let harms: [&dyn Fn(); 4] = [
-        &|| std::fs::write(&file, &altered).unwrap(),
-        &|| std::fs::write(&file, "").unwrap(),
-        &|| std::fs::remove_file(&file).unwrap(),
+    let layer = layer_with(&sandbox, "space/left.py");
+    let (pack, manifest) = (layer.join("pack"), layer.join("layer.json"));
+    let sound = std::fs::read(&pack).unwrap();
+    let harms: [&dyn Fn(); 5] = [
+        // Of the same length: only the sum tells.
+        &|| alter(&pack, b"SIDE = \"left\"", b"SIDE = \"LEFT\""),
+        &|| std::fs::write(&pack, &sound[..sound.len() - 1]).unwrap(),
+        &|| std::fs::write(&pack, "").unwrap(),
+        &|| std::fs::remove_file(&pack).unwrap(),
         // Right JSON that says something else: a mode.
-        &|| std::fs::write(layer.join("layer.json"), manifest.replace("\"mode\":420", "\"mode\":511")).unwrap(),
+        &|| {
+            let text = std::fs::read_to_string(&manifest).unwrap();
+            let other = text.replace(",420,", ",511,");
+            assert_ne!(other, text);
+            std::fs::write(&manifest, other).unwrap();
+        },
     ];
     for harm in harms {
         harm();
         // So that nothing but the layer can give the bytes.
         _ = std::fs::remove_dir_all(sandbox.cache().join("segments"));
         same(&expected, &sandbox.build(["--format", "all"]));
-        assert!(std::fs::read_to_string(&file).unwrap().contains("left"));
+        assert!(std::fs::read(&pack).unwrap() == sound);
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::support::project::full;
 use super::support::{Sandbox, tools};
 
-/// The programs that a build starts and the files of the cache's layers that it opens.
+/// The programs that a build starts and the packs of the cache's layers that it opens.
 fn traced(sandbox: &Sandbox, strace: &Path) -> (Vec<String>, Vec<PathBuf>) {
     let log = sandbox.root().join("trace");
     let run = sandbox.pkgapp(["build", "--format", "tar"]).env("PKGAPP_OFFLINE", "1");
@@ -17,7 +17,7 @@ fn traced(sandbox: &Sandbox, strace: &Path) -> (Vec<String>, Vec<PathBuf>) {
         let quoted = line.split('"').nth(1).unwrap_or_default();
         if line.contains("execve(") && line.ends_with("= 0") {
             programs.push(quoted.rsplit('/').next().unwrap_or_default().to_owned());
-        } else if line.contains("openat(") && quoted.contains("/layers/") && quoted.contains("/files/") {
+        } else if line.contains("openat(") && quoted.contains("/layers/") && quoted.ends_with("/pack") {
             opened.push(PathBuf::from(quoted));
         } else if line.contains("connect(") {
             assert!(!line.contains("AF_INET"), "{line}");

@@ -83,8 +83,7 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
     let compiler = compiler(app, interpreter.as_ref())?;
     let compiler = if bundled.is_some_and(|runtime| runtime.runs_here) { compiler.shipped() } else { compiler };
     let prune = &app.package.prune;
-    let builder =
-        Builder { cache: options.cache, compiler: &compiler, elf: &|path, file| elf::read(file, path), prune };
+    let builder = Builder { cache: options.cache, compiler: &compiler, elf: &elf::read_bytes, prune };
     let mut layers = report.timed("layers", |facts| {
         let mut layers = installed(app, &wheels, &included, &builder, report)?;
         if let Some(runtime) = bundled {

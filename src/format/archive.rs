@@ -69,7 +69,7 @@ impl Archive {
         if let Some((_, content)) = member.content() {
             end += content.digest.size;
             let part = range.start.clamp(start, end) - start..range.end.clamp(start, end) - start;
-            copy_range(content, part, out)?;
+            copy_range(content, part, &mut |bytes| out.write_all(bytes).context(cannot_write))?;
         }
         out.write_all(within(self.padding(member), end, &range)).context(cannot_write)
     }

@@ -147,7 +147,7 @@ pub(crate) fn odd_tree(disk: &Path) -> Tree {
     tree.insert(path("/opt/shop/secret"), secret).unwrap();
     let large: Vec<u8> = (0..1_000_003_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     std::fs::write(disk, &large).unwrap();
-    let content = Content { digest: Digest::of(&large), bytes: Bytes::Disk(disk.to_owned()) };
+    let content = Content { digest: Digest::of(&large), bytes: Bytes::Disk { file: disk.into(), start: 0 } };
     // One file on disk at two places, as a cache gives it: they must not become hard links.
     tree.insert(path("/opt/shop/lib/large.bin"), Entry::file(content.clone(), 0o644, &origin)).unwrap();
     tree.insert(path("/opt/shop/lib/twin.bin"), Entry::file(content, 0o755, &origin)).unwrap();

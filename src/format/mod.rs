@@ -18,7 +18,7 @@ pub mod tarball;
 pub mod version;
 
 use std::cmp::Ordering;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Read, Write};
 use std::ops::Range;
 
 use sha2::{Digest as _, Sha256};
@@ -27,7 +27,7 @@ use crate::error::{Context, Error, Result};
 use crate::package::{Compression, Meta, Package};
 use crate::path::InstallPath;
 use crate::segment::Segments;
-use crate::tree::{Bytes, Content, Entry, Tree};
+use crate::tree::{Bytes, Content, Entry, Reader, Tree};
 
 pub(crate) use archive::{Archive, Member};
 pub use deb::Deb;
@@ -106,34 +106,18 @@ fn by_component(a: &str, b: &str) -> Ordering {
 
 /// Hands a file's bytes on, and proves on the way that they are the ones that its digest names.
 fn copy_content(path: &InstallPath, content: &Content, out: &mut impl Write) -> Result<()> {
-    let sum = match &content.bytes {
-        Bytes::Memory(bytes) => {
-            out.write_all(bytes).context(cannot_write)?;
-            Sha256::digest(bytes)
-        }
-        Bytes::Disk(file) => {
-            let mut hasher = Sha256::new();
-            // A longer file must not run over its place in the archive; a shorter one shows in the sum.
-            let mut reader = crate::fs::open(file)?.take(content.digest.size);
-            let mut buffer = vec![0; 1 << 16];
-            loop {
-                match reader.read(&mut buffer).context(|| format!("cannot read `{}`", crate::error::shown(file)))? {
-                    0 => break hasher.finalize(),
-                    length => {
-                        hasher.update(&buffer[..length]);
-                        out.write_all(&buffer[..length]).context(cannot_write)?;
-                    }
-                }
-            }
-        }
-    };
-    if sum[..] == content.digest.sha256.0 {
+    let mut hasher = Sha256::new();
+    copy_range(content, 0..content.digest.size, &mut |bytes| {
+        hasher.update(bytes);
+        out.write_all(bytes).context(cannot_write)
+    })?;
+    if hasher.finalize()[..] == content.digest.sha256.0 {
         return Ok(());
     }
     let error = Error::new(format!("`{path}` is not what it was when the build read it"))
         .note(format!("its SHA-256 was {}", content.digest.sha256));
     Err(match &content.bytes {
-        Bytes::Disk(file) => {
+        Bytes::Disk { file, .. } => {
             let error = error.note(format!("it is read from `{}`", crate::error::shown(file)));
             match crate::layer::discard(file) {
                 Some(Ok(())) => error.hint("build again: the damaged layer is no longer used, and will be made anew"),
@@ -145,24 +129,17 @@ fn copy_content(path: &InstallPath, content: &Content, out: &mut impl Write) -> 
     })
 }
 
-/// Hands a range of a file's bytes on.
-fn copy_range(content: &Content, range: Range<u64>, out: &mut impl Write) -> Result<()> {
-    let file = match &content.bytes {
-        Bytes::Memory(bytes) => {
-            let at = |position: u64| usize::try_from(position).map_or(bytes.len(), |at| at.min(bytes.len()));
-            return out.write_all(&bytes[at(range.start)..at(range.end)]).context(cannot_write);
-        }
-        Bytes::Disk(file) => file,
+/// Gives `take` a range of a file's bytes, in pieces.
+fn copy_range(content: &Content, range: Range<u64>, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    let mut reader = match content.part(range)? {
+        Reader::Memory(bytes) => return take(bytes),
+        Reader::Disk(reader) => reader,
     };
-    let failed = || format!("cannot read `{}`", crate::error::shown(file));
-    let mut reader = crate::fs::open(file)?;
-    reader.seek(SeekFrom::Start(range.start)).context(failed)?;
-    let mut reader = reader.take(range.end - range.start);
     let mut buffer = vec![0; 1 << 16];
     loop {
-        match reader.read(&mut buffer).context(failed)? {
+        match reader.read(&mut buffer).context(|| content.unreadable())? {
             0 => return Ok(()),
-            length => out.write_all(&buffer[..length]).context(cannot_write)?,
+            length => take(&buffer[..length])?,
         }
     }
 }

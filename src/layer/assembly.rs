@@ -2,21 +2,20 @@
 //! whole is renamed into place when it is finished.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufWriter, Read, Write};
-use std::path::PathBuf;
-
-use fs_err as fs;
-use fs_err::os::unix::fs::OpenOptionsExt as _;
+use std::io::Read;
 
 use super::bytecode::Isolation;
+use super::place::Writer;
 use super::{
-    Builder, ByteCompiler, CHECKED, Distribution, ElfFile, FILES, Layer, LayerEntry, LayerEntryKind, MANIFEST, Manifest,
+    Builder, ByteCompiler, CHECKED, Distribution, ElfFile, Keeping, Layer, LayerEntry, LayerEntryKind, MANIFEST,
+    Manifest, Place,
 };
 use crate::cache::{self, Cache, Claim};
-use crate::digest::{Digest, DigestWriter};
-use crate::error::{Context, Error, Result, shown};
+use crate::digest::Digest;
+use crate::error::{Error, Result};
 use crate::path::ReleasePath;
 use crate::prune::{Contents, Prune, Pruned};
+use crate::tree::Content;
 
 /// Counts changes of what the same source compiles to: part of the names of kept byte code.
 const BYTE_CODE: &str = "pkgapp byte code 1";
@@ -60,30 +59,31 @@ pub(crate) enum Begun<'a> {
     /// It is there.
     Made(Box<Layer>),
     /// It has to be made.
-    Empty(Assembly<'a>),
+    Empty(Box<Assembly<'a>>),
 }
 
 /// A layer's files on their way into the cache.
 pub(crate) struct Assembly<'a> {
     builder: &'a Builder<'a>,
     directory: Claim,
+    writer: Writer,
     entries: BTreeMap<ReleasePath, LayerEntry>,
     elf: Vec<ElfFile>,
     uncompiled: Vec<ReleasePath>,
     made_here: BTreeSet<ReleasePath>,
     heads: BTreeMap<ReleasePath, String>,
-    pruned: Box<Pruned>,
+    pruned: Pruned,
 }
 
 impl<'a> Assembly<'a> {
     /// Begins an empty layer, or returns the one that is there: another process may be making it, and is waited for.
-    pub(crate) fn begin(builder: &'a Builder<'a>, key: &str, label: &str) -> Result<Begun<'a>> {
+    pub(crate) fn begin(builder: &'a Builder<'a>, key: &str, label: &str, keeping: Keeping) -> Result<Begun<'a>> {
         let directory = builder.cache.claim(&format!("layer-{key}"))?;
         if let Some(layer) = Layer::open(builder.cache, key, label) {
             return Ok(Begun::Made(Box::new(layer)));
         }
-        fs::create_dir(directory.path().join(FILES)).context(|| "cannot begin a layer")?;
-        Ok(Begun::Empty(Self {
+        Ok(Begun::Empty(Box::new(Self {
+            writer: Writer::begin(directory.path(), keeping)?,
             builder,
             directory,
             entries: BTreeMap::new(),
@@ -91,8 +91,8 @@ impl<'a> Assembly<'a> {
             uncompiled: Vec::new(),
             made_here: BTreeSet::new(),
             heads: BTreeMap::new(),
-            pruned: Box::default(),
-        }))
+            pruned: Pruned::default(),
+        })))
     }
 
     /// What its byte code is made by.
@@ -113,7 +113,7 @@ impl<'a> Assembly<'a> {
     /// The regular files so far.
     pub(crate) fn files(&self) -> impl Iterator<Item = (&ReleasePath, &Digest)> {
         self.entries.iter().filter_map(|(path, entry)| match &entry.kind {
-            LayerEntryKind::File { digest } => Some((path, digest)),
+            LayerEntryKind::File { digest, .. } => Some((path, digest)),
             LayerEntryKind::Directory | LayerEntryKind::Symlink { .. } => None,
         })
     }
@@ -124,17 +124,17 @@ impl<'a> Assembly<'a> {
     /// The path is there already or lies below a file; or the content can't be read or written.
     pub(crate) fn file(&mut self, path: ReleasePath, mode: u32, made: Made, content: impl Read) -> Result<Digest> {
         self.check_vacant(&path)?;
-        let target = self.place(&path);
         let kept = if path.as_str().starts_with("bin/") { HEAD } else { ELF_MAGIC.len() };
-        let (digest, head) =
-            write(&target, mode, content, kept).map_err(|error| error.context(format!("cannot add `{path}`")))?;
-        self.entries
-            .insert(path.clone(), LayerEntry { path: path.clone(), mode, kind: LayerEntryKind::File { digest } });
+        let written = self.writer.write(&path, mode, content, kept);
+        let (start, digest, head) = written.map_err(|error| error.context(format!("cannot add `{path}`")))?;
+        let kind = LayerEntryKind::File { digest, start };
+        self.entries.insert(path.clone(), LayerEntry { path: path.clone(), mode, kind });
         if kept == HEAD {
             self.heads.insert(path.clone(), String::from_utf8_lossy(&head).into_owned());
         }
         if head.starts_with(ELF_MAGIC) {
-            self.elf.extend((self.builder.elf)(&path, &target)?);
+            self.writer.flush()?;
+            self.elf.extend((self.builder.elf)(&self.writer.bytes(&path, start), digest.size, &path)?);
         }
         if made == Made::Here {
             self.made_here.insert(path);
@@ -160,8 +160,7 @@ impl<'a> Assembly<'a> {
         if let Some(parent) = path.parent() {
             self.directory(&parent)?;
         }
-        let place = self.place(path);
-        fs::create_dir(&place).context(|| format!("cannot add `{path}`"))?;
+        self.writer.directory(path)?;
         self.entries
             .insert(path.clone(), LayerEntry { path: path.clone(), mode: 0o755, kind: LayerEntryKind::Directory });
         Ok(())
@@ -170,7 +169,7 @@ impl<'a> Assembly<'a> {
     /// Takes a file out again.
     pub(crate) fn remove_file(&mut self, path: &ReleasePath) -> Result<()> {
         if self.entries.remove(path).is_some() {
-            fs::remove_file(self.place(path)).context(|| format!("cannot take `{path}` out"))?;
+            self.writer.remove(path)?;
             self.made_here.remove(path);
             self.heads.remove(path);
             self.elf.retain(|elf| elf.path != *path);
@@ -183,13 +182,20 @@ impl<'a> Assembly<'a> {
     /// # Errors
     /// A file that can't be read or removed.
     pub(crate) fn prune(&mut self, prune: &Prune, site_packages: &str) -> Result<()> {
-        let files = self.files().map(|(path, digest)| (path.clone(), digest.size)).collect();
-        let read = |path: &ReleasePath| crate::fs::read(&self.place(path));
+        self.writer.flush()?;
+        let contents = self.contents();
+        let files = contents.iter().map(|(path, content)| (path.clone(), content.digest.size)).collect();
+        let read = |path: &ReleasePath| contents.get(path).map_or_else(|| Ok(Vec::new()), Content::read);
         let (gone, pruned) = prune.plan(&Contents { site_packages, files: &files, read: &read })?;
+        let mut holes = Vec::new();
         for path in gone.keys() {
+            if let Some(LayerEntryKind::File { digest, start }) = self.entries.get(path).map(|entry| &entry.kind) {
+                holes.push(*start..start + digest.size);
+            }
             self.remove_file(path)?;
         }
-        *self.pruned = pruned;
+        self.writer.forget(holes)?;
+        self.pruned = pruned;
         self.remove_empty_directories()
     }
 
@@ -205,7 +211,7 @@ impl<'a> Assembly<'a> {
         let empty: Vec<ReleasePath> = empty.map(|entry| entry.path.clone()).collect();
         // What lies in a directory comes after it.
         for path in empty.iter().rev() {
-            fs::remove_dir(self.place(path)).context(|| format!("cannot take `{path}` out"))?;
+            self.writer.remove_directory(path)?;
             self.entries.remove(path);
         }
         Ok(())
@@ -217,29 +223,24 @@ impl<'a> Assembly<'a> {
         if !compiler.compiles_here() {
             return Ok(());
         }
-        let (cache, root) = (self.builder.cache, self.directory.path().join(FILES));
-        let sources = self.files().filter(|(path, _)| compiler.compiles(path));
-        let sources: BTreeMap<ReleasePath, Digest> = sources.map(|(path, digest)| (path.clone(), *digest)).collect();
-        let kept_as = |path: &ReleasePath| {
-            let source = sources.get(path).map(|digest| digest.sha256.to_string()).unwrap_or_default();
-            let key = cache::key([BYTE_CODE, compiler.identity(), path.as_str(), &source]);
+        let cache = self.builder.cache;
+        let mut wanted: Vec<(ReleasePath, Content)> = self.contents().into_iter().collect();
+        wanted.retain(|(path, _)| compiler.compiles(path));
+        let isolation = match kept {
+            Kept::Layer => Isolation::Shard,
+            Kept::Source => Isolation::Source,
+        };
+        let kept_as = |path: &ReleasePath, source: &Content| {
+            let key = cache::key([BYTE_CODE, compiler.identity(), path.as_str(), &source.digest.sha256.to_string()]);
             cache.bytecode().join(format!("{key}.pyc"))
         };
-        let (mut wanted, isolation) = (
-            sources.keys().cloned().collect::<Vec<_>>(),
-            match kept {
-                Kept::Layer => Isolation::Shard,
-                Kept::Source => Isolation::Source,
-            },
-        );
         if kept == Kept::Source {
-            let known = wanted.iter().map(|path| cache::read_sealed_bytes(&kept_as(path))).collect::<Vec<_>>();
             let mut missing = Vec::new();
-            for (path, known) in wanted.into_iter().zip(known) {
-                match known {
+            for (path, source) in wanted {
+                match cache::read_sealed_bytes(&kept_as(&path, &source)) {
                     // Empty is what does not compile: a `.pyc` file is never.
                     Some(bytes) => self.add_byte_code(&path, Some(&bytes[..]).filter(|bytes| !bytes.is_empty()))?,
-                    None => missing.push(path),
+                    None => missing.push((path, source)),
                 }
             }
             wanted = missing;
@@ -247,12 +248,24 @@ impl<'a> Assembly<'a> {
         if wanted.is_empty() {
             return Ok(());
         }
-        compiler.compile(&root, &wanted, isolation, |source, pyc| {
+        self.writer.flush()?;
+        compiler.compile(&wanted, isolation, |(path, source), pyc| {
             if kept == Kept::Source {
-                cache.write_bytes(&kept_as(source), pyc.unwrap_or_default())?;
+                cache.write_bytes(&kept_as(path, source), pyc.unwrap_or_default())?;
             }
-            self.add_byte_code(source, pyc)
+            self.add_byte_code(path, pyc)
         })
+    }
+
+    /// The regular files so far; their bytes can be read after they were flushed.
+    fn contents(&self) -> BTreeMap<ReleasePath, Content> {
+        let content = |entry: &LayerEntry| match &entry.kind {
+            LayerEntryKind::File { digest, start } => {
+                Some(Content { digest: *digest, bytes: self.writer.bytes(&entry.path, *start) })
+            }
+            LayerEntryKind::Directory | LayerEntryKind::Symlink { .. } => None,
+        };
+        self.entries.iter().filter_map(|(path, entry)| Some((path.clone(), content(entry)?))).collect()
     }
 
     fn add_byte_code(&mut self, source: &ReleasePath, pyc: Option<&[u8]>) -> Result<()> {
@@ -265,28 +278,27 @@ impl<'a> Assembly<'a> {
 
     /// Puts the layer into the cache and returns it.
     pub(crate) fn finish(self, key: &str, label: &str, distribution: Option<Distribution>) -> Result<Layer> {
-        let Self { builder, directory, entries, mut elf, mut uncompiled, made_here, heads, pruned } = self;
+        let Self { builder, directory, mut writer, entries, mut elf, mut uncompiled, made_here, heads, pruned } = self;
+        writer.flush()?;
+        let keeping = writer.keeping();
+        drop(writer);
         // Several processes compile.
         uncompiled.sort();
         elf.sort_by(|a, b| a.path.cmp(&b.path));
         let made_here = made_here.into_iter().collect();
         let entries: Vec<LayerEntry> = entries.into_values().collect();
         let size = entries.iter().map(|entry| match &entry.kind {
-            LayerEntryKind::File { digest } => digest.size,
+            LayerEntryKind::File { digest, .. } => digest.size,
             LayerEntryKind::Directory | LayerEntryKind::Symlink { .. } => 0,
         });
         builder.cache.note_added(size.sum());
         builder.cache.count("layers", false);
-        let manifest = Manifest { entries, elf, distribution, uncompiled, made_here, heads, pruned: *pruned };
+        let manifest = Manifest { entries, elf, distribution, uncompiled, made_here, heads, pruned, keeping };
         builder.cache.write(&directory.path().join(MANIFEST), &manifest)?;
         builder.cache.place(&directory.path().join(CHECKED), cache::boot().unwrap_or_default().as_bytes())?;
         publish(builder.cache, directory, key, label)?;
-        let files = builder.cache.layers().join(key).join(FILES);
-        Ok(Layer { key: key.to_owned(), label: label.to_owned(), files, manifest })
-    }
-
-    fn place(&self, path: &ReleasePath) -> PathBuf {
-        self.directory.path().join(FILES).join(path.as_str())
+        let place = Place::new(builder.cache.layers().join(key), keeping);
+        Ok(Layer { key: key.to_owned(), label: label.to_owned(), place, manifest })
     }
 
     fn check_vacant(&mut self, path: &ReleasePath) -> Result<()> {
@@ -295,21 +307,6 @@ impl<'a> Assembly<'a> {
         }
         path.parent().map_or(Ok(()), |parent| self.directory(&parent))
     }
-}
-
-/// Writes a file that is not there yet and returns its digest and how it begins. Its mode is the layer's as far as the
-/// umask lets it: an interpreter is run where it lies.
-fn write(target: &std::path::Path, mode: u32, mut content: impl Read, kept: usize) -> Result<(Digest, Vec<u8>)> {
-    let failed = || format!("cannot write `{}`", shown(target));
-    let mut head = Vec::with_capacity(kept);
-    content.by_ref().take(kept as u64).read_to_end(&mut head).context(failed)?;
-    let file = fs::OpenOptions::new().write(true).create_new(true).mode(mode & 0o777).open(target).context(failed)?;
-    let mut out = DigestWriter::new(BufWriter::with_capacity(1 << 16, file));
-    out.write_all(&head).context(failed)?;
-    std::io::copy(&mut content, &mut out).context(failed)?;
-    let (mut file, digest) = out.finish();
-    file.flush().context(failed)?;
-    Ok((digest, head))
 }
 
 /// Renames a finished layer into place. What lies there and is not whole is put aside first.

@@ -16,7 +16,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use super::compilers::{self, Compilers};
+use super::compilers::{self, Compilers, PythonSource};
 use crate::error::{Context, Error, Result, shown};
 use crate::interpreter::Interpreter;
 use crate::name::PythonMinor;
@@ -27,8 +27,9 @@ use crate::runtime;
 /// How long one source may take before it is taken for a hang, in seconds; usual ones take milliseconds.
 const PATIENCE_S: u64 = 120;
 
-/// Sources that are compiled together.
-const SHARD: usize = 256;
+/// Bytes of sources that are compiled together, unless one has more: what takes a tenth of a second. The last shards of a
+/// build are compiled on fewer cores than there are, and larger ones longer.
+const SHARD: u64 = 1 << 20;
 
 /// Most processes for one layer; other layers are made at the same time.
 const PROCESSES: usize = 4;
@@ -63,8 +64,11 @@ pub struct ByteCompiler {
     compilers: Arc<Compilers>,
 }
 
+/// A source and its byte code; `None` if it can't be compiled.
+type Compiled<'s> = (&'s PythonSource, Option<Vec<u8>>);
+
 /// Takes the byte code of a source; `None` if it can't be compiled.
-type Take<'a> = &'a mut dyn FnMut(&ReleasePath, Option<&[u8]>) -> Result<()>;
+type Take<'a> = &'a mut dyn FnMut(&PythonSource, Option<&[u8]>) -> Result<()>;
 
 impl ByteCompiler {
     /// Asks `interpreter` what it is.
@@ -205,35 +209,38 @@ impl ByteCompiler {
         source.parent().map_or_else(|| ReleasePath::parse(&name), |parent| parent.join(&name))
     }
 
-    /// Compiles `sources`, which lie below `root` under these paths and are sorted, and gives `take` each one's byte code;
+    /// Compiles `sources`, which are sorted, and gives `take` each one's byte code;
     /// `None` if it can't be compiled. The shards are compiled beside each other, and come in any order.
     ///
     /// # Errors
     /// An interpreter dies, or is busy with one source for two minutes; or what `take` returns.
-    pub(crate) fn compile(
+    pub(crate) fn compile<'s>(
         &self,
-        root: &Path,
-        sources: &[ReleasePath],
+        sources: &'s [PythonSource],
         isolation: Isolation,
-        mut take: impl FnMut(&ReleasePath, Option<&[u8]>) -> Result<()>,
+        mut take: impl FnMut(&PythonSource, Option<&[u8]>) -> Result<()>,
     ) -> Result<()> {
         let interpreter = self.interpreter()?;
         let most = rayon::current_num_threads();
-        let compile = |shard: &[ReleasePath], take: Take<'_>| {
-            self.compilers.compile(interpreter, most, self.patience, root, shard, take)
+        let compile = |shard: &[PythonSource], take: Take<'_>| {
+            self.compilers.compile(interpreter, most, self.patience, shard, take)
         };
-        let size = if isolation == Isolation::Source { 1 } else { SHARD };
-        let shards: Vec<&[ReleasePath]> = sources.chunks(size).collect();
+        let shards: Vec<&'s [PythonSource]> = match isolation {
+            Isolation::Source => sources.chunks(1).collect(),
+            Isolation::Shard => shards(sources),
+        };
         if shards.len() == 1 || isolation == Isolation::Source {
             return shards.into_iter().try_for_each(|shard| compile(shard, &mut take));
         }
         let (sender, receiver) = mpsc::sync_channel(4);
         let next = AtomicUsize::new(0);
-        let work = |sender: mpsc::SyncSender<Result<(ReleasePath, Option<Vec<u8>>)>>| {
+        let work = |sender: mpsc::SyncSender<Result<Compiled<'s>>>| {
             while let Some(shard) = shards.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let made = compile(shard, &mut |path, pyc| {
+                let mut sources = shard.iter();
+                let made = compile(shard, &mut |_, pyc| {
+                    let made = sources.next().map(|source| (source, pyc.map(<[u8]>::to_vec)));
+                    let made = made.ok_or_else(|| Error::bug("there is more byte code than sources"));
                     // Whoever takes it has failed, and has its own error.
-                    let made = Ok((path.clone(), pyc.map(<[u8]>::to_vec)));
                     sender.send(made).map_err(|_| Error::new("byte code is not wanted any more"))
                 });
                 if let Err(error) = made {
@@ -250,12 +257,26 @@ impl ByteCompiler {
             }
             drop(sender);
             for made in receiver {
-                let (path, pyc) = made?;
-                take(&path, pyc.as_deref())?;
+                let (source, pyc) = made?;
+                take(source, pyc.as_deref())?;
             }
             Ok(())
         })
     }
+}
+
+/// Divides sources; where depends on nothing but them.
+fn shards(sources: &[PythonSource]) -> Vec<&[PythonSource]> {
+    let (mut shards, mut begin, mut size) = (Vec::new(), 0, 0);
+    for (index, (_, content)) in sources.iter().enumerate() {
+        if index > begin && size + content.digest.size > SHARD {
+            shards.push(&sources[begin..index]);
+            (begin, size) = (index, 0);
+        }
+        size += content.digest.size;
+    }
+    shards.push(&sources[begin..]);
+    shards
 }
 
 #[cfg(test)]
@@ -263,17 +284,32 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+    use crate::digest::Digest;
     use crate::layer::testing::{self, pythons};
+    use crate::tree::{Bytes, Content};
+
+    /// Files below `root`, by what the system says of them: some of them are none that can be read.
+    fn sources(root: &Path, names: &[&str]) -> Vec<PythonSource> {
+        let source = |name: &&str| {
+            let file = root.join(name);
+            let digest = Digest { size: file.metadata().unwrap().len(), ..Digest::of(b"") };
+            let content = Content { digest, bytes: Bytes::Disk { file: file.into(), start: 0 } };
+            (ReleasePath::parse(name).unwrap(), content)
+        };
+        names.iter().map(source).collect()
+    }
 
     fn compile(compiler: &ByteCompiler, root: &Path, names: &[&str]) -> Vec<(String, Option<Vec<u8>>)> {
-        let sources: Vec<_> = names.iter().map(|name| ReleasePath::parse(name).unwrap()).collect();
+        let sources = sources(root, names);
         let mut made = Vec::new();
         compiler
-            .compile(root, &sources, Isolation::Shard, |path, pyc| {
+            .compile(&sources, Isolation::Shard, |(path, _), pyc| {
                 made.push((path.to_string(), pyc.map(<[u8]>::to_vec)));
                 Ok(())
             })
             .unwrap();
+        // Shards come in any order.
+        made.sort();
         made
     }
 
@@ -331,15 +367,16 @@ mod tests {
         for (interpreter, python) in pythons() {
             let library = testing::ask(&interpreter, "import os; print(os.path.dirname(os.__file__))");
             let library = Path::new(&library);
-            let mut names: Vec<String> = testing::sources_of(library).into_iter().take(SHARD * 2 + 40).collect();
-            names.sort();
-            let sources: Vec<_> = names.iter().map(|name| ReleasePath::parse(name).unwrap()).collect();
+            let names: Vec<String> = testing::sources_of(library).into_iter().take(400).collect();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let sources = sources(library, &names);
+            assert!(shards(&sources).len() > 3, "Python {python}");
             let compiler = ByteCompiler::new(&interpreter, python).unwrap();
-            let compile = |threads: usize, sources: &[ReleasePath], isolation: Isolation| {
+            let compile = |threads: usize, sources: &[PythonSource], isolation: Isolation| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 let mut made = std::collections::BTreeMap::new();
                 pool.install(|| {
-                    compiler.compile(library, sources, isolation, |path, pyc| {
+                    compiler.compile(sources, isolation, |(path, _), pyc| {
                         assert!(made.insert(path.clone(), pyc.map(<[u8]>::to_vec)).is_none());
                         Ok(())
                     })
@@ -354,9 +391,33 @@ mod tests {
             let together = compile(1, &some, Isolation::Source);
             for source in &some[30..] {
                 let alone = compile(1, std::slice::from_ref(source), Isolation::Source);
-                assert!(alone[source] == together[source], "Python {python}: {source}");
+                assert!(alone[&source.0] == together[&source.0], "Python {python}: {}", source.0);
             }
         }
+    }
+
+    #[test]
+    fn shards_are_of_one_size_unless_a_source_is_larger() {
+        let source = |size: u64| {
+            let digest = Digest { size, ..Digest::of(b"") };
+            (ReleasePath::parse("x.py").unwrap(), Content { digest, bytes: Bytes::Memory([].into()) })
+        };
+        let sizes = [SHARD / 2, SHARD / 2, 1, SHARD * 3, 0, SHARD, SHARD];
+        let sources: Vec<PythonSource> = sizes.into_iter().map(source).collect();
+        let lengths: Vec<usize> = shards(&sources).into_iter().map(<[_]>::len).collect();
+        assert_eq!(lengths, [2, 1, 1, 2, 1]);
+    }
+
+    #[test]
+    fn a_source_that_was_cut_is_an_error_and_not_one_that_does_not_compile() {
+        let Some((interpreter, python)) = pythons().pop() else { return };
+        let compiler = ByteCompiler::new(&interpreter, python).unwrap();
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join("x.py"), "x = 1\n").unwrap();
+        let sources = sources(root.path(), &["x.py"]);
+        std::fs::write(root.path().join("x.py"), "x").unwrap();
+        let error = compiler.compile(&sources, Isolation::Shard, |_, _| Ok(())).unwrap_err().to_string();
+        assert!(error.contains("died while it compiled `x.py`") && error.contains("the source was cut"), "{error}");
     }
 
     #[test]
@@ -381,14 +442,14 @@ mod tests {
         compiler.patience = Duration::from_millis(300);
         let root = tempfile::tempdir().unwrap();
         testing::run(Command::new("mkfifo").arg(root.path().join("pipe.py")));
-        let pipe = [ReleasePath::parse("pipe.py").unwrap()];
-        let error = compiler.compile(root.path(), &pipe, Isolation::Shard, |_, _| Ok(())).unwrap_err();
+        let pipe = sources(root.path(), &["pipe.py"]);
+        let error = compiler.compile(&pipe, Isolation::Shard, |_, _| Ok(())).unwrap_err();
         assert!(error.message().ends_with("does not finish compiling `pipe.py`"), "{error}");
         let script = root.path().join("python");
         testing::script(&script, "#!/bin/sh\necho 'out of everything' >&2\nexit 3\n");
         compiler.interpreter = Some(script);
         compiler.patience = Duration::from_secs(60);
-        let error = compiler.compile(root.path(), &pipe, Isolation::Shard, |_, _| Ok(())).unwrap_err().to_string();
+        let error = compiler.compile(&pipe, Isolation::Shard, |_, _| Ok(())).unwrap_err().to_string();
         assert!(error.contains("died while it compiled `pipe.py`"), "{error}");
         assert!(error.contains("exit status: 3") && error.contains("out of everything"), "{error}");
     }

@@ -1,8 +1,9 @@
 # Compiles sources to byte code. Each request is served by a fork of this process, which has seen nothing but the lengths
 # of the others: what is made depends on the sources of one request alone, and starting Python is paid once.
-# Standard input, for each request: a line `COUNT LENGTH`, a directory's path of LENGTH bytes, and COUNT lines, each a path
-# of a source below it. Standard output, for each source: a line `compiled LENGTH` and LENGTH bytes of a .pyc file, or a
-# line `failed 0`. It ends with its input, or with the first of its forks that ends badly.
+# Standard input, for each request: a line `COUNT`, and for each source a line of four numbers, where it starts in a file, its
+# length, the length of the file's path and that of the name that it is compiled under, and then both. An empty path is the one
+# before. Standard output, for each source: a line `compiled LENGTH` and LENGTH bytes of a .pyc file, or a line `failed 0`. It
+# ends with its input, or with the first of its forks that ends badly.
 import sys
 
 # For `-c` the first place of imports is the working directory.
@@ -53,18 +54,24 @@ def with_stand_ins(constant, sets):
     return constant
 
 
-def compiled(directory, name):
-    with open(directory + b"/" + name, "rb", 0) as file:
-        source = file.read()
+def compiled(name, source):
     # As importlib.machinery.SourceFileLoader does it; the file name in the code object is the path below the prefix.
     code = compile(source, name.decode("utf-8"), "exec", dont_inherit=True, optimize=0)
     return HEAD + _imp.source_hash(HASH_KEY, source) + marshalled(code)
 
 
-def answer(directory, names):
-    for name in names:
+def answer(sources):
+    opened = None
+    for start, size, file, name in sources:
+        if file:
+            if opened is not None:
+                posix.close(opened)
+            opened = posix.open(file, posix.O_RDONLY | posix.O_CLOEXEC)
+        source = posix.pread(opened, size, start)
+        if len(source) != size:
+            raise EOFError("the source was cut")
         try:
-            pyc = compiled(directory, name)
+            pyc = compiled(name, source)
         except Exception:
             # Templates, code for another Python, or files that only look like Python: not this program's to judge.
             said = b"failed 0\n"
@@ -74,11 +81,11 @@ def answer(directory, names):
         sys.stdout.buffer.flush()
 
 
-def answer_aside(directory, names):
+def answer_aside(sources):
     child = posix.fork()
     if not child:
         try:
-            answer(directory, names)
+            answer(sources)
         except BaseException as error:
             sys.stderr.write("%r\n" % error)
             sys.stderr.flush()
@@ -89,15 +96,18 @@ def answer_aside(directory, names):
         sys.exit("the process that compiles ended with status %d" % status)
 
 
+def read_source(requests):
+    start, size, file, name = map(int, requests.readline().split())
+    return start, size, requests.read(file), requests.read(name)
+
+
 def main():
     requests = sys.stdin.buffer
     while True:
         head = requests.readline()
         if not head:
             return
-        count, length = map(int, head.split())
-        directory = requests.read(length)
-        answer_aside(directory, [requests.readline()[:-1] for _ in range(count)])
+        answer_aside([read_source(requests) for _ in range(int(head))])
 
 
 main()

@@ -13,9 +13,13 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::error::{Context, Error, Result, shown};
 use crate::path::ReleasePath;
+use crate::tree::{Bytes, Content};
 
 /// The compiling program; it talks as its first lines say.
 const PROGRAM: &str = include_str!("compile.py");
+
+/// A Python source: its path below the prefix, and its bytes.
+pub(super) type PythonSource = (ReleasePath, Content);
 
 /// What a pipe is made to hold, bytes: an interpreter need not wait for each answer to be taken.
 const PIPE: usize = 1 << 20;
@@ -34,7 +38,7 @@ struct State {
 }
 
 impl Compilers {
-    /// Compiles sources below `root` with a process of `interpreter`, waiting for one to be free of `most`, and gives `take`
+    /// Compiles sources with a process of `interpreter`, waiting for one to be free of `most`, and gives `take`
     /// each one's byte code in order; `None` if it can't be compiled. What is made does not depend on other requests.
     ///
     /// # Errors
@@ -44,25 +48,25 @@ impl Compilers {
         interpreter: &Path,
         most: usize,
         patience: Duration,
-        root: &Path,
-        sources: &[ReleasePath],
-        mut take: impl FnMut(&ReleasePath, Option<&[u8]>) -> Result<()>,
+        sources: &[PythonSource],
+        mut take: impl FnMut(&PythonSource, Option<&[u8]>) -> Result<()>,
     ) -> Result<()> {
         let mut permit = self.permit(most);
         let mut process = match permit.process.take() {
             Some(process) => process,
             None => Process::start(interpreter)?,
         };
-        process.ask(root, sources);
+        process.ask(sources);
         for source in sources {
+            let path = &source.0;
             match process.answers.recv_timeout(patience) {
                 Ok(Ok(pyc)) => take(source, pyc.as_deref())?,
                 Err(mpsc::RecvTimeoutError::Timeout) => {
-                    return Err(Error::new(format!("`{}` does not finish compiling `{source}`", shown(interpreter)))
+                    return Err(Error::new(format!("`{}` does not finish compiling `{path}`", shown(interpreter)))
                         .cause_text(format!("it took more than {} s", patience.as_secs())));
                 }
-                Ok(Err(cause)) => return Err(process.died(interpreter, source).cause(cause)),
-                Err(mpsc::RecvTimeoutError::Disconnected) => return Err(process.died(interpreter, source)),
+                Ok(Err(cause)) => return Err(process.died(interpreter, path).cause(cause)),
+                Err(mpsc::RecvTimeoutError::Disconnected) => return Err(process.died(interpreter, path)),
             }
         }
         // One that has failed is not used again.
@@ -129,11 +133,23 @@ impl Process {
     }
 
     /// Sends a request. The process reads all of it before it answers, so that neither waits for the other.
-    fn ask(&mut self, root: &Path, sources: &[ReleasePath]) {
-        let root = root.as_os_str().as_bytes();
-        let mut request = format!("{} {}\n", sources.len(), root.len()).into_bytes();
-        request.extend(root);
-        sources.iter().for_each(|source| request.extend(format!("{source}\n").bytes()));
+    fn ask(&mut self, sources: &[PythonSource]) {
+        let mut request = format!("{}\n", sources.len()).into_bytes();
+        let mut last: &[u8] = &[];
+        for (path, content) in sources {
+            let (file, start) = match &content.bytes {
+                Bytes::Disk { file, start } => (file.as_os_str().as_bytes(), *start),
+                // No layer keeps its files there.
+                Bytes::Memory(_) => (&b"/dev/null"[..], 0),
+            };
+            let file = if file == last { &[] } else { file };
+            request.extend(format!("{start} {} {} {}\n", content.digest.size, file.len(), path.as_str().len()).bytes());
+            request.extend(file);
+            request.extend(path.as_str().bytes());
+            if !file.is_empty() {
+                last = file;
+            }
+        }
         // One that is dead gives no answers, and that is told by who waits for them.
         _ = self.stdin.as_mut().map(|stdin| stdin.write_all(&request));
     }
@@ -194,6 +210,9 @@ pub(super) fn command(interpreter: &Path) -> Command {
     let mut command = Command::new(interpreter);
     command.args(["-s", "-S", "-B", "-X", "utf8", "-W", "ignore"]).current_dir("/");
     command.env_clear().env("PYTHONHASHSEED", "0").env("LC_ALL", "C.UTF-8");
+    // glibc gives memory back and asks for it again with every syntax tree otherwise (mallopt(3)).
+    command.env("MALLOC_TOP_PAD_", "16777216").env("MALLOC_TRIM_THRESHOLD_", "1073741824");
+    command.env("MALLOC_MMAP_THRESHOLD_", "33554432");
     // Some Pythons do not start without it. What marshal writes does not depend on it.
     if let Some(path) = std::env::var_os("LD_LIBRARY_PATH") {
         command.env("LD_LIBRARY_PATH", path);

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
 use super::assembly::{Assembly, Begun, Kept, Made};
-use super::{Builder, FORMAT, Layer};
+use super::{Builder, FORMAT, Keeping, Layer};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result, shown};
 use crate::fs;
@@ -93,9 +93,14 @@ impl Layer {
         if let Some(layer) = Self::open(builder.cache, &key, label) {
             return Ok(layer);
         }
-        let mut assembly = match Assembly::begin(builder, &key, label)? {
+        let keeping = match kept {
+            // An interpreter is run where it lies.
+            Kept::Layer => Keeping::Apart,
+            Kept::Source => Keeping::Together,
+        };
+        let mut assembly = match Assembly::begin(builder, &key, label, keeping)? {
             Begun::Made(layer) => return Ok(*layer),
-            Begun::Empty(assembly) => assembly,
+            Begun::Empty(assembly) => *assembly,
         };
         for (path, source) in sources {
             match source {

@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::assembly::{Assembly, Begun, Kept, Made};
 use super::launcher::{self, EntryPoint};
-use super::{Builder, Distribution, FORMAT, Layer};
+use super::{Builder, Distribution, FORMAT, Keeping, Layer};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::name::PythonMinor;
@@ -76,9 +76,9 @@ impl Layer {
         if let Some(layer) = Self::open(builder.cache, &key, &label) {
             return Ok(from_elsewhere(layer, distribution));
         }
-        let assembly = match Assembly::begin(builder, &key, &label)? {
+        let assembly = match Assembly::begin(builder, &key, &label, Keeping::Together)? {
             Begun::Made(layer) => return Ok(from_elsewhere(*layer, distribution)),
-            Begun::Empty(assembly) => assembly,
+            Begun::Empty(assembly) => *assembly,
         };
         install(assembly, wheel, distribution, &mut open()?, &key, &label).map_err(|error| {
             let error = error.context(format!("cannot install `{}`", wheel.filename));
@@ -561,8 +561,11 @@ mod tests {
         let distribution = layer.manifest.distribution.as_ref().unwrap();
         assert_eq!(distribution.scripts, ["old-tool", "shell-tool", "tool"]);
         assert_eq!(distribution.top_level, ["my_tool", "plat", "pure", "single"]);
-        let old = std::fs::read_to_string(layer.files.join("libexec/old-tool")).unwrap();
-        assert_eq!(old, "# started by bin/old-tool\n'doc'\nfrom __future__ import division\n");
+        let old = bench.read(&layer, "libexec/old-tool");
+        assert_eq!(
+            String::from_utf8(old).unwrap(),
+            "# started by bin/old-tool\n'doc'\nfrom __future__ import division\n"
+        );
     }
 
     #[test]
@@ -589,17 +592,18 @@ there = {os.path.relpath(os.path.join(d, f), root) for d, _, files in os.walk(ro
 assert seen == there, seen ^ there
 print(distribution.metadata['Name'], distribution.version, distribution.read_text('INSTALLER').strip(), len(seen))";
             let site = bench.compiler.site_packages();
-            let said = testing::run(Command::new(&interpreter).args(["-I", "-c", check]).arg(&layer.files).arg(&site));
+            let root = bench.unpacked(&layer);
+            let said = testing::run(Command::new(&interpreter).args(["-I", "-c", check]).arg(&root).arg(&site));
             assert_eq!(said, "My_Tool 1.0 pkgapp 24\n", "Python {python}");
-            let record = std::fs::read_to_string(layer.files.join(site).join("My_Tool-1.0.dist-info/RECORD")).unwrap();
+            let record = std::fs::read_to_string(root.join(site).join("My_Tool-1.0.dist-info/RECORD")).unwrap();
             let lines: Vec<&str> = record.lines().collect();
             assert_eq!(
                 lines[..3],
                 [
-                    "../../../bin/old-tool,".to_owned() + &recorded(&layer, "bin/old-tool"),
+                    "../../../bin/old-tool,".to_owned() + &recorded(&root, "bin/old-tool"),
                     // `printf '#!/bin/sh\nexit 0\n' | openssl sha256 -binary | basenc --base64url`
                     "../../../bin/shell-tool,sha256=MGxsp0B1YDQHl4ZuB34FNietQJJ30bnaWBBvzkz3F8s,17".to_owned(),
-                    "../../../bin/tool,".to_owned() + &recorded(&layer, "bin/tool"),
+                    "../../../bin/tool,".to_owned() + &recorded(&root, "bin/tool"),
                 ]
             );
             assert!(lines.contains(&"My_Tool-1.0.dist-info/RECORD,,"));
@@ -609,8 +613,8 @@ print(distribution.metadata['Name'], distribution.version, distribution.read_tex
         }
     }
 
-    fn recorded(layer: &Layer, path: &str) -> String {
-        let digest = Digest::of(&std::fs::read(layer.files.join(path)).unwrap());
+    fn recorded(root: &std::path::Path, path: &str) -> String {
+        let digest = Digest::of(&std::fs::read(root.join(path)).unwrap());
         format!("{},{}", recorded_hash(&digest), digest.size)
     }
 
@@ -697,14 +701,18 @@ print(distribution.metadata['Name'], distribution.version, distribution.read_tex
             panic!("the wheel was opened again")
         });
         assert_eq!(cached.unwrap().manifest.distribution.unwrap().from, "elsewhere");
-        let source = first.files.join(bench.compiler.site_packages()).join("x.py");
-        let manifest = first.files.parent().unwrap().join(super::super::MANIFEST);
+        let directory = bench.cache.layers().join(&first.key);
+        let (pack, manifest) = (directory.join("pack"), directory.join(super::super::MANIFEST));
         for harm in [
-            &(|| std::fs::write(&source, "").unwrap()) as &dyn Fn(),
-            &|| std::fs::remove_file(&source).unwrap(),
+            &(|| std::fs::write(&pack, "").unwrap()) as &dyn Fn(),
+            &|| std::fs::remove_file(&pack).unwrap(),
             &|| std::fs::write(&manifest, "{").unwrap(),
             &|| std::fs::remove_file(&manifest).unwrap(),
-            &|| std::fs::remove_dir_all(&first.files).unwrap(),
+            &|| std::fs::remove_dir_all(&directory).unwrap(),
+            &|| {
+                let file = std::fs::OpenOptions::new().write(true).open(&pack).unwrap();
+                file.set_len(file.metadata().unwrap().len() - 1).unwrap();
+            },
             // Of the same length, and right JSON.
             &|| {
                 let text = std::fs::read_to_string(&manifest).unwrap();
@@ -714,11 +722,11 @@ print(distribution.metadata['Name'], distribution.version, distribution.read_tex
         ] {
             harm();
             // As after a start of the machine.
-            std::fs::write(first.files.parent().unwrap().join(super::super::CHECKED), "another boot").unwrap();
+            _ = std::fs::write(directory.join(super::super::CHECKED), "another boot");
             assert!(Layer::open(&bench.cache, &first.key, "").is_none());
             bench.install(&test_wheel).unwrap();
             assert!(Layer::open(&bench.cache, &first.key, "").is_some());
-            assert_eq!(std::fs::read_to_string(&source).unwrap(), "1\n");
+            assert_eq!(bench.read(&first, &format!("{}/x.py", bench.compiler.site_packages())), b"1\n");
         }
         assert!(bench.cache.unfinished().is_empty(), "{:?}", bench.cache.unfinished());
     }
@@ -730,14 +738,16 @@ print(distribution.metadata['Name'], distribution.version, distribution.read_tex
         let key = key(&bench.builder(), &wheel.wheel());
         // As after kill -9 before the rename: everything is in the temporary directory, nothing runs its destructor.
         let builder = bench.builder();
-        let Begun::Empty(mut assembly) = Assembly::begin(&builder, &key, "").unwrap() else { panic!() };
+        let Begun::Empty(mut assembly) = Assembly::begin(&builder, &key, "", Keeping::Together).unwrap() else {
+            panic!()
+        };
         assembly.file(ReleasePath::parse("x.py").unwrap(), 0o644, Made::Elsewhere, &b"1"[..]).unwrap();
         let tmp = bench.cache.root().join("tmp");
         let (begun, killed) = (tmp.join(format!("layer-{key}")), tmp.join("killed"));
         std::fs::rename(&begun, &killed).unwrap();
         drop(assembly);
         std::fs::rename(&killed, &begun).unwrap();
-        assert!(begun.join("new").join(super::super::FILES).join("x.py").exists());
+        assert!(begun.join("new/pack").exists());
         assert!(Layer::open(&bench.cache, &key, "").is_none());
         assert_eq!(bench.install(&wheel).unwrap().key, key);
     }

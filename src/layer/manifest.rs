@@ -1,8 +1,8 @@
 //! A [`Manifest`] as it is written down: one row a path, because every build reads those of all its layers.
 //!
-//! A row is `[path, mode, what]`. What a file is: a letter, its length, and its SHA-256 and MD5 in base64, with `f` for one that was
-//! taken from elsewhere, `m` for one that was made here, and `u` for a source that can't be compiled. `d` is a directory,
-//! and `l` with the target a symbolic link.
+//! A row is `[path, mode, what]`. What a file is: a letter, where it starts in the pack and its length, and its SHA-256 and
+//! MD5 in base64, with `f` for one that was taken from elsewhere, `m` for one that was made here, and `u` for a source that
+//! can't be compiled. `d` is a directory, and `l` with the target a symbolic link.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -11,7 +11,7 @@ use data_encoding::BASE64_NOPAD;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Distribution, ElfFile, LayerEntry, LayerEntryKind, Manifest};
+use super::{Distribution, ElfFile, Keeping, LayerEntry, LayerEntryKind, Manifest};
 use crate::digest::{Digest, Sha256Sum};
 use crate::path::ReleasePath;
 use crate::prune::Pruned;
@@ -25,6 +25,8 @@ pub(super) struct Stored {
     pruned: Pruned,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     heads: BTreeMap<ReleasePath, String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    apart: bool,
 }
 
 /// Where a file's bytes come from, and what the compiler said of them.
@@ -40,8 +42,9 @@ struct What(LayerEntryKind, Sort);
 
 impl From<Stored> for Manifest {
     fn from(stored: Stored) -> Self {
-        let Stored { rows, elf, distribution, pruned, heads } = stored;
-        let mut manifest = Self { elf, distribution, pruned, heads, ..Self::default() };
+        let Stored { rows, elf, distribution, pruned, heads, apart } = stored;
+        let keeping = if apart { Keeping::Apart } else { Keeping::Together };
+        let mut manifest = Self { elf, distribution, pruned, heads, keeping, ..Self::default() };
         manifest.entries.reserve_exact(rows.len());
         for (path, mode, What(kind, sort)) in rows {
             match sort {
@@ -57,7 +60,8 @@ impl From<Stored> for Manifest {
 
 impl From<Manifest> for Stored {
     fn from(manifest: Manifest) -> Self {
-        let Manifest { entries, elf, distribution, uncompiled, made_here, pruned, heads } = manifest;
+        let Manifest { entries, elf, distribution, uncompiled, made_here, pruned, heads, keeping } = manifest;
+        let apart = keeping == Keeping::Apart;
         let (uncompiled, made_here) = (set(&uncompiled), set(&made_here));
         let sort = |path: &ReleasePath| match () {
             () if made_here.contains(path) => Sort::MadeHere,
@@ -68,7 +72,7 @@ impl From<Manifest> for Stored {
             let sort = sort(&entry.path);
             (entry.path, entry.mode, What(entry.kind, sort))
         };
-        Self { rows: entries.into_iter().map(row).collect(), elf, distribution, pruned, heads }
+        Self { rows: entries.into_iter().map(row).collect(), elf, distribution, pruned, heads, apart }
     }
 }
 
@@ -86,9 +90,9 @@ impl Serialize for What {
         match &self.0 {
             LayerEntryKind::Directory => serializer.serialize_str("d"),
             LayerEntryKind::Symlink { target } => serializer.collect_str(&format_args!("l{target}")),
-            LayerEntryKind::File { digest: Digest { size, sha256, md5 } } => {
+            LayerEntryKind::File { digest: Digest { size, sha256, md5 }, start } => {
                 let [sha256, md5] = [&sha256.0[..], md5].map(|sum| BASE64_NOPAD.encode(sum));
-                serializer.collect_str(&format_args!("{letter}{size} {sha256} {md5}"))
+                serializer.collect_str(&format_args!("{letter}{start}+{size} {sha256} {md5}"))
             }
         }
     }
@@ -124,12 +128,13 @@ fn what(text: &str) -> Option<What> {
         "u" => Sort::Uncompiled,
         _ => return None,
     };
-    let (size, sums) = rest.split_once(' ')?;
+    let (range, sums) = rest.split_once(' ')?;
+    let (start, size) = range.split_once('+')?;
     let (sha256, md5) = sums.split_once(' ')?;
     let mut digest = Digest { size: size.parse().ok()?, sha256: Sha256Sum([0; 32]), md5: [0; 16] };
     decode(sha256, &mut digest.sha256.0)?;
     decode(md5, &mut digest.md5)?;
-    Some(What(LayerEntryKind::File { digest }, sort))
+    Some(What(LayerEntryKind::File { digest, start: start.parse().ok()? }, sort))
 }
 
 /// Fills `sum` with what a text stands for, if that is as long.
@@ -151,29 +156,30 @@ mod tests {
         let manifest = Manifest {
             entries: vec![
                 entry("a b", 0o755, LayerEntryKind::Directory),
-                entry("a b/\"c\\", 0o644, LayerEntryKind::File { digest }),
-                entry("a b/d", 0o755, LayerEntryKind::File { digest }),
-                entry("a b/e", 0o644, LayerEntryKind::File { digest }),
+                entry("a b/\"c\\", 0o644, LayerEntryKind::File { digest, start: 0 }),
+                entry("a b/d", 0o755, LayerEntryKind::File { digest, start: 7 }),
+                entry("a b/e", 0o644, LayerEntryKind::File { digest, start: u64::MAX }),
                 entry("a b/l", 0o777, LayerEntryKind::Symlink { target: "d e \"".into() }),
             ],
             made_here: vec![path("a b/d")],
             uncompiled: vec![path("a b/e")],
             heads: BTreeMap::from([(path("a b/d"), "#!/bin/sh".into())]),
+            keeping: Keeping::Apart,
             ..Manifest::default()
         };
         let text = serde_json::to_string(&manifest).unwrap();
         // `printf abc | openssl dgst -sha256 -binary | base64`, and with -md5.
         let sums = "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0 kAFQmDzST7DWlj99KOF/cg";
-        assert!(text.contains(&format!("[\"a b/d\",493,\"m3 {sums}\"]")), "{text}");
+        assert!(text.contains(&format!("[\"a b/d\",493,\"m7+3 {sums}\"]")), "{text}");
         let read: Manifest = serde_json::from_str(&text).unwrap();
         assert_eq!(read.entries, manifest.entries);
         assert_eq!((read.made_here, read.uncompiled), (manifest.made_here, manifest.uncompiled));
-        assert_eq!(read.heads, manifest.heads);
+        assert_eq!((read.heads, read.keeping), (manifest.heads, manifest.keeping));
     }
 
     #[test]
     fn what_is_no_row_is_refused() {
-        for text in ["", "x", "dd", "f3", "f3 ab cd", "f-1 x y", "ß"] {
+        for text in ["", "x", "dd", "f3", "f0+3 ab cd", "f3 ab cd", "f0+-1 x y", "ß"] {
             assert_eq!(what(text), None, "{text}");
         }
     }

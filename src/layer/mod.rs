@@ -1,8 +1,8 @@
 //! A layer: one distribution as it lies in a release, or the application's own files.
 //!
-//! A layer is independent of the prefix, immutable, and kept in the cache as `layers/<key>/`: `files/` holds the files
-//! under their release paths, and `layer.json` holds what this module reads, so that a build which changes nothing in a
-//! layer opens none of its files. The key is the SHA-256 of everything that determines the content.
+//! A layer is independent of the prefix, immutable, and kept in the cache as `layers/<key>/`: `pack` holds the bytes of
+//! its files, and `layer.json` says which and is what this module reads, so that a build which changes nothing in a
+//! layer opens no pack. The key is the SHA-256 of everything that determines the content.
 
 mod assembly;
 mod bytecode;
@@ -11,6 +11,7 @@ mod files;
 mod install;
 mod launcher;
 mod manifest;
+mod place;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -32,6 +33,7 @@ pub(crate) use self::install::recorded_hash;
 pub(crate) use self::install::updated_record;
 pub use self::install::{Member, WheelReader};
 pub(crate) use self::launcher::started_by;
+pub(crate) use self::place::{Keeping, Place};
 
 use crate::cache::{self, Cache};
 use crate::digest::{Digest, Sha256Sum};
@@ -43,13 +45,10 @@ use crate::tree::{Bytes, Content, Entry, Kind, Origin, Override, Tree};
 use crate::wheels::Wheel;
 
 /// Counts changes of what a layer holds for the same inputs: it is part of every key.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// The file below a layer's directory that says what the layer is.
 const MANIFEST: &str = "layer.json";
-
-/// The directory below a layer's directory that holds its files.
-const FILES: &str = "files";
 
 /// The file below a layer's directory that says when its files were last looked at: the machine's start before that.
 const CHECKED: &str = "checked";
@@ -67,8 +66,8 @@ pub struct Layer {
     pub key: String,
     /// What a person calls it, e.g. ``distribution `flask 3.0.0` `` or `the application's files`.
     pub label: String,
-    /// The directory that holds the files under their release paths.
-    pub files: PathBuf,
+    /// Where its bytes are.
+    pub(crate) place: Place,
     /// What is in it.
     pub manifest: Manifest,
 }
@@ -91,6 +90,8 @@ pub struct Manifest {
     pub pruned: Pruned,
     /// How the files in `bin/` begin, as far as a shebang or a launcher's mark may reach.
     pub heads: BTreeMap<ReleasePath, String>,
+    /// How their bytes are kept.
+    pub(crate) keeping: Keeping,
 }
 
 /// A path of a layer.
@@ -113,6 +114,8 @@ pub enum LayerEntryKind {
     File {
         /// Length and sums.
         digest: Digest,
+        /// Where its bytes begin in the pack; of no meaning for a layer that has none.
+        start: u64,
     },
     /// A symbolic link.
     Symlink {
@@ -169,9 +172,9 @@ pub struct ElfFile {
     pub versions: Vec<(String, String)>,
 }
 
-/// Reads what the dynamic linker will ask for, of a file that begins with ELF's magic number: its path below the prefix
-/// and where it is. `None` for what only begins so.
-pub type ReadElf<'a> = &'a (dyn Fn(&ReleasePath, &Path) -> Result<Option<ElfFile>> + Sync);
+/// Reads what the dynamic linker will ask for, of a file that begins with ELF's magic number: its bytes, their number, and
+/// its path below the prefix. `None` for what only begins so.
+pub type ReadElf<'a> = &'a (dyn Fn(&Bytes, u64, &ReleasePath) -> Result<Option<ElfFile>> + Sync);
 
 /// What layers are made with.
 #[derive(Clone, Copy)]
@@ -195,15 +198,14 @@ impl std::fmt::Debug for Builder<'_> {
 /// Makes the cache forget the layer that a damaged file belongs to: the next build makes it anew. `None` if the file is
 /// of no layer; the layer's directory if it can't be done.
 pub(crate) fn discard(file: &Path) -> Option<Result<(), PathBuf>> {
-    // `layers/<key>/files/…`, all of it: a file of the user's must never be taken for one of the cache.
+    // `layers/<key>/`, and a name below it: a file of the user's must never be taken for one of the cache.
     let is_layer = |directory: &&Path| {
         let name = |path: &Path| path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
         name(directory).is_some_and(|key| Sha256Sum::from_hex(&key).is_some())
             && directory.parent().and_then(name).is_some_and(|name| name == "layers")
-            && file.starts_with(directory.join(FILES))
             && directory.join(MANIFEST).is_file()
     };
-    let layer = file.ancestors().skip(1).find(is_layer)?;
+    let layer = Place::directories_of(file).find(is_layer)?;
     Some(std::fs::remove_file(layer.join(MANIFEST)).map_err(|_| layer.to_owned()))
 }
 
@@ -218,20 +220,29 @@ fn is_checked(file: &Path) -> bool {
     recent && file.read_to_string(&mut text).is_ok() && !text.is_empty() && cache::boot() == Some(&text)
 }
 
+/// The content of an entry, if it is a file.
+fn content(place: &Place, entry: &LayerEntry) -> Option<Content> {
+    match &entry.kind {
+        LayerEntryKind::File { digest, start } => {
+            Some(Content { digest: *digest, bytes: place.bytes(&entry.path, *start) })
+        }
+        LayerEntryKind::Directory | LayerEntryKind::Symlink { .. } => None,
+    }
+}
+
 /// Reads all of a layer of the cache, and returns what of it is not what it was; empty if it is sound.
 pub(crate) fn damage(directory: &Path) -> Vec<String> {
     let Some(manifest) = cache::read_sealed::<Manifest>(&directory.join(MANIFEST)) else {
         return vec![MANIFEST.to_owned()];
     };
-    let damaged = |entry: &LayerEntry| match &entry.kind {
-        LayerEntryKind::File { digest } => {
-            let read = std::fs::File::open(directory.join(FILES).join(entry.path.as_str())).and_then(Digest::of_reader);
-            read.map_or(true, |found| found != *digest)
-        }
-        LayerEntryKind::Directory | LayerEntryKind::Symlink { .. } => false,
+    let place = Place::new(directory.to_owned(), manifest.keeping);
+    let damaged = |entry: &LayerEntry| {
+        let Some(content) = content(&place, entry) else { return false };
+        let found = content.reader().ok().and_then(|reader| Digest::of_reader(reader).ok());
+        found != Some(content.digest)
     };
     let bad = manifest.entries.par_iter().filter(|entry| damaged(entry));
-    bad.map(|entry| format!("{FILES}/{}", entry.path)).collect()
+    bad.map(|entry| entry.path.to_string()).collect()
 }
 
 /// Makes the cache forget layers that this process has opened and that are not whole any more, as told by the presence
@@ -241,7 +252,8 @@ pub(crate) fn forget_torn(cache: &Cache) -> Result<bool> {
     for directory in cache.held_below(&cache.layers()) {
         let key = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let whole = cache::read_sealed::<Manifest>(&directory.join(MANIFEST)).is_some_and(|manifest| {
-            Layer { key, label: String::new(), files: directory.join(FILES), manifest }.is_whole()
+            let place = Place::new(directory.clone(), manifest.keeping);
+            Layer { key, label: String::new(), place, manifest }.is_whole()
         });
         if !whole {
             found = true;
@@ -304,7 +316,8 @@ impl Layer {
             return None;
         }
         let manifest: Manifest = cache::read_sealed(&directory.join(MANIFEST))?;
-        let layer = Self { key: key.to_owned(), label: label.to_owned(), files: directory.join(FILES), manifest };
+        let place = Place::new(directory.clone(), manifest.keeping);
+        let layer = Self { key: key.to_owned(), label: label.to_owned(), place, manifest };
         let checked = directory.join(CHECKED);
         if is_checked(&checked) {
             cache.count("layers", true);
@@ -331,19 +344,25 @@ impl Layer {
     /// Returns how many bytes its files hold.
     pub fn size(&self) -> u64 {
         let files = self.manifest.entries.iter().filter_map(|entry| match &entry.kind {
-            LayerEntryKind::File { digest } => Some(digest.size),
+            LayerEntryKind::File { digest, .. } => Some(digest.size),
             LayerEntryKind::Directory | LayerEntryKind::Symlink { .. } => None,
         });
         files.sum()
     }
 
-    /// Returns whether all files have the length that they should have.
+    /// Returns whether the bytes of all files are there, as far as lengths tell.
     pub fn is_whole(&self) -> bool {
-        self.manifest.entries.iter().all(|entry| match &entry.kind {
-            LayerEntryKind::File { digest } => std::fs::symlink_metadata(self.files.join(entry.path.as_str()))
-                .is_ok_and(|metadata| metadata.is_file() && metadata.len() == digest.size),
-            LayerEntryKind::Directory | LayerEntryKind::Symlink { .. } => true,
-        })
+        let files = self.manifest.entries.iter().filter_map(|entry| match &entry.kind {
+            LayerEntryKind::File { digest, start } => Some((&entry.path, *start, digest.size)),
+            LayerEntryKind::Directory | LayerEntryKind::Symlink { .. } => None,
+        });
+        self.place.is_whole(files)
+    }
+
+    /// Returns a file's content; `None` if there is no such file.
+    pub(crate) fn content(&self, path: &ReleasePath) -> Option<Content> {
+        let index = self.manifest.entries.binary_search_by(|entry| entry.path.cmp(path)).ok()?;
+        content(&self.place, &self.manifest.entries[index])
     }
 
     /// Adds all entries to a tree, below `prefix`.
@@ -362,11 +381,10 @@ impl Layer {
             let tree_entry = match &entry.kind {
                 LayerEntryKind::Directory => Entry::directory(origin),
                 LayerEntryKind::Symlink { target } => Entry::symlink(target, origin),
-                LayerEntryKind::File { digest } => Entry::file(
-                    Content { digest: *digest, bytes: Bytes::Disk(self.files.join(entry.path.as_str())) },
-                    entry.mode,
-                    origin,
-                ),
+                LayerEntryKind::File { digest, start } => {
+                    let bytes = self.place.bytes(&entry.path, *start);
+                    Entry::file(Content { digest: *digest, bytes }, entry.mode, origin)
+                }
             };
             debug_assert!(matches!(tree_entry.kind, Kind::File(_)) || entry.mode == tree_entry.mode);
             (&entry.path, tree_entry)

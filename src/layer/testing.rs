@@ -10,14 +10,14 @@ use crate::cache::Cache;
 use crate::digest::Sha256Sum;
 use crate::error::{Context, Result};
 use crate::name::{AppName, PythonMinor};
-use crate::path::InstallPath;
+use crate::path::{InstallPath, ReleasePath};
 use crate::prune::Prune;
 use crate::release::Release;
 use crate::tree::Tree;
 use crate::wheels::{Metadata, Wheel};
 
 /// No ELF file is looked into.
-pub(crate) const NO_ELF: ReadElf<'static> = &|_, _| Ok(None);
+pub(crate) const NO_ELF: ReadElf<'static> = &|_, _, _| Ok(None);
 
 /// A cache and a Python.
 pub(crate) struct Bench {
@@ -75,6 +75,20 @@ impl Bench {
             layer.insert_into(&mut tree, prefix, &|_, _| false).unwrap();
         }
         tree
+    }
+
+    /// The bytes of a file.
+    pub(crate) fn read(&self, layer: &Layer, path: &str) -> Vec<u8> {
+        layer.content(&ReleasePath::parse(path).unwrap()).unwrap().read().unwrap()
+    }
+
+    /// A copy of a layer's files, and nothing else.
+    pub(crate) fn unpacked(&self, layer: &Layer) -> PathBuf {
+        let (prefix, root) = (InstallPath::parse("/opt/shop").unwrap(), self.directory.path().join(&layer.key));
+        let mut tree = Tree::new();
+        layer.insert_into(&mut tree, &prefix, &|_, _| false).unwrap();
+        crate::staging::materialise(&tree, &prefix, &root).unwrap();
+        root
     }
 
     /// One line a path.

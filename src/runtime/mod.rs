@@ -155,7 +155,7 @@ impl Runtime {
         let Made { version, mut interpreter, runs_here, has_certificates, built_in, .. } = made;
         if runs_here {
             // It was asked before it had its place in the cache, or the cache has moved.
-            interpreter.path = layer.files.join(format!("{}/bin/python{python}", directory(python)));
+            interpreter.path = layer.place.files().join(format!("{}/bin/python{python}", directory(python)));
             interpreter.base.clone_from(&interpreter.path);
         }
         let original = cpython.path.value.join(format!("bin/python{python}"));
@@ -387,7 +387,7 @@ impl<'a> Preparation<'a> {
         let (interpreter, version, runs_here) = self.ask(cache)?;
         let compiler = ByteCompiler::of(&interpreter, self.python)?;
         let prune = crate::prune::Prune::default();
-        let builder = Builder { cache, compiler: &compiler, elf: &|path, file| elf::read(file, path), prune: &prune };
+        let builder = Builder { cache, compiler: &compiler, elf: &elf::read_bytes, prune: &prune };
         let layer = Layer::for_interpreter(&builder, &label(&version), &sources)?;
         let made = Made {
             layer: layer.key.clone(),

@@ -480,7 +480,7 @@ fn describe(member: &Member<'_>, out: &mut Vec<u8>) {
             part(b"link");
             part(target.as_bytes());
         }
-        Kind::File(Content { digest, bytes: Bytes::Disk(_) | Bytes::Memory(_) }) => {
+        Kind::File(Content { digest, bytes: Bytes::Disk { .. } | Bytes::Memory(_) }) => {
             part(b"file");
             part(&digest.size.to_le_bytes());
             part(&digest.sha256.0);

@@ -18,7 +18,7 @@ fn tree(files: &Path, prefix: &str) -> Tree {
             let bytes = format!("# {name} {file}\n").repeat(100 * (number + 1) + file).into_bytes();
             let disk = files.join(format!("{name}-{file}"));
             std::fs::write(&disk, &bytes).unwrap();
-            let content = Content { digest: Digest::of(&bytes), bytes: Bytes::Disk(disk) };
+            let content = Content { digest: Digest::of(&bytes), bytes: Bytes::Disk { file: disk.into(), start: 0 } };
             tree.insert(path(&format!("lib/{name}/{file}.py")), Entry::file(content, 0o644, &origin)).unwrap();
         }
         tree.insert(path(&format!("bin/{name}")), Entry::symlink("../lib/x", &origin)).unwrap();
@@ -245,7 +245,7 @@ fn large_file(directory: &Path, size: usize) -> (Tree, PathBuf) {
     std::fs::write(&disk, &bytes).unwrap();
     let mut tree = Tree::new();
     let origin = Arc::new(Origin { label: "a layer".into(), layer: Some("layer".repeat(9)) });
-    let content = Content { digest: Digest::of(&bytes), bytes: Bytes::Disk(disk.clone()) };
+    let content = Content { digest: Digest::of(&bytes), bytes: Bytes::Disk { file: disk.as_path().into(), start: 0 } };
     for (name, content) in [("a", Content::memory(*b"a")), ("large", content), ("z", Content::memory(*b"z"))] {
         tree.insert(InstallPath::parse(&format!("/opt/{name}/x")).unwrap(), Entry::file(content, 0o644, &origin))
             .unwrap();

@@ -332,6 +332,26 @@ pub(crate) fn walk(directory: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
+/// The layer of the cache whose description has `mark` in it.
+pub(crate) fn layer_with(sandbox: &Sandbox, mark: &str) -> PathBuf {
+    let layers = walk(&sandbox.cache().join("layers")).into_iter().filter(|path| path.ends_with("layer.json"));
+    let found: Vec<PathBuf> = layers.filter(|path| std::fs::read_to_string(path).unwrap().contains(mark)).collect();
+    let [layer] = &found[..] else { panic!("{mark}: {found:?}") };
+    layer.parent().unwrap().to_owned()
+}
+
+/// Replaces bytes, which occur once, by as many others.
+pub(crate) fn alter(file: &Path, from: &[u8], to: &[u8]) {
+    let mut bytes = std::fs::read(file).unwrap();
+    let places: Vec<usize> =
+        bytes.windows(from.len()).enumerate().filter(|(_, b)| *b == from).map(|(at, _)| at).collect();
+    let [place] = places[..] else {
+        panic!("{} has {:?} {} times", file.display(), from.escape_ascii().to_string(), places.len())
+    };
+    bytes[place..place + from.len()].copy_from_slice(to);
+    std::fs::write(file, bytes).unwrap();
+}
+
 /// The first 200 paths, for messages.
 fn listing(directory: &Path) -> String {
     let paths = walk(directory);
