@@ -67,7 +67,7 @@ class Place:
     """BENCH_DIR: tools, downloads, caches, projects. All but the first use of it is offline."""
 
     def __init__(self, directory, pkgapp):
-        self.root, self.pkgapp = directory, pkgapp
+        self.root, self.pkgapp, self.watched = directory, pkgapp, True
         Trash.directory = directory / "trash"
         self.python = next((p for p in ["/usr/bin/python3.11", shutil.which("python3.11")] if p and os.access(p, os.X_OK)), None)
         if not self.python:
@@ -83,7 +83,7 @@ class Place:
         }  # fmt: skip
 
     def run(self, command, cwd=None, env=None):
-        return run(list(map(str, command)), self.root / "log", cwd, {**self.env, **(env or {})})
+        return run(list(map(str, command)), self.root / "log", cwd, {**self.env, **(env or {})}, self.watched)
 
     def shell(self, script, cwd=None, env=None):
         """A script of several commands, measured as one process; it stops at the first that fails."""
@@ -398,8 +398,8 @@ class Pkgapp(Contender):
                 Trash.take(entry)
 
     def build(self, data, variant):
-        dist = self.place.work / "dist"
-        Trash.take(dist)
+        # A build takes the place of the last one, as the peers' do.
+        dist = self.place.work / f"dist-{self.form}"
         cost = self.place.run([self.binary, "build", "-q", "--offline", "--format", self.form, "--output", dist], data.root / variant)
         (package,) = dist.iterdir()
         return cost, package

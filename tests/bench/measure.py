@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,12 +17,13 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass
 class Cost:
-    """Seconds of wall and CPU time; bytes of the largest process (as GNU time has it) and of the whole tree at its peak."""
+    """Seconds of wall and CPU time; bytes of the largest process (as GNU time has it) and of the whole tree at its peak,
+    if it was watched."""
 
     wall: float
     cpu: float
     largest: int
-    tree: int
+    tree: int | None
 
 
 class Failed(Exception):
@@ -34,20 +36,22 @@ def children(pid):
 
 
 def resident(pid):
-    """Resident bytes of a process and all below it. Pages that several of them map are counted for each: never too few."""
+    """Resident bytes of a process and all below it: a page that several of them map, as after a fork, is counted once
+    (`Pss`, proc_pid_smaps(5))."""
     total = 0
-    with contextlib.suppress(OSError, IndexError, ValueError):  # it may end while it is looked at
-        total = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
+    with contextlib.suppress(OSError, TypeError, ValueError):  # it may end while it is looked at
+        total = int(re.search(r"(?m)^Pss: +(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text())[1]) * 1024
+    with contextlib.suppress(OSError, ValueError):
         total += sum(resident(child) for child in children(pid))
     return total
 
 
-def run(command, log, cwd=None, env=None):
-    """Runs `command`, its output to the file `log`. The tree is looked at every 25 ms."""
+def run(command, log, cwd=None, env=None, watched=True):
+    """Runs `command`, its output to the file `log`. If it is watched, which costs it time, the tree is looked at every 25 ms."""
     peak, done = [0], threading.Event()
 
     def watch(pid):
-        while not done.wait(0.025):
+        while watched and not done.wait(0.025):
             peak[0] = max(peak[0], resident(pid))
 
     # The kernel counts what a process was before exec, too: of this interpreter. GNU time is a parent of 2 MB.
@@ -73,7 +77,7 @@ def run(command, log, cwd=None, env=None):
         tail = "\n".join(Path(log).read_text(errors="replace").splitlines()[-30:])
         raise Failed(f"`{' '.join(map(str, command[5:]))}` failed with {child.returncode}:\n{tail}")
     largest = int(Path(memory).read_text().split()[-1]) * 1024
-    return Cost(wall, usage.ru_utime + usage.ru_stime, largest, max(peak[0], largest))
+    return Cost(wall, usage.ru_utime + usage.ru_stime, largest, max(peak[0], largest) if watched else None)
 
 
 def machine():

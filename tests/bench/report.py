@@ -30,7 +30,7 @@ class Results:
 
     def walls(self, group, step):
         """Median of wall seconds by round."""
-        rows = self.select(**dict(zip(("set", "format", "contender", "codec"), group)), step=step)
+        rows = self.timed(group, step)
         return {number: median(row["wall"] for row in rows if row["round"] == number) for number in {row["round"] for row in rows}}
 
     def ratio(self, slow, slow_step, fast, fast_step):
@@ -39,8 +39,15 @@ class Results:
         ratios = [one[number] / other[number] for number in one if number in other]
         return (median(ratios), min(ratios), max(ratios)) if ratios else None
 
+    def timed(self, group, step):
+        """The rows whose times count: round 0 was watched, and counts for what has no other one."""
+        rows = self.select(**dict(zip(("set", "format", "contender", "codec"), group)), step=step)
+        return [row for row in rows if row["round"]] or rows
+
     def value(self, group, step, key, how=median):
         rows = self.select(**dict(zip(("set", "format", "contender", "codec"), group)), step=step)
+        if key in ("wall", "cpu"):
+            rows = self.timed(group, step)
         values = [row[key] for row in rows if key in row]
         return how(values) if values else None
 
@@ -154,19 +161,19 @@ def versions(results):
 
 
 def markdown(results):
-    rounds = len({row["round"] for row in results.rows})
+    rounds = len({row["round"] for row in results.rows} - {0})
     text = f"""# Speed, memory and size
 
 Written by `make bench` on {results.date}. {results.context["machine"]}. {versions(results)}.
 
 Whole processes; everything is downloaded before, and all are offline; the same Python; byte code is compiled. The median of
-{rounds} round{"s" * (rounds != 1)}, in which all take turns; xz, gzip 9 and zstd 19 are measured once. The application is 2.4 MB in 323 files. In *edit* one of
+{rounds} round{"s" * (rounds != 1)}, in which all take turns; xz, gzip 9 and zstd 19 are measured once. A package takes the place of the last one. The application is 2.4 MB in 323 files. In *edit* one of
 its files has changed; in *project* it has a build backend (setuptools, run by uv or pip), else its files are copied. In
 *bump* one distribution has another version. *first* has empty caches but for downloaded wheels; a peer's *clean* builds all
 anew, and uv has the wheels unpacked in its cache from before, but for *from wheels*, where it begins with what pkgapp has;
 *kept* means that the peer's environment of the last build is kept, and only the difference is made in it by hand. Codecs are
 libzstd's, liblzma's and zlib's, but for nfpm's, whose zstd is Go's and has a level of its own for "3". Peak memory is that of the
-largest process, and of all processes together, looked at every 25 ms, with shared pages counted for each.
+largest process, and of all processes together (Pss), looked at every 25 ms in a round of its own.
 
 ## How many times faster pkgapp is, at the same codec and level
 
