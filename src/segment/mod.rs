@@ -13,10 +13,10 @@ mod entry;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{BufWriter, Read, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use rayon::prelude::*;
@@ -43,8 +43,8 @@ const MEMORY: u64 = 1 << 30;
 /// Size of the buffers around an encoder.
 const BUFFER: usize = 1 << 18;
 
-/// Size of the buffer that finished pieces are copied through: so large that no other one is filled on the way.
-const COPY: usize = 1 << 20;
+/// Least size of the portions that finished pieces are handed on in: so large that no other buffer is filled on the way.
+const PORTION: usize = 1 << 20;
 
 /// Makes payloads out of a cache's segments, and puts those that are missing there.
 #[derive(Debug)]
@@ -318,8 +318,8 @@ struct Piece {
 /// Where compressed bytes are.
 #[derive(Debug)]
 enum Place {
-    /// In an entry of the cache of this key.
-    Kept(String),
+    /// In an entry of the cache of this key; and whether it counts among those that were made or found sound.
+    Kept(String, AtomicBool),
     /// In a file that has no name. It may be read by one thread at a time.
     Own(Mutex<File>),
 }
@@ -335,19 +335,16 @@ impl Recipe<'_> {
         let path = self.path(&key);
         // What can't be held is made again if it goes away.
         self.segments.cache.hold(&path);
-        let shape = match entry::open(&path, &key) {
-            Some(shape) => {
-                self.segments.cache.count("segments", true);
-                self.segments.count(shape, true);
-                shape
-            }
-            None => self.make(run, &key)?,
+        let (shape, counted) = match entry::open(&path, &key) {
+            // Whether it is sound shows when it is copied: it is read once.
+            Some(shape) => (shape, false),
+            None => (self.make(run, &key)?.1, true),
         };
-        Ok(Piece { shape, place: Place::Kept(key) })
+        Ok(Piece { shape, place: Place::Kept(key, AtomicBool::new(counted)) })
     }
 
-    /// Makes an entry of the cache. Another build may make the same one: then it has the same bytes.
-    fn make(&self, run: &Run<'_>, key: &str) -> Result<Shape> {
+    /// Makes an entry of the cache, and returns it open. Another build may make the same one: then it has the same bytes.
+    fn make(&self, run: &Run<'_>, key: &str) -> Result<(File, Shape)> {
         let directory = self.segments.cache.temporary()?;
         let (place, path) = (directory.path().join("segment"), self.path(key));
         let failed = || format!("cannot write `{}`", shown(&path));
@@ -361,7 +358,7 @@ impl Recipe<'_> {
         cache.hold(&path);
         cache.note_added(entry::HEADER + shape.packed);
         cache.count("segments", false);
-        Ok(shape)
+        Ok((file, shape))
     }
 
     /// Writes a run behind the place for an entry's header, decodes it again, and returns the sums of what it became.
@@ -432,33 +429,39 @@ impl Recipe<'_> {
         self.segments.cache.segments().join(key)
     }
 
-    /// Opens the compressed bytes of a piece; an entry that went away since is made again.
-    fn copy(&self, run: &Run<'_>, piece: &Piece, buffer: &mut [u8], out: &mut dyn Write) -> Result<()> {
+    /// Hands on the compressed bytes of a piece, all of them read and compared before the first is handed on. An entry that
+    /// went away since it was opened, or that is not what it was, is made again.
+    fn copy(&self, run: &Run<'_>, piece: &Piece, out: &mut Portions<'_>) -> Result<()> {
+        let size = usize::try_from(piece.shape.packed).context(|| "a segment is larger than the memory")?;
+        let room = out.room(size);
         match &piece.place {
             Place::Own(file) => {
                 let mut file = file.lock().map_err(|_| Error::bug("a segment's reader has panicked"))?;
-                entry::begin(&mut file).context(cannot_write)?;
-                copy_exactly(&mut file, piece.shape.packed, buffer, out)
+                read_piece(&mut file, room)?;
             }
-            Place::Kept(key) => {
-                let mut file = match entry::reopen(&self.path(key), piece.shape) {
-                    Some(file) => file,
-                    None => self.again(run, piece.shape)?,
-                };
-                copy_exactly(&mut file, piece.shape.packed, buffer, out)
+            Place::Kept(key, counted) => {
+                let sound = entry::read(&self.path(key), key, piece.shape, room);
+                if !sound {
+                    read_piece(&mut self.again(run, key, piece.shape)?, room)?;
+                }
+                if !counted.swap(true, Ordering::Relaxed) && sound {
+                    self.segments.cache.count("segments", true);
+                    self.segments.count(piece.shape, true);
+                }
             }
         }
+        out.hand_on(size)
     }
 
-    fn again(&self, run: &Run<'_>, shape: Shape) -> Result<File> {
-        let mut file = tempfile::tempfile_in(self.segments.cache.root().join("tmp")).context(cannot_write)?;
-        let (made, _) = self.compress(run, &mut file)?;
-        if made != shape {
-            return Err(Error::bug("a segment was made twice and differs"));
-        }
-        file.seek(SeekFrom::Start(entry::HEADER)).context(cannot_write)?;
-        Ok(file)
+    fn again(&self, run: &Run<'_>, key: &str, shape: Shape) -> Result<File> {
+        let (file, made) = self.make(run, key)?;
+        if made == shape { Ok(file) } else { Err(Error::bug("a segment was made twice and differs")) }
     }
+}
+
+/// Reads all of a piece that this build has made.
+fn read_piece(file: &mut File, bytes: &mut [u8]) -> Result<()> {
+    entry::begin(file).and_then(|()| file.read_exact(bytes)).context(|| "cannot read the cache")
 }
 
 /// Writes down what of a member determines its bytes; every part ends where it can't be taken for the next one.
@@ -488,20 +491,6 @@ fn describe(member: &Member<'_>, out: &mut Vec<u8>) {
     }
 }
 
-fn copy_exactly(file: &mut File, size: u64, buffer: &mut [u8], out: &mut dyn Write) -> Result<()> {
-    let mut rest = file.take(size);
-    loop {
-        match rest.read(buffer).context(|| "cannot read the cache")? {
-            0 => break,
-            length => out.write_all(&buffer[..length]).context(cannot_write)?,
-        }
-    }
-    match rest.limit() {
-        0 => Ok(()),
-        _ => Err(Error::new("a file of the cache was cut while it was read").hint("build again")),
-    }
-}
-
 // Payloads
 
 /// A compressed archive: one zstd frame, gzip member or xz stream.
@@ -526,18 +515,55 @@ impl Payload<'_> {
 
     /// Writes all of it.
     pub(crate) fn write_to(&self, out: &mut dyn Write) -> Result<()> {
-        out.write_all(&self.frame.head).context(cannot_write)?;
-        let mut buffer = vec![0; COPY];
+        let mut out = Portions { out, bytes: Vec::new(), used: 0 };
+        out.put(&self.frame.head)?;
         for (run, piece) in &self.pieces {
-            self.recipe.copy(run, piece, &mut buffer, out)?;
+            self.recipe.copy(run, piece, &mut out)?;
         }
-        out.write_all(&self.frame.tail).context(cannot_write)
+        out.put(&self.frame.tail)?;
+        out.flush()
     }
 
     /// Returns the SHA-256 of the compressed bytes.
     pub(crate) fn sha256(&self) -> Result<[u8; 32]> {
         let ((), _, sum) = crate::digest::summed(&mut std::io::sink(), |out| self.write_to(out))?;
         Ok(sum.0)
+    }
+}
+
+/// Gathers pieces to portions of at least [`PORTION`], so that small ones are copied but once.
+struct Portions<'o> {
+    out: &'o mut dyn Write,
+    bytes: Vec<u8>,
+    used: usize,
+}
+
+impl Portions<'_> {
+    /// Returns room for so many bytes behind those that are gathered. What is in it counts once it is handed on.
+    fn room(&mut self, size: usize) -> &mut [u8] {
+        let end = self.used + size;
+        if self.bytes.len() < end {
+            self.bytes.resize(end, 0);
+        }
+        &mut self.bytes[self.used..end]
+    }
+
+    /// Hands on what was put into the room that was asked for last.
+    fn hand_on(&mut self, size: usize) -> Result<()> {
+        self.used += size;
+        if self.used < PORTION { Ok(()) } else { self.flush() }
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        self.room(bytes.len()).copy_from_slice(bytes);
+        self.hand_on(bytes.len())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let used = std::mem::take(&mut self.used);
+        // Of about the same size, so that none is small.
+        let portion = used.div_ceil((used / PORTION).max(1)).max(1);
+        self.bytes[..used].chunks(portion).try_for_each(|bytes| self.out.write_all(bytes)).context(cannot_write)
     }
 }
 

@@ -131,7 +131,11 @@ fn a_damaged_entry_is_noticed_and_made_anew() {
     *flipped.last_mut().unwrap() ^= 1;
     let mut longer = whole[0].clone();
     longer.push(0);
-    for damaged in [cut, flipped, longer, Vec::new(), vec![0; 600], whole[1].clone()] {
+    // What of the header tells the plain length: nothing but the seal knows what it was.
+    let mut altered = whole[0].clone();
+    let digit = altered.windows(8).position(|bytes| bytes == b"\"plain\":").unwrap() + 8;
+    altered[digit] = if altered[digit] == b'1' { b'2' } else { b'1' };
+    for damaged in [cut, flipped, longer, altered, Vec::new(), vec![0; 600], whole[1].clone()] {
         std::fs::write(&entries[0], damaged).unwrap();
         let (bytes, counts) = scene.write(&Deb);
         assert!(bytes == sound);
@@ -211,6 +215,54 @@ fn an_entry_that_goes_away_between_check_and_copy_is_made_again() {
     assert_eq!(out.len() as u64, payload.size());
 }
 
+/// Text that packs to a few megabytes, so that it is handed on in more than one portion.
+fn numbers(length: usize) -> Vec<u8> {
+    (0_u32..).flat_map(|i| i.wrapping_mul(2_654_435_761).to_string().into_bytes()).take(length).collect()
+}
+
+/// Nothing of such an entry gets into a package, whenever it is altered.
+#[test]
+fn an_entry_that_is_altered_between_check_and_copy_is_made_again() {
+    let mut scene = scene();
+    let origin = Arc::new(Origin { label: "a layer".into(), layer: Some("numbers".into()) });
+    let path = InstallPath::parse("/opt/shop/lib/numbers").unwrap();
+    scene.package.tree.insert(path, Entry::file(Content::memory(numbers(7 << 20)), 0o644, &origin)).unwrap();
+    let tree = scene.package.tree.clone();
+    for compression in [Compression::Zstd(3), Compression::Gzip(1)] {
+        let segments = Segments::new(&scene.cache);
+        let first = segments.payload(Archive::Tar, members(&tree), compression).unwrap();
+        let mut sound = Vec::new();
+        first.write_to(&mut sound).unwrap();
+        assert!(sound.len() > 2 * PORTION, "{}", sound.len());
+        for entry in scene.entries() {
+            let whole = std::fs::read(&entry).unwrap();
+            let places = [10, entry::HEADER as usize, whole.len() / 2, whole.len() - 1];
+            for place in places {
+                let segments = Segments::new(&scene.cache);
+                let payload = segments.payload(Archive::Tar, members(&tree), compression).unwrap();
+                let mut altered = whole.clone();
+                altered[place] ^= 4;
+                // Under its name, as damage comes; between the two passes of an rpm, too.
+                if place % 2 == 0 {
+                    payload.sha256().unwrap();
+                }
+                std::fs::write(&entry, &altered).unwrap();
+                let mut out = Vec::new();
+                payload.write_to(&mut out).unwrap();
+                assert!(out == sound, "{} {place}", entry.display());
+                if std::fs::read(&entry).unwrap() == altered {
+                    // It is of the other codec.
+                    continue;
+                }
+                assert!(std::fs::read(&entry).unwrap() == whole);
+                let counts = segments.counts();
+                assert_eq!(counts.reused + counts.made, KEPT + PASSING + 1 + u64::from(place % 2 == 0), "{place}");
+            }
+            std::fs::write(&entry, &whole).unwrap();
+        }
+    }
+}
+
 #[test]
 fn directories_come_first_and_large_layers_are_split() {
     let mut tree = Tree::new();
@@ -287,7 +339,10 @@ fn a_large_file_is_compressed_in_parts_that_are_all_of_it() {
         archive.end(&mut wanted).unwrap();
         assert!(plain == wanted && payload.plain_size() == wanted.len() as u64);
         let warm = Segments::new(&cache);
-        warm.payload(archive, members(&tree), Compression::Zstd(1)).unwrap();
+        let payload = warm.payload(archive, members(&tree), Compression::Zstd(1)).unwrap();
+        assert_eq!(warm.counts().reused, 0, "none is known to be sound before it is copied");
+        assert!(payload.sha256().unwrap() == <[u8; 32]>::from(Sha256::digest(&packed)));
+        payload.write_to(&mut std::io::sink()).unwrap();
         assert_eq!(warm.counts().reused, 5, "the small files, three parts, the small file behind it");
     }
 
