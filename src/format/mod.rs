@@ -27,7 +27,7 @@ use crate::error::{Context, Error, Result};
 use crate::package::{Compression, Meta, Package};
 use crate::path::InstallPath;
 use crate::segment::Segments;
-use crate::tree::{Bytes, Content, Entry, Tree};
+use crate::tree::{Bytes, Content, Entry};
 
 pub(crate) use archive::{Archive, Member};
 pub use deb::Deb;
@@ -83,8 +83,7 @@ pub fn by_name(name: &str) -> Option<&'static dyn Format> {
 /// The entries in the order of an archive: a directory, then all that it holds, then what comes after it.
 ///
 /// The tree's own order puts `a-b` between `a` and `a/b`, and tar sets a directory's time when it leaves it.
-fn archive_order(tree: &Tree) -> Vec<(&InstallPath, &Entry)> {
-    let mut entries: Vec<_> = tree.iter().collect();
+fn archive_order<'t>(mut entries: Vec<(&'t InstallPath, &'t Entry)>) -> Vec<(&'t InstallPath, &'t Entry)> {
     entries.sort_by(|(a, _), (b, _)| by_component(a.as_str(), b.as_str()));
     entries
 }
