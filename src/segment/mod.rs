@@ -31,11 +31,14 @@ use crate::package::Compression;
 use crate::tree::{Bytes, Content, Entry, Kind, Role};
 
 /// Counts changes of the bytes that are made of the same members: it is part of every key.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// Plain bytes after which a layer's next member begins another segment, so that large layers are compressed on several
 /// cores; a member that is larger is divided. Splitting costs little from four windows of the highest levels on.
 const LIMIT: u64 = 32 << 20;
+
+/// The same for encoders that hold all of a piece: four windows of theirs, the same amount twice in memory.
+const LIMIT_IN_ONE_GO: u64 = 8 << 20;
 
 /// Memory that all encoders together may take, bytes. One works always.
 const MEMORY: u64 = 1 << 30;
@@ -99,7 +102,7 @@ impl<'a> Segments<'a> {
         members: Vec<Member<'m>>,
         compression: Compression,
     ) -> Result<Payload<'m>> {
-        let runs = divide(archive, members);
+        let runs = divide(archive, compression, members);
         let recipe = Recipe { segments: self, archive, compression };
         let mut largest_first: Vec<(usize, &Run<'_>)> = runs.iter().enumerate().collect();
         largest_first.sort_by_key(|(_, run)| std::cmp::Reverse(run.size));
@@ -152,7 +155,9 @@ fn pool(compression: Compression) -> Result<Option<rayon::ThreadPool>> {
 fn encoder_memory(compression: Compression) -> u64 {
     let megabytes = match compression {
         Compression::Gzip(_) => 1,
-        Compression::Zstd(..=9) | Compression::Xz(..=2) => 32,
+        Compression::Xz(..=2) => 32,
+        // With the piece, and what becomes of it.
+        Compression::Zstd(..=9) => 48,
         Compression::Zstd(10..=15) => 64,
         Compression::Zstd(16) | Compression::Xz(3..=6) => 100,
         Compression::Zstd(17..=19) => 220,
@@ -241,7 +246,7 @@ impl Write for PartSums {
 /// Directories, then each layer's members, then what was made for this build alone; each in the order given.
 ///
 /// Directories come first because rpm before 4.18 makes none of its own.
-fn divide(archive: Archive, members: Vec<Member<'_>>) -> Vec<Run<'_>> {
+fn divide(archive: Archive, compression: Compression, members: Vec<Member<'_>>) -> Vec<Run<'_>> {
     let (mut directories, mut loose) = (Vec::new(), Vec::new());
     let mut layers: BTreeMap<(&str, &str), Vec<Member<'_>>> = BTreeMap::new();
     for member in members {
@@ -253,9 +258,10 @@ fn divide(archive: Archive, members: Vec<Member<'_>>) -> Vec<Run<'_>> {
             },
         }
     }
-    let mut runs = split(archive, directories, false);
-    runs.extend(layers.into_values().flat_map(|members| split(archive, members, true)));
-    runs.extend(split(archive, loose, false));
+    let split = |members, kept| split(archive, limit(effective(compression, kept)), members, kept);
+    let mut runs = split(directories, false);
+    runs.extend(layers.into_values().flat_map(|members| split(members, true)));
+    runs.extend(split(loose, false));
     if runs.last().is_none_or(|run| run.kept || run.part.is_some()) {
         runs.push(Run { members: Vec::new(), part: None, kept: false, last: false, size: 0 });
     }
@@ -266,13 +272,27 @@ fn divide(archive: Archive, members: Vec<Member<'_>>) -> Vec<Run<'_>> {
     runs
 }
 
-fn split(archive: Archive, members: Vec<Member<'_>>, kept: bool) -> Vec<Run<'_>> {
+/// What is not kept is compressed at every build, so it gets no more than a moderate level.
+fn effective(compression: Compression, kept: bool) -> Compression {
+    match compression {
+        Compression::Zstd(level) if !kept => Compression::Zstd(level.min(9)),
+        Compression::Xz(preset) if !kept => Compression::Xz(preset.min(1)),
+        compression => compression,
+    }
+}
+
+/// Returns how many plain bytes a segment may have; the end of an archive comes on top of that.
+fn limit(compression: Compression) -> u64 {
+    if codec::in_one_go(compression) { LIMIT_IN_ONE_GO } else { LIMIT }
+}
+
+fn split(archive: Archive, limit: u64, members: Vec<Member<'_>>, kept: bool) -> Vec<Run<'_>> {
     let mut runs: Vec<Run<'_>> = Vec::new();
     for member in members {
         let size = archive.size(&member);
         match runs.last_mut() {
-            _ if size > LIMIT => runs.extend(parts(&member, size, kept)),
-            Some(run) if run.part.is_none() && run.size + size <= LIMIT => {
+            _ if size > limit => runs.extend(parts(&member, size, limit, kept)),
+            Some(run) if run.part.is_none() && run.size + size <= limit => {
                 run.size += size;
                 run.members.push(member);
             }
@@ -283,8 +303,8 @@ fn split(archive: Archive, members: Vec<Member<'_>>, kept: bool) -> Vec<Run<'_>>
 }
 
 /// A member of its own, in parts of about the same size.
-fn parts<'m>(member: &Member<'m>, size: u64, kept: bool) -> impl Iterator<Item = Run<'m>> {
-    let part_size = size.div_ceil(size.div_ceil(LIMIT));
+fn parts<'m>(member: &Member<'m>, size: u64, limit: u64, kept: bool) -> impl Iterator<Item = Run<'m>> {
+    let part_size = size.div_ceil(size.div_ceil(limit));
     let whole = Arc::new(Whole { part_size, sums: OnceLock::new() });
     (0..).zip((0..size).step_by(usize::try_from(part_size).unwrap_or(usize::MAX))).map(move |(number, start)| {
         let range = start..size.min(start + part_size);
@@ -363,11 +383,12 @@ impl Recipe<'_> {
 
     /// Writes a run behind the place for an entry's header, decodes it again, and returns the sums of what it became.
     fn compress(&self, run: &Run<'_>, file: &mut File) -> Result<(Shape, Sums)> {
-        let compression = self.compression_of(run);
+        let compression = effective(self.compression, run.kept);
         entry::begin(file).context(cannot_write)?;
         let encoder = PieceEncoder::new(BufWriter::with_capacity(BUFFER, &mut *file), compression, run.size);
-        // Members come in many small parts, and each costs a call into the codec.
-        let mut out = BufWriter::with_capacity(BUFFER, encoder.context(cannot_write)?);
+        // Members come in many small parts, and each costs a call into the codec, if that does not gather them itself.
+        let gathered = if codec::in_one_go(compression) { 0 } else { BUFFER };
+        let mut out = BufWriter::with_capacity(gathered, encoder.context(cannot_write)?);
         for member in &run.members {
             match &run.part {
                 Some(part) => self.archive.append_part(member, part.range.clone(), &mut out)?,
@@ -397,15 +418,6 @@ impl Recipe<'_> {
             return Err(Error::new(format!("`{}` was changed while it was read", member.name)).hint("build again"));
         }
         if shape.plain == run.size { Ok(()) } else { Err(Error::bug("a segment has another size than it should")) }
-    }
-
-    /// What is not kept is compressed at every build, so it gets no more than a moderate level.
-    fn compression_of(&self, run: &Run<'_>) -> Compression {
-        match self.compression {
-            Compression::Zstd(level) if !run.kept => Compression::Zstd(level.min(9)),
-            Compression::Xz(preset) if !run.kept => Compression::Xz(preset.min(1)),
-            compression => compression,
-        }
     }
 
     /// The SHA-256 of everything that determines a segment's bytes.

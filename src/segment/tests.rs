@@ -269,12 +269,12 @@ fn directories_come_first_and_large_layers_are_split() {
     let origin = Arc::new(Origin { label: "a large layer".into(), layer: Some("large".into()) });
     for number in 0..5 {
         let path = InstallPath::parse(&format!("/opt/shop/{number}/x")).unwrap();
-        let content = Content::memory(vec![number; usize::try_from(LIMIT).unwrap() / 2 - 2048]);
+        let content = Content::memory(vec![number; usize::try_from(LIMIT_IN_ONE_GO).unwrap() / 2 - 2048]);
         tree.insert(path, Entry::file(content, 0o644, &origin)).unwrap();
     }
     let members =
         tree.iter().map(|(path, entry)| Member { name: path.to_string(), mtime: 0, place: Some((path, entry)) });
-    let runs = divide(Archive::Tar, members.collect());
+    let runs = divide(Archive::Tar, Compression::Zstd(3), members.collect());
     let names: Vec<Vec<&str>> =
         runs.iter().map(|run| run.members.iter().map(|member| member.name.as_str()).collect()).collect();
     assert_eq!(
@@ -313,17 +313,17 @@ fn members(tree: &Tree) -> Vec<Member<'_>> {
 #[test]
 fn a_large_file_is_compressed_in_parts_that_are_all_of_it() {
     let directory = tempfile::tempdir().unwrap();
-    let size = usize::try_from(2 * LIMIT).unwrap() + 77;
+    let size = usize::try_from(2 * LIMIT_IN_ONE_GO).unwrap() + 77;
     let (tree, disk) = large_file(directory.path(), size);
     let cache = Cache::open(&directory.path().join("cache")).unwrap();
     for archive in [Archive::Tar, Archive::Cpio] {
-        let parts: Vec<(u64, u64)> = divide(archive, members(&tree))
+        let parts: Vec<(u64, u64)> = divide(archive, Compression::Zstd(1), members(&tree))
             .iter()
             .filter_map(|run| run.part.as_ref().map(|part| (part.range.start, part.range.end)))
             .collect();
         let [(0, first), (second, third), (fourth, end)] = parts[..] else { panic!("{parts:?}") };
         assert!(first == second && third == fourth && first == third - second && end - fourth <= first, "{parts:?}");
-        assert!(end > size as u64 && first <= LIMIT);
+        assert!(end > size as u64 && first <= LIMIT_IN_ONE_GO);
 
         let segments = Segments::new(&cache);
         let payload = segments.payload(archive, members(&tree), Compression::Zstd(1)).unwrap();
@@ -331,7 +331,7 @@ fn a_large_file_is_compressed_in_parts_that_are_all_of_it() {
         payload.write_to(&mut packed).unwrap();
         let plain = zstd::decode_all(&packed[..]).unwrap();
         let mut wanted = Vec::new();
-        for run in divide(archive, members(&tree)) {
+        for run in divide(archive, Compression::Zstd(1), members(&tree)) {
             if run.part.as_ref().is_none_or(|part| part.number == 0) {
                 run.members.iter().for_each(|member| archive.append(member, &mut wanted).unwrap());
             }
