@@ -5,7 +5,8 @@
 //!
 //! - **zstd** (RFC 8878): a block may name an offset by its place among the last three ("repeat offsets", §3.1.1.5), and
 //!   an encoder takes for granted that a frame begins with 1, 4 and 8. Early in a piece there are therefore three small
-//!   blocks that have these offsets written out, see [`RESET`]; what follows are the blocks of a frame of its own.
+//!   blocks that have these offsets written out, see [`RESET`]; what follows are the blocks of a frame of its own, none of
+//!   them marked as the last.
 //! - **gzip** (RFC 1951, 1952): a piece is made without history, and flushed to a byte's end. CRCs can be combined.
 //! - **xz** (The .xz File Format 1.2): blocks are independent. The index is written anew.
 

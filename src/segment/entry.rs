@@ -97,7 +97,7 @@ impl Header {
 }
 
 /// Leaves room for the header.
-pub(super) fn begin(file: &mut File) -> io::Result<()> {
+pub(super) fn begin(file: &mut impl Seek) -> io::Result<()> {
     file.seek(SeekFrom::Start(HEADER)).map(|_| ())
 }
 

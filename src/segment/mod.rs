@@ -3,7 +3,8 @@
 //! A **segment** is a run of an archive's members that come from one layer, as the format writes them, compressed to
 //! blocks that can be joined with others (`codec`). It is kept in the cache as `segments/<key>`, under the SHA-256 of
 //! everything that determines its bytes: the members with their names, attributes and digests, the archive, the codec,
-//! its level and its library. So a build whose layer has not changed opens none of the layer's files. What belongs to
+//! its level and its library. So a build whose layer has not changed opens none of the layer's files, and reads the
+//! segment once: whether it is sound is told on the way into the package, before its first byte is there. What belongs to
 //! one build alone (directories, generated files) goes the same way, but is not kept.
 //!
 //! The division does not depend on what is in the cache or on the number of cores, so neither does the payload.
@@ -13,7 +14,7 @@ mod entry;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufWriter, Read, Write};
+use std::io::{BufWriter, Read, Seek, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,6 +22,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
+use tempfile::SpooledTempFile;
 
 use self::codec::{Frame, PieceEncoder, Shape};
 use self::entry::Sums;
@@ -42,6 +44,9 @@ const LIMIT_IN_ONE_GO: u64 = 8 << 20;
 
 /// Memory that all encoders together may take, bytes. One works always.
 const MEMORY: u64 = 1 << 30;
+
+/// Largest segment of those that are not kept that needs no file, bytes.
+const SMALL: usize = 1 << 18;
 
 /// Size of the buffers around an encoder.
 const BUFFER: usize = 1 << 18;
@@ -340,14 +345,14 @@ struct Piece {
 enum Place {
     /// In an entry of the cache of this key; and whether it counts among those that were made or found sound.
     Kept(String, AtomicBool),
-    /// In a file that has no name. It may be read by one thread at a time.
-    Own(Mutex<File>),
+    /// In memory, or in a file that has no name. It may be read by one thread at a time.
+    Own(Mutex<SpooledTempFile>),
 }
 
 impl Recipe<'_> {
     fn piece(&self, run: &Run<'_>) -> Result<Piece> {
         if !run.kept {
-            let mut file = tempfile::tempfile_in(self.segments.cache.root().join("tmp")).context(cannot_write)?;
+            let mut file = tempfile::spooled_tempfile_in(SMALL, self.segments.cache.root().join("tmp"));
             let (shape, _) = self.compress(run, &mut file)?;
             return Ok(Piece { shape, place: Place::Own(Mutex::new(file)) });
         }
@@ -382,7 +387,7 @@ impl Recipe<'_> {
     }
 
     /// Writes a run behind the place for an entry's header, decodes it again, and returns the sums of what it became.
-    fn compress(&self, run: &Run<'_>, file: &mut File) -> Result<(Shape, Sums)> {
+    fn compress(&self, run: &Run<'_>, file: &mut (impl Read + Write + Seek)) -> Result<(Shape, Sums)> {
         let compression = effective(self.compression, run.kept);
         entry::begin(file).context(cannot_write)?;
         let encoder = PieceEncoder::new(BufWriter::with_capacity(BUFFER, &mut *file), compression, run.size);
@@ -449,7 +454,7 @@ impl Recipe<'_> {
         match &piece.place {
             Place::Own(file) => {
                 let mut file = file.lock().map_err(|_| Error::bug("a segment's reader has panicked"))?;
-                read_piece(&mut file, room)?;
+                read_piece(&mut *file, room)?;
             }
             Place::Kept(key, counted) => {
                 let sound = entry::read(&self.path(key), key, piece.shape, room);
@@ -472,7 +477,7 @@ impl Recipe<'_> {
 }
 
 /// Reads all of a piece that this build has made.
-fn read_piece(file: &mut File, bytes: &mut [u8]) -> Result<()> {
+fn read_piece(file: &mut (impl Read + Seek), bytes: &mut [u8]) -> Result<()> {
     entry::begin(file).and_then(|()| file.read_exact(bytes)).context(|| "cannot read the cache")
 }
 
