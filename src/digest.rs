@@ -138,7 +138,7 @@ pub fn summed<T, E>(
     write: impl FnOnce(&mut dyn Write) -> Result<T, E>,
 ) -> Result<(T, u64, Sha256Sum), E> {
     /// How many writes the sum may be behind.
-    const BEHIND: usize = 8;
+    const BEHIND: usize = 4;
     std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel::<Vec<u8>>(BEHIND);
         // Buffers come back: fresh ones would cost as much as filling them.

@@ -18,6 +18,7 @@ use std::io::{BufWriter, Read, Seek, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use rayon::prelude::*;
@@ -39,8 +40,9 @@ const FORMAT: u32 = 3;
 /// cores; a member that is larger is divided. Splitting costs little from four windows of the highest levels on.
 const LIMIT: u64 = 32 << 20;
 
-/// The same for encoders that hold all of a piece: four windows of theirs, the same amount twice in memory.
-const LIMIT_IN_ONE_GO: u64 = 8 << 20;
+/// The same for encoders that hold all of a piece, and for those that lose nothing by splitting: four windows of zstd at
+/// level 9. A few compressed pieces are in memory when they are copied.
+const SMALL_LIMIT: u64 = 8 << 20;
 
 /// Memory that all encoders together may take, bytes. One works always.
 const MEMORY: u64 = 1 << 30;
@@ -288,7 +290,8 @@ fn effective(compression: Compression, kept: bool) -> Compression {
 
 /// Returns how many plain bytes a segment may have; the end of an archive comes on top of that.
 fn limit(compression: Compression) -> u64 {
-    if codec::in_one_go(compression) { LIMIT_IN_ONE_GO } else { LIMIT }
+    let small = codec::in_one_go(compression) || matches!(compression, Compression::Gzip(_));
+    if small { SMALL_LIMIT } else { LIMIT }
 }
 
 fn split(archive: Archive, limit: u64, members: Vec<Member<'_>>, kept: bool) -> Vec<Run<'_>> {
@@ -448,7 +451,7 @@ impl Recipe<'_> {
 
     /// Hands on the compressed bytes of a piece, all of them read and compared before the first is handed on. An entry that
     /// went away since it was opened, or that is not what it was, is made again.
-    fn copy(&self, run: &Run<'_>, piece: &Piece, out: &mut Portions<'_>) -> Result<()> {
+    fn copy(&self, run: &Run<'_>, piece: &Piece, out: &mut Portions) -> Result<()> {
         let size = usize::try_from(piece.shape.packed).context(|| "a segment is larger than the memory")?;
         let room = out.room(size);
         match &piece.place {
@@ -467,7 +470,8 @@ impl Recipe<'_> {
                 }
             }
         }
-        out.hand_on(size)
+        out.hand_on(size);
+        Ok(())
     }
 
     fn again(&self, run: &Run<'_>, key: &str, shape: Shape) -> Result<File> {
@@ -530,15 +534,30 @@ impl Payload<'_> {
         self.pieces.iter().map(|(_, piece)| piece.shape.plain).sum()
     }
 
-    /// Writes all of it.
+    /// Writes all of it. Another thread reads ahead.
     pub(crate) fn write_to(&self, out: &mut dyn Write) -> Result<()> {
-        let mut out = Portions { out, bytes: Vec::new(), used: 0 };
-        out.put(&self.frame.head)?;
+        let (full, portions) = sync_channel(1);
+        let (emptied, spare) = sync_channel(2);
+        std::thread::scope(|scope| {
+            let reading =
+                scope.spawn(move || self.read_all(Portions { full, spare, now: Portion::default(), refused: false }));
+            let written = write_portions(portions, &emptied, out);
+            let read = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            written.and(read)
+        })
+    }
+
+    fn read_all(&self, mut out: Portions) -> Result<()> {
+        out.put(&self.frame.head);
         for (run, piece) in &self.pieces {
+            if out.refused {
+                break;
+            }
             self.recipe.copy(run, piece, &mut out)?;
         }
-        out.put(&self.frame.tail)?;
-        out.flush()
+        out.put(&self.frame.tail);
+        out.send();
+        Ok(())
     }
 
     /// Returns the SHA-256 of the compressed bytes.
@@ -548,39 +567,64 @@ impl Payload<'_> {
     }
 }
 
-/// Gathers pieces to portions of at least [`PORTION`], so that small ones are copied but once.
-struct Portions<'o> {
-    out: &'o mut dyn Write,
+/// Writes what is read until there is no more.
+fn write_portions(portions: Receiver<Portion>, emptied: &SyncSender<Portion>, out: &mut dyn Write) -> Result<()> {
+    for mut portion in portions {
+        let used = std::mem::take(&mut portion.used);
+        // Of about the same size, so that none is small.
+        let each = used.div_ceil((used / PORTION).max(1)).max(1);
+        portion.bytes[..used].chunks(each).try_for_each(|bytes| out.write_all(bytes)).context(cannot_write)?;
+        // One too many is dropped.
+        _ = emptied.try_send(portion);
+    }
+    Ok(())
+}
+
+/// Bytes, of which the first ones count.
+#[derive(Default)]
+struct Portion {
     bytes: Vec<u8>,
     used: usize,
 }
 
-impl Portions<'_> {
+/// Gathers pieces to portions of at least [`PORTION`], so that small ones are copied but once.
+struct Portions {
+    full: SyncSender<Portion>,
+    spare: Receiver<Portion>,
+    now: Portion,
+    refused: bool,
+}
+
+impl Portions {
     /// Returns room for so many bytes behind those that are gathered. What is in it counts once it is handed on.
     fn room(&mut self, size: usize) -> &mut [u8] {
-        let end = self.used + size;
-        if self.bytes.len() < end {
-            self.bytes.resize(end, 0);
+        let Portion { bytes, used } = &mut self.now;
+        let end = *used + size;
+        if bytes.len() < end {
+            bytes.resize(end, 0);
         }
-        &mut self.bytes[self.used..end]
+        &mut bytes[*used..end]
     }
 
     /// Hands on what was put into the room that was asked for last.
-    fn hand_on(&mut self, size: usize) -> Result<()> {
-        self.used += size;
-        if self.used < PORTION { Ok(()) } else { self.flush() }
+    fn hand_on(&mut self, size: usize) {
+        self.now.used += size;
+        if self.now.used >= PORTION {
+            self.send();
+        }
     }
 
-    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+    fn put(&mut self, bytes: &[u8]) {
         self.room(bytes.len()).copy_from_slice(bytes);
-        self.hand_on(bytes.len())
+        self.hand_on(bytes.len());
     }
 
-    fn flush(&mut self) -> Result<()> {
-        let used = std::mem::take(&mut self.used);
-        // Of about the same size, so that none is small.
-        let portion = used.div_ceil((used / PORTION).max(1)).max(1);
-        self.bytes[..used].chunks(portion).try_for_each(|bytes| self.out.write_all(bytes)).context(cannot_write)
+    fn send(&mut self) {
+        let full = std::mem::take(&mut self.now);
+        // Who writes has failed, and says why.
+        self.refused |= self.full.send(full).is_err();
+        // Buffers come back: fresh ones would cost as much as filling them.
+        self.now = self.spare.try_recv().unwrap_or_default();
     }
 }
 

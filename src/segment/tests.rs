@@ -263,13 +263,48 @@ fn an_entry_that_is_altered_between_check_and_copy_is_made_again() {
     }
 }
 
+/// As a full disk does it: what it says is what is told, and nobody waits for anyone.
+#[test]
+fn a_writer_that_fails_ends_the_copying() {
+    struct Full(usize);
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 = self.0.checked_sub(bytes.len()).ok_or(std::io::ErrorKind::StorageFull)?;
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let cache = Cache::open(directory.path()).unwrap();
+    let segments = Segments::new(&cache);
+    let mut tree = Tree::new();
+    for number in 0..6 {
+        let origin = Arc::new(Origin { label: format!("layer {number}"), layer: Some(number.to_string()) });
+        let path = InstallPath::parse(&format!("/opt/shop/{number}")).unwrap();
+        tree.insert(path, Entry::file(Content::memory(numbers(4 << 20)), 0o644, &origin)).unwrap();
+    }
+    let payload = segments.payload(Archive::Tar, members(&tree), Compression::Gzip(1)).unwrap();
+    let size = usize::try_from(payload.size()).unwrap();
+    payload.write_to(&mut Full(size)).unwrap();
+    for room in [0, PORTION, 3 * PORTION, size - 1] {
+        let error = payload.write_to(&mut Full(room)).unwrap_err().to_string();
+        assert!(error.contains("cannot write the package") && error.contains("no storage space"), "{error}");
+    }
+    // A piece that is gone and has no place any more.
+    std::fs::remove_dir_all(cache.segments()).unwrap();
+    std::fs::write(cache.segments(), "").unwrap();
+    payload.write_to(&mut std::io::sink()).unwrap_err();
+}
+
 #[test]
 fn directories_come_first_and_large_layers_are_split() {
     let mut tree = Tree::new();
     let origin = Arc::new(Origin { label: "a large layer".into(), layer: Some("large".into()) });
     for number in 0..5 {
         let path = InstallPath::parse(&format!("/opt/shop/{number}/x")).unwrap();
-        let content = Content::memory(vec![number; usize::try_from(LIMIT_IN_ONE_GO).unwrap() / 2 - 2048]);
+        let content = Content::memory(vec![number; usize::try_from(SMALL_LIMIT).unwrap() / 2 - 2048]);
         tree.insert(path, Entry::file(content, 0o644, &origin)).unwrap();
     }
     let members =
@@ -313,7 +348,7 @@ fn members(tree: &Tree) -> Vec<Member<'_>> {
 #[test]
 fn a_large_file_is_compressed_in_parts_that_are_all_of_it() {
     let directory = tempfile::tempdir().unwrap();
-    let size = usize::try_from(2 * LIMIT_IN_ONE_GO).unwrap() + 77;
+    let size = usize::try_from(2 * SMALL_LIMIT).unwrap() + 77;
     let (tree, disk) = large_file(directory.path(), size);
     let cache = Cache::open(&directory.path().join("cache")).unwrap();
     for archive in [Archive::Tar, Archive::Cpio] {
@@ -323,7 +358,7 @@ fn a_large_file_is_compressed_in_parts_that_are_all_of_it() {
             .collect();
         let [(0, first), (second, third), (fourth, end)] = parts[..] else { panic!("{parts:?}") };
         assert!(first == second && third == fourth && first == third - second && end - fourth <= first, "{parts:?}");
-        assert!(end > size as u64 && first <= LIMIT_IN_ONE_GO);
+        assert!(end > size as u64 && first <= SMALL_LIMIT);
 
         let segments = Segments::new(&cache);
         let payload = segments.payload(archive, members(&tree), Compression::Zstd(1)).unwrap();
