@@ -1,6 +1,5 @@
 //! Debian packages: an ar archive of `debian-binary`, `control.tar.gz` and `data.tar.*` (deb(5)).
 
-use std::collections::BTreeSet;
 use std::io::Write;
 
 use data_encoding::HEXLOWER;
@@ -9,7 +8,7 @@ use jiff::Timestamp;
 use super::compress::{gzip, without_zstd};
 use super::gnutar::{Attributes, GnuTar};
 use super::version::PackageVersion;
-use super::{Archive, Format, Member, archive, archive_order, cannot_write, description, one_line, sonames};
+use super::{Archive, Format, Member, Placed, archive, archive_order, cannot_write, description, one_line, sonames};
 use crate::error::{Context, Error, Result};
 use crate::name::Arch;
 use crate::package::{Compression, Meta, Package};
@@ -119,10 +118,10 @@ impl Deb {
 
 /// What lies in a package: its tree, and what this format adds.
 struct Contents<'a> {
-    tree: &'a Tree,
-    extra: &'a Tree,
     /// In the order of a tree.
-    entries: Vec<(&'a InstallPath, &'a Entry)>,
+    entries: Vec<Placed<'a>>,
+    /// In the order of an archive: the paths of the entries, and of the base system's directories above them.
+    lines: Vec<(&'a str, Option<Placed<'a>>)>,
 }
 
 impl<'a> Contents<'a> {
@@ -133,11 +132,8 @@ impl<'a> Contents<'a> {
                 entries.insert(place, (path, entry));
             }
         }
-        Self { tree, extra, entries }
-    }
-
-    fn has(&self, path: &str) -> bool {
-        self.tree.has(path) || self.extra.has(path)
+        let lines = lines(archive_order(&entries));
+        Self { entries, lines }
     }
 
     fn files(&self) -> impl Iterator<Item = (&'a InstallPath, &'a Entry, &'a Content)> {
@@ -146,6 +142,23 @@ impl<'a> Contents<'a> {
             Kind::Directory | Kind::Symlink(_) => None,
         })
     }
+}
+
+/// Adds the directories that are missing above each entry.
+fn lines(ordered: Vec<Placed<'_>>) -> Vec<(&str, Option<Placed<'_>>)> {
+    let lies_in = |path: &str, directory: &str| path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'));
+    let mut lines = Vec::with_capacity(ordered.len() + 16);
+    // The last line, and those of the directories that it lies in.
+    let mut above: Vec<&str> = Vec::new();
+    for (path, entry) in ordered {
+        while above.pop_if(|directory| !lies_in(path.as_str(), directory)).is_some() {}
+        let known = above.last().map_or(0, |directory| directory.len());
+        let missing: Vec<&str> = path.parents().take_while(|parent| parent.len() > known).collect();
+        lines.extend(missing.iter().rev().map(|parent| (*parent, None)));
+        lines.push((path.as_str(), Some((path, entry))));
+        above.extend(missing.iter().rev().copied().chain([path.as_str()]));
+    }
+    lines
 }
 
 /// Returns Debian's name for an architecture.
@@ -165,32 +178,16 @@ fn compression(meta: &Meta) -> Compression {
 
 // data.tar
 
-/// All members: the entries, and the directories of the base system above them.
+/// All members: the entries, and the directories of the base system above them. dpkg makes no parents: those of the base
+/// system are in the archive, as dpkg-deb puts them there.
 fn members<'a>(meta: &Meta, contents: &Contents<'a>) -> Vec<Member<'a>> {
-    let system = |name: String| Member { name, mtime: meta.timestamp, place: None };
-    let mut members = Vec::with_capacity(contents.entries.len() + 16);
-    members.push(system(".".to_owned()));
-    let mut made: BTreeSet<&str> = BTreeSet::new();
-    let mut known = None;
-    for (path, entry) in archive_order(contents.entries.clone()) {
-        // Most lie beside the one before.
-        let parent = path.parents().next();
-        if parent != known {
-            // dpkg makes no parents: those of the base system are in the archive, as dpkg-deb puts them there. Above one
-            // that is known, all are.
-            let missing = path.parents().take_while(|parent| !contents.has(parent) && !made.contains(parent));
-            let missing: Vec<&str> = missing.collect();
-            members.extend(missing.iter().rev().map(|parent| system(format!(".{parent}"))));
-            made.extend(missing);
-            known = parent;
-        }
-        members.push(Member {
-            name: format!(".{path}"),
-            mtime: archive::mtime(meta, entry),
-            place: Some((path, entry)),
-        });
-    }
-    members
+    let root = Member { name: ".".to_owned(), mtime: meta.timestamp, place: None };
+    let member = |(path, place): &(&str, Option<Placed<'a>>)| Member {
+        name: [".", path].concat(),
+        mtime: place.map_or(meta.timestamp, |(_, entry)| archive::mtime(meta, entry)),
+        place: *place,
+    };
+    [root].into_iter().chain(contents.lines.iter().map(member)).collect()
 }
 
 // control.tar
@@ -284,27 +281,13 @@ fn synopsis(meta: &Meta) -> String {
 
 /// Size in KiB as dpkg-gencontrol computes it: files and links rounded up one by one, everything else 1, with the parents.
 fn installed_size(contents: &Contents<'_>) -> u64 {
-    let mut parents_outside: BTreeSet<&str> = BTreeSet::new();
-    let mut known = None;
-    for (path, _) in &contents.entries {
-        // Most lie beside the one before; and a parent that is inside has the same ones above it.
-        let parent = path.parents().next();
-        if parent != known && parent.is_some_and(|parent| !contents.has(parent)) {
-            parents_outside.extend(path.parents());
-        }
-        known = parent;
-    }
-    let entries: u64 = contents
-        .entries
-        .iter()
-        .map(|(_, entry)| match &entry.kind {
-            Kind::Directory => 1,
-            Kind::File(content) => content.digest.size.div_ceil(1024),
-            Kind::Symlink(target) => (target.len() as u64).div_ceil(1024),
-        })
-        .sum();
+    let size = |entry: &Entry| match &entry.kind {
+        Kind::Directory => 1,
+        Kind::File(content) => content.digest.size.div_ceil(1024),
+        Kind::Symlink(target) => (target.len() as u64).div_ceil(1024),
+    };
     // The root directory counts too.
-    1 + parents_outside.len() as u64 + entries
+    1 + contents.lines.iter().map(|(_, place)| place.map_or(1, |(_, entry)| size(entry))).sum::<u64>()
 }
 
 /// Folds a long description (Policy §5.6.13): paragraphs are wrapped, indented lines stay as they are.

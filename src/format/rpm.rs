@@ -576,7 +576,7 @@ fn members(package: &Package) -> Vec<Member<'_>> {
         mtime: archive::mtime(&package.meta, entry),
         place: Some((path, entry)),
     };
-    archive_order(package.tree.iter().collect()).into_iter().map(member).collect()
+    archive_order(&package.tree.iter().collect::<Vec<_>>()).into_iter().map(member).collect()
 }
 
 /// Size of the uncompressed payload.

@@ -112,7 +112,8 @@ impl<'a> Segments<'a> {
         let runs = divide(archive, compression, members);
         let recipe = Recipe { segments: self, archive, compression };
         let mut largest_first: Vec<(usize, &Run<'_>)> = runs.iter().enumerate().collect();
-        largest_first.sort_by_key(|(_, run)| std::cmp::Reverse(run.size));
+        // What is not kept is sure to take long.
+        largest_first.sort_by_key(|(_, run)| (run.kept, std::cmp::Reverse(run.size)));
         let pieces: Mutex<BTreeMap<usize, Result<Piece>>> = Mutex::default();
         let work = || {
             // A bridge hands them out one by one, so that no core is left with two large ones.
@@ -255,19 +256,33 @@ impl Write for PartSums {
 /// Directories come first because rpm before 4.18 makes none of its own.
 fn divide(archive: Archive, compression: Compression, members: Vec<Member<'_>>) -> Vec<Run<'_>> {
     let (mut directories, mut loose) = (Vec::new(), Vec::new());
-    let mut layers: BTreeMap<(&str, &str), Vec<Member<'_>>> = BTreeMap::new();
+    let mut layers: Vec<Vec<Member<'_>>> = Vec::new();
+    let mut numbers: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    let mut last = None;
     for member in members {
         match member.place {
             None | Some((_, Entry { kind: Kind::Directory, .. })) => directories.push(member),
             Some((_, entry)) => match &entry.origin.layer {
-                Some(key) => layers.entry((&entry.origin.label, key)).or_default().push(member),
+                Some(key) => {
+                    let origin = &entry.origin;
+                    // Most come from where the one before came from.
+                    let number = match last {
+                        Some((known, number)) if Arc::ptr_eq(known, origin) => number,
+                        _ => *numbers.entry((&origin.label, key)).or_insert(layers.len()),
+                    };
+                    last = Some((origin, number));
+                    if number == layers.len() {
+                        layers.push(Vec::new());
+                    }
+                    layers[number].push(member);
+                }
                 None => loose.push(member),
             },
         }
     }
     let split = |members, kept| split(archive, limit(effective(compression, kept)), members, kept);
     let mut runs = split(directories, false);
-    runs.extend(layers.into_values().flat_map(|members| split(members, true)));
+    runs.extend(numbers.into_values().flat_map(|number| split(std::mem::take(&mut layers[number]), true)));
     runs.extend(split(loose, false));
     if runs.last().is_none_or(|run| run.kept || run.part.is_some()) {
         runs.push(Run { members: Vec::new(), part: None, kept: false, last: false, size: 0 });
