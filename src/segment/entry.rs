@@ -39,20 +39,11 @@ pub(super) fn open(path: &Path, key: &str) -> Option<Shape> {
     read_header(path, key).map(|(_, header)| header.shape)
 }
 
-/// Reads the compressed bytes of an entry that was opened before; `false` if they or the header are not what they were.
-pub(super) fn read(path: &Path, key: &str, shape: Shape, bytes: &mut [u8]) -> bool {
-    /// How much is read before its sum is taken, bytes: it is still near the processor.
-    const STEP: usize = 1 << 18;
-    let Some((mut file, header)) = read_header(path, key).filter(|(_, header)| header.shape == shape) else {
-        return false;
-    };
-    let mut crc = crc32fast::Hasher::new();
-    let whole = bytes.chunks_mut(STEP).all(|part| {
-        let read = file.read_exact(part).is_ok();
-        crc.update(part);
-        read
-    });
-    whole && crc.finalize() == header.sums.crc32
+/// Opens an entry that was opened before at its compressed bytes, and returns their CRC-32; `None` if the header is not
+/// what it was.
+pub(super) fn reopen(path: &Path, key: &str, shape: Shape) -> Option<(File, u32)> {
+    let (file, header) = read_header(path, key)?;
+    (header.shape == shape).then_some((file, header.sums.crc32))
 }
 
 /// Returns whether an entry is what it was when it was made.

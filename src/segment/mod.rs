@@ -4,8 +4,7 @@
 //! blocks that can be joined with others (`codec`). It is kept in the cache as `segments/<key>`, under the SHA-256 of
 //! everything that determines its bytes: the members with their names, attributes and digests, the archive, the codec,
 //! its level and its library. So a build whose layer has not changed opens none of the layer's files, and reads the
-//! segment once: whether it is sound is told on the way into the package, before its first byte is there. What belongs to
-//! one build alone (directories, generated files) goes the same way, but is not kept.
+//! segment once: whether it is sound is told on the way into the package. What belongs to one build alone (directories, generated files) goes the same way, but is not kept.
 //!
 //! The division does not depend on what is in the cache or on the number of cores, so neither does the payload.
 
@@ -40,8 +39,7 @@ const FORMAT: u32 = 3;
 /// cores; a member that is larger is divided. Splitting costs little from four windows of the highest levels on.
 const LIMIT: u64 = 32 << 20;
 
-/// The same for encoders that hold all of a piece, and for those that lose nothing by splitting: four windows of zstd at
-/// level 9. A few compressed pieces are in memory when they are copied.
+/// The same for encoders that hold all of a piece.
 const SMALL_LIMIT: u64 = 8 << 20;
 
 /// Memory that all encoders together may take, bytes. One works always.
@@ -64,6 +62,7 @@ pub struct Segments<'a> {
     reused_bytes: AtomicU64,
     made: AtomicU64,
     made_bytes: AtomicU64,
+    damaged: AtomicBool,
 }
 
 /// What was compressed and what was found, so far.
@@ -88,7 +87,14 @@ impl<'a> Segments<'a> {
     /// Uses the segments of a cache.
     pub fn new(cache: &'a Cache) -> Self {
         let zero = || AtomicU64::new(0);
-        Self { cache, reused: zero(), reused_bytes: zero(), made: zero(), made_bytes: zero() }
+        let damaged = AtomicBool::new(false);
+        Self { cache, reused: zero(), reused_bytes: zero(), made: zero(), made_bytes: zero(), damaged }
+    }
+
+    /// Returns whether a payload failed for segments that were found to be altered when part of them was written already.
+    /// They are no longer in the cache, so that it can be written anew. To be asked once for a failure.
+    pub fn forgot_damaged(&self) -> bool {
+        self.damaged.swap(false, Ordering::Relaxed)
     }
 
     /// Returns what was compressed and what was found, of all payloads so far.
@@ -305,8 +311,7 @@ fn effective(compression: Compression, kept: bool) -> Compression {
 
 /// Returns how many plain bytes a segment may have; the end of an archive comes on top of that.
 fn limit(compression: Compression) -> u64 {
-    let small = codec::in_one_go(compression) || matches!(compression, Compression::Gzip(_));
-    if small { SMALL_LIMIT } else { LIMIT }
+    if codec::in_one_go(compression) { SMALL_LIMIT } else { LIMIT }
 }
 
 fn split(archive: Archive, limit: u64, members: Vec<Member<'_>>, kept: bool) -> Vec<Run<'_>> {
@@ -464,28 +469,44 @@ impl Recipe<'_> {
         self.segments.cache.segments().join(key)
     }
 
-    /// Hands on the compressed bytes of a piece, all of them read and compared before the first is handed on. An entry that
-    /// went away since it was opened, or that is not what it was, is made again.
+    /// Hands on the compressed bytes of a piece. An entry that went away since it was opened, or that is not what it was,
+    /// is made again; unless part of it was handed on before that showed: then `out` is damaged, and takes no more.
     fn copy(&self, run: &Run<'_>, piece: &Piece, out: &mut Portions) -> Result<()> {
-        let size = usize::try_from(piece.shape.packed).context(|| "a segment is larger than the memory")?;
-        let room = out.room(size);
-        match &piece.place {
+        let shape = piece.shape;
+        let (key, counted) = match &piece.place {
             Place::Own(file) => {
                 let mut file = file.lock().map_err(|_| Error::bug("a segment's reader has panicked"))?;
-                read_piece(&mut *file, room)?;
+                return copy_own(&mut *file, shape, out);
             }
-            Place::Kept(key, counted) => {
-                let sound = entry::read(&self.path(key), key, piece.shape, room);
-                if !sound {
-                    read_piece(&mut self.again(run, key, piece.shape)?, room)?;
+            Place::Kept(key, counted) => (key, counted),
+        };
+        let path = self.path(key);
+        let found = entry::reopen(&path, key, shape);
+        let sound = match (found, usize::try_from(shape.packed)) {
+            (Some((mut file, crc32)), Ok(size @ ..PORTION)) => {
+                let room = out.room(size);
+                let sound = file.read_exact(room).is_ok() && crc32fast::hash(room) == crc32;
+                if sound {
+                    out.hand_on(size);
                 }
-                if !counted.swap(true, Ordering::Relaxed) && sound {
-                    self.segments.cache.count("segments", true);
-                    self.segments.count(piece.shape, true);
-                }
+                sound
             }
+            (Some((mut file, crc32)), _) => {
+                if !matches!(stream(&mut file, shape.packed, out), Ok(sum) if sum == crc32) {
+                    out.damaged = true;
+                    return std::fs::remove_file(&path).context(|| format!("cannot remove `{}`", shown(&path)));
+                }
+                true
+            }
+            (None, _) => false,
+        };
+        if !sound {
+            copy_own(&mut self.again(run, key, shape)?, shape, out)?;
         }
-        out.hand_on(size);
+        if !counted.swap(true, Ordering::Relaxed) && sound {
+            self.segments.cache.count("segments", true);
+            self.segments.count(shape, true);
+        }
         Ok(())
     }
 
@@ -495,9 +516,24 @@ impl Recipe<'_> {
     }
 }
 
-/// Reads all of a piece that this build has made.
-fn read_piece(file: &mut (impl Read + Seek), bytes: &mut [u8]) -> Result<()> {
-    entry::begin(file).and_then(|()| file.read_exact(bytes)).context(|| "cannot read the cache")
+/// Hands on a piece that this build has made.
+fn copy_own(file: &mut (impl Read + Seek), shape: Shape, out: &mut Portions) -> Result<()> {
+    entry::begin(file).and_then(|()| stream(file, shape.packed, out)).map(|_| ()).context(|| "cannot read the cache")
+}
+
+/// Hands on bytes while they are read, and returns their CRC-32.
+fn stream(file: &mut impl Read, size: u64, out: &mut Portions) -> std::io::Result<u32> {
+    let (mut crc, mut left) = (crc32fast::Hasher::new(), size);
+    while left > 0 {
+        // Its sum is taken while it is near the processor.
+        let step = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
+        let room = out.room(step);
+        file.read_exact(room)?;
+        crc.update(room);
+        out.hand_on(step);
+        left -= step as u64;
+    }
+    Ok(crc.finalize())
 }
 
 /// Writes down what of a member determines its bytes; every part ends where it can't be taken for the next one.
@@ -554,8 +590,9 @@ impl Payload<'_> {
         let (full, portions) = sync_channel(1);
         let (emptied, spare) = sync_channel(2);
         std::thread::scope(|scope| {
-            let reading =
-                scope.spawn(move || self.read_all(Portions { full, spare, now: Portion::default(), refused: false }));
+            let reading = scope.spawn(move || {
+                self.read_all(Portions { full, spare, now: Portion::default(), refused: false, damaged: false })
+            });
             let written = write_portions(portions, &emptied, out);
             let read = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             written.and(read)
@@ -572,7 +609,11 @@ impl Payload<'_> {
         }
         out.put(&self.frame.tail);
         out.send();
-        Ok(())
+        if !out.damaged {
+            return Ok(());
+        }
+        self.recipe.segments.damaged.store(true, Ordering::Relaxed);
+        Err(Error::new("segments of the cache were altered").hint("build again: they are made anew"))
     }
 
     /// Returns the SHA-256 of the compressed bytes.
@@ -607,7 +648,10 @@ struct Portions {
     full: SyncSender<Portion>,
     spare: Receiver<Portion>,
     now: Portion,
+    /// Whether who writes takes no more.
     refused: bool,
+    /// Whether what was handed on is not what it should be: then nothing is any more, and the rest is only looked at.
+    damaged: bool,
 }
 
 impl Portions {
@@ -635,6 +679,10 @@ impl Portions {
     }
 
     fn send(&mut self) {
+        if self.damaged {
+            self.now.used = 0;
+            return;
+        }
         let full = std::mem::take(&mut self.now);
         // Who writes has failed, and says why.
         self.refused |= self.full.send(full).is_err();
