@@ -137,7 +137,7 @@ pub fn summed<T, E>(
     out: &mut dyn Write,
     write: impl FnOnce(&mut dyn Write) -> Result<T, E>,
 ) -> Result<(T, u64, Sha256Sum), E> {
-    /// How many writes the sum may be behind.
+    /// How many parts the sum may be behind.
     const BEHIND: usize = 8;
     std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel::<Vec<u8>>(BEHIND);
@@ -161,6 +161,9 @@ pub fn summed<T, E>(
     })
 }
 
+/// Most bytes that are copied at a time: fresh memory costs more than a copy, and this is still near the processor.
+const PART: usize = 1 << 18;
+
 /// Hands bytes on, and a copy of them to who takes their sum.
 struct Tee<'a> {
     out: &'a mut dyn Write,
@@ -173,10 +176,12 @@ impl Write for Tee<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.out.write(bytes)?;
         self.size += written as u64;
-        let mut copy = self.spare.try_recv().unwrap_or_default();
-        copy.clear();
-        copy.extend(&bytes[..written]);
-        self.sums.send(copy).map_err(|_| io::Error::other("the sum's thread has ended"))?;
+        for part in bytes[..written].chunks(PART) {
+            let mut copy = self.spare.try_recv().unwrap_or_default();
+            copy.clear();
+            copy.extend(part);
+            self.sums.send(copy).map_err(|_| io::Error::other("the sum's thread has ended"))?;
+        }
         Ok(written)
     }
 

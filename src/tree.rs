@@ -335,11 +335,6 @@ impl Tree {
         self.0.get(path).map(Arc::as_ref)
     }
 
-    /// Returns whether there is an entry at a path.
-    pub(crate) fn has(&self, path: &str) -> bool {
-        self.0.contains_key(path)
-    }
-
     /// All entries, sorted by the bytes of their paths: a directory comes before what it holds.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&InstallPath, &Entry)> {
         self.0.iter().map(|(path, entry)| (path, entry.as_ref()))

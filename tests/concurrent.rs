@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::time::Duration;
 
-use super::support::project::full;
+use super::support::project::{full, pin};
+use super::support::wheel::Wheel;
 use super::support::{Sandbox, alter, copy, layer_with};
 
 fn succeed(mut child: Child) {
@@ -112,13 +113,30 @@ fn a_damaged_layer_is_noticed_and_made_anew_within_the_same_build() {
 #[test]
 fn damaged_segments_are_noticed_and_made_anew() {
     let sandbox = full();
+    // Two that are so large that part of them is written before their damage shows.
+    let mut state = 1_u64;
+    let mut noise = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    let mut large = || (0..3 << 20).map(|_| noise()).collect::<Vec<u8>>();
+    let wheels = ["noise", "noise_too"].map(|name| Wheel::new(name, "1.0").file(&format!("{name}/noise"), large()));
+    pin(&sandbox, &wheels);
     let expected = reference(&sandbox);
     sandbox.build(["--format", "all"]);
     let segments = super::support::walk(&sandbox.cache().join("segments"));
     let segments: Vec<_> = segments.into_iter().filter(|path| path.is_file()).collect();
     assert!(segments.len() > 3, "{segments:?}");
+    let mut large_ones = 0;
     for (number, path) in segments.iter().enumerate() {
         let mut bytes = std::fs::read(path).unwrap();
+        if bytes.len() > 3 << 20 {
+            large_ones += 1;
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            std::fs::write(path, bytes).unwrap();
+            continue;
+        }
         match number % 3 {
             0 => bytes.truncate(bytes.len() - 1),
             1 => *bytes.last_mut().unwrap() ^= 1,
@@ -126,6 +144,7 @@ fn damaged_segments_are_noticed_and_made_anew() {
         }
         std::fs::write(path, bytes).unwrap();
     }
+    assert_eq!(large_ones, 6, "two of each format");
     same(&expected, &sandbox.build(["--format", "all"]));
     // With sound segments, the files that they were made of are not read.
     let text = sandbox.pkgapp(["-v", "build", "--format", "all"]).outcome().stderr;

@@ -164,10 +164,16 @@ fn formats(names: &[FormatName], app: &App) -> Result<Vec<(&'static str, &'stati
 
 /// Returns the size and the sum of what was written.
 fn write(format: &dyn Format, package: &Package, segments: &Segments<'_>, path: &Path) -> Result<(u64, Sha256Sum)> {
-    fs::write_atomically(path, |out| {
-        let ((), size, sha256) = summed(out, |out| format.write(package, segments, out))?;
-        Ok((size, sha256))
-    })
+    let attempt = || {
+        fs::write_atomically(path, |out| {
+            let ((), size, sha256) = summed(out, |out| format.write(package, segments, out))?;
+            Ok((size, sha256))
+        })
+    };
+    match attempt() {
+        Err(_) if segments.forgot_damaged() => attempt(),
+        made => made,
+    }
 }
 
 fn json(package: &Package, artifacts: &[Artifact], report: &Report) -> serde_json::Value {

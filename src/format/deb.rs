@@ -1,15 +1,14 @@
 //! Debian packages: an ar archive of `debian-binary`, `control.tar.gz` and `data.tar.*` (deb(5)).
 
-use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::io::Write;
 
+use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 
 use super::compress::{gzip, without_zstd};
 use super::gnutar::{Attributes, GnuTar};
 use super::version::PackageVersion;
-use super::{Archive, Format, Member, archive, archive_order, cannot_write, description, one_line, sonames};
+use super::{Archive, Format, Member, Placed, archive, archive_order, cannot_write, description, one_line, sonames};
 use crate::error::{Context, Error, Result};
 use crate::name::Arch;
 use crate::package::{Compression, Meta, Package};
@@ -39,12 +38,13 @@ impl Format for Deb {
 
     fn write(&self, package: &Package, segments: &Segments<'_>, out: &mut dyn Write) -> Result<()> {
         let meta = &package.meta;
-        let tree = self.whole_tree(package)?;
+        let extra = self.extra_tree(package)?;
+        let contents = Contents::new(&package.tree, &extra);
         let compression = compression(meta);
         // Both read the tree, and the one takes about as long as finding all segments.
         let (control, payload) = rayon::join(
-            || control_archive(package, &tree),
-            || segments.payload(Archive::Tar, members(meta, &tree), compression),
+            || control_archive(package, &contents),
+            || segments.payload(Archive::Tar, members(meta, &contents), compression),
         );
         let (control, payload) = (control?, payload?);
         let name = match compression {
@@ -66,9 +66,9 @@ impl Format for Deb {
     }
 
     fn texts(&self, package: &Package) -> Result<Vec<(String, String)>> {
-        let files = control_files(package, &self.whole_tree(package)?)?;
-        let control = files.into_iter().filter(|(name, _, _)| *name != "md5sums");
-        let mut texts: Vec<_> = control.map(|(name, _, text)| (name.to_owned(), text)).collect();
+        let extra = self.extra_tree(package)?;
+        let files = control_files(package, &Contents::new(&package.tree, &extra))?;
+        let mut texts: Vec<_> = files.into_iter().map(|(name, _, text)| (name.to_owned(), text)).collect();
         for (path, entry) in self.extra_entries(&package.meta)? {
             if let Kind::File(Content { bytes: Bytes::Memory(bytes), .. }) = &entry.kind
                 && let Ok(text) = std::str::from_utf8(bytes)
@@ -99,14 +99,66 @@ impl Format for Deb {
 }
 
 impl Deb {
-    /// The package's tree with what this format adds.
-    fn whole_tree(&self, package: &Package) -> Result<Tree> {
-        let mut tree = package.tree.clone();
+    /// What this format adds to a package's tree, with directories that the tree may have, too.
+    fn extra_tree(&self, package: &Package) -> Result<Tree> {
+        let mut extra = Tree::new();
         for (path, entry) in self.extra_entries(&package.meta)? {
-            tree.insert(path, entry)?;
+            // What it could collide with is all that must be known of the package's tree: a copy of it is not needed.
+            for above in path.parents().chain([path.as_str()]) {
+                let above = InstallPath::parse(above)?;
+                if let (Some(present), None) = (package.tree.get(&above), extra.get(&above)) {
+                    extra.insert(above, present.clone())?;
+                }
+            }
+            extra.insert(path, entry)?;
         }
-        Ok(tree)
+        Ok(extra)
     }
+}
+
+/// What lies in a package: its tree, and what this format adds.
+struct Contents<'a> {
+    /// In the order of a tree.
+    entries: Vec<Placed<'a>>,
+    /// In the order of an archive: the paths of the entries, and of the base system's directories above them.
+    lines: Vec<(&'a str, Option<Placed<'a>>)>,
+}
+
+impl<'a> Contents<'a> {
+    fn new(tree: &'a Tree, extra: &'a Tree) -> Self {
+        let mut entries: Vec<_> = tree.iter().collect();
+        for (path, entry) in extra.iter() {
+            if let Err(place) = entries.binary_search_by_key(&path, |(path, _)| path) {
+                entries.insert(place, (path, entry));
+            }
+        }
+        let lines = lines(archive_order(&entries));
+        Self { entries, lines }
+    }
+
+    fn files(&self) -> impl Iterator<Item = (&'a InstallPath, &'a Entry, &'a Content)> {
+        self.entries.iter().filter_map(|(path, entry)| match &entry.kind {
+            Kind::File(content) => Some((*path, *entry, content)),
+            Kind::Directory | Kind::Symlink(_) => None,
+        })
+    }
+}
+
+/// Adds the directories that are missing above each entry.
+fn lines(ordered: Vec<Placed<'_>>) -> Vec<(&str, Option<Placed<'_>>)> {
+    let lies_in = |path: &str, directory: &str| path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'));
+    let mut lines = Vec::with_capacity(ordered.len() + 16);
+    // The last line, and those of the directories that it lies in.
+    let mut above: Vec<&str> = Vec::new();
+    for (path, entry) in ordered {
+        while above.pop_if(|directory| !lies_in(path.as_str(), directory)).is_some() {}
+        let known = above.last().map_or(0, |directory| directory.len());
+        let missing: Vec<&str> = path.parents().take_while(|parent| parent.len() > known).collect();
+        lines.extend(missing.iter().rev().map(|parent| (*parent, None)));
+        lines.push((path.as_str(), Some((path, entry))));
+        above.extend(missing.iter().rev().copied().chain([path.as_str()]));
+    }
+    lines
 }
 
 /// Returns Debian's name for an architecture.
@@ -126,36 +178,30 @@ fn compression(meta: &Meta) -> Compression {
 
 // data.tar
 
-/// All members: the entries, and the directories of the base system above them.
-fn members<'a>(meta: &Meta, tree: &'a Tree) -> Vec<Member<'a>> {
-    let system = |name: String| Member { name, mtime: meta.timestamp, place: None };
-    let mut members = vec![system(".".to_owned())];
-    let mut made: BTreeSet<&str> = BTreeSet::new();
-    for (path, entry) in archive_order(tree) {
-        // dpkg makes no parents: those of the base system are in the archive, as dpkg-deb puts them there. Above one that
-        // is known, all are.
-        let missing = path.parents().take_while(|parent| !tree.has(parent) && !made.contains(parent));
-        let missing: Vec<&str> = missing.collect();
-        members.extend(missing.iter().rev().map(|parent| system(format!(".{parent}"))));
-        made.extend(missing);
-        members.push(Member {
-            name: format!(".{path}"),
-            mtime: archive::mtime(meta, entry),
-            place: Some((path, entry)),
-        });
-    }
-    members
+/// All members: the entries, and the directories of the base system above them. dpkg makes no parents: those of the base
+/// system are in the archive, as dpkg-deb puts them there.
+fn members<'a>(meta: &Meta, contents: &Contents<'a>) -> Vec<Member<'a>> {
+    let root = Member { name: ".".to_owned(), mtime: meta.timestamp, place: None };
+    let member = |(path, place): &(&str, Option<Placed<'a>>)| Member {
+        name: [".", path].concat(),
+        mtime: place.map_or(meta.timestamp, |(_, entry)| archive::mtime(meta, entry)),
+        place: *place,
+    };
+    [root].into_iter().chain(contents.lines.iter().map(member)).collect()
 }
 
 // control.tar
 
-fn control_archive(package: &Package, tree: &Tree) -> Result<Vec<u8>> {
+fn control_archive(package: &Package, contents: &Contents<'_>) -> Result<Vec<u8>> {
     // gzip: the hosts that read no zstd read no control.tar.zst either, and the member is small. It is made at every build,
     // and sums gain nothing from a higher level.
     let mut tar = GnuTar::new(gzip(Vec::new(), CONTROL_LEVEL), package.meta.timestamp);
     let owner = Owner::default();
     tar.directory("./", &Attributes { mode: 0o755, owner: &owner })?;
-    for (name, mode, text) in control_files(package, tree)? {
+    let mut files = control_files(package, contents)?;
+    files.push(("md5sums", 0o644, md5sums(contents)));
+    files.sort_by_key(|(name, _, _)| *name);
+    for (name, mode, text) in files {
         let attributes = Attributes { mode, owner: &owner };
         tar.file(&format!("./{name}"), text.len() as u64, &attributes, |out| {
             out.write_all(text.as_bytes()).context(cannot_write)
@@ -164,9 +210,10 @@ fn control_archive(package: &Package, tree: &Tree) -> Result<Vec<u8>> {
     tar.finish()?.finish().context(cannot_write)
 }
 
-fn control_files(package: &Package, tree: &Tree) -> Result<Vec<(&'static str, u32, String)>> {
-    let mut files = vec![("control", 0o644, control(package, tree)?)];
-    let conffiles: String = tree
+/// The files of control.tar but the sums: each one's name, mode and text.
+fn control_files(package: &Package, contents: &Contents<'_>) -> Result<Vec<(&'static str, u32, String)>> {
+    let mut files = vec![("control", 0o644, control(package, contents)?)];
+    let conffiles: String = contents
         .files()
         .filter(|(_, entry, _)| entry.role == Role::Config)
         .map(|(path, _, _)| format!("{path}\n"))
@@ -174,7 +221,6 @@ fn control_files(package: &Package, tree: &Tree) -> Result<Vec<(&'static str, u3
     if !conffiles.is_empty() {
         files.push(("conffiles", 0o644, conffiles));
     }
-    files.push(("md5sums", 0o644, md5sums(tree)));
     let scriptlets = &package.scriptlets.deb;
     for (name, text) in [
         ("preinst", &scriptlets.preinst),
@@ -192,24 +238,19 @@ fn control_files(package: &Package, tree: &Tree) -> Result<Vec<(&'static str, u3
 }
 
 /// What `dpkg --verify` compares with; configuration is left out, as dh_md5sums does.
-fn md5sums(tree: &Tree) -> String {
+fn md5sums(contents: &Contents<'_>) -> String {
     let mut text = String::new();
-    for (path, entry, content) in tree.files() {
+    for (path, entry, content) in contents.files() {
         if entry.role == Role::Payload {
-            // Writing to a String does not fail.
-            _ = writeln!(
-                text,
-                "{:032x}  {}",
-                u128::from_be_bytes(content.digest.md5),
-                path.as_str().trim_start_matches('/')
-            );
+            HEXLOWER.encode_append(&content.digest.md5, &mut text);
+            text.extend(["  ", path.as_str().trim_start_matches('/'), "\n"]);
         }
     }
     text
 }
 
 /// The `control` file (deb-control(5)).
-fn control(package: &Package, tree: &Tree) -> Result<String> {
+fn control(package: &Package, contents: &Contents<'_>) -> Result<String> {
     let meta = &package.meta;
     let version = PackageVersion::of(meta)?;
     let depends = sonames::depends(&package.depends)?;
@@ -218,7 +259,7 @@ fn control(package: &Package, tree: &Tree) -> Result<String> {
         ("Version", version.full()),
         ("Architecture", architecture(meta.arch).to_owned()),
         ("Maintainer", one_line(&meta.maintainer)),
-        ("Installed-Size", installed_size(tree).to_string()),
+        ("Installed-Size", installed_size(contents).to_string()),
         ("Pre-Depends", package.scriptlets.deb.pre_depends.join(", ")),
         ("Depends", one_line(&depends.join(", "))),
         ("Section", meta.section.clone()),
@@ -239,21 +280,14 @@ fn synopsis(meta: &Meta) -> String {
 }
 
 /// Size in KiB as dpkg-gencontrol computes it: files and links rounded up one by one, everything else 1, with the parents.
-fn installed_size(tree: &Tree) -> u64 {
-    let mut parents_outside: BTreeSet<&str> = BTreeSet::new();
-    for (path, _) in tree.iter() {
-        parents_outside.extend(path.parents().skip_while(|parent| tree.has(parent)));
-    }
-    let entries: u64 = tree
-        .iter()
-        .map(|(_, entry)| match &entry.kind {
-            Kind::Directory => 1,
-            Kind::File(content) => content.digest.size.div_ceil(1024),
-            Kind::Symlink(target) => (target.len() as u64).div_ceil(1024),
-        })
-        .sum();
+fn installed_size(contents: &Contents<'_>) -> u64 {
+    let size = |entry: &Entry| match &entry.kind {
+        Kind::Directory => 1,
+        Kind::File(content) => content.digest.size.div_ceil(1024),
+        Kind::Symlink(target) => (target.len() as u64).div_ceil(1024),
+    };
     // The root directory counts too.
-    1 + parents_outside.len() as u64 + entries
+    1 + contents.lines.iter().map(|(_, place)| place.map_or(1, |(_, entry)| size(entry))).sum::<u64>()
 }
 
 /// Folds a long description (Policy §5.6.13): paragraphs are wrapped, indented lines stay as they are.
@@ -382,6 +416,44 @@ mod tests {
         );
         let long = "word ".repeat(40);
         assert!(folded(&long).lines().all(|line| line.len() <= 80 && line.starts_with(" word")));
+    }
+
+    /// What is added is what a tree makes of it into which it is inserted, errors too.
+    #[test]
+    fn what_debian_asks_for_lies_among_the_rest_and_collides_with_it() {
+        let origin = std::sync::Arc::new(Origin { label: "the application".into(), layer: None });
+        let file = || Entry::file(Content::memory(*b"x"), 0o600, &origin);
+        let private = || Entry { mode: 0o700, ..Entry::directory(&origin) };
+        let mut judged = 0;
+        for inserted in [
+            vec![("/opt/shop/bin/shop", file())],
+            vec![("/usr/share/doc/shop", private()), ("/usr/share/doc/shop/NEWS", file())],
+            vec![("/usr/share/doc/shop-x", file()), ("/usr/share/zoneinfo/shop", file())],
+            vec![("/usr/share/doc/shop/copyright", file())],
+            vec![("/usr/share/doc/shop/copyright/of", file())],
+            vec![("/usr/share/doc/shop", file())],
+            vec![("/usr/share/lintian/overrides/shop", private())],
+        ] {
+            let mut tree = Tree::new();
+            for (path, entry) in inserted {
+                tree.insert(InstallPath::parse(path).unwrap(), entry).unwrap();
+            }
+            let package = crate::format::judge::package(tree);
+            let mut whole = package.tree.clone();
+            let extra = Deb.extra_entries(&package.meta).unwrap();
+            let wanted = extra.into_iter().try_for_each(|(path, entry)| whole.insert(path, entry));
+            match (Deb.extra_tree(&package), wanted) {
+                (Ok(extra), Ok(())) => {
+                    let contents = Contents::new(&package.tree, &extra);
+                    let line = |(path, entry): (&InstallPath, &Entry)| crate::tree::dump_line(path.as_str(), entry);
+                    let lines: Vec<String> = contents.entries.iter().map(|(path, entry)| line((path, entry))).collect();
+                    similar_asserts::assert_eq!(lines, whole.iter().map(line).collect::<Vec<_>>());
+                    judged += 1;
+                }
+                (made, wanted) => assert_eq!(made.unwrap_err().to_string(), wanted.unwrap_err().to_string()),
+            }
+        }
+        assert_eq!(judged, 3);
     }
 
     #[test]

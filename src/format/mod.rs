@@ -27,7 +27,7 @@ use crate::error::{Context, Error, Result};
 use crate::package::{Compression, Meta, Package};
 use crate::path::InstallPath;
 use crate::segment::Segments;
-use crate::tree::{Bytes, Content, Entry, Reader, Tree};
+use crate::tree::{Bytes, Content, Entry, Reader};
 
 pub(crate) use archive::{Archive, Member};
 pub use deb::Deb;
@@ -80,13 +80,45 @@ pub fn by_name(name: &str) -> Option<&'static dyn Format> {
     FORMATS.iter().find(|(known, _)| *known == name).map(|(_, format)| *format)
 }
 
-/// The entries in the order of an archive: a directory, then all that it holds, then what comes after it.
+/// An entry and where it lies.
+type Placed<'t> = (&'t InstallPath, &'t Entry);
+
+/// Brings a tree's entries into the order of an archive: a directory, then all that it holds, then what comes after it.
 ///
 /// The tree's own order puts `a-b` between `a` and `a/b`, and tar sets a directory's time when it leaves it.
-fn archive_order(tree: &Tree) -> Vec<(&InstallPath, &Entry)> {
-    let mut entries: Vec<_> = tree.iter().collect();
-    entries.sort_by(|(a, _), (b, _)| by_component(a.as_str(), b.as_str()));
-    entries
+fn archive_order<'t>(entries: &[Placed<'t>]) -> Vec<Placed<'t>> {
+    let mut ordered = Vec::with_capacity(entries.len());
+    // What is to be taken later, the next last.
+    let mut later = Vec::new();
+    let mut range = 0..entries.len();
+    loop {
+        while let Some(at) = range.next() {
+            ordered.push(entries[at]);
+            let path = entries[at].0.as_str();
+            let next = entries[range.clone()].first().and_then(|(next, _)| next.as_str().strip_prefix(path));
+            if next.is_none_or(|rest| rest >= "/") {
+                continue;
+            }
+            // What comes next is `a-b` where this is `a`. What `a` holds comes first.
+            let inside = format!("{path}/");
+            let start = range.start + entries[range.clone()].partition_point(|(path, _)| path.as_str() < &*inside);
+            let end = start + entries[start..range.end].partition_point(|(path, _)| path.as_str().starts_with(&inside));
+            if start < end {
+                later.push(end..range.end);
+                later.push(range.start..start);
+                range = start..end;
+            }
+        }
+        match later.pop() {
+            Some(next) => range = next,
+            None => break,
+        }
+    }
+    // Directories of the base system are not among the entries, so what they hold may still be apart.
+    if !ordered.is_sorted_by(|(a, _), (b, _)| by_component(a.as_str(), b.as_str()).is_lt()) {
+        ordered.sort_by(|(a, _), (b, _)| by_component(a.as_str(), b.as_str()));
+    }
+    ordered
 }
 
 /// Compares paths component by component: `/` comes before everything that a component may hold.
@@ -199,6 +231,20 @@ mod tests {
         fn paths_are_compared_by_component(a in "[ab/ .-]{0,9}", b in "[ab/ .-]{0,9}", both in "[a/]{0,40}") {
             let (a, b) = (format!("{both}{a}"), format!("{both}{b}"));
             prop_assert_eq!(by_component(&a, &b), a.split('/').cmp(b.split('/')));
+        }
+
+        #[test]
+        fn a_directory_is_followed_by_what_it_holds(
+            texts in proptest::collection::btree_set("(/(a|b|a-|a\\.b|a0|a-b|usr|lib|systemd|system|system-preset)){1,5}", 0..60),
+        ) {
+            let origin = std::sync::Arc::new(crate::tree::Origin { label: "x".into(), layer: None });
+            let entry = Entry::directory(&origin);
+            let paths: Vec<InstallPath> = texts.iter().map(|text| InstallPath::parse(text).unwrap()).collect();
+            let entries: Vec<Placed<'_>> = paths.iter().map(|path| (path, &entry)).collect();
+            let ordered: Vec<&str> = archive_order(&entries).iter().map(|(path, _)| path.as_str()).collect();
+            let mut wanted: Vec<&str> = texts.iter().map(String::as_str).collect();
+            wanted.sort_by_key(|path| path.split('/').collect::<Vec<_>>());
+            prop_assert_eq!(ordered, wanted);
         }
     }
 }

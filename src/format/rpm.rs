@@ -542,14 +542,14 @@ fn ghost() -> Entry {
 /// Directory names, each once, with a slash at the end; and each file's index among them.
 fn directories(files: &[(&InstallPath, &Entry)]) -> (Vec<String>, Vec<u32>) {
     let of = |path: &'_ InstallPath| path.as_str().len() - path.file_name().len();
-    let mut names: BTreeMap<&str, u32> = BTreeMap::new();
-    for (path, _) in files {
-        names.insert(&path.as_str()[..of(path)], 0);
-    }
+    let directories: Vec<&str> = files.iter().map(|(path, _)| &path.as_str()[..of(path)]).collect();
+    // Most lie beside the one before.
+    let groups = || directories.chunk_by(|a, b| a == b);
+    let mut names: BTreeMap<&str, u32> = groups().map(|group| (group[0], 0)).collect();
     for (number, index) in (0..).zip(names.values_mut()) {
         *index = number;
     }
-    let indexes = files.iter().map(|(path, _)| names[&path.as_str()[..of(path)]]).collect();
+    let indexes = groups().flat_map(|group| std::iter::repeat_n(names[group[0]], group.len())).collect();
     (names.into_keys().map(str::to_owned).collect(), indexes)
 }
 
@@ -576,7 +576,7 @@ fn members(package: &Package) -> Vec<Member<'_>> {
         mtime: archive::mtime(&package.meta, entry),
         place: Some((path, entry)),
     };
-    archive_order(&package.tree).into_iter().map(member).collect()
+    archive_order(&package.tree.iter().collect::<Vec<_>>()).into_iter().map(member).collect()
 }
 
 /// Size of the uncompressed payload.

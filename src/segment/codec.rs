@@ -5,10 +5,12 @@
 //!
 //! - **zstd** (RFC 8878): a block may name an offset by its place among the last three ("repeat offsets", §3.1.1.5), and
 //!   an encoder takes for granted that a frame begins with 1, 4 and 8. Early in a piece there are therefore three small
-//!   blocks that have these offsets written out, see [`RESET`]; what follows are the blocks of a frame of its own.
+//!   blocks that have these offsets written out, see [`RESET`]; what follows are the blocks of a frame of its own, none of
+//!   them marked as the last.
 //! - **gzip** (RFC 1951, 1952): a piece is made without history, and flushed to a byte's end. CRCs can be combined.
 //! - **xz** (The .xz File Format 1.2): blocks are independent. The index is written anew.
 
+use std::cell::RefCell;
 use std::io::{self, BufReader, Read, Write};
 use std::sync::OnceLock;
 
@@ -18,7 +20,7 @@ use liblzma::stream::{Check, Stream};
 use liblzma::write::XzEncoder;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use zstd::zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer, get_error_name};
+use zstd::zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer, ResetDirective, compress_bound, get_error_name};
 
 use super::entry::Sums;
 use crate::digest::Sha256Sum;
@@ -53,6 +55,7 @@ pub(super) struct PieceEncoder<W: Write> {
 }
 
 enum Codec<W: Write> {
+    Whole(ZstdWhole<W>),
     Zstd(ZstdBlocks<W>),
     Gzip(DeflateBlocks<W>),
     Xz(XzEncoder<Block<W>>),
@@ -63,6 +66,7 @@ impl<W: Write> PieceEncoder<W> {
     pub(super) fn new(out: W, compression: Compression, size: u64) -> io::Result<Self> {
         let out = Counting { inner: out, count: 0 };
         let codec = match compression {
+            Compression::Zstd(level) if in_one_go(compression) => Codec::Whole(ZstdWhole::new(out, level, size)?),
             Compression::Zstd(level) => Codec::Zstd(ZstdBlocks::new(out, level, size)?),
             Compression::Gzip(level) => Codec::Gzip(DeflateBlocks {
                 out,
@@ -79,9 +83,16 @@ impl<W: Write> PieceEncoder<W> {
     }
 
     /// Writes what is left and returns what the piece has become.
-    pub(super) fn finish(self) -> io::Result<(W, Shape)> {
+    pub(super) fn finish(mut self) -> io::Result<(W, Shape)> {
+        if let Codec::Whole(whole) = &mut self.codec {
+            self.crc.update(whole.bytes());
+        }
         let plain = self.crc.total_len();
         let (out, window, unpadded) = match self.codec {
+            Codec::Whole(whole) => {
+                let (out, window) = whole.finish()?;
+                (out, window, 0)
+            }
             Codec::Zstd(blocks) => {
                 let (out, window) = blocks.finish()?;
                 (out, window, 0)
@@ -100,6 +111,10 @@ impl<W: Write> PieceEncoder<W> {
 impl<W: Write> Write for PieceEncoder<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.codec {
+            Codec::Whole(whole) => {
+                whole.bytes().extend_from_slice(bytes);
+                return Ok(bytes.len());
+            }
             Codec::Zstd(blocks) => blocks.put(bytes)?,
             Codec::Gzip(blocks) => blocks.put(bytes, FlushCompress::None)?,
             Codec::Xz(encoder) => encoder.write_all(bytes)?,
@@ -170,7 +185,130 @@ const ZSTD_OWN_WINDOW: u32 = 23;
 /// The logarithm of the largest window that is chosen so: 32 MiB, which is what a host needs to unpack. Hosts allow 2^27.
 const ZSTD_LONG_WINDOW: u32 = 25;
 
-/// Writes the blocks of a piece.
+/// The levels that compress a piece in one go, for the price of holding all of it: a stream copies every byte once more,
+/// and looks for matches in two places as soon as its window has moved.
+const ZSTD_WHOLE: std::ops::RangeToInclusive<i32> = ..=9;
+
+/// Returns whether an encoder holds all of a piece, and its compressed bytes, before it writes any.
+pub(super) fn in_one_go(compression: Compression) -> bool {
+    matches!(compression, Compression::Zstd(level) if ZSTD_WHOLE.contains(&level))
+}
+
+/// Writes the blocks of a piece, once all of it is there.
+struct ZstdWhole<W> {
+    out: Counting<W>,
+    tools: Box<ZstdTools>,
+}
+
+/// What compresses a piece. A thread uses its own again and again: fresh memory costs as much as the fastest level.
+struct ZstdTools {
+    context: CCtx<'static>,
+    plain: Vec<u8>,
+    packed: Vec<u8>,
+}
+
+thread_local! {
+    static ZSTD_TOOLS: RefCell<Option<Box<ZstdTools>>> = const { RefCell::new(None) };
+}
+
+impl<W: Write> ZstdWhole<W> {
+    fn new(out: Counting<W>, level: i32, size: u64) -> io::Result<Self> {
+        let mut tools = match ZSTD_TOOLS.take() {
+            Some(tools) => tools,
+            None => Box::new(ZstdTools { context: context()?, plain: Vec::new(), packed: Vec::new() }),
+        };
+        tools.context.reset(ResetDirective::SessionAndParameters).map_err(zstd_error)?;
+        for parameter in zstd_parameters(level) {
+            tools.context.set_parameter(parameter).map_err(zstd_error)?;
+        }
+        tools.plain.clear();
+        tools.plain.reserve_exact(usize::try_from(size).unwrap_or(0));
+        Ok(Self { out, tools })
+    }
+
+    fn bytes(&mut self) -> &mut Vec<u8> {
+        &mut self.tools.plain
+    }
+
+    fn finish(self) -> io::Result<(Counting<W>, u8)> {
+        let Self { mut out, mut tools } = self;
+        let ZstdTools { context, plain, packed } = &mut *tools;
+        let (mut written, mut begun) = (0, 0);
+        for offset in RESET {
+            // What can't be compressed may have no place for it: then it stays as it is.
+            let Some(place) = place_for(offset, plain, written) else { break };
+            raw_blocks(&mut out, &plain[written..place])?;
+            out.write_all(&reset(offset))?;
+            written = place + MATCH;
+            begun += 1;
+        }
+        let rest = &plain[written..];
+        let mut window = ZSTD_LEAST_WINDOW;
+        if begun < RESET.len() {
+            raw_blocks(&mut out, rest)?;
+        } else if !rest.is_empty() {
+            packed.clear();
+            packed.reserve_exact(compress_bound(rest.len()));
+            context.compress2(packed, rest).map_err(zstd_error)?;
+            let header = ZSTD_HEADER_SIZE.min(packed.len());
+            let (header, blocks) = packed.split_at_mut(header);
+            window = declared_window(header)?;
+            unmark_last(blocks)?;
+            out.write_all(blocks)?;
+        }
+        ZSTD_TOOLS.set(Some(tools));
+        Ok((out, window))
+    }
+}
+
+/// Takes the mark of the last block off (RFC 8878 §3.1.1.2): in a piece, no block is.
+fn unmark_last(blocks: &mut [u8]) -> io::Result<()> {
+    let mut at = 0;
+    while let Some([a, b, c]) = blocks.get(at..).and_then(<[u8]>::first_chunk) {
+        let header = u32::from_le_bytes([*a, *b, *c, 0]);
+        // Of a block in RLE mode, the size is that of the plain bytes.
+        let size = if header >> 1 & 3 == ZSTD_RLE { 1 } else { header >> 3 };
+        let next = at + 3 + size as usize;
+        if header & 1 == 1 && next == blocks.len() {
+            blocks[at] &= !1;
+            return Ok(());
+        }
+        at = next;
+    }
+    Err(io::Error::other("zstd wrote blocks that do not end with the last one"))
+}
+
+fn context() -> io::Result<CCtx<'static>> {
+    CCtx::try_create().ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))
+}
+
+/// A frame that has nothing but a window descriptor and blocks.
+fn zstd_parameters(level: i32) -> [CParameter; 4] {
+    [
+        CParameter::CompressionLevel(level),
+        CParameter::ContentSizeFlag(false),
+        CParameter::ChecksumFlag(false),
+        CParameter::DictIdFlag(false),
+    ]
+}
+
+/// Returns the window descriptor of the frame header that an encoder has written, and that is not part of a piece.
+fn declared_window(header: &[u8]) -> io::Result<u8> {
+    match header {
+        [0x28, 0xb5, 0x2f, 0xfd, 0, window] => Ok((*window).max(ZSTD_LEAST_WINDOW)),
+        _ => Err(io::Error::other(format!("zstd wrote the unexpected frame header {header:02x?}"))),
+    }
+}
+
+fn raw_blocks(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    for block in bytes.chunks(ZSTD_BLOCK) {
+        out.write_all(&zstd_block_header(block.len(), ZSTD_RAW))?;
+        out.write_all(block)?;
+    }
+    Ok(())
+}
+
+/// Writes the blocks of a piece while it comes.
 struct ZstdBlocks<W> {
     out: Counting<W>,
     context: CCtx<'static>,
@@ -185,16 +323,8 @@ struct ZstdBlocks<W> {
 
 impl<W: Write> ZstdBlocks<W> {
     fn new(out: Counting<W>, level: i32, size: u64) -> io::Result<Self> {
-        let mut context = CCtx::try_create().ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
-        for parameter in [
-            CParameter::CompressionLevel(level),
-            CParameter::ContentSizeFlag(false),
-            CParameter::ChecksumFlag(false),
-            CParameter::DictIdFlag(false),
-        ] {
-            context.set_parameter(parameter).map_err(zstd_error)?;
-        }
-        for parameter in long_window(level, size) {
+        let mut context = context()?;
+        for parameter in zstd_parameters(level).into_iter().chain(long_window(level, size)) {
             context.set_parameter(parameter).map_err(zstd_error)?;
         }
         // Small pieces get small tables. Not all of the bytes go through the encoder, but none beyond.
@@ -228,7 +358,7 @@ impl<W: Write> ZstdBlocks<W> {
         let mut written = 0;
         while let Some(offset) = RESET.get(self.begun) {
             let Some(place) = place_for(*offset, &start, written) else { break };
-            self.raw(&start[written..place])?;
+            raw_blocks(&mut self.out, &start[written..place])?;
             self.out.write_all(&reset(*offset))?;
             written = place + MATCH;
             self.begun += 1;
@@ -236,19 +366,11 @@ impl<W: Write> ZstdBlocks<W> {
         if self.begun == RESET.len() {
             self.compress(&start[written..])
         } else {
-            self.raw(&start[written..])?;
+            raw_blocks(&mut self.out, &start[written..])?;
             self.start = start;
             self.start.clear();
             Ok(())
         }
-    }
-
-    fn raw(&mut self, bytes: &[u8]) -> io::Result<()> {
-        for block in bytes.chunks(ZSTD_BLOCK) {
-            self.out.write_all(&zstd_block_header(block.len(), 0))?;
-            self.out.write_all(block)?;
-        }
-        Ok(())
     }
 
     fn compress(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -284,12 +406,9 @@ impl<W: Write> ZstdBlocks<W> {
                 break;
             }
         }
-        match self.header[..] {
-            // Not more bytes than went into the other blocks.
-            [] => Ok((self.out, ZSTD_LEAST_WINDOW)),
-            [0x28, 0xb5, 0x2f, 0xfd, 0, window] => Ok((self.out, window.max(ZSTD_LEAST_WINDOW))),
-            _ => Err(io::Error::other(format!("zstd wrote the unexpected frame header {:02x?}", self.header))),
-        }
+        // Without one, there were not more bytes than went into the other blocks.
+        let window = if self.header.is_empty() { ZSTD_LEAST_WINDOW } else { declared_window(&self.header)? };
+        Ok((self.out, window))
     }
 }
 
@@ -297,7 +416,12 @@ fn zstd_error(code: usize) -> io::Error {
     io::Error::other(format!("zstd: {}", get_error_name(code)))
 }
 
-/// The three bytes before a block that is not the last (RFC 8878 §3.1.1.2). Kind 0 is raw, 2 compressed.
+/// Kinds of blocks (RFC 8878 §3.1.1.2).
+const ZSTD_RAW: u32 = 0;
+const ZSTD_RLE: u32 = 1;
+const ZSTD_COMPRESSED: u32 = 2;
+
+/// The three bytes before a block that is not the last (RFC 8878 §3.1.1.2).
 fn zstd_block_header(size: usize, kind: u32) -> [u8; 3] {
     // A block's size is at most 2^17, so that it fits 21 bits.
     let [a, b, c, _] = ((u32::try_from(size).unwrap_or(0) << 3) | (kind << 1)).to_le_bytes();
@@ -322,7 +446,7 @@ fn reset(offset: u8) -> Vec<u8> {
     let offset_code = 7 - u8::try_from(value.leading_zeros()).unwrap_or(0);
     // Literals: raw, none. One sequence. RLE for literal lengths, offsets and match lengths.
     let block = [0x00, 1, 0b0101_0100, 0, offset_code, 0, value];
-    [&zstd_block_header(block.len(), 2)[..], &block].concat()
+    [&zstd_block_header(block.len(), ZSTD_COMPRESSED)[..], &block].concat()
 }
 
 /// What makes a high level look at all of a piece; nothing where its own window does.

@@ -19,6 +19,8 @@ struct Header {
     shape: Shape,
     /// Of the compressed bytes.
     sums: Sums,
+    /// CRC-32 of what is above. Entries of older formats have none; no one asks for them any more.
+    seal: Option<u32>,
 }
 
 /// What compressed bytes are known by.
@@ -31,43 +33,42 @@ pub(super) struct Sums {
     pub(super) sha256: Sha256Sum,
 }
 
-/// Returns what an entry holds; `None` if it is missing, of another key, torn or altered.
+/// Returns what an entry holds; `None` if it is missing, of another key, cut, or its header was altered. Its compressed
+/// bytes are not looked at.
 pub(super) fn open(path: &Path, key: &str) -> Option<Shape> {
-    let (mut file, header) = read_header(path)?;
-    if header.key != key {
-        return None;
-    }
-    let mut crc = crc32fast::Hasher::new();
-    read(&mut file, |bytes| crc.update(bytes)).ok()?;
-    (crc.finalize() == header.sums.crc32).then_some(header.shape)
+    read_header(path, key).map(|(_, header)| header.shape)
+}
+
+/// Opens an entry that was opened before at its compressed bytes, and returns their CRC-32; `None` if the header is not
+/// what it was.
+pub(super) fn reopen(path: &Path, key: &str, shape: Shape) -> Option<(File, u32)> {
+    let (file, header) = read_header(path, key)?;
+    (header.shape == shape).then_some((file, header.sums.crc32))
 }
 
 /// Returns whether an entry is what it was when it was made.
 pub(super) fn is_sound(path: &Path) -> bool {
-    let Some((mut file, header)) = read_header(path) else { return false };
+    let Some((mut file, header)) = parse_header(path) else { return false };
     let mut sha256 = Sha256::new();
-    let whole = read(&mut file, |bytes| sha256.update(bytes)).is_ok();
-    whole && path.file_name().is_some_and(|name| *name == *header.key) && sha256.finalize()[..] == header.sums.sha256.0
-}
-
-fn read(file: &mut File, mut take: impl FnMut(&[u8])) -> io::Result<()> {
     // Small enough that the allocator has it at hand.
     let mut buffer = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(()),
-            length => take(&buffer[..length]),
+    let whole = loop {
+        match file.read(&mut buffer) {
+            Ok(0) => break true,
+            Ok(length) => sha256.update(&buffer[..length]),
+            Err(_) => break false,
         }
-    }
+    };
+    let named = path.file_name().is_some_and(|name| *name == *header.key);
+    let sealed = header.seal.is_none() || header.is_sealed();
+    whole && named && sealed && sha256.finalize()[..] == header.sums.sha256.0
 }
 
-/// Opens an entry that was just found whole, at its compressed bytes.
-pub(super) fn reopen(path: &Path, shape: Shape) -> Option<File> {
-    let (file, header) = read_header(path)?;
-    (header.shape == shape).then_some(file)
+fn read_header(path: &Path, key: &str) -> Option<(File, Header)> {
+    parse_header(path).filter(|(_, header)| header.key == key && header.is_sealed())
 }
 
-fn read_header(path: &Path) -> Option<(File, Header)> {
+fn parse_header(path: &Path) -> Option<(File, Header)> {
     let mut file = File::open(path).ok()?;
     let mut bytes = [0; HEADER as usize];
     file.read_exact(&mut bytes).ok()?;
@@ -76,14 +77,26 @@ fn read_header(path: &Path) -> Option<(File, Header)> {
     whole.then_some((file, header))
 }
 
+impl Header {
+    fn seal(&self) -> io::Result<u32> {
+        Ok(crc32fast::hash(&serde_json::to_vec(&(&self.key, self.shape, self.sums))?))
+    }
+
+    fn is_sealed(&self) -> bool {
+        self.seal.is_some() && self.seal().ok() == self.seal
+    }
+}
+
 /// Leaves room for the header.
-pub(super) fn begin(file: &mut File) -> io::Result<()> {
+pub(super) fn begin(file: &mut impl Seek) -> io::Result<()> {
     file.seek(SeekFrom::Start(HEADER)).map(|_| ())
 }
 
 /// Writes the header, once the compressed bytes are there and were checked.
 pub(super) fn finish(file: &mut File, key: &str, shape: Shape, sums: Sums) -> io::Result<()> {
-    let mut bytes = serde_json::to_vec(&Header { key: key.to_owned(), shape, sums })?;
+    let mut header = Header { key: key.to_owned(), shape, sums, seal: None };
+    header.seal = Some(header.seal()?);
+    let mut bytes = serde_json::to_vec(&header)?;
     // Numbers have at most 20 digits, so that there is room.
     bytes.resize(HEADER as usize - 1, b' ');
     bytes.push(b'\n');

@@ -3,8 +3,8 @@
 //! A **segment** is a run of an archive's members that come from one layer, as the format writes them, compressed to
 //! blocks that can be joined with others (`codec`). It is kept in the cache as `segments/<key>`, under the SHA-256 of
 //! everything that determines its bytes: the members with their names, attributes and digests, the archive, the codec,
-//! its level and its library. So a build whose layer has not changed opens none of the layer's files. What belongs to
-//! one build alone (directories, generated files) goes the same way, but is not kept.
+//! its level and its library. So a build whose layer has not changed opens none of the layer's files, and reads the
+//! segment once: whether it is sound is told on the way into the package. What belongs to one build alone (directories, generated files) goes the same way, but is not kept.
 //!
 //! The division does not depend on what is in the cache or on the number of cores, so neither does the payload.
 
@@ -13,14 +13,16 @@ mod entry;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{BufWriter, Read, Seek, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
+use tempfile::SpooledTempFile;
 
 use self::codec::{Frame, PieceEncoder, Shape};
 use self::entry::Sums;
@@ -31,20 +33,26 @@ use crate::package::Compression;
 use crate::tree::{Bytes, Content, Entry, Kind, Role};
 
 /// Counts changes of the bytes that are made of the same members: it is part of every key.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// Plain bytes after which a layer's next member begins another segment, so that large layers are compressed on several
 /// cores; a member that is larger is divided. Splitting costs little from four windows of the highest levels on.
 const LIMIT: u64 = 32 << 20;
 
+/// The same for encoders that hold all of a piece.
+const SMALL_LIMIT: u64 = 8 << 20;
+
 /// Memory that all encoders together may take, bytes. One works always.
 const MEMORY: u64 = 1 << 30;
+
+/// Largest segment of those that are not kept that needs no file, bytes.
+const SMALL: usize = 1 << 18;
 
 /// Size of the buffers around an encoder.
 const BUFFER: usize = 1 << 18;
 
-/// Size of the buffer that finished pieces are copied through: so large that no other one is filled on the way.
-const COPY: usize = 1 << 20;
+/// Least size of the portions that finished pieces are handed on in: so large that no other buffer is filled on the way.
+const PORTION: usize = 1 << 20;
 
 /// Makes payloads out of a cache's segments, and puts those that are missing there.
 #[derive(Debug)]
@@ -54,6 +62,7 @@ pub struct Segments<'a> {
     reused_bytes: AtomicU64,
     made: AtomicU64,
     made_bytes: AtomicU64,
+    damaged: AtomicBool,
 }
 
 /// What was compressed and what was found, so far.
@@ -78,7 +87,14 @@ impl<'a> Segments<'a> {
     /// Uses the segments of a cache.
     pub fn new(cache: &'a Cache) -> Self {
         let zero = || AtomicU64::new(0);
-        Self { cache, reused: zero(), reused_bytes: zero(), made: zero(), made_bytes: zero() }
+        let damaged = AtomicBool::new(false);
+        Self { cache, reused: zero(), reused_bytes: zero(), made: zero(), made_bytes: zero(), damaged }
+    }
+
+    /// Returns whether a payload failed for segments that were found to be altered when part of them was written already.
+    /// They are no longer in the cache, so that it can be written anew. To be asked once for a failure.
+    pub fn forgot_damaged(&self) -> bool {
+        self.damaged.swap(false, Ordering::Relaxed)
     }
 
     /// Returns what was compressed and what was found, of all payloads so far.
@@ -99,10 +115,11 @@ impl<'a> Segments<'a> {
         members: Vec<Member<'m>>,
         compression: Compression,
     ) -> Result<Payload<'m>> {
-        let runs = divide(archive, members);
+        let runs = divide(archive, compression, members);
         let recipe = Recipe { segments: self, archive, compression };
         let mut largest_first: Vec<(usize, &Run<'_>)> = runs.iter().enumerate().collect();
-        largest_first.sort_by_key(|(_, run)| std::cmp::Reverse(run.size));
+        // What is not kept is sure to take long.
+        largest_first.sort_by_key(|(_, run)| (run.kept, std::cmp::Reverse(run.size)));
         let pieces: Mutex<BTreeMap<usize, Result<Piece>>> = Mutex::default();
         let work = || {
             // A bridge hands them out one by one, so that no core is left with two large ones.
@@ -152,7 +169,9 @@ fn pool(compression: Compression) -> Result<Option<rayon::ThreadPool>> {
 fn encoder_memory(compression: Compression) -> u64 {
     let megabytes = match compression {
         Compression::Gzip(_) => 1,
-        Compression::Zstd(..=9) | Compression::Xz(..=2) => 32,
+        Compression::Xz(..=2) => 32,
+        // With the piece, and what becomes of it.
+        Compression::Zstd(..=9) => 48,
         Compression::Zstd(10..=15) => 64,
         Compression::Zstd(16) | Compression::Xz(3..=6) => 100,
         Compression::Zstd(17..=19) => 220,
@@ -241,21 +260,36 @@ impl Write for PartSums {
 /// Directories, then each layer's members, then what was made for this build alone; each in the order given.
 ///
 /// Directories come first because rpm before 4.18 makes none of its own.
-fn divide(archive: Archive, members: Vec<Member<'_>>) -> Vec<Run<'_>> {
+fn divide(archive: Archive, compression: Compression, members: Vec<Member<'_>>) -> Vec<Run<'_>> {
     let (mut directories, mut loose) = (Vec::new(), Vec::new());
-    let mut layers: BTreeMap<(&str, &str), Vec<Member<'_>>> = BTreeMap::new();
+    let mut layers: Vec<Vec<Member<'_>>> = Vec::new();
+    let mut numbers: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    let mut last = None;
     for member in members {
         match member.place {
             None | Some((_, Entry { kind: Kind::Directory, .. })) => directories.push(member),
             Some((_, entry)) => match &entry.origin.layer {
-                Some(key) => layers.entry((&entry.origin.label, key)).or_default().push(member),
+                Some(key) => {
+                    let origin = &entry.origin;
+                    // Most come from where the one before came from.
+                    let number = match last {
+                        Some((known, number)) if Arc::ptr_eq(known, origin) => number,
+                        _ => *numbers.entry((&origin.label, key)).or_insert(layers.len()),
+                    };
+                    last = Some((origin, number));
+                    if number == layers.len() {
+                        layers.push(Vec::new());
+                    }
+                    layers[number].push(member);
+                }
                 None => loose.push(member),
             },
         }
     }
-    let mut runs = split(archive, directories, false);
-    runs.extend(layers.into_values().flat_map(|members| split(archive, members, true)));
-    runs.extend(split(archive, loose, false));
+    let split = |members, kept| split(archive, limit(effective(compression, kept)), members, kept);
+    let mut runs = split(directories, false);
+    runs.extend(numbers.into_values().flat_map(|number| split(std::mem::take(&mut layers[number]), true)));
+    runs.extend(split(loose, false));
     if runs.last().is_none_or(|run| run.kept || run.part.is_some()) {
         runs.push(Run { members: Vec::new(), part: None, kept: false, last: false, size: 0 });
     }
@@ -266,13 +300,27 @@ fn divide(archive: Archive, members: Vec<Member<'_>>) -> Vec<Run<'_>> {
     runs
 }
 
-fn split(archive: Archive, members: Vec<Member<'_>>, kept: bool) -> Vec<Run<'_>> {
+/// What is not kept is compressed at every build, so it gets no more than a moderate level.
+fn effective(compression: Compression, kept: bool) -> Compression {
+    match compression {
+        Compression::Zstd(level) if !kept => Compression::Zstd(level.min(9)),
+        Compression::Xz(preset) if !kept => Compression::Xz(preset.min(1)),
+        compression => compression,
+    }
+}
+
+/// Returns how many plain bytes a segment may have; the end of an archive comes on top of that.
+fn limit(compression: Compression) -> u64 {
+    if codec::in_one_go(compression) { SMALL_LIMIT } else { LIMIT }
+}
+
+fn split(archive: Archive, limit: u64, members: Vec<Member<'_>>, kept: bool) -> Vec<Run<'_>> {
     let mut runs: Vec<Run<'_>> = Vec::new();
     for member in members {
         let size = archive.size(&member);
         match runs.last_mut() {
-            _ if size > LIMIT => runs.extend(parts(&member, size, kept)),
-            Some(run) if run.part.is_none() && run.size + size <= LIMIT => {
+            _ if size > limit => runs.extend(parts(&member, size, limit, kept)),
+            Some(run) if run.part.is_none() && run.size + size <= limit => {
                 run.size += size;
                 run.members.push(member);
             }
@@ -283,8 +331,8 @@ fn split(archive: Archive, members: Vec<Member<'_>>, kept: bool) -> Vec<Run<'_>>
 }
 
 /// A member of its own, in parts of about the same size.
-fn parts<'m>(member: &Member<'m>, size: u64, kept: bool) -> impl Iterator<Item = Run<'m>> {
-    let part_size = size.div_ceil(size.div_ceil(LIMIT));
+fn parts<'m>(member: &Member<'m>, size: u64, limit: u64, kept: bool) -> impl Iterator<Item = Run<'m>> {
+    let part_size = size.div_ceil(size.div_ceil(limit));
     let whole = Arc::new(Whole { part_size, sums: OnceLock::new() });
     (0..).zip((0..size).step_by(usize::try_from(part_size).unwrap_or(usize::MAX))).map(move |(number, start)| {
         let range = start..size.min(start + part_size);
@@ -318,16 +366,16 @@ struct Piece {
 /// Where compressed bytes are.
 #[derive(Debug)]
 enum Place {
-    /// In an entry of the cache of this key.
-    Kept(String),
-    /// In a file that has no name. It may be read by one thread at a time.
-    Own(Mutex<File>),
+    /// In an entry of the cache of this key; and whether it counts among those that were made or found sound.
+    Kept(String, AtomicBool),
+    /// In memory, or in a file that has no name. It may be read by one thread at a time.
+    Own(Mutex<SpooledTempFile>),
 }
 
 impl Recipe<'_> {
     fn piece(&self, run: &Run<'_>) -> Result<Piece> {
         if !run.kept {
-            let mut file = tempfile::tempfile_in(self.segments.cache.root().join("tmp")).context(cannot_write)?;
+            let mut file = tempfile::spooled_tempfile_in(SMALL, self.segments.cache.root().join("tmp"));
             let (shape, _) = self.compress(run, &mut file)?;
             return Ok(Piece { shape, place: Place::Own(Mutex::new(file)) });
         }
@@ -335,19 +383,16 @@ impl Recipe<'_> {
         let path = self.path(&key);
         // What can't be held is made again if it goes away.
         self.segments.cache.hold(&path);
-        let shape = match entry::open(&path, &key) {
-            Some(shape) => {
-                self.segments.cache.count("segments", true);
-                self.segments.count(shape, true);
-                shape
-            }
-            None => self.make(run, &key)?,
+        let (shape, counted) = match entry::open(&path, &key) {
+            // Whether it is sound shows when it is copied: it is read once.
+            Some(shape) => (shape, false),
+            None => (self.make(run, &key)?.1, true),
         };
-        Ok(Piece { shape, place: Place::Kept(key) })
+        Ok(Piece { shape, place: Place::Kept(key, AtomicBool::new(counted)) })
     }
 
-    /// Makes an entry of the cache. Another build may make the same one: then it has the same bytes.
-    fn make(&self, run: &Run<'_>, key: &str) -> Result<Shape> {
+    /// Makes an entry of the cache, and returns it open. Another build may make the same one: then it has the same bytes.
+    fn make(&self, run: &Run<'_>, key: &str) -> Result<(File, Shape)> {
         let directory = self.segments.cache.temporary()?;
         let (place, path) = (directory.path().join("segment"), self.path(key));
         let failed = || format!("cannot write `{}`", shown(&path));
@@ -361,16 +406,17 @@ impl Recipe<'_> {
         cache.hold(&path);
         cache.note_added(entry::HEADER + shape.packed);
         cache.count("segments", false);
-        Ok(shape)
+        Ok((file, shape))
     }
 
     /// Writes a run behind the place for an entry's header, decodes it again, and returns the sums of what it became.
-    fn compress(&self, run: &Run<'_>, file: &mut File) -> Result<(Shape, Sums)> {
-        let compression = self.compression_of(run);
+    fn compress(&self, run: &Run<'_>, file: &mut (impl Read + Write + Seek)) -> Result<(Shape, Sums)> {
+        let compression = effective(self.compression, run.kept);
         entry::begin(file).context(cannot_write)?;
         let encoder = PieceEncoder::new(BufWriter::with_capacity(BUFFER, &mut *file), compression, run.size);
-        // Members come in many small parts, and each costs a call into the codec.
-        let mut out = BufWriter::with_capacity(BUFFER, encoder.context(cannot_write)?);
+        // Members come in many small parts, and each costs a call into the codec, if that does not gather them itself.
+        let gathered = if codec::in_one_go(compression) { 0 } else { BUFFER };
+        let mut out = BufWriter::with_capacity(gathered, encoder.context(cannot_write)?);
         for member in &run.members {
             match &run.part {
                 Some(part) => self.archive.append_part(member, part.range.clone(), &mut out)?,
@@ -402,15 +448,6 @@ impl Recipe<'_> {
         if shape.plain == run.size { Ok(()) } else { Err(Error::bug("a segment has another size than it should")) }
     }
 
-    /// What is not kept is compressed at every build, so it gets no more than a moderate level.
-    fn compression_of(&self, run: &Run<'_>) -> Compression {
-        match self.compression {
-            Compression::Zstd(level) if !run.kept => Compression::Zstd(level.min(9)),
-            Compression::Xz(preset) if !run.kept => Compression::Xz(preset.min(1)),
-            compression => compression,
-        }
-    }
-
     /// The SHA-256 of everything that determines a segment's bytes.
     fn key(&self, run: &Run<'_>) -> String {
         let mut hasher = Sha256::new();
@@ -432,33 +469,71 @@ impl Recipe<'_> {
         self.segments.cache.segments().join(key)
     }
 
-    /// Opens the compressed bytes of a piece; an entry that went away since is made again.
-    fn copy(&self, run: &Run<'_>, piece: &Piece, buffer: &mut [u8], out: &mut dyn Write) -> Result<()> {
-        match &piece.place {
+    /// Hands on the compressed bytes of a piece. An entry that went away since it was opened, or that is not what it was,
+    /// is made again; unless part of it was handed on before that showed: then `out` is damaged, and takes no more.
+    fn copy(&self, run: &Run<'_>, piece: &Piece, out: &mut Portions) -> Result<()> {
+        let shape = piece.shape;
+        let (key, counted) = match &piece.place {
             Place::Own(file) => {
                 let mut file = file.lock().map_err(|_| Error::bug("a segment's reader has panicked"))?;
-                entry::begin(&mut file).context(cannot_write)?;
-                copy_exactly(&mut file, piece.shape.packed, buffer, out)
+                return copy_own(&mut *file, shape, out);
             }
-            Place::Kept(key) => {
-                let mut file = match entry::reopen(&self.path(key), piece.shape) {
-                    Some(file) => file,
-                    None => self.again(run, piece.shape)?,
-                };
-                copy_exactly(&mut file, piece.shape.packed, buffer, out)
+            Place::Kept(key, counted) => (key, counted),
+        };
+        let path = self.path(key);
+        let found = entry::reopen(&path, key, shape);
+        let sound = match (found, usize::try_from(shape.packed)) {
+            (Some((mut file, crc32)), Ok(size @ ..PORTION)) => {
+                let room = out.room(size);
+                let sound = file.read_exact(room).is_ok() && crc32fast::hash(room) == crc32;
+                if sound {
+                    out.hand_on(size);
+                }
+                sound
             }
+            (Some((mut file, crc32)), _) => {
+                if !matches!(stream(&mut file, shape.packed, out), Ok(sum) if sum == crc32) {
+                    out.damaged = true;
+                    return std::fs::remove_file(&path).context(|| format!("cannot remove `{}`", shown(&path)));
+                }
+                true
+            }
+            (None, _) => false,
+        };
+        if !sound {
+            copy_own(&mut self.again(run, key, shape)?, shape, out)?;
         }
+        if !counted.swap(true, Ordering::Relaxed) && sound {
+            self.segments.cache.count("segments", true);
+            self.segments.count(shape, true);
+        }
+        Ok(())
     }
 
-    fn again(&self, run: &Run<'_>, shape: Shape) -> Result<File> {
-        let mut file = tempfile::tempfile_in(self.segments.cache.root().join("tmp")).context(cannot_write)?;
-        let (made, _) = self.compress(run, &mut file)?;
-        if made != shape {
-            return Err(Error::bug("a segment was made twice and differs"));
-        }
-        file.seek(SeekFrom::Start(entry::HEADER)).context(cannot_write)?;
-        Ok(file)
+    fn again(&self, run: &Run<'_>, key: &str, shape: Shape) -> Result<File> {
+        let (file, made) = self.make(run, key)?;
+        if made == shape { Ok(file) } else { Err(Error::bug("a segment was made twice and differs")) }
     }
+}
+
+/// Hands on a piece that this build has made.
+fn copy_own(file: &mut (impl Read + Seek), shape: Shape, out: &mut Portions) -> Result<()> {
+    entry::begin(file).and_then(|()| stream(file, shape.packed, out)).map(|_| ()).context(|| "cannot read the cache")
+}
+
+/// Hands on bytes while they are read, and returns their CRC-32.
+fn stream(file: &mut impl Read, size: u64, out: &mut Portions) -> std::io::Result<u32> {
+    let (mut crc, mut left) = (crc32fast::Hasher::new(), size);
+    while left > 0 {
+        // Its sum is taken while it is near the processor.
+        let step = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
+        let room = out.room(step);
+        file.read_exact(room)?;
+        crc.update(room);
+        out.hand_on(step);
+        left -= step as u64;
+    }
+    Ok(crc.finalize())
 }
 
 /// Writes down what of a member determines its bytes; every part ends where it can't be taken for the next one.
@@ -488,20 +563,6 @@ fn describe(member: &Member<'_>, out: &mut Vec<u8>) {
     }
 }
 
-fn copy_exactly(file: &mut File, size: u64, buffer: &mut [u8], out: &mut dyn Write) -> Result<()> {
-    let mut rest = file.take(size);
-    loop {
-        match rest.read(buffer).context(|| "cannot read the cache")? {
-            0 => break,
-            length => out.write_all(&buffer[..length]).context(cannot_write)?,
-        }
-    }
-    match rest.limit() {
-        0 => Ok(()),
-        _ => Err(Error::new("a file of the cache was cut while it was read").hint("build again")),
-    }
-}
-
 // Payloads
 
 /// A compressed archive: one zstd frame, gzip member or xz stream.
@@ -524,20 +585,109 @@ impl Payload<'_> {
         self.pieces.iter().map(|(_, piece)| piece.shape.plain).sum()
     }
 
-    /// Writes all of it.
+    /// Writes all of it. Another thread reads ahead.
     pub(crate) fn write_to(&self, out: &mut dyn Write) -> Result<()> {
-        out.write_all(&self.frame.head).context(cannot_write)?;
-        let mut buffer = vec![0; COPY];
+        let (full, portions) = sync_channel(1);
+        let (emptied, spare) = sync_channel(2);
+        std::thread::scope(|scope| {
+            let reading = scope.spawn(move || {
+                self.read_all(Portions { full, spare, now: Portion::default(), refused: false, damaged: false })
+            });
+            let written = write_portions(portions, &emptied, out);
+            let read = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            written.and(read)
+        })
+    }
+
+    fn read_all(&self, mut out: Portions) -> Result<()> {
+        out.put(&self.frame.head);
         for (run, piece) in &self.pieces {
-            self.recipe.copy(run, piece, &mut buffer, out)?;
+            if out.refused {
+                break;
+            }
+            self.recipe.copy(run, piece, &mut out)?;
         }
-        out.write_all(&self.frame.tail).context(cannot_write)
+        out.put(&self.frame.tail);
+        out.send();
+        if !out.damaged {
+            return Ok(());
+        }
+        self.recipe.segments.damaged.store(true, Ordering::Relaxed);
+        Err(Error::new("segments of the cache were altered").hint("build again: they are made anew"))
     }
 
     /// Returns the SHA-256 of the compressed bytes.
     pub(crate) fn sha256(&self) -> Result<[u8; 32]> {
         let ((), _, sum) = crate::digest::summed(&mut std::io::sink(), |out| self.write_to(out))?;
         Ok(sum.0)
+    }
+}
+
+/// Writes what is read until there is no more.
+fn write_portions(portions: Receiver<Portion>, emptied: &SyncSender<Portion>, out: &mut dyn Write) -> Result<()> {
+    for mut portion in portions {
+        let used = std::mem::take(&mut portion.used);
+        // Of about the same size, so that none is small.
+        let each = used.div_ceil((used / PORTION).max(1)).max(1);
+        portion.bytes[..used].chunks(each).try_for_each(|bytes| out.write_all(bytes)).context(cannot_write)?;
+        // One too many is dropped.
+        _ = emptied.try_send(portion);
+    }
+    Ok(())
+}
+
+/// Bytes, of which the first ones count.
+#[derive(Default)]
+struct Portion {
+    bytes: Vec<u8>,
+    used: usize,
+}
+
+/// Gathers pieces to portions of at least [`PORTION`], so that small ones are copied but once.
+struct Portions {
+    full: SyncSender<Portion>,
+    spare: Receiver<Portion>,
+    now: Portion,
+    /// Whether who writes takes no more.
+    refused: bool,
+    /// Whether what was handed on is not what it should be: then nothing is any more, and the rest is only looked at.
+    damaged: bool,
+}
+
+impl Portions {
+    /// Returns room for so many bytes behind those that are gathered. What is in it counts once it is handed on.
+    fn room(&mut self, size: usize) -> &mut [u8] {
+        let Portion { bytes, used } = &mut self.now;
+        let end = *used + size;
+        if bytes.len() < end {
+            bytes.resize(end, 0);
+        }
+        &mut bytes[*used..end]
+    }
+
+    /// Hands on what was put into the room that was asked for last.
+    fn hand_on(&mut self, size: usize) {
+        self.now.used += size;
+        if self.now.used >= PORTION {
+            self.send();
+        }
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.room(bytes.len()).copy_from_slice(bytes);
+        self.hand_on(bytes.len());
+    }
+
+    fn send(&mut self) {
+        if self.damaged {
+            self.now.used = 0;
+            return;
+        }
+        let full = std::mem::take(&mut self.now);
+        // Who writes has failed, and says why.
+        self.refused |= self.full.send(full).is_err();
+        // Buffers come back: fresh ones would cost as much as filling them.
+        self.now = self.spare.try_recv().unwrap_or_default();
     }
 }
 

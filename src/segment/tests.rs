@@ -50,6 +50,7 @@ impl Scene {
     fn write(&self, format: &dyn Format) -> (Vec<u8>, Counts) {
         let (segments, mut out) = (Segments::new(&self.cache), Vec::new());
         format.write(&self.package, &segments, &mut out).unwrap();
+        assert!(!segments.forgot_damaged());
         (out, segments.counts())
     }
 
@@ -131,7 +132,11 @@ fn a_damaged_entry_is_noticed_and_made_anew() {
     *flipped.last_mut().unwrap() ^= 1;
     let mut longer = whole[0].clone();
     longer.push(0);
-    for damaged in [cut, flipped, longer, Vec::new(), vec![0; 600], whole[1].clone()] {
+    // What of the header tells the plain length: nothing but the seal knows what it was.
+    let mut altered = whole[0].clone();
+    let digit = altered.windows(8).position(|bytes| bytes == b"\"plain\":").unwrap() + 8;
+    altered[digit] = if altered[digit] == b'1' { b'2' } else { b'1' };
+    for damaged in [cut, flipped, longer, altered, Vec::new(), vec![0; 600], whole[1].clone()] {
         std::fs::write(&entries[0], damaged).unwrap();
         let (bytes, counts) = scene.write(&Deb);
         assert!(bytes == sound);
@@ -211,18 +216,114 @@ fn an_entry_that_goes_away_between_check_and_copy_is_made_again() {
     assert_eq!(out.len() as u64, payload.size());
 }
 
+/// Text that packs to a few megabytes, so that it is handed on in more than one portion.
+fn numbers(length: usize) -> Vec<u8> {
+    (0_u32..).flat_map(|i| i.wrapping_mul(2_654_435_761).to_string().into_bytes()).take(length).collect()
+}
+
+/// Nothing of such an entry gets into a package, whenever it is altered.
+#[test]
+fn an_entry_that_is_altered_between_check_and_copy_is_made_again() {
+    let mut scene = scene();
+    let origin = Arc::new(Origin { label: "a layer".into(), layer: Some("numbers".into()) });
+    let path = InstallPath::parse("/opt/shop/lib/numbers").unwrap();
+    scene.package.tree.insert(path, Entry::file(Content::memory(numbers(7 << 20)), 0o644, &origin)).unwrap();
+    let tree = scene.package.tree.clone();
+    for compression in [Compression::Zstd(3), Compression::Gzip(1)] {
+        let segments = Segments::new(&scene.cache);
+        let first = segments.payload(Archive::Tar, members(&tree), compression).unwrap();
+        let mut sound = Vec::new();
+        first.write_to(&mut sound).unwrap();
+        assert!(sound.len() > 2 * PORTION, "{}", sound.len());
+        for entry in scene.entries() {
+            let whole = std::fs::read(&entry).unwrap();
+            let places = [10, entry::HEADER as usize, whole.len() / 2, whole.len() - 1];
+            for place in places {
+                let segments = Segments::new(&scene.cache);
+                let payload = segments.payload(Archive::Tar, members(&tree), compression).unwrap();
+                let mut altered = whole.clone();
+                altered[place] ^= 4;
+                // Between the two passes of an rpm, too.
+                if place % 2 == 0 {
+                    payload.sha256().unwrap();
+                }
+                std::fs::write(&entry, &altered).unwrap();
+                let mut out = Vec::new();
+                let written = payload.write_to(&mut out);
+                if std::fs::read(&entry).is_ok_and(|now| now == altered) {
+                    // It is of the other codec.
+                    assert!(written.is_ok() && out == sound);
+                    continue;
+                }
+                // Part of a large one is written before it shows: then all of it is written anew.
+                let late = whole.len() > PORTION && place >= entry::HEADER as usize;
+                assert_eq!((written.is_err(), segments.forgot_damaged()), (late, late), "{place}");
+                if late {
+                    assert!(!entry.exists() && !segments.forgot_damaged());
+                    let payload = segments.payload(Archive::Tar, members(&tree), compression).unwrap();
+                    out.clear();
+                    payload.write_to(&mut out).unwrap();
+                }
+                assert!(out == sound, "{} {place}", entry.display());
+                assert!(std::fs::read(&entry).unwrap() == whole);
+                if late {
+                    continue;
+                }
+                let counts = segments.counts();
+                assert_eq!(counts.reused + counts.made, KEPT + PASSING + 1 + u64::from(place % 2 == 0), "{place}");
+            }
+            std::fs::write(&entry, &whole).unwrap();
+        }
+    }
+}
+
+/// As a full disk does it: what it says is what is told, and nobody waits for anyone.
+#[test]
+fn a_writer_that_fails_ends_the_copying() {
+    struct Full(usize);
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 = self.0.checked_sub(bytes.len()).ok_or(std::io::ErrorKind::StorageFull)?;
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let cache = Cache::open(directory.path()).unwrap();
+    let segments = Segments::new(&cache);
+    let mut tree = Tree::new();
+    for number in 0..6 {
+        let origin = Arc::new(Origin { label: format!("layer {number}"), layer: Some(number.to_string()) });
+        let path = InstallPath::parse(&format!("/opt/shop/{number}")).unwrap();
+        tree.insert(path, Entry::file(Content::memory(numbers(4 << 20)), 0o644, &origin)).unwrap();
+    }
+    let payload = segments.payload(Archive::Tar, members(&tree), Compression::Gzip(1)).unwrap();
+    let size = usize::try_from(payload.size()).unwrap();
+    payload.write_to(&mut Full(size)).unwrap();
+    for room in [0, PORTION, 3 * PORTION, size - 1] {
+        let error = payload.write_to(&mut Full(room)).unwrap_err().to_string();
+        assert!(error.contains("cannot write the package") && error.contains("no storage space"), "{error}");
+    }
+    // A piece that is gone and has no place any more.
+    std::fs::remove_dir_all(cache.segments()).unwrap();
+    std::fs::write(cache.segments(), "").unwrap();
+    payload.write_to(&mut std::io::sink()).unwrap_err();
+}
+
 #[test]
 fn directories_come_first_and_large_layers_are_split() {
     let mut tree = Tree::new();
     let origin = Arc::new(Origin { label: "a large layer".into(), layer: Some("large".into()) });
     for number in 0..5 {
         let path = InstallPath::parse(&format!("/opt/shop/{number}/x")).unwrap();
-        let content = Content::memory(vec![number; usize::try_from(LIMIT).unwrap() / 2 - 2048]);
+        let content = Content::memory(vec![number; usize::try_from(SMALL_LIMIT).unwrap() / 2 - 2048]);
         tree.insert(path, Entry::file(content, 0o644, &origin)).unwrap();
     }
     let members =
         tree.iter().map(|(path, entry)| Member { name: path.to_string(), mtime: 0, place: Some((path, entry)) });
-    let runs = divide(Archive::Tar, members.collect());
+    let runs = divide(Archive::Tar, Compression::Zstd(3), members.collect());
     let names: Vec<Vec<&str>> =
         runs.iter().map(|run| run.members.iter().map(|member| member.name.as_str()).collect()).collect();
     assert_eq!(
@@ -261,17 +362,17 @@ fn members(tree: &Tree) -> Vec<Member<'_>> {
 #[test]
 fn a_large_file_is_compressed_in_parts_that_are_all_of_it() {
     let directory = tempfile::tempdir().unwrap();
-    let size = usize::try_from(2 * LIMIT).unwrap() + 77;
+    let size = usize::try_from(2 * SMALL_LIMIT).unwrap() + 77;
     let (tree, disk) = large_file(directory.path(), size);
     let cache = Cache::open(&directory.path().join("cache")).unwrap();
     for archive in [Archive::Tar, Archive::Cpio] {
-        let parts: Vec<(u64, u64)> = divide(archive, members(&tree))
+        let parts: Vec<(u64, u64)> = divide(archive, Compression::Zstd(1), members(&tree))
             .iter()
             .filter_map(|run| run.part.as_ref().map(|part| (part.range.start, part.range.end)))
             .collect();
         let [(0, first), (second, third), (fourth, end)] = parts[..] else { panic!("{parts:?}") };
         assert!(first == second && third == fourth && first == third - second && end - fourth <= first, "{parts:?}");
-        assert!(end > size as u64 && first <= LIMIT);
+        assert!(end > size as u64 && first <= SMALL_LIMIT);
 
         let segments = Segments::new(&cache);
         let payload = segments.payload(archive, members(&tree), Compression::Zstd(1)).unwrap();
@@ -279,7 +380,7 @@ fn a_large_file_is_compressed_in_parts_that_are_all_of_it() {
         payload.write_to(&mut packed).unwrap();
         let plain = zstd::decode_all(&packed[..]).unwrap();
         let mut wanted = Vec::new();
-        for run in divide(archive, members(&tree)) {
+        for run in divide(archive, Compression::Zstd(1), members(&tree)) {
             if run.part.as_ref().is_none_or(|part| part.number == 0) {
                 run.members.iter().for_each(|member| archive.append(member, &mut wanted).unwrap());
             }
@@ -287,7 +388,10 @@ fn a_large_file_is_compressed_in_parts_that_are_all_of_it() {
         archive.end(&mut wanted).unwrap();
         assert!(plain == wanted && payload.plain_size() == wanted.len() as u64);
         let warm = Segments::new(&cache);
-        warm.payload(archive, members(&tree), Compression::Zstd(1)).unwrap();
+        let payload = warm.payload(archive, members(&tree), Compression::Zstd(1)).unwrap();
+        assert_eq!(warm.counts().reused, 0, "none is known to be sound before it is copied");
+        assert!(payload.sha256().unwrap() == <[u8; 32]>::from(Sha256::digest(&packed)));
+        payload.write_to(&mut std::io::sink()).unwrap();
         assert_eq!(warm.counts().reused, 5, "the small files, three parts, the small file behind it");
     }
 

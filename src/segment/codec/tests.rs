@@ -164,6 +164,59 @@ fn large_pieces_join_at_every_level() {
     }
 }
 
+/// Pieces of every length that something changes at: blocks, the reset's parts, an empty rest, the largest piece.
+#[test]
+fn pieces_of_any_length_join() {
+    let text: Vec<u8> = numbers(2_654_435_761).take((8 << 20) + 1024).collect();
+    let noise = incompressible(5, 3 << 20);
+    // What the reset needs, and nothing behind it: 8, then 4, then 1 byte back.
+    let reset_only = [&b"abcdefghabc"[..], b"qrstqrs", b"zzzz"].concat();
+    for level in 1..=9 {
+        let compression = Compression::Zstd(level);
+        let largest = if level % 4 == 1 { vec![8 << 20, (8 << 20) + 1024] } else { vec![] };
+        let lengths =
+            [0, 1, 2, 3, 4, 11, 100, (1 << 16) - 1, 1 << 16, (1 << 16) + 1, (1 << 17) - 1, 1 << 17, (1 << 17) + 1];
+        let lengths = lengths.into_iter().chain([2 << 20, (2 << 20) + 300]).chain(largest);
+        let mut plain: Vec<Vec<u8>> = lengths.map(|length| text[..length].to_vec()).collect();
+        plain.extend([0, 1, 1 << 16, 1 << 17, (1 << 17) + 1, 3 << 20].map(|length| noise[..length].to_vec()));
+        // Compressible behind much that is not, the other way round, and one byte over and over.
+        plain.push([&noise[..200_000], &text[..400_000]].concat());
+        plain.push([&text[..300_000], &noise[..300_000]].concat());
+        plain.push(vec![7; 1 << 20]);
+        plain.extend(
+            [&reset_only[..], &reset_only[..reset_only.len() - 1], b"abcdefghabcqrstqrszzzz!"].map(<[u8]>::to_vec),
+        );
+        let pieces: Vec<_> = plain.iter().map(|plain| piece(plain, compression)).collect();
+        let order = (0..plain.len()).rev().chain((0..plain.len()).step_by(3));
+        let order: Vec<usize> = order.collect();
+        let stream = join(compression, &order.iter().map(|&index| &pieces[index]).collect::<Vec<_>>());
+        let wanted: Vec<u8> = order.iter().flat_map(|&index| plain[index].clone()).collect();
+        assert!(decode(compression, &stream) == wanted, "{level}");
+        assert!(decode_by_program(compression, &stream).is_none_or(|said| said == wanted), "{level}");
+        for (plain, (packed, _)) in plain.iter().zip(&pieces) {
+            // Three bytes for each block that is stored, and what is in place of the reset's matches.
+            assert!(packed.len() <= plain.len() + 3 * (plain.len() / ZSTD_BLOCK + 10) + 30, "{level} {}", plain.len());
+        }
+    }
+}
+
+/// An encoder that a thread has used before makes what a fresh one makes, whatever went through it.
+#[test]
+fn a_piece_does_not_depend_on_the_ones_before() {
+    let noise = incompressible(9, 400_000);
+    let text: Vec<u8> = numbers(40_503).take(2_500_000).collect();
+    let plain = [&text[..], &noise, &text[..70_000], &vec![0; 300_000], &text[1..], &noise[..9], &text[..2_000_000]];
+    for level in 1..=9 {
+        let compression = Compression::Zstd(level);
+        for (number, bytes) in plain.iter().enumerate() {
+            // Through other levels, too.
+            piece(plain[(number + 3) % plain.len()], Compression::Zstd(level % 9 + 1));
+            let fresh = std::thread::scope(|scope| scope.spawn(|| piece(bytes, compression)).join().unwrap());
+            assert!(piece(bytes, compression) == fresh, "{level} {number}");
+        }
+    }
+}
+
 /// A piece that begins within a file has no header of zeros to be made independent with, and is compressed all the same.
 #[test]
 fn a_piece_without_runs_is_compressed() {
