@@ -31,6 +31,9 @@ const PATIENCE_S: u64 = 120;
 /// build are compiled on fewer cores than there are, and larger ones longer.
 const SHARD: u64 = 1 << 20;
 
+/// Sources of a request that are compiled each by itself: starting a fork takes as long as a small one.
+const ISOLATED: usize = 16;
+
 /// Most processes for one layer; other layers are made at the same time.
 const PROCESSES: usize = 4;
 
@@ -222,15 +225,15 @@ impl ByteCompiler {
     ) -> Result<()> {
         let interpreter = self.interpreter()?;
         let most = rayon::current_num_threads();
+        let (shards, each): (Vec<&'s [PythonSource]>, usize) = match isolation {
+            Isolation::Source => (sources.chunks(ISOLATED).collect(), 1),
+            Isolation::Shard => (shards(sources), usize::MAX),
+        };
         let compile = |shard: &[PythonSource], take: Take<'_>| {
-            self.compilers.compile(interpreter, most, self.patience, shard, take)
+            self.compilers.compile(interpreter, most, self.patience, shard, each.min(shard.len()), take)
         };
-        let shards: Vec<&'s [PythonSource]> = match isolation {
-            Isolation::Source => sources.chunks(1).collect(),
-            Isolation::Shard => shards(sources),
-        };
-        if shards.len() == 1 || isolation == Isolation::Source {
-            return shards.into_iter().try_for_each(|shard| compile(shard, &mut take));
+        if let [shard] = shards[..] {
+            return compile(shard, &mut take);
         }
         let (sender, receiver) = mpsc::sync_channel(4);
         let next = AtomicUsize::new(0);

@@ -1,6 +1,6 @@
-# Compiles sources to byte code. Each request is served by a fork of this process, which has seen nothing but the lengths
-# of the others: what is made depends on the sources of one request alone, and starting Python is paid once.
-# Standard input, for each request: a line `COUNT`, and for each source a line of four numbers, where it starts in a file, its
+# Compiles sources to byte code. So many sources of a request as it says are served by a fork of this process, which has seen
+# nothing but the names of the others: what is made depends on these sources alone, and starting Python is paid once.
+# Standard input, for each request: a line `COUNT EACH`, how many there are and how many a fork serves, and for each source a line of four numbers, where it starts in a file, its
 # length, the length of the file's path and that of the name that it is compiled under, and then both. An empty path is the one
 # before. Standard output, for each source: a line `compiled LENGTH` and LENGTH bytes of a .pyc file, or a line `failed 0`. It
 # ends with its input, or with the first of its forks that ends badly.
@@ -61,12 +61,13 @@ def compiled(name, source):
 
 
 def answer(sources):
-    opened = None
+    opened, last = None, None
     for start, size, file, name in sources:
-        if file:
-            if opened is not None:
+        if file != last:
+            if last:
                 posix.close(opened)
             opened = posix.open(file, posix.O_RDONLY | posix.O_CLOEXEC)
+            last = file
         source = posix.pread(opened, size, start)
         if len(source) != size:
             raise EOFError("the source was cut")
@@ -96,9 +97,13 @@ def answer_aside(sources):
         sys.exit("the process that compiles ended with status %d" % status)
 
 
-def read_source(requests):
-    start, size, file, name = map(int, requests.readline().split())
-    return start, size, requests.read(file), requests.read(name)
+def read_sources(requests, count):
+    sources, last = [], b""
+    for _ in range(count):
+        start, size, file, name = map(int, requests.readline().split())
+        last = requests.read(file) or last
+        sources.append((start, size, last, requests.read(name)))
+    return sources
 
 
 def main():
@@ -107,7 +112,10 @@ def main():
         head = requests.readline()
         if not head:
             return
-        answer_aside([read_source(requests) for _ in range(int(head))])
+        count, each = map(int, head.split())
+        sources = read_sources(requests, count)
+        for begin in range(0, count, each):
+            answer_aside(sources[begin : begin + each])
 
 
 main()

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
 use super::assembly::{Assembly, Begun, Kept, Made};
-use super::{Builder, FORMAT, Keeping, Layer};
+use super::{Builder, FORMAT, Keeping, Layer, all_of, in_threads};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result, shown};
 use crate::fs;
@@ -58,10 +58,11 @@ impl Layer {
         for (path, source) in sources {
             directories.entry(directory_of(&path).to_owned()).or_default().insert(path, source);
         }
-        let layer = |(directory, sources): (String, BTreeMap<ReleasePath, Source>)| {
-            Self::for_sources(builder, &format!("the application's files in `{directory}`"), &sources)
+        let layer = |(directory, sources): &(String, BTreeMap<ReleasePath, Source>)| {
+            Self::for_sources(builder, &format!("the application's files in `{directory}`"), sources)
         };
-        directories.into_iter().map(layer).collect()
+        let directories: Vec<(String, BTreeMap<ReleasePath, Source>)> = directories.into_iter().collect();
+        all_of(in_threads(&directories, layer).into_iter())
     }
 
     /// Returns the layer of some files, from the cache or made now. Sources get byte code; byte code that is among them

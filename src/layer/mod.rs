@@ -279,28 +279,44 @@ impl Builder<'_> {
         let size = |wheel: &Wheel| std::fs::metadata(&wheel.path).map_or(0, |metadata| metadata.len());
         let mut largest_first: Vec<(usize, &Wheel)> = wheels.iter().enumerate().collect();
         largest_first.sort_by_cached_key(|(_, wheel)| std::cmp::Reverse(size(wheel)));
-        let next = AtomicUsize::new(0);
-        let made: Mutex<BTreeMap<usize, Result<Layer>>> = Mutex::default();
-        let work = || {
-            while let Some((index, wheel)) = largest_first.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let layer = Layer::for_wheel(self, wheel, || open(wheel));
-                made.lock().unwrap_or_else(PoisonError::into_inner).insert(*index, layer);
-                progress.advance(1);
-            }
-        };
-        // More than cores, because some wait for byte code.
-        thread::scope(|scope| {
-            for _ in 0..wheels.len().min(rayon::current_num_threads() + WAITING) {
-                scope.spawn(work);
-            }
+        let mut made = in_threads(&largest_first, |(index, wheel)| {
+            let layer = Layer::for_wheel(self, wheel, || open(wheel));
+            progress.advance(1);
+            (*index, layer)
         });
-        let made = made.into_inner().unwrap_or_else(PoisonError::into_inner).into_values();
-        let (mut layers, mut errors) = (Vec::with_capacity(wheels.len()), Vec::new());
-        for layer in made {
-            layer.map_or_else(|error| errors.push(error), |layer| layers.push(layer));
-        }
-        Error::all(errors).map_or(Ok(layers), Err)
+        made.sort_by_key(|(index, _)| *index);
+        all_of(made.into_iter().map(|(_, layer)| layer))
     }
+}
+
+/// Makes something of each of `items`, several at a time, in this order: more than cores, because some wait for byte code.
+/// Threads, and not rayon's: one that waits for another process's layer must not be waited for by this one.
+fn in_threads<T: Sync, R: Send>(items: &[T], make: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let made: Mutex<BTreeMap<usize, R>> = Mutex::default();
+    let work = || {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(index) else { return };
+            let one = make(item);
+            made.lock().unwrap_or_else(PoisonError::into_inner).insert(index, one);
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..items.len().min(rayon::current_num_threads() + WAITING) {
+            scope.spawn(work);
+        }
+    });
+    made.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
+}
+
+/// All layers, or all errors.
+fn all_of(made: impl Iterator<Item = Result<Layer>>) -> Result<Vec<Layer>> {
+    let (mut layers, mut errors) = (Vec::new(), Vec::new());
+    for layer in made {
+        layer.map_or_else(|error| errors.push(error), |layer| layers.push(layer));
+    }
+    Error::all(errors).map_or(Ok(layers), Err)
 }
 
 impl Layer {
