@@ -13,11 +13,15 @@ use crate::process;
 /// What an interpreter is asked, once; `-I` keeps the user's environment and working directory out of the answer.
 const QUESTION: &str = r"
 import importlib.util, json, os, platform, sys, sysconfig
-try:
-    from importlib.metadata import version
-    pip = version('pip')
-except Exception:
-    pip = None
+# importlib.metadata says the same and takes longer than all else here.
+def listed(place):
+    try:
+        return os.listdir(place)
+    except OSError:
+        return []
+names = [name for place in sys.path for name in listed(place)]
+infos = [os.path.splitext(name)[0] for name in names if name.endswith(('.dist-info', '.egg-info'))]
+pip = next((info.split('-')[1] for info in infos if info.lower().startswith('pip-')), None)
 files = [sys.executable, os.path.realpath(sys.executable), *filter(os.path.isdir, sys.path)]
 for directory in (os.path.dirname(sys.executable), os.path.dirname(os.path.dirname(sys.executable))):
     files.append(os.path.join(directory, 'pyvenv.cfg'))
