@@ -37,16 +37,24 @@ const CONTENT_DATE: u64 = 1_577_836_800;
 ///
 /// What is made for this build has the build's date. A file of a layer has a date in the first half of 2020 that stands
 /// for its content: it stays as long as the content stays, so that the layer's segment can be used again, and changes
-/// with it, which is what rsync and web servers' ETags look at. No date is later than the build's.
+/// with it, which is what rsync and web servers' ETags look at. A directory, whose date is changed by every installation,
+/// has the first of these, so that what a payload begins with is the same in the next build. No date is later than the
+/// build's.
 pub(super) fn mtime(meta: &Meta, entry: &Entry) -> u64 {
     let sum = match (&entry.kind, &entry.origin.layer) {
         (Kind::File(content), Some(_)) => content.digest.sha256,
         (Kind::Symlink(target), Some(_)) => crate::digest::Sha256Sum::of(target.as_bytes()),
-        (Kind::Directory, _) | (_, None) => return meta.timestamp,
+        (Kind::Directory, _) => return directory_mtime(meta),
+        (_, None) => return meta.timestamp,
     };
     let [a, b, c, ..] = sum.0;
     let date = CONTENT_DATE + u64::from(u32::from_le_bytes([a, b, c, 0]));
     date.min(meta.timestamp)
+}
+
+/// As [`mtime`], for a directory.
+pub(super) fn directory_mtime(meta: &Meta) -> u64 {
+    CONTENT_DATE.min(meta.timestamp)
 }
 
 impl Archive {

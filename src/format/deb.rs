@@ -181,10 +181,10 @@ fn compression(meta: &Meta) -> Compression {
 /// All members: the entries, and the directories of the base system above them. dpkg makes no parents: those of the base
 /// system are in the archive, as dpkg-deb puts them there.
 fn members<'a>(meta: &Meta, contents: &Contents<'a>) -> Vec<Member<'a>> {
-    let root = Member { name: ".".to_owned(), mtime: meta.timestamp, place: None };
+    let root = Member { name: ".".to_owned(), mtime: archive::directory_mtime(meta), place: None };
     let member = |(path, place): &(&str, Option<Placed<'a>>)| Member {
         name: [".", path].concat(),
-        mtime: place.map_or(meta.timestamp, |(_, entry)| archive::mtime(meta, entry)),
+        mtime: place.map_or_else(|| archive::directory_mtime(meta), |(_, entry)| archive::mtime(meta, entry)),
         place: *place,
     };
     [root].into_iter().chain(contents.lines.iter().map(member)).collect()

@@ -40,7 +40,10 @@ impl Format for Tarball {
     fn write(&self, package: &Package, segments: &Segments<'_>, out: &mut dyn Write) -> Result<()> {
         let members = listing(package)?.into_iter().map(|(name, place)| Member {
             name: name.replace(SEPARATOR, "/"),
-            mtime: place.map_or(package.meta.timestamp, |(_, entry)| archive::mtime(&package.meta, entry)),
+            mtime: place.map_or_else(
+                || archive::directory_mtime(&package.meta),
+                |(_, entry)| archive::mtime(&package.meta, entry),
+            ),
             place,
         });
         segments.payload(Archive::Tar, members.collect(), self.compression(&package.meta))?.write_to(out)

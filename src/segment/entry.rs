@@ -35,8 +35,8 @@ pub(super) struct Sums {
 
 /// Returns what an entry holds; `None` if it is missing, of another key, cut, or its header was altered. Its compressed
 /// bytes are not looked at.
-pub(super) fn open(path: &Path, key: &str) -> Option<Shape> {
-    read_header(path, key).map(|(_, header)| header.shape)
+pub(super) fn open(path: &Path, key: &str) -> Option<(Shape, Sums)> {
+    read_header(path, key).map(|(_, header)| (header.shape, header.sums))
 }
 
 /// Opens an entry that was opened before at its compressed bytes, and returns their CRC-32; `None` if the header is not

@@ -10,6 +10,7 @@
 
 mod codec;
 mod entry;
+mod sums;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -26,7 +27,9 @@ use tempfile::SpooledTempFile;
 
 use self::codec::{Frame, PieceEncoder, Shape};
 use self::entry::Sums;
+use self::sums::{Chain, States, Summing};
 use crate::cache::Cache;
+use crate::digest::Sha256Sum;
 use crate::error::{Context, Error, Result, shown};
 use crate::format::{Archive, Member, cannot_write};
 use crate::package::Compression;
@@ -360,6 +363,8 @@ struct Recipe<'m> {
 #[derive(Debug)]
 struct Piece {
     shape: Shape,
+    /// Of the compressed bytes.
+    sha256: Sha256Sum,
     place: Place,
 }
 
@@ -376,23 +381,26 @@ impl Recipe<'_> {
     fn piece(&self, run: &Run<'_>) -> Result<Piece> {
         if !run.kept {
             let mut file = tempfile::spooled_tempfile_in(SMALL, self.segments.cache.root().join("tmp"));
-            let (shape, _) = self.compress(run, &mut file)?;
-            return Ok(Piece { shape, place: Place::Own(Mutex::new(file)) });
+            let (shape, sums) = self.compress(run, &mut file)?;
+            return Ok(Piece { shape, sha256: sums.sha256, place: Place::Own(Mutex::new(file)) });
         }
         let key = self.key(run);
         let path = self.path(&key);
         // What can't be held is made again if it goes away.
         self.segments.cache.hold(&path);
-        let (shape, counted) = match entry::open(&path, &key) {
+        let (shape, sums, counted) = match entry::open(&path, &key) {
             // Whether it is sound shows when it is copied: it is read once.
-            Some(shape) => (shape, false),
-            None => (self.make(run, &key)?.1, true),
+            Some((shape, sums)) => (shape, sums, false),
+            None => {
+                let (_, shape, sums) = self.make(run, &key)?;
+                (shape, sums, true)
+            }
         };
-        Ok(Piece { shape, place: Place::Kept(key, AtomicBool::new(counted)) })
+        Ok(Piece { shape, sha256: sums.sha256, place: Place::Kept(key, AtomicBool::new(counted)) })
     }
 
     /// Makes an entry of the cache, and returns it open. Another build may make the same one: then it has the same bytes.
-    fn make(&self, run: &Run<'_>, key: &str) -> Result<(File, Shape)> {
+    fn make(&self, run: &Run<'_>, key: &str) -> Result<(File, Shape, Sums)> {
         let directory = self.segments.cache.temporary()?;
         let (place, path) = (directory.path().join("segment"), self.path(key));
         let failed = || format!("cannot write `{}`", shown(&path));
@@ -406,7 +414,7 @@ impl Recipe<'_> {
         cache.hold(&path);
         cache.note_added(entry::HEADER + shape.packed);
         cache.count("segments", false);
-        Ok((file, shape))
+        Ok((file, shape, sums))
     }
 
     /// Writes a run behind the place for an entry's header, decodes it again, and returns the sums of what it became.
@@ -511,7 +519,7 @@ impl Recipe<'_> {
     }
 
     fn again(&self, run: &Run<'_>, key: &str, shape: Shape) -> Result<File> {
-        let (file, made) = self.make(run, key)?;
+        let (file, made, _) = self.make(run, key)?;
         if made == shape { Ok(file) } else { Err(Error::bug("a segment was made twice and differs")) }
     }
 }
@@ -585,13 +593,18 @@ impl Payload<'_> {
         self.pieces.iter().map(|(_, piece)| piece.shape.plain).sum()
     }
 
-    /// Writes all of it. Another thread reads ahead.
+    /// Writes all of it.
     pub(crate) fn write_to(&self, out: &mut dyn Write) -> Result<()> {
+        self.write_from(0, out)
+    }
+
+    /// Writes what comes after so many pieces. Another thread reads ahead.
+    fn write_from(&self, first: usize, out: &mut dyn Write) -> Result<()> {
         let (full, portions) = sync_channel(1);
         let (emptied, spare) = sync_channel(2);
         std::thread::scope(|scope| {
             let reading = scope.spawn(move || {
-                self.read_all(Portions { full, spare, now: Portion::default(), refused: false, damaged: false })
+                self.read_from(first, Portions { full, spare, now: Portion::default(), refused: false, damaged: false })
             });
             let written = write_portions(portions, &emptied, out);
             let read = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -599,9 +612,11 @@ impl Payload<'_> {
         })
     }
 
-    fn read_all(&self, mut out: Portions) -> Result<()> {
-        out.put(&self.frame.head);
-        for (run, piece) in &self.pieces {
+    fn read_from(&self, first: usize, mut out: Portions) -> Result<()> {
+        if first == 0 {
+            out.put(&self.frame.head);
+        }
+        for (run, piece) in &self.pieces[first..] {
             if out.refused {
                 break;
             }
@@ -616,10 +631,32 @@ impl Payload<'_> {
         Err(Error::new("segments of the cache were altered").hint("build again: they are made anew"))
     }
 
-    /// Returns the SHA-256 of the compressed bytes.
+    /// Returns the SHA-256 of the compressed bytes. Those that were summed for an earlier payload are not read: whether they
+    /// are sound shows when they are copied.
     pub(crate) fn sha256(&self) -> Result<[u8; 32]> {
-        let ((), _, sum) = crate::digest::summed(&mut std::io::sink(), |out| self.write_to(out))?;
-        Ok(sum.0)
+        let cache = self.recipe.segments.cache;
+        let mut chain = Chain::new(&self.frame.head);
+        let chains: Vec<Sha256Sum> = self.pieces.iter().map(|(_, piece)| chain.add(&piece.sha256)).collect();
+        let states = States::read(cache, &self.kind());
+        let known = (1..=chains.len()).rev().find_map(|end| Some((end, states.hasher(&chains[end - 1])?)));
+        let (first, hasher) = known.unwrap_or_default();
+        let before = if first == 0 { self.frame.head.len() as u64 } else { 0 };
+        let lengths = self.pieces.iter().map(|(_, piece)| piece.shape.packed).enumerate().skip(first);
+        let mut summing = Summing::new(hasher, before, lengths);
+        self.write_from(first, &mut summing)?;
+        let (sum, made) = summing.finish();
+        states.keep(cache, &chains, made)?;
+        Ok(sum)
+    }
+
+    /// What later payloads have in common with this one, so that they may begin alike.
+    fn kind(&self) -> String {
+        let first = self.pieces.iter().find_map(|(_, piece)| match &piece.place {
+            Place::Kept(key, _) => Some(key.as_str()),
+            Place::Own(_) => None,
+        });
+        let Recipe { archive, compression, .. } = self.recipe;
+        format!("{archive:?} {compression:?} {}", first.unwrap_or_default())
     }
 }
 
