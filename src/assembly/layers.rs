@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::thread;
 
 use super::pins::{Wheels, fetch, read_lock};
 use super::{Options, plain_tree};
@@ -20,23 +19,18 @@ use crate::tree::Tree;
 use crate::wheels::Wheel;
 use crate::wheels::archive::Archive;
 
-/// Makes the layers of all wheels, and those of the application's files. What pruning has taken from one and another one
-/// imports comes back.
+/// Makes the layers of all wheels; `files` gives those of the application's files, which are `included`. What pruning has
+/// taken from one and another one imports comes back.
 pub(super) fn installed(
     app: &App,
     wheels: &Wheels,
+    files: impl FnOnce() -> Result<Vec<Layer>>,
     included: &[PathBuf],
     builder: &Builder<'_>,
     report: &Report,
 ) -> Result<Vec<Layer>> {
     let open = |wheel: &Wheel| Archive::open(&wheel.path, &wheel.filename);
-    // Starting a Python for what was edited takes as long as reading all layers that were not.
-    let (layers, files) = thread::scope(|scope| {
-        let files = scope.spawn(|| Layer::for_files(builder, &app.root, included));
-        let layers = builder.build_all(&wheels.all, open, report);
-        (layers, files.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-    });
-    let mut layers = layers?;
+    let mut layers = builder.build_all(&wheels.all, open, report)?;
     let mut wanted: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
     let by_files = match builder.prune.profiles.contains(&Profile::Tests) {
         true => prune::imports_of_files(&app.root, included),
@@ -56,7 +50,7 @@ pub(super) fn installed(
             layers[index] = Layer::for_wheel(&Builder { prune: &prune, ..*builder }, wheel, || open(wheel))?;
         }
     }
-    layers.extend(files?);
+    layers.extend(files()?);
     Ok(layers)
 }
 
@@ -103,7 +97,9 @@ pub(super) fn twin(
         let environment = Environment::new(app.python.version.value, None, Arch::host()?, glibc)?;
         let lock = read_lock(app, &environment, options, &Report::silent())?;
         let wheels = fetch(app, &lock, &environment, options, date, report)?;
-        let layers = installed(app, &wheels, &app.included_files()?, builder, report)?;
+        let included = app.included_files()?;
+        let files = || Layer::for_files(builder, &app.root, &included);
+        let layers = installed(app, &wheels, files, &included, builder, report)?;
         plain_tree(app, release, &layers)
     };
     make().map_err(|error: Error| error.context("cannot make the release that `[build] run` needs on this machine"))

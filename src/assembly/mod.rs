@@ -65,34 +65,21 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
     let environment = environment(app, interpreter.as_ref(), runtime.as_ref())?;
     let included = app.included_files()?;
 
-    let lock = report.timed("lock", |_| read_lock(app, &environment, options, report))?;
-    let commit = report.timed("commit", |_| commit.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-    let date = commit::date(commit.as_ref())?;
-    let wheels = report.timed("wheels", |facts| {
-        let fetched = fetch(app, &lock, &environment, options, date, report);
-        facts.cached = options.cache.counted("wheels");
-        fetched
-    })?;
-    if wheels.all.is_empty() && included.is_empty() {
-        return Err(Error::new("there is nothing to ship: no project, no files, no requirements")
-            .at(Location::file(&app.file))
-            .hint("name plain files with `include = [\"manage.py\"]` under `[app]`"));
-    }
-
     let bundled = runtime.as_ref().filter(|runtime| runtime.home == Home::Release);
     let compiler = compiler(app, interpreter.as_ref())?;
     let compiler = if bundled.is_some_and(|runtime| runtime.runs_here) { compiler.shipped() } else { compiler };
     let prune = &app.package.prune;
     let builder = Builder { cache: options.cache, compiler: &compiler, elf: &elf::read_bytes, prune };
-    let mut layers = report.timed("layers", |facts| {
-        let mut layers = installed(app, &wheels, &included, &builder, report)?;
-        if let Some(runtime) = bundled {
-            layers.insert(0, runtime.layer.clone());
-        }
-        facts.cached = options.cache.counted("layers");
-        facts.bytes = Some(layers.iter().map(Layer::size).sum());
-        Ok::<_, Error>(layers)
+    let gathered = thread::scope(|scope| {
+        // They need nothing that is fetched, and starting a Python for what was edited takes as long as all of that.
+        let files = scope.spawn(|| Layer::for_files(&builder, &app.root, &included));
+        let files = || files.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        gather(app, &environment, &included, &builder, commit, files, options, report)
     })?;
+    let Gathered { wheels, mut layers, commit, date } = gathered;
+    if let Some(runtime) = bundled {
+        layers.insert(0, runtime.layer.clone());
+    }
 
     let version = wheels.version(app)?;
     let commit = commit.map(|commit| commit.id);
@@ -136,6 +123,49 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
         tree,
         ghosts,
     })
+}
+
+/// What a release is made of.
+struct Gathered {
+    wheels: Wheels,
+    layers: Vec<Layer>,
+    commit: Option<Commit>,
+    /// Seconds since 1970.
+    date: u64,
+}
+
+/// Reads the lock, fetches the wheels, and makes their layers; `files` gives those of the application's files.
+#[expect(clippy::too_many_arguments, reason = "what a build knows by then")]
+fn gather(
+    app: &App,
+    environment: &Environment,
+    included: &[PathBuf],
+    builder: &Builder<'_>,
+    commit: thread::JoinHandle<Option<Commit>>,
+    files: impl FnOnce() -> Result<Vec<Layer>>,
+    options: &Options<'_>,
+    report: &Report,
+) -> Result<Gathered> {
+    let lock = report.timed("lock", |_| read_lock(app, environment, options, report))?;
+    let commit = report.timed("commit", |_| commit.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+    let date = commit::date(commit.as_ref())?;
+    let wheels = report.timed("wheels", |facts| {
+        let fetched = fetch(app, &lock, environment, options, date, report);
+        facts.cached = options.cache.counted("wheels");
+        fetched
+    })?;
+    if wheels.all.is_empty() && included.is_empty() {
+        return Err(Error::new("there is nothing to ship: no project, no files, no requirements")
+            .at(Location::file(&app.file))
+            .hint("name plain files with `include = [\"manage.py\"]` under `[app]`"));
+    }
+    let layers = report.timed("layers", |facts| {
+        let layers = installed(app, &wheels, files, included, builder, report)?;
+        facts.cached = options.cache.counted("layers");
+        facts.bytes = Some(layers.iter().map(Layer::size).sum());
+        Ok::<_, Error>(layers)
+    })?;
+    Ok(Gathered { wheels, layers, commit, date })
 }
 
 /// What a build takes from elsewhere.
