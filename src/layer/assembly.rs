@@ -3,8 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
+use std::path::PathBuf;
 
-use super::bytecode::Isolation;
+use super::bytecode::{neighbours, shards};
+use super::compilers::PythonSource;
 use super::place::Writer;
 use super::{
     Builder, ByteCompiler, CHECKED, Distribution, ElfFile, Keeping, Layer, LayerEntry, LayerEntryKind, MANIFEST,
@@ -18,7 +20,7 @@ use crate::prune::{Contents, Prune, Pruned};
 use crate::tree::Content;
 
 /// Counts changes of what the same source compiles to: part of the names of kept byte code.
-const BYTE_CODE: &str = "pkgapp byte code 1";
+const BYTE_CODE: &str = "pkgapp byte code 2";
 
 /// How much of a file in `bin/` is kept, bytes.
 const HEAD: usize = 512;
@@ -224,36 +226,54 @@ impl<'a> Assembly<'a> {
             return Ok(());
         }
         let cache = self.builder.cache;
-        let mut wanted: Vec<(ReleasePath, Content)> = self.contents().into_iter().collect();
+        let mut wanted: Vec<PythonSource> = self.contents().into_iter().collect();
         wanted.retain(|(path, _)| compiler.compiles(path));
-        let isolation = match kept {
-            Kept::Layer => Isolation::Shard,
-            Kept::Source => Isolation::Source,
+        let shards = match kept {
+            Kept::Layer => shards(&wanted),
+            Kept::Source => self.add_known(neighbours(&wanted))?,
         };
-        let kept_as = |path: &ReleasePath, source: &Content| {
-            let key = cache::key([BYTE_CODE, compiler.identity(), path.as_str(), &source.digest.sha256.to_string()]);
-            cache.bytecode().join(format!("{key}.pyc"))
-        };
-        if kept == Kept::Source {
-            let mut missing = Vec::new();
-            for (path, source) in wanted {
-                match cache::read_sealed_bytes(&kept_as(&path, &source)) {
-                    // Empty is what does not compile: a `.pyc` file is never.
-                    Some(bytes) => self.add_byte_code(&path, Some(&bytes[..]).filter(|bytes| !bytes.is_empty()))?,
-                    None => missing.push((path, source)),
-                }
-            }
-            wanted = missing;
-        }
-        if wanted.is_empty() {
+        if shards.is_empty() {
             return Ok(());
         }
         self.writer.flush()?;
-        compiler.compile(&wanted, isolation, |(path, source), pyc| {
-            if kept == Kept::Source {
-                cache.write_bytes(&kept_as(path, source), pyc.unwrap_or_default())?;
+        let keys: BTreeMap<&ReleasePath, PathBuf> = match kept {
+            Kept::Layer => BTreeMap::new(),
+            Kept::Source => shards.iter().flat_map(|shard| self.kept_as(shard)).collect(),
+        };
+        compiler.compile(&shards, |(path, _), pyc| {
+            if let Some(file) = keys.get(path) {
+                // Empty is what does not compile: a `.pyc` file is never.
+                cache.write_bytes(file, pyc.unwrap_or_default())?;
             }
             self.add_byte_code(path, pyc)
+        })
+    }
+
+    /// Adds the byte code of shards that are in the cache, and returns the others.
+    fn add_known<'s>(&mut self, shards: Vec<&'s [PythonSource]>) -> Result<Vec<&'s [PythonSource]>> {
+        let mut missing = Vec::new();
+        for shard in shards {
+            let known = self.kept_as(shard).map(|(path, file)| Some((path, cache::read_sealed_bytes(&file)?)));
+            match known.collect::<Option<Vec<_>>>() {
+                None => missing.push(shard),
+                Some(known) => {
+                    for (path, bytes) in known {
+                        self.add_byte_code(path, Some(&bytes[..]).filter(|bytes| !bytes.is_empty()))?;
+                    }
+                }
+            }
+        }
+        Ok(missing)
+    }
+
+    /// The files that keep the byte code of a shard's sources.
+    fn kept_as<'s>(&self, shard: &'s [PythonSource]) -> impl Iterator<Item = (&'s ReleasePath, PathBuf)> + use<'s, 'a> {
+        let (directory, identity) = (self.builder.cache.bytecode(), self.builder.compiler.identity());
+        let named = |(path, source): &PythonSource| format!("{} {path}\n", source.digest.sha256);
+        let shard_key: String = shard.iter().map(named).collect();
+        shard.iter().map(move |(path, _)| {
+            let key = cache::key([BYTE_CODE, identity, &shard_key, path.as_str()]);
+            (path, directory.join(format!("{key}.pyc")))
         })
     }
 

@@ -7,8 +7,8 @@
 //!   hash seed and a fixed environment, in sorted order. How many shards are compiled at a time changes nothing.
 //! - Where this machine has not the Python that a release is for, or the user wants it so, no byte code is made here:
 //!   scriptlets make it when the package is installed ([`ByteCompiler::at_installation`]).
-//! - Byte code that is kept file by file ([`Isolation::Source`]) must not depend on the file's neighbours either: each is
-//!   a shard.
+//! - Byte code of sources that will change one by one ([`neighbours`]) is made of a few at a time: each fork takes longer
+//!   than a small source.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,12 +17,14 @@ use std::thread;
 use std::time::Duration;
 
 use super::compilers::{self, Compilers, PythonSource};
+use crate::digest::Sha256Sum;
 use crate::error::{Context, Error, Result, shown};
 use crate::interpreter::Interpreter;
 use crate::name::PythonMinor;
 use crate::path::ReleasePath;
 use crate::process;
 use crate::runtime;
+use crate::tree::Content;
 
 /// How long one source may take before it is taken for a hang, in seconds; usual ones take milliseconds.
 const PATIENCE_S: u64 = 120;
@@ -31,20 +33,11 @@ const PATIENCE_S: u64 = 120;
 /// build are compiled on fewer cores than there are, and larger ones longer.
 const SHARD: u64 = 1 << 20;
 
-/// Sources of a request that are compiled each by itself: starting a fork takes as long as a small one.
-const ISOLATED: usize = 16;
+/// One of so many sources is the first of its neighbours.
+const NEIGHBOURS: u8 = 4;
 
 /// Most processes for one layer; other layers are made at the same time.
 const PROCESSES: usize = 4;
-
-/// What byte code may depend on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Isolation {
-    /// The sources that are compiled together: faster.
-    Shard,
-    /// Nothing but its source.
-    Source,
-}
 
 /// Says which Python it is: version, pre-release or not, name of its byte code, and the byte code's magic number.
 const IDENTITY: &str = "\
@@ -212,27 +205,23 @@ impl ByteCompiler {
         source.parent().map_or_else(|| ReleasePath::parse(&name), |parent| parent.join(&name))
     }
 
-    /// Compiles `sources`, which are sorted, and gives `take` each one's byte code;
-    /// `None` if it can't be compiled. The shards are compiled beside each other, and come in any order.
+    /// Compiles sources, and gives `take` each one's byte code; `None` if it can't be compiled. The bytes depend on the others
+    /// of its shard ([`shards`], [`neighbours`]), and on nothing else. Shards are compiled beside each other, and come in any
+    /// order.
     ///
     /// # Errors
     /// An interpreter dies, or is busy with one source for two minutes; or what `take` returns.
     pub(crate) fn compile<'s>(
         &self,
-        sources: &'s [PythonSource],
-        isolation: Isolation,
+        shards: &[&'s [PythonSource]],
         mut take: impl FnMut(&PythonSource, Option<&[u8]>) -> Result<()>,
     ) -> Result<()> {
         let interpreter = self.interpreter()?;
         let most = rayon::current_num_threads();
-        let (shards, each): (Vec<&'s [PythonSource]>, usize) = match isolation {
-            Isolation::Source => (sources.chunks(ISOLATED).collect(), 1),
-            Isolation::Shard => (shards(sources), usize::MAX),
-        };
         let compile = |shard: &[PythonSource], take: Take<'_>| {
-            self.compilers.compile(interpreter, most, self.patience, shard, each.min(shard.len()), take)
+            self.compilers.compile(interpreter, most, self.patience, shard, take)
         };
-        if let [shard] = shards[..] {
+        if let [shard] = shards {
             return compile(shard, &mut take);
         }
         let (sender, receiver) = mpsc::sync_channel(4);
@@ -268,17 +257,35 @@ impl ByteCompiler {
     }
 }
 
-/// Divides sources; where depends on nothing but them.
-fn shards(sources: &[PythonSource]) -> Vec<&[PythonSource]> {
-    let (mut shards, mut begin, mut size) = (Vec::new(), 0, 0);
-    for (index, (_, content)) in sources.iter().enumerate() {
-        if index > begin && size + content.digest.size > SHARD {
-            shards.push(&sources[begin..index]);
-            (begin, size) = (index, 0);
-        }
+/// Divides sources, which are sorted, into shards of about [`SHARD`] bytes; where depends on nothing but them.
+pub(super) fn shards(sources: &[PythonSource]) -> Vec<&[PythonSource]> {
+    let mut size = 0;
+    divided(sources, |_, content| {
         size += content.digest.size;
+        let begins = size > SHARD;
+        if begins {
+            size = content.digest.size;
+        }
+        begins
+    })
+}
+
+/// Divides sources, which are sorted, into shards of a few; a source more or less changes no shard but its own.
+pub(super) fn neighbours(sources: &[PythonSource]) -> Vec<&[PythonSource]> {
+    divided(sources, |path, _| Sha256Sum::of(path.as_str().as_bytes()).0[0].is_multiple_of(NEIGHBOURS))
+}
+
+fn divided(sources: &[PythonSource], mut begins: impl FnMut(&ReleasePath, &Content) -> bool) -> Vec<&[PythonSource]> {
+    let (mut shards, mut begin) = (Vec::new(), 0);
+    for (index, (path, content)) in sources.iter().enumerate() {
+        if begins(path, content) && index > begin {
+            shards.push(&sources[begin..index]);
+            begin = index;
+        }
     }
-    shards.push(&sources[begin..]);
+    if begin < sources.len() {
+        shards.push(&sources[begin..]);
+    }
     shards
 }
 
@@ -289,7 +296,7 @@ mod tests {
     use super::*;
     use crate::digest::Digest;
     use crate::layer::testing::{self, pythons};
-    use crate::tree::{Bytes, Content};
+    use crate::tree::Bytes;
 
     /// Files below `root`, by what the system says of them: some of them are none that can be read.
     fn sources(root: &Path, names: &[&str]) -> Vec<PythonSource> {
@@ -306,7 +313,7 @@ mod tests {
         let sources = sources(root, names);
         let mut made = Vec::new();
         compiler
-            .compile(&sources, Isolation::Shard, |(path, _), pyc| {
+            .compile(&shards(&sources), |(path, _), pyc| {
                 made.push((path.to_string(), pyc.map(<[u8]>::to_vec)));
                 Ok(())
             })
@@ -366,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn shards_are_the_same_beside_each_other_and_isolated_sources_whatever_their_neighbours() {
+    fn shards_are_the_same_beside_each_other_and_by_themselves() {
         for (interpreter, python) in pythons() {
             let library = testing::ask(&interpreter, "import os; print(os.path.dirname(os.__file__))");
             let library = Path::new(&library);
@@ -375,11 +382,11 @@ mod tests {
             let sources = sources(library, &names);
             assert!(shards(&sources).len() > 3, "Python {python}");
             let compiler = ByteCompiler::new(&interpreter, python).unwrap();
-            let compile = |threads: usize, sources: &[PythonSource], isolation: Isolation| {
+            let compile = |threads: usize, shards: &[&[PythonSource]]| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 let mut made = std::collections::BTreeMap::new();
                 pool.install(|| {
-                    compiler.compile(sources, isolation, |(path, _), pyc| {
+                    compiler.compile(shards, |(path, _), pyc| {
                         assert!(made.insert(path.clone(), pyc.map(<[u8]>::to_vec)).is_none());
                         Ok(())
                     })
@@ -387,14 +394,14 @@ mod tests {
                 .unwrap();
                 made
             };
-            let one = compile(1, &sources, Isolation::Shard);
+            let one = compile(1, &shards(&sources));
             assert_eq!(one.len(), sources.len());
-            assert!(one == compile(3, &sources, Isolation::Shard), "Python {python}");
-            let some: Vec<_> = sources.iter().take(40).cloned().collect();
-            let together = compile(1, &some, Isolation::Source);
-            for source in &some[30..] {
-                let alone = compile(1, std::slice::from_ref(source), Isolation::Source);
-                assert!(alone[&source.0] == together[&source.0], "Python {python}: {}", source.0);
+            assert!(one == compile(3, &shards(&sources)), "Python {python}");
+            let few = neighbours(&sources[..60]);
+            let together = compile(2, &few);
+            for shard in &few[few.len() - 5..] {
+                let alone = compile(1, &[shard]);
+                assert!(alone.iter().all(|(path, pyc)| together[path] == *pyc), "Python {python}");
             }
         }
     }
@@ -412,6 +419,30 @@ mod tests {
     }
 
     #[test]
+    fn one_source_more_or_less_changes_one_shard() {
+        let digest = Digest::of(b"");
+        let source = |number: u32| {
+            let content = Content { digest, bytes: Bytes::Memory([].into()) };
+            (ReleasePath::parse(&format!("app/module{number:04}.py")).unwrap(), content)
+        };
+        let all: Vec<PythonSource> = (0..400).map(source).collect();
+        let names = |sources: &[PythonSource]| -> Vec<Vec<String>> {
+            let name = |(path, _): &PythonSource| path.to_string();
+            neighbours(sources).into_iter().map(|shard| shard.iter().map(name).collect()).collect()
+        };
+        let whole = names(&all);
+        assert!((70..140).contains(&whole.len()), "{}", whole.len());
+        for gone in 0..400 {
+            let mut left = all.clone();
+            let (path, _) = left.remove(gone);
+            let left = names(&left);
+            // The one that it was in; and the one before, if it was the first of that.
+            let changed: Vec<_> = whole.iter().filter(|shard| !left.contains(shard)).collect();
+            assert!(changed.len() <= 2 && changed.iter().any(|shard| shard.contains(&path.to_string())), "{changed:?}");
+        }
+    }
+
+    #[test]
     fn a_source_that_was_cut_is_an_error_and_not_one_that_does_not_compile() {
         let Some((interpreter, python)) = pythons().pop() else { return };
         let compiler = ByteCompiler::new(&interpreter, python).unwrap();
@@ -419,7 +450,7 @@ mod tests {
         std::fs::write(root.path().join("x.py"), "x = 1\n").unwrap();
         let sources = sources(root.path(), &["x.py"]);
         std::fs::write(root.path().join("x.py"), "x").unwrap();
-        let error = compiler.compile(&sources, Isolation::Shard, |_, _| Ok(())).unwrap_err().to_string();
+        let error = compiler.compile(&shards(&sources), |_, _| Ok(())).unwrap_err().to_string();
         assert!(error.contains("died while it compiled `x.py`") && error.contains("the source was cut"), "{error}");
     }
 
@@ -446,13 +477,13 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         testing::run(Command::new("mkfifo").arg(root.path().join("pipe.py")));
         let pipe = sources(root.path(), &["pipe.py"]);
-        let error = compiler.compile(&pipe, Isolation::Shard, |_, _| Ok(())).unwrap_err();
+        let error = compiler.compile(&shards(&pipe), |_, _| Ok(())).unwrap_err();
         assert!(error.message().ends_with("does not finish compiling `pipe.py`"), "{error}");
         let script = root.path().join("python");
         testing::script(&script, "#!/bin/sh\necho 'out of everything' >&2\nexit 3\n");
         compiler.interpreter = Some(script);
         compiler.patience = Duration::from_secs(60);
-        let error = compiler.compile(&pipe, Isolation::Shard, |_, _| Ok(())).unwrap_err().to_string();
+        let error = compiler.compile(&shards(&pipe), |_, _| Ok(())).unwrap_err().to_string();
         assert!(error.contains("died while it compiled `pipe.py`"), "{error}");
         assert!(error.contains("exit status: 3") && error.contains("out of everything"), "{error}");
     }

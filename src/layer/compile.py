@@ -1,6 +1,6 @@
-# Compiles sources to byte code. So many sources of a request as it says are served by a fork of this process, which has seen
-# nothing but the names of the others: what is made depends on these sources alone, and starting Python is paid once.
-# Standard input, for each request: a line `COUNT EACH`, how many there are and how many a fork serves, and for each source a line of four numbers, where it starts in a file, its
+# Compiles sources to byte code. Each request is served by a fork of this process, which has seen nothing but the lengths
+# of the others: what is made depends on the sources of one request alone, and starting Python is paid once.
+# Standard input, for each request: a line `COUNT`, and for each source a line of four numbers, where it starts in a file, its
 # length, the length of the file's path and that of the name that it is compiled under, and then both. An empty path is the one
 # before. Standard output, for each source: a line `compiled LENGTH` and LENGTH bytes of a .pyc file, or a line `failed 0`. It
 # ends with its input, or with the first of its forks that ends badly.
@@ -112,10 +112,7 @@ def main():
         head = requests.readline()
         if not head:
             return
-        count, each = map(int, head.split())
-        sources = read_sources(requests, count)
-        for begin in range(0, count, each):
-            answer_aside(sources[begin : begin + each])
+        answer_aside(read_sources(requests, int(head)))
 
 
 main()

@@ -39,8 +39,7 @@ struct State {
 
 impl Compilers {
     /// Compiles sources with a process of `interpreter`, waiting for one to be free of `most`, and gives `take`
-    /// each one's byte code in order; `None` if it can't be compiled. `each` is how many are compiled together: what is made
-    /// depends on nothing else.
+    /// each one's byte code in order; `None` if it can't be compiled. What is made does not depend on other requests.
     ///
     /// # Errors
     /// The interpreter can't be run, dies, or is busy with one source for longer than `patience`; or what `take` returns.
@@ -50,7 +49,6 @@ impl Compilers {
         most: usize,
         patience: Duration,
         sources: &[PythonSource],
-        each: usize,
         mut take: impl FnMut(&PythonSource, Option<&[u8]>) -> Result<()>,
     ) -> Result<()> {
         let mut permit = self.permit(most);
@@ -58,7 +56,7 @@ impl Compilers {
             Some(process) => process,
             None => Process::start(interpreter)?,
         };
-        process.ask(sources, each);
+        process.ask(sources);
         for source in sources {
             let path = &source.0;
             match process.answers.recv_timeout(patience) {
@@ -135,8 +133,8 @@ impl Process {
     }
 
     /// Sends a request. The process reads all of it before it answers, so that neither waits for the other.
-    fn ask(&mut self, sources: &[PythonSource], each: usize) {
-        let mut request = format!("{} {each}\n", sources.len()).into_bytes();
+    fn ask(&mut self, sources: &[PythonSource]) {
+        let mut request = format!("{}\n", sources.len()).into_bytes();
         let mut last: &[u8] = &[];
         for (path, content) in sources {
             let (file, start) = match &content.bytes {

@@ -469,6 +469,7 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+    use crate::layer::LayerEntryKind;
     use crate::layer::testing::{self, Bench, TestWheel};
 
     /// A wheel with something for every place.
@@ -633,7 +634,16 @@ print(distribution.metadata['Name'], distribution.version, distribution.read_tex
             let (one, two) = (Bench::with(&interpreter, python), Bench::with(&interpreter, python));
             let (one, two) = (one.install(&wheel).unwrap(), two.install(&wheel).unwrap());
             assert_eq!(one.key, two.key);
-            let text = |layer: &Layer| serde_json::to_string_pretty(&layer.manifest).unwrap();
+            // Where byte code lies in the pack depends on which shard was done first.
+            let text = |layer: &Layer| {
+                let mut manifest = layer.manifest.clone();
+                for entry in &mut manifest.entries {
+                    if let LayerEntryKind::File { start, .. } = &mut entry.kind {
+                        *start = 0;
+                    }
+                }
+                serde_json::to_string_pretty(&manifest).unwrap()
+            };
             similar_asserts::assert_eq!(text(&one), text(&two));
         }
     }
