@@ -5,9 +5,10 @@
 //! sdists/<sha256>/<file name>         what some of them are built from
 //! built/<key>/<file name>.whl         wheels made from sdists, eggs and projects, by all that went in
 //! git/, hg/<repository>/<commit>/     files of repositories
-//! layers/<key>/{layer.json,files/…}   distributions as they lie in a release
+//! layers/<key>/{layer.json,pack}      distributions as they lie in a release; an interpreter has files/… for a pack
 //! bytecode/<key>.pyc                  byte code of the application's own sources
-//! proofs/<key>.json                   what searches of layers for this machine's paths have found
+//! proofs/<key>.json                   what searches of layers for this machine's paths have found; sums of what payloads
+//!                                     begin with
 //! runs/<key>.json                     what the commands of `[build] run` have made
 //! segments/<key>                      layers as a format and a codec have them, ready to be copied into a package
 //! index/                              the index's pages, as its headers allow
