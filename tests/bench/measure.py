@@ -56,6 +56,7 @@ def run(command, log, cwd=None, env=None, watched=True):
 
     # The kernel counts what a process was before exec, too: of this interpreter. GNU time is a parent of 2 MB.
     memory = f"{log}.memory"
+    os.sync()  # nobody waits for what another one has left to be written
     command = ["time", "-f", "%M", "-o", memory, *command]
     with open(log, "wb") as output:
         start = time.perf_counter()
