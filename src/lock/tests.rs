@@ -858,7 +858,7 @@ proptest! {
                 let selection = Selection::default();
                 let mut draft = Draft::new(Path::new("/nonexistent/root"), &env, true, &selection, &variable);
                 let place = text::Place::Disk(PathBuf::from("/nonexistent/root").join(name));
-                draft.read(&TextFile { file: name.into(), place, text: text.clone() });
+                draft.read(&TextFile::new(name.into(), place, text.clone()));
                 _ = draft.finish().map_err(|error| error.to_string());
             }
         }
@@ -1588,7 +1588,7 @@ fn broken_locks_are_told_with_their_place() {
         let variable = |_: &str| Some("v".to_owned());
         let mut draft = Draft::new(directory.root(), &env, true, &selection, &variable);
         let place = text::Place::Disk(directory.root().join(name));
-        draft.read(&TextFile { file: name.into(), place, text });
+        draft.read(&TextFile::new(name.into(), place, text));
         if let Err(error) = draft.finish() {
             for one in std::iter::once(&error).chain(error.others()) {
                 prop_assert!(one.location().is_some(), "{}", one);

@@ -1,7 +1,9 @@
 //! Text files with pins, and the logical lines of requirements files, each of whose characters knows where it was written.
 
+use std::iter;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use crate::error::{Error, Location, Result, shown};
 use crate::fs;
@@ -15,6 +17,8 @@ pub(super) struct TextFile {
     pub(super) place: Place,
     /// The content without its byte-order mark.
     pub(super) text: String,
+    /// Where its lines begin, once someone has asked: every pin has a place.
+    lines: OnceLock<Vec<usize>>,
 }
 
 /// Where a file lies.
@@ -25,6 +29,10 @@ pub(super) enum Place {
 }
 
 impl TextFile {
+    pub(super) fn new(file: PathBuf, place: Place, text: String) -> Self {
+        Self { file, place, text, lines: OnceLock::new() }
+    }
+
     /// Reads a file on this machine.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let bytes = fs::read(path)?;
@@ -48,7 +56,7 @@ impl TextFile {
             _ => std::str::from_utf8(bytes).ok().map(str::to_owned),
         };
         match text {
-            Some(text) => Ok(Self { file, place, text }),
+            Some(text) => Ok(Self::new(file, place, text)),
             None => {
                 let valid = std::str::from_utf8(bytes).err().map_or(0, |error| error.valid_up_to());
                 let before = String::from_utf8_lossy(&bytes[..valid]);
@@ -61,7 +69,13 @@ impl TextFile {
 
     /// Returns the place of a byte of the text.
     pub(super) fn at(&self, offset: usize) -> Location {
-        Location::at_offset(&self.file, &self.text, offset)
+        let begin = |(end, _): (usize, &str)| end + 1;
+        let lines = self.lines.get_or_init(|| iter::once(0).chain(self.text.match_indices('\n').map(begin)).collect());
+        let line = lines.partition_point(|begin| *begin <= offset).max(1);
+        let begin = lines[line - 1];
+        let mut at = Location::at_offset(&self.file, &self.text[begin..], offset - begin);
+        at.position = at.position.map(|(_, column)| (line, column));
+        at
     }
 
     /// Returns the file's own name.
@@ -223,10 +237,8 @@ fn physical_lines(text: &str) -> Vec<Range<usize>> {
 
 /// A `#` begins a comment at the line's start or after white space.
 fn comment_start(text: &str) -> Option<usize> {
-    text.char_indices().find_map(|(at, c)| {
-        let before = text[..at].chars().next_back();
-        (c == '#' && before.is_none_or(char::is_whitespace)).then_some(at)
-    })
+    let mut marks = text.match_indices('#').map(|(at, _)| at);
+    marks.find(|at| text[..*at].chars().next_back().is_none_or(char::is_whitespace))
 }
 
 impl Line<'_> {
@@ -358,7 +370,7 @@ mod tests {
     use super::*;
 
     fn file(text: &str) -> TextFile {
-        TextFile { file: PathBuf::from("r.txt"), place: Place::Disk(PathBuf::from("/r.txt")), text: text.to_owned() }
+        TextFile::new(PathBuf::from("r.txt"), Place::Disk(PathBuf::from("/r.txt")), text.to_owned())
     }
 
     fn lines(text: &str) -> Vec<String> {
@@ -378,6 +390,14 @@ mod tests {
             ("x${SET}y ${UNSET} ${set}", vec!["xvaluey ${UNSET} ${set}"]),
         ] {
             assert_eq!(lines(text), expected, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_place_is_the_same_counted_from_the_first_line_or_from_its_own(text in "[aß\n]{0,12}", offset in 0..30_usize) {
+            let counted = Location::at_offset("r.txt", &text, offset);
+            prop_assert_eq!(file(&text).at(offset).position, counted.position);
         }
     }
 
