@@ -1,5 +1,6 @@
 //! A build that changes nothing, or little, does little: counted by strace.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::support::project::full;
@@ -13,10 +14,17 @@ fn traced(sandbox: &Sandbox, strace: &Path) -> (Vec<String>, Vec<PathBuf>) {
     run.under([strace.as_str(), "-f", "-qq", "-e", "trace=execve,openat,connect", "-o", &log.display().to_string()])
         .stdout();
     let (mut programs, mut opened) = (Vec::new(), Vec::new());
+    // What a process was about to run when strace had something to say of another one.
+    let mut begun = BTreeMap::new();
     for line in std::fs::read_to_string(&log).unwrap().lines() {
         let quoted = line.split('"').nth(1).unwrap_or_default();
-        if line.contains("execve(") && line.ends_with("= 0") {
-            programs.push(quoted.rsplit('/').next().unwrap_or_default().to_owned());
+        let (process, program) = (line.split(' ').next().unwrap(), quoted.rsplit('/').next().unwrap_or_default());
+        if line.contains("execve(") && line.ends_with("<unfinished ...>") {
+            begun.insert(process, program);
+        } else if line.contains("execve(") && line.ends_with("= 0") {
+            programs.push(program.to_owned());
+        } else if line.contains("<... execve resumed>") && line.ends_with("= 0") {
+            programs.extend(begun.remove(process).map(str::to_owned));
         } else if line.contains("openat(") && quoted.contains("/layers/") && quoted.ends_with("/pack") {
             opened.push(PathBuf::from(quoted));
         } else if line.contains("connect(") {
