@@ -161,13 +161,15 @@ def versions(results):
 
 
 def markdown(results):
-    rounds = len({row["round"] for row in results.rows} - {0})
+    sets = dict.fromkeys(row["set"] for row in results.rows)
+    rounds = {name: max(1, len({row["round"] for row in results.select(set=name)} - {0})) for name in sets}
+    rounds = ", ".join(f"{count} ({name})" for name, count in rounds.items())
     text = f"""# Speed, memory and size
 
 Written by `make bench` on {results.date}. {results.context["machine"]}. {versions(results)}.
 
 Whole processes; everything is downloaded before, and all are offline; the same Python; byte code is compiled. The median of
-{rounds} round{"s" * (rounds != 1)}, in which all take turns; xz, gzip 9 and zstd 19 are measured once. A package takes the
+{rounds} rounds, in which all take turns; xz, gzip 9 and zstd 19 are measured once. A package takes the
 place of the last one, and what was written before is on the disk. The application is 2.4 MB in 323 files. In *edit* one of
 its files has changed; in *project* it has a build backend (setuptools, run by uv or pip), else its files are copied. In
 *bump* one distribution has another version. *first* has empty caches but for downloaded wheels; a peer's *clean* builds all
