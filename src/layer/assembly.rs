@@ -42,7 +42,7 @@ pub(crate) enum Made {
 pub(crate) enum Kept {
     /// The layer: it does not change.
     Layer,
-    /// The source: others of the layer will change, and this one stays.
+    /// The source and its neighbours: others of the layer will change, and these stay.
     Source,
 }
 
