@@ -15,6 +15,29 @@ pub(crate) fn gzip<W: Write>(out: W, level: u32) -> GzEncoder<W> {
     GzBuilder::new().operating_system(255).write(out, flate2::Compression::new(level.min(9)))
 }
 
+/// Makes a gzip member longer by the header's extra field (RFC 1952 §2.3.1.1), which readers skip: to a multiple of `step`
+/// bytes, of at most 32 KiB. So what follows it in a package stays where it is when a few of its bytes change.
+pub(crate) fn padded(member: &[u8], step: usize) -> Vec<u8> {
+    /// Magic number, method, flags, time and system.
+    const HEADER: usize = 10;
+    const FLAGS: usize = 3;
+    const EXTRA: u8 = 1 << 2;
+    /// Lengths of the field and of its only part, and the part's name.
+    const LEAST: usize = 6;
+    let size = (member.len() + LEAST).next_multiple_of(step);
+    let zeros = size - member.len() - LEAST;
+    let length = |bytes: usize| u16::try_from(bytes).unwrap_or(u16::MAX).to_le_bytes();
+    let mut padded = Vec::with_capacity(size);
+    padded.extend(&member[..HEADER]);
+    padded[FLAGS] |= EXTRA;
+    padded.extend(length(zeros + 4));
+    padded.extend(b"PA");
+    padded.extend(length(zeros));
+    padded.resize(padded.len() + zeros, 0);
+    padded.extend(&member[HEADER..]);
+    padded
+}
+
 /// Returns what every host reads, where a zstd level was asked for. The least effort is gzip's: the lowest preset of xz
 /// takes thirty times as long as zstd -1. The middle is smaller than zstd's, because xz can't be as fast anyway.
 pub(crate) fn without_zstd(compression: Compression) -> Compression {
@@ -53,6 +76,21 @@ pub(crate) fn decoder<'a>(mut input: impl BufRead + 'a) -> io::Result<(&'static 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_padded_member_has_a_round_size_and_the_same_content() {
+        for size in 0..300_u32 {
+            let text: Vec<u8> = (0..size).flat_map(|i| i.wrapping_mul(0x9e37_79b9).to_le_bytes()).collect();
+            let mut gzipped = gzip(Vec::new(), 6);
+            gzipped.write_all(&text).unwrap();
+            let gzipped = gzipped.finish().unwrap();
+            let padded = padded(&gzipped, 64);
+            assert_eq!(padded.len(), (gzipped.len() + 6).next_multiple_of(64));
+            let mut back = Vec::new();
+            MultiGzDecoder::new(&padded[..]).read_to_end(&mut back).unwrap();
+            assert!(back == text, "{size}");
+        }
+    }
 
     #[test]
     fn the_codec_is_told_by_its_magic_number() {

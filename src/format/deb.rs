@@ -5,7 +5,7 @@ use std::io::Write;
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 
-use super::compress::{gzip, without_zstd};
+use super::compress::{gzip, padded, without_zstd};
 use super::gnutar::{Attributes, GnuTar};
 use super::version::PackageVersion;
 use super::{Archive, Format, Member, Placed, archive, archive_order, cannot_write, description, one_line, sonames};
@@ -26,6 +26,9 @@ const MEMBER_LIMIT: u64 = 9_999_999_999;
 
 /// gzip's level for `control.tar.gz`.
 const CONTROL_LEVEL: u32 = 6;
+
+/// What the size of `control.tar.gz` is a multiple of, bytes. An edit changes it by a few, and then nothing after it moves.
+const CONTROL_STEP: usize = 1024;
 
 /// Width at which long descriptions are folded; lintian warns of lines beyond 80.
 const WIDTH: usize = 78;
@@ -207,7 +210,8 @@ fn control_archive(package: &Package, contents: &Contents<'_>) -> Result<Vec<u8>
             out.write_all(text.as_bytes()).context(cannot_write)
         })?;
     }
-    tar.finish()?.finish().context(cannot_write)
+    let member = tar.finish()?.finish().context(cannot_write)?;
+    Ok(padded(&member, CONTROL_STEP))
 }
 
 /// The files of control.tar but the sums: each one's name, mode and text.
