@@ -11,6 +11,7 @@
 //!                                     begin with
 //! runs/<key>.json                     what the commands of `[build] run` have made
 //! segments/<key>                      layers as a format and a codec have them, ready to be copied into a package
+//! spares/<key>                        packages that were replaced: the next one is written over them
 //! index/                              the index's pages, as its headers allow
 //! pins/<key>.json                     which file answered a pin: a build that finds it asks no index
 //! tools/<key>.json                    what programs of this machine have said of themselves
@@ -136,6 +137,11 @@ impl Cache {
     /// Returns the directory of compressed layers.
     pub fn segments(&self) -> PathBuf {
         self.root.join("segments")
+    }
+
+    /// Returns the directory of packages that were replaced.
+    pub fn spares(&self) -> PathBuf {
+        self.root.join("spares")
     }
 
     /// Returns the directory of checkouts of git repositories: one for each, with one for each commit.

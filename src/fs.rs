@@ -3,8 +3,9 @@
 use std::io::{self, BufWriter};
 use std::num::NonZeroU64;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::time::SystemTime;
 
 use fs_err as fs;
 use rustix::fs::{Advice, AtFlags, CWD, fadvise, linkat};
@@ -52,50 +53,133 @@ pub fn create_dir_all(path: &Path) -> Result<()> {
 /// What `write` returns, or what the system says; the temporary file is removed.
 pub fn write_atomically<T>(path: &Path, write: impl FnOnce(&mut BufWriter<Flowing>) -> Result<T>) -> Result<T> {
     let failed = || format!("cannot write `{}`", shown(path));
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let directory = directory_of(path);
     create_dir_all(directory)?;
     let (file, name) = temporary_in(directory).context(failed)?;
-    let mut out = BufWriter::with_capacity(1 << 20, Flowing::new(fs::File::from_parts(file, path)));
-    let made = write(&mut out)?;
-    let file = out.into_inner().map_err(std::io::IntoInnerError::into_error).context(failed)?.file;
-    // tempfile makes files of mode 0600, and the umask is not ours to follow: the same input gives the same output.
-    file.set_permissions(std::fs::Permissions::from_mode(0o644)).context(failed)?;
-    file.sync_all().context(failed)?;
+    let (file, made) = written(Flowing::new(fs::File::from_parts(file, path)), failed, write)?;
     let name = name.map_or_else(|| name_it(file.file(), directory), Ok).context(failed)?;
     name.persist(path).map_err(|error| error.error).context(failed)?;
     Ok(made)
 }
 
-/// A file that the system begins to bring to the disk while more of it is written: the sync at its end waits for the rest
-/// only.
+/// As [`write_atomically`], by way of a file that is there, that nobody else uses, and that [can become](can_become)
+/// `path`: where it has the bytes that are to be written, they are not. If that fails, it is gone.
+///
+/// # Errors
+/// What `write` returns, or what the system says.
+pub fn write_over<T>(
+    spare: TempPath,
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<Flowing>) -> Result<T>,
+) -> Result<T> {
+    let failed = || format!("cannot write `{}`", shown(path));
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(&spare).context(failed)?;
+    let (file, made) = written(Flowing::over(fs::File::from_parts(file, path)).context(failed)?, failed, write)?;
+    // It may be that nothing was written, and yet it is a new file.
+    file.file().set_modified(SystemTime::now()).context(failed)?;
+    spare.persist(path).map_err(|error| error.error).context(failed)?;
+    Ok(made)
+}
+
+/// Returns whether a file may be renamed to `path`: that is on its file system, and not by way of another mount.
+pub(crate) fn can_become(file: &Path, path: &Path) -> bool {
+    // The name goes away at once.
+    tempfile::Builder::new()
+        .prefix(TEMPORARY)
+        .make_in(directory_of(path), |name| std::fs::hard_link(file, name))
+        .is_ok()
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Returns the file that has all that `write` writes, on the disk.
+fn written<T>(
+    file: Flowing,
+    failed: impl Fn() -> String,
+    write: impl FnOnce(&mut BufWriter<Flowing>) -> Result<T>,
+) -> Result<(fs::File, T)> {
+    let mut out = BufWriter::with_capacity(1 << 20, file);
+    let made = write(&mut out)?;
+    let Flowing { file, at, present, .. } =
+        out.into_inner().map_err(std::io::IntoInnerError::into_error).context(&failed)?;
+    if at < present {
+        file.set_len(at).context(&failed)?;
+    }
+    // tempfile makes files of mode 0600, and the umask is not ours to follow: the same input gives the same output.
+    file.set_permissions(std::fs::Permissions::from_mode(0o644)).context(&failed)?;
+    file.sync_all().context(failed)?;
+    Ok((file, made))
+}
+
+/// A file that is written from its beginning to its end. The system begins to bring it to the disk while more of it is
+/// written: the sync at its end waits for the rest only.
 #[derive(Debug)]
 pub struct Flowing {
     file: fs::File,
-    written: u64,
+    /// Where the next byte goes.
+    at: u64,
+    /// Where the bytes begin that the system was not yet told to bring to the disk.
     begun: u64,
+    /// How many bytes the file had before; they are looked at before others are written in their place.
+    present: u64,
+    /// For what the file has.
+    buffer: Vec<u8>,
 }
 
 impl Flowing {
     /// How much is written before the system is told again, bytes.
     const STEP: u64 = 4 << 20;
 
+    /// How much is compared at a time, bytes: small enough to stay near the processor.
+    const COMPARED: usize = 1 << 17;
+
     fn new(file: fs::File) -> Self {
-        Self { file, written: 0, begun: 0 }
+        Self { file, at: 0, begun: 0, present: 0, buffer: Vec::new() }
+    }
+
+    fn over(file: fs::File) -> io::Result<Self> {
+        let present = file.file().metadata()?.len();
+        Ok(Self { present, buffer: vec![0; Self::COMPARED], ..Self::new(file) })
+    }
+
+    /// Returns whether the file has these bytes already, where they are to be.
+    fn has(&mut self, bytes: &[u8]) -> io::Result<bool> {
+        if self.at + bytes.len() as u64 > self.present {
+            return Ok(false);
+        }
+        let present = &mut self.buffer[..bytes.len()];
+        self.file.file().read_exact_at(present, self.at)?;
+        Ok(present == bytes)
+    }
+
+    /// Tells the system to bring to the disk what was written since it was told last.
+    fn flow(&mut self) {
+        if let Some(size) = NonZeroU64::new(self.at - self.begun) {
+            // Linux writes out what is dirty in a range that is said not to be needed (mm/fadvise.c), and does not wait.
+            // What it makes of the advice changes nothing of the file.
+            _ = fadvise(&self.file, self.begun, Some(size), Advice::DontNeed);
+        }
+        self.begun = self.at;
     }
 }
 
 impl io::Write for Flowing {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let length = self.file.write(bytes)?;
-        self.written += length as u64;
-        if let Some(size) = NonZeroU64::new(self.written - self.begun).filter(|size| size.get() >= Self::STEP) {
-            // Linux writes out what is dirty in a range that is said not to be needed (mm/fadvise.c), and does not wait.
-            // What it makes of the advice changes nothing of the file.
-            _ = fadvise(&self.file, self.begun, Some(size), Advice::DontNeed);
-            self.begun = self.written;
+        let comparable = self.at < self.present;
+        let bytes = if comparable { &bytes[..bytes.len().min(Self::COMPARED)] } else { bytes };
+        if comparable && self.has(bytes)? {
+            // What is not dirty would be forgotten, and the next build is to read it again.
+            self.flow();
+            self.at += bytes.len() as u64;
+            self.begun = self.at;
+            return Ok(bytes.len());
+        }
+        let length = self.file.file().write_at(bytes, self.at)?;
+        self.at += length as u64;
+        if self.at - self.begun >= Self::STEP {
+            self.flow();
         }
         Ok(length)
     }

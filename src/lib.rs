@@ -31,7 +31,8 @@
 //!    of the [`target`]s.
 //! 9. [`package`] is the tree with its name and its needs, and [`mod@format`] the ways to write it down: one file each.
 //!    [`scriptlets`] are what the package managers run around the files, equal in effect for both kinds of host.
-//!    [`segment`] compresses layer by layer, and remembers.
+//!    [`segment`] compresses layer by layer, and remembers. A package that replaces another one is written over a
+//!    [`spare`].
 //!
 //! From there on it is about [`host`]s: machines that are reached with ssh, of which [`fleet`] takes many at a time.
 //! [`deploy`] puts a package there: facts of the hosts, a plan of steps, and the rollout that carries it out or goes back.
@@ -75,6 +76,7 @@ pub mod runtime;
 pub mod scriptlets;
 pub mod segment;
 pub mod services;
+pub mod spare;
 pub mod staging;
 pub mod survey;
 pub mod target;

@@ -79,6 +79,23 @@ fn a_warm_cache_changes_nothing() {
 }
 
 #[test]
+fn a_package_that_is_written_over_the_last_but_one_is_what_an_empty_cache_gives() {
+    let sandbox = full();
+    sandbox.edit("pkgapp.toml", "include = [\"motd.txt\"]", "source = \"\"\ninclude = [\"motd.txt\", \"code/*.py\"]");
+    // Larger and smaller, at the end of what comes from layers.
+    for number in [1, 2000, 3, 4, 5] {
+        sandbox.write("code/one.py", format!("ONE = {:?}\n", (0..number).collect::<Vec<u32>>()));
+        sandbox.build(["--format", "all"]);
+    }
+    let spares = std::fs::read_dir(sandbox.cache().join("spares")).unwrap().count();
+    assert_eq!(spares, 3);
+    let over = sandbox.build(["--format", "all"]);
+    let cache = sandbox.root().join("empty");
+    let fresh = sandbox.pkgapp(["build", "--format", "all", "--output", "fresh"]).env("PKGAPP_CACHE_DIR", &cache);
+    assert_same(&over, &fresh.artifacts());
+}
+
+#[test]
 fn formats_made_together_or_alone_are_equal() {
     let sandbox = full();
     let together = sandbox.build(["--format", "all", "--output", "together"]);

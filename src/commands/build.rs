@@ -9,11 +9,11 @@ use crate::cli::{BuildArgs, FormatName, Global, LockArgs};
 use crate::digest::{Sha256Sum, summed};
 use crate::error::{Error, Location, Result, shown};
 use crate::format::{self, Format};
-use crate::fs;
 use crate::layer;
 use crate::package::Package;
 use crate::report::{Report, Stage, Style, human_bytes};
 use crate::segment::Segments;
+use crate::spare;
 
 use super::{load_aimed, lock, open_cache};
 
@@ -114,7 +114,7 @@ pub(super) fn write_all(
         let written = report.timed(name, |facts| {
             let _busy = report.busy(&format!("writing {name}"));
             let before = segments.counts();
-            let written = write(format, package, &segments, &path)?;
+            let written = write(format, package, &segments, cache, &path)?;
             let after = segments.counts();
             let reused = after.reused - before.reused;
             facts.cached = Some((reused, reused + after.made - before.made));
@@ -163,9 +163,15 @@ fn formats(names: &[FormatName], app: &App) -> Result<Vec<(&'static str, &'stati
 }
 
 /// Returns the size and the sum of what was written.
-fn write(format: &dyn Format, package: &Package, segments: &Segments<'_>, path: &Path) -> Result<(u64, Sha256Sum)> {
+fn write(
+    format: &dyn Format,
+    package: &Package,
+    segments: &Segments<'_>,
+    cache: &Cache,
+    path: &Path,
+) -> Result<(u64, Sha256Sum)> {
     let attempt = || {
-        fs::write_atomically(path, |out| {
+        spare::replace(cache, path, |out| {
             let ((), size, sha256) = summed(out, |out| format.write(package, segments, out))?;
             Ok((size, sha256))
         })
