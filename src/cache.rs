@@ -9,6 +9,7 @@
 //! bytecode/<key>.pyc                  byte code of the application's own sources
 //! proofs/<key>.json                   what searches of layers for this machine's paths have found; sums of what payloads
 //!                                     begin with
+//! md5sums/<layer's key>               of a layer's files, once it was packed for a deb
 //! runs/<key>.json                     what the commands of `[build] run` have made
 //! segments/<key>                      layers as a format and a codec have them, ready to be copied into a package
 //! spares/<key>                        packages that were replaced: the next one is written over them
@@ -157,6 +158,11 @@ impl Cache {
     /// Returns the directory of what searches have found.
     pub fn proofs(&self) -> PathBuf {
         self.root.join("proofs")
+    }
+
+    /// Returns the directory of sums that debs list.
+    pub fn md5sums(&self) -> PathBuf {
+        self.root.join("md5sums")
     }
 
     /// Returns the directory of what build commands have made.

@@ -1,10 +1,9 @@
-//! What identifies a file's content: length, SHA-256 (rpm, RECORD, ours) and MD5 (dpkg's md5sums), read in one pass.
+//! What identifies a file's content: length and SHA-256.
 
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use md5::Md5;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -20,9 +19,6 @@ pub struct Digest {
     pub size: u64,
     /// SHA-256.
     pub sha256: Sha256Sum,
-    /// MD5, for dpkg's `md5sums` only: never a proof of anything.
-    #[serde(with = "hex")]
-    pub md5: [u8; 16],
 }
 
 impl Digest {
@@ -90,29 +86,23 @@ pub struct DigestWriter<W> {
     inner: W,
     size: u64,
     sha256: Sha256,
-    md5: Md5,
 }
 
 impl<W> DigestWriter<W> {
     /// Writes to `inner`.
     pub fn new(inner: W) -> Self {
-        Self { inner, size: 0, sha256: Sha256::new(), md5: Md5::new() }
+        Self { inner, size: 0, sha256: Sha256::new() }
     }
 
     /// Returns what was written to, and the digest of all that was.
     pub fn finish(self) -> (W, Digest) {
-        let digest = Digest {
-            size: self.size,
-            sha256: Sha256Sum(self.sha256.finalize().into()),
-            md5: self.md5.finalize().into(),
-        };
+        let digest = Digest { size: self.size, sha256: Sha256Sum(self.sha256.finalize().into()) };
         (self.inner, digest)
     }
 
     fn update(&mut self, bytes: &[u8]) {
         self.size += bytes.len() as u64;
         self.sha256.update(bytes);
-        self.md5.update(bytes);
     }
 }
 
@@ -195,11 +185,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digests_are_those_of_sha256sum_and_md5sum() {
+    fn digests_are_those_of_sha256sum() {
         let digest = Digest::of(b"abc");
         assert_eq!(digest.size, 3);
         assert_eq!(digest.sha256.to_string(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-        assert_eq!(hex::encode(digest.md5), "900150983cd24fb0d6963f7d28e17f72");
     }
 
     #[test]

@@ -87,7 +87,7 @@ type Damage = (PathBuf, Vec<String>);
 type Look = fn(&Path) -> Vec<String>;
 
 fn verify(cache: &Cache, report: &Report) -> Result<()> {
-    let looks: [(PathBuf, Look); 10] = [
+    let looks: [(PathBuf, Look); 11] = [
         (cache.wheels(), named),
         (cache.sdists(), named),
         (cache.built(), recorded),
@@ -96,6 +96,7 @@ fn verify(cache: &Cache, report: &Report) -> Result<()> {
         (cache.bytecode(), sealed),
         (cache.pins(), sealed),
         (cache.proofs(), sealed),
+        (cache.md5sums(), sealed),
         (cache.runs(), sealed),
         (cache.tools(), sealed),
     ];

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use super::gnutar::{self, Attributes, GnuTar};
 use super::{cannot_write, copy_content, copy_range, cpio};
@@ -28,6 +29,8 @@ pub(crate) struct Member<'a> {
     pub(crate) mtime: u64,
     /// The entry, or a directory of root's (0755) that only the archive has.
     pub(crate) place: Option<(&'a InstallPath, &'a Entry)>,
+    /// Where the MD5 sum of its content goes once all of it was read, if someone wants it.
+    pub(crate) md5: Option<&'a OnceLock<[u8; 16]>>,
 }
 
 /// The first date of a layer's files: 2020-01-01.
@@ -62,7 +65,7 @@ impl Archive {
     pub(crate) fn append(self, member: &Member<'_>, out: &mut impl Write) -> Result<()> {
         out.write_all(&self.head(member)?).context(cannot_write)?;
         if let Some((path, content)) = member.content() {
-            copy_content(path, content, out)?;
+            copy_content(path, content, member.md5, out)?;
         }
         out.write_all(self.padding(member)).context(cannot_write)
     }

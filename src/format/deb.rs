@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::compress::{gzip, padded, without_zstd};
 use super::gnutar::{Attributes, GnuTar};
+use super::md5sums::Md5Sums;
 use super::version::PackageVersion;
 use super::{Archive, Format, Member, Placed, archive, archive_order, cannot_write, description, one_line, sonames};
 use crate::error::{Context, Error, Result};
@@ -44,12 +45,18 @@ impl Format for Deb {
         let extra = self.extra_tree(package)?;
         let contents = Contents::new(&package.tree, &extra);
         let compression = compression(meta);
-        // Both read the tree, and the one takes about as long as finding all segments.
-        let (control, payload) = rayon::join(
-            || control_archive(package, &contents),
-            || segments.payload(Archive::Tar, members(meta, &contents), compression),
-        );
-        let (control, payload) = (control?, payload?);
+        let sums = Md5Sums::of(segments.cache(), &contents.entries)?;
+        let control = || control_archive(package, &contents, &sums);
+        let payload = || segments.payload(Archive::Tar, members(meta, &contents, &sums), compression);
+        let (control, payload) = if sums.are_known() {
+            // Both read the tree, and the one takes about as long as finding all segments.
+            let (control, payload) = rayon::join(control, payload);
+            (control?, payload?)
+        } else {
+            let payload = payload()?;
+            sums.complete()?;
+            (control()?, payload)
+        };
         let name = match compression {
             Compression::Zstd(_) => "data.tar.zst",
             Compression::Gzip(_) => "data.tar.gz",
@@ -183,26 +190,27 @@ fn compression(meta: &Meta) -> Compression {
 
 /// All members: the entries, and the directories of the base system above them. dpkg makes no parents: those of the base
 /// system are in the archive, as dpkg-deb puts them there.
-fn members<'a>(meta: &Meta, contents: &Contents<'a>) -> Vec<Member<'a>> {
-    let root = Member { name: ".".to_owned(), mtime: archive::directory_mtime(meta), place: None };
+fn members<'a>(meta: &Meta, contents: &Contents<'a>, sums: &'a Md5Sums<'a>) -> Vec<Member<'a>> {
+    let root = Member { name: ".".to_owned(), mtime: archive::directory_mtime(meta), place: None, md5: None };
     let member = |(path, place): &(&str, Option<Placed<'a>>)| Member {
         name: [".", path].concat(),
         mtime: place.map_or_else(|| archive::directory_mtime(meta), |(_, entry)| archive::mtime(meta, entry)),
         place: *place,
+        md5: place.and_then(|(path, _)| sums.wanted(path)),
     };
     [root].into_iter().chain(contents.lines.iter().map(member)).collect()
 }
 
 // control.tar
 
-fn control_archive(package: &Package, contents: &Contents<'_>) -> Result<Vec<u8>> {
+fn control_archive(package: &Package, contents: &Contents<'_>, sums: &Md5Sums<'_>) -> Result<Vec<u8>> {
     // gzip: the hosts that read no zstd read no control.tar.zst either, and the member is small. It is made at every build,
     // and sums gain nothing from a higher level.
     let mut tar = GnuTar::new(gzip(Vec::new(), CONTROL_LEVEL), package.meta.timestamp);
     let owner = Owner::default();
     tar.directory("./", &Attributes { mode: 0o755, owner: &owner })?;
     let mut files = control_files(package, contents)?;
-    files.push(("md5sums", 0o644, md5sums(contents)));
+    files.push(("md5sums", 0o644, md5sums(contents, sums)?));
     files.sort_by_key(|(name, _, _)| *name);
     for (name, mode, text) in files {
         let attributes = Attributes { mode, owner: &owner };
@@ -242,15 +250,15 @@ fn control_files(package: &Package, contents: &Contents<'_>) -> Result<Vec<(&'st
 }
 
 /// What `dpkg --verify` compares with; configuration is left out, as dh_md5sums does.
-fn md5sums(contents: &Contents<'_>) -> String {
+fn md5sums(contents: &Contents<'_>, sums: &Md5Sums<'_>) -> Result<String> {
     let mut text = String::new();
-    for (path, entry, content) in contents.files() {
+    for ((path, entry, _), sum) in contents.files().zip(sums.all()) {
         if entry.role == Role::Payload {
-            HEXLOWER.encode_append(&content.digest.md5, &mut text);
+            HEXLOWER.encode_append(&sum?, &mut text);
             text.extend(["  ", path.as_str().trim_start_matches('/'), "\n"]);
         }
     }
-    text
+    Ok(text)
 }
 
 /// The `control` file (deb-control(5)).

@@ -11,6 +11,7 @@ mod gnutar;
 mod header;
 #[cfg(test)]
 pub(crate) mod judge;
+mod md5sums;
 pub mod read;
 pub mod rpm;
 pub mod sonames;
@@ -20,7 +21,9 @@ pub mod version;
 use std::cmp::Ordering;
 use std::io::{Read, Write};
 use std::ops::Range;
+use std::sync::OnceLock;
 
+use md5::Md5;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{Context, Error, Result};
@@ -136,14 +139,24 @@ fn by_component(a: &str, b: &str) -> Ordering {
     }
 }
 
-/// Hands a file's bytes on, and proves on the way that they are the ones that its digest names.
-fn copy_content(path: &InstallPath, content: &Content, out: &mut impl Write) -> Result<()> {
-    let mut hasher = Sha256::new();
+/// Hands a file's bytes on, and proves on the way that they are the ones that its digest names. If `md5` is to be set, it is.
+fn copy_content(
+    path: &InstallPath,
+    content: &Content,
+    md5: Option<&OnceLock<[u8; 16]>>,
+    out: &mut impl Write,
+) -> Result<()> {
+    let (mut sha256, mut wanted) = (Sha256::new(), md5.map(|place| (place, Md5::new())));
     copy_range(content, 0..content.digest.size, &mut |bytes| {
-        hasher.update(bytes);
+        sha256.update(bytes);
+        if let Some((_, md5)) = &mut wanted {
+            md5.update(bytes);
+        }
         out.write_all(bytes).context(cannot_write)
     })?;
-    if hasher.finalize()[..] == content.digest.sha256.0 {
+    if sha256.finalize()[..] == content.digest.sha256.0 {
+        // Whoever was first has set it to the same.
+        _ = wanted.map(|(place, md5)| place.set(md5.finalize().into()));
         return Ok(());
     }
     let error = Error::new(format!("`{path}` is not what it was when the build read it"))

@@ -575,6 +575,7 @@ fn members(package: &Package) -> Vec<Member<'_>> {
         name: format!(".{path}"),
         mtime: archive::mtime(&package.meta, entry),
         place: Some((path, entry)),
+        md5: None,
     };
     archive_order(&package.tree.iter().collect::<Vec<_>>()).into_iter().map(member).collect()
 }

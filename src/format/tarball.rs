@@ -45,6 +45,7 @@ impl Format for Tarball {
                 |(_, entry)| archive::mtime(&package.meta, entry),
             ),
             place,
+            md5: None,
         });
         segments.payload(Archive::Tar, members.collect(), self.compression(&package.meta))?.write_to(out)
     }

@@ -94,6 +94,11 @@ impl<'a> Segments<'a> {
         Self { cache, reused: zero(), reused_bytes: zero(), made: zero(), made_bytes: zero(), damaged }
     }
 
+    /// Returns the cache that they are in.
+    pub(crate) fn cache(&self) -> &'a Cache {
+        self.cache
+    }
+
     /// Returns whether a payload failed for segments that were found to be altered when part of them was written already.
     /// They are no longer in the cache, so that it can be written anew. To be asked once for a failure.
     pub fn forgot_damaged(&self) -> bool {

@@ -203,6 +203,7 @@ fn an_entry_that_goes_away_between_check_and_copy_is_made_again() {
             name: path.to_string(),
             mtime: 0,
             place: Some((path, entry)),
+            md5: None,
         };
         Tree::iter(tree).map(member).collect()
     };
@@ -322,8 +323,12 @@ fn directories_come_first_and_large_layers_are_split() {
         let content = Content::memory(vec![number; usize::try_from(SMALL_LIMIT).unwrap() / 2 - 2048]);
         tree.insert(path, Entry::file(content, 0o644, &origin)).unwrap();
     }
-    let members =
-        tree.iter().map(|(path, entry)| Member { name: path.to_string(), mtime: 0, place: Some((path, entry)) });
+    let members = tree.iter().map(|(path, entry)| Member {
+        name: path.to_string(),
+        mtime: 0,
+        place: Some((path, entry)),
+        md5: None,
+    });
     let runs = divide(Archive::Tar, Compression::Zstd(3), members.collect());
     let names: Vec<Vec<&str>> =
         runs.iter().map(|run| run.members.iter().map(|member| member.name.as_str()).collect()).collect();
@@ -356,7 +361,8 @@ fn large_file(directory: &Path, size: usize) -> (Tree, PathBuf) {
 }
 
 fn members(tree: &Tree) -> Vec<Member<'_>> {
-    let member = |(path, entry): (_, _)| Member { name: format!(".{path}"), mtime: 9, place: Some((path, entry)) };
+    let member =
+        |(path, entry): (_, _)| Member { name: format!(".{path}"), mtime: 9, place: Some((path, entry)), md5: None };
     tree.iter().map(member).collect()
 }
 
@@ -451,6 +457,7 @@ fn payload_sum(scene: &Scene) -> ([u8; 32], Vec<u8>) {
         name: format!(".{path}"),
         mtime: 1,
         place: Some((path, entry)),
+        md5: None,
     });
     let payload = segments.payload(Archive::Cpio, members.collect(), Compression::Zstd(3)).unwrap();
     let (sum, mut bytes) = (payload.sha256().unwrap(), Vec::new());

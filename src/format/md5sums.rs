@@ -1,0 +1,205 @@
+//! MD5 sums of files, which nothing but a deb's `md5sums` has a use for (deb-md5sums(5)), and which prove nothing.
+//!
+//! A layer does not have them. They are taken when a file is packed for a deb for the first time, and kept in the cache
+//! for each layer, by the SHA-256 of what they are of.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use md5::Md5;
+use rayon::prelude::*;
+use sha2::Digest as _;
+
+use super::copy_content;
+use crate::cache::{self, Cache};
+use crate::digest::Sha256Sum;
+use crate::error::{Error, Result};
+use crate::path::InstallPath;
+use crate::tree::{Bytes, Content, Entry, Kind};
+
+/// An MD5 sum.
+pub(super) type Sum = [u8; 16];
+
+/// What is read for its sums before anything is packed, bytes: an edit's.
+const FEW: u64 = 4 << 20;
+
+/// The sums of a package's files.
+#[derive(Debug)]
+pub(super) struct Md5Sums<'t> {
+    cache: &'t Cache,
+    files: Vec<File<'t>>,
+    /// Of which layers some are not known.
+    incomplete: Vec<&'t str>,
+}
+
+#[derive(Debug)]
+struct File<'t> {
+    path: &'t InstallPath,
+    content: &'t Content,
+    layer: Option<&'t str>,
+    sum: OnceLock<Sum>,
+}
+
+impl<'t> Md5Sums<'t> {
+    /// Looks for the sums of these files, sorted by path.
+    ///
+    /// # Errors
+    /// A file that can't be read.
+    pub(super) fn of(cache: &'t Cache, entries: &[(&'t InstallPath, &'t Entry)]) -> Result<Self> {
+        let file = |&(path, entry): &(&'t InstallPath, &'t Entry)| match &entry.kind {
+            Kind::File(content) => {
+                Some(File { path, content, layer: entry.origin.layer.as_deref(), sum: OnceLock::new() })
+            }
+            Kind::Directory | Kind::Symlink(_) => None,
+        };
+        let files: Vec<File<'t>> = entries.iter().filter_map(file).collect();
+        let mut layers: BTreeMap<&str, Vec<&File<'t>>> = BTreeMap::new();
+        for files in files.chunk_by(|a, b| a.layer == b.layer) {
+            match files[0].layer {
+                Some(layer) => layers.entry(layer).or_default().extend(files),
+                None => files.iter().try_for_each(File::read)?,
+            }
+        }
+        let incomplete = layers.into_par_iter().filter_map(|(layer, files)| {
+            Table::read(cache, layer).tell(&files);
+            let lacking = files.into_iter().filter(|file| file.sum.get().is_none());
+            let sizes: Vec<u64> = lacking.map(|file| file.content.digest.size).collect();
+            (!sizes.is_empty()).then(|| (layer, sizes.into_iter().sum::<u64>()))
+        });
+        let (incomplete, sizes): (Vec<&str>, Vec<u64>) = incomplete.unzip();
+        let mut sums = Self { cache, incomplete, files };
+        if sizes.into_iter().sum::<u64>() <= FEW {
+            sums.complete()?;
+            sums.incomplete.clear();
+        }
+        Ok(sums)
+    }
+
+    /// Returns whether all are known.
+    pub(super) fn are_known(&self) -> bool {
+        self.incomplete.is_empty()
+    }
+
+    /// Returns where a file's sum goes when all of it is read, if it is not known.
+    pub(super) fn wanted(&self, path: &InstallPath) -> Option<&OnceLock<Sum>> {
+        if self.incomplete.is_empty() {
+            return None;
+        }
+        let place = self.files.binary_search_by_key(&path, |file| file.path).ok()?;
+        Some(&self.files[place].sum).filter(|sum| sum.get().is_none())
+    }
+
+    /// Reads what was packed before, and for nothing that wanted its sum; and keeps all of them.
+    ///
+    /// # Errors
+    /// A file that can't be read, or is not what it was; a full disk.
+    pub(super) fn complete(&self) -> Result<()> {
+        self.files.par_iter().filter(|file| file.sum.get().is_none()).try_for_each(File::read)?;
+        self.incomplete.par_iter().try_for_each(|layer| {
+            let mut table = Table::read(self.cache, layer);
+            table.add(self.files.iter().filter(|file| file.layer == Some(layer)));
+            table.write(self.cache, layer)
+        })
+    }
+
+    /// Returns the sums of all files, in the order of the entries.
+    pub(super) fn all(&self) -> impl Iterator<Item = Result<Sum>> {
+        let lacking = |file: &File<'_>| Error::bug(format!("`{}` has no MD5 sum", file.path));
+        self.files.iter().map(move |file| file.sum.get().copied().ok_or_else(|| lacking(file)))
+    }
+}
+
+impl File<'_> {
+    fn read(&self) -> Result<()> {
+        if self.sum.get().is_some() {
+            return Ok(());
+        }
+        match &self.content.bytes {
+            Bytes::Memory(bytes) => {
+                _ = self.sum.set(Md5::digest(bytes).into());
+                Ok(())
+            }
+            Bytes::Disk { .. } => copy_content(self.path, self.content, Some(&self.sum), &mut std::io::sink()),
+        }
+    }
+}
+
+/// The sums of a layer's files, sorted by what they are of.
+#[derive(Debug, PartialEq, Eq)]
+struct Table(Vec<(Sha256Sum, Sum)>);
+
+impl Table {
+    /// Size of a line: the two sums, in binary.
+    const LINE: usize = 32 + 16;
+
+    /// Reads what the cache has of a layer; what is not as it was is none.
+    fn read(cache: &Cache, layer: &str) -> Self {
+        let content = cache::read_sealed_bytes(&Self::path(cache, layer)).unwrap_or_default();
+        let line = |line: &[u8]| Some((Sha256Sum(*line.first_chunk()?), *line.last_chunk()?));
+        Self(content.chunks_exact(Self::LINE).filter_map(line).collect())
+    }
+
+    fn write(&self, cache: &Cache, layer: &str) -> Result<()> {
+        let content: Vec<u8> = self.0.iter().flat_map(|(of, sum)| of.0.iter().chain(sum)).copied().collect();
+        cache.write_bytes(&Self::path(cache, layer), &content)
+    }
+
+    fn path(cache: &Cache, layer: &str) -> PathBuf {
+        cache.md5sums().join(layer)
+    }
+
+    /// Gives files the sums that are known.
+    fn tell(&self, files: &[&File<'_>]) {
+        for file in files {
+            if let Ok(place) = self.0.binary_search_by_key(&file.content.digest.sha256, |(of, _)| *of) {
+                _ = file.sum.set(self.0[place].1);
+            }
+        }
+    }
+
+    fn add<'f>(&mut self, files: impl Iterator<Item = &'f File<'f>>) {
+        self.0.extend(files.filter_map(|file| Some((file.content.digest.sha256, *file.sum.get()?))));
+        self.0.sort_unstable();
+        self.0.dedup();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::{Origin, Tree};
+
+    #[test]
+    fn what_a_layer_had_once_is_not_read_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::open(&directory.path().join("cache")).unwrap();
+        let origin = std::sync::Arc::new(Origin { label: "x".into(), layer: Some("key".into()) });
+        let mut tree = Tree::new();
+        let texts = ["a", "b", "", "b"];
+        for (number, text) in texts.iter().enumerate() {
+            let file = directory.path().join(number.to_string());
+            std::fs::write(&file, text).unwrap();
+            let content =
+                Content { bytes: Bytes::Disk { file: file.into(), start: 0 }, ..Content::memory(text.as_bytes()) };
+            tree.insert(InstallPath::parse(&format!("/opt/{number}")).unwrap(), Entry::file(content, 0o644, &origin))
+                .unwrap();
+        }
+        let entries: Vec<_> = tree.iter().collect();
+        let wanted: Vec<Sum> = texts.iter().map(|text| Md5::digest(text).into()).collect();
+        let sums = || {
+            let sums = Md5Sums::of(&cache, &entries)?;
+            sums.complete()?;
+            sums.all().collect::<Result<Vec<Sum>>>()
+        };
+        assert_eq!(sums().unwrap(), wanted);
+        for number in 0..texts.len() {
+            std::fs::remove_file(directory.path().join(number.to_string())).unwrap();
+        }
+        assert_eq!(sums().unwrap(), wanted);
+        assert_eq!(Table::read(&cache, "key").0.len(), 3);
+        // Torn, it is none, and then there is nothing to take sums of.
+        std::fs::write(cache.md5sums().join("key"), "torn").unwrap();
+        sums().unwrap_err();
+    }
+}
