@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -17,6 +17,7 @@ use zip::CompressionMethod;
 use zip::read::ZipArchive;
 
 use super::Metadata;
+use super::window::Window;
 use crate::digest::Sha256Sum;
 use crate::error::{Context, Error, Result, shown};
 use crate::fs;
@@ -43,7 +44,7 @@ const MAX_TEXT: u64 = 64 << 20;
 pub struct Archive {
     path: PathBuf,
     filename: WheelFilename,
-    zip: ZipArchive<BufReader<fs_err::File>>,
+    zip: ZipArchive<Window>,
     members: Vec<Member>,
     dist_info: String,
     metadata: Metadata,
@@ -104,15 +105,15 @@ impl Archive {
     /// Anything that is not by the book; the message names the wheel, the member, and the reason.
     pub fn open(path: &Path, filename: &WheelFilename) -> Result<Self> {
         let refusal = Refusal { wheel: file_name(path) };
-        let file = fs::open(path)?;
-        let length = file.metadata().context(|| format!("cannot read `{}`", shown(path)))?.len();
-        let mut zip = ZipArchive::new(BufReader::with_capacity(1 << 16, file))
-            .map_err(|error| refusal.whole("it is not a zip archive").cause(error))?;
+        let window = || Window::new(fs::open(path)?).context(|| format!("cannot read `{}`", shown(path)));
+        let mut raw = window()?;
+        let length = raw.length();
+        let mut zip =
+            ZipArchive::new(window()?).map_err(|error| refusal.whole("it is not a zip archive").cause(error))?;
         if zip.offset() != 0 {
             return Err(refusal.whole(format!("{} bytes stand before the first member", zip.offset())));
         }
         let start = zip.central_directory_start();
-        let mut raw = BufReader::new(fs::open(path)?);
         let mut listed = read_directory(&mut raw, start, length).map_err(|why| refusal.whole(why))?;
         let (members, directories) = check_members(&mut zip, &mut listed, start, length, &refusal)?;
         check_local_headers(&mut raw, &listed).map_err(|(name, why)| refusal.member(&name, why))?;

@@ -27,6 +27,7 @@ mod testing;
 mod tests;
 mod unpack;
 pub mod wheelhouse;
+mod window;
 
 pub use linkage::{Linking, Rules};
 
