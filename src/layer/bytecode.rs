@@ -447,8 +447,10 @@ mod tests {
         let Some((interpreter, python)) = pythons().pop() else { return };
         let compiler = ByteCompiler::new(&interpreter, python).unwrap();
         let root = tempfile::tempdir().unwrap();
-        std::fs::write(root.path().join("x.py"), "x = 1\n").unwrap();
-        let sources = sources(root.path(), &["x.py"]);
+        for name in ["a.py", "b.py", "x.py", "y.py"] {
+            std::fs::write(root.path().join(name), "x = 1\n").unwrap();
+        }
+        let sources = sources(root.path(), &["a.py", "b.py", "x.py", "y.py"]);
         std::fs::write(root.path().join("x.py"), "x").unwrap();
         let error = compiler.compile(&shards(&sources), |_, _| Ok(())).unwrap_err().to_string();
         assert!(error.contains("died while it compiled `x.py`") && error.contains("the source was cut"), "{error}");
@@ -476,7 +478,8 @@ mod tests {
         compiler.patience = Duration::from_millis(300);
         let root = tempfile::tempdir().unwrap();
         testing::run(Command::new("mkfifo").arg(root.path().join("pipe.py")));
-        let pipe = sources(root.path(), &["pipe.py"]);
+        std::fs::write(root.path().join("a.py"), "x = 1\n").unwrap();
+        let pipe = sources(root.path(), &["a.py", "pipe.py"]);
         let error = compiler.compile(&shards(&pipe), |_, _| Ok(())).unwrap_err();
         assert!(error.message().ends_with("does not finish compiling `pipe.py`"), "{error}");
         let script = root.path().join("python");
@@ -484,7 +487,7 @@ mod tests {
         compiler.interpreter = Some(script);
         compiler.patience = Duration::from_secs(60);
         let error = compiler.compile(&shards(&pipe), |_, _| Ok(())).unwrap_err().to_string();
-        assert!(error.contains("died while it compiled `pipe.py`"), "{error}");
+        assert!(error.contains("died while it compiled `a.py`"), "{error}");
         assert!(error.contains("exit status: 3") && error.contains("out of everything"), "{error}");
     }
 

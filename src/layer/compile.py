@@ -24,6 +24,10 @@ HEAD = MAGIC_NUMBER + (0b01).to_bytes(4, "little")
 HASH_KEY = getattr(_imp, "pyc_magic_number_token", int.from_bytes(MAGIC_NUMBER, "little"))
 
 
+# Bytes of answers that are written at a time.
+PORTION = 1 << 18
+
+
 def marshalled(code):
     """As marshal.dumps, but equal for equal code.
 
@@ -62,6 +66,7 @@ def compiled(name, source):
 
 def answer(sources):
     opened, last = None, None
+    answers, waiting = [], 0
     for start, size, file, name in sources:
         if file != last:
             if last:
@@ -78,8 +83,19 @@ def answer(sources):
             said = b"failed 0\n"
         else:
             said = b"compiled %d\n" % len(pyc) + pyc
-        sys.stdout.buffer.write(said)
-        sys.stdout.buffer.flush()
+        answers.append(said)
+        waiting += len(said)
+        # Whoever reads is not woken for each of them.
+        if waiting >= PORTION:
+            say(answers)
+            waiting = 0
+    say(answers)
+
+
+def say(answers):
+    sys.stdout.buffer.write(b"".join(answers))
+    sys.stdout.buffer.flush()
+    answers.clear()
 
 
 def answer_aside(sources):

@@ -1,7 +1,8 @@
 //! The processes that make byte code: each is started once, and serves one request after the other with forks of itself
 //! (`compile.py`). As many run as there are cores, however many layers are made at the same time.
 
-use std::io::{BufRead, BufReader, Read, Seek, Write};
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -20,6 +21,9 @@ const PROGRAM: &str = include_str!("compile.py");
 
 /// A Python source: its path below the prefix, and its bytes.
 pub(super) type PythonSource = (ReleasePath, Content);
+
+/// What is read of answers at a time, bytes: what an interpreter writes at a time.
+const PORTION: usize = 1 << 18;
 
 /// What a pipe is made to hold, bytes: an interpreter need not wait for each answer to be taken.
 const PIPE: usize = 1 << 20;
@@ -57,16 +61,14 @@ impl Compilers {
             None => Process::start(interpreter)?,
         };
         process.ask(sources);
-        for source in sources {
-            let path = &source.0;
-            match process.answers.recv_timeout(patience) {
-                Ok(Ok(pyc)) => take(source, pyc.as_deref())?,
-                Err(mpsc::RecvTimeoutError::Timeout) => {
-                    return Err(Error::new(format!("`{}` does not finish compiling `{path}`", shown(interpreter)))
-                        .cause_text(format!("it took more than {} s", patience.as_secs())));
+        for (number, source) in sources.iter().enumerate() {
+            match process.next_answer(patience) {
+                Some(Ok(pyc)) => take(source, pyc.as_deref())?,
+                // Answers come several at a time, so that it may be a later one.
+                failed => {
+                    drop(process);
+                    return Err(culprit(interpreter, patience, &sources[number..], failed.is_none()));
                 }
-                Ok(Err(cause)) => return Err(process.died(interpreter, path).cause(cause)),
-                Err(mpsc::RecvTimeoutError::Disconnected) => return Err(process.died(interpreter, path)),
             }
         }
         // One that has failed is not used again.
@@ -112,7 +114,9 @@ type Answer = std::io::Result<Option<Vec<u8>>>;
 struct Process {
     child: Child,
     stdin: Option<ChildStdin>,
-    answers: mpsc::Receiver<Answer>,
+    answers: mpsc::Receiver<Vec<Answer>>,
+    /// Those that came together and are still to be taken.
+    read: VecDeque<Answer>,
     stderr: std::fs::File,
 }
 
@@ -123,13 +127,13 @@ impl Process {
         command.args(["-c", PROGRAM]).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
         command.stderr(stderr.try_clone().context(|| "cannot make a temporary file")?);
         let mut child = command.spawn().context(|| format!("cannot run `{}`", shown(interpreter)))?;
-        let (sender, answers) = mpsc::sync_channel(16);
+        let (sender, answers) = mpsc::sync_channel(2);
         if let Some(stdout) = child.stdout.take() {
             // It is faster with more room, and works without.
             _ = rustix::pipe::fcntl_setpipe_size(&stdout, PIPE);
-            std::thread::spawn(move || read_answers(&mut BufReader::with_capacity(1 << 16, stdout), &sender));
+            std::thread::spawn(move || read_answers(&mut BufReader::with_capacity(PORTION, stdout), &sender));
         }
-        Ok(Self { stdin: child.stdin.take(), child, answers, stderr })
+        Ok(Self { stdin: child.stdin.take(), child, answers, read: VecDeque::new(), stderr })
     }
 
     /// Sends a request. The process reads all of it before it answers, so that neither waits for the other.
@@ -154,6 +158,18 @@ impl Process {
         _ = self.stdin.as_mut().map(|stdin| stdin.write_all(&request));
     }
 
+    /// Returns the next answer; `None` if there is none for so long.
+    fn next_answer(&mut self, patience: Duration) -> Option<Answer> {
+        while self.read.is_empty() {
+            match self.answers.recv_timeout(patience) {
+                Ok(answers) => self.read.extend(answers),
+                Err(mpsc::RecvTimeoutError::Timeout) => return None,
+                Err(mpsc::RecvTimeoutError::Disconnected) => return Some(Err(ErrorKind::UnexpectedEof.into())),
+            }
+        }
+        self.read.pop_front()
+    }
+
     fn died(&mut self, interpreter: &Path, source: &ReleasePath) -> Error {
         let error = Error::new(format!("`{}` died while it compiled `{source}`", shown(interpreter)));
         let error = match self.child.wait() {
@@ -176,11 +192,41 @@ impl Drop for Process {
     }
 }
 
-fn read_answers(stdout: &mut impl BufRead, sender: &mpsc::SyncSender<Answer>) {
+/// Returns which of some sources an interpreter does not survive, or does not finish, with what it says of it: they are
+/// compiled one by one.
+fn culprit(interpreter: &Path, patience: Duration, sources: &[PythonSource], hangs: bool) -> Error {
+    for source in sources {
+        let path = &source.0;
+        let mut process = match Process::start(interpreter) {
+            Ok(process) => process,
+            Err(error) => return error,
+        };
+        process.ask(std::slice::from_ref(source));
+        match process.next_answer(patience) {
+            Some(Ok(_)) => {}
+            Some(Err(cause)) => return process.died(interpreter, path).cause(cause),
+            None => {
+                return Error::new(format!("`{}` does not finish compiling `{path}`", shown(interpreter)))
+                    .cause_text(format!("it took more than {} s", patience.as_secs()));
+            }
+        }
+    }
+    let paths: Vec<String> = sources.iter().take(3).map(|(path, _)| format!("`{path}`")).collect();
+    let what = if hangs { "does not finish compiling" } else { "died while it compiled" };
+    Error::new(format!("`{}` {what} {} sources, and not with each of them alone", shown(interpreter), sources.len()))
+        .note(format!("the first are {}", paths.join(", ")))
+        .hint("build again")
+}
+
+/// Hands answers on as they come: what came together goes together, so that nobody is woken for each.
+fn read_answers(stdout: &mut BufReader<impl Read>, sender: &mpsc::SyncSender<Vec<Answer>>) {
+    let mut answers = Vec::new();
     loop {
         let answer = read_answer(stdout);
         let last = answer.is_err();
-        if sender.send(answer).is_err() || last {
+        answers.push(answer);
+        let together = last || stdout.buffer().is_empty();
+        if together && (sender.send(std::mem::take(&mut answers)).is_err() || last) {
             return;
         }
     }
@@ -212,7 +258,7 @@ pub(super) fn command(interpreter: &Path) -> Command {
     command.env_clear().env("PYTHONHASHSEED", "0").env("LC_ALL", "C.UTF-8");
     // glibc gives memory back and asks for it again with every syntax tree otherwise (mallopt(3)).
     command.env("MALLOC_TOP_PAD_", "16777216").env("MALLOC_TRIM_THRESHOLD_", "1073741824");
-    command.env("MALLOC_MMAP_THRESHOLD_", "33554432");
+    command.env("MALLOC_MMAP_THRESHOLD_", "33554432").env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
     // Some Pythons do not start without it. What marshal writes does not depend on it.
     if let Some(path) = std::env::var_os("LD_LIBRARY_PATH") {
         command.env("LD_LIBRARY_PATH", path);
