@@ -13,7 +13,7 @@ use super::{
     Manifest, Place,
 };
 use crate::cache::{self, Cache, Claim};
-use crate::digest::Digest;
+use crate::digest::{Digest, Sha256Sum};
 use crate::error::{Error, Result};
 use crate::path::ReleasePath;
 use crate::prune::{Contents, Prune, Pruned};
@@ -125,9 +125,22 @@ impl<'a> Assembly<'a> {
     /// # Errors
     /// The path is there already or lies below a file; or the content can't be read or written.
     pub(crate) fn file(&mut self, path: ReleasePath, mode: u32, made: Made, content: impl Read) -> Result<Digest> {
+        self.proven_file(path, mode, made, None, content)
+    }
+
+    /// As [`Assembly::file`], with content that is proven to have a SHA-256: if that turns out to be wrong, the layer is not
+    /// finished.
+    pub(crate) fn proven_file(
+        &mut self,
+        path: ReleasePath,
+        mode: u32,
+        made: Made,
+        sha256: Option<Sha256Sum>,
+        content: impl Read,
+    ) -> Result<Digest> {
         self.check_vacant(&path)?;
         let kept = if path.as_str().starts_with("bin/") { HEAD } else { ELF_MAGIC.len() };
-        let written = self.writer.write(&path, mode, content, kept);
+        let written = self.writer.write(&path, mode, sha256, content, kept);
         let (start, digest, head) = written.map_err(|error| error.context(format!("cannot add `{path}`")))?;
         let kind = LayerEntryKind::File { digest, start };
         self.entries.insert(path.clone(), LayerEntry { path: path.clone(), mode, kind });

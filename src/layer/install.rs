@@ -20,7 +20,7 @@ use sha2::{Digest as _, Sha256};
 use super::assembly::{Assembly, Begun, Kept, Made};
 use super::launcher::{self, EntryPoint};
 use super::{Builder, Distribution, FORMAT, Keeping, Layer};
-use crate::digest::Digest;
+use crate::digest::{Digest, Sha256Sum};
 use crate::error::{Context, Error, Result};
 use crate::name::PythonMinor;
 use crate::path::ReleasePath;
@@ -35,6 +35,8 @@ pub struct Member<'a> {
     pub path: &'a str,
     /// Whether its external attributes have an execute bit.
     pub executable: bool,
+    /// What the reader proves of all of its bytes, once they were read.
+    pub sha256: Option<Sha256Sum>,
 }
 
 /// Something that gives a wheel's files, each once and in any order, with contents that agree with RECORD.
@@ -49,7 +51,7 @@ pub trait WheelReader {
 impl WheelReader for Archive {
     fn for_each_file(&mut self, take: &mut dyn FnMut(&Member<'_>, &mut dyn Read) -> Result<()>) -> Result<()> {
         Self::for_each_file(self, |member, content| {
-            take(&Member { path: member.path.as_str(), executable: member.executable }, content)
+            take(&Member { path: member.path.as_str(), executable: member.executable, sha256: member.sha256 }, content)
         })
     }
 }
@@ -225,7 +227,7 @@ impl<'a> Installation<'a> {
             return Ok(());
         }
         let mode = mode(path, member.executable);
-        self.assembly.file(place, mode, Made::Elsewhere, content)?;
+        self.assembly.proven_file(place, mode, Made::Elsewhere, member.sha256, content)?;
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use rustix::fs::{FallocateFlags, fallocate};
 
-use crate::digest::{Digest, DigestWriter};
+use crate::digest::{Digest, DigestWriter, Sha256Sum};
 use crate::error::{Context, Result, shown};
 use crate::path::ReleasePath;
 use crate::tree::Bytes;
@@ -125,23 +125,24 @@ impl Writer {
     }
 
     /// Writes a file that is not there yet, and returns where it starts, its digest, and its first bytes, up to `kept`. One
-    /// that is apart has its mode as far as the umask lets it.
+    /// that is apart has its mode as far as the umask lets it. The sum is taken if it is not known.
     pub(super) fn write(
         &mut self,
         path: &ReleasePath,
         mode: u32,
+        sha256: Option<Sha256Sum>,
         content: impl Read,
         kept: usize,
     ) -> Result<(u64, Digest, Vec<u8>)> {
         let start = self.end;
         let (digest, head) = match &mut self.pack {
-            Some(pack) => copy(content, pack, &self.place.pack, kept)?,
+            Some(pack) => copy(content, sha256, pack, &self.place.pack, kept)?,
             None => {
                 let target = self.place.files().join(path.as_str());
                 let failed = || format!("cannot write `{}`", shown(&target));
                 let file = fs::OpenOptions::new().write(true).create_new(true).mode(mode & 0o777).open(&target);
                 let mut out = BufWriter::with_capacity(1 << 16, file.context(failed)?);
-                let copied = copy(content, &mut out, &target, kept)?;
+                let copied = copy(content, sha256, &mut out, &target, kept)?;
                 out.flush().context(failed)?;
                 copied
             }
@@ -204,12 +205,24 @@ impl Writer {
 }
 
 /// Copies `content`, and returns its digest and how it begins.
-fn copy(mut content: impl Read, out: impl Write, target: &Path, kept: usize) -> Result<(Digest, Vec<u8>)> {
+fn copy(
+    mut content: impl Read,
+    sha256: Option<Sha256Sum>,
+    mut out: impl Write,
+    target: &Path,
+    kept: usize,
+) -> Result<(Digest, Vec<u8>)> {
     let failed = || format!("cannot write `{}`", shown(target));
     let mut head = Vec::with_capacity(kept);
     content.by_ref().take(kept as u64).read_to_end(&mut head).context(failed)?;
-    let mut out = DigestWriter::new(out);
-    out.write_all(&head).context(failed)?;
-    std::io::copy(&mut content, &mut out).context(failed)?;
-    Ok((out.finish().1, head))
+    let mut all = (&head[..]).chain(content);
+    let digest = match sha256 {
+        Some(sha256) => Digest { size: std::io::copy(&mut all, &mut out).context(failed)?, sha256 },
+        None => {
+            let mut out = DigestWriter::new(out);
+            std::io::copy(&mut all, &mut out).context(failed)?;
+            out.finish().1
+        }
+    };
+    Ok((digest, head))
 }

@@ -182,7 +182,7 @@ impl WheelReader for ZipWheel {
             }
             let path = file.name().to_owned();
             let executable = file.unix_mode().is_some_and(|mode| mode & 0o111 != 0);
-            take(&Member { path: &path, executable }, &mut file)?;
+            take(&Member { path: &path, executable, sha256: None }, &mut file)?;
         }
         Ok(())
     }
