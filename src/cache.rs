@@ -46,7 +46,7 @@ use std::time::{Duration, SystemTime};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use tempfile::TempDir;
+use tempfile::{TempDir, TempPath};
 
 use crate::digest::Sha256Sum;
 use crate::error::{Context, Error, Result, shown};
@@ -71,6 +71,8 @@ struct Session {
     room: OnceLock<Result<Claim>>,
     held: Mutex<HashMap<PathBuf, File>>,
     added: AtomicU64,
+    /// How many temporary files there were.
+    files: AtomicU64,
     /// Things of a kind that were found, and that were made.
     counts: Mutex<HashMap<&'static str, (u64, u64)>>,
 }
@@ -190,6 +192,17 @@ impl Cache {
         tempfile::Builder::new().prefix("t").tempdir_in(&room.path).context(failed)
     }
 
+    /// Makes a path for a file on its way into the cache; the file goes away when this is dropped and it is still there.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn temporary_file(&self) -> Result<TempPath> {
+        let room = self.session.room.get_or_init(|| self.own_room()).as_ref().map_err(Clone::clone)?;
+        let number = self.session.files.fetch_add(1, Ordering::Relaxed);
+        let path = room.path.join(format!("f{number}"));
+        TempPath::try_from_path(&path).context(|| format!("cannot write to `{}`", shown(&room.path)))
+    }
+
     /// A directory in `tmp/` that no one else knows, claimed for as long as the process lives.
     fn own_room(&self) -> Result<Claim> {
         for number in 0_u32.. {
@@ -282,14 +295,14 @@ impl Cache {
     /// What the system says.
     pub(crate) fn place(&self, path: &Path, content: &[u8]) -> Result<()> {
         let failed = || format!("cannot write `{}`", shown(path));
-        let directory = self.temporary()?;
-        let staged = directory.path().join("new");
+        let staged = self.temporary_file()?;
         std::fs::write(&staged, content).context(failed)?;
-        if std::fs::rename(&staged, path).is_ok() {
-            return Ok(());
-        }
+        let staged = match staged.persist(path) {
+            Ok(()) => return Ok(()),
+            Err(error) => error.path,
+        };
         fs::create_dir_all(path.parent().unwrap_or(path))?;
-        std::fs::rename(&staged, path).context(failed)
+        staged.persist(path).map_err(|error| error.error).context(failed)
     }
 
     /// What lies in `tmp/`, but for the rooms of processes that have nothing in them.

@@ -15,7 +15,7 @@ use crate::cache::{self, Cache};
 use crate::error::{Context, Error, Result};
 use crate::layer::{Layer, started_by};
 use crate::path::{InstallPath, ReleasePath};
-use crate::tree::{Bytes, Content, Entry, Kind, Origin, Tree};
+use crate::tree::{Bytes, Content, Entry, Kind, LastOpened, Origin, Tree};
 
 /// Counts changes of what the search finds in the same files: part of the name of its cached results.
 const SEARCH: u32 = 1;
@@ -108,12 +108,13 @@ pub fn leaks(tree: &Tree, prefix: &InstallPath, layers: &[Layer], needles: &[Nee
             }
         }
     }
+    let mut last = LastOpened::default();
     let searched: BTreeSet<&str> = layers.iter().map(|layer| layer.key.as_str()).collect();
     for (path, entry) in tree.iter() {
         if entry.origin.layer.as_deref().is_some_and(|key| searched.contains(key)) {
             continue;
         }
-        let found = innermost(search_entry(entry, needles)?);
+        let found = innermost(search_entry(entry, needles, &mut last)?);
         errors.extend(found.map(|needle| leak(path, needle, &entry.origin, None)));
     }
     let hidden = errors.len().saturating_sub(SHOWN_LEAKS);
@@ -157,17 +158,17 @@ fn search_layer(layer: &Layer, needles: &[Needle], cache: &Cache) -> Result<Vec<
 fn search_layer_files(layer: &Layer, needles: &[Needle], all: bool) -> Result<Vec<Found>> {
     let made_here: BTreeSet<&ReleasePath> = layer.manifest.made_here.iter().collect();
     let origin = Arc::new(Origin { label: layer.label.clone(), layer: Some(layer.key.clone()) });
-    let mut all_found = Vec::new();
+    let (mut all_found, mut last) = (Vec::new(), LastOpened::default());
     for (path, entry) in layer.entries(&origin) {
         if !all && matches!(entry.kind, Kind::File(_)) && !made_here.contains(path) {
             continue;
         }
-        let mut found = search_entry(&entry, needles)?;
+        let mut found = search_entry(&entry, needles, &mut last)?;
         if !all && !found.is_empty() {
             // A constant of the published source, e.g. the default `/root/.netrc`, is in its byte code too.
             let source = source_of(layer, path).filter(|(source, _)| !made_here.contains(source));
             if let Some((_, source)) = source {
-                let explained = search_file(&source, needles)?;
+                let explained = search_file(&source, needles, &mut last)?;
                 found.retain(|needle| !explained.contains(needle));
             }
         }
@@ -188,7 +189,7 @@ fn source_of(layer: &Layer, pyc: &ReleasePath) -> Option<(ReleasePath, Content)>
     Some((source, content))
 }
 
-fn search_entry<'n>(entry: &Entry, needles: &'n [Needle]) -> Result<Vec<&'n Needle>> {
+fn search_entry<'n>(entry: &Entry, needles: &'n [Needle], last: &mut LastOpened) -> Result<Vec<&'n Needle>> {
     match &entry.kind {
         Kind::Directory => Ok(Vec::new()),
         Kind::Symlink(target) => {
@@ -199,16 +200,16 @@ fn search_entry<'n>(entry: &Entry, needles: &'n [Needle]) -> Result<Vec<&'n Need
         Kind::File(Content { bytes: Bytes::Memory(bytes), .. }) => {
             Ok(needles.iter().filter(|needle| needle.is_in(bytes)).collect())
         }
-        Kind::File(content) => search_file(content, needles),
+        Kind::File(content) => search_file(content, needles, last),
     }
 }
 
 /// Returns the needles that are in a file; holds a chunk of it, and as much of the one before as a needle may reach back.
-fn search_file<'n>(file: &Content, needles: &'n [Needle]) -> Result<Vec<&'n Needle>> {
+fn search_file<'n>(file: &Content, needles: &'n [Needle], last: &mut LastOpened) -> Result<Vec<&'n Needle>> {
     let overlap = needles.iter().map(|needle| needle.bytes.len()).max().unwrap_or(0);
     let mut wanted: Vec<&Needle> = needles.iter().collect();
     let (mut found, mut held, mut first) = (Vec::new(), Vec::with_capacity(CHUNK + overlap), true);
-    let mut source = file.reader()?;
+    let mut source = file.part(0..file.digest.size, last)?;
     while !wanted.is_empty() {
         let before = held.len();
         let read = source.by_ref().take(CHUNK as u64).read_to_end(&mut held);
@@ -314,7 +315,7 @@ fn interpreter_exists(tree: &Tree, interpreter: &str) -> bool {
 /// Returns how a file begins, as far as a shebang or a launcher's mark may reach.
 fn head(content: &Content) -> Result<String> {
     let mut head = Vec::new();
-    content.part(0..512)?.read_to_end(&mut head).context(|| content.unreadable())?;
+    content.part(0..512, &mut LastOpened::default())?.read_to_end(&mut head).context(|| content.unreadable())?;
     Ok(String::from_utf8_lossy(&head).into_owned())
 }
 
@@ -460,9 +461,12 @@ mod tests {
             let mut text = vec![b'x'; CHUNK + 20];
             text[start..start + 6].copy_from_slice(b"/root/");
             let needles = std::slice::from_ref(&common);
-            assert!(search_file(&content(&text), needles).unwrap().is_empty(), "{start}: it is in a word");
+            assert!(
+                search_file(&content(&text), needles, &mut LastOpened::default()).unwrap().is_empty(),
+                "{start}: it is in a word"
+            );
             text[start - 1] = b' ';
-            assert_eq!(search_file(&content(&text), needles).unwrap().len(), 1, "{start}");
+            assert_eq!(search_file(&content(&text), needles, &mut LastOpened::default()).unwrap().len(), 1, "{start}");
         }
     }
 

@@ -21,7 +21,7 @@ use crate::path::{InstallPath, ReleasePath};
 use crate::process;
 use crate::release::pyvenv_cfg;
 use crate::report::Report;
-use crate::tree::{Content, Entry, Kind, Origin, Reader, Tree};
+use crate::tree::{Content, Entry, Kind, Origin, Tree};
 
 /// What the layer is called.
 const LABEL: &str = "files made by `[build] run`";
@@ -392,12 +392,7 @@ pub fn materialise(tree: &Tree, prefix: &InstallPath, root: &Path) -> Result<()>
 fn copy(content: &Content, mode: u32, place: &Path) -> Result<()> {
     let failed = || format!("cannot write `{}`", shown(place));
     let mut file = fs_err::File::create(place).context(failed)?;
-    let copied = match &mut content.reader()? {
-        // The kernel copies from file to file.
-        Reader::Disk(reader) => std::io::copy(reader, &mut file),
-        Reader::Memory(bytes) => std::io::copy(bytes, &mut file),
-    };
-    if copied.context(failed)? != content.digest.size {
+    if std::io::copy(&mut content.reader()?, &mut file).context(failed)? != content.digest.size {
         return Err(Error::new(content.unreadable()).cause_text("it was cut").hint("build again"));
     }
     drop(file);

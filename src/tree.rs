@@ -6,8 +6,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -163,8 +164,8 @@ pub type Override<'a> = &'a dyn Fn(&InstallPath, bool) -> bool;
 /// Reads a [`Content`].
 #[derive(Debug)]
 pub enum Reader<'a> {
-    /// Of a file. It ends where the content should end: a longer file must not run over its place in an archive.
-    Disk(io::Take<fs_err::File>),
+    /// Of a file.
+    Disk(DiskReader),
     /// Of memory.
     Memory(&'a [u8]),
 }
@@ -178,20 +179,58 @@ impl Read for Reader<'_> {
     }
 }
 
+/// Reads a part of a file. It ends where the content should end: a longer file must not run over its place in an archive.
+#[derive(Debug)]
+pub struct DiskReader {
+    file: Arc<fs_err::File>,
+    at: u64,
+    end: u64,
+}
+
+impl Read for DiskReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
+        let room = buffer.len().min(left);
+        if room == 0 {
+            return Ok(0);
+        }
+        let read = self.file.file().read_at(&mut buffer[..room], self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+/// The file that was opened last, for who reads many contents one after the other: neighbours lie in the same one.
+#[derive(Debug, Default)]
+pub struct LastOpened(Option<(Arc<Path>, Arc<fs_err::File>)>);
+
+impl LastOpened {
+    fn open(&mut self, path: &Arc<Path>) -> Result<Arc<fs_err::File>> {
+        if let Some((last, file)) = &self.0
+            && Arc::ptr_eq(last, path)
+        {
+            return Ok(Arc::clone(file));
+        }
+        let file = Arc::new(crate::fs::open(path)?);
+        self.0 = Some((Arc::clone(path), Arc::clone(&file)));
+        Ok(file)
+    }
+}
+
 impl Content {
     /// Opens the bytes. They may be fewer than the digest says, or others, if someone has written to their file.
     ///
     /// # Errors
     /// The file can't be opened.
     pub fn reader(&self) -> Result<Reader<'_>> {
-        self.part(0..self.digest.size)
+        self.part(0..self.digest.size, &mut LastOpened::default())
     }
 
     /// Opens a range of the bytes.
     ///
     /// # Errors
     /// As [`Content::reader`].
-    pub fn part(&self, range: Range<u64>) -> Result<Reader<'_>> {
+    pub fn part(&self, range: Range<u64>, last: &mut LastOpened) -> Result<Reader<'_>> {
         let range = range.start.min(self.digest.size)..range.end.min(self.digest.size);
         match &self.bytes {
             Bytes::Memory(bytes) => {
@@ -199,12 +238,9 @@ impl Content {
                 Ok(Reader::Memory(&bytes[at(range.start)..at(range.end)]))
             }
             Bytes::Disk { file, start } => {
-                let mut opened = crate::fs::open(file)?;
-                let start = start + range.start;
-                if start > 0 {
-                    opened.seek(SeekFrom::Start(start)).context(|| format!("cannot read `{}`", shown(file)))?;
-                }
-                Ok(Reader::Disk(opened.take(range.end.saturating_sub(range.start))))
+                let place = |offset: u64| start.saturating_add(offset);
+                let (at, end) = (place(range.start), place(range.end).max(place(range.start)));
+                Ok(Reader::Disk(DiskReader { file: last.open(file)?, at, end }))
             }
         }
     }

@@ -9,7 +9,7 @@ use super::{cannot_write, copy_content, copy_range, cpio};
 use crate::error::{Context, Result};
 use crate::package::Meta;
 use crate::path::InstallPath;
-use crate::tree::{Content, Entry, Kind, Owner};
+use crate::tree::{Content, Entry, Kind, LastOpened, Owner};
 
 /// A kind of archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,10 +62,10 @@ pub(super) fn directory_mtime(meta: &Meta) -> u64 {
 
 impl Archive {
     /// Writes a member: header, content and padding.
-    pub(crate) fn append(self, member: &Member<'_>, out: &mut impl Write) -> Result<()> {
+    pub(crate) fn append(self, member: &Member<'_>, last: &mut LastOpened, out: &mut impl Write) -> Result<()> {
         out.write_all(&self.head(member)?).context(cannot_write)?;
         if let Some((path, content)) = member.content() {
-            copy_content(path, content, member.md5, out)?;
+            copy_content(path, content, member.md5, last, out)?;
         }
         out.write_all(self.padding(member)).context(cannot_write)
     }
@@ -80,7 +80,9 @@ impl Archive {
         if let Some((_, content)) = member.content() {
             end += content.digest.size;
             let part = range.start.clamp(start, end) - start..range.end.clamp(start, end) - start;
-            copy_range(content, part, &mut |bytes| out.write_all(bytes).context(cannot_write))?;
+            copy_range(content, part, &mut LastOpened::default(), &mut |bytes| {
+                out.write_all(bytes).context(cannot_write)
+            })?;
         }
         out.write_all(within(self.padding(member), end, &range)).context(cannot_write)
     }

@@ -16,7 +16,7 @@ use crate::cache::{self, Cache};
 use crate::digest::Sha256Sum;
 use crate::error::{Error, Result};
 use crate::path::InstallPath;
-use crate::tree::{Bytes, Content, Entry, Kind};
+use crate::tree::{Bytes, Content, Entry, Kind, LastOpened};
 
 /// An MD5 sum.
 pub(super) type Sum = [u8; 16];
@@ -120,7 +120,9 @@ impl File<'_> {
                 _ = self.sum.set(Md5::digest(bytes).into());
                 Ok(())
             }
-            Bytes::Disk { .. } => copy_content(self.path, self.content, Some(&self.sum), &mut std::io::sink()),
+            Bytes::Disk { .. } => {
+                copy_content(self.path, self.content, Some(&self.sum), &mut LastOpened::default(), &mut std::io::sink())
+            }
         }
     }
 }

@@ -30,7 +30,7 @@ use crate::error::{Context, Error, Result};
 use crate::package::{Compression, Meta, Package};
 use crate::path::InstallPath;
 use crate::segment::Segments;
-use crate::tree::{Bytes, Content, Entry, Reader};
+use crate::tree::{Bytes, Content, Entry, LastOpened, Reader};
 
 pub(crate) use archive::{Archive, Member};
 pub use deb::Deb;
@@ -144,10 +144,11 @@ fn copy_content(
     path: &InstallPath,
     content: &Content,
     md5: Option<&OnceLock<[u8; 16]>>,
+    last: &mut LastOpened,
     out: &mut impl Write,
 ) -> Result<()> {
     let (mut sha256, mut wanted) = (Sha256::new(), md5.map(|place| (place, Md5::new())));
-    copy_range(content, 0..content.digest.size, &mut |bytes| {
+    copy_range(content, 0..content.digest.size, last, &mut |bytes| {
         sha256.update(bytes);
         if let Some((_, md5)) = &mut wanted {
             md5.update(bytes);
@@ -175,8 +176,13 @@ fn copy_content(
 }
 
 /// Gives `take` a range of a file's bytes, in pieces.
-fn copy_range(content: &Content, range: Range<u64>, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-    let mut reader = match content.part(range)? {
+fn copy_range(
+    content: &Content,
+    range: Range<u64>,
+    last: &mut LastOpened,
+    take: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    let mut reader = match content.part(range, last)? {
         Reader::Memory(bytes) => return take(bytes),
         Reader::Disk(reader) => reader,
     };

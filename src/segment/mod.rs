@@ -33,7 +33,7 @@ use crate::digest::Sha256Sum;
 use crate::error::{Context, Error, Result, shown};
 use crate::format::{Archive, Member, cannot_write};
 use crate::package::Compression;
-use crate::tree::{Bytes, Content, Entry, Kind, Role};
+use crate::tree::{Bytes, Content, Entry, Kind, LastOpened, Role};
 
 /// Counts changes of the bytes that are made of the same members: it is part of every key.
 const FORMAT: u32 = 3;
@@ -226,7 +226,7 @@ impl Part {
         let pass = || {
             let mut sums =
                 PartSums { part_size: self.whole.part_size, done: Vec::new(), now: crc32fast::Hasher::new() };
-            archive.append(member, &mut sums)?;
+            archive.append(member, &mut LastOpened::default(), &mut sums)?;
             Ok(sums.finish())
         };
         let sums = self.whole.sums.get_or_init(pass).as_ref().map_err(Clone::clone)?;
@@ -406,16 +406,17 @@ impl Recipe<'_> {
 
     /// Makes an entry of the cache, and returns it open. Another build may make the same one: then it has the same bytes.
     fn make(&self, run: &Run<'_>, key: &str) -> Result<(File, Shape, Sums)> {
-        let directory = self.segments.cache.temporary()?;
-        let (place, path) = (directory.path().join("segment"), self.path(key));
+        let (place, path) = (self.segments.cache.temporary_file()?, self.path(key));
         let failed = || format!("cannot write `{}`", shown(&path));
         let mut file = File::options().read(true).write(true).create_new(true).open(&place).context(failed)?;
         let (shape, sums) = self.compress(run, &mut file)?;
         // Not synced: what a host that loses power makes of it is noticed when it is opened.
         entry::finish(&mut file, key, shape, sums).context(failed)?;
         let cache = self.segments.cache;
-        crate::fs::create_dir_all(&cache.segments())?;
-        std::fs::rename(&place, &path).context(failed)?;
+        if let Err(error) = place.persist(&path) {
+            crate::fs::create_dir_all(&cache.segments())?;
+            error.path.persist(&path).map_err(|error| error.error).context(failed)?;
+        }
         cache.hold(&path);
         cache.note_added(entry::HEADER + shape.packed);
         cache.count("segments", false);
@@ -430,10 +431,11 @@ impl Recipe<'_> {
         // Members come in many small parts, and each costs a call into the codec, if that does not gather them itself.
         let gathered = if codec::in_one_go(compression) { 0 } else { BUFFER };
         let mut out = BufWriter::with_capacity(gathered, encoder.context(cannot_write)?);
+        let mut last = LastOpened::default();
         for member in &run.members {
             match &run.part {
                 Some(part) => self.archive.append_part(member, part.range.clone(), &mut out)?,
-                None => self.archive.append(member, &mut out)?,
+                None => self.archive.append(member, &mut last, &mut out)?,
             }
         }
         if run.last {
