@@ -241,7 +241,7 @@ fn read_answer(stdout: &mut impl BufRead) -> Answer {
     match what {
         "failed" => Ok(None),
         "compiled" => {
-            let mut pyc = Vec::new();
+            let mut pyc = Vec::with_capacity(length.min(PIPE));
             stdout.by_ref().take(length as u64).read_to_end(&mut pyc)?;
             if pyc.len() == length { Ok(Some(pyc)) } else { Err(bad()) }
         }

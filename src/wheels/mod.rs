@@ -13,6 +13,7 @@ mod egg;
 mod git;
 mod hg;
 pub mod index;
+mod inflate;
 mod linkage;
 mod pack;
 mod page;
