@@ -4,6 +4,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 
 use crate::error::{Error, Result};
@@ -44,6 +45,61 @@ impl Commit {
         let line = text.lines().take_while(|line| !line.is_empty()).find(|line| line.starts_with("committer "))?;
         let time = line.rsplit(' ').nth(1)?.parse().ok()?;
         Some(Self { id: if changed { format!("{id}-dirty") } else { id }, time })
+    }
+}
+
+/// The commit of a build, for which git is asked while the build goes on.
+#[derive(Debug)]
+pub struct Asked {
+    asking: Mutex<Option<thread::JoinHandle<Option<Commit>>>>,
+    commit: OnceLock<Option<Commit>>,
+}
+
+impl Asked {
+    /// Begins to ask for [`Commit::at`].
+    pub fn at(root: &Path) -> Self {
+        let root = root.to_owned();
+        let asking = Mutex::new(Some(thread::spawn(move || Commit::at(&root))));
+        Self { asking, commit: OnceLock::new() }
+    }
+
+    /// Returns the answer, and waits for it if it is not there yet.
+    pub fn commit(&self) -> Option<&Commit> {
+        let answer = || {
+            let asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+            asking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        self.commit.get_or_init(answer).as_ref()
+    }
+
+    /// Returns the [`date`] of the build. If the environment has it, git's answer is not waited for.
+    ///
+    /// # Errors
+    /// As [`date`].
+    pub fn date(&self) -> Result<u64> {
+        if is_dated() { date(None) } else { date(self.commit()) }
+    }
+}
+
+/// The date of what is built, seconds since 1970.
+#[derive(Debug, Clone, Copy)]
+pub enum Epoch<'a> {
+    /// It is known.
+    Known(u64),
+    /// It may be that of a commit.
+    Of(&'a Asked),
+}
+
+impl Epoch<'_> {
+    /// Returns the date.
+    ///
+    /// # Errors
+    /// As [`date`].
+    pub fn seconds(self) -> Result<u64> {
+        match self {
+            Self::Known(seconds) => Ok(seconds),
+            Self::Of(asked) => asked.date(),
+        }
     }
 }
 
@@ -99,6 +155,11 @@ pub fn date(commit: Option<&Commit>) -> Result<u64> {
         },
         _ => Ok(commit.map_or(UNDATED, |commit| commit.time)),
     }
+}
+
+/// Returns whether the environment has the date.
+fn is_dated() -> bool {
+    std::env::var_os("SOURCE_DATE_EPOCH").is_some_and(|text| !text.is_empty())
 }
 
 fn git(root: &Path, arguments: &[&str], input: &str) -> Option<Vec<u8>> {

@@ -144,6 +144,11 @@ impl Flowing {
         Ok(Self { present, buffer: vec![0; Self::COMPARED], ..Self::new(file) })
     }
 
+    /// Returns how many bytes were written, or found to be there.
+    pub fn written(&self) -> u64 {
+        self.at
+    }
+
     /// Returns whether the file has these bytes already, where they are to be.
     fn has(&mut self, bytes: &[u8]) -> io::Result<bool> {
         if self.at + bytes.len() as u64 > self.present {

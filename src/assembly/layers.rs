@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::pins::{Wheels, fetch, read_lock};
 use super::{Options, plain_tree};
 use crate::app::App;
+use crate::commit::Epoch;
 use crate::error::{Error, Result};
 use crate::interpreter::Interpreter;
 use crate::layer::{Builder, Layer};
@@ -87,7 +88,7 @@ pub(super) fn twin(
     interpreter: Option<&Interpreter>,
     builder: &Builder<'_>,
     options: &Options<'_>,
-    date: u64,
+    epoch: Epoch<'_>,
     report: &Report,
 ) -> Result<Tree> {
     report.step("`[build] run` runs in a release of the same pins for this machine:");
@@ -96,7 +97,7 @@ pub(super) fn twin(
         let glibc = glibc.ok_or_else(|| Error::new("this machine's Python is not built with glibc"))?;
         let environment = Environment::new(app.python.version.value, None, Arch::host()?, glibc)?;
         let lock = read_lock(app, &environment, options, &Report::silent())?;
-        let wheels = fetch(app, &lock, &environment, options, date, report)?;
+        let wheels = fetch(app, &lock, &environment, options, epoch, report)?;
         let included = app.included_files()?;
         let files = || Layer::for_files(builder, &app.root, &included);
         let layers = installed(app, &wheels, files, &included, builder, report)?;

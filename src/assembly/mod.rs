@@ -17,7 +17,7 @@ pub(crate) use self::python::environment;
 use self::python::{check_pythons, compiler, environment_of, interpreter, runtime};
 use crate::app::{self, App, Squeeze};
 use crate::cache::Cache;
-use crate::commit::{self, Commit};
+use crate::commit::{self, Asked, Commit, Epoch};
 use crate::configuration;
 use crate::depends::{self, Depends, Scan};
 use crate::elf;
@@ -54,11 +54,9 @@ pub struct Options<'a> {
 /// # Errors
 /// Whatever is wrong with the input, the wheels or the result. Nothing but the cache was written.
 pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Package> {
-    // git is asked meanwhile: nothing needs the answer before something is built.
-    let commit = thread::spawn({
-        let root = app.root.clone();
-        move || Commit::at(&root)
-    });
+    // git is asked meanwhile: nothing needs the answer before something is built. A bad date is told at once.
+    let asked = Asked::at(&app.root);
+    commit::date(None)?;
     check_pythons(app)?;
     let runtime = report.timed("runtime", |_| runtime(app, options.cache, report))?;
     let interpreter = report.timed("interpreter", |_| interpreter(app, runtime.as_ref(), options, report))?;
@@ -74,15 +72,17 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
         // They need nothing that is fetched, and starting a Python for what was edited takes as long as all of that.
         let files = scope.spawn(|| Layer::for_files(&builder, &app.root, &included));
         let files = || files.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        gather(app, &environment, &included, &builder, commit, files, options, report)
+        gather(app, &environment, &included, &builder, Epoch::Of(&asked), files, options, report)
     })?;
-    let Gathered { wheels, mut layers, commit, date } = gathered;
+    let (wheels, mut layers) = gathered;
+    let commit = report.timed("commit", |_| asked.commit());
+    let date = asked.date()?;
     if let Some(runtime) = bundled {
         layers.insert(0, runtime.layer.clone());
     }
 
     let version = wheels.version(app)?;
-    let commit = commit.map(|commit| commit.id);
+    let commit = commit.map(|commit| commit.id.clone());
     let release = Release {
         name: &app.name,
         version: &version,
@@ -91,9 +91,9 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
         runtime: runtime.as_ref(),
     };
     let twin = match needs_twin(app, &environment, &layers) {
-        true => {
-            Some(report.timed("twin", |_| twin(app, &release, interpreter.as_ref(), &builder, options, date, report))?)
-        }
+        true => Some(report.timed("twin", |_| {
+            twin(app, &release, interpreter.as_ref(), &builder, options, Epoch::Known(date), report)
+        })?),
         false => None,
     };
     let run = RunEnvironment { timestamp: date, env: &app.build.env, rerun: options.rerun };
@@ -125,15 +125,6 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
     })
 }
 
-/// What a release is made of.
-struct Gathered {
-    wheels: Wheels,
-    layers: Vec<Layer>,
-    commit: Option<Commit>,
-    /// Seconds since 1970.
-    date: u64,
-}
-
 /// Reads the lock, fetches the wheels, and makes their layers; `files` gives those of the application's files.
 #[expect(clippy::too_many_arguments, reason = "what a build knows by then")]
 fn gather(
@@ -141,16 +132,14 @@ fn gather(
     environment: &Environment,
     included: &[PathBuf],
     builder: &Builder<'_>,
-    commit: thread::JoinHandle<Option<Commit>>,
+    epoch: Epoch<'_>,
     files: impl FnOnce() -> Result<Vec<Layer>>,
     options: &Options<'_>,
     report: &Report,
-) -> Result<Gathered> {
+) -> Result<(Wheels, Vec<Layer>)> {
     let lock = report.timed("lock", |_| read_lock(app, environment, options, report))?;
-    let commit = report.timed("commit", |_| commit.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-    let date = commit::date(commit.as_ref())?;
     let wheels = report.timed("wheels", |facts| {
-        let fetched = fetch(app, &lock, environment, options, date, report);
+        let fetched = fetch(app, &lock, environment, options, epoch, report);
         facts.cached = options.cache.counted("wheels");
         fetched
     })?;
@@ -165,7 +154,7 @@ fn gather(
         facts.bytes = Some(layers.iter().map(Layer::size).sum());
         Ok::<_, Error>(layers)
     })?;
-    Ok(Gathered { wheels, layers, commit, date })
+    Ok((wheels, layers))
 }
 
 /// What a build takes from elsewhere.
@@ -190,7 +179,7 @@ pub fn needed(app: &App, options: &Options<'_>, report: &Report) -> Result<Neede
     check_pythons(app)?;
     let environment = environment_of(app, options, report)?;
     let lock = read_lock(app, &environment, options, report)?;
-    let wheels = fetch(app, &lock, &environment, options, epoch, report)?;
+    let wheels = fetch(app, &lock, &environment, options, Epoch::Known(epoch), report)?;
     let pins = wheels.all.iter().filter_map(|wheel| wheel.pin.clone()).collect();
     let lock = Lock { pins, offered: Vec::new(), ..lock };
     let files = wheels::kept(&lock, &wheels.all, &environment, options.cache, options.offline)?;

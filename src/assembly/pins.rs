@@ -6,6 +6,7 @@ use super::Options;
 use super::python::{environment_of, runtime};
 use crate::app::App;
 use crate::cache::Cache;
+use crate::commit::Epoch;
 use crate::error::{Error, Result};
 use crate::interpreter::Interpreter;
 use crate::lock::check::{Subject, check_consistent, missing};
@@ -18,7 +19,7 @@ use crate::wheels::{self, FetchOptions, Rules, Wheel};
 const DOWNLOADS: usize = 8;
 
 /// How wheels are fetched for an application.
-pub fn fetching(offline: bool, epoch: u64, rules: &Rules) -> FetchOptions<'_> {
+pub fn fetching<'a>(offline: bool, epoch: Epoch<'a>, rules: &'a Rules) -> FetchOptions<'a> {
     FetchOptions { offline, jobs: DOWNLOADS, epoch, rules }
 }
 
@@ -106,12 +107,12 @@ pub(super) fn fetch(
     lock: &Lock,
     environment: &Environment,
     options: &Options<'_>,
-    date: u64,
+    epoch: Epoch<'_>,
     report: &Report,
 ) -> Result<Wheels> {
     check_editable(app, lock)?;
     let rules = rules(app);
-    let fetching = fetching(options.offline, date, &rules);
+    let fetching = fetching(options.offline, epoch, &rules);
     let mut all = wheels::fetch(lock, environment, options.cache, &fetching, report)?;
     let has_application = app.source.is_some();
     if let Some(source) = &app.source {

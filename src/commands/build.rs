@@ -50,6 +50,8 @@ pub(super) fn build(args: &BuildArgs, global: &Global, report: &Report) -> Resul
         Err(error) => report.warning(&format!("the cache could not be made smaller: {}", error.message())),
     }
     report.stage_table();
+    // The process ends, and giving back what a tree holds takes longer than some of the stages.
+    std::mem::forget(package);
     Ok(())
 }
 
@@ -68,13 +70,22 @@ fn wheelhouses(named: &[PathBuf]) -> Result<Vec<PathBuf>> {
     named.iter().map(absolute).collect()
 }
 
-/// What was written: the format's name, where, and what it is.
-pub(super) type Artifact = (&'static str, PathBuf, (u64, Sha256Sum));
+/// What was written.
+#[derive(Debug)]
+pub(super) struct Artifact {
+    /// The format's name.
+    format: &'static str,
+    path: PathBuf,
+    /// Bytes.
+    size: u64,
+    /// Taken if someone is told: it costs as much as everything else that a build of the same again does.
+    sha256: Option<Sha256Sum>,
+}
 
 /// Prints what was written.
 pub(super) fn say(package: &Package, artifacts: &[Artifact], report: &Report) {
     match report.style() {
-        Style::Text => artifacts.iter().for_each(|(_, path, _)| report.result(&shown(path).to_string())),
+        Style::Text => artifacts.iter().for_each(|artifact| report.result(&shown(&artifact.path).to_string())),
         Style::Json => report.json(&json(package, artifacts, report)),
     }
 }
@@ -114,15 +125,15 @@ pub(super) fn write_all(
         let written = report.timed(name, |facts| {
             let _busy = report.busy(&format!("writing {name}"));
             let before = segments.counts();
-            let written = write(format, package, &segments, cache, &path)?;
+            let (size, sha256) = write(format, package, &segments, cache, &path, report.style() == Style::Json)?;
             let after = segments.counts();
             let reused = after.reused - before.reused;
             facts.cached = Some((reused, reused + after.made - before.made));
-            facts.bytes = Some(written.0);
-            Ok::<_, Error>(written)
+            facts.bytes = Some(size);
+            Ok::<_, Error>(Artifact { format: name, path, size, sha256 })
         })?;
-        report.step(&format!("{name}: {}", human_bytes(written.0)));
-        artifacts.push((name, path, written));
+        report.step(&format!("{name}: {}", human_bytes(written.size)));
+        artifacts.push(written);
     }
     let counts = segments.counts();
     report.detail(&format!(
@@ -162,18 +173,23 @@ fn formats(names: &[FormatName], app: &App) -> Result<Vec<(&'static str, &'stati
     Ok(formats)
 }
 
-/// Returns the size and the sum of what was written.
+/// Returns the size of what was written, and its sum if that is wanted.
 fn write(
     format: &dyn Format,
     package: &Package,
     segments: &Segments<'_>,
     cache: &Cache,
     path: &Path,
-) -> Result<(u64, Sha256Sum)> {
+    is_summed: bool,
+) -> Result<(u64, Option<Sha256Sum>)> {
     let attempt = || {
         spare::replace(cache, path, |out| {
-            let ((), size, sha256) = summed(out, |out| format.write(package, segments, out))?;
-            Ok((size, sha256))
+            if is_summed {
+                let ((), size, sha256) = summed(out, |out| format.write(package, segments, out))?;
+                return Ok((size, Some(sha256)));
+            }
+            format.write(package, segments, out)?;
+            Ok((out.get_ref().written() + out.buffer().len() as u64, None))
         })
     };
     match attempt() {
@@ -185,7 +201,7 @@ fn write(
 fn json(package: &Package, artifacts: &[Artifact], report: &Report) -> serde_json::Value {
     let artifacts: Vec<_> = artifacts
         .iter()
-        .map(|(format, path, (size, sha256))| {
+        .map(|Artifact { format, path, size, sha256 }| {
             serde_json::json!({
                 "format": format,
                 "path": path,

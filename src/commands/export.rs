@@ -11,6 +11,7 @@ use toml::{Table, Value};
 use crate::app::App;
 use crate::assembly::{self, Needed, Options};
 use crate::cli::{ExportArgs, Global};
+use crate::commit::Epoch;
 use crate::error::{Context, Error, Result, shown};
 use crate::fs;
 use crate::interpreter::Interpreter;
@@ -221,7 +222,7 @@ impl Builders<'_> {
     fn fetch(&self, lock: &Lock, environment: &Environment, epoch: u64) -> Result<Vec<KeptFile>> {
         let (cache, offline) = (self.options.cache, self.options.offline);
         let rules = assembly::rules(self.app);
-        let fetching = assembly::fetching(offline, epoch, &rules);
+        let fetching = assembly::fetching(offline, Epoch::Known(epoch), &rules);
         let fetched = wheels::fetch(lock, environment, cache, &fetching, self.report)?;
         wheels::kept(lock, &fetched, environment, cache, offline)
     }

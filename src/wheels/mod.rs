@@ -46,6 +46,7 @@ use sha2::{Digest as _, Sha256};
 use uv_distribution_filename::{DistFilename, SourceDistExtension, SourceDistFilename};
 
 use crate::cache::{self, Cache};
+use crate::commit::Epoch;
 use crate::digest::Sha256Sum;
 use crate::egg::{EggFilename, is_egg};
 use crate::error::{Error, Result};
@@ -107,8 +108,8 @@ pub struct FetchOptions<'a> {
     pub offline: bool,
     /// How many files are read at a time; 8 is a good number.
     pub jobs: usize,
-    /// Seconds since 1970: the time of everything that is built.
-    pub epoch: u64,
+    /// The time of everything that is built.
+    pub epoch: Epoch<'a>,
     /// How it is built.
     pub rules: &'a Rules,
 }

@@ -121,7 +121,6 @@ pub struct Builder<'a> {
     indexes: &'a Indexes,
     options: FetchOptions<'a>,
     /// Time of everything that is built.
-    epoch: u64,
     report: &'a Report,
     tool: OnceLock<Result<Tool>>,
     compilers: OnceLock<String>,
@@ -177,9 +176,13 @@ impl<'a> Builder<'a> {
         options: &FetchOptions<'a>,
         report: &'a Report,
     ) -> Self {
-        let epoch = options.epoch.max(ZIP_EPOCH);
         let (tool, compilers, built) = (OnceLock::new(), OnceLock::new(), AtomicUsize::new(0));
-        Self { cache, environment, indexes, options: *options, epoch, report, tool, compilers, built }
+        Self { cache, environment, indexes, options: *options, report, tool, compilers, built }
+    }
+
+    /// Seconds since 1970.
+    fn epoch(&self) -> Result<u64> {
+        Ok(self.options.epoch.seconds()?.max(ZIP_EPOCH))
     }
 
     /// Returns how many wheels were built, rather than found in the cache.
@@ -197,7 +200,7 @@ impl<'a> Builder<'a> {
         let inputs = self.inputs(&stored.sha256, tool)?;
         let source = Source { label: &label, inputs, from: format!("built from {from}"), built_here: true };
         self.build(&source, tool, |to| {
-            unpack(&stored.path, extension, to, self.epoch)
+            unpack(&stored.path, extension, to, self.epoch()?)
                 .map_err(|error| error.context(format!("sdist `{label}` is refused")))
         })
     }
@@ -245,7 +248,7 @@ impl<'a> Builder<'a> {
         self.build(&source, tool, |to| {
             let to = to.join("project");
             let lent = history.is_some() && History::lend(directory, &to)?;
-            copy_files(directory, &files, &to, self.epoch)?;
+            copy_files(directory, &files, &to, self.epoch()?)?;
             if lent {
                 History::compare(&to)?;
             }
@@ -281,7 +284,7 @@ impl<'a> Builder<'a> {
             let refused = |error: Error| error.context(format!("egg `{label}` is refused"));
             match egg.sha256 {
                 Some(_) => unpack_zip(fs::open(egg.path)?, &unpacked).map_err(refused)?,
-                None => copy_files(egg.path, &files, &unpacked, self.epoch)?,
+                None => copy_files(egg.path, &files, &unpacked, self.epoch()?)?,
             }
             egg::convert(&unpacked, &filename, &laid).map_err(refused)
         })
@@ -400,7 +403,7 @@ impl<'a> Builder<'a> {
         if let Some(file) = &self.options.rules.constraints {
             tool.constrain(&mut command, file)?;
         }
-        self.set_environment(&mut command, room);
+        self.set_environment(&mut command, room)?;
         let mut output = process::output(&mut command)?;
         for text in [&mut output.stdout, &mut output.stderr] {
             // Tools name the indexes that they ask.
@@ -418,12 +421,12 @@ impl<'a> Builder<'a> {
         only_wheel(&out).ok_or_else(|| Error::new(format!("`{}` left no wheel", process::line(&command))))
     }
 
-    fn set_environment(&self, command: &mut Command, room: &Path) {
+    fn set_environment(&self, command: &mut Command, room: &Path) -> Result<()> {
         for name in DROPPED_VARIABLES {
             command.env_remove(name);
         }
         command.current_dir(room).env("TMPDIR", room.join("tmp"));
-        command.env("SOURCE_DATE_EPOCH", self.epoch.to_string());
+        command.env("SOURCE_DATE_EPOCH", self.epoch()?.to_string());
         command.env("PYTHONHASHSEED", "0").env("PYTHONNOUSERSITE", "1").env("PYTHONDONTWRITEBYTECODE", "1");
         command.env("LC_ALL", "C.UTF-8").env("TZ", "UTC").env("NO_COLOR", "1");
         // The compiler would write the place of this build into the code.
@@ -434,6 +437,7 @@ impl<'a> Builder<'a> {
         }
         command.env("PIP_NO_INPUT", "1").env("PIP_DISABLE_PIP_VERSION_CHECK", "1").env("PIP_NO_CACHE_DIR", "1");
         set_indexes(command, self.indexes, self.options.offline);
+        Ok(())
     }
 
     /// Everything that decides what a build makes, but compilers and libraries.
@@ -444,7 +448,7 @@ impl<'a> Builder<'a> {
             content.to_string(),
             format!("{version} {platform} {soabi}"),
             tool.label(),
-            self.epoch.to_string(),
+            self.epoch()?.to_string(),
         ];
         let relevant = |name: &str| {
             BUILD_VARIABLES.contains(&name) || BUILD_PREFIXES.iter().any(|prefix| name.starts_with(prefix))

@@ -3,6 +3,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::testing::{Answer, Request, Server, WheelMaker, sha256_hex};
 use super::*;
+use crate::commit::Epoch;
 use crate::error::Location;
 use crate::lock::Names;
 use crate::name::{Arch, PythonMinor};
@@ -30,7 +31,7 @@ impl Bench {
         let environment = environment((2, 28));
         let mut lock = Lock { pins: vec![pin("demo", "1.0")], ..Lock::default() };
         lock.indexes.index = Some(format!("{index}/simple").parse().unwrap());
-        let options = FetchOptions { offline: false, jobs: 4, epoch: 1_700_000_000, rules: &RULES };
+        let options = FetchOptions { offline: false, jobs: 4, epoch: Epoch::Known(1_700_000_000), rules: &RULES };
         Self { cache, _root: root, environment, lock, options }
     }
 
@@ -817,7 +818,7 @@ fn real_set() {
     }
     let cache = Cache::open(&Cache::default_root().unwrap()).unwrap();
     let offline = std::env::var_os("PKGAPP_OFFLINE").is_some();
-    let options = FetchOptions { offline, jobs: 8, epoch: 1_700_000_000, rules: &RULES };
+    let options = FetchOptions { offline, jobs: 8, epoch: Epoch::Known(1_700_000_000), rules: &RULES };
     let report = Report::new(crate::report::Verbosity::Normal, crate::report::Style::Text);
     let wheels = fetch(&lock, &environment((2, 36)), &cache, &options, &report).unwrap();
     assert_eq!(wheels.len(), lock.pins.len());
