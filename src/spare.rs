@@ -30,6 +30,8 @@ pub fn replace<T>(cache: &Cache, path: &Path, write: impl FnOnce(&mut BufWriter<
     let key = std::path::absolute(path).map(|path| cache::key(["spare", &path.to_string_lossy()]));
     let place = key.map(|key| cache.spares().join(key)).ok();
     let spare = place.as_ref().and_then(|place| take(place, &room.path().join("spare"), path));
+    let size = |file: &Path| file.metadata().map_or(0, |metadata| metadata.len());
+    let taken = spare.as_ref().map_or(0, |spare| size(spare));
     // A second name, so that it lives on when the first one leads to the new file.
     let last = room.path().join("last");
     let kept = std::fs::hard_link(path, &last).is_ok();
@@ -42,7 +44,7 @@ pub fn replace<T>(cache: &Cache, path: &Path, write: impl FnOnce(&mut BufWriter<
             .or_else(|_| std::fs::create_dir_all(cache.spares()).and_then(|()| std::fs::rename(&last, &place)))
             .is_ok()
     {
-        cache.note_added(place.metadata().map_or(0, |metadata| metadata.len()));
+        cache.note_added(size(&place).saturating_sub(taken));
     }
     Ok(made)
 }
