@@ -62,7 +62,7 @@ pub fn write_atomically<T>(path: &Path, write: impl FnOnce(&mut BufWriter<Flowin
     Ok(made)
 }
 
-/// As [`write_atomically`], by way of a file that is there, that nobody else uses, and that [can become](can_become)
+/// As [`write_atomically`], by way of a file that is there, that nobody else uses, and that may be renamed to
 /// `path`: where it has the bytes that are to be written, they are not. If that fails, it is gone.
 ///
 /// # Errors

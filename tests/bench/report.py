@@ -170,7 +170,8 @@ Written by `make bench` on {results.date}. {results.context["machine"]}. {versio
 
 Whole processes; everything is downloaded before, and all are offline; the same Python; byte code is compiled. The median of
 {rounds} rounds, in which all take turns; xz, gzip 9 and zstd 19 are measured once. A package takes the
-place of the last one, and what was written before is on the disk. The application is 2.4 MB in 323 files. In *edit* one of
+place of the last one, and what was written before is on the disk; pkgapp writes over the one before that what differs, which
+begins with the third build into a directory: *again* and *edit* have it, *first* does not. The application is 2.4 MB in 323 files. In *edit* one of
 its files has changed; in *project* it has a build backend (setuptools, run by uv or pip), else its files are copied. In
 *bump* one distribution has another version. *first* has empty caches but for downloaded wheels; a peer's *clean* builds all
 anew, and uv has the wheels unpacked in its cache from before, but for *from wheels*, where it begins with what pkgapp has;
@@ -187,7 +188,8 @@ The median of the rounds, and their spread; below 1 pkgapp is slower. *size* is 
 ## What was wanted
 
 *floor* is `cat` of the package into a file, `sha256sum` of it, and the compression of the application alone, at the same
-codec and level; *openssl* has `openssl sha256` instead of coreutils', which is slower.
+codec and level; *openssl* has `openssl sha256` instead of coreutils', which is slower. pkgapp sums a package only if it is to
+tell the sum (`--json`), which is not so here, nor with the peers.
 
 {demands(results)}
 
