@@ -71,6 +71,40 @@ fn a_killed_build_is_taken_up_by_the_next() {
     same(&expected, &sandbox.build(["--format", "all"]));
 }
 
+/// It is written over the one before the last, and no one sees that one change.
+#[test]
+fn a_killed_rebuild_leaves_the_last_package_whole() {
+    let sandbox = full();
+    let texts = ["one\n", "another, longer\n"];
+    let read = |artifacts: &[PathBuf]| -> Vec<Vec<u8>> {
+        artifacts.iter().map(|artifact| std::fs::read(artifact).unwrap()).collect()
+    };
+    let mut artifacts = Vec::new();
+    let wanted = texts.map(|text| {
+        sandbox.write("motd.txt", text);
+        artifacts = sandbox.build(["--format", "all"]);
+        read(&reference(&sandbox))
+    });
+    sandbox.build(["--format", "all"]);
+    let (mut finished, dist) = (0, artifacts[0].parent().unwrap());
+    for turn in 0..40 {
+        sandbox.write("motd.txt", texts[turn % 2]);
+        let mut child = sandbox.pkgapp(["build", "--format", "all"]).start();
+        std::thread::sleep(Duration::from_millis(5 * turn as u64));
+        Command::new("kill").args(["-9", "--", &format!("-{}", child.id())]).output().unwrap();
+        finished += usize::from(child.wait().unwrap().success());
+        for (format, bytes) in read(&artifacts).iter().enumerate() {
+            assert!(wanted.iter().any(|wanted| wanted[format] == *bytes), "{turn}: {}", artifacts[format].display());
+        }
+        // A name that a file has for the moment before it is renamed is hidden.
+        let names = std::fs::read_dir(dist).unwrap().map(|entry| entry.unwrap().file_name());
+        let shown = names.filter(|name| !name.as_encoded_bytes().starts_with(b"."));
+        assert_eq!(shown.count(), artifacts.len(), "{turn}");
+    }
+    assert!(finished < 40, "none was killed");
+    assert_eq!(read(&sandbox.build(["--format", "all"])), wanted[1]);
+}
+
 /// The only file of the cache whose path ends so.
 fn cached(sandbox: &Sandbox, end: &str) -> PathBuf {
     let found: Vec<PathBuf> =
