@@ -78,7 +78,7 @@ pub(super) struct Artifact {
     path: PathBuf,
     /// Bytes.
     size: u64,
-    /// Taken if someone is told: it costs as much as everything else that a build of the same again does.
+    /// Taken if someone is told: it costs as much as writing a package that is like the last one.
     sha256: Option<Sha256Sum>,
 }
 

@@ -3,7 +3,7 @@
 //! A layer does not have them. They are taken when a file is packed for a deb for the first time, and kept in the cache
 //! for each layer, by the SHA-256 of what they are of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
@@ -30,7 +30,7 @@ pub(super) struct Md5Sums<'t> {
     cache: &'t Cache,
     files: Vec<File<'t>>,
     /// Of which layers some are not known.
-    incomplete: Vec<&'t str>,
+    incomplete: BTreeSet<&'t str>,
 }
 
 #[derive(Debug)]
@@ -54,21 +54,15 @@ impl<'t> Md5Sums<'t> {
             Kind::Directory | Kind::Symlink(_) => None,
         };
         let files: Vec<File<'t>> = entries.iter().filter_map(file).collect();
-        let mut layers: BTreeMap<&str, Vec<&File<'t>>> = BTreeMap::new();
-        for files in files.chunk_by(|a, b| a.layer == b.layer) {
-            match files[0].layer {
-                Some(layer) => layers.entry(layer).or_default().extend(files),
-                None => files.iter().try_for_each(File::read)?,
-            }
-        }
-        let incomplete = layers.into_par_iter().filter_map(|(layer, files)| {
+        files.iter().filter(|file| file.layer.is_none()).try_for_each(File::read)?;
+        let incomplete = by_layer(&files).into_par_iter().filter_map(|(layer, files)| {
             Table::read(cache, layer).tell(&files);
             let lacking = files.into_iter().filter(|file| file.sum.get().is_none());
             let sizes: Vec<u64> = lacking.map(|file| file.content.digest.size).collect();
             (!sizes.is_empty()).then(|| (layer, sizes.into_iter().sum::<u64>()))
         });
         let (incomplete, sizes): (Vec<&str>, Vec<u64>) = incomplete.unzip();
-        let mut sums = Self { cache, incomplete, files };
+        let mut sums = Self { cache, incomplete: incomplete.into_iter().collect(), files };
         if sizes.into_iter().sum::<u64>() <= FEW {
             sums.complete()?;
             sums.incomplete.clear();
@@ -96,9 +90,11 @@ impl<'t> Md5Sums<'t> {
     /// A file that can't be read, or is not what it was; a full disk.
     pub(super) fn complete(&self) -> Result<()> {
         self.files.par_iter().filter(|file| file.sum.get().is_none()).try_for_each(File::read)?;
-        self.incomplete.par_iter().try_for_each(|layer| {
+        let mut layers = by_layer(&self.files);
+        layers.retain(|layer, _| self.incomplete.contains(layer));
+        layers.into_par_iter().try_for_each(|(layer, files)| {
             let mut table = Table::read(self.cache, layer);
-            table.add(self.files.iter().filter(|file| file.layer == Some(layer)));
+            table.add(&files);
             table.write(self.cache, layer)
         })
     }
@@ -108,6 +104,18 @@ impl<'t> Md5Sums<'t> {
         let lacking = |file: &File<'_>| Error::bug(format!("`{}` has no MD5 sum", file.path));
         self.files.iter().map(move |file| file.sum.get().copied().ok_or_else(|| lacking(file)))
     }
+}
+
+/// Returns the files of each layer.
+fn by_layer<'f, 't>(files: &'f [File<'t>]) -> BTreeMap<&'t str, Vec<&'f File<'t>>> {
+    let mut layers: BTreeMap<&str, Vec<&File<'t>>> = BTreeMap::new();
+    // Most lie beside others of their layer.
+    for files in files.chunk_by(|a, b| a.layer == b.layer) {
+        if let Some(layer) = files[0].layer {
+            layers.entry(layer).or_default().extend(files);
+        }
+    }
+    layers
 }
 
 impl File<'_> {
@@ -160,8 +168,8 @@ impl Table {
         }
     }
 
-    fn add<'f>(&mut self, files: impl Iterator<Item = &'f File<'f>>) {
-        self.0.extend(files.filter_map(|file| Some((file.content.digest.sha256, *file.sum.get()?))));
+    fn add(&mut self, files: &[&File<'_>]) {
+        self.0.extend(files.iter().filter_map(|file| Some((file.content.digest.sha256, *file.sum.get()?))));
         self.0.sort_unstable();
         self.0.dedup();
     }

@@ -46,7 +46,8 @@ impl Compilers {
     /// each one's byte code in order; `None` if it can't be compiled. What is made does not depend on other requests.
     ///
     /// # Errors
-    /// The interpreter can't be run, dies, or is busy with one source for longer than `patience`; or what `take` returns.
+    /// The interpreter can't be run, dies, or gives no answers for longer than `patience`, which come a portion at a time; or
+    /// what `take` returns.
     pub(super) fn compile(
         &self,
         interpreter: &Path,
