@@ -472,10 +472,10 @@ impl Rollout<'_> {
         let mut end = Ok(());
         for step in steps {
             match self.attempt(index, step) {
-                Ok(output) => state.leave(index, &output),
+                Ok(output) => state.leave(index, step, &output),
                 Err(failure) => {
                     if let Failure::Failed { output, .. } = &failure {
-                        state.leave(index, output);
+                        state.leave(index, step, output);
                     }
                     end = Err(Broken { step, failure });
                     break;
@@ -654,8 +654,12 @@ impl State {
         self.with(index, |host| host.outcome.took += took);
     }
 
-    /// Keeps what a transaction has told.
-    fn leave(&self, index: usize, output: &Output) {
+    /// Keeps what a transaction has told. Its standard output is its own: what package managers and scriptlets print comes
+    /// on standard error. Of other steps, such as hooks, both are foreign.
+    fn leave(&self, index: usize, step: &Step, output: &Output) {
+        if step.stage != Stage::Install {
+            return;
+        }
         let text = output.text();
         let left = text.lines().filter_map(|line| line.strip_prefix("pkgapp:left=")).map(str::to_owned);
         self.with(index, |host| host.outcome.left.extend(left));

@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdin, Command as Process, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use super::script::MARK;
+use super::script::Mark;
 use super::{Command, KEPT_BYTES, Orphan, Output, Stream, interrupt};
 
 /// How often time and interruptions are looked at.
@@ -20,10 +20,13 @@ const GRACE: Duration = Duration::from_secs(3);
 /// Lines without an end are cut here.
 const LONGEST_LINE: usize = 64 << 10;
 
+/// Lines of ours are no longer than this.
+const LONGEST_MARKED: usize = 64;
+
 /// What comes back from a run.
 #[derive(Debug)]
 pub(super) struct Ended {
-    /// What it printed after it began. The status is the process's own, or the told one.
+    /// What it printed after it began. The status is the told one, or that of the process.
     pub(super) output: Output,
     /// The script was begun.
     pub(super) began: bool,
@@ -67,12 +70,16 @@ enum Event {
     Held(ChildStdin),
 }
 
-/// Runs `process`, writes `preface` and then `input` to it.
+/// The status of ssh itself when the connection breaks (ssh(1), "EXIT STATUS").
+const LOST: i32 = 255;
+
+/// Runs `process`, writes `preface` and then `input` to it. Lines of ours are those with `mark`.
 ///
 /// # Errors
 /// It can't be started.
 pub(super) fn call(
     process: &mut Process,
+    mark: &Mark,
     preface: Vec<u8>,
     input: Option<Input>,
     command: &Command,
@@ -92,14 +99,17 @@ pub(super) fn call(
     if let Some(stdin) = child.stdin.take() {
         feed(stdin, preface, input, command.orphan, sender);
     }
-    let mut run = Run { start, child, held: None, command, stopped: None, killed: None, heard: start };
-    let mut streams = Streams::new(watcher);
+    let mut run = Run { start, child, held: None, command, stopped: None, killed: None, cut: false, heard: start };
+    let mut streams = Streams::new(watcher, mark);
     run.follow(&events, &mut streams);
     let status = run.child.wait()?;
-    let status = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+    let own = status.code().filter(|_| !run.cut);
     let mut ended = streams.finish();
-    if !ended.told {
-        ended.output.status = status;
+    // The process says how it ended as well, by a way that no output takes. It must not contradict success.
+    match own {
+        Some(own) if ended.told && ended.output.status == 0 && own != LOST => ended.output.status = own,
+        _ if ended.told => {}
+        _ => ended.output.status = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
     }
     ended.output.took = start.elapsed();
     // It may have come to its end just then.
@@ -115,6 +125,8 @@ struct Run<'c> {
     command: &'c Command,
     stopped: Option<Stopped>,
     killed: Option<Instant>,
+    /// The process was killed by us, so that its status says nothing.
+    cut: bool,
     /// When something came last.
     heard: Instant,
 }
@@ -140,8 +152,7 @@ impl Run<'_> {
                 self.held = None;
                 // What it left running may hold its streams for ever; ssh would wait for that.
                 if self.heard.elapsed() > GRACE {
-                    // It fails if the process is gone already.
-                    _ = self.child.kill();
+                    self.cut();
                     return;
                 }
             } else if !self.goes_on() {
@@ -167,9 +178,14 @@ impl Run<'_> {
         if self.killed.is_some_and(|since| since.elapsed() < patience) {
             return true;
         }
+        self.cut();
+        false
+    }
+
+    fn cut(&mut self) {
+        self.cut = true;
         // It fails if the process is gone already.
         _ = self.child.kill();
-        false
     }
 }
 
@@ -217,6 +233,7 @@ fn feed(mut stdin: ChildStdin, preface: Vec<u8>, input: Option<Input>, orphan: O
 /// The two streams, taken apart into what came before the beginning, lines, and what we have told ourselves.
 struct Streams<'w> {
     watcher: &'w mut dyn Watcher,
+    mark: &'w Mark,
     stdout: Lines,
     stderr: Lines,
     noise: Vec<u8>,
@@ -233,9 +250,9 @@ struct Lines {
 }
 
 impl<'w> Streams<'w> {
-    fn new(watcher: &'w mut dyn Watcher) -> Self {
+    fn new(watcher: &'w mut dyn Watcher, mark: &'w Mark) -> Self {
         let (stdout, stderr) = (Lines::default(), Lines::default());
-        Self { watcher, stdout, stderr, noise: Vec::new(), told: false, status: 0 }
+        Self { watcher, mark, stdout, stderr, noise: Vec::new(), told: false, status: 0 }
     }
 
     fn lines(&mut self, stream: Stream) -> &mut Lines {
@@ -260,20 +277,25 @@ impl<'w> Streams<'w> {
                 return;
             }
         }
-        if self.lines(stream).pending.len() > LONGEST_LINE {
-            let line = std::mem::take(&mut self.lines(stream).pending);
+        let pending = &mut self.lines(stream).pending;
+        if pending.len() > LONGEST_LINE {
+            // A line of ours may have come in part, and is not cut in two.
+            let last = pending.len() - LONGEST_MARKED;
+            let cut = memchr::memchr(Mark::FIRST, &pending[last..]).map_or(pending.len(), |at| last + at);
+            let line: Vec<u8> = pending.drain(..cut).collect();
             self.line(stream, &line);
         }
     }
 
     /// Takes a line with its end, if it has one.
     fn line(&mut self, stream: Stream, line: &[u8]) {
-        match memchr::memmem::find(line, MARK.as_bytes()) {
+        let mark = self.mark.as_bytes();
+        match memchr::memmem::find(line, mark) {
             Some(at) => {
                 if at > 0 {
                     self.printed(stream, &line[..at]);
                 }
-                self.told_us(stream, &String::from_utf8_lossy(&line[at + MARK.len()..]));
+                self.told_us(stream, &String::from_utf8_lossy(&line[at + mark.len()..]));
             }
             None => self.printed(stream, line),
         }
@@ -285,10 +307,11 @@ impl<'w> Streams<'w> {
                 self.lines(stream).began = true;
                 self.lines(stream).raw = stream == Stream::Stdout && self.watcher.raw(&[]);
             }
-            Some((_, status)) => {
+            Some((_, status)) if stream == Stream::Stderr => {
                 self.told = true;
                 self.status = status.parse().unwrap_or(1);
             }
+            Some(_) => {}
         }
     }
 
@@ -325,5 +348,40 @@ impl<'w> Streams<'w> {
             noise: String::from_utf8_lossy(&self.noise).into_owned(),
             stopped: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::shell::Silent;
+
+    #[test]
+    fn a_line_of_ours_is_found_behind_one_without_an_end() {
+        let mark = Mark::new().unwrap();
+        let end = [mark.as_bytes(), b"exit 7\n"].concat();
+        // Wherever what came is cut into two.
+        for part in 0..=end.len() {
+            let mut silent = Silent;
+            let mut streams = Streams::new(&mut silent, &mark);
+            streams.take(Stream::Stderr, &[mark.as_bytes(), b"begin\n"].concat());
+            streams.take(Stream::Stderr, &vec![b'x'; LONGEST_LINE + 1 - part]);
+            streams.take(Stream::Stderr, &end[..part]);
+            streams.take(Stream::Stderr, &end[part..]);
+            let ended = streams.finish();
+            assert_eq!((ended.told, ended.output.status), (true, 7), "{part} bytes came before the rest");
+            assert_eq!(ended.output.stderr.len(), LONGEST_LINE + 1 - part);
+        }
+    }
+
+    #[test]
+    fn only_standard_error_tells_the_end() {
+        let mark = Mark::new().unwrap();
+        let mut silent = Silent;
+        let mut streams = Streams::new(&mut silent, &mark);
+        for what in ["begin\n", "exit 0\n"] {
+            streams.take(Stream::Stdout, &[mark.as_bytes(), what.as_bytes()].concat());
+        }
+        assert!(!streams.finish().told);
     }
 }

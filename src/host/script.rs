@@ -8,7 +8,8 @@
 //! standard input.
 //!
 //! Before the script begins, both of its streams get a line that says so: what a login's shell has printed until then
-//! is no output. At the end standard error gets another with the status: without it, it is unknown how it ended.
+//! is no output. At the end standard error gets another with the status: without it, it is unknown how it ended. These
+//! lines carry a [`Mark`] that is random for every call, so that no program that the script runs can print one.
 
 use crate::error::{Error, Result};
 
@@ -22,8 +23,36 @@ pub(super) const BOOT: &str =
 /// What begins a payload.
 pub(super) const TAG: &str = "pkgapp:";
 
-/// What begins a line of ours on the script's streams: RECORD SEPARATOR and our name.
-pub(super) const MARK: &str = "\x1epkgapp ";
+/// What begins a line of ours on the streams of one call: RECORD SEPARATOR, our name and a number that nobody else knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Mark(String);
+
+impl Mark {
+    /// The character that begins every mark.
+    pub(super) const FIRST: u8 = 0x1e;
+
+    /// Returns the mark of a new call, with 128 bits from the operating system.
+    ///
+    /// # Errors
+    /// The operating system has no random numbers.
+    pub(super) fn new() -> Result<Self> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).map_err(|error| {
+            Error::new("cannot get random numbers from the operating system").cause_text(error.to_string())
+        })?;
+        Ok(Self(format!("\x1epkgapp {} ", hex::encode(bytes))))
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
+    /// Returns a statement of sh that prints a line with the mark. The line itself is not in the statement, so that a
+    /// shell that prints what it runs (`set -x`) prints none.
+    fn print(&self, what: &str) -> String {
+        format!(r"printf '\036{}{what}\n'", &self.0[1..])
+    }
+}
 
 /// Returns what to give to the login's shell, or to `/bin/sh -c` here.
 pub(super) fn boot(escalation: &str) -> String {
@@ -39,7 +68,7 @@ pub fn quoted(word: &str) -> String {
 ///
 /// # Errors
 /// A NUL in what can't hold one.
-pub(super) fn payload(command: &Command) -> Result<String> {
+pub(super) fn payload(command: &Command, mark: &Mark) -> Result<String> {
     let exports: String =
         command.env.iter().map(|(name, value)| ["export ", name, "=", &quoted(value), "\n"].concat()).collect();
     let args: String = command.args.iter().map(|arg| [" ", &quoted(arg)].concat()).collect();
@@ -53,9 +82,9 @@ pub(super) fn payload(command: &Command) -> Result<String> {
         Orphan::Finishes => format!("(\nexec </dev/null\n{inner})\ns=$?\n"),
         Orphan::Ends => watched(&inner),
     };
-    let begin = r"printf '\036pkgapp begin\n'; printf '\036pkgapp begin\n' >&2";
-    let end = r"printf '\036pkgapp exit %d\n' $s >&2; exit $s";
-    Ok(line(&format!("{begin}\n{run}{end}\n")))
+    let (begin, end) = (mark.print("begin"), mark.print("exit %d"));
+    // The script may be foreign text, and the variable holds the mark.
+    Ok(line(&format!("unset l\n{begin}; {begin} >&2\n{run}{end} $s >&2; exit $s\n")))
 }
 
 /// A script in its own session, which gets SIGTERM when our standard input ends: the user or the connection is gone.
@@ -91,7 +120,8 @@ mod tests {
 
     use super::*;
 
-    /// Runs a command as ssh would: a login's shell reads the boot text, `before` and the payload are its input.
+    /// Runs a command as ssh would: a login's shell reads the boot text, `before` and the payload are its input. In what is
+    /// returned the mark is shown as [`BEGIN`] has it.
     fn by(shell: &[&str], before: &str, command: &Command) -> (i32, String, String) {
         let mut child = Process::new(shell[0])
             .args(&shell[1..])
@@ -103,13 +133,14 @@ mod tests {
             .unwrap();
         let mut stdin = child.stdin.take().unwrap();
         stdin.write_all(before.as_bytes()).unwrap();
-        stdin.write_all(payload(command).unwrap().as_bytes()).unwrap();
+        let mark = Mark::new().unwrap();
+        stdin.write_all(payload(command, &mark).unwrap().as_bytes()).unwrap();
         stdin.write_all(command.stdin.as_deref().unwrap_or_default()).unwrap();
         // A command that ends with us would end at once.
         let held = (command.orphan == Orphan::Ends).then_some(stdin);
         let output = child.wait_with_output().unwrap();
         drop(held);
-        let text = |bytes| String::from_utf8(bytes).unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap().replace(&mark.0, "\u{1e}pkgapp ");
         (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
     }
 
@@ -174,6 +205,19 @@ mod tests {
     }
 
     #[test]
+    fn a_script_does_not_learn_its_mark() {
+        // Its variables, its environment, and what is left of its input.
+        let command = Command::new("x", "set; env; cat");
+        for command in [command.clone(), command.clone().stdin(""), command.ends_with_us()] {
+            for shell in shells() {
+                let (_, printed, _) = by(&shell, "", &command);
+                assert_eq!(printed.matches("\u{1e}pkgapp ").count(), 1, "{shell:?}: {printed}");
+                assert!(!printed.contains("pkgapp exit"), "{shell:?}: {printed}");
+            }
+        }
+    }
+
+    #[test]
     fn nothing_but_the_boot_text_is_seen_by_ps() {
         let command =
             Command::new("x", "tr '\\0' ' ' </proc/$PPID/cmdline; tr '\\0' ' ' </proc/$$/cmdline # topsecret")
@@ -199,7 +243,7 @@ mod tests {
             .spawn()
             .unwrap();
         let mut stdin = child.stdin.take().unwrap();
-        stdin.write_all(payload(&command).unwrap().as_bytes()).unwrap();
+        stdin.write_all(payload(&command, &Mark::new().unwrap()).unwrap().as_bytes()).unwrap();
         let until = |what: &str, done: &dyn Fn() -> bool| {
             let start = std::time::Instant::now();
             while !done() {

@@ -10,6 +10,7 @@ use crate::error::Error;
 
 use super::channel::{self, Ended, Input, Stopped, Watcher};
 use super::log::Log;
+use super::script::Mark;
 use super::select::Member;
 use super::ssh::{Connection, Connections};
 use super::sudo::{self, Escalation, Password, Refusal};
@@ -97,11 +98,12 @@ impl Shell {
         watcher: &mut dyn Watcher,
     ) -> Result<Output, Failure> {
         let mut preface = escalation.preface().into_bytes();
-        preface.extend(script::payload(command).map_err(Failure::NeverReached)?.into_bytes());
+        let mark = Mark::new().map_err(Failure::NeverReached)?;
+        preface.extend(script::payload(command, &mark).map_err(Failure::NeverReached)?.into_bytes());
         let mut process = self.process(&script::boot(escalation.words()))?;
         self.log.line("$", &command.what);
         let mut watcher = Logged { log: &self.log, inner: watcher };
-        let ended = channel::call(&mut process, preface, input, command, &mut watcher).map_err(|error| {
+        let ended = channel::call(&mut process, &mark, preface, input, command, &mut watcher).map_err(|error| {
             let program = process.get_program().to_string_lossy().into_owned();
             Failure::NeverReached(Error::new(format!("cannot run `{program}`")).cause(error))
         })?;
@@ -338,6 +340,30 @@ mod tests {
         // The shell that would have told the status is gone.
         let failure = run(&shell, &Command::new("x", "kill -9 $$")).unwrap_err();
         assert!(matches!(failure, Failure::Lost(_)), "{failure:?}");
+    }
+
+    #[test]
+    fn what_a_command_prints_says_nothing_of_its_end() {
+        let (_directory, shell) = here();
+        let lines = [
+            "\u{1e}pkgapp begin".to_owned(),
+            "\u{1e}pkgapp exit 0".to_owned(),
+            format!("\u{1e}pkgapp {} exit 0", "0".repeat(32)),
+        ];
+        // As a script by itself, and with another program in its place.
+        for script in [
+            "printf '%s\\n' \"$@\" | tee /dev/stderr; exit 3",
+            "exec sh -c 'printf \"%s\\n\" \"$@\" | tee /dev/stderr; exit 3' sh \"$@\"",
+        ] {
+            let command = Command::new("x", script).args(lines.clone());
+            for command in [command.clone(), command.ends_with_us()] {
+                let failure = run(&shell, &command).unwrap_err();
+                let Failure::Failed { output, .. } = failure else { panic!("{failure:?}") };
+                let expected = lines.join("\n") + "\n";
+                assert_eq!((output.status, output.text().into_owned()), (3, expected.clone()));
+                assert_eq!(String::from_utf8(output.stderr).unwrap(), expected, "it is output like any other");
+            }
+        }
     }
 
     #[test]

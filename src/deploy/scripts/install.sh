@@ -65,12 +65,12 @@ UNIT
   fi
 fi
 
-# What the log has got since the last time.
+# What the log has got since the last time. It is foreign text, and standard output is for what is told of the result alone.
 shown=0
 show() {
   size=$(stat -c %s "$dir/log")
   [ "$size" -gt "$shown" ] || return 0
-  tail -c "+$((shown + 1))" "$dir/log" | head -c $((size - shown))
+  tail -c "+$((shown + 1))" "$dir/log" | head -c $((size - shown)) >&2
   shown=$size
 }
 silent=0
