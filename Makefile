@@ -3,10 +3,11 @@
 # make build      the binary: target/release/pkgapp
 # make accept     the packages on real hosts with apt, dnf and systemd, see tests/lab (root)
 # make lint       formatting, clippy, documentation, and what a grep can find
+# make deny       licenses and known vulnerabilities of the dependencies (cargo-deny)
+# make fuzz       coverage-guided fuzzing of every reader of foreign bytes (nightly); FUZZ="--seconds 600 locks": its options
 # make golden     rewrite tests/golden from what pkgapp says now; read the difference
 # make bench      time, memory and size beside other tools, see tests/bench; BENCH="--rounds 2 --publish": its options
 # make growth     time and memory of builds as they grow, to 1,000 distributions and 5 GB; GROWTH="--steps 0.01,0.1"
-# make bench      time, memory and size beside other tools, see tests/bench
 # make bench-push one host and twelve, beside pyinfra and Ansible from PyPI, see tests/lab/many (root)
 # make dist       the binary that is shipped, in dist/
 # make install    the same to PREFIX (/usr/local), below DESTDIR
@@ -18,8 +19,7 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PKGAPP := $(abspath $(TARGET))/release/pkgapp
 
-.PHONY: build demo test accept bench growth lint golden dist install clean help
-.PHONY: build demo test accept bench bench-push lint golden dist install clean help
+.PHONY: build demo test accept bench growth bench-push lint deny fuzz golden dist install clean help
 
 build:
 	$(CARGO) build --release
@@ -52,6 +52,12 @@ lint:
 	$(CARGO) clippy --release --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps --lib
 	tests/forbid
+
+deny:
+	tests/deny
+
+fuzz:
+	tests/fuzz/coverage/run $(FUZZ)
 
 golden:
 	@tests/prepare test

@@ -8,6 +8,7 @@
 mod channel;
 pub mod diagnosis;
 pub mod interrupt;
+pub mod journal;
 mod log;
 mod prompt;
 #[cfg(test)]
@@ -18,6 +19,7 @@ mod shell;
 mod ssh;
 mod sudo;
 mod transfer;
+pub mod unpack;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -55,6 +55,15 @@ const NAMESPACE_STATEMENTS: &[&str] = &[
     "__path__ = __import__('pkgutil').extend_path(__path__, __name__)",
 ];
 
+/// Lays out the wheel of an unpacked egg below `to`, and returns the wheel's name.
+///
+/// # Errors
+/// The egg has no description or another distribution's, unreadable requirements, modules without source, or code for
+/// another machine than its name says.
+pub fn lay_out(from: &Path, egg: &EggFilename, to: &Path) -> Result<WheelFilename> {
+    convert(from, egg, to).map(|laid| laid.filename)
+}
+
 /// Lays out the wheel of an unpacked egg below `to`.
 ///
 /// # Errors

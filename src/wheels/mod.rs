@@ -9,14 +9,14 @@
 mod address;
 pub mod archive;
 pub mod choice;
-mod egg;
+pub mod egg;
 mod git;
 mod hg;
 pub mod index;
 mod inflate;
 mod linkage;
 mod pack;
-mod page;
+pub mod page;
 mod project;
 mod requires;
 pub mod sdist;

@@ -14,7 +14,7 @@ use crate::pypa::{HashDigest, VersionSpecifiers};
 
 /// Returns the eggs that a page links, in its order; relative links begin at `url`, or at the page's `<base>`. What is no
 /// page of links has none.
-pub(super) fn eggs(text: &str, url: &Url) -> Vec<Offer> {
+pub fn eggs(text: &str, url: &Url) -> Vec<Offer> {
     let Ok(page) = tl::parse(text, ParserOptions::default()) else { return Vec::new() };
     let tags = || page.nodes().iter().filter_map(tl::Node::as_tag);
     let named = |tag: &&HTMLTag<'_>, name: &[u8]| tag.name().as_bytes().eq_ignore_ascii_case(name);

@@ -10,7 +10,8 @@ use pkgapp::lock::{Indexes, Pin, PinSource};
 use pkgapp::wheels::choice::Wanted;
 use pkgapp::wheels::index::Client;
 
-use super::{environment, fuzz, names};
+use super::fuzz;
+use super::readers::{environment, names};
 
 /// The next page: its content type, and its bytes with `@NAME@` for the project.
 type Page = Arc<Mutex<(&'static str, Vec<u8>)>>;
