@@ -187,11 +187,12 @@ mod tests {
 
     #[test]
     fn the_commit_and_its_dirt_are_seen() {
+        let Some(git) = crate::need::tool("git") else { return };
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path();
         assert_eq!(Commit::at(root), None);
         let run = |arguments: &[&str]| {
-            let mut command = Command::new("git");
+            let mut command = Command::new(&git);
             command.arg("-C").arg(root).args(["-c", "user.name=a", "-c", "user.email=a@b"]).args(arguments);
             command.env("GIT_COMMITTER_DATE", "1700000000 +0100");
             process::run(&mut command).unwrap();

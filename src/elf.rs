@@ -232,7 +232,8 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::format::judge::{run, tool};
+    use crate::format::judge::run;
+    use crate::need::tool;
 
     fn read(path: &std::path::Path, release_path: &ReleasePath) -> Result<Option<ElfFile>> {
         let size = path.metadata().unwrap().len();

@@ -321,7 +321,7 @@ mod tests {
         // An environment of its own, so that something of it can change.
         let output = Command::new(&python).args(["-m", "venv", "--without-pip"]).arg(here.path().join("venv")).output();
         if !output.unwrap().status.success() {
-            assert!(std::env::var_os("PKGAPP_REQUIRE_TOOLS").is_none(), "venv is missing");
+            crate::need::skip(&format!("`{}` has no venv", python.display()));
             return;
         }
         let path = here.path().join("venv/bin/python");

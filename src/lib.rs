@@ -43,6 +43,10 @@
 //! is how everything fails, [`report`] the only place that prints, [`process`] and [`fs`] the borders to the machine.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that unwraps fails with the value"))]
 
+#[cfg(test)]
+#[path = "../tests/support/need.rs"]
+mod need;
+
 pub mod app;
 pub mod assembly;
 pub mod cache;

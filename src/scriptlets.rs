@@ -409,8 +409,8 @@ mod tests {
 
     use super::*;
     use crate::error::Location;
-    use crate::format::judge::tool;
     use crate::name::AppName;
+    use crate::need::tool;
     use crate::services::{SecretFile, SystemUser};
 
     fn path(text: &str) -> InstallPath {

@@ -183,7 +183,7 @@ mod tests {
         let Ok(target) = by_name(&format!("{}{}", field("ID"), field("VERSION_ID"))) else {
             return;
         };
-        let Some(getconf) = crate::format::judge::tool("getconf") else { return };
+        let Some(getconf) = crate::need::tool("getconf") else { return };
         let said = crate::format::judge::run(std::process::Command::new(getconf).arg("GNU_LIBC_VERSION"));
         assert_eq!(said.trim(), format!("glibc {}.{}", target.glibc.0, target.glibc.1));
     }

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use super::support::project::{features, full, pin};
-use super::support::tools::{python, text, tool};
+use super::support::tools::{python, skip, text, tool};
 use super::support::wheel::{Wheel, sdist, sha256};
 use super::support::{Sandbox, foreign, golden, snapshot};
 
@@ -289,7 +289,7 @@ fn switches_are_variables_as_people_set_them() {
 #[test]
 fn results_that_cannot_be_written_are_a_failure() {
     if !std::path::Path::new("/dev/full").exists() {
-        eprintln!("SKIPPED: /dev/full is not there");
+        skip("there is no /dev/full");
         return;
     }
     let sandbox = Sandbox::hello();

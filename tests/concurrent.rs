@@ -1,7 +1,7 @@
 //! Builds beside each other, and builds that are killed: the cache stays sound.
 
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::Child;
 use std::time::Duration;
 
 use super::support::project::{full, pin};
@@ -56,6 +56,13 @@ fn two_builds_of_one_project_do_not_disturb_each_other() {
     assert_eq!(std::fs::read_dir(sandbox.path("dist")).unwrap().count(), 3, "temporary files were left in dist/");
 }
 
+/// Kills a build with all that it has started: none of it has time to clean up.
+fn kill_group(child: &Child) {
+    let group = rustix::process::Pid::from_child(child);
+    // It may have come to its end.
+    _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+}
+
 #[test]
 fn a_killed_build_is_taken_up_by_the_next() {
     let sandbox = full();
@@ -64,8 +71,7 @@ fn a_killed_build_is_taken_up_by_the_next() {
     for milliseconds in [5, 20, 50, 100, 150, 200, 300, 450, 600, 900] {
         let mut child = sandbox.pkgapp(["build", "--format", "all"]).start();
         std::thread::sleep(Duration::from_millis(milliseconds));
-        // The whole process group, with what it has started: none of it has time to clean up.
-        Command::new("kill").args(["-9", "--", &format!("-{}", child.id())]).output().unwrap();
+        kill_group(&child);
         child.wait().unwrap();
     }
     same(&expected, &sandbox.build(["--format", "all"]));
@@ -91,7 +97,7 @@ fn a_killed_rebuild_leaves_the_last_package_whole() {
         sandbox.write("motd.txt", texts[turn % 2]);
         let mut child = sandbox.pkgapp(["build", "--format", "all"]).start();
         std::thread::sleep(Duration::from_millis(5 * turn as u64));
-        Command::new("kill").args(["-9", "--", &format!("-{}", child.id())]).output().unwrap();
+        kill_group(&child);
         finished += usize::from(child.wait().unwrap().success());
         for (format, bytes) in read(&artifacts).iter().enumerate() {
             assert!(wanted.iter().any(|wanted| wanted[format] == *bytes), "{turn}: {}", artifacts[format].display());

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::support::foreign::{self, Dump, path_of};
 use super::support::project::full;
-use super::support::tools::{text, tool};
+use super::support::tools::{root, text, tool};
 use super::support::{Sandbox, copy, walk};
 
 /// Directories of the base system: a deb names them, since dpkg makes no parents, and shares them with every other deb.
@@ -201,15 +201,6 @@ fn versions_sort_in_both_worlds_as_in_python() {
     }
 }
 
-/// Whether this is root, who alone may use dpkg and rpm on another root directory.
-fn is_root() -> bool {
-    let root = text(Command::new("id").arg("-u")).trim() == "0";
-    if !root {
-        eprintln!("SKIPPED: installing into a directory needs root");
-    }
-    root
-}
-
 /// What is below `root` now and was not `before`, but for a database.
 fn new_paths(root: &Path, before: &[PathBuf], database: &str) -> Vec<PathBuf> {
     let is_new = |path: &PathBuf| !before.contains(path) && !path.starts_with(root.join(database));
@@ -220,7 +211,7 @@ fn new_paths(root: &Path, before: &[PathBuf], database: &str) -> Vec<PathBuf> {
 fn dpkg_installs_verifies_and_purges_without_leftovers() {
     let sandbox = Sandbox::hello();
     let [deb] = &sandbox.build(["--format", "deb"])[..] else { panic!("one artifact") };
-    if tool("dpkg").is_none() || !is_root() {
+    if tool("dpkg").is_none() || !root() {
         return;
     }
     let root = sandbox.root().join("root");
@@ -249,7 +240,7 @@ fn dpkg_installs_verifies_and_purges_without_leftovers() {
 fn rpm_installs_verifies_and_removes_without_leftovers() {
     let sandbox = Sandbox::hello();
     let [file] = &sandbox.build(["--format", "rpm"])[..] else { panic!("one artifact") };
-    if tool("rpm").is_none() || !is_root() {
+    if tool("rpm").is_none() || !root() {
         return;
     }
     let root = sandbox.root().join("root");

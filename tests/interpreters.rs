@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::support::project::{features, pin};
-use super::support::tools::{output, text, tool};
+use super::support::tools::{left_out, output, skip, text, tool};
 use super::support::{Sandbox, foreign, walk};
 
 /// A CPython's prefix and its minor version.
@@ -33,11 +33,12 @@ fn cpythons() -> Vec<Cpython> {
         };
         match prefixes.iter().find(has) {
             Some(prefix) => found.push(Cpython { prefix: prefix.clone(), minor }),
-            None => eprintln!("SKIPPED: there is no CPython {minor} to bundle"),
+            None => left_out(&format!("there is no CPython {minor} to bundle")),
         }
     }
-    let required = std::env::var_os("PKGAPP_REQUIRE_TOOLS").is_some_and(|value| value == "1");
-    assert!(!found.is_empty() || !required, "there is no CPython to bundle");
+    if found.is_empty() {
+        skip("there is no CPython to bundle");
+    }
     found
 }
 

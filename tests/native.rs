@@ -4,7 +4,7 @@ use std::process::Command;
 
 use super::support::Sandbox;
 use super::support::project::{extension, full, pin};
-use super::support::tools::{python, shared_object, text, tool};
+use super::support::tools::{left_out, python, shared_object, text, tool};
 use super::support::wheel::{Member, Wheel};
 
 fn compiled(name: &str, object: Vec<u8>) -> Wheel {
@@ -23,7 +23,7 @@ fn modern() -> Option<Wheel> {
     let script = "import sys, platform; sys.exit(not (platform.libc_ver()[1] and tuple(map(int, platform.libc_ver()[1].split('.'))) >= (2, 34)))";
     let new_enough = Command::new(&python().path).args(["-c", script]).status().unwrap().success();
     if !new_enough {
-        eprintln!("SKIPPED: this machine's glibc is older than 2.34");
+        left_out("this machine's glibc is older than 2.34");
     }
     new_enough.then_some(wheel)
 }

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use super::support::project::{extension, pin};
-use super::support::tools::{path, python, shared_object, text, tool};
+use super::support::tools::{left_out, path, python, shared_object, text, tool};
 use super::support::wheel::{Member, Wheel, sdist};
 use super::support::{Sandbox, foreign};
 
@@ -221,7 +221,7 @@ fn a_python_that_this_machine_lacks_needs_no_more_than_a_stand_in() {
     let pyenv = home.and_then(|home| std::fs::read_dir(home).ok()).into_iter().flatten().flatten();
     if !lacks || pyenv.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with("3.14")) {
         // Not a missing tool: one too many.
-        eprintln!("SKIPPED: this machine has a Python 3.14");
+        left_out("this machine has a Python 3.14");
         return;
     }
     let sandbox = Sandbox::hello();

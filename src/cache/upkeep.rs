@@ -329,7 +329,7 @@ mod tests {
         assert_eq!(cache.trim(1_000_000).unwrap(), None);
         assert_eq!(cache.trim(1).unwrap(), None, "nothing was added");
         cache.note_added(1_000_000);
-        let pruned = cache.trim(210_000).unwrap().unwrap();
+        let pruned = cache.trim(150_000).unwrap().unwrap();
         assert_eq!((left(&cache), pruned.entries), (vec![1], 2));
     }
 

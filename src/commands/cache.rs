@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_checkout_is_what_git_says_its_commit_is() {
-        let Some(git) = crate::format::judge::tool("git") else { return };
+        let Some(git) = crate::need::tool("git") else { return };
         let directory = tempfile::tempdir().unwrap();
         let made = directory.path().join("made");
         std::fs::create_dir(&made).unwrap();

@@ -478,7 +478,7 @@ mod tests {
     fn the_script_tells_of_this_machine_what_its_own_tools_do() {
         let directory = tempfile::tempdir().unwrap();
         let state = directory.path().join("state").display().to_string();
-        let Some(dpkg) = crate::format::judge::tool("dpkg-query") else { return };
+        let Some(dpkg) = crate::need::tool("dpkg-query") else { return };
         let said = |command: &mut Command| crate::format::judge::run(command).trim().to_owned();
         let version = said(Command::new(dpkg).args(["-W", "-f", "${Version}", "dpkg"]));
         let script = [script::PRELUDE, script::SYSTEM, script::FACTS].concat();

@@ -130,7 +130,7 @@ mod tests {
         let all = all.map(|body| [PRELUDE, SYSTEM, body].concat()).into_iter().chain(own);
         for script in all.chain([TRANSACTION.to_owned(), switch()]) {
             for shell in ["dash", "bash"] {
-                let Some(shell) = crate::format::judge::tool(shell) else { continue };
+                let Some(shell) = crate::need::tool(shell) else { continue };
                 crate::format::judge::run(Command::new(shell).args(["-n", "-c", &script]));
             }
         }

@@ -349,7 +349,8 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::format::judge::{run, tool};
+    use crate::format::judge::run;
+    use crate::need::tool;
     use crate::path::ReleasePath;
 
     /// A library that calls another one; linked with versions of symbols, as glibc's are.

@@ -129,7 +129,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::format::judge::tool;
+    use crate::need::tool;
 
     fn map(text: &str) -> String {
         upstream(&Version::from_str(text).unwrap())

@@ -255,7 +255,8 @@ mod tests {
         let pid = std::fs::read_to_string(&file).unwrap();
         // A zombie has an empty command line.
         let lives = || std::fs::read(format!("/proc/{}/cmdline", pid.trim())).is_ok_and(|line| !line.is_empty());
-        assert!(lives());
+        // Between fork and exec it has none, either.
+        until("it lives", &lives);
         drop(stdin);
         until("its child ends", &|| !lives());
         assert_eq!(child.wait().unwrap().code(), Some(143));

@@ -389,8 +389,8 @@ mod tests {
         let start = Instant::now();
         let output = run(&shell, &Command::new("x", "sleep 20 & echo $!")).unwrap();
         assert!(start.elapsed() < Duration::from_secs(15));
-        let pid = output.text().trim().to_owned();
-        assert!(std::process::Command::new("kill").arg(pid).status().unwrap().success());
+        let pid = rustix::process::Pid::from_raw(output.text().trim().parse().unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     }
 
     /// An upload of `content` to `path`.

@@ -201,24 +201,16 @@ pub(crate) fn pythons() -> Vec<(PathBuf, PythonMinor)> {
         let mut places = installed.iter().map(|bin| bin.join(&program)).chain([Path::new("/usr/bin").join(&program)]);
         match places.rfind(|place| place.is_file()) {
             Some(place) => found.push((place, PythonMinor { major: 3, minor })),
-            None => skipped(&program),
+            None => crate::need::left_out(&format!("`{program}` is not on this machine")),
         }
     }
-    if found.is_empty() && required() {
-        panic!("there is no Python to test with");
+    if found.is_empty() {
+        // One of another place, e.g. a virtual environment's.
+        let python = crate::need::python();
+        found.push((python.path.clone(), python.minor.parse().unwrap()));
     }
     found.sort_by_key(|(place, _)| place.starts_with("/usr/bin"));
     found
-}
-
-/// Says that a foreign tool is not there.
-pub(crate) fn skipped(tool: &str) {
-    _ = std::io::Write::write_all(&mut std::io::stderr(), format!("SKIPPED: {tool} is not there\n").as_bytes());
-}
-
-/// Whether tests must not be skipped.
-pub(crate) fn required() -> bool {
-    std::env::var_os("PKGAPP_REQUIRE_TOOLS").is_some_and(|value| value == "1")
 }
 
 /// What Python prints, without the line end.

@@ -11,14 +11,12 @@ use crate::name::Arch;
 
 /// Runs a script with a Python that has pip, as the other side of a comparison; `None` if there is none.
 pub(super) fn python(script: &str, input: &[u8]) -> Option<Vec<u8>> {
-    let have = Command::new("python3").args(["-c", "import pip"]).output();
-    if !have.is_ok_and(|output| output.status.success()) {
-        assert!(std::env::var_os("PKGAPP_REQUIRE_TOOLS").is_none(), "python3 with pip is missing");
-        std::io::stderr().write_all(b"SKIPPED: python3 with pip is missing\n").unwrap();
+    let python = &crate::need::python().path;
+    if !crate::need::module(python, "pip") {
         return None;
     }
     let mut child =
-        Command::new("python3").args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        Command::new(python).args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input).unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());

@@ -492,7 +492,8 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::format::judge::{run, tool};
+    use crate::format::judge::run;
+    use crate::need::tool;
 
     /// A library in a directory of its own and a program that needs it, linked with these options.
     fn program(directory: &Path, options: &[&str]) -> Option<PathBuf> {

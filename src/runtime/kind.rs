@@ -63,7 +63,8 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::format::judge::{run, tool};
+    use crate::format::judge::run;
+    use crate::need::tool;
 
     fn refusal(names: &[&str]) -> Option<String> {
         let python = PythonMinor { major: 3, minor: 14 };

@@ -128,7 +128,7 @@ mod tests {
         assert!(!text.contains("/tmp/python-build"), "{text}");
         assert!(text.contains("-L@PREFIX@/lib") && text.contains("--prefix=@PREFIX@'"), "{text}");
         assert!(text.contains("'OTHER': '/home/ci/.pyenv/versions/3.12.10'"), "{text}");
-        let Some(python) = crate::format::judge::tool("python3") else { return };
+        let Some(python) = crate::need::tool("python3") else { return };
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("data.py"), text).unwrap();
         let ask = "import sys; sys.path.insert(0, sys.argv[1]); import data; print(data.build_time_vars['LIBDIR'] == \

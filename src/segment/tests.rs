@@ -421,7 +421,7 @@ fn a_large_file_is_compressed_in_parts_that_are_all_of_it() {
 #[test]
 fn a_layer_s_dates_stand_for_its_content_and_are_never_later_than_the_build() {
     let mut scene = scene();
-    let (Some(tar), Some(rpm)) = (judge::tool("tar"), judge::tool("rpm")) else { return };
+    let (Some(tar), Some(rpm)) = (crate::need::tool("tar"), crate::need::tool("rpm")) else { return };
     let times = |scene: &Scene| -> Vec<String> {
         let (tarball, package) = (scene.directory.path().join("x.tar.gz"), scene.directory.path().join("x.rpm"));
         std::fs::write(&tarball, scene.write(by_name("tar.gz").unwrap()).0).unwrap();

@@ -35,6 +35,12 @@ impl Bench {
         Self { cache, _root: root, environment, lock, options }
     }
 
+    /// For the Python of this machine, which builds.
+    fn building(mut self) -> Self {
+        self.environment = Environment::new(this_python(), None, Arch::X86_64, (2, 28)).unwrap();
+        self
+    }
+
     fn fetch(&self) -> Result<Vec<Wheel>> {
         fetch(&self.lock, &self.environment, &self.cache, &self.options, &Report::silent())
     }
@@ -588,17 +594,18 @@ fn project(directory: &Path) {
     std::fs::set_permissions(directory.join("tool.sh"), std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
+/// The Python that wheels are built with here.
+fn this_python() -> PythonMinor {
+    crate::need::python().minor.parse().unwrap()
+}
+
 /// Whether wheels can be built here; a test that can't says so.
 fn can_build() -> bool {
-    let python = PythonMinor { major: 3, minor: 11 };
     let root = tempfile::tempdir().unwrap();
     let cache = Cache::open(root.path()).unwrap();
-    let can = crate::process::find("uv").is_some() || crate::interpreter::Interpreter::with_pip(&cache, python).is_ok();
-    if !can {
-        assert!(std::env::var_os("PKGAPP_REQUIRE_TOOLS").is_none(), "Python 3.11 with pip is missing");
-        _ = std::io::Write::write_all(&mut std::io::stderr(), b"SKIPPED: Python 3.11 with pip is missing\n");
-    }
-    can
+    crate::process::find("uv").is_some()
+        || crate::interpreter::Interpreter::with_pip(&cache, this_python()).is_ok()
+        || crate::need::module(&crate::need::python().path, "pip")
 }
 
 fn tar_gz(files: &[(&str, u32, &[u8])], links: &[(&str, &str)]) -> Vec<u8> {
@@ -624,7 +631,7 @@ fn tar_gz(files: &[(&str, u32, &[u8])], links: &[(&str, &str)]) -> Vec<u8> {
 
 fn build_from(sdist: Vec<u8>) -> (Bench, Server) {
     let server = index(HTML, anchor("demo-1.0.tar.gz", ""), vec![("demo-1.0.tar.gz", sdist)]);
-    (Bench::new(&server.url), server)
+    (Bench::new(&server.url).building(), server)
 }
 
 fn member(wheel: &Wheel, name: &str) -> String {
@@ -716,7 +723,7 @@ fn a_build_that_fails_shows_what_it_said() {
     let here = tempfile::tempdir().unwrap();
     project(here.path());
     std::fs::write(here.path().join("fail"), "").unwrap();
-    let mut bench = Bench::new("http://127.0.0.1:9");
+    let mut bench = Bench::new("http://127.0.0.1:9").building();
     bench.lock.pins[0].source = PinSource::Directory(here.path().to_owned());
     let error = bench.error();
     let first = format!("error: cannot build a wheel of `{}`\n  --> /x/requirements.txt:1:1\n", here.path().display());
@@ -731,13 +738,18 @@ fn a_wheel_for_another_platform_is_not_taken_from_a_build() {
     }
     let here = tempfile::tempdir().unwrap();
     project(here.path());
-    std::fs::write(here.path().join("tag"), "cp39-cp39-linux_x86_64").unwrap();
-    let mut bench = Bench::new("http://127.0.0.1:9");
+    std::fs::write(here.path().join("tag"), "cp38-cp38-linux_x86_64").unwrap();
+    let mut bench = Bench::new("http://127.0.0.1:9").building();
     bench.lock.pins[0].source = PinSource::Directory(here.path().to_owned());
     let error = bench.error();
-    assert!(error.contains("`demo-1.0-cp39-cp39-linux_x86_64.whl` does not fit CPython 3.11 on x86_64"), "{error}");
-    std::fs::write(here.path().join("tag"), "cp311-cp311-linux_x86_64").unwrap();
-    assert_eq!(bench.fetch().unwrap()[0].path.file_name().unwrap(), "demo-1.0-cp311-cp311-linux_x86_64.whl");
+    let python = this_python();
+    assert!(
+        error.contains(&format!("`demo-1.0-cp38-cp38-linux_x86_64.whl` does not fit CPython {python} on x86_64")),
+        "{error}"
+    );
+    let tag = format!("cp3{0}-cp3{0}-linux_x86_64", python.minor);
+    std::fs::write(here.path().join("tag"), &tag).unwrap();
+    assert_eq!(*bench.fetch().unwrap()[0].path.file_name().unwrap(), *format!("demo-1.0-{tag}.whl"));
 }
 
 #[test]
@@ -750,7 +762,7 @@ fn the_application_is_built_from_a_copy_and_again_when_it_changes() {
     std::fs::create_dir_all(here.path().join("build")).unwrap();
     std::fs::write(here.path().join("build/left.txt"), "x").unwrap();
     let before = listing(here.path());
-    let bench = Bench::new("http://127.0.0.1:9");
+    let bench = Bench::new("http://127.0.0.1:9").building();
     let build = || {
         let indexes = Indexes::default();
         application(here.path(), &indexes, &bench.environment, &bench.cache, &bench.options, &Report::silent()).unwrap()
@@ -772,20 +784,18 @@ fn the_application_is_built_from_a_copy_and_again_when_it_changes() {
 
 #[test]
 fn git_says_what_the_source_is() {
-    if !can_build() {
-        return;
-    }
+    let (Some(program), true) = (crate::need::tool("git"), can_build()) else { return };
     let here = tempfile::tempdir().unwrap();
     project(here.path());
     let git = |arguments: &[&str]| {
-        crate::process::run(std::process::Command::new("git").args(arguments).current_dir(here.path())).unwrap();
+        crate::process::run(std::process::Command::new(&program).args(arguments).current_dir(here.path())).unwrap();
     };
     git(&["init", "-q"]);
     std::fs::write(here.path().join(".gitignore"), "*.log\n").unwrap();
     std::fs::write(here.path().join("secret.log"), "x").unwrap();
     git(&["add", "."]);
     std::fs::write(here.path().join("new.py"), "x").unwrap();
-    let bench = Bench::new("http://127.0.0.1:9");
+    let bench = Bench::new("http://127.0.0.1:9").building();
     let indexes = Indexes::default();
     let wheel = application(here.path(), &indexes, &bench.environment, &bench.cache, &bench.options, &Report::silent())
         .unwrap();

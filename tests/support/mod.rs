@@ -2,6 +2,7 @@
 
 pub(crate) mod foreign;
 pub(crate) mod gate;
+pub(crate) mod need;
 pub(crate) mod project;
 pub(crate) mod server;
 pub(crate) mod tools;

@@ -3,7 +3,7 @@ use std::process::{Command, Stdio};
 use proptest::prelude::*;
 
 use super::*;
-use crate::format::judge::tool;
+use crate::need::tool;
 
 fn piece(plain: &[u8], compression: Compression) -> (Vec<u8>, Shape) {
     let mut encoder = PieceEncoder::new(Vec::new(), compression, plain.len() as u64).unwrap();
