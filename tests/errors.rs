@@ -311,6 +311,20 @@ fn requirements() -> Vec<Case> {
             .pins("-r other.txt\n")
             .file("other.txt", "-r requirements.txt\n")
             .must(&["other.txt:1:", "requirements.txt"]),
+        case("module-of-setuptools").pins("six==1.0\npkg_resources==0.0.0\n").must(&[
+            "`pkg_resources==0.0.0`",
+            "requirements.txt:2:1",
+            "delete the line",
+        ]),
+        case("path-of-conda")
+            .pins("six @ file:///croot/six_1677/work/dist/six-1.16.0-py2.py3-none-any.whl\n")
+            .must(&["/croot/six_1677", "`six==1.16.0`"]),
+        case("path-of-windows")
+            .pins("six @ file:///C:/Users/ada/six-1.16.0-py2.py3-none-any.whl\n")
+            .must(&["C:/Users/ada", "`six==1.16.0`"]),
+        case("short-address-of-git")
+            .pins("-e git+git@git.example.com:ada/six.git@0123456789012345678901234567890123456789#egg=six\n")
+            .must(&["`git+ssh://git@git.example.com/ada/six.git@", "requirements.txt:1:"]),
         case("missing-constraints").pins("-c limits.txt\nsix==1.0\n").must(&["requirements.txt:1:", "`limits.txt`"]),
         case("against-constraint")
             .local_pins("-c limits.txt\nsix==1.0\n")

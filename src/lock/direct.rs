@@ -70,6 +70,10 @@ fn is_wheel(name: &str) -> bool {
 ///
 /// `written` is the text as messages may show it. Relative paths are relative to `root`, as with pip run there.
 pub(super) fn read(text: &str, written: &str, name: Option<&PackageName>, root: &Path) -> Result<Direct, Refused> {
+    if let Some(address) = with_scheme(written) {
+        return Err(Refused::new(format!("`{written}` is not a URL: it has no scheme behind the `+`"))
+            .hint(format!("write `{address}`")));
+    }
     let direct = if is_url(text) { read_url(text, written, name, root) } else { read_path(text, written, name, root) }?;
     match (name, &direct.name) {
         (Some(name), Some(found)) if name != found => {
@@ -147,6 +151,14 @@ fn read_repository(
     Ok(fragment.direct(source, name.cloned(), None))
 }
 
+/// Returns `git+ssh://git@host/path` for `git+git@host:path`, which no parser takes for a URL.
+fn with_scheme(written: &str) -> Option<String> {
+    let (kind, address) = written.split_once('+').filter(|(kind, _)| is_vcs(kind))?;
+    let (host, path) = address.split_once(':').filter(|(_, path)| !path.starts_with("//"))?;
+    let is_host = host.contains('@') && !host.contains(['/', '#']);
+    is_host.then(|| format!("{kind}+ssh://{host}/{}", path.trim_start_matches('/')))
+}
+
 fn read_archive_url(mut url: Url, written: &str, name: Option<&PackageName>) -> Result<Direct, Refused> {
     let last = url.path().rsplit('/').next().unwrap_or_default();
     let file_name = percent_decoded(last);
@@ -190,6 +202,9 @@ fn read_file(
         return Ok(fragment.direct(PinSource::Directory(project), found, version));
     }
     if !path.exists() {
+        if let Some(hint) = foreign_path(&path, name, file_name) {
+            return Err(Refused::new(format!("`{written}` does not exist on this machine")).hint(hint));
+        }
         return Err(Refused::new(format!("`{written}` does not exist"))
             .hint(format!("paths of distributions are relative to `{}`", crate::error::shown(root))));
     }
@@ -199,6 +214,24 @@ fn read_file(
     }
     let (found, version) = from_file_name(file_name, written, name)?;
     Ok(fragment.direct(PinSource::File(path), found, version))
+}
+
+/// Returns the way out for a path that a tool wrote on another machine.
+fn foreign_path(path: &Path, name: Option<&PackageName>, file_name: &str) -> Option<String> {
+    let part = |names: &[&str]| path.iter().any(|part| names.iter().any(|name| part == *name));
+    let version = file_name.parse::<WheelFilename>().map_or_else(|_| "VERSION".to_owned(), |it| it.version.to_string());
+    let pin = format!("{}=={version}", name.map_or("NAME", PackageName::as_str));
+    if part(&["croot", "feedstock_root", "conda-bld"]) {
+        return Some(format!(
+            "conda built it there, and `pip freeze` wrote that down; write `{pin}`, as `pip list --format=freeze` prints"
+        ));
+    }
+    let drive = path
+        .iter()
+        .nth(1)
+        .and_then(|part| part.to_str())
+        .is_some_and(|part| matches!(part.as_bytes(), [letter, b':'] if letter.is_ascii_alphabetic()));
+    drive.then(|| format!("it is a path of Windows; write `{pin}`, or the path of a copy on this machine"))
 }
 
 /// Returns what the file name of a wheel, an egg or an sdist says.

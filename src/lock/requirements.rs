@@ -432,6 +432,11 @@ impl Statement<'_, '_> {
         if !self.draft.holds(parts.marker, None) {
             return;
         }
+        if parts.name.as_ref().is_some_and(|name| name.as_str() == "pkg-resources") && parts.direct.is_none() {
+            let written = self.line.written(parts.body);
+            let error = Error::new(format!("`{written}` is no distribution: the module is a part of setuptools"));
+            return self.fail(error.hint("delete the line, which `pip freeze` of Debian and Ubuntu added"), 0);
+        }
         let Some(direct) = self.direct(&parts) else { return };
         let name = parts.name.clone().or_else(|| direct.as_ref().and_then(|direct| direct.name.clone()));
         let Some(name) = name.filter(|_| self.role == Role::Requirements || parts.name.is_some()) else {
