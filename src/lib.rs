@@ -64,6 +64,7 @@ pub mod fleet;
 pub mod format;
 pub mod fs;
 pub mod host;
+pub(crate) mod http;
 pub mod interpreter;
 pub mod layer;
 pub mod lock;

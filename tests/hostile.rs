@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::support::project::pin;
+use super::support::tools::python;
 use super::support::wheel::{Member, Wheel, zip};
 use super::support::{Sandbox, golden, snapshot};
 
@@ -77,7 +78,7 @@ fn cases() -> Vec<Case> {
         (
             "not-in-record",
             evil().file("evil/stowaway.py", "x = 1\n").record_without("evil/stowaway.py"),
-            &["RECORD", "evil/stowaway.py"],
+            &["RECORD", "evil/stowaway.py", "allow-record-gaps = [\"evil\"]"],
         ),
         (
             "in-record-only",
@@ -98,6 +99,18 @@ fn cases() -> Vec<Case> {
             &["METADATA", "9.0", "1.0"],
         ),
         ("no-name", evil().metadata("Metadata-Version: 2.1\nVersion: 1.0\n"), &["METADATA", "Name"]),
+        ("plants-a-unit", evil().data("data/host/etc/cron.d/evil", "* * * * * root id\n"), &["host/etc/cron.d/evil"]),
+        ("poses-as-the-record", evil().data("data/.pkgapp/more.json", "{}"), &[".pkgapp/more.json"]),
+        (
+            "reaches-into-the-interpreter",
+            evil().data("data/python3.13/lib/python3.13/sitecustomize.py", "import os\n"),
+            &["python3.13/lib/python3.13/sitecustomize.py"],
+        ),
+        (
+            "path-file-by-way-of-data",
+            evil().data(&format!("data/lib/python{}/site-packages/evil.pth", python().minor), "/tmp\n"),
+            &["evil.pth", "/tmp"],
+        ),
         ("launcher-climbs-out", evil().console_script("../../escaped", "evil:main"), &["../../escaped"]),
         ("launcher-runs-shell", evil().console_script("run", "evil:main); import os; os.system('id'"), &["run"]),
     ]
@@ -174,4 +187,36 @@ fn signatures_in_dist_info_need_no_line_in_record() {
     let sandbox = Sandbox::hello();
     pin(&sandbox, &[evil().file(path, "{}").record_without(path)]);
     sandbox.build(["--format", "tar"]);
+}
+
+#[test]
+fn the_release_reserves_names_for_its_installer() {
+    // What commands make is looked at as what wheels bring.
+    let sandbox = Sandbox::hello();
+    sandbox.append("pkgapp.toml", "\n[build]\nrun = [\"mkdir -p host/etc\", \"touch host/etc/evil\"]\n");
+    let text = sandbox.pkgapp(["build", "--format", "tar"]).fails();
+    assert!(text.contains("`[build] run`") && text.contains("`host/etc/evil`"), "{text}");
+}
+
+#[test]
+fn gaps_in_a_record_can_be_accepted_by_name() {
+    // As real wheels have them: a file that RECORD lacks, and a line without a file.
+    let wheel = evil().file("evil/data.txt", "x").record_edited("evil/data.txt,sha256=", "evil/ghost.py,sha256=");
+    let sandbox = Sandbox::hello();
+    pin(&sandbox, std::slice::from_ref(&wheel));
+    let refused = sandbox.pkgapp(["build"]).fails();
+    assert!(refused.contains("allow-record-gaps") && refused.contains("(and 1 more)"), "{refused}");
+    sandbox.edit("pkgapp.toml", "[python]\n", "[python]\nallow-record-gaps = [\"Evil\"]\n");
+    let [tar] = &sandbox.build(["--format", "tar"])[..] else { panic!("one artifact") };
+    assert!(sandbox.dump(tar).contains("/evil/data.txt") && !sandbox.dump(tar).contains("ghost"));
+    // The cache has it now, and nobody else gets it from there.
+    sandbox.edit("pkgapp.toml", "allow-record-gaps = [\"Evil\"]\n", "");
+    assert_eq!(sandbox.pkgapp(["build"]).fails(), refused);
+    // A file that is listed must still be what RECORD says.
+    pin(
+        &sandbox,
+        &[evil().file("evil/data.txt", "x").record_edited("evil/data.txt,sha256=", "evil/data.txt,sha256=AAAA")],
+    );
+    sandbox.edit("pkgapp.toml", "[python]\n", "[python]\nallow-record-gaps = [\"evil\"]\n");
+    sandbox.pkgapp(["build"]).fails();
 }

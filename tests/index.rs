@@ -476,3 +476,111 @@ fn a_ca_of_ones_own_and_client_certificates_work() {
     }
     assert_eq!(known.status, 0, "{}", known.report);
 }
+
+#[test]
+fn an_index_on_localhost_is_one_of_the_web() {
+    let server = plain(Api::Html);
+    project(&server.url_of_localhost(), "one==1.0\n").build(["--format", "deb"]);
+    assert!(server.requests().contains(&"/files/one-1.0-py3-none-any.whl".to_owned()), "{:?}", server.requests());
+}
+
+#[test]
+fn a_page_of_the_web_chooses_no_file_of_this_machine() {
+    for find_links in [false, true] {
+        let sandbox = Sandbox::hello();
+        one().write(&sandbox.root().join("home"));
+        let local = sandbox.root().join("home");
+        let server = Index::new(Api::Html).wheel("one", &one()).local(&local).fault(Fault::LocalLinks).serve();
+        let options = match find_links {
+            false => format!("--index-url {}", server.url()),
+            true => format!("--no-index\n--find-links {}one/", server.url()),
+        };
+        sandbox.write("requirements.txt", format!("{options}\none==1.0\n"));
+        let text = sandbox.pkgapp(["build"]).fails();
+        assert!(text.contains("no file of `one 1.0` is known"), "{text}");
+        assert!(server.requests().contains(&"/simple/one/".to_owned()), "{:?}", server.requests());
+    }
+}
+
+/// Lets a command use no more than 3 GB of address space, of which a build uses a tenth.
+const LITTLE_MEMORY: [&str; 4] = ["sh", "-c", "ulimit -v 3000000 && exec \"$@\"", "sh"];
+
+#[test]
+fn what_never_ends_takes_neither_memory_nor_time() {
+    let hash = sha256(&one().bytes());
+    for (fault, patience, must) in [
+        (Fault::EndlessPages, "60", &["cannot read the index", "longer than the 67108864 bytes"][..]),
+        (Fault::BombPages, "60", &["cannot read the index", "longer than the 67108864 bytes"]),
+        (Fault::SlowPages, "1", &["cannot read the index", "too slow"]),
+        (Fault::SlowHeads, "1", &["cannot read the index", "timed out"]),
+        (Fault::SlowFiles, "1", &["one-1.0-py3-none-any.whl", "too slow"]),
+    ] {
+        let server = Index::new(Api::Html).wheel("one", &one()).fault(fault).serve();
+        let sandbox = project(&server.url(), &format!("one==1.0 --hash=sha256:{hash}\n"));
+        let run = sandbox.pkgapp(["build"]).under(LITTLE_MEMORY);
+        let outcome = run.env("PKGAPP_HTTP_TIMEOUT", patience).env("PKGAPP_HTTP_RETRIES", "0").outcome();
+        assert_eq!(outcome.status, 1, "{fault:?}{}", outcome.report);
+        for part in must {
+            assert!(outcome.stderr.contains(part), "{fault:?}: `{part}` is not said{}", outcome.report);
+        }
+    }
+}
+
+#[test]
+fn a_file_is_no_longer_than_it_was_said_to_be() {
+    let server = Index::new(Api::Html).wheel("one", &one()).fault(Fault::EndlessFiles).serve();
+    let sandbox = Sandbox::hello();
+    let (file, sum) = (server.url().replace("/simple/", "/files/one-1.0-py3-none-any.whl"), sha256(&one().bytes()));
+    sandbox.write(
+        "pylock.toml",
+        format!(
+            "lock-version = \"1.0\"\ncreated-by = \"test\"\n[[packages]]\nname = \"one\"\nversion = \"1.0\"\n\
+             wheels = [{{ url = \"{file}\", size = 1000, hashes = {{ sha256 = \"{sum}\" }} }}]\n"
+        ),
+    );
+    sandbox.edit("pkgapp.toml", "\"requirements.txt\"", "\"pylock.toml\"");
+    // Not more than that may be written to the disk either.
+    let limited = ["sh", "-c", "ulimit -f 20000 && exec \"$@\"", "sh"];
+    let text = sandbox.pkgapp(["build"]).under(limited).fails();
+    assert!(text.contains("`one-1.0-py3-none-any.whl` is longer than the 1000 bytes"), "{text}");
+}
+
+#[test]
+fn what_nothing_vouches_for_is_told_once() {
+    let server = Index::new(Api::Html).wheel("one", &one()).wheel("two", &Wheel::simple("two", "1.0")).serve();
+    let pins = format!("one==1.0 --hash=sha256:{}\n", sha256(&one().bytes()));
+    let lines = |sandbox: &Sandbox, proxy: bool| -> Vec<String> {
+        let mut run = sandbox.pkgapp(["build", "--format", "deb"]);
+        if proxy {
+            run = run.env("http_proxy", server.url().replace("/simple/", ""));
+        }
+        let outcome = run.outcome();
+        assert_eq!(outcome.status, 0, "{}", outcome.report);
+        outcome.stderr.lines().filter(|line| line.starts_with("warning:")).map(str::to_owned).collect()
+    };
+    // Hashes, and nobody between: nothing to say.
+    assert_eq!(lines(&project(&server.url(), &pins), false), [""; 0]);
+    // No hashes, over the network: both, also when all of it is in the cache.
+    let sandbox = project("http://index.invalid/simple/", "one==1.0\ntwo==1.0\n");
+    for _ in 0..2 {
+        let said = lines(&sandbox, true);
+        let [bare, plain] = &said[..] else { panic!("{said:?}") };
+        assert!(bare.contains("2 of 2 pins have no hash") && bare.contains("`one 1.0`, `two 1.0`"), "{bare}");
+        assert!(plain.contains("plain HTTP") && plain.contains("`http://index.invalid`"), "{plain}");
+    }
+}
+
+#[test]
+fn hashes_can_be_demanded() {
+    let server = plain(Api::Html);
+    let sandbox = project(&server.url(), "one==1.0\ntwo==1.0\n");
+    sandbox.edit("pkgapp.toml", "[python]\n", "[python]\nrequire-hashes = true\n");
+    let text = sandbox.pkgapp(["build"]).fails();
+    for part in ["2 of 2 pins have no hash", "`one==1.0`", "`two==1.0`", "`require-hashes` is set at pkgapp.toml"] {
+        assert!(text.contains(part), "{text}");
+    }
+    assert!(server.requests().is_empty(), "{:?}", server.requests());
+    let pins = format!("--index-url {}\none==1.0 --hash=sha256:{}\n", server.url(), sha256(&one().bytes()));
+    sandbox.write("requirements.txt", pins);
+    sandbox.build(["--format", "deb"]);
+}

@@ -110,6 +110,10 @@ pub struct Python {
     pub extras: Vec<Placed<ExtraName>>,
     /// `allow-unmet`: distributions that others require and that may be missing or have another version.
     pub allow_unmet: Vec<PackageName>,
+    /// `allow-record-gaps`: distributions whose RECORD may list other files than their wheel has.
+    pub allow_record_gaps: Vec<PackageName>,
+    /// Where `require-hashes = true` demands a hash of every pin; `None` without it.
+    pub require_hashes: Option<Location>,
     /// Indexes with a name, in order.
     pub indexes: Vec<NamedIndex>,
     /// From which of them a distribution comes, and from no other.
@@ -493,6 +497,9 @@ impl Reader<'_> {
         let groups = table.get("groups").map(|value| value.each(group_name)).unwrap_or_default();
         let extras = table.get("extras").map(|value| value.each(extra_name)).unwrap_or_default();
         let allow_unmet = table.get("allow-unmet").map(|value| value.each(distribution_name)).unwrap_or_default();
+        let record_gaps = table.get("allow-record-gaps").map(|value| value.each(distribution_name)).unwrap_or_default();
+        let require_hashes =
+            table.get("require-hashes").filter(|value| value.boolean() == Some(true)).map(|value| value.at());
         let (indexes, sources) = indexes::read(&table, root);
         table.finish();
         let allow_unmet = allow_unmet.into_iter().map(|name| name.value).collect();
@@ -504,6 +511,8 @@ impl Reader<'_> {
             groups,
             extras,
             allow_unmet,
+            allow_record_gaps: record_gaps.into_iter().map(|name| name.value).collect(),
+            require_hashes,
             indexes,
             sources,
             wheelhouses: Vec::new(),

@@ -4,6 +4,7 @@ mod hosts;
 mod layers;
 mod pins;
 mod python;
+mod trust;
 
 use std::path::PathBuf;
 use std::thread;
@@ -143,6 +144,7 @@ fn gather(
         facts.cached = options.cache.counted("wheels");
         fetched
     })?;
+    trust::tell(&lock, &wheels.all, report);
     if wheels.all.is_empty() && included.is_empty() {
         return Err(Error::new("there is nothing to ship: no project, no files, no requirements")
             .at(Location::file(&app.file))
@@ -180,6 +182,7 @@ pub fn needed(app: &App, options: &Options<'_>, report: &Report) -> Result<Neede
     let environment = environment_of(app, options, report)?;
     let lock = read_lock(app, &environment, options, report)?;
     let wheels = fetch(app, &lock, &environment, options, Epoch::Known(epoch), report)?;
+    trust::tell(&lock, &wheels.all, report);
     let pins = wheels.all.iter().filter_map(|wheel| wheel.pin.clone()).collect();
     let lock = Lock { pins, offered: Vec::new(), ..lock };
     let files = wheels::kept(&lock, &wheels.all, &environment, options.cache, options.offline)?;

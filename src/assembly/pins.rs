@@ -28,6 +28,7 @@ pub fn rules(app: &App) -> Rules {
     Rules {
         constraints: app.build.constraints.as_ref().map(|file| file.value.clone()),
         libraries: app.build.libraries.clone(),
+        record_gaps: app.python.allow_record_gaps.clone(),
     }
 }
 
@@ -75,6 +76,7 @@ pub fn selection(app: &App) -> Selection {
         indexes: app.python.indexes.clone(),
         sources: app.python.sources.clone(),
         wheelhouses: app.python.wheelhouses.clone(),
+        require_hashes: app.python.require_hashes.clone(),
     }
 }
 

@@ -271,6 +271,11 @@ impl<'a> Installation<'a> {
                 if let Some(name) = below.strip_prefix("bin/") {
                     launcher::check_name(name)?;
                 }
+                // The same rules hold for modules, whichever way they take.
+                let site_packages = format!("{}/", self.site_packages);
+                if let Some(module) = below.strip_prefix(&site_packages) {
+                    return self.unpack_module(module, member, content);
+                }
                 self.assembly.file(place, mode(below, member.executable), Made::Elsewhere, content)?;
                 Ok(())
             }

@@ -195,6 +195,21 @@ impl std::fmt::Debug for Builder<'_> {
     }
 }
 
+/// Returns whether a name at the top of a release is that of a bundled interpreter: `python3.13`.
+fn is_interpreter_directory(name: &str) -> bool {
+    let minor = name.strip_prefix("python3.");
+    minor.is_some_and(|minor| !minor.is_empty() && minor.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Returns what pkgapp uses a reserved directory of a release for.
+fn purpose(top: &str) -> &'static str {
+    match top {
+        "host" => "a tarball keeps units, cron jobs and configuration there",
+        ".pkgapp" => "it describes the release",
+        _ => "the bundled interpreter lies there",
+    }
+}
+
 /// Makes the cache forget the layer that a damaged file belongs to: the next build makes it anew. `None` if the file is
 /// of no layer; the layer's directory if it can't be done.
 pub(crate) fn discard(file: &Path) -> Option<Result<(), PathBuf>> {
@@ -386,9 +401,35 @@ impl Layer {
     /// # Errors
     /// As [`Tree::insert_or_override`]; all collisions are reported.
     pub fn insert_into(&self, tree: &mut Tree, prefix: &InstallPath, may_override: Override<'_>) -> Result<()> {
+        self.check_reserved()?;
         let origin = Arc::new(Origin { label: self.label.clone(), layer: Some(self.key.clone()) });
         let insert = |(below, entry)| tree.insert_or_override(prefix.join(below), entry, may_override).err();
         Error::all(self.entries(&origin).filter_map(insert).collect::<Vec<_>>()).map_or(Ok(()), Err)
+    }
+
+    /// Refuses entries in places of a release that mean something to whoever installs it: units and cron jobs of a
+    /// tarball are taken from `host/`, and what a release is from `.pkgapp/`.
+    fn check_reserved(&self) -> Result<()> {
+        let is_reserved = |top: &str| match top {
+            "host" | ".pkgapp" => true,
+            // A bundled interpreter's directory: what is added there runs before any check of the distribution.
+            _ => self.manifest.distribution.is_some() && is_interpreter_directory(top),
+        };
+        let top = |entry: &LayerEntry| entry.path.as_str().split('/').next().unwrap_or_default().to_owned();
+        let is_file = |entry: &&LayerEntry| entry.kind != LayerEntryKind::Directory;
+        let reserved = || self.manifest.entries.iter().filter(|entry| is_reserved(&top(entry)));
+        let Some(entry) = reserved().find(is_file).or_else(|| reserved().next()) else { return Ok(()) };
+        let top = top(entry);
+        let error = Error::new(match &self.manifest.distribution {
+            Some(distribution) => format!("wheel `{}` is refused: it installs `{}`", distribution.wheel, entry.path),
+            None => format!("{} include `{}`", self.label, entry.path),
+        });
+        let error = error.note(format!("pkgapp reserves `{top}/` in a release: {}", purpose(&top)));
+        Err(match &self.manifest.distribution {
+            Some(distribution) => error
+                .hint(format!("pin another version of `{}`, or a wheel of it without that file", distribution.name)),
+            None => error.hint("write to another directory of the release"),
+        })
     }
 
     /// The entries as a tree takes them.

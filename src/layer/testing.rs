@@ -160,6 +160,7 @@ impl TestWheel {
                 extras: Vec::new(),
                 summary: None,
                 license: Some("MIT".into()),
+                record_gap: None,
             },
             pin: None,
         }

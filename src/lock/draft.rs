@@ -104,7 +104,7 @@ impl<'a> Draft<'a> {
             editable: None,
             required: Vec::new(),
             constraints: Vec::new(),
-            hashes_because: None,
+            hashes_because: selection.require_hashes.as_ref().map(|at| format!("`require-hashes` is set at {at}")),
             files: Vec::new(),
             open: Vec::new(),
             errors: Vec::new(),

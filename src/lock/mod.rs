@@ -101,6 +101,8 @@ pub struct Selection {
     pub sources: BTreeMap<PackageName, String>,
     /// Directories of files that go before all indexes, absolute.
     pub wheelhouses: Vec<PathBuf>,
+    /// Where the configuration demands a hash of every pin.
+    pub require_hashes: Option<Location>,
 }
 
 /// An editable install in a lock.

@@ -1,9 +1,9 @@
 //! Included files on the network: `-c https://…/constraints.txt`.
 
-use uv_client::{BaseClientBuilder, Certificates, Connectivity};
 use uv_redacted::DisplaySafeUrl;
 
 use crate::error::{Context, Error, Result};
+use crate::http;
 use crate::lock::Url;
 use crate::lock::text::TextFile;
 
@@ -24,11 +24,7 @@ pub(super) fn fetch(url: &Url, shown: &str, offline: bool) -> Result<TextFile> {
 
 async fn get(url: &Url, shown: &str) -> Result<Vec<u8>> {
     let failed = || format!("cannot fetch `{shown}`");
-    let mut builder = BaseClientBuilder::default().connectivity(Connectivity::Online).with_system_certs(true);
-    if let Some(certificates) = Certificates::from_env() {
-        builder = builder.custom_certificates(certificates);
-    }
-    let client = builder.build().context(failed)?;
+    let client = http::client(false)?.build().context(failed)?;
     let url = DisplaySafeUrl::from_url(url.clone());
     let response = client.for_host(&url).get(Url::from(url.clone())).send().await;
     // The library names the URL with everything in it.

@@ -228,6 +228,7 @@ impl Archive {
         let own = self.inside("RECORD");
         let unhashed = [own.clone(), self.inside("RECORD.jws"), self.inside("RECORD.p7s")];
         let mut lines: HashMap<&str, &RecordEntry> = HashMap::new();
+        let mut gaps = Vec::new();
         for line in &self.record {
             if lines.insert(&line.path, line).is_some() {
                 return Err(refusal.member(&own, format!("lists `{}` twice", line.path)));
@@ -240,7 +241,8 @@ impl Archive {
                 continue;
             }
             let Some(line) = line else {
-                return Err(refusal.member(path, "is not listed in RECORD"));
+                gaps.push(format!("`{path}` is not listed in RECORD"));
+                continue;
             };
             let hash =
                 RecordHash::parse(&line.hash).map_err(|why| refusal.member(&own, format!("{why} for `{path}`")))?;
@@ -257,10 +259,14 @@ impl Archive {
         let missing =
             lines.into_keys().filter(|path| !path.ends_with('/') && !unhashed[1..].iter().any(|name| name == path));
         let missing: BTreeSet<&str> = missing.collect();
-        match missing.first() {
-            Some(path) => Err(refusal.member(&own, format!("lists `{path}`, which is not in the archive"))),
-            None => Ok(()),
-        }
+        let ghost = |path: &&str| format!("`{own}` lists `{}`, which is not in the archive", path.escape_debug());
+        gaps.extend(missing.iter().map(ghost));
+        let more = gaps.len().saturating_sub(1);
+        self.metadata.record_gap = gaps.into_iter().next().map(|gap| match more {
+            0 => gap,
+            more => format!("{gap} (and {more} more)"),
+        });
+        Ok(())
     }
 
     fn inside(&self, name: &str) -> String {
@@ -301,6 +307,7 @@ impl Metadata {
             extras: Vec::new(),
             summary: None,
             license: None,
+            record_gap: None,
         }
     }
 }
@@ -614,6 +621,7 @@ fn parse_metadata(text: &str, filename: &WheelFilename) -> Result<Metadata, Stri
         requires: said.requires_dist,
         requires_python: said.requires_python,
         extras: said.provides_extra,
+        record_gap: None,
     })
 }
 

@@ -9,16 +9,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Mutex, OnceLock};
-use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 use url::Url;
 use uv_auth::AuthPolicy;
-use uv_client::{
-    BaseClientBuilder, Certificates, Connectivity, ErrorKind, FlatIndexClient, MetadataFormat, OwnedArchive,
-    RegistryClient, RegistryClientBuilder,
-};
+use uv_client::{ErrorKind, FlatIndexClient, MetadataFormat, OwnedArchive, RegistryClient, RegistryClientBuilder};
 use uv_configuration::{IndexStrategy, KeyringProviderType};
 use uv_distribution_filename::DistFilename;
 use uv_distribution_types::{File, Index, IndexCapabilities, IndexFormat, IndexLocations, IndexMetadataRef, IndexUrl};
@@ -28,20 +24,11 @@ use uv_redacted::DisplaySafeUrl;
 use super::page;
 use crate::cache::Cache;
 use crate::egg::{EggFilename, is_egg};
-use crate::error::{Context, Error, Result, shown};
+use crate::error::{Context, Error, Result};
+use crate::http::{self, Exceeded};
 use crate::lock::Indexes;
 use crate::lock::index::{NamedIndex, PlaceId};
 use crate::pypa::{HashDigest, PackageName, Version, VersionSpecifiers};
-
-/// How long a server may take to accept a connection, and to say the next word.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-const READ_TIMEOUT_S: u32 = 60;
-
-/// How long a page of links may be, bytes: PyPI's longest is a tenth of it.
-const LONGEST_PAGE: usize = 256 << 20;
-
-/// How often a request is repeated that a server did not answer, or answered with 408, 429 or 5xx.
-const RETRIES: u32 = 3;
 
 /// A file that is offered for a distribution.
 #[derive(Debug, Clone)]
@@ -144,7 +131,7 @@ impl Client {
             .context(|| format!("cannot write to `{}`", directory.display()))?;
         let asks_keyring = places.iter().any(|place| place.named.as_ref().is_some_and(|index| index.keyring));
         let keyring = if asks_keyring { KeyringProviderType::Subprocess } else { KeyringProviderType::Disabled };
-        let registry = RegistryClientBuilder::new(base_client(offline)?, pages.clone())
+        let registry = RegistryClientBuilder::new(http::client(offline)?, pages.clone())
             .index_locations(locations)
             .index_strategy(IndexStrategy::FirstIndex)
             .keyring(keyring)
@@ -229,9 +216,6 @@ impl Client {
             let (base, mut page) = (answer.url().clone(), Vec::new());
             while let Some(piece) = answer.chunk().await.map_err(|error| failed(scrubbed(&error)))? {
                 page.extend_from_slice(&piece);
-                if page.len() > LONGEST_PAGE {
-                    return Err(failed(format!("its page is longer than {LONGEST_PAGE} bytes")));
-                }
             }
             Ok(page::eggs(&String::from_utf8_lossy(&page), &base))
         })
@@ -268,6 +252,7 @@ impl Client {
             pages.insert(name.clone());
         }
         let mut offers = Vec::new();
+        let offer = |dist, file| offer(dist, file).filter(|offer| may_link(url, &offer.url));
         for (_, format) in found {
             match format {
                 MetadataFormat::Simple(archive) => {
@@ -303,10 +288,10 @@ impl Client {
                 .hint("run it once without `--offline`"));
         }
         let offers = entries.into_iter().filter_map(|entry| {
-            let (dist, file, _) = entry.into_parts();
-            offer(dist, file)
+            let (dist, file, page) = entry.into_parts();
+            offer(dist, file).filter(|offer| may_link(&page, &offer.url))
         });
-        let eggs = urls.iter().filter_map(|url| url.url().to_file_path().ok()).flat_map(|path| eggs(&path));
+        let eggs = urls.iter().filter_map(|url| local_path(url.url())).flat_map(|path| eggs(&path));
         Ok(offers.chain(eggs).collect())
     }
 
@@ -336,9 +321,8 @@ impl Client {
         }
         self.runtime.block_on(async {
             let safe = DisplaySafeUrl::from_url(url.clone());
-            // A compressed answer has other offsets than the file.
-            let mut request =
-                self.registry.uncached_client(&safe).get(url.clone()).header("accept-encoding", "identity");
+            let (header, value) = http::FILE_HEADER;
+            let mut request = self.registry.uncached_client(&safe).get(url.clone()).header(header, value);
             if from > 0 {
                 request = request.header("range", format!("bytes={from}-"));
                 if let Some(etag) = etag {
@@ -363,6 +347,8 @@ impl Client {
                 match answer.chunk().await {
                     Ok(Some(bytes)) => take(Piece::Bytes(&bytes)).map_err(Broken::Refused)?,
                     Ok(None) => return Ok(()),
+                    // Asking again would begin the same.
+                    Err(error) if Exceeded::find(&error).is_some() => return Err(failed(scrubbed(&error))),
                     Err(error) => return Err(Broken::Connection(scrubbed(&error))),
                 }
             }
@@ -385,8 +371,23 @@ impl Offer {
         if !is_egg(&self.file) {
             return None;
         }
-        self.url.to_file_path().ok().filter(|path| path.is_dir())
+        self.path().filter(|path| path.is_dir())
     }
+
+    /// Returns where the file lies on this machine; `None` for a URL of the web, whatever its host.
+    pub fn path(&self) -> Option<PathBuf> {
+        local_path(&self.url)
+    }
+}
+
+/// Returns the path that a `file:` URL names. [`Url::to_file_path`] takes `http://localhost/` for one, too.
+fn local_path(url: &Url) -> Option<PathBuf> {
+    url.to_file_path().ok().filter(|_| url.scheme() == "file")
+}
+
+/// Whether a page may name a file: one of the web must not choose files of this machine.
+fn may_link(page: &IndexUrl, link: &Url) -> bool {
+    link.scheme() != "file" || page.url().scheme() == "file"
 }
 
 /// The eggs in a find-links directory, zipped and unpacked, which uv's client does not know; sorted.
@@ -456,6 +457,9 @@ fn links(indexes: &Indexes) -> Result<Vec<Links>> {
 
 /// Returns what would help against a failure of the network, if it is of a known kind.
 fn way_out(why: &str) -> Option<&'static str> {
+    if ["is too slow", "did not finish its answer", "bytes that are accepted"].iter().any(|part| why.contains(part)) {
+        return Some("take another index, or a copy of the file: `--find-links DIR`");
+    }
     // An address may hold anything: port 40163 is no status 401.
     let why = why.to_lowercase().split_whitespace().filter(|word| !word.contains("://")).collect::<Vec<_>>().join(" ");
     let has = |parts: &[&str]| parts.iter().any(|part| why.contains(part));
@@ -482,51 +486,6 @@ fn way_out(why: &str) -> Option<&'static str> {
         );
     }
     None
-}
-
-/// The files by which `SSL_…` variables say whom to trust and who one is. The library would go on without them.
-fn check_certificates() -> Result<()> {
-    let missing = ["SSL_CERT_FILE", "SSL_CERT_DIR", "SSL_CLIENT_CERT"].into_iter().filter_map(|name| {
-        let path = std::env::var_os(name).filter(|path| !path.is_empty())?;
-        let path = PathBuf::from(path);
-        let is_there = if name == "SSL_CERT_DIR" { path.is_dir() } else { path.is_file() };
-        let error = || Error::new(format!("`{name}` names `{}`, which does not exist", shown(&path)));
-        (!is_there).then(|| error().hint(format!("set `{name}` to a file of PEM blocks, or unset it")))
-    });
-    Error::all(missing).map_or(Ok(()), Err)
-}
-
-/// Reads a variable that is a number.
-fn number(name: &str, default: u32) -> Result<u32> {
-    match std::env::var(name) {
-        Ok(text) if !text.is_empty() => {
-            text.parse().map_err(|_| Error::new(format!("`{name}` is `{text}`, which is no number")))
-        }
-        _ => Ok(default),
-    }
-}
-
-/// Returns how often a request is repeated, and how long a server may be silent: from the environment, or as is usual.
-pub fn patience() -> Result<(u32, Duration)> {
-    let seconds = number("PKGAPP_HTTP_TIMEOUT", READ_TIMEOUT_S)?.max(1);
-    Ok((number("PKGAPP_HTTP_RETRIES", RETRIES)?, Duration::from_secs(u64::from(seconds))))
-}
-
-fn base_client(offline: bool) -> Result<BaseClientBuilder<'static>> {
-    check_certificates()?;
-    let (retries, timeout) = patience()?;
-    let connectivity = if offline { Connectivity::Offline } else { Connectivity::Online };
-    let builder = BaseClientBuilder::default()
-        .connectivity(connectivity)
-        .with_system_certs(true)
-        .read_timeout(timeout)
-        .connect_timeout(timeout.min(CONNECT_TIMEOUT))
-        .retries(retries)
-        .no_retry_delay(cfg!(test));
-    Ok(match Certificates::from_env() {
-        Some(certificates) => builder.custom_certificates(certificates),
-        None => builder,
-    })
 }
 
 fn index_url(url: &Url) -> Result<IndexUrl> {

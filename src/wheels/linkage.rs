@@ -29,6 +29,8 @@ pub struct Rules {
     pub constraints: Option<PathBuf>,
     /// What becomes of libraries that compiled code needs, by soname.
     pub libraries: BTreeMap<String, Linking>,
+    /// Distributions whose RECORD may list other files than their wheel has.
+    pub record_gaps: Vec<PackageName>,
 }
 
 /// What becomes of a library that compiled code needs.

@@ -99,6 +99,9 @@ pub struct Metadata {
     pub summary: Option<String>,
     /// `License-Expression`, else `License`, else what the classifiers say.
     pub license: Option<String>,
+    /// Where RECORD and the archive list different files, in a sentence that names the first of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record_gap: Option<String>,
 }
 
 /// How wheels are fetched.
@@ -137,7 +140,10 @@ pub fn fetch(
     let (mut wheels, mut sources, mut errors) = (Vec::new(), Vec::new(), Vec::new());
     for (pin, found) in lock.pins.iter().zip(found) {
         match found {
-            Ok(Found::Wheel(wheel)) => wheels.push(*wheel),
+            Ok(Found::Wheel(wheel)) => match check_record(&wheel, options.rules) {
+                Ok(()) => wheels.push(*wheel),
+                Err(error) => errors.push((pin, error)),
+            },
             Ok(Found::Source(source)) => sources.push((pin, source)),
             Err(error) => errors.push((pin, error)),
         }
@@ -166,6 +172,21 @@ pub fn fetch(
     let built = if builder.built() == 0 { String::new() } else { format!(", {} built", builder.built()) };
     report.step(&format!("wheels: {}{summary}{built} ({:.1} s)", wheels.len(), start.elapsed().as_secs_f64()));
     Ok(wheels)
+}
+
+/// Refuses a wheel whose RECORD lists other files than its archive, unless the configuration accepts that.
+fn check_record(wheel: &Wheel, rules: &Rules) -> Result<()> {
+    let (name, filename) = (&wheel.filename.name, &wheel.filename);
+    match &wheel.metadata.record_gap {
+        Some(gap) if !rules.record_gaps.contains(name) => {
+            Err(Error::new(format!("wheel `{filename}` is refused: {gap}")).hint(format!(
+                "pin another version; or, if you trust this wheel as it is, write `allow-record-gaps = [\"{name}\"]` \
+                 below `[python]`"
+            )))
+        }
+        _ => Ok(()),
+    }
+    .map_err(|error: Error| wheel.pin.iter().fold(error, |error, pin| error.at(pin.at.clone())))
 }
 
 /// What a pin came to, as it is kept: a wheel or an sdist in the cache.
@@ -472,17 +493,17 @@ impl Fetcher<'_> {
         let expected = Expected { pin, locked, index: &offer.hashes };
         let known = sha256_of(&offer.hashes).first().copied();
         let known = known.and_then(|sha256| self.store.find(&shelf, sha256, &offer.file, offer.size));
-        let file = offer.url.to_file_path();
+        let file = offer.path();
         let (stored, from) = match (known, &file) {
-            (Some(stored), Ok(path)) if stored.path == *path => {
+            (Some(stored), Some(path)) if stored.path == *path => {
                 let origin =
                     self.choice(&stored.sha256.to_string()).map_or_else(|| offer.file.clone(), |choice| choice.from);
                 (stored, origin)
             }
-            (Some(stored), Ok(_)) => (stored, offer.file.clone()),
-            (Some(stored), Err(())) => (stored, without_secrets(&offer.url)),
-            (None, Ok(path)) => (self.store.adopt(path, &offer.file, &shelf, expected)?, offer.file.clone()),
-            (None, Err(())) => {
+            (Some(stored), Some(_)) => (stored, offer.file.clone()),
+            (Some(stored), None) => (stored, without_secrets(&offer.url)),
+            (None, Some(path)) => (self.store.adopt(path, &offer.file, &shelf, expected)?, offer.file.clone()),
+            (None, None) => {
                 let stored = match self.houses.file(&offer.file) {
                     Some(path) => self.store.adopt(&path, &offer.file, &shelf, expected)?,
                     None => self.store.download(&offer.url, &offer.file, offer.size, &shelf, expected)?,
@@ -491,7 +512,7 @@ impl Fetcher<'_> {
             }
         };
         let from = match self.houses.origin(stored.sha256) {
-            Some(origin) if file.is_ok() => origin.to_owned(),
+            Some(origin) if file.is_some() => origin.to_owned(),
             _ => from,
         };
         let choice = Choice {

@@ -27,7 +27,8 @@ fn egg(tag: &HTMLTag<'_>, base: &Url) -> Option<Offer> {
     let mut url = base.join(attribute(tag, "href")?.trim()).ok()?;
     let file = percent_decoded(url.path().rsplit('/').next().unwrap_or_default());
     let is_plain = !file.contains(['/', '\\', '\0']);
-    if !is_egg(&file) || !is_plain || !matches!(url.scheme(), "http" | "https" | "file") {
+    // Pages of this machine are read as directories; one of the web must not choose files of this machine.
+    if !is_egg(&file) || !is_plain || !matches!(url.scheme(), "http" | "https") {
         return None;
     }
     let dist = DistFilename::WheelFilename(EggFilename::parse(&file).ok()?.wheel().ok()?);

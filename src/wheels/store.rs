@@ -15,11 +15,12 @@ use url::Url;
 
 use super::Metadata;
 use super::archive::Archive;
-use super::index::{Broken, Client, Piece, patience, without_secrets};
+use super::index::{Broken, Client, Piece, without_secrets};
 use crate::cache::{self, Cache, Stamp};
 use crate::digest::Sha256Sum;
 use crate::error::{Context, Error, Result, shown};
 use crate::fs;
+use crate::http::{LONGEST_FILE, patience};
 use crate::lock::{Indexes, Pin};
 use crate::pypa::{HashAlgorithm, HashDigest, WheelFilename};
 use crate::report::Progress;
@@ -27,6 +28,9 @@ use crate::report::Progress;
 /// How often the rest of a file is asked for after its connection broke, without a byte of progress in between; less if
 /// fewer retries are wanted.
 const ATTEMPTS: u32 = 5;
+
+/// How often at most, however much came each time: a server that sends a byte and hangs up would never be done.
+const MOST_ATTEMPTS: u32 = 100;
 
 /// The cache, the network and the bar.
 #[derive(Debug)]
@@ -295,7 +299,7 @@ impl<'a> Store<'a> {
     fn read_all(&self, url: &Url, part: &mut Part<'_>) -> Result<()> {
         let mut failures = 0;
         let attempts = ATTEMPTS.min(patience()?.0 + 2);
-        loop {
+        for _ in 0..MOST_ATTEMPTS {
             let before = part.length;
             let etag = part.etag.clone();
             match self.client()?.read(url, before, etag.as_deref(), &mut |piece| part.take(piece)) {
@@ -313,6 +317,9 @@ impl<'a> Store<'a> {
                 }
             }
         }
+        Err(Error::new(format!("cannot download `{}`", without_secrets(url)))
+            .cause_text(format!("the connection broke {MOST_ATTEMPTS} times, after {} bytes at last", part.length))
+            .hint("try again later, or take a copy of the file: `--find-links DIR`"))
     }
 }
 
@@ -369,12 +376,14 @@ impl<'a> Part<'a> {
                     self.length = 0;
                 }
                 self.etag = etag;
+                self.check_length(total.unwrap_or(0))?;
                 if let (None, Some(total)) = (self.announced, total) {
                     self.progress.lengthen(total);
                     self.announced = Some(total);
                 }
             }
             Piece::Bytes(bytes) => {
+                self.check_length(self.length + bytes.len() as u64)?;
                 self.file.write_all(bytes).context(failed)?;
                 self.sums.update(bytes);
                 self.length += bytes.len() as u64;
@@ -382,6 +391,20 @@ impl<'a> Part<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Refuses what is longer than the index, the lock or the server has said, before the disk is full of it.
+    fn check_length(&self, length: u64) -> Result<()> {
+        let longest = self.announced.unwrap_or(LONGEST_FILE);
+        if length <= longest {
+            return Ok(());
+        }
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        let error = Error::new(format!("`{name}` is longer than the {longest} bytes that it may have"));
+        Err(match self.announced {
+            Some(_) => error.note("the index, the lock or the server itself announced that length"),
+            None => error.hint("download it yourself, and name its directory with `--find-links`"),
+        })
     }
 
     fn finish(self) -> Result<(Sums, u64)> {

@@ -22,7 +22,7 @@ struct Bench {
     options: FetchOptions<'static>,
 }
 
-static RULES: Rules = Rules { constraints: None, libraries: BTreeMap::new() };
+static RULES: Rules = Rules { constraints: None, libraries: BTreeMap::new(), record_gaps: Vec::new() };
 
 impl Bench {
     fn new(index: &str) -> Self {

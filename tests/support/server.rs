@@ -36,6 +36,20 @@ pub(crate) enum Fault {
     Truncated,
     /// Pages are cut off, with a length that fits.
     HalfPages,
+    /// Pages never end.
+    EndlessPages,
+    /// Pages are few bytes that unpack to more than any memory.
+    BombPages,
+    /// Pages come so slowly that none is ever whole, but never slowly enough for a timeout between two reads.
+    SlowPages,
+    /// As [`Fault::SlowPages`], for what comes before a page.
+    SlowHeads,
+    /// Files never end, and say no length.
+    EndlessFiles,
+    /// As [`Fault::SlowPages`], for files.
+    SlowFiles,
+    /// Pages link a file of this machine in place of each file.
+    LocalLinks,
 }
 
 /// A file of the index.
@@ -65,15 +79,23 @@ pub(crate) struct Index {
     api: Api,
     fault: Option<Fault>,
     files: Vec<File>,
+    /// Where [`Fault::LocalLinks`] lead to.
+    local: PathBuf,
 }
 
 impl Index {
     pub(crate) fn new(api: Api) -> Self {
-        Self { api, fault: None, files: Vec::new() }
+        Self { api, fault: None, files: Vec::new(), local: PathBuf::new() }
     }
 
     pub(crate) fn fault(mut self, fault: Fault) -> Self {
         self.fault = Some(fault);
+        self
+    }
+
+    /// Where [`Fault::LocalLinks`] lead to.
+    pub(crate) fn local(mut self, directory: &std::path::Path) -> Self {
+        self.local = directory.to_owned();
         self
     }
 
@@ -171,6 +193,9 @@ impl Index {
             _ => {}
         }
         if let Some(project) = path.strip_prefix("/simple/").map(|name| name.trim_end_matches('/')) {
+            if let Some(answer) = self.bad_page(&mut stream) {
+                return answer;
+            }
             return match self.page(project) {
                 Some((kind, page)) if self.fault == Some(Fault::HalfPages) => {
                     respond(&mut stream, method, "200 OK", kind, &page.as_bytes()[..page.len() / 2])
@@ -190,6 +215,14 @@ impl Index {
         match (self.fault, start) {
             (Some(Fault::BusyOnce), _) if first => {
                 respond(&mut stream, method, "503 Service Unavailable", "text/plain", b"come back later")
+            }
+            (Some(Fault::EndlessFiles), _) => {
+                write!(stream, "HTTP/1.1 200 OK\r\n\r\n")?;
+                endless(&mut stream, &[0; 1 << 16], 0)
+            }
+            (Some(Fault::SlowFiles), _) => {
+                write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", file.bytes.len())?;
+                endless(&mut stream, b"x", 100)
             }
             (Some(Fault::Truncated), _) => {
                 write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", file.bytes.len())?;
@@ -211,17 +244,68 @@ impl Index {
         }
     }
 
+    /// Answers a request for a page with one that hurts, if it is to be so.
+    fn bad_page(&self, stream: &mut TcpStream) -> Option<std::io::Result<()>> {
+        let head = |stream: &mut TcpStream, more: &str| {
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n{more}\r\n")
+        };
+        let line = b"<a href=\"/files/none-1.0-py3-none-any.whl\">none-1.0-py3-none-any.whl</a>\n";
+        Some(match self.fault? {
+            Fault::EndlessPages => head(stream, "").and_then(|()| endless(stream, &line.repeat(1000), 0)),
+            Fault::BombPages => {
+                let bomb = bomb(line);
+                let more = format!("Content-Encoding: gzip\r\nContent-Length: {}\r\n", bomb.len());
+                head(stream, &more).and_then(|()| stream.write_all(&bomb))
+            }
+            Fault::SlowPages => head(stream, "").and_then(|()| endless(stream, b"<", 100)),
+            Fault::SlowHeads => write!(stream, "HTTP/1.1 200 OK\r\nX-Slow: ").and_then(|()| endless(stream, b"x", 100)),
+            _ => return None,
+        })
+    }
+
     /// A project's page: its content type and its text.
     fn page(&self, project: &str) -> Option<(&'static str, String)> {
         let files: Vec<&File> = self.files.iter().filter(|file| file.project == project).collect();
         if files.is_empty() {
             return None;
         }
+        if self.fault == Some(Fault::LocalLinks) {
+            let links = files.iter().map(|file| {
+                let path = self.local.join(&file.name);
+                format!(
+                    "<a href=\"file://{0}\">{1}</a><a href=\"file://localhost{0}\">{1}</a>",
+                    path.display(),
+                    file.name
+                )
+            });
+            return Some(("text/html", links.collect()));
+        }
         Some(match self.api {
             Api::Html => ("text/html", html(&files)),
             Api::Json => ("application/vnd.pypi.simple.v1+json", json(project, &files)),
         })
     }
+}
+
+/// Sends the same bytes again and again, with a pause of some milliseconds between, until the client has gone.
+fn endless(stream: &mut TcpStream, bytes: &[u8], pause: u64) -> std::io::Result<()> {
+    loop {
+        stream.write_all(bytes)?;
+        if pause > 0 {
+            stream.flush()?;
+            std::thread::sleep(std::time::Duration::from_millis(pause));
+        }
+    }
+}
+
+/// Packs a line as often as makes 1 GB.
+fn bomb(line: &[u8]) -> Vec<u8> {
+    let block = line.repeat((1 << 20) / line.len());
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    for _ in 0..1024 {
+        packed.write_all(&block).unwrap();
+    }
+    packed.finish().unwrap()
 }
 
 fn html(files: &[&File]) -> String {
@@ -273,6 +357,11 @@ impl Server {
     /// The address for `--index-url`.
     pub(crate) fn url(&self) -> String {
         format!("http://{}/simple/", self.address)
+    }
+
+    /// The same by the name that every machine has for itself.
+    pub(crate) fn url_of_localhost(&self) -> String {
+        format!("http://localhost:{}/simple/", self.address.port())
     }
 
     /// The same with a name and a password in it.
