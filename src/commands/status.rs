@@ -86,6 +86,9 @@ fn show(host: &str, known: &Known, report: &Report) {
     if let Some(transaction) = &facts.transaction {
         more(format!("an installation of {} has not been confirmed", transaction.version));
     }
+    for oddity in facts.oddities() {
+        more(oddity);
+    }
     for unit in &condition.units {
         more(format!("{} is {}, {}", unit.name, unit.active, unit.enabled));
     }

@@ -80,6 +80,13 @@ pub struct Facts {
     pub own: Option<Own>,
     /// The state directory, if it can't be read.
     pub unreadable: Option<String>,
+    /// Directories that an installation writes to and can't.
+    pub unwritable: Vec<String>,
+    /// Files that earlier pushes left and that a loss of power, a full disk or something else has damaged: they count as
+    /// absent, and the next push writes them anew.
+    pub damaged: Vec<String>,
+    /// Lines that make no sense.
+    pub strange: Vec<String>,
 }
 
 /// A package manager, the most capable one of a host.
@@ -131,12 +138,32 @@ impl fmt::Display for Manager {
 }
 
 /// Free space.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Space {
     /// Bytes.
     pub bytes: u64,
     /// The file system, as df(1) names it: two places on one share its space.
     pub device: String,
+}
+
+impl Default for Space {
+    /// Nobody knows, so that nothing is refused for it.
+    fn default() -> Self {
+        Self { bytes: u64::MAX, device: String::new() }
+    }
+}
+
+/// What a host has to say of its state that is not as it should be.
+impl Facts {
+    /// Returns it for people, a line each.
+    pub fn oddities(&self) -> Vec<String> {
+        let damaged = self.damaged.iter().map(|path| format!("`{path}` is damaged and counts as missing"));
+        let strange = self
+            .strange
+            .iter()
+            .map(|line| format!("the host gave a line that makes no sense: `{}`", line.escape_debug()));
+        damaged.chain(strange).collect()
+    }
 }
 
 /// How an artifact's version compares with the installed one, by the package manager's order.
@@ -283,7 +310,7 @@ impl Facts {
     /// Reads what the script prints.
     ///
     /// # Errors
-    /// It is cut off, or a line is none of the script's.
+    /// It is cut off.
     pub fn parse(text: &str) -> Result<Self> {
         let mut facts = Self::default();
         let mut values: BTreeMap<&str, &str> = BTreeMap::new();
@@ -292,28 +319,49 @@ impl Facts {
                 // A login's greeting may stand before the first line; it is none of ours.
                 continue;
             };
-            match key.split_once('.') {
-                _ if key == "kept" => facts.kept.push(kept(value).ok_or_else(|| strange(line))?),
+            let is_clear = match key.split_once('.') {
+                _ if key == "kept" => kept(value).map(|kept| facts.kept.push(kept)).is_some(),
                 _ if key == "kept_runtime" => {
-                    facts.kept_runtimes.push(kept_runtime(value).ok_or_else(|| strange(line))?);
+                    kept_runtime(value).map(|runtime| facts.kept_runtimes.push(runtime)).is_some()
+                }
+                _ if key == "damaged" => {
+                    facts.damaged.push(value.trim().to_owned());
+                    true
+                }
+                _ if key == "unwritable" => {
+                    facts.unwritable.push(value.trim().to_owned());
+                    true
                 }
                 // Without them everything is sent.
-                _ if key == "pieces" => facts.pieces.extend(pieces(value)),
-                _ if key == "migrated" => _ = facts.migrated.insert(sum(value).ok_or_else(|| strange(line))?),
-                Some(("order", index)) => {
-                    let index = index.parse().map_err(|_| strange(line))?;
-                    _ = facts.orders.insert(index, order(value).ok_or_else(|| strange(line))?);
+                _ if key == "pieces" => {
+                    facts.pieces.extend(pieces(value));
+                    true
                 }
-                Some(("runtime", name)) => _ = facts.runtimes.insert(name.to_owned(), value.trim().to_owned()),
+                _ if key == "migrated" => sum(value).map(|sum| facts.migrated.insert(sum)).is_some(),
+                Some(("order", index)) => {
+                    let order = index.parse().ok().zip(order(value));
+                    order.map(|(index, order)| facts.orders.insert(index, order)).is_some()
+                }
+                Some(("runtime", name)) => {
+                    facts.runtimes.insert(name.to_owned(), value.trim().to_owned());
+                    true
+                }
                 Some(("runs_on", package)) => {
-                    let (package, runs_on) = (sum(package), runs_on(value));
-                    _ = package.zip(runs_on).map(|(package, runs_on)| facts.runs_on.insert(package, runs_on));
+                    let runs_on = sum(package).zip(runs_on(value));
+                    runs_on.map(|(package, runs_on)| facts.runs_on.insert(package, runs_on)).is_some()
                 }
                 Some(("unmet", index)) => {
-                    let index = index.parse().map_err(|_| strange(line))?;
-                    facts.unmet.entry(index).or_default().push(value.to_owned());
+                    let unmet = index.parse().ok().map(|index| facts.unmet.entry(index).or_default());
+                    unmet.map(|unmet| unmet.push(value.to_owned())).is_some()
                 }
-                _ => _ = values.insert(key, value.trim()),
+                _ => {
+                    values.insert(key, value.trim());
+                    true
+                }
+            };
+            // One line that makes no sense must not withhold all others.
+            if !is_clear {
+                facts.strange.push(line.to_owned());
             }
         }
         if values.get("facts") != Some(&"end") {
@@ -331,8 +379,12 @@ impl Facts {
         facts.systemd = text("systemd") == "yes";
         facts.needrestart = text("needrestart") == "yes";
         facts.manager = Manager::ALL.into_iter().find(|manager| manager.program() == text("manager"));
-        facts.free_prefix = space(text("free_prefix")).ok_or_else(|| strange("free_prefix"))?;
-        facts.free_state = space(text("free_state")).ok_or_else(|| strange("free_state"))?;
+        for (key, place) in [("free_prefix", &mut facts.free_prefix), ("free_state", &mut facts.free_state)] {
+            match space(text(key)) {
+                Some(space) => *place = space,
+                None => facts.strange.push(format!("{key}={}", text(key))),
+            }
+        }
         facts.held = some("held");
         facts.installed = some("installed");
         facts.half = some("half");
@@ -366,8 +418,8 @@ impl Facts {
                     "restored" => TransactionState::Restored,
                     "refused" => TransactionState::Refused,
                     "failed" => TransactionState::Failed,
-                    "interrupted" => TransactionState::Interrupted,
-                    other => return Err(strange(&format!("transaction.state={other}"))),
+                    // What can't be read has not ended, as far as anyone knows.
+                    _ => TransactionState::Interrupted,
                 },
             }),
         };
@@ -403,10 +455,6 @@ impl Facts {
     pub fn distribution(&self) -> String {
         format!("{} {}", self.os, self.os_version).trim().to_owned()
     }
-}
-
-fn strange(line: &str) -> Error {
-    Error::new(format!("the host said `{}` of itself, which means nothing", line.escape_debug()))
 }
 
 fn sum(text: &str) -> Option<Sha256Sum> {
@@ -510,8 +558,17 @@ mod tests {
     #[test]
     fn half_an_answer_is_no_answer() {
         assert!(Facts::parse("os=debian\nuid=0\n").unwrap_err().to_string().contains("cut off"));
-        let text = "free_prefix=1 /dev/a\nfree_state=2 tmpfs\nkept=xyz|a|b\nfacts=end\n";
-        assert!(Facts::parse(text).unwrap_err().to_string().contains("kept=xyz"));
+    }
+
+    #[test]
+    fn a_line_that_makes_no_sense_is_told_and_withholds_no_other() {
+        let text = "free_prefix=1 /dev/a\nfree_state=\nkept=xyz|a|b\nmigrated=\norder.x=newer\nuid=0\nruns_on.a=b\n\
+                    transaction.state=\ndamaged=/var/lib/pkgapp/shop/current\nfacts=end\n";
+        let facts = Facts::parse(text).unwrap();
+        assert_eq!(facts.strange, ["kept=xyz|a|b", "migrated=", "order.x=newer", "runs_on.a=b", "free_state="]);
+        assert_eq!((facts.free_prefix.bytes, facts.free_state.bytes, facts.root), (1024, u64::MAX, true));
+        assert_eq!(facts.transaction.as_ref().unwrap().state, TransactionState::Interrupted);
+        assert!(facts.oddities()[0].starts_with("`/var/lib/pkgapp/shop/current` is damaged"));
     }
 
     #[test]

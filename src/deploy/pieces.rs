@@ -55,7 +55,9 @@ impl Pieces {
     pub fn parse(text: &str) -> Option<Self> {
         let piece = |word: &str| {
             let (sum, length) = (word.get(..DIGITS)?, word.get(DIGITS..)?);
-            Some(Piece { sum: u64::from_str_radix(sum, 16).ok()?, length: u64::from_str_radix(length, 16).ok()? })
+            // A list that is damaged may hold any number, and offsets are sums of them.
+            let length = u32::from_str_radix(length, 16).ok()?;
+            Some(Piece { sum: u64::from_str_radix(sum, 16).ok()?, length: length.into() })
         };
         text.split_whitespace().map(piece).collect::<Option<Vec<_>>>().map(Self)
     }

@@ -215,7 +215,9 @@ impl Plan {
         for site in sites {
             let early = match terms.unpacked {
                 Some(_) => Error::all(unpacked::unfit(&site.facts)),
-                None => not_root(terms, &site.facts).or_else(|| no_manager(&site.facts)),
+                None => {
+                    not_root(terms, &site.facts).or_else(|| no_manager(&site.facts)).or_else(|| unwritable(&site.facts))
+                }
             };
             let target = early.map_or_else(|| earlier(&site.facts, to), Err);
             match target.and_then(|kept| Ok((kept, runtime_of_kept(kept, &site.facts)?))) {
@@ -397,6 +399,15 @@ fn not_root(terms: &Terms, facts: &Facts) -> Option<Error> {
     Some(if terms.sudo { error } else { error.hint("use sudo there: `--sudo`, or `sudo = true` in `[deploy.NAME]`") })
 }
 
+/// What an installation writes to and can't, as on a file system that is mounted read-only.
+fn unwritable(facts: &Facts) -> Option<Error> {
+    let places: Vec<String> = facts.unwritable.iter().map(|path| format!("`{path}`")).collect();
+    let first = facts.unwritable.first().filter(|_| facts.root)?;
+    let error =
+        Error::new(format!("root cannot write to {} there: its file system is mounted read-only", places.join(", ")));
+    Some(error.hint(format!("find out why (`findmnt -T {first}`, `dmesg`) and remount it read-write")))
+}
+
 fn no_manager(facts: &Facts) -> Option<Error> {
     facts.manager.is_none().then(|| Error::new(format!("no package manager is known on {}", facts.distribution())))
 }
@@ -460,6 +471,7 @@ fn against(terms: &Terms, goods: &Goods<'_>, facts: &Facts) -> Vec<Error> {
     if is_there(artifact, facts) {
         return errors;
     }
+    errors.extend(unwritable(facts));
     let installed = facts.installed.as_deref().unwrap_or_default();
     let order = match terms.unpacked {
         Some(_) => by_release(artifact, facts),
@@ -497,6 +509,9 @@ fn is_half_done(artifact: &Candidate, facts: &Facts) -> bool {
     facts.transaction.as_ref().is_some_and(|transaction| transaction.sum == artifact.sha256.to_string())
 }
 
+/// What a push writes about a package and its installation, the log included, about.
+const NOTES: u64 = 128 << 10;
+
 fn no_space(goods: &Goods<'_>, facts: &Facts) -> Option<Error> {
     let artifact = goods.artifact;
     let runtime = goods.brings(facts).map(|(runtime, _)| runtime);
@@ -508,6 +523,7 @@ fn no_space(goods: &Goods<'_>, facts: &Facts) -> Option<Error> {
     let release = release + runtime.map_or(0, |runtime| runtime.installed_size);
     let same = prefix.device == state.device;
     let into = facts.own.as_ref().map(|own| own.into.as_str());
+    let file = if is_there(artifact, facts) { file } else { file + NOTES };
     let needs = [
         (into.unwrap_or(&artifact.prefix), prefix.bytes, if same { release + file } else { release }),
         (into.unwrap_or("/var/lib/pkgapp"), state.bytes, if same { 0 } else { file }),
@@ -528,7 +544,9 @@ fn push_to(terms: &Terms, site: &Site, goods: &Goods<'_>, migrate: Option<&Migra
     if let Way::Switch(unpacked) = way {
         found.extend(unpacked::found(artifact, facts, unpacked.units));
     }
-    if there && facts.current == Some(artifact.sha256) && facts.transaction.is_none() && runtime.is_none() {
+    // Its package is what later pushes go back to.
+    let kept = facts.kept(artifact.sha256).is_some();
+    if there && kept && facts.current == Some(artifact.sha256) && facts.transaction.is_none() && runtime.is_none() {
         return idle(terms, &maker, site, &artifact.version, found);
     }
     if let Some(kept) = facts.kept.iter().find(|kept| kept.sha256 == artifact.sha256 && !kept.failed.is_empty()) {
@@ -862,6 +880,7 @@ fn found(facts: &Facts) -> Vec<String> {
             TransactionState::Interrupted => format!("the installation of {goal} by an earlier push was interrupted"),
         });
     }
+    found.extend(facts.oddities());
     if let Some(half) = &facts.half {
         found.push(format!("dpkg has left it half-way: {half}"));
     }

@@ -389,7 +389,7 @@ impl Rollout<'_> {
                 (true, OnFailure::GoBack) if stage != Stage::Record => self.go_back(index, state),
                 _ => End::Unconfirmed,
             },
-            Stage::Install if lost => End::Unknown,
+            Stage::Install if lost || status == Some(script::UNTOLD) => End::Unknown,
             Stage::Install if status == Some(script::RESTORED) => {
                 self.tidy(index, &plan.failed, state);
                 End::Unchanged
@@ -423,6 +423,7 @@ impl Rollout<'_> {
         let Err(broken) = self.walk(index, &plan.back, state) else { return End::WentBack };
         let end = match (&broken.failure, broken.step.stage) {
             (Failure::Lost(_), Stage::Install) => End::Unknown,
+            (Failure::Failed { output, .. }, Stage::Install) if output.status == script::UNTOLD => End::Unknown,
             (Failure::Failed { output, .. }, Stage::Install) if output.status == script::FAILED => End::Broken,
             (_, stage) if stage <= Stage::Install => End::Unconfirmed,
             (_, Stage::Record) => End::WentBack,

@@ -37,6 +37,8 @@ pub(super) const RESTORED: i32 = 70;
 pub(super) const FAILED: i32 = 71;
 /// Exit status of an installation that the package manager did not begin, or not for the release's sake.
 pub(super) const REFUSED: i32 = 72;
+/// Exit status of an installation that has ended and could not write down how: the next push does it again.
+pub(super) const UNTOLD: i32 = 73;
 
 /// Returns the directory in which a host keeps what it must know of an application.
 pub fn state_directory(name: &AppName) -> String {

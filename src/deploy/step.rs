@@ -146,6 +146,7 @@ pub(super) struct Placed {
     pub(super) name: Option<String>,
     pub(super) sha256: Sha256Sum,
     pub(super) file: String,
+    pub(super) size: u64,
     pub(super) version: String,
     pub(super) release: String,
     pub(super) record: Option<Sha256Sum>,
@@ -158,6 +159,7 @@ impl From<&Candidate> for Placed {
             name: (artifact.holds == Holds::Runtime).then(|| artifact.name.clone()),
             sha256: artifact.sha256,
             file: artifact.file.clone(),
+            size: artifact.size,
             version: artifact.version.clone(),
             release: artifact.release.clone(),
             record: Some(artifact.record),
@@ -172,6 +174,7 @@ impl From<&Kept> for Placed {
             name: None,
             sha256: kept.sha256,
             file: kept.file.clone(),
+            size: kept.size,
             version: kept.version.clone(),
             release: kept.release.clone(),
             record: kept.record,
@@ -191,6 +194,7 @@ impl Placed {
     fn info(&self, runtime: Option<&RunsOn>) -> String {
         let mut lines = vec![
             format!("file={}", self.file),
+            format!("size={}", self.size),
             format!("version={}", self.version),
             format!("release={}", self.release),
             format!("record={}", self.record.map(|sum| sum.to_string()).unwrap_or_default()),

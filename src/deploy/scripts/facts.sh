@@ -36,6 +36,19 @@ there() {
   done
   say "$at"
 }
+# Where a push of a package writes. Some administrators let apt remount what is read-only at other times.
+if [ $mode = package ]; then
+  remounts() { [ "$manager" = apt-get ] && apt-config dump DPkg::Pre-Invoke 2>/dev/null | grep -q remount; }
+  case $manager in apt-get | dpkg) database=/var/lib/dpkg ;; *) database=/var/lib/rpm ;; esac
+  told=
+  for each in "$prefix" /etc /usr/share /usr/lib/systemd/system "$unit_files" "$database" "$state"; do
+    at=$(there "$each")
+    if [ -w "$at" ] || { [ "$each" != "$state" ] && remounts; }; then continue; fi
+    case $told in *" $at "*) continue ;; esac
+    told="$told $at "
+    fact unwritable "$at"
+  done
+fi
 # kB that are free where the release and where packages are or will be.
 prefix_at=$(there "$prefix") state_at=$(there "$state")
 df -Pk "$prefix_at" "$state_at" | {
@@ -198,37 +211,67 @@ while [ $# -ge 4 ]; do
   index=$((index + 1))
 done
 
-# What earlier pushes left here.
+# What earlier pushes left here. What cannot be read, as after a loss of power, is told and counts as absent.
+# is_sound IN SUM: the package that is kept there has the bytes that it should have, or nobody relies on them now. Who installs
+# something asks about that and about what would be gone back to; who installs nothing of its own asks about all.
+is_sound() {
+  if [ -n "${PKGAPP_SUMS-}" ]; then
+    case " $PKGAPP_SUMS ${PKGAPP_RUNTIMES-} " in
+      *" ${1##*/} "*) [ "${1##*/}" != "$current" ] || [ -d "$(last_transaction)" ] || return 0 ;;
+      *"=${1##*/} "*) ;;
+      *) [ "${1##*/}" = "$current" ] || return 0 ;;
+    esac
+  fi
+  [ "$(sha256_of "$2")" = "${1##*/}" ]
+}
+kept() { # IN: a line, and what else is known of a package
+  in=$1
+  file=$(value "$in/info" file) of=$(value "$in/info" name) on=$(value "$in/info" runtime)
+  case $file in '' | */*) fact damaged "$in/info"; return ;; esac
+  size=$(stat -c %s "$in/$file" 2>/dev/null || say 0)
+  should=$(value "$in/info" size)
+  if [ "$size" != 0 ] && { [ "${should:-$size}" != "$size" ] || ! is_sound "$in" "$in/$file"; }; then size=0 lost=$in/$file
+  elif [ "$size" = 0 ] && [ -e "$in/$file" ]; then lost=$in/$file
+  else lost=; fi
+  [ -z "$lost" ] || fact damaged "$lost"
+  failed=
+  if [ -e "$in/failed" ]; then failed=$(first_line "$in/failed" || say 'at an unknown time'); fi
+  # A name of its own has the package of an interpreter.
+  fact "kept${of:+_runtime}" "${of:+$of|}${in##*/}|$file|$size|$(value "$in/info" version)|$(value "$in/info" release)|$(
+    value "$in/info" record)|$(first_line "$in/good")|$failed|$(value "$in/info" commit)"
+  [ ! -f "$in/migrated" ] || fact migrated "${in##*/}"
+  if [ -n "$on" ] && [ $mode = package ]; then
+    # shellcheck disable=SC2086  # three words
+    set -- $on
+    its=$(version_of "$1")
+    fact "runs_on.${in##*/}" "$on $([ -z "$its" ] || order "$2" "$its")"
+    [ -z "$its" ] || fact "runtime.$1" "$its"
+  fi
+}
 if [ -d "$state" ]; then
   [ -r "$state" ] || fact unreadable "$state"
   if [ -f "$state/lock" ]; then
     for key in token owner since; do fact "lock.$key" "$(value "$state/lock" $key)"; done
     fact lock.alive "$(lock_alive && say yes || say no)"
+    [ -n "$(value "$state/lock" token)" ] || fact damaged "$state/lock"
   fi
-  fact current "$(first_line "$state/current")"
-  if [ -d "$state/transaction" ]; then
-    fact transaction.version "$(value "$state/transaction/parameters" version | tr -d "'")"
-    fact transaction.sum "$(value "$state/transaction/parameters" sum | tr -d "'")"
-    fact transaction.state "$(if runs "$state/transaction"; then say running
-      elif [ -f "$state/transaction/result" ]; then value "$state/transaction/result" result
-      else say interrupted; fi)"
+  current=$(first_line "$state/current")
+  fact current "$current"
+  if [ -e "$state/current" ] && [ ! -s "$state/current" ]; then fact damaged "$state/current"; fi
+  if [ -s "$state/history.jsonl" ] && [ -n "$(tail -n1 "$state/history.jsonl" | grep -av '^{.*}$')" ]; then
+    fact damaged "$state/history.jsonl"
   fi
-  for in in "$state"/packages/*/info; do
-    [ -f "$in" ] || continue
-    in=${in%/info}
-    file=$(value "$in/info" file) of=$(value "$in/info" name) on=$(value "$in/info" runtime)
-    # A name of its own has the package of an interpreter.
-    printf '%s%s|%s|%s|%s|%s|%s|%s|%s|%s\n' "$(if [ -n "$of" ]; then say "kept_runtime=$of|"; else say kept=; fi)" "${in##*/}" "$file" "$(stat -c %s "$in/$file" 2>/dev/null || say 0)" \
-      "$(value "$in/info" version)" "$(value "$in/info" release)" "$(value "$in/info" record)" "$(first_line "$in/good")" \
-      "$(first_line "$in/failed")" "$(value "$in/info" commit)"
-    [ ! -f "$in/migrated" ] || fact migrated "${in##*/}"
-    if [ -n "$on" ] && [ $mode = package ]; then
-      # shellcheck disable=SC2086  # three words
-      set -- $on
-      its=$(version_of "$1")
-      fact "runs_on.${in##*/}" "$on $([ -z "$its" ] || order "$2" "$its")"
-      [ -z "$its" ] || fact "runtime.$1" "$its"
-    fi
+  transaction=$(last_transaction)
+  if [ -d "$transaction" ]; then
+    fact transaction.version "$(value "$transaction/parameters" version | tr -d "'")"
+    fact transaction.sum "$(value "$transaction/parameters" sum | tr -d "'")"
+    result=$(result_in "$transaction")
+    fact transaction.state "$(if runs "$transaction"; then say running; else say "${result:-interrupted}"; fi)"
+    [ -n "$(value "$transaction/parameters" goal)" ] || fact damaged "$transaction/parameters"
+    if [ -e "$transaction/result" ] && [ -z "$result" ]; then fact damaged "$transaction/result"; fi
+  fi
+  for in in "$state"/packages/*; do
+    [ ! -e "$in/info" ] || kept "$in"
   done
 fi
 # has_none SUM...: whether none of these packages is here.

@@ -5,25 +5,63 @@ hold_lock
 name=$1 goal=$2 expected=$3 parameters=$4 script=$5
 dir=$state/transaction unit=pkgapp-transaction-$name
 
-result() { value "$dir/result" result; }
+result() { result_in "$dir"; }
 if runs "$dir"; then say "a transaction goes on that an earlier push has started; waiting for its end"; fi
 while runs "$dir"; do sleep 0.2; done
 
 attempt=1
-if [ -f "$dir/parameters" ] && [ ! -f "$dir/result" ]; then
+last=$(last_transaction)
+if [ -d "$last" ] && [ -z "$(result_in "$last")" ]; then
   say "the last transaction was interrupted; it is done again"
   attempt=2
 fi
 # What an earlier try of this push has ended, however it ended, and what an earlier push has ended well, is not done again.
 ended() {
-  [ -f "$dir/result" ] && [ "$(value "$dir/parameters" goal)" = "'$goal'" ] || return 1
+  [ -n "$(result)" ] && [ "$(value "$dir/parameters" goal)" = "'$goal'" ] || return 1
   [ "$(result)" = done ] || [ "$(value "$dir/parameters" token)" = "'$token'" ]
 }
 # Makes sure that it does nothing, should it be started after all: in the middle of a shutdown, say, nothing can be started.
+# Where even that cannot be written down, as on a full disk, its script goes.
 cancel() { # WHY
-  (flock -n 8 && [ ! -f "$dir/result" ] && printf 'result=refused\nwhy=%s\n' "$1" >"$dir/result") 8>>"$dir/running" || return 1
+  (
+    flock -n 8 && [ -z "$(result)" ] || exit 1
+    rm -f "$dir/reserve"
+    put_file "$dir/result" "result=refused${newline}why=$1" || rm -f "$dir/run"
+  ) 8>>"$dir/running" || return 1
   rm -f "$unit_files/$unit.service" "$unit_files/$wanted_by.wants/$unit.service"
   sync
+  [ -n "$(result)" ] || { rm -rf "$dir"; say "pkgapp:why=$1"; exit 72; }
+}
+# All that a transaction needs is on the disk before it has its name, and it has its name before anything begins.
+prepare() {
+  new=$state/transaction.new
+  rm -rf "$new"
+  mkdir -p "$new" && printf "%s\ngoal='%s'\ntoken='%s'\nattempt=%s\nwhole=yes\n" "$parameters" "$goal" "$token" "$attempt" >"$new/parameters" &&
+    printf '%s' "$script" >"$new/run" && : >"$new/log" && : >"$new/running" && : >"$new/untried" &&
+    # Its end is written in the place of this, should the disk be full by then.
+    head -c 16384 /dev/zero >"$new/reserve" &&
+    to_disk "$new/parameters" "$new/run" "$new/log" "$new/running" "$new/untried" "$new/reserve" "$new" || return 1
+  if [ -d "$dir" ]; then rm -rf "$state/transaction.old" && mv -T "$dir" "$state/transaction.old" || return 1; fi
+  mv -T "$new" "$dir" && to_disk "$state" && rm -rf "$state/transaction.old"
+}
+# Enabled, so that a reboot in the middle is followed by another attempt. A shutdown waits for the package manager. It is
+# enabled by its link alone, and behind systemd's back: reloading, which `systemctl enable` does too, is what costs most.
+start() {
+  wants=$unit_files/$wanted_by.wants
+  mkdir -p "$wants" && put_file "$unit_files/$unit.service" "[Unit]
+Description=Installation of $name by pkgapp
+ConditionFileNotEmpty=!$dir/result
+ConditionFileNotEmpty=$dir/run
+[Service]
+Type=oneshot
+ExecStart=/bin/sh $dir/run
+KillMode=process
+TimeoutStartSec=infinity
+TimeoutStopSec=900
+[Install]
+WantedBy=$wanted_by" &&
+    ctl daemon-reload && ln -sf "$unit_files/$unit.service" "$wants/$unit.service" && to_disk "$wants" "$unit_files" &&
+    ctl start --no-block "$unit.service"
 }
 if ended; then
   say "the transaction has ended before"
@@ -32,34 +70,9 @@ else
   if [ "$now_there" != "$expected" ] && [ $attempt = 1 ]; then
     fail "${now_there:-nothing} is installed now, and ${expected:-nothing} was when the push looked; push again"
   fi
-  rm -rf "$state/transaction.new"
-  mkdir -p "$state/transaction.new" || exit 1
-  printf "%s\ngoal='%s'\ntoken='%s'\nattempt=%s\n" "$parameters" "$goal" "$token" "$attempt" >"$state/transaction.new/parameters" || exit 1
-  printf '%s' "$script" >"$state/transaction.new/run" || exit 1
-  : >"$state/transaction.new/log"
-  : >"$state/transaction.new/running"
-  rm -rf "$dir"
-  mv "$state/transaction.new" "$dir" || exit 1
+  prepare || fail "cannot write to $dir"
   if has_systemd; then
-    # Enabled, so that a reboot in the middle is followed by another attempt. A shutdown waits for the package manager. It is
-    # enabled by its link alone, and behind systemd's back: reloading, which `systemctl enable` does too, is what costs most.
-    { mkdir -p "$unit_files" && cat >"$unit_files/$unit.service.new"; } <<UNIT &&
-[Unit]
-Description=Installation of $name by pkgapp
-ConditionPathExists=!$dir/result
-[Service]
-Type=oneshot
-ExecStart=/bin/sh $dir/run
-KillMode=process
-TimeoutStartSec=infinity
-TimeoutStopSec=900
-[Install]
-WantedBy=$wanted_by
-UNIT
-      mv "$unit_files/$unit.service.new" "$unit_files/$unit.service" && ctl daemon-reload &&
-      mkdir -p "$unit_files/$wanted_by.wants" &&
-      ln -sf "$unit_files/$unit.service" "$unit_files/$wanted_by.wants/$unit.service" && ctl start --no-block "$unit.service" ||
-      cancel "it could not be started" || say "it could not be started, and goes on all the same"
+    start || cancel "it could not be started" || say "it could not be started, and goes on all the same"
   else
     setsid sh "$dir/run" </dev/null >/dev/null 2>&1 &
   fi
@@ -74,14 +87,19 @@ show() {
   shown=$size
 }
 silent=0
-until [ -f "$dir/result" ]; do
+while [ -z "$(result)" ]; do
   # Its end is waited for, not looked for.
   if flock -s -w 1 "$dir/running" true; then
     silent=$((silent + 1))
-    [ -f "$dir/result" ] || sleep 0.1
+    [ -n "$(result)" ] || sleep 0.1
   else
     silent=0
     show
+  fi
+  # It has begun, and ended without a word: it was killed, or the disk has no space left for one.
+  if [ $silent -gt 50 ] && [ ! -e "$dir/untried" ] && ! { has_systemd && [ "$(ctl is-system-running 2>/dev/null)" = stopping ]; }; then
+    show
+    fail_with 73 "the transaction has ended and could not write down how; make room below $state and push again"
   fi
   if [ $silent -gt 300 ]; then
     cancel "it was not started" || continue
@@ -89,7 +107,7 @@ until [ -f "$dir/result" ]; do
   fi
 done
 show
-sed 's/^/pkgapp:/' "$dir/result"
+grep . "$dir/result" | sed 's/^/pkgapp:/'
 case $(result) in
   done) exit 0 ;;
   restored) exit 70 ;;

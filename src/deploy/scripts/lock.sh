@@ -30,11 +30,16 @@ if runs "$state/transaction"; then
   while runs "$state/transaction"; do sleep 0.5; hold_lock; done
 fi
 # A place for each package, in which everything is found under the SHA-256 of its bytes.
-while [ $# -ge 3 ]; do
+describe() { # SHA256 INFO PIECES
   in=$state/packages/$1
-  mkdir -p "$in" && printf '%s\n' "$2" >"$in/info.new" && mv "$in/info.new" "$in/info" || exit 1
-  # By these the next push knows what of its package lies here already.
-  if [ -n "$3" ]; then printf '%s\n' "$3" >"$in/pieces.new" && mv "$in/pieces.new" "$in/pieces" || exit 1; fi
+  # By the pieces the next push knows what of its package lies here already.
+  mkdir -p "$in" && put_file "$in/info" "$2" && { [ -z "$3" ] || put_file "$in/pieces" "$3"; } && to_disk "$state/packages" "$state"
+}
+while [ $# -ge 3 ]; do
+  if ! describe "$1" "$2" "$3"; then
+    in_turn drop_lock
+    fail "cannot write to $state/packages"
+  fi
   chmod 700 "$state/packages"
   shift 3
 done

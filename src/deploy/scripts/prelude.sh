@@ -21,7 +21,8 @@ fact() {
     *) printf '%s=%s\n' "$1" "$2" ;;
   esac
 }
-fail() { printf '%s\n' "$*" >&2; exit 1; }
+fail() { fail_with 1 "$*"; }
+fail_with() { status_=$1; shift; printf '%s\n' "$*" >&2; exit "$status_"; }
 uptime_s() { read -r up_ _ </proc/uptime && say "${up_%%.*}"; }
 first_line() { [ -f "$1" ] && { IFS= read -r line_ || [ -n "$line_" ]; } <"$1" && say "$line_"; } # of FILE, if it is there
 boot_id() { first_line /proc/sys/kernel/random/boot_id; }
@@ -36,6 +37,34 @@ value() {
   done <"$1"
 }
 
+# After a loss of power a file that was not synced may be there without its content, and a name may be missing: what the next
+# step or the next push relies on is written by these. Programs that cannot sync single files sync everything.
+to_disk() { sync "$@" 2>/dev/null || sync; } # FILE...
+# put_file FILE TEXT: FILE has all of TEXT, a line at least, and is on the disk; or it is what it was.
+put_file() {
+  if printf '%s\n' "$2" >"$1.new" && to_disk "$1.new" && mv -f "$1.new" "$1"; then to_disk "${1%/*}"
+  else
+    rm -f "$1.new"
+    return 1
+  fi
+}
+# The transaction that was begun last: a push that is cut off while it puts another in its place leaves the last one beside it.
+last_transaction() {
+  if [ ! -d "$state/transaction" ] && [ -d "$state/transaction.old" ]; then say "$state/transaction.old"
+  else say "$state/transaction"; fi
+}
+# How the transaction in DIRECTORY ended; nothing if it did not, or if nothing readable says how.
+result_in() {
+  case $(value "$1/result" result) in
+    done) say done ;;
+    restored) say restored ;;
+    refused) say refused ;;
+    failed) say failed ;;
+  esac
+}
+whole_lines() { grep -a '^{.*}$' "$1"; } # of FILE, a history
+is_number() { case $1 in '' | *[!0-9]*) return 1 ;; esac; }
+
 # The lock is a file that names its holder and the last sign of life by the kernel's clock, which nobody sets. Readers and
 # writers of it take turns by flock(1).
 in_turn() {
@@ -43,13 +72,19 @@ in_turn() {
   (flock 9 && "$@") 9>"$state/mutex"
 }
 lock_alive() {
-  [ -f "$state/lock" ] && [ "$(value "$state/lock" boot)" = "$(boot_id)" ] &&
-    [ $(($(uptime_s) - $(value "$state/lock" beat))) -le $lease ]
+  [ -f "$state/lock" ] && [ "$(value "$state/lock" boot)" = "$(boot_id)" ] && beat_=$(value "$state/lock" beat) &&
+    is_number "$beat_" && [ $(($(uptime_s) - beat_)) -le $lease ]
 }
+# It is not synced: after a loss of power the kernel has another boot id, and nobody holds it.
 write_lock() { # OWNER SINCE
-  printf 'token=%s\nowner=%s\nsince=%s\nboot=%s\nbeat=%s\n' "$token" "$1" "$2" "$(boot_id)" "$(uptime_s)" >"$state/lock.new" &&
+  if printf 'token=%s\nowner=%s\nsince=%s\nboot=%s\nbeat=%s\n' "$token" "$1" "$2" "$(boot_id)" "$(uptime_s)" >"$state/lock.new"; then
     mv -f "$state/lock.new" "$state/lock"
+  else
+    rm -f "$state/lock.new"
+    return 1
+  fi
 }
+drop_lock() { if [ "$(value "$state/lock" token)" = "$token" ]; then rm -f "$state/lock"; fi; }
 beat_lock() {
   if [ "$(value "$state/lock" token)" != "$token" ]; then
     fail "this push no longer holds the lock of $state; $(value "$state/lock" owner) does"

@@ -8,11 +8,18 @@ before=$(first_line "$state/current")
 if [ "$good" = = ]; then good=$before
 elif [ -n "$good" ] && [ -d "$packages/$good" ]; then
   rm -f "$packages/$good/failed"
-  date +%s.%N >"$packages/$good/good.new" && mv "$packages/$good/good.new" "$packages/$good/good" || exit 1
+  put_file "$packages/$good/good" "$(date +%s.%N)" || exit 1
 fi
-if [ -n "$bad" ] && [ -d "$packages/$bad" ]; then now >"$packages/$bad/failed" || exit 1; fi
-printf '{"time":"%s",%s\n' "$(now)" "$line" >>"$state/history.jsonl" || exit 1
-printf '%s\n' "$good" >"$state/current.new" && mv "$state/current.new" "$state/current" || exit 1
+if [ -n "$bad" ] && [ -d "$packages/$bad" ]; then put_file "$packages/$bad/failed" "$(now)" || exit 1; fi
+# Written anew each time: a line that a loss of power or an older version has cut off goes.
+{ [ ! -s "$state/history.jsonl" ] || whole_lines "$state/history.jsonl" || [ $? = 1 ]; } >"$state/history.jsonl.new" &&
+  printf '{"time":"%s",%s\n' "$(now)" "$line" >>"$state/history.jsonl.new" && to_disk "$state/history.jsonl.new" &&
+  mv -f "$state/history.jsonl.new" "$state/history.jsonl" || { rm -f "$state/history.jsonl.new"; exit 1; }
+put_file "$state/current" "$good" || exit 1
+# Nobody can tell what a package is whose description is lost.
+for in in "$packages"/*; do
+  if [ -d "$in" ] && [ "${in##*/}" != "$good" ] && [ -z "$(value "$in/info" version)" ]; then rm -rf "$in"; fi
+done
 # The newest stay, the installed one first; of failed ones the mark stays, which takes no space.
 kept=0
 for sum in "$good" $(cd "$packages" && for each in */; do
@@ -32,4 +39,4 @@ for in in "$packages"/*; do
   [ -n "$(value "$in/info" name)" ] || continue
   case " $needed" in *" ${in##*/}"*) ;; *) rm -rf "$in" ;; esac
 done
-rm -rf "$state/staged" "$state/transaction" "$state/migrate.log"
+rm -rf "$state/staged" "$state/transaction.old" "$state/transaction.new" "$state/transaction" "$state/migrate.log"

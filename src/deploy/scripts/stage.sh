@@ -3,9 +3,10 @@
 hold_lock
 staged=$1
 shift
-[ -d "$staged" ] && exit 0
+# It is not synced, so after a loss of power it may lack anything.
+if [ -d "$staged" ] && [ "$(first_line "$state/staged/boot")" = "$(boot_id)" ]; then exit 0; fi
 rm -rf "$state/staged"
-mkdir -p "$state/staged/new" || exit 1
+mkdir -p "$state/staged/new" && boot_id >"$state/staged/boot" || fail "cannot write to $state/staged"
 cd "$state/staged/new" || exit 1
 unpack() { # FILE
   case $1 in

@@ -1,6 +1,6 @@
 # Says how an installed application is: its files by the package manager, and its units. Arguments: its name, its prefix.
 name=$1 prefix=$2
-if [ -f "$state/history.jsonl" ]; then fact deployed "$(tail -n1 "$state/history.jsonl")"; fi
+if [ -f "$state/history.jsonl" ]; then fact deployed "$(whole_lines "$state/history.jsonl" | tail -n1)"; fi
 # Both verifiers exit with a status other than 0 if something differs, and that is no failure here.
 { if command -v dpkg >/dev/null 2>&1; then dpkg -V "$name"; else rpm -V "$name" | grep -v ' is not installed$'; fi; } 2>/dev/null |
   while read -r line; do fact drifted "$line"; done

@@ -6,6 +6,7 @@ dir=$(dirname "$0")
 runtime= runtime_way= runtime_file= runtime_sum= runtime_version= runtime_from=
 back_runtime_way= back_runtime_file= back_runtime_sum= back_runtime_version= back_runtime_from=
 . "$dir/parameters"
+[ "${whole-}" = yes ] || exit 1
 set -u
 umask 022
 LC_ALL=C PATH=/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin HOME=/root
@@ -17,18 +18,18 @@ exec </dev/null >>"$dir/log" 2>&1
 exec 8>>"$dir/running"
 # Whoever asks whether this runs holds the lock for a moment; a second one of these waits here for the end of the first.
 flock 8
-[ -f "$dir/result" ] && exit 0
+[ -s "$dir/result" ] && exit 0
 
 say() { printf '%s\n' "$*"; }
 # Services that a package starts must not inherit what says that this script runs.
 run() { say "+ $*"; "$@" 8>&-; }
 
 finish() { # RESULT WHY
-  {
-    printf 'result=%s\nversion=%s\nwhy=%s\n' "$1" "${there-$(installed)}" "$2"
-    find /etc -xdev -newer "$dir/parameters" \( -name '*.dpkg-dist' -o -name '*.dpkg-new' -o -name '*.rpmnew' -o -name '*.rpmsave' \) 2>/dev/null |
-      sed 's/^/left=/'
-  } >"$dir/result.new"
+  left=$(find /etc -xdev -newer "$dir/parameters" \( -name '*.dpkg-dist' -o -name '*.dpkg-new' -o -name '*.rpmnew' -o -name '*.rpmsave' \) 2>/dev/null |
+    sed 's/^/left=/')
+  # The disk may be full: there is space for this. If something else was faster, it is done again by the next push or boot.
+  rm -f "$dir/reserve"
+  { printf 'result=%s\nversion=%s\nwhy=%s\n' "$1" "${there-$(installed)}" "$2" && { [ -z "$left" ] || say "$left"; }; } >"$dir/result.new" || exit 1
   if [ -d /run/systemd/system ]; then
     rm -f "/etc/systemd/system/pkgapp-transaction-$name.service" \
       "/etc/systemd/system/multi-user.target.wants/pkgapp-transaction-$name.service"
@@ -36,6 +37,7 @@ finish() { # RESULT WHY
   # The release, what says so, and all that the package manager has written, as far as it does not see to that itself.
   sync -f "$prefix" "$dir" /etc /usr /var/lib 2>/dev/null || sync
   mv "$dir/result.new" "$dir/result"
+  sync "$dir" 2>/dev/null || sync
   # systemd forgets the unit, which nothing needs by then, without being told to read everything again.
   exit 0
 }
@@ -215,8 +217,10 @@ bring() {
 }
 
 why=
-if [ "$attempt" -gt 1 ] || [ -e "$dir/begun" ]; then repair; fi
-: >"$dir/begun"
+if [ "$attempt" -gt 1 ] || [ ! -e "$dir/untried" ]; then repair; fi
+# It goes, as that needs no space.
+rm -f "$dir/untried"
+sync "$dir" 2>/dev/null || sync
 bring "$file" "$sum" "$version" "$record" \
   "$runtime_way" "$runtime_file" "$runtime_sum" "$runtime_version" "$runtime_from" && finish done ""
 reason=$why

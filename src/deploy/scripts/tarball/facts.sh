@@ -4,7 +4,11 @@ fact unpackers "$(has tar && for each in zstd gzip xz; do has $each && printf '%
 fact linger "$(lingers && say yes || say no)"
 fact crontab "$(has crontab && say yes || say no)"
 fact logrotate "$(has logrotate && say yes || say no)"
-at=$into
-while [ ! -e "$at" ] && [ ! -L "$at" ]; do at=${at%/*}; at=${at:-/}; done
-if [ ! -d "$at" ] || [ ! -w "$at" ]; then fact unwritable "$at"; fi
+for each in "$into" "$into/releases" "$into/shared" "$state" "$packages" "$unit_files"; do
+  at=$each
+  # A login without units needs no place for them.
+  if [ "$each" = "$unit_files" ] && [ "$PKGAPP_UNITS" != user ]; then continue; fi
+  while [ ! -e "$at" ] && [ ! -L "$at" ]; do at=${at%/*}; at=${at:-/}; done
+  if [ ! -d "$at" ] || [ ! -w "$at" ]; then fact unwritable "$at"; break; fi
+done
 if [ -e "$into/current" ] && [ ! -L "$into/current" ]; then fact taken "$into/current"; fi

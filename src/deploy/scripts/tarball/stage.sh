@@ -24,7 +24,8 @@ share() {
   ln -s "$up/shared/${1%/}" "$link"
 }
 
-if [ ! -d "$release" ]; then
+is_whole() { [ -d "$release" ] && [ -s "$kept/files" ] && [ "$(sha256_of "$release/.pkgapp/release.json" 2>/dev/null)" = "$record" ]; }
+if ! is_whole; then
   [ "$(sha256sum <"$file" | cut -d' ' -f1)" = "$sum" ] || fail "$file is damaged"
   rm -rf "$new"
   mkdir -p "$into/releases" "$new/top" || exit 1
@@ -44,15 +45,19 @@ if [ ! -d "$release" ]; then
   (cd "$new/release" && find . -type f -exec sha256sum {} + && find . -type l -printf 'link  %p -> %l\n') >"$new/files" &&
     mv "$new/files" "$kept/files" || exit 1
   sync -f "$new/release" 2>/dev/null || sync
-  mv -T "$new/release" "$release" || exit 1
-  rm -rf "$new"
+  # What is there is damaged.
+  if [ -d "$release" ]; then rm -rf "$release.damaged" && mv -T "$release" "$release.damaged" || exit 1; fi
+  mv -T "$new/release" "$release" && to_disk "$into/releases" || exit 1
+  rm -rf "$new" "$release.damaged"
 fi
 
 rm -rf "$kept/host.new"
 mkdir -p "$kept/host.new" || exit 1
 map_host "$release/host" "$kept/host.new" || fail "cannot make units of those in $release/host"
+# The switch goes on by itself after a loss of power, and then it needs this.
+sync -f "$kept/host.new" 2>/dev/null || sync
 rm -rf "$kept/host"
-mv -T "$kept/host.new" "$kept/host" || exit 1
+mv -T "$kept/host.new" "$kept/host" && to_disk "$kept" || exit 1
 
 for unit in "$kept/host/units"/*; do
   [ -f "$unit" ] || continue

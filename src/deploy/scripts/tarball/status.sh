@@ -1,7 +1,7 @@
 # Says how the release is that `current` leads to: its files by what was unpacked, configuration by what was shipped, and
 # its units. Arguments: the application's name.
 name=$1
-if [ -f "$state/history.jsonl" ]; then fact deployed "$(tail -n1 "$state/history.jsonl")"; fi
+if [ -f "$state/history.jsonl" ]; then fact deployed "$(whole_lines "$state/history.jsonl" | tail -n1)"; fi
 id=$(installed)
 kept=$(kept_of "$id")
 if [ -n "$kept" ] && [ -f "$kept/files" ]; then

@@ -6,26 +6,30 @@ exec </dev/null >>"$dir/log" 2>&1
 exec 8>>"$dir/running"
 # Whoever asks whether this runs holds the lock for a moment; a second one of these waits here for the end of the first.
 flock 8
-[ -f "$dir/result" ] && exit 0
+[ -s "$dir/result" ] && exit 0
+rm -f "$dir/untried"
 
 # What is started here must not inherit what says that this script runs.
 run() { say "+ $*"; "$@" 8>&-; }
 
 finish() { # RESULT WHY
-  {
-    printf 'result=%s\nversion=%s\nwhy=%s\n' "$1" "$(installed)" "$2"
-    if [ -f "$dir/left" ]; then sort -u "$dir/left" | while read -r left; do [ ! -e "${left#left=}" ] || say "$left"; done; fi
-  } >"$dir/result.new"
+  left=$(if [ -f "$dir/left" ]; then sort -u "$dir/left" | while read -r left; do [ ! -e "${left#left=}" ] || say "$left"; done; fi) || exit 1
+  # The disk may be full: there is space for this. If something else was faster, it is done again by the next push or boot.
+  rm -f "$dir/reserve"
+  { printf 'result=%s\nversion=%s\nwhy=%s\n' "$1" "$(installed)" "$2" && { [ -z "$left" ] || say "$left"; }; } >"$dir/result.new" || exit 1
   unit=pkgapp-transaction-$name.service
   rm -f "$unit_files/$unit" "$unit_files/$wanted_by.wants/$unit"
-  sync -f "$into" 2>/dev/null || sync
+  sync -f "$into" "$unit_files" 2>/dev/null || sync
   mv "$dir/result.new" "$dir/result"
+  to_disk "$dir"
   if has_systemd; then ctl daemon-reload 8>&-; fi
   exit 0
 }
 
 put() { # FROM TO: whole or not at all, with FROM's mode
-  mkdir -p "${2%/*}" && cp -p "$1" "$2.pkgapp-tmp" && mv -fT "$2.pkgapp-tmp" "$2"
+  if mkdir -p "${2%/*}" && cp -p "$1" "$2.pkgapp-tmp" && to_disk "$2.pkgapp-tmp" && mv -fT "$2.pkgapp-tmp" "$2"; then return 0; fi
+  rm -f "$2.pkgapp-tmp"
+  return 1
 }
 
 # Configuration is the user's once it was changed: as dpkg does with conffiles, what was shipped last decides.
@@ -66,14 +70,14 @@ place_units() { # KEPT or nothing
     if [ -z "$1" ] || ! grep -qxF "$unit" "$1/host/enabled"; then run ctl --quiet disable --now "$unit"; fi
   done <"$state/enabled"
   while read -r unit; do
-    if [ -z "$1" ] || [ ! -e "$1/host/units/$unit" ]; then rm -f "$unit_files/$unit"; fi
+    if [ -n "$unit" ] && { [ -z "$1" ] || [ ! -e "$1/host/units/$unit" ]; }; then rm -f "$unit_files/$unit"; fi
   done <"$state/units"
   if [ -z "$1" ]; then
     : >"$state/units"
     : >"$state/enabled"
   else
     # First noted, then placed: what is there is always known.
-    { cat "$state/units"; ls "$1/host/units"; } | sort -u >"$state/units.new" && mv "$state/units.new" "$state/units" || return 1
+    put_file "$state/units" "$({ cat "$state/units"; ls "$1/host/units"; } | sort -u)" || return 1
     for unit in "$1/host/units"/*; do
       [ -f "$unit" ] || continue
       cmp -s "$unit" "$unit_files/${unit##*/}" && continue
@@ -81,7 +85,7 @@ place_units() { # KEPT or nothing
       put "$unit" "$unit_files/${unit##*/}" || return 1
     done
     grep -vxFf "$state/enabled" "$1/host/enabled" >"$dir/fresh"
-    ls "$1/host/units" >"$state/units.new" && mv "$state/units.new" "$state/units" || return 1
+    put_file "$state/units" "$(ls "$1/host/units")" || return 1
   fi
   if has_systemd; then run ctl daemon-reload; fi
 }
@@ -109,9 +113,9 @@ place_crontab() { # KEPT or nothing
   run crontab "$dir/crontab.new"
 }
 
-point() { # ID: the switch itself is one rename
-  run ln -sfn "releases/$1" "$into/.current.pkgapp-new" && run mv -fT "$into/.current.pkgapp-new" "$into/current" &&
-    { sync -f "$into" 2>/dev/null || sync; }
+point() { # ID: the switch itself is one rename; what belongs to the release is on the disk before
+  { [ ! -d "$unit_files" ] || to_disk "$unit_files"; } && { sync -f "$into" 2>/dev/null || sync; } &&
+    run ln -sfn "releases/$1" "$into/.current.pkgapp-new" && run mv -fT "$into/.current.pkgapp-new" "$into/current" && to_disk "$into"
 }
 
 start_all() { # KEPT
