@@ -1,7 +1,8 @@
 //! `pkgapp cache`.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::support::project::full;
 use super::support::{Sandbox, alter, layer_with, walk};
@@ -96,4 +97,62 @@ fn verify_names_what_is_damaged_and_forgets_it() {
     assert!(outcome.stderr.contains("4 entries of the cache were damaged, and are forgotten"), "{}", outcome.report);
     sandbox.pkgapp(["cache", "verify"]).stdout();
     assert_eq!(std::fs::read(&sandbox.build(["--format", "deb"])[0]).unwrap(), bytes);
+}
+
+/// What a loss of power can leave of a file that was not synced.
+#[derive(Debug, Clone, Copy)]
+enum Damage {
+    Empty,
+    Half,
+    Zeros,
+}
+
+impl Damage {
+    fn strike(self, file: &Path) {
+        let old = std::fs::read(file).unwrap();
+        let new = match self {
+            Self::Empty => Vec::new(),
+            Self::Half => old[..old.len() / 2].to_vec(),
+            Self::Zeros => vec![0; old.len()],
+        };
+        // Another file in its place, as some of them are read-only.
+        std::fs::remove_file(file).unwrap();
+        std::fs::write(file, new).unwrap();
+    }
+}
+
+#[test]
+fn a_cache_whose_files_have_lost_their_content_gives_the_same_bytes() {
+    let sandbox = full();
+    let formats = ["--format", "deb", "--format", "rpm", "--format", "tar"];
+    let build = || -> Vec<Vec<u8>> {
+        _ = std::fs::remove_dir_all(sandbox.project().join("dist"));
+        sandbox.build(formats).iter().map(|path| std::fs::read(path).unwrap()).collect()
+    };
+    let expected = build();
+    let files = || -> BTreeMap<String, Vec<PathBuf>> {
+        let mut kinds: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+        for path in walk(&sandbox.cache()).into_iter().filter(|path| path.is_file()) {
+            let name = below(&sandbox, &path);
+            let kind = name.split('/').next().unwrap_or_default();
+            let end = path.extension().unwrap_or_default().to_string_lossy().into_owned();
+            if kind != "tmp" {
+                kinds.entry(format!("{kind}/*.{end}")).or_default().push(path);
+            }
+        }
+        kinds
+    };
+    let kinds = files();
+    assert!(kinds.len() > 5, "{kinds:?}");
+    // Files of one kind after another, then all at once.
+    for kind in kinds.keys() {
+        let files = files().remove(kind).unwrap_or_default();
+        files.iter().for_each(|file| Damage::Empty.strike(file));
+        assert!(build() == expected, "after {files:?} were emptied");
+    }
+    for damage in [Damage::Empty, Damage::Half, Damage::Zeros] {
+        files().values().flatten().for_each(|file| damage.strike(file));
+        assert!(build() == expected, "after all files suffered {damage:?}");
+    }
+    sandbox.pkgapp(["cache", "verify"]).stdout();
 }

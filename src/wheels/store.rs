@@ -66,6 +66,9 @@ pub struct Known {
     pub sha256: Sha256Sum,
     /// What the system said of it then: as long as it says the same, nobody has written to it.
     stamp: Stamp,
+    /// Since which start of the machine: a loss of power can take what a file holds, and leave what the system says of it.
+    #[serde(default)]
+    boot: Option<String>,
     /// What a wheel says of itself, once someone has asked.
     metadata: Option<Metadata>,
 }
@@ -85,6 +88,10 @@ impl Known {
     }
 }
 
+fn boot() -> Option<String> {
+    cache::boot().map(str::to_owned)
+}
+
 /// Where it is kept what is known of a file.
 fn beside(path: &Path) -> PathBuf {
     path.with_added_extension("json")
@@ -96,7 +103,7 @@ fn beside(path: &Path) -> PathBuf {
 /// What the system says.
 pub fn record(cache: &Cache, path: &Path) -> Result<()> {
     let (stamp, sha256) = sum(path).context(|| format!("cannot read `{}`", shown(path)))?;
-    cache.write(&beside(path), &Known { sha256, stamp, metadata: None })
+    cache.write(&beside(path), &Known { sha256, stamp, boot: boot(), metadata: None })
 }
 
 /// Returns the sum of a file when it was made.
@@ -110,11 +117,12 @@ pub fn known(cache: &Cache, path: &Path, sha256: Sha256Sum) -> Option<Known> {
     let known = cache::read_sealed::<Known>(&beside(path)).filter(|known| known.sha256 == sha256);
     if let Some(known) = &known
         && Stamp::of(path).as_ref() == Some(&known.stamp)
+        && known.boot == boot()
     {
         return Some(known.clone());
     }
     let (stamp, found) = sum(path).ok()?;
-    let known = Known { sha256: found, stamp, metadata: known.and_then(|known| known.metadata) };
+    let known = Known { sha256: found, stamp, boot: boot(), metadata: known.and_then(|known| known.metadata) };
     if found != sha256 {
         return None;
     }
@@ -221,7 +229,7 @@ impl<'a> Store<'a> {
     pub fn metadata(&self, stored: &Stored, filename: &WheelFilename) -> Result<Metadata> {
         let unreadable = || format!("cannot read `{}`", shown(&stored.path));
         let stamp = Stamp::of(&stored.path).ok_or_else(|| Error::new(unreadable()))?;
-        let known = Known { sha256: stored.sha256, stamp, metadata: None };
+        let known = Known { sha256: stored.sha256, stamp, boot: boot(), metadata: None };
         known.metadata(self.cache, &stored.path, filename)
     }
 
