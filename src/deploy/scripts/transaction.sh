@@ -136,6 +136,17 @@ repair() { # what an interruption leaves
   esac
 }
 
+# Whatever has left it: the way back of an earlier transaction on a full disk, say, after which nobody tries again.
+is_half_done() {
+  case $manager in
+    apt-get | dpkg)
+      for each in /var/lib/dpkg/updates/*; do [ ! -e "$each" ] || return 0; done
+      case $(status_of "$name") in '' | 'installed '* | not-installed* | config-files*) return 1 ;; esac
+      ;;
+    *) [ "$(rpm -q "$name" | wc -l)" -gt 1 ] ;;
+  esac
+}
+
 # What is installed counts, not what the package manager says.
 proven() { # VERSION RECORD
   there=$(installed)
@@ -217,7 +228,7 @@ bring() {
 }
 
 why=
-if [ "$attempt" -gt 1 ] || [ ! -e "$dir/untried" ]; then repair; fi
+if [ "$attempt" -gt 1 ] || [ ! -e "$dir/untried" ] || is_half_done; then repair; fi
 # It goes, as that needs no space.
 rm -f "$dir/untried"
 sync "$dir" 2>/dev/null || sync
