@@ -164,6 +164,7 @@ fn is_dated() -> bool {
 
 fn git(root: &Path, arguments: &[&str], input: &str) -> Option<Vec<u8>> {
     let mut command = Command::new("git");
+    process::outside_repositories(&mut command);
     // Whoever owns the checkout, nothing of it is executed: no file-system monitor, no signature check.
     command.args(["-c", "safe.directory=*", "-c", "core.fsmonitor=false"]);
     command.arg("-C").arg(root).args(arguments).env("GIT_OPTIONAL_LOCKS", "0").env("LC_ALL", "C");

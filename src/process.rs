@@ -10,6 +10,41 @@ use crate::error::{Context, Error, Result};
 /// Lines of a failed child's output that an error shows.
 const SHOWN_LINES: usize = 40;
 
+/// What tells git which repository it is in, or runs a hook for (`git rev-parse --local-env-vars`, less the variables that
+/// configure it: a CI may have its credentials there).
+const GIT_PLACES: [&str; 16] = [
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_CONFIG",
+    "GIT_DIR",
+    "GIT_GRAFT_FILE",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_INTERNAL_SUPER_PREFIX",
+    "GIT_NAMESPACE",
+    "GIT_NO_REPLACE_OBJECTS",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_QUARANTINE_PATH",
+    "GIT_REPLACE_REF_BASE",
+    "GIT_SHALLOW_FILE",
+    "GIT_WORK_TREE",
+];
+
+/// Keeps from a command what git and hg hooks say of the repository that they run for: pkgapp may be run by one, and has
+/// repositories of its own to look at.
+pub fn outside_repositories(command: &mut Command) -> &mut Command {
+    for name in GIT_PLACES {
+        command.env_remove(name);
+    }
+    for (name, _) in std::env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"HG_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
 /// Runs a command with its standard input closed and returns what it printed.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! From a project to artifacts: what is printed, what ships, and that nothing else changes.
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 
 use super::support::project::{features, full, pin};
@@ -453,4 +454,51 @@ fn inspect_tells_what_was_built() {
         differences += &golden(&format!("build/inspect.{name}.txt"), &normal).err().unwrap_or_default();
     }
     assert!(differences.is_empty(), "{differences}");
+}
+
+/// As a hook of another repository's runs it.
+#[test]
+fn a_hooks_repository_is_not_taken_for_the_applications() {
+    let Some(git) = tool("git") else { return };
+    let sandbox = Sandbox::hello();
+    sandbox.write(".gitignore", "dist\n");
+    let commit = |directory: &Path| {
+        let run = |words: &[&str]| {
+            let mut command = Command::new(&git);
+            command.current_dir(directory).args(["-c", "user.name=a", "-c", "user.email=a@example.com"]);
+            text(command.args(words)).trim().to_owned()
+        };
+        run(&["init", "--quiet", "."]);
+        run(&["add", "."]);
+        run(&["commit", "--quiet", "--message", directory.to_str().unwrap()]);
+        run(&["rev-parse", "HEAD"])
+    };
+    let own = commit(&sandbox.project());
+    let other = sandbox.root().join("other");
+    std::fs::create_dir(&other).unwrap();
+    std::fs::write(other.join("file"), "x").unwrap();
+    commit(&other);
+    for variables in [
+        &["GIT_DIR"][..],
+        &["GIT_DIR", "GIT_WORK_TREE"],
+        &["GIT_INDEX_FILE"],
+        &["GIT_OBJECT_DIRECTORY"],
+        &["GIT_COMMON_DIR"],
+        &["GIT_NAMESPACE"],
+    ] {
+        let mut run = sandbox.pkgapp(["build", "--format", "tar"]);
+        for name in variables {
+            let value = match *name {
+                "GIT_WORK_TREE" => other.clone(),
+                "GIT_INDEX_FILE" => other.join(".git/index"),
+                "GIT_OBJECT_DIRECTORY" => other.join(".git/objects"),
+                _ => other.join(".git"),
+            };
+            run = run.env(name, value);
+        }
+        let artifact = &run.artifacts()[0];
+        let said = sandbox.pkgapp(["inspect", artifact.to_str().unwrap()]).stdout();
+        let line = said.lines().find(|line| line.starts_with("Commit")).unwrap_or(&said);
+        assert!(line.ends_with(&own), "{variables:?}: {line}, and not {own}");
+    }
 }

@@ -90,7 +90,8 @@ fn clone(address: &Address, commit: &str, place: &Path, cache: &Cache) -> Result
 /// hands it to `git-remote-https` as an argument.
 fn command(git: &Path, credentials: Option<&Credentials>) -> Command {
     let mut command = Command::new(git);
-    command.env("GIT_TERMINAL_PROMPT", "0").env_remove("GIT_DIR").args(["-c", "advice.detachedHead=false"]);
+    process::outside_repositories(&mut command);
+    command.env("GIT_TERMINAL_PROMPT", "0").args(["-c", "advice.detachedHead=false"]);
     // As for files: a server that sends fewer than 256 bytes a second for a minute is given up.
     command.args(["-c", "http.lowSpeedLimit=256", "-c", "http.lowSpeedTime=60"]);
     let Some(Credentials { origin, username, password }) = credentials else { return command };

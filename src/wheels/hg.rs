@@ -47,6 +47,7 @@ fn archive(address: &Address, commit: &str, place: &Path, cache: &Cache) -> Resu
     let (clone, files) = (aside.path().join("clone"), aside.path().join("files"));
     let run = |arguments: &[&OsStr], configuration: Stdio| -> Result<()> {
         let mut command = Command::new(&hg);
+        process::outside_repositories(&mut command);
         // Aliases, defaults and colours of the user's configuration are off (hg help environment).
         command.env("HGPLAIN", "1").args(["--noninteractive", "--quiet"]).args(arguments).stdin(configuration);
         let output = command.output().context(|| "cannot run `hg`")?;

@@ -45,9 +45,7 @@ fn git(directory: &Path) -> Command {
     let mut command = Command::new("git");
     // Whoever owns the checkout, nothing of it is executed.
     command.args(["-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"]);
-    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
-        command.env_remove(name);
-    }
+    process::outside_repositories(&mut command);
     command.env("GIT_OPTIONAL_LOCKS", "0").arg("-C").arg(directory);
     command
 }

@@ -573,6 +573,8 @@ impl Tool {
         match &self.uv {
             Some((uv, _)) => {
                 let mut command = Command::new(uv);
+                // Backends ask git for the version.
+                process::outside_repositories(&mut command);
                 command.args(["build", "--wheel", "--out-dir"]).arg(out).arg("--python").arg(&self.interpreter.path);
                 if no_index {
                     command.arg("--no-index");
@@ -582,6 +584,7 @@ impl Tool {
             }
             None => {
                 let mut command = Command::new(&self.interpreter.path);
+                process::outside_repositories(&mut command);
                 command
                     .args(["-m", "pip", "wheel", "--no-deps", "--no-cache-dir", "--wheel-dir"])
                     .arg(out)
