@@ -17,6 +17,7 @@
 //! pins/<key>.json                     which file answered a pin: a build that finds it asks no index
 //! tools/<key>.json                    what programs of this machine have said of themselves
 //! tmp/                                things being made; renamed into place when they are whole
+//! .pkgapp-cache, CACHEDIR.TAG         say that this is a cache: no other directory is used as one
 //! ```
 //!
 //! **Immutable.** An entry does not change once it has its name. Descriptions are [sealed](read_sealed): a hash of their
@@ -30,6 +31,7 @@
 //! **Used together.** Who makes a layer or builds a wheel holds a [`Claim`] on it; who wants the same meanwhile waits.
 //! Who reads an entry [holds](Cache::hold) it; [`Cache::prune`] leaves what is held.
 
+mod place;
 mod upkeep;
 
 pub use self::upkeep::{Pruned, Usage, Want, parse_age, parse_size};
@@ -63,6 +65,8 @@ const OPEN_FILES: u64 = 16_384;
 pub struct Cache {
     root: PathBuf,
     session: Arc<Session>,
+    /// See [`Cache::concern`].
+    concern: Option<Arc<str>>,
 }
 
 /// What a process has of the cache; gone when the last copy of its [`Cache`] is dropped.
@@ -81,13 +85,12 @@ impl Cache {
     /// Opens the cache at `root`, making it if it is missing, and removes what dead processes have left in it.
     ///
     /// # Errors
-    /// The directory can't be made or is not writable.
+    /// The directory can't be made or is not writable; it holds something else than a cache; others may write to it.
     pub fn open(root: &Path) -> Result<Self> {
-        fs::create_dir_all(&root.join("tmp"))
-            .map_err(|error| error.hint("set `PKGAPP_CACHE_DIR` to a directory that you can write to"))?;
         let root = std::path::absolute(root).context(|| format!("cannot find `{}`", shown(root)))?;
+        let concern = place::prepare(&root)?.map(Arc::from);
         allow_open_files();
-        let cache = Self { root, session: Arc::default() };
+        let cache = Self { root, session: Arc::default(), concern };
         cache.remove_leftovers();
         Ok(cache)
     }
@@ -105,6 +108,11 @@ impl Cache {
             Some(base) => Ok(base.join("pkgapp")),
             None => Err(Error::new("there is no place for the cache").hint("set `PKGAPP_CACHE_DIR`")),
         }
+    }
+
+    /// Returns what people should know of the directory; once, and not whenever it is opened.
+    pub fn concern(&self) -> Option<&str> {
+        self.concern.as_deref()
     }
 
     /// Returns the directory itself.

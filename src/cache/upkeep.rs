@@ -165,7 +165,8 @@ impl Cache {
         let mut places = Vec::new();
         for kind in entries(self.root())? {
             let name = kind.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if !kind.is_dir() {
+            // What a link leads to is not the cache's.
+            if !kind.is_dir() || kind.is_symlink() {
                 continue;
             }
             if name == "index" {

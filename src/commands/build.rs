@@ -24,7 +24,7 @@ pub(super) fn build(args: &BuildArgs, global: &Global, report: &Report) -> Resul
     }
     let mut app = load_aimed(&args.target, global)?;
     app.python.wheelhouses = wheelhouses(&args.find_links)?;
-    let cache = open_cache(global)?;
+    let cache = open_cache(global, report)?;
     if args.lock {
         let path = lock::write(
             &app,

@@ -17,7 +17,7 @@ use crate::wheels::store;
 use super::open_cache;
 
 pub(super) fn cache(args: &CacheArgs, global: &Global, report: &Report) -> Result<()> {
-    let cache = open_cache(global)?;
+    let cache = open_cache(global, report)?;
     match &args.command {
         CacheCommand::Dir => {
             match report.style() {
@@ -193,6 +193,7 @@ fn checkout(directory: &Path) -> Vec<String> {
     let (Some(git), Ok(aside)) = (process::find("git"), tempfile::tempdir()) else { return Vec::new() };
     let ask = |args: &[&str]| {
         let mut command = Command::new(&git);
+        process::outside_repositories(&mut command);
         // What git knows of the files' times in an index of its own would keep it from reading them.
         command.env("GIT_INDEX_FILE", aside.path().join("index")).env("GIT_DIR", directory.join(".git"));
         command.env("GIT_WORK_TREE", directory).current_dir(directory).args(args);

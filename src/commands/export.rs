@@ -29,7 +29,7 @@ const LEGACY_BACKEND: &str = "setuptools>=40.8.0";
 
 pub(super) fn export(args: &ExportArgs, global: &Global, report: &Report) -> Result<()> {
     let app = load_app(global)?;
-    let cache = open_cache(global)?;
+    let cache = open_cache(global, report)?;
     let options = Options { cache: &cache, offline: global.offline, rerun: false };
     let needed = assembly::needed(&app, &options, report)?;
     let directory = std::path::absolute(&args.directory)

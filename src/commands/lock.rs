@@ -34,7 +34,7 @@ pub(super) fn lock(args: &LockArgs, global: &Global, report: &Report) -> Result<
         &app,
         &named,
         args,
-        &Options { cache: &open_cache(global)?, offline: global.offline, rerun: false },
+        &Options { cache: &open_cache(global, report)?, offline: global.offline, rerun: false },
         report,
     )?;
     if !app.python.requirements.iter().any(|file| file.value == path) && !app.python.requirements.is_empty() {
@@ -144,6 +144,7 @@ fn with_uv(
         std::fs::remove_file(&aside).context(|| format!("cannot remove `{}`", shown(&aside)))?;
     }
     let mut command = Command::new(uv);
+    process::outside_repositories(&mut command);
     command.args(["pip", "compile", "--quiet", "--no-progress", "--format", "pylock.toml", "--universal"]);
     command.args(["--no-python-downloads", "--custom-compile-command", "pkgapp lock"]);
     command.arg("--python-version").arg(app.python.version.value.to_string());
@@ -241,6 +242,7 @@ fn with_pip(app: &App, inputs: &[PathBuf], options: &Options<'_>) -> Result<Stri
     }
     let interpreter = Interpreter::with_pip(options.cache, app.python.version.value)?;
     let mut command = Command::new(&interpreter.path);
+    process::outside_repositories(&mut command);
     command.args(["-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", "-"]);
     if options.offline {
         command.arg("--no-index");

@@ -92,11 +92,15 @@ fn open_fleet<'r>(
     Fleet::open(args, deploy.map(|(_, deploy)| deploy), root, command, report)
 }
 
-fn open_cache(global: &Global) -> Result<Cache> {
-    match &global.cache_dir {
-        Some(root) => Cache::open(root),
-        None => Cache::open(&Cache::default_root()?),
+fn open_cache(global: &Global, report: &Report) -> Result<Cache> {
+    let cache = match &global.cache_dir {
+        Some(root) => Cache::open(root)?,
+        None => Cache::open(&Cache::default_root()?)?,
+    };
+    if let Some(concern) = cache.concern() {
+        report.warning(concern);
     }
+    Ok(cache)
 }
 
 fn working_directory() -> Result<PathBuf> {

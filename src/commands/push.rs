@@ -191,7 +191,7 @@ fn make_runtime(kind: ArtifactKind, app: &App, directory: &Path, global: &Global
     };
     let package = AppName::of_runtime(app.python.version.value);
     report.step(&format!("there is no package of `{package}` in `{}`; making it", shown(directory)));
-    let cache = open_cache(global)?;
+    let cache = open_cache(global, report)?;
     let runtime = assembly::assemble_runtime(app, "1", &cache, report)?;
     write_all(&runtime, &[format], app, directory, &cache, report).map(|_| ())
 }

@@ -13,7 +13,7 @@ use super::{load_aimed, open_cache};
 
 pub(super) fn render(args: &RenderArgs, global: &Global, report: &Report) -> Result<()> {
     let app = load_aimed(&args.target, global)?;
-    let cache = open_cache(global)?;
+    let cache = open_cache(global, report)?;
     let package = assembly::assemble(&app, &Options { cache: &cache, offline: global.offline, rerun: false }, report)?;
     let texts = texts(&package)?;
     if let Some(directory) = &args.output {

@@ -10,7 +10,7 @@ use super::{load_app, open_cache};
 
 pub(super) fn build(args: &RuntimeBuildArgs, global: &Global, report: &Report) -> Result<()> {
     let app = load_app(global)?;
-    let cache = open_cache(global)?;
+    let cache = open_cache(global, report)?;
     let revision = crate::app::revision(&args.revision)?;
     let package = assembly::assemble_runtime(&app, &revision, &cache, report)?;
     let output = args.output.clone().unwrap_or_else(|| app.root.join("dist"));

@@ -48,7 +48,7 @@ pub(super) fn only(args: &CheckArgs) -> Result<TargetArgs> {
 
 pub(super) fn check(args: &CheckArgs, global: &Global, report: &Report) -> Result<()> {
     let app = load_app(global)?;
-    let cache = open_cache(global)?;
+    let cache = open_cache(global, report)?;
     let columns = columns(args, &app, &cache)?;
     let mut errors = strange_pythons(&app, &columns);
     let mut read = Vec::new();

@@ -70,7 +70,7 @@ pub(super) fn check(args: &CheckArgs, global: &Global, report: &Report) -> Resul
     }
     let app = load_aimed(&targets::only(args)?, global)?;
     let deploy = args.name.as_deref().map(|name| fleet::deploy_named(&app, name)).transpose()?;
-    let cache = open_cache(global)?;
+    let cache = open_cache(global, report)?;
     let options = Options { cache: &cache, offline: global.offline, rerun: false };
 
     let mut findings = vec![Finding::passed("configuration", app.file.display().to_string())];
