@@ -25,24 +25,13 @@ pub fn insert_into(tree: &mut Tree, app: &App) -> Result<()> {
             mode: file.mode,
             owner: Owner {
                 user: file.owner.as_ref().map_or(owner.user, |user| user.to_string().into()),
-                group: file
-                    .group
-                    .as_ref()
-                    .map(ToString::to_string)
-                    .or_else(|| own_group(app, file))
-                    .map_or(owner.group, Into::into),
+                group: services::config_group(app, file).map_or(owner.group, Into::into),
             },
             ..Entry::file(Content::memory(content(file)?), file.mode, &origin).config()
         };
         tree.insert(etc.join(&file.name), entry).map_err(|error| error.at(file.at.clone()))?;
     }
     Ok(())
-}
-
-/// What its group may read and others may not is for the application to read, so it belongs to the application's group.
-fn own_group(app: &App, file: &ConfigFile) -> Option<String> {
-    let is_for_the_group = file.mode & 0o044 == 0o040;
-    services::default_user(app).ok().flatten().filter(|_| is_for_the_group).map(|user| user.to_string())
 }
 
 fn content(file: &ConfigFile) -> Result<Vec<u8>> {

@@ -107,7 +107,7 @@ pub fn of(
         postrm: acts.script("deb/postrm", phases.after_remove.as_ref())?,
         triggers: acts.python.iter().map(|python| format!("interest-noawait {}", python.interpreter)).collect(),
         // useradd, where systemd-sysusers is missing: preinst runs before ordinary dependencies are there.
-        pre_depends: services.users.iter().take(1).map(|_| "passwd".to_owned()).collect(),
+        pre_depends: services.has_accounts().then(|| "passwd".to_owned()).into_iter().collect(),
     };
     let trigger = match acts.python {
         // rpm compares what a file trigger names with directories only: the script looks at the files.
@@ -122,7 +122,7 @@ pub fn of(
         postun: acts.script("rpm/postun", phases.after_remove.as_ref())?,
         posttrans: acts.script("rpm/posttrans", phases.after_install.as_ref())?,
         trigger,
-        requires_pre: services.users.iter().take(1).map(|_| "shadow-utils".to_owned()).collect(),
+        requires_pre: services.has_accounts().then(|| "shadow-utils".to_owned()).into_iter().collect(),
     };
     Ok(Scriptlets { deb, rpm })
 }
@@ -242,6 +242,11 @@ impl Services {
         })
     }
 
+    /// Whether the package makes users or groups.
+    fn has_accounts(&self) -> bool {
+        !self.users.is_empty() || !self.groups.is_empty()
+    }
+
     fn has_unit(&self, file: &str) -> bool {
         self.units.iter().any(|unit| unit.file == file)
     }
@@ -274,13 +279,13 @@ struct Acts<'a> {
 impl Acts<'_> {
     /// Renders a script; `None` if it would do nothing.
     fn script(&self, name: &str, lines: Option<&Placed<String>>) -> Result<Option<String>> {
-        let Services { units, users, secrets, state, has_tmpfiles, .. } = self.services;
-        let has_units = !units.is_empty();
+        let Services { units, secrets, state, has_tmpfiles, .. } = self.services;
+        let (has_units, has_accounts) = (!units.is_empty(), self.services.has_accounts());
         let acts = lines.is_some()
             || (self.compile.is_some() && matches!(name, "deb/postinst" | "deb/prerm" | "rpm/posttrans"))
             || match name {
-                "deb/preinst" => has_units || !users.is_empty(),
-                "rpm/pre" => has_units || !users.is_empty() || self.phases.after_install.is_some(),
+                "deb/preinst" => has_units || has_accounts,
+                "rpm/pre" => has_units || has_accounts || self.phases.after_install.is_some(),
                 "deb/postinst" | "rpm/posttrans" => has_units || !secrets.is_empty() || *has_tmpfiles,
                 "deb/postrm" => has_units || !secrets.is_empty() || !state.is_empty(),
                 _ => has_units,
@@ -295,7 +300,8 @@ impl Acts<'_> {
     }
 
     fn context(&self, script: &str, lines: Option<&Placed<String>>) -> Value {
-        let Services { name, prefix, units, users, secrets, state, has_sysusers, has_tmpfiles } = self.services;
+        let Services { name, prefix, units, users, groups, members, secrets, state, has_sysusers, has_tmpfiles } =
+            self.services;
         let format = script.split('/').next().unwrap_or_default();
         let (instances, plain): (Vec<&str>, Vec<&str>) = self.services.names().partition(|name| is_instance(name));
         let user = |user: &crate::services::SystemUser| context!(name => user.name, home => user.home.as_str());
@@ -322,7 +328,10 @@ impl Acts<'_> {
             services => self.services.restarted().flat_map(|unit| &unit.names).collect::<Vec<_>>(),
             sockets => self.services.sockets().map(|(name, service)| context!(name, service)).collect::<Vec<_>>(),
             stop => units.iter().map(|unit| quoted(&unit.file.replacen("@.", "@*.", 1))).collect::<Vec<_>>(),
+            has_accounts => self.services.has_accounts(),
             users => users.iter().map(user).collect::<Vec<_>>(),
+            all_groups => groups.iter().chain(users.iter().map(|user| &user.name)).collect::<Vec<_>>(),
+            members,
             secrets => secrets.iter().map(secret).collect::<Vec<_>>(),
             state => state.iter().map(InstallPath::as_str).collect::<Vec<_>>(),
             has_sysusers,
@@ -436,6 +445,8 @@ mod tests {
                 unit("shop.target", &["shop.target"], Keep),
             ],
             users: vec![SystemUser { name: "shop".into(), home: path("/var/lib/shop") }],
+            groups: vec!["www-data".into()],
+            members: vec!["shop".into()],
             secrets: vec![SecretFile { path: path("/etc/shop/secrets.env"), group: "shop".into() }],
             state: vec![path("/var/lib/shop"), path("/var/log/shop")],
             has_sysusers: true,
@@ -447,6 +458,8 @@ mod tests {
         Services {
             units: vec![],
             users: vec![],
+            groups: vec![],
+            members: vec![],
             secrets: vec![],
             state: vec![],
             has_sysusers: false,

@@ -264,12 +264,48 @@ fn what_a_file_cannot_carry_is_refused_with_its_place() {
             "with `copytruncate` nobody is told",
         ),
         ("[logrotate]\npaths = ['/var/log/\"x']\n", "logrotate takes no '\"' in a path"),
+        (
+            "[logrotate]\npaths = [\"/var/log/shop/*.log\", \"/var/log/shop/a.log\"]\n",
+            "`/var/log/shop/*.log` and `/var/log/shop/a.log` match the same logs",
+        ),
+        (
+            "[service.web]\nexec = \"gunicorn\"\nsocket = \"[::]:80\"\nsocket-group = \"www-data\"\n",
+            "`service.web.socket-group` is for a socket in the file system",
+        ),
+        (
+            "[service.web]\nexec = \"gunicorn\"\nsocket = \"/run/shop/x\"\nsocket-mode = 432\n",
+            "write `socket-mode = \"0660\"`",
+        ),
     ] {
         let sandbox = application("shop", &[("gunicorn", "gunicorn")], tables);
         let printed = sandbox.pkgapp(["render"]).fails();
         assert!(printed.contains(message), "{tables}\n{printed}");
         assert!(printed.contains("pkgapp.toml:"), "{printed}");
     }
+}
+
+#[test]
+fn no_application_runs_as_an_account_that_hosts_have_for_themselves() {
+    let tables = |user: &str| {
+        format!(
+            "[service.web]\nexec = \"gunicorn\"\n{user}[cron.purge]\nexec = \"gunicorn\"\nschedule = \"@daily\"\n{user}"
+        )
+    };
+    let long = "stock-and-inventory-reconcilers";
+    let longer = format!("{long}-2");
+    for (name, message, hint) in [
+        ("backup", "`backup`, which Debian or Red Hat have for themselves", "write `user = \"backup-app\"`"),
+        ("root", "`root`, which Debian or Red Hat have for themselves", "write `user = \"root-app\"`"),
+        (&longer, "has 33 bytes, and a user's name has 31 at most", &format!("write `user = \"{long}\"`")),
+    ] {
+        let sandbox = application(name, &[("gunicorn", "gunicorn")], &tables(""));
+        let printed = sandbox.pkgapp(["render"]).fails();
+        assert_eq!(printed.matches(message).count(), 2, "{printed}");
+        assert_eq!(printed.matches(hint).count(), 2, "{printed}");
+        let sandbox = application(name, &[("gunicorn", "gunicorn")], &tables("user = \"www-data\"\n"));
+        sandbox.pkgapp(["render"]).stdout();
+    }
+    application(long, &[("gunicorn", "gunicorn")], &tables("")).pkgapp(["render"]).stdout();
 }
 
 #[test]

@@ -7,6 +7,7 @@
 mod command;
 mod deploy;
 mod files;
+mod glob;
 mod indexes;
 mod packaging;
 mod project;
@@ -40,7 +41,7 @@ pub use packaging::{ByteCode, Packaging, Squeeze, TarCompression};
 pub use reader::Placed;
 pub use service::{
     ConfigFile, Cron, Frequency, Logrotate, OnUpgrade, PartName, Process, Reload, Reopen, Restart, Schedule, Service,
-    ServiceType, Socket, Span, Timer, UserName,
+    ServiceType, Socket, SocketAccess, Span, Timer, UserName,
 };
 
 use project::Project;

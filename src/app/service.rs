@@ -10,6 +10,7 @@ use crate::error::{Error, Location, Result};
 use crate::path::{InstallPath, ReleasePath};
 
 use super::command::CommandLine;
+use super::glob::overlap;
 use super::reader::{Placed, Table, Value, listed, nearest};
 use super::{environment, existing_file};
 
@@ -65,6 +66,8 @@ pub struct Service {
     pub reload: Option<Reload>,
     /// What systemd listens on for it.
     pub socket: Option<Socket>,
+    /// Who may connect to a socket in the file system.
+    pub socket_access: SocketAccess,
     /// When it is started again; by default [`Restart::OnFailure`].
     pub restart: Restart,
     /// How many of it run, each with its number; `None` for one without.
@@ -130,6 +133,15 @@ pub enum Socket {
     Tcp(SocketAddr),
     /// A socket in the file system.
     Unix(InstallPath),
+}
+
+/// Who may connect to a socket in the file system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SocketAccess {
+    /// `socket-group`; `None` for the service's own group.
+    pub group: Option<UserName>,
+    /// `socket-mode`: permission bits; by default 0660.
+    pub mode: u32,
 }
 
 /// A time as people and systemd write it, e.g. `1h 30min` (systemd.time(7)).
@@ -290,18 +302,21 @@ impl PartName {
 }
 
 impl UserName {
-    /// Reads a name as useradd(8) recommends them.
+    /// The bytes that a name has at most. useradd takes one more, which systemd and utmp do not.
+    pub const LONGEST: usize = 31;
+
+    /// Reads a name as useradd(8) recommends them and systemd takes them.
     ///
     /// # Errors
     /// A name outside that rule.
     pub fn parse(text: &str) -> Result<Self> {
         let first = |c: char| c.is_ascii_lowercase() || c == '_';
         let inside = |c: char| first(c) || c.is_ascii_digit() || c == '-';
-        if text.starts_with(first) && text.chars().all(inside) && text.len() <= 32 {
+        if text.starts_with(first) && text.chars().all(inside) && text.len() <= Self::LONGEST {
             return Ok(Self(text.to_owned()));
         }
         Err(Error::new(format!("`{}` is not the name of a user or group", text.escape_debug()))
-            .note("lower-case letters, digits, `-` and `_`, no digit or `-` first, 32 characters at most (useradd(8))"))
+            .note("lower-case letters, digits, `-` and `_`, no digit or `-` first, 31 characters at most (useradd(8))"))
     }
 
     /// Returns the text.
@@ -371,11 +386,12 @@ impl Service {
         let restart = table.get("restart").map_or(Some(Restart::OnFailure), |value| value.choice(RESTARTS));
         let reload = table.get("reload").and_then(|value| Reload::read(&value));
         let socket = table.get("socket").and_then(|value| value.parsed(Socket::parse));
+        let socket_access = SocketAccess::read(&table, socket.as_ref());
         let instances = table.get("instances").and_then(|value| count(&value, 1, 1000));
         let on_upgrade = table.get("on-upgrade").map_or(Some(OnUpgrade::Restart), |value| value.choice(ON_UPGRADE));
         table.finish();
         let (process, service_type, restart, on_upgrade) = (process?, service_type?, restart?, on_upgrade?);
-        Some(Self { name, process, service_type, reload, socket, restart, instances, on_upgrade, at })
+        Some(Self { name, process, service_type, reload, socket, socket_access, restart, instances, on_upgrade, at })
     }
 }
 
@@ -435,6 +451,22 @@ impl Socket {
             Ok(address) if address.port() > 0 => Ok(Self::Tcp(address)),
             _ => Err(Error::new(format!("`{text}` is nothing to listen on"))
                 .hint("write an address and a port, such as `0.0.0.0:8000` or `[::]:8000`, or the path of a socket")),
+        }
+    }
+}
+
+impl SocketAccess {
+    fn read(table: &Table<'_>, socket: Option<&Socket>) -> Self {
+        let (group, bits) = (table.get("socket-group"), table.get("socket-mode"));
+        if !matches!(socket, Some(Socket::Unix(_))) {
+            for value in [&group, &bits].into_iter().flatten() {
+                let error = Error::new(format!("`{}` is for a socket in the file system", value.label()));
+                value.complain(error.hint("add `socket = \"/run/APP/NAME.sock\"`, or leave the key out"));
+            }
+        }
+        Self {
+            group: group.and_then(|value| value.parsed(UserName::parse)),
+            mode: bits.and_then(|value| mode(&value)).unwrap_or(0o660),
         }
     }
 }
@@ -658,6 +690,9 @@ impl Logrotate {
             false => table.get("paths"),
         };
         let paths = paths.map(|value| value.each(host_path));
+        if let Some(paths) = &paths {
+            check_overlaps(&table, paths);
+        }
         let frequency = table.get("frequency").map_or(Some(Frequency::Daily), |value| value.choice(FREQUENCIES));
         let keep = table.get("keep").map_or(Some(14), |value| count(&value, 0, 10_000));
         let compress = table.get("compress").map_or(Some(true), |value| value.boolean());
@@ -665,6 +700,20 @@ impl Logrotate {
         table.finish();
         let paths = paths?.into_iter().map(|path| path.value).collect();
         is_there.then_some(Self { paths, frequency: frequency?, keep: keep?, compress: compress?, reopen, at })
+    }
+}
+
+/// A log that two patterns match makes logrotate refuse all of the file.
+fn check_overlaps(table: &Table<'_>, paths: &[Placed<InstallPath>]) {
+    for (index, path) in paths.iter().enumerate() {
+        let Some(other) = paths[..index].iter().find(|other| overlap(other.as_str(), path.as_str())) else { continue };
+        let error = match other.value == path.value {
+            true => Error::new(format!("`{path}` is listed twice", path = path.as_str())).hint("leave one of them out"),
+            false => Error::new(format!("`{}` and `{}` match the same logs", other.as_str(), path.as_str()))
+                .note("logrotate ignores a file in which two patterns match one log")
+                .hint("leave out the narrower one, or make the wider one match less"),
+        };
+        table.complain_elsewhere(error.at(path.at.clone()));
     }
 }
 
@@ -746,8 +795,10 @@ impl ConfigFile {
 /// Reads permission bits, written as chmod(1) takes them.
 fn mode(value: &Value<'_>) -> Option<u32> {
     if let Some(number) = value.as_integer() {
-        let error = Error::new(format!("`{}` must be a string, not an integer", value.label()));
-        value.complain(error.hint(format!("write `mode = \"{number:04o}\"`")));
+        let label = value.label();
+        let error = Error::new(format!("`{label}` must be a string, not an integer"));
+        let key = label.rsplit('.').next().unwrap_or("mode");
+        value.complain(error.hint(format!("write `{key} = \"{number:04o}\"`")));
         return None;
     }
     value.parsed(|text| {
@@ -874,8 +925,8 @@ mod tests {
         for bad in ["", "-a", "a.b", "Web", "a b", "größe"] {
             assert!(PartName::parse(bad).is_err(), "{bad}");
         }
-        assert!(UserName::parse("_shop-1").is_ok());
-        for bad in ["", "1a", "-a", "Shop", "a:b", "root\n"] {
+        assert!(UserName::parse("_shop-1").is_ok() && UserName::parse(&"a".repeat(31)).is_ok());
+        for bad in ["", "1a", "-a", "Shop", "a:b", "root\n", &"a".repeat(32)] {
             assert!(UserName::parse(bad).is_err(), "{bad}");
         }
     }

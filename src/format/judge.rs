@@ -103,6 +103,8 @@ fn scriptlets() -> Scriptlets {
         prefix: path("/opt/shop"),
         units: vec![],
         users: vec![],
+        groups: vec![],
+        members: vec![],
         secrets: vec![],
         state: vec![],
         has_sysusers: false,

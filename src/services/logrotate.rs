@@ -1,5 +1,7 @@
 //! `/etc/logrotate.d/NAME` (logrotate.conf(5)).
 
+use serde::Serialize;
+
 use crate::app::{Frequency, Logrotate, PartName, Reopen, Service};
 use crate::error::{Error, Result};
 use crate::path::InstallPath;
@@ -12,24 +14,45 @@ pub(super) fn write(context: &Context<'_>, files: &mut Files) -> Result<()> {
     files.add_config(&format!("/etc/logrotate.d/{}", context.name()), "`[logrotate]`", text(context, logs)?)
 }
 
+/// Logs that one user owns.
+#[derive(Debug, Serialize)]
+struct Block {
+    paths: Vec<String>,
+    /// The user and the group that logrotate renames them as. Without, it does so as root, and refuses directories that
+    /// others than root may write to.
+    owner: Option<String>,
+}
+
 fn text(context: &Context<'_>, logs: &Logrotate) -> Result<String> {
-    let paths = logs.paths.iter().map(|path| quoted(path, logs)).collect::<Result<Vec<_>>>()?;
-    // Without `su`, logrotate refuses directories that are not root's. It renames as this user, and runs scripts as root.
-    let owner = context.owner_of(&logs.paths)?;
     let (units, tell) = match &logs.reopen {
         Reopen::CopyTruncate => (Vec::new(), String::new()),
         Reopen::Services { names, signal } => (told(context, names.as_deref(), signal.is_some(), logs)?, tell(*signal)),
     };
     let values = minijinja::context! {
-        paths, units, tell,
-        user => owner,
-        group => owner,
+        blocks => blocks(context, logs)?,
+        units, tell,
         frequency => frequency(logs.frequency),
         keep => logs.keep,
         compress => logs.compress,
         copytruncate => logs.reopen == Reopen::CopyTruncate,
     };
     render(include_str!("../../templates/logrotate"), values)
+}
+
+fn blocks(context: &Context<'_>, logs: &Logrotate) -> Result<Vec<Block>> {
+    let mut blocks: Vec<Block> = Vec::new();
+    for path in &logs.paths {
+        let quoted = quoted(path, logs)?;
+        let owner = match context.owner_of(path)? {
+            Some(user) => Some(format!("{user} {}", context.group_of(user)?)),
+            None => None,
+        };
+        match blocks.iter_mut().find(|block| block.owner == owner) {
+            Some(block) => block.paths.push(quoted),
+            None => blocks.push(Block { paths: vec![quoted], owner }),
+        }
+    }
+    Ok(blocks)
 }
 
 /// What scripts run to have logs opened anew.

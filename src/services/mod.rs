@@ -6,6 +6,7 @@
 //! groups `shop-web.service`, `shop-web.socket`, `shop-report.timer`; `/etc/cron.d/shop`; the user `shop` with
 //! `/var/lib/shop`, `/var/cache/shop` and `/var/log/shop`.
 
+mod accounts;
 mod cron;
 mod logrotate;
 mod program;
@@ -17,8 +18,8 @@ mod users;
 
 use std::sync::Arc;
 
-use crate::app::{App, OnUpgrade, PartName, UserName};
-use crate::error::{Error, Result};
+use crate::app::{App, ConfigFile, OnUpgrade, PartName, Process, UserName};
+use crate::error::{Error, Location, Result};
 use crate::name::AppName;
 use crate::path::{InstallPath, ReleasePath};
 use crate::tree::{Content, Entry, Origin, Tree};
@@ -38,8 +39,13 @@ pub struct Services {
     pub prefix: InstallPath,
     /// In the order in which they are started: sockets, services, timers, then the target that groups them.
     pub units: Vec<Unit>,
-    /// Users, each with a group of its name, that are created and never deleted.
+    /// Users, each with a group of its name, that are created if they are missing and never deleted.
     pub users: Vec<SystemUser>,
+    /// More groups, treated alike.
+    pub groups: Vec<String>,
+    /// Users that cron runs jobs as, and that become members of the group of their name if the host has them in another one:
+    /// without it they could not read the application's files.
+    pub members: Vec<String>,
     /// Files of secrets: created empty, 0640 root:GROUP, if they are not there; never overwritten, removed by purge.
     pub secrets: Vec<SecretFile>,
     /// Directories that systemd makes and the package does not own: removed by purge, e.g. `/var/lib/shop`.
@@ -67,13 +73,14 @@ pub struct Unit {
 /// # Errors
 /// A command whose program is not in the release; a value that a file can't carry; a user that can't be made.
 pub fn insert_into(tree: &mut Tree, app: &App) -> Result<Services> {
-    let context = Context { app, prefix: &app.package.prefix.value, user: default_user(app)? };
+    let context =
+        Context { app, prefix: &app.package.prefix.value, user: default_user(app)?, primary: primary_user(app)? };
     let programs = Programs::of(tree, context.prefix);
     let mut files = Files::default();
     let units = systemd::write(&context, &programs, &mut files)?;
     cron::write(&context, &programs, &mut files)?;
     logrotate::write(&context, &mut files)?;
-    let users = users::write(&context, &mut files)?;
+    let accounts = users::write(&context, &mut files)?;
     files.insert_into(tree)?;
     Ok(Services {
         name: app.name.clone(),
@@ -81,9 +88,11 @@ pub fn insert_into(tree: &mut Tree, app: &App) -> Result<Services> {
         units,
         secrets: users::secrets(&context)?,
         state: context.state()?,
-        has_sysusers: !users.is_empty(),
-        has_tmpfiles: users::needs_tmpfiles(app),
-        users,
+        has_sysusers: accounts.has_own(),
+        has_tmpfiles: accounts.has_directories,
+        users: accounts.users,
+        groups: accounts.groups,
+        members: accounts.members,
     })
 }
 
@@ -93,23 +102,65 @@ struct Context<'a> {
     prefix: &'a InstallPath,
     /// As whom everything runs that names nobody; `None` if nothing runs.
     user: Option<UserName>,
+    /// Whose `/var/lib/NAME` is; `None` if nothing runs.
+    primary: Option<UserName>,
 }
 
 /// Returns the user that is named after the application, if anything runs as it.
 ///
 /// # Errors
-/// A name of the application that no user can have.
+/// A name of the application that is too long for a user, or that of an account which hosts have for something else.
 pub fn default_user(app: &App) -> Result<Option<UserName>> {
-    let at = app
-        .services
-        .iter()
-        .map(|service| (&service.process.user, &service.at))
-        .chain(app.timers.iter().map(|timer| (&timer.process.user, &timer.at)))
-        .chain(app.crons.iter().map(|cron| (&cron.user, &cron.at)))
-        .find_map(|(user, at)| user.is_none().then_some(at));
-    let Some(at) = at else { return Ok(None) };
-    let user = UserName::parse(app.name.as_str()).map_err(|error| error.at(at.clone()).hint("write `user = \"…\"`"))?;
-    Ok(Some(user))
+    let nameless: Vec<&Location> = runs_as(app).filter(|(user, _)| user.is_none()).map(|(_, at)| at).collect();
+    if nameless.is_empty() {
+        return Ok(None);
+    }
+    let name = app.name.as_str();
+    let (reason, other) = match UserName::parse(name) {
+        Ok(user) if !accounts::is_reserved(name) => return Ok(Some(user)),
+        Ok(_) => ("Debian or Red Hat have for themselves".to_owned(), format!("{name}-app")),
+        Err(_) => {
+            let reason = format!("has {} bytes, and a user's name has {} at most", name.len(), UserName::LONGEST);
+            (reason, name.get(..UserName::LONGEST).unwrap_or(name).trim_end_matches('-').to_owned())
+        }
+    };
+    let refused = nameless.into_iter().map(|at| {
+        Error::new(format!("this would run as the user `{name}`, which {reason}"))
+            .at(at.clone())
+            .hint(format!("write `user = \"{other}\"`, or give the application another name"))
+    });
+    Err(Error::all(refused.collect::<Vec<_>>()).unwrap_or_else(|| Error::bug("a mistake got lost")))
+}
+
+/// Returns the user whose the application's directories are, such as `/var/lib/shop`: the one that is named after it if
+/// anything runs as that, else the first that is declared, and not root if there is a choice.
+///
+/// # Errors
+/// As [`default_user`].
+pub fn primary_user(app: &App) -> Result<Option<UserName>> {
+    let default = default_user(app)?;
+    let declared = || runs_as(app).filter_map(|(user, _)| user);
+    let named_after = || declared().find(|user| user.as_str() == app.name.as_str());
+    let first =
+        || named_after().or_else(|| declared().find(|user| user.as_str() != "root")).or_else(|| declared().next());
+    Ok(default.or_else(|| first().cloned()))
+}
+
+/// Returns the group of a `[config]`, if that is not root's: the one that is declared, else that of the [`primary_user`] if
+/// the group may read it and others may not. Such a file is for the application to read.
+pub fn config_group(app: &App, file: &ConfigFile) -> Option<String> {
+    let is_for_the_group = file.mode & 0o044 == 0o040;
+    // A mistake in the names is reported with the services.
+    let own = || primary_user(app).ok().flatten().filter(|user| is_for_the_group && user.as_str() != "root");
+    file.group.clone().or_else(own).map(|group| group.to_string())
+}
+
+/// What runs, in the order of the file: as whom, if that is declared, and where it stands.
+fn runs_as(app: &App) -> impl Iterator<Item = (Option<&UserName>, &Location)> {
+    let services = app.services.iter().map(|service| (service.process.user.as_ref(), &service.at));
+    let timers = app.timers.iter().map(|timer| (timer.process.user.as_ref(), &timer.at));
+    let crons = app.crons.iter().map(|cron| (cron.user.as_ref(), &cron.at));
+    services.chain(timers).chain(crons)
 }
 
 impl Context<'_> {
@@ -125,7 +176,7 @@ impl Context<'_> {
     /// The name of a user's directories below `/var/lib` and the like. Only one user may own each: systemd would hand
     /// them over with all that is in them at every start.
     fn directory(&self, user: &UserName) -> String {
-        match user.as_str() == self.name() {
+        match self.primary.as_ref() == Some(user) {
             true => self.name().to_owned(),
             false => format!("{}-{user}", self.name()),
         }
@@ -133,28 +184,42 @@ impl Context<'_> {
 
     /// All users that something runs as, each once.
     fn runners(&self) -> Result<Vec<&UserName>> {
-        let app = self.app;
-        let declared = app
-            .services
-            .iter()
-            .map(|service| &service.process.user)
-            .chain(app.timers.iter().map(|timer| &timer.process.user))
-            .chain(app.crons.iter().map(|cron| &cron.user));
-        let mut users = declared.map(|user| self.user(user.as_ref())).collect::<Result<Vec<_>>>()?;
+        let mut users = runs_as(self.app).map(|(user, _)| self.user(user)).collect::<Result<Vec<_>>>()?;
         users.sort();
         users.dedup();
         Ok(users)
     }
 
-    /// Whose the logs are: the user in whose directory they lie, else root.
-    fn owner_of(&self, logs: &[InstallPath]) -> Result<String> {
-        for user in self.runners()? {
-            let directory = InstallPath::parse(&format!("/var/log/{}", self.directory(user)))?;
-            if logs.iter().any(|path| path.below(&directory).is_some()) {
-                return Ok(user.to_string());
+    /// All processes that systemd starts.
+    fn processes(&self) -> impl Iterator<Item = &Process> {
+        let services = self.app.services.iter().map(|service| &service.process);
+        services.chain(self.app.timers.iter().map(|timer| &timer.process))
+    }
+
+    /// The group that a user's files have: what all of its processes name, else that of its name.
+    fn group_of(&self, user: &UserName) -> Result<String> {
+        let mut groups = Vec::new();
+        for process in self.processes() {
+            if self.user(process.user.as_ref())? == user {
+                groups.push(process.group.as_ref().unwrap_or(user));
             }
         }
-        Ok("root".to_owned())
+        groups.dedup();
+        Ok(if let [one] = groups[..] { one } else { user }.to_string())
+    }
+
+    /// Whose logs lie at a path: the user's in whose directories that is, or who says that it writes there. `None` if
+    /// nothing tells.
+    fn owner_of(&self, logs: &InstallPath) -> Result<Option<&UserName>> {
+        for user in self.runners()? {
+            for base in ["/var/log", "/var/lib", "/var/cache"] {
+                if logs.below(&InstallPath::parse(&format!("{base}/{}", self.directory(user)))?).is_some() {
+                    return Ok(Some(user));
+                }
+            }
+        }
+        let writes = |process: &&Process| process.write.iter().any(|path| logs == path || logs.below(path).is_some());
+        self.processes().find(writes).map(|process| self.user(process.user.as_ref())).transpose()
     }
 
     /// The directories of all of them.

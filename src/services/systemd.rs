@@ -103,9 +103,11 @@ impl Writer<'_> {
             Socket::Tcp(address) => _ = unit.set("ListenStream", address).set("NoDelay", "yes"),
             Socket::Unix(path) => {
                 let user = self.context.user(service.process.user.as_ref())?;
-                let group = service.process.group.as_ref().unwrap_or(user);
+                let access = &service.socket_access;
+                let group = access.group.as_ref().or(service.process.group.as_ref()).unwrap_or(user);
                 unit.set("ListenStream", plain(path.as_str()));
-                unit.set("SocketUser", user).set("SocketGroup", group).set("SocketMode", "0660");
+                unit.set("SocketUser", user).set("SocketGroup", group);
+                unit.set("SocketMode", format!("{:04o}", access.mode));
             }
         }
         if service.instances.is_some() {
@@ -172,8 +174,16 @@ impl Writer<'_> {
         unit.set("ExecStart", self.command(&process.exec, has_instances)?);
         let user = context.user(process.user.as_ref())?;
         unit.set("User", user);
-        if let Some(group) = &process.group {
-            unit.set("Group", group);
+        match &process.group {
+            Some(group) if group != user => {
+                unit.set("Group", group);
+                // What the user may read stays readable.
+                if user.as_str() != "root" {
+                    unit.set("SupplementaryGroups", user);
+                }
+            }
+            // Named, since a user whom the host had before may be in another one.
+            _ => _ = unit.set("Group", user),
         }
         let directory = process.working_directory.as_ref().unwrap_or(context.prefix);
         unit.set("WorkingDirectory", plain(directory.as_str()));
