@@ -13,7 +13,9 @@ use super::unpacked::Asks;
 use crate::depends::SharedRuntime;
 use crate::digest::{Digest, Sha256Sum};
 use crate::error::{Context, Error, Result, shown};
+use crate::format::claims;
 use crate::format::read::{Artifact, ArtifactKind};
+use crate::path::InstallPath;
 use crate::pypa::Version;
 use crate::release::{RECORD, Record};
 use crate::runtime::BUNDLED;
@@ -79,7 +81,7 @@ impl Candidate {
     /// Reads an artifact.
     ///
     /// # Errors
-    /// It can't be read, or is none of pkgapp's.
+    /// It can't be read, is none of pkgapp's, or says something of itself that no host should be given.
     pub fn read(path: &Path) -> Result<Self> {
         let artifact = Artifact::open(path)?;
         let place = RefCell::new(String::new());
@@ -95,6 +97,7 @@ impl Candidate {
         let record: Record = serde_json::from_slice(&bytes).map_err(|error| foreign().cause(error))?;
         let prefix = place.into_inner();
         let prefix = prefix.strip_suffix(RECORD).unwrap_or_default().trim_end_matches('/').to_owned();
+        check(&artifact, &record, &prefix)?;
         let metadata = path.metadata().context(|| format!("cannot read `{}`", shown(path)))?;
         let digest = Digest::of_reader(crate::fs::open(path)?).context(|| format!("cannot read `{}`", shown(path)))?;
         let file = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
@@ -230,6 +233,47 @@ impl Candidate {
     }
 }
 
+/// Refuses what a host's package manager must not be given: an option or code where a name, a version or a dependency belongs,
+/// and a package that would take another one's place.
+fn check(artifact: &Artifact, record: &Record, prefix: &str) -> Result<()> {
+    let mut wrong: Vec<String> = Vec::new();
+    let mut expect = |is_right: bool, what: &str, text: &str| {
+        if !is_right {
+            wrong.push(format!("the {what} `{}`", text.escape_debug()));
+        }
+    };
+    let is_commit =
+        |text: &str| text.len() <= 80 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-+".contains(&b));
+    let is_file = |text: &str| !text.chars().any(|c| c.is_control() || c == '|');
+    let file = artifact.path.file_name().unwrap_or_default().to_string_lossy();
+    expect(is_file(&file), "file name", &file);
+    expect(claims::is_package_name(&record.name), "name", &record.name);
+    expect(record.version.parse::<Version>().is_ok(), "release", &record.version);
+    expect(record.commit.as_deref().is_none_or(is_commit), "commit", record.commit.as_deref().unwrap_or_default());
+    if let Some(interpreter) = record.interpreter.as_ref().filter(|interpreter| interpreter.home != BUNDLED) {
+        expect(claims::is_package_name(&interpreter.home), "interpreter", &interpreter.home);
+        expect(interpreter.version.parse::<Version>().is_ok(), "interpreter's version", &interpreter.version);
+    }
+    if artifact.kind != ArtifactKind::Tar {
+        // The package manager goes by its own name, and would replace whatever has it.
+        expect(artifact.name == record.name, "name", &artifact.name);
+        expect(InstallPath::parse(prefix).is_ok(), "prefix", prefix);
+        expect(claims::is_version(artifact.kind, &artifact.version), "version", &artifact.version);
+        for relation in &artifact.depends {
+            expect(claims::is_relation(artifact.kind, relation), "dependency", relation);
+        }
+    }
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(format!(
+        "`{}` cannot be pushed: no package of pkgapp has {}",
+        shown(&artifact.path),
+        wrong.join(", or ")
+    ))
+    .hint("find out who made it, or build it anew with `pkgapp build`"))
+}
+
 /// Finds the artifact for a host: of its package manager's format and of its architecture.
 ///
 /// # Errors
@@ -292,6 +336,8 @@ fn kernels_name(arch: &str) -> Option<&str> {
 #[cfg(test)]
 pub(super) mod tests {
     use std::time::Duration;
+
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::deploy::facts::Manager;
@@ -400,6 +446,48 @@ pub(super) mod tests {
     fn the_end_of_a_name_tells_artifacts_apart_that_different_hosts_get() {
         let kinds = ["shop_1.4.2-1_amd64.deb", "shop-1.4.2-1.x86_64.rpm", "shop-1.4.2-1.noarch.tar.zst", "shop.tar"];
         assert_eq!(kinds.map(kind_of), ["_amd64.deb", ".x86_64.rpm", ".noarch.tar.zst", "shop.tar"]);
+    }
+
+    /// An rpm as anybody can make it, with a release's record in it.
+    fn foreign(directory: &Path, name: &str, version: &str, requires: ::rpm::Dependency, record: &Value) -> PathBuf {
+        let path = directory.join("foreign.rpm");
+        let mut builder = ::rpm::PackageBuilder::new(name, version, "MIT", "noarch", "x");
+        let place = ::rpm::FileOptions::new("/opt/shop/.pkgapp/release.json");
+        builder.release("1").requires(requires).with_file_contents(record.to_string(), place).unwrap();
+        builder.build().unwrap().write_file(&path).unwrap();
+        path
+    }
+
+    #[test]
+    fn what_a_package_says_of_itself_is_data_or_it_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let record = json!({ "format": 1, "name": "shop", "version": "1.0", "commit": null, "python": "3.11", "distributions": [] });
+        let sound = ::rpm::Dependency::greater_eq("foo", "1.0");
+        let read = |name: &str, version: &str, requires: &::rpm::Dependency, record: &Value| {
+            Candidate::read(&foreign(directory.path(), name, version, requires.clone(), record))
+                .map_err(|e| e.to_string())
+        };
+        let candidate = read("shop", "1.0", &sound, &record).unwrap();
+        assert_eq!((candidate.version.as_str(), &candidate.depends[..]), ("1.0-1", &["foo >= 1.0".to_owned()][..]));
+        let with = |key: &str, value: &str| {
+            let mut record = record.clone();
+            record[key] = json!(value);
+            record
+        };
+        let lua = "1'..os.execute('touch /tmp/x')..'";
+        for (refused, said) in [
+            (read("shop", "1.0", &::rpm::Dependency::greater_eq("foo", lua), &record), "the dependency `foo >= 1"),
+            (read("shop", "1.0", &::rpm::Dependency::any("--eval=%(id)"), &record), "the dependency `--eval=%(id)`"),
+            (read("shop", "1.0", &::rpm::Dependency::any("a;$(id)"), &record), "the dependency `a;$(id)`"),
+            (read("shop", "1.0%{lua:x}", &sound, &record), "the version `1.0%{lua:x}-1`"),
+            (read("bash", "1.0", &sound, &record), "the name `bash`"),
+            (read("shop", "1.0", &sound, &with("name", "--eval=x")), "the name `--eval=x`"),
+            (read("shop", "1.0", &sound, &with("version", "1\nname=bash")), "the release `1\\nname=bash`"),
+            (read("shop", "1.0", &sound, &with("commit", "\nname=bash")), "the commit `\\nname=bash`"),
+        ] {
+            let refused = refused.unwrap_err();
+            assert!(refused.contains("cannot be pushed") && refused.contains(said), "{said}: {refused}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::name::AppName;
 
 pub(super) const PRELUDE: &str = include_str!("scripts/prelude.sh");
 pub(super) const SYSTEM: &str = include_str!("scripts/system.sh");
-pub(super) const FACTS: &str = include_str!("scripts/facts.sh");
+pub(super) const FACTS: &str = concat!(include_str!("scripts/compare.sh"), include_str!("scripts/facts.sh"));
 pub(super) const LOCK: &str = include_str!("scripts/lock.sh");
 pub(super) const BEAT: &str = include_str!("scripts/beat.sh");
 pub(super) const UNLOCK: &str = include_str!("scripts/unlock.sh");
@@ -15,7 +15,8 @@ pub(super) const STAGE: &str = include_str!("scripts/stage.sh");
 pub(super) const MIGRATE: &str = include_str!("scripts/migrate.sh");
 pub(super) const COMMAND: &str = include_str!("scripts/command.sh");
 pub(super) const INSTALL: &str = include_str!("scripts/install.sh");
-pub(super) const TRANSACTION: &str = include_str!("scripts/transaction.sh");
+pub(super) const TRANSACTION: &str =
+    concat!(include_str!("scripts/compare.sh"), include_str!("scripts/transaction.sh"));
 pub(super) const HEALTH: &str = include_str!("scripts/health.sh");
 pub(super) const RECORD: &str = include_str!("scripts/record.sh");
 pub(super) const STATUS: &str = include_str!("scripts/status.sh");
@@ -124,6 +125,32 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+
+    #[test]
+    fn versions_are_data_for_rpm_too() {
+        if crate::format::judge::tool("rpm").is_none() {
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let mark = directory.path().join("mark");
+        let script = [include_str!("scripts/compare.sh"), "rpm_compared \"$1\" \"$2\""].concat();
+        let compared = |a: &str, b: &str| {
+            crate::format::judge::run(Command::new("sh").args(["-c", &script, "sh", a, b])).trim().to_owned()
+        };
+        for (a, b, expected) in
+            [("1.0-1", "1.0~rc1-1", "1"), ("2:1", "1:9", "1"), ("1.0-1", "1.0-1", "0"), ("1", "1.1", "-1")]
+        {
+            assert_eq!(compared(a, b), expected, "{a} {b}");
+        }
+        let touch = format!("touch {}", mark.display());
+        for evil in
+            [format!("1'..os.execute('{touch}')..'"), format!("1%({touch})"), format!("%{{lua:os.execute('{touch}')}}")]
+        {
+            compared(&evil, "1");
+            compared("1", &evil);
+        }
+        assert!(!mark.exists());
+    }
 
     #[test]
     fn every_script_is_posix_sh() {

@@ -4,6 +4,7 @@
 //! headers and lists, never a payload.
 
 pub(crate) mod archive;
+pub(crate) mod claims;
 mod compress;
 mod cpio;
 pub mod deb;

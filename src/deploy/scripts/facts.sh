@@ -100,12 +100,12 @@ fi
 
 # What rpm's database says: provided CAPABILITY [OPERATOR VERSION].
 provided() {
-  if [ -z "$2" ]; then rpm -q --quiet --whatprovides "$1" 2>/dev/null || [ -e "$1" ]; return; fi
-  rpm -q --qf '[%{PROVIDENAME}\t%{PROVIDEVERSION}\n]' --whatprovides "$1" 2>/dev/null | while IFS="$(printf '\t')" read -r its version; do
+  if [ -z "$2" ]; then rpm -q --quiet --whatprovides -- "$1" 2>/dev/null || [ -e "$1" ]; return; fi
+  rpm -q --qf '[%{PROVIDENAME}\t%{PROVIDEVERSION}\n]' --whatprovides -- "$1" 2>/dev/null | while IFS="$(printf '\t')" read -r its version; do
     [ "$its" = "$1" ] || continue
     # A release counts only if both have one, and who says no version has all of them (rpm's manual, "Dependencies").
     case $3 in *-*) ;; *) version=${version%-*} ;; esac
-    case $2$([ -z "$version" ] || rpm --eval "%{lua:print(rpm.vercmp('$version', '$3'))}") in
+    case $2$([ -z "$version" ] || rpm_compared "$version" "$3") in
       '>=' | '<=' | '=' | '>' | '<' | '>=1' | '>=0' | '<=-1' | '<=0' | '=0' | '>1' | '<-1') say yes; break ;;
     esac
   done | grep -q yes
@@ -114,11 +114,11 @@ provided() {
 offered() {
   case $manager in
     dnf | yum)
-      if has dnf; then dnf -q --setopt='*.skip_if_unavailable=True' repoquery --whatprovides "$1" 2>/dev/null | grep -q .
-      elif has repoquery; then repoquery --whatprovides "$1" 2>/dev/null | grep -q .; fi
+      if has dnf; then dnf -q --setopt='*.skip_if_unavailable=True' repoquery --whatprovides="$1" 2>/dev/null | grep -q .
+      elif has repoquery; then repoquery --whatprovides="$1" 2>/dev/null | grep -q .; fi
       ;;
     # 104: "no capability was found" (zypper(8), "Exit codes").
-    zypper) zypper -q --non-interactive --no-refresh search --provides --match-exact "$1" >/dev/null 2>&1; [ $? != 104 ] ;;
+    zypper) zypper -q --non-interactive --no-refresh search --provides --match-exact -- "$1" >/dev/null 2>&1; [ $? != 104 ] ;;
     *) return 1 ;;
   esac
 }
@@ -127,7 +127,7 @@ on_dpkg() {
   # The packages' names are what stands before a version; all are asked about at once.
   names=$(printf '%s\n' "$1" | tr '|' '\n' | while read -r package _; do say "${package%%:*}"; done)
   # shellcheck disable=SC2086  # words
-  known=$newline$(dpkg-query -W -f '${db:Status-Status} ${Package} ${Version},\n' $names 2>/dev/null)
+  known=$newline$(dpkg-query -W -f '${db:Status-Status} ${Package} ${Version},\n' -- $names 2>/dev/null)
   provided=
   printf '%s\n' "$1" | while IFS= read -r relation; do
     [ -n "$relation" ] || continue
@@ -164,7 +164,7 @@ order() {
       else say older; fi
       ;;
     *)
-      case $(rpm --eval "%{lua:print(rpm.vercmp('$1', '$2'))}") in
+      case $(rpm_compared "$1" "$2") in
         1) say newer ;;
         0) say same ;;
         *) say older ;;

@@ -1,4 +1,3 @@
-#!/bin/sh
 # One transaction of pkgapp: brings one package to one version, and back to the one before if that fails. Nobody needs to
 # watch: what it did is in `log`, how it ended in `result`. It may be run again after a reboot in its middle.
 dir=$(dirname "$0")
@@ -51,7 +50,7 @@ case $manager in
   *)
     status_of() { version_of "$1"; }
     version_of() { rpm -q --qf '%{EPOCHNUM}:%{VERSION}-%{RELEASE}\n' "$1" 2>/dev/null | grep -v ' ' | sed 's/^0://' | tail -n1; }
-    compared() { rpm --eval "%{lua:print(rpm.vercmp('$1', '$2'))}"; }
+    compared() { rpm_compared "$1" "$2"; }
     ;;
 esac
 installed() { version_of "$name"; }
@@ -166,7 +165,7 @@ proven() { # VERSION RECORD
 guilty() { # VERSION
   [ "$before" != "$(installed)" ] && [ "$(installed)" = "$1" ] && return 0
   [ "/run/pkgapp/$name/failed" -nt "$dir/parameters" ] && return 0
-  tail -c "+$((begun + 1))" "$dir/log" | grep -e 'script subprocess' -e 'subprocess .* script' -e 'scriptlet failed' -e 'Error in .* scriptlet' | grep -qF "$name"
+  tail -c "+$((begun + 1))" "$dir/log" | grep -e 'script subprocess' -e 'subprocess .* script' -e 'scriptlet failed' -e 'Error in .* scriptlet' | grep -qF -- "$name"
 }
 # Nothing has happened to the installation: no file of the prefix was touched since it was tried.
 untouched() {
