@@ -15,6 +15,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::report::{visible, visible_line};
+
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -250,9 +252,9 @@ impl fmt::Display for Error {
         let coloured = f.alternate();
         let paint = |colour: Colour, text: &str| if coloured { colour.paint(text) } else { text.to_owned() };
         let heading = paint(Colour::Red, if self.0.kind == Kind::Bug { "bug in pkgapp:" } else { "error:" });
-        write!(f, "{heading} {}", self.0.message)?;
+        write!(f, "{heading} {}", folded(&self.0.message))?;
         if let Some(at) = &self.0.at {
-            write!(f, "\n  {} {at}", paint(Colour::Blue, "-->"))?;
+            write!(f, "\n  {} {}", paint(Colour::Blue, "-->"), visible_line(&at.to_string()))?;
         }
         let parts = [
             ("cause:", Colour::Blue, &self.0.causes),
@@ -261,7 +263,7 @@ impl fmt::Display for Error {
         ];
         for (label, colour, texts) in parts {
             for text in texts {
-                write!(f, "\n  {} {}", paint(colour, label), text.trim_end().replace('\n', "\n    "))?;
+                write!(f, "\n  {} {}", paint(colour, label), folded(text))?;
             }
         }
         for other in &self.0.others {
@@ -270,6 +272,11 @@ impl fmt::Display for Error {
         }
         Ok(())
     }
+}
+
+/// A text that may quote anyone, with its further lines indented.
+fn folded(text: &str) -> String {
+    visible(text.trim_end()).replace('\n', "\n    ")
 }
 
 /// How a label looks on a terminal.
@@ -330,6 +337,13 @@ mod tests {
             error.to_string(),
             "error: cannot read `a`\n  --> /x/a.toml:2:5\n  cause: disk\n    burns\n  note: n\n  hint: h"
         );
+    }
+
+    #[test]
+    fn what_it_quotes_is_seen_and_not_obeyed() {
+        let error = Error::new("a\nerror: b").at(Location::file("/x\ny")).cause_text("\x1b[2J\r\nhint: run this");
+        let expected = "error: a\n    error: b\n  --> /x\\ny\n  cause: \\u{1b}[2J\n    hint: run this";
+        assert_eq!(error.to_string(), expected);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::app::{App, Deploy};
 use crate::cli::HostArgs;
 use crate::error::{Error, Kind, Result};
 use crate::host::{self, Connections, Filter, Host, Logs, Member, Options, Password, Prompt, Shell, interrupt};
-use crate::report::{Report, Style, human_bytes};
+use crate::report::{Report, Style, human_bytes, visible_line};
 
 /// The hosts of one command.
 pub struct Fleet<'r> {
@@ -176,7 +176,7 @@ impl<'r> Row<'r> {
     fn new(name: &str, width: usize, report: &'r Report) -> Self {
         let style = ProgressStyle::with_template("{prefix} {msg} {elapsed}");
         let bar = ProgressBar::hidden().with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        bar.set_prefix(format!("{name:width$}"));
+        bar.set_prefix(format!("{:width$}", visible_line(name)));
         let state = Mutex::new(State { what: String::new(), since: Instant::now(), begun: None });
         Self { report, name: name.to_owned(), bar, state }
     }
@@ -194,7 +194,7 @@ impl<'r> Row<'r> {
         }
         state.begun.get_or_insert(now);
         drop(state);
-        self.bar.set_message(what.to_owned());
+        self.bar.set_message(visible_line(what).into_owned());
         self.event(what, None);
     }
 
@@ -203,7 +203,12 @@ impl<'r> Row<'r> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let seconds = state.since.elapsed().as_secs_f64();
         let rate = if seconds > 0.5 { human_bytes((done as f64 / seconds) as u64) } else { "…".to_owned() };
-        self.bar.set_message(format!("{} {} of {}, {rate}/s", state.what, human_bytes(done), human_bytes(total)));
+        self.bar.set_message(format!(
+            "{} {} of {}, {rate}/s",
+            visible_line(&state.what),
+            human_bytes(done),
+            human_bytes(total)
+        ));
     }
 
     /// The host is done with all, well.

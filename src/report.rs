@@ -1,5 +1,11 @@
 //! The only writer to stdout and stderr: results for the next program, progress for people.
+//!
+//! What it prints is safe for a terminal, whoever wrote it: control characters are escaped here, so that the output of a
+//! host, a log or a foreign package cannot move the cursor, retitle the window, reverse the text or begin a line of its
+//! own. Only [`Report::data`] passes bytes on as they are: those that the user asked for.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -7,6 +13,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::error::{Colour, Error, Result};
+use crate::host::Stream;
 
 /// How much is said on stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,19 +99,37 @@ impl Report {
 
     /// A result, one line on stdout.
     pub fn result(&self, line: &str) {
-        self.text(&format!("{line}\n"));
+        self.write(format!("{}\n", visible_line(line)).as_bytes());
     }
 
     /// A result as a JSON document on one line of stdout.
     pub fn json(&self, value: &serde_json::Value) {
-        self.result(&value.to_string());
+        self.write(format!("{}\n", ascii_controls(&value.to_string())).as_bytes());
     }
 
-    /// Text on stdout as it is, without a line end added.
+    /// Lines on stdout, without a line end added. What is foreign in them has gone through [`visible_line`], so that it
+    /// makes up no lines.
     pub fn text(&self, text: &str) {
+        self.write(visible(text).as_bytes());
+    }
+
+    /// Bytes as they are, on stdout or stderr: what the user wanted of a host, and nothing that is merely about it.
+    pub fn data(&self, stream: Stream, bytes: &[u8]) {
+        match stream {
+            Stream::Stdout => self.write(bytes),
+            Stream::Stderr if self.verbosity == Verbosity::Quiet => {}
+            Stream::Stderr => self.above_bar(|| {
+                let mut out = std::io::stderr().lock();
+                // There is nowhere left to tell of it.
+                _ = out.write_all(bytes).and_then(|()| out.flush());
+            }),
+        }
+    }
+
+    fn write(&self, bytes: &[u8]) {
         self.above_bar(|| {
-            let mut out = anstream::stdout().lock();
-            let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+            let mut out = std::io::stdout().lock();
+            let written = out.write_all(bytes).and_then(|()| out.flush());
             // A reader that went away (`| head`) is no failure of ours; the exit code tells what happened.
             if let Err(error) = written
                 && error.kind() != std::io::ErrorKind::BrokenPipe
@@ -127,12 +152,12 @@ impl Report {
 
     /// A finished step, one line.
     pub fn step(&self, line: &str) {
-        self.say(Verbosity::Normal, line);
+        self.say(Verbosity::Normal, &visible_line(line));
     }
 
-    /// What a step is made of; shown with `-v`.
-    pub fn detail(&self, line: &str) {
-        self.say(Verbosity::Verbose, line);
+    /// What a step is made of; shown with `-v`. Further lines are indented.
+    pub fn detail(&self, text: &str) {
+        self.say(Verbosity::Verbose, &indented(text));
     }
 
     /// Measures a stage; see [`Report::stages`].
@@ -166,9 +191,9 @@ impl Report {
         self.verbosity == Verbosity::Verbose
     }
 
-    /// Something that goes on but should be known.
-    pub fn warning(&self, line: &str) {
-        self.say(Verbosity::Normal, &format!("{} {line}", Colour::Yellow.paint("warning:")));
+    /// Something that goes on but should be known. Further lines are indented.
+    pub fn warning(&self, text: &str) {
+        self.say(Verbosity::Normal, &format!("{} {}", Colour::Yellow.paint("warning:"), indented(text)));
     }
 
     /// The error that ends the command.
@@ -198,7 +223,7 @@ impl Report {
             let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
             let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new).with_style(style);
             let bar = self.bars.add(bar);
-            bar.set_message(label.to_owned());
+            bar.set_message(visible_line(label).into_owned());
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
         } else {
@@ -207,6 +232,7 @@ impl Report {
         Progress { report: self, bar }
     }
 
+    /// Prints a text that is safe, with our own colors.
     fn say(&self, level: Verbosity, line: &str) {
         if self.verbosity >= level {
             self.above_bar(|| _ = writeln!(anstream::stderr().lock(), "{line}"));
@@ -219,6 +245,58 @@ impl Report {
             false => write(),
         }
     }
+}
+
+/// Returns a text as a terminal may have it: control characters but tabs and line ends, and characters that reorder or hide
+/// others, are escaped as in Rust (`\u{1b}`).
+pub fn visible(text: &str) -> Cow<'_, str> {
+    let text = if text.contains('\r') { Cow::Owned(text.replace("\r\n", "\n")) } else { Cow::Borrowed(text) };
+    if !text.contains(|c| c != '\n' && is_unsafe(c)) {
+        return text;
+    }
+    Cow::Owned(text.split('\n').map(visible_line).collect::<Vec<_>>().join("\n"))
+}
+
+/// Returns a text as one line of a terminal; see [`visible`].
+pub fn visible_line(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_unsafe) {
+        return Cow::Borrowed(text);
+    }
+    let mut line = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_unsafe(c) { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+    Cow::Owned(line)
+}
+
+/// Returns whether a character does something to a terminal, or to how its neighbors are read, instead of being seen:
+/// C0 and C1 but tabs (ECMA-48), line separators, and what reorders (UAX #9) or is invisible. Joiners are part of words.
+fn is_unsafe(c: char) -> bool {
+    (c.is_control() && c != '\t')
+        || matches!(c, '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Escapes in a JSON document what its strings may hold raw, and a terminal would act on.
+fn ascii_controls(json: &str) -> Cow<'_, str> {
+    if !json.contains(is_unsafe) {
+        return Cow::Borrowed(json);
+    }
+    let mut escaped = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        if is_unsafe(c) {
+            // Writing to a String does not fail.
+            c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| _ = write!(escaped, "\\u{unit:04x}"));
+        } else {
+            escaped.push(c);
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+/// A text whose lines but the first cannot be taken for lines of ours.
+fn indented(text: &str) -> String {
+    visible(text).replace('\n', "\n  ")
 }
 
 /// How the kernel counts the time of processes, per second (USER_HZ, which is the same for all programs on Linux).
@@ -298,6 +376,32 @@ pub fn human_bytes(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_foreign_reaches_a_terminal_but_as_text() {
+        for (text, expected) in [
+            ("plain ─► näß\tשלום 👩‍💻", "plain ─► näß\tשלום 👩‍💻"),
+            ("\x1b]0;owned\x07", "\\u{1b}]0;owned\\u{7}"),
+            ("a\u{9b}2J\u{202e}b\u{2066}", "a\\u{9b}2J\\u{202e}b\\u{2066}"),
+            ("10%\r20%\x08\x7f", "10%\\r20%\\u{8}\\u{7f}"),
+            ("a\u{200b}b\u{feff}\u{e0041}", "a\\u{200b}b\\u{feff}\\u{e0041}"),
+        ] {
+            assert_eq!(visible_line(text), expected);
+            assert_eq!(visible(text), expected);
+            assert_eq!(visible(&visible(text)), expected, "twice is once");
+        }
+        assert_eq!(visible_line("a\nweb2: ok"), "a\\nweb2: ok");
+        assert_eq!(visible("a\r\nb\n"), "a\nb\n");
+        assert_eq!(indented("a\nwarning: b"), "a\n  warning: b");
+    }
+
+    #[test]
+    fn json_is_the_same_document_without_controls() {
+        let value = serde_json::json!({ "a": "\x1b[2J\u{9b}\u{202e}\u{e0041}\n", "b": "näß" });
+        let text = ascii_controls(&value.to_string()).into_owned();
+        assert!(!text.contains(is_unsafe) && text.contains("näß"), "{text}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
+    }
 
     #[test]
     fn stages_are_measured_and_shown() {

@@ -9,7 +9,7 @@ use crate::cli::DiffArgs;
 use crate::error::{Error, Result};
 use crate::format::read::{Artifact, ArtifactEntry, EntryKind};
 use crate::release::Record;
-use crate::report::{Report, Style, human_bytes};
+use crate::report::{Report, Style, human_bytes, visible_line};
 
 use super::inspect;
 
@@ -121,7 +121,7 @@ impl Changes {
         let mut text = String::new();
         for (label, old, new) in &self.facts {
             // Writing to a String does not fail.
-            _ = writeln!(text, "{label:<14}{old} -> {new}");
+            _ = writeln!(text, "{}", visible_line(&format!("{label:<14}{old} -> {new}")));
         }
         for (heading, changes) in [
             ("Distributions", &self.distributions),
@@ -135,7 +135,7 @@ impl Changes {
             _ = writeln!(text, "\n{heading}: {}", counts(changes));
             let most = if heading == "Files" && !all_files { MOST_FILES } else { usize::MAX };
             for (name, change) in changes.iter().take(most) {
-                _ = writeln!(text, "{}", line(name, change));
+                _ = writeln!(text, "{}", visible_line(&line(name, change)));
             }
             if changes.len() > most {
                 _ = writeln!(text, "  … and {} more, with `--files`", changes.len() - most);

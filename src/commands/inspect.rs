@@ -10,7 +10,7 @@ use crate::error::{Context, Result, shown};
 use crate::format::read::{Artifact, ArtifactEntry, EntryKind};
 use crate::prune::{Profile, Saved};
 use crate::release::Record;
-use crate::report::{Report, Style, human_bytes};
+use crate::report::{Report, Style, human_bytes, visible_line};
 
 pub(super) fn inspect(args: &InspectArgs, report: &Report) -> Result<()> {
     let artifact = Artifact::open(&args.file)?;
@@ -18,7 +18,8 @@ pub(super) fn inspect(args: &InspectArgs, report: &Report) -> Result<()> {
         let mut entries = artifact.entries()?;
         entries.sort_by(|a, b| a.path.cmp(&b.path));
         match report.style() {
-            Style::Text => report.text(&entries.iter().map(|entry| entry.line() + "\n").collect::<String>()),
+            Style::Text => report
+                .text(&entries.iter().map(|entry| format!("{}\n", visible_line(&entry.line()))).collect::<String>()),
             Style::Json => entries.iter().for_each(|entry| report.json(&entry_json(entry))),
         }
         return Ok(());
@@ -41,7 +42,7 @@ pub(super) fn record(artifact: &Artifact) -> Result<Option<Record>> {
 
 fn text(artifact: &Artifact, record: Option<&Record>) -> String {
     let mut text = String::new();
-    let mut line = |label: &str, value: &str| _ = writeln!(text, "{label:<14}{value}");
+    let mut line = |label: &str, value: &str| _ = writeln!(text, "{label:<14}{}", visible_line(value));
     line("Name", &artifact.name);
     line("Version", &artifact.version);
     line("Architecture", artifact.arch.as_deref().unwrap_or("-"));
@@ -89,9 +90,9 @@ fn section<'a>(text: &mut String, heading: &str, lines: impl Iterator<Item = &'a
         return;
     }
     // Writing to a String does not fail.
-    _ = writeln!(text, "\n{heading}");
+    _ = writeln!(text, "\n{}", visible_line(heading));
     for line in lines {
-        _ = writeln!(text, "{}", format!("  {line}").trim_end());
+        _ = writeln!(text, "{}", format!("  {}", visible_line(line)).trim_end());
     }
 }
 

@@ -58,7 +58,7 @@ pub fn run(cli: &Cli, report: &Report) -> Result<()> {
         Command::Completions(args) => {
             let mut script = Vec::new();
             clap_complete::generate(args.shell, &mut Cli::command(), "pkgapp", &mut script);
-            report.text(&String::from_utf8_lossy(&script));
+            report.data(crate::host::Stream::Stdout, &script);
             Ok(())
         }
     }

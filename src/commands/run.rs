@@ -124,10 +124,7 @@ fn run_on(machine: &Machine<'_>, command: &Command, show: Show, width: usize, re
 }
 
 fn print(report: &Report, stream: Stream, line: &str) {
-    match stream {
-        Stream::Stdout => report.result(line),
-        Stream::Stderr => report.step(line),
-    }
+    report.data(stream, format!("{line}\n").as_bytes());
 }
 
 impl Ran {
@@ -154,7 +151,7 @@ fn print_groups(fleet: &Fleet<'_>, results: &[Result<Ran, Failure>], report: &Re
         let status = ran.output.status;
         let ended = if status == 0 { String::new() } else { format!(", exit status {status}") };
         report.result(&format!("{}{count}{ended}:", folded(&names)));
-        ran.lines.iter().for_each(|(_, line)| report.result(&format!("  {line}")));
+        ran.lines.iter().for_each(|(_, line)| print(report, Stream::Stdout, &format!("  {line}")));
     }
 }
 

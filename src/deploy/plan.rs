@@ -19,7 +19,7 @@ use crate::app::{Batch, CommandLine, Hooks, Migrate, MigrateOn};
 use crate::digest::Sha256Sum;
 use crate::error::{Error, Result};
 use crate::name::AppName;
-use crate::report::human_bytes;
+use crate::report::{human_bytes, visible_line};
 
 /// What is known before any host is asked.
 #[derive(Debug, Clone)]
@@ -265,7 +265,7 @@ impl Plan {
     pub fn text(&self, verbose: bool) -> String {
         let releases = self.releases.iter().cloned().collect::<Vec<_>>().join(", ");
         let mut text = String::new();
-        let mut line = |indent: usize, what: &str| _ = writeln!(text, "{:indent$}{what}", "");
+        let mut line = |indent: usize, what: &str| _ = writeln!(text, "{:indent$}{}", "", visible_line(what));
         line(0, &format!("{} {} {releases}, {}", self.action, self.name, counted(self.hosts.len())));
         for step in &self.before {
             line(2, &step.what);

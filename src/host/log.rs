@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::fs;
+use crate::report::visible_line;
 
 /// How many commands' logs are kept.
 const KEPT: usize = 100;
@@ -84,7 +85,8 @@ impl Log {
         }
         if let Some(file) = file.as_mut() {
             let now = jiff::Timestamp::now().strftime("%H:%M:%S%.3f");
-            _ = writeln!(file, "{now} {mark} {text}");
+            // Somebody will look at it on a terminal.
+            _ = writeln!(file, "{now} {mark} {}", visible_line(text));
         }
     }
 

@@ -65,7 +65,7 @@ impl Prompt {
         }
         self.alone(|| {
             let mut child = Process::new("/bin/sh")
-                .args(["-c", ASK, "sh", question])
+                .args(["-c", ASK, "sh", &*crate::report::visible_line(question)])
                 .stdin(Stdio::null())
                 .stdout(Stdio::piped())
                 .spawn()
