@@ -6,10 +6,11 @@ use std::time::Duration;
 use url::Url;
 
 use crate::error::{Error, Location, Result};
+use crate::path::InstallPath;
 
 use super::command::CommandLine;
 use super::reader::{Placed, Table, Value};
-use super::service::{PartName, UserName, count};
+use super::service::{PartName, Span, UserName, count, host_path, setting_name};
 
 /// `[deploy.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,8 +129,18 @@ pub struct Migrate {
     pub exec: CommandLine,
     /// Where.
     pub on: MigrateOn,
-    /// As whom; by default the first service's user.
+    /// As whom; by default as `service` does.
     pub user: Option<UserName>,
+    /// Whose user, directories, variables and sandbox it has; by default those of the first service.
+    pub service: Option<Placed<PartName>>,
+    /// How long it may take; by default as long as it takes.
+    pub timeout: Option<Span>,
+    /// `memory-max`: how much memory it may use, as systemd writes it; by default as much as the service.
+    pub memory_max: Option<String>,
+    /// What it may write to besides what the service may.
+    pub write: Vec<InstallPath>,
+    /// Settings of the service's sandbox that it does without.
+    pub relax: Vec<String>,
 }
 
 /// Where a migration runs.
@@ -239,6 +250,9 @@ impl Tarball {
         }
         if let Some(user) = migrate.and_then(|migrate| migrate.user.as_ref()) {
             refuse(&format!("`migrate` is to run as `{user}`"));
+        }
+        for key in migrate.map(Migrate::keys_of_root).unwrap_or_default() {
+            refuse(&format!("`{key}` of `migrate` is for root's systemd to heed"));
         }
         Some(Some(Self { into: into?, shared, units: units? }))
     }
@@ -525,8 +539,42 @@ impl Migrate {
             .get("on")
             .map_or(Some(MigrateOn::One), |value| value.choice(&[("one", MigrateOn::One), ("all", MigrateOn::All)]));
         let user = table.get("user").and_then(|value| value.parsed(UserName::parse));
+        let service = table.get("service").and_then(|value| value.placed(PartName::parse));
+        let timeout = table.get("timeout").and_then(|value| value.parsed(Span::parse));
+        let memory_max = table.get("memory-max").and_then(|value| value.parsed(memory));
+        let write = table.get("write").map(|value| value.each(host_path)).unwrap_or_default();
+        let relax = table.get("relax").map(|value| value.each(setting_name)).unwrap_or_default();
         table.finish();
-        Some(Self { exec: exec?, on: on?, user })
+        Some(Self {
+            exec: exec?,
+            on: on?,
+            user,
+            service,
+            timeout,
+            memory_max,
+            write: write.into_iter().map(|path| path.value).collect(),
+            relax: relax.into_iter().map(|name| name.value).collect(),
+        })
+    }
+
+    /// Returns the keys that only root can heed.
+    fn keys_of_root(&self) -> Vec<&'static str> {
+        let keys = [
+            ("memory-max", self.memory_max.is_some()),
+            ("write", !self.write.is_empty()),
+            ("relax", !self.relax.is_empty()),
+        ];
+        keys.into_iter().filter_map(|(key, given)| given.then_some(key)).collect()
+    }
+}
+
+/// Reads an amount of memory as `MemoryMax=` takes it (systemd.resource-control(5)).
+fn memory(text: &str) -> Result<String> {
+    let number = text.strip_suffix(['%', 'K', 'M', 'G', 'T']).unwrap_or(text);
+    match text == "infinity" || number.parse::<u64>().is_ok_and(|number| number > 0) {
+        true => Ok(text.to_owned()),
+        false => Err(Error::new(format!("`{}` is not an amount of memory", text.escape_debug()))
+            .hint("write a number of bytes with `K`, `M`, `G` or `T`, such as `1G`, a share of the host's such as `50%`, or `infinity`")),
     }
 }
 

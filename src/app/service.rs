@@ -837,7 +837,7 @@ fn settings(value: &Value<'_>) -> BTreeMap<String, String> {
 }
 
 /// Reads the name of a setting in a unit, e.g. `PrivateTmp`.
-fn setting_name(text: &str) -> Result<String> {
+pub(super) fn setting_name(text: &str) -> Result<String> {
     match text.starts_with(|c: char| c.is_ascii_uppercase()) && text.chars().all(|c| c.is_ascii_alphanumeric()) {
         true => Ok(text.to_owned()),
         false => Err(Error::new(format!("`{}` is not the name of a setting of systemd", text.escape_debug()))
@@ -861,7 +861,7 @@ fn unit_name(text: &str) -> Result<String> {
 }
 
 /// Reads a path on the host.
-fn host_path(text: &str) -> Result<InstallPath> {
+pub(super) fn host_path(text: &str) -> Result<InstallPath> {
     InstallPath::parse(text).map_err(|error| match text.starts_with('/') {
         true => error,
         false => error.hint("it is a path on the host, such as `/etc/shop`"),

@@ -57,6 +57,12 @@ pub(super) fn push(args: &PushArgs, global: &Global, report: &Report) -> Result<
         ..terms(name, app.as_ref(), deploy, &args.rollout)?
     };
     let mut artifacts = artifacts;
+    if let Some((app, part)) = app.as_ref().zip(migrated_like(app.as_ref(), deploy)?) {
+        let is_tar = |artifact: &Candidate| artifact.kind == ArtifactKind::Tar;
+        let goes = |artifact: &&mut Candidate| is_tar(artifact) == terms.unpacked.is_some();
+        let own = artifacts.iter_mut().filter(|artifact| artifact.name == app.name.as_str());
+        own.filter(goes).try_for_each(|artifact| artifact.read_service(&part))?;
+    }
     match terms.unpacked {
         Some(_) => artifacts.iter_mut().try_for_each(Candidate::look_inside)?,
         None => {
@@ -206,8 +212,11 @@ pub(super) fn terms(name: AppName, app: Option<&App>, deploy: Option<&Deploy>, a
         settle: health.as_ref().map_or(Duration::from_secs(2), |health| health.settle),
     };
     let migrate = deploy.and_then(|deploy| deploy.migrate.clone());
-    let user = migrate.as_ref().and_then(|migrate| migrate.user.clone());
-    let of_service = || app?.services.iter().find_map(|service| service.process.user.clone());
+    let user = migrate.as_ref().and_then(|migrate| migrate.user.as_ref()).map(ToString::to_string);
+    let of_job = || {
+        let (app, job) = app.and_then(|app| Some((app, app.crons.first()?)))?;
+        Some(job.user.as_ref().map_or_else(|| app.name.to_string(), ToString::to_string))
+    };
     let batches = match &args.batches[..] {
         [] => deploy.map_or_else(|| vec![Batch::Percent(100)], |deploy| deploy.batches.clone()),
         given => given.to_vec(),
@@ -225,7 +234,7 @@ pub(super) fn terms(name: AppName, app: Option<&App>, deploy: Option<&Deploy>, a
         batches,
         max_failed: args.max_failed.unwrap_or_else(|| deploy.map_or(0, |deploy| deploy.max_failed)),
         check,
-        migrate_user: migrate.as_ref().and_then(|_| user.or_else(of_service)).map(|user| user.to_string()),
+        migrate_user: user.or_else(of_job),
         migrate,
         hooks: deploy.map_or_else(Hooks::default, |deploy| deploy.hooks.clone()),
         keep: deploy.map_or(3, |deploy| deploy.keep),
@@ -235,6 +244,22 @@ pub(super) fn terms(name: AppName, app: Option<&App>, deploy: Option<&Deploy>, a
         },
         allow: Allow::default(),
     })
+}
+
+/// The service, or else the timer, whose settings a migration takes over: the first, or the one that is named.
+fn migrated_like(app: Option<&App>, deploy: Option<&Deploy>) -> Result<Option<String>> {
+    let Some((app, migrate)) = app.zip(deploy.and_then(|deploy| deploy.migrate.as_ref())) else { return Ok(None) };
+    let services = app.services.iter().map(|service| &service.name);
+    let mut names = services.chain(app.timers.iter().map(|timer| &timer.name));
+    let Some(wanted) = &migrate.service else { return Ok(names.next().map(ToString::to_string)) };
+    if names.any(|name| *name == wanted.value) {
+        return Ok(Some(wanted.value.to_string()));
+    }
+    let error =
+        Error::new(format!("the migration is to run like the service `{}`, which is not declared", wanted.value));
+    let known: Vec<String> = app.services.iter().map(|service| format!("`{}`", service.name)).collect();
+    let error = error.at(wanted.at.clone());
+    Err(if known.is_empty() { error } else { error.hint(format!("declared are {}", known.join(", "))) })
 }
 
 /// Where releases are unpacked, all is the login's.

@@ -15,10 +15,12 @@ use crate::digest::{Digest, Sha256Sum};
 use crate::error::{Context, Error, Result, shown};
 use crate::format::claims;
 use crate::format::read::{Artifact, ArtifactKind};
+use crate::name::AppName;
 use crate::path::InstallPath;
 use crate::pypa::Version;
 use crate::release::{RECORD, Record};
 use crate::runtime::BUNDLED;
+use crate::services::ServiceUnit;
 
 /// An artifact that may be pushed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -58,6 +60,9 @@ pub struct Candidate {
     /// What is in it.
     #[serde(skip)]
     pub holds: Holds,
+    /// The unit of the service whose settings a migration takes over, if one was looked for.
+    #[serde(skip)]
+    pub service: Option<ServiceUnit>,
     /// What a tarball asks of a host, if it was looked into.
     pub asks: Option<Asks>,
     /// When it was made.
@@ -126,6 +131,7 @@ impl Candidate {
             depends: artifact.depends,
             runtime,
             holds: if is_runtime { Holds::Runtime } else { Holds::Application },
+            service: None,
             asks: None,
             made: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
             pieces: Pieces::default(),
@@ -152,6 +158,35 @@ impl Candidate {
             let record = serde_json::from_slice(&record).context(|| format!("`{}` is damaged", shown(&self.path)))?;
             self.asks = Some(Asks::of(&artifact, &record)?);
         }
+        Ok(())
+    }
+
+    /// Reads the unit of `[service.PART]` or `[timer.PART]`.
+    ///
+    /// # Errors
+    /// There is none, or the artifact is damaged.
+    pub fn read_service(&mut self, part: &str) -> Result<()> {
+        let paths = ServiceUnit::paths(&AppName::parse(&self.name)?, part);
+        let on_host = |path: &str| match self.kind {
+            ArtifactKind::Tar => path.split_once("/host/").map(|(_, path)| format!("/{path}")),
+            ArtifactKind::Deb | ArtifactKind::Rpm => Some(path.to_owned()),
+        };
+        let place = RefCell::new(None);
+        let text = Artifact::open(&self.path)?.find(|path| {
+            let path = on_host(path).filter(|path| paths.contains(path));
+            let is_it = path.is_some();
+            place.replace(path);
+            is_it
+        })?;
+        let lacks = || {
+            Error::new(format!(
+                "`{}` has no unit `{}-{part}.service`, whose settings the migration takes over",
+                self.file, self.name
+            ))
+            .hint("build it again, or name another service: `migrate = { service = \"NAME\", … }`")
+        };
+        let (path, text) = place.into_inner().zip(text).ok_or_else(lacks)?;
+        self.service = Some(ServiceUnit::parse(&path, &String::from_utf8_lossy(&text)));
         Ok(())
     }
 
@@ -342,6 +377,10 @@ pub(super) mod tests {
     use super::*;
     use crate::deploy::facts::Manager;
 
+    const SERVICE: &str = "[Unit]\nPartOf=shop.target\n[Service]\nType=notify\nExecStart=/opt/shop/bin/gunicorn\nUser=shop\n\
+        Environment=PATH=/opt/shop/bin:/usr/bin\nEnvironmentFile=/etc/shop/secrets.env\nRestart=always\nStateDirectory=shop\n\
+        StateDirectoryMode=0750\nNoNewPrivileges=yes\nUMask=0027\n";
+
     /// An artifact that is nowhere.
     pub(in crate::deploy) fn candidate(kind: ArtifactKind, release: &str, arch: Option<&str>) -> Candidate {
         let version = format!("{release}-1");
@@ -367,6 +406,7 @@ pub(super) mod tests {
             depends: vec!["python3.11".into()],
             runtime: None,
             holds: Holds::Application,
+            service: Some(ServiceUnit::parse("/usr/lib/systemd/system/shop-web.service", SERVICE)),
             asks: None,
             made: SystemTime::UNIX_EPOCH,
             pieces: Pieces::default(),

@@ -26,6 +26,7 @@
 pub mod artifact;
 pub mod facts;
 pub mod history;
+mod migration;
 pub mod owner;
 pub mod pieces;
 pub mod plan;

@@ -11,6 +11,7 @@ use url::Url;
 
 use super::artifact::{self, Candidate};
 use super::facts::{Facts, Kept, Manager, Order, RunsOn, TransactionState};
+use super::migration::Migration;
 use super::owner::{self, Owner};
 use super::script::Seat;
 use super::step::{Back, Change, Changes, Coming, Maker, Placed, Stage, Step};
@@ -42,7 +43,7 @@ pub struct Terms {
     pub check: Check,
     /// What is done once before the first switch.
     pub migrate: Option<Migrate>,
-    /// As whom.
+    /// As whom, if the release has no service to do it like.
     pub migrate_user: Option<String>,
     /// What is run around it.
     pub hooks: Hooks,
@@ -194,7 +195,8 @@ impl Plan {
         let mut migrate = terms.migrate.as_ref().filter(|migrate| migrate.on == MigrateOn::All || !migrated);
         let mut hosts = Vec::new();
         for (site, goods) in &chosen {
-            let host = push_to(terms, site, goods, migrate);
+            let migration = migrate.map(|migrate| Migration::new(terms, migrate, goods.artifact)).transpose()?;
+            let host = push_to(terms, site, goods, migration.as_ref());
             // Once means: on the first host that changes.
             if !host.migrate.is_empty() {
                 migrate = None;
@@ -533,7 +535,7 @@ fn no_space(goods: &Goods<'_>, facts: &Facts) -> Option<Error> {
     Some(error.hint("make room there"))
 }
 
-fn push_to(terms: &Terms, site: &Site, goods: &Goods<'_>, migrate: Option<&Migrate>) -> HostPlan {
+fn push_to(terms: &Terms, site: &Site, goods: &Goods<'_>, migrate: Option<&Migration<'_>>) -> HostPlan {
     let (facts, artifact) = (&site.facts, goods.artifact);
     let package = Placed::from(artifact);
     let maker = maker(terms, site, &artifact.prefix);
@@ -572,7 +574,7 @@ fn push_to(terms: &Terms, site: &Site, goods: &Goods<'_>, migrate: Option<&Migra
     let migration: Vec<Step> = migrate.map_or_else(Vec::new, |migrate| {
         let along = runtime.map(Placed::from);
         let stage = matches!(way, Way::Install(_)).then(|| maker.stage(&package, along.as_ref()));
-        let migrate = maker.migrate(&package, &migrate.exec, terms.migrate_user.as_deref());
+        let migrate = maker.migrate(&package, migrate);
         stage.into_iter().chain([migrate]).collect()
     });
     let migrates_here = migrate.is_some_and(|migrate| migrate.on == MigrateOn::All);

@@ -12,7 +12,7 @@ pub(super) const BEAT: &str = include_str!("scripts/beat.sh");
 pub(super) const UNLOCK: &str = include_str!("scripts/unlock.sh");
 pub(super) const SWEEP: &str = include_str!("scripts/sweep.sh");
 pub(super) const STAGE: &str = include_str!("scripts/stage.sh");
-pub(super) const MIGRATE: &str = include_str!("scripts/migrate.sh");
+const MIGRATE: &str = include_str!("scripts/migrate.sh");
 pub(super) const COMMAND: &str = include_str!("scripts/command.sh");
 pub(super) const INSTALL: &str = include_str!("scripts/install.sh");
 pub(super) const TRANSACTION: &str =
@@ -25,7 +25,7 @@ pub(super) const USER: &str = include_str!("scripts/tarball/user.sh");
 pub(super) const OWN_FACTS: &str = include_str!("scripts/tarball/facts.sh");
 pub(super) const MAP: &str = include_str!("scripts/tarball/map.sh");
 pub(super) const UNPACK: &str = include_str!("scripts/tarball/stage.sh");
-pub(super) const OWN_MIGRATE: &str = include_str!("scripts/tarball/migrate.sh");
+const OWN_MIGRATE: &str = include_str!("scripts/tarball/migrate.sh");
 pub(super) const SWITCH: &str = include_str!("scripts/tarball/transaction.sh");
 pub(super) const RETAIN: &str = include_str!("scripts/tarball/retain.sh");
 pub(super) const OWN_STATUS: &str = include_str!("scripts/tarball/status.sh");
@@ -104,9 +104,20 @@ pub(super) fn unpack() -> String {
     [MAP, UNPACK].concat()
 }
 
+/// The script that migrates with a package that is not installed yet.
+pub(super) fn migrate() -> String {
+    ["with_environment() (\n", WITH_ENVIRONMENT, ")\n", MIGRATE].concat()
+}
+
 /// The script that migrates with a release that `current` does not lead to yet.
 pub(super) fn own_migrate() -> String {
     ["with_environment() (\n", WITH_ENVIRONMENT, ")\n", OWN_MIGRATE].concat()
+}
+
+/// Writes assignments of sh, one a line.
+pub(super) fn assignments(parameters: &[(&str, String)]) -> String {
+    let lines: Vec<String> = parameters.iter().map(|(name, value)| format!("{name}={}", quoted(value))).collect();
+    lines.join("\n")
 }
 
 /// The script that switches `current`; it finds its parameters beside itself.
@@ -128,7 +139,7 @@ mod tests {
 
     #[test]
     fn versions_are_data_for_rpm_too() {
-        if crate::format::judge::tool("rpm").is_none() {
+        if crate::need::tool("rpm").is_none() {
             return;
         }
         let directory = tempfile::tempdir().unwrap();
@@ -154,7 +165,7 @@ mod tests {
 
     #[test]
     fn every_script_is_posix_sh() {
-        let all = [FACTS, LOCK, BEAT, UNLOCK, SWEEP, STAGE, MIGRATE, COMMAND, INSTALL, HEALTH, RECORD, STATUS];
+        let all = [FACTS, LOCK, BEAT, UNLOCK, SWEEP, STAGE, &migrate(), COMMAND, INSTALL, HEALTH, RECORD, STATUS];
         let own = [OWN_FACTS, &unpack(), &own_migrate(), RETAIN, OWN_STATUS].map(|body| [PRELUDE, USER, body].concat());
         let all = all.map(|body| [PRELUDE, SYSTEM, body].concat()).into_iter().chain(own);
         for script in all.chain([TRANSACTION.to_owned(), switch()]) {

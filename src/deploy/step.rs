@@ -1,11 +1,13 @@
 //! Steps: what a push does on one host, one after another. A step is what people read and the exact command.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::artifact::{Candidate, Holds};
 use super::facts::{Kept, KeptRuntime, Manager, RunsOn};
+use super::migration::Migration;
 use super::pieces::Pieces;
 use super::script::{self, Seat};
 use crate::app::{CommandLine, SharedPath, UnitsOf};
@@ -136,7 +138,7 @@ pub(super) struct Maker<'a> {
     pub(super) seat: Seat,
     /// The host's name and its own variables, for hooks.
     pub(super) host: &'a str,
-    pub(super) variables: &'a std::collections::BTreeMap<String, String>,
+    pub(super) variables: &'a BTreeMap<String, String>,
 }
 
 /// A package as it lies on a host.
@@ -360,22 +362,26 @@ impl Maker<'_> {
         Self::run(Stage::Stage, None, self.command(&what, script::STAGE).arg(self.staged(package)).args(args))
     }
 
-    pub(super) fn migrate(&self, package: &Placed, exec: &CommandLine, user: Option<&str>) -> Step {
+    pub(super) fn migrate(&self, package: &Placed, migration: &Migration<'_>) -> Step {
         let mark = format!("{}/packages/{}/migrated", self.seat.state, package.sha256);
-        let what = format!("migrating with {}", package.release);
-        let command = match self.seat.units {
+        let variables = self.variables(package);
+        let mut parameters = vec![("name", self.name.to_string()), ("mark", mark)];
+        let script = match self.seat.units {
             Some(_) => {
-                let sum = package.sha256.to_string();
-                self.command(&what, &script::own_migrate()).args([self.name.as_str(), &package.version, &sum, &mark])
+                parameters.extend([("id", package.version.clone()), ("sum", package.sha256.to_string())]);
+                parameters.extend(migration.surroundings(&variables));
+                script::own_migrate()
             }
             None => {
-                let staged = self.staged(package);
-                let args = [self.name.as_str(), &staged, &self.prefix, user.unwrap_or_default(), &mark];
-                self.command(&what, script::MIGRATE).args(args)
+                parameters.extend([("root", self.staged(package)), ("prefix", self.prefix.clone())]);
+                parameters.extend(migration.parameters(&variables));
+                script::migrate()
             }
         };
-        let command = command.args(exec.words.iter().map(String::as_str));
-        Self::run(Stage::Migrate, Some(exec.text.clone()), self.with_variables(command, package))
+        let command = self.command(&format!("migrating with {}", package.release), &script);
+        let command =
+            command.arg(script::assignments(&parameters)).args(migration.exec.words.iter().map(String::as_str));
+        Self::run(Stage::Migrate, Some(migration.exec.text.clone()), command)
     }
 
     pub(super) fn hook(&self, stage: Stage, line: &CommandLine, package: &Placed) -> Step {
@@ -383,15 +389,15 @@ impl Maker<'_> {
             .command(&format!("the {} hook `{}`", stage.name(), line.text), script::COMMAND)
             .arg(self.prefix.clone())
             .args(line.words.iter().map(String::as_str));
-        Self::run(stage, Some(line.text.clone()), self.with_variables(command, package))
+        Self::run(stage, Some(line.text.clone()), Command { env: self.variables(package), ..command })
     }
 
-    fn with_variables(&self, mut command: Command, package: &Placed) -> Command {
-        command.env.extend(self.variables.clone());
-        command
-            .env("PKGAPP_NAME", self.name.as_str())
-            .env("PKGAPP_VERSION", &package.release)
-            .env("PKGAPP_HOST", self.host)
+    /// What commands of the user see in their environment.
+    fn variables(&self, package: &Placed) -> BTreeMap<String, String> {
+        let mut variables = self.variables.clone();
+        let own = [("NAME", self.name.as_str()), ("VERSION", &package.release), ("HOST", self.host)];
+        variables.extend(own.map(|(name, value)| (format!("PKGAPP_{name}"), value.to_owned())));
+        variables
     }
 
     /// Leads `current` to `to` (`None`: nowhere) and, if that fails, to `back`.
@@ -441,9 +447,8 @@ impl Maker<'_> {
         parameters: &[(&str, String)],
         script: &str,
     ) -> Step {
-        let parameters: Vec<String> =
-            parameters.iter().map(|(name, value)| format!("{name}={}", script::quoted(value))).collect();
-        let args = [self.name.as_str(), goal, from.unwrap_or_default(), &parameters.join("\n"), script];
+        let parameters = script::assignments(parameters);
+        let args = [self.name.as_str(), goal, from.unwrap_or_default(), &parameters, script];
         Self::run(Stage::Install, Some(core), self.command(what, script::INSTALL).args(args))
     }
 

@@ -26,7 +26,20 @@ fn line(text: &str) -> CommandLine {
     CommandLine { text: text.into(), words, at: Location::file("pkgapp.toml") }
 }
 
-fn terms() -> Terms {
+pub(super) fn migrate(exec: &str) -> Migrate {
+    Migrate {
+        exec: line(exec),
+        on: MigrateOn::One,
+        user: None,
+        service: None,
+        timeout: None,
+        memory_max: None,
+        write: Vec::new(),
+        relax: Vec::new(),
+    }
+}
+
+pub(super) fn terms() -> Terms {
     Terms {
         name: AppName::parse("shop").unwrap(),
         prefix: "/opt/shop".into(),
@@ -41,8 +54,8 @@ fn terms() -> Terms {
             timeout: Duration::from_secs(30),
             settle: Duration::from_secs(2),
         },
-        migrate: Some(Migrate { exec: line("python app/manage.py migrate"), on: MigrateOn::One, user: None }),
-        migrate_user: Some("shop".into()),
+        migrate: Some(migrate("python app/manage.py migrate")),
+        migrate_user: None,
         hooks: Hooks {
             before: vec![line("say before")],
             after: vec![line("say after")],
@@ -608,14 +621,15 @@ fn is_golden(name: &str, text: &str) {
 #[test]
 fn every_step_is_the_golden_command() {
     let record = [script::RECORD, script::RETAIN].concat();
-    let (unpack, own_migrate, switch) = (script::unpack(), script::own_migrate(), script::switch());
+    let (unpack, switch) = (script::unpack(), script::switch());
+    let (migrate, own_migrate) = (script::migrate(), script::own_migrate());
     let scripts = [
         ("lock", script::LOCK),
         ("unlock", script::UNLOCK),
         ("sweep", script::SWEEP),
         ("beat", script::BEAT),
         ("stage", script::STAGE),
-        ("migrate", script::MIGRATE),
+        ("migrate", migrate.as_str()),
         ("command", script::COMMAND),
         ("install", script::INSTALL),
         ("health", script::HEALTH),

@@ -10,10 +10,11 @@ mod accounts;
 mod cron;
 mod logrotate;
 mod program;
+mod settings;
 mod systemd;
 #[cfg(test)]
 mod tests;
-mod unit;
+pub(crate) mod unit;
 mod users;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::path::{InstallPath, ReleasePath};
 use crate::tree::{Content, Entry, Origin, Tree};
 
 use program::Programs;
+pub use settings::ServiceUnit;
 pub use users::{SecretFile, SystemUser};
 
 /// Where units of packages lie, on both kinds of host.

@@ -259,6 +259,11 @@ fn sandbox() -> impl Iterator<Item = (&'static str, &'static str)> {
     SANDBOX.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='))
 }
 
+/// Checks that the sandbox has a setting.
+pub(super) fn check_relaxed(name: &str) -> Result<()> {
+    if sandbox().any(|(known, _)| known == name) { Ok(()) } else { Err(unknown_setting(name)) }
+}
+
 fn unknown_setting(name: &str) -> Error {
     let error = Error::new(format!("`{name}` is nothing that a unit could do without"));
     let near = sandbox().map(|(known, _)| (strsim::damerau_levenshtein(known, name), known)).min();

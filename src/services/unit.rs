@@ -38,12 +38,12 @@ impl UnitFile {
 }
 
 /// Doubles `%`, which begins a specifier (systemd.unit(5)).
-pub(super) fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     text.replace('%', "%%")
 }
 
 /// Quotes a word where words are split: quotes, backslashes and control characters as in C, and `%` doubled.
-pub(super) fn quoted(word: &str) -> String {
+pub(crate) fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "_-./:,=@+%".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {
         return plain(word);
@@ -66,7 +66,7 @@ pub(super) fn quoted(word: &str) -> String {
 
 /// A command as `ExecStart=` takes it: besides quoting, `$` is doubled, or variables would be put in. The program itself
 /// is not searched for variables.
-pub(super) fn command(words: &[String]) -> String {
+pub(crate) fn command(words: &[String]) -> String {
     let mut line = String::new();
     for (index, word) in words.iter().enumerate() {
         match index {

@@ -39,4 +39,4 @@ for in in "$packages"/*; do
   [ -n "$(value "$in/info" name)" ] || continue
   case " $needed" in *" ${in##*/}"*) ;; *) rm -rf "$in" ;; esac
 done
-rm -rf "$state/staged" "$state/transaction.old" "$state/transaction.new" "$state/transaction" "$state/migrate.log"
+rm -rf "$state/staged" "$state/transaction.old" "$state/transaction.new" "$state/transaction" "$state/migrating" "$state/migrate.log"

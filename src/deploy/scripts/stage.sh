@@ -53,5 +53,4 @@ while [ $# -ge 2 ]; do
   unpack "$1"
   shift 2
 done
-# A service's user must be able to reach it.
-chmod 755 "$state" "$state/staged" "$state/staged/new" && mv "$state/staged/new" "$staged"
+mv "$state/staged/new" "$staged"

@@ -6,6 +6,7 @@
 #   TO/secrets     files of secrets that services read and nobody ships
 #   TO/directories where services may write
 #   TO/crontab     lines for the user's crontab
+#   TO/rules       a script for sed that leads paths of a package to where they lie here, for a migration
 # /etc/NAME and /var/{lib,cache,log}/NAME lie below into/shared, /run/NAME below $XDG_RUNTIME_DIR, the prefix is into/current.
 
 # What needs root, or a file system of its own (systemd.exec(5)); user managers refuse or ignore it. What stays is what the
@@ -44,7 +45,7 @@ map_unit() {
 map_host() {
   from=$1 to=$2
   mkdir -p "$to/units" "$to/etc" || return 1
-  : >"$to/enabled" && : >"$to/crontab" && : >"$to/secrets" && : >"$to/directories" || return 1
+  : >"$to/rules" && : >"$to/enabled" && : >"$to/crontab" && : >"$to/secrets" && : >"$to/directories" || return 1
   [ -d "$from" ] || return 0
   systemd=$from/usr/lib/systemd/system cron=$from/etc/cron.d/$name
   # The prefix that it was really built for is in the PATH of everything that runs.
@@ -86,7 +87,7 @@ map_host() {
   if [ -s "$to/enabled" ] || [ -s "$to/crontab" ]; then
     for own in $own_directories; do printf 'var/%s\n' "lib/$own" "cache/$own" "log/$own"; done >"$to/directories"
   fi
-  rm -f "$to/rules" "$to/rules.units"
+  rm -f "$to/rules.units"
 }
 
 # Logs are rotated by a timer of the user's own, with its own memory of when it did.

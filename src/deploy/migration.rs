@@ -1,0 +1,237 @@
+//! What a migration runs with: what the service has that will run the new code, and what `migrate` adds to that.
+//!
+//! The service's unit in the package says it. systemd on the host runs a unit of its own that takes over the settings of the
+//! service's `[Service]` section, the administrator's drop-ins for the service, and then ours; where there is no systemd, or
+//! no root, the same user, directories and variables are what is left of that.
+
+use std::collections::BTreeMap;
+
+use super::artifact::Candidate;
+use super::plan::Terms;
+use crate::app::{CommandLine, Migrate, MigrateOn};
+use crate::error::Result;
+use crate::host::quoted;
+use crate::services::{ServiceUnit, unit};
+
+/// What takes a service's life out of a unit, and any condition: these would count as done what was not. Each line empties a
+/// list that a drop-in may have filled.
+const ONE_COMMAND: &str = "[Unit]
+ConditionPathExists=
+AssertPathExists=
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+Restart=no
+SuccessExitStatus=
+WatchdogSec=0
+RuntimeMaxSec=infinity
+ExecCondition=
+ExecStartPre=
+ExecStart=
+ExecStartPost=
+ExecReload=
+ExecStop=
+ExecStopPost=
+StandardInput=null
+";
+
+/// What a user of one's own leaves behind of the service's: directories would be handed over to it.
+const ANOTHER_USER: &str = "DynamicUser=no
+Group=
+SupplementaryGroups=
+StateDirectory=
+CacheDirectory=
+LogsDirectory=
+RuntimeDirectory=
+ConfigurationDirectory=
+";
+
+/// A migration to one release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Migration<'a> {
+    pub(super) exec: &'a CommandLine,
+    pub(super) on: MigrateOn,
+    /// The service's unit.
+    service: Option<&'a ServiceUnit>,
+    user: String,
+    group: String,
+    groups: String,
+    directory: String,
+    limit: String,
+    unit: String,
+    last: String,
+}
+
+impl<'a> Migration<'a> {
+    /// What `migrate` means for this artifact.
+    ///
+    /// # Errors
+    /// `relax` names a setting that is none.
+    pub(super) fn new(terms: &'a Terms, migrate: &'a Migrate, artifact: &'a Candidate) -> Result<Self> {
+        let service = artifact.service.as_ref();
+        let of_service = |name: &str| service.and_then(|service| service.get(name)).unwrap_or_default().to_owned();
+        let own = migrate.user.as_ref().map(ToString::to_string).filter(|user| *user != of_service("User"));
+        let is_another = service.is_some() && own.is_some();
+        let user = match (&own, service) {
+            (Some(user), _) => user.clone(),
+            (None, Some(_)) => of_service("User"),
+            (None, None) => terms.migrate_user.clone().unwrap_or_default(),
+        };
+        let of_user = |name: &str| if is_another { String::new() } else { of_service(name) };
+        let mut lines = vec![format!("Description={}: migration to {}", terms.name, unit::plain(&artifact.release))];
+        lines.extend(["[Service]".to_owned(), "Type=oneshot".to_owned()]);
+        lines.extend(service.map(|service| service.taken_over(&migrate.relax)).transpose()?.into_iter().flatten());
+        Ok(Self {
+            exec: &migrate.exec,
+            on: migrate.on,
+            service,
+            group: of_user("Group"),
+            groups: of_user("SupplementaryGroups"),
+            directory: of_user("StateDirectory").split(' ').next().unwrap_or_default().to_owned(),
+            limit: migrate
+                .timeout
+                .as_ref()
+                .map(|limit| limit.duration.as_secs().max(1).to_string())
+                .unwrap_or_default(),
+            unit: format!("[Unit]\n{}", lines.join("\n")),
+            last: last(
+                migrate,
+                &artifact.prefix,
+                is_another,
+                Some(user.as_str()).filter(|_| is_another || service.is_none()),
+            ),
+            user,
+        })
+    }
+
+    /// Returns what the script for hosts with packages needs besides the places, as assignments of sh; `variables` are the
+    /// host's.
+    pub(super) fn parameters(&self, variables: &BTreeMap<String, String>) -> Vec<(&'static str, String)> {
+        let mut parameters = vec![
+            ("service", self.service.map(|service| service.file.clone()).unwrap_or_default()),
+            ("user", self.user.clone()),
+            ("group", self.group.clone()),
+            ("groups", self.groups.clone()),
+            ("unit", self.unit.clone()),
+            ("last", self.last.clone()),
+            ("variables", environment_file(variables)),
+        ];
+        parameters.extend(self.surroundings(variables));
+        parameters
+    }
+
+    /// Returns what every script needs.
+    pub(super) fn surroundings(&self, variables: &BTreeMap<String, String>) -> Vec<(&'static str, String)> {
+        let of_service = |name: &str| self.service.and_then(|service| service.get(name));
+        let env = self.service.map(ServiceUnit::environment).unwrap_or_default();
+        let files = self.service.map(ServiceUnit::environment_files).unwrap_or_default();
+        vec![
+            ("directory", self.directory.clone()),
+            ("mask", of_service("UMask").unwrap_or("0022").to_owned()),
+            ("limit", self.limit.clone()),
+            ("files", files.join("\n")),
+            ("exports", exports(&env)),
+            ("variables_sh", exports(variables)),
+        ]
+    }
+}
+
+/// The settings that are the last word on the unit.
+fn last(migrate: &Migrate, prefix: &str, is_another: bool, user: Option<&str>) -> String {
+    let mut text = ONE_COMMAND.to_owned();
+    let mut set = |name: &str, value: &str| text.extend([name, "=", value, "\n"]);
+    // A shell finds the program by the variable PATH, as the service's own programs do; systemd looks elsewhere.
+    let words = ["/bin/sh", "-c", "exec \"$@\"", "sh"].into_iter().map(str::to_owned);
+    let words: Vec<String> = words.chain(migrate.exec.words.iter().cloned()).collect();
+    set("ExecStart", &unit::command(&words));
+    set("WorkingDirectory", &unit::plain(prefix));
+    set("TimeoutStartSec", migrate.timeout.as_ref().map_or("infinity", |limit| &limit.text));
+    if let Some(memory) = &migrate.memory_max {
+        set("MemoryMax", memory);
+    }
+    for path in &migrate.write {
+        set("ReadWritePaths", &unit::quoted(path.as_str()));
+    }
+    if let Some(user) = user.filter(|user| !user.is_empty()) {
+        set("User", user);
+    }
+    if is_another {
+        text.push_str(ANOTHER_USER);
+    }
+    text
+}
+
+/// Variables as sh takes them.
+fn exports(variables: &BTreeMap<String, String>) -> String {
+    variables.iter().map(|(name, value)| format!("export {name}={}\n", quoted(value))).collect()
+}
+
+/// Variables as a file for `EnvironmentFile=` (systemd.exec(5)).
+fn environment_file(variables: &BTreeMap<String, String>) -> String {
+    let escaped = |value: &str| -> String {
+        value.chars().flat_map(|c| ['\\'].into_iter().filter(move |_| "\"\\`$".contains(c)).chain([c])).collect()
+    };
+    variables.iter().map(|(name, value)| format!("{name}=\"{}\"\n", escaped(value))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::artifact::tests::candidate;
+    use super::super::tests::{migrate, terms};
+    use super::*;
+    use crate::app::UserName;
+    use crate::format::read::ArtifactKind::Deb;
+    use crate::path::InstallPath;
+
+    /// The values of a parameter's lines that begin with `NAME=`.
+    fn values<'t>(text: &'t str, name: &str) -> Vec<&'t str> {
+        text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('=')).collect()
+    }
+
+    #[test]
+    fn it_is_like_the_service_and_may_have_more() {
+        let (terms, artifact) = (terms(), candidate(Deb, "1.1.0", None));
+        let same = Migrate { user: Some(UserName::parse("shop").unwrap()), ..migrate("a 'b' $c") };
+        for migrate in [&same, &migrate("a 'b' $c")] {
+            let plain = Migration::new(&terms, migrate, &artifact).unwrap();
+            assert_eq!((plain.user.as_str(), plain.directory.as_str()), ("shop", "shop"));
+            assert_eq!(values(&plain.unit, "User"), ["shop"]);
+            assert_eq!(values(&plain.unit, "StateDirectoryMode"), ["0750"]);
+            assert_eq!(values(&plain.unit, "NoNewPrivileges"), ["yes"]);
+            assert!(values(&plain.unit, "Restart").is_empty() && values(&plain.last, "User").is_empty());
+            let exec = "/bin/sh -c \"exec \\\"$$@\\\"\" sh a \"'b'\" \"$$c\"";
+            assert_eq!(values(&plain.last, "ExecStart"), ["", exec]);
+        }
+        let more = Migrate {
+            relax: vec!["NoNewPrivileges".into()],
+            write: vec![InstallPath::parse("/srv/x y").unwrap()],
+            memory_max: Some("1G".into()),
+            ..migrate("x")
+        };
+        let more = Migration::new(&terms, &more, &artifact).unwrap();
+        assert!(values(&more.unit, "NoNewPrivileges").is_empty());
+        assert_eq!(values(&more.last, "ReadWritePaths"), ["\"/srv/x y\""]);
+        assert_eq!(values(&more.last, "MemoryMax"), ["1G"]);
+        let unknown = Migrate { relax: vec!["NoNewPrivilege".into()], ..migrate("x") };
+        let error = Migration::new(&terms, &unknown, &artifact).unwrap_err();
+        assert!(error.to_string().contains("NoNewPrivilege"), "{error}");
+    }
+
+    #[test]
+    fn another_user_takes_no_directory_away() {
+        let (terms, artifact) = (terms(), candidate(Deb, "1.1.0", None));
+        let other = Migrate { user: Some(UserName::parse("postgres").unwrap()), ..migrate("x") };
+        let other = Migration::new(&terms, &other, &artifact).unwrap();
+        assert_eq!((other.user.as_str(), other.directory.as_str(), other.group.as_str()), ("postgres", "", ""));
+        assert_eq!(values(&other.last, "User"), ["postgres"]);
+        assert_eq!(values(&other.last, "StateDirectory"), [""], "it empties the list");
+    }
+
+    #[test]
+    fn variables_are_quoted_for_both_readers() {
+        let variables = BTreeMap::from([("A".to_owned(), "it's \"$x\" \\ `y`\n%n".to_owned())]);
+        assert_eq!(environment_file(&variables), "A=\"it's \\\"\\$x\\\" \\\\ \\`y\\`\n%n\"\n");
+        assert_eq!(exports(&variables), "export A='it'\\''s \"$x\" \\ `y`\n%n'\n");
+    }
+}
