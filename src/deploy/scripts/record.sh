@@ -39,4 +39,6 @@ for in in "$packages"/*; do
   [ -n "$(value "$in/info" name)" ] || continue
   case " $needed" in *" ${in##*/}"*) ;; *) rm -rf "$in" ;; esac
 done
+# What a loss of power or a full disk has cut off in the middle.
+rm -f "$packages"/*/*.new "$packages"/*/.[!.]*.pkgapp-*
 rm -rf "$state/staged" "$state/transaction.old" "$state/transaction.new" "$state/transaction" "$state/migrating" "$state/migrate.log"
