@@ -398,7 +398,7 @@ impl Facts {
             lingers: text("linger") == "yes",
             crontab: text("crontab") == "yes",
             logrotate: text("logrotate") == "yes",
-            unwritable: some("unwritable"),
+            unwritable: facts.unwritable.first().cloned(),
             taken: some("taken"),
         });
         facts.lock = some("lock.token").map(|token| Holder {
@@ -569,6 +569,8 @@ mod tests {
         assert_eq!((facts.free_prefix.bytes, facts.free_state.bytes, facts.root), (1024, u64::MAX, true));
         assert_eq!(facts.transaction.as_ref().unwrap().state, TransactionState::Interrupted);
         assert!(facts.oddities()[0].starts_with("`/var/lib/pkgapp/shop/current` is damaged"));
+        let facts = Facts::parse("into=/srv/shop\nunwritable=/srv\nfacts=end\n").unwrap();
+        assert_eq!(facts.own.unwrap().unwritable.as_deref(), Some("/srv"));
     }
 
     #[test]

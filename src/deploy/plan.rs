@@ -404,7 +404,7 @@ fn not_root(terms: &Terms, facts: &Facts) -> Option<Error> {
 /// What an installation writes to and can't, as on a file system that is mounted read-only.
 fn unwritable(facts: &Facts) -> Option<Error> {
     let places: Vec<String> = facts.unwritable.iter().map(|path| format!("`{path}`")).collect();
-    let first = facts.unwritable.first().filter(|_| facts.root)?;
+    let first = facts.unwritable.first().filter(|_| facts.root && facts.own.is_none())?;
     let error =
         Error::new(format!("root cannot write to {} there: its file system is mounted read-only", places.join(", ")));
     Some(error.hint(format!("find out why (`findmnt -T {first}`, `dmesg`) and remount it read-write")))

@@ -2,6 +2,9 @@
 # the lock goes if no sign of life came for too long.
 holder=$1 known=$2
 sweep_lock() {
-  if [ "$(value "$state/lock" token)" = "$holder" ] && { [ "$known" = dead ] || ! lock_alive; }; then rm -f "$state/lock"; fi
+  if [ "$(value "$state/lock" token)" = "$holder" ] && { [ "$known" = dead ] || ! lock_alive; }; then
+    rm -rf "$state/staged" "$state/transaction.new"
+    rm -f "$state/lock"
+  fi
 }
 in_turn sweep_lock
