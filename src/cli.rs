@@ -544,6 +544,9 @@ pub struct HostArgs {
     /// Wait this many seconds for a connection
     #[arg(long, value_name = "SECONDS", default_value_t = 15, env = "PKGAPP_CONNECT_TIMEOUT", hide_env_values = true, value_parser = clap::value_parser!(u16).range(1..))]
     pub connect_timeout: u16,
+    /// Give a host this many seconds to answer a question of pkgapp's own, such as what is installed
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, env = "PKGAPP_ANSWER_TIMEOUT", hide_env_values = true, value_parser = clap::value_parser!(u16).range(1..))]
+    pub answer_timeout: u16,
     /// Read the password for sudo from this file's first line [default: ask, if a host wants one]
     #[arg(long, value_name = "FILE", env = "PKGAPP_SUDO_PASSWORD_FILE", hide_env_values = true)]
     pub sudo_password_file: Option<PathBuf>,
@@ -613,6 +616,16 @@ pub struct GetArgs {
     /// The directory here; below it comes one per host
     #[arg(value_name = "DIR")]
     pub into: PathBuf,
+    /// Take no more than this from a host
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "16GB",
+        env = "PKGAPP_MAX_SIZE",
+        hide_env_values = true,
+        value_parser = cache::parse_size
+    )]
+    pub max_size: u64,
     /// The `[deploy.NAME]` whose hosts are meant
     #[arg(long = "deploy", value_name = "NAME", env = "PKGAPP_DEPLOY", hide_env_values = true)]
     pub name: Option<String>,
@@ -714,6 +727,9 @@ pub struct PushArgs {
     /// Install the version even if a newer one is installed
     #[arg(long, env = "PKGAPP_ALLOW_DOWNGRADE", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub allow_downgrade: bool,
+    /// Install the package even if a repository of the host has one of its name, such as your own repository
+    #[arg(long, env = "PKGAPP_ALLOW_SAME_NAME", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub allow_same_name: bool,
     /// Install the package even if another one of the same version is installed
     #[arg(long, env = "PKGAPP_REINSTALL", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub reinstall: bool,

@@ -3,9 +3,10 @@
 //! On a terminal every host that is being worked on is a line that moves (state, bytes, seconds), and one that stands
 //! above these when it is done; elsewhere every state is a line of its own; with `--json` it is a JSON line on stdout.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -15,6 +16,9 @@ use crate::cli::HostArgs;
 use crate::error::{Error, Kind, Result};
 use crate::host::{self, Connections, Filter, Host, Logs, Member, Options, Password, Prompt, Shell, interrupt};
 use crate::report::{Report, Style, human_bytes, visible_line};
+
+/// How long results wait for those of slower hosts.
+const LULL: Duration = Duration::from_secs(5);
 
 /// The hosts of one command.
 pub struct Fleet<'r> {
@@ -82,9 +86,10 @@ impl<'r> Fleet<'r> {
         let prompt = Prompt::new(report.bars().clone());
         let password = Password::new(args.sudo_password_file.clone(), prompt.clone());
         let mut hosts: Vec<(Member, Shell)> = Vec::new();
+        let patience = Duration::from_secs(args.answer_timeout.into());
         if args.local {
             let log = logs.of("localhost");
-            hosts.push((Member::local(), Shell::local(&Arc::new(password), log)));
+            hosts.push((Member::local(), Shell::local(&Arc::new(password), log).with_patience(patience)));
         } else {
             let login = args.login.as_deref().or_else(|| deploy.and_then(|deploy| deploy.user.as_deref()));
             let filters: Result<Vec<Filter>> = args.only.iter().map(|only| Filter::parse(only)).collect();
@@ -98,7 +103,7 @@ impl<'r> Fleet<'r> {
             let password = Arc::new(password.with_files(&members));
             for member in members {
                 let shell = Shell::ssh(&member, &connections, &password, logs.of(&member.name));
-                hosts.push((member, shell));
+                hosts.push((member, shell.with_patience(patience)));
             }
         }
         interrupt::watch()?;
@@ -148,6 +153,56 @@ impl<'r> Fleet<'r> {
             }
         });
         results.into_iter().map(|result| result.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
+    }
+
+    /// Does something with every host, and shows the results that are there, with the indices of their hosts and in their
+    /// order: all at once, unless some hosts are slow; then those of the others do not wait for them longer than [`LULL`].
+    /// After Ctrl-C no further host is begun; its result is `None`.
+    pub fn each_shown<T: Send>(
+        &self,
+        work: impl Fn(&Machine<'r>) -> T + Sync,
+        mut show: impl FnMut(Vec<(usize, Option<T>)>),
+    ) {
+        let (sender, receiver) = mpsc::channel();
+        let next = AtomicUsize::new(0);
+        let worker = |results: mpsc::Sender<(usize, T)>| {
+            while !interrupt::requested() {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some(machine) = self.machines.get(at) else { return };
+                if results.send((at, work(machine))).is_err() {
+                    return;
+                }
+            }
+        };
+        let mut missing: BTreeSet<usize> = (0..self.machines.len()).collect();
+        let mut ready: Vec<(usize, Option<T>)> = Vec::new();
+        let worker = &worker;
+        std::thread::scope(|scope| {
+            for _ in 0..self.parallel.clamp(1, self.machines.len().max(1)) {
+                let sender = sender.clone();
+                scope.spawn(move || worker(sender));
+            }
+            drop(sender);
+            loop {
+                match receiver.recv_timeout(LULL) {
+                    Ok((at, result)) => {
+                        missing.remove(&at);
+                        ready.push((at, Some(result)));
+                    }
+                    Err(mpsc::RecvTimeoutError::Timeout) if ready.is_empty() => {}
+                    Err(mpsc::RecvTimeoutError::Timeout) => {
+                        ready.sort_by_key(|(at, _)| *at);
+                        show(std::mem::take(&mut ready));
+                    }
+                    Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                }
+            }
+        });
+        ready.extend(missing.into_iter().map(|at| (at, None)));
+        ready.sort_by_key(|(at, _)| *at);
+        if !ready.is_empty() {
+            show(ready);
+        }
     }
 
     /// Returns how many hosts are worked on at a time.
@@ -368,15 +423,46 @@ mod tests {
         let logs = Logs::new("x", Some(root.path())).unwrap();
         let fleet = Fleet { machines: (0..12).map(machine).collect(), parallel: 3, logs };
         let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let names = fleet.each(|machine| {
+        let at_work = |machine: &Machine<'_>| {
             most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             std::thread::sleep(Duration::from_millis(if machine.member.name == "h0" { 60 } else { 5 }));
             now.fetch_sub(1, Ordering::SeqCst);
             machine.member.name.clone()
-        });
+        };
         let expected: Vec<Option<String>> = (0..12).map(|number| Some(format!("h{number}"))).collect();
-        assert_eq!(names, expected);
+        assert_eq!(fleet.each(at_work), expected);
+        let mut shown = Vec::new();
+        fleet.each_shown(at_work, |batch| shown.push(batch));
+        assert_eq!(shown, [expected.into_iter().enumerate().collect::<Vec<_>>()]);
         assert_eq!(most.into_inner(), 3);
+    }
+
+    #[test]
+    fn results_do_not_wait_for_a_host_that_does_not_answer() {
+        let report = Report::silent();
+        let machine = |name: &str| Machine {
+            row: Row::new(name, 3, &report),
+            host: Box::new(host::recording::Recording::new(name)) as Box<dyn Host>,
+            log: PathBuf::new(),
+            member: Member { name: name.to_owned(), ..Member::local() },
+        };
+        let root = tempfile::tempdir().unwrap();
+        let logs = Logs::new("x", Some(root.path())).unwrap();
+        let fleet = Fleet { machines: ["hangs", "b", "a"].map(machine).into(), parallel: 3, logs };
+        // It answers only when the others were shown.
+        let (shown, until_shown) = mpsc::channel();
+        let until_shown = Mutex::new(until_shown);
+        let mut batches = Vec::new();
+        let work = |machine: &Machine<'_>| {
+            if machine.member.name == "hangs" {
+                until_shown.lock().unwrap().recv_timeout(Duration::from_secs(60)).unwrap();
+            }
+        };
+        fleet.each_shown(work, |batch| {
+            batches.push(batch.iter().map(|(at, _)| *at).collect::<Vec<_>>());
+            shown.send(()).unwrap();
+        });
+        assert_eq!(batches, [vec![1, 2], vec![0]]);
     }
 
     #[test]

@@ -126,6 +126,21 @@ impl Report {
         }
     }
 
+    /// A line of such bytes among those of other hosts: a program gets it as it is, and on a terminal no host can forge or
+    /// hide what another one has printed.
+    pub fn data_of_many(&self, stream: Stream, head: &str, line: &[u8]) {
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        let is_terminal = match stream {
+            Stream::Stdout => std::io::stdout().is_terminal(),
+            Stream::Stderr => std::io::stderr().is_terminal(),
+        };
+        let line = match is_terminal {
+            true => Cow::Owned(visible_line(&String::from_utf8_lossy(line)).into_owned().into_bytes()),
+            false => Cow::Borrowed(line),
+        };
+        self.data(stream, &[visible_line(head).as_bytes(), &line, b"\n"].concat());
+    }
+
     fn write(&self, bytes: &[u8]) {
         self.above_bar(|| {
             let mut out = std::io::stdout().lock();

@@ -15,6 +15,7 @@ mod errors;
 mod formats;
 mod help;
 mod hostile;
+mod hosts;
 mod index;
 mod init;
 mod interpreters;

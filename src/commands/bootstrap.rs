@@ -4,7 +4,7 @@ use crate::cli::{BootstrapArgs, Global};
 use crate::error::{Error, Location, Result, shown};
 use crate::fleet::{Machine, verdict};
 use crate::fs;
-use crate::host::{Command, Failure, Stream, interrupt};
+use crate::host::{Command, Failure, Stream, interrupt, line_text};
 use crate::report::{Report, Style};
 
 use super::{load_deploy, open_fleet};
@@ -77,7 +77,7 @@ fn prepare(machine: &Machine<'_>, command: &Command, dry_run: bool, report: &Rep
     machine.row.state(if dry_run { "looking" } else { "preparing" });
     let mut changes = Vec::new();
     let result = machine.host.run(command, &mut |stream, line| {
-        if let (Stream::Stdout, Some(change)) = (stream, line.strip_prefix("+ ")) {
+        if let (Stream::Stdout, Some(change)) = (stream, line_text(line).strip_prefix("+ ")) {
             changes.push(change.to_owned());
         }
     });

@@ -9,7 +9,7 @@ use crate::error::{Context, Error, Result, shown};
 use crate::fleet::{Machine, verdict};
 use crate::fs;
 use crate::host::unpack::unpack;
-use crate::host::{Command, Download, Kind, interrupt};
+use crate::host::{Command, Download, Failure, Kind, interrupt};
 use crate::report::{Report, Style, human_bytes};
 
 use super::{load_deploy, open_fleet};
@@ -53,14 +53,14 @@ fn fetch(machine: &Machine<'_>, args: &GetArgs, name: &str) -> Result<(PathBuf, 
         format!("looking for `{}`", args.remote),
         "if [ -d \"$1\" ]; then echo directory; elif [ -e \"$1\" ]; then echo file; else echo none; fi",
     );
-    let look = look.arg(args.remote.clone()).sudo(args.sudo).ends_with_us();
+    let look = look.arg(args.remote.clone()).sudo(args.sudo).question();
     let kind = host.run(&look, &mut |_, _| {}).map_err(crate::host::Failure::into_error)?;
     let kind = match kind.text().trim() {
         "directory" => Kind::Directory,
         "file" => Kind::File,
         _ => return Err(Error::new(format!("there is no `{}` on `{}`", args.remote, machine.member.name))),
     };
-    let download = Download { path: args.remote.clone(), kind, sudo: args.sudo };
+    let download = Download { path: args.remote.clone(), kind, most: args.max_size, sudo: args.sudo };
     let directory = args.into.join(machine.member.name.replace(['/', '\\'], "_"));
     fs::create_dir_all(&directory)?;
     let target = directory.join(name);
@@ -74,7 +74,10 @@ fn fetch(machine: &Machine<'_>, args: &GetArgs, name: &str) -> Result<(PathBuf, 
             machine.row.bytes(total.get(), total.get());
         },
     };
-    let came = host.download(&download, &mut sink).map_err(crate::host::Failure::into_error)?;
+    let came = host.download(&download, &mut sink).map_err(|failure| match failure {
+        Failure::Lost(error) if total.get() >= args.max_size => error.hint("`--max-size` allows more"),
+        other => other.into_error(),
+    })?;
     match kind {
         Kind::File => {
             let mode = std::fs::Permissions::from_mode(came.mode & 0o777);

@@ -1,6 +1,6 @@
 //! `pkgapp logs`.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use crate::app::App;
@@ -8,7 +8,7 @@ use crate::cli::{Global, LogsArgs};
 use crate::error::Result;
 use crate::fleet::{self, Machine, verdict};
 use crate::host::journal::Entry;
-use crate::host::{Command, Failure, Stream, interrupt};
+use crate::host::{Command, Failure, Limits, Stream, interrupt, line_text};
 use crate::report::{Report, Style};
 
 use super::push::seat;
@@ -41,6 +41,12 @@ enum Whose {
     Users,
 }
 
+/// How many lines may wait to be printed; a host that is faster waits.
+const WAITING: usize = 1024;
+
+/// How many bytes of journals are held to be sorted, of all hosts together.
+const MEMORY: u64 = 512 << 20;
+
 /// How many lines of each host are shown if nothing else is said.
 const LINES: u32 = 100;
 
@@ -55,7 +61,10 @@ pub(super) fn logs(args: &LogsArgs, global: &Global, report: &Report) -> Result<
     let script = if whose == Whose::Users { USERS_SCRIPT } else { SCRIPT };
     let command = Command::new("reading the journal", script).args(journalctl(args, whose, &units(&app, &named)));
     let command = command.sudo(seat.uses_sudo()).ends_with_us();
-    let (sender, receiver) = channel();
+    // What is to be sorted has to be in memory.
+    let most = (MEMORY / fleet.machines.len().max(1) as u64).clamp(1 << 20, 64 << 20);
+    let command = if args.follow { command } else { command.limits(Limits::Stream(most)) };
+    let (sender, receiver) = sync_channel(WAITING);
     let width = fleet.machines.iter().map(|machine| machine.member.name.chars().count()).max().unwrap_or(0);
     let printer = Printer { report, width, patience: args.follow.then_some(PATIENCE) };
     // All journals at once, else the order of time would be lost.
@@ -124,19 +133,25 @@ fn journalctl(args: &LogsArgs, whose: Whose, units: &[String]) -> Vec<String> {
     words
 }
 
-fn read(machine: &Machine<'_>, command: &Command, to: &Sender<Entry>, report: &Report) -> Result<()> {
+fn read(machine: &Machine<'_>, command: &Command, to: &SyncSender<Entry>, report: &Report) -> Result<()> {
     let name = &machine.member.name;
-    let result = machine.host.run(command, &mut |stream, line| match (stream, Entry::parse(name, line)) {
+    let result = machine.host.run(command, &mut |stream, line| match (stream, line_text(line)) {
         // The printer lives as long as this does.
-        (Stream::Stdout, Some(entry)) => _ = to.send(entry),
-        (Stream::Stdout, None) => {}
-        (Stream::Stderr, _) => report.warning(&format!("{name}: {line}")),
+        (Stream::Stdout, line) => {
+            if let Some(entry) = Entry::parse(name, &line) {
+                _ = to.send(entry);
+            }
+        }
+        (Stream::Stderr, line) => report.warning(&format!("{name}: {line}")),
     });
     match result {
         Ok(_) => Ok(()),
         Err(failure @ Failure::Failed { .. }) => {
             let error = failure.into_error();
             Err(error.hint("only root and the groups adm and systemd-journal read the journal; try `--sudo`"))
+        }
+        Err(failure @ Failure::Lost(_)) if command.limits != Limits::None => {
+            Err(failure.into_error().hint("ask for less at a time, with `--since` and `--lines`"))
         }
         Err(failure) => Err(failure.into_error()),
     }

@@ -53,7 +53,7 @@ pub(super) fn push(args: &PushArgs, global: &Global, report: &Report) -> Result<
         protect(app, deploy, &artifacts)?;
     }
     let mut terms = Terms {
-        allow: Allow { downgrade: args.allow_downgrade, reinstall: args.reinstall },
+        allow: Allow { downgrade: args.allow_downgrade, reinstall: args.reinstall, same_name: args.allow_same_name },
         ..terms(name, app.as_ref(), deploy, &args.rollout)?
     };
     let mut artifacts = artifacts;

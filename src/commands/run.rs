@@ -7,7 +7,7 @@ use crate::cli::{Global, RunArgs};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Fleet, Machine, folded, verdict};
 use crate::fs;
-use crate::host::{Command, Failure, Output, Stream, interrupt};
+use crate::host::{Command, Failure, KEPT_BYTES, Output, Stream, interrupt};
 use crate::process;
 use crate::report::{Report, Style};
 
@@ -25,17 +25,24 @@ pub(super) fn run(args: &RunArgs, global: &Global, report: &Report) -> Result<()
         (Style::Text, false, false) => Show::Grouped,
     };
     let width = fleet.machines.iter().map(|machine| machine.member.name.chars().count()).max().unwrap_or(0);
-    let results = fleet.each(|machine| run_on(machine, &command, show, width, report));
-    let results: Vec<Result<Ran, Failure>> = results
-        .into_iter()
-        .map(|result| result.unwrap_or_else(|| Err(Failure::NeverReached(interrupt::error()))))
-        .collect();
-    match show {
-        Show::Grouped => print_groups(&fleet, &results, report),
-        Show::Json => print_json(&fleet, &results, report),
-        Show::AsItIs | Show::Stream => {}
-    }
-    judge(&fleet, &command, results)
+    let mut ended = Ended::default();
+    fleet.each_shown(
+        |machine| run_on(machine, &command, show, width, report),
+        |batch| {
+            let batch: Vec<(&Machine<'_>, Result<Ran, Failure>)> = batch
+                .into_iter()
+                .map(|(at, ran)| (at, ran.unwrap_or_else(|| Err(Failure::NeverReached(interrupt::error())))))
+                .map(|(at, ran)| (&fleet.machines[at], ran))
+                .collect();
+            match show {
+                Show::Grouped => print_groups(&batch, report),
+                Show::Json => print_json(&batch, report),
+                Show::AsItIs | Show::Stream => {}
+            }
+            batch.into_iter().for_each(|(machine, ran)| ended.add(&machine.member.name, ran));
+        },
+    );
+    ended.judge(&fleet, &command)
 }
 
 /// How output is shown.
@@ -53,12 +60,33 @@ enum Show {
 
 /// What a command printed, in the order in which it came, and how it ended.
 struct Ran {
-    lines: Vec<(Stream, String)>,
+    /// The beginning of it, for a group.
+    printed: Printed,
+    /// With `--json` also the end of what it printed.
     output: Output,
 }
 
-/// How many lines of a host are kept for a group; the whole is in its log.
-const MOST_LINES: usize = 100_000;
+/// The beginning of what a host printed.
+#[derive(Debug, Default)]
+struct Printed {
+    /// Lines without their ends.
+    lines: Vec<(Stream, Vec<u8>)>,
+    /// What they take of the memory, about.
+    bytes: usize,
+    /// There was more.
+    is_cut: bool,
+}
+
+impl Printed {
+    fn add(&mut self, stream: Stream, line: &[u8]) {
+        // A line that is empty takes memory too.
+        self.bytes += line.len() + size_of::<(Stream, Vec<u8>)>();
+        self.is_cut |= self.bytes > KEPT_BYTES;
+        if !self.is_cut {
+            self.lines.push((stream, line.strip_suffix(b"\n").unwrap_or(line).to_vec()));
+        }
+    }
+}
 
 fn command(args: &RunArgs) -> Result<Command> {
     let mut command = match &args.script {
@@ -101,16 +129,19 @@ fn run_on(machine: &Machine<'_>, command: &Command, show: Show, width: usize, re
     if show == Show::Grouped {
         machine.row.state("running");
     }
-    let mut lines = Vec::new();
-    let name = &machine.member.name;
+    let mut printed = Printed::default();
+    let head = format!("{:width$} | ", machine.member.name);
     let result = machine.host.run(&command, &mut |stream, line| match show {
-        Show::AsItIs => print(report, stream, line),
-        Show::Stream => print(report, stream, &format!("{name:width$} | {line}")),
-        Show::Grouped | Show::Json if lines.len() < MOST_LINES => lines.push((stream, line.to_owned())),
-        Show::Grouped | Show::Json => {}
+        Show::AsItIs => report.data(stream, line),
+        Show::Stream => report.data_of_many(stream, &head, line),
+        Show::Grouped => printed.add(stream, line),
+        Show::Json => {}
     });
     let result = match result {
-        Ok(output) | Err(Failure::Failed { output, .. }) => Ok(Ran { lines, output }),
+        Ok(output) | Err(Failure::Failed { output, .. }) if show == Show::Json => Ok(Ran { printed, output }),
+        Ok(Output { status, took, .. }) | Err(Failure::Failed { output: Output { status, took, .. }, .. }) => {
+            Ok(Ran { printed, output: Output { status, took, ..Output::default() } })
+        }
         Err(failure) => Err(failure),
     };
     if show == Show::Grouped {
@@ -123,40 +154,41 @@ fn run_on(machine: &Machine<'_>, command: &Command, show: Show, width: usize, re
     result
 }
 
-fn print(report: &Report, stream: Stream, line: &str) {
-    report.data(stream, format!("{line}\n").as_bytes());
-}
-
 impl Ran {
     /// What hosts have in common: the status, and what each stream got. Which of the two was first is chance.
-    fn same(&self) -> (i32, Vec<&str>, Vec<&str>) {
-        let of = |wanted| -> Vec<&str> {
-            self.lines.iter().filter(|(stream, _)| *stream == wanted).map(|(_, line)| line.as_str()).collect()
-        };
-        (self.output.status, of(Stream::Stdout), of(Stream::Stderr))
+    fn same(&self) -> (i32, bool, Vec<&[u8]>, Vec<&[u8]>) {
+        let lines = &self.printed.lines;
+        let of =
+            |wanted| lines.iter().filter(|(stream, _)| *stream == wanted).map(|(_, line)| line.as_slice()).collect();
+        (self.output.status, self.printed.is_cut, of(Stream::Stdout), of(Stream::Stderr))
     }
 }
 
-fn print_groups(fleet: &Fleet<'_>, results: &[Result<Ran, Failure>], report: &Report) {
-    let mut groups: Vec<(&Ran, Vec<&str>)> = Vec::new();
-    for (machine, result) in fleet.machines.iter().zip(results) {
+fn print_groups(results: &[(&Machine<'_>, Result<Ran, Failure>)], report: &Report) {
+    let mut groups: Vec<(&Ran, Vec<&Machine<'_>>)> = Vec::new();
+    for (machine, result) in results {
         let Ok(ran) = result else { continue };
         match groups.iter_mut().find(|(known, _)| known.same() == ran.same()) {
-            Some((_, names)) => names.push(&machine.member.name),
-            None => groups.push((ran, vec![&machine.member.name])),
+            Some((_, machines)) => machines.push(machine),
+            None => groups.push((ran, vec![machine])),
         }
     }
-    for (ran, names) in groups {
+    for (ran, machines) in groups {
+        let names: Vec<&str> = machines.iter().map(|machine| machine.member.name.as_str()).collect();
         let count = if names.len() > 1 { format!(" ({} hosts)", names.len()) } else { String::new() };
         let status = ran.output.status;
         let ended = if status == 0 { String::new() } else { format!(", exit status {status}") };
         report.result(&format!("{}{count}{ended}:", folded(&names)));
-        ran.lines.iter().for_each(|(_, line)| print(report, Stream::Stdout, &format!("  {line}")));
+        ran.printed.lines.iter().for_each(|(_, line)| report.data_of_many(Stream::Stdout, "  ", line));
+        if ran.printed.is_cut {
+            let log = machines.first().map(|machine| machine.log.display().to_string()).unwrap_or_default();
+            report.warning(&format!("{} printed more; see `{log}`, or use `--stream`", folded(&names)));
+        }
     }
 }
 
-fn print_json(fleet: &Fleet<'_>, results: &[Result<Ran, Failure>], report: &Report) {
-    for (machine, result) in fleet.machines.iter().zip(results) {
+fn print_json(results: &[(&Machine<'_>, Result<Ran, Failure>)], report: &Report) {
+    for (machine, result) in results {
         let name = &machine.member.name;
         report.json(&match result {
             Ok(ran) => serde_json::json!({
@@ -172,34 +204,52 @@ fn print_json(fleet: &Fleet<'_>, results: &[Result<Ran, Failure>], report: &Repo
     }
 }
 
-/// Joins what went wrong: one error for every status, and every host that has none.
-fn judge(fleet: &Fleet<'_>, command: &Command, results: Vec<Result<Ran, Failure>>) -> Result<()> {
-    let mut statuses: BTreeMap<i32, Vec<&str>> = BTreeMap::new();
-    let mut errors = Vec::new();
-    let mut failed = 0;
-    for (machine, result) in fleet.machines.iter().zip(results) {
-        match result {
-            Ok(ran) if ran.output.status == 0 => continue,
-            Ok(ran) => statuses.entry(ran.output.status).or_default().push(&machine.member.name),
-            Err(failure) => errors.push(failure.into_error()),
+/// How the command ended on all hosts.
+#[derive(Default)]
+struct Ended {
+    /// The hosts with each status but 0.
+    statuses: BTreeMap<i32, Vec<String>>,
+    /// What happened on hosts that have none.
+    errors: Vec<Error>,
+    failed: usize,
+}
+
+impl Ended {
+    fn add(&mut self, name: &str, ran: Result<Ran, Failure>) {
+        match ran {
+            Ok(ran) if ran.output.status == 0 => return,
+            Ok(ran) => self.statuses.entry(ran.output.status).or_default().push(name.to_owned()),
+            Err(failure) => self.errors.push(failure.into_error()),
         }
-        failed += 1;
+        self.failed += 1;
     }
-    let statuses = statuses.into_iter().map(|(status, names)| {
-        Error::new(format!("{} failed on {} with exit status {status}", command.what, folded(&names)))
-            .note(format!("the logs are in `{}`", fleet.logs().display()))
-    });
-    let errors: Vec<Error> = statuses.chain(errors).collect();
-    match Error::all(errors) {
-        Some(error) if failed < fleet.machines.len() => Err(error.kind(Kind::Partial)),
-        Some(error) => verdict(1, vec![error]),
-        None => Ok(()),
+
+    /// Joins what went wrong: one error for every status, and every host that has none.
+    fn judge(self, fleet: &Fleet<'_>, command: &Command) -> Result<()> {
+        let statuses = self.statuses.into_iter().map(|(status, names)| {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            Error::new(format!("{} failed on {} with exit status {status}", command.what, folded(&names)))
+                .note(format!("the logs are in `{}`", fleet.logs().display()))
+        });
+        let errors: Vec<Error> = statuses.chain(self.errors).collect();
+        match Error::all(errors) {
+            Some(error) if self.failed < fleet.machines.len() => Err(error.kind(Kind::Partial)),
+            Some(error) => verdict(1, vec![error]),
+            None => Ok(()),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_kept_for_a_group_has_an_end() {
+        let mut printed = Printed::default();
+        (0..10_000_000).for_each(|_| printed.add(Stream::Stdout, b"\n"));
+        assert!(printed.is_cut && printed.lines.len() < 300_000, "{}", printed.lines.len());
+    }
 
     #[test]
     fn a_script_runs_in_what_its_first_line_names() {

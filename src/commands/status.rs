@@ -37,12 +37,14 @@ pub(super) fn status(args: &StatusArgs, global: &Global, report: &Report) -> Res
         Ok(Known { facts, condition })
     };
     let mut errors = Vec::new();
-    for (machine, known) in fleet.machines.iter().zip(fleet.each(look)) {
-        match known.unwrap_or_else(|| Err(interrupt::error())) {
-            Ok(known) => show(&machine.member.name, &known, report),
-            Err(error) => errors.push(error),
+    fleet.each_shown(look, |batch| {
+        for (at, known) in batch {
+            match known.unwrap_or_else(|| Err(interrupt::error())) {
+                Ok(known) => show(&fleet.machines[at].member.name, &known, report),
+                Err(error) => errors.push(error),
+            }
         }
-    }
+    });
     verdict(fleet.machines.len(), errors)
 }
 
@@ -108,20 +110,28 @@ pub(super) fn history(args: &HistoryArgs, global: &Global, report: &Report) -> R
     let seat = seat(&app.name, deploy, args.into.as_deref(), args.sudo)?;
     let fleet = Fleet::open(&args.hosts, deploy, &app.root, "history", report)?;
     let command = Entry::command(&seat, args.lines);
-    let entries = fleet.each(|machine| {
+    let look = |machine: &Machine<'_>| {
         let output = machine.host.run(&command, &mut |_, _| {}).map_err(crate::host::Failure::into_error)?;
         Ok::<_, Error>(Entry::all(&output.text()))
-    });
-    let mut all: Vec<(&str, Entry)> = Vec::new();
+    };
     let mut errors = Vec::new();
-    for (machine, entries) in fleet.machines.iter().zip(entries) {
-        match entries.unwrap_or_else(|| Err(interrupt::error())) {
-            Ok(entries) => all.extend(entries.into_iter().map(|entry| (machine.member.name.as_str(), entry))),
-            Err(error) => errors.push(error),
+    fleet.each_shown(look, |batch| {
+        let mut all: Vec<(&str, Entry)> = Vec::new();
+        for (at, entries) in batch {
+            let host = fleet.machines[at].member.name.as_str();
+            match entries.unwrap_or_else(|| Err(interrupt::error())) {
+                Ok(entries) => all.extend(entries.into_iter().map(|entry| (host, entry))),
+                Err(error) => errors.push(error),
+            }
         }
-    }
-    all.sort_by(|(_, a), (_, b)| a.time.cmp(&b.time));
-    for (host, entry) in &all {
+        all.sort_by(|(_, a), (_, b)| a.time.cmp(&b.time));
+        show_history(&all, report);
+    });
+    verdict(fleet.machines.len(), errors)
+}
+
+fn show_history(entries: &[(&str, Entry)], report: &Report) {
+    for (host, entry) in entries {
         match report.style() {
             Style::Json => {
                 let mut line = json!(entry);
@@ -136,5 +146,4 @@ pub(super) fn history(args: &HistoryArgs, global: &Global, report: &Report) -> R
             }
         }
     }
-    verdict(fleet.machines.len(), errors)
 }

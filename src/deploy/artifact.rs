@@ -54,6 +54,8 @@ pub struct Candidate {
     pub commit: Option<String>,
     /// What it needs of the host, one relation each.
     pub depends: Vec<String>,
+    /// Whether it has a signature.
+    pub is_signed: bool,
     /// The package of the interpreter that it shares with other applications, if it runs on one.
     #[serde(skip)]
     pub runtime: Option<SharedRuntime>,
@@ -129,6 +131,7 @@ impl Candidate {
             installed_size: record.distributions.iter().map(|each| each.size).sum::<u64>().max(digest.size),
             commit: record.commit,
             depends: artifact.depends,
+            is_signed: artifact.is_signed,
             runtime,
             holds: if is_runtime { Holds::Runtime } else { Holds::Application },
             service: None,
@@ -404,6 +407,7 @@ pub(super) mod tests {
             installed_size: 5000,
             commit: Some("c0ffee".into()),
             depends: vec!["python3.11".into()],
+            is_signed: false,
             runtime: None,
             holds: Holds::Application,
             service: Some(ServiceUnit::parse("/usr/lib/systemd/system/shop-web.service", SERVICE)),

@@ -48,6 +48,12 @@ pub struct Facts {
     pub installed: Option<String>,
     /// What dpkg has begun and not ended with the package.
     pub half: Option<String>,
+    /// Whether the installed package of this name is none of pkgapp's.
+    pub foreign: bool,
+    /// The version that the host's repositories have under this name, if nothing of it is installed.
+    pub offers: Option<String>,
+    /// Who refuses packages without a signature, e.g. ``dnf, by `localpkg_gpgcheck` in /etc/dnf/dnf.conf``.
+    pub insists: Option<String>,
     /// SHA-256 of the installed release's record.
     pub record: Option<Sha256Sum>,
     /// The commit that the installed release was built from.
@@ -76,6 +82,8 @@ pub struct Facts {
     pub pieces: BTreeMap<Sha256Sum, Pieces>,
     /// Packages whose migration has run from this host.
     pub migrated: BTreeSet<Sha256Sum>,
+    /// Packages that a roll-back has left: they worked, and are not gone back to unless they are named.
+    pub left: BTreeSet<Sha256Sum>,
     /// Where releases are unpacked: what else is true there.
     pub own: Option<Own>,
     /// The state directory, if it can't be read.
@@ -304,7 +312,7 @@ impl Facts {
             .args(artifacts)
             .env("PKGAPP_SUMS", sums.join(" "))
             .env("PKGAPP_RUNTIMES", runtimes.join(" "))
-            .ends_with_us()
+            .question()
     }
 
     /// Reads what the script prints.
@@ -337,6 +345,7 @@ impl Facts {
                     facts.pieces.extend(pieces(value));
                     true
                 }
+                _ if key == "left" => sum(value).map(|sum| facts.left.insert(sum)).is_some(),
                 _ if key == "migrated" => sum(value).map(|sum| facts.migrated.insert(sum)).is_some(),
                 Some(("order", index)) => {
                     let order = index.parse().ok().zip(order(value));
@@ -388,6 +397,9 @@ impl Facts {
         facts.held = some("held");
         facts.installed = some("installed");
         facts.half = some("half");
+        facts.foreign = text("foreign") == "yes";
+        facts.offers = some("offers");
+        facts.insists = some("insists");
         facts.record = sum(text("record"));
         facts.commit = some("commit");
         facts.current = sum(text("current"));
@@ -407,22 +419,19 @@ impl Facts {
             since: text("lock.since").to_owned(),
             alive: text("lock.alive") == "yes",
         });
-        facts.transaction = match values.get("transaction.state") {
-            None => None,
-            Some(state) => Some(Transaction {
-                version: text("transaction.version").to_owned(),
-                sum: text("transaction.sum").to_owned(),
-                state: match *state {
-                    "running" => TransactionState::Running,
-                    "done" => TransactionState::Done,
-                    "restored" => TransactionState::Restored,
-                    "refused" => TransactionState::Refused,
-                    "failed" => TransactionState::Failed,
-                    // What can't be read has not ended, as far as anyone knows.
-                    _ => TransactionState::Interrupted,
-                },
-            }),
-        };
+        facts.transaction = values.get("transaction.state").map(|state| Transaction {
+            version: text("transaction.version").to_owned(),
+            sum: text("transaction.sum").to_owned(),
+            state: match *state {
+                "running" => TransactionState::Running,
+                "done" => TransactionState::Done,
+                "restored" => TransactionState::Restored,
+                "refused" => TransactionState::Refused,
+                "failed" => TransactionState::Failed,
+                // What can't be read has not ended, as far as anyone knows.
+                _ => TransactionState::Interrupted,
+            },
+        });
         Ok(facts)
     }
 
@@ -538,6 +547,7 @@ mod tests {
         };
         let facts = Facts::parse(&run(&version, "")).unwrap();
         assert_eq!(facts.installed, Some(version.clone()));
+        assert!(facts.foreign, "dpkg is none of pkgapp's");
         assert_eq!(facts.orders, BTreeMap::from([(0, Order::Same), (1, Order::Older)]));
         let libc = said(Command::new("dpkg-query").args(["-W", "-f", "${Version}", "libc6"]));
         assert_eq!(facts.runtimes, BTreeMap::from([("libc6".to_owned(), libc)]));

@@ -41,7 +41,7 @@ impl Entry {
     /// Returns the command that prints the last entries.
     pub fn command(seat: &Seat, count: u32) -> Command {
         let body = "[ ! -f \"$state/history.jsonl\" ] || tail -n \"$1\" \"$state/history.jsonl\"\n";
-        script::command("reading the history", body, seat, "").arg(count.to_string()).ends_with_us()
+        script::command("reading the history", body, seat, "").arg(count.to_string()).question()
     }
 }
 
@@ -71,7 +71,7 @@ impl Condition {
     /// Returns the command that finds out.
     pub fn command(seat: &Seat, name: &AppName, prefix: &str) -> Command {
         let body = if seat.units.is_some() { script::OWN_STATUS } else { script::STATUS };
-        script::command("asking for its condition", body, seat, "").args([name.as_str(), prefix]).ends_with_us()
+        script::command("asking for its condition", body, seat, "").args([name.as_str(), prefix]).question()
     }
 
     /// Reads what the command prints.

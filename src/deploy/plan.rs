@@ -14,11 +14,12 @@ use super::facts::{Facts, Kept, Manager, Order, RunsOn, TransactionState};
 use super::migration::Migration;
 use super::owner::{self, Owner};
 use super::script::Seat;
-use super::step::{Back, Change, Changes, Coming, Maker, Placed, Stage, Step};
+use super::step::{Back, Change, Changes, Coming, Maker, Mark, Placed, Stage, Step};
 use super::unpacked::{self, Unpacked};
 use crate::app::{Batch, CommandLine, Hooks, Migrate, MigrateOn};
 use crate::digest::Sha256Sum;
 use crate::error::{Error, Result};
+use crate::format::read::ArtifactKind;
 use crate::name::AppName;
 use crate::report::{human_bytes, visible_line};
 
@@ -82,6 +83,8 @@ pub struct Allow {
     pub downgrade: bool,
     /// Install other bytes under the same version.
     pub reinstall: bool,
+    /// Take a name that a repository of the host has too.
+    pub same_name: bool,
 }
 
 /// A host and what is true there.
@@ -469,6 +472,20 @@ fn against(terms: &Terms, goods: &Goods<'_>, facts: &Facts) -> Vec<Error> {
             None => "let the host know a repository that has it, and refresh its lists of packages",
         }));
     }
+    errors.extend(not_ours(terms, facts));
+    let signed = |artifact: &Candidate| artifact.is_signed || (is_there(artifact, facts) && goods.runtime.is_none());
+    if let Some(who) = &facts.insists
+        && let Some(unsigned) = [Some(artifact), goods.brings(facts).map(|(runtime, _)| runtime)]
+            .into_iter()
+            .flatten()
+            .find(|artifact| !signed(artifact))
+    {
+        let error = Error::new(format!("{} has no signature, and {who} refuses such packages there", unsigned.file));
+        errors.push(error.hint(match unsigned.kind {
+            ArtifactKind::Deb => "sign it with `debsigs` and a key that the host trusts",
+            ArtifactKind::Rpm | ArtifactKind::Tar => "sign it with `rpmsign --addsign` and a key that the host trusts",
+        }));
+    }
     errors.extend(no_space(goods, facts));
     if is_there(artifact, facts) {
         return errors;
@@ -491,6 +508,22 @@ fn against(terms: &Terms, goods: &Goods<'_>, facts: &Facts) -> Vec<Error> {
         _ => {}
     }
     errors
+}
+
+/// A package that somebody else has installed, or will upgrade, is not replaced.
+fn not_ours(terms: &Terms, facts: &Facts) -> Option<Error> {
+    let name = &terms.name;
+    let rename = "give the application another name (`[app] name`)";
+    if facts.foreign {
+        let installed = facts.installed.as_ref().or(facts.half.as_ref()).map_or("", String::as_str);
+        let error =
+            Error::new(format!("the package `{name}` ({installed}) is installed there, and pkgapp did not make it"));
+        return Some(error.note("a push would take its place").hint(rename));
+    }
+    let offered = facts.offers.as_ref().filter(|_| !terms.allow.same_name)?;
+    let error = Error::new(format!("the host's repositories have another package `{name}` ({offered})"));
+    let error = error.note("upgrades of the host would replace the application with it");
+    Some(error.hint(format!("{rename}, or use `--allow-same-name` if the repository is your own")))
 }
 
 /// How a tarball's version compares with that of the release in use. Two builds of one version lie beside each other.
@@ -602,6 +635,7 @@ fn push_to(terms: &Terms, site: &Site, goods: &Goods<'_>, migrate: Option<&Migra
             way_back.push(maker.health(&terms.check));
             way_back.extend(hooks.undrain.clone());
         }
+        let bad = bad.map(|bad| (Mark::Failed, bad));
         way_back.push(maker.record(Some(behind), bad, terms.keep, &entry("failed, and taken back")));
     }
     let [failed, refused] = without_success(terms, &maker, &hooks, bad, entry);
@@ -694,8 +728,9 @@ fn back_on(terms: &Terms, site: &Site, kept: &Kept, changes: &Changes) -> HostPl
     switch.push(way.go(&maker, facts.installed.as_deref(), Some(&package), &back, changes, terms.patience));
     switch.push(maker.health(&terms.check));
     switch.extend(hooks.undrain.iter().chain(&hooks.after).cloned());
-    // What was left is not gone back to again.
-    switch.push(maker.record(Some(Some(&package)), left.as_ref(), terms.keep, &entry("ok")));
+    // What was left is not gone back to again, although nothing is wrong with it.
+    let left = left.as_ref().map(|left| (Mark::Left, left));
+    switch.push(maker.record(Some(Some(&package)), left, terms.keep, &entry("ok")));
     let [failed, refused] = without_success(terms, &maker, &hooks, Some(&package), entry);
     HostPlan {
         prepare: [lock(terms, &maker, facts, &[])].into_iter().chain(way.unpack(&maker, terms, &package)).collect(),
@@ -717,6 +752,7 @@ fn without_success(
     entry: impl Fn(&str) -> Value,
 ) -> [Vec<Step>; 2] {
     [(bad, "failed"), (None, NOT_INSTALLED)].map(|(bad, result)| {
+        let bad = bad.map(|bad| (Mark::Failed, bad));
         let record = maker.record(None, bad, terms.keep, &entry(result));
         hooks.undrain.iter().cloned().chain([record]).collect()
     })
@@ -916,7 +952,8 @@ fn earlier<'a>(facts: &'a Facts, to: Option<&str>) -> Result<&'a Kept> {
     let now = facts.kept.iter().find(|kept| Some(kept.sha256) == current).and_then(Kept::good_at);
     let before = |kept: &&Kept| {
         let earlier = now.is_none_or(|now| kept.good_at() < Some(now));
-        Some(kept.sha256) != current && kept.failed.is_empty() && kept.good_at().is_some() && earlier
+        let is_fine = kept.failed.is_empty() && !facts.left.contains(&kept.sha256) && kept.good_at().is_some();
+        Some(kept.sha256) != current && is_fine && earlier
     };
     whole().filter(before).max_by_key(|kept| kept.good_at()).ok_or_else(|| {
         Error::new("no earlier release that worked is kept there").note(listed()).hint("choose one with `--to VERSION`")

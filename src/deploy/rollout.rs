@@ -16,7 +16,7 @@ use super::plan::{HostPlan, Plan};
 use super::script;
 use super::step::{Action, Stage, Step};
 use crate::error::{Error, Kind, Result};
-use crate::host::{Failure, Host, Output};
+use crate::host::{Failure, Host, Output, line_text};
 
 /// Between two signs of life for the locks; four may get lost before a lock is taken for dead (`lease` in `prelude.sh`).
 const BEAT: Duration = Duration::from_secs(12);
@@ -529,7 +529,9 @@ impl Rollout<'_> {
 
     fn perform(&self, index: usize, step: &Step) -> std::result::Result<Output, Failure> {
         match &step.action {
-            Action::Run(command) => self.hosts[index].run(command, &mut |_, line| self.see(index, &Moment::Says(line))),
+            Action::Run(command) => {
+                self.hosts[index].run(command, &mut |_, line| self.see(index, &Moment::Says(&line_text(line))))
+            }
             Action::Upload(upload) => {
                 let mut progress = |sent| self.see(index, &Moment::Sent(sent, upload.size));
                 self.hosts[index].upload(upload, &mut progress).map(|_| Output::default())
@@ -553,7 +555,8 @@ impl Rollout<'_> {
             let mut command = Program::new(program);
             command.args(arguments).stdin(Stdio::null());
             command.env("PKGAPP_NAME", self.plan.name.as_str()).env("PKGAPP_VERSION", releases.join(" "));
-            command.env("PKGAPP_HOSTS", hosts.join(" "));
+            // `PKGAPP_HOSTS` is `--hosts`: a pkgapp that a hook runs would take it for an order.
+            command.env("PKGAPP_HOOK_HOSTS", hosts.join(" "));
             crate::process::run(&mut command)?;
         }
         Ok(())

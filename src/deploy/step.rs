@@ -257,6 +257,15 @@ impl Change {
     }
 }
 
+/// Why a kept package is not gone back to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// It was installed, and did not work.
+    Failed,
+    /// It worked, and a roll-back has left it.
+    Left,
+}
+
 /// What becomes of the interpreter, there and back.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Changes {
@@ -561,13 +570,23 @@ impl Maker<'_> {
         Self::run(Stage::Health, None, command)
     }
 
-    /// `now` is what is installed after it: `None` for what was, `Some(None)` for nothing.
-    pub(super) fn record(&self, now: Option<Option<&Placed>>, bad: Option<&Placed>, keep: u32, entry: &Value) -> Step {
+    /// `now` is what is installed after it: `None` for what was, `Some(None)` for nothing. A package may be marked.
+    pub(super) fn record(
+        &self,
+        now: Option<Option<&Placed>>,
+        marked: Option<(Mark, &Placed)>,
+        keep: u32,
+        entry: &Value,
+    ) -> Step {
         let good = match now {
             None => "=".to_owned(),
             Some(package) => package.map(|package| package.sha256.to_string()).unwrap_or_default(),
         };
-        let bad = bad.map(|package| package.sha256.to_string()).unwrap_or_default();
+        let (mark, marked) = match marked {
+            Some((Mark::Failed, package)) => ("failed", package.sha256.to_string()),
+            Some((Mark::Left, package)) => ("left", package.sha256.to_string()),
+            None => ("", String::new()),
+        };
         let line = entry.to_string();
         let result = entry["result"].as_str().unwrap_or_default();
         let body = if self.seat.units.is_some() {
@@ -576,7 +595,7 @@ impl Maker<'_> {
             script::RECORD.to_owned()
         };
         let command = self.command(&format!("writing down: {result}"), &body);
-        let args = [good, bad, keep.to_string(), line.trim_start_matches('{').to_owned()];
+        let args = [good, marked, mark.to_owned(), keep.to_string(), line.trim_start_matches('{').to_owned()];
         Self::run(Stage::Record, None, command.args(args))
     }
 }

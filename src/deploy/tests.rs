@@ -13,7 +13,7 @@ use super::pieces::Pieces;
 use super::plan::{Allow, Check, Plan, Site, Terms};
 use super::rollout::{End, Moment, OnFailure, Outcome, Rollout, Unreachable, Watch};
 use super::script;
-use super::step::{Action, Stage};
+use super::step::{Action, Stage, Step};
 use super::unpacked::{Asks, Own, Unpacked};
 use crate::app::{Batch, CommandLine, Hooks, Migrate, MigrateOn, SharedPath, UnitsOf};
 use crate::error::{Error, Kind, Location};
@@ -351,6 +351,42 @@ fn a_push_refuses_for_all_hosts_at_once_and_says_the_right_way() {
 }
 
 #[test]
+fn a_package_of_somebody_else_is_not_replaced() {
+    let new = candidate(Deb, "1.1.0", None);
+    let refusal = |terms: &Terms, change: &dyn Fn(&mut Facts)| {
+        let mut facts = facts(Manager::AptGet, None, Order::Newer);
+        change(&mut facts);
+        Plan::push(terms, std::slice::from_ref(&new), &[site("web1", facts)]).map_err(|error| error.to_string())
+    };
+    let same_name = Terms { allow: Allow { same_name: true, ..Allow::default() }, ..terms() };
+    let foreign = |facts: &mut Facts| (facts.foreign, facts.installed) = (true, Some("0.9-1".into()));
+    for terms in [&terms(), &same_name] {
+        let error = refusal(terms, &foreign).unwrap_err();
+        assert!(error.contains("`shop` (0.9-1) is installed there, and pkgapp did not make it"), "{error}");
+    }
+    let offers = |facts: &mut Facts| facts.offers = Some("0.9-1".into());
+    let error = refusal(&terms(), &offers).unwrap_err();
+    assert!(error.contains("repositories have another package `shop` (0.9-1)"), "{error}");
+    assert!(error.contains("`--allow-same-name`"), "{error}");
+    assert!(refusal(&same_name, &offers).is_ok());
+}
+
+#[test]
+fn a_host_that_wants_signatures_says_so_before_anything_is_sent() {
+    let push = |artifact: &Candidate| {
+        let mut facts = facts(Manager::Dnf, None, Order::Newer);
+        facts.insists = Some("dnf, by `localpkg_gpgcheck` in /etc/dnf/dnf.conf".into());
+        let sites = [site("el1", facts)];
+        Plan::push(&terms(), std::slice::from_ref(artifact), &sites).map_err(|error| error.to_string())
+    };
+    let unsigned = candidate(Rpm, "1.1.0", None);
+    let error = push(&unsigned).unwrap_err();
+    assert!(error.contains("has no signature, and dnf, by `localpkg_gpgcheck` in /etc/dnf/dnf.conf"), "{error}");
+    assert!(error.contains("rpmsign --addsign"), "{error}");
+    assert!(push(&Candidate { is_signed: true, ..unsigned }).is_ok());
+}
+
+#[test]
 fn hosts_of_two_package_managers_get_one_release_or_nothing() {
     let (deb, mut rpm) = (candidate(Deb, "1.1.0", None), candidate(Rpm, "1.1.0", None));
     let sites = [
@@ -382,6 +418,10 @@ fn a_rollback_takes_the_newest_that_was_good_before_and_none_that_failed() {
         plan.map(|plan| plan.hosts[0].to.clone()).map_err(|error| error.to_string())
     };
     assert_eq!(target(&facts, None).unwrap(), "1.2-1");
+    facts.left.insert(all[2].sha256);
+    assert_eq!(target(&facts, None).unwrap(), "1.1-1", "a roll-back has left 1.2");
+    assert_eq!(target(&facts, Some("1.2")).unwrap(), "1.2-1");
+    facts.left.clear();
     facts.kept[2].failed = "2026".into();
     assert_eq!(target(&facts, None).unwrap(), "1.1-1");
     assert_eq!(target(&facts, Some("1.2")).unwrap(), "1.2-1", "whoever names it gets it");
@@ -488,7 +528,7 @@ impl Host for Pretender {
         &self.name
     }
 
-    fn run(&self, command: &Command, _: &mut dyn FnMut(Stream, &str)) -> Result<Output, Failure> {
+    fn run(&self, command: &Command, _: &mut dyn FnMut(Stream, &[u8])) -> Result<Output, Failure> {
         let state = if command.sudo { "/var/lib/pkgapp/shop" } else { "/home/ada/shop/.pkgapp" };
         assert_eq!(command.args[..2], [state, "machine.1.2"]);
         self.ask(&command.what)
@@ -578,6 +618,27 @@ fn check(case: &str, outcome: &Outcome, hosts: &[Pretender], failed: &str, at: u
         Err(Kind::Failed) => assert!(changed == 0 && !unknown, "{case}: exit code 1 says that nothing has changed"),
         Err(Kind::Partial) => assert!(changed > 0 || unknown, "{case}"),
         Err(other) => panic!("{case}: {other:?}"),
+    }
+}
+
+#[test]
+fn what_a_hook_here_is_told_is_no_order_for_a_pkgapp_that_it_runs() {
+    let (mut plan, _) = upgrade(&["web1", "web2"]);
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("env").display().to_string();
+    let words = ["sh", "-c", "env >\"$0\"", &file].map(str::to_owned).to_vec();
+    plan.before = vec![Step { stage: Stage::Before, what: "x".into(), line: None, action: Action::Local(words) }];
+    let hosts = ["web1", "web2"].map(|name| Pretender::new(name, None));
+    roll(&plan, &hosts, OnFailure::GoBack, Unreachable::Fail).into_result().unwrap();
+    let env = std::fs::read_to_string(&file).unwrap();
+    assert!(env.lines().any(|line| line == "PKGAPP_HOOK_HOSTS=web1 web2"), "{env}");
+    let told = env.lines().filter_map(|line| line.split_once('=')).map(|(name, _)| name);
+    let told: BTreeSet<&str> =
+        told.filter(|name| name.starts_with("PKGAPP_") && std::env::var(name).is_err()).collect();
+    let command = <crate::cli::Cli as clap::CommandFactory>::command();
+    let options = command.get_subcommands().chain([&command]).flat_map(clap::Command::get_arguments);
+    for option in options.filter_map(clap::Arg::get_env) {
+        assert!(!told.contains(option.to_str().unwrap()), "{option:?} is that of an option");
     }
 }
 
@@ -940,7 +1001,7 @@ fn a_lock_that_was_waited_for_makes_the_plan_stale() {
         fn name(&self) -> &str {
             self.0.name()
         }
-        fn run(&self, command: &Command, on_line: &mut dyn FnMut(Stream, &str)) -> Result<Output, Failure> {
+        fn run(&self, command: &Command, on_line: &mut dyn FnMut(Stream, &[u8])) -> Result<Output, Failure> {
             let mut output = self.0.run(command, on_line)?;
             if command.what == "taking the lock" {
                 output.stdout = b"waiting for the push by eve since 2026\nlocked\n".to_vec();

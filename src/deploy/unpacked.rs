@@ -309,6 +309,29 @@ WantedBy=multi-user.target
 ";
 
     #[test]
+    fn what_a_package_puts_elsewhere_is_no_command_of_sed() {
+        let directory = tempfile::tempdir().unwrap();
+        let [from, to, mark] = ["host", "own", "mark"].map(|name| directory.path().join(name));
+        write(
+            &from.join("usr/lib/systemd/system/shop.service"),
+            "[Service]\nStateDirectory=shop#e\nExecStart=/var/lib/shop#e\n",
+        );
+        write(&from.join("etc/cron.d/shop"), &format!("PATH=/bin:#e\n@daily shop touch {}\n", mark.display()));
+        write(&from.join("etc/shop/x"), &format!("touch {} /var/lib/shop#e\n", mark.display()));
+        let script = format!("say() {{ printf '%s\\n' \"$*\"; }}\n{}map_host \"$1\" \"$2\"", script::MAP);
+        let run = Command::new("sh")
+            .args(["-c", &script, "sh"])
+            .args([&from, &to])
+            .envs([("into", "/home/ada/shop"), ("state", "/home/ada/shop/.pkgapp"), ("name", "shop")])
+            .envs([("prefix", "/opt/shop"), ("XDG_RUNTIME_DIR", "/run/user/7")])
+            .output()
+            .unwrap();
+        assert!(run.status.success() && run.stderr.is_empty() && !mark.exists(), "{run:?}");
+        let crontab = std::fs::read_to_string(to.join("crontab")).unwrap();
+        assert_eq!(crontab, format!("@daily PATH=/bin:#e; export PATH; touch {}\n", mark.display()));
+    }
+
+    #[test]
     fn what_a_package_puts_elsewhere_becomes_what_a_login_can_have() {
         let directory = tempfile::tempdir().unwrap();
         let (from, to) = (directory.path().join("host"), directory.path().join("own"));

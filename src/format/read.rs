@@ -35,6 +35,8 @@ pub struct Artifact {
     pub compression: String,
     /// Size of the file, bytes.
     pub size: u64,
+    /// Whether there is a signature in it, by whatever key.
+    pub is_signed: bool,
     /// Names of configuration files, absolute.
     config: HashSet<String>,
     /// Where the payload begins.
@@ -323,6 +325,7 @@ fn open_tar(path: &Path, file: fs_err::File, size: u64) -> Result<Artifact> {
         scriptlets: Vec::new(),
         compression: codec.to_owned(),
         size,
+        is_signed: false,
         config: HashSet::new(),
         payload: 0,
         payload_size: size,
@@ -369,6 +372,7 @@ fn open_deb(path: &Path, file: fs_err::File, size: u64) -> Result<Artifact> {
         scriptlets: Vec::new(),
         compression: String::new(),
         size,
+        is_signed: has_debsig(path)?,
         config: conffiles.split_terminator('\n').map(str::to_owned).collect(),
         payload,
         payload_size,
@@ -402,7 +406,22 @@ fn control_field(control: &str, name: &str) -> Option<String> {
     control.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim().to_owned()))
 }
 
+/// Looks for a signature, which stands behind the data as `_gpgorigin` and the like (deb(5), debsigs(1p)).
+fn has_debsig(path: &Path) -> Result<bool> {
+    let damaged = || format!("`{}` is damaged", shown(path));
+    let mut archive = ar::Archive::new(BufReader::new(crate::fs::open(path)?));
+    while let Some(member) = archive.next_entry() {
+        if member.context(damaged)?.header().identifier().starts_with(b"_gpg") {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 // RPM
+
+/// Signatures of the header, and of header and payload: RPMSIGTAG_DSA, _RSA, _OPENPGP, _PGP and _GPG.
+const SIGNATURES: [u32; 5] = [267, 268, 278, 1002, 1005];
 
 fn open_rpm(path: &Path, size: u64) -> Result<Artifact> {
     let damaged = || format!("`{}` is damaged", shown(path));
@@ -427,6 +446,7 @@ fn open_rpm(path: &Path, size: u64) -> Result<Artifact> {
         scriptlets: rpm_scriptlets(&metadata),
         compression: header.get_entry_data_as_string(IndexTag::RPMTAG_PAYLOADCOMPRESSOR).unwrap_or("none").to_owned(),
         size,
+        is_signed: SIGNATURES.iter().any(|tag| metadata.signature.entry_is_present(*tag)),
         config: files.iter().filter(|file| file.flags().contains(FileFlags::CONFIG)).map(name_of).collect(),
         payload,
         payload_size: size.saturating_sub(payload),

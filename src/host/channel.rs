@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use super::script::Mark;
-use super::{Command, KEPT_BYTES, Orphan, Output, Stream, interrupt};
+use super::{Command, KEPT_BYTES, Limits, Orphan, Output, Stream, interrupt};
 
 /// How often time and interruptions are looked at.
 const TICK: Duration = Duration::from_millis(50);
@@ -43,6 +43,12 @@ pub(super) struct Ended {
 pub(super) enum Stopped {
     /// Its time was up.
     Timeout,
+    /// Its script was not begun in the time that a host has to answer.
+    NotBegun,
+    /// It said nothing for so long.
+    Silence,
+    /// It printed more than it may.
+    Flood,
     /// The user asked to.
     Interrupt,
 }
@@ -52,8 +58,8 @@ pub(super) type Input = Box<dyn Read + Send>;
 
 /// What happens while it runs.
 pub(super) trait Watcher {
-    /// A line was printed, without its end.
-    fn line(&mut self, stream: Stream, line: &str);
+    /// A line was printed; it has its end, unless there was none or it is the piece of a very long one.
+    fn line(&mut self, stream: Stream, line: &[u8]);
     /// That many bytes of the input are on their way.
     fn sent(&mut self, _bytes: u64) {}
     /// Takes standard output as it is instead of as lines; `false`: as lines.
@@ -73,7 +79,8 @@ enum Event {
 /// The status of ssh itself when the connection breaks (ssh(1), "EXIT STATUS").
 const LOST: i32 = 255;
 
-/// Runs `process`, writes `preface` and then `input` to it. Lines of ours are those with `mark`.
+/// Runs `process`, writes `preface` and then `input` to it. Lines of ours are those with `mark`; `patience` is how long a host
+/// has to answer.
 ///
 /// # Errors
 /// It can't be started.
@@ -83,6 +90,7 @@ pub(super) fn call(
     preface: Vec<u8>,
     input: Option<Input>,
     command: &Command,
+    patience: Duration,
     watcher: &mut dyn Watcher,
 ) -> std::io::Result<Ended> {
     let start = Instant::now();
@@ -99,7 +107,8 @@ pub(super) fn call(
     if let Some(stdin) = child.stdin.take() {
         feed(stdin, preface, input, command.orphan, sender);
     }
-    let mut run = Run { start, child, held: None, command, stopped: None, killed: None, cut: false, heard: start };
+    let (killed, heard) = (None, start);
+    let mut run = Run { start, child, held: None, command, patience, stopped: None, killed, cut: false, heard };
     let mut streams = Streams::new(watcher, mark);
     run.follow(&events, &mut streams);
     let status = run.child.wait()?;
@@ -123,6 +132,8 @@ struct Run<'c> {
     /// The input of a command that ends when it is closed.
     held: Option<ChildStdin>,
     command: &'c Command,
+    /// How long a host has to answer.
+    patience: Duration,
     stopped: Option<Stopped>,
     killed: Option<Instant>,
     /// The process was killed by us, so that its status says nothing.
@@ -136,9 +147,7 @@ impl Run<'_> {
         let mut open = 2;
         while open > 0 {
             let event = events.recv_timeout(TICK);
-            if event.is_ok() {
-                self.heard = Instant::now();
-            }
+            let is_event = event.is_ok();
             match event {
                 Ok(Event::Bytes(stream, bytes)) => streams.take(stream, &bytes),
                 Ok(Event::End) => open -= 1,
@@ -148,6 +157,10 @@ impl Run<'_> {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
+            if is_event {
+                // Not before it was dealt with: whoever takes the output may take its time.
+                self.heard = Instant::now();
+            }
             if streams.told {
                 self.held = None;
                 // What it left running may hold its streams for ever; ssh would wait for that.
@@ -155,21 +168,19 @@ impl Run<'_> {
                     self.cut();
                     return;
                 }
-            } else if !self.goes_on() {
+            } else if !self.goes_on(streams) {
                 return;
             }
         }
     }
 
     /// Returns whether it is worth to wait further; stops the command where that is due.
-    fn goes_on(&mut self) -> bool {
+    fn goes_on(&mut self, streams: &Streams<'_>) -> bool {
         if self.stopped.is_none() {
-            let late = self.command.timeout.is_some_and(|limit| self.start.elapsed() > limit);
-            self.stopped = match (late, self.command.orphan) {
-                (true, _) => Some(Stopped::Timeout),
-                (false, Orphan::Ends) if interrupt::requested() => Some(Stopped::Interrupt),
-                (false, Orphan::Ends | Orphan::Finishes) => return true,
-            };
+            self.stopped = self.reason_to_stop(streams);
+            if self.stopped.is_none() {
+                return true;
+            }
             self.killed = Some(Instant::now());
             // Its watcher on the host hears of that and ends it.
             self.held = None;
@@ -186,6 +197,25 @@ impl Run<'_> {
         self.cut = true;
         // It fails if the process is gone already.
         _ = self.child.kill();
+    }
+
+    fn reason_to_stop(&self, streams: &Streams<'_>) -> Option<Stopped> {
+        let is_late = |limit: Duration| self.start.elapsed() > limit;
+        let most = match self.command.limits {
+            Limits::None => u64::MAX,
+            Limits::Answer => KEPT_BYTES as u64,
+            Limits::Stream(most) => most,
+        };
+        match self.command.limits {
+            _ if self.command.timeout.is_some_and(is_late) => Some(Stopped::Timeout),
+            _ if self.command.orphan == Orphan::Ends && interrupt::requested() => Some(Stopped::Interrupt),
+            _ if streams.printed > most => Some(Stopped::Flood),
+            // To begin it has nothing to do but read the script.
+            _ if !streams.began() && is_late(self.patience) => Some(Stopped::NotBegun),
+            Limits::Answer if self.command.timeout.is_none() && is_late(self.patience) => Some(Stopped::Timeout),
+            Limits::Stream(_) if self.heard.elapsed() > self.patience => Some(Stopped::Silence),
+            Limits::None | Limits::Answer | Limits::Stream(_) => None,
+        }
     }
 }
 
@@ -237,6 +267,8 @@ struct Streams<'w> {
     stdout: Lines,
     stderr: Lines,
     noise: Vec<u8>,
+    /// How many bytes came since it began.
+    printed: u64,
     told: bool,
     status: i32,
 }
@@ -252,7 +284,11 @@ struct Lines {
 impl<'w> Streams<'w> {
     fn new(watcher: &'w mut dyn Watcher, mark: &'w Mark) -> Self {
         let (stdout, stderr) = (Lines::default(), Lines::default());
-        Self { watcher, mark, stdout, stderr, noise: Vec::new(), told: false, status: 0 }
+        Self { watcher, mark, stdout, stderr, noise: Vec::new(), printed: 0, told: false, status: 0 }
+    }
+
+    fn began(&self) -> bool {
+        self.stdout.began || self.stderr.began
     }
 
     fn lines(&mut self, stream: Stream) -> &mut Lines {
@@ -263,6 +299,9 @@ impl<'w> Streams<'w> {
     }
 
     fn take(&mut self, stream: Stream, bytes: &[u8]) {
+        if self.began() {
+            self.printed += bytes.len() as u64;
+        }
         if self.lines(stream).raw {
             self.watcher.raw(bytes);
             return;
@@ -326,8 +365,7 @@ impl<'w> Streams<'w> {
         if kept.len() > 2 * KEPT_BYTES {
             kept.drain(..kept.len() - KEPT_BYTES);
         }
-        let text = String::from_utf8_lossy(line);
-        self.watcher.line(stream, text.strip_suffix('\n').unwrap_or(&text));
+        self.watcher.line(stream, line);
     }
 
     fn finish(mut self) -> Ended {
@@ -339,11 +377,12 @@ impl<'w> Streams<'w> {
             let kept = &mut self.lines(stream).kept;
             kept.drain(..kept.len().saturating_sub(KEPT_BYTES));
         }
+        let began = self.began();
         let output =
             Output { status: self.status, stdout: self.stdout.kept, stderr: self.stderr.kept, took: Duration::ZERO };
         Ended {
             output,
-            began: self.stdout.began || self.stderr.began,
+            began,
             told: self.told,
             noise: String::from_utf8_lossy(&self.noise).into_owned(),
             stopped: None,

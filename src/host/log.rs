@@ -1,7 +1,8 @@
-//! The logs: for every command of pkgapp that uses hosts a directory, and in it for every host what it printed, whole.
+//! The logs: for every command of pkgapp that uses hosts a directory, and in it for every host what it printed, up to a size.
 //!
 //! They lie where the XDG Base Directory Specification has a program's state: `$XDG_STATE_HOME/pkgapp/logs`.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -68,10 +69,20 @@ fn default_root() -> Result<PathBuf> {
 #[derive(Debug)]
 pub struct Log {
     path: PathBuf,
-    file: Mutex<Option<File>>,
+    file: Mutex<Written>,
+}
+
+/// The file, once it is open, and how much was written to it.
+#[derive(Debug, Default)]
+struct Written {
+    file: Option<File>,
+    bytes: u64,
 }
 
 impl Log {
+    /// How large it gets: a host that never stops to print must not fill this machine's disk.
+    pub(super) const MOST_BYTES: u64 = 64 << 20;
+
     /// Returns the file; it is there once something was logged.
     pub fn path(&self) -> &Path {
         &self.path
@@ -79,14 +90,25 @@ impl Log {
 
     /// Adds a line, with the time. A log that can't be written stops nothing: the disk may be full.
     pub(super) fn line(&self, mark: &str, text: &str) {
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        if file.is_none() {
-            *file = self.open().ok();
+        let mut written = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        // Ours are few, and tell how it ended.
+        let is_ours = matches!(mark, "$" | "=");
+        if written.bytes > Self::MOST_BYTES && !is_ours {
+            return;
         }
-        if let Some(file) = file.as_mut() {
-            let now = jiff::Timestamp::now().strftime("%H:%M:%S%.3f");
-            // Somebody will look at it on a terminal.
-            _ = writeln!(file, "{now} {mark} {}", visible_line(text));
+        if written.file.is_none() {
+            written.file = self.open().ok();
+        }
+        let now = jiff::Timestamp::now().strftime("%H:%M:%S%.3f");
+        // Somebody will look at it on a terminal.
+        let mut line = format!("{now} {mark} {}\n", visible_line(text));
+        written.bytes += line.len() as u64;
+        if written.bytes > Self::MOST_BYTES && !is_ours {
+            // Writing to a String does not fail.
+            _ = writeln!(line, "{now} = what it prints further is not kept");
+        }
+        if let Some(file) = written.file.as_mut() {
+            _ = file.write_all(line.as_bytes());
         }
     }
 
@@ -116,6 +138,20 @@ mod tests {
         let text = std::fs::read_to_string(logs.directory().join("CORP_ann@web1:22.log")).unwrap();
         let lines: Vec<&str> = text.lines().map(|line| &line[13..]).collect();
         assert_eq!(lines, ["$ date", "| today"]);
+    }
+
+    #[test]
+    fn a_log_does_not_fill_the_disk() {
+        let root = tempfile::tempdir().unwrap();
+        let log = Logs::new("run", Some(root.path())).unwrap().of("web1");
+        let line = "x".repeat(1 << 20);
+        for _ in 0..70 {
+            log.line("|", &line);
+        }
+        log.line("=", "done");
+        let text = std::fs::read_to_string(log.path()).unwrap();
+        assert!(text.len() < 67 << 20 && text.ends_with("= done\n"));
+        assert!(text.contains("= what it prints further is not kept\n"));
     }
 
     #[test]

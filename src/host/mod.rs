@@ -41,11 +41,12 @@ pub trait Host: Send + Sync {
     /// Returns the name, as the user wrote it; it holds no secret.
     fn name(&self) -> &str;
 
-    /// Runs a script of POSIX sh. What it prints is passed on line by line while it comes, and returned.
+    /// Runs a script of POSIX sh. What it prints is passed on while it comes, and its end is returned. A line comes with its
+    /// end, unless it has none, and a very long one in pieces: joined they are what was printed, byte for byte.
     ///
     /// # Errors
     /// It exits with another status than 0, or one of the two other things that [`Failure`] tells.
-    fn run(&self, command: &Command, on_line: &mut dyn FnMut(Stream, &str)) -> Result<Output, Failure>;
+    fn run(&self, command: &Command, on_line: &mut dyn FnMut(Stream, &[u8])) -> Result<Output, Failure>;
 
     /// Brings a file to the host: written aside, synced, its SHA-256 checked there, then renamed into place. What an
     /// earlier try has brought is not sent again, and nothing is if the same bytes lie there already. `progress` gets
@@ -79,8 +80,21 @@ pub struct Command {
     pub sudo: bool,
     /// How long it may take; then it is [`Failure::Lost`].
     pub timeout: Option<Duration>,
+    /// How much a host may say and how long it may think about it; then, too, it is [`Failure::Lost`].
+    pub limits: Limits,
     /// What happens to it when the user interrupts pkgapp, or the connection breaks.
     pub orphan: Orphan,
+}
+
+/// What a host is granted for a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limits {
+    /// All the time that it takes, for what a person waits for or what changes the host. Of its output the end is kept.
+    None,
+    /// The time that a host has to answer, and [`KEPT_BYTES`] of output: for a question of pkgapp's own.
+    Answer,
+    /// So much output, and never a silence longer than a host has to answer.
+    Stream(u64),
 }
 
 /// What becomes of a command whose user is gone.
@@ -103,6 +117,7 @@ impl Command {
             stdin: None,
             sudo: false,
             timeout: None,
+            limits: Limits::None,
             orphan: Orphan::Finishes,
         }
     }
@@ -149,6 +164,19 @@ impl Command {
         self
     }
 
+    /// Limits what the host may say, and how long it may take.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Makes it a question, whose answer is small and comes soon or never.
+    #[must_use]
+    pub fn question(self) -> Self {
+        self.limits(Limits::Answer).ends_with_us()
+    }
+
     /// Ends it when nobody waits for it any more.
     #[must_use]
     pub fn ends_with_us(mut self) -> Self {
@@ -166,6 +194,12 @@ pub enum Stream {
     Stderr,
 }
 
+/// Returns a line as text, without its end.
+pub fn line_text(line: &[u8]) -> std::borrow::Cow<'_, str> {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line))
+}
+
 /// What a command printed, and how it ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Output {
@@ -179,7 +213,7 @@ pub struct Output {
     pub took: Duration,
 }
 
-/// How much of each of a command's streams is kept in memory; the whole is in the host's log.
+/// How much of each of a command's streams is kept in memory; more is in the host's log.
 pub const KEPT_BYTES: usize = 4 << 20;
 
 impl Output {
@@ -305,6 +339,8 @@ pub struct Download {
     pub path: String,
     /// Whether a file or a tar stream is expected; see [`Kind`].
     pub kind: Kind,
+    /// How many bytes it may have.
+    pub most: u64,
     /// Read it as root.
     pub sudo: bool,
 }

@@ -119,15 +119,15 @@ impl Host for Recording {
         &self.name
     }
 
-    fn run(&self, command: &Command, on_line: &mut dyn FnMut(Stream, &str)) -> Result<Output, Failure> {
+    fn run(&self, command: &Command, on_line: &mut dyn FnMut(Stream, &[u8])) -> Result<Output, Failure> {
         let answer = self.answer(Asked::Run(command.clone()));
         let output = match &answer {
             Ok(output) | Err(Failure::Failed { output, .. }) => Some(output),
             Err(Failure::NeverReached(_) | Failure::Lost(_)) => None,
         };
         if let Some(output) = output {
-            String::from_utf8_lossy(&output.stdout).lines().for_each(|line| on_line(Stream::Stdout, line));
-            String::from_utf8_lossy(&output.stderr).lines().for_each(|line| on_line(Stream::Stderr, line));
+            output.stdout.split_inclusive(|b| *b == b'\n').for_each(|line| on_line(Stream::Stdout, line));
+            output.stderr.split_inclusive(|b| *b == b'\n').for_each(|line| on_line(Stream::Stderr, line));
         }
         answer
     }
@@ -157,7 +157,7 @@ mod tests {
         let mut lines = Vec::new();
         let date = Command::new("telling the date", "date");
         host.run(&date, &mut |_, line| lines.push(line.to_owned())).unwrap();
-        assert_eq!(lines, ["one"]);
+        assert_eq!(lines, [b"one\n"]);
         assert!(matches!(host.run(&date, &mut |_, _| {}), Err(Failure::Lost(_))));
         host.run(&date, &mut |_, _| {}).unwrap();
         assert_eq!(host.asked(), vec![Asked::Run(date); 3]);

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::report::human_bytes;
 
 use super::channel::{self, Ended, Input, Stopped, Watcher};
 use super::log::Log;
@@ -14,8 +15,8 @@ use super::script::Mark;
 use super::select::Member;
 use super::ssh::{Connection, Connections};
 use super::sudo::{self, Escalation, Password, Refusal};
-use super::{Command, Download, Downloaded, Failure, Host, Orphan, Output, Stream, Upload, Uploaded};
-use super::{interrupt, script, transfer};
+use super::{Command, Download, Downloaded, Failure, Host, Limits, Orphan, Output, Stream, Upload, Uploaded};
+use super::{KEPT_BYTES, interrupt, line_text, script, transfer};
 
 /// What ssh says when the server opens no further session (sshd_config(5), "MaxSessions").
 const SESSION_REFUSED: &str = "Session open refused";
@@ -27,6 +28,9 @@ const SESSION_PAUSE: Duration = Duration::from_millis(300);
 /// How many last lines an error shows.
 const SHOWN_LINES: usize = 40;
 
+/// How long a host has to answer, unless it is said.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// How long looking for sudo may take: directories of users are asked for it.
 const SUDO_TIME: Duration = Duration::from_secs(60);
 
@@ -36,6 +40,7 @@ pub struct Shell {
     name: String,
     reach: Reach,
     log: Log,
+    patience: Duration,
     password: Arc<Password>,
     escalation: Mutex<Option<Escalation>>,
 }
@@ -59,7 +64,14 @@ impl Shell {
     }
 
     fn new(name: String, reach: Reach, password: &Arc<Password>, log: Log) -> Self {
-        Self { name, reach, log, password: Arc::clone(password), escalation: Mutex::default() }
+        let password = Arc::clone(password);
+        Self { name, reach, log, patience: PATIENCE, password, escalation: Mutex::default() }
+    }
+
+    /// Sets how long the host has to answer.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Returns the file that holds all that the host has printed.
@@ -103,7 +115,8 @@ impl Shell {
         let mut process = self.process(&script::boot(escalation.words()))?;
         self.log.line("$", &command.what);
         let mut watcher = Logged { log: &self.log, inner: watcher };
-        let ended = channel::call(&mut process, &mark, preface, input, command, &mut watcher).map_err(|error| {
+        let ended = channel::call(&mut process, &mark, preface, input, command, self.patience, &mut watcher);
+        let ended = ended.map_err(|error| {
             let program = process.get_program().to_string_lossy().into_owned();
             Failure::NeverReached(Error::new(format!("cannot run `{program}`")).cause(error))
         })?;
@@ -138,9 +151,8 @@ impl Shell {
         let log = format!("all that `{name}` has printed is in `{}`", self.log.path().display());
         match ended.stopped {
             Some(Stopped::Interrupt) => Err(Failure::Lost(interrupt::error().note(format!("{what} on `{name}`")))),
-            Some(Stopped::Timeout) => {
-                let limit = command.timeout.unwrap_or_default().as_secs_f64();
-                let error = Error::new(format!("{what} on `{name}` took longer than {limit} s"));
+            Some(stopped) => {
+                let error = self.stopped(command, stopped);
                 Err(Failure::Lost(printed(error, &ended.output).note(log)))
             }
             None if ended.told => match ended.output.status {
@@ -157,6 +169,33 @@ impl Shell {
                 Err(Failure::Lost(error.note(log)))
             }
             None => Err(self.not_begun(command, &ended)),
+        }
+    }
+
+    /// Says why a command was stopped that a host did not end.
+    fn stopped(&self, command: &Command, why: Stopped) -> Error {
+        let (what, name, patience) = (&command.what, &self.name, self.patience.as_secs_f64());
+        let longer = "if it only needs longer, set `--answer-timeout`";
+        match (why, command.timeout, command.limits) {
+            (Stopped::Timeout, Some(limit), _) => {
+                Error::new(format!("{what} on `{name}` took longer than {} s", limit.as_secs_f64()))
+            }
+            (Stopped::Timeout, None, _) => {
+                Error::new(format!("{what} on `{name}` took longer than {patience} s")).hint(longer)
+            }
+            (Stopped::NotBegun, ..) => {
+                Error::new(format!("`{name}` let the login in, and started no shell within {patience} s")).hint(longer)
+            }
+            (Stopped::Silence, ..) => {
+                Error::new(format!("{what} on `{name}` was silent for {patience} s")).hint(longer)
+            }
+            (Stopped::Flood, _, Limits::Stream(most)) => {
+                Error::new(format!("{what} on `{name}` brought more than {}", human_bytes(most)))
+            }
+            (Stopped::Flood, ..) => {
+                Error::new(format!("{what} on `{name}` printed more than {}", human_bytes(KEPT_BYTES as u64)))
+            }
+            (Stopped::Interrupt, ..) => interrupt::error(),
         }
     }
 
@@ -242,7 +281,7 @@ impl Host for Shell {
         &self.name
     }
 
-    fn run(&self, command: &Command, on_line: &mut dyn FnMut(Stream, &str)) -> Result<Output, Failure> {
+    fn run(&self, command: &Command, on_line: &mut dyn FnMut(Stream, &[u8])) -> Result<Output, Failure> {
         debug_assert!(command.orphan == Orphan::Finishes || command.stdin.is_none());
         let input = command.stdin.clone().map(|stdin| Box::new(Cursor::new(stdin)) as Input);
         self.call(command, input, &mut Lines(on_line))
@@ -258,10 +297,10 @@ impl Host for Shell {
 }
 
 /// Passes lines on.
-struct Lines<'f>(&'f mut dyn FnMut(Stream, &str));
+struct Lines<'f>(&'f mut dyn FnMut(Stream, &[u8]));
 
 impl Watcher for Lines<'_> {
-    fn line(&mut self, stream: Stream, line: &str) {
+    fn line(&mut self, stream: Stream, line: &[u8]) {
         (self.0)(stream, line);
     }
 }
@@ -270,7 +309,7 @@ impl Watcher for Lines<'_> {
 pub(super) struct Silent;
 
 impl Watcher for Silent {
-    fn line(&mut self, _: Stream, _: &str) {}
+    fn line(&mut self, _: Stream, _: &[u8]) {}
 }
 
 /// Writes the lines into the host's log too.
@@ -280,8 +319,8 @@ struct Logged<'w> {
 }
 
 impl Watcher for Logged<'_> {
-    fn line(&mut self, stream: Stream, line: &str) {
-        self.log.line(if stream == Stream::Stdout { "|" } else { "!" }, line);
+    fn line(&mut self, stream: Stream, line: &[u8]) {
+        self.log.line(if stream == Stream::Stdout { "|" } else { "!" }, &line_text(line));
         self.inner.line(stream, line);
     }
 
@@ -320,13 +359,17 @@ mod tests {
         let (_directory, shell) = here();
         let mut lines = Vec::new();
         let command = Command::new("x", "echo a; printf 'b\\377' >&2; cat; exit 3").stdin("c\nd");
-        let failure = shell.run(&command, &mut |stream, line| lines.push((stream, line.to_owned()))).unwrap_err();
+        let failure = shell.run(&command, &mut |stream, line| lines.push((stream, line.to_vec()))).unwrap_err();
         let Failure::Failed { output, error } = failure else { panic!("{failure:?}") };
         assert_eq!((output.status, &output.stdout[..], &output.stderr[..]), (3, &b"a\nc\nd"[..], &b"b\xff"[..]));
         lines.sort_by_key(|(stream, _)| *stream == Stream::Stderr);
-        let expected =
-            [(Stream::Stdout, "a"), (Stream::Stdout, "c"), (Stream::Stdout, "d"), (Stream::Stderr, "b\u{fffd}")];
-        assert_eq!(lines, expected.map(|(stream, line)| (stream, line.to_owned())));
+        let expected = [
+            (Stream::Stdout, &b"a\n"[..]),
+            (Stream::Stdout, b"c\n"),
+            (Stream::Stdout, b"d"),
+            (Stream::Stderr, b"b\xff"),
+        ];
+        assert_eq!(lines, expected.map(|(stream, line)| (stream, line.to_vec())), "byte for byte");
         assert_eq!(error.message(), "x failed on `localhost` with exit status 3");
         let log = std::fs::read_to_string(shell.log_path()).unwrap();
         for part in ["$ x\n", "| a\n", "! b\u{fffd}\n", "= x failed on"] {
@@ -381,6 +424,36 @@ mod tests {
         assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
         std::thread::sleep(Duration::from_secs(5).saturating_sub(start.elapsed()));
         assert!(!Path::new(&file).exists());
+    }
+
+    #[test]
+    fn a_question_is_answered_soon_and_briefly_or_not_at_all() {
+        let (directory, shell) = here();
+        let shell = shell.with_patience(Duration::from_secs(1));
+        let lost = |script: &str, limits: Limits| {
+            let start = Instant::now();
+            let command = Command::new("x", script).limits(limits).ends_with_us();
+            let failure = run(&shell, &command).unwrap_err();
+            assert!(start.elapsed() < Duration::from_secs(40), "{script}");
+            assert!(matches!(failure, Failure::Lost(_)), "{failure:?}");
+            failure.error().message().to_owned()
+        };
+        assert_eq!(lost("sleep 300", Limits::Answer), "x on `localhost` took longer than 1 s");
+        assert_eq!(lost("while echo .; do sleep 0.2; done", Limits::Answer), "x on `localhost` took longer than 1 s");
+        assert_eq!(lost("echo a; sleep 300", Limits::Stream(9)), "x on `localhost` was silent for 1 s");
+        assert_eq!(lost("yes", Limits::Stream(100_000)), "x on `localhost` brought more than 100.0 kB");
+        assert_eq!(
+            lost("tr '\\0' x </dev/zero", Limits::Stream(100_000)),
+            "x on `localhost` brought more than 100.0 kB"
+        );
+        let (_other, patient) = here();
+        let failure = run(&patient, &Command::new("x", "yes").question()).unwrap_err();
+        assert_eq!(failure.error().message(), "x on `localhost` printed more than 4.2 MB");
+        // One that changes the host takes its time, and prints as it likes.
+        let command = Command::new("x", "head -c 9000000 /dev/zero | tr '\\0' x; sleep 1.5; echo; echo end");
+        let output = run(&shell, &command).unwrap();
+        assert!(output.stdout.len() <= crate::host::KEPT_BYTES && output.text().ends_with("\nend\n"));
+        assert!(shell.log_path().metadata().unwrap().len() < 2 * Log::MOST_BYTES, "{directory:?}");
     }
 
     #[test]
@@ -510,7 +583,8 @@ mod tests {
         let path = directory.path().join("-x");
         let content: Vec<u8> = (0..300_000u32).flat_map(u32::to_le_bytes).collect();
         std::fs::write(&path, &content).unwrap();
-        let download = |path: &Path, kind| Download { path: path.display().to_string(), kind, sudo: false };
+        let download =
+            |path: &Path, kind| Download { path: path.display().to_string(), kind, most: 10 << 20, sudo: false };
         let mut came = Vec::new();
         let done = shell.download(&download(&path, Kind::File), &mut came).unwrap();
         assert_eq!((came == content, done.size, done.sha256), (true, content.len() as u64, Sha256Sum::of(&content)));
@@ -523,6 +597,8 @@ mod tests {
             names.contains(&Path::new("-x").to_owned()) || names.contains(&Path::new("./-x").to_owned()),
             "{names:?}"
         );
+        let small = Download { most: 1000, ..download(&path, Kind::File) };
+        assert!(matches!(shell.download(&small, &mut Vec::new()), Err(Failure::Lost(_))));
         for (path, kind) in [(directory.path().join("none"), Kind::File), (directory.path().to_owned(), Kind::File)] {
             let failure = shell.download(&download(&path, kind), &mut Vec::new()).unwrap_err();
             assert!(matches!(failure, Failure::Failed { .. }), "{failure:?}");

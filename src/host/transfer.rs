@@ -15,7 +15,8 @@ use crate::fs;
 
 use super::channel::{Input, Watcher};
 use super::shell::{Shell, Silent};
-use super::{Command, Content, Download, Downloaded, Failure, Kind, Stream, Upload, Uploaded, interrupt};
+use super::{Command, Content, Download, Downloaded, Failure, Kind, Limits, Stream, Upload, Uploaded};
+use super::{interrupt, line_text};
 
 /// Arguments: path, size, SHA-256, mode, owner or nothing; then the name of the rest and how much that is, or nothing. Prints
 /// `same`, `fixed` (mode or owner were others), `have` and how many bytes of it the host has, or `rest` and how many of that.
@@ -286,7 +287,7 @@ struct Counting<'p> {
 }
 
 impl Watcher for Counting<'_> {
-    fn line(&mut self, _: Stream, _: &str) {}
+    fn line(&mut self, _: Stream, _: &[u8]) {}
 
     fn sent(&mut self, bytes: u64) {
         self.done += bytes;
@@ -319,7 +320,8 @@ pub(super) fn download(shell: &Shell, download: &Download, sink: &mut dyn Write)
     let what = format!("fetching `{}`", download.path);
     let give = Command::new(what.clone(), GIVE).arg(download.path.clone()).arg(kind).sudo(download.sudo);
     let mut taking = Taking { to: DigestWriter::new(sink), failed: None, gave: None };
-    let output = shell.call(&give.ends_with_us(), None, &mut taking)?;
+    let give = give.limits(Limits::Stream(download.most)).ends_with_us();
+    let output = shell.call(&give, None, &mut taking)?;
     let name = crate::host::Host::name(shell);
     let failed = |error: Error| Failure::Failed { output: output.clone(), error };
     if let Some(error) = taking.failed {
@@ -340,9 +342,10 @@ struct Taking<'s> {
 }
 
 impl Watcher for Taking<'_> {
-    fn line(&mut self, stream: Stream, line: &str) {
+    fn line(&mut self, stream: Stream, line: &[u8]) {
         if stream == Stream::Stderr
-            && let Some((mode, sum)) = line.strip_prefix("pkgapp-gave ").and_then(|line| line.split_once(' '))
+            && let Some((mode, sum)) =
+                line_text(line).strip_prefix("pkgapp-gave ").and_then(|line| line.split_once(' '))
         {
             self.gave = u32::from_str_radix(mode, 8).ok().zip(Sha256Sum::from_hex(sum));
         }

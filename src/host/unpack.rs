@@ -1,5 +1,6 @@
 //! Directories that come from hosts.
 
+use std::io::{Seek, SeekFrom};
 use std::path::Path;
 
 use crate::error::{Context, Error, Result, shown};
@@ -14,6 +15,7 @@ pub fn unpack(archive: &mut std::fs::File, directory: &Path, target: &Path) -> R
     let aside = tempfile::Builder::new().prefix(".pkgapp-").tempdir_in(directory).context(failed)?;
     let whole = aside.path().join("new");
     std::fs::create_dir(&whole).context(failed)?;
+    check(archive).context(failed)?;
     let mut archive = tar::Archive::new(archive);
     for member in archive.entries().context(failed)? {
         let mut member = member.context(failed)?;
@@ -35,9 +37,31 @@ pub fn unpack(archive: &mut std::fs::File, directory: &Path, target: &Path) -> R
     std::fs::rename(&whole, target).context(failed)
 }
 
+/// Most bytes of what stands before a member in place of its header: a long name, a link's target, attributes (pax).
+const LONGEST_NAME: u64 = 1 << 20;
+
+/// Refuses names that the reader would take into memory whole, however long they are; then goes back to where it began.
+fn check(file: &mut std::fs::File) -> std::io::Result<()> {
+    let start = file.stream_position()?;
+    let mut archive = tar::Archive::new(&mut *file);
+    for member in archive.entries()?.raw(true) {
+        let member = member?;
+        let kind = member.header().entry_type();
+        let is_name = kind.is_gnu_longname()
+            || kind.is_gnu_longlink()
+            || kind.is_pax_local_extensions()
+            || kind.is_pax_global_extensions();
+        if is_name && member.size() > LONGEST_NAME {
+            return Err(std::io::Error::other("a name in it is longer than any path"));
+        }
+    }
+    file.seek(SeekFrom::Start(start))?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
-    use std::io::{Seek, SeekFrom};
+    use std::io::Read as _;
 
     use super::*;
 
@@ -80,6 +104,15 @@ mod tests {
             assert!(!directory.path().join("out").exists() && !directory.path().join("hosts/out").exists());
             assert!(std::fs::read_dir(&below).unwrap().next().is_none(), "nothing is left behind");
         }
+        let mut builder = tar::Builder::new(archive(&[]));
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::GNULongName);
+        header.set_size(LONGEST_NAME + 1);
+        header.set_cksum();
+        builder.append(&header, std::io::repeat(b'a').take(LONGEST_NAME + 1)).unwrap();
+        let mut long = builder.into_inner().unwrap();
+        long.seek(SeekFrom::Start(0)).unwrap();
+        assert!(unpack(&mut long, &below, &target).unwrap_err().to_string().contains("longer than any path"));
         for content in ["old", "new"] {
             unpack(&mut archive(&[("./a", Regular, content), ("/abs", Symlink, "/etc")]), &below, &target).unwrap();
             assert_eq!(std::fs::read_to_string(target.join("a")).unwrap(), content);

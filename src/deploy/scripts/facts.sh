@@ -93,10 +93,53 @@ case $manager in
     ;;
 esac
 fact installed "$installed"
+if [ $mode = package ] && [ -n "$installed${half-}" ]; then
+  # A package of this name in which no release lies is somebody else's. Of one that was cut off at its first installation,
+  # dpkg knows no file.
+  files=$(dpkg-query -L "$name" 2>/dev/null || rpm -ql "$name" 2>/dev/null)
+  case $files$newline in
+    "$newline" | *"/.pkgapp/release.json$newline"*) ;;
+    *) fact foreign yes ;;
+  esac
+elif [ $mode = package ]; then
+  # What repositories have of this name, as far as the host knows without asking them.
+  case $manager in
+    apt-get) offers=$(apt-cache policy "$name" 2>/dev/null | sed -n 's/^  Candidate: *//p' | head -n1) ;;
+    dnf) offers=$(dnf -q -C repoquery --qf '%{evr}\n' "$name" 2>/dev/null | grep . | tail -n1) ;;
+    yum) offers=$(has repoquery && repoquery -C --qf '%{evr}' "$name" 2>/dev/null | grep . | tail -n1) ;;
+    zypper) offers=$(zypper -q --non-interactive --no-refresh search -s -t package --match-exact "$name" 2>/dev/null |
+      awk -F'|' 'NR > 2 { gsub(/ /, "", $4); v = $4 } END { print v }') ;;
+    *) offers= ;;
+  esac
+  if [ "$offers" != '(none)' ]; then fact offers "$offers"; fi
+fi
 if [ -n "$installed" ] && [ -f "$prefix/.pkgapp/release.json" ]; then
   fact record "$(sha256_of "$prefix/.pkgapp/release.json")"
   fact commit "$(sed -n 's/^ *"commit": *"\([^"]*\)".*/\1/p' "$prefix/.pkgapp/release.json" | head -n1)"
 fi
+
+# Who refuses packages without a signature, and where that is said: dnf.conf(5), rpm's manual on signatures, dpkg(1).
+insists() {
+  case $manager in
+    apt-get | dpkg)
+      [ -x /usr/bin/debsig-verify ] || return
+      cat /etc/dpkg/dpkg.cfg /etc/dpkg/dpkg.cfg.d/* 2>/dev/null | grep -q '^no-debsig' || say "dpkg, with debsig-verify"
+      return
+      ;;
+    dnf | yum)
+      for file in /usr/share/dnf5/libdnf.conf.d/*.conf /etc/dnf/libdnf5.conf.d/*.conf /etc/yum.conf /etc/dnf/dnf.conf; do
+        [ ! -r "$file" ] || sed "s|^|$file:|" "$file"
+      done | awk -v manager="$manager" '
+        { at = index($0, ":"); file = substr($0, 1, at - 1); line = substr($0, at + 1); gsub(/[ \t\r]/, "", line) }
+        line ~ /^\[/ { main = (line == "[main]") }
+        main && line ~ /^localpkg_gpgcheck=/ { value = tolower(substr(line, 19)); said = file }
+        END { if (value ~ /^(1|yes|true|on)$/) print manager ", by `localpkg_gpgcheck` in " said }' | grep . && return
+      ;;
+    '') return ;;
+  esac
+  case $(rpm --eval '%{_pkgverify_level}' 2>/dev/null) in signature | all) say "rpm, by its macro \`%_pkgverify_level\`" ;; esac
+}
+if [ $mode = package ]; then fact insists "$(insists)"; fi
 
 # What rpm's database says: provided CAPABILITY [OPERATOR VERSION].
 provided() {
@@ -240,6 +283,7 @@ kept() { # IN: a line, and what else is known of a package
   fact "kept${of:+_runtime}" "${of:+$of|}${in##*/}|$file|$size|$(value "$in/info" version)|$(value "$in/info" release)|$(
     value "$in/info" record)|$(first_line "$in/good")|$failed|$(value "$in/info" commit)"
   [ ! -f "$in/migrated" ] || fact migrated "${in##*/}"
+  [ ! -f "$in/left" ] || fact left "${in##*/}"
   if [ -n "$on" ] && [ $mode = package ]; then
     # shellcheck disable=SC2086  # three words
     set -- $on

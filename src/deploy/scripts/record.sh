@@ -1,16 +1,16 @@
 # Writes down how a host's part of a push ended and clears away. Arguments: the SHA-256 of the package that is now
-# installed, `=` if that is the one of before, or nothing if none is; that of one that failed, or nothing; how many packages
-# to keep; and the rest of a line of the history, which is JSON.
+# installed, `=` if that is the one of before, or nothing if none is; that of one that is marked, or nothing; the mark, `failed`
+# or `left`; how many packages to keep; and the rest of a line of the history, which is JSON.
 hold_lock
-good=$1 bad=$2 keep=$3 line=$4
+good=$1 marked=$2 mark=$3 keep=$4 line=$5
 packages=$state/packages
 before=$(first_line "$state/current")
 if [ "$good" = = ]; then good=$before
 elif [ -n "$good" ] && [ -d "$packages/$good" ]; then
-  rm -f "$packages/$good/failed"
+  rm -f "$packages/$good/failed" "$packages/$good/left"
   put_file "$packages/$good/good" "$(date +%s.%N)" || exit 1
 fi
-if [ -n "$bad" ] && [ -d "$packages/$bad" ]; then put_file "$packages/$bad/failed" "$(now)" || exit 1; fi
+if [ -n "$marked" ] && [ -d "$packages/$marked" ]; then put_file "$packages/$marked/$mark" "$(now)" || exit 1; fi
 # Written anew each time: a line that a loss of power or an older version has cut off goes.
 { [ ! -s "$state/history.jsonl" ] || whole_lines "$state/history.jsonl" || [ $? = 1 ]; } >"$state/history.jsonl.new" &&
   printf '{"time":"%s",%s\n' "$(now)" "$line" >>"$state/history.jsonl.new" && to_disk "$state/history.jsonl.new" &&

@@ -16,14 +16,16 @@ for_root="$for_root|ConfigurationDirectory|RootDirectory|RootImage|Protect[A-Za-
 for_root="$for_root|(ReadWrite|ReadOnly|Inaccessible|Exec|NoExec)Paths|Bind(ReadOnly)?Paths|TemporaryFileSystem|MountAPIVFS"
 for_root="$for_root|CapabilityBoundingSet|AmbientCapabilities|SecureBits|OOMScoreAdjust|IOScheduling[A-Za-z]*|CPUScheduling[A-Za-z]*"
 
+# What a release brings is text in sed's scripts, and neither a pattern nor, after its delimiter, a command.
 literally() { printf %s "$1" | sed 's/[][\.*^$#]/\\&/g'; }
+replacement() { printf %s "$1" | sed 's/[\\&#]/\\&/g'; }
 
 # path_rules RUNTIME: a script for sed that leads the package's paths to where they lie here. Only whole names are taken, and
 # each rule twice, as two matches share the character between them. What was put in is no path before the last rule.
 path_rules() {
   here=$(printf '\001')
   rule() {
-    once="s#\\(^\\|[^A-Za-z0-9_./~}]\\)$(literally "$1")\\(\$\\|[^A-Za-z0-9_.-]\\)#\\1$2\\2#g"
+    once="s#\\(^\\|[^A-Za-z0-9_./~}]\\)$(literally "$1")\\(\$\\|[^A-Za-z0-9_.-]\\)#\\1$(replacement "$2")\\2#g"
     printf '%s\n%s\n' "$once" "$once"
   }
   rule "$prefix" "${here}current"
@@ -75,7 +77,7 @@ map_host() {
   # Neither can whose job it is be chosen nor is a PATH of ours good for the lines that follow in the user's own crontab.
   if [ -f "$cron" ]; then
     path=$(sed -n 's/^PATH=//p' "$cron" | head -n1)
-    sed -E -e '/^#/d' -e '/^(SHELL|PATH)=/d' -e "s#^((@[a-z]+|([^[:space:]]+[[:space:]]+){4}[^[:space:]]+)[[:space:]]+)[^[:space:]]+[[:space:]]+#\\1PATH=$path; export PATH; #" \
+    sed -E -e '/^#/d' -e '/^(SHELL|PATH)=/d' -e "s#^((@[a-z]+|([^[:space:]]+[[:space:]]+){4}[^[:space:]]+)[[:space:]]+)[^[:space:]]+[[:space:]]+#\\1PATH=$(replacement "$path"); export PATH; #" \
       "$cron" | sed -f "$to/rules" >"$to/crontab" || return 1
   fi
 
