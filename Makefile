@@ -9,6 +9,7 @@
 # make bench      time, memory and size beside other tools, see tests/bench; BENCH="--rounds 2 --publish": its options
 # make growth     time and memory of builds as they grow, to 1,000 distributions and 5 GB; GROWTH="--steps 0.01,0.1"
 # make bench-push one host and twelve, beside pyinfra and Ansible from PyPI, see tests/lab/many (root)
+# make accept-long  the tests that take hours; writes tests/long.md; LONG="--seed 2 --limit 90m": its options (root)
 # make dist       the binary that is shipped, in dist/
 # make install    the same to PREFIX (/usr/local), below DESTDIR
 # make clean      remove what was built
@@ -18,8 +19,18 @@ PREFIX ?= /usr/local
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PKGAPP := $(abspath $(TARGET))/release/pkgapp
+# What `make install` installs: `dist`, or `release` where it is built anyway.
+PROFILE ?= dist
 
-.PHONY: build demo test accept bench growth bench-push lint deny fuzz golden dist install clean help
+# The demo is for the machine's own Python, and so for the distributions that have it.
+PYTHON = $(shell python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+TARGETS_3.10 := ubuntu22.04
+TARGETS_3.11 := debian12,el9
+TARGETS_3.12 := ubuntu24.04,el10
+TARGETS_3.13 := debian13
+TARGETS_3.14 := ubuntu26.04,fedora
+
+.PHONY: build demo test accept bench growth bench-push accept-long lint deny fuzz golden dist install clean help
 
 build:
 	$(CARGO) build --release
@@ -27,7 +38,7 @@ build:
 demo:
 	@tests/prepare demo
 	$(CARGO) build --release
-	cd fixtures/shop && $(PKGAPP) build --format all --output $(CURDIR)/dist
+	cd fixtures/shop && $(PKGAPP) build --format all --output $(CURDIR)/dist --python $(PYTHON) --target $(TARGETS_$(PYTHON))
 	@echo && ls -l dist && echo "Look inside with: $(TARGET)/release/pkgapp inspect dist/shop_1.0.0-1_amd64.deb"
 
 test:
@@ -37,6 +48,9 @@ test:
 accept: build
 	@tests/prepare demo
 	tests/lab/all $(PKGAPP)
+
+accept-long: build
+	PKGAPP=$(PKGAPP) tests/accept-long $(LONG)
 
 bench: build
 	tests/bench/run $(PKGAPP) $(BENCH)
@@ -70,12 +84,13 @@ dist:
 	install -m 755 $(TARGET)/dist/pkgapp dist/pkgapp
 	@ls -l dist/pkgapp
 
-install: dist
-	install -D -m 755 dist/pkgapp $(DESTDIR)$(PREFIX)/bin/pkgapp
+install:
+	@if [ $(PROFILE) = dist ]; then $(MAKE) --no-print-directory dist; else $(CARGO) build --profile $(PROFILE); fi
+	install -D -m 755 $(TARGET)/$(PROFILE)/pkgapp $(DESTDIR)$(PREFIX)/bin/pkgapp
 	mkdir -p $(addprefix $(DESTDIR)$(PREFIX)/share/,bash-completion/completions zsh/site-functions fish/vendor_completions.d)
-	dist/pkgapp completions bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/pkgapp
-	dist/pkgapp completions zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_pkgapp
-	dist/pkgapp completions fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/pkgapp.fish
+	$(TARGET)/$(PROFILE)/pkgapp completions bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/pkgapp
+	$(TARGET)/$(PROFILE)/pkgapp completions zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_pkgapp
+	$(TARGET)/$(PROFILE)/pkgapp completions fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/pkgapp.fish
 
 clean:
 	$(CARGO) clean
