@@ -6,10 +6,10 @@ use serde_json::json;
 
 use crate::cli::{Global, HistoryArgs, StatusArgs};
 use crate::deploy::facts::Facts;
-use crate::deploy::history::{Condition, Entry};
+use crate::deploy::history::{CLOSED, Condition, Entry};
 use crate::error::{Error, Result};
 use crate::fleet::{Fleet, Machine, verdict};
-use crate::host::interrupt;
+use crate::host::{Failure, interrupt};
 use crate::report::{Report, Style};
 
 use super::load_app;
@@ -51,6 +51,15 @@ pub(super) fn status(args: &StatusArgs, global: &Global, report: &Report) -> Res
 fn show(host: &str, known: &Known, report: &Report) {
     let Known { facts, condition } = known;
     let kept = facts.kept_installed();
+    if let Some(directory) = &facts.unreadable {
+        report.warning(&format!(
+            "{host}: `{}` may not read `{directory}`, so what was deployed and is kept is not shown; `--sudo` shows it",
+            facts.user
+        ));
+    }
+    if let Some(why) = &facts.distrusted {
+        report.warning(&format!("{host}: what earlier pushes have left cannot be trusted, and is not shown: {why}"));
+    }
     if report.style() == Style::Json {
         report.json(&json!({
             "host": host,
@@ -111,7 +120,17 @@ pub(super) fn history(args: &HistoryArgs, global: &Global, report: &Report) -> R
     let fleet = Fleet::open(&args.hosts, deploy, &app.root, "history", report)?;
     let command = Entry::command(&seat, args.lines);
     let look = |machine: &Machine<'_>| {
-        let output = machine.host.run(&command, &mut |_, _| {}).map_err(crate::host::Failure::into_error)?;
+        let output = machine.host.run(&command, &mut |_, _| {}).map_err(|failure| match failure {
+            Failure::Failed { output, .. } if output.status == CLOSED => {
+                let (name, directory) = (&machine.member.name, output.text());
+                Error::new(format!(
+                    "cannot read the history on `{name}`: the login may not read `{}`",
+                    directory.trim()
+                ))
+                .hint("read it as root: `--sudo`, or `sudo = true` in `[deploy.NAME]`")
+            }
+            failure => failure.into_error(),
+        })?;
         Ok::<_, Error>(Entry::all(&output.text()))
     };
     let mut errors = Vec::new();

@@ -86,7 +86,7 @@ pub struct Facts {
     pub left: BTreeSet<Sha256Sum>,
     /// Where releases are unpacked: what else is true there.
     pub own: Option<Own>,
-    /// The state directory, if it can't be read.
+    /// The directory of the state that the login may not look into.
     pub unreadable: Option<String>,
     /// Directories that an installation writes to and can't.
     pub unwritable: Vec<String>,
@@ -95,6 +95,8 @@ pub struct Facts {
     pub damaged: Vec<String>,
     /// Lines that make no sense.
     pub strange: Vec<String>,
+    /// Why nothing in the state can be trusted: it belongs to another user, say.
+    pub distrusted: Option<String>,
 }
 
 /// A package manager, the most capable one of a host.
@@ -404,6 +406,7 @@ impl Facts {
         facts.commit = some("commit");
         facts.current = sum(text("current"));
         facts.unreadable = some("unreadable");
+        facts.distrusted = some("distrusted");
         facts.own = some("into").map(|into| Own {
             into,
             unpackers: text("unpackers").split_whitespace().map(str::to_owned).collect(),
@@ -433,6 +436,16 @@ impl Facts {
             },
         });
         Ok(facts)
+    }
+
+    /// Returns what speaks against relying on what earlier pushes have left there.
+    pub(super) fn untrustworthy(&self) -> Option<Error> {
+        let why = self.distrusted.as_ref()?;
+        let error = Error::new("cannot trust what earlier pushes have left there").cause_text(why.clone());
+        Some(error.hint(format!(
+            "look at what lies there; then make it private with `chown -R {}:` and `chmod -R go=`, or remove it",
+            self.user
+        )))
     }
 
     /// Returns the kept package with these bytes, if it is whole.

@@ -32,15 +32,20 @@ pub struct Entry {
     pub runtime: Option<String>,
 }
 
+/// Exit status of what may not look into the state: sysexits.h, EX_NOPERM.
+pub const CLOSED: i32 = 77;
+
 impl Entry {
     /// Reads all lines; what is no entry, such as a line that a full disk has cut off, is left out.
     pub fn all(text: &str) -> Vec<Self> {
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
-    /// Returns the command that prints the last entries.
+    /// Returns the command that prints the last entries. Its status is [`CLOSED`] where the login may not read them, and it
+    /// prints the directory.
     pub fn command(seat: &Seat, count: u32) -> Command {
-        let body = "[ ! -f \"$state/history.jsonl\" ] || tail -n \"$1\" \"$state/history.jsonl\"\n";
+        let body = "if closed_to_us; then exit 77; fi\n\
+                    [ ! -f \"$state/history.jsonl\" ] || tail -n \"$1\" \"$state/history.jsonl\"\n";
         script::command("reading the history", body, seat, "").arg(count.to_string()).question()
     }
 }

@@ -7,15 +7,16 @@
 //!
 //! One script tells the [`facts`] of a host; [`plan`] decides everything, before anything changes; [`rollout`] carries the
 //! plan out. What runs on hosts are the scripts of `scripts/`. What a host keeps of an application lies in
-//! `/var/lib/pkgapp/NAME`, readable without pkgapp:
+//! `/var/lib/pkgapp/NAME`, readable without pkgapp, by root alone:
 //!
 //! ```text
-//! lock                       who pushes now, and when it last gave a sign of life
+//! lock                       who pushes now, and when it last gave a sign of life; `turn` is held while it is read or written
 //! packages/SHA256/           packages by the hash of their bytes, for roll-back: the file, `info`, `pieces` for the next
 //!                            transfer, and the marks `good`, `failed` and `migrated` with their times
 //! current                    the hash of the package that the last push has installed
 //! history.jsonl              one line for everything that was done
 //! transaction/               an installation while it runs: `parameters`, `run`, `log`, `result`
+//! logs/                      what the last installations and migrations have printed
 //! ```
 //!
 //! Where one is not root, it lies beside the releases themselves: see [`unpacked`].

@@ -398,7 +398,9 @@ impl Refusals {
 
 fn not_root(terms: &Terms, facts: &Facts) -> Option<Error> {
     if facts.root {
-        return facts.unreadable.as_ref().map(|path| Error::new(format!("`{path}` cannot be read there")));
+        let unreadable = facts.unreadable.as_ref();
+        let unreadable = unreadable.map(|path| Error::new(format!("`{path}` cannot be read there")));
+        return unreadable.or_else(|| facts.untrustworthy());
     }
     let error = Error::new(format!("packages are installed by root, and the login is `{}`", facts.user));
     Some(if terms.sudo { error } else { error.hint("use sudo there: `--sudo`, or `sudo = true` in `[deploy.NAME]`") })

@@ -133,9 +133,119 @@ pub(super) fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+    use std::process::{Command, Stdio};
 
     use super::*;
+
+    /// Runs a script of packages on a state below a directory; returns whether it has ended well, and what it has said.
+    fn run(state: &Path, body: &str, args: &[&str]) -> (bool, String) {
+        let script = [PRELUDE, SYSTEM, body].concat();
+        let mut sh = Command::new("sh");
+        sh.args(["-c", &script, "sh"]).arg(state).arg("token").args(args).stdin(Stdio::null());
+        let output = sh.output().unwrap();
+        (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    }
+
+    fn chmod(path: &Path, mode: u32) {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    /// What others than the owner may do anything with, below a directory and itself.
+    fn open_to_others(directory: &Path) -> Vec<String> {
+        let entries = walkdir::WalkDir::new(directory).into_iter().map(Result::unwrap);
+        let open = entries.filter(|entry| entry.metadata().unwrap().permissions().mode() & 0o077 != 0);
+        open.map(|entry| entry.path().display().to_string()).collect()
+    }
+
+    const LOCKED: [&str; 4] = ["ada", "", "2", ""];
+
+    #[test]
+    fn a_state_that_earlier_versions_have_left_open_is_closed_whoever_holds_its_locks() {
+        let directory = tempfile::tempdir().unwrap();
+        let (all, state) = (directory.path().join("pkgapp"), directory.path().join("pkgapp/shop"));
+        assert_eq!(run(&state, LOCK, &LOCKED), (true, "locked\n".to_owned()));
+        assert_eq!(open_to_others(&all), [""; 0]);
+
+        // As they lie there after an older version; everybody can open them, and lock what was opened.
+        std::fs::create_dir(state.join("transaction")).unwrap();
+        let shipped = state.join("packages/aa/host/shop.env");
+        std::fs::create_dir_all(shipped.parent().unwrap()).unwrap();
+        for file in ["mutex", "turn", "current", "history.jsonl", "transaction/running", "packages/aa/host/shop.env"] {
+            std::fs::write(state.join(file), "").unwrap();
+            chmod(&state.join(file), 0o644);
+        }
+        chmod(&all, 0o755);
+        chmod(&state, 0o755);
+        let hold = |file: &str| {
+            let mut hold = Command::new("flock");
+            hold.arg("-F")
+                .arg(state.join(file))
+                .args(["sh", "-c", "echo held; exec sleep 1000"])
+                .stdout(Stdio::piped());
+            let mut holder = hold.spawn().unwrap();
+            let mut line = [0; 5];
+            std::io::Read::read_exact(holder.stdout.as_mut().unwrap(), &mut line).unwrap();
+            holder
+        };
+        let holders = ["mutex", "turn", "transaction/running"].map(hold);
+        assert_eq!(run(&state, LOCK, &LOCKED), (true, "locked\n".to_owned()));
+        for mut holder in holders {
+            holder.kill().unwrap();
+            holder.wait().unwrap();
+        }
+        let (kept, others): (Vec<String>, Vec<String>) =
+            open_to_others(&all).into_iter().partition(|path| path.contains("/host"));
+        assert_eq!(others, [""; 0]);
+        assert!(kept.contains(&shipped.display().to_string()), "the modes of a release's own files stay: {kept:?}");
+    }
+
+    #[test]
+    fn a_state_that_others_can_write_to_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let (all, state) = (directory.path().join("pkgapp"), directory.path().join("pkgapp/shop"));
+        assert!(run(&state, LOCK, &LOCKED).0);
+        let lock = std::fs::read(state.join("lock")).unwrap();
+        for (path, usual) in [(&all, 0o700), (&state, 0o700), (&state.join("lock"), 0o600)] {
+            for mode in [0o770, 0o702] {
+                chmod(path, mode);
+                let (done, said) = run(&state, LOCK, &LOCKED);
+                assert!(!done && said.contains("cannot trust") && said.contains(&path.display().to_string()), "{said}");
+                assert_eq!(std::fs::read(state.join("lock")).unwrap(), lock);
+                let (_, facts) = run(&state, FACTS, &["shop", "/opt/shop"]);
+                let told = crate::deploy::facts::Facts::parse(&facts).unwrap().distrusted;
+                assert!(told.as_ref().is_some_and(|why| why.contains(&path.display().to_string())), "{told:?}");
+                chmod(path, usual);
+            }
+        }
+        assert_eq!(run(&state, LOCK, &LOCKED), (true, "locked\n".to_owned()));
+    }
+
+    #[test]
+    fn logs_of_as_many_transactions_as_packages_are_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path().join("pkgapp/shop");
+        assert!(run(&state, LOCK, &LOCKED).0);
+        for number in 0..5 {
+            let write = |file: &str, text: String| {
+                std::fs::create_dir_all(state.join(file).parent().unwrap()).unwrap();
+                std::fs::write(state.join(file), text).unwrap();
+                chmod(&state.join(file), 0o644);
+            };
+            write("transaction/log", format!("install {number}\n"));
+            write("migrate.log", format!("migrate {number}\n"));
+            let (done, said) = run(&state, RECORD, &["", "", "3", "\"result\":\"ok\"}"]);
+            assert!(done, "{said}");
+        }
+        let mut logs: Vec<_> = std::fs::read_dir(state.join("logs")).unwrap().map(|log| log.unwrap().path()).collect();
+        logs.sort();
+        let texts: Vec<String> = logs.iter().map(|log| std::fs::read_to_string(log).unwrap()).collect();
+        let mut kinds: Vec<&str> = texts.iter().map(|text| text.trim_end()).collect();
+        kinds.sort_unstable();
+        assert_eq!(kinds, ["install 2", "install 3", "install 4", "migrate 2", "migrate 3", "migrate 4"]);
+        assert_eq!(open_to_others(&state), [""; 0]);
+    }
 
     #[test]
     fn versions_are_data_for_rpm_too() {

@@ -225,6 +225,7 @@ pub(super) fn unfit(facts: &Facts) -> Vec<Error> {
         let error = Error::new(format!("`{}` can't be made: `{place}` is not writable for `{}`", own.into, facts.user));
         errors.push(error.hint("choose another place with `into` in `[deploy.NAME]`"));
     }
+    errors.extend(facts.untrustworthy());
     if let Some(place) = &own.taken {
         let error = Error::new(format!("`{place}` is there, and is no link that pkgapp has made"));
         errors.push(error.hint("move it away, or choose another place with `into` in `[deploy.NAME]`"));

@@ -8,8 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use crate::error::{Error, Result};
-use crate::fs;
+use crate::error::{Context, Error, Result, shown};
 use crate::report::visible_line;
 
 /// How many commands' logs are kept.
@@ -19,6 +18,8 @@ const KEPT: usize = 100;
 #[derive(Debug, Clone)]
 pub struct Logs {
     directory: PathBuf,
+    /// Whether the directory above it is pkgapp's own.
+    tightens: bool,
 }
 
 impl Logs {
@@ -27,10 +28,11 @@ impl Logs {
     /// # Errors
     /// The environment has no HOME.
     pub fn new(command: &str, root: Option<&Path>) -> Result<Self> {
+        let tightens = root.is_none();
         let root = root.map_or_else(default_root, |root| Ok(root.to_owned()))?;
         let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
         let directory = root.join(format!("{now}-{command}-{}", std::process::id()));
-        Ok(Self { directory })
+        Ok(Self { directory, tightens })
     }
 
     /// Returns where they are.
@@ -41,7 +43,8 @@ impl Logs {
     /// Returns the log of a host.
     pub fn of(&self, host: &str) -> Log {
         // A login of a directory service may hold a backslash; nothing else that a name may hold is odd in a file's name.
-        Log { path: self.directory.join(format!("{}.log", host.replace(['/', '\\'], "_"))), file: Mutex::default() }
+        let path = self.directory.join(format!("{}.log", host.replace(['/', '\\'], "_")));
+        Log { path, tightens: self.tightens, file: Mutex::default() }
     }
 
     /// Removes the oldest logs, so that they don't fill the disk. Nothing is lost if that fails.
@@ -69,6 +72,7 @@ fn default_root() -> Result<PathBuf> {
 #[derive(Debug)]
 pub struct Log {
     path: PathBuf,
+    tightens: bool,
     file: Mutex<Written>,
 }
 
@@ -113,11 +117,18 @@ impl Log {
     }
 
     fn open(&self) -> Result<File> {
-        use std::os::unix::fs::OpenOptionsExt;
+        use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+        // What hosts print may be private. Above the directory of this command lies that of all commands, which earlier versions
+        // have left open; one that the user has named stays as it is.
         if let Some(directory) = self.path.parent() {
-            fs::create_dir_all(directory)?;
+            let failed = || format!("cannot make `{}`", shown(directory));
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).context(failed)?;
+            if self.tightens
+                && let Some(all) = directory.parent()
+            {
+                _ = std::fs::set_permissions(all, std::fs::Permissions::from_mode(0o700));
+            }
         }
-        // What hosts print may be private.
         let file = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path);
         file.map_err(|error| Error::new("cannot open the log").cause(error))
     }
@@ -125,6 +136,8 @@ impl Log {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -138,6 +151,8 @@ mod tests {
         let text = std::fs::read_to_string(logs.directory().join("CORP_ann@web1:22.log")).unwrap();
         let lines: Vec<&str> = text.lines().map(|line| &line[13..]).collect();
         assert_eq!(lines, ["$ date", "| today"]);
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(log.path()), mode(logs.directory())), (0o600, 0o700), "nobody else reads what hosts print");
     }
 
     #[test]

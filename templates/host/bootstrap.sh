@@ -84,4 +84,7 @@ if [ "$mode" != dry ] && ! su -s /bin/sh "$user" -c 'sudo -k -n -- /bin/sh -c :'
 fi
 
 # --- pkgapp's directory ----------------------------------------------------------------------------------------------
-[ -d /var/lib/pkgapp ] || change "make the directory /var/lib/pkgapp" mkdir -m 0755 /var/lib/pkgapp
+state=/var/lib/pkgapp
+if [ ! -d $state ]; then change "make the directory $state" mkdir -m 0700 $state
+elif [ "$(stat -L -c %a $state)" != 700 ]; then change "make the directory $state private" chmod 0700 $state
+fi

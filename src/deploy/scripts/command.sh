@@ -1,5 +1,6 @@
 # Runs a hook. Arguments: the release's prefix, then the command.
 hold_lock
+umask 022
 prefix=$1
 shift
 PATH=$prefix/bin:$PATH

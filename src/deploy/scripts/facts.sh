@@ -292,8 +292,14 @@ kept() { # IN: a line, and what else is known of a package
     [ -z "$its" ] || fact "runtime.$1" "$its"
   fi
 }
-if [ -d "$state" ]; then
-  [ -r "$state" ] || fact unreadable "$state"
+closed=$(closed_to_us) && fact unreadable "$closed"
+why_=
+if [ $mode = tarball ] || [ "$(id -u)" = 0 ]; then
+  judge_state
+  [ -n "$why_" ] || [ ! -d "$state" ] || judge_files
+fi
+[ -z "$why_" ] || fact distrusted "$why_"
+if [ -z "$closed$why_" ] && [ -d "$state" ]; then
   if [ -f "$state/lock" ]; then
     for key in token owner since; do fact "lock.$key" "$(value "$state/lock" $key)"; done
     fact lock.alive "$(lock_alive && say yes || say no)"

@@ -1,6 +1,7 @@
 # Waits until the release works. Arguments: the application's name, its prefix, how long to wait and how long a unit must
 # have run (both in seconds), an address or nothing; then a command or nothing.
 hold_lock
+umask 022
 name=$1 prefix=$2 patience=$3 settle=$4 url=$5
 shift 5
 

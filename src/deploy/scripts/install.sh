@@ -7,7 +7,7 @@ dir=$state/transaction unit=pkgapp-transaction-$name
 
 result() { result_in "$dir"; }
 if runs "$dir"; then say "a transaction goes on that an earlier push has started; waiting for its end"; fi
-while runs "$dir"; do sleep 0.2; done
+await "$dir"
 
 attempt=1
 last=$(last_transaction)
@@ -42,7 +42,9 @@ prepare() {
     head -c 16384 /dev/zero >"$new/reserve" &&
     to_disk "$new/parameters" "$new/run" "$new/log" "$new/running" "$new/untried" "$new/reserve" "$new" || return 1
   if [ -d "$dir" ]; then rm -rf "$state/transaction.old" && mv -T "$dir" "$state/transaction.old" || return 1; fi
-  mv -T "$new" "$dir" && to_disk "$state" && rm -rf "$state/transaction.old"
+  mv -T "$new" "$dir" && to_disk "$state" || return 1
+  keep_log "$state/transaction.old/log" install
+  rm -rf "$state/transaction.old"
 }
 # Enabled, so that a reboot in the middle is followed by another attempt. A shutdown waits for the package manager. It is
 # enabled by its link alone, and behind systemd's back: reloading, which `systemctl enable` does too, is what costs most.
@@ -71,6 +73,8 @@ else
     fail "${now_there:-nothing} is installed now, and ${expected:-nothing} was when the push looked; push again"
   fi
   prepare || fail "cannot write to $dir"
+  # Units are everybody's to read.
+  umask 022
   if has_systemd; then
     start || cancel "it could not be started" || say "it could not be started, and goes on all the same"
   else

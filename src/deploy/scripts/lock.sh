@@ -14,6 +14,10 @@ current=$(value "$state/lock" token || :)
 if [ -n "$seen" ] && [ "$current" != "$seen" ] && [ "$current" != "$token" ]; then
   say "waiting for the push that held the lock is over"
 fi
+if private_state; then
+  judge_files
+  [ -z "$why_" ] || refuse_state
+fi
 started=$(uptime_s) told=
 until in_turn take_lock; do
   # It is not held, and can't be had: a full disk, say.
@@ -27,7 +31,7 @@ done
 # What an earlier push has begun ends by itself; what was known of the host is then no longer so.
 if runs "$state/transaction"; then
   say "waiting for the installation that an earlier push has started"
-  while runs "$state/transaction"; do sleep 0.5; hold_lock; done
+  await "$state/transaction"
 fi
 # A place for each package, in which everything is found under the SHA-256 of its bytes.
 describe() { # SHA256 INFO PIECES
@@ -40,7 +44,6 @@ while [ $# -ge 3 ]; do
     in_turn drop_lock
     fail "cannot write to $state/packages"
   fi
-  chmod 700 "$state/packages"
   shift 3
 done
 say "locked"

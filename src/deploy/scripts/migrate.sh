@@ -11,6 +11,7 @@
 #   exports                    the service's variables, for sh
 #   variables variables_sh     those of the host, for systemd and for sh
 hold_lock
+umask 022
 eval "$1"
 shift
 job=pkgapp-migrate-$name log=$state/migrate.log scratch=$state/migrating
@@ -55,7 +56,7 @@ for from in "$root$prefix" "$root"/opt/pkgapp/python* "$root/etc/$name"; do
   mkdir -p "$to" || exit 1
 done
 rm -rf "$scratch"
-(umask 077 && mkdir -p "$scratch" && : >"$log") || exit 1
+(umask 077 && mkdir -p "$scratch" && rm -f "$log" && : >"$log") || exit 1
 
 by_systemd() {
   there=/run/systemd/system/$job.service

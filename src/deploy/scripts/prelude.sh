@@ -2,7 +2,8 @@
 # does by itself is not given to a program: starting one costs a host more than the work.
 # Arguments: the directory of the application's state, the token of this push; the script's own come after them.
 set -u
-umask 022
+# What lies in the state is nobody else's to read. Scripts that run or unpack what is not ours, or write what others read, say so.
+umask 077
 LC_ALL=C PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin
 export LC_ALL PATH
 state=$1 token=$2
@@ -65,11 +66,86 @@ result_in() {
 whole_lines() { grep -a '^{.*}$' "$1"; } # of FILE, a history
 is_number() { case $1 in '' | *[!0-9]*) return 1 ;; esac; }
 
+# The state is private. Who could read it could hold its locks, and who owned it or could write to it would be obeyed by pushes:
+# by root, where packages are installed. As sshd does with keys, such state is refused.
+# judge_state: sets `why_` to why it cannot be trusted, or to nothing, and `open_` if others can only read it.
+judge_state() {
+  why_='' open_=''
+  for each_ in $guarded; do
+    if [ -e "$each_" ] && [ ! -O "$each_" ]; then
+      why_="\`$each_\` belongs to \`$(stat -L -c %U "$each_")\`, not to \`$(id -un)\`"
+    fi
+  done
+  # shellcheck disable=SC2046,SC2086  # plain paths
+  set -- $(stat -L -c '%a %n' $guarded 2>/dev/null)
+  while [ $# -ge 2 ]; do
+    case $1 in
+      *[2367] | *[2367]?) why_="\`$2\` can be written by others than \`$(id -un)\` (mode $1)" ;;
+      *00) ;;
+      *) open_=yes ;;
+    esac
+    shift 2
+  done
+}
+# in_state EXPRESSION...: find(1) in the state, without a release's own files, whose modes are as they were shipped.
+in_state() {
+  find "$state" \( -path "$state/packages/*/host*" -o -path "$state/shipped" -o -path "$state/staged" -o -path "$state/unpacking" \) \
+    -prune -o "$@"
+}
+# judge_files: the same as `judge_state` for all that lies in it.
+judge_files() {
+  why_=$(in_state \( ! -user "$(id -u)" -o ! -type l -perm /022 \) -print -quit)
+  [ -z "$why_" ] || why_="\`$why_\` belongs to others than \`$(id -un)\`, or they can write to it"
+}
+refuse_state() {
+  fail "cannot trust what earlier pushes have left: $why_. Look at what lies there, then make it private with" \
+    "\`chown -R $(id -un): $state; chmod -R go= $guarded\`, or remove it."
+}
+close_files() { in_state ! -type l -perm /077 -exec chmod go= {} +; }
+# Closes what earlier versions have left open to readers. Who had opened a file there may hold a lock on it for ever, so locks are
+# taken on new files from then on.
+close_state() {
+  judge_files
+  [ -z "$why_" ] || refuse_state
+  # shellcheck disable=SC2086
+  chmod 700 $guarded && close_files || fail "cannot make \`$state\` private"
+  rm -f "$state/mutex" "$state/turn"
+  if [ -e "$state/transaction/running" ] && ! works_on "$state/transaction"; then
+    rm -f "$state/transaction/running"
+    : >"$state/transaction/running"
+  fi
+}
+# works_on DIRECTORY: a process of ours runs its script.
+works_on() {
+  for process_ in $(grep -alsxz "$1/[r]un" /proc/[0-9]*/cmdline); do
+    if [ -O "$process_" ]; then return 0; fi
+  done
+  return 1
+}
+private_state() {
+  for each_ in $guarded; do
+    [ -d "$each_" ] || { (umask 022 && mkdir -p "${each_%/*}") && mkdir "$each_"; } || [ -d "$each_" ] || return 1
+  done
+  judge_state
+  [ -z "$why_" ] || refuse_state
+  [ -z "$open_" ] || close_state
+}
+# closed_to_us: says which directory of the state this login may not look into; fails if there is none.
+closed_to_us() {
+  for each_ in $guarded; do
+    if [ -d "$each_" ] && ! { [ -r "$each_" ] && [ -x "$each_" ]; }; then say "$each_"; return; fi
+  done
+  return 1
+}
+
 # The lock is a file that names its holder and the last sign of life by the kernel's clock, which nobody sets. Readers and
-# writers of it take turns by flock(1).
+# writers of it take turns by flock(1), which takes no longer than they do.
 in_turn() {
-  [ -d "$state" ] || mkdir -p "$state" || return 1
-  (flock 9 && "$@") 9>"$state/mutex"
+  private_state || return 1
+  (flock -w 30 9 || exit 74; "$@") 9>"$state/turn"
+  status_=$?
+  [ $status_ != 74 ] || fail "another process has held the lock on \`$state/turn\` for 30 s: \`fuser -v $state/turn\` tells which"
+  return $status_
 }
 lock_alive() {
   [ -f "$state/lock" ] && [ "$(value "$state/lock" boot)" = "$(boot_id)" ] && beat_=$(value "$state/lock" beat) &&
@@ -97,3 +173,19 @@ hold_lock() { in_turn beat_lock || exit 76; }
 # runs DIRECTORY: something that was started there goes on. It keeps `running` locked for as long as it lives. Those who ask
 # share, so that they don't take each other for it.
 runs() { [ -e "$1/running" ] && ! flock -n -s "$1/running" true; }
+# await DIRECTORY: until what was started there has ended.
+await() {
+  since_=$(uptime_s)
+  while runs "$1"; do
+    [ $(($(uptime_s) - since_)) -lt 3600 ] ||
+      fail "what an earlier push has started in \`$1\` has not ended after an hour: \`fuser -v $1/running\` tells what it is"
+    sleep 0.5
+    hold_lock
+  done
+}
+
+# keep_log FILE KIND: for those who ask later what a transaction did. Programs print what is secret, too.
+keep_log() {
+  [ -s "$1" ] || return 0
+  mkdir -p "$state/logs" && chmod 600 "$1" && mv "$1" "$state/logs/$(date -u -r "$1" +%Y-%m-%dT%H:%M:%S.%3NZ)-$2.log"
+}

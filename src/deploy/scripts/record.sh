@@ -40,5 +40,13 @@ for in in "$packages"/*; do
   case " $needed" in *" ${in##*/}"*) ;; *) rm -rf "$in" ;; esac
 done
 # What a loss of power or a full disk has cut off in the middle.
-rm -f "$packages"/*/*.new "$packages"/*/.[!.]*.pkgapp-*
+rm -rf "$packages"/*/*.new "$packages"/*/.[!.]*.pkgapp-*
+keep_log "$state/migrate.log" migrate
+for each in transaction.old transaction; do keep_log "$state/$each/log" install; done
+for kind in install migrate; do
+  (cd "$state/logs" 2>/dev/null && ls) | grep -- "-$kind\.log\$" | sort -r | tail -n "+$((keep + 1))" | while read -r old; do
+    rm -f "$state/logs/$old"
+  done
+done
 rm -rf "$state/staged" "$state/transaction.old" "$state/transaction.new" "$state/transaction" "$state/migrating" "$state/migrate.log"
+close_files

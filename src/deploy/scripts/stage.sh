@@ -1,6 +1,7 @@
 # Unpacks packages beside everything else, to run their code before they are installed. Arguments: the directory, and of
 # each package its file and its SHA-256.
 hold_lock
+umask 022
 staged=$1
 shift
 # It is not synced, so after a loss of power it may lack anything.

@@ -1,5 +1,7 @@
 # Where packages are installed: root's systemd, and what the package manager says. `name` is the application's.
 mode=package unit_files=/etc/systemd/system wanted_by=multi-user.target
+# Nobody but root gets in here.
+guarded="${state%/*} $state"
 has_systemd() { [ -d /run/systemd/system ]; }
 ctl() { systemctl "$@"; }
 journal() { journalctl "$@"; }

@@ -7,6 +7,7 @@
 #   files exports          the service's environment files, one a line, and its variables for sh, with the paths of a package
 #   variables_sh           variables of the host, for sh
 hold_lock
+umask 022
 eval "$1"
 shift
 release=$into/releases/$id kept=$packages/$sum
@@ -60,7 +61,7 @@ FILES
 
 # What it prints goes by way of a file: a connection that dies must not end it.
 log=$state/migrate.log
-(umask 077 && : >"$log") || exit 1
+(umask 077 && rm -f "$log" && : >"$log") || exit 1
 trap '' HUP
 (
   directory=${directory:-$name}

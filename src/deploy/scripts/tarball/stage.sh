@@ -2,6 +2,7 @@
 # is not root can have. `current` and what runs stay as they are. Arguments: the application's name, the tarball, its
 # SHA-256, the release's name, the SHA-256 of its record, the prefix that it was built for, and the shared paths.
 hold_lock
+umask 022
 name=$1 file=$2 sum=$3 id=$4 record=$5 prefix=$6
 shift 6
 release=$into/releases/$id kept=$packages/$sum new=$state/unpacking

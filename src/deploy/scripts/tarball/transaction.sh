@@ -1,6 +1,7 @@
 # One transaction of pkgapp where nobody is root: brings `current` and all that belongs to it to one release, and back to
 # the one before if that fails. Nobody needs to watch: what it did is in `log`, how it ended in `result`. It may be run
 # again after a reboot in its middle: until `current` is renamed all leads to the one release, from then on to the other.
+umask 022
 trap : TERM HUP INT
 exec </dev/null >>"$dir/log" 2>&1
 exec 8>>"$dir/running"

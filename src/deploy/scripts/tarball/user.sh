@@ -1,7 +1,7 @@
 # Where releases lie beside each other in a directory of the login's: its own systemd, and what `current` leads to.
 mode=tarball
 case $state in '~/'*) state=$HOME/${state#??} ;; esac
-into=${state%/.pkgapp} packages=$state/packages
+into=${state%/.pkgapp} packages=$state/packages guarded=$state
 unit_files=$HOME/.config/systemd/user wanted_by=default.target
 login=$(id -un)
 : "${XDG_RUNTIME_DIR:=/run/user/$(id -u)}"
