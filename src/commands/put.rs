@@ -8,7 +8,7 @@ use crate::digest::Digest;
 use crate::error::{Context, Error, Kind, Result, shown};
 use crate::fleet::{Machine, verdict};
 use crate::fs;
-use crate::host::{Command, Content, Failure, Upload, Uploaded, interrupt};
+use crate::host::{Content, Form, Upload, interrupt};
 use crate::report::{Report, Style, human_bytes};
 
 use super::{load_deploy, open_fleet};
@@ -25,39 +25,9 @@ pub(super) fn put(args: &PutArgs, global: &Global, report: &Report) -> Result<()
 /// What goes to every host.
 struct Put {
     upload: Upload,
-    /// Of a directory, whose archive is uploaded: what unpacks it there, and the archive here.
-    unpack: Option<(Command, tempfile::TempPath)>,
-    /// Where it is in the end.
-    path: String,
+    /// Of a directory, the archive that is uploaded; it lasts as long as this.
+    _archive: Option<tempfile::TempPath>,
 }
-
-/// Replaces a directory by the content of an archive beside it. Arguments: the archive, the directory, `USER[:GROUP]` or
-/// nothing. What a killed one has left is put right first. Prints `same` if nothing was other than in the archive.
-const UNPACK: &str = r#"
-set -eu
-archive=$1 path=$2 owner=$3
-dir=$(dirname -- "$path") name=$(basename -- "$path")
-new=$dir/.$name.pkgapp-new old=$dir/.$name.pkgapp-old
-if [ -e "$old" ] && [ ! -e "$path" ]; then mv -T -- "$old" "$path"; fi
-rm -rf -- "$new" "$old"
-if [ -L "$path" ] || { [ -e "$path" ] && [ ! -d "$path" ]; }; then
-  rm -f -- "$archive"; echo "$path is no directory" >&2; exit 1
-fi
-trap 'rm -rf -- "$new" "$archive"' EXIT
-mkdir -- "$new"
-tar -C "$new" --no-same-owner -xpf "$archive"
-[ -z "$owner" ] || chown -R -h -- "$owner" "$new"
-listed() { (cd "$1" && find . -printf '%P %y %m %U:%G %l\n' | LC_ALL=C sort); }
-if [ -d "$path" ] && [ "$(listed "$new")" = "$(listed "$path")" ] && diff -rq --no-dereference "$new" "$path" >/dev/null; then
-  echo same
-  exit
-fi
-sync -f -- "$new"
-if [ -e "$path" ]; then mv -T -- "$path" "$old"; fi
-mv -T -- "$new" "$path"
-rm -rf -- "$old"
-if command -v restorecon >/dev/null 2>&1; then restorecon -RF "$path" >/dev/null 2>&1 || :; fi
-"#;
 
 impl Put {
     fn read(args: &PutArgs) -> Result<Self> {
@@ -68,10 +38,14 @@ impl Put {
             let name = args.file.file_name().and_then(|name| name.to_str());
             path += name.ok_or_else(|| Error::new(format!("`{}` has no name to keep", shown(&args.file))))?;
         }
+        if matches!(path.rsplit('/').next(), None | Some("" | "." | "..")) {
+            let error = Error::new(format!("`{path}` has no name"));
+            return Err(error.hint("write the whole path, its last name included"));
+        }
         if metadata.is_file() {
             let mode = args.mode.unwrap_or(metadata.permissions().mode() & 0o777);
-            let upload = upload(&args.file, &path, mode, args.owner.clone(), args.sudo)?;
-            return Ok(Self { upload, unpack: None, path });
+            let upload = upload(&args.file, &path, Form::File, mode, args.owner.clone(), args.sudo)?;
+            return Ok(Self { upload, _archive: None });
         }
         if !metadata.is_dir() {
             return Err(Error::new(format!("`{}` is neither a file nor a directory", shown(&args.file))));
@@ -81,27 +55,16 @@ impl Put {
             return Err(error.kind(Kind::Usage));
         }
         let archive = packed(&args.file).context(failed)?;
-        let (directory, name) = path.rsplit_once('/').map_or(("", &path[..]), |(directory, name)| (directory, name));
-        if matches!(name, "" | "." | "..") {
-            return Err(
-                Error::new(format!("`{path}` has no name")).hint("write the whole path, its last name included")
-            );
-        }
-        let slash = if path.contains('/') { "/" } else { "" };
-        let beside = format!("{directory}{slash}.{name}.pkgapp-put.tar");
-        let upload = upload(&archive, &beside, 0o600, None, args.sudo)?;
-        let unpack = Command::new(format!("unpacking `{path}`"), UNPACK)
-            .args([beside, path.clone(), args.owner.clone().unwrap_or_default()])
-            .sudo(args.sudo);
-        Ok(Self { upload, unpack: Some((unpack, archive)), path })
+        let upload = upload(&archive, &path, Form::Directory, 0, args.owner.clone(), args.sudo)?;
+        Ok(Self { upload, _archive: Some(archive) })
     }
 }
 
-fn upload(file: &Path, path: &str, mode: u32, owner: Option<String>, sudo: bool) -> Result<Upload> {
+fn upload(file: &Path, path: &str, form: Form, mode: u32, owner: Option<String>, sudo: bool) -> Result<Upload> {
     let digest = Digest::of_reader(fs::open(file)?).context(|| format!("cannot read `{}`", shown(file)))?;
     let (content, path) = (Content::File(file.to_owned()), path.to_owned());
     let (size, sha256) = (digest.size, digest.sha256);
-    Ok(Upload { content, size, sha256, path, mode, owner, sudo, copies: Vec::new() })
+    Ok(Upload { content, size, sha256, path, form, mode, owner, sudo, copies: Vec::new() })
 }
 
 /// Packs a directory as an archive of its members, sorted, so that an interrupted transfer is continued.
@@ -118,21 +81,11 @@ fn packed(directory: &Path) -> std::io::Result<tempfile::TempPath> {
     Ok(file.into_temp_path())
 }
 
-/// Brings it to a host and, if it is a directory, into its place.
-fn bring(machine: &Machine<'_>, put: &Put) -> std::result::Result<Uploaded, Failure> {
-    let size = put.upload.size;
-    let mut uploaded = machine.host.upload(&put.upload, &mut |done| machine.row.bytes(done, size))?;
-    if let Some((unpack, _)) = &put.unpack {
-        machine.row.state("unpacking");
-        uploaded.changed = machine.host.run(unpack, &mut |_, _| {})?.text().trim() != "same";
-    }
-    Ok(uploaded)
-}
-
 fn put_on(machine: &Machine<'_>, put: &Put, report: &Report) -> Result<()> {
     let upload = &put.upload;
     machine.row.state(&format!("uploading {}", human_bytes(upload.size)));
-    match bring(machine, put) {
+    let size = upload.size;
+    match machine.host.upload(upload, &mut |done| machine.row.bytes(done, size)) {
         Ok(uploaded) => {
             let what = match (uploaded.changed, uploaded.sent == upload.size) {
                 (false, _) => "is there already".to_owned(),
@@ -143,7 +96,7 @@ fn put_on(machine: &Machine<'_>, put: &Put, report: &Report) -> Result<()> {
             if report.style() == Style::Json {
                 report.json(&serde_json::json!({
                     "host": machine.member.name,
-                    "path": put.path,
+                    "path": upload.path,
                     "size": upload.size,
                     "sha256": upload.sha256,
                     "sent": uploaded.sent,

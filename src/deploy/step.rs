@@ -12,7 +12,7 @@ use super::pieces::Pieces;
 use super::script::{self, Seat};
 use crate::app::{CommandLine, SharedPath, UnitsOf};
 use crate::digest::Sha256Sum;
-use crate::host::{Command, Content, Upload};
+use crate::host::{Command, Content, Form, Upload};
 use crate::name::AppName;
 use crate::report::human_bytes;
 
@@ -336,7 +336,8 @@ impl Maker<'_> {
             size: artifact.size,
             sha256: artifact.sha256,
             path: self.place(&Placed::from(artifact)),
-            mode: 0o644,
+            form: Form::File,
+            mode: 0o600,
             owner: None,
             sudo: self.seat.sudo,
             copies: copies.unwrap_or_default(),

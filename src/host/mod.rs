@@ -283,7 +283,9 @@ pub struct Upload {
     pub sha256: Sha256Sum,
     /// Where it goes: an absolute path, or one below the login's home; its directory must be there.
     pub path: String,
-    /// Permission bits.
+    /// What it becomes there.
+    pub form: Form,
+    /// Permission bits of a file; the members of a directory have their own.
     pub mode: u32,
     /// `USER` or `USER:GROUP`; `None`: whoever writes it.
     pub owner: Option<String>,
@@ -292,6 +294,25 @@ pub struct Upload {
     /// What of it lies on the host in other files, in the order of this one; the rest is sent, if [`Upload::content`] is a
     /// file. If the copies turn out to be no such thing, all is sent.
     pub copies: Vec<Copy>,
+}
+
+/// What an [`Upload`] becomes on the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A file with these bytes.
+    File,
+    /// A directory with the members of a tar archive, which the bytes are. What lies at the path is replaced as a whole.
+    Directory,
+}
+
+impl Form {
+    /// Returns the word that scripts have for it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Directory => "directory",
+        }
+    }
 }
 
 /// A part of a file that lies on the host, in another file.

@@ -335,12 +335,12 @@ impl Watcher for Logged<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
     use std::time::Instant;
 
     use super::*;
     use crate::digest::Sha256Sum;
-    use crate::host::{Content, Copy, Kind, Logs, Prompt};
+    use crate::host::{Content, Copy, Form, Kind, Logs, Prompt};
 
     /// This machine, with a directory for its log and for files.
     fn here() -> (tempfile::TempDir, Shell) {
@@ -473,6 +473,7 @@ mod tests {
             size: content.len() as u64,
             sha256: Sha256Sum::of(content),
             path: path.display().to_string(),
+            form: Form::File,
             mode: 0o640,
             owner: None,
             sudo: false,
@@ -505,11 +506,16 @@ mod tests {
         assert_eq!(shell.upload(&readable, &mut |_| {}).unwrap(), Uploaded { sent: 0, changed: true });
 
         // What an interrupted transfer leaves is continued, unless it is something else.
-        let part = below.join(format!(".it's.pkgapp-{}", &wanted.sha256.to_string()[..16]));
+        let sum = wanted.sha256.to_string()[..16].to_owned();
+        let aside = below.join(format!(".it's.pkgapp-{sum}"));
+        let part = aside.join(format!("part-{sum}"));
+        let private = || std::fs::DirBuilder::new().mode(0o700).create(&aside).unwrap();
         std::fs::remove_file(&path).unwrap();
+        private();
         std::fs::write(&part, &content[..1_000_000]).unwrap();
         assert_eq!(shell.upload(&wanted, &mut |_| {}).unwrap().sent, size - 1_000_000);
         std::fs::remove_file(&path).unwrap();
+        private();
         std::fs::write(&part, vec![7; 1_000_000]).unwrap();
         assert_eq!(shell.upload(&wanted, &mut |_| {}).unwrap().sent, 2 * size - 1_000_000);
         assert_eq!(std::fs::read(&path).unwrap(), content);
@@ -541,10 +547,11 @@ mod tests {
 
         // What was sent of the rest before is not sent again.
         std::fs::remove_file(&path).unwrap();
-        let rest = directory.path().join(format!(".place.pkgapp-{}", transfer::name_of_rest(&wanted).unwrap()));
-        std::fs::write(&rest, b"firstbet").unwrap();
+        let aside = directory.path().join(format!(".place.pkgapp-{}", &wanted.sha256.to_string()[..16]));
+        std::fs::DirBuilder::new().mode(0o700).create(&aside).unwrap();
+        std::fs::write(aside.join(format!("rest-{}", transfer::name_of_rest(&wanted).unwrap())), b"firstbet").unwrap();
         assert_eq!(shell.upload(&wanted, &mut |_| {}).unwrap().sent, 8);
-        assert!(std::fs::read(&path).unwrap() == content && !rest.exists());
+        assert!(std::fs::read(&path).unwrap() == content && !aside.exists());
 
         // Of what is something else, or gone, all is sent.
         for spoil in [&b"x"[..], b""] {
@@ -556,6 +563,78 @@ mod tests {
             assert_eq!(shell.upload(&wanted, &mut |_| {}).unwrap().sent, 16 + wanted.size);
             assert!(std::fs::read(&path).unwrap() == content);
         }
+    }
+
+    /// An archive with one file.
+    fn archive(text: &str) -> Vec<u8> {
+        let mut archive = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o640);
+        archive.append_data(&mut header, "./a", text.as_bytes()).unwrap();
+        archive.into_inner().unwrap()
+    }
+
+    #[test]
+    fn a_directory_is_replaced_as_a_whole_and_put_right_after_a_killed_one() {
+        let (directory, shell) = here();
+        let below = directory.path().join("below");
+        let (path, aside) = (below.join("tree"), below.join(".tree.pkgapp-new"));
+        std::fs::create_dir(&below).unwrap();
+        let send = |archive: &[u8]| {
+            shell
+                .upload(&Upload { form: Form::Directory, ..upload(archive, &path) }, &mut |_| {})
+                .map(|done| done.changed)
+        };
+        let is = |text: &str| assert_eq!(std::fs::read_to_string(path.join("a")).unwrap(), text);
+        assert!(send(&archive("one")).unwrap());
+        assert!(!send(&archive("one")).unwrap(), "nothing is other than in the archive");
+        is("one");
+        std::fs::write(path.join("more"), "").unwrap();
+        assert!(send(&archive("two")).unwrap());
+        is("two");
+        assert!(!path.join("more").exists());
+        assert_eq!(names(&below), ["tree"], "nothing else is left");
+
+        // Between the two renames.
+        std::fs::DirBuilder::new().mode(0o700).create(&aside).unwrap();
+        std::fs::rename(&path, aside.join("old")).unwrap();
+        assert!(send(b"no archive").is_err());
+        is("two");
+        assert!(send(&archive("three")).unwrap());
+        is("three");
+        assert_eq!(names(&below), ["tree"]);
+        // What is no directory stays.
+        std::fs::remove_dir_all(&path).unwrap();
+        std::fs::write(&path, "file").unwrap();
+        let failure = send(&archive("three")).unwrap_err();
+        assert!(failure.error().to_string().contains("is no directory"), "{failure:?}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "file");
+    }
+
+    #[test]
+    fn an_upload_follows_no_link_that_others_could_have_made() {
+        let (directory, shell) = here();
+        let open = directory.path().join("open");
+        std::fs::create_dir(&open).unwrap();
+        std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
+        let victim = directory.path().join("victim");
+        std::fs::create_dir(&victim).unwrap();
+        std::os::unix::fs::symlink(&victim, open.join("link")).unwrap();
+        let failure = shell.upload(&upload(b"new", &open.join("link/x")), &mut |_| {}).unwrap_err();
+        assert!(failure.error().to_string().contains("link is a symbolic link"), "{failure:?}");
+        assert!(names(&victim).is_empty());
+        // The last one is replaced, and what it leads to stays.
+        std::fs::write(victim.join("file"), "old").unwrap();
+        std::os::unix::fs::symlink(victim.join("file"), open.join("x")).unwrap();
+        assert!(shell.upload(&upload(b"new", &open.join("x")), &mut |_| {}).unwrap().changed);
+        assert_eq!(std::fs::read_to_string(victim.join("file")).unwrap(), "old");
+        assert!(open.join("x").symlink_metadata().unwrap().is_file());
+        // What others put where it is put together is cleared away.
+        let aside = open.join(format!(".y.pkgapp-{}", &Sha256Sum::of(b"new").to_string()[..16]));
+        std::os::unix::fs::symlink(&victim, &aside).unwrap();
+        assert!(shell.upload(&upload(b"new", &open.join("y")), &mut |_| {}).unwrap().changed);
+        assert_eq!(names(&victim), ["file"]);
     }
 
     #[test]
