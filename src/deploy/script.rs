@@ -235,7 +235,7 @@ mod tests {
             };
             write("transaction/log", format!("install {number}\n"));
             write("migrate.log", format!("migrate {number}\n"));
-            let (done, said) = run(&state, RECORD, &["", "", "3", "\"result\":\"ok\"}"]);
+            let (done, said) = run(&state, RECORD, &["", "", "failed", "3", "\"result\":\"ok\"}"]);
             assert!(done, "{said}");
         }
         let mut logs: Vec<_> = std::fs::read_dir(state.join("logs")).unwrap().map(|log| log.unwrap().path()).collect();
