@@ -584,3 +584,85 @@ fn hashes_can_be_demanded() {
     sandbox.write("requirements.txt", pins);
     sandbox.build(["--format", "deb"]);
 }
+
+/// A build backend with the name and the version of a distribution, which leaves a mark where it has run and writes down its environment.
+fn backend(name: &str, version: &str, mark: &std::path::Path) -> Wheel {
+    let code = std::fs::read_to_string(super::support::fixture("hello").join("backend.py")).unwrap();
+    let code = code.replace("os.path.dirname(os.path.abspath(__file__))", "os.getcwd()");
+    assert!(code.contains("ROOT = os.getcwd()"));
+    let mark = mark.display();
+    let code = format!("import os\nopen('{mark}', 'a').write('{version} ' + repr(dict(os.environ)) + '\\n')\n{code}");
+    Wheel::new(name, version).file("team_backend.py", code)
+}
+
+#[test]
+fn what_builds_comes_by_the_rules_of_pins() {
+    let sandbox = Sandbox::hello();
+    let mark = sandbox.root().join("home/mark");
+    let helper = |version: &str| Wheel::simple("team-helper", version);
+    let private = Index::new(Api::Html)
+        .wheel("team-backend", &backend("team-backend", "1.0", &mark).requires("team-helper"))
+        .wheel("team-helper", &helper("1.0"))
+        .fault(Fault::Unauthorized)
+        .serve();
+    // Somebody puts newer ones of these names into the public index.
+    let public = Index::new(Api::Html)
+        .wheel("team-backend", &backend("team-backend", "99.0", &mark))
+        .wheel("team-helper", &helper("99.0"))
+        .serve();
+    let old = std::fs::read_to_string(sandbox.path("pyproject.toml")).unwrap();
+    let (_, rest) = old.split_once("[project]").unwrap();
+    let system = "[build-system]\nrequires = [\"team-backend\"]\nbuild-backend = \"team_backend\"\n";
+    sandbox.write("pyproject.toml", format!("{system}\n[project]{rest}"));
+    sandbox.write("requirements.txt", format!("--index-url {}\n", public.url()));
+    let table = format!("[[python.index]]\nname = \"team\"\nurl = \"{}\"\nexplicit = true\n", private.url());
+    configure(&sandbox, &format!("{table}\n[python.sources]\nteam-backend = \"team\"\nteam-helper = \"team\"\n"));
+    let build = || {
+        let run = sandbox.pkgapp(["build", "--format", "deb"]);
+        let run = run.env("PIP_INDEX_URL", public.url()).env("UV_INDEX_URL", public.url());
+        let run = run.env("NETRC", "secret").env("PKGAPP_INDEX_TEAM_USERNAME", "user");
+        run.env("PKGAPP_INDEX_TEAM_PASSWORD", "secret").outcome()
+    };
+    let outcome = build();
+    assert_eq!(outcome.status, 0, "{}", outcome.report);
+    assert!(public.requests().is_empty(), "{:?}", public.requests());
+    let marks = std::fs::read_to_string(&mark).unwrap();
+    assert!(!marks.is_empty() && marks.lines().all(|line| line.starts_with("1.0 ")), "{marks}");
+    // What runs there knows neither the password nor where the index is.
+    assert!(!marks.contains("secret") && !marks.contains(&private.url()) && !marks.contains(&public.url()), "{marks}");
+    // What the index lacks, no other one may have.
+    sandbox.edit("pyproject.toml", "\"team-backend\"", "\"team-backend>=2\"");
+    let outcome = build();
+    assert_eq!(outcome.status, 1, "{}", outcome.report);
+    let must = ["no version of `team-backend` fits", "`team-backend>=2`", "the newest that exist: 1.0"];
+    assert!(must.iter().all(|part| outcome.stderr.contains(part)), "{}", outcome.report);
+    assert!(public.requests().is_empty(), "{:?}", public.requests());
+}
+
+#[test]
+fn what_a_backend_asks_for_when_it_runs_is_brought_too() {
+    let sandbox = Sandbox::hello();
+    let mark = sandbox.root().join("home/mark");
+    let asking = "def get_requires_for_build_wheel(settings=None):\n    return ['late-helper>=1']\n\n\n\
+                  def build_wheel(directory, *more):\n    import late_helper\n    return base.build_wheel(directory, *more)\n";
+    let code = format!("import team_backend as base\n{asking}");
+    // Two versions of what both need, of which only the older one fits both: a search has to go back.
+    let server = Index::new(Api::Json)
+        .wheel("team-backend", &backend("team-backend", "1.0", &mark).requires("shared"))
+        .wheel("asking", &Wheel::new("asking", "1.0").file("asking.py", code).requires("team-backend"))
+        .wheel("late-helper", &Wheel::simple("late-helper", "1.0").requires("shared<2"))
+        .wheel("shared", &Wheel::simple("shared", "2.0"))
+        .wheel("shared", &Wheel::simple("shared", "1.0"))
+        .serve();
+    let old = std::fs::read_to_string(sandbox.path("pyproject.toml")).unwrap();
+    let (_, rest) = old.split_once("[project]").unwrap();
+    sandbox.write(
+        "pyproject.toml",
+        format!("[build-system]\nrequires = [\"asking\"]\nbuild-backend = \"asking\"\n\n[project]{rest}"),
+    );
+    sandbox.write("requirements.txt", format!("--index-url {}\n", server.url()));
+    sandbox.build(["--format", "deb"]);
+    let asked = server.requests();
+    assert!(asked.contains(&"/files/late_helper-1.0-py3-none-any.whl".to_owned()), "{asked:?}");
+    assert!(asked.contains(&"/files/shared-1.0-py3-none-any.whl".to_owned()), "{asked:?}");
+}

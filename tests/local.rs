@@ -151,16 +151,6 @@ fn build_requirements_come_in_the_versions_of_the_constraints() {
         assert_eq!(made_by(path), "2\n", "{path:?}");
         let hash = sha256(&std::fs::read(&one).unwrap());
         sandbox.write("build.txt", format!("builder==1 --hash=sha256:{hash}\n"));
-        if path.is_some() {
-            // pip can't before 25.3, and says so.
-            let said = sandbox.pkgapp(["build", "--offline"]).env("PATH", &pip).outcome();
-            assert!(
-                said.status == 0 || said.stderr.contains("can't check the hashes in `build.txt`"),
-                "{}",
-                said.report
-            );
-            continue;
-        }
         assert_eq!(made_by(path), "1\n", "{path:?}");
         sandbox.write("build.txt", format!("builder==2 --hash=sha256:{hash}\n"));
         let error = sandbox.pkgapp(["build", "--offline"]).fails();

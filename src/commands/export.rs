@@ -1,10 +1,8 @@
 //! `pkgapp cache export`: all that a build takes from elsewhere, in one directory, for a machine without network.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use toml::{Table, Value};
 
@@ -12,20 +10,13 @@ use crate::app::App;
 use crate::assembly::{self, Needed, Options};
 use crate::cli::{ExportArgs, Global};
 use crate::commit::Epoch;
-use crate::error::{Context, Error, Result, shown};
+use crate::error::{Context, Result, shown};
 use crate::fs;
-use crate::interpreter::Interpreter;
-use crate::lock::{Indexes, Lock, Selection};
-use crate::process;
-use crate::pypa::Environment;
 use crate::report::{Report, Style, human_bytes};
 use crate::wheels::wheelhouse::LOCK;
-use crate::wheels::{self, Kept, KeptFile, sdist};
+use crate::wheels::{self, BuildSystem, Kept, KeptFile, Wheel, sdist};
 
 use super::{load_app, open_cache};
-
-/// What builds a project that says nothing of it (PEP 517, "build-system table").
-const LEGACY_BACKEND: &str = "setuptools>=40.8.0";
 
 pub(super) fn export(args: &ExportArgs, global: &Global, report: &Report) -> Result<()> {
     let app = load_app(global)?;
@@ -172,13 +163,13 @@ impl Builders<'_> {
                 Kept::Wheel => {}
                 Kept::Sdist => {
                     let aside = self.options.cache.temporary()?;
-                    sets.insert(build_requirements(&sdist::unpacked(&kept.path, aside.path())?)?);
+                    sets.insert(BuildSystem::read(&sdist::unpacked(&kept.path, aside.path())?)?.requires);
                 }
-                Kept::Project(directory, _) => _ = sets.insert(build_requirements(directory)?),
+                Kept::Project(directory, _) => _ = sets.insert(BuildSystem::read(directory)?.requires),
             }
         }
         if let Some(source) = &self.app.source {
-            sets.insert(build_requirements(source)?);
+            sets.insert(BuildSystem::read(source)?.requires);
         }
         let mut files: BTreeMap<String, ToolFile> = BTreeMap::new();
         for set in sets.iter().filter(|set| !set.is_empty()) {
@@ -188,60 +179,12 @@ impl Builders<'_> {
     }
 
     fn resolve(&self, set: &[String]) -> Result<Vec<ToolFile>> {
-        let aside = self.options.cache.temporary()?;
-        let input = aside.path().join("requirements.in");
-        std::fs::write(&input, set.join("\n") + "\n").context(|| "cannot write what is to be resolved")?;
-        let output = aside.path().join(LOCK);
-        let python = self.app.python.version.value;
-        match process::find("uv") {
-            Some(uv) => {
-                let mut command = Command::new(uv);
-                command.args(["pip", "compile", "--quiet", "--no-progress", "--format", "pylock.toml"]);
-                command.args(["--only-binary", ":all:", "--no-python-downloads"]);
-                let interpreter = Interpreter::find(self.options.cache, python)?;
-                command.arg("--python").arg(interpreter.path).arg("--output-file").arg(&output).arg(&input);
-                self.run(&mut command, aside.path(), set)?;
-            }
-            None => {
-                let interpreter = Interpreter::with_pip(self.options.cache, python)?;
-                let mut command = Command::new(&interpreter.path);
-                command.args(["-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", "-"]);
-                command.args(["--only-binary", ":all:", "--requirement"]).arg(&input);
-                let said = self.run(&mut command, aside.path(), set)?;
-                std::fs::write(&output, super::lock::of_pip(&said, self.app)?).context(|| "cannot write a lock")?;
-            }
-        }
-        let Needed { environment, epoch, lock: application, .. } = self.needed;
-        let offline = self.options.offline;
-        let lock = Lock::read(&[output], aside.path(), environment, offline, &Selection::default())?;
-        let lock = Lock { indexes: application.indexes.clone(), ..lock };
-        let files = self.fetch(&lock, environment, *epoch)?;
-        Ok(files.into_iter().map(|kept| ToolFile { path: kept.path, name: kept.name }).collect())
-    }
-
-    fn fetch(&self, lock: &Lock, environment: &Environment, epoch: u64) -> Result<Vec<KeptFile>> {
-        let (cache, offline) = (self.options.cache, self.options.offline);
+        let Needed { environment, epoch, lock, .. } = self.needed;
         let rules = assembly::rules(self.app);
-        let fetching = assembly::fetching(offline, Epoch::Known(epoch), &rules);
-        let fetched = wheels::fetch(lock, environment, cache, &fetching, self.report)?;
-        wheels::kept(lock, &fetched, environment, cache, offline)
-    }
-
-    fn run(&self, command: &mut Command, directory: &Path, set: &[String]) -> Result<Vec<u8>> {
-        let indexes: &Indexes = &self.needed.lock.indexes;
-        command.current_dir(directory).env("PIP_NO_INPUT", "1").env("PIP_DISABLE_PIP_VERSION_CHECK", "1");
-        command.env("LC_ALL", "C.UTF-8").env("NO_COLOR", "1");
-        sdist::set_indexes(command, indexes, self.options.offline);
-        let output = process::output(command)?;
-        if output.status.success() {
-            return Ok(output.stdout);
-        }
-        let said = crate::lock::without_credentials(&String::from_utf8_lossy(&output.stderr));
-        let mut list = String::new();
-        set.iter().for_each(|one| _ = write!(list, " `{one}`"));
-        Err(Error::new(format!("what is needed to build can't be resolved:{list}"))
-            .cause_text(said.trim().to_owned())
-            .hint("they are in `[build-system] requires` of the application, or of an sdist that has no wheel"))
+        let fetching = assembly::fetching(self.options.offline, Epoch::Known(*epoch), &rules);
+        let wheels = wheels::build_tools(set, &lock.indexes, environment, self.options.cache, &fetching, self.report)?;
+        let file = |wheel: Wheel| ToolFile { name: wheel.filename.to_string(), path: wheel.path };
+        Ok(wheels.into_iter().map(file).collect())
     }
 }
 
@@ -251,43 +194,9 @@ struct ToolFile {
     name: String,
 }
 
-/// Returns what a project is built with (PEP 518), sorted. What a backend asks for beyond that is not known before it
-/// runs.
-fn build_requirements(project: &Path) -> Result<Vec<String>> {
-    let file = project.join("pyproject.toml");
-    let table: Table = match file.is_file() {
-        true => fs::read_to_string(&file)?
-            .parse()
-            .context(|| format!("`{}` is not TOML", file.file_name().unwrap_or_default().to_string_lossy()))?,
-        false => Table::new(),
-    };
-    let requires = table.get("build-system").and_then(|system| system.get("requires")).and_then(Value::as_array);
-    let Some(requires) = requires else { return Ok(vec![LEGACY_BACKEND.to_owned()]) };
-    let mut requires: Vec<String> = requires.iter().filter_map(Value::as_str).map(str::to_owned).collect();
-    requires.sort();
-    requires.dedup();
-    Ok(requires)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn build_requirements_are_those_of_pep_518() {
-        let project = tempfile::tempdir().unwrap();
-        assert_eq!(build_requirements(project.path()).unwrap(), [LEGACY_BACKEND]);
-        for (text, expected) in [
-            ("[project]\nname = \"a\"\n", &[LEGACY_BACKEND][..]),
-            ("[build-system]\nrequires = []\n", &[]),
-            ("[build-system]\nrequires = [\"wheel\", \"hatchling>=1\", \"wheel\"]\n", &["hatchling>=1", "wheel"]),
-        ] {
-            std::fs::write(project.path().join("pyproject.toml"), text).unwrap();
-            assert_eq!(build_requirements(project.path()).unwrap(), expected, "{text}");
-        }
-        std::fs::write(project.path().join("pyproject.toml"), "[").unwrap();
-        assert!(build_requirements(project.path()).is_err());
-    }
 
     #[test]
     fn only_what_an_export_has_written_is_removed_by_the_next() {

@@ -243,6 +243,7 @@ impl<'a> Draft<'a> {
     pub(super) fn hide(&mut self, variables: &[(String, String)]) {
         // What is so short, or a version, is no secret; and to replace it in a message would only confuse.
         let secret = |value: &str| value.len() >= SHORTEST_SECRET && value.parse::<Version>().is_err();
+        self.indexes.variables.extend(variables.iter().map(|(name, _)| name.clone()));
         self.variables.extend(variables.iter().filter(|(_, value)| secret(value)).cloned());
     }
 

@@ -380,6 +380,8 @@ pub struct Indexes {
     pub only_binary: Names,
     /// `--no-binary`: no wheels for these.
     pub no_binary: Names,
+    /// The variables of the environment that files put into their lines: what is in them may be a secret.
+    pub variables: Vec<String>,
 }
 
 impl Indexes {

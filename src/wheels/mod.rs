@@ -8,6 +8,7 @@
 
 mod address;
 pub mod archive;
+mod backend;
 pub mod choice;
 pub mod egg;
 mod git;
@@ -15,6 +16,7 @@ mod hg;
 pub mod index;
 mod inflate;
 mod linkage;
+mod needs;
 mod pack;
 pub mod page;
 mod project;
@@ -30,6 +32,7 @@ mod unpack;
 pub mod wheelhouse;
 mod window;
 
+pub use backend::BuildSystem;
 pub use linkage::{Linking, Rules};
 
 use std::collections::HashSet;
@@ -274,6 +277,21 @@ pub fn application(
     report: &Report,
 ) -> Result<Wheel> {
     Builder::new(cache, environment, indexes, options, report).project(directory)
+}
+
+/// Chooses and brings what builds projects that need this, as their builds will; sorted by name.
+///
+/// # Errors
+/// There is nothing that fits, or it can't be fetched.
+pub fn build_tools(
+    requires: &[String],
+    indexes: &Indexes,
+    environment: &Environment,
+    cache: &Cache,
+    options: &FetchOptions<'_>,
+    report: &Report,
+) -> Result<Vec<Wheel>> {
+    Builder::new(cache, environment, indexes, options, report).tools(requires)
 }
 
 /// What a pin came to before anything is built.

@@ -4,6 +4,7 @@
 //! The source is laid out anew in the cache, so that the user's files are only read; the result is packed anew, so that
 //! equal content gives equal bytes; and it is kept under a key that holds everything that went in.
 
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -11,21 +12,24 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::str::FromStr;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use uv_distribution_filename::SourceDistExtension;
 
 use super::archive::Archive;
+use super::backend::BuildSystem;
 use super::choice::is_compiled;
 use super::index::without_credentials;
 use super::linkage::{self, Grafted};
+use super::needs::{Constraints, Search};
 use super::pack::{self, Laid, files};
 use super::project::{History, copy_files, hash_files, project_files};
-use super::store::{self, Stored, publish_file};
+use super::store::{self, Store, Stored, publish_file};
 use super::unpack::{unpack, unpack_zip};
-use super::{FetchOptions, Wheel, egg};
+use super::wheelhouse::Wheelhouses;
+use super::{FetchOptions, Fetcher, Rules, Wheel, egg};
 use crate::cache::{self, Cache, Stamp};
 use crate::commit::Commit;
 use crate::digest::Sha256Sum;
@@ -33,14 +37,14 @@ use crate::egg::EggFilename;
 use crate::error::{Context, Error, Result, shown};
 use crate::fs;
 use crate::interpreter::Interpreter;
-use crate::lock::Indexes;
-use crate::name::PythonMinor;
+use crate::lock::{Indexes, Lock, Names};
+use crate::name::{Arch, PythonMinor};
 use crate::process;
 use crate::pypa::{Environment, WheelFilename};
-use crate::report::Report;
+use crate::report::{Report, Unit};
 
 /// Counts in every key: to be raised when builds are made otherwise.
-const BUILD_FORMAT: &str = "pkgapp build 3";
+const BUILD_FORMAT: &str = "pkgapp build 4";
 
 /// Counts in the key of every egg: to be raised when they are converted otherwise.
 const EGG_FORMAT: &str = "pkgapp egg 1";
@@ -92,23 +96,38 @@ const BUILD_PREFIXES: &[&str] = &[
     "VCS_VERSIONING_",
 ];
 
-/// Variables of the user's shell that must not reach a build.
+/// Variables of the user's shell that must not reach a build. Also all that begin with [`DROPPED_PREFIXES`], and those that
+/// requirements files put into URLs.
 const DROPPED_VARIABLES: &[&str] = &[
     "PYTHONHOME",
     "PYTHONPATH",
     "PYTHONSTARTUP",
     "PYTHONOPTIMIZE",
+    "PYTHON_KEYRING_BACKEND",
     "VIRTUAL_ENV",
     "CONDA_PREFIX",
-    "PIP_TARGET",
-    "PIP_PREFIX",
-    "PIP_USER",
-    "PIP_REQUIRE_VIRTUALENV",
-    "PIP_WHEEL_DIR",
-    "UV_PYTHON",
-    "UV_PROJECT",
-    "UV_WORKING_DIRECTORY",
+    "NETRC",
+    "SSL_CLIENT_CERT",
 ];
+
+/// Beginnings of such names: settings, indexes and credentials of pip, uv, pkgapp and other tools that know indexes.
+const DROPPED_PREFIXES: &[&str] = &[
+    "HATCH_INDEX_",
+    "KEYRING_",
+    "PDM_PUBLISH_",
+    "PIP_",
+    "PKGAPP_",
+    "POETRY_HTTP_BASIC_",
+    "POETRY_PYPI_TOKEN_",
+    "TWINE_",
+    "UV_",
+];
+
+/// What of them stays: where uv keeps its cache.
+const KEPT_VARIABLES: &[&str] = &["UV_CACHE_DIR", "UV_LINK_MODE", "UV_NO_CACHE"];
+
+/// The glibc that a Python is taken to have if it does not say: wheels for it run wherever such a Python does.
+const OLDEST_GLIBC: (u16, u16) = (2, 17);
 
 /// The last minor version of Python that is looked for in place of another one.
 const NEWEST_MINOR: u8 = 16;
@@ -125,6 +144,10 @@ pub struct Builder<'a> {
     tool: OnceLock<Result<Tool>>,
     compilers: OnceLock<String>,
     built: AtomicUsize,
+    /// What builds what needs the same.
+    tools: Mutex<BTreeMap<Vec<String>, Vec<Wheel>>>,
+    /// What is built at the moment because something else needs it to be built, the first one first.
+    outer: Vec<Vec<String>>,
 }
 
 /// What runs the build.
@@ -177,7 +200,68 @@ impl<'a> Builder<'a> {
         report: &'a Report,
     ) -> Self {
         let (tool, compilers, built) = (OnceLock::new(), OnceLock::new(), AtomicUsize::new(0));
-        Self { cache, environment, indexes, options: *options, report, tool, compilers, built }
+        let (tools, outer) = (Mutex::default(), Vec::new());
+        Self { cache, environment, indexes, options: *options, report, tool, compilers, built, tools, outer }
+    }
+
+    /// What the configuration says about what is built.
+    pub(super) fn rules(&self) -> &Rules {
+        self.options.rules
+    }
+
+    /// Chooses and brings what builds, with all that it requires in turn; sorted by name.
+    ///
+    /// # Errors
+    /// There is nothing that fits, it can't be fetched, or it needs itself to be built.
+    pub fn tools(&self, requires: &[String]) -> Result<Vec<Wheel>> {
+        let mut requires = requires.to_vec();
+        requires.sort();
+        requires.dedup();
+        if requires.is_empty() {
+            return Ok(Vec::new());
+        }
+        if let Some(known) = self.tools.lock().unwrap_or_else(PoisonError::into_inner).get(&requires) {
+            return Ok(known.clone());
+        }
+        if self.outer.contains(&requires) {
+            return Err(Error::new("what is needed to build has to be built itself, and needs the same")
+                .note(format!("it is needed: {}", quoted(&requires)))
+                .hint("put wheels of it into a directory, and name that with `--find-links`"));
+        }
+        let wheels = self.search(&requires)?;
+        self.tools.lock().unwrap_or_else(PoisonError::into_inner).insert(requires, wheels.clone());
+        Ok(wheels)
+    }
+
+    fn search(&self, requires: &[String]) -> Result<Vec<Wheel>> {
+        let interpreter = &self.tool()?.interpreter;
+        let glibc = interpreter.glibc.unwrap_or(OLDEST_GLIBC);
+        let mut environment = Environment::new(interpreter.python, Some(&interpreter.version), Arch::host()?, glibc)?;
+        environment.builds_with = self.environment.builds_with.clone();
+        // Which kinds of file ship is another question.
+        let indexes = Indexes { only_binary: Names::None, no_binary: Names::None, ..self.indexes.clone() };
+        let constraints = self.options.rules.constraints.iter().cloned().chain(constraint_files());
+        let constraints = Constraints::read(constraints.collect())?;
+        let silent = Report::silent();
+        let progress = silent.progress("build requirements", 0, Unit::Bytes);
+        let store = Store::new(self.cache, &indexes, self.options.offline, &progress);
+        let houses = Wheelhouses::read(&indexes.wheelhouses);
+        let lock = Lock { indexes: indexes.clone(), ..Lock::default() };
+        let kept = OnceLock::new();
+        let fetcher =
+            Fetcher { lock: &lock, environment: &environment, store: &store, houses: &houses, report: &silent, kept };
+        let mut builder = Builder::new(self.cache, &environment, &indexes, &self.options, self.report);
+        builder.outer = self.outer.iter().cloned().chain([requires.to_vec()]).collect();
+        let search = Search {
+            fetcher: &fetcher,
+            environment: &environment,
+            constraints: &constraints,
+            builder: &builder,
+            tried: Cell::new(0),
+            conflict: RefCell::default(),
+        };
+        let failed = || format!("cannot bring what is needed to build: {}", quoted(requires));
+        search.all(requires).map_err(|error| error.context(failed()))
     }
 
     /// Seconds since 1970.
@@ -396,17 +480,42 @@ impl<'a> Builder<'a> {
         Ok((wheel, grafted))
     }
 
+    /// Builds a project's wheel. The tool gets what is needed to build as a directory of wheels, and no index.
     fn run(&self, tool: &Tool, room: &Path, project: &Path) -> Result<PathBuf> {
-        let out = room.join("out");
-        fs::create_dir_all(&out)?;
-        let mut command = tool.command(&out, project, self.indexes.no_index);
-        if let Some(file) = &self.options.rules.constraints {
-            tool.constrain(&mut command, file)?;
+        let system = BuildSystem::read(project)?;
+        let mut requires = if tool.uv.is_some() { system.requires.clone() } else { system.for_pip() };
+        let wheels = self.tools(&requires)?;
+        let failed = match self.run_with(tool, room, project, &wheels, "links") {
+            Ok(wheel) => return Ok(wheel),
+            Err(error) => error,
+        };
+        // Backends may ask for more when they run (PEP 517, `get_requires_for_build_wheel`); few do.
+        let mut python = Command::new(&tool.interpreter.path);
+        process::outside_repositories(&mut python);
+        self.set_environment(&mut python, room, &room.join("links"))?;
+        let aside = room.join("asked");
+        fs::create_dir_all(&aside)?;
+        let Ok(asked) = system.ask(python, project, &wheels, &aside) else { return Err(failed) };
+        if asked.iter().all(|one| requires.contains(one)) {
+            return Err(failed);
         }
-        self.set_environment(&mut command, room)?;
+        requires.extend(asked);
+        let wheels = self.tools(&requires)?;
+        self.run_with(tool, room, project, &wheels, "more-links")
+    }
+
+    fn run_with(&self, tool: &Tool, room: &Path, project: &Path, wheels: &[Wheel], links: &str) -> Result<PathBuf> {
+        let (out, links) = (room.join("out"), room.join(links));
+        fs::create_dir_all(&out)?;
+        fs::create_dir_all(&links)?;
+        for wheel in wheels {
+            let to = links.join(wheel.filename.to_string());
+            std::fs::copy(&wheel.path, &to).context(|| format!("cannot copy `{}`", shown(&wheel.path)))?;
+        }
+        let mut command = tool.command(&out, project);
+        self.set_environment(&mut command, room, &links)?;
         let mut output = process::output(&mut command)?;
         for text in [&mut output.stdout, &mut output.stderr] {
-            // Tools name the indexes that they ask.
             *text = without_credentials(&String::from_utf8_lossy(text)).into_bytes();
         }
         if !output.status.success() {
@@ -421,9 +530,11 @@ impl<'a> Builder<'a> {
         only_wheel(&out).ok_or_else(|| Error::new(format!("`{}` left no wheel", process::line(&command))))
     }
 
-    fn set_environment(&self, command: &mut Command, room: &Path) -> Result<()> {
-        for name in DROPPED_VARIABLES {
-            command.env_remove(name);
+    fn set_environment(&self, command: &mut Command, room: &Path, links: &Path) -> Result<()> {
+        for (name, _) in std::env::vars_os() {
+            if self.is_private(&name) {
+                command.env_remove(name);
+            }
         }
         command.current_dir(room).env("TMPDIR", room.join("tmp"));
         command.env("SOURCE_DATE_EPOCH", self.epoch()?.to_string());
@@ -436,8 +547,25 @@ impl<'a> Builder<'a> {
             command.env(name, format!("{set} {map}").trim());
         }
         command.env("PIP_NO_INPUT", "1").env("PIP_DISABLE_PIP_VERSION_CHECK", "1").env("PIP_NO_CACHE_DIR", "1");
-        set_indexes(command, self.indexes, self.options.offline);
+        let links = url::Url::from_directory_path(links).map_err(|()| Error::bug("a cache has an absolute path"))?;
+        command.env("PIP_NO_INDEX", "1").env("PIP_FIND_LINKS", links.as_str()).env("PIP_CONFIG_FILE", "/dev/null");
+        // uv splits the list at commas, those of a path too.
+        command.env("UV_NO_INDEX", "1").env("UV_FIND_LINKS", links.as_str().replace(',', "%2C"));
+        command.env("UV_NO_CONFIG", "1");
+        if self.options.offline {
+            command.env("UV_OFFLINE", "1");
+        }
         Ok(())
+    }
+
+    /// Whether a variable may hold what no build may see, or would have a build look elsewhere.
+    fn is_private(&self, name: &OsStr) -> bool {
+        let Some(name) = name.to_str() else { return false };
+        let begins = |prefix: &&str| name.starts_with(*prefix);
+        !KEPT_VARIABLES.contains(&name)
+            && (DROPPED_VARIABLES.contains(&name)
+                || DROPPED_PREFIXES.iter().any(|prefix| begins(&prefix))
+                || self.indexes.variables.iter().any(|variable| variable == name))
     }
 
     /// Everything that decides what a build makes, but compilers and libraries.
@@ -546,47 +674,21 @@ impl Tool {
         }
     }
 
-    /// Has build requirements come in the versions of a file, with its hashes if it has any.
-    fn constrain(&self, command: &mut Command, file: &Path) -> Result<()> {
-        let hashed = fs::read_to_string(file)?.contains("--hash");
-        match &self.uv {
-            Some(_) => {
-                command.arg("--build-constraints").arg(file);
-                if hashed {
-                    command.arg("--require-hashes");
-                }
-            }
-            None if self.interpreter.pip.as_deref().is_some_and(has_build_constraints) => {
-                command.env("PIP_BUILD_CONSTRAINT", file).env_remove("PIP_CONSTRAINT");
-            }
-            // These constrain the project itself too, and a directory has no hash.
-            None if hashed => {
-                return Err(Error::new(format!("{} can't check the hashes in `{}`", self.label(), shown(file)))
-                    .hint("install uv, or pip 25.3 or newer"));
-            }
-            None => _ = command.env("PIP_CONSTRAINT", file),
-        }
-        Ok(())
-    }
-
-    fn command(&self, out: &Path, project: &Path, no_index: bool) -> Command {
+    fn command(&self, out: &Path, project: &Path) -> Command {
         match &self.uv {
             Some((uv, _)) => {
                 let mut command = Command::new(uv);
                 // Backends ask git for the version.
                 process::outside_repositories(&mut command);
                 command.args(["build", "--wheel", "--out-dir"]).arg(out).arg("--python").arg(&self.interpreter.path);
-                if no_index {
-                    command.arg("--no-index");
-                }
-                command.arg(project);
+                command.args(["--no-index", "--no-sources"]).arg(project);
                 command
             }
             None => {
                 let mut command = Command::new(&self.interpreter.path);
                 process::outside_repositories(&mut command);
                 command
-                    .args(["-m", "pip", "wheel", "--no-deps", "--no-cache-dir", "--wheel-dir"])
+                    .args(["-m", "pip", "wheel", "--no-deps", "--no-cache-dir", "--use-pep517", "--wheel-dir"])
                     .arg(out)
                     .arg(project);
                 command
@@ -600,12 +702,6 @@ fn stand_in(python: PythonMinor, find: impl Fn(PythonMinor) -> Result<Interprete
     let older = (8..python.minor).rev();
     let newer = python.minor + 1..=python.minor.max(NEWEST_MINOR);
     older.chain(newer).find_map(|minor| find(PythonMinor { minor, ..python }).ok())
-}
-
-/// Whether a version of pip knows `--build-constraint`.
-fn has_build_constraints(version: &str) -> bool {
-    let mut numbers = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (25, 3)
 }
 
 /// What `uv --version` says, or has said as long as the program is the same.
@@ -646,6 +742,16 @@ fn advise(error: Error, offline: bool) -> Error {
         return error.hint("what the build needs is not on this machine; run it once without `--offline`");
     }
     error
+}
+
+/// The files that variables of pip and uv name as constraints.
+fn constraint_files() -> Vec<PathBuf> {
+    let set = CONSTRAINT_VARIABLES.iter().filter_map(|name| std::env::var(name).ok());
+    set.flat_map(|value| value.split_whitespace().map(PathBuf::from).collect::<Vec<_>>()).collect()
+}
+
+fn quoted(requires: &[String]) -> String {
+    requires.iter().map(|one| format!("`{one}`")).collect::<Vec<_>>().join(", ")
 }
 
 fn file_name(path: &Path) -> String {
