@@ -351,3 +351,51 @@ fn an_interpreter_that_ships_resolves_too() {
     let expected = format!("note: there is no Python {minor} here: uv takes another one, if there is any");
     assert!(run.status == 0 || run.stderr.contains(&expected), "{}", run.report);
 }
+
+/// Somebody puts a newer version of an internal distribution into a public index.
+#[test]
+fn a_resolver_takes_nothing_from_an_index_that_does_not_decide() {
+    let public = Index::new(Api::Json).wheel("alpha", &Wheel::simple("alpha", "99.0")).serve();
+    let own = Index::new(Api::Json).wheel("alpha", &Wheel::simple("alpha", "1.0")).serve();
+    let sandbox = Sandbox::hello();
+    sandbox.write("requirements.txt", "alpha\n");
+    let indexes = |options: &str| {
+        format!(
+            "\n[[python.index]]\nname = \"own\"\nurl = \"{}\"\n{options}\n[[python.index]]\nname = \"public\"\n\
+             url = \"{}\"\ndefault = true\n",
+            own.url(),
+            public.url()
+        )
+    };
+    let configuration = std::fs::read_to_string(sandbox.path("pkgapp.toml")).unwrap();
+    sandbox.write("pkgapp.toml", configuration.clone() + &indexes(""));
+    let text = sandbox.pkgapp(["lock", "--resolver", "pip"]).fails();
+    assert!(text.contains("pip cannot resolve from several indexes") && text.contains("install uv"), "{text}");
+    // The same in the requirements themselves.
+    sandbox.write("pkgapp.toml", configuration.clone());
+    sandbox.write("requirements.txt", format!("-r more.txt\n--extra-index-url {}\nalpha\n", public.url()));
+    sandbox.write("more.txt", format!("--index-url {}\n", own.url()));
+    let text = sandbox.pkgapp(["lock", "--resolver", "pip"]).fails();
+    assert!(text.contains("pip cannot resolve from several indexes"), "{text}");
+    assert!(public.requests().is_empty() && !sandbox.path("pylock.toml").exists(), "{:?}", public.requests());
+    if tool("uv").is_none() {
+        return;
+    }
+    sandbox.write("requirements.txt", "alpha\n");
+    let lock = || std::fs::read_to_string(sandbox.path("pylock.toml")).unwrap();
+    for tables in [indexes(""), indexes("explicit = true\n").to_owned() + "\n[python.sources]\nalpha = \"own\"\n"] {
+        sandbox.write("pkgapp.toml", configuration.clone() + &tables);
+        sandbox.pkgapp(["lock", "--resolver", "uv"]).env("UV_INDEX_STRATEGY", "unsafe-best-match").stdout();
+        assert!(
+            lock().contains("version = \"1.0\"") && lock().contains(&own.url().replace("/simple/", "/files/")),
+            "{}",
+            lock()
+        );
+        std::fs::remove_file(sandbox.path("pylock.toml")).unwrap();
+    }
+    // uv asks the own index first; this distribution has to come from the other one.
+    sandbox.write("pkgapp.toml", configuration + &indexes("") + "\n[python.sources]\nalpha = \"public\"\n");
+    let text = sandbox.pkgapp(["lock", "--resolver", "uv"]).fails();
+    assert!(text.contains("`alpha 1.0` was not resolved from") && text.contains(&public.url()), "{text}");
+    assert!(!sandbox.path("pylock.toml").exists());
+}

@@ -1,5 +1,6 @@
 //! `pkgapp lock`: what is only partly pinned becomes a pylock.toml, by a resolver that the user already trusts.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -15,7 +16,9 @@ use crate::interpreter::Interpreter;
 use crate::lock::index::NamedIndex;
 use crate::lock::{self, Indexes, Url};
 use crate::process;
+use crate::pypa::{HashAlgorithm, HashDigest, PackageName};
 use crate::report::{Report, Style};
+use crate::wheels::index::Client;
 use crate::wheels::sdist;
 
 use super::{load_app, open_cache, working_directory};
@@ -79,6 +82,7 @@ pub(super) fn write(
             None => with_pip(app, &inputs, options)?,
         }
     };
+    check_places(&text, app, &inputs, options)?;
     let text = without_passwords(&text);
     fs::write_atomically(&path, |out| {
         use std::io::Write;
@@ -147,6 +151,8 @@ fn with_uv(
     process::outside_repositories(&mut command);
     command.args(["pip", "compile", "--quiet", "--no-progress", "--format", "pylock.toml", "--universal"]);
     command.args(["--no-python-downloads", "--custom-compile-command", "pkgapp lock"]);
+    // As a build does, whatever the user's own settings say.
+    command.args(["--index-strategy", "first-index"]);
     command.arg("--python-version").arg(app.python.version.value.to_string());
     // Without one of that version uv asks another for the markers, and sets the version itself.
     let found = Interpreter::find(options.cache, app.python.version.value).ok();
@@ -235,10 +241,19 @@ fn set_indexes(command: &mut Command, app: &App, offline: bool) {
 }
 
 fn with_pip(app: &App, inputs: &[PathBuf], options: &Options<'_>) -> Result<String> {
+    let newest = "pip asks all indexes and takes the newest version, whoever offers it";
     if let Some((name, source)) = app.python.sources.iter().next() {
-        return Err(Error::new(format!("pip can't take `{name}` from `{source}` alone"))
-            .note("it asks all indexes and takes the newest version, whoever offers it")
+        return Err(Error::new(format!("pip cannot take `{name}` from `{source}` alone"))
+            .note(newest)
             .hint("install uv, which `pkgapp lock` prefers"));
+    }
+    let indexes = all_indexes(app, inputs)?;
+    // The default index is one more, unless it is one of these.
+    let beside = indexes.named.iter().filter(|index| !index.default).count() + indexes.extra.len();
+    if beside > 0 {
+        return Err(Error::new("pip cannot resolve from several indexes in their order")
+            .note(newest)
+            .hint("install uv, which `pkgapp lock` prefers, or name one index alone (`default = true`)"));
     }
     let interpreter = Interpreter::with_pip(options.cache, app.python.version.value)?;
     let mut command = Command::new(&interpreter.path);
@@ -351,6 +366,102 @@ fn package(one: &Installed, app: &App) -> Result<Option<Table>> {
         false => package.insert("sdist".into(), Value::Table(entry)),
     };
     Ok(Some(package))
+}
+
+/// Returns the indexes of the configuration and of requirements files, which resolvers read by themselves.
+fn all_indexes(app: &App, inputs: &[PathBuf]) -> Result<Indexes> {
+    let mut indexes = Indexes {
+        named: app.python.indexes.clone(),
+        sources: app.python.sources.clone(),
+        wheelhouses: app.python.wheelhouses.clone(),
+        ..Indexes::default()
+    };
+    let mut waiting: Vec<PathBuf> = inputs.to_vec();
+    let mut seen = BTreeSet::new();
+    while let Some(file) = waiting.pop() {
+        let is_project = file.extension().is_some_and(|extension| extension == "toml" || extension == "py");
+        if is_project || !seen.insert(file.clone()) {
+            continue;
+        }
+        for line in fs::read_to_string(&file)?.replace("\\\n", " ").lines() {
+            let Some((option, value)) = index_option(line) else { continue };
+            let url = || Url::parse(&value).context(|| format!("an index in `{}` is not a URL", shown(&file)));
+            match option {
+                "-r" | "--requirement" => waiting.push(file.parent().unwrap_or(Path::new("/")).join(&value)),
+                "-i" | "--index-url" => indexes.index = Some(url()?),
+                "--extra-index-url" => indexes.extra.push(url()?),
+                _ => {}
+            }
+        }
+    }
+    Ok(indexes)
+}
+
+/// Reads a line `--index-url URL` or `--index-url=URL`, with the values of variables.
+fn index_option(line: &str) -> Option<(&str, String)> {
+    let line = line.trim();
+    let (option, value) = line.split_once([' ', '=']).filter(|_| line.starts_with('-'))?;
+    let value = value.split(" #").next().unwrap_or_default().trim();
+    let mut text = String::new();
+    let mut rest = value;
+    while let Some((before, name, after)) =
+        rest.split_once("${").and_then(|(before, rest)| rest.split_once('}').map(|(name, after)| (before, name, after)))
+    {
+        text.extend([before, &std::env::var(name).unwrap_or_default()]);
+        rest = after;
+    }
+    Some((option, text + rest))
+}
+
+/// Refuses a lock with files of another place than the rules of builds say: builds take files by their URLs, and resolvers
+/// know neither `[python.sources]` nor explicit indexes.
+fn check_places(text: &str, app: &App, inputs: &[PathBuf], options: &Options<'_>) -> Result<()> {
+    if app.python.sources.is_empty() && !app.python.indexes.iter().any(|index| index.explicit) {
+        return Ok(());
+    }
+    let indexes = all_indexes(app, inputs)?;
+    let client = Client::new(&indexes, options.cache, options.offline)?;
+    let lock: Table = text.parse().context(|| "the resolver's lock is not TOML")?;
+    let packages = lock.get("packages").and_then(Value::as_array).into_iter().flatten();
+    let errors = packages.filter_map(|package| check_place(package, &indexes, &client).err());
+    Error::all(errors.collect::<Vec<_>>()).map_or(Ok(()), Err)
+}
+
+fn check_place(package: &Value, indexes: &Indexes, client: &Client) -> Result<()> {
+    let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
+    let wheels = package.get("wheels").and_then(Value::as_array).into_iter().flatten();
+    let files: Vec<(String, Option<String>)> = wheels
+        .chain(package.get("sdist"))
+        .filter_map(|file| {
+            let url = text(file, "url").filter(|url| url.starts_with("http"))?;
+            let name = text(file, "name").or_else(|| url.rsplit('/').next().map(str::to_owned))?;
+            Some((name, file.get("hashes").and_then(|hashes| text(hashes, "sha256"))))
+        })
+        .collect();
+    let Some(name) = text(package, "name").and_then(|name| name.parse::<PackageName>().ok()) else { return Ok(()) };
+    if files.is_empty() {
+        return Ok(());
+    }
+    for place in indexes.places(&name) {
+        let offers = client.offers(&place, &name)?;
+        let is_offered = |(file, sum): &(String, Option<String>)| {
+            offers.iter().any(|offer| {
+                let mut sums = offer.hashes.iter().filter(|hash| hash.algorithm == HashAlgorithm::Sha256);
+                let other = |hash: &HashDigest| sum.as_ref().is_some_and(|sum| !hash.digest.eq_ignore_ascii_case(sum));
+                offer.file == *file && !sums.any(other)
+            })
+        };
+        if files.iter().all(is_offered) {
+            return Ok(());
+        }
+        if place.is_index() && (!offers.is_empty() || indexes.sources.contains_key(&name)) {
+            let version = text(package, "version").unwrap_or_default();
+            return Err(Error::new(format!("`{name} {version}` was not resolved from {}", client.place_name(&place)))
+                .note("`[python.sources]` and the order of indexes say that it comes from there")
+                .hint("constrain it to a version that the index has: `[python] constraints`"));
+        }
+    }
+    Ok(())
 }
 
 /// Runs a resolver; what it says about failing is told without passwords.
