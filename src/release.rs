@@ -143,10 +143,10 @@ impl Release<'_> {
         insert("bin/python3", Entry::symlink("python", &origin))?;
         insert(&format!("bin/python{}", self.python), Entry::symlink("python", &origin))?;
         insert("pyvenv.cfg", text(self.pyvenv_cfg(), &origin))?;
-        if let Some(line) = self.runtime.and_then(Runtime::start_line) {
+        if let Some(lines) = self.runtime.and_then(Runtime::start_lines) {
             // The first of all by its name: what others import when Python starts may want to trust someone.
             let name = format!("lib/python{}/site-packages/_pkgapp.pth", self.python);
-            insert(&name, text(line, &origin))?;
+            insert(&name, text(lines, &origin))?;
         }
         let record = serde_json::to_string_pretty(&self.record(layers)?).context(|| "cannot write the record")?;
         insert(RECORD, text(record + "\n", &origin))?;

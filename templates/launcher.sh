@@ -14,6 +14,11 @@ if [ ! -x "$d/python" ]; then
     exit 127
 fi
 set -- "${d%/*}/libexec/@NAME@" "$@"
+# Of a unit or a cron job of this very release, variables are the operator's own words.
+if [ "${PKGAPP_CONFIGURED-}" ] && [ "$PKGAPP_CONFIGURED" -ef "${d%/*}" ]; then
+    unset PYTHONHOME PYTHONPLATLIBDIR PYTHONSTARTUP PYTHONEXECUTABLE PYTHONINSPECT
+    exec "$d/python" -s @SAFE@"$@"
+fi
 # -I keeps the caller's PYTHON* variables from changing what is imported; those that only tune become options.
 w=${PYTHONWARNINGS-}
 while [ "$w" ]; do

@@ -127,6 +127,14 @@ fn every_cpython_runs_from_a_release_without_any_other() {
         let licenses = release.join(format!("python{minor}/licenses"));
         let license = release.join(format!("python{minor}/lib/python{minor}/LICENSE.txt"));
         assert!(license.is_file() || licenses.is_dir(), "{minor} has no licence");
+        // Debian has this module in a package of its own.
+        if release.join(format!("python{minor}/lib/python{minor}/venv")).is_dir() {
+            let made = sandbox.root().join("environment");
+            run(&root, "python", &["-m", "venv", "--without-pip", made.to_str().unwrap()]);
+            let mut python = Command::new(made.join("bin/python"));
+            let base = text(python.args(["-c", "import json, sys; print(sys.base_prefix)"]).env_clear());
+            assert_eq!(Path::new(base.trim()).canonicalize().unwrap(), root.join(format!("python{minor}")));
+        }
         // It has byte code for all of its modules, and looks at no source.
         let traced = run(&root, "python", &["-I", "-v", "-c", "import json, http.server"]);
         let is_compiled =

@@ -198,7 +198,6 @@ fn logrotate_reads_its_configuration() {
 
 #[test]
 fn the_reader_of_environment_files_reads_what_systemd_reads() {
-    let Some(sh) = tool("sh") else { return };
     let sandbox = django();
     sandbox.pkgapp(["render", "--output", "../rendered"]).stdout();
     let reader = sandbox.root().join("rendered/opt/clocks/.pkgapp/with-environment");
@@ -207,8 +206,14 @@ fn the_reader_of_environment_files_reads_what_systemd_reads() {
         "# comment\n; comment\n\nPLAIN=a b  c  \n  SPACED = x\nDOUBLE=\"a \\\"b\\\" $HOME `id`\"\nSINGLE='a \\ b'\n\
          ESCAPED=a\\ b\\\\c\nJOINED=a\\\nb\nEMPTY=\n2BAD=1\nno assignment\nEQUALS=a=b=c\nUMLAUT=größe\nLAST=no newline",
     );
-    let mut command = Command::new(sh);
-    command.env_clear().arg(&reader).arg("-/missing").arg(sandbox.path("variables.env")).args(["--", "/usr/bin/env"]);
+    let mut command = Command::new(&python().path);
+    command
+        .env_clear()
+        .args(["-I", "-S"])
+        .arg(&reader)
+        .arg("-/missing")
+        .arg(sandbox.path("variables.env"))
+        .args(["--", "/usr/bin/env"]);
     let printed = String::from_utf8(output(&mut command)).unwrap();
     let mut lines: Vec<&str> =
         printed.lines().filter(|line| !line.starts_with("PWD=") && !line.starts_with("_=")).collect();

@@ -589,6 +589,25 @@ fn linking(value: &Value<'_>) -> BTreeMap<String, Linking> {
     libraries
 }
 
+/// Variables of Python's that no part of a release can have, and why.
+const UNFIT_FOR_PYTHON: [(&str, &str); 6] = [
+    ("PYTHONHOME", "a release finds its own standard library"),
+    ("PYTHONPLATLIBDIR", "a release finds its own standard library"),
+    ("PYTHONEXECUTABLE", "a release finds its own interpreter"),
+    ("PYTHONUSERBASE", "a release does not look into directories of users"),
+    ("PYTHONSTARTUP", "only an interactive Python reads it"),
+    ("PYTHONINSPECT", "nobody would talk to the interactive Python"),
+];
+
+/// Reads the `env` of a service, timer or cron job.
+fn process_environment(value: &Value<'_>) -> BTreeMap<String, String> {
+    let variables = environment(value);
+    for (name, why) in UNFIT_FOR_PYTHON.iter().filter(|(name, _)| variables.contains_key(*name)) {
+        value.complain(Error::new(format!("`{name}` has no place in `{}`: {why}", value.label())).hint("leave it out"));
+    }
+    variables
+}
+
 /// Reads `env = { NAME = "value" }`.
 fn environment(value: &Value<'_>) -> BTreeMap<String, String> {
     let Some(table) = value.table("env") else { return BTreeMap::new() };

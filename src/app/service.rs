@@ -12,7 +12,7 @@ use crate::path::{InstallPath, ReleasePath};
 use super::command::CommandLine;
 use super::glob::overlap;
 use super::reader::{Placed, Table, Value, listed, nearest};
-use super::{environment, existing_file};
+use super::{environment, existing_file, process_environment};
 
 /// The NAME in `[service.NAME]` and its relatives, of which names of units and files are made, e.g. `web`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -345,7 +345,7 @@ impl Process {
         let read_units = |key| table.get(key).map(|value| value.each(unit_name)).unwrap_or_default();
         let values = |units: Vec<Placed<String>>| units.into_iter().map(|unit| unit.value).collect();
         let (user, group) = (read_user("user"), read_user("group"));
-        let env = table.get("env").map(|value| environment(&value)).unwrap_or_default();
+        let env = table.get("env").map(|value| process_environment(&value)).unwrap_or_default();
         let (environment_files, working_directory) = (environment_files(table), read_path("working-directory"));
         let (after, wants) = (values(read_units("after")), values(read_units("wants")));
         let limit_nofile = table.get("limit-nofile").and_then(|value| count(&value, 1, u32::MAX));
@@ -556,7 +556,7 @@ impl Cron {
         let schedule = table.require("schedule", "schedule = \"10 2 * * *\"").and_then(|value| Schedule::read(&value));
         let user = table.get("user").and_then(|value| value.parsed(UserName::parse));
         let mailto = table.get("mailto").and_then(|value| value.parsed(mailto));
-        let env = table.get("env").map(|value| environment(&value)).unwrap_or_default();
+        let env = table.get("env").map(|value| process_environment(&value)).unwrap_or_default();
         let environment_files = environment_files(&table);
         table.finish();
         Some(Self { name, exec: exec?, schedule: schedule?, user, mailto, env, environment_files, at })
@@ -816,8 +816,16 @@ fn mode(value: &Value<'_>) -> Option<u32> {
 fn environment_files(table: &Table<'_>) -> Vec<InstallPath> {
     match table.get("environment-file") {
         None => Vec::new(),
-        Some(value) if value.is_string() => value.parsed(host_path).into_iter().collect(),
-        Some(value) => value.each(host_path).into_iter().map(|path| path.value).collect(),
+        Some(value) if value.is_string() => value.parsed(environment_file).into_iter().collect(),
+        Some(value) => value.each(environment_file).into_iter().map(|path| path.value).collect(),
+    }
+}
+
+/// Reads the path of an environment file: systemd would take it for a pattern of several, which come in no certain order.
+fn environment_file(text: &str) -> Result<InstallPath> {
+    match text.contains(['*', '?', '[', '\\']) {
+        true => Err(Error::new(format!("`{text}` is a pattern and not a file")).hint("name the files, in a list")),
+        false => host_path(text),
     }
 }
 

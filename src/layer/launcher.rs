@@ -31,7 +31,10 @@ pub(crate) struct EntryPoint {
 
 /// Returns the launcher of the body `libexec/NAME`.
 pub(crate) fn launcher(name: &str, python: PythonMinor) -> String {
-    LAUNCHER.replace("@NAME@", name).replace("@PYTHON@", &python.to_string())
+    // Older ones put the directory of the script before all others, as in every virtual environment. Blanks, so that
+    // launchers are of one size.
+    let safe = if python.minor >= 11 { "-P " } else { "   " };
+    LAUNCHER.replace("@NAME@", name).replace("@PYTHON@", &python.to_string()).replace("@SAFE@", safe)
 }
 
 /// Returns the name that a launcher starts, if `text` is one.
@@ -389,6 +392,55 @@ def main():
             let develop = said(command.env_clear().envs([("PYTHONDEVMODE", "1"), ("PYTHONUTF8", "0")]));
             assert_eq!(develop["flags"]["dev_mode"], true);
             assert_eq!(develop["flags"]["utf8_mode"], 0);
+        }
+    }
+
+    /// As units and cron jobs start them, and as others do that say they were one.
+    #[test]
+    fn configured_variables_reach_python_and_a_callers_do_not() {
+        let wants = "\
+import json, os, sys, tracemalloc
+def main():
+    print(json.dumps([sys.flags.hash_randomization, sys.flags.optimize, sys.stdout.encoding, tracemalloc.is_tracing(),
+        '/etc/plugins' in sys.path, sys.flags.no_user_site, sys.prefix, os.environ.get('PYTHONHOME')]))
+";
+        let wheel = TestWheel::new(
+            "wants",
+            "1.0",
+            &[
+                ("wants.py", wants.as_bytes()),
+                ("wants-1.0.dist-info/entry_points.txt", b"[console_scripts]\nwants = wants:main\n"),
+            ],
+        );
+        for (interpreter, python) in pythons() {
+            let bench = Bench::with(&interpreter, python);
+            let root = bench.release(&[bench.install(&wheel).unwrap()]);
+            let link = root.with_file_name("configured");
+            symlink(&root, &link).unwrap();
+            let prefix = root.to_str().unwrap();
+            for (configured, expected) in [
+                (Some(root.as_path()), serde_json::json!([0, 1, "iso8859-1", true, true, 1, prefix, null])),
+                (Some(&link), serde_json::json!([0, 1, "iso8859-1", true, true, 1, prefix, null])),
+                (Some(Path::new("/usr")), serde_json::json!([1, 0, "utf-8", false, false, 1, prefix, "/nowhere"])),
+                (None, serde_json::json!([1, 0, "utf-8", false, false, 1, prefix, "/nowhere"])),
+            ] {
+                let mut command = Command::new(root.join("bin/wants"));
+                command.env_clear().envs(configured.map(|configured| ("PKGAPP_CONFIGURED", configured)));
+                command.env("LC_ALL", "C.UTF-8").envs([
+                    ("PYTHONHASHSEED", "0"),
+                    ("PYTHONOPTIMIZE", "1"),
+                    ("PYTHONIOENCODING", "latin-1"),
+                    ("PYTHONTRACEMALLOC", "1"),
+                    ("PYTHONPATH", "/etc/plugins"),
+                    ("PYTHONHOME", "/nowhere"),
+                    ("PYTHONSTARTUP", "/nowhere"),
+                ]);
+                let mut said = said(&mut command);
+                if said[2] == "latin-1" {
+                    said[2] = "iso8859-1".into();
+                }
+                assert_eq!(said, expected, "Python {python}, {configured:?}");
+            }
         }
     }
 

@@ -45,7 +45,7 @@ use crate::tree::{Bytes, Content, Entry, Kind, Origin, Override, Tree};
 use crate::wheels::Wheel;
 
 /// Counts changes of what a layer holds for the same inputs: it is part of every key.
-const FORMAT: u32 = 5;
+const FORMAT: u32 = 6;
 
 /// The file below a layer's directory that says what the layer is.
 const MANIFEST: &str = "layer.json";

@@ -146,9 +146,15 @@ impl Runtime {
         &self.layer.key
     }
 
-    /// Returns the line of a `.pth` file that a release needs besides, if any: without it, its OpenSSL would trust no one.
-    pub fn start_line(&self) -> Option<String> {
-        self.has_certificates.then(|| format!("import {CERTIFICATES_MODULE}\n"))
+    /// Returns the lines of a `.pth` file that a release needs besides, if any.
+    pub fn start_lines(&self) -> Option<String> {
+        // Without a `home` in pyvenv.cfg Python takes the release for the installation that `venv` is to link to.
+        let base = (self.home == Home::Release)
+            .then(|| format!("import sys; sys._base_executable = sys.base_prefix + \"/bin/python{}\"\n", self.python));
+        // Without it, its OpenSSL would trust no one.
+        let certificates = self.has_certificates.then(|| format!("import {CERTIFICATES_MODULE}\n"));
+        let lines: String = base.into_iter().chain(certificates).collect();
+        (!lines.is_empty()).then_some(lines)
     }
 
     fn of(made: Made, layer: Layer, python: PythonMinor, home: Home, cpython: &Cpython) -> Self {

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::path::InstallPath;
 
 use super::program::Programs;
-use super::{Context, Files, environment_reader, render};
+use super::{CONFIGURED, Context, Files, environment_reader, render};
 
 /// What cron on Debian takes of a command and silently cuts off (MAX_COMMAND in its source).
 const COMMAND_LIMIT: usize = 998;
@@ -47,7 +47,7 @@ pub(super) fn write(context: &Context<'_>, programs: &Programs<'_>, files: &mut 
     files.add_config(&format!("/etc/cron.d/{}", context.name()), "`[cron]`", text)?;
     if crons.iter().any(|cron| !cron.environment_files.is_empty()) {
         let path = context.prefix.join(&environment_reader()?);
-        files.add_program(path, "`[cron]`", include_str!("../../templates/with-environment.sh"));
+        files.add_program(path, "`[cron]`", include_str!("../../templates/with-environment.py"));
     }
     Ok(())
 }
@@ -73,9 +73,11 @@ fn command(context: &Context<'_>, programs: &Programs<'_>, cron: &Cron) -> Resul
         words.push("--".to_owned());
     }
     words.extend(programs.resolve(&cron.exec)?);
+    let sets_python = cron.env.keys().any(|name| name.starts_with("PYTHON")) || !cron.environment_files.is_empty();
+    let own = sets_python.then(|| format!("{CONFIGURED}={}", shell_word(context.prefix.as_str())));
     let variables = cron.env.iter().map(|(name, value)| format!("{name}={}", shell_word(value)));
     let words = words.iter().map(|word| shell_word(word));
-    let line: Vec<String> = variables.chain(words).collect();
+    let line: Vec<String> = own.into_iter().chain(variables).chain(words).collect();
     let text = format!("cd {} && {}", shell_word(context.prefix.as_str()), line.join(" "));
     if let Some(c) = text.chars().find(|c| c.is_control() && *c != '\t') {
         return Err(Error::new(format!("a line of cron's cannot hold the character {c:?}"))

@@ -32,6 +32,10 @@ pub use users::{SecretFile, SystemUser};
 /// Where units of packages lie, on both kinds of host.
 const UNITS: &str = "/usr/lib/systemd/system";
 
+/// Tells the launchers of the release whose prefix it holds that the variables are the configuration's, and not those of
+/// whoever calls them.
+const CONFIGURED: &str = "PKGAPP_CONFIGURED";
+
 /// What a package's scriptlets act upon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Services {

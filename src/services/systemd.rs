@@ -8,7 +8,7 @@ use crate::path::InstallPath;
 
 use super::program::Programs;
 use super::unit::{UnitFile, command, plain, variable};
-use super::{Context, Files, UNITS, Unit};
+use super::{CONFIGURED, Context, Files, UNITS, Unit};
 
 /// The sandbox: `Setting=value` a line, and comments.
 const SANDBOX: &str = include_str!("../../templates/sandbox.conf");
@@ -190,6 +190,7 @@ impl Writer<'_> {
         let mut env: BTreeMap<&str, &str> = BTreeMap::from([("PYTHONUNBUFFERED", "1")]);
         let path = context.path();
         env.insert("PATH", &path);
+        env.insert(CONFIGURED, context.prefix.as_str());
         env.extend(process.env.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         unit.set_all("Environment", env.into_iter().map(|(name, value)| variable(name, value)));
         if has_instances {
