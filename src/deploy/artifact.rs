@@ -523,7 +523,7 @@ pub(super) mod tests {
             (read("shop", "1.0", &::rpm::Dependency::greater_eq("foo", lua), &record), "the dependency `foo >= 1"),
             (read("shop", "1.0", &::rpm::Dependency::any("--eval=%(id)"), &record), "the dependency `--eval=%(id)`"),
             (read("shop", "1.0", &::rpm::Dependency::any("a;$(id)"), &record), "the dependency `a;$(id)`"),
-            (read("shop", "1.0%{lua:x}", &sound, &record), "the version `1.0%{lua:x}-1`"),
+            (read("shop", "1.0%{lua}", &sound, &record), "the version `1.0%{lua}-1`"),
             (read("bash", "1.0", &sound, &record), "the name `bash`"),
             (read("shop", "1.0", &sound, &with("name", "--eval=x")), "the name `--eval=x`"),
             (read("shop", "1.0", &sound, &with("version", "1\nname=bash")), "the release `1\\nname=bash`"),
