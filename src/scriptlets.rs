@@ -5,9 +5,13 @@
 //! come to the same: what is new is enabled and started when all files are in place (deb: postinst; rpm: %posttrans), what
 //! runs is restarted there, once, if something that it uses changed, what is gone is stopped. To know what changed, the
 //! script before (deb: preinst; rpm: %pre) leaves sums in `/run/pkgapp/NAME`; to know what is gone, the version before
-//! (deb: prerm; rpm: %preun) leaves its list of units there. If a new version has no unit at all, and so no script for them,
-//! the version before (deb: postrm; rpm: %postun) stops what is gone.
+//! (deb: prerm; rpm: %preun) leaves its list of units there. So a version that has nothing of all this still has a script
+//! that ends what is gone.
+//!
+//! What a part has written is in a directory of its user's. If another user means another directory, the script before looks
+//! into the installed units for where that is, refuses the version if the data can't move, and the one after moves it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use minijinja::{Environment, UndefinedBehavior, Value, context};
@@ -21,7 +25,7 @@ use crate::package::{DebScriptlets, FileTrigger, RpmScriptlets, Scriptlets};
 use crate::path::InstallPath;
 use crate::process;
 use crate::services::{Services, Unit};
-use crate::tree::{Content, Entry, Origin, Tree, dump_line};
+use crate::tree::{Content, Entry, Kind, Origin, Tree, dump_line};
 
 /// The user's own lines of sh, by phase (`[package] scriptlets.*`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,17 +61,26 @@ const TEXTS: &[(&str, &str)] = texts!(
     "rpm/postun",
     "rpm/posttrans",
     "rpm/transfiletriggerin",
+    "sh/attributes",
     "sh/before",
     "sh/compare",
     "sh/compile",
+    "sh/conffiles",
+    "sh/forgotten",
+    "sh/homes",
     "sh/hook",
+    "sh/kinds",
     "sh/leave",
+    "sh/move",
+    "sh/own",
     "sh/python",
     "sh/report",
+    "sh/restore",
     "sh/retire",
     "sh/run",
     "sh/secrets",
     "sh/start",
+    "sh/stash",
     "sh/stop",
     "sh/sums",
     "sh/tmpfiles",
@@ -88,7 +101,7 @@ pub struct HostCompiled {
 }
 
 /// Returns the scriptlets of a package. `python` is the interpreter that the release runs on, if it has not its own:
-/// services are restarted when the host replaces it. `compile` is for a release without byte code.
+/// services are restarted when the host replaces it. `compile` is for a release without byte code, `tree` has its files.
 ///
 /// # Errors
 /// Lines of the user's that sh can't read.
@@ -97,9 +110,12 @@ pub fn of(
     phases: &Phases,
     python: Option<&HostPython>,
     compile: Option<&HostCompiled>,
+    tree: &Tree,
 ) -> Result<Scriptlets> {
     phases.check()?;
-    let acts = Acts { services, phases, python: python.filter(|_| services.restarted().next().is_some()), compile };
+    let links = tree.iter().filter(|(_, entry)| matches!(entry.kind, Kind::Symlink(_))).map(|(path, _)| path).collect();
+    let python = python.filter(|_| services.restarted().next().is_some());
+    let acts = Acts { services, phases, python, compile, links };
     let deb = DebScriptlets {
         preinst: acts.script("deb/preinst", phases.before_install.as_ref())?,
         postinst: acts.script("deb/postinst", phases.after_install.as_ref())?,
@@ -274,20 +290,22 @@ struct Acts<'a> {
     /// The host's Python, if there is something to restart when it is replaced.
     python: Option<&'a HostPython>,
     compile: Option<&'a HostCompiled>,
+    /// The symbolic links among its files.
+    links: Vec<&'a InstallPath>,
 }
 
 impl Acts<'_> {
     /// Renders a script; `None` if it would do nothing.
     fn script(&self, name: &str, lines: Option<&Placed<String>>) -> Result<Option<String>> {
-        let Services { units, secrets, state, has_tmpfiles, .. } = self.services;
+        let Services { units, homes, owned, .. } = self.services;
         let (has_units, has_accounts) = (!units.is_empty(), self.services.has_accounts());
+        // A version without anything has to end what the one before had.
         let acts = lines.is_some()
-            || (self.compile.is_some() && matches!(name, "deb/postinst" | "deb/prerm" | "rpm/posttrans"))
+            || matches!(name, "deb/preinst" | "deb/postinst" | "deb/postrm" | "rpm/posttrans")
+            || (self.compile.is_some() && name == "deb/prerm")
             || match name {
-                "deb/preinst" => has_units || has_accounts,
-                "rpm/pre" => has_units || has_accounts || self.phases.after_install.is_some(),
-                "deb/postinst" | "rpm/posttrans" => has_units || !secrets.is_empty() || *has_tmpfiles,
-                "deb/postrm" => has_units || !secrets.is_empty() || !state.is_empty(),
+                "rpm/pre" => has_units || has_accounts || !homes.is_empty() || self.phases.after_install.is_some(),
+                "deb/prerm" | "rpm/preun" => has_units || !owned.is_empty(),
                 _ => has_units,
             };
         if !acts {
@@ -300,8 +318,20 @@ impl Acts<'_> {
     }
 
     fn context(&self, script: &str, lines: Option<&Placed<String>>) -> Value {
-        let Services { name, prefix, units, users, groups, members, secrets, state, has_sysusers, has_tmpfiles } =
-            self.services;
+        let Services {
+            name,
+            prefix,
+            units,
+            users,
+            groups,
+            members,
+            secrets,
+            state,
+            has_sysusers,
+            has_tmpfiles,
+            homes,
+            owned,
+        } = self.services;
         let format = script.split('/').next().unwrap_or_default();
         let (instances, plain): (Vec<&str>, Vec<&str>) = self.services.names().partition(|name| is_instance(name));
         let user = |user: &crate::services::SystemUser| context!(name => user.name, home => user.home.as_str());
@@ -309,6 +339,15 @@ impl Acts<'_> {
             let parent = secret.path.parent().map(|parent| parent.to_string());
             context!(path => secret.path.as_str(), parent => parent.unwrap_or_else(|| "/".into()), group => secret.group)
         };
+        let home = |home: &crate::services::Home| {
+            let units: Vec<String> = home.units.iter().map(|unit| quoted(unit)).collect();
+            context!(part => home.part, directory => home.directory, user => home.user, units)
+        };
+        let of_cron = homes.iter().filter(|home| home.units.is_empty());
+        let cron_homes: BTreeSet<(&str, &str)> =
+            of_cron.map(|home| (home.directory.as_str(), home.user.as_str())).collect();
+        let cron_homes: Vec<Value> =
+            cron_homes.into_iter().map(|(directory, user)| context!(directory, user)).collect();
         context! {
             format,
             name => name.as_str(),
@@ -322,7 +361,12 @@ impl Acts<'_> {
             wanted_by => units.iter().map(|unit| &unit.file).find(|file| file.ends_with(".target")).map_or("multi-user.target", String::as_str),
             preset => preset_path(self.services),
             stamp => self.stamp_path(),
-            all_unit_files => units.iter().map(|unit| unit_path(&unit.file)).collect::<Vec<_>>(),
+            files => units.iter().map(|unit| unit.file.as_str()).collect::<Vec<_>>(),
+            links => self.links.iter().map(|link| link.as_str()).collect::<Vec<_>>(),
+            timers => self.services.names().filter(|name| name.ends_with(".timer")).collect::<Vec<_>>(),
+            homes => homes.iter().map(home).collect::<Vec<_>>(),
+            cron_homes,
+            attributes => owned.iter().map(|file| context!(path => file.path.as_str(), owner => file.owner, mode => format!("{:o}", file.mode))).collect::<Vec<_>>(),
             unit_files => units.iter().filter(|unit| !unit.names.is_empty()).map(|unit| unit_path(&unit.file)).collect::<Vec<_>>(),
             restartable => self.restartable(),
             services => self.services.restarted().flat_map(|unit| &unit.names).collect::<Vec<_>>(),
@@ -420,7 +464,7 @@ mod tests {
     use crate::error::Location;
     use crate::name::AppName;
     use crate::need::tool;
-    use crate::services::{SecretFile, SystemUser};
+    use crate::services::{Home, OwnedFile, SecretFile, SystemUser};
 
     fn path(text: &str) -> InstallPath {
         InstallPath::parse(text).unwrap()
@@ -428,6 +472,11 @@ mod tests {
 
     fn unit(file: &str, names: &[&str], on_upgrade: OnUpgrade) -> Unit {
         Unit { file: file.into(), names: names.iter().map(|&name| name.into()).collect(), on_upgrade }
+    }
+
+    fn home(part: &str, directory: &str, units: &[&str]) -> Home {
+        let units = units.iter().map(|&unit| unit.into()).collect();
+        Home { part: part.into(), directory: directory.into(), user: "shop".into(), units }
     }
 
     /// Everything that an application can have.
@@ -451,6 +500,12 @@ mod tests {
             state: vec![path("/var/lib/shop"), path("/var/log/shop")],
             has_sysusers: true,
             has_tmpfiles: true,
+            homes: vec![
+                home("shop-web", "shop", &["shop-web.service"]),
+                home("shop-worker", "shop", &["shop-worker@*.service"]),
+                home("cron.purge", "shop", &[]),
+            ],
+            owned: vec![OwnedFile { path: path("/etc/shop/shop.env"), mode: 0o640, owner: "root:shop".into() }],
         }
     }
 
@@ -464,6 +519,8 @@ mod tests {
             state: vec![],
             has_sysusers: false,
             has_tmpfiles: false,
+            homes: vec![],
+            owned: vec![],
             ..shop()
         }
     }
@@ -509,7 +566,7 @@ mod tests {
     /// One thing at a time, and all of them.
     fn applications() -> Vec<(&'static str, Scriptlets)> {
         let made = |services: &Services, phases: &Phases| {
-            of(services, phases, Some(&HostPython::system(PYTHON)), None).unwrap()
+            of(services, phases, Some(&HostPython::system(PYTHON)), None, &Tree::new()).unwrap()
         };
         let none = Phases::default();
         let plain = Services { units: shop().units[1..2].to_vec(), ..bare() };
@@ -520,26 +577,36 @@ mod tests {
             ("secrets", made(&Services { secrets: shop().secrets, ..bare() }, &none)),
             ("state", made(&Services { state: shop().state, has_tmpfiles: true, ..bare() }, &none)),
             ("own lines", made(&bare(), &phases())),
-            ("byte code", of(&bare(), &none, Some(&HostPython::system(PYTHON)), Some(&compiled("/opt/shop"))).unwrap()),
+            (
+                "byte code",
+                of(&bare(), &none, Some(&HostPython::system(PYTHON)), Some(&compiled("/opt/shop")), &Tree::new())
+                    .unwrap(),
+            ),
             (
                 "all and byte code",
-                of(&shop(), &phases(), Some(&HostPython::system(PYTHON)), Some(&compiled("/srv/it's a $shop")))
-                    .unwrap(),
+                of(
+                    &shop(),
+                    &phases(),
+                    Some(&HostPython::system(PYTHON)),
+                    Some(&compiled("/srv/it's a $shop")),
+                    &Tree::new(),
+                )
+                .unwrap(),
             ),
             ("odd prefix", made(&Services { prefix: path("/srv/it's a $shop"), ..shop() }, &phases())),
         ]
     }
 
     #[test]
-    fn an_application_without_anything_to_do_has_no_scripts() {
-        assert_eq!(
-            of(&bare(), &Phases::default(), Some(&HostPython::system(PYTHON)), None).unwrap(),
-            Scriptlets::default()
-        );
-        let users = Services { users: shop().users, ..bare() };
-        let scriptlets = of(&users, &Phases::default(), Some(&HostPython::system(PYTHON)), None).unwrap();
+    fn an_application_without_anything_ends_what_the_version_before_had() {
+        let scriptlets =
+            of(&bare(), &Phases::default(), Some(&HostPython::system(PYTHON)), None, &Tree::new()).unwrap();
         let names: Vec<&str> = scripts(&scriptlets).into_iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["deb/preinst", "rpm/pre"]);
+        assert_eq!(names, ["deb/preinst", "deb/postinst", "deb/postrm", "rpm/posttrans"]);
+        let users = Services { users: shop().users, ..bare() };
+        let scriptlets = of(&users, &Phases::default(), Some(&HostPython::system(PYTHON)), None, &Tree::new()).unwrap();
+        let names: Vec<&str> = scripts(&scriptlets).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["deb/preinst", "deb/postinst", "deb/postrm", "rpm/pre", "rpm/posttrans"]);
         assert_eq!(scriptlets.deb.pre_depends, ["passwd"]);
         assert_eq!(scriptlets.rpm.requires_pre, ["shadow-utils"]);
     }
@@ -598,7 +665,8 @@ mod tests {
 
     #[test]
     fn byte_code_is_made_before_anything_starts_and_removed_after_everything_has_stopped() {
-        let all = of(&shop(), &phases(), Some(&HostPython::system(PYTHON)), Some(&compiled("/opt/shop"))).unwrap();
+        let all = of(&shop(), &phases(), Some(&HostPython::system(PYTHON)), Some(&compiled("/opt/shop")), &Tree::new())
+            .unwrap();
         let before = |text: &Option<String>, first: &str, then: &str| {
             let text = text.as_deref().unwrap();
             text.find(first).expect(first) < text.rfind(then).expect(then)
@@ -640,11 +708,11 @@ mod tests {
     fn lines_that_would_swallow_ours_are_refused() {
         for bad in ["echo 'open", "if true", "true )", "cat <<END\nno end", "case x in"] {
             let phases = Phases { after_install: lines(bad), ..Phases::default() };
-            let error = of(&bare(), &phases, None, None).unwrap_err();
+            let error = of(&bare(), &phases, None, None, &Tree::new()).unwrap_err();
             assert_eq!(error.message(), "sh cannot read these lines", "{bad}");
         }
         let good = "cat >/dev/null <<END\n)\nEND\ncase x in x) : ;; esac # it's";
-        of(&bare(), &Phases { after_install: lines(good), ..Phases::default() }, None, None).unwrap();
+        of(&bare(), &Phases { after_install: lines(good), ..Phases::default() }, None, None, &Tree::new()).unwrap();
     }
 
     #[test]
@@ -667,7 +735,8 @@ mod tests {
         services.units.push(unit("shop-slow.service", &["shop-slow.service"], OnUpgrade::Keep));
         services.units.push(unit("shop-api@.service", &["shop-api@1.service"], OnUpgrade::Restart));
         services.units.push(unit("shop-api.socket", &["shop-api.socket"], OnUpgrade::Keep));
-        let scriptlets = of(&services, &Phases::default(), Some(&HostPython::system(PYTHON)), None).unwrap();
+        let scriptlets =
+            of(&services, &Phases::default(), Some(&HostPython::system(PYTHON)), None, &Tree::new()).unwrap();
         let text = scriptlets.rpm.posttrans.unwrap();
         let lines = |word: &str| {
             let lines = text.lines().map(str::trim).filter(|line| line.starts_with(word));
@@ -687,8 +756,8 @@ mod tests {
         assert_eq!(
             lines("if has \"$start $restart\""),
             [
-                "if has \"$start $restart\" shop-web.socket && has \"$restart\" shop-web.service; then",
-                "if has \"$start $restart\" shop-api.socket && has \"$restart\" shop-api@1.service; then",
+                "if has \"$start $restart\" shop-web.socket; then hold shop-web.service; fi",
+                "if has \"$start $restart\" shop-api.socket; then hold shop-api@1.service; fi",
             ]
         );
         let trigger = scriptlets.rpm.trigger.unwrap().script;

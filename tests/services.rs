@@ -249,7 +249,10 @@ fn cron_hands_its_shell_the_words_that_were_meant() {
     let table = std::fs::read_to_string(sandbox.root().join("rendered/etc/cron.d/jobs")).unwrap();
     let line = table.lines().find(|line| line.starts_with("@daily jobs ")).unwrap_or_else(|| panic!("{table}"));
     // What cron does: the command goes to the shell, with `\%` turned into `%` (crontab(5)).
-    let command = line.strip_prefix("@daily jobs cd /opt/jobs && ").unwrap().replace("\\%", "%");
+    let command = line
+        .strip_prefix("@daily jobs [ -e /opt/jobs/.pkgapp/release.json ] || exit 0; cd /opt/jobs && ")
+        .unwrap()
+        .replace("\\%", "%");
     let print = command.replace("/opt/jobs/bin/dump ", "sh -c 'printf \"%s|\" \"$A\" \"$@\"' x ");
     assert_ne!(print, command);
     let printed = text(Command::new(sh).env_remove("A").arg("-c").arg(&print));

@@ -120,6 +120,7 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
             &app.package.scriptlets,
             python.as_ref(),
             host_compiled(app, &tree, &compiler)?.as_ref(),
+            &tree,
         )?,
         tree,
         ghosts,

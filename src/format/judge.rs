@@ -109,8 +109,10 @@ fn scriptlets() -> Scriptlets {
         state: vec![],
         has_sysusers: false,
         has_tmpfiles: false,
+        homes: vec![],
+        owned: vec![],
     };
-    crate::scriptlets::of(&services, &phases, None, None).unwrap()
+    crate::scriptlets::of(&services, &phases, None, None, &Tree::new()).unwrap()
 }
 
 /// Names and kinds that archives get wrong.

@@ -78,7 +78,10 @@ fn command(context: &Context<'_>, programs: &Programs<'_>, cron: &Cron) -> Resul
     let variables = cron.env.iter().map(|(name, value)| format!("{name}={}", shell_word(value)));
     let words = words.iter().map(|word| shell_word(word));
     let line: Vec<String> = own.into_iter().chain(variables).chain(words).collect();
-    let text = format!("cd {} && {}", shell_word(context.prefix.as_str()), line.join(" "));
+    // A crontab outlives its package on Debian (`apt remove`), and is no reason to write mails then.
+    let record = shell_word(&format!("{}/.pkgapp/release.json", context.prefix));
+    let prefix = shell_word(context.prefix.as_str());
+    let text = format!("[ -e {record} ] || exit 0; cd {prefix} && {}", line.join(" "));
     if let Some(c) = text.chars().find(|c| c.is_control() && *c != '\t') {
         return Err(Error::new(format!("a line of cron's cannot hold the character {c:?}"))
             .at(cron.exec.at.clone())

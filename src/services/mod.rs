@@ -23,7 +23,7 @@ use crate::app::{App, ConfigFile, OnUpgrade, PartName, Process, UserName};
 use crate::error::{Error, Location, Result};
 use crate::name::AppName;
 use crate::path::{InstallPath, ReleasePath};
-use crate::tree::{Content, Entry, Origin, Tree};
+use crate::tree::{Content, Entry, Origin, Role, Tree};
 
 use program::Programs;
 pub use settings::ServiceUnit;
@@ -60,6 +60,34 @@ pub struct Services {
     pub has_sysusers: bool,
     /// Whether `/usr/lib/tmpfiles.d/NAME.conf` is in the tree.
     pub has_tmpfiles: bool,
+    /// Where each part keeps its data.
+    pub homes: Vec<Home>,
+    /// Files below `/etc/NAME` and whose they are.
+    pub owned: Vec<OwnedFile>,
+}
+
+/// Where a part keeps its data: below `/var/lib`, and in the same way below `/var/cache` and `/var/log`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Home {
+    /// The part's unit without its type, e.g. `shop-web`; `cron.purge` for a job of cron's.
+    pub part: String,
+    /// The directory's name, e.g. `shop`.
+    pub directory: String,
+    /// Whose it is.
+    pub user: String,
+    /// What may run in there, as patterns of units; nothing for a job of cron's.
+    pub units: Vec<String>,
+}
+
+/// A file that the package puts below `/etc/NAME` and an administrator may change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnedFile {
+    /// Where.
+    pub path: InstallPath,
+    /// Permissions.
+    pub mode: u32,
+    /// `USER:GROUP`.
+    pub owner: String,
 }
 
 /// A unit of systemd's and what scriptlets do with it.
@@ -88,11 +116,14 @@ pub fn insert_into(tree: &mut Tree, app: &App) -> Result<Services> {
     logrotate::write(&context, &mut files)?;
     let accounts = users::write(&context, &mut files)?;
     files.insert_into(tree)?;
+    let secrets = users::secrets(&context)?;
     Ok(Services {
         name: app.name.clone(),
         prefix: context.prefix.clone(),
         units,
-        secrets: users::secrets(&context)?,
+        owned: owned(tree, &context, &secrets)?,
+        homes: homes(&context)?,
+        secrets,
         state: context.state()?,
         has_sysusers: accounts.has_own(),
         has_tmpfiles: accounts.has_directories,
@@ -100,6 +131,55 @@ pub fn insert_into(tree: &mut Tree, app: &App) -> Result<Services> {
         groups: accounts.groups,
         members: accounts.members,
     })
+}
+
+/// Where everything that runs keeps its data. What declares its directories itself looks after them itself.
+fn homes(context: &Context<'_>) -> Result<Vec<Home>> {
+    let app = context.app;
+    let unit = |name: &PartName| context.unit(name);
+    let services = app.services.iter().map(|service| {
+        let name = unit(&service.name);
+        let running = if service.instances.is_some() { format!("{name}@*.service") } else { format!("{name}.service") };
+        (name, &service.process, running)
+    });
+    let timers = app.timers.iter().map(|timer| {
+        let name = unit(&timer.name);
+        (name.clone(), &timer.process, format!("{name}.service"))
+    });
+    let mut homes = Vec::new();
+    for (part, process, running) in services.chain(timers) {
+        if process.systemd.contains_key("StateDirectory")
+            || process.relax.iter().any(|name| name.value == "StateDirectory")
+        {
+            continue;
+        }
+        let user = context.user(process.user.as_ref())?;
+        let (directory, user) = (context.directory(user), user.to_string());
+        homes.push(Home { part, directory, user, units: vec![running] });
+    }
+    for cron in &app.crons {
+        let user = context.user(cron.user.as_ref())?;
+        let (directory, user) = (context.directory(user), user.to_string());
+        homes.push(Home { part: format!("cron.{}", cron.name), directory, user, units: Vec::new() });
+    }
+    Ok(homes)
+}
+
+/// The application's configuration and files of secrets.
+fn owned(tree: &Tree, context: &Context<'_>, secrets: &[SecretFile]) -> Result<Vec<OwnedFile>> {
+    let etc = InstallPath::parse(&format!("/etc/{}", context.name()))?;
+    let configured = tree.files().filter(|(path, entry, _)| entry.role == Role::Config && path.below(&etc).is_some());
+    let configured = configured.map(|(path, entry, _)| OwnedFile {
+        path: path.clone(),
+        mode: entry.mode,
+        owner: format!("{}:{}", entry.owner.user, entry.owner.group),
+    });
+    let secrets = secrets.iter().map(|secret| OwnedFile {
+        path: secret.path.clone(),
+        mode: 0o640,
+        owner: format!("root:{}", secret.group),
+    });
+    Ok(configured.chain(secrets).collect())
 }
 
 /// What all files are made from.

@@ -55,6 +55,13 @@ pub struct SecretFile {
     pub group: String,
 }
 
+/// A job of cron's, and the name of the directories that are its user's: what an upgrade compares with its own.
+#[derive(Debug, Serialize)]
+struct Job {
+    name: String,
+    directory: String,
+}
+
 #[derive(Debug, Serialize)]
 struct Directory {
     path: InstallPath,
@@ -77,8 +84,13 @@ pub(super) fn write(context: &Context<'_>, files: &mut Files) -> Result<Accounts
     }
     let directories = directories(context)?;
     if !directories.is_empty() {
-        let text =
-            render(include_str!("../../templates/tmpfiles.conf"), minijinja::context! { directories => &directories })?;
+        let job = |cron: &crate::app::Cron| {
+            let directory = context.directory(context.user(cron.user.as_ref())?);
+            Ok(Job { name: cron.name.to_string(), directory })
+        };
+        let jobs = context.app.crons.iter().map(job).collect::<Result<Vec<_>>>()?;
+        let values = minijinja::context! { directories => &directories, jobs => &jobs };
+        let text = render(include_str!("../../templates/tmpfiles.conf"), values)?;
         files.add(&format!("/usr/lib/tmpfiles.d/{name}.conf"), "the application's directories", text)?;
     }
     Ok(Accounts { has_directories: !directories.is_empty(), ..accounts })
