@@ -275,3 +275,41 @@ fn two_projects_of_equal_content_make_equal_packages() {
         assert_eq!(std::fs::read(a).unwrap(), std::fs::read(b).unwrap(), "{}", a.display());
     }
 }
+
+/// What dpkg and rpm themselves read of `[package] replaces` and its relatives.
+#[test]
+fn relations_to_other_packages() {
+    let sandbox = Sandbox::hello();
+    sandbox.append(
+        "pkgapp.toml",
+        "\n[package]\nprovides = [\"greeter\"]\nconflicts = [\"rude\"]\nsuggests = [\"tea\"]\n\
+         replaces.deb = [\"hello-old\", \"world (<< 2.0)\"]\nreplaces.rpm = [\"hello-old\"]\n\
+         recommends.deb = [\"redis-server (>= 5:6) | valkey\"]\nrecommends.rpm = [\"redis >= 6\"]\n",
+    );
+    let built: [PathBuf; 2] = sandbox.build(["--format", "deb", "--format", "rpm"]).try_into().unwrap();
+    if let Some(dpkg) = tool("dpkg-deb") {
+        let fields = ["Provides", "Conflicts", "Breaks", "Replaces", "Recommends", "Suggests"];
+        let said = text(Command::new(dpkg).arg("--field").arg(&built[0]).args(fields));
+        let mut lines: Vec<&str> = said.lines().collect();
+        lines.sort_unstable();
+        assert_eq!(
+            lines,
+            [
+                "Breaks: world (<< 2.0)",
+                "Conflicts: rude, hello-old",
+                "Provides: greeter",
+                "Recommends: redis-server (>= 5:6) | valkey",
+                "Replaces: hello-old, world (<< 2.0)",
+                "Suggests: tea",
+            ]
+        );
+    }
+    if let Some(rpm) = tool("rpm") {
+        let query = |what: &str| text(Command::new(&rpm).args(["-qp", what]).arg(&built[1]));
+        assert!(query("--provides").lines().any(|line| line == "greeter"));
+        assert_eq!(query("--conflicts").trim(), "rude");
+        assert_eq!(query("--obsoletes").trim(), "hello-old");
+        assert_eq!(query("--recommends").trim(), "redis >= 6");
+        assert_eq!(query("--suggests").trim(), "tea");
+    }
+}

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use crate::depends::{Relation, Relations};
 use crate::error::{Error, Result};
 use crate::name::{AppName, Arch};
 use crate::package::Compression;
@@ -35,6 +36,8 @@ pub struct Packaging {
     pub depends_deb: Vec<Placed<String>>,
     /// `depends.rpm`: as in a spec file, e.g. `libpq >= 13`.
     pub depends_rpm: Vec<Placed<String>>,
+    /// `provides`, `conflicts`, `replaces`, `recommends`, `suggests`.
+    pub relations: Relations,
     /// `scriptlets.*`: lines of sh that dpkg and rpm run.
     pub scriptlets: Phases,
     /// `allow-collisions`; see [`Packaging::allows_collision`].
@@ -116,6 +119,13 @@ pub(super) fn read(table: Table<'_>, name: Option<&AppName>, root: &Path) -> Opt
     let depends_deb = depends.get("deb").map(|value| value.each(deb_relationship)).unwrap_or_default();
     let depends_rpm = depends.get("rpm").map(|value| value.each(rpm_dependency)).unwrap_or_default();
     depends.of_kind("package.depends").finish();
+    let relations = Relations {
+        provides: relation(&table, "provides", name, deb_provided),
+        conflicts: relation(&table, "conflicts", name, deb_one),
+        replaces: relation(&table, "replaces", name, deb_replaced),
+        recommends: relation(&table, "recommends", name, deb_relationship),
+        suggests: relation(&table, "suggests", name, deb_relationship),
+    };
     let scriptlets = scriptlets(table.table("scriptlets").of_kind("package.scriptlets"), root);
     let allow_collisions = table.get("allow-collisions");
     let compression = table.get("compression").map_or(Some(Squeeze::Default), |value| squeeze(&value));
@@ -136,6 +146,7 @@ pub(super) fn read(table: Table<'_>, name: Option<&AppName>, root: &Path) -> Opt
         prune,
         depends_deb,
         depends_rpm,
+        relations,
         scriptlets,
         allow_collisions: allow_collisions.map_or_else(Vec::new, |value| Pattern::read_all(&value, Pattern::of_host)),
         compression: compression?,
@@ -263,6 +274,81 @@ fn section(text: &str) -> Result<String> {
         false => {
             Err(Error::new(format!("`{text}` is not a section of Debian's archive")).hint("such as `web` or `misc`"))
         }
+    }
+}
+
+/// Reads what the package is to others: names that mean the same to dpkg and to rpm, or a list for each of them.
+fn relation(
+    table: &Table<'_>,
+    key: &'static str,
+    name: Option<&AppName>,
+    deb: impl Fn(&str) -> Result<String>,
+) -> Relation {
+    let Some(value) = table.get(key) else { return Relation::default() };
+    let others = |entry: String| match name {
+        Some(name) if entry.split([' ', '(']).next() == Some(name.as_str()) => {
+            Err(Error::new(format!("`{entry}` is the package itself"))
+                .hint("leave it out: a package always provides its own name and replaces its own earlier versions"))
+        }
+        _ => Ok(entry),
+    };
+    let values = |list: Vec<Placed<String>>| list.into_iter().map(|entry| entry.value).collect();
+    if !value.is_table() {
+        let names: Vec<String> = values(value.each(|text| others(package_name(text, key)?)));
+        return Relation { deb: names.clone(), rpm: names };
+    }
+    let Some(formats) = value.table(key) else { return Relation::default() };
+    let of_deb = formats.get("deb").map(|value| value.each(|text| others(deb(text)?))).unwrap_or_default();
+    let of_rpm = formats.get("rpm").map(|value| value.each(|text| others(rpm_dependency(text)?))).unwrap_or_default();
+    formats.finish();
+    Relation { deb: values(of_deb), rpm: values(of_rpm) }
+}
+
+/// Reads the name of a package that both formats can have.
+fn package_name(text: &str, key: &str) -> Result<String> {
+    let inside = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '+' | '-' | '.');
+    match text.len() >= 2 && text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(inside) {
+        true => Ok(text.to_owned()),
+        false => Err(Error::new(format!("`{text}` is not a name that packages have in both formats"))
+            .note("lowercase letters, digits, `+`, `-` and `.`; versions differ between dpkg and rpm")
+            .hint(format!(
+                "write `{key}.deb = [\"shop-old (<< 2.0)\"]` and `{key}.rpm = [\"shop-old < 2.0\"]` to name versions"
+            ))),
+    }
+}
+
+/// Reads an entry of a field that knows no alternatives.
+fn deb_one(text: &str) -> Result<String> {
+    match text.contains('|') {
+        true => Err(Error::new(format!("`{text}` names alternatives, which only dependencies can have"))
+            .hint("make each of them an entry of the list")),
+        false => deb_relationship(text),
+    }
+}
+
+/// Reads an entry of `Provides` (Debian Policy §7.5).
+fn deb_provided(text: &str) -> Result<String> {
+    let entry = deb_one(text)?;
+    match entry.split_once('(') {
+        Some((_, version)) if version.starts_with(['<', '>']) => {
+            Err(Error::new(format!("`{text}` provides no certain version"))
+                .hint("write the name alone, or one version, such as `shop-old (= 2.0)`"))
+        }
+        _ => Ok(entry),
+    }
+}
+
+/// Reads what is replaced: a whole package, or one up to a version (Debian Policy §7.6).
+fn deb_replaced(text: &str) -> Result<String> {
+    let entry = deb_one(text)?;
+    match entry.split_once('(') {
+        Some((_, version)) if !version.starts_with('<') => {
+            Err(Error::new(format!("`{text}` would replace versions that are yet to come")).hint(
+                "write the name alone if the package is gone, or the version that is the first without its files: \
+                     `shop (<< 2.0)`",
+            ))
+        }
+        _ => Ok(entry),
     }
 }
 

@@ -148,6 +148,36 @@ fn the_contract_is_read() {
 }
 
 #[test]
+fn relations_are_names_or_a_list_for_each_format() {
+    let read =
+        |lines: &str| load(&[("pkgapp.toml", &format!("{GOOD}[package]\n{lines}\n")), ("requirements.txt", "")]).1;
+    let app = read(
+        "replaces = [\"shop-old\"]\nprovides.deb = [\"shop-api (= 2.0)\"]\nprovides.rpm = [\"shop-api = 2.0\"]\n\
+         recommends.deb = [\"redis-server (>= 5:6) | valkey\"]",
+    )
+    .unwrap();
+    let relations = &app.package.relations;
+    assert_eq!(
+        (&relations.replaces.deb, &relations.replaces.rpm),
+        (&vec!["shop-old".into()], &vec!["shop-old".into()])
+    );
+    assert_eq!(relations.provides.deb, ["shop-api (= 2.0)"]);
+    assert_eq!(relations.provides.rpm, ["shop-api = 2.0"]);
+    assert_eq!(relations.recommends.deb, ["redis-server (>= 5:6) | valkey"]);
+    for (bad, message) in [
+        ("replaces = [\"shop (<< 2)\"]", "is not a name that packages have in both formats"),
+        ("replaces.deb = [\"old (>= 2)\"]", "would replace versions that are yet to come"),
+        ("conflicts.deb = [\"a1 | b1\"]", "names alternatives"),
+        ("provides.deb = [\"old (>= 2)\"]", "provides no certain version"),
+        ("conflicts.rpm = [\"old 2\"]", "is not a dependency as rpm writes it"),
+        ("replaces = [\"shop\"]", "is the package itself"),
+    ] {
+        let error = read(bad).unwrap_err();
+        assert!(error.to_string().contains(message), "{bad}: {error}");
+    }
+}
+
+#[test]
 fn the_contract_of_the_host_is_read() {
     let app = app(CONTRACT_FILES);
     let [web] = &app.services[..] else { panic!("{:?}", app.services) };

@@ -80,6 +80,7 @@ pub(super) fn needs(app: &App, runtime: Option<&Runtime>, libraries: Vec<Library
         libraries,
         programs: programs(app),
         declared_deb: app.package.depends_deb.iter().map(|depends| depends.value.clone()).collect(),
+        relations: app.package.relations.clone(),
         declared_rpm: app.package.depends_rpm.iter().map(|depends| depends.value.clone()).collect(),
     };
     // Without any, the deb is refused.

@@ -266,6 +266,11 @@ fn control(package: &Package, contents: &Contents<'_>) -> Result<String> {
     let meta = &package.meta;
     let version = PackageVersion::of(meta)?;
     let depends = sonames::depends(&package.depends)?;
+    let relations = &package.depends.relations;
+    // Policy §7.6: a package that takes the place of another one conflicts with it, so that it goes; one that takes over
+    // files of earlier versions breaks these, so that they are upgraded.
+    let (parts, whole): (Vec<&String>, Vec<&String>) =
+        relations.replaces.deb.iter().partition(|entry| entry.contains('('));
     let mut fields = vec![
         ("Package", meta.name.to_string()),
         ("Version", version.full()),
@@ -274,6 +279,12 @@ fn control(package: &Package, contents: &Contents<'_>) -> Result<String> {
         ("Installed-Size", installed_size(contents).to_string()),
         ("Pre-Depends", package.scriptlets.deb.pre_depends.join(", ")),
         ("Depends", one_line(&depends.join(", "))),
+        ("Recommends", relations.recommends.deb.join(", ")),
+        ("Suggests", relations.suggests.deb.join(", ")),
+        ("Conflicts", listed(&relations.conflicts.deb, &whole)),
+        ("Breaks", listed(&[], &parts)),
+        ("Replaces", relations.replaces.deb.join(", ")),
+        ("Provides", relations.provides.deb.join(", ")),
         ("Section", meta.section.clone()),
         ("Priority", "optional".to_owned()),
         ("Homepage", one_line(meta.homepage.as_deref().unwrap_or_default())),
@@ -283,6 +294,13 @@ fn control(package: &Package, contents: &Contents<'_>) -> Result<String> {
     fields.retain(|(_, value)| !value.is_empty());
     fields.push(("Description", format!("{}\n{}", synopsis(meta), folded(&description(meta)))));
     Ok(fields.into_iter().map(|(name, value)| format!("{name}: {}\n", value.trim_end())).collect())
+}
+
+/// Declared entries, and more that are not among them.
+fn listed(declared: &[String], more: &[&String]) -> String {
+    let mut all: Vec<&str> = declared.iter().map(String::as_str).collect();
+    all.extend(more.iter().map(|entry| entry.as_str()).filter(|entry| !declared.iter().any(|known| known == entry)));
+    all.join(", ")
 }
 
 fn synopsis(meta: &Meta) -> String {

@@ -78,6 +78,7 @@ pub(crate) fn package(tree: Tree) -> Package {
             libraries: libraries(),
             programs: vec![],
             declared_deb: vec!["adduser".into()],
+            relations: crate::depends::Relations::default(),
             declared_rpm: vec!["shadow-utils >= 2:4.6".into()],
         },
         tree,

@@ -227,13 +227,14 @@ fn header_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
     entries.push(string(IndexTag::RPMTAG_PAYLOADFLAGS, flags));
     entries.extend(scriptlet_entries(&package.scriptlets.rpm));
     entries.extend(dependency_entries(
-        &provides(package, &version),
+        &provides(package, &version)?,
         [IndexTag::RPMTAG_PROVIDENAME, IndexTag::RPMTAG_PROVIDEFLAGS, IndexTag::RPMTAG_PROVIDEVERSION],
     ));
     entries.extend(dependency_entries(
         &requires(package, &version)?,
         [IndexTag::RPMTAG_REQUIRENAME, IndexTag::RPMTAG_REQUIREFLAGS, IndexTag::RPMTAG_REQUIREVERSION],
     ));
+    entries.extend(relation_entries(package)?);
     entries.push(entry(IndexTag::RPMTAG_FILEDIGESTALGO, IndexData::Int32(vec![SHA256])));
     if package.tree.iter().len() > 0 {
         entries.extend(file_entries(package)?);
@@ -358,7 +359,7 @@ fn dependency_entries(dependencies: &Dependencies, [name, flags, version]: [Inde
 }
 
 /// The package itself, and nothing that its files might be taken to provide: what a release holds is for it alone.
-fn provides(package: &Package, version: &PackageVersion) -> Dependencies {
+fn provides(package: &Package, version: &PackageVersion) -> Result<Dependencies> {
     let name = &package.meta.name;
     let evr = version.full();
     let mut provides = Dependencies::from([(name.to_string(), evr.clone(), sense::EQUAL)]);
@@ -368,7 +369,34 @@ fn provides(package: &Package, version: &PackageVersion) -> Dependencies {
         Arch::Aarch64 => Some("aarch-64"),
     };
     provides.extend(isa.map(|isa| (format!("{name}({isa})"), evr.clone(), sense::EQUAL)));
-    provides
+    provides.extend(all_declared(&package.depends.relations.provides.rpm)?);
+    Ok(provides)
+}
+
+fn all_declared(list: &[String]) -> Result<Dependencies> {
+    list.iter().map(|text| declared(text)).collect()
+}
+
+/// Conflicts, obsoletes and weak dependencies, as far as there are any.
+fn relation_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
+    use IndexTag as Tag;
+    let relations = &package.depends.relations;
+    let kinds = [
+        (&relations.conflicts.rpm, [Tag::RPMTAG_CONFLICTNAME, Tag::RPMTAG_CONFLICTFLAGS, Tag::RPMTAG_CONFLICTVERSION]),
+        (&relations.replaces.rpm, [Tag::RPMTAG_OBSOLETENAME, Tag::RPMTAG_OBSOLETEFLAGS, Tag::RPMTAG_OBSOLETEVERSION]),
+        (
+            &relations.recommends.rpm,
+            [Tag::RPMTAG_RECOMMENDNAME, Tag::RPMTAG_RECOMMENDFLAGS, Tag::RPMTAG_RECOMMENDVERSION],
+        ),
+        (&relations.suggests.rpm, [Tag::RPMTAG_SUGGESTNAME, Tag::RPMTAG_SUGGESTFLAGS, Tag::RPMTAG_SUGGESTVERSION]),
+    ];
+    let mut entries = Vec::new();
+    for (list, tags) in kinds {
+        if !list.is_empty() {
+            entries.extend(dependency_entries(&all_declared(list)?, tags));
+        }
+    }
+    Ok(entries)
 }
 
 fn requires(package: &Package, version: &PackageVersion) -> Result<Dependencies> {

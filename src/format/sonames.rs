@@ -327,6 +327,7 @@ mod tests {
             ],
             programs: vec![],
             declared_deb: vec!["libpq5 (>= 13)".into(), "python3.11".into()],
+            relations: crate::depends::Relations::default(),
             declared_rpm: vec![],
         };
         assert_eq!(

@@ -83,6 +83,45 @@ way() {
   elif [ "$(compared "$1" "$2")" = 1 ]; then say downgrade
   else say install; fi
 }
+# replaced FILE: the installed packages whose place it takes, such as the application under an earlier name.
+replaced() {
+  case $manager in
+    apt-get | dpkg) dpkg-deb -f "$1" Replaces | tr ',' '\n' | grep -v '(' ;;
+    *) rpm -qp --obsoletes "$1" 2>/dev/null | sed 's/ .*//' ;;
+  esac | while read -r other; do [ -z "$(version_of "$other")" ] || say "$other"; done
+}
+# no_remove FILE: keeps apt from removing anything but what the package replaces.
+no_remove() {
+  goes=$(replaced "$1" | tr '\n' ' ')
+  if [ -n "$goes" ]; then
+    for each in $(apt-get -s -qq --no-install-recommends --allow-downgrades install "$1" 2>/dev/null | sed -n 's/^Remv \([^ ]*\).*/\1/p'); do
+      case " $goes" in *" $each "*) ;; *) goes= ;; esac
+    done
+  fi
+  [ -n "$goes" ] || say --no-remove
+}
+# note_replaced FILE: what goes with its installation, and the package that would bring that back, if a push has kept it.
+note_replaced() {
+  : >"$dir/replaced"
+  for other in $(replaced "$1"); do
+    kept=$(dirname "$(dirname "$dir")")/$other
+    package=$(find "$kept/packages/$(head -n1 "$kept/current" 2>/dev/null)" -maxdepth 1 -name "$other[_-]*.[dr][ep][bm]" 2>/dev/null | head -n1)
+    say "$other $(version_of "$other") is replaced${package:+, and comes back if this fails}"
+    if [ -n "$package" ]; then say "$package" >>"$dir/replaced"; fi
+  done
+}
+bring_replaced_back() {
+  [ -s "$dir/replaced" ] || return 0
+  while read -r package; do
+    case $manager in
+      apt-get) apt --no-remove install "$package" ;;
+      dpkg) run dpkg --force-confdef --force-confold --install "$package" ;;
+      dnf | yum) dnf_ install "$package" ;;
+      zypper) run zypper --non-interactive install --allow-unsigned-rpm --no-recommends "$package" ;;
+      *) run rpm -U "$package" ;;
+    esac || { why="what it replaced did not come back: $package"; return 1; }
+  done <"$dir/replaced"
+}
 # install FILE VERSION: of the application, or nothing if it is in place; together with the interpreter `with`, if one is chosen.
 install() {
   set -- "$2" ${with:+"$with"} ${1:+"$1"}
@@ -92,7 +131,7 @@ install() {
     apt-get)
       if [ -n "$with" ]; then apt --no-remove --allow-downgrades $([ "$before" != "$version_" ] || say --reinstall) install "$@"
       elif [ "$before" = "$version_" ]; then apt --no-remove --reinstall install "$@"
-      else apt --no-remove --allow-downgrades install "$@"; fi
+      else apt $(no_remove "$1") --allow-downgrades install "$@"; fi
       ;;
     dpkg) run dpkg --force-confdef --force-confold --install "$@" ;;
     dnf | yum)
@@ -102,6 +141,11 @@ install() {
         dnf_ "$(way "$with_before" "$with_version")" "$with" || return
         shift
       elif [ -n "$with" ]; then its=$(way "$with_before" "$with_version"); fi
+      # dnf does not make a package of another architecture older: from compiled code back to none, say.
+      if [ "$its" = downgrade ] && [ -z "$with" ] && [ "$(rpm -qp --qf '%{ARCH}' "$1" 2>/dev/null)" != "$(rpm -q --qf '%{ARCH}' "$name")" ]; then
+        run rpm -U --oldpackage "$@"
+        return
+      fi
       dnf_ "$its" "$@"
       ;;
     zypper) run zypper --non-interactive install --allow-unsigned-rpm --oldpackage --force --no-recommends "$@" ;;
@@ -214,9 +258,11 @@ bring() {
       if [ -n "$(installed)" ]; then why="the package manager did not remove $(installed); its exit status was $status"; return 1; fi
     fi
     drop_runtime "$5" "$9"
-    return 0
+    bring_replaced_back
+    return
   fi
   is_whole "$1" "$2" || return 1
+  if [ -z "$before" ] && [ ! -e "$dir/replaced" ]; then note_replaced "$1"; fi
   if [ -n "$with" ] && [ "$before" = "$3" ] && (with=; proven "$3" "$4"); then install '' "$3"
   else install "$1" "$3"; fi
   status=$?
