@@ -431,7 +431,7 @@ impl Facts {
                 "restored" => TransactionState::Restored,
                 "refused" => TransactionState::Refused,
                 "failed" => TransactionState::Failed,
-                // What can't be read has not ended, as far as anyone knows.
+                // An unreadable state means that the transaction did not end, as far as anyone knows.
                 _ => TransactionState::Interrupted,
             },
         });
