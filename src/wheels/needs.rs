@@ -278,7 +278,9 @@ impl Search<'_> {
         let wanted = Wanted { pin, environment: self.environment, indexes, require_hashes: false };
         let (fit, _) = wanted.sort(offers);
         let wants_early = asks.iter().any(|ask| match &ask.requirement.version_or_url {
-            Some(VersionOrUrl::VersionSpecifier(versions)) => versions.iter().any(|one| one.any_prerelease()),
+            Some(VersionOrUrl::VersionSpecifier(versions)) => {
+                versions.iter().any(uv_pep440::VersionSpecifier::any_prerelease)
+            }
             _ => false,
         });
         let fit = fit.iter().filter(|offer| accepts(offer.dist.version()));

@@ -564,7 +564,7 @@ impl<'a> Builder<'a> {
         let begins = |prefix: &&str| name.starts_with(*prefix);
         !KEPT_VARIABLES.contains(&name)
             && (DROPPED_VARIABLES.contains(&name)
-                || DROPPED_PREFIXES.iter().any(|prefix| begins(&prefix))
+                || DROPPED_PREFIXES.iter().any(begins)
                 || self.indexes.variables.iter().any(|variable| variable == name))
     }
 
