@@ -18,7 +18,7 @@ PATH=$FAKE_HOSTS/$host:$PATH exec /bin/sh -c "$3"
 "#;
 
 /// Programs with which a host does not stop to print, does not answer, or says what a terminal should not be told.
-const FLOODS: &[(&str, &str)] = &[("uname", "exec yes")];
+const FLOODS: &[(&str, &str)] = &[("uname", "exec yes >&2")];
 const HANGS: &[(&str, &str)] = &[("uname", "exec sleep 600")];
 const LIES: &[(&str, &str)] = &[
     ("uname", r"printf 'x86_64\033[2J\nfacts=end\n'"),
