@@ -48,5 +48,5 @@ for kind in install migrate; do
     rm -f "$state/logs/$old"
   done
 done
-rm -rf "$state/staged" "$state/transaction.old" "$state/transaction.new" "$state/transaction" "$state/migrating" "$state/migrate.log"
+rm -rf "$state/staged" "$state/transaction.old" "$state/transaction.new" "$state/transaction" "$state/migrating" "$state/migrate.log" "$state/replaced"
 close_files

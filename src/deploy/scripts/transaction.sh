@@ -102,16 +102,16 @@ no_remove() {
 }
 # note_replaced FILE: what goes with its installation, and the package that would bring that back, if a push has kept it.
 note_replaced() {
-  : >"$dir/replaced"
+  : >"${dir%/*}/replaced"
   for other in $(replaced "$1"); do
     kept=$(dirname "$(dirname "$dir")")/$other
     package=$(find "$kept/packages/$(head -n1 "$kept/current" 2>/dev/null)" -maxdepth 1 -name "$other[_-]*.[dr][ep][bm]" 2>/dev/null | head -n1)
     say "$other $(version_of "$other") is replaced${package:+, and comes back if this fails}"
-    if [ -n "$package" ]; then say "$package" >>"$dir/replaced"; fi
+    if [ -n "$package" ]; then say "$package" >>"${dir%/*}/replaced"; fi
   done
 }
 bring_replaced_back() {
-  [ -s "$dir/replaced" ] || return 0
+  [ -s "${dir%/*}/replaced" ] || return 0
   while read -r package; do
     case $manager in
       apt-get) apt --no-remove install "$package" ;;
@@ -120,7 +120,7 @@ bring_replaced_back() {
       zypper) run zypper --non-interactive install --allow-unsigned-rpm --no-recommends "$package" ;;
       *) run rpm -U "$package" ;;
     esac || { why="what it replaced did not come back: $package"; return 1; }
-  done <"$dir/replaced"
+  done <"${dir%/*}/replaced"
 }
 # install FILE VERSION: of the application, or nothing if it is in place; together with the interpreter `with`, if one is chosen.
 install() {
@@ -262,7 +262,7 @@ bring() {
     return
   fi
   is_whole "$1" "$2" || return 1
-  if [ -z "$before" ] && [ ! -e "$dir/replaced" ]; then note_replaced "$1"; fi
+  if [ -z "$before" ] && [ ! -e "${dir%/*}/replaced" ]; then note_replaced "$1"; fi
   if [ -n "$with" ] && [ "$before" = "$3" ] && (with=; proven "$3" "$4"); then install '' "$3"
   else install "$1" "$3"; fi
   status=$?
