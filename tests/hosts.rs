@@ -18,7 +18,7 @@ PATH=$FAKE_HOSTS/$host:$PATH exec /bin/sh -c "$3"
 "#;
 
 /// Programs with which a host does not stop to print, does not answer, or says what a terminal should not be told.
-const FLOODS: &[(&str, &str)] = &[("uname", "exec yes >&2")];
+const FLOODS: &[(&str, &str)] = &[("uname", "exec yes $(printf %01000d 0) >&2")];
 const HANGS: &[(&str, &str)] = &[("uname", "exec sleep 600")];
 const LIES: &[(&str, &str)] = &[
     ("uname", r"printf 'x86_64\033[2J\nfacts=end\n'"),
@@ -123,7 +123,7 @@ fn what_a_command_prints_comes_byte_for_byte() {
 fn one_host_keeps_no_other_from_being_shown() {
     let sandbox = with_hosts(&[("floods", FLOODS), ("good", &[]), ("hangs", HANGS)]);
     for words in [&["status"][..], &["history"]] {
-        let words = [words, &["--hosts", "floods,good,hangs", "--answer-timeout", "3"]].concat();
+        let words = [words, &["--hosts", "floods,good,hangs", "--answer-timeout", "8"]].concat();
         let outcome = on(&sandbox, &words).outcome();
         if words[0] == "history" {
             // It asks nobody for his name.
@@ -137,7 +137,7 @@ fn one_host_keeps_no_other_from_being_shown() {
     }
     // A push looks at all hosts first, and names those that are to blame.
     let error =
-        on(&sandbox, &["rollback", "--hosts", "floods,good,hangs", "--answer-timeout", "3", "--dry-run"]).outcome();
+        on(&sandbox, &["rollback", "--hosts", "floods,good,hangs", "--answer-timeout", "8", "--dry-run"]).outcome();
     assert_eq!(error.status, 1, "{}", error.report);
     assert!(error.stderr.contains("`floods`") && error.stderr.contains("`hangs`"), "{}", error.report);
     // What a person runs ends when that person wants; the results of others are there before.

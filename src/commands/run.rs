@@ -69,7 +69,7 @@ struct Ran {
 /// The beginning of what a host printed.
 #[derive(Debug, Default)]
 struct Printed {
-    /// Lines without their ends.
+    /// Lines with their ends. A very long one comes in pieces, which are put together again: where they were cut is chance.
     lines: Vec<(Stream, Vec<u8>)>,
     /// What they take of the memory, about.
     bytes: usize,
@@ -82,8 +82,10 @@ impl Printed {
         // A line that is empty takes memory too.
         self.bytes += line.len() + size_of::<(Stream, Vec<u8>)>();
         self.is_cut |= self.bytes > KEPT_BYTES;
-        if !self.is_cut {
-            self.lines.push((stream, line.strip_suffix(b"\n").unwrap_or(line).to_vec()));
+        match self.lines.last_mut() {
+            _ if self.is_cut => {}
+            Some((last, piece)) if *last == stream && !piece.ends_with(b"\n") => piece.extend_from_slice(line),
+            _ => self.lines.push((stream, line.to_vec())),
         }
     }
 }
@@ -156,10 +158,11 @@ fn run_on(machine: &Machine<'_>, command: &Command, show: Show, width: usize, re
 
 impl Ran {
     /// What hosts have in common: the status, and what each stream got. Which of the two was first is chance.
-    fn same(&self) -> (i32, bool, Vec<&[u8]>, Vec<&[u8]>) {
+    fn same(&self) -> (i32, bool, Vec<u8>, Vec<u8>) {
         let lines = &self.printed.lines;
-        let of =
-            |wanted| lines.iter().filter(|(stream, _)| *stream == wanted).map(|(_, line)| line.as_slice()).collect();
+        let of = |wanted| -> Vec<u8> {
+            lines.iter().filter(|(stream, _)| *stream == wanted).flat_map(|(_, line)| line.iter().copied()).collect()
+        };
         (self.output.status, self.printed.is_cut, of(Stream::Stdout), of(Stream::Stderr))
     }
 }

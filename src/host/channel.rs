@@ -306,16 +306,21 @@ impl<'w> Streams<'w> {
             self.watcher.raw(bytes);
             return;
         }
-        self.lines(stream).pending.extend_from_slice(bytes);
-        while let Some(end) = memchr::memchr(b'\n', &self.lines(stream).pending) {
-            let line: Vec<u8> = self.lines(stream).pending.drain(..=end).collect();
-            self.line(stream, &line);
+        let mut pending = std::mem::take(&mut self.lines(stream).pending);
+        pending.extend_from_slice(bytes);
+        let mut done = 0;
+        while let Some(end) = memchr::memchr(b'\n', &pending[done..]) {
+            let line = done..done + end + 1;
+            done = line.end;
+            self.line(stream, &pending[line]);
             if self.lines(stream).raw {
-                let rest = std::mem::take(&mut self.lines(stream).pending);
-                self.watcher.raw(&rest);
+                self.watcher.raw(&pending[done..]);
                 return;
             }
         }
+        // All lines at once: what is left moves to the front.
+        pending.drain(..done);
+        self.lines(stream).pending = pending;
         let pending = &mut self.lines(stream).pending;
         if pending.len() > LONGEST_LINE {
             // A line of ours may have come in part, and is not cut in two.

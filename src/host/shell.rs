@@ -440,7 +440,7 @@ mod tests {
         };
         assert_eq!(lost("sleep 300", Limits::Answer), "x on `localhost` took longer than 1 s");
         assert_eq!(lost("while echo .; do sleep 0.2; done", Limits::Answer), "x on `localhost` took longer than 1 s");
-        assert_eq!(lost("echo a; sleep 300", Limits::Stream(9)), "x on `localhost` was silent for 1 s");
+        assert_eq!(lost("echo a; sleep 300", Limits::Stream(100_000)), "x on `localhost` was silent for 1 s");
         assert_eq!(lost("yes", Limits::Stream(100_000)), "x on `localhost` brought more than 100.0 kB");
         assert_eq!(
             lost("tr '\\0' x </dev/zero", Limits::Stream(100_000)),
