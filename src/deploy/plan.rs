@@ -475,6 +475,10 @@ fn against(terms: &Terms, goods: &Goods<'_>, facts: &Facts) -> Vec<Error> {
         }));
     }
     errors.extend(not_ours(terms, facts));
+    if facts.foreign {
+        // How the versions of two programs compare says nothing.
+        return errors;
+    }
     let signed = |artifact: &Candidate| artifact.is_signed || (is_there(artifact, facts) && goods.runtime.is_none());
     if let Some(who) = &facts.insists
         && let Some(unsigned) = [Some(artifact), goods.brings(facts).map(|(runtime, _)| runtime)]

@@ -359,10 +359,14 @@ fn a_package_of_somebody_else_is_not_replaced() {
         Plan::push(terms, std::slice::from_ref(&new), &[site("web1", facts)]).map_err(|error| error.to_string())
     };
     let same_name = Terms { allow: Allow { same_name: true, ..Allow::default() }, ..terms() };
-    let foreign = |facts: &mut Facts| (facts.foreign, facts.installed) = (true, Some("0.9-1".into()));
+    let foreign = |facts: &mut Facts| {
+        (facts.foreign, facts.installed) = (true, Some("0.9-1".into()));
+        facts.orders.insert(0, Order::Older);
+    };
     for terms in [&terms(), &same_name] {
         let error = refusal(terms, &foreign).unwrap_err();
         assert!(error.contains("`shop` (0.9-1) is installed there, and pkgapp did not make it"), "{error}");
+        assert!(!error.contains("--allow"), "no option permits it: {error}");
     }
     let offers = |facts: &mut Facts| facts.offers = Some("0.9-1".into());
     let error = refusal(&terms(), &offers).unwrap_err();
