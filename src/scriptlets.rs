@@ -85,6 +85,7 @@ const TEXTS: &[(&str, &str)] = texts!(
     "sh/sums",
     "sh/tmpfiles",
     "sh/uncompile",
+    "sh/unfilled",
     "sh/units",
     "sh/users",
 );
