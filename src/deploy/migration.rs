@@ -81,6 +81,7 @@ impl<'a> Migration<'a> {
         let of_user = |name: &str| if is_another { String::new() } else { of_service(name) };
         let mut lines = vec![format!("Description={}: migration to {}", terms.name, unit::plain(&artifact.release))];
         lines.extend(["[Service]".to_owned(), "Type=oneshot".to_owned()]);
+        lines.push(format!("Environment={}", unit::quoted(&search_path(&artifact.prefix))));
         lines.extend(service.map(|service| service.taken_over(&migrate.relax)).transpose()?.into_iter().flatten());
         Ok(Self {
             exec: &migrate.exec,
@@ -135,6 +136,11 @@ impl<'a> Migration<'a> {
             ("variables_sh", exports(variables)),
         ]
     }
+}
+
+/// The variable PATH of a migration, unless the service sets its own: a shell finds the programs of the release.
+fn search_path(prefix: &str) -> String {
+    format!("PATH={prefix}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 }
 
 /// The settings that are the last word on the unit.

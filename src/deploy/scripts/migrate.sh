@@ -157,6 +157,7 @@ FILES
   (
     unset LC_ALL
     umask "$mask"
+    PATH=$prefix/bin:$PATH
     # shellcheck disable=SC1091  # written above
     . "$scratch/exports"
     with_environment "$@"
