@@ -20,6 +20,19 @@ put_file "$state/current" "$good" || exit 1
 for in in "$packages"/*; do
   if [ -d "$in" ] && [ "${in##*/}" != "$good" ] && [ -z "$(value "$in/info" version)" ]; then rm -rf "$in"; fi
 done
+# A damaged package serves no rollback. All bytes are read once after a boot, since only a loss of power changes them unseen.
+checked=$(first_line "$packages/.checked") || checked=
+for in in "$packages"/*; do
+  file=$in/$(value "$in/info" file) size=$(value "$in/info" size)
+  [ -f "$file" ] || continue
+  # Earlier versions did not write the size down.
+  if [ "$(stat -c %s "$file")" != "${size:-$(stat -c %s "$file")}" ] ||
+    { [ "$checked" != "$(boot_id)" ] && [ "$(sha256_of "$file")" != "${in##*/}" ]; }; then
+    rm -f "$file" "$in/pieces"
+    [ "${in##*/}" = "$good" ] || [ -e "$in/failed" ] || rm -rf "$in"
+  fi
+done
+[ "$checked" = "$(boot_id)" ] || put_file "$packages/.checked" "$(boot_id)" || exit 1
 # The newest stay, the installed one first; of failed ones the mark stays, which takes no space.
 kept=0
 for sum in "$good" $(cd "$packages" && for each in */; do
