@@ -156,7 +156,7 @@ impl<'r> Fleet<'r> {
     }
 
     /// Does something with every host, and shows the results that are there, with the indices of their hosts and in their
-    /// order: all at once, unless some hosts are slow; then those of the others do not wait for them longer than [`LULL`].
+    /// order: all at once, unless some hosts are slow; then those of the others do not wait for them longer than a few seconds.
     /// After Ctrl-C no further host is begun; its result is `None`.
     pub fn each_shown<T: Send>(
         &self,

@@ -755,12 +755,10 @@ mod tests {
             ]
         );
         assert_eq!(
-            lines("if has \"$start $restart\""),
-            [
-                "if has \"$start $restart\" shop-web.socket; then hold shop-web.service; fi",
-                "if has \"$start $restart\" shop-api.socket; then hold shop-api@1.service; fi",
-            ]
+            lines("if has \"$restart\""),
+            ["if has \"$restart\" shop-web.socket ||", "if has \"$restart\" shop-api.socket ||",]
         );
+        assert_eq!(lines("hold shop-"), ["hold shop-web.service", "hold shop-api@1.service"]);
         let trigger = scriptlets.rpm.trigger.unwrap().script;
         let restarted =
             "for unit in shop-web.service shop-worker@1.service shop-worker@2.service shop-api@1.service; do";

@@ -15,6 +15,7 @@
 //!                            transfer, and the marks `good`, `failed` and `migrated` with their times
 //! current                    the hash of the package that the last push has installed
 //! history.jsonl              one line for everything that was done
+//! checked                    the boot in which all kept packages were last read and compared with their hashes
 //! transaction/               an installation while it runs: `parameters`, `run`, `log`, `result`
 //! logs/                      what the last installations and migrations have printed
 //! ```

@@ -52,7 +52,7 @@ for from in "$root$prefix" "$root"/opt/pkgapp/python* "$root/etc/$name"; do
   if [ "$to" = "/etc/$name" ] && [ -n "$(ls -A "$to" 2>/dev/null)" ]; then continue; fi
   places=$places$to$newline
   at=$to
-  while [ ! -d "$at" ]; do made=$made$at$newline at=${at%/*}; done
+  while [ -n "$at" ] && [ ! -d "$at" ]; do made=$made$at$newline at=${at%/*}; done
   mkdir -p "$to" || exit 1
 done
 rm -rf "$scratch"

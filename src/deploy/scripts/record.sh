@@ -21,7 +21,7 @@ for in in "$packages"/*; do
   if [ -d "$in" ] && [ "${in##*/}" != "$good" ] && [ -z "$(value "$in/info" version)" ]; then rm -rf "$in"; fi
 done
 # A damaged package serves no rollback. All bytes are read once after a boot, since only a loss of power changes them unseen.
-checked=$(first_line "$packages/.checked") || checked=
+checked=$(first_line "$state/checked") || checked=
 for in in "$packages"/*; do
   file=$in/$(value "$in/info" file) size=$(value "$in/info" size)
   [ -f "$file" ] || continue
@@ -32,7 +32,7 @@ for in in "$packages"/*; do
     [ "${in##*/}" = "$good" ] || [ -e "$in/failed" ] || rm -rf "$in"
   fi
 done
-[ "$checked" = "$(boot_id)" ] || put_file "$packages/.checked" "$(boot_id)" || exit 1
+[ "$checked" = "$(boot_id)" ] || put_file "$state/checked" "$(boot_id)" || exit 1
 # The newest stay, the installed one first; of failed ones the mark stays, which takes no space.
 kept=0
 for sum in "$good" $(cd "$packages" && for each in */; do
