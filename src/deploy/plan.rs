@@ -587,7 +587,8 @@ fn push_to(terms: &Terms, site: &Site, goods: &Goods<'_>, migrate: Option<&Migra
     }
     // Its package is what later pushes go back to.
     let kept = facts.kept(artifact.sha256).is_some();
-    if there && kept && facts.current == Some(artifact.sha256) && facts.transaction.is_none() && runtime.is_none() {
+    let settled = facts.transaction.is_none() && facts.damaged.is_empty();
+    if there && kept && facts.current == Some(artifact.sha256) && settled && runtime.is_none() {
         return idle(terms, &maker, site, &artifact.version, found);
     }
     if let Some(kept) = facts.kept.iter().find(|kept| kept.sha256 == artifact.sha256 && !kept.failed.is_empty()) {

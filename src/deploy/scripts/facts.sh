@@ -61,13 +61,15 @@ df -Pk "$prefix_at" "$state_at" | {
   done
 }
 
-holder() { # of a lock that fcntl or flock has on FILE: by what /proc/locks says
-  [ -e "$1" ] || return
-  inode=$(stat -c %i "$1")
-  while read -r _ _ _ kind_ pid_ at_ _; do
-    case $kind_:$at_ in
-      WRITE:*:"$inode") say "$(cat "/proc/$pid_/comm" 2>/dev/null || say process) ($pid_)"; return ;;
-    esac
+holder() { # of a lock that fcntl or flock has on FILE: one of /proc/locks whose process has it open
+  # Not by the number of the inode, which may be another one there: on overlayfs, say.
+  while read -r _ _ _ kind_ pid_ _; do
+    [ "$kind_" = WRITE ] || continue
+    for open_ in /proc/"$pid_"/fd/*; do
+      [ "$open_" -ef "$1" ] || continue
+      say "$(cat "/proc/$pid_/comm" 2>/dev/null || say process) ($pid_)"
+      return
+    done
   done </proc/locks
 }
 case $manager in
