@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a fuzzer that unwraps fails with the value")]
 
 #[path = "../readers.rs"]
+#[allow(dead_code, reason = "the ordinary tests use the rest")]
 mod readers;
 
 use libfuzzer_sys::fuzz_target;
