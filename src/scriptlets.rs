@@ -349,6 +349,9 @@ impl Acts<'_> {
             of_cron.map(|home| (home.directory.as_str(), home.user.as_str())).collect();
         let cron_homes: Vec<Value> =
             cron_homes.into_iter().map(|(directory, user)| context!(directory, user)).collect();
+        let is_secret = |path: &InstallPath| secrets.iter().any(|secret| secret.path == *path);
+        let configs: Vec<&str> =
+            owned.iter().map(|file| &file.path).filter(|path| !is_secret(path)).map(InstallPath::as_str).collect();
         context! {
             format,
             name => name.as_str(),
@@ -368,6 +371,7 @@ impl Acts<'_> {
             homes => homes.iter().map(home).collect::<Vec<_>>(),
             cron_homes,
             attributes => owned.iter().map(|file| context!(path => file.path.as_str(), owner => file.owner, mode => format!("{:o}", file.mode))).collect::<Vec<_>>(),
+            configs,
             unit_files => units.iter().filter(|unit| !unit.names.is_empty()).map(|unit| unit_path(&unit.file)).collect::<Vec<_>>(),
             restartable => self.restartable(),
             services => self.services.restarted().flat_map(|unit| &unit.names).collect::<Vec<_>>(),

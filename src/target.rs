@@ -23,6 +23,8 @@ pub struct Target {
     pub glibc: (u16, u16),
     /// The last number of the newest `GLIBCXX_3.4.N` of its libstdc++.
     pub glibcxx: u16,
+    /// Its systemd.
+    pub systemd: u16,
     /// Minor versions of Python that its own repositories offer, the default first.
     pub pythons: &'static [(u8, u8)],
     /// Whether its package manager reads zstd.
@@ -32,21 +34,47 @@ pub struct Target {
 /// All known targets.
 ///
 /// Sources: glibc, GCC and Python by the distributions' package lists and release notes; `GLIBCXX` by GCC's version
-/// ("ABI Policy and Guidelines" of libstdc++: 8 ─► 25, 10 ─► 28, 11 ─► 29, 12 ─► 30, 14 ─► 33, 15 ─► 34, 16 ─► 35); zstd in
+/// ("ABI Policy and Guidelines" of libstdc++: 8 ─► 25, 10 ─► 28, 11 ─► 29, 12 ─► 30, 14 ─► 33, 15 ─► 34, 16 ─► 35); systemd by
+/// the same lists; zstd in
 /// dpkg came with 1.21.18, and Ubuntu's older ones are patched; in rpm with 4.14.
 pub const TARGETS: &[Target] = &[
     // Bullseye: glibc 2.31, libstdc++6 of GCC 10, python3.9, dpkg 1.20 (no zstd).
-    Target { name: "debian11", family: Family::Deb, glibc: (2, 31), glibcxx: 28, pythons: &[(3, 9)], zstd: false },
+    Target {
+        name: "debian11",
+        family: Family::Deb,
+        glibc: (2, 31),
+        glibcxx: 28,
+        systemd: 247,
+        pythons: &[(3, 9)],
+        zstd: false,
+    },
     // Bookworm: glibc 2.36, libstdc++6 of GCC 12, python3.11, dpkg 1.21.22.
-    Target { name: "debian12", family: Family::Deb, glibc: (2, 36), glibcxx: 30, pythons: &[(3, 11)], zstd: true },
+    Target {
+        name: "debian12",
+        family: Family::Deb,
+        glibc: (2, 36),
+        glibcxx: 30,
+        systemd: 252,
+        pythons: &[(3, 11)],
+        zstd: true,
+    },
     // Trixie: glibc 2.41, libstdc++6 of GCC 14, python3.13, dpkg 1.22.
-    Target { name: "debian13", family: Family::Deb, glibc: (2, 41), glibcxx: 33, pythons: &[(3, 13)], zstd: true },
+    Target {
+        name: "debian13",
+        family: Family::Deb,
+        glibc: (2, 41),
+        glibcxx: 33,
+        systemd: 257,
+        pythons: &[(3, 13)],
+        zstd: true,
+    },
     // Focal: glibc 2.31, libstdc++6 of GCC 10, python3.8 (main) and 3.9 (universe), dpkg 1.19.7ubuntu3 (patched).
     Target {
         name: "ubuntu20.04",
         family: Family::Deb,
         glibc: (2, 31),
         glibcxx: 28,
+        systemd: 245,
         pythons: &[(3, 8), (3, 9)],
         zstd: true,
     },
@@ -56,19 +84,37 @@ pub const TARGETS: &[Target] = &[
         family: Family::Deb,
         glibc: (2, 35),
         glibcxx: 30,
+        systemd: 249,
         pythons: &[(3, 10), (3, 11)],
         zstd: true,
     },
     // Noble: glibc 2.39, libstdc++6 of GCC 14, python3.12, dpkg 1.22.6.
-    Target { name: "ubuntu24.04", family: Family::Deb, glibc: (2, 39), glibcxx: 33, pythons: &[(3, 12)], zstd: true },
+    Target {
+        name: "ubuntu24.04",
+        family: Family::Deb,
+        glibc: (2, 39),
+        glibcxx: 33,
+        systemd: 255,
+        pythons: &[(3, 12)],
+        zstd: true,
+    },
     // Resolute: glibc 2.43, GCC 15 (its libstdc++6 may be newer), python3.14.
-    Target { name: "ubuntu26.04", family: Family::Deb, glibc: (2, 43), glibcxx: 34, pythons: &[(3, 14)], zstd: true },
+    Target {
+        name: "ubuntu26.04",
+        family: Family::Deb,
+        glibc: (2, 43),
+        glibcxx: 34,
+        systemd: 259,
+        pythons: &[(3, 14)],
+        zstd: true,
+    },
     // RHEL 8 and its rebuilds: glibc 2.28, GCC 8.5; platform Python 3.6, AppStream 3.8, 3.9, 3.11, 3.12; rpm 4.14.3.
     Target {
         name: "el8",
         family: Family::Rpm,
         glibc: (2, 28),
         glibcxx: 25,
+        systemd: 239,
         pythons: &[(3, 6), (3, 8), (3, 9), (3, 11), (3, 12)],
         zstd: true,
     },
@@ -78,17 +124,27 @@ pub const TARGETS: &[Target] = &[
         family: Family::Rpm,
         glibc: (2, 34),
         glibcxx: 29,
+        systemd: 252,
         pythons: &[(3, 9), (3, 11), (3, 12)],
         zstd: true,
     },
     // RHEL 10: glibc 2.39, GCC 14; Python 3.12; rpm 4.19.
-    Target { name: "el10", family: Family::Rpm, glibc: (2, 39), glibcxx: 33, pythons: &[(3, 12)], zstd: true },
+    Target {
+        name: "el10",
+        family: Family::Rpm,
+        glibc: (2, 39),
+        glibcxx: 33,
+        systemd: 257,
+        pythons: &[(3, 12)],
+        zstd: true,
+    },
     // glibc 2.34, GCC 11; Python 3.9 for its whole life, also 3.11 to 3.14 ("Python in AL2023"); rpm 4.16.
     Target {
         name: "amazon2023",
         family: Family::Rpm,
         glibc: (2, 34),
         glibcxx: 29,
+        systemd: 252,
         pythons: &[(3, 9), (3, 11), (3, 12), (3, 13), (3, 14)],
         zstd: true,
     },
@@ -98,6 +154,7 @@ pub const TARGETS: &[Target] = &[
         family: Family::Rpm,
         glibc: (2, 43),
         glibcxx: 35,
+        systemd: 259,
         pythons: &[(3, 14), (3, 9), (3, 10), (3, 11), (3, 12), (3, 13)],
         zstd: true,
     },

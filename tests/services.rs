@@ -178,6 +178,28 @@ fn systemd_finds_nothing_wrong_with_the_units_and_calls_them_safe() {
 }
 
 #[test]
+fn pauses_between_starts_grow_where_every_hosts_systemd_can_let_them() {
+    let restarts = |targets: &str, more: &str| {
+        let service = format!("[service.main]\nexec = \"drain\"\n{more}\n");
+        let sandbox =
+            application("drain", &[("drain", "drain")], &format!("{service}[package]\ntargets = {targets}\n"));
+        sandbox.pkgapp(["render", "--output", "../rendered"]).stdout();
+        let unit = sandbox.root().join("rendered/usr/lib/systemd/system/drain-main.service");
+        let unit = std::fs::read_to_string(unit).unwrap();
+        let lines = unit.lines().filter(|line| line.starts_with("Restart") || line.starts_with("StartLimit"));
+        lines.collect::<Vec<_>>().join(" ")
+    };
+    let forever = "StartLimitIntervalSec=0 Restart=on-failure";
+    assert_eq!(restarts("[]", ""), format!("{forever} RestartSec=5s"));
+    assert_eq!(restarts("[\"fedora\"]", ""), format!("{forever} RestartSec=1s RestartSteps=5 RestartMaxDelaySec=20s"));
+    // The user's own words are not made shorter by our longest pause.
+    let own = restarts("[\"fedora\"]", "systemd = { RestartSec = \"1min\", StartLimitBurst = \"3\" }");
+    assert_eq!(own, "Restart=on-failure RestartSec=1s RestartSec=1min StartLimitBurst=3");
+    // Nothing would keep these apart.
+    assert_eq!(restarts("[\"fedora\"]", "restart = \"no\""), "Restart=no RestartSec=1s");
+}
+
+#[test]
 fn logrotate_reads_its_configuration() {
     if tool("logrotate").is_none() {
         return;

@@ -118,7 +118,7 @@ pub struct Health {
     pub command: Option<CommandLine>,
     /// `timeout_s`: how long to wait for that; by default 30 s.
     pub timeout: Duration,
-    /// `settle_s`: how long the units must have run by then; by default 2 s.
+    /// `settle_s`: how long the units must have run by then; by default 3 s.
     pub settle: Duration,
 }
 
@@ -524,7 +524,7 @@ impl Health {
             let error = Error::new(format!("`{}` has nothing to check", value.label()));
             value.complain(error.hint("add `url = \"http://127.0.0.1:8000/\"` or `command = \"…\"`"));
         }
-        let settle = table.get("settle_s").map_or(Some(2), |value| count(&value, 0, 86_400));
+        let settle = table.get("settle_s").map_or(Some(3), |value| count(&value, 0, 86_400));
         table.finish();
         let seconds = |count: u32| Duration::from_secs(u64::from(count));
         Some(Self { url, command, timeout: seconds(timeout?), settle: seconds(settle?) })

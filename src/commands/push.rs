@@ -209,7 +209,7 @@ pub(super) fn terms(name: AppName, app: Option<&App>, deploy: Option<&Deploy>, a
         url: health.as_ref().and_then(|health| health.url.clone()),
         command: health.as_ref().and_then(|health| health.command.clone()),
         timeout: health.as_ref().map_or(Duration::from_secs(30), |health| health.timeout),
-        settle: health.as_ref().map_or(Duration::from_secs(2), |health| health.settle),
+        settle: health.as_ref().map_or(Duration::from_secs(3), |health| health.settle),
     };
     let migrate = deploy.and_then(|deploy| deploy.migrate.clone());
     let user = migrate.as_ref().and_then(|migrate| migrate.user.as_ref()).map(ToString::to_string);

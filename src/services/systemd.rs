@@ -12,6 +12,8 @@ use super::{CONFIGURED, Context, Files, UNITS, Unit};
 
 /// The sandbox: `Setting=value` a line, and comments.
 const SANDBOX: &str = include_str!("../../templates/sandbox.conf");
+/// The first systemd that knows `RestartSteps=` and `RestartMaxDelaySec=` (its NEWS).
+const GROWING_PAUSES: u16 = 254;
 /// Stands for the number of an instance in a command line.
 const INSTANCE: &str = "{instance}";
 
@@ -71,6 +73,10 @@ impl Writer<'_> {
             // systemd ignores it; a push that switches releases without scriptlets reads it.
             unit.set("X-Pkgapp-OnUpgrade", "keep");
         }
+        if pauses(service) && !sets(service, &["StartLimitInterval", "StartLimitBurst"]) {
+            // It goes on trying: a service that has been given up stays down when its database comes back, and its socket too.
+            unit.set("StartLimitIntervalSec", 0);
+        }
         if service.socket.is_some() {
             unit.set("Requires", format!("{base}.socket")).set("After", format!("{base}.socket"));
         }
@@ -84,8 +90,7 @@ impl Writer<'_> {
         if service.socket.is_some() && has_instances {
             unit.set("Sockets", format!("{base}.socket"));
         }
-        // A crash is repeated at once only a few times (StartLimitBurst), so that a restart storm ends.
-        unit.set("Restart", restart(service.restart)).set("RestartSec", "1s");
+        self.restarts(&mut unit, service);
         // Only the main process is told to end; it knows what its workers have to finish.
         unit.set("KillMode", "mixed");
         self.confine(&mut unit, &service.process)?;
@@ -93,11 +98,35 @@ impl Writer<'_> {
         Ok((Unit { file, names, on_upgrade: service.on_upgrade }, unit.text()))
     }
 
+    /// When it is started again. Pauses grow where every host's systemd can let them grow; an older one would warn of settings
+    /// that it does not know.
+    fn restarts(&self, unit: &mut UnitFile, service: &Service) {
+        unit.set("Restart", restart(service.restart));
+        let targets = &self.context.app.package.targets;
+        let can_grow = !targets.is_empty() && targets.iter().all(|target| target.value.systemd >= GROWING_PAUSES);
+        if !pauses(service) {
+            // systemd gives up after a few times (StartLimitBurst).
+            unit.set("RestartSec", "1s");
+        } else if !can_grow {
+            unit.set("RestartSec", "5s");
+        } else {
+            unit.set("RestartSec", "1s");
+            // systemd would make a longer RestartSec= of the user's as short as our longest pause.
+            if !sets(service, &["RestartSec", "RestartSteps", "RestartMaxDelaySec"]) {
+                unit.set("RestartSteps", 5).set("RestartMaxDelaySec", "20s");
+            }
+        }
+    }
+
     fn socket(&self, service: &Service, socket: &Socket) -> Result<(Unit, String)> {
         let base = self.context.unit(&service.name);
         let mut unit = UnitFile::new();
         unit.section("Unit").set("Description", plain(&format!("{} {} socket", self.context.name(), service.name)));
         unit.set("PartOf", self.target_name());
+        let is_kept = pauses(service);
+        if is_kept {
+            unit.set("StartLimitIntervalSec", 0);
+        }
         unit.section("Socket");
         match socket {
             Socket::Tcp(address) => _ = unit.set("ListenStream", address).set("NoDelay", "yes"),
@@ -109,6 +138,10 @@ impl Writer<'_> {
                 unit.set("SocketUser", user).set("SocketGroup", group);
                 unit.set("SocketMode", format!("{:04o}", access.mode));
             }
+        }
+        if is_kept {
+            // Each attempt to start the service counts, and too many would close the socket for good.
+            unit.set("TriggerLimitIntervalSec", 0);
         }
         if service.instances.is_some() {
             unit.set("Service", format!("{base}@1.service"));
@@ -272,6 +305,16 @@ fn unknown_setting(name: &str) -> Error {
         Some((distance, near)) if distance <= 3 => error.hint(format!("did you mean `{near}`?")),
         _ => error.hint("`pkgapp render` shows the settings of each unit"),
     }
+}
+
+/// Whether there is a pause between a failure and the next start, so that trying for ever does no harm.
+fn pauses(service: &Service) -> bool {
+    matches!(service.restart, Restart::Always | Restart::OnFailure)
+}
+
+/// Whether the user's own lines have one of these settings.
+fn sets(service: &Service, names: &[&str]) -> bool {
+    names.iter().any(|&name| service.process.systemd.contains_key(name))
 }
 
 fn service_type(value: ServiceType) -> &'static str {

@@ -11,6 +11,8 @@ get() {
   if command -v curl >/dev/null; then curl -fsS -o /dev/null --max-time 10 "$url"
   else "$prefix/bin/python" -c 'import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=10)' "$url" 2>&1 | tail -n1 | grep . && return 1 || return 0; fi
 }
+# Only services have that property.
+restarts_of() { set -- "$(ctl show -p NRestarts "$1" | cut -d= -f2)"; say "${1:-0}"; }
 works() {
   for unit in $units; do
     # What nobody enabled is another unit's to start.
@@ -22,7 +24,11 @@ works() {
     state_of=$(ctl is-active "$unit")
     [ "$state_of" = active ] || { why="$unit is $state_of"; return 1; }
     since=$(ctl show -p ActiveEnterTimestampMonotonic "$unit" | cut -d= -f2)
-    [ $(($(uptime_s) - since / 1000000)) -ge "$settle" ] || { why="$unit has not run for $settle s yet"; return 1; }
+    restarts=$(restarts_of "$unit")
+    # What has failed already must stand for longer: it may die at the same point again.
+    if [ "$restarts" -gt 0 ]; then enough=$((settle * 5)) history=", and was started again $restarts times"
+    else enough=$settle history=; fi
+    [ $(($(uptime_s) - since / 1000000)) -ge "$enough" ] || { why="$unit has not run for $enough s yet$history"; return 1; }
   done
   if [ -n "$url" ]; then why=$(get 2>&1) || { why="$url: $why"; return 1; }; fi
   if [ $# -gt 0 ]; then
@@ -34,7 +40,8 @@ started=$(uptime_s)
 until works "$@"; do
   if [ $(($(uptime_s) - started)) -ge "$patience" ]; then
     for unit in $units; do
-      ctl is-active --quiet "$unit" || journal -q -n 10 --no-pager -u "$unit" -o short-iso 2>/dev/null
+      if ctl is-active --quiet "$unit" && [ "$(restarts_of "$unit")" = 0 ]; then continue; fi
+      journal -q -n 10 --no-pager -u "$unit" -o short-iso 2>/dev/null
     done >&2
     fail "not healthy after $patience s: $why"
   fi
