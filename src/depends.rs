@@ -1,8 +1,9 @@
 //! What a release needs from the host, read from the artifact itself.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::error::{Error, Result};
+use crate::imports::PythonPart;
 use crate::layer::{ElfFile, Layer};
 use crate::name::{Arch, PythonMinor};
 use crate::target::{TARGETS, Target};
@@ -12,6 +13,8 @@ use crate::target::{TARGETS, Target};
 pub struct Depends {
     /// The host's interpreter, if the release has none of its own.
     pub python: Option<PythonMinor>,
+    /// Parts of the standard library that the host's distribution may package by themselves.
+    pub python_parts: BTreeSet<PythonPart>,
     /// The package of the interpreter that applications share, if the release runs on that.
     pub runtime: Option<SharedRuntime>,
     /// Shared libraries that the release does not hold, sorted by soname.

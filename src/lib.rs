@@ -27,8 +27,8 @@
 //! 7. [`tree`] is the waist: path ─► entry, sorted, one source a path. [`release`] adds what belongs to no layer.
 //!    [`proof`] looks for what must not be in it.
 //!    [`configuration`] and [`services`] add what lies outside of the release: files below `/etc`, units, crontab, users.
-//! 8. [`depends`] reads from the release itself what it needs of a host ([`elf`]), and holds that against what is known
-//!    of the [`target`]s.
+//! 8. [`depends`] reads from the release itself what it needs of a host ([`elf`], [`imports`]), and holds that against what
+//!    is known of the [`target`]s.
 //! 9. [`package`] is the tree with its name and its needs, and [`mod@format`] the ways to write it down: one file each.
 //!    [`scriptlets`] are what the package managers run around the files, equal in effect for both kinds of host.
 //!    [`segment`] compresses layer by layer, and remembers. A package that replaces another one is written over a
@@ -65,6 +65,7 @@ pub mod format;
 pub mod fs;
 pub mod host;
 pub(crate) mod http;
+pub mod imports;
 pub mod interpreter;
 pub mod layer;
 pub mod lock;

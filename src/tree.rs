@@ -376,6 +376,11 @@ impl Tree {
         self.0.iter().map(|(path, entry)| (path, entry.as_ref()))
     }
 
+    /// All paths from this one on, in order.
+    pub fn range(&self, from: &InstallPath) -> impl Iterator<Item = &InstallPath> {
+        self.0.range::<InstallPath, _>(from..).map(|(path, _)| path)
+    }
+
     /// The regular files.
     pub fn files(&self) -> impl Iterator<Item = (&InstallPath, &Entry, &Content)> {
         self.iter().filter_map(|(path, entry)| match &entry.kind {

@@ -257,3 +257,37 @@ fn what_can_be_no_target_is_a_mistake_of_the_command_line() {
     assert_eq!(outcome.status, 2, "{}", outcome.report);
     assert!(outcome.stderr.contains("add `--targets`"), "{}", outcome.stderr);
 }
+
+#[test]
+fn imports_that_are_certain_need_the_parts_of_python_that_have_packages_of_their_own() {
+    let sandbox = Sandbox::hello();
+    let plots = Wheel::new("plots", "1.0")
+        .file("plots/__init__.py", "from . import core\n")
+        .file("plots/core.py", "import turtle\ntry:\n    import ensurepip\nexcept ImportError:\n    pass\n")
+        .file("plots/backend.py", "import idlelib\nimport nobody\n");
+    pin(&sandbox, &[plots]);
+    sandbox.write("main.py", "import os.path, plots, main2\nimport absent.sub\ndef f():\n    import later\n");
+    sandbox.write("main2.py", "from plots import core\nimport wanted\n");
+    sandbox.write("tests/test_main.py", "import pytest\n");
+    let include = "include = [\"main.py\", \"main2.py\", \"tests/**\"]";
+    sandbox.edit("pkgapp.toml", "include = [\"motd.txt\"]", include);
+    sandbox.edit("pkgapp.toml", "[python]", "[python]\noptional-imports = [\"wanted\"]");
+    let outcome = sandbox.pkgapp(["build", "--offline", "--format", "deb,rpm"]).outcome();
+    assert_eq!(outcome.status, 0, "{}", outcome.report);
+    let warnings: Vec<&str> = outcome.stderr.lines().filter(|line| line.contains("which nothing provides")).collect();
+    assert_eq!(warnings.len(), 1, "{}", outcome.report);
+    assert!(warnings[0].contains("`app/main.py` imports `absent`"), "{}", warnings[0]);
+    let minor = &python().minor;
+    let artifacts = super::support::walk(&sandbox.project().join("dist"));
+    let of = |ending: &str| artifacts.iter().find(|path| path.to_string_lossy().ends_with(ending)).unwrap();
+    if let Some(program) = tool("dpkg-deb") {
+        let depends = text(Command::new(program).arg("--field").arg(of(".deb")).arg("Depends"));
+        let parts: Vec<&str> = depends.trim().split(", ").filter(|part| part.contains("python")).collect();
+        assert_eq!(parts, [format!("python{minor}"), format!("python{minor}-tk")]);
+    }
+    if let Some(program) = tool("rpm") {
+        let requires = text(Command::new(program).args(["-qp", "--requires"]).arg(of(".rpm")));
+        let parts: Vec<&str> = requires.lines().filter(|line| line.starts_with("python3")).collect();
+        assert_eq!(parts, [format!("python{minor}-tkinter")]);
+    }
+}

@@ -111,6 +111,8 @@ pub struct Python {
     pub extras: Vec<Placed<ExtraName>>,
     /// `allow-unmet`: distributions that others require and that may be missing or have another version.
     pub allow_unmet: Vec<PackageName>,
+    /// `optional-imports`: modules that the application can do without, although its code imports them when it starts.
+    pub optional_imports: Vec<String>,
     /// `allow-record-gaps`: distributions whose RECORD may list other files than their wheel has.
     pub allow_record_gaps: Vec<PackageName>,
     /// Where `require-hashes = true` demands a hash of every pin; `None` without it.
@@ -499,6 +501,7 @@ impl Reader<'_> {
         let extras = table.get("extras").map(|value| value.each(extra_name)).unwrap_or_default();
         let allow_unmet = table.get("allow-unmet").map(|value| value.each(distribution_name)).unwrap_or_default();
         let record_gaps = table.get("allow-record-gaps").map(|value| value.each(distribution_name)).unwrap_or_default();
+        let optional = table.get("optional-imports").map(|value| value.each(dotted_name)).unwrap_or_default();
         let require_hashes =
             table.get("require-hashes").filter(|value| value.boolean() == Some(true)).map(|value| value.at());
         let (indexes, sources) = indexes::read(&table, root);
@@ -512,6 +515,7 @@ impl Reader<'_> {
             groups,
             extras,
             allow_unmet,
+            optional_imports: optional.into_iter().map(|name| name.value).collect(),
             allow_record_gaps: record_gaps.into_iter().map(|name| name.value).collect(),
             require_hashes,
             indexes,
@@ -639,6 +643,18 @@ fn group_name(text: &str) -> Result<GroupName> {
 
 fn extra_name(text: &str) -> Result<ExtraName> {
     text.parse().context(|| format!("`{text}` is not the name of an extra"))
+}
+
+fn dotted_name(text: &str) -> Result<String> {
+    let is_name = |part: &str| {
+        part.starts_with(|c: char| c.is_alphabetic() || c == '_')
+            && part.chars().all(|c| c.is_alphanumeric() || c == '_')
+    };
+    if text.split('.').all(is_name) {
+        return Ok(text.to_owned());
+    }
+    Err(Error::new(format!("`{text}` is not the name of a module"))
+        .hint("name modules as in `import`, e.g. `PIL.ImageTk`"))
 }
 
 fn distribution_name(text: &str) -> Result<PackageName> {

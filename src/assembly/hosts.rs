@@ -7,7 +7,8 @@ use crate::app::App;
 use crate::depends::{Depends, Library, Program, SharedRuntime};
 use crate::error::{Error, Result};
 use crate::format::sonames;
-use crate::layer::ByteCompiler;
+use crate::imports::{Imports, PythonPart};
+use crate::layer::{ByteCompiler, Layer};
 use crate::name::AppName;
 use crate::path::{InstallPath, ReleasePath};
 use crate::report::Report;
@@ -69,13 +70,40 @@ fn programs(app: &App) -> Vec<Program> {
     cron.into_iter().chain(logrotate).collect()
 }
 
-pub(super) fn needs(app: &App, runtime: Option<&Runtime>, libraries: Vec<Library>, report: &Report) -> Depends {
+/// Finds parts of the host's Python that the application's code imports, and tells of modules that nothing provides.
+pub(super) fn python_parts(
+    app: &App,
+    tree: &Tree,
+    layers: &[Layer],
+    own: Option<&str>,
+    runtime: Option<&Runtime>,
+    report: &Report,
+) -> Result<BTreeSet<PythonPart>> {
+    let (prefix, python) = (&app.package.prefix.value, app.python.version.value);
+    let imports = Imports::find(tree, prefix, python, layers, own, &app.python.optional_imports)?;
+    for (module, file) in &imports.missing {
+        report.warning(&format!(
+            "`{file}` imports `{module}`, which nothing provides: pin the distribution that does, or write \
+             `optional-imports = [\"{module}\"]` below `[python]`"
+        ));
+    }
+    Ok(if runtime.is_none() { imports.parts.into_keys().collect() } else { BTreeSet::new() })
+}
+
+pub(super) fn needs(
+    app: &App,
+    runtime: Option<&Runtime>,
+    python_parts: BTreeSet<PythonPart>,
+    libraries: Vec<Library>,
+    report: &Report,
+) -> Depends {
     let shared = runtime.filter(|runtime| runtime.home == Home::Package).map(|runtime| SharedRuntime {
         package: AppName::of_runtime(runtime.python).to_string(),
         version: runtime.version.clone(),
     });
     let depends = Depends {
         python: runtime.is_none().then_some(app.python.version.value),
+        python_parts,
         runtime: shared,
         libraries,
         programs: programs(app),

@@ -9,7 +9,7 @@ mod trust;
 use std::path::PathBuf;
 use std::thread;
 
-use self::hosts::{ghosts, host_compiled, host_python, needs, targets};
+use self::hosts::{ghosts, host_compiled, host_python, needs, python_parts, targets};
 use self::layers::{installed, needs_twin, tell_pruned, twin};
 pub(crate) use self::pins::brought;
 use self::pins::{Wheels, fetch, read_lock};
@@ -103,7 +103,10 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
     let services = services::insert_into(&mut tree, app)?;
     scriptlets::insert_into(&mut tree, &services)?;
     let scan = report.timed("proof", |_| prove(app, &tree, &layers, bundled, options.cache, environment.arch))?;
-    let depends = needs(app, runtime.as_ref(), scan.libraries, report);
+    let own = wheels.application().map(|wheel| wheel.metadata.name.to_string());
+    let parts =
+        report.timed("imports", |_| python_parts(app, &tree, &layers, own.as_deref(), runtime.as_ref(), report))?;
+    let depends = needs(app, runtime.as_ref(), parts, scan.libraries, report);
     tell_pruned(&layers, report);
     report.step(&format!(
         "release of {}, {}, {}",

@@ -1,7 +1,7 @@
 //! Formats judged by the tools that will read them: one made-up tree of oddities, written in every format, read back by
 //! GNU tar, bsdtar, Python, busybox, dpkg, rpm and cpio, and compared with the tree's dump.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -74,6 +74,7 @@ pub(crate) fn package(tree: Tree) -> Package {
         meta: meta(),
         depends: Depends {
             python: Some(PythonMinor { major: 3, minor: 11 }),
+            python_parts: BTreeSet::new(),
             runtime: None,
             libraries: libraries(),
             programs: vec![],

@@ -432,6 +432,8 @@ fn host_requirements(depends: &Depends) -> Vec<(String, String, u32)> {
     if let Some(python) = depends.python {
         needed.push((format!("/usr/bin/python{python}"), String::new(), 0));
         needed.push(("python(abi)".to_owned(), python.to_string(), sense::EQUAL));
+        let parts = depends.python_parts.iter().filter_map(|part| part.rpm(python));
+        needed.extend(parts.map(|package| (package, String::new(), 0)));
     }
     if let Some(runtime) = &depends.runtime {
         needed.push((runtime.package.clone(), runtime.version.clone(), sense::GREATER | sense::EQUAL));

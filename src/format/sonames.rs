@@ -204,6 +204,7 @@ pub fn depends(depends: &Depends) -> Result<Vec<String>> {
     let mut relations = Vec::new();
     if let Some(python) = depends.python {
         relations.push(format!("python{python}"));
+        relations.extend(depends.python_parts.iter().map(|part| part.deb(python)));
     }
     if let Some(runtime) = &depends.runtime {
         relations.push(format!("{} (>= {})", runtime.package, runtime.version));
@@ -298,7 +299,10 @@ fn numbers(version: &str) -> Vec<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::imports::PythonPart;
     use crate::name::PythonMinor;
 
     fn library(soname: &str, versions: &[&str]) -> Library {
@@ -314,6 +318,7 @@ mod tests {
     fn libraries_of_one_package_are_one_relation_with_the_highest_version() {
         let wanted = Depends {
             python: Some(PythonMinor { major: 3, minor: 11 }),
+            python_parts: BTreeSet::from([PythonPart::Tkinter]),
             runtime: None,
             libraries: vec![
                 library("libc.so.6", &["GLIBC_2.2.5", "GLIBC_2.28"]),
@@ -334,6 +339,7 @@ mod tests {
             depends(&wanted).unwrap(),
             [
                 "python3.11",
+                "python3.11-tk",
                 "libc6 (>= 2.29)",
                 "libgcc-s1 (>= 4.3)",
                 "libssl3 | libssl3t64",

@@ -26,7 +26,7 @@ pub(crate) struct Sandbox {
 impl Sandbox {
     pub(crate) fn new() -> Self {
         let root = tempfile::Builder::new().prefix("box").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        for directory in ["home", "project"] {
+        for directory in ["home", "project", "tmp"] {
             std::fs::create_dir(root.path().join(directory)).unwrap();
         }
         Self { root }
@@ -220,6 +220,8 @@ impl Run<'_> {
             .env("PATH", tools::path())
             .env("HOME", self.sandbox.root().join("home"))
             .env("PKGAPP_CACHE_DIR", self.sandbox.cache())
+            // A name below the directory for temporary files is a leak, and a clone may lie below /tmp.
+            .env("TMPDIR", self.sandbox.root().join("tmp"))
             .env("LC_ALL", "C.UTF-8")
             .env("NO_COLOR", "1")
             .envs(&self.env);
