@@ -33,6 +33,8 @@ pub struct Release<'a> {
     pub python: PythonMinor,
     /// The interpreter that ships with it, or in a package of its own; `None`: the host's.
     pub runtime: Option<&'a Runtime>,
+    /// Directories of `app/` that modules are imported from besides `app/` itself, relative to it.
+    pub import_from: &'a [ReleasePath],
 }
 
 /// `.pkgapp/release.json`: equal releases have equal records, so there is no time, machine or user in it.
@@ -153,7 +155,9 @@ impl Release<'_> {
         if layers.iter().any(has_application_files) {
             let name = format!("lib/python{}/site-packages/{}-app.pth", self.python, self.name);
             // Relative to the directory of the file itself (site.addpackage).
-            insert(&name, text("../../../app\n".into(), &origin))?;
+            let more = self.import_from.iter().map(|directory| format!("../../../app/{}\n", directory.as_str()));
+            let lines: String = std::iter::once("../../../app\n".to_owned()).chain(more).collect();
+            insert(&name, text(lines, &origin))?;
         }
         Ok(())
     }
@@ -205,7 +209,15 @@ mod tests {
     fn tree_of(layers: &[Layer], python: PythonMinor) -> (Tree, InstallPath) {
         let prefix = InstallPath::parse("/opt/shop").unwrap();
         let (name, version) = (AppName::parse("shop").unwrap(), "1.4.2".parse().unwrap());
-        let release = Release { name: &name, version: &version, commit: Some("c0ffee"), python, runtime: None };
+        let import_from = [ReleasePath::parse("src").unwrap()];
+        let release = Release {
+            name: &name,
+            version: &version,
+            commit: Some("c0ffee"),
+            python,
+            runtime: None,
+            import_from: &import_from,
+        };
         let mut tree = Tree::new();
         release.insert_into(&mut tree, &prefix, layers).unwrap();
         (tree, prefix)
@@ -273,6 +285,6 @@ mod tests {
         let files = Layer::for_files(&bench.builder(), bench.directory.path(), &["shop.py".into()]).unwrap();
         let (tree, _) = tree_of(&files, bench.python());
         let pth = format!("/opt/shop/lib/python{}/site-packages/shop-app.pth", bench.python());
-        assert_eq!(text_at(&tree, &pth), "../../../app\n");
+        assert_eq!(text_at(&tree, &pth), "../../../app\n../../../app/src\n");
     }
 }

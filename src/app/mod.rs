@@ -25,6 +25,7 @@ use crate::digest::Sha256Sum;
 use crate::error::{Context, Error, Location, Result, shown};
 use crate::lock::index::NamedIndex;
 use crate::name::{AppName, Arch, PythonMinor};
+use crate::path::ReleasePath;
 use crate::pypa::{ExtraName, GroupName, PackageName, Version};
 use crate::runtime::Part;
 use crate::target::Target;
@@ -74,6 +75,8 @@ pub struct App {
     pub include: Vec<Pattern>,
     /// What of it does not.
     pub exclude: Vec<Pattern>,
+    /// Directories of `app/` that modules are imported from besides `app/` itself, relative to it.
+    pub import_from: Vec<ReleasePath>,
     /// `[python]`.
     pub python: Python,
     /// `[build]`.
@@ -361,6 +364,7 @@ struct About {
     source: Option<PathBuf>,
     include: Vec<Pattern>,
     exclude: Vec<Pattern>,
+    import_from: Vec<ReleasePath>,
 }
 
 impl Reader<'_> {
@@ -391,6 +395,7 @@ impl Reader<'_> {
             source: about.source,
             include: about.include,
             exclude: about.exclude,
+            import_from: about.import_from,
             python,
             build,
             package,
@@ -420,6 +425,9 @@ impl Reader<'_> {
             table.get("include").map(|value| Pattern::read_all(&value, Pattern::of_files)).unwrap_or_default();
         let exclude =
             table.get("exclude").map(|value| Pattern::read_all(&value, Pattern::of_files)).unwrap_or_default();
+        let root = &self.files.root;
+        let import_from = table.get("import-from").map(|value| value.each(|text| import_directory(root, text)));
+        let import_from = import_from.unwrap_or_default().into_iter().map(|directory| directory.value).collect();
         table.finish();
         let name = name?;
         Some(About {
@@ -432,6 +440,7 @@ impl Reader<'_> {
             source,
             include,
             exclude,
+            import_from,
             name,
         })
     }
@@ -727,6 +736,20 @@ fn project_directory(root: &Path, text: &str) -> Result<PathBuf> {
                 .hint("write `source = \"\"` and `include = […]` for an application of plain files"))
         }
     }
+}
+
+/// Returns a directory of the project that `import-from` names, as it lies below `app/`.
+fn import_directory(root: &Path, text: &str) -> Result<ReleasePath> {
+    let path = existing(root, "directory", text)?;
+    if !path.is_dir() {
+        return Err(Error::new(format!("`{text}` is not a directory"))
+            .hint("name the directory that holds the modules and packages"));
+    }
+    let below = path.strip_prefix(root).ok().and_then(Path::to_str).unwrap_or(text);
+    ReleasePath::parse(below).map_err(|_| {
+        Error::new(format!("`{text}` is not a directory inside the project"))
+            .hint("`include` and `import-from` name files and directories beside the configuration")
+    })
 }
 
 /// Returns an existing file that the configuration names.

@@ -90,6 +90,7 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
         commit: commit.as_deref(),
         python: app.python.version.value,
         runtime: runtime.as_ref(),
+        import_from: &app.import_from,
     };
     let twin = match needs_twin(app, &environment, &layers) {
         true => Some(report.timed("twin", |_| {

@@ -12,6 +12,7 @@ use crate::process;
 use crate::pypa::PackageName;
 use crate::report::{Report, Style};
 use crate::survey::{Factory, Framework, Gateway, Pins, Survey, Web};
+use crate::target::{TARGETS, Target};
 use crate::venv::{Venv, editable_line};
 
 use super::working_directory;
@@ -37,7 +38,7 @@ pub(super) fn init(args: &InitArgs, global: &Global, report: &Report) -> Result<
     let survey = Survey::of(&root)?;
     let python = if survey.says_python { None } else { Some(python(&survey)?) };
     let text = configuration(&survey, python);
-    say(&survey, report);
+    say(&survey, python, report);
     if args.print {
         report.text(&text);
         return Ok(());
@@ -115,7 +116,7 @@ fn python(survey: &Survey) -> Result<PythonMinor> {
         .hint("set `requires-python` in pyproject.toml to what the application runs on"))
 }
 
-/// The text: at most 20 lines.
+/// The text: what was found, and as comments what nearly every application needs in the end.
 fn configuration(survey: &Survey, python: Option<PythonMinor>) -> String {
     let mut text = format!("# A {} application; the README's reference has all keys.\n", survey.framework.name());
     let mut table = |name: &str, lines: Vec<String>| {
@@ -126,41 +127,89 @@ fn configuration(survey: &Survey, python: Option<PythonMinor>) -> String {
         }
     };
     table("app", app(survey));
-    let version = python.map(|python| format!("version = {}", quoted(&python.to_string())));
-    let requirements = match &survey.pins {
-        Pins::Elsewhere(name, _) => Some(format!("requirements = [{}]", quoted(name))),
-        Pins::Found(_) | Pins::Loose(_) | Pins::Nothing => None,
-    };
-    table("python", version.into_iter().chain(requirements).collect());
-    if survey.collects_static && survey.has("django") {
-        table("build", vec!["run = [\"python app/manage.py collectstatic --noinput\"]".to_owned()]);
-    }
+    table("python", python_table(survey, python));
+    table("build", build(survey));
+    let secrets = secrets(survey);
     match (web(survey), assumed(survey)) {
-        (Some(lines), _) => table("service.web", lines),
+        (Some(lines), _) => table("service.web", lines.into_iter().chain(secrets.clone()).collect()),
         (None, Some((server, lines))) => {
-            table("", std::iter::once(format!("# with `{server}` among the requirements:")).chain(lines).collect());
+            let first = format!("# with `{server}` among the requirements:");
+            table("", std::iter::once(first).chain(lines).chain(secrets.clone()).collect());
         }
-        (None, None) => {}
+        (None, None) => {
+            let lines = survey.scripts.first().map(|script| {
+                let exec = format!("# exec = {}", quoted(script));
+                ["# [service.web]".to_owned(), exec].into_iter().chain(secrets.clone()).collect()
+            });
+            table("", lines.filter(|_| survey.has_backend).unwrap_or_default());
+        }
     }
-    if let Some(worker) = &survey.worker {
-        let beat = if worker.scheduled { " --beat --schedule /var/lib/{name}/beat" } else { "" };
-        let beat = beat.replace("{name}", &name_of(survey));
-        table("service.worker", vec![format!("exec = {}", quoted(&format!("celery -A {} worker{beat}", worker.app)))]);
+    for worker in &survey.workers {
+        let exec = format!("exec = {}", quoted(&worker.exec));
+        table(&format!("service.{}", worker.name), std::iter::once(exec).chain(secrets.clone()).collect());
     }
+    let mut deploy = vec!["# [deploy.production]".to_owned(), "# hosts = [\"web1.example.com\"]".to_owned()];
+    deploy.extend(survey.migrate.iter().map(|exec| format!("# migrate = {{ exec = {} }}", quoted(exec))));
+    table("", deploy);
     text
 }
 
 fn app(survey: &Survey) -> Vec<String> {
     let mut lines = Vec::new();
-    lines.extend(survey.name.as_ref().map(|name| format!("name = {}", quoted(name.as_str()))));
+    lines.extend(survey.lacks_name.then(|| format!("name = {}", quoted(survey.name.as_str()))));
     lines.extend(survey.lacks_version.then(|| "version = \"0.1.0\"".to_owned()));
-    lines.extend(survey.looks_like_project.then(|| "source = \"\"".to_owned()));
-    let patterns: Vec<String> = survey.include.iter().map(|pattern| quoted(pattern)).collect();
-    if !patterns.is_empty() {
-        lines.push(format!("include = [{}]", patterns.join(", ")));
+    lines.extend(survey.no_wheel.as_ref().map(|why| format!("source = \"\"  # {why}")));
+    let list = |names: &[String]| names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
+    if !survey.include.is_empty() {
+        lines.push(format!("include = [{}]", list(&survey.include)));
         lines.push("exclude = [\"**/tests/**\"]".to_owned());
     }
+    if !survey.import_from.is_empty() {
+        lines.push(format!("import-from = [{}]", list(&survey.import_from)));
+    }
     lines
+}
+
+fn python_table(survey: &Survey, python: Option<PythonMinor>) -> Vec<String> {
+    let mut lines = Vec::new();
+    lines.extend(python.map(|python| format!("version = {}", quoted(&python.to_string()))));
+    if let Pins::Elsewhere(name, true) = &survey.pins {
+        lines.push(format!("requirements = [{}]", quoted(name)));
+    }
+    if let Pins::Elsewhere(name, false) = &survey.pins {
+        lines.push(format!("# `pkgapp lock {name}` writes the pylock.toml that a build reads"));
+    }
+    let version = python.or_else(|| written_python(&survey.root));
+    if let Some(version) = version {
+        let path = prefix_of(version).map_or_else(
+            || format!("cpython-{version}.0+…-x86_64-unknown-linux-gnu-install_only.tar.gz"),
+            |prefix| shown(&prefix).to_string(),
+        );
+        lines.push(format!("# interpreter = \"bundled\"  # hosts then need no Python {version}"));
+        lines.push(format!("# path = {}", quoted(&path)));
+    }
+    lines
+}
+
+fn build(survey: &Survey) -> Vec<String> {
+    if survey.collect_static.is_empty() || !survey.has("django") {
+        return Vec::new();
+    }
+    let commands: Vec<String> = survey.collect_static.iter().map(|command| quoted(command)).collect();
+    let mut lines = vec![format!("run = [{}]", commands.join(", "))];
+    if !survey.variables.is_empty() {
+        let pair = |(name, value): (&String, &&str)| format!("{name} = {}", quoted(value));
+        let pairs: Vec<String> = survey.variables.iter().map(pair).collect();
+        lines.push(format!("env = {{ {} }}  # so that the settings load", pairs.join(", ")));
+    }
+    lines
+}
+
+/// The file that a service gets its secrets from, as a comment.
+fn secrets(survey: &Survey) -> Vec<String> {
+    let names: Vec<&str> = survey.variables.keys().map(String::as_str).take(6).collect();
+    let what = if names.is_empty() { "secrets and settings".to_owned() } else { names.join(", ") };
+    vec![format!("# environment-file = \"/etc/{}/secrets.env\"  # {what}", survey.name)]
 }
 
 /// How the application is served, by a server that it requires itself.
@@ -176,21 +225,27 @@ fn web(survey: &Survey) -> Option<Vec<String>> {
         Web::Object { module, name, factory, gateway } => (module, name, *factory, *gateway),
     };
     let target = format!("{module}:{name}");
-    let called = if factory == Factory::Yes { format!("'{target}()'") } else { target.clone() };
+    let is_made = factory == Factory::Yes;
+    let called = if is_made { format!("'{target}()'") } else { target.clone() };
+    let make = if is_made { "--factory " } else { "" };
+    let has = |name: &str| survey.has(name);
+    let (interface, port) = (if gateway == Gateway::Asgi { "asgi" } else { "wsgi" }, "--host 127.0.0.1 --port 8000");
     match gateway {
-        Gateway::Wsgi if survey.has("gunicorn") => Some(vec![exec(format!("gunicorn {called}")), socket()]),
-        Gateway::Wsgi if survey.has("waitress") => {
-            let call = if factory == Factory::Yes { "--call " } else { "" };
+        Gateway::Wsgi if has("gunicorn") => Some(vec![exec(format!("gunicorn {called}")), socket()]),
+        Gateway::Wsgi if has("waitress") => {
+            let call = if is_made { "--call " } else { "" };
             Some(vec![exec(format!("waitress-serve --listen 127.0.0.1:8000 {call}{target}"))])
         }
-        Gateway::Asgi if survey.has("uvicorn") => {
-            let make = if factory == Factory::Yes { "--factory " } else { "" };
-            Some(vec![exec(format!("uvicorn --fd 3 {make}{target}")), socket()])
+        Gateway::Asgi if has("uvicorn") => Some(vec![exec(format!("uvicorn --fd 3 {make}{target}")), socket()]),
+        Gateway::Asgi if has("hypercorn") => {
+            Some(vec![exec(format!("hypercorn --bind 127.0.0.1:8000 {}", called.replace('\'', "")))])
         }
-        Gateway::Asgi if survey.has("hypercorn") => {
-            Some(vec![exec(format!("hypercorn --bind 127.0.0.1:8000 {target}"))])
-        }
-        Gateway::Asgi if survey.has("daphne") => Some(vec![exec(format!("daphne -b 127.0.0.1 -p 8000 {target}"))]),
+        Gateway::Asgi if has("daphne") && !is_made => Some(vec![exec(format!("daphne -b 127.0.0.1 -p 8000 {target}"))]),
+        _ if has("granian") => Some(vec![exec(format!("granian --interface {interface} {port} {make}{target}"))]),
+        Gateway::Wsgi if has("uwsgi") || has("pyuwsgi") => Some(vec![exec(format!(
+            "uwsgi --master --die-on-term --need-app --http-socket 127.0.0.1:8000 --home /opt/{} --module {called}",
+            survey.name
+        ))]),
         Gateway::Wsgi | Gateway::Asgi => None,
     }
 }
@@ -198,19 +253,71 @@ fn web(survey: &Survey) -> Option<Vec<String>> {
 /// The same with a server that is not among the requirements, as comments.
 fn assumed(survey: &Survey) -> Option<(&'static str, Vec<String>)> {
     let Some(Web::Object { module, name, factory, gateway }) = &survey.web else { return None };
-    let call = if *factory == Factory::Yes { "()" } else { "" };
+    let is_made = *factory == Factory::Yes;
     let (server, exec) = match gateway {
-        Gateway::Wsgi => ("gunicorn", format!("gunicorn '{module}:{name}{call}'")),
+        Gateway::Wsgi if is_made => ("gunicorn", format!("gunicorn '{module}:{name}()'")),
+        Gateway::Wsgi => ("gunicorn", format!("gunicorn {module}:{name}")),
+        Gateway::Asgi if is_made => ("uvicorn", format!("uvicorn --fd 3 --factory {module}:{name}")),
         Gateway::Asgi => ("uvicorn", format!("uvicorn --fd 3 {module}:{name}")),
     };
-    let exec = if call.is_empty() { exec.replace('\'', "") } else { exec };
     let lines =
         ["[service.web]".to_owned(), format!("exec = {}", quoted(&exec)), "socket = \"127.0.0.1:8000\"".to_owned()];
     Some((server, lines.iter().map(|line| format!("# {line}")).collect()))
 }
 
-fn name_of(survey: &Survey) -> String {
-    survey.name.as_ref().map_or_else(|| "app".to_owned(), ToString::to_string)
+/// The version in `.python-version`, if it is one that releases run on.
+fn written_python(root: &Path) -> Option<PythonMinor> {
+    let text = fs::read_to_string(&root.join(".python-version")).ok()?;
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'))?;
+    let parts: Vec<&str> = line.splitn(3, '.').take(2).collect();
+    parts.join(".").parse().ok()
+}
+
+/// Where a Python lies that could ship with the release: one of the user's own before the distribution's.
+fn prefix_of(python: PythonMinor) -> Option<PathBuf> {
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    let pyenv = std::env::var_os("PYENV_ROOT").map_or_else(|| home.join(".pyenv"), PathBuf::from).join("versions");
+    let uv = home.join(".local/share/uv/python");
+    let version = python.to_string();
+    for (directory, start) in [(pyenv, format!("{version}.")), (uv, format!("cpython-{version}."))] {
+        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        let mut prefixes: Vec<PathBuf> = entries
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with(&start))
+            .map(|entry| entry.path())
+            .filter(|prefix| prefix.join("bin").join(format!("python{version}")).exists())
+            .collect();
+        prefixes.sort_by_key(|prefix| {
+            let name = prefix.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let patch = name[start.len()..].chars().take_while(char::is_ascii_digit).collect::<String>();
+            patch.parse::<u32>().unwrap_or_default()
+        });
+        if let Some(newest) = prefixes.pop() {
+            return Some(newest);
+        }
+    }
+    let found = process::find(&format!("python{version}"))?.canonicalize().ok()?;
+    let prefix = found.parent()?.parent()?;
+    prefix.join("lib").join(format!("python{version}")).is_dir().then(|| prefix.to_owned())
+}
+
+/// Distributions that people run, for a word about a Python that they do not have.
+const USUAL: [&str; 5] = ["debian12", "debian13", "ubuntu24.04", "el9", "el10"];
+
+/// Says which hosts do not have a Python, if most of them do not.
+fn uncommon(python: PythonMinor) -> Option<String> {
+    let usual = TARGETS.iter().filter(|target| USUAL.contains(&target.name));
+    let (with, without): (Vec<_>, Vec<_>) = usual.partition(|target| target.offers(python));
+    let names = |targets: &[&Target]| targets.iter().map(|target| target.name).collect::<Vec<_>>().join(", ");
+    let here = std::fs::read_link("/usr/bin/python3").ok()?;
+    let is_here = here.to_string_lossy().ends_with(&format!("python{python}"));
+    if is_here || without.len() <= with.len() {
+        return None;
+    }
+    let which = match with.len() {
+        0 => "which no usual distribution has".to_owned(),
+        _ => format!("which {} do not have (only {})", names(&without), names(&with)),
+    };
+    Some(format!("hosts need Python {python}, {which}: `interpreter = \"bundled\"` ships it"))
 }
 
 /// Text as TOML writes it.
@@ -219,15 +326,24 @@ fn quoted(text: &str) -> String {
 }
 
 /// Tells what was found, and what is left to do.
-fn say(survey: &Survey, report: &Report) {
+fn say(survey: &Survey, python: Option<PythonMinor>, report: &Report) {
     report.step(&format!("a {} application", survey.framework.name()));
-    match &survey.pins {
-        Pins::Found(name) | Pins::Elsewhere(name, true) => report.step(&format!("pinned by `{name}`")),
-        Pins::Loose(name) | Pins::Elsewhere(name, false) => {
-            report
-                .warning(&format!("`{name}` does not pin everything: `pkgapp lock` writes a `pylock.toml` that does"));
-        }
-        Pins::Nothing => report.warning("nothing pins what it requires: `pkgapp lock` writes a `pylock.toml`"),
+    let completes = "`pkgapp lock` writes a `pylock.toml` that does";
+    match (&survey.pins, survey.gap) {
+        (Pins::Found(name) | Pins::Elsewhere(name, true), _) => report.step(&format!("pinned by `{name}`")),
+        (Pins::Loose(name), Some((distribution, lacking))) => report
+            .warning(&format!("`{name}` does not pin everything (`{distribution}` requires `{lacking}`): {completes}")),
+        (Pins::Loose(name), None) => report.warning(&format!("`{name}` does not pin everything: {completes}")),
+        (Pins::Elsewhere(name, false), _) => report.warning(&format!(
+            "`{name}` does not pin everything: `pkgapp lock {name}` writes a `pylock.toml` that does"
+        )),
+        (Pins::Nothing, _) => report.warning("nothing pins what it requires: `pkgapp lock` writes a `pylock.toml`"),
+    }
+    if let Some(why) = &survey.no_wheel {
+        report.step(&format!("ships as plain files, not as a wheel: {why}"));
+    }
+    if let Some(warning) = python.or_else(|| written_python(&survey.root)).and_then(uncommon) {
+        report.warning(&warning);
     }
     for (name, directory) in unnamed_editables(survey) {
         let (from, line) = (shown(&directory), editable_line(&directory));
@@ -242,6 +358,9 @@ fn say(survey: &Survey, report: &Report) {
             report.warning("no application object was found to serve: write a `[service.web]`");
         }
         Some(_) | None => {}
+    }
+    for sentence in &survey.open {
+        report.warning(sentence);
     }
 }
 

@@ -68,7 +68,14 @@ impl Bench {
 
     pub(crate) fn tree(&self, prefix: &InstallPath, layers: &[Layer]) -> Tree {
         let (name, version) = (AppName::parse("shop").unwrap(), "1.4.2".parse().unwrap());
-        let release = Release { name: &name, version: &version, commit: None, python: self.python(), runtime: None };
+        let release = Release {
+            name: &name,
+            version: &version,
+            commit: None,
+            python: self.python(),
+            runtime: None,
+            import_from: &[],
+        };
         let mut tree = Tree::new();
         release.insert_into(&mut tree, prefix, layers).unwrap();
         for layer in layers {

@@ -1,13 +1,11 @@
 //! The lines of an application's modules that make an object which a server or a worker is given.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use walkdir::{DirEntry, WalkDir};
 
-use crate::error::Result;
-
-use super::{ASIDE, pins};
+use super::{ASIDE, TOOLS, pins};
 
 /// How deep modules are looked for, and how large they may be: application objects are near the top, and hand-written.
 const DEEPEST: usize = 6;
@@ -85,20 +83,19 @@ pub enum Web {
     Pecan(String),
 }
 
-/// A Celery application.
+/// A program that works beside the web application.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Worker {
-    /// What `celery -A` takes.
-    pub app: String,
-    /// Whether it has a schedule, so that `celery beat` is of use.
-    pub scheduled: bool,
+    /// What its service is called.
+    pub name: String,
+    /// The command.
+    pub exec: String,
 }
 
 /// An object that a module makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Found {
     kind: Kind,
-    module: String,
     /// Relative to the tree.
     file: PathBuf,
     name: String,
@@ -109,27 +106,90 @@ enum Kind {
     Django(Gateway),
     /// `application` or `app` of a wsgi.py or asgi.py.
     Entry(Gateway),
-    Flask,
-    FlaskFactory,
-    FastApi,
+    /// Made by a class of a framework, or by one that is derived from it.
+    Made(Gateway),
+    /// What a factory has returned.
+    Returned,
+    Factory(Gateway),
     Celery,
+    /// A module for workers that imports the object from another one.
+    CeleryEntry,
+    Huey,
 }
+
+/// `name = function(` at the beginning of a line.
+#[derive(Debug)]
+struct Assigned {
+    file: PathBuf,
+    name: String,
+    called: String,
+}
+
+/// A function that returns an application, and what its module is about.
+const FACTORIES: [&str; 9] = [
+    "create_app",
+    "make_app",
+    "app_factory",
+    "build_app",
+    "get_app",
+    "create_application",
+    "make_application",
+    "get_application",
+    "application_factory",
+];
 
 /// What the modules of a tree show.
 #[derive(Debug, Default)]
 pub(super) struct Code {
     found: Vec<Found>,
+    assigned: Vec<Assigned>,
+    /// Classes that are derived from an application's, by name.
+    classes: BTreeMap<String, Gateway>,
     paste: Option<String>,
+    development_ini: Option<String>,
     pecan: Option<String>,
-    has_manage: bool,
+    /// The directory of Django's manage.py, relative; empty for the top.
+    manage: Option<PathBuf>,
     has_schedule: bool,
-    static_root: bool,
-    strict_settings: bool,
+    has_djhuey: bool,
+    /// Why collectstatic can't be run at a build, or `Ok` if it can; `None` if nothing sets STATIC_ROOT.
+    static_root: Option<Result<(), String>>,
+    /// Whether the settings say `COMPRESS_OFFLINE`: pages then work only when `compress` has run.
+    compresses: bool,
+    /// Variables that settings can't do without, and a value that suffices for a build.
+    variables: BTreeMap<String, &'static str>,
+    /// Directories that are packages.
+    packages: BTreeSet<PathBuf>,
+    /// The modules that each file imports.
+    imports: BTreeMap<PathBuf, BTreeSet<String>>,
+    /// What `WSGI_APPLICATION` and `ASGI_APPLICATION` name.
+    chosen: Vec<(String, Gateway)>,
+    actors: BTreeSet<PathBuf>,
+    arq: Vec<PathBuf>,
+    queues: BTreeSet<String>,
+    loops: Vec<String>,
+    /// Names of files and directories at the top that some module has in a string.
+    mentioned: BTreeSet<String>,
+    alembic: Option<Alembic>,
+    /// The processes of a Procfile.
+    processes: Vec<(String, String)>,
+}
+
+/// Migrations that alembic runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Alembic {
+    /// alembic.ini, relative.
+    pub(super) file: PathBuf,
+    /// Whether `script_location` counts from the working directory.
+    pub(super) needs_directory: bool,
+    /// The directory of the scripts, if it is one beside the file.
+    pub(super) scripts: Option<String>,
 }
 
 /// Reads the modules of a tree.
-pub(super) fn read(root: &Path) -> Result<Code> {
-    let mut code = Code { has_manage: root.join("manage.py").is_file(), ..Code::default() };
+pub(super) fn read(root: &Path) -> crate::error::Result<Code> {
+    let mut code = Code::default();
+    let top: Vec<String> = super::listed(root).into_iter().map(|(name, _)| name).collect();
     let walk = WalkDir::new(root).max_depth(DEEPEST).sort_by_file_name().into_iter();
     for entry in walk.filter_entry(is_source).filter_map(Result::ok) {
         let path = entry.path().strip_prefix(root).unwrap_or(entry.path());
@@ -137,151 +197,648 @@ pub(super) fn read(root: &Path) -> Result<Code> {
         if !entry.file_type().is_file() || entry.metadata().is_ok_and(|metadata| metadata.len() > LARGEST) {
             continue;
         }
-        if name.ends_with(".py") {
-            code.module(path, &name, &pins::text(entry.path())?);
-        } else if name.ends_with(".ini") && path.components().count() == 1 {
-            code.paste_file(&name, &pins::text(entry.path())?);
+        if name.ends_with(".py") && !is_test(&name) {
+            code.module(path, &name, &pins::text(entry.path())?, &top);
+        } else if name == "alembic.ini" {
+            code.alembic_file(root, path, &pins::text(entry.path())?);
+        } else if name.ends_with(".ini") {
+            code.paste_file(path, &name, &pins::text(entry.path())?);
         }
     }
-    // The nearest to the top; entry points made for servers before all others.
-    code.found.sort_by_key(|found| (found.file.components().count(), found.file.clone()));
+    let procfile = root.join("Procfile");
+    if procfile.is_file() {
+        let text = pins::text(&procfile)?;
+        let lines = text.lines().filter_map(|line| line.split_once(':'));
+        code.processes = lines.map(|(name, line)| (name.trim().to_owned(), line.trim().to_owned())).collect();
+    }
+    code.resolve();
     Ok(code)
+}
+
+/// A module of tests; [`ASIDE`] has their directories.
+pub(super) fn is_test(name: &str) -> bool {
+    name.starts_with("test_") || name.ends_with("_test.py") || ["tests.py", "conftest.py"].contains(&name)
 }
 
 fn is_source(entry: &DirEntry) -> bool {
     let name = entry.file_name().to_string_lossy();
-    let is_aside = || ASIDE.contains(&&*name) || name == "migrations" || name == "site-packages";
-    entry.depth() == 0 || !(name.starts_with('.') || entry.file_type().is_dir() && is_aside())
+    let is_migrations = || name == "migrations" && !entry.path().join("alembic.ini").is_file();
+    let is_aside = || ASIDE.contains(&&*name) || is_migrations() || name == "site-packages";
+    let is_directory = entry.file_type().is_dir();
+    entry.depth() == 0
+        || !(name.starts_with('.') || is_directory && (is_aside() || super::is_environment(entry.path())))
 }
 
 impl Code {
-    fn module(&mut self, path: &Path, name: &str, text: &str) {
-        let Some(module) = module_name(path) else { return };
+    fn module(&mut self, path: &Path, name: &str, text: &str, top: &[String]) {
+        let file = path.to_owned();
         let mut add = |kind, object: &str| {
-            let (module, file, name) = (module.clone(), path.to_owned(), object.to_owned());
-            self.found.push(Found { kind, module, file, name });
+            self.found.push(Found { kind, file: file.clone(), name: object.to_owned() });
         };
         let entry = match name {
             "wsgi.py" => Some(Gateway::Wsgi),
             "asgi.py" => Some(Gateway::Asgi),
             _ => None,
         };
-        let is_flask = text.contains("flask");
-        for line in text.lines() {
-            if let Some(function) = line.strip_prefix("def ").and_then(|rest| rest.split_once('(')) {
-                let takes_nothing = required_arguments(function.1) == Some(0);
-                if is_flask && ["create_app", "make_app", "app_factory"].contains(&function.0) && takes_nothing {
-                    add(Kind::FlaskFactory, function.0);
+        let about = if text.contains("lask") {
+            Some(Gateway::Wsgi)
+        } else if ["FastAPI", "fastapi", "Starlette", "starlette"].iter().any(|word| text.contains(word)) {
+            Some(Gateway::Asgi)
+        } else {
+            None
+        };
+        for (at, line) in lines_at(text) {
+            if let Some((function, rest)) = line
+                .strip_prefix("async def ")
+                .or_else(|| line.strip_prefix("def "))
+                .and_then(|rest| rest.split_once('('))
+            {
+                let whole = &text[at + line.len() - rest.len()..];
+                if let Some(gateway) = about.filter(|_| FACTORIES.contains(&function))
+                    && line.starts_with("def ")
+                    && required_arguments(whole) == Some(0)
+                {
+                    add(Kind::Factory(gateway), function);
+                }
+                continue;
+            }
+            if let Some((class, bases)) = line.strip_prefix("class ").and_then(|rest| rest.split_once('(')) {
+                let bases = bases.split([',', ')']).map(|base| base.trim().rsplit('.').next().unwrap_or_default());
+                let gateway = bases.into_iter().find_map(framework_class);
+                self.classes.extend(gateway.map(|gateway| (class.to_owned(), gateway)));
+                if class == "WorkerSettings" || bases_of(line).contains(&"WorkerSettings") {
+                    self.arq.push(path.to_owned());
+                }
+                continue;
+            }
+            if line == "class WorkerSettings:" {
+                self.arq.push(path.to_owned());
+            }
+            if name == "celery_worker.py" && line.starts_with("from ") {
+                let names = line.split_once(" import ").map_or("", |(_, names)| names).split(" #").next();
+                let names = names.unwrap_or_default().split(',').map(str::trim);
+                for object in names.filter(|name| ["celery", "celery_app"].contains(name)) {
+                    add(Kind::CeleryEntry, object);
                 }
             }
+            if let Some(module) = imported(line) {
+                self.imports.entry(path.to_owned()).or_default().insert(module.to_owned());
+            }
             let Some((object, value)) = assignment(line) else { continue };
+            match (object, value.trim_matches(['"', '\''])) {
+                ("WSGI_APPLICATION", target) => self.chosen.push((target.to_owned(), Gateway::Wsgi)),
+                ("ASGI_APPLICATION", target) => self.chosen.push((target.to_owned(), Gateway::Asgi)),
+                ("STATIC_ROOT", _) => self.static_root = Some(static_root(value)),
+                _ => {}
+            }
             match (called(value), entry) {
                 ("get_wsgi_application", _) => add(Kind::Django(Gateway::Wsgi), object),
                 ("get_asgi_application", _) => add(Kind::Django(Gateway::Asgi), object),
-                ("Flask", _) => add(Kind::Flask, object),
-                ("FastAPI" | "Starlette", _) => add(Kind::FastApi, object),
-                ("Celery", _) => add(Kind::Celery, object),
                 (_, Some(gateway)) if ["application", "app"].contains(&object) => add(Kind::Entry(gateway), object),
-                _ => {}
+                ("ProtocolTypeRouter", _) => add(Kind::Django(Gateway::Asgi), object),
+                ("Celery", _) => add(Kind::Celery, object),
+                (class, _) if class.ends_with("Huey") => add(Kind::Huey, object),
+                ("", _) => {}
+                (called, _) => {
+                    let (file, name, called) = (path.to_owned(), object.to_owned(), called.to_owned());
+                    self.assigned.push(Assigned { file, name, called });
+                }
             }
         }
-        self.has_schedule |= text.contains("beat_schedule") || text.contains("add_periodic_task");
-        self.static_root |= text.lines().any(|line| assignment(line).is_some_and(|(name, _)| name == "STATIC_ROOT"));
-        let is_settings = name == "settings.py" || path.parent().is_some_and(|parent| parent.ends_with("settings"));
-        self.strict_settings |=
-            is_settings && ["os.environ[", "env(", "config("].iter().any(|read| text.contains(read));
+        self.imports.entry(path.to_owned()).or_default();
+        self.facts(path, name, text, top);
+    }
+
+    /// What a whole text shows, whatever its lines are.
+    fn facts(&mut self, path: &Path, name: &str, text: &str, top: &[String]) {
+        let lower = |word: &str| text.contains(word) || text.contains(&word.to_uppercase());
+        self.has_schedule |=
+            lower("beat_schedule") || text.contains("add_periodic_task") || text.contains("CELERYBEAT");
+        self.has_djhuey |= text.contains("huey.contrib.djhuey");
+        if name == "__init__.py" {
+            self.packages.extend(path.parent().map(Path::to_owned));
+        }
+        if name == "manage.py" && text.contains("django") {
+            let directory = path.parent().unwrap_or(Path::new("")).to_owned();
+            let nearer = self.manage.as_ref().is_none_or(|known| depth(&directory) < depth(known));
+            self.manage = if nearer { Some(directory) } else { self.manage.take() };
+        }
+        let parent = path.parent().unwrap_or(Path::new(""));
+        if name == "settings.py" || parent.ends_with("settings") {
+            self.variables.extend(demanded_variables(text));
+            self.compresses |= text.contains("COMPRESS_OFFLINE");
+        }
+        if text.contains("@dramatiq.actor") || text.contains("import dramatiq") && text.contains("@actor") {
+            self.actors.insert(path.to_owned());
+        }
+        self.queues.extend(queues(text));
+        let command = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        let is_loop = ["while True", "while not "].iter().any(|word| text.contains(word)) && text.contains("sleep(");
+        // What listens by itself is not started unasked.
+        let listens = ["--port", "--host", "--bind"].iter().any(|option| text.contains(option));
+        if parent.ends_with("management/commands") && is_loop && !listens && text.contains("class Command") {
+            self.loops.push(command);
+        }
         if name == "config.py" && text.contains("pecan") | text.contains("'root'") | text.contains("\"root\"") {
             let is_config = text.lines().any(|line| assignment(line).is_some_and(|(name, _)| name == "app"));
             self.pecan = self.pecan.take().or_else(|| is_config.then(|| path.display().to_string()));
         }
+        for entry in top {
+            if !self.mentioned.contains(entry) && !TOOLS.contains(&name) && mentions(text, entry) {
+                self.mentioned.insert(entry.clone());
+            }
+        }
     }
 
-    fn paste_file(&mut self, name: &str, text: &str) {
-        let is_application = text.lines().any(|line| line.trim() == "[app:main]" || line.trim() == "[pipeline:main]");
-        let better = ["production.ini"].contains(&name) || self.paste.is_none();
-        if is_application && better {
-            self.paste = Some(name.to_owned());
+    fn paste_file(&mut self, path: &Path, name: &str, text: &str) {
+        let heads = ["[app:main]", "[pipeline:main]", "[composite:main]"];
+        if !text.lines().any(|line| heads.contains(&line.trim())) {
+            return;
+        }
+        let file = path.display().to_string();
+        if ["dev", "test", "local", "example"].iter().any(|word| name.contains(word)) {
+            self.development_ini.get_or_insert(file);
+        } else if name == "production.ini" && !self.paste.as_ref().is_some_and(|known| known.ends_with(name))
+            || self.paste.is_none()
+        {
+            self.paste = Some(file);
+        }
+    }
+
+    fn alembic_file(&mut self, root: &Path, path: &Path, text: &str) {
+        let nearer = |known: &Alembic| depth(path) < depth(&known.file);
+        if !self.alembic.as_ref().is_none_or(nearer) {
+            return;
+        }
+        let location = text.lines().find_map(|line| line.trim().strip_prefix("script_location")?.split_once('='));
+        let location = location.map_or("", |(_, value)| value.trim());
+        // A module (`shop:migrations`) and a place beside the file are found from anywhere.
+        let needs_directory = !location.contains("%(here)s") && !location.contains(':');
+        let inside = location.trim_start_matches("%(here)s").trim_start_matches(['.', '/']);
+        let beside = path.parent().unwrap_or(Path::new("")).join(inside);
+        let scripts = (!inside.is_empty() && root.join(&beside).is_dir()).then(|| beside.display().to_string());
+        self.alembic = Some(Alembic { file: path.to_owned(), needs_directory, scripts });
+    }
+
+    /// Tells what assignments mean, when all classes and factories are known.
+    fn resolve(&mut self) {
+        let factories: BTreeMap<String, Gateway> = self
+            .found
+            .iter()
+            .filter_map(|found| match found.kind {
+                Kind::Factory(gateway) => Some((found.name.clone(), gateway)),
+                _ => None,
+            })
+            .collect();
+        for Assigned { file, name, called } in std::mem::take(&mut self.assigned) {
+            let class = framework_class(&called).or_else(|| self.classes.get(&called).copied());
+            let kind = match class {
+                Some(gateway) => Kind::Made(gateway),
+                None if factories.contains_key(&called) || FACTORIES.contains(&called.as_str()) => Kind::Returned,
+                None => continue,
+            };
+            self.found.push(Found { kind, file, name });
+        }
+        // The nearest to the top first.
+        self.found.sort_by_key(|found| (depth(&found.file), found.file.clone()));
+        // A manage.py inside of a package is that package's: it is started by a console script.
+        if self.manage.as_ref().is_some_and(|directory| self.packages.contains(directory)) {
+            self.manage = None;
         }
     }
 
     /// What the application is made with, by what it requires and what its modules show.
     pub(super) fn framework(&self, requires: &BTreeSet<String>) -> Framework {
         let has = |name: &str| requires.contains(name);
-        let any = |kinds: &[Kind]| self.found.iter().any(|found| kinds.contains(&found.kind));
+        let any = |is: fn(Kind) -> bool| self.found.iter().any(|found| is(found.kind));
+        let makes = |gateway| {
+            self.found.iter().any(|found| found.kind == Kind::Made(gateway) || found.kind == Kind::Factory(gateway))
+        };
         match () {
-            () if self.has_manage || any(&[Kind::Django(Gateway::Wsgi)]) => Framework::Django,
+            () if self.manage.is_some() || any(|kind| matches!(kind, Kind::Django(_))) => Framework::Django,
             () if self.pecan.is_some() && has("pecan") => Framework::Pecan,
-            () if self.paste.is_some() && has("pyramid") => Framework::Pyramid,
-            () if any(&[Kind::FastApi]) => Framework::FastApi,
-            () if any(&[Kind::Flask, Kind::FlaskFactory]) => Framework::Flask,
+            () if self.has_paste() && has("pyramid") => Framework::Pyramid,
+            () if makes(Gateway::Asgi) => Framework::FastApi,
+            () if makes(Gateway::Wsgi) => Framework::Flask,
             () if has("django") => Framework::Django,
             () if has("pyramid") => Framework::Pyramid,
             () if has("pecan") => Framework::Pecan,
             () if has("flask") => Framework::Flask,
             () if has("fastapi") => Framework::FastApi,
-            () if any(&[Kind::Celery]) => Framework::Celery,
+            () if any(|kind| kind == Kind::Celery) => Framework::Celery,
             () => Framework::Plain,
         }
     }
 
-    /// The object to serve, if one is certain enough.
-    pub(super) fn web(&self, requires: &BTreeSet<String>) -> Option<Web> {
+    fn has_paste(&self) -> bool {
+        self.paste.is_some() || self.development_ini.is_some()
+    }
+
+    /// A configuration of Paste Deployment for developers, where there is none for servers.
+    pub(super) fn only_for_developers(&self) -> Option<&str> {
+        self.development_ini.as_deref().filter(|_| self.paste.is_none())
+    }
+
+    /// The object to serve, if one is certain enough, and the directory that it is imported from.
+    pub(super) fn web(&self, requires: &BTreeSet<String>) -> Option<(Web, PathBuf)> {
         if let Some(file) = &self.paste
             && requires.contains("pyramid")
         {
-            return Some(Web::Paste(file.clone()));
+            return Some((Web::Paste(file.clone()), PathBuf::new()));
         }
         if let Some(file) = &self.pecan
             && requires.contains("pecan")
         {
-            return Some(Web::Pecan(file.clone()));
+            return Some((Web::Pecan(file.clone()), PathBuf::new()));
         }
         // A server that speaks the other protocol only is no use for an entry point.
         let asgi_only = ["uvicorn", "hypercorn", "daphne"].iter().any(|name| requires.contains(*name))
-            && !["gunicorn", "waitress"].iter().any(|name| requires.contains(*name));
+            && !["gunicorn", "waitress", "uwsgi", "pyuwsgi"].iter().any(|name| requires.contains(*name));
         let first = |gateway| if asgi_only { gateway == Gateway::Asgi } else { gateway == Gateway::Wsgi };
-        let rank = |found: &&Found| match found.kind {
-            Kind::Django(gateway) | Kind::Entry(gateway) => Some(if first(gateway) { 0 } else { 2 }),
-            Kind::FastApi | Kind::Flask => Some(1),
-            Kind::FlaskFactory => Some(3),
-            Kind::Celery => None,
+        let promised = self.promised();
+        let is_for =
+            |file: &Path, what: &str| file.file_stem().is_some_and(|stem| stem.to_string_lossy().contains(what));
+        let rank = |found: &&Found| {
+            let kind = match found.kind {
+                Kind::Django(gateway) | Kind::Entry(gateway) => {
+                    if first(gateway) {
+                        1
+                    } else {
+                        3
+                    }
+                }
+                Kind::Made(_) | Kind::Returned if is_for(&found.file, "wsgi") && first(Gateway::Wsgi) => 1,
+                Kind::Made(_) | Kind::Returned if is_for(&found.file, "worker") => 5,
+                Kind::Made(_) | Kind::Returned => 2,
+                Kind::Factory(_) => 4,
+                Kind::Celery | Kind::CeleryEntry | Kind::Huey => return None,
+            };
+            let module = self.module_of(&found.file)?.0;
+            let is_promised = promised.iter().any(|(target, gateway)| {
+                let (wanted, name) = target.split_once(':').unwrap_or((target, "application"));
+                wanted == module && name == found.name && gateway.is_none_or(first)
+            });
+            let names = ["application", "app", "api"];
+            let name = names.iter().position(|name| *name == found.name).unwrap_or(names.len());
+            let stems = ["wsgi.py", "asgi.py", "main.py", "app.py", "server.py", "__init__.py"];
+            let file = found.file.file_name().unwrap_or_default();
+            let stem = stems.iter().position(|stem| file == *stem).unwrap_or(stems.len());
+            Some((!is_promised, kind, depth(&found.file), name, stem))
         };
         let best = self.found.iter().filter(|found| rank(found).is_some()).min_by_key(rank)?;
         let gateway = match best.kind {
-            Kind::Django(gateway) | Kind::Entry(gateway) => gateway,
-            Kind::FastApi => Gateway::Asgi,
-            Kind::Flask | Kind::FlaskFactory | Kind::Celery => Gateway::Wsgi,
+            Kind::Django(gateway) | Kind::Entry(gateway) | Kind::Made(gateway) | Kind::Factory(gateway) => gateway,
+            Kind::Returned => self.returned(),
+            Kind::Celery | Kind::CeleryEntry | Kind::Huey => return None,
         };
-        let factory = if best.kind == Kind::FlaskFactory { Factory::Yes } else { Factory::No };
-        Some(Web::Object { module: best.module.clone(), name: best.name.clone(), factory, gateway })
+        let factory = if matches!(best.kind, Kind::Factory(_)) { Factory::Yes } else { Factory::No };
+        let (module, base) = self.module_of(&best.file)?;
+        Some((Web::Object { module, name: best.name.clone(), factory, gateway }, base))
     }
 
-    /// The Celery application to work for.
-    pub(super) fn worker(&self, requires: &BTreeSet<String>) -> Option<Worker> {
-        let found = self.found.iter().find(|found| found.kind == Kind::Celery)?;
+    /// What the factories of the tree return.
+    fn returned(&self) -> Gateway {
+        let gateways = self.found.iter().filter_map(|found| match found.kind {
+            Kind::Factory(gateway) | Kind::Made(gateway) => Some(gateway),
+            _ => None,
+        });
+        gateways.into_iter().next().unwrap_or(Gateway::Wsgi)
+    }
+
+    /// What a Procfile or Django's settings say is served: `module:name`, and by which protocol if that is certain.
+    fn promised(&self) -> Vec<(String, Option<Gateway>)> {
+        let mut promised = Vec::new();
+        for (_, line) in self.processes.iter().filter(|(name, _)| name == "web") {
+            let command = line.rsplit(['&', ';']).next().unwrap_or_default();
+            let is_target = |word: &&str| {
+                let word = word.trim_matches(['"', '\'']);
+                let is_name = |part: &str| !part.is_empty() && part.chars().all(|c| c == '_' || c.is_alphanumeric());
+                let (module, name) = word.split_once(':').unwrap_or((word, "application"));
+                (word.contains(':') || word.ends_with(".wsgi")) && module.split('.').all(is_name) && is_name(name)
+            };
+            let words = command.split_whitespace().skip(1).filter(is_target);
+            promised.extend(words.map(|word| (word.trim_matches(['"', '\'']).to_owned(), None)));
+        }
+        let dotted = |target: &str| target.rsplit_once('.').map(|(module, name)| format!("{module}:{name}"));
+        promised.extend(self.chosen.iter().filter_map(|(target, gateway)| Some((dotted(target)?, Some(*gateway)))));
+        promised
+    }
+
+    /// The Celery application to work for: what `celery -A` takes, and the directory that it is imported from.
+    pub(super) fn celery(&self) -> Option<(String, PathBuf)> {
+        // A module that makes the web application first, so that tasks have it, before the one that has the object alone.
+        let of_kind = |kind| self.found.iter().find(|found| found.kind == kind);
+        let found = of_kind(Kind::CeleryEntry).or_else(|| of_kind(Kind::Celery))?;
+        let (module, base) = self.module_of(&found.file)?;
         // `celery -A package` finds package.celery:app by itself.
-        let app = match found.module.strip_suffix(".celery") {
+        let app = match module.strip_suffix(".celery") {
             Some(package) => package.to_owned(),
-            None => format!("{}:{}", found.module, found.name),
+            None => format!("{module}:{}", found.name),
         };
-        requires.contains("celery").then_some(Worker { app, scheduled: self.has_schedule })
+        Some((app, base))
     }
 
-    /// Whether `manage.py collectstatic` works without an environment.
-    pub(super) fn collects_static(&self) -> bool {
-        self.has_manage && self.static_root && !self.strict_settings
+    /// The workers and schedulers, and the directories that they are imported from.
+    pub(super) fn workers(&self, requires: &BTreeSet<String>, name: &str) -> (Vec<Worker>, Vec<PathBuf>) {
+        let has = |name: &str| requires.contains(name);
+        let mut workers: Vec<Worker> = Vec::new();
+        let mut bases = Vec::new();
+        let mut add = |name: &str, exec: String| workers.push(Worker { name: name.to_owned(), exec });
+        let manage = self.manage_file().map(|file| format!("python {file}"));
+        if has("celery")
+            && let Some((app, base)) = self.celery()
+        {
+            let database = has("django-celery-beat");
+            let beat = match (self.has_schedule, database) {
+                (_, true) => " --beat --scheduler django_celery_beat.schedulers:DatabaseScheduler".to_owned(),
+                (true, false) => format!(" --beat --schedule /var/lib/{name}/beat"),
+                (false, false) => String::new(),
+            };
+            add("worker", format!("celery -A {app} worker{beat}"));
+            bases.push(base);
+        }
+        match &manage {
+            Some(manage) if has("django-rq") => add("worker", format!("{manage} rqworker default")),
+            Some(manage) if has("django-q") || has("django-q2") => add("worker", format!("{manage} qcluster")),
+            Some(manage) if has("django-dramatiq") => add("worker", format!("{manage} rundramatiq")),
+            Some(manage) if self.has_djhuey => add("worker", format!("{manage} run_huey")),
+            _ if has("rq") => {
+                let queues: Vec<&str> = self.queues.iter().map(String::as_str).collect();
+                let queues = if queues.is_empty() { "default".to_owned() } else { queues.join(" ") };
+                add("worker", format!("rq worker {queues}"));
+            }
+            _ if has("dramatiq") => {
+                let modules: Vec<(String, PathBuf)> =
+                    self.actors.iter().filter_map(|file| self.module_of(file)).collect();
+                if !modules.is_empty() {
+                    let names: Vec<&str> = modules.iter().map(|(module, _)| module.as_str()).collect();
+                    add("worker", format!("dramatiq {}", names.join(" ")));
+                    bases.extend(modules.into_iter().map(|(_, base)| base));
+                }
+            }
+            _ if has("huey") => {
+                let huey = self.found.iter().find(|found| found.kind == Kind::Huey);
+                if let Some((huey, (module, base))) = huey.and_then(|huey| Some((huey, self.module_of(&huey.file)?))) {
+                    add("worker", format!("huey_consumer.py {module}.{}", huey.name));
+                    bases.push(base);
+                }
+            }
+            _ if has("arq") => {
+                if let Some((module, base)) = self.arq.first().and_then(|file| self.module_of(file)) {
+                    add("worker", format!("arq {module}.WorkerSettings"));
+                    bases.push(base);
+                }
+            }
+            _ => {}
+        }
+        if let Some(manage) = &manage {
+            for command in self.loops.iter().take(4) {
+                add(&command.replace('_', "-"), format!("{manage} {command}"));
+            }
+        }
+        (workers, bases)
+    }
+
+    /// manage.py as it lies in a release.
+    pub(super) fn manage_file(&self) -> Option<String> {
+        self.manage.as_ref().map(|directory| Path::new("app").join(directory).join("manage.py").display().to_string())
+    }
+
+    /// The directory of manage.py, relative; empty for the top.
+    pub(super) fn manage_directory(&self) -> Option<&Path> {
+        self.manage.as_deref()
+    }
+
+    /// Whether static files are to be collected; why they can't be, as far as the settings tell.
+    pub(super) fn static_root(&self) -> Option<&Result<(), String>> {
+        self.static_root.as_ref().filter(|_| self.manage.is_some())
+    }
+
+    /// Whether django-compressor has to run at a build.
+    pub(super) fn compresses(&self) -> bool {
+        self.compresses
+    }
+
+    /// The variables that Django's settings demand, each with a value that suffices for a build.
+    pub(super) fn variables(&self) -> &BTreeMap<String, &'static str> {
+        &self.variables
+    }
+
+    /// Whether a directory has an `__init__.py`.
+    pub(super) fn is_package(&self, directory: &Path) -> bool {
+        self.packages.contains(directory)
+    }
+
+    pub(super) fn alembic(&self) -> Option<&Alembic> {
+        self.alembic.as_ref()
+    }
+
+    /// Whether some module has the name of a file or directory at the top in a string.
+    pub(super) fn mentions(&self, name: &str) -> bool {
+        self.mentioned.contains(name)
+    }
+
+    /// Whether a module of the tree imports one of that name.
+    pub(super) fn imports(&self, name: &str) -> bool {
+        let top = |module: &String| module.split('.').next() == Some(name);
+        self.imports.values().flatten().any(top)
     }
 
     /// Modules at the top of the tree that have an object in them, and that a wheel of packages lacks.
     pub(super) fn loose_modules(&self) -> impl Iterator<Item = String> + '_ {
-        let names = self.found.iter().filter(|found| found.file.components().count() == 1);
+        let names = self.found.iter().filter(|found| depth(&found.file) == 1);
         names.map(|found| found.file.display().to_string()).chain(self.paste.clone())
+    }
+
+    /// The name that a module is imported by, and the directory that it is then imported from.
+    ///
+    /// Packages lead up to the first directory without `__init__.py`. That one may be a package of the newer kind; what
+    /// the modules import tells.
+    fn module_of(&self, file: &Path) -> Option<(String, PathBuf)> {
+        let mut base = file.parent().unwrap_or(Path::new(""));
+        while self.packages.contains(base) && base.parent().is_some() {
+            base = base.parent().unwrap_or(Path::new(""));
+        }
+        if let Some(manage) = self.manage.as_deref().filter(|manage| base.starts_with(manage)) {
+            base = manage;
+        } else if base.starts_with("src") {
+            base = if base == Path::new("src") || !self.is_import_root(base, file) { Path::new("src") } else { base };
+        } else if base != Path::new("") && !self.is_import_root(base, file) {
+            base = Path::new("");
+        }
+        Some((module_name(file.strip_prefix(base).ok()?)?, base.to_owned()))
+    }
+
+    fn is_import_root(&self, base: &Path, file: &Path) -> bool {
+        let name = base.file_name().unwrap_or_default().to_string_lossy();
+        let top = base.strip_prefix("src").unwrap_or(base).iter().next().unwrap_or_default().to_string_lossy();
+        if file.parent() == Some(base) {
+            // A module beside it that it imports by its bare name.
+            let imports = self.imports.get(file).into_iter().flatten();
+            let mut firsts = imports.filter_map(|module| module.split('.').next());
+            return firsts.any(|first| self.has_module(base, first)) && !self.imports(&name);
+        }
+        !self.imports(&top)
+    }
+
+    fn has_module(&self, directory: &Path, name: &str) -> bool {
+        self.packages.contains(&directory.join(name)) || self.files_have(&directory.join(format!("{name}.py")))
+    }
+
+    fn files_have(&self, file: &Path) -> bool {
+        self.imports.contains_key(file) || self.found.iter().any(|found| found.file == file)
     }
 }
 
-/// The name that a module is imported by: below `src/`, and not `__init__`.
+fn depth(path: &Path) -> usize {
+    path.components().count()
+}
+
+/// The lines of a text, and where each begins.
+fn lines_at(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.split_inclusive('\n').scan(0, |at, line| {
+        let begin = *at;
+        *at += line.len();
+        Some((begin, line.trim_end()))
+    })
+}
+
+/// The protocol of an application that a class makes.
+fn framework_class(class: &str) -> Option<Gateway> {
+    match class {
+        "Flask" | "Bottle" | "APIFlask" => Some(Gateway::Wsgi),
+        "FastAPI" | "Starlette" | "Quart" | "Litestar" | "Sanic" => Some(Gateway::Asgi),
+        _ => None,
+    }
+}
+
+fn bases_of(line: &str) -> Vec<&str> {
+    let inside = line.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map_or("", |(inside, _)| inside);
+    inside.split(',').map(|base| base.trim().rsplit('.').next().unwrap_or_default()).collect()
+}
+
+/// The module that a line imports, whole, if it imports one by its absolute name.
+pub(super) fn imported(line: &str) -> Option<&str> {
+    let line = line.trim();
+    let rest = line.strip_prefix("from ").or_else(|| line.strip_prefix("import "))?;
+    let module = rest.split([' ', ',', ';']).next()?;
+    (!module.starts_with('.') && !module.is_empty()).then_some(module)
+}
+
+/// Whether a text has a name at the top of the tree in a string: a file alone, a directory only as part of a path.
+fn mentions(text: &str, name: &str) -> bool {
+    let is_file = name.contains('.');
+    let quoted = |line: &str| ['"', '\''].iter().any(|quote| line.contains(&format!("{quote}{name}{quote}")));
+    let begins = |line: &str| ['"', '\''].iter().any(|quote| line.contains(&format!("{quote}{name}/")));
+    let is_path = |line: &str| {
+        let lower = line.to_lowercase();
+        ["base_dir", "path", "root", "dir", "folder", "__file__"].iter().any(|word| lower.contains(word))
+    };
+    text.contains(name)
+        && text.lines().any(|line| quoted(line) && (is_file || is_path(line)) || begins(line) && is_path(line))
+}
+
+/// The names of rq's queues: the first argument of `Queue(`.
+fn queues(text: &str) -> Vec<String> {
+    if !text.contains("rq") {
+        return Vec::new();
+    }
+    let calls = text.split("Queue(").skip(1);
+    let names = calls.filter_map(|rest| {
+        let quote = rest.chars().next().filter(|c| ['"', '\''].contains(c))?;
+        rest[1..].split_once(quote).map(|(name, _)| name.to_owned())
+    });
+    let is_plain =
+        |name: &String| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    names.filter(is_plain).collect()
+}
+
+/// Whether static files can be collected into what STATIC_ROOT says: only inside of the tree does a package have them.
+fn static_root(value: &str) -> Result<(), String> {
+    let inside = ["BASE", "ROOT", "DIR", "__file__", "dirname"].iter().any(|word| value.contains(word));
+    let text = value.trim_start_matches(['r', '"', '\'']);
+    match value {
+        _ if inside => Ok(()),
+        _ if text.starts_with('/') && value.starts_with(['"', '\'', 'r']) => {
+            Err(format!("`STATIC_ROOT` is `{}`, outside of the application", text.trim_end_matches(['"', '\''])))
+        }
+        _ if value.starts_with(['"', '\'']) => Err("`STATIC_ROOT` is relative to the working directory".to_owned()),
+        _ if ["environ", "getenv", "env(", "config("].iter().any(|word| value.contains(word)) => {
+            Err("`STATIC_ROOT` comes from the environment".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The variables that settings read without a default, by `os.environ`, django-environ or python-decouple.
+fn demanded_variables(text: &str) -> BTreeMap<String, &'static str> {
+    let mut demanded = BTreeMap::new();
+    let text: String = text.lines().map(|line| line.split(" #").next().unwrap_or_default().to_owned() + "\n").collect();
+    for start in [
+        "os.environ[",
+        "environ[",
+        "env(",
+        "config(",
+        "env.str(",
+        "env.int(",
+        "env.bool(",
+        "env.list(",
+        "env.db(",
+        "env.db_url(",
+        "env.url(",
+        "env.cache(",
+    ] {
+        for (at, _) in text.match_indices(start) {
+            let before = text[..at].chars().next_back();
+            if before.is_some_and(|c| c == '_' || c.is_alphanumeric()) || before == Some('.') && start != "environ[" {
+                continue;
+            }
+            let line = text[..at].rsplit('\n').next().unwrap_or_default();
+            if line.trim_start().starts_with(['#']) || is_conditional(&text[..at]) {
+                continue;
+            }
+            let rest = text[at + start.len()..].trim_start();
+            let Some(quote) = rest.chars().next().filter(|c| ['"', '\''].contains(c)) else { continue };
+            let Some((name, after)) = rest[1..].split_once(quote) else { continue };
+            let is_name = !name.is_empty() && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric());
+            let arguments = after.trim_start();
+            // An assignment to it is no reading of it.
+            let is_written = start.ends_with('[') && arguments.trim_start_matches(']').trim_start().starts_with("= ");
+            let inside = arguments.split(')').next().unwrap_or_default();
+            let is_alone =
+                arguments.starts_with([')', ']']) || inside.contains("cast=") && !inside.contains("default=");
+            let is_asked = ['"', '\''].iter().any(|quote| text.contains(&format!("{quote}{name}{quote} in ")));
+            if is_name && is_alone && !is_written && !is_asked {
+                demanded.insert(name.to_owned(), build_value(name, start, inside));
+            }
+        }
+    }
+    demanded
+}
+
+/// Whether what follows a text is reached only sometimes: it is indented below a statement that chooses.
+fn is_conditional(before: &str) -> bool {
+    let mut lines = before.rsplit('\n');
+    let is_indented = lines.next().is_some_and(|line| line.starts_with([' ', '\t']));
+    let above = lines.find(|line| !line.is_empty() && !line.starts_with([' ', '\t', '#', ')', ']', '}']));
+    let chooses = ["if ", "elif ", "else", "try", "except", "def ", "class ", "for ", "with ", "async "];
+    is_indented && above.is_some_and(|line| chooses.iter().any(|word| line.starts_with(word)))
+}
+
+/// A value that no build can mistake for a real one, of the type that settings expect.
+fn build_value(name: &str, read: &str, arguments: &str) -> &'static str {
+    match () {
+        () if read.starts_with("env.db") || name == "DATABASE_URL" => "sqlite://:memory:",
+        () if read == "env.int(" || arguments.contains("cast=int") || name.ends_with("_PORT") => "1",
+        () if read == "env.bool(" || arguments.contains("cast=bool") || name.contains("DEBUG") => "0",
+        () if name.ends_with("_URL") || name.ends_with("_URI") => "http://localhost",
+        () => "only-for-the-build",
+    }
+}
+
+/// The name that a module is imported by: not `__init__`.
 fn module_name(path: &Path) -> Option<String> {
-    let path = path.strip_prefix("src").unwrap_or(path).with_extension("");
+    let path = path.with_extension("");
     let mut parts: Vec<&str> = path.iter().map(|part| part.to_str()).collect::<Option<_>>()?;
     if parts.last() == Some(&"__init__") {
         parts.pop();
@@ -305,9 +862,29 @@ fn called(value: &str) -> &str {
     function.rsplit('.').next().unwrap_or_default()
 }
 
-/// How many arguments a function must be given, by what follows its opening parenthesis; `None` if the line ends before.
+/// How many arguments a function must be given, by what follows its opening parenthesis; `None` if that is never closed.
 fn required_arguments(rest: &str) -> Option<usize> {
-    let (arguments, _) = rest.rsplit_once(')')?;
-    let names = arguments.split(',').map(str::trim).filter(|name| !name.is_empty() && !name.starts_with('*'));
+    let mut open = 1;
+    let end = rest.char_indices().find(|(_, c)| {
+        open += match c {
+            '(' | '[' | '{' => 1,
+            ')' | ']' | '}' => -1,
+            _ => 0,
+        };
+        open == 0
+    })?;
+    // Commas of nested brackets separate nothing here.
+    let mut open = 0;
+    let plain: String = rest[..end.0].lines().map(|line| line.split('#').next().unwrap_or_default()).collect();
+    let inside = plain.split(|c: char| {
+        open += match c {
+            '(' | '[' | '{' => 1,
+            ')' | ']' | '}' => -1,
+            _ => 0,
+        };
+        c == ',' && open == 0
+    });
+    let names = inside.map(str::trim).filter(|name| !name.is_empty() && !name.starts_with('*') && *name != "/");
+    // What follows a lone `*` still has to be given, if it has no default.
     Some(names.filter(|name| !name.contains('=')).count())
 }

@@ -5,18 +5,21 @@
 
 mod code;
 mod pins;
+mod project;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use toml::{Table, Value};
+use walkdir::WalkDir;
 
 use crate::app::LOCKS;
 use crate::error::Result;
 use crate::name::{AppName, PythonMinor};
 use crate::pypa::VersionSpecifiers;
+
+use self::project::Project;
 
 pub use self::code::{Factory, Framework, Gateway, Web, Worker};
 
@@ -65,18 +68,24 @@ const TOOLS: [&str; 8] =
 pub struct Survey {
     /// The tree.
     pub root: PathBuf,
-    /// The project's name, where pyproject.toml's `[project]` does not say it; else the directory's.
-    pub name: Option<AppName>,
+    /// What the application is called.
+    pub name: AppName,
+    /// Whether nothing that a build reads says so.
+    pub lacks_name: bool,
     /// Whether nothing says the version.
     pub lacks_version: bool,
     /// Whether it is to be built as a wheel.
     pub has_backend: bool,
-    /// Whether a build would take it for a project although it has no build backend.
-    pub looks_like_project: bool,
+    /// Why it is not to be built as a wheel, although a build would take it for a project.
+    pub no_wheel: Option<String>,
     /// Plain files, as patterns, that are no part of a wheel.
     pub include: Vec<String>,
+    /// Directories of these that modules are imported from.
+    pub import_from: Vec<String>,
     /// What pins its requirements.
     pub pins: Pins,
+    /// A pinned distribution, and one that it requires and the pins lack.
+    pub gap: Option<(&'static str, &'static str)>,
     /// Whether `.python-version` says which Python.
     pub says_python: bool,
     /// Which Pythons it takes; `None` if it does not say.
@@ -87,10 +96,18 @@ pub struct Survey {
     pub framework: Framework,
     /// The application object that a web server is given.
     pub web: Option<Web>,
-    /// The Celery application.
-    pub worker: Option<Worker>,
-    /// Whether Django collects static files, by settings that need no environment.
-    pub collects_static: bool,
+    /// Programs beside it.
+    pub workers: Vec<Worker>,
+    /// The command that migrates the database.
+    pub migrate: Option<String>,
+    /// The commands that collect static files at a build.
+    pub collect_static: Vec<String>,
+    /// Variables that the settings demand, each with a value that suffices for a build.
+    pub variables: BTreeMap<String, &'static str>,
+    /// Console scripts of its own.
+    pub scripts: Vec<String>,
+    /// What is left to the reader, one sentence each.
+    pub open: Vec<String>,
 }
 
 /// What pins an application's requirements.
@@ -113,29 +130,89 @@ impl Survey {
     /// A file of the packaging standards that can't be read, or is not what its name says.
     pub fn of(root: &Path) -> Result<Self> {
         let project = Project::read(root)?;
-        let pins = find_pins(root, project.has_backend)?;
-        let requires = pins::required(root, &pins, &project.table, &project.setup)?;
         let code = code::read(root)?;
-        let has_backend = project.has_backend;
-        let (web, worker) = (code.web(&requires), code.worker(&requires));
+        let no_wheel = if project.is_project {
+            project.refuses_a_wheel(root).or_else(|| runs_from_its_tree(root, &project, &code))
+        } else {
+            None
+        };
+        let has_backend = project.is_project && no_wheel.is_none();
+        let pins = find_pins(root, has_backend)?;
+        let requires = pins::required(root, &pins, &project.table, &project.setup)?;
+        let (name, lacks_name) = project.name(root);
         let framework = code.framework(&requires);
-        let include = if has_backend { beside_packages(root, &code) } else { plain_files(root) };
-        Ok(Self {
+        let (web, web_base) = code.web(&requires).unzip();
+        let (workers, bases) = code.workers(&requires, name.as_str());
+        let bases = web_base.into_iter().chain(bases).chain(code.manage_directory().map(Path::to_owned));
+        let include = if has_backend { beside_packages(root, &code) } else { plain_files(root, &code) };
+        let gap = match &pins {
+            Pins::Found(name) | Pins::Elsewhere(name, true) if name.ends_with(".txt") => pins::gap(&requires),
+            _ => None,
+        };
+        let pins = match (pins, gap) {
+            (Pins::Found(name), Some(_)) => Pins::Loose(name),
+            (Pins::Elsewhere(name, _), Some(_)) => Pins::Elsewhere(name, false),
+            (pins, _) => pins,
+        };
+        let mut survey = Self {
             root: root.to_owned(),
-            name: project.name(root),
+            name,
+            lacks_name,
             lacks_version: !has_backend && !project.says("version"),
             has_backend,
-            looks_like_project: !has_backend && project.table.contains_key("project"),
+            no_wheel,
             include,
-            requires_python: project.requires_python(root),
+            import_from: import_roots(bases, has_backend),
+            requires_python: project.requires_python(root).or_else(|| least_python(root, &pins)),
             says_python: root.join(".python-version").is_file(),
-            collects_static: code.collects_static(),
+            migrate: migration(&code, web.as_ref(), &requires),
+            collect_static: Vec::new(),
+            variables: if framework == Framework::Django { code.variables().clone() } else { BTreeMap::new() },
+            scripts: project.scripts(),
+            open: Vec::new(),
             pins,
+            gap,
             requires,
             framework,
             web,
-            worker,
-        })
+            workers,
+        };
+        survey.look_at_static_files(&code);
+        survey.say_what_is_open(&project, &code);
+        Ok(survey)
+    }
+
+    fn look_at_static_files(&mut self, code: &code::Code) {
+        match (code.static_root(), code.manage_file()) {
+            (Some(Ok(())), Some(manage)) => {
+                self.collect_static.push(format!("python {manage} collectstatic --noinput"));
+                if code.compresses() && self.has("django-compressor") {
+                    self.collect_static.push(format!("python {manage} compress"));
+                }
+            }
+            (Some(Err(why)), _) => {
+                self.open.push(format!("static files are not collected: {why}"));
+            }
+            _ => {}
+        }
+    }
+
+    fn say_what_is_open(&mut self, project: &Project, code: &code::Code) {
+        if let Some(file) =
+            code.only_for_developers().filter(|_| self.framework == Framework::Pyramid && self.web.is_none())
+        {
+            self.open.push(format!("`{file}` is for developers: write a `production.ini` and serve it with `pserve`"));
+        }
+        if !self.has_backend && !self.scripts.is_empty() {
+            let names: Vec<String> = self.scripts.iter().map(|name| format!("`{name}`")).collect();
+            let names = names.join(", ");
+            self.open.push(format!("without a wheel the release has no console script {names}"));
+        }
+        if let Some(members) = project.workspace().filter(|_| !project.says("name")) {
+            let listed: Vec<String> = members.iter().map(|member| format!("`{member}`")).collect();
+            let listed = listed.join(", ");
+            self.open.push(format!("this is a workspace: run `pkgapp init` in the member that ships ({listed})"));
+        }
     }
 
     /// Returns whether a distribution is pinned or required.
@@ -150,73 +227,56 @@ impl Survey {
     }
 }
 
-/// pyproject.toml, and the files from before it.
-struct Project {
-    table: Table,
-    setup: String,
-    has_backend: bool,
+/// Returns why an application works in its own tree only, though a wheel could be built of it.
+fn runs_from_its_tree(root: &Path, project: &Project, code: &code::Code) -> Option<String> {
+    let manage = code.manage_directory()?;
+    if !project.scripts().is_empty() {
+        return None;
+    }
+    let place = |name: &str| manage.join(name).display().to_string();
+    if manage != Path::new("") && manage != Path::new("src") {
+        return Some(format!("Django runs from `{}`", manage.display()));
+    }
+    // Settings look for these beside manage.py (`BASE_DIR`), and wheels have packages alone.
+    let beside = ["templates", "static", "locale", "assets"].into_iter().find(|name| {
+        let directory = root.join(manage).join(name);
+        directory.is_dir() && !directory.join("__init__.py").is_file()
+    })?;
+    Some(format!("Django finds `{}` beside manage.py, and a wheel would lack it", place(beside)))
 }
 
-impl Project {
-    fn read(root: &Path) -> Result<Self> {
-        let table = match root.join("pyproject.toml") {
-            file if file.is_file() => pins::toml(&file)?,
-            _ => Table::new(),
-        };
-        let texts = ["setup.cfg", "setup.py"].iter().map(|name| root.join(name)).filter(|file| file.is_file());
-        let setup = texts.map(|file| pins::text(&file)).collect::<Result<Vec<_>>>()?.join("\n");
-        // What has `[project]` but no backend is an application whose requirements are noted there, as uv makes it.
-        let has_backend = table.contains_key("build-system") || root.join("setup.py").is_file();
-        Ok(Self { table, setup, has_backend })
-    }
+/// The directories that modules are imported from, besides what is importable anyway.
+fn import_roots(bases: impl Iterator<Item = PathBuf>, has_backend: bool) -> Vec<String> {
+    let names: BTreeSet<String> = bases.map(|base| base.display().to_string()).collect();
+    // What a build backend makes a wheel of is importable wherever it lies in the tree.
+    names.into_iter().filter(|name| !name.is_empty() && !has_backend).collect()
+}
 
-    fn says(&self, key: &str) -> bool {
-        self.table.get("project").and_then(|project| project.get(key)).is_some()
+/// The command that brings a database up to date.
+fn migration(code: &code::Code, web: Option<&Web>, requires: &BTreeSet<String>) -> Option<String> {
+    if let Some(manage) = code.manage_file() {
+        return Some(format!("python {manage} migrate --noinput"));
     }
-
-    /// Returns the name that has to be written down.
-    fn name(&self, root: &Path) -> Option<AppName> {
-        if self.says("name") {
-            return None;
+    let alembic = code.alembic();
+    if requires.contains("flask-migrate")
+        && let Some(Web::Object { module, name, factory, .. }) = web
+    {
+        let call = if *factory == Factory::Yes { "()" } else { "" };
+        let directory =
+            alembic.and_then(|alembic| alembic.file.parent()).filter(|directory| directory.iter().count() == 1);
+        let directory = directory.map(|directory| format!(" --directory app/{}", directory.display()));
+        return Some(format!("flask --app '{module}:{name}{call}' db upgrade{}", directory.unwrap_or_default()));
+    }
+    let alembic = alembic.filter(|_| requires.contains("alembic"))?;
+    let file = alembic.file.display();
+    Some(match alembic.needs_directory {
+        false => format!("alembic -c app/{file} upgrade head"),
+        true => {
+            let parts = std::iter::once("app".as_ref()).chain(alembic.file.parent().into_iter().flatten());
+            let directory: PathBuf = parts.collect();
+            let up = "../".repeat(directory.components().count());
+            format!("/bin/sh -c 'cd {} && {up}bin/alembic upgrade head'", directory.display())
         }
-        let poetry = self.table.get("tool").and_then(|tool| tool.get("poetry")?.get("name")?.as_str());
-        let directory = root.file_name().unwrap_or_default().to_string_lossy();
-        // Unpacked sdists are called NAME-VERSION.
-        let plain = match directory.rsplit_once('-') {
-            Some((name, version)) if version.starts_with(|c: char| c.is_ascii_digit()) => name,
-            _ => &*directory,
-        };
-        let text = poetry.map(str::to_owned).or_else(|| assigned(&self.setup, "name"));
-        let text = text.unwrap_or_else(|| plain.to_owned()).to_lowercase().replace(['_', '.', ' '], "-");
-        let inside: String = text.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(64).collect();
-        let inside = inside.trim_start_matches(|c: char| !c.is_ascii_lowercase()).trim_end_matches('-');
-        Some(AppName::parse(inside).unwrap_or_else(|_| AppName::parse("app").expect("three letters are a name")))
-    }
-
-    fn requires_python(&self, root: &Path) -> Option<VersionSpecifiers> {
-        let project = self.table.get("project").and_then(|project| project.get("requires-python")?.as_str());
-        let poetry = self.table.get("tool").and_then(|tool| tool.get("poetry")?.get("dependencies")?.get("python"));
-        let poetry = poetry.and_then(Value::as_str).map(caret);
-        let text = project.map(str::to_owned).or(poetry).or_else(|| assigned(&self.setup, "python_requires"));
-        text.or_else(|| pins::pipfile_python(root))?.parse().ok()
-    }
-}
-
-/// Turns Poetry's `^3.9` into `>=3.9,<4`; other texts are as in PEP 440.
-fn caret(text: &str) -> String {
-    match text.strip_prefix('^') {
-        Some(version) => format!(">={version},<4"),
-        None => text.to_owned(),
-    }
-}
-
-/// Returns the value of `key = value` in setup.cfg, or of `key="value"` in a call in setup.py.
-fn assigned(text: &str, key: &str) -> Option<String> {
-    text.lines().find_map(|line| {
-        let value = line.trim().strip_prefix(key)?.trim_start().strip_prefix('=')?.trim();
-        let value = value.trim_end_matches(',').trim_matches(['"', '\'']);
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || ".-_<>=!~, *".contains(c);
-        (!value.is_empty() && value.chars().all(is_plain)).then(|| value.to_owned())
     })
 }
 
@@ -224,6 +284,9 @@ fn find_pins(root: &Path, has_backend: bool) -> Result<Pins> {
     if let Some(name) = LOCKS.iter().find(|name| root.join(name).is_file()) {
         let is_loose = *name == "requirements.txt" && !pins::all_pinned(&root.join(name))?;
         return Ok(if is_loose { Pins::Loose((*name).to_owned()) } else { Pins::Found((*name).to_owned()) });
+    }
+    if let Some(lock) = lock_of_workspace(root)? {
+        return Ok(Pins::Elsewhere(lock, true));
     }
     match ELSEWHERE.iter().find(|name| root.join(name).is_file()) {
         Some(name) => match pins::all_pinned(&root.join(name))? {
@@ -235,30 +298,100 @@ fn find_pins(root: &Path, has_backend: bool) -> Result<Pins> {
     }
 }
 
-/// Patterns for the whole application, where nothing builds a wheel of it.
-fn plain_files(root: &Path) -> Vec<String> {
-    let mut patterns = Vec::new();
-    for (name, is_directory) in listed(root) {
-        if is_directory && !ASIDE.contains(&name.as_str()) && holds_python(&root.join(&name), 3) {
-            patterns.push(format!("{}/**", literal(&name)));
-        } else if is_directory && ["templates", "static", "locale", "data"].contains(&name.as_str()) {
-            patterns.push(format!("{name}/**"));
-        } else if !is_directory && (name.ends_with(".py") && !TOOLS.contains(&name.as_str()) || name.ends_with(".ini"))
-        {
-            let is_tool = ["tox.ini", "pytest.ini", "mypy.ini"].contains(&name.as_str());
-            patterns.extend((!is_tool).then(|| literal(&name)));
-        }
-    }
-    patterns
+/// What the pins ask of Python, as far as that is known without an index.
+fn least_python(root: &Path, pins: &Pins) -> Option<VersionSpecifiers> {
+    let (Pins::Found(name) | Pins::Loose(name) | Pins::Elsewhere(name, _)) = pins else { return None };
+    let text =
+        if name.ends_with(".txt") || name.ends_with(".in") { pins::least_python(&root.join(name)) } else { None };
+    text?.parse().ok()
 }
 
-/// Patterns for what a wheel of the project lacks: Django's manage.py, and the modules that an application object is in.
+/// The lock of a uv workspace that the project is a member of, relative to it.
+fn lock_of_workspace(root: &Path) -> Result<Option<String>> {
+    let Ok(root) = root.canonicalize() else { return Ok(None) };
+    for (number, above) in root.ancestors().enumerate().skip(1).take(3) {
+        if above.join("uv.lock").is_file() && above.join("pyproject.toml").is_file() {
+            let Some(members) = Project::read(above)?.workspace() else { continue };
+            let below = root.strip_prefix(above).unwrap_or(&root);
+            let is_member = |pattern: &String| {
+                globset::Glob::new(pattern.trim_end_matches('/'))
+                    .is_ok_and(|glob| glob.compile_matcher().is_match(below))
+            };
+            return Ok(members.iter().any(is_member).then(|| format!("{}uv.lock", "../".repeat(number))));
+        }
+        if above.join(".git").exists() {
+            break;
+        }
+    }
+    Ok(None)
+}
+
+/// Patterns for the whole application, where nothing builds a wheel of it.
+fn plain_files(root: &Path, code: &code::Code) -> Vec<String> {
+    let mut patterns = Vec::new();
+    for (name, is_directory) in listed(root) {
+        let stem = name.strip_suffix(".py").unwrap_or(&name);
+        let is_aside = ASIDE.contains(&name.as_str()) && (name.starts_with("test") || !code.imports(&name));
+        let is_tool = TOOLS.contains(&name.as_str()) && !code.imports(stem);
+        if is_directory {
+            let is_data = ["templates", "static", "locale", "data"].contains(&name.as_str())
+                || code.mentions(&name) && !root.join(&name).join("package.json").is_file();
+            let holds = || holds_python(&root.join(&name), 3);
+            if !is_aside && !is_environment(&root.join(&name)) && (is_data || holds()) && has_files(&root.join(&name)) {
+                patterns.push(format!("{}/**", literal(&name)));
+            }
+        } else if name.ends_with(".py") {
+            patterns.extend((!is_tool && !code::is_test(&name)).then(|| literal(&name)));
+        } else if code.mentions(&name) && !name.ends_with(".toml") && !LOCKS.contains(&name.as_str()) {
+            patterns.push(literal(&name));
+        }
+    }
+    patterns.extend(code.loose_modules().filter(|name| name.ends_with(".ini")).map(literal));
+    patterns.extend(code.alembic().into_iter().flat_map(migrations));
+    without_repeats(patterns)
+}
+
+/// alembic.ini and the directory of its scripts.
+fn migrations(alembic: &code::Alembic) -> Vec<String> {
+    let file = literal(alembic.file.display().to_string());
+    let scripts = alembic.scripts.iter().map(|scripts| format!("{}/**", literal(scripts)));
+    std::iter::once(file).chain(scripts).collect()
+}
+
+/// Patterns for what a wheel of the project lacks: Django's manage.py, the modules that an application object is in, and
+/// migrations.
 fn beside_packages(root: &Path, code: &code::Code) -> Vec<String> {
     let is_there = |name: &&str| root.join(name).is_file();
     let manage = ["manage.py"].iter().copied().filter(is_there).map(str::to_owned);
-    let mut patterns: Vec<String> = manage.chain(code.loose_modules().map(literal)).collect();
-    patterns.dedup();
-    patterns
+    let manage = manage.filter(|_| code.manage_directory() == Some(Path::new("")));
+    // Those in a package are in the wheel.
+    let is_beside =
+        |alembic: &&code::Alembic| !alembic.file.iter().next().is_some_and(|top| code.is_package(top.as_ref()));
+    let migrations = code.alembic().filter(is_beside).into_iter().flat_map(migrations);
+    without_repeats(manage.chain(code.loose_modules().map(literal)).chain(migrations).collect())
+}
+
+/// Leaves out what another pattern has.
+fn without_repeats(patterns: Vec<String>) -> Vec<String> {
+    let mut kept: Vec<String> = Vec::new();
+    for pattern in patterns {
+        let covers = |other: &String| other.strip_suffix("**").is_some_and(|directory| pattern.starts_with(directory));
+        if !kept.contains(&pattern) && !kept.iter().any(covers) {
+            kept.push(pattern);
+        }
+    }
+    kept
+}
+
+/// Whether a directory has files that a pattern would match.
+fn has_files(directory: &Path) -> bool {
+    let walk = WalkDir::new(directory).max_depth(4).into_iter().filter_map(std::result::Result::ok);
+    walk.into_iter().any(|entry| entry.file_type().is_file())
+}
+
+/// Whether a directory is a virtual environment.
+fn is_environment(directory: &Path) -> bool {
+    directory.join("pyvenv.cfg").is_file()
 }
 
 /// The names in a directory, sorted, without hidden ones; and whether each is a directory.
@@ -278,7 +411,7 @@ fn holds_python(directory: &Path, depth: usize) -> bool {
     let names = listed(directory);
     !names.iter().any(|(name, _)| name == "pyvenv.cfg")
         && names.iter().any(|(name, is_directory)| match is_directory {
-            true => depth > 0 && holds_python(&directory.join(name), depth - 1),
+            true => depth > 0 && name != "node_modules" && holds_python(&directory.join(name), depth - 1),
             false => name.ends_with(".py"),
         })
 }

@@ -52,7 +52,10 @@ pub(super) fn required(root: &Path, pins: &Pins, project: &Table, setup: &str) -
             names = locked(&toml(&file)?, names);
         }
         _ => {
-            each_requirement(&file, &mut 0, &mut |line| names.extend(normalised(leading_name(line))))?;
+            each_requirement(&file, &mut 0, &mut |line| {
+                names.extend(normalised(leading_name(line)));
+                names.extend(brought_by_extras(line).map(str::to_owned));
+            })?;
             declared(project, setup, &mut names);
         }
     }
@@ -69,6 +72,55 @@ pub(super) fn all_pinned(file: &Path) -> Result<bool> {
     Ok(pinned)
 }
 
+/// Distributions that are often pinned alone, and one that each of their recent versions requires.
+const REQUIRED_BY: [(&str, &str); 14] = [
+    ("django", "asgiref"),
+    ("flask", "werkzeug"),
+    ("jinja2", "markupsafe"),
+    ("fastapi", "starlette"),
+    ("starlette", "anyio"),
+    ("pydantic", "annotated-types"),
+    ("uvicorn", "h11"),
+    ("celery", "kombu"),
+    ("requests", "urllib3"),
+    ("httpx", "httpcore"),
+    ("aiohttp", "yarl"),
+    ("boto3", "botocore"),
+    ("pyramid", "webob"),
+    ("pandas", "numpy"),
+];
+
+/// A distribution that the pins have, and one that it requires and they lack: a file of direct requirements, whose lines
+/// have versions all the same.
+pub(super) fn gap(requires: &BTreeSet<String>) -> Option<(&'static str, &'static str)> {
+    let is_gap = |(name, needs): &&(&str, &str)| requires.contains(*name) && !requires.contains(*needs);
+    REQUIRED_BY.iter().find(is_gap).copied()
+}
+
+/// What the pinned version of a framework asks of Python, for applications that do not say it themselves.
+pub(super) fn least_python(file: &Path) -> Option<&'static str> {
+    let mut least = None;
+    let found = each_requirement(file, &mut 0, &mut |line| {
+        if leading_name(line).eq_ignore_ascii_case("django") {
+            let major = line.split_once("==").map(|(_, version)| version.trim().split('.').next().unwrap_or_default());
+            least = match major.and_then(|major| major.parse::<u32>().ok()) {
+                Some(5) => Some(">=3.10"),
+                Some(6..) => Some(">=3.12"),
+                _ => None,
+            };
+        }
+    });
+    found.ok().and(least)
+}
+
+/// The distributions that a requirement's extras bring and that matter to a survey: servers.
+fn brought_by_extras(requirement: &str) -> Option<&'static str> {
+    let extras = requirement.split_once('[')?.1.split_once(']')?.0;
+    let has = |wanted: &[&str]| extras.split(',').any(|extra| wanted.contains(&extra.trim()));
+    let server = leading_name(requirement).eq_ignore_ascii_case("fastapi") && has(&["standard", "all"]);
+    server.then_some("uvicorn")
+}
+
 /// Returns what a Pipfile.lock says of its Python, as a specifier.
 pub(super) fn pipfile_python(root: &Path) -> Option<String> {
     let lock: serde_json::Value = serde_json::from_str(&text(&root.join("Pipfile.lock")).ok()?).ok()?;
@@ -80,9 +132,17 @@ pub(super) fn pipfile_python(root: &Path) -> Option<String> {
 fn declared(project: &Table, setup: &str, names: &mut BTreeSet<String>) {
     names.extend(install_requires(setup).filter_map(normalised));
     let dependencies = project.get("project").and_then(|project| project.get("dependencies")?.as_array());
-    let dependencies = dependencies.into_iter().flatten().filter_map(Value::as_str).map(leading_name);
-    names.extend(dependencies.filter_map(normalised));
+    for requirement in dependencies.into_iter().flatten().filter_map(Value::as_str) {
+        names.extend(normalised(leading_name(requirement)));
+        names.extend(brought_by_extras(requirement).map(str::to_owned));
+    }
     let poetry = project.get("tool").and_then(|tool| tool.get("poetry")?.get("dependencies")?.as_table());
+    let extras = |name: &str, value: &Value| {
+        let list = value.get("extras")?.as_array()?.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",");
+        brought_by_extras(&format!("{name}[{list}]"))
+    };
+    let brought = poetry.into_iter().flatten().filter_map(|(name, value)| extras(name, value));
+    names.extend(brought.map(str::to_owned));
     names.extend(
         poetry.into_iter().flat_map(Table::keys).filter(|name| *name != "python").filter_map(|n| normalised(n)),
     );
@@ -121,7 +181,7 @@ fn needs(package: &Value) -> Vec<String> {
 }
 
 /// The names after `install_requires`: indented lines in setup.cfg, strings of a list in setup.py.
-fn install_requires(setup: &str) -> impl Iterator<Item = &str> {
+pub(super) fn install_requires(setup: &str) -> impl Iterator<Item = &str> {
     let rest = setup.split("install_requires").skip(1).flat_map(|rest| {
         let list = rest.trim_start_matches([' ', '=', ':']);
         let end = if list.starts_with('[') { list.find(']') } else { list.find("\n\n").or_else(|| list.find("\n[")) };
@@ -151,7 +211,7 @@ fn each_requirement(file: &Path, includes: &mut usize, take: &mut impl FnMut(&st
     Ok(())
 }
 
-fn leading_name(requirement: &str) -> &str {
+pub(super) fn leading_name(requirement: &str) -> &str {
     let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     requirement.split(|c| !inside(c)).next().unwrap_or_default()
 }

@@ -22,29 +22,35 @@ fn object(module: &str, name: &str, factory: Factory, gateway: Gateway) -> Optio
     Some(Web::Object { module: module.to_owned(), name: name.to_owned(), factory, gateway })
 }
 
+fn workers(survey: &Survey) -> Vec<(&str, &str)> {
+    survey.workers.iter().map(|worker| (worker.name.as_str(), worker.exec.as_str())).collect()
+}
+
 const WSGI: &str = "from django.core.wsgi import get_wsgi_application\napplication = get_wsgi_application()\n";
 const ASGI: &str = "from django.core.asgi import get_asgi_application\napplication = get_asgi_application()\n";
 
 #[test]
 fn django_without_a_build_backend() {
     let django: &[(&str, &str)] = &[
-        ("manage.py", "import os\n"),
+        ("manage.py", "from django.core.management import execute_from_command_line\n"),
         ("shop/__init__.py", ""),
-        ("shop/settings.py", "STATIC_ROOT = '/tmp/static'\n"),
+        ("shop/settings.py", "STATIC_ROOT = BASE_DIR / 'collected'\n"),
         ("shop/wsgi.py", WSGI),
         ("shop/asgi.py", ASGI),
         ("templates/a.html", ""),
         ("tests/test_a.py", "app = Flask(__name__)\n"),
         ("tox.ini", ""),
         (".venv/lib/python3.11/site-packages/flask/app.py", "app = Flask(__name__)\n"),
-        ("requirements.txt", "django==4.2\ngunicorn==22.0\n"),
+        ("requirements.txt", "django==4.2\nasgiref==3.8\ngunicorn==22.0\n"),
     ];
     let seen = survey(django);
     assert_eq!(seen.framework, Framework::Django);
     assert_eq!(seen.include, ["manage.py", "shop/**", "templates/**"]);
     assert_eq!(seen.web, object("shop.wsgi", "application", Factory::No, Gateway::Wsgi));
     assert_eq!(seen.pins, Pins::Found("requirements.txt".to_owned()));
-    assert!(seen.collects_static && seen.lacks_version && !seen.has_backend);
+    assert_eq!(seen.collect_static, ["python app/manage.py collectstatic --noinput"]);
+    assert_eq!(seen.migrate.as_deref(), Some("python app/manage.py migrate --noinput"));
+    assert!(seen.lacks_version && !seen.has_backend);
 
     let mut asgi = django.to_vec();
     asgi.pop();
@@ -53,7 +59,8 @@ fn django_without_a_build_backend() {
     let seen = survey(&asgi);
     assert_eq!(seen.web, object("shop.asgi", "application", Factory::No, Gateway::Asgi));
     assert_eq!(seen.pins, Pins::Loose("requirements.txt".to_owned()));
-    assert!(!seen.collects_static);
+    assert!(seen.collect_static.is_empty() && seen.open[0].contains("`/s`"), "{:?}", seen.open);
+    assert_eq!(seen.variables.keys().collect::<Vec<_>>(), ["KEY"]);
 }
 
 #[test]
@@ -81,14 +88,15 @@ fn pyramid_pecan_and_celery() {
     assert_eq!(seen.web, Some(Web::Paste("production.ini".to_owned())));
     assert_eq!(seen.include, ["production.ini"]);
     assert_eq!(seen.framework, Framework::Pyramid);
-    assert_eq!(seen.name.map(|name| name.to_string()), Some("site".to_owned()));
+    assert_eq!((seen.name.as_str(), seen.lacks_name), ("site", true));
 
     let seen = survey(&[("config.py", "app = {\n    'root': 'site.root',\n}\n"), ("requirements.txt", "pecan==1.5\n")]);
     assert_eq!(seen.web, Some(Web::Pecan("config.py".to_owned())));
 
     let worker = ("jobs/celery.py", "app = Celery('jobs')\napp.conf.beat_schedule = {}\n");
-    let seen = survey(&[worker, ("jobs/__init__.py", ""), ("requirements.txt", "celery==5.4\n")]);
-    assert_eq!(seen.worker, Some(Worker { app: "jobs".to_owned(), scheduled: true }));
+    let project = ("pyproject.toml", "[project]\nname = 'app'\nversion = '1'\n");
+    let seen = survey(&[worker, ("jobs/__init__.py", ""), ("requirements.txt", "celery==5.4\n"), project]);
+    assert_eq!(workers(&seen), [("worker", "celery -A jobs worker --beat --schedule /var/lib/app/beat")]);
     assert_eq!((seen.framework, seen.web), (Framework::Celery, None));
 }
 
@@ -99,7 +107,7 @@ fn a_lock_counts_as_far_as_the_project_needs_it() {
                 [[package]]\nname = 'werkzeug'\n[[package]]\nname = 'gunicorn'\n";
     let seen = survey(&[("pyproject.toml", project), ("uv.lock", lock)]);
     assert!(seen.has("flask") && seen.has("werkzeug") && !seen.has("gunicorn"), "{:?}", seen.requires);
-    assert_eq!((seen.name, seen.lacks_version, seen.has_backend), (None, false, true));
+    assert_eq!((seen.lacks_name, seen.lacks_version), (false, false));
     let seen = survey(&[("pyproject.toml", project), ("pylock.toml", &lock.replace("package]]", "packages]]"))]);
     assert!(seen.has("flask") && seen.has("werkzeug"));
 }
@@ -111,6 +119,8 @@ fn which_python() {
     assert!(takes(&files, "3.9") && takes(&files, "3.11") && !takes(&files, "3.12") && !takes(&files, "3.8"));
     let files = [("pyproject.toml", "[tool.poetry]\nname = 'a'\n[tool.poetry.dependencies]\npython = '^3.10'\n")];
     assert!(takes(&files, "3.10") && takes(&files, "3.13") && !takes(&files, "3.9"));
+    let files = [("requirements.txt", "Django[argon2]==6.1\n")];
+    assert!(takes(&files, "3.12") && !takes(&files, "3.11"));
     let files = [("setup.cfg", "[metadata]\nname = a\n[options]\npython_requires = >=3.9\n")];
     assert!(takes(&files, "3.9") && !takes(&files, "3.8"));
     let files = [("Pipfile.lock", "{\"_meta\": {\"requires\": {\"python_version\": \"3.11\"}}, \"default\": {}}")];
@@ -120,7 +130,7 @@ fn which_python() {
 #[test]
 fn a_directory_of_an_sdist_gives_the_name() {
     let directory = tree(&[("one/pkg_name-1.2/a.py", "")]);
-    let name = |path: &Path| Survey::of(path).unwrap().name.unwrap().to_string();
+    let name = |path: &Path| Survey::of(path).unwrap().name.to_string();
     assert_eq!(name(&directory.path().join("one/pkg_name-1.2")), "pkg-name");
 }
 
@@ -128,4 +138,212 @@ fn a_directory_of_an_sdist_gives_the_name() {
 fn requirements_in_a_circle_come_to_an_end() {
     let seen = survey(&[("requirements.txt", "-r more.txt\na==1\n"), ("more.txt", "-r requirements.txt\nb==1\n")]);
     assert!(seen.has("a") && seen.has("b"));
+}
+
+const MANAGE: (&str, &str) = ("manage.py", "from django.core.management import execute_from_command_line\n");
+
+#[test]
+fn modules_are_imported_from_the_directory_of_manage_py() {
+    for directory in ["src", "backend", "engine"] {
+        let manage = format!("{directory}/manage.py");
+        let wsgi = format!("{directory}/shop/wsgi.py");
+        let (package, commands) = (format!("{directory}/shop/__init__.py"), format!("{directory}/shop/celery.py"));
+        let files = [
+            (manage.as_str(), MANAGE.1),
+            (&wsgi, WSGI),
+            (&package, ""),
+            (&commands, "app = Celery('shop')\n"),
+            ("requirements.txt", "django==4.2\nasgiref==3\ncelery==5\nkombu==5\n"),
+        ];
+        let seen = survey(&files);
+        assert_eq!(seen.web, object("shop.wsgi", "application", Factory::No, Gateway::Wsgi));
+        assert_eq!(
+            (&seen.import_from[..], &seen.include[..]),
+            (&[directory.to_owned()][..], &[format!("{directory}/**")][..])
+        );
+        assert_eq!(workers(&seen), [("worker", "celery -A shop worker")]);
+        assert_eq!(seen.migrate.unwrap(), format!("python app/{directory}/manage.py migrate --noinput"));
+    }
+    // No Django, and packages of the newer kind, which need no `__init__.py`.
+    let seen =
+        survey(&[("backend/app/__init__.py", ""), ("backend/app/main.py", "from app.db import x\napi = FastAPI()\n")]);
+    assert_eq!(seen.web, object("app.main", "api", Factory::No, Gateway::Asgi));
+    assert_eq!(seen.import_from, ["backend"]);
+    let seen = survey(&[("blog/main.py", "from blog.db import x\napi = FastAPI()\n"), ("blog/db.py", "")]);
+    assert_eq!(seen.web, object("blog.main", "api", Factory::No, Gateway::Asgi));
+    let seen = survey(&[("server/main.py", "from db import x\napi = FastAPI()\n"), ("server/db.py", "")]);
+    assert_eq!(
+        (seen.web, &seen.import_from[..]),
+        (object("main", "api", Factory::No, Gateway::Asgi), &["server".to_owned()][..])
+    );
+}
+
+#[test]
+fn a_manage_py_does_not_make_django() {
+    let seen = survey(&[
+        ("manage.py", "import click\nfrom dash import app\n"),
+        ("dash/__init__.py", "class Dash(Flask):\n    pass\n\napp = Dash(__name__)\n"),
+        ("dash/wsgi.py", "from . import other\napp = other\napplication = wrapped(app)\n"),
+        ("requirements.txt", "flask==3.0\nwerkzeug==3.0\n"),
+    ]);
+    assert_eq!(seen.framework, Framework::Flask);
+    assert_eq!(seen.web, object("dash.wsgi", "application", Factory::No, Gateway::Wsgi));
+    assert!(seen.migrate.is_none() && seen.collect_static.is_empty());
+}
+
+#[test]
+fn factories_and_what_they_return() {
+    let factory = "import flask\ndef create_app(\n    config=None,  # a path\n    debug: bool = False,\n):\n    pass\n";
+    let files = [("blog/__init__.py", factory), ("requirements.txt", "flask==3.0\nwerkzeug==3\n")];
+    assert_eq!(survey(&files).web, object("blog", "create_app", Factory::Yes, Gateway::Wsgi));
+    let run = ("blog_run.py", "from blog import create_app\nserver = create_app()\n");
+    let seen = survey(&[&files[..], &[run]].concat());
+    assert_eq!(seen.web, object("blog_run", "server", Factory::No, Gateway::Wsgi));
+    let procfile = ("Procfile", "web: flask db upgrade; gunicorn -w 3 other:app\n");
+    let other = ("other.py", "from blog import create_app\napp = create_app()\n");
+    let seen = survey(&[&files[..], &[run, other, procfile]].concat());
+    assert_eq!(seen.web, object("other", "app", Factory::No, Gateway::Wsgi));
+    let api = ("api/app.py", "from fastapi import FastAPI\ndef get_app() -> FastAPI:\n    return FastAPI()\n");
+    let seen = survey(&[api, ("api/__init__.py", ""), ("requirements.txt", "fastapi[standard]\n")]);
+    assert_eq!(seen.web, object("api.app", "get_app", Factory::Yes, Gateway::Asgi));
+    assert!(seen.has("uvicorn"), "{:?}", seen.requires);
+    let chosen = ("site/settings.py", "WSGI_APPLICATION = 'site.server.application'\n");
+    let seen = survey(&[MANAGE, chosen, ("site/server.py", WSGI), ("site/wsgi.py", WSGI), ("site/__init__.py", "")]);
+    assert_eq!(seen.web, object("site.server", "application", Factory::No, Gateway::Wsgi));
+}
+
+#[test]
+fn configurations_for_developers_are_not_served() {
+    let (main, setup) =
+        ("[app:main]\nuse = egg:site\n", ("setup.py", "setup(name='site', install_requires=['pyramid'])\n"));
+    let seen = survey(&[setup, ("development.ini", main)]);
+    assert_eq!((seen.framework, seen.web), (Framework::Pyramid, None));
+    assert!(seen.open[0].contains("development.ini"), "{:?}", seen.open);
+    let seen = survey(&[setup, ("development.ini", main), ("conf/production.ini", main)]);
+    assert_eq!(seen.web, Some(Web::Paste("conf/production.ini".to_owned())));
+    assert_eq!(seen.include, ["conf/production.ini"]);
+}
+
+#[test]
+fn workers_of_many_kinds() {
+    let requires = |names: &'static str| ("requirements.txt", names);
+    let seen = survey(&[requires("rq==1\n"), ("jobs.py", "import rq\nqueue = rq.Queue('mails', connection=redis)\n")]);
+    assert_eq!(workers(&seen), [("worker", "rq worker mails")]);
+    let seen = survey(&[requires("dramatiq==1\n"), ("jobs.py", "import dramatiq\n@dramatiq.actor\ndef f(): pass\n")]);
+    assert_eq!(workers(&seen), [("worker", "dramatiq jobs")]);
+    let seen = survey(&[requires("huey==2\n"), ("jobs.py", "from huey import RedisHuey\nqueue = RedisHuey('x')\n")]);
+    assert_eq!(workers(&seen), [("worker", "huey_consumer.py jobs.queue")]);
+    let command =
+        "class Command(BaseCommand):\n    def handle(self):\n        while True:\n            time.sleep(1)\n";
+    let port = format!("{command}    parser.add_argument('--port')\n");
+    let seen = survey(&[
+        MANAGE,
+        ("hc/management/commands/send_alerts.py", command),
+        ("hc/management/commands/smtpd.py", &port),
+        ("hc/management/commands/once.py", "class Command:\n    pass\n"),
+        ("hc/tasks.py", "from huey.contrib.djhuey import task\n"),
+        requires("django==4\nasgiref==3\nhuey==2\n"),
+    ]);
+    let expected = [("worker", "python app/manage.py run_huey"), ("send-alerts", "python app/manage.py send_alerts")];
+    assert_eq!(workers(&seen), expected);
+    let files = [
+        requires("celery==5\nkombu==5\nflask==3\nwerkzeug==3\n"),
+        (
+            "celery_worker.py",
+            "from blog import create_app\nfrom blog.extensions import celery  # noqa\napp = create_app()\n",
+        ),
+        ("blog/__init__.py", ""),
+        ("blog/extensions.py", "celery = Celery('blog')\n"),
+    ];
+    assert_eq!(workers(&survey(&files)), [("worker", "celery -A celery_worker:celery worker")]);
+}
+
+#[test]
+fn data_that_the_code_reads_is_included() {
+    let seen = survey(&[
+        ("app.py", "SEARCH = open(BASE_DIR / 'search.db')\nSEEDS = os.path.join(ROOT, \"seeds\")\nname = 'notes'\n"),
+        ("search.db", ""),
+        ("seeds/a.json", ""),
+        ("notes/a.txt", ""),
+        ("other.csv", ""),
+        ("alembic.ini", "[alembic]\nscript_location = alembic\n"),
+        ("alembic/versions/a.sql", ""),
+        ("requirements.txt", "alembic==1\n"),
+    ]);
+    assert_eq!(seen.include, ["app.py", "search.db", "seeds/**", "alembic.ini", "alembic/**"]);
+    assert_eq!(seen.migrate.unwrap(), "/bin/sh -c 'cd app && ../bin/alembic upgrade head'");
+}
+
+#[test]
+fn trees_that_make_no_wheel() {
+    let why = |files: &[(&str, &str)]| survey(files).no_wheel;
+    let system = "[build-system]\nrequires = ['setuptools']\nbuild-backend = 'setuptools.build_meta'\n";
+    let project = "[project]\nname = 'shop'\nversion = '1'\n";
+    let both = format!("{project}{system}");
+    assert!(why(&[("pyproject.toml", system), ("shop.py", "")]).unwrap().contains("no `[project]`"));
+    let versionless = format!("[project]\nname = 'shop'\n{system}");
+    assert!(why(&[("pyproject.toml", &versionless), ("shop.py", "")]).unwrap().contains("no `version`"));
+    let package = ("shop/__init__.py", "");
+    assert_eq!(why(&[("pyproject.toml", &both), package]), None);
+    assert!(why(&[("pyproject.toml", &both), package, ("site/a.html", "")]).unwrap().contains("`shop`, `site`"));
+    assert_eq!(why(&[("pyproject.toml", &both), package, ("docs/a.html", ""), ("tests/a.py", "")]), None);
+    let told = format!("{both}[tool.setuptools]\npackages = ['shop']\n");
+    assert_eq!(why(&[("pyproject.toml", &told), package, ("site/a.html", "")]), None);
+    assert!(
+        why(&[("pyproject.toml", &both), package, ("shop/templates/a.html", "")]).unwrap().contains("shop/templates")
+    );
+    let unpackaged = format!("{both}[tool.uv]\npackage = false\n");
+    assert!(why(&[("pyproject.toml", &unpackaged), package]).unwrap().contains("package = false"));
+    let hatchling = format!("{project}[build-system]\nrequires = ['hatchling']\nbuild-backend = 'hatchling.build'\n");
+    assert_eq!(why(&[("pyproject.toml", &hatchling), package]), None);
+    assert!(why(&[("pyproject.toml", &hatchling), ("other/__init__.py", "")]).unwrap().contains("hatchling"));
+    let setup = "import flask\nfrom setuptools import setup\nsetup(name='shop', packages=['shop'], install_requires=['flask'])\n";
+    assert!(why(&[("setup.py", setup), package]).unwrap().contains("`flask`"));
+    let own = "from setuptools import setup\nimport shop\nsetup(name='shop', packages=['shop'], install_requires=['flask'])\n";
+    assert_eq!(why(&[("setup.py", own), package]), None);
+    assert!(why(&[("setup.py", own), ("shop/__init__.py", "import flask\n")]).unwrap().contains("`shop`"));
+    // Settings look for templates beside manage.py.
+    let files = [MANAGE, ("pyproject.toml", &told), package];
+    assert_eq!(why(&files), None);
+    assert!(why(&[&files[..], &[("templates/a.html", "")]].concat()).unwrap().contains("`templates`"));
+}
+
+#[test]
+fn direct_pins_are_not_all_pins() {
+    let seen = survey(&[("requirements.txt", "flask==3.0.0\n")]);
+    assert_eq!((seen.pins, seen.gap), (Pins::Loose("requirements.txt".to_owned()), Some(("flask", "werkzeug"))));
+    let seen = survey(&[("requirements.txt", "flask==3.0.0\nwerkzeug==3.0.0\n")]);
+    assert_eq!((seen.pins, seen.gap), (Pins::Found("requirements.txt".to_owned()), None));
+}
+
+#[test]
+fn the_lock_of_a_workspace_is_found_in_a_member() {
+    let workspace = "[tool.uv.workspace]\nmembers = ['backend', 'libs/*']\n";
+    let member = "[project]\nname = 'a'\nversion = '1'\ndependencies = ['flask']\n";
+    let directory = tree(&[
+        ("pyproject.toml", workspace),
+        ("uv.lock", "[[package]]\nname = 'flask'\n"),
+        ("backend/pyproject.toml", member),
+        ("libs/one/pyproject.toml", member),
+        ("elsewhere/pyproject.toml", member),
+    ]);
+    let pins = |below: &str| Survey::of(&directory.path().join(below)).unwrap().pins;
+    assert_eq!(pins("backend"), Pins::Elsewhere("../uv.lock".to_owned(), true));
+    assert_eq!(pins("libs/one"), Pins::Elsewhere("../../uv.lock".to_owned(), true));
+    assert_eq!(pins("elsewhere"), Pins::Nothing);
+    let seen = Survey::of(directory.path()).unwrap();
+    assert!(seen.open[0].contains("`backend`"), "{:?}", seen.open);
+}
+
+#[test]
+fn settings_demand_what_they_read_without_a_default() {
+    let settings = "A = os.environ['A']\nB = os.environ.get('B')\nC = env('C')\nD = env('D', default='')\n\
+        if X:\n    E = os.environ['E']\nos.environ['F'] = '1'\nG = config('G', cast=int)\nDATABASES = {\n    'x': env.db('H'),\n}\n\
+        I = os.environ['I'] if 'I' in os.environ else ''\nSTATIC_ROOT = BASE_DIR / 'x'\n";
+    let seen = survey(&[MANAGE, ("shop/settings.py", settings)]);
+    let found: Vec<(&str, &str)> = seen.variables.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    assert_eq!(
+        found,
+        [("A", "only-for-the-build"), ("C", "only-for-the-build"), ("G", "1"), ("H", "sqlite://:memory:")]
+    );
 }

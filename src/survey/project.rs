@@ -1,0 +1,308 @@
+//! pyproject.toml and the files from before it, and whether a wheel can be built of the tree.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+
+use crate::error::Result;
+use crate::name::AppName;
+use crate::pypa::VersionSpecifiers;
+
+use super::{listed, pins};
+
+/// Directories that setuptools leaves out when it searches a flat layout for packages
+/// (`setuptools.discovery.FlatLayoutPackageFinder.DEFAULT_EXCLUDE`).
+const NO_PACKAGES: [&str; 27] = [
+    "ci",
+    "bin",
+    "debian",
+    "doc",
+    "docs",
+    "documentation",
+    "manpages",
+    "news",
+    "newsfragments",
+    "changelog",
+    "test",
+    "tests",
+    "unit_test",
+    "unit_tests",
+    "example",
+    "examples",
+    "scripts",
+    "tools",
+    "util",
+    "utils",
+    "python",
+    "build",
+    "benchmark",
+    "benchmarks",
+    "exercise",
+    "exercises",
+    "htmlcov",
+];
+
+/// Modules that a setup.py may import without asking for them.
+const ALWAYS_THERE: [&str; 3] = ["setuptools", "distutils", "pkg_resources"];
+
+/// pyproject.toml, and the files from before it.
+pub(super) struct Project {
+    pub(super) table: Table,
+    pub(super) setup: String,
+    /// Whether a build takes the tree for a project unless the configuration says otherwise.
+    pub(super) is_project: bool,
+}
+
+impl Project {
+    pub(super) fn read(root: &Path) -> Result<Self> {
+        let table = match root.join("pyproject.toml") {
+            file if file.is_file() => pins::toml(&file)?,
+            _ => Table::new(),
+        };
+        let texts = ["setup.cfg", "setup.py"].iter().map(|name| root.join(name)).filter(|file| file.is_file());
+        let setup = texts.map(|file| pins::text(&file)).collect::<Result<Vec<_>>>()?.join("\n");
+        let is_project =
+            table.contains_key("build-system") || table.contains_key("project") || root.join("setup.py").is_file();
+        Ok(Self { table, setup, is_project })
+    }
+
+    pub(super) fn says(&self, key: &str) -> bool {
+        self.project(key).is_some()
+    }
+
+    fn project(&self, key: &str) -> Option<&Value> {
+        self.table.get("project")?.get(key)
+    }
+
+    fn tool(&self, name: &str) -> Option<&Value> {
+        self.table.get("tool")?.get(name)
+    }
+
+    /// The console scripts that a wheel would have.
+    pub(super) fn scripts(&self) -> Vec<String> {
+        let tables = [self.project("scripts"), self.tool("poetry").and_then(|poetry| poetry.get("scripts"))];
+        let tables = tables.into_iter().flatten().filter_map(Value::as_table);
+        tables.flat_map(Table::keys).cloned().collect()
+    }
+
+    /// The members of a uv workspace, as its patterns say them.
+    pub(super) fn workspace(&self) -> Option<Vec<String>> {
+        let members = self.tool("uv")?.get("workspace")?.get("members")?.as_array()?;
+        Some(members.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+    }
+
+    /// Returns why no wheel can be built of the tree, or would lack what the application needs; `None` if one can.
+    pub(super) fn refuses_a_wheel(&self, root: &Path) -> Option<String> {
+        let says_no = |tool: &str, key: &str| {
+            self.tool(tool).and_then(|tool| tool.get(key)).and_then(Value::as_bool) == Some(false)
+        };
+        for (tool, key) in [("uv", "package"), ("poetry", "package-mode"), ("pdm", "distribution")] {
+            if says_no(tool, key) {
+                return Some(format!("`[tool.{tool}] {key} = false`"));
+            }
+        }
+        let system = self.table.get("build-system");
+        let has_setup = root.join("setup.py").is_file();
+        if system.is_none() && !has_setup {
+            // An application whose requirements are noted there, as `uv init` makes it.
+            return Some("pyproject.toml has no `[build-system]`".to_owned());
+        }
+        let names_it = self.says("name")
+            || self.tool("poetry").is_some_and(|poetry| poetry.get("name").is_some())
+            || self.tool("flit").is_some_and(|flit| flit.get("metadata").is_some());
+        let has_setup_cfg = self.setup.contains("[metadata]");
+        if !names_it && !has_setup && !has_setup_cfg {
+            return Some("pyproject.toml has a `[build-system]` and no `[project]`".to_owned());
+        }
+        let is_dynamic = |key: &str| {
+            let list = self.project("dynamic").and_then(Value::as_array);
+            list.is_some_and(|list| list.iter().any(|field| field.as_str() == Some(key)))
+        };
+        if self.says("name") && !self.says("version") && !is_dynamic("version") {
+            return Some("`[project]` has no `version`".to_owned());
+        }
+        let backend = system.and_then(|system| system.get("build-backend")).and_then(Value::as_str);
+        match backend.unwrap_or("setuptools").split(['.', ':']).next().unwrap_or_default() {
+            "setuptools" => self.refused_by_setuptools(root, has_setup),
+            "hatchling" => self.refused_by_hatchling(root),
+            "poetry" => self.refused_by_poetry(root),
+            "uv_build" => self.refused_by_uv(root),
+            _ => None,
+        }
+    }
+
+    fn refused_by_setuptools(&self, root: &Path, has_setup: bool) -> Option<String> {
+        if has_setup && let Some(module) = self.imported_by_setup(root) {
+            return Some(format!("setup.py imports `{module}`, which is not there when it runs"));
+        }
+        let section = self.tool("setuptools");
+        let says = |key: &str| section.is_some_and(|section| section.get(key).is_some());
+        let in_setup = ["packages", "py_modules", "ext_modules"].iter().any(|key| assigned_to(&self.setup, key));
+        if says("packages") || says("py-modules") || says("ext-modules") || in_setup {
+            return None;
+        }
+        if root.join("src").is_dir() {
+            return None;
+        }
+        let names = listed(root).into_iter();
+        let is_package = |name: &str| {
+            let is_identifier = name.starts_with(|c: char| c == '_' || c.is_ascii_alphabetic())
+                && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric());
+            is_identifier && !name.starts_with('_') && !NO_PACKAGES.contains(&name)
+        };
+        let packages = names.filter(|(name, is_directory)| *is_directory && is_package(name)).map(|(name, _)| name);
+        let packages: Vec<String> = packages.filter(|name| !super::is_environment(&root.join(name))).collect();
+        if packages.len() > 1 {
+            let some: Vec<String> = packages.iter().take(3).map(|name| format!("`{name}`")).collect();
+            let more = if packages.len() > 3 { " …" } else { "" };
+            return Some(format!("setuptools refuses several directories at the top ({}{more})", some.join(", ")));
+        }
+        let says_data = root.join("MANIFEST.in").is_file()
+            || says("package-data")
+            || ["package_data", "setuptools_scm"].iter().any(|word| self.setup.contains(word))
+            || self
+                .build_requires()
+                .iter()
+                .any(|name| name.starts_with("setuptools-") || name.starts_with("setuptools_"));
+        let package = packages.first().filter(|_| !says_data)?;
+        let data = ["templates", "static"].iter().find(|name| root.join(package).join(name).is_dir())?;
+        Some(format!("nothing puts `{package}/{data}` into a wheel"))
+    }
+
+    /// The first module that setup.py imports although nothing has it there while a wheel is built.
+    fn imported_by_setup(&self, root: &Path) -> Option<String> {
+        let text = pins::text(&root.join("setup.py")).ok()?;
+        let wanted: BTreeSet<String> = self.build_requires().iter().map(|name| name.replace('-', "_")).collect();
+        let required: BTreeSet<String> =
+            pins::install_requires(&self.setup).map(|name| name.replace('-', "_")).collect();
+        let imported = text.lines().filter_map(|line| super::code::imported(line).filter(|_| !line.starts_with(' ')));
+        let tops = imported.map(|module| module.split('.').next().unwrap_or_default().to_owned());
+        tops.into_iter().find(|module| {
+            let lower = module.to_lowercase();
+            let own = root.join(module).join("__init__.py");
+            let heavy = || {
+                pins::text(&own).is_ok_and(|text| {
+                    text.lines()
+                        .filter(|line| !line.starts_with(' '))
+                        .filter_map(super::code::imported)
+                        .any(|inner| required.contains(&inner.split('.').next().unwrap_or_default().to_lowercase()))
+                })
+            };
+            !ALWAYS_THERE.contains(&module.as_str())
+                && !wanted.contains(&lower)
+                && (required.contains(&lower) || own.is_file() && heavy())
+        })
+    }
+
+    fn build_requires(&self) -> Vec<String> {
+        let requires = self.table.get("build-system").and_then(|system| system.get("requires")?.as_array());
+        let texts = requires.into_iter().flatten().filter_map(Value::as_str);
+        texts.map(|text| pins::leading_name(text).to_lowercase()).collect()
+    }
+
+    /// Hatchling wants a directory or module that is called like the project, or to be told what ships.
+    fn refused_by_hatchling(&self, root: &Path) -> Option<String> {
+        let build = self.tool("hatch").and_then(|hatch| hatch.get("build"));
+        let wheel = build.and_then(|build| build.get("targets")?.get("wheel"));
+        let keys = ["packages", "include", "only-include", "force-include", "sources", "bypass-selection", "artifacts"];
+        if [build, wheel].into_iter().flatten().any(|table| keys.iter().any(|key| table.get(key).is_some())) {
+            return None;
+        }
+        self.lacks_own_package(root, "hatchling")
+    }
+
+    fn refused_by_poetry(&self, root: &Path) -> Option<String> {
+        let poetry = self.tool("poetry");
+        if poetry.is_some_and(|poetry| poetry.get("packages").is_some() || poetry.get("include").is_some()) {
+            return None;
+        }
+        self.lacks_own_package(root, "poetry-core")
+    }
+
+    fn refused_by_uv(&self, root: &Path) -> Option<String> {
+        let settings = self.tool("uv").and_then(|uv| uv.get("build-backend"));
+        let text = |key: &str| settings.and_then(|settings| settings.get(key)).and_then(Value::as_str);
+        let module = text("module-name").map(str::to_owned).or_else(|| self.module())?;
+        if settings.is_some_and(|settings| settings.get("module-name").is_some_and(Value::is_array)) {
+            return None;
+        }
+        let place = PathBuf::from(text("module-root").unwrap_or("src")).join(module.replace('.', "/"));
+        let is_there = root.join(&place).join("__init__.py").is_file() || root.join(&place).is_dir();
+        (!is_there).then(|| format!("uv_build wants a package `{}`", place.display()))
+    }
+
+    fn module(&self) -> Option<String> {
+        let poetry = self.tool("poetry").and_then(|poetry| poetry.get("name"));
+        let name = self.project("name").or(poetry)?.as_str()?;
+        Some(name.to_lowercase().replace(['-', '.'], "_"))
+    }
+
+    fn lacks_own_package(&self, root: &Path, backend: &str) -> Option<String> {
+        let module = self.module()?;
+        let spelled = |name: &str| name.to_lowercase().replace('-', "_").trim_end_matches(".py") == module;
+        let is_there = [root.to_owned(), root.join("src")]
+            .iter()
+            .flat_map(|directory| listed(directory))
+            .any(|(name, is_directory)| spelled(&name) && (is_directory || name.ends_with(".py")));
+        (!is_there).then(|| format!("{backend} wants a package `{module}`"))
+    }
+
+    /// Returns the name that has to be written down, and whether it has to be.
+    pub(super) fn name(&self, root: &Path) -> (AppName, bool) {
+        let project = self.project("name").and_then(Value::as_str);
+        let poetry = self.tool("poetry").and_then(|poetry| poetry.get("name")?.as_str());
+        let directory = root.canonicalize().unwrap_or_else(|_| root.to_owned());
+        let directory = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // Unpacked sdists are called NAME-VERSION.
+        let plain = match directory.rsplit_once('-') {
+            Some((name, version)) if version.starts_with(|c: char| c.is_ascii_digit()) => name.to_owned(),
+            _ => directory.clone(),
+        };
+        let text = project.or(poetry).map(str::to_owned).or_else(|| assigned(&self.setup, "name"));
+        let text = text.unwrap_or(plain).to_lowercase().replace(['_', '.', ' '], "-");
+        let inside: String = text.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(64).collect();
+        let inside = inside.trim_start_matches(|c: char| !c.is_ascii_lowercase()).trim_end_matches('-');
+        let name = AppName::parse(inside).unwrap_or_else(|_| AppName::parse("app").expect("three letters are a name"));
+        (name, project.is_none())
+    }
+
+    pub(super) fn requires_python(&self, root: &Path) -> Option<VersionSpecifiers> {
+        let project = self.project("requires-python").and_then(Value::as_str);
+        let poetry = self.tool("poetry").and_then(|poetry| poetry.get("dependencies")?.get("python")?.as_str());
+        let text =
+            project.map(str::to_owned).or(poetry.map(caret)).or_else(|| assigned(&self.setup, "python_requires"));
+        text.or_else(|| pins::pipfile_python(root))?.parse().ok()
+    }
+}
+
+/// Whether a call in setup.py, or setup.cfg, gives a key a value.
+fn assigned_to(text: &str, key: &str) -> bool {
+    text.lines().any(|line| {
+        let rest = line.trim_start().strip_prefix(key);
+        let in_call = || line.split([',', '(']).any(|part| part.trim_start().strip_prefix(key).is_some_and(is_value));
+        rest.is_some_and(is_value) || in_call()
+    })
+}
+
+fn is_value(rest: &str) -> bool {
+    rest.trim_start().starts_with(['=', ':'])
+}
+
+/// Turns Poetry's `^3.9` into `>=3.9,<4`; other texts are as in PEP 440.
+fn caret(text: &str) -> String {
+    match text.strip_prefix('^') {
+        Some(version) => format!(">={version},<4"),
+        None => text.to_owned(),
+    }
+}
+
+/// Returns the value of `key = value` in setup.cfg, or of `key="value"` in a call in setup.py.
+fn assigned(text: &str, key: &str) -> Option<String> {
+    text.lines().find_map(|line| {
+        let value = line.trim().strip_prefix(key)?.trim_start().strip_prefix('=')?.trim();
+        let value = value.trim_end_matches(',').trim_matches(['"', '\'']);
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || ".-_<>=!~, *".contains(c);
+        (!value.is_empty() && value.chars().all(is_plain)).then(|| value.to_owned())
+    })
+}
