@@ -9,7 +9,7 @@
 //! of two builds at once one has it; who is killed leaves no spare.
 
 use std::fs::File;
-use std::io::BufWriter;
+use std::io::{BufWriter, Read as _};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -20,11 +20,16 @@ use crate::cache::{self, Cache};
 use crate::error::Result;
 use crate::fs::{self, Flowing};
 
-/// Writes a package's file, as [`fs::write_atomically`] does, and keeps the one that it replaces as a spare.
+/// Writes a package's file, as [`fs::write_atomically`] does, and keeps the one that it replaces as a spare. Returns what
+/// `write` does, and whether the file that was there had other content.
 ///
 /// # Errors
 /// What `write` returns, or what the system says.
-pub fn replace<T>(cache: &Cache, path: &Path, write: impl FnOnce(&mut BufWriter<Flowing>) -> Result<T>) -> Result<T> {
+pub fn replace<T>(
+    cache: &Cache,
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<Flowing>) -> Result<T>,
+) -> Result<(T, bool)> {
     // None of this must succeed: without a spare, a build takes longer.
     let room = cache.temporary()?;
     let key = std::path::absolute(path).map(|path| cache::key(["spare", &path.to_string_lossy()]));
@@ -39,6 +44,7 @@ pub fn replace<T>(cache: &Cache, path: &Path, write: impl FnOnce(&mut BufWriter<
         Some(spare) => fs::write_over(spare, path, write),
         None => fs::write_atomically(path, write),
     }?;
+    let is_other = kept && !is_equal(&last, path).unwrap_or(true);
     if let (true, Some(place)) = (kept, place)
         && std::fs::rename(&last, &place)
             .or_else(|_| std::fs::create_dir_all(cache.spares()).and_then(|()| std::fs::rename(&last, &place)))
@@ -46,8 +52,32 @@ pub fn replace<T>(cache: &Cache, path: &Path, write: impl FnOnce(&mut BufWriter<
     {
         cache.note_added(size(&place).saturating_sub(taken));
     }
-    Ok(made)
+    Ok((made, is_other))
 }
+
+/// Compares two files. Packages that differ mostly do so in their first pages, which hold the sums of all their files.
+fn is_equal(one: &Path, other: &Path) -> std::io::Result<bool> {
+    let (mut one, mut other) = (File::open(one)?, File::open(other)?);
+    let size = one.metadata()?.len();
+    if size != other.metadata()?.len() {
+        return Ok(false);
+    }
+    let (mut left, mut right) = (vec![0; PAGES], vec![0; PAGES]);
+    let mut rest = size;
+    while rest > 0 {
+        let part = usize::try_from(rest).unwrap_or(PAGES).min(PAGES);
+        one.read_exact(&mut left[..part])?;
+        other.read_exact(&mut right[..part])?;
+        if left[..part] != right[..part] {
+            return Ok(false);
+        }
+        rest -= part as u64;
+    }
+    Ok(true)
+}
+
+/// How much is compared at once: what fits into the processor's cache.
+const PAGES: usize = 256 << 10;
 
 /// Takes a spare out of the cache, if it may be written to.
 fn take(place: &Path, to: &Path, path: &Path) -> Option<TempPath> {
@@ -84,7 +114,7 @@ fn is_open_nowhere_else(file: &File) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read as _, Write as _};
+    use std::io::Write as _;
     use std::time::{Duration, SystemTime};
 
     use super::*;

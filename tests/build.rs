@@ -7,7 +7,7 @@ use std::process::Command;
 use super::support::project::{features, full, pin};
 use super::support::tools::{python, skip, text, tool};
 use super::support::wheel::{Wheel, sdist, sha256};
-use super::support::{Sandbox, foreign, golden, snapshot};
+use super::support::{Outcome, Sandbox, foreign, golden, snapshot};
 
 /// The dump of the deb that a project gives, as pkgapp reads it.
 fn dump(sandbox: &Sandbox) -> String {
@@ -514,5 +514,66 @@ fn a_hooks_repository_is_not_taken_for_the_applications() {
         let said = sandbox.pkgapp(["inspect", artifact.to_str().unwrap()]).stdout();
         let line = said.lines().find(|line| line.starts_with("Commit")).unwrap_or(&said);
         assert!(line.ends_with(&own), "{variables:?}: {line}, and not {own}");
+    }
+}
+
+#[test]
+fn a_version_that_gets_other_content_is_warned_of() {
+    let sandbox = Sandbox::hello();
+    let build = || sandbox.pkgapp(["build", "--format", "deb", "--format", "tar", "--json"]).outcome();
+    let changed = |outcome: &Outcome| outcome.stdout.matches("\"changed\":true").count();
+    let warned = |outcome: &Outcome| outcome.stderr.matches("was there with other content").count();
+    let first = build();
+    assert_eq!((first.status, warned(&first), changed(&first)), (0, 0, 0), "{}", first.stderr);
+    let same = build();
+    assert_eq!((warned(&same), changed(&same)), (0, 0), "{}", same.stderr);
+    sandbox.append("src/hello/__init__.py", "\n# another\n");
+    let other = build();
+    assert_eq!((warned(&other), changed(&other)), (1, 2), "{}{}", other.stderr, other.stdout);
+    // Another revision is another package.
+    sandbox.append("src/hello/__init__.py", "\n# and another\n");
+    sandbox.append("pkgapp.toml", "\n[package]\nrevision = \"2\"\n");
+    let revised = build();
+    assert_eq!((revised.status, warned(&revised)), (0, 0), "{}", revised.stderr);
+}
+
+#[test]
+fn an_automatic_revision_follows_the_commit_and_what_is_in_none() {
+    let Some(git) = tool("git") else { return };
+    let sandbox = Sandbox::hello();
+    sandbox.append("pkgapp.toml", "\n[package]\nrevision = \"auto\"\n");
+    sandbox.write(".gitignore", "dist\n");
+    let run = |time: &str, arguments: &[&str]| {
+        let mut command = Command::new(&git);
+        command.arg("-C").arg(sandbox.project()).args(["-c", "user.name=a", "-c", "user.email=a@b"]).args(arguments);
+        text(command.env("GIT_COMMITTER_DATE", time)).trim().to_owned()
+    };
+    let built = || {
+        let name = sandbox.build(["--format", "deb"])[0].file_name().unwrap().to_str().unwrap().to_owned();
+        name.strip_prefix("hello_").unwrap().strip_suffix("_all.deb").unwrap().to_owned()
+    };
+    let bare = built();
+    run("1700000000 +0100", &["init", "--quiet"]);
+    run("1700000000 +0100", &["add", "."]);
+    run("1700000000 +0100", &["commit", "--quiet", "-m", "first"]);
+    let hash = run("", &["rev-parse", "HEAD"]);
+    let clean = built();
+    assert_eq!(clean, format!("1.0.0-20231114221320.g{}", &hash[..9]));
+    sandbox.append("src/hello/__init__.py", "\n# one\n");
+    let dirty = built();
+    // dist/ has no say in it.
+    std::fs::remove_dir_all(sandbox.path("dist")).unwrap();
+    assert_eq!(built(), dirty);
+    sandbox.append("src/hello/__init__.py", "\n# two\n");
+    assert_ne!(built(), dirty);
+    run("1700000001 +0100", &["commit", "--quiet", "-a", "-m", "second"]);
+    let next = built();
+    let mut all = vec![bare.clone()];
+    all.extend([clean, dirty, next]);
+    assert!(bare.starts_with("1.0.0-20200101000000+"), "{bare}");
+    let Some(dpkg) = tool("dpkg") else { return };
+    for pair in all.windows(2) {
+        let mut compare = Command::new(&dpkg);
+        assert!(compare.args(["--compare-versions", &pair[0], "lt", &pair[1]]).status().unwrap().success(), "{pair:?}");
     }
 }

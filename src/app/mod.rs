@@ -38,7 +38,7 @@ pub use deploy::{
 };
 pub use files::Pattern;
 pub(crate) use packaging::revision;
-pub use packaging::{ByteCode, Packaging, Squeeze, TarCompression};
+pub use packaging::{ByteCode, Packaging, Revision, Squeeze, TarCompression};
 pub use reader::Placed;
 pub use service::{
     ConfigFile, Cron, Frequency, Logrotate, OnUpgrade, PartName, Process, Reload, Reopen, Restart, Schedule, Service,

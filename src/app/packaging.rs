@@ -23,7 +23,7 @@ pub struct Packaging {
     /// Where the release lies on a host; by default `/opt/NAME`.
     pub prefix: Placed<InstallPath>,
     /// Counts packages of one version: Debian's revision, rpm's Release; by default `1`.
-    pub revision: String,
+    pub revision: Revision,
     /// Distributions that the package must run on.
     pub targets: Vec<Placed<&'static Target>>,
     /// The machine that it is for; by default the one that builds.
@@ -48,6 +48,15 @@ pub struct Packaging {
     pub tar: TarCompression,
     /// Debian's archive section; by default `misc`.
     pub section: String,
+}
+
+/// `[package] revision`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Revision {
+    /// As it was written.
+    Fixed(String),
+    /// Of the commit's date and hash, and, for what is in no commit, of the content.
+    Auto,
 }
 
 /// `[package] compression`.
@@ -108,7 +117,12 @@ pub(super) fn read(table: Table<'_>, name: Option<&AppName>, root: &Path) -> Opt
             Some(Placed { value, at: table.at() })
         }),
     };
-    let revision = table.get("revision").map_or_else(|| Some("1".to_owned()), |value| value.parsed(revision));
+    let revision = table.get("revision").map_or_else(
+        || Some(Revision::Fixed("1".to_owned())),
+        |value| {
+            value.parsed(|text| if text == "auto" { Ok(Revision::Auto) } else { revision(text).map(Revision::Fixed) })
+        },
+    );
     let targets = table.get("targets").map(|value| value.each(target::by_name)).unwrap_or_default();
     let arch = table.get("arch").map(|value| value.placed(str::parse));
     let byte_code = table.get("byte-code").map_or(Some(ByteCode::Build), |value| {
@@ -208,12 +222,18 @@ fn prefix(text: &str) -> Result<InstallPath> {
     Ok(path)
 }
 
+/// Reads a revision that is written out.
 pub(crate) fn revision(text: &str) -> Result<String> {
+    if text == "auto" {
+        return Err(
+            Error::new("`auto` is for applications, whose revisions follow their commits").hint("count from `1`")
+        );
+    }
     match text.chars().find(|c| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '+' | '~')) {
         None if !text.is_empty() => Ok(text.to_owned()),
         _ => Err(Error::new(format!("`{text}` is not a revision"))
             .note("letters, digits, `.`, `+` and `~`: what both dpkg and rpm take, which split versions at `-`")
-            .hint("count from `\"1\"`")),
+            .hint("count from `\"1\"`, or write `\"auto\"`")),
     }
 }
 

@@ -141,7 +141,7 @@ fn the_contract_is_read() {
     assert_eq!(run, ["python|app/manage.py|collectstatic|--noinput"]);
     assert_eq!(app.package.prefix.as_str(), "/opt/shop");
     assert_eq!(app.package.prefix.at.position, Some((22, 10)));
-    assert_eq!((app.package.revision.as_str(), app.package.section.as_str()), ("1", "misc"));
+    assert_eq!((&app.package.revision, app.package.section.as_str()), (&Revision::Fixed("1".into()), "misc"));
     assert_eq!(app.package.depends_deb[0].value, "libpq5");
     assert_eq!(app.package.depends_rpm[0].value, "libpq");
     assert_eq!((app.package.compression, app.package.tar), (Squeeze::Default, TarCompression::Zst));

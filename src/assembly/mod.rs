@@ -4,6 +4,7 @@ mod hosts;
 mod layers;
 mod pins;
 mod python;
+mod revision;
 mod trust;
 
 use std::path::PathBuf;
@@ -16,7 +17,7 @@ use self::pins::{Wheels, fetch, read_lock};
 pub use self::pins::{fetching, pins, rules, selection};
 pub(crate) use self::python::environment;
 use self::python::{check_pythons, compiler, environment_of, interpreter, runtime};
-use crate::app::{self, App, Squeeze};
+use crate::app::{self, App, Revision, Squeeze};
 use crate::cache::Cache;
 use crate::commit::{self, Asked, Commit, Epoch};
 use crate::configuration;
@@ -83,11 +84,11 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
     }
 
     let version = wheels.version(app)?;
-    let commit = commit.map(|commit| commit.id.clone());
+    let id = commit.map(|commit| commit.id.clone());
     let release = Release {
         name: &app.name,
         version: &version,
-        commit: commit.as_deref(),
+        commit: id.as_deref(),
         python: app.python.version.value,
         runtime: runtime.as_ref(),
         import_from: &app.import_from,
@@ -116,8 +117,8 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
         human_bytes(tree.size())
     ));
     let python = host_python(app, runtime.as_ref());
-    Ok(Package {
-        meta: meta(app, &wheels, version, commit, date, scan.arch),
+    let mut package = Package {
+        meta: meta(app, &wheels, version, id, date, scan.arch),
         depends,
         scriptlets: scriptlets::of(
             &services,
@@ -128,7 +129,11 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
         )?,
         tree,
         ghosts,
-    })
+    };
+    if app.package.revision == Revision::Auto {
+        package.meta.revision = revision::of(&package, commit, date)?;
+    }
+    Ok(package)
 }
 
 /// Reads the lock, fetches the wheels, and makes their layers; `files` gives those of the application's files.
@@ -334,7 +339,11 @@ fn meta(
     Meta {
         name: app.name.clone(),
         version,
-        revision: app.package.revision.clone(),
+        revision: match &app.package.revision {
+            Revision::Fixed(revision) => revision.clone(),
+            // A stand-in, until all that it depends on is known.
+            Revision::Auto => "0".to_owned(),
+        },
         arch,
         summary: app.summary.clone(),
         description: app.description.clone(),

@@ -80,6 +80,8 @@ pub(super) struct Artifact {
     size: u64,
     /// Taken if someone is told: it costs as much as writing a package that is like the last one.
     sha256: Option<Sha256Sum>,
+    /// Whether a file of that name was there, with other content.
+    changed: bool,
 }
 
 /// Prints what was written.
@@ -125,16 +127,18 @@ pub(super) fn write_all(
         let written = report.timed(name, |facts| {
             let _busy = report.busy(&format!("writing {name}"));
             let before = segments.counts();
-            let (size, sha256) = write(format, package, &segments, cache, &path, report.style() == Style::Json)?;
+            let ((size, sha256), changed) =
+                write(format, package, &segments, cache, &path, report.style() == Style::Json)?;
             let after = segments.counts();
             let reused = after.reused - before.reused;
             facts.cached = Some((reused, reused + after.made - before.made));
             facts.bytes = Some(size);
-            Ok::<_, Error>(Artifact { format: name, path, size, sha256 })
+            Ok::<_, Error>(Artifact { format: name, path, size, sha256, changed })
         })?;
         report.step(&format!("{name}: {}", human_bytes(written.size)));
         artifacts.push(written);
     }
+    tell_changed(package, &artifacts, report);
     let counts = segments.counts();
     report.detail(&format!(
         "segments: {} reused ({}), {} compressed ({})",
@@ -144,6 +148,21 @@ pub(super) fn write_all(
         human_bytes(counts.made_bytes)
     ));
     Ok(artifacts)
+}
+
+/// Warns of a version that is given to other content than before: a host that has it takes the new package for the one that
+/// is installed.
+fn tell_changed(package: &Package, artifacts: &[Artifact], report: &Report) {
+    if let Some(artifact) = artifacts.iter().find(|artifact| artifact.changed) {
+        report.warning(&format!(
+            "`{}` was there with other content, under the same version {}-{}, and is replaced\n\
+             apt and dnf do not install it where that version is installed (`pkgapp push` asks for `--reinstall`)\n\
+             hint: before others get it, raise the version or `revision` under `[package]`, or write `revision = \"auto\"`",
+            shown(&artifact.path),
+            package.meta.version,
+            package.meta.revision,
+        ));
+    }
 }
 
 /// The formats that were asked for, each once, in the order of the command line.
@@ -173,7 +192,7 @@ fn formats(names: &[FormatName], app: &App) -> Result<Vec<(&'static str, &'stati
     Ok(formats)
 }
 
-/// Returns the size of what was written, and its sum if that is wanted.
+/// Returns the size of what was written, its sum if that is wanted, and whether it has replaced other content.
 fn write(
     format: &dyn Format,
     package: &Package,
@@ -181,7 +200,7 @@ fn write(
     cache: &Cache,
     path: &Path,
     is_summed: bool,
-) -> Result<(u64, Option<Sha256Sum>)> {
+) -> Result<((u64, Option<Sha256Sum>), bool)> {
     let attempt = || {
         spare::replace(cache, path, |out| {
             if is_summed {
@@ -201,12 +220,13 @@ fn write(
 fn json(package: &Package, artifacts: &[Artifact], report: &Report) -> serde_json::Value {
     let artifacts: Vec<_> = artifacts
         .iter()
-        .map(|Artifact { format, path, size, sha256 }| {
+        .map(|Artifact { format, path, size, sha256, changed }| {
             serde_json::json!({
                 "format": format,
                 "path": path,
                 "size": size,
                 "sha256": sha256,
+                "changed": changed,
             })
         })
         .collect();

@@ -1,0 +1,49 @@
+//! `[package] revision = "auto"`: one that every other content has another of, and later commits a later one.
+
+use std::fmt::Write as _;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::commit::Commit;
+use crate::digest::Sha256Sum;
+use crate::error::{Error, Result};
+use crate::format;
+use crate::package::Package;
+
+/// How many digits of a hash are in a revision.
+const DIGITS: usize = 9;
+
+/// Returns the revision of a package that has none yet, made at `date` (seconds since 1970).
+///
+/// `20261129084136.g29757ba1c` is that of a commit. What is in no commit follows a `+`: a digest of all that is in the
+/// package. To dpkg and rpm both, a change that is not committed is newer than its commit and older than the next.
+///
+/// # Errors
+/// As the formats' texts.
+pub(super) fn of(package: &Package, commit: Option<&Commit>, date: u64) -> Result<String> {
+    let time = commit.map_or(date, |commit| commit.time);
+    let time = i64::try_from(time).ok().and_then(|time| jiff::Timestamp::from_second(time).ok());
+    let time = time.ok_or_else(|| Error::new("the date of the commit is none that a revision can hold"))?;
+    let mut revision = time.strftime("%Y%m%d%H%M%S").to_string();
+    let short = |hash: &str| hash.get(..DIGITS).unwrap_or(hash).to_owned();
+    if let Some(commit) = commit {
+        // Writing to a String does not fail.
+        _ = write!(revision, ".g{}", short(&commit.id));
+    }
+    if commit.is_none_or(|commit| commit.id.ends_with("-dirty")) {
+        _ = write!(revision, "+{}", short(&digest(package)?.to_string()));
+    }
+    Ok(revision)
+}
+
+/// A digest of the files and of all that package managers are told.
+fn digest(package: &Package) -> Result<Sha256Sum> {
+    let mut hasher = Sha256::new();
+    hasher.update(package.tree.dump());
+    for (name, format) in format::FORMATS {
+        for (file, text) in format.texts(package)? {
+            hasher.update(format!("\0{name}/{file}\0{text}"));
+        }
+    }
+    Ok(Sha256Sum(hasher.finalize().into()))
+}
