@@ -88,6 +88,25 @@ fn django_below_src_is_imported_from_there() {
 }
 
 #[test]
+fn a_tree_that_makes_no_wheel_is_told_how_to_ship_without() {
+    let sandbox = bare();
+    sandbox.write("broken.py", "import not_there\n");
+    sandbox.write("hello/__init__.py", "");
+    let text = "[project]\nname = \"hello\"\nversion = \"1.0\"\n[build-system]\nrequires = []\n\
+                build-backend = \"broken\"\nbackend-path = [\".\"]\n";
+    sandbox.write("pyproject.toml", text);
+    sandbox.pkgapp(["init"]).stdout();
+    let text = sandbox.pkgapp(["build", "--format", "tar"]).fails();
+    assert!(text.contains("source = \"\"\n") && text.contains("\"hello/**\""), "{text}");
+    // What it says is what works.
+    let lines: Vec<&str> =
+        text.lines().map(str::trim).filter(|line| line.starts_with(['s', 'i']) && line.contains(" = ")).collect();
+    sandbox.edit("pkgapp.toml", "[python]", &format!("[app]\n{}\n\n[python]", lines.join("\n")));
+    let dump = sandbox.dump(&sandbox.build(["--format", "tar"])[0]);
+    assert!(dump.contains("app/hello/__init__.py"), "{dump}");
+}
+
+#[test]
 fn nothing_is_replaced_unasked() {
     let sandbox = Sandbox::hello();
     let before = std::fs::read(sandbox.path("pkgapp.toml")).unwrap();

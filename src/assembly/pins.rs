@@ -1,6 +1,6 @@
 //! The pins of an application, and their wheels.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Options;
 use super::python::{environment_of, runtime};
@@ -13,6 +13,7 @@ use crate::lock::check::{Subject, check_consistent, missing};
 use crate::lock::{Lock, Selection};
 use crate::pypa::Environment;
 use crate::report::Report;
+use crate::survey;
 use crate::wheels::{self, FetchOptions, Rules, Wheel};
 
 /// How many files are downloaded at a time.
@@ -119,7 +120,8 @@ pub(super) fn fetch(
     let has_application = app.source.is_some();
     if let Some(source) = &app.source {
         let _busy = report.busy("building the application");
-        let wheel = wheels::application(source, &lock.indexes, environment, options.cache, &fetching, report)?;
+        let wheel = wheels::application(source, &lock.indexes, environment, options.cache, &fetching, report)
+            .map_err(|error| without_a_wheel(app, source, error))?;
         check_version(app, &wheel)?;
         // A lock made with `pip freeze` in a development environment names the application too.
         all.retain(|other| other.metadata.name != wheel.metadata.name);
@@ -144,6 +146,22 @@ pub(super) fn fetch(
         report.warning(&warning);
     }
     Ok(Wheels { all, has_application })
+}
+
+/// Tells how an application ships without a wheel of it: not every tree that has a pyproject.toml is meant to be one.
+fn without_a_wheel(app: &App, source: &Path, error: Error) -> Error {
+    if source != app.root || !error.message().contains("cannot build a wheel") {
+        return error;
+    }
+    let patterns: Vec<String> =
+        survey::plain_files(source).iter().map(|pattern| toml::Value::from(pattern.as_str()).to_string()).collect();
+    match patterns.is_empty() {
+        true => error,
+        false => error.hint(format!(
+            "if the application is no package, ship its files as they are: below `[app]`, write\nsource = \"\"\ninclude = [{}]",
+            patterns.join(", ")
+        )),
+    }
 }
 
 /// The wheels as the check for completeness sees them.

@@ -144,7 +144,7 @@ impl Survey {
         let (web, web_base) = code.web(&requires).unzip();
         let (workers, bases) = code.workers(&requires, name.as_str());
         let bases = web_base.into_iter().chain(bases).chain(code.manage_directory().map(Path::to_owned));
-        let include = if has_backend { beside_packages(root, &code) } else { plain_files(root, &code) };
+        let include = if has_backend { beside_packages(root, &code) } else { whole_tree(root, &code) };
         let gap = match &pins {
             Pins::Found(name) | Pins::Elsewhere(name, true) if name.ends_with(".txt") => pins::gap(&requires),
             _ => None,
@@ -326,8 +326,13 @@ fn lock_of_workspace(root: &Path) -> Result<Option<String>> {
     Ok(None)
 }
 
+/// Returns patterns for the whole application below `root`, for one that ships without a wheel; none if it can't be read.
+pub fn plain_files(root: &Path) -> Vec<String> {
+    code::read(root).map(|code| whole_tree(root, &code)).unwrap_or_default()
+}
+
 /// Patterns for the whole application, where nothing builds a wheel of it.
-fn plain_files(root: &Path, code: &code::Code) -> Vec<String> {
+fn whole_tree(root: &Path, code: &code::Code) -> Vec<String> {
     let mut patterns = Vec::new();
     for (name, is_directory) in listed(root) {
         let stem = name.strip_suffix(".py").unwrap_or(&name);
