@@ -29,13 +29,14 @@ fn two_distributions_with_one_file_are_named() {
 }
 
 #[test]
-fn equal_content_is_no_excuse() {
-    // An upgrade of one of them would change the other's file.
+fn equal_files_of_two_distributions_ship_once() {
     let sandbox = with(&[
-        Wheel::simple("first", "1.0").file("shared/tests.py", "A = 1\n"),
-        Wheel::simple("second", "2.0").file("shared/tests.py", "A = 1\n"),
+        Wheel::simple("first", "1.0").file("tests/__init__.py", "").file("tests/test_it.py", "A = 1\n"),
+        Wheel::simple("second", "2.0").file("tests/__init__.py", "").file("tests/test_it.py", "A = 1\n"),
     ]);
-    refused(&sandbox, &["shared/tests.py", "`first 1.0`", "`second 2.0`", "same content"]);
+    let [artifact] = &sandbox.build(["--format", "deb"])[..] else { panic!() };
+    let dump = sandbox.dump(artifact);
+    assert_eq!(dump.lines().filter(|line| line.ends_with("/tests/test_it.py")).count(), 1, "{dump}");
 }
 
 #[test]
@@ -58,7 +59,13 @@ fn every_collision_is_told_at_once() {
         Wheel::simple("first", "1.0").file("shared/a.py", "A = 1\n").file("shared/b.py", "A = 1\n"),
         Wheel::simple("second", "2.0").file("shared/a.py", "A = 2\n").file("shared/b.py", "A = 2\n"),
     ]);
-    refused(&sandbox, &["shared/a.py", "shared/b.py"]);
+    let text = sandbox.pkgapp(["build"]).fails();
+    assert_eq!(text.matches("error: ").count(), 1, "{text}");
+    assert!(
+        text.contains("/shared/a.py`, with different content") && text.contains("the same is true of `b.py` in"),
+        "{text}"
+    );
+    refused(&sandbox, &["shared/a.py", "b.py"]);
 }
 
 #[test]

@@ -258,20 +258,15 @@ fn tree(
     Ok(tree)
 }
 
-/// Whether a file is one that several distributions bring alike because they share a package: pkgutil's and
-/// pkg_resources' `__init__.py` with its byte code, and PEP 561's `py.typed`.
-fn marks_namespace(path: &InstallPath) -> bool {
-    let (name, byte_code) = (path.file_name(), ["__init__.cpython-", ".pyc"]);
-    path.as_str().contains("/site-packages/")
-        && (["__init__.py", "py.typed"].contains(&name)
-            || name.starts_with(byte_code[0]) && name.ends_with(byte_code[1]))
-}
-
 /// The layers and the release's own files.
 fn plain_tree(app: &App, release: &Release<'_>, layers: &[Layer]) -> Result<Tree> {
     let prefix = &app.package.prefix.value;
-    let may_override =
-        |path: &InstallPath, equal: bool| (equal && marks_namespace(path)) || app.package.allows_collision(path);
+    // Whichever of two equal files ships, both distributions have theirs; a release is never upgraded in parts.
+    // Launchers are all alike: their bodies tell them apart.
+    let starts = |path: &InstallPath| {
+        path.below(prefix).is_some_and(|path| ["bin/", "libexec/"].iter().any(|top| path.as_str().starts_with(top)))
+    };
+    let may_override = |path: &InstallPath, equal: bool| (equal && !starts(path)) || app.package.allows_collision(path);
     let mut tree = Tree::new();
     let collisions =
         layers.iter().filter_map(|layer| layer.insert_into(&mut tree, prefix, &may_override).err()).collect::<Vec<_>>();

@@ -16,6 +16,7 @@ mod place;
 pub(crate) mod testing;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as MapEntry;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -199,6 +200,20 @@ impl std::fmt::Debug for Builder<'_> {
 fn is_interpreter_directory(name: &str) -> bool {
     let minor = name.strip_prefix("python3.");
     minor.is_some_and(|minor| !minor.is_empty() && minor.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// How many further files of a directory an error names.
+const SHOWN_COLLISIONS: usize = 5;
+
+/// Adds that further files of a directory collide in the same way.
+fn also(error: Error, directory: &str, more: &[String]) -> Error {
+    if more.is_empty() {
+        return error;
+    }
+    let shown: Vec<String> = more.iter().take(SHOWN_COLLISIONS).map(|name| format!("`{name}`")).collect();
+    let hidden = more.len() - shown.len();
+    let rest = if hidden > 0 { format!(" and {hidden} more") } else { String::new() };
+    error.note(format!("the same is true of {}{rest} in `{directory}`", shown.join(", ")))
 }
 
 /// Returns what pkgapp uses a reserved directory of a release for.
@@ -399,12 +414,27 @@ impl Layer {
     /// Adds all entries to a tree, below `prefix`.
     ///
     /// # Errors
-    /// As [`Tree::insert_or_override`]; all collisions are reported.
+    /// As [`Tree::insert_or_override`]; all collisions are reported, those of one directory with one other source as one.
     pub fn insert_into(&self, tree: &mut Tree, prefix: &InstallPath, may_override: Override<'_>) -> Result<()> {
         self.check_reserved()?;
         let origin = Arc::new(Origin { label: self.label.clone(), layer: Some(self.key.clone()) });
-        let insert = |(below, entry)| tree.insert_or_override(prefix.join(below), entry, may_override).err();
-        Error::all(self.entries(&origin).filter_map(insert).collect::<Vec<_>>()).map_or(Ok(()), Err)
+        let mut refused: BTreeMap<(String, Option<String>), (Error, Vec<String>)> = BTreeMap::new();
+        for (below, entry) in self.entries(&origin) {
+            let path = prefix.join(below);
+            let Err(error) = tree.insert_or_override(path.clone(), entry, may_override) else { continue };
+            let directory = below.parent().map(|parent| parent.to_string()).unwrap_or_default();
+            let other = tree.get(&path).map(|present| present.origin.label.clone());
+            match refused.entry((directory, other)) {
+                MapEntry::Vacant(first) => _ = first.insert((error, Vec::new())),
+                MapEntry::Occupied(mut first) => first.get_mut().1.push(below.file_name().to_owned()),
+            }
+        }
+        // That of a source says it.
+        let is_byte_code = |directory: &str| directory.rsplit('/').next() == Some("__pycache__");
+        let has_sources = refused.keys().any(|(directory, _)| !is_byte_code(directory));
+        refused.retain(|(directory, _), _| !(has_sources && is_byte_code(directory)));
+        Error::all(refused.into_iter().map(|((directory, _), (error, more))| also(error, &directory, &more)))
+            .map_or(Ok(()), Err)
     }
 
     /// Refuses entries in places of a release that mean something to whoever installs it: units and cron jobs of a
