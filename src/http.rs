@@ -4,7 +4,7 @@
 //! and for answers that nobody expects. They count what is left after decompression, and only time spent waiting for the
 //! server.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -87,6 +87,44 @@ impl Exceeded {
     }
 }
 
+/// A name that has no address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unresolved {
+    host: String,
+    why: String,
+}
+
+impl fmt::Display for Unresolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the name `{}` cannot be resolved: {}", self.host, self.why)
+    }
+}
+
+impl std::error::Error for Unresolved {}
+
+/// Names that could not be resolved, so that none is tried twice: a resolver may take its time, for every request anew.
+static UNRESOLVED: Mutex<BTreeMap<String, Unresolved>> = Mutex::new(BTreeMap::new());
+
+impl Unresolved {
+    /// Returns what is known of a host.
+    fn known(host: &str) -> Option<Self> {
+        UNRESOLVED.lock().unwrap_or_else(PoisonError::into_inner).get(host).cloned()
+    }
+
+    /// Recognizes a failed request to `host`. hyper's connector has a private type for what the resolver said.
+    fn note(host: &str, error: &reqwest_middleware::Error) -> Option<Self> {
+        let first: &(dyn std::error::Error + 'static) = error;
+        let mut chain = std::iter::successors(Some(first), |error| error.source());
+        chain.find(|error| error.to_string().starts_with("dns error"))?;
+        let said = chain.last().map_or_else(|| "the resolver failed".to_owned(), ToString::to_string);
+        let why = said.rsplit(": ").next().unwrap_or(&said).to_owned();
+        let unresolved = Self { host: host.to_owned(), why };
+        let mut known = UNRESOLVED.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(host.to_owned(), unresolved.clone());
+        Some(unresolved)
+    }
+}
+
 /// The middleware.
 struct Limits {
     patience: Duration,
@@ -102,8 +140,15 @@ impl Middleware for Limits {
     ) -> reqwest_middleware::Result<Response> {
         let is_file = request.headers().get(FILE_HEADER.0).is_some_and(|value| value == FILE_HEADER.1);
         let head = self.patience * PAGE_TIME;
+        let host = request.url().host_str().unwrap_or_default().to_owned();
+        if let Some(unresolved) = Unresolved::known(&host) {
+            return Err(reqwest_middleware::Error::middleware(unresolved));
+        }
         let answered = tokio::time::timeout(head, next.run(request, extensions)).await;
-        let answer = answered.map_err(|_| reqwest_middleware::Error::middleware(Exceeded::Time(head.as_secs())))??;
+        let answer = answered.map_err(|_| reqwest_middleware::Error::middleware(Exceeded::Time(head.as_secs())))?;
+        // As an error of ours: the library repeats what is one of the connection.
+        let ours = |error| Unresolved::note(&host, &error).map_or(error, reqwest_middleware::Error::middleware);
+        let answer = answer.map_err(ours)?;
         note_downgrade(&answer);
 
         let (longest, time) = if is_file { (LONGEST_FILE, FILE_TIME) } else { (LONGEST_PAGE, PAGE_TIME) };

@@ -369,6 +369,16 @@ fn a_proxy_is_used_unless_it_is_not_to_be() {
 }
 
 #[test]
+fn a_name_that_cannot_be_resolved_is_asked_for_once() {
+    // With all retries and their pauses: what asked twice would take minutes, for every pin anew.
+    let sandbox = project("http://index.invalid/simple/", "one==1.0\ntwo==1.0\nthree==1.0\n");
+    let text = sandbox.pkgapp(["build", "--format", "deb"]).fails();
+    assert_eq!(text.matches("the name `index.invalid` cannot be resolved").count(), 1, "{text}");
+    assert!(text.contains("check the spelling"), "{text}");
+    assert!(!text.contains("retries"), "{text}");
+}
+
+#[test]
 fn each_way_to_fail_is_said_with_a_way_out() {
     let hash = sha256(&one().bytes());
     for (fault, must) in [

@@ -59,11 +59,10 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
     // git is asked meanwhile: nothing needs the answer before something is built. A bad date is told at once.
     let asked = Asked::at(&app.root);
     commit::date(None)?;
-    check_pythons(app)?;
+    let included = check_early(app, options, report)?;
     let runtime = report.timed("runtime", |_| runtime(app, options.cache, report))?;
     let interpreter = report.timed("interpreter", |_| interpreter(app, runtime.as_ref(), options, report))?;
     let environment = environment(app, interpreter.as_ref(), runtime.as_ref())?;
-    let included = app.included_files()?;
 
     let bundled = runtime.as_ref().filter(|runtime| runtime.home == Home::Release);
     let compiler = compiler(app, interpreter.as_ref())?;
@@ -139,6 +138,22 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
 /// Reads the lock, fetches the wheels, and makes their layers; `files` gives those of the application's files.
 #[expect(clippy::too_many_arguments, reason = "what a build knows by then")]
 fn gather(
+/// Checks everything that needs neither pins nor wheels, and returns the application's files.
+///
+/// # Errors
+/// All that is wrong, before anything is fetched or compiled.
+fn check_early(app: &App, options: &Options<'_>, report: &Report) -> Result<Vec<PathBuf>> {
+    let python = check_pythons(app).and_then(|()| match &app.python.interpreter {
+        app::Interpreter::System => interpreter(app, None, options, &Report::silent()).map(drop),
+        app::Interpreter::Bundled(_) | app::Interpreter::Shared(_) => Ok(()),
+    });
+    let configuration = configuration::insert_into(&mut Tree::new(), app);
+    let included = report.timed("files", |_| app.included_files());
+    let missing = included.as_ref().err().cloned();
+    let wrong = [python.err(), configuration.err(), services::check(app).err(), missing].into_iter().flatten();
+    Error::all(wrong).map_or(included, Err)
+}
+
     app: &App,
     environment: &Environment,
     included: &[PathBuf],

@@ -48,7 +48,7 @@ pub(super) fn interpreter(
     }
     match Interpreter::find(options.cache, app.python.version.value) {
         Ok(found) => Ok(Some(found)),
-        Err(error) if app.package.targets.is_empty() || !app.build.run.is_empty() => Err(error),
+        Err(error) if app.package.targets.is_empty() || !app.build.run.is_empty() => Err(without_python(app, error)),
         Err(error) => {
             if app.package.byte_code == ByteCode::Build {
                 report.warning(&format!("{}: byte code is made when the package is installed", error.message()));
@@ -56,6 +56,25 @@ pub(super) fn interpreter(
             Ok(None)
         }
     }
+}
+
+/// Adds the ways to do without an interpreter of this machine.
+fn without_python(app: &App, error: Error) -> Error {
+    let python = app.python.version.value;
+    let offering: Vec<&str> =
+        target::TARGETS.iter().filter(|target| target.offers(python)).map(|target| target.name).collect();
+    let error = error.at(app.python.version.at.clone());
+    let error = match app.build.run.is_empty() && !offering.is_empty() {
+        true => error.hint(format!(
+            "or build without it for hosts that have it, which then make the byte code: `--target {}`",
+            offering.join("` or `")
+        )),
+        false => error,
+    };
+    error.hint(format!(
+        "or ship a Python {python}: below `[python]`, write `interpreter = \"bundled\"` and as `path` an archive \
+         `cpython-{python}.…-install_only.tar.gz` of python-build-standalone"
+    ))
 }
 
 pub(super) fn compiler(app: &App, interpreter: Option<&Interpreter>) -> Result<ByteCompiler> {

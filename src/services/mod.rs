@@ -133,6 +133,22 @@ pub fn insert_into(tree: &mut Tree, app: &App) -> Result<Services> {
     })
 }
 
+/// Checks all that needs no release: logs, accounts, directories and secrets.
+///
+/// # Errors
+/// As [`insert_into`], but for programs.
+pub fn check(app: &App) -> Result<()> {
+    let context =
+        Context { app, prefix: &app.package.prefix.value, user: default_user(app)?, primary: primary_user(app)? };
+    let mut files = Files::default();
+    logrotate::write(&context, &mut files)?;
+    users::write(&context, &mut files)?;
+    users::secrets(&context)?;
+    homes(&context)?;
+    context.state()?;
+    Ok(())
+}
+
 /// Where everything that runs keeps its data. What declares its directories itself looks after them itself.
 fn homes(context: &Context<'_>) -> Result<Vec<Home>> {
     let app = context.app;

@@ -479,6 +479,12 @@ fn way_out(why: &str) -> Option<&'static str> {
     if says(&["429", "500", "502", "503", "504"]) || has(&["server error"]) {
         return Some("the server is at fault: try again later, or take another index");
     }
+    if has(&["cannot be resolved"]) {
+        return Some(
+            "check the spelling of the address, this machine's DNS, and `HTTPS_PROXY` if only a proxy reaches the index; what \
+             is in the cache needs no network: `--offline`",
+        );
+    }
     if has(&["connect", "dns", "timed out", "timeout", "error sending request", "proxy"]) {
         return Some(
             "check the address, and `HTTPS_PROXY` and `NO_PROXY` if there is a proxy between; what is in the cache needs \

@@ -17,6 +17,7 @@ pub mod index;
 mod inflate;
 mod linkage;
 mod needs;
+mod missing;
 mod pack;
 pub mod page;
 mod project;

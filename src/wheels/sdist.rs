@@ -24,6 +24,7 @@ use super::choice::is_compiled;
 use super::index::without_credentials;
 use super::linkage::{self, Grafted};
 use super::needs::{Constraints, Search};
+use super::missing;
 use super::pack::{self, Laid, files};
 use super::project::{History, copy_files, hash_files, project_files};
 use super::store::{self, Store, Stored, publish_file};
@@ -519,7 +520,9 @@ impl<'a> Builder<'a> {
             *text = without_credentials(&String::from_utf8_lossy(text)).into_bytes();
         }
         if !output.status.success() {
-            return Err(process::failure(&command, &output));
+            let text = [&output.stdout[..], &output.stderr[..]].map(String::from_utf8_lossy).join("\n");
+            let hint = missing::way_out(&text);
+            return Err(hint.into_iter().fold(process::failure(&command, &output), Error::hint));
         }
         for text in [&output.stdout, &output.stderr] {
             let text = String::from_utf8_lossy(text);
@@ -730,11 +733,6 @@ fn advise(error: Error, offline: bool) -> Error {
         return error.hint(
             "the version is taken from git if the project's directory is the top of a checkout with its tags; elsewhere, \
              set `SETUPTOOLS_SCM_PRETEND_VERSION` to the version",
-        );
-    }
-    if text.contains("Python.h: No such file") {
-        return error.hint(
-            "install the headers of that Python: package `python3-dev` (Debian) or `python3-devel` (Fedora, EL)",
         );
     }
     let missing = ["No matching distribution found", "network connectivity is disabled", "No solution found"];
