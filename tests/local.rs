@@ -275,6 +275,94 @@ fn compilers_and_their_flags_count() {
     assert_eq!(built, 4, "the third build found what the first one made");
 }
 
+/// A sandbox whose `answer` is compiled from this code, with these options.
+fn compiled(code: &str, options: &str) -> Option<Sandbox> {
+    tool("cc")?;
+    tool("tar")?;
+    let sandbox = Sandbox::hello();
+    sandbox.write(
+        "answer/pyproject.toml",
+        "[build-system]\nrequires = []\nbuild-backend = \"backend\"\nbackend-path = [\".\"]\n\n[project]\n\
+         name = \"answer\"\nversion = \"1.0\"\n",
+    );
+    sandbox.write("answer/backend.py", COMPILING);
+    sandbox.write("answer/answer.c", code);
+    sandbox.write("answer/options", options);
+    sandbox.append("requirements.txt", "./answer\n");
+    Some(sandbox)
+}
+
+fn object(release: &Path) -> Vec<u8> {
+    let objects = super::support::walk(release).into_iter();
+    std::fs::read(objects.into_iter().find(|path| path.ends_with("answer/answer.so")).unwrap()).unwrap()
+}
+
+fn holds(bytes: &[u8], text: &str) -> bool {
+    memchr::memmem::find(bytes, text.as_bytes()).is_some()
+}
+
+#[test]
+fn text_of_authors_is_no_leak() {
+    // A path as an author may write it, and one of two literals; neither is a directory that the build names.
+    let code = "const char *log(void) { return \"/tmp/answer.log\"; }\n\
+                const char *cache(void) { return \"/tmp/\" \"answer/cache\"; }\n\
+                int answer(void) { return 42; }\n";
+    let Some(sandbox) = compiled(code, "") else { return };
+    let home = sandbox.root().join("home").display().to_string();
+    let text = format!("LOG = '/tmp/hello.log'\nKEY = '{home}/.ssh/id'\nTREE = '{}'\n", sandbox.project().display());
+    sandbox.write("site/settings.py", &text);
+    sandbox.write("deploy/hello.toml", "spool = \"/tmp/spool\"\n");
+    sandbox.edit("pkgapp.toml", "[\"motd.txt\"]", "[\"motd.txt\", \"site/**\"]");
+    sandbox.append(
+        "pkgapp.toml",
+        &format!(
+            "\n[build]\nrun = [\"cp app/site/settings.py app/copy.txt\"]\n\n[service.web]\nexec = \"hello\"\n\
+             env = {{ KEY = \"{home}/.ssh/id\", TMPDIR = \"/tmp/hello\" }}\n"
+        ),
+    );
+    let release = unpacked(&sandbox).unwrap();
+    assert_eq!(answer(&release), "42\n");
+    assert_eq!(std::fs::read_to_string(release.join("app/copy.txt")).unwrap(), text);
+    // The second time from the cache.
+    unpacked(&sandbox).unwrap();
+    // What a command writes of its own accord is none of the author's text.
+    sandbox.edit("pkgapp.toml", "cp app/site/settings.py app/copy.txt", "sh -c 'echo $HOME > app/copy.txt'");
+    let error = sandbox.pkgapp(["build", "--offline"]).fails();
+    assert!(error.contains("`/opt/hello/app/copy.txt` names the cache, "), "{error}");
+}
+
+#[test]
+fn compiled_code_names_no_header_below_the_home_directory_and_no_source() {
+    let code = "#include \"header.h\"\nint answer(void) { return file()[0] == 0 ? 0 : 42; }\n";
+    let Some(sandbox) = compiled(code, "-g") else { return };
+    let include = sandbox.root().join("home/python/include");
+    sandbox.write("../home/python/include/header.h", "static const char *file(void) { return __FILE__; }\n");
+    sandbox.write("answer/options", format!("-g -I{}", include.display()));
+    let root = sandbox.root().display().to_string();
+    let release = unpacked(&sandbox).unwrap();
+    assert_eq!(answer(&release), "42\n");
+    let bytes = object(&release);
+    assert!(holds(&bytes, "python/include/header.h"), "the compiler wrote another name");
+    assert!(!holds(&bytes, &root) && !holds(&bytes, ".debug_info"));
+    sandbox.append("pkgapp.toml", "\n[build]\ndebug = true\n");
+    let bytes = object(&unpacked(&sandbox).unwrap());
+    assert!(!holds(&bytes, &root) && holds(&bytes, ".debug_info"));
+}
+
+#[test]
+fn a_path_that_a_build_put_into_compiled_code_is_named_with_its_origin() {
+    let Some(sandbox) = compiled("const char *place(void) { return PLACE; }\n", "") else { return };
+    let place = sandbox.root().join("home/lib/python").display().to_string();
+    sandbox.edit(
+        "answer/backend.py",
+        "words(\"CFLAGS\")",
+        "words(\"CFLAGS\"), '-DPLACE=\"%s/lib/python\"' % os.environ[\"HOME\"]",
+    );
+    let error = sandbox.pkgapp(["build", "--offline"]).fails();
+    let named = format!("answer/answer.so` names the home directory, `{}`", sandbox.normal(&place));
+    assert!(error.contains(&named) && error.contains("distribution `answer 1.0`"), "{error}");
+}
+
 #[test]
 fn a_mercurial_repository_is_built_at_its_commit() {
     let Some(hg) = tool("hg") else { return };

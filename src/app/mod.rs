@@ -169,6 +169,8 @@ pub struct Build {
     pub env: BTreeMap<String, String>,
     /// A file of pins for what builds wheels, absolute.
     pub constraints: Option<Placed<PathBuf>>,
+    /// Whether extension modules keep their debug information when they are built here.
+    pub debug: bool,
     /// What becomes of libraries that extension modules are linked with when they are built here, by soname.
     pub libraries: BTreeMap<String, Linking>,
 }
@@ -583,8 +585,9 @@ fn build(table: Table<'_>, root: &Path) -> Build {
     let constraints =
         table.get("constraints").and_then(|value| value.placed(|text| existing_file(root, "constraints", text)));
     let libraries = table.get("libraries").map(|value| linking(&value)).unwrap_or_default();
+    let debug = table.get("debug").and_then(|value| value.boolean()).unwrap_or(false);
     table.finish();
-    Build { run, env, constraints, libraries }
+    Build { run, env, constraints, debug, libraries }
 }
 
 /// Reads `libraries = { "libfoo.so.1" = "graft" }`.

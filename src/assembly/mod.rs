@@ -29,7 +29,7 @@ use crate::lock::Lock;
 use crate::name::Arch;
 use crate::package::{Compression, Meta, Package};
 use crate::path::InstallPath;
-use crate::proof::{self, Needle};
+use crate::proof::{self, Inputs, Needle};
 use crate::pypa::Environment;
 use crate::release::Release;
 use crate::report::{Report, human_bytes};
@@ -38,7 +38,7 @@ use crate::scriptlets::{self};
 use crate::services;
 use crate::staging::{self, RunCommand, RunEnvironment};
 use crate::tree::Tree;
-use crate::wheels::{self, KeptFile};
+use crate::wheels::{self, KeptFile, Wheel};
 
 /// What a build needs to know besides the application's configuration.
 #[derive(Debug)]
@@ -99,11 +99,14 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
         false => None,
     };
     let run = RunEnvironment { timestamp: date, env: &app.build.env, rerun: options.rerun };
+    let brought = layers.len();
     let mut tree = report.timed("tree", |_| tree(app, &release, &mut layers, &builder, &run, twin.as_ref(), report))?;
     let ghosts = ghosts(app, &mut tree, &compiler)?;
     let services = services::insert_into(&mut tree, app)?;
     scriptlets::insert_into(&mut tree, &services)?;
-    let scan = report.timed("proof", |_| prove(app, &tree, &layers, bundled, options.cache, environment.arch))?;
+    let scan = report.timed("proof", |_| {
+        prove(app, &tree, &layers, &inputs(app, &wheels, &layers[brought..]), bundled, options.cache, environment.arch)
+    })?;
     let own = wheels.application().map(|wheel| wheel.metadata.name.to_string());
     let parts =
         report.timed("imports", |_| python_parts(app, &tree, &layers, own.as_deref(), runtime.as_ref(), report))?;
@@ -135,9 +138,6 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
     Ok(package)
 }
 
-/// Reads the lock, fetches the wheels, and makes their layers; `files` gives those of the application's files.
-#[expect(clippy::too_many_arguments, reason = "what a build knows by then")]
-fn gather(
 /// Checks everything that needs neither pins nor wheels, and returns the application's files.
 ///
 /// # Errors
@@ -154,6 +154,9 @@ fn check_early(app: &App, options: &Options<'_>, report: &Report) -> Result<Vec<
     Error::all(wrong).map_or(included, Err)
 }
 
+/// Reads the lock, fetches the wheels, and makes their layers; `files` gives those of the application's files.
+#[expect(clippy::too_many_arguments, reason = "what a build knows by then")]
+fn gather(
     app: &App,
     environment: &Environment,
     included: &[PathBuf],
@@ -232,7 +235,8 @@ pub fn assemble_runtime(app: &App, revision: &str, cache: &Cache, report: &Repor
     let runtime = Runtime::prepare(cpython, app.python.version.value, Home::Package, arch, cache, report)?;
     let (tree, prefix) = runtime::package::tree(&runtime)?;
     let layers = [runtime.layer.clone()];
-    proof::leaks(&tree, &prefix, &layers, &needles(app, &prefix, Some(&runtime), cache), cache)?;
+    let needles = needles(app, &prefix, Some(&runtime), cache);
+    proof::leaks(&tree, &prefix, &layers, &needles, &Inputs::default(), cache)?;
     let scan = Depends::scan(layers.iter())?;
     depends::check_targets(&scan, None, &targets(app))?;
     check_runtime(app, &runtime)?;
@@ -297,12 +301,13 @@ fn prove(
     app: &App,
     tree: &Tree,
     layers: &[Layer],
+    inputs: &Inputs,
     bundled: Option<&Runtime>,
     cache: &Cache,
     arch: Arch,
 ) -> Result<Scan> {
     let prefix = &app.package.prefix.value;
-    proof::leaks(tree, prefix, layers, &needles(app, prefix, bundled, cache), cache)?;
+    proof::leaks(tree, prefix, layers, &needles(app, prefix, bundled, cache), inputs, cache)?;
     proof::launchers_resolve(tree, prefix, layers)?;
     let scan = Depends::scan(layers.iter())?;
     depends::check_machine(layers.iter(), scan.arch, arch)?;
@@ -321,6 +326,18 @@ fn check_runtime(app: &App, runtime: &Runtime) -> Result<()> {
         app::Interpreter::Bundled(cpython) | app::Interpreter::Shared(cpython) => error.at(cpython.path.at.clone()),
         app::Interpreter::System => error,
     })
+}
+
+/// What a release was made of; commands of `[build] run` have made the layers `written`.
+fn inputs(app: &App, wheels: &Wheels, written: &[Layer]) -> Inputs {
+    let source = |wheel: &Wheel| Some((wheel.sha256.to_string(), wheel.built_from.clone()?));
+    let configuration = std::iter::once(&app.file).chain(app.configs.iter().map(|file| &file.source));
+    Inputs {
+        sources: wheels.all.iter().filter_map(source).collect(),
+        written: written.iter().map(|layer| layer.key.clone()).collect(),
+        configuration: configuration.cloned().collect(),
+        root: app.root.clone(),
+    }
 }
 
 /// What would name this machine.

@@ -28,6 +28,7 @@ pub fn fetching<'a>(offline: bool, epoch: Epoch<'a>, rules: &'a Rules) -> FetchO
 pub fn rules(app: &App) -> Rules {
     Rules {
         constraints: app.build.constraints.as_ref().map(|file| file.value.clone()),
+        debug: app.build.debug,
         libraries: app.build.libraries.clone(),
         record_gaps: app.python.allow_record_gaps.clone(),
     }

@@ -134,7 +134,7 @@ fn distribution(wheel: &Wheel) -> Distribution {
         wheel: wheel.filename.to_string(),
         sha256: wheel.sha256.to_string(),
         from: wheel.from.clone(),
-        built_here: wheel.built_here,
+        built_here: wheel.built_from.is_some(),
     }
 }
 

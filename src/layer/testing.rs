@@ -158,7 +158,7 @@ impl TestWheel {
             path: PathBuf::from("/nowhere"),
             sha256: Sha256Sum::of(&self.bytes),
             from: "https://index.example/".into(),
-            built_here: false,
+            built_from: None,
             metadata: Metadata {
                 name: self.name.parse().unwrap(),
                 version: self.version.parse().unwrap(),

@@ -47,7 +47,7 @@ type Result<T> = std::result::Result<T, &'static str>;
 
 /// A shared object or an executable: 64-bit, little-endian.
 #[derive(Debug)]
-pub(super) struct Binary {
+pub(crate) struct Binary {
     bytes: Vec<u8>,
     segments: Vec<Segment>,
     /// Where the dynamic segment is, and how many entries it has room for; nothing for a static executable.
@@ -83,7 +83,7 @@ impl Binary {
     ///
     /// # Errors
     /// Its headers are damaged.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Option<Self>> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Self>> {
         if bytes.len() < HEADER || Self::machine(bytes).is_none() || !matches!(u16_at(bytes, 16)?, 2 | 3) {
             return Ok(None);
         }
@@ -116,7 +116,7 @@ impl Binary {
     }
 
     /// Returns the file.
-    pub(super) fn into_bytes(self) -> Vec<u8> {
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
 
@@ -188,7 +188,7 @@ impl Binary {
     }
 
     /// Replaces a text by another of the same length wherever it is; returns whether it was there.
-    pub(super) fn replace(&mut self, from: &[u8], to: &[u8]) -> bool {
+    pub(crate) fn replace(&mut self, from: &[u8], to: &[u8]) -> bool {
         debug_assert_eq!(from.len(), to.len());
         let found: Vec<usize> = memchr::memmem::find_iter(&self.bytes, from).collect();
         for place in &found {
@@ -202,7 +202,7 @@ impl Binary {
     ///
     /// # Errors
     /// Its headers are damaged.
-    pub(super) fn strip(&mut self) -> Result<()> {
+    pub(crate) fn strip(&mut self) -> Result<()> {
         let sections = self.sections()?;
         let kept = sections.iter().skip(1).take_while(|section| section.flags & SHF_ALLOC != 0).count() + 1;
         // What is loaded refers to other sections by their numbers, which must stay as they are.

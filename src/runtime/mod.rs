@@ -33,9 +33,10 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use self::binary::Binary;
+pub(crate) use self::binary::Binary;
 use self::parts::{Choice, Left, Verdict};
 use self::relocate::Origin;
+pub(crate) use self::relocate::nowhere;
 use self::source::{Item, Prefix};
 use crate::app::Cpython;
 use crate::cache::{self, Cache, Stamp};

@@ -88,7 +88,7 @@ impl Origin {
 }
 
 /// A path of the same length that leads nowhere.
-fn nowhere(path: &str) -> String {
+pub(crate) fn nowhere(path: &str) -> String {
     let (parent, last) = path.split_at(path.rfind('/').unwrap_or(0));
     let start = &NOWHERE[..NOWHERE.len().min(parent.len())];
     format!("{start}{}{last}", "/".repeat(parent.len() - start.len()))

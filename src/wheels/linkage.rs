@@ -27,6 +27,8 @@ use crate::pypa::PackageName;
 pub struct Rules {
     /// A file of pins for build requirements, absolute.
     pub constraints: Option<PathBuf>,
+    /// Whether compiled code keeps its debug information.
+    pub debug: bool,
     /// What becomes of libraries that compiled code needs, by soname.
     pub libraries: BTreeMap<String, Linking>,
     /// Distributions whose RECORD may list other files than their wheel has.

@@ -10,14 +10,15 @@ mod address;
 pub mod archive;
 mod backend;
 pub mod choice;
+mod debug;
 pub mod egg;
 mod git;
 mod hg;
 pub mod index;
 mod inflate;
 mod linkage;
-mod needs;
 mod missing;
+mod needs;
 mod pack;
 pub mod page;
 mod project;
@@ -78,12 +79,39 @@ pub struct Wheel {
     pub sha256: Sha256Sum,
     /// Where it came from, without secrets: a URL, a path's file name, or `built from …`.
     pub from: String,
-    /// Whether it was built on this machine, so that its bytes may name it.
-    pub built_here: bool,
+    /// The source, if it was built on this machine, so that its bytes may name it.
+    pub built_from: Option<BuiltFrom>,
     /// `Requires-Dist` etc.
     pub metadata: Metadata,
     /// The pin it answers; `None` for the application itself.
     pub pin: Option<Pin>,
+}
+
+/// The source that a wheel was built from on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuiltFrom {
+    /// An sdist in the cache, or a project's directory.
+    pub path: PathBuf,
+    /// Identifies its content and everything else that went into the build.
+    pub key: String,
+}
+
+impl BuiltFrom {
+    /// Returns the source's files; an sdist is unpacked below `room` first.
+    ///
+    /// # Errors
+    /// The source cannot be read.
+    pub fn files(&self, room: &Path) -> Result<Vec<PathBuf>> {
+        let files = |directory: &Path| {
+            let files = project::project_files(directory)?;
+            Ok(files.into_iter().map(|file| directory.join(file)).collect())
+        };
+        if self.path.is_dir() {
+            return files(&self.path);
+        }
+        let entries = walkdir::WalkDir::new(sdist::unpacked(&self.path, room)?).sort_by_file_name().into_iter();
+        Ok(entries.filter_map(std::result::Result::ok).map(walkdir::DirEntry::into_path).collect())
+    }
 }
 
 /// What a wheel's METADATA says, as far as pkgapp needs it (core metadata specification).
@@ -573,7 +601,7 @@ impl Fetcher<'_> {
                     path: stored.path,
                     sha256: stored.sha256,
                     from: choice.from.clone(),
-                    built_here: false,
+                    built_from: None,
                     metadata,
                     pin: Some(pin.clone()),
                 })))

@@ -21,16 +21,17 @@ use uv_distribution_filename::SourceDistExtension;
 use super::archive::Archive;
 use super::backend::BuildSystem;
 use super::choice::is_compiled;
+use super::debug;
 use super::index::without_credentials;
 use super::linkage::{self, Grafted};
-use super::needs::{Constraints, Search};
 use super::missing;
+use super::needs::{Constraints, Search};
 use super::pack::{self, Laid, files};
 use super::project::{History, copy_files, hash_files, project_files};
 use super::store::{self, Store, Stored, publish_file};
 use super::unpack::{unpack, unpack_zip};
 use super::wheelhouse::Wheelhouses;
-use super::{FetchOptions, Fetcher, Rules, Wheel, egg};
+use super::{BuiltFrom, FetchOptions, Fetcher, Rules, Wheel, egg};
 use crate::cache::{self, Cache, Stamp};
 use crate::commit::Commit;
 use crate::digest::Sha256Sum;
@@ -45,7 +46,7 @@ use crate::pypa::{Environment, WheelFilename};
 use crate::report::{Report, Unit};
 
 /// Counts in every key: to be raised when builds are made otherwise.
-const BUILD_FORMAT: &str = "pkgapp build 4";
+const BUILD_FORMAT: &str = "pkgapp build 5";
 
 /// Counts in the key of every egg: to be raised when they are converted otherwise.
 const EGG_FORMAT: &str = "pkgapp egg 1";
@@ -166,8 +167,8 @@ struct Source<'a> {
     /// Everything that goes in, but what matters to compiled code only.
     inputs: Vec<String>,
     from: String,
-    /// Whether the result may name this machine.
-    built_here: bool,
+    /// Where it lies, if it is built here, so that the result may name this machine.
+    path: Option<&'a Path>,
 }
 
 /// What a wheel is converted from.
@@ -283,7 +284,7 @@ impl<'a> Builder<'a> {
         let label = stored.path.file_name().unwrap_or_default().to_string_lossy();
         let tool = self.tool()?;
         let inputs = self.inputs(&stored.sha256, tool)?;
-        let source = Source { label: &label, inputs, from: format!("built from {from}"), built_here: true };
+        let source = Source { label: &label, inputs, from: format!("built from {from}"), path: Some(&stored.path) };
         self.build(&source, tool, |to| {
             unpack(&stored.path, extension, to, self.epoch()?)
                 .map_err(|error| error.context(format!("sdist `{label}` is refused")))
@@ -329,7 +330,7 @@ impl<'a> Builder<'a> {
         let content = hash_files(directory, &files, history.as_ref())?;
         let tool = self.tool()?;
         let inputs = self.inputs(&content, tool)?;
-        let source = Source { label, inputs, from: from(&content), built_here: true };
+        let source = Source { label, inputs, from: from(&content), path: Some(directory) };
         self.build(&source, tool, |to| {
             let to = to.join("project");
             let lent = history.is_some() && History::lend(directory, &to)?;
@@ -363,7 +364,7 @@ impl<'a> Builder<'a> {
             None => format!("converted from {} (sha256:{content})", egg.from),
         };
         // As for a wheel that is a file: whoever compiled it did so elsewhere, as far as anyone knows.
-        let source = Source { label: &label, inputs, from, built_here: false };
+        let source = Source { label: &label, inputs, from, path: None };
         self.keep(&source, |room| {
             let (unpacked, laid) = (room.join("egg"), room.join("laid"));
             let refused = |error: Error| error.context(format!("egg `{label}` is refused"));
@@ -384,11 +385,14 @@ impl<'a> Builder<'a> {
             fs::create_dir_all(&room.join("src"))?;
             fs::create_dir_all(&room.join("tmp"))?;
             let project = lay_out(&room.join("src"))?;
+            let brought = debug::brought(&project)?;
             let made = self.run(tool, room, &project).map_err(|error| advise(error, self.options.offline))?;
             let filename = wheel_filename(&made)?;
             self.check_python(&tool.interpreter, &filename)?;
             self.check_fits(&filename)?;
-            pack::unpack(&made, &filename, &room.join("laid"))
+            let laid = pack::unpack(&made, &filename, &room.join("laid"))?;
+            debug::clean(&laid.root, &brought, &tool.interpreter, self.options.rules.debug)?;
+            Ok(laid)
         })
     }
 
@@ -435,9 +439,10 @@ impl<'a> Builder<'a> {
             };
             self.check_fits(&filename)?;
             self.cache.count("built", true);
-            let (sha256, from, built_here) = (known.sha256, source.from.clone(), source.built_here);
+            let (sha256, from) = (known.sha256, source.from.clone());
+            let built_from = source.path.map(|path| BuiltFrom { path: path.to_owned(), key: places.key.clone() });
             let metadata = known.metadata(self.cache, &path, &filename)?;
-            return Ok(Some(Wheel { filename, path, sha256, from, built_here, metadata, pin: None }));
+            return Ok(Some(Wheel { filename, path, sha256, from, built_from, metadata, pin: None }));
         }
         Ok(None)
     }
@@ -543,11 +548,13 @@ impl<'a> Builder<'a> {
         command.env("SOURCE_DATE_EPOCH", self.epoch()?.to_string());
         command.env("PYTHONHASHSEED", "0").env("PYTHONNOUSERSITE", "1").env("PYTHONDONTWRITEBYTECODE", "1");
         command.env("LC_ALL", "C.UTF-8").env("TZ", "UTC").env("NO_COLOR", "1");
-        // The compiler would write the place of this build into the code.
-        let map = format!("-ffile-prefix-map={}=.", room.display());
-        for name in ["CFLAGS", "CXXFLAGS"] {
+        // Compilers would write the place of this build into the code. Cargo reads RUSTFLAGS instead of all others.
+        let interpreter = &self.tool()?.interpreter;
+        let (c, rust) = (debug::for_c(room, interpreter), debug::for_rust(room, interpreter));
+        let rustflags = if std::env::var_os("RUSTFLAGS").is_some() { "RUSTFLAGS" } else { "CARGO_BUILD_RUSTFLAGS" };
+        for (name, flags) in [("CFLAGS", &c), ("CXXFLAGS", &c), (rustflags, &rust)] {
             let set = std::env::var(name).unwrap_or_default();
-            command.env(name, format!("{set} {map}").trim());
+            command.env(name, format!("{set} {flags}").trim());
         }
         command.env("PIP_NO_INPUT", "1").env("PIP_DISABLE_PIP_VERSION_CHECK", "1").env("PIP_NO_CACHE_DIR", "1");
         let links = url::Url::from_directory_path(links).map_err(|()| Error::bug("a cache has an absolute path"))?;
@@ -607,8 +614,8 @@ impl<'a> Builder<'a> {
         let pure = self.cache.built().join(&key);
         // What is there needs no compiler, and so none is asked what it is.
         let compilers = if pure.is_dir() || !source.is_compiled_here() { String::new() } else { compilers() };
-        let libraries = format!("{:?}", self.options.rules.libraries);
-        let compiled = self.cache.built().join(cache::key([key.as_str(), &compilers, &libraries]));
+        let rules = format!("{:?} {}", self.options.rules.libraries, self.options.rules.debug);
+        let compiled = self.cache.built().join(cache::key([key.as_str(), &compilers, &rules]));
         Places { pure, compiled, key }
     }
 }

@@ -22,7 +22,7 @@ struct Bench {
     options: FetchOptions<'static>,
 }
 
-static RULES: Rules = Rules { constraints: None, libraries: BTreeMap::new(), record_gaps: Vec::new() };
+static RULES: Rules = Rules { constraints: None, debug: false, libraries: BTreeMap::new(), record_gaps: Vec::new() };
 
 impl Bench {
     fn new(index: &str) -> Self {
@@ -113,7 +113,7 @@ fn a_page_in_html_gives_a_wheel_in_the_cache() {
     assert_eq!(std::fs::read(&wheels[0].path).unwrap(), demo());
     assert_eq!(wheels[0].from, format!("{}/files/{FILE}", server.url));
     assert_eq!(wheels[0].metadata.version.to_string(), "1.0");
-    assert!(!wheels[0].built_here);
+    assert!(wheels[0].built_from.is_none());
     // Nothing is left over.
     assert!(bench.cache.unfinished().is_empty(), "{:?}", bench.cache.unfinished());
 }
@@ -665,7 +665,7 @@ fn an_sdist_becomes_a_wheel_once() {
     let (bench, server) = build_from(sdist.clone());
     let wheels = bench.fetch().unwrap();
     assert_eq!(wheels[0].from, format!("built from {}/files/demo-1.0.tar.gz", server.url));
-    assert!(wheels[0].built_here);
+    assert!(wheels[0].built_from.is_some());
     assert!(wheels[0].path.starts_with(bench.cache.built()));
     assert_eq!(
         member(&wheels[0], "demo/built.txt"),
