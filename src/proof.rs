@@ -1,5 +1,5 @@
-//! Proofs that every build makes of its tree: that it put the name of no directory of this machine into a file, and that what lies in `bin/`
-//! has what it starts.
+//! Proofs that every build makes of its tree: that no directory of this machine was put into a file, and that everything
+//! in `bin/` has what it starts.
 
 mod explain;
 
@@ -244,7 +244,7 @@ fn search_layer(layer: &Layer, needles: &[Needle], inputs: &Inputs, cache: &Cach
         && !found.is_empty()
     {
         let failed = || format!("cannot compare {} with its source", layer.label);
-        explain::acquit(&mut found, source, needles, cache).map_err(|error| error.context(failed()))?;
+        explain::remove_explained(&mut found, source, needles, cache).map_err(|error| error.context(failed()))?;
     }
     cache.write(&kept, &found)?;
     Ok(found)

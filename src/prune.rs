@@ -15,6 +15,7 @@ use memchr::memmem;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::imports::statement;
 use crate::path::ReleasePath;
 use crate::pypa::PackageName;
 use crate::report::human_bytes;
@@ -401,37 +402,14 @@ pub(crate) fn imports(text: &str, package: Vec<&str>) -> BTreeSet<String> {
     if !text.contains("test") {
         return names;
     }
-    for statement in statements(text) {
-        match statement.strip_prefix("from").filter(|rest| rest.starts_with([' ', '\t', '.'])) {
-            Some(rest) => from_import(rest, &package, &mut names),
-            None => {
-                let modules = statement.trim_start_matches("import").split(',');
-                names.extend(modules.map(|module| dotted_at(module.trim_start()).to_owned()));
-            }
-        }
+    for import in statements(text).iter().flat_map(|statement| statement::read(statement)) {
+        names.extend(import.modules(&package));
     }
     for quote in ['"', '\''] {
         names.extend(text.split(quote).skip(1).map(|rest| dotted_at(rest).to_owned()));
     }
     names.retain(|name| is_of_tests(name));
     names
-}
-
-/// `from X import a, b`: X, X.a and X.b.
-fn from_import(rest: &str, package: &[&str], names: &mut BTreeSet<String>) {
-    let Some((module, imported)) = rest.split_once("import") else { return };
-    let module = module.trim();
-    let dots = module.len() - module.trim_start_matches('.').len();
-    let mut path: Vec<&str> = match dots {
-        0 => Vec::new(),
-        _ if dots > package.len() + 1 => return,
-        _ => package[..(package.len() + 1).saturating_sub(dots).min(package.len())].to_vec(),
-    };
-    path.extend(module[dots..].split('.').filter(|name| !name.is_empty()));
-    let module = path.join(".");
-    let imported = imported.trim().trim_start_matches('(').split(',');
-    names.extend(imported.map(|name| format!("{module}.{}", dotted_at(name.trim_start()))));
-    names.insert(module);
 }
 
 /// Lines that look like imports, each with all of its lines.

@@ -23,7 +23,7 @@ pub struct Target {
     pub glibc: (u16, u16),
     /// The last number of the newest `GLIBCXX_3.4.N` of its libstdc++.
     pub glibcxx: u16,
-    /// Its systemd.
+    /// The version of its systemd.
     pub systemd: u16,
     /// Minor versions of Python that its own repositories offer, the default first.
     pub pythons: &'static [(u8, u8)],
@@ -33,10 +33,9 @@ pub struct Target {
 
 /// All known targets.
 ///
-/// Sources: glibc, GCC and Python by the distributions' package lists and release notes; `GLIBCXX` by GCC's version
-/// ("ABI Policy and Guidelines" of libstdc++: 8 ─► 25, 10 ─► 28, 11 ─► 29, 12 ─► 30, 14 ─► 33, 15 ─► 34, 16 ─► 35); systemd by
-/// the same lists; zstd in
-/// dpkg came with 1.21.18, and Ubuntu's older ones are patched; in rpm with 4.14.
+/// Sources: glibc, GCC, systemd and Python by the distributions' package lists and release notes; `GLIBCXX` by GCC's
+/// version ("ABI Policy and Guidelines" of libstdc++: 8 ─► 25, 10 ─► 28, 11 ─► 29, 12 ─► 30, 14 ─► 33, 15 ─► 34, 16 ─► 35);
+/// zstd in dpkg came with 1.21.18, and Ubuntu's older ones are patched; in rpm with 4.14.
 pub const TARGETS: &[Target] = &[
     // Bullseye: glibc 2.31, libstdc++6 of GCC 10, python3.9, dpkg 1.20 (no zstd).
     Target {

@@ -376,7 +376,7 @@ impl Tree {
         self.0.iter().map(|(path, entry)| (path, entry.as_ref()))
     }
 
-    /// All paths from this one on, in order.
+    /// Returns the paths from this one on, in order.
     pub fn range(&self, from: &InstallPath) -> impl Iterator<Item = &InstallPath> {
         self.0.range::<InstallPath, _>(from..).map(|(path, _)| path)
     }

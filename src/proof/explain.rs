@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use memchr::memmem::{self, Finder};
-use sha2::{Digest as _, Sha256};
 
 use super::{Found, Needle};
 use crate::cache::Cache;
@@ -18,27 +17,32 @@ const LONGEST_SOURCE: u64 = 256 << 20;
 ///
 /// # Errors
 /// The source can't be read.
-pub(super) fn acquit(suspects: &mut Vec<Found>, source: &BuiltFrom, needles: &[Needle], cache: &Cache) -> Result<()> {
+pub(super) fn remove_explained(
+    suspects: &mut Vec<Found>,
+    source: &BuiltFrom,
+    needles: &[Needle],
+    cache: &Cache,
+) -> Result<()> {
     let room = cache.temporary()?;
     for file in source.files(room.path())? {
         suspects.retain(|suspect| !suspect.texts.is_empty());
         if suspects.is_empty() {
             break;
         }
-        acquit_by(suspects, &file, needles)?;
+        remove_explained_by(suspects, &file, needles)?;
     }
     suspects.retain(|suspect| !suspect.texts.is_empty());
     Ok(())
 }
 
-fn acquit_by(suspects: &mut [Found], file: &Path, needles: &[Needle]) -> Result<()> {
+fn remove_explained_by(suspects: &mut [Found], file: &Path, needles: &[Needle]) -> Result<()> {
     let failed = || format!("cannot read `{}`", shown(file));
     let Ok(metadata) = file.symlink_metadata() else { return Ok(()) };
     if !metadata.is_file() || metadata.len() > LONGEST_SOURCE {
         return Ok(());
     }
     let content = std::fs::read(file).context(failed)?;
-    let sum = Sha256Sum(Sha256::digest(&content).into());
+    let sum = Sha256Sum::of(&content);
     for suspect in suspects {
         if suspect.sha256 == Some(sum) {
             suspect.texts.clear();

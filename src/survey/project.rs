@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use crate::error::Result;
+use crate::imports::statement;
 use crate::name::AppName;
 use crate::pypa::VersionSpecifiers;
 
@@ -176,18 +177,12 @@ impl Project {
         let wanted: BTreeSet<String> = self.build_requires().iter().map(|name| name.replace('-', "_")).collect();
         let required: BTreeSet<String> =
             pins::install_requires(&self.setup).map(|name| name.replace('-', "_")).collect();
-        let imported = text.lines().filter_map(|line| super::code::imported(line).filter(|_| !line.starts_with(' ')));
-        let tops = imported.map(|module| module.split('.').next().unwrap_or_default().to_owned());
-        tops.into_iter().find(|module| {
+        top_level_imports(&text).into_iter().find(|module| {
             let lower = module.to_lowercase();
             let own = root.join(module).join("__init__.py");
             let heavy = || {
-                pins::text(&own).is_ok_and(|text| {
-                    text.lines()
-                        .filter(|line| !line.starts_with(' '))
-                        .filter_map(super::code::imported)
-                        .any(|inner| required.contains(&inner.split('.').next().unwrap_or_default().to_lowercase()))
-                })
+                let text = pins::text(&own).unwrap_or_default();
+                top_level_imports(&text).iter().any(|inner| required.contains(&inner.to_lowercase()))
             };
             !ALWAYS_THERE.contains(&module.as_str())
                 && !wanted.contains(&lower)
@@ -274,6 +269,12 @@ impl Project {
             project.map(str::to_owned).or(poetry.map(caret)).or_else(|| assigned(&self.setup, "python_requires"));
         text.or_else(|| pins::pipfile_python(root))?.parse().ok()
     }
+}
+
+/// The packages that a source is certain to import, and itself is no part of.
+fn top_level_imports(text: &str) -> Vec<String> {
+    let modules = statement::certain(text.as_bytes()).into_iter().flat_map(|import| import.modules::<&str>(&[]));
+    modules.filter_map(|module| module.split('.').next().map(str::to_owned)).collect()
 }
 
 /// Whether a call in setup.py, or setup.cfg, gives a key a value.

@@ -4,8 +4,6 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
-
 use super::pack;
 use crate::digest::Sha256Sum;
 use crate::error::{Context, Error, Result, shown};
@@ -68,7 +66,7 @@ pub(super) fn clean(root: &Path, brought: &Brought, interpreter: &Interpreter, k
     let objects: Vec<PathBuf> = pack::files(root)?.into_values().filter(|file| is_shared_object(file)).collect();
     for object in objects {
         let before = fs::read(&object)?;
-        if brought.contains(&Sha256Sum(Sha256::digest(&before).into())) {
+        if brought.contains(&Sha256Sum::of(&before)) {
             continue;
         }
         let failed = |why: &'static str| {
@@ -105,5 +103,5 @@ pub(super) fn brought(source: &Path) -> Result<Brought> {
     // No name of a source is refused here: most of them never ship.
     let entries = walkdir::WalkDir::new(source).into_iter().filter_map(std::result::Result::ok);
     let files = entries.map(walkdir::DirEntry::into_path).filter(|file| is_shared_object(file) && file.is_file());
-    files.map(|file| Ok(Sha256Sum(Sha256::digest(fs::read(&file)?).into()))).collect()
+    files.map(|file| Ok(Sha256Sum::of(&fs::read(&file)?))).collect()
 }

@@ -58,7 +58,7 @@ pub(super) struct Grafted {
 impl Grafted {
     /// Whether the library is what it was when it was copied.
     pub(super) fn is_current(&self) -> bool {
-        let sum = || std::fs::read(&self.path).map(|bytes| Sha256Sum(Sha256::digest(bytes).into()));
+        let sum = || std::fs::read(&self.path).map(|bytes| Sha256Sum::of(&bytes));
         (self.stamp.is_some() && Stamp::of(&self.path) == self.stamp) || sum().is_ok_and(|sum| sum == self.sha256)
     }
 }
@@ -235,7 +235,7 @@ impl Graft {
     }
 
     fn grafted(self, soname: String) -> Grafted {
-        let sha256 = Sha256Sum(Sha256::digest(&self.content).into());
+        let sha256 = Sha256Sum::of(&self.content);
         let stamp = Stamp::of(&self.file.place);
         Grafted { soname, path: self.file.place, sha256, stamp }
     }

@@ -1,0 +1,219 @@
+//! The modules that a release imports as soon as its own code runs: which of them the host's Python has in packages of
+//! their own, and which nothing provides.
+//!
+//! Only imports that are certain count: statements at the top level of a module, not in a `try`, an `if` or a function. From
+//! the application's own modules they are followed through all distributions. So `matplotlib.pyplot` asks for no tkinter,
+//! although one of its backends does. Sources are read, never run.
+
+mod standard;
+pub(crate) mod statement;
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+
+use crate::error::{Error, Result};
+use crate::layer::Layer;
+use crate::name::PythonMinor;
+use crate::path::{InstallPath, ReleasePath};
+use crate::tree::{Kind, Tree};
+
+pub use self::standard::PythonPart;
+
+/// The modules that were looked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Imports {
+    /// Parts of the standard library that are packages of their own, and the first file that imports each.
+    pub parts: BTreeMap<PythonPart, String>,
+    /// Top-level modules that nothing provides, and the first file that imports each.
+    pub missing: BTreeMap<String, String>,
+}
+
+impl Imports {
+    /// Follows the imports of the application's own modules: of its plain files, and of the distribution that is made of its
+    /// project. `optional` are modules that it can do without.
+    ///
+    /// # Errors
+    /// A source in the cache cannot be read.
+    pub fn find(
+        tree: &Tree,
+        prefix: &InstallPath,
+        python: PythonMinor,
+        layers: &[Layer],
+        own: Option<&str>,
+        optional: &[String],
+    ) -> Result<Self> {
+        let mut search = Search::new(tree, prefix, python, optional)?;
+        let is_own = |layer: &&Layer| {
+            layer.manifest.distribution.as_ref().is_none_or(|distribution| Some(distribution.name.as_str()) == own)
+        };
+        for layer in layers.iter().filter(is_own) {
+            search.start_from(layer);
+        }
+        search.run()?;
+        Ok(search.found)
+    }
+}
+
+/// A search through the modules of a release, in the order of their distance from the application's.
+struct Search<'a> {
+    tree: &'a Tree,
+    prefix: &'a InstallPath,
+    python: PythonMinor,
+    optional: &'a [String],
+    /// Directories from which modules are imported.
+    roots: Vec<InstallPath>,
+    /// Names under which the application's own files may be imported, whatever directory is on the path then.
+    own_names: HashSet<String>,
+    /// Sources to read, with the package that relative imports start from.
+    queue: VecDeque<(InstallPath, Vec<String>)>,
+    seen: HashSet<InstallPath>,
+    /// Dotted names that were resolved.
+    known: HashSet<String>,
+    found: Imports,
+}
+
+impl<'a> Search<'a> {
+    fn new(tree: &'a Tree, prefix: &'a InstallPath, python: PythonMinor, optional: &'a [String]) -> Result<Self> {
+        let place = |below: &str| Ok::<_, Error>(prefix.join(&ReleasePath::parse(below)?));
+        let roots = vec![place("app")?, place(&format!("lib/python{python}/site-packages"))?];
+        Ok(Self {
+            tree,
+            prefix,
+            python,
+            optional,
+            roots,
+            own_names: HashSet::new(),
+            queue: VecDeque::new(),
+            seen: HashSet::new(),
+            known: HashSet::new(),
+            found: Imports::default(),
+        })
+    }
+
+    /// Takes the modules of a layer as executed, but for tests and what belongs to them.
+    fn start_from(&mut self, layer: &Layer) {
+        let sources = layer.manifest.entries.iter().filter(|entry| entry.path.as_str().ends_with(".py"));
+        for path in sources.map(|entry| self.prefix.join(&entry.path)) {
+            let Some((root, module)) = self.roots.iter().find_map(|root| Some((root, path.below(root)?))) else {
+                continue;
+            };
+            let package: Vec<String> = module.as_str().split('/').map(str::to_owned).collect();
+            let Some((file, directories)) = package.split_last() else { continue };
+            if root == &self.roots[0] {
+                self.own_names.extend(directories.iter().cloned());
+                self.own_names.extend(file.strip_suffix(".py").map(str::to_owned));
+            }
+            if !package.iter().any(|name| is_aside(name)) && self.seen.insert(path.clone()) {
+                self.queue.push_back((path, directories.to_vec()));
+            }
+        }
+    }
+
+    fn run(&mut self) -> Result<()> {
+        while let Some((path, package)) = self.queue.pop_front() {
+            let Some(Kind::File(content)) = self.tree.get(&path).map(|entry| &entry.kind) else { continue };
+            let text = content.read()?;
+            let file = path.below(self.prefix).map_or_else(|| path.to_string(), |path| path.to_string());
+            for import in statement::certain(&text) {
+                for module in import.modules(&package) {
+                    self.resolve(&module, &file);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds a module and the packages around it, which are executed first.
+    fn resolve(&mut self, module: &str, file: &str) {
+        let names: Vec<&str> = module.split('.').collect();
+        for end in 1..=names.len() {
+            let dotted = names[..end].join(".");
+            if !self.known.insert(dotted.clone()) {
+                continue;
+            }
+            if self.optional.iter().any(|name| is_within(&dotted, name)) {
+                return;
+            }
+            match self.place(&names[..end]) {
+                Place::Source(path, package) => {
+                    if self.seen.insert(path.clone()) {
+                        self.queue.push_back((path, package));
+                    }
+                }
+                Place::Other => {}
+                Place::None if end == 1 && !self.own_names.contains(names[0]) => {
+                    self.judge(module, names[0], file);
+                    // Each module of a package may be another part.
+                    self.known.remove(&dotted);
+                    return;
+                }
+                Place::None => return,
+            }
+        }
+    }
+
+    /// Decides about a module that is not in the release.
+    fn judge(&mut self, module: &str, top: &str, file: &str) {
+        // setuptools brings a distutils of its own.
+        if top == "distutils" && matches!(self.place(&["setuptools"]), Place::Source(..)) {
+            return;
+        }
+        if !standard::has(self.python, top) {
+            self.found.missing.entry(top.to_owned()).or_insert_with(|| file.to_owned());
+        } else if let Some(part) = PythonPart::of(module) {
+            self.found.parts.entry(part).or_insert_with(|| file.to_owned());
+        }
+    }
+
+    fn place(&self, names: &[&str]) -> Place {
+        let below = names.join("/");
+        let package = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        for root in &self.roots {
+            let at = |end: &str| ReleasePath::parse(&format!("{below}{end}")).ok().map(|path| root.join(&path));
+            let file = |end: &str| at(end).filter(|path| self.tree.get(path).is_some());
+            if let Some(path) = file("/__init__.py") {
+                return Place::Source(path, package(names));
+            }
+            if let Some(path) = file(".py") {
+                return Place::Source(path, package(&names[..names.len() - 1]));
+            }
+            if file("").is_some() || self.has_extension(root, &below) {
+                return Place::Other;
+            }
+        }
+        Place::None
+    }
+
+    /// Whether there is an extension module (`NAME.TAG.so`, `NAME.abi3.so`, `NAME.so`) or a module without its source.
+    fn has_extension(&self, root: &InstallPath, below: &str) -> bool {
+        let Some(first) = ReleasePath::parse(&format!("{below}.")).ok().map(|path| root.join(&path)) else {
+            return false;
+        };
+        self.tree
+            .range(&first)
+            .take_while(|path| path.as_str().starts_with(first.as_str()))
+            .any(|path| path.as_str().ends_with(".so") || path.as_str().ends_with(".pyc"))
+    }
+}
+
+/// Whether a file or directory of an application's is run by its developers alone.
+fn is_aside(name: &str) -> bool {
+    let stem = name.strip_suffix(".py").unwrap_or(name);
+    ["test", "tests", "testing", "conftest", "noxfile", "docs", "setup", "fabfile"].contains(&stem)
+        || stem.starts_with("test_")
+        || stem.ends_with("_test")
+}
+
+/// Where a module is.
+enum Place {
+    /// A source, and the package that its relative imports start from.
+    Source(InstallPath, Vec<String>),
+    /// A namespace package or compiled code.
+    Other,
+    /// Nowhere in the release.
+    None,
+}
+
+/// Whether a dotted name is a module or something in it.
+fn is_within(name: &str, module: &str) -> bool {
+    name.strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
