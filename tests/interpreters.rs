@@ -414,6 +414,18 @@ fn commands_of_the_build_run_with_the_interpreter_that_ships() {
 }
 
 #[test]
+fn a_part_of_the_interpreter_that_stays_behind_is_missed_if_it_is_imported() {
+    let Some(Cpython { prefix, minor }) = newest() else { return };
+    let sandbox = Sandbox::new();
+    for (keys, warns) in [("", true), ("keep = [\"tkinter\"]", false)] {
+        application(&sandbox, &minor, &prefix, keys);
+        sandbox.append("tick.py", "import tkinter\n");
+        let text = sandbox.pkgapp(["build", "--format", "tar"]).outcome().stderr;
+        assert_eq!(text.contains("write `keep = [\"tkinter\"]` below `[python]`"), warns, "{text}");
+    }
+}
+
+#[test]
 fn applications_may_share_an_interpreter_that_has_a_package_of_its_own() {
     let Some(Cpython { prefix, minor }) = newest() else { return };
     let sandbox = Sandbox::new();

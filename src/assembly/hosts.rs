@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::app::App;
+use crate::app::{self, App};
 use crate::depends::{Depends, Library, Program, SharedRuntime};
 use crate::error::{Error, Result};
 use crate::format::sonames;
@@ -87,7 +87,20 @@ pub(super) fn python_parts(
              `optional-imports = [\"{module}\"]` below `[python]`"
         ));
     }
-    Ok(if runtime.is_none() { imports.parts.into_keys().collect() } else { BTreeSet::new() })
+    let Some(runtime) = runtime else { return Ok(imports.parts.into_keys().collect()) };
+    let kept = match &app.python.interpreter {
+        app::Interpreter::Bundled(cpython) | app::Interpreter::Shared(cpython) => &cpython.keep[..],
+        app::Interpreter::System => &[],
+    };
+    for (part, file) in &imports.parts {
+        let Some(left) = part.left_behind().filter(|left| !kept.contains(left)) else { continue };
+        report.warning(&format!(
+            "`{file}` imports a part of Python {} that does not ship: write `keep = [\"{}\"]` below `[python]`",
+            runtime.python,
+            left.name()
+        ));
+    }
+    Ok(BTreeSet::new())
 }
 
 pub(super) fn needs(

@@ -6,7 +6,7 @@
 //! although one of its backends does. Sources are read, never run.
 
 mod standard;
-pub(crate) mod statement;
+pub mod statement;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 

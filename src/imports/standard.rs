@@ -1,6 +1,7 @@
 //! The standard library: the modules that each Python has, and those that distributions package by themselves.
 
 use crate::name::PythonMinor;
+use crate::runtime::Part;
 
 /// A part of Python's standard library that distributions package by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,6 +60,17 @@ impl PythonPart {
             Self::Tests => Some(format!("python{python}-test")),
             Self::Tkinter => Some(format!("python{python}-tkinter")),
             Self::Distutils | Self::Ensurepip | Self::Gdbm | Self::Lib2to3 => None,
+        }
+    }
+
+    /// Returns what it is of an interpreter that ships, if such a one leaves it behind.
+    pub fn left_behind(self) -> Option<Part> {
+        match self {
+            Self::Ensurepip => Some(Part::Ensurepip),
+            Self::Idle => Some(Part::Idle),
+            Self::Tests => Some(Part::Tests),
+            Self::Tkinter => Some(Part::Tkinter),
+            Self::Distutils | Self::Gdbm | Self::Lib2to3 => None,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 /// An import statement.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Import {
+pub struct Import {
     /// As written, with leading dots.
     module: String,
     /// The names behind `import`, if it begins with `from`.
@@ -12,7 +12,7 @@ pub(crate) struct Import {
 impl Import {
     /// Returns the modules that are executed, or may be: `from a import b` imports `a`, and `a.b` if that is a module.
     /// `package` is where relative imports start.
-    pub(crate) fn modules<S: AsRef<str>>(&self, package: &[S]) -> Vec<String> {
+    pub fn modules<S: AsRef<str>>(&self, package: &[S]) -> Vec<String> {
         let name = self.module.trim_start_matches('.');
         let dots = self.module.len() - name.len();
         if dots > package.len() {
@@ -31,14 +31,14 @@ impl Import {
 }
 
 /// Returns the imports at the top level of a source: those that are certain to be executed.
-pub(crate) fn certain(text: &[u8]) -> Vec<Import> {
+pub fn certain(text: &[u8]) -> Vec<Import> {
     let lines = Lines { text, at: 0 };
     let simple = lines.filter(|line| line.starts_with("import ") || line.starts_with("from "));
     simple.flat_map(|line| line.split(';').flat_map(read).collect::<Vec<_>>()).collect()
 }
 
 /// Reads a statement; `import a, b` is two. One that is none gives nothing.
-pub(crate) fn read(statement: &str) -> Vec<Import> {
+pub fn read(statement: &str) -> Vec<Import> {
     let statement = statement.trim();
     let first_word = |text: &str| text.split_whitespace().next().unwrap_or_default().to_owned();
     if let Some(modules) = statement.strip_prefix("import ") {

@@ -103,6 +103,6 @@ macro_rules! readers {
 }
 
 readers! {
-    locks configuration metadata records wheels eggs links elf packages members sdists releases facts conditions
+    locks configuration metadata records imports wheels eggs links elf packages members sdists releases facts conditions
     journals downloads
 }

@@ -13,6 +13,7 @@ use pkgapp::deploy::facts::Facts;
 use pkgapp::deploy::history::{Condition, Entry};
 use pkgapp::error::Error;
 use pkgapp::format::read::Artifact;
+use pkgapp::imports::statement;
 use pkgapp::lock::{Lock, Selection};
 use pkgapp::name::Arch;
 use pkgapp::path::ReleasePath;
@@ -44,6 +45,7 @@ pub(crate) const READERS: &[Reader] = &[
     Reader { name: "configuration", family: "configuration", check: configuration },
     Reader { name: "metadata", family: "wheels", check: metadata },
     Reader { name: "records", family: "wheels", check: records },
+    Reader { name: "imports", family: "sources", check: imports },
     Reader { name: "wheels", family: "archives", check: wheels },
     Reader { name: "eggs", family: "eggs", check: eggs },
     Reader { name: "links", family: "pages", check: links },
@@ -137,6 +139,16 @@ fn configuration() -> Check {
         match App::load(Some(&path), directory.path()) {
             Ok(_) => Ok(()),
             Err(error) => names(&error, directory.path().to_str().unwrap()),
+        }
+    })
+}
+
+fn imports() -> Check {
+    Box::new(|case| {
+        let modules = statement::certain(&case.bytes).into_iter().flat_map(|import| import.modules(&["a", "b"]));
+        match modules.into_iter().find(|module| module.is_empty() || module.split('.').any(str::is_empty)) {
+            Some(module) => Err(format!("`{module}` is no module")),
+            None => Ok(()),
         }
     })
 }
