@@ -1,10 +1,18 @@
 //! The lines of an application's modules that make an object which a server or a worker is given.
 
+mod line;
+mod settings;
+mod web;
+mod workers;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use walkdir::{DirEntry, WalkDir};
 
+use self::line::{assignment, bases_of, called, imported, lines_at, required_arguments};
+use self::settings::{demanded_variables, static_root};
+use self::workers::queues;
 use super::{ASIDE, TOOLS, pins};
 
 /// How deep modules are looked for, and how large they may be: application objects are near the top, and hand-written.
@@ -231,82 +239,80 @@ fn is_source(entry: &DirEntry) -> bool {
 
 impl Code {
     fn module(&mut self, path: &Path, name: &str, text: &str, top: &[String]) {
-        let file = path.to_owned();
-        let mut add = |kind, object: &str| {
-            self.found.push(Found { kind, file: file.clone(), name: object.to_owned() });
-        };
         let entry = match name {
             "wsgi.py" => Some(Gateway::Wsgi),
             "asgi.py" => Some(Gateway::Asgi),
             _ => None,
         };
-        let about = if text.contains("lask") {
-            Some(Gateway::Wsgi)
-        } else if ["FastAPI", "fastapi", "Starlette", "starlette"].iter().any(|word| text.contains(word)) {
-            Some(Gateway::Asgi)
-        } else {
-            None
-        };
+        let about = about(text);
         for (at, line) in lines_at(text) {
-            if let Some((function, rest)) = line
-                .strip_prefix("async def ")
-                .or_else(|| line.strip_prefix("def "))
-                .and_then(|rest| rest.split_once('('))
-            {
+            if let Some((function, rest)) = definition(line) {
                 let whole = &text[at + line.len() - rest.len()..];
                 if let Some(gateway) = about.filter(|_| FACTORIES.contains(&function))
                     && line.starts_with("def ")
                     && required_arguments(whole) == Some(0)
                 {
-                    add(Kind::Factory(gateway), function);
+                    self.add(path, Kind::Factory(gateway), function);
                 }
-                continue;
-            }
-            if let Some((class, bases)) = line.strip_prefix("class ").and_then(|rest| rest.split_once('(')) {
-                let bases = bases.split([',', ')']).map(|base| base.trim().rsplit('.').next().unwrap_or_default());
-                let gateway = bases.into_iter().find_map(framework_class);
-                self.classes.extend(gateway.map(|gateway| (class.to_owned(), gateway)));
-                if class == "WorkerSettings" || bases_of(line).contains(&"WorkerSettings") {
-                    self.arq.push(path.to_owned());
-                }
-                continue;
-            }
-            if line == "class WorkerSettings:" {
-                self.arq.push(path.to_owned());
-            }
-            if name == "celery_worker.py" && line.starts_with("from ") {
-                let names = line.split_once(" import ").map_or("", |(_, names)| names).split(" #").next();
-                let names = names.unwrap_or_default().split(',').map(str::trim);
-                for object in names.filter(|name| ["celery", "celery_app"].contains(name)) {
-                    add(Kind::CeleryEntry, object);
-                }
-            }
-            if let Some(module) = imported(line) {
-                self.imports.entry(path.to_owned()).or_default().insert(module.to_owned());
-            }
-            let Some((object, value)) = assignment(line) else { continue };
-            match (object, value.trim_matches(['"', '\''])) {
-                ("WSGI_APPLICATION", target) => self.chosen.push((target.to_owned(), Gateway::Wsgi)),
-                ("ASGI_APPLICATION", target) => self.chosen.push((target.to_owned(), Gateway::Asgi)),
-                ("STATIC_ROOT", _) => self.static_root = Some(static_root(value)),
-                _ => {}
-            }
-            match (called(value), entry) {
-                ("get_wsgi_application", _) => add(Kind::Django(Gateway::Wsgi), object),
-                ("get_asgi_application", _) => add(Kind::Django(Gateway::Asgi), object),
-                (_, Some(gateway)) if ["application", "app"].contains(&object) => add(Kind::Entry(gateway), object),
-                ("ProtocolTypeRouter", _) => add(Kind::Django(Gateway::Asgi), object),
-                ("Celery", _) => add(Kind::Celery, object),
-                (class, _) if class.ends_with("Huey") => add(Kind::Huey, object),
-                ("", _) => {}
-                (called, _) => {
-                    let (file, name, called) = (path.to_owned(), object.to_owned(), called.to_owned());
-                    self.assigned.push(Assigned { file, name, called });
-                }
+            } else if line.starts_with("class ") {
+                self.class(path, line);
+            } else {
+                self.statement(path, name, line, entry);
             }
         }
         self.imports.entry(path.to_owned()).or_default();
         self.facts(path, name, text, top);
+    }
+
+    fn add(&mut self, path: &Path, kind: Kind, object: &str) {
+        self.found.push(Found { kind, file: path.to_owned(), name: object.to_owned() });
+    }
+
+    /// Reads the first line of a class.
+    fn class(&mut self, path: &Path, line: &str) {
+        let bases = bases_of(line);
+        let class = line.trim_start_matches("class ").split(['(', ':']).next().unwrap_or_default();
+        let gateway = bases.iter().copied().find_map(framework_class);
+        self.classes.extend(gateway.map(|gateway| (class.to_owned(), gateway)));
+        if class == "WorkerSettings" || bases.contains(&"WorkerSettings") {
+            self.arq.push(path.to_owned());
+        }
+    }
+
+    /// Reads a line that begins neither a function nor a class: imports and assignments.
+    fn statement(&mut self, path: &Path, name: &str, line: &str, entry: Option<Gateway>) {
+        if name == "celery_worker.py" && line.starts_with("from ") {
+            let names = line.split_once(" import ").map_or("", |(_, names)| names).split(" #").next();
+            let names = names.unwrap_or_default().split(',').map(str::trim);
+            for object in names.filter(|name| ["celery", "celery_app"].contains(name)) {
+                self.add(path, Kind::CeleryEntry, object);
+            }
+        }
+        if let Some(module) = imported(line) {
+            self.imports.entry(path.to_owned()).or_default().insert(module.to_owned());
+        }
+        let Some((object, value)) = assignment(line) else { return };
+        match (object, value.trim_matches(['"', '\''])) {
+            ("WSGI_APPLICATION", target) => self.chosen.push((target.to_owned(), Gateway::Wsgi)),
+            ("ASGI_APPLICATION", target) => self.chosen.push((target.to_owned(), Gateway::Asgi)),
+            ("STATIC_ROOT", _) => self.static_root = Some(static_root(value)),
+            _ => {}
+        }
+        match (called(value), entry) {
+            ("get_wsgi_application", _) => self.add(path, Kind::Django(Gateway::Wsgi), object),
+            ("get_asgi_application", _) => self.add(path, Kind::Django(Gateway::Asgi), object),
+            (_, Some(gateway)) if ["application", "app"].contains(&object) => {
+                self.add(path, Kind::Entry(gateway), object);
+            }
+            ("ProtocolTypeRouter", _) => self.add(path, Kind::Django(Gateway::Asgi), object),
+            ("Celery", _) => self.add(path, Kind::Celery, object),
+            (class, _) if class.ends_with("Huey") => self.add(path, Kind::Huey, object),
+            ("", _) => {}
+            (called, _) => {
+                let (file, name, called) = (path.to_owned(), object.to_owned(), called.to_owned());
+                self.assigned.push(Assigned { file, name, called });
+            }
+        }
     }
 
     /// What a whole text shows, whatever its lines are.
@@ -439,166 +445,6 @@ impl Code {
         self.development_ini.as_deref().filter(|_| self.paste.is_none())
     }
 
-    /// The object to serve, if one is certain enough, and the directory that it is imported from.
-    pub(super) fn web(&self, requires: &BTreeSet<String>) -> Option<(Web, PathBuf)> {
-        if let Some(file) = &self.paste
-            && requires.contains("pyramid")
-        {
-            return Some((Web::Paste(file.clone()), PathBuf::new()));
-        }
-        if let Some(file) = &self.pecan
-            && requires.contains("pecan")
-        {
-            return Some((Web::Pecan(file.clone()), PathBuf::new()));
-        }
-        // A server that speaks the other protocol only is no use for an entry point.
-        let asgi_only = ["uvicorn", "hypercorn", "daphne"].iter().any(|name| requires.contains(*name))
-            && !["gunicorn", "waitress", "uwsgi", "pyuwsgi"].iter().any(|name| requires.contains(*name));
-        let first = |gateway| if asgi_only { gateway == Gateway::Asgi } else { gateway == Gateway::Wsgi };
-        let promised = self.promised();
-        let is_for =
-            |file: &Path, what: &str| file.file_stem().is_some_and(|stem| stem.to_string_lossy().contains(what));
-        let rank = |found: &&Found| {
-            let kind = match found.kind {
-                Kind::Django(gateway) | Kind::Entry(gateway) => {
-                    if first(gateway) {
-                        1
-                    } else {
-                        3
-                    }
-                }
-                Kind::Made(_) | Kind::Returned if is_for(&found.file, "wsgi") && first(Gateway::Wsgi) => 1,
-                Kind::Made(_) | Kind::Returned if is_for(&found.file, "worker") => 5,
-                Kind::Made(_) | Kind::Returned => 2,
-                Kind::Factory(_) => 4,
-                Kind::Celery | Kind::CeleryEntry | Kind::Huey => return None,
-            };
-            let module = self.module_of(&found.file)?.0;
-            let is_promised = promised.iter().any(|(target, gateway)| {
-                let (wanted, name) = target.split_once(':').unwrap_or((target, "application"));
-                wanted == module && name == found.name && gateway.is_none_or(first)
-            });
-            let names = ["application", "app", "api"];
-            let name = names.iter().position(|name| *name == found.name).unwrap_or(names.len());
-            let stems = ["wsgi.py", "asgi.py", "main.py", "app.py", "server.py", "__init__.py"];
-            let file = found.file.file_name().unwrap_or_default();
-            let stem = stems.iter().position(|stem| file == *stem).unwrap_or(stems.len());
-            Some((!is_promised, kind, depth(&found.file), name, stem))
-        };
-        let best = self.found.iter().filter(|found| rank(found).is_some()).min_by_key(rank)?;
-        let gateway = match best.kind {
-            Kind::Django(gateway) | Kind::Entry(gateway) | Kind::Made(gateway) | Kind::Factory(gateway) => gateway,
-            Kind::Returned => self.returned(),
-            Kind::Celery | Kind::CeleryEntry | Kind::Huey => return None,
-        };
-        let factory = if matches!(best.kind, Kind::Factory(_)) { Factory::Yes } else { Factory::No };
-        let (module, base) = self.module_of(&best.file)?;
-        Some((Web::Object { module, name: best.name.clone(), factory, gateway }, base))
-    }
-
-    /// What the factories of the tree return.
-    fn returned(&self) -> Gateway {
-        let gateways = self.found.iter().filter_map(|found| match found.kind {
-            Kind::Factory(gateway) | Kind::Made(gateway) => Some(gateway),
-            _ => None,
-        });
-        gateways.into_iter().next().unwrap_or(Gateway::Wsgi)
-    }
-
-    /// What a Procfile or Django's settings say is served: `module:name`, and by which protocol if that is certain.
-    fn promised(&self) -> Vec<(String, Option<Gateway>)> {
-        let mut promised = Vec::new();
-        for (_, line) in self.processes.iter().filter(|(name, _)| name == "web") {
-            let command = line.rsplit(['&', ';']).next().unwrap_or_default();
-            let is_target = |word: &&str| {
-                let word = word.trim_matches(['"', '\'']);
-                let is_name = |part: &str| !part.is_empty() && part.chars().all(|c| c == '_' || c.is_alphanumeric());
-                let (module, name) = word.split_once(':').unwrap_or((word, "application"));
-                (word.contains(':') || word.ends_with(".wsgi")) && module.split('.').all(is_name) && is_name(name)
-            };
-            let words = command.split_whitespace().skip(1).filter(is_target);
-            promised.extend(words.map(|word| (word.trim_matches(['"', '\'']).to_owned(), None)));
-        }
-        let dotted = |target: &str| target.rsplit_once('.').map(|(module, name)| format!("{module}:{name}"));
-        promised.extend(self.chosen.iter().filter_map(|(target, gateway)| Some((dotted(target)?, Some(*gateway)))));
-        promised
-    }
-
-    /// The Celery application to work for: what `celery -A` takes, and the directory that it is imported from.
-    pub(super) fn celery(&self) -> Option<(String, PathBuf)> {
-        // A module that makes the web application first, so that tasks have it, before the one that has the object alone.
-        let of_kind = |kind| self.found.iter().find(|found| found.kind == kind);
-        let found = of_kind(Kind::CeleryEntry).or_else(|| of_kind(Kind::Celery))?;
-        let (module, base) = self.module_of(&found.file)?;
-        // `celery -A package` finds package.celery:app by itself.
-        let app = match module.strip_suffix(".celery") {
-            Some(package) => package.to_owned(),
-            None => format!("{module}:{}", found.name),
-        };
-        Some((app, base))
-    }
-
-    /// The workers and schedulers, and the directories that they are imported from.
-    pub(super) fn workers(&self, requires: &BTreeSet<String>, name: &str) -> (Vec<Worker>, Vec<PathBuf>) {
-        let has = |name: &str| requires.contains(name);
-        let mut workers: Vec<Worker> = Vec::new();
-        let mut bases = Vec::new();
-        let mut add = |name: &str, exec: String| workers.push(Worker { name: name.to_owned(), exec });
-        let manage = self.manage_file().map(|file| format!("python {file}"));
-        if has("celery")
-            && let Some((app, base)) = self.celery()
-        {
-            let database = has("django-celery-beat");
-            let beat = match (self.has_schedule, database) {
-                (_, true) => " --beat --scheduler django_celery_beat.schedulers:DatabaseScheduler".to_owned(),
-                (true, false) => format!(" --beat --schedule /var/lib/{name}/beat"),
-                (false, false) => String::new(),
-            };
-            add("worker", format!("celery -A {app} worker{beat}"));
-            bases.push(base);
-        }
-        match &manage {
-            Some(manage) if has("django-rq") => add("worker", format!("{manage} rqworker default")),
-            Some(manage) if has("django-q") || has("django-q2") => add("worker", format!("{manage} qcluster")),
-            Some(manage) if has("django-dramatiq") => add("worker", format!("{manage} rundramatiq")),
-            Some(manage) if self.has_djhuey => add("worker", format!("{manage} run_huey")),
-            _ if has("rq") => {
-                let queues: Vec<&str> = self.queues.iter().map(String::as_str).collect();
-                let queues = if queues.is_empty() { "default".to_owned() } else { queues.join(" ") };
-                add("worker", format!("rq worker {queues}"));
-            }
-            _ if has("dramatiq") => {
-                let modules: Vec<(String, PathBuf)> =
-                    self.actors.iter().filter_map(|file| self.module_of(file)).collect();
-                if !modules.is_empty() {
-                    let names: Vec<&str> = modules.iter().map(|(module, _)| module.as_str()).collect();
-                    add("worker", format!("dramatiq {}", names.join(" ")));
-                    bases.extend(modules.into_iter().map(|(_, base)| base));
-                }
-            }
-            _ if has("huey") => {
-                let huey = self.found.iter().find(|found| found.kind == Kind::Huey);
-                if let Some((huey, (module, base))) = huey.and_then(|huey| Some((huey, self.module_of(&huey.file)?))) {
-                    add("worker", format!("huey_consumer.py {module}.{}", huey.name));
-                    bases.push(base);
-                }
-            }
-            _ if has("arq") => {
-                if let Some((module, base)) = self.arq.first().and_then(|file| self.module_of(file)) {
-                    add("worker", format!("arq {module}.WorkerSettings"));
-                    bases.push(base);
-                }
-            }
-            _ => {}
-        }
-        if let Some(manage) = &manage {
-            for command in self.loops.iter().take(4) {
-                add(&command.replace('_', "-"), format!("{manage} {command}"));
-            }
-        }
-        (workers, bases)
-    }
-
     /// manage.py as it lies in a release.
     pub(super) fn manage_file(&self) -> Option<String> {
         self.manage.as_ref().map(|directory| Path::new("app").join(directory).join("manage.py").display().to_string())
@@ -694,13 +540,18 @@ fn depth(path: &Path) -> usize {
     path.components().count()
 }
 
-/// The lines of a text, and where each begins.
-fn lines_at(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    text.split_inclusive('\n').scan(0, |at, line| {
-        let begin = *at;
-        *at += line.len();
-        Some((begin, line.trim_end()))
-    })
+/// The protocol of the framework that a module is about.
+fn about(text: &str) -> Option<Gateway> {
+    if text.contains("lask") {
+        return Some(Gateway::Wsgi);
+    }
+    let is_asgi = ["FastAPI", "fastapi", "Starlette", "starlette"].iter().any(|word| text.contains(word));
+    is_asgi.then_some(Gateway::Asgi)
+}
+
+/// The name of a function that a line begins, and what follows its opening parenthesis.
+fn definition(line: &str) -> Option<(&str, &str)> {
+    line.strip_prefix("async def ").or_else(|| line.strip_prefix("def "))?.split_once('(')
 }
 
 /// The protocol of an application that a class makes.
@@ -710,19 +561,6 @@ fn framework_class(class: &str) -> Option<Gateway> {
         "FastAPI" | "Starlette" | "Quart" | "Litestar" | "Sanic" => Some(Gateway::Asgi),
         _ => None,
     }
-}
-
-fn bases_of(line: &str) -> Vec<&str> {
-    let inside = line.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map_or("", |(inside, _)| inside);
-    inside.split(',').map(|base| base.trim().rsplit('.').next().unwrap_or_default()).collect()
-}
-
-/// The module that a line imports, whole, if it imports one by its absolute name.
-pub(super) fn imported(line: &str) -> Option<&str> {
-    let line = line.trim();
-    let rest = line.strip_prefix("from ").or_else(|| line.strip_prefix("import "))?;
-    let module = rest.split([' ', ',', ';']).next()?;
-    (!module.starts_with('.') && !module.is_empty()).then_some(module)
 }
 
 /// Whether a text has a name at the top of the tree in a string: a file alone, a directory only as part of a path.
@@ -738,104 +576,6 @@ fn mentions(text: &str, name: &str) -> bool {
         && text.lines().any(|line| quoted(line) && (is_file || is_path(line)) || begins(line) && is_path(line))
 }
 
-/// The names of rq's queues: the first argument of `Queue(`.
-fn queues(text: &str) -> Vec<String> {
-    if !text.contains("rq") {
-        return Vec::new();
-    }
-    let calls = text.split("Queue(").skip(1);
-    let names = calls.filter_map(|rest| {
-        let quote = rest.chars().next().filter(|c| ['"', '\''].contains(c))?;
-        rest[1..].split_once(quote).map(|(name, _)| name.to_owned())
-    });
-    let is_plain =
-        |name: &String| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
-    names.filter(is_plain).collect()
-}
-
-/// Whether static files can be collected into what STATIC_ROOT says: only inside of the tree does a package have them.
-fn static_root(value: &str) -> Result<(), String> {
-    let inside = ["BASE", "ROOT", "DIR", "__file__", "dirname"].iter().any(|word| value.contains(word));
-    let text = value.trim_start_matches(['r', '"', '\'']);
-    match value {
-        _ if inside => Ok(()),
-        _ if text.starts_with('/') && value.starts_with(['"', '\'', 'r']) => {
-            Err(format!("`STATIC_ROOT` is `{}`, outside of the application", text.trim_end_matches(['"', '\''])))
-        }
-        _ if value.starts_with(['"', '\'']) => Err("`STATIC_ROOT` is relative to the working directory".to_owned()),
-        _ if ["environ", "getenv", "env(", "config("].iter().any(|word| value.contains(word)) => {
-            Err("`STATIC_ROOT` comes from the environment".to_owned())
-        }
-        _ => Ok(()),
-    }
-}
-
-/// The variables that settings read without a default, by `os.environ`, django-environ or python-decouple.
-fn demanded_variables(text: &str) -> BTreeMap<String, &'static str> {
-    let mut demanded = BTreeMap::new();
-    let text: String = text.lines().map(|line| line.split(" #").next().unwrap_or_default().to_owned() + "\n").collect();
-    for start in [
-        "os.environ[",
-        "environ[",
-        "env(",
-        "config(",
-        "env.str(",
-        "env.int(",
-        "env.bool(",
-        "env.list(",
-        "env.db(",
-        "env.db_url(",
-        "env.url(",
-        "env.cache(",
-    ] {
-        for (at, _) in text.match_indices(start) {
-            let before = text[..at].chars().next_back();
-            if before.is_some_and(|c| c == '_' || c.is_alphanumeric()) || before == Some('.') && start != "environ[" {
-                continue;
-            }
-            let line = text[..at].rsplit('\n').next().unwrap_or_default();
-            if line.trim_start().starts_with(['#']) || is_conditional(&text[..at]) {
-                continue;
-            }
-            let rest = text[at + start.len()..].trim_start();
-            let Some(quote) = rest.chars().next().filter(|c| ['"', '\''].contains(c)) else { continue };
-            let Some((name, after)) = rest[1..].split_once(quote) else { continue };
-            let is_name = !name.is_empty() && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric());
-            let arguments = after.trim_start();
-            // An assignment to it is no reading of it.
-            let is_written = start.ends_with('[') && arguments.trim_start_matches(']').trim_start().starts_with("= ");
-            let inside = arguments.split(')').next().unwrap_or_default();
-            let is_alone =
-                arguments.starts_with([')', ']']) || inside.contains("cast=") && !inside.contains("default=");
-            let is_asked = ['"', '\''].iter().any(|quote| text.contains(&format!("{quote}{name}{quote} in ")));
-            if is_name && is_alone && !is_written && !is_asked {
-                demanded.insert(name.to_owned(), build_value(name, start, inside));
-            }
-        }
-    }
-    demanded
-}
-
-/// Whether what follows a text is reached only sometimes: it is indented below a statement that chooses.
-fn is_conditional(before: &str) -> bool {
-    let mut lines = before.rsplit('\n');
-    let is_indented = lines.next().is_some_and(|line| line.starts_with([' ', '\t']));
-    let above = lines.find(|line| !line.is_empty() && !line.starts_with([' ', '\t', '#', ')', ']', '}']));
-    let chooses = ["if ", "elif ", "else", "try", "except", "def ", "class ", "for ", "with ", "async "];
-    is_indented && above.is_some_and(|line| chooses.iter().any(|word| line.starts_with(word)))
-}
-
-/// A value that no build can mistake for a real one, of the type that settings expect.
-fn build_value(name: &str, read: &str, arguments: &str) -> &'static str {
-    match () {
-        () if read.starts_with("env.db") || name == "DATABASE_URL" => "sqlite://:memory:",
-        () if read == "env.int(" || arguments.contains("cast=int") || name.ends_with("_PORT") => "1",
-        () if read == "env.bool(" || arguments.contains("cast=bool") || name.contains("DEBUG") => "0",
-        () if name.ends_with("_URL") || name.ends_with("_URI") => "http://localhost",
-        () => "only-for-the-build",
-    }
-}
-
 /// The name that a module is imported by: not `__init__`.
 fn module_name(path: &Path) -> Option<String> {
     let path = path.with_extension("");
@@ -845,46 +585,4 @@ fn module_name(path: &Path) -> Option<String> {
     }
     let is_identifier = |part: &&str| !part.is_empty() && part.chars().all(|c| c == '_' || c.is_alphanumeric());
     (!parts.is_empty() && parts.iter().all(is_identifier)).then(|| parts.join("."))
-}
-
-/// `name = value` or `name: type = value` at the beginning of a line.
-fn assignment(line: &str) -> Option<(&str, &str)> {
-    let (left, value) = line.split_once('=')?;
-    let name = left.split(':').next()?.trim_end();
-    let is_name = name.starts_with(|c: char| c == '_' || c.is_ascii_alphabetic())
-        && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric());
-    (is_name && !value.starts_with('=')).then_some((name, value.trim()))
-}
-
-/// The last name of what a value calls: `Flask` of `flask.Flask(__name__)`.
-fn called(value: &str) -> &str {
-    let function = value.split_once('(').map_or("", |(function, _)| function);
-    function.rsplit('.').next().unwrap_or_default()
-}
-
-/// How many arguments a function must be given, by what follows its opening parenthesis; `None` if that is never closed.
-fn required_arguments(rest: &str) -> Option<usize> {
-    let mut open = 1;
-    let end = rest.char_indices().find(|(_, c)| {
-        open += match c {
-            '(' | '[' | '{' => 1,
-            ')' | ']' | '}' => -1,
-            _ => 0,
-        };
-        open == 0
-    })?;
-    // Commas of nested brackets separate nothing here.
-    let mut open = 0;
-    let plain: String = rest[..end.0].lines().map(|line| line.split('#').next().unwrap_or_default()).collect();
-    let inside = plain.split(|c: char| {
-        open += match c {
-            '(' | '[' | '{' => 1,
-            ')' | ']' | '}' => -1,
-            _ => 0,
-        };
-        c == ',' && open == 0
-    });
-    let names = inside.map(str::trim).filter(|name| !name.is_empty() && !name.starts_with('*') && *name != "/");
-    // What follows a lone `*` still has to be given, if it has no default.
-    Some(names.filter(|name| !name.contains('=')).count())
 }

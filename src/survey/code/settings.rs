@@ -1,0 +1,86 @@
+//! What Django's settings say: where static files are collected, and which variables a build has to set.
+
+use std::collections::BTreeMap;
+
+/// Whether static files can be collected into what STATIC_ROOT says: only inside of the tree does a package have them.
+pub(super) fn static_root(value: &str) -> Result<(), String> {
+    let inside = ["BASE", "ROOT", "DIR", "__file__", "dirname"].iter().any(|word| value.contains(word));
+    let text = value.trim_start_matches(['r', '"', '\'']);
+    match value {
+        _ if inside => Ok(()),
+        _ if text.starts_with('/') && value.starts_with(['"', '\'', 'r']) => {
+            Err(format!("`STATIC_ROOT` is `{}`, outside of the application", text.trim_end_matches(['"', '\''])))
+        }
+        _ if value.starts_with(['"', '\'']) => Err("`STATIC_ROOT` is relative to the working directory".to_owned()),
+        _ if ["environ", "getenv", "env(", "config("].iter().any(|word| value.contains(word)) => {
+            Err("`STATIC_ROOT` comes from the environment".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The variables that settings read without a default, by `os.environ`, django-environ or python-decouple.
+pub(super) fn demanded_variables(text: &str) -> BTreeMap<String, &'static str> {
+    let mut demanded = BTreeMap::new();
+    let text: String = text.lines().map(|line| line.split(" #").next().unwrap_or_default().to_owned() + "\n").collect();
+    for start in [
+        "os.environ[",
+        "environ[",
+        "env(",
+        "config(",
+        "env.str(",
+        "env.int(",
+        "env.bool(",
+        "env.list(",
+        "env.db(",
+        "env.db_url(",
+        "env.url(",
+        "env.cache(",
+    ] {
+        for (at, _) in text.match_indices(start) {
+            let before = text[..at].chars().next_back();
+            if before.is_some_and(|c| c == '_' || c.is_alphanumeric()) || before == Some('.') && start != "environ[" {
+                continue;
+            }
+            let line = text[..at].rsplit('\n').next().unwrap_or_default();
+            if line.trim_start().starts_with(['#']) || is_conditional(&text[..at]) {
+                continue;
+            }
+            let rest = text[at + start.len()..].trim_start();
+            let Some(quote) = rest.chars().next().filter(|c| ['"', '\''].contains(c)) else { continue };
+            let Some((name, after)) = rest[1..].split_once(quote) else { continue };
+            let is_name = !name.is_empty() && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric());
+            let arguments = after.trim_start();
+            // An assignment to it is no reading of it.
+            let is_written = start.ends_with('[') && arguments.trim_start_matches(']').trim_start().starts_with("= ");
+            let inside = arguments.split(')').next().unwrap_or_default();
+            let is_alone =
+                arguments.starts_with([')', ']']) || inside.contains("cast=") && !inside.contains("default=");
+            let is_asked = ['"', '\''].iter().any(|quote| text.contains(&format!("{quote}{name}{quote} in ")));
+            if is_name && is_alone && !is_written && !is_asked {
+                demanded.insert(name.to_owned(), build_value(name, start, inside));
+            }
+        }
+    }
+    demanded
+}
+
+/// Whether what follows a text is reached only sometimes: it is indented below a statement that chooses.
+fn is_conditional(before: &str) -> bool {
+    let mut lines = before.rsplit('\n');
+    let is_indented = lines.next().is_some_and(|line| line.starts_with([' ', '\t']));
+    let above = lines.find(|line| !line.is_empty() && !line.starts_with([' ', '\t', '#', ')', ']', '}']));
+    let chooses = ["if ", "elif ", "else", "try", "except", "def ", "class ", "for ", "with ", "async "];
+    is_indented && above.is_some_and(|line| chooses.iter().any(|word| line.starts_with(word)))
+}
+
+/// A value that no build can mistake for a real one, of the type that settings expect.
+fn build_value(name: &str, read: &str, arguments: &str) -> &'static str {
+    match () {
+        () if read.starts_with("env.db") || name == "DATABASE_URL" => "sqlite://:memory:",
+        () if read == "env.int(" || arguments.contains("cast=int") || name.ends_with("_PORT") => "1",
+        () if read == "env.bool(" || arguments.contains("cast=bool") || name.contains("DEBUG") => "0",
+        () if name.ends_with("_URL") || name.ends_with("_URI") => "http://localhost",
+        () => "only-for-the-build",
+    }
+}

@@ -1,0 +1,93 @@
+//! The object that a web server is given.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::{Code, Factory, Found, Gateway, Kind, Web, depth};
+
+impl Code {
+    /// The object to serve, if one is certain enough, and the directory that it is imported from.
+    pub(in crate::survey) fn web(&self, requires: &BTreeSet<String>) -> Option<(Web, PathBuf)> {
+        if let Some(file) = &self.paste
+            && requires.contains("pyramid")
+        {
+            return Some((Web::Paste(file.clone()), PathBuf::new()));
+        }
+        if let Some(file) = &self.pecan
+            && requires.contains("pecan")
+        {
+            return Some((Web::Pecan(file.clone()), PathBuf::new()));
+        }
+        // A server that speaks the other protocol only is no use for an entry point.
+        let asgi_only = ["uvicorn", "hypercorn", "daphne"].iter().any(|name| requires.contains(*name))
+            && !["gunicorn", "waitress", "uwsgi", "pyuwsgi"].iter().any(|name| requires.contains(*name));
+        let first = |gateway| if asgi_only { gateway == Gateway::Asgi } else { gateway == Gateway::Wsgi };
+        let promised = self.promised();
+        let is_for =
+            |file: &Path, what: &str| file.file_stem().is_some_and(|stem| stem.to_string_lossy().contains(what));
+        let rank = |found: &&Found| {
+            let kind = match found.kind {
+                Kind::Django(gateway) | Kind::Entry(gateway) => {
+                    if first(gateway) {
+                        1
+                    } else {
+                        3
+                    }
+                }
+                Kind::Made(_) | Kind::Returned if is_for(&found.file, "wsgi") && first(Gateway::Wsgi) => 1,
+                Kind::Made(_) | Kind::Returned if is_for(&found.file, "worker") => 5,
+                Kind::Made(_) | Kind::Returned => 2,
+                Kind::Factory(_) => 4,
+                Kind::Celery | Kind::CeleryEntry | Kind::Huey => return None,
+            };
+            let module = self.module_of(&found.file)?.0;
+            let is_promised = promised.iter().any(|(target, gateway)| {
+                let (wanted, name) = target.split_once(':').unwrap_or((target, "application"));
+                wanted == module && name == found.name && gateway.is_none_or(first)
+            });
+            let names = ["application", "app", "api"];
+            let name = names.iter().position(|name| *name == found.name).unwrap_or(names.len());
+            let stems = ["wsgi.py", "asgi.py", "main.py", "app.py", "server.py", "__init__.py"];
+            let file = found.file.file_name().unwrap_or_default();
+            let stem = stems.iter().position(|stem| file == *stem).unwrap_or(stems.len());
+            Some((!is_promised, kind, depth(&found.file), name, stem))
+        };
+        let best = self.found.iter().filter(|found| rank(found).is_some()).min_by_key(rank)?;
+        let gateway = match best.kind {
+            Kind::Django(gateway) | Kind::Entry(gateway) | Kind::Made(gateway) | Kind::Factory(gateway) => gateway,
+            Kind::Returned => self.returned(),
+            Kind::Celery | Kind::CeleryEntry | Kind::Huey => return None,
+        };
+        let factory = if matches!(best.kind, Kind::Factory(_)) { Factory::Yes } else { Factory::No };
+        let (module, base) = self.module_of(&best.file)?;
+        Some((Web::Object { module, name: best.name.clone(), factory, gateway }, base))
+    }
+
+    /// What the factories of the tree return.
+    fn returned(&self) -> Gateway {
+        let gateways = self.found.iter().filter_map(|found| match found.kind {
+            Kind::Factory(gateway) | Kind::Made(gateway) => Some(gateway),
+            _ => None,
+        });
+        gateways.into_iter().next().unwrap_or(Gateway::Wsgi)
+    }
+
+    /// What a Procfile or Django's settings say is served: `module:name`, and by which protocol if that is certain.
+    fn promised(&self) -> Vec<(String, Option<Gateway>)> {
+        let mut promised = Vec::new();
+        for (_, line) in self.processes.iter().filter(|(name, _)| name == "web") {
+            let command = line.rsplit(['&', ';']).next().unwrap_or_default();
+            let is_target = |word: &&str| {
+                let word = word.trim_matches(['"', '\'']);
+                let is_name = |part: &str| !part.is_empty() && part.chars().all(|c| c == '_' || c.is_alphanumeric());
+                let (module, name) = word.split_once(':').unwrap_or((word, "application"));
+                (word.contains(':') || word.ends_with(".wsgi")) && module.split('.').all(is_name) && is_name(name)
+            };
+            let words = command.split_whitespace().skip(1).filter(is_target);
+            promised.extend(words.map(|word| (word.trim_matches(['"', '\'']).to_owned(), None)));
+        }
+        let dotted = |target: &str| target.rsplit_once('.').map(|(module, name)| format!("{module}:{name}"));
+        promised.extend(self.chosen.iter().filter_map(|(target, gateway)| Some((dotted(target)?, Some(*gateway)))));
+        promised
+    }
+}
