@@ -515,7 +515,7 @@ fn runs_on(text: &str) -> Option<RunsOn> {
 /// Reads `KILOBYTES DEVICE`.
 fn space(text: &str) -> Option<Space> {
     let (free, device) = text.split_once(' ')?;
-    Some(Space { bytes: free.parse::<u64>().ok()? * 1024, device: device.to_owned() })
+    Some(Space { bytes: free.parse::<u64>().ok()?.checked_mul(1024)?, device: device.to_owned() })
 }
 
 fn kept(text: &str) -> Option<Kept> {
@@ -585,10 +585,13 @@ mod tests {
 
     #[test]
     fn a_line_that_makes_no_sense_is_told_and_withholds_no_other() {
-        let text = "free_prefix=1 /dev/a\nfree_state=\nkept=xyz|a|b\nmigrated=\norder.x=newer\nuid=0\nruns_on.a=b\n\
+        let text = "free_prefix=1 /dev/a\nfree_state=18014398509481984 /dev/a\nkept=xyz|a|b\nmigrated=\norder.x=newer\nuid=0\nruns_on.a=b\n\
                     transaction.state=\ndamaged=/var/lib/pkgapp/shop/current\nfacts=end\n";
         let facts = Facts::parse(text).unwrap();
-        assert_eq!(facts.strange, ["kept=xyz|a|b", "migrated=", "order.x=newer", "runs_on.a=b", "free_state="]);
+        assert_eq!(
+            facts.strange,
+            ["kept=xyz|a|b", "migrated=", "order.x=newer", "runs_on.a=b", "free_state=18014398509481984 /dev/a"]
+        );
         assert_eq!((facts.free_prefix.bytes, facts.free_state.bytes, facts.root), (1024, u64::MAX, true));
         assert_eq!(facts.transaction.as_ref().unwrap().state, TransactionState::Interrupted);
         assert!(facts.oddities()[0].starts_with("`/var/lib/pkgapp/shop/current` is damaged"));

@@ -40,7 +40,7 @@ pub fn certain(text: &[u8]) -> Vec<Import> {
 /// Reads a statement; `import a, b` is two. One that is none gives nothing.
 pub fn read(statement: &str) -> Vec<Import> {
     let statement = statement.trim();
-    let first_word = |text: &str| text.split_whitespace().next().unwrap_or_default().to_owned();
+    let first_word = |text: &str| text.split_whitespace().next().unwrap_or_default().trim_end_matches('.').to_owned();
     if let Some(modules) = statement.strip_prefix("import ") {
         let modules = modules.split(',').map(first_word).filter(|module| is_dotted(module));
         return modules.map(|module| Import { module, names: Vec::new() }).collect();
@@ -58,7 +58,7 @@ pub fn read(statement: &str) -> Vec<Import> {
 }
 
 fn is_dotted(name: &str) -> bool {
-    !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '.')
+    name.split('.').all(|part| !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || c == '_'))
 }
 
 /// The logical lines of a source ("Lexical analysis" of Python's reference): without comments and the content of strings, and
@@ -172,6 +172,7 @@ mod tests {
             ("if True: import x\ndef f():\n    import y\n", &[]),
             ("fromage = 1\nimporter = 2\nimport_x = 3\n", &[]),
             ("import", &[]),
+            ("import x..y, z\nfrom x..y import z\nfrom x import y..z", &["z", "x"]),
             ("from x", &[]),
         ] {
             assert_eq!(names(text), expected, "{text}");
