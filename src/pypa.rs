@@ -36,6 +36,9 @@ pub struct Environment {
     pub native: bool,
     /// The full version is known; otherwise the markers say the minor version's `.0`.
     pub full_known: bool,
+    /// Patch releases that hosts are known to have, where the full version is not known: whose they are, and the marker
+    /// values that hold there.
+    pub hosts: Vec<(String, MarkerEnvironment)>,
     /// The interpreter that builds sdists and projects; `None`: one of this machine is looked for.
     pub builds_with: Option<PathBuf>,
 }
@@ -77,7 +80,16 @@ impl Environment {
         })
         .context(|| format!("`{full}` is not a version of Python"))?;
         let native = Arch::host().is_ok_and(|host| host == arch);
-        Ok(Self { python, arch, glibc, tags, markers, native, full_known, builds_with: None })
+        Ok(Self { python, arch, glibc, tags, markers, native, full_known, hosts: Vec::new(), builds_with: None })
+    }
+
+    /// Adds a patch release that hosts are known to have, e.g. `3.11.2` of `debian12`.
+    pub fn add_host(&mut self, whose: &str, full: &str) {
+        let Ok(version) = Version::from_str(full) else { return };
+        if !self.full_known {
+            let markers = self.markers.clone().with_python_full_version(StringVersion::from(version));
+            self.hosts.push((format!("Python {full} of {whose}"), markers));
+        }
     }
 
     /// Returns whether a `Requires-Python` takes this Python: its full version if that is known, else any patch release

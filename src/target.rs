@@ -166,6 +166,19 @@ const EL: &[&str] = &["almalinux", "alma", "centos", "oracle", "oraclelinux", "r
 const ALIKE: f64 = 0.7;
 
 impl Target {
+    /// Returns the Python that its own repositories have had from its release on: a full version, where it is fixed.
+    ///
+    /// Debian mends one patch release for years, and so does Ubuntu since 24.04; RHEL goes on to newer ones.
+    pub fn patch_release(&self, python: PythonMinor) -> Option<String> {
+        let patch = match (self.name, (python.major, python.minor)) {
+            ("debian11", (3, 9)) | ("debian12", (3, 11)) => 2,
+            ("debian13", (3, 13)) => 5,
+            ("ubuntu24.04", (3, 12)) => 3,
+            _ => return None,
+        };
+        Some(format!("{python}.{patch}"))
+    }
+
     /// Returns whether the target's own repositories offer this Python.
     pub fn offers(&self, python: PythonMinor) -> bool {
         self.pythons.contains(&(python.major, python.minor))

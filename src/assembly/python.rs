@@ -116,6 +116,18 @@ pub(crate) fn environment(
     };
     // The patch release is known where the interpreter ships: no other one will run the release.
     let full = runtime.map(|runtime| runtime.version.as_str());
-    let environment = Environment::new(app.python.version.value, full, arch, glibc)?;
+    let mut environment = Environment::new(app.python.version.value, full, arch, glibc)?;
+    let declared = targets(app);
+    for target in &declared {
+        if let Some(full) = target.patch_release(app.python.version.value) {
+            environment.add_host(target.name, &full);
+        }
+    }
+    // Without a word about the hosts, they are taken for machines like this one.
+    if let Some(interpreter) = interpreter.filter(|interpreter| interpreter.python == app.python.version.value)
+        && declared.is_empty()
+    {
+        environment.add_host("this machine", &interpreter.version);
+    }
     Ok(Environment { builds_with: runtime.map(|runtime| runtime.builds_with.clone()), ..environment })
 }

@@ -15,6 +15,7 @@ use crate::fs;
 use crate::interpreter::Interpreter;
 use crate::lock::index::NamedIndex;
 use crate::lock::{self, Indexes, Url};
+use crate::name::Arch;
 use crate::process;
 use crate::pypa::{HashAlgorithm, HashDigest, PackageName};
 use crate::report::{Report, Style};
@@ -40,7 +41,9 @@ pub(super) fn lock(args: &LockArgs, global: &Global, report: &Report) -> Result<
         &Options { cache: &open_cache(global, report)?, offline: global.offline, rerun: false },
         report,
     )?;
-    if !app.python.requirements.iter().any(|file| file.value == path) && !app.python.requirements.is_empty() {
+    // Requirements that the configuration does not name were found by their names, and `pylock.toml` goes first.
+    let is_named = app.python.requirements.iter().any(|file| file.at.file == app.file);
+    if is_named && !app.python.requirements.iter().any(|file| file.value == path) {
         report.warning(&format!(
             "the configuration does not read `{LOCK}`: write `requirements = [\"{LOCK}\"]` below `[python]`"
         ));
@@ -78,7 +81,17 @@ pub(super) fn write(
     let text = {
         let _busy = report.busy(&format!("resolving {}", names.join(", ")));
         match &uv {
-            Some(uv) => with_uv(uv, app, &inputs, &path, args.upgrade, options, report)?,
+            Some(uv) => {
+                let resolve = |scope| with_uv(uv, app, scope, &inputs, &path, args.upgrade, options, report);
+                // Pins that fit the release need not fit Pythons that are yet to come, nor Windows.
+                let arch = app.package.arch.as_ref().map_or_else(Arch::host, |arch| Ok(arch.value))?;
+                resolve(Scope::AllPlatforms).or_else(|_| {
+                    let text = resolve(Scope::Release(arch))?;
+                    let python = app.python.version.value;
+                    report.step(&format!("the requirements fit together for Python {python} on {arch} Linux alone"));
+                    Ok::<_, Error>(text)
+                })?
+            }
             None => with_pip(app, &inputs, options)?,
         }
     };
@@ -125,9 +138,20 @@ fn inputs(app: &App, named: &[PathBuf]) -> Result<Vec<PathBuf>> {
     Ok(inputs)
 }
 
+/// What a lock is for.
+#[derive(Debug, Clone, Copy)]
+enum Scope {
+    /// The release's Python and all later ones, on all platforms.
+    AllPlatforms,
+    /// The release's Python on its own platform.
+    Release(Arch),
+}
+
+#[expect(clippy::too_many_arguments, reason = "what `write` was asked, and the scope")]
 fn with_uv(
     uv: &Path,
     app: &App,
+    scope: Scope,
     inputs: &[PathBuf],
     path: &Path,
     upgrade: bool,
@@ -149,7 +173,11 @@ fn with_uv(
     }
     let mut command = Command::new(uv);
     process::outside_repositories(&mut command);
-    command.args(["pip", "compile", "--quiet", "--no-progress", "--format", "pylock.toml", "--universal"]);
+    command.args(["pip", "compile", "--quiet", "--no-progress", "--format", "pylock.toml"]);
+    match scope {
+        Scope::AllPlatforms => command.arg("--universal"),
+        Scope::Release(arch) => command.arg("--python-platform").arg(format!("{arch}-unknown-linux-gnu")),
+    };
     command.args(["--no-python-downloads", "--custom-compile-command", "pkgapp lock"]);
     // As a build does, whatever the user's own settings say.
     command.args(["--index-strategy", "first-index"]);
@@ -471,10 +499,35 @@ fn run(command: &mut Command) -> Result<Vec<u8>> {
         return Ok(output.stdout);
     }
     let name = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let said = lock::without_credentials(&String::from_utf8_lossy(&output.stderr));
+    let said = without_lists(&lock::without_credentials(&String::from_utf8_lossy(&output.stderr)));
+    let asks_for_python =
+        ["requires a different python version", "Requires-Python", "requires Python", "depends on Python"]
+            .iter()
+            .any(|words| said.contains(words));
+    let hint = match asks_for_python {
+        true => "take another Python, `version` below `[python]`, or change the requirements that it names",
+        false => "change the requirements that it names",
+    };
     Err(Error::new("the requirements can't be resolved")
         .cause_text(format!("`{name}` failed with {}\n{}", output.status, said.trim()))
-        .hint("change the requirements that it names"))
+        .hint(hint))
+}
+
+/// Shortens the lists of all versions that pip prints: the last ones tell what there is.
+fn without_lists(said: &str) -> String {
+    const SHOWN: usize = 4;
+    let shortened = |line: &str| {
+        let separator = if line.contains("Ignored the following versions") { "; " } else { ", " };
+        let items: Vec<&str> = line.split(separator).collect();
+        match items.len() > 4 * SHOWN {
+            true => {
+                let start = items[0].rsplit_once([':', ' ']).map_or(items[0], |(start, _)| start);
+                format!("{start} … {}", items[items.len() - SHOWN..].join(separator))
+            }
+            false => line.to_owned(),
+        }
+    };
+    said.lines().map(shortened).collect::<Vec<_>>().join("\n")
 }
 
 /// Returns a lock's text without users and passwords in the URLs of the web: it is made to be committed.
@@ -498,6 +551,14 @@ fn without_passwords(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lists_of_all_versions_are_cut_short() {
+        let versions: Vec<String> = (0..40).map(|minor| format!("1.{minor}")).collect();
+        let line = format!("ERROR: no match for a==9 (from versions: {})", versions.join(", "));
+        let text = without_lists(&format!("{line}\nshort, line"));
+        assert_eq!(text, "ERROR: no match for a==9 (from versions: … 1.36, 1.37, 1.38, 1.39)\nshort, line");
+    }
 
     #[test]
     fn a_lock_holds_no_passwords() {

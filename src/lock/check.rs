@@ -87,6 +87,8 @@ struct Need {
     requirement: Required,
     /// It holds with every patch release that the target's Python can be.
     certain: bool,
+    /// If not: the hosts that are known to have one with which it holds.
+    on: Option<String>,
 }
 
 impl<'a> Check<'a> {
@@ -125,7 +127,11 @@ impl<'a> Check<'a> {
             .filter_map(|requirement| {
                 let [first, last] =
                     self.patch_range.each_ref().map(|markers| requirement.evaluate_markers(markers, &extras));
-                (first || last).then(|| Need { requirement: requirement.clone(), certain: first && last })
+                let holds =
+                    |(_, markers): &&(String, MarkerEnvironment)| requirement.evaluate_markers(markers, &extras);
+                let certain = first && last;
+                let on = self.env.hosts.iter().filter(|_| !certain).find(holds).map(|(whose, _)| whose.clone());
+                (first || last || on.is_some()).then(|| Need { requirement: requirement.clone(), certain, on })
             })
             .collect()
     }
@@ -191,7 +197,7 @@ impl<'a> Check<'a> {
         if found.is_some_and(|found| versions.contains(&found.version)) {
             return None;
         }
-        if !need.certain {
+        if !need.certain && need.on.is_none() {
             let marker = requirement.marker.try_to_string().unwrap_or_default();
             let name = named(&self.subjects[index]);
             let warning = format!("`{name}` requires `{wanted}` if {marker}, and that is not pinned");
@@ -199,9 +205,14 @@ impl<'a> Check<'a> {
             return None;
         }
         let chain = self.chain(index, &wanted);
-        Some(match found {
+        let error = match found {
             Some(found) => self.conflict(index, found, &wanted, &chain),
             None => self.missing(index, requirement, &wanted, &chain),
+        };
+        let marker = || requirement.marker.try_to_string().unwrap_or_default();
+        Some(match &need.on {
+            Some(host) => error.note(format!("that is so with {host}: {}", marker())),
+            None => error,
         })
     }
 
@@ -211,6 +222,13 @@ impl<'a> Check<'a> {
         let error = subject.at.iter().cloned().fold(error, Error::at).note(chain);
         let file = self.subjects.iter().find_map(|subject| subject.at.as_ref()).map(|at| crate::error::shown(&at.file));
         let file = subject.at.as_ref().map(|at| crate::error::shown(&at.file)).or(file);
+        let name = requirement.name.as_str();
+        if ["setuptools", "pip", "wheel", "distribute"].contains(&name) {
+            return error.hint(format!(
+                "pin `{name}` (`pip-compile` leaves it out unless it gets `--allow-unsafe`), or, if nothing imports it when \
+                 the application runs, write `allow-unmet = [\"{name}\"]` below `[python]`"
+            ));
+        }
         match file {
             Some(file) => error
                 .hint(format!("pin `{}` in `{file}`, or let `pkgapp lock` pin all that is missing", requirement.name)),
@@ -512,6 +530,34 @@ error: `a 1` requires Python !=3.11.2, and the release is for 3.11.2
             let ours = check_consistent(&subjects(&[&lines[0], &lines[1]]), &environment(None), &[]).is_ok();
             assert_eq!(ours, theirs, "{specifier} and {version}");
         }
+    }
+
+    #[test]
+    fn what_a_known_host_needs_is_no_matter_of_chance() {
+        let lines =
+            ["redis 5: async-timeout>=4 ; python_full_version < '3.11.3'", "b 1: c ; python_full_version >= '3.11.4'"];
+        let mut environment = environment(None);
+        environment.add_host("debian12", "3.11.2");
+        let error = check_consistent(&subjects(&lines), &environment, &[]).unwrap_err();
+        similar_asserts::assert_eq!(
+            error.to_string(),
+            "\
+error: `async-timeout>=4` is required, and no version of it is pinned
+  --> r.txt:1:1
+  note: redis 5 → async-timeout>=4
+  note: that is so with Python 3.11.2 of debian12: python_full_version < '3.11.3'
+  hint: pin `async-timeout` in `r.txt`, or let `pkgapp lock` pin all that is missing"
+        );
+        environment.hosts.clear();
+        environment.add_host("ubuntu", "3.11.3");
+        assert_eq!(check_consistent(&subjects(&lines), &environment, &[]).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn what_pip_compile_leaves_out_has_a_way_out() {
+        let error = check_consistent(&subjects(&["gunicorn 19: setuptools>=3"]), &environment(None), &[]).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("--allow-unsafe") && text.contains("allow-unmet = [\"setuptools\"]"), "{text}");
     }
 
     #[test]

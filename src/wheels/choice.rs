@@ -359,7 +359,14 @@ impl Search {
             Why::Policy(option) => Some(format!("take `{}` out of `{option}`", wanted.pin.name)),
             _ => None,
         });
-        hash.or(glibc).or(policy)
+        let is_python = |why: &Why| matches!(why, Why::Other(text) if text.starts_with("needs Python"));
+        let python = whys().all(is_python).then(|| {
+            format!(
+                "take a Python that they fit, `version` below `[python]`, or pin another version of `{}`",
+                wanted.pin.name
+            )
+        });
+        hash.or(glibc).or(policy).or(python)
     }
 }
 
