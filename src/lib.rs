@@ -89,3 +89,4 @@ pub mod target;
 pub mod tree;
 pub mod venv;
 pub mod wheels;
+pub mod writable;

@@ -19,6 +19,8 @@ pub struct Package {
     /// Files that scriptlets make on the host and that are the package's nevertheless: byte code, if it is not in the tree.
     /// Sorted; their directories are in the tree.
     pub ghosts: Vec<InstallPath>,
+    /// Links to what the application writes to; see [`crate::writable`].
+    pub writable: Vec<InstallPath>,
     /// What dpkg and rpm run.
     pub scriptlets: Scriptlets,
 }

@@ -26,6 +26,7 @@ use crate::path::InstallPath;
 use crate::process;
 use crate::services::{Services, Unit};
 use crate::tree::{Content, Entry, Kind, Origin, Tree, dump_line};
+use crate::writable::FILL;
 
 /// The user's own lines of sh, by phase (`[package] scriptlets.*`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -63,6 +64,7 @@ const TEXTS: &[(&str, &str)] = texts!(
     "rpm/transfiletriggerin",
     "sh/attributes",
     "sh/before",
+    "sh/carry",
     "sh/compare",
     "sh/compile",
     "sh/conffiles",
@@ -88,6 +90,7 @@ const TEXTS: &[(&str, &str)] = texts!(
     "sh/unfilled",
     "sh/units",
     "sh/users",
+    "sh/writable",
 );
 
 /// Byte code that is made when the package is installed.
@@ -114,7 +117,9 @@ pub fn of(
     tree: &Tree,
 ) -> Result<Scriptlets> {
     phases.check()?;
-    let links = tree.iter().filter(|(_, entry)| matches!(entry.kind, Kind::Symlink(_))).map(|(path, _)| path).collect();
+    let carried: &[InstallPath] = services.writable.as_ref().map_or(&[], |writable| &writable.links);
+    let links = tree.iter().filter(|(path, entry)| matches!(entry.kind, Kind::Symlink(_)) && !carried.contains(path));
+    let links = links.map(|(path, _)| path).collect();
     let python = python.filter(|_| services.restarted().next().is_some());
     let acts = Acts { services, phases, python, compile, links };
     let deb = DebScriptlets {
@@ -291,7 +296,7 @@ struct Acts<'a> {
     /// The host's Python, if there is something to restart when it is replaced.
     python: Option<&'a HostPython>,
     compile: Option<&'a HostCompiled>,
-    /// The symbolic links among its files.
+    /// The symbolic links among its files, but those to what the application writes to.
     links: Vec<&'a InstallPath>,
 }
 
@@ -305,7 +310,13 @@ impl Acts<'_> {
             || matches!(name, "deb/preinst" | "deb/postinst" | "deb/postrm" | "rpm/posttrans")
             || (self.compile.is_some() && name == "deb/prerm")
             || match name {
-                "rpm/pre" => has_units || has_accounts || !homes.is_empty() || self.phases.after_install.is_some(),
+                "rpm/pre" => {
+                    has_units
+                        || has_accounts
+                        || !homes.is_empty()
+                        || self.services.writable.is_some()
+                        || self.phases.after_install.is_some()
+                }
                 "deb/prerm" | "rpm/preun" => has_units || !owned.is_empty(),
                 _ => has_units,
             };
@@ -332,6 +343,7 @@ impl Acts<'_> {
             has_tmpfiles,
             homes,
             owned,
+            writable,
         } = self.services;
         let format = script.split('/').next().unwrap_or_default();
         let (instances, plain): (Vec<&str>, Vec<&str>) = self.services.names().partition(|name| is_instance(name));
@@ -389,6 +401,12 @@ impl Acts<'_> {
                 python => compile.python.as_str(),
                 tag => compile.tag,
                 directories => compile.directories.iter().map(|path| quoted(path.as_str())).collect::<Vec<_>>(),
+            }),
+            writable => writable.as_ref().map(|writable| context! {
+                links => writable.links.iter().map(InstallPath::as_str).collect::<Vec<_>>(),
+                user => writable.user,
+                group => writable.group,
+                fill => format!("{prefix}/{FILL}"),
             }),
             python => self.python.map(|python| context!(file => python.interpreter, directory => python.directory(), mapped => python.mapped(format))),
         }
@@ -488,6 +506,7 @@ mod tests {
     fn shop() -> Services {
         use OnUpgrade::{Keep, Restart};
         Services {
+            writable: None,
             name: AppName::parse("shop").unwrap(),
             prefix: path("/opt/shop"),
             units: vec![

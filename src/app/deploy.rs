@@ -259,7 +259,7 @@ impl Tarball {
 }
 
 /// Returns whether a path needs no quotes anywhere: in units, in crontabs, in scripts.
-fn is_plain(path: &str) -> bool {
+pub(super) fn is_plain(path: &str) -> bool {
     path.chars().all(|c| c.is_ascii_alphanumeric() || "/._+@-".contains(c))
         && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
@@ -303,16 +303,21 @@ impl SharedPath {
         let mut all: Vec<Self> = Vec::new();
         for element in value.list() {
             let Some(path) = element.parsed(Self::parse) else { continue };
-            let (new, other) = (path.0.trim_end_matches('/'), |known: &&Self| {
-                let known = known.0.trim_end_matches('/').to_owned();
-                is_in(&known, path.0.trim_end_matches('/')) || is_in(path.0.trim_end_matches('/'), &known)
-            });
-            match all.iter().find(other) {
-                Some(known) => element.complain(Error::new(format!("`{new}` and `{}` overlap", known.0))),
+            match all.iter().find(|known| known.overlaps(&path)) {
+                Some(known) => {
+                    let new = path.0.trim_end_matches('/');
+                    element.complain(Error::new(format!("`{new}` and `{}` overlap", known.0)));
+                }
                 None => all.push(path),
             }
         }
         all
+    }
+
+    /// Returns whether one of two paths lies below the other, or both are the same.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let (one, other) = (self.0.trim_end_matches('/'), other.0.trim_end_matches('/'));
+        is_in(one, other) || is_in(other, one)
     }
 
     /// Returns the text; it ends in `/` if it is a directory.
@@ -322,7 +327,7 @@ impl SharedPath {
 }
 
 /// Whether a path is another one or lies below it.
-fn is_in(path: &str, other: &str) -> bool {
+pub(super) fn is_in(path: &str, other: &str) -> bool {
     path.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 

@@ -15,6 +15,7 @@ mod reader;
 mod service;
 #[cfg(test)]
 mod tests;
+mod writable;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -44,6 +45,8 @@ pub use service::{
     ConfigFile, Cron, Frequency, Logrotate, OnUpgrade, PartName, Process, Reload, Reopen, Restart, Schedule, Service,
     ServiceType, Socket, SocketAccess, Span, Timer, UserName,
 };
+
+pub use writable::WritablePath;
 
 use project::Project;
 use reader::{Document, Source, Table, Value, one_line};
@@ -77,6 +80,8 @@ pub struct App {
     pub exclude: Vec<Pattern>,
     /// Directories of `app/` that modules are imported from besides `app/` itself, relative to it.
     pub import_from: Vec<ReleasePath>,
+    /// Paths below `app/` that it writes to; see [`crate::writable`].
+    pub writable: Vec<Placed<WritablePath>>,
     /// `[python]`.
     pub python: Python,
     /// `[build]`.
@@ -367,6 +372,7 @@ struct About {
     include: Vec<Pattern>,
     exclude: Vec<Pattern>,
     import_from: Vec<ReleasePath>,
+    writable: Vec<Placed<WritablePath>>,
 }
 
 impl Reader<'_> {
@@ -398,6 +404,7 @@ impl Reader<'_> {
             include: about.include,
             exclude: about.exclude,
             import_from: about.import_from,
+            writable: about.writable,
             python,
             build,
             package,
@@ -430,6 +437,7 @@ impl Reader<'_> {
         let root = &self.files.root;
         let import_from = table.get("import-from").map(|value| value.each(|text| import_directory(root, text)));
         let import_from = import_from.unwrap_or_default().into_iter().map(|directory| directory.value).collect();
+        let writable = table.get("writable").map(|value| WritablePath::read_all(&value, root)).unwrap_or_default();
         table.finish();
         let name = name?;
         Some(About {
@@ -443,6 +451,7 @@ impl Reader<'_> {
             include,
             exclude,
             import_from,
+            writable,
             name,
         })
     }

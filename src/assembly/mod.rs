@@ -39,6 +39,7 @@ use crate::services;
 use crate::staging::{self, RunCommand, RunEnvironment};
 use crate::tree::Tree;
 use crate::wheels::{self, KeptFile, Wheel};
+use crate::writable;
 
 /// What a build needs to know besides the application's configuration.
 #[derive(Debug)]
@@ -101,6 +102,7 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
     let run = RunEnvironment { timestamp: date, env: &app.build.env, rerun: options.rerun };
     let brought = layers.len();
     let mut tree = report.timed("tree", |_| tree(app, &release, &mut layers, &builder, &run, twin.as_ref(), report))?;
+    writable::insert_into(&mut tree, app)?;
     let ghosts = ghosts(app, &mut tree, &compiler)?;
     let services = services::insert_into(&mut tree, app)?;
     scriptlets::insert_into(&mut tree, &services)?;
@@ -131,6 +133,7 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
         )?,
         tree,
         ghosts,
+        writable: writable::links(app)?,
     };
     if app.package.revision == Revision::Auto {
         package.meta.revision = revision::of(&package, commit, date)?;
@@ -150,7 +153,8 @@ fn check_early(app: &App, options: &Options<'_>, report: &Report) -> Result<Vec<
     let configuration = configuration::insert_into(&mut Tree::new(), app);
     let included = report.timed("files", |_| app.included_files());
     let missing = included.as_ref().err().cloned();
-    let wrong = [python.err(), configuration.err(), services::check(app).err(), missing].into_iter().flatten();
+    let (services, writable) = (services::check(app), writable::check(app));
+    let wrong = [python.err(), configuration.err(), services.err(), writable.err(), missing].into_iter().flatten();
     Error::all(wrong).map_or(included, Err)
 }
 
@@ -263,6 +267,7 @@ fn tree(
 ) -> Result<Tree> {
     let prefix = &app.package.prefix.value;
     let mut tree = plain_tree(app, release, layers)?;
+    writable::make_directories(&mut tree, app)?;
     if !app.build.run.is_empty() {
         let run = |line: &app::CommandLine| RunCommand { words: line.words.clone(), at: Some(line.at.clone()) };
         let commands: Vec<RunCommand> = app.build.run.iter().map(run).collect();

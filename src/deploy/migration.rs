@@ -12,6 +12,7 @@ use crate::app::{CommandLine, Migrate, MigrateOn};
 use crate::error::Result;
 use crate::host::quoted;
 use crate::services::{ServiceUnit, unit};
+use crate::writable::FILL;
 
 /// What takes a service's life out of a unit, and any condition: these would count as done what was not. Each line empties a
 /// list that a drop-in may have filled.
@@ -151,6 +152,11 @@ fn last(migrate: &Migrate, prefix: &str, is_another: bool, user: Option<&str>) -
     let words = ["/bin/sh", "-c", "exec \"$@\"", "sh"].into_iter().map(str::to_owned);
     let words: Vec<String> = words.chain(migrate.exec.words.iter().cloned()).collect();
     set("ExecStart", &unit::command(&words));
+    if !is_another {
+        let fill = format!("[ ! -e {0}/{FILL} ] || exec sh {0}/{FILL}", quoted(prefix));
+        let fill = ["/bin/sh".to_owned(), "-c".to_owned(), fill];
+        set("ExecStartPre", &format!("-{}", unit::command(&fill)));
+    }
     set("WorkingDirectory", &unit::plain(prefix));
     set("TimeoutStartSec", migrate.timeout.as_ref().map_or("infinity", |limit| &limit.text));
     if let Some(memory) = &migrate.memory_max {

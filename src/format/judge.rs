@@ -70,6 +70,7 @@ fn libraries() -> Vec<Library> {
 
 pub(crate) fn package(tree: Tree) -> Package {
     Package {
+        writable: Vec::new(),
         ghosts: Vec::new(),
         meta: meta(),
         depends: Depends {
@@ -101,6 +102,7 @@ fn scriptlets() -> Scriptlets {
         after_remove: says("after-remove"),
     };
     let services = Services {
+        writable: None,
         name: AppName::parse("shop").unwrap(),
         prefix: path("/opt/shop"),
         units: vec![],

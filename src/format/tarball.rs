@@ -14,6 +14,7 @@ use crate::package::{Compression, Meta, Package};
 use crate::path::InstallPath;
 use crate::segment::Segments;
 use crate::tree::Entry;
+use crate::writable::InPlace;
 
 pub(super) const ZSTD_LEVEL: i32 = 9;
 pub(super) const GZIP_LEVEL: u32 = 6;
@@ -93,8 +94,10 @@ const SEPARATOR: &str = "\0";
 fn listing(package: &Package) -> Result<BTreeMap<String, Place<'_>>> {
     check_host(package)?;
     let mut members: BTreeMap<String, Place<'_>> = BTreeMap::new();
-    for (path, entry) in package.tree.iter() {
-        let name = member_name(&package.meta, path).replace('/', SEPARATOR);
+    let in_place = InPlace::of(&package.writable, &package.meta.prefix)?;
+    for (entry_path, entry) in package.tree.iter() {
+        let Some(path) = in_place.path(entry_path) else { continue };
+        let name = member_name(&package.meta, &path).replace('/', SEPARATOR);
         let mut parent = name.rsplit_once(SEPARATOR);
         while let Some((directory, _)) = parent {
             // Above one that is known, all are.
@@ -104,7 +107,7 @@ fn listing(package: &Package) -> Result<BTreeMap<String, Place<'_>>> {
             members.insert(directory.to_owned(), None);
             parent = directory.rsplit_once(SEPARATOR);
         }
-        members.insert(name, Some((path, entry)));
+        members.insert(name, Some((entry_path, entry)));
     }
     Ok(members)
 }

@@ -57,6 +57,7 @@ pub fn package(runtime: &Runtime, tree: Tree, prefix: InstallPath, scan: Scan, a
         runtime.version.parse().map_err(|_| Error::bug(format!("`{}` is no version", runtime.version)))?;
     let python = runtime.python;
     Ok(Package {
+        writable: Vec::new(),
         ghosts: Vec::new(),
         meta: Meta {
             name: AppName::of_runtime(python),

@@ -64,6 +64,19 @@ pub struct Services {
     pub homes: Vec<Home>,
     /// Files below `/etc/NAME` and whose they are.
     pub owned: Vec<OwnedFile>,
+    /// What the application writes to below its prefix, if it does.
+    pub writable: Option<Writable>,
+}
+
+/// Links from a release to what its application writes to; see [`crate::writable`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Writable {
+    /// Where the links are.
+    pub links: Vec<InstallPath>,
+    /// Whose `/var/lib/NAME` is.
+    pub user: String,
+    /// The group of what this user has there.
+    pub group: String,
 }
 
 /// Where a part keeps its data: below `/var/lib`, and in the same way below `/var/cache` and `/var/log`.
@@ -123,6 +136,7 @@ pub fn insert_into(tree: &mut Tree, app: &App) -> Result<Services> {
         units,
         owned: owned(tree, &context, &secrets)?,
         homes: homes(&context)?,
+        writable: writable(&context)?,
         secrets,
         state: context.state()?,
         has_sysusers: accounts.has_own(),
@@ -179,6 +193,13 @@ fn homes(context: &Context<'_>) -> Result<Vec<Home>> {
         homes.push(Home { part: format!("cron.{}", cron.name), directory, user, units: Vec::new() });
     }
     Ok(homes)
+}
+
+/// The links to what the application writes to.
+fn writable(context: &Context<'_>) -> Result<Option<Writable>> {
+    let links = crate::writable::links(context.app)?;
+    let Some(user) = context.primary.as_ref().filter(|_| !links.is_empty()) else { return Ok(None) };
+    Ok(Some(Writable { links, user: user.to_string(), group: context.group_of(user)? }))
 }
 
 /// The application's configuration and files of secrets.
@@ -381,7 +402,7 @@ fn entry(label: &str, text: String) -> Entry {
 }
 
 /// Renders one of our own templates.
-fn render(template: &str, values: minijinja::Value) -> Result<String> {
+pub(crate) fn render(template: &str, values: minijinja::Value) -> Result<String> {
     let mut environment = minijinja::Environment::empty();
     environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
     environment.set_trim_blocks(true);

@@ -123,7 +123,10 @@ by_itself() {
   unshare -m true 2>/dev/null ||
     fail "a migration sees the new release in its place alone, which takes systemd or mount namespaces, and neither is here"
   (umask 077 && printf '%s\n' "$exports" >"$scratch/exports" && printf '%s\n' "$variables_sh" >"$scratch/variables") || return 1
-  set -- sh -c 'cd "$0" && exec "$@"' "$prefix" "$@"
+  # shellcheck disable=SC2016 # it is the other shell that expands it
+  set -- sh -c 'cd "$0" || exit
+    if [ -n "$STATE_DIRECTORY" ] && [ -e .pkgapp/fill ]; then sh "$0/.pkgapp/fill"; fi
+    exec "$@"' "$prefix" "$@"
   if [ -n "$user" ]; then
     group=${group:-$(id -gn "$user")}
     numbers=$(id -G "$user") || return 1

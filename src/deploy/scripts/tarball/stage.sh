@@ -25,6 +25,15 @@ share() {
   ln -s "$up/shared/${1%/}" "$link"
 }
 
+# shared_link PATH: the link that the path is or lies below, if there is one.
+shared_link() {
+  at=$1
+  while [ "$at" != . ]; do
+    if [ -L "$new/release/$at" ]; then say "$at"; return; fi
+    at=$(dirname "$at")
+  done
+}
+
 is_whole() { [ -d "$release" ] && [ -s "$kept/files" ] && [ "$(sha256_of "$release/.pkgapp/release.json" 2>/dev/null)" = "$record" ]; }
 if ! is_whole; then
   [ "$(sha256sum <"$file" | cut -d' ' -f1)" = "$sum" ] || fail "$file is damaged"
@@ -43,6 +52,13 @@ if ! is_whole; then
   [ "$(sha256sum <"$new/release/.pkgapp/release.json" | cut -d' ' -f1)" = "$record" ] || fail "$file holds another release"
   [ -x "$new/release/bin/python" ] || fail "$(readlink "$new/release/bin/python") is missing, and the release needs it"
   for path; do share "$path" || fail "cannot share $path"; done
+  # What the application writes to lies with what is shared, too.
+  if [ -e "$new/release/.pkgapp/writable" ]; then
+    while read -r path; do
+      case $path in '' | /* | *..*) fail "$file says that it writes to $path" ;; esac
+      [ -n "$(shared_link "app/${path%/}")" ] || share "app/$path" || fail "cannot share app/$path"
+    done <"$new/release/.pkgapp/writable"
+  fi
   (cd "$new/release" && find . -type f -exec sha256sum {} + && find . -type l -printf 'link  %p -> %l\n') >"$new/files" &&
     mv "$new/files" "$kept/files" || exit 1
   sync -f "$new/release" 2>/dev/null || sync

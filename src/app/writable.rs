@@ -1,0 +1,97 @@
+//! `[app] writable`: paths of the application that it writes to.
+
+use std::fmt;
+use std::path::Path;
+
+use super::deploy::{is_in, is_plain};
+use super::reader::{Placed, Value};
+use crate::error::{Error, Result};
+use crate::path::ReleasePath;
+
+/// A path below `app/` that the application writes to, and what it is expected to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WritablePath {
+    path: ReleasePath,
+    is_directory: bool,
+}
+
+impl WritablePath {
+    /// Reads a path of the project in `root`: a directory if it is one there, ends in `/`, or is not there and its last part
+    /// has no dot.
+    ///
+    /// # Errors
+    /// It leads out of the project, or has characters that would need quotes in scripts.
+    pub fn parse(text: &str, root: &Path) -> Result<Self> {
+        let plain = text.trim_end_matches('/');
+        if !is_plain(plain) {
+            return Err(Error::new(format!("`{}` is not a plain path inside the project", text.escape_debug()))
+                .hint("write a path such as `media/` or `db.sqlite3`; letters, digits and `. _ + @ -`"));
+        }
+        let there = root.join(plain);
+        let has_dot = || plain.rsplit('/').next().unwrap_or_default().contains('.');
+        let is_directory = there.is_dir() || text.ends_with('/') || (!there.exists() && !has_dot());
+        Ok(Self { path: ReleasePath::parse(plain)?, is_directory })
+    }
+
+    /// Reads a list of them.
+    pub(super) fn read_all(value: &Value<'_>, root: &Path) -> Vec<Placed<Self>> {
+        let mut all: Vec<Placed<Self>> = Vec::new();
+        for element in value.list() {
+            let Some(new) = element.placed(|text| Self::parse(text, root)) else { continue };
+            let overlaps = |known: &&Placed<Self>| {
+                let (known, new) = (known.value.path.as_str(), new.value.path.as_str());
+                is_in(known, new) || is_in(new, known)
+            };
+            match all.iter().find(overlaps) {
+                Some(known) => {
+                    element.complain(Error::new(format!("`{}` and `{}` overlap", new.value.path, known.value.path)));
+                }
+                None => all.push(new),
+            }
+        }
+        all
+    }
+
+    /// Returns the path below `app/`.
+    pub fn path(&self) -> &ReleasePath {
+        &self.path
+    }
+
+    /// Returns whether a directory is made there if the release brings nothing.
+    pub fn is_directory(&self) -> bool {
+        self.is_directory
+    }
+}
+
+/// As a person writes it: a directory ends in `/`.
+impl fmt::Display for WritablePath {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}{}", self.path, if self.is_directory { "/" } else { "" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_what_it_is_there_or_else_what_its_name_says() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join(".data")).unwrap();
+        std::fs::write(root.path().join("count"), "1").unwrap();
+        for (text, shown) in [
+            ("media", "media/"),
+            ("media/", "media/"),
+            ("db.sqlite3", "db.sqlite3"),
+            (".data", ".data/"),
+            (".cache/", ".cache/"),
+            ("count", "count"),
+        ] {
+            assert_eq!(WritablePath::parse(text, root.path()).unwrap().to_string(), shown);
+        }
+        for text in ["", "/", ".", "../x", "/srv/x", "a b", "a//b", "a/./b", "$(id)", "a\nb"] {
+            let error = WritablePath::parse(text, root.path()).unwrap_err();
+            assert!(error.to_string().contains("is not a plain path"), "{error}");
+        }
+    }
+}
