@@ -13,11 +13,17 @@ pub use uv_pypi_types::{HashAlgorithm, HashDigest, VerbatimParsedUrl};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use uv_pep508::{MarkerEnvironmentBuilder, StringVersion};
+use uv_pep508::{MarkerEnvironmentBuilder, Requirement, StringVersion};
 use uv_platform_tags::{Os, Platform, TagsOptions};
+use uv_pypi_types::LenientRequirement;
 
 use crate::error::{Context, Error, Result};
 use crate::name::{Arch, PythonMinor};
+
+/// Returns the distribution that a `Requires-Dist` is about, whenever it holds; `None` if the text is no requirement.
+pub fn required(text: &str) -> Option<PackageName> {
+    Some(LenientRequirement::<VerbatimParsedUrl>::from_str(text).ok().map(Requirement::from)?.name)
+}
 
 /// What wheels are chosen for and markers are evaluated against: a Python on a platform, not the one that runs the build.
 #[derive(Debug, Clone)]

@@ -21,7 +21,7 @@ use crate::path::{InstallPath, ReleasePath};
 use crate::process;
 use crate::release::pyvenv_cfg;
 use crate::report::Report;
-use crate::tree::{Content, Entry, Kind, Origin, Tree};
+use crate::tree::{Content, Entry, Kind, Origin, Tree, Winner};
 
 /// What the layer is called.
 const LABEL: &str = "files made by `[build] run`";
@@ -162,7 +162,7 @@ fn replay(
         remove_with_byte_code(tree, prefix, path, builder)?;
     }
     if let Some(layer) = &layer {
-        layer.insert_into(tree, prefix, &|_, _| false)?;
+        layer.insert_into(tree, prefix, &|_, _, _| Winner::Nobody)?;
     }
     if touches_files {
         let site_packages = prefix.join(&ReleasePath::parse(&builder.compiler.site_packages())?);

@@ -158,8 +158,19 @@ fn is_system(path: &str) -> bool {
     path.len() <= LONGEST_SYSTEM_DIRECTORY && SYSTEM_DIRECTORIES.contains(&path)
 }
 
-/// Which later entries may take the place of earlier ones, by the path and whether the two are equal.
-pub type Override<'a> = &'a dyn Fn(&InstallPath, bool) -> bool;
+/// Which of two sources ships a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Winner {
+    /// None: that is a collision.
+    Nobody,
+    /// The one whose entry is in the tree.
+    Earlier,
+    /// The one that comes now.
+    Later,
+}
+
+/// Decides between an entry of a tree and a later one for the same path.
+pub type Precedence<'a> = &'a dyn Fn(&InstallPath, &Entry, &Entry) -> Winner;
 
 /// Reads a [`Content`].
 #[derive(Debug)]
@@ -305,7 +316,8 @@ impl Entry {
         self
     }
 
-    fn same_as(&self, other: &Self) -> bool {
+    /// Whether two entries would be the same on a host.
+    pub fn same_as(&self, other: &Self) -> bool {
         let kind = match (&self.kind, &other.kind) {
             (Kind::Directory, Kind::Directory) => true,
             (Kind::File(a), Kind::File(b)) => a.digest == b.digest,
@@ -330,14 +342,14 @@ impl Tree {
     /// # Errors
     /// A second source for a path, or a path below a file; the message names both sources.
     pub fn insert(&mut self, path: InstallPath, entry: Entry) -> Result<()> {
-        self.insert_or_override(path, entry, &|_, _| false)
+        self.insert_by(path, entry, &|_, _, _| Winner::Nobody)
     }
 
-    /// As [`Tree::insert`], but where `may_override` says so the later source wins.
+    /// As [`Tree::insert`], but of two sources the one ships that `precedence` chooses.
     ///
     /// # Errors
     /// As [`Tree::insert`].
-    pub fn insert_or_override(&mut self, path: InstallPath, entry: Entry, may_override: Override<'_>) -> Result<()> {
+    pub fn insert_by(&mut self, path: InstallPath, entry: Entry, precedence: Precedence<'_>) -> Result<()> {
         self.insert_parents(&path, &entry.origin)?;
         if is_system_directory(&path) {
             return if matches!(entry.kind, Kind::Directory) {
@@ -353,8 +365,10 @@ impl Tree {
                 return Ok(());
             }
             let replaceable = !matches!(present.kind, Kind::Directory) && !matches!(entry.kind, Kind::Directory);
-            if !(replaceable && may_override(&path, present.same_as(&entry))) {
-                return Err(collision(&path, present, &entry));
+            match if replaceable { precedence(&path, present, &entry) } else { Winner::Nobody } {
+                Winner::Nobody => return Err(collision(&path, present, &entry)),
+                Winner::Earlier => return Ok(()),
+                Winner::Later => {}
             }
         }
         self.0.insert(path, Arc::new(entry));
@@ -510,7 +524,7 @@ mod tests {
             "error: two sources for `/opt/shop/x`, with different content\n  cause: `a 1` has it\n  cause: `b 2` has \
              it too\n  hint: if the second may win, write `allow-collisions = [\"/opt/shop/x\"]` under `[package]`"
         );
-        tree.insert_or_override(path("/opt/shop/x"), second, &|_, _| true).unwrap();
+        tree.insert_by(path("/opt/shop/x"), second, &|_, _, _| Winner::Later).unwrap();
         assert!(tree.dump().contains("sha256:d4735e3a265e16eee03f59718b9b5d03019c07d8b6c51f90da3a666eec13ab35"));
     }
 

@@ -1,6 +1,7 @@
 //! Two sources for one path: refused with both named, unless the application allows it.
 
 use super::support::Sandbox;
+use super::support::foreign;
 use super::support::project::pin;
 use super::support::wheel::Wheel;
 
@@ -73,6 +74,32 @@ fn two_console_scripts_of_one_name_collide() {
     let sandbox = with(&[
         Wheel::simple("first", "1.0").console_script("serve", "first:main"),
         Wheel::simple("second", "2.0").console_script("serve", "second:main"),
+    ]);
+    refused(&sandbox, &["bin/serve", "`first 1.0`", "`second 2.0`"]);
+}
+
+#[test]
+fn a_console_script_is_that_of_the_distribution_that_requires_the_other() {
+    // `fastapi` and `fastapi-cli`; whichever is named first.
+    for (front, back) in [("serve", "serve-cli"), ("serve", "a-serve")] {
+        let module = back.replace('-', "_");
+        let sandbox = with(&[
+            Wheel::simple(front, "1.0")
+                .requires(&format!("{back}[more]>=1; extra == 'standard'"))
+                .console_script("serve", "serve.front:main"),
+            Wheel::new(back, "2.0").console_script("serve", &format!("{module}:main")),
+        ]);
+        let [tar] = &sandbox.build(["--format", "tar.gz"])[..] else { panic!("one artifact") };
+        let directory = sandbox.root().join("unpacked");
+        if foreign::unpack(tar, &directory).is_none() {
+            return;
+        }
+        let body = std::fs::read_to_string(directory.join("hello-1.0.0/libexec/serve")).unwrap();
+        assert!(body.contains("serve.front") && !body.contains(&module), "{body}");
+    }
+    let sandbox = with(&[
+        Wheel::simple("first", "1.0").requires("second").console_script("serve", "first:main"),
+        Wheel::simple("second", "2.0").requires("first").console_script("serve", "second:main"),
     ]);
     refused(&sandbox, &["bin/serve", "`first 1.0`", "`second 2.0`"]);
 }

@@ -7,6 +7,7 @@ mod python;
 mod revision;
 mod trust;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::thread;
 
@@ -28,16 +29,16 @@ use crate::layer::{Builder, Layer};
 use crate::lock::Lock;
 use crate::name::Arch;
 use crate::package::{Compression, Meta, Package};
-use crate::path::InstallPath;
+use crate::path::{InstallPath, ReleasePath};
 use crate::proof::{self, Inputs, Needle};
-use crate::pypa::Environment;
+use crate::pypa::{self, Environment};
 use crate::release::Release;
 use crate::report::{Report, human_bytes};
 use crate::runtime::{self, Home, Runtime};
 use crate::scriptlets::{self};
 use crate::services;
 use crate::staging::{self, RunCommand, RunEnvironment};
-use crate::tree::Tree;
+use crate::tree::{Entry, Tree, Winner};
 use crate::wheels::{self, KeptFile, Wheel};
 use crate::writable;
 
@@ -290,15 +291,52 @@ fn plain_tree(app: &App, release: &Release<'_>, layers: &[Layer]) -> Result<Tree
     let starts = |path: &InstallPath| {
         path.below(prefix).is_some_and(|path| ["bin/", "libexec/"].iter().any(|top| path.as_str().starts_with(top)))
     };
-    let may_override = |path: &InstallPath, equal: bool| (equal && !starts(path)) || app.package.allows_collision(path);
+    let owners = owners_of_scripts(layers);
+    let precedence = |path: &InstallPath, present: &Entry, entry: &Entry| {
+        let owner = path.below(prefix).and_then(|below| owners.get(&below).copied());
+        let is_owner = |entry: &Entry| owner.is_some() && entry.origin.layer.as_deref() == owner;
+        match () {
+            () if is_owner(present) => Winner::Earlier,
+            () if is_owner(entry) => Winner::Later,
+            () if !starts(path) && present.same_as(entry) || app.package.allows_collision(path) => Winner::Later,
+            () => Winner::Nobody,
+        }
+    };
     let mut tree = Tree::new();
     let collisions =
-        layers.iter().filter_map(|layer| layer.insert_into(&mut tree, prefix, &may_override).err()).collect::<Vec<_>>();
+        layers.iter().filter_map(|layer| layer.insert_into(&mut tree, prefix, &precedence).err()).collect::<Vec<_>>();
     if let Some(error) = Error::all(collisions) {
         return Err(error);
     }
     release.insert_into(&mut tree, prefix, layers)?;
     Ok(tree)
+}
+
+/// The layers that ship a console script which several distributions have: the one that requires the others, directly or by
+/// an extra. Installers leave that one's, too, because they install requirements first.
+fn owners_of_scripts(layers: &[Layer]) -> BTreeMap<ReleasePath, &str> {
+    let mut by_name: BTreeMap<&str, Vec<&Layer>> = BTreeMap::new();
+    for layer in layers {
+        let scripts = layer.manifest.distribution.iter().flat_map(|distribution| &distribution.scripts);
+        scripts.for_each(|name| by_name.entry(name).or_default().push(layer));
+    }
+    let requires = |layer: &Layer, other: &Layer| {
+        let (Some(one), Some(other)) = (&layer.manifest.distribution, &other.manifest.distribution) else {
+            return false;
+        };
+        one.requires.iter().filter_map(|text| pypa::required(text)).any(|name| name.as_str() == other.name)
+    };
+    let mut owners = BTreeMap::new();
+    for (name, sources) in by_name.into_iter().filter(|(_, sources)| sources.len() > 1) {
+        let others =
+            |layer: &&&Layer| sources.iter().copied().filter(|other| other.key != layer.key).collect::<Vec<_>>();
+        let owns =
+            |layer: &&&Layer| others(layer).into_iter().all(|other| requires(layer, other) && !requires(other, layer));
+        let Some(owner) = sources.iter().find(owns) else { continue };
+        let paths = ["bin", "libexec"].iter().filter_map(|top| ReleasePath::parse(&format!("{top}/{name}")).ok());
+        owners.extend(paths.map(|path| (path, owner.key.as_str())));
+    }
+    owners
 }
 
 /// Looks for what must not be in a release, and returns what it needs of its host.

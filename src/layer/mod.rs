@@ -42,7 +42,7 @@ use crate::error::{Error, Result};
 use crate::path::{InstallPath, ReleasePath};
 use crate::prune::{Prune, Pruned};
 use crate::report::{Report, Unit};
-use crate::tree::{Bytes, Content, Entry, Kind, Origin, Override, Tree};
+use crate::tree::{Bytes, Content, Entry, Kind, Origin, Precedence, Tree};
 use crate::wheels::Wheel;
 
 /// Counts changes of what a layer holds for the same inputs: it is part of every key.
@@ -414,14 +414,14 @@ impl Layer {
     /// Adds all entries to a tree, below `prefix`.
     ///
     /// # Errors
-    /// As [`Tree::insert_or_override`]; all collisions are reported, those of one directory with one other source as one.
-    pub fn insert_into(&self, tree: &mut Tree, prefix: &InstallPath, may_override: Override<'_>) -> Result<()> {
+    /// As [`Tree::insert_by`]; all collisions are reported, those of one directory with one other source as one.
+    pub fn insert_into(&self, tree: &mut Tree, prefix: &InstallPath, precedence: Precedence<'_>) -> Result<()> {
         self.check_reserved()?;
         let origin = Arc::new(Origin { label: self.label.clone(), layer: Some(self.key.clone()) });
         let mut refused: BTreeMap<(String, Option<String>), (Error, Vec<String>)> = BTreeMap::new();
         for (below, entry) in self.entries(&origin) {
             let path = prefix.join(below);
-            let Err(error) = tree.insert_or_override(path.clone(), entry, may_override) else { continue };
+            let Err(error) = tree.insert_by(path.clone(), entry, precedence) else { continue };
             let directory = below.parent().map(|parent| parent.to_string()).unwrap_or_default();
             let other = tree.get(&path).map(|present| present.origin.label.clone());
             match refused.entry((directory, other)) {

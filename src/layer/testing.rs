@@ -13,7 +13,7 @@ use crate::name::{AppName, PythonMinor};
 use crate::path::{InstallPath, ReleasePath};
 use crate::prune::Prune;
 use crate::release::Release;
-use crate::tree::Tree;
+use crate::tree::{Tree, Winner};
 use crate::wheels::{Metadata, Wheel};
 
 /// No ELF file is looked into.
@@ -79,7 +79,7 @@ impl Bench {
         let mut tree = Tree::new();
         release.insert_into(&mut tree, prefix, layers).unwrap();
         for layer in layers {
-            layer.insert_into(&mut tree, prefix, &|_, _| false).unwrap();
+            layer.insert_into(&mut tree, prefix, &|_, _, _| Winner::Nobody).unwrap();
         }
         tree
     }
@@ -93,7 +93,7 @@ impl Bench {
     pub(crate) fn unpacked(&self, layer: &Layer) -> PathBuf {
         let (prefix, root) = (InstallPath::parse("/opt/shop").unwrap(), self.directory.path().join(&layer.key));
         let mut tree = Tree::new();
-        layer.insert_into(&mut tree, &prefix, &|_, _| false).unwrap();
+        layer.insert_into(&mut tree, &prefix, &|_, _, _| Winner::Nobody).unwrap();
         crate::staging::materialise(&tree, &prefix, &root).unwrap();
         root
     }

@@ -15,7 +15,7 @@ use crate::path::InstallPath;
 use crate::pypa::Version;
 use crate::release::{RECORD, Record};
 use crate::target::Target;
-use crate::tree::{Content, Entry, Origin, Tree};
+use crate::tree::{Content, Entry, Origin, Tree, Winner};
 
 /// What the package says of itself, apart from what is in it.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub struct About<'a> {
 pub fn tree(runtime: &Runtime) -> Result<(Tree, InstallPath)> {
     let prefix = InstallPath::parse(SHARED)?;
     let mut tree = Tree::new();
-    runtime.layer.insert_into(&mut tree, &prefix, &|_, _| false)?;
+    runtime.layer.insert_into(&mut tree, &prefix, &|_, _, _| Winner::Nobody)?;
     let record = Record::of_runtime(runtime)?;
     let text = serde_json::to_string_pretty(&record).context(|| "cannot write the record")? + "\n";
     let origin = Arc::new(Origin { label: "the package itself".into(), layer: None });
