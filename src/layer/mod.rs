@@ -448,7 +448,10 @@ impl Layer {
         let top = |entry: &LayerEntry| entry.path.as_str().split('/').next().unwrap_or_default().to_owned();
         let is_file = |entry: &&LayerEntry| entry.kind != LayerEntryKind::Directory;
         let reserved = || self.manifest.entries.iter().filter(|entry| is_reserved(&top(entry)));
-        let Some(entry) = reserved().find(is_file).or_else(|| reserved().next()) else { return Ok(()) };
+        // Byte code may be the build's own, and its source says more.
+        let is_source = |entry: &&LayerEntry| is_file(entry) && !entry.path.as_str().contains("/__pycache__/");
+        let found = reserved().find(is_source).or_else(|| reserved().find(is_file)).or_else(|| reserved().next());
+        let Some(entry) = found else { return Ok(()) };
         let top = top(entry);
         let error = Error::new(match &self.manifest.distribution {
             Some(distribution) => format!("wheel `{}` is refused: it installs `{}`", distribution.wheel, entry.path),
