@@ -6,14 +6,14 @@
 pub use uv_distribution_filename::WheelFilename;
 pub use uv_normalize::{ExtraName, GroupName, PackageName};
 pub use uv_pep440::{LocalSegment, LocalVersionSlice, Version, VersionSpecifiers};
-pub use uv_pep508::{MarkerEnvironment, MarkerTree};
+pub use uv_pep508::{MarkerEnvironment, MarkerTree, Requirement, VersionOrUrl};
 pub use uv_platform_tags::Tags;
 pub use uv_pypi_types::{HashAlgorithm, HashDigest, VerbatimParsedUrl};
 
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use uv_pep508::{MarkerEnvironmentBuilder, Requirement, StringVersion};
+use uv_pep508::{MarkerEnvironmentBuilder, StringVersion};
 use uv_platform_tags::{Os, Platform, TagsOptions};
 use uv_pypi_types::LenientRequirement;
 
@@ -106,6 +106,15 @@ impl Environment {
         }
         let (major, minor) = (u64::from(self.python.major), u64::from(self.python.minor));
         (0..=u64::from(LAST_PATCH)).any(|patch| requires_python.contains(&Version::new([major, minor, patch])))
+    }
+
+    /// Returns the marker values of the oldest patch release that hosts have, as far as they are known, else of the first
+    /// one: what is pinned for it works with later ones, too.
+    pub fn oldest_patch(&self) -> MarkerEnvironment {
+        let hosts = self.hosts.iter().map(|(_, markers)| markers);
+        let oldest = hosts.min_by(|a, b| a.python_full_version().version.cmp(&b.python_full_version().version));
+        let [first, _] = self.patch_range();
+        oldest.cloned().unwrap_or(first)
     }
 
     /// Returns the marker values of the first and the last patch release that this Python can be; the same ones if its

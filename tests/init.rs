@@ -54,6 +54,32 @@ fn plain_django_is_built_with_its_server() {
 }
 
 #[test]
+fn a_server_that_is_not_required_is_added_where_it_can_be_locked() {
+    let of = |pins: &str, text: &str| {
+        let sandbox = Sandbox::new();
+        sandbox.write(".python-version", &tools::python().minor);
+        sandbox.write("shop.py", "from flask import Flask\napplication = Flask(__name__)\n");
+        sandbox.write(pins, text);
+        let outcome = sandbox.pkgapp(["init"]).outcome();
+        (std::fs::read_to_string(sandbox.path("pkgapp.toml")).unwrap(), outcome.report)
+    };
+    let (text, said) = of("requirements.txt", "flask==3.0.0\nwerkzeug==3.0.0\n");
+    assert!(text.contains("\nadd = [\"gunicorn\"]") && text.contains("\n[service.web]\n"), "{text}");
+    assert!(text.contains("\nexec = \"gunicorn shop:application\"\nsocket = "), "{text}");
+    assert!(
+        said.contains("`requirements.txt` pins no server: `pkgapp lock` writes a `pylock.toml` that does"),
+        "{said}"
+    );
+    let (text, said) = of("requirements/prod.txt", "flask==3.0.0\nwerkzeug==3.0.0\n");
+    assert!(text.contains("\nadd = ") && !text.contains("\nrequirements = "), "{text}");
+    assert!(said.contains("`pkgapp lock requirements/prod.txt`"), "{said}");
+    // That file is poetry's.
+    let (text, said) = of("poetry.lock", "[[package]]\nname = \"flask\"\nversion = \"3.0.0\"\n");
+    assert!(!text.contains("\nadd = ") && text.contains("\n# [service.web]\n"), "{text}");
+    assert!(said.contains("is left as a comment"), "{said}");
+}
+
+#[test]
 fn django_below_src_is_imported_from_there() {
     let sandbox = Sandbox::new();
     for (file, text) in [

@@ -238,6 +238,52 @@ fn what_is_missing_is_said_and_locked() {
 }
 
 #[test]
+fn what_is_added_is_pinned_beside_the_requirements() {
+    let server = serve();
+    let partly = Case {
+        name: "without a server",
+        files: vec![("requirements.txt", format!("-i {}\nalpha==1.0\nbeta==2.0\n", server.url()))],
+        python: "add = [\"tool>=3\"]",
+    };
+    for resolver in ["uv", "pip"] {
+        if resolver == "uv" && tool("uv").is_none() {
+            continue;
+        }
+        let sandbox = project(&partly, &server);
+        let said = sandbox.pkgapp(["build"]).fails();
+        assert!(said.contains("error: `add` asks for `tool>=3`, and no version of it is pinned"), "{said}");
+        assert!(said.contains("`pkgapp lock`"), "{said}");
+        sandbox.pkgapp(["lock", "--resolver", resolver]).stdout();
+        let dump = sandbox.dump(&sandbox.build(["--format", "deb"])[0]);
+        assert!(dump.contains("/alpha/") && dump.contains("/beta/") && dump.contains("/tool/"), "{dump}");
+        sandbox.edit("pkgapp.toml", "tool>=3", "tool>3");
+        let said = sandbox.pkgapp(["build"]).fails();
+        assert!(said.contains("error: `add` asks for `tool>3`, and 3.0 is pinned"), "{said}");
+    }
+}
+
+#[test]
+fn the_dependencies_of_a_project_without_a_wheel_are_locked() {
+    let server = serve();
+    for resolver in ["uv"] {
+        if tool(resolver).is_none() {
+            continue;
+        }
+        let sandbox = Sandbox::new();
+        let text = "[project]\nname = \"notes\"\nversion = \"1\"\ndependencies = [\"alpha\"]\n";
+        sandbox.write("pyproject.toml", text);
+        sandbox.write("notes.py", "");
+        sandbox.write(".python-version", &super::support::tools::python().minor);
+        sandbox.pkgapp(["init"]).stdout();
+        let index = format!("\n[[python.index]]\nname = \"local\"\nurl = \"{}\"\ndefault = true\n", server.url());
+        sandbox.append("pkgapp.toml", &index);
+        sandbox.pkgapp(["lock", "--resolver", resolver]).stdout();
+        let dump = sandbox.dump(&sandbox.build(["--format", "deb"])[0]);
+        assert!(dump.contains("/alpha/") && dump.contains("/beta/") && dump.contains("app/notes.py"), "{dump}");
+    }
+}
+
+#[test]
 fn a_repository_at_a_commit_ships() {
     let Some(git) = tool("git") else { return };
     let sandbox = Sandbox::hello();

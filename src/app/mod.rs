@@ -27,7 +27,7 @@ use crate::error::{Context, Error, Location, Result, shown};
 use crate::lock::index::NamedIndex;
 use crate::name::{AppName, Arch, PythonMinor};
 use crate::path::ReleasePath;
-use crate::pypa::{ExtraName, GroupName, PackageName, Version};
+use crate::pypa::{ExtraName, GroupName, PackageName, Requirement, VerbatimParsedUrl, Version, VersionOrUrl};
 use crate::runtime::Part;
 use crate::target::Target;
 use crate::wheels::Linking;
@@ -111,6 +111,8 @@ pub struct Python {
     pub interpreter: Interpreter,
     /// Lock files, absolute; by default the first of [`LOCKS`] that exists.
     pub requirements: Vec<Placed<PathBuf>>,
+    /// `add`: what ships besides what the application requires itself, such as its server.
+    pub add: Vec<Placed<Requirement<VerbatimParsedUrl>>>,
     /// Files of constraints, absolute: which version ships of what others require.
     pub constraints: Vec<Placed<PathBuf>>,
     /// Dependency groups of the locks that ship besides what always does.
@@ -517,6 +519,7 @@ impl Reader<'_> {
         };
         let constraints =
             table.get("constraints").map(|value| value.each(|text| existing_file(root, "constraints file", text)));
+        let add = table.get("add").map(|value| value.each(added)).unwrap_or_default();
         let groups = table.get("groups").map(|value| value.each(group_name)).unwrap_or_default();
         let extras = table.get("extras").map(|value| value.each(extra_name)).unwrap_or_default();
         let allow_unmet = table.get("allow-unmet").map(|value| value.each(distribution_name)).unwrap_or_default();
@@ -531,6 +534,7 @@ impl Reader<'_> {
             version: version?,
             interpreter: interpreter?,
             requirements,
+            add,
             constraints: constraints.unwrap_or_default(),
             groups,
             extras,
@@ -676,6 +680,21 @@ fn dotted_name(text: &str) -> Result<String> {
     }
     Err(Error::new(format!("`{text}` is not the name of a module"))
         .hint("name modules as in `import`, e.g. `PIL.ImageTk`"))
+}
+
+/// Reads what ships besides the application's own requirements.
+fn added(text: &str) -> Result<Requirement<VerbatimParsedUrl>> {
+    let example = "write a name, and which versions will do, such as `gunicorn>=22`";
+    let requirement: Requirement<VerbatimParsedUrl> = text
+        .parse()
+        .map_err(|_| Error::new(format!("`{text}` is not a requirement of a distribution")).hint(example))?;
+    match requirement.version_or_url {
+        Some(VersionOrUrl::Url(_)) => {
+            Err(Error::new(format!("`{text}` names an address, and a file of requirements is the place for it"))
+                .hint("write it there, and the file among `requirements`"))
+        }
+        _ => Ok(requirement),
+    }
 }
 
 fn distribution_name(text: &str) -> Result<PackageName> {

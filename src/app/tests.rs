@@ -254,6 +254,7 @@ fn what_the_contract_leaves_out_is_read_too() {
         "{GOOD}{}",
         r#"
 allow-unmet = ["Foo_Bar"]
+add = ["Gunicorn>=22", "uvicorn[standard]"]
 [build]
 env = { LANG = "C.UTF-8" }
 [package]
@@ -278,6 +279,13 @@ timeout-stop = "1min 30s"
     );
     let app = app(&[("pkgapp.toml", &text), ("requirements.txt", "")]);
     assert_eq!(app.python.allow_unmet, ["foo-bar".parse::<PackageName>().unwrap()]);
+    let added: Vec<String> = app.python.add.iter().map(|added| added.value.to_string()).collect();
+    assert_eq!(added, ["gunicorn>=22", "uvicorn[standard]"]);
+    let told = mistakes(&[
+        ("pkgapp.toml", &text.replace("Gunicorn>=22", "a @ https://e.com/a.whl")),
+        ("requirements.txt", ""),
+    ]);
+    assert!(told.contains("`a @ https://e.com/a.whl` names an address"), "{told}");
     assert_eq!(app.build.env["LANG"], "C.UTF-8");
     assert_eq!((app.package.compression, app.package.tar), (Squeeze::Exact(Compression::Xz(6)), TarCompression::Gz));
     let allows = |path| app.package.allows_collision(&InstallPath::parse(path).unwrap());

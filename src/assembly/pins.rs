@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::interpreter::Interpreter;
 use crate::lock::check::{Subject, check_consistent, missing};
 use crate::lock::{Lock, Selection};
-use crate::pypa::Environment;
+use crate::pypa::{Environment, VersionOrUrl};
 use crate::report::Report;
 use crate::survey;
 use crate::wheels::{self, FetchOptions, Rules, Wheel};
@@ -57,7 +57,28 @@ pub(super) fn read_lock(app: &App, environment: &Environment, options: &Options<
     let files: Vec<PathBuf> = app.python.requirements.iter().map(|file| file.value.clone()).collect();
     let lock = Lock::read(&files, &app.root, environment, options.offline, &selection(app))?;
     lock.warnings.iter().for_each(|warning| report.warning(warning));
+    check_added(app, &lock)?;
     Ok(lock)
+}
+
+/// What the configuration adds to the application's requirements must be pinned as these are.
+fn check_added(app: &App, lock: &Lock) -> Result<()> {
+    let wrong = app.python.add.iter().filter_map(|added| {
+        let name = &added.value.name;
+        let pin = lock.pins.iter().find(|pin| pin.name == *name);
+        let way_out = "run `pkgapp lock`, which pins it beside the others";
+        let error = match (pin, &added.value.version_or_url) {
+            (None, _) => Error::new(format!("`add` asks for `{}`, and no version of it is pinned", added.value)),
+            (Some(pin), Some(VersionOrUrl::VersionSpecifier(wanted))) => {
+                let version = pin.version.as_ref().filter(|version| !wanted.contains(version))?;
+                let error = Error::new(format!("`add` asks for `{}`, and {version} is pinned", added.value));
+                error.note(format!("the pin is at {}", pin.at))
+            }
+            (Some(_), _) => return None,
+        };
+        Some(error.at(added.at.clone()).hint(way_out))
+    });
+    Error::all(wrong).map_or(Ok(()), Err)
 }
 
 /// Reads the pins of an application for the machine's Python of its minor version, and nothing else.

@@ -130,10 +130,11 @@ fn configuration(survey: &Survey, python: Option<PythonMinor>) -> String {
     table("python", python_table(survey, python));
     table("build", build(survey));
     let secrets = secrets(survey);
-    match (web(survey), assumed(survey)) {
+    match (web(survey).or_else(|| added_server(survey).map(|(_, lines)| lines)), assumed(survey)) {
         (Some(lines), _) => table("service.web", lines.into_iter().chain(secrets.clone()).collect()),
         (None, Some((server, lines))) => {
             let first = format!("# with `{server}` among the requirements:");
+            let lines = std::iter::once("[service.web]".to_owned()).chain(lines).map(|line| format!("# {line}"));
             table("", std::iter::once(first).chain(lines).chain(secrets.clone()).collect());
         }
         (None, None) => {
@@ -173,12 +174,15 @@ fn app(survey: &Survey) -> Vec<String> {
 fn python_table(survey: &Survey, python: Option<PythonMinor>) -> Vec<String> {
     let mut lines = Vec::new();
     lines.extend(python.map(|python| format!("version = {}", quoted(&python.to_string()))));
-    if let Pins::Elsewhere(name, true) = &survey.pins {
-        lines.push(format!("requirements = [{}]", quoted(name)));
+    let added = added_server(survey);
+    match &survey.pins {
+        Pins::Elsewhere(name, true) if added.is_none() => lines.push(format!("requirements = [{}]", quoted(name))),
+        Pins::Elsewhere(name, _) => {
+            lines.push(format!("# `pkgapp lock {name}` writes the pylock.toml that a build reads"));
+        }
+        _ => {}
     }
-    if let Pins::Elsewhere(name, false) = &survey.pins {
-        lines.push(format!("# `pkgapp lock {name}` writes the pylock.toml that a build reads"));
-    }
+    lines.extend(added.map(|(server, _)| format!("add = [{}]  # its requirements have no server", quoted(server))));
     let version = python.or_else(|| written_python(&survey.root));
     if let Some(version) = version {
         let path = prefix_of(version).map_or_else(
@@ -250,7 +254,7 @@ fn web(survey: &Survey) -> Option<Vec<String>> {
     }
 }
 
-/// The same with a server that is not among the requirements, as comments.
+/// The same with a server that is not among the requirements.
 fn assumed(survey: &Survey) -> Option<(&'static str, Vec<String>)> {
     let Some(Web::Object { module, name, factory, gateway }) = &survey.web else { return None };
     let is_made = *factory == Factory::Yes;
@@ -260,9 +264,20 @@ fn assumed(survey: &Survey) -> Option<(&'static str, Vec<String>)> {
         Gateway::Asgi if is_made => ("uvicorn", format!("uvicorn --fd 3 --factory {module}:{name}")),
         Gateway::Asgi => ("uvicorn", format!("uvicorn --fd 3 {module}:{name}")),
     };
-    let lines =
-        ["[service.web]".to_owned(), format!("exec = {}", quoted(&exec)), "socket = \"127.0.0.1:8000\"".to_owned()];
-    Some((server, lines.iter().map(|line| format!("# {line}")).collect()))
+    Some((server, vec![format!("exec = {}", quoted(&exec)), "socket = \"127.0.0.1:8000\"".to_owned()]))
+}
+
+/// The same where `pkgapp lock` can pin the server beside the requirements: whole locks are their own tools' to write.
+fn added_server(survey: &Survey) -> Option<(&'static str, Vec<String>)> {
+    let is_resolved = match &survey.pins {
+        Pins::Nothing => true,
+        Pins::Found(name) | Pins::Loose(name) | Pins::Elsewhere(name, _) => {
+            name.ends_with(".txt") || name.ends_with(".in")
+        }
+    };
+    // A program of its own may be what serves it.
+    let is_certain = survey.framework == Framework::Django || survey.scripts.is_empty();
+    assumed(survey).filter(|_| is_resolved && is_certain && web(survey).is_none())
 }
 
 /// The version in `.python-version`, if it is one that releases run on.
@@ -329,10 +344,18 @@ fn quoted(text: &str) -> String {
 fn say(survey: &Survey, python: Option<PythonMinor>, report: &Report) {
     report.step(&format!("a {} application", survey.framework.name()));
     let completes = "`pkgapp lock` writes a `pylock.toml` that does";
-    match (&survey.pins, survey.gap) {
+    let added = added_server(survey);
+    match (&survey.pins, &survey.gap) {
+        (Pins::Found(name), _) if added.is_some() => {
+            report.warning(&format!("`{name}` pins no server: `pkgapp lock` writes a `pylock.toml` that does"));
+        }
+        (Pins::Elsewhere(name, true), _) if added.is_some() => {
+            report.warning(&format!("`{name}` pins no server: `pkgapp lock {name}` writes a `pylock.toml` that does"));
+        }
         (Pins::Found(name) | Pins::Elsewhere(name, true), _) => report.step(&format!("pinned by `{name}`")),
-        (Pins::Loose(name), Some((distribution, lacking))) => report
-            .warning(&format!("`{name}` does not pin everything (`{distribution}` requires `{lacking}`): {completes}")),
+        (Pins::Loose(name), Some(gap)) => {
+            report.warning(&format!("`{name}` does not pin everything ({gap}): {completes}"));
+        }
         (Pins::Loose(name), None) => report.warning(&format!("`{name}` does not pin everything: {completes}")),
         (Pins::Elsewhere(name, false), _) => report.warning(&format!(
             "`{name}` does not pin everything: `pkgapp lock {name}` writes a `pylock.toml` that does"
@@ -351,9 +374,14 @@ fn say(survey: &Survey, python: Option<PythonMinor>, report: &Report) {
             .warning(&format!("`{name}` is installed from `{from}` to be edited, and no pin: it ships with `{line}`"));
     }
     match &survey.web {
-        Some(Web::Object { module, name, .. }) if web(survey).is_none() => report.warning(&format!(
-            "no server for `{module}:{name}` is among its requirements: `[service.web]` is left as a comment"
-        )),
+        Some(Web::Object { module, name, .. }) if web(survey).is_none() => report.warning(&match added {
+            Some((server, _)) => {
+                format!("no server for `{module}:{name}` is among its requirements: `add` has `{server}`")
+            }
+            None => format!(
+                "no server for `{module}:{name}` is among its requirements: `[service.web]` is left as a comment"
+            ),
+        }),
         None if ![Framework::Plain, Framework::Celery].contains(&survey.framework) => {
             report.warning("no application object was found to serve: write a `[service.web]`");
         }

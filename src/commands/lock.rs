@@ -67,7 +67,10 @@ pub(super) fn write(
     options: &Options<'_>,
     report: &Report,
 ) -> Result<PathBuf> {
-    let inputs = inputs(app, named)?;
+    let mut inputs = inputs(app, named)?;
+    let names: Vec<String> = inputs.iter().map(|input| shown(input).to_string()).collect();
+    let added = added(app)?;
+    inputs.extend(added.iter().map(|file| file.to_path_buf()));
     let path = app.root.join(LOCK);
     let uv =
         match args.resolver {
@@ -77,7 +80,6 @@ pub(super) fn write(
             Some(Resolver::Pip) => None,
             None => process::find("uv"),
         };
-    let names: Vec<String> = inputs.iter().map(|input| shown(input).to_string()).collect();
     let text = {
         let _busy = report.busy(&format!("resolving {}", names.join(", ")));
         match &uv {
@@ -129,6 +131,8 @@ fn inputs(app: &App, named: &[PathBuf]) -> Result<Vec<PathBuf>> {
     if let Some(source) = &app.source {
         let files = ["pyproject.toml", "setup.py"].map(|name| source.join(name));
         inputs.extend(files.into_iter().find(|file| file.is_file()));
+    } else if inputs.is_empty() && names_dependencies(&app.root.join("pyproject.toml"))? {
+        inputs.push(app.root.join("pyproject.toml"));
     }
     if inputs.is_empty() {
         return Err(Error::new("there is nothing to resolve")
@@ -136,6 +140,27 @@ fn inputs(app: &App, named: &[PathBuf]) -> Result<Vec<PathBuf>> {
             .hint("write a `requirements.in` beside the configuration, or name a file: `pkgapp lock FILE`"));
     }
     Ok(inputs)
+}
+
+/// What the configuration adds to the application's requirements, as a file that resolvers read; `None` if it adds nothing.
+fn added(app: &App) -> Result<Option<tempfile::TempPath>> {
+    if app.python.add.is_empty() {
+        return Ok(None);
+    }
+    let lines: String = app.python.add.iter().map(|added| format!("{}\n", added.value)).collect();
+    let context = || "cannot write a file of the requirements in `add`";
+    let mut file = tempfile::Builder::new().prefix("add.").suffix(".txt").tempfile().context(context)?;
+    std::io::Write::write_all(&mut file, lines.as_bytes()).context(context)?;
+    Ok(Some(file.into_temp_path()))
+}
+
+/// Whether a pyproject.toml says what the project requires, so that no backend has to be asked.
+fn names_dependencies(file: &Path) -> Result<bool> {
+    if !file.is_file() {
+        return Ok(false);
+    }
+    let table: Table = fs::read_to_string(file)?.parse().context(|| format!("`{}` is not TOML", shown(file)))?;
+    Ok(table.get("project").is_some_and(|project| project.get("dependencies").is_some()))
 }
 
 /// What a lock is for.
@@ -178,6 +203,8 @@ fn with_uv(
         Scope::AllPlatforms => command.arg("--universal"),
         Scope::Release(arch) => command.arg("--python-platform").arg(format!("{arch}-unknown-linux-gnu")),
     };
+    // One version for all: what a later Python could have instead does not matter to this release.
+    command.args(["--fork-strategy", "fewest"]);
     command.args(["--no-python-downloads", "--custom-compile-command", "pkgapp lock"]);
     // As a build does, whatever the user's own settings say.
     command.args(["--index-strategy", "first-index"]);

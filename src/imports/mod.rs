@@ -18,6 +18,11 @@ use crate::tree::{Kind, Tree};
 
 pub use self::standard::PythonPart;
 
+/// Returns whether some Python's standard library has a top-level module.
+pub fn is_standard(module: &str) -> bool {
+    standard::is_known(module)
+}
+
 /// The modules that were looked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Imports {

@@ -84,6 +84,13 @@ pub(super) fn has(python: PythonMinor, module: &str) -> bool {
     }
 }
 
+/// Returns whether the standard library of some Python from 3.8 to 3.14 has a top-level module.
+pub(super) fn is_known(module: &str) -> bool {
+    module.starts_with('_')
+        || CHANGED.iter().any(|(name, ..)| *name == module)
+        || ALWAYS.split(' ').any(|name| name == module)
+}
+
 /// Modules of every Python from 3.8 to 3.14, on Linux. Source: `sys.stdlib_module_names`.
 const ALWAYS: &str = "abc antigravity argparse array ast asyncio atexit base64 bdb binascii bisect builtins bz2 cProfile calendar cmath \
     cmd code codecs codeop collections colorsys compileall concurrent configparser contextlib contextvars copy copyreg \

@@ -34,6 +34,8 @@ pub(super) struct Draft<'a> {
     /// See [`Lock::editable`].
     pub(super) editable: Option<Editable>,
     required: Vec<Requirement>,
+    /// Names that one file has two entries of, when that was found, and where they are.
+    listed_twice: Vec<(PackageName, usize, Location, Location)>,
     constraints: Vec<Requirement>,
     /// Why every pin needs a hash, as a note for people.
     hashes_because: Option<String>,
@@ -103,6 +105,7 @@ impl<'a> Draft<'a> {
             warnings: Vec::new(),
             editable: None,
             required: Vec::new(),
+            listed_twice: Vec::new(),
             constraints: Vec::new(),
             hashes_because: selection.require_hashes.as_ref().map(|at| format!("`require-hashes` is set at {at}")),
             files: Vec::new(),
@@ -177,6 +180,44 @@ impl<'a> Draft<'a> {
     /// Returns whether a group is asked for.
     pub(super) fn has_group(&self, name: &str) -> bool {
         name.parse::<GroupName>().is_ok_and(|name| self.selection.groups.iter().any(|(known, _)| *known == name))
+    }
+
+    /// Takes the oldest patch release that the Python can be for the only one.
+    pub(super) fn for_oldest_patch(self) -> Self {
+        let oldest = self.env.oldest_patch();
+        Self { patch_range: [oldest.clone(), oldest], ..self }
+    }
+
+    /// Returns the names that have two different pins.
+    pub(super) fn pinned_twice(&self) -> BTreeSet<PackageName> {
+        let mut by_name: BTreeMap<&PackageName, Vec<&Requirement>> = BTreeMap::new();
+        for requirement in &self.required {
+            by_name.entry(&requirement.name).or_default().push(requirement);
+        }
+        let differ = |requirements: &[&Requirement]| {
+            let versions: BTreeSet<_> = requirements.iter().filter_map(|one| one.version()).collect();
+            versions.len() > 1
+        };
+        let pinned = by_name.into_iter().filter(|(_, requirements)| differ(requirements)).map(|(name, _)| name);
+        pinned.chain(self.listed_twice.iter().map(|(name, ..)| name)).cloned().collect()
+    }
+
+    /// Takes the pins of some names from a draft of the same files for fewer patch releases, where it has them.
+    pub(super) fn settle(&mut self, names: &BTreeSet<PackageName>, fewer: Self) {
+        for name in names {
+            let settled: Vec<_> = fewer.required.iter().filter(|one| one.name == *name).cloned().collect();
+            if !settled.is_empty() {
+                self.required.retain(|one| one.name != *name);
+                self.required.extend(settled);
+                self.listed_twice.retain(|(other, ..)| other != name);
+                self.listed_twice.extend(fewer.listed_twice.iter().filter(|(other, ..)| other == name).cloned());
+            }
+        }
+    }
+
+    /// Notes a second entry of a name in a file that has one of each.
+    pub(super) fn lists_twice(&mut self, name: &PackageName, first: &Location, second: &Location) {
+        self.listed_twice.push((name.clone(), self.sequence, first.clone(), second.clone()));
     }
 
     /// Reads a file in whatever format it is.
@@ -272,6 +313,13 @@ impl<'a> Draft<'a> {
         let mut by_name: BTreeMap<PackageName, Vec<Requirement>> = BTreeMap::new();
         for requirement in std::mem::take(&mut self.required) {
             by_name.entry(requirement.name.clone()).or_default().push(requirement);
+        }
+        for (name, order, first, second) in std::mem::take(&mut self.listed_twice) {
+            let error = Error::new(format!("`{name}` is listed twice for one environment")).at(second);
+            let error = error.note(format!("the other entry is at {first}"));
+            self.errors.push((order, error.hint("give them markers that never hold together, or lock again")));
+            // That is all that is to be said of it.
+            by_name.remove(&name);
         }
         let mut pins = Vec::new();
         for (name, requirements) in by_name {
@@ -518,6 +566,14 @@ fn hashes_of(requirements: &[Requirement], constraints: &[Requirement]) -> Resul
 }
 
 impl Requirement {
+    /// Returns the version that it asks for, if it is one alone.
+    fn version(&self) -> Option<Version> {
+        match &self.wanted {
+            Wanted::Source(_, version) => version.clone(),
+            Wanted::Versions(_) => self.exact(),
+        }
+    }
+
     /// Returns the version if `==` or `===` names one, without a wildcard.
     fn exact(&self) -> Option<Version> {
         use uv_pep440::Operator;

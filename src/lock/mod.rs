@@ -154,23 +154,36 @@ impl Lock {
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self> {
         let root = &direct::normal(root);
-        let mut draft = Draft::new(root, env, offline, selection, variable);
-        for file in &selection.constraints {
-            draft.next_statement();
-            match TextFile::open(&direct::normal(&root.join(file))) {
-                Ok(text) => requirements::read_constraints(&mut draft, &text),
-                Err(error) => draft.fail(not_read(error, root, file)),
-            }
+        let draft = || Draft::new(root, env, offline, selection, variable);
+        let mut all = read_into(draft(), files);
+        // Resolvers give patch releases of one Python versions of their own (`python_full_version < '3.11.5'`).
+        let forked = all.pinned_twice();
+        if !forked.is_empty() {
+            all.settle(&forked, read_into(draft().for_oldest_patch(), files));
         }
-        for file in files {
-            draft.next_statement();
-            match TextFile::open(&direct::normal(&root.join(file))) {
-                Ok(text) => draft.read(&text),
-                Err(error) => draft.fail(not_read(error, root, file)),
-            }
-        }
-        draft.finish()
+        all.finish()
     }
+}
+
+/// Reads the constraints of the selection and then all files, relative to the root.
+fn read_into<'a>(mut draft: Draft<'a>, files: &[PathBuf]) -> Draft<'a> {
+    let root = draft.root;
+    let selection = draft.selection;
+    for file in &selection.constraints {
+        draft.next_statement();
+        match TextFile::open(&direct::normal(&root.join(file))) {
+            Ok(text) => requirements::read_constraints(&mut draft, &text),
+            Err(error) => draft.fail(not_read(error, root, file)),
+        }
+    }
+    for file in files {
+        draft.next_statement();
+        match TextFile::open(&direct::normal(&root.join(file))) {
+            Ok(text) => draft.read(&text),
+            Err(error) => draft.fail(not_read(error, root, file)),
+        }
+    }
+    draft
 }
 
 /// Returns whether a file is read as requirements.txt, and so may leave pins open.

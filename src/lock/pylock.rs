@@ -126,15 +126,12 @@ impl Reader<'_, '_> {
             let order = self.draft.next_statement();
             match self.package(entry.get_ref(), &groups, order) {
                 Ok(None) => {}
-                Ok(Some(requirement)) => match known.insert(requirement.name.clone(), requirement.at.clone()) {
-                    Some(before) => self.draft.fail(
-                        Error::new(format!("`{}` is listed twice for one environment", requirement.name))
-                            .at(requirement.at)
-                            .note(format!("the other entry is at {before}"))
-                            .hint("give them markers that never hold together, or lock again"),
-                    ),
-                    None => self.draft.require(requirement),
-                },
+                Ok(Some(requirement)) => {
+                    if let Some(before) = known.insert(requirement.name.clone(), requirement.at.clone()) {
+                        self.draft.lists_twice(&requirement.name, &before, &requirement.at);
+                    }
+                    self.draft.require(requirement);
+                }
                 Err(error) => self.draft.fail(error),
             }
         }

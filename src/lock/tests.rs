@@ -1367,6 +1367,91 @@ fn selected(files: &[(&str, &str)], selected: &str) -> Vec<String> {
 
 const REPO: &str = "git+https://e.com/repo.git@0123456789abcdef0123456789abcdef01234567 sub";
 
+/// What resolvers write where a newer version of `s` needs a newer patch release of the same Python.
+const FORKED: &[(&str, &str)] = &[
+    (
+        "requirements.txt",
+        "s==1 ; python_full_version < '3.11.5'\ns==2 ; python_full_version >= '3.11.5'\n\
+      t==1 ; python_full_version >= '3.11.4'\n",
+    ),
+    (
+        "pylock.toml",
+        r#"
+lock-version = "1.0"
+created-by = "hand"
+[[packages]]
+name = "s"
+version = "1"
+marker = "python_full_version < '3.11.5'"
+wheels = [{ url = "https://e.com/s-1-py3-none-any.whl", hashes = { sha256 = "{ONE}" } }]
+[[packages]]
+name = "s"
+version = "2"
+marker = "python_full_version >= '3.11.5'"
+wheels = [{ url = "https://e.com/s-2-py3-none-any.whl", hashes = { sha256 = "{ONE}" } }]
+[[packages]]
+name = "t"
+version = "1"
+marker = "python_full_version >= '3.11.4'"
+wheels = [{ url = "https://e.com/t-1-py3-none-any.whl", hashes = { sha256 = "{ONE}" } }]
+"#,
+    ),
+    (
+        "uv.lock",
+        r#"version = 1
+revision = 3
+requires-python = ">=3.11"
+resolution-markers = ["python_full_version >= '3.11.5'", "python_full_version < '3.11.5'"]
+[[package]]
+name = "app"
+version = "1"
+source = { editable = "." }
+dependencies = [
+    { name = "s", version = "1", source = { registry = "https://e.com/simple" }, marker = "python_full_version < '3.11.5'" },
+    { name = "s", version = "2", source = { registry = "https://e.com/simple" }, marker = "python_full_version >= '3.11.5'" },
+    { name = "t", marker = "python_full_version >= '3.11.4'" },
+]
+[[package]]
+name = "s"
+version = "1"
+source = { registry = "https://e.com/simple" }
+resolution-markers = ["python_full_version < '3.11.5'"]
+wheels = [{ url = "https://e.com/s-1-py3-none-any.whl", hash = "sha256:{ONE}", size = 1 }]
+[[package]]
+name = "s"
+version = "2"
+source = { registry = "https://e.com/simple" }
+resolution-markers = ["python_full_version >= '3.11.5'"]
+wheels = [{ url = "https://e.com/s-2-py3-none-any.whl", hash = "sha256:{ONE}", size = 1 }]
+[[package]]
+name = "t"
+version = "1"
+source = { registry = "https://e.com/simple" }
+wheels = [{ url = "https://e.com/t-1-py3-none-any.whl", hash = "sha256:{ONE}", size = 1 }]
+"#,
+    ),
+];
+
+#[test]
+fn a_fork_by_patch_releases_is_decided_for_the_oldest_one() {
+    for (name, text) in FORKED {
+        let project = Project::new(&[(name, text), ("pyproject.toml", "[project]\nname = 'app'\n")]);
+        let versions = |env: &Environment| -> Vec<String> {
+            let files = [PathBuf::from(name)];
+            let lock = Lock::read_with(&files, project.root(), env, true, &Selection::default(), &|_| None).unwrap();
+            lock.pins.iter().map(|pin| format!("{}=={}", pin.name, pin.version.as_ref().unwrap())).collect()
+        };
+        let mut env = environment(None);
+        // What some hosts need and others do not, ships as before.
+        assert_eq!(versions(&env), ["s==1", "t==1"], "{name}, of unknown hosts");
+        env.add_host("new", "3.11.9");
+        assert_eq!(versions(&env), ["s==2", "t==1"], "{name}, of new hosts");
+        env.add_host("old", "3.11.2");
+        assert_eq!(versions(&env), ["s==1", "t==1"], "{name}, of old and new hosts");
+        assert_eq!(versions(&environment(Some("3.11.5"))), ["s==2", "t==1"], "{name}, of the one that ships");
+    }
+}
+
 #[test]
 fn a_uv_lock_is_walked_for_the_environment() {
     let lock = filled(UV);

@@ -84,8 +84,8 @@ pub struct Survey {
     pub import_from: Vec<String>,
     /// What pins its requirements.
     pub pins: Pins,
-    /// A pinned distribution, and one that it requires and the pins lack.
-    pub gap: Option<(&'static str, &'static str)>,
+    /// What the pins lack, although each has a version, as a clause: "`django` requires `asgiref`".
+    pub gap: Option<String>,
     /// Whether `.python-version` says which Python.
     pub says_python: bool,
     /// Which Pythons it takes; `None` if it does not say.
@@ -146,10 +146,13 @@ impl Survey {
         let bases = web_base.into_iter().chain(bases).chain(code.manage_directory().map(Path::to_owned));
         let include = if has_backend { beside_packages(root, &code) } else { whole_tree(root, &code) };
         let gap = match &pins {
-            Pins::Found(name) | Pins::Elsewhere(name, true) if name.ends_with(".txt") => pins::gap(&requires),
+            Pins::Found(name) | Pins::Elsewhere(name, true) if name.ends_with(".txt") => {
+                let left_out = pins::left_out(&root.join(name))?.filter(|name| !requires.contains(name));
+                pins::gap(&requires).or(left_out.map(|name| format!("`pip-compile` left out `{name}`")))
+            }
             _ => None,
         };
-        let pins = match (pins, gap) {
+        let pins = match (pins, &gap) {
             (Pins::Found(name), Some(_)) => Pins::Loose(name),
             (Pins::Elsewhere(name, _), Some(_)) => Pins::Elsewhere(name, false),
             (pins, _) => pins,
@@ -187,7 +190,8 @@ impl Survey {
             (Some(Ok(())), Some(manage)) => {
                 self.collect_static.push(format!("python {manage} collectstatic --noinput"));
                 if code.compresses() && self.has("django-compressor") {
-                    self.collect_static.push(format!("python {manage} compress"));
+                    // The settings of a build may be those for developers, with which it does nothing unasked.
+                    self.collect_static.push(format!("python {manage} compress --force"));
                 }
             }
             (Some(Err(why)), _) => {
@@ -366,9 +370,9 @@ fn migrations(alembic: &code::Alembic) -> Vec<String> {
 /// Patterns for what a wheel of the project lacks: Django's manage.py, the modules that an application object is in, and
 /// migrations.
 fn beside_packages(root: &Path, code: &code::Code) -> Vec<String> {
-    let is_there = |name: &&str| root.join(name).is_file();
-    let manage = ["manage.py"].iter().copied().filter(is_there).map(str::to_owned);
-    let manage = manage.filter(|_| code.manage_directory() == Some(Path::new("")));
+    let manage = code.manage_directory().map(|directory| directory.join("manage.py"));
+    let manage =
+        manage.filter(|file| root.join(file).is_file()).map(|file| literal(file.display().to_string())).into_iter();
     // Those in a package are in the wheel.
     let is_beside =
         |alembic: &&code::Alembic| !alembic.file.iter().next().is_some_and(|top| code.is_package(top.as_ref()));

@@ -67,9 +67,30 @@ pub(super) fn all_pinned(file: &Path) -> Result<bool> {
     let mut pinned = true;
     each_requirement(file, &mut 0, &mut |line| {
         let requirement = line.split(';').next().unwrap_or_default();
-        pinned &= requirement.contains("==") || requirement.contains('@') || requirement.contains('/');
+        pinned &= match requirement.split_once("git+") {
+            // A branch or a tag is another commit tomorrow.
+            Some((_, address)) => names_a_commit(address),
+            None => requirement.contains("==") || requirement.contains('@') || requirement.contains('/'),
+        };
     })?;
     Ok(pinned)
+}
+
+/// Whether an address of a repository ends with a whole commit: `…/x.git@<40 digits>#egg=x`.
+fn names_a_commit(address: &str) -> bool {
+    let plain = address.split(['#', ' ']).next().unwrap_or_default();
+    plain
+        .rsplit_once('@')
+        .is_some_and(|(_, commit)| commit.len() >= 40 && commit.chars().all(|c| c.is_ascii_hexdigit()))
+}
+
+/// What pip-compile has left out of the file that it wrote: it says so in comments at the end.
+pub(super) fn left_out(file: &Path) -> Result<Option<String>> {
+    let text = text(file)?;
+    let mut lines =
+        text.lines().skip_while(|line| !line.starts_with("# The following packages are considered to be unsafe"));
+    let next = lines.nth(1).and_then(|line| line.strip_prefix('#'));
+    Ok(next.map(|line| leading_name(line.trim()).to_owned()).filter(|name| !name.is_empty()))
 }
 
 /// Distributions that are often pinned alone, and one that each of their recent versions requires.
@@ -90,19 +111,20 @@ const REQUIRED_BY: [(&str, &str); 14] = [
     ("pandas", "numpy"),
 ];
 
-/// A distribution that the pins have, and one that it requires and they lack: a file of direct requirements, whose lines
-/// have versions all the same.
-pub(super) fn gap(requires: &BTreeSet<String>) -> Option<(&'static str, &'static str)> {
+/// Says which distribution that the pins have requires one that they lack: a file of direct requirements, whose lines have
+/// versions all the same.
+pub(super) fn gap(requires: &BTreeSet<String>) -> Option<String> {
     let is_gap = |(name, needs): &&(&str, &str)| requires.contains(*name) && !requires.contains(*needs);
-    REQUIRED_BY.iter().find(is_gap).copied()
+    REQUIRED_BY.iter().find(is_gap).map(|(name, needs)| format!("`{name}` requires `{needs}`"))
 }
 
-/// What the pinned version of a framework asks of Python, for applications that do not say it themselves.
+/// What the oldest version of a framework that will do asks of Python, for applications that do not say it themselves.
 pub(super) fn least_python(file: &Path) -> Option<&'static str> {
     let mut least = None;
     let found = each_requirement(file, &mut 0, &mut |line| {
         if leading_name(line).eq_ignore_ascii_case("django") {
-            let major = line.split_once("==").map(|(_, version)| version.trim().split('.').next().unwrap_or_default());
+            let lower = ["==", ">=", "~=", ">"].iter().find_map(|operator| line.split_once(operator));
+            let major = lower.map(|(_, version)| version.trim().split(['.', ',']).next().unwrap_or_default());
             least = match major.and_then(|major| major.parse::<u32>().ok()) {
                 Some(5) => Some(">=3.10"),
                 Some(6..) => Some(">=3.12"),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use crate::error::Result;
-use crate::imports::statement;
+use crate::imports::{self, statement};
 use crate::name::AppName;
 use crate::pypa::VersionSpecifiers;
 
@@ -182,7 +182,13 @@ impl Project {
             let own = root.join(module).join("__init__.py");
             let heavy = || {
                 let text = pins::text(&own).unwrap_or_default();
-                top_level_imports(&text).iter().any(|inner| required.contains(&inner.to_lowercase()))
+                let lacks = |inner: &String| {
+                    let beside = root.join(inner);
+                    let is_own = inner == module || beside.is_dir() || beside.with_extension("py").is_file();
+                    let is_there = ALWAYS_THERE.contains(&inner.as_str()) || wanted.contains(&inner.to_lowercase());
+                    !is_own && !is_there && !imports::is_standard(inner)
+                };
+                top_level_imports(&text).iter().any(lacks)
             };
             !ALWAYS_THERE.contains(&module.as_str())
                 && !wanted.contains(&lower)
@@ -200,6 +206,10 @@ impl Project {
     fn refused_by_hatchling(&self, root: &Path) -> Option<String> {
         let build = self.tool("hatch").and_then(|hatch| hatch.get("build"));
         let wheel = build.and_then(|build| build.get("targets")?.get("wheel"));
+        let forced = [build, wheel].into_iter().flatten().filter_map(|table| table.get("force-include")?.as_table());
+        if let Some(absent) = forced.flat_map(Table::keys).find(|path| !root.join(path).exists()) {
+            return Some(format!("hatchling wants `{absent}`, which is not there"));
+        }
         let keys = ["packages", "include", "only-include", "force-include", "sources", "bypass-selection", "artifacts"];
         if [build, wheel].into_iter().flatten().any(|table| keys.iter().any(|key| table.get(key).is_some())) {
             return None;

@@ -302,6 +302,17 @@ fn trees_that_make_no_wheel() {
     let own = "from setuptools import setup\nimport shop\nsetup(name='shop', packages=['shop'], install_requires=['flask'])\n";
     assert_eq!(why(&[("setup.py", own), package]), None);
     assert!(why(&[("setup.py", own), ("shop/__init__.py", "import flask\n")]).unwrap().contains("`shop`"));
+    // Whatever reads its requirements: what its package imports is not there when setup.py runs.
+    let reads = "from setuptools import setup\nimport shop\nsetup(name='shop', packages=['shop'], install_requires=open('r.txt'))\n";
+    let imports = |text| why(&[("setup.py", reads), ("shop/__init__.py", text), ("extra.py", "")]);
+    assert_eq!(
+        imports("import os, shop.version\nimport extra\ntry:\n    import msgspec\nexcept ImportError: pass\n"),
+        None
+    );
+    assert!(imports("import os\nimport msgspec\n").unwrap().contains("`shop`"));
+    let forced = format!("{hatchling}[tool.hatch.build.targets.wheel.force-include]\n'docs/site' = 'shop/site'\n");
+    assert!(why(&[("pyproject.toml", &forced), package]).unwrap().contains("`docs/site`, which is not there"));
+    assert_eq!(why(&[("pyproject.toml", &forced), package, ("docs/site/a.html", "")]), None);
     // Settings look for templates beside manage.py.
     let files = [MANAGE, ("pyproject.toml", &told), package];
     assert_eq!(why(&files), None);
@@ -311,9 +322,66 @@ fn trees_that_make_no_wheel() {
 #[test]
 fn direct_pins_are_not_all_pins() {
     let seen = survey(&[("requirements.txt", "flask==3.0.0\n")]);
-    assert_eq!((seen.pins, seen.gap), (Pins::Loose("requirements.txt".to_owned()), Some(("flask", "werkzeug"))));
+    assert_eq!(
+        (seen.pins, seen.gap),
+        (Pins::Loose("requirements.txt".to_owned()), Some("`flask` requires `werkzeug`".to_owned()))
+    );
     let seen = survey(&[("requirements.txt", "flask==3.0.0\nwerkzeug==3.0.0\n")]);
     assert_eq!((seen.pins, seen.gap), (Pins::Found("requirements.txt".to_owned()), None));
+}
+
+#[test]
+fn pins_that_pin_nothing() {
+    let of = |text: &str| {
+        let seen = survey(&[("requirements.txt", text)]);
+        (matches!(seen.pins, Pins::Loose(_)), seen.gap)
+    };
+    // pip-compile says at the end what it has left out.
+    let unsafe_ =
+        "supervisor==4\n\n# The following packages are considered to be unsafe in a requirements file:\n# setuptools\n";
+    assert_eq!(of(unsafe_), (true, Some("`pip-compile` left out `setuptools`".to_owned())));
+    assert_eq!(of(&unsafe_.replace("# setuptools", "setuptools==70.0")), (false, None));
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    assert!(of("git+https://e.com/a.git@main#egg=a\n").0);
+    assert!(of("a @ git+ssh://git@e.com/a.git\n").0);
+    assert!(!of(&format!("git+https://e.com/a.git@{commit}#egg=a\n")).0);
+    assert!(!of(&format!("a @ git+ssh://git@e.com/a.git@{commit} ; python_version > '3'\n")).0);
+    assert!(!of("a @ https://e.com/a-1-py3-none-any.whl\n").0);
+}
+
+#[test]
+fn a_range_of_django_says_which_python() {
+    for (line, takes) in [("Django>=6.0,<6.1", false), ("django~=6.0", false), ("Django>=4.2", true), ("django", true)]
+    {
+        let seen = survey(&[("requirements.txt", "-r base.txt\n"), ("base.txt", line)]);
+        assert_eq!(seen.takes("3.11".parse().unwrap()), takes, "{line}");
+        assert!(seen.takes("3.13".parse().unwrap()), "{line}");
+    }
+}
+
+#[test]
+fn an_entry_point_around_the_one_of_the_framework() {
+    let wsgi = "from django.core.wsgi import get_wsgi_application\n_application = get_wsgi_application()\n\n\n\
+        def application(environ, start_response):\n    return _application(environ, start_response)\n";
+    let seen =
+        survey(&[("manage.py", "import django\n"), ("shop/wsgi.py", wsgi), ("requirements.txt", "django==4.2\n")]);
+    assert_eq!(seen.web, object("shop.wsgi", "application", Factory::No, Gateway::Wsgi));
+}
+
+#[test]
+fn what_lies_beside_a_wheel_ships_where_commands_look_for_it() {
+    let seen = survey(&[
+        ("pyproject.toml", "[build-system]\n[project]\nname = 'shop'\nversion = '1'\n"),
+        ("src/manage.py", "import django\n"),
+        ("src/shop/__init__.py", ""),
+        ("src/shop/settings.py", "STATIC_ROOT = BASE_DIR / 's'\n"),
+        ("migrations/alembic.ini", "[alembic]\n"),
+        ("migrations/env.py", ""),
+        ("migrations/versions/1.py", ""),
+    ]);
+    assert!(seen.has_backend);
+    assert_eq!(seen.include, ["src/manage.py", "migrations/alembic.ini", "migrations/**"]);
+    assert_eq!(seen.collect_static, ["python app/src/manage.py collectstatic --noinput"]);
 }
 
 #[test]

@@ -253,6 +253,11 @@ impl Code {
                     && required_arguments(whole) == Some(0)
                 {
                     self.add(path, Kind::Factory(gateway), function);
+                } else if let Some(gateway) = entry.filter(|_| function == "application")
+                    && required_arguments(whole) == Some(if gateway == Gateway::Wsgi { 2 } else { 3 })
+                {
+                    // An entry point around the framework's own.
+                    self.add(path, Kind::Entry(gateway), function);
                 }
             } else if line.starts_with("class ") {
                 self.class(path, line);
@@ -382,7 +387,13 @@ impl Code {
         let needs_directory = !location.contains("%(here)s") && !location.contains(':');
         let inside = location.trim_start_matches("%(here)s").trim_start_matches(['.', '/']);
         let beside = path.parent().unwrap_or(Path::new("")).join(inside);
-        let scripts = (!inside.is_empty() && root.join(&beside).is_dir()).then(|| beside.display().to_string());
+        let parent = path.parent().unwrap_or(Path::new(""));
+        let scripts = match inside {
+            // Flask-Migrate has both in one directory, and needs no word about it.
+            "" => root.join(parent).join("env.py").is_file().then(|| parent.display().to_string()),
+            _ => root.join(&beside).is_dir().then(|| beside.display().to_string()),
+        };
+        let scripts = scripts.filter(|scripts| !scripts.is_empty());
         self.alembic = Some(Alembic { file: path.to_owned(), needs_directory, scripts });
     }
 
