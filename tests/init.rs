@@ -63,14 +63,14 @@ fn a_server_that_is_not_required_is_added_where_it_can_be_locked() {
         let outcome = sandbox.pkgapp(["init"]).outcome();
         (std::fs::read_to_string(sandbox.path("pkgapp.toml")).unwrap(), outcome.report)
     };
-    let (text, said) = of("requirements.txt", "flask==3.0.0\nwerkzeug==3.0.0\n");
+    let (text, said) = of("requirements.txt", "flask==3.0.0\nwerkzeug==3.0.0\nblinker==1.7.0\n");
     assert!(text.contains("\nadd = [\"gunicorn\"]") && text.contains("\n[service.web]\n"), "{text}");
     assert!(text.contains("\nexec = \"gunicorn shop:application\"\nsocket = "), "{text}");
     assert!(
         said.contains("`requirements.txt` pins no server: `pkgapp lock` writes a `pylock.toml` that does"),
         "{said}"
     );
-    let (text, said) = of("requirements/prod.txt", "flask==3.0.0\nwerkzeug==3.0.0\n");
+    let (text, said) = of("requirements/prod.txt", "flask==3.0.0\nwerkzeug==3.0.0\nblinker==1.7.0\n");
     assert!(text.contains("\nadd = ") && !text.contains("\nrequirements = "), "{text}");
     assert!(said.contains("`pkgapp lock requirements/prod.txt`"), "{said}");
     // That file is poetry's.

@@ -97,19 +97,26 @@ fn python(survey: &Survey) -> Result<PythonMinor> {
     let minor = |minor: u16| -> Result<PythonMinor> { format!("3.{minor}").parse() };
     let is_here = |minor: u16| {
         let name = format!("python3.{minor}");
-        Path::new("/usr/bin").join(&name).exists() || process::find(&name).is_some()
+        let version = format!("3.{minor}").parse();
+        Path::new("/usr/bin").join(&name).exists()
+            || process::find(&name).is_some()
+            || version.is_ok_and(|version| prefix_of(version).is_some())
     };
     let distributions = std::fs::read_link("/usr/bin/python3").ok();
     let distributions = distributions.and_then(|target| {
         let name = target.file_name()?.to_str()?.strip_prefix("python3.")?.to_owned();
         name.parse::<u16>().ok()
     });
-    let candidates = distributions.into_iter().chain(PYTHONS).filter(|candidate| is_here(*candidate)).chain(PYTHONS);
-    for candidate in candidates {
-        let version = minor(candidate)?;
-        if survey.takes(version) {
-            return Ok(version);
-        }
+    let here = distributions.into_iter().chain(PYTHONS).filter(|candidate| is_here(*candidate));
+    let taken = |candidates: &mut dyn Iterator<Item = u16>| -> Result<Vec<PythonMinor>> {
+        let versions = candidates.map(minor).collect::<Result<Vec<_>>>()?;
+        Ok(versions.into_iter().filter(|version| survey.takes(*version)).collect())
+    };
+    let (here, all) = (taken(&mut here.into_iter())?, taken(&mut PYTHONS.into_iter())?);
+    // Pins that are older than a Python have no wheels for it, and often don't compile with it.
+    let is_tried = |version: &&PythonMinor| survey.compiled_for(**version).is_empty();
+    if let Some(version) = here.iter().find(is_tried).or(here.first()).or(all.iter().find(is_tried)).or(all.first()) {
+        return Ok(*version);
     }
     let wanted = survey.requires_python.as_ref().map(ToString::to_string).unwrap_or_default();
     Err(Error::new(format!("the project requires Python {wanted}, and pkgapp makes releases for 3.8 to 3.14"))
@@ -129,25 +136,26 @@ fn configuration(survey: &Survey, python: Option<PythonMinor>) -> String {
     table("app", app(survey));
     table("python", python_table(survey, python));
     table("build", build(survey));
-    let secrets = secrets(survey);
+    let surroundings = surroundings(survey);
+    let commented: Vec<String> = surroundings.iter().map(|line| format!("# {line}")).collect();
     match (web(survey).or_else(|| added_server(survey).map(|(_, lines)| lines)), assumed(survey)) {
-        (Some(lines), _) => table("service.web", lines.into_iter().chain(secrets.clone()).collect()),
+        (Some(lines), _) => table("service.web", lines.into_iter().chain(surroundings.clone()).collect()),
         (None, Some((server, lines))) => {
             let first = format!("# with `{server}` among the requirements:");
             let lines = std::iter::once("[service.web]".to_owned()).chain(lines).map(|line| format!("# {line}"));
-            table("", std::iter::once(first).chain(lines).chain(secrets.clone()).collect());
+            table("", std::iter::once(first).chain(lines).chain(commented).collect());
         }
         (None, None) => {
             let lines = survey.scripts.first().map(|script| {
                 let exec = format!("# exec = {}", quoted(script));
-                ["# [service.web]".to_owned(), exec].into_iter().chain(secrets.clone()).collect()
+                ["# [service.web]".to_owned(), exec].into_iter().chain(commented).collect()
             });
             table("", lines.filter(|_| survey.has_backend).unwrap_or_default());
         }
     }
     for worker in &survey.workers {
         let exec = format!("exec = {}", quoted(&worker.exec));
-        table(&format!("service.{}", worker.name), std::iter::once(exec).chain(secrets.clone()).collect());
+        table(&format!("service.{}", worker.name), std::iter::once(exec).chain(surroundings.clone()).collect());
     }
     let mut deploy = vec!["# [deploy.production]".to_owned(), "# hosts = [\"web1.example.com\"]".to_owned()];
     deploy.extend(survey.migrate.iter().map(|exec| format!("# migrate = {{ exec = {} }}", quoted(exec))));
@@ -189,8 +197,13 @@ fn python_table(survey: &Survey, python: Option<PythonMinor>) -> Vec<String> {
             || format!("cpython-{version}.0+…-x86_64-unknown-linux-gnu-install_only.tar.gz"),
             |prefix| shown(&prefix).to_string(),
         );
-        lines.push(format!("# interpreter = \"bundled\"  # hosts then need no Python {version}"));
-        lines.push(format!("# path = {}", quoted(&path)));
+        if ships_interpreter(version) {
+            lines.push(format!("interpreter = \"bundled\"  # hosts then need no Python {version}"));
+            lines.push(format!("path = {}", quoted(&path)));
+        } else {
+            lines.push(format!("# interpreter = \"bundled\"  # hosts then need no Python {version}"));
+            lines.push(format!("# path = {}", quoted(&path)));
+        }
     }
     lines
 }
@@ -209,11 +222,15 @@ fn build(survey: &Survey) -> Vec<String> {
     lines
 }
 
-/// The file that a service gets its secrets from, as a comment.
-fn secrets(survey: &Survey) -> Vec<String> {
+/// Where a service finds its data, and the file that it gets its secrets from: the package makes it, empty.
+fn surroundings(survey: &Survey) -> Vec<String> {
     let names: Vec<&str> = survey.variables.keys().map(String::as_str).take(6).collect();
     let what = if names.is_empty() { "secrets and settings".to_owned() } else { names.join(", ") };
-    vec![format!("# environment-file = \"/etc/{}/secrets.env\"  # {what}", survey.name)]
+    let data = |name: &String| format!("{name} = {}", quoted(&format!("/var/lib/{}", survey.name)));
+    let data: Vec<String> = survey.data_variables.iter().map(data).collect();
+    let env = (!data.is_empty()).then(|| format!("env = {{ {} }}", data.join(", ")));
+    let file = format!("environment-file = \"/etc/{}/secrets.env\"  # {what}", survey.name);
+    env.into_iter().chain([file]).collect()
 }
 
 /// How the application is served, by a server that it requires itself.
@@ -221,7 +238,11 @@ fn web(survey: &Survey) -> Option<Vec<String>> {
     let exec = |line: String| format!("exec = {}", quoted(&line));
     let socket = || "socket = \"127.0.0.1:8000\"".to_owned();
     let (module, name, factory, gateway) = match survey.web.as_ref()? {
-        Web::Paste(file) => return Some(vec![exec(format!("pserve app/{file}"))]),
+        // `pserve` wants a server section, and gunicorn takes the application alone.
+        Web::Paste { file, has_server: false } if survey.has("gunicorn") => {
+            return Some(vec![exec(format!("gunicorn --paste app/{file}")), socket()]);
+        }
+        Web::Paste { file, .. } => return Some(vec![exec(format!("pserve app/{file}"))]),
         Web::Pecan(file) if survey.has("gunicorn") => {
             return Some(vec![exec(format!("gunicorn_pecan app/{file}")), socket()]);
         }
@@ -318,6 +339,11 @@ fn prefix_of(python: PythonMinor) -> Option<PathBuf> {
 /// Distributions that people run, for a word about a Python that they do not have.
 const USUAL: [&str; 5] = ["debian12", "debian13", "ubuntu24.04", "el9", "el10"];
 
+/// Whether a release brings its interpreter along: most hosts lack that Python, and one that can ship lies here.
+fn ships_interpreter(python: PythonMinor) -> bool {
+    uncommon(python).is_some() && prefix_of(python).is_some_and(|prefix| !prefix.starts_with("/usr"))
+}
+
 /// Says which hosts do not have a Python, if most of them do not.
 fn uncommon(python: PythonMinor) -> Option<String> {
     let usual = TARGETS.iter().filter(|target| USUAL.contains(&target.name));
@@ -332,7 +358,7 @@ fn uncommon(python: PythonMinor) -> Option<String> {
         0 => "which no usual distribution has".to_owned(),
         _ => format!("which {} do not have (only {})", names(&without), names(&with)),
     };
-    Some(format!("hosts need Python {python}, {which}: `interpreter = \"bundled\"` ships it"))
+    Some(format!("hosts need Python {python}, {which}"))
 }
 
 /// Text as TOML writes it.
@@ -365,8 +391,22 @@ fn say(survey: &Survey, python: Option<PythonMinor>, report: &Report) {
     if let Some(why) = &survey.no_wheel {
         report.step(&format!("ships as plain files, not as a wheel: {why}"));
     }
-    if let Some(warning) = python.or_else(|| written_python(&survey.root)).and_then(uncommon) {
-        report.warning(&warning);
+    let chosen = python.or_else(|| written_python(&survey.root));
+    match chosen.and_then(|python| Some((python, uncommon(python)?))) {
+        Some((python, why)) if ships_interpreter(python) => {
+            let prefix = prefix_of(python).unwrap_or_default();
+            report.step(&format!("{why}: the release ships that of `{}`", shown(&prefix)));
+        }
+        Some((_, why)) => report.warning(&format!("{why}: `interpreter = \"bundled\"` ships it")),
+        None => {}
+    }
+    let compiled = chosen.map(|python| survey.compiled_for(python)).unwrap_or_default();
+    if let (Some(first), Some(python)) = (compiled.first(), chosen) {
+        let more = if compiled.len() > 1 { format!(" and {} more", compiled.len() - 1) } else { String::new() };
+        report.warning(&format!(
+            "`{first}`{more} of the pins have no wheel for Python {python} and are compiled, which may fail: pin newer \
+             versions, or choose another `[python] version`"
+        ));
     }
     for (name, directory) in unnamed_editables(survey) {
         let (from, line) = (shown(&directory), editable_line(&directory));
@@ -383,7 +423,14 @@ fn say(survey: &Survey, python: Option<PythonMinor>, report: &Report) {
             ),
         }),
         None if ![Framework::Plain, Framework::Celery].contains(&survey.framework) => {
-            report.warning("no application object was found to serve: write a `[service.web]`");
+            let script = survey.scripts.first().filter(|_| survey.has_backend);
+            report.warning(&match script {
+                Some(script) => format!(
+                    "no application object was found to serve: if `{script}` is the server, write its arguments into the \
+                     commented `[service.web]`"
+                ),
+                None => "no application object was found to serve: write a `[service.web]`".to_owned(),
+            });
         }
         Some(_) | None => {}
     }

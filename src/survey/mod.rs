@@ -8,6 +8,7 @@ mod pins;
 mod project;
 #[cfg(test)]
 mod tests;
+mod wheels;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -20,11 +21,13 @@ use crate::name::{AppName, PythonMinor};
 use crate::pypa::VersionSpecifiers;
 
 use self::project::Project;
+use self::wheels::Wheels;
 
 pub use self::code::{Factory, Framework, Gateway, Web, Worker};
 
 /// Requirements files outside of the places that a build looks into, as projects keep them.
-const ELSEWHERE: [&str; 8] = [
+const ELSEWHERE: [&str; 9] = [
+    "requirements-base.txt",
     "requirements/production.txt",
     "requirements/prod.txt",
     "requirements/base.txt",
@@ -104,10 +107,14 @@ pub struct Survey {
     pub collect_static: Vec<String>,
     /// Variables that the settings demand, each with a value that suffices for a build.
     pub variables: BTreeMap<String, &'static str>,
+    /// Variables that say where the application keeps its data.
+    pub data_variables: Vec<String>,
     /// Console scripts of its own.
     pub scripts: Vec<String>,
     /// What is left to the reader, one sentence each.
     pub open: Vec<String>,
+    /// The files of its lock.
+    wheels: Wheels,
 }
 
 /// What pins an application's requirements.
@@ -148,7 +155,8 @@ impl Survey {
         let gap = match &pins {
             Pins::Found(name) | Pins::Elsewhere(name, true) if name.ends_with(".txt") => {
                 let left_out = pins::left_out(&root.join(name))?.filter(|name| !requires.contains(name));
-                pins::gap(&requires).or(left_out.map(|name| format!("`pip-compile` left out `{name}`")))
+                pins::gap(&root.join(name), &requires)?
+                    .or(left_out.map(|name| format!("`pip-compile` left out `{name}`")))
             }
             _ => None,
         };
@@ -171,8 +179,10 @@ impl Survey {
             migrate: migration(&code, web.as_ref(), &requires),
             collect_static: Vec::new(),
             variables: if framework == Framework::Django { code.variables().clone() } else { BTreeMap::new() },
+            data_variables: code.data_variables().cloned().collect(),
             scripts: project.scripts(),
             open: Vec::new(),
+            wheels: Wheels::read(root, &pins),
             pins,
             gap,
             requires,
@@ -207,6 +217,10 @@ impl Survey {
         {
             self.open.push(format!("`{file}` is for developers: write a `production.ini` and serve it with `pserve`"));
         }
+        if let Some(file) = code.pecan_for_developers().filter(|_| self.has("pecan") && self.web.is_none()) {
+            let server = if self.has("gunicorn") { "gunicorn_pecan" } else { "pecan serve" };
+            self.open.push(format!("`{file}` is for developers: write a `config.py` and serve it with `{server}`"));
+        }
         if !self.has_backend && !self.scripts.is_empty() {
             let names: Vec<String> = self.scripts.iter().map(|name| format!("`{name}`")).collect();
             let names = names.join(", ");
@@ -233,6 +247,9 @@ impl Survey {
 
 /// Returns why an application works in its own tree only, though a wheel could be built of it.
 fn runs_from_its_tree(root: &Path, project: &Project, code: &code::Code) -> Option<String> {
+    if code.mentions("alembic.ini") && code.alembic().is_some_and(|alembic| alembic.file == Path::new("alembic.ini")) {
+        return Some("its code reads `alembic.ini`, which a wheel would lack".to_owned());
+    }
     let manage = code.manage_directory()?;
     if !project.scripts().is_empty() {
         return None;

@@ -93,29 +93,46 @@ pub(super) fn left_out(file: &Path) -> Result<Option<String>> {
     Ok(next.map(|line| leading_name(line.trim()).to_owned()).filter(|name| !name.is_empty()))
 }
 
-/// Distributions that are often pinned alone, and one that each of their recent versions requires.
-const REQUIRED_BY: [(&str, &str); 14] = [
-    ("django", "asgiref"),
-    ("flask", "werkzeug"),
-    ("jinja2", "markupsafe"),
-    ("fastapi", "starlette"),
-    ("starlette", "anyio"),
-    ("pydantic", "annotated-types"),
-    ("uvicorn", "h11"),
-    ("celery", "kombu"),
-    ("requests", "urllib3"),
-    ("httpx", "httpcore"),
-    ("aiohttp", "yarl"),
-    ("boto3", "botocore"),
-    ("pyramid", "webob"),
-    ("pandas", "numpy"),
+/// Distributions that are often pinned alone, and one that they require since a version.
+const REQUIRED_BY: [(&str, [u32; 2], &str); 21] = [
+    ("django", [0, 0], "asgiref"),
+    ("flask", [0, 0], "werkzeug"),
+    ("flask", [2, 3], "blinker"),
+    ("jinja2", [0, 0], "markupsafe"),
+    ("fastapi", [0, 0], "starlette"),
+    ("starlette", [0, 0], "anyio"),
+    ("pydantic", [0, 0], "annotated-types"),
+    ("uvicorn", [0, 0], "h11"),
+    ("gunicorn", [21, 0], "packaging"),
+    ("celery", [0, 0], "kombu"),
+    ("requests", [0, 0], "urllib3"),
+    ("httpx", [0, 0], "httpcore"),
+    ("aiohttp", [0, 0], "yarl"),
+    ("boto3", [0, 0], "botocore"),
+    ("pyramid", [0, 0], "webob"),
+    ("pandas", [0, 0], "numpy"),
+    ("sqlalchemy", [2, 0], "typing-extensions"),
+    ("alembic", [1, 0], "mako"),
+    ("flask-sqlalchemy", [0, 0], "sqlalchemy"),
+    ("flask-migrate", [0, 0], "alembic"),
+    ("rq", [0, 0], "redis"),
 ];
 
-/// Says which distribution that the pins have requires one that they lack: a file of direct requirements, whose lines have
-/// versions all the same.
-pub(super) fn gap(requires: &BTreeSet<String>) -> Option<String> {
-    let is_gap = |(name, needs): &&(&str, &str)| requires.contains(*name) && !requires.contains(*needs);
-    REQUIRED_BY.iter().find(is_gap).map(|(name, needs)| format!("`{name}` requires `{needs}`"))
+/// A distribution that the pins have, and one that it requires and they lack: a file of direct requirements, whose lines
+/// have versions all the same.
+pub(super) fn gap(file: &Path, requires: &BTreeSet<String>) -> Result<Option<String>> {
+    let mut versions = BTreeMap::new();
+    each_requirement(file, &mut 0, &mut |line| {
+        let version = line.split_once("==").map_or("", |(_, version)| version.trim_start_matches('='));
+        let mut numbers = version.trim().split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse().ok());
+        let version = [0; 2].map(|_: u32| numbers.next().unwrap_or(0));
+        versions.extend(normalised(leading_name(line)).map(|name| (name, version)));
+    })?;
+    let is_gap = |(name, since, needs): &&(&str, [u32; 2], &str)| {
+        let version = versions.get(*name).copied().unwrap_or_default();
+        requires.contains(*name) && !requires.contains(*needs) && version >= *since
+    };
+    Ok(REQUIRED_BY.iter().find(is_gap).map(|(name, _, needs)| format!("`{name}` requires `{needs}`")))
 }
 
 /// What the oldest version of a framework that will do asks of Python, for applications that do not say it themselves.
@@ -205,8 +222,17 @@ fn needs(package: &Value) -> Vec<String> {
 /// The names after `install_requires`: indented lines in setup.cfg, strings of a list in setup.py.
 pub(super) fn install_requires(setup: &str) -> impl Iterator<Item = &str> {
     let rest = setup.split("install_requires").skip(1).flat_map(|rest| {
-        let list = rest.trim_start_matches([' ', '=', ':']);
-        let end = if list.starts_with('[') { list.find(']') } else { list.find("\n\n").or_else(|| list.find("\n[")) };
+        // Also `"install_requires": [` and `arguments["install_requires"] = [`.
+        let list = rest.trim_start_matches([' ', '=', ':', '"', '\'', ']']);
+        let end = match list.chars().next() {
+            // Not that of extras.
+            Some('[') => list
+                .match_indices(']')
+                .map(|(at, _)| at)
+                .find(|at| list[..*at].trim_end().ends_with(['"', '\'', ',', '['])),
+            Some('\n') => list.find("\n\n").or_else(|| list.find("\n[")).or(Some(list.len())),
+            _ => None,
+        };
         list[..end.unwrap_or(0)].lines().flat_map(|line| line.split(['"', '\'', ',']))
     });
     rest.map(|text| leading_name(text.trim_matches(['[', ' ', '\t']))).filter(|name| !name.is_empty())

@@ -84,7 +84,13 @@ impl Project {
     pub(super) fn scripts(&self) -> Vec<String> {
         let tables = [self.project("scripts"), self.tool("poetry").and_then(|poetry| poetry.get("scripts"))];
         let tables = tables.into_iter().flatten().filter_map(Value::as_table);
-        tables.flat_map(Table::keys).cloned().collect()
+        let mut names: Vec<String> = tables.flat_map(Table::keys).cloned().collect();
+        for name in console_scripts(&self.setup) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
     }
 
     /// The members of a uv workspace, as its patterns say them.
@@ -268,7 +274,9 @@ impl Project {
         let text = text.unwrap_or(plain).to_lowercase().replace(['_', '.', ' '], "-");
         let inside: String = text.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(64).collect();
         let inside = inside.trim_start_matches(|c: char| !c.is_ascii_lowercase()).trim_end_matches('-');
-        let name = AppName::parse(inside).unwrap_or_else(|_| AppName::parse("app").expect("three letters are a name"));
+        // Debian's names have two characters at least.
+        let inside = if inside.len() == 1 { format!("{inside}-app") } else { inside.to_owned() };
+        let name = AppName::parse(&inside).unwrap_or_else(|_| AppName::parse("app").expect("three letters are a name"));
         (name, project.is_none())
     }
 
@@ -287,17 +295,53 @@ fn top_level_imports(text: &str) -> Vec<String> {
     modules.filter_map(|module| module.split('.').next().map(str::to_owned)).collect()
 }
 
-/// Whether a call in setup.py, or setup.cfg, gives a key a value.
+/// Whether setup.cfg, or setup.py in a call or a dictionary, gives a key a value.
 fn assigned_to(text: &str, key: &str) -> bool {
-    text.lines().any(|line| {
-        let rest = line.trim_start().strip_prefix(key);
-        let in_call = || line.split([',', '(']).any(|part| part.trim_start().strip_prefix(key).is_some_and(is_value));
-        rest.is_some_and(is_value) || in_call()
+    values(text, key).next().is_some()
+}
+
+/// What follows each `key =`, `key=` and `"key":` of setup.cfg and setup.py, up to the end of the text.
+fn values<'t>(text: &'t str, key: &'t str) -> impl Iterator<Item = &'t str> {
+    text.match_indices(key).filter_map(move |(at, _)| {
+        let before = text[..at].chars().next_back();
+        let is_part = |c: char| c == '_' || c == '.' || c == '-' || c.is_alphanumeric();
+        let is_comment = text[..at].rsplit('\n').next().is_some_and(|line| line.trim_start().starts_with('#'));
+        if before.is_some_and(is_part) || is_comment {
+            return None;
+        }
+        // `"key": value`, and `arguments["key"] = value`.
+        let rest = text[at + key.len()..].trim_start_matches(['"', '\'', ']']).trim_start_matches([' ', '\t']);
+        let value = rest.strip_prefix(['=', ':'])?;
+        (!value.starts_with('=')).then_some(value)
     })
 }
 
-fn is_value(rest: &str) -> bool {
-    rest.trim_start().starts_with(['=', ':'])
+/// The names of console scripts in setup.cfg and setup.py.
+fn console_scripts(setup: &str) -> Vec<String> {
+    let is_name = |name: &str| {
+        !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+    };
+    let entry = |text: &str| {
+        let (name, object) = text.split_once('=')?;
+        (is_name(name.trim()) && object.contains(':')).then(|| name.trim().to_owned())
+    };
+    let mut names = Vec::new();
+    for (at, word) in setup.match_indices("console_scripts") {
+        let rest = setup[at + word.len()..].trim_start_matches(['"', '\'', ']', ' ', ':', '=']);
+        match rest.strip_prefix(['[', '(']) {
+            Some(list) => {
+                let list = list.split([']', ')']).next().unwrap_or_default();
+                names.extend(list.split(['"', '\'', ',', '\n']).filter_map(entry));
+            }
+            // A section of setup.cfg, or of a text in setup.py.
+            None => {
+                let lines = rest.lines().skip(1).map(str::trim);
+                let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+                names.extend(lines.map_while(entry));
+            }
+        }
+    }
+    names
 }
 
 /// Turns Poetry's `^3.9` into `>=3.9,<4`; other texts are as in PEP 440.
@@ -310,10 +354,19 @@ fn caret(text: &str) -> String {
 
 /// Returns the value of `key = value` in setup.cfg, or of `key="value"` in a call in setup.py.
 fn assigned(text: &str, key: &str) -> Option<String> {
-    text.lines().find_map(|line| {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || ".-_<>=!~, *".contains(c);
+    let is_text = |value: &&str| !value.is_empty() && value.chars().all(is_plain);
+    let line = text.lines().find_map(|line| {
         let value = line.trim().strip_prefix(key)?.trim_start().strip_prefix('=')?.trim();
-        let value = value.trim_end_matches(',').trim_matches(['"', '\'']);
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || ".-_<>=!~, *".contains(c);
-        (!value.is_empty() && value.chars().all(is_plain)).then(|| value.to_owned())
-    })
+        Some(value.trim_end_matches(',').trim_matches(['"', '\''])).filter(is_text)
+    });
+    // In a dictionary, or in a call that is one line.
+    let quoted = || {
+        values(text, key).find_map(|value| {
+            let value = value.trim_start_matches([' ', '\t']);
+            let quote = value.chars().next().filter(|c| ['"', '\''].contains(c))?;
+            value[1..].split_once(quote).map(|(value, _)| value).filter(is_text)
+        })
+    };
+    line.or_else(quoted).map(str::to_owned)
 }

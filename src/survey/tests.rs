@@ -22,12 +22,53 @@ fn object(module: &str, name: &str, factory: Factory, gateway: Gateway) -> Optio
     Some(Web::Object { module: module.to_owned(), name: name.to_owned(), factory, gateway })
 }
 
+fn paste(file: &str, has_server: bool) -> Option<Web> {
+    Some(Web::Paste { file: file.to_owned(), has_server })
+}
+
 fn workers(survey: &Survey) -> Vec<(&str, &str)> {
     survey.workers.iter().map(|worker| (worker.name.as_str(), worker.exec.as_str())).collect()
 }
 
 const WSGI: &str = "from django.core.wsgi import get_wsgi_application\napplication = get_wsgi_application()\n";
 const ASGI: &str = "from django.core.asgi import get_asgi_application\napplication = get_asgi_application()\n";
+
+#[test]
+fn setup_py_and_setup_cfg_are_read_in_all_their_forms() {
+    let setup = r#"
+from setuptools import setup
+scripts = concat({'console_scripts': ['forge=forge.runner:run', "forge-worker = forge.worker:main"]})
+arguments = {
+    'name': "forge",
+    'packages': ["forge", "forge.db"],
+}
+# packages, as 'python_requires': '<3' was long ago
+arguments['install_requires'] = [
+    'twisted[tls] >= 22',  # it's large
+    "jinja2",
+]
+setup(**arguments)
+"#;
+    let package = ("forge/__init__.py", "");
+    let seen = survey(&[("setup.py", setup), package, ("contrib/a.py", ""), ("other/b.py", "")]);
+    assert_eq!((seen.name.as_str(), seen.has_backend), ("forge", true), "{:?}", seen.no_wheel);
+    assert_eq!(seen.scripts, ["forge", "forge-worker"]);
+    assert!(seen.has("twisted") && seen.has("jinja2"), "{:?}", seen.requires);
+    assert!(seen.requires_python.is_none());
+
+    let cfg = "[metadata]\nname = forge\n\n[options.entry_points]\nforge.storage =\n    s3 = forge.s3:S3\n\n\
+               console_scripts =\n    # the main one\n    forge = forge.runner:run\n    forge-api = forge.api:run\n\n\
+               [options]\ninstall_requires =\n    twisted[tls]\n    jinja2\n";
+    let seen = survey(&[("setup.cfg", cfg), ("setup.py", "import setuptools\nsetuptools.setup()\n"), package]);
+    assert_eq!(seen.scripts, ["forge", "forge-api"]);
+    assert!(seen.has("twisted") && seen.has("jinja2"), "{:?}", seen.requires);
+
+    let text = "from setuptools import setup\nsetup(name='forge', entry_points=\"\"\"\n    [console_scripts]\n    \
+                forge = forge.runner:run\n    \"\"\", install_requires=wanted, packages=['forge'])\n\nx = 1\n";
+    let seen = survey(&[("setup.py", text), package]);
+    assert_eq!(seen.scripts, ["forge"]);
+    assert!(seen.requires.is_empty(), "{:?}", seen.requires);
+}
 
 #[test]
 fn django_without_a_build_backend() {
@@ -41,7 +82,7 @@ fn django_without_a_build_backend() {
         ("tests/test_a.py", "app = Flask(__name__)\n"),
         ("tox.ini", ""),
         (".venv/lib/python3.11/site-packages/flask/app.py", "app = Flask(__name__)\n"),
-        ("requirements.txt", "django==4.2\nasgiref==3.8\ngunicorn==22.0\n"),
+        ("requirements.txt", "django==4.2\nasgiref==3.8\ngunicorn==22.0\npackaging==24.0\n"),
     ];
     let seen = survey(django);
     assert_eq!(seen.framework, Framework::Django);
@@ -75,6 +116,8 @@ fn objects_and_factories() {
     assert_eq!(seen.web, object("blog", "create_app", Factory::Yes, Gateway::Wsgi));
     let seen = flask("blog/__init__.py", "import flask\ndef create_app(config):\n    pass\n");
     assert_eq!(seen.web, None, "nobody would give it its argument");
+    let seen = flask("blog/_app.py", "import flask\napp = flask.Flask(__name__)\n");
+    assert_eq!(seen.web, None, "the package keeps it to itself");
     let seen = flask("src/blog/main.py", "import fastapi\napi = fastapi.FastAPI(title='x')\n");
     assert_eq!(seen.web, object("blog.main", "api", Factory::No, Gateway::Asgi));
     assert_eq!(seen.framework, Framework::FastApi);
@@ -85,7 +128,7 @@ fn pyramid_pecan_and_celery() {
     let ini = "[app:main]\nuse = egg:site\n";
     let files = [("setup.py", "setup(\n  name='site',\n  install_requires=['pyramid>=2', \"waitress\"],\n)\n")];
     let seen = survey(&[&files[..], &[("production.ini", ini), ("development.ini", ini)]].concat());
-    assert_eq!(seen.web, Some(Web::Paste("production.ini".to_owned())));
+    assert_eq!(seen.web, paste("production.ini", false));
     assert_eq!(seen.include, ["production.ini"]);
     assert_eq!(seen.framework, Framework::Pyramid);
     assert_eq!((seen.name.as_str(), seen.lacks_name), ("site", true));
@@ -220,8 +263,13 @@ fn configurations_for_developers_are_not_served() {
     assert_eq!((seen.framework, seen.web), (Framework::Pyramid, None));
     assert!(seen.open[0].contains("development.ini"), "{:?}", seen.open);
     let seen = survey(&[setup, ("development.ini", main), ("conf/production.ini", main)]);
-    assert_eq!(seen.web, Some(Web::Paste("conf/production.ini".to_owned())));
+    assert_eq!(seen.web, paste("conf/production.ini", false));
     assert_eq!(seen.include, ["conf/production.ini"]);
+    let served = format!("{main}[server:main]\nuse = egg:waitress#main\n");
+    assert_eq!(survey(&[setup, ("production.ini", &served)]).web, paste("production.ini", true));
+    let pecan = ("requirements.txt", "pecan==1.5\n");
+    let seen = survey(&[("config/dev.py", "app = {\n    'root': 'a.Root',\n    'modules': ['a'],\n}\n"), pecan]);
+    assert!(seen.web.is_none() && seen.open[0].contains("config/dev.py"), "{:?}", seen.open);
 }
 
 #[test]
@@ -229,6 +277,9 @@ fn workers_of_many_kinds() {
     let requires = |names: &'static str| ("requirements.txt", names);
     let seen = survey(&[requires("rq==1\n"), ("jobs.py", "import rq\nqueue = rq.Queue('mails', connection=redis)\n")]);
     assert_eq!(workers(&seen), [("worker", "rq worker mails")]);
+    let seen =
+        survey(&[requires("rq==1\n"), ("board.py", "from rq import Queue\nall = Queue.all(connection=redis)\n")]);
+    assert!(workers(&seen).is_empty(), "a dashboard has no jobs");
     let seen = survey(&[requires("dramatiq==1\n"), ("jobs.py", "import dramatiq\n@dramatiq.actor\ndef f(): pass\n")]);
     assert_eq!(workers(&seen), [("worker", "dramatiq jobs")]);
     let seen = survey(&[requires("huey==2\n"), ("jobs.py", "from huey import RedisHuey\nqueue = RedisHuey('x')\n")]);
@@ -326,8 +377,55 @@ fn direct_pins_are_not_all_pins() {
         (seen.pins, seen.gap),
         (Pins::Loose("requirements.txt".to_owned()), Some("`flask` requires `werkzeug`".to_owned()))
     );
-    let seen = survey(&[("requirements.txt", "flask==3.0.0\nwerkzeug==3.0.0\n")]);
+    let seen = survey(&[("requirements.txt", "flask==3.0.0\nwerkzeug==3.0.0\nblinker==1.7.0\n")]);
     assert_eq!((seen.pins, seen.gap), (Pins::Found("requirements.txt".to_owned()), None));
+    let seen = survey(&[("requirements.txt", "flask==2.3.2\nwerkzeug==2.3.7\n")]);
+    assert_eq!(seen.gap, Some("`flask` requires `blinker`".to_owned()), "since 2.3");
+    let seen = survey(&[("requirements.txt", "flask==2.2.5\nwerkzeug==2.2.3\n")]);
+    assert_eq!(seen.gap, None);
+}
+
+#[test]
+fn what_the_code_reads_beside_its_package_keeps_it_from_a_wheel() {
+    let project = "[project]\nname = 'shop'\nversion = '1'\n[build-system]\nrequires = ['setuptools']\n\
+                   [tool.setuptools]\npackages = ['shop']\n";
+    let code = "import os\nfrom pathlib import Path\nDATA = Path(os.getenv('SHOP_DATA_DIR', '/data'))\n\
+                CACHE = os.environ.get('CACHE_DIR')\n";
+    let files = [("pyproject.toml", project), ("alembic.ini", "script_location = alembic\n"), ("alembic/env.py", "")];
+    let seen = survey(&[&files[..], &[("shop/__init__.py", code)]].concat());
+    assert!(seen.has_backend, "{:?}", seen.no_wheel);
+    assert_eq!(seen.data_variables, ["SHOP_DATA_DIR"]);
+    let reads = format!("{code}MIGRATIONS = Path(__file__).parent.parent / 'alembic.ini'\n");
+    let seen = survey(&[&files[..], &[("shop/__init__.py", &reads)]].concat());
+    assert!(seen.no_wheel.as_deref().is_some_and(|why| why.contains("alembic.ini")), "{:?}", seen.no_wheel);
+    assert_eq!(seen.include, ["alembic/**", "alembic.ini", "shop/**"]);
+}
+
+#[test]
+fn wheels_of_a_lock_say_for_which_pythons_it_was_made() {
+    let arch = crate::name::Arch::host().unwrap();
+    let wheel = |name: &str, tags: &str| format!("{{file = '{name}-{tags}_{arch}.whl', hash = 'sha256:0'}}");
+    let files = |name: &str, tags: &[&str]| tags.iter().map(|tags| wheel(name, tags)).collect::<Vec<_>>().join(", ");
+    let greenlet = files("greenlet-1.1.2", &["cp39-cp39-manylinux_2_17", "cp310-cp310-manylinux_2_17"]);
+    let cryptography = files("cryptography-40.0", &["cp36-abi3-manylinux_2_17"]);
+    let numpy = files("numpy-1.0", &["cp38-cp38-manylinux_2_17"]);
+    let newer =
+        files("numpy-2.0", &["cp39-cp39-manylinux_2_17", "cp310-cp310-manylinux_2_17", "cp311-cp311-manylinux_2_17"]);
+    let elsewhere = "{file = 'wmi-1.0-cp39-cp39-win_amd64.whl'}, {file = 'wmi-1.0.tar.gz'}";
+    let developers = files("ruff-1.0", &["cp38-cp38-manylinux_2_17"]);
+    let lock = format!(
+        "[metadata.files]\ngreenlet = [{greenlet}]\ncryptography = [{cryptography}]\nnumpy = [{numpy}, {newer}]\n\
+         wmi = [{elsewhere}]\nruff = [{developers}]\n"
+    );
+    let packages: String = ["greenlet", "cryptography", "numpy", "wmi", "ruff"]
+        .map(|name| format!("[[package]]\nname = '{name}'\n[package.dependencies]\nx = '*'\n"))
+        .concat();
+    let project = "[tool.poetry.dependencies]\ngreenlet = '*'\ncryptography = '*'\nnumpy = '*'\nwmi = '*'\n";
+    let seen = survey(&[("pyproject.toml", project), ("poetry.lock", &format!("{packages}{lock}"))]);
+    let compiled = |minor: &str| seen.compiled_for(minor.parse().unwrap());
+    assert_eq!(compiled("3.11"), ["greenlet 1.1.2"]);
+    assert!(compiled("3.10").is_empty());
+    assert_eq!(compiled("3.8"), ["greenlet 1.1.2"]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use walkdir::{DirEntry, WalkDir};
 
 use self::line::{assignment, bases_of, called, imported, lines_at, required_arguments};
-use self::settings::{demanded_variables, static_root};
+use self::settings::{data_variables, demanded_variables, static_root};
 use self::workers::queues;
 use super::{ASIDE, TOOLS, pins};
 
@@ -85,8 +85,13 @@ pub enum Web {
         /// How it is called.
         gateway: Gateway,
     },
-    /// A configuration of Paste Deployment, which `pserve` reads; relative to the tree.
-    Paste(String),
+    /// A configuration of Paste Deployment.
+    Paste {
+        /// Relative to the tree.
+        file: String,
+        /// Whether it says which server `pserve` starts.
+        has_server: bool,
+    },
     /// A configuration of Pecan's, which `pecan serve` reads; relative to the tree.
     Pecan(String),
 }
@@ -154,8 +159,11 @@ pub(super) struct Code {
     /// Classes that are derived from an application's, by name.
     classes: BTreeMap<String, Gateway>,
     paste: Option<String>,
+    /// Paste configurations with a server.
+    paste_servers: BTreeSet<String>,
     development_ini: Option<String>,
     pecan: Option<String>,
+    development_pecan: Option<String>,
     /// The directory of Django's manage.py, relative; empty for the top.
     manage: Option<PathBuf>,
     has_schedule: bool,
@@ -175,7 +183,11 @@ pub(super) struct Code {
     actors: BTreeSet<PathBuf>,
     arq: Vec<PathBuf>,
     queues: BTreeSet<String>,
+    /// Whether something is put into a queue of rq's.
+    enqueues: bool,
     loops: Vec<String>,
+    /// Variables that say where data lies.
+    data_variables: BTreeSet<String>,
     /// Names of files and directories at the top that some module has in a string.
     mentioned: BTreeSet<String>,
     alembic: Option<Alembic>,
@@ -342,7 +354,11 @@ impl Code {
         if text.contains("@dramatiq.actor") || text.contains("import dramatiq") && text.contains("@actor") {
             self.actors.insert(path.to_owned());
         }
+        self.data_variables.extend(data_variables(text));
         self.queues.extend(queues(text));
+        self.enqueues |= [".enqueue(", ".enqueue_in(", ".enqueue_at(", ".enqueue_call(", "rq.decorators", "@job"]
+            .iter()
+            .any(|word| text.contains(word));
         let command = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         let is_loop = ["while True", "while not "].iter().any(|word| text.contains(word)) && text.contains("sleep(");
         // What listens by itself is not started unasked.
@@ -353,6 +369,9 @@ impl Code {
         if name == "config.py" && text.contains("pecan") | text.contains("'root'") | text.contains("\"root\"") {
             let is_config = text.lines().any(|line| assignment(line).is_some_and(|(name, _)| name == "app"));
             self.pecan = self.pecan.take().or_else(|| is_config.then(|| path.display().to_string()));
+        }
+        if name == "dev.py" && text.contains("'root'") | text.contains("\"root\"") && text.contains("'modules'") {
+            self.development_pecan.get_or_insert_with(|| path.display().to_string());
         }
         for entry in top {
             if !self.mentioned.contains(entry) && !TOOLS.contains(&name) && mentions(text, entry) {
@@ -367,6 +386,9 @@ impl Code {
             return;
         }
         let file = path.display().to_string();
+        if text.lines().any(|line| line.trim() == "[server:main]") {
+            self.paste_servers.insert(file.clone());
+        }
         if ["dev", "test", "local", "example"].iter().any(|word| name.contains(word)) {
             self.development_ini.get_or_insert(file);
         } else if name == "production.ini" && !self.paste.as_ref().is_some_and(|known| known.ends_with(name))
@@ -456,6 +478,11 @@ impl Code {
         self.development_ini.as_deref().filter(|_| self.paste.is_none())
     }
 
+    /// A configuration of Pecan's for developers, where there is none for servers.
+    pub(super) fn pecan_for_developers(&self) -> Option<&str> {
+        self.development_pecan.as_deref().filter(|_| self.pecan.is_none())
+    }
+
     /// manage.py as it lies in a release.
     pub(super) fn manage_file(&self) -> Option<String> {
         self.manage.as_ref().map(|directory| Path::new("app").join(directory).join("manage.py").display().to_string())
@@ -479,6 +506,11 @@ impl Code {
     /// The variables that Django's settings demand, each with a value that suffices for a build.
     pub(super) fn variables(&self) -> &BTreeMap<String, &'static str> {
         &self.variables
+    }
+
+    /// The variables that say where the application keeps its data.
+    pub(super) fn data_variables(&self) -> impl Iterator<Item = &String> {
+        self.data_variables.iter()
     }
 
     /// Whether a directory has an `__init__.py`.

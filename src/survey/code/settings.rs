@@ -65,6 +65,18 @@ pub(super) fn demanded_variables(text: &str) -> BTreeMap<String, &'static str> {
     demanded
 }
 
+/// The variables of the environment that are called like a directory of data.
+pub(super) fn data_variables(text: &str) -> impl Iterator<Item = String> + '_ {
+    let reads = ["environ[", "environ.get(", "getenv("];
+    let names = reads.into_iter().flat_map(move |start| {
+        text.split(start).skip(1).filter_map(|rest| {
+            let quote = rest.chars().next().filter(|c| ['"', '\''].contains(c))?;
+            Some(rest[1..].split_once(quote)?.0)
+        })
+    });
+    names.filter(|name| *name == "DATA_DIR" || name.ends_with("_DATA_DIR")).map(str::to_owned)
+}
+
 /// Whether what follows a text is reached only sometimes: it is indented below a statement that chooses.
 fn is_conditional(before: &str) -> bool {
     let mut lines = before.rsplit('\n');

@@ -11,7 +11,8 @@ impl Code {
         if let Some(file) = &self.paste
             && requires.contains("pyramid")
         {
-            return Some((Web::Paste(file.clone()), PathBuf::new()));
+            let has_server = self.paste_servers.contains(file);
+            return Some((Web::Paste { file: file.clone(), has_server }, PathBuf::new()));
         }
         if let Some(file) = &self.pecan
             && requires.contains("pecan")
@@ -41,6 +42,10 @@ impl Code {
                 Kind::Celery | Kind::CeleryEntry | Kind::Huey => return None,
             };
             let module = self.module_of(&found.file)?.0;
+            // What a package keeps to itself is not what it serves.
+            if module.split('.').any(|part| part.starts_with('_')) {
+                return None;
+            }
             let is_promised = promised.iter().any(|(target, gateway)| {
                 let (wanted, name) = target.split_once(':').unwrap_or((target, "application"));
                 wanted == module && name == found.name && gateway.is_none_or(first)

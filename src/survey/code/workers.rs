@@ -44,7 +44,8 @@ impl Code {
             Some(manage) if has("django-q") || has("django-q2") => add("worker", format!("{manage} qcluster")),
             Some(manage) if has("django-dramatiq") => add("worker", format!("{manage} rundramatiq")),
             Some(manage) if self.has_djhuey => add("worker", format!("{manage} run_huey")),
-            _ if has("rq") => {
+            // What watches queues requires rq, too.
+            _ if has("rq") && (self.enqueues || !self.queues.is_empty()) => {
                 let queues: Vec<&str> = self.queues.iter().map(String::as_str).collect();
                 let queues = if queues.is_empty() { "default".to_owned() } else { queues.join(" ") };
                 add("worker", format!("rq worker {queues}"));

@@ -1,0 +1,78 @@
+//! Which Pythons the wheels of a lock are for.
+//!
+//! Locks of uv, Poetry, PDM and pylock.toml name their files. Pins that are older than a Python have no wheels for it, and
+//! their sources often don't compile with it either.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::str::FromStr;
+
+use toml::Value;
+
+use crate::name::{Arch, PythonMinor};
+use crate::pypa::{Environment, WheelFilename};
+
+use super::{Pins, Survey, pins};
+
+/// A glibc that every wheel takes: only the Python matters here.
+const NEWEST_GLIBC: (u16, u16) = (2, 99);
+
+/// The wheels that a lock names, by distribution: a lock may have several versions of one, for several Pythons.
+#[derive(Debug, Default)]
+pub(super) struct Wheels(BTreeMap<String, Vec<WheelFilename>>);
+
+impl Wheels {
+    /// Reads a lock; there are none in one that names no files.
+    pub(super) fn read(root: &Path, pins: &Pins) -> Self {
+        let (Pins::Found(name) | Pins::Elsewhere(name, true)) = pins else { return Self::default() };
+        if !name.ends_with(".lock") && !name.ends_with(".toml") {
+            return Self::default();
+        }
+        let Ok(table) = pins::toml(&root.join(name)) else { return Self::default() };
+        let mut wheels = Self::default();
+        wheels.add_all(&Value::Table(table));
+        wheels
+    }
+
+    fn add_all(&mut self, value: &Value) {
+        match value {
+            Value::String(text) if text.ends_with(".whl") => {
+                let name = text.rsplit('/').next().unwrap_or(text);
+                if let Ok(wheel) = WheelFilename::from_str(name) {
+                    self.0.entry(wheel.name.to_string()).or_default().push(wheel);
+                }
+            }
+            Value::Array(list) => list.iter().for_each(|value| self.add_all(value)),
+            Value::Table(table) => table.values().for_each(|value| self.add_all(value)),
+            _ => {}
+        }
+    }
+
+    /// The distributions that have wheels for machines like this one, but none for this Python; with their versions.
+    fn lacking(&self, python: PythonMinor) -> Vec<(&str, String)> {
+        let environment = Arch::host().and_then(|arch| Environment::new(python, None, arch, NEWEST_GLIBC));
+        let Ok(environment) = environment else { return Vec::new() };
+        let is_for_machine = |wheel: &WheelFilename| {
+            let arch = environment.arch.as_str();
+            wheel
+                .platform_tags()
+                .iter()
+                .map(ToString::to_string)
+                .any(|tag| tag.starts_with("manylinux") && tag.ends_with(arch))
+        };
+        let fits = |wheel: &WheelFilename| wheel.compatibility(&environment.tags).is_compatible();
+        let lacks = |(_, wheels): &(&String, &Vec<WheelFilename>)| {
+            wheels.iter().any(is_for_machine) && !wheels.iter().any(fits)
+        };
+        let lacking = self.0.iter().filter(lacks);
+        lacking.filter_map(|(name, wheels)| Some((name.as_str(), wheels.first()?.version.to_string()))).collect()
+    }
+}
+
+impl Survey {
+    /// The pins that would have to be compiled for a Python, although they have wheels for others.
+    pub fn compiled_for(&self, python: PythonMinor) -> Vec<String> {
+        let ours = self.wheels.lacking(python).into_iter().filter(|(name, _)| self.has(name));
+        ours.map(|(name, version)| format!("{name} {version}")).collect()
+    }
+}
