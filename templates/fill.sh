@@ -1,17 +1,20 @@
 #!/bin/sh
-# Gives the paths that the application writes to their first content. Made by pkgapp. It runs as the user whose they are, and
-# overwrites nothing. A path that was no link in the version before lies beside its link with the end `.pkgapp-old`.
+# Gives the paths that the application writes to their first content, and overwrites nothing. Made by pkgapp; runs as the user
+# who owns them. If the version before had no link at such a path, what it had there lies beside the link, as PATH.pkgapp-old.
 umask 027
 release=$(dirname "$(dirname "$0")") status=0
 
-copy() { cp -R --preserve=mode,timestamps "$@"; }
+copy() { cp -RT --preserve=mode,timestamps "$@"; }
 
-# Copies from a directory into another one all that is missing there.
+# Copies what TO lacks. It fails if it cannot read something: whoever called it removes FROM.
 complete() { # FROM TO
-  (cd "$1" && find . ! -type d) | while read -r file; do
-    [ ! -e "$2/$file" ] && [ ! -L "$2/$file" ] || continue
-    mkdir -p "$(dirname "$2/$file")" && cp -P --preserve=mode,timestamps "$1/$file" "$2/$file" || exit 1
-  done
+  # shellcheck disable=SC2016 # it is the other shell that expands it
+  (cd "$1" && find . ! -type d -exec sh -c '
+    to=$0
+    for file; do
+      [ ! -e "$to/$file" ] && [ ! -L "$to/$file" ] || continue
+      mkdir -p "$(dirname "$to/$file")" && cp -P --preserve=mode,timestamps "$file" "$to/$file" || exit 1
+    done' "$2" {} +)
 }
 
 begin() { # PATH TARGET
@@ -28,13 +31,19 @@ begin() { # PATH TARGET
 
 go_on() { # PATH TARGET
   old=$release/app/${1%/}.pkgapp-old
+  [ -e "$old" ] || return 0
   if [ -d "$old" ] && [ -d "$2" ]; then complete "$old" "$2"
-  elif [ -e "$old" ] && [ ! -e "$2.pkgapp-old" ]; then copy "$old" "$2.pkgapp-old"; fi
+  elif cmp -s "$old" "$2" || cmp -s "$old" "$2.pkgapp-old"; then return 0
+  else copy --backup=numbered "$old" "$2.pkgapp-old"; fi
 }
 
-while read -r path; do
-  target=$(readlink "$release/app/${path%/}") || continue
+while IFS= read -r path; do
+  if ! target=$(readlink "$release/app/${path%/}"); then
+    echo "$release/app/${path%/} is not a link" >&2
+    status=1
+    continue
+  fi
   if [ -e "$target" ] || [ -L "$target" ]; then act=go_on; else act=begin; fi
-  $act "$path" "$target" || { echo "cannot copy what belongs into $target" >&2; status=1; }
+  $act "$path" "$target" || { echo "cannot copy the files of $target" >&2; status=1; }
 done <"$release/.pkgapp/writable"
 exit $status

@@ -55,7 +55,7 @@ if ! is_whole; then
   # What the application writes to lies with what is shared, too.
   if [ -e "$new/release/.pkgapp/writable" ]; then
     while read -r path; do
-      case $path in '' | /* | *..*) fail "$file says that it writes to $path" ;; esac
+      case /$path/ in // | //* | */../*) fail "$file says that it writes to $path" ;; esac
       [ -n "$(shared_link "app/${path%/}")" ] || share "app/$path" || fail "cannot share app/$path"
     done <"$new/release/.pkgapp/writable"
   fi
