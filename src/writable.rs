@@ -8,8 +8,8 @@
 //! PREFIX/.pkgapp/fill                     copies the initial content, and overwrites nothing
 //! ```
 //!
-//! [`FILL`] runs as the user whose `/var/lib/NAME` is: in there, all names are that user's to change, and root would follow
-//! them anywhere. A tarball has the files in their own places; a login that unpacks releases shares these paths among them.
+//! [`FILL`] runs as the user who owns `/var/lib/NAME`: that user may change any name in there, and root would follow it
+//! anywhere. A tarball has the files in their own places; a login that unpacks releases shares these paths among them.
 
 use std::sync::Arc;
 

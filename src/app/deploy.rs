@@ -303,7 +303,7 @@ impl SharedPath {
         let mut all: Vec<Self> = Vec::new();
         for element in value.list() {
             let Some(path) = element.parsed(Self::parse) else { continue };
-            match all.iter().find(|known| known.overlaps(&path)) {
+            match all.iter().find(|known| overlap(&known.0, &path.0)) {
                 Some(known) => {
                     let new = path.0.trim_end_matches('/');
                     element.complain(Error::new(format!("`{new}` and `{}` overlap", known.0)));
@@ -314,20 +314,20 @@ impl SharedPath {
         all
     }
 
-    /// Returns whether one of two paths lies below the other, or both are the same.
-    pub fn overlaps(&self, other: &Self) -> bool {
-        let (one, other) = (self.0.trim_end_matches('/'), other.0.trim_end_matches('/'));
-        is_in(one, other) || is_in(other, one)
-    }
-
     /// Returns the text; it ends in `/` if it is a directory.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
+/// Whether one of two paths lies below the other, or both are the same; a slash at the end does not matter.
+pub(super) fn overlap(one: &str, other: &str) -> bool {
+    let (one, other) = (one.trim_end_matches('/'), other.trim_end_matches('/'));
+    is_in(one, other) || is_in(other, one)
+}
+
 /// Whether a path is another one or lies below it.
-pub(super) fn is_in(path: &str, other: &str) -> bool {
+fn is_in(path: &str, other: &str) -> bool {
     path.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use super::deploy::{is_in, is_plain};
+use super::deploy::{is_plain, overlap};
 use super::reader::{Placed, Value};
 use crate::error::{Error, Result};
 use crate::path::ReleasePath;
@@ -38,11 +38,7 @@ impl WritablePath {
         let mut all: Vec<Placed<Self>> = Vec::new();
         for element in value.list() {
             let Some(new) = element.placed(|text| Self::parse(text, root)) else { continue };
-            let overlaps = |known: &&Placed<Self>| {
-                let (known, new) = (known.value.path.as_str(), new.value.path.as_str());
-                is_in(known, new) || is_in(new, known)
-            };
-            match all.iter().find(overlaps) {
+            match all.iter().find(|known| overlap(known.value.path.as_str(), new.value.path.as_str())) {
                 Some(known) => {
                     element.complain(Error::new(format!("`{}` and `{}` overlap", new.value.path, known.value.path)));
                 }

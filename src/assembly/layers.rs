@@ -12,8 +12,9 @@ use crate::error::{Error, Result};
 use crate::interpreter::Interpreter;
 use crate::layer::{Builder, Layer};
 use crate::name::Arch;
+use crate::path::ReleasePath;
 use crate::prune::{self, Profile, Prune, Saved};
-use crate::pypa::Environment;
+use crate::pypa::{self, Environment};
 use crate::release::Release;
 use crate::report::Report;
 use crate::tree::Tree;
@@ -53,6 +54,33 @@ pub(super) fn installed(
     }
     layers.extend(files()?);
     Ok(layers)
+}
+
+/// The layers that ship a console script which several distributions have: the one that requires the others, directly or by
+/// an extra. Installers leave that one's, too, because they install requirements first.
+pub(super) fn owners_of_scripts(layers: &[Layer]) -> BTreeMap<ReleasePath, &str> {
+    let mut by_name: BTreeMap<&str, Vec<&Layer>> = BTreeMap::new();
+    for layer in layers {
+        let scripts = layer.manifest.distribution.iter().flat_map(|distribution| &distribution.scripts);
+        scripts.for_each(|name| by_name.entry(name).or_default().push(layer));
+    }
+    let requires = |layer: &Layer, other: &Layer| {
+        let (Some(one), Some(other)) = (&layer.manifest.distribution, &other.manifest.distribution) else {
+            return false;
+        };
+        one.requires.iter().filter_map(|text| pypa::required(text)).any(|name| name.as_str() == other.name)
+    };
+    let mut owners = BTreeMap::new();
+    for (name, sources) in by_name.into_iter().filter(|(_, sources)| sources.len() > 1) {
+        let others =
+            |layer: &&&Layer| sources.iter().copied().filter(|other| other.key != layer.key).collect::<Vec<_>>();
+        let owns =
+            |layer: &&&Layer| others(layer).into_iter().all(|other| requires(layer, other) && !requires(other, layer));
+        let Some(owner) = sources.iter().find(owns) else { continue };
+        let paths = ["bin", "libexec"].iter().filter_map(|top| ReleasePath::parse(&format!("{top}/{name}")).ok());
+        owners.extend(paths.map(|path| (path, owner.key.as_str())));
+    }
+    owners
 }
 
 /// Says what pruning has saved, and of what it kept its hands off.

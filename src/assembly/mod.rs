@@ -7,12 +7,11 @@ mod python;
 mod revision;
 mod trust;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::thread;
 
 use self::hosts::{ghosts, host_compiled, host_python, needs, python_parts, targets};
-use self::layers::{installed, needs_twin, tell_pruned, twin};
+use self::layers::{installed, needs_twin, owners_of_scripts, tell_pruned, twin};
 pub(crate) use self::pins::brought;
 use self::pins::{Wheels, fetch, read_lock};
 pub use self::pins::{fetching, pins, rules, selection};
@@ -29,9 +28,9 @@ use crate::layer::{Builder, Layer};
 use crate::lock::Lock;
 use crate::name::Arch;
 use crate::package::{Compression, Meta, Package};
-use crate::path::{InstallPath, ReleasePath};
+use crate::path::InstallPath;
 use crate::proof::{self, Inputs, Needle};
-use crate::pypa::{self, Environment};
+use crate::pypa::Environment;
 use crate::release::Release;
 use crate::report::{Report, human_bytes};
 use crate::runtime::{self, Home, Runtime};
@@ -295,11 +294,13 @@ fn plain_tree(app: &App, release: &Release<'_>, layers: &[Layer]) -> Result<Tree
     let precedence = |path: &InstallPath, present: &Entry, entry: &Entry| {
         let owner = path.below(prefix).and_then(|below| owners.get(&below).copied());
         let is_owner = |entry: &Entry| owner.is_some() && entry.origin.layer.as_deref() == owner;
-        match () {
-            () if is_owner(present) => Winner::Earlier,
-            () if is_owner(entry) => Winner::Later,
-            () if !starts(path) && present.same_as(entry) || app.package.allows_collision(path) => Winner::Later,
-            () => Winner::Nobody,
+        let may_replace = || (!starts(path) && present.same_as(entry)) || app.package.allows_collision(path);
+        if is_owner(present) {
+            Winner::Earlier
+        } else if is_owner(entry) || may_replace() {
+            Winner::Later
+        } else {
+            Winner::Nobody
         }
     };
     let mut tree = Tree::new();
@@ -310,33 +311,6 @@ fn plain_tree(app: &App, release: &Release<'_>, layers: &[Layer]) -> Result<Tree
     }
     release.insert_into(&mut tree, prefix, layers)?;
     Ok(tree)
-}
-
-/// The layers that ship a console script which several distributions have: the one that requires the others, directly or by
-/// an extra. Installers leave that one's, too, because they install requirements first.
-fn owners_of_scripts(layers: &[Layer]) -> BTreeMap<ReleasePath, &str> {
-    let mut by_name: BTreeMap<&str, Vec<&Layer>> = BTreeMap::new();
-    for layer in layers {
-        let scripts = layer.manifest.distribution.iter().flat_map(|distribution| &distribution.scripts);
-        scripts.for_each(|name| by_name.entry(name).or_default().push(layer));
-    }
-    let requires = |layer: &Layer, other: &Layer| {
-        let (Some(one), Some(other)) = (&layer.manifest.distribution, &other.manifest.distribution) else {
-            return false;
-        };
-        one.requires.iter().filter_map(|text| pypa::required(text)).any(|name| name.as_str() == other.name)
-    };
-    let mut owners = BTreeMap::new();
-    for (name, sources) in by_name.into_iter().filter(|(_, sources)| sources.len() > 1) {
-        let others =
-            |layer: &&&Layer| sources.iter().copied().filter(|other| other.key != layer.key).collect::<Vec<_>>();
-        let owns =
-            |layer: &&&Layer| others(layer).into_iter().all(|other| requires(layer, other) && !requires(other, layer));
-        let Some(owner) = sources.iter().find(owns) else { continue };
-        let paths = ["bin", "libexec"].iter().filter_map(|top| ReleasePath::parse(&format!("{top}/{name}")).ok());
-        owners.extend(paths.map(|path| (path, owner.key.as_str())));
-    }
-    owners
 }
 
 /// Looks for what must not be in a release, and returns what it needs of its host.

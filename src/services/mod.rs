@@ -402,7 +402,7 @@ fn entry(label: &str, text: String) -> Entry {
 }
 
 /// Renders one of our own templates.
-pub(crate) fn render(template: &str, values: minijinja::Value) -> Result<String> {
+fn render(template: &str, values: minijinja::Value) -> Result<String> {
     let mut environment = minijinja::Environment::empty();
     environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
     environment.set_trim_blocks(true);

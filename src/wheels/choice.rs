@@ -47,6 +47,8 @@ pub enum Why {
     Hash(Option<HashDigest>),
     /// `--only-binary` or `--no-binary`.
     Policy(&'static str),
+    /// It is for other Pythons, which are these.
+    Python(String),
     /// Anything else.
     Other(String),
 }
@@ -58,6 +60,7 @@ impl Why {
             Self::Hash(Some(hash)) => format!("has the hash {hash}, which the lock does not accept"),
             Self::Hash(None) => "has no hash that the lock accepts".to_owned(),
             Self::Policy(option) => format!("is excluded by `{option}`"),
+            Self::Python(wanted) => format!("needs Python {wanted}"),
             Self::Other(why) => why.clone(),
         }
     }
@@ -127,7 +130,7 @@ impl Wanted<'_> {
         if let Some(requires) = &offer.requires_python
             && !requires.contains(python)
         {
-            return Err(Why::Other(format!("needs Python {requires}")));
+            return Err(Why::Python(requires.to_string()));
         }
         if self.is_hashed() && offer.directory().is_some() {
             return Err(Why::Other("is a directory, which has no hash".to_owned()));
@@ -359,8 +362,7 @@ impl Search {
             Why::Policy(option) => Some(format!("take `{}` out of `{option}`", wanted.pin.name)),
             _ => None,
         });
-        let is_python = |why: &Why| matches!(why, Why::Other(text) if text.starts_with("needs Python"));
-        let python = whys().all(is_python).then(|| {
+        let python = whys().all(|why| matches!(why, Why::Python(_))).then(|| {
             format!(
                 "take a Python that they fit, `version` below `[python]`, or pin another version of `{}`",
                 wanted.pin.name
