@@ -23,7 +23,8 @@ say() { printf '%s\n' "$*"; }
 # Services that a package starts must not inherit what says that this script runs.
 run() { say "+ $*"; "$@" 8>&-; }
 
-finish() { # RESULT WHY
+finish() { # RESULT WHY [SAID]
+  if [ -n "${3-}" ]; then say "the scripts of $name $version said:"; say "$3"; fi
   left=$(find /etc -xdev -newer "$dir/parameters" \( -name '*.dpkg-dist' -o -name '*.dpkg-new' -o -name '*.rpmnew' -o -name '*.rpmsave' \) 2>/dev/null |
     sed 's/^/left=/')
   # The disk may be full: there is space for this. If something else was faster, it is done again by the next push or boot.
@@ -281,6 +282,8 @@ bring "$file" "$sum" "$version" "$record" \
   "$runtime_way" "$runtime_file" "$runtime_sum" "$runtime_version" "$runtime_from" && finish done ""
 reason=$why
 say "$reason"
+# Its scripts may have said why they refuse. The way back prints a lot, so that is repeated behind it.
+said=$(tail -c "+$((begun + 1))" "$dir/log" | grep -e "^$name: " | tail -n 10)
 # A shutdown that has cut the package manager off is no failure: the unit is there yet, and does it again after the boot.
 if [ "${status:-0}" -gt 128 ] && [ -d /run/systemd/system ]; then
   case $(systemctl is-system-running 2>/dev/null) in
@@ -297,10 +300,10 @@ if [ "$back" = none ]; then finish failed "$reason"; fi
 repair
 say "back to ${back_version:-no installation}"
 bring "$back_file" "$back_sum" "$back_version" "$back_record" \
-  "$back_runtime_way" "$back_runtime_file" "$back_runtime_sum" "$back_runtime_version" "$back_runtime_from" && finish $result "$reason"
+  "$back_runtime_way" "$back_runtime_file" "$back_runtime_sum" "$back_runtime_version" "$back_runtime_from" && finish $result "$reason" "$said"
 # What keeps the interpreter from going back, another application for one, does not keep this one.
 if [ -n "$with" ]; then
   repair
-  bring "$back_file" "$back_sum" "$back_version" "$back_record" '' '' '' '' '' && finish $result "$reason"
+  bring "$back_file" "$back_sum" "$back_version" "$back_record" '' '' '' '' '' && finish $result "$reason" "$said"
 fi
-finish failed "$reason; and back: $why"
+finish failed "$reason; and back: $why" "$said"
