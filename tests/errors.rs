@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::support::wheel::{Wheel, sdist, sha256};
+use super::support::wheel::{Wheel, sdist, sdist_of, sha256};
 use super::support::{Sandbox, golden, tools};
 
 /// A project in which nothing is wrong.
@@ -410,6 +410,11 @@ fn wheels() -> Vec<Case> {
         let directory = tempfile::tempdir().unwrap();
         std::fs::read(sdist(directory.path(), "six", "1.0", &[])).unwrap()
     };
+    let unbuildable = {
+        let directory = tempfile::tempdir().unwrap();
+        let project = "[build-system]\nrequires = []\nbuild-backend = \"nowhere\"\n";
+        std::fs::read(sdist_of(directory.path(), "gate", "1.0", &[("pyproject.toml", project)])).unwrap()
+    };
     vec![
         case("distribution-missing").local_pins("counter==1.0\nshelf==1.0\n").wheel(&shelf).wheel(&shop).must(&[
             "six>=1.16",
@@ -417,6 +422,16 @@ fn wheels() -> Vec<Case> {
             "shelf",
             "requirements.txt:4:1",
         ]),
+        // Nobody waits for a compiler to be told of it.
+        case("distribution-missing-beside-a-source")
+            .local_pins("gate==1.0\nshelf==1.0\nsix==0.9\n")
+            .wheel(&shelf)
+            .wheel(&Wheel::simple("six", "0.9").requires("gate>=2"))
+            .file("wheels/gate-1.0.tar.gz", unbuildable)
+            .must(&[
+                "`six 0.9` is pinned, and `shelf 1.0` requires `six>=1.16`",
+                "`gate 1.0` is pinned, and `six 0.9` requires `gate>=2`",
+            ]),
         case("distribution-too-old")
             .local_pins("shelf==1.0\nsix==1.0\n")
             .wheel(&shelf)

@@ -3,7 +3,7 @@
 use super::support::Sandbox;
 use super::support::server::{Api, Fault, Index, Server};
 use super::support::tools::tool;
-use super::support::wheel::{Wheel, sha256};
+use super::support::wheel::{Wheel, sdist_of, sha256};
 
 /// `alpha` needs `beta`, and `gamma` on Windows; `tool` is for developing.
 fn wheels() -> [Wheel; 3] {
@@ -234,6 +234,30 @@ fn what_is_missing_is_said_and_locked() {
         std::fs::remove_file(sandbox.path("pylock.toml")).unwrap();
         let run = sandbox.pkgapp(["build", "--lock", "--format", "deb"]).env("PKGAPP_RESOLVER", resolver);
         assert!(std::fs::read(&run.artifacts()[0]).unwrap() == expected, "{resolver} in one go");
+    }
+}
+
+#[test]
+fn a_source_that_a_resolver_cannot_read_names_the_package_it_needs() {
+    let directory = tempfile::tempdir().unwrap();
+    // As psycopg2 does, whose metadata no one knows without running it.
+    let backend = "def get_requires_for_build_wheel(settings=None):\n    raise SystemExit('Error: pg_config executable not \
+                   found.')\nbuild_wheel = prepare_metadata_for_build_wheel = get_requires_for_build_wheel\n";
+    let system = "[build-system]\nrequires = []\nbuild-backend = \"backend\"\nbackend-path = [\".\"]\n";
+    let files = [("pyproject.toml", system), ("backend.py", backend)];
+    let source = sdist_of(directory.path(), "elephant", "1.0", &files);
+    let server = Index::new(Api::Json).sdist("elephant", &source).serve();
+    let case = Case {
+        name: "a source",
+        files: vec![("requirements.txt", format!("-i {}\nelephant\n", server.url()))],
+        python: "",
+    };
+    for resolver in ["uv", "pip"] {
+        if resolver == "uv" && tool("uv").is_none() {
+            continue;
+        }
+        let said = project(&case, &server).pkgapp(["lock", "--resolver", resolver]).fails();
+        assert!(said.contains("hint: install package `libpq-dev` (Debian, Ubuntu) or `libpq-devel`"), "{said}");
     }
 }
 

@@ -6,6 +6,7 @@ mod pins;
 mod python;
 mod revision;
 mod trust;
+mod unmet;
 
 use std::path::PathBuf;
 use std::thread;

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use super::Options;
 use super::python::{environment_of, runtime};
+use super::unmet;
 use crate::app::App;
 use crate::cache::Cache;
 use crate::commit::Epoch;
 use crate::error::{Error, Result};
 use crate::interpreter::Interpreter;
 use crate::lock::check::{Subject, check_consistent, missing};
-use crate::lock::{Lock, Selection};
+use crate::lock::{Lock, Pin, Selection};
 use crate::pypa::{Environment, VersionOrUrl};
 use crate::report::Report;
 use crate::survey;
@@ -138,7 +139,8 @@ pub(super) fn fetch(
     check_editable(app, lock)?;
     let rules = rules(app);
     let fetching = fetching(options.offline, epoch, &rules);
-    let mut all = wheels::fetch(lock, environment, options.cache, &fetching, report)?;
+    let early = |wheels: &[Wheel], waiting: &[&Pin]| unmet::check(app, lock, environment, wheels, waiting);
+    let mut all = wheels::fetch(lock, environment, options.cache, &fetching, &early, report)?;
     let has_application = app.source.is_some();
     if let Some(source) = &app.source {
         let _busy = report.busy("building the application");
@@ -159,7 +161,7 @@ pub(super) fn fetch(
         if lock.pins.is_empty() {
             break subjects;
         }
-        let more = wheels::fetch(&lock, environment, options.cache, &fetching, report)?;
+        let more = wheels::fetch(&lock, environment, options.cache, &fetching, &|_, _| Ok(()), report)?;
         all.splice(..0, more);
         let pins = all.len() - usize::from(has_application);
         all[..pins].sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
@@ -208,7 +210,7 @@ fn check_version(app: &App, wheel: &Wheel) -> Result<()> {
         .hint("leave `version` out of the configuration: it is the project's"))
 }
 
-fn subject(wheel: &Wheel) -> Subject {
+pub(super) fn subject(wheel: &Wheel) -> Subject {
     Subject {
         name: wheel.metadata.name.clone(),
         version: wheel.metadata.version.clone(),

@@ -20,7 +20,7 @@ use crate::process;
 use crate::pypa::{HashAlgorithm, HashDigest, PackageName};
 use crate::report::{Report, Style};
 use crate::wheels::index::Client;
-use crate::wheels::sdist;
+use crate::wheels::{missing, sdist};
 
 use super::{load_app, open_cache, working_directory};
 
@@ -531,10 +531,21 @@ fn run(command: &mut Command) -> Result<Vec<u8>> {
         ["requires a different python version", "Requires-Python", "requires Python", "depends on Python"]
             .iter()
             .any(|words| said.contains(words));
-    let hint = match asks_for_python {
-        true => "take another Python, `version` below `[python]`, or change the requirements that it names",
-        false => "change the requirements that it names",
-    };
+    let is_away =
+        ["Could not resolve host", "dns error", "error sending request", "NewConnectionError", "Failed to connect"]
+            .iter()
+            .any(|words| said.contains(words));
+    // A resolver builds what does not say what it requires.
+    let hint = missing::way_out(&said).unwrap_or_else(|| {
+        match asks_for_python {
+            _ if is_away => {
+                "lock on a machine that reaches the host that it names, or require a release that your index has"
+            }
+            true => "take another Python, `version` below `[python]`, or change the requirements that it names",
+            false => "change the requirements that it names",
+        }
+        .to_owned()
+    });
     Err(Error::new("the requirements can't be resolved")
         .cause_text(format!("`{name}` failed with {}\n{}", output.status, said.trim()))
         .hint(hint))

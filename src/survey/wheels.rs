@@ -11,11 +11,9 @@ use toml::Value;
 
 use crate::name::{Arch, PythonMinor};
 use crate::pypa::{Environment, WheelFilename};
+use crate::wheels::elsewhere::NEWEST_GLIBC;
 
 use super::{Pins, Survey, pins};
-
-/// A glibc that every wheel takes: only the Python matters here.
-const NEWEST_GLIBC: (u16, u16) = (2, 99);
 
 /// The wheels that a lock names, by distribution: a lock may have several versions of one, for several Pythons.
 #[derive(Debug, Default)]

@@ -12,12 +12,13 @@ mod backend;
 pub mod choice;
 mod debug;
 pub mod egg;
+pub(crate) mod elsewhere;
 mod git;
 mod hg;
 pub mod index;
 mod inflate;
 mod linkage;
-mod missing;
+pub(crate) mod missing;
 mod needs;
 mod pack;
 pub mod page;
@@ -149,15 +150,20 @@ pub struct FetchOptions<'a> {
     pub rules: &'a Rules,
 }
 
+/// Judges a set before anything of it is built: the wheels that are there, and the pins that have none yet.
+pub type EarlyCheck<'a> = dyn Fn(&[Wheel], &[&Pin]) -> Result<()> + 'a;
+
 /// Makes of every pin a wheel in the cache, sorted by name.
 ///
 /// # Errors
-/// All that fail, joined: no file fits, a wrong hash, a wheel that is refused, a build that fails, the network.
+/// All that fail, joined: no file fits, a wrong hash, a wheel that is refused, what `early` says, the network. If that is
+/// nothing: builds that fail.
 pub fn fetch(
     lock: &Lock,
     environment: &Environment,
     cache: &Cache,
     options: &FetchOptions<'_>,
+    early: &EarlyCheck<'_>,
     report: &Report,
 ) -> Result<Vec<Wheel>> {
     let start = Instant::now();
@@ -180,8 +186,11 @@ pub fn fetch(
             Err(error) => errors.push((pin, error)),
         }
     }
+    let has_wheel = |pin: &Pin| wheels.iter().any(|wheel| wheel.filename.name == pin.name);
+    let waiting: Vec<&Pin> = lock.pins.iter().filter(|pin| !has_wheel(pin)).collect();
+    let unmet = early(&wheels, &waiting).err();
     // A set that has no answer is not worth compiling half of.
-    if let Some(error) = Error::all(distinct(errors)) {
+    if let Some(error) = Error::all(distinct(errors).into_iter().chain(unmet)) {
         return Err(error);
     }
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
@@ -192,6 +201,9 @@ pub fn fetch(
             Ok(wheel) => wheels.push(wheel),
             Err(error) => errors.push((*pin, error)),
         }
+    }
+    if !errors.is_empty() {
+        errors = elsewhere::advise(errors, lock, environment, cache, options);
     }
     if let Some(error) = Error::all(distinct(errors)) {
         return Err(error);

@@ -147,7 +147,7 @@ fn is_left_behind(path: &Path, is_sdist: bool) -> bool {
     top || names.iter().any(|name| tools.contains(&name.as_ref()) || !is_sdist && name.ends_with(".egg-info"))
 }
 
-/// What a file of a project is, links that leave the project counted as what they point to.
+/// What a file of a project is, links that leave the project counted as what they point to, if there is such a thing.
 enum ProjectFile {
     Link(PathBuf),
     File { executable: bool },
@@ -160,7 +160,9 @@ fn classify(directory: &Path, path: &Path) -> Result<ProjectFile> {
         let target = std::fs::read_link(&found).context(failed)?;
         let inside = ReleasePath::parse(&format!("top/{}", path.display()))
             .is_ok_and(|path| target.to_str().is_some_and(|target| stays_inside(&path, target)));
-        if inside {
+        // What leads nowhere is for the backend to judge: it may be a link of the documentation, which nobody builds here.
+        let dangles = || std::fs::metadata(&found).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        if inside || dangles() {
             return Ok(ProjectFile::Link(target));
         }
     }

@@ -42,12 +42,12 @@ impl Bench {
     }
 
     fn fetch(&self) -> Result<Vec<Wheel>> {
-        fetch(&self.lock, &self.environment, &self.cache, &self.options, &Report::silent())
+        fetch(&self.lock, &self.environment, &self.cache, &self.options, &|_, _| Ok(()), &Report::silent())
     }
 
     fn fetch_offline(&self) -> Result<Vec<Wheel>> {
         let options = FetchOptions { offline: true, ..self.options };
-        fetch(&self.lock, &self.environment, &self.cache, &options, &Report::silent())
+        fetch(&self.lock, &self.environment, &self.cache, &options, &|_, _| Ok(()), &Report::silent())
     }
 
     #[track_caller]
@@ -732,6 +732,85 @@ fn a_build_that_fails_shows_what_it_said() {
 }
 
 #[test]
+fn a_build_that_fails_tells_where_there_are_wheels() {
+    if !can_build() {
+        return;
+    }
+    let sdist = tar_gz(
+        &[
+            ("demo-1.0/pyproject.toml", 0o644, PROJECT.as_bytes()),
+            ("demo-1.0/backend.py", 0o644, BACKEND.as_bytes()),
+            ("demo-1.0/fail", 0o644, b""),
+        ],
+        &[],
+    );
+    let others = this_python().minor;
+    let (below, above) = (others - 1, others + 1);
+    let wheel = |version: &str, minor: u8| format!("demo-{version}-cp3{minor}-cp3{minor}-manylinux_2_17_x86_64.whl");
+    let names = [
+        "demo-1.0.tar.gz".to_owned(),
+        wheel("1.0", below),
+        wheel("1.0", above),
+        // For no machine like this one.
+        format!("demo-1.0-cp3{others}-cp3{others}-win_amd64.whl"),
+        wheel("1.1", below),
+        wheel("1.2", others),
+        wheel("2.0", others),
+    ];
+    let page: String = names.iter().map(|name| anchor(name, "")).collect();
+    let server = index(HTML, page, vec![("demo-1.0.tar.gz", sdist.clone())]);
+    let error = Bench::new(&server.url).building().error();
+    let python = format!(
+        "`demo 1.0` has wheels for Python 3.{below} and 3.{above}, and none for 3.{others}: below `[python]`, write \
+         `version = \"3.{below}\"`"
+    );
+    assert!(error.contains("this backend has its reasons") && error.contains(&python), "{error}");
+    let newer = format!("pin `demo==1.2`, the next version that has a wheel for Python 3.{others}");
+    assert!(error.contains(&newer), "{error}");
+
+    // A lock says itself which wheels there are; nobody knows newer versions if the index is away.
+    let mut bench = Bench::new("http://127.0.0.1:9").building();
+    let file = |name: &String| LockedFile {
+        name: name.clone(),
+        place: FilePlace::Url(format!("{}/files/{name}", server.url).parse().unwrap()),
+        hashes: Vec::new(),
+        size: None,
+    };
+    bench.lock.pins[0].source = PinSource::Files(names[..4].iter().map(file).collect());
+    let error = bench.error();
+    assert!(error.contains(&python) && !error.contains("the next version"), "{error}");
+
+    let (bench, _server) = build_from(sdist);
+    let error = bench.error();
+    assert!(!error.contains("has wheels for") && !error.contains("the next version"), "{error}");
+}
+
+#[test]
+fn what_leads_nowhere_is_no_reason_not_to_build() {
+    if !can_build() {
+        return;
+    }
+    let here = tempfile::tempdir().unwrap();
+    project(here.path());
+    for (name, target) in
+        [("away.py", "../../gone/away.py"), ("absolute.py", "/nonexistent/x.py"), ("inside.py", "gone.py")]
+    {
+        std::os::unix::fs::symlink(target, here.path().join(name)).unwrap();
+    }
+    let bench = Bench::new("http://127.0.0.1:9").building();
+    let build = || {
+        let (indexes, report) = (Indexes::default(), Report::silent());
+        application(here.path(), &indexes, &bench.environment, &bench.cache, &bench.options, &report).unwrap()
+    };
+    let first = build();
+    assert!(member(&first, "demo/built.txt").contains("'absolute.py', 'away.py'"));
+    // Another target is another source.
+    std::fs::remove_file(here.path().join("away.py")).unwrap();
+    std::os::unix::fs::symlink("../../lost/away.py", here.path().join("away.py")).unwrap();
+    assert_ne!(build().path, first.path);
+}
+
+#[test]
 fn a_wheel_for_another_platform_is_not_taken_from_a_build() {
     if !can_build() {
         return;
@@ -830,6 +909,6 @@ fn real_set() {
     let offline = std::env::var_os("PKGAPP_OFFLINE").is_some();
     let options = FetchOptions { offline, jobs: 8, epoch: Epoch::Known(1_700_000_000), rules: &RULES };
     let report = Report::new(crate::report::Verbosity::Normal, crate::report::Style::Text);
-    let wheels = fetch(&lock, &environment((2, 36)), &cache, &options, &report).unwrap();
+    let wheels = fetch(&lock, &environment((2, 36)), &cache, &options, &|_, _| Ok(()), &report).unwrap();
     assert_eq!(wheels.len(), lock.pins.len());
 }

@@ -1,0 +1,129 @@
+//! Where a distribution that could not be built has wheels: other Pythons, and newer versions.
+//!
+//! Sources that are older than a Python often don't compile with it, and no compiler says that this is why.
+
+use std::collections::BTreeSet;
+
+use uv_distribution_filename::DistFilename;
+
+use super::choice::{Wanted, label};
+use super::index::Offer;
+use super::store::Store;
+use super::{Cache, Error, FetchOptions, Lock, Pin, PinSource, locked_offers, wanted};
+use crate::name::PythonMinor;
+use crate::pypa::{Environment, WheelFilename};
+use crate::report::{Report, Unit};
+
+/// A glibc that every wheel takes: only the Python matters here.
+pub(crate) const NEWEST_GLIBC: (u16, u16) = (2, 99);
+
+/// The Pythons that are looked at; no wheel is for a newer one.
+const MINORS: std::ops::RangeInclusive<u8> = 8..=20;
+
+/// Adds to the errors of builds where there are wheels instead. Asks indexes, but none that has to be asked for the first
+/// time if `options` are offline.
+pub(super) fn advise<'a>(
+    errors: Vec<(&'a Pin, Error)>,
+    lock: &Lock,
+    environment: &Environment,
+    cache: &Cache,
+    options: &FetchOptions<'_>,
+) -> Vec<(&'a Pin, Error)> {
+    let report = Report::silent();
+    let progress = report.progress("wheels", 0, Unit::Bytes);
+    let store = Store::new(cache, &lock.indexes, options.offline, &progress);
+    let advised = errors.into_iter().map(|(pin, error)| {
+        let wanted = wanted(pin, lock, environment);
+        let offers = offers(pin, lock, &store);
+        let hints = [other_python(&wanted, &offers), newer_version(&wanted, &offers)];
+        (pin, hints.into_iter().flatten().fold(error, Error::hint))
+    });
+    advised.collect()
+}
+
+/// What is known of a distribution: the files that a lock names, and those of the first index that has it. The index may
+/// be away: this is to help after a failure, and must not become another one.
+fn offers(pin: &Pin, lock: &Lock, store: &Store<'_>) -> Vec<Offer> {
+    let mut offers = match &pin.source {
+        PinSource::Files(files) => locked_offers(pin, files, false).map(|(offers, _)| offers).unwrap_or_default(),
+        PinSource::Index => Vec::new(),
+        _ => return Vec::new(),
+    };
+    let Ok(client) = store.client() else { return offers };
+    let places = lock.indexes.places(&pin.name).into_iter();
+    let mut found = places.filter_map(|place| client.offers(&place, &pin.name).ok()).filter(|found| !found.is_empty());
+    offers.extend(found.next().unwrap_or_default());
+    offers
+}
+
+/// The nearest Python that has a wheel of the pinned version, if this one has none.
+fn other_python(wanted: &Wanted<'_>, offers: &[Offer]) -> Option<String> {
+    let environment = wanted.environment;
+    let pinned = offers.iter().filter(|offer| wanted.is_version(offer.dist.version()));
+    let pythons = pythons(pinned.filter_map(wheel), environment);
+    if pythons.contains(&environment.python) {
+        return None;
+    }
+    let older = pythons.range(..environment.python).next_back();
+    let nearest = older.or_else(|| pythons.first())?;
+    Some(format!(
+        "`{}` has wheels for Python {}, and none for {}: below `[python]`, write `version = \"{nearest}\"`",
+        label(wanted.pin),
+        listed(&pythons),
+        environment.python,
+    ))
+}
+
+/// The oldest newer version that needs no build. One that no other pin takes shows when it is pinned.
+fn newer_version(wanted: &Wanted<'_>, offers: &[Offer]) -> Option<String> {
+    let (pin, environment) = (wanted.pin, wanted.environment);
+    let pinned = pin.version.as_ref()?;
+    let fits = |offer: &&Offer| {
+        wheel(offer).is_some_and(|wheel| wheel.compatibility(&environment.tags).is_compatible())
+            && offer.yanked.is_none()
+            && offer.requires_python.as_ref().is_none_or(|requires| environment.admits(requires))
+    };
+    let versions = offers.iter().filter(fits).map(|offer| offer.dist.version());
+    let newer =
+        versions.filter(|version| *version > pinned && !version.any_prerelease() && !version.is_local()).min()?;
+    let python = environment.python;
+    Some(format!("pin `{}=={newer}`, the next version that has a wheel for Python {python}", pin.name))
+}
+
+fn wheel(offer: &Offer) -> Option<&WheelFilename> {
+    match &offer.dist {
+        DistFilename::WheelFilename(wheel) => Some(wheel),
+        DistFilename::SourceDistFilename(_) => None,
+    }
+}
+
+/// The Pythons that wheels are for, on machines like those of an environment.
+pub(crate) fn pythons<'a>(
+    wheels: impl Iterator<Item = &'a WheelFilename>,
+    environment: &Environment,
+) -> BTreeSet<PythonMinor> {
+    let wheels: Vec<_> = wheels.collect();
+    let environments = MINORS.filter_map(|minor| {
+        let python = PythonMinor { major: 3, minor };
+        Environment::new(python, None, environment.arch, NEWEST_GLIBC).ok()
+    });
+    let fit = environments
+        .filter(|environment| wheels.iter().any(|wheel| wheel.compatibility(&environment.tags).is_compatible()));
+    fit.map(|environment| environment.python).collect()
+}
+
+/// `3.8 to 3.10 and 3.12`.
+fn listed(pythons: &BTreeSet<PythonMinor>) -> String {
+    let mut ranges: Vec<(PythonMinor, PythonMinor)> = Vec::new();
+    for &python in pythons {
+        match ranges.last_mut() {
+            Some((_, last)) if last.minor + 1 == python.minor => *last = python,
+            _ => ranges.push((python, python)),
+        }
+    }
+    let ranges = ranges.iter().map(|(first, last)| match first == last {
+        true => first.to_string(),
+        false => format!("{first} to {last}"),
+    });
+    ranges.collect::<Vec<_>>().join(" and ")
+}
