@@ -171,7 +171,8 @@ fn app(survey: &Survey) -> Vec<String> {
     let list = |names: &[String]| names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
     if !survey.include.is_empty() {
         lines.push(format!("include = [{}]", list(&survey.include)));
-        lines.push("exclude = [\"**/tests/**\"]".to_owned());
+        let exclude = [&["**/tests/**".to_owned()], &survey.exclude[..]].concat();
+        lines.push(format!("exclude = [{}]", list(&exclude)));
     }
     if !survey.import_from.is_empty() {
         lines.push(format!("import-from = [{}]", list(&survey.import_from)));
@@ -296,8 +297,10 @@ fn added_server(survey: &Survey) -> Option<(&'static str, Vec<String>)> {
             name.ends_with(".txt") || name.ends_with(".in")
         }
     };
-    // A program of its own may be what serves it.
-    let is_certain = survey.framework == Framework::Django || survey.scripts.is_empty();
+    // A program of its own may be what serves it, unless there is a module for servers.
+    let is_entry = matches!(&survey.web, Some(Web::Object { module, .. })
+        if module.rsplit('.').next().is_some_and(|name| ["wsgi", "asgi"].contains(&name)));
+    let is_certain = survey.framework == Framework::Django || survey.scripts.is_empty() || is_entry;
     assumed(survey).filter(|_| is_resolved && is_certain && web(survey).is_none())
 }
 

@@ -4,6 +4,7 @@
 //! the lines that make an application object. Where a survey is not sure, it leaves a thing out: what it finds must build.
 
 mod code;
+mod links;
 mod pins;
 mod project;
 #[cfg(test)]
@@ -83,6 +84,8 @@ pub struct Survey {
     pub no_wheel: Option<String>,
     /// Plain files, as patterns, that are no part of a wheel.
     pub include: Vec<String>,
+    /// What of these can't ship.
+    pub exclude: Vec<String>,
     /// Directories of these that modules are imported from.
     pub import_from: Vec<String>,
     /// What pins its requirements.
@@ -172,6 +175,7 @@ impl Survey {
             lacks_version: !has_backend && !project.says("version"),
             has_backend,
             no_wheel,
+            exclude: links::stray(root, &include),
             include,
             import_from: import_roots(bases, has_backend),
             requires_python: project.requires_python(root).or_else(|| least_python(root, &pins)),

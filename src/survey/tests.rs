@@ -105,6 +105,53 @@ fn django_without_a_build_backend() {
 }
 
 #[test]
+fn an_empty_static_root_is_told_as_what_it_is() {
+    let with = |settings: &'static str| {
+        survey(&[
+            ("manage.py", "from django.core.management import execute_from_command_line\n"),
+            ("shop/settings.py", settings),
+            ("shop/wsgi.py", WSGI),
+            ("requirements.txt", "django==4.2\nasgiref==3.8\ngunicorn==22.0\npackaging==24.0\n"),
+        ])
+    };
+    let seen = with("BASE_DIR = Path(__file__).parent\nSTATIC_ROOT = ''  # none\n");
+    assert!(seen.collect_static.is_empty());
+    let said = &seen.open[0];
+    assert!(said.contains("is empty") && said.contains("`STATIC_ROOT = BASE_DIR / \"staticfiles\"`"), "{said}");
+    assert!(said.contains("`shop/settings.py`"), "{said}");
+
+    let seen = with("STATIC_ROOT = 'static'\n");
+    assert!(seen.open[0].contains("is relative"), "{:?}", seen.open);
+
+    // A default for whoever sets none in a file of their own.
+    let seen =
+        with("STATIC_ROOT = ''\nfrom .local import *\nif not STATIC_ROOT:\n    STATIC_ROOT = join(ROOT, 'static')\n");
+    assert_eq!(seen.collect_static, ["python app/manage.py collectstatic --noinput"]);
+    assert!(seen.open.is_empty(), "{:?}", seen.open);
+}
+
+#[test]
+fn links_that_cannot_ship_are_excluded() {
+    let root = tempfile::tempdir().unwrap();
+    let shop = root.path().join("shop");
+    std::fs::create_dir_all(shop.join("docs")).unwrap();
+    std::fs::write(root.path().join("requirements.txt"), "flask==3.0\n").unwrap();
+    std::fs::write(shop.join("__init__.py"), "").unwrap();
+    std::fs::write(shop.join("app.py"), "import flask\napp = flask.Flask(__name__)\n").unwrap();
+    for (link, target) in [
+        ("docs/gone.html", "../../../www/gone.html"),
+        ("docs/[a].txt", "gone.txt"),
+        ("hosts", "/etc/hosts"),
+        ("main.py", "app.py"),
+    ] {
+        std::os::unix::fs::symlink(target, shop.join(link)).unwrap();
+    }
+    let seen = Survey::of(root.path()).unwrap();
+    assert_eq!(seen.include, ["shop/**"]);
+    assert_eq!(seen.exclude, ["shop/docs/[[]a[]].txt", "shop/docs/gone.html", "shop/hosts"]);
+}
+
+#[test]
 fn objects_and_factories() {
     let flask =
         |module: &'static str, text: &'static str| survey(&[(module, text), ("requirements.txt", "flask==3.0\n")]);

@@ -274,7 +274,7 @@ impl Code {
             } else if line.starts_with("class ") {
                 self.class(path, line);
             } else {
-                self.statement(path, name, line, entry);
+                self.statement((path, text), name, line, entry);
             }
         }
         self.imports.entry(path.to_owned()).or_default();
@@ -297,7 +297,7 @@ impl Code {
     }
 
     /// Reads a line that begins neither a function nor a class: imports and assignments.
-    fn statement(&mut self, path: &Path, name: &str, line: &str, entry: Option<Gateway>) {
+    fn statement(&mut self, (path, text): (&Path, &str), name: &str, line: &str, entry: Option<Gateway>) {
         if name == "celery_worker.py" && line.starts_with("from ") {
             let names = line.split_once(" import ").map_or("", |(_, names)| names).split(" #").next();
             let names = names.unwrap_or_default().split(',').map(str::trim);
@@ -312,7 +312,7 @@ impl Code {
         match (object, value.trim_matches(['"', '\''])) {
             ("WSGI_APPLICATION", target) => self.chosen.push((target.to_owned(), Gateway::Wsgi)),
             ("ASGI_APPLICATION", target) => self.chosen.push((target.to_owned(), Gateway::Asgi)),
-            ("STATIC_ROOT", _) => self.static_root = Some(static_root(value)),
+            ("STATIC_ROOT", _) => self.static_root = Some(static_root(value, path, text)),
             _ => {}
         }
         match (called(value), entry) {

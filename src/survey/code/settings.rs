@@ -1,22 +1,53 @@
 //! What Django's settings say: where static files are collected, and which variables a build has to set.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::line::assignment;
 
 /// Whether static files can be collected into what STATIC_ROOT says: only inside of the tree does a package have them.
-pub(super) fn static_root(value: &str) -> Result<(), String> {
+/// `text` is the file that says it.
+pub(super) fn static_root(value: &str, path: &Path, text: &str) -> Result<(), String> {
+    // Empty for whoever sets it in a file of their own; else the settings choose further down.
+    let value = match is_empty_text(value) {
+        true => chosen_below(text).unwrap_or(value),
+        false => value,
+    };
     let inside = ["BASE", "ROOT", "DIR", "__file__", "dirname"].iter().any(|word| value.contains(word));
-    let text = value.trim_start_matches(['r', '"', '\'']);
+    let told = value.trim_start_matches(['r', '"', '\'']);
+    let line = match text.contains("BASE_DIR =") {
+        true if text.contains("Path(") => r#"STATIC_ROOT = BASE_DIR / "staticfiles""#,
+        true => r#"STATIC_ROOT = os.path.join(BASE_DIR, "staticfiles")"#,
+        false => r#"STATIC_ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "staticfiles")"#,
+    };
+    let way_out = || format!("to ship them, write `{line}` in `{}` and run `pkgapp init --force`", path.display());
     match value {
         _ if inside => Ok(()),
-        _ if text.starts_with('/') && value.starts_with(['"', '\'', 'r']) => {
-            Err(format!("`STATIC_ROOT` is `{}`, outside of the application", text.trim_end_matches(['"', '\''])))
+        _ if is_empty_text(value) => Err(format!("`STATIC_ROOT` is empty; {}", way_out())),
+        _ if told.starts_with('/') && value.starts_with(['"', '\'', 'r']) => {
+            Err(format!("`STATIC_ROOT` is `{}`, outside of the application", told.trim_end_matches(['"', '\''])))
         }
-        _ if value.starts_with(['"', '\'']) => Err("`STATIC_ROOT` is relative to the working directory".to_owned()),
+        _ if value.starts_with(['"', '\'']) => {
+            Err(format!("`STATIC_ROOT` is relative to the working directory; {}", way_out()))
+        }
         _ if ["environ", "getenv", "env(", "config("].iter().any(|word| value.contains(word)) => {
             Err("`STATIC_ROOT` comes from the environment".to_owned())
         }
         _ => Ok(()),
     }
+}
+
+/// Whether a value is an empty text: it says where nothing is to be collected.
+fn is_empty_text(value: &str) -> bool {
+    let value = value.split(" #").next().unwrap_or_default().trim();
+    value == "''" || value == "\"\""
+}
+
+/// What an indented line makes of an empty STATIC_ROOT.
+fn chosen_below(text: &str) -> Option<&str> {
+    let indented = text.lines().filter(|line| line.starts_with([' ', '\t'])).map(str::trim_start);
+    let mut values = indented.filter_map(assignment).filter(|(name, _)| *name == "STATIC_ROOT").map(|(_, value)| value);
+    values.rfind(|value| !is_empty_text(value))
 }
 
 /// The variables that settings read without a default, by `os.environ`, django-environ or python-decouple.
