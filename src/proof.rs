@@ -23,7 +23,7 @@ use crate::tree::{Bytes, Content, Entry, Kind, LastOpened, Origin, Tree};
 use crate::wheels::BuiltFrom;
 
 /// Counts changes of what the search finds in the same files: part of the name of its cached results.
-const SEARCH: u32 = 2;
+const SEARCH: u32 = 4;
 
 /// How much of a file is held while it is searched, bytes.
 const CHUNK: usize = 1 << 20;
@@ -260,6 +260,9 @@ fn search_layer_files(layer: &Layer, needles: &[Needle], scope: &Scope<'_>) -> R
             continue;
         }
         let mut texts = search_entry(&entry, needles, &mut last)?;
+        if !texts.is_empty() && is_of_npm(path, &entry)? {
+            texts.retain(|text| Needle::of(text, needles).is_none_or(|needle| !needle.common));
+        }
         if !texts.is_empty() {
             // A constant of a source, e.g. the default `/root/.netrc`, is in its byte code too.
             let source = source_of(layer, path).filter(|(source, _)| !made_here.contains(source));
@@ -278,6 +281,15 @@ fn search_layer_files(layer: &Layer, needles: &[Needle], scope: &Scope<'_>) -> R
         }
     }
     Ok(all)
+}
+
+/// Whether npm brought a file as its author made it: there `/tmp/x.png` and `/root/path/to` are examples in a manual, or places
+/// of the machine that compiled it. What is compiled here, node-gyp writes below `build/`.
+fn is_of_npm(path: &ReleasePath, entry: &Entry) -> Result<bool> {
+    let (Kind::File(content), Some((_, inside))) = (&entry.kind, path.as_str().rsplit_once("/node_modules/")) else {
+        return Ok(false);
+    };
+    Ok(!inside.split('/').any(|name| name == "build") || !head(content)?.contains('\0'))
 }
 
 /// Returns the source that a file of byte code was made of (PEP 3147).
@@ -353,7 +365,8 @@ fn leak(path: &InstallPath, named: (&Needle, Vec<u8>), origin: &Origin, layer: O
         (_, Some(distribution)) if distribution.built_here => error
             .note(format!("`{}` was built here, and its source does not contain this path", distribution.wheel))
             .hint(format!(
-                "pin a wheel of `{}`, or build it with an interpreter and tools below `/usr` or `/opt`",
+                "pin a wheel of `{}`, or build it with an interpreter and tools below `/usr` or `/opt`; if no program needs \
+                 the file, remove it with a command of `[build] run`",
                 distribution.name
             )),
         (_, Some(_)) => error.note("what is made of a downloaded wheel must not name this machine: this is a bug"),
@@ -567,6 +580,11 @@ mod tests {
             ("x.so", &b"\0/home/ci/x.log\0/home/ci/.pyenv/object.h\0"[..]),
             ("fine.so", b"\0/home/ci/x.log\0"),
             ("data.txt", data.as_bytes()),
+            // npm brings what its authors wrote; a compiler is started there too.
+            ("x/node_modules/glob/README.md", b"e.g. /tmp/x.png"),
+            ("x/node_modules/glob/package.json", b"\"_where\": \"/home/ci/.npm\""),
+            ("x/node_modules/glob/linux.node", b"\x7fELF\0\0/tmp/ci/a.c\0"),
+            ("x/node_modules/glob/build/Release/glob.node", b"\x7fELF\0\0/tmp/node-gyp/a.c\0"),
         ];
         let built_from = BuiltFrom { path: project.clone(), key: "x".into() };
         let (wheel, test) = (TestWheel::new("x", "1.0", &made), TestWheel::new("x", "1.0", &made));
@@ -576,9 +594,17 @@ mod tests {
         let inputs = Inputs { sources, ..Inputs::default() };
         let tree = bench.tree(&prefix(), &layers);
         let site = format!("/opt/shop/{}", bench.compiler.site_packages());
+        let temporary = Needle::directory("the temporary directory", Path::new("/tmp"), &prefix()).unwrap();
+        let needles = [needles, vec![temporary]].concat();
         assert_eq!(
             messages(leaks(&tree, &prefix(), &layers, &needles, &inputs, &bench.cache)),
-            [format!("`{site}/x.so` names the home directory, `/home/ci/.pyenv/object.h`")]
+            [
+                format!("`{site}/x.so` names the home directory, `/home/ci/.pyenv/object.h`"),
+                format!(
+                    "`{site}/x/node_modules/glob/build/Release/glob.node` names the temporary directory, `/tmp/node-gyp/a.c`"
+                ),
+                format!("`{site}/x/node_modules/glob/package.json` names the home directory, `/home/ci/.npm`"),
+            ]
         );
     }
 

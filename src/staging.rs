@@ -3,6 +3,8 @@
 //! The release is copied to a temporary directory, where the build's own interpreter stands in for the host's; what the
 //! commands make there becomes a layer, what they remove leaves the tree.
 
+mod lacks;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -227,7 +229,9 @@ impl<'a> Staged<'a> {
         let line = command.words.join(" ");
         if !output.status.success() {
             let error = process::failure(&child, &output).context(format!("`{line}` of `[build] run` failed"));
-            return Err(place(error));
+            let said = [&output.stdout[..], &output.stderr[..]].map(String::from_utf8_lossy).join("\n");
+            let hint = lacks::way_out(&said, &self.root);
+            return Err(place(hint.into_iter().fold(error, Error::hint)));
         }
         report.detail(&format!("ran `{line}`"));
         for text in [&output.stdout, &output.stderr] {

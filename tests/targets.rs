@@ -265,11 +265,19 @@ fn imports_that_are_certain_need_the_parts_of_python_that_have_packages_of_their
         .file("plots/__init__.py", "from . import core\n")
         .file("plots/core.py", "import turtle\ntry:\n    import ensurepip\nexcept ImportError:\n    pass\n")
         .file("plots/backend.py", "import idlelib\nimport nobody\n");
-    pin(&sandbox, &[plots]);
-    sandbox.write("main.py", "import os.path, plots, main2\nimport absent.sub\ndef f():\n    import later\n");
+    // It puts its own copies of others on the path; nobody else sees them.
+    let setuptools = Wheel::new("setuptools", "80.0")
+        .file("setuptools/__init__.py", "import more_itertools, jaraco.text\n")
+        .file("setuptools/_vendor/more_itertools/__init__.py", "")
+        .file("setuptools/_vendor/jaraco/text/__init__.py", "");
+    pin(&sandbox, &[plots, setuptools]);
+    sandbox
+        .write("main.py", "import os.path, plots, main2, setuptools\nimport absent.sub\ndef f():\n    import later\n");
+    sandbox.write("windows.py", "import win32serviceutil\nimport pywintypes\n");
+    sandbox.write("tests_e2e/main.py", "import playwright\n");
     sandbox.write("main2.py", "from plots import core\nimport wanted\n");
     sandbox.write("tests/test_main.py", "import pytest\n");
-    let include = "include = [\"main.py\", \"main2.py\", \"tests/**\"]";
+    let include = "include = [\"main.py\", \"main2.py\", \"windows.py\", \"tests/**\", \"tests_e2e/**\"]";
     sandbox.edit("pkgapp.toml", "include = [\"motd.txt\"]", include);
     sandbox.edit("pkgapp.toml", "[python]", "[python]\noptional-imports = [\"wanted\"]");
     let outcome = sandbox.pkgapp(["build", "--offline", "--format", "deb,rpm"]).outcome();

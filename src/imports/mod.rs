@@ -162,6 +162,12 @@ impl<'a> Search<'a> {
         if top == "distutils" && matches!(self.place(&["setuptools"]), Place::Source(..)) {
             return;
         }
+        // It also puts a directory of others' modules on the path, for itself.
+        let is_setuptools = ["/setuptools/", "/pkg_resources/"].iter().any(|package| file.contains(package));
+        let is_vendored = || !matches!(self.place(&["setuptools", "_vendor", top]), Place::None);
+        if is_of_windows(top) || is_setuptools && is_vendored() {
+            return;
+        }
         if !standard::has(self.python, top) {
             self.found.missing.entry(top.to_owned()).or_insert_with(|| file.to_owned());
         } else if let Some(part) = PythonPart::of(module) {
@@ -205,7 +211,14 @@ fn is_aside(name: &str) -> bool {
     let stem = name.strip_suffix(".py").unwrap_or(name);
     ["test", "tests", "testing", "conftest", "noxfile", "docs", "setup", "fabfile"].contains(&stem)
         || stem.starts_with("test_")
+        || stem.starts_with("tests_")
         || stem.ends_with("_test")
+}
+
+/// Whether a module is one of pywin32, which no Linux has: what imports it is for Windows.
+fn is_of_windows(module: &str) -> bool {
+    let others = ["pythoncom", "pythonwin", "pywintypes", "servicemanager", "winerror"];
+    module.starts_with("win32") || others.contains(&module)
 }
 
 /// Where a module is.
