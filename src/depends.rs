@@ -136,15 +136,18 @@ impl Depends {
     /// libraries under names that are theirs alone (`libgfortran-040039e1.so.5.0.0`).
     ///
     /// Files of wheels that are tagged for every platform (`-any.whl`) and made for another machine than the rest are
-    /// data that the distribution chooses from at run time, and count for nothing.
+    /// data that the distribution chooses from at run time, and count for nothing. So do files of any wheel that are made
+    /// for musl: npm brings both kinds, and no process that has glibc can load them.
     ///
     /// # Errors
     /// A file for a machine that pkgapp builds no packages for, or files for two machines; all are named.
     pub fn scan<'a>(layers: impl Iterator<Item = &'a Layer>) -> Result<Scan> {
         let files: Vec<Blamed<'_>> = layers.flat_map(blamed).collect();
         let arch = arch(&files)?;
-        let counted: Vec<&Blamed<'_>> =
-            files.iter().filter(|file| file.elf.machine == arch.as_str() && file.elf.is_64).collect();
+        let counted: Vec<&Blamed<'_>> = files
+            .iter()
+            .filter(|file| file.elf.machine == arch.as_str() && file.elf.is_64 && !is_for_musl(file.elf))
+            .collect();
         let own: HashSet<&str> = counted
             .iter()
             .flat_map(|file| [Some(file.elf.path.file_name()), file.elf.soname.as_deref()])
@@ -200,6 +203,10 @@ fn arch(files: &[Blamed<'_>]) -> Result<Arch> {
         (Some(error), _) => Err(error),
         (None, first) => Ok(first.map_or(Arch::Any, |(arch, _)| arch)),
     }
+}
+
+fn is_for_musl(elf: &ElfFile) -> bool {
+    elf.needed.iter().any(|name| name.starts_with("libc.musl-"))
 }
 
 fn known_arch(elf: &ElfFile) -> Option<Arch> {
@@ -445,6 +452,17 @@ mod tests {
         let layers = [layer("a", ANY, vec![])];
         let scan = Depends::scan(layers.iter()).unwrap();
         assert_eq!(scan, Scan { arch: Arch::Any, libraries: vec![], floors: vec![] });
+    }
+
+    #[test]
+    fn what_is_made_for_musl_asks_for_no_package() {
+        let files = vec![
+            elf("lib/watcher-musl.node", "x86_64", &["libstdc++.so.6", "libc.musl-x86_64.so.1"], &[]),
+            elf("lib/watcher.node", "x86_64", &["libc.so.6"], &[("libc.so.6", "GLIBC_2.17")]),
+        ];
+        let scan = Depends::scan([layer("a", ANY, files)].iter()).unwrap();
+        let libraries: Vec<&str> = scan.libraries.iter().map(|library| library.soname.as_str()).collect();
+        assert_eq!((scan.arch, libraries), (Arch::X86_64, vec!["libc.so.6"]));
     }
 
     #[test]
