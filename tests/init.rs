@@ -30,7 +30,7 @@ fn plain_django_is_built_with_its_server() {
         (".python-version", tools::python().minor.as_str()),
         ("manage.py", "print('managed')\n"),
         ("site_one/__init__.py", ""),
-        ("site_one/settings.py", "DEBUG = False\n"),
+        ("site_one/settings.py", "BASE_DIR = Path(__file__).parent.parent\nMEDIA_ROOT = BASE_DIR / 'media'\n"),
         ("site_one/wsgi.py", "application = get_wsgi_application()\n"),
         ("tests/test_it.py", ""),
         ("requirements.txt", "--no-index\n"),
@@ -47,7 +47,9 @@ fn plain_django_is_built_with_its_server() {
     sandbox.pkgapp(["init"]).stdout();
     assert_eq!(std::fs::read_to_string(sandbox.path("pkgapp.toml")).unwrap(), text);
     let dump = sandbox.dump(&sandbox.build(["--format", "deb"])[0]);
-    for path in ["/opt/project/app/manage.py", "/opt/project/app/site_one/wsgi.py", "/project-web.socket"] {
+    // What settings say is written to leads out of the release.
+    let media = "/opt/project/app/media";
+    for path in ["/opt/project/app/manage.py", "/opt/project/app/site_one/wsgi.py", "/project-web.socket", media] {
         assert!(dump.contains(path), "`{path}` is not in:\n{dump}");
     }
     assert!(!dump.contains("test_it"), "{dump}");
@@ -73,10 +75,10 @@ fn a_server_that_is_not_required_is_added_where_it_can_be_locked() {
     let (text, said) = of("requirements/prod.txt", "flask==3.0.0\nwerkzeug==3.0.0\nblinker==1.7.0\n");
     assert!(text.contains("\nadd = ") && !text.contains("\nrequirements = "), "{text}");
     assert!(said.contains("`pkgapp lock requirements/prod.txt`"), "{said}");
-    // That file is poetry's.
+    // That file is poetry's, and stays as it is.
     let (text, said) = of("poetry.lock", "[[package]]\nname = \"flask\"\nversion = \"3.0.0\"\n");
-    assert!(!text.contains("\nadd = ") && text.contains("\n# [service.web]\n"), "{text}");
-    assert!(said.contains("is left as a comment"), "{said}");
+    assert!(text.contains("\nadd = [\"gunicorn\"]") && text.contains("\n[service.web]\n"), "{text}");
+    assert!(said.contains("`pkgapp lock` pins one beside it, in `pylock.add.toml`"), "{said}");
 }
 
 #[test]

@@ -287,6 +287,37 @@ fn what_is_added_is_pinned_beside_the_requirements() {
 }
 
 #[test]
+fn what_is_added_beside_a_whole_lock_leaves_its_pins_alone() {
+    let server = serve();
+    let cases = cases(&server);
+    let mut whole = cases.into_iter().find(|case| case.files.iter().any(|(name, _)| *name == "uv.lock")).unwrap();
+    let python = format!("{}\nadd = [\"tool>=3\"]", whole.python);
+    whole.python = python.leak();
+    for resolver in ["uv", "pip"] {
+        if resolver == "uv" && tool("uv").is_none() {
+            continue;
+        }
+        let sandbox = project(&whole, &server);
+        let before = std::fs::read(sandbox.path("uv.lock")).unwrap();
+        let index = format!("\n[[python.index]]\nname = \"local\"\nurl = \"{}\"\ndefault = true\n", server.url());
+        sandbox.append("pkgapp.toml", &index);
+        let said = sandbox.pkgapp(["build"]).fails();
+        assert!(said.contains("error: `add` asks for `tool>=3`, and no version of it is pinned"), "{said}");
+        assert_eq!(sandbox.pkgapp(["lock", "--resolver", resolver]).stdout(), "pylock.add.toml\n");
+        let lock = std::fs::read_to_string(sandbox.path("pylock.add.toml")).unwrap();
+        assert!(lock.contains("name = \"tool\"") && lock.matches("[[packages]]").count() == 1, "{lock}");
+        let dump = sandbox.dump(&sandbox.build(["--format", "deb"])[0]);
+        assert!(dump.contains("/alpha/") && dump.contains("/beta/") && dump.contains("/tool/"), "{dump}");
+        assert!(std::fs::read(sandbox.path("uv.lock")).unwrap() == before && !sandbox.path("pylock.toml").exists());
+        // The next time, it is read and written again.
+        sandbox.pkgapp(["lock", "--resolver", resolver]).stdout();
+        sandbox.edit("pkgapp.toml", "tool>=3", "alpha");
+        let said = sandbox.pkgapp(["lock", "--resolver", resolver]).fails();
+        assert!(said.contains("uv.lock` pins all that `add` names"), "{said}");
+    }
+}
+
+#[test]
 fn the_dependencies_of_a_project_without_a_wheel_are_locked() {
     let server = serve();
     for resolver in ["uv"] {

@@ -272,7 +272,7 @@ fn imports_that_are_certain_need_the_parts_of_python_that_have_packages_of_their
         .file("setuptools/_vendor/jaraco/text/__init__.py", "");
     pin(&sandbox, &[plots, setuptools]);
     sandbox
-        .write("main.py", "import os.path, plots, main2, setuptools\nimport absent.sub\ndef f():\n    import later\n");
+        .write("main.py", "import os.path, plots, main2, setuptools\nimport absent.sub\ndef f():\n    import later\nimport pkg_resources\n");
     sandbox.write("windows.py", "import win32serviceutil\nimport pywintypes\n");
     sandbox.write("tests_e2e/main.py", "import playwright\n");
     sandbox.write("main2.py", "from plots import core\nimport wanted\n");
@@ -285,6 +285,13 @@ fn imports_that_are_certain_need_the_parts_of_python_that_have_packages_of_their
     let warnings: Vec<&str> = outcome.stderr.lines().filter(|line| line.contains("which nothing provides")).collect();
     assert_eq!(warnings.len(), 1, "{}", outcome.report);
     assert!(warnings[0].contains("`app/main.py` imports `absent`"), "{}", warnings[0]);
+    // Newer setuptools lack it.
+    let old = "`app/main.py` imports `pkg_resources`, which setuptools has had before version 81 only";
+    assert!(
+        outcome.stderr.contains(old) && outcome.stderr.contains("`add = [\"setuptools<81\"]`"),
+        "{}",
+        outcome.report
+    );
     let minor = &python().minor;
     let artifacts = super::support::walk(&sandbox.project().join("dist"));
     let of = |ending: &str| artifacts.iter().find(|path| path.to_string_lossy().ends_with(ending)).unwrap();

@@ -135,6 +135,12 @@ pub struct Python {
     pub wheelhouses: Vec<PathBuf>,
 }
 
+/// What `[python] add` names beside a lock that another tool writes, as `pkgapp lock` pins it.
+pub const ADDED_LOCK: &str = "pylock.add.toml";
+
+/// Locks that other tools write.
+const WHOLE_LOCKS: [&str; 4] = ["uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock"];
+
 /// Where pins are looked for in the directory of the configuration, if it names no file.
 pub const LOCKS: [&str; 6] = ["pylock.toml", "uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock", "requirements.txt"];
 
@@ -252,6 +258,11 @@ impl App {
             .hint("name a `source`, files to `include`, or `requirements`"))
     }
 
+    /// Returns the first of its locks that another tool writes.
+    pub fn whole_lock(&self) -> Option<&Path> {
+        self.python.requirements.iter().find(|file| is_whole_lock(file)).map(|file| file.value.as_path())
+    }
+
     /// Checks what takes a walk through the files: that every `include` pattern matches something.
     ///
     /// # Errors
@@ -269,6 +280,10 @@ impl App {
     pub fn included_files(&self) -> Result<Vec<PathBuf>> {
         files::included(&self.root, &self.include, &self.exclude)
     }
+}
+
+fn is_whole_lock(file: &Placed<PathBuf>) -> bool {
+    file.value.file_name().is_some_and(|name| WHOLE_LOCKS.iter().any(|lock| name == *lock))
 }
 
 /// The files that were found, read but not yet taken apart.
@@ -507,7 +522,7 @@ impl Reader<'_> {
             None => python_version_file(root, &table),
         };
         let interpreter = self.interpreter(&table);
-        let requirements = match table.get("requirements") {
+        let mut requirements = match table.get("requirements") {
             Some(value) => value.each(|text| existing_file(root, "requirements file", text)),
             None => LOCKS
                 .iter()
@@ -520,6 +535,10 @@ impl Reader<'_> {
         let constraints =
             table.get("constraints").map(|value| value.each(|text| existing_file(root, "constraints file", text)));
         let add = table.get("add").map(|value| value.each(added)).unwrap_or_default();
+        let beside = root.join(ADDED_LOCK);
+        if !add.is_empty() && requirements.iter().any(is_whole_lock) && beside.is_file() {
+            requirements.push(Placed { at: Location::file(&beside), value: beside });
+        }
         let groups = table.get("groups").map(|value| value.each(group_name)).unwrap_or_default();
         let extras = table.get("extras").map(|value| value.each(extra_name)).unwrap_or_default();
         let allow_unmet = table.get("allow-unmet").map(|value| value.each(distribution_name)).unwrap_or_default();

@@ -82,6 +82,13 @@ pub(super) fn python_parts(
     let (prefix, python) = (&app.package.prefix.value, app.python.version.value);
     let imports = Imports::find(tree, prefix, python, layers, own, &app.python.optional_imports)?;
     for (module, file) in &imports.missing {
+        if module.as_str() == "pkg_resources" {
+            report.warning(&format!(
+                "`{file}` imports `pkg_resources`, which setuptools has had before version 81 only, and fails without it: \
+                 write `add = [\"setuptools<81\"]` below `[python]` and run `pkgapp lock`"
+            ));
+            continue;
+        }
         report.warning(&format!(
             "`{file}` imports `{module}`, which nothing provides: pin the distribution that does, or write \
              `optional-imports = [\"{module}\"]` below `[python]`"

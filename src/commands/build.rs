@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::app::{App, Placed, TarCompression};
+use crate::app::{ADDED_LOCK, App, Placed, TarCompression};
 use crate::assembly::{self, Options};
 use crate::cache::Cache;
 use crate::cli::{BuildArgs, FormatName, Global, LockArgs};
@@ -33,7 +33,9 @@ pub(super) fn build(args: &BuildArgs, global: &Global, report: &Report) -> Resul
             &Options { cache: &cache, offline: global.offline, rerun: false },
             report,
         )?;
-        app.python.requirements = vec![Placed { at: Location::file(&path), value: path }];
+        // Beside a lock that another tool writes, it is one more.
+        app.python.requirements.retain(|file| path.ends_with(ADDED_LOCK) && file.value != path);
+        app.python.requirements.push(Placed { at: Location::file(&path), value: path });
     }
     let (package, artifacts) = match make(args, global, &app, &cache, report) {
         // Whatever failed may have failed for want of them. Made anew, they are whole.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use crate::app::App;
+use crate::app::{ADDED_LOCK, App};
 use crate::cli::{Global, InitArgs};
 use crate::error::{Context, Error, Location, Result, shown};
 use crate::fs;
@@ -177,6 +177,33 @@ fn app(survey: &Survey) -> Vec<String> {
     if !survey.import_from.is_empty() {
         lines.push(format!("import-from = [{}]", list(&survey.import_from)));
     }
+    lines.extend(writable(survey));
+    lines
+}
+
+/// Paths that services write to: as a comment where nothing runs that could.
+fn writable(survey: &Survey) -> Vec<String> {
+    let writes = &survey.writes;
+    let list = |names: &[String]| names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
+    let is_run = web(survey).is_some() || added_server(survey).is_some() || !survey.workers.is_empty();
+    let mark = if is_run { "" } else { "# " };
+    let mut lines = Vec::new();
+    if !writes.paths.is_empty() {
+        let by: Vec<String> = writes.by.iter().take(2).map(|file| format!("`{file}`")).collect();
+        let more = if writes.by.len() > 2 {
+            " and others write"
+        } else if by.len() == 2 {
+            " write"
+        } else {
+            " writes"
+        };
+        let by = by.join(if writes.by.len() == 2 { " and " } else { ", " });
+        lines.push(format!("{mark}writable = [{}]  # {by}{more} there", list(&writes.paths)));
+    }
+    if !writes.perhaps.is_empty() {
+        let all: Vec<String> = writes.paths.iter().chain(&writes.perhaps).cloned().collect();
+        lines.push(format!("# writable = [{}]  # if it writes to all that .gitignore has", list(&all)));
+    }
     lines
 }
 
@@ -185,7 +212,9 @@ fn python_table(survey: &Survey, python: Option<PythonMinor>) -> Vec<String> {
     lines.extend(python.map(|python| format!("version = {}", quoted(&python.to_string()))));
     let added = added_server(survey);
     match &survey.pins {
-        Pins::Elsewhere(name, true) if added.is_none() => lines.push(format!("requirements = [{}]", quoted(name))),
+        Pins::Elsewhere(name, true) if added.is_none() || is_whole_lock(name) => {
+            lines.push(format!("requirements = [{}]", quoted(name)));
+        }
         Pins::Elsewhere(name, _) => {
             lines.push(format!("# `pkgapp lock {name}` writes the pylock.toml that a build reads"));
         }
@@ -228,10 +257,17 @@ fn surroundings(survey: &Survey) -> Vec<String> {
     let names: Vec<&str> = survey.variables.keys().map(String::as_str).take(6).collect();
     let what = if names.is_empty() { "secrets and settings".to_owned() } else { names.join(", ") };
     let data = |name: &String| format!("{name} = {}", quoted(&format!("/var/lib/{}", survey.name)));
-    let data: Vec<String> = survey.data_variables.iter().map(data).collect();
+    let moved =
+        |(name, path): (&String, &String)| format!("{name} = {}", quoted(&format!("/var/lib/{}/{path}", survey.name)));
+    let is_moved = |name: &&String| !survey.writes.variables.contains_key(*name);
+    let data = survey.data_variables.iter().filter(is_moved).map(data);
+    let data: Vec<String> = data.chain(survey.writes.variables.iter().map(moved)).collect();
+    let directory =
+        format!("working-directory = {}  # its paths count from there", quoted(&format!("/opt/{}/app", survey.name)));
+    let directory = survey.writes.in_working_directory.then_some(directory);
     let env = (!data.is_empty()).then(|| format!("env = {{ {} }}", data.join(", ")));
     let file = format!("environment-file = \"/etc/{}/secrets.env\"  # {what}", survey.name);
-    env.into_iter().chain([file]).collect()
+    directory.into_iter().chain(env).chain([file]).collect()
 }
 
 /// How the application is served, by a server that it requires itself.
@@ -272,7 +308,7 @@ fn web(survey: &Survey) -> Option<Vec<String>> {
             "uwsgi --master --die-on-term --need-app --http-socket 127.0.0.1:8000 --home /opt/{} --module {called}",
             survey.name
         ))]),
-        Gateway::Wsgi | Gateway::Asgi => None,
+        Gateway::Wsgi | Gateway::Asgi => Some(vec![exec(survey.server_program.clone()?)]),
     }
 }
 
@@ -289,19 +325,22 @@ fn assumed(survey: &Survey) -> Option<(&'static str, Vec<String>)> {
     Some((server, vec![format!("exec = {}", quoted(&exec)), "socket = \"127.0.0.1:8000\"".to_owned()]))
 }
 
-/// The same where `pkgapp lock` can pin the server beside the requirements: whole locks are their own tools' to write.
+/// The same where `pkgapp lock` can pin the server beside the requirements, or beside a lock that another tool writes.
 fn added_server(survey: &Survey) -> Option<(&'static str, Vec<String>)> {
     let is_resolved = match &survey.pins {
         Pins::Nothing => true,
-        Pins::Found(name) | Pins::Loose(name) | Pins::Elsewhere(name, _) => {
-            name.ends_with(".txt") || name.ends_with(".in")
-        }
+        Pins::Found(name) | Pins::Loose(name) | Pins::Elsewhere(name, _) => !name.ends_with("pylock.toml"),
     };
-    // A program of its own may be what serves it, unless there is a module for servers.
+    // Where a program of its own serves it, the object may lack what that program adds; a module for servers has all.
     let is_entry = matches!(&survey.web, Some(Web::Object { module, .. })
         if module.rsplit('.').next().is_some_and(|name| ["wsgi", "asgi"].contains(&name)));
-    let is_certain = survey.framework == Framework::Django || survey.scripts.is_empty() || is_entry;
+    let is_certain = survey.framework == Framework::Django || !survey.starts_a_server || is_entry;
     assumed(survey).filter(|_| is_resolved && is_certain && web(survey).is_none())
+}
+
+/// Whether another tool writes a file of pins: `pkgapp lock` leaves it alone.
+fn is_whole_lock(name: &str) -> bool {
+    !name.ends_with(".txt") && !name.ends_with(".in")
 }
 
 /// The version in `.python-version`, if it is one that releases run on.
@@ -375,6 +414,9 @@ fn say(survey: &Survey, python: Option<PythonMinor>, report: &Report) {
     let completes = "`pkgapp lock` writes a `pylock.toml` that does";
     let added = added_server(survey);
     match (&survey.pins, &survey.gap) {
+        (Pins::Found(name) | Pins::Elsewhere(name, true), _) if added.is_some() && is_whole_lock(name) => {
+            report.warning(&format!("`{name}` pins no server: `pkgapp lock` pins one beside it, in `{ADDED_LOCK}`"));
+        }
         (Pins::Found(name), _) if added.is_some() => {
             report.warning(&format!("`{name}` pins no server: `pkgapp lock` writes a `pylock.toml` that does"));
         }

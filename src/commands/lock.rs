@@ -7,7 +7,7 @@ use std::process::Command;
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use crate::app::App;
+use crate::app::{ADDED_LOCK, App, Placed};
 use crate::assembly::{self, Options};
 use crate::cli::{Global, LockArgs, Resolver};
 use crate::error::{Context, Error, Location, Result, shown};
@@ -43,7 +43,8 @@ pub(super) fn lock(args: &LockArgs, global: &Global, report: &Report) -> Result<
     )?;
     // Requirements that the configuration does not name were found by their names, and `pylock.toml` goes first.
     let is_named = app.python.requirements.iter().any(|file| file.at.file == app.file);
-    if is_named && !app.python.requirements.iter().any(|file| file.value == path) {
+    let is_read = app.python.requirements.iter().any(|file| file.value == path) || path.ends_with(ADDED_LOCK);
+    if is_named && !is_read {
         report.warning(&format!(
             "the configuration does not read `{LOCK}`: write `requirements = [\"{LOCK}\"]` below `[python]`"
         ));
@@ -67,11 +68,81 @@ pub(super) fn write(
     options: &Options<'_>,
     report: &Report,
 ) -> Result<PathBuf> {
+    if let Some(whole) = app.whole_lock().filter(|_| named.is_empty() && !app.python.add.is_empty()) {
+        return write_beside(app, whole, args, options, report);
+    }
     let mut inputs = inputs(app, named)?;
     let names: Vec<String> = inputs.iter().map(|input| shown(input).to_string()).collect();
     let added = added(app)?;
     inputs.extend(added.iter().map(|file| file.to_path_buf()));
     let path = app.root.join(LOCK);
+    let (text, by) = resolve(app, &inputs, &path, &names, args, options, report)?;
+    put(&path, &text)?;
+    let count = text.matches("[[packages]]").count();
+    report.step(&format!("{LOCK}: {count} distributions, resolved by {by} from {}", names.join(", ")));
+    Ok(path)
+}
+
+/// Pins what the configuration adds to a lock that another tool writes, in a file of its own; returns where.
+///
+/// # Errors
+/// The lock can't be read or pins it already, or as [`write`].
+fn write_beside(app: &App, whole: &Path, args: &LockArgs, options: &Options<'_>, report: &Report) -> Result<PathBuf> {
+    let mut alone = app.clone();
+    alone.python.add.clear();
+    alone.python.requirements.retain(|file| !file.value.ends_with(ADDED_LOCK));
+    let pinned = assembly::pins(&alone, options, report)?;
+    let line = |pin: &lock::Pin| Some(format!("{}=={}\n", pin.name, pin.version.as_ref()?));
+    let constraints = temporary("pins.", &pinned.pins.iter().filter_map(line).collect::<String>())?;
+    // Whatever the lock was made with, extras and groups included, its pins stay what they are.
+    alone.python.constraints.push(Placed { at: Location::file(whole), value: constraints.to_path_buf() });
+    alone.python.extras.clear();
+    alone.python.groups.clear();
+    let path = app.root.join(ADDED_LOCK);
+    let added = added(app)?;
+    let inputs: Vec<PathBuf> = added.iter().map(|file| file.to_path_buf()).collect();
+    let name = shown(whole).to_string();
+    let (text, by) = resolve(&alone, &inputs, &path, std::slice::from_ref(&name), args, options, report)
+        .map_err(|error| error.note(format!("the pins of `{name}` stay as they are")))?;
+    let is_pinned = |name: &str| pinned.pins.iter().any(|pin| pin.name.to_string() == name);
+    let (text, count) = without_packages(&text, is_pinned);
+    if count == 0 {
+        return Err(Error::new(format!("`{name}` pins all that `add` names"))
+            .at(Location::file(&app.file))
+            .hint("leave out `add`: there is nothing to pin"));
+    }
+    put(&path, &text)?;
+    report.step(&format!("{ADDED_LOCK}: {count} distributions beside `{name}`, resolved by {by}"));
+    Ok(path)
+}
+
+/// A lock without the packages of some names, and how many it has.
+fn without_packages(text: &str, is_left_out: impl Fn(&str) -> bool) -> (String, usize) {
+    const HEADING: &str = "[[packages]]\n";
+    let mut parts = text.split(HEADING);
+    let mut kept = parts.next().unwrap_or_default().to_owned();
+    let mut count = 0;
+    for part in parts {
+        let name = part.lines().find_map(|line| line.strip_prefix("name = ")).unwrap_or_default().trim_matches('"');
+        if !is_left_out(name) {
+            kept += HEADING;
+            kept += part;
+            count += 1;
+        }
+    }
+    (kept, count)
+}
+
+/// Resolves requirements; returns the lock, and by what it was made.
+fn resolve(
+    app: &App,
+    inputs: &[PathBuf],
+    path: &Path,
+    names: &[String],
+    args: &LockArgs,
+    options: &Options<'_>,
+    report: &Report,
+) -> Result<(String, &'static str)> {
     let uv =
         match args.resolver {
             Some(Resolver::Uv) => Some(process::find("uv").ok_or_else(|| {
@@ -84,29 +155,39 @@ pub(super) fn write(
         let _busy = report.busy(&format!("resolving {}", names.join(", ")));
         match &uv {
             Some(uv) => {
-                let resolve = |scope| with_uv(uv, app, scope, &inputs, &path, args.upgrade, options, report);
+                let resolve = |scope| with_uv(uv, app, scope, inputs, path, args.upgrade, options, report);
                 // Pins that fit the release need not fit Pythons that are yet to come, nor Windows.
                 let arch = app.package.arch.as_ref().map_or_else(Arch::host, |arch| Ok(arch.value))?;
-                resolve(Scope::AllPlatforms).or_else(|_| {
-                    let text = resolve(Scope::Release(arch))?;
-                    let python = app.python.version.value;
-                    report.step(&format!("the requirements fit together for Python {python} on {arch} Linux alone"));
-                    Ok::<_, Error>(text)
-                })?
+                let is_for_all = !path.ends_with(ADDED_LOCK);
+                // What stands beside the pins of one release is for that one.
+                let for_all = if is_for_all { resolve(Scope::AllPlatforms).ok() } else { None };
+                for_all.map_or_else(
+                    || {
+                        let text = resolve(Scope::Release(arch))?;
+                        let python = app.python.version.value;
+                        if is_for_all {
+                            report.step(&format!(
+                                "the requirements fit together for Python {python} on {arch} Linux alone"
+                            ));
+                        }
+                        Ok::<_, Error>(text)
+                    },
+                    Ok,
+                )?
             }
-            None => with_pip(app, &inputs, options)?,
+            None => with_pip(app, inputs, options)?,
         }
     };
-    check_places(&text, app, &inputs, options)?;
-    let text = without_passwords(&text);
-    fs::write_atomically(&path, |out| {
-        use std::io::Write;
-        out.write_all(text.as_bytes()).context(|| format!("cannot write `{}`", shown(&path)))
-    })?;
-    let count = text.matches("[[packages]]").count();
+    check_places(&text, app, inputs, options)?;
     let by = if uv.is_some() { "uv" } else { "pip, for this machine alone" };
-    report.step(&format!("{LOCK}: {count} distributions, resolved by {by} from {}", names.join(", ")));
-    Ok(path)
+    Ok((without_passwords(&text), by))
+}
+
+fn put(path: &Path, text: &str) -> Result<()> {
+    fs::write_atomically(path, |out| {
+        use std::io::Write;
+        out.write_all(text.as_bytes()).context(|| format!("cannot write `{}`", shown(path)))
+    })
 }
 
 /// The files to resolve: those that were named, else the requirements files of the configuration; and the project.
@@ -122,7 +203,9 @@ fn inputs(app: &App, named: &[PathBuf]) -> Result<Vec<PathBuf>> {
             let name = file.value.file_name().unwrap_or_default().to_string_lossy().into_owned();
             return Err(Error::new(format!("`{name}` is a whole lock, which its own tool writes"))
                 .at(file.at.clone())
-                .hint(format!("leave out `--lock` and `pkgapp lock`: `pkgapp build` reads `{name}` as it is")));
+                .hint(format!(
+                    "leave out `--lock` and `pkgapp lock`: `pkgapp build` reads `{name}` as it is, and `add` pins more beside it"
+                )));
         }
     }
     if inputs.is_empty() {
@@ -148,10 +231,15 @@ fn added(app: &App) -> Result<Option<tempfile::TempPath>> {
         return Ok(None);
     }
     let lines: String = app.python.add.iter().map(|added| format!("{}\n", added.value)).collect();
-    let context = || "cannot write a file of the requirements in `add`";
-    let mut file = tempfile::Builder::new().prefix("add.").suffix(".txt").tempfile().context(context)?;
+    temporary("add.", &lines).map(Some)
+}
+
+/// A file of requirements that resolvers read.
+fn temporary(prefix: &str, lines: &str) -> Result<tempfile::TempPath> {
+    let context = || "cannot write a file of requirements";
+    let mut file = tempfile::Builder::new().prefix(prefix).suffix(".txt").tempfile().context(context)?;
     std::io::Write::write_all(&mut file, lines.as_bytes()).context(context)?;
-    Ok(Some(file.into_temp_path()))
+    Ok(file.into_temp_path())
 }
 
 /// Whether a pyproject.toml says what the project requires, so that no backend has to be asked.

@@ -10,6 +10,7 @@ mod project;
 #[cfg(test)]
 mod tests;
 mod wheels;
+mod writable;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ use crate::pypa::VersionSpecifiers;
 
 use self::project::Project;
 use self::wheels::Wheels;
+use self::writable::Writes;
 
 pub use self::code::{Factory, Framework, Gateway, Web, Worker};
 
@@ -102,6 +104,10 @@ pub struct Survey {
     pub framework: Framework,
     /// The application object that a web server is given.
     pub web: Option<Web>,
+    /// Whether a program of its own serves it.
+    pub starts_a_server: bool,
+    /// The command that does, if it is certain.
+    pub server_program: Option<String>,
     /// Programs beside it.
     pub workers: Vec<Worker>,
     /// The command that migrates the database.
@@ -112,6 +118,8 @@ pub struct Survey {
     pub variables: BTreeMap<String, &'static str>,
     /// Variables that say where the application keeps its data.
     pub data_variables: Vec<String>,
+    /// What it writes to.
+    pub writes: Writes,
     /// Console scripts of its own.
     pub scripts: Vec<String>,
     /// What is left to the reader, one sentence each.
@@ -146,6 +154,11 @@ impl Survey {
         } else {
             None
         };
+        let written = code.written(root);
+        let no_wheel = no_wheel.or_else(|| {
+            let is_wheel = project.is_project && code.serves();
+            if is_wheel { writable::keeps_from_a_wheel(root, &written) } else { None }
+        });
         let has_backend = project.is_project && no_wheel.is_none();
         let pins = find_pins(root, has_backend)?;
         let requires = pins::required(root, &pins, &project.table, &project.setup)?;
@@ -168,6 +181,7 @@ impl Survey {
             (Pins::Elsewhere(name, _), Some(_)) => Pins::Elsewhere(name, false),
             (pins, _) => pins,
         };
+        let server_program = server_program(&code, &project.scripts(), &name, has_backend).filter(|_| web.is_some());
         let mut survey = Self {
             root: root.to_owned(),
             name,
@@ -184,6 +198,9 @@ impl Survey {
             collect_static: Vec::new(),
             variables: if framework == Framework::Django { code.variables().clone() } else { BTreeMap::new() },
             data_variables: code.data_variables().cloned().collect(),
+            writes: Writes::of(root, written, &code, has_backend),
+            starts_a_server: code.starts_a_server(),
+            server_program,
             scripts: project.scripts(),
             open: Vec::new(),
             wheels: Wheels::read(root, &pins),
@@ -268,6 +285,19 @@ fn runs_from_its_tree(root: &Path, project: &Project, code: &code::Code) -> Opti
         directory.is_dir() && !directory.join("__init__.py").is_file()
     })?;
     Some(format!("Django finds `{}` beside manage.py, and a wheel would lack it", place(beside)))
+}
+
+/// The command that serves an application which brings its own server: its only console script or the one with its
+/// name, or without a wheel the module that is run.
+fn server_program(code: &code::Code, scripts: &[String], name: &AppName, has_backend: bool) -> Option<String> {
+    if !code.starts_a_server() {
+        return None;
+    }
+    if !has_backend {
+        return code.server_program().map(|program| format!("python app/{program}"));
+    }
+    let named = scripts.iter().find(|script| script.as_str() == name.as_str());
+    named.or(scripts.first().filter(|_| scripts.len() == 1)).cloned()
 }
 
 /// The directories that modules are imported from, besides what is importable anyway.

@@ -560,3 +560,110 @@ fn settings_demand_what_they_read_without_a_default() {
         [("A", "only-for-the-build"), ("C", "only-for-the-build"), ("G", "1"), ("H", "sqlite://:memory:")]
     );
 }
+
+fn writes(files: &[(&str, &str)]) -> (Vec<String>, Vec<String>) {
+    let writes = survey(files).writes;
+    (writes.paths, writes.perhaps)
+}
+
+#[test]
+fn what_settings_say_is_written_to() {
+    let settings = "from pathlib import Path\nBASE_DIR = Path(__file__).resolve().parent.parent\n\
+                    DATABASES = {\n    'default': {\n        'ENGINE': 'django.db.backends.sqlite3',\n        \
+                    'NAME': os.getenv('DB_NAME', BASE_DIR / 'db.sqlite3'),\n    },\n}\n\
+                    STATIC_ROOT = BASE_DIR / 'collected'\nMEDIA_ROOT = os.path.join(BASE_DIR, 'media')\n\
+                    TEMPLATES_DIR = BASE_DIR / 'templates'\n";
+    let django = [
+        ("manage.py", "from django.core.management import execute_from_command_line\n"),
+        ("shop/__init__.py", ""),
+        ("shop/settings.py", settings),
+        ("shop/wsgi.py", WSGI),
+        ("requirements.txt", "django==4.2\n"),
+        (".gitignore", "*.pyc\ncollected/\nindexes/\n/media\nnode_modules\n"),
+        ("shop/search.py", "INDEX_DIR = os.path.join(root, 'indexes')\n"),
+    ];
+    let (paths, perhaps) = writes(&django);
+    assert_eq!(paths, ["db.sqlite3", "media/"]);
+    assert_eq!(perhaps, ["indexes"]);
+
+    // A name of its own, and another database: nothing lies in the tree.
+    let elsewhere = "MEDIA_ROOT = '/srv/media'\nNAME = 'shop'\nDATABASES = {'default': {\n    'NAME': 'shop',\n}}\n";
+    assert_eq!(writes(&[django[0], django[1], ("shop/settings.py", elsewhere), django[3]]).0, Vec::<String>::new());
+
+    // Settings that only developers have, and a path that counts from the working directory.
+    let seen = survey(&[
+        django[0],
+        django[1],
+        django[3],
+        ("shop/settings/base.py", "MEDIA_ROOT = 'media'\n"),
+        ("shop/settings/dev.py", "MEDIA_ROOT = BASE_DIR / 'dev-media'\nBASE_DIR = Path(__file__).parent.parent\n"),
+    ]);
+    assert_eq!(seen.writes.paths, ["media/"]);
+    assert!(seen.writes.in_working_directory);
+}
+
+#[test]
+fn what_code_makes_is_written_to() {
+    let app = "import os\nfrom flask import Flask\napp = Flask(__name__)\nhere = os.path.dirname(os.path.abspath(__file__))\n\
+               app.config['CACHE'] = os.path.join(here, 'cache')\n\
+               # os.makedirs(os.path.join(here, 'never'))\n\
+               if not os.path.exists(app.config['CACHE']):\n    os.makedirs(\n        app.config['CACHE'],\n    )\n\
+               os.makedirs(os.path.join(here, 'index'), exist_ok=True)\nos.makedirs(os.path.join(here, 'words'), exist_ok=True)\n\
+               SQLALCHEMY_DATABASE_URI = os.environ.get('DATABASE_URL') or 'sqlite:///' + os.path.join(here, 'app.db')\n\
+               def save(key, path):\n    with open(os.path.join(here, 'index', 'key.txt'), 'w') as file:\n        file.write(key)\n    \
+               open(path, 'w')\n    open(os.path.join(here, 'read.txt'))\n    (Path(here) / 'marks').mkdir(parents=True)\n";
+    let flask = [
+        ("web/__init__.py", app),
+        ("web/index/words.txt", ""),
+        ("web/words/a.txt", ""),
+        ("requirements.txt", "flask==3.0\n"),
+    ];
+    let (paths, _) = writes(&flask);
+    assert_eq!(paths, ["web/app.db", "web/cache/", "web/index/", "web/marks/"]);
+
+    // A command of the developers', and generated code.
+    let version = "import pathlib\n(pathlib.Path(__file__).parent / 'frozen.py').write_text('')\n";
+    let made = "from pathlib import Path\n(Path(__file__).parent / 'made').mkdir()\n";
+    let commands = [("web/version.py", version), ("web/management/commands/a.py", made), ("web/devtools.py", made)];
+    assert_eq!(writes(&commands).0, ["web/made/"]);
+    assert_eq!(writes(&commands[..2]).0, Vec::<String>::new());
+}
+
+#[test]
+fn what_writes_beside_itself_is_no_wheel_unless_a_variable_moves_it() {
+    let project = "[project]\nname = \"web\"\nversion = \"1\"\n[build-system]\nrequires = []\nbuild-backend = \"hatchling.build\"\n";
+    let code = "import os\nfrom flask import Flask\napp = Flask(__name__)\nhere = os.path.dirname(__file__)\n";
+    let fixed = format!("{code}os.makedirs(os.path.join(here, 'cache'))\n");
+    let seen = survey(&[("pyproject.toml", project), ("web/__init__.py", &fixed)]);
+    assert!(seen.no_wheel.as_deref().is_some_and(|why| why.contains("`web/cache/`")), "{:?}", seen.no_wheel);
+    assert_eq!(seen.writes.paths, ["web/cache/"]);
+
+    let movable =
+        format!("{code}os.makedirs(os.path.join(os.getenv('WEB_CACHE', os.path.join(here, 'cache')), 'a'))\n");
+    let seen = survey(&[("pyproject.toml", project), ("web/__init__.py", &movable)]);
+    assert_eq!((seen.no_wheel, seen.writes.paths), (None, Vec::new()));
+    assert_eq!(seen.writes.variables.get("WEB_CACHE").map(String::as_str), Some("cache"));
+    // With content, the variable would hide it.
+    let seen = survey(&[("pyproject.toml", project), ("web/__init__.py", &movable), ("web/cache/words.txt", "")]);
+    assert!(seen.no_wheel.is_some());
+    // What nothing serves stays what its author made.
+    let tool = "import os\nos.makedirs(os.path.join(os.path.dirname(__file__), 'cache'))\n";
+    assert_eq!(survey(&[("pyproject.toml", project), ("web/__init__.py", tool)]).no_wheel, None);
+}
+
+#[test]
+fn an_application_that_starts_a_server_is_run_and_not_served() {
+    let shelf = [
+        ("shelf/__init__.py", "from flask import Flask\napp = Flask(__name__)\n"),
+        ("shelf/server.py", "try:\n    from gevent.pywsgi import WSGIServer\nexcept ImportError:\n    pass\n"),
+        ("shelf.py", "from shelf.main import main\nif __name__ == '__main__':\n    main()\n"),
+        ("make.py", "if __name__ == '__main__':\n    main()\n"),
+        ("requirements.txt", "flask==3.0\n"),
+    ];
+    let seen = survey(&shelf);
+    assert_eq!(seen.server_program.as_deref(), Some("python app/shelf.py"));
+    assert_eq!(survey(&[shelf[0], shelf[2], shelf[4]]).server_program, None);
+    let project = "[project]\nname = \"shelf\"\nversion = \"1\"\nscripts = { shelf = \"shelf.main:main\", shelf-admin = \"a:b\" }\n\
+                   [build-system]\nrequires = []\nbuild-backend = \"hatchling.build\"\n";
+    assert_eq!(survey(&[shelf[0], shelf[1], ("pyproject.toml", project)]).server_program.as_deref(), Some("shelf"));
+}

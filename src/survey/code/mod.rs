@@ -1,9 +1,11 @@
 //! The lines of an application's modules that make an object which a server or a worker is given.
 
+mod expression;
 mod line;
 mod settings;
 mod web;
 mod workers;
+mod writes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -14,6 +16,8 @@ use self::line::{assignment, bases_of, called, imported, lines_at, required_argu
 use self::settings::{data_variables, demanded_variables, static_root};
 use self::workers::queues;
 use super::{ASIDE, TOOLS, pins};
+
+pub(super) use self::writes::Written;
 
 /// How deep modules are looked for, and how large they may be: application objects are near the top, and hand-written.
 const DEEPEST: usize = 6;
@@ -151,6 +155,17 @@ const FACTORIES: [&str; 9] = [
     "application_factory",
 ];
 
+/// How modules begin that start a server by themselves, and none for developers.
+const SERVERS: [&str; 7] = [
+    "from tornado.httpserver import",
+    "from gevent.pywsgi import",
+    "from eventlet import wsgi",
+    "from cheroot",
+    "from cherrypy",
+    "from waitress import",
+    "import waitress",
+];
+
 /// What the modules of a tree show.
 #[derive(Debug, Default)]
 pub(super) struct Code {
@@ -193,6 +208,11 @@ pub(super) struct Code {
     alembic: Option<Alembic>,
     /// The processes of a Procfile.
     processes: Vec<(String, String)>,
+    /// Modules that start a server by themselves.
+    servers: BTreeSet<PathBuf>,
+    /// Modules at the top that do something when they are run.
+    programs: BTreeSet<String>,
+    sources: writes::Sources,
 }
 
 /// Migrations that alembic runs.
@@ -359,6 +379,15 @@ impl Code {
         self.enqueues |= [".enqueue(", ".enqueue_in(", ".enqueue_at(", ".enqueue_call(", "rq.decorators", "@job"]
             .iter()
             .any(|word| text.contains(word));
+        self.sources.keep(path, text);
+        if SERVERS.iter().any(|server| text.contains(server)) {
+            self.servers.insert(path.to_owned());
+        }
+        let is_run =
+            ["if __name__ == '__main__'", "if __name__ == \"__main__\""].iter().any(|line| text.contains(line));
+        if depth(path) == 1 && is_run && !TOOLS.contains(&name) && name != "manage.py" {
+            self.programs.insert(name.to_owned());
+        }
         let command = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         let is_loop = ["while True", "while not "].iter().any(|word| text.contains(word)) && text.contains("sleep(");
         // What listens by itself is not started unasked.
@@ -516,6 +545,22 @@ impl Code {
     /// Whether a directory has an `__init__.py`.
     pub(super) fn is_package(&self, directory: &Path) -> bool {
         self.packages.contains(directory)
+    }
+
+    /// What the application writes to inside of the tree.
+    pub(super) fn written(&self, root: &Path) -> Vec<Written> {
+        self.sources.written(root)
+    }
+
+    /// Whether something is there that a web server is given.
+    pub(super) fn serves(&self) -> bool {
+        let is_served = |kind| !matches!(kind, Kind::Celery | Kind::CeleryEntry | Kind::Huey);
+        self.manage.is_some() || self.found.iter().any(|found| is_served(found.kind))
+    }
+
+    /// Whether the application has a name as a path in a string.
+    pub(super) fn has_path(&self, name: &str) -> bool {
+        self.sources.mention(name)
     }
 
     pub(super) fn alembic(&self) -> Option<&Alembic> {

@@ -68,6 +68,24 @@ impl Code {
         Some((Web::Object { module, name: best.name.clone(), factory, gateway }, base))
     }
 
+    /// Whether a program of the application's own serves it.
+    pub(in crate::survey) fn starts_a_server(&self) -> bool {
+        !self.servers.is_empty()
+    }
+
+    /// The module at the top that serves the application when it is run: it has the name of the package with the server,
+    /// or of nothing else.
+    pub(in crate::survey) fn server_program(&self) -> Option<&str> {
+        let names = self.servers.iter().flat_map(|file| file.iter().next()).filter_map(|name| name.to_str());
+        let names: BTreeSet<&str> = names.map(|name| name.trim_end_matches(".py")).collect();
+        let is_server = |program: &&String| {
+            let stem = program.trim_end_matches(".py");
+            names.contains(stem) || ["server", "serve", "run", "main", "app"].contains(&stem)
+        };
+        let mut programs = self.programs.iter().filter(is_server);
+        programs.next().filter(|_| programs.next().is_none() && self.starts_a_server()).map(String::as_str)
+    }
+
     /// What the factories of the tree return.
     fn returned(&self) -> Gateway {
         let gateways = self.found.iter().filter_map(|found| match found.kind {
