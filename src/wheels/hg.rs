@@ -49,7 +49,9 @@ fn archive(address: &Address, commit: &str, place: &Path, cache: &Cache) -> Resu
         let mut command = Command::new(&hg);
         process::outside_repositories(&mut command);
         // Aliases, defaults and colours of the user's configuration are off (hg help environment).
-        command.env("HGPLAIN", "1").args(["--noninteractive", "--quiet"]).args(arguments).stdin(configuration);
+        command.env("HGPLAIN", "1").args(["--noninteractive", "--quiet"]);
+        // A server that sends nothing for a minute is given up, as one of git is.
+        command.args(["--config", "http.timeout=60"]).args(arguments).stdin(configuration);
         let output = command.output().context(|| "cannot run `hg`")?;
         match output.status.success() {
             true => Ok(()),
