@@ -68,6 +68,7 @@ const TEXTS: &[(&str, &str)] = texts!(
     "sh/compare",
     "sh/compile",
     "sh/conffiles",
+    "sh/empty",
     "sh/forgotten",
     "sh/homes",
     "sh/hook",
@@ -314,6 +315,7 @@ impl Acts<'_> {
                     has_units
                         || has_accounts
                         || !homes.is_empty()
+                        || !owned.is_empty()
                         || self.services.writable.is_some()
                         || self.phases.after_install.is_some()
                 }
