@@ -388,6 +388,7 @@ impl Acts<'_> {
             configs,
             unit_files => units.iter().filter(|unit| !unit.names.is_empty()).map(|unit| unit_path(&unit.file)).collect::<Vec<_>>(),
             restartable => self.restartable(),
+            kept => units.iter().filter(|unit| unit.file.ends_with(".service") && unit.on_upgrade == OnUpgrade::Keep).flat_map(|unit| &unit.names).collect::<Vec<_>>(),
             services => self.services.restarted().flat_map(|unit| &unit.names).collect::<Vec<_>>(),
             sockets => self.services.sockets().map(|(name, service)| context!(name, service)).collect::<Vec<_>>(),
             stop => units.iter().map(|unit| quoted(&unit.file.replacen("@.", "@*.", 1))).collect::<Vec<_>>(),
