@@ -28,18 +28,9 @@ use self::writable::Writes;
 
 pub use self::code::{Factory, Framework, Gateway, Web, Worker};
 
-/// Requirements files outside of the places that a build looks into, as projects keep them.
-const ELSEWHERE: [&str; 9] = [
-    "requirements-base.txt",
-    "requirements/production.txt",
-    "requirements/prod.txt",
-    "requirements/base.txt",
-    "requirements/main.txt",
-    "requirements/requirements.txt",
-    "requirements-prod.txt",
-    "requirements/default.txt",
-    "requirements.in",
-];
+/// What projects call the requirements of the application itself, beside those for its developers; the first that is there
+/// counts. Files outside of the places that a build looks into: `requirements-WORD.txt`, `requirements/WORD.txt`.
+const WORDS: [&str; 8] = ["production", "prod", "main", "base", "common", "requirements", "default", "runtime"];
 
 /// Directories at the top of a tree that are no part of an application.
 const ASIDE: [&str; 20] = [
@@ -343,14 +334,22 @@ fn find_pins(root: &Path, has_backend: bool) -> Result<Pins> {
     if let Some(lock) = lock_of_workspace(root)? {
         return Ok(Pins::Elsewhere(lock, true));
     }
-    match ELSEWHERE.iter().find(|name| root.join(name).is_file()) {
-        Some(name) => match pins::all_pinned(&root.join(name))? {
+    match elsewhere().find(|name| root.join(name).is_file()) {
+        Some(name) => match pins::all_pinned(&root.join(&name))? {
             // A project says itself what it requires; such a file is for its developers.
             false if has_backend => Ok(Pins::Nothing),
-            pinned => Ok(Pins::Elsewhere((*name).to_owned(), pinned)),
+            pinned => Ok(Pins::Elsewhere(name, pinned)),
         },
         None => Ok(Pins::Nothing),
     }
+}
+
+/// Requirements files as projects keep them where a build does not look.
+fn elsewhere() -> impl Iterator<Item = String> {
+    let beside = |word| ["-", "_", "."].map(|between| format!("requirements{between}{word}.txt"));
+    let below = |word| format!("requirements/{word}.txt");
+    let files = WORDS.iter().flat_map(move |word| beside(word).into_iter().chain([below(word)]));
+    files.chain(["requirements.in".to_owned()])
 }
 
 /// What the pins ask of Python, as far as that is known without an index.

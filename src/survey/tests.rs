@@ -667,3 +667,35 @@ fn an_application_that_starts_a_server_is_run_and_not_served() {
                    [build-system]\nrequires = []\nbuild-backend = \"hatchling.build\"\n";
     assert_eq!(survey(&[shelf[0], shelf[1], ("pyproject.toml", project)]).server_program.as_deref(), Some("shelf"));
 }
+
+#[test]
+fn requirements_of_the_application_are_found_whatever_stands_between_the_words() {
+    for name in
+        ["requirements_base.txt", "requirements-production.txt", "requirements.main.txt", "requirements/base.txt"]
+    {
+        let seen = survey(&[
+            ("app.py", "app = Flask(__name__)\n"),
+            (name, "flask==3.0\n"),
+            ("requirements_tests.txt", "a==1\n"),
+        ]);
+        let Pins::Elsewhere(found, _) = seen.pins else { panic!("{:?}", seen.pins) };
+        assert_eq!(found, name);
+    }
+}
+
+#[test]
+fn an_example_of_a_deployment_is_not_served() {
+    let example = ("contrib/host/wsgi.py", "def application(environ, start_response):\n    pass\n");
+    let files = [example, ("src/wiki/__init__.py", ""), ("requirements.txt", "flask==3.0\nwerkzeug==3\n")];
+    assert!(survey(&files).web.is_none());
+
+    let factory = "from flask import Flask\n\ndef create_app():\n    return Flask(__name__)\n";
+    let seen = survey(&[&files[..], &[("src/wiki/app.py", factory)]].concat());
+    let Some(Web::Object { module, .. }) = seen.web else { panic!("{:?}", seen.web) };
+    assert_eq!(module, "wiki.app");
+
+    // A package of this name may be the application's own.
+    let seen = survey(&[&files[..], &[("contrib/__init__.py", ""), ("contrib/host/__init__.py", "")]].concat());
+    let Some(Web::Object { module, .. }) = seen.web else { panic!("{:?}", seen.web) };
+    assert_eq!(module, "contrib.host.wsgi");
+}

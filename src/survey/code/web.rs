@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::{Code, Factory, Found, Gateway, Kind, Web, depth};
 
+/// Directories of examples; [`super::ASIDE`] has those that nothing is read from.
+const EXAMPLES: [&str; 5] = ["contrib", "demo", "demos", "sample", "samples"];
+
 impl Code {
     /// The object to serve, if one is certain enough, and the directory that it is imported from.
     pub(in crate::survey) fn web(&self, requires: &BTreeSet<String>) -> Option<(Web, PathBuf)> {
@@ -42,6 +45,9 @@ impl Code {
                 Kind::Celery | Kind::CeleryEntry | Kind::Huey => return None,
             };
             let module = self.module_of(&found.file)?.0;
+            if self.is_example(&found.file) {
+                return None;
+            }
             // What a package keeps to itself is not what it serves.
             if module.split('.').any(|part| part.starts_with('_')) {
                 return None;
@@ -66,6 +72,15 @@ impl Code {
         let factory = if matches!(best.kind, Kind::Factory(_)) { Factory::Yes } else { Factory::No };
         let (module, base) = self.module_of(&best.file)?;
         Some((Web::Object { module, name: best.name.clone(), factory, gateway }, base))
+    }
+
+    /// Whether a file lies where projects keep examples of deployments, which are no package of theirs.
+    fn is_example(&self, file: &Path) -> bool {
+        let mut directories = file.ancestors().skip(1);
+        directories.any(|directory| {
+            directory.file_name().is_some_and(|name| EXAMPLES.iter().any(|example| name == *example))
+                && !self.is_package(directory)
+        })
     }
 
     /// Whether a program of the application's own serves it.
