@@ -652,7 +652,7 @@ pub struct LogsArgs {
     /// Begin at this time: anything that journalctl takes, such as `-1h` or `yesterday`
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, env = "PKGAPP_SINCE", hide_env_values = true)]
     pub since: Option<String>,
-    /// Begin with so many last lines of each host [default: 100, or all with `--since`]
+    /// Show the last N lines of each host [default: 100, or all with `--since`]
     #[arg(short = 'n', long, value_name = "N", env = "PKGAPP_LINES", hide_env_values = true)]
     pub lines: Option<u32>,
     /// Read the journal as root, by way of sudo [default: as `[deploy.NAME]` says]

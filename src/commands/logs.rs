@@ -22,7 +22,7 @@ const SCRIPT: &str = "\
 if [ \"$(id -u)\" != 0 ] && ! id -nG | grep -qwE 'adm|systemd-journal|wheel'; then
   echo \"$(id -un) may not read the journal\" >&2; exit 77
 fi
-exec journalctl \"$@\"";
+";
 
 /// A user may read what its own units print, as far as the journal is kept on disk and a file of its own
 /// (journald.conf(5), `SplitMode=`).
@@ -30,7 +30,17 @@ const USERS_SCRIPT: &str = "\
 if [ \"$(id -u)\" != 0 ] && [ ! -d /var/log/journal ] && ! id -nG | grep -qwE 'adm|systemd-journal|wheel'; then
   echo \"the journal is not kept in /var/log/journal, so $(id -un) may not read it\" >&2; exit 77
 fi
-exec journalctl \"$@\"";
+";
+
+/// Of journalctl(1) with `--since`, `--lines` shows the first ones (systemd 252), so the first argument says how many of
+/// the last are wanted; empty for all that it prints. The status is journalctl's.
+const READ: &str = "\
+last=$1
+shift
+[ -n \"$last\" ] || exec journalctl \"$@\"
+exec 3>&1
+status=$({ { journalctl \"$@\"; echo $? >&4; } | tail -n \"$last\" >&3; } 4>&1)
+exit \"$status\"";
 
 /// Whose units are meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +69,7 @@ pub(super) fn logs(args: &LogsArgs, global: &Global, report: &Report) -> Result<
     let whose = if seat.is_own() { Whose::Users } else { Whose::Systems };
     let fleet = open_fleet(&args.hosts, deploy.as_ref(), "logs", report)?;
     let script = if whose == Whose::Users { USERS_SCRIPT } else { SCRIPT };
+    let script = format!("{script}{READ}");
     let command = Command::new("reading the journal", script).args(journalctl(args, whose, &units(&app, &named)));
     let command = command.sudo(seat.uses_sudo()).ends_with_us();
     // What is to be sorted has to be in memory.
@@ -119,13 +130,14 @@ fn units(app: &App, named: &[&str]) -> Vec<String> {
 fn journalctl(args: &LogsArgs, whose: Whose, units: &[String]) -> Vec<String> {
     let fields = "MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_PID,_SYSTEMD_UNIT,UNIT,_SYSTEMD_USER_UNIT,USER_UNIT";
     let option = if whose == Whose::Users { "--user-unit" } else { "--unit" };
-    let mut words = vec!["--no-pager".to_owned(), "--output=json".to_owned(), format!("--output-fields={fields}")];
+    let last = args.lines.filter(|_| args.since.is_some() && !args.follow);
+    let mut words = vec![last.map(|lines| lines.to_string()).unwrap_or_default()];
+    words.extend(["--no-pager".to_owned(), "--output=json".to_owned(), format!("--output-fields={fields}")]);
     words.extend(units.iter().map(|unit| format!("{option}={unit}")));
     words.extend(args.since.iter().map(|since| format!("--since={since}")));
     match (args.lines, &args.since) {
-        (Some(lines), _) => words.push(format!("--lines={lines}")),
-        (None, None) => words.push(format!("--lines={LINES}")),
-        (None, Some(_)) => words.push("--lines=all".to_owned()),
+        (lines, None) => words.push(format!("--lines={}", lines.unwrap_or(LINES))),
+        (_, Some(_)) => words.push("--lines=all".to_owned()),
     }
     if args.follow {
         words.push("--follow".to_owned());

@@ -334,10 +334,12 @@ fn workers_of_many_kinds() {
     let command =
         "class Command(BaseCommand):\n    def handle(self):\n        while True:\n            time.sleep(1)\n";
     let port = format!("{command}    parser.add_argument('--port')\n");
+    let asks = format!("{command}            input('Delete it? ')\n");
     let seen = survey(&[
         MANAGE,
         ("hc/management/commands/send_alerts.py", command),
         ("hc/management/commands/smtpd.py", &port),
+        ("hc/management/commands/cleanup.py", &asks),
         ("hc/management/commands/once.py", "class Command:\n    pass\n"),
         ("hc/tasks.py", "from huey.contrib.djhuey import task\n"),
         requires("django==4\nasgiref==3\nhuey==2\n"),
@@ -698,4 +700,13 @@ fn an_example_of_a_deployment_is_not_served() {
     let seen = survey(&[&files[..], &[("contrib/__init__.py", ""), ("contrib/host/__init__.py", "")]].concat());
     let Some(Web::Object { module, .. }) = seen.web else { panic!("{:?}", seen.web) };
     assert_eq!(module, "contrib.host.wsgi");
+}
+
+#[test]
+fn a_manage_file_beside_src_leaves_modules_their_names() {
+    let manage = ("manage.py", "os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'dns.settings')\n");
+    let wsgi = ("src/dns/wsgi.py", "application = get_wsgi_application()\n");
+    let files = [manage, wsgi, ("src/dns/__init__.py", ""), ("requirements.txt", "django==4.2\n")];
+    let Some(Web::Object { module, .. }) = survey(&files).web else { panic!("nothing is served") };
+    assert_eq!(module, "dns.wsgi");
 }

@@ -392,7 +392,8 @@ impl Code {
         let is_loop = ["while True", "while not "].iter().any(|word| text.contains(word)) && text.contains("sleep(");
         // What listens by itself is not started unasked.
         let listens = ["--port", "--host", "--bind"].iter().any(|option| text.contains(option));
-        if parent.ends_with("management/commands") && is_loop && !listens && text.contains("class Command") {
+        let asks = text.contains("input(");
+        if parent.ends_with("management/commands") && is_loop && !listens && !asks && text.contains("class Command") {
             self.loops.push(command);
         }
         if name == "config.py" && text.contains("pecan") | text.contains("'root'") | text.contains("\"root\"") {
@@ -593,7 +594,9 @@ impl Code {
         while self.packages.contains(base) && base.parent().is_some() {
             base = base.parent().unwrap_or(Path::new(""));
         }
-        if let Some(manage) = self.manage.as_deref().filter(|manage| base.starts_with(manage)) {
+        // A manage.py beside `src` works on the project that is installed from there.
+        let is_beside = |manage: &Path| base.starts_with(manage) && base != manage.join("src");
+        if let Some(manage) = self.manage.as_deref().filter(|manage| is_beside(manage)) {
             base = manage;
         } else if base.starts_with("src") {
             base = if base == Path::new("src") || !self.is_import_root(base, file) { Path::new("src") } else { base };
