@@ -26,6 +26,11 @@ fn application(name: &str, programs: &[(&str, &str)], tables: &str) -> Sandbox {
     pin(&sandbox, &wheels);
     sandbox.edit("pkgapp.toml", "[app]\n", &format!("[app]\nname = {name:?}\n"));
     sandbox.append("pkgapp.toml", &format!("\n{tables}"));
+    // What the commands start.
+    for module in ["clocks/__init__.py", "clocks/report.py", "clocks/wsgi.py", "api.py"] {
+        sandbox.write(module, "");
+    }
+    sandbox.edit("pkgapp.toml", "include = [", "include = [\"clocks/*.py\", \"api.py\", ");
     sandbox
 }
 
@@ -365,5 +370,22 @@ fn every_generated_file_is_in_the_packages() {
             );
         }
         assert!(dump.contains("-rw-r----- root:clocks ") && dump.contains(" c /etc/clocks/clocks.env"), "{dump}");
+    }
+}
+
+#[test]
+fn a_command_whose_module_is_not_there_is_refused() {
+    let tables = "[service.api]\nexec = \"uvicorn api.v2:app\"\n";
+    let sandbox = application("api", &[("uvicorn", "uvicorn")], tables);
+    let said = sandbox.pkgapp(["build"]).fails();
+    assert!(
+        said.contains("the release has no module `api.v2`, which this command starts\n  --> pkgapp.toml:"),
+        "{said}"
+    );
+
+    // Who says where it runs knows better.
+    for more in ["working-directory = \"/srv/api\"", "env = { PYTHONPATH = \"/srv/api\" }"] {
+        let sandbox = application("api", &[("uvicorn", "uvicorn")], &format!("{tables}{more}\n"));
+        sandbox.build(["--format", "tar.gz"]);
     }
 }

@@ -7,7 +7,7 @@ use crate::app::{self, App};
 use crate::depends::{Depends, Library, Program, SharedRuntime};
 use crate::error::{Error, Result};
 use crate::format::sonames;
-use crate::imports::{Imports, PythonPart};
+use crate::imports::{self, Imports, Modules, PythonPart};
 use crate::layer::{ByteCompiler, Layer};
 use crate::name::AppName;
 use crate::path::{InstallPath, ReleasePath};
@@ -108,6 +108,36 @@ pub(super) fn python_parts(
         ));
     }
     Ok(BTreeSet::new())
+}
+
+/// Checks that the release has the modules that services start from, as far as command lines name them.
+///
+/// # Errors
+/// One of them is not there.
+pub(super) fn check_started(app: &App, tree: &Tree) -> Result<()> {
+    let prefix = &app.package.prefix.value;
+    let mut modules = Modules::of(tree, prefix, app.python.version.value)?;
+    for directory in &app.import_from {
+        modules = modules.and(prefix.join(&ReleasePath::parse("app")?).join(directory));
+    }
+    // Services run in the prefix, and servers import from where they run.
+    modules = modules.and(prefix.clone());
+
+    let services = app.services.iter().map(|service| &service.process);
+    for process in services.chain(app.timers.iter().map(|timer| &timer.process)) {
+        if process.working_directory.is_some() || process.env.contains_key("PYTHONPATH") {
+            continue;
+        }
+        let mut started = imports::started_modules(&process.exec.words).into_iter();
+        let is_missing =
+            |module: &&str| !modules.has(module) && !imports::is_standard(module.split('.').next().unwrap_or(module));
+        if let Some(module) = started.find(is_missing) {
+            return Err(Error::new(format!("the release has no module `{module}`, which this command starts"))
+                .at(process.exec.at.clone())
+                .hint("add its directory to `[app] include`, or set `working-directory` to the directory on hosts that has it"));
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn needs(

@@ -11,7 +11,7 @@ mod unmet;
 use std::path::PathBuf;
 use std::thread;
 
-use self::hosts::{ghosts, host_compiled, host_python, needs, python_parts, targets};
+use self::hosts::{check_started, ghosts, host_compiled, host_python, needs, python_parts, targets};
 use self::layers::{installed, needs_twin, owners_of_scripts, tell_pruned, twin};
 pub(crate) use self::pins::brought;
 use self::pins::{Wheels, fetch, read_lock};
@@ -105,6 +105,7 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
     let mut tree = report.timed("tree", |_| tree(app, &release, &mut layers, &builder, &run, twin.as_ref(), report))?;
     writable::insert_into(&mut tree, app)?;
     let ghosts = ghosts(app, &mut tree, &compiler)?;
+    check_started(app, &tree)?;
     let services = services::insert_into(&mut tree, app)?;
     scriptlets::insert_into(&mut tree, &services)?;
     let scan = report.timed("proof", |_| {

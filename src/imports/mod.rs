@@ -5,18 +5,24 @@
 //! the application's own modules they are followed through all distributions. So `matplotlib.pyplot` asks for no tkinter,
 //! although one of its backends does. Sources are read, never run.
 
+mod modules;
 mod standard;
+mod start;
 pub mod statement;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::layer::Layer;
 use crate::name::PythonMinor;
-use crate::path::{InstallPath, ReleasePath};
+use crate::path::InstallPath;
 use crate::tree::{Kind, Tree};
 
+use self::modules::Place;
+
+pub use self::modules::Modules;
 pub use self::standard::PythonPart;
+pub use self::start::started_modules;
 
 /// Returns whether some Python's standard library has a top-level module.
 pub fn is_standard(module: &str) -> bool {
@@ -64,8 +70,7 @@ struct Search<'a> {
     prefix: &'a InstallPath,
     python: PythonMinor,
     optional: &'a [String],
-    /// Directories from which modules are imported.
-    roots: Vec<InstallPath>,
+    modules: Modules<'a>,
     /// Names under which the application's own files may be imported, whatever directory is on the path then.
     own_names: HashSet<String>,
     /// Sources to read, with the package that relative imports start from.
@@ -78,14 +83,12 @@ struct Search<'a> {
 
 impl<'a> Search<'a> {
     fn new(tree: &'a Tree, prefix: &'a InstallPath, python: PythonMinor, optional: &'a [String]) -> Result<Self> {
-        let place = |below: &str| Ok::<_, Error>(prefix.join(&ReleasePath::parse(below)?));
-        let roots = vec![place("app")?, place(&format!("lib/python{python}/site-packages"))?];
         Ok(Self {
             tree,
             prefix,
             python,
             optional,
-            roots,
+            modules: Modules::of(tree, prefix, python)?,
             own_names: HashSet::new(),
             queue: VecDeque::new(),
             seen: HashSet::new(),
@@ -98,12 +101,13 @@ impl<'a> Search<'a> {
     fn start_from(&mut self, layer: &Layer) {
         let sources = layer.manifest.entries.iter().filter(|entry| entry.path.as_str().ends_with(".py"));
         for path in sources.map(|entry| self.prefix.join(&entry.path)) {
-            let Some((root, module)) = self.roots.iter().find_map(|root| Some((root, path.below(root)?))) else {
+            let Some((root, module)) = self.modules.roots().iter().find_map(|root| Some((root, path.below(root)?)))
+            else {
                 continue;
             };
             let package: Vec<String> = module.as_str().split('/').map(str::to_owned).collect();
             let Some((file, directories)) = package.split_last() else { continue };
-            if root == &self.roots[0] {
+            if root == &self.modules.roots()[0] {
                 self.own_names.extend(directories.iter().cloned());
                 self.own_names.extend(file.strip_suffix(".py").map(str::to_owned));
             }
@@ -138,7 +142,7 @@ impl<'a> Search<'a> {
             if self.optional.iter().any(|name| is_within(&dotted, name)) {
                 return;
             }
-            match self.place(&names[..end]) {
+            match self.modules.place(&names[..end]) {
                 Place::Source(path, package) => {
                     if self.seen.insert(path.clone()) {
                         self.queue.push_back((path, package));
@@ -159,12 +163,12 @@ impl<'a> Search<'a> {
     /// Decides about a module that is not in the release.
     fn judge(&mut self, module: &str, top: &str, file: &str) {
         // setuptools brings a distutils of its own.
-        if top == "distutils" && matches!(self.place(&["setuptools"]), Place::Source(..)) {
+        if top == "distutils" && matches!(self.modules.place(&["setuptools"]), Place::Source(..)) {
             return;
         }
         // It also puts a directory of others' modules on the path, for itself.
         let is_setuptools = ["/setuptools/", "/pkg_resources/"].iter().any(|package| file.contains(package));
-        let is_vendored = || !matches!(self.place(&["setuptools", "_vendor", top]), Place::None);
+        let is_vendored = || !matches!(self.modules.place(&["setuptools", "_vendor", top]), Place::None);
         if is_of_windows(top) || is_setuptools && is_vendored() {
             return;
         }
@@ -173,36 +177,6 @@ impl<'a> Search<'a> {
         } else if let Some(part) = PythonPart::of(module) {
             self.found.parts.entry(part).or_insert_with(|| file.to_owned());
         }
-    }
-
-    fn place(&self, names: &[&str]) -> Place {
-        let below = names.join("/");
-        let package = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        for root in &self.roots {
-            let at = |end: &str| ReleasePath::parse(&format!("{below}{end}")).ok().map(|path| root.join(&path));
-            let file = |end: &str| at(end).filter(|path| self.tree.get(path).is_some());
-            if let Some(path) = file("/__init__.py") {
-                return Place::Source(path, package(names));
-            }
-            if let Some(path) = file(".py") {
-                return Place::Source(path, package(&names[..names.len() - 1]));
-            }
-            if file("").is_some() || self.has_extension(root, &below) {
-                return Place::Other;
-            }
-        }
-        Place::None
-    }
-
-    /// Whether there is an extension module (`NAME.TAG.so`, `NAME.abi3.so`, `NAME.so`) or a module without its source.
-    fn has_extension(&self, root: &InstallPath, below: &str) -> bool {
-        let Some(first) = ReleasePath::parse(&format!("{below}.")).ok().map(|path| root.join(&path)) else {
-            return false;
-        };
-        self.tree
-            .range(&first)
-            .take_while(|path| path.as_str().starts_with(first.as_str()))
-            .any(|path| path.as_str().ends_with(".so") || path.as_str().ends_with(".pyc"))
     }
 }
 
@@ -219,16 +193,6 @@ fn is_aside(name: &str) -> bool {
 fn is_of_windows(module: &str) -> bool {
     let others = ["pythoncom", "pythonwin", "pywintypes", "servicemanager", "winerror"];
     module.starts_with("win32") || others.contains(&module)
-}
-
-/// Where a module is.
-enum Place {
-    /// A source, and the package that its relative imports start from.
-    Source(InstallPath, Vec<String>),
-    /// A namespace package or compiled code.
-    Other,
-    /// Nowhere in the release.
-    None,
 }
 
 /// Whether a dotted name is a module or something in it.
