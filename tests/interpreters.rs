@@ -472,3 +472,54 @@ fn applications_may_share_an_interpreter_that_has_a_package_of_its_own() {
     };
     assert!(said.contains("the application's interpreter is not shared"), "{said}");
 }
+
+/// A backend whose wheel has a compiled program that needs the interpreter's library, as uwsgi's has.
+const EMBEDS: &str = "
+import base64, hashlib, os, subprocess, sysconfig, zipfile
+
+CODE = 'const char *Py_GetVersion(void); int puts(const char *); int main(void) { return puts(Py_GetVersion()) < 0; }'
+
+def build_wheel(directory, config_settings=None, metadata_directory=None):
+    with open('main.c', 'w') as file:
+        file.write(CODE)
+    library = sysconfig.get_config_var('LIBDIR')
+    subprocess.run(['cc', '-o', 'embed', 'main.c', '-L' + library, '-lpython' + sysconfig.get_config_var('VERSION')], check=True)
+    with open('embed', 'rb') as file:
+        program = file.read()
+    tag = 'cp%s-cp%s-linux_x86_64' % ((sysconfig.get_config_var('py_version_nodot'),) * 2)
+    members = {
+        'embed-1.0.data/scripts/embed': program,
+        'embed-1.0.dist-info/METADATA': b'Metadata-Version: 2.1\\nName: embed\\nVersion: 1.0\\n',
+        'embed-1.0.dist-info/WHEEL': b'Wheel-Version: 1.0\\nRoot-Is-Purelib: false\\nTag: ' + tag.encode() + b'\\n',
+    }
+    digest = lambda data: base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b'=').decode()
+    record = ''.join('%s,sha256=%s,%d\\n' % (path, digest(data), len(data)) for path, data in members.items())
+    members['embed-1.0.dist-info/RECORD'] = (record + 'embed-1.0.dist-info/RECORD,,\\n').encode()
+    name = 'embed-1.0-%s.whl' % tag
+    with zipfile.ZipFile(os.path.join(directory, name), 'w') as archive:
+        for path, data in members.items():
+            member = zipfile.ZipInfo(path)
+            member.external_attr = (0o100755 if 'scripts' in path else 0o100644) << 16
+            archive.writestr(member, data)
+    return name
+";
+
+#[test]
+fn a_program_that_embeds_python_finds_the_library_of_the_interpreter_that_ships() {
+    let Some(Cpython { prefix, minor }) = newest() else { return };
+    let Some(_) = tool("cc") else { return };
+    if !prefix.join(format!("lib/libpython{minor}.so.1.0")).is_file() {
+        return left_out(&format!("{} has no shared library", prefix.display()));
+    }
+    let sandbox = Sandbox::new();
+    let project = "[build-system]\nrequires = []\nbuild-backend = \"backend\"\nbackend-path = [\".\"]\n";
+    let files = [("pyproject.toml", project), ("backend.py", EMBEDS)];
+    super::support::wheel::sdist_of(&sandbox.project().join("sdists"), "embed", "1.0", &files);
+    sandbox.write("tick.py", "");
+    sandbox.write("requirements.txt", "--no-index\n--find-links sdists\nembed==1.0\n");
+    configure(&sandbox, &minor, &prefix, "");
+
+    let Some(release) = unpacked(&sandbox, "x") else { return };
+    let said = text(Command::new(release.join("bin/embed")).env_clear());
+    assert!(said.starts_with(&format!("{minor}.")), "{said}");
+}

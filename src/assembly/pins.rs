@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::Options;
 use super::python::{environment_of, runtime};
 use super::unmet;
-use crate::app::App;
+use crate::app::{self, App};
 use crate::cache::Cache;
 use crate::commit::Epoch;
 use crate::error::{Error, Result};
@@ -14,6 +14,7 @@ use crate::lock::check::{Subject, check_consistent, missing};
 use crate::lock::{Lock, Pin, Selection};
 use crate::pypa::{Environment, VersionOrUrl};
 use crate::report::Report;
+use crate::runtime;
 use crate::survey;
 use crate::wheels::{self, FetchOptions, Rules, Wheel};
 
@@ -27,11 +28,18 @@ pub fn fetching<'a>(offline: bool, epoch: Epoch<'a>, rules: &'a Rules) -> FetchO
 
 /// How an application's wheels are built.
 pub fn rules(app: &App) -> Rules {
+    let directory = runtime::directory(app.python.version.value);
+    let python_libraries = match app.python.interpreter {
+        app::Interpreter::System => None,
+        app::Interpreter::Bundled(_) => Some(format!("$ORIGIN/../{directory}/lib")),
+        app::Interpreter::Shared(_) => Some(format!("{}/{directory}/lib", runtime::SHARED)),
+    };
     Rules {
         constraints: app.build.constraints.as_ref().map(|file| file.value.clone()),
         debug: app.build.debug,
         libraries: app.build.libraries.clone(),
         record_gaps: app.python.allow_record_gaps.clone(),
+        python_libraries,
     }
 }
 

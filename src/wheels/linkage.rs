@@ -33,6 +33,8 @@ pub struct Rules {
     pub libraries: BTreeMap<String, Linking>,
     /// Distributions whose RECORD may list other files than their wheel has.
     pub record_gaps: Vec<PackageName>,
+    /// The run path by which programs below `bin/` find the library of an interpreter that ships; none for the host's.
+    pub python_libraries: Option<String>,
 }
 
 /// What becomes of a library that compiled code needs.
@@ -68,7 +70,7 @@ impl Grafted {
 /// # Errors
 /// All libraries that no host has and that nothing is said about; one that is to be copied and is not found; a file that
 /// can't be changed.
-pub(super) fn settle(root: &Path, name: &PackageName, rules: &BTreeMap<String, Linking>) -> Result<Vec<Grafted>> {
+pub(super) fn settle(root: &Path, name: &PackageName, rules: &Rules) -> Result<Vec<Grafted>> {
     let wheel = Wheel::read(root, name, rules)?;
     if wheel.files.is_empty() {
         return Ok(Vec::new());
@@ -117,18 +119,26 @@ struct Plan {
     errors: Vec<Error>,
 }
 
+impl Compiled {
+    /// Whether it is installed below `bin/` (binary distribution format, "The .data directory").
+    fn is_program(&self) -> bool {
+        let mut parts = self.elf.path.as_str().split('/');
+        parts.next().is_some_and(|first| first.ends_with(".data")) && parts.next() == Some("scripts")
+    }
+}
+
 struct Wheel<'a> {
     root: &'a Path,
     /// The directory of copies.
     libs: String,
-    rules: &'a BTreeMap<String, Linking>,
+    rules: &'a Rules,
     files: Vec<Compiled>,
     /// Names that the wheel has itself.
     own: HashSet<String>,
 }
 
 impl<'a> Wheel<'a> {
-    fn read(root: &'a Path, name: &PackageName, rules: &'a BTreeMap<String, Linking>) -> Result<Self> {
+    fn read(root: &'a Path, name: &PackageName, rules: &'a Rules) -> Result<Self> {
         let mut files = Vec::new();
         for (path, place) in pack::files(root)? {
             if let Some(elf) = crate::elf::read(&place, &path)? {
@@ -146,12 +156,18 @@ impl<'a> Wheel<'a> {
         let mut kept: Vec<String> = file.elf.runpath.iter().filter(is_relative).cloned().collect();
         let (mut grafts, mut errors) = (Vec::new(), Vec::new());
         for soname in &file.elf.needed {
-            // Which Python there is on a host, the release decides.
-            if self.own.contains(soname) || soname.starts_with("libpython") || soname.starts_with("ld-linux") {
+            if self.own.contains(soname) || soname.starts_with("ld-linux") {
+                continue;
+            }
+            // Which Python there is on a host, the release decides. Modules find its library in their process; programs, such
+            // as uwsgi, load it.
+            if soname.starts_with("libpython") {
+                let way = self.rules.python_libraries.as_ref();
+                kept.extend(way.filter(|way| file.is_program() && !kept.contains(way)).cloned());
                 continue;
             }
             let found = find(soname, file);
-            match (self.rules.get(soname), found) {
+            match (self.rules.libraries.get(soname), found) {
                 (Some(Linking::Graft), Some(path)) => grafts.push(Found { soname: soname.clone(), path }),
                 (Some(Linking::Graft), None) => errors.push(
                     Error::new(format!("`{soname}` is to be shipped with {}, and is not found", file.label))

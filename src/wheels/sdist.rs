@@ -474,7 +474,7 @@ impl<'a> Builder<'a> {
     /// Takes this machine's paths out of what was made, adds the libraries that it shall bring, and packs it.
     fn finish(&self, laid: &Laid, room: &Path) -> Result<(PathBuf, Vec<Grafted>)> {
         self.check_fits(&laid.filename)?;
-        let grafted = linkage::settle(&laid.root, &laid.filename.name, &self.options.rules.libraries)?;
+        let grafted = linkage::settle(&laid.root, &laid.filename.name, self.options.rules)?;
         let packed = room.join("packed");
         fs::create_dir_all(&packed)?;
         if !grafted.is_empty() {
@@ -614,7 +614,9 @@ impl<'a> Builder<'a> {
         let pure = self.cache.built().join(&key);
         // What is there needs no compiler, and so none is asked what it is.
         let compilers = if pure.is_dir() || !source.is_compiled_here() { String::new() } else { compilers() };
-        let rules = format!("{:?} {}", self.options.rules.libraries, self.options.rules.debug);
+        let rules = self.options.rules;
+        let python = rules.python_libraries.as_deref().unwrap_or_default();
+        let rules = format!("{:?} {}{python}", rules.libraries, rules.debug);
         let compiled = self.cache.built().join(cache::key([key.as_str(), &compilers, &rules]));
         Places { pure, compiled, key }
     }

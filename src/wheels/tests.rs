@@ -22,7 +22,13 @@ struct Bench {
     options: FetchOptions<'static>,
 }
 
-static RULES: Rules = Rules { constraints: None, debug: false, libraries: BTreeMap::new(), record_gaps: Vec::new() };
+static RULES: Rules = Rules {
+    constraints: None,
+    debug: false,
+    libraries: BTreeMap::new(),
+    record_gaps: Vec::new(),
+    python_libraries: None,
+};
 
 impl Bench {
     fn new(index: &str) -> Self {
