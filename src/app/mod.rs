@@ -260,7 +260,7 @@ impl App {
 
     /// Returns the first of its locks that another tool writes.
     pub fn whole_lock(&self) -> Option<&Path> {
-        self.python.requirements.iter().find(|file| is_whole_lock(file)).map(|file| file.value.as_path())
+        self.python.requirements.iter().map(|file| file.value.as_path()).find(|file| is_whole_lock(file))
     }
 
     /// Checks what takes a walk through the files: that every `include` pattern matches something.
@@ -282,8 +282,9 @@ impl App {
     }
 }
 
-fn is_whole_lock(file: &Placed<PathBuf>) -> bool {
-    file.value.file_name().is_some_and(|name| WHOLE_LOCKS.iter().any(|lock| name == *lock))
+/// Returns whether another tool writes a file of pins: `pkgapp lock` leaves it alone.
+pub fn is_whole_lock(file: &Path) -> bool {
+    file.file_name().is_some_and(|name| WHOLE_LOCKS.iter().any(|lock| name == *lock))
 }
 
 /// The files that were found, read but not yet taken apart.
@@ -536,7 +537,7 @@ impl Reader<'_> {
             table.get("constraints").map(|value| value.each(|text| existing_file(root, "constraints file", text)));
         let add = table.get("add").map(|value| value.each(added)).unwrap_or_default();
         let beside = root.join(ADDED_LOCK);
-        if !add.is_empty() && requirements.iter().any(is_whole_lock) && beside.is_file() {
+        if !add.is_empty() && requirements.iter().any(|file| is_whole_lock(&file.value)) && beside.is_file() {
             requirements.push(Placed { at: Location::file(&beside), value: beside });
         }
         let groups = table.get("groups").map(|value| value.each(group_name)).unwrap_or_default();

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use crate::app::{ADDED_LOCK, App};
+use crate::app::{ADDED_LOCK, App, is_whole_lock};
 use crate::cli::{Global, InitArgs};
 use crate::error::{Context, Error, Location, Result, shown};
 use crate::fs;
@@ -212,7 +212,7 @@ fn python_table(survey: &Survey, python: Option<PythonMinor>) -> Vec<String> {
     lines.extend(python.map(|python| format!("version = {}", quoted(&python.to_string()))));
     let added = added_server(survey);
     match &survey.pins {
-        Pins::Elsewhere(name, true) if added.is_none() || is_whole_lock(name) => {
+        Pins::Elsewhere(name, true) if added.is_none() || is_whole_lock(Path::new(name)) => {
             lines.push(format!("requirements = [{}]", quoted(name)));
         }
         Pins::Elsewhere(name, _) => {
@@ -338,11 +338,6 @@ fn added_server(survey: &Survey) -> Option<(&'static str, Vec<String>)> {
     assumed(survey).filter(|_| is_resolved && is_certain && web(survey).is_none())
 }
 
-/// Whether another tool writes a file of pins: `pkgapp lock` leaves it alone.
-fn is_whole_lock(name: &str) -> bool {
-    !name.ends_with(".txt") && !name.ends_with(".in")
-}
-
 /// The version in `.python-version`, if it is one that releases run on.
 fn written_python(root: &Path) -> Option<PythonMinor> {
     let text = fs::read_to_string(&root.join(".python-version")).ok()?;
@@ -414,7 +409,7 @@ fn say(survey: &Survey, python: Option<PythonMinor>, report: &Report) {
     let completes = "`pkgapp lock` writes a `pylock.toml` that does";
     let added = added_server(survey);
     match (&survey.pins, &survey.gap) {
-        (Pins::Found(name) | Pins::Elsewhere(name, true), _) if added.is_some() && is_whole_lock(name) => {
+        (Pins::Found(name) | Pins::Elsewhere(name, true), _) if added.is_some() && is_whole_lock(Path::new(name)) => {
             report.warning(&format!("`{name}` pins no server: `pkgapp lock` pins one beside it, in `{ADDED_LOCK}`"));
         }
         (Pins::Found(name), _) if added.is_some() => {

@@ -161,19 +161,19 @@ fn resolve(
                 let is_for_all = !path.ends_with(ADDED_LOCK);
                 // What stands beside the pins of one release is for that one.
                 let for_all = if is_for_all { resolve(Scope::AllPlatforms).ok() } else { None };
-                for_all.map_or_else(
-                    || {
+                match for_all {
+                    Some(text) => text,
+                    None => {
                         let text = resolve(Scope::Release(arch))?;
-                        let python = app.python.version.value;
                         if is_for_all {
+                            let python = app.python.version.value;
                             report.step(&format!(
                                 "the requirements fit together for Python {python} on {arch} Linux alone"
                             ));
                         }
-                        Ok::<_, Error>(text)
-                    },
-                    Ok,
-                )?
+                        text
+                    }
+                }
             }
             None => with_pip(app, inputs, options)?,
         }

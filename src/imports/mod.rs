@@ -5,9 +5,9 @@
 //! the application's own modules they are followed through all distributions. So `matplotlib.pyplot` asks for no tkinter,
 //! although one of its backends does. Sources are read, never run.
 
+mod command_line;
 mod modules;
 mod standard;
-mod start;
 pub mod statement;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -20,9 +20,9 @@ use crate::tree::{Kind, Tree};
 
 use self::modules::Place;
 
+pub use self::command_line::started_modules;
 pub use self::modules::Modules;
 pub use self::standard::PythonPart;
-pub use self::start::started_modules;
 
 /// Returns whether some Python's standard library has a top-level module.
 pub fn is_standard(module: &str) -> bool {

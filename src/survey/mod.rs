@@ -28,9 +28,9 @@ use self::writable::Writes;
 
 pub use self::code::{Factory, Framework, Gateway, Web, Worker};
 
-/// What projects call the requirements of the application itself, beside those for its developers; the first that is there
-/// counts. Files outside of the places that a build looks into: `requirements-WORD.txt`, `requirements/WORD.txt`.
-const WORDS: [&str; 8] = ["production", "prod", "main", "base", "common", "requirements", "default", "runtime"];
+/// How projects name the requirements of the application itself, in files that a build does not look for:
+/// `requirements-ROLE.txt` and `requirements/ROLE.txt`. The first that exists counts.
+const ROLES: [&str; 8] = ["production", "prod", "main", "base", "common", "requirements", "default", "runtime"];
 
 /// Directories at the top of a tree that are no part of an application.
 const ASIDE: [&str; 20] = [
@@ -346,9 +346,9 @@ fn find_pins(root: &Path, has_backend: bool) -> Result<Pins> {
 
 /// Requirements files as projects keep them where a build does not look.
 fn elsewhere() -> impl Iterator<Item = String> {
-    let beside = |word| ["-", "_", "."].map(|between| format!("requirements{between}{word}.txt"));
-    let below = |word| format!("requirements/{word}.txt");
-    let files = WORDS.iter().flat_map(move |word| beside(word).into_iter().chain([below(word)]));
+    let beside = |role| ["-", "_", "."].map(|between| format!("requirements{between}{role}.txt"));
+    let below = |role| format!("requirements/{role}.txt");
+    let files = ROLES.iter().flat_map(move |role| beside(role).into_iter().chain([below(role)]));
     files.chain(["requirements.in".to_owned()])
 }
 

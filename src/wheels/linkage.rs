@@ -104,6 +104,14 @@ struct Compiled {
     elf: ElfFile,
 }
 
+impl Compiled {
+    /// Whether it is installed below `bin/` (binary distribution format, "The .data directory").
+    fn is_program(&self) -> bool {
+        let mut parts = self.elf.path.as_str().split('/');
+        parts.next().is_some_and(|first| first.ends_with(".data")) && parts.next() == Some("scripts")
+    }
+}
+
 /// What is known of a library that a file needs.
 #[derive(Debug, Clone)]
 struct Found {
@@ -117,14 +125,6 @@ struct Plan {
     kept: Vec<String>,
     grafts: Vec<Found>,
     errors: Vec<Error>,
-}
-
-impl Compiled {
-    /// Whether it is installed below `bin/` (binary distribution format, "The .data directory").
-    fn is_program(&self) -> bool {
-        let mut parts = self.elf.path.as_str().split('/');
-        parts.next().is_some_and(|first| first.ends_with(".data")) && parts.next() == Some("scripts")
-    }
 }
 
 struct Wheel<'a> {
