@@ -258,9 +258,10 @@ done
 
 # What earlier pushes left here. What cannot be read, as after a loss of power, is told and counts as absent.
 # is_sound IN SUM: the package that is kept there has the bytes that it should have, or nobody relies on them now. Who installs
-# something asks about that and about what would be gone back to; who installs nothing of its own asks about all.
+# something asks about that and about what would be gone back to; who installs nothing of its own asks about all. After a boot
+# all are looked at until a push has noted that they are whole: only a loss of power changes them unseen.
 is_sound() {
-  if [ -n "${PKGAPP_SUMS-}" ]; then
+  if [ -n "${PKGAPP_SUMS-}" ] && [ "$checked" = "$(boot_id)" ]; then
     case " $PKGAPP_SUMS ${PKGAPP_RUNTIMES-} " in
       *" ${1##*/} "*) [ "${1##*/}" != "$current" ] || [ -d "$(last_transaction)" ] || return 0 ;;
       *"=${1##*/} "*) ;;
@@ -273,6 +274,7 @@ kept() { # IN: a line, and what else is known of a package
   in=$1
   file=$(value "$in/info" file) of=$(value "$in/info" name) on=$(value "$in/info" runtime)
   case $file in '' | */*) fact damaged "$in/info"; return ;; esac
+  described "$in/info" || { fact damaged "$in/info"; return; }
   size=$(stat -c %s "$in/$file" 2>/dev/null || say 0)
   should=$(value "$in/info" size)
   if [ "$size" != 0 ] && { [ "${should:-$size}" != "$size" ] || ! is_sound "$in" "$in/$file"; }; then size=0 lost=$in/$file
@@ -307,7 +309,7 @@ if [ -z "$closed$why_" ] && [ -d "$state" ]; then
     fact lock.alive "$(lock_alive && say yes || say no)"
     [ -n "$(value "$state/lock" token)" ] || fact damaged "$state/lock"
   fi
-  current=$(first_line "$state/current")
+  current=$(first_line "$state/current") checked=$(first_line "$state/checked")
   fact current "$current"
   if [ -e "$state/current" ] && [ ! -s "$state/current" ]; then fact damaged "$state/current"; fi
   if [ -s "$state/history.jsonl" ] && [ -n "$(tail -n1 "$state/history.jsonl" | grep -av '^{.*}$')" ]; then

@@ -49,6 +49,10 @@ put_file() {
     return 1
   fi
 }
+# described INFO: whether the description of a package has all of its lines; of a file that was cut off, the rest is missing.
+described() {
+  [ -n "$(value "$1" version)" ] && [ -n "$(value "$1" release)" ] && grep -q '^record=' "$1" && [ -z "$(tail -c 1 "$1")" ]
+}
 # The transaction that was begun last: a push that is cut off while it puts another in its place leaves the last one beside it.
 last_transaction() {
   if [ ! -d "$state/transaction" ] && [ -d "$state/transaction.old" ]; then say "$state/transaction.old"

@@ -18,7 +18,7 @@ if [ -n "$marked" ] && [ -d "$packages/$marked" ]; then put_file "$packages/$mar
 put_file "$state/current" "$good" || exit 1
 # Nobody can tell what a package is whose description is lost.
 for in in "$packages"/*; do
-  if [ -d "$in" ] && [ "${in##*/}" != "$good" ] && [ -z "$(value "$in/info" version)" ]; then rm -rf "$in"; fi
+  if [ -d "$in" ] && [ "${in##*/}" != "$good" ] && ! described "$in/info"; then rm -rf "$in"; fi
 done
 # A damaged package serves no rollback. All bytes are read once after a boot, since only a loss of power changes them unseen.
 checked=$(first_line "$state/checked") || checked=
@@ -54,6 +54,9 @@ for in in "$packages"/*; do
 done
 # What a loss of power or a full disk has cut off in the middle.
 rm -rf "$packages"/*/*.new "$packages"/*/.[!.]*.pkgapp-*
+name=${state##*/}
+[ $mode = package ] || name=$(value "$(last_transaction)/parameters" name | tr -d "'")
+rm -f "$unit_files/pkgapp-transaction-$name.service.new"
 keep_log "$state/migrate.log" migrate
 for each in transaction.old transaction; do keep_log "$state/$each/log" install; done
 for kind in install migrate; do
