@@ -251,6 +251,8 @@ pub struct Kept {
     pub failed: String,
     /// The commit it was built from.
     pub commit: Option<String>,
+    /// Whether it is known to have no signature; of what earlier versions have sent, nobody knows.
+    pub is_unsigned: bool,
 }
 
 impl Kept {
@@ -520,7 +522,9 @@ fn space(text: &str) -> Option<Space> {
 
 fn kept(text: &str) -> Option<Kept> {
     let fields: Vec<&str> = text.split('|').collect();
-    let [sha256, file, size, version, release, record, good, failed, commit] = fields[..] else { return None };
+    let [sha256, file, size, version, release, record, good, failed, commit, unsigned] = fields[..] else {
+        return None;
+    };
     // It becomes a path in commands that root runs.
     if file.contains('/') || file.is_empty() {
         return None;
@@ -535,6 +539,7 @@ fn kept(text: &str) -> Option<Kept> {
         good: good.to_owned(),
         failed: failed.to_owned(),
         commit: Some(commit.to_owned()).filter(|commit| !commit.is_empty()),
+        is_unsigned: unsigned == "yes",
     })
 }
 
@@ -602,7 +607,7 @@ mod tests {
     #[test]
     fn a_kept_file_is_a_name_and_no_path() {
         let sum = "a".repeat(64);
-        assert!(kept(&format!("{sum}|a.deb|5|1-1|1|{sum}|17.000000001||")).is_some());
-        assert!(kept(&format!("{sum}|../a.deb|5|1-1|1|{sum}|17.000000001||")).is_none());
+        assert!(kept(&format!("{sum}|a.deb|5|1-1|1|{sum}|17.000000001|||")).is_some());
+        assert!(kept(&format!("{sum}|../a.deb|5|1-1|1|{sum}|17.000000001|||")).is_none());
     }
 }

@@ -225,7 +225,11 @@ impl Plan {
                 }
             };
             let target = early.map_or_else(|| earlier(&site.facts, to), Err);
-            match target.and_then(|kept| Ok((kept, runtime_of_kept(kept, &site.facts)?))) {
+            let target = target.and_then(|kept| match no_signature(&kept.file, &site.facts) {
+                Some(error) if kept.is_unsigned => Err(error.hint("push a signed package of that release instead")),
+                _ => Ok((kept, runtime_of_kept(kept, &site.facts)?)),
+            });
+            match target {
                 Err(error) => refusals.add(&site.name, error),
                 Ok((kept, runtime)) => {
                     releases.insert(kept.release.clone());
@@ -480,13 +484,10 @@ fn against(terms: &Terms, goods: &Goods<'_>, facts: &Facts) -> Vec<Error> {
         return errors;
     }
     let signed = |artifact: &Candidate| artifact.is_signed || (is_there(artifact, facts) && goods.runtime.is_none());
-    if let Some(who) = &facts.insists
-        && let Some(unsigned) = [Some(artifact), goods.brings(facts).map(|(runtime, _)| runtime)]
-            .into_iter()
-            .flatten()
-            .find(|artifact| !signed(artifact))
+    let coming = [Some(artifact), goods.brings(facts).map(|(runtime, _)| runtime)];
+    if let Some(unsigned) = coming.into_iter().flatten().find(|artifact| !signed(artifact))
+        && let Some(error) = no_signature(&unsigned.file, facts)
     {
-        let error = Error::new(format!("{} has no signature, and {who} refuses such packages there", unsigned.file));
         errors.push(error.hint(match unsigned.kind {
             ArtifactKind::Deb => "sign it with `debsigs` and a key that the host trusts",
             ArtifactKind::Rpm | ArtifactKind::Tar => "sign it with `rpmsign --addsign` and a key that the host trusts",
@@ -514,6 +515,12 @@ fn against(terms: &Terms, goods: &Goods<'_>, facts: &Facts) -> Vec<Error> {
         _ => {}
     }
     errors
+}
+
+/// A package manager that was told to does not install what has no signature.
+fn no_signature(file: &str, facts: &Facts) -> Option<Error> {
+    let who = facts.insists.as_ref()?;
+    Some(Error::new(format!("{file} has no signature, and {who} refuses such packages there")))
 }
 
 /// A package that somebody else has installed, or will upgrade, is not replaced.
@@ -596,13 +603,19 @@ fn push_to(terms: &Terms, site: &Site, goods: &Goods<'_>, migrate: Option<&Migra
     }
     // Where only the interpreter changes, back means the same package with the one of before.
     let same = facts.kept(artifact.sha256).filter(|_| there && runtime.is_some());
-    let back = match same.or_else(|| left_by(facts, artifact.sha256)) {
+    let refused = |kept: &&Kept| kept.is_unsigned && facts.insists.is_some();
+    let before = same.or_else(|| left_by(facts, artifact.sha256));
+    if let Some(error) = before.filter(refused).and_then(|kept| no_signature(&kept.file, facts)) {
+        found.push(error.to_string());
+    }
+    let back = match before.filter(|kept| !refused(kept)) {
         Some(kept) => Back::Package(Placed::from(kept)),
         None if facts.installed.is_none() && facts.half.is_none() => Back::Absence,
         None => Back::None,
     };
     if back == Back::None && (!there || runtime.is_some()) {
-        found.push("the installed package is not kept there, so there is no way back".to_owned());
+        let why = before.map_or("the installed package is not kept there, so ", |_| "");
+        found.push(format!("{why}there is no way back"));
     }
     let changes = runtime.map(|runtime| changes(&Placed::from(runtime), facts, &mut found)).unwrap_or_default();
     let steps = vec![maker.health(&terms.check)];

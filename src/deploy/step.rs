@@ -12,6 +12,7 @@ use super::pieces::Pieces;
 use super::script::{self, Seat};
 use crate::app::{CommandLine, SharedPath, UnitsOf};
 use crate::digest::Sha256Sum;
+use crate::format::read::ArtifactKind;
 use crate::host::{Command, Content, Form, Upload};
 use crate::name::AppName;
 use crate::report::human_bytes;
@@ -153,6 +154,8 @@ pub(super) struct Placed {
     pub(super) release: String,
     pub(super) record: Option<Sha256Sum>,
     pub(super) commit: Option<String>,
+    /// Whether it is a package that has no signature, as far as is known.
+    pub(super) is_unsigned: bool,
 }
 
 impl From<&Candidate> for Placed {
@@ -166,6 +169,7 @@ impl From<&Candidate> for Placed {
             release: artifact.release.clone(),
             record: Some(artifact.record),
             commit: artifact.commit.clone(),
+            is_unsigned: !artifact.is_signed && artifact.kind != ArtifactKind::Tar,
         }
     }
 }
@@ -181,6 +185,7 @@ impl From<&Kept> for Placed {
             release: kept.release.clone(),
             record: kept.record,
             commit: kept.commit.clone(),
+            is_unsigned: kept.is_unsigned,
         }
     }
 }
@@ -202,6 +207,7 @@ impl Placed {
             format!("record={}", self.record.map(|sum| sum.to_string()).unwrap_or_default()),
             format!("commit={}", self.commit.as_deref().unwrap_or_default()),
         ];
+        lines.extend(self.is_unsigned.then(|| "unsigned=yes".to_owned()));
         lines.extend(self.name.as_ref().map(|name| format!("name={name}")));
         lines.extend(runtime.map(|on| format!("runtime={} {} {}", on.name, on.version, on.sha256)));
         lines.join("\n")

@@ -80,6 +80,7 @@ fn kept(artifact: &Candidate, good: Option<u32>) -> Kept {
         good: good.map(|good| format!("{good}.000000000")).unwrap_or_default(),
         failed: String::new(),
         commit: artifact.commit.clone(),
+        is_unsigned: false,
     }
 }
 
@@ -388,6 +389,23 @@ fn a_host_that_wants_signatures_says_so_before_anything_is_sent() {
     assert!(error.contains("has no signature, and dnf, by `localpkg_gpgcheck` in /etc/dnf/dnf.conf"), "{error}");
     assert!(error.contains("rpmsign --addsign"), "{error}");
     assert!(push(&Candidate { is_signed: true, ..unsigned }).is_ok());
+}
+
+#[test]
+fn a_host_that_wants_signatures_does_not_go_back_to_a_package_without() {
+    let (old, new) = (candidate(Rpm, "1.0.0", None), candidate(Rpm, "1.1.0", None));
+    let mut facts = facts(Manager::Dnf, Some(&new), Order::Same);
+    facts.kept = vec![kept(&new, Some(2)), Kept { is_unsigned: true, ..kept(&old, Some(1)) }];
+    let back = |facts: &Facts| {
+        Plan::rollback(&terms(), None, &[site("el1", facts.clone())]).map_err(|error| error.to_string())
+    };
+    assert!(back(&facts).is_ok());
+    facts.insists = Some("dnf, by `localpkg_gpgcheck` in /etc/dnf/dnf.conf".into());
+    let error = back(&facts).unwrap_err();
+    assert!(error.contains(&format!("{} has no signature, and dnf", old.file)), "{error}");
+    assert!(error.contains("push a signed package"), "{error}");
+    facts.kept[1].is_unsigned = false;
+    assert!(back(&facts).is_ok());
 }
 
 #[test]

@@ -285,7 +285,7 @@ kept() { # IN: a line, and what else is known of a package
   if [ -e "$in/failed" ]; then failed=$(first_line "$in/failed" || say 'at an unknown time'); fi
   # A name of its own has the package of an interpreter.
   fact "kept${of:+_runtime}" "${of:+$of|}${in##*/}|$file|$size|$(value "$in/info" version)|$(value "$in/info" release)|$(
-    value "$in/info" record)|$(first_line "$in/good")|$failed|$(value "$in/info" commit)"
+    value "$in/info" record)|$(first_line "$in/good")|$failed|$(value "$in/info" commit)|$(value "$in/info" unsigned)"
   [ ! -f "$in/migrated" ] || fact migrated "${in##*/}"
   [ ! -f "$in/left" ] || fact left "${in##*/}"
   if [ -n "$on" ] && [ $mode = package ]; then
