@@ -69,6 +69,37 @@ pub enum Program {
     Cron,
     /// logrotate(8).
     Logrotate,
+    /// git(1).
+    Git,
+    /// gpg(1).
+    Gpg,
+    /// pdftoppm(1) and its relatives.
+    Poppler,
+}
+
+/// What distributions load or start when they run, and no file of theirs names: shared libraries by way of ctypes, and
+/// programs without which they do nothing.
+const LOADED: [(&str, &[&str], Option<Program>); 6] = [
+    ("python-magic", &["libmagic.so.1"], None),
+    ("cairocffi", &["libcairo.so.2"], None),
+    ("weasyprint", &["libpango-1.0.so.0"], None),
+    ("gitpython", &[], Some(Program::Git)),
+    ("python-gnupg", &[], Some(Program::Gpg)),
+    ("pdf2image", &[], Some(Program::Poppler)),
+];
+
+/// The libraries and programs of the host that a distribution loads and starts, by its normalised name.
+pub fn loaded_by(distribution: &str) -> (Vec<Library>, Option<Program>) {
+    let Some((name, sonames, program)) = LOADED.iter().find(|(name, ..)| *name == distribution) else {
+        return (Vec::new(), None);
+    };
+    let library = |soname: &&str| Library {
+        soname: (*soname).to_owned(),
+        is_64: true,
+        versions: Vec::new(),
+        needed_by: (*name).to_owned(),
+    };
+    (sonames.iter().map(library).collect(), *program)
 }
 
 impl Program {
@@ -77,6 +108,9 @@ impl Program {
         match self {
             Self::Cron => "cron | cron-daemon",
             Self::Logrotate => "logrotate",
+            Self::Git => "git",
+            Self::Gpg => "gpg | gnupg",
+            Self::Poppler => "poppler-utils",
         }
     }
 
@@ -86,6 +120,9 @@ impl Program {
             // Red Hat's and SUSE's, the latter's older name too.
             Self::Cron => "(cronie or cron)",
             Self::Logrotate => "logrotate",
+            Self::Git => "git-core",
+            Self::Gpg => "(gnupg2 or gpg2)",
+            Self::Poppler => "(poppler-utils or poppler-tools)",
         }
     }
 }

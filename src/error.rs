@@ -187,6 +187,14 @@ impl Error {
         self
     }
 
+    /// Takes away all hints, those of the other errors too: one for all of them follows.
+    #[must_use]
+    pub fn without_hints(mut self) -> Self {
+        self.0.hints.clear();
+        self.0.others = std::mem::take(&mut self.0.others).into_iter().map(Self::without_hints).collect();
+        self
+    }
+
     /// Returns message, notes and hints on one line, for programs that print one.
     pub fn one_line(&self) -> String {
         let more = self.0.notes.iter().chain(&self.0.hints).map(String::as_str);

@@ -67,6 +67,20 @@ fn every_collision_is_told_at_once() {
         "{text}"
     );
     refused(&sandbox, &["shared/a.py", "b.py"]);
+
+    // One line allows all of them, those that nobody saw in the message too.
+    let several = |name: &str, text: &str| {
+        let wheel = Wheel::simple(name, "1.0").file("shared/a.py", text).file("shared/deep/b.py", text);
+        wheel.file("other/c.py", text).file("loose.py", text)
+    };
+    let sandbox = with(&[several("first", "A = 1\n"), several("second", "A = 2\n")]);
+    let text = sandbox.pkgapp(["build"]).fails();
+    let hints: Vec<&str> = text.lines().filter(|line| line.contains("hint: ")).collect();
+    let [hint] = hints[..] else { panic!("{text}") };
+    let line = hint.split('`').nth(1).unwrap();
+    assert!(line.contains("site-packages/shared/**\"") && line.contains("/loose.py\""), "{text}");
+    sandbox.append("pkgapp.toml", &format!("\n[package]\n{line}\n"));
+    sandbox.build(["--format", "tar.gz"]);
 }
 
 #[test]

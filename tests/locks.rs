@@ -320,12 +320,13 @@ fn what_is_added_beside_a_whole_lock_leaves_its_pins_alone() {
 #[test]
 fn the_dependencies_of_a_project_without_a_wheel_are_locked() {
     let server = serve();
-    for resolver in ["uv"] {
+    let project = "[project]\nname = \"notes\"\nversion = \"1\"\ndependencies = [\"alpha\"]\n";
+    let groups = "[dependency-groups]\nmain = [\"alpha\"]\ndev = [\"nowhere-to-be-found\"]\n";
+    for (resolver, text) in [("uv", project), ("uv", groups)] {
         if tool(resolver).is_none() {
             continue;
         }
         let sandbox = Sandbox::new();
-        let text = "[project]\nname = \"notes\"\nversion = \"1\"\ndependencies = [\"alpha\"]\n";
         sandbox.write("pyproject.toml", text);
         sandbox.write("notes.py", "");
         sandbox.write(".python-version", &super::support::tools::python().minor);
@@ -336,6 +337,20 @@ fn the_dependencies_of_a_project_without_a_wheel_are_locked() {
         let dump = sandbox.dump(&sandbox.build(["--format", "deb"])[0]);
         assert!(dump.contains("/alpha/") && dump.contains("/beta/") && dump.contains("app/notes.py"), "{dump}");
     }
+}
+
+#[test]
+fn an_application_that_pins_nothing_is_refused() {
+    let sandbox = Sandbox::new();
+    sandbox.write("notes.py", "import flask\nimport requests\nimport yaml\n");
+    sandbox.write("requirements_base.txt", "flask\nrequests\nyaml\n");
+    sandbox.pkgapp(["init"]).stdout();
+    let said = sandbox.pkgapp(["build"]).fails();
+    assert!(said.contains("it imports `flask`, `requests`, `yaml`"), "{said}");
+    assert!(said.contains("run `pkgapp lock requirements_base.txt`"), "{said}");
+    // So few may be optional.
+    sandbox.write("notes.py", "import flask\n");
+    sandbox.build(["--format", "tar.gz"]);
 }
 
 #[test]

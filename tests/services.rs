@@ -383,6 +383,16 @@ fn a_command_whose_module_is_not_there_is_refused() {
         "{said}"
     );
 
+    // The same of whatever else a host runs.
+    for tables in [
+        "[cron.api]\nschedule = \"@daily\"\nexec = \"python -m api.v2\"\n",
+        "[deploy.live]\nhosts = [\"web1.example.com\"]\nmigrate = { exec = \"python -m api.v2\" }\n",
+        "[deploy.live]\nhosts = [\"web1.example.com\"]\nhooks = { after = [\"python -m api.v2\"] }\n",
+    ] {
+        let said = application("api", &[("uvicorn", "uvicorn")], tables).pkgapp(["build"]).fails();
+        assert!(said.contains("the release has no module `api.v2`, which this command starts"), "{said}");
+    }
+
     // Who says where it runs knows better.
     for more in ["working-directory = \"/srv/api\"", "env = { PYTHONPATH = \"/srv/api\" }"] {
         let sandbox = application("api", &[("uvicorn", "uvicorn")], &format!("{tables}{more}\n"));

@@ -306,3 +306,20 @@ fn imports_that_are_certain_need_the_parts_of_python_that_have_packages_of_their
         assert_eq!(parts, [format!("python{minor}-tkinter")]);
     }
 }
+
+#[test]
+fn what_distributions_load_at_run_time_is_depended_on() {
+    let sandbox = Sandbox::hello();
+    let wheels = ["python-magic", "GitPython"].map(|name| Wheel::new(name, "1.0"));
+    pin(&sandbox, &wheels.map(|wheel| wheel.file("loaded.py", "")));
+    let artifacts = sandbox.build(["--format", "deb,rpm"]);
+    let of = |ending: &str| artifacts.iter().find(|path| path.to_string_lossy().ends_with(ending)).unwrap();
+    if let Some(program) = tool("dpkg-deb") {
+        let depends = text(Command::new(program).arg("--field").arg(of(".deb")).arg("Depends"));
+        assert!(depends.contains("libmagic1") && depends.split(", ").any(|one| one.trim() == "git"), "{depends}");
+    }
+    if let Some(program) = tool("rpm") {
+        let requires = text(Command::new(program).args(["--query", "--requires", "--package"]).arg(of(".rpm")));
+        assert!(requires.contains("libmagic.so.1()(64bit)") && requires.contains("git-core"), "{requires}");
+    }
+}

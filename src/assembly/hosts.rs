@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::app::{self, App};
-use crate::depends::{Depends, Library, Program, SharedRuntime};
-use crate::error::{Error, Result};
+use crate::app::{self, App, CommandLine, Process};
+use crate::depends::{self, Depends, Library, Program, SharedRuntime};
+use crate::error::{Error, Location, Result};
 use crate::format::sonames;
 use crate::imports::{self, Imports, Modules, PythonPart};
 use crate::layer::{ByteCompiler, Layer};
@@ -14,6 +14,7 @@ use crate::path::{InstallPath, ReleasePath};
 use crate::report::Report;
 use crate::runtime::{self, Home, Runtime};
 use crate::scriptlets::{HostCompiled, HostPython};
+use crate::survey;
 use crate::target::Target;
 use crate::tree::{Entry, Origin, Tree};
 
@@ -64,10 +65,12 @@ pub(super) fn targets(app: &App) -> Vec<&'static Target> {
 }
 
 /// Without them a job would never run, or a log would never be rotated, and nobody would be told.
-fn programs(app: &App) -> Vec<Program> {
+fn programs(app: &App, layers: &[Layer]) -> Vec<Program> {
     let cron = (!app.crons.is_empty()).then_some(Program::Cron);
     let logrotate = app.logrotate.as_ref().map(|_| Program::Logrotate);
-    cron.into_iter().chain(logrotate).collect()
+    let mut programs: Vec<Program> = cron.into_iter().chain(logrotate).collect();
+    programs.extend(distributions(layers).filter_map(|name| depends::loaded_by(name).1));
+    programs
 }
 
 /// Finds parts of the host's Python that the application's code imports, and tells of modules that nothing provides.
@@ -81,6 +84,7 @@ pub(super) fn python_parts(
 ) -> Result<BTreeSet<PythonPart>> {
     let (prefix, python) = (&app.package.prefix.value, app.python.version.value);
     let imports = Imports::find(tree, prefix, python, layers, own, &app.python.optional_imports)?;
+    check_pinned(app, layers, own, &imports)?;
     for (module, file) in &imports.missing {
         if module.as_str() == "pkg_resources" {
             report.warning(&format!(
@@ -110,7 +114,27 @@ pub(super) fn python_parts(
     Ok(BTreeSet::new())
 }
 
-/// Checks that the release has the modules that services start from, as far as command lines name them.
+/// How many modules an application without any distribution may import in vain: so few may be optional.
+const FEW_IMPORTS: usize = 2;
+
+/// Refuses an application that ships none of what it imports: its requirements are somewhere else.
+fn check_pinned(app: &App, layers: &[Layer], own: Option<&str>, imports: &Imports) -> Result<()> {
+    let ships_others = distributions(layers).any(|name| Some(name) != own);
+    if ships_others || imports.missing.len() <= FEW_IMPORTS || !app.python.requirements.is_empty() {
+        return Ok(());
+    }
+    let some: Vec<String> = imports.missing.keys().take(5).map(|module| format!("`{module}`")).collect();
+    let more = imports.missing.len() - some.len();
+    let more = if more > 0 { format!(" and {more} more modules") } else { String::new() };
+    let error = Error::new(format!("nothing pins what the application requires: it imports {}{more}", some.join(", ")));
+    Err(error.at(Location::file(&app.file)).hint(match survey::requirements_file(&app.root) {
+        Some(name) => format!("run `pkgapp lock {name}`, which pins all of it"),
+        None => "write what it requires into a `requirements.in`, and run `pkgapp lock`".to_owned(),
+    }))
+}
+
+/// Checks that the release has the modules that its services, cron jobs, migrations and hooks start from, as far as command
+/// lines name them.
 ///
 /// # Errors
 /// One of them is not there.
@@ -123,30 +147,61 @@ pub(super) fn check_started(app: &App, tree: &Tree) -> Result<()> {
     // Services run in the prefix, and servers import from where they run.
     modules = modules.and(prefix.clone());
 
-    let services = app.services.iter().map(|service| &service.process);
-    for process in services.chain(app.timers.iter().map(|timer| &timer.process)) {
-        if process.working_directory.is_some() || process.env.contains_key("PYTHONPATH") {
-            continue;
-        }
-        let mut started = imports::started_modules(&process.exec.words).into_iter();
+    let tree_root = prefix.join(&ReleasePath::parse("app")?);
+    for command in commands(app, &tree_root) {
+        let mut started = imports::started_modules(&command.words).into_iter();
         let is_missing =
             |module: &&str| !modules.has(module) && !imports::is_standard(module.split('.').next().unwrap_or(module));
         if let Some(module) = started.find(is_missing) {
             return Err(Error::new(format!("the release has no module `{module}`, which this command starts"))
-                .at(process.exec.at.clone())
+                .at(command.at.clone())
                 .hint("add its directory to `[app] include`, or set `working-directory` to the directory on hosts that has it"));
         }
     }
     Ok(())
 }
 
+/// The commands of a host that import from the release: not those that a directory or a variable leads elsewhere.
+fn commands<'a>(app: &'a App, tree_root: &InstallPath) -> Vec<&'a CommandLine> {
+    let is_here = |process: &&Process| {
+        process.working_directory.as_ref().is_none_or(|directory| directory == tree_root)
+            && !process.env.contains_key("PYTHONPATH")
+    };
+    let processes = app.services.iter().map(|service| &service.process);
+    let processes = processes.chain(app.timers.iter().map(|timer| &timer.process)).filter(is_here);
+    let crons = app.crons.iter().filter(|cron| !cron.env.contains_key("PYTHONPATH"));
+    let mut commands: Vec<&CommandLine> = processes.map(|process| &process.exec).collect();
+    commands.extend(crons.map(|cron| &cron.exec));
+    // These have the surroundings of a service, and work in its directory.
+    if app.services.iter().map(|service| &service.process).all(|process| is_here(&process)) {
+        for deploy in &app.deploys {
+            commands.extend(deploy.migrate.as_ref().map(|migrate| &migrate.exec));
+            let hooks = &deploy.hooks;
+            commands.extend([&hooks.before, &hooks.after, &hooks.drain, &hooks.undrain].into_iter().flatten());
+        }
+    }
+    commands
+}
+
+/// The names of the distributions that ship.
+fn distributions(layers: &[Layer]) -> impl Iterator<Item = &str> {
+    layers.iter().filter_map(|layer| layer.manifest.distribution.as_ref()).map(|one| one.name.as_str())
+}
+
 pub(super) fn needs(
     app: &App,
     runtime: Option<&Runtime>,
     python_parts: BTreeSet<PythonPart>,
-    libraries: Vec<Library>,
+    mut libraries: Vec<Library>,
+    layers: &[Layer],
     report: &Report,
 ) -> Depends {
+    for library in distributions(layers).flat_map(|name| depends::loaded_by(name).0) {
+        if !libraries.iter().any(|known| known.soname == library.soname) {
+            libraries.push(library);
+        }
+    }
+    libraries.sort();
     let shared = runtime.filter(|runtime| runtime.home == Home::Package).map(|runtime| SharedRuntime {
         package: AppName::of_runtime(runtime.python).to_string(),
         version: runtime.version.clone(),
@@ -156,7 +211,7 @@ pub(super) fn needs(
         python_parts,
         runtime: shared,
         libraries,
-        programs: programs(app),
+        programs: programs(app, layers),
         declared_deb: app.package.depends_deb.iter().map(|depends| depends.value.clone()).collect(),
         relations: app.package.relations.clone(),
         declared_rpm: app.package.depends_rpm.iter().map(|depends| depends.value.clone()).collect(),

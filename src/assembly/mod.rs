@@ -8,6 +8,8 @@ mod revision;
 mod trust;
 mod unmet;
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::thread;
 
@@ -114,7 +116,7 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
     let own = wheels.application().map(|wheel| wheel.metadata.name.to_string());
     let parts =
         report.timed("imports", |_| python_parts(app, &tree, &layers, own.as_deref(), runtime.as_ref(), report))?;
-    let depends = needs(app, runtime.as_ref(), parts, scan.libraries, report);
+    let depends = needs(app, runtime.as_ref(), parts, scan.libraries, &layers, report);
     tell_pruned(&layers, report);
     report.step(&format!(
         "release of {}, {}, {}",
@@ -293,6 +295,7 @@ fn plain_tree(app: &App, release: &Release<'_>, layers: &[Layer]) -> Result<Tree
         path.below(prefix).is_some_and(|path| ["bin/", "libexec/"].iter().any(|top| path.as_str().starts_with(top)))
     };
     let owners = owners_of_scripts(layers);
+    let refused = RefCell::new(Vec::new());
     let precedence = |path: &InstallPath, present: &Entry, entry: &Entry| {
         let owner = path.below(prefix).and_then(|below| owners.get(&below).copied());
         let is_owner = |entry: &Entry| owner.is_some() && entry.origin.layer.as_deref() == owner;
@@ -302,6 +305,7 @@ fn plain_tree(app: &App, release: &Release<'_>, layers: &[Layer]) -> Result<Tree
         } else if is_owner(entry) || may_replace() {
             Winner::Later
         } else {
+            refused.borrow_mut().push(path.clone());
             Winner::Nobody
         }
     };
@@ -309,10 +313,33 @@ fn plain_tree(app: &App, release: &Release<'_>, layers: &[Layer]) -> Result<Tree
     let collisions =
         layers.iter().filter_map(|layer| layer.insert_into(&mut tree, prefix, &precedence).err()).collect::<Vec<_>>();
     if let Some(error) = Error::all(collisions) {
-        return Err(error);
+        return Err(match &refused.into_inner()[..] {
+            [_] => error,
+            several => {
+                let patterns: Vec<String> =
+                    allowing(prefix, several).iter().map(|pattern| format!("\"{pattern}\"")).collect();
+                let list = patterns.join(", ");
+                error.without_hints().hint(format!(
+                    "if the second may win each time, write `allow-collisions = [{list}]` under `[package]`"
+                ))
+            }
+        });
     }
     release.insert_into(&mut tree, prefix, layers)?;
     Ok(tree)
+}
+
+/// Patterns for all of some paths: a package as a whole, and what lies elsewhere by itself.
+fn allowing(prefix: &InstallPath, paths: &[InstallPath]) -> BTreeSet<String> {
+    let pattern = |path: &InstallPath| {
+        let below = path.below(prefix)?;
+        let parts: Vec<&str> = below.as_str().split('/').collect();
+        let is_in_package = parts.first() == Some(&"lib") && parts.get(2) == Some(&"site-packages") && parts.len() > 4;
+        let is_in_package = is_in_package && parts[3] != "__pycache__";
+        let is_plain = parts.iter().take(4).all(|part| !part.contains(['*', '?', '[', ']', '{', '}', '!', '\\']));
+        (is_in_package && is_plain).then(|| format!("{prefix}/{}/**", parts[..4].join("/")))
+    };
+    paths.iter().map(|path| pattern(path).unwrap_or_else(|| path.to_string())).collect()
 }
 
 /// Looks for what must not be in a release, and returns what it needs of its host.

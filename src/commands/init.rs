@@ -154,7 +154,7 @@ fn configuration(survey: &Survey, python: Option<PythonMinor>) -> String {
         }
     }
     for worker in &survey.workers {
-        let exec = format!("exec = {}", quoted(&worker.exec));
+        let exec = exec(survey, &worker.exec);
         table(&format!("service.{}", worker.name), std::iter::once(exec).chain(surroundings.clone()).collect());
     }
     let mut deploy = vec!["# [deploy.production]".to_owned(), "# hosts = [\"web1.example.com\"]".to_owned()];
@@ -210,9 +210,8 @@ fn writable(survey: &Survey) -> Vec<String> {
 fn python_table(survey: &Survey, python: Option<PythonMinor>) -> Vec<String> {
     let mut lines = Vec::new();
     lines.extend(python.map(|python| format!("version = {}", quoted(&python.to_string()))));
-    let added = added_server(survey);
     match &survey.pins {
-        Pins::Elsewhere(name, true) if added.is_none() || is_whole_lock(Path::new(name)) => {
+        Pins::Elsewhere(name, true) if additions(survey).is_none() || is_whole_lock(Path::new(name)) => {
             lines.push(format!("requirements = [{}]", quoted(name)));
         }
         Pins::Elsewhere(name, _) => {
@@ -220,7 +219,8 @@ fn python_table(survey: &Survey, python: Option<PythonMinor>) -> Vec<String> {
         }
         _ => {}
     }
-    lines.extend(added.map(|(server, _)| format!("add = [{}]  # its requirements have no server", quoted(server))));
+    lines.extend(extras_and_groups(survey));
+    lines.extend(additions(survey));
     let version = python.or_else(|| written_python(&survey.root));
     if let Some(version) = version {
         let path = prefix_of(version).map_or_else(
@@ -236,6 +236,27 @@ fn python_table(survey: &Survey, python: Option<PythonMinor>) -> Vec<String> {
         }
     }
     lines
+}
+
+fn extras_and_groups(survey: &Survey) -> Vec<String> {
+    let line = |key: &str, names: &[String]| {
+        let names: Vec<String> = names.iter().map(|name| quoted(name)).collect();
+        (!names.is_empty()).then(|| format!("{key} = [{}]", names.join(", ")))
+    };
+    [line("groups", &survey.groups), line("extras", &survey.extras)].into_iter().flatten().collect()
+}
+
+/// What ships besides the requirements, and why.
+fn additions(survey: &Survey) -> Option<String> {
+    let server = added_server(survey).map(|(server, _)| server);
+    let all: Vec<String> = server.iter().chain(&survey.add).map(|name| quoted(name)).collect();
+    let why = match (server, survey.add.is_empty()) {
+        (None, true) => return None,
+        (Some(_), true) => "its requirements have no server",
+        (None, false) => "its requirements have no driver for its database",
+        (Some(_), false) => "its requirements have neither a server nor a driver for its database",
+    };
+    Some(format!("add = [{}]  # {why}", all.join(", ")))
 }
 
 fn build(survey: &Survey) -> Vec<String> {
@@ -264,15 +285,26 @@ fn surroundings(survey: &Survey) -> Vec<String> {
     let data: Vec<String> = data.chain(survey.writes.variables.iter().map(moved)).collect();
     let directory =
         format!("working-directory = {}  # its paths count from there", quoted(&format!("/opt/{}/app", survey.name)));
-    let directory = survey.writes.in_working_directory.then_some(directory);
+    let directory = runs_in_tree(survey).then_some(directory);
     let env = (!data.is_empty()).then(|| format!("env = {{ {} }}", data.join(", ")));
     let file = format!("environment-file = \"/etc/{}/secrets.env\"  # {what}", survey.name);
     directory.into_iter().chain(env).chain([file]).collect()
 }
 
+/// Whether services run in the application's tree: what they open or write counts from there.
+fn runs_in_tree(survey: &Survey) -> bool {
+    survey.opens_from_here || survey.writes.in_working_directory
+}
+
+/// A command as a service has it: its paths count from where it runs.
+fn exec(survey: &Survey, line: &str) -> String {
+    let line = if runs_in_tree(survey) { line.replace(" app/", " ") } else { line.to_owned() };
+    format!("exec = {}", quoted(&line))
+}
+
 /// How the application is served, by a server that it requires itself.
 fn web(survey: &Survey) -> Option<Vec<String>> {
-    let exec = |line: String| format!("exec = {}", quoted(&line));
+    let exec = |line: String| exec(survey, &line);
     let socket = || "socket = \"127.0.0.1:8000\"".to_owned();
     let (module, name, factory, gateway) = match survey.web.as_ref()? {
         // `pserve` wants a server section, and gunicorn takes the application alone.
@@ -408,15 +440,18 @@ fn say(survey: &Survey, python: Option<PythonMinor>, report: &Report) {
     report.step(&format!("a {} application", survey.framework.name()));
     let completes = "`pkgapp lock` writes a `pylock.toml` that does";
     let added = added_server(survey);
+    let adds = additions(survey).is_some();
+    let lacking = if added.is_some() { "server" } else { "driver for its database" };
     match (&survey.pins, &survey.gap) {
-        (Pins::Found(name) | Pins::Elsewhere(name, true), _) if added.is_some() && is_whole_lock(Path::new(name)) => {
-            report.warning(&format!("`{name}` pins no server: `pkgapp lock` pins one beside it, in `{ADDED_LOCK}`"));
+        (Pins::Found(name) | Pins::Elsewhere(name, true), _) if adds && is_whole_lock(Path::new(name)) => {
+            report.warning(&format!("`{name}` pins no {lacking}: `pkgapp lock` pins one beside it, in `{ADDED_LOCK}`"));
         }
-        (Pins::Found(name), _) if added.is_some() => {
-            report.warning(&format!("`{name}` pins no server: `pkgapp lock` writes a `pylock.toml` that does"));
+        (Pins::Found(name), _) if adds => {
+            report.warning(&format!("`{name}` pins no {lacking}: `pkgapp lock` writes a `pylock.toml` that does"));
         }
-        (Pins::Elsewhere(name, true), _) if added.is_some() => {
-            report.warning(&format!("`{name}` pins no server: `pkgapp lock {name}` writes a `pylock.toml` that does"));
+        (Pins::Elsewhere(name, true), _) if adds => {
+            report
+                .warning(&format!("`{name}` pins no {lacking}: `pkgapp lock {name}` writes a `pylock.toml` that does"));
         }
         (Pins::Found(name) | Pins::Elsewhere(name, true), _) => report.step(&format!("pinned by `{name}`")),
         (Pins::Loose(name), Some(gap)) => {

@@ -72,7 +72,9 @@ pub(super) fn write(
         return write_beside(app, whole, args, options, report);
     }
     let mut inputs = inputs(app, named)?;
-    let names: Vec<String> = inputs.iter().map(|input| shown(input).to_string()).collect();
+    let groups =
+        app.python.groups.iter().filter(|_| inputs.is_empty()).map(|group| format!("the group `{}`", group.value));
+    let names: Vec<String> = inputs.iter().map(|input| shown(input).to_string()).chain(groups).collect();
     let added = added(app)?;
     inputs.extend(added.iter().map(|file| file.to_path_buf()));
     let path = app.root.join(LOCK);
@@ -217,10 +219,16 @@ fn inputs(app: &App, named: &[PathBuf]) -> Result<Vec<PathBuf>> {
     } else if inputs.is_empty() && names_dependencies(&app.root.join("pyproject.toml"))? {
         inputs.push(app.root.join("pyproject.toml"));
     }
-    if inputs.is_empty() {
-        return Err(Error::new("there is nothing to resolve")
-            .at(Location::file(&app.file))
-            .hint("write a `requirements.in` beside the configuration, or name a file: `pkgapp lock FILE`"));
+    if inputs.is_empty() && app.python.groups.is_empty() {
+        let error = Error::new("there is nothing to resolve").at(Location::file(&app.file));
+        return Err(match first_group(&app.root.join("pyproject.toml"))? {
+            Some(group) => error.hint(format!(
+                "the project has dependency groups alone: write those that ship below `[python]`, `groups = [\"{group}\"]`"
+            )),
+            None => {
+                error.hint("write a `requirements.in` beside the configuration, or name a file: `pkgapp lock FILE`")
+            }
+        });
     }
     Ok(inputs)
 }
@@ -240,6 +248,16 @@ fn temporary(prefix: &str, lines: &str) -> Result<tempfile::TempPath> {
     let mut file = tempfile::Builder::new().prefix(prefix).suffix(".txt").tempfile().context(context)?;
     std::io::Write::write_all(&mut file, lines.as_bytes()).context(context)?;
     Ok(file.into_temp_path())
+}
+
+/// The first dependency group of a pyproject.toml.
+fn first_group(file: &Path) -> Result<Option<String>> {
+    if !file.is_file() {
+        return Ok(None);
+    }
+    let table: Table = fs::read_to_string(file)?.parse().context(|| format!("`{}` is not TOML", shown(file)))?;
+    let groups = table.get("dependency-groups").and_then(Value::as_table);
+    Ok(groups.and_then(|groups| groups.keys().next().cloned()))
 }
 
 /// Whether a pyproject.toml says what the project requires, so that no backend has to be asked.

@@ -3,7 +3,9 @@
 //! Nothing is run and no Python is parsed: pyproject.toml and lock files are data, and of the source it is enough to see
 //! the lines that make an application object. Where a survey is not sure, it leaves a thing out: what it finds must build.
 
+mod choices;
 mod code;
+mod deployment;
 mod links;
 mod pins;
 mod project;
@@ -22,6 +24,8 @@ use crate::error::Result;
 use crate::name::{AppName, PythonMinor};
 use crate::pypa::VersionSpecifiers;
 
+use self::choices::Choices;
+use self::deployment::Deployment;
 use self::project::Project;
 use self::wheels::Wheels;
 use self::writable::Writes;
@@ -91,6 +95,12 @@ pub struct Survey {
     pub requires_python: Option<VersionSpecifiers>,
     /// The distributions that are pinned or required, by normalised name.
     pub requires: BTreeSet<String>,
+    /// Extras that ship.
+    pub extras: Vec<String>,
+    /// Dependency groups that ship.
+    pub groups: Vec<String>,
+    /// What it needs besides its requirements, and they lack.
+    pub add: Vec<&'static str>,
     /// What it is made with.
     pub framework: Framework,
     /// The application object that a web server is given.
@@ -109,6 +119,8 @@ pub struct Survey {
     pub variables: BTreeMap<String, &'static str>,
     /// Variables that say where the application keeps its data.
     pub data_variables: Vec<String>,
+    /// Whether it opens files of its tree from the working directory.
+    pub opens_from_here: bool,
     /// What it writes to.
     pub writes: Writes,
     /// Console scripts of its own.
@@ -139,7 +151,10 @@ impl Survey {
     /// A file of the packaging standards that can't be read, or is not what its name says.
     pub fn of(root: &Path) -> Result<Self> {
         let project = Project::read(root)?;
-        let code = code::read(root)?;
+        let deployment = Deployment::read(root);
+        let mut code = code::read(root)?;
+        deployment.servers.iter().for_each(|command| code.is_served_by(command));
+        code.is_worked_by(deployment.celery.clone());
         let no_wheel = if project.is_project {
             project.refuses_a_wheel(root).or_else(|| runs_from_its_tree(root, &project, &code))
         } else {
@@ -151,14 +166,25 @@ impl Survey {
             if is_wheel { writable::keeps_from_a_wheel(root, &written) } else { None }
         });
         let has_backend = project.is_project && no_wheel.is_none();
-        let pins = find_pins(root, has_backend)?;
-        let requires = pins::required(root, &pins, &project.table, &project.setup)?;
+        let (pins, several) = installed_pins(root, &deployment, find_pins(root, has_backend)?)?;
+        let required =
+            |besides: &BTreeSet<String>| pins::required(root, &pins, &project.table, &project.setup, besides);
+        let mut choices = Choices::of(&project, &deployment, &pins, &required(&BTreeSet::new())?, &code);
+        choices.open.extend(several);
+        let requires = required(&choices.brought)?;
         let (name, lacks_name) = project.name(root);
         let framework = code.framework(&requires);
         let (web, web_base) = code.web(&requires).unzip();
         let (workers, bases) = code.workers(&requires, name.as_str());
         let bases = web_base.into_iter().chain(bases).chain(code.manage_directory().map(Path::to_owned));
-        let include = if has_backend { beside_packages(root, &code) } else { whole_tree(root, &code) };
+        let started: Vec<&str> = started_tops(web.as_ref(), &workers, &project).collect();
+        let include = match project.wheel_packages().filter(|_| has_backend) {
+            Some(packages) if started.iter().any(|top| is_beside(root, top, &packages)) => {
+                beside_wheel(root, &code, &packages)
+            }
+            _ if has_backend => beside_packages(root, &code),
+            _ => whole_tree(root, &code),
+        };
         let gap = match &pins {
             Pins::Found(name) | Pins::Elsewhere(name, true) if name.ends_with(".txt") => {
                 let left_out = pins::left_out(&root.join(name))?.filter(|name| !requires.contains(name));
@@ -172,7 +198,8 @@ impl Survey {
             (Pins::Elsewhere(name, _), Some(_)) => Pins::Elsewhere(name, false),
             (pins, _) => pins,
         };
-        let server_program = server_program(&code, &project.scripts(), &name, has_backend).filter(|_| web.is_some());
+        let server_program = server_program(&code, &requires, &project.scripts(), &name, has_backend);
+        let server_program = server_program.filter(|_| web.is_some());
         let mut survey = Self {
             root: root.to_owned(),
             name,
@@ -189,11 +216,15 @@ impl Survey {
             collect_static: Vec::new(),
             variables: if framework == Framework::Django { code.variables().clone() } else { BTreeMap::new() },
             data_variables: code.data_variables().cloned().collect(),
+            opens_from_here: code.opens_from_here(),
             writes: Writes::of(root, written, &code, has_backend),
-            starts_a_server: code.starts_a_server(),
+            starts_a_server: code.starts_a_server(&requires),
             server_program,
             scripts: project.scripts(),
-            open: Vec::new(),
+            open: choices.open,
+            extras: choices.extras,
+            groups: choices.groups,
+            add: choices.add,
             wheels: Wheels::read(root, &pins),
             pins,
             gap,
@@ -208,18 +239,18 @@ impl Survey {
     }
 
     fn look_at_static_files(&mut self, code: &code::Code) {
-        match (code.static_root(), code.manage_file()) {
-            (Some(Ok(())), Some(manage)) => {
-                self.collect_static.push(format!("python {manage} collectstatic --noinput"));
+        match code.static_root() {
+            Some(Ok(())) => {
+                self.collect_static.extend(code.manage_command("collectstatic --noinput"));
                 if code.compresses() && self.has("django-compressor") {
                     // The settings of a build may be those for developers, with which it does nothing unasked.
-                    self.collect_static.push(format!("python {manage} compress --force"));
+                    self.collect_static.extend(code.manage_command("compress --force"));
                 }
             }
-            (Some(Err(why)), _) => {
+            Some(Err(why)) => {
                 self.open.push(format!("static files are not collected: {why}"));
             }
-            _ => {}
+            None => {}
         }
     }
 
@@ -280,8 +311,14 @@ fn runs_from_its_tree(root: &Path, project: &Project, code: &code::Code) -> Opti
 
 /// The command that serves an application which brings its own server: its only console script or the one with its
 /// name, or without a wheel the module that is run.
-fn server_program(code: &code::Code, scripts: &[String], name: &AppName, has_backend: bool) -> Option<String> {
-    if !code.starts_a_server() {
+fn server_program(
+    code: &code::Code,
+    requires: &BTreeSet<String>,
+    scripts: &[String],
+    name: &AppName,
+    has_backend: bool,
+) -> Option<String> {
+    if !code.starts_a_server(requires) {
         return None;
     }
     if !has_backend {
@@ -300,8 +337,8 @@ fn import_roots(bases: impl Iterator<Item = PathBuf>, has_backend: bool) -> Vec<
 
 /// The command that brings a database up to date.
 fn migration(code: &code::Code, web: Option<&Web>, requires: &BTreeSet<String>) -> Option<String> {
-    if let Some(manage) = code.manage_file() {
-        return Some(format!("python {manage} migrate --noinput"));
+    if let Some(command) = code.manage_command("migrate --noinput") {
+        return Some(command);
     }
     let alembic = code.alembic();
     if requires.contains("flask-migrate")
@@ -334,7 +371,7 @@ fn find_pins(root: &Path, has_backend: bool) -> Result<Pins> {
     if let Some(lock) = lock_of_workspace(root)? {
         return Ok(Pins::Elsewhere(lock, true));
     }
-    match elsewhere().find(|name| root.join(name).is_file()) {
+    match requirements_file(root) {
         Some(name) => match pins::all_pinned(&root.join(&name))? {
             // A project says itself what it requires; such a file is for its developers.
             false if has_backend => Ok(Pins::Nothing),
@@ -342,6 +379,30 @@ fn find_pins(root: &Path, has_backend: bool) -> Result<Pins> {
         },
         None => Ok(Pins::Nothing),
     }
+}
+
+/// The pins that the project's own deployment installs, where nothing better was found by its name; and what the reader
+/// should know about them.
+fn installed_pins(root: &Path, deployment: &Deployment, found: Pins) -> Result<(Pins, Option<String>)> {
+    let is_whole = match &found {
+        Pins::Found(name) | Pins::Loose(name) => {
+            name != "requirements.txt" || deployment.requirements.iter().any(|file| file == name)
+        }
+        Pins::Elsewhere(name, _) => !name.ends_with(".txt") && !name.ends_with(".in"),
+        Pins::Nothing => false,
+    };
+    match choices::requirements(root, deployment).filter(|_| !is_whole) {
+        Some((name, told)) => {
+            let pinned = pins::all_pinned(&root.join(&name))?;
+            Ok((Pins::Elsewhere(name, pinned), told))
+        }
+        None => Ok((found, None)),
+    }
+}
+
+/// A requirements file where a build does not look, relative to `root`.
+pub fn requirements_file(root: &Path) -> Option<String> {
+    elsewhere().find(|name| root.join(name).is_file())
 }
 
 /// Requirements files as projects keep them where a build does not look.
@@ -428,6 +489,34 @@ fn beside_packages(root: &Path, code: &code::Code) -> Vec<String> {
         |alembic: &&code::Alembic| !alembic.file.iter().next().is_some_and(|top| code.is_package(top.as_ref()));
     let migrations = code.alembic().filter(is_beside).into_iter().flat_map(migrations);
     without_repeats(manage.chain(code.loose_modules().map(literal)).chain(migrations).collect())
+}
+
+/// The first names of the modules that services and console scripts start from.
+fn started_tops<'s>(
+    web: Option<&'s Web>,
+    workers: &'s [Worker],
+    project: &'s Project,
+) -> impl Iterator<Item = &'s str> {
+    let web = match web {
+        Some(Web::Object { module, .. }) => Some(module.as_str()),
+        _ => None,
+    };
+    let celery = workers.iter().filter_map(|worker| worker.exec.strip_prefix("celery -A ")?.split([' ', ':']).next());
+    let modules = web.into_iter().chain(celery).chain(project.script_modules());
+    modules.filter_map(|module| module.split('.').next())
+}
+
+/// Whether a module is in the tree, and not in the wheel that is built of it.
+fn is_beside(root: &Path, top: &str, packages: &[String]) -> bool {
+    !packages.iter().any(|package| package == top) && holds_python(&root.join(top), 1)
+}
+
+/// Patterns for all of the application but the packages that are in its wheel.
+fn beside_wheel(root: &Path, code: &code::Code, packages: &[String]) -> Vec<String> {
+    let mut patterns = whole_tree(root, code);
+    patterns
+        .retain(|pattern| !packages.iter().any(|package| *pattern == format!("{package}/**")) && pattern != "src/**");
+    without_repeats(patterns.into_iter().chain(beside_packages(root, code)).collect())
 }
 
 /// Leaves out what another pattern has.

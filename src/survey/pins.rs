@@ -4,7 +4,7 @@
 //! is a configuration there is no environment yet, and a name more than will be installed does no harm here.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use toml::{Table, Value};
@@ -33,8 +33,16 @@ pub(super) fn text(file: &Path) -> Result<String> {
 }
 
 /// Returns the distributions that are pinned or required, normalised.
-pub(super) fn required(root: &Path, pins: &Pins, project: &Table, setup: &str) -> Result<BTreeSet<String>> {
-    let mut names = BTreeSet::new();
+///
+/// `besides` is what extras and groups bring.
+pub(super) fn required(
+    root: &Path,
+    pins: &Pins,
+    project: &Table,
+    setup: &str,
+    besides: &BTreeSet<String>,
+) -> Result<BTreeSet<String>> {
+    let mut names = besides.clone();
     let (Pins::Found(name) | Pins::Loose(name) | Pins::Elsewhere(name, _)) = pins else {
         declared(project, setup, &mut names);
         return Ok(names);
@@ -238,16 +246,36 @@ pub(super) fn install_requires(setup: &str) -> impl Iterator<Item = &str> {
     rest.map(|text| leading_name(text.trim_matches(['[', ' ', '\t']))).filter(|name| !name.is_empty())
 }
 
+/// The distributions that a requirements file names, those of included files too; none if it can't be read.
+pub(super) fn named(file: &Path) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let read = each_requirement(file, &mut 0, &mut |line| names.extend(normalised(leading_name(line))));
+    read.map(|()| names).unwrap_or_default()
+}
+
+/// The files that a requirements file includes itself.
+pub(super) fn included(file: &Path) -> Vec<PathBuf> {
+    let text = text(file).unwrap_or_default();
+    let parent = file.parent().unwrap_or(Path::new(""));
+    let names = text.lines().filter_map(|line| included_name(line.trim()));
+    names.map(|name| parent.join(name)).collect()
+}
+
+/// The file that a line of a requirements file includes.
+fn included_name(line: &str) -> Option<&str> {
+    let name = ["-r", "--requirement"].iter().find_map(|option| line.strip_prefix(option))?;
+    Some(name.trim_start_matches('=').trim())
+}
+
 /// Calls `take` with every requirement, options and comments left out, `-r` followed.
 fn each_requirement(file: &Path, includes: &mut usize, take: &mut impl FnMut(&str)) -> Result<()> {
     let text = text(file)?.replace("\\\n", " ");
     for line in text.lines() {
         let line = line.split(" #").next().unwrap_or_default().trim();
-        let included = ["-r", "--requirement"].iter().find_map(|option| line.strip_prefix(option));
-        match included {
+        match included_name(line) {
             Some(name) if *includes < MOST_INCLUDES => {
                 *includes += 1;
-                let path = file.parent().unwrap_or(Path::new("")).join(name.trim_start_matches('=').trim());
+                let path = file.parent().unwrap_or(Path::new("")).join(name);
                 if path.is_file() {
                     each_requirement(&path, includes, take)?;
                 }
@@ -264,6 +292,6 @@ pub(super) fn leading_name(requirement: &str) -> &str {
     requirement.split(|c| !inside(c)).next().unwrap_or_default()
 }
 
-fn normalised(name: &str) -> Option<String> {
+pub(super) fn normalised(name: &str) -> Option<String> {
     Some(PackageName::from_str(name).ok()?.to_string())
 }

@@ -1,6 +1,6 @@
 //! pyproject.toml and the files from before it, and whether a wheel can be built of the tree.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
@@ -91,6 +91,87 @@ impl Project {
             }
         }
         names
+    }
+
+    /// The modules that its console scripts call.
+    pub(super) fn script_modules(&self) -> impl Iterator<Item = &str> {
+        let tables = [self.project("scripts"), self.tool("poetry").and_then(|poetry| poetry.get("scripts"))];
+        let objects = tables.into_iter().flatten().filter_map(Value::as_table).flat_map(Table::values);
+        objects.filter_map(Value::as_str).filter_map(|object| object.split(':').next())
+    }
+
+    /// The packages at the top of a wheel of the project, by their import names; `None` if that is not certain.
+    pub(super) fn wheel_packages(&self) -> Option<Vec<String>> {
+        let backend = self.table.get("build-system")?.get("build-backend")?.as_str()?;
+        let tops = |list: &Value| -> Option<Vec<String>> {
+            let names = list.as_array()?.iter().map(|name| {
+                let name = name.as_str().or_else(|| name.get("include")?.as_str())?;
+                let name = name.trim_start_matches("./").trim_start_matches("src/");
+                name.split(['/', '.']).next().filter(|top| !top.is_empty() && !top.contains('*')).map(str::to_owned)
+            });
+            names.collect()
+        };
+        let own = || self.module().map(|module| vec![module]);
+        match backend.split(['.', ':']).next()? {
+            "poetry" => {
+                let poetry = self.tool("poetry");
+                let key = |key: &str| poetry.and_then(|poetry| poetry.get(key));
+                match (key("packages"), key("include")) {
+                    (Some(packages), None) => tops(packages),
+                    (None, None) => own(),
+                    _ => None,
+                }
+            }
+            "hatchling" => {
+                let build = self.tool("hatch").and_then(|hatch| hatch.get("build"));
+                match build.map(|build| build.get("targets").and_then(|targets| targets.get("wheel")?.get("packages")))
+                {
+                    Some(Some(packages)) => tops(packages),
+                    Some(None) => None,
+                    None => own(),
+                }
+            }
+            "setuptools" => tops(self.tool("setuptools")?.get("packages")?),
+            "flit_core" | "uv_build" if self.tool("flit").is_none() => own(),
+            _ => None,
+        }
+    }
+
+    /// The extras, as they are spelled, and the distributions that each brings.
+    pub(super) fn extras(&self) -> BTreeMap<String, BTreeSet<String>> {
+        let tables =
+            [self.project("optional-dependencies"), self.tool("poetry").and_then(|poetry| poetry.get("extras"))];
+        let tables = tables.into_iter().flatten().filter_map(Value::as_table);
+        let of_pyproject = tables.flatten().map(|(name, list)| (name.clone(), distributions(list)));
+        extras_of_setup_cfg(&self.setup).into_iter().chain(of_pyproject).collect()
+    }
+
+    /// The names of the dependency groups.
+    pub(super) fn groups(&self) -> Vec<String> {
+        let poetry = self.tool("poetry").and_then(|poetry| poetry.get("group"));
+        let tables = [self.table.get("dependency-groups"), poetry].into_iter().flatten().filter_map(Value::as_table);
+        tables.flat_map(Table::keys).cloned().collect()
+    }
+
+    /// The distributions that a group names itself, or by including others.
+    pub(super) fn group(&self, name: &str) -> BTreeSet<String> {
+        let (mut names, mut open, mut seen) = (BTreeSet::new(), vec![name.to_owned()], BTreeSet::new());
+        while let Some(name) = open.pop().filter(|_| seen.len() < 100) {
+            let poetry = self.tool("poetry").and_then(|poetry| poetry.get("group")?.get(&name)?.get("dependencies"));
+            let poetry = poetry.and_then(Value::as_table).into_iter().flat_map(Table::keys);
+            names.extend(poetry.filter_map(|name| pins::normalised(name)));
+            let Some(list) = self.table.get("dependency-groups").and_then(|groups| groups.get(&name)) else { continue };
+            names.extend(distributions(list));
+            let others = list.as_array().into_iter().flatten().filter_map(|entry| entry.get("include-group")?.as_str());
+            open.extend(others.filter(|other| seen.insert((*other).to_owned())).map(str::to_owned));
+        }
+        names
+    }
+
+    /// Whether pyproject.toml, setup.cfg or setup.py say what the project requires.
+    pub(super) fn has_dependencies(&self) -> bool {
+        let poetry = self.tool("poetry").and_then(|poetry| poetry.get("dependencies"));
+        self.says("dependencies") || poetry.is_some() || self.setup.contains("install_requires")
     }
 
     /// The members of a uv workspace, as its patterns say them.
@@ -287,6 +368,33 @@ impl Project {
             project.map(str::to_owned).or(poetry.map(caret)).or_else(|| assigned(&self.setup, "python_requires"));
         text.or_else(|| pins::pipfile_python(root))?.parse().ok()
     }
+}
+
+/// The distributions of a list of requirements.
+fn distributions(list: &Value) -> BTreeSet<String> {
+    let requirements = list.as_array().into_iter().flatten().filter_map(Value::as_str);
+    requirements.filter_map(|text| pins::normalised(pins::leading_name(text))).collect()
+}
+
+/// The extras of setup.cfg: a section with a key for each.
+fn extras_of_setup_cfg(setup: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let section = setup.lines().skip_while(|line| line.trim() != "[options.extras_require]").skip(1);
+    let mut extras: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut current = None;
+    for line in section.take_while(|line| !line.starts_with('[')) {
+        let mut requirements = line;
+        if !line.starts_with([' ', '\t', '#'])
+            && let Some((name, rest)) = line.split_once('=')
+        {
+            current = Some(name.trim().to_owned());
+            requirements = rest;
+        }
+        if let Some(name) = &current {
+            let names = requirements.split([';', '#']).next().map(|text| pins::leading_name(text.trim()));
+            extras.entry(name.clone()).or_default().extend(names.and_then(pins::normalised));
+        }
+    }
+    extras
 }
 
 /// The packages that a source is certain to import, and itself is no part of.

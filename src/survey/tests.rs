@@ -186,7 +186,10 @@ fn pyramid_pecan_and_celery() {
     let worker = ("jobs/celery.py", "app = Celery('jobs')\napp.conf.beat_schedule = {}\n");
     let project = ("pyproject.toml", "[project]\nname = 'app'\nversion = '1'\n");
     let seen = survey(&[worker, ("jobs/__init__.py", ""), ("requirements.txt", "celery==5.4\n"), project]);
-    assert_eq!(workers(&seen), [("worker", "celery -A jobs worker --beat --schedule /var/lib/app/beat")]);
+    assert_eq!(
+        workers(&seen),
+        [("worker", "celery -A jobs worker"), ("beat", "celery -A jobs beat --schedule /var/lib/app/beat")]
+    );
     assert_eq!((seen.framework, seen.web), (Framework::Celery, None));
 }
 
@@ -475,6 +478,12 @@ fn wheels_of_a_lock_say_for_which_pythons_it_was_made() {
     assert_eq!(compiled("3.11"), ["greenlet 1.1.2"]);
     assert!(compiled("3.10").is_empty());
     assert_eq!(compiled("3.8"), ["greenlet 1.1.2"]);
+
+    // What is for other Pythons only does not ship with this one.
+    let named = "name = 'greenlet'\n";
+    let lock = format!("{packages}{lock}").replace(named, &format!("{named}python-versions = '<3.11'\n"));
+    let seen = survey(&[("pyproject.toml", project), ("poetry.lock", &lock)]);
+    assert!(seen.compiled_for("3.11".parse().unwrap()).is_empty());
 }
 
 #[test]
@@ -660,12 +669,12 @@ fn an_application_that_starts_a_server_is_run_and_not_served() {
         ("shelf/server.py", "try:\n    from gevent.pywsgi import WSGIServer\nexcept ImportError:\n    pass\n"),
         ("shelf.py", "from shelf.main import main\nif __name__ == '__main__':\n    main()\n"),
         ("make.py", "if __name__ == '__main__':\n    main()\n"),
-        ("requirements.txt", "flask==3.0\n"),
+        ("requirements.txt", "flask==3.0\ngevent==24\n"),
     ];
     let seen = survey(&shelf);
     assert_eq!(seen.server_program.as_deref(), Some("python app/shelf.py"));
     assert_eq!(survey(&[shelf[0], shelf[2], shelf[4]]).server_program, None);
-    let project = "[project]\nname = \"shelf\"\nversion = \"1\"\nscripts = { shelf = \"shelf.main:main\", shelf-admin = \"a:b\" }\n\
+    let project = "[project]\nname = \"shelf\"\nversion = \"1\"\ndependencies = ['gevent']\nscripts = { shelf = \"shelf.main:main\", shelf-admin = \"a:b\" }\n\
                    [build-system]\nrequires = []\nbuild-backend = \"hatchling.build\"\n";
     assert_eq!(survey(&[shelf[0], shelf[1], ("pyproject.toml", project)]).server_program.as_deref(), Some("shelf"));
 }
@@ -709,4 +718,194 @@ fn a_manage_file_beside_src_leaves_modules_their_names() {
     let files = [manage, wsgi, ("src/dns/__init__.py", ""), ("requirements.txt", "django==4.2\n")];
     let Some(Web::Object { module, .. }) = survey(&files).web else { panic!("nothing is served") };
     assert_eq!(module, "dns.wsgi");
+}
+
+const LOCKED: &str = "[project]\nname = 'shop'\nversion = '1'\ndependencies = ['Django']\n[project.optional-dependencies]\n\
+                      postgres = ['psycopg[c]==3.2']\nmariadb = ['mysqlclient']\nwebserver = ['granian[uvloop]']\n\
+                      dev = ['gunicorn']\n[tool.uv]\npackage = false\n";
+
+#[test]
+fn extras_hold_the_server_and_the_driver() {
+    let settings = "DATABASES = {'default': {'ENGINE': 'django.db.backends.postgresql'}}\n";
+    let lock = "[[package]]\nname = 'django'\ndependencies = [{name = 'asgiref'}]\n[[package]]\nname = 'granian'\n";
+    let files = [
+        MANAGE,
+        ("pyproject.toml", LOCKED),
+        ("uv.lock", lock),
+        ("shop/wsgi.py", WSGI),
+        ("shop/asgi.py", ASGI),
+        ("shop/settings.py", settings),
+    ];
+    // The only extra with a server, and the only one with a driver for the only database.
+    let seen = survey(&files);
+    assert_eq!(seen.extras, ["webserver", "postgres"]);
+    assert!(seen.has("granian") && seen.has("psycopg") && seen.open.is_empty(), "{:?}", seen.open);
+
+    // A database that nobody has to use is told.
+    let either = format!("{settings}if DEBUG: ENGINE = 'django.db.backends.sqlite3'\n");
+    let seen = survey(&[&files[..5], &[("shop/settings.py", &either)]].concat());
+    assert_eq!(seen.extras, ["webserver"]);
+    assert!(seen.open[0].contains("for PostgreSQL, write `extras = [\"postgres\"]`"), "{:?}", seen.open);
+
+    // What the deployment installs, and what it serves.
+    let image =
+        "FROM python\nRUN uv export --no-dev --all-extras \\\n  --output-file r.txt && uv pip install -r r.txt\n";
+    let run = "#!/bin/sh\nexec s6-setuidgid shop granian --interface asginl \"shop.asgi:application\"\n";
+    let deployed = [("Dockerfile", image), ("docker/svc/web/run", run)];
+    let seen = survey(&[&files[..], &deployed].concat());
+    assert_eq!(seen.extras, ["postgres", "webserver"]);
+    assert!(seen.open[0].contains("MySQL or MariaDB, add `mariadb`"), "{:?}", seen.open);
+    assert_eq!(seen.web, object("shop.asgi", "application", Factory::No, Gateway::Asgi));
+
+    let image = [("Dockerfile", "RUN pip install '.[mariadb,dev]'\nARG MORE\nRUN pip install .[${MORE}]\n")];
+    assert_eq!(survey(&[&files[..], &image].concat()).extras, ["mariadb", "webserver"]);
+    let image = [("Dockerfile.dev", "RUN uv sync --extra mariadb\n")];
+    assert_eq!(survey(&[&files[..], &image].concat()).extras, ["webserver", "postgres"]);
+}
+
+#[test]
+fn a_driver_that_nothing_has_is_added_or_told() {
+    let with = |settings: &'static str| {
+        survey(&[
+            MANAGE,
+            ("shop/settings.py", settings),
+            ("shop/wsgi.py", WSGI),
+            ("requirements.txt", "django==4.2\nasgiref==3.8\ngunicorn==22.0\npackaging==24.0\n"),
+        ])
+    };
+    assert_eq!(with("ENGINE = 'django.db.backends.postgresql'\n").add, ["psycopg2-binary"]);
+    let seen = with("URL = env('DATABASE_URL', 'postgres://localhost/shop')\n# 'sqlite://'\n");
+    assert_eq!(seen.add, ["psycopg2-binary"]);
+    let seen = with("ENGINE = 'django.db.backends.mysql'\n");
+    assert!(seen.add.is_empty() && seen.open[0].contains("`add = [\"mysqlclient\"]`"), "{:?}", seen.open);
+    let seen = with("ENGINE = 'django.db.backends.sqlite3'\n");
+    assert!(seen.add.is_empty() && seen.open.is_empty(), "{:?}", seen.open);
+}
+
+#[test]
+fn requirements_that_the_deployment_installs() {
+    let files = [
+        MANAGE,
+        ("shop/wsgi.py", WSGI),
+        ("requirements/base.txt", "django==4.2\nasgiref==3.8\nuwsgi==2.0\n"),
+        ("requirements/mariadb.txt", "-r base.txt\nmysqlclient==2\n"),
+        ("requirements/postgres.txt", "-r base.txt\npsycopg[binary]==3\n"),
+        ("requirements/devel.txt", "-r base.txt\nblack\n"),
+    ];
+    assert_eq!(survey(&files).pins, Pins::Elsewhere("requirements/base.txt".to_owned(), true));
+    let image = "COPY . /srv\nRUN python3 -m venv /v && \\\n    pip3 install -r /srv/requirements/mariadb.txt -r requirements/base.txt\n";
+    let seen = survey(&[&files[..], &[("Dockerfile", image)]].concat());
+    assert_eq!(seen.pins, Pins::Elsewhere("requirements/mariadb.txt".to_owned(), true));
+    assert!(seen.has("mysqlclient") && seen.has("uwsgi"));
+    let image = format!("{image}RUN pip install --requirement=requirements/postgres.txt -r requirements/devel.txt\n");
+    let seen = survey(&[&files[..], &[("Dockerfile", &image)]].concat());
+    assert_eq!(seen.pins, Pins::Elsewhere("requirements/postgres.txt".to_owned(), true));
+    let all = "`pkgapp lock requirements/mariadb.txt requirements/postgres.txt`";
+    assert!(seen.open.len() == 1 && seen.open[0].contains(all), "{:?}", seen.open);
+}
+
+#[test]
+fn groups_stand_for_a_project() {
+    let groups =
+        "[dependency-groups]\nmain = ['Django==5', {include-group = 'web'}]\nweb = ['gunicorn']\ndev = ['mypy']\n";
+    let files = [MANAGE, ("shop/wsgi.py", WSGI), ("pyproject.toml", groups), ("VERSION", "1\n"), ("README", "")];
+    let code = ("shop/settings.py", "VERSION = open(\"VERSION\").read()\n");
+    let seen = survey(&[&files[..], &[code]].concat());
+    assert_eq!(seen.groups, ["main"]);
+    assert!(seen.has("gunicorn") && !seen.has("mypy"), "{:?}", seen.requires);
+    assert_eq!(seen.include, ["VERSION", "manage.py", "shop/**"]);
+    let migrate = "/bin/sh -c 'cd app && ../bin/python manage.py migrate --noinput'";
+    assert!(seen.opens_from_here && seen.migrate.as_deref() == Some(migrate), "{:?}", seen.migrate);
+    let image = [("Dockerfile", "RUN pip install --group web --group dev\n")];
+    assert_eq!(survey(&[&files[..], &image].concat()).groups, ["web"]);
+}
+
+#[test]
+fn a_server_that_is_not_required_serves_nothing() {
+    let own = "[project]\nname = 'tunes'\nversion = '1'\ndependencies = ['flask']\nscripts = {tunes-server = 'tunes.serve:run'}\n\
+               [build-system]\nrequires = ['setuptools']\n";
+    let files = [
+        ("pyproject.toml", own),
+        ("tunes/__init__.py", ""),
+        ("tunes/web.py", "import flask\ndef create_application(config=None):\n    pass\n"),
+        ("tunes/serve.py", "def run():\n    from waitress import serve\n"),
+    ];
+    assert!(!survey(&files).starts_a_server);
+    let required = own.replace("'flask'", "'flask', 'waitress'");
+    assert!(survey(&[&[("pyproject.toml", &*required)], &files[1..]].concat()).starts_a_server);
+}
+
+#[test]
+fn objects_of_plugins_are_not_served() {
+    let files = [
+        ("bot/__init__.py", ""),
+        ("bot/core_plugins/__init__.py", "from flask.app import Flask\nflask_app = Flask(__name__)\n"),
+        ("requirements.txt", "flask==3\nwerkzeug==3\nblinker==1\n"),
+    ];
+    assert_eq!(survey(&files).web, None);
+    let procfile = ("Procfile", "web: gunicorn bot.core_plugins:flask_app\n");
+    let seen = survey(&[&files[..], &[procfile]].concat());
+    assert_eq!(seen.web, object("bot.core_plugins", "flask_app", Factory::No, Gateway::Wsgi));
+}
+
+#[test]
+fn workers_take_the_queues_that_the_deployment_names() {
+    let compose = "services:\n  worker:\n    command: celery -A jobs worker -l info -Q high,low\n";
+    let files = [
+        ("docker-compose.yml", compose),
+        ("blog/tasks.py", "from celery import Celery\napp = Celery('blog')\n"),
+        ("blog/__init__.py", ""),
+        ("jobs/celery.py", "from celery import Celery\napp = Celery('jobs')\n"),
+        ("jobs/__init__.py", ""),
+        ("requirements.txt", "celery==5\nkombu==5\n"),
+    ];
+    assert_eq!(workers(&survey(&files)), [("worker", "celery -A jobs worker -Q high,low")]);
+    assert_eq!(workers(&survey(&files[1..])), [("worker", "celery -A blog.tasks:app worker")]);
+}
+
+#[test]
+fn directories_that_a_variable_moves_are_written_to() {
+    let settings = "from pathlib import Path\nBASE_DIR = Path(__file__).resolve().parent.parent\n\
+                    def get_path(key, default):\n    return Path(os.environ.get(key, default))\n\
+                    STATIC_ROOT = get_path('SHOP_STATIC', BASE_DIR / 'static')\n\
+                    MEDIA_ROOT = get_path('SHOP_MEDIA', BASE_DIR / 'media')\n\
+                    DATA_DIR = get_path('SHOP_DATA', BASE_DIR / 'data')\n\
+                    INDEX_DIR = DATA_DIR / 'index'\n\
+                    SEED_DIR = get_path('SHOP_SEEDS', BASE_DIR / 'seeds')\n\
+                    INBOX_DIR = get_path(\n    'SHOP_INBOX',\n    BASE_DIR / 'inbox',\n)\n";
+    let files = [
+        MANAGE,
+        ("shop/settings.py", settings),
+        ("shop/wsgi.py", WSGI),
+        ("seeds/a.json", ""),
+        ("data/.gitkeep", ""),
+        ("requirements.txt", "django==4.2\nasgiref==3.8\n"),
+    ];
+    assert_eq!(survey(&files).writes.paths, ["data/", "inbox/", "media/"]);
+}
+
+#[test]
+fn what_is_started_and_not_in_the_wheel_ships_beside_it() {
+    let project = "[project]\nname = 'look'\nversion = '1'\n[project.scripts]\nstart = 'bin.start:main'\n\
+                   [build-system]\nrequires = ['poetry-core']\nbuild-backend = 'poetry.core.masonry.api'\n";
+    let files = [
+        ("pyproject.toml", project),
+        ("look/__init__.py", "CONFIG = get_path('config/generic.json')\n"),
+        ("config/generic.json", "{}"),
+        ("bin/start.py", "def main():\n    pass\n"),
+        ("site/web/__init__.py", "from flask import Flask\napp = Flask(__name__)\n"),
+        ("site/__init__.py", ""),
+        ("notes/a.txt", ""),
+        ("requirements.txt", "flask==3\nwerkzeug==3\nblinker==1\n"),
+    ];
+    let seen = survey(&files);
+    assert!(seen.has_backend, "{:?}", seen.no_wheel);
+    assert_eq!(seen.include, ["bin/**", "config/**", "site/**"]);
+
+    // All of it is in the wheel, and what the wheel has is not certain.
+    let packages = "[tool.poetry]\npackages = [{include = 'look'}, {include = 'bin'}, {include = 'site'}]\n";
+    let whole = format!("{project}{packages}");
+    assert!(survey(&[&[("pyproject.toml", &*whole)], &files[1..]].concat()).include.is_empty());
+    let unknown = project.replace("poetry.core.masonry.api", "own_backend").replace("poetry-core", "own");
+    assert!(survey(&[&[("pyproject.toml", &*unknown)], &files[1..]].concat()).include.is_empty());
 }

@@ -10,14 +10,18 @@ use std::str::FromStr;
 use toml::Value;
 
 use crate::name::{Arch, PythonMinor};
-use crate::pypa::{Environment, WheelFilename};
+use crate::pypa::{Environment, VersionSpecifiers, WheelFilename};
 use crate::wheels::elsewhere::NEWEST_GLIBC;
 
 use super::{Pins, Survey, pins};
 
 /// The wheels that a lock names, by distribution: a lock may have several versions of one, for several Pythons.
 #[derive(Debug, Default)]
-pub(super) struct Wheels(BTreeMap<String, Vec<WheelFilename>>);
+pub(super) struct Wheels {
+    files: BTreeMap<String, Vec<WheelFilename>>,
+    /// The Pythons that each version of a distribution is for, where the lock says it.
+    pythons: BTreeMap<String, Vec<VersionSpecifiers>>,
+}
 
 impl Wheels {
     /// Reads a lock; there are none in one that names no files.
@@ -37,11 +41,18 @@ impl Wheels {
             Value::String(text) if text.ends_with(".whl") => {
                 let name = text.rsplit('/').next().unwrap_or(text);
                 if let Ok(wheel) = WheelFilename::from_str(name) {
-                    self.0.entry(wheel.name.to_string()).or_default().push(wheel);
+                    self.files.entry(wheel.name.to_string()).or_default().push(wheel);
                 }
             }
             Value::Array(list) => list.iter().for_each(|value| self.add_all(value)),
-            Value::Table(table) => table.values().for_each(|value| self.add_all(value)),
+            Value::Table(table) => {
+                let text = |key: &str| table.get(key).and_then(Value::as_str);
+                let python = text("requires-python").or_else(|| text("python-versions"));
+                if let (Some(name), Some(Ok(python))) = (text("name"), python.map(VersionSpecifiers::from_str)) {
+                    self.pythons.entry(pins::normalised(name).unwrap_or_default()).or_default().push(python);
+                }
+                table.values().for_each(|value| self.add_all(value));
+            }
             _ => {}
         }
     }
@@ -59,10 +70,14 @@ impl Wheels {
                 .any(|tag| tag.starts_with("manylinux") && tag.ends_with(arch))
         };
         let fits = |wheel: &WheelFilename| wheel.compatibility(&environment.tags).is_compatible();
-        let lacks = |(_, wheels): &(&String, &Vec<WheelFilename>)| {
-            wheels.iter().any(is_for_machine) && !wheels.iter().any(fits)
+        // What is for other Pythons only does not ship.
+        let ships = |name: &String| {
+            self.pythons.get(name).is_none_or(|pythons| pythons.iter().any(|python| environment.admits(python)))
         };
-        let lacking = self.0.iter().filter(lacks);
+        let lacks = |(name, wheels): &(&String, &Vec<WheelFilename>)| {
+            wheels.iter().any(is_for_machine) && !wheels.iter().any(fits) && ships(name)
+        };
+        let lacking = self.files.iter().filter(lacks);
         lacking.filter_map(|(name, wheels)| Some((name.as_str(), wheels.first()?.version.to_string()))).collect()
     }
 }

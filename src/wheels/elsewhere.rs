@@ -3,15 +3,18 @@
 //! Sources that are older than a Python often don't compile with it, and no compiler says that this is why.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
+use toml::Table;
 use uv_distribution_filename::DistFilename;
 
 use super::choice::{Wanted, label};
 use super::index::Offer;
 use super::store::Store;
 use super::{Cache, Error, FetchOptions, Lock, Pin, PinSource, locked_offers, wanted};
+use crate::fs;
 use crate::name::PythonMinor;
-use crate::pypa::{Environment, WheelFilename};
+use crate::pypa::{Environment, Version, VersionSpecifiers, WheelFilename};
 use crate::report::{Report, Unit};
 
 /// A glibc that every wheel takes: only the Python matters here.
@@ -32,13 +35,23 @@ pub(super) fn advise<'a>(
     let report = Report::silent();
     let progress = report.progress("wheels", 0, Unit::Bytes);
     let store = Store::new(cache, &lock.indexes, options.offline, &progress);
+    let asked = asked_of_python(lock);
     let advised = errors.into_iter().map(|(pin, error)| {
         let wanted = wanted(pin, lock, environment);
         let offers = offers(pin, lock, &store);
-        let hints = [other_python(&wanted, &offers), newer_version(&wanted, &offers)];
+        let hints = [other_python(&wanted, &offers, &asked), newer_version(&wanted, &offers)];
         (pin, hints.into_iter().flatten().fold(error, Error::hint))
     });
     advised.collect()
+}
+
+/// Which Pythons the locks were made for: another one is no way out while they stay as they are.
+fn asked_of_python(lock: &Lock) -> Vec<VersionSpecifiers> {
+    let is_lock =
+        |file: &&PathBuf| file.extension().is_some_and(|extension| extension == "lock" || extension == "toml");
+    let tables =
+        lock.files.iter().filter(is_lock).filter_map(|file| fs::read_to_string(file).ok()?.parse::<Table>().ok());
+    tables.filter_map(|table| table.get("requires-python")?.as_str()?.parse().ok()).collect()
 }
 
 /// What is known of a distribution: the files that a lock names, and those of the first index that has it. The index may
@@ -57,15 +70,20 @@ fn offers(pin: &Pin, lock: &Lock, store: &Store<'_>) -> Vec<Offer> {
 }
 
 /// The nearest Python that has a wheel of the pinned version, if this one has none.
-fn other_python(wanted: &Wanted<'_>, offers: &[Offer]) -> Option<String> {
+fn other_python(wanted: &Wanted<'_>, offers: &[Offer], asked: &[VersionSpecifiers]) -> Option<String> {
     let environment = wanted.environment;
     let pinned = offers.iter().filter(|offer| wanted.is_version(offer.dist.version()));
     let pythons = pythons(pinned.filter_map(wheel), environment);
     if pythons.contains(&environment.python) {
         return None;
     }
-    let older = pythons.range(..environment.python).next_back();
-    let nearest = older.or_else(|| pythons.first())?;
+    let is_taken = |python: &&PythonMinor| {
+        // The patch level is not known, and so the highest.
+        let version = format!("{python}.99").parse::<Version>();
+        version.is_ok_and(|version| asked.iter().all(|specifiers| specifiers.contains(&version)))
+    };
+    let older = pythons.range(..environment.python).rev().find(is_taken);
+    let nearest = older.or_else(|| pythons.iter().find(is_taken))?;
     Some(format!(
         "`{}` has wheels for Python {}, and none for {}: below `[python]`, write `version = \"{nearest}\"`",
         label(wanted.pin),

@@ -786,6 +786,14 @@ fn a_build_that_fails_tells_where_there_are_wheels() {
     let error = bench.error();
     assert!(error.contains(&python) && !error.contains("the next version"), "{error}");
 
+    // Another Python is no way out if the lock is not for it.
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("pylock.toml");
+    std::fs::write(&path, format!("requires-python = '>=3.{others}'\n")).unwrap();
+    bench.lock.files = vec![path];
+    let error = bench.error();
+    assert!(error.contains(&format!("`version = \"3.{above}\"`")), "{error}");
+
     let (bench, _server) = build_from(sdist);
     let error = bench.error();
     assert!(!error.contains("has wheels for") && !error.contains("the next version"), "{error}");

@@ -395,6 +395,11 @@ fn method(value: Option<Value>, name: &str, arguments: Vec<Argument>) -> Option<
         "dirname" => first().map(|value| value.map(|path| parent(&path))),
         "abspath" | "realpath" | "normpath" | "str" | "fspath" | "expandvars" => first(),
         "getenv" | "get" | "env" | "config" | "setdefault" | "getattr" | "envstr" => variable(&arguments),
+        // A function of the project's own that does the same: `get_path("SHOP_DATA_DIR", BASE_DIR / "data")`.
+        name if value.is_none() && ["get", "env", "setting"].iter().any(|word| name.contains(word)) => {
+            let is_named = first().is_some_and(|name| is_constant(&name.text) && name.text.contains('_'));
+            if is_named { variable(&arguments) } else { None }
+        }
         _ => None,
     }
 }

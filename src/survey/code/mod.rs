@@ -1,5 +1,6 @@
 //! The lines of an application's modules that make an object which a server or a worker is given.
 
+mod databases;
 mod expression;
 mod line;
 mod settings;
@@ -17,6 +18,7 @@ use self::settings::{data_variables, demanded_variables, static_root};
 use self::workers::queues;
 use super::{ASIDE, TOOLS, pins};
 
+pub(super) use self::databases::Database;
 pub(super) use self::writes::Written;
 
 /// How deep modules are looked for, and how large they may be: application objects are near the top, and hand-written.
@@ -155,15 +157,15 @@ const FACTORIES: [&str; 9] = [
     "application_factory",
 ];
 
-/// How modules begin that start a server by themselves, and none for developers.
-const SERVERS: [&str; 7] = [
-    "from tornado.httpserver import",
-    "from gevent.pywsgi import",
-    "from eventlet import wsgi",
-    "from cheroot",
-    "from cherrypy",
-    "from waitress import",
-    "import waitress",
+/// How modules begin that start a server by themselves, and none for developers; and the distribution that has it.
+const SERVERS: [(&str, &str); 7] = [
+    ("from tornado.httpserver import", "tornado"),
+    ("from gevent.pywsgi import", "gevent"),
+    ("from eventlet import wsgi", "eventlet"),
+    ("from cheroot", "cheroot"),
+    ("from cherrypy", "cherrypy"),
+    ("from waitress import", "waitress"),
+    ("import waitress", "waitress"),
 ];
 
 /// What the modules of a tree show.
@@ -205,14 +207,20 @@ pub(super) struct Code {
     data_variables: BTreeSet<String>,
     /// Names of files and directories at the top that some module has in a string.
     mentioned: BTreeSet<String>,
+    /// Whether one of them is opened by its bare name, from the working directory.
+    opens_from_here: bool,
     alembic: Option<Alembic>,
     /// The processes of a Procfile.
     processes: Vec<(String, String)>,
-    /// Modules that start a server by themselves.
-    servers: BTreeSet<PathBuf>,
+    /// Modules that start a server by themselves, and the distributions that they do it with.
+    servers: BTreeMap<PathBuf, BTreeSet<&'static str>>,
     /// Modules at the top that do something when they are run.
     programs: BTreeSet<String>,
     sources: writes::Sources,
+    /// What the deployment starts Celery's workers with.
+    started_celery: Option<(String, Option<String>)>,
+    /// Databases that the code names.
+    databases: BTreeSet<Database>,
 }
 
 /// Migrations that alembic runs.
@@ -375,13 +383,18 @@ impl Code {
             self.actors.insert(path.to_owned());
         }
         self.data_variables.extend(data_variables(text));
+        if writes::is_of_the_application(path) {
+            self.databases.extend(databases::named(text));
+        }
         self.queues.extend(queues(text));
         self.enqueues |= [".enqueue(", ".enqueue_in(", ".enqueue_at(", ".enqueue_call(", "rq.decorators", "@job"]
             .iter()
             .any(|word| text.contains(word));
         self.sources.keep(path, text);
-        if SERVERS.iter().any(|server| text.contains(server)) {
-            self.servers.insert(path.to_owned());
+        let servers: BTreeSet<_> =
+            SERVERS.iter().filter(|(line, _)| text.contains(line)).map(|(_, name)| *name).collect();
+        if !servers.is_empty() {
+            self.servers.insert(path.to_owned(), servers);
         }
         let is_run =
             ["if __name__ == '__main__'", "if __name__ == \"__main__\""].iter().any(|line| text.contains(line));
@@ -403,8 +416,13 @@ impl Code {
         if name == "dev.py" && text.contains("'root'") | text.contains("\"root\"") && text.contains("'modules'") {
             self.development_pecan.get_or_insert_with(|| path.display().to_string());
         }
+        let is_of_the_application = writes::is_of_the_application(path) && !TOOLS.contains(&name);
+        self.opens_from_here |= is_of_the_application && top.iter().any(|entry| opens_from_here(text, entry));
         for entry in top {
-            if !self.mentioned.contains(entry) && !TOOLS.contains(&name) && mentions(text, entry) {
+            if !self.mentioned.contains(entry)
+                && !TOOLS.contains(&name)
+                && (mentions(text, entry) || opens(text, entry))
+            {
                 self.mentioned.insert(entry.clone());
             }
         }
@@ -518,6 +536,21 @@ impl Code {
         self.manage.as_ref().map(|directory| Path::new("app").join(directory).join("manage.py").display().to_string())
     }
 
+    /// How a build or a migration runs a command of manage.py: where files are opened from the working directory, in the
+    /// tree, as its developers do.
+    pub(super) fn manage_command(&self, arguments: &str) -> Option<String> {
+        let manage = self.manage_file()?;
+        Some(match manage.strip_prefix("app/").filter(|_| self.opens_from_here) {
+            Some(inside) => format!("/bin/sh -c 'cd app && ../bin/python {inside} {arguments}'"),
+            None => format!("python {manage} {arguments}"),
+        })
+    }
+
+    /// Whether files of the tree are opened from the working directory.
+    pub(super) fn opens_from_here(&self) -> bool {
+        self.opens_from_here
+    }
+
     /// The directory of manage.py, relative; empty for the top.
     pub(super) fn manage_directory(&self) -> Option<&Path> {
         self.manage.as_deref()
@@ -551,6 +584,16 @@ impl Code {
     /// What the application writes to inside of the tree.
     pub(super) fn written(&self, root: &Path) -> Vec<Written> {
         self.sources.written(root)
+    }
+
+    /// The databases that its settings name.
+    pub(super) fn databases(&self) -> &BTreeSet<Database> {
+        &self.databases
+    }
+
+    /// Takes the command line of a web server as one of a Procfile.
+    pub(super) fn is_served_by(&mut self, command: &str) {
+        self.processes.push(("web".to_owned(), command.to_owned()));
     }
 
     /// Whether something is there that a web server is given.
@@ -665,6 +708,24 @@ fn mentions(text: &str, name: &str) -> bool {
     };
     text.contains(name)
         && text.lines().any(|line| quoted(line) && (is_file || is_path(line)) || begins(line) && is_path(line))
+}
+
+/// Whether a text opens a file at the top by its bare name: `open("VERSION")`.
+pub(super) fn opens(text: &str, name: &str) -> bool {
+    ['"', '\''].iter().any(|quote| {
+        let path = format!("{quote}{name}{quote}");
+        ["open(", "Path(", "read_text(", "dotenv(", "join(BASE_DIR, "]
+            .iter()
+            .any(|call| text.contains(&format!("{call}{path}")))
+    })
+}
+
+/// Whether a text opens a file at the top, or one in a directory there, from the working directory: `open("VERSION")`.
+fn opens_from_here(text: &str, name: &str) -> bool {
+    let calls =
+        ['"', '\''].iter().flat_map(|quote| [format!("open({quote}{name}{quote}"), format!("open({quote}{name}/")]);
+    let is_call = |at: usize| !text[..at].ends_with(|c: char| c == '.' || c == '_' || c.is_alphanumeric());
+    calls.into_iter().any(|call| text.match_indices(&call).any(|(at, _)| is_call(at)))
 }
 
 /// The name that a module is imported by: not `__init__`.

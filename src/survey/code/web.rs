@@ -5,8 +5,17 @@ use std::path::{Path, PathBuf};
 
 use super::{Code, Factory, Found, Gateway, Kind, Web, depth};
 
+/// Words in the names of directories whose modules another program loads: what they make is theirs.
+const PLUGINS: [&str; 3] = ["plugin", "plugins", "addons"];
+
 /// Directories of examples; [`super::ASIDE`] has those that nothing is read from.
 const EXAMPLES: [&str; 5] = ["contrib", "demo", "demos", "sample", "samples"];
+
+/// Whether a module belongs to a plugin.
+fn is_of_a_plugin(file: &Path) -> bool {
+    let mut directories = file.parent().into_iter().flat_map(Path::iter).map(|name| name.to_string_lossy());
+    directories.any(|name| name.split(['_', '-']).any(|word| PLUGINS.contains(&word)))
+}
 
 impl Code {
     /// The object to serve, if one is certain enough, and the directory that it is imported from.
@@ -45,23 +54,24 @@ impl Code {
                 Kind::Celery | Kind::CeleryEntry | Kind::Huey => return None,
             };
             let module = self.module_of(&found.file)?.0;
-            if self.is_example(&found.file) {
-                return None;
-            }
             // What a package keeps to itself is not what it serves.
             if module.split('.').any(|part| part.starts_with('_')) {
                 return None;
             }
-            let is_promised = promised.iter().any(|(target, gateway)| {
+            // A command line says more than Django's settings, which name both protocols.
+            let promise = promised.iter().position(|(target, gateway)| {
                 let (wanted, name) = target.split_once(':').unwrap_or((target, "application"));
                 wanted == module && name == found.name && gateway.is_none_or(first)
             });
+            if self.is_example(&found.file) || promise.is_none() && is_of_a_plugin(&found.file) {
+                return None;
+            }
             let names = ["application", "app", "api"];
             let name = names.iter().position(|name| *name == found.name).unwrap_or(names.len());
             let stems = ["wsgi.py", "asgi.py", "main.py", "app.py", "server.py", "__init__.py"];
             let file = found.file.file_name().unwrap_or_default();
             let stem = stems.iter().position(|stem| file == *stem).unwrap_or(stems.len());
-            Some((!is_promised, kind, depth(&found.file), name, stem))
+            Some((promise.unwrap_or(promised.len()), kind, depth(&found.file), name, stem))
         };
         let best = self.found.iter().filter(|found| rank(found).is_some()).min_by_key(rank)?;
         let gateway = match best.kind {
@@ -83,22 +93,23 @@ impl Code {
         })
     }
 
-    /// Whether a program of the application's own serves it.
-    pub(in crate::survey) fn starts_a_server(&self) -> bool {
-        !self.servers.is_empty()
+    /// Whether a program of the application's own serves it, with a server that is among the requirements: what can use
+    /// several, and requires none, serves nothing.
+    pub(in crate::survey) fn starts_a_server(&self, requires: &BTreeSet<String>) -> bool {
+        self.servers.values().flatten().any(|server| requires.contains(*server))
     }
 
     /// The module at the top that serves the application when it is run: it has the name of the package with the server,
     /// or of nothing else.
     pub(in crate::survey) fn server_program(&self) -> Option<&str> {
-        let names = self.servers.iter().flat_map(|file| file.iter().next()).filter_map(|name| name.to_str());
+        let names = self.servers.keys().flat_map(|file| file.iter().next()).filter_map(|name| name.to_str());
         let names: BTreeSet<&str> = names.map(|name| name.trim_end_matches(".py")).collect();
         let is_server = |program: &&String| {
             let stem = program.trim_end_matches(".py");
             names.contains(stem) || ["server", "serve", "run", "main", "app"].contains(&stem)
         };
         let mut programs = self.programs.iter().filter(is_server);
-        programs.next().filter(|_| programs.next().is_none() && self.starts_a_server()).map(String::as_str)
+        programs.next().filter(|_| programs.next().is_none()).map(String::as_str)
     }
 
     /// What the factories of the tree return.

@@ -3,14 +3,26 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::{Code, Kind, Worker};
+use super::{Code, Found, Kind, Worker};
 
 impl Code {
     /// The Celery application to work for: what `celery -A` takes, and the directory that it is imported from.
     fn celery(&self) -> Option<(String, PathBuf)> {
         // A module that makes the web application first, so that tasks have it, before the one that has the object alone.
-        let of_kind = |kind| self.found.iter().find(|found| found.kind == kind);
-        let found = of_kind(Kind::CeleryEntry).or_else(|| of_kind(Kind::Celery))?;
+        let of_kind = |kind| self.found.iter().filter(move |found| found.kind == kind);
+        let all = || of_kind(Kind::CeleryEntry).chain(of_kind(Kind::Celery));
+        let is_started = |found: &&Found| {
+            let app = self.celery_name(found).map(|(app, _)| app);
+            self.started_celery.as_ref().is_some_and(|(started, _)| {
+                let short = |app: &str| app.replace(".celery:app", "").replace(".celery", "").replace(".app", ":app");
+                app.is_some_and(|app| short(&app) == short(started) || app.split(':').next() == Some(started))
+            })
+        };
+        self.celery_name(all().find(is_started).or_else(|| all().next())?)
+    }
+
+    /// What `celery -A` takes for an object, and the directory that it is imported from.
+    fn celery_name(&self, found: &Found) -> Option<(String, PathBuf)> {
         let (module, base) = self.module_of(&found.file)?;
         // `celery -A package` finds package.celery:app by itself.
         let app = match module.strip_suffix(".celery") {
@@ -18,6 +30,11 @@ impl Code {
             None => format!("{module}:{}", found.name),
         };
         Some((app, base))
+    }
+
+    /// Takes what the project's own deployment starts Celery's workers with.
+    pub(in crate::survey) fn is_worked_by(&mut self, celery: Option<(String, Option<String>)>) {
+        self.started_celery = celery;
     }
 
     /// The workers and schedulers, and the directories that they are imported from.
@@ -31,12 +48,19 @@ impl Code {
             && let Some((app, base)) = self.celery()
         {
             let database = has("django-celery-beat");
-            let beat = match (self.has_schedule, database) {
-                (_, true) => " --beat --scheduler django_celery_beat.schedulers:DatabaseScheduler".to_owned(),
-                (true, false) => format!(" --beat --schedule /var/lib/{name}/beat"),
-                (false, false) => String::new(),
-            };
-            add("worker", format!("celery -A {app} worker{beat}"));
+            let queues = self.started_celery.as_ref().and_then(|(_, queues)| queues.clone());
+            let queues = queues.map_or_else(String::new, |queues| format!(" -Q {queues}"));
+            add("worker", format!("celery -A {app} worker{queues}"));
+            // A process of its own: inside of a worker, it shares its log files and dies with it, and several workers would
+            // have several.
+            match (self.has_schedule, database) {
+                (_, true) => add(
+                    "beat",
+                    format!("celery -A {app} beat --scheduler django_celery_beat.schedulers:DatabaseScheduler"),
+                ),
+                (true, false) => add("beat", format!("celery -A {app} beat --schedule /var/lib/{name}/beat")),
+                (false, false) => {}
+            }
             bases.push(base);
         }
         match &manage {

@@ -98,7 +98,7 @@ impl Sources {
 }
 
 /// Whether a module runs in the application: commands of developers write into the tree on purpose.
-fn is_of_the_application(path: &Path) -> bool {
+pub(super) fn is_of_the_application(path: &Path) -> bool {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
     let is_for_developers =
         |name: &str| name.split(['_', '-', '.']).any(|word| FOR_DEVELOPERS.contains(&word) || word == "development");
@@ -187,6 +187,13 @@ impl Look<'_> {
             } else if is_directory {
                 let may_be_relative = name == "MEDIA_ROOT" || name.starts_with("UPLOAD");
                 found.extend(self.written(&value, true).filter(|written| may_be_relative || !written.is_relative));
+            } else if is_data(&name) && value.variable.is_some() {
+                // Who installs it may say another place: it is no part of the code.
+                let is_new = |written: &Written| {
+                    let place = self.root.join(&written.path);
+                    !place.exists() || is_placeholder(&place)
+                };
+                found.extend(self.written(&value, true).filter(|written| !written.is_relative && is_new(written)));
             } else if name == "NAME" && self.is_sqlite(at) {
                 found.extend(self.written(&value, false));
             } else if name == "LOCATION" && self.around(at).contains("FileBasedCache") {
@@ -281,6 +288,13 @@ impl Look<'_> {
     fn value(&self, at: usize) -> Option<Value> {
         Reader::new(self.text, at, &self.file, self.names).expression()
     }
+}
+
+/// Whether a setting's name may be that of a directory with data.
+fn is_data(name: &str) -> bool {
+    let ends = ["_DIR", "_ROOT", "_FOLDER", "_DIRECTORY"];
+    let is_code = ["STATIC", "TEMPLATE", "BASE", "PROJECT", "APP_", "LOCALE", "FRONTEND", "SOURCE", "PLUGIN"];
+    ends.iter().any(|end| name.ends_with(end)) && !is_code.iter().any(|word| name.contains(word))
 }
 
 /// Where an expression begins that ends with a text: brackets, names and dots.
