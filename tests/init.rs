@@ -82,6 +82,24 @@ fn a_server_that_is_not_required_is_added_where_it_can_be_locked() {
 }
 
 #[test]
+fn what_was_added_stays_added() {
+    let sandbox = Sandbox::new();
+    sandbox.write(".python-version", &tools::python().minor);
+    sandbox.write("shop.py", "from flask import Flask\napplication = Flask(__name__)\n");
+    sandbox.write("requirements.txt", "flask\n");
+    sandbox.pkgapp(["init"]).stdout();
+    sandbox.edit("pkgapp.toml", "add = [\"gunicorn\"]", "add = [\"gunicorn>=22\", \"gevent\"]");
+    // As `pkgapp lock` writes it.
+    let package = |name: &str| format!("[[packages]]\nname = \"{name}\"\nversion = \"1\"\n");
+    let packages = ["flask", "gunicorn", "gevent"].map(package).concat();
+    sandbox.write("pylock.toml", &format!("lock-version = \"1.0\"\ncreated-by = \"pkgapp\"\n{packages}"));
+    let said = sandbox.pkgapp(["init", "--force"]).outcome().report;
+    let text = std::fs::read_to_string(sandbox.path("pkgapp.toml")).unwrap();
+    assert!(text.contains("\nadd = [\"gunicorn>=22\", \"gevent\"]"), "{text}");
+    assert!(said.contains("pinned by `pylock.toml`"), "{said}");
+}
+
+#[test]
 fn django_below_src_is_imported_from_there() {
     let sandbox = Sandbox::new();
     for (file, text) in [

@@ -35,7 +35,8 @@ pub(super) fn init(args: &InitArgs, global: &Global, report: &Report) -> Result<
     }
     let file = root.join(FILE);
     refuse_to_replace(&root, &file, args)?;
-    let survey = Survey::of(&root)?;
+    let mut survey = Survey::of(&root)?;
+    survey.keeps(earlier_additions(&file));
     let python = if survey.says_python { None } else { Some(python(&survey)?) };
     let text = configuration(&survey, python);
     say(&survey, python, report);
@@ -49,6 +50,14 @@ pub(super) fn init(args: &InitArgs, global: &Global, report: &Report) -> Result<
         Style::Json => report.json(&serde_json::json!({ "config": file, "framework": survey.framework.name() })),
     }
     Ok(())
+}
+
+/// What the configuration that is replaced adds: its pylock.toml has it only as long as it is asked for.
+fn earlier_additions(file: &Path) -> Vec<String> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let table: toml::Table = text.parse().unwrap_or_default();
+    let add = table.get("python").and_then(|python| python.get("add")?.as_array());
+    add.into_iter().flatten().filter_map(toml::Value::as_str).map(str::to_owned).collect()
 }
 
 fn refuse_to_replace(root: &Path, file: &Path, args: &InitArgs) -> Result<()> {
@@ -249,7 +258,12 @@ fn extras_and_groups(survey: &Survey) -> Vec<String> {
 /// What ships besides the requirements, and why.
 fn additions(survey: &Survey) -> Option<String> {
     let server = added_server(survey).map(|(server, _)| server);
-    let all: Vec<String> = server.iter().chain(&survey.add).map(|name| quoted(name)).collect();
+    let server = server.filter(|server| !survey.keeps_already(server));
+    let added = server.iter().copied().chain(survey.add.iter().copied());
+    let all: Vec<String> = added.chain(survey.kept.iter().map(String::as_str)).map(quoted).collect();
+    if !survey.kept.is_empty() {
+        return Some(format!("add = [{}]  # as before", all.join(", ")));
+    }
     let why = match (server, survey.add.is_empty()) {
         (None, true) => return None,
         (Some(_), true) => "its requirements have no server",
@@ -440,7 +454,7 @@ fn say(survey: &Survey, python: Option<PythonMinor>, report: &Report) {
     report.step(&format!("a {} application", survey.framework.name()));
     let completes = "`pkgapp lock` writes a `pylock.toml` that does";
     let added = added_server(survey);
-    let adds = additions(survey).is_some();
+    let adds = added.is_some() || !survey.add.is_empty();
     let lacking = if added.is_some() { "server" } else { "driver for its database" };
     match (&survey.pins, &survey.gap) {
         (Pins::Found(name) | Pins::Elsewhere(name, true), _) if adds && is_whole_lock(Path::new(name)) => {

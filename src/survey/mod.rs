@@ -101,6 +101,8 @@ pub struct Survey {
     pub groups: Vec<String>,
     /// What it needs besides its requirements, and they lack.
     pub add: Vec<&'static str>,
+    /// What an earlier configuration adds, which was written by whoever knows.
+    pub kept: Vec<String>,
     /// What it is made with.
     pub framework: Framework,
     /// The application object that a web server is given.
@@ -225,6 +227,7 @@ impl Survey {
             extras: choices.extras,
             groups: choices.groups,
             add: choices.add,
+            kept: Vec::new(),
             wheels: Wheels::read(root, &pins),
             pins,
             gap,
@@ -274,6 +277,18 @@ impl Survey {
             let listed = listed.join(", ");
             self.open.push(format!("this is a workspace: run `pkgapp init` in the member that ships ({listed})"));
         }
+    }
+
+    /// Keeps what an earlier configuration adds.
+    pub fn keeps(&mut self, added: Vec<String>) {
+        self.kept = added;
+        let add = std::mem::take(&mut self.add);
+        self.add = add.into_iter().filter(|name| !self.keeps_already(name)).collect();
+    }
+
+    /// Whether an earlier configuration adds a distribution, in whatever version.
+    pub fn keeps_already(&self, name: &str) -> bool {
+        self.kept.iter().any(|kept| pins::leading_name(kept).eq_ignore_ascii_case(name))
     }
 
     /// Returns whether a distribution is pinned or required.

@@ -570,6 +570,12 @@ fn settings_demand_what_they_read_without_a_default() {
         found,
         [("A", "only-for-the-build"), ("C", "only-for-the-build"), ("G", "1"), ("H", "sqlite://:memory:")]
     );
+
+    // Settings that refuse their own default.
+    let settings = "SHOP_KEY = env('SHOP_KEY', None)\nMORE_KEY = os.getenv('MORE_KEY', '')\n\
+                    if SHOP_KEY in [None, 'insecure']:\n    raise Wrong(\n        'change the SHOP_KEY variable'\n    )\n";
+    let seen = survey(&[MANAGE, ("shop/settings.py", settings)]);
+    assert_eq!(seen.variables.keys().collect::<Vec<_>>(), ["SHOP_KEY"]);
 }
 
 fn writes(files: &[(&str, &str)]) -> (Vec<String>, Vec<String>) {

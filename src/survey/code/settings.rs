@@ -50,7 +50,8 @@ fn chosen_below(text: &str) -> Option<&str> {
     values.rfind(|value| !is_empty_text(value))
 }
 
-/// The variables that settings read without a default, by `os.environ`, django-environ or python-decouple.
+/// The variables that settings read without a default, by `os.environ`, django-environ or python-decouple; and those
+/// that they ask for with an error of their own, whatever their default.
 pub(super) fn demanded_variables(text: &str) -> BTreeMap<String, &'static str> {
     let mut demanded = BTreeMap::new();
     let text: String = text.lines().map(|line| line.split(" #").next().unwrap_or_default().to_owned() + "\n").collect();
@@ -67,10 +68,14 @@ pub(super) fn demanded_variables(text: &str) -> BTreeMap<String, &'static str> {
         "env.db_url(",
         "env.url(",
         "env.cache(",
+        "environ.get(",
+        "getenv(",
     ] {
         for (at, _) in text.match_indices(start) {
             let before = text[..at].chars().next_back();
-            if before.is_some_and(|c| c == '_' || c.is_alphanumeric()) || before == Some('.') && start != "environ[" {
+            if before.is_some_and(|c| c == '_' || c.is_alphanumeric())
+                || before == Some('.') && !["environ[", "environ.get(", "getenv("].contains(&start)
+            {
                 continue;
             }
             let line = text[..at].rsplit('\n').next().unwrap_or_default();
@@ -87,6 +92,7 @@ pub(super) fn demanded_variables(text: &str) -> BTreeMap<String, &'static str> {
             let inside = arguments.split(')').next().unwrap_or_default();
             let is_alone =
                 arguments.starts_with([')', ']']) || inside.contains("cast=") && !inside.contains("default=");
+            let is_alone = is_alone && !["environ.get(", "getenv("].contains(&start) || is_refused(&text, name);
             let is_asked = ['"', '\''].iter().any(|quote| text.contains(&format!("{quote}{name}{quote} in ")));
             if is_name && is_alone && !is_written && !is_asked {
                 demanded.insert(name.to_owned(), build_value(name, start, inside));
@@ -94,6 +100,13 @@ pub(super) fn demanded_variables(text: &str) -> BTreeMap<String, &'static str> {
         }
     }
     demanded
+}
+
+/// Whether an error of the settings names a variable: they refuse its default.
+fn is_refused(text: &str, name: &str) -> bool {
+    let raised = text.split("raise ").skip(1).map(|rest| rest.split(')').next().unwrap_or_default());
+    let words = raised.flat_map(|message| message.split(|c: char| c != '_' && !c.is_ascii_alphanumeric()));
+    name.contains('_') && words.into_iter().any(|word| word == name)
 }
 
 /// The variables of the environment that are called like a directory of data.
