@@ -92,7 +92,7 @@ fn what_was_added_stays_added() {
     // As `pkgapp lock` writes it.
     let package = |name: &str| format!("[[packages]]\nname = \"{name}\"\nversion = \"1\"\n");
     let packages = ["flask", "gunicorn", "gevent"].map(package).concat();
-    sandbox.write("pylock.toml", &format!("lock-version = \"1.0\"\ncreated-by = \"pkgapp\"\n{packages}"));
+    sandbox.write("pylock.toml", format!("lock-version = \"1.0\"\ncreated-by = \"pkgapp\"\n{packages}"));
     let said = sandbox.pkgapp(["init", "--force"]).outcome().report;
     let text = std::fs::read_to_string(sandbox.path("pkgapp.toml")).unwrap();
     assert!(text.contains("\nadd = [\"gunicorn>=22\", \"gevent\"]"), "{text}");
