@@ -352,7 +352,8 @@ fn import_roots(bases: impl Iterator<Item = PathBuf>, has_backend: bool) -> Vec<
 
 /// The command that brings a database up to date.
 fn migration(code: &code::Code, web: Option<&Web>, requires: &BTreeSet<String>) -> Option<String> {
-    if let Some(command) = code.manage_command("migrate --noinput") {
+    let settings = code.other_settings().map_or_else(String::new, |settings| format!(" --settings {settings}"));
+    if let Some(command) = code.manage_command(&format!("migrate --noinput{settings}")) {
         return Some(command);
     }
     let alembic = code.alembic();

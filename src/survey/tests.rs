@@ -915,3 +915,15 @@ fn what_is_started_and_not_in_the_wheel_ships_beside_it() {
     let unknown = project.replace("poetry.core.masonry.api", "own_backend").replace("poetry-core", "own");
     assert!(survey(&[&[("pyproject.toml", &*unknown)], &files[1..]].concat()).include.is_empty());
 }
+
+#[test]
+fn migrations_take_the_settings_of_the_server() {
+    let manage = "# django\nos.environ.setdefault(\"DJANGO_SETTINGS_MODULE\", \"shop.settings.devel\")\n";
+    let wsgi = format!("os.environ.setdefault(\n    'DJANGO_SETTINGS_MODULE', 'shop.settings.product'\n)\n{WSGI}");
+    let seen = survey(&[("manage.py", manage), ("shop/wsgi.py", &wsgi)]);
+    let expected = "python app/manage.py migrate --noinput --settings shop.settings.product";
+    assert_eq!(seen.migrate.as_deref(), Some(expected));
+    let same = manage.replace("devel", "product");
+    let seen = survey(&[("manage.py", &same), ("shop/wsgi.py", &wsgi)]);
+    assert_eq!(seen.migrate.as_deref(), Some("python app/manage.py migrate --noinput"));
+}

@@ -183,6 +183,9 @@ pub(super) struct Code {
     development_pecan: Option<String>,
     /// The directory of Django's manage.py, relative; empty for the top.
     manage: Option<PathBuf>,
+    /// The settings that manage.py takes by itself, and those of the entry points for servers.
+    manage_settings: Option<String>,
+    served_settings: Option<String>,
     has_schedule: bool,
     has_djhuey: bool,
     /// Why collectstatic can't be run at a build, or `Ok` if it can; `None` if nothing sets STATIC_ROOT.
@@ -374,6 +377,11 @@ impl Code {
             let nearer = self.manage.as_ref().is_none_or(|known| depth(&directory) < depth(known));
             self.manage = if nearer { Some(directory) } else { self.manage.take() };
         }
+        match name {
+            "manage.py" => self.manage_settings = settings_module(text).or(self.manage_settings.take()),
+            "wsgi.py" | "asgi.py" => self.served_settings = self.served_settings.take().or(settings_module(text)),
+            _ => {}
+        }
         let parent = path.parent().unwrap_or(Path::new(""));
         if name == "settings.py" || parent.ends_with("settings") {
             self.variables.extend(demanded_variables(text));
@@ -544,6 +552,13 @@ impl Code {
             Some(inside) => format!("/bin/sh -c 'cd app && ../bin/python {inside} {arguments}'"),
             None => format!("python {manage} {arguments}"),
         })
+    }
+
+    /// The settings that migrations need to be told: manage.py takes those for developers, and servers take others.
+    pub(super) fn other_settings(&self) -> Option<&str> {
+        let (manage, served) = (self.manage_settings.as_deref()?, self.served_settings.as_deref()?);
+        let last = |module: &str| super::deployment::is_for_developers(module.rsplit('.').next().unwrap_or(module));
+        (manage != served && last(manage) && !last(served)).then_some(served)
     }
 
     /// Whether files of the tree are opened from the working directory.
@@ -718,6 +733,15 @@ pub(super) fn opens(text: &str, name: &str) -> bool {
             .iter()
             .any(|call| text.contains(&format!("{call}{path}")))
     })
+}
+
+/// The module after `setdefault("DJANGO_SETTINGS_MODULE",`.
+fn settings_module(text: &str) -> Option<String> {
+    let rest = text.split_once("DJANGO_SETTINGS_MODULE")?.1.trim_start_matches(['"', '\'']).trim_start();
+    let value = rest.strip_prefix(',')?.trim_start();
+    let quote = value.chars().next().filter(|c| ['"', '\''].contains(c))?;
+    let module = value[1..].split_once(quote)?.0;
+    module.chars().all(|c| c == '_' || c == '.' || c.is_ascii_alphanumeric()).then(|| module.to_owned())
 }
 
 /// Whether a text opens a file at the top, or one in a directory there, from the working directory: `open("VERSION")`.
