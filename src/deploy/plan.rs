@@ -844,8 +844,12 @@ fn lock(terms: &Terms, maker: &Maker<'_>, facts: &Facts, coming: &[Coming<'_>]) 
 /// A host with nothing to do, but for the lock that a dead push has left.
 fn idle(terms: &Terms, maker: &Maker<'_>, site: &Site, to: &str, found: Vec<String>) -> HostPlan {
     let holder = site.facts.lock.as_ref().filter(|holder| !holder.alive || owner::is_dead(&holder.token));
-    let root = not_root(terms, &site.facts).is_none();
-    let sweep = holder.filter(|_| root).map(|holder| maker.sweep(&holder.token, owner::is_dead(&holder.token)));
+    let refusal = match terms.unpacked {
+        Some(_) => site.facts.untrustworthy(),
+        None => not_root(terms, &site.facts),
+    };
+    let sweep =
+        holder.filter(|_| refusal.is_none()).map(|holder| maker.sweep(&holder.token, owner::is_dead(&holder.token)));
     HostPlan { unlock: sweep.into_iter().collect(), ..untouched(maker, site, to, found) }
 }
 

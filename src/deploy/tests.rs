@@ -293,6 +293,19 @@ fn the_same_bytes_are_not_sent_again_and_a_release_in_place_is_left_alone() {
 }
 
 #[test]
+fn a_host_with_nothing_to_do_loses_the_lock_of_a_dead_push_in_both_modes() {
+    let lock = Holder { token: "t".into(), owner: "ada".into(), since: "2026-01-01T00:00:00Z".into(), alive: false };
+    let (deb, tar) = (candidate(Deb, "1.1.0", Some("x86_64")), tarball("1.1.0"));
+    let installed = Facts { lock: Some(lock.clone()), ..facts(Manager::AptGet, Some(&deb), Order::Same) };
+    let unpacked = Facts { lock: Some(lock), ..own_facts(Some(&tar)) };
+    for (terms, artifact, facts) in [(terms(), deb, installed), (own_terms(), tar, unpacked)] {
+        let plan = Plan::push(&terms, &[artifact], &[site("web1", facts)]).unwrap();
+        assert!(plan.is_idle());
+        assert_eq!(stages(&plan.hosts[0].unlock), [Stage::Unlock]);
+    }
+}
+
+#[test]
 fn an_installation_without_its_end_is_taken_up_again() {
     let (old, new) = (candidate(Deb, "1.0.0", Some("x86_64")), candidate(Deb, "1.1.0", Some("x86_64")));
     let mut done = facts(Manager::AptGet, Some(&new), Order::Same);

@@ -3,7 +3,7 @@
 holder=$1 known=$2
 sweep_lock() {
   if [ "$(value "$state/lock" token)" = "$holder" ] && { [ "$known" = dead ] || ! lock_alive; }; then
-    rm -rf "$state/staged" "$state/transaction.new"
+    rm -rf "$state/staged" "$state/transaction.new" "$state/unpacking" "$state/packages"/*/host.new
     rm -f "$state/lock"
   fi
 }
