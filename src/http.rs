@@ -1,27 +1,30 @@
-//! What every request over HTTP obeys: a server decides neither how much memory nor how much time its answer takes.
+//! What every request over HTTP obeys: a server decides neither how much memory nor how much time its answer takes, and
+//! credentials reach the server that they are for and no other.
 //!
-//! Limits sit in a middleware below uv's client, so that they hold for pages that uv reads, for files that pkgapp reads,
-//! and for answers that nobody expects. They count what is left after decompression, and only time spent waiting for the
-//! server.
+//! Limits count what is left after decompression, and only time spent waiting for the server.
+
+mod account;
+mod answer;
+mod pages;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context as Task, Poll, ready};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::Extensions;
-use http_body::{Body as HttpBody, Frame, SizeHint};
-use reqwest::{Body, Request, Response, ResponseBuilderExt as _};
-use reqwest_middleware::{Middleware, Next};
-use tokio::time::{Instant, Sleep};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::redirect::Policy;
+use reqwest::{Identity, StatusCode};
 use url::Url;
-use uv_client::{BaseClientBuilder, Certificates, Connectivity, ExtraMiddleware, RedirectPolicy};
 
-use crate::error::{Error, Result, shown};
+use crate::error::{Context as _, Error, Result, shown};
+
+pub(crate) use account::Account;
+pub(crate) use answer::{Answer, Exceeded};
+pub(crate) use pages::{Page, PageError, Pages};
+
+use account::Accounts;
 
 /// How long a server may take to accept a connection, and to say the next word.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -30,21 +33,21 @@ const READ_TIMEOUT_S: u32 = 60;
 /// How often a request is repeated that a server did not answer, or answered with 408, 429 or 5xx.
 const RETRIES: u32 = 3;
 
+/// The longest pause before a request is repeated, whatever the server asks for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// How many redirects are followed, as in curl and pip.
+const MOST_REDIRECTS: usize = 20;
+
 /// How long a page may be, bytes: PyPI's longest is less than half of it.
 pub(crate) const LONGEST_PAGE: u64 = 64 << 20;
 
 /// How long a file may be if nothing says its length, bytes: the longest wheels have half of it.
 pub(crate) const LONGEST_FILE: u64 = 8 << 30;
 
-/// How many bytes a server must send a second, on average over the time that it may be silent.
-const LEAST_RATE: u64 = 256;
-
 /// How long a head or a page may take, and how long a file, in times that a server may be silent: ten minutes, six hours.
 const PAGE_TIME: u32 = 10;
 const FILE_TIME: u32 = 360;
-
-/// The header by which pkgapp asks for files, and uv for pages never: a compressed answer has other offsets than the file.
-pub(crate) const FILE_HEADER: (&str, &str) = ("accept-encoding", "identity");
 
 /// Addresses that led from HTTPS to plain HTTP, and where.
 static DOWNGRADES: Mutex<BTreeSet<(String, String)>> = Mutex::new(BTreeSet::new());
@@ -54,37 +57,67 @@ pub(crate) fn take_downgrades() -> BTreeSet<(String, String)> {
     std::mem::take(&mut *DOWNGRADES.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Why an answer was not read to its end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Exceeded {
-    /// It has more than so many bytes.
-    Length(u64),
-    /// The server sent fewer bytes than it must, in so many seconds of waiting.
-    Rate(u64),
-    /// So many seconds of waiting were not enough for all of it.
-    Time(u64),
+/// What is asked for, which decides how much of it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum What {
+    /// A page of an index, which may come compressed.
+    Page,
+    /// A file, which comes as it is: a compressed answer has other offsets than the file.
+    File,
 }
 
-impl fmt::Display for Exceeded {
+/// Why there is no answer, or not all of one.
+#[derive(Debug, Clone)]
+pub(crate) enum Failure {
+    /// The network must not be used.
+    Offline,
+    /// The server's name has no address.
+    Unresolved(Unresolved),
+    /// The answer is too long, or takes too long.
+    Exceeded(Exceeded),
+    /// The connection: what the library says, without addresses. It may be different the next time.
+    Connection(String),
+    /// The same will happen again: a certificate that is refused, say.
+    Refused(String),
+}
+
+impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Length(bytes) => write!(f, "the server's answer is longer than the {bytes} bytes that are accepted"),
-            Self::Rate(seconds) => {
-                let least = LEAST_RATE * seconds;
-                write!(f, "the server is too slow: it sent fewer than {least} bytes in {seconds} seconds")
-            }
-            Self::Time(seconds) => write!(f, "the server did not finish its answer within {seconds} seconds"),
+            Self::Offline => f.write_str("the network is not used with `--offline`"),
+            Self::Unresolved(unresolved) => unresolved.fmt(f),
+            Self::Exceeded(exceeded) => exceeded.fmt(f),
+            Self::Connection(why) | Self::Refused(why) => f.write_str(why),
         }
     }
 }
 
-impl std::error::Error for Exceeded {}
+impl std::error::Error for Failure {}
 
-impl Exceeded {
-    /// Returns the limit that an error comes from, if it comes from one.
-    pub(crate) fn find<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e Self> {
-        std::iter::successors(Some(error), |error| error.source()).find_map(|error| error.downcast_ref())
+impl Failure {
+    /// Tells the failures of a request to `host` apart; reqwest has one type for all.
+    fn of(error: reqwest::Error, host: &str) -> Self {
+        let is_ours = error.is_builder() || error.is_redirect();
+        // The address may hold a signature.
+        let text = chain(&error.without_url());
+        if text.contains("dns error") {
+            return Self::Unresolved(Unresolved::note(host, &text));
+        }
+        let is_refused = ["invalid peer certificate", "received fatal alert"].iter().any(|part| text.contains(part));
+        if is_ours || is_refused { Self::Refused(text) } else { Self::Connection(text) }
     }
+}
+
+/// Returns an error's whole chain, a line for each that says something new.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut lines = vec![error.to_string()];
+    for cause in std::iter::successors(error.source(), |error| error.source()) {
+        let text = cause.to_string();
+        if !lines.iter().any(|known| known.contains(&text)) {
+            lines.push(text);
+        }
+    }
+    lines.join("\n")
 }
 
 /// A name that has no address.
@@ -100,8 +133,6 @@ impl fmt::Display for Unresolved {
     }
 }
 
-impl std::error::Error for Unresolved {}
-
 /// Names that could not be resolved, so that none is tried twice: a resolver may take its time, for every request anew.
 static UNRESOLVED: Mutex<BTreeMap<String, Unresolved>> = Mutex::new(BTreeMap::new());
 
@@ -111,68 +142,150 @@ impl Unresolved {
         UNRESOLVED.lock().unwrap_or_else(PoisonError::into_inner).get(host).cloned()
     }
 
-    /// Recognizes a failed request to `host`. hyper's connector has a private type for what the resolver said.
-    fn note(host: &str, error: &reqwest_middleware::Error) -> Option<Self> {
-        let first: &(dyn std::error::Error + 'static) = error;
-        let mut chain = std::iter::successors(Some(first), |error| error.source());
-        chain.find(|error| error.to_string().starts_with("dns error"))?;
-        let said = chain.last().map_or_else(|| "the resolver failed".to_owned(), ToString::to_string);
-        let why = said.rsplit(": ").next().unwrap_or(&said).to_owned();
+    /// Notes what the resolver said last in a chain of errors.
+    fn note(host: &str, said: &str) -> Self {
+        let last = said.lines().last().unwrap_or_default();
+        let why = last.rsplit(": ").next().unwrap_or(last).to_owned();
         let unresolved = Self { host: host.to_owned(), why };
         let mut known = UNRESOLVED.lock().unwrap_or_else(PoisonError::into_inner);
         known.insert(host.to_owned(), unresolved.clone());
-        Some(unresolved)
+        unresolved
     }
 }
 
-/// The middleware.
-struct Limits {
+/// A client for indexes and files.
+pub(crate) struct Client {
+    inner: reqwest::Client,
+    accounts: Accounts,
+    retries: u32,
     patience: Duration,
+    offline: bool,
 }
 
-#[async_trait::async_trait]
-impl Middleware for Limits {
-    async fn handle(
-        &self,
-        request: Request,
-        extensions: &mut Extensions,
-        next: Next<'_>,
-    ) -> reqwest_middleware::Result<Response> {
-        let is_file = request.headers().get(FILE_HEADER.0).is_some_and(|value| value == FILE_HEADER.1);
-        let head = self.patience * PAGE_TIME;
-        let host = request.url().host_str().unwrap_or_default().to_owned();
-        if let Some(unresolved) = Unresolved::known(&host) {
-            return Err(reqwest_middleware::Error::middleware(unresolved));
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("offline", &self.offline).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Prepares a client: proxies and certificates from the environment, patience, limits, and the credentials of indexes.
+    ///
+    /// # Errors
+    /// Variables that name missing files or no numbers, certificates or a `.netrc` that cannot be read.
+    pub(crate) fn new(offline: bool, accounts: Vec<Account>) -> Result<Self> {
+        check_certificates()?;
+        let (retries, patience) = patience()?;
+        // There may be one already: all clients have the same.
+        _ = rustls::crypto::ring::default_provider().install_default();
+        let builder = reqwest::Client::builder()
+            .user_agent(concat!("pkgapp/", env!("CARGO_PKG_VERSION")))
+            .read_timeout(patience)
+            .connect_timeout(patience.min(CONNECT_TIMEOUT))
+            // The library would follow them without a look at where they lead.
+            .redirect(Policy::none())
+            .referer(false);
+        let builder = match identity()? {
+            Some(identity) => builder.identity(identity),
+            None => builder,
+        };
+        let inner = builder.build().map_err(|error| {
+            let error = Error::new("cannot prepare for HTTP").cause_text(chain(&error));
+            error.hint("check the files that `SSL_CERT_FILE`, `SSL_CERT_DIR` and `SSL_CLIENT_CERT` name")
+        })?;
+        Ok(Self { inner, accounts: Accounts::new(accounts)?, retries, patience, offline })
+    }
+
+    /// Asks for what is behind a URL, with the credentials that are known for its server, and follows redirects. A request
+    /// that fails for a reason that may pass is repeated.
+    ///
+    /// # Errors
+    /// See [`Failure`]; an answer of any status is none.
+    pub(crate) async fn get(&self, url: &Url, what: What, headers: &HeaderMap) -> Result<Answer, Failure> {
+        let mut attempt = 0;
+        loop {
+            let outcome = self.follow(url, what, headers).await;
+            let pause = match &outcome {
+                Ok(answer) if is_passing(answer.status) => asked_pause(answer),
+                Err(Failure::Connection(_)) => None,
+                _ => return outcome,
+            };
+            if attempt == self.retries {
+                return outcome;
+            }
+            attempt += 1;
+            self.pause(attempt, pause).await;
         }
-        let answered = tokio::time::timeout(head, next.run(request, extensions)).await;
-        let answer = answered.map_err(|_| reqwest_middleware::Error::middleware(Exceeded::Time(head.as_secs())))?;
-        // As an error of ours: the library repeats what is one of the connection.
-        let ours = |error| Unresolved::note(&host, &error).map_or(error, reqwest_middleware::Error::middleware);
-        let answer = answer.map_err(ours)?;
-        note_downgrade(&answer);
+    }
 
-        let (longest, time) = if is_file { (LONGEST_FILE, FILE_TIME) } else { (LONGEST_PAGE, PAGE_TIME) };
-        let url = answer.url().clone();
-        let (mut parts, body) = http::Response::<Body>::from(answer).into_parts();
-        let body = Body::wrap(Limited::new(body, longest, self.patience, self.patience * time));
-        // The address is in no part that can be taken over.
-        let mut limited =
-            http::Response::builder().url(url).body(body).map_err(reqwest_middleware::Error::middleware)?;
-        parts.extensions.extend(std::mem::take(limited.extensions_mut()));
-        Ok(Response::from(http::Response::from_parts(parts, limited.into_body())))
+    /// Waits before a request is repeated: each time twice as long, unless the server says how long.
+    async fn pause(&self, attempt: u32, asked: Option<Duration>) {
+        let doubled = Duration::from_millis(500) * 2_u32.saturating_pow(attempt.min(7));
+        let pause = asked.unwrap_or(doubled).min(LONGEST_PAUSE);
+        tokio::time::sleep(if cfg!(test) { Duration::ZERO } else { pause }).await;
+    }
+
+    async fn follow(&self, url: &Url, what: What, headers: &HeaderMap) -> Result<Answer, Failure> {
+        let mut at = url.clone();
+        for _ in 0..=MOST_REDIRECTS {
+            let answer = self.once(&at, what, headers).await?;
+            let Some(next) = redirect(&answer) else { return Ok(answer) };
+            if answer.url.scheme() == "https" && next.scheme() == "http" {
+                let mut noted = DOWNGRADES.lock().unwrap_or_else(PoisonError::into_inner);
+                noted.insert((origin(&answer.url), origin(&next)));
+            }
+            at = next;
+        }
+        Err(Failure::Refused(format!("the server redirects more than {MOST_REDIRECTS} times")))
+    }
+
+    async fn once(&self, url: &Url, what: What, headers: &HeaderMap) -> Result<Answer, Failure> {
+        if self.offline {
+            return Err(Failure::Offline);
+        }
+        let host = url.host_str().unwrap_or_default().to_owned();
+        if let Some(unresolved) = Unresolved::known(&host) {
+            return Err(Failure::Unresolved(unresolved));
+        }
+        let mut request = self.inner.get(self.accounts.sign(url)).headers(headers.clone());
+        if what == What::File {
+            request = request.header(reqwest::header::ACCEPT_ENCODING, "identity");
+        }
+        let head = self.patience * PAGE_TIME;
+        let answered = tokio::time::timeout(head, request.send()).await;
+        let response = answered
+            .map_err(|_| Failure::Exceeded(Exceeded::Time(head.as_secs())))?
+            .map_err(|error| Failure::of(error, &host))?;
+        let (longest, time) = match what {
+            What::Page => (LONGEST_PAGE, PAGE_TIME),
+            What::File => (LONGEST_FILE, FILE_TIME),
+        };
+        Ok(Answer::new(response, longest, self.patience, self.patience * time))
     }
 }
 
-fn note_downgrade(answer: &Response) {
-    if !answer.status().is_redirection() || answer.url().scheme() != "https" {
-        return;
+/// Whether an answer says that the same request may be answered another time.
+fn is_passing(status: StatusCode) -> bool {
+    status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT || status == StatusCode::TOO_MANY_REQUESTS
+}
+
+/// How long the server wants to be left alone (RFC 9110 §10.2.3), if it says so in seconds.
+fn asked_pause(answer: &Answer) -> Option<Duration> {
+    answer.header(&RETRY_AFTER)?.trim().parse().ok().map(Duration::from_secs)
+}
+
+/// Where an answer leads; nowhere but to another place of the web.
+fn redirect(answer: &Answer) -> Option<Url> {
+    if ![301, 302, 303, 307, 308].contains(&answer.status.as_u16()) {
+        return None;
     }
-    let location = answer.headers().get("location").and_then(|location| location.to_str().ok());
-    let Some(to) = location.and_then(|location| answer.url().join(location).ok()) else { return };
-    if to.scheme() == "http" {
-        let mut noted = DOWNGRADES.lock().unwrap_or_else(PoisonError::into_inner);
-        noted.insert((origin(answer.url()), origin(&to)));
-    }
+    let next = answer.url.join(answer.header(&LOCATION)?).ok()?;
+    matches!(next.scheme(), "http" | "https").then_some(next)
+}
+
+/// Returns headers for a request; what can be none is left out.
+pub(crate) fn headers<const N: usize>(lines: [(HeaderName, &str); N]) -> HeaderMap {
+    lines.into_iter().filter_map(|(name, value)| Some((name, HeaderValue::from_str(value).ok()?))).collect()
 }
 
 /// Returns scheme, host and port of a URL, and nothing that could be a secret.
@@ -180,83 +293,15 @@ pub(crate) fn origin(url: &Url) -> String {
     url.origin().ascii_serialization()
 }
 
-/// An answer's body, as far as it keeps to the limits.
-struct Limited {
-    inner: Body,
-    longest: u64,
-    length: u64,
-    patience: Duration,
-    /// How long the server may be waited for, and how much longer.
-    time: Duration,
-    left: Duration,
-    /// Waiting time since the rate was last looked at, and what came since then.
-    waited: Duration,
-    moved: u64,
-    /// Since when the server is waited for.
-    since: Option<Instant>,
-    alarm: Pin<Box<Sleep>>,
-}
-
-impl Limited {
-    fn new(inner: Body, longest: u64, patience: Duration, time: Duration) -> Self {
-        let alarm = Box::pin(tokio::time::sleep(patience));
-        let zero = Duration::ZERO;
-        Self { inner, longest, length: 0, patience, time, left: time, waited: zero, moved: 0, since: None, alarm }
-    }
-
-    /// Counts the time that was waited.
-    fn tick(&mut self) -> Result<(), Exceeded> {
-        let Some(since) = self.since.take() else { return Ok(()) };
-        let waited = since.elapsed();
-        self.waited += waited;
-        self.left = self.left.saturating_sub(waited);
-        if self.left.is_zero() {
-            return Err(Exceeded::Time(self.time.as_secs()));
-        }
-        if self.waited >= self.patience {
-            if self.moved < LEAST_RATE * self.patience.as_secs() {
-                return Err(Exceeded::Rate(self.patience.as_secs()));
-            }
-            (self.waited, self.moved) = (Duration::ZERO, 0);
-        }
-        Ok(())
-    }
-
-    fn count(&mut self, bytes: usize) -> Result<(), Exceeded> {
-        self.moved += bytes as u64;
-        self.length += bytes as u64;
-        if self.length > self.longest { Err(Exceeded::Length(self.longest)) } else { Ok(()) }
-    }
-}
-
-type BoxedError = Box<dyn std::error::Error + Send + Sync>;
-
-impl HttpBody for Limited {
-    type Data = Bytes;
-    type Error = BoxedError;
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-
-    fn poll_frame(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxedError>>> {
-        let this = &mut *self;
-        loop {
-            if let Err(exceeded) = this.tick() {
-                return Poll::Ready(Some(Err(exceeded.into())));
-            }
-            if let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(task) {
-                let Some(frame) = frame.transpose()? else { return Poll::Ready(None) };
-                let counted = this.count(frame.data_ref().map_or(0, Bytes::len));
-                return Poll::Ready(Some(counted.map(|()| frame).map_err(Into::into)));
-            }
-            let now = Instant::now();
-            this.since = Some(now);
-            let rest = this.patience.saturating_sub(this.waited).min(this.left);
-            this.alarm.as_mut().reset(now + rest);
-            ready!(this.alarm.as_mut().poll(task));
-        }
-    }
+/// The certificate by which this machine says who it is.
+fn identity() -> Result<Option<Identity>> {
+    let Some(path) = std::env::var_os("SSL_CLIENT_CERT").filter(|path| !path.is_empty()).map(PathBuf::from) else {
+        return Ok(None);
+    };
+    let failed =
+        || format!("cannot read a certificate and its key from `{}`, which `SSL_CLIENT_CERT` names", shown(&path));
+    let pem = std::fs::read(&path).context(failed)?;
+    Identity::from_pem(&pem).map(Some).map_err(|error| Error::new(failed()).cause_text(chain(&error)))
 }
 
 /// The files by which `SSL_…` variables say whom to trust and who one is. The library would go on without them.
@@ -288,28 +333,4 @@ fn number(name: &str, default: u32) -> Result<u32> {
 pub(crate) fn patience() -> Result<(u32, Duration)> {
     let seconds = number("PKGAPP_HTTP_TIMEOUT", READ_TIMEOUT_S)?.max(1);
     Ok((number("PKGAPP_HTTP_RETRIES", RETRIES)?, Duration::from_secs(u64::from(seconds))))
-}
-
-/// Prepares a client: proxies and certificates from the environment, patience, and limits.
-///
-/// # Errors
-/// Variables that name missing files or no numbers.
-pub(crate) fn client(offline: bool) -> Result<BaseClientBuilder<'static>> {
-    check_certificates()?;
-    let (retries, timeout) = patience()?;
-    let connectivity = if offline { Connectivity::Offline } else { Connectivity::Online };
-    let builder = BaseClientBuilder::default()
-        .connectivity(connectivity)
-        .with_system_certs(true)
-        .read_timeout(timeout)
-        .connect_timeout(timeout.min(CONNECT_TIMEOUT))
-        .retries(retries)
-        .no_retry_delay(cfg!(test))
-        // Else the library follows redirects by itself, and nobody sees where they lead.
-        .redirect(RedirectPolicy::RetriggerMiddleware)
-        .extra_middleware(ExtraMiddleware(vec![Arc::new(Limits { patience: timeout })]));
-    Ok(match Certificates::from_env() {
-        Some(certificates) => builder.custom_certificates(certificates),
-        None => builder,
-    })
 }

@@ -1,9 +1,9 @@
 //! Included files on the network: `-c https://…/constraints.txt`.
 
-use uv_redacted::DisplaySafeUrl;
+use reqwest::header::HeaderMap;
 
 use crate::error::{Context, Error, Result};
-use crate::http;
+use crate::http::{self, What};
 use crate::lock::Url;
 use crate::lock::text::TextFile;
 
@@ -23,29 +23,18 @@ pub(super) fn fetch(url: &Url, shown: &str, offline: bool) -> Result<TextFile> {
 }
 
 async fn get(url: &Url, shown: &str) -> Result<Vec<u8>> {
-    let failed = || format!("cannot fetch `{shown}`");
-    let client = http::client(false)?.build().context(failed)?;
-    let url = DisplaySafeUrl::from_url(url.clone());
-    let response = client.for_host(&url).get(Url::from(url.clone())).send().await;
-    // The library names the URL with everything in it.
-    let shown_error = |error: &dyn std::error::Error| {
-        let mut text = error.to_string();
-        let mut next = error.source();
-        while let Some(inner) = next {
-            text = inner.to_string();
-            next = inner.source();
-        }
-        Error::new(failed()).cause_text(url.redact_in(&text))
-    };
-    let mut response = response.map_err(|error| shown_error(&error))?;
-    if !response.status().is_success() {
-        return Err(Error::new(failed()).cause_text(format!("the server says {}", response.status())));
+    let failed = |why: String| Error::new(format!("cannot fetch `{shown}`")).cause_text(why);
+    let client = http::Client::new(false, Vec::new())?;
+    let asked = client.get(url, What::Page, &HeaderMap::new()).await;
+    let mut answer = asked.map_err(|failure| failed(failure.to_string()))?;
+    if !answer.status.is_success() {
+        return Err(failed(format!("the server says {}", answer.status)));
     }
     let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| shown_error(&error))? {
+    while let Some(chunk) = answer.chunk().await.map_err(|failure| failed(failure.to_string()))? {
         bytes.extend_from_slice(&chunk);
         if bytes.len() > MOST {
-            return Err(Error::new(failed()).cause_text(format!("it is longer than {MOST} bytes")));
+            return Err(failed(format!("it is longer than {MOST} bytes")));
         }
     }
     Ok(bytes)

@@ -1,31 +1,21 @@
-//! What the indexes offer, and the bytes behind a URL: the only place that talks to the network, and the only async code
-//! behind a synchronous interface.
-//!
-//! Pages are read by uv's client: PEP 503 and 691, credentials from URLs, netrc and keyring, proxies and certificates from
-//! the environment, pages kept as their headers allow.
+//! What the indexes offer, and the bytes behind a URL: async code behind a synchronous interface.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use reqwest::StatusCode;
+use reqwest::header::{CONTENT_RANGE, ETAG, IF_RANGE, RANGE};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::Semaphore;
 use url::Url;
-use uv_auth::AuthPolicy;
-use uv_client::{ErrorKind, FlatIndexClient, MetadataFormat, OwnedArchive, RegistryClient, RegistryClientBuilder};
-use uv_configuration::{IndexStrategy, KeyringProviderType};
 use uv_distribution_filename::DistFilename;
-use uv_distribution_types::{File, Index, IndexCapabilities, IndexFormat, IndexLocations, IndexMetadataRef, IndexUrl};
-use uv_pypi_types::Yanked;
-use uv_redacted::DisplaySafeUrl;
 
 use super::page;
 use crate::cache::Cache;
-use crate::egg::{EggFilename, is_egg};
+use crate::egg::is_egg;
 use crate::error::{Context, Error, Result};
-use crate::http::{self, Exceeded};
+use crate::http::{self, Account, Failure, Page, PageError, Pages, What};
 use crate::lock::Indexes;
 use crate::lock::index::{NamedIndex, PlaceId};
 use crate::pypa::{HashDigest, PackageName, Version, VersionSpecifiers};
@@ -53,35 +43,32 @@ pub struct Offer {
 #[derive(Debug)]
 struct Place {
     id: PlaceId,
-    url: IndexUrl,
+    url: Url,
     /// Its name in the configuration.
     named: Option<NamedIndex>,
     /// Why it did not answer. It is not asked again: each time would cost all retries.
     away: OnceLock<Error>,
-    /// What it has a page of.
-    pages: Mutex<BTreeSet<PackageName>>,
+    /// What it has said of distributions, eggs among it.
+    files: Mutex<BTreeMap<PackageName, Arc<Vec<Offer>>>>,
 }
 
 /// Directories and pages that list files.
 #[derive(Debug)]
 struct Links {
     id: PlaceId,
-    urls: Vec<IndexUrl>,
+    urls: Vec<Url>,
+    /// Eggs of pages are among them, and not told from those of directories.
     files: OnceLock<Result<Vec<Offer>>>,
-    /// Those of the pages.
-    eggs: OnceLock<Result<Vec<Offer>>>,
 }
 
 /// A connection to the indexes of a lock.
-pub struct Client {
+pub struct Client<'a> {
     runtime: Runtime,
-    registry: RegistryClient,
-    pages: uv_cache::Cache,
+    http: http::Client,
+    pages: Pages<'a>,
     places: Vec<Place>,
     links: Vec<Links>,
     offline: bool,
-    capabilities: IndexCapabilities,
-    requests: Semaphore,
 }
 
 /// What comes from a URL, in order.
@@ -109,51 +96,57 @@ pub enum Broken {
     Refused(Error),
 }
 
-impl Client {
+impl<'a> Client<'a> {
     /// Prepares to ask the indexes of a lock; nothing is asked yet.
     ///
     /// # Errors
     /// A URL that is none, certificates that can't be loaded, or a variable that makes no sense.
-    pub fn new(indexes: &Indexes, cache: &Cache, offline: bool) -> Result<Self> {
+    pub fn new(indexes: &Indexes, cache: &'a Cache, offline: bool) -> Result<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .context(|| "cannot start the network's threads")?;
-        let links = links(indexes)?;
-        let places = places(indexes)?;
-        let known = places.iter().map(Place::known).collect();
-        let flat = links.iter().flat_map(|links| links.urls.iter().cloned()).map(Index::from_find_links).collect();
-        let locations = IndexLocations::new(known, flat, indexes.no_index);
-        let directory = cache.index();
-        let pages = runtime
-            .block_on(uv_cache::Cache::from_path(&directory).init())
-            .context(|| format!("cannot write to `{}`", directory.display()))?;
-        let asks_keyring = places.iter().any(|place| place.named.as_ref().is_some_and(|index| index.keyring));
-        let keyring = if asks_keyring { KeyringProviderType::Subprocess } else { KeyringProviderType::Disabled };
-        let registry = RegistryClientBuilder::new(http::client(offline)?, pages.clone())
-            .index_locations(locations)
-            .index_strategy(IndexStrategy::FirstIndex)
-            .keyring(keyring)
-            .build()
-            .map_err(|error| Error::new("cannot prepare to ask the indexes").cause_text(scrubbed(&error)))?;
-        let (capabilities, requests) = (IndexCapabilities::default(), Semaphore::new(16));
-        Ok(Self { runtime, registry, pages, places, links, offline, capabilities, requests })
+        let (places, links) = (places(indexes), links(indexes)?);
+        let keyring = |place: &Place| place.named.as_ref().is_some_and(|index| index.keyring);
+        let of_places = places.iter().map(|place| Account { url: place.url.clone(), keyring: keyring(place) });
+        let of_links =
+            links.iter().flat_map(|links| &links.urls).map(|url| Account { url: url.clone(), keyring: false });
+        let http = http::Client::new(offline, of_places.chain(of_links).collect())?;
+        Ok(Self { runtime, http, pages: Pages::new(cache, offline), places, links, offline })
     }
 
     /// Returns what a message calls a place.
     pub fn place_name(&self, id: &PlaceId) -> String {
-        let shown = |url: &IndexUrl| format!("`{}`", safe_url(url.url()));
+        let shown = |url: &Url| format!("`{}`", without_secrets(url));
         let index = self.places.iter().filter(|place| place.id == *id).map(|place| shown(&place.url));
         let links = self.links.iter().filter(|links| links.id == *id).flat_map(|links| links.urls.iter().map(shown));
         index.chain(links).collect::<Vec<_>>().join(", ")
     }
 
-    /// Returns all files of a distribution in one place, of all versions; empty if it is unknown there.
+    /// Returns all files of a distribution in one place, of all versions, but for eggs that its pages link; empty if it is
+    /// unknown there.
     ///
     /// # Errors
     /// The place can't be asked, or refuses to answer.
     pub fn offers(&self, id: &PlaceId, name: &PackageName) -> Result<Vec<Offer>> {
+        let mut offers = self.files(id, name)?;
+        offers.retain(|offer| !is_linked_egg(offer));
+        Ok(offers)
+    }
+
+    /// Returns the eggs of a distribution that the pages of a place link, for when nothing better fits;
+    /// [`Client::offers`] has those of directories.
+    ///
+    /// # Errors
+    /// The place can't be asked any more.
+    pub fn linked_eggs(&self, id: &PlaceId, name: &PackageName) -> Result<Vec<Offer>> {
+        let mut eggs = self.files(id, name)?;
+        eggs.retain(is_linked_egg);
+        Ok(eggs)
+    }
+
+    fn files(&self, id: &PlaceId, name: &PackageName) -> Result<Vec<Offer>> {
         if let Some(links) = self.links.iter().find(|links| links.id == *id) {
             let all = links.files.get_or_init(|| self.read_links(&links.urls)).as_ref().map_err(Clone::clone)?;
             return Ok(all.iter().filter(|offer| offer.dist.name() == name).cloned().collect());
@@ -164,135 +157,84 @@ impl Client {
         if let Some(error) = place.away.get() {
             return Err(error.clone());
         }
-        self.index_offers(place, name).inspect_err(|error| {
+        if let Some(known) = place.files.lock().unwrap_or_else(PoisonError::into_inner).get(name) {
+            return Ok(known.to_vec());
+        }
+        let files = self.read_index(place, name).inspect_err(|error| {
             // Whoever is first; they all say the same.
             _ = place.away.set(error.clone());
-        })
+        })?;
+        let mut known = place.files.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(name.clone(), Arc::new(files.clone()));
+        Ok(files)
     }
 
-    /// Returns the eggs of a distribution that the pages of a place link; [`Client::offers`] has those of directories. It
-    /// asks once more, and so is for when nothing better fits.
-    ///
-    /// # Errors
-    /// The place can't be asked any more.
-    pub fn linked_eggs(&self, id: &PlaceId, name: &PackageName) -> Result<Vec<Offer>> {
-        if self.offline {
-            return Ok(Vec::new());
-        }
-        let of_name = |eggs: &[Offer]| eggs.iter().filter(|egg| egg.dist.name() == name).cloned().collect();
-        if let Some(links) = self.links.iter().find(|links| links.id == *id) {
-            let web = links.urls.iter().filter(|url| url.url().scheme() != "file");
-            let read = || web.map(|url| self.eggs_of(&Url::from(url.url().clone()))).collect::<Result<Vec<_>>>();
-            let all = links.eggs.get_or_init(|| read().map(|pages| pages.concat()));
-            return Ok(of_name(all.as_ref().map_err(Clone::clone)?));
-        }
-        let knows = |place: &&Place| {
-            // Nobody panics with it in hand.
-            place.id == *id && place.pages.lock().is_ok_and(|pages| pages.contains(name))
-        };
-        let Some(place) = self.places.iter().find(knows) else { return Ok(Vec::new()) };
-        let mut url = Url::from(place.url.url().clone());
-        if url.scheme() == "file" {
-            return Ok(Vec::new());
-        }
-        let page = format!("{}/{name}/", url.path().trim_end_matches('/'));
-        url.set_path(&page);
-        Ok(of_name(&self.eggs_of(&url)?))
-    }
-
-    /// Reads a page that has been read as one of wheels and sdists.
-    fn eggs_of(&self, url: &Url) -> Result<Vec<Offer>> {
-        let failed =
-            |why: String| Error::new(format!("cannot read the index `{}`", without_secrets(url))).cause_text(why);
-        self.runtime.block_on(async {
-            let safe = DisplaySafeUrl::from_url(url.clone());
-            let request = self.registry.uncached_client(&safe).get(url.clone());
-            let request = request.header("accept", "application/vnd.pypi.simple.v1+html, text/html;q=0.9");
-            let mut answer = request.send().await.map_err(|error| failed(scrubbed(&error)))?;
-            let kind = answer.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-            if !answer.status().is_success() || !kind.contains("html") {
-                return Ok(Vec::new());
-            }
-            let (base, mut page) = (answer.url().clone(), Vec::new());
-            while let Some(piece) = answer.chunk().await.map_err(|error| failed(scrubbed(&error)))? {
-                page.extend_from_slice(&piece);
-            }
-            Ok(page::eggs(&String::from_utf8_lossy(&page), &base))
-        })
-    }
-
-    fn index_offers(&self, place: &Place, name: &PackageName) -> Result<Vec<Offer>> {
-        let url = &place.url;
-        let index = IndexMetadataRef { url, format: IndexFormat::Simple };
+    fn read_index(&self, place: &Place, name: &PackageName) -> Result<Vec<Offer>> {
+        let mut url = place.url.clone();
+        let below = format!("{}/{name}/", url.path().trim_end_matches('/'));
+        url.set_path(&below);
         let failed = |why: String| {
-            let error = Error::new(format!("cannot read the index `{}`", safe_url(url.url()))).cause_text(why);
+            let error = Error::new(format!("cannot read the index `{}`", without_secrets(&place.url))).cause_text(why);
             if self.offline { error.hint("run it once without `--offline`") } else { error }
         };
-        let asked = self.registry.simple_detail(name, Some(index), &self.capabilities, &self.requests);
-        let found = match self.runtime.block_on(asked) {
-            Ok(found) => found,
-            Err(error) => match error.kind() {
-                ErrorKind::RemotePackageNotFound(_) if self.capabilities.unauthorized(url) => {
-                    return Err(failed("it asks for credentials (401)".to_owned()).hint(place.way_in()));
-                }
-                ErrorKind::RemotePackageNotFound(_) if self.capabilities.forbidden(url) => {
-                    let why = "it does not let these credentials in (403)";
-                    return Err(failed(why.to_owned()).hint(place.way_in()));
-                }
-                ErrorKind::RemotePackageNotFound(_) => return Ok(Vec::new()),
-                ErrorKind::Offline(_) => return Err(failed("the network is not used with `--offline`".to_owned())),
-                _ => {
-                    let why = scrubbed(&error);
-                    let hint = way_out(&why);
-                    return Err(hint.into_iter().fold(failed(why), Error::hint));
-                }
-            },
+        let page = match self.page(&url) {
+            Ok(Some(page)) => page,
+            Ok(None) => return Ok(Vec::new()),
+            Err(PageError::Status(StatusCode::NOT_FOUND | StatusCode::GONE)) => return Ok(Vec::new()),
+            Err(PageError::Status(StatusCode::UNAUTHORIZED)) => {
+                return Err(failed("it asks for credentials (401)".to_owned()).hint(place.way_in()));
+            }
+            Err(PageError::Status(StatusCode::FORBIDDEN)) => {
+                let why = "it does not let these credentials in (403)";
+                return Err(failed(why.to_owned()).hint(place.way_in()));
+            }
+            Err(PageError::Failure(Failure::Offline)) => return Err(failed(Failure::Offline.to_string())),
+            Err(error) => {
+                let why = error.to_string();
+                return Err(way_out(&why).into_iter().fold(failed(why), Error::hint));
+            }
         };
-        if let Ok(mut pages) = place.pages.lock() {
-            pages.insert(name.clone());
+        page::offers(&page.kind, &page.text, &page.url, Some(name)).map_err(|error| failed(error.to_string()))
+    }
+
+    /// Returns a page, of the web or of a directory that is laid out like an index; `None` if the latter has none.
+    fn page(&self, url: &Url) -> Result<Option<Page>, PageError> {
+        match local_path(url) {
+            Some(path) => {
+                let text = std::fs::read(path.join("index.html")).ok();
+                Ok(text.map(|text| Page { url: url.clone(), kind: "text/html".to_owned(), text }))
+            }
+            None => self.runtime.block_on(self.pages.get(&self.http, url, page::ACCEPT)).map(Some),
         }
+    }
+
+    fn read_links(&self, urls: &[Url]) -> Result<Vec<Offer>> {
         let mut offers = Vec::new();
-        let offer = |dist, file| offer(dist, file).filter(|offer| may_link(url, &offer.url));
-        for (_, format) in found {
-            match format {
-                MetadataFormat::Simple(archive) => {
-                    for version in OwnedArchive::deserialize(&archive) {
-                        offers.extend(version.files.all(name).filter_map(|(dist, file)| offer(dist, file)));
-                    }
+        for url in urls {
+            if let Some(directory) = local_path(url) {
+                offers.extend(files_in(&directory));
+                continue;
+            }
+            let failed = |why: String| {
+                let error = Error::new(format!("cannot read the `--find-links` place `{}`", without_secrets(url)));
+                error.cause_text(why)
+            };
+            match self.page(url) {
+                Ok(None) => {}
+                Ok(Some(page)) => {
+                    let found = page::offers(&page.kind, &page.text, &page.url, None);
+                    offers.extend(found.map_err(|error| failed(error.to_string()))?);
                 }
-                MetadataFormat::Flat(entries) => {
-                    offers.extend(
-                        entries
-                            .into_iter()
-                            .map(uv_client::FlatIndexEntry::into_parts)
-                            .filter_map(|(dist, file, _)| offer(dist, file)),
-                    );
+                Err(PageError::Failure(Failure::Offline)) => {
+                    return Err(failed(Failure::Offline.to_string()).hint("run it once without `--offline`"));
+                }
+                Err(error) => {
+                    let why = error.to_string();
+                    return Err(way_out(&why).into_iter().fold(failed(why), Error::hint));
                 }
             }
         }
         Ok(offers)
-    }
-
-    fn read_links(&self, urls: &[IndexUrl]) -> Result<Vec<Offer>> {
-        let connectivity = self.registry.connectivity();
-        let client = FlatIndexClient::new(self.registry.cached_client(), connectivity, &self.pages);
-        let entries = self.runtime.block_on(client.fetch_all(urls.iter())).map_err(|error| {
-            let why = scrubbed(&error);
-            let hint = way_out(&why);
-            hint.into_iter().fold(Error::new("cannot read a `--find-links` place").cause_text(why), Error::hint)
-        })?;
-        let (entries, offline) = entries.into_parts();
-        if offline {
-            return Err(Error::new("cannot read a `--find-links` place")
-                .cause_text("the network is not used with `--offline`")
-                .hint("run it once without `--offline`"));
-        }
-        let offers = entries.into_iter().filter_map(|entry| {
-            let (dist, file, page) = entry.into_parts();
-            offer(dist, file).filter(|offer| may_link(&page, &offer.url))
-        });
-        let eggs = urls.iter().filter_map(|url| local_path(url.url())).flat_map(|path| eggs(&path));
-        Ok(offers.chain(eggs).collect())
     }
 
     /// Reads what is behind a URL, from byte `from` on if the server can do that and still has the version `etag`.
@@ -313,50 +255,42 @@ impl Client {
             Broken::Refused(hint.into_iter().fold(error, Error::hint))
         };
         if self.offline {
-            return Err(Broken::Refused(
-                Error::new(format!("cannot download `{shown}`"))
-                    .cause_text("the network is not used with `--offline`")
-                    .hint("run it once without `--offline`"),
-            ));
+            let error = Error::new(format!("cannot download `{shown}`")).cause_text(Failure::Offline.to_string());
+            return Err(Broken::Refused(error.hint("run it once without `--offline`")));
+        }
+        let rest = format!("bytes={from}-");
+        let mut headers = http::headers([(RANGE, rest.as_str()), (IF_RANGE, etag.unwrap_or_default())]);
+        if from == 0 {
+            headers.clear();
+        } else if etag.is_none() {
+            headers.remove(IF_RANGE);
         }
         self.runtime.block_on(async {
-            let safe = DisplaySafeUrl::from_url(url.clone());
-            let (header, value) = http::FILE_HEADER;
-            let mut request = self.registry.uncached_client(&safe).get(url.clone()).header(header, value);
-            if from > 0 {
-                request = request.header("range", format!("bytes={from}-"));
-                if let Some(etag) = etag {
-                    request = request.header("if-range", etag);
-                }
-            }
-            let mut answer = request.send().await.map_err(|error| failed(scrubbed(&error)))?;
-            let status = answer.status().as_u16();
-            if status != 200 && status != 206 {
-                return Err(failed(format!("the server answered {}", answer.status())));
-            }
-            let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
-            let (offset, total) = match status {
-                206 => content_range(header("content-range").unwrap_or_default())
+            let answer = self.http.get(url, What::File, &headers).await;
+            let mut answer = answer.map_err(|failure| failed(failure.to_string()))?;
+            let (offset, total) = match answer.status {
+                StatusCode::OK => (0, answer.length()),
+                StatusCode::PARTIAL_CONTENT => content_range(answer.header(&CONTENT_RANGE).unwrap_or_default())
                     .filter(|(offset, _)| *offset == from)
                     .ok_or_else(|| failed("the server answered with another range than it was asked for".to_owned()))?,
-                _ => (0, answer.content_length()),
+                status => return Err(failed(format!("the server answered {status}"))),
             };
-            let etag = header("etag").filter(|etag| !etag.starts_with("W/")).map(str::to_owned);
+            let etag = answer.header(&ETAG).filter(|etag| !etag.starts_with("W/")).map(str::to_owned);
             take(Piece::Start { offset, total, etag }).map_err(Broken::Refused)?;
             loop {
                 match answer.chunk().await {
                     Ok(Some(bytes)) => take(Piece::Bytes(&bytes)).map_err(Broken::Refused)?,
                     Ok(None) => return Ok(()),
+                    Err(Failure::Connection(why)) => return Err(Broken::Connection(why)),
                     // Asking again would begin the same.
-                    Err(error) if Exceeded::find(&error).is_some() => return Err(failed(scrubbed(&error))),
-                    Err(error) => return Err(Broken::Connection(scrubbed(&error))),
+                    Err(failure) => return Err(failed(failure.to_string())),
                 }
             }
         })
     }
 }
 
-impl fmt::Debug for Client {
+impl fmt::Debug for Client<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
             .field("places", &self.places.len())
@@ -385,19 +319,20 @@ fn local_path(url: &Url) -> Option<PathBuf> {
     url.to_file_path().ok().filter(|_| url.scheme() == "file")
 }
 
-/// Whether a page may name a file: one of the web must not choose files of this machine.
-fn may_link(page: &IndexUrl, link: &Url) -> bool {
-    link.scheme() != "file" || page.url().scheme() == "file"
+/// Whether an offer is an egg that a page links.
+fn is_linked_egg(offer: &Offer) -> bool {
+    is_egg(&offer.file) && offer.url.scheme() != "file"
 }
 
-/// The eggs in a find-links directory, zipped and unpacked, which uv's client does not know; sorted.
-fn eggs(directory: &Path) -> Vec<Offer> {
+/// The files in a find-links directory, sorted; of directories only eggs, which may come unpacked.
+fn files_in(directory: &Path) -> Vec<Offer> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let is_file = |name: &String| is_egg(name) || !directory.join(name).is_dir();
     let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    names.retain(|name| is_egg(name));
+    names.retain(is_file);
     names.sort_unstable();
     let offer = |file: String| {
-        let dist = DistFilename::WheelFilename(EggFilename::parse(&file).ok()?.wheel().ok()?);
+        let dist = page::named(&file, None)?;
         let url = Url::from_file_path(directory.join(&file)).ok()?;
         Some(Offer { file, dist, url, hashes: Vec::new(), size: None, requires_python: None, yanked: None })
     };
@@ -405,19 +340,6 @@ fn eggs(directory: &Path) -> Vec<Offer> {
 }
 
 impl Place {
-    /// How uv's client knows it.
-    fn known(&self) -> Index {
-        let mut index = match self.id {
-            PlaceId::Default => Index::from_index_url(self.url.clone()),
-            _ => Index::from_extra_index_url(self.url.clone()),
-        };
-        if self.named.as_ref().is_some_and(|named| named.keyring) {
-            // Without a user's name the keyring is asked only where credentials are a must.
-            index.authenticate = AuthPolicy::Always;
-        }
-        index
-    }
-
     fn way_in(&self) -> String {
         match &self.named {
             Some(index) => {
@@ -430,14 +352,14 @@ impl Place {
 }
 
 /// All indexes of a lock, whoever is asked for what.
-fn places(indexes: &Indexes) -> Result<Vec<Place>> {
+fn places(indexes: &Indexes) -> Vec<Place> {
     let named = (0..indexes.named.len()).map(PlaceId::Named);
     let extra = (0..indexes.extra.len()).map(PlaceId::Extra);
     let ids = named.chain(extra).chain([PlaceId::Default]);
     ids.filter_map(|id| Some((indexes.url(&id)?, id)))
         .map(|(url, id)| {
             let named = if let PlaceId::Named(at) = id { indexes.named.get(at).cloned() } else { None };
-            Ok(Place { url: index_url(&url)?, named, away: OnceLock::new(), pages: Mutex::default(), id })
+            Place { url, named, away: OnceLock::new(), files: Mutex::default(), id }
         })
         .collect()
 }
@@ -446,13 +368,8 @@ fn links(indexes: &Indexes) -> Result<Vec<Links>> {
     let directory =
         |path: &PathBuf| Url::from_directory_path(path).map_err(|()| Error::bug("a wheelhouse has an absolute path"));
     let houses = indexes.wheelhouses.iter().map(directory).collect::<Result<Vec<_>>>()?;
-    [(PlaceId::Wheelhouses, houses), (PlaceId::FindLinks, indexes.find_links.clone())]
-        .into_iter()
-        .map(|(id, urls)| {
-            let urls = urls.iter().map(index_url).collect::<Result<_>>()?;
-            Ok(Links { id, urls, files: OnceLock::new(), eggs: OnceLock::new() })
-        })
-        .collect()
+    let all = [(PlaceId::Wheelhouses, houses), (PlaceId::FindLinks, indexes.find_links.clone())];
+    Ok(all.into_iter().map(|(id, urls)| Links { id, urls, files: OnceLock::new() }).collect())
 }
 
 /// Returns what would help against a failure of the network, if it is of a known kind.
@@ -494,32 +411,6 @@ fn way_out(why: &str) -> Option<&'static str> {
     None
 }
 
-fn index_url(url: &Url) -> Result<IndexUrl> {
-    IndexUrl::from_str(url.as_str()).map_err(|error| {
-        Error::new(format!("`{}` is no place to look for distributions", without_secrets(url)))
-            .cause_text(scrubbed(&error))
-    })
-}
-
-fn offer(dist: DistFilename, file: File) -> Option<Offer> {
-    let mut url = Url::from(file.url.to_url().ok()?);
-    url.set_fragment(None);
-    let yanked = file.yanked.and_then(|yanked| match *yanked {
-        Yanked::Bool(false) => None,
-        Yanked::Bool(true) => Some(String::new()),
-        Yanked::Reason(reason) => Some(reason.to_string()),
-    });
-    Some(Offer {
-        file: file.filename.to_string(),
-        dist,
-        url,
-        hashes: file.hashes.iter().cloned().collect(),
-        size: file.size,
-        requires_python: file.requires_python.map(|specifiers| (*specifiers).clone()),
-        yanked,
-    })
-}
-
 /// Reads `bytes 100-199/200` (RFC 9110 §14.4) as the first offset and the whole length.
 fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
     let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
@@ -535,24 +426,6 @@ pub fn without_secrets(url: &Url) -> String {
     url.set_query(None);
     url.set_fragment(None);
     url.to_string()
-}
-
-fn safe_url(url: &DisplaySafeUrl) -> String {
-    without_secrets(&Url::from(url.clone()))
-}
-
-/// Returns an error's whole chain as one line a link, with the credentials of URLs taken out.
-fn scrubbed(error: &dyn std::error::Error) -> String {
-    let mut lines = vec![error.to_string()];
-    let mut next = error.source();
-    while let Some(source) = next {
-        let text = source.to_string();
-        if !lines.iter().any(|known| known.contains(&text)) {
-            lines.push(text);
-        }
-        next = source.source();
-    }
-    without_credentials(&lines.join("\n"))
 }
 
 /// Returns a text with the credentials of the URLs in it taken out.

@@ -802,22 +802,7 @@ fn direct_offer(pin: &Pin, name: &str, url: url::Url, hashes: Vec<HashDigest>) -
 }
 
 fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        let pair = after.get(..2).filter(|_| byte == b'%').and_then(|pair| hex::decode(pair).ok());
-        match pair.as_deref() {
-            Some(&[decoded]) => {
-                bytes.push(decoded);
-                rest = &after[2..];
-            }
-            _ => {
-                bytes.push(byte);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 /// How many pins an error names that is about all of them.

@@ -41,7 +41,7 @@ pub struct Store<'a> {
     pub offline: bool,
     indexes: &'a Indexes,
     progress: &'a Progress<'a>,
-    client: OnceLock<Result<Client>>,
+    client: OnceLock<Result<Client<'a>>>,
     files: AtomicU64,
     bytes: AtomicU64,
 }
@@ -194,7 +194,7 @@ impl<'a> Store<'a> {
     ///
     /// # Errors
     /// See [`Client::new`].
-    pub fn client(&self) -> Result<&Client> {
+    pub fn client(&self) -> Result<&Client<'a>> {
         self.client.get_or_init(|| Client::new(self.indexes, self.cache, self.offline)).as_ref().map_err(Clone::clone)
     }
 

@@ -103,7 +103,7 @@ pub fn survey(columns: &[(Environment, Lock)], cache: &Cache, offline: bool, rep
 
 /// One distribution's search: each place is asked for it once.
 struct Looking<'a> {
-    client: &'a Client,
+    client: &'a Client<'a>,
     name: &'a PackageName,
     pages: Vec<(PlaceId, Vec<Offer>)>,
 }

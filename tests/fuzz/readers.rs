@@ -242,11 +242,12 @@ fn eggs() -> Check {
     })
 }
 
-/// The links to eggs on a page.
+/// The links of a page, in HTML or JSON as its name says.
 fn links() -> Check {
     let url: url::Url = "https://index.example/simple/fuzzed/".parse().unwrap();
     Box::new(move |case| {
-        for offer in pkgapp::wheels::page::eggs(&String::from_utf8_lossy(&case.bytes), &url) {
+        let kind = if case.name.ends_with("json") { "application/json" } else { "text/html" };
+        for offer in pkgapp::wheels::page::offers(kind, &case.bytes, &url, None).unwrap_or_default() {
             if offer.file.contains(['/', '\\', '\0']) || offer.url.scheme() == "file" {
                 return Err(format!("it links `{}` at `{}`", offer.file, offer.url));
             }

@@ -1,0 +1,165 @@
+//! An answer's body, as far as it keeps to the limits.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use reqwest::header::HeaderName;
+use reqwest::{Response, StatusCode};
+use url::Url;
+
+use super::Failure;
+
+/// How many bytes a server must send a second, on average over the time that it may be silent.
+const LEAST_RATE: u64 = 256;
+
+/// Why an answer was not read to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Exceeded {
+    /// It has more than so many bytes.
+    Length(u64),
+    /// The server sent fewer bytes than it must, in so many seconds of waiting.
+    Rate(u64),
+    /// So many seconds of waiting were not enough for all of it.
+    Time(u64),
+}
+
+impl fmt::Display for Exceeded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Length(bytes) => write!(f, "the server's answer is longer than the {bytes} bytes that are accepted"),
+            Self::Rate(seconds) => {
+                let least = LEAST_RATE * seconds;
+                write!(f, "the server is too slow: it sent fewer than {least} bytes in {seconds} seconds")
+            }
+            Self::Time(seconds) => write!(f, "the server did not finish its answer within {seconds} seconds"),
+        }
+    }
+}
+
+/// What a server has answered; the body is still to come.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// The status.
+    pub(crate) status: StatusCode,
+    /// Whose answer it is, after redirects; without credentials.
+    pub(crate) url: Url,
+    response: Response,
+    meter: Meter,
+}
+
+impl Answer {
+    pub(super) fn new(response: Response, longest: u64, patience: Duration, time: Duration) -> Self {
+        let (status, url) = (response.status(), response.url().clone());
+        Self { status, url, response, meter: Meter::new(longest, patience, time) }
+    }
+
+    /// Returns a header, if it is there and is text.
+    pub(crate) fn header(&self, name: &HeaderName) -> Option<&str> {
+        self.response.headers().get(name)?.to_str().ok()
+    }
+
+    /// Returns the body's length, if the server says it and it does not come compressed.
+    pub(crate) fn length(&self) -> Option<u64> {
+        self.response.content_length()
+    }
+
+    /// Returns the next bytes of the body, after decompression; `None` at its end.
+    ///
+    /// # Errors
+    /// The connection breaks, or a limit is exceeded.
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
+        loop {
+            let since = Instant::now();
+            // A chunk that does not come in time is not lost: nothing is taken from the connection until it is there.
+            let came = tokio::time::timeout(self.meter.rest(), self.response.chunk()).await;
+            self.meter.tick(since.elapsed()).map_err(Failure::Exceeded)?;
+            let Ok(came) = came else { continue };
+            let host = self.url.host_str().unwrap_or_default();
+            let chunk = came.map_err(|error| Failure::of(error, host))?;
+            self.meter.count(chunk.as_ref().map_or(0, Bytes::len)).map_err(Failure::Exceeded)?;
+            return Ok(chunk);
+        }
+    }
+
+    /// Reads the whole body.
+    ///
+    /// # Errors
+    /// See [`Self::chunk`].
+    pub(crate) async fn text(mut self) -> Result<Vec<u8>, Failure> {
+        let mut text = Vec::new();
+        while let Some(chunk) = self.chunk().await? {
+            text.extend_from_slice(&chunk);
+        }
+        Ok(text)
+    }
+}
+
+/// Counts bytes, and the time that was spent waiting for them.
+#[derive(Debug)]
+struct Meter {
+    longest: u64,
+    length: u64,
+    /// How long the server may be silent.
+    patience: Duration,
+    /// How long the server may be waited for, and how much longer.
+    time: Duration,
+    left: Duration,
+    /// Waiting time since the rate was last looked at, and bytes that came since then.
+    waited: Duration,
+    moved: u64,
+}
+
+impl Meter {
+    fn new(longest: u64, patience: Duration, time: Duration) -> Self {
+        Self { longest, length: 0, patience, time, left: time, waited: Duration::ZERO, moved: 0 }
+    }
+
+    /// Returns how long the next bytes may take before the rate is looked at.
+    fn rest(&self) -> Duration {
+        self.patience.saturating_sub(self.waited).min(self.left)
+    }
+
+    fn tick(&mut self, waited: Duration) -> Result<(), Exceeded> {
+        self.waited += waited;
+        self.left = self.left.saturating_sub(waited);
+        if self.left.is_zero() {
+            return Err(Exceeded::Time(self.time.as_secs()));
+        }
+        if self.waited >= self.patience {
+            if self.moved < LEAST_RATE * self.patience.as_secs() {
+                return Err(Exceeded::Rate(self.patience.as_secs()));
+            }
+            (self.waited, self.moved) = (Duration::ZERO, 0);
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, bytes: usize) -> Result<(), Exceeded> {
+        self.moved += bytes as u64;
+        self.length += bytes as u64;
+        if self.length > self.longest { Err(Exceeded::Length(self.longest)) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_hardly_sends_is_too_slow_and_one_that_never_ends_takes_too_long() {
+        let second = Duration::from_secs(1);
+        let mut slow = Meter::new(1000, second, 10 * second);
+        slow.count(255).unwrap();
+        assert_eq!(slow.tick(second), Err(Exceeded::Rate(1)));
+
+        let mut endless = Meter::new(1 << 20, second, 3 * second);
+        for _ in 0..2 {
+            endless.count(256).unwrap();
+            endless.tick(second).unwrap();
+        }
+        endless.count(256).unwrap();
+        assert_eq!(endless.tick(second), Err(Exceeded::Time(3)));
+        assert_eq!(Meter::new(10, second, second).count(11), Err(Exceeded::Length(10)));
+    }
+}

@@ -1,0 +1,188 @@
+//! Pages of indexes, kept as long as their servers let them be used (RFC 9111), and asked for by their validators then.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use reqwest::StatusCode;
+use reqwest::header::{
+    ACCEPT, AGE, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    LAST_MODIFIED,
+};
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use super::account::bare;
+use super::{Answer, Client, Failure, What};
+use crate::cache::{self, Cache};
+
+/// The longest time for which a page is taken from the cache without a question.
+const LONGEST_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A page.
+#[derive(Debug, Clone)]
+pub(crate) struct Page {
+    /// Where it is, after redirects: what its links begin with.
+    pub(crate) url: Url,
+    /// Its media type, without parameters and in lower case.
+    pub(crate) kind: String,
+    /// What it says.
+    pub(crate) text: Vec<u8>,
+}
+
+/// Why there is no page.
+#[derive(Debug, Clone)]
+pub(crate) enum PageError {
+    /// The server answered with this status.
+    Status(StatusCode),
+    /// There is no answer.
+    Failure(Failure),
+}
+
+impl fmt::Display for PageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "the server answered {status}"),
+            Self::Failure(failure) => failure.fmt(f),
+        }
+    }
+}
+
+/// What is kept of a page, in a line before its text.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    url: Url,
+    kind: String,
+    etag: Option<String>,
+    modified: Option<String>,
+    /// From when until when it may be used without a question, seconds since 1970.
+    from: u64,
+    until: u64,
+}
+
+/// Pages in the cache.
+#[derive(Debug)]
+pub(crate) struct Pages<'a> {
+    cache: &'a Cache,
+    offline: bool,
+}
+
+impl<'a> Pages<'a> {
+    /// Offline, a page of any age will do.
+    pub(crate) fn new(cache: &'a Cache, offline: bool) -> Self {
+        Self { cache, offline }
+    }
+
+    /// Returns a page in one of the media types of `accept`.
+    ///
+    /// # Errors
+    /// See [`PageError`].
+    pub(crate) async fn get(&self, client: &Client, url: &Url, accept: &'static str) -> Result<Page, PageError> {
+        let place = self.place(url, accept);
+        let kept = cache::read_sealed_bytes(&place).and_then(|content| read(&content));
+        let now = now();
+        if let Some((kept, page)) = &kept
+            && (self.offline || (kept.from..kept.until).contains(&now))
+        {
+            return Ok(page.clone());
+        }
+        let mut headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]);
+        if let Some((kept, _)) = &kept {
+            for (name, value) in [(IF_NONE_MATCH, &kept.etag), (IF_MODIFIED_SINCE, &kept.modified)] {
+                headers.extend(value.as_ref().and_then(|value| Some((name, HeaderValue::from_str(value).ok()?))));
+            }
+        }
+        let answer = client.get(url, What::Page, &headers).await.map_err(PageError::Failure)?;
+        let (fresh, life) = (Kept::of(&answer, now), life(&answer));
+        let page = match (answer.status, kept) {
+            (StatusCode::NOT_MODIFIED, Some((_, page))) => page,
+            (status, _) if status.is_success() => {
+                let (url, kind) = (fresh.url.clone(), fresh.kind.clone());
+                Page { url, kind, text: answer.text().await.map_err(PageError::Failure)? }
+            }
+            (status, _) => return Err(PageError::Status(status)),
+        };
+        if let Some(life) = life {
+            let kept = Kept { until: now + life.as_secs(), url: page.url.clone(), kind: page.kind.clone(), ..fresh };
+            // Without it, it is asked for again.
+            _ = self.cache.write_bytes(&place, &written(&kept, &page.text));
+        }
+        Ok(page)
+    }
+
+    /// Where a page is kept.
+    fn place(&self, url: &Url, accept: &str) -> PathBuf {
+        self.cache.index().join("pages").join(cache::key([bare(url).as_str(), accept]))
+    }
+}
+
+impl Kept {
+    fn of(answer: &Answer, now: u64) -> Self {
+        let header = |name| answer.header(name).map(str::to_owned);
+        let kind = header(&CONTENT_TYPE).unwrap_or_default();
+        let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        // Links need nothing behind its path, where signatures stand.
+        let mut url = answer.url.clone();
+        url.set_query(None);
+        url.set_fragment(None);
+        Self { url, kind, etag: header(&ETAG), modified: header(&LAST_MODIFIED), from: now, until: now }
+    }
+}
+
+/// How long a page may be used without a question; `None` if it must not be kept.
+fn life(answer: &Answer) -> Option<Duration> {
+    let control = answer.header(&CACHE_CONTROL).unwrap_or_default().to_ascii_lowercase();
+    let age = answer.header(&AGE).and_then(|age| age.trim().parse().ok()).unwrap_or(0);
+    life_of(&control, age)
+}
+
+fn life_of(control: &str, age: u64) -> Option<Duration> {
+    let mut life = Duration::ZERO;
+    for directive in control.split(',').map(str::trim) {
+        match directive.split_once('=') {
+            _ if directive == "no-store" => return None,
+            _ if directive == "no-cache" => return Some(Duration::ZERO),
+            Some(("max-age", seconds)) => {
+                let seconds: u64 = seconds.trim_matches('"').parse().unwrap_or(0);
+                life = Duration::from_secs(seconds.saturating_sub(age));
+            }
+            _ => {}
+        }
+    }
+    Some(life.min(LONGEST_LIFE))
+}
+
+fn written(kept: &Kept, text: &[u8]) -> Vec<u8> {
+    let mut content = serde_json::to_vec(kept).unwrap_or_default();
+    content.push(b'\n');
+    content.extend_from_slice(text);
+    content
+}
+
+fn read(content: &[u8]) -> Option<(Kept, Page)> {
+    let end = memchr::memchr(b'\n', content)?;
+    let kept: Kept = serde_json::from_slice(&content[..end]).ok()?;
+    let page = Page { url: kept.url.clone(), kind: kept.kind.clone(), text: content[end + 1..].to_vec() };
+    Some((kept, page))
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_lives_as_long_as_its_server_says() {
+        let seconds = |control: &str, age| life_of(control, age).map(|life| life.as_secs());
+        assert_eq!(seconds("max-age=600, public", 0), Some(600));
+        assert_eq!(seconds("public, max-age=600", 500), Some(100));
+        assert_eq!(seconds("max-age=600", 700), Some(0));
+        assert_eq!(seconds("max-age=600, no-cache", 0), Some(0));
+        assert_eq!(seconds("private, no-store", 0), None);
+        assert_eq!(seconds("", 0), Some(0));
+        assert_eq!(seconds("max-age=31536000", 0), Some(24 * 60 * 60));
+    }
+}
