@@ -314,7 +314,7 @@ fn plain_tree(app: &App, release: &Release<'_>, layers: &[Layer]) -> Result<Tree
         layers.iter().filter_map(|layer| layer.insert_into(&mut tree, prefix, &precedence).err()).collect::<Vec<_>>();
     if let Some(error) = Error::all(collisions) {
         return Err(match &refused.into_inner()[..] {
-            [_] => error,
+            [] | [_] => error,
             several => {
                 let patterns: Vec<String> =
                     allowing(prefix, several).iter().map(|pattern| format!("\"{pattern}\"")).collect();
