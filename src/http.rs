@@ -218,6 +218,23 @@ impl Client {
         }
     }
 
+    /// Asks for a page and reads all of it; a connection that breaks before its end is one more reason to ask again.
+    ///
+    /// # Errors
+    /// See [`Failure`]; an answer of any status is none.
+    pub(crate) async fn page(&self, url: &Url, headers: &HeaderMap) -> Result<(Answer, Vec<u8>), Failure> {
+        let mut attempt = 0;
+        loop {
+            let mut answer = self.get(url, What::Page, headers).await?;
+            match answer.text().await {
+                Ok(text) => return Ok((answer, text)),
+                Err(Failure::Connection(_)) if attempt < self.retries => attempt += 1,
+                Err(failure) => return Err(failure),
+            }
+            self.pause(attempt, None).await;
+        }
+    }
+
     /// Waits before a request is repeated: each time twice as long, unless the server says how long.
     async fn pause(&self, attempt: u32, asked: Option<Duration>) {
         let doubled = Duration::from_millis(500) * 2_u32.saturating_pow(attempt.min(7));

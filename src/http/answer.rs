@@ -82,11 +82,11 @@ impl Answer {
         }
     }
 
-    /// Reads the whole body.
+    /// Reads the rest of the body.
     ///
     /// # Errors
     /// See [`Self::chunk`].
-    pub(crate) async fn text(mut self) -> Result<Vec<u8>, Failure> {
+    pub(super) async fn text(&mut self) -> Result<Vec<u8>, Failure> {
         let mut text = Vec::new();
         while let Some(chunk) = self.chunk().await? {
             text.extend_from_slice(&chunk);

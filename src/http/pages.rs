@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::account::bare;
-use super::{Answer, Client, Failure, What};
+use super::{Answer, Client, Failure};
 use crate::cache::{self, Cache};
 
 /// The longest time for which a page is taken from the cache without a question.
@@ -92,14 +92,11 @@ impl<'a> Pages<'a> {
                 headers.extend(value.as_ref().and_then(|value| Some((name, HeaderValue::from_str(value).ok()?))));
             }
         }
-        let answer = client.get(url, What::Page, &headers).await.map_err(PageError::Failure)?;
+        let (answer, text) = client.page(url, &headers).await.map_err(PageError::Failure)?;
         let (fresh, life) = (Kept::of(&answer, now), life(&answer));
         let page = match (answer.status, kept) {
             (StatusCode::NOT_MODIFIED, Some((_, page))) => page,
-            (status, _) if status.is_success() => {
-                let (url, kind) = (fresh.url.clone(), fresh.kind.clone());
-                Page { url, kind, text: answer.text().await.map_err(PageError::Failure)? }
-            }
+            (status, _) if status.is_success() => Page { url: fresh.url.clone(), kind: fresh.kind.clone(), text },
             (status, _) => return Err(PageError::Status(status)),
         };
         if let Some(life) = life {

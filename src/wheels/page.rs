@@ -97,12 +97,10 @@ struct Listing {
 struct File {
     filename: String,
     url: String,
-    #[serde(default)]
-    hashes: BTreeMap<String, String>,
+    hashes: Option<BTreeMap<String, String>>,
     size: Option<u64>,
     requires_python: Option<String>,
-    #[serde(default)]
-    yanked: Yanked,
+    yanked: Option<Yanked>,
 }
 
 #[derive(Deserialize)]
@@ -112,16 +110,11 @@ enum Yanked {
     Reason(String),
 }
 
-impl Default for Yanked {
-    fn default() -> Self {
-        Self::Is(false)
-    }
-}
-
 fn json(text: &[u8], url: &Url) -> Result<Vec<Listed>, serde_json::Error> {
     let listing: Listing = serde_json::from_slice(text)?;
     let listed = |file: File| {
-        let hashes = file.hashes.iter().filter_map(|(kind, sum)| HashDigest::from_str(&format!("{kind}:{sum}")).ok());
+        let hashes =
+            file.hashes.iter().flatten().filter_map(|(kind, sum)| HashDigest::from_str(&format!("{kind}:{sum}")).ok());
         Some(Listed {
             url: url.join(&file.url).ok()?,
             hashes: hashes.collect(),
@@ -129,8 +122,9 @@ fn json(text: &[u8], url: &Url) -> Result<Vec<Listed>, serde_json::Error> {
             size: file.size,
             requires_python: file.requires_python,
             yanked: match file.yanked {
-                Yanked::Is(is) => is.then(String::new),
-                Yanked::Reason(reason) => Some(reason),
+                None | Some(Yanked::Is(false)) => None,
+                Some(Yanked::Is(true)) => Some(String::new()),
+                Some(Yanked::Reason(reason)) => Some(reason),
             },
         })
     };
@@ -207,7 +201,7 @@ mod tests {
         let text = r#"{"meta": {"api-version": "1.1"}, "name": "a-b", "files": [
             {"filename": "a_b-2.0.tar.gz", "url": "../../files/a_b-2.0.tar.gz", "hashes": {"sha256": "00", "blake2b": "11", "odd": "x"},
              "size": 5, "requires-python": ">=3.8,", "yanked": "broken", "core-metadata": false},
-            {"filename": "a_b-1.0-py3-none-any.whl", "url": "https://f.example/a_b-1.0-py3-none-any.whl?sig=1#x", "yanked": false},
+            {"filename": "a_b-1.0-py3-none-any.whl", "url": "https://f.example/a_b-1.0-py3-none-any.whl?sig=1#x", "yanked": null, "size": null},
             {"filename": "other-1.0.tar.gz", "url": "other-1.0.tar.gz", "hashes": {}},
             {"filename": "a_b-3.0.tar.gz", "url": "file:///etc/a_b-3.0.tar.gz"}]}"#;
         let kind = "application/vnd.pypi.simple.v1+json";

@@ -373,6 +373,82 @@ fn a_server_that_is_busy_is_asked_again() {
 }
 
 #[test]
+fn a_page_that_breaks_off_is_asked_for_again() {
+    let server = Server::start(|request, earlier| match request.path.as_str() {
+        "/simple/demo/" => Answer { broken_after: (earlier == 0).then_some(20), ..Answer::ok(HTML, anchor(FILE, "")) },
+        _ => Answer::ok(WHEEL, demo()),
+    });
+    assert_eq!(Bench::new(&server.url).fetch().unwrap().len(), 1);
+    assert_eq!(server.asked(), ["/simple/demo/", "/simple/demo/", "/files/demo-1.0-py3-none-any.whl"]);
+}
+
+#[test]
+fn a_page_is_kept_as_long_as_its_server_says_and_then_asked_for_by_its_validator() {
+    let server = Server::start(|request, _| {
+        let (name, control) = match request.path.as_str() {
+            "/simple/lasting/" => ("lasting", "max-age=600"),
+            "/simple/secret/" => ("secret", "no-store"),
+            _ => ("passing", "max-age=0"),
+        };
+        let mut answer = Answer::ok(HTML, format!("<a href='{name}-1.0-py3-none-any.whl'>x</a>"));
+        if request.headers.get("if-none-match").is_some_and(|etag| etag == "\"one\"") {
+            answer = Answer::status("304 Not Modified");
+        }
+        answer.headers.extend([("etag", "\"one\"".to_owned()), ("cache-control", control.to_owned())]);
+        answer
+    });
+    let bench = Bench::new(&server.url);
+    let asked = |name: &str, offline: bool| {
+        let client = index::Client::new(&bench.lock.indexes, &bench.cache, offline).unwrap();
+        client.offers(&PlaceId::Default, &name.parse().unwrap()).map(|offers| offers.len())
+    };
+    for name in ["lasting", "passing", "secret"] {
+        for _ in 0..2 {
+            assert_eq!(asked(name, false).unwrap(), 1, "{name}");
+        }
+    }
+    let requests = server.requests();
+    let validators = |name: &str| {
+        let of_name = requests.iter().filter(|request| request.path == format!("/simple/{name}/"));
+        of_name.map(|request| request.headers.contains_key("if-none-match")).collect::<Vec<_>>()
+    };
+    assert_eq!(validators("lasting"), [false]);
+    assert_eq!(validators("passing"), [false, true]);
+    assert_eq!(validators("secret"), [false, false]);
+    // Without the network, a page of any age is better than none.
+    assert_eq!(asked("lasting", true).unwrap(), 1);
+    assert_eq!(asked("passing", true).unwrap(), 1);
+    assert!(asked("secret", true).unwrap_err().to_string().contains("--offline"));
+    assert_eq!(server.asked().len(), requests.len());
+}
+
+#[test]
+fn a_redirect_takes_no_credentials_to_another_server() {
+    let other = Server::start(|request, _| {
+        assert!(!request.headers.contains_key("authorization"), "{request:?}");
+        Answer::ok(HTML, anchor(FILE, ""))
+    });
+    let elsewhere = other.url.clone();
+    let server = Server::start(move |request, _| {
+        if !request.headers.contains_key("authorization") {
+            return Answer::status("401 Unauthorized");
+        }
+        let mut answer = Answer::status("302 Found");
+        let to =
+            if request.path == "/moved/demo/" { elsewhere.clone() + "/simple/demo/" } else { "/moved/demo/".into() };
+        answer.headers.push(("location", to));
+        answer
+    });
+    let mut bench = Bench::new(&server.url);
+    bench.lock.indexes.index = Some(format!("{}/simple", server.url.replace("//", "//user:secret@")).parse().unwrap());
+    let client = index::Client::new(&bench.lock.indexes, &bench.cache, false).unwrap();
+    let offers = client.offers(&PlaceId::Default, &"demo".parse().unwrap()).unwrap();
+    assert!(offers[0].url.as_str().starts_with(&other.url), "{offers:?}");
+    assert_eq!(server.asked(), ["/simple/demo/", "/moved/demo/"]);
+    assert_eq!(other.asked(), ["/simple/demo/"]);
+}
+
+#[test]
 fn another_file_than_announced_is_refused() {
     let good = sha256_hex(&demo());
     let bad = WheelMaker::new("demo", "1.0").with("demo/evil.py", b"").bytes();
