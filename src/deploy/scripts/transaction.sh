@@ -123,6 +123,9 @@ bring_replaced_back() {
     esac || { why="what it replaced did not come back: $package"; return 1; }
   done <"${dir%/*}/replaced"
 }
+# Whether dpkg was cut off while it unpacked the package, or the interpreter's: apt does nothing then but ask for an archive of the
+# version of before.
+is_torn() { dpkg-query -W -f '${db:Status-Eflag}\n' "$name" ${runtime:+"$runtime"} 2>/dev/null | grep -qx reinstreq; }
 # install FILE VERSION: of the application, or nothing if it is in place; together with the interpreter `with`, if one is chosen.
 install() {
   set -- "$2" ${with:+"$with"} ${1:+"$1"}
@@ -130,6 +133,8 @@ install() {
   shift
   case $manager in
     apt-get)
+      # What it depends on may be missing yet; that is apt's.
+      if is_torn; then run dpkg --force-confdef --force-confold --install "$@"; fi
       if [ -n "$with" ]; then apt --no-remove --allow-downgrades $([ "$before" != "$version_" ] || say --reinstall) install "$@"
       elif [ "$before" = "$version_" ]; then apt --no-remove --reinstall install "$@"
       else apt $(no_remove "$1") --allow-downgrades install "$@"; fi
@@ -155,8 +160,11 @@ install() {
 }
 remove() {
   case $manager in
-    apt-get) apt remove "$name" ;;
-    dpkg) run dpkg --remove "$name" ;;
+    apt-get | dpkg)
+      if is_torn; then run dpkg --force-remove-reinstreq --remove "$name"
+      elif [ "$manager" = dpkg ]; then run dpkg --remove "$name"
+      else apt remove "$name"; fi
+      ;;
     dnf | yum) dnf_ --setopt=clean_requirements_on_remove=False remove "$name" ;;
     zypper) run zypper --non-interactive remove "$name" ;;
     *) run rpm -e "$name" ;;
@@ -253,7 +261,7 @@ bring() {
   : >"$dir/tried"
   choose_runtime "$5" "$6" "$7" "$8" "$9" || return 1
   if [ -z "$1" ]; then
-    if [ -n "$before" ]; then
+    if [ -n "$before" ] || is_half_done; then
       remove
       status=$?
       if [ -n "$(installed)" ]; then why="the package manager did not remove $(installed); its exit status was $status"; return 1; fi
