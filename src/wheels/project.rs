@@ -30,7 +30,7 @@ pub(super) fn project_files(directory: &Path) -> Result<Vec<PathBuf>> {
                 let found = directory.join(&path);
                 if found.is_dir() && !found.is_symlink() {
                     // A submodule: git names its directory only.
-                    files.extend(project_files(&found)?.into_iter().map(|below| path.join(below)));
+                    files.extend(submodule_files(&found)?.into_iter().map(|below| path.join(below)));
                 } else if found.symlink_metadata().is_ok() {
                     files.insert(path);
                 }
@@ -39,6 +39,22 @@ pub(super) fn project_files(directory: &Path) -> Result<Vec<PathBuf>> {
         _ => walk(directory, &mut files)?,
     }
     Ok(files.into_iter().collect())
+}
+
+/// The files of a submodule. In one that is not checked out, git answers for the repository around it, which lists the
+/// submodule again: only its own repository may be asked.
+fn submodule_files(directory: &Path) -> Result<Vec<PathBuf>> {
+    if is_top_of_checkout(directory) {
+        return project_files(directory);
+    }
+
+    let mut files = BTreeSet::new();
+    walk(directory, &mut files)?;
+    Ok(files.into_iter().collect())
+}
+
+fn is_top_of_checkout(directory: &Path) -> bool {
+    ask_git(directory, &["rev-parse", "--show-prefix"]).is_some_and(|prefix| prefix.trim_ascii().is_empty())
 }
 
 fn git(directory: &Path) -> Command {
@@ -63,9 +79,7 @@ pub(super) struct History(String);
 impl History {
     /// Reads it; `None` if the version is written in pyproject.toml, or the directory is not the top of a checkout.
     pub(super) fn of(directory: &Path) -> Option<Self> {
-        if has_written_version(directory)
-            || !ask_git(directory, &["rev-parse", "--show-prefix"])?.trim_ascii().is_empty()
-        {
+        if has_written_version(directory) || !is_top_of_checkout(directory) {
             return None;
         }
         let commit = ask_git(directory, &["rev-parse", "--verify", "--quiet", "HEAD"])?;

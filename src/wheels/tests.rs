@@ -973,6 +973,25 @@ fn git_says_what_the_source_is() {
     assert_eq!(built.lines().nth(5), Some(files));
 }
 
+#[test]
+fn a_submodule_that_is_not_checked_out_has_only_what_lies_there() {
+    let Some(program) = crate::need::tool("git") else { return };
+    let here = tempfile::tempdir().unwrap();
+    let git = |arguments: &[&str]| {
+        crate::process::run(std::process::Command::new(&program).args(arguments).current_dir(here.path())).unwrap();
+    };
+    git(&["init", "-q"]);
+    let commit = "1".repeat(40);
+    for name in ["empty", "filled"] {
+        git(&["update-index", "--add", "--cacheinfo", &format!("160000,{commit},{name}")]);
+        std::fs::create_dir(here.path().join(name)).unwrap();
+    }
+    std::fs::write(here.path().join("filled/by_hand.py"), "x").unwrap();
+    std::fs::write(here.path().join("demo.py"), "x").unwrap();
+    let files = super::project::project_files(here.path()).unwrap();
+    assert_eq!(files, [Path::new("demo.py"), Path::new("filled/by_hand.py")]);
+}
+
 fn listing(directory: &Path) -> Vec<PathBuf> {
     walkdir::WalkDir::new(directory).sort_by_file_name().into_iter().map(|entry| entry.unwrap().into_path()).collect()
 }
