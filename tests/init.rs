@@ -30,7 +30,11 @@ fn plain_django_is_built_with_its_server() {
         (".python-version", tools::python().minor.as_str()),
         ("manage.py", "print('managed')\n"),
         ("site_one/__init__.py", ""),
-        ("site_one/settings.py", "BASE_DIR = Path(__file__).parent.parent\nMEDIA_ROOT = BASE_DIR / 'media'\n"),
+        (
+            "site_one/settings.py",
+            "BASE_DIR = Path(__file__).parent.parent\nMEDIA_ROOT = BASE_DIR / 'media'\nDATABASES = {'default': {\n    \
+             'ENGINE': 'django.db.backends.sqlite3',\n    'NAME': BASE_DIR / 'shopdata',\n}}\n",
+        ),
         ("site_one/wsgi.py", "application = get_wsgi_application()\n"),
         ("tests/test_it.py", ""),
         ("requirements.txt", "--no-index\n"),
@@ -48,8 +52,10 @@ fn plain_django_is_built_with_its_server() {
     assert_eq!(std::fs::read_to_string(sandbox.path("pkgapp.toml")).unwrap(), text);
     let dump = sandbox.dump(&sandbox.build(["--format", "deb"])[0]);
     // What settings say is written to leads out of the release.
-    let media = "/opt/project/app/media";
-    for path in ["/opt/project/app/manage.py", "/opt/project/app/site_one/wsgi.py", "/project-web.socket", media] {
+    assert!(text.contains(r#"{ file = "shopdata" }"#), "{text}");
+    let [media, data] = ["/opt/project/app/media", "/opt/project/app/shopdata"];
+    for path in ["/opt/project/app/manage.py", "/opt/project/app/site_one/wsgi.py", "/project-web.socket", media, data]
+    {
         assert!(dump.contains(path), "`{path}` is not in:\n{dump}");
     }
     assert!(!dump.contains("test_it"), "{dump}");

@@ -47,6 +47,7 @@ pub use service::{
 };
 
 pub use writable::WritablePath;
+pub(crate) use writable::has_dot;
 
 use project::Project;
 use reader::{Document, Source, Table, Value, one_line};

@@ -22,22 +22,41 @@ impl WritablePath {
     /// # Errors
     /// It leads out of the project, or has characters that would need quotes in scripts.
     pub fn parse(text: &str, root: &Path) -> Result<Self> {
-        let plain = text.trim_end_matches('/');
-        if !is_plain(plain) {
-            return Err(Error::new(format!("`{}` is not a plain path inside the project", text.escape_debug()))
-                .hint("write a path such as `media/` or `db.sqlite3`; letters, digits and `. _ + @ -`"));
+        let path = plain(text.trim_end_matches('/'), text)?;
+        let there = root.join(path.as_str());
+        let is_directory = there.is_dir() || text.ends_with('/') || (!there.exists() && !has_dot(path.as_str()));
+        Ok(Self { path, is_directory })
+    }
+
+    /// Reads the path of a file that the project in `root` does not have, and whose name does not say so.
+    ///
+    /// # Errors
+    /// As [`Self::parse`] has them, or a directory is there.
+    pub fn file(text: &str, root: &Path) -> Result<Self> {
+        let path = plain(text, text)?;
+        if root.join(path.as_str()).is_dir() {
+            return Err(Error::new(format!("`{path}` is a directory")).hint(format!("write `\"{path}/\"`")));
         }
-        let there = root.join(plain);
-        let has_dot = || plain.rsplit('/').next().unwrap_or_default().contains('.');
-        let is_directory = there.is_dir() || text.ends_with('/') || (!there.exists() && !has_dot());
-        Ok(Self { path: ReleasePath::parse(plain)?, is_directory })
+        Ok(Self { path, is_directory: false })
+    }
+
+    /// Reads `"media/"` or `{ file = "count" }`.
+    fn read(element: &Value<'_>, root: &Path) -> Option<Placed<Self>> {
+        if !element.is_table() {
+            return element.placed(|text| Self::parse(text, root));
+        }
+        let table = element.table("writable")?;
+        let file =
+            table.require("file", "file = \"count\"").and_then(|file| file.placed(|text| Self::file(text, root)));
+        table.finish();
+        file
     }
 
     /// Reads a list of them.
     pub(super) fn read_all(value: &Value<'_>, root: &Path) -> Vec<Placed<Self>> {
         let mut all: Vec<Placed<Self>> = Vec::new();
         for element in value.list() {
-            let Some(new) = element.placed(|text| Self::parse(text, root)) else { continue };
+            let Some(new) = Self::read(&element, root) else { continue };
             match all.iter().find(|known| overlap(known.value.path.as_str(), new.value.path.as_str())) {
                 Some(known) => {
                     element.complain(Error::new(format!("`{}` and `{}` overlap", new.value.path, known.value.path)));
@@ -57,6 +76,19 @@ impl WritablePath {
     pub fn is_directory(&self) -> bool {
         self.is_directory
     }
+}
+
+fn plain(path: &str, text: &str) -> Result<ReleasePath> {
+    if !is_plain(path) {
+        return Err(Error::new(format!("`{}` is not a plain path inside the project", text.escape_debug()))
+            .hint("write a path such as `media/` or `db.sqlite3`; letters, digits and `. _ + @ -`"));
+    }
+    ReleasePath::parse(path)
+}
+
+/// Whether the last part of a path has a dot, as names of files do.
+pub(crate) fn has_dot(path: &str) -> bool {
+    path.rsplit('/').next().unwrap_or_default().contains('.')
 }
 
 /// As a person writes it: a directory ends in `/`.
@@ -85,6 +117,8 @@ mod tests {
         ] {
             assert_eq!(WritablePath::parse(text, root.path()).unwrap().to_string(), shown);
         }
+        assert_eq!(WritablePath::file("database", root.path()).unwrap().to_string(), "database");
+        assert!(WritablePath::file(".data", root.path()).unwrap_err().to_string().contains("is a directory"));
         for text in ["", "/", ".", "../x", "/srv/x", "a b", "a//b", "a/./b", "$(id)", "a\nb"] {
             let error = WritablePath::parse(text, root.path()).unwrap_err();
             assert!(error.to_string().contains("is not a plain path"), "{error}");

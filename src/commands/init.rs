@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use crate::app::{ADDED_LOCK, App, is_whole_lock};
+use crate::app::{ADDED_LOCK, App, has_dot, is_whole_lock};
 use crate::cli::{Global, InitArgs};
 use crate::error::{Context, Error, Location, Result, shown};
 use crate::fs;
@@ -193,7 +193,12 @@ fn app(survey: &Survey) -> Vec<String> {
 /// Paths that services write to: as a comment where nothing runs that could.
 fn writable(survey: &Survey) -> Vec<String> {
     let writes = &survey.writes;
-    let list = |names: &[String]| names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
+    // What code writes to is a file unless it ends in `/`; what .gitignore has may be either.
+    let written = |path: &String| match path.ends_with('/') || has_dot(path) {
+        true => quoted(path),
+        false => format!("{{ file = {} }}", quoted(path)),
+    };
+    let paths: Vec<String> = writes.paths.iter().map(written).collect();
     let is_run = web(survey).is_some() || added_server(survey).is_some() || !survey.workers.is_empty();
     let mark = if is_run { "" } else { "# " };
     let mut lines = Vec::new();
@@ -207,11 +212,12 @@ fn writable(survey: &Survey) -> Vec<String> {
             " writes"
         };
         let by = by.join(if writes.by.len() == 2 { " and " } else { ", " });
-        lines.push(format!("{mark}writable = [{}]  # {by}{more} there", list(&writes.paths)));
+        lines.push(format!("{mark}writable = [{}]  # {by}{more} there", paths.join(", ")));
     }
     if !writes.perhaps.is_empty() {
-        let all: Vec<String> = writes.paths.iter().chain(&writes.perhaps).cloned().collect();
-        lines.push(format!("# writable = [{}]  # if it writes to all that .gitignore has", list(&all)));
+        let perhaps = writes.perhaps.iter().map(|path| quoted(path));
+        let all: Vec<String> = paths.into_iter().chain(perhaps).collect();
+        lines.push(format!("# writable = [{}]  # if it writes to all that .gitignore has", all.join(", ")));
     }
     lines
 }

@@ -576,6 +576,13 @@ fn settings_demand_what_they_read_without_a_default() {
                     if SHOP_KEY in [None, 'insecure']:\n    raise Wrong(\n        'change the SHOP_KEY variable'\n    )\n";
     let seen = survey(&[MANAGE, ("shop/settings.py", settings)]);
     assert_eq!(seen.variables.keys().collect::<Vec<_>>(), ["SHOP_KEY"]);
+
+    // Settings that refuse values, and no default.
+    let settings = "SOFT_LIMIT = os.environ.get('SOFT_LIMIT', None)\nSLOW_AFTER = float(os.environ.get('SLOW_AFTER', 1.0))\n\
+                    raise Wrong('SOFT_LIMIT and SLOW_AFTER must be numbers')\nSITE_KEY = os.environ.get('SITE_KEY')\n\
+                    if not SITE_KEY:\n    raise Wrong('set SITE_KEY')\n";
+    let seen = survey(&[MANAGE, ("shop/settings.py", settings)]);
+    assert_eq!(seen.variables.keys().collect::<Vec<_>>(), ["SITE_KEY"]);
 }
 
 fn writes(files: &[(&str, &str)]) -> (Vec<String>, Vec<String>) {

@@ -92,7 +92,7 @@ pub(super) fn demanded_variables(text: &str) -> BTreeMap<String, &'static str> {
             let inside = arguments.split(')').next().unwrap_or_default();
             let is_alone =
                 arguments.starts_with([')', ']']) || inside.contains("cast=") && !inside.contains("default=");
-            let is_alone = is_alone && !["environ.get(", "getenv("].contains(&start) || is_refused(&text, name);
+            let is_alone = is_alone && !["environ.get(", "getenv("].contains(&start) || is_refused(&text, name, inside);
             let is_asked = ['"', '\''].iter().any(|quote| text.contains(&format!("{quote}{name}{quote} in ")));
             if is_name && is_alone && !is_written && !is_asked {
                 demanded.insert(name.to_owned(), build_value(name, start, inside));
@@ -102,11 +102,22 @@ pub(super) fn demanded_variables(text: &str) -> BTreeMap<String, &'static str> {
     demanded
 }
 
-/// Whether an error of the settings names a variable: they refuse its default.
-fn is_refused(text: &str, name: &str) -> bool {
+/// Whether an error of the settings names a variable because they refuse its default: a text, or nothing if they look for
+/// that. One that names a variable whose default is a number complains of values that are none.
+fn is_refused(text: &str, name: &str, arguments: &str) -> bool {
+    let default = arguments.trim_start_matches(',').trim_start();
+    let default = default.strip_prefix("default=").unwrap_or(default).trim_end();
+    let has_text = default.starts_with(['"', '\'']);
+    let looks_for_none = || {
+        [format!("not {name}"), format!("{name} is None"), format!("{name} in [None"), format!("{name} in (None")]
+            .iter()
+            .any(|question| text.contains(question))
+    };
+    let may_be_refused = has_text || (["", "None"].contains(&default) && looks_for_none());
+
     let raised = text.split("raise ").skip(1).map(|rest| rest.split(')').next().unwrap_or_default());
     let words = raised.flat_map(|message| message.split(|c: char| c != '_' && !c.is_ascii_alphanumeric()));
-    name.contains('_') && words.into_iter().any(|word| word == name)
+    may_be_refused && name.contains('_') && words.into_iter().any(|word| word == name)
 }
 
 /// The variables of the environment that are called like a directory of data.
