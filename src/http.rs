@@ -202,20 +202,7 @@ impl Client {
     /// # Errors
     /// See [`Failure`]; an answer of any status is none.
     pub(crate) async fn get(&self, url: &Url, what: What, headers: &HeaderMap) -> Result<Answer, Failure> {
-        let mut attempt = 0;
-        loop {
-            let outcome = self.follow(url, what, headers).await;
-            let pause = match &outcome {
-                Ok(answer) if is_passing(answer.status) => asked_pause(answer),
-                Err(Failure::Connection(_)) => None,
-                _ => return outcome,
-            };
-            if attempt == self.retries {
-                return outcome;
-            }
-            attempt += 1;
-            self.pause(attempt, pause).await;
-        }
+        self.answer(url, what, headers, &mut 0).await
     }
 
     /// Asks for a page and reads all of it; a connection that breaks before its end is one more reason to ask again.
@@ -223,23 +210,44 @@ impl Client {
     /// # Errors
     /// See [`Failure`]; an answer of any status is none.
     pub(crate) async fn page(&self, url: &Url, headers: &HeaderMap) -> Result<(Answer, Vec<u8>), Failure> {
-        let mut attempt = 0;
+        let mut attempts = 0;
         loop {
-            let mut answer = self.get(url, What::Page, headers).await?;
-            match answer.text().await {
+            let mut answer = self.answer(url, What::Page, headers, &mut attempts).await?;
+            let failure = match answer.text().await {
                 Ok(text) => return Ok((answer, text)),
-                Err(Failure::Connection(_)) if attempt < self.retries => attempt += 1,
-                Err(failure) => return Err(failure),
+                Err(failure) => failure,
+            };
+            if !matches!(failure, Failure::Connection(_)) || !self.may_repeat(&mut attempts, None).await {
+                return Err(failure);
             }
-            self.pause(attempt, None).await;
         }
     }
 
-    /// Waits before a request is repeated: each time twice as long, unless the server says how long.
-    async fn pause(&self, attempt: u32, asked: Option<Duration>) {
-        let doubled = Duration::from_millis(500) * 2_u32.saturating_pow(attempt.min(7));
+    async fn answer(&self, url: &Url, what: What, headers: &HeaderMap, attempts: &mut u32) -> Result<Answer, Failure> {
+        loop {
+            let outcome = self.follow(url, what, headers).await;
+            let pause = match &outcome {
+                Ok(answer) if is_passing(answer.status) => asked_pause(answer),
+                Err(Failure::Connection(_)) => None,
+                _ => return outcome,
+            };
+            if !self.may_repeat(attempts, pause).await {
+                return outcome;
+            }
+        }
+    }
+
+    /// Returns whether a request may be repeated after so many attempts, and when it may: each pause is twice as long as the
+    /// one before, unless the server asks for another.
+    async fn may_repeat(&self, attempts: &mut u32, asked: Option<Duration>) -> bool {
+        if *attempts == self.retries {
+            return false;
+        }
+        *attempts += 1;
+        let doubled = Duration::from_millis(500) * 2_u32.saturating_pow((*attempts).min(7));
         let pause = asked.unwrap_or(doubled).min(LONGEST_PAUSE);
         tokio::time::sleep(if cfg!(test) { Duration::ZERO } else { pause }).await;
+        true
     }
 
     async fn follow(&self, url: &Url, what: What, headers: &HeaderMap) -> Result<Answer, Failure> {
@@ -300,9 +308,14 @@ fn redirect(answer: &Answer) -> Option<Url> {
     matches!(next.scheme(), "http" | "https").then_some(next)
 }
 
-/// Returns headers for a request; what can be none is left out.
-pub(crate) fn headers<const N: usize>(lines: [(HeaderName, &str); N]) -> HeaderMap {
-    lines.into_iter().filter_map(|(name, value)| Some((name, HeaderValue::from_str(value).ok()?))).collect()
+/// Returns headers for a request, without those that have no value or one that no header may have.
+pub(crate) fn headers<const N: usize>(lines: [(HeaderName, Option<&str>); N]) -> HeaderMap {
+    lines.into_iter().filter_map(|(name, value)| Some((name, HeaderValue::from_str(value?).ok()?))).collect()
+}
+
+/// Decodes `%2B` and the like in a part of a URL (RFC 3986 §2.1).
+pub(crate) fn percent_decoded(text: &str) -> String {
+    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 /// Returns scheme, host and port of a URL, and nothing that could be a secret.

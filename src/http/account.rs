@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use url::Url;
 use uv_netrc::Netrc;
 
-use super::origin;
+use super::{origin, percent_decoded};
 use crate::error::{Error, Result};
 
 /// An index, as far as it has to do with credentials.
@@ -73,10 +73,10 @@ impl Accounts {
         let account = self.account(url);
         let own = account.filter(|_| url.username().is_empty());
         if let Some(account) = own.filter(|account| account.url.password().is_some()) {
-            return Some((decoded(account.url.username()), decoded(account.url.password()?)));
+            return Some((percent_decoded(account.url.username()), percent_decoded(account.url.password()?)));
         }
         let user = Some(url.username()).filter(|user| !user.is_empty());
-        let user = decoded(user.or(account.map(|account| account.url.username())).unwrap_or_default());
+        let user = percent_decoded(user.or(account.map(|account| account.url.username())).unwrap_or_default());
         let elsewhere = self.netrc(url, &user);
         let elsewhere = elsewhere.or_else(|| self.keyring(account.filter(|account| account.keyring)?, &user));
         // A token may stand in the place of the user.
@@ -134,10 +134,6 @@ pub(super) fn bare(url: &Url) -> Url {
     _ = url.set_username("");
     _ = url.set_password(None);
     url
-}
-
-fn decoded(text: &str) -> String {
-    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 #[cfg(test)]

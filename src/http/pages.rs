@@ -6,14 +6,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reqwest::StatusCode;
 use reqwest::header::{
-    ACCEPT, AGE, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH,
-    LAST_MODIFIED,
+    ACCEPT, AGE, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
 };
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::account::bare;
-use super::{Answer, Client, Failure};
+use super::{Answer, Client, Failure, headers};
 use crate::cache::{self, Cache};
 
 /// The longest time for which a page is taken from the cache without a question.
@@ -86,12 +85,9 @@ impl<'a> Pages<'a> {
         {
             return Ok(page.clone());
         }
-        let mut headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]);
-        if let Some((kept, _)) = &kept {
-            for (name, value) in [(IF_NONE_MATCH, &kept.etag), (IF_MODIFIED_SINCE, &kept.modified)] {
-                headers.extend(value.as_ref().and_then(|value| Some((name, HeaderValue::from_str(value).ok()?))));
-            }
-        }
+        let etag = kept.as_ref().and_then(|(kept, _)| kept.etag.as_deref());
+        let modified = kept.as_ref().and_then(|(kept, _)| kept.modified.as_deref());
+        let headers = headers([(ACCEPT, Some(accept)), (IF_NONE_MATCH, etag), (IF_MODIFIED_SINCE, modified)]);
         let (answer, text) = client.page(url, &headers).await.map_err(PageError::Failure)?;
         let (fresh, life) = (Kept::of(&answer, now), life(&answer));
         let page = match (answer.status, kept) {

@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use uv_distribution_filename::{SourceDistExtension, SourceDistFilename};
 
 use crate::egg::{EggFilename, is_egg};
+use crate::http::percent_decoded;
 use crate::lock::{GitSource, MercurialSource, PinSource, Url, hash, shown_url};
 use crate::pypa::{ExtraName, HashDigest, PackageName, Version, WheelFilename};
 
@@ -392,10 +393,6 @@ pub(super) fn split_extras(text: &str) -> (&str, Option<&str>) {
         Some((path, extras)) if !path.is_empty() => (path.trim_end(), Some(extras)),
         _ => (text, None),
     }
-}
-
-pub(super) fn percent_decoded(text: &str) -> String {
-    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 /// Returns an absolute path without `.` and `..`, by text alone.

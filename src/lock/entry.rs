@@ -7,6 +7,7 @@ use toml::Spanned;
 use uv_distribution_filename::SourceDistFilename;
 
 use crate::error::{Error, Location};
+use crate::http::percent_decoded;
 use crate::lock::draft::{Draft, Requirement, Wanted};
 use crate::lock::text::{Place, TextFile};
 use crate::lock::{FilePlace, GitSource, LockedFile, MercurialSource, PinSource, Url, direct, hash};
@@ -205,7 +206,7 @@ pub(super) fn file_url(text: &str, at: &Location) -> Checked<FilePlace> {
 /// Returns the last component of a file's place.
 pub(super) fn file_name(place: &FilePlace) -> String {
     match place {
-        FilePlace::Url(url) => direct::percent_decoded(url.path().rsplit('/').next().unwrap_or_default()),
+        FilePlace::Url(url) => percent_decoded(url.path().rsplit('/').next().unwrap_or_default()),
         FilePlace::Path(path) => path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
     }
 }

@@ -9,6 +9,7 @@ use toml::Spanned;
 use uv_distribution_filename::SourceDistFilename;
 
 use crate::error::{Error, Location};
+use crate::http::percent_decoded;
 use crate::lock::draft::{Draft, Requirement, Wanted};
 use crate::lock::entry;
 use crate::lock::text::{Place, TextFile};
@@ -373,7 +374,7 @@ impl Reader<'_, '_> {
             (None, None) => return Err(Error::new("a file has neither `url` nor `path`").at(self.at(entry))),
         };
         let last = match &place {
-            FilePlace::Url(url) => direct::percent_decoded(url.path().rsplit('/').next().unwrap_or_default()),
+            FilePlace::Url(url) => percent_decoded(url.path().rsplit('/').next().unwrap_or_default()),
             FilePlace::Path(path) => {
                 path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
             }

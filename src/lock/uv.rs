@@ -9,6 +9,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::error::{Error, Location};
+use crate::http::percent_decoded;
 use crate::lock::draft::Requirement;
 use crate::lock::entry::{self, Checked, Entry, Reader, TomlLock};
 use crate::lock::graph::{self, Edge, Node, Shipping};
@@ -322,7 +323,7 @@ impl Reader<'_, '_, UvLock> {
             let (url, commit) = git.split_once('#').unwrap_or((git, ""));
             let (url, query) = url.split_once('?').unwrap_or((url, ""));
             let below = query.split('&').find_map(|pair| pair.strip_prefix("subdirectory="));
-            let below = below.map(direct::percent_decoded);
+            let below = below.map(percent_decoded);
             return entry::git(name, url, Some(commit), below.as_deref().or(subdirectory), &at).map(Some);
         }
         if let Some(url) = &source.url {

@@ -1,8 +1,8 @@
 //! Addresses of repositories, and the credentials in them, apart: every user of a machine can read what a process was
 //! started with (`/proc/PID/cmdline`), and tools write down the address they were given.
 
-use super::percent_decoded;
 use crate::error::{Error, Result};
+use crate::http::percent_decoded;
 
 /// Where a repository is.
 #[derive(Debug, PartialEq, Eq)]

@@ -258,13 +258,8 @@ impl<'a> Client<'a> {
             let error = Error::new(format!("cannot download `{shown}`")).cause_text(Failure::Offline.to_string());
             return Err(Broken::Refused(error.hint("run it once without `--offline`")));
         }
-        let rest = format!("bytes={from}-");
-        let mut headers = http::headers([(RANGE, rest.as_str()), (IF_RANGE, etag.unwrap_or_default())]);
-        if from == 0 {
-            headers.clear();
-        } else if etag.is_none() {
-            headers.remove(IF_RANGE);
-        }
+        let rest = (from > 0).then(|| format!("bytes={from}-"));
+        let headers = http::headers([(RANGE, rest.as_deref()), (IF_RANGE, etag.filter(|_| from > 0))]);
         self.runtime.block_on(async {
             let answer = self.http.get(url, What::File, &headers).await;
             let mut answer = answer.map_err(|failure| failed(failure.to_string()))?;

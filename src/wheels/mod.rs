@@ -56,6 +56,7 @@ use crate::commit::Epoch;
 use crate::digest::Sha256Sum;
 use crate::egg::{EggFilename, is_egg};
 use crate::error::{Error, Result};
+use crate::http::percent_decoded;
 use crate::lock::index::PlaceId;
 use crate::lock::{FilePlace, Indexes, Lock, LockedFile, Pin, PinSource};
 use crate::pypa::{Environment, HashAlgorithm, HashDigest, PackageName, Version, WheelFilename};
@@ -799,10 +800,6 @@ fn direct_offer(pin: &Pin, name: &str, url: url::Url, hashes: Vec<HashDigest>) -
         return Err(Error::new(format!("`{name}` is version {is}, and `{}` is pinned", label(pin))).at(pin.at.clone()));
     }
     Ok(Offer { file: name.to_owned(), dist, url, hashes, size: None, requires_python: None, yanked: None })
-}
-
-fn percent_decoded(text: &str) -> String {
-    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 /// How many pins an error names that is about all of them.

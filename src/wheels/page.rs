@@ -11,8 +11,8 @@ use uv_distribution_filename::DistFilename;
 use uv_pypi_types::LenientVersionSpecifiers;
 
 use super::index::Offer;
-use super::percent_decoded;
 use crate::egg::{EggFilename, is_egg};
+use crate::http::percent_decoded;
 use crate::pypa::{HashDigest, PackageName, VersionSpecifiers};
 
 /// The media types of pages, best first.

@@ -6,9 +6,10 @@ use uv_distribution_filename::DistFilename;
 
 use super::choice::{Search, Wanted, is_compiled, label};
 use super::index::{Client, Offer};
-use super::{direct_offer, distinct, each, locked_offers, percent_decoded, wanted};
+use super::{direct_offer, distinct, each, locked_offers, wanted};
 use crate::cache::Cache;
 use crate::error::{Error, Result};
+use crate::http::percent_decoded;
 use crate::lock::index::PlaceId;
 use crate::lock::{Lock, Pin, PinSource};
 use crate::pypa::{Environment, PackageName};
