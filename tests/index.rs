@@ -429,6 +429,30 @@ print(server.server_address[1], flush=True)
 server.serve_forever()
 ";
 
+/// Redirects everything to plain HTTP, where it notes whether credentials come.
+const DOWNGRADING_SERVER: &str = "
+import http.server, ssl, sys, threading
+class Plain(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args): pass
+    def do_GET(self):
+        if 'Authorization' in self.headers: open('leaked', 'w').close()
+        super().do_GET()
+class Tls(Plain):
+    def do_GET(self):
+        if 'Authorization' not in self.headers: return self.send_error(401)
+        self.send_response(302)
+        self.send_header('Location', 'http://127.0.0.1:%d%s' % (plain.server_address[1], self.path))
+        self.end_headers()
+plain = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Plain)
+threading.Thread(target=plain.serve_forever, daemon=True).start()
+server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Tls)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain('server.pem')
+server.socket = context.wrap_socket(server.socket, server_side=True)
+print(server.server_address[1], flush=True)
+server.serve_forever()
+";
+
 /// Makes a CA, and certificates of it for the server and for a client.
 const CERTIFICATES: &str = "
 set -e
@@ -441,13 +465,12 @@ for one in server client; do
 done
 ";
 
-#[test]
-fn a_ca_of_ones_own_and_client_certificates_work() {
+/// Runs a server in a directory with certificates and an index of `one`, and makes a project that pins it; `None` without
+/// openssl.
+fn tls_index(script: &str) -> Option<(tempfile::TempDir, std::process::Child, Sandbox)> {
     use super::support::tools::{output, python, tool};
 
-    if tool("openssl").is_none() {
-        return;
-    }
+    tool("openssl")?;
     let directory = tempfile::tempdir().unwrap();
     let here = directory.path();
     output(std::process::Command::new("sh").args(["-c", CERTIFICATES]).current_dir(here));
@@ -455,12 +478,20 @@ fn a_ca_of_ones_own_and_client_certificates_work() {
     one().write(&here.join("simple/one"));
     let name = one().file_name();
     std::fs::write(here.join("simple/one/index.html"), format!("<a href=\"{name}\">{name}</a>")).unwrap();
+
     let mut command = std::process::Command::new(&python().path);
-    let command = command.args(["-c", TLS_SERVER]).current_dir(here).stdout(std::process::Stdio::piped());
+    let command = command.args(["-c", script]).current_dir(here).stdout(std::process::Stdio::piped());
     let mut server = command.stderr(std::process::Stdio::null()).spawn().unwrap();
     let mut port = String::new();
     std::io::BufRead::read_line(&mut std::io::BufReader::new(server.stdout.take().unwrap()), &mut port).unwrap();
     let sandbox = project(&format!("https://127.0.0.1:{}/simple/", port.trim()), "one==1.0\n");
+    Some((directory, server, sandbox))
+}
+
+#[test]
+fn a_ca_of_ones_own_and_client_certificates_work() {
+    let Some((directory, mut server, sandbox)) = tls_index(TLS_SERVER) else { return };
+    let here = directory.path();
     let run = |ca: Option<&str>, client: Option<&str>| {
         let mut run = sandbox.pkgapp(["build", "--format", "deb"]).env("PKGAPP_HTTP_RETRIES", "0");
         for (variable, name) in [("SSL_CERT_FILE", ca), ("SSL_CLIENT_CERT", client)] {
@@ -485,6 +516,19 @@ fn a_ca_of_ones_own_and_client_certificates_work() {
         assert!(must.iter().all(|part| outcome.stderr.contains(part)), "{must:?}{}", outcome.report);
     }
     assert_eq!(known.status, 0, "{}", known.report);
+}
+
+#[test]
+fn a_redirect_to_plain_http_gets_no_credentials() {
+    let Some((directory, mut server, sandbox)) = tls_index(DOWNGRADING_SERVER) else { return };
+    let here = directory.path();
+    // For the host, whatever the port.
+    std::fs::write(sandbox.root().join("home/.netrc"), "machine 127.0.0.1 login user password secret\n").unwrap();
+    let outcome = sandbox.pkgapp(["build", "--format", "deb"]).env("SSL_CERT_FILE", here.join("ca.pem")).outcome();
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert!(outcome.stderr.contains("redirect"), "{}", outcome.report);
+    assert!(!here.join("leaked").exists(), "{}", outcome.report);
 }
 
 #[test]

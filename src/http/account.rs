@@ -94,7 +94,12 @@ impl Accounts {
         there.rev().max_by_key(|account| shared(account))
     }
 
+    /// `.netrc` knows hosts only. A redirect or a page must not lead what is meant for HTTPS to the same host's plain HTTP,
+    /// where others read along; who names such an address has chosen it.
     fn netrc(&self, url: &Url, user: &str) -> Option<Pair> {
+        if url.scheme() != "https" && self.account(url).is_none() {
+            return None;
+        }
         let hosts = &self.netrc.as_ref()?.hosts;
         let found = hosts.get(url.host_str()?).or_else(|| hosts.get("default"))?;
         (user.is_empty() || found.login == user).then(|| (found.login.clone(), found.password.clone()))
@@ -172,6 +177,9 @@ mod tests {
         assert_eq!(signed(&[], netrc, "https://u@a.example/x"), "https://u:secret@a.example/x");
         assert_eq!(signed(&[], netrc, "https://other@a.example/x"), "https://other@a.example/x");
         assert_eq!(signed(&["https://v:w@a.example/"], netrc, "https://a.example/x"), "https://v:w@a.example/x");
+        let plain = "http://a.example/x";
+        assert_eq!(signed(&["https://a.example/"], netrc, plain), plain);
+        assert_eq!(signed(&["http://a.example/"], netrc, plain), "http://u:secret@a.example/x");
         assert_eq!(signed(&["https://token@b.example/"], netrc, "https://b.example/x"), "https://token@b.example/x");
     }
 }

@@ -3,7 +3,7 @@
 use reqwest::header::HeaderMap;
 
 use crate::error::{Context, Error, Result};
-use crate::http::{self, What};
+use crate::http::{self, Account, What};
 use crate::lock::Url;
 use crate::lock::text::TextFile;
 
@@ -24,7 +24,7 @@ pub(super) fn fetch(url: &Url, shown: &str, offline: bool) -> Result<TextFile> {
 
 async fn get(url: &Url, shown: &str) -> Result<Vec<u8>> {
     let failed = |why: String| Error::new(format!("cannot fetch `{shown}`")).cause_text(why);
-    let client = http::Client::new(false, Vec::new())?;
+    let client = http::Client::new(false, vec![Account { url: url.clone(), keyring: false }])?;
     let asked = client.get(url, What::Page, &HeaderMap::new()).await;
     let mut answer = asked.map_err(|failure| failed(failure.to_string()))?;
     if !answer.status.is_success() {
