@@ -20,16 +20,19 @@
 //! .pkgapp-cache, CACHEDIR.TAG         say that this is a cache: no other directory is used as one
 //! ```
 //!
-//! **Immutable.** An entry does not change once it has its name. Descriptions are [sealed](read_sealed): a hash of their
-//! content stands before it. Of large files a [`Stamp`] is kept, so that they are read again only if someone may have
-//! written to them. What is not as it was is forgotten, and made again.
+//! **Immutable.** An entry does not change once it has its name. Descriptions are
+//! [sealed](read_sealed): a hash of their content stands before it. Of large files a [`Stamp`] is
+//! kept, so that they are read again only if someone may have written to them. What is not as it
+//! was is forgotten, and made again.
 //!
-//! **Sound whatever dies.** Everything is made in `tmp/`, in a directory that its process holds locked (flock(2)), and
-//! renamed. The lock of a killed process goes with it, and the next process removes what it left. After a loss of power a
-//! file may be there without its content; layers are looked at again after the machine was started anew.
+//! **Sound whatever dies.** Everything is made in `tmp/`, in a directory that its process holds
+//! locked (flock(2)), and renamed. The lock of a killed process goes with it, and the next process
+//! removes what it left. After a loss of power a file may be there without its content; layers are
+//! looked at again after the machine was started anew.
 //!
-//! **Used together.** Who makes a layer or builds a wheel holds a [`Claim`] on it; who wants the same meanwhile waits.
-//! Who reads an entry [holds](Cache::hold) it; [`Cache::prune`] leaves what is held.
+//! **Used together.** Who makes a layer or builds a wheel holds a [`Claim`] on it; who wants the
+//! same meanwhile waits. Who reads an entry [holds](Cache::hold) it; [`Cache::prune`] leaves what
+//! is held.
 
 mod place;
 mod upkeep;
@@ -54,7 +57,8 @@ use crate::digest::Sha256Sum;
 use crate::error::{Context, Error, Result, shown};
 use crate::fs;
 
-/// How exactly it is known when an entry was last used. Writing it down at every use would cost more than the use.
+/// How exactly it is known when an entry was last used. Writing it down at every use would cost
+/// more than the use.
 const USE_STEP: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Most files that a process wants to have open: it holds every entry that it uses.
@@ -82,31 +86,45 @@ struct Session {
 }
 
 impl Cache {
-    /// Opens the cache at `root`, making it if it is missing, and removes what dead processes have left in it.
+    /// Opens the cache at `root`, making it if it is missing, and removes what dead processes have
+    /// left in it.
     ///
     /// # Errors
-    /// The directory can't be made or is not writable; it holds something else than a cache; others may write to it.
+    /// The directory can't be made or is not writable; it holds something else than a cache; others
+    /// may write to it.
     pub fn open(root: &Path) -> Result<Self> {
-        let root = std::path::absolute(root).context(|| format!("cannot find `{}`", shown(root)))?;
+        let root =
+            std::path::absolute(root).context(|| format!("cannot find `{}`", shown(root)))?;
         let concern = place::prepare(&root)?.map(Arc::from);
         allow_open_files();
-        let cache = Self { root, session: Arc::default(), concern };
+        let cache = Self {
+            root,
+            session: Arc::default(),
+            concern,
+        };
         cache.remove_leftovers();
         Ok(cache)
     }
 
-    /// Returns where the cache lies by default: `PKGAPP_CACHE_DIR`, else the XDG cache directory's `pkgapp`.
+    /// Returns where the cache lies by default: `PKGAPP_CACHE_DIR`, else the XDG cache directory's
+    /// `pkgapp`.
     ///
     /// # Errors
     /// Neither of the variables nor a home directory is set.
     pub fn default_root() -> Result<PathBuf> {
-        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let set = |name: &str| {
+            std::env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
         if let Some(root) = set("PKGAPP_CACHE_DIR") {
             return Ok(root);
         }
         match set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache"))) {
             Some(base) => Ok(base.join("pkgapp")),
-            None => Err(Error::new("there is no place for the cache").hint("set `PKGAPP_CACHE_DIR`")),
+            None => {
+                Err(Error::new("there is no place for the cache").hint("set `PKGAPP_CACHE_DIR`"))
+            }
         }
     }
 
@@ -155,7 +173,8 @@ impl Cache {
         self.root.join("spares")
     }
 
-    /// Returns the directory of checkouts of git repositories: one for each, with one for each commit.
+    /// Returns the directory of checkouts of git repositories: one for each, with one for each
+    /// commit.
     pub fn git(&self) -> PathBuf {
         self.root.join("git")
     }
@@ -195,20 +214,35 @@ impl Cache {
     /// # Errors
     /// What the system says.
     pub fn temporary(&self) -> Result<TempDir> {
-        let room = self.session.room.get_or_init(|| self.own_room()).as_ref().map_err(Clone::clone)?;
+        let room = self
+            .session
+            .room
+            .get_or_init(|| self.own_room())
+            .as_ref()
+            .map_err(Clone::clone)?;
         let failed = || format!("cannot write to `{}`", shown(&room.path));
-        tempfile::Builder::new().prefix("t").tempdir_in(&room.path).context(failed)
+        tempfile::Builder::new()
+            .prefix("t")
+            .tempdir_in(&room.path)
+            .context(failed)
     }
 
-    /// Makes a path for a file on its way into the cache; the file goes away when this is dropped and it is still there.
+    /// Makes a path for a file on its way into the cache; the file goes away when this is dropped
+    /// and it is still there.
     ///
     /// # Errors
     /// What the system says.
     pub fn temporary_file(&self) -> Result<TempPath> {
-        let room = self.session.room.get_or_init(|| self.own_room()).as_ref().map_err(Clone::clone)?;
+        let room = self
+            .session
+            .room
+            .get_or_init(|| self.own_room())
+            .as_ref()
+            .map_err(Clone::clone)?;
         let number = self.session.files.fetch_add(1, Ordering::Relaxed);
         let path = room.path.join(format!("f{number}"));
-        TempPath::try_from_path(&path).context(|| format!("cannot write to `{}`", shown(&room.path)))
+        TempPath::try_from_path(&path)
+            .context(|| format!("cannot write to `{}`", shown(&room.path)))
     }
 
     /// A directory in `tmp/` that no one else knows, claimed for as long as the process lives.
@@ -223,7 +257,8 @@ impl Cache {
         Err(Error::bug("all numbers are taken"))
     }
 
-    /// Takes the right to make the entry `name`, and an empty directory to make it in; waits for whoever has it.
+    /// Takes the right to make the entry `name`, and an empty directory to make it in; waits for
+    /// whoever has it.
     ///
     /// What a claim is for may be there when it is granted: whoever had it before has made it.
     ///
@@ -231,19 +266,29 @@ impl Cache {
     /// What the system says.
     pub fn claim(&self, name: &str) -> Result<Claim> {
         let path = self.root.join("tmp").join(name);
-        Claim::take(&path, Wait::Yes)?.ok_or_else(|| Error::bug("a claim that is waited for is granted"))
+        Claim::take(&path, Wait::Yes)?
+            .ok_or_else(|| Error::bug("a claim that is waited for is granted"))
     }
 
-    /// Says that this process uses an entry: it is not pruned until the process ends. `false` if the entry is not there.
+    /// Says that this process uses an entry: it is not pruned until the process ends. `false` if
+    /// the entry is not there.
     pub fn hold(&self, entry: &Path) -> bool {
         let inode = |file: &File| file.metadata().map(|metadata| metadata.ino()).ok();
-        let Ok(now) = std::fs::metadata(entry) else { return false };
-        let mut held = self.session.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let Ok(now) = std::fs::metadata(entry) else {
+            return false;
+        };
+        let mut held = self
+            .session
+            .held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         // One that was made anew under its name is another one.
         if held.get(entry).and_then(inode) == Some(now.ino()) {
             return true;
         }
-        let Ok(file) = File::open(entry) else { return false };
+        let Ok(file) = File::open(entry) else {
+            return false;
+        };
         // On a file system without locks nothing is pruned either.
         _ = file.lock_shared();
         // Pruned between the two?
@@ -262,23 +307,35 @@ impl Cache {
 
     /// Counts a thing of a kind that was found in the cache, or had to be made.
     pub fn count(&self, kind: &'static str, found: bool) {
-        let mut counts = self.session.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self
+            .session
+            .counts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let (hits, made) = counts.entry(kind).or_default();
         *(if found { hits } else { made }) += 1;
     }
 
     /// Returns how many things of a kind were found, and how many there were in all.
     pub fn counted(&self, kind: &str) -> Option<(u64, u64)> {
-        let counts = self.session.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = self
+            .session
+            .counts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         counts.get(kind).map(|(hits, made)| (*hits, hits + made))
     }
 
-    /// Writes a description under its final name, for [`read_sealed`]. It is not synced: a torn one is noticed.
+    /// Writes a description under its final name, for [`read_sealed`]. It is not synced: a torn one
+    /// is noticed.
     ///
     /// # Errors
     /// What the system says.
     pub fn write<T: Serialize>(&self, path: &Path, value: &T) -> Result<()> {
-        self.write_bytes(path, &serde_json::to_vec(value).context(|| "cannot write a description of the cache")?)
+        self.write_bytes(
+            path,
+            &serde_json::to_vec(value).context(|| "cannot write a description of the cache")?,
+        )
     }
 
     /// As [`Cache::write`], for [`read_sealed_bytes`].
@@ -293,8 +350,15 @@ impl Cache {
 
     /// Returns the entries below a directory that this process holds.
     pub(crate) fn held_below(&self, directory: &Path) -> Vec<PathBuf> {
-        let held = self.session.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.keys().filter(|entry| entry.starts_with(directory)).cloned().collect()
+        let held = self
+            .session
+            .held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        held.keys()
+            .filter(|entry| entry.starts_with(directory))
+            .cloned()
+            .collect()
     }
 
     /// Writes a small file under its final name; not synced.
@@ -310,14 +374,23 @@ impl Cache {
             Err(error) => error.path,
         };
         fs::create_dir_all(path.parent().unwrap_or(path))?;
-        staged.persist(path).map_err(|error| error.error).context(failed)
+        staged
+            .persist(path)
+            .map_err(|error| error.error)
+            .context(failed)
     }
 
     /// What lies in `tmp/`, but for the rooms of processes that have nothing in them.
     #[cfg(test)]
     pub(crate) fn unfinished(&self) -> Vec<PathBuf> {
-        let all = walkdir::WalkDir::new(self.root.join("tmp")).min_depth(1).into_iter().flatten();
-        let is_room = |path: &Path| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"s"));
+        let all = walkdir::WalkDir::new(self.root.join("tmp"))
+            .min_depth(1)
+            .into_iter()
+            .flatten();
+        let is_room = |path: &Path| {
+            path.file_name()
+                .is_some_and(|name| name.as_encoded_bytes().starts_with(b"s"))
+        };
         let all = all.filter(|entry| match entry.depth() {
             1 => !is_room(entry.path()),
             2 => entry.file_name() != "new",
@@ -327,7 +400,9 @@ impl Cache {
     }
 
     fn remove_leftovers(&self) {
-        let Ok(entries) = std::fs::read_dir(self.root.join("tmp")) else { return };
+        let Ok(entries) = std::fs::read_dir(self.root.join("tmp")) else {
+            return;
+        };
         for entry in entries.flatten() {
             // Older versions made directories `t…` without a lock.
             let locks = !entry.file_name().as_encoded_bytes().starts_with(b"t");
@@ -341,7 +416,8 @@ impl Cache {
                     _ = std::fs::remove_file(entry.path());
                 }
             } else if locks || old() {
-                // Taken and given back. Someone else may be removing it too; what stays is found again by the next process.
+                // Taken and given back. Someone else may be removing it too; what stays is found
+                // again by the next process.
                 _ = Claim::take(&entry.path(), Wait::No);
             }
         }
@@ -352,17 +428,22 @@ impl Cache {
 fn allow_open_files() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
-    let wanted = limit.maximum.map_or(OPEN_FILES, |maximum| maximum.min(OPEN_FILES));
+    let wanted = limit
+        .maximum
+        .map_or(OPEN_FILES, |maximum| maximum.min(OPEN_FILES));
     if limit.current.is_some_and(|current| current < wanted) {
         limit.current = Some(wanted);
-        // Without it, what can't be opened is not held, and is made again if it is pruned meanwhile.
+        // Without it, what can't be opened is not held, and is made again if it is pruned
+        // meanwhile.
         _ = setrlimit(Resource::Nofile, limit);
     }
 }
 
 /// Writes down that something is used, as its modification time.
 fn mark_used(file: &File, metadata: &std::fs::Metadata) {
-    let recent = metadata.modified().is_ok_and(|time| time.elapsed().map_or(true, |age| age < USE_STEP));
+    let recent = metadata
+        .modified()
+        .is_ok_and(|time| time.elapsed().map_or(true, |age| age < USE_STEP));
     if !recent {
         // It may be another user's, or on a read-only file system: then its age stays what it is.
         _ = file.set_times(FileTimes::new().set_modified(SystemTime::now()));
@@ -376,10 +457,12 @@ enum Wait {
     No,
 }
 
-/// The right to make something, with a directory to make it in: empty when it is taken, gone when it is given back.
+/// The right to make something, with a directory to make it in: empty when it is taken, gone when
+/// it is given back.
 #[derive(Debug)]
 pub struct Claim {
-    /// What others see; it stays where it is, because what is published may be locked by its users at once.
+    /// What others see; it stays where it is, because what is published may be locked by its users
+    /// at once.
     directory: PathBuf,
     /// Within it.
     path: PathBuf,
@@ -403,13 +486,18 @@ impl Claim {
                 Err(TryLockError::WouldBlock) => lock.lock().context(failed)?,
                 Err(TryLockError::Error(error)) => return Err(Error::new(failed()).cause(error)),
             }
-            // Whoever had the lock before has removed the directory, and perhaps another one has its name by now.
+            // Whoever had the lock before has removed the directory, and perhaps another one has
+            // its name by now.
             let held = lock.metadata().context(failed)?.ino();
             if std::fs::metadata(directory).is_ok_and(|now| now.ino() == held) {
                 let (directory, path) = (directory.to_owned(), directory.join("new"));
                 clear(&directory).context(failed)?;
                 std::fs::create_dir(&path).context(failed)?;
-                return Ok(Some(Self { directory, path, _lock: lock }));
+                return Ok(Some(Self {
+                    directory,
+                    path,
+                    _lock: lock,
+                }));
             }
         }
     }
@@ -419,7 +507,8 @@ impl Claim {
         &self.path
     }
 
-    /// Renames the directory to an entry of the cache; `false` if another process was first, which is as good.
+    /// Renames the directory to an entry of the cache; `false` if another process was first, which
+    /// is as good.
     ///
     /// # Errors
     /// What the system says, other than that the entry is there already.
@@ -454,7 +543,8 @@ fn seal(content: &[u8]) -> Vec<u8> {
     text
 }
 
-/// Reads what [`Cache::write`] has written; `None` if it is missing, torn, altered, or of another form.
+/// Reads what [`Cache::write`] has written; `None` if it is missing, torn, altered, or of another
+/// form.
 pub fn read_sealed<T: DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&read_sealed_bytes(path)?).ok()
 }
@@ -475,7 +565,8 @@ pub fn read_sealed_bytes(path: &Path) -> Option<Vec<u8>> {
     Some(text)
 }
 
-/// What the system says of a file; another one if anyone has written to it or put another in its place.
+/// What the system says of a file; another one if anyone has written to it or put another in its
+/// place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {
     inode: u64,
@@ -487,7 +578,9 @@ pub struct Stamp {
 impl Stamp {
     /// Asks the system; links are followed. `None` if there is nothing.
     pub fn of(path: &Path) -> Option<Self> {
-        std::fs::metadata(path).ok().map(|metadata| Self::from(&metadata))
+        std::fs::metadata(path)
+            .ok()
+            .map(|metadata| Self::from(&metadata))
     }
 
     /// A file's length in bytes.
@@ -500,7 +593,8 @@ impl From<&std::fs::Metadata> for Stamp {
     fn from(metadata: &std::fs::Metadata) -> Self {
         Self {
             inode: metadata.ino(),
-            // That of a directory says nothing that its times don't, and differs between file systems.
+            // That of a directory says nothing that its times don't, and differs between file
+            // systems.
             size: if metadata.is_dir() { 0 } else { metadata.len() },
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
@@ -511,7 +605,11 @@ impl From<&std::fs::Metadata> for Stamp {
 /// Identifies the time since the machine was started; `None` where the system does not tell.
 pub(crate) fn boot() -> Option<&'static str> {
     static BOOT: OnceLock<Option<String>> = OnceLock::new();
-    let read = || std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|text| text.trim().to_owned());
+    let read = || {
+        std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+            .ok()
+            .map(|text| text.trim().to_owned())
+    };
     BOOT.get_or_init(read).as_deref()
 }
 
@@ -536,7 +634,9 @@ mod tests {
 
     fn names(directory: &Path) -> Vec<String> {
         let entries = std::fs::read_dir(directory).unwrap();
-        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -546,11 +646,23 @@ mod tests {
         let (_directory, cache) = cache();
         let path = cache.pins().join("x.json");
         cache.write(&path, &vec![("mode", 0o644)]).unwrap();
-        assert_eq!(read_sealed::<Vec<(String, u32)>>(&path), Some(vec![("mode".to_owned(), 0o644)]));
+        assert_eq!(
+            read_sealed::<Vec<(String, u32)>>(&path),
+            Some(vec![("mode".to_owned(), 0o644)])
+        );
         let sound = std::fs::read_to_string(&path).unwrap();
-        // The line before is what sha256sum says: checked with `printf '[["mode",420]]' | sha256sum`.
-        assert_eq!(sound, "cb66b67151694d596e8e14d6215d24918969e7ce2641e0b592f33a82cc5fde0e\n[[\"mode\",420]]");
-        for damaged in [&sound[..sound.len() - 1], &sound.replace("420", "493"), &sound[1..], ""] {
+        // The line before is what sha256sum says: checked with `printf '[["mode",420]]' |
+        // sha256sum`.
+        assert_eq!(
+            sound,
+            "cb66b67151694d596e8e14d6215d24918969e7ce2641e0b592f33a82cc5fde0e\n[[\"mode\",420]]"
+        );
+        for damaged in [
+            &sound[..sound.len() - 1],
+            &sound.replace("420", "493"),
+            &sound[1..],
+            "",
+        ] {
             std::fs::write(&path, damaged).unwrap();
             assert_eq!(read_sealed::<Vec<(String, u32)>>(&path), None, "{damaged}");
         }
@@ -566,7 +678,10 @@ mod tests {
             let (cache, place) = (cache.clone(), place.clone());
             std::thread::spawn(move || {
                 let claim = cache.claim("layer-1").unwrap();
-                (names(claim.path()), std::fs::read_to_string(place.join("file")).unwrap())
+                (
+                    names(claim.path()),
+                    std::fs::read_to_string(place.join("file")).unwrap(),
+                )
             })
         };
         std::thread::sleep(Duration::from_millis(50));
@@ -587,7 +702,15 @@ mod tests {
         std::fs::create_dir_all(tmp.join("s1-0/t1")).unwrap();
         std::fs::create_dir_all(tmp.join("told")).unwrap();
         drop(Cache::open(directory.path()).unwrap());
-        let room = mine.path().ancestors().nth(2).unwrap().file_name().unwrap().to_str().unwrap();
+        let room = mine
+            .path()
+            .ancestors()
+            .nth(2)
+            .unwrap()
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap();
         assert_eq!(names(&tmp), ["layer-1", room, "told"]);
         assert!(mine.path().join("half").exists());
         drop((claim, mine, cache));
@@ -600,13 +723,23 @@ mod tests {
         let path = directory.path().join("x");
         std::fs::write(&path, "one").unwrap();
         let times = FileTimes::new().set_modified(SystemTime::UNIX_EPOCH);
-        File::options().write(true).open(&path).unwrap().set_times(times).unwrap();
+        File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_times(times)
+            .unwrap();
         let stamp = Stamp::of(&path);
         assert_eq!(stamp, Stamp::of(&path));
         // Same length, same time, as `cp -p` would leave it.
         std::thread::sleep(Duration::from_millis(20));
         std::fs::write(directory.path().join("y"), "two").unwrap();
-        File::options().write(true).open(directory.path().join("y")).unwrap().set_times(times).unwrap();
+        File::options()
+            .write(true)
+            .open(directory.path().join("y"))
+            .unwrap()
+            .set_times(times)
+            .unwrap();
         std::fs::rename(directory.path().join("y"), &path).unwrap();
         assert_ne!(stamp, Stamp::of(&path));
     }

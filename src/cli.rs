@@ -1,6 +1,9 @@
 //! The command line. Doc comments here are the help texts.
 
-#![expect(rustdoc::broken_intra_doc_links, reason = "the texts are for terminals, where brackets are no links")]
+#![expect(
+    rustdoc::broken_intra_doc_links,
+    reason = "the texts are for terminals, where brackets are no links"
+)]
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,10 +17,15 @@ use crate::target::{self, Target};
 
 /// Turn a Python application and its pins into a tarball, a deb or an rpm, and install it on hosts
 ///
-/// Reads `pkgapp.toml` (or `[tool.pkgapp]` in `pyproject.toml`) in the current directory. Results are printed on stdout,
-/// one a line; everything for people goes to stderr.
+/// Reads `pkgapp.toml` (or `[tool.pkgapp]` in `pyproject.toml`) in the current directory. Results
+/// are printed on stdout, one a line; everything for people goes to stderr.
 #[derive(Debug, Parser)]
-#[command(name = "pkgapp", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    name = "pkgapp",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
 #[command(
     after_help = "Exit codes: 0 done; 1 it failed and nothing was changed; 2 usage; 3 some hosts changed and some not; \
                         101 a bug in pkgapp"
@@ -35,7 +43,13 @@ pub struct Cli {
 #[derive(Debug, Args)]
 pub struct Global {
     /// Read the configuration from this file
-    #[arg(long, global = true, value_name = "FILE", env = "PKGAPP_CONFIG", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "PKGAPP_CONFIG",
+        hide_env_values = true
+    )]
     pub config: Option<PathBuf>,
     /// Print results as JSON
     #[arg(long, global = true, env = "PKGAPP_JSON", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
@@ -60,7 +74,13 @@ pub struct Global {
     #[arg(long, global = true, env = "PKGAPP_OFFLINE", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub offline: bool,
     /// Keep wheels and layers in this directory
-    #[arg(long, global = true, value_name = "DIR", env = "PKGAPP_CACHE_DIR", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "PKGAPP_CACHE_DIR",
+        hide_env_values = true
+    )]
     pub cache_dir: Option<PathBuf>,
 }
 
@@ -80,8 +100,9 @@ pub enum When {
 pub enum Command {
     /// Look at a project and write a `pkgapp.toml` that builds
     ///
-    /// Finds the framework (Django, Flask, FastAPI, Pyramid, Pecan, Celery), the pins, the Python and how the application
-    /// is served. Nothing of the project is run. Prints the path of the file.
+    /// Finds the framework (Django, Flask, FastAPI, Pyramid, Pecan, Celery), the pins, the Python
+    /// and how the application is served. Nothing of the project is run. Prints the path of the
+    /// file.
     ///
     /// Example: pkgapp init && pkgapp build
     Init(InitArgs),
@@ -98,14 +119,16 @@ pub enum Command {
     Runtime(RuntimeCommand),
     /// Pin what is only partly pinned
     ///
-    /// Resolves requirements with uv, or with pip where there is no uv, and writes `pylock.toml` beside the configuration.
-    /// Versions that an older one there pins are kept. Prints the lock's path on stdout.
+    /// Resolves requirements with uv, or with pip where there is no uv, and writes `pylock.toml`
+    /// beside the configuration. Versions that an older one there pins are kept. Prints the
+    /// lock's path on stdout.
     ///
     /// Example: pkgapp lock && pkgapp build
     Lock(LockArgs),
     /// Show what is in a package
     ///
-    /// Prints metadata, dependencies, scriptlets, distributions and sizes of a deb, an rpm or a tarball.
+    /// Prints metadata, dependencies, scriptlets, distributions and sizes of a deb, an rpm or a
+    /// tarball.
     ///
     /// Example: pkgapp inspect dist/shop_1.4.2-1_amd64.deb --files
     Inspect(InspectArgs),
@@ -117,9 +140,10 @@ pub enum Command {
     Diff(DiffArgs),
     /// Check everything that can fail, and write nothing
     ///
-    /// Does all that a build does but for the artifacts, then has systemd-analyze, logrotate, cron and sh read what was
-    /// made for them, as far as they are on this machine. With NAME, also what `[deploy.NAME]` asks for: a commit with
-    /// the version's tag if it is protected. Checks go on after one has failed. Findings are errors.
+    /// Does all that a build does but for the artifacts, then has systemd-analyze, logrotate, cron
+    /// and sh read what was made for them, as far as they are on this machine. With NAME, also
+    /// what `[deploy.NAME]` asks for: a commit with the version's tag if it is protected.
+    /// Checks go on after one has failed. Findings are errors.
     ///
     /// With `--targets` it only looks which files there are for which target.
     ///
@@ -129,7 +153,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Print the text files that a build generates
     ///
-    /// Everything that pkgapp writes itself: the release's own files, configuration, and what dpkg and rpm are told.
+    /// Everything that pkgapp writes itself: the release's own files, configuration, and what dpkg
+    /// and rpm are told.
     ///
     /// Example: pkgapp render | less
     Render(RenderArgs),
@@ -139,7 +164,8 @@ pub enum Command {
     Cache(CacheArgs),
     /// Run a command on hosts
     ///
-    /// Hosts that print the same are shown together. With one host its output is passed on as it is.
+    /// Hosts that print the same are shown together. With one host its output is passed on as it
+    /// is.
     ///
     /// Exit code: 0 if the command succeeded on all hosts, 3 if on some, 1 if on none.
     ///
@@ -147,7 +173,8 @@ pub enum Command {
     Run(RunArgs),
     /// Put a file on hosts
     ///
-    /// The file is written aside, its SHA-256 checked there, and renamed; an interrupted transfer is continued.
+    /// The file is written aside, its SHA-256 checked there, and renamed; an interrupted transfer
+    /// is continued.
     ///
     /// Example: pkgapp put --hosts web[01:04] --sudo --mode 0644 motd /etc/motd
     Put(PutArgs),
@@ -165,29 +192,31 @@ pub enum Command {
     Logs(LogsArgs),
     /// Prepare hosts for pushes
     ///
-    /// Makes a user who may use sudo, authorises a key, and makes pkgapp's directory. What is right already is left
-    /// alone. Log in as someone who is or may become root.
+    /// Makes a user who may use sudo, authorises a key, and makes pkgapp's directory. What is right
+    /// already is left alone. Log in as someone who is or may become root.
     ///
     /// Example: pkgapp bootstrap --hosts root@web[01:04] --authorize ~/.ssh/deploy.pub
     Bootstrap(BootstrapArgs),
     /// Install a package on hosts: all of them, or none the worse
     ///
-    /// Looks at all hosts first and refuses before anything changes. Then sends the package, migrates once, and switches
-    /// hosts in batches, each checked before the next begins; if too many fail, all go back. Without FILE, each host gets
-    /// the newest artifact in dist/ that fits its package manager. An interrupted push is continued by the next one.
+    /// Looks at all hosts first and refuses before anything changes. Then sends the package,
+    /// migrates once, and switches hosts in batches, each checked before the next begins; if
+    /// too many fail, all go back. Without FILE, each host gets the newest artifact in dist/
+    /// that fits its package manager. An interrupted push is continued by the next one.
     ///
     /// Example: pkgapp push production --dry-run
     Push(PushArgs),
     /// Go back to the release before, on hosts
     ///
-    /// Installs what the hosts keep from earlier pushes, through the same steps and checks; nothing is sent. Releases that
-    /// failed are not gone back to.
+    /// Installs what the hosts keep from earlier pushes, through the same steps and checks; nothing
+    /// is sent. Releases that failed are not gone back to.
     ///
     /// Example: pkgapp rollback production --to 1.4.1
     Rollback(RollbackArgs),
     /// Show what runs where
     ///
-    /// For each host the installed version, since when and from which commit; units, and files that are not as installed.
+    /// For each host the installed version, since when and from which commit; units, and files that
+    /// are not as installed.
     ///
     /// Example: pkgapp status production
     Status(StatusArgs),
@@ -218,19 +247,37 @@ pub struct BuildArgs {
     )]
     pub format: Vec<FormatName>,
     /// Put the artifacts into this directory [default: dist beside the configuration]
-    #[arg(short, long, value_name = "DIR", env = "PKGAPP_OUTPUT", hide_env_values = true)]
+    #[arg(
+        short,
+        long,
+        value_name = "DIR",
+        env = "PKGAPP_OUTPUT",
+        hide_env_values = true
+    )]
     pub output: Option<PathBuf>,
     /// Use this many threads [default: as many as there are cores]
     #[arg(short, long, value_name = "N", env = "PKGAPP_JOBS", hide_env_values = true, value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
-    /// Take files from this directory before any index, as `pkgapp cache export` makes it; may be given more than once
-    #[arg(long, value_name = "DIR", env = "PKGAPP_FIND_LINKS", hide_env_values = true, value_delimiter = ',')]
+    /// Take files from this directory before any index, as `pkgapp cache export` makes it; may be
+    /// given more than once
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "PKGAPP_FIND_LINKS",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
     pub find_links: Vec<PathBuf>,
     /// Run `pkgapp lock` first, and build what it pins
     #[arg(long, env = "PKGAPP_LOCK", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub lock: bool,
     /// What `--lock` resolves with [default: uv if it is on PATH, else pip]
-    #[arg(long, value_name = "TOOL", env = "PKGAPP_RESOLVER", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "TOOL",
+        env = "PKGAPP_RESOLVER",
+        hide_env_values = true
+    )]
     pub resolver: Option<Resolver>,
     /// Run the commands of `[build] run` even if it is known from an earlier build what they make
     #[arg(long, env = "PKGAPP_RERUN", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
@@ -259,7 +306,8 @@ pub struct TargetArgs {
     /// Build for these distributions, e.g. `el9` [default: `targets` of `[package]`]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', env = "PKGAPP_TARGET", hide_env_values = true, value_parser = target)]
     pub target: Vec<&'static Target>,
-    /// Build for this machine: x86_64 or aarch64 [default: `arch` of `[package]`, else this machine's]
+    /// Build for this machine: x86_64 or aarch64 [default: `arch` of `[package]`, else this
+    /// machine's]
     #[arg(long, value_name = "ARCH", env = "PKGAPP_ARCH", hide_env_values = true, value_parser = arch)]
     pub arch: Option<Arch>,
     /// Build for this Python, e.g. `3.12` [default: `version` of `[python]`]
@@ -287,8 +335,9 @@ fn python(version: &str) -> Result<PythonMinor, String> {
 pub enum RuntimeCommand {
     /// Build it from the interpreter that the configuration names
     ///
-    /// `interpreter = "shared"` and `path` below `[python]` say which. Applications built with the same depend on the
-    /// package, or a newer patch release of it. Prints the path of each artifact, one a line, on stdout.
+    /// `interpreter = "shared"` and `path` below `[python]` say which. Applications built with the
+    /// same depend on the package, or a newer patch release of it. Prints the path of each
+    /// artifact, one a line, on stdout.
     ///
     /// Example: pkgapp runtime build --format deb --format rpm
     Build(RuntimeBuildArgs),
@@ -309,10 +358,22 @@ pub struct RuntimeBuildArgs {
     )]
     pub format: Vec<FormatName>,
     /// Put the artifacts into this directory [default: dist beside the configuration]
-    #[arg(short, long, value_name = "DIR", env = "PKGAPP_OUTPUT", hide_env_values = true)]
+    #[arg(
+        short,
+        long,
+        value_name = "DIR",
+        env = "PKGAPP_OUTPUT",
+        hide_env_values = true
+    )]
     pub output: Option<PathBuf>,
     /// Count packages of one version of Python: Debian's revision, rpm's Release
-    #[arg(long, value_name = "REVISION", default_value = "1", env = "PKGAPP_RUNTIME_REVISION", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "REVISION",
+        default_value = "1",
+        env = "PKGAPP_RUNTIME_REVISION",
+        hide_env_values = true
+    )]
     pub revision: String,
 }
 
@@ -320,13 +381,23 @@ pub struct RuntimeBuildArgs {
 #[derive(Debug, Default, Args)]
 pub struct LockArgs {
     /// Resolve these files [default: the requirements files of the configuration, and the project]
-    #[arg(value_name = "FILE", env = "PKGAPP_REQUIREMENTS", hide_env_values = true, value_delimiter = ',')]
+    #[arg(
+        value_name = "FILE",
+        env = "PKGAPP_REQUIREMENTS",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
     pub files: Vec<PathBuf>,
     /// Take the newest versions, whatever the old lock pins
     #[arg(short = 'U', long, env = "PKGAPP_UPGRADE", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub upgrade: bool,
     /// What resolves [default: uv if it is on PATH, else pip]
-    #[arg(long, value_name = "TOOL", env = "PKGAPP_RESOLVER", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "TOOL",
+        env = "PKGAPP_RESOLVER",
+        hide_env_values = true
+    )]
     pub resolver: Option<Resolver>,
 }
 
@@ -365,13 +436,14 @@ pub enum CacheCommand {
     Prune(PruneArgs),
     /// Read all of the cache, and forget what is not what it was
     ///
-    /// Prints one line for each damaged entry, and fails if there is one. The next build makes it again.
+    /// Prints one line for each damaged entry, and fails if there is one. The next build makes it
+    /// again.
     Verify,
     /// Copy all that the application's build takes from elsewhere into a directory
     ///
-    /// Wheels and sdists of all pins, wheels of what builds them, and a pylock.toml with their hashes. With it, `pkgapp
-    /// build --offline --find-links DIR` makes the same packages on a machine without network, and pip and uv can
-    /// install from it.
+    /// Wheels and sdists of all pins, wheels of what builds them, and a pylock.toml with their
+    /// hashes. With it, `pkgapp build --offline --find-links DIR` makes the same packages on a
+    /// machine without network, and pip and uv can install from it.
     ///
     /// Example: pkgapp cache export wheelhouse
     Export(ExportArgs),
@@ -474,16 +546,18 @@ pub struct CheckArgs {
     /// Reach every host of NAME
     #[arg(long, requires = "name", env = "PKGAPP_REACH", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub reach: bool,
-    /// Print which file of every distribution there is for which target, and download and build nothing
+    /// Print which file of every distribution there is for which target, and download and build
+    /// nothing
     ///
-    /// One column for each of `--target`, `--arch` and `--python` with each of the others; these may be lists. Fails if
-    /// something is missing.
+    /// One column for each of `--target`, `--arch` and `--python` with each of the others; these
+    /// may be lists. Fails if something is missing.
     #[arg(long, env = "PKGAPP_TARGETS", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub targets: bool,
     /// Check for these distributions, e.g. `el9` [default: `targets` of `[package]`]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', env = "PKGAPP_TARGET", hide_env_values = true, value_parser = target, help_heading = "Target")]
     pub target: Vec<&'static Target>,
-    /// Check for these machines: x86_64, aarch64 [default: `arch` of `[package]`, else this machine's]
+    /// Check for these machines: x86_64, aarch64 [default: `arch` of `[package]`, else this
+    /// machine's]
     #[arg(long, value_name = "ARCH,…", value_delimiter = ',', env = "PKGAPP_ARCH", hide_env_values = true, value_parser = arch, help_heading = "Target")]
     pub arch: Vec<Arch>,
     /// Check for these Pythons, e.g. `3.12` [default: `version` of `[python]`]
@@ -509,7 +583,13 @@ pub struct InspectArgs {
 #[derive(Debug, Args)]
 pub struct RenderArgs {
     /// Write the files below this directory instead of printing them
-    #[arg(short, long, value_name = "DIR", env = "PKGAPP_OUTPUT", hide_env_values = true)]
+    #[arg(
+        short,
+        long,
+        value_name = "DIR",
+        env = "PKGAPP_OUTPUT",
+        hide_env_values = true
+    )]
     pub output: Option<PathBuf>,
     /// What for.
     #[command(flatten)]
@@ -520,14 +600,33 @@ pub struct RenderArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Hosts")]
 pub struct HostArgs {
-    /// Use these hosts [default: those of NAME]: `a`, `web[01:12]`, `user@host:2222`, `@FILE`, or `-` for standard input
-    #[arg(long, value_name = "HOST,…", value_delimiter = ',', env = "PKGAPP_HOSTS", hide_env_values = true)]
+    /// Use these hosts [default: those of NAME]: `a`, `web[01:12]`, `user@host:2222`, `@FILE`, or
+    /// `-` for standard input
+    #[arg(
+        long,
+        value_name = "HOST,…",
+        value_delimiter = ',',
+        env = "PKGAPP_HOSTS",
+        hide_env_values = true
+    )]
     pub hosts: Vec<String>,
     /// Use only hosts with this label, such as `role=web`, or without it: `role!=web`
-    #[arg(long, value_name = "KEY=VALUE,…", value_delimiter = ',', env = "PKGAPP_ONLY", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "KEY=VALUE,…",
+        value_delimiter = ',',
+        env = "PKGAPP_ONLY",
+        hide_env_values = true
+    )]
     pub only: Vec<String>,
-    /// Log in as this user where no other is written [default: as `[deploy.NAME]` or ssh's configuration says]
-    #[arg(long, value_name = "USER", env = "PKGAPP_LOGIN", hide_env_values = true)]
+    /// Log in as this user where no other is written [default: as `[deploy.NAME]` or ssh's
+    /// configuration says]
+    #[arg(
+        long,
+        value_name = "USER",
+        env = "PKGAPP_LOGIN",
+        hide_env_values = true
+    )]
     pub login: Option<String>,
     /// Use this machine, without ssh
     #[arg(long, conflicts_with_all = ["hosts", "only"], env = "PKGAPP_LOCAL", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
@@ -536,22 +635,44 @@ pub struct HostArgs {
     #[arg(long, value_name = "N", default_value_t = 10, env = "PKGAPP_PARALLEL", hide_env_values = true, value_parser = clap::value_parser!(u16).range(1..))]
     pub parallel: u16,
     /// Use this ssh [default: ssh on PATH]
-    #[arg(long, value_name = "PROGRAM", env = "PKGAPP_SSH", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "PROGRAM",
+        env = "PKGAPP_SSH",
+        hide_env_values = true
+    )]
     pub ssh: Option<PathBuf>,
     /// Let ssh read this configuration instead of the user's and the system's
-    #[arg(long, value_name = "FILE", env = "PKGAPP_SSH_CONFIG", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "PKGAPP_SSH_CONFIG",
+        hide_env_values = true
+    )]
     pub ssh_config: Option<PathBuf>,
     /// Wait this many seconds for a connection
     #[arg(long, value_name = "SECONDS", default_value_t = 15, env = "PKGAPP_CONNECT_TIMEOUT", hide_env_values = true, value_parser = clap::value_parser!(u16).range(1..))]
     pub connect_timeout: u16,
-    /// Give a host this many seconds to answer a question of pkgapp's own, such as what is installed
+    /// Give a host this many seconds to answer a question of pkgapp's own, such as what is
+    /// installed
     #[arg(long, value_name = "SECONDS", default_value_t = 120, env = "PKGAPP_ANSWER_TIMEOUT", hide_env_values = true, value_parser = clap::value_parser!(u16).range(1..))]
     pub answer_timeout: u16,
     /// Read the password for sudo from this file's first line [default: ask, if a host wants one]
-    #[arg(long, value_name = "FILE", env = "PKGAPP_SUDO_PASSWORD_FILE", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "PKGAPP_SUDO_PASSWORD_FILE",
+        hide_env_values = true
+    )]
     pub sudo_password_file: Option<PathBuf>,
-    /// Keep all that hosts print below this directory [default: pkgapp/logs in the XDG state directory]
-    #[arg(long, value_name = "DIR", env = "PKGAPP_LOG_DIR", hide_env_values = true)]
+    /// Keep all that hosts print below this directory [default: pkgapp/logs in the XDG state
+    /// directory]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "PKGAPP_LOG_DIR",
+        hide_env_values = true
+    )]
     pub log_dir: Option<PathBuf>,
 }
 
@@ -565,7 +686,12 @@ pub struct RunArgs {
     #[arg(value_name = "COMMAND", last = true)]
     pub command: Vec<String>,
     /// Run this script; COMMAND is then its arguments
-    #[arg(long, value_name = "FILE", env = "PKGAPP_SCRIPT", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "PKGAPP_SCRIPT",
+        hide_env_values = true
+    )]
     pub script: Option<PathBuf>,
     /// Run it as root, by way of sudo
     #[arg(long, env = "PKGAPP_SUDO", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
@@ -591,7 +717,12 @@ pub struct PutArgs {
     #[arg(value_name = "PATH")]
     pub remote: String,
     /// The `[deploy.NAME]` whose hosts are meant
-    #[arg(long = "deploy", value_name = "NAME", env = "PKGAPP_DEPLOY", hide_env_values = true)]
+    #[arg(
+        long = "deploy",
+        value_name = "NAME",
+        env = "PKGAPP_DEPLOY",
+        hide_env_values = true
+    )]
     pub name: Option<String>,
     /// The permission bits there, in octal [default: as here]
     #[arg(long, value_name = "MODE", env = "PKGAPP_MODE", hide_env_values = true, value_parser = mode)]
@@ -627,7 +758,12 @@ pub struct GetArgs {
     )]
     pub max_size: u64,
     /// The `[deploy.NAME]` whose hosts are meant
-    #[arg(long = "deploy", value_name = "NAME", env = "PKGAPP_DEPLOY", hide_env_values = true)]
+    #[arg(
+        long = "deploy",
+        value_name = "NAME",
+        env = "PKGAPP_DEPLOY",
+        hide_env_values = true
+    )]
     pub name: Option<String>,
     /// Read it as root, by way of sudo
     #[arg(long, env = "PKGAPP_SUDO", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
@@ -650,15 +786,28 @@ pub struct LogsArgs {
     #[arg(short, long, env = "PKGAPP_FOLLOW", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub follow: bool,
     /// Begin at this time: anything that journalctl takes, such as `-1h` or `yesterday`
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true, env = "PKGAPP_SINCE", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "TIME",
+        allow_hyphen_values = true,
+        env = "PKGAPP_SINCE",
+        hide_env_values = true
+    )]
     pub since: Option<String>,
     /// Show the last N lines of each host [default: 100, or all with `--since`]
-    #[arg(short = 'n', long, value_name = "N", env = "PKGAPP_LINES", hide_env_values = true)]
+    #[arg(
+        short = 'n',
+        long,
+        value_name = "N",
+        env = "PKGAPP_LINES",
+        hide_env_values = true
+    )]
     pub lines: Option<u32>,
     /// Read the journal as root, by way of sudo [default: as `[deploy.NAME]` says]
     #[arg(long, env = "PKGAPP_SUDO", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub sudo: bool,
-    /// Read the journal of releases that are unpacked in this directory, for a login that is not root [default: as `[deploy.NAME]` says]
+    /// Read the journal of releases that are unpacked in this directory, for a login that is not
+    /// root [default: as `[deploy.NAME]` says]
     #[arg(long, value_name = "DIR", env = "PKGAPP_INTO", hide_env_values = true)]
     pub into: Option<String>,
     /// Which hosts.
@@ -676,10 +825,21 @@ pub struct BootstrapArgs {
     #[arg(long, value_name = "USER", env = "PKGAPP_USER", hide_env_values = true, value_parser = user)]
     pub user: Option<String>,
     /// Let the key of this file (`….pub`) log in as the user; may be given more than once
-    #[arg(long, value_name = "FILE", env = "PKGAPP_AUTHORIZE", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "PKGAPP_AUTHORIZE",
+        hide_env_values = true
+    )]
     pub authorize: Vec<PathBuf>,
     /// Install these packages of the distribution too
-    #[arg(long, value_name = "PACKAGE,…", value_delimiter = ',', env = "PKGAPP_INSTALL", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "PACKAGE,…",
+        value_delimiter = ',',
+        env = "PKGAPP_INSTALL",
+        hide_env_values = true
+    )]
     pub install: Vec<String>,
     /// Print what would be done, and change nothing
     #[arg(long, env = "PKGAPP_DRY_RUN", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
@@ -700,7 +860,9 @@ fn mode(text: &str) -> Result<u32, String> {
 /// Reads the name of a user to make: what useradd takes and sudoers need not quote.
 fn user(text: &str) -> Result<String, String> {
     let inside = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
-    match text.starts_with(|c: char| c.is_ascii_lowercase() || c == '_') && text.chars().all(inside) && text.len() <= 32
+    match text.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        && text.chars().all(inside)
+        && text.len() <= 32
     {
         true => Ok(text.to_owned()),
         false => Err("lower-case letters, digits, `-` and `_`, a letter first, 32 at most".into()),
@@ -712,7 +874,11 @@ fn owner(text: &str) -> Result<String, String> {
     let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '@' | '\\');
     let name = |name: &str| !name.is_empty() && !name.starts_with('-') && name.chars().all(inside);
     let (user, group) = text.split_once(':').unwrap_or((text, "x"));
-    if name(user) && name(group) { Ok(text.to_owned()) } else { Err("write USER or USER:GROUP".into()) }
+    if name(user) && name(group) {
+        Ok(text.to_owned())
+    } else {
+        Err("write USER or USER:GROUP".into())
+    }
 }
 
 /// Arguments of `pkgapp push`.
@@ -727,7 +893,8 @@ pub struct PushArgs {
     /// Install the version even if a newer one is installed
     #[arg(long, env = "PKGAPP_ALLOW_DOWNGRADE", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub allow_downgrade: bool,
-    /// Install the package even if a repository of the host has one of its name, such as your own repository
+    /// Install the package even if a repository of the host has one of its name, such as your own
+    /// repository
     #[arg(long, env = "PKGAPP_ALLOW_SAME_NAME", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub allow_same_name: bool,
     /// Install the package even if another one of the same version is installed
@@ -745,7 +912,12 @@ pub struct RollbackArgs {
     #[arg(value_name = "NAME", env = "PKGAPP_DEPLOY", hide_env_values = true)]
     pub name: Option<String>,
     /// Go to this version [default: the newest that worked before]
-    #[arg(long, value_name = "VERSION", env = "PKGAPP_TO", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "VERSION",
+        env = "PKGAPP_TO",
+        hide_env_values = true
+    )]
     pub to: Option<String>,
     /// How it is done.
     #[command(flatten)]
@@ -764,14 +936,21 @@ pub struct RolloutArgs {
     /// Do root's work with sudo [default: as `[deploy.NAME]` says]
     #[arg(long, env = "PKGAPP_SUDO", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub sudo: bool,
-    /// Unpack releases of a tarball in this directory, for a login that is not root [default: as `[deploy.NAME]` says]
+    /// Unpack releases of a tarball in this directory, for a login that is not root [default: as
+    /// `[deploy.NAME]` says]
     #[arg(long, value_name = "DIR", env = "PKGAPP_INTO", hide_env_values = true)]
     pub into: Option<String>,
-    /// Switch so many hosts, then so many of all, and so on: `1,25%,100%` [default: as `[deploy.NAME]` says]
+    /// Switch so many hosts, then so many of all, and so on: `1,25%,100%` [default: as
+    /// `[deploy.NAME]` says]
     #[arg(long, value_name = "N|N%,…", value_delimiter = ',', env = "PKGAPP_BATCHES", hide_env_values = true, value_parser = batch)]
     pub batches: Vec<crate::app::Batch>,
     /// Go on until more than so many hosts have failed [default: as `[deploy.NAME]` says]
-    #[arg(long, value_name = "N", env = "PKGAPP_MAX_FAILED", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "PKGAPP_MAX_FAILED",
+        hide_env_values = true
+    )]
     pub max_failed: Option<u32>,
     /// Leave hosts on the new version when others fail
     #[arg(long, env = "PKGAPP_KEEP", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
@@ -779,11 +958,23 @@ pub struct RolloutArgs {
     /// Go on without hosts that can't be reached
     #[arg(long, env = "PKGAPP_SKIP_UNREACHABLE", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub skip_unreachable: bool,
-    /// Wait so long for another push and for the package manager's lock [default: as `[deploy.NAME]` says, else 120]
-    #[arg(long, value_name = "SECONDS", env = "PKGAPP_WAIT", hide_env_values = true)]
+    /// Wait so long for another push and for the package manager's lock [default: as
+    /// `[deploy.NAME]` says, else 120]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "PKGAPP_WAIT",
+        hide_env_values = true
+    )]
     pub wait: Option<u32>,
     /// Try so long to reach a host again that was lost in the middle
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, env = "PKGAPP_RECONNECT", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 60,
+        env = "PKGAPP_RECONNECT",
+        hide_env_values = true
+    )]
     pub reconnect: u32,
     /// Which hosts.
     #[command(flatten)]
@@ -792,10 +983,19 @@ pub struct RolloutArgs {
 
 /// Reads a number of hosts or a share of them.
 fn batch(text: &str) -> Result<crate::app::Batch, String> {
-    let share = |digits: &str| digits.parse().ok().filter(|share| (1..=100).contains(share));
+    let share = |digits: &str| {
+        digits
+            .parse()
+            .ok()
+            .filter(|share| (1..=100).contains(share))
+    };
     let batch = match text.strip_suffix('%') {
         Some(digits) => share(digits).map(crate::app::Batch::Percent),
-        None => text.parse().ok().filter(|count| *count > 0).map(crate::app::Batch::Hosts),
+        None => text
+            .parse()
+            .ok()
+            .filter(|count| *count > 0)
+            .map(crate::app::Batch::Hosts),
     };
     batch.ok_or_else(|| "a number of hosts, or a share of them from 1% to 100%".to_owned())
 }
@@ -809,7 +1009,8 @@ pub struct StatusArgs {
     /// Look as root, by way of sudo [default: as `[deploy.NAME]` says]
     #[arg(long, env = "PKGAPP_SUDO", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub sudo: bool,
-    /// Look at releases that are unpacked in this directory, for a login that is not root [default: as `[deploy.NAME]` says]
+    /// Look at releases that are unpacked in this directory, for a login that is not root
+    /// [default: as `[deploy.NAME]` says]
     #[arg(long, value_name = "DIR", env = "PKGAPP_INTO", hide_env_values = true)]
     pub into: Option<String>,
     /// Which hosts.
@@ -824,12 +1025,20 @@ pub struct HistoryArgs {
     #[arg(value_name = "NAME", env = "PKGAPP_DEPLOY", hide_env_values = true)]
     pub name: Option<String>,
     /// Show so many last entries of each host
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 20, env = "PKGAPP_LINES", hide_env_values = true)]
+    #[arg(
+        short = 'n',
+        long,
+        value_name = "N",
+        default_value_t = 20,
+        env = "PKGAPP_LINES",
+        hide_env_values = true
+    )]
     pub lines: u32,
     /// Look as root, by way of sudo [default: as `[deploy.NAME]` says]
     #[arg(long, env = "PKGAPP_SUDO", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub sudo: bool,
-    /// Look at releases that are unpacked in this directory, for a login that is not root [default: as `[deploy.NAME]` says]
+    /// Look at releases that are unpacked in this directory, for a login that is not root
+    /// [default: as `[deploy.NAME]` says]
     #[arg(long, value_name = "DIR", env = "PKGAPP_INTO", hide_env_values = true)]
     pub into: Option<String>,
     /// Which hosts.

@@ -1,6 +1,7 @@
 //! The commit that an application is built from, and so the date of everything in its packages.
 //!
-//! Not `git log`: a repository's configuration can make it run programs, and looking at a project must run nothing.
+//! Not `git log`: a repository's configuration can make it run programs, and looking at a project
+//! must run nothing.
 
 use std::path::Path;
 use std::process::Command;
@@ -23,17 +24,33 @@ pub struct Commit {
 }
 
 impl Commit {
-    /// Reads the commit that is checked out at `root`; `None` if it is no git checkout, has no commit, or git is missing.
+    /// Reads the commit that is checked out at `root`; `None` if it is no git checkout, has no
+    /// commit, or git is missing.
     ///
-    /// A directory that a repository holds nothing of has no commit, even if it lies in the repository's checkout.
+    /// A directory that a repository holds nothing of has no commit, even if it lies in the
+    /// repository's checkout.
     pub fn at(root: &Path) -> Option<Self> {
-        let status = ["status", "--porcelain", "--untracked-files=no", "--ignore-submodules", "--", "."];
+        let status = [
+            "status",
+            "--porcelain",
+            "--untracked-files=no",
+            "--ignore-submodules",
+            "--",
+            ".",
+        ];
         let (objects, changed) = thread::scope(|scope| {
-            // `status` and not `diff-index`: a copied checkout has other file times, and is no other source for it.
-            let changed = scope.spawn(|| git(root, &status, "").is_none_or(|names| !names.trim_ascii().is_empty()));
-            (git(root, &["cat-file", "--batch"], "HEAD^{commit}\nHEAD:./\n"), changed.join().unwrap_or(true))
+            // `status` and not `diff-index`: a copied checkout has other file times, and is no
+            // other source for it.
+            let changed = scope.spawn(|| {
+                git(root, &status, "").is_none_or(|names| !names.trim_ascii().is_empty())
+            });
+            (
+                git(root, &["cat-file", "--batch"], "HEAD^{commit}\nHEAD:./\n"),
+                changed.join().unwrap_or(true),
+            )
         });
-        // Each as `HASH KIND LENGTH`, a line end, LENGTH bytes and another line end, or as `NAME missing`: git-cat-file(1).
+        // Each as `HASH KIND LENGTH`, a line end, LENGTH bytes and another line end, or as `NAME
+        // missing`: git-cat-file(1).
         let mut rest = &objects?[..];
         let (id, commit) = next_object(&mut rest)?;
         let (_, tracked) = next_object(&mut rest)?;
@@ -42,9 +59,15 @@ impl Commit {
         }
         let text = String::from_utf8_lossy(commit);
         // `committer Name <address> 1700000000 +0100`, see git-commit-tree(1).
-        let line = text.lines().take_while(|line| !line.is_empty()).find(|line| line.starts_with("committer "))?;
+        let line = text
+            .lines()
+            .take_while(|line| !line.is_empty())
+            .find(|line| line.starts_with("committer "))?;
         let time = line.rsplit(' ').nth(1)?.parse().ok()?;
-        Some(Self { id: if changed { format!("{id}-dirty") } else { id }, time })
+        Some(Self {
+            id: if changed { format!("{id}-dirty") } else { id },
+            time,
+        })
     }
 }
 
@@ -60,24 +83,38 @@ impl Asked {
     pub fn at(root: &Path) -> Self {
         let root = root.to_owned();
         let asking = Mutex::new(Some(thread::spawn(move || Commit::at(&root))));
-        Self { asking, commit: OnceLock::new() }
+        Self {
+            asking,
+            commit: OnceLock::new(),
+        }
     }
 
     /// Returns the answer, and waits for it if it is not there yet.
     pub fn commit(&self) -> Option<&Commit> {
         let answer = || {
-            let asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-            asking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            let asking = self
+                .asking
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take()?;
+            asking
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         };
         self.commit.get_or_init(answer).as_ref()
     }
 
-    /// Returns the [`date`] of the build. If the environment has it, git's answer is not waited for.
+    /// Returns the [`date`] of the build. If the environment has it, git's answer is not waited
+    /// for.
     ///
     /// # Errors
     /// As [`date`].
     pub fn date(&self) -> Result<u64> {
-        if is_dated() { date(None) } else { date(self.commit()) }
+        if is_dated() {
+            date(None)
+        } else {
+            date(self.commit())
+        }
     }
 }
 
@@ -107,42 +144,60 @@ impl Epoch<'_> {
 fn next_object<'a>(rest: &mut &'a [u8]) -> Option<(String, &'a [u8])> {
     let (head, after) = rest.split_at_checked(rest.iter().position(|byte| *byte == b'\n')?)?;
     let head = std::str::from_utf8(head).ok()?;
-    let (id, size) = (head.split(' ').next()?, head.rsplit(' ').next()?.parse().ok()?);
+    let (id, size) = (
+        head.split(' ').next()?,
+        head.rsplit(' ').next()?.parse().ok()?,
+    );
     let (content, after) = after.get(1..)?.split_at_checked(size)?;
     *rest = after.get(1..)?;
     Some((id.to_owned(), content))
 }
 
-/// Returns why a release can't be traced to a tagged commit of the repository at `root`; nothing if it can. `id` is the
-/// commit that it was built from, as in [`Commit::id`].
+/// Returns why a release can't be traced to a tagged commit of the repository at `root`; nothing if
+/// it can. `id` is the commit that it was built from, as in [`Commit::id`].
 pub fn untraced(root: &Path, id: Option<&str>, version: &str) -> Vec<Error> {
     let Some(id) = id else {
-        return vec![Error::new(format!("{version} was built from no commit")).hint("build it in a git clone")];
+        return vec![
+            Error::new(format!("{version} was built from no commit"))
+                .hint("build it in a git clone"),
+        ];
     };
     let mut errors = Vec::new();
-    let (commit, is_dirty) = id.strip_suffix("-dirty").map_or((id, false), |commit| (commit, true));
+    let (commit, is_dirty) = id
+        .strip_suffix("-dirty")
+        .map_or((id, false), |commit| (commit, true));
     let short = commit.get(..12).unwrap_or(commit);
     if is_dirty {
-        let error = Error::new(format!("{version} holds changes that are not in commit {short}"));
+        let error = Error::new(format!(
+            "{version} holds changes that are not in commit {short}"
+        ));
         errors.push(error.hint("commit them and build again: `git status` lists them"));
     }
     let tags = git(root, &["tag", "--points-at", commit], "").unwrap_or_default();
-    if !String::from_utf8_lossy(&tags).lines().any(|tag| is_tag_of(tag, version)) {
+    if !String::from_utf8_lossy(&tags)
+        .lines()
+        .any(|tag| is_tag_of(tag, version))
+    {
         let error = Error::new(format!("commit {short} has no tag for version {version}"));
-        errors.push(error.hint(format!("tag it, `git tag v{version} {short}`, or fetch the tags")));
+        errors.push(error.hint(format!(
+            "tag it, `git tag v{version} {short}`, or fetch the tags"
+        )));
     }
     errors
 }
 
-/// Whether a tag is what people tag a version with: `1.4.2`, `v1.4.2`, `shop-1.4.2`, `release/v1.4.2`.
+/// Whether a tag is what people tag a version with: `1.4.2`, `v1.4.2`, `shop-1.4.2`,
+/// `release/v1.4.2`.
 fn is_tag_of(tag: &str, version: &str) -> bool {
-    let Some(before) = tag.strip_suffix(version) else { return false };
+    let Some(before) = tag.strip_suffix(version) else {
+        return false;
+    };
     let before = before.strip_suffix('v').unwrap_or(before);
     before.is_empty() || before.ends_with(['-', '_', '/', '@'])
 }
 
-/// Returns the date of everything in a package, seconds since 1970: `SOURCE_DATE_EPOCH`, else the commit's, else a
-/// constant. See <https://reproducible-builds.org/specs/source-date-epoch/>.
+/// Returns the date of everything in a package, seconds since 1970: `SOURCE_DATE_EPOCH`, else the
+/// commit's, else a constant. See <https://reproducible-builds.org/specs/source-date-epoch/>.
 ///
 /// # Errors
 /// `SOURCE_DATE_EPOCH` is set and is no number, or beyond what rpm can hold (2106).
@@ -165,9 +220,15 @@ fn is_dated() -> bool {
 fn git(root: &Path, arguments: &[&str], input: &str) -> Option<Vec<u8>> {
     let mut command = Command::new("git");
     process::outside_repositories(&mut command);
-    // Whoever owns the checkout, nothing of it is executed: no file-system monitor, no signature check.
+    // Whoever owns the checkout, nothing of it is executed: no file-system monitor, no signature
+    // check.
     command.args(["-c", "safe.directory=*", "-c", "core.fsmonitor=false"]);
-    command.arg("-C").arg(root).args(arguments).env("GIT_OPTIONAL_LOCKS", "0").env("LC_ALL", "C");
+    command
+        .arg("-C")
+        .arg(root)
+        .args(arguments)
+        .env("GIT_OPTIONAL_LOCKS", "0")
+        .env("LC_ALL", "C");
     let output = process::output_of(&mut command, input).ok()?;
     output.status.success().then_some(output.stdout)
 }
@@ -178,7 +239,14 @@ mod tests {
 
     #[test]
     fn a_version_has_its_tags() {
-        for tag in ["1.4.2", "v1.4.2", "shop-1.4.2", "shop-v1.4.2", "release/1.4.2", "shop@1.4.2"] {
+        for tag in [
+            "1.4.2",
+            "v1.4.2",
+            "shop-1.4.2",
+            "shop-v1.4.2",
+            "release/1.4.2",
+            "shop@1.4.2",
+        ] {
             assert!(is_tag_of(tag, "1.4.2"), "{tag}");
         }
         for tag in ["1.4.21", "11.4.2", "v1.4.2-rc1", "dev1.4.2", "1.4"] {
@@ -188,13 +256,19 @@ mod tests {
 
     #[test]
     fn the_commit_and_its_dirt_are_seen() {
-        let Some(git) = crate::need::tool("git") else { return };
+        let Some(git) = crate::need::tool("git") else {
+            return;
+        };
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path();
         assert_eq!(Commit::at(root), None);
         let run = |arguments: &[&str]| {
             let mut command = Command::new(&git);
-            command.arg("-C").arg(root).args(["-c", "user.name=a", "-c", "user.email=a@b"]).args(arguments);
+            command
+                .arg("-C")
+                .arg(root)
+                .args(["-c", "user.name=a", "-c", "user.email=a@b"])
+                .args(arguments);
             command.env("GIT_COMMITTER_DATE", "1700000000 +0100");
             process::run(&mut command).unwrap();
         };

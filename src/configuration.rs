@@ -1,4 +1,5 @@
-//! The application's configuration files: below `/etc/NAME`, kept when an administrator changed them.
+//! The application's configuration files: below `/etc/NAME`, kept when an administrator changed
+//! them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,17 +20,24 @@ use crate::tree::{Content, Entry, Origin, Owner, Tree};
 pub fn insert_into(tree: &mut Tree, app: &App) -> Result<()> {
     let etc = InstallPath::parse(&format!("/etc/{}", app.name))?;
     for file in &app.configs {
-        let origin = Arc::new(Origin { label: format!("`[config.\"{}\"]`", file.name), layer: None });
+        let origin = Arc::new(Origin {
+            label: format!("`[config.\"{}\"]`", file.name),
+            layer: None,
+        });
         let owner = Owner::default();
         let entry = Entry {
             mode: file.mode,
             owner: Owner {
-                user: file.owner.as_ref().map_or(owner.user, |user| user.to_string().into()),
+                user: file
+                    .owner
+                    .as_ref()
+                    .map_or(owner.user, |user| user.to_string().into()),
                 group: services::config_group(app, file).map_or(owner.group, Into::into),
             },
             ..Entry::file(Content::memory(content(file)?), file.mode, &origin).config()
         };
-        tree.insert(etc.join(&file.name), entry).map_err(|error| error.at(file.at.clone()))?;
+        tree.insert(etc.join(&file.name), entry)
+            .map_err(|error| error.at(file.at.clone()))?;
     }
     Ok(())
 }
@@ -42,13 +50,20 @@ fn content(file: &ConfigFile) -> Result<Vec<u8>> {
     fs::read(&file.source).map_err(|error| error.at(file.at.clone()))
 }
 
-/// Renders a template (Jinja syntax) strictly: a variable that is not declared, or declared and not used, is a mistake.
+/// Renders a template (Jinja syntax) strictly: a variable that is not declared, or declared and not
+/// used, is a mistake.
 fn render(file: &ConfigFile, text: &str) -> Result<String> {
     let failed = |error: minijinja::Error| {
-        let place = error.line().map(|line| format!(", line {line}")).unwrap_or_default();
-        Error::new(format!("template `{}`{place} can't be rendered", shown(&file.source)))
-            .at(file.at.clone())
-            .cause(error)
+        let place = error
+            .line()
+            .map(|line| format!(", line {line}"))
+            .unwrap_or_default();
+        Error::new(format!(
+            "template `{}`{place} can't be rendered",
+            shown(&file.source)
+        ))
+        .at(file.at.clone())
+        .cause(error)
     };
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -56,16 +71,31 @@ fn render(file: &ConfigFile, text: &str) -> Result<String> {
     let template = environment.template_from_str(text).map_err(failed)?;
     let used = template.undeclared_variables(false);
     let declared: BTreeSet<&str> = file.variables.keys().map(String::as_str).collect();
-    let unknown = used.iter().filter(|name| !declared.contains(name.as_str())).map(|name| {
-        Error::new(format!("template `{}` uses `{name}`, which is not declared", shown(&file.source)))
+    let unknown = used
+        .iter()
+        .filter(|name| !declared.contains(name.as_str()))
+        .map(|name| {
+            Error::new(format!(
+                "template `{}` uses `{name}`, which is not declared",
+                shown(&file.source)
+            ))
             .at(file.at.clone())
-            .hint(format!("add `{name} = \"…\"` to `[config.\"{}\".variables]`", file.name))
-    });
-    let unused = declared.iter().filter(|name| !used.contains(**name)).map(|name| {
-        Error::new(format!("template `{}` does not use the variable `{name}`", shown(&file.source)))
+            .hint(format!(
+                "add `{name} = \"…\"` to `[config.\"{}\".variables]`",
+                file.name
+            ))
+        });
+    let unused = declared
+        .iter()
+        .filter(|name| !used.contains(**name))
+        .map(|name| {
+            Error::new(format!(
+                "template `{}` does not use the variable `{name}`",
+                shown(&file.source)
+            ))
             .at(file.at.clone())
             .hint("leave it out")
-    });
+        });
     if let Some(error) = Error::all(unknown.chain(unused).collect::<Vec<_>>()) {
         return Err(error);
     }

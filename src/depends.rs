@@ -36,7 +36,8 @@ pub struct Relations {
     pub provides: Relation,
     /// What can't be installed beside it.
     pub conflicts: Relation,
-    /// What it takes the place of, or files from: earlier names of the application, or a part that was split off.
+    /// What it takes the place of, or files from: earlier names of the application, or a part that
+    /// was split off.
     pub replaces: Relation,
     /// What is usually installed with it.
     pub recommends: Relation,
@@ -77,8 +78,8 @@ pub enum Program {
     Poppler,
 }
 
-/// What distributions load or start when they run, and no file of theirs names: shared libraries by way of ctypes, and
-/// programs without which they do nothing.
+/// What distributions load or start when they run, and no file of theirs names: shared libraries by
+/// way of ctypes, and programs without which they do nothing.
 const LOADED: [(&str, &[&str], Option<Program>); 6] = [
     ("python-magic", &["libmagic.so.1"], None),
     ("cairocffi", &["libcairo.so.2"], None),
@@ -88,9 +89,11 @@ const LOADED: [(&str, &[&str], Option<Program>); 6] = [
     ("pdf2image", &[], Some(Program::Poppler)),
 ];
 
-/// The libraries and programs of the host that a distribution loads and starts, by its normalised name.
+/// The libraries and programs of the host that a distribution loads and starts, by its normalised
+/// name.
 pub fn loaded_by(distribution: &str) -> (Vec<Library>, Option<Program>) {
-    let Some((name, sonames, program)) = LOADED.iter().find(|(name, ..)| *name == distribution) else {
+    let Some((name, sonames, program)) = LOADED.iter().find(|(name, ..)| *name == distribution)
+    else {
         return (Vec::new(), None);
     };
     let library = |soname: &&str| Library {
@@ -145,8 +148,9 @@ pub struct Library {
 pub struct Scan {
     /// What it runs on: [`Arch::Any`] for a release without compiled code.
     pub arch: Arch,
-    /// Shared libraries that the release does not hold, sorted by soname, each with the highest version of each family
-    /// of symbol versions (`GLIBC`, `GLIBCXX`, …), which implies the lower ones.
+    /// Shared libraries that the release does not hold, sorted by soname, each with the highest
+    /// version of each family of symbol versions (`GLIBC`, `GLIBCXX`, …), which implies the
+    /// lower ones.
     pub libraries: Vec<Library>,
     /// For each of those versions the file that needs it.
     pub floors: Vec<Floor>,
@@ -169,21 +173,26 @@ const ALWAYS_THERE: &[&str] = &["ld-linux", "ld64.so", "linux-vdso", "linux-gate
 impl Depends {
     /// Scans the compiled code of all layers.
     ///
-    /// A library is the release's own if any file in it has the needed name as its soname or file name: wheels bundle
-    /// libraries under names that are theirs alone (`libgfortran-040039e1.so.5.0.0`).
+    /// A library is the release's own if any file in it has the needed name as its soname or file
+    /// name: wheels bundle libraries under names that are theirs alone
+    /// (`libgfortran-040039e1.so.5.0.0`).
     ///
-    /// Files of wheels that are tagged for every platform (`-any.whl`) and made for another machine than the rest are
-    /// data that the distribution chooses from at run time, and count for nothing. So do files of any wheel that are made
-    /// for musl: npm brings both kinds, and no process that has glibc can load them.
+    /// Files of wheels that are tagged for every platform (`-any.whl`) and made for another machine
+    /// than the rest are data that the distribution chooses from at run time, and count for
+    /// nothing. So do files of any wheel that are made for musl: npm brings both kinds, and no
+    /// process that has glibc can load them.
     ///
     /// # Errors
-    /// A file for a machine that pkgapp builds no packages for, or files for two machines; all are named.
+    /// A file for a machine that pkgapp builds no packages for, or files for two machines; all are
+    /// named.
     pub fn scan<'a>(layers: impl Iterator<Item = &'a Layer>) -> Result<Scan> {
         let files: Vec<Blamed<'_>> = layers.flat_map(blamed).collect();
         let arch = arch(&files)?;
         let counted: Vec<&Blamed<'_>> = files
             .iter()
-            .filter(|file| file.elf.machine == arch.as_str() && file.elf.is_64 && !is_for_musl(file.elf))
+            .filter(|file| {
+                file.elf.machine == arch.as_str() && file.elf.is_64 && !is_for_musl(file.elf)
+            })
             .collect();
         let own: HashSet<&str> = counted
             .iter()
@@ -213,18 +222,35 @@ impl Blamed<'_> {
 }
 
 fn blamed(layer: &Layer) -> impl Iterator<Item = Blamed<'_>> {
-    let any = layer.manifest.distribution.as_ref().is_some_and(|wheel| wheel.wheel.ends_with("-any.whl"));
-    layer.manifest.elf.iter().map(move |elf| Blamed { elf, layer, platform: !any })
+    let any = layer
+        .manifest
+        .distribution
+        .as_ref()
+        .is_some_and(|wheel| wheel.wheel.ends_with("-any.whl"));
+    layer.manifest.elf.iter().map(move |elf| Blamed {
+        elf,
+        layer,
+        platform: !any,
+    })
 }
 
-/// Returns what the files run on: files of platform wheels decide, and where there are none all others.
+/// Returns what the files run on: files of platform wheels decide, and where there are none all
+/// others.
 fn arch(files: &[Blamed<'_>]) -> Result<Arch> {
     let decisive: Vec<&Blamed<'_>> = files.iter().filter(|file| file.platform).collect();
     if decisive.is_empty() {
-        // Data for several machines: the release runs on each of them as well as its Python code does.
-        let mut known: Vec<Arch> = files.iter().filter_map(|file| known_arch(file.elf)).collect();
+        // Data for several machines: the release runs on each of them as well as its Python code
+        // does.
+        let mut known: Vec<Arch> = files
+            .iter()
+            .filter_map(|file| known_arch(file.elf))
+            .collect();
         known.dedup();
-        return Ok(if let [only] = known[..] { only } else { Arch::Any });
+        return Ok(if let [only] = known[..] {
+            only
+        } else {
+            Arch::Any
+        });
     }
     let mut errors = Vec::new();
     let mut first: Option<(Arch, &Blamed<'_>)> = None;
@@ -232,7 +258,9 @@ fn arch(files: &[Blamed<'_>]) -> Result<Arch> {
         match (known_arch(file.elf), first) {
             (None, _) => errors.push(foreign(file)),
             (Some(arch), None) => first = Some((arch, file)),
-            (Some(arch), Some((other, witness))) if arch != other => errors.push(mixed(file, arch, witness, other)),
+            (Some(arch), Some((other, witness))) if arch != other => {
+                errors.push(mixed(file, arch, witness, other))
+            }
             (Some(_), Some(_)) => {}
         }
     }
@@ -256,31 +284,53 @@ fn known_arch(elf: &ElfFile) -> Option<Arch> {
 
 fn foreign(file: &Blamed<'_>) -> Error {
     let bits = if file.elf.is_64 { "64" } else { "32" };
-    Error::new(format!("`{}` is compiled for {} ({bits}-bit)", file.elf.path, file.elf.machine))
-        .cause_text(format!("{} has it", file.layer.label))
-        .note("pkgapp builds packages for x86_64 and aarch64")
+    Error::new(format!(
+        "`{}` is compiled for {} ({bits}-bit)",
+        file.elf.path, file.elf.machine
+    ))
+    .cause_text(format!("{} has it", file.layer.label))
+    .note("pkgapp builds packages for x86_64 and aarch64")
 }
 
 fn mixed(file: &Blamed<'_>, arch: Arch, witness: &Blamed<'_>, other: Arch) -> Error {
     Error::new("the release holds files for two machines")
-        .cause_text(format!("`{}` of {} is for {other}", witness.elf.path, witness.layer.label))
-        .cause_text(format!("`{}` of {} is for {arch}", file.elf.path, file.layer.label))
+        .cause_text(format!(
+            "`{}` of {} is for {other}",
+            witness.elf.path, witness.layer.label
+        ))
+        .cause_text(format!(
+            "`{}` of {} is for {arch}",
+            file.elf.path, file.layer.label
+        ))
 }
 
-/// Refuses a release with compiled code for another machine than it was made for. `arch` is what [`Depends::scan`] found.
+/// Refuses a release with compiled code for another machine than it was made for. `arch` is what
+/// [`Depends::scan`] found.
 ///
 /// # Errors
 /// All files of another machine.
-pub fn check_machine<'a>(layers: impl Iterator<Item = &'a Layer>, arch: Arch, wanted: Arch) -> Result<()> {
+pub fn check_machine<'a>(
+    layers: impl Iterator<Item = &'a Layer>,
+    arch: Arch,
+    wanted: Arch,
+) -> Result<()> {
     let files: Vec<Blamed<'_>> = layers.flat_map(blamed).collect();
-    let mut strange: Vec<&Blamed<'_>> =
-        files.iter().filter(|file| file.platform && known_arch(file.elf).is_some_and(|arch| arch != wanted)).collect();
+    let mut strange: Vec<&Blamed<'_>> = files
+        .iter()
+        .filter(|file| file.platform && known_arch(file.elf).is_some_and(|arch| arch != wanted))
+        .collect();
     if strange.is_empty() && !matches!(arch, Arch::Any) && arch != wanted {
-        strange = files.iter().filter(|file| known_arch(file.elf) == Some(arch)).collect();
+        strange = files
+            .iter()
+            .filter(|file| known_arch(file.elf) == Some(arch))
+            .collect();
     }
     let errors = strange.into_iter().map(|file| {
-        Error::new(format!("`{}` is compiled for {}, and the release is for {wanted}", file.elf.path, file.elf.machine))
-            .cause_text(format!("{} has it", file.layer.label))
+        Error::new(format!(
+            "`{}` is compiled for {}, and the release is for {wanted}",
+            file.elf.path, file.elf.machine
+        ))
+        .cause_text(format!("{} has it", file.layer.label))
     });
     Error::all(errors).map_or(Ok(()), Err)
 }
@@ -297,19 +347,25 @@ struct Needs {
 impl Needs {
     fn add(&mut self, file: &Blamed<'_>, own: &HashSet<&str>) {
         for needed in &file.elf.needed {
-            // A path instead of a name is looked up as it stands; its last part is what a package would hold.
+            // A path instead of a name is looked up as it stands; its last part is what a package
+            // would hold.
             let soname = needed.rsplit('/').next().unwrap_or(needed);
             if own.contains(soname) || ALWAYS_THERE.iter().any(|start| soname.starts_with(start)) {
                 continue;
             }
-            self.libraries.entry(soname.to_owned()).or_insert_with(|| file.name());
+            self.libraries
+                .entry(soname.to_owned())
+                .or_insert_with(|| file.name());
         }
         for (soname, version) in &file.elf.versions {
             if !self.libraries.contains_key(soname) {
                 continue;
             }
             let key = (soname.clone(), family(version).to_owned());
-            let higher = self.versions.get(&key).is_none_or(|(known, _)| numbers(known) < numbers(version));
+            let higher = self
+                .versions
+                .get(&key)
+                .is_none_or(|(known, _)| numbers(known) < numbers(version));
             if higher {
                 self.versions.insert(key, (version.clone(), file.name()));
             }
@@ -317,22 +373,43 @@ impl Needs {
     }
 
     fn finish(self, arch: Arch) -> Scan {
-        let Self { libraries, versions } = self;
+        let Self {
+            libraries,
+            versions,
+        } = self;
         let libraries = libraries
             .into_iter()
             .map(|(soname, needed_by)| {
-                let of_this = versions.iter().filter(|((library, _), _)| *library == soname);
+                let of_this = versions
+                    .iter()
+                    .filter(|((library, _), _)| *library == soname);
                 let versions = of_this.map(|(_, (version, _))| version.clone()).collect();
-                Library { soname, is_64: true, versions, needed_by }
+                Library {
+                    soname,
+                    is_64: true,
+                    versions,
+                    needed_by,
+                }
             })
             .collect();
-        let floors =
-            versions.into_iter().map(|((soname, _), (version, file))| Floor { soname, version, file }).collect();
-        Scan { arch, libraries, floors }
+        let floors = versions
+            .into_iter()
+            .map(|((soname, _), (version, file))| Floor {
+                soname,
+                version,
+                file,
+            })
+            .collect();
+        Scan {
+            arch,
+            libraries,
+            floors,
+        }
     }
 }
 
-/// Returns the part of a symbol version that is the same for all versions of a library: `GLIBC` of `GLIBC_2.28`.
+/// Returns the part of a symbol version that is the same for all versions of a library: `GLIBC` of
+/// `GLIBC_2.28`.
 fn family(version: &str) -> &str {
     match version.rsplit_once('_') {
         Some((family, number)) if number.starts_with(|c: char| c.is_ascii_digit()) => family,
@@ -342,7 +419,13 @@ fn family(version: &str) -> &str {
 
 /// Returns the numbers of a symbol version.
 fn numbers(version: &str) -> Vec<u32> {
-    version.rsplit('_').next().unwrap_or_default().split('.').map(|part| part.parse().unwrap_or(0)).collect()
+    version
+        .rsplit('_')
+        .next()
+        .unwrap_or_default()
+        .split('.')
+        .map(|part| part.parse().unwrap_or(0))
+        .collect()
 }
 
 /// Refuses a release that can't run on a declared target, naming what is to blame for it.
@@ -353,8 +436,14 @@ fn numbers(version: &str) -> Vec<u32> {
 /// Everything that is wrong on every target at once.
 pub fn check_targets(scan: &Scan, python: Option<PythonMinor>, targets: &[&Target]) -> Result<()> {
     let errors = targets.iter().flat_map(|target| {
-        let missing = python.filter(|python| !target.offers(*python)).map(|python| python_missing(python, target));
-        missing.into_iter().chain(scan.floors.iter().filter_map(|floor| too_old(floor, target)))
+        let missing = python
+            .filter(|python| !target.offers(*python))
+            .map(|python| python_missing(python, target));
+        missing.into_iter().chain(
+            scan.floors
+                .iter()
+                .filter_map(|floor| too_old(floor, target)),
+        )
     });
     Error::all(errors).map_or(Ok(()), Err)
 }
@@ -368,7 +457,10 @@ fn python_missing(python: PythonMinor, target: &Target) -> Error {
 fn too_old(floor: &Floor, target: &Target) -> Option<Error> {
     let wanted = numbers(&floor.version);
     let (name, has) = match family(&floor.version) {
-        "GLIBC" => ("glibc", vec![u32::from(target.glibc.0), u32::from(target.glibc.1)]),
+        "GLIBC" => (
+            "glibc",
+            vec![u32::from(target.glibc.0), u32::from(target.glibc.1)],
+        ),
         "GLIBCXX" => ("libstdc++", vec![3, 4, u32::from(target.glibcxx)]),
         _ => return None,
     };
@@ -376,12 +468,26 @@ fn too_old(floor: &Floor, target: &Target) -> Option<Error> {
         return None;
     }
     let has: Vec<String> = has.iter().map(u32::to_string).collect();
-    let shown = if name == "glibc" { format!("glibc {}", has.join(".")) } else { format!("GLIBCXX_{}", has.join(".")) };
-    let error = Error::new(format!("the release does not run on `{}`, which has {shown}", target.name))
-        .cause_text(format!("{} needs {}", floor.file, floor.version));
-    let able: Vec<&str> =
-        TARGETS.iter().filter(|other| satisfies(other, name, &wanted)).map(|other| other.name).collect();
-    let error = if able.is_empty() { error } else { error.note(format!("it would run on {}", able.join(", "))) };
+    let shown = if name == "glibc" {
+        format!("glibc {}", has.join("."))
+    } else {
+        format!("GLIBCXX_{}", has.join("."))
+    };
+    let error = Error::new(format!(
+        "the release does not run on `{}`, which has {shown}",
+        target.name
+    ))
+    .cause_text(format!("{} needs {}", floor.file, floor.version));
+    let able: Vec<&str> = TARGETS
+        .iter()
+        .filter(|other| satisfies(other, name, &wanted))
+        .map(|other| other.name)
+        .collect();
+    let error = if able.is_empty() {
+        error
+    } else {
+        error.note(format!("it would run on {}", able.join(", ")))
+    };
     Some(error.hint(
         "pin a version with a wheel for an older manylinux, build it on the oldest target, or leave the target out",
     ))
@@ -411,7 +517,10 @@ mod tests {
             soname: None,
             needed: needed.iter().map(|&name| name.into()).collect(),
             runpath: vec![],
-            versions: versions.iter().map(|&(library, version)| (library.into(), version.into())).collect(),
+            versions: versions
+                .iter()
+                .map(|&(library, version)| (library.into(), version.into()))
+                .collect(),
         }
     }
 
@@ -434,7 +543,11 @@ mod tests {
             key: name.into(),
             label: format!("distribution `{name} 1.0`"),
             place: crate::layer::Place::new(PathBuf::new(), crate::layer::Keeping::Together),
-            manifest: Manifest { elf, distribution: Some(distribution), ..Manifest::default() },
+            manifest: Manifest {
+                elf,
+                distribution: Some(distribution),
+                ..Manifest::default()
+            },
         }
     }
 
@@ -443,7 +556,12 @@ mod tests {
 
     #[test]
     fn needed_is_what_the_release_does_not_hold_with_the_highest_versions() {
-        let mut bundled = elf("lib/a.libs/libfoo-1234.so.1.0", "x86_64", &["libc.so.6"], &[("libc.so.6", "GLIBC_2.9")]);
+        let mut bundled = elf(
+            "lib/a.libs/libfoo-1234.so.1.0",
+            "x86_64",
+            &["libc.so.6"],
+            &[("libc.so.6", "GLIBC_2.9")],
+        );
         bundled.soname = Some("libfoo-1234.so.1".into());
         let layers = [
             layer(
@@ -453,7 +571,12 @@ mod tests {
                     elf(
                         "lib/a.so",
                         "x86_64",
-                        &["libfoo-1234.so.1", "libstdc++.so.6", "libc.so.6", "ld-linux-x86-64.so.2"],
+                        &[
+                            "libfoo-1234.so.1",
+                            "libstdc++.so.6",
+                            "libc.so.6",
+                            "ld-linux-x86-64.so.2",
+                        ],
                         &[
                             ("ld-linux-x86-64.so.2", "GLIBC_2.3"),
                             ("libc.so.6", "GLIBC_2.2.5"),
@@ -467,7 +590,16 @@ mod tests {
                     bundled,
                 ],
             ),
-            layer("b", PLATFORM, vec![elf("lib/b.so", "x86_64", &["libc.so.6"], &[("libc.so.6", "GLIBC_2.28")])]),
+            layer(
+                "b",
+                PLATFORM,
+                vec![elf(
+                    "lib/b.so",
+                    "x86_64",
+                    &["libc.so.6"],
+                    &[("libc.so.6", "GLIBC_2.28")],
+                )],
+            ),
         ];
         let scan = Depends::scan(layers.iter()).unwrap();
         let library = |soname: &str, versions: &[&str]| Library {
@@ -479,7 +611,10 @@ mod tests {
         assert_eq!(scan.arch, Arch::X86_64);
         assert_eq!(
             scan.libraries,
-            [library("libc.so.6", &["GLIBC_2.28"]), library("libstdc++.so.6", &["CXXABI_1.3.9", "GLIBCXX_3.4.21"])]
+            [
+                library("libc.so.6", &["GLIBC_2.28"]),
+                library("libstdc++.so.6", &["CXXABI_1.3.9", "GLIBCXX_3.4.21"])
+            ]
         );
         assert_eq!(scan.floors[0].file, "distribution `b 1.0`: lib/b.so");
     }
@@ -488,17 +623,38 @@ mod tests {
     fn a_release_without_compiled_code_runs_everywhere() {
         let layers = [layer("a", ANY, vec![])];
         let scan = Depends::scan(layers.iter()).unwrap();
-        assert_eq!(scan, Scan { arch: Arch::Any, libraries: vec![], floors: vec![] });
+        assert_eq!(
+            scan,
+            Scan {
+                arch: Arch::Any,
+                libraries: vec![],
+                floors: vec![]
+            }
+        );
     }
 
     #[test]
     fn what_is_made_for_musl_asks_for_no_package() {
         let files = vec![
-            elf("lib/watcher-musl.node", "x86_64", &["libstdc++.so.6", "libc.musl-x86_64.so.1"], &[]),
-            elf("lib/watcher.node", "x86_64", &["libc.so.6"], &[("libc.so.6", "GLIBC_2.17")]),
+            elf(
+                "lib/watcher-musl.node",
+                "x86_64",
+                &["libstdc++.so.6", "libc.musl-x86_64.so.1"],
+                &[],
+            ),
+            elf(
+                "lib/watcher.node",
+                "x86_64",
+                &["libc.so.6"],
+                &[("libc.so.6", "GLIBC_2.17")],
+            ),
         ];
         let scan = Depends::scan([layer("a", ANY, files)].iter()).unwrap();
-        let libraries: Vec<&str> = scan.libraries.iter().map(|library| library.soname.as_str()).collect();
+        let libraries: Vec<&str> = scan
+            .libraries
+            .iter()
+            .map(|library| library.soname.as_str())
+            .collect();
         assert_eq!((scan.arch, libraries), (Arch::X86_64, vec!["libc.so.6"]));
     }
 
@@ -506,7 +662,14 @@ mod tests {
     fn files_for_two_machines_are_refused_and_named() {
         let layers = [
             layer("a", PLATFORM, vec![elf("lib/a.so", "x86_64", &[], &[])]),
-            layer("b", PLATFORM, vec![elf("lib/b.so", "aarch64", &[], &[]), elf("lib/c.so", "i386", &[], &[])]),
+            layer(
+                "b",
+                PLATFORM,
+                vec![
+                    elf("lib/b.so", "aarch64", &[], &[]),
+                    elf("lib/c.so", "i386", &[], &[]),
+                ],
+            ),
         ];
         assert_eq!(
             Depends::scan(layers.iter()).unwrap_err().to_string(),
@@ -518,26 +681,50 @@ mod tests {
 
     #[test]
     fn a_wheel_for_every_platform_may_carry_files_for_other_machines() {
-        let debugger =
-            || vec![elf("lib/attach_x86.so", "i386", &["libnobody.so"], &[]), elf("lib/attach.so", "x86_64", &[], &[])];
+        let debugger = || {
+            vec![
+                elf("lib/attach_x86.so", "i386", &["libnobody.so"], &[]),
+                elf("lib/attach.so", "x86_64", &[], &[]),
+            ]
+        };
         let alone = [layer("a", ANY, debugger())];
         assert_eq!(Depends::scan(alone.iter()).unwrap().arch, Arch::X86_64);
-        let beside = [layer("a", ANY, debugger()), layer("b", PLATFORM, vec![elf("lib/b.so", "aarch64", &[], &[])])];
+        let beside = [
+            layer("a", ANY, debugger()),
+            layer("b", PLATFORM, vec![elf("lib/b.so", "aarch64", &[], &[])]),
+        ];
         let scan = Depends::scan(beside.iter()).unwrap();
         assert_eq!((scan.arch, scan.libraries.len()), (Arch::Aarch64, 0));
     }
 
     #[test]
     fn every_target_that_is_too_old_is_named_with_the_file() {
-        let versions = [("libc.so.6", "GLIBC_2.34"), ("libstdc++.so.6", "GLIBCXX_3.4.29")];
-        let needs = vec![elf("lib/a.so", "x86_64", &["libc.so.6", "libstdc++.so.6"], &versions)];
+        let versions = [
+            ("libc.so.6", "GLIBC_2.34"),
+            ("libstdc++.so.6", "GLIBCXX_3.4.29"),
+        ];
+        let needs = vec![elf(
+            "lib/a.so",
+            "x86_64",
+            &["libc.so.6", "libstdc++.so.6"],
+            &versions,
+        )];
         let layers = [layer("a", PLATFORM, needs)];
         let scan = Depends::scan(layers.iter()).unwrap();
         let targets = ["el8", "el9", "debian11", "debian12"].map(|name| by_name(name).unwrap());
-        let python = PythonMinor { major: 3, minor: 11 };
-        assert_eq!(check_targets(&scan, Some(python), &targets[1..2]).map_err(|e| e.to_string()), Ok(()));
+        let python = PythonMinor {
+            major: 3,
+            minor: 11,
+        };
+        assert_eq!(
+            check_targets(&scan, Some(python), &targets[1..2]).map_err(|e| e.to_string()),
+            Ok(())
+        );
         let error = check_targets(&scan, Some(python), &targets).unwrap_err();
-        let messages: Vec<&str> = std::iter::once(&error).chain(error.others()).map(Error::message).collect();
+        let messages: Vec<&str> = std::iter::once(&error)
+            .chain(error.others())
+            .map(Error::message)
+            .collect();
         assert_eq!(
             messages,
             [
@@ -548,7 +735,14 @@ mod tests {
                 "the release does not run on `debian11`, which has GLIBCXX_3.4.28",
             ]
         );
-        assert!(error.to_string().contains("cause: distribution `a 1.0`: lib/a.so needs GLIBC_2.34\n"));
-        assert_eq!(check_targets(&scan, None, &targets[3..]).map_err(|e| e.to_string()), Ok(()));
+        assert!(
+            error
+                .to_string()
+                .contains("cause: distribution `a 1.0`: lib/a.so needs GLIBC_2.34\n")
+        );
+        assert_eq!(
+            check_targets(&scan, None, &targets[3..]).map_err(|e| e.to_string()),
+            Ok(())
+        );
     }
 }

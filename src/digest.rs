@@ -91,12 +91,19 @@ pub struct DigestWriter<W> {
 impl<W> DigestWriter<W> {
     /// Writes to `inner`.
     pub fn new(inner: W) -> Self {
-        Self { inner, size: 0, sha256: Sha256::new() }
+        Self {
+            inner,
+            size: 0,
+            sha256: Sha256::new(),
+        }
     }
 
     /// Returns what was written to, and the digest of all that was.
     pub fn finish(self) -> (W, Digest) {
-        let digest = Digest { size: self.size, sha256: Sha256Sum(self.sha256.finalize().into()) };
+        let digest = Digest {
+            size: self.size,
+            sha256: Sha256Sum(self.sha256.finalize().into()),
+        };
         (self.inner, digest)
     }
 
@@ -118,8 +125,8 @@ impl<W: Write> Write for DigestWriter<W> {
     }
 }
 
-/// Hands what `write` writes on to `out`, and returns besides its result the number of the bytes and their SHA-256, which
-/// another thread has taken meanwhile. Meant for large writes.
+/// Hands what `write` writes on to `out`, and returns besides its result the number of the bytes
+/// and their SHA-256, which another thread has taken meanwhile. Meant for large writes.
 ///
 /// # Errors
 /// What `write` returns.
@@ -142,16 +149,24 @@ pub fn summed<T, E>(
             }
             hasher.finalize()
         });
-        let mut tee = Tee { out, sums: sender, spare, size: 0 };
+        let mut tee = Tee {
+            out,
+            sums: sender,
+            spare,
+            size: 0,
+        };
         let made = write(&mut tee);
         let size = tee.size;
         drop(tee);
-        let sum = hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let sum = hashing
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         Ok((made?, size, Sha256Sum(sum.into())))
     })
 }
 
-/// Most bytes that are copied at a time: fresh memory costs more than a copy, and this is still near the processor.
+/// Most bytes that are copied at a time: fresh memory costs more than a copy, and this is still
+/// near the processor.
 const PART: usize = 1 << 18;
 
 /// Hands bytes on, and a copy of them to who takes their sum.
@@ -170,7 +185,9 @@ impl Write for Tee<'_> {
             let mut copy = self.spare.try_recv().unwrap_or_default();
             copy.clear();
             copy.extend(part);
-            self.sums.send(copy).map_err(|_| io::Error::other("the sum's thread has ended"))?;
+            self.sums
+                .send(copy)
+                .map_err(|_| io::Error::other("the sum's thread has ended"))?;
         }
         Ok(written)
     }
@@ -188,14 +205,18 @@ mod tests {
     fn digests_are_those_of_sha256sum() {
         let digest = Digest::of(b"abc");
         assert_eq!(digest.size, 3);
-        assert_eq!(digest.sha256.to_string(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(
+            digest.sha256.to_string(),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
     }
 
     #[test]
     fn a_sum_is_taken_while_bytes_are_written() {
         let bytes: Vec<u8> = (0..1_000_000_u32).flat_map(u32::to_le_bytes).collect();
         let mut out = Vec::new();
-        let write = |out: &mut dyn Write| bytes.chunks(9999).try_for_each(|part| out.write_all(part));
+        let write =
+            |out: &mut dyn Write| bytes.chunks(9999).try_for_each(|part| out.write_all(part));
         let ((), size, sum) = summed(&mut out, write).unwrap();
         assert!(out == bytes);
         assert_eq!((size, sum), (4_000_000, Sha256Sum::of(&bytes)));

@@ -1,8 +1,8 @@
 //! What went wrong, on which thing, why, and one true way out.
 //!
-//! One type for the whole program: every error ends on a person's terminal or in a CI log, and the few callers that
-//! branch do so on [`Kind`]. The text is rendered in one place ([`Error`]'s `Display`), so that every message has the
-//! same shape:
+//! One type for the whole program: every error ends on a person's terminal or in a CI log, and the
+//! few callers that branch do so on [`Kind`]. The text is rendered in one place ([`Error`]'s
+//! `Display`), so that every message has the same shape:
 //!
 //! ```text
 //! error: requirement `flask>=2` is not pinned
@@ -57,7 +57,10 @@ pub struct Location {
 impl Location {
     /// A file as a whole.
     pub fn file(file: impl Into<PathBuf>) -> Self {
-        Self { file: file.into(), position: None }
+        Self {
+            file: file.into(),
+            position: None,
+        }
     }
 
     /// The place of the byte `offset` of `text`, which is the content of `file`.
@@ -69,7 +72,10 @@ impl Location {
         let before = &text[..offset];
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
-        Self { file: file.into(), position: Some((line, column)) }
+        Self {
+            file: file.into(),
+            position: Some((line, column)),
+        }
     }
 }
 
@@ -110,7 +116,8 @@ struct Inner {
 }
 
 impl Error {
-    /// A failure of [`Kind::Failed`]. `message` is lower case, without a full stop, with names in backticks.
+    /// A failure of [`Kind::Failed`]. `message` is lower case, without a full stop, with names in
+    /// backticks.
     pub fn new(message: impl Into<String>) -> Self {
         Self(Box::new(Inner {
             kind: Kind::Failed,
@@ -191,17 +198,24 @@ impl Error {
     #[must_use]
     pub fn without_hints(mut self) -> Self {
         self.0.hints.clear();
-        self.0.others = std::mem::take(&mut self.0.others).into_iter().map(Self::without_hints).collect();
+        self.0.others = std::mem::take(&mut self.0.others)
+            .into_iter()
+            .map(Self::without_hints)
+            .collect();
         self
     }
 
     /// Returns message, notes and hints on one line, for programs that print one.
     pub fn one_line(&self) -> String {
         let more = self.0.notes.iter().chain(&self.0.hints).map(String::as_str);
-        std::iter::once(self.message()).chain(more).collect::<Vec<_>>().join("; ")
+        std::iter::once(self.message())
+            .chain(more)
+            .collect::<Vec<_>>()
+            .join("; ")
     }
 
-    /// Puts `message` in front; what was the message becomes the first cause. Place, notes and hints stay.
+    /// Puts `message` in front; what was the message becomes the first cause. Place, notes and
+    /// hints stay.
     #[must_use]
     pub fn context(mut self, message: impl Into<String>) -> Self {
         let inner = std::mem::replace(&mut self.0.message, message.into());
@@ -209,15 +223,24 @@ impl Error {
         self
     }
 
-    /// Rewrites every text of it and of the failures joined to it, places excepted; for hiding secrets.
+    /// Rewrites every text of it and of the failures joined to it, places excepted; for hiding
+    /// secrets.
     #[must_use]
     pub fn map_text(mut self, rewrite: &impl Fn(&str) -> String) -> Self {
         let inner = &mut self.0;
         inner.message = rewrite(&inner.message);
-        for text in inner.causes.iter_mut().chain(&mut inner.notes).chain(&mut inner.hints) {
+        for text in inner
+            .causes
+            .iter_mut()
+            .chain(&mut inner.notes)
+            .chain(&mut inner.hints)
+        {
             *text = rewrite(text);
         }
-        inner.others = std::mem::take(&mut inner.others).into_iter().map(|other| other.map_text(rewrite)).collect();
+        inner.others = std::mem::take(&mut inner.others)
+            .into_iter()
+            .map(|other| other.map_text(rewrite))
+            .collect();
         self
     }
 
@@ -258,11 +281,29 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let coloured = f.alternate();
-        let paint = |colour: Colour, text: &str| if coloured { colour.paint(text) } else { text.to_owned() };
-        let heading = paint(Colour::Red, if self.0.kind == Kind::Bug { "bug in pkgapp:" } else { "error:" });
+        let paint = |colour: Colour, text: &str| {
+            if coloured {
+                colour.paint(text)
+            } else {
+                text.to_owned()
+            }
+        };
+        let heading = paint(
+            Colour::Red,
+            if self.0.kind == Kind::Bug {
+                "bug in pkgapp:"
+            } else {
+                "error:"
+            },
+        );
         write!(f, "{heading} {}", folded(&self.0.message))?;
         if let Some(at) = &self.0.at {
-            write!(f, "\n  {} {}", paint(Colour::Blue, "-->"), visible_line(&at.to_string()))?;
+            write!(
+                f,
+                "\n  {} {}",
+                paint(Colour::Blue, "-->"),
+                visible_line(&at.to_string())
+            )?;
         }
         let parts = [
             ("cause:", Colour::Blue, &self.0.causes),
@@ -297,7 +338,8 @@ pub(crate) enum Colour {
 }
 
 impl Colour {
-    /// Wraps a label in the escape sequences for a bold colour (ECMA-48 SGR); `anstream` takes them out where they don't belong.
+    /// Wraps a label in the escape sequences for a bold colour (ECMA-48 SGR); `anstream` takes them
+    /// out where they don't belong.
     pub(crate) fn paint(self, text: &str) -> String {
         let number = match self {
             Self::Red => 31,
@@ -349,8 +391,11 @@ mod tests {
 
     #[test]
     fn what_it_quotes_is_seen_and_not_obeyed() {
-        let error = Error::new("a\nerror: b").at(Location::file("/x\ny")).cause_text("\x1b[2J\r\nhint: run this");
-        let expected = "error: a\n    error: b\n  --> /x\\ny\n  cause: \\u{1b}[2J\n    hint: run this";
+        let error = Error::new("a\nerror: b")
+            .at(Location::file("/x\ny"))
+            .cause_text("\x1b[2J\r\nhint: run this");
+        let expected =
+            "error: a\n    error: b\n  --> /x\\ny\n  cause: \\u{1b}[2J\n    hint: run this";
         assert_eq!(error.to_string(), expected);
     }
 

@@ -1,7 +1,9 @@
-//! Many hosts at once: at most so many at a time, results in the order of the hosts, and a table of them for people.
+//! Many hosts at once: at most so many at a time, results in the order of the hosts, and a table of
+//! them for people.
 //!
-//! On a terminal every host that is being worked on is a line that moves (state, bytes, seconds), and one that stands
-//! above these when it is done; elsewhere every state is a line of its own; with `--json` it is a JSON line on stdout.
+//! On a terminal every host that is being worked on is a line that moves (state, bytes, seconds),
+//! and one that stands above these when it is done; elsewhere every state is a line of its own;
+//! with `--json` it is a JSON line on stdout.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,7 +16,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::app::{App, Deploy};
 use crate::cli::HostArgs;
 use crate::error::{Error, Kind, Result};
-use crate::host::{self, Connections, Filter, Host, Logs, Member, Options, Password, Prompt, Shell, interrupt};
+use crate::host::{
+    self, Connections, Filter, Host, Logs, Member, Options, Password, Prompt, Shell, interrupt,
+};
 use crate::report::{Report, Style, human_bytes, visible_line};
 
 /// How long results wait for those of slower hosts.
@@ -42,13 +46,17 @@ pub struct Machine<'r> {
 
 impl std::fmt::Debug for Machine<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Machine").field("member", &self.member).finish_non_exhaustive()
+        f.debug_struct("Machine")
+            .field("member", &self.member)
+            .finish_non_exhaustive()
     }
 }
 
 impl std::fmt::Debug for Fleet<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Fleet").field("machines", &self.machines).finish_non_exhaustive()
+        f.debug_struct("Fleet")
+            .field("machines", &self.machines)
+            .finish_non_exhaustive()
     }
 }
 
@@ -57,18 +65,26 @@ impl std::fmt::Debug for Fleet<'_> {
 /// # Errors
 /// There is none of that name.
 pub fn deploy_named<'a>(app: &'a App, name: &str) -> Result<&'a Deploy> {
-    app.deploys.iter().find(|deploy| deploy.name.as_str() == name).ok_or_else(|| {
-        let known: Vec<String> = app.deploys.iter().map(|deploy| format!("`{}`", deploy.name)).collect();
-        let error = Error::new(format!("there is no `[deploy.{name}]`")).kind(Kind::Usage);
-        match known.is_empty() {
-            true => error.hint("name hosts with `--hosts`"),
-            false => error.hint(format!("known are {}", known.join(", "))),
-        }
-    })
+    app.deploys
+        .iter()
+        .find(|deploy| deploy.name.as_str() == name)
+        .ok_or_else(|| {
+            let known: Vec<String> = app
+                .deploys
+                .iter()
+                .map(|deploy| format!("`{}`", deploy.name))
+                .collect();
+            let error = Error::new(format!("there is no `[deploy.{name}]`")).kind(Kind::Usage);
+            match known.is_empty() {
+                true => error.hint("name hosts with `--hosts`"),
+                false => error.hint(format!("known are {}", known.join(", "))),
+            }
+        })
 }
 
 impl<'r> Fleet<'r> {
-    /// Selects the hosts of a command; none is connected to yet. `root` is what paths of `deploy` are relative to.
+    /// Selects the hosts of a command; none is connected to yet. `root` is what paths of `deploy`
+    /// are relative to.
     ///
     /// From now on Ctrl-C is only noted; see [`interrupt`].
     ///
@@ -89,10 +105,17 @@ impl<'r> Fleet<'r> {
         let patience = Duration::from_secs(args.answer_timeout.into());
         if args.local {
             let log = logs.of("localhost");
-            hosts.push((Member::local(), Shell::local(&Arc::new(password), log).with_patience(patience)));
+            hosts.push((
+                Member::local(),
+                Shell::local(&Arc::new(password), log).with_patience(patience),
+            ));
         } else {
-            let login = args.login.as_deref().or_else(|| deploy.and_then(|deploy| deploy.user.as_deref()));
-            let filters: Result<Vec<Filter>> = args.only.iter().map(|only| Filter::parse(only)).collect();
+            let login = args
+                .login
+                .as_deref()
+                .or_else(|| deploy.and_then(|deploy| deploy.user.as_deref()));
+            let filters: Result<Vec<Filter>> =
+                args.only.iter().map(|only| Filter::parse(only)).collect();
             let members = host::select::select(&args.hosts, deploy, login, &filters?, root)?;
             let options = Options {
                 program: args.ssh.clone(),
@@ -107,7 +130,11 @@ impl<'r> Fleet<'r> {
             }
         }
         interrupt::watch()?;
-        let width = hosts.iter().map(|(member, _)| member.name.chars().count()).max().unwrap_or(0);
+        let width = hosts
+            .iter()
+            .map(|(member, _)| member.name.chars().count())
+            .max()
+            .unwrap_or(0);
         let machine = |(member, shell): (Member, Shell)| Machine {
             row: Row::new(&member.name, width, report),
             log: shell.log_path().to_owned(),
@@ -115,7 +142,11 @@ impl<'r> Fleet<'r> {
             member,
         };
         let machines = hosts.into_iter().map(machine).collect();
-        Ok(Self { machines, parallel: args.parallel.into(), logs })
+        Ok(Self {
+            machines,
+            parallel: args.parallel.into(),
+            logs,
+        })
     }
 
     /// Returns the directory of the hosts' logs.
@@ -129,8 +160,8 @@ impl<'r> Fleet<'r> {
         self.each_of(&all, self.parallel, work)
     }
 
-    /// Does something with some hosts, at most `parallel` at a time, and returns the results in their order. After
-    /// Ctrl-C no further host is begun; its result is `None`.
+    /// Does something with some hosts, at most `parallel` at a time, and returns the results in
+    /// their order. After Ctrl-C no further host is begun; its result is `None`.
     pub fn each_of<T: Send>(
         &self,
         machines: &[&Machine<'r>],
@@ -142,7 +173,9 @@ impl<'r> Fleet<'r> {
         let worker = || {
             while !interrupt::requested() {
                 let at = next.fetch_add(1, Ordering::Relaxed);
-                let Some(machine) = machines.get(at) else { return };
+                let Some(machine) = machines.get(at) else {
+                    return;
+                };
                 let result = work(machine);
                 *results[at].lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
             }
@@ -152,12 +185,16 @@ impl<'r> Fleet<'r> {
                 scope.spawn(worker);
             }
         });
-        results.into_iter().map(|result| result.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
+        results
+            .into_iter()
+            .map(|result| result.into_inner().unwrap_or_else(PoisonError::into_inner))
+            .collect()
     }
 
-    /// Does something with every host, and shows the results that are there, with the indices of their hosts and in their
-    /// order: all at once, unless some hosts are slow; then those of the others do not wait for them longer than a few seconds.
-    /// After Ctrl-C no further host is begun; its result is `None`.
+    /// Does something with every host, and shows the results that are there, with the indices of
+    /// their hosts and in their order: all at once, unless some hosts are slow; then those of
+    /// the others do not wait for them longer than a few seconds. After Ctrl-C no further host
+    /// is begun; its result is `None`.
     pub fn each_shown<T: Send>(
         &self,
         work: impl Fn(&Machine<'r>) -> T + Sync,
@@ -168,7 +205,9 @@ impl<'r> Fleet<'r> {
         let worker = |results: mpsc::Sender<(usize, T)>| {
             while !interrupt::requested() {
                 let at = next.fetch_add(1, Ordering::Relaxed);
-                let Some(machine) = self.machines.get(at) else { return };
+                let Some(machine) = self.machines.get(at) else {
+                    return;
+                };
                 if results.send((at, work(machine))).is_err() {
                     return;
                 }
@@ -230,10 +269,20 @@ struct State {
 impl<'r> Row<'r> {
     fn new(name: &str, width: usize, report: &'r Report) -> Self {
         let style = ProgressStyle::with_template("{prefix} {msg} {elapsed}");
-        let bar = ProgressBar::hidden().with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let bar = ProgressBar::hidden()
+            .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.set_prefix(format!("{:width$}", visible_line(name)));
-        let state = Mutex::new(State { what: String::new(), since: Instant::now(), begun: None });
-        Self { report, name: name.to_owned(), bar, state }
+        let state = Mutex::new(State {
+            what: String::new(),
+            since: Instant::now(),
+            begun: None,
+        });
+        Self {
+            report,
+            name: name.to_owned(),
+            bar,
+            state,
+        }
     }
 
     /// The host is now doing this, e.g. `uploading`.
@@ -257,7 +306,11 @@ impl<'r> Row<'r> {
     pub fn bytes(&self, done: u64, total: u64) {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let seconds = state.since.elapsed().as_secs_f64();
-        let rate = if seconds > 0.5 { human_bytes((done as f64 / seconds) as u64) } else { "…".to_owned() };
+        let rate = if seconds > 0.5 {
+            human_bytes((done as f64 / seconds) as u64)
+        } else {
+            "…".to_owned()
+        };
         self.bar.set_message(format!(
             "{} {} of {}, {rate}/s",
             visible_line(&state.what),
@@ -278,7 +331,10 @@ impl<'r> Row<'r> {
 
     fn end(&self, what: &str, error: Option<&Error>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let seconds = state.begun.take().map_or(0.0, |begun| begun.elapsed().as_secs_f64());
+        let seconds = state
+            .begun
+            .take()
+            .map_or(0.0, |begun| begun.elapsed().as_secs_f64());
         drop(state);
         self.bar.disable_steady_tick();
         self.bar.finish_and_clear();
@@ -286,9 +342,13 @@ impl<'r> Row<'r> {
         match error {
             Some(error) if self.report.style() == Style::Json => self.event(what, Some(error)),
             // The error is told in full at the end.
-            Some(_) => self.report.step(&format!("{}: failed ({seconds:.1} s)", self.name)),
+            Some(_) => self
+                .report
+                .step(&format!("{}: failed ({seconds:.1} s)", self.name)),
             None if self.report.style() == Style::Json => self.event(what, None),
-            None => self.report.step(&format!("{}: {what} ({seconds:.1} s)", self.name)),
+            None => self
+                .report
+                .step(&format!("{}: {what} ({seconds:.1} s)", self.name)),
         }
     }
 
@@ -307,8 +367,8 @@ impl<'r> Row<'r> {
     }
 }
 
-/// Turns the hosts' errors into the command's: none is success, errors on all hosts are a failure, else some hosts are
-/// changed and some are not.
+/// Turns the hosts' errors into the command's: none is success, errors on all hosts are a failure,
+/// else some hosts are changed and some are not.
 ///
 /// # Errors
 /// All of them, joined.
@@ -321,7 +381,8 @@ pub fn verdict(hosts: usize, errors: Vec<Error>) -> Result<()> {
     }
 }
 
-/// Returns the names of hosts, consecutive numbers joined as `--hosts` reads them: `web[01:04], db1`.
+/// Returns the names of hosts, consecutive numbers joined as `--hosts` reads them: `web[01:04],
+/// db1`.
 pub fn folded(names: &[&str]) -> String {
     let mut parts: Vec<Part<'_>> = Vec::new();
     for name in names {
@@ -348,7 +409,13 @@ impl<'n> Part<'n> {
     fn of(name: &'n str) -> Self {
         // A range in an IPv6 address would be read as none.
         if name.contains('[') {
-            return Self { before: name, width: 0, first: 0, last: 0, after: "" };
+            return Self {
+                before: name,
+                width: 0,
+                first: 0,
+                last: 0,
+                after: "",
+            };
         }
         let label = name.find(['.', ':']).unwrap_or(name.len());
         let digit = |c: char| c.is_ascii_digit();
@@ -356,10 +423,20 @@ impl<'n> Part<'n> {
         let end = name[..label].rfind(digit).map_or(0, |at| at + 1);
         let start = name[..end].rfind(|c| !digit(c)).map_or(0, |at| at + 1);
         match name[start..end].parse() {
-            Ok(number) if start > 0 => {
-                Self { before: &name[..start], width: end - start, first: number, last: number, after: &name[end..] }
-            }
-            _ => Self { before: name, width: 0, first: 0, last: 0, after: "" },
+            Ok(number) if start > 0 => Self {
+                before: &name[..start],
+                width: end - start,
+                first: number,
+                last: number,
+                after: &name[end..],
+            },
+            _ => Self {
+                before: name,
+                width: 0,
+                first: 0,
+                last: 0,
+                after: "",
+            },
         }
     }
 
@@ -373,7 +450,13 @@ impl<'n> Part<'n> {
     }
 
     fn text(&self) -> String {
-        let Self { before, width, first, last, after } = self;
+        let Self {
+            before,
+            width,
+            first,
+            last,
+            after,
+        } = self;
         match (width, first == last) {
             (0, _) => (*before).to_owned(),
             (_, true) => format!("{before}{first:0width$}{after}"),
@@ -401,9 +484,14 @@ mod tests {
             (&["[fe80::1]", "[fe81::1]"], "[fe80::1], [fe81::1]"),
         ] {
             assert_eq!(folded(names), expected);
-            let back =
-                expected.split(", ").flat_map(|text| host::select::expand(&HostPattern::parse(text).unwrap()).unwrap());
-            assert_eq!(back.map(|address| address.to_string()).collect::<Vec<_>>(), names, "{expected}");
+            let back = expected
+                .split(", ")
+                .flat_map(|text| host::select::expand(&HostPattern::parse(text).unwrap()).unwrap());
+            assert_eq!(
+                back.map(|address| address.to_string()).collect::<Vec<_>>(),
+                names,
+                "{expected}"
+            );
         }
     }
 
@@ -416,24 +504,39 @@ mod tests {
                 row: Row::new(&name, 3, &report),
                 host: Box::new(host::recording::Recording::new(&name)) as Box<dyn Host>,
                 log: PathBuf::new(),
-                member: Member { name, ..Member::local() },
+                member: Member {
+                    name,
+                    ..Member::local()
+                },
             }
         };
         let root = tempfile::tempdir().unwrap();
         let logs = Logs::new("x", Some(root.path())).unwrap();
-        let fleet = Fleet { machines: (0..12).map(machine).collect(), parallel: 3, logs };
+        let fleet = Fleet {
+            machines: (0..12).map(machine).collect(),
+            parallel: 3,
+            logs,
+        };
         let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let at_work = |machine: &Machine<'_>| {
             most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            std::thread::sleep(Duration::from_millis(if machine.member.name == "h0" { 60 } else { 5 }));
+            std::thread::sleep(Duration::from_millis(if machine.member.name == "h0" {
+                60
+            } else {
+                5
+            }));
             now.fetch_sub(1, Ordering::SeqCst);
             machine.member.name.clone()
         };
-        let expected: Vec<Option<String>> = (0..12).map(|number| Some(format!("h{number}"))).collect();
+        let expected: Vec<Option<String>> =
+            (0..12).map(|number| Some(format!("h{number}"))).collect();
         assert_eq!(fleet.each(at_work), expected);
         let mut shown = Vec::new();
         fleet.each_shown(at_work, |batch| shown.push(batch));
-        assert_eq!(shown, [expected.into_iter().enumerate().collect::<Vec<_>>()]);
+        assert_eq!(
+            shown,
+            [expected.into_iter().enumerate().collect::<Vec<_>>()]
+        );
         assert_eq!(most.into_inner(), 3);
     }
 
@@ -444,18 +547,29 @@ mod tests {
             row: Row::new(name, 3, &report),
             host: Box::new(host::recording::Recording::new(name)) as Box<dyn Host>,
             log: PathBuf::new(),
-            member: Member { name: name.to_owned(), ..Member::local() },
+            member: Member {
+                name: name.to_owned(),
+                ..Member::local()
+            },
         };
         let root = tempfile::tempdir().unwrap();
         let logs = Logs::new("x", Some(root.path())).unwrap();
-        let fleet = Fleet { machines: ["hangs", "b", "a"].map(machine).into(), parallel: 3, logs };
+        let fleet = Fleet {
+            machines: ["hangs", "b", "a"].map(machine).into(),
+            parallel: 3,
+            logs,
+        };
         // It answers only when the others were shown.
         let (shown, until_shown) = mpsc::channel();
         let until_shown = Mutex::new(until_shown);
         let mut batches = Vec::new();
         let work = |machine: &Machine<'_>| {
             if machine.member.name == "hangs" {
-                until_shown.lock().unwrap().recv_timeout(Duration::from_secs(60)).unwrap();
+                until_shown
+                    .lock()
+                    .unwrap()
+                    .recv_timeout(Duration::from_secs(60))
+                    .unwrap();
             }
         };
         fleet.each_shown(work, |batch| {
@@ -468,7 +582,15 @@ mod tests {
     #[test]
     fn some_and_some_not_is_partial() {
         assert!(verdict(2, Vec::new()).is_ok());
-        assert_eq!(verdict(2, vec![Error::new("x")]).unwrap_err().what(), Kind::Partial);
-        assert_eq!(verdict(2, vec![Error::new("x"), Error::new("y")]).unwrap_err().what(), Kind::Failed);
+        assert_eq!(
+            verdict(2, vec![Error::new("x")]).unwrap_err().what(),
+            Kind::Partial
+        );
+        assert_eq!(
+            verdict(2, vec![Error::new("x"), Error::new("y")])
+                .unwrap_err()
+                .what(),
+            Kind::Failed
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! What every request over HTTP obeys: a server decides neither how much memory nor how much time its answer takes, and
-//! credentials reach the server that they are for and no other.
+//! What every request over HTTP obeys: a server decides neither how much memory nor how much time
+//! its answer takes, and credentials reach the server that they are for and no other.
 //!
 //! Limits count what is left after decompression, and only time spent waiting for the server.
 
@@ -45,14 +45,16 @@ pub(crate) const LONGEST_PAGE: u64 = 64 << 20;
 /// How long a file may be if nothing says its length, bytes: the longest wheels have half of it.
 pub(crate) const LONGEST_FILE: u64 = 8 << 30;
 
-/// How long a head or a page may take, and how long a file, in times that a server may be silent: ten minutes, six hours.
+/// How long a head or a page may take, and how long a file, in times that a server may be silent:
+/// ten minutes, six hours.
 const PAGE_TIME: u32 = 10;
 const FILE_TIME: u32 = 360;
 
 /// Addresses that led from HTTPS to plain HTTP, and where.
 static DOWNGRADES: Mutex<BTreeSet<(String, String)>> = Mutex::new(BTreeSet::new());
 
-/// Returns the redirects from HTTPS to plain HTTP that this process has followed since it was last asked.
+/// Returns the redirects from HTTPS to plain HTTP that this process has followed since it was last
+/// asked.
 pub(crate) fn take_downgrades() -> BTreeSet<(String, String)> {
     std::mem::take(&mut *DOWNGRADES.lock().unwrap_or_else(PoisonError::into_inner))
 }
@@ -103,8 +105,14 @@ impl Failure {
         if text.contains("dns error") {
             return Self::Unresolved(Unresolved::note(host, &text));
         }
-        let is_refused = ["invalid peer certificate", "received fatal alert"].iter().any(|part| text.contains(part));
-        if is_ours || is_refused { Self::Refused(text) } else { Self::Connection(text) }
+        let is_refused = ["invalid peer certificate", "received fatal alert"]
+            .iter()
+            .any(|part| text.contains(part));
+        if is_ours || is_refused {
+            Self::Refused(text)
+        } else {
+            Self::Connection(text)
+        }
     }
 }
 
@@ -129,24 +137,36 @@ pub(crate) struct Unresolved {
 
 impl fmt::Display for Unresolved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the name `{}` cannot be resolved: {}", self.host, self.why)
+        write!(
+            f,
+            "the name `{}` cannot be resolved: {}",
+            self.host, self.why
+        )
     }
 }
 
-/// Names that could not be resolved, so that none is tried twice: a resolver may take its time, for every request anew.
+/// Names that could not be resolved, so that none is tried twice: a resolver may take its time, for
+/// every request anew.
 static UNRESOLVED: Mutex<BTreeMap<String, Unresolved>> = Mutex::new(BTreeMap::new());
 
 impl Unresolved {
     /// Returns what is known of a host.
     fn known(host: &str) -> Option<Self> {
-        UNRESOLVED.lock().unwrap_or_else(PoisonError::into_inner).get(host).cloned()
+        UNRESOLVED
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(host)
+            .cloned()
     }
 
     /// Notes what the resolver said last in a chain of errors.
     fn note(host: &str, said: &str) -> Self {
         let last = said.lines().last().unwrap_or_default();
         let why = last.rsplit(": ").next().unwrap_or(last).to_owned();
-        let unresolved = Self { host: host.to_owned(), why };
+        let unresolved = Self {
+            host: host.to_owned(),
+            why,
+        };
         let mut known = UNRESOLVED.lock().unwrap_or_else(PoisonError::into_inner);
         known.insert(host.to_owned(), unresolved.clone());
         unresolved
@@ -164,15 +184,19 @@ pub(crate) struct Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("offline", &self.offline).finish_non_exhaustive()
+        f.debug_struct("Client")
+            .field("offline", &self.offline)
+            .finish_non_exhaustive()
     }
 }
 
 impl Client {
-    /// Prepares a client: proxies and certificates from the environment, patience, limits, and the credentials of indexes.
+    /// Prepares a client: proxies and certificates from the environment, patience, limits, and the
+    /// credentials of indexes.
     ///
     /// # Errors
-    /// Variables that name missing files or no numbers, certificates or a `.netrc` that cannot be read.
+    /// Variables that name missing files or no numbers, certificates or a `.netrc` that cannot be
+    /// read.
     pub(crate) fn new(offline: bool, accounts: Vec<Account>) -> Result<Self> {
         check_certificates()?;
         let (retries, patience) = patience()?;
@@ -191,25 +215,43 @@ impl Client {
         };
         let inner = builder.build().map_err(|error| {
             let error = Error::new("cannot prepare for HTTP").cause_text(chain(&error));
-            error.hint("check the files that `SSL_CERT_FILE`, `SSL_CERT_DIR` and `SSL_CLIENT_CERT` name")
+            error.hint(
+                "check the files that `SSL_CERT_FILE`, `SSL_CERT_DIR` and `SSL_CLIENT_CERT` name",
+            )
         })?;
-        Ok(Self { inner, accounts: Accounts::new(accounts)?, retries, patience, offline })
+        Ok(Self {
+            inner,
+            accounts: Accounts::new(accounts)?,
+            retries,
+            patience,
+            offline,
+        })
     }
 
-    /// Asks for what is behind a URL, with the credentials that are known for its server, and follows redirects. A request
-    /// that fails for a reason that may pass is repeated.
+    /// Asks for what is behind a URL, with the credentials that are known for its server, and
+    /// follows redirects. A request that fails for a reason that may pass is repeated.
     ///
     /// # Errors
     /// See [`Failure`]; an answer of any status is none.
-    pub(crate) async fn get(&self, url: &Url, what: What, headers: &HeaderMap) -> Result<Answer, Failure> {
+    pub(crate) async fn get(
+        &self,
+        url: &Url,
+        what: What,
+        headers: &HeaderMap,
+    ) -> Result<Answer, Failure> {
         self.answer(url, what, headers, &mut 0).await
     }
 
-    /// Asks for a page and reads all of it; a connection that breaks before its end is one more reason to ask again.
+    /// Asks for a page and reads all of it; a connection that breaks before its end is one more
+    /// reason to ask again.
     ///
     /// # Errors
     /// See [`Failure`]; an answer of any status is none.
-    pub(crate) async fn page(&self, url: &Url, headers: &HeaderMap) -> Result<(Answer, Vec<u8>), Failure> {
+    pub(crate) async fn page(
+        &self,
+        url: &Url,
+        headers: &HeaderMap,
+    ) -> Result<(Answer, Vec<u8>), Failure> {
         let mut attempts = 0;
         loop {
             let mut answer = self.answer(url, What::Page, headers, &mut attempts).await?;
@@ -217,13 +259,21 @@ impl Client {
                 Ok(text) => return Ok((answer, text)),
                 Err(failure) => failure,
             };
-            if !matches!(failure, Failure::Connection(_)) || !self.may_repeat(&mut attempts, None).await {
+            if !matches!(failure, Failure::Connection(_))
+                || !self.may_repeat(&mut attempts, None).await
+            {
                 return Err(failure);
             }
         }
     }
 
-    async fn answer(&self, url: &Url, what: What, headers: &HeaderMap, attempts: &mut u32) -> Result<Answer, Failure> {
+    async fn answer(
+        &self,
+        url: &Url,
+        what: What,
+        headers: &HeaderMap,
+        attempts: &mut u32,
+    ) -> Result<Answer, Failure> {
         loop {
             let outcome = self.follow(url, what, headers).await;
             let pause = match &outcome {
@@ -237,8 +287,8 @@ impl Client {
         }
     }
 
-    /// Returns whether a request may be repeated after so many attempts, and when it may: each pause is twice as long as the
-    /// one before, unless the server asks for another.
+    /// Returns whether a request may be repeated after so many attempts, and when it may: each
+    /// pause is twice as long as the one before, unless the server asks for another.
     async fn may_repeat(&self, attempts: &mut u32, asked: Option<Duration>) -> bool {
         if *attempts == self.retries {
             return false;
@@ -254,14 +304,18 @@ impl Client {
         let mut at = url.clone();
         for _ in 0..=MOST_REDIRECTS {
             let answer = self.once(&at, what, headers).await?;
-            let Some(next) = redirect(&answer) else { return Ok(answer) };
+            let Some(next) = redirect(&answer) else {
+                return Ok(answer);
+            };
             if answer.url.scheme() == "https" && next.scheme() == "http" {
                 let mut noted = DOWNGRADES.lock().unwrap_or_else(PoisonError::into_inner);
                 noted.insert((origin(&answer.url), origin(&next)));
             }
             at = next;
         }
-        Err(Failure::Refused(format!("the server redirects more than {MOST_REDIRECTS} times")))
+        Err(Failure::Refused(format!(
+            "the server redirects more than {MOST_REDIRECTS} times"
+        )))
     }
 
     async fn once(&self, url: &Url, what: What, headers: &HeaderMap) -> Result<Answer, Failure> {
@@ -272,7 +326,10 @@ impl Client {
         if let Some(unresolved) = Unresolved::known(&host) {
             return Err(Failure::Unresolved(unresolved));
         }
-        let mut request = self.inner.get(self.accounts.sign(url)).headers(headers.clone());
+        let mut request = self
+            .inner
+            .get(self.accounts.sign(url))
+            .headers(headers.clone());
         if what == What::File {
             request = request.header(reqwest::header::ACCEPT_ENCODING, "identity");
         }
@@ -285,18 +342,30 @@ impl Client {
             What::Page => (LONGEST_PAGE, PAGE_TIME),
             What::File => (LONGEST_FILE, FILE_TIME),
         };
-        Ok(Answer::new(response, longest, self.patience, self.patience * time))
+        Ok(Answer::new(
+            response,
+            longest,
+            self.patience,
+            self.patience * time,
+        ))
     }
 }
 
 /// Whether an answer says that the same request may be answered another time.
 fn is_passing(status: StatusCode) -> bool {
-    status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT || status == StatusCode::TOO_MANY_REQUESTS
+    status.is_server_error()
+        || status == StatusCode::REQUEST_TIMEOUT
+        || status == StatusCode::TOO_MANY_REQUESTS
 }
 
 /// How long the server wants to be left alone (RFC 9110 §10.2.3), if it says so in seconds.
 fn asked_pause(answer: &Answer) -> Option<Duration> {
-    answer.header(&RETRY_AFTER)?.trim().parse().ok().map(Duration::from_secs)
+    answer
+        .header(&RETRY_AFTER)?
+        .trim()
+        .parse()
+        .ok()
+        .map(Duration::from_secs)
 }
 
 /// Where an answer leads; nowhere but to another place of the web.
@@ -310,12 +379,17 @@ fn redirect(answer: &Answer) -> Option<Url> {
 
 /// Returns headers for a request, without those that have no value or one that no header may have.
 pub(crate) fn headers<const N: usize>(lines: [(HeaderName, Option<&str>); N]) -> HeaderMap {
-    lines.into_iter().filter_map(|(name, value)| Some((name, HeaderValue::from_str(value?).ok()?))).collect()
+    lines
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, HeaderValue::from_str(value?).ok()?)))
+        .collect()
 }
 
 /// Decodes `%2B` and the like in a part of a URL (RFC 3986 §2.1).
 pub(crate) fn percent_decoded(text: &str) -> String {
-    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
+    percent_encoding::percent_decode_str(text)
+        .decode_utf8_lossy()
+        .into_owned()
 }
 
 /// Returns scheme, host and port of a URL, and nothing that could be a secret.
@@ -325,42 +399,68 @@ pub(crate) fn origin(url: &Url) -> String {
 
 /// The certificate by which this machine says who it is.
 fn identity() -> Result<Option<Identity>> {
-    let Some(path) = std::env::var_os("SSL_CLIENT_CERT").filter(|path| !path.is_empty()).map(PathBuf::from) else {
+    let Some(path) = std::env::var_os("SSL_CLIENT_CERT")
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from)
+    else {
         return Ok(None);
     };
-    let failed =
-        || format!("cannot read a certificate and its key from `{}`, which `SSL_CLIENT_CERT` names", shown(&path));
+    let failed = || {
+        format!(
+            "cannot read a certificate and its key from `{}`, which `SSL_CLIENT_CERT` names",
+            shown(&path)
+        )
+    };
     let pem = std::fs::read(&path).context(failed)?;
-    Identity::from_pem(&pem).map(Some).map_err(|error| Error::new(failed()).cause_text(chain(&error)))
+    Identity::from_pem(&pem)
+        .map(Some)
+        .map_err(|error| Error::new(failed()).cause_text(chain(&error)))
 }
 
-/// The files by which `SSL_…` variables say whom to trust and who one is. The library would go on without them.
+/// The files by which `SSL_…` variables say whom to trust and who one is. The library would go on
+/// without them.
 fn check_certificates() -> Result<()> {
-    let missing = ["SSL_CERT_FILE", "SSL_CERT_DIR", "SSL_CLIENT_CERT"].into_iter().filter_map(|name| {
-        let path = std::env::var_os(name).filter(|path| !path.is_empty())?;
-        let path = PathBuf::from(path);
-        let is_there = if name == "SSL_CERT_DIR" { path.is_dir() } else { path.is_file() };
-        let error = || Error::new(format!("`{name}` names `{}`, which does not exist", shown(&path)));
-        (!is_there).then(|| error().hint(format!("set `{name}` to a file of PEM blocks, or unset it")))
-    });
+    let missing = ["SSL_CERT_FILE", "SSL_CERT_DIR", "SSL_CLIENT_CERT"]
+        .into_iter()
+        .filter_map(|name| {
+            let path = std::env::var_os(name).filter(|path| !path.is_empty())?;
+            let path = PathBuf::from(path);
+            let is_there = if name == "SSL_CERT_DIR" {
+                path.is_dir()
+            } else {
+                path.is_file()
+            };
+            let error = || {
+                Error::new(format!(
+                    "`{name}` names `{}`, which does not exist",
+                    shown(&path)
+                ))
+            };
+            (!is_there)
+                .then(|| error().hint(format!("set `{name}` to a file of PEM blocks, or unset it")))
+        });
     Error::all(missing).map_or(Ok(()), Err)
 }
 
 /// Reads a variable that is a number.
 fn number(name: &str, default: u32) -> Result<u32> {
     match std::env::var(name) {
-        Ok(text) if !text.is_empty() => {
-            text.parse().map_err(|_| Error::new(format!("`{name}` is `{text}`, which is no number")))
-        }
+        Ok(text) if !text.is_empty() => text
+            .parse()
+            .map_err(|_| Error::new(format!("`{name}` is `{text}`, which is no number"))),
         _ => Ok(default),
     }
 }
 
-/// Returns how often a request is repeated, and how long a server may be silent: from the environment, or as is usual.
+/// Returns how often a request is repeated, and how long a server may be silent: from the
+/// environment, or as is usual.
 ///
 /// # Errors
 /// A variable that is no number.
 pub(crate) fn patience() -> Result<(u32, Duration)> {
     let seconds = number("PKGAPP_HTTP_TIMEOUT", READ_TIMEOUT_S)?.max(1);
-    Ok((number("PKGAPP_HTTP_RETRIES", RETRIES)?, Duration::from_secs(u64::from(seconds))))
+    Ok((
+        number("PKGAPP_HTTP_RETRIES", RETRIES)?,
+        Duration::from_secs(u64::from(seconds)),
+    ))
 }

@@ -10,7 +10,8 @@ use crate::error::{Error, Result};
 use crate::name::PythonMinor;
 use crate::process;
 
-/// What an interpreter is asked, once; `-I` keeps the user's environment and working directory out of the answer.
+/// What an interpreter is asked, once; `-I` keeps the user's environment and working directory out
+/// of the answer.
 const QUESTION: &str = r"
 import importlib.util, json, os, platform, sys, sysconfig
 # importlib.metadata says the same and takes longer than all else here.
@@ -63,7 +64,8 @@ pub struct Interpreter {
     pub glibc: Option<(u16, u16)>,
     /// The version of its pip.
     pub pip: Option<String>,
-    /// The executable of the installation that a virtual environment was made of; else the same as `path`.
+    /// The executable of the installation that a virtual environment was made of; else the same as
+    /// `path`.
     pub base: PathBuf,
     /// What its byte code is called for, e.g. `cpython-311`.
     pub cache_tag: String,
@@ -98,14 +100,24 @@ struct Answer {
 }
 
 impl Interpreter {
-    /// Finds a CPython of a minor version: `/usr/bin/python3.N`, which is what hosts have; then `python3.N`, `python3`
-    /// and `python` on PATH; then pyenv's. What they say is kept in the cache.
+    /// Finds a CPython of a minor version: `/usr/bin/python3.N`, which is what hosts have; then
+    /// `python3.N`, `python3` and `python` on PATH; then pyenv's. What they say is kept in the
+    /// cache.
     ///
     /// # Errors
     /// None answers; the error lists what was tried.
     pub fn find(cache: &Cache, minor: PythonMinor) -> Result<Self> {
-        Self::find_where(cache, minor, "there is no Python {minor} on this machine", |_| Ok(()))
-            .map_err(|error| error.hint(format!("install it: package `python{minor}`, or `pyenv install {minor}`")))
+        Self::find_where(
+            cache,
+            minor,
+            "there is no Python {minor} on this machine",
+            |_| Ok(()),
+        )
+        .map_err(|error| {
+            error.hint(format!(
+                "install it: package `python{minor}`, or `pyenv install {minor}`"
+            ))
+        })
     }
 
     /// Finds a CPython of a minor version that has pip, in the same places.
@@ -113,9 +125,20 @@ impl Interpreter {
     /// # Errors
     /// None answers, or none has pip; the error lists what was tried.
     pub fn with_pip(cache: &Cache, minor: PythonMinor) -> Result<Self> {
-        let has_pip = |found: &Self| if found.has_pip() { Ok(()) } else { Err("it has no pip".to_owned()) };
-        Self::find_where(cache, minor, "there is no Python {minor} with pip on this machine", has_pip)
-            .map_err(|error| error.hint("install uv, or pip for that Python: package `python3-pip`"))
+        let has_pip = |found: &Self| {
+            if found.has_pip() {
+                Ok(())
+            } else {
+                Err("it has no pip".to_owned())
+            }
+        };
+        Self::find_where(
+            cache,
+            minor,
+            "there is no Python {minor} with pip on this machine",
+            has_pip,
+        )
+        .map_err(|error| error.hint("install uv, or pip for that Python: package `python3-pip`"))
     }
 
     /// Asks one executable.
@@ -124,7 +147,12 @@ impl Interpreter {
     /// It can't be run, fails, or is no CPython that pkgapp builds for.
     pub fn query(path: &Path) -> Result<Self> {
         let asked = ask(path).map(|(interpreter, _)| interpreter);
-        asked.map_err(|why| Error::new(format!("`{}` is not usable as a Python: {why}", path.display())))
+        asked.map_err(|why| {
+            Error::new(format!(
+                "`{}` is not usable as a Python: {why}",
+                path.display()
+            ))
+        })
     }
 
     /// Returns whether `python -m pip` works.
@@ -151,9 +179,9 @@ impl Interpreter {
         }
         let error = Error::new(missing.replace("{minor}", &minor.to_string()));
         Err(match tried.is_empty() {
-            true => {
-                error.note(format!("no `python{minor}`, `python3` or `python` in `/usr/bin`, on PATH or with pyenv"))
-            }
+            true => error.note(format!(
+                "no `python{minor}`, `python3` or `python` in `/usr/bin`, on PATH or with pyenv"
+            )),
             false => error.note(format!("tried\n{}", tried.join("\n"))),
         })
     }
@@ -161,7 +189,11 @@ impl Interpreter {
 
 fn candidates(minor: PythonMinor) -> Vec<PathBuf> {
     let mut paths = vec![PathBuf::from(format!("/usr/bin/python{minor}"))];
-    for name in [format!("python{minor}"), "python3".to_owned(), "python".to_owned()] {
+    for name in [
+        format!("python{minor}"),
+        "python3".to_owned(),
+        "python".to_owned(),
+    ] {
         // All of them: a shim of pyenv that comes first and fails must not hide the next.
         paths.extend(which::which_all(name).into_iter().flatten());
     }
@@ -174,8 +206,11 @@ fn candidates(minor: PythonMinor) -> Vec<PathBuf> {
 /// pyenv's interpreters of a minor version, the newest first.
 fn pyenv(minor: PythonMinor) -> Vec<PathBuf> {
     let root = std::env::var_os("PYENV_ROOT").map(PathBuf::from);
-    let root = root.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".pyenv")));
-    let Some(Ok(entries)) = root.map(|root| std::fs::read_dir(root.join("versions"))) else { return Vec::new() };
+    let root =
+        root.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".pyenv")));
+    let Some(Ok(entries)) = root.map(|root| std::fs::read_dir(root.join("versions"))) else {
+        return Vec::new();
+    };
     let mut found: Vec<(u32, PathBuf)> = entries
         .flatten()
         .filter_map(|entry| {
@@ -194,7 +229,10 @@ fn recall(cache: &Cache, path: &Path) -> Result<Interpreter, String> {
     let key = cache::key([QUESTION, &path.to_string_lossy(), &libraries]);
     let kept = cache.tools().join(format!("{key}.json"));
     if let Some(remembered) = cache::read_sealed::<Remembered>(&kept)
-        && remembered.files.iter().all(|(file, stamp)| Stamp::of(file) == *stamp)
+        && remembered
+            .files
+            .iter()
+            .all(|(file, stamp)| Stamp::of(file) == *stamp)
     {
         return Ok(remembered.interpreter);
     }
@@ -203,7 +241,11 @@ fn recall(cache: &Cache, path: &Path) -> Result<Interpreter, String> {
     let same = |a: &Path, b: &Path| matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b);
     if !files.is_empty() && same(path, &interpreter.path) {
         files.push(path.to_owned());
-        let files = files.into_iter().map(|file| (Stamp::of(&file), file)).map(|(stamp, file)| (file, stamp)).collect();
+        let files = files
+            .into_iter()
+            .map(|file| (Stamp::of(&file), file))
+            .map(|(stamp, file)| (file, stamp))
+            .collect();
         let remembered = Remembered { files, interpreter };
         // Without it, it is asked again.
         _ = cache.write(&kept, &remembered);
@@ -225,18 +267,30 @@ fn ask(path: &Path) -> Result<(Interpreter, Vec<PathBuf>), String> {
             text.lines().next().unwrap_or("it printed nothing")
         ));
     }
-    let answer: Answer =
-        serde_json::from_slice(&output.stdout).map_err(|_| "it does not answer as a Python".to_owned())?;
+    let answer: Answer = serde_json::from_slice(&output.stdout)
+        .map_err(|_| "it does not answer as a Python".to_owned())?;
     if answer.implementation != "cpython" {
         return Err(format!("it is {}", answer.implementation));
     }
-    // `cpython-314t-x86_64-linux-gnu`: extension modules for the usual build can't be loaded, and what it builds is for it.
-    if answer.soabi.split('-').nth(1).is_some_and(|version| version.contains('t')) {
+    // `cpython-314t-x86_64-linux-gnu`: extension modules for the usual build can't be loaded, and
+    // what it builds is for it.
+    if answer
+        .soabi
+        .split('-')
+        .nth(1)
+        .is_some_and(|version| version.contains('t'))
+    {
         return Err("it is a free-threaded build, which pkgapp does not build for".to_owned());
     }
     let mut numbers = answer.version.splitn(3, '.');
-    let short = format!("{}.{}", numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
-    let python = short.parse().map_err(|error: Error| error.message().to_owned())?;
+    let short = format!(
+        "{}.{}",
+        numbers.next().unwrap_or_default(),
+        numbers.next().unwrap_or_default()
+    );
+    let python = short
+        .parse()
+        .map_err(|error: Error| error.message().to_owned())?;
     let interpreter = Interpreter {
         path: answer.executable,
         python,
@@ -281,26 +335,52 @@ mod tests {
                  \"version\": \"{version}\", \"platform\": \"linux-x86_64\", \"soabi\": \"\", \"libc\": [\"\", \"\"], \"pip\": null}}'\n"
             )
         };
-        let shim =
-            script(here.path(), "shim", "#!/bin/sh\necho 'pyenv: python3.10: command not found' >&2\nexit 127\n");
+        let shim = script(
+            here.path(),
+            "shim",
+            "#!/bin/sh\necho 'pyenv: python3.10: command not found' >&2\nexit 127\n",
+        );
         let pypy = script(here.path(), "pypy", &answer("pypy", "3.11.1"));
         let other = script(here.path(), "other", "#!/bin/sh\necho hello\n");
         let why = |path: &Path| Interpreter::query(path).unwrap_err().message().to_owned();
         let name = |path: &Path| format!("`{}` is not usable as a Python: ", path.display());
         assert_eq!(
             why(&shim),
-            format!("{}it fails with exit status: 127: pyenv: python3.10: command not found", name(&shim))
+            format!(
+                "{}it fails with exit status: 127: pyenv: python3.10: command not found",
+                name(&shim)
+            )
         );
         assert_eq!(why(&pypy), format!("{}it is pypy", name(&pypy)));
-        assert_eq!(why(&other), format!("{}it does not answer as a Python", name(&other)));
-        let free =
-            answer("cpython", "3.14.0").replace("\"soabi\": \"\"", "\"soabi\": \"cpython-314t-x86_64-linux-gnu\"");
+        assert_eq!(
+            why(&other),
+            format!("{}it does not answer as a Python", name(&other))
+        );
+        let free = answer("cpython", "3.14.0").replace(
+            "\"soabi\": \"\"",
+            "\"soabi\": \"cpython-314t-x86_64-linux-gnu\"",
+        );
         let free = script(here.path(), "free", &free);
-        assert_eq!(why(&free), format!("{}it is a free-threaded build, which pkgapp does not build for", name(&free)));
+        assert_eq!(
+            why(&free),
+            format!(
+                "{}it is a free-threaded build, which pkgapp does not build for",
+                name(&free)
+            )
+        );
         let good = script(here.path(), "good", &answer("cpython", "3.11.9"));
         let found = Interpreter::query(&good).unwrap();
-        assert_eq!((found.path.as_path(), found.version.as_str()), (Path::new("/x/python"), "3.11.9"));
-        assert_eq!(found.python, PythonMinor { major: 3, minor: 11 });
+        assert_eq!(
+            (found.path.as_path(), found.version.as_str()),
+            (Path::new("/x/python"), "3.11.9")
+        );
+        assert_eq!(
+            found.python,
+            PythonMinor {
+                major: 3,
+                minor: 11
+            }
+        );
         assert!(!found.has_pip());
     }
 
@@ -308,27 +388,52 @@ mod tests {
     fn a_version_that_is_nowhere_lists_what_was_tried() {
         let here = tempfile::tempdir().unwrap();
         let cache = Cache::open(here.path()).unwrap();
-        let error = Interpreter::find(&cache, PythonMinor { major: 3, minor: 99 }).unwrap_err().to_string();
-        assert!(error.starts_with("error: there is no Python 3.99 on this machine\n  note: "), "{error}");
-        assert!(error.ends_with("hint: install it: package `python3.99`, or `pyenv install 3.99`"), "{error}");
+        let error = Interpreter::find(
+            &cache,
+            PythonMinor {
+                major: 3,
+                minor: 99,
+            },
+        )
+        .unwrap_err()
+        .to_string();
+        assert!(
+            error.starts_with("error: there is no Python 3.99 on this machine\n  note: "),
+            "{error}"
+        );
+        assert!(
+            error.ends_with("hint: install it: package `python3.99`, or `pyenv install 3.99`"),
+            "{error}"
+        );
     }
 
     #[test]
     fn what_an_interpreter_said_holds_until_a_file_of_it_changes() {
-        let Some((python, minor)) = crate::layer::testing::pythons().pop() else { return };
+        let Some((python, minor)) = crate::layer::testing::pythons().pop() else {
+            return;
+        };
         let here = tempfile::tempdir().unwrap();
         let cache = Cache::open(&here.path().join("cache")).unwrap();
         // An environment of its own, so that something of it can change.
-        let output = Command::new(&python).args(["-m", "venv", "--without-pip"]).arg(here.path().join("venv")).output();
+        let output = Command::new(&python)
+            .args(["-m", "venv", "--without-pip"])
+            .arg(here.path().join("venv"))
+            .output();
         if !output.unwrap().status.success() {
             crate::need::skip(&format!("`{}` has no venv", python.display()));
             return;
         }
         let path = here.path().join("venv/bin/python");
         let first = recall(&cache, &path).unwrap();
-        assert_eq!((first.python, first.pip.as_deref(), &first.path), (minor, None, &path));
+        assert_eq!(
+            (first.python, first.pip.as_deref(), &first.path),
+            (minor, None, &path)
+        );
         assert_ne!(first.base, first.path);
-        let [kept] = &std::fs::read_dir(cache.tools()).unwrap().map(|e| e.unwrap().path()).collect::<Vec<_>>()[..]
+        let [kept] = &std::fs::read_dir(cache.tools())
+            .unwrap()
+            .map(|e| e.unwrap().path())
+            .collect::<Vec<_>>()[..]
         else {
             panic!("it is not remembered")
         };
@@ -338,17 +443,33 @@ mod tests {
         cache.write(kept, &remembered).unwrap();
         assert_eq!(recall(&cache, &path).unwrap().version, "3.0.0");
         // A pip that is installed into it.
-        let site = here.path().join(format!("venv/lib/python{minor}/site-packages/pip-99.0.dist-info"));
+        let site = here.path().join(format!(
+            "venv/lib/python{minor}/site-packages/pip-99.0.dist-info"
+        ));
         std::fs::create_dir_all(&site).unwrap();
-        std::fs::write(site.join("METADATA"), "Metadata-Version: 2.1\nName: pip\nVersion: 99.0\n").unwrap();
+        std::fs::write(
+            site.join("METADATA"),
+            "Metadata-Version: 2.1\nName: pip\nVersion: 99.0\n",
+        )
+        .unwrap();
         let now = recall(&cache, &path).unwrap();
-        assert_eq!((now.version, now.pip.as_deref()), (first.version, Some("99.0")));
+        assert_eq!(
+            (now.version, now.pip.as_deref()),
+            (first.version, Some("99.0"))
+        );
         // A shim is asked each time.
-        let text = format!("#!/bin/sh\necho x >>{0}/asked\nexec {1} \"$@\"\n", here.path().display(), path.display());
+        let text = format!(
+            "#!/bin/sh\necho x >>{0}/asked\nexec {1} \"$@\"\n",
+            here.path().display(),
+            path.display()
+        );
         let shim = script(here.path(), "shim", &text);
         for _ in 0..2 {
             assert_eq!(recall(&cache, &shim).unwrap().path, path);
         }
-        assert_eq!(std::fs::read_to_string(here.path().join("asked")).unwrap(), "x\nx\n");
+        assert_eq!(
+            std::fs::read_to_string(here.path().join("asked")).unwrap(),
+            "x\nx\n"
+        );
     }
 }

@@ -21,7 +21,14 @@ fn main() -> ExitCode {
         When::Never => anstream::ColorChoice::Never,
     }
     .write_global();
-    let report = Report::new(verbosity, if cli.global.json { Style::Json } else { Style::Text });
+    let report = Report::new(
+        verbosity,
+        if cli.global.json {
+            Style::Json
+        } else {
+            Style::Text
+        },
+    );
     match commands::run(&cli, &report).and_then(|()| report.finish()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -33,11 +40,15 @@ fn main() -> ExitCode {
 
 /// Keeps the memory of a build small.
 ///
-/// glibc's allocator makes an arena for every thread and gives little of it back: a first build of half a gigabyte peaks
-/// at 220 MB with its default and at 145 MB with two arenas, in the same time. mimalloc needs as much as the default.
+/// glibc's allocator makes an arena for every thread and gives little of it back: a first build of
+/// half a gigabyte peaks at 220 MB with its default and at 145 MB with two arenas, in the same
+/// time. mimalloc needs as much as the default.
 fn limit_arenas() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    #[expect(unsafe_code, reason = "mallopt(3) is foreign; it takes two numbers and no other thread runs yet")]
+    #[expect(
+        unsafe_code,
+        reason = "mallopt(3) is foreign; it takes two numbers and no other thread runs yet"
+    )]
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 2);
     }

@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 
 /// The application's name, which is also the package's, e.g. `shop`.
 ///
-/// What Debian Policy §5.6.1 allows, less `+` and `.`, which systemd units, users and cron files do not: lower-case
-/// letters, digits and `-`; two characters at least; a letter first.
+/// What Debian Policy §5.6.1 allows, less `+` and `.`, which systemd units, users and cron files do
+/// not: lower-case letters, digits and `-`; two characters at least; a letter first.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct AppName(String);
 
@@ -24,20 +24,41 @@ impl AppName {
             && text.len() <= 64
             && text.starts_with(|c: char| c.is_ascii_lowercase())
             && !text.ends_with('-')
-            && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+            && text
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
         if inside {
             return Ok(Self(text.to_owned()));
         }
-        let mut nearest: String =
-            text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
-        nearest = nearest.trim_matches(|c: char| !c.is_ascii_lowercase() && !c.is_ascii_digit()).to_owned();
-        nearest = nearest.trim_start_matches(|c: char| !c.is_ascii_lowercase()).chars().take(64).collect();
+        let mut nearest: String = text
+            .chars()
+            .map(|c| {
+                if c.is_ascii_alphanumeric() {
+                    c.to_ascii_lowercase()
+                } else {
+                    '-'
+                }
+            })
+            .collect();
+        nearest = nearest
+            .trim_matches(|c: char| !c.is_ascii_lowercase() && !c.is_ascii_digit())
+            .to_owned();
+        nearest = nearest
+            .trim_start_matches(|c: char| !c.is_ascii_lowercase())
+            .chars()
+            .take(64)
+            .collect();
         let error = Error::new(format!("`{text}` is not a name for a package"))
             .note("lower-case letters, digits and `-`, two to 64 characters, a letter first (Debian Policy §5.6.1)");
-        Err(if nearest.len() >= 2 { error.hint(format!("`{nearest}` would be one")) } else { error })
+        Err(if nearest.len() >= 2 {
+            error.hint(format!("`{nearest}` would be one"))
+        } else {
+            error
+        })
     }
 
-    /// Returns the name of the package of a Python that applications share, e.g. `pkgapp-python3.13`.
+    /// Returns the name of the package of a Python that applications share, e.g.
+    /// `pkgapp-python3.13`.
     ///
     /// It has a full stop, as Debian's own: no unit, user or cron file is called by it.
     pub fn of_runtime(python: PythonMinor) -> Self {
@@ -78,7 +99,9 @@ impl Arch {
         match std::env::consts::ARCH {
             "x86_64" => Ok(Self::X86_64),
             "aarch64" => Ok(Self::Aarch64),
-            other => Err(Error::new(format!("pkgapp builds for x86_64 and aarch64, and this machine is {other}"))),
+            other => Err(Error::new(format!(
+                "pkgapp builds for x86_64 and aarch64, and this machine is {other}"
+            ))),
         }
     }
 
@@ -100,8 +123,10 @@ impl FromStr for Arch {
         match text {
             "x86_64" | "amd64" => Ok(Self::X86_64),
             "aarch64" | "arm64" => Ok(Self::Aarch64),
-            _ => Err(Error::new(format!("`{text}` is no machine that pkgapp builds for"))
-                .hint("write `x86_64` (or `amd64`) or `aarch64` (or `arm64`)")),
+            _ => Err(
+                Error::new(format!("`{text}` is no machine that pkgapp builds for"))
+                    .hint("write `x86_64` (or `amd64`) or `aarch64` (or `arm64`)"),
+            ),
         }
     }
 }
@@ -112,7 +137,8 @@ impl fmt::Display for Arch {
     }
 }
 
-/// A minor version of CPython, e.g. `3.11`: what wheels, byte code and a package's dependency are made for.
+/// A minor version of CPython, e.g. `3.11`: what wheels, byte code and a package's dependency are
+/// made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PythonMinor {
@@ -126,12 +152,22 @@ impl FromStr for PythonMinor {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let bad = || Error::new(format!("`{text}` is not a minor version of Python")).hint("write it as `3.11`");
+        let bad = || {
+            Error::new(format!("`{text}` is not a minor version of Python"))
+                .hint("write it as `3.11`")
+        };
         let (major, minor) = text.split_once('.').ok_or_else(bad)?;
-        let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+        let number = |text: &str| {
+            text.bytes()
+                .all(|b| b.is_ascii_digit())
+                .then(|| text.parse().ok())
+                .flatten()
+        };
         match (number(major), number(minor)) {
             (Some(3), Some(minor)) if minor >= 8 => Ok(Self { major: 3, minor }),
-            (Some(_), Some(_)) => Err(Error::new(format!("pkgapp builds for Python 3.8 and later, not {text}"))),
+            (Some(_), Some(_)) => Err(Error::new(format!(
+                "pkgapp builds for Python 3.8 and later, not {text}"
+            ))),
             _ => Err(bad()),
         }
     }
@@ -153,7 +189,8 @@ impl TryFrom<String> for PythonMinor {
     type Error = String;
 
     fn try_from(text: String) -> std::result::Result<Self, String> {
-        text.parse().map_err(|error: Error| error.message().to_owned())
+        text.parse()
+            .map_err(|error: Error| error.message().to_owned())
     }
 }
 
@@ -164,15 +201,29 @@ mod tests {
     #[test]
     fn names_outside_the_rule_get_the_nearest_inside() {
         assert!(AppName::parse("shop-2").is_ok());
-        for (bad, nearest) in [("My_Shop", "my-shop"), ("2shop", "shop"), ("shop.web", "shop-web"), ("shop-", "shop")] {
+        for (bad, nearest) in [
+            ("My_Shop", "my-shop"),
+            ("2shop", "shop"),
+            ("shop.web", "shop-web"),
+            ("shop-", "shop"),
+        ] {
             let error = AppName::parse(bad).unwrap_err().to_string();
-            assert!(error.ends_with(&format!("hint: `{nearest}` would be one")), "{error}");
+            assert!(
+                error.ends_with(&format!("hint: `{nearest}` would be one")),
+                "{error}"
+            );
         }
     }
 
     #[test]
     fn python_minor_is_two_numbers() {
-        assert_eq!("3.11".parse::<PythonMinor>().unwrap(), PythonMinor { major: 3, minor: 11 });
+        assert_eq!(
+            "3.11".parse::<PythonMinor>().unwrap(),
+            PythonMinor {
+                major: 3,
+                minor: 11
+            }
+        );
         for bad in ["3", "3.11.2", "3.x", "2.7", "3.7", ""] {
             assert!(bad.parse::<PythonMinor>().is_err(), "{bad}");
         }

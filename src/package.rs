@@ -1,4 +1,5 @@
-//! A package: what it is called, what it needs, its tree and its scriptlets. Made once; formats only read it.
+//! A package: what it is called, what it needs, its tree and its scriptlets. Made once; formats
+//! only read it.
 
 use crate::depends::Depends;
 use crate::name::{AppName, Arch};
@@ -16,8 +17,8 @@ pub struct Package {
     pub depends: Depends,
     /// The files.
     pub tree: Tree,
-    /// Files that scriptlets make on the host and that are the package's nevertheless: byte code, if it is not in the tree.
-    /// Sorted; their directories are in the tree.
+    /// Files that scriptlets make on the host and that are the package's nevertheless: byte code,
+    /// if it is not in the tree. Sorted; their directories are in the tree.
     pub ghosts: Vec<InstallPath>,
     /// Links to what the application writes to; see [`crate::writable`].
     pub writable: Vec<InstallPath>,
@@ -50,7 +51,8 @@ pub struct Meta {
     pub section: String,
     /// Where the release lies on a host.
     pub prefix: InstallPath,
-    /// Seconds since 1970: the latest time in a package (SOURCE_DATE_EPOCH, else the commit's). Layers' files have others.
+    /// Seconds since 1970: the latest time in a package (SOURCE_DATE_EPOCH, else the commit's).
+    /// Layers' files have others.
     pub timestamp: u64,
     /// The commit it was built from.
     pub commit: Option<String>,
@@ -71,7 +73,8 @@ pub enum Compression {
     Xz(u32),
 }
 
-/// What dpkg and rpm run: whole scripts of `/bin/sh`, as [`crate::scriptlets`] renders them. `None`: nothing is to be done.
+/// What dpkg and rpm run: whole scripts of `/bin/sh`, as [`crate::scriptlets`] renders them.
+/// `None`: nothing is to be done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Scriptlets {
     /// dpkg's.
@@ -82,8 +85,8 @@ pub struct Scriptlets {
 
 /// Maintainer scripts and what belongs to them (Debian Policy, chapter 6).
 ///
-/// dpkg stops at a script that fails and leaves the package half configured. On an upgrade it runs prerm and postrm of the
-/// old version before postinst of the new one.
+/// dpkg stops at a script that fails and leaves the package half configured. On an upgrade it runs
+/// prerm and postrm of the old version before postinst of the new one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DebScriptlets {
     /// Before the files of a version are unpacked.
@@ -102,9 +105,9 @@ pub struct DebScriptlets {
 
 /// Scriptlets of a spec file.
 ///
-/// rpm goes on with a transaction when one fails, except that a failing %pre or %preun keeps it from installing or removing
-/// the package. On an upgrade it runs %preun and %postun of the old version after %post of the new one; %posttrans comes
-/// when all of that is done.
+/// rpm goes on with a transaction when one fails, except that a failing %pre or %preun keeps it
+/// from installing or removing the package. On an upgrade it runs %preun and %postun of the old
+/// version after %post of the new one; %posttrans comes when all of that is done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RpmScriptlets {
     /// `%pre`: before the files of a version are unpacked.
@@ -121,8 +124,8 @@ pub struct RpmScriptlets {
     pub requires_pre: Vec<String>,
 }
 
-/// A script that rpm runs after a transaction that installed certain files, of whatever package; the package's own
-/// installation counts as one if such files are there already.
+/// A script that rpm runs after a transaction that installed certain files, of whatever package;
+/// the package's own installation counts as one if such files are there already.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileTrigger {
     /// What the paths of the files begin with.

@@ -1,8 +1,9 @@
 //! Paths on a host: absolute ([`InstallPath`]) and below a release's prefix ([`ReleasePath`]).
 //!
-//! They are text, not `std::path`: a package names them byte for byte, and what `md5sums`, `conffiles`, RECORD and rpm's
-//! header can't hold (control characters, bytes that are no UTF-8, `..`) can't be built. Copies share the text: a release
-//! has a hundred thousand of them, in layers, trees and archives.
+//! They are text, not `std::path`: a package names them byte for byte, and what `md5sums`,
+//! `conffiles`, RECORD and rpm's header can't hold (control characters, bytes that are no UTF-8,
+//! `..`) can't be built. Copies share the text: a release has a hundred thousand of them, in
+//! layers, trees and archives.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -51,12 +52,15 @@ impl InstallPath {
     /// Returns the directories it lies in but the root, the nearest first.
     pub fn parents(&self) -> impl Iterator<Item = &str> {
         let above = |path: &'_ str| path.rfind('/').filter(|end| *end > 0);
-        std::iter::successors(above(&self.0), move |end| above(&self.0[..*end])).map(|end| &self.0[..end])
+        std::iter::successors(above(&self.0), move |end| above(&self.0[..*end]))
+            .map(|end| &self.0[..end])
     }
 
     /// Returns what is left of this path below `base`, or `None` if it is not below it.
     pub fn below(&self, base: &Self) -> Option<ReleasePath> {
-        Some(ReleasePath(self.0.strip_prefix(&*base.0)?.strip_prefix('/')?.into()))
+        Some(ReleasePath(
+            self.0.strip_prefix(&*base.0)?.strip_prefix('/')?.into(),
+        ))
     }
 
     /// Returns the last component.
@@ -93,7 +97,9 @@ impl ReleasePath {
 
     /// Returns the directory it lies in, or `None` directly below the prefix.
     pub fn parent(&self) -> Option<Self> {
-        self.0.rsplit_once('/').map(|(parent, _)| Self(parent.into()))
+        self.0
+            .rsplit_once('/')
+            .map(|(parent, _)| Self(parent.into()))
     }
 
     /// Returns the last component.
@@ -109,11 +115,18 @@ impl ReleasePath {
 
 fn check_components(shown: &str, path: &str) -> Result<()> {
     if let Some(bad) = path.chars().find(|c| c.is_control()) {
-        return Err(Error::new(format!("`{}` holds the control character {bad:?}", shown.escape_debug())));
+        return Err(Error::new(format!(
+            "`{}` holds the control character {bad:?}",
+            shown.escape_debug()
+        )));
     }
     for component in path.split('/') {
         if matches!(component, "" | "." | "..") {
-            let what = if component.is_empty() { "an empty component".to_owned() } else { format!("`{component}`") };
+            let what = if component.is_empty() {
+                "an empty component".to_owned()
+            } else {
+                format!("`{component}`")
+            };
             return Err(Error::new(format!("path `{shown}` has {what} in it")));
         }
     }
@@ -168,8 +181,19 @@ mod tests {
 
     #[test]
     fn install_paths_are_absolute_and_normal() {
-        assert_eq!(InstallPath::parse("/opt/shop/").unwrap().as_str(), "/opt/shop");
-        for bad in ["", "/", "opt", "/opt/../etc", "/opt//x", "/opt/./x", "/opt/a\nb"] {
+        assert_eq!(
+            InstallPath::parse("/opt/shop/").unwrap().as_str(),
+            "/opt/shop"
+        );
+        for bad in [
+            "",
+            "/",
+            "opt",
+            "/opt/../etc",
+            "/opt//x",
+            "/opt/./x",
+            "/opt/a\nb",
+        ] {
             assert!(InstallPath::parse(bad).is_err(), "{bad:?}");
         }
     }
@@ -177,16 +201,32 @@ mod tests {
     #[test]
     fn below_is_about_components() {
         let base = InstallPath::parse("/opt/shop").unwrap();
-        assert_eq!(InstallPath::parse("/opt/shop/bin/x").unwrap().below(&base).unwrap().as_str(), "bin/x");
-        assert_eq!(InstallPath::parse("/opt/shopping").unwrap().below(&base), None);
+        assert_eq!(
+            InstallPath::parse("/opt/shop/bin/x")
+                .unwrap()
+                .below(&base)
+                .unwrap()
+                .as_str(),
+            "bin/x"
+        );
+        assert_eq!(
+            InstallPath::parse("/opt/shopping").unwrap().below(&base),
+            None
+        );
         assert_eq!(base.below(&base), None);
     }
 
     #[test]
     fn parents_end_below_the_root() {
         let path = InstallPath::parse("/opt/shop/bin/x").unwrap();
-        assert_eq!(path.parents().collect::<Vec<_>>(), ["/opt/shop/bin", "/opt/shop", "/opt"]);
-        assert_eq!(path.parent(), Some(InstallPath::parse("/opt/shop/bin").unwrap()));
+        assert_eq!(
+            path.parents().collect::<Vec<_>>(),
+            ["/opt/shop/bin", "/opt/shop", "/opt"]
+        );
+        assert_eq!(
+            path.parent(),
+            Some(InstallPath::parse("/opt/shop/bin").unwrap())
+        );
         assert_eq!(InstallPath::parse("/opt").unwrap().parent(), None);
     }
 }

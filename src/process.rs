@@ -10,8 +10,8 @@ use crate::error::{Context, Error, Result};
 /// Lines of a failed child's output that an error shows.
 const SHOWN_LINES: usize = 40;
 
-/// What tells git which repository it is in, or runs a hook for (`git rev-parse --local-env-vars`, less the variables that
-/// configure it: a CI may have its credentials there).
+/// What tells git which repository it is in, or runs a hook for (`git rev-parse --local-env-vars`,
+/// less the variables that configure it: a CI may have its credentials there).
 const GIT_PLACES: [&str; 16] = [
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_COMMON_DIR",
@@ -31,8 +31,8 @@ const GIT_PLACES: [&str; 16] = [
     "GIT_WORK_TREE",
 ];
 
-/// Keeps from a command what git and hg hooks say of the repository that they run for: pkgapp may be run by one, and has
-/// repositories of its own to look at.
+/// Keeps from a command what git and hg hooks say of the repository that they run for: pkgapp may
+/// be run by one, and has repositories of its own to look at.
 pub fn outside_repositories(command: &mut Command) -> &mut Command {
     for name in GIT_PLACES {
         command.env_remove(name);
@@ -48,7 +48,8 @@ pub fn outside_repositories(command: &mut Command) -> &mut Command {
 /// Runs a command with its standard input closed and returns what it printed.
 ///
 /// # Errors
-/// It can't be started, or it exits with another status than 0; the error holds the end of its output.
+/// It can't be started, or it exits with another status than 0; the error holds the end of its
+/// output.
 pub fn run(command: &mut Command) -> Result<Output> {
     let output = output(command)?;
     if output.status.success() {
@@ -62,16 +63,23 @@ pub fn run(command: &mut Command) -> Result<Output> {
 /// # Errors
 /// It can't be started.
 pub fn output(command: &mut Command) -> Result<Output> {
-    command.stdin(Stdio::null()).output().context(|| format!("cannot run `{}`", line(command)))
+    command
+        .stdin(Stdio::null())
+        .output()
+        .context(|| format!("cannot run `{}`", line(command)))
 }
 
-/// Runs a command with some text as its standard input, whatever its exit status. Meant for texts that fit into a pipe.
+/// Runs a command with some text as its standard input, whatever its exit status. Meant for texts
+/// that fit into a pipe.
 ///
 /// # Errors
 /// It can't be started.
 pub fn output_of(command: &mut Command, input: &str) -> Result<Output> {
     let failed = |command: &Command| format!("cannot run `{}`", line(command));
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().context(|| failed(command))?;
     if let Some(mut stdin) = child.stdin.take() {
         // One that does not read it says why.
@@ -82,7 +90,9 @@ pub fn output_of(command: &mut Command, input: &str) -> Result<Output> {
 
 /// Returns the error that says how a command failed.
 pub fn failure(command: &Command, output: &Output) -> Error {
-    let text = [&output.stdout[..], &output.stderr[..]].map(String::from_utf8_lossy).concat();
+    let text = [&output.stdout[..], &output.stderr[..]]
+        .map(String::from_utf8_lossy)
+        .concat();
     let lines: Vec<&str> = text.trim_end().lines().collect();
     let error = Error::new(format!("`{}` failed with {}", line(command), output.status));
     if lines.is_empty() {
@@ -94,7 +104,11 @@ pub fn failure(command: &Command, output: &Output) -> Error {
 
 /// Returns a command as a person would type it.
 pub fn line(command: &Command) -> String {
-    std::iter::once(command.get_program()).chain(command.get_args()).map(quoted).collect::<Vec<_>>().join(" ")
+    std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(quoted)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn quoted(word: &OsStr) -> String {
@@ -114,5 +128,6 @@ pub fn find(program: &str) -> Option<std::path::PathBuf> {
 /// Returns whether `path` is a file that someone may execute.
 pub fn is_executable(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
-    path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+    path.metadata()
+        .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }

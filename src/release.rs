@@ -1,4 +1,5 @@
-//! What lies in a release and belongs to no distribution: the interpreter's names, `pyvenv.cfg`, the record of what it is.
+//! What lies in a release and belongs to no distribution: the interpreter's names, `pyvenv.cfg`,
+//! the record of what it is.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,7 +38,8 @@ pub struct Release<'a> {
     pub import_from: &'a [ReleasePath],
 }
 
-/// `.pkgapp/release.json`: equal releases have equal records, so there is no time, machine or user in it.
+/// `.pkgapp/release.json`: equal releases have equal records, so there is no time, machine or user
+/// in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// Version of this format.
@@ -98,10 +100,14 @@ impl Record {
 impl RecordedDistribution {
     fn of(layer: &Layer) -> Option<Self> {
         let distribution = layer.manifest.distribution.as_ref()?;
-        let size = layer.manifest.entries.iter().map(|entry| match &entry.kind {
-            LayerEntryKind::File { digest, .. } => digest.size,
-            LayerEntryKind::Directory | LayerEntryKind::Symlink { .. } => 0,
-        });
+        let size = layer
+            .manifest
+            .entries
+            .iter()
+            .map(|entry| match &entry.kind {
+                LayerEntryKind::File { digest, .. } => digest.size,
+                LayerEntryKind::Directory | LayerEntryKind::Symlink { .. } => 0,
+            });
         Some(Self {
             name: distribution.name.clone(),
             version: distribution.version.clone(),
@@ -120,7 +126,8 @@ impl Release<'_> {
     /// # Errors
     /// As [`Runtime::recorded`].
     pub fn record(&self, layers: &[Layer]) -> Result<Record> {
-        let mut distributions: Vec<RecordedDistribution> = layers.iter().filter_map(RecordedDistribution::of).collect();
+        let mut distributions: Vec<RecordedDistribution> =
+            layers.iter().filter_map(RecordedDistribution::of).collect();
         distributions.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(Record {
             format: RECORD_FORMAT,
@@ -133,54 +140,88 @@ impl Release<'_> {
         })
     }
 
-    /// Adds to a tree what is no layer's: `bin/python` and its other names, `pyvenv.cfg`, the record, and, if the
-    /// application has files of its own, the line that makes its modules importable from console scripts.
+    /// Adds to a tree what is no layer's: `bin/python` and its other names, `pyvenv.cfg`, the
+    /// record, and, if the application has files of its own, the line that makes its modules
+    /// importable from console scripts.
     ///
     /// # Errors
     /// A layer has put something there.
-    pub fn insert_into(&self, tree: &mut Tree, prefix: &InstallPath, layers: &[Layer]) -> Result<()> {
-        let origin = Arc::new(Origin { label: "the release itself".into(), layer: None });
-        let mut insert = |path: &str, entry: Entry| tree.insert(prefix.join(&ReleasePath::parse(path)?), entry);
+    pub fn insert_into(
+        &self,
+        tree: &mut Tree,
+        prefix: &InstallPath,
+        layers: &[Layer],
+    ) -> Result<()> {
+        let origin = Arc::new(Origin {
+            label: "the release itself".into(),
+            layer: None,
+        });
+        let mut insert =
+            |path: &str, entry: Entry| tree.insert(prefix.join(&ReleasePath::parse(path)?), entry);
         insert("bin/python", Entry::symlink(self.interpreter(), &origin))?;
         insert("bin/python3", Entry::symlink("python", &origin))?;
-        insert(&format!("bin/python{}", self.python), Entry::symlink("python", &origin))?;
+        insert(
+            &format!("bin/python{}", self.python),
+            Entry::symlink("python", &origin),
+        )?;
         insert("pyvenv.cfg", text(self.pyvenv_cfg(), &origin))?;
         if let Some(lines) = self.runtime.and_then(Runtime::start_lines) {
-            // The first of all by its name: what others import when Python starts may want to trust someone.
+            // The first of all by its name: what others import when Python starts may want to trust
+            // someone.
             let name = format!("lib/python{}/site-packages/_pkgapp.pth", self.python);
             insert(&name, text(lines, &origin))?;
         }
-        let record = serde_json::to_string_pretty(&self.record(layers)?).context(|| "cannot write the record")?;
+        let record = serde_json::to_string_pretty(&self.record(layers)?)
+            .context(|| "cannot write the record")?;
         insert(RECORD, text(record + "\n", &origin))?;
         if layers.iter().any(has_application_files) {
-            let name = format!("lib/python{}/site-packages/{}-app.pth", self.python, self.name);
+            let name = format!(
+                "lib/python{}/site-packages/{}-app.pth",
+                self.python, self.name
+            );
             // Relative to the directory of the file itself (site.addpackage).
-            let more = self.import_from.iter().map(|directory| format!("../../../app/{}\n", directory.as_str()));
-            let lines: String = std::iter::once("../../../app\n".to_owned()).chain(more).collect();
+            let more = self
+                .import_from
+                .iter()
+                .map(|directory| format!("../../../app/{}\n", directory.as_str()));
+            let lines: String = std::iter::once("../../../app\n".to_owned())
+                .chain(more)
+                .collect();
             insert(&name, text(lines, &origin))?;
         }
         Ok(())
     }
 
-    /// What `bin/python` leads to. An interpreter of the host's is named, not found: the build's may lie elsewhere.
+    /// What `bin/python` leads to. An interpreter of the host's is named, not found: the build's
+    /// may lie elsewhere.
     fn interpreter(&self) -> String {
-        match self.runtime.map(|runtime| (runtime.home, runtime.executable())) {
+        match self
+            .runtime
+            .map(|runtime| (runtime.home, runtime.executable()))
+        {
             None => format!("/usr/bin/python{}", self.python),
             Some((Home::Release, executable)) => format!("../{executable}"),
             Some((Home::Package, executable)) => format!("{SHARED}/{executable}"),
         }
     }
 
-    /// The text of `pyvenv.cfg`. One with an interpreter of its own has no `home`: it would have to be absolute, and
-    /// without it CPython follows the link (getpath.c until 3.10, getpath.py since).
+    /// The text of `pyvenv.cfg`. One with an interpreter of its own has no `home`: it would have to
+    /// be absolute, and without it CPython follows the link (getpath.c until 3.10, getpath.py
+    /// since).
     fn pyvenv_cfg(&self) -> String {
         match self.runtime.map(|runtime| runtime.home) {
             None => pyvenv_cfg("/usr/bin", self.python),
             Some(Home::Release) => {
                 let text = pyvenv_cfg("", self.python);
-                text.lines().skip(1).map(|line| format!("{line}\n")).collect()
+                text.lines()
+                    .skip(1)
+                    .map(|line| format!("{line}\n"))
+                    .collect()
             }
-            Some(Home::Package) => pyvenv_cfg(&format!("{SHARED}/{}/bin", directory(self.python)), self.python),
+            Some(Home::Package) => pyvenv_cfg(
+                &format!("{SHARED}/{}/bin", directory(self.python)),
+                self.python,
+            ),
         }
     }
 }
@@ -194,7 +235,11 @@ pub fn pyvenv_cfg(home: &str, python: PythonMinor) -> String {
 }
 
 fn has_application_files(layer: &Layer) -> bool {
-    layer.manifest.entries.iter().any(|entry| entry.path.as_str().starts_with("app/"))
+    layer
+        .manifest
+        .entries
+        .iter()
+        .any(|entry| entry.path.as_str().starts_with("app/"))
 }
 
 fn text(text: String, origin: &Arc<Origin>) -> Entry {
@@ -226,9 +271,10 @@ mod tests {
     fn text_at(tree: &Tree, path: &str) -> String {
         let entry = tree.get(&InstallPath::parse(path).unwrap()).unwrap();
         match &entry.kind {
-            crate::tree::Kind::File(Content { bytes: crate::tree::Bytes::Memory(bytes), .. }) => {
-                String::from_utf8(bytes.to_vec()).unwrap()
-            }
+            crate::tree::Kind::File(Content {
+                bytes: crate::tree::Bytes::Memory(bytes),
+                ..
+            }) => String::from_utf8(bytes.to_vec()).unwrap(),
             other => panic!("{path} is {other:?}"),
         }
     }
@@ -236,8 +282,11 @@ mod tests {
     #[test]
     fn a_release_without_application_files_has_six_entries_and_no_machine_in_them() {
         let (tree, _) = tree_of(&[], PythonMinor { major: 3, minor: 9 });
-        let lines: Vec<String> =
-            tree.dump().lines().map(|line| line.split(' ').skip(4).collect::<Vec<_>>().join(" ")).collect();
+        let lines: Vec<String> = tree
+            .dump()
+            .lines()
+            .map(|line| line.split(' ').skip(4).collect::<Vec<_>>().join(" "))
+            .collect();
         assert_eq!(
             lines,
             [
@@ -265,7 +314,9 @@ mod tests {
         let (tree, _) = tree_of(&layers, bench.python());
         let record = text_at(&tree, "/opt/shop/.pkgapp/release.json");
         let files = walkdir::WalkDir::new(bench.unpacked(&layers[0])).into_iter();
-        let files = files.map(|entry| entry.unwrap().metadata().unwrap()).filter(std::fs::Metadata::is_file);
+        let files = files
+            .map(|entry| entry.unwrap().metadata().unwrap())
+            .filter(std::fs::Metadata::is_file);
         let size: u64 = files.map(|file| file.len()).sum();
         let expected = format!(
             "{{\n  \"format\": 1,\n  \"name\": \"shop\",\n  \"version\": \"1.4.2\",\n  \"commit\": \"c0ffee\",\n  \
@@ -282,9 +333,17 @@ mod tests {
     fn modules_of_app_are_importable_if_there_are_any() {
         let Some(bench) = Bench::new() else { return };
         bench.write(bench.directory.path(), "shop.py", "", 0o644);
-        let files = Layer::for_files(&bench.builder(), bench.directory.path(), &["shop.py".into()]).unwrap();
+        let files = Layer::for_files(
+            &bench.builder(),
+            bench.directory.path(),
+            &["shop.py".into()],
+        )
+        .unwrap();
         let (tree, _) = tree_of(&files, bench.python());
-        let pth = format!("/opt/shop/lib/python{}/site-packages/shop-app.pth", bench.python());
+        let pth = format!(
+            "/opt/shop/lib/python{}/site-packages/shop-app.pth",
+            bench.python()
+        );
         assert_eq!(text_at(&tree, &pth), "../../../app\n../../../app/src\n");
     }
 }

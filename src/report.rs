@@ -1,8 +1,9 @@
 //! The only writer to stdout and stderr: results for the next program, progress for people.
 //!
-//! What it prints is safe for a terminal, whoever wrote it: control characters are escaped here, so that the output of a
-//! host, a log or a foreign package cannot move the cursor, retitle the window, reverse the text or begin a line of its
-//! own. Only [`Report::data`] passes bytes on as they are: those that the user asked for.
+//! What it prints is safe for a terminal, whoever wrote it: control characters are escaped here, so
+//! that the output of a host, a log or a foreign package cannot move the cursor, retitle the
+//! window, reverse the text or begin a line of its own. Only [`Report::data`] passes bytes on as
+//! they are: those that the user asked for.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -74,7 +75,14 @@ impl Report {
     /// Makes the one report of a process.
     pub fn new(verbosity: Verbosity, style: Style) -> Self {
         let begun = Instant::now();
-        Self { verbosity, style, bars: MultiProgress::new(), lost: OnceLock::new(), begun, stages: Mutex::default() }
+        Self {
+            verbosity,
+            style,
+            bars: MultiProgress::new(),
+            lost: OnceLock::new(),
+            begun,
+            stages: Mutex::default(),
+        }
     }
 
     /// Says nothing but errors; for tests and for libraries' callers.
@@ -107,13 +115,14 @@ impl Report {
         self.write(format!("{}\n", ascii_controls(&value.to_string())).as_bytes());
     }
 
-    /// Lines on stdout, without a line end added. What is foreign in them has gone through [`visible_line`], so that it
-    /// makes up no lines.
+    /// Lines on stdout, without a line end added. What is foreign in them has gone through
+    /// [`visible_line`], so that it makes up no lines.
     pub fn text(&self, text: &str) {
         self.write(visible(text).as_bytes());
     }
 
-    /// Bytes as they are, on stdout or stderr: what the user wanted of a host, and nothing that is merely about it.
+    /// Bytes as they are, on stdout or stderr: what the user wanted of a host, and nothing that is
+    /// merely about it.
     pub fn data(&self, stream: Stream, bytes: &[u8]) {
         match stream {
             Stream::Stdout => self.write(bytes),
@@ -126,8 +135,8 @@ impl Report {
         }
     }
 
-    /// A line of such bytes among those of other hosts: a program gets it as it is, and on a terminal no host can forge or
-    /// hide what another one has printed.
+    /// A line of such bytes among those of other hosts: a program gets it as it is, and on a
+    /// terminal no host can forge or hide what another one has printed.
     pub fn data_of_many(&self, stream: Stream, head: &str, line: &[u8]) {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let is_terminal = match stream {
@@ -135,17 +144,25 @@ impl Report {
             Stream::Stderr => std::io::stderr().is_terminal(),
         };
         let line = match is_terminal {
-            true => Cow::Owned(visible_line(&String::from_utf8_lossy(line)).into_owned().into_bytes()),
+            true => Cow::Owned(
+                visible_line(&String::from_utf8_lossy(line))
+                    .into_owned()
+                    .into_bytes(),
+            ),
             false => Cow::Borrowed(line),
         };
-        self.data(stream, &[visible_line(head).as_bytes(), &line, b"\n"].concat());
+        self.data(
+            stream,
+            &[visible_line(head).as_bytes(), &line, b"\n"].concat(),
+        );
     }
 
     fn write(&self, bytes: &[u8]) {
         self.above_bar(|| {
             let mut out = std::io::stdout().lock();
             let written = out.write_all(bytes).and_then(|()| out.flush());
-            // A reader that went away (`| head`) is no failure of ours; the exit code tells what happened.
+            // A reader that went away (`| head`) is no failure of ours; the exit code tells what
+            // happened.
             if let Err(error) = written
                 && error.kind() != std::io::ErrorKind::BrokenPipe
             {
@@ -181,21 +198,34 @@ impl Report {
         let made = work(&mut facts);
         let (wall, cpu) = (start.elapsed(), cpu_time().saturating_sub(before));
         if let Ok(mut stages) = self.stages.lock() {
-            stages.push(Stage { name: name.to_owned(), wall, cpu, facts });
+            stages.push(Stage {
+                name: name.to_owned(),
+                wall,
+                cpu,
+                facts,
+            });
         }
         made
     }
 
     /// Returns the stages that were finished so far.
     pub fn stages(&self) -> Vec<Stage> {
-        self.stages.lock().map(|stages| stages.clone()).unwrap_or_default()
+        self.stages
+            .lock()
+            .map(|stages| stages.clone())
+            .unwrap_or_default()
     }
 
     /// Says what the stages took, with `-v`.
     pub fn stage_table(&self) {
         // A stage may be part of another one, so they don't add up.
         let (wall, cpu) = (self.begun.elapsed(), cpu_time());
-        let all = Stage { name: "all of it".into(), wall, cpu, facts: Facts::default() };
+        let all = Stage {
+            name: "all of it".into(),
+            wall,
+            cpu,
+            facts: Facts::default(),
+        };
         for line in stage_table(&self.stages(), all) {
             self.detail(&line);
         }
@@ -208,7 +238,10 @@ impl Report {
 
     /// Something that goes on but should be known. Further lines are indented.
     pub fn warning(&self, text: &str) {
-        self.say(Verbosity::Normal, &format!("{} {}", Colour::Yellow.paint("warning:"), indented(text)));
+        self.say(
+            Verbosity::Normal,
+            &format!("{} {}", Colour::Yellow.paint("warning:"), indented(text)),
+        );
     }
 
     /// The error that ends the command.
@@ -219,12 +252,14 @@ impl Report {
         self.say(Verbosity::Quiet, &format!("{error:#}"));
     }
 
-    /// Says that something goes on whose end is not known, with the time it takes; on a terminal only.
+    /// Says that something goes on whose end is not known, with the time it takes; on a terminal
+    /// only.
     pub fn busy(&self, label: &str) -> Progress<'_> {
         self.start(label, None, "{spinner} {msg} {elapsed}")
     }
 
-    /// Starts a bar that counts to `total`; on a terminal it moves, elsewhere the finished line is all.
+    /// Starts a bar that counts to `total`; on a terminal it moves, elsewhere the finished line is
+    /// all.
     pub fn progress(&self, label: &str, total: u64, unit: Unit) -> Progress<'_> {
         let template = match unit {
             Unit::Bytes => "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}",
@@ -235,8 +270,11 @@ impl Report {
 
     fn start(&self, label: &str, total: Option<u64>, template: &str) -> Progress<'_> {
         let bar = if self.is_live() {
-            let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-            let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new).with_style(style);
+            let style = ProgressStyle::with_template(template)
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
+            let bar = total
+                .map_or_else(ProgressBar::no_length, ProgressBar::new)
+                .with_style(style);
             let bar = self.bars.add(bar);
             bar.set_message(visible_line(label).into_owned());
             bar.enable_steady_tick(Duration::from_millis(100));
@@ -262,14 +300,23 @@ impl Report {
     }
 }
 
-/// Returns a text as a terminal may have it: control characters but tabs and line ends, and characters that reorder or hide
-/// others, are escaped as in Rust (`\u{1b}`).
+/// Returns a text as a terminal may have it: control characters but tabs and line ends, and
+/// characters that reorder or hide others, are escaped as in Rust (`\u{1b}`).
 pub fn visible(text: &str) -> Cow<'_, str> {
-    let text = if text.contains('\r') { Cow::Owned(text.replace("\r\n", "\n")) } else { Cow::Borrowed(text) };
+    let text = if text.contains('\r') {
+        Cow::Owned(text.replace("\r\n", "\n"))
+    } else {
+        Cow::Borrowed(text)
+    };
     if !text.contains(|c| c != '\n' && is_unsafe(c)) {
         return text;
     }
-    Cow::Owned(text.split('\n').map(visible_line).collect::<Vec<_>>().join("\n"))
+    Cow::Owned(
+        text.split('\n')
+            .map(visible_line)
+            .collect::<Vec<_>>()
+            .join("\n"),
+    )
 }
 
 /// Returns a text as one line of a terminal; see [`visible`].
@@ -279,16 +326,24 @@ pub fn visible_line(text: &str) -> Cow<'_, str> {
     }
     let mut line = String::with_capacity(text.len() + 16);
     for c in text.chars() {
-        if is_unsafe(c) { line.extend(c.escape_default()) } else { line.push(c) }
+        if is_unsafe(c) {
+            line.extend(c.escape_default())
+        } else {
+            line.push(c)
+        }
     }
     Cow::Owned(line)
 }
 
-/// Returns whether a character does something to a terminal, or to how its neighbors are read, instead of being seen:
-/// C0 and C1 but tabs (ECMA-48), line separators, and what reorders (UAX #9) or is invisible. Joiners are part of words.
+/// Returns whether a character does something to a terminal, or to how its neighbors are read,
+/// instead of being seen: C0 and C1 but tabs (ECMA-48), line separators, and what reorders (UAX #9)
+/// or is invisible. Joiners are part of words.
 fn is_unsafe(c: char) -> bool {
     (c.is_control() && c != '\t')
-        || matches!(c, '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(
+            c,
+            '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
+        )
         || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
@@ -301,7 +356,9 @@ fn ascii_controls(json: &str) -> Cow<'_, str> {
     for c in json.chars() {
         if is_unsafe(c) {
             // Writing to a String does not fail.
-            c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| _ = write!(escaped, "\\u{unit:04x}"));
+            c.encode_utf16(&mut [0; 2])
+                .iter()
+                .for_each(|unit| _ = write!(escaped, "\\u{unit:04x}"));
         } else {
             escaped.push(c);
         }
@@ -314,31 +371,54 @@ fn indented(text: &str) -> String {
     visible(text).replace('\n', "\n  ")
 }
 
-/// How the kernel counts the time of processes, per second (USER_HZ, which is the same for all programs on Linux).
+/// How the kernel counts the time of processes, per second (USER_HZ, which is the same for all
+/// programs on Linux).
 const TICKS_PER_SECOND: u32 = 100;
 
-/// Returns the processor time of this process and of its children that have ended (proc_pid_stat(5)); 0 if the system
-/// does not tell.
+/// Returns the processor time of this process and of its children that have ended
+/// (proc_pid_stat(5)); 0 if the system does not tell.
 fn cpu_time() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // The second field is the program's name in parentheses, and may have spaces.
-    let fields = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace();
-    let ticks: u32 = fields.skip(11).take(4).filter_map(|field| field.parse::<u32>().ok()).sum();
+    let fields = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_ascii_whitespace();
+    let ticks: u32 = fields
+        .skip(11)
+        .take(4)
+        .filter_map(|field| field.parse::<u32>().ok())
+        .sum();
     Duration::from_secs(1) * ticks / TICKS_PER_SECOND
 }
 
 fn stage_table(stages: &[Stage], all: Stage) -> Vec<String> {
     let row = |name: &str, wall: &str, cpu: &str, bytes: &str, cached: &str| {
-        format!("{name:<16} {wall:>9} {cpu:>9} {bytes:>10} {cached:>14}").trim_end().to_owned()
+        format!("{name:<16} {wall:>9} {cpu:>9} {bytes:>10} {cached:>14}")
+            .trim_end()
+            .to_owned()
     };
     let ms = |time: Duration| format!("{:.0} ms", time.as_secs_f64() * 1000.0);
     let line = |stage: &Stage| {
         let bytes = stage.facts.bytes.map(human_bytes).unwrap_or_default();
-        let cached = stage.facts.cached.map(|(cached, all)| format!("{cached} of {all}")).unwrap_or_default();
-        row(&stage.name, &ms(stage.wall), &ms(stage.cpu), &bytes, &cached)
+        let cached = stage
+            .facts
+            .cached
+            .map(|(cached, all)| format!("{cached} of {all}"))
+            .unwrap_or_default();
+        row(
+            &stage.name,
+            &ms(stage.wall),
+            &ms(stage.cpu),
+            &bytes,
+            &cached,
+        )
     };
     let head = row("stage", "wall", "CPU", "bytes", "from the cache");
-    std::iter::once(head).chain(stages.iter().chain([&all]).map(line)).collect()
+    std::iter::once(head)
+        .chain(stages.iter().chain([&all]).map(line))
+        .collect()
 }
 
 /// What a bar counts.
@@ -376,7 +456,8 @@ impl Drop for Progress<'_> {
     }
 }
 
-/// Returns bytes as people read them, e.g. `62.3 MB` (powers of 1000, as dpkg and rpm users know them).
+/// Returns bytes as people read them, e.g. `62.3 MB` (powers of 1000, as dpkg and rpm users know
+/// them).
 pub fn human_bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
     let mut value = bytes as f64;
@@ -385,7 +466,11 @@ pub fn human_bytes(bytes: u64) -> String {
         value /= 1000.0;
         unit += 1;
     }
-    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+    if unit == 0 {
+        format!("{bytes} B")
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
 }
 
 #[cfg(test)]
@@ -397,9 +482,15 @@ mod tests {
         for (text, expected) in [
             ("plain ─► näß\tשלום 👩‍💻", "plain ─► näß\tשלום 👩‍💻"),
             ("\x1b]0;owned\x07", "\\u{1b}]0;owned\\u{7}"),
-            ("a\u{9b}2J\u{202e}b\u{2066}", "a\\u{9b}2J\\u{202e}b\\u{2066}"),
+            (
+                "a\u{9b}2J\u{202e}b\u{2066}",
+                "a\\u{9b}2J\\u{202e}b\\u{2066}",
+            ),
             ("10%\r20%\x08\x7f", "10%\\r20%\\u{8}\\u{7f}"),
-            ("a\u{200b}b\u{feff}\u{e0041}", "a\\u{200b}b\\u{feff}\\u{e0041}"),
+            (
+                "a\u{200b}b\u{feff}\u{e0041}",
+                "a\\u{200b}b\\u{feff}\\u{e0041}",
+            ),
         ] {
             assert_eq!(visible_line(text), expected);
             assert_eq!(visible(text), expected);
@@ -415,7 +506,10 @@ mod tests {
         let value = serde_json::json!({ "a": "\x1b[2J\u{9b}\u{202e}\u{e0041}\n", "b": "näß" });
         let text = ascii_controls(&value.to_string()).into_owned();
         assert!(!text.contains(is_unsafe) && text.contains("näß"), "{text}");
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&text).unwrap(),
+            value
+        );
     }
 
     #[test]
@@ -427,11 +521,15 @@ mod tests {
             facts.cached = Some((49, 50));
             // A busy machine may take its time to give it.
             let (start, before) = (Instant::now(), cpu_time());
-            while cpu_time() < before + Duration::from_millis(50) && start.elapsed() < Duration::from_secs(60) {
+            while cpu_time() < before + Duration::from_millis(50)
+                && start.elapsed() < Duration::from_secs(60)
+            {
                 std::hint::spin_loop();
             }
         });
-        let [sleep, work] = &report.stages()[..] else { panic!() };
+        let [sleep, work] = &report.stages()[..] else {
+            panic!()
+        };
         assert!(sleep.wall >= Duration::from_millis(30), "{sleep:?}");
         // Other tests of this process may run meanwhile, so it may be more.
         assert!(work.cpu >= Duration::from_millis(50), "{work:?}");
@@ -445,10 +543,16 @@ mod tests {
             cpu: Duration::from_millis(10),
             facts,
         };
-        let facts = Facts { bytes: Some(1_500_000), cached: Some((49, 50)) };
+        let facts = Facts {
+            bytes: Some(1_500_000),
+            cached: Some((49, 50)),
+        };
         assert_eq!(
             stage_table(
-                &[stage("lock", 3, Facts::default()), stage("layers", 1200, facts)],
+                &[
+                    stage("lock", 3, Facts::default()),
+                    stage("layers", 1200, facts)
+                ],
                 stage("all of it", 1300, Facts::default())
             ),
             [

@@ -1,12 +1,14 @@
 //! The file of a package, from one build to the next.
 //!
-//! A package that takes another one's place is most often like it but for a few pieces (`segment`). So the file that is
-//! replaced is kept as the **spare** of that path, in the cache's `spares/`, and the build after writes over it what differs.
-//! Fresh pages for a whole package cost several times as much as comparing it.
+//! A package that takes another one's place is most often like it but for a few pieces (`segment`).
+//! So the file that is replaced is kept as the **spare** of that path, in the cache's `spares/`,
+//! and the build after writes over it what differs. Fresh pages for a whole package cost several
+//! times as much as comparing it.
 //!
-//! What a spare holds is never trusted, only compared. It is used if nobody else can see it change: no other name leads to
-//! it, and no process has it open, e.g. an upload that began before it was replaced. Who takes a spare renames it, so that
-//! of two builds at once one has it; who is killed leaves no spare.
+//! What a spare holds is never trusted, only compared. It is used if nobody else can see it change:
+//! no other name leads to it, and no process has it open, e.g. an upload that began before it was
+//! replaced. Who takes a spare renames it, so that of two builds at once one has it; who is killed
+//! leaves no spare.
 
 use std::fs::File;
 use std::io::{BufWriter, Read as _};
@@ -20,8 +22,8 @@ use crate::cache::{self, Cache};
 use crate::error::Result;
 use crate::fs::{self, Flowing};
 
-/// Writes a package's file, as [`fs::write_atomically`] does, and keeps the one that it replaces as a spare. Returns what
-/// `write` does, and whether the file that was there had other content.
+/// Writes a package's file, as [`fs::write_atomically`] does, and keeps the one that it replaces as
+/// a spare. Returns what `write` does, and whether the file that was there had other content.
 ///
 /// # Errors
 /// What `write` returns, or what the system says.
@@ -34,7 +36,9 @@ pub fn replace<T>(
     let room = cache.temporary()?;
     let key = std::path::absolute(path).map(|path| cache::key(["spare", &path.to_string_lossy()]));
     let place = key.map(|key| cache.spares().join(key)).ok();
-    let spare = place.as_ref().and_then(|place| take(place, &room.path().join("spare"), path));
+    let spare = place
+        .as_ref()
+        .and_then(|place| take(place, &room.path().join("spare"), path));
     let size = |file: &Path| file.metadata().map_or(0, |metadata| metadata.len());
     let taken = spare.as_ref().map_or(0, |spare| size(spare));
     // A second name, so that it lives on when the first one leads to the new file.
@@ -47,7 +51,10 @@ pub fn replace<T>(
     let is_other = kept && !is_equal(&last, path).unwrap_or(true);
     if let (true, Some(place)) = (kept, place)
         && std::fs::rename(&last, &place)
-            .or_else(|_| std::fs::create_dir_all(cache.spares()).and_then(|()| std::fs::rename(&last, &place)))
+            .or_else(|_| {
+                std::fs::create_dir_all(cache.spares())
+                    .and_then(|()| std::fs::rename(&last, &place))
+            })
             .is_ok()
     {
         cache.note_added(size(&place).saturating_sub(taken));
@@ -55,7 +62,8 @@ pub fn replace<T>(
     Ok((made, is_other))
 }
 
-/// Compares two files. Packages that differ mostly do so in their first pages, which hold the sums of all their files.
+/// Compares two files. Packages that differ mostly do so in their first pages, which hold the sums
+/// of all their files.
 fn is_equal(one: &Path, other: &Path) -> std::io::Result<bool> {
     let (mut one, mut other) = (File::open(one)?, File::open(other)?);
     let size = one.metadata()?.len();
@@ -84,31 +92,42 @@ fn take(place: &Path, to: &Path, path: &Path) -> Option<TempPath> {
     std::fs::rename(place, to).ok()?;
     let spare = TempPath::try_from_path(to).ok()?;
     // It may be a link or a pipe that someone had put in the place of the package.
-    spare.symlink_metadata().ok().filter(std::fs::Metadata::is_file)?;
+    spare
+        .symlink_metadata()
+        .ok()
+        .filter(std::fs::Metadata::is_file)?;
     let file = File::options().read(true).write(true).open(&spare).ok()?;
     let metadata = file.metadata().ok()?;
     let is_ours = metadata.nlink() == 1 && metadata.uid() == rustix::process::geteuid().as_raw();
-    (is_ours && has_no_attributes(&file) && is_open_nowhere_else(&file) && fs::can_become(&spare, path))
-        .then_some(spare)
+    (is_ours
+        && has_no_attributes(&file)
+        && is_open_nowhere_else(&file)
+        && fs::can_become(&spare, path))
+    .then_some(spare)
 }
 
-/// Returns whether a file has no access list and the like, which was given to the package that it was. A security module
-/// labels files by where they were made.
+/// Returns whether a file has no access list and the like, which was given to the package that it
+/// was. A security module labels files by where they were made.
 fn has_no_attributes(file: &File) -> bool {
     let mut names = [0; 256];
     match rustix::fs::flistxattr(file, &mut names) {
-        Ok(length) => {
-            names[..length].split(|byte| *byte == 0).all(|name| name.is_empty() || name == b"security.selinux")
-        }
+        Ok(length) => names[..length]
+            .split(|byte| *byte == 0)
+            .all(|name| name.is_empty() || name == b"security.selinux"),
         // A file system that knows none.
         Err(error) => error == rustix::io::Errno::OPNOTSUPP,
     }
 }
 
-/// Returns whether no one but `file` has it open: then the system grants a lease for writing (fcntl(2), "Leases").
-#[expect(unsafe_code, reason = "rustix has no leases; fcntl(2) takes three numbers here, and the descriptor is open")]
+/// Returns whether no one but `file` has it open: then the system grants a lease for writing
+/// (fcntl(2), "Leases").
+#[expect(
+    unsafe_code,
+    reason = "rustix has no leases; fcntl(2) takes three numbers here, and the descriptor is open"
+)]
 fn is_open_nowhere_else(file: &File) -> bool {
-    let lease = |kind: libc::c_int| unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, kind) } == 0;
+    let lease =
+        |kind: libc::c_int| unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, kind) } == 0;
     lease(libc::F_WRLCK) && lease(libc::F_UNLCK)
 }
 
@@ -142,13 +161,20 @@ mod tests {
             replace(&self.cache, &self.package(), |out| {
                 let (start, rest) = content.split_at(content.len() / 3);
                 out.write_all(start).context(|| "cannot write")?;
-                rest.chunks(70_001).try_for_each(|part| out.write_all(part)).context(|| "cannot write")
+                rest.chunks(70_001)
+                    .try_for_each(|part| out.write_all(part))
+                    .context(|| "cannot write")
             })
             .unwrap();
             let metadata = self.package().symlink_metadata().unwrap();
             assert_eq!((metadata.nlink(), metadata.mode() & 0o7777), (1, 0o644));
             assert!(std::fs::read(self.package()).unwrap() == content);
-            assert_eq!(std::fs::read_dir(self.directory.path().join("dist")).unwrap().count(), 1);
+            assert_eq!(
+                std::fs::read_dir(self.directory.path().join("dist"))
+                    .unwrap()
+                    .count(),
+                1
+            );
             metadata.ino()
         }
 
@@ -158,10 +184,13 @@ mod tests {
     }
 
     fn content(size: u32, seed: u32) -> Vec<u8> {
-        (0..size).flat_map(|i| (i ^ seed).wrapping_mul(0x9e37_79b9).to_le_bytes()).collect()
+        (0..size)
+            .flat_map(|i| (i ^ seed).wrapping_mul(0x9e37_79b9).to_le_bytes())
+            .collect()
     }
 
-    /// Writes a package in several versions. Returns the turn at which the file before the last one was not used again.
+    /// Writes a package in several versions. Returns the turn at which the file before the last one
+    /// was not used again.
     fn take_turns() -> Result<(), usize> {
         let scene = Scene::new();
         let mut package = content(500_000, 0);
@@ -206,10 +235,17 @@ mod tests {
         let package = content(100_000, 0);
         scene.write(&package);
         let old = SystemTime::now() - Duration::from_secs(3600);
-        File::options().write(true).open(scene.package()).unwrap().set_modified(old).unwrap();
+        File::options()
+            .write(true)
+            .open(scene.package())
+            .unwrap()
+            .set_modified(old)
+            .unwrap();
         scene.write(&package);
         scene.write(&package);
-        assert!(scene.package().metadata().unwrap().modified().unwrap() > old + Duration::from_secs(60));
+        assert!(
+            scene.package().metadata().unwrap().modified().unwrap() > old + Duration::from_secs(60)
+        );
     }
 
     #[test]
@@ -235,7 +271,8 @@ mod tests {
         scene.write(&content(100_000, 1));
         scene.write(&content(100_000, 2));
         let fail = |out: &mut BufWriter<Flowing>| {
-            out.write_all(&content(1000, 9)).context(|| "cannot write")?;
+            out.write_all(&content(1000, 9))
+                .context(|| "cannot write")?;
             assert_eq!(scene.spares(), 0, "another build finds none now");
             Err::<(), _>(Error::new("no"))
         };
@@ -267,9 +304,19 @@ mod tests {
         scene.write(&content(1000, 2));
         // As if `dist` were of another file system by now.
         let path = std::path::absolute(scene.package()).unwrap();
-        let place = scene.cache.spares().join(cache::key(["spare", &path.to_string_lossy()]));
+        let place = scene
+            .cache
+            .spares()
+            .join(cache::key(["spare", &path.to_string_lossy()]));
         assert!(place.exists());
-        assert!(take(&place, &scene.directory.path().join("taken"), Path::new("/proc/x.deb")).is_none());
+        assert!(
+            take(
+                &place,
+                &scene.directory.path().join("taken"),
+                Path::new("/proc/x.deb")
+            )
+            .is_none()
+        );
         assert!(!place.exists());
     }
 }

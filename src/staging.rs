@@ -1,7 +1,8 @@
-//! `[build] run`: commands of the application that run in the release before it is packed, such as `collectstatic`.
+//! `[build] run`: commands of the application that run in the release before it is packed, such as
+//! `collectstatic`.
 //!
-//! The release is copied to a temporary directory, where the build's own interpreter stands in for the host's; what the
-//! commands make there becomes a layer, what they remove leaves the tree.
+//! The release is copied to a temporary directory, where the build's own interpreter stands in for
+//! the host's; what the commands make there becomes a layer, what they remove leaves the tree.
 
 mod lacks;
 
@@ -58,8 +59,8 @@ struct Done {
     removed: BTreeSet<ReleasePath>,
 }
 
-/// Variables of the caller that reach a command: how to reach other machines, and where there is room. Everything else
-/// is kept out, so that a command gives the same for everyone.
+/// Variables of the caller that reach a command: how to reach other machines, and where there is
+/// room. Everything else is kept out, so that a command gives the same for everyone.
 const PASSED: &[&str] = &[
     "http_proxy",
     "https_proxy",
@@ -73,13 +74,16 @@ const PASSED: &[&str] = &[
     "TMPDIR",
 ];
 
-/// Runs the commands in a copy of the release and brings the tree up to date; returns the layer of what they made.
+/// Runs the commands in a copy of the release and brings the tree up to date; returns the layer of
+/// what they made.
 ///
-/// With a `twin`, they run in a copy of that: a release for another machine can't run here, one of the same pins can.
+/// With a `twin`, they run in a copy of that: a release for another machine can't run here, one of
+/// the same pins can.
 ///
-/// What they have done is kept by everything of the build that they can see: the release to the last bit, the commands,
-/// their variables, PATH and the interpreter. What is outside of it (the network, the time) they must not depend on, or
-/// packages would not be reproducible; `rerun` is for those that do.
+/// What they have done is kept by everything of the build that they can see: the release to the
+/// last bit, the commands, their variables, PATH and the interpreter. What is outside of it (the
+/// network, the time) they must not depend on, or packages would not be reproducible; `rerun` is
+/// for those that do.
 ///
 /// # Errors
 /// A command that can't be run or fails; something it made that can't ship.
@@ -96,11 +100,17 @@ pub fn run(
         return Ok(None);
     }
     let cache = builder.cache;
-    let kept = cache.runs().join(format!("{}.json", key(twin.unwrap_or(tree), prefix, commands, environment, builder)));
+    let kept = cache.runs().join(format!(
+        "{}.json",
+        key(twin.unwrap_or(tree), prefix, commands, environment, builder)
+    ));
     if !environment.rerun
         && let Some(done) = cache::read_sealed::<Done>(&kept)
     {
-        let layer = done.layer.as_ref().map(|key| Layer::open(cache, key, LABEL));
+        let layer = done
+            .layer
+            .as_ref()
+            .map(|key| Layer::open(cache, key, LABEL));
         if layer.as_ref().is_none_or(Option::is_some) {
             cache.count("build commands", true);
             report.detail("`[build] run`: what the commands make is in the cache");
@@ -115,9 +125,20 @@ pub fn run(
         staged.execute(command, environment, report)?;
     }
     let Changes { made, removed } = staged.changes(run_in)?;
-    let layer = if made.is_empty() { None } else { Some(Layer::for_sources(builder, LABEL, &made)?) };
-    cache.write(&kept, &Done { layer: layer.as_ref().map(|layer| layer.key.clone()), removed: removed.clone() })?;
-    // The sources, and not all of the layer: byte code takes the place of what was made of the old ones.
+    let layer = if made.is_empty() {
+        None
+    } else {
+        Some(Layer::for_sources(builder, LABEL, &made)?)
+    };
+    cache.write(
+        &kept,
+        &Done {
+            layer: layer.as_ref().map(|layer| layer.key.clone()),
+            removed: removed.clone(),
+        },
+    )?;
+    // The sources, and not all of the layer: byte code takes the place of what was made of the old
+    // ones.
     replay(tree, prefix, layer, &removed, builder)
 }
 
@@ -129,15 +150,29 @@ fn key(
     environment: &RunEnvironment<'_>,
     builder: &Builder<'_>,
 ) -> String {
-    let set = |name: &str| std::env::var_os(name).unwrap_or_default().to_string_lossy().into_owned();
-    let passed = PASSED.iter().chain(&["PATH"]).map(|name| format!("{name}={}", set(name)));
+    let set = |name: &str| {
+        std::env::var_os(name)
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    };
+    let passed = PASSED
+        .iter()
+        .chain(&["PATH"])
+        .map(|name| format!("{name}={}", set(name)));
     let mut parts = vec![
         RUN_FORMAT.to_owned(),
         prefix.to_string(),
         environment.timestamp.to_string(),
         builder.compiler.identity().to_owned(),
         format!("{:?}", builder.compiler.base()),
-        format!("{:?}", commands.iter().map(|command| &command.words).collect::<Vec<_>>()),
+        format!(
+            "{:?}",
+            commands
+                .iter()
+                .map(|command| &command.words)
+                .collect::<Vec<_>>()
+        ),
         format!("{:?}", environment.env),
         tree.dump(),
     ];
@@ -153,11 +188,16 @@ fn replay(
     removed: &BTreeSet<ReleasePath>,
     builder: &Builder<'_>,
 ) -> Result<Option<Layer>> {
-    let made = layer.iter().flat_map(|layer| &layer.manifest.entries).map(|entry| &entry.path);
+    let made = layer
+        .iter()
+        .flat_map(|layer| &layer.manifest.entries)
+        .map(|entry| &entry.path);
     // What the layer has made of a source is no change of its own.
     let made: Vec<&ReleasePath> = made.filter(|path| !layer::is_byte_code(path)).collect();
-    let is_file =
-        |path: &ReleasePath| tree.get(&prefix.join(path)).is_some_and(|entry| !matches!(entry.kind, Kind::Directory));
+    let is_file = |path: &ReleasePath| {
+        tree.get(&prefix.join(path))
+            .is_some_and(|entry| !matches!(entry.kind, Kind::Directory))
+    };
     // Only then a RECORD may have to change; else none has to be read.
     let touches_files = removed.iter().chain(made.iter().copied()).any(is_file);
     for path in removed.iter().chain(made) {
@@ -189,24 +229,41 @@ struct Changes {
 }
 
 impl<'a> Staged<'a> {
-    fn new(tree: &Tree, prefix: &'a InstallPath, directory: &Path, builder: &Builder<'_>) -> Result<Self> {
+    fn new(
+        tree: &Tree,
+        prefix: &'a InstallPath,
+        directory: &Path,
+        builder: &Builder<'_>,
+    ) -> Result<Self> {
         let (root, home) = (directory.join("release"), directory.join("home"));
         fs::create_dir_all(&home)?;
         materialise(tree, prefix, &root)?;
         install_interpreter(&root, builder)?;
         let mut copied = BTreeMap::new();
         for (path, _, _) in tree.files() {
-            let Some(below) = path.below(prefix) else { continue };
+            let Some(below) = path.below(prefix) else {
+                continue;
+            };
             let metadata = metadata(&root.join(below.as_str()))?;
             copied.insert(below, (metadata.ctime(), metadata.ctime_nsec()));
         }
-        // The clock that files get their times from moves in steps of up to 10 ms: what a command changes gets a later
-        // time than any copy.
+        // The clock that files get their times from moves in steps of up to 10 ms: what a command
+        // changes gets a later time than any copy.
         std::thread::sleep(std::time::Duration::from_millis(20));
-        Ok(Self { root, home, prefix, copied })
+        Ok(Self {
+            root,
+            home,
+            prefix,
+            copied,
+        })
     }
 
-    fn execute(&self, command: &RunCommand, environment: &RunEnvironment<'_>, report: &Report) -> Result<()> {
+    fn execute(
+        &self,
+        command: &RunCommand,
+        environment: &RunEnvironment<'_>,
+        report: &Report,
+    ) -> Result<()> {
         let place = |error: Error| match &command.at {
             Some(at) => error.at(at.clone()),
             None => error,
@@ -221,15 +278,31 @@ impl<'a> Staged<'a> {
         })?;
         let mut child = Command::new(&found);
         child.args(arguments).current_dir(&self.root).env_clear();
-        child.envs(PASSED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
-        child.env("PATH", &path).env("HOME", &self.home).env("LC_ALL", "C.UTF-8").env("TZ", "UTC");
-        child.env("SOURCE_DATE_EPOCH", environment.timestamp.to_string()).env("PKGAPP_PREFIX", self.prefix.as_str());
-        child.env("PYTHONHASHSEED", "0").env("PYTHONDONTWRITEBYTECODE", "1").envs(environment.env);
+        child.envs(
+            PASSED
+                .iter()
+                .filter_map(|name| Some((name, std::env::var_os(name)?))),
+        );
+        child
+            .env("PATH", &path)
+            .env("HOME", &self.home)
+            .env("LC_ALL", "C.UTF-8")
+            .env("TZ", "UTC");
+        child
+            .env("SOURCE_DATE_EPOCH", environment.timestamp.to_string())
+            .env("PKGAPP_PREFIX", self.prefix.as_str());
+        child
+            .env("PYTHONHASHSEED", "0")
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .envs(environment.env);
         let output = process::output(&mut child).map_err(&place)?;
         let line = command.words.join(" ");
         if !output.status.success() {
-            let error = process::failure(&child, &output).context(format!("`{line}` of `[build] run` failed"));
-            let said = [&output.stdout[..], &output.stderr[..]].map(String::from_utf8_lossy).join("\n");
+            let error = process::failure(&child, &output)
+                .context(format!("`{line}` of `[build] run` failed"));
+            let said = [&output.stdout[..], &output.stderr[..]]
+                .map(String::from_utf8_lossy)
+                .join("\n");
             let hint = lacks::way_out(&said, &self.root);
             return Err(place(hint.into_iter().fold(error, Error::hint)));
         }
@@ -244,7 +317,8 @@ impl<'a> Staged<'a> {
 
     /// The release's programs, then the system's.
     fn path(&self) -> Result<OsString> {
-        let system = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+        let system =
+            std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
         let places = std::iter::once(self.root.join("bin")).chain(std::env::split_paths(&system));
         std::env::join_paths(places).context(|| "a directory on PATH has a colon in its name")
     }
@@ -252,7 +326,10 @@ impl<'a> Staged<'a> {
     /// Compares the directory with the tree that it was made from.
     fn changes(&self, tree: &Tree) -> Result<Changes> {
         let (mut made, mut met, mut errors) = (BTreeMap::new(), BTreeSet::new(), Vec::new());
-        for item in walkdir::WalkDir::new(&self.root).min_depth(1).sort_by_file_name() {
+        for item in walkdir::WalkDir::new(&self.root)
+            .min_depth(1)
+            .sort_by_file_name()
+        {
             let item = item.context(|| "cannot read what `[build] run` has made")?;
             match self.change(tree, item.path(), &mut met) {
                 Ok(Some((path, source))) => _ = made.insert(path, source),
@@ -277,7 +354,8 @@ impl<'a> Staged<'a> {
         met: &mut BTreeSet<ReleasePath>,
     ) -> Result<Option<(ReleasePath, Source)>> {
         let below = file.strip_prefix(&self.root).ok().and_then(Path::to_str);
-        let below = below.ok_or_else(|| Error::new(format!("the name of `{}` is not UTF-8", shown(file))))?;
+        let below = below
+            .ok_or_else(|| Error::new(format!("the name of `{}` is not UTF-8", shown(file))))?;
         let path = ReleasePath::parse(below)?;
         met.insert(path.clone());
         if is_ours(&path) || layer::is_byte_code(&path) || self.is_untouched(&path, file)? {
@@ -288,8 +366,10 @@ impl<'a> Staged<'a> {
             && layer::resolve(&path, target).is_none()
             && !matches!(tree.get(&self.prefix.join(&path)).map(|e| &e.kind), Some(Kind::Symlink(same)) if same == target)
         {
-            return Err(Error::new(format!("the link `{path}` leads to `{target}`, outside the release"))
-                .hint("make it a relative link to something in the release"));
+            return Err(Error::new(format!(
+                "the link `{path}` leads to `{target}`, outside the release"
+            ))
+            .hint("make it a relative link to something in the release"));
         }
         let present = tree.get(&self.prefix.join(&path));
         let same = present.is_some_and(|entry| match (&entry.kind, &source) {
@@ -303,20 +383,29 @@ impl<'a> Staged<'a> {
         Ok((!same).then_some((path, source)))
     }
 
-    /// Whether the system says that nobody has written to a copied file, or changed its mode: it need not be read.
+    /// Whether the system says that nobody has written to a copied file, or changed its mode: it
+    /// need not be read.
     fn is_untouched(&self, path: &ReleasePath, file: &Path) -> Result<bool> {
-        let Some(copied) = self.copied.get(path) else { return Ok(false) };
+        let Some(copied) = self.copied.get(path) else {
+            return Ok(false);
+        };
         let metadata = metadata(file)?;
         Ok(metadata.is_file() && (metadata.ctime(), metadata.ctime_nsec()) == *copied)
     }
 }
 
-/// Makes every RECORD true again: what commands have removed leaves it, what they have changed gets its new hash.
-fn update_records(tree: &mut Tree, prefix: &InstallPath, site_packages: &InstallPath) -> Result<()> {
+/// Makes every RECORD true again: what commands have removed leaves it, what they have changed gets
+/// its new hash.
+fn update_records(
+    tree: &mut Tree,
+    prefix: &InstallPath,
+    site_packages: &InstallPath,
+) -> Result<()> {
     let is_record = |path: &InstallPath| {
         path.file_name() == "RECORD"
             && path.parent().is_some_and(|directory| {
-                directory.file_name().ends_with(".dist-info") && directory.parent().as_ref() == Some(site_packages)
+                directory.file_name().ends_with(".dist-info")
+                    && directory.parent().as_ref() == Some(site_packages)
             })
     };
     let records: Vec<(InstallPath, Content)> = tree
@@ -324,7 +413,10 @@ fn update_records(tree: &mut Tree, prefix: &InstallPath, site_packages: &Install
         .filter(|(path, ..)| is_record(path))
         .map(|(path, _, content)| (path.clone(), content.clone()))
         .collect();
-    let origin = Arc::new(Origin { label: LABEL.into(), layer: None });
+    let origin = Arc::new(Origin {
+        label: LABEL.into(),
+        layer: None,
+    });
     for (path, content) in records {
         let old = content.read()?;
         let new = layer::updated_record(&old, |recorded| {
@@ -360,7 +452,9 @@ fn remove_with_byte_code(
     tree.remove(&pyc);
     // The directory of byte code goes with its last file.
     if let Some(directory) = pyc.parent()
-        && !tree.iter().any(|(other, _)| other.below(&directory).is_some())
+        && !tree
+            .iter()
+            .any(|(other, _)| other.below(&directory).is_some())
     {
         tree.remove(&directory);
     }
@@ -372,7 +466,8 @@ fn is_ours(path: &ReleasePath) -> bool {
     matches!(path.as_str(), "bin/python" | "pyvenv.cfg")
 }
 
-/// Writes what a tree has below `prefix` to a directory: copies, so that nothing in the cache can be changed.
+/// Writes what a tree has below `prefix` to a directory: copies, so that nothing in the cache can
+/// be changed.
 ///
 /// # Errors
 /// What the system says.
@@ -390,22 +485,27 @@ pub fn materialise(tree: &Tree, prefix: &InstallPath, root: &Path) -> Result<()>
             Kind::File(content) => files.push((place, content, entry.mode)),
         }
     }
-    files.into_par_iter().try_for_each(|(place, content, mode)| copy(content, mode, &place))
+    files
+        .into_par_iter()
+        .try_for_each(|(place, content, mode)| copy(content, mode, &place))
 }
 
 fn copy(content: &Content, mode: u32, place: &Path) -> Result<()> {
     let failed = || format!("cannot write `{}`", shown(place));
     let mut file = fs_err::File::create(place).context(failed)?;
     if std::io::copy(&mut content.reader()?, &mut file).context(failed)? != content.digest.size {
-        return Err(Error::new(content.unreadable()).cause_text("it was cut").hint("build again"));
+        return Err(Error::new(content.unreadable())
+            .cause_text("it was cut")
+            .hint("build again"));
     }
     drop(file);
     // The owner may write: commands may change what is there.
-    fs_err::set_permissions(place, std::fs::Permissions::from_mode(mode & 0o777 | 0o200)).context(failed)
+    fs_err::set_permissions(place, std::fs::Permissions::from_mode(mode & 0o777 | 0o200))
+        .context(failed)
 }
 
-/// Lets a materialised release run on this machine, with the interpreter of the build in place of the host's. One that
-/// holds its own runs as it is.
+/// Lets a materialised release run on this machine, with the interpreter of the build in place of
+/// the host's. One that holds its own runs as it is.
 ///
 /// # Errors
 /// What the system says; the interpreter does not run.
@@ -418,7 +518,10 @@ pub fn install_interpreter(root: &Path, builder: &Builder<'_>) -> Result<()> {
         None => base_interpreter(builder.compiler.interpreter()?)?,
     };
     let home = interpreter.parent().and_then(Path::to_str).ok_or_else(|| {
-        Error::new(format!("the interpreter `{}` lies in no directory that a file can name", shown(&interpreter)))
+        Error::new(format!(
+            "the interpreter `{}` lies in no directory that a file can name",
+            shown(&interpreter)
+        ))
     })?;
     let link = root.join("bin/python");
     fs::create_dir_all(&root.join("bin"))?;
@@ -434,11 +537,14 @@ pub fn install_interpreter(root: &Path, builder: &Builder<'_>) -> Result<()> {
 fn base_interpreter(interpreter: &Path) -> Result<PathBuf> {
     let ask = "import sys; print(getattr(sys, '_base_executable', None) or sys.executable)";
     let output = process::run(Command::new(interpreter).args(["-I", "-S", "-c", ask]))?;
-    Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end()))
+    Ok(PathBuf::from(
+        String::from_utf8_lossy(&output.stdout).trim_end(),
+    ))
 }
 
 fn metadata(file: &Path) -> Result<std::fs::Metadata> {
-    file.symlink_metadata().context(|| format!("cannot read `{}`", shown(file)))
+    file.symlink_metadata()
+        .context(|| format!("cannot read `{}`", shown(file)))
 }
 
 #[cfg(test)]
@@ -448,7 +554,13 @@ mod tests {
 
     fn command(words: &[&str]) -> RunCommand {
         let words = words.iter().map(|word| (*word).to_owned()).collect();
-        RunCommand { words, at: Some(Location { file: "/x/pkgapp.toml".into(), position: Some((7, 8)) }) }
+        RunCommand {
+            words,
+            at: Some(Location {
+                file: "/x/pkgapp.toml".into(),
+                position: Some((7, 8)),
+            }),
+        }
     }
 
     fn tool() -> TestWheel {
@@ -456,10 +568,16 @@ mod tests {
             "tool",
             "1.0",
             &[
-                ("tool/__init__.py", b"import sys\ndef main():\n    open(sys.argv[1], 'w').write('made')\n"),
+                (
+                    "tool/__init__.py",
+                    b"import sys\ndef main():\n    open(sys.argv[1], 'w').write('made')\n",
+                ),
                 ("tool/unwanted.py", b"x = 1\n"),
                 ("tool/tests/test.py", b"x = 2\n"),
-                ("tool-1.0.dist-info/entry_points.txt", b"[console_scripts]\nmake = tool:main\n"),
+                (
+                    "tool-1.0.dist-info/entry_points.txt",
+                    b"[console_scripts]\nmake = tool:main\n",
+                ),
             ],
         )
     }
@@ -484,17 +602,38 @@ mod tests {
             bench.write(&source, "template.html", "<p>", 0o644);
             let files = ["manage.py".into(), "template.html".into()];
             let files = Layer::for_files(&bench.builder(), &source, &files).unwrap();
-            let layers: Vec<Layer> = [bench.install(&tool()).unwrap()].into_iter().chain(files).collect();
+            let layers: Vec<Layer> = [bench.install(&tool()).unwrap()]
+                .into_iter()
+                .chain(files)
+                .collect();
             let prefix = InstallPath::parse("/opt/shop").unwrap();
             let tree = bench.tree(&prefix, &layers);
-            Self { bench, prefix, layers, tree, rerun: false }
+            Self {
+                bench,
+                prefix,
+                layers,
+                tree,
+                rerun: false,
+            }
         }
 
         fn run(&mut self, commands: &[&[&str]]) -> Result<Option<Layer>> {
             let commands: Vec<RunCommand> = commands.iter().map(|words| command(words)).collect();
             let env = BTreeMap::from([("SECRET_KEY".to_owned(), "x y".to_owned())]);
-            let environment = RunEnvironment { timestamp: 1_700_000_000, env: &env, rerun: self.rerun };
-            run(&mut self.tree, None, &self.prefix, &commands, &environment, &self.bench.builder(), &Report::silent())
+            let environment = RunEnvironment {
+                timestamp: 1_700_000_000,
+                env: &env,
+                rerun: self.rerun,
+            };
+            run(
+                &mut self.tree,
+                None,
+                &self.prefix,
+                &commands,
+                &environment,
+                &self.bench.builder(),
+                &Report::silent(),
+            )
         }
 
         fn text(&self, path: &str) -> String {
@@ -509,10 +648,14 @@ mod tests {
     /// Lines of two dumps that are in one only, with `-` and `+`.
     fn difference(before: &str, after: &str) -> Vec<String> {
         let path = |line: &str| line.split(' ').nth(4).unwrap().to_owned();
-        let gone =
-            before.lines().filter(|line| !after.lines().any(|other| other == *line)).map(|l| format!("- {}", path(l)));
-        let new =
-            after.lines().filter(|line| !before.lines().any(|other| other == *line)).map(|l| format!("+ {}", path(l)));
+        let gone = before
+            .lines()
+            .filter(|line| !after.lines().any(|other| other == *line))
+            .map(|l| format!("- {}", path(l)));
+        let new = after
+            .lines()
+            .filter(|line| !before.lines().any(|other| other == *line))
+            .map(|l| format!("+ {}", path(l)));
         gone.chain(new).collect()
     }
 
@@ -562,18 +705,28 @@ mod tests {
                 format!("+ /opt/shop/{site}/tool/__init__.py"),
                 format!("+ /opt/shop/{site}/tool/__pycache__/__init__.{tag}.pyc"),
             ];
-            similar_asserts::assert_eq!(difference(&before, &shop.tree.dump()), expected, "Python {}", python);
+            similar_asserts::assert_eq!(
+                difference(&before, &shop.tree.dump()),
+                expected,
+                "Python {}",
+                python
+            );
             let dump = shop.tree.dump();
             assert!(dump.contains("drwxr-xr-x root:root - - /opt/shop/app/static/empty\n"));
-            assert!(dump.contains("-rwxr-xr-x root:root 3 sha256:"), "the exec bit of template.html counts");
             assert!(
-                dump.lines()
-                    .any(|line| line.starts_with("-rw-r--r-- ") && line.ends_with(" /opt/shop/app/static/a.css"))
+                dump.contains("-rwxr-xr-x root:root 3 sha256:"),
+                "the exec bit of template.html counts"
             );
+            assert!(dump.lines().any(|line| line.starts_with("-rw-r--r-- ")
+                && line.ends_with(" /opt/shop/app/static/a.css")));
             assert_eq!(shop.text("/opt/shop/app/said"), "['collect static', '--x']");
-            // RECORD agrees with the tree again: checked by the paths and hashes that the tree has now.
+            // RECORD agrees with the tree again: checked by the paths and hashes that the tree has
+            // now.
             let record = shop.text(&format!("/opt/shop/{site}/tool-1.0.dist-info/RECORD"));
-            let recorded: Vec<&str> = record.lines().map(|line| line.split(',').next().unwrap()).collect();
+            let recorded: Vec<&str> = record
+                .lines()
+                .map(|line| line.split(',').next().unwrap())
+                .collect();
             assert_eq!(
                 recorded,
                 [
@@ -588,14 +741,26 @@ mod tests {
                     &format!("tool/__pycache__/__init__.{tag}.pyc"),
                 ]
             );
-            let changed = shop.tree.get(&InstallPath::parse(&format!("/opt/shop/{site}/tool/__init__.py")).unwrap());
-            let Some(Entry { kind: Kind::File(content), .. }) = changed else { panic!("{changed:?}") };
-            assert!(record.contains(&format!("tool/__init__.py,{},", layer::recorded_hash(&content.digest))));
+            let changed = shop
+                .tree
+                .get(&InstallPath::parse(&format!("/opt/shop/{site}/tool/__init__.py")).unwrap());
+            let Some(Entry {
+                kind: Kind::File(content),
+                ..
+            }) = changed
+            else {
+                panic!("{changed:?}")
+            };
+            assert!(record.contains(&format!(
+                "tool/__init__.py,{},",
+                layer::recorded_hash(&content.digest)
+            )));
             // The layers in the cache are as they were.
             for layer in &shop.layers {
                 assert!(Layer::open(&shop.bench.cache, &layer.key, &layer.label).is_some());
                 for (path, entry, content) in shop.bench.tree(&shop.prefix, &shop.layers).files() {
-                    let there = crate::digest::Digest::of_reader(content.reader().unwrap()).unwrap();
+                    let there =
+                        crate::digest::Digest::of_reader(content.reader().unwrap()).unwrap();
                     assert_eq!(there, content.digest, "{path} of {:?}", entry.origin);
                 }
             }
@@ -620,7 +785,11 @@ open('seen', 'w').write(json.dumps(env, sort_keys=True))";
             "{\"LC_ALL\": \"C.UTF-8\", \"PKGAPP_PREFIX\": \"/opt/shop\", \"PYTHONDONTWRITEBYTECODE\": \"1\", \
              \"PYTHONHASHSEED\": \"0\", \"SECRET_KEY\": \"x y\", \"SOURCE_DATE_EPOCH\": \"1700000000\", \"TZ\": \"UTC\"}"
         );
-        assert!(shop.bench.cache.unfinished().is_empty(), "{:?}", shop.bench.cache.unfinished());
+        assert!(
+            shop.bench.cache.unfinished().is_empty(),
+            "{:?}",
+            shop.bench.cache.unfinished()
+        );
     }
 
     #[test]
@@ -630,7 +799,11 @@ open('seen', 'w').write(json.dumps(env, sort_keys=True))";
         let before = shop.tree.dump();
         assert!(shop.run(&[]).unwrap().is_none());
         assert!(shop.run(&[&["true"], &["python", "-m", "tool"]]).is_err());
-        assert!(shop.run(&[&["true"], &["python", "-c", "import tool"]]).unwrap().is_none());
+        assert!(
+            shop.run(&[&["true"], &["python", "-c", "import tool"]])
+                .unwrap()
+                .is_none()
+        );
         assert_eq!(shop.tree.dump(), before);
     }
 
@@ -639,10 +812,21 @@ open('seen', 'w').write(json.dumps(env, sort_keys=True))";
         let Some(bench) = Bench::new() else { return };
         let mut shop = Shop::new(bench);
         let before = shop.tree.dump();
-        let error =
-            shop.run(&[&["sh", "-c", "ln -s /etc/passwd app/p; ln -s ../../x app/q; mkfifo app/f"]]).unwrap_err();
-        let messages: Vec<&str> = std::iter::once(&error).chain(error.others()).map(Error::message).collect();
-        assert!(messages[0].ends_with("app/f` is neither a file nor a directory nor a link"), "{messages:?}");
+        let error = shop
+            .run(&[&[
+                "sh",
+                "-c",
+                "ln -s /etc/passwd app/p; ln -s ../../x app/q; mkfifo app/f",
+            ]])
+            .unwrap_err();
+        let messages: Vec<&str> = std::iter::once(&error)
+            .chain(error.others())
+            .map(Error::message)
+            .collect();
+        assert!(
+            messages[0].ends_with("app/f` is neither a file nor a directory nor a link"),
+            "{messages:?}"
+        );
         assert_eq!(
             messages[1..],
             [
@@ -650,16 +834,25 @@ open('seen', 'w').write(json.dumps(env, sort_keys=True))";
                 "the link `app/q` leads to `../../x`, outside the release"
             ]
         );
-        let error = shop.run(&[&["sh", "-c", "echo one; echo two >&2; exit 3"]]).unwrap_err().to_string();
+        let error = shop
+            .run(&[&["sh", "-c", "echo one; echo two >&2; exit 3"]])
+            .unwrap_err()
+            .to_string();
         assert!(
             error.starts_with(
                 "error: `sh -c echo one; echo two >&2; exit 3` of `[build] run` failed\n  --> /x/pkgapp.toml:7:8\n"
             ),
             "{error}"
         );
-        assert!(error.contains("failed with exit status: 3\n  cause: it printed\n    one\n    two"), "{error}");
+        assert!(
+            error.contains("failed with exit status: 3\n  cause: it printed\n    one\n    two"),
+            "{error}"
+        );
         let error = shop.run(&[&["no-such-program"]]).unwrap_err().to_string();
-        assert!(error.starts_with("error: cannot find `no-such-program`, a command of `[build] run`\n"), "{error}");
+        assert!(
+            error.starts_with("error: cannot find `no-such-program`, a command of `[build] run`\n"),
+            "{error}"
+        );
         assert_eq!(shop.tree.dump(), before);
     }
 }

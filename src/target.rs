@@ -33,9 +33,10 @@ pub struct Target {
 
 /// All known targets.
 ///
-/// Sources: glibc, GCC, systemd and Python by the distributions' package lists and release notes; `GLIBCXX` by GCC's
-/// version ("ABI Policy and Guidelines" of libstdc++: 8 ─► 25, 10 ─► 28, 11 ─► 29, 12 ─► 30, 14 ─► 33, 15 ─► 34, 16 ─► 35);
-/// zstd in dpkg came with 1.21.18, and Ubuntu's older ones are patched; in rpm with 4.14.
+/// Sources: glibc, GCC, systemd and Python by the distributions' package lists and release notes;
+/// `GLIBCXX` by GCC's version ("ABI Policy and Guidelines" of libstdc++: 8 ─► 25, 10 ─► 28, 11 ─►
+/// 29, 12 ─► 30, 14 ─► 33, 15 ─► 34, 16 ─► 35); zstd in dpkg came with 1.21.18, and Ubuntu's older
+/// ones are patched; in rpm with 4.14.
 pub const TARGETS: &[Target] = &[
     // Bullseye: glibc 2.31, libstdc++6 of GCC 10, python3.9, dpkg 1.20 (no zstd).
     Target {
@@ -67,7 +68,8 @@ pub const TARGETS: &[Target] = &[
         pythons: &[(3, 13)],
         zstd: true,
     },
-    // Focal: glibc 2.31, libstdc++6 of GCC 10, python3.8 (main) and 3.9 (universe), dpkg 1.19.7ubuntu3 (patched).
+    // Focal: glibc 2.31, libstdc++6 of GCC 10, python3.8 (main) and 3.9 (universe), dpkg
+    // 1.19.7ubuntu3 (patched).
     Target {
         name: "ubuntu20.04",
         family: Family::Deb,
@@ -77,7 +79,8 @@ pub const TARGETS: &[Target] = &[
         pythons: &[(3, 8), (3, 9)],
         zstd: true,
     },
-    // Jammy: glibc 2.35, libstdc++6 of GCC 12, python3.10 (main) and 3.11 (universe), dpkg 1.21.1ubuntu2 (patched).
+    // Jammy: glibc 2.35, libstdc++6 of GCC 12, python3.10 (main) and 3.11 (universe), dpkg
+    // 1.21.1ubuntu2 (patched).
     Target {
         name: "ubuntu22.04",
         family: Family::Deb,
@@ -107,7 +110,8 @@ pub const TARGETS: &[Target] = &[
         pythons: &[(3, 14)],
         zstd: true,
     },
-    // RHEL 8 and its rebuilds: glibc 2.28, GCC 8.5; platform Python 3.6, AppStream 3.8, 3.9, 3.11, 3.12; rpm 4.14.3.
+    // RHEL 8 and its rebuilds: glibc 2.28, GCC 8.5; platform Python 3.6, AppStream 3.8, 3.9, 3.11,
+    // 3.12; rpm 4.14.3.
     Target {
         name: "el8",
         family: Family::Rpm,
@@ -137,7 +141,8 @@ pub const TARGETS: &[Target] = &[
         pythons: &[(3, 12)],
         zstd: true,
     },
-    // glibc 2.34, GCC 11; Python 3.9 for its whole life, also 3.11 to 3.14 ("Python in AL2023"); rpm 4.16.
+    // glibc 2.34, GCC 11; Python 3.9 for its whole life, also 3.11 to 3.14 ("Python in AL2023");
+    // rpm 4.16.
     Target {
         name: "amazon2023",
         family: Family::Rpm,
@@ -147,7 +152,8 @@ pub const TARGETS: &[Target] = &[
         pythons: &[(3, 9), (3, 11), (3, 12), (3, 13), (3, 14)],
         zstd: true,
     },
-    // Fedora 44, the oldest that is supported: glibc 2.43, GCC 16, Python 3.14, and older ones as packages of their own.
+    // Fedora 44, the oldest that is supported: glibc 2.43, GCC 16, Python 3.14, and older ones as
+    // packages of their own.
     Target {
         name: "fedora",
         family: Family::Rpm,
@@ -160,15 +166,26 @@ pub const TARGETS: &[Target] = &[
 ];
 
 /// Rebuilds of Red Hat Enterprise Linux by other names, which are one target by its number.
-const EL: &[&str] = &["almalinux", "alma", "centos", "oracle", "oraclelinux", "rhel", "rocky", "rockylinux"];
+const EL: &[&str] = &[
+    "almalinux",
+    "alma",
+    "centos",
+    "oracle",
+    "oraclelinux",
+    "rhel",
+    "rocky",
+    "rockylinux",
+];
 
 /// How alike two names must be for one to be suggested, from 0 to 1 (Jaro-Winkler).
 const ALIKE: f64 = 0.7;
 
 impl Target {
-    /// Returns the Python that its own repositories have had from its release on: a full version, where it is fixed.
+    /// Returns the Python that its own repositories have had from its release on: a full version,
+    /// where it is fixed.
     ///
-    /// Debian mends one patch release for years, and so does Ubuntu since 24.04; RHEL goes on to newer ones.
+    /// Debian mends one patch release for years, and so does Ubuntu since 24.04; RHEL goes on to
+    /// newer ones.
     pub fn patch_release(&self, python: PythonMinor) -> Option<String> {
         let patch = match (self.name, (python.major, python.minor)) {
             ("debian11", (3, 9)) | ("debian12", (3, 11)) => 2,
@@ -186,9 +203,17 @@ impl Target {
 
     /// Returns the offered Pythons for a message, e.g. `3.9, 3.11 and 3.12`.
     pub fn offered(&self) -> String {
-        let mut names: Vec<String> = self.pythons.iter().map(|(major, minor)| format!("{major}.{minor}")).collect();
+        let mut names: Vec<String> = self
+            .pythons
+            .iter()
+            .map(|(major, minor)| format!("{major}.{minor}"))
+            .collect();
         let last = names.pop().unwrap_or_default();
-        if names.is_empty() { last } else { format!("{} and {last}", names.join(", ")) }
+        if names.is_empty() {
+            last
+        } else {
+            format!("{} and {last}", names.join(", "))
+        }
     }
 }
 
@@ -201,12 +226,23 @@ pub fn by_name(name: &str) -> Result<&'static Target> {
         return Ok(target);
     }
     let names: Vec<&str> = TARGETS.iter().map(|target| target.name).collect();
-    let error = Error::new(format!("`{name}` is no known target")).note(format!("known are {}", names.join(", ")));
+    let error = Error::new(format!("`{name}` is no known target"))
+        .note(format!("known are {}", names.join(", ")));
     let name = name.to_ascii_lowercase();
-    let (family, number) = name.split_at(name.find(|c: char| c.is_ascii_digit()).unwrap_or(name.len()));
-    let meant = if EL.contains(&family.trim_end_matches('-')) { format!("el{number}") } else { name.clone() };
+    let (family, number) = name.split_at(
+        name.find(|c: char| c.is_ascii_digit())
+            .unwrap_or(name.len()),
+    );
+    let meant = if EL.contains(&family.trim_end_matches('-')) {
+        format!("el{number}")
+    } else {
+        name.clone()
+    };
     let alike = |known: &str| strsim::jaro_winkler(known, &meant);
-    let nearest = names.iter().max_by(|a, b| alike(a).total_cmp(&alike(b))).filter(|nearest| alike(nearest) >= ALIKE);
+    let nearest = names
+        .iter()
+        .max_by(|a, b| alike(a).total_cmp(&alike(b)))
+        .filter(|nearest| alike(nearest) >= ALIKE);
     Err(match nearest {
         Some(nearest) => error.hint(format!("write `{nearest}`")),
         None => error,
@@ -224,11 +260,17 @@ mod tests {
 
     #[test]
     fn an_unknown_target_gets_the_nearest_known_one() {
-        for (typo, meant) in
-            [("debian-12", "debian12"), ("Ubuntu22.04", "ubuntu22.04"), ("rhel9", "el9"), ("fedora42", "fedora")]
-        {
+        for (typo, meant) in [
+            ("debian-12", "debian12"),
+            ("Ubuntu22.04", "ubuntu22.04"),
+            ("rhel9", "el9"),
+            ("fedora42", "fedora"),
+        ] {
             let error = by_name(typo).unwrap_err().to_string();
-            assert!(error.ends_with(&format!("\n  hint: write `{meant}`")), "{error}");
+            assert!(
+                error.ends_with(&format!("\n  hint: write `{meant}`")),
+                "{error}"
+            );
         }
         assert!(!by_name("windows").unwrap_err().to_string().contains("hint"));
         assert_eq!(by_name("el9").unwrap().glibc, (2, 34));
@@ -241,19 +283,28 @@ mod tests {
         assert_eq!(oldest_glibc(&[]), None);
     }
 
-    /// The machine that runs the tests is one of the targets now and then; then the table must agree with it.
+    /// The machine that runs the tests is one of the targets now and then; then the table must
+    /// agree with it.
     #[test]
     fn the_table_agrees_with_this_machine_where_it_is_a_target() {
         let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
         let field = |name: &str| {
-            let line = release.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+            let line = release
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
             line.unwrap_or_default().trim_matches('"').to_owned()
         };
         let Ok(target) = by_name(&format!("{}{}", field("ID"), field("VERSION_ID"))) else {
             return;
         };
-        let Some(getconf) = crate::need::tool("getconf") else { return };
-        let said = crate::format::judge::run(std::process::Command::new(getconf).arg("GNU_LIBC_VERSION"));
-        assert_eq!(said.trim(), format!("glibc {}.{}", target.glibc.0, target.glibc.1));
+        let Some(getconf) = crate::need::tool("getconf") else {
+            return;
+        };
+        let said =
+            crate::format::judge::run(std::process::Command::new(getconf).arg("GNU_LIBC_VERSION"));
+        assert_eq!(
+            said.trim(),
+            format!("glibc {}.{}", target.glibc.0, target.glibc.1)
+        );
     }
 }

@@ -1,8 +1,10 @@
-//! A virtual environment as it is installed, held against the pins: what `requirements.txt == pip freeze` asks.
+//! A virtual environment as it is installed, held against the pins: what `requirements.txt == pip
+//! freeze` asks.
 //!
-//! Nothing of it is run: what is installed is what its `site-packages` says, by the databases of the packaging standards
-//! (`*.dist-info`, and the older `*.egg-info` and `*.egg-link`). What is installed to be edited, as `pip list -e` shows it,
-//! is what `direct_url.json` (PEP 610), a link or a `__editable__*.pth` of setuptools says.
+//! Nothing of it is run: what is installed is what its `site-packages` says, by the databases of
+//! the packaging standards (`*.dist-info`, and the older `*.egg-info` and `*.egg-link`). What is
+//! installed to be edited, as `pip list -e` shows it, is what `direct_url.json` (PEP 610), a link
+//! or a `__editable__*.pth` of setuptools says.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,7 +17,14 @@ use crate::name::PythonMinor;
 use crate::pypa::{PackageName, Version};
 
 /// What makes and fills environments, and so is in them without being required.
-const TOOLS: [&str; 6] = ["pip", "setuptools", "wheel", "pkg-resources", "distribute", "uv"];
+const TOOLS: [&str; 6] = [
+    "pip",
+    "setuptools",
+    "wheel",
+    "pkg-resources",
+    "distribute",
+    "uv",
+];
 
 /// A virtual environment.
 #[derive(Debug)]
@@ -61,17 +70,29 @@ impl Venv {
             .collect();
         found.sort();
         let (python, site) = found.pop().ok_or_else(none)?;
-        Ok(Self { root: root.to_owned(), python, installed: installed(&site)? })
+        Ok(Self {
+            root: root.to_owned(),
+            python,
+            installed: installed(&site)?,
+        })
     }
 
     /// Returns what is installed to be edited, with the directories, sorted by name.
     pub fn editables(&self) -> impl Iterator<Item = (&PackageName, &Path)> {
-        self.installed.iter().filter_map(|(name, installed)| Some((name, installed.editable.as_deref()?)))
+        self.installed
+            .iter()
+            .filter_map(|(name, installed)| Some((name, installed.editable.as_deref()?)))
     }
 
-    /// Returns everything in which the environment is not what the pins say, in the order of names. What has no version
-    /// in the lock (a URL, a directory) is compared by name. `ours` is the application itself, installed for development.
-    pub fn differences(&self, lock: &Lock, python: PythonMinor, ours: &[PackageName]) -> Vec<Error> {
+    /// Returns everything in which the environment is not what the pins say, in the order of names.
+    /// What has no version in the lock (a URL, a directory) is compared by name. `ours` is the
+    /// application itself, installed for development.
+    pub fn differences(
+        &self,
+        lock: &Lock,
+        python: PythonMinor,
+        ours: &[PackageName],
+    ) -> Vec<Error> {
         let mut errors = Vec::new();
         if self.python != python {
             errors.push(
@@ -80,19 +101,39 @@ impl Venv {
                     shown(&self.root),
                     self.python
                 ))
-                .hint(format!("make it anew: `python{python} -m venv --clear {}`", shown(&self.root))),
+                .hint(format!(
+                    "make it anew: `python{python} -m venv --clear {}`",
+                    shown(&self.root)
+                )),
             );
         }
         let mut differences: BTreeMap<&PackageName, Error> = BTreeMap::new();
         for pin in &lock.pins {
             let difference = match (self.installed.get(&pin.name), &pin.version) {
                 (None, _) if ours.contains(&pin.name) => continue,
-                (None, Some(version)) => format!("`{} {version}` is pinned and not installed", pin.name),
-                (None, None) => format!("`{}` is pinned and not installed", pin.name),
-                (Some(Installed { version: Some(installed), .. }), Some(version)) if installed != version => {
-                    format!("`{}` is pinned at {version}, and {installed} is installed", pin.name)
+                (None, Some(version)) => {
+                    format!("`{} {version}` is pinned and not installed", pin.name)
                 }
-                (Some(Installed { editable: Some(directory), .. }), _) => match elsewhere(pin, directory) {
+                (None, None) => format!("`{}` is pinned and not installed", pin.name),
+                (
+                    Some(Installed {
+                        version: Some(installed),
+                        ..
+                    }),
+                    Some(version),
+                ) if installed != version => {
+                    format!(
+                        "`{}` is pinned at {version}, and {installed} is installed",
+                        pin.name
+                    )
+                }
+                (
+                    Some(Installed {
+                        editable: Some(directory),
+                        ..
+                    }),
+                    _,
+                ) => match elsewhere(pin, directory) {
                     Some(difference) => difference,
                     None => continue,
                 },
@@ -105,7 +146,11 @@ impl Venv {
             if is_ours || lock.pins.iter().any(|pin| pin.name == *name) {
                 continue;
             }
-            let version = installed.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
+            let version = installed
+                .version
+                .as_ref()
+                .map(|version| format!(" {version}"))
+                .unwrap_or_default();
             let error = match &installed.editable {
                 Some(directory) => Error::new(format!(
                     "`{name}{version}` is installed from `{}` to be edited, and not pinned",
@@ -118,7 +163,8 @@ impl Venv {
         }
         let mut differences: Vec<Error> = differences.into_values().collect();
         if let Some(last) = differences.pop() {
-            differences.push(last.hint("pin what the application needs, and install what is pinned"));
+            differences
+                .push(last.hint("pin what the application needs, and install what is pinned"));
         }
         errors.extend(differences);
         errors
@@ -133,20 +179,30 @@ pub fn editable_line(directory: &Path) -> String {
     format!("-e {here}{directory}")
 }
 
-/// Says how a distribution that is installed to be edited is not what its pin names; `None` if it is that.
+/// Says how a distribution that is installed to be edited is not what its pin names; `None` if it
+/// is that.
 fn elsewhere(pin: &Pin, directory: &Path) -> Option<String> {
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let installed = format!("it is installed from `{}` to be edited", shown(directory));
     match &pin.source {
         PinSource::Directory(pinned) if real(pinned) == real(directory) => None,
-        PinSource::Directory(pinned) => {
-            Some(format!("`{}` is pinned to `{}`, and {installed}", pin.name, shown(pinned)))
-        }
+        PinSource::Directory(pinned) => Some(format!(
+            "`{}` is pinned to `{}`, and {installed}",
+            pin.name,
+            shown(pinned)
+        )),
         // `-e git+…` is installed from a checkout of it, wherever that is.
         PinSource::Git(_) | PinSource::Mercurial(_) => None,
         PinSource::Index | PinSource::Files(_) | PinSource::Url(_) | PinSource::File(_) => {
-            let version = pin.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
-            Some(format!("`{}{version}` is pinned, and {installed}", pin.name))
+            let version = pin
+                .version
+                .as_ref()
+                .map(|version| format!(" {version}"))
+                .unwrap_or_default();
+            Some(format!(
+                "`{}{version}` is pinned, and {installed}",
+                pin.name
+            ))
         }
     }
 }
@@ -154,7 +210,9 @@ fn elsewhere(pin: &Pin, directory: &Path) -> Option<String> {
 fn installed(site: &Path) -> Result<BTreeMap<PackageName, Installed>> {
     let mut found = BTreeMap::new();
     let entries = std::fs::read_dir(site).context(|| format!("cannot read `{}`", shown(site)))?;
-    let mut names: Vec<String> = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect();
     // Where both are there, `dist-info` is what pip goes by: it comes last and wins.
     names.sort_by_key(|name| (name.ends_with(".dist-info"), name.clone()));
     for file in &names {
@@ -172,27 +230,50 @@ fn installed(site: &Path) -> Result<BTreeMap<PackageName, Installed>> {
         };
         if metadata.is_file() {
             let text = String::from_utf8_lossy(&fs::read(&metadata)?).into_owned();
-            let header =
-                |key: &str| text.lines().take_while(|line| !line.is_empty()).find_map(|line| line.strip_prefix(key));
-            let Some(Ok(name)) = header("Name:").map(|name| PackageName::from_str(name.trim())) else { continue };
-            let version = header("Version:").and_then(|version| Version::from_str(version.trim()).ok());
-            let editable = linked.or_else(|| said(&path)).or_else(|| pointed(site, &names, &name));
-            found.insert(name, Installed { version, metadata, editable });
+            let header = |key: &str| {
+                text.lines()
+                    .take_while(|line| !line.is_empty())
+                    .find_map(|line| line.strip_prefix(key))
+            };
+            let Some(Ok(name)) = header("Name:").map(|name| PackageName::from_str(name.trim()))
+            else {
+                continue;
+            };
+            let version =
+                header("Version:").and_then(|version| Version::from_str(version.trim()).ok());
+            let editable = linked
+                .or_else(|| said(&path))
+                .or_else(|| pointed(site, &names, &name));
+            found.insert(
+                name,
+                Installed {
+                    version,
+                    metadata,
+                    editable,
+                },
+            );
         }
     }
     Ok(found)
 }
 
-/// Returns the metadata in the directory that `setup.py develop` has linked, and the project's directory, which the
-/// second line has relative to the first.
+/// Returns the metadata in the directory that `setup.py develop` has linked, and the project's
+/// directory, which the second line has relative to the first.
 fn linked(link: &Path) -> Result<Option<(PathBuf, PathBuf)>> {
     let text = fs::read_to_string(link)?;
     let mut lines = text.lines().map(str::trim);
-    let Some(directory) = lines.next().map(PathBuf::from) else { return Ok(None) };
-    let Ok(entries) = std::fs::read_dir(&directory) else { return Ok(None) };
+    let Some(directory) = lines.next().map(PathBuf::from) else {
+        return Ok(None);
+    };
+    let Ok(entries) = std::fs::read_dir(&directory) else {
+        return Ok(None);
+    };
     let metadata = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .find(|path| path.extension().is_some_and(|extension| extension == "egg-info"));
+        .find(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "egg-info")
+        });
     let project = directory.join(lines.next().unwrap_or("."));
     let project = project.canonicalize().unwrap_or(directory);
     Ok(metadata.map(|path| (path.join("PKG-INFO"), project)))
@@ -203,23 +284,44 @@ fn said(metadata: &Path) -> Option<PathBuf> {
     let said: serde_json::Value =
         serde_json::from_slice(&std::fs::read(metadata.join("direct_url.json")).ok()?).ok()?;
     let editable = said.get("dir_info")?.get("editable")?.as_bool()?;
-    Url::parse(said.get("url")?.as_str()?).ok()?.to_file_path().ok().filter(|_| editable)
+    Url::parse(said.get("url")?.as_str()?)
+        .ok()?
+        .to_file_path()
+        .ok()
+        .filter(|_| editable)
 }
 
-/// Returns the project above the directory that a `__editable__.NAME-VERSION.pth` of setuptools puts on the path; the
-/// file's own directory where it names a finder instead, which only says that there is one.
+/// Returns the project above the directory that a `__editable__.NAME-VERSION.pth` of setuptools
+/// puts on the path; the file's own directory where it names a finder instead, which only says that
+/// there is one.
 fn pointed(site: &Path, names: &[String], name: &PackageName) -> Option<PathBuf> {
     let is_its = |file: &&String| {
-        let stem = file.strip_prefix("__editable__.").and_then(|rest| rest.strip_suffix(".pth"));
-        let own = stem.and_then(|stem| stem.split_once('-')).and_then(|(own, _)| PackageName::from_str(own).ok());
+        let stem = file
+            .strip_prefix("__editable__.")
+            .and_then(|rest| rest.strip_suffix(".pth"));
+        let own = stem
+            .and_then(|stem| stem.split_once('-'))
+            .and_then(|(own, _)| PackageName::from_str(own).ok());
         own.is_some_and(|own| own == *name)
     };
     let file = site.join(names.iter().find(is_its)?);
     let text = std::fs::read_to_string(&file).ok()?;
-    let Some(line) = text.lines().find(|line| line.starts_with('/')) else { return Some(site.to_owned()) };
+    let Some(line) = text.lines().find(|line| line.starts_with('/')) else {
+        return Some(site.to_owned());
+    };
     let source = Path::new(line);
-    let is_project = |path: &&Path| ["pyproject.toml", "setup.py"].iter().any(|file| path.join(file).is_file());
-    Some(source.ancestors().find(is_project).unwrap_or(source).to_owned())
+    let is_project = |path: &&Path| {
+        ["pyproject.toml", "setup.py"]
+            .iter()
+            .any(|file| path.join(file).is_file())
+    };
+    Some(
+        source
+            .ancestors()
+            .find(is_project)
+            .unwrap_or(source)
+            .to_owned(),
+    )
 }
 
 #[cfg(test)]
@@ -235,10 +337,19 @@ mod tests {
                 site.join("flask-3.0.0.dist-info/METADATA"),
                 "Metadata-Version: 2.1\nName: Flask\nVersion: 3.0.0\n\nVersion: 9\n",
             ),
-            (site.join("old.egg-info/PKG-INFO"), "Name: old\nVersion: 1.0\n"),
+            (
+                site.join("old.egg-info/PKG-INFO"),
+                "Name: old\nVersion: 1.0\n",
+            ),
             (site.join("single-2.egg-info"), "Name: single\nVersion: 2\n"),
-            (site.join("pip-23.dist-info/METADATA"), "Name: pip\nVersion: 23.0\n"),
-            (site.join("linked.egg-link"), &*format!("{}\n.\n", directory.path().join("src").display())),
+            (
+                site.join("pip-23.dist-info/METADATA"),
+                "Name: pip\nVersion: 23.0\n",
+            ),
+            (
+                site.join("linked.egg-link"),
+                &*format!("{}\n.\n", directory.path().join("src").display()),
+            ),
             (linked.join("PKG-INFO"), "Name: linked\nVersion: 0.1\n"),
         ] {
             std::fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -256,7 +367,10 @@ mod tests {
             hashes: Vec::new(),
             at: Location::file("requirements.txt"),
         });
-        Lock { pins: pins.collect(), ..Lock::default() }
+        Lock {
+            pins: pins.collect(),
+            ..Lock::default()
+        }
     }
 
     #[test]
@@ -264,16 +378,35 @@ mod tests {
         let directory = environment();
         let venv = Venv::open(directory.path()).unwrap();
         let python = "3.11".parse().unwrap();
-        let all = [("flask", Some("3.0")), ("old", Some("1.0.0")), ("single", None), ("linked", Some("0.1"))];
+        let all = [
+            ("flask", Some("3.0")),
+            ("old", Some("1.0.0")),
+            ("single", None),
+            ("linked", Some("0.1")),
+        ];
         let messages = |lock: &Lock, python: PythonMinor| -> Vec<String> {
             let mut lock = lock.clone();
-            let linked = lock.pins.iter_mut().find(|pin| pin.name.as_ref() == "linked").unwrap();
+            let linked = lock
+                .pins
+                .iter_mut()
+                .find(|pin| pin.name.as_ref() == "linked")
+                .unwrap();
             linked.source = PinSource::Directory(directory.path().join("src"));
-            venv.differences(&lock, python, &[]).iter().map(|error| error.message().to_owned()).collect()
+            venv.differences(&lock, python, &[])
+                .iter()
+                .map(|error| error.message().to_owned())
+                .collect()
         };
         assert_eq!(messages(&lock(&all), python), Vec::<String>::new());
         assert_eq!(
-            messages(&lock(&[("flask", Some("2.9")), ("new", Some("1")), ("linked", Some("0.1"))]), python),
+            messages(
+                &lock(&[
+                    ("flask", Some("2.9")),
+                    ("new", Some("1")),
+                    ("linked", Some("0.1"))
+                ]),
+                python
+            ),
             [
                 "`flask` is pinned at 2.9, and 3.0.0 is installed",
                 "`new 1` is pinned and not installed",
@@ -291,13 +424,29 @@ mod tests {
         let at = |below: &str| directory.path().canonicalize().unwrap().join(below);
         let url = |below: &str| Url::from_directory_path(at(below)).unwrap();
         for (name, json) in [
-            ("said", format!(r#"{{"url": "{}", "dir_info": {{"editable": true}}}}"#, url("projects/said"))),
-            ("copied", format!(r#"{{"url": "{}", "dir_info": {{}}}}"#, url("projects/copied"))),
+            (
+                "said",
+                format!(
+                    r#"{{"url": "{}", "dir_info": {{"editable": true}}}}"#,
+                    url("projects/said")
+                ),
+            ),
+            (
+                "copied",
+                format!(
+                    r#"{{"url": "{}", "dir_info": {{}}}}"#,
+                    url("projects/copied")
+                ),
+            ),
         ] {
             let info = site.join(format!("{name}-1.0.dist-info"));
             std::fs::create_dir_all(&info).unwrap();
             std::fs::create_dir_all(at("projects").join(name)).unwrap();
-            std::fs::write(info.join("METADATA"), format!("Name: {name}\nVersion: 1.0\n")).unwrap();
+            std::fs::write(
+                info.join("METADATA"),
+                format!("Name: {name}\nVersion: 1.0\n"),
+            )
+            .unwrap();
             std::fs::write(info.join("direct_url.json"), json).unwrap();
         }
         let info = site.join("My_Point-1.0.dist-info");
@@ -305,25 +454,50 @@ mod tests {
         std::fs::write(info.join("METADATA"), "Name: my.point\nVersion: 1.0\n").unwrap();
         std::fs::create_dir_all(at("projects/point/src")).unwrap();
         std::fs::write(at("projects/point/setup.py"), "").unwrap();
-        std::fs::write(site.join("__editable__.my_point-1.0.pth"), at("projects/point/src").to_str().unwrap()).unwrap();
-        std::fs::write(site.join("linked.egg-link"), format!("{}\n../\n", at("src").display())).unwrap();
+        std::fs::write(
+            site.join("__editable__.my_point-1.0.pth"),
+            at("projects/point/src").to_str().unwrap(),
+        )
+        .unwrap();
+        std::fs::write(
+            site.join("linked.egg-link"),
+            format!("{}\n../\n", at("src").display()),
+        )
+        .unwrap();
         let venv = Venv::open(directory.path()).unwrap();
-        let editables: Vec<_> = venv.editables().map(|(name, path)| (name.as_ref(), path.to_owned())).collect();
+        let editables: Vec<_> = venv
+            .editables()
+            .map(|(name, path)| (name.as_ref(), path.to_owned()))
+            .collect();
         assert_eq!(
             editables,
-            [("linked", at("")), ("my-point", at("projects/point")), ("said", at("projects/said"))]
-                .map(|(name, path)| (name, path.components().collect::<PathBuf>()))
+            [
+                ("linked", at("")),
+                ("my-point", at("projects/point")),
+                ("said", at("projects/said"))
+            ]
+            .map(|(name, path)| (name, path.components().collect::<PathBuf>()))
         );
 
-        let mut lock = lock(&[("copied", Some("1.0")), ("my-point", None), ("said", None), ("flask", Some("3.0.0"))]);
+        let mut lock = lock(&[
+            ("copied", Some("1.0")),
+            ("my-point", None),
+            ("said", None),
+            ("flask", Some("3.0.0")),
+        ]);
         let pinned_to = |pin: &mut Pin, below: &str| pin.source = PinSource::Directory(at(below));
         pinned_to(&mut lock.pins[1], "projects/point");
         pinned_to(&mut lock.pins[2], "projects/said/");
-        let ours: Vec<PackageName> = ["old", "single", "linked"].map(|name| name.parse().unwrap()).into();
+        let ours: Vec<PackageName> = ["old", "single", "linked"]
+            .map(|name| name.parse().unwrap())
+            .into();
         let messages = |lock: &Lock, ours: &[PackageName]| -> Vec<String> {
             let differences = venv.differences(lock, "3.11".parse().unwrap(), ours);
             let root = at("").to_str().unwrap().trim_end_matches('/').to_owned();
-            differences.iter().map(|error| error.message().replace(&root, "")).collect()
+            differences
+                .iter()
+                .map(|error| error.message().replace(&root, ""))
+                .collect()
         };
         assert_eq!(messages(&lock, &ours), Vec::<String>::new());
         pinned_to(&mut lock.pins[1], "projects/other");
@@ -343,15 +517,28 @@ mod tests {
     fn the_application_itself_is_no_difference() {
         let directory = environment();
         let venv = Venv::open(directory.path()).unwrap();
-        let lock = lock(&[("flask", Some("3.0.0")), ("old", Some("1.0")), ("single", Some("2"))]);
+        let lock = lock(&[
+            ("flask", Some("3.0.0")),
+            ("old", Some("1.0")),
+            ("single", Some("2")),
+        ]);
         let python = "3.11".parse().unwrap();
-        assert_eq!(venv.differences(&lock, python, &["linked".parse().unwrap()]).len(), 0);
+        assert_eq!(
+            venv.differences(&lock, python, &["linked".parse().unwrap()])
+                .len(),
+            0
+        );
         assert_eq!(venv.differences(&lock, python, &[]).len(), 1);
     }
 
     #[test]
     fn another_directory_is_none() {
         let directory = tempfile::tempdir().unwrap();
-        assert!(Venv::open(directory.path()).unwrap_err().message().ends_with("is no virtual environment"));
+        assert!(
+            Venv::open(directory.path())
+                .unwrap_err()
+                .message()
+                .ends_with("is no virtual environment")
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! Paths of the application that it writes to (`[app] writable`): they lie in `/var/lib/NAME`, where they outlive releases, and
-//! a release has links to them.
+//! Paths of the application that it writes to (`[app] writable`): they lie in `/var/lib/NAME`,
+//! where they outlive releases, and a release has links to them.
 //!
 //! ```text
 //! PREFIX/app/media ─► /var/lib/NAME/media
@@ -8,8 +8,9 @@
 //! PREFIX/.pkgapp/fill                     copies the initial content, and overwrites nothing
 //! ```
 //!
-//! [`FILL`] runs as the user who owns `/var/lib/NAME`: that user may change any name in there, and root would follow it
-//! anywhere. A tarball has the files in their own places; a login that unpacks releases shares these paths among them.
+//! [`FILL`] runs as the user who owns `/var/lib/NAME`: that user may change any name in there, and
+//! root would follow it anywhere. A tarball has the files in their own places; a login that unpacks
+//! releases shares these paths among them.
 
 use std::sync::Arc;
 
@@ -33,12 +34,16 @@ const NAMES: &str = ".pkgapp/writable";
 /// # Errors
 /// Nothing does.
 pub fn check(app: &App) -> Result<()> {
-    let Some(first) = app.writable.first() else { return Ok(()) };
+    let Some(first) = app.writable.first() else {
+        return Ok(());
+    };
     match services::primary_user(app)? {
         Some(_) => Ok(()),
-        None => Err(Error::new("`writable` is for what services, timers and cron jobs write, and there are none")
-            .at(first.at.clone())
-            .hint("declare what writes there, or leave `writable` out")),
+        None => Err(Error::new(
+            "`writable` is for what services, timers and cron jobs write, and there are none",
+        )
+        .at(first.at.clone())
+        .hint("declare what writes there, or leave `writable` out")),
     }
 }
 
@@ -48,7 +53,11 @@ pub fn check(app: &App) -> Result<()> {
 /// None in practice: the parts of the paths are proven.
 pub fn links(app: &App) -> Result<Vec<InstallPath>> {
     let files = app.package.prefix.value.join(&ReleasePath::parse("app")?);
-    Ok(app.writable.iter().map(|writable| files.join(writable.value.path())).collect())
+    Ok(app
+        .writable
+        .iter()
+        .map(|writable| files.join(writable.value.path()))
+        .collect())
 }
 
 /// Makes the directories that are not there, for commands of `[build] run` that expect them.
@@ -59,7 +68,8 @@ pub fn make_directories(tree: &mut Tree, app: &App) -> Result<()> {
     let origin = origin();
     for (writable, link) in app.writable.iter().zip(links(app)?) {
         if writable.value.is_directory() && tree.get(&link).is_none() {
-            tree.insert(link, Entry::directory(&origin)).map_err(|error| error.at(writable.at.clone()))?;
+            tree.insert(link, Entry::directory(&origin))
+                .map_err(|error| error.at(writable.at.clone()))?;
         }
     }
     Ok(())
@@ -73,33 +83,56 @@ pub fn insert_into(tree: &mut Tree, app: &App) -> Result<()> {
     if app.writable.is_empty() {
         return Ok(());
     }
-    let below_prefix = |text: &str| Ok::<_, Error>(app.package.prefix.value.join(&ReleasePath::parse(text)?));
+    let below_prefix =
+        |text: &str| Ok::<_, Error>(app.package.prefix.value.join(&ReleasePath::parse(text)?));
     let initial = below_prefix(INITIAL)?;
     let state = InstallPath::parse(&format!("/var/lib/{}", app.name))?;
     let origin = origin();
     for (writable, link) in app.writable.iter().zip(links(app)?) {
         let path = writable.value.path();
-        move_entries(tree, &link, &initial.join(path)).map_err(|error| error.at(writable.at.clone()))?;
+        move_entries(tree, &link, &initial.join(path))
+            .map_err(|error| error.at(writable.at.clone()))?;
         tree.insert(link, Entry::symlink(state.join(path).as_str(), &origin))
             .map_err(|error| error.at(writable.at.clone()))?;
     }
-    let names: String = app.writable.iter().map(|writable| format!("{}\n", writable.value)).collect();
+    let names: String = app
+        .writable
+        .iter()
+        .map(|writable| format!("{}\n", writable.value))
+        .collect();
     let file = |text: &str, mode: u32| Entry::file(Content::memory(text.as_bytes()), mode, &origin);
     tree.insert(below_prefix(NAMES)?, file(&names, 0o644))?;
-    tree.insert(below_prefix(FILL)?, file(include_str!("../templates/fill.sh"), 0o755))
+    tree.insert(
+        below_prefix(FILL)?,
+        file(include_str!("../templates/fill.sh"), 0o755),
+    )
 }
 
 fn origin() -> Arc<Origin> {
-    Arc::new(Origin { label: "`writable` below `[app]`".to_owned(), layer: None })
+    Arc::new(Origin {
+        label: "`writable` below `[app]`".to_owned(),
+        layer: None,
+    })
 }
 
 /// Moves what lies at a path and below it.
 fn move_entries(tree: &mut Tree, from: &InstallPath, to: &InstallPath) -> Result<()> {
-    let from_here = tree.range(from).take_while(|path| path.as_str().starts_with(from.as_str()));
-    let moved: Vec<InstallPath> = from_here.filter(|path| is_at_or_below(path, from)).cloned().collect();
+    let from_here = tree
+        .range(from)
+        .take_while(|path| path.as_str().starts_with(from.as_str()));
+    let moved: Vec<InstallPath> = from_here
+        .filter(|path| is_at_or_below(path, from))
+        .cloned()
+        .collect();
     for path in moved {
-        let Some(entry) = tree.remove(&path) else { continue };
-        tree.insert(path.below(from).map_or_else(|| to.clone(), |below| to.join(&below)), entry)?;
+        let Some(entry) = tree.remove(&path) else {
+            continue;
+        };
+        tree.insert(
+            path.below(from)
+                .map_or_else(|| to.clone(), |below| to.join(&below)),
+            entry,
+        )?;
     }
     Ok(())
 }
@@ -124,7 +157,12 @@ impl<'a> InPlace<'a> {
     /// None in practice: the parts of the paths are proven.
     pub fn of(links: &'a [InstallPath], prefix: &InstallPath) -> Result<Self> {
         let below_prefix = |text: &str| Ok::<_, Error>(prefix.join(&ReleasePath::parse(text)?));
-        Ok(Self { links, files: below_prefix("app")?, initial: below_prefix(INITIAL)?, fill: below_prefix(FILL)? })
+        Ok(Self {
+            links,
+            files: below_prefix("app")?,
+            initial: below_prefix(INITIAL)?,
+            fill: below_prefix(FILL)?,
+        })
     }
 
     /// Returns the place of an entry; `None` if it is there for the links' sake.
@@ -135,9 +173,14 @@ impl<'a> InPlace<'a> {
         if self.links.contains(path) || *path == self.fill || *path == self.initial {
             return None;
         }
-        let Some(below) = path.below(&self.initial) else { return Some(path.clone()) };
+        let Some(below) = path.below(&self.initial) else {
+            return Some(path.clone());
+        };
         let place = self.files.join(&below);
-        self.links.iter().any(|link| is_at_or_below(&place, link)).then_some(place)
+        self.links
+            .iter()
+            .any(|link| is_at_or_below(&place, link))
+            .then_some(place)
     }
 }
 
@@ -153,25 +196,55 @@ mod tests {
     fn tree(files: &[&str]) -> Tree {
         let mut tree = Tree::new();
         for file in files {
-            tree.insert(path(file), Entry::file(Content::memory(*b"x"), 0o644, &origin())).unwrap();
+            tree.insert(
+                path(file),
+                Entry::file(Content::memory(*b"x"), 0o644, &origin()),
+            )
+            .unwrap();
         }
         tree
     }
 
     fn names(tree: &Tree) -> Vec<&str> {
-        let files = tree.iter().filter(|(_, entry)| !matches!(entry.kind, Kind::Directory));
+        let files = tree
+            .iter()
+            .filter(|(_, entry)| !matches!(entry.kind, Kind::Directory));
         files.map(|(path, _)| path.as_str()).collect()
     }
 
     #[test]
     fn a_path_moves_with_all_below_it_and_its_neighbors_stay() {
-        let files = ["/opt/shop/app/media", "/opt/shop/app/media-old/a", "/opt/shop/app/media.txt"];
-        let mut moved = tree(&["/opt/shop/app/media-old/a", "/opt/shop/app/media.txt", "/opt/shop/app/media/sub/b"]);
-        move_entries(&mut moved, &path(files[0]), &path("/opt/shop/.pkgapp/initial/media")).unwrap();
-        assert_eq!(names(&moved), ["/opt/shop/.pkgapp/initial/media/sub/b", files[1], files[2]]);
+        let files = [
+            "/opt/shop/app/media",
+            "/opt/shop/app/media-old/a",
+            "/opt/shop/app/media.txt",
+        ];
+        let mut moved = tree(&[
+            "/opt/shop/app/media-old/a",
+            "/opt/shop/app/media.txt",
+            "/opt/shop/app/media/sub/b",
+        ]);
+        move_entries(
+            &mut moved,
+            &path(files[0]),
+            &path("/opt/shop/.pkgapp/initial/media"),
+        )
+        .unwrap();
+        assert_eq!(
+            names(&moved),
+            ["/opt/shop/.pkgapp/initial/media/sub/b", files[1], files[2]]
+        );
         let mut moved = tree(&files);
-        move_entries(&mut moved, &path(files[0]), &path("/opt/shop/.pkgapp/initial/media")).unwrap();
-        assert_eq!(names(&moved), ["/opt/shop/.pkgapp/initial/media", files[1], files[2]]);
+        move_entries(
+            &mut moved,
+            &path(files[0]),
+            &path("/opt/shop/.pkgapp/initial/media"),
+        )
+        .unwrap();
+        assert_eq!(
+            names(&moved),
+            ["/opt/shop/.pkgapp/initial/media", files[1], files[2]]
+        );
     }
 
     #[test]
@@ -184,11 +257,24 @@ mod tests {
             ("/opt/shop/.pkgapp/fill", None),
             ("/opt/shop/.pkgapp/initial", None),
             ("/opt/shop/.pkgapp/initial/data", None),
-            ("/opt/shop/.pkgapp/initial/data/media", Some("/opt/shop/app/data/media")),
-            ("/opt/shop/.pkgapp/initial/data/media/a", Some("/opt/shop/app/data/media/a")),
-            ("/opt/shop/.pkgapp/writable", Some("/opt/shop/.pkgapp/writable")),
+            (
+                "/opt/shop/.pkgapp/initial/data/media",
+                Some("/opt/shop/app/data/media"),
+            ),
+            (
+                "/opt/shop/.pkgapp/initial/data/media/a",
+                Some("/opt/shop/app/data/media/a"),
+            ),
+            (
+                "/opt/shop/.pkgapp/writable",
+                Some("/opt/shop/.pkgapp/writable"),
+            ),
         ] {
-            assert_eq!(place.path(&path(from)).as_ref().map(InstallPath::as_str), to, "{from}");
+            assert_eq!(
+                place.path(&path(from)).as_ref().map(InstallPath::as_str),
+                to,
+                "{from}"
+            );
         }
     }
 }

@@ -14,30 +14,49 @@ fn succeed(mut child: Child) {
 
 fn same(one: &[PathBuf], other: &[PathBuf]) {
     for (one, other) in one.iter().zip(other) {
-        assert_eq!(std::fs::read(one).unwrap(), std::fs::read(other).unwrap(), "{}", one.display());
+        assert_eq!(
+            std::fs::read(one).unwrap(),
+            std::fs::read(other).unwrap(),
+            "{}",
+            one.display()
+        );
     }
 }
 
 /// What a sound build of the same project gives.
 fn reference(sandbox: &Sandbox) -> Vec<PathBuf> {
     let cache = sandbox.root().join("cache of the reference");
-    sandbox.pkgapp(["build", "--format", "all", "--output", "reference"]).env("PKGAPP_CACHE_DIR", cache).artifacts()
+    sandbox
+        .pkgapp(["build", "--format", "all", "--output", "reference"])
+        .env("PKGAPP_CACHE_DIR", cache)
+        .artifacts()
 }
 
 #[test]
 fn four_builds_share_one_empty_cache() {
     let sandbox = full();
-    let projects: Vec<PathBuf> = (0..4).map(|number| sandbox.root().join(format!("project {number}"))).collect();
+    let projects: Vec<PathBuf> = (0..4)
+        .map(|number| sandbox.root().join(format!("project {number}")))
+        .collect();
     for project in &projects {
         copy(&sandbox.project(), project);
     }
-    let children: Vec<Child> =
-        projects.iter().map(|project| sandbox.pkgapp(["build", "--format", "all"]).within(project).start()).collect();
+    let children: Vec<Child> = projects
+        .iter()
+        .map(|project| {
+            sandbox
+                .pkgapp(["build", "--format", "all"])
+                .within(project)
+                .start()
+        })
+        .collect();
     children.into_iter().for_each(succeed);
     let expected = reference(&sandbox);
     for project in &projects {
-        let made: Vec<PathBuf> =
-            expected.iter().map(|path| project.join("dist").join(path.file_name().unwrap())).collect();
+        let made: Vec<PathBuf> = expected
+            .iter()
+            .map(|path| project.join("dist").join(path.file_name().unwrap()))
+            .collect();
         same(&expected, &made);
     }
     let left = super::support::walk(&sandbox.cache().join("tmp"));
@@ -47,13 +66,22 @@ fn four_builds_share_one_empty_cache() {
 #[test]
 fn two_builds_of_one_project_do_not_disturb_each_other() {
     let sandbox = full();
-    let children =
-        [sandbox.pkgapp(["build", "--format", "all"]).start(), sandbox.pkgapp(["build", "--format", "all"]).start()];
+    let children = [
+        sandbox.pkgapp(["build", "--format", "all"]).start(),
+        sandbox.pkgapp(["build", "--format", "all"]).start(),
+    ];
     children.into_iter().for_each(succeed);
     let expected = reference(&sandbox);
-    let made: Vec<PathBuf> = expected.iter().map(|path| sandbox.path("dist").join(path.file_name().unwrap())).collect();
+    let made: Vec<PathBuf> = expected
+        .iter()
+        .map(|path| sandbox.path("dist").join(path.file_name().unwrap()))
+        .collect();
     same(&expected, &made);
-    assert_eq!(std::fs::read_dir(sandbox.path("dist")).unwrap().count(), 3, "temporary files were left in dist/");
+    assert_eq!(
+        std::fs::read_dir(sandbox.path("dist")).unwrap().count(),
+        3,
+        "temporary files were left in dist/"
+    );
 }
 
 /// Kills a build with all that it has started: none of it has time to clean up.
@@ -83,7 +111,10 @@ fn a_killed_rebuild_leaves_the_last_package_whole() {
     let sandbox = full();
     let texts = ["one\n", "another, longer\n"];
     let read = |artifacts: &[PathBuf]| -> Vec<Vec<u8>> {
-        artifacts.iter().map(|artifact| std::fs::read(artifact).unwrap()).collect()
+        artifacts
+            .iter()
+            .map(|artifact| std::fs::read(artifact).unwrap())
+            .collect()
     };
     let mut artifacts = Vec::new();
     let wanted = texts.map(|text| {
@@ -100,10 +131,16 @@ fn a_killed_rebuild_leaves_the_last_package_whole() {
         kill_group(&child);
         finished += usize::from(child.wait().unwrap().success());
         for (format, bytes) in read(&artifacts).iter().enumerate() {
-            assert!(wanted.iter().any(|wanted| wanted[format] == *bytes), "{turn}: {}", artifacts[format].display());
+            assert!(
+                wanted.iter().any(|wanted| wanted[format] == *bytes),
+                "{turn}: {}",
+                artifacts[format].display()
+            );
         }
         // A name that a file has for the moment before it is renamed is hidden.
-        let names = std::fs::read_dir(dist).unwrap().map(|entry| entry.unwrap().file_name());
+        let names = std::fs::read_dir(dist)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name());
         let shown = names.filter(|name| !name.as_encoded_bytes().starts_with(b"."));
         assert_eq!(shown.count(), artifacts.len(), "{turn}");
     }
@@ -113,9 +150,13 @@ fn a_killed_rebuild_leaves_the_last_package_whole() {
 
 /// The only file of the cache whose path ends so.
 fn cached(sandbox: &Sandbox, end: &str) -> PathBuf {
-    let found: Vec<PathBuf> =
-        super::support::walk(&sandbox.cache()).into_iter().filter(|path| path.ends_with(end)).collect();
-    let [path] = &found[..] else { panic!("{end}: {found:?}") };
+    let found: Vec<PathBuf> = super::support::walk(&sandbox.cache())
+        .into_iter()
+        .filter(|path| path.ends_with(end))
+        .collect();
+    let [path] = &found[..] else {
+        panic!("{end}: {found:?}")
+    };
     path.clone()
 }
 
@@ -156,11 +197,14 @@ fn damaged_segments_are_noticed_and_made_anew() {
     // Two that are so large that part of them is written before their damage shows.
     let mut state = 1_u64;
     let mut noise = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (state >> 56) as u8
     };
     let mut large = || (0..3 << 20).map(|_| noise()).collect::<Vec<u8>>();
-    let wheels = ["noise", "noise_too"].map(|name| Wheel::new(name, "1.0").file(&format!("{name}/noise"), large()));
+    let wheels = ["noise", "noise_too"]
+        .map(|name| Wheel::new(name, "1.0").file(&format!("{name}/noise"), large()));
     pin(&sandbox, &wheels);
     let expected = reference(&sandbox);
     sandbox.build(["--format", "all"]);
@@ -187,8 +231,14 @@ fn damaged_segments_are_noticed_and_made_anew() {
     assert_eq!(large_ones, 6, "two of each format");
     same(&expected, &sandbox.build(["--format", "all"]));
     // With sound segments, the files that they were made of are not read.
-    let text = sandbox.pkgapp(["-v", "build", "--format", "all"]).outcome().stderr;
-    assert!(text.contains(&format!("segments: {} reused", segments.len())), "{text}");
+    let text = sandbox
+        .pkgapp(["-v", "build", "--format", "all"])
+        .outcome()
+        .stderr;
+    assert!(
+        text.contains(&format!("segments: {} reused", segments.len())),
+        "{text}"
+    );
 }
 
 #[test]
@@ -196,11 +246,15 @@ fn a_wheel_of_the_cache_is_what_its_hash_says_or_fetched_again() {
     let sandbox = full();
     let expected = reference(&sandbox);
     sandbox.build(["--format", "all"]);
-    let (wheel, layers) = (cached(&sandbox, "space_left-1.0-py3-none-any.whl"), sandbox.cache().join("layers"));
+    let (wheel, layers) = (
+        cached(&sandbox, "space_left-1.0-py3-none-any.whl"),
+        sandbox.cache().join("layers"),
+    );
     let sound = std::fs::read(&wheel).unwrap();
     // Torn; and a wheel that is right in itself, RECORD included, but another one.
     let other = sandbox.root().join("other");
-    let evil = super::support::wheel::Wheel::new("space-left", "1.0").file("space/left.py", "SIDE = 'evil'\n");
+    let evil = super::support::wheel::Wheel::new("space-left", "1.0")
+        .file("space/left.py", "SIDE = 'evil'\n");
     let evil = std::fs::read(evil.write(&other)).unwrap();
     for damaged in [&sound[..40], &evil] {
         std::fs::write(&wheel, damaged).unwrap();

@@ -1,7 +1,8 @@
 //! Bad input, and the exact text that says so (tests/golden/errors).
 //!
-//! Each case also names what its message must hold: the file with line and column, the thing, the way out. That is
-//! written by hand from what was asked for, so that a golden file which was rewritten without being read does not pass.
+//! Each case also names what its message must hold: the file with line and column, the thing, the
+//! way out. That is written by hand from what was asked for, so that a golden file which was
+//! rewritten without being read does not pass.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -10,7 +11,8 @@ use super::support::wheel::{Wheel, sdist, sdist_of, sha256};
 use super::support::{Sandbox, golden, tools};
 
 /// A project in which nothing is wrong.
-const APP: &str = "[app]\nname = \"shop\"\nversion = \"1.0\"\nsource = \"\"\ninclude = [\"app.py\"]\n\n";
+const APP: &str =
+    "[app]\nname = \"shop\"\nversion = \"1.0\"\nsource = \"\"\ninclude = [\"app.py\"]\n\n";
 /// Its second half; tables of a case come before or after it.
 const PYTHON: &str = "[python]\nversion = \"3.11\"\nrequirements = [\"requirements.txt\"]\n\n";
 
@@ -34,7 +36,9 @@ fn case(name: &'static str) -> Case {
         must: &[],
         others_words: false,
     };
-    case.file("app.py", "print('shop')\n").file("requirements.txt", "").file("pkgapp.toml", format!("{APP}{PYTHON}"))
+    case.file("app.py", "print('shop')\n")
+        .file("requirements.txt", "")
+        .file("pkgapp.toml", format!("{APP}{PYTHON}"))
 }
 
 impl Case {
@@ -76,7 +80,8 @@ impl Case {
 
     /// Requirements that are looked for in `wheels/` alone; they begin on line 3.
     fn local_pins(self, text: &str) -> Self {
-        self.directory("wheels").pins(&format!("--no-index\n--find-links wheels\n{text}"))
+        self.directory("wheels")
+            .pins(&format!("--no-index\n--find-links wheels\n{text}"))
     }
 
     fn wheel(self, wheel: &Wheel) -> Self {
@@ -117,7 +122,10 @@ impl Case {
         let outcome = sandbox.pkgapp(&self.args).outcome();
         let mut failures = Vec::new();
         if outcome.status != self.status {
-            failures.push(format!("exit code {} and not {}:{}", outcome.status, self.status, outcome.report));
+            failures.push(format!(
+                "exit code {} and not {}:{}",
+                outcome.status, self.status, outcome.report
+            ));
         }
         for text in self.must {
             if !outcome.stderr.contains(text) {
@@ -142,10 +150,18 @@ fn every_bad_input_has_its_message() {
         tools::left_out("the messages of tests/golden/errors are about Python 3.11");
         return;
     }
-    let cases: Vec<Case> = [configuration(), application(), requirements(), pylock(), wheels(), building(), commands()]
-        .into_iter()
-        .flatten()
-        .collect();
+    let cases: Vec<Case> = [
+        configuration(),
+        application(),
+        requirements(),
+        pylock(),
+        wheels(),
+        building(),
+        commands(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     let mut report = String::new();
     for case in &cases {
         for failure in case.failures() {
@@ -157,15 +173,33 @@ fn every_bad_input_has_its_message() {
 
 #[test]
 fn every_golden_message_has_its_case() {
-    let cases = [configuration(), application(), requirements(), pylock(), wheels(), building(), commands()];
-    let names: Vec<String> = cases.iter().flatten().map(|case| format!("{}.txt", case.name)).collect();
+    let cases = [
+        configuration(),
+        application(),
+        requirements(),
+        pylock(),
+        wheels(),
+        building(),
+        commands(),
+    ];
+    let names: Vec<String> = cases
+        .iter()
+        .flatten()
+        .map(|case| format!("{}.txt", case.name))
+        .collect();
     let mut unique = names.clone();
     unique.sort();
     unique.dedup();
     assert_eq!(unique.len(), names.len(), "two cases have the same name");
-    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/errors")).unwrap() {
+    for entry in
+        std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/errors"))
+            .unwrap()
+    {
         let file = entry.unwrap().file_name().into_string().unwrap();
-        assert!(names.contains(&file), "no case writes tests/golden/errors/{file}");
+        assert!(
+            names.contains(&file),
+            "no case writes tests/golden/errors/{file}"
+        );
     }
 }
 
@@ -215,46 +249,74 @@ fn configuration() -> Vec<Case> {
 /// What pkgapp.toml says.
 fn application() -> Vec<Case> {
     vec![
-        case("no-name").instead("name = \"shop\"\n", "").must(&["pkgapp.toml", "name"]),
-        case("no-version").instead("version = \"1.0\"\n", "").must(&["pkgapp.toml", "version"]),
-        case("bad-name").instead("\"shop\"", "\"My_Shop\"").must(&["pkgapp.toml:2:8", "`My_Shop`", "`my-shop`"]),
+        case("no-name")
+            .instead("name = \"shop\"\n", "")
+            .must(&["pkgapp.toml", "name"]),
+        case("no-version")
+            .instead("version = \"1.0\"\n", "")
+            .must(&["pkgapp.toml", "version"]),
+        case("bad-name").instead("\"shop\"", "\"My_Shop\"").must(&[
+            "pkgapp.toml:2:8",
+            "`My_Shop`",
+            "`my-shop`",
+        ]),
         case("bad-version")
             .instead("\"1.0\"", "\"1.0-final-really\"")
             .must(&["pkgapp.toml:3:11", "`1.0-final-really`"]),
-        case("bad-python").instead("\"3.11\"", "\"3.11.2\"").must(&["pkgapp.toml:8:11", "`3.11`"]),
-        case("old-python").instead("\"3.11\"", "\"2.7\"").must(&["pkgapp.toml:8:11", "2.7", "3.8"]),
-        case("unknown-interpreter").instead("[python]\n", "[python]\ninterpreter = \"sytem\"\n").must(&[
-            "pkgapp.toml:8:15",
-            "`sytem`",
-            "system",
-        ]),
+        case("bad-python")
+            .instead("\"3.11\"", "\"3.11.2\"")
+            .must(&["pkgapp.toml:8:11", "`3.11`"]),
+        case("old-python")
+            .instead("\"3.11\"", "\"2.7\"")
+            .must(&["pkgapp.toml:8:11", "2.7", "3.8"]),
+        case("unknown-interpreter")
+            .instead("[python]\n", "[python]\ninterpreter = \"sytem\"\n")
+            .must(&["pkgapp.toml:8:15", "`sytem`", "system"]),
         case("bundled-without-path")
             .instead("[python]\n", "[python]\ninterpreter = \"bundled\"\n")
             .must(&["pkgapp.toml", "path"]),
-        case("missing-requirements").without("requirements.txt").must(&["pkgapp.toml:9:17", "`requirements.txt`"]),
-        case("missing-include").instead("[\"app.py\"]", "[\"ap.py\"]").must(&["pkgapp.toml:5:12", "`ap.py`"]),
-        case("include-escapes").instead("[\"app.py\"]", "[\"../secret\"]").must(&["pkgapp.toml:5:12", "`../secret`"]),
+        case("missing-requirements")
+            .without("requirements.txt")
+            .must(&["pkgapp.toml:9:17", "`requirements.txt`"]),
+        case("missing-include")
+            .instead("[\"app.py\"]", "[\"ap.py\"]")
+            .must(&["pkgapp.toml:5:12", "`ap.py`"]),
+        case("include-escapes")
+            .instead("[\"app.py\"]", "[\"../secret\"]")
+            .must(&["pkgapp.toml:5:12", "`../secret`"]),
         case("include-absolute")
             .instead("[\"app.py\"]", "[\"/etc/passwd\"]")
             .must(&["pkgapp.toml:5:12", "`/etc/passwd`"]),
-        case("bad-pattern").instead("[\"app.py\"]", "[\"app.py\", \"[a\"]").must(&["pkgapp.toml:5:22", "`[a`"]),
-        case("missing-source").instead("source = \"\"", "source = \"src\"").must(&["pkgapp.toml:4:10", "`src`"]),
-        case("nothing-to-ship").instead("include = [\"app.py\"]\n", "").must(&["pkgapp.toml", "include"]),
-        case("relative-prefix").more("[package]\nprefix = \"opt/shop\"\n").must(&[
-            "pkgapp.toml:12:10",
-            "`opt/shop`",
-            "/opt/shop",
-        ]),
-        case("prefix-with-dots").more("[package]\nprefix = \"/opt/../shop\"\n").must(&["pkgapp.toml:12:10", "`..`"]),
-        case("prefix-of-the-system").more("[package]\nprefix = \"/usr\"\n").must(&["pkgapp.toml:12:10", "`/usr`"]),
-        case("bad-revision").more("[package]\nrevision = \"1-2\"\n").must(&["pkgapp.toml:12:12", "`1-2`"]),
-        case("unknown-target").more("[package]\ntargets = [\"debian12\", \"debain13\"]\n").must(&[
-            "pkgapp.toml:12:24",
-            "`debain13`",
-            "`debian13`",
-        ]),
+        case("bad-pattern")
+            .instead("[\"app.py\"]", "[\"app.py\", \"[a\"]")
+            .must(&["pkgapp.toml:5:22", "`[a`"]),
+        case("missing-source")
+            .instead("source = \"\"", "source = \"src\"")
+            .must(&["pkgapp.toml:4:10", "`src`"]),
+        case("nothing-to-ship")
+            .instead("include = [\"app.py\"]\n", "")
+            .must(&["pkgapp.toml", "include"]),
+        case("relative-prefix")
+            .more("[package]\nprefix = \"opt/shop\"\n")
+            .must(&["pkgapp.toml:12:10", "`opt/shop`", "/opt/shop"]),
+        case("prefix-with-dots")
+            .more("[package]\nprefix = \"/opt/../shop\"\n")
+            .must(&["pkgapp.toml:12:10", "`..`"]),
+        case("prefix-of-the-system")
+            .more("[package]\nprefix = \"/usr\"\n")
+            .must(&["pkgapp.toml:12:10", "`/usr`"]),
+        case("bad-revision")
+            .more("[package]\nrevision = \"1-2\"\n")
+            .must(&["pkgapp.toml:12:12", "`1-2`"]),
+        case("unknown-target")
+            .more("[package]\ntargets = [\"debian12\", \"debain13\"]\n")
+            .must(&["pkgapp.toml:12:24", "`debain13`", "`debian13`"]),
         case("target-without-this-python")
-            .file("pkgapp.toml", format!("{APP}{PYTHON}[package]\ntargets = [\"debian12\"]\n").replace("3.11", "3.9"))
+            .file(
+                "pkgapp.toml",
+                format!("{APP}{PYTHON}[package]\ntargets = [\"debian12\"]\n")
+                    .replace("3.11", "3.9"),
+            )
             .must(&["`debian12`", "3.9", "3.11"]),
         case("missing-config-source")
             .more("[config.\"shop.env\"]\nsource = \"deploy/shop.env\"\n")
@@ -262,18 +324,18 @@ fn application() -> Vec<Case> {
         case("config-escapes")
             .more("[config.\"../passwd\"]\nsource = \"app.py\"\n")
             .must(&["pkgapp.toml:11:9", "../passwd"]),
-        case("bad-mode").more("[config.\"shop.env\"]\nsource = \"app.py\"\nmode = \"rw-r-----\"\n").must(&[
-            "pkgapp.toml:13:8",
-            "`rw-r-----`",
-            "0640",
-        ]),
-        case("run-with-pipe").more("[build]\nrun = [\"python app/app.py | tee log\"]\n").must(&[
-            "pkgapp.toml:12:",
-            "`|`",
-            "sh -c",
-        ]),
-        case("run-with-open-quote").more("[build]\nrun = [\"python 'app.py\"]\n").must(&["pkgapp.toml:12:", "'"]),
-        case("run-of-nothing").more("[build]\nrun = [\"\"]\n").must(&["pkgapp.toml:12:9", "empty"]),
+        case("bad-mode")
+            .more("[config.\"shop.env\"]\nsource = \"app.py\"\nmode = \"rw-r-----\"\n")
+            .must(&["pkgapp.toml:13:8", "`rw-r-----`", "0640"]),
+        case("run-with-pipe")
+            .more("[build]\nrun = [\"python app/app.py | tee log\"]\n")
+            .must(&["pkgapp.toml:12:", "`|`", "sh -c"]),
+        case("run-with-open-quote")
+            .more("[build]\nrun = [\"python 'app.py\"]\n")
+            .must(&["pkgapp.toml:12:", "'"]),
+        case("run-of-nothing")
+            .more("[build]\nrun = [\"\"]\n")
+            .must(&["pkgapp.toml:12:9", "empty"]),
     ]
 }
 
@@ -370,7 +432,10 @@ fn requirements() -> Vec<Case> {
 /// pylock.toml (PEP 751).
 fn pylock() -> Vec<Case> {
     let locked = |name: &'static str, text: &str| {
-        case(name).instead("requirements.txt", "pylock.toml").without("requirements.txt").file("pylock.toml", text)
+        case(name)
+            .instead("requirements.txt", "pylock.toml")
+            .without("requirements.txt")
+            .file("pylock.toml", text)
     };
     let head = "lock-version = \"1.0\"\ncreated-by = \"test\"\n";
     let hash = sha256(b"a");
@@ -399,13 +464,17 @@ fn pylock() -> Vec<Case> {
 
 /// The set of distributions, and the files for it.
 fn wheels() -> Vec<Case> {
-    let shelf = Wheel::simple("shelf", "1.0").requires("six>=1.16").requires("tomli; python_version < '3.0'");
+    let shelf = Wheel::simple("shelf", "1.0")
+        .requires("six>=1.16")
+        .requires("tomli; python_version < '3.0'");
     let shop = Wheel::simple("counter", "1.0").requires("shelf");
-    let extra =
-        Wheel::simple("till", "1.0").header("Provides-Extra: receipts").requires("printer; extra == 'receipts'");
+    let extra = Wheel::simple("till", "1.0")
+        .header("Provides-Extra: receipts")
+        .requires("printer; extra == 'receipts'");
     let old = Wheel::simple("six", "1.0");
     let wrong = sha256(b"wrong");
-    let wrong_hash: &'static str = Box::leak(format!("six==1.0 --hash=sha256:{wrong}\n").into_boxed_str());
+    let wrong_hash: &'static str =
+        Box::leak(format!("six==1.0 --hash=sha256:{wrong}\n").into_boxed_str());
     let source = {
         let directory = tempfile::tempdir().unwrap();
         std::fs::read(sdist(directory.path(), "six", "1.0", &[])).unwrap()
@@ -413,15 +482,20 @@ fn wheels() -> Vec<Case> {
     let unbuildable = {
         let directory = tempfile::tempdir().unwrap();
         let project = "[build-system]\nrequires = []\nbuild-backend = \"nowhere\"\n";
-        std::fs::read(sdist_of(directory.path(), "gate", "1.0", &[("pyproject.toml", project)])).unwrap()
+        std::fs::read(sdist_of(
+            directory.path(),
+            "gate",
+            "1.0",
+            &[("pyproject.toml", project)],
+        ))
+        .unwrap()
     };
     vec![
-        case("distribution-missing").local_pins("counter==1.0\nshelf==1.0\n").wheel(&shelf).wheel(&shop).must(&[
-            "six>=1.16",
-            "counter",
-            "shelf",
-            "requirements.txt:4:1",
-        ]),
+        case("distribution-missing")
+            .local_pins("counter==1.0\nshelf==1.0\n")
+            .wheel(&shelf)
+            .wheel(&shop)
+            .must(&["six>=1.16", "counter", "shelf", "requirements.txt:4:1"]),
         // Nobody waits for a compiler to be told of it.
         case("distribution-missing-beside-a-source")
             .local_pins("gate==1.0\nshelf==1.0\nsix==0.9\n")
@@ -437,32 +511,41 @@ fn wheels() -> Vec<Case> {
             .wheel(&shelf)
             .wheel(&old)
             .must(&["six", "1.0", ">=1.16", "shelf"]),
-        case("extra-needs-distribution").local_pins("till[receipts]==1.0\n").wheel(&extra).must(&[
-            "printer",
-            "till[receipts]",
-            "requirements.txt:3:1",
-        ]),
-        case("not-on-the-shelf").local_pins("six==1.0\n").must(&["six", "1.0", "requirements.txt:3:1"]),
-        case("another-version").local_pins("six==2.0\n").wheel(&old).must(&[
+        case("extra-needs-distribution")
+            .local_pins("till[receipts]==1.0\n")
+            .wheel(&extra)
+            .must(&["printer", "till[receipts]", "requirements.txt:3:1"]),
+        case("not-on-the-shelf").local_pins("six==1.0\n").must(&[
             "six",
-            "2.0",
             "1.0",
             "requirements.txt:3:1",
         ]),
+        case("another-version")
+            .local_pins("six==2.0\n")
+            .wheel(&old)
+            .must(&["six", "2.0", "1.0", "requirements.txt:3:1"]),
         case("wheel-for-others")
             .local_pins("six==1.0\n")
             .wheel(&Wheel::simple("six", "1.0").tag("cp312-cp312-manylinux_2_17_x86_64"))
             .wheel(&Wheel::simple("six", "1.0").tag("cp311-cp311-win_amd64"))
-            .must(&["six", "cp312-cp312-manylinux_2_17_x86_64", "cp311-cp311-win_amd64", "requirements.txt:3:1"]),
+            .must(&[
+                "six",
+                "cp312-cp312-manylinux_2_17_x86_64",
+                "cp311-cp311-win_amd64",
+                "requirements.txt:3:1",
+            ]),
         case("wheel-for-another-python")
             .local_pins("six==1.0\n")
             .wheel(&Wheel::simple("six", "1.0").header("Requires-Python: >=3.13"))
             .must(&["six", ">=3.13", "3.11"]),
-        case("wrong-hash").local_pins(wrong_hash).wheel(&old).must(&[
-            "six-1.0-py3-none-any.whl",
-            "requirements.txt:3:1",
-            "no hash that the lock accepts",
-        ]),
+        case("wrong-hash")
+            .local_pins(wrong_hash)
+            .wheel(&old)
+            .must(&[
+                "six-1.0-py3-none-any.whl",
+                "requirements.txt:3:1",
+                "no hash that the lock accepts",
+            ]),
         case("only-an-sdist")
             .local_pins("--only-binary :all:\nsix==1.0\n")
             .file("wheels/six-1.0.tar.gz", source)
@@ -484,8 +567,11 @@ fn wheels() -> Vec<Case> {
 
 /// Building the application, and the package.
 fn building() -> Vec<Case> {
-    let backend =
-        |body: &str| format!("def get_requires_for_build_wheel(config_settings=None):\n    return []\n\n\n{body}\n");
+    let backend = |body: &str| {
+        format!(
+            "def get_requires_for_build_wheel(config_settings=None):\n    return []\n\n\n{body}\n"
+        )
+    };
     let project = "[build-system]\nrequires = []\nbuild-backend = \"backend\"\nbackend-path = [\".\"]\n\n[project]\nname = \"shop\"\nversion = \"1.0\"\n";
     let local = "--no-index\n";
     vec![
@@ -498,7 +584,9 @@ fn building() -> Vec<Case> {
             .file("pyproject.toml", project)
             .file(
                 "backend.py",
-                backend("def build_wheel(*args, **more):\n    raise SystemExit('the backend is tired')"),
+                backend(
+                    "def build_wheel(*args, **more):\n    raise SystemExit('the backend is tired')",
+                ),
             )
             .others_words()
             .must(&["cannot build a wheel of", "the backend is tired"]),
@@ -517,8 +605,14 @@ fn building() -> Vec<Case> {
         case("source-of-another-version")
             .instead("source = \"\"", "source = \".\"")
             .pins(local)
-            .file("backend.py", std::fs::read(super::support::fixture("hello").join("backend.py")).unwrap())
-            .file("pyproject.toml", project.replace("\"1.0\"", "\"1.1\"\ndescription = \"x\""))
+            .file(
+                "backend.py",
+                std::fs::read(super::support::fixture("hello").join("backend.py")).unwrap(),
+            )
+            .file(
+                "pyproject.toml",
+                project.replace("\"1.0\"", "\"1.1\"\ndescription = \"x\""),
+            )
             .must(&["1.0", "1.1"]),
         case("output-is-a-file")
             .args(&["build", "--format", "tar", "--output", "app.py"])

@@ -37,7 +37,11 @@ fn help_texts() {
     for command in commands {
         let mut args = command.to_vec();
         args.push("--help");
-        let name = if command.is_empty() { "pkgapp".to_owned() } else { command.join("-") };
+        let name = if command.is_empty() {
+            "pkgapp".to_owned()
+        } else {
+            command.join("-")
+        };
         let text = sandbox.pkgapp(&args).stdout();
         if let Err(difference) = golden(&format!("help/{name}.txt"), &text) {
             differences += &difference;
@@ -48,15 +52,21 @@ fn help_texts() {
 
 #[test]
 fn version_is_the_crates() {
-    Sandbox::new().pkgapp(["--version"]).prints(&format!("pkgapp {}\n", env!("CARGO_PKG_VERSION")), "");
+    Sandbox::new()
+        .pkgapp(["--version"])
+        .prints(&format!("pkgapp {}\n", env!("CARGO_PKG_VERSION")), "");
 }
 
 #[test]
 fn completions_are_scripts_of_their_shell() {
-    let Some(bash) = super::support::tools::tool("bash") else { return };
+    let Some(bash) = super::support::tools::tool("bash") else {
+        return;
+    };
     let script = Sandbox::new().pkgapp(["completions", "bash"]).stdout();
     let check = format!("{script}\ncomplete -p pkgapp");
-    let printed = super::support::tools::text(std::process::Command::new(bash).args(["--norc", "-c", &check]));
+    let printed = super::support::tools::text(
+        std::process::Command::new(bash).args(["--norc", "-c", &check]),
+    );
     assert!(printed.contains("_pkgapp"), "{printed}");
 }
 
@@ -65,7 +75,14 @@ fn a_reader_that_goes_away_is_no_failure() {
     // `pkgapp render | head -n0`: no message, no panic.
     let sandbox = Sandbox::hello();
     let pipe = "\"$@\" | true; echo \"${PIPESTATUS[0]}\"";
-    let printed = sandbox.pkgapp(["render"]).under(["bash", "-c", pipe, "pipe"]).outcome();
-    assert!(["0\n", "141\n"].contains(&printed.stdout.as_str()), "{}", printed.report);
+    let printed = sandbox
+        .pkgapp(["render"])
+        .under(["bash", "-c", pipe, "pipe"])
+        .outcome();
+    assert!(
+        ["0\n", "141\n"].contains(&printed.stdout.as_str()),
+        "{}",
+        printed.report
+    );
     assert!(!printed.stderr.contains("panicked"), "{}", printed.report);
 }

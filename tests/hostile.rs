@@ -1,4 +1,5 @@
-//! Archives that lie or reach out of the release: each is refused by name, and nothing of it is written anywhere.
+//! Archives that lie or reach out of the release: each is refused by name, and nothing of it is
+//! written anywhere.
 
 use std::fmt::Write as _;
 
@@ -125,7 +126,8 @@ fn each_is_refused_by_name() {
         let outside = snapshot(&sandbox.root().join("home"));
         let before = sandbox.snapshot();
         let outcome = sandbox.pkgapp(["build", "--format", "tar"]).outcome();
-        let mut complain = |what: String| _ = writeln!(report, "\n=== {name}: {what}{}", outcome.report);
+        let mut complain =
+            |what: String| _ = writeln!(report, "\n=== {name}: {what}{}", outcome.report);
         if outcome.status != 1 {
             complain(format!("exit code {}", outcome.status));
         }
@@ -142,7 +144,9 @@ fn each_is_refused_by_name() {
         if sandbox.snapshot() != before || home != outside {
             complain("something was written".into());
         }
-        let escaped = super::support::walk(&sandbox.root()).into_iter().find(|path| path.ends_with("escaped.txt"));
+        let escaped = super::support::walk(&sandbox.root())
+            .into_iter()
+            .find(|path| path.ends_with("escaped.txt"));
         if let Some(path) = escaped {
             complain(format!("it got out: {}", path.display()));
         }
@@ -175,14 +179,20 @@ fn archives_that_are_none_are_refused() {
 fn what_was_refused_once_is_refused_again() {
     // A wheel that got into the cache before it was checked would pass the second time.
     let sandbox = Sandbox::hello();
-    pin(&sandbox, &[evil().file("evil/data.txt", "x").record_without("evil/data.txt")]);
+    pin(
+        &sandbox,
+        &[evil()
+            .file("evil/data.txt", "x")
+            .record_without("evil/data.txt")],
+    );
     let first = sandbox.pkgapp(["build"]).fails();
     assert_eq!(sandbox.pkgapp(["build"]).fails(), first);
 }
 
 #[test]
 fn signatures_in_dist_info_need_no_line_in_record() {
-    // "RECORD.jws and RECORD.p7s … are not mentioned in RECORD" (binary distribution format, "Signed wheel files").
+    // "RECORD.jws and RECORD.p7s … are not mentioned in RECORD" (binary distribution format,
+    // "Signed wheel files").
     let path = "evil-1.0.dist-info/RECORD.jws";
     let sandbox = Sandbox::hello();
     pin(&sandbox, &[evil().file(path, "{}").record_without(path)]);
@@ -193,21 +203,38 @@ fn signatures_in_dist_info_need_no_line_in_record() {
 fn the_release_reserves_names_for_its_installer() {
     // What commands make is looked at as what wheels bring.
     let sandbox = Sandbox::hello();
-    sandbox.append("pkgapp.toml", "\n[build]\nrun = [\"mkdir -p host/etc\", \"touch host/etc/evil\"]\n");
+    sandbox.append(
+        "pkgapp.toml",
+        "\n[build]\nrun = [\"mkdir -p host/etc\", \"touch host/etc/evil\"]\n",
+    );
     let text = sandbox.pkgapp(["build", "--format", "tar"]).fails();
-    assert!(text.contains("`[build] run`") && text.contains("`host/etc/evil`"), "{text}");
+    assert!(
+        text.contains("`[build] run`") && text.contains("`host/etc/evil`"),
+        "{text}"
+    );
 }
 
 #[test]
 fn gaps_in_a_record_can_be_accepted_by_name() {
     // As real wheels have them: a file that RECORD lacks, and a line without a file.
-    let wheel = evil().file("evil/data.txt", "x").record_edited("evil/data.txt,sha256=", "evil/ghost.py,sha256=");
+    let wheel = evil()
+        .file("evil/data.txt", "x")
+        .record_edited("evil/data.txt,sha256=", "evil/ghost.py,sha256=");
     let sandbox = Sandbox::hello();
     pin(&sandbox, std::slice::from_ref(&wheel));
     let refused = sandbox.pkgapp(["build"]).fails();
-    assert!(refused.contains("allow-record-gaps") && refused.contains("(and 1 more)"), "{refused}");
-    sandbox.edit("pkgapp.toml", "[python]\n", "[python]\nallow-record-gaps = [\"Evil\"]\n");
-    let [tar] = &sandbox.build(["--format", "tar"])[..] else { panic!("one artifact") };
+    assert!(
+        refused.contains("allow-record-gaps") && refused.contains("(and 1 more)"),
+        "{refused}"
+    );
+    sandbox.edit(
+        "pkgapp.toml",
+        "[python]\n",
+        "[python]\nallow-record-gaps = [\"Evil\"]\n",
+    );
+    let [tar] = &sandbox.build(["--format", "tar"])[..] else {
+        panic!("one artifact")
+    };
     assert!(sandbox.dump(tar).contains("/evil/data.txt") && !sandbox.dump(tar).contains("ghost"));
     // The cache has it now, and nobody else gets it from there.
     sandbox.edit("pkgapp.toml", "allow-record-gaps = [\"Evil\"]\n", "");
@@ -215,8 +242,14 @@ fn gaps_in_a_record_can_be_accepted_by_name() {
     // A file that is listed must still be what RECORD says.
     pin(
         &sandbox,
-        &[evil().file("evil/data.txt", "x").record_edited("evil/data.txt,sha256=", "evil/data.txt,sha256=AAAA")],
+        &[evil()
+            .file("evil/data.txt", "x")
+            .record_edited("evil/data.txt,sha256=", "evil/data.txt,sha256=AAAA")],
     );
-    sandbox.edit("pkgapp.toml", "[python]\n", "[python]\nallow-record-gaps = [\"evil\"]\n");
+    sandbox.edit(
+        "pkgapp.toml",
+        "[python]\n",
+        "[python]\nallow-record-gaps = [\"evil\"]\n",
+    );
     sandbox.pkgapp(["build"]).fails();
 }

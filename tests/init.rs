@@ -18,7 +18,10 @@ fn bare() -> Sandbox {
 #[test]
 fn a_project_is_built_by_what_is_written() {
     let sandbox = bare();
-    sandbox.pkgapp(["init"]).prints("pkgapp.toml\n", "a Python application\npinned by `requirements.txt`\n");
+    sandbox.pkgapp(["init"]).prints(
+        "pkgapp.toml\n",
+        "a Python application\npinned by `requirements.txt`\n",
+    );
     let artifacts = sandbox.build(["--format", "tar"]);
     assert!(sandbox.dump(&artifacts[0]).contains("bin/hello\n"));
 }
@@ -43,19 +46,33 @@ fn plain_django_is_built_with_its_server() {
     }
     pin(
         &sandbox,
-        &[Wheel::simple("django", "4.2"), Wheel::simple("gunicorn", "22.0").console_script("gunicorn", "gunicorn:run")],
+        &[
+            Wheel::simple("django", "4.2"),
+            Wheel::simple("gunicorn", "22.0").console_script("gunicorn", "gunicorn:run"),
+        ],
     );
     let text = sandbox.pkgapp(["init", "--print"]).stdout();
-    assert!(text.lines().filter(|line| !line.starts_with('#')).count() <= 20, "{text}");
+    assert!(
+        text.lines().filter(|line| !line.starts_with('#')).count() <= 20,
+        "{text}"
+    );
     assert!(!sandbox.path("pkgapp.toml").exists());
     sandbox.pkgapp(["init"]).stdout();
-    assert_eq!(std::fs::read_to_string(sandbox.path("pkgapp.toml")).unwrap(), text);
+    assert_eq!(
+        std::fs::read_to_string(sandbox.path("pkgapp.toml")).unwrap(),
+        text
+    );
     let dump = sandbox.dump(&sandbox.build(["--format", "deb"])[0]);
     // What settings say is written to leads out of the release.
     assert!(text.contains(r#"{ file = "shopdata" }"#), "{text}");
     let [media, data] = ["/opt/project/app/media", "/opt/project/app/shopdata"];
-    for path in ["/opt/project/app/manage.py", "/opt/project/app/site_one/wsgi.py", "/project-web.socket", media, data]
-    {
+    for path in [
+        "/opt/project/app/manage.py",
+        "/opt/project/app/site_one/wsgi.py",
+        "/project-web.socket",
+        media,
+        data,
+    ] {
         assert!(dump.contains(path), "`{path}` is not in:\n{dump}");
     }
     assert!(!dump.contains("test_it"), "{dump}");
@@ -66,42 +83,90 @@ fn a_server_that_is_not_required_is_added_where_it_can_be_locked() {
     let of = |pins: &str, text: &str| {
         let sandbox = Sandbox::new();
         sandbox.write(".python-version", &tools::python().minor);
-        sandbox.write("shop.py", "from flask import Flask\napplication = Flask(__name__)\n");
+        sandbox.write(
+            "shop.py",
+            "from flask import Flask\napplication = Flask(__name__)\n",
+        );
         sandbox.write(pins, text);
         let outcome = sandbox.pkgapp(["init"]).outcome();
-        (std::fs::read_to_string(sandbox.path("pkgapp.toml")).unwrap(), outcome.report)
+        (
+            std::fs::read_to_string(sandbox.path("pkgapp.toml")).unwrap(),
+            outcome.report,
+        )
     };
-    let (text, said) = of("requirements.txt", "flask==3.0.0\nwerkzeug==3.0.0\nblinker==1.7.0\n");
-    assert!(text.contains("\nadd = [\"gunicorn\"]") && text.contains("\n[service.web]\n"), "{text}");
-    assert!(text.contains("\nexec = \"gunicorn shop:application\"\nsocket = "), "{text}");
+    let (text, said) = of(
+        "requirements.txt",
+        "flask==3.0.0\nwerkzeug==3.0.0\nblinker==1.7.0\n",
+    );
     assert!(
-        said.contains("`requirements.txt` pins no server: `pkgapp lock` writes a `pylock.toml` that does"),
+        text.contains("\nadd = [\"gunicorn\"]") && text.contains("\n[service.web]\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("\nexec = \"gunicorn shop:application\"\nsocket = "),
+        "{text}"
+    );
+    assert!(
+        said.contains(
+            "`requirements.txt` pins no server: `pkgapp lock` writes a `pylock.toml` that does"
+        ),
         "{said}"
     );
-    let (text, said) = of("requirements/prod.txt", "flask==3.0.0\nwerkzeug==3.0.0\nblinker==1.7.0\n");
-    assert!(text.contains("\nadd = ") && !text.contains("\nrequirements = "), "{text}");
-    assert!(said.contains("`pkgapp lock requirements/prod.txt`"), "{said}");
+    let (text, said) = of(
+        "requirements/prod.txt",
+        "flask==3.0.0\nwerkzeug==3.0.0\nblinker==1.7.0\n",
+    );
+    assert!(
+        text.contains("\nadd = ") && !text.contains("\nrequirements = "),
+        "{text}"
+    );
+    assert!(
+        said.contains("`pkgapp lock requirements/prod.txt`"),
+        "{said}"
+    );
     // That file is poetry's, and stays as it is.
-    let (text, said) = of("poetry.lock", "[[package]]\nname = \"flask\"\nversion = \"3.0.0\"\n");
-    assert!(text.contains("\nadd = [\"gunicorn\"]") && text.contains("\n[service.web]\n"), "{text}");
-    assert!(said.contains("`pkgapp lock` pins one beside it, in `pylock.add.toml`"), "{said}");
+    let (text, said) = of(
+        "poetry.lock",
+        "[[package]]\nname = \"flask\"\nversion = \"3.0.0\"\n",
+    );
+    assert!(
+        text.contains("\nadd = [\"gunicorn\"]") && text.contains("\n[service.web]\n"),
+        "{text}"
+    );
+    assert!(
+        said.contains("`pkgapp lock` pins one beside it, in `pylock.add.toml`"),
+        "{said}"
+    );
 }
 
 #[test]
 fn what_was_added_stays_added() {
     let sandbox = Sandbox::new();
     sandbox.write(".python-version", &tools::python().minor);
-    sandbox.write("shop.py", "from flask import Flask\napplication = Flask(__name__)\n");
+    sandbox.write(
+        "shop.py",
+        "from flask import Flask\napplication = Flask(__name__)\n",
+    );
     sandbox.write("requirements.txt", "flask\n");
     sandbox.pkgapp(["init"]).stdout();
-    sandbox.edit("pkgapp.toml", "add = [\"gunicorn\"]", "add = [\"gunicorn>=22\", \"gevent\"]");
+    sandbox.edit(
+        "pkgapp.toml",
+        "add = [\"gunicorn\"]",
+        "add = [\"gunicorn>=22\", \"gevent\"]",
+    );
     // As `pkgapp lock` writes it.
     let package = |name: &str| format!("[[packages]]\nname = \"{name}\"\nversion = \"1\"\n");
     let packages = ["flask", "gunicorn", "gevent"].map(package).concat();
-    sandbox.write("pylock.toml", format!("lock-version = \"1.0\"\ncreated-by = \"pkgapp\"\n{packages}"));
+    sandbox.write(
+        "pylock.toml",
+        format!("lock-version = \"1.0\"\ncreated-by = \"pkgapp\"\n{packages}"),
+    );
     let said = sandbox.pkgapp(["init", "--force"]).outcome().report;
     let text = std::fs::read_to_string(sandbox.path("pkgapp.toml")).unwrap();
-    assert!(text.contains("\nadd = [\"gunicorn>=22\", \"gevent\"]"), "{text}");
+    assert!(
+        text.contains("\nadd = [\"gunicorn>=22\", \"gevent\"]"),
+        "{text}"
+    );
     assert!(said.contains("pinned by `pylock.toml`"), "{said}");
 }
 
@@ -110,33 +175,70 @@ fn django_below_src_is_imported_from_there() {
     let sandbox = Sandbox::new();
     for (file, text) in [
         (".python-version", tools::python().minor.as_str()),
-        ("pyproject.toml", "[build-system]\nrequires = []\n[tool.black]\n"),
-        ("src/manage.py", "# django\nimport shop.settings\nprint('made', file=open('made.txt', 'w'))\n"),
+        (
+            "pyproject.toml",
+            "[build-system]\nrequires = []\n[tool.black]\n",
+        ),
+        (
+            "src/manage.py",
+            "# django\nimport shop.settings\nprint('made', file=open('made.txt', 'w'))\n",
+        ),
         ("src/shop/__init__.py", ""),
-        ("src/shop/settings.py", "import os\nKEY = os.environ['KEY']\nSTATIC_ROOT = os.path.join(BASE_DIR, 's')\n"),
+        (
+            "src/shop/settings.py",
+            "import os\nKEY = os.environ['KEY']\nSTATIC_ROOT = os.path.join(BASE_DIR, 's')\n",
+        ),
         ("src/shop/wsgi.py", "application = get_wsgi_application()\n"),
         ("requirements.txt", "--no-index\n"),
     ] {
         sandbox.write(file, text);
     }
     let django = Wheel::simple("django", "4.2");
-    pin(&sandbox, &[django, Wheel::simple("gunicorn", "22.0").console_script("gunicorn", "gunicorn:run")]);
-    sandbox.edit("src/shop/settings.py", "BASE_DIR", "os.path.dirname(__file__)");
+    pin(
+        &sandbox,
+        &[
+            django,
+            Wheel::simple("gunicorn", "22.0").console_script("gunicorn", "gunicorn:run"),
+        ],
+    );
+    sandbox.edit(
+        "src/shop/settings.py",
+        "BASE_DIR",
+        "os.path.dirname(__file__)",
+    );
     let text = sandbox.pkgapp(["init"]).outcome().stderr;
-    assert!(text.contains("ships as plain files, not as a wheel"), "{text}");
+    assert!(
+        text.contains("ships as plain files, not as a wheel"),
+        "{text}"
+    );
     let text = std::fs::read_to_string(sandbox.path("pkgapp.toml")).unwrap();
-    assert!(text.contains("import-from = [\"src\"]") && text.contains("gunicorn shop.wsgi:application"), "{text}");
+    assert!(
+        text.contains("import-from = [\"src\"]") && text.contains("gunicorn shop.wsgi:application"),
+        "{text}"
+    );
     // The commands of the build import the settings, and these have what they demand.
     let artifact = sandbox.build(["--format", "tar.gz"]);
     let unpacked = sandbox.root().join("unpacked");
-    let Some(()) = foreign::unpack(&artifact[0], &unpacked) else { return };
+    let Some(()) = foreign::unpack(&artifact[0], &unpacked) else {
+        return;
+    };
     // Whatever starts Python: modules come from where the release says.
-    let site = format!("project-0.1.0/lib/python{}/site-packages", tools::python().minor);
+    let site = format!(
+        "project-0.1.0/lib/python{}/site-packages",
+        tools::python().minor
+    );
     let program = "import site, sys; site.addsitedir(sys.argv[1]); import shop.wsgi";
     let mut python = std::process::Command::new(&tools::python().path);
-    let run = python.args(["-S", "-c", program]).arg(unpacked.join(site)).output().unwrap();
+    let run = python
+        .args(["-S", "-c", program])
+        .arg(unpacked.join(site))
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&run.stderr).into_owned();
-    assert!(said.contains("name 'get_wsgi_application' is not defined"), "{said}");
+    assert!(
+        said.contains("name 'get_wsgi_application' is not defined"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -149,11 +251,21 @@ fn a_tree_that_makes_no_wheel_is_told_how_to_ship_without() {
     sandbox.write("pyproject.toml", text);
     sandbox.pkgapp(["init"]).stdout();
     let text = sandbox.pkgapp(["build", "--format", "tar"]).fails();
-    assert!(text.contains("source = \"\"\n") && text.contains("\"hello/**\""), "{text}");
+    assert!(
+        text.contains("source = \"\"\n") && text.contains("\"hello/**\""),
+        "{text}"
+    );
     // What it says is what works.
-    let lines: Vec<&str> =
-        text.lines().map(str::trim).filter(|line| line.starts_with(['s', 'i']) && line.contains(" = ")).collect();
-    sandbox.edit("pkgapp.toml", "[python]", &format!("[app]\n{}\n\n[python]", lines.join("\n")));
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.starts_with(['s', 'i']) && line.contains(" = "))
+        .collect();
+    sandbox.edit(
+        "pkgapp.toml",
+        "[python]",
+        &format!("[app]\n{}\n\n[python]", lines.join("\n")),
+    );
     let dump = sandbox.dump(&sandbox.build(["--format", "tar"])[0]);
     assert!(dump.contains("app/hello/__init__.py"), "{dump}");
 }
@@ -163,7 +275,10 @@ fn nothing_is_replaced_unasked() {
     let sandbox = Sandbox::hello();
     let before = std::fs::read(sandbox.path("pkgapp.toml")).unwrap();
     let text = sandbox.pkgapp(["init"]).fails();
-    assert!(text.contains("there is a `pkgapp.toml` already") && text.contains("--force"), "{text}");
+    assert!(
+        text.contains("there is a `pkgapp.toml` already") && text.contains("--force"),
+        "{text}"
+    );
     assert_eq!(std::fs::read(sandbox.path("pkgapp.toml")).unwrap(), before);
     sandbox.write(".python-version", &tools::python().minor);
     sandbox.pkgapp(["init", "--force"]).stdout();

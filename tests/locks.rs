@@ -8,7 +8,9 @@ use super::support::wheel::{Wheel, sdist_of, sha256};
 /// `alpha` needs `beta`, and `gamma` on Windows; `tool` is for developing.
 fn wheels() -> [Wheel; 3] {
     [
-        Wheel::simple("alpha", "1.0").requires("beta>=1").requires("gamma; sys_platform == 'win32'"),
+        Wheel::simple("alpha", "1.0")
+            .requires("beta>=1")
+            .requires("gamma; sys_platform == 'win32'"),
         Wheel::simple("beta", "2.0"),
         Wheel::simple("tool", "3.0"),
     ]
@@ -17,7 +19,11 @@ fn wheels() -> [Wheel; 3] {
 fn serve() -> Server {
     // uv resolves for all platforms, and wants to see what Windows needs too.
     let index = Index::new(Api::Json).wheel("gamma", &Wheel::simple("gamma", "1.0"));
-    wheels().iter().zip(["alpha", "beta", "tool"]).fold(index, |index, (wheel, name)| index.wheel(name, wheel)).serve()
+    wheels()
+        .iter()
+        .zip(["alpha", "beta", "tool"])
+        .fold(index, |index, (wheel, name)| index.wheel(name, wheel))
+        .serve()
 }
 
 /// One way to pin the application: files, and lines for `[python]`.
@@ -41,11 +47,18 @@ fn cases(server: &Server) -> Vec<Case> {
     let [alpha, beta, tool] = wheels().map(|wheel| (wheel.file_name(), sha256(&wheel.bytes())));
     let case = |name, file: &'static str, text: String| {
         let python = Box::leak(format!("requirements = [\"{file}\"]").into_boxed_str());
-        Case { name, files: vec![(file, text)], python }
+        Case {
+            name,
+            files: vec![(file, text)],
+            python,
+        }
     };
-    let toml_files = |(file, hash): &(String, String)| format!("[{{file = \"{file}\", hash = \"sha256:{hash}\"}}]");
-    let uv_wheel =
-        |(file, hash): &(String, String)| format!("[{{ url = \"{files_url}{file}\", hash = \"sha256:{hash}\" }}]");
+    let toml_files = |(file, hash): &(String, String)| {
+        format!("[{{file = \"{file}\", hash = \"sha256:{hash}\"}}]")
+    };
+    let uv_wheel = |(file, hash): &(String, String)| {
+        format!("[{{ url = \"{files_url}{file}\", hash = \"sha256:{hash}\" }}]")
+    };
     let poetry = |name: &str, version: &str, more: &str, wheel: &(String, String)| {
         format!(
             "[[package]]\nname = \"{name}\"\nversion = \"{version}\"\noptional = false\npython-versions = \">=3.8\"\n{more}\
@@ -167,7 +180,11 @@ fn project(case: &Case, server: &Server) -> Sandbox {
     for (name, text) in &case.files {
         sandbox.write(name, text);
     }
-    sandbox.edit("pkgapp.toml", "requirements = [\"requirements.txt\"]", case.python);
+    sandbox.edit(
+        "pkgapp.toml",
+        "requirements = [\"requirements.txt\"]",
+        case.python,
+    );
     sandbox
 }
 
@@ -185,7 +202,10 @@ fn every_format_of_lock_gives_the_same_package() {
         match &first {
             None => {
                 let dump = sandbox.dump(&sandbox.path(outcome.stdout.lines().nth(1).unwrap()));
-                assert!(dump.contains("/alpha/") && dump.contains("/beta/") && !dump.contains("/tool/"), "{dump}");
+                assert!(
+                    dump.contains("/alpha/") && dump.contains("/beta/") && !dump.contains("/tool/"),
+                    "{dump}"
+                );
                 assert!(!dump.contains("/gamma/"), "{dump}");
                 first = Some(made);
             }
@@ -197,11 +217,20 @@ fn every_format_of_lock_gives_the_same_package() {
 #[test]
 fn a_group_ships_if_it_is_named() {
     let server = serve();
-    for (case, group) in cases(&server).iter().zip(["", "", "dev", "dev", "dev", "develop", "dev"]) {
+    for (case, group) in cases(&server)
+        .iter()
+        .zip(["", "", "dev", "dev", "dev", "develop", "dev"])
+    {
         if !group.is_empty() {
             let sandbox = project(case, &server);
-            sandbox.edit("pkgapp.toml", case.python, &format!("{}\ngroups = [\"{group}\"]", case.python));
-            let [deb] = &sandbox.build(["--format", "deb"])[..] else { panic!("one artifact") };
+            sandbox.edit(
+                "pkgapp.toml",
+                case.python,
+                &format!("{}\ngroups = [\"{group}\"]", case.python),
+            );
+            let [deb] = &sandbox.build(["--format", "deb"])[..] else {
+                panic!("one artifact")
+            };
             assert!(sandbox.dump(deb).contains("/tool/"), "{}", case.name);
         }
     }
@@ -214,7 +243,10 @@ fn what_is_missing_is_said_and_locked() {
     let expected = std::fs::read(&whole.build(["--format", "deb"])[0]).unwrap();
     let partly = Case {
         name: "partly pinned",
-        files: vec![("requirements.txt", format!("-i {}\nalpha==1.0\n", server.url()))],
+        files: vec![(
+            "requirements.txt",
+            format!("-i {}\nalpha==1.0\n", server.url()),
+        )],
         python: "",
     };
     for resolver in ["uv", "pip"] {
@@ -223,17 +255,31 @@ fn what_is_missing_is_said_and_locked() {
         }
         let sandbox = project(&partly, &server);
         let said = sandbox.pkgapp(["build"]).fails();
-        assert!(said.contains("error: `beta>=1` is required, and no version of it is pinned"), "{said}");
+        assert!(
+            said.contains("error: `beta>=1` is required, and no version of it is pinned"),
+            "{said}"
+        );
         assert!(said.contains("`pkgapp lock`"), "{said}");
         let printed = sandbox.pkgapp(["lock", "--resolver", resolver]).stdout();
         assert_eq!(printed, "pylock.toml\n");
         let lock = std::fs::read_to_string(sandbox.path("pylock.toml")).unwrap();
-        assert!(lock.contains("name = \"beta\"") && !lock.contains("hello"), "{lock}");
+        assert!(
+            lock.contains("name = \"beta\"") && !lock.contains("hello"),
+            "{lock}"
+        );
         // The configuration names no file, so that the new lock is found.
-        assert!(std::fs::read(&sandbox.build(["--format", "deb"])[0]).unwrap() == expected, "{resolver}");
+        assert!(
+            std::fs::read(&sandbox.build(["--format", "deb"])[0]).unwrap() == expected,
+            "{resolver}"
+        );
         std::fs::remove_file(sandbox.path("pylock.toml")).unwrap();
-        let run = sandbox.pkgapp(["build", "--lock", "--format", "deb"]).env("PKGAPP_RESOLVER", resolver);
-        assert!(std::fs::read(&run.artifacts()[0]).unwrap() == expected, "{resolver} in one go");
+        let run = sandbox
+            .pkgapp(["build", "--lock", "--format", "deb"])
+            .env("PKGAPP_RESOLVER", resolver);
+        assert!(
+            std::fs::read(&run.artifacts()[0]).unwrap() == expected,
+            "{resolver} in one go"
+        );
     }
 }
 
@@ -243,21 +289,30 @@ fn a_source_that_a_resolver_cannot_read_names_the_package_it_needs() {
     // As psycopg2 does, whose metadata no one knows without running it.
     let backend = "def get_requires_for_build_wheel(settings=None):\n    raise SystemExit('Error: pg_config executable not \
                    found.')\nbuild_wheel = prepare_metadata_for_build_wheel = get_requires_for_build_wheel\n";
-    let system = "[build-system]\nrequires = []\nbuild-backend = \"backend\"\nbackend-path = [\".\"]\n";
+    let system =
+        "[build-system]\nrequires = []\nbuild-backend = \"backend\"\nbackend-path = [\".\"]\n";
     let files = [("pyproject.toml", system), ("backend.py", backend)];
     let source = sdist_of(directory.path(), "elephant", "1.0", &files);
     let server = Index::new(Api::Json).sdist("elephant", &source).serve();
     let case = Case {
         name: "a source",
-        files: vec![("requirements.txt", format!("-i {}\nelephant\n", server.url()))],
+        files: vec![(
+            "requirements.txt",
+            format!("-i {}\nelephant\n", server.url()),
+        )],
         python: "",
     };
     for resolver in ["uv", "pip"] {
         if resolver == "uv" && tool("uv").is_none() {
             continue;
         }
-        let said = project(&case, &server).pkgapp(["lock", "--resolver", resolver]).fails();
-        assert!(said.contains("hint: install package `libpq-dev` (Debian, Ubuntu) or `libpq-devel`"), "{said}");
+        let said = project(&case, &server)
+            .pkgapp(["lock", "--resolver", resolver])
+            .fails();
+        assert!(
+            said.contains("hint: install package `libpq-dev` (Debian, Ubuntu) or `libpq-devel`"),
+            "{said}"
+        );
     }
 }
 
@@ -266,7 +321,10 @@ fn what_is_added_is_pinned_beside_the_requirements() {
     let server = serve();
     let partly = Case {
         name: "without a server",
-        files: vec![("requirements.txt", format!("-i {}\nalpha==1.0\nbeta==2.0\n", server.url()))],
+        files: vec![(
+            "requirements.txt",
+            format!("-i {}\nalpha==1.0\nbeta==2.0\n", server.url()),
+        )],
         python: "add = [\"tool>=3\"]",
     };
     for resolver in ["uv", "pip"] {
@@ -275,14 +333,23 @@ fn what_is_added_is_pinned_beside_the_requirements() {
         }
         let sandbox = project(&partly, &server);
         let said = sandbox.pkgapp(["build"]).fails();
-        assert!(said.contains("error: `add` asks for `tool>=3`, and no version of it is pinned"), "{said}");
+        assert!(
+            said.contains("error: `add` asks for `tool>=3`, and no version of it is pinned"),
+            "{said}"
+        );
         assert!(said.contains("`pkgapp lock`"), "{said}");
         sandbox.pkgapp(["lock", "--resolver", resolver]).stdout();
         let dump = sandbox.dump(&sandbox.build(["--format", "deb"])[0]);
-        assert!(dump.contains("/alpha/") && dump.contains("/beta/") && dump.contains("/tool/"), "{dump}");
+        assert!(
+            dump.contains("/alpha/") && dump.contains("/beta/") && dump.contains("/tool/"),
+            "{dump}"
+        );
         sandbox.edit("pkgapp.toml", "tool>=3", "tool>3");
         let said = sandbox.pkgapp(["build"]).fails();
-        assert!(said.contains("error: `add` asks for `tool>3`, and 3.0 is pinned"), "{said}");
+        assert!(
+            said.contains("error: `add` asks for `tool>3`, and 3.0 is pinned"),
+            "{said}"
+        );
     }
 }
 
@@ -290,7 +357,10 @@ fn what_is_added_is_pinned_beside_the_requirements() {
 fn what_is_added_beside_a_whole_lock_leaves_its_pins_alone() {
     let server = serve();
     let cases = cases(&server);
-    let mut whole = cases.into_iter().find(|case| case.files.iter().any(|(name, _)| *name == "uv.lock")).unwrap();
+    let mut whole = cases
+        .into_iter()
+        .find(|case| case.files.iter().any(|(name, _)| *name == "uv.lock"))
+        .unwrap();
     let python = format!("{}\nadd = [\"tool>=3\"]", whole.python);
     whole.python = python.leak();
     for resolver in ["uv", "pip"] {
@@ -299,21 +369,42 @@ fn what_is_added_beside_a_whole_lock_leaves_its_pins_alone() {
         }
         let sandbox = project(&whole, &server);
         let before = std::fs::read(sandbox.path("uv.lock")).unwrap();
-        let index = format!("\n[[python.index]]\nname = \"local\"\nurl = \"{}\"\ndefault = true\n", server.url());
+        let index = format!(
+            "\n[[python.index]]\nname = \"local\"\nurl = \"{}\"\ndefault = true\n",
+            server.url()
+        );
         sandbox.append("pkgapp.toml", &index);
         let said = sandbox.pkgapp(["build"]).fails();
-        assert!(said.contains("error: `add` asks for `tool>=3`, and no version of it is pinned"), "{said}");
-        assert_eq!(sandbox.pkgapp(["lock", "--resolver", resolver]).stdout(), "pylock.add.toml\n");
+        assert!(
+            said.contains("error: `add` asks for `tool>=3`, and no version of it is pinned"),
+            "{said}"
+        );
+        assert_eq!(
+            sandbox.pkgapp(["lock", "--resolver", resolver]).stdout(),
+            "pylock.add.toml\n"
+        );
         let lock = std::fs::read_to_string(sandbox.path("pylock.add.toml")).unwrap();
-        assert!(lock.contains("name = \"tool\"") && lock.matches("[[packages]]").count() == 1, "{lock}");
+        assert!(
+            lock.contains("name = \"tool\"") && lock.matches("[[packages]]").count() == 1,
+            "{lock}"
+        );
         let dump = sandbox.dump(&sandbox.build(["--format", "deb"])[0]);
-        assert!(dump.contains("/alpha/") && dump.contains("/beta/") && dump.contains("/tool/"), "{dump}");
-        assert!(std::fs::read(sandbox.path("uv.lock")).unwrap() == before && !sandbox.path("pylock.toml").exists());
+        assert!(
+            dump.contains("/alpha/") && dump.contains("/beta/") && dump.contains("/tool/"),
+            "{dump}"
+        );
+        assert!(
+            std::fs::read(sandbox.path("uv.lock")).unwrap() == before
+                && !sandbox.path("pylock.toml").exists()
+        );
         // The next time, it is read and written again.
         sandbox.pkgapp(["lock", "--resolver", resolver]).stdout();
         sandbox.edit("pkgapp.toml", "tool>=3", "alpha");
         let said = sandbox.pkgapp(["lock", "--resolver", resolver]).fails();
-        assert!(said.contains("uv.lock` pins all that `add` names"), "{said}");
+        assert!(
+            said.contains("uv.lock` pins all that `add` names"),
+            "{said}"
+        );
     }
 }
 
@@ -331,11 +422,17 @@ fn the_dependencies_of_a_project_without_a_wheel_are_locked() {
         sandbox.write("notes.py", "");
         sandbox.write(".python-version", &super::support::tools::python().minor);
         sandbox.pkgapp(["init"]).stdout();
-        let index = format!("\n[[python.index]]\nname = \"local\"\nurl = \"{}\"\ndefault = true\n", server.url());
+        let index = format!(
+            "\n[[python.index]]\nname = \"local\"\nurl = \"{}\"\ndefault = true\n",
+            server.url()
+        );
         sandbox.append("pkgapp.toml", &index);
         sandbox.pkgapp(["lock", "--resolver", resolver]).stdout();
         let dump = sandbox.dump(&sandbox.build(["--format", "deb"])[0]);
-        assert!(dump.contains("/alpha/") && dump.contains("/beta/") && dump.contains("app/notes.py"), "{dump}");
+        assert!(
+            dump.contains("/alpha/") && dump.contains("/beta/") && dump.contains("app/notes.py"),
+            "{dump}"
+        );
     }
 }
 
@@ -346,8 +443,14 @@ fn an_application_that_pins_nothing_is_refused() {
     sandbox.write("requirements_base.txt", "flask\nrequests\nyaml\n");
     sandbox.pkgapp(["init"]).stdout();
     let said = sandbox.pkgapp(["build"]).fails();
-    assert!(said.contains("it imports `flask`, `requests`, `yaml`"), "{said}");
-    assert!(said.contains("run `pkgapp lock requirements_base.txt`"), "{said}");
+    assert!(
+        said.contains("it imports `flask`, `requests`, `yaml`"),
+        "{said}"
+    );
+    assert!(
+        said.contains("run `pkgapp lock requirements_base.txt`"),
+        "{said}"
+    );
     // So few may be optional.
     sandbox.write("notes.py", "import flask\n");
     sandbox.build(["--format", "tar.gz"]);
@@ -367,8 +470,17 @@ fn a_repository_at_a_commit_ships() {
     std::fs::write(repository.join("sub/src/lib/__init__.py"), "LIB = 1\n").unwrap();
     let run = |args: &[&str]| {
         let mut command = std::process::Command::new(&git);
-        command.current_dir(&repository).env("GIT_CONFIG_GLOBAL", "/dev/null");
-        let identity = ["-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "init.defaultBranch=main"];
+        command
+            .current_dir(&repository)
+            .env("GIT_CONFIG_GLOBAL", "/dev/null");
+        let identity = [
+            "-c",
+            "user.name=a",
+            "-c",
+            "user.email=a@example.com",
+            "-c",
+            "init.defaultBranch=main",
+        ];
         super::support::tools::text(command.args(identity).args(args))
     };
     run(&["init", "--quiet"]);
@@ -377,10 +489,20 @@ fn a_repository_at_a_commit_ships() {
     let commit = run(&["rev-parse", "HEAD"]).trim().to_owned();
     std::fs::write(repository.join("sub/src/lib/__init__.py"), "LIB = 2\n").unwrap();
     run(&["commit", "--quiet", "-a", "-m", "two"]);
-    let line = format!("lib @ git+file://{}@{commit}#subdirectory=sub\n", repository.display());
+    let line = format!(
+        "lib @ git+file://{}@{commit}#subdirectory=sub\n",
+        repository.display()
+    );
     sandbox.append("requirements.txt", &line);
-    let [deb] = &sandbox.build(["--format", "deb"])[..] else { panic!("one artifact") };
-    let module = sandbox.dump(deb).lines().find(|line| line.contains("/lib/__init__.py")).unwrap().to_owned();
+    let [deb] = &sandbox.build(["--format", "deb"])[..] else {
+        panic!("one artifact")
+    };
+    let module = sandbox
+        .dump(deb)
+        .lines()
+        .find(|line| line.contains("/lib/__init__.py"))
+        .unwrap()
+        .to_owned();
     assert!(module.contains(&sha256(b"LIB = 1\n")), "{module}");
     // The checkout is kept: the repository can go.
     std::fs::remove_dir_all(&repository).unwrap();
@@ -391,8 +513,12 @@ fn a_repository_at_a_commit_ships() {
 #[test]
 fn a_package_comes_from_the_index_that_its_lock_names() {
     let wheel = |from: &str| Wheel::simple("alpha", "1.0").file("alpha/origin.txt", from);
-    let public = Index::new(Api::Json).wheel("alpha", &wheel("public")).wheel("beta", &Wheel::simple("beta", "2.0"));
-    let own = Index::new(Api::Html).wheel("alpha", &wheel("own")).fault(Fault::Unauthorized);
+    let public = Index::new(Api::Json)
+        .wheel("alpha", &wheel("public"))
+        .wheel("beta", &Wheel::simple("beta", "2.0"));
+    let own = Index::new(Api::Html)
+        .wheel("alpha", &wheel("own"))
+        .fault(Fault::Unauthorized);
     let (public, own) = (public.serve(), own.serve());
     let sources = format!(
         "{{\"name\": \"public\", \"url\": \"{}\"}}, {{\"name\": \"own\", \"url\": \"{}\"}}",
@@ -414,11 +540,20 @@ fn a_package_comes_from_the_index_that_its_lock_names() {
     let package = |name: &str, version| {
         format!("[[package]]\nname = \"{name}\"\nversion = \"{version}\"\ngroups = [\"default\"]\n")
     };
-    let pdm_lock =
-        ["[metadata]\nlock_version = \"4.5.0\"\n", &package("alpha", "1.0"), &package("beta", "2.0")].concat();
+    let pdm_lock = [
+        "[metadata]\nlock_version = \"4.5.0\"\n",
+        &package("alpha", "1.0"),
+        &package("beta", "2.0"),
+    ]
+    .concat();
     for (file, text, project, from) in [
         ("Pipfile.lock", pipfile(""), "", "public"),
-        ("Pipfile.lock", pipfile(", \"index\": \"public\""), "", "public"),
+        (
+            "Pipfile.lock",
+            pipfile(", \"index\": \"public\""),
+            "",
+            "public",
+        ),
         ("Pipfile.lock", pipfile(", \"index\": \"own\""), "", "own"),
         ("pdm.lock", pdm_lock, pdm.as_str(), "own"),
     ] {
@@ -427,19 +562,33 @@ fn a_package_comes_from_the_index_that_its_lock_names() {
         sandbox.edit("pkgapp.toml", "requirements.txt", file);
         sandbox.write(file, text);
         sandbox.append("pyproject.toml", project);
-        let built = sandbox.pkgapp(["build", "--format", "deb"]).env("OWN_SECRET", "secret").artifacts();
+        let built = sandbox
+            .pkgapp(["build", "--format", "deb"])
+            .env("OWN_SECRET", "secret")
+            .artifacts();
         let dump = sandbox.dump(&built[0]);
-        let line = dump.lines().find(|line| line.contains("alpha/origin.txt")).unwrap();
-        assert!(line.contains(&sha256(from.as_bytes())), "{file} {from}: {line}");
+        let line = dump
+            .lines()
+            .find(|line| line.contains("alpha/origin.txt"))
+            .unwrap();
+        assert!(
+            line.contains(&sha256(from.as_bytes())),
+            "{file} {from}: {line}"
+        );
     }
 }
 
 /// A machine without any Python but the one that ships.
 #[test]
 fn an_interpreter_that_ships_resolves_too() {
-    let (Some(uv), Some(python)) = (tool("uv"), super::interpreters::newest()) else { return };
+    let (Some(uv), Some(python)) = (tool("uv"), super::interpreters::newest()) else {
+        return;
+    };
     let server = Index::new(Api::Json)
-        .wheel("alpha", &Wheel::simple("alpha", "1.0").requires("beta; python_version >= '3.8'"))
+        .wheel(
+            "alpha",
+            &Wheel::simple("alpha", "1.0").requires("beta; python_version >= '3.8'"),
+        )
         .wheel("beta", &Wheel::simple("beta", "2.0"))
         .serve();
     let sandbox = Sandbox::new();
@@ -453,26 +602,45 @@ fn an_interpreter_that_ships_resolves_too() {
     sandbox.write("requirements.txt", format!("-i {}\nalpha\n", server.url()));
     let bin = sandbox.root().join("bin");
     std::fs::create_dir(&bin).unwrap();
-    for (tool, file) in [("uv", uv), ("sh", "/bin/sh".into()), ("env", "/usr/bin/env".into())] {
+    for (tool, file) in [
+        ("uv", uv),
+        ("sh", "/bin/sh".into()),
+        ("env", "/usr/bin/env".into()),
+    ] {
         std::os::unix::fs::symlink(file, bin.join(tool)).unwrap();
     }
-    let lock = || sandbox.pkgapp(["lock", "--resolver", "uv"]).env("PATH", &bin).outcome();
+    let lock = || {
+        sandbox
+            .pkgapp(["lock", "--resolver", "uv"])
+            .env("PATH", &bin)
+            .outcome()
+    };
     let run = lock();
     assert_eq!(run.status, 0, "{}", run.report);
     let pins = std::fs::read_to_string(sandbox.path("pylock.toml")).unwrap();
     assert!(pins.contains("name = \"beta\""), "{pins}");
-    // Without it, what is missing is said. A machine that has it in `/usr/bin` all the same misses nothing.
+    // Without it, what is missing is said. A machine that has it in `/usr/bin` all the same misses
+    // nothing.
     sandbox.write("pkgapp.toml", text.replace(&bundled, ""));
     let run = lock();
-    let expected = format!("note: there is no Python {minor} here: uv takes another one, if there is any");
-    assert!(run.status == 0 || run.stderr.contains(&expected), "{}", run.report);
+    let expected =
+        format!("note: there is no Python {minor} here: uv takes another one, if there is any");
+    assert!(
+        run.status == 0 || run.stderr.contains(&expected),
+        "{}",
+        run.report
+    );
 }
 
 /// Somebody puts a newer version of an internal distribution into a public index.
 #[test]
 fn a_resolver_takes_nothing_from_an_index_that_does_not_decide() {
-    let public = Index::new(Api::Json).wheel("alpha", &Wheel::simple("alpha", "99.0")).serve();
-    let own = Index::new(Api::Json).wheel("alpha", &Wheel::simple("alpha", "1.0")).serve();
+    let public = Index::new(Api::Json)
+        .wheel("alpha", &Wheel::simple("alpha", "99.0"))
+        .serve();
+    let own = Index::new(Api::Json)
+        .wheel("alpha", &Wheel::simple("alpha", "1.0"))
+        .serve();
     let sandbox = Sandbox::hello();
     sandbox.write("requirements.txt", "alpha\n");
     let indexes = |options: &str| {
@@ -486,32 +654,58 @@ fn a_resolver_takes_nothing_from_an_index_that_does_not_decide() {
     let configuration = std::fs::read_to_string(sandbox.path("pkgapp.toml")).unwrap();
     sandbox.write("pkgapp.toml", configuration.clone() + &indexes(""));
     let text = sandbox.pkgapp(["lock", "--resolver", "pip"]).fails();
-    assert!(text.contains("pip cannot resolve from several indexes") && text.contains("install uv"), "{text}");
+    assert!(
+        text.contains("pip cannot resolve from several indexes") && text.contains("install uv"),
+        "{text}"
+    );
     // The same in the requirements themselves.
     sandbox.write("pkgapp.toml", configuration.clone());
-    sandbox.write("requirements.txt", format!("-r more.txt\n--extra-index-url {}\nalpha\n", public.url()));
+    sandbox.write(
+        "requirements.txt",
+        format!("-r more.txt\n--extra-index-url {}\nalpha\n", public.url()),
+    );
     sandbox.write("more.txt", format!("--index-url {}\n", own.url()));
     let text = sandbox.pkgapp(["lock", "--resolver", "pip"]).fails();
-    assert!(text.contains("pip cannot resolve from several indexes"), "{text}");
-    assert!(public.requests().is_empty() && !sandbox.path("pylock.toml").exists(), "{:?}", public.requests());
+    assert!(
+        text.contains("pip cannot resolve from several indexes"),
+        "{text}"
+    );
+    assert!(
+        public.requests().is_empty() && !sandbox.path("pylock.toml").exists(),
+        "{:?}",
+        public.requests()
+    );
     if tool("uv").is_none() {
         return;
     }
     sandbox.write("requirements.txt", "alpha\n");
     let lock = || std::fs::read_to_string(sandbox.path("pylock.toml")).unwrap();
-    for tables in [indexes(""), indexes("explicit = true\n").to_owned() + "\n[python.sources]\nalpha = \"own\"\n"] {
+    for tables in [
+        indexes(""),
+        indexes("explicit = true\n").to_owned() + "\n[python.sources]\nalpha = \"own\"\n",
+    ] {
         sandbox.write("pkgapp.toml", configuration.clone() + &tables);
-        sandbox.pkgapp(["lock", "--resolver", "uv"]).env("UV_INDEX_STRATEGY", "unsafe-best-match").stdout();
+        sandbox
+            .pkgapp(["lock", "--resolver", "uv"])
+            .env("UV_INDEX_STRATEGY", "unsafe-best-match")
+            .stdout();
         assert!(
-            lock().contains("version = \"1.0\"") && lock().contains(&own.url().replace("/simple/", "/files/")),
+            lock().contains("version = \"1.0\"")
+                && lock().contains(&own.url().replace("/simple/", "/files/")),
             "{}",
             lock()
         );
         std::fs::remove_file(sandbox.path("pylock.toml")).unwrap();
     }
     // uv asks the own index first; this distribution has to come from the other one.
-    sandbox.write("pkgapp.toml", configuration + &indexes("") + "\n[python.sources]\nalpha = \"public\"\n");
+    sandbox.write(
+        "pkgapp.toml",
+        configuration + &indexes("") + "\n[python.sources]\nalpha = \"public\"\n",
+    );
     let text = sandbox.pkgapp(["lock", "--resolver", "uv"]).fails();
-    assert!(text.contains("`alpha 1.0` was not resolved from") && text.contains(&public.url()), "{text}");
+    assert!(
+        text.contains("`alpha 1.0` was not resolved from") && text.contains(&public.url()),
+        "{text}"
+    );
     assert!(!sandbox.path("pylock.toml").exists());
 }

@@ -8,7 +8,8 @@ use super::support::tools::{python, text};
 use super::support::wheel::Wheel;
 use super::support::{Sandbox, foreign};
 
-/// A distribution with something for every profile, and another one that imports tests of the first.
+/// A distribution with something for every profile, and another one that imports tests of the
+/// first.
 fn wheels() -> [Wheel; 2] {
     [
         Wheel::new("lib", "1.0")
@@ -36,23 +37,26 @@ fn pruned(profiles: &str) -> Sandbox {
     sandbox
 }
 
-const ALL: &str =
-    "prune = [\"tests\", \"stubs\", \"headers\", \"static\", \"sources\", \"locales\"]\nlocales = [\"de\"]";
+const ALL: &str = "prune = [\"tests\", \"stubs\", \"headers\", \"static\", \"sources\", \"locales\"]\nlocales = [\"de\"]";
 
 /// The directory of modules of a tarball's release, unpacked.
 fn site_packages(sandbox: &Sandbox, tar: &Path) -> Option<PathBuf> {
-    let directory = sandbox.root().join(format!("unpacked-{}", tar.metadata().unwrap().len()));
+    let directory = sandbox
+        .root()
+        .join(format!("unpacked-{}", tar.metadata().unwrap().len()));
     foreign::unpack(tar, &directory)?;
     let minor = &python().minor;
-    let found =
-        walkdir::WalkDir::new(&directory).into_iter().flatten().find(|entry| entry.file_name() == "site-packages");
+    let found = walkdir::WalkDir::new(&directory)
+        .into_iter()
+        .flatten()
+        .find(|entry| entry.file_name() == "site-packages");
     let found = found.expect("there is a site-packages").into_path();
     assert!(found.ends_with(format!("lib/python{minor}/site-packages")));
     Some(found)
 }
 
-/// What Python itself says: which files that RECORD names are missing or have another hash, which of those that are there
-/// it does not name, and what fails to import.
+/// What Python itself says: which files that RECORD names are missing or have another hash, which
+/// of those that are there it does not name, and what fails to import.
 const JUDGE: &str = r"
 import base64, hashlib, importlib, importlib.metadata, os, sys
 site = sys.argv[1]
@@ -80,20 +84,35 @@ for module in sys.argv[2:]:
 ";
 
 fn judged(site: &Path, modules: &[&str]) -> String {
-    text(Command::new(&python().path).args(["-I", "-c", JUDGE]).arg(site).args(modules))
+    text(
+        Command::new(&python().path)
+            .args(["-I", "-c", JUDGE])
+            .arg(site)
+            .args(modules),
+    )
 }
 
 #[test]
 fn what_is_left_is_whole_and_can_be_imported() {
     let sandbox = pruned(ALL);
     let tar = sandbox.build(["--format", "tar"]).remove(0);
-    let Some(site) = site_packages(&sandbox, &tar) else { return };
-    assert_eq!(judged(&site, &["lib", "lib.shared.tests", "user", "hello"]), "");
+    let Some(site) = site_packages(&sandbox, &tar) else {
+        return;
+    };
+    assert_eq!(
+        judged(&site, &["lib", "lib.shared.tests", "user", "hello"]),
+        ""
+    );
     let is_there = |path: &str| site.join("lib").join(path).exists();
     for gone in ["__init__.pyi", "tests", "include", "liblib.a", "locale/fr"] {
         assert!(!is_there(gone), "{gone} is there");
     }
-    for left in ["py.typed", "shared/tests/__init__.py", "locale/de/LC_MESSAGES/lib.mo", "core.py"] {
+    for left in [
+        "py.typed",
+        "shared/tests/__init__.py",
+        "locale/de/LC_MESSAGES/lib.mo",
+        "core.py",
+    ] {
         assert!(is_there(left), "{left} is gone");
     }
 }
@@ -104,17 +123,27 @@ fn what_was_saved_is_told_and_recorded() {
     let outcome = sandbox.pkgapp(["-v", "build", "--format", "tar"]).outcome();
     assert_eq!(outcome.status, 0, "{}", outcome.report);
     assert!(outcome.stderr.contains("left out: "), "{}", outcome.stderr);
-    assert!(outcome.stderr.contains("distribution `lib 1.0`: less"), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("distribution `lib 1.0`: less"),
+        "{}",
+        outcome.stderr
+    );
     let note = "distribution `lib 1.0`: `lib/shared/tests` stays: another distribution imports it";
     assert!(outcome.stderr.contains(note), "{}", outcome.stderr);
     let tar = outcome.stdout.lines().last().unwrap().to_owned();
     let shown = sandbox.pkgapp(["inspect", &tar]).stdout();
-    assert!(shown.contains("lib-1.0-py3-none-any.whl, less ") && shown.contains("tests "), "{shown}");
+    assert!(
+        shown.contains("lib-1.0-py3-none-any.whl, less ") && shown.contains("tests "),
+        "{shown}"
+    );
     let document: serde_json::Value =
         serde_json::from_str(&sandbox.pkgapp(["inspect", &tar, "--json"]).stdout()).unwrap();
     let of = |name: &str| {
         let all = document["release"]["distributions"].as_array().unwrap();
-        all.iter().find(|distribution| distribution["name"] == name).unwrap()["pruned"].clone()
+        all.iter()
+            .find(|distribution| distribution["name"] == name)
+            .unwrap()["pruned"]
+            .clone()
     };
     assert_eq!(of("lib")["tests"]["files"], 2);
     assert_eq!(of("lib")["tests"]["bytes"], "import lib\n".len());
@@ -125,7 +154,8 @@ fn what_was_saved_is_told_and_recorded() {
 fn nothing_is_left_out_unless_it_is_asked_for() {
     let plain = pruned("");
     let excepted = pruned("prune = [\"tests\"]\nprune-except = [\"lib\"]");
-    let bytes = |sandbox: &Sandbox| std::fs::read(sandbox.build(["--format", "tar"]).remove(0)).unwrap();
+    let bytes =
+        |sandbox: &Sandbox| std::fs::read(sandbox.build(["--format", "tar"]).remove(0)).unwrap();
     assert!(bytes(&plain) == bytes(&excepted));
     // A layer that was pruned is none of a build that does not want that, and the other way round.
     plain.append("pkgapp.toml", &format!("{ALL}\n"));
@@ -139,13 +169,31 @@ fn nothing_is_left_out_unless_it_is_asked_for() {
 fn mistakes_of_the_configuration_are_told() {
     for (line, part) in [
         ("prune = [\"test\"]", "`test` is nothing that can be pruned"),
-        ("locales = [\"de\"]", "`locales` says which languages stay, and none is taken out"),
-        ("prune-except = [\"lib\"]", "`prune-except` names distributions that stay whole, and none is pruned"),
-        ("prune = [\"locales\"]\nlocales = [\"../de\"]", "`../de` is not the name of a locale"),
-        ("arch = \"sparc\"", "`sparc` is no machine that pkgapp builds for"),
-        ("byte-code = \"never\"", "`never` is no value for `package.byte-code`"),
+        (
+            "locales = [\"de\"]",
+            "`locales` says which languages stay, and none is taken out",
+        ),
+        (
+            "prune-except = [\"lib\"]",
+            "`prune-except` names distributions that stay whole, and none is pruned",
+        ),
+        (
+            "prune = [\"locales\"]\nlocales = [\"../de\"]",
+            "`../de` is not the name of a locale",
+        ),
+        (
+            "arch = \"sparc\"",
+            "`sparc` is no machine that pkgapp builds for",
+        ),
+        (
+            "byte-code = \"never\"",
+            "`never` is no value for `package.byte-code`",
+        ),
     ] {
         let text = pruned(line).pkgapp(["build"]).fails();
-        assert!(text.contains(part) && text.contains("pkgapp.toml:"), "`{part}` is not in:\n{text}");
+        assert!(
+            text.contains(part) && text.contains("pkgapp.toml:"),
+            "`{part}` is not in:\n{text}"
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! What a build writes for systemd, cron, logrotate, dpkg and rpm: read by people (golden files), and by the programs
-//! themselves.
+//! What a build writes for systemd, cron, logrotate, dpkg and rpm: read by people (golden files),
+//! and by the programs themselves.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -22,20 +22,40 @@ fn program(distribution: &str, script: &str) -> Wheel {
 
 fn application(name: &str, programs: &[(&str, &str)], tables: &str) -> Sandbox {
     let sandbox = Sandbox::hello();
-    let wheels: Vec<Wheel> = programs.iter().map(|(distribution, script)| program(distribution, script)).collect();
+    let wheels: Vec<Wheel> = programs
+        .iter()
+        .map(|(distribution, script)| program(distribution, script))
+        .collect();
     pin(&sandbox, &wheels);
-    sandbox.edit("pkgapp.toml", "[app]\n", &format!("[app]\nname = {name:?}\n"));
+    sandbox.edit(
+        "pkgapp.toml",
+        "[app]\n",
+        &format!("[app]\nname = {name:?}\n"),
+    );
     sandbox.append("pkgapp.toml", &format!("\n{tables}"));
     // What the commands start.
-    for module in ["clocks/__init__.py", "clocks/report.py", "clocks/wsgi.py", "api.py"] {
+    for module in [
+        "clocks/__init__.py",
+        "clocks/report.py",
+        "clocks/wsgi.py",
+        "api.py",
+    ] {
         sandbox.write(module, "");
     }
-    sandbox.edit("pkgapp.toml", "include = [", "include = [\"clocks/*.py\", \"api.py\", ");
+    sandbox.edit(
+        "pkgapp.toml",
+        "include = [",
+        "include = [\"clocks/*.py\", \"api.py\", ",
+    );
     sandbox
 }
 
 fn django() -> Sandbox {
-    let sandbox = application("clocks", &[("gunicorn", "gunicorn"), ("celery", "celery")], DJANGO);
+    let sandbox = application(
+        "clocks",
+        &[("gunicorn", "gunicorn"), ("celery", "celery")],
+        DJANGO,
+    );
     sandbox.write("deploy/clocks.env", "CLOCKS_TITLE=Tick\n");
     sandbox
 }
@@ -115,14 +135,27 @@ reload = "/bin/kill -s USR2 $MAINPID_IS_NOT_EXPANDED"
 
 /// All text files that are generated, by path.
 fn rendered(sandbox: &Sandbox) -> String {
-    sandbox.pkgapp(["render", "--output", "../rendered"]).stdout();
+    sandbox
+        .pkgapp(["render", "--output", "../rendered"])
+        .stdout();
     let root = sandbox.root().join("rendered");
     let mut all = String::new();
     for path in walk(&root) {
         let name = path.strip_prefix(&root).unwrap().display().to_string();
-        let generated = ["usr/lib/", "etc/", "deb/p", "deb/triggers", "deb/conffiles", "rpm/"];
+        let generated = [
+            "usr/lib/",
+            "etc/",
+            "deb/p",
+            "deb/triggers",
+            "deb/conffiles",
+            "rpm/",
+        ];
         if path.is_file() && generated.iter().any(|start| name.starts_with(start)) {
-            _ = write!(all, "==> {name} <==\n{}\n", std::fs::read_to_string(&path).unwrap());
+            _ = write!(
+                all,
+                "==> {name} <==\n{}\n",
+                std::fs::read_to_string(&path).unwrap()
+            );
         }
     }
     all
@@ -130,16 +163,26 @@ fn rendered(sandbox: &Sandbox) -> String {
 
 #[test]
 fn what_is_generated_for_three_applications_is_as_it_was_read() {
-    let worker = WORKER.replace("reload = \"/bin/kill -s USR2 $MAINPID_IS_NOT_EXPANDED\"\n", "");
+    let worker = WORKER.replace(
+        "reload = \"/bin/kill -s USR2 $MAINPID_IS_NOT_EXPANDED\"\n",
+        "",
+    );
     let applications = [
         ("django", django()),
-        ("fastapi", application("api", &[("uvicorn", "uvicorn")], FASTAPI)),
-        ("worker", application("drain", &[("drain", "drain")], &worker)),
+        (
+            "fastapi",
+            application("api", &[("uvicorn", "uvicorn")], FASTAPI),
+        ),
+        (
+            "worker",
+            application("drain", &[("drain", "drain")], &worker),
+        ),
     ];
     let differences: String = applications
         .iter()
         .filter_map(|(name, sandbox)| {
-            // As if it were for 3.11, whichever Python is here; a regular expression has a backslash.
+            // As if it were for 3.11, whichever Python is here; a regular expression has a
+            // backslash.
             let minor = &python().minor;
             let text = sandbox.normal(&rendered(sandbox)).replace(minor, "3.11");
             let text = text.replace(&minor.replace('.', "\\."), "3\\.11");
@@ -157,26 +200,50 @@ fn systemd_finds_nothing_wrong_with_the_units_and_calls_them_safe() {
     let sandbox = django();
     sandbox.pkgapp(["render", "--output", "../root"]).stdout();
     let root = sandbox.root().join("root");
-    let services: Vec<_> =
-        walk(&root.join("usr/lib/systemd/system")).into_iter().filter(|path| path.is_file()).collect();
+    let services: Vec<_> = walk(&root.join("usr/lib/systemd/system"))
+        .into_iter()
+        .filter(|path| path.is_file())
+        .collect();
     assert_eq!(services.len(), 7, "{services:?}");
-    for service in services.iter().filter(|path| path.extension().is_some_and(|kind| kind == "service")) {
+    for service in services
+        .iter()
+        .filter(|path| path.extension().is_some_and(|kind| kind == "service"))
+    {
         let mut analyze = Command::new("systemd-analyze");
-        let printed = text(analyze.args(["security", "--no-pager", "--offline=yes"]).arg(service));
+        let printed = text(
+            analyze
+                .args(["security", "--no-pager", "--offline=yes"])
+                .arg(service),
+        );
         let last = printed.lines().last().unwrap();
-        let level: f64 = last.split(": ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+        let level: f64 = last
+            .split(": ")
+            .nth(1)
+            .unwrap()
+            .split(' ')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
         assert!(level < 4.0, "{}: {last}", service.display());
     }
     let mut verify = Command::new("systemd-analyze");
     // Together with the units of this machine; the colon stands for their places.
-    verify.env("SYSTEMD_UNIT_PATH", format!("{}:", root.join("usr/lib/systemd/system").display()));
-    verify.args(["verify", "--man=no"]).args(services.iter().map(|path| path.file_name().unwrap()));
+    verify.env(
+        "SYSTEMD_UNIT_PATH",
+        format!("{}:", root.join("usr/lib/systemd/system").display()),
+    );
+    verify
+        .args(["verify", "--man=no"])
+        .args(services.iter().map(|path| path.file_name().unwrap()));
     let printed = verify.output().unwrap();
     let complaints: Vec<_> = String::from_utf8_lossy(&printed.stderr)
         .lines()
         .filter(|line| line.contains("clocks-") || line.contains("clocks."))
         // The release is not installed here.
-        .filter(|line| !(line.contains("Command /opt/clocks/") && line.contains("is not executable")))
+        .filter(|line| {
+            !(line.contains("Command /opt/clocks/") && line.contains("is not executable"))
+        })
         .map(str::to_owned)
         .collect();
     assert!(complaints.is_empty(), "{complaints:#?}");
@@ -186,22 +253,43 @@ fn systemd_finds_nothing_wrong_with_the_units_and_calls_them_safe() {
 fn pauses_between_starts_grow_where_every_hosts_systemd_can_let_them() {
     let restarts = |targets: &str, more: &str| {
         let service = format!("[service.main]\nexec = \"drain\"\n{more}\n");
-        let sandbox =
-            application("drain", &[("drain", "drain")], &format!("{service}[package]\ntargets = {targets}\n"));
-        sandbox.pkgapp(["render", "--output", "../rendered"]).stdout();
-        let unit = sandbox.root().join("rendered/usr/lib/systemd/system/drain-main.service");
+        let sandbox = application(
+            "drain",
+            &[("drain", "drain")],
+            &format!("{service}[package]\ntargets = {targets}\n"),
+        );
+        sandbox
+            .pkgapp(["render", "--output", "../rendered"])
+            .stdout();
+        let unit = sandbox
+            .root()
+            .join("rendered/usr/lib/systemd/system/drain-main.service");
         let unit = std::fs::read_to_string(unit).unwrap();
-        let lines = unit.lines().filter(|line| line.starts_with("Restart") || line.starts_with("StartLimit"));
+        let lines = unit
+            .lines()
+            .filter(|line| line.starts_with("Restart") || line.starts_with("StartLimit"));
         lines.collect::<Vec<_>>().join(" ")
     };
     let forever = "StartLimitIntervalSec=0 Restart=on-failure";
     assert_eq!(restarts("[]", ""), format!("{forever} RestartSec=5s"));
-    assert_eq!(restarts("[\"fedora\"]", ""), format!("{forever} RestartSec=1s RestartSteps=5 RestartMaxDelaySec=20s"));
+    assert_eq!(
+        restarts("[\"fedora\"]", ""),
+        format!("{forever} RestartSec=1s RestartSteps=5 RestartMaxDelaySec=20s")
+    );
     // The user's own words are not made shorter by our longest pause.
-    let own = restarts("[\"fedora\"]", "systemd = { RestartSec = \"1min\", StartLimitBurst = \"3\" }");
-    assert_eq!(own, "Restart=on-failure RestartSec=1s RestartSec=1min StartLimitBurst=3");
+    let own = restarts(
+        "[\"fedora\"]",
+        "systemd = { RestartSec = \"1min\", StartLimitBurst = \"3\" }",
+    );
+    assert_eq!(
+        own,
+        "Restart=on-failure RestartSec=1s RestartSec=1min StartLimitBurst=3"
+    );
     // Nothing would keep these apart.
-    assert_eq!(restarts("[\"fedora\"]", "restart = \"no\""), "Restart=no RestartSec=1s");
+    assert_eq!(
+        restarts("[\"fedora\"]", "restart = \"no\""),
+        "Restart=no RestartSec=1s"
+    );
 }
 
 #[test]
@@ -209,25 +297,46 @@ fn logrotate_reads_its_configuration() {
     if tool("logrotate").is_none() {
         return;
     }
-    for sandbox in [django(), application("api", &[("uvicorn", "uvicorn")], FASTAPI)] {
-        sandbox.pkgapp(["render", "--output", "../rendered"]).stdout();
-        let file = walk(&sandbox.root().join("rendered/etc/logrotate.d")).pop().unwrap();
+    for sandbox in [
+        django(),
+        application("api", &[("uvicorn", "uvicorn")], FASTAPI),
+    ] {
+        sandbox
+            .pkgapp(["render", "--output", "../rendered"])
+            .stdout();
+        let file = walk(&sandbox.root().join("rendered/etc/logrotate.d"))
+            .pop()
+            .unwrap();
         // Users that this machine lacks are refused.
-        let known = std::fs::read_to_string(&file).unwrap().replace("clocks clocks", "root root");
+        let known = std::fs::read_to_string(&file)
+            .unwrap()
+            .replace("clocks clocks", "root root");
         std::fs::write(&file, known).unwrap();
         let mut logrotate = Command::new("logrotate");
-        let ran =
-            logrotate.arg("--debug").arg("--state").arg(sandbox.root().join("state")).arg(&file).output().unwrap();
+        let ran = logrotate
+            .arg("--debug")
+            .arg("--state")
+            .arg(sandbox.root().join("state"))
+            .arg(&file)
+            .output()
+            .unwrap();
         let printed = String::from_utf8_lossy(&ran.stderr);
-        assert!(ran.status.success() && !printed.contains("error:"), "{printed}");
+        assert!(
+            ran.status.success() && !printed.contains("error:"),
+            "{printed}"
+        );
     }
 }
 
 #[test]
 fn the_reader_of_environment_files_reads_what_systemd_reads() {
     let sandbox = django();
-    sandbox.pkgapp(["render", "--output", "../rendered"]).stdout();
-    let reader = sandbox.root().join("rendered/opt/clocks/.pkgapp/with-environment");
+    sandbox
+        .pkgapp(["render", "--output", "../rendered"])
+        .stdout();
+    let reader = sandbox
+        .root()
+        .join("rendered/opt/clocks/.pkgapp/with-environment");
     sandbox.write(
         "variables.env",
         "# comment\n; comment\n\nPLAIN=a b  c  \n  SPACED = x\nDOUBLE=\"a \\\"b\\\" $HOME `id`\"\nSINGLE='a \\ b'\n\
@@ -242,8 +351,10 @@ fn the_reader_of_environment_files_reads_what_systemd_reads() {
         .arg(sandbox.path("variables.env"))
         .args(["--", "/usr/bin/env"]);
     let printed = String::from_utf8(output(&mut command)).unwrap();
-    let mut lines: Vec<&str> =
-        printed.lines().filter(|line| !line.starts_with("PWD=") && !line.starts_with("_=")).collect();
+    let mut lines: Vec<&str> = printed
+        .lines()
+        .filter(|line| !line.starts_with("PWD=") && !line.starts_with("_="))
+        .collect();
     lines.sort_unstable();
     // What systemd 252 makes of the same file with `systemd-run -p EnvironmentFile=`.
     assert_eq!(
@@ -272,37 +383,68 @@ fn cron_hands_its_shell_the_words_that_were_meant() {
         "[cron.a]\nschedule = \"@daily\"\nexec = '''dump 'a b' \"it's\" '$HOME' '`id`' '50%' 'x\"y' größe \\\\ '''\n\
          env = { A = \"100% $HOME 'x'\" }\n",
     );
-    sandbox.pkgapp(["render", "--output", "../rendered"]).stdout();
+    sandbox
+        .pkgapp(["render", "--output", "../rendered"])
+        .stdout();
     let table = std::fs::read_to_string(sandbox.root().join("rendered/etc/cron.d/jobs")).unwrap();
-    let line = table.lines().find(|line| line.starts_with("@daily jobs ")).unwrap_or_else(|| panic!("{table}"));
+    let line = table
+        .lines()
+        .find(|line| line.starts_with("@daily jobs "))
+        .unwrap_or_else(|| panic!("{table}"));
     // What cron does: the command goes to the shell, with `\%` turned into `%` (crontab(5)).
     let command = line
-        .strip_prefix("@daily jobs [ -e /opt/jobs/.pkgapp/release.json ] || exit 0; cd /opt/jobs && ")
+        .strip_prefix(
+            "@daily jobs [ -e /opt/jobs/.pkgapp/release.json ] || exit 0; cd /opt/jobs && ",
+        )
         .unwrap()
         .replace("\\%", "%");
-    let print = command.replace("/opt/jobs/bin/dump ", "sh -c 'printf \"%s|\" \"$A\" \"$@\"' x ");
+    let print = command.replace(
+        "/opt/jobs/bin/dump ",
+        "sh -c 'printf \"%s|\" \"$A\" \"$@\"' x ",
+    );
     assert_ne!(print, command);
     let printed = text(Command::new(sh).env_remove("A").arg("-c").arg(&print));
-    assert_eq!(printed, "100% $HOME 'x'|a b|it's|$HOME|`id`|50%|x\"y|größe|\\|");
+    assert_eq!(
+        printed,
+        "100% $HOME 'x'|a b|it's|$HOME|`id`|50%|x\"y|größe|\\|"
+    );
 }
 
 #[test]
 fn what_a_file_cannot_carry_is_refused_with_its_place() {
     for (tables, message) in [
-        ("[service.web]\nexec = \"gunicron x\"\n", "`gunicron` is no program of the release"),
+        (
+            "[service.web]\nexec = \"gunicron x\"\n",
+            "`gunicron` is no program of the release",
+        ),
         (
             "[cron.a]\nschedule = \"@daily\"\nexec = \"gunicorn 'a\\nb'\"\n",
             "a line of cron's cannot hold the character '\\n'",
         ),
-        ("[service.web]\nexec = \"gunicorn\"\nrelax = [\"PrivatTmp\"]\n", "did you mean `PrivateTmp`?"),
-        ("[service.web]\nexec = \"gunicorn\"\nsystemd = { memoryMax = \"1\" }\n", "is not the name of a setting"),
-        ("[service.web]\nexec = \"gunicorn\"\nsystemd = { MemoryMax = \"1\\n[Install]\" }\n", "must be one line"),
-        ("[logrotate]\npaths = [\"/var/log/x\"]\nservices = [\"wbe\"]\n", "there is no `[service.wbe]`"),
+        (
+            "[service.web]\nexec = \"gunicorn\"\nrelax = [\"PrivatTmp\"]\n",
+            "did you mean `PrivateTmp`?",
+        ),
+        (
+            "[service.web]\nexec = \"gunicorn\"\nsystemd = { memoryMax = \"1\" }\n",
+            "is not the name of a setting",
+        ),
+        (
+            "[service.web]\nexec = \"gunicorn\"\nsystemd = { MemoryMax = \"1\\n[Install]\" }\n",
+            "must be one line",
+        ),
+        (
+            "[logrotate]\npaths = [\"/var/log/x\"]\nservices = [\"wbe\"]\n",
+            "there is no `[service.wbe]`",
+        ),
         (
             "[logrotate]\npaths = [\"/var/log/x\"]\ncopytruncate = true\nsignal = \"USR1\"\n",
             "with `copytruncate` nobody is told",
         ),
-        ("[logrotate]\npaths = ['/var/log/\"x']\n", "logrotate takes no '\"' in a path"),
+        (
+            "[logrotate]\npaths = ['/var/log/\"x']\n",
+            "logrotate takes no '\"' in a path",
+        ),
         (
             "[logrotate]\npaths = [\"/var/log/shop/*.log\", \"/var/log/shop/a.log\"]\n",
             "`/var/log/shop/*.log` and `/var/log/shop/a.log` match the same logs",
@@ -333,18 +475,36 @@ fn no_application_runs_as_an_account_that_hosts_have_for_themselves() {
     let long = "stock-and-inventory-reconcilers";
     let longer = format!("{long}-2");
     for (name, message, hint) in [
-        ("backup", "`backup`, which Debian or Red Hat have for themselves", "write `user = \"backup-app\"`"),
-        ("root", "`root`, which Debian or Red Hat have for themselves", "write `user = \"root-app\"`"),
-        (&longer, "has 33 bytes, and a user's name has 31 at most", &format!("write `user = \"{long}\"`")),
+        (
+            "backup",
+            "`backup`, which Debian or Red Hat have for themselves",
+            "write `user = \"backup-app\"`",
+        ),
+        (
+            "root",
+            "`root`, which Debian or Red Hat have for themselves",
+            "write `user = \"root-app\"`",
+        ),
+        (
+            &longer,
+            "has 33 bytes, and a user's name has 31 at most",
+            &format!("write `user = \"{long}\"`"),
+        ),
     ] {
         let sandbox = application(name, &[("gunicorn", "gunicorn")], &tables(""));
         let printed = sandbox.pkgapp(["render"]).fails();
         assert_eq!(printed.matches(message).count(), 2, "{printed}");
         assert_eq!(printed.matches(hint).count(), 2, "{printed}");
-        let sandbox = application(name, &[("gunicorn", "gunicorn")], &tables("user = \"www-data\"\n"));
+        let sandbox = application(
+            name,
+            &[("gunicorn", "gunicorn")],
+            &tables("user = \"www-data\"\n"),
+        );
         sandbox.pkgapp(["render"]).stdout();
     }
-    application(long, &[("gunicorn", "gunicorn")], &tables("")).pkgapp(["render"]).stdout();
+    application(long, &[("gunicorn", "gunicorn")], &tables(""))
+        .pkgapp(["render"])
+        .stdout();
 }
 
 #[test]
@@ -369,7 +529,10 @@ fn every_generated_file_is_in_the_packages() {
                 Path::new(artifact).display()
             );
         }
-        assert!(dump.contains("-rw-r----- root:clocks ") && dump.contains(" c /etc/clocks/clocks.env"), "{dump}");
+        assert!(
+            dump.contains("-rw-r----- root:clocks ") && dump.contains(" c /etc/clocks/clocks.env"),
+            "{dump}"
+        );
     }
 }
 
@@ -379,7 +542,9 @@ fn a_command_whose_module_is_not_there_is_refused() {
     let sandbox = application("api", &[("uvicorn", "uvicorn")], tables);
     let said = sandbox.pkgapp(["build"]).fails();
     assert!(
-        said.contains("the release has no module `api.v2`, which this command starts\n  --> pkgapp.toml:"),
+        said.contains(
+            "the release has no module `api.v2`, which this command starts\n  --> pkgapp.toml:"
+        ),
         "{said}"
     );
 
@@ -389,13 +554,25 @@ fn a_command_whose_module_is_not_there_is_refused() {
         "[deploy.live]\nhosts = [\"web1.example.com\"]\nmigrate = { exec = \"python -m api.v2\" }\n",
         "[deploy.live]\nhosts = [\"web1.example.com\"]\nhooks = { after = [\"python -m api.v2\"] }\n",
     ] {
-        let said = application("api", &[("uvicorn", "uvicorn")], tables).pkgapp(["build"]).fails();
-        assert!(said.contains("the release has no module `api.v2`, which this command starts"), "{said}");
+        let said = application("api", &[("uvicorn", "uvicorn")], tables)
+            .pkgapp(["build"])
+            .fails();
+        assert!(
+            said.contains("the release has no module `api.v2`, which this command starts"),
+            "{said}"
+        );
     }
 
     // Who says where it runs knows better.
-    for more in ["working-directory = \"/srv/api\"", "env = { PYTHONPATH = \"/srv/api\" }"] {
-        let sandbox = application("api", &[("uvicorn", "uvicorn")], &format!("{tables}{more}\n"));
+    for more in [
+        "working-directory = \"/srv/api\"",
+        "env = { PYTHONPATH = \"/srv/api\" }",
+    ] {
+        let sandbox = application(
+            "api",
+            &[("uvicorn", "uvicorn")],
+            &format!("{tables}{more}\n"),
+        );
         sandbox.build(["--format", "tar.gz"]);
     }
 }

@@ -9,8 +9,9 @@ use super::reader::Value;
 
 /// A program and its arguments.
 ///
-/// Quotes and backslashes mean what they mean in POSIX (Shell Command Language, §2.2 "Quoting"); nothing is expanded,
-/// and what a shell would act upon (`|`, `&&`, `>`, `$NAME`) is refused rather than passed on as a word.
+/// Quotes and backslashes mean what they mean in POSIX (Shell Command Language, §2.2 "Quoting");
+/// nothing is expanded, and what a shell would act upon (`|`, `&&`, `>`, `$NAME`) is refused rather
+/// than passed on as a word.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandLine {
     /// As written.
@@ -25,7 +26,11 @@ impl CommandLine {
     pub(super) fn read(value: &Value<'_>) -> Option<Self> {
         let text = value.text()?;
         match split(text) {
-            Ok(words) => Some(Self { text: text.to_owned(), words, at: value.at() }),
+            Ok(words) => Some(Self {
+                text: text.to_owned(),
+                words,
+                at: value.at(),
+            }),
             Err((offset, error)) => {
                 value.complain_inside(offset, error);
                 None
@@ -64,17 +69,27 @@ fn split(text: &str) -> Result<Vec<String>, Refused> {
         if c == '\\' && chars.next_if(|(_, next)| *next == '\n').is_some() {
             continue;
         }
-        let word = word.get_or_insert_with(|| Word { start: offset, ..Word::default() });
+        let word = word.get_or_insert_with(|| Word {
+            start: offset,
+            ..Word::default()
+        });
         match c {
             '\n' => return Err((offset, one_command())),
             '\\' => {
-                let (_, escaped) = chars.next().ok_or_else(|| (offset, Error::new("a backslash ends the command")))?;
+                let (_, escaped) = chars
+                    .next()
+                    .ok_or_else(|| (offset, Error::new("a backslash ends the command")))?;
                 word.text.push(escaped);
                 word.quoted = true;
             }
             '\'' => single_quoted(word, &mut chars, offset)?,
             '"' => double_quoted(word, &mut chars, offset)?,
-            '\0' => return Err((offset, Error::new("a command line cannot hold a NUL character"))),
+            '\0' => {
+                return Err((
+                    offset,
+                    Error::new("a command line cannot hold a NUL character"),
+                ));
+            }
             '$' | '`' => {
                 refuse_expansion(&text[offset..]).map_err(|error| (offset, error))?;
                 word.text.push(c);
@@ -109,11 +124,13 @@ fn double_quoted(word: &mut Word, chars: &mut Chars<'_>, opened: usize) -> Resul
         match c {
             '"' => return Ok(()),
             // POSIX §2.2.3: only before these is a backslash special between double quotes.
-            '\\' => match chars.next_if(|(_, next)| matches!(next, '$' | '`' | '"' | '\\' | '\n')) {
-                Some((_, '\n')) => {}
-                Some((_, escaped)) => word.text.push(escaped),
-                None => word.text.push('\\'),
-            },
+            '\\' => {
+                match chars.next_if(|(_, next)| matches!(next, '$' | '`' | '"' | '\\' | '\n')) {
+                    Some((_, '\n')) => {}
+                    Some((_, escaped)) => word.text.push(escaped),
+                    None => word.text.push('\\'),
+                }
+            }
             '$' | '`' => {
                 let next = chars.peek().map_or(' ', |(_, next)| *next);
                 refuse_expansion(&format!("{c}{next}")).map_err(|error| (offset, error))?;
@@ -138,14 +155,17 @@ fn finish(word: Option<Word>, words: &mut Vec<String>) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Returns the operator of a shell (POSIX §2.10.2) that an unquoted word is, begins with (redirections), or ends with
-/// (`;`).
+/// Returns the operator of a shell (POSIX §2.10.2) that an unquoted word is, begins with
+/// (redirections), or ends with (`;`).
 fn operator(word: &Word) -> Option<&str> {
     if word.quoted {
         return None;
     }
     let text = word.text.as_str();
-    if matches!(text, "|" | "||" | "|&" | "&" | "&&" | ";" | ";;" | "(" | ")") {
+    if matches!(
+        text,
+        "|" | "||" | "|&" | "&" | "&&" | ";" | ";;" | "(" | ")"
+    ) {
         return Some(text);
     }
     let redirection = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '&');
@@ -166,26 +186,35 @@ fn refuse_expansion(text: &str) -> Result<(), Error> {
     if !expands {
         return Ok(());
     }
-    Err(Error::new("variables and commands in a command line are not expanded: it is not run by a shell")
-        .hint("use `sh -c '…'`; write single quotes around the word if it is meant literally"))
+    Err(Error::new(
+        "variables and commands in a command line are not expanded: it is not run by a shell",
+    )
+    .hint("use `sh -c '…'`; write single quotes around the word if it is meant literally"))
 }
 
 fn is_assignment(word: &str) -> bool {
-    word.split_once('=').is_some_and(|(name, _)| super::is_variable_name(name))
+    word.split_once('=')
+        .is_some_and(|(name, _)| super::is_variable_name(name))
 }
 
 fn no_assignment(word: &str) -> Error {
     let (name, value) = word.split_once('=').unwrap_or((word, ""));
-    Error::new(format!("`{word}` is no program: the command line is not run by a shell"))
-        .hint(format!("set the variable with `env = {{ {name} = {value:?} }}`"))
+    Error::new(format!(
+        "`{word}` is no program: the command line is not run by a shell"
+    ))
+    .hint(format!(
+        "set the variable with `env = {{ {name} = {value:?} }}`"
+    ))
 }
 
 fn unbalanced(quote: char) -> Error {
-    Error::new(format!("the quote {quote} is not closed")).hint(format!("write \\{quote} for the character itself"))
+    Error::new(format!("the quote {quote} is not closed"))
+        .hint(format!("write \\{quote} for the character itself"))
 }
 
 fn one_command() -> Error {
-    Error::new("a command line is one line").hint("write a script and run it, or `\\` at the line's end to go on")
+    Error::new("a command line is one line")
+        .hint("write a script and run it, or `\\` at the line's end to go on")
 }
 
 #[cfg(test)]
@@ -198,7 +227,11 @@ mod tests {
 
     /// Splits as the system's shell does.
     fn split_by_sh(text: &str) -> Vec<String> {
-        let output = Command::new("sh").arg("-c").arg(format!("printf '%s\\0' {text}")).output().unwrap();
+        let output = Command::new("sh")
+            .arg("-c")
+            .arg(format!("printf '%s\\0' {text}"))
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{text}: {output:?}");
         let words = String::from_utf8(output.stdout).unwrap();
         words.split_terminator('\0').map(str::to_owned).collect()
@@ -222,14 +255,23 @@ mod tests {
             "a x=1 50% $",
             "gunicorn größe:app 'a\nb'",
         ] {
-            assert_eq!(split(text).map_err(|(_, error)| error).unwrap(), split_by_sh(text), "{text}");
+            assert_eq!(
+                split(text).map_err(|(_, error)| error).unwrap(),
+                split_by_sh(text),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn a_query_is_a_word() {
         // sh would run the first half in the background.
-        assert_eq!(split("a http://h/?a=1&b=2").map_err(|(_, error)| error).unwrap(), ["a", "http://h/?a=1&b=2"]);
+        assert_eq!(
+            split("a http://h/?a=1&b=2")
+                .map_err(|(_, error)| error)
+                .unwrap(),
+            ["a", "http://h/?a=1&b=2"]
+        );
     }
 
     proptest! {

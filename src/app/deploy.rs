@@ -35,13 +35,17 @@ pub struct Deploy {
     pub hooks: Hooks,
     /// How many packages a host keeps for roll-back, the installed one included; by default 3.
     pub keep: u32,
-    /// `wait_s`: how long to wait for another push and for the package manager's lock; by default 120 s.
+    /// `wait_s`: how long to wait for another push and for the package manager's lock; by default
+    /// 120 s.
     pub wait: Duration,
-    /// `unreachable`: whether the others go on without a host that can't be reached; by default they don't.
+    /// `unreachable`: whether the others go on without a host that can't be reached; by default
+    /// they don't.
     pub skip_unreachable: bool,
-    /// `protected`: whether only a clean commit with the version's tag goes there; by default anything does.
+    /// `protected`: whether only a clean commit with the version's tag goes there; by default
+    /// anything does.
     pub protected: bool,
-    /// `mode = "tarball"`: releases are unpacked by a login that is not root; by default packages are installed.
+    /// `mode = "tarball"`: releases are unpacked by a login that is not root; by default packages
+    /// are installed.
     pub tarball: Option<Tarball>,
     /// Where it is declared.
     pub at: Location,
@@ -50,7 +54,8 @@ pub struct Deploy {
 /// `mode = "tarball"`, with `into`, `shared` and `units`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tarball {
-    /// The directory of the releases, `~/NAME` by default; what follows `~/` lies in the login's home directory.
+    /// The directory of the releases, `~/NAME` by default; what follows `~/` lies in the login's
+    /// home directory.
     pub into: Option<String>,
     /// What all releases share.
     pub shared: Vec<SharedPath>,
@@ -58,7 +63,8 @@ pub struct Tarball {
     pub units: UnitsOf,
 }
 
-/// A path below a release that is a link to `shared/` of the same name. It ends in `/` if it is a directory.
+/// A path below a release that is a link to `shared/` of the same name. It ends in `/` if it is a
+/// directory.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SharedPath(String);
 
@@ -91,12 +97,13 @@ pub struct HostGroup {
     pub labels: BTreeMap<String, BTreeSet<String>>,
     /// `variables`: what hooks and commands see in their environment on these hosts.
     pub variables: BTreeMap<String, String>,
-    /// `sudo_password_file`: whose first line is the password for sudo on these hosts, relative to the configuration.
+    /// `sudo_password_file`: whose first line is the password for sudo on these hosts, relative to
+    /// the configuration.
     pub sudo_password_file: Option<String>,
 }
 
-/// One host or several: `[USER@]HOST[:PORT]` where HOST may hold ranges such as `web[01:12]`, or be an IPv6 address in
-/// brackets (RFC 3986, §3.2.2) with its zone: `[fe80::1%eth0]`.
+/// One host or several: `[USER@]HOST[:PORT]` where HOST may hold ranges such as `web[01:12]`, or be
+/// an IPv6 address in brackets (RFC 3986, §3.2.2) with its zone: `[fe80::1%eth0]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostPattern(String);
 
@@ -131,11 +138,13 @@ pub struct Migrate {
     pub on: MigrateOn,
     /// As whom; by default as `service` does.
     pub user: Option<UserName>,
-    /// Whose user, directories, variables and sandbox it has; by default those of the first service.
+    /// Whose user, directories, variables and sandbox it has; by default those of the first
+    /// service.
     pub service: Option<Placed<PartName>>,
     /// How long it may take; by default as long as it takes.
     pub timeout: Option<Span>,
-    /// `memory-max`: how much memory it may use, as systemd writes it; by default as much as the service.
+    /// `memory-max`: how much memory it may use, as systemd writes it; by default as much as the
+    /// service.
     pub memory_max: Option<String>,
     /// What it may write to besides what the service may.
     pub write: Vec<InstallPath>,
@@ -172,7 +181,9 @@ pub struct Hooks {
 impl Deploy {
     pub(super) fn read_all(root: &Table<'_>) -> Vec<Self> {
         let tables = PartName::tables(root, "deploy", "deploy.NAME").into_iter();
-        tables.filter_map(|(name, table)| Self::read(name, table)).collect()
+        tables
+            .filter_map(|(name, table)| Self::read(name, table))
+            .collect()
     }
 
     fn read(name: PartName, table: Table<'_>) -> Option<Self> {
@@ -180,21 +191,39 @@ impl Deploy {
         let hosts = table.require("hosts", "hosts = [\"web[01:04].example.com\"]");
         let hosts = hosts.map(|value| value.list().iter().filter_map(HostGroup::read).collect());
         let user = table.get("user").and_then(|value| value.parsed(login));
-        let sudo = table.get("sudo").map_or(Some(false), |value| value.boolean());
-        let batches = table.get("batches").map_or_else(|| vec![Batch::Percent(100)], |value| batches(&value));
-        let max_failed = table.get("max_failed").map_or(Some(0), |value| count(&value, 0, u32::MAX));
+        let sudo = table
+            .get("sudo")
+            .map_or(Some(false), |value| value.boolean());
+        let batches = table
+            .get("batches")
+            .map_or_else(|| vec![Batch::Percent(100)], |value| batches(&value));
+        let max_failed = table
+            .get("max_failed")
+            .map_or(Some(0), |value| count(&value, 0, u32::MAX));
         let health = table.get("health").and_then(|value| Health::read(&value));
         let migrate = table.get("migrate").and_then(|value| Migrate::read(&value));
-        let hooks = table.get("hooks").and_then(|value| Hooks::read(&value)).unwrap_or_default();
-        let keep = table.get("keep").map_or(Some(3), |value| count(&value, 2, 1000));
-        let wait = table.get("wait_s").map_or(Some(120), |value| count(&value, 0, 86_400));
+        let hooks = table
+            .get("hooks")
+            .and_then(|value| Hooks::read(&value))
+            .unwrap_or_default();
+        let keep = table
+            .get("keep")
+            .map_or(Some(3), |value| count(&value, 2, 1000));
+        let wait = table
+            .get("wait_s")
+            .map_or(Some(120), |value| count(&value, 0, 86_400));
         let unreachable = table.get("unreachable");
-        let skip = unreachable.map_or(Some(false), |value| value.choice(&[("fail", false), ("skip", true)]));
-        let protected = table.get("protected").map_or(Some(false), |value| value.boolean());
+        let skip = unreachable.map_or(Some(false), |value| {
+            value.choice(&[("fail", false), ("skip", true)])
+        });
+        let protected = table
+            .get("protected")
+            .map_or(Some(false), |value| value.boolean());
         let tarball = Tarball::read(&table, sudo == Some(true), migrate.as_ref());
         table.finish();
         let protected = protected?;
-        let (hosts, sudo, max_failed, keep, skip_unreachable) = (hosts?, sudo?, max_failed?, keep?, skip?);
+        let (hosts, sudo, max_failed, keep, skip_unreachable) =
+            (hosts?, sudo?, max_failed?, keep?, skip?);
         let wait = Duration::from_secs(u64::from(wait?));
         Some(Self {
             name,
@@ -218,31 +247,45 @@ impl Deploy {
 
 impl Tarball {
     /// Reads the keys of it: `Some(None)` if packages are installed, `None` if there are mistakes.
-    #[expect(clippy::option_option, reason = "an absent mode and a mistaken one are two things")]
+    #[expect(
+        clippy::option_option,
+        reason = "an absent mode and a mistaken one are two things"
+    )]
     fn read(table: &Table<'_>, sudo: bool, migrate: Option<&Migrate>) -> Option<Option<Self>> {
         let mode = table.get("mode");
-        let is_tarball =
-            mode.as_ref().map_or(Some(false), |mode| mode.choice(&[("package", false), ("tarball", true)]));
+        let is_tarball = mode.as_ref().map_or(Some(false), |mode| {
+            mode.choice(&[("package", false), ("tarball", true)])
+        });
         let (into, shared, units) = (table.get("into"), table.get("shared"), table.get("units"));
         if is_tarball == Some(false) {
             for (key, value) in [("into", &into), ("shared", &shared), ("units", &units)] {
-                let error =
-                    || Error::new(format!("`{key}` is for releases that are unpacked, and packages are installed"));
+                let error = || {
+                    Error::new(format!(
+                        "`{key}` is for releases that are unpacked, and packages are installed"
+                    ))
+                };
                 if let Some(value) = value {
                     value.complain(error().hint("add `mode = \"tarball\"`, or leave it out"));
                 }
             }
         }
         let units = units.map_or(Some(UnitsOf::User), |value| {
-            value.choice(&[(UnitsOf::User.name(), UnitsOf::User), (UnitsOf::None.name(), UnitsOf::None)])
+            value.choice(&[
+                (UnitsOf::User.name(), UnitsOf::User),
+                (UnitsOf::None.name(), UnitsOf::None),
+            ])
         });
         let into = into.map_or(Some(None), |value| value.parsed(check_into).map(Some));
-        let shared = shared.map(|value| SharedPath::read_all(&value)).unwrap_or_default();
+        let shared = shared
+            .map(|value| SharedPath::read_all(&value))
+            .unwrap_or_default();
         if !is_tarball? {
             return Some(None);
         }
         let refuse = |what: &str| {
-            let error = Error::new(format!("{what}, and with `mode = \"tarball\"` all is done by the login"));
+            let error = Error::new(format!(
+                "{what}, and with `mode = \"tarball\"` all is done by the login"
+            ));
             table.complain(error.hint("leave it out, or install packages: `mode = \"package\"`"));
         };
         if sudo {
@@ -252,15 +295,22 @@ impl Tarball {
             refuse(&format!("`migrate` is to run as `{user}`"));
         }
         for key in migrate.map(Migrate::keys_of_root).unwrap_or_default() {
-            refuse(&format!("`{key}` of `migrate` is for root's systemd to heed"));
+            refuse(&format!(
+                "`{key}` of `migrate` is for root's systemd to heed"
+            ));
         }
-        Some(Some(Self { into: into?, shared, units: units? }))
+        Some(Some(Self {
+            into: into?,
+            shared,
+            units: units?,
+        }))
     }
 }
 
 /// Returns whether a path needs no quotes anywhere: in units, in crontabs, in scripts.
 pub(super) fn is_plain(path: &str) -> bool {
-    path.chars().all(|c| c.is_ascii_alphanumeric() || "/._+@-".contains(c))
+    path.chars()
+        .all(|c| c.is_ascii_alphanumeric() || "/._+@-".contains(c))
         && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
 
@@ -269,18 +319,33 @@ pub(super) fn is_plain(path: &str) -> bool {
 /// # Errors
 /// It is neither, or it has characters that would need quotes in units and crontabs.
 pub fn check_into(text: &str) -> Result<String> {
-    let path = text.strip_prefix("~/").or_else(|| text.strip_prefix('/')).map(|path| path.trim_end_matches('/'));
+    let path = text
+        .strip_prefix("~/")
+        .or_else(|| text.strip_prefix('/'))
+        .map(|path| path.trim_end_matches('/'));
     match path {
         Some(path) if is_plain(path) => Ok(text.trim_end_matches('/').to_owned()),
-        _ => Err(Error::new(format!("releases can't lie in `{}`", text.escape_debug()))
-            .hint("such as `~/shop` or `/srv/shop`; letters, digits and `. _ + @ -`")),
+        _ => Err(
+            Error::new(format!("releases can't lie in `{}`", text.escape_debug()))
+                .hint("such as `~/shop` or `/srv/shop`; letters, digits and `. _ + @ -`"),
+        ),
     }
 }
 
 impl SharedPath {
     /// What a release can't be without, and what `shared/` has of its own.
-    const TAKEN: [&str; 10] =
-        [".pkgapp", "bin", "etc", "host", "lib", "libexec", "pyvenv.cfg", "var/cache", "var/lib", "var/log"];
+    const TAKEN: [&str; 10] = [
+        ".pkgapp",
+        "bin",
+        "etc",
+        "host",
+        "lib",
+        "libexec",
+        "pyvenv.cfg",
+        "var/cache",
+        "var/lib",
+        "var/log",
+    ];
 
     /// Reads a path: a directory if it ends in `/` or its last part has no dot.
     ///
@@ -288,21 +353,34 @@ impl SharedPath {
     /// It leads out of the release, or is one that a release can't share.
     pub fn parse(text: &str) -> Result<Self> {
         let path = text.trim_end_matches('/');
-        let bad = |why: &str| Error::new(format!("releases can't share `{}`: {why}", text.escape_debug()));
+        let bad = |why: &str| {
+            Error::new(format!(
+                "releases can't share `{}`: {why}",
+                text.escape_debug()
+            ))
+        };
         if !is_plain(path) {
-            return Err(bad("it is no plain path below the release").hint("such as `app/media` or `app/db.sqlite3`"));
+            return Err(bad("it is no plain path below the release")
+                .hint("such as `app/media` or `app/db.sqlite3`"));
         }
         if let Some(taken) = Self::TAKEN.iter().find(|taken| is_in(path, taken)) {
             return Err(bad(&format!("`{taken}` is the release's own")).hint("such as `app/media`"));
         }
-        let is_directory = text.ends_with('/') || !path.rsplit('/').next().unwrap_or_default().contains('.');
-        Ok(Self(if is_directory { format!("{path}/") } else { path.to_owned() }))
+        let is_directory =
+            text.ends_with('/') || !path.rsplit('/').next().unwrap_or_default().contains('.');
+        Ok(Self(if is_directory {
+            format!("{path}/")
+        } else {
+            path.to_owned()
+        }))
     }
 
     fn read_all(value: &Value<'_>) -> Vec<Self> {
         let mut all: Vec<Self> = Vec::new();
         for element in value.list() {
-            let Some(path) = element.parsed(Self::parse) else { continue };
+            let Some(path) = element.parsed(Self::parse) else {
+                continue;
+            };
             match all.iter().find(|known| overlap(&known.0, &path.0)) {
                 Some(known) => {
                     let new = path.0.trim_end_matches('/');
@@ -320,7 +398,8 @@ impl SharedPath {
     }
 }
 
-/// Whether one of two paths lies below the other, or both are the same; a slash at the end does not matter.
+/// Whether one of two paths lies below the other, or both are the same; a slash at the end does not
+/// matter.
 pub(super) fn overlap(one: &str, other: &str) -> bool {
     let (one, other) = (one.trim_end_matches('/'), other.trim_end_matches('/'));
     is_in(one, other) || is_in(other, one)
@@ -328,7 +407,8 @@ pub(super) fn overlap(one: &str, other: &str) -> bool {
 
 /// Whether a path is another one or lies below it.
 fn is_in(path: &str, other: &str) -> bool {
-    path.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    path.strip_prefix(other)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 impl HostGroup {
@@ -336,7 +416,12 @@ impl HostGroup {
         if !value.is_table() {
             let pattern = value.placed(HostPattern::parse)?;
             let (labels, variables) = (BTreeMap::new(), BTreeMap::new());
-            return Some(Self { pattern, labels, variables, sudo_password_file: None });
+            return Some(Self {
+                pattern,
+                labels,
+                variables,
+                sudo_password_file: None,
+            });
         }
         let table = value.table("deploy.NAME.hosts")?;
         let pattern = table.require("host", "host = \"web[01:04].example.com\"");
@@ -345,15 +430,33 @@ impl HostGroup {
         if let Some(role) = table.get("role") {
             labels.insert("role".to_owned(), label_values(&role));
         }
-        let more = table.get("labels").and_then(|value| value.table("deploy.NAME.hosts.labels"));
+        let more = table
+            .get("labels")
+            .and_then(|value| value.table("deploy.NAME.hosts.labels"));
         for (key, value) in more.iter().flat_map(Table::entries) {
-            labels.entry(key.value).or_default().extend(label_values(&value));
+            labels
+                .entry(key.value)
+                .or_default()
+                .extend(label_values(&value));
         }
-        let variables = table.get("variables").and_then(|value| value.table("deploy.NAME.hosts.variables"));
-        let variables = variables.iter().flat_map(Table::entries).filter_map(variable).collect();
-        let sudo_password_file = table.get("sudo_password_file").and_then(|value| value.line());
+        let variables = table
+            .get("variables")
+            .and_then(|value| value.table("deploy.NAME.hosts.variables"));
+        let variables = variables
+            .iter()
+            .flat_map(Table::entries)
+            .filter_map(variable)
+            .collect();
+        let sudo_password_file = table
+            .get("sudo_password_file")
+            .and_then(|value| value.line());
         table.finish();
-        Some(Self { pattern: pattern?, labels, variables, sudo_password_file })
+        Some(Self {
+            pattern: pattern?,
+            labels,
+            variables,
+            sudo_password_file,
+        })
     }
 }
 
@@ -372,9 +475,14 @@ fn variable((name, value): (Placed<String>, Value<'_>)) -> Option<(String, Strin
         false => Ok(text.to_owned()),
     })?;
     let inside = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    if name.value.is_empty() || name.value.starts_with(|c: char| c.is_ascii_digit()) || !name.value.chars().all(inside)
+    if name.value.is_empty()
+        || name.value.starts_with(|c: char| c.is_ascii_digit())
+        || !name.value.chars().all(inside)
     {
-        let error = Error::new(format!("`{}` is not the name of a variable", name.value.escape_debug()));
+        let error = Error::new(format!(
+            "`{}` is not the name of a variable",
+            name.value.escape_debug()
+        ));
         value.complain(error.hint("letters, digits and `_`, no digit first"));
         return None;
     }
@@ -390,8 +498,11 @@ impl HostPattern {
         if text.strip_prefix('@').is_some_and(|file| !file.is_empty()) {
             return Ok(Self(text.to_owned()));
         }
-        let bad = |why: String| Error::new(format!("`{}` names no hosts: {why}", text.escape_debug()));
-        let (user, rest) = text.split_once('@').map_or((None, text), |(user, rest)| (Some(user), rest));
+        let bad =
+            |why: String| Error::new(format!("`{}` names no hosts: {why}", text.escape_debug()));
+        let (user, rest) = text
+            .split_once('@')
+            .map_or((None, text), |(user, rest)| (Some(user), rest));
         if let Some(user) = user {
             login(user).map_err(|error| bad(error.message().to_owned()))?;
         }
@@ -408,13 +519,17 @@ impl HostPattern {
         if ipv6(host).is_some() {
             return Ok(Self(text.to_owned()));
         }
-        if host.split('[').map(|part| part.rsplit(']').next().unwrap_or(part)).any(|part| part.contains(':')) {
-            return Err(
-                bad("an IPv6 address stands in brackets".into()).hint("such as `[2001:db8::1]` or `[::1]:2222`")
-            );
+        if host
+            .split('[')
+            .map(|part| part.rsplit(']').next().unwrap_or(part))
+            .any(|part| part.contains(':'))
+        {
+            return Err(bad("an IPv6 address stands in brackets".into())
+                .hint("such as `[2001:db8::1]` or `[::1]:2222`"));
         }
-        check_host(host)
-            .map_err(|why| bad(why).hint("such as `web1.example.com`, `web[01:12]` or `deploy@web1:2222`"))?;
+        check_host(host).map_err(|why| {
+            bad(why).hint("such as `web1.example.com`, `web[01:12]` or `deploy@web1:2222`")
+        })?;
         Ok(Self(text.to_owned()))
     }
 
@@ -427,19 +542,33 @@ impl HostPattern {
 /// Returns the address of `[ADDRESS]` or `[ADDRESS%ZONE]`, with its zone, if it is one of IPv6.
 pub(crate) fn ipv6(host: &str) -> Option<&str> {
     let inside = host.strip_prefix('[')?.strip_suffix(']')?;
-    let (address, zone) = inside.split_once('%').map_or((inside, None), |(address, zone)| (address, Some(zone)));
+    let (address, zone) = inside
+        .split_once('%')
+        .map_or((inside, None), |(address, zone)| (address, Some(zone)));
     // A zone is the name or number of an interface.
-    let zone = zone
-        .is_none_or(|zone| !zone.is_empty() && zone.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c)));
-    address.parse::<std::net::Ipv6Addr>().ok().filter(|_| zone).map(|_| inside)
+    let zone = zone.is_none_or(|zone| {
+        !zone.is_empty()
+            && zone
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))
+    });
+    address
+        .parse::<std::net::Ipv6Addr>()
+        .ok()
+        .filter(|_| zone)
+        .map(|_| inside)
 }
 
-/// Reads whom to log in as: looser than the names of users that pkgapp makes, as directories have others.
+/// Reads whom to log in as: looser than the names of users that pkgapp makes, as directories have
+/// others.
 fn login(text: &str) -> Result<String> {
     let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '\\');
     match !text.is_empty() && !text.starts_with('-') && text.chars().all(inside) {
         true => Ok(text.to_owned()),
-        false => Err(Error::new(format!("`{}` is not the name of a user", text.escape_debug()))),
+        false => Err(Error::new(format!(
+            "`{}` is not the name of a user",
+            text.escape_debug()
+        ))),
     }
 }
 
@@ -456,18 +585,26 @@ fn check_host(host: &str) -> std::result::Result<(), String> {
     }
     plain.push_str(rest);
     // A leading `-` would be an option of ssh.
-    let bad = plain.chars().find(|c| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '.' | '_'));
+    let bad = plain
+        .chars()
+        .find(|c| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '.' | '_'));
     match bad {
         _ if plain.is_empty() => Err("it is empty".into()),
         Some(bad) => Err(format!("{bad:?} is in no host's name")),
-        None if plain.starts_with(['-', '.']) => Err("a host's name begins with a letter or digit".into()),
+        None if plain.starts_with(['-', '.']) => {
+            Err("a host's name begins with a letter or digit".into())
+        }
         None => Ok(()),
     }
 }
 
 fn check_range(range: &str) -> std::result::Result<(), String> {
     let ends = range.split_once(':').and_then(|(from, to)| {
-        let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u32>().ok())?;
+        let number = |text: &str| {
+            text.bytes()
+                .all(|b| b.is_ascii_digit())
+                .then(|| text.parse::<u32>().ok())?
+        };
         number(from).zip(number(to))
     });
     match ends {
@@ -481,7 +618,9 @@ fn check_range(range: &str) -> std::result::Result<(), String> {
 fn batches(value: &Value<'_>) -> Vec<Batch> {
     let mut batches = Vec::new();
     for element in value.list() {
-        let Some(batch) = Batch::read(&element) else { continue };
+        let Some(batch) = Batch::read(&element) else {
+            continue;
+        };
         let grows = match (batches.last(), batch) {
             (Some(Batch::Hosts(last)), Batch::Hosts(next)) => next > *last,
             (Some(Batch::Percent(last)), Batch::Percent(next)) => next > *last,
@@ -490,7 +629,9 @@ fn batches(value: &Value<'_>) -> Vec<Batch> {
         };
         if !grows {
             let error = Error::new("a batch reaches no more hosts than the one before");
-            element.complain(error.hint("batches count all hosts so far, as in `[1, \"50%\", \"100%\"]`"));
+            element.complain(
+                error.hint("batches count all hosts so far, as in `[1, \"50%\", \"100%\"]`"),
+            );
         }
         batches.push(batch);
     }
@@ -507,8 +648,13 @@ impl Batch {
             return None;
         }
         value.parsed(|text| {
-            let digits = text.strip_suffix('%').filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
-            match digits.and_then(|digits| digits.parse().ok()).filter(|share| (1..=100).contains(share)) {
+            let digits = text
+                .strip_suffix('%')
+                .filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
+            match digits
+                .and_then(|digits| digits.parse().ok())
+                .filter(|share| (1..=100).contains(share))
+            {
                 Some(share) => Ok(Self::Percent(share)),
                 None => Err(Error::new(format!("`{text}` is not a share of the hosts"))
                     .hint("write `\"1%\"` to `\"100%\"`, or a number of hosts without quotes")),
@@ -521,34 +667,63 @@ impl Health {
     fn read(value: &Value<'_>) -> Option<Self> {
         let table = value.table("deploy.NAME.health")?;
         let address = table.get("url");
-        let url = address.as_ref().and_then(|value| value.parsed(super::web_address));
+        let url = address
+            .as_ref()
+            .and_then(|value| value.parsed(super::web_address));
         let line = table.get("command");
         let command = line.as_ref().and_then(CommandLine::read);
-        let timeout = table.get("timeout_s").map_or(Some(30), |value| count(&value, 1, 86_400));
+        let timeout = table
+            .get("timeout_s")
+            .map_or(Some(30), |value| count(&value, 1, 86_400));
         if address.is_none() && line.is_none() {
             let error = Error::new(format!("`{}` has nothing to check", value.label()));
-            value.complain(error.hint("add `url = \"http://127.0.0.1:8000/\"` or `command = \"…\"`"));
+            value.complain(
+                error.hint("add `url = \"http://127.0.0.1:8000/\"` or `command = \"…\"`"),
+            );
         }
-        let settle = table.get("settle_s").map_or(Some(3), |value| count(&value, 0, 86_400));
+        let settle = table
+            .get("settle_s")
+            .map_or(Some(3), |value| count(&value, 0, 86_400));
         table.finish();
         let seconds = |count: u32| Duration::from_secs(u64::from(count));
-        Some(Self { url, command, timeout: seconds(timeout?), settle: seconds(settle?) })
+        Some(Self {
+            url,
+            command,
+            timeout: seconds(timeout?),
+            settle: seconds(settle?),
+        })
     }
 }
 
 impl Migrate {
     fn read(value: &Value<'_>) -> Option<Self> {
         let table = value.table("deploy.NAME.migrate")?;
-        let exec = table.require("exec", "exec = \"PROGRAM ARGUMENT …\"").and_then(|value| CommandLine::read(&value));
-        let on = table
-            .get("on")
-            .map_or(Some(MigrateOn::One), |value| value.choice(&[("one", MigrateOn::One), ("all", MigrateOn::All)]));
-        let user = table.get("user").and_then(|value| value.parsed(UserName::parse));
-        let service = table.get("service").and_then(|value| value.placed(PartName::parse));
-        let timeout = table.get("timeout").and_then(|value| value.parsed(Span::parse));
-        let memory_max = table.get("memory-max").and_then(|value| value.parsed(memory));
-        let write = table.get("write").map(|value| value.each(host_path)).unwrap_or_default();
-        let relax = table.get("relax").map(|value| value.each(setting_name)).unwrap_or_default();
+        let exec = table
+            .require("exec", "exec = \"PROGRAM ARGUMENT …\"")
+            .and_then(|value| CommandLine::read(&value));
+        let on = table.get("on").map_or(Some(MigrateOn::One), |value| {
+            value.choice(&[("one", MigrateOn::One), ("all", MigrateOn::All)])
+        });
+        let user = table
+            .get("user")
+            .and_then(|value| value.parsed(UserName::parse));
+        let service = table
+            .get("service")
+            .and_then(|value| value.placed(PartName::parse));
+        let timeout = table
+            .get("timeout")
+            .and_then(|value| value.parsed(Span::parse));
+        let memory_max = table
+            .get("memory-max")
+            .and_then(|value| value.parsed(memory));
+        let write = table
+            .get("write")
+            .map(|value| value.each(host_path))
+            .unwrap_or_default();
+        let relax = table
+            .get("relax")
+            .map(|value| value.each(setting_name))
+            .unwrap_or_default();
         table.finish();
         Some(Self {
             exec: exec?,
@@ -569,7 +744,9 @@ impl Migrate {
             ("write", !self.write.is_empty()),
             ("relax", !self.relax.is_empty()),
         ];
-        keys.into_iter().filter_map(|(key, given)| given.then_some(key)).collect()
+        keys.into_iter()
+            .filter_map(|(key, given)| given.then_some(key))
+            .collect()
     }
 }
 
@@ -586,11 +763,28 @@ fn memory(text: &str) -> Result<String> {
 impl Hooks {
     fn read(value: &Value<'_>) -> Option<Self> {
         let table = value.table("deploy.NAME.hooks")?;
-        let read = |key| table.get(key).map(|value| CommandLine::read_all(&value)).unwrap_or_default();
-        let (before, after, drain, undrain) = (read("before"), read("after"), read("drain"), read("undrain"));
+        let read = |key| {
+            table
+                .get(key)
+                .map(|value| CommandLine::read_all(&value))
+                .unwrap_or_default()
+        };
+        let (before, after, drain, undrain) = (
+            read("before"),
+            read("after"),
+            read("drain"),
+            read("undrain"),
+        );
         let (local_before, local_after) = (read("local_before"), read("local_after"));
         table.finish();
-        Some(Self { before, after, drain, undrain, local_before, local_after })
+        Some(Self {
+            before,
+            after,
+            drain,
+            undrain,
+            local_before,
+            local_after,
+        })
     }
 }
 

@@ -13,10 +13,14 @@ enum Token<'a> {
     Set(&'a str),
 }
 
-/// Returns whether some path may match both patterns. No wildcard matches `/`, or `.` at the beginning of a component.
+/// Returns whether some path may match both patterns. No wildcard matches `/`, or `.` at the
+/// beginning of a component.
 pub(super) fn overlap(a: &str, b: &str) -> bool {
     let (a, b): (Vec<&str>, Vec<&str>) = (a.split('/').collect(), b.split('/').collect());
-    a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| components_overlap(&tokens(a), &tokens(b)))
+    a.len() == b.len()
+        && a.iter()
+            .zip(&b)
+            .all(|(a, b)| components_overlap(&tokens(a), &tokens(b)))
 }
 
 fn tokens(component: &str) -> Vec<Token<'_>> {
@@ -43,7 +47,8 @@ fn tokens(component: &str) -> Vec<Token<'_>> {
 
 fn components_overlap(a: &[Token<'_>], b: &[Token<'_>]) -> bool {
     let hides = |wild: &[Token<'_>], plain: &[Token<'_>]| {
-        plain.first() == Some(&Token::Literal('.')) && !matches!(wild.first(), Some(Token::Literal(_)))
+        plain.first() == Some(&Token::Literal('.'))
+            && !matches!(wild.first(), Some(Token::Literal(_)))
     };
     if hides(a, b) || hides(b, a) {
         return false;
@@ -71,7 +76,9 @@ impl Token<'_> {
     fn meets(self, other: Self) -> bool {
         match (self, other) {
             (Self::Literal(a), Self::Literal(b)) => a == b,
-            (Self::Literal(c), Self::Set(set)) | (Self::Set(set), Self::Literal(c)) => contains(set, c),
+            (Self::Literal(c), Self::Set(set)) | (Self::Set(set), Self::Literal(c)) => {
+                contains(set, c)
+            }
             _ => true,
         }
     }
@@ -155,10 +162,11 @@ mod tests {
     fn texts(longest: u32) -> Vec<String> {
         let mut all = vec![String::new()];
         for length in 1..=longest {
-            all.extend(
-                (0..2_u32.pow(length))
-                    .map(|bits| (0..length).map(|at| if bits >> at & 1 == 1 { 'a' } else { 'b' }).collect::<String>()),
-            );
+            all.extend((0..2_u32.pow(length)).map(|bits| {
+                (0..length)
+                    .map(|at| if bits >> at & 1 == 1 { 'a' } else { 'b' })
+                    .collect::<String>()
+            }));
         }
         all
     }

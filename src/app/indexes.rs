@@ -12,28 +12,59 @@ use crate::lock::index::{DEFAULT_NAME, NamedIndex};
 use crate::pypa::PackageName;
 
 /// Reads both tables, which are below `[python]`.
-pub(super) fn read(python: &Table<'_>, root: &Path) -> (Vec<NamedIndex>, BTreeMap<PackageName, String>) {
+pub(super) fn read(
+    python: &Table<'_>,
+    root: &Path,
+) -> (Vec<NamedIndex>, BTreeMap<PackageName, String>) {
     let mut indexes: Vec<NamedIndex> = Vec::new();
-    for value in python.get("index").map(|value| value.list()).unwrap_or_default() {
-        let Some(index) = value.table("python.index").and_then(|table| index(table, root)) else { continue };
-        if let Some(other) = indexes.iter().find(|other| other.variable() == index.variable()) {
+    for value in python
+        .get("index")
+        .map(|value| value.list())
+        .unwrap_or_default()
+    {
+        let Some(index) = value
+            .table("python.index")
+            .and_then(|table| index(table, root))
+        else {
+            continue;
+        };
+        if let Some(other) = indexes
+            .iter()
+            .find(|other| other.variable() == index.variable())
+        {
             let error = Error::new(format!("two indexes are called `{}`", other.name));
-            value.complain(error.note(format!("the other one is at {}", other.at)).hint("give one another name"));
+            value.complain(
+                error
+                    .note(format!("the other one is at {}", other.at))
+                    .hint("give one another name"),
+            );
         } else if let Some(other) = indexes.iter().find(|other| other.default && index.default) {
-            let error = Error::new(format!("both `{}` and `{}` are the default index", other.name, index.name));
-            value.complain(error.hint("leave `default` out for one: it is asked before the default"));
+            let error = Error::new(format!(
+                "both `{}` and `{}` are the default index",
+                other.name, index.name
+            ));
+            value.complain(
+                error.hint("leave `default` out for one: it is asked before the default"),
+            );
         }
         indexes.push(index);
     }
-    let Some(sources) = python.get("sources").and_then(|value| value.table("python.sources")) else {
+    let Some(sources) = python
+        .get("sources")
+        .and_then(|value| value.table("python.sources"))
+    else {
         return (indexes, BTreeMap::new());
     };
     let mut chosen: BTreeMap<PackageName, String> = BTreeMap::new();
     for (name, value) in sources.entries() {
-        let Some(source) = value.parsed(|text| source(text, &indexes)) else { continue };
+        let Some(source) = value.parsed(|text| source(text, &indexes)) else {
+            continue;
+        };
         match distribution_name(&name.value) {
             Ok(name) if chosen.contains_key(&name) => {
-                value.complain(Error::new(format!("`{name}` has two sources")).hint("keep one of them"));
+                value.complain(
+                    Error::new(format!("`{name}` has two sources")).hint("keep one of them"),
+                );
             }
             Ok(name) => _ = chosen.insert(name, source),
             Err(error) => value.complain(error),
@@ -41,8 +72,14 @@ pub(super) fn read(python: &Table<'_>, root: &Path) -> (Vec<NamedIndex>, BTreeMa
     }
     for index in indexes.iter().filter(|index| index.explicit) {
         if !chosen.values().any(|source| *source == index.name) {
-            let error = Error::new(format!("nothing comes from the index `{}`, which is explicit", index.name));
-            let hint = format!("write `NAME = \"{}\"` below `[python.sources]`, or leave `explicit` out", index.name);
+            let error = Error::new(format!(
+                "nothing comes from the index `{}`, which is explicit",
+                index.name
+            ));
+            let hint = format!(
+                "write `NAME = \"{}\"` below `[python.sources]`, or leave `explicit` out",
+                index.name
+            );
             sources.complain_elsewhere(error.at(index.at.clone()).hint(hint));
         }
     }
@@ -51,18 +88,34 @@ pub(super) fn read(python: &Table<'_>, root: &Path) -> (Vec<NamedIndex>, BTreeMa
 
 fn index(table: Table<'_>, root: &Path) -> Option<NamedIndex> {
     let at = table.at();
-    let name = table.require("name", "name = \"internal\"").and_then(|value| value.parsed(index_name));
+    let name = table
+        .require("name", "name = \"internal\"")
+        .and_then(|value| value.parsed(index_name));
     let url = table
         .require("url", "url = \"https://pypi.example.com/simple\"")
         .and_then(|value| value.parsed(|text| index_url(text, root)));
-    let flag = |key: &'static str| table.get(key).and_then(|value: Value<'_>| value.boolean()).unwrap_or(false);
+    let flag = |key: &'static str| {
+        table
+            .get(key)
+            .and_then(|value: Value<'_>| value.boolean())
+            .unwrap_or(false)
+    };
     let (explicit, default, keyring) = (flag("explicit"), flag("default"), flag("keyring"));
     if explicit && default {
         let error = Error::new("an index can't be both `explicit` and `default`");
-        table.complain(error.hint("leave one out: the default is asked for all that no other index has"));
+        table.complain(
+            error.hint("leave one out: the default is asked for all that no other index has"),
+        );
     }
     table.finish();
-    Some(NamedIndex { name: name?, url: url?, explicit, default, keyring, at })
+    Some(NamedIndex {
+        name: name?,
+        url: url?,
+        explicit,
+        default,
+        keyring,
+        at,
+    })
 }
 
 fn index_name(text: &str) -> Result<String> {
@@ -84,8 +137,10 @@ fn index_url(text: &str, root: &Path) -> Result<Url> {
     // Whoever wrote a password there must not find it in a log.
     let url = Url::parse(text).context(|| "the index's `url` is not a URL")?;
     if !matches!(url.scheme(), "http" | "https" | "file") {
-        return Err(Error::new(format!("an index can't be reached by `{}:`", url.scheme()))
-            .hint("begin its `url` with `https://`, or name a directory"));
+        return Err(
+            Error::new(format!("an index can't be reached by `{}:`", url.scheme()))
+                .hint("begin its `url` with `https://`, or name a directory"),
+        );
     }
     if url.password().is_some() {
         return Err(Error::new("the index's `url` holds a password, and this file is read by many").hint(
@@ -97,13 +152,21 @@ fn index_url(text: &str, root: &Path) -> Result<Url> {
 }
 
 fn source(text: &str, indexes: &[NamedIndex]) -> Result<String> {
-    let names = || indexes.iter().map(|index| index.name.as_str()).chain([DEFAULT_NAME]);
+    let names = || {
+        indexes
+            .iter()
+            .map(|index| index.name.as_str())
+            .chain([DEFAULT_NAME])
+    };
     if names().any(|name| name == text) {
         return Ok(text.to_owned());
     }
     let error = Error::new(format!("there is no index `{text}`"));
     Err(match nearest(text, names()) {
         Some(near) => error.hint(format!("did you mean `{near}`?")),
-        None => error.hint(format!("there is {}; others need a `[[python.index]]` with the name", listed(names()))),
+        None => error.hint(format!(
+            "there is {}; others need a `[[python.index]]` with the name",
+            listed(names())
+        )),
     })
 }

@@ -1,8 +1,10 @@
-//! The application: what `pkgapp.toml` (or `[tool.pkgapp]` in pyproject.toml) says, read into proven types.
+//! The application: what `pkgapp.toml` (or `[tool.pkgapp]` in pyproject.toml) says, read into
+//! proven types.
 //!
-//! Reading runs nothing and expands nothing. Every mistake of the file is found in one go, and each is told with its
-//! place, what was expected, and a suggestion where there is one. What pyproject.toml's `[project]` knows (PEP 621) is
-//! the default for `[app]`. Relative paths are relative to the directory of the configuration file.
+//! Reading runs nothing and expands nothing. Every mistake of the file is found in one go, and each
+//! is told with its place, what was expected, and a suggestion where there is one. What
+//! pyproject.toml's `[project]` knows (PEP 621) is the default for `[app]`. Relative paths are
+//! relative to the directory of the configuration file.
 
 mod command;
 mod deploy;
@@ -27,7 +29,9 @@ use crate::error::{Context, Error, Location, Result, shown};
 use crate::lock::index::NamedIndex;
 use crate::name::{AppName, Arch, PythonMinor};
 use crate::path::ReleasePath;
-use crate::pypa::{ExtraName, GroupName, PackageName, Requirement, VerbatimParsedUrl, Version, VersionOrUrl};
+use crate::pypa::{
+    ExtraName, GroupName, PackageName, Requirement, VerbatimParsedUrl, Version, VersionOrUrl,
+};
 use crate::runtime::Part;
 use crate::target::Target;
 use crate::wheels::Linking;
@@ -35,15 +39,16 @@ use crate::wheels::Linking;
 pub use command::CommandLine;
 pub(crate) use deploy::ipv6;
 pub use deploy::{
-    Batch, Deploy, Health, Hooks, HostGroup, HostPattern, Migrate, MigrateOn, SharedPath, Tarball, UnitsOf, check_into,
+    Batch, Deploy, Health, Hooks, HostGroup, HostPattern, Migrate, MigrateOn, SharedPath, Tarball,
+    UnitsOf, check_into,
 };
 pub use files::Pattern;
 pub(crate) use packaging::revision;
 pub use packaging::{ByteCode, Packaging, Revision, Squeeze, TarCompression};
 pub use reader::Placed;
 pub use service::{
-    ConfigFile, Cron, Frequency, Logrotate, OnUpgrade, PartName, Process, Reload, Reopen, Restart, Schedule, Service,
-    ServiceType, Socket, SocketAccess, Span, Timer, UserName,
+    ConfigFile, Cron, Frequency, Logrotate, OnUpgrade, PartName, Process, Reload, Reopen, Restart,
+    Schedule, Service, ServiceType, Socket, SocketAccess, Span, Timer, UserName,
 };
 
 pub use writable::WritablePath;
@@ -52,7 +57,8 @@ pub(crate) use writable::has_dot;
 use project::Project;
 use reader::{Document, Source, Table, Value, one_line};
 
-/// An application and how it is packaged, served and deployed: one field or type for every table of the file.
+/// An application and how it is packaged, served and deployed: one field or type for every table of
+/// the file.
 #[derive(Debug, Clone)]
 pub struct App {
     /// The directory of the configuration file, absolute: what its paths are relative to.
@@ -120,9 +126,11 @@ pub struct Python {
     pub groups: Vec<Placed<GroupName>>,
     /// Extras of the application that ship.
     pub extras: Vec<Placed<ExtraName>>,
-    /// `allow-unmet`: distributions that others require and that may be missing or have another version.
+    /// `allow-unmet`: distributions that others require and that may be missing or have another
+    /// version.
     pub allow_unmet: Vec<PackageName>,
-    /// `optional-imports`: modules that the application can do without, although its code imports them when it starts.
+    /// `optional-imports`: modules that the application can do without, although its code imports
+    /// them when it starts.
     pub optional_imports: Vec<String>,
     /// `allow-record-gaps`: distributions whose RECORD may list other files than their wheel has.
     pub allow_record_gaps: Vec<PackageName>,
@@ -132,7 +140,8 @@ pub struct Python {
     pub indexes: Vec<NamedIndex>,
     /// From which of them a distribution comes, and from no other.
     pub sources: BTreeMap<PackageName, String>,
-    /// Directories of files that go before all indexes, absolute: of the command line, the configuration has none.
+    /// Directories of files that go before all indexes, absolute: of the command line, the
+    /// configuration has none.
     pub wheelhouses: Vec<PathBuf>,
 }
 
@@ -143,7 +152,14 @@ pub const ADDED_LOCK: &str = "pylock.add.toml";
 const WHOLE_LOCKS: [&str; 4] = ["uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock"];
 
 /// Where pins are looked for in the directory of the configuration, if it names no file.
-pub const LOCKS: [&str; 6] = ["pylock.toml", "uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock", "requirements.txt"];
+pub const LOCKS: [&str; 6] = [
+    "pylock.toml",
+    "uv.lock",
+    "poetry.lock",
+    "pdm.lock",
+    "Pipfile.lock",
+    "requirements.txt",
+];
 
 /// Whose interpreter a release runs on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -185,18 +201,21 @@ pub struct Build {
     pub constraints: Option<Placed<PathBuf>>,
     /// Whether extension modules keep their debug information when they are built here.
     pub debug: bool,
-    /// What becomes of libraries that extension modules are linked with when they are built here, by soname.
+    /// What becomes of libraries that extension modules are linked with when they are built here,
+    /// by soname.
     pub libraries: BTreeMap<String, Linking>,
 }
 
 impl App {
-    /// Reads the configuration: the file `config`, else pkgapp.toml in `start`, else its pyproject.toml.
+    /// Reads the configuration: the file `config`, else pkgapp.toml in `start`, else its
+    /// pyproject.toml.
     ///
     /// A pyproject.toml with `[project]` alone is enough: everything then has its default.
     ///
     /// # Errors
-    /// No configuration, or two of them; else all mistakes of the configuration and of what comes from pyproject.toml.
-    /// Files that it names and that are missing are mistakes too, except what [`App::check_files`] finds.
+    /// No configuration, or two of them; else all mistakes of the configuration and of what comes
+    /// from pyproject.toml. Files that it names and that are missing are mistakes too, except
+    /// what [`App::check_files`] finds.
     pub fn load(config: Option<&Path>, start: &Path) -> Result<Self> {
         let files = Files::find(config, start)?;
         let config = files.config.as_ref().map(Document::parse).transpose();
@@ -205,19 +224,27 @@ impl App {
             (Ok(config), Ok(project)) => (config, project),
             (config, project) => {
                 let errors = config.err().into_iter().chain(project.err());
-                return Err(Error::all(errors).unwrap_or_else(|| Error::bug("a mistake in the configuration got lost")));
+                return Err(Error::all(errors)
+                    .unwrap_or_else(|| Error::bug("a mistake in the configuration got lost")));
             }
         };
-        let tables = project.as_ref().map(|(entries, source)| Table::root(source, entries));
+        let tables = project
+            .as_ref()
+            .map(|(entries, source)| Table::root(source, entries));
         let defaults = tables.as_ref().map(Project::read).unwrap_or_default();
-        let reader = Reader { files: &files, defaults };
+        let reader = Reader {
+            files: &files,
+            defaults,
+        };
         let app = match (&config, &tables) {
             (Some((entries, source)), _) => reader.read(Table::root(source, entries)),
             (None, Some(project)) => reader.read(project.table("tool").table("pkgapp").of_kind("")),
             (None, None) => return Err(Error::bug("there is no configuration to read")),
         };
         let sources = [&config, &project].into_iter().flatten();
-        let mistakes: Vec<_> = sources.flat_map(|(_, source): &(_, Source<'_>)| source.mistakes()).collect();
+        let mistakes: Vec<_> = sources
+            .flat_map(|(_, source): &(_, Source<'_>)| source.mistakes())
+            .collect();
         match (app, Error::all(mistakes)) {
             (_, Some(error)) => Err(error),
             (Some(app), None) => app.with_content(),
@@ -237,31 +264,50 @@ impl App {
     ) -> Result<Self> {
         let said = |option: &str| Location::file(option);
         if !targets.is_empty() {
-            self.package.targets = targets.iter().map(|&value| Placed { value, at: said("--target") }).collect();
+            self.package.targets = targets
+                .iter()
+                .map(|&value| Placed {
+                    value,
+                    at: said("--target"),
+                })
+                .collect();
             self.package.check_compression()?;
         }
         if let Some(value) = arch {
-            self.package.arch = Some(Placed { value, at: said("--arch") });
+            self.package.arch = Some(Placed {
+                value,
+                at: said("--arch"),
+            });
         }
         if let Some(value) = python {
-            self.python.version = Placed { value, at: said("--python") };
+            self.python.version = Placed {
+                value,
+                at: said("--python"),
+            };
         }
         Ok(self)
     }
 
     /// Refuses an application of nothing.
     fn with_content(self) -> Result<Self> {
-        if self.source.is_some() || !self.include.is_empty() || !self.python.requirements.is_empty() {
+        if self.source.is_some() || !self.include.is_empty() || !self.python.requirements.is_empty()
+        {
             return Ok(self);
         }
-        Err(Error::new(format!("there is nothing to package for `{}`", self.name))
-            .at(Location::file(self.file))
-            .hint("name a `source`, files to `include`, or `requirements`"))
+        Err(
+            Error::new(format!("there is nothing to package for `{}`", self.name))
+                .at(Location::file(self.file))
+                .hint("name a `source`, files to `include`, or `requirements`"),
+        )
     }
 
     /// Returns the first of its locks that another tool writes.
     pub fn whole_lock(&self) -> Option<&Path> {
-        self.python.requirements.iter().map(|file| file.value.as_path()).find(|file| is_whole_lock(file))
+        self.python
+            .requirements
+            .iter()
+            .map(|file| file.value.as_path())
+            .find(|file| is_whole_lock(file))
     }
 
     /// Checks what takes a walk through the files: that every `include` pattern matches something.
@@ -272,9 +318,11 @@ impl App {
         self.included_files().map(|_| ())
     }
 
-    /// Returns the plain files for `app/`: paths relative to [`App::root`], sorted, symbolic links as themselves.
+    /// Returns the plain files for `app/`: paths relative to [`App::root`], sorted, symbolic links
+    /// as themselves.
     ///
-    /// `.git` and `__pycache__` are never among them, nor `dist/` in the root, where the artifacts are put.
+    /// `.git` and `__pycache__` are never among them, nor `dist/` in the root, where the artifacts
+    /// are put.
     ///
     /// # Errors
     /// Patterns that match nothing, all of them; a directory that can't be read.
@@ -285,7 +333,8 @@ impl App {
 
 /// Returns whether another tool writes a file of pins: `pkgapp lock` leaves it alone.
 pub fn is_whole_lock(file: &Path) -> bool {
-    file.file_name().is_some_and(|name| WHOLE_LOCKS.iter().any(|lock| name == *lock))
+    file.file_name()
+        .is_some_and(|name| WHOLE_LOCKS.iter().any(|lock| name == *lock))
 }
 
 /// The files that were found, read but not yet taken apart.
@@ -308,8 +357,16 @@ impl Files {
     fn named(file: &Path) -> Result<Self> {
         let document = Document::read(file)?;
         let root = file.parent().unwrap_or(Path::new("/")).to_owned();
-        if file.file_name().is_some_and(|name| name == "pyproject.toml") || document.has(&["tool", "pkgapp"]) {
-            return Ok(Self { root, config: None, project: Some(document) });
+        if file
+            .file_name()
+            .is_some_and(|name| name == "pyproject.toml")
+            || document.has(&["tool", "pkgapp"])
+        {
+            return Ok(Self {
+                root,
+                config: None,
+                project: Some(document),
+            });
         }
         Self::with_project(root, document)
     }
@@ -317,17 +374,30 @@ impl Files {
     fn in_directory(root: &Path) -> Result<Self> {
         let (ours, theirs) = (root.join("pkgapp.toml"), root.join("pyproject.toml"));
         let config = ours.exists().then(|| Document::read(&ours)).transpose()?;
-        let project = theirs.exists().then(|| Document::read(&theirs)).transpose()?;
+        let project = theirs
+            .exists()
+            .then(|| Document::read(&theirs))
+            .transpose()?;
         match (config, project) {
             (Some(_), Some(project)) if project.has(&["tool", "pkgapp"]) => {
-                let both = format!("both `{}` and `[tool.pkgapp]` in `{}` exist", shown(&ours), shown(&theirs));
+                let both = format!(
+                    "both `{}` and `[tool.pkgapp]` in `{}` exist",
+                    shown(&ours),
+                    shown(&theirs)
+                );
                 Err(Error::new(both)
                     .at(Location::file(theirs))
                     .hint("keep one of them, or choose with `--config FILE`"))
             }
             (Some(config), _) => Self::with_project(root.to_owned(), config),
-            (None, Some(project)) if project.has(&["tool", "pkgapp"]) || project.has(&["project"]) => {
-                Ok(Self { root: root.to_owned(), config: None, project: Some(project) })
+            (None, Some(project))
+                if project.has(&["tool", "pkgapp"]) || project.has(&["project"]) =>
+            {
+                Ok(Self {
+                    root: root.to_owned(),
+                    config: None,
+                    project: Some(project),
+                })
             }
             (None, project) => Err(no_configuration(root, project.is_some())),
         }
@@ -338,11 +408,18 @@ impl Files {
         let source = config.string(&["app", "source"]).unwrap_or_default();
         let file = root.join(source).join("pyproject.toml");
         let project = file.is_file().then(|| Document::read(&file)).transpose()?;
-        Ok(Self { root, config: Some(config), project })
+        Ok(Self {
+            root,
+            config: Some(config),
+            project,
+        })
     }
 
     fn file(&self) -> &Path {
-        self.config.as_ref().or(self.project.as_ref()).map_or(&self.root, |document| &document.file)
+        self.config
+            .as_ref()
+            .or(self.project.as_ref())
+            .map_or(&self.root, |document| &document.file)
     }
 }
 
@@ -351,8 +428,13 @@ fn no_configuration(root: &Path, has_project: bool) -> Error {
     let named = |directory: &Path| {
         let ours = directory.join("pkgapp.toml");
         let theirs = directory.join("pyproject.toml");
-        let has_table = || Document::read(&theirs).is_ok_and(|project| project.has(&["tool", "pkgapp"]));
-        if ours.is_file() { Some(ours) } else { has_table().then_some(theirs) }
+        let has_table =
+            || Document::read(&theirs).is_ok_and(|project| project.has(&["tool", "pkgapp"]));
+        if ours.is_file() {
+            Some(ours)
+        } else {
+            has_table().then_some(theirs)
+        }
     };
     let error = match root.ancestors().skip(1).find_map(named) {
         Some(file) => error.hint(format!("there is one above: `--config {}`", file.display())),
@@ -367,8 +449,10 @@ fn no_configuration(root: &Path, has_project: bool) -> Error {
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {
-    let path = std::path::absolute(path).context(|| format!("there is no such path as `{}`", path.display()))?;
-    // `std::path::absolute` leaves `.` out but keeps a trailing slash, which `parent` does not care about.
+    let path = std::path::absolute(path)
+        .context(|| format!("there is no such path as `{}`", path.display()))?;
+    // `std::path::absolute` leaves `.` out but keeps a trailing slash, which `parent` does not care
+    // about.
     Ok(path.components().collect())
 }
 
@@ -400,7 +484,11 @@ impl Reader<'_> {
         let about = self.about(root.table("app"));
         let python = self.python(root.table("python"));
         let build = build(root.table("build"), &self.files.root);
-        let package = packaging::read(root.table("package"), about.as_ref().map(|about| &about.name), &self.files.root);
+        let package = packaging::read(
+            root.table("package"),
+            about.as_ref().map(|about| &about.name),
+            &self.files.root,
+        );
         let services = Service::read_all(&root);
         let timers = Timer::read_all(&root, &services);
         let crons = Cron::read_all(&root);
@@ -441,22 +529,48 @@ impl Reader<'_> {
         let name = self.name(&table);
         let source = self.source(&table);
         let version = self.version(&table, source.is_some());
-        let summary = table.get("summary").and_then(|value| value.line()).or_else(|| defaults.summary.clone());
-        let description = table.get("description").and_then(|value| value.text()).unwrap_or_default().trim().to_owned();
-        let license = table.get("license").and_then(|value| value.line()).or_else(|| defaults.license.clone());
-        let maintainer = table.get("maintainer").and_then(|value| value.parsed(maintainer));
+        let summary = table
+            .get("summary")
+            .and_then(|value| value.line())
+            .or_else(|| defaults.summary.clone());
+        let description = table
+            .get("description")
+            .and_then(|value| value.text())
+            .unwrap_or_default()
+            .trim()
+            .to_owned();
+        let license = table
+            .get("license")
+            .and_then(|value| value.line())
+            .or_else(|| defaults.license.clone());
+        let maintainer = table
+            .get("maintainer")
+            .and_then(|value| value.parsed(maintainer));
         let homepage = match table.get("homepage") {
             Some(value) => value.parsed(web_address),
             None => table.accept(&defaults.homepage),
         };
-        let include =
-            table.get("include").map(|value| Pattern::read_all(&value, Pattern::of_files)).unwrap_or_default();
-        let exclude =
-            table.get("exclude").map(|value| Pattern::read_all(&value, Pattern::of_files)).unwrap_or_default();
+        let include = table
+            .get("include")
+            .map(|value| Pattern::read_all(&value, Pattern::of_files))
+            .unwrap_or_default();
+        let exclude = table
+            .get("exclude")
+            .map(|value| Pattern::read_all(&value, Pattern::of_files))
+            .unwrap_or_default();
         let root = &self.files.root;
-        let import_from = table.get("import-from").map(|value| value.each(|text| import_directory(root, text)));
-        let import_from = import_from.unwrap_or_default().into_iter().map(|directory| directory.value).collect();
-        let writable = table.get("writable").map(|value| WritablePath::read_all(&value, root)).unwrap_or_default();
+        let import_from = table
+            .get("import-from")
+            .map(|value| value.each(|text| import_directory(root, text)));
+        let import_from = import_from
+            .unwrap_or_default()
+            .into_iter()
+            .map(|directory| directory.value)
+            .collect();
+        let writable = table
+            .get("writable")
+            .map(|value| WritablePath::read_all(&value, root))
+            .unwrap_or_default();
         table.finish();
         let name = name?;
         Some(About {
@@ -464,7 +578,9 @@ impl Reader<'_> {
             summary: summary.unwrap_or_else(|| format!("Python application {name}")),
             description,
             license,
-            maintainer: maintainer.or_else(|| defaults.maintainer.clone()).unwrap_or_else(|| NOBODY.to_owned()),
+            maintainer: maintainer
+                .or_else(|| defaults.maintainer.clone())
+                .unwrap_or_else(|| NOBODY.to_owned()),
             homepage,
             source,
             include,
@@ -480,12 +596,21 @@ impl Reader<'_> {
             return value.parsed(AppName::parse);
         }
         if self.defaults.name.is_none() {
-            let directory = self.files.root.file_name().unwrap_or_default().to_string_lossy();
-            let example = project::nearest_name(&directory).map_or_else(|| "shop".to_owned(), |name| name.to_string());
+            let directory = self
+                .files
+                .root
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy();
+            let example = project::nearest_name(&directory)
+                .map_or_else(|| "shop".to_owned(), |name| name.to_string());
             let error = Error::new("the application has no name");
             table.complain_of_missing(
                 "name",
-                error.hint(format!("write `name = \"{example}\"` below `[{}]`", table.path())),
+                error.hint(format!(
+                    "write `name = \"{example}\"` below `[{}]`",
+                    table.path()
+                )),
             );
         }
         table.accept(&self.defaults.name)
@@ -530,24 +655,54 @@ impl Reader<'_> {
                 .iter()
                 .map(|name| root.join(name))
                 .find(|file| file.is_file())
-                .map(|file| Placed { at: Location::file(&file), value: file })
+                .map(|file| Placed {
+                    at: Location::file(&file),
+                    value: file,
+                })
                 .into_iter()
                 .collect(),
         };
-        let constraints =
-            table.get("constraints").map(|value| value.each(|text| existing_file(root, "constraints file", text)));
-        let add = table.get("add").map(|value| value.each(added)).unwrap_or_default();
+        let constraints = table
+            .get("constraints")
+            .map(|value| value.each(|text| existing_file(root, "constraints file", text)));
+        let add = table
+            .get("add")
+            .map(|value| value.each(added))
+            .unwrap_or_default();
         let beside = root.join(ADDED_LOCK);
-        if !add.is_empty() && requirements.iter().any(|file| is_whole_lock(&file.value)) && beside.is_file() {
-            requirements.push(Placed { at: Location::file(&beside), value: beside });
+        if !add.is_empty()
+            && requirements.iter().any(|file| is_whole_lock(&file.value))
+            && beside.is_file()
+        {
+            requirements.push(Placed {
+                at: Location::file(&beside),
+                value: beside,
+            });
         }
-        let groups = table.get("groups").map(|value| value.each(group_name)).unwrap_or_default();
-        let extras = table.get("extras").map(|value| value.each(extra_name)).unwrap_or_default();
-        let allow_unmet = table.get("allow-unmet").map(|value| value.each(distribution_name)).unwrap_or_default();
-        let record_gaps = table.get("allow-record-gaps").map(|value| value.each(distribution_name)).unwrap_or_default();
-        let optional = table.get("optional-imports").map(|value| value.each(dotted_name)).unwrap_or_default();
-        let require_hashes =
-            table.get("require-hashes").filter(|value| value.boolean() == Some(true)).map(|value| value.at());
+        let groups = table
+            .get("groups")
+            .map(|value| value.each(group_name))
+            .unwrap_or_default();
+        let extras = table
+            .get("extras")
+            .map(|value| value.each(extra_name))
+            .unwrap_or_default();
+        let allow_unmet = table
+            .get("allow-unmet")
+            .map(|value| value.each(distribution_name))
+            .unwrap_or_default();
+        let record_gaps = table
+            .get("allow-record-gaps")
+            .map(|value| value.each(distribution_name))
+            .unwrap_or_default();
+        let optional = table
+            .get("optional-imports")
+            .map(|value| value.each(dotted_name))
+            .unwrap_or_default();
+        let require_hashes = table
+            .get("require-hashes")
+            .filter(|value| value.boolean() == Some(true))
+            .map(|value| value.at());
         let (indexes, sources) = indexes::read(&table, root);
         table.finish();
         let allow_unmet = allow_unmet.into_iter().map(|name| name.value).collect();
@@ -571,8 +726,11 @@ impl Reader<'_> {
 
     fn interpreter(&self, table: &Table<'_>) -> Option<Interpreter> {
         type Ships = fn(Box<Cpython>) -> Interpreter;
-        let choices: [(&str, Option<Ships>); 3] =
-            [("system", None), ("bundled", Some(Interpreter::Bundled)), ("shared", Some(Interpreter::Shared))];
+        let choices: [(&str, Option<Ships>); 3] = [
+            ("system", None),
+            ("bundled", Some(Interpreter::Bundled)),
+            ("shared", Some(Interpreter::Shared)),
+        ];
         let ships = match table.get("interpreter") {
             Some(value) => value.choice(&choices)?,
             None => None,
@@ -589,7 +747,8 @@ impl Reader<'_> {
         let [path, sha256, keep, prune, libraries] = values;
         let Some(path) = path else {
             let error = Error::new("an interpreter that ships needs a `path`");
-            let example = "add `path = \"…\"` with a CPython prefix or a python-build-standalone archive";
+            let example =
+                "add `path = \"…\"` with a CPython prefix or a python-build-standalone archive";
             table.complain_of_missing("path", error.hint(example));
             return None;
         };
@@ -598,8 +757,12 @@ impl Reader<'_> {
         let sha256 = sha256.map(|value| value.placed(|text| archive_sum(text, path.as_ref())));
         let keep = keep.map(|value| value.list()).unwrap_or_default();
         let keep: Vec<Option<Part>> = keep.iter().map(|value| value.choice(&Part::ALL)).collect();
-        let prune = prune.map(|value| value.each(module_name)).unwrap_or_default();
-        let bundle_libraries = libraries.map(|value| value.each(soname_pattern)).unwrap_or_default();
+        let prune = prune
+            .map(|value| value.each(module_name))
+            .unwrap_or_default();
+        let bundle_libraries = libraries
+            .map(|value| value.each(soname_pattern))
+            .unwrap_or_default();
         Some(ships(Box::new(Cpython {
             path: path?,
             sha256: sha256.map_or(Some(None), |sum| sum.map(Some))?,
@@ -614,23 +777,47 @@ impl Reader<'_> {
 const NOBODY: &str = "unknown <unknown@localhost>";
 
 fn build(table: Table<'_>, root: &Path) -> Build {
-    let run = table.get("run").map(|value| CommandLine::read_all(&value)).unwrap_or_default();
-    let env = table.get("env").map(|value| environment(&value)).unwrap_or_default();
-    let constraints =
-        table.get("constraints").and_then(|value| value.placed(|text| existing_file(root, "constraints", text)));
-    let libraries = table.get("libraries").map(|value| linking(&value)).unwrap_or_default();
-    let debug = table.get("debug").and_then(|value| value.boolean()).unwrap_or(false);
+    let run = table
+        .get("run")
+        .map(|value| CommandLine::read_all(&value))
+        .unwrap_or_default();
+    let env = table
+        .get("env")
+        .map(|value| environment(&value))
+        .unwrap_or_default();
+    let constraints = table
+        .get("constraints")
+        .and_then(|value| value.placed(|text| existing_file(root, "constraints", text)));
+    let libraries = table
+        .get("libraries")
+        .map(|value| linking(&value))
+        .unwrap_or_default();
+    let debug = table
+        .get("debug")
+        .and_then(|value| value.boolean())
+        .unwrap_or(false);
     table.finish();
-    Build { run, env, constraints, debug, libraries }
+    Build {
+        run,
+        env,
+        constraints,
+        debug,
+        libraries,
+    }
 }
 
 /// Reads `libraries = { "libfoo.so.1" = "graft" }`.
 fn linking(value: &Value<'_>) -> BTreeMap<String, Linking> {
-    let Some(table) = value.table("libraries") else { return BTreeMap::new() };
+    let Some(table) = value.table("libraries") else {
+        return BTreeMap::new();
+    };
     let mut libraries = BTreeMap::new();
     for (name, value) in table.entries() {
         if name.value.contains('/') || !name.value.contains(".so") {
-            let error = Error::new(format!("`{}` is not the name of a shared library", name.value));
+            let error = Error::new(format!(
+                "`{}` is not the name of a shared library",
+                name.value
+            ));
             value.complain(error.hint("write the name that `ldd` shows, e.g. `libfoo.so.1`"));
         }
         let linking = value.choice(&[("graft", Linking::Graft), ("depend", Linking::Depend)]);
@@ -642,34 +829,60 @@ fn linking(value: &Value<'_>) -> BTreeMap<String, Linking> {
 /// Variables of Python's that no part of a release can have, and why.
 const UNFIT_FOR_PYTHON: [(&str, &str); 6] = [
     ("PYTHONHOME", "a release finds its own standard library"),
-    ("PYTHONPLATLIBDIR", "a release finds its own standard library"),
+    (
+        "PYTHONPLATLIBDIR",
+        "a release finds its own standard library",
+    ),
     ("PYTHONEXECUTABLE", "a release finds its own interpreter"),
-    ("PYTHONUSERBASE", "a release does not look into directories of users"),
+    (
+        "PYTHONUSERBASE",
+        "a release does not look into directories of users",
+    ),
     ("PYTHONSTARTUP", "only an interactive Python reads it"),
-    ("PYTHONINSPECT", "nobody would talk to the interactive Python"),
+    (
+        "PYTHONINSPECT",
+        "nobody would talk to the interactive Python",
+    ),
 ];
 
 /// Reads the `env` of a service, timer or cron job.
 fn process_environment(value: &Value<'_>) -> BTreeMap<String, String> {
     let variables = environment(value);
-    for (name, why) in UNFIT_FOR_PYTHON.iter().filter(|(name, _)| variables.contains_key(*name)) {
-        value.complain(Error::new(format!("`{name}` has no place in `{}`: {why}", value.label())).hint("leave it out"));
+    for (name, why) in UNFIT_FOR_PYTHON
+        .iter()
+        .filter(|(name, _)| variables.contains_key(*name))
+    {
+        value.complain(
+            Error::new(format!(
+                "`{name}` has no place in `{}`: {why}",
+                value.label()
+            ))
+            .hint("leave it out"),
+        );
     }
     variables
 }
 
 /// Reads `env = { NAME = "value" }`.
 fn environment(value: &Value<'_>) -> BTreeMap<String, String> {
-    let Some(table) = value.table("env") else { return BTreeMap::new() };
+    let Some(table) = value.table("env") else {
+        return BTreeMap::new();
+    };
     let mut variables = BTreeMap::new();
     for (name, value) in table.entries() {
         if !is_variable_name(&name) {
-            let error = Error::new(format!("`{}` is not the name of an environment variable", name.value))
-                .hint("letters, digits and `_`, and no digit first");
+            let error = Error::new(format!(
+                "`{}` is not the name of an environment variable",
+                name.value
+            ))
+            .hint("letters, digits and `_`, and no digit first");
             value.complain(error);
         }
         let text = value.parsed(|text| match text.contains('\0') {
-            true => Err(Error::new(format!("`{}` holds a NUL character", value.label()))),
+            true => Err(Error::new(format!(
+                "`{}` holds a NUL character",
+                value.label()
+            ))),
             false => Ok(text.to_owned()),
         });
         variables.extend(text.map(|text| (name.value, text)));
@@ -684,11 +897,13 @@ fn is_variable_name(text: &str) -> bool {
 }
 
 fn group_name(text: &str) -> Result<GroupName> {
-    text.parse().context(|| format!("`{text}` is not the name of a dependency group"))
+    text.parse()
+        .context(|| format!("`{text}` is not the name of a dependency group"))
 }
 
 fn extra_name(text: &str) -> Result<ExtraName> {
-    text.parse().context(|| format!("`{text}` is not the name of an extra"))
+    text.parse()
+        .context(|| format!("`{text}` is not the name of an extra"))
 }
 
 fn dotted_name(text: &str) -> Result<String> {
@@ -706,30 +921,34 @@ fn dotted_name(text: &str) -> Result<String> {
 /// Reads what ships besides the application's own requirements.
 fn added(text: &str) -> Result<Requirement<VerbatimParsedUrl>> {
     let example = "write a name, and which versions will do, such as `gunicorn>=22`";
-    let requirement: Requirement<VerbatimParsedUrl> = text
-        .parse()
-        .map_err(|_| Error::new(format!("`{text}` is not a requirement of a distribution")).hint(example))?;
+    let requirement: Requirement<VerbatimParsedUrl> = text.parse().map_err(|_| {
+        Error::new(format!("`{text}` is not a requirement of a distribution")).hint(example)
+    })?;
     match requirement.version_or_url {
-        Some(VersionOrUrl::Url(_)) => {
-            Err(Error::new(format!("`{text}` names an address, and a file of requirements is the place for it"))
-                .hint("write it there, and the file among `requirements`"))
-        }
+        Some(VersionOrUrl::Url(_)) => Err(Error::new(format!(
+            "`{text}` names an address, and a file of requirements is the place for it"
+        ))
+        .hint("write it there, and the file among `requirements`")),
         _ => Ok(requirement),
     }
 }
 
 fn distribution_name(text: &str) -> Result<PackageName> {
-    text.parse().context(|| format!("`{text}` is not the name of a distribution"))
+    text.parse()
+        .context(|| format!("`{text}` is not the name of a distribution"))
 }
 
 /// Reads the sum of an interpreter's archive.
 fn archive_sum(text: &str, path: Option<&Placed<PathBuf>>) -> Result<Sha256Sum> {
     if path.is_some_and(|path| path.is_dir()) {
-        return Err(Error::new("`sha256` is for an archive, and the interpreter is a directory")
-            .hint("leave it out: the files of a directory are read as they are"));
+        return Err(
+            Error::new("`sha256` is for an archive, and the interpreter is a directory")
+                .hint("leave it out: the files of a directory are read as they are"),
+        );
     }
     Sha256Sum::from_hex(text).ok_or_else(|| {
-        Error::new(format!("`{text}` is no SHA-256")).hint("write the 64 digits that `sha256sum` prints")
+        Error::new(format!("`{text}` is no SHA-256"))
+            .hint("write the 64 digits that `sha256sum` prints")
     })
 }
 
@@ -738,8 +957,10 @@ fn module_name(text: &str) -> Result<String> {
     let is_name = !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || c == '_');
     match is_name {
         true => Ok(text.to_owned()),
-        false => Err(Error::new(format!("`{text}` is no module of the standard library"))
-            .hint("write the first part of what an import names, such as `sqlite3`")),
+        false => Err(
+            Error::new(format!("`{text}` is no module of the standard library"))
+                .hint("write the first part of what an import names, such as `sqlite3`"),
+        ),
     }
 }
 
@@ -747,7 +968,10 @@ fn module_name(text: &str) -> Result<String> {
 fn soname_pattern(text: &str) -> Result<String> {
     globset::Glob::new(text).context(|| format!("`{text}` is no pattern for libraries"))?;
     match text.contains('/') {
-        true => Err(Error::new(format!("`{text}` is a path")).hint("write a soname, such as `libssl.so.3`")),
+        true => {
+            Err(Error::new(format!("`{text}` is a path"))
+                .hint("write a soname, such as `libssl.so.3`"))
+        }
         false => Ok(text.to_owned()),
     }
 }
@@ -769,10 +993,12 @@ fn maintainer(text: &str) -> Result<String> {
 fn web_address(text: &str) -> Result<Url> {
     let url = Url::parse(text).context(|| format!("`{text}` is not a URL"))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(Error::new(format!("`{text}` is not an address of the web")).hint("begin it with `https://`"));
+        return Err(Error::new(format!("`{text}` is not an address of the web"))
+            .hint("begin it with `https://`"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(Error::new("the URL holds credentials").hint("packages are readable by everyone: leave them out"));
+        return Err(Error::new("the URL holds credentials")
+            .hint("packages are readable by everyone: leave them out"));
     }
     Ok(url)
 }
@@ -780,13 +1006,15 @@ fn web_address(text: &str) -> Result<Url> {
 /// Returns the directory of a project with a build backend.
 fn project_directory(root: &Path, text: &str) -> Result<PathBuf> {
     let path = existing(root, "source", text)?;
-    let is_project = ["pyproject.toml", "setup.py"].iter().any(|name| path.join(name).is_file());
+    let is_project = ["pyproject.toml", "setup.py"]
+        .iter()
+        .any(|name| path.join(name).is_file());
     match is_project {
         true => Ok(path),
-        false => {
-            Err(Error::new(format!("source `{text}` is no Python project: it has no pyproject.toml and no setup.py"))
-                .hint("write `source = \"\"` and `include = […]` for an application of plain files"))
-        }
+        false => Err(Error::new(format!(
+            "source `{text}` is no Python project: it has no pyproject.toml and no setup.py"
+        ))
+        .hint("write `source = \"\"` and `include = […]` for an application of plain files")),
     }
 }
 
@@ -797,7 +1025,11 @@ fn import_directory(root: &Path, text: &str) -> Result<ReleasePath> {
         return Err(Error::new(format!("`{text}` is not a directory"))
             .hint("name the directory that holds the modules and packages"));
     }
-    let below = path.strip_prefix(root).ok().and_then(Path::to_str).unwrap_or(text);
+    let below = path
+        .strip_prefix(root)
+        .ok()
+        .and_then(Path::to_str)
+        .unwrap_or(text);
     ReleasePath::parse(below).map_err(|_| {
         Error::new(format!("`{text}` is not a directory inside the project"))
             .hint("`include` and `import-from` name files and directories beside the configuration")
@@ -816,7 +1048,10 @@ fn existing_file(root: &Path, what: &str, text: &str) -> Result<PathBuf> {
 /// Returns an existing path that the configuration names.
 fn existing(root: &Path, what: &str, text: &str) -> Result<PathBuf> {
     if text.trim().is_empty() || text.chars().any(char::is_control) {
-        return Err(Error::new(format!("`{}` is not a path", text.escape_debug())));
+        return Err(Error::new(format!(
+            "`{}` is not a path",
+            text.escape_debug()
+        )));
     }
     // `components` takes `./` out, so that messages and records name a file in one way.
     let path: PathBuf = root.join(text).components().collect();
@@ -842,14 +1077,21 @@ fn similar_path(path: &Path, text: &str) -> Option<String> {
         .collect();
     names.sort();
     let near = reader::nearest(wanted, names.iter().map(String::as_str))?;
-    Some(text.strip_suffix(wanted).map_or_else(|| near.to_owned(), |directory| format!("{directory}{near}")))
+    Some(
+        text.strip_suffix(wanted)
+            .map_or_else(|| near.to_owned(), |directory| format!("{directory}{near}")),
+    )
 }
 
-/// Reads `.python-version`, as pyenv and uv write it: one version a line, of which the first counts.
+/// Reads `.python-version`, as pyenv and uv write it: one version a line, of which the first
+/// counts.
 fn python_version_file(root: &Path, table: &Table<'_>) -> Option<Placed<PythonMinor>> {
     let missing = || {
         let error = Error::new("the version of Python is not given");
-        let error = error.hint(format!("write `version = \"3.11\"` below `[{}]`: what the hosts have", table.path()));
+        let error = error.hint(format!(
+            "write `version = \"3.11\"` below `[{}]`: what the hosts have",
+            table.path()
+        ));
         table.complain_of_missing("version", error);
     };
     let file = root.join(".python-version");
@@ -857,14 +1099,27 @@ fn python_version_file(root: &Path, table: &Table<'_>) -> Option<Placed<PythonMi
         missing();
         return None;
     };
-    let lines = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
-    let Some((line, version)) = lines.into_iter().find(|(_, line)| !line.is_empty() && !line.starts_with('#')) else {
+    let lines = text
+        .lines()
+        .enumerate()
+        .map(|(index, line)| (index + 1, line.trim()));
+    let Some((line, version)) = lines
+        .into_iter()
+        .find(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+    else {
         missing();
         return None;
     };
-    let at = Location { file, position: Some((line, 1)) };
+    let at = Location {
+        file,
+        position: Some((line, 1)),
+    };
     let mut parts = version.splitn(3, '.');
-    let minor = [parts.next().unwrap_or_default(), parts.next().unwrap_or_default()].join(".");
+    let minor = [
+        parts.next().unwrap_or_default(),
+        parts.next().unwrap_or_default(),
+    ]
+    .join(".");
     match minor.parse() {
         Ok(value) => Some(Placed { value, at }),
         Err(error) => {

@@ -75,7 +75,8 @@ pub enum Squeeze {
 /// `[package] byte-code`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ByteCode {
-    /// By the build, if this machine has the Python that the release is for; else as with [`ByteCode::Installation`].
+    /// By the build, if this machine has the Python that the release is for; else as with
+    /// [`ByteCode::Installation`].
     Build,
     /// By scriptlets, when the package is installed.
     Installation,
@@ -104,34 +105,60 @@ impl Packaging {
 
     /// Returns whether a later layer's file may take the place of an earlier one's.
     pub fn allows_collision(&self, path: &InstallPath) -> bool {
-        self.allow_collisions.iter().any(|pattern| pattern.matches(path.as_str()))
+        self.allow_collisions
+            .iter()
+            .any(|pattern| pattern.matches(path.as_str()))
     }
 }
 
-/// Reads `[package]`, whose files are relative to `root`; the application's name is missing after a mistake.
+/// Reads `[package]`, whose files are relative to `root`; the application's name is missing after a
+/// mistake.
 pub(super) fn read(table: Table<'_>, name: Option<&AppName>, root: &Path) -> Option<Packaging> {
     let prefix = match table.get("prefix") {
         Some(value) => value.placed(prefix),
         None => name.and_then(|name| {
             let value = InstallPath::parse(&format!("/opt/{name}")).ok()?;
-            Some(Placed { value, at: table.at() })
+            Some(Placed {
+                value,
+                at: table.at(),
+            })
         }),
     };
     let revision = table.get("revision").map_or_else(
         || Some(Revision::Fixed("1".to_owned())),
         |value| {
-            value.parsed(|text| if text == "auto" { Ok(Revision::Auto) } else { revision(text).map(Revision::Fixed) })
+            value.parsed(|text| {
+                if text == "auto" {
+                    Ok(Revision::Auto)
+                } else {
+                    revision(text).map(Revision::Fixed)
+                }
+            })
         },
     );
-    let targets = table.get("targets").map(|value| value.each(target::by_name)).unwrap_or_default();
+    let targets = table
+        .get("targets")
+        .map(|value| value.each(target::by_name))
+        .unwrap_or_default();
     let arch = table.get("arch").map(|value| value.placed(str::parse));
-    let byte_code = table.get("byte-code").map_or(Some(ByteCode::Build), |value| {
-        value.choice(&[("build", ByteCode::Build), ("installation", ByteCode::Installation)])
-    });
+    let byte_code = table
+        .get("byte-code")
+        .map_or(Some(ByteCode::Build), |value| {
+            value.choice(&[
+                ("build", ByteCode::Build),
+                ("installation", ByteCode::Installation),
+            ])
+        });
     let prune = prune(&table);
     let depends = table.table("depends");
-    let depends_deb = depends.get("deb").map(|value| value.each(deb_relationship)).unwrap_or_default();
-    let depends_rpm = depends.get("rpm").map(|value| value.each(rpm_dependency)).unwrap_or_default();
+    let depends_deb = depends
+        .get("deb")
+        .map(|value| value.each(deb_relationship))
+        .unwrap_or_default();
+    let depends_rpm = depends
+        .get("rpm")
+        .map(|value| value.each(rpm_dependency))
+        .unwrap_or_default();
     depends.of_kind("package.depends").finish();
     let relations = Relations {
         provides: relation(&table, "provides", name, deb_provided),
@@ -140,15 +167,26 @@ pub(super) fn read(table: Table<'_>, name: Option<&AppName>, root: &Path) -> Opt
         recommends: relation(&table, "recommends", name, deb_relationship),
         suggests: relation(&table, "suggests", name, deb_relationship),
     };
-    let scriptlets = scriptlets(table.table("scriptlets").of_kind("package.scriptlets"), root);
+    let scriptlets = scriptlets(
+        table.table("scriptlets").of_kind("package.scriptlets"),
+        root,
+    );
     let allow_collisions = table.get("allow-collisions");
-    let compression = table.get("compression").map_or(Some(Squeeze::Default), |value| squeeze(&value));
+    let compression = table
+        .get("compression")
+        .map_or(Some(Squeeze::Default), |value| squeeze(&value));
     let tar = table.get("tar").map_or(Some(TarCompression::Zst), |value| {
         value.choice(&[("zst", TarCompression::Zst), ("gz", TarCompression::Gz)])
     });
-    let section = table.get("section").map_or_else(|| Some("misc".to_owned()), |value| value.parsed(section));
-    if let (Some(value), Some(Squeeze::Exact(Compression::Zstd(_)))) = (table.get("compression"), compression) {
-        refused_zstd(&targets).into_iter().for_each(|error| value.complain(error));
+    let section = table
+        .get("section")
+        .map_or_else(|| Some("misc".to_owned()), |value| value.parsed(section));
+    if let (Some(value), Some(Squeeze::Exact(Compression::Zstd(_)))) =
+        (table.get("compression"), compression)
+    {
+        refused_zstd(&targets)
+            .into_iter()
+            .for_each(|error| value.complain(error));
     }
     table.finish();
     Some(Packaging {
@@ -162,7 +200,9 @@ pub(super) fn read(table: Table<'_>, name: Option<&AppName>, root: &Path) -> Opt
         depends_rpm,
         relations,
         scriptlets,
-        allow_collisions: allow_collisions.map_or_else(Vec::new, |value| Pattern::read_all(&value, Pattern::of_host)),
+        allow_collisions: allow_collisions.map_or_else(Vec::new, |value| {
+            Pattern::read_all(&value, Pattern::of_host)
+        }),
         compression: compression?,
         tar: tar?,
         section: section?,
@@ -171,23 +211,42 @@ pub(super) fn read(table: Table<'_>, name: Option<&AppName>, root: &Path) -> Opt
 
 /// Reads what is left out of distributions.
 fn prune(table: &Table<'_>) -> Prune {
-    let profiles = table.get("prune").map(|value| value.each(str::parse::<Profile>)).unwrap_or_default();
-    let locales = table.get("locales").map(|value| (value.each(locale), value));
-    let whole = table.get("prune-except").map(|value| (value.each(distribution_name), value));
+    let profiles = table
+        .get("prune")
+        .map(|value| value.each(str::parse::<Profile>))
+        .unwrap_or_default();
+    let locales = table
+        .get("locales")
+        .map(|value| (value.each(locale), value));
+    let whole = table
+        .get("prune-except")
+        .map(|value| (value.each(distribution_name), value));
     let profiles: BTreeSet<Profile> = profiles.into_iter().map(|profile| profile.value).collect();
-    if let Some((_, value)) = locales.as_ref().filter(|_| !profiles.contains(&Profile::Locales)) {
+    if let Some((_, value)) = locales
+        .as_ref()
+        .filter(|_| !profiles.contains(&Profile::Locales))
+    {
         let error = Error::new("`locales` says which languages stay, and none is taken out");
         value.complain(error.hint("add `prune = [\"locales\"]`, or leave `locales` out"));
     }
     if let Some((_, value)) = whole.as_ref().filter(|_| profiles.is_empty()) {
-        let error = Error::new("`prune-except` names distributions that stay whole, and none is pruned");
+        let error =
+            Error::new("`prune-except` names distributions that stay whole, and none is pruned");
         value.complain(error.hint("add `prune = [\"tests\"]`, or leave `prune-except` out"));
     }
     let values = |list: Option<(Vec<Placed<String>>, Value<'_>)>| {
-        list.map(|(list, _)| list.into_iter().map(|entry| entry.value).collect()).unwrap_or_default()
+        list.map(|(list, _)| list.into_iter().map(|entry| entry.value).collect())
+            .unwrap_or_default()
     };
-    let whole = whole.map(|(list, _)| list.into_iter().map(|entry| entry.value).collect()).unwrap_or_default();
-    Prune { profiles, locales: values(locales), whole, wanted: BTreeSet::new() }
+    let whole = whole
+        .map(|(list, _)| list.into_iter().map(|entry| entry.value).collect())
+        .unwrap_or_default();
+    Prune {
+        profiles,
+        locales: values(locales),
+        whole,
+        wanted: BTreeSet::new(),
+    }
 }
 
 /// Reads a locale's name as directories below `locale/` have it.
@@ -195,29 +254,42 @@ fn locale(text: &str) -> Result<String> {
     let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '@');
     match text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.chars().all(inside) {
         true => Ok(text.replace('-', "_")),
-        false => Err(Error::new(format!("`{text}` is not the name of a locale")).hint("such as `de` or `pt_BR`")),
+        false => Err(Error::new(format!("`{text}` is not the name of a locale"))
+            .hint("such as `de` or `pt_BR`")),
     }
 }
 
 /// Reads where a release lies.
 fn prefix(text: &str) -> Result<InstallPath> {
     /// What belongs to the system although no package puts files there.
-    const SYSTEM: [&str; 8] =
-        ["/boot", "/lib64", "/media", "/mnt", "/root", "/usr/include", "/usr/lib64", "/usr/libexec"];
+    const SYSTEM: [&str; 8] = [
+        "/boot",
+        "/lib64",
+        "/media",
+        "/mnt",
+        "/root",
+        "/usr/include",
+        "/usr/lib64",
+        "/usr/libexec",
+    ];
     const VOLATILE: [&str; 5] = ["/dev", "/proc", "/run", "/sys", "/tmp"];
     let hint = "choose a directory that belongs to the application alone, such as `/opt/shop`";
     let path = InstallPath::parse(text).map_err(|error| error.hint(hint))?;
     let mut above = Some(path.clone());
     while let Some(directory) = above {
         if VOLATILE.contains(&directory.as_str()) {
-            return Err(
-                Error::new(format!("`{text}` cannot be a prefix: `{directory}` does not keep files")).hint(hint)
-            );
+            return Err(Error::new(format!(
+                "`{text}` cannot be a prefix: `{directory}` does not keep files"
+            ))
+            .hint(hint));
         }
         above = directory.parent();
     }
     if tree::is_system_directory(&path) || SYSTEM.contains(&path.as_str()) {
-        return Err(Error::new(format!("`{text}` cannot be a prefix: it belongs to the host's system")).hint(hint));
+        return Err(Error::new(format!(
+            "`{text}` cannot be a prefix: it belongs to the host's system"
+        ))
+        .hint(hint));
     }
     Ok(path)
 }
@@ -226,7 +298,8 @@ fn prefix(text: &str) -> Result<InstallPath> {
 pub(crate) fn revision(text: &str) -> Result<String> {
     if text == "auto" {
         return Err(
-            Error::new("`auto` is for applications, whose revisions follow their commits").hint("count from `1`")
+            Error::new("`auto` is for applications, whose revisions follow their commits")
+                .hint("count from `1`"),
         );
     }
     match text.chars().find(|c| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '+' | '~')) {
@@ -260,73 +333,111 @@ fn lines(value: &Value<'_>, root: &Path) -> Option<Placed<String>> {
         return None;
     }
     let table = value.table("package.scriptlets.PHASE")?;
-    let text = table.require("file", "file = \"deploy/after-install.sh\"").and_then(|value| {
-        value.placed(|text| shell(crate::fs::read_to_string(&existing_file(root, "script", text)?)?))
-    });
+    let text = table
+        .require("file", "file = \"deploy/after-install.sh\"")
+        .and_then(|value| {
+            value.placed(|text| {
+                shell(crate::fs::read_to_string(&existing_file(
+                    root, "script", text,
+                )?)?)
+            })
+        });
     table.finish();
     text
 }
 
 fn shell(text: String) -> Result<String> {
-    if let Some(bad) = text.chars().find(|c| c.is_control() && !matches!(c, '\n' | '\t')) {
+    if let Some(bad) = text
+        .chars()
+        .find(|c| c.is_control() && !matches!(c, '\n' | '\t'))
+    {
         return Err(Error::new(format!("a script for sh can't hold {bad:?}"))
             .hint("write it with plain line ends, as Unix has them"));
     }
     let first = text.lines().next().unwrap_or_default();
     if let Some(interpreter) = first.strip_prefix("#!").map(str::trim)
-        && !matches!(interpreter.split_whitespace().next(), Some("/bin/sh" | "/usr/bin/sh"))
+        && !matches!(
+            interpreter.split_whitespace().next(),
+            Some("/bin/sh" | "/usr/bin/sh")
+        )
     {
-        return Err(Error::new(format!("dpkg and rpm run these lines with `/bin/sh`, not with `{interpreter}`"))
-            .hint("write them for sh, or put the script into the application and call it from here"));
+        return Err(Error::new(format!(
+            "dpkg and rpm run these lines with `/bin/sh`, not with `{interpreter}`"
+        ))
+        .hint("write them for sh, or put the script into the application and call it from here"));
     }
     if text.trim().is_empty() {
-        return Err(Error::new("there are no lines in it").hint("leave the key out if there is nothing to do"));
+        return Err(Error::new("there are no lines in it")
+            .hint("leave the key out if there is nothing to do"));
     }
     Ok(text)
 }
 
 /// Reads an archive section (Debian Policy §2.4), which may have an area in front.
 fn section(text: &str) -> Result<String> {
-    let inside =
-        !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-/".contains(c));
+    let inside = !text.is_empty()
+        && text
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-/".contains(c));
     match inside {
         true => Ok(text.to_owned()),
-        false => {
-            Err(Error::new(format!("`{text}` is not a section of Debian's archive")).hint("such as `web` or `misc`"))
-        }
+        false => Err(
+            Error::new(format!("`{text}` is not a section of Debian's archive"))
+                .hint("such as `web` or `misc`"),
+        ),
     }
 }
 
-/// Reads what the package is to others: names that mean the same to dpkg and to rpm, or a list for each of them.
+/// Reads what the package is to others: names that mean the same to dpkg and to rpm, or a list for
+/// each of them.
 fn relation(
     table: &Table<'_>,
     key: &'static str,
     name: Option<&AppName>,
     deb: impl Fn(&str) -> Result<String>,
 ) -> Relation {
-    let Some(value) = table.get(key) else { return Relation::default() };
-    let others = |entry: String| match name {
+    let Some(value) = table.get(key) else {
+        return Relation::default();
+    };
+    let others = |entry: String| {
+        match name {
         Some(name) if entry.split([' ', '(']).next() == Some(name.as_str()) => {
             Err(Error::new(format!("`{entry}` is the package itself"))
                 .hint("leave it out: a package always provides its own name and replaces its own earlier versions"))
         }
         _ => Ok(entry),
+    }
     };
     let values = |list: Vec<Placed<String>>| list.into_iter().map(|entry| entry.value).collect();
     if !value.is_table() {
         let names: Vec<String> = values(value.each(|text| others(package_name(text, key)?)));
-        return Relation { deb: names.clone(), rpm: names };
+        return Relation {
+            deb: names.clone(),
+            rpm: names,
+        };
     }
-    let Some(formats) = value.table(key) else { return Relation::default() };
-    let of_deb = formats.get("deb").map(|value| value.each(|text| others(deb(text)?))).unwrap_or_default();
-    let of_rpm = formats.get("rpm").map(|value| value.each(|text| others(rpm_dependency(text)?))).unwrap_or_default();
+    let Some(formats) = value.table(key) else {
+        return Relation::default();
+    };
+    let of_deb = formats
+        .get("deb")
+        .map(|value| value.each(|text| others(deb(text)?)))
+        .unwrap_or_default();
+    let of_rpm = formats
+        .get("rpm")
+        .map(|value| value.each(|text| others(rpm_dependency(text)?)))
+        .unwrap_or_default();
     formats.finish();
-    Relation { deb: values(of_deb), rpm: values(of_rpm) }
+    Relation {
+        deb: values(of_deb),
+        rpm: values(of_rpm),
+    }
 }
 
 /// Reads the name of a package that both formats can have.
 fn package_name(text: &str, key: &str) -> Result<String> {
-    let inside = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '+' | '-' | '.');
+    let inside =
+        |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '+' | '-' | '.');
     match text.len() >= 2 && text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(inside) {
         true => Ok(text.to_owned()),
         false => Err(Error::new(format!("`{text}` is not a name that packages have in both formats"))
@@ -340,8 +451,10 @@ fn package_name(text: &str, key: &str) -> Result<String> {
 /// Reads an entry of a field that knows no alternatives.
 fn deb_one(text: &str) -> Result<String> {
     match text.contains('|') {
-        true => Err(Error::new(format!("`{text}` names alternatives, which only dependencies can have"))
-            .hint("make each of them an entry of the list")),
+        true => Err(Error::new(format!(
+            "`{text}` names alternatives, which only dependencies can have"
+        ))
+        .hint("make each of them an entry of the list")),
         false => deb_relationship(text),
     }
 }
@@ -374,7 +487,9 @@ fn deb_replaced(text: &str) -> Result<String> {
 
 /// Reads a relationship field's entry (Debian Policy §7.1).
 fn deb_relationship(text: &str) -> Result<String> {
-    let bad = |hint: &str| Err(Error::new(format!("`{text}` is not a dependency as dpkg writes it")).hint(hint));
+    let bad = |hint: &str| {
+        Err(Error::new(format!("`{text}` is not a dependency as dpkg writes it")).hint(hint))
+    };
     if text.contains(',') {
         return bad("make each of them an entry of the list");
     }
@@ -384,23 +499,32 @@ fn deb_relationship(text: &str) -> Result<String> {
             None => (alternative, "= 0"),
         };
         let name = name.split_once(':').map_or(name, |(name, _)| name);
-        let inside = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '+' | '-' | '.');
+        let inside =
+            |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '+' | '-' | '.');
         if name.len() < 2 || !name.chars().all(inside) {
             return bad("such as `libpq5` or `libpq5 (>= 13)`");
         }
         let number = version.trim_start_matches(['<', '=', '>']);
         let operator = &version[..version.len() - number.len()];
         let number = number.trim();
-        if !matches!(operator, "<<" | "<=" | "=" | ">=" | ">>") || number.is_empty() || number.contains(' ') {
-            return bad("such as `libpq5 (>= 13)`; the operators are `<<`, `<=`, `=`, `>=` and `>>`");
+        if !matches!(operator, "<<" | "<=" | "=" | ">=" | ">>")
+            || number.is_empty()
+            || number.contains(' ')
+        {
+            return bad(
+                "such as `libpq5 (>= 13)`; the operators are `<<`, `<=`, `=`, `>=` and `>>`",
+            );
         }
     }
     Ok(text.to_owned())
 }
 
-/// Reads a dependency of a spec file: a name, perhaps an operator and a version; or a rich one in parentheses.
+/// Reads a dependency of a spec file: a name, perhaps an operator and a version; or a rich one in
+/// parentheses.
 fn rpm_dependency(text: &str) -> Result<String> {
-    let bad = |hint: &str| Err(Error::new(format!("`{text}` is not a dependency as rpm writes it")).hint(hint));
+    let bad = |hint: &str| {
+        Err(Error::new(format!("`{text}` is not a dependency as rpm writes it")).hint(hint))
+    };
     if text.starts_with('(') && text.ends_with(')') {
         return Ok(text.to_owned());
     }
@@ -409,7 +533,9 @@ fn rpm_dependency(text: &str) -> Result<String> {
     }
     match text.split(' ').collect::<Vec<_>>()[..] {
         [name] if !name.is_empty() && !name.contains(['<', '=', '>']) => Ok(text.to_owned()),
-        [name, "<" | "<=" | "=" | ">=" | ">", version] if !name.is_empty() && !version.is_empty() => {
+        [name, "<" | "<=" | "=" | ">=" | ">", version]
+            if !name.is_empty() && !version.is_empty() =>
+        {
             Ok(text.to_owned())
         }
         _ => bad("such as `libpq` or `libpq >= 13`"),
@@ -419,22 +545,33 @@ fn rpm_dependency(text: &str) -> Result<String> {
 /// What was asked for by name is not silently made into something else.
 fn refused_zstd(targets: &[Placed<&'static Target>]) -> Option<Error> {
     let target = targets.iter().find(|target| !target.value.zstd)?;
-    let error = Error::new(format!("the package manager of `{}` reads no zstd", target.value.name));
+    let error = Error::new(format!(
+        "the package manager of `{}` reads no zstd",
+        target.value.name
+    ));
     Some(error.hint("write `compression = \"default\"`: its codec is one that all targets read"))
 }
 
 fn squeeze(value: &Value<'_>) -> Option<Squeeze> {
     if value.is_string() {
-        return value.choice(&[("fast", Squeeze::Fast), ("default", Squeeze::Default), ("small", Squeeze::Small)]);
+        return value.choice(&[
+            ("fast", Squeeze::Fast),
+            ("default", Squeeze::Default),
+            ("small", Squeeze::Small),
+        ]);
     }
     if !value.is_table() {
         value.wrong_type("`\"fast\"`, `\"default\"`, `\"small\"` or `{ codec = …, level = … }`");
         return None;
     }
     let table = value.table("package.compression")?;
-    let codec = table.require("codec", "codec = \"zstd\"").and_then(|value| {
-        value.choice(&[("zstd", (1, 22)), ("gzip", (0, 9)), ("xz", (0, 9))]).map(|limits| (value, limits))
-    });
+    let codec = table
+        .require("codec", "codec = \"zstd\"")
+        .and_then(|value| {
+            value
+                .choice(&[("zstd", (1, 22)), ("gzip", (0, 9)), ("xz", (0, 9))])
+                .map(|limits| (value, limits))
+        });
     let level = table.require("level", "level = 9");
     table.finish();
     let (codec, (least, most)) = codec?;

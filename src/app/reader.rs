@@ -1,8 +1,9 @@
-//! TOML with places: every value knows where it stands, and every mistake is kept until the whole file was read.
+//! TOML with places: every value knows where it stands, and every mistake is kept until the whole
+//! file was read.
 //!
-//! A reader asks a [`Table`] for the keys it knows, one by one; [`Table::finish`] complains of those that nobody asked
-//! for. Readers go on after a mistake (they return `None` for the value), and [`Source::mistakes`] has them all in the
-//! end, in the order of the file.
+//! A reader asks a [`Table`] for the keys it knows, one by one; [`Table::finish`] complains of
+//! those that nobody asked for. Readers go on after a mistake (they return `None` for the value),
+//! and [`Source::mistakes`] has them all in the end, in the order of the file.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -45,7 +46,10 @@ impl Document {
     /// It is missing or unreadable, or not UTF-8 (with the place of the first byte that is not).
     pub(super) fn read(file: &Path) -> Result<Self> {
         match String::from_utf8(crate::fs::read(file)?) {
-            Ok(text) => Ok(Self { file: file.to_owned(), text }),
+            Ok(text) => Ok(Self {
+                file: file.to_owned(),
+                text,
+            }),
             Err(error) => {
                 let valid = error.utf8_error().valid_up_to();
                 let before = String::from_utf8_lossy(&error.as_bytes()[..valid]).into_owned();
@@ -56,7 +60,8 @@ impl Document {
         }
     }
 
-    /// Returns whether it has this key; `false` where it is broken, which [`Document::parse`] tells.
+    /// Returns whether it has this key; `false` where it is broken, which [`Document::parse`]
+    /// tells.
     pub(super) fn has(&self, path: &[&str]) -> bool {
         let (table, _) = DeTable::parse_recoverable(&self.text);
         at_path(&table, path).is_some()
@@ -71,8 +76,8 @@ impl Document {
     /// Takes it apart.
     ///
     /// # Errors
-    /// Everything that is no TOML, at once. A key that is given twice is kept as a mistake of the source, so that what
-    /// else is wrong in the file is told along with it.
+    /// Everything that is no TOML, at once. A key that is given twice is kept as a mistake of the
+    /// source, so that what else is wrong in the file is told along with it.
     pub(super) fn parse(&self) -> Result<(DeTable<'_>, Source<'_>)> {
         let source = Source {
             file: &self.file,
@@ -87,7 +92,10 @@ impl Document {
             let span = error.span().unwrap_or_default();
             if error.message() == "duplicate key" {
                 let key = source.raw(&span);
-                source.complain(&span, Error::new(format!("`{key}` is given twice")).hint("keep one of the two"));
+                source.complain(
+                    &span,
+                    Error::new(format!("`{key}` is given twice")).hint("keep one of the two"),
+                );
             } else {
                 broken = true;
                 source.complain(&span, not_toml(error.message(), source.raw(&span)));
@@ -116,7 +124,8 @@ fn not_toml(message: &str, raw: &str) -> Error {
 fn at_path<'t>(table: &'t Spanned<DeTable<'t>>, path: &[&str]) -> Option<&'t DeValue<'t>> {
     let (first, rest) = path.split_first()?;
     let first = table.get_ref().get(*first)?.get_ref();
-    rest.iter().try_fold(first, |value, key| Some(value.get(*key)?.get_ref()))
+    rest.iter()
+        .try_fold(first, |value, key| Some(value.get(*key)?.get_ref()))
 }
 
 /// A file that is being read, and what was found wrong with it so far.
@@ -146,22 +155,28 @@ impl Source<'_> {
 
     /// Keeps a mistake, with its place.
     pub(super) fn complain(&self, span: &Range<usize>, error: Error) {
-        self.mistakes.borrow_mut().push(error.at(self.location(span.start)));
+        self.mistakes
+            .borrow_mut()
+            .push(error.at(self.location(span.start)));
     }
 
-    /// Returns all mistakes: those of other files and of this one as a whole, then the rest in its order.
+    /// Returns all mistakes: those of other files and of this one as a whole, then the rest in its
+    /// order.
     pub(super) fn mistakes(&self) -> Vec<Error> {
         let mut mistakes = self.mistakes.borrow().clone();
-        mistakes.extend(
-            self.unknown.borrow().iter().map(|unknown| self.unknown_key(unknown).at(self.location(unknown.span.start))),
-        );
+        mistakes.extend(self.unknown.borrow().iter().map(|unknown| {
+            self.unknown_key(unknown)
+                .at(self.location(unknown.span.start))
+        }));
         let position = |error: &Error| error.location().filter(|at| at.file == self.file)?.position;
         mistakes.sort_by_key(position);
         mistakes
     }
 
     fn unknown_key(&self, unknown: &Unknown) -> Error {
-        let Unknown { kind, table, key, .. } = unknown;
+        let Unknown {
+            kind, table, key, ..
+        } = unknown;
         let known = self.known.borrow();
         let here = known.get(kind).map(Vec::as_slice).unwrap_or_default();
         let message = match table.as_str() {
@@ -172,13 +187,22 @@ impl Source<'_> {
         if let Some(near) = nearest(key, here.iter().copied()) {
             return error.hint(format!("did you mean `{near}`?"));
         }
-        let elsewhere = known.iter().find(|(kind, keys)| !kind.is_empty() && keys.contains(&key.as_str()));
+        let elsewhere = known
+            .iter()
+            .find(|(kind, keys)| !kind.is_empty() && keys.contains(&key.as_str()));
         match elsewhere {
             Some((kind, _)) => {
-                let prefix = if table.starts_with("tool.pkgapp") { "tool.pkgapp." } else { "" };
+                let prefix = if table.starts_with("tool.pkgapp") {
+                    "tool.pkgapp."
+                } else {
+                    ""
+                };
                 error.hint(format!("`{key}` belongs into `[{prefix}{kind}]`"))
             }
-            None => error.hint(format!("the keys there are {}", listed(here.iter().copied()))),
+            None => error.hint(format!(
+                "the keys there are {}",
+                listed(here.iter().copied())
+            )),
         }
     }
 
@@ -188,14 +212,24 @@ impl Source<'_> {
 }
 
 /// Returns the nearest of `candidates` if it is near enough to be what was meant.
-pub(super) fn nearest<'c>(text: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+pub(super) fn nearest<'c>(
+    text: &str,
+    candidates: impl IntoIterator<Item = &'c str>,
+) -> Option<&'c str> {
     let plain = |text: &str| text.to_lowercase().replace('_', "-");
     let text = plain(text);
     let allowed = (text.chars().count() / 3).max(1);
     candidates
         .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&text, &plain(candidate)), candidate))
-        .filter(|(distance, candidate)| *distance <= allowed && *distance < candidate.chars().count())
+        .map(|candidate| {
+            (
+                strsim::damerau_levenshtein(&text, &plain(candidate)),
+                candidate,
+            )
+        })
+        .filter(|(distance, candidate)| {
+            *distance <= allowed && *distance < candidate.chars().count()
+        })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
@@ -204,7 +238,11 @@ pub(super) fn nearest<'c>(text: &str, candidates: impl IntoIterator<Item = &'c s
 pub(super) fn listed<'c>(names: impl IntoIterator<Item = &'c str>) -> String {
     let mut names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
     let last = names.pop().unwrap_or_default();
-    if names.is_empty() { last } else { format!("{} and {last}", names.join(", ")) }
+    if names.is_empty() {
+        last
+    } else {
+        format!("{} and {last}", names.join(", "))
+    }
 }
 
 /// A table that is being read.
@@ -260,7 +298,8 @@ impl<'s> Table<'s> {
         value
     }
 
-    /// Returns a table below this one; an empty one if it is absent or no table (which is complained of).
+    /// Returns a table below this one; an empty one if it is absent or no table (which is
+    /// complained of).
     pub(super) fn table(&self, key: &'static str) -> Self {
         let there = self.get(key).and_then(|value| value.table(key));
         there.unwrap_or_else(|| Self {
@@ -271,22 +310,34 @@ impl<'s> Table<'s> {
             span: 0..0,
             asked: RefCell::default(),
             missing: RefCell::default(),
-            is_mistyped: self
-                .entries
-                .is_some_and(|entries| entries.keys().any(|there| nearest(there.get_ref(), [key]).is_some())),
+            is_mistyped: self.entries.is_some_and(|entries| {
+                entries
+                    .keys()
+                    .any(|there| nearest(there.get_ref(), [key]).is_some())
+            }),
         })
     }
 
     /// Returns the tables below `key`, e.g. all `[service.NAME]`, with the keys that name them.
-    pub(super) fn tables(&self, key: &'static str, kind: &'static str) -> Vec<(Placed<String>, Self)> {
-        let Some(group) = self.get(key).and_then(|value| value.table(kind)) else { return Vec::new() };
+    pub(super) fn tables(
+        &self,
+        key: &'static str,
+        kind: &'static str,
+    ) -> Vec<(Placed<String>, Self)> {
+        let Some(group) = self.get(key).and_then(|value| value.table(kind)) else {
+            return Vec::new();
+        };
         let mut tables = Vec::new();
         for (name, value) in group.entries() {
             match value.item.get_ref() {
                 DeValue::Table(_) => tables.extend(value.table(kind).map(|table| (name, table))),
                 _ => value.complain(
-                    Error::new(format!("`{}` must be a table, not {}", value.label, value.found()))
-                        .hint(format!("write it below a header `[{kind}]`")),
+                    Error::new(format!(
+                        "`{}` must be a table, not {}",
+                        value.label,
+                        value.found()
+                    ))
+                    .hint(format!("write it below a header `[{kind}]`")),
                 ),
             }
         }
@@ -295,9 +346,14 @@ impl<'s> Table<'s> {
 
     /// Returns all entries of a table whose keys are not fixed.
     pub(super) fn entries(&self) -> Vec<(Placed<String>, Value<'s>)> {
-        let Some(entries) = self.entries else { return Vec::new() };
+        let Some(entries) = self.entries else {
+            return Vec::new();
+        };
         let entries = entries.iter().map(|(key, item)| {
-            let name = Placed { value: key.get_ref().to_string(), at: self.source.location(key.span().start) };
+            let name = Placed {
+                value: key.get_ref().to_string(),
+                at: self.source.location(key.span().start),
+            };
             (name, self.value(key.get_ref(), item))
         });
         entries.collect()
@@ -307,10 +363,16 @@ impl<'s> Table<'s> {
     pub(super) fn finish(self) {
         let asked = self.asked.take();
         let keys = self.entries.into_iter().flat_map(DeTable::keys);
-        let unknown: Vec<_> = keys.filter(|key| !asked.contains(&key.get_ref().as_ref())).collect();
+        let unknown: Vec<_> = keys
+            .filter(|key| !asked.contains(&key.get_ref().as_ref()))
+            .collect();
         for (key, error) in self.missing.take() {
             // A key with a slip in it is one mistake, not two.
-            if !self.is_mistyped && !unknown.iter().any(|unknown| nearest(unknown.get_ref(), [key]).is_some()) {
+            if !self.is_mistyped
+                && !unknown
+                    .iter()
+                    .any(|unknown| nearest(unknown.get_ref(), [key]).is_some())
+            {
                 self.complain(error);
             }
         }
@@ -322,7 +384,11 @@ impl<'s> Table<'s> {
                 span: key.span(),
             });
         }
-        self.source.known.borrow_mut().entry(self.kind).or_insert(asked);
+        self.source
+            .known
+            .borrow_mut()
+            .entry(self.kind)
+            .or_insert(asked);
     }
 
     /// Returns whether it is in the file at all.
@@ -343,7 +409,8 @@ impl<'s> Table<'s> {
         }
     }
 
-    /// Keeps the mistake that a key is missing, unless it turns out to be there with a slip in its name.
+    /// Keeps the mistake that a key is missing, unless it turns out to be there with a slip in its
+    /// name.
     pub(super) fn complain_of_missing(&self, key: &'static str, error: Error) {
         self.missing.borrow_mut().push((key, error));
     }
@@ -371,14 +438,30 @@ impl<'s> Table<'s> {
     }
 
     fn value(&self, key: &str, item: &'s Spanned<DeValue<'s>>) -> Value<'s> {
-        Value { source: self.source, label: self.below(key), key: Some(key.to_owned()), item }
+        Value {
+            source: self.source,
+            label: self.below(key),
+            key: Some(key.to_owned()),
+            item,
+        }
     }
 
     fn below(&self, key: &str) -> String {
         // As TOML would have it written: only bare keys go without quotes.
-        let is_bare = key.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_') && !key.is_empty();
-        let key = if is_bare { key.to_owned() } else { format!("{key:?}") };
-        if self.path.is_empty() { key } else { format!("{}.{key}", self.path) }
+        let is_bare = key
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+            && !key.is_empty();
+        let key = if is_bare {
+            key.to_owned()
+        } else {
+            format!("{key:?}")
+        };
+        if self.path.is_empty() {
+            key
+        } else {
+            format!("{}.{key}", self.path)
+        }
     }
 }
 
@@ -409,7 +492,8 @@ impl<'s> Value<'s> {
         self.source.complain(&self.item.span(), error);
     }
 
-    /// Keeps a mistake about the byte `offset` of the string that it is; at its beginning if escapes hide the place.
+    /// Keeps a mistake about the byte `offset` of the string that it is; at its beginning if
+    /// escapes hide the place.
     pub(super) fn complain_inside(&self, offset: usize, error: Error) {
         let mut span = self.item.span();
         let raw = self.source.raw(&span);
@@ -429,7 +513,8 @@ impl<'s> Value<'s> {
         text
     }
 
-    /// Returns what `parse` makes of a string; its failure becomes a mistake with the value's place.
+    /// Returns what `parse` makes of a string; its failure becomes a mistake with the value's
+    /// place.
     pub(super) fn parsed<T>(&self, parse: impl FnOnce(&'s str) -> Result<T>) -> Option<T> {
         match parse(self.text()?) {
             Ok(value) => Some(value),
@@ -447,7 +532,10 @@ impl<'s> Value<'s> {
 
     /// As [`Value::parsed`], with the place.
     pub(super) fn placed<T>(&self, parse: impl FnOnce(&'s str) -> Result<T>) -> Option<Placed<T>> {
-        self.parsed(parse).map(|value| Placed { value, at: self.at() })
+        self.parsed(parse).map(|value| Placed {
+            value,
+            at: self.at(),
+        })
     }
 
     /// Returns a text on one line, not empty.
@@ -470,11 +558,20 @@ impl<'s> Value<'s> {
             self.wrong_type("an integer");
             return None;
         };
-        let value = i64::from_str_radix(number.as_str(), number.radix()).ok().filter(|value| range.contains(value));
+        let value = i64::from_str_radix(number.as_str(), number.radix())
+            .ok()
+            .filter(|value| range.contains(value));
         if value.is_none() {
             let (from, to) = (range.start(), range.end());
-            let limits = if *to == i64::MAX { format!("{from} or more") } else { format!("between {from} and {to}") };
-            self.complain(Error::new(format!("`{}` must be {limits}, not {number}", self.label)));
+            let limits = if *to == i64::MAX {
+                format!("{from} or more")
+            } else {
+                format!("between {from} and {to}")
+            };
+            self.complain(Error::new(format!(
+                "`{}` must be {limits}, not {number}",
+                self.label
+            )));
         }
         value
     }
@@ -501,13 +598,21 @@ impl<'s> Value<'s> {
             return Vec::new();
         };
         let label = |index| format!("{}[{index}]", self.label);
-        let element = |(index, item)| Self { source: self.source, label: label(index), key: None, item };
+        let element = |(index, item)| Self {
+            source: self.source,
+            label: label(index),
+            key: None,
+            item,
+        };
         array.iter().enumerate().map(element).collect()
     }
 
     /// Returns what `parse` makes of a list of strings.
     pub(super) fn each<T>(&self, mut parse: impl FnMut(&'s str) -> Result<T>) -> Vec<Placed<T>> {
-        self.list().iter().filter_map(|element| element.placed(&mut parse)).collect()
+        self.list()
+            .iter()
+            .filter_map(|element| element.placed(&mut parse))
+            .collect()
     }
 
     /// Returns the table that it is; `kind` stands for all tables of its kind in suggestions.
@@ -547,7 +652,11 @@ impl<'s> Value<'s> {
 
     /// Complains that it should have been something else.
     pub(super) fn wrong_type(&self, expected: &str) {
-        let error = Error::new(format!("`{}` must be {expected}, not {}", self.label, self.found()));
+        let error = Error::new(format!(
+            "`{}` must be {expected}, not {}",
+            self.label,
+            self.found()
+        ));
         self.complain(match self.corrected(expected) {
             Some(text) => error.hint(format!("write `{text}`")),
             None => error,
@@ -575,10 +684,14 @@ impl<'s> Value<'s> {
             (_, DeValue::Array(_) | DeValue::Table(_)) => return None,
             ("a string", _) => format!("\"{raw}\""),
             ("a list", _) => format!("[{raw}]"),
-            ("`true` or `false`", DeValue::String(text)) if matches!(text.as_ref(), "true" | "false") => {
+            ("`true` or `false`", DeValue::String(text))
+                if matches!(text.as_ref(), "true" | "false") =>
+            {
                 text.to_string()
             }
-            ("an integer", DeValue::String(text)) if text.parse::<i64>().is_ok() => text.to_string(),
+            ("an integer", DeValue::String(text)) if text.parse::<i64>().is_ok() => {
+                text.to_string()
+            }
             _ => return None,
         };
         Some(match &self.key {
@@ -591,10 +704,13 @@ impl<'s> Value<'s> {
 /// Returns `text` if it is one line and not empty.
 pub(super) fn one_line<'t>(label: &str, text: &'t str) -> Result<&'t str> {
     if text.trim().is_empty() {
-        return Err(Error::new(format!("`{label}` is empty")).hint("leave the key out if there is nothing to say"));
+        return Err(Error::new(format!("`{label}` is empty"))
+            .hint("leave the key out if there is nothing to say"));
     }
     match text.chars().find(|c| c.is_control()) {
-        Some(bad) => Err(Error::new(format!("`{label}` must be one line, and it holds {bad:?}"))),
+        Some(bad) => Err(Error::new(format!(
+            "`{label}` must be one line, and it holds {bad:?}"
+        ))),
         None => Ok(text),
     }
 }

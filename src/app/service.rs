@@ -1,4 +1,5 @@
-//! What runs on the host: `[service.*]`, `[timer.*]`, `[cron.*]`, `[logrotate]`, and `[config.*]` that they read.
+//! What runs on the host: `[service.*]`, `[timer.*]`, `[cron.*]`, `[logrotate]`, and `[config.*]`
+//! that they read.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,7 +15,8 @@ use super::glob::overlap;
 use super::reader::{Placed, Table, Value, listed, nearest};
 use super::{environment, existing_file, process_environment};
 
-/// The NAME in `[service.NAME]` and its relatives, of which names of units and files are made, e.g. `web`.
+/// The NAME in `[service.NAME]` and its relatives, of which names of units and files are made, e.g.
+/// `web`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PartName(String);
 
@@ -49,7 +51,8 @@ pub struct Process {
     pub write: Vec<InstallPath>,
     /// `relax`: settings of the sandbox that it does without, by their names in systemd.exec(5).
     pub relax: Vec<Placed<String>>,
-    /// `systemd`: more settings of its `[Service]` section, as systemd reads them; they win over ours.
+    /// `systemd`: more settings of its `[Service]` section, as systemd reads them; they win over
+    /// ours.
     pub systemd: BTreeMap<String, String>,
 }
 
@@ -215,7 +218,8 @@ pub struct Logrotate {
 /// How a log's writers come to the new file after the old one was renamed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reopen {
-    /// These services are reloaded (`signal` is `None`), or their main process gets a signal, if they run.
+    /// These services are reloaded (`signal` is `None`), or their main process gets a signal, if
+    /// they run.
     Services {
         /// `services`; `None` for all that have a `reload`.
         names: Option<Vec<Placed<PartName>>>,
@@ -263,7 +267,8 @@ pub struct ConfigFile {
 }
 
 impl PartName {
-    /// Reads a name: lower-case letters, digits, `-` and `_`, a letter or digit first, 64 characters at most.
+    /// Reads a name: lower-case letters, digits, `-` and `_`, a letter or digit first, 64
+    /// characters at most.
     ///
     /// systemd would take more, but cron ignores files with a dot in their name.
     ///
@@ -271,15 +276,25 @@ impl PartName {
     /// A name outside the rule.
     pub fn parse(text: &str) -> Result<Self> {
         let first = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-        if text.starts_with(first) && text.chars().all(|c| first(c) || c == '-' || c == '_') && text.len() <= 64 {
+        if text.starts_with(first)
+            && text.chars().all(|c| first(c) || c == '-' || c == '_')
+            && text.len() <= 64
+        {
             return Ok(Self(text.to_owned()));
         }
-        let near: String = text.to_lowercase().chars().map(|c| if first(c) || c == '_' { c } else { '-' }).collect();
+        let near: String = text
+            .to_lowercase()
+            .chars()
+            .map(|c| if first(c) || c == '_' { c } else { '-' })
+            .collect();
         let error = Error::new(format!("`{}` is not a name for a unit or job", text.escape_debug()))
             .note("lower-case letters, digits, `-` and `_`, a letter or digit first, 64 characters at most");
         match near.trim_matches(['-', '_']) {
             "" => Err(error),
-            near => Err(error.hint(format!("`{}` would be one", near.chars().take(64).collect::<String>()))),
+            near => Err(error.hint(format!(
+                "`{}` would be one",
+                near.chars().take(64).collect::<String>()
+            ))),
         }
     }
 
@@ -289,14 +304,21 @@ impl PartName {
     }
 
     /// Reads the NAME of every `[KEY.NAME]` below `root`.
-    pub(super) fn tables<'s>(root: &Table<'s>, key: &'static str, kind: &'static str) -> Vec<(Self, Table<'s>)> {
-        let named = root.tables(key, kind).into_iter().filter_map(|(name, table)| match Self::parse(&name) {
-            Ok(part) => Some((part, table)),
-            Err(error) => {
-                table.complain_elsewhere(error.at(name.at));
-                None
-            }
-        });
+    pub(super) fn tables<'s>(
+        root: &Table<'s>,
+        key: &'static str,
+        kind: &'static str,
+    ) -> Vec<(Self, Table<'s>)> {
+        let named =
+            root.tables(key, kind)
+                .into_iter()
+                .filter_map(|(name, table)| match Self::parse(&name) {
+                    Ok(part) => Some((part, table)),
+                    Err(error) => {
+                        table.complain_elsewhere(error.at(name.at));
+                        None
+                    }
+                });
         named.collect()
     }
 }
@@ -339,20 +361,49 @@ impl fmt::Display for UserName {
 
 impl Process {
     fn read(table: &Table<'_>) -> Option<Self> {
-        let exec = table.require("exec", "exec = \"PROGRAM ARGUMENT …\"").and_then(|value| CommandLine::read(&value));
+        let exec = table
+            .require("exec", "exec = \"PROGRAM ARGUMENT …\"")
+            .and_then(|value| CommandLine::read(&value));
         let read_path = |key| table.get(key).and_then(|value| value.parsed(host_path));
-        let read_user = |key| table.get(key).and_then(|value| value.parsed(UserName::parse));
-        let read_units = |key| table.get(key).map(|value| value.each(unit_name)).unwrap_or_default();
-        let values = |units: Vec<Placed<String>>| units.into_iter().map(|unit| unit.value).collect();
+        let read_user = |key| {
+            table
+                .get(key)
+                .and_then(|value| value.parsed(UserName::parse))
+        };
+        let read_units = |key| {
+            table
+                .get(key)
+                .map(|value| value.each(unit_name))
+                .unwrap_or_default()
+        };
+        let values =
+            |units: Vec<Placed<String>>| units.into_iter().map(|unit| unit.value).collect();
         let (user, group) = (read_user("user"), read_user("group"));
-        let env = table.get("env").map(|value| process_environment(&value)).unwrap_or_default();
-        let (environment_files, working_directory) = (environment_files(table), read_path("working-directory"));
+        let env = table
+            .get("env")
+            .map(|value| process_environment(&value))
+            .unwrap_or_default();
+        let (environment_files, working_directory) =
+            (environment_files(table), read_path("working-directory"));
         let (after, wants) = (values(read_units("after")), values(read_units("wants")));
-        let limit_nofile = table.get("limit-nofile").and_then(|value| count(&value, 1, u32::MAX));
-        let timeout_stop = table.get("timeout-stop").and_then(|value| value.parsed(Span::parse));
-        let write = table.get("write").map(|value| value.each(host_path)).unwrap_or_default();
-        let relax = table.get("relax").map(|value| value.each(setting_name)).unwrap_or_default();
-        let systemd = table.get("systemd").map(|value| settings(&value)).unwrap_or_default();
+        let limit_nofile = table
+            .get("limit-nofile")
+            .and_then(|value| count(&value, 1, u32::MAX));
+        let timeout_stop = table
+            .get("timeout-stop")
+            .and_then(|value| value.parsed(Span::parse));
+        let write = table
+            .get("write")
+            .map(|value| value.each(host_path))
+            .unwrap_or_default();
+        let relax = table
+            .get("relax")
+            .map(|value| value.each(setting_name))
+            .unwrap_or_default();
+        let systemd = table
+            .get("systemd")
+            .map(|value| settings(&value))
+            .unwrap_or_default();
         Some(Self {
             exec: exec?,
             user,
@@ -382,20 +433,43 @@ impl Service {
     fn read(name: PartName, table: Table<'_>) -> Option<Self> {
         let at = table.at();
         let process = Process::read(&table);
-        let service_type = table.get("type").map_or(Some(ServiceType::Exec), |value| value.choice(SERVICE_TYPES));
-        let restart = table.get("restart").map_or(Some(Restart::OnFailure), |value| value.choice(RESTARTS));
+        let service_type = table
+            .get("type")
+            .map_or(Some(ServiceType::Exec), |value| value.choice(SERVICE_TYPES));
+        let restart = table
+            .get("restart")
+            .map_or(Some(Restart::OnFailure), |value| value.choice(RESTARTS));
         let reload = table.get("reload").and_then(|value| Reload::read(&value));
-        let socket = table.get("socket").and_then(|value| value.parsed(Socket::parse));
+        let socket = table
+            .get("socket")
+            .and_then(|value| value.parsed(Socket::parse));
         let socket_access = SocketAccess::read(&table, socket.as_ref());
-        let instances = table.get("instances").and_then(|value| count(&value, 1, 1000));
-        let on_upgrade = table.get("on-upgrade").map_or(Some(OnUpgrade::Restart), |value| value.choice(ON_UPGRADE));
+        let instances = table
+            .get("instances")
+            .and_then(|value| count(&value, 1, 1000));
+        let on_upgrade = table
+            .get("on-upgrade")
+            .map_or(Some(OnUpgrade::Restart), |value| value.choice(ON_UPGRADE));
         table.finish();
-        let (process, service_type, restart, on_upgrade) = (process?, service_type?, restart?, on_upgrade?);
-        Some(Self { name, process, service_type, reload, socket, socket_access, restart, instances, on_upgrade, at })
+        let (process, service_type, restart, on_upgrade) =
+            (process?, service_type?, restart?, on_upgrade?);
+        Some(Self {
+            name,
+            process,
+            service_type,
+            reload,
+            socket,
+            socket_access,
+            restart,
+            instances,
+            on_upgrade,
+            at,
+        })
     }
 }
 
-const ON_UPGRADE: &[(&str, OnUpgrade)] = &[("restart", OnUpgrade::Restart), ("keep", OnUpgrade::Keep)];
+const ON_UPGRADE: &[(&str, OnUpgrade)] =
+    &[("restart", OnUpgrade::Restart), ("keep", OnUpgrade::Keep)];
 
 const SERVICE_TYPES: &[(&str, ServiceType)] = &[
     ("simple", ServiceType::Simple),
@@ -419,7 +493,10 @@ impl Reload {
 
     fn read(value: &Value<'_>) -> Option<Self> {
         let text = value.text()?;
-        let is_word = !text.is_empty() && text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit());
+        let is_word = !text.is_empty()
+            && text
+                .chars()
+                .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit());
         match is_word {
             true => value.parsed(Self::signal).map(Self::Signal),
             false => CommandLine::read(value).map(Self::Command),
@@ -431,10 +508,15 @@ impl Reload {
             return Ok(signal);
         }
         let error = Error::new(format!("`{text}` is no signal to reload with"));
-        Err(match nearest(text.strip_prefix("SIG").unwrap_or(text), Self::SIGNALS) {
-            Some(near) => error.hint(format!("did you mean `{near}`?")),
-            None => error.hint(format!("known are {}; anything else is a command", listed(Self::SIGNALS))),
-        })
+        Err(
+            match nearest(text.strip_prefix("SIG").unwrap_or(text), Self::SIGNALS) {
+                Some(near) => error.hint(format!("did you mean `{near}`?")),
+                None => error.hint(format!(
+                    "known are {}; anything else is a command",
+                    listed(Self::SIGNALS)
+                )),
+            },
+        )
     }
 }
 
@@ -460,8 +542,13 @@ impl SocketAccess {
         let (group, bits) = (table.get("socket-group"), table.get("socket-mode"));
         if !matches!(socket, Some(Socket::Unix(_))) {
             for value in [&group, &bits].into_iter().flatten() {
-                let error = Error::new(format!("`{}` is for a socket in the file system", value.label()));
-                value.complain(error.hint("add `socket = \"/run/APP/NAME.sock\"`, or leave the key out"));
+                let error = Error::new(format!(
+                    "`{}` is for a socket in the file system",
+                    value.label()
+                ));
+                value.complain(
+                    error.hint("add `socket = \"/run/APP/NAME.sock\"`, or leave the key out"),
+                );
             }
         }
         Self {
@@ -485,9 +572,14 @@ impl Span {
         let mut rest = text.trim();
         while !rest.is_empty() {
             let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-            let number: u64 = rest[..digits].parse().map_err(|_: std::num::ParseIntError| bad())?;
+            let number: u64 = rest[..digits]
+                .parse()
+                .map_err(|_: std::num::ParseIntError| bad())?;
             rest = rest[digits..].trim_start();
-            let letters = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_alphabetic()).len();
+            let letters = rest.len()
+                - rest
+                    .trim_start_matches(|c: char| c.is_ascii_alphabetic())
+                    .len();
             let milliseconds: u64 = match &rest[..letters] {
                 "ms" => 1,
                 "s" => 1000,
@@ -497,11 +589,21 @@ impl Span {
                 "w" => 604_800_000,
                 _ => return Err(bad()),
             };
-            let part = number.checked_mul(milliseconds).map(Duration::from_millis).ok_or_else(bad)?;
+            let part = number
+                .checked_mul(milliseconds)
+                .map(Duration::from_millis)
+                .ok_or_else(bad)?;
             duration = duration.checked_add(part).ok_or_else(bad)?;
             rest = rest[letters..].trim_start();
         }
-        if text.trim().is_empty() { Err(bad()) } else { Ok(Self { text: text.trim().to_owned(), duration }) }
+        if text.trim().is_empty() {
+            Err(bad())
+        } else {
+            Ok(Self {
+                text: text.trim().to_owned(),
+                duration,
+            })
+        }
     }
 }
 
@@ -511,9 +613,11 @@ impl Timer {
         let timers = tables.filter_map(|(name, table)| {
             if let Some(service) = services.iter().find(|service| service.name == name) {
                 table.complain(
-                    Error::new(format!("`[timer.{name}]` and `[service.{name}]` would be the same unit"))
-                        .note(format!("the service is declared at {}", service.at))
-                        .hint("give one of them another name"),
+                    Error::new(format!(
+                        "`[timer.{name}]` and `[service.{name}]` would be the same unit"
+                    ))
+                    .note(format!("the service is declared at {}", service.at))
+                    .hint("give one of them another name"),
                 );
             }
             Self::read(name, table)
@@ -524,22 +628,39 @@ impl Timer {
     fn read(name: PartName, table: Table<'_>) -> Option<Self> {
         let at = table.at();
         let process = Process::read(&table);
-        let calendar = table.require("calendar", "calendar = \"*-*-* 02:10\"").and_then(|value| value.parsed(calendar));
-        let persistent = table.get("persistent").map_or(Some(true), |value| value.boolean());
-        let randomized_delay = table.get("randomized-delay").and_then(|value| value.parsed(Span::parse));
+        let calendar = table
+            .require("calendar", "calendar = \"*-*-* 02:10\"")
+            .and_then(|value| value.parsed(calendar));
+        let persistent = table
+            .get("persistent")
+            .map_or(Some(true), |value| value.boolean());
+        let randomized_delay = table
+            .get("randomized-delay")
+            .and_then(|value| value.parsed(Span::parse));
         table.finish();
-        Some(Self { name, process: process?, calendar: calendar?, persistent: persistent?, randomized_delay, at })
+        Some(Self {
+            name,
+            process: process?,
+            calendar: calendar?,
+            persistent: persistent?,
+            randomized_delay,
+            at,
+        })
     }
 }
 
-/// Reads a calendar event: systemd alone knows the whole grammar, so that only its characters are checked.
+/// Reads a calendar event: systemd alone knows the whole grammar, so that only its characters are
+/// checked.
 fn calendar(text: &str) -> Result<String> {
     let inside = |c: char| c.is_ascii_alphanumeric() || " *,:.-/~+_".contains(c);
     if !text.trim().is_empty() && text.chars().all(inside) {
         return Ok(text.trim().to_owned());
     }
-    Err(Error::new(format!("`{}` is not a calendar event", text.escape_debug()))
-        .hint("such as `*-*-* 02:10` or `Mon..Fri 06:00`; `systemd-analyze calendar` explains them"))
+    Err(
+        Error::new(format!("`{}` is not a calendar event", text.escape_debug())).hint(
+            "such as `*-*-* 02:10` or `Mon..Fri 06:00`; `systemd-analyze calendar` explains them",
+        ),
+    )
 }
 
 impl Cron {
@@ -552,20 +673,44 @@ impl Cron {
 
     fn read(name: PartName, table: Table<'_>) -> Option<Self> {
         let at = table.at();
-        let exec = table.require("exec", "exec = \"PROGRAM ARGUMENT …\"").and_then(|value| CommandLine::read(&value));
-        let schedule = table.require("schedule", "schedule = \"10 2 * * *\"").and_then(|value| Schedule::read(&value));
-        let user = table.get("user").and_then(|value| value.parsed(UserName::parse));
+        let exec = table
+            .require("exec", "exec = \"PROGRAM ARGUMENT …\"")
+            .and_then(|value| CommandLine::read(&value));
+        let schedule = table
+            .require("schedule", "schedule = \"10 2 * * *\"")
+            .and_then(|value| Schedule::read(&value));
+        let user = table
+            .get("user")
+            .and_then(|value| value.parsed(UserName::parse));
         let mailto = table.get("mailto").and_then(|value| value.parsed(mailto));
-        let env = table.get("env").map(|value| process_environment(&value)).unwrap_or_default();
+        let env = table
+            .get("env")
+            .map(|value| process_environment(&value))
+            .unwrap_or_default();
         let environment_files = environment_files(&table);
         table.finish();
-        Some(Self { name, exec: exec?, schedule: schedule?, user, mailto, env, environment_files, at })
+        Some(Self {
+            name,
+            exec: exec?,
+            schedule: schedule?,
+            user,
+            mailto,
+            env,
+            environment_files,
+            at,
+        })
     }
 }
 
 fn mailto(text: &str) -> Result<String> {
-    match text.chars().any(|c| c.is_control() || c == '"' || c == '\'') {
-        true => Err(Error::new(format!("`{}` is not an address for mail", text.escape_debug()))),
+    match text
+        .chars()
+        .any(|c| c.is_control() || c == '"' || c == '\'')
+    {
+        true => Err(Error::new(format!(
+            "`{}` is not an address for mail",
+            text.escape_debug()
+        ))),
         false => Ok(text.to_owned()),
     }
 }
@@ -592,7 +737,10 @@ impl Schedule {
         if text.starts_with('@') {
             return match CRON_NAMES.contains(&text) {
                 true => Ok(Self(text.to_owned())),
-                false => Err((0, Error::new(format!("cron knows no `{text}`")).hint(suggested_name(text)))),
+                false => Err((
+                    0,
+                    Error::new(format!("cron knows no `{text}`")).hint(suggested_name(text)),
+                )),
             };
         }
         let fields: Vec<&str> = text.split_ascii_whitespace().collect();
@@ -600,8 +748,12 @@ impl Schedule {
             let number = fields.len();
             return Err((
                 0,
-                Error::new(format!("a cron schedule has five fields, and `{text}` has {number}"))
-                    .hint("minute, hour, day of the month, month, day of the week, such as `10 2 * * *`"),
+                Error::new(format!(
+                    "a cron schedule has five fields, and `{text}` has {number}"
+                ))
+                .hint(
+                    "minute, hour, day of the month, month, day of the week, such as `10 2 * * *`",
+                ),
             ));
         }
         for (field, rule) in fields.iter().zip(&CRON_FIELDS) {
@@ -613,8 +765,16 @@ impl Schedule {
     }
 }
 
-const CRON_NAMES: [&str; 8] =
-    ["@reboot", "@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"];
+const CRON_NAMES: [&str; 8] = [
+    "@reboot",
+    "@yearly",
+    "@annually",
+    "@monthly",
+    "@weekly",
+    "@daily",
+    "@midnight",
+    "@hourly",
+];
 
 fn suggested_name(text: &str) -> String {
     match nearest(text, CRON_NAMES) {
@@ -632,42 +792,76 @@ struct CronField {
 }
 
 const CRON_FIELDS: [CronField; 5] = [
-    CronField { what: "minute", least: 0, most: 59, names: &[] },
-    CronField { what: "hour", least: 0, most: 23, names: &[] },
-    CronField { what: "day of the month", least: 1, most: 31, names: &[] },
+    CronField {
+        what: "minute",
+        least: 0,
+        most: 59,
+        names: &[],
+    },
+    CronField {
+        what: "hour",
+        least: 0,
+        most: 23,
+        names: &[],
+    },
+    CronField {
+        what: "day of the month",
+        least: 1,
+        most: 31,
+        names: &[],
+    },
     CronField {
         what: "month",
         least: 1,
         most: 12,
-        names: &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"],
+        names: &[
+            "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
+        ],
     },
     // Both 0 and 7 are Sunday.
-    CronField { what: "day of the week", least: 0, most: 7, names: &["sun", "mon", "tue", "wed", "thu", "fri", "sat"] },
+    CronField {
+        what: "day of the week",
+        least: 0,
+        most: 7,
+        names: &["sun", "mon", "tue", "wed", "thu", "fri", "sat"],
+    },
 ];
 
 impl CronField {
     /// Checks a list of values and ranges, each with an optional step.
     fn check(&self, field: &str) -> Result<()> {
         let inside = field.split(',').all(|part| {
-            let (range, step) = part.split_once('/').map_or((part, None), |(range, step)| (range, Some(step)));
+            let (range, step) = part
+                .split_once('/')
+                .map_or((part, None), |(range, step)| (range, Some(step)));
             let has_step = step.is_none_or(|step| number(step).is_some_and(|step| step > 0));
             has_step
                 && match range.split_once('-') {
                     _ if range == "*" => true,
-                    Some((from, to)) => self.value(from).zip(self.value(to)).is_some_and(|(from, to)| from <= to),
+                    Some((from, to)) => self
+                        .value(from)
+                        .zip(self.value(to))
+                        .is_some_and(|(from, to)| from <= to),
                     // cron takes a step for ranges only.
                     None => step.is_none() && self.value(range).is_some(),
                 }
         });
         match inside {
             true => Ok(()),
-            false => Err(Error::new(format!("`{field}` is no {} for cron", self.what))
-                .hint(format!("{} to {}, ranges as `a-b`, steps as `*/n`, lists with `,`", self.least, self.most))),
+            false => Err(
+                Error::new(format!("`{field}` is no {} for cron", self.what)).hint(format!(
+                    "{} to {}, ranges as `a-b`, steps as `*/n`, lists with `,`",
+                    self.least, self.most
+                )),
+            ),
         }
     }
 
     fn value(&self, text: &str) -> Option<u32> {
-        let named = self.names.iter().position(|name| text.eq_ignore_ascii_case(name));
+        let named = self
+            .names
+            .iter()
+            .position(|name| text.eq_ignore_ascii_case(name));
         // Names count from the field's least value.
         let value = match named {
             Some(index) => self.least + u32::try_from(index).ok()?,
@@ -678,7 +872,9 @@ impl CronField {
 }
 
 fn number(text: &str) -> Option<u32> {
-    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
+    text.bytes()
+        .all(|b| b.is_ascii_digit())
+        .then(|| text.parse().ok())?
 }
 
 impl Logrotate {
@@ -693,25 +889,48 @@ impl Logrotate {
         if let Some(paths) = &paths {
             check_overlaps(&table, paths);
         }
-        let frequency = table.get("frequency").map_or(Some(Frequency::Daily), |value| value.choice(FREQUENCIES));
-        let keep = table.get("keep").map_or(Some(14), |value| count(&value, 0, 10_000));
-        let compress = table.get("compress").map_or(Some(true), |value| value.boolean());
+        let frequency = table
+            .get("frequency")
+            .map_or(Some(Frequency::Daily), |value| value.choice(FREQUENCIES));
+        let keep = table
+            .get("keep")
+            .map_or(Some(14), |value| count(&value, 0, 10_000));
+        let compress = table
+            .get("compress")
+            .map_or(Some(true), |value| value.boolean());
         let reopen = Reopen::read(&table, services);
         table.finish();
         let paths = paths?.into_iter().map(|path| path.value).collect();
-        is_there.then_some(Self { paths, frequency: frequency?, keep: keep?, compress: compress?, reopen, at })
+        is_there.then_some(Self {
+            paths,
+            frequency: frequency?,
+            keep: keep?,
+            compress: compress?,
+            reopen,
+            at,
+        })
     }
 }
 
 /// A log that two patterns match makes logrotate refuse all of the file.
 fn check_overlaps(table: &Table<'_>, paths: &[Placed<InstallPath>]) {
     for (index, path) in paths.iter().enumerate() {
-        let Some(other) = paths[..index].iter().find(|other| overlap(other.as_str(), path.as_str())) else { continue };
+        let Some(other) = paths[..index]
+            .iter()
+            .find(|other| overlap(other.as_str(), path.as_str()))
+        else {
+            continue;
+        };
         let error = match other.value == path.value {
-            true => Error::new(format!("`{path}` is listed twice", path = path.as_str())).hint("leave one of them out"),
-            false => Error::new(format!("`{}` and `{}` match the same logs", other.as_str(), path.as_str()))
-                .note("logrotate ignores a file in which two patterns match one log")
-                .hint("leave out the narrower one, or make the wider one match less"),
+            true => Error::new(format!("`{path}` is listed twice", path = path.as_str()))
+                .hint("leave one of them out"),
+            false => Error::new(format!(
+                "`{}` and `{}` match the same logs",
+                other.as_str(),
+                path.as_str()
+            ))
+            .note("logrotate ignores a file in which two patterns match one log")
+            .hint("leave out the narrower one, or make the wider one match less"),
         };
         table.complain_elsewhere(error.at(path.at.clone()));
     }
@@ -720,7 +939,11 @@ fn check_overlaps(table: &Table<'_>, paths: &[Placed<InstallPath>]) {
 impl Reopen {
     fn read(table: &Table<'_>, services: &[Service]) -> Self {
         let known = |text: &str| {
-            let error = || Error::new(format!("there is no `[service.{text}]` to tell of new logs"));
+            let error = || {
+                Error::new(format!(
+                    "there is no `[service.{text}]` to tell of new logs"
+                ))
+            };
             let names = || services.iter().map(|service| service.name.as_str());
             if names().any(|name| name == text) {
                 return PartName::parse(text);
@@ -731,7 +954,9 @@ impl Reopen {
             }
         };
         let names = table.get("services").map(|value| value.each(known));
-        let signal = table.get("signal").and_then(|value| value.parsed(Reload::signal));
+        let signal = table
+            .get("signal")
+            .and_then(|value| value.parsed(Reload::signal));
         let copies = table.get("copytruncate");
         if copies.as_ref().and_then(Value::boolean).unwrap_or(false) {
             if names.is_some() || signal.is_some() {
@@ -744,7 +969,11 @@ impl Reopen {
         }
         let can_reload = |service: &Service| service.reload.is_some();
         // With nobody to tell, a writer would go on writing into the file that was renamed.
-        if names.is_none() && signal.is_none() && copies.is_none() && !services.iter().any(can_reload) {
+        if names.is_none()
+            && signal.is_none()
+            && copies.is_none()
+            && !services.iter().any(can_reload)
+        {
             return Self::CopyTruncate;
         }
         Self::Services { names, signal }
@@ -763,12 +992,17 @@ impl ConfigFile {
     pub(super) fn read_all(root: &Table<'_>, directory: &Path) -> Vec<Self> {
         let read = |(name, table): (Placed<String>, Table<'_>)| {
             let path = ReleasePath::parse(&name).map_err(|error| {
-                let error = error.at(name.at.clone()).note("it is the file's name below `/etc/APP`");
+                let error = error
+                    .at(name.at.clone())
+                    .note("it is the file's name below `/etc/APP`");
                 table.complain_elsewhere(error);
             });
             Self::read(path.ok(), table, directory)
         };
-        root.tables("config", "config.\"NAME\"").into_iter().filter_map(read).collect()
+        root.tables("config", "config.\"NAME\"")
+            .into_iter()
+            .filter_map(read)
+            .collect()
     }
 
     fn read(name: Option<ReleasePath>, table: Table<'_>, directory: &Path) -> Option<Self> {
@@ -778,17 +1012,34 @@ impl ConfigFile {
             .require("source", &format!("source = \"deploy/{example}\""))
             .and_then(|value| value.parsed(|text| existing_file(directory, "source file", text)));
         let mode = table.get("mode").map_or(Some(0o644), |value| mode(&value));
-        let owner = table.get("owner").and_then(|value| value.parsed(UserName::parse));
-        let group = table.get("group").and_then(|value| value.parsed(UserName::parse));
-        let template = table.get("template").map_or(Some(false), |value| value.boolean());
+        let owner = table
+            .get("owner")
+            .and_then(|value| value.parsed(UserName::parse));
+        let group = table
+            .get("group")
+            .and_then(|value| value.parsed(UserName::parse));
+        let template = table
+            .get("template")
+            .map_or(Some(false), |value| value.boolean());
         let variables = table.get("variables");
         if let (Some(value), Some(false)) = (&variables, template) {
             let error = Error::new(format!("`{}` is for a template", value.label()));
             value.complain(error.hint("add `template = true`, or leave the variables out"));
         }
-        let variables = variables.map(|value| environment(&value)).unwrap_or_default();
+        let variables = variables
+            .map(|value| environment(&value))
+            .unwrap_or_default();
         table.finish();
-        Some(Self { name: name?, source: source?, mode: mode?, owner, group, template: template?, variables, at })
+        Some(Self {
+            name: name?,
+            source: source?,
+            mode: mode?,
+            owner,
+            group,
+            template: template?,
+            variables,
+            at,
+        })
     }
 }
 
@@ -817,24 +1068,34 @@ fn environment_files(table: &Table<'_>) -> Vec<InstallPath> {
     match table.get("environment-file") {
         None => Vec::new(),
         Some(value) if value.is_string() => value.parsed(environment_file).into_iter().collect(),
-        Some(value) => value.each(environment_file).into_iter().map(|path| path.value).collect(),
+        Some(value) => value
+            .each(environment_file)
+            .into_iter()
+            .map(|path| path.value)
+            .collect(),
     }
 }
 
-/// Reads the path of an environment file: systemd would take it for a pattern of several, which come in no certain order.
+/// Reads the path of an environment file: systemd would take it for a pattern of several, which
+/// come in no certain order.
 fn environment_file(text: &str) -> Result<InstallPath> {
     match text.contains(['*', '?', '[', '\\']) {
-        true => Err(Error::new(format!("`{text}` is a pattern and not a file")).hint("name the files, in a list")),
+        true => Err(Error::new(format!("`{text}` is a pattern and not a file"))
+            .hint("name the files, in a list")),
         false => host_path(text),
     }
 }
 
 /// Reads `systemd = { NAME = "value" }`.
 fn settings(value: &Value<'_>) -> BTreeMap<String, String> {
-    let Some(table) = value.table("systemd") else { return BTreeMap::new() };
+    let Some(table) = value.table("systemd") else {
+        return BTreeMap::new();
+    };
     let mut settings = BTreeMap::new();
     for (name, value) in table.entries() {
-        let name = setting_name(&name).map_err(|error| value.complain(error)).ok();
+        let name = setting_name(&name)
+            .map_err(|error| value.complain(error))
+            .ok();
         let text = value.parsed(|text| match text.chars().any(char::is_control) {
             true => Err(Error::new(format!("`{}` must be one line", value.label()))),
             false => Ok(text.to_owned()),
@@ -846,22 +1107,42 @@ fn settings(value: &Value<'_>) -> BTreeMap<String, String> {
 
 /// Reads the name of a setting in a unit, e.g. `PrivateTmp`.
 pub(super) fn setting_name(text: &str) -> Result<String> {
-    match text.starts_with(|c: char| c.is_ascii_uppercase()) && text.chars().all(|c| c.is_ascii_alphanumeric()) {
+    match text.starts_with(|c: char| c.is_ascii_uppercase())
+        && text.chars().all(|c| c.is_ascii_alphanumeric())
+    {
         true => Ok(text.to_owned()),
-        false => Err(Error::new(format!("`{}` is not the name of a setting of systemd", text.escape_debug()))
-            .hint("such as `PrivateTmp`, `MemoryMax` (systemd.exec(5), systemd.resource-control(5))")),
+        false => Err(Error::new(format!(
+            "`{}` is not the name of a setting of systemd",
+            text.escape_debug()
+        ))
+        .hint("such as `PrivateTmp`, `MemoryMax` (systemd.exec(5), systemd.resource-control(5))")),
     }
 }
 
 /// Reads the full name of a unit (systemd.unit(5)).
 fn unit_name(text: &str) -> Result<String> {
-    const TYPES: [&str; 9] = ["service", "socket", "target", "timer", "mount", "path", "device", "slice", "automount"];
+    const TYPES: [&str; 9] = [
+        "service",
+        "socket",
+        "target",
+        "timer",
+        "mount",
+        "path",
+        "device",
+        "slice",
+        "automount",
+    ];
     let inside = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
-    let has_type = text.rsplit_once('.').is_some_and(|(name, end)| !name.is_empty() && TYPES.contains(&end));
+    let has_type = text
+        .rsplit_once('.')
+        .is_some_and(|(name, end)| !name.is_empty() && TYPES.contains(&end));
     if has_type && text.chars().all(inside) {
         return Ok(text.to_owned());
     }
-    let error = Error::new(format!("`{}` is not the name of a unit", text.escape_debug()));
+    let error = Error::new(format!(
+        "`{}` is not the name of a unit",
+        text.escape_debug()
+    ));
     match !text.is_empty() && text.chars().all(inside) {
         true => Err(error.hint(format!("write `{text}.service`, if it is a service"))),
         false => Err(error.hint("write the whole name, such as `postgresql.service`")),
@@ -878,7 +1159,9 @@ pub(super) fn host_path(text: &str) -> Result<InstallPath> {
 
 /// Reads a number of things.
 pub(super) fn count(value: &Value<'_>, least: u32, most: u32) -> Option<u32> {
-    value.integer(i64::from(least)..=i64::from(most)).and_then(|number| u32::try_from(number).ok())
+    value
+        .integer(i64::from(least)..=i64::from(most))
+        .and_then(|number| u32::try_from(number).ok())
 }
 
 #[cfg(test)]
@@ -889,10 +1172,19 @@ mod tests {
     fn schedules_are_what_crontab_takes() {
         for (text, normal) in [
             ("10 2 * * *", "10 2 * * *"),
-            ("*/5  0-6,12\t1-31/2 jan-MAR sun,7", "*/5 0-6,12 1-31/2 jan-MAR sun,7"),
+            (
+                "*/5  0-6,12\t1-31/2 jan-MAR sun,7",
+                "*/5 0-6,12 1-31/2 jan-MAR sun,7",
+            ),
             ("@daily", "@daily"),
         ] {
-            assert_eq!(Schedule::parse(text).map_err(|(_, error)| error).unwrap().as_str(), normal);
+            assert_eq!(
+                Schedule::parse(text)
+                    .map_err(|(_, error)| error)
+                    .unwrap()
+                    .as_str(),
+                normal
+            );
         }
         for (text, offset) in [
             ("60 * * * *", 0),
@@ -917,12 +1209,27 @@ mod tests {
     #[test]
     fn spans_are_as_systemd_reads_them() {
         // The units of systemd.time(7).
-        for (text, milliseconds) in
-            [("90s", 90_000), ("1h 30min", 5_400_000), ("2d1ms", 172_800_001), ("1 w", 604_800_000)]
-        {
-            assert_eq!(Span::parse(text).unwrap().duration, Duration::from_millis(milliseconds), "{text}");
+        for (text, milliseconds) in [
+            ("90s", 90_000),
+            ("1h 30min", 5_400_000),
+            ("2d1ms", 172_800_001),
+            ("1 w", 604_800_000),
+        ] {
+            assert_eq!(
+                Span::parse(text).unwrap().duration,
+                Duration::from_millis(milliseconds),
+                "{text}"
+            );
         }
-        for bad in ["", "30", "s", "5 minutes ago", "-1s", "1.5h", "99999999999999999w"] {
+        for bad in [
+            "",
+            "30",
+            "s",
+            "5 minutes ago",
+            "-1s",
+            "1.5h",
+            "99999999999999999w",
+        ] {
             assert!(Span::parse(bad).is_err(), "{bad}");
         }
     }
@@ -941,9 +1248,22 @@ mod tests {
 
     #[test]
     fn sockets_are_addresses_or_paths() {
-        assert_eq!(Socket::parse("[::]:80").unwrap(), Socket::Tcp("[::]:80".parse().unwrap()));
-        assert!(matches!(Socket::parse("/run/shop/web.sock"), Ok(Socket::Unix(_))));
-        for bad in ["8000", "localhost:80", "0.0.0.0", "0.0.0.0:0", "1.2.3.4:99999", "/run/../x"] {
+        assert_eq!(
+            Socket::parse("[::]:80").unwrap(),
+            Socket::Tcp("[::]:80".parse().unwrap())
+        );
+        assert!(matches!(
+            Socket::parse("/run/shop/web.sock"),
+            Ok(Socket::Unix(_))
+        ));
+        for bad in [
+            "8000",
+            "localhost:80",
+            "0.0.0.0",
+            "0.0.0.0:0",
+            "1.2.3.4:99999",
+            "/run/../x",
+        ] {
             assert!(Socket::parse(bad).is_err(), "{bad}");
         }
     }

@@ -33,7 +33,10 @@ fn app(files: &[(&str, &str)]) -> App {
 /// Returns an error's text with paths relative to the directory that was made.
 fn shown_in(directory: &Path, error: &Error) -> String {
     let root = directory.join("My_Shop");
-    error.to_string().replace(&format!("{}/", root.display()), "").replace(&*root.to_string_lossy(), "My_Shop")
+    error
+        .to_string()
+        .replace(&format!("{}/", root.display()), "")
+        .replace(&*root.to_string_lossy(), "My_Shop")
 }
 
 fn mistakes(files: &[(&str, &str)]) -> String {
@@ -126,31 +129,68 @@ fn the_contract_is_read() {
     assert_eq!((&app.root, &app.file), (&root, &root.join("pkgapp.toml")));
     assert_eq!(app.name.as_str(), "shop");
     let version = app.version.as_ref().unwrap();
-    assert_eq!((version.to_string().as_str(), version.at.position), ("1.4.2", Some((4, 11))));
-    assert_eq!((app.summary.as_str(), app.license.as_deref()), ("Sells things", Some("MIT")));
+    assert_eq!(
+        (version.to_string().as_str(), version.at.position),
+        ("1.4.2", Some((4, 11)))
+    );
+    assert_eq!(
+        (app.summary.as_str(), app.license.as_deref()),
+        ("Sells things", Some("MIT"))
+    );
     assert_eq!(app.maintainer, "Ops <ops@example.com>");
-    assert_eq!(app.homepage.as_ref().map(Url::as_str), Some("https://example.com/shop"));
+    assert_eq!(
+        app.homepage.as_ref().map(Url::as_str),
+        Some("https://example.com/shop")
+    );
     assert_eq!(app.source.as_deref(), Some(root.as_path()));
-    assert_eq!(app.included_files().unwrap(), ["manage.py", "site/index.html"].map(PathBuf::from));
+    assert_eq!(
+        app.included_files().unwrap(),
+        ["manage.py", "site/index.html"].map(PathBuf::from)
+    );
 
-    assert_eq!(app.python.version.value, PythonMinor { major: 3, minor: 11 });
+    assert_eq!(
+        app.python.version.value,
+        PythonMinor {
+            major: 3,
+            minor: 11
+        }
+    );
     assert_eq!(app.python.interpreter, Interpreter::System);
-    assert_eq!(app.python.requirements[0].value, root.join("requirements.txt"));
+    assert_eq!(
+        app.python.requirements[0].value,
+        root.join("requirements.txt")
+    );
     assert_eq!(app.python.requirements[0].at.position, Some((16, 17)));
-    let run: Vec<_> = app.build.run.iter().map(|command| command.words.join("|")).collect();
+    let run: Vec<_> = app
+        .build
+        .run
+        .iter()
+        .map(|command| command.words.join("|"))
+        .collect();
     assert_eq!(run, ["python|app/manage.py|collectstatic|--noinput"]);
     assert_eq!(app.package.prefix.as_str(), "/opt/shop");
     assert_eq!(app.package.prefix.at.position, Some((22, 10)));
-    assert_eq!((&app.package.revision, app.package.section.as_str()), (&Revision::Fixed("1".into()), "misc"));
+    assert_eq!(
+        (&app.package.revision, app.package.section.as_str()),
+        (&Revision::Fixed("1".into()), "misc")
+    );
     assert_eq!(app.package.depends_deb[0].value, "libpq5");
     assert_eq!(app.package.depends_rpm[0].value, "libpq");
-    assert_eq!((app.package.compression, app.package.tar), (Squeeze::Default, TarCompression::Zst));
+    assert_eq!(
+        (app.package.compression, app.package.tar),
+        (Squeeze::Default, TarCompression::Zst)
+    );
 }
 
 #[test]
 fn relations_are_names_or_a_list_for_each_format() {
-    let read =
-        |lines: &str| load(&[("pkgapp.toml", &format!("{GOOD}[package]\n{lines}\n")), ("requirements.txt", "")]).1;
+    let read = |lines: &str| {
+        load(&[
+            ("pkgapp.toml", &format!("{GOOD}[package]\n{lines}\n")),
+            ("requirements.txt", ""),
+        ])
+        .1
+    };
     let app = read(
         "replaces = [\"shop-old\"]\nprovides.deb = [\"shop-api (= 2.0)\"]\nprovides.rpm = [\"shop-api = 2.0\"]\n\
          recommends.deb = [\"redis-server (>= 5:6) | valkey\"]",
@@ -165,11 +205,23 @@ fn relations_are_names_or_a_list_for_each_format() {
     assert_eq!(relations.provides.rpm, ["shop-api = 2.0"]);
     assert_eq!(relations.recommends.deb, ["redis-server (>= 5:6) | valkey"]);
     for (bad, message) in [
-        ("replaces = [\"shop (<< 2)\"]", "is not a name that packages have in both formats"),
-        ("replaces.deb = [\"old (>= 2)\"]", "would replace versions that are yet to come"),
+        (
+            "replaces = [\"shop (<< 2)\"]",
+            "is not a name that packages have in both formats",
+        ),
+        (
+            "replaces.deb = [\"old (>= 2)\"]",
+            "would replace versions that are yet to come",
+        ),
         ("conflicts.deb = [\"a1 | b1\"]", "names alternatives"),
-        ("provides.deb = [\"old (>= 2)\"]", "provides no certain version"),
-        ("conflicts.rpm = [\"old 2\"]", "is not a dependency as rpm writes it"),
+        (
+            "provides.deb = [\"old (>= 2)\"]",
+            "provides no certain version",
+        ),
+        (
+            "conflicts.rpm = [\"old 2\"]",
+            "is not a dependency as rpm writes it",
+        ),
         ("replaces = [\"shop\"]", "is the package itself"),
     ] {
         let error = read(bad).unwrap_err();
@@ -180,32 +232,81 @@ fn relations_are_names_or_a_list_for_each_format() {
 #[test]
 fn the_contract_of_the_host_is_read() {
     let app = app(CONTRACT_FILES);
-    let [web] = &app.services[..] else { panic!("{:?}", app.services) };
+    let [web] = &app.services[..] else {
+        panic!("{:?}", app.services)
+    };
     assert_eq!(web.name.as_str(), "web");
-    assert_eq!(web.process.exec.words, ["gunicorn", "shop.wsgi", "--bind", "127.0.0.1:8000"]);
-    assert_eq!(web.process.user.as_ref().map(UserName::as_str), Some("shop"));
-    assert_eq!(web.process.env, BTreeMap::from([("A".to_owned(), "b".to_owned())]));
+    assert_eq!(
+        web.process.exec.words,
+        ["gunicorn", "shop.wsgi", "--bind", "127.0.0.1:8000"]
+    );
+    assert_eq!(
+        web.process.user.as_ref().map(UserName::as_str),
+        Some("shop")
+    );
+    assert_eq!(
+        web.process.env,
+        BTreeMap::from([("A".to_owned(), "b".to_owned())])
+    );
     assert_eq!(web.reload, Some(Reload::Signal("HUP")));
-    assert_eq!(web.socket, Some(Socket::Tcp("0.0.0.0:8000".parse().unwrap())));
-    assert_eq!((web.service_type, web.restart, web.instances), (ServiceType::Exec, Restart::OnFailure, None));
+    assert_eq!(
+        web.socket,
+        Some(Socket::Tcp("0.0.0.0:8000".parse().unwrap()))
+    );
+    assert_eq!(
+        (web.service_type, web.restart, web.instances),
+        (ServiceType::Exec, Restart::OnFailure, None)
+    );
 
-    let [report] = &app.timers[..] else { panic!("{:?}", app.timers) };
-    assert_eq!((report.calendar.as_str(), report.persistent), ("*-*-* 02:10", true));
-    let [purge] = &app.crons[..] else { panic!("{:?}", app.crons) };
-    assert_eq!((purge.schedule.as_str(), purge.exec.text.as_str()), ("10 2 * * *", "shop purge"));
+    let [report] = &app.timers[..] else {
+        panic!("{:?}", app.timers)
+    };
+    assert_eq!(
+        (report.calendar.as_str(), report.persistent),
+        ("*-*-* 02:10", true)
+    );
+    let [purge] = &app.crons[..] else {
+        panic!("{:?}", app.crons)
+    };
+    assert_eq!(
+        (purge.schedule.as_str(), purge.exec.text.as_str()),
+        ("10 2 * * *", "shop purge")
+    );
     let logrotate = app.logrotate.unwrap();
-    assert_eq!(logrotate.paths, [InstallPath::parse("/var/log/shop/*.log").unwrap()]);
-    assert_eq!((logrotate.frequency, logrotate.keep, logrotate.compress), (Frequency::Daily, 14, true));
-    let [config] = &app.configs[..] else { panic!("{:?}", app.configs) };
-    assert_eq!((config.name.as_str(), config.mode, config.template), ("shop.env", 0o640, false));
+    assert_eq!(
+        logrotate.paths,
+        [InstallPath::parse("/var/log/shop/*.log").unwrap()]
+    );
+    assert_eq!(
+        (logrotate.frequency, logrotate.keep, logrotate.compress),
+        (Frequency::Daily, 14, true)
+    );
+    let [config] = &app.configs[..] else {
+        panic!("{:?}", app.configs)
+    };
+    assert_eq!(
+        (config.name.as_str(), config.mode, config.template),
+        ("shop.env", 0o640, false)
+    );
     assert_eq!(config.source, app.root.join("deploy/shop.env"));
 
-    let [production] = &app.deploys[..] else { panic!("{:?}", app.deploys) };
-    assert_eq!(production.hosts[0].pattern.value.as_str(), "web[01:04].example.com");
+    let [production] = &app.deploys[..] else {
+        panic!("{:?}", app.deploys)
+    };
+    assert_eq!(
+        production.hosts[0].pattern.value.as_str(),
+        "web[01:04].example.com"
+    );
     assert_eq!((production.sudo, production.max_failed), (true, 0));
-    assert_eq!(production.batches, [Batch::Hosts(1), Batch::Percent(50), Batch::Percent(100)]);
+    assert_eq!(
+        production.batches,
+        [Batch::Hosts(1), Batch::Percent(50), Batch::Percent(100)]
+    );
     let health = production.health.as_ref().unwrap();
-    assert_eq!(health.url.as_ref().map(Url::as_str), Some("http://127.0.0.1:8000/"));
+    assert_eq!(
+        health.url.as_ref().map(Url::as_str),
+        Some("http://127.0.0.1:8000/")
+    );
     assert_eq!(health.timeout, Duration::from_secs(30));
     let migrate = production.migrate.as_ref().unwrap();
     assert_eq!((migrate.exec.words.len(), migrate.on), (3, MigrateOn::One));
@@ -225,15 +326,30 @@ fn hosts_may_have_a_role_labels_and_variables() {
     let only = crate::host::Filter::parse("role=main").unwrap();
     let select = |named: &[&str], filters: &[crate::host::Filter]| {
         let named: Vec<String> = named.iter().map(|name| (*name).to_owned()).collect();
-        crate::host::select::select(&named, app.deploys.first(), Some("ops"), filters, &app.root).unwrap()
+        crate::host::select::select(&named, app.deploys.first(), Some("ops"), filters, &app.root)
+            .unwrap()
     };
     let all = select(&[], &[]);
     let names: Vec<&str> = all.iter().map(|member| member.name.as_str()).collect();
     assert_eq!(names, ["web1", "db1", "db2", "db2:22"]);
     assert_eq!(all[2].address.to_string(), "ops@db2");
-    let values = |key: &str| all[2].labels[key].iter().map(String::as_str).collect::<Vec<_>>();
-    assert_eq!((values("role"), values("zone")), (vec!["db", "main"], vec!["a", "b"]));
-    assert_eq!((all[2].variables["P"].as_str(), all[3].variables["P"].as_str()), ("1", "2"));
+    let values = |key: &str| {
+        all[2].labels[key]
+            .iter()
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (values("role"), values("zone")),
+        (vec!["db", "main"], vec!["a", "b"])
+    );
+    assert_eq!(
+        (
+            all[2].variables["P"].as_str(),
+            all[3].variables["P"].as_str()
+        ),
+        ("1", "2")
+    );
     assert_eq!(select(&[], &[only]).len(), 1);
     assert_eq!(
         select(&["db1", "me@db1", "other"], &[])[0].variables["P"],
@@ -243,7 +359,11 @@ fn hosts_may_have_a_role_labels_and_variables() {
 
     let bad = r#"{ role = "db" }, { host = "x", rolle = "db" }, { host = "y", variables = { "1P" = "" } }"#;
     let told = mistakes(&[("pkgapp.toml", &text(bad)), ("a", "")]);
-    for part in ["lacks `host`", "`rolle`", "`1P` is not the name of a variable"] {
+    for part in [
+        "lacks `host`",
+        "`rolle`",
+        "`1P` is not the name of a variable",
+    ] {
         assert!(told.contains(part), "{part}: {told}");
     }
 }
@@ -278,17 +398,37 @@ timeout-stop = "1min 30s"
 "#
     );
     let app = app(&[("pkgapp.toml", &text), ("requirements.txt", "")]);
-    assert_eq!(app.python.allow_unmet, ["foo-bar".parse::<PackageName>().unwrap()]);
-    let added: Vec<String> = app.python.add.iter().map(|added| added.value.to_string()).collect();
+    assert_eq!(
+        app.python.allow_unmet,
+        ["foo-bar".parse::<PackageName>().unwrap()]
+    );
+    let added: Vec<String> = app
+        .python
+        .add
+        .iter()
+        .map(|added| added.value.to_string())
+        .collect();
     assert_eq!(added, ["gunicorn>=22", "uvicorn[standard]"]);
     let told = mistakes(&[
-        ("pkgapp.toml", &text.replace("Gunicorn>=22", "a @ https://e.com/a.whl")),
+        (
+            "pkgapp.toml",
+            &text.replace("Gunicorn>=22", "a @ https://e.com/a.whl"),
+        ),
         ("requirements.txt", ""),
     ]);
-    assert!(told.contains("`a @ https://e.com/a.whl` names an address"), "{told}");
+    assert!(
+        told.contains("`a @ https://e.com/a.whl` names an address"),
+        "{told}"
+    );
     assert_eq!(app.build.env["LANG"], "C.UTF-8");
-    assert_eq!((app.package.compression, app.package.tar), (Squeeze::Exact(Compression::Xz(6)), TarCompression::Gz));
-    let allows = |path| app.package.allows_collision(&InstallPath::parse(path).unwrap());
+    assert_eq!(
+        (app.package.compression, app.package.tar),
+        (Squeeze::Exact(Compression::Xz(6)), TarCompression::Gz)
+    );
+    let allows = |path| {
+        app.package
+            .allows_collision(&InstallPath::parse(path).unwrap())
+    };
     assert!(allows("/opt/shop/lib/a/b/LICENSE") && !allows("/opt/shop/LICENSE"));
     let worker = &app.services[0];
     assert_eq!(worker.process.exec.words, ["sh", "-c", "celery | tee"]);
@@ -296,8 +436,13 @@ timeout-stop = "1min 30s"
         (worker.service_type, worker.restart, worker.instances),
         (ServiceType::Notify, Restart::Always, Some(4))
     );
-    assert!(matches!(&worker.reload, Some(Reload::Command(command)) if command.words == ["shop", "reload"]));
-    assert_eq!(worker.process.timeout_stop.as_ref().unwrap().duration, Duration::from_secs(90));
+    assert!(
+        matches!(&worker.reload, Some(Reload::Command(command)) if command.words == ["shop", "reload"])
+    );
+    assert_eq!(
+        worker.process.timeout_stop.as_ref().unwrap().duration,
+        Duration::from_secs(90)
+    );
     assert_eq!(worker.process.limit_nofile, Some(65536));
 }
 
@@ -306,7 +451,14 @@ fn every_known_target_can_be_named() {
     let names: Vec<_> = target::TARGETS.iter().map(|target| target.name).collect();
     let text = format!("{GOOD}[package]\ntargets = {names:?}\n");
     let app = app(&[("pkgapp.toml", &text), ("requirements.txt", "")]);
-    assert_eq!(app.package.targets.iter().map(|target| target.name).collect::<Vec<_>>(), names);
+    assert_eq!(
+        app.package
+            .targets
+            .iter()
+            .map(|target| target.name)
+            .collect::<Vec<_>>(),
+        names
+    );
 }
 
 const PROJECT: &str = r#"
@@ -327,28 +479,63 @@ unknown = "to us"
 
 #[test]
 fn a_project_alone_is_enough() {
-    let (directory, app) = load(&[("pyproject.toml", PROJECT), (".python-version", "# pyenv\n3.12.4\n")]);
+    let (directory, app) = load(&[
+        ("pyproject.toml", PROJECT),
+        (".python-version", "# pyenv\n3.12.4\n"),
+    ]);
     let root = directory.path().join("My_Shop");
     let app = app.unwrap();
     assert_eq!(app.name.as_str(), "my-shop");
     assert_eq!(app.version.as_ref().unwrap().to_string(), "2.0rc1");
-    assert_eq!((app.summary.as_str(), app.license.as_deref()), ("Sells things", Some("MIT")));
+    assert_eq!(
+        (app.summary.as_str(), app.license.as_deref()),
+        ("Sells things", Some("MIT"))
+    );
     assert_eq!(app.maintainer, "Ops <ops@example.com>");
-    assert_eq!(app.homepage.as_ref().map(Url::as_str), Some("https://example.com/"));
-    assert_eq!((app.source.as_deref(), &app.file), (Some(root.as_path()), &root.join("pyproject.toml")));
-    assert_eq!(app.python.version.value, PythonMinor { major: 3, minor: 12 });
-    assert_eq!(app.python.version.at, Location { file: root.join(".python-version"), position: Some((2, 1)) });
-    assert_eq!((app.python.requirements.len(), app.package.prefix.as_str()), (0, "/opt/my-shop"));
+    assert_eq!(
+        app.homepage.as_ref().map(Url::as_str),
+        Some("https://example.com/")
+    );
+    assert_eq!(
+        (app.source.as_deref(), &app.file),
+        (Some(root.as_path()), &root.join("pyproject.toml"))
+    );
+    assert_eq!(
+        app.python.version.value,
+        PythonMinor {
+            major: 3,
+            minor: 12
+        }
+    );
+    assert_eq!(
+        app.python.version.at,
+        Location {
+            file: root.join(".python-version"),
+            position: Some((2, 1))
+        }
+    );
+    assert_eq!(
+        (app.python.requirements.len(), app.package.prefix.as_str()),
+        (0, "/opt/my-shop")
+    );
 }
 
 #[test]
 fn our_table_in_pyproject_goes_before_the_project() {
     let ours = "[tool.pkgapp.app]\nname = \"shop\"\nsource = \"\"\n[tool.pkgapp.python]\nversion = \"3.11\"\n";
-    let app = app(&[("pyproject.toml", &format!("{PROJECT}{ours}")), ("pylock.toml", ""), ("requirements.txt", "")]);
+    let app = app(&[
+        ("pyproject.toml", &format!("{PROJECT}{ours}")),
+        ("pylock.toml", ""),
+        ("requirements.txt", ""),
+    ]);
     assert_eq!((app.name.as_str(), app.source), ("shop", None));
     assert_eq!(app.version.unwrap().to_string(), "2.0rc1");
     assert_eq!(
-        app.python.requirements.iter().map(|file| &file.value).collect::<Vec<_>>(),
+        app.python
+            .requirements
+            .iter()
+            .map(|file| &file.value)
+            .collect::<Vec<_>>(),
         [&app.root.join("pylock.toml")]
     );
 }
@@ -357,11 +544,20 @@ fn our_table_in_pyproject_goes_before_the_project() {
 fn a_built_wheel_may_say_the_version() {
     let ours = "[app]\nname = \"shop\"\n[python]\nversion = \"3.11\"\n";
     let dynamic = "[project]\nname = \"shop\"\ndynamic = [\"version\"]\n";
-    assert_eq!(app(&[("pkgapp.toml", ours), ("pyproject.toml", dynamic)]).version, None);
-    assert_eq!(app(&[("pkgapp.toml", ours), ("setup.py", "")]).version, None);
+    assert_eq!(
+        app(&[("pkgapp.toml", ours), ("pyproject.toml", dynamic)]).version,
+        None
+    );
+    assert_eq!(
+        app(&[("pkgapp.toml", ours), ("setup.py", "")]).version,
+        None
+    );
     assert_eq!(
         mistakes(&[
-            ("pkgapp.toml", "[app]\nsource = \"\"\n[python]\nversion = \"3.11\"\n"),
+            (
+                "pkgapp.toml",
+                "[app]\nsource = \"\"\n[python]\nversion = \"3.11\"\n"
+            ),
             ("pyproject.toml", dynamic),
             ("requirements.txt", ""),
         ]),
@@ -373,12 +569,18 @@ fn a_built_wheel_may_say_the_version() {
 fn the_source_may_lie_elsewhere() {
     let (directory, app) = load(&[
         ("pyproject.toml", PROJECT),
-        ("deploy/prod.toml", "[app]\nsource = \"..\"\n[python]\nversion = \"3.11\"\n"),
+        (
+            "deploy/prod.toml",
+            "[app]\nsource = \"..\"\n[python]\nversion = \"3.11\"\n",
+        ),
     ]);
     assert!(app.is_err(), "there is no version of Python");
     let root = directory.path().join("My_Shop");
     let app = App::load(Some(&root.join("deploy/prod.toml")), Path::new("/")).unwrap();
-    assert_eq!((app.name.as_str(), app.root), ("my-shop", root.join("deploy")));
+    assert_eq!(
+        (app.name.as_str(), app.root),
+        ("my-shop", root.join("deploy"))
+    );
     assert_eq!(app.source, Some(root.join("deploy/..")));
 }
 
@@ -396,12 +598,18 @@ fn the_configuration_must_be_one() {
              hint: keep one of them, or choose with `--config FILE`",
         ),
         (
-            vec![("pyproject.toml", "[project]\nname = \"shop\"\nversion = \"1\"\n")],
+            vec![(
+                "pyproject.toml",
+                "[project]\nname = \"shop\"\nversion = \"1\"\n",
+            )],
             "error: the version of Python is not given\n  --> pyproject.toml\n  \
              hint: write `version = \"3.11\"` below `[tool.pkgapp.python]`: what the hosts have",
         ),
         (
-            vec![("pyproject.toml", "[project]\nname = \"2\"\nversion = \"x\"\n[tool.pkgapp]\ntargets = []\n")],
+            vec![(
+                "pyproject.toml",
+                "[project]\nname = \"2\"\nversion = \"x\"\n[tool.pkgapp]\ntargets = []\n",
+            )],
             "error: the version of Python is not given\n  --> pyproject.toml\n  \
              hint: write `version = \"3.11\"` below `[tool.pkgapp.python]`: what the hosts have\n\
              error: no package can be called like the project, `2`\n  --> pyproject.toml:2:8\n  \
@@ -446,7 +654,10 @@ fn nothing_to_package_is_a_mistake() {
 
 #[test]
 fn included_files_leave_out_what_never_belongs_to_an_application() {
-    let text = GOOD.replace("[python]", "include = [\"**\"]\nexclude = [\"*.toml\", \"a/**/skip\"]\n[python]");
+    let text = GOOD.replace(
+        "[python]",
+        "include = [\"**\"]\nexclude = [\"*.toml\", \"a/**/skip\"]\n[python]",
+    );
     let (_directory, app) = load(&[
         ("pkgapp.toml", &text),
         (".git/config", ""),
@@ -462,7 +673,14 @@ fn included_files_leave_out_what_never_belongs_to_an_application() {
     let root = &app.root;
     fs_err::os::unix::fs::symlink("b", root.join("a/link")).unwrap();
     fs_err::os::unix::fs::symlink("nowhere", root.join("broken")).unwrap();
-    let expected = ["a/b/keep", "a/dist/bundle.js", "a/link", "a-first", "broken"].map(PathBuf::from);
+    let expected = [
+        "a/b/keep",
+        "a/dist/bundle.js",
+        "a/link",
+        "a-first",
+        "broken",
+    ]
+    .map(PathBuf::from);
     assert_eq!(app.included_files().unwrap(), expected);
 }
 
@@ -481,16 +699,25 @@ fn scriptlets_are_lines_or_a_file() {
     let scriptlets = &app.package.scriptlets;
     assert_eq!(scriptlets.before_install.as_ref().unwrap().value, "true");
     assert_eq!(scriptlets.after_remove.as_ref().unwrap().value, script);
-    assert_eq!((&scriptlets.after_install, &scriptlets.before_remove), (&None, &None));
+    assert_eq!(
+        (&scriptlets.after_install, &scriptlets.before_remove),
+        (&None, &None)
+    );
 }
 
-/// mistakes.txt: a bad file, a line of `-`, what is said of it, a line of `=`; `{GOOD}` stands for [`GOOD`].
+/// mistakes.txt: a bad file, a line of `-`, what is said of it, a line of `=`; `{GOOD}` stands for
+/// [`GOOD`].
 #[test]
 fn bad_files_get_exact_words() {
     for (index, case) in include_str!("mistakes.txt").split("\n=====\n").enumerate() {
         let (text, expected) = case.split_once("\n-----\n").unwrap();
         let text = text.replace("{GOOD}\n", GOOD);
-        let found = mistakes(&[("pkgapp.toml", &text), ("requirements.txt", ""), ("site/a", ""), ("x", "")]);
+        let found = mistakes(&[
+            ("pkgapp.toml", &text),
+            ("requirements.txt", ""),
+            ("site/a", ""),
+            ("x", ""),
+        ]);
         assert_eq!(found, expected.trim_end(), "case {index}:\n{text}");
     }
 }

@@ -24,22 +24,37 @@ pub(super) fn host_python(app: &App, runtime: Option<&Runtime>) -> Option<HostPy
     match runtime.map(|runtime| runtime.home) {
         None => Some(HostPython::system(python)),
         Some(Home::Release) => None,
-        Some(Home::Package) => {
-            Some(HostPython::shared(python, &format!("{}/{}", runtime::SHARED, runtime::directory(python))))
-        }
+        Some(Home::Package) => Some(HostPython::shared(
+            python,
+            &format!("{}/{}", runtime::SHARED, runtime::directory(python)),
+        )),
     }
 }
 
-/// Files that scriptlets make: the byte code of all sources, if the build makes none. Their directories come into the tree.
-pub(super) fn ghosts(app: &App, tree: &mut Tree, compiler: &ByteCompiler) -> Result<Vec<InstallPath>> {
+/// Files that scriptlets make: the byte code of all sources, if the build makes none. Their
+/// directories come into the tree.
+pub(super) fn ghosts(
+    app: &App,
+    tree: &mut Tree,
+    compiler: &ByteCompiler,
+) -> Result<Vec<InstallPath>> {
     if compiler.compiles_here() {
         return Ok(Vec::new());
     }
     let prefix = &app.package.prefix.value;
-    let sources = tree.files().filter_map(|(path, ..)| path.below(prefix)).filter(|path| compiler.compiles(path));
-    let ghosts = sources.map(|path| Ok(prefix.join(&compiler.pyc_path(&path)?))).collect::<Result<BTreeSet<_>>>()?;
-    let origin = Arc::new(Origin { label: "byte code".into(), layer: None });
-    let directories: BTreeSet<InstallPath> = ghosts.iter().filter_map(InstallPath::parent).collect();
+    let sources = tree
+        .files()
+        .filter_map(|(path, ..)| path.below(prefix))
+        .filter(|path| compiler.compiles(path));
+    let ghosts = sources
+        .map(|path| Ok(prefix.join(&compiler.pyc_path(&path)?)))
+        .collect::<Result<BTreeSet<_>>>()?;
+    let origin = Arc::new(Origin {
+        label: "byte code".into(),
+        layer: None,
+    });
+    let directories: BTreeSet<InstallPath> =
+        ghosts.iter().filter_map(InstallPath::parent).collect();
     for directory in directories {
         tree.insert(directory, Entry::directory(&origin))?;
     }
@@ -47,21 +62,37 @@ pub(super) fn ghosts(app: &App, tree: &mut Tree, compiler: &ByteCompiler) -> Res
 }
 
 /// What scriptlets have to know to make it.
-pub(super) fn host_compiled(app: &App, tree: &Tree, compiler: &ByteCompiler) -> Result<Option<HostCompiled>> {
+pub(super) fn host_compiled(
+    app: &App,
+    tree: &Tree,
+    compiler: &ByteCompiler,
+) -> Result<Option<HostCompiled>> {
     if compiler.compiles_here() {
         return Ok(None);
     }
-    let place = |below: &str| Ok::<_, Error>(app.package.prefix.value.join(&ReleasePath::parse(below)?));
+    let place =
+        |below: &str| Ok::<_, Error>(app.package.prefix.value.join(&ReleasePath::parse(below)?));
     let directories = [place(&compiler.site_packages())?, place("app")?];
-    let directories: Vec<_> = directories.into_iter().filter(|path| tree.get(path).is_some()).collect();
+    let directories: Vec<_> = directories
+        .into_iter()
+        .filter(|path| tree.get(path).is_some())
+        .collect();
     if directories.is_empty() {
         return Ok(None);
     }
-    Ok(Some(HostCompiled { python: place("bin/python")?, tag: compiler.cache_tag().to_owned(), directories }))
+    Ok(Some(HostCompiled {
+        python: place("bin/python")?,
+        tag: compiler.cache_tag().to_owned(),
+        directories,
+    }))
 }
 
 pub(super) fn targets(app: &App) -> Vec<&'static Target> {
-    app.package.targets.iter().map(|target| target.value).collect()
+    app.package
+        .targets
+        .iter()
+        .map(|target| target.value)
+        .collect()
 }
 
 /// Without them a job would never run, or a log would never be rotated, and nobody would be told.
@@ -73,7 +104,8 @@ fn programs(app: &App, layers: &[Layer]) -> Vec<Program> {
     programs
 }
 
-/// Finds parts of the host's Python that the application's code imports, and tells of modules that nothing provides.
+/// Finds parts of the host's Python that the application's code imports, and tells of modules that
+/// nothing provides.
 pub(super) fn python_parts(
     app: &App,
     tree: &Tree,
@@ -83,7 +115,14 @@ pub(super) fn python_parts(
     report: &Report,
 ) -> Result<BTreeSet<PythonPart>> {
     let (prefix, python) = (&app.package.prefix.value, app.python.version.value);
-    let imports = Imports::find(tree, prefix, python, layers, own, &app.python.optional_imports)?;
+    let imports = Imports::find(
+        tree,
+        prefix,
+        python,
+        layers,
+        own,
+        &app.python.optional_imports,
+    )?;
     check_pinned(app, layers, own, &imports)?;
     for (module, file) in &imports.missing {
         if module.as_str() == "pkg_resources" {
@@ -98,13 +137,17 @@ pub(super) fn python_parts(
              `optional-imports = [\"{module}\"]` below `[python]`"
         ));
     }
-    let Some(runtime) = runtime else { return Ok(imports.parts.into_keys().collect()) };
+    let Some(runtime) = runtime else {
+        return Ok(imports.parts.into_keys().collect());
+    };
     let kept = match &app.python.interpreter {
         app::Interpreter::Bundled(cpython) | app::Interpreter::Shared(cpython) => &cpython.keep[..],
         app::Interpreter::System => &[],
     };
     for (part, file) in &imports.parts {
-        let Some(left) = part.left_behind().filter(|left| !kept.contains(left)) else { continue };
+        let Some(left) = part.left_behind().filter(|left| !kept.contains(left)) else {
+            continue;
+        };
         report.warning(&format!(
             "`{file}` imports a part of Python {} that does not ship: write `keep = [\"{}\"]` below `[python]`",
             runtime.python,
@@ -114,7 +157,8 @@ pub(super) fn python_parts(
     Ok(BTreeSet::new())
 }
 
-/// How many modules an application without any distribution may import in vain: so few may be optional.
+/// How many modules an application without any distribution may import in vain: so few may be
+/// optional.
 const FEW_IMPORTS: usize = 2;
 
 /// Refuses an application that ships none of what it imports: its requirements are somewhere else.
@@ -123,18 +167,34 @@ fn check_pinned(app: &App, layers: &[Layer], own: Option<&str>, imports: &Import
     if ships_others || imports.missing.len() <= FEW_IMPORTS || !app.python.requirements.is_empty() {
         return Ok(());
     }
-    let some: Vec<String> = imports.missing.keys().take(5).map(|module| format!("`{module}`")).collect();
+    let some: Vec<String> = imports
+        .missing
+        .keys()
+        .take(5)
+        .map(|module| format!("`{module}`"))
+        .collect();
     let more = imports.missing.len() - some.len();
-    let more = if more > 0 { format!(" and {more} more modules") } else { String::new() };
-    let error = Error::new(format!("nothing pins what the application requires: it imports {}{more}", some.join(", ")));
-    Err(error.at(Location::file(&app.file)).hint(match survey::requirements_file(&app.root) {
-        Some(name) => format!("run `pkgapp lock {name}`, which pins all of it"),
-        None => "write what it requires into a `requirements.in`, and run `pkgapp lock`".to_owned(),
-    }))
+    let more = if more > 0 {
+        format!(" and {more} more modules")
+    } else {
+        String::new()
+    };
+    let error = Error::new(format!(
+        "nothing pins what the application requires: it imports {}{more}",
+        some.join(", ")
+    ));
+    Err(error
+        .at(Location::file(&app.file))
+        .hint(match survey::requirements_file(&app.root) {
+            Some(name) => format!("run `pkgapp lock {name}`, which pins all of it"),
+            None => {
+                "write what it requires into a `requirements.in`, and run `pkgapp lock`".to_owned()
+            }
+        }))
 }
 
-/// Checks that the release has the modules that its services, cron jobs, migrations and hooks start from, as far as command
-/// lines name them.
+/// Checks that the release has the modules that its services, cron jobs, migrations and hooks start
+/// from, as far as command lines name them.
 ///
 /// # Errors
 /// One of them is not there.
@@ -150,8 +210,10 @@ pub(super) fn check_started(app: &App, tree: &Tree) -> Result<()> {
     let tree_root = prefix.join(&ReleasePath::parse("app")?);
     for command in commands(app, &tree_root) {
         let mut started = imports::started_modules(&command.words).into_iter();
-        let is_missing =
-            |module: &&str| !modules.has(module) && !imports::is_standard(module.split('.').next().unwrap_or(module));
+        let is_missing = |module: &&str| {
+            !modules.has(module)
+                && !imports::is_standard(module.split('.').next().unwrap_or(module))
+        };
         if let Some(module) = started.find(is_missing) {
             return Err(Error::new(format!("the release has no module `{module}`, which this command starts"))
                 .at(command.at.clone())
@@ -161,23 +223,41 @@ pub(super) fn check_started(app: &App, tree: &Tree) -> Result<()> {
     Ok(())
 }
 
-/// The commands of a host that import from the release: not those that a directory or a variable leads elsewhere.
+/// The commands of a host that import from the release: not those that a directory or a variable
+/// leads elsewhere.
 fn commands<'a>(app: &'a App, tree_root: &InstallPath) -> Vec<&'a CommandLine> {
     let is_here = |process: &&Process| {
-        process.working_directory.as_ref().is_none_or(|directory| directory == tree_root)
+        process
+            .working_directory
+            .as_ref()
+            .is_none_or(|directory| directory == tree_root)
             && !process.env.contains_key("PYTHONPATH")
     };
     let processes = app.services.iter().map(|service| &service.process);
-    let processes = processes.chain(app.timers.iter().map(|timer| &timer.process)).filter(is_here);
-    let crons = app.crons.iter().filter(|cron| !cron.env.contains_key("PYTHONPATH"));
+    let processes = processes
+        .chain(app.timers.iter().map(|timer| &timer.process))
+        .filter(is_here);
+    let crons = app
+        .crons
+        .iter()
+        .filter(|cron| !cron.env.contains_key("PYTHONPATH"));
     let mut commands: Vec<&CommandLine> = processes.map(|process| &process.exec).collect();
     commands.extend(crons.map(|cron| &cron.exec));
     // These have the surroundings of a service, and work in its directory.
-    if app.services.iter().map(|service| &service.process).all(|process| is_here(&process)) {
+    if app
+        .services
+        .iter()
+        .map(|service| &service.process)
+        .all(|process| is_here(&process))
+    {
         for deploy in &app.deploys {
             commands.extend(deploy.migrate.as_ref().map(|migrate| &migrate.exec));
             let hooks = &deploy.hooks;
-            commands.extend([&hooks.before, &hooks.after, &hooks.drain, &hooks.undrain].into_iter().flatten());
+            commands.extend(
+                [&hooks.before, &hooks.after, &hooks.drain, &hooks.undrain]
+                    .into_iter()
+                    .flatten(),
+            );
         }
     }
     commands
@@ -185,7 +265,10 @@ fn commands<'a>(app: &'a App, tree_root: &InstallPath) -> Vec<&'a CommandLine> {
 
 /// The names of the distributions that ship.
 fn distributions(layers: &[Layer]) -> impl Iterator<Item = &str> {
-    layers.iter().filter_map(|layer| layer.manifest.distribution.as_ref()).map(|one| one.name.as_str())
+    layers
+        .iter()
+        .filter_map(|layer| layer.manifest.distribution.as_ref())
+        .map(|one| one.name.as_str())
 }
 
 pub(super) fn needs(
@@ -202,19 +285,31 @@ pub(super) fn needs(
         }
     }
     libraries.sort();
-    let shared = runtime.filter(|runtime| runtime.home == Home::Package).map(|runtime| SharedRuntime {
-        package: AppName::of_runtime(runtime.python).to_string(),
-        version: runtime.version.clone(),
-    });
+    let shared = runtime
+        .filter(|runtime| runtime.home == Home::Package)
+        .map(|runtime| SharedRuntime {
+            package: AppName::of_runtime(runtime.python).to_string(),
+            version: runtime.version.clone(),
+        });
     let depends = Depends {
         python: runtime.is_none().then_some(app.python.version.value),
         python_parts,
         runtime: shared,
         libraries,
         programs: programs(app, layers),
-        declared_deb: app.package.depends_deb.iter().map(|depends| depends.value.clone()).collect(),
+        declared_deb: app
+            .package
+            .depends_deb
+            .iter()
+            .map(|depends| depends.value.clone())
+            .collect(),
         relations: app.package.relations.clone(),
-        declared_rpm: app.package.depends_rpm.iter().map(|depends| depends.value.clone()).collect(),
+        declared_rpm: app
+            .package
+            .depends_rpm
+            .iter()
+            .map(|depends| depends.value.clone())
+            .collect(),
     };
     // Without any, the deb is refused.
     if !depends.declared_deb.is_empty() {

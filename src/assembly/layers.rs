@@ -1,5 +1,5 @@
-//! The layers of a release: its distributions and the application's files; and the release for this machine that
-//! `[build] run` needs where the other one does not run.
+//! The layers of a release: its distributions and the application's files; and the release for this
+//! machine that `[build] run` needs where the other one does not run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -21,8 +21,8 @@ use crate::tree::Tree;
 use crate::wheels::Wheel;
 use crate::wheels::archive::Archive;
 
-/// Makes the layers of all wheels; `files` gives those of the application's files, which are `included`. What pruning has
-/// taken from one and another one imports comes back.
+/// Makes the layers of all wheels; `files` gives those of the application's files, which are
+/// `included`. What pruning has taken from one and another one imports comes back.
 pub(super) fn installed(
     app: &App,
     wheels: &Wheels,
@@ -47,37 +47,68 @@ pub(super) fn installed(
         for (index, modules) in missed {
             let wanted = wanted.entry(index).or_default();
             wanted.extend(modules);
-            let prune = Prune { wanted: wanted.clone(), ..builder.prune.clone() };
+            let prune = Prune {
+                wanted: wanted.clone(),
+                ..builder.prune.clone()
+            };
             let wheel = &wheels.all[index];
-            layers[index] = Layer::for_wheel(&Builder { prune: &prune, ..*builder }, wheel, || open(wheel))?;
+            layers[index] = Layer::for_wheel(
+                &Builder {
+                    prune: &prune,
+                    ..*builder
+                },
+                wheel,
+                || open(wheel),
+            )?;
         }
     }
     layers.extend(files()?);
     Ok(layers)
 }
 
-/// The layers that ship a console script which several distributions have: the one that requires the others, directly or by
-/// an extra. Installers leave that one's, too, because they install requirements first.
+/// The layers that ship a console script which several distributions have: the one that requires
+/// the others, directly or by an extra. Installers leave that one's, too, because they install
+/// requirements first.
 pub(super) fn owners_of_scripts(layers: &[Layer]) -> BTreeMap<ReleasePath, &str> {
     let mut by_name: BTreeMap<&str, Vec<&Layer>> = BTreeMap::new();
     for layer in layers {
-        let scripts = layer.manifest.distribution.iter().flat_map(|distribution| &distribution.scripts);
+        let scripts = layer
+            .manifest
+            .distribution
+            .iter()
+            .flat_map(|distribution| &distribution.scripts);
         scripts.for_each(|name| by_name.entry(name).or_default().push(layer));
     }
     let requires = |layer: &Layer, other: &Layer| {
-        let (Some(one), Some(other)) = (&layer.manifest.distribution, &other.manifest.distribution) else {
+        let (Some(one), Some(other)) = (&layer.manifest.distribution, &other.manifest.distribution)
+        else {
             return false;
         };
-        one.requires.iter().filter_map(|text| pypa::required(text)).any(|name| name.as_str() == other.name)
+        one.requires
+            .iter()
+            .filter_map(|text| pypa::required(text))
+            .any(|name| name.as_str() == other.name)
     };
     let mut owners = BTreeMap::new();
     for (name, sources) in by_name.into_iter().filter(|(_, sources)| sources.len() > 1) {
-        let others =
-            |layer: &&&Layer| sources.iter().copied().filter(|other| other.key != layer.key).collect::<Vec<_>>();
-        let owns =
-            |layer: &&&Layer| others(layer).into_iter().all(|other| requires(layer, other) && !requires(other, layer));
-        let Some(owner) = sources.iter().find(owns) else { continue };
-        let paths = ["bin", "libexec"].iter().filter_map(|top| ReleasePath::parse(&format!("{top}/{name}")).ok());
+        let others = |layer: &&&Layer| {
+            sources
+                .iter()
+                .copied()
+                .filter(|other| other.key != layer.key)
+                .collect::<Vec<_>>()
+        };
+        let owns = |layer: &&&Layer| {
+            others(layer)
+                .into_iter()
+                .all(|other| requires(layer, other) && !requires(other, layer))
+        };
+        let Some(owner) = sources.iter().find(owns) else {
+            continue;
+        };
+        let paths = ["bin", "libexec"]
+            .iter()
+            .filter_map(|top| ReleasePath::parse(&format!("{top}/{name}")).ok());
         owners.extend(paths.map(|path| (path, owner.key.as_str())));
     }
     owners
@@ -94,16 +125,24 @@ pub(super) fn tell_pruned(layers: &[Layer], report: &Report) {
             sum.bytes += saved.bytes;
         }
         if !pruned.saved.is_empty() {
-            report.detail(&format!("{}: less {}", layer.label, prune::told(&pruned.saved)));
+            report.detail(&format!(
+                "{}: less {}",
+                layer.label,
+                prune::told(&pruned.saved)
+            ));
         }
-        pruned.kept.iter().for_each(|kept| report.detail(&format!("{}: {kept}", layer.label)));
+        pruned
+            .kept
+            .iter()
+            .for_each(|kept| report.detail(&format!("{}: {kept}", layer.label)));
     }
     if !all.is_empty() {
         report.step(&format!("left out: {}", prune::told(&all)));
     }
 }
 
-/// Whether the commands of `[build] run` need a release of their own: one for another machine does not run here.
+/// Whether the commands of `[build] run` need a release of their own: one for another machine does
+/// not run here.
 pub(super) fn needs_twin(app: &App, environment: &Environment, layers: &[Layer]) -> bool {
     let compiled = layers.iter().any(|layer| !layer.manifest.elf.is_empty());
     !app.build.run.is_empty() && !environment.native && compiled
@@ -122,7 +161,8 @@ pub(super) fn twin(
     report.step("`[build] run` runs in a release of the same pins for this machine:");
     let make = || {
         let glibc = interpreter.and_then(|interpreter| interpreter.glibc);
-        let glibc = glibc.ok_or_else(|| Error::new("this machine's Python is not built with glibc"))?;
+        let glibc =
+            glibc.ok_or_else(|| Error::new("this machine's Python is not built with glibc"))?;
         let environment = Environment::new(app.python.version.value, None, Arch::host()?, glibc)?;
         let lock = read_lock(app, &environment, options, &Report::silent())?;
         let wheels = fetch(app, &lock, &environment, options, epoch, report)?;
@@ -131,5 +171,7 @@ pub(super) fn twin(
         let layers = installed(app, &wheels, files, &included, builder, report)?;
         plain_tree(app, release, &layers)
     };
-    make().map_err(|error: Error| error.context("cannot make the release that `[build] run` needs on this machine"))
+    make().map_err(|error: Error| {
+        error.context("cannot make the release that `[build] run` needs on this machine")
+    })
 }

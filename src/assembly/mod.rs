@@ -13,7 +13,9 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::thread;
 
-use self::hosts::{check_started, ghosts, host_compiled, host_python, needs, python_parts, targets};
+use self::hosts::{
+    check_started, ghosts, host_compiled, host_python, needs, python_parts, targets,
+};
 use self::layers::{installed, needs_twin, owners_of_scripts, tell_pruned, twin};
 pub(crate) use self::pins::brought;
 use self::pins::{Wheels, fetch, read_lock};
@@ -60,24 +62,52 @@ pub struct Options<'a> {
 /// # Errors
 /// Whatever is wrong with the input, the wheels or the result. Nothing but the cache was written.
 pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Package> {
-    // git is asked meanwhile: nothing needs the answer before something is built. A bad date is told at once.
+    // git is asked meanwhile: nothing needs the answer before something is built. A bad date is
+    // told at once.
     let asked = Asked::at(&app.root);
     commit::date(None)?;
     let included = check_early(app, options, report)?;
     let runtime = report.timed("runtime", |_| runtime(app, options.cache, report))?;
-    let interpreter = report.timed("interpreter", |_| interpreter(app, runtime.as_ref(), options, report))?;
+    let interpreter = report.timed("interpreter", |_| {
+        interpreter(app, runtime.as_ref(), options, report)
+    })?;
     let environment = environment(app, interpreter.as_ref(), runtime.as_ref())?;
 
-    let bundled = runtime.as_ref().filter(|runtime| runtime.home == Home::Release);
+    let bundled = runtime
+        .as_ref()
+        .filter(|runtime| runtime.home == Home::Release);
     let compiler = compiler(app, interpreter.as_ref())?;
-    let compiler = if bundled.is_some_and(|runtime| runtime.runs_here) { compiler.shipped() } else { compiler };
+    let compiler = if bundled.is_some_and(|runtime| runtime.runs_here) {
+        compiler.shipped()
+    } else {
+        compiler
+    };
     let prune = &app.package.prune;
-    let builder = Builder { cache: options.cache, compiler: &compiler, elf: &elf::read_bytes, prune };
+    let builder = Builder {
+        cache: options.cache,
+        compiler: &compiler,
+        elf: &elf::read_bytes,
+        prune,
+    };
     let gathered = thread::scope(|scope| {
-        // They need nothing that is fetched, and starting a Python for what was edited takes as long as all of that.
+        // They need nothing that is fetched, and starting a Python for what was edited takes as
+        // long as all of that.
         let files = scope.spawn(|| Layer::for_files(&builder, &app.root, &included));
-        let files = || files.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        gather(app, &environment, &included, &builder, Epoch::Of(&asked), files, options, report)
+        let files = || {
+            files
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        gather(
+            app,
+            &environment,
+            &included,
+            &builder,
+            Epoch::Of(&asked),
+            files,
+            options,
+            report,
+        )
     })?;
     let (wheels, mut layers) = gathered;
     let commit = report.timed("commit", |_| asked.commit());
@@ -98,25 +128,72 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
     };
     let twin = match needs_twin(app, &environment, &layers) {
         true => Some(report.timed("twin", |_| {
-            twin(app, &release, interpreter.as_ref(), &builder, options, Epoch::Known(date), report)
+            twin(
+                app,
+                &release,
+                interpreter.as_ref(),
+                &builder,
+                options,
+                Epoch::Known(date),
+                report,
+            )
         })?),
         false => None,
     };
-    let run = RunEnvironment { timestamp: date, env: &app.build.env, rerun: options.rerun };
+    let run = RunEnvironment {
+        timestamp: date,
+        env: &app.build.env,
+        rerun: options.rerun,
+    };
     let brought = layers.len();
-    let mut tree = report.timed("tree", |_| tree(app, &release, &mut layers, &builder, &run, twin.as_ref(), report))?;
+    let mut tree = report.timed("tree", |_| {
+        tree(
+            app,
+            &release,
+            &mut layers,
+            &builder,
+            &run,
+            twin.as_ref(),
+            report,
+        )
+    })?;
     writable::insert_into(&mut tree, app)?;
     let ghosts = ghosts(app, &mut tree, &compiler)?;
     check_started(app, &tree)?;
     let services = services::insert_into(&mut tree, app)?;
     scriptlets::insert_into(&mut tree, &services)?;
     let scan = report.timed("proof", |_| {
-        prove(app, &tree, &layers, &inputs(app, &wheels, &layers[brought..]), bundled, options.cache, environment.arch)
+        prove(
+            app,
+            &tree,
+            &layers,
+            &inputs(app, &wheels, &layers[brought..]),
+            bundled,
+            options.cache,
+            environment.arch,
+        )
     })?;
-    let own = wheels.application().map(|wheel| wheel.metadata.name.to_string());
-    let parts =
-        report.timed("imports", |_| python_parts(app, &tree, &layers, own.as_deref(), runtime.as_ref(), report))?;
-    let depends = needs(app, runtime.as_ref(), parts, scan.libraries, &layers, report);
+    let own = wheels
+        .application()
+        .map(|wheel| wheel.metadata.name.to_string());
+    let parts = report.timed("imports", |_| {
+        python_parts(
+            app,
+            &tree,
+            &layers,
+            own.as_deref(),
+            runtime.as_ref(),
+            report,
+        )
+    })?;
+    let depends = needs(
+        app,
+        runtime.as_ref(),
+        parts,
+        scan.libraries,
+        &layers,
+        report,
+    );
     tell_pruned(&layers, report);
     report.step(&format!(
         "release of {}, {}, {}",
@@ -158,11 +235,20 @@ fn check_early(app: &App, options: &Options<'_>, report: &Report) -> Result<Vec<
     let included = report.timed("files", |_| app.included_files());
     let missing = included.as_ref().err().cloned();
     let (services, writable) = (services::check(app), writable::check(app));
-    let wrong = [python.err(), configuration.err(), services.err(), writable.err(), missing].into_iter().flatten();
+    let wrong = [
+        python.err(),
+        configuration.err(),
+        services.err(),
+        writable.err(),
+        missing,
+    ]
+    .into_iter()
+    .flatten();
     Error::all(wrong).map_or(included, Err)
 }
 
-/// Reads the lock, fetches the wheels, and makes their layers; `files` gives those of the application's files.
+/// Reads the lock, fetches the wheels, and makes their layers; `files` gives those of the
+/// application's files.
 #[expect(clippy::too_many_arguments, reason = "what a build knows by then")]
 fn gather(
     app: &App,
@@ -182,9 +268,11 @@ fn gather(
     })?;
     trust::tell(&lock, &wheels.all, report);
     if wheels.all.is_empty() && included.is_empty() {
-        return Err(Error::new("there is nothing to ship: no project, no files, no requirements")
-            .at(Location::file(&app.file))
-            .hint("name plain files with `include = [\"manage.py\"]` under `[app]`"));
+        return Err(
+            Error::new("there is nothing to ship: no project, no files, no requirements")
+                .at(Location::file(&app.file))
+                .hint("name plain files with `include = [\"manage.py\"]` under `[app]`"),
+        );
     }
     let layers = report.timed("layers", |facts| {
         let layers = installed(app, &wheels, files, included, builder, report)?;
@@ -217,30 +305,72 @@ pub fn needed(app: &App, options: &Options<'_>, report: &Report) -> Result<Neede
     check_pythons(app)?;
     let environment = environment_of(app, options, report)?;
     let lock = read_lock(app, &environment, options, report)?;
-    let wheels = fetch(app, &lock, &environment, options, Epoch::Known(epoch), report)?;
+    let wheels = fetch(
+        app,
+        &lock,
+        &environment,
+        options,
+        Epoch::Known(epoch),
+        report,
+    )?;
     trust::tell(&lock, &wheels.all, report);
-    let pins = wheels.all.iter().filter_map(|wheel| wheel.pin.clone()).collect();
-    let lock = Lock { pins, offered: Vec::new(), ..lock };
-    let files = wheels::kept(&lock, &wheels.all, &environment, options.cache, options.offline)?;
-    Ok(Needed { lock, files, environment, epoch })
+    let pins = wheels
+        .all
+        .iter()
+        .filter_map(|wheel| wheel.pin.clone())
+        .collect();
+    let lock = Lock {
+        pins,
+        offered: Vec::new(),
+        ..lock
+    };
+    let files = wheels::kept(
+        &lock,
+        &wheels.all,
+        &environment,
+        options.cache,
+        options.offline,
+    )?;
+    Ok(Needed {
+        lock,
+        files,
+        environment,
+        epoch,
+    })
 }
 
 fn counted(number: usize, thing: &str) -> String {
-    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
+    if number == 1 {
+        format!("1 {thing}")
+    } else {
+        format!("{number} {thing}s")
+    }
 }
 
 /// Makes the package of the interpreter that applications share.
 ///
 /// # Errors
 /// The configuration names none; as [`assemble`].
-pub fn assemble_runtime(app: &App, revision: &str, cache: &Cache, report: &Report) -> Result<Package> {
+pub fn assemble_runtime(
+    app: &App,
+    revision: &str,
+    cache: &Cache,
+    report: &Report,
+) -> Result<Package> {
     let app::Interpreter::Shared(cpython) = &app.python.interpreter else {
         return Err(Error::new("the application's interpreter is not shared")
             .at(app.python.version.at.clone())
             .hint("write `interpreter = \"shared\"` and a `path` below `[python]`"));
     };
     let arch = app.package.arch.as_ref().map(|arch| arch.value);
-    let runtime = Runtime::prepare(cpython, app.python.version.value, Home::Package, arch, cache, report)?;
+    let runtime = Runtime::prepare(
+        cpython,
+        app.python.version.value,
+        Home::Package,
+        arch,
+        cache,
+        report,
+    )?;
     let (tree, prefix) = runtime::package::tree(&runtime)?;
     let layers = [runtime.layer.clone()];
     let needles = needles(app, &prefix, Some(&runtime), cache);
@@ -251,7 +381,8 @@ pub fn assemble_runtime(app: &App, revision: &str, cache: &Cache, report: &Repor
     let about = runtime::package::About {
         app,
         revision,
-        // Not of the application's commit: the same interpreter is the same package for every application.
+        // Not of the application's commit: the same interpreter is the same package for every
+        // application.
         timestamp: commit::date(None)?,
         targets: targets(app),
         compression: compression(app.package.compression),
@@ -259,7 +390,8 @@ pub fn assemble_runtime(app: &App, revision: &str, cache: &Cache, report: &Repor
     runtime::package::package(&runtime, tree, prefix, scan, &about)
 }
 
-/// Puts the layers, the release's own files, what the build commands make, and the configuration into one tree.
+/// Puts the layers, the release's own files, what the build commands make, and the configuration
+/// into one tree.
 fn tree(
     app: &App,
     release: &Release<'_>,
@@ -273,9 +405,22 @@ fn tree(
     let mut tree = plain_tree(app, release, layers)?;
     writable::make_directories(&mut tree, app)?;
     if !app.build.run.is_empty() {
-        let run = |line: &app::CommandLine| RunCommand { words: line.words.clone(), at: Some(line.at.clone()) };
+        let run = |line: &app::CommandLine| RunCommand {
+            words: line.words.clone(),
+            at: Some(line.at.clone()),
+        };
         let commands: Vec<RunCommand> = app.build.run.iter().map(run).collect();
-        let mut run = || staging::run(&mut tree, twin, prefix, &commands, environment, builder, report);
+        let mut run = || {
+            staging::run(
+                &mut tree,
+                twin,
+                prefix,
+                &commands,
+                environment,
+                builder,
+                report,
+            )
+        };
         layers.extend(report.timed("build commands", |facts| {
             let made = run();
             facts.cached = builder.cache.counted("build commands");
@@ -289,17 +434,24 @@ fn tree(
 /// The layers and the release's own files.
 fn plain_tree(app: &App, release: &Release<'_>, layers: &[Layer]) -> Result<Tree> {
     let prefix = &app.package.prefix.value;
-    // Whichever of two equal files ships, both distributions have theirs; a release is never upgraded in parts.
-    // Launchers are all alike: their bodies tell them apart.
+    // Whichever of two equal files ships, both distributions have theirs; a release is never
+    // upgraded in parts. Launchers are all alike: their bodies tell them apart.
     let starts = |path: &InstallPath| {
-        path.below(prefix).is_some_and(|path| ["bin/", "libexec/"].iter().any(|top| path.as_str().starts_with(top)))
+        path.below(prefix).is_some_and(|path| {
+            ["bin/", "libexec/"]
+                .iter()
+                .any(|top| path.as_str().starts_with(top))
+        })
     };
     let owners = owners_of_scripts(layers);
     let refused = RefCell::new(Vec::new());
     let precedence = |path: &InstallPath, present: &Entry, entry: &Entry| {
-        let owner = path.below(prefix).and_then(|below| owners.get(&below).copied());
+        let owner = path
+            .below(prefix)
+            .and_then(|below| owners.get(&below).copied());
         let is_owner = |entry: &Entry| owner.is_some() && entry.origin.layer.as_deref() == owner;
-        let may_replace = || (!starts(path) && present.same_as(entry)) || app.package.allows_collision(path);
+        let may_replace =
+            || (!starts(path) && present.same_as(entry)) || app.package.allows_collision(path);
         if is_owner(present) {
             Winner::Earlier
         } else if is_owner(entry) || may_replace() {
@@ -310,14 +462,18 @@ fn plain_tree(app: &App, release: &Release<'_>, layers: &[Layer]) -> Result<Tree
         }
     };
     let mut tree = Tree::new();
-    let collisions =
-        layers.iter().filter_map(|layer| layer.insert_into(&mut tree, prefix, &precedence).err()).collect::<Vec<_>>();
+    let collisions = layers
+        .iter()
+        .filter_map(|layer| layer.insert_into(&mut tree, prefix, &precedence).err())
+        .collect::<Vec<_>>();
     if let Some(error) = Error::all(collisions) {
         return Err(match &refused.into_inner()[..] {
             [] | [_] => error,
             several => {
-                let patterns: Vec<String> =
-                    allowing(prefix, several).iter().map(|pattern| format!("\"{pattern}\"")).collect();
+                let patterns: Vec<String> = allowing(prefix, several)
+                    .iter()
+                    .map(|pattern| format!("\"{pattern}\""))
+                    .collect();
                 let list = patterns.join(", ");
                 error.without_hints().hint(format!(
                     "if the second may win each time, write `allow-collisions = [{list}]` under `[package]`"
@@ -334,12 +490,20 @@ fn allowing(prefix: &InstallPath, paths: &[InstallPath]) -> BTreeSet<String> {
     let pattern = |path: &InstallPath| {
         let below = path.below(prefix)?;
         let parts: Vec<&str> = below.as_str().split('/').collect();
-        let is_in_package = parts.first() == Some(&"lib") && parts.get(2) == Some(&"site-packages") && parts.len() > 4;
+        let is_in_package = parts.first() == Some(&"lib")
+            && parts.get(2) == Some(&"site-packages")
+            && parts.len() > 4;
         let is_in_package = is_in_package && parts[3] != "__pycache__";
-        let is_plain = parts.iter().take(4).all(|part| !part.contains(['*', '?', '[', ']', '{', '}', '!', '\\']));
+        let is_plain = parts
+            .iter()
+            .take(4)
+            .all(|part| !part.contains(['*', '?', '[', ']', '{', '}', '!', '\\']));
         (is_in_package && is_plain).then(|| format!("{prefix}/{}/**", parts[..4].join("/")))
     };
-    paths.iter().map(|path| pattern(path).unwrap_or_else(|| path.to_string())).collect()
+    paths
+        .iter()
+        .map(|path| pattern(path).unwrap_or_else(|| path.to_string()))
+        .collect()
 }
 
 /// Looks for what must not be in a release, and returns what it needs of its host.
@@ -353,11 +517,19 @@ fn prove(
     arch: Arch,
 ) -> Result<Scan> {
     let prefix = &app.package.prefix.value;
-    proof::leaks(tree, prefix, layers, &needles(app, prefix, bundled, cache), inputs, cache)?;
+    proof::leaks(
+        tree,
+        prefix,
+        layers,
+        &needles(app, prefix, bundled, cache),
+        inputs,
+        cache,
+    )?;
     proof::launchers_resolve(tree, prefix, layers)?;
     let scan = Depends::scan(layers.iter())?;
     depends::check_machine(layers.iter(), scan.arch, arch)?;
-    let python = matches!(app.python.interpreter, app::Interpreter::System).then_some(app.python.version.value);
+    let python = matches!(app.python.interpreter, app::Interpreter::System)
+        .then_some(app.python.version.value);
     depends::check_targets(&scan, python, &targets(app))?;
     if let Some(runtime) = bundled {
         check_runtime(app, runtime)?;
@@ -368,16 +540,21 @@ fn prove(
 /// Refuses an interpreter that needs libraries which a target lacks.
 fn check_runtime(app: &App, runtime: &Runtime) -> Result<()> {
     let scan = Depends::scan(std::iter::once(&runtime.layer))?;
-    runtime::check_libraries(&scan.libraries, &targets(app)).map_err(|error| match &app.python.interpreter {
-        app::Interpreter::Bundled(cpython) | app::Interpreter::Shared(cpython) => error.at(cpython.path.at.clone()),
-        app::Interpreter::System => error,
+    runtime::check_libraries(&scan.libraries, &targets(app)).map_err(|error| {
+        match &app.python.interpreter {
+            app::Interpreter::Bundled(cpython) | app::Interpreter::Shared(cpython) => {
+                error.at(cpython.path.at.clone())
+            }
+            app::Interpreter::System => error,
+        }
     })
 }
 
 /// What a release was made of; commands of `[build] run` have made the layers `written`.
 fn inputs(app: &App, wheels: &Wheels, written: &[Layer]) -> Inputs {
     let source = |wheel: &Wheel| Some((wheel.sha256.to_string(), wheel.built_from.clone()?));
-    let configuration = std::iter::once(&app.file).chain(app.configs.iter().map(|file| &file.source));
+    let configuration =
+        std::iter::once(&app.file).chain(app.configs.iter().map(|file| &file.source));
     Inputs {
         sources: wheels.all.iter().filter_map(source).collect(),
         written: written.iter().map(|layer| layer.key.clone()).collect(),
@@ -387,17 +564,38 @@ fn inputs(app: &App, wheels: &Wheels, written: &[Layer]) -> Inputs {
 }
 
 /// What would name this machine.
-fn needles(app: &App, prefix: &InstallPath, runtime: Option<&Runtime>, cache: &Cache) -> Vec<Needle> {
-    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
+fn needles(
+    app: &App,
+    prefix: &InstallPath,
+    runtime: Option<&Runtime>,
+    cache: &Cache,
+) -> Vec<Needle> {
+    let home = std::env::var_os("HOME")
+        .map(PathBuf::from)
+        .filter(|home| home.is_absolute());
     let places = [
         ("the application's directory", Some(app.root.clone())),
         ("the cache", Some(cache.root().to_owned())),
         ("the home directory", home),
-        ("the directory for temporary files", Some(std::env::temp_dir())),
+        (
+            "the directory for temporary files",
+            Some(std::env::temp_dir()),
+        ),
     ];
-    let built_in = runtime.into_iter().flat_map(|runtime| runtime.built_in.clone());
-    let built_in = built_in.map(|path| ("the directory that the interpreter was built in", Some(path)));
-    places.into_iter().chain(built_in).filter_map(|(what, path)| Needle::directory(what, &path?, prefix)).collect()
+    let built_in = runtime
+        .into_iter()
+        .flat_map(|runtime| runtime.built_in.clone());
+    let built_in = built_in.map(|path| {
+        (
+            "the directory that the interpreter was built in",
+            Some(path),
+        )
+    });
+    places
+        .into_iter()
+        .chain(built_in)
+        .filter_map(|(what, path)| Needle::directory(what, &path?, prefix))
+        .collect()
 }
 
 fn meta(
@@ -408,7 +606,10 @@ fn meta(
     timestamp: u64,
     arch: Arch,
 ) -> Meta {
-    let license = app.license.clone().or_else(|| wheels.application()?.metadata.license.clone());
+    let license = app
+        .license
+        .clone()
+        .or_else(|| wheels.application()?.metadata.license.clone());
     Meta {
         name: app.name.clone(),
         version,
@@ -432,10 +633,11 @@ fn meta(
     }
 }
 
-/// In zstd's levels; what a target can't read is changed to another codec of about the same effort by the format.
+/// In zstd's levels; what a target can't read is changed to another codec of about the same effort
+/// by the format.
 ///
-/// The default costs a first build little and gives packages smaller than the level 3 of others. `small` costs a second
-/// for every 2.5 MB, but once a dependency and not once a build.
+/// The default costs a first build little and gives packages smaller than the level 3 of others.
+/// `small` costs a second for every 2.5 MB, but once a dependency and not once a build.
 fn compression(squeeze: Squeeze) -> Compression {
     match squeeze {
         Squeeze::Fast => Compression::Zstd(1),

@@ -23,7 +23,12 @@ const DOWNLOADS: usize = 8;
 
 /// How wheels are fetched for an application.
 pub fn fetching<'a>(offline: bool, epoch: Epoch<'a>, rules: &'a Rules) -> FetchOptions<'a> {
-    FetchOptions { offline, jobs: DOWNLOADS, epoch, rules }
+    FetchOptions {
+        offline,
+        jobs: DOWNLOADS,
+        epoch,
+        rules,
+    }
 }
 
 /// How an application's wheels are built.
@@ -35,7 +40,11 @@ pub fn rules(app: &App) -> Rules {
         app::Interpreter::Shared(_) => Some(format!("{}/{directory}/lib", runtime::SHARED)),
     };
     Rules {
-        constraints: app.build.constraints.as_ref().map(|file| file.value.clone()),
+        constraints: app
+            .build
+            .constraints
+            .as_ref()
+            .map(|file| file.value.clone()),
         debug: app.build.debug,
         libraries: app.build.libraries.clone(),
         record_gaps: app.python.allow_record_gaps.clone(),
@@ -43,7 +52,8 @@ pub fn rules(app: &App) -> Rules {
     }
 }
 
-/// Returns the interpreter that the application brings, as it runs on this machine; `None` if it brings none.
+/// Returns the interpreter that the application brings, as it runs on this machine; `None` if it
+/// brings none.
 ///
 /// # Errors
 /// It is no CPython that can be brought.
@@ -51,21 +61,43 @@ pub(crate) fn brought(app: &App, cache: &Cache, report: &Report) -> Result<Optio
     Ok(runtime(app, cache, report)?.map(|runtime| runtime.interpreter))
 }
 
-/// An editable install of the application is what is built and installed anyway; of anything else, it would get lost.
+/// An editable install of the application is what is built and installed anyway; of anything else,
+/// it would get lost.
 fn check_editable(app: &App, lock: &Lock) -> Result<()> {
-    let is_ours = app.source.as_ref().is_some_and(|source| source.canonicalize().ok() == app.root.canonicalize().ok());
+    let is_ours = app
+        .source
+        .as_ref()
+        .is_some_and(|source| source.canonicalize().ok() == app.root.canonicalize().ok());
     match &lock.editable {
-        Some(editable) if !is_ours => {
-            Err(editable.refused().hint("write `source = \".\"` below `[app]`: then it is built and installed"))
-        }
+        Some(editable) if !is_ours => Err(editable
+            .refused()
+            .hint("write `source = \".\"` below `[app]`: then it is built and installed")),
         _ => Ok(()),
     }
 }
 
-pub(super) fn read_lock(app: &App, environment: &Environment, options: &Options<'_>, report: &Report) -> Result<Lock> {
-    let files: Vec<PathBuf> = app.python.requirements.iter().map(|file| file.value.clone()).collect();
-    let lock = Lock::read(&files, &app.root, environment, options.offline, &selection(app))?;
-    lock.warnings.iter().for_each(|warning| report.warning(warning));
+pub(super) fn read_lock(
+    app: &App,
+    environment: &Environment,
+    options: &Options<'_>,
+    report: &Report,
+) -> Result<Lock> {
+    let files: Vec<PathBuf> = app
+        .python
+        .requirements
+        .iter()
+        .map(|file| file.value.clone())
+        .collect();
+    let lock = Lock::read(
+        &files,
+        &app.root,
+        environment,
+        options.offline,
+        &selection(app),
+    )?;
+    lock.warnings
+        .iter()
+        .for_each(|warning| report.warning(warning));
     check_added(app, &lock)?;
     Ok(lock)
 }
@@ -77,10 +109,19 @@ fn check_added(app: &App, lock: &Lock) -> Result<()> {
         let pin = lock.pins.iter().find(|pin| pin.name == *name);
         let way_out = "run `pkgapp lock`, which pins it beside the others";
         let error = match (pin, &added.value.version_or_url) {
-            (None, _) => Error::new(format!("`add` asks for `{}`, and no version of it is pinned", added.value)),
+            (None, _) => Error::new(format!(
+                "`add` asks for `{}`, and no version of it is pinned",
+                added.value
+            )),
             (Some(pin), Some(VersionOrUrl::VersionSpecifier(wanted))) => {
-                let version = pin.version.as_ref().filter(|version| !wanted.contains(version))?;
-                let error = Error::new(format!("`add` asks for `{}`, and {version} is pinned", added.value));
+                let version = pin
+                    .version
+                    .as_ref()
+                    .filter(|version| !wanted.contains(version))?;
+                let error = Error::new(format!(
+                    "`add` asks for `{}`, and {version} is pinned",
+                    added.value
+                ));
                 error.note(format!("the pin is at {}", pin.at))
             }
             (Some(_), _) => return None,
@@ -90,7 +131,8 @@ fn check_added(app: &App, lock: &Lock) -> Result<()> {
     Error::all(wrong).map_or(Ok(()), Err)
 }
 
-/// Reads the pins of an application for the machine's Python of its minor version, and nothing else.
+/// Reads the pins of an application for the machine's Python of its minor version, and nothing
+/// else.
 ///
 /// # Errors
 /// As [`Lock::read`]; there is no such Python.
@@ -101,9 +143,24 @@ pub fn pins(app: &App, options: &Options<'_>, report: &Report) -> Result<Lock> {
 /// What the configuration chooses of the locks.
 pub fn selection(app: &App) -> Selection {
     Selection {
-        groups: app.python.groups.iter().map(|group| (group.value.clone(), group.at.clone())).collect(),
-        extras: app.python.extras.iter().map(|extra| (extra.value.clone(), extra.at.clone())).collect(),
-        constraints: app.python.constraints.iter().map(|file| file.value.clone()).collect(),
+        groups: app
+            .python
+            .groups
+            .iter()
+            .map(|group| (group.value.clone(), group.at.clone()))
+            .collect(),
+        extras: app
+            .python
+            .extras
+            .iter()
+            .map(|extra| (extra.value.clone(), extra.at.clone()))
+            .collect(),
+        constraints: app
+            .python
+            .constraints
+            .iter()
+            .map(|file| file.value.clone())
+            .collect(),
         project: Some(app.source.clone().unwrap_or_else(|| app.root.clone())),
         indexes: app.python.indexes.clone(),
         sources: app.python.sources.clone(),
@@ -130,7 +187,9 @@ impl Wheels {
         match (&app.version, self.application()) {
             (Some(version), _) => Ok(version.value.clone()),
             (None, Some(wheel)) => Ok(wheel.metadata.version.clone()),
-            (None, None) => Err(Error::bug("an application without a version and without a project was accepted")),
+            (None, None) => Err(Error::bug(
+                "an application without a version and without a project was accepted",
+            )),
         }
     }
 }
@@ -147,13 +206,21 @@ pub(super) fn fetch(
     check_editable(app, lock)?;
     let rules = rules(app);
     let fetching = fetching(options.offline, epoch, &rules);
-    let early = |wheels: &[Wheel], waiting: &[&Pin]| unmet::check(app, lock, environment, wheels, waiting);
+    let early =
+        |wheels: &[Wheel], waiting: &[&Pin]| unmet::check(app, lock, environment, wheels, waiting);
     let mut all = wheels::fetch(lock, environment, options.cache, &fetching, &early, report)?;
     let has_application = app.source.is_some();
     if let Some(source) = &app.source {
         let _busy = report.busy("building the application");
-        let wheel = wheels::application(source, &lock.indexes, environment, options.cache, &fetching, report)
-            .map_err(|error| without_a_wheel(app, source, error))?;
+        let wheel = wheels::application(
+            source,
+            &lock.indexes,
+            environment,
+            options.cache,
+            &fetching,
+            report,
+        )
+        .map_err(|error| without_a_wheel(app, source, error))?;
         check_version(app, &wheel)?;
         // A lock made with `pip freeze` in a development environment names the application too.
         all.retain(|other| other.metadata.name != wheel.metadata.name);
@@ -164,12 +231,26 @@ pub(super) fn fetch(
     let subjects = loop {
         let subjects = subjects(app, &lock, &all);
         let missing = missing(&subjects, environment);
-        let (wanted, offered) = lock.offered.into_iter().partition(|pin| missing.contains(&pin.name));
-        lock = Lock { pins: wanted, offered, ..lock };
+        let (wanted, offered) = lock
+            .offered
+            .into_iter()
+            .partition(|pin| missing.contains(&pin.name));
+        lock = Lock {
+            pins: wanted,
+            offered,
+            ..lock
+        };
         if lock.pins.is_empty() {
             break subjects;
         }
-        let more = wheels::fetch(&lock, environment, options.cache, &fetching, &|_, _| Ok(()), report)?;
+        let more = wheels::fetch(
+            &lock,
+            environment,
+            options.cache,
+            &fetching,
+            &|_, _| Ok(()),
+            report,
+        )?;
         all.splice(..0, more);
         let pins = all.len() - usize::from(has_application);
         all[..pins].sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
@@ -177,16 +258,22 @@ pub(super) fn fetch(
     for warning in check_consistent(&subjects, environment, &app.python.allow_unmet)? {
         report.warning(&warning);
     }
-    Ok(Wheels { all, has_application })
+    Ok(Wheels {
+        all,
+        has_application,
+    })
 }
 
-/// Tells how an application ships without a wheel of it: not every tree that has a pyproject.toml is meant to be one.
+/// Tells how an application ships without a wheel of it: not every tree that has a pyproject.toml
+/// is meant to be one.
 fn without_a_wheel(app: &App, source: &Path, error: Error) -> Error {
     if source != app.root || !error.message().contains("cannot build a wheel") {
         return error;
     }
-    let patterns: Vec<String> =
-        survey::plain_files(source).iter().map(|pattern| toml::Value::from(pattern.as_str()).to_string()).collect();
+    let patterns: Vec<String> = survey::plain_files(source)
+        .iter()
+        .map(|pattern| toml::Value::from(pattern.as_str()).to_string())
+        .collect();
     match patterns.is_empty() {
         true => error,
         false => error.hint(format!(
@@ -200,22 +287,34 @@ fn without_a_wheel(app: &App, source: &Path, error: Error) -> Error {
 fn subjects(app: &App, lock: &Lock, all: &[Wheel]) -> Vec<Subject> {
     let mut subjects: Vec<Subject> = all.iter().map(subject).collect();
     if let Some(application) = subjects.last_mut().filter(|_| app.source.is_some()) {
-        application.extras.extend(app.python.extras.iter().map(|extra| extra.value.clone()));
-        application.extras.extend(lock.editable.iter().flat_map(|editable| editable.extras.iter().cloned()));
+        application
+            .extras
+            .extend(app.python.extras.iter().map(|extra| extra.value.clone()));
+        application.extras.extend(
+            lock.editable
+                .iter()
+                .flat_map(|editable| editable.extras.iter().cloned()),
+        );
     }
     subjects
 }
 
-/// The configuration and the project must not disagree on what ships. A local part (`1.4.2+g1234abc`) may differ.
+/// The configuration and the project must not disagree on what ships. A local part
+/// (`1.4.2+g1234abc`) may differ.
 fn check_version(app: &App, wheel: &Wheel) -> Result<()> {
-    let Some(version) = &app.version else { return Ok(()) };
+    let Some(version) = &app.version else {
+        return Ok(());
+    };
     let built = &wheel.metadata.version;
     if version.value.clone().without_local() == built.clone().without_local() {
         return Ok(());
     }
-    Err(Error::new(format!("the version is {}, and the project says {built}", version.value))
-        .at(version.at.clone())
-        .hint("leave `version` out of the configuration: it is the project's"))
+    Err(Error::new(format!(
+        "the version is {}, and the project says {built}",
+        version.value
+    ))
+    .at(version.at.clone())
+    .hint("leave `version` out of the configuration: it is the project's"))
 }
 
 pub(super) fn subject(wheel: &Wheel) -> Subject {
@@ -224,7 +323,11 @@ pub(super) fn subject(wheel: &Wheel) -> Subject {
         version: wheel.metadata.version.clone(),
         requires: wheel.metadata.requires.clone(),
         requires_python: wheel.metadata.requires_python.clone(),
-        extras: wheel.pin.as_ref().map(|pin| pin.extras.clone()).unwrap_or_default(),
+        extras: wheel
+            .pin
+            .as_ref()
+            .map(|pin| pin.extras.clone())
+            .unwrap_or_default(),
         provides: wheel.metadata.extras.clone(),
         at: wheel.pin.as_ref().map(|pin| pin.at.clone()),
     }

@@ -1,4 +1,5 @@
-//! The Python that a release is for: the one that ships, the one of this machine that builds, and what wheels must fit.
+//! The Python that a release is for: the one that ships, the one of this machine that builds, and
+//! what wheels must fit.
 
 use super::Options;
 use super::hosts::targets;
@@ -21,22 +22,41 @@ pub(super) fn runtime(app: &App, cache: &Cache, report: &Report) -> Result<Optio
         app::Interpreter::Bundled(cpython) => (cpython, Home::Release),
         app::Interpreter::Shared(cpython) => (cpython, Home::Package),
     };
-    let wanted = app.package.arch.as_ref().map_or_else(Arch::host, |arch| Ok(arch.value))?;
-    Runtime::prepare(cpython, app.python.version.value, home, Some(wanted), cache, report).map(Some)
+    let wanted = app
+        .package
+        .arch
+        .as_ref()
+        .map_or_else(Arch::host, |arch| Ok(arch.value))?;
+    Runtime::prepare(
+        cpython,
+        app.python.version.value,
+        home,
+        Some(wanted),
+        cache,
+        report,
+    )
+    .map(Some)
 }
 
 /// Refuses a Python that a target lacks before one is looked for on this machine.
 pub(super) fn check_pythons(app: &App) -> Result<()> {
-    let none = Scan { arch: Arch::Any, libraries: Vec::new(), floors: Vec::new() };
-    let python = matches!(app.python.interpreter, app::Interpreter::System).then_some(app.python.version.value);
+    let none = Scan {
+        arch: Arch::Any,
+        libraries: Vec::new(),
+        floors: Vec::new(),
+    };
+    let python = matches!(app.python.interpreter, app::Interpreter::System)
+        .then_some(app.python.version.value);
     let refused = app.package.targets.iter().filter_map(|target| {
-        depends::check_targets(&none, python, &[target.value]).err().map(|error| error.at(target.at.clone()))
+        depends::check_targets(&none, python, &[target.value])
+            .err()
+            .map(|error| error.at(target.at.clone()))
     });
     Error::all(refused).map_or(Ok(()), Err)
 }
 
-/// The Python of this machine that makes byte code and builds sdists. `None` if there is none and none is needed: what the
-/// hosts have is known, and nothing is run here.
+/// The Python of this machine that makes byte code and builds sdists. `None` if there is none and
+/// none is needed: what the hosts have is known, and nothing is run here.
 pub(super) fn interpreter(
     app: &App,
     runtime: Option<&Runtime>,
@@ -48,10 +68,15 @@ pub(super) fn interpreter(
     }
     match Interpreter::find(options.cache, app.python.version.value) {
         Ok(found) => Ok(Some(found)),
-        Err(error) if app.package.targets.is_empty() || !app.build.run.is_empty() => Err(without_python(app, error)),
+        Err(error) if app.package.targets.is_empty() || !app.build.run.is_empty() => {
+            Err(without_python(app, error))
+        }
         Err(error) => {
             if app.package.byte_code == ByteCode::Build {
-                report.warning(&format!("{}: byte code is made when the package is installed", error.message()));
+                report.warning(&format!(
+                    "{}: byte code is made when the package is installed",
+                    error.message()
+                ));
             }
             Ok(None)
         }
@@ -61,8 +86,11 @@ pub(super) fn interpreter(
 /// Adds the ways to do without an interpreter of this machine.
 fn without_python(app: &App, error: Error) -> Error {
     let python = app.python.version.value;
-    let offering: Vec<&str> =
-        target::TARGETS.iter().filter(|target| target.offers(python)).map(|target| target.name).collect();
+    let offering: Vec<&str> = target::TARGETS
+        .iter()
+        .filter(|target| target.offers(python))
+        .map(|target| target.name)
+        .collect();
     let error = error.at(app.python.version.at.clone());
     let error = match app.build.run.is_empty() && !offering.is_empty() {
         true => error.hint(format!(
@@ -79,19 +107,30 @@ fn without_python(app: &App, error: Error) -> Error {
 
 pub(super) fn compiler(app: &App, interpreter: Option<&Interpreter>) -> Result<ByteCompiler> {
     let python = app.python.version.value;
-    let Some(interpreter) = interpreter else { return Ok(ByteCompiler::absent(python)) };
+    let Some(interpreter) = interpreter else {
+        return Ok(ByteCompiler::absent(python));
+    };
     let compiler = ByteCompiler::of(interpreter, python)?;
-    Ok(if app.package.byte_code == ByteCode::Build { compiler } else { compiler.at_installation() })
+    Ok(if app.package.byte_code == ByteCode::Build {
+        compiler
+    } else {
+        compiler.at_installation()
+    })
 }
 
 /// What wheels are chosen for, from the configuration alone.
-pub(super) fn environment_of(app: &App, options: &Options<'_>, report: &Report) -> Result<Environment> {
+pub(super) fn environment_of(
+    app: &App,
+    options: &Options<'_>,
+    report: &Report,
+) -> Result<Environment> {
     let runtime = runtime(app, options.cache, report)?;
     let interpreter = interpreter(app, runtime.as_ref(), options, report)?;
     environment(app, interpreter.as_ref(), runtime.as_ref())
 }
 
-/// What wheels are chosen for: the oldest glibc that the targets have, or this machine's where none is declared.
+/// What wheels are chosen for: the oldest glibc that the targets have, or this machine's where none
+/// is declared.
 ///
 /// # Errors
 /// A machine of another kind, and no word about its glibc.
@@ -100,7 +139,11 @@ pub(crate) fn environment(
     interpreter: Option<&Interpreter>,
     runtime: Option<&Runtime>,
 ) -> Result<Environment> {
-    let arch = app.package.arch.as_ref().map_or_else(Arch::host, |arch| Ok(arch.value))?;
+    let arch = app
+        .package
+        .arch
+        .as_ref()
+        .map_or_else(Arch::host, |arch| Ok(arch.value))?;
     let hint = "declare them: `targets = [\"debian12\"]` under `[package]`";
     let glibc = match target::oldest_glibc(&targets(app)) {
         Some(glibc) => glibc,
@@ -124,10 +167,14 @@ pub(crate) fn environment(
         }
     }
     // Without a word about the hosts, they are taken for machines like this one.
-    if let Some(interpreter) = interpreter.filter(|interpreter| interpreter.python == app.python.version.value)
+    if let Some(interpreter) =
+        interpreter.filter(|interpreter| interpreter.python == app.python.version.value)
         && declared.is_empty()
     {
         environment.add_host("this machine", &interpreter.version);
     }
-    Ok(Environment { builds_with: runtime.map(|runtime| runtime.builds_with.clone()), ..environment })
+    Ok(Environment {
+        builds_with: runtime.map(|runtime| runtime.builds_with.clone()),
+        ..environment
+    })
 }

@@ -1,4 +1,5 @@
-//! `[package] revision = "auto"`: one that every other content has another of, and later commits a later one.
+//! `[package] revision = "auto"`: one that every other content has another of, and later commits a
+//! later one.
 
 use std::fmt::Write as _;
 
@@ -15,15 +16,19 @@ const DIGITS: usize = 9;
 
 /// Returns the revision of a package that has none yet, made at `date` (seconds since 1970).
 ///
-/// `20261129084136.g29757ba1c` is that of a commit. What is in no commit follows a `+`: a digest of all that is in the
-/// package. To dpkg and rpm both, a change that is not committed is newer than its commit and older than the next.
+/// `20261129084136.g29757ba1c` is that of a commit. What is in no commit follows a `+`: a digest of
+/// all that is in the package. To dpkg and rpm both, a change that is not committed is newer than
+/// its commit and older than the next.
 ///
 /// # Errors
 /// As the formats' texts.
 pub(super) fn of(package: &Package, commit: Option<&Commit>, date: u64) -> Result<String> {
     let time = commit.map_or(date, |commit| commit.time);
-    let time = i64::try_from(time).ok().and_then(|time| jiff::Timestamp::from_second(time).ok());
-    let time = time.ok_or_else(|| Error::new("the date of the commit is none that a revision can hold"))?;
+    let time = i64::try_from(time)
+        .ok()
+        .and_then(|time| jiff::Timestamp::from_second(time).ok());
+    let time =
+        time.ok_or_else(|| Error::new("the date of the commit is none that a revision can hold"))?;
     let mut revision = time.strftime("%Y%m%d%H%M%S").to_string();
     let short = |hash: &str| hash.get(..DIGITS).unwrap_or(hash).to_owned();
     if let Some(commit) = commit {

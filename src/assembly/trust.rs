@@ -10,7 +10,8 @@ use crate::wheels::Wheel;
 /// How many names a warning lists.
 const SHOWN: usize = 3;
 
-/// Warns of pins without hashes whose files came from the web, and of servers that were asked over plain HTTP.
+/// Warns of pins without hashes whose files came from the web, and of servers that were asked over
+/// plain HTTP.
 pub(super) fn tell(lock: &Lock, wheels: &[Wheel], report: &Report) {
     let pins: Vec<&Wheel> = wheels.iter().filter(|wheel| wheel.pin.is_some()).collect();
     let bare: Vec<String> = pins.iter().filter_map(|wheel| bare(wheel)).collect();
@@ -23,7 +24,10 @@ pub(super) fn tell(lock: &Lock, wheels: &[Wheel], report: &Report) {
             listed(&bare)
         ));
     }
-    let plain: BTreeSet<String> = addresses(lock).filter(|url| is_plain(url)).map(origin).collect();
+    let plain: BTreeSet<String> = addresses(lock)
+        .filter(|url| is_plain(url))
+        .map(origin)
+        .collect();
     if !plain.is_empty() {
         let plain: Vec<String> = plain.iter().map(|origin| format!("`{origin}`")).collect();
         report.warning(&format!(
@@ -33,10 +37,16 @@ pub(super) fn tell(lock: &Lock, wheels: &[Wheel], report: &Report) {
             listed(&plain)
         ));
     }
-    let downgrades: Vec<String> =
-        http::take_downgrades().iter().map(|(from, to)| format!("`{from}` to `{to}`")).collect();
+    let downgrades: Vec<String> = http::take_downgrades()
+        .iter()
+        .map(|(from, to)| format!("`{from}` to `{to}`"))
+        .collect();
     if !downgrades.is_empty() {
-        let redirects = if downgrades.len() == 1 { "server redirects" } else { "servers redirect" };
+        let redirects = if downgrades.len() == 1 {
+            "server redirects"
+        } else {
+            "servers redirect"
+        };
         report.warning(&format!(
             "{} {redirects} from HTTPS to plain HTTP, so whoever is on the way can change what ships: {}",
             downgrades.len(),
@@ -48,7 +58,9 @@ pub(super) fn tell(lock: &Lock, wheels: &[Wheel], report: &Report) {
 /// The pin of a wheel that came from the web without a hash.
 fn bare(wheel: &Wheel) -> Option<String> {
     let pin = wheel.pin.as_ref().filter(|pin| !is_hashed(pin))?;
-    let from = ["built from ", "converted from "].iter().find_map(|how| wheel.from.strip_prefix(how));
+    let from = ["built from ", "converted from "]
+        .iter()
+        .find_map(|how| wheel.from.strip_prefix(how));
     let from = from.unwrap_or(&wheel.from);
     let is_web = from.starts_with("http://") || from.starts_with("https://");
     is_web.then(|| format!("`{} {}`", pin.name, wheel.metadata.version))
@@ -59,7 +71,10 @@ fn is_hashed(pin: &Pin) -> bool {
         PinSource::Index | PinSource::Url(_) => !pin.hashes.is_empty(),
         PinSource::Files(files) => files.iter().all(|file| !file.hashes.is_empty()),
         // A commit's id is a hash, and what lies on this machine is the user's own.
-        PinSource::File(_) | PinSource::Directory(_) | PinSource::Git(_) | PinSource::Mercurial(_) => true,
+        PinSource::File(_)
+        | PinSource::Directory(_)
+        | PinSource::Git(_)
+        | PinSource::Mercurial(_) => true,
     }
 }
 
@@ -67,22 +82,30 @@ fn is_hashed(pin: &Pin) -> bool {
 fn addresses(lock: &Lock) -> impl Iterator<Item = &Url> {
     let indexes = &lock.indexes;
     let places = indexes.named.iter().map(|index| &index.url);
-    let places = places.chain(&indexes.index).chain(&indexes.extra).chain(&indexes.find_links);
-    let files = lock.pins.iter().filter(|pin| !is_hashed(pin)).flat_map(|pin| match &pin.source {
-        PinSource::Url(url) => vec![url],
-        PinSource::Files(files) => files
-            .iter()
-            .filter_map(|file| match &file.place {
-                FilePlace::Url(url) => Some(url),
-                FilePlace::Path(_) => None,
-            })
-            .collect(),
-        _ => Vec::new(),
-    });
+    let places = places
+        .chain(&indexes.index)
+        .chain(&indexes.extra)
+        .chain(&indexes.find_links);
+    let files = lock
+        .pins
+        .iter()
+        .filter(|pin| !is_hashed(pin))
+        .flat_map(|pin| match &pin.source {
+            PinSource::Url(url) => vec![url],
+            PinSource::Files(files) => files
+                .iter()
+                .filter_map(|file| match &file.place {
+                    FilePlace::Url(url) => Some(url),
+                    FilePlace::Path(_) => None,
+                })
+                .collect(),
+            _ => Vec::new(),
+        });
     places.chain(files)
 }
 
-/// Whether nothing protects what comes from an address on its way. Nobody is on the way to this machine itself.
+/// Whether nothing protects what comes from an address on its way. Nobody is on the way to this
+/// machine itself.
 fn is_plain(url: &Url) -> bool {
     let is_here = match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
@@ -95,6 +118,15 @@ fn is_plain(url: &Url) -> bool {
 
 fn listed(names: &[String]) -> String {
     let more = names.len().saturating_sub(SHOWN);
-    let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
-    if more == 0 { shown } else { format!("{shown} and {more} more") }
+    let shown = names
+        .iter()
+        .take(SHOWN)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join(", ");
+    if more == 0 {
+        shown
+    } else {
+        format!("{shown} and {more} more")
+    }
 }

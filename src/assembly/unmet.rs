@@ -1,4 +1,5 @@
-//! What is certain to be unmet before anything is compiled: compiling takes minutes, and reading what is there no time.
+//! What is certain to be unmet before anything is compiled: compiling takes minutes, and reading
+//! what is there no time.
 
 use std::path::Path;
 
@@ -12,8 +13,9 @@ use crate::lock::{Lock, Pin};
 use crate::pypa::{Environment, PackageName, Version};
 use crate::wheels::Wheel;
 
-/// Checks what `wheels` and the project's own pyproject.toml require, while `waiting` are not there yet: what these
-/// require is not known, nor their version where the pin does not say it. Whatever passes is checked again as a whole.
+/// Checks what `wheels` and the project's own pyproject.toml require, while `waiting` are not there
+/// yet: what these require is not known, nor their version where the pin does not say it. Whatever
+/// passes is checked again as a whole.
 ///
 /// # Errors
 /// All requirements that nothing can meet any more.
@@ -24,38 +26,69 @@ pub(super) fn check(
     wheels: &[Wheel],
     waiting: &[&Pin],
 ) -> Result<()> {
-    let Some((own_name, own)) = own(app) else { return Ok(()) };
+    let Some((own_name, own)) = own(app) else {
+        return Ok(());
+    };
     let mut subjects: Vec<Subject> = wheels.iter().map(subject).collect();
     subjects.extend(waiting.iter().filter_map(|pin| {
         let version = pin.version.clone()?;
         let (name, extras, at) = (pin.name.clone(), pin.extras.clone(), Some(pin.at.clone()));
-        Some(Subject { name, version, extras, at, requires: Vec::new(), requires_python: None, provides: Vec::new() })
+        Some(Subject {
+            name,
+            version,
+            extras,
+            at,
+            requires: Vec::new(),
+            requires_python: None,
+            provides: Vec::new(),
+        })
     }));
     // A lock made with `pip freeze` in a development environment names the application too.
     subjects.retain(|subject| Some(&subject.name) != own_name.as_ref());
     subjects.extend(own);
 
-    let unknown = waiting.iter().filter(|pin| pin.version.is_none()).map(|pin| &pin.name);
+    let unknown = waiting
+        .iter()
+        .filter(|pin| pin.version.is_none())
+        .map(|pin| &pin.name);
     let offered = lock.offered.iter().map(|pin| &pin.name);
-    let allowed: Vec<PackageName> =
-        app.python.allow_unmet.iter().chain(unknown).chain(offered).chain(own_name.iter()).cloned().collect();
+    let allowed: Vec<PackageName> = app
+        .python
+        .allow_unmet
+        .iter()
+        .chain(unknown)
+        .chain(offered)
+        .chain(own_name.iter())
+        .cloned()
+        .collect();
     check_consistent(&subjects, environment, &allowed).map(drop)
 }
 
-/// The name of the application's own distribution if it has one, and what it requires if pyproject.toml says that; `None`
-/// if the name shows only when it is built.
+/// The name of the application's own distribution if it has one, and what it requires if
+/// pyproject.toml says that; `None` if the name shows only when it is built.
 fn own(app: &App) -> Option<(Option<PackageName>, Option<Subject>)> {
-    let Some(source) = &app.source else { return Some((None, None)) };
+    let Some(source) = &app.source else {
+        return Some((None, None));
+    };
     let table = project_table(source)?;
     let poetry = || table.get("tool")?.get("poetry")?.get("name");
-    let name = table.get("project").and_then(|project| project.get("name")).or_else(poetry)?;
+    let name = table
+        .get("project")
+        .and_then(|project| project.get("name"))
+        .or_else(poetry)?;
     let name: PackageName = name.as_str()?.parse().ok()?;
-    let own = table.get("project").and_then(Value::as_table).and_then(|project| own_subject(app, &name, project));
+    let own = table
+        .get("project")
+        .and_then(Value::as_table)
+        .and_then(|project| own_subject(app, &name, project));
     Some((Some(name), own))
 }
 
 fn project_table(source: &Path) -> Option<Table> {
-    crate::fs::read_to_string(&source.join("pyproject.toml")).ok()?.parse().ok()
+    crate::fs::read_to_string(&source.join("pyproject.toml"))
+        .ok()?
+        .parse()
+        .ok()
 }
 
 /// What `[project]` says, unless the backend has a say in it.
@@ -64,22 +97,36 @@ fn own_subject(app: &App, name: &PackageName, project: &Table) -> Option<Subject
         let dynamic = project.get("dynamic").and_then(Value::as_array);
         dynamic.is_some_and(|fields| fields.iter().any(|field| field.as_str() == Some(key)))
     };
-    if ["dependencies", "optional-dependencies"].into_iter().any(is_dynamic) {
+    if ["dependencies", "optional-dependencies"]
+        .into_iter()
+        .any(is_dynamic)
+    {
         return None;
     }
-    let version = project.get("version").and_then(Value::as_str).and_then(|version| version.parse::<Version>().ok())?;
+    let version = project
+        .get("version")
+        .and_then(Value::as_str)
+        .and_then(|version| version.parse::<Version>().ok())?;
     let texts = |value: Option<&Value>| -> Vec<String> {
         let list = value.and_then(Value::as_array).into_iter().flatten();
         list.filter_map(Value::as_str).map(str::to_owned).collect()
     };
-    let requires_python = project.get("requires-python").and_then(Value::as_str).map(str::to_owned);
+    let requires_python = project
+        .get("requires-python")
+        .and_then(Value::as_str)
+        .map(str::to_owned);
     Some(Subject {
         name: name.clone(),
         version,
         // What its extras require is known when it is built; that a lock has them is the rule.
         requires: texts(project.get("dependencies")),
         requires_python,
-        extras: app.python.extras.iter().map(|extra| extra.value.clone()).collect(),
+        extras: app
+            .python
+            .extras
+            .iter()
+            .map(|extra| extra.value.clone())
+            .collect(),
         provides: Vec::new(),
         at: None,
     })

@@ -14,19 +14,19 @@ const MARKER: &str = ".pkgapp-cache";
 /// Tells backups and other tools that a directory need not be kept (<https://bford.info/cachedir/>).
 const TAG: &str = "CACHEDIR.TAG";
 
-const TAG_TEXT: &str =
-    "Signature: 8a477f597d28d172789f06886806bc55\n# A cache of pkgapp: deleting it costs time only.\n";
+const TAG_TEXT: &str = "Signature: 8a477f597d28d172789f06886806bc55\n# A cache of pkgapp: deleting it costs time only.\n";
 
 /// The directories that a cache has.
 const KINDS: [&str; 16] = [
-    "wheels", "sdists", "built", "git", "hg", "layers", "bytecode", "proofs", "md5sums", "runs", "segments", "spares",
-    "index", "pins", "tools", "tmp",
+    "wheels", "sdists", "built", "git", "hg", "layers", "bytecode", "proofs", "md5sums", "runs",
+    "segments", "spares", "index", "pins", "tools", "tmp",
 ];
 
 /// What is written down of a cache whose group has been reported.
 const GROUP_REPORTED: &str = "group-writable\n";
 
-/// Makes `root` a cache unless it is one; returns what there is to report of it, which is said once.
+/// Makes `root` a cache unless it is one; returns what there is to report of it, which is said
+/// once.
 ///
 /// # Errors
 /// It is another directory with something in it, or others than its user decide what is in it.
@@ -37,24 +37,37 @@ pub(super) fn prepare(root: &Path) -> Result<Option<String>> {
     }
     match std::fs::DirBuilder::new().mode(0o755).create(root) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(elsewhere(Error::new(format!("cannot create `{}`", shown(root))).cause(error)));
+            return Err(elsewhere(
+                Error::new(format!("cannot create `{}`", shown(root))).cause(error),
+            ));
         }
         _ => {}
     }
-    let is_shared = check_access(root, &root.metadata().context(|| format!("cannot read `{}`", shown(root)))?)?;
+    let is_shared = check_access(
+        root,
+        &root
+            .metadata()
+            .context(|| format!("cannot read `{}`", shown(root)))?,
+    )?;
     let marker = root.join(MARKER);
     if !is_file(&marker) {
         claim(root).map_err(elsewhere)?;
         append(&marker, "")?;
     }
     if !root.join(TAG).exists() {
-        std::fs::write(root.join(TAG), TAG_TEXT).context(|| format!("cannot write to `{}`", shown(root)))?;
+        std::fs::write(root.join(TAG), TAG_TEXT)
+            .context(|| format!("cannot write to `{}`", shown(root)))?;
     }
     for kind in KINDS {
         let directory = root.join(kind);
-        let Ok(metadata) = directory.symlink_metadata() else { continue };
+        let Ok(metadata) = directory.symlink_metadata() else {
+            continue;
+        };
         if !metadata.is_dir() {
-            return Err(elsewhere(Error::new(format!("`{}` of the cache is not a directory", shown(&directory)))));
+            return Err(elsewhere(Error::new(format!(
+                "`{}` of the cache is not a directory",
+                shown(&directory)
+            ))));
         }
         check_access(&directory, &metadata)?;
     }
@@ -81,14 +94,20 @@ fn check_access(directory: &Path, metadata: &std::fs::Metadata) -> Result<bool> 
             .hint("set `PKGAPP_CACHE_DIR` to a directory of your own"));
     }
     if metadata.mode() & 0o002 != 0 {
-        return Err(Error::new(format!("everybody may write to the cache `{}`", shown(directory)))
-            .note("whoever writes to the cache decides what is built from it")
-            .hint("delete it, or take the permission away (`chmod -R o-w`) if you trust what is in it"));
+        return Err(Error::new(format!(
+            "everybody may write to the cache `{}`",
+            shown(directory)
+        ))
+        .note("whoever writes to the cache decides what is built from it")
+        .hint(
+            "delete it, or take the permission away (`chmod -R o-w`) if you trust what is in it",
+        ));
     }
     Ok(metadata.mode() & 0o020 != 0)
 }
 
-/// Checks that a directory without a marker may become a cache: it is empty, or a cache of a version that made no marker.
+/// Checks that a directory without a marker may become a cache: it is empty, or a cache of a
+/// version that made no marker.
 fn claim(root: &Path) -> Result<()> {
     let entries = std::fs::read_dir(root).and_then(Iterator::collect::<io::Result<Vec<_>>>);
     let mut names = Vec::new();
@@ -106,16 +125,25 @@ fn claim(root: &Path) -> Result<()> {
 /// Whether there is nothing but what caches have, and things that are named by their sums among it.
 fn is_older_cache(root: &Path, names: &[String]) -> bool {
     let mut has_entries = false;
-    for name in names.iter().filter(|name| !matches!(name.as_str(), "size.json" | TAG)) {
+    for name in names
+        .iter()
+        .filter(|name| !matches!(name.as_str(), "size.json" | TAG))
+    {
         let directory = root.join(name);
-        if !KINDS.contains(&name.as_str()) || !directory.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        if !KINDS.contains(&name.as_str())
+            || !directory
+                .symlink_metadata()
+                .is_ok_and(|metadata| metadata.is_dir())
+        {
             return false;
         }
         // What is in these has other names.
         if matches!(name.as_str(), "tmp" | "index") {
             continue;
         }
-        let Ok(entries) = std::fs::read_dir(&directory) else { return false };
+        let Ok(entries) = std::fs::read_dir(&directory) else {
+            return false;
+        };
         for entry in entries {
             match entry {
                 Ok(entry) if is_sum(&entry.file_name().to_string_lossy()) => has_entries = true,
@@ -123,7 +151,9 @@ fn is_older_cache(root: &Path, names: &[String]) -> bool {
             }
         }
     }
-    let is_empty = |directory: &Path| std::fs::read_dir(directory).map_or(true, |mut entries| entries.next().is_none());
+    let is_empty = |directory: &Path| {
+        std::fs::read_dir(directory).map_or(true, |mut entries| entries.next().is_none())
+    };
     has_entries || (is_empty(&root.join("tmp")) && is_empty(&root.join("index")))
 }
 
@@ -131,11 +161,15 @@ fn is_older_cache(root: &Path, names: &[String]) -> bool {
 fn is_sum(name: &str) -> bool {
     let name = name.split('.').next().unwrap_or_default();
     let digits = name.rsplit('-').next().unwrap_or_default();
-    digits.len() >= 16 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    digits.len() >= 16
+        && digits
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn is_file(path: &Path) -> bool {
-    path.symlink_metadata().is_ok_and(|metadata| metadata.is_file())
+    path.symlink_metadata()
+        .is_ok_and(|metadata| metadata.is_file())
 }
 
 fn append(file: &Path, text: &str) -> Result<()> {
@@ -146,7 +180,8 @@ fn append(file: &Path, text: &str) -> Result<()> {
         .custom_flags(libc::O_NOFOLLOW)
         .open(file)
         .map_err(|error| Error::new(failed()).cause(error));
-    let opened = opened.map_err(|error| error.hint("set `PKGAPP_CACHE_DIR` to a directory that you can write to"));
+    let opened = opened
+        .map_err(|error| error.hint("set `PKGAPP_CACHE_DIR` to a directory that you can write to"));
     opened?.write_all(text.as_bytes()).context(failed)
 }
 
@@ -159,8 +194,18 @@ mod tests {
 
     /// Everything below a directory with what the files hold.
     fn content(root: &Path) -> Vec<(String, Option<String>)> {
-        let all = walkdir::WalkDir::new(root).min_depth(1).sort_by_file_name().into_iter().flatten();
-        all.map(|entry| (entry.path().display().to_string(), std::fs::read_to_string(entry.path()).ok())).collect()
+        let all = walkdir::WalkDir::new(root)
+            .min_depth(1)
+            .sort_by_file_name()
+            .into_iter()
+            .flatten();
+        all.map(|entry| {
+            (
+                entry.path().display().to_string(),
+                std::fs::read_to_string(entry.path()).ok(),
+            )
+        })
+        .collect()
     }
 
     fn write(path: &Path, text: &str) {
@@ -170,12 +215,21 @@ mod tests {
 
     #[test]
     fn a_directory_of_somebody_elses_things_is_left_as_it_is() {
-        for file in ["tmp/thesis.odt", "wheels/mine-1.0-py3-none-any.whl", "notes", "wheels/0123/x.whl", "layers"] {
+        for file in [
+            "tmp/thesis.odt",
+            "wheels/mine-1.0-py3-none-any.whl",
+            "notes",
+            "wheels/0123/x.whl",
+            "layers",
+        ] {
             let directory = tempfile::tempdir().unwrap();
             write(&directory.path().join(file), "precious");
             let before = content(directory.path());
             let error = Cache::open(directory.path()).unwrap_err().to_string();
-            assert!(error.contains("is not a cache of pkgapp's"), "{file}: {error}");
+            assert!(
+                error.contains("is not a cache of pkgapp's"),
+                "{file}: {error}"
+            );
             assert_eq!(content(directory.path()), before, "{file}");
         }
     }
@@ -183,8 +237,11 @@ mod tests {
     #[test]
     fn caches_without_a_marker_are_taken_over() {
         let sum = key(["x"]);
-        for file in [format!("wheels/{sum}/x.whl"), format!("tools/runtime-{sum}.json"), format!("bytecode/{sum}.pyc")]
-        {
+        for file in [
+            format!("wheels/{sum}/x.whl"),
+            format!("tools/runtime-{sum}.json"),
+            format!("bytecode/{sum}.pyc"),
+        ] {
             let directory = tempfile::tempdir().unwrap();
             write(&directory.path().join(&file), "x");
             write(&directory.path().join("size.json"), "x");
@@ -204,7 +261,12 @@ mod tests {
             write(&outside.path().join("precious/x"), "x");
             _ = std::fs::remove_dir(directory.path().join(kind));
             symlink(outside.path(), directory.path().join(kind)).unwrap();
-            assert!(Cache::open(directory.path()).unwrap_err().to_string().contains("is not a directory"));
+            assert!(
+                Cache::open(directory.path())
+                    .unwrap_err()
+                    .to_string()
+                    .contains("is not a directory")
+            );
             assert!(outside.path().join("precious/x").exists());
         }
         // One that has another name is not looked into either.
@@ -212,7 +274,12 @@ mod tests {
         let cache = Cache::open(directory.path()).unwrap();
         write(&outside.path().join("precious/x"), "x");
         symlink(outside.path(), directory.path().join("other")).unwrap();
-        cache.prune(crate::cache::Want { all: true, ..Default::default() }).unwrap();
+        cache
+            .prune(crate::cache::Want {
+                all: true,
+                ..Default::default()
+            })
+            .unwrap();
         assert!(outside.path().join("precious/x").exists());
     }
 
@@ -221,10 +288,17 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().join("cache");
         drop(Cache::open(&root).unwrap());
-        let allow = |path: &Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+        let allow = |path: &Path, mode| {
+            std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap()
+        };
         for path in [root.clone(), root.join("tmp")] {
             allow(&path, 0o777);
-            assert!(Cache::open(&root).unwrap_err().to_string().contains("everybody may write"));
+            assert!(
+                Cache::open(&root)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("everybody may write")
+            );
             allow(&path, 0o755);
         }
         assert_eq!(prepare(&root).unwrap(), None);
@@ -233,7 +307,12 @@ mod tests {
         assert_eq!(prepare(&root).unwrap(), None, "it was reported");
         if rustix::process::geteuid().is_root() {
             std::os::unix::fs::chown(&root, Some(12_345), None).unwrap();
-            assert!(Cache::open(&root).unwrap_err().to_string().contains("belongs to another user"));
+            assert!(
+                Cache::open(&root)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("belongs to another user")
+            );
         }
     }
 }

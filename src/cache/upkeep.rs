@@ -30,7 +30,8 @@ pub struct Usage {
 pub struct Want {
     /// What was not used for so long. Uses are written down once a day.
     pub older_than: Option<Duration>,
-    /// So much that the rest takes no more bytes than this; what was not used for longest goes first.
+    /// So much that the rest takes no more bytes than this; what was not used for longest goes
+    /// first.
     pub max_size: Option<u64>,
     /// Everything.
     pub all: bool,
@@ -72,7 +73,14 @@ impl Cache {
             let kind = kinds.entry(item.kind).or_default();
             *kind = (kind.0 + 1, kind.1 + item.bytes);
         }
-        Ok(kinds.into_iter().map(|(kind, (entries, bytes))| Usage { kind, entries, bytes }).collect())
+        Ok(kinds
+            .into_iter()
+            .map(|(kind, (entries, bytes))| Usage {
+                kind,
+                entries,
+                bytes,
+            })
+            .collect())
     }
 
     /// Removes what is to go, but nothing that a process uses, and what dead processes have left.
@@ -80,14 +88,21 @@ impl Cache {
     /// # Errors
     /// What the system says.
     pub fn prune(&self, want: Want) -> Result<Pruned> {
-        let mut items: Vec<Item> = self.items()?.into_iter().filter(|item| item.kind != "tmp").collect();
+        let mut items: Vec<Item> = self
+            .items()?
+            .into_iter()
+            .filter(|item| item.kind != "tmp")
+            .collect();
         items.sort_by(|a, b| a.used.cmp(&b.used).then_with(|| a.path.cmp(&b.path)));
         let mut left: u64 = items.iter().map(|item| item.bytes).sum();
         let now = SystemTime::now();
         let mut pruned = Pruned::default();
         for item in &items {
             let old = |limit| now.duration_since(item.used).is_ok_and(|age| age >= limit);
-            if !(want.all || want.older_than.is_some_and(old) || want.max_size.is_some_and(|limit| left > limit)) {
+            if !(want.all
+                || want.older_than.is_some_and(old)
+                || want.max_size.is_some_and(|limit| left > limit))
+            {
                 continue;
             }
             if self.remove(&item.path)? {
@@ -103,8 +118,8 @@ impl Cache {
         Ok(pruned)
     }
 
-    /// After a build: removes what was not used for longest if the cache has grown beyond a size. Only a build that has
-    /// added something looks.
+    /// After a build: removes what was not used for longest if the cache has grown beyond a size.
+    /// Only a build that has added something looks.
     ///
     /// # Errors
     /// What the system says.
@@ -115,17 +130,26 @@ impl Cache {
             // Without a limit nobody asks how large it is.
             None if max_size == u64::MAX => Ok(None),
             Some(_) if added == 0 => Ok(None),
-            // Two builds at once may forget what one of them has added; the next look at all files finds it.
-            Some(size) if size + added <= max_size => self.write_ledger(size + added).map(|()| None),
+            // Two builds at once may forget what one of them has added; the next look at all files
+            // finds it.
+            Some(size) if size + added <= max_size => {
+                self.write_ledger(size + added).map(|()| None)
+            }
             _ => {
-                let pruned = self.prune(Want { max_size: Some(max_size), ..Want::default() })?;
+                let pruned = self.prune(Want {
+                    max_size: Some(max_size),
+                    ..Want::default()
+                })?;
                 Ok((pruned.entries > 0).then_some(pruned))
             }
         }
     }
 
     fn write_ledger(&self, size: u64) -> Result<()> {
-        self.place(&self.root().join(LEDGER), &super::seal(size.to_string().as_bytes()))
+        self.place(
+            &self.root().join(LEDGER),
+            &super::seal(size.to_string().as_bytes()),
+        )
     }
 
     /// Makes the cache forget an entry, unless a process other than this one uses it; `false` then.
@@ -133,7 +157,11 @@ impl Cache {
     /// # Errors
     /// What the system says.
     pub fn forget(&self, path: &Path) -> Result<bool> {
-        self.session.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(path);
+        self.session
+            .held
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .remove(path);
         self.remove(path)
     }
 
@@ -149,13 +177,17 @@ impl Cache {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(false),
             Err(TryLockError::Error(error)) => {
-                return Err(Error::new(failed()).cause(error).note("this file system knows no locks"));
+                return Err(Error::new(failed())
+                    .cause(error)
+                    .note("this file system knows no locks"));
             }
         }
         // Files are read at once and need no lock: whoever has one open may go on.
         let aside = self.temporary()?;
         match std::fs::rename(path, aside.path().join("gone")) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::new(failed()).cause(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::new(failed()).cause(error))
+            }
             _ => Ok(true),
         }
     }
@@ -164,7 +196,11 @@ impl Cache {
     fn items(&self) -> Result<Vec<Item>> {
         let mut places = Vec::new();
         for kind in entries(self.root())? {
-            let name = kind.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name = kind
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             // What a link leads to is not the cache's.
             if !kind.is_dir() || kind.is_symlink() {
                 continue;
@@ -178,12 +214,15 @@ impl Cache {
                 places.extend(entries(&kind)?.into_iter().map(|path| (name.clone(), path)));
             }
         }
-        Ok(places.into_par_iter().filter_map(|(kind, path)| item(kind, path)).collect())
+        Ok(places
+            .into_par_iter()
+            .filter_map(|(kind, path)| item(kind, path))
+            .collect())
     }
 }
 
-/// Reads a size: a number with `kB`, `MB`, `GB` or `TB` (powers of 1000) or `KiB` and so on (of 1024); bytes without
-/// one; `unlimited`.
+/// Reads a size: a number with `kB`, `MB`, `GB` or `TB` (powers of 1000) or `KiB` and so on (of
+/// 1024); bytes without one; `unlimited`.
 ///
 /// # Errors
 /// What was expected.
@@ -204,7 +243,9 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
         "tib" => 1 << 40,
         _ => return Err("expected a size such as `500MB`, `2GB` or `unlimited`".into()),
     };
-    let number: f64 = number.parse().map_err(|_| "expected a size such as `500MB`, `2GB` or `unlimited`".to_owned())?;
+    let number: f64 = number
+        .parse()
+        .map_err(|_| "expected a size such as `500MB`, `2GB` or `unlimited`".to_owned())?;
     Ok((number * factor as f64) as u64)
 }
 
@@ -223,11 +264,16 @@ pub fn parse_age(text: &str) -> Result<Duration, String> {
         _ => return Err(expected()),
     };
     let number: u64 = number.parse().map_err(|_| expected())?;
-    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(expected)
+    number
+        .checked_mul(seconds)
+        .map(Duration::from_secs)
+        .ok_or_else(expected)
 }
 
 fn number_and_unit(text: &str) -> (&str, &str) {
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
     (&text[..end], text[end..].trim_start())
 }
 
@@ -252,7 +298,12 @@ fn item(kind: String, path: PathBuf) -> Option<Item> {
             .sum(),
         false => on_disk(metadata),
     };
-    Some(Item { kind, path, bytes, used })
+    Some(Item {
+        kind,
+        path,
+        bytes,
+        used,
+    })
 }
 
 /// What a file takes, as `du` counts it: blocks are of 512 bytes (stat(2)).
@@ -275,7 +326,10 @@ mod tests {
             std::fs::create_dir_all(&entry).unwrap();
             std::fs::write(entry.join("x.whl"), vec![1; 100_000]).unwrap();
             let used = SystemTime::now() - Duration::from_secs(day * 86_400 + 60);
-            File::open(&entry).unwrap().set_times(FileTimes::new().set_modified(used)).unwrap();
+            File::open(&entry)
+                .unwrap()
+                .set_times(FileTimes::new().set_modified(used))
+                .unwrap();
         }
         (directory, cache)
     }
@@ -298,9 +352,19 @@ mod tests {
     fn what_was_not_used_for_longest_goes_first() {
         let (_directory, cache) = cache(&[0, 1, 10, 40]);
         let day = Duration::from_secs(86_400);
-        cache.prune(Want { older_than: Some(30 * day), ..Want::default() }).unwrap();
+        cache
+            .prune(Want {
+                older_than: Some(30 * day),
+                ..Want::default()
+            })
+            .unwrap();
         assert_eq!(left(&cache), [0, 1, 10]);
-        let pruned = cache.prune(Want { max_size: Some(250_000), ..Want::default() }).unwrap();
+        let pruned = cache
+            .prune(Want {
+                max_size: Some(250_000),
+                ..Want::default()
+            })
+            .unwrap();
         assert_eq!((left(&cache), pruned.entries), (vec![0, 1], 1));
         cache.prune(Want::default()).unwrap();
         assert_eq!(left(&cache), [0, 1]);
@@ -316,10 +380,23 @@ mod tests {
         let (directory, cache) = cache(&[1, 2]);
         let other = Cache::open(directory.path()).unwrap();
         assert!(other.hold(&wheel(&cache, 2)));
-        let pruned = cache.prune(Want { all: true, ..Want::default() }).unwrap();
-        assert_eq!((left(&cache), pruned.entries, pruned.in_use), (vec![2], 1, 1));
+        let pruned = cache
+            .prune(Want {
+                all: true,
+                ..Want::default()
+            })
+            .unwrap();
+        assert_eq!(
+            (left(&cache), pruned.entries, pruned.in_use),
+            (vec![2], 1, 1)
+        );
         drop(other);
-        cache.prune(Want { all: true, ..Want::default() }).unwrap();
+        cache
+            .prune(Want {
+                all: true,
+                ..Want::default()
+            })
+            .unwrap();
         assert!(left(&cache).is_empty());
         assert!(!cache.hold(&wheel(&cache, 2)));
     }
@@ -350,7 +427,12 @@ mod tests {
         for text in ["", "GB", "-1", "2 XB", "1.2.3", "all"] {
             assert!(parse_size(text).is_err(), "{text}");
         }
-        for (text, seconds) in [("90m", 5400), ("12h", 43_200), ("30d", 2_592_000), ("1w", 604_800)] {
+        for (text, seconds) in [
+            ("90m", 5400),
+            ("12h", 43_200),
+            ("30d", 2_592_000),
+            ("1w", 604_800),
+        ] {
             assert_eq!(parse_age(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
         for text in ["", "30", "d", "1.5d", "3y", "99999999999999999999w"] {
@@ -364,11 +446,28 @@ mod tests {
         std::fs::create_dir_all(cache.index().join("simple/a")).unwrap();
         std::fs::write(cache.index().join("simple/a/b.rkyv"), vec![1; 5000]).unwrap();
         let usage = cache.usage().unwrap();
-        let du = std::process::Command::new("du").args(["-sB1"]).arg(cache.wheels()).output().unwrap();
-        let du: u64 = String::from_utf8(du.stdout).unwrap().split('\t').next().unwrap().parse().unwrap();
+        let du = std::process::Command::new("du")
+            .args(["-sB1"])
+            .arg(cache.wheels())
+            .output()
+            .unwrap();
+        let du: u64 = String::from_utf8(du.stdout)
+            .unwrap()
+            .split('\t')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
         let own = std::fs::metadata(cache.wheels()).unwrap().blocks() * 512;
         let wheels = usage.iter().find(|usage| usage.kind == "wheels").unwrap();
         assert_eq!((wheels.entries, wheels.bytes), (2, du - own));
-        assert_eq!(usage.iter().find(|usage| usage.kind == "index").unwrap().entries, 1);
+        assert_eq!(
+            usage
+                .iter()
+                .find(|usage| usage.kind == "index")
+                .unwrap()
+                .entries,
+            1
+        );
     }
 }

@@ -19,7 +19,11 @@ pub(super) fn bootstrap(args: &BootstrapArgs, global: &Global, report: &Report) 
     let mut deploy = load_deploy(args.name.as_deref(), global)?;
     // Who is to be made can't log in yet.
     let declared = deploy.as_mut().and_then(|(_, deploy)| deploy.user.take());
-    let user = args.user.clone().or(declared).unwrap_or_else(|| USER.to_owned());
+    let user = args
+        .user
+        .clone()
+        .or(declared)
+        .unwrap_or_else(|| USER.to_owned());
     let command = Command::new("preparing the host", SCRIPT)
         .arg(user)
         .arg(if args.dry_run { "dry" } else { "do" })
@@ -28,7 +32,9 @@ pub(super) fn bootstrap(args: &BootstrapArgs, global: &Global, report: &Report) 
         .sudo(true);
     let fleet = open_fleet(&args.hosts, deploy.as_ref(), "bootstrap", report)?;
     let results = fleet.each(|machine| prepare(machine, &command, args.dry_run, report));
-    let errors = results.into_iter().filter_map(|result| result.unwrap_or_else(|| Err(interrupt::error())).err());
+    let errors = results
+        .into_iter()
+        .filter_map(|result| result.unwrap_or_else(|| Err(interrupt::error())).err());
     verdict(fleet.machines.len(), errors.collect())
 }
 
@@ -38,13 +44,23 @@ fn keys(args: &BootstrapArgs) -> Result<String> {
     let mut errors = Vec::new();
     for file in &args.authorize {
         let text = fs::read_to_string(file)?;
-        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        for (number, line) in text
+            .lines()
+            .enumerate()
+            .filter(|(_, line)| !line.trim().is_empty())
+        {
             match is_public_key(line) {
                 true => keys.extend([line.trim(), "\n"]),
                 false => {
-                    let at = Location { file: file.clone(), position: Some((number + 1, 1)) };
-                    let error = Error::new(format!("`{}` holds what is no public key", shown(file))).at(at);
-                    errors.push(error.hint("`ssh-keygen` writes public keys into files that end in `.pub`"));
+                    let at = Location {
+                        file: file.clone(),
+                        position: Some((number + 1, 1)),
+                    };
+                    let error =
+                        Error::new(format!("`{}` holds what is no public key", shown(file))).at(at);
+                    errors.push(
+                        error.hint("`ssh-keygen` writes public keys into files that end in `.pub`"),
+                    );
                 }
             }
         }
@@ -52,12 +68,15 @@ fn keys(args: &BootstrapArgs) -> Result<String> {
     Error::all(errors).map_or(Ok(keys), Err)
 }
 
-/// Returns whether a line is a public key as sshd(8), "AUTHORIZED_KEYS FILE FORMAT", has them, without options.
+/// Returns whether a line is a public key as sshd(8), "AUTHORIZED_KEYS FILE FORMAT", has them,
+/// without options.
 fn is_public_key(line: &str) -> bool {
     let mut words = line.split_whitespace();
     let kind = words.next().unwrap_or_default();
     let kinds = ["ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-"];
-    let blob = words.next().and_then(|blob| data_encoding::BASE64.decode(blob.as_bytes()).ok());
+    let blob = words
+        .next()
+        .and_then(|blob| data_encoding::BASE64.decode(blob.as_bytes()).ok());
     // The key itself begins with its kind: a string of RFC 4251, §5.
     let inside = blob.as_deref().and_then(|blob| blob.get(4..4 + kind.len()));
     kinds.iter().any(|known| kind.starts_with(known)) && inside == Some(kind.as_bytes())
@@ -66,15 +85,23 @@ fn is_public_key(line: &str) -> bool {
 /// The packages, apart by spaces.
 fn packages(args: &BootstrapArgs) -> Result<String> {
     let inside = |c: char| c.is_ascii_alphanumeric() || "+-._:".contains(c);
-    let odd = args.install.iter().find(|name| name.is_empty() || name.starts_with('-') || !name.chars().all(inside));
+    let odd = args
+        .install
+        .iter()
+        .find(|name| name.is_empty() || name.starts_with('-') || !name.chars().all(inside));
     match odd {
-        Some(odd) => Err(Error::new(format!("`{}` is not the name of a package", odd.escape_debug()))),
+        Some(odd) => Err(Error::new(format!(
+            "`{}` is not the name of a package",
+            odd.escape_debug()
+        ))),
         None => Ok(args.install.join(" ")),
     }
 }
 
 fn prepare(machine: &Machine<'_>, command: &Command, dry_run: bool, report: &Report) -> Result<()> {
-    machine.row.state(if dry_run { "looking" } else { "preparing" });
+    machine
+        .row
+        .state(if dry_run { "looking" } else { "preparing" });
     let mut changes = Vec::new();
     let result = machine.host.run(command, &mut |stream, line| {
         if let (Stream::Stdout, Some(change)) = (stream, line_text(line).strip_prefix("+ ")) {
@@ -83,9 +110,12 @@ fn prepare(machine: &Machine<'_>, command: &Command, dry_run: bool, report: &Rep
     });
     let name = &machine.member.name;
     match report.style() {
-        Style::Text => changes.iter().for_each(|change| report.result(&format!("{name}: {change}"))),
+        Style::Text => changes
+            .iter()
+            .for_each(|change| report.result(&format!("{name}: {change}"))),
         Style::Json => {
-            let changes = serde_json::json!({ "host": name, "changes": changes, "dry_run": dry_run });
+            let changes =
+                serde_json::json!({ "host": name, "changes": changes, "dry_run": dry_run });
             report.json(&changes);
         }
     }
@@ -127,7 +157,10 @@ mod tests {
 
     #[test]
     fn the_script_is_one_of_posix_sh() {
-        let status = std::process::Command::new("sh").args(["-n", "-c", SCRIPT]).status().unwrap();
+        let status = std::process::Command::new("sh")
+            .args(["-n", "-c", SCRIPT])
+            .status()
+            .unwrap();
         assert!(status.success());
     }
 }

@@ -20,7 +20,9 @@ use super::{load_aimed, lock, open_cache};
 pub(super) fn build(args: &BuildArgs, global: &Global, report: &Report) -> Result<()> {
     if let Some(jobs) = args.jobs {
         // It fails if the pool exists already, which is so in tests only.
-        _ = rayon::ThreadPoolBuilder::new().num_threads(usize::from(jobs)).build_global();
+        _ = rayon::ThreadPoolBuilder::new()
+            .num_threads(usize::from(jobs))
+            .build_global();
     }
     let mut app = load_aimed(&args.target, global)?;
     app.python.wheelhouses = wheelhouses(&args.find_links)?;
@@ -29,13 +31,25 @@ pub(super) fn build(args: &BuildArgs, global: &Global, report: &Report) -> Resul
         let path = lock::write(
             &app,
             &[],
-            &LockArgs { resolver: args.resolver, ..LockArgs::default() },
-            &Options { cache: &cache, offline: global.offline, rerun: false },
+            &LockArgs {
+                resolver: args.resolver,
+                ..LockArgs::default()
+            },
+            &Options {
+                cache: &cache,
+                offline: global.offline,
+                rerun: false,
+            },
             report,
         )?;
         // Beside a lock that another tool writes, it is one more.
-        app.python.requirements.retain(|file| path.ends_with(ADDED_LOCK) && file.value != path);
-        app.python.requirements.push(Placed { at: Location::file(&path), value: path });
+        app.python
+            .requirements
+            .retain(|file| path.ends_with(ADDED_LOCK) && file.value != path);
+        app.python.requirements.push(Placed {
+            at: Location::file(&path),
+            value: path,
+        });
     }
     let (package, artifacts) = match make(args, global, &app, &cache, report) {
         // Whatever failed may have failed for want of them. Made anew, they are whole.
@@ -48,8 +62,13 @@ pub(super) fn build(args: &BuildArgs, global: &Global, report: &Report) -> Resul
     say(&package, &artifacts, report);
     // The artifacts are there, whatever becomes of the cache.
     match report.timed("cache", |_| cache.trim(args.cache_max_size)) {
-        Ok(pruned) => pruned.iter().for_each(|pruned| report.step(&super::cache::told(pruned))),
-        Err(error) => report.warning(&format!("the cache could not be made smaller: {}", error.message())),
+        Ok(pruned) => pruned
+            .iter()
+            .for_each(|pruned| report.step(&super::cache::told(pruned))),
+        Err(error) => report.warning(&format!(
+            "the cache could not be made smaller: {}",
+            error.message()
+        )),
     }
     report.stage_table();
     // The process ends, and giving back what a tree holds takes longer than some of the stages.
@@ -67,7 +86,9 @@ fn wheelhouses(named: &[PathBuf]) -> Result<Vec<PathBuf>> {
         return Err(error);
     }
     let absolute = |directory: &PathBuf| {
-        directory.canonicalize().map_err(|error| Error::new(format!("cannot read `{}`", shown(directory))).cause(error))
+        directory
+            .canonicalize()
+            .map_err(|error| Error::new(format!("cannot read `{}`", shown(directory))).cause(error))
     };
     named.iter().map(absolute).collect()
 }
@@ -89,7 +110,9 @@ pub(super) struct Artifact {
 /// Prints what was written.
 pub(super) fn say(package: &Package, artifacts: &[Artifact], report: &Report) {
     match report.style() {
-        Style::Text => artifacts.iter().for_each(|artifact| report.result(&shown(&artifact.path).to_string())),
+        Style::Text => artifacts
+            .iter()
+            .for_each(|artifact| report.result(&shown(&artifact.path).to_string())),
         Style::Json => report.json(&json(package, artifacts, report)),
     }
 }
@@ -101,7 +124,11 @@ fn make(
     cache: &Cache,
     report: &Report,
 ) -> Result<(Package, Vec<Artifact>)> {
-    let options = Options { cache, offline: global.offline, rerun: args.rerun };
+    let options = Options {
+        cache,
+        offline: global.offline,
+        rerun: args.rerun,
+    };
     let package = assembly::assemble(app, &options, report)?;
     let output = args.output.clone().unwrap_or_else(|| app.root.join("dist"));
     let artifacts = write_all(&package, &args.format, app, &output, cache, report)?;
@@ -129,13 +156,25 @@ pub(super) fn write_all(
         let written = report.timed(name, |facts| {
             let _busy = report.busy(&format!("writing {name}"));
             let before = segments.counts();
-            let ((size, sha256), changed) =
-                write(format, package, &segments, cache, &path, report.style() == Style::Json)?;
+            let ((size, sha256), changed) = write(
+                format,
+                package,
+                &segments,
+                cache,
+                &path,
+                report.style() == Style::Json,
+            )?;
             let after = segments.counts();
             let reused = after.reused - before.reused;
             facts.cached = Some((reused, reused + after.made - before.made));
             facts.bytes = Some(size);
-            Ok::<_, Error>(Artifact { format: name, path, size, sha256, changed })
+            Ok::<_, Error>(Artifact {
+                format: name,
+                path,
+                size,
+                sha256,
+                changed,
+            })
         })?;
         report.step(&format!("{name}: {}", human_bytes(written.size)));
         artifacts.push(written);
@@ -152,8 +191,8 @@ pub(super) fn write_all(
     Ok(artifacts)
 }
 
-/// Warns of a version that is given to other content than before: a host that has it takes the new package for the one that
-/// is installed.
+/// Warns of a version that is given to other content than before: a host that has it takes the new
+/// package for the one that is installed.
 fn tell_changed(package: &Package, artifacts: &[Artifact], report: &Report) {
     if let Some(artifact) = artifacts.iter().find(|artifact| artifact.changed) {
         report.warning(&format!(
@@ -187,14 +226,16 @@ fn formats(names: &[FormatName], app: &App) -> Result<Vec<(&'static str, &'stati
     let mut formats: Vec<(&'static str, &'static dyn Format)> = Vec::new();
     for name in wanted {
         if !formats.iter().any(|(known, _)| *known == name) {
-            let format = format::by_name(name).ok_or_else(|| Error::bug(format!("there is no format `{name}`")))?;
+            let format = format::by_name(name)
+                .ok_or_else(|| Error::bug(format!("there is no format `{name}`")))?;
             formats.push((name, format));
         }
     }
     Ok(formats)
 }
 
-/// Returns the size of what was written, its sum if that is wanted, and whether it has replaced other content.
+/// Returns the size of what was written, its sum if that is wanted, and whether it has replaced
+/// other content.
 fn write(
     format: &dyn Format,
     package: &Package,
@@ -222,15 +263,23 @@ fn write(
 fn json(package: &Package, artifacts: &[Artifact], report: &Report) -> serde_json::Value {
     let artifacts: Vec<_> = artifacts
         .iter()
-        .map(|Artifact { format, path, size, sha256, changed }| {
-            serde_json::json!({
-                "format": format,
-                "path": path,
-                "size": size,
-                "sha256": sha256,
-                "changed": changed,
-            })
-        })
+        .map(
+            |Artifact {
+                 format,
+                 path,
+                 size,
+                 sha256,
+                 changed,
+             }| {
+                serde_json::json!({
+                    "format": format,
+                    "path": path,
+                    "size": size,
+                    "sha256": sha256,
+                    "changed": changed,
+                })
+            },
+        )
         .collect();
     let mut document = serde_json::json!({
         "name": package.meta.name,
@@ -238,7 +287,8 @@ fn json(package: &Package, artifacts: &[Artifact], report: &Report) -> serde_jso
         "commit": package.meta.commit,
         "artifacts": artifacts,
     });
-    // Times are of this build alone, and a document that is compared with another one's should not have them.
+    // Times are of this build alone, and a document that is compared with another one's should not
+    // have them.
     if report.is_verbose() {
         document["stages"] = report.stages().iter().map(stage).collect();
     }

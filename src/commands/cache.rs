@@ -45,14 +45,28 @@ fn size(cache: &Cache, report: &Report) -> Result<()> {
         return Ok(());
     }
     for usage in &usage {
-        report.result(&format!("{:<10} {:>7} {:>10}", usage.kind, usage.entries, human_bytes(usage.bytes)));
+        report.result(&format!(
+            "{:<10} {:>7} {:>10}",
+            usage.kind,
+            usage.entries,
+            human_bytes(usage.bytes)
+        ));
     }
-    report.result(&format!("{:<10} {:>7} {:>10}", "total", "", human_bytes(total)));
+    report.result(&format!(
+        "{:<10} {:>7} {:>10}",
+        "total",
+        "",
+        human_bytes(total)
+    ));
     Ok(())
 }
 
 fn prune(cache: &Cache, args: &PruneArgs, report: &Report) -> Result<()> {
-    let pruned = cache.prune(Want { older_than: args.older_than, max_size: Some(args.max_size), all: args.all })?;
+    let pruned = cache.prune(Want {
+        older_than: args.older_than,
+        max_size: Some(args.max_size),
+        all: args.all,
+    })?;
     match report.style() {
         Style::Text => report.step(&told(&pruned)),
         Style::Json => report.json(&serde_json::json!({
@@ -67,7 +81,13 @@ fn prune(cache: &Cache, args: &PruneArgs, report: &Report) -> Result<()> {
 
 /// What was removed, for people.
 pub(super) fn told(pruned: &Pruned) -> String {
-    let entries = |number: u64| if number == 1 { "1 entry".to_owned() } else { format!("{number} entries") };
+    let entries = |number: u64| {
+        if number == 1 {
+            "1 entry".to_owned()
+        } else {
+            format!("{number} entries")
+        }
+    };
     let in_use = match pruned.in_use {
         0 => String::new(),
         number => format!(", {} left because they are in use", entries(number)),
@@ -105,7 +125,11 @@ fn verify(cache: &Cache, report: &Report) -> Result<()> {
         entries.extend(below(&directory)?.into_iter().map(|path| (path, look)));
     }
     for repository in below(&cache.git())? {
-        entries.extend(below(&repository)?.into_iter().map(|path| (path, checkout as Look)));
+        entries.extend(
+            below(&repository)?
+                .into_iter()
+                .map(|path| (path, checkout as Look)),
+        );
     }
     let progress = report.progress("reading", entries.len() as u64, Unit::Things);
     let damaged: Vec<Damage> = entries
@@ -127,16 +151,28 @@ fn verify(cache: &Cache, report: &Report) -> Result<()> {
     tell(cache, &damaged, entries.len(), report);
     match damaged.len() {
         0 => Ok(()),
-        1 => Err(Error::new("1 entry of the cache was damaged, and is forgotten").hint("build again: it is made anew")),
-        number => Err(Error::new(format!("{number} entries of the cache were damaged, and are forgotten"))
-            .hint("build again: they are made anew")),
+        1 => Err(
+            Error::new("1 entry of the cache was damaged, and is forgotten")
+                .hint("build again: it is made anew"),
+        ),
+        number => Err(Error::new(format!(
+            "{number} entries of the cache were damaged, and are forgotten"
+        ))
+        .hint("build again: they are made anew")),
     }
 }
 
 fn tell(cache: &Cache, damaged: &[Damage], entries: usize, report: &Report) {
-    let name = |path: &Path| path.strip_prefix(cache.root()).unwrap_or(path).display().to_string();
+    let name = |path: &Path| {
+        path.strip_prefix(cache.root())
+            .unwrap_or(path)
+            .display()
+            .to_string()
+    };
     if report.style() == Style::Json {
-        let list = damaged.iter().map(|(path, what)| serde_json::json!({ "entry": name(path), "files": what }));
+        let list = damaged
+            .iter()
+            .map(|(path, what)| serde_json::json!({ "entry": name(path), "files": what }));
         let list: Vec<_> = list.collect();
         report.json(&serde_json::json!({ "entries": entries, "damaged": list }));
         return;
@@ -178,26 +214,48 @@ fn recorded(directory: &Path) -> Vec<String> {
 
 fn files_that(directory: &Path, is_bad: impl Fn(&Path) -> bool) -> Vec<String> {
     let files = below(directory).unwrap_or_default();
-    let files = files.iter().filter(|path| path.extension().is_none_or(|extension| extension != "json"));
-    let name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let files = files
+        .iter()
+        .filter(|path| path.extension().is_none_or(|extension| extension != "json"));
+    let name = |path: &PathBuf| {
+        path.file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    };
     files.filter(|path| is_bad(path)).map(name).collect()
 }
 
 /// A file with its own sum before it.
 fn sealed(file: &Path) -> Vec<String> {
-    if read_sealed_bytes(file).is_some() { Vec::new() } else { vec!["not what its hash says".to_owned()] }
+    if read_sealed_bytes(file).is_some() {
+        Vec::new()
+    } else {
+        vec!["not what its hash says".to_owned()]
+    }
 }
 
-/// A git repository with the files of one commit, which it is named for. Without git there is no telling.
+/// A git repository with the files of one commit, which it is named for. Without git there is no
+/// telling.
 fn checkout(directory: &Path) -> Vec<String> {
-    let (Some(git), Ok(aside)) = (process::find("git"), tempfile::tempdir()) else { return Vec::new() };
+    let (Some(git), Ok(aside)) = (process::find("git"), tempfile::tempdir()) else {
+        return Vec::new();
+    };
     let ask = |args: &[&str]| {
         let mut command = Command::new(&git);
         process::outside_repositories(&mut command);
-        // What git knows of the files' times in an index of its own would keep it from reading them.
-        command.env("GIT_INDEX_FILE", aside.path().join("index")).env("GIT_DIR", directory.join(".git"));
-        command.env("GIT_WORK_TREE", directory).current_dir(directory).args(args);
-        let output = process::output(&mut command).ok().filter(|output| output.status.success())?;
+        // What git knows of the files' times in an index of its own would keep it from reading
+        // them.
+        command
+            .env("GIT_INDEX_FILE", aside.path().join("index"))
+            .env("GIT_DIR", directory.join(".git"));
+        command
+            .env("GIT_WORK_TREE", directory)
+            .current_dir(directory)
+            .args(args);
+        let output = process::output(&mut command)
+            .ok()
+            .filter(|output| output.status.success())?;
         Some(String::from_utf8_lossy(&output.stdout).into_owned())
     };
     let head = ask(&["rev-parse", "HEAD"]).unwrap_or_default();
@@ -206,9 +264,16 @@ fn checkout(directory: &Path) -> Vec<String> {
     if head.is_empty() || !head.starts_with(&*name) {
         return vec!["not a repository at this commit".to_owned()];
     }
-    let steps: [&[&str]; 3] =
-        [&["fsck", "--no-dangling", "--no-progress"], &["read-tree", "HEAD"], &["update-index", "-q", "--refresh"]];
-    let changed = steps.iter().all(|step| ask(step).is_some()).then(|| ask(&["diff-files", "--name-only"])).flatten();
+    let steps: [&[&str]; 3] = [
+        &["fsck", "--no-dangling", "--no-progress"],
+        &["read-tree", "HEAD"],
+        &["update-index", "-q", "--refresh"],
+    ];
+    let changed = steps
+        .iter()
+        .all(|step| ask(step).is_some())
+        .then(|| ask(&["diff-files", "--name-only"]))
+        .flatten();
     match changed {
         Some(changed) => changed.lines().map(str::to_owned).collect(),
         None => vec!["a repository that git can't read".to_owned()],
@@ -221,7 +286,9 @@ mod tests {
 
     #[test]
     fn a_checkout_is_what_git_says_its_commit_is() {
-        let Some(git) = crate::need::tool("git") else { return };
+        let Some(git) = crate::need::tool("git") else {
+            return;
+        };
         let directory = tempfile::tempdir().unwrap();
         let made = directory.path().join("made");
         std::fs::create_dir(&made).unwrap();
@@ -234,7 +301,11 @@ mod tests {
         for (name, text) in [("a.py", "a = 1\n"), ("b.py", "b = 1\n")] {
             std::fs::write(made.join(name), text).unwrap();
         }
-        for args in [&["init", "-q"][..], &["add", "."], &["commit", "-qm", "all"]] {
+        for args in [
+            &["init", "-q"][..],
+            &["add", "."],
+            &["commit", "-qm", "all"],
+        ] {
             run(&made, args);
         }
         let commit = run(&made, &["rev-parse", "HEAD"]);
@@ -242,9 +313,17 @@ mod tests {
         std::fs::rename(&made, &place).unwrap();
         assert_eq!(checkout(&place), Vec::<String>::new());
         // Of the same length and with the same times: only its bytes tell.
-        let times = std::fs::metadata(place.join("b.py")).unwrap().modified().unwrap();
+        let times = std::fs::metadata(place.join("b.py"))
+            .unwrap()
+            .modified()
+            .unwrap();
         std::fs::write(place.join("b.py"), "b = 2\n").unwrap();
-        std::fs::File::options().write(true).open(place.join("b.py")).unwrap().set_modified(times).unwrap();
+        std::fs::File::options()
+            .write(true)
+            .open(place.join("b.py"))
+            .unwrap()
+            .set_modified(times)
+            .unwrap();
         assert_eq!(checkout(&place), ["b.py"]);
         run(&place, &["commit", "-qam", "another"]);
         assert_eq!(checkout(&place), ["not a repository at this commit"]);

@@ -40,8 +40,16 @@ impl Side {
     fn open(path: &std::path::Path) -> Result<Self> {
         let artifact = Artifact::open(path)?;
         let record = inspect::record(&artifact)?;
-        let entries = artifact.entries()?.into_iter().map(|entry| (entry.path.clone(), entry)).collect();
-        Ok(Self { artifact, record, entries })
+        let entries = artifact
+            .entries()?
+            .into_iter()
+            .map(|entry| (entry.path.clone(), entry))
+            .collect();
+        Ok(Self {
+            artifact,
+            record,
+            entries,
+        })
     }
 
     fn facts(&self) -> Vec<(&'static str, String)> {
@@ -50,17 +58,31 @@ impl Side {
         vec![
             ("Name", self.artifact.name.clone()),
             ("Version", self.artifact.version.clone()),
-            ("Architecture", self.artifact.arch.clone().unwrap_or_else(|| "-".to_owned())),
+            (
+                "Architecture",
+                self.artifact.arch.clone().unwrap_or_else(|| "-".to_owned()),
+            ),
             ("Python", of_record(|record| record.python.to_string())),
-            ("Commit", of_record(|record| record.commit.clone().unwrap_or_else(|| "-".to_owned()))),
-            ("Size", format!("{} ({})", human_bytes(self.artifact.size), self.artifact.compression)),
+            (
+                "Commit",
+                of_record(|record| record.commit.clone().unwrap_or_else(|| "-".to_owned())),
+            ),
+            (
+                "Size",
+                format!(
+                    "{} ({})",
+                    human_bytes(self.artifact.size),
+                    self.artifact.compression
+                ),
+            ),
         ]
     }
 
     /// Versions by name, each with the hash of what it was installed from.
     fn distributions(&self) -> BTreeMap<String, (String, String)> {
         let all = self.record.iter().flat_map(|record| &record.distributions);
-        all.map(|one| (one.name.clone(), (one.version.clone(), one.sha256.clone()))).collect()
+        all.map(|one| (one.name.clone(), (one.version.clone(), one.sha256.clone())))
+            .collect()
     }
 }
 
@@ -84,19 +106,32 @@ struct Changes {
 impl Changes {
     fn between(old: &Side, new: &Side) -> Self {
         let facts = old.facts().into_iter().zip(new.facts());
-        let facts = facts.filter(|(old, new)| old.1 != new.1).map(|((label, old), (_, new))| (label, old, new));
+        let facts = facts
+            .filter(|(old, new)| old.1 != new.1)
+            .map(|((label, old), (_, new))| (label, old, new));
         let depends = |side: &Side| -> BTreeMap<String, String> {
-            side.artifact.depends.iter().map(|one| (one.clone(), String::new())).collect()
+            side.artifact
+                .depends
+                .iter()
+                .map(|one| (one.clone(), String::new()))
+                .collect()
         };
-        let scriptlets =
-            |side: &Side| -> BTreeMap<String, String> { side.artifact.scriptlets.iter().cloned().collect() };
+        let scriptlets = |side: &Side| -> BTreeMap<String, String> {
+            side.artifact.scriptlets.iter().cloned().collect()
+        };
         let files = |side: &Side| -> BTreeMap<String, String> {
-            side.entries.iter().map(|(path, entry)| (path.clone(), identity(entry))).collect()
+            side.entries
+                .iter()
+                .map(|(path, entry)| (path.clone(), identity(entry)))
+                .collect()
         };
         let distribution = |(version, _): &(String, String)| version.clone();
         let mut files = changes(&files(old), &files(new), Clone::clone);
         for (path, change) in &mut files {
-            let sizes = (old.entries.get(path).map(size), new.entries.get(path).map(size));
+            let sizes = (
+                old.entries.get(path).map(size),
+                new.entries.get(path).map(size),
+            );
             *change = match sizes {
                 (Some(before), Some(after)) => Change::Changed(before, after),
                 (None, after) => Change::Added(after.unwrap_or_default()),
@@ -113,7 +148,12 @@ impl Changes {
     }
 
     fn is_none(&self) -> bool {
-        let parts = [&self.distributions, &self.depends, &self.scriptlets, &self.files];
+        let parts = [
+            &self.distributions,
+            &self.depends,
+            &self.scriptlets,
+            &self.files,
+        ];
         self.facts.is_empty() && parts.iter().all(|part| part.is_empty())
     }
 
@@ -121,7 +161,11 @@ impl Changes {
         let mut text = String::new();
         for (label, old, new) in &self.facts {
             // Writing to a String does not fail.
-            _ = writeln!(text, "{}", visible_line(&format!("{label:<14}{old} -> {new}")));
+            _ = writeln!(
+                text,
+                "{}",
+                visible_line(&format!("{label:<14}{old} -> {new}"))
+            );
         }
         for (heading, changes) in [
             ("Distributions", &self.distributions),
@@ -133,12 +177,20 @@ impl Changes {
                 continue;
             }
             _ = writeln!(text, "\n{heading}: {}", counts(changes));
-            let most = if heading == "Files" && !all_files { MOST_FILES } else { usize::MAX };
+            let most = if heading == "Files" && !all_files {
+                MOST_FILES
+            } else {
+                usize::MAX
+            };
             for (name, change) in changes.iter().take(most) {
                 _ = writeln!(text, "{}", visible_line(&line(name, change)));
             }
             if changes.len() > most {
-                _ = writeln!(text, "  … and {} more, with `--files`", changes.len() - most);
+                _ = writeln!(
+                    text,
+                    "  … and {} more, with `--files`",
+                    changes.len() - most
+                );
             }
         }
         if self.is_none() {
@@ -152,11 +204,16 @@ impl Changes {
             let items = changes.iter().map(|(name, change)| match change {
                 Change::Added(new) => json!({"name": name, "change": "added", "new": new}),
                 Change::Removed(old) => json!({"name": name, "change": "removed", "old": old}),
-                Change::Changed(old, new) => json!({"name": name, "change": "changed", "old": old, "new": new}),
+                Change::Changed(old, new) => {
+                    json!({"name": name, "change": "changed", "old": old, "new": new})
+                }
             });
             items.collect()
         };
-        let facts = self.facts.iter().map(|(label, old, new)| (label.to_lowercase(), json!({"old": old, "new": new})));
+        let facts = self
+            .facts
+            .iter()
+            .map(|(label, old, new)| (label.to_lowercase(), json!({"old": old, "new": new})));
         json!({
             "facts": facts.collect::<serde_json::Map<_, _>>(),
             "distributions": part(&self.distributions),
@@ -179,13 +236,19 @@ fn changes<T: PartialEq>(
         (Some(old), None) => Some(Change::Removed(shown(old))),
         (None, new) => new.map(|new| Change::Added(shown(new))),
     };
-    names.into_iter().filter_map(|name| Some((name.clone(), change(name)?))).collect()
+    names
+        .into_iter()
+        .filter_map(|name| Some((name.clone(), change(name)?)))
+        .collect()
 }
 
 /// What makes an entry what it is on a host; its date is no part of that.
 fn identity(entry: &ArtifactEntry) -> String {
     let (user, group) = &entry.owner;
-    format!("{:?} {:04o} {user}:{group} {}", entry.kind, entry.mode, entry.config)
+    format!(
+        "{:?} {:04o} {user}:{group} {}",
+        entry.kind, entry.mode, entry.config
+    )
 }
 
 fn size(entry: &ArtifactEntry) -> String {
@@ -201,10 +264,19 @@ fn counts(changes: &BTreeMap<String, Change>) -> String {
     let count = |of: fn(&Change) -> bool| changes.values().filter(|change| of(change)).count();
     let counts = [
         (count(|change| matches!(change, Change::Added(_))), "added"),
-        (count(|change| matches!(change, Change::Removed(_))), "removed"),
-        (count(|change| matches!(change, Change::Changed(..))), "changed"),
+        (
+            count(|change| matches!(change, Change::Removed(_))),
+            "removed",
+        ),
+        (
+            count(|change| matches!(change, Change::Changed(..))),
+            "changed",
+        ),
     ];
-    let counts = counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+    let counts = counts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"));
     counts.collect::<Vec<_>>().join(", ")
 }
 

@@ -15,14 +15,23 @@ use crate::report::{Report, Style, human_bytes};
 use super::{load_deploy, open_fleet};
 
 pub(super) fn get(args: &GetArgs, global: &Global, report: &Report) -> Result<()> {
-    let name = args.remote.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned();
+    let name = args
+        .remote
+        .trim_end_matches('/')
+        .rsplit('/')
+        .next()
+        .unwrap_or_default()
+        .to_owned();
     if matches!(name.as_str(), "" | "." | "..") {
-        return Err(Error::new(format!("`{}` has no name to keep", args.remote)).hint("name a file or a directory"));
+        return Err(Error::new(format!("`{}` has no name to keep", args.remote))
+            .hint("name a file or a directory"));
     }
     let deploy = load_deploy(args.name.as_deref(), global)?;
     let fleet = open_fleet(&args.hosts, deploy.as_ref(), "get", report)?;
     let results = fleet.each(|machine| get_from(machine, args, &name, report));
-    let errors = results.into_iter().filter_map(|result| result.unwrap_or_else(|| Err(interrupt::error())).err());
+    let errors = results
+        .into_iter()
+        .filter_map(|result| result.unwrap_or_else(|| Err(interrupt::error())).err());
     verdict(fleet.machines.len(), errors.collect())
 }
 
@@ -54,18 +63,35 @@ fn fetch(machine: &Machine<'_>, args: &GetArgs, name: &str) -> Result<(PathBuf, 
         "if [ -d \"$1\" ]; then echo directory; elif [ -e \"$1\" ]; then echo file; else echo none; fi",
     );
     let look = look.arg(args.remote.clone()).sudo(args.sudo).question();
-    let kind = host.run(&look, &mut |_, _| {}).map_err(crate::host::Failure::into_error)?;
+    let kind = host
+        .run(&look, &mut |_, _| {})
+        .map_err(crate::host::Failure::into_error)?;
     let kind = match kind.text().trim() {
         "directory" => Kind::Directory,
         "file" => Kind::File,
-        _ => return Err(Error::new(format!("there is no `{}` on `{}`", args.remote, machine.member.name))),
+        _ => {
+            return Err(Error::new(format!(
+                "there is no `{}` on `{}`",
+                args.remote, machine.member.name
+            )));
+        }
     };
-    let download = Download { path: args.remote.clone(), kind, most: args.max_size, sudo: args.sudo };
-    let directory = args.into.join(machine.member.name.replace(['/', '\\'], "_"));
+    let download = Download {
+        path: args.remote.clone(),
+        kind,
+        most: args.max_size,
+        sudo: args.sudo,
+    };
+    let directory = args
+        .into
+        .join(machine.member.name.replace(['/', '\\'], "_"));
     fs::create_dir_all(&directory)?;
     let target = directory.join(name);
     let failed = || format!("cannot write `{}`", shown(&target));
-    let mut aside = tempfile::Builder::new().prefix(".pkgapp-").tempfile_in(&directory).context(failed)?;
+    let mut aside = tempfile::Builder::new()
+        .prefix(".pkgapp-")
+        .tempfile_in(&directory)
+        .context(failed)?;
     let total = std::cell::Cell::new(0);
     let mut sink = Watched {
         to: aside.as_file_mut(),
@@ -74,16 +100,23 @@ fn fetch(machine: &Machine<'_>, args: &GetArgs, name: &str) -> Result<(PathBuf, 
             machine.row.bytes(total.get(), total.get());
         },
     };
-    let came = host.download(&download, &mut sink).map_err(|failure| match failure {
-        Failure::Lost(error) if total.get() >= args.max_size => error.hint("`--max-size` allows more"),
-        other => other.into_error(),
-    })?;
+    let came = host
+        .download(&download, &mut sink)
+        .map_err(|failure| match failure {
+            Failure::Lost(error) if total.get() >= args.max_size => {
+                error.hint("`--max-size` allows more")
+            }
+            other => other.into_error(),
+        })?;
     match kind {
         Kind::File => {
             let mode = std::fs::Permissions::from_mode(came.mode & 0o777);
             aside.as_file().set_permissions(mode).context(failed)?;
             aside.as_file().sync_all().context(failed)?;
-            aside.persist(&target).map_err(|error| error.error).context(failed)?;
+            aside
+                .persist(&target)
+                .map_err(|error| error.error)
+                .context(failed)?;
         }
         Kind::Directory => {
             aside.seek(SeekFrom::Start(0)).context(failed)?;

@@ -18,9 +18,15 @@ pub(super) fn inspect(args: &InspectArgs, report: &Report) -> Result<()> {
         let mut entries = artifact.entries()?;
         entries.sort_by(|a, b| a.path.cmp(&b.path));
         match report.style() {
-            Style::Text => report
-                .text(&entries.iter().map(|entry| format!("{}\n", visible_line(&entry.line()))).collect::<String>()),
-            Style::Json => entries.iter().for_each(|entry| report.json(&entry_json(entry))),
+            Style::Text => report.text(
+                &entries
+                    .iter()
+                    .map(|entry| format!("{}\n", visible_line(&entry.line())))
+                    .collect::<String>(),
+            ),
+            Style::Json => entries
+                .iter()
+                .for_each(|entry| report.json(&entry_json(entry))),
         }
         return Ok(());
     }
@@ -34,41 +40,68 @@ pub(super) fn inspect(args: &InspectArgs, report: &Report) -> Result<()> {
 
 /// The release's own account of itself; `None` for a package that pkgapp did not make.
 pub(super) fn record(artifact: &Artifact) -> Result<Option<Record>> {
-    let Some(bytes) = artifact.release_record()? else { return Ok(None) };
-    serde_json::from_slice(&bytes)
-        .map(Some)
-        .context(|| format!("`.pkgapp/release.json` in `{}` is no release record", shown(&artifact.path)))
+    let Some(bytes) = artifact.release_record()? else {
+        return Ok(None);
+    };
+    serde_json::from_slice(&bytes).map(Some).context(|| {
+        format!(
+            "`.pkgapp/release.json` in `{}` is no release record",
+            shown(&artifact.path)
+        )
+    })
 }
 
 fn text(artifact: &Artifact, record: Option<&Record>) -> String {
     let mut text = String::new();
-    let mut line = |label: &str, value: &str| _ = writeln!(text, "{label:<14}{}", visible_line(value));
+    let mut line =
+        |label: &str, value: &str| _ = writeln!(text, "{label:<14}{}", visible_line(value));
     line("Name", &artifact.name);
     line("Version", &artifact.version);
     line("Architecture", artifact.arch.as_deref().unwrap_or("-"));
     if let Some(summary) = &artifact.summary {
         line("Summary", summary);
     }
-    line("Size", &format!("{} ({})", human_bytes(artifact.size), artifact.compression));
+    line(
+        "Size",
+        &format!("{} ({})", human_bytes(artifact.size), artifact.compression),
+    );
     if let Some(record) = record {
         match &record.interpreter {
-            Some(interpreter) => line("Python", &format!("{} ({})", interpreter.version, interpreter.home)),
+            Some(interpreter) => line(
+                "Python",
+                &format!("{} ({})", interpreter.version, interpreter.home),
+            ),
             None => line("Python", &record.python.to_string()),
         }
         line("Commit", record.commit.as_deref().unwrap_or("-"));
     }
-    section(&mut text, "Depends", artifact.depends.iter().map(String::as_str));
+    section(
+        &mut text,
+        "Depends",
+        artifact.depends.iter().map(String::as_str),
+    );
     for (name, body) in &artifact.scriptlets {
         section(&mut text, &format!("Scriptlet {name}"), body.lines());
     }
     if let Some(record) = record {
-        let width = record.distributions.iter().map(|d| d.name.len() + d.version.len()).max().unwrap_or(0) + 1;
+        let width = record
+            .distributions
+            .iter()
+            .map(|d| d.name.len() + d.version.len())
+            .max()
+            .unwrap_or(0)
+            + 1;
         let lines: Vec<String> = record
             .distributions
             .iter()
             .map(|d| {
                 let name = format!("{} {}", d.name, d.version);
-                format!("{name:<width$}  {:>9}  {}{}", human_bytes(d.size), d.wheel, pruned(&d.pruned))
+                format!(
+                    "{name:<width$}  {:>9}  {}{}",
+                    human_bytes(d.size),
+                    d.wheel,
+                    pruned(&d.pruned)
+                )
             })
             .collect();
         section(&mut text, "Distributions", lines.iter().map(String::as_str));

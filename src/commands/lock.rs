@@ -1,4 +1,5 @@
-//! `pkgapp lock`: what is only partly pinned becomes a pylock.toml, by a resolver that the user already trusts.
+//! `pkgapp lock`: what is only partly pinned becomes a pylock.toml, by a resolver that the user
+//! already trusts.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -38,12 +39,26 @@ pub(super) fn lock(args: &LockArgs, global: &Global, report: &Report) -> Result<
         &app,
         &named,
         args,
-        &Options { cache: &open_cache(global, report)?, offline: global.offline, rerun: false },
+        &Options {
+            cache: &open_cache(global, report)?,
+            offline: global.offline,
+            rerun: false,
+        },
         report,
     )?;
-    // Requirements that the configuration does not name were found by their names, and `pylock.toml` goes first.
-    let is_named = app.python.requirements.iter().any(|file| file.at.file == app.file);
-    let is_read = app.python.requirements.iter().any(|file| file.value == path) || path.ends_with(ADDED_LOCK);
+    // Requirements that the configuration does not name were found by their names, and
+    // `pylock.toml` goes first.
+    let is_named = app
+        .python
+        .requirements
+        .iter()
+        .any(|file| file.at.file == app.file);
+    let is_read = app
+        .python
+        .requirements
+        .iter()
+        .any(|file| file.value == path)
+        || path.ends_with(ADDED_LOCK);
     if is_named && !is_read {
         report.warning(&format!(
             "the configuration does not read `{LOCK}`: write `requirements = [\"{LOCK}\"]` below `[python]`"
@@ -56,8 +71,8 @@ pub(super) fn lock(args: &LockArgs, global: &Global, report: &Report) -> Result<
     Ok(())
 }
 
-/// Resolves an application's requirements and writes its pylock.toml; returns where. Versions that an older one there
-/// pins are kept, unless `args` wants newer ones.
+/// Resolves an application's requirements and writes its pylock.toml; returns where. Versions that
+/// an older one there pins are kept, unless `args` wants newer ones.
 ///
 /// # Errors
 /// There is nothing to resolve, no resolver, or it fails.
@@ -68,44 +83,82 @@ pub(super) fn write(
     options: &Options<'_>,
     report: &Report,
 ) -> Result<PathBuf> {
-    if let Some(whole) = app.whole_lock().filter(|_| named.is_empty() && !app.python.add.is_empty()) {
+    if let Some(whole) = app
+        .whole_lock()
+        .filter(|_| named.is_empty() && !app.python.add.is_empty())
+    {
         return write_beside(app, whole, args, options, report);
     }
     let mut inputs = inputs(app, named)?;
-    let groups =
-        app.python.groups.iter().filter(|_| inputs.is_empty()).map(|group| format!("the group `{}`", group.value));
-    let names: Vec<String> = inputs.iter().map(|input| shown(input).to_string()).chain(groups).collect();
+    let groups = app
+        .python
+        .groups
+        .iter()
+        .filter(|_| inputs.is_empty())
+        .map(|group| format!("the group `{}`", group.value));
+    let names: Vec<String> = inputs
+        .iter()
+        .map(|input| shown(input).to_string())
+        .chain(groups)
+        .collect();
     let added = added(app)?;
     inputs.extend(added.iter().map(|file| file.to_path_buf()));
     let path = app.root.join(LOCK);
     let (text, by) = resolve(app, &inputs, &path, &names, args, options, report)?;
     put(&path, &text)?;
     let count = text.matches("[[packages]]").count();
-    report.step(&format!("{LOCK}: {count} distributions, resolved by {by} from {}", names.join(", ")));
+    report.step(&format!(
+        "{LOCK}: {count} distributions, resolved by {by} from {}",
+        names.join(", ")
+    ));
     Ok(path)
 }
 
-/// Pins what the configuration adds to a lock that another tool writes, in a file of its own; returns where.
+/// Pins what the configuration adds to a lock that another tool writes, in a file of its own;
+/// returns where.
 ///
 /// # Errors
 /// The lock can't be read or pins it already, or as [`write`].
-fn write_beside(app: &App, whole: &Path, args: &LockArgs, options: &Options<'_>, report: &Report) -> Result<PathBuf> {
+fn write_beside(
+    app: &App,
+    whole: &Path,
+    args: &LockArgs,
+    options: &Options<'_>,
+    report: &Report,
+) -> Result<PathBuf> {
     let mut alone = app.clone();
     alone.python.add.clear();
-    alone.python.requirements.retain(|file| !file.value.ends_with(ADDED_LOCK));
+    alone
+        .python
+        .requirements
+        .retain(|file| !file.value.ends_with(ADDED_LOCK));
     let pinned = assembly::pins(&alone, options, report)?;
     let line = |pin: &lock::Pin| Some(format!("{}=={}\n", pin.name, pin.version.as_ref()?));
-    let constraints = temporary("pins.", &pinned.pins.iter().filter_map(line).collect::<String>())?;
+    let constraints = temporary(
+        "pins.",
+        &pinned.pins.iter().filter_map(line).collect::<String>(),
+    )?;
     // Whatever the lock was made with, extras and groups included, its pins stay what they are.
-    alone.python.constraints.push(Placed { at: Location::file(whole), value: constraints.to_path_buf() });
+    alone.python.constraints.push(Placed {
+        at: Location::file(whole),
+        value: constraints.to_path_buf(),
+    });
     alone.python.extras.clear();
     alone.python.groups.clear();
     let path = app.root.join(ADDED_LOCK);
     let added = added(app)?;
     let inputs: Vec<PathBuf> = added.iter().map(|file| file.to_path_buf()).collect();
     let name = shown(whole).to_string();
-    let (text, by) = resolve(&alone, &inputs, &path, std::slice::from_ref(&name), args, options, report)
-        .map_err(|error| error.note(format!("the pins of `{name}` stay as they are")))?;
+    let (text, by) = resolve(
+        &alone,
+        &inputs,
+        &path,
+        std::slice::from_ref(&name),
+        args,
+        options,
+        report,
+    )
+    .map_err(|error| error.note(format!("the pins of `{name}` stay as they are")))?;
     let is_pinned = |name: &str| pinned.pins.iter().any(|pin| pin.name.to_string() == name);
     let (text, count) = without_packages(&text, is_pinned);
     if count == 0 {
@@ -114,7 +167,9 @@ fn write_beside(app: &App, whole: &Path, args: &LockArgs, options: &Options<'_>,
             .hint("leave out `add`: there is nothing to pin"));
     }
     put(&path, &text)?;
-    report.step(&format!("{ADDED_LOCK}: {count} distributions beside `{name}`, resolved by {by}"));
+    report.step(&format!(
+        "{ADDED_LOCK}: {count} distributions beside `{name}`, resolved by {by}"
+    ));
     Ok(path)
 }
 
@@ -125,7 +180,11 @@ fn without_packages(text: &str, is_left_out: impl Fn(&str) -> bool) -> (String, 
     let mut kept = parts.next().unwrap_or_default().to_owned();
     let mut count = 0;
     for part in parts {
-        let name = part.lines().find_map(|line| line.strip_prefix("name = ")).unwrap_or_default().trim_matches('"');
+        let name = part
+            .lines()
+            .find_map(|line| line.strip_prefix("name = "))
+            .unwrap_or_default()
+            .trim_matches('"');
         if !is_left_out(name) {
             kept += HEADING;
             kept += part;
@@ -145,24 +204,32 @@ fn resolve(
     options: &Options<'_>,
     report: &Report,
 ) -> Result<(String, &'static str)> {
-    let uv =
-        match args.resolver {
-            Some(Resolver::Uv) => Some(process::find("uv").ok_or_else(|| {
-                Error::new("there is no `uv` on PATH").hint("install it, or take pip: `--resolver pip`")
-            })?),
-            Some(Resolver::Pip) => None,
-            None => process::find("uv"),
-        };
+    let uv = match args.resolver {
+        Some(Resolver::Uv) => Some(process::find("uv").ok_or_else(|| {
+            Error::new("there is no `uv` on PATH").hint("install it, or take pip: `--resolver pip`")
+        })?),
+        Some(Resolver::Pip) => None,
+        None => process::find("uv"),
+    };
     let text = {
         let _busy = report.busy(&format!("resolving {}", names.join(", ")));
         match &uv {
             Some(uv) => {
-                let resolve = |scope| with_uv(uv, app, scope, inputs, path, args.upgrade, options, report);
+                let resolve =
+                    |scope| with_uv(uv, app, scope, inputs, path, args.upgrade, options, report);
                 // Pins that fit the release need not fit Pythons that are yet to come, nor Windows.
-                let arch = app.package.arch.as_ref().map_or_else(Arch::host, |arch| Ok(arch.value))?;
+                let arch = app
+                    .package
+                    .arch
+                    .as_ref()
+                    .map_or_else(Arch::host, |arch| Ok(arch.value))?;
                 let is_for_all = !path.ends_with(ADDED_LOCK);
                 // What stands beside the pins of one release is for that one.
-                let for_all = if is_for_all { resolve(Scope::AllPlatforms).ok() } else { None };
+                let for_all = if is_for_all {
+                    resolve(Scope::AllPlatforms).ok()
+                } else {
+                    None
+                };
                 match for_all {
                     Some(text) => text,
                     None => {
@@ -181,18 +248,24 @@ fn resolve(
         }
     };
     check_places(&text, app, inputs, options)?;
-    let by = if uv.is_some() { "uv" } else { "pip, for this machine alone" };
+    let by = if uv.is_some() {
+        "uv"
+    } else {
+        "pip, for this machine alone"
+    };
     Ok((without_passwords(&text), by))
 }
 
 fn put(path: &Path, text: &str) -> Result<()> {
     fs::write_atomically(path, |out| {
         use std::io::Write;
-        out.write_all(text.as_bytes()).context(|| format!("cannot write `{}`", shown(path)))
+        out.write_all(text.as_bytes())
+            .context(|| format!("cannot write `{}`", shown(path)))
     })
 }
 
-/// The files to resolve: those that were named, else the requirements files of the configuration; and the project.
+/// The files to resolve: those that were named, else the requirements files of the configuration;
+/// and the project.
 fn inputs(app: &App, named: &[PathBuf]) -> Result<Vec<PathBuf>> {
     if !named.is_empty() {
         return Ok(named.to_vec());
@@ -202,7 +275,12 @@ fn inputs(app: &App, named: &[PathBuf]) -> Result<Vec<PathBuf>> {
         if lock::is_requirements(&file.value)? {
             inputs.push(file.value.clone());
         } else if file.value.file_name().is_none_or(|name| name != LOCK) {
-            let name = file.value.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name = file
+                .value
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             return Err(Error::new(format!("`{name}` is a whole lock, which its own tool writes"))
                 .at(file.at.clone())
                 .hint(format!(
@@ -211,7 +289,12 @@ fn inputs(app: &App, named: &[PathBuf]) -> Result<Vec<PathBuf>> {
         }
     }
     if inputs.is_empty() {
-        inputs.extend(INPUTS.iter().map(|name| app.root.join(name)).find(|file| file.is_file()));
+        inputs.extend(
+            INPUTS
+                .iter()
+                .map(|name| app.root.join(name))
+                .find(|file| file.is_file()),
+        );
     }
     if let Some(source) = &app.source {
         let files = ["pyproject.toml", "setup.py"].map(|name| source.join(name));
@@ -233,19 +316,29 @@ fn inputs(app: &App, named: &[PathBuf]) -> Result<Vec<PathBuf>> {
     Ok(inputs)
 }
 
-/// What the configuration adds to the application's requirements, as a file that resolvers read; `None` if it adds nothing.
+/// What the configuration adds to the application's requirements, as a file that resolvers read;
+/// `None` if it adds nothing.
 fn added(app: &App) -> Result<Option<tempfile::TempPath>> {
     if app.python.add.is_empty() {
         return Ok(None);
     }
-    let lines: String = app.python.add.iter().map(|added| format!("{}\n", added.value)).collect();
+    let lines: String = app
+        .python
+        .add
+        .iter()
+        .map(|added| format!("{}\n", added.value))
+        .collect();
     temporary("add.", &lines).map(Some)
 }
 
 /// A file of requirements that resolvers read.
 fn temporary(prefix: &str, lines: &str) -> Result<tempfile::TempPath> {
     let context = || "cannot write a file of requirements";
-    let mut file = tempfile::Builder::new().prefix(prefix).suffix(".txt").tempfile().context(context)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(prefix)
+        .suffix(".txt")
+        .tempfile()
+        .context(context)?;
     std::io::Write::write_all(&mut file, lines.as_bytes()).context(context)?;
     Ok(file.into_temp_path())
 }
@@ -255,7 +348,9 @@ fn first_group(file: &Path) -> Result<Option<String>> {
     if !file.is_file() {
         return Ok(None);
     }
-    let table: Table = fs::read_to_string(file)?.parse().context(|| format!("`{}` is not TOML", shown(file)))?;
+    let table: Table = fs::read_to_string(file)?
+        .parse()
+        .context(|| format!("`{}` is not TOML", shown(file)))?;
     let groups = table.get("dependency-groups").and_then(Value::as_table);
     Ok(groups.and_then(|groups| groups.keys().next().cloned()))
 }
@@ -265,8 +360,12 @@ fn names_dependencies(file: &Path) -> Result<bool> {
     if !file.is_file() {
         return Ok(false);
     }
-    let table: Table = fs::read_to_string(file)?.parse().context(|| format!("`{}` is not TOML", shown(file)))?;
-    Ok(table.get("project").is_some_and(|project| project.get("dependencies").is_some()))
+    let table: Table = fs::read_to_string(file)?
+        .parse()
+        .context(|| format!("`{}` is not TOML", shown(file)))?;
+    Ok(table
+        .get("project")
+        .is_some_and(|project| project.get("dependencies").is_some()))
 }
 
 /// What a lock is for.
@@ -278,7 +377,10 @@ enum Scope {
     Release(Arch),
 }
 
-#[expect(clippy::too_many_arguments, reason = "what `write` was asked, and the scope")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "what `write` was asked, and the scope"
+)]
 fn with_uv(
     uv: &Path,
     app: &App,
@@ -289,7 +391,8 @@ fn with_uv(
     options: &Options<'_>,
     report: &Report,
 ) -> Result<String> {
-    // uv keeps the versions of the file that it writes, and paths are relative to it: so it is a copy, beside the old one.
+    // uv keeps the versions of the file that it writes, and paths are relative to it: so it is a
+    // copy, beside the old one.
     let aside = tempfile::Builder::new()
         .prefix("pylock.")
         .suffix(".toml")
@@ -304,20 +407,39 @@ fn with_uv(
     }
     let mut command = Command::new(uv);
     process::outside_repositories(&mut command);
-    command.args(["pip", "compile", "--quiet", "--no-progress", "--format", "pylock.toml"]);
+    command.args([
+        "pip",
+        "compile",
+        "--quiet",
+        "--no-progress",
+        "--format",
+        "pylock.toml",
+    ]);
     match scope {
         Scope::AllPlatforms => command.arg("--universal"),
-        Scope::Release(arch) => command.arg("--python-platform").arg(format!("{arch}-unknown-linux-gnu")),
+        Scope::Release(arch) => command
+            .arg("--python-platform")
+            .arg(format!("{arch}-unknown-linux-gnu")),
     };
     // One version for all: what a later Python could have instead does not matter to this release.
     command.args(["--fork-strategy", "fewest"]);
-    command.args(["--no-python-downloads", "--custom-compile-command", "pkgapp lock"]);
+    command.args([
+        "--no-python-downloads",
+        "--custom-compile-command",
+        "pkgapp lock",
+    ]);
     // As a build does, whatever the user's own settings say.
     command.args(["--index-strategy", "first-index"]);
-    command.arg("--python-version").arg(app.python.version.value.to_string());
+    command
+        .arg("--python-version")
+        .arg(app.python.version.value.to_string());
     // Without one of that version uv asks another for the markers, and sets the version itself.
     let found = Interpreter::find(options.cache, app.python.version.value).ok();
-    let interpreter = if found.is_some() { found } else { assembly::brought(app, options.cache, report)? };
+    let interpreter = if found.is_some() {
+        found
+    } else {
+        assembly::brought(app, options.cache, report)?
+    };
     if let Some(interpreter) = &interpreter {
         command.arg("--python").arg(&interpreter.path);
     }
@@ -327,15 +449,29 @@ fn with_uv(
     for file in &app.python.constraints {
         command.arg("--constraints").arg(&file.value);
     }
-    let projects = inputs.iter().any(|input| input.extension().is_some_and(|extension| extension != "txt"));
+    let projects = inputs.iter().any(|input| {
+        input
+            .extension()
+            .is_some_and(|extension| extension != "txt")
+    });
     for extra in app.python.extras.iter().filter(|_| projects) {
         command.arg("--extra").arg(extra.value.to_string());
     }
-    let project = app.source.as_ref().unwrap_or(&app.root).join("pyproject.toml");
+    let project = app
+        .source
+        .as_ref()
+        .unwrap_or(&app.root)
+        .join("pyproject.toml");
     for group in &app.python.groups {
-        command.arg("--group").arg(format!("{}:{}", project.display(), group.value));
+        command
+            .arg("--group")
+            .arg(format!("{}:{}", project.display(), group.value));
     }
-    command.arg("--output-file").arg(&*aside).args(inputs).current_dir(&app.root);
+    command
+        .arg("--output-file")
+        .arg(&*aside)
+        .args(inputs)
+        .current_dir(&app.root);
     set_indexes(&mut command, app, options.offline);
     run(&mut command).map_err(|error| match interpreter {
         None => error.note(format!(
@@ -393,20 +529,41 @@ fn set_indexes(command: &mut Command, app: &App, offline: bool) {
     if app.python.indexes.is_empty() && app.python.wheelhouses.is_empty() {
         return;
     }
-    // uv asks the first index that knows a name, as a build does: explicit ones go first, so that what comes from them is
-    // found there.
-    let (explicit, others): (Vec<_>, Vec<_>) = app.python.indexes.iter().cloned().partition(|index| index.explicit);
-    let explicit = explicit.into_iter().map(|index| NamedIndex { explicit: false, ..index });
-    let (named, wheelhouses) = (explicit.chain(others).collect(), app.python.wheelhouses.clone());
-    sdist::set_indexes(command, &Indexes { named, wheelhouses, ..Indexes::default() }, offline);
+    // uv asks the first index that knows a name, as a build does: explicit ones go first, so that
+    // what comes from them is found there.
+    let (explicit, others): (Vec<_>, Vec<_>) = app
+        .python
+        .indexes
+        .iter()
+        .cloned()
+        .partition(|index| index.explicit);
+    let explicit = explicit.into_iter().map(|index| NamedIndex {
+        explicit: false,
+        ..index
+    });
+    let (named, wheelhouses) = (
+        explicit.chain(others).collect(),
+        app.python.wheelhouses.clone(),
+    );
+    sdist::set_indexes(
+        command,
+        &Indexes {
+            named,
+            wheelhouses,
+            ..Indexes::default()
+        },
+        offline,
+    );
 }
 
 fn with_pip(app: &App, inputs: &[PathBuf], options: &Options<'_>) -> Result<String> {
     let newest = "pip asks all indexes and takes the newest version, whoever offers it";
     if let Some((name, source)) = app.python.sources.iter().next() {
-        return Err(Error::new(format!("pip cannot take `{name}` from `{source}` alone"))
-            .note(newest)
-            .hint("install uv, which `pkgapp lock` prefers"));
+        return Err(
+            Error::new(format!("pip cannot take `{name}` from `{source}` alone"))
+                .note(newest)
+                .hint("install uv, which `pkgapp lock` prefers"),
+        );
     }
     let indexes = all_indexes(app, inputs)?;
     // The default index is one more, unless it is one of these.
@@ -419,23 +576,49 @@ fn with_pip(app: &App, inputs: &[PathBuf], options: &Options<'_>) -> Result<Stri
     let interpreter = Interpreter::with_pip(options.cache, app.python.version.value)?;
     let mut command = Command::new(&interpreter.path);
     process::outside_repositories(&mut command);
-    command.args(["-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", "-"]);
+    command.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--dry-run",
+        "--ignore-installed",
+        "--report",
+        "-",
+    ]);
     if options.offline {
         command.arg("--no-index");
     }
     for file in &app.python.constraints {
         command.arg("--constraint").arg(&file.value);
     }
-    let project = app.source.as_ref().unwrap_or(&app.root).join("pyproject.toml");
+    let project = app
+        .source
+        .as_ref()
+        .unwrap_or(&app.root)
+        .join("pyproject.toml");
     for group in &app.python.groups {
-        command.arg("--group").arg(format!("{}:{}", project.display(), group.value));
+        command
+            .arg("--group")
+            .arg(format!("{}:{}", project.display(), group.value));
     }
     for input in inputs {
-        let is_project = input.file_name().is_some_and(|name| name == "pyproject.toml" || name == "setup.py");
+        let is_project = input
+            .file_name()
+            .is_some_and(|name| name == "pyproject.toml" || name == "setup.py");
         match input.parent().filter(|_| is_project) {
             Some(directory) => {
-                let extras: Vec<_> = app.python.extras.iter().map(|extra| extra.value.to_string()).collect();
-                let extras = if extras.is_empty() { String::new() } else { format!("[{}]", extras.join(",")) };
+                let extras: Vec<_> = app
+                    .python
+                    .extras
+                    .iter()
+                    .map(|extra| extra.value.to_string())
+                    .collect();
+                let extras = if extras.is_empty() {
+                    String::new()
+                } else {
+                    format!("[{}]", extras.join(","))
+                };
                 command.arg(format!("{}{extras}", directory.display()));
             }
             None => {
@@ -443,24 +626,35 @@ fn with_pip(app: &App, inputs: &[PathBuf], options: &Options<'_>) -> Result<Stri
             }
         }
     }
-    command.current_dir(&app.root).env("PIP_NO_INPUT", "1").env("PIP_DISABLE_PIP_VERSION_CHECK", "1");
+    command
+        .current_dir(&app.root)
+        .env("PIP_NO_INPUT", "1")
+        .env("PIP_DISABLE_PIP_VERSION_CHECK", "1");
     set_indexes(&mut command, app, options.offline);
     of_pip(&run(&mut command)?, app)
 }
 
 /// Makes a pylock.toml of what `pip install --report -` prints.
 pub(super) fn of_pip(printed: &[u8], app: &App) -> Result<String> {
-    let report: PipReport =
-        serde_json::from_slice(printed).context(|| "pip's report can't be read; pip 22.2 and newer write it")?;
+    let report: PipReport = serde_json::from_slice(printed)
+        .context(|| "pip's report can't be read; pip 22.2 and newer write it")?;
     let mut packages = Vec::new();
     for one in &report.install {
         packages.extend(package(one, app)?.map(Value::Table));
     }
-    packages.sort_by_key(|package| package.get("name").and_then(Value::as_str).map(str::to_lowercase));
+    packages.sort_by_key(|package| {
+        package
+            .get("name")
+            .and_then(Value::as_str)
+            .map(str::to_lowercase)
+    });
     let mut document = Table::new();
     document.insert("lock-version".into(), "1.0".into());
     document.insert("created-by".into(), "pkgapp".into());
-    document.insert("requires-python".into(), format!("=={}.*", app.python.version.value).into());
+    document.insert(
+        "requires-python".into(),
+        format!("=={}.*", app.python.version.value).into(),
+    );
     document.insert("packages".into(), Value::Array(packages));
     let text = toml::to_string(&document).context(|| "pip's report can't be written as TOML")?;
     Ok(format!("# Written by `pkgapp lock`.\n{text}"))
@@ -473,7 +667,8 @@ fn package(one: &Installed, app: &App) -> Result<Option<Table>> {
         let Metadata { name, version } = &one.metadata;
         Error::new(format!("`{name} {version}` can't be locked: {why}"))
     };
-    let url = Url::parse(&download.url).map_err(|error| failed("pip names no URL of it").cause(error))?;
+    let url =
+        Url::parse(&download.url).map_err(|error| failed("pip names no URL of it").cause(error))?;
     let path = url.to_file_path().ok().filter(|_| url.scheme() == "file");
     let place = |entry: &mut Table| match &path {
         Some(path) => {
@@ -489,7 +684,9 @@ fn package(one: &Installed, app: &App) -> Result<Option<Table>> {
         entry.insert("subdirectory".into(), below.clone().into());
     }
     if download.dir_info.is_some() {
-        let path = path.as_deref().ok_or_else(|| failed("its directory is not on this machine"))?;
+        let path = path
+            .as_deref()
+            .ok_or_else(|| failed("its directory is not on this machine"))?;
         if Some(path) == app.source.as_deref() {
             return Ok(None);
         }
@@ -506,22 +703,32 @@ fn package(one: &Installed, app: &App) -> Result<Option<Table>> {
         package.insert("vcs".into(), Value::Table(entry));
         return Ok(Some(package));
     }
-    let archive = download.archive_info.as_ref().ok_or_else(|| failed("pip says nothing of its file"))?;
+    let archive = download
+        .archive_info
+        .as_ref()
+        .ok_or_else(|| failed("pip says nothing of its file"))?;
     let old = archive.hash.as_ref().and_then(|hash| hash.split_once('='));
     let old = old.map(|(algorithm, digest)| (algorithm.to_owned(), digest.to_owned()));
-    let mut hashes: Table =
-        archive.hashes.clone().into_iter().chain(old).map(|(key, value)| (key, value.into())).collect();
+    let mut hashes: Table = archive
+        .hashes
+        .clone()
+        .into_iter()
+        .chain(old)
+        .map(|(key, value)| (key, value.into()))
+        .collect();
     if !hashes.contains_key("sha256")
         && let Some(path) = &path
     {
         let mut file = fs::open(path)?;
-        let digest =
-            crate::digest::Digest::of_reader(&mut file).context(|| format!("cannot read `{}`", shown(path)))?;
+        let digest = crate::digest::Digest::of_reader(&mut file)
+            .context(|| format!("cannot read `{}`", shown(path)))?;
         hashes.insert("sha256".into(), digest.sha256.to_string().into());
     }
     place(&mut entry);
     entry.insert("hashes".into(), Value::Table(hashes));
-    let is_wheel = Path::new(url.path()).extension().is_some_and(|extension| extension == "whl");
+    let is_wheel = Path::new(url.path())
+        .extension()
+        .is_some_and(|extension| extension == "whl");
     match is_wheel {
         true => package.insert("wheels".into(), Value::Array(vec![Value::Table(entry)])),
         false => package.insert("sdist".into(), Value::Table(entry)),
@@ -529,7 +736,8 @@ fn package(one: &Installed, app: &App) -> Result<Option<Table>> {
     Ok(Some(package))
 }
 
-/// Returns the indexes of the configuration and of requirements files, which resolvers read by themselves.
+/// Returns the indexes of the configuration and of requirements files, which resolvers read by
+/// themselves.
 fn all_indexes(app: &App, inputs: &[PathBuf]) -> Result<Indexes> {
     let mut indexes = Indexes {
         named: app.python.indexes.clone(),
@@ -540,15 +748,24 @@ fn all_indexes(app: &App, inputs: &[PathBuf]) -> Result<Indexes> {
     let mut waiting: Vec<PathBuf> = inputs.to_vec();
     let mut seen = BTreeSet::new();
     while let Some(file) = waiting.pop() {
-        let is_project = file.extension().is_some_and(|extension| extension == "toml" || extension == "py");
+        let is_project = file
+            .extension()
+            .is_some_and(|extension| extension == "toml" || extension == "py");
         if is_project || !seen.insert(file.clone()) {
             continue;
         }
         for line in fs::read_to_string(&file)?.replace("\\\n", " ").lines() {
-            let Some((option, value)) = index_option(line) else { continue };
-            let url = || Url::parse(&value).context(|| format!("an index in `{}` is not a URL", shown(&file)));
+            let Some((option, value)) = index_option(line) else {
+                continue;
+            };
+            let url = || {
+                Url::parse(&value)
+                    .context(|| format!("an index in `{}` is not a URL", shown(&file)))
+            };
             match option {
-                "-r" | "--requirement" => waiting.push(file.parent().unwrap_or(Path::new("/")).join(&value)),
+                "-r" | "--requirement" => {
+                    waiting.push(file.parent().unwrap_or(Path::new("/")).join(&value))
+                }
                 "-i" | "--index-url" => indexes.index = Some(url()?),
                 "--extra-index-url" => indexes.extra.push(url()?),
                 _ => {}
@@ -561,21 +778,24 @@ fn all_indexes(app: &App, inputs: &[PathBuf]) -> Result<Indexes> {
 /// Reads a line `--index-url URL` or `--index-url=URL`, with the values of variables.
 fn index_option(line: &str) -> Option<(&str, String)> {
     let line = line.trim();
-    let (option, value) = line.split_once([' ', '=']).filter(|_| line.starts_with('-'))?;
+    let (option, value) = line
+        .split_once([' ', '='])
+        .filter(|_| line.starts_with('-'))?;
     let value = value.split(" #").next().unwrap_or_default().trim();
     let mut text = String::new();
     let mut rest = value;
-    while let Some((before, name, after)) =
-        rest.split_once("${").and_then(|(before, rest)| rest.split_once('}').map(|(name, after)| (before, name, after)))
-    {
+    while let Some((before, name, after)) = rest.split_once("${").and_then(|(before, rest)| {
+        rest.split_once('}')
+            .map(|(name, after)| (before, name, after))
+    }) {
         text.extend([before, &std::env::var(name).unwrap_or_default()]);
         rest = after;
     }
     Some((option, text + rest))
 }
 
-/// Refuses a lock with files of another place than the rules of builds say: builds take files by their URLs, and resolvers
-/// know neither `[python.sources]` nor explicit indexes.
+/// Refuses a lock with files of another place than the rules of builds say: builds take files by
+/// their URLs, and resolvers know neither `[python.sources]` nor explicit indexes.
 fn check_places(text: &str, app: &App, inputs: &[PathBuf], options: &Options<'_>) -> Result<()> {
     if app.python.sources.is_empty() && !app.python.indexes.iter().any(|index| index.explicit) {
         return Ok(());
@@ -583,23 +803,36 @@ fn check_places(text: &str, app: &App, inputs: &[PathBuf], options: &Options<'_>
     let indexes = all_indexes(app, inputs)?;
     let client = Client::new(&indexes, options.cache, options.offline)?;
     let lock: Table = text.parse().context(|| "the resolver's lock is not TOML")?;
-    let packages = lock.get("packages").and_then(Value::as_array).into_iter().flatten();
+    let packages = lock
+        .get("packages")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
     let errors = packages.filter_map(|package| check_place(package, &indexes, &client).err());
     Error::all(errors.collect::<Vec<_>>()).map_or(Ok(()), Err)
 }
 
 fn check_place(package: &Value, indexes: &Indexes, client: &Client) -> Result<()> {
     let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
-    let wheels = package.get("wheels").and_then(Value::as_array).into_iter().flatten();
+    let wheels = package
+        .get("wheels")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
     let files: Vec<(String, Option<String>)> = wheels
         .chain(package.get("sdist"))
         .filter_map(|file| {
             let url = text(file, "url").filter(|url| url.starts_with("http"))?;
             let name = text(file, "name").or_else(|| url.rsplit('/').next().map(str::to_owned))?;
-            Some((name, file.get("hashes").and_then(|hashes| text(hashes, "sha256"))))
+            Some((
+                name,
+                file.get("hashes").and_then(|hashes| text(hashes, "sha256")),
+            ))
         })
         .collect();
-    let Some(name) = text(package, "name").and_then(|name| name.parse::<PackageName>().ok()) else { return Ok(()) };
+    let Some(name) = text(package, "name").and_then(|name| name.parse::<PackageName>().ok()) else {
+        return Ok(());
+    };
     if files.is_empty() {
         return Ok(());
     }
@@ -607,8 +840,14 @@ fn check_place(package: &Value, indexes: &Indexes, client: &Client) -> Result<()
         let offers = client.offers(&place, &name)?;
         let is_offered = |(file, sum): &(String, Option<String>)| {
             offers.iter().any(|offer| {
-                let mut sums = offer.hashes.iter().filter(|hash| hash.algorithm == HashAlgorithm::Sha256);
-                let other = |hash: &HashDigest| sum.as_ref().is_some_and(|sum| !hash.digest.eq_ignore_ascii_case(sum));
+                let mut sums = offer
+                    .hashes
+                    .iter()
+                    .filter(|hash| hash.algorithm == HashAlgorithm::Sha256);
+                let other = |hash: &HashDigest| {
+                    sum.as_ref()
+                        .is_some_and(|sum| !hash.digest.eq_ignore_ascii_case(sum))
+                };
                 offer.file == *file && !sums.any(other)
             })
         };
@@ -617,9 +856,12 @@ fn check_place(package: &Value, indexes: &Indexes, client: &Client) -> Result<()
         }
         if place.is_index() && (!offers.is_empty() || indexes.sources.contains_key(&name)) {
             let version = text(package, "version").unwrap_or_default();
-            return Err(Error::new(format!("`{name} {version}` was not resolved from {}", client.place_name(&place)))
-                .note("`[python.sources]` and the order of indexes say that it comes from there")
-                .hint("constrain it to a version that the index has: `[python] constraints`"));
+            return Err(Error::new(format!(
+                "`{name} {version}` was not resolved from {}",
+                client.place_name(&place)
+            ))
+            .note("`[python.sources]` and the order of indexes say that it comes from there")
+            .hint("constrain it to a version that the index has: `[python] constraints`"));
         }
     }
     Ok(())
@@ -631,16 +873,31 @@ fn run(command: &mut Command) -> Result<Vec<u8>> {
     if output.status.success() {
         return Ok(output.stdout);
     }
-    let name = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let said = without_lists(&lock::without_credentials(&String::from_utf8_lossy(&output.stderr)));
-    let asks_for_python =
-        ["requires a different python version", "Requires-Python", "requires Python", "depends on Python"]
-            .iter()
-            .any(|words| said.contains(words));
-    let is_away =
-        ["Could not resolve host", "dns error", "error sending request", "NewConnectionError", "Failed to connect"]
-            .iter()
-            .any(|words| said.contains(words));
+    let name = Path::new(command.get_program())
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let said = without_lists(&lock::without_credentials(&String::from_utf8_lossy(
+        &output.stderr,
+    )));
+    let asks_for_python = [
+        "requires a different python version",
+        "Requires-Python",
+        "requires Python",
+        "depends on Python",
+    ]
+    .iter()
+    .any(|words| said.contains(words));
+    let is_away = [
+        "Could not resolve host",
+        "dns error",
+        "error sending request",
+        "NewConnectionError",
+        "Failed to connect",
+    ]
+    .iter()
+    .any(|words| said.contains(words));
     // A resolver builds what does not say what it requires.
     let hint = missing::way_out(&said).unwrap_or_else(|| {
         match asks_for_python {
@@ -653,7 +910,11 @@ fn run(command: &mut Command) -> Result<Vec<u8>> {
         .to_owned()
     });
     Err(Error::new("the requirements can't be resolved")
-        .cause_text(format!("`{name}` failed with {}\n{}", output.status, said.trim()))
+        .cause_text(format!(
+            "`{name}` failed with {}\n{}",
+            output.status,
+            said.trim()
+        ))
         .hint(hint))
 }
 
@@ -661,11 +922,17 @@ fn run(command: &mut Command) -> Result<Vec<u8>> {
 fn without_lists(said: &str) -> String {
     const SHOWN: usize = 4;
     let shortened = |line: &str| {
-        let separator = if line.contains("Ignored the following versions") { "; " } else { ", " };
+        let separator = if line.contains("Ignored the following versions") {
+            "; "
+        } else {
+            ", "
+        };
         let items: Vec<&str> = line.split(separator).collect();
         match items.len() > 4 * SHOWN {
             true => {
-                let start = items[0].rsplit_once([':', ' ']).map_or(items[0], |(start, _)| start);
+                let start = items[0]
+                    .rsplit_once([':', ' '])
+                    .map_or(items[0], |(start, _)| start);
                 format!("{start} … {}", items[items.len() - SHOWN..].join(separator))
             }
             false => line.to_owned(),
@@ -674,14 +941,17 @@ fn without_lists(said: &str) -> String {
     said.lines().map(shortened).collect::<Vec<_>>().join("\n")
 }
 
-/// Returns a lock's text without users and passwords in the URLs of the web: it is made to be committed.
+/// Returns a lock's text without users and passwords in the URLs of the web: it is made to be
+/// committed.
 fn without_passwords(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find("://") {
         let (before, after) = rest.split_at(start + 3);
         clean.push_str(before);
-        let end = after.find(['/', '?', '#', '"', '\'', '\n', ' ']).unwrap_or(after.len());
+        let end = after
+            .find(['/', '?', '#', '"', '\'', '\n', ' '])
+            .unwrap_or(after.len());
         let is_web = before.ends_with("https://") || before.ends_with("http://");
         rest = match after[..end].rfind('@').filter(|_| is_web) {
             Some(at) => &after[at + 1..],
@@ -699,16 +969,25 @@ mod tests {
     #[test]
     fn lists_of_all_versions_are_cut_short() {
         let versions: Vec<String> = (0..40).map(|minor| format!("1.{minor}")).collect();
-        let line = format!("ERROR: no match for a==9 (from versions: {})", versions.join(", "));
+        let line = format!(
+            "ERROR: no match for a==9 (from versions: {})",
+            versions.join(", ")
+        );
         let text = without_lists(&format!("{line}\nshort, line"));
-        assert_eq!(text, "ERROR: no match for a==9 (from versions: … 1.36, 1.37, 1.38, 1.39)\nshort, line");
+        assert_eq!(
+            text,
+            "ERROR: no match for a==9 (from versions: … 1.36, 1.37, 1.38, 1.39)\nshort, line"
+        );
     }
 
     #[test]
     fn a_lock_holds_no_passwords() {
         for (text, clean) in [
             ("url = \"https://u:p@h/a.whl\"", "url = \"https://h/a.whl\""),
-            ("url = \"http://token@h\"\nx = \"a@b\"", "url = \"http://h\"\nx = \"a@b\""),
+            (
+                "url = \"http://token@h\"\nx = \"a@b\"",
+                "url = \"http://h\"\nx = \"a@b\"",
+            ),
             (
                 "url = \"ssh://git@h/r\", v = \"https://h/a@1.whl\"",
                 "url = \"ssh://git@h/r\", v = \"https://h/a@1.whl\"",

@@ -24,16 +24,17 @@ if [ \"$(id -u)\" != 0 ] && ! id -nG | grep -qwE 'adm|systemd-journal|wheel'; th
 fi
 ";
 
-/// A user may read what its own units print, as far as the journal is kept on disk and a file of its own
-/// (journald.conf(5), `SplitMode=`).
+/// A user may read what its own units print, as far as the journal is kept on disk and a file of
+/// its own (journald.conf(5), `SplitMode=`).
 const USERS_SCRIPT: &str = "\
 if [ \"$(id -u)\" != 0 ] && [ ! -d /var/log/journal ] && ! id -nG | grep -qwE 'adm|systemd-journal|wheel'; then
   echo \"the journal is not kept in /var/log/journal, so $(id -un) may not read it\" >&2; exit 77
 fi
 ";
 
-/// Of journalctl(1) with `--since`, `--lines` shows the first ones (systemd 252), so the first argument says how many of
-/// the last are wanted; empty for all that it prints. The status is journalctl's.
+/// Of journalctl(1) with `--since`, `--lines` shows the first ones (systemd 252), so the first
+/// argument says how many of the last are wanted; empty for all that it prints. The status is
+/// journalctl's.
 const READ: &str = "\
 last=$1
 shift
@@ -63,34 +64,74 @@ const LINES: u32 = 100;
 pub(super) fn logs(args: &LogsArgs, global: &Global, report: &Report) -> Result<()> {
     let app = load_app(global)?;
     let (deploy, named) = names(args, &app)?;
-    let deploy =
-        deploy.map(|name| fleet::deploy_named(&app, name).cloned()).transpose()?.map(|deploy| (app.clone(), deploy));
-    let seat = seat(&app.name, deploy.as_ref().map(|(_, deploy)| deploy), args.into.as_deref(), args.sudo)?;
-    let whose = if seat.is_own() { Whose::Users } else { Whose::Systems };
+    let deploy = deploy
+        .map(|name| fleet::deploy_named(&app, name).cloned())
+        .transpose()?
+        .map(|deploy| (app.clone(), deploy));
+    let seat = seat(
+        &app.name,
+        deploy.as_ref().map(|(_, deploy)| deploy),
+        args.into.as_deref(),
+        args.sudo,
+    )?;
+    let whose = if seat.is_own() {
+        Whose::Users
+    } else {
+        Whose::Systems
+    };
     let fleet = open_fleet(&args.hosts, deploy.as_ref(), "logs", report)?;
-    let script = if whose == Whose::Users { USERS_SCRIPT } else { SCRIPT };
+    let script = if whose == Whose::Users {
+        USERS_SCRIPT
+    } else {
+        SCRIPT
+    };
     let script = format!("{script}{READ}");
-    let command = Command::new("reading the journal", script).args(journalctl(args, whose, &units(&app, &named)));
+    let command = Command::new("reading the journal", script).args(journalctl(
+        args,
+        whose,
+        &units(&app, &named),
+    ));
     let command = command.sudo(seat.uses_sudo()).ends_with_us();
     // What is to be sorted has to be in memory.
     let most = (MEMORY / fleet.machines.len().max(1) as u64).clamp(1 << 20, 64 << 20);
-    let command = if args.follow { command } else { command.limits(Limits::Stream(most)) };
+    let command = if args.follow {
+        command
+    } else {
+        command.limits(Limits::Stream(most))
+    };
     let (sender, receiver) = sync_channel(WAITING);
-    let width = fleet.machines.iter().map(|machine| machine.member.name.chars().count()).max().unwrap_or(0);
-    let printer = Printer { report, width, patience: args.follow.then_some(PATIENCE) };
+    let width = fleet
+        .machines
+        .iter()
+        .map(|machine| machine.member.name.chars().count())
+        .max()
+        .unwrap_or(0);
+    let printer = Printer {
+        report,
+        width,
+        patience: args.follow.then_some(PATIENCE),
+    };
     // All journals at once, else the order of time would be lost.
     let all: Vec<&Machine<'_>> = fleet.machines.iter().collect();
-    let parallel = if args.follow { all.len() } else { fleet.parallel() };
+    let parallel = if args.follow {
+        all.len()
+    } else {
+        fleet.parallel()
+    };
     let results = std::thread::scope(|scope| {
         scope.spawn(move || printer.print_all(&receiver));
-        let results = fleet.each_of(&all, parallel, |machine| read(machine, &command, &sender, report));
+        let results = fleet.each_of(&all, parallel, |machine| {
+            read(machine, &command, &sender, report)
+        });
         drop(sender);
         results
     });
     if args.follow && interrupt::requested() {
         return Ok(());
     }
-    let errors = results.into_iter().filter_map(|result| result.unwrap_or_else(|| Err(interrupt::error())).err());
+    let errors = results
+        .into_iter()
+        .filter_map(|result| result.unwrap_or_else(|| Err(interrupt::error())).err());
     verdict(fleet.machines.len(), errors.collect())
 }
 
@@ -98,7 +139,12 @@ pub(super) fn logs(args: &LogsArgs, global: &Global, report: &Report) -> Result<
 fn names<'a>(args: &'a LogsArgs, app: &App) -> Result<(Option<&'a str>, Vec<&'a str>)> {
     let units = args.units.iter().map(String::as_str);
     match args.name.as_deref() {
-        Some(first) if app.deploys.iter().any(|deploy| deploy.name.as_str() == first) => {
+        Some(first)
+            if app
+                .deploys
+                .iter()
+                .any(|deploy| deploy.name.as_str() == first) =>
+        {
             Ok((Some(first), units.collect()))
         }
         Some(first) if !args.hosts.hosts.is_empty() || args.hosts.local => {
@@ -115,24 +161,37 @@ fn units(app: &App, named: &[&str]) -> Vec<String> {
     let kinds = ["service", "socket", "timer"];
     let of = |stem: String| kinds.into_iter().map(move |kind| format!("{stem}.{kind}"));
     if named.is_empty() {
-        return of(app.name.to_string()).chain(of(format!("{}-*", app.name))).collect();
+        return of(app.name.to_string())
+            .chain(of(format!("{}-*", app.name)))
+            .collect();
     }
     let each = |name: &&str| -> Vec<String> {
         match kinds.iter().any(|kind| name.ends_with(&format!(".{kind}"))) {
             true => vec![(*name).to_owned()],
             // `web@2` of a template unit too.
-            false => of(format!("{}-{name}", app.name)).chain(of(format!("{}-{name}@*", app.name))).collect(),
+            false => of(format!("{}-{name}", app.name))
+                .chain(of(format!("{}-{name}@*", app.name)))
+                .collect(),
         }
     };
     named.iter().flat_map(each).collect()
 }
 
 fn journalctl(args: &LogsArgs, whose: Whose, units: &[String]) -> Vec<String> {
-    let fields = "MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_PID,_SYSTEMD_UNIT,UNIT,_SYSTEMD_USER_UNIT,USER_UNIT";
-    let option = if whose == Whose::Users { "--user-unit" } else { "--unit" };
+    let fields =
+        "MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_PID,_SYSTEMD_UNIT,UNIT,_SYSTEMD_USER_UNIT,USER_UNIT";
+    let option = if whose == Whose::Users {
+        "--user-unit"
+    } else {
+        "--unit"
+    };
     let last = args.lines.filter(|_| args.since.is_some() && !args.follow);
     let mut words = vec![last.map(|lines| lines.to_string()).unwrap_or_default()];
-    words.extend(["--no-pager".to_owned(), "--output=json".to_owned(), format!("--output-fields={fields}")]);
+    words.extend([
+        "--no-pager".to_owned(),
+        "--output=json".to_owned(),
+        format!("--output-fields={fields}"),
+    ]);
     words.extend(units.iter().map(|unit| format!("{option}={unit}")));
     words.extend(args.since.iter().map(|since| format!("--since={since}")));
     match (args.lines, &args.since) {
@@ -145,26 +204,36 @@ fn journalctl(args: &LogsArgs, whose: Whose, units: &[String]) -> Vec<String> {
     words
 }
 
-fn read(machine: &Machine<'_>, command: &Command, to: &SyncSender<Entry>, report: &Report) -> Result<()> {
+fn read(
+    machine: &Machine<'_>,
+    command: &Command,
+    to: &SyncSender<Entry>,
+    report: &Report,
+) -> Result<()> {
     let name = &machine.member.name;
-    let result = machine.host.run(command, &mut |stream, line| match (stream, line_text(line)) {
-        // The printer lives as long as this does.
-        (Stream::Stdout, line) => {
-            if let Some(entry) = Entry::parse(name, &line) {
-                _ = to.send(entry);
+    let result = machine.host.run(
+        command,
+        &mut |stream, line| match (stream, line_text(line)) {
+            // The printer lives as long as this does.
+            (Stream::Stdout, line) => {
+                if let Some(entry) = Entry::parse(name, &line) {
+                    _ = to.send(entry);
+                }
             }
-        }
-        (Stream::Stderr, line) => report.warning(&format!("{name}: {line}")),
-    });
+            (Stream::Stderr, line) => report.warning(&format!("{name}: {line}")),
+        },
+    );
     match result {
         Ok(_) => Ok(()),
         Err(failure @ Failure::Failed { .. }) => {
             let error = failure.into_error();
-            Err(error.hint("only root and the groups adm and systemd-journal read the journal; try `--sudo`"))
+            Err(error.hint(
+                "only root and the groups adm and systemd-journal read the journal; try `--sudo`",
+            ))
         }
-        Err(failure @ Failure::Lost(_)) if command.limits != Limits::None => {
-            Err(failure.into_error().hint("ask for less at a time, with `--since` and `--lines`"))
-        }
+        Err(failure @ Failure::Lost(_)) if command.limits != Limits::None => Err(failure
+            .into_error()
+            .hint("ask for less at a time, with `--since` and `--lines`")),
         Err(failure) => Err(failure.into_error()),
     }
 }
@@ -188,10 +257,15 @@ impl Printer<'_> {
                 Err(RecvTimeoutError::Timeout) => true,
                 Err(RecvTimeoutError::Disconnected) => false,
             };
-            let old = |since: &Instant| self.patience.is_some_and(|patience| since.elapsed() >= patience);
+            let old = |since: &Instant| {
+                self.patience
+                    .is_some_and(|patience| since.elapsed() >= patience)
+            };
             // In the order of time, and of arrival where that is the same.
             if !open || waiting.first().is_some_and(|(since, _)| old(since)) {
-                let (mut due, rest): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|(since, _)| !open || old(since));
+                let (mut due, rest): (Vec<_>, Vec<_>) = waiting
+                    .into_iter()
+                    .partition(|(since, _)| !open || old(since));
                 due.sort_by_key(|(_, entry)| entry.time);
                 due.iter().for_each(|(_, entry)| self.print(entry));
                 waiting = rest;
@@ -214,9 +288,20 @@ impl Printer<'_> {
             })),
             Style::Text => {
                 let (width, host) = (self.width, &entry.host);
-                let pid = entry.pid.as_deref().map(|pid| format!("[{pid}]")).unwrap_or_default();
-                let head = format!("{} {host:width$} {}{pid}:", entry.moment(), entry.identifier);
-                entry.message.lines().for_each(|line| self.report.result(&format!("{head} {line}")));
+                let pid = entry
+                    .pid
+                    .as_deref()
+                    .map(|pid| format!("[{pid}]"))
+                    .unwrap_or_default();
+                let head = format!(
+                    "{} {host:width$} {}{pid}:",
+                    entry.moment(),
+                    entry.identifier
+                );
+                entry
+                    .message
+                    .lines()
+                    .for_each(|line| self.report.result(&format!("{head} {line}")));
             }
         }
     }

@@ -1,4 +1,5 @@
-//! The commands: each turns its arguments into domain types, calls the stages in order, and prints what they made.
+//! The commands: each turns its arguments into domain types, calls the stages in order, and prints
+//! what they made.
 
 mod bootstrap;
 mod build;
@@ -73,7 +74,8 @@ fn load_app(global: &Global) -> Result<App> {
     App::load(global.config.as_deref(), &working_directory()?)
 }
 
-/// The configuration and its `[deploy.NAME]`, if one is named; hosts can be used without any configuration.
+/// The configuration and its `[deploy.NAME]`, if one is named; hosts can be used without any
+/// configuration.
 fn load_deploy(name: Option<&str>, global: &Global) -> Result<Option<(App, Deploy)>> {
     let Some(name) = name else { return Ok(None) };
     let app = load_app(global)?;
@@ -89,7 +91,13 @@ fn open_fleet<'r>(
     report: &'r Report,
 ) -> Result<Fleet<'r>> {
     let root = deploy.map_or(Path::new(""), |(app, _)| &app.root);
-    Fleet::open(args, deploy.map(|(_, deploy)| deploy), root, command, report)
+    Fleet::open(
+        args,
+        deploy.map(|(_, deploy)| deploy),
+        root,
+        command,
+        report,
+    )
 }
 
 fn open_cache(global: &Global, report: &Report) -> Result<Cache> {
@@ -104,5 +112,6 @@ fn open_cache(global: &Global, report: &Report) -> Result<Cache> {
 }
 
 fn working_directory() -> Result<PathBuf> {
-    std::env::current_dir().map_err(|error| Error::new("the working directory is gone").cause(error))
+    std::env::current_dir()
+        .map_err(|error| Error::new("the working directory is gone").cause(error))
 }

@@ -33,10 +33,18 @@ const MOST_PLANS: u32 = 4;
 pub(super) fn push(args: &PushArgs, global: &Global, report: &Report) -> Result<()> {
     let (deploy, files) = named(&args.what);
     let app = application(deploy, !files.is_empty(), global)?;
-    let deploy = app.as_ref().zip(deploy).map(|(app, name)| fleet::deploy_named(app, name)).transpose()?;
+    let deploy = app
+        .as_ref()
+        .zip(deploy)
+        .map(|(app, name)| fleet::deploy_named(app, name))
+        .transpose()?;
     let unfinished = match (args.resume, &app) {
         (true, Some(app)) => Some(Unfinished::read(&app.name)?),
-        (true, None) => return Err(Error::new("`--resume` needs the application's configuration").kind(Kind::Usage)),
+        (true, None) => {
+            return Err(
+                Error::new("`--resume` needs the application's configuration").kind(Kind::Usage),
+            );
+        }
         (false, _) => None,
     };
     let files = match &unfinished {
@@ -44,24 +52,39 @@ pub(super) fn push(args: &PushArgs, global: &Global, report: &Report) -> Result<
         _ => files,
     };
     let artifacts = artifacts(&files, app.as_ref())?;
-    let first = artifacts.first().ok_or_else(|| Error::bug("there are no artifacts"))?;
+    let first = artifacts
+        .first()
+        .ok_or_else(|| Error::bug("there are no artifacts"))?;
     let name = AppName::parse(&first.name)?;
     // Where the release lies in a tarball is no place on a host.
-    let installed = artifacts.iter().find(|artifact| artifact.kind != ArtifactKind::Tar);
+    let installed = artifacts
+        .iter()
+        .find(|artifact| artifact.kind != ArtifactKind::Tar);
     let prefix = installed.map(|artifact| artifact.prefix.clone());
-    if let Some((app, deploy)) = app.as_ref().zip(deploy).filter(|(_, deploy)| deploy.protected) {
+    if let Some((app, deploy)) = app
+        .as_ref()
+        .zip(deploy)
+        .filter(|(_, deploy)| deploy.protected)
+    {
         protect(app, deploy, &artifacts)?;
     }
     let mut terms = Terms {
-        allow: Allow { downgrade: args.allow_downgrade, reinstall: args.reinstall, same_name: args.allow_same_name },
+        allow: Allow {
+            downgrade: args.allow_downgrade,
+            reinstall: args.reinstall,
+            same_name: args.allow_same_name,
+        },
         ..terms(name, app.as_ref(), deploy, &args.rollout)?
     };
     let mut artifacts = artifacts;
     if let Some((app, part)) = app.as_ref().zip(migrated_like(app.as_ref(), deploy)?) {
         let is_tar = |artifact: &Candidate| artifact.kind == ArtifactKind::Tar;
         let goes = |artifact: &&mut Candidate| is_tar(artifact) == terms.unpacked.is_some();
-        let own = artifacts.iter_mut().filter(|artifact| artifact.name == app.name.as_str());
-        own.filter(goes).try_for_each(|artifact| artifact.read_service(&part))?;
+        let own = artifacts
+            .iter_mut()
+            .filter(|artifact| artifact.name == app.name.as_str());
+        own.filter(goes)
+            .try_for_each(|artifact| artifact.read_service(&part))?;
     }
     match terms.unpacked {
         Some(_) => artifacts.iter_mut().try_for_each(Candidate::look_inside)?,
@@ -70,22 +93,42 @@ pub(super) fn push(args: &PushArgs, global: &Global, report: &Report) -> Result<
             artifacts.extend(runtimes(&artifacts, app.as_ref(), global, report)?);
         }
     }
-    let artifacts = artifacts.into_iter().map(Candidate::cut).collect::<Result<Vec<_>>>()?;
+    let artifacts = artifacts
+        .into_iter()
+        .map(Candidate::cut)
+        .collect::<Result<Vec<_>>>()?;
     let root = app.as_ref().map_or(Path::new(""), |app| &app.root);
     let mut fleet = Fleet::open(&args.rollout.hosts, deploy, root, "push", report)?;
     if let Some(unfinished) = &unfinished {
-        fleet.machines.retain(|machine| unfinished.hosts.contains(&machine.member.name));
+        fleet
+            .machines
+            .retain(|machine| unfinished.hosts.contains(&machine.member.name));
         if fleet.machines.is_empty() {
             report.step("no push is unfinished on these hosts");
             return Ok(());
         }
     }
     let make = |sites: &[Site]| Plan::push(&terms, &artifacts, sites);
-    let command = Rolling { terms: &terms, artifacts: &artifacts, args: &args.rollout, deploy, fleet: &fleet, report };
+    let command = Rolling {
+        terms: &terms,
+        artifacts: &artifacts,
+        args: &args.rollout,
+        deploy,
+        fleet: &fleet,
+        report,
+    };
     let ended = command.run(&make)?;
     if !args.rollout.dry_run {
-        let left = ended.hosts.iter().filter(|(_, end)| !end.is_good()).map(|(host, _)| host.clone()).collect();
-        let files = artifacts.iter().map(|artifact| artifact.path.clone()).collect();
+        let left = ended
+            .hosts
+            .iter()
+            .filter(|(_, end)| !end.is_good())
+            .map(|(host, _)| host.clone())
+            .collect();
+        let files = artifacts
+            .iter()
+            .map(|artifact| artifact.path.clone())
+            .collect();
         Unfinished { hosts: left, files }.write(&terms.name)?;
     }
     ended.finish()
@@ -94,20 +137,29 @@ pub(super) fn push(args: &PushArgs, global: &Global, report: &Report) -> Result<
 /// Only what can be traced to a tagged commit goes to a protected place.
 fn protect(app: &App, deploy: &Deploy, artifacts: &[Candidate]) -> Result<()> {
     // An interpreter comes from no commit of the application's.
-    let own = artifacts.iter().filter(|artifact| artifact.holds == Holds::Application);
+    let own = artifacts
+        .iter()
+        .filter(|artifact| artifact.holds == Holds::Application);
     let errors = own.flat_map(|artifact| {
-        let errors = commit::untraced(&app.root, artifact.commit.as_deref(), &artifact.release).into_iter();
-        let note = format!("`[deploy.{}]` is protected, and this is `{}`", deploy.name, artifact.file);
+        let errors =
+            commit::untraced(&app.root, artifact.commit.as_deref(), &artifact.release).into_iter();
+        let note = format!(
+            "`[deploy.{}]` is protected, and this is `{}`",
+            deploy.name, artifact.file
+        );
         errors.map(move |error| error.at(deploy.at.clone()).note(note.clone()))
     });
     Error::all(errors.collect::<Vec<_>>()).map_or(Ok(()), Err)
 }
 
-/// Takes the words of a command line apart: a `[deploy.NAME]`, unless the first is a file, and files.
+/// Takes the words of a command line apart: a `[deploy.NAME]`, unless the first is a file, and
+/// files.
 fn named(words: &[String]) -> (Option<&str>, Vec<PathBuf>) {
     let is_file = |word: &str| word.contains(['/', '.']) || Path::new(word).is_file();
     match words.split_first() {
-        Some((first, rest)) if !is_file(first) => (Some(first), rest.iter().map(PathBuf::from).collect()),
+        Some((first, rest)) if !is_file(first) => {
+            (Some(first), rest.iter().map(PathBuf::from).collect())
+        }
         _ => (None, words.iter().map(PathBuf::from).collect()),
     }
 }
@@ -116,7 +168,9 @@ fn named(words: &[String]) -> (Option<&str>, Vec<PathBuf>) {
 fn application(deploy: Option<&str>, has_files: bool, global: &Global) -> Result<Option<App>> {
     match load_app(global) {
         Ok(app) => Ok(Some(app)),
-        Err(_) if has_files && deploy.is_none() && global.config.is_none() && !is_configured()? => Ok(None),
+        Err(_) if has_files && deploy.is_none() && global.config.is_none() && !is_configured()? => {
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
 }
@@ -131,7 +185,11 @@ fn artifacts(files: &[PathBuf], app: Option<&App>) -> Result<Vec<Candidate>> {
         let dist = app.root.join("dist");
         let all = Candidate::newest_in(&dist, app.name.as_str(), &|_| true)?;
         if all.is_empty() {
-            let error = Error::new(format!("there is no artifact of `{}` in `{}`", app.name, shown(&dist)));
+            let error = Error::new(format!(
+                "there is no artifact of `{}` in `{}`",
+                app.name,
+                shown(&dist)
+            ));
             return Err(error.hint("make one with `pkgapp build`, or name a file"));
         }
         return Ok(all);
@@ -146,35 +204,61 @@ fn artifacts(files: &[PathBuf], app: Option<&App>) -> Result<Vec<Candidate>> {
     // Interpreters stand behind what they come with.
     all.sort_by_key(|artifact| artifact.holds == Holds::Runtime);
     if let Some(alone) = all.first().filter(|first| first.holds == Holds::Runtime) {
-        let error = Error::new(format!("`{}` is an interpreter, which comes along with an application", alone.file));
+        let error = Error::new(format!(
+            "`{}` is an interpreter, which comes along with an application",
+            alone.file
+        ));
         errors.push(
             error.hint("name the application's package too, or push that alone: it finds the interpreter's beside it"),
         );
     }
-    let expected = app.map(|app| app.name.as_str()).or_else(|| all.first().map(|first| first.name.as_str()));
+    let expected = app
+        .map(|app| app.name.as_str())
+        .or_else(|| all.first().map(|first| first.name.as_str()));
     let comes_along = |artifact: &Candidate| all.iter().any(|other| artifact.serves(other));
-    let foreign = all.iter().filter(|artifact| Some(artifact.name.as_str()) != expected && !comes_along(artifact));
+    let foreign = all
+        .iter()
+        .filter(|artifact| Some(artifact.name.as_str()) != expected && !comes_along(artifact));
     errors.extend(foreign.map(|artifact| {
         let expected = expected.unwrap_or_default();
-        Error::new(format!("`{}` is a package of `{}`, not of `{expected}`", shown(&artifact.path), artifact.name))
+        Error::new(format!(
+            "`{}` is a package of `{}`, not of `{expected}`",
+            shown(&artifact.path),
+            artifact.name
+        ))
     }));
     Error::all(errors).map_or(Ok(all), Err)
 }
 
-/// The packages of the interpreters that these artifacts share with other applications: the newest beside them, or made now.
-/// Those that were named on the command line are among the artifacts already.
-fn runtimes(artifacts: &[Candidate], app: Option<&App>, global: &Global, report: &Report) -> Result<Vec<Candidate>> {
+/// The packages of the interpreters that these artifacts share with other applications: the newest
+/// beside them, or made now. Those that were named on the command line are among the artifacts
+/// already.
+fn runtimes(
+    artifacts: &[Candidate],
+    app: Option<&App>,
+    global: &Global,
+    report: &Report,
+) -> Result<Vec<Candidate>> {
     let mut all = Vec::new();
-    let served = |artifact: &Candidate, by: &[Candidate]| by.iter().any(|runtime| runtime.serves(artifact));
-    let lacking = artifacts.iter().filter(|artifact| !served(artifact, artifacts));
-    for (artifact, needs) in lacking.filter_map(|artifact| Some((artifact, artifact.runtime.as_ref()?))) {
+    let served =
+        |artifact: &Candidate, by: &[Candidate]| by.iter().any(|runtime| runtime.serves(artifact));
+    let lacking = artifacts
+        .iter()
+        .filter(|artifact| !served(artifact, artifacts));
+    for (artifact, needs) in
+        lacking.filter_map(|artifact| Some((artifact, artifact.runtime.as_ref()?)))
+    {
         let beside = |directory: &Path| -> Result<Vec<Candidate>> {
-            Candidate::newest_in(directory, &needs.package, &|runtime| runtime.serves(artifact))
+            Candidate::newest_in(directory, &needs.package, &|runtime| {
+                runtime.serves(artifact)
+            })
         };
         let directory = artifact.path.parent().unwrap_or(Path::new(""));
         let mut found = beside(directory)?;
         if found.is_empty()
-            && let Some(app) = app.filter(|app| AppName::of_runtime(app.python.version.value).as_str() == needs.package)
+            && let Some(app) = app.filter(|app| {
+                AppName::of_runtime(app.python.version.value).as_str() == needs.package
+            })
             && matches!(app.python.interpreter, Interpreter::Shared(_))
         {
             let directory = app.root.join("dist");
@@ -189,50 +273,87 @@ fn runtimes(artifacts: &[Candidate], app: Option<&App>, global: &Global, report:
 }
 
 /// Makes the package of the application's interpreter, as `pkgapp runtime build` does.
-fn make_runtime(kind: ArtifactKind, app: &App, directory: &Path, global: &Global, report: &Report) -> Result<()> {
+fn make_runtime(
+    kind: ArtifactKind,
+    app: &App,
+    directory: &Path,
+    global: &Global,
+    report: &Report,
+) -> Result<()> {
     let format = match kind {
         ArtifactKind::Deb => FormatName::Deb,
         ArtifactKind::Rpm => FormatName::Rpm,
         ArtifactKind::Tar => return Ok(()),
     };
     let package = AppName::of_runtime(app.python.version.value);
-    report.step(&format!("there is no package of `{package}` in `{}`; making it", shown(directory)));
+    report.step(&format!(
+        "there is no package of `{package}` in `{}`; making it",
+        shown(directory)
+    ));
     let cache = open_cache(global, report)?;
     let runtime = assembly::assemble_runtime(app, "1", &cache, report)?;
     write_all(&runtime, &[format], app, directory, &cache, report).map(|_| ())
 }
 
 /// What the configuration and the command line say.
-pub(super) fn terms(name: AppName, app: Option<&App>, deploy: Option<&Deploy>, args: &RolloutArgs) -> Result<Terms> {
+pub(super) fn terms(
+    name: AppName,
+    app: Option<&App>,
+    deploy: Option<&Deploy>,
+    args: &RolloutArgs,
+) -> Result<Terms> {
     let health = deploy.and_then(|deploy| deploy.health.clone());
     let check = Check {
         url: health.as_ref().and_then(|health| health.url.clone()),
         command: health.as_ref().and_then(|health| health.command.clone()),
-        timeout: health.as_ref().map_or(Duration::from_secs(30), |health| health.timeout),
-        settle: health.as_ref().map_or(Duration::from_secs(3), |health| health.settle),
+        timeout: health
+            .as_ref()
+            .map_or(Duration::from_secs(30), |health| health.timeout),
+        settle: health
+            .as_ref()
+            .map_or(Duration::from_secs(3), |health| health.settle),
     };
     let migrate = deploy.and_then(|deploy| deploy.migrate.clone());
-    let user = migrate.as_ref().and_then(|migrate| migrate.user.as_ref()).map(ToString::to_string);
+    let user = migrate
+        .as_ref()
+        .and_then(|migrate| migrate.user.as_ref())
+        .map(ToString::to_string);
     let of_job = || {
         let (app, job) = app.and_then(|app| Some((app, app.crons.first()?)))?;
-        Some(job.user.as_ref().map_or_else(|| app.name.to_string(), ToString::to_string))
+        Some(
+            job.user
+                .as_ref()
+                .map_or_else(|| app.name.to_string(), ToString::to_string),
+        )
     };
     let batches = match &args.batches[..] {
-        [] => deploy.map_or_else(|| vec![Batch::Percent(100)], |deploy| deploy.batches.clone()),
+        [] => deploy.map_or_else(
+            || vec![Batch::Percent(100)],
+            |deploy| deploy.batches.clone(),
+        ),
         given => given.to_vec(),
     };
-    let unpacked = Unpacked::of(&name, deploy.and_then(|deploy| deploy.tarball.as_ref()), args.into.as_deref())?;
+    let unpacked = Unpacked::of(
+        &name,
+        deploy.and_then(|deploy| deploy.tarball.as_ref()),
+        args.into.as_deref(),
+    )?;
     if unpacked.is_some() && args.sudo {
         return Err(no_sudo());
     }
     Ok(Terms {
         unpacked,
-        prefix: app.map_or_else(|| format!("/opt/{name}"), |app| app.package.prefix.value.to_string()),
+        prefix: app.map_or_else(
+            || format!("/opt/{name}"),
+            |app| app.package.prefix.value.to_string(),
+        ),
         name,
         owner: Owner::this(),
         sudo: args.sudo || deploy.is_some_and(|deploy| deploy.sudo),
         batches,
-        max_failed: args.max_failed.unwrap_or_else(|| deploy.map_or(0, |deploy| deploy.max_failed)),
+        max_failed: args
+            .max_failed
+            .unwrap_or_else(|| deploy.map_or(0, |deploy| deploy.max_failed)),
         check,
         migrate_user: user.or_else(of_job),
         migrate,
@@ -246,20 +367,35 @@ pub(super) fn terms(name: AppName, app: Option<&App>, deploy: Option<&Deploy>, a
     })
 }
 
-/// The service, or else the timer, whose settings a migration takes over: the first, or the one that is named.
+/// The service, or else the timer, whose settings a migration takes over: the first, or the one
+/// that is named.
 fn migrated_like(app: Option<&App>, deploy: Option<&Deploy>) -> Result<Option<String>> {
-    let Some((app, migrate)) = app.zip(deploy.and_then(|deploy| deploy.migrate.as_ref())) else { return Ok(None) };
+    let Some((app, migrate)) = app.zip(deploy.and_then(|deploy| deploy.migrate.as_ref())) else {
+        return Ok(None);
+    };
     let services = app.services.iter().map(|service| &service.name);
     let mut names = services.chain(app.timers.iter().map(|timer| &timer.name));
-    let Some(wanted) = &migrate.service else { return Ok(names.next().map(ToString::to_string)) };
+    let Some(wanted) = &migrate.service else {
+        return Ok(names.next().map(ToString::to_string));
+    };
     if names.any(|name| *name == wanted.value) {
         return Ok(Some(wanted.value.to_string()));
     }
-    let error =
-        Error::new(format!("the migration is to run like the service `{}`, which is not declared", wanted.value));
-    let known: Vec<String> = app.services.iter().map(|service| format!("`{}`", service.name)).collect();
+    let error = Error::new(format!(
+        "the migration is to run like the service `{}`, which is not declared",
+        wanted.value
+    ));
+    let known: Vec<String> = app
+        .services
+        .iter()
+        .map(|service| format!("`{}`", service.name))
+        .collect();
     let error = error.at(wanted.at.clone());
-    Err(if known.is_empty() { error } else { error.hint(format!("declared are {}", known.join(", "))) })
+    Err(if known.is_empty() {
+        error
+    } else {
+        error.hint(format!("declared are {}", known.join(", ")))
+    })
 }
 
 /// Where releases are unpacked, all is the login's.
@@ -270,11 +406,23 @@ pub(super) fn no_sudo() -> Error {
 }
 
 /// Where hosts keep what is known of the application; for commands that only look.
-pub(super) fn seat(name: &AppName, deploy: Option<&Deploy>, into: Option<&str>, sudo: bool) -> Result<Seat> {
-    match Unpacked::of(name, deploy.and_then(|deploy| deploy.tarball.as_ref()), into)? {
+pub(super) fn seat(
+    name: &AppName,
+    deploy: Option<&Deploy>,
+    into: Option<&str>,
+    sudo: bool,
+) -> Result<Seat> {
+    match Unpacked::of(
+        name,
+        deploy.and_then(|deploy| deploy.tarball.as_ref()),
+        into,
+    )? {
         Some(_) if sudo => Err(no_sudo()),
         Some(unpacked) => Ok(unpacked.seat(None)),
-        None => Ok(Seat::system(name, sudo || deploy.is_some_and(|deploy| deploy.sudo))),
+        None => Ok(Seat::system(
+            name,
+            sudo || deploy.is_some_and(|deploy| deploy.sudo),
+        )),
     }
 }
 
@@ -289,30 +437,49 @@ pub(super) struct Rolling<'a> {
 }
 
 impl Rolling<'_> {
-    /// Looks, plans and, unless it is a rehearsal, carries the plan out. Returns how every host has ended.
+    /// Looks, plans and, unless it is a rehearsal, carries the plan out. Returns how every host has
+    /// ended.
     ///
     /// # Errors
-    /// What spoke against it before anything changed. What failed later is the second part of the result.
+    /// What spoke against it before anything changed. What failed later is the second part of the
+    /// result.
     pub(super) fn run(&self, make: &dyn Fn(&[Site]) -> Result<Plan>) -> Result<Ended> {
         let mut looked_twice = false;
         for _ in 0..MOST_PLANS {
             let (machines, sites, mut gone) = self.look()?;
-            // A push that was there a moment ago and is gone may have died, or come to its end: another look tells.
+            // A push that was there a moment ago and is gone may have died, or come to its end:
+            // another look tells.
             let is_gone = |holder: &Holder| holder.alive && owner::is_dead(&holder.token);
-            if !looked_twice && sites.iter().any(|site| site.facts.lock.as_ref().is_some_and(is_gone)) {
+            if !looked_twice
+                && sites
+                    .iter()
+                    .any(|site| site.facts.lock.as_ref().is_some_and(is_gone))
+            {
                 looked_twice = true;
                 continue;
             }
-            let plan = if sites.is_empty() { None } else { Some(make(&sites)?) };
+            let plan = if sites.is_empty() {
+                None
+            } else {
+                Some(make(&sites)?)
+            };
             let Some(plan) = plan else {
-                return Ok(Ended { hosts: gone.hosts, errors: gone.errors, changed: false });
+                return Ok(Ended {
+                    hosts: gone.hosts,
+                    errors: gone.errors,
+                    changed: false,
+                });
             };
             if self.args.dry_run {
                 match self.report.style() {
                     Style::Text => self.report.text(&plan.text(self.args.commands)),
                     Style::Json => self.report.json(&plan.to_json()),
                 }
-                return Ok(Ended { hosts: gone.hosts, errors: gone.errors, changed: false });
+                return Ok(Ended {
+                    hosts: gone.hosts,
+                    errors: gone.errors,
+                    changed: false,
+                });
             }
             for host in &plan.hosts {
                 for found in &host.found {
@@ -321,7 +488,8 @@ impl Rolling<'_> {
             }
             let outcome = self.roll(&plan, &machines);
             if outcome.is_stale {
-                self.report.step("another push was in the way; looking again");
+                self.report
+                    .step("another push was in the way; looking again");
                 continue;
             }
             self.tell(&plan, &outcome, &machines);
@@ -353,12 +521,16 @@ impl Rolling<'_> {
             match facts {
                 Some(Ok(facts)) => {
                     machines.push(machine);
-                    sites.push(Site { name, variables: machine.member.variables.clone(), facts });
+                    sites.push(Site {
+                        name,
+                        variables: machine.member.variables.clone(),
+                        facts,
+                    });
                 }
                 Some(Err(failure)) => {
                     machine.row.failed(failure.error());
-                    let may_miss =
-                        self.unreachable() == Unreachable::Skip && !matches!(failure, Failure::Failed { .. });
+                    let may_miss = self.unreachable() == Unreachable::Skip
+                        && !matches!(failure, Failure::Failed { .. });
                     if may_miss {
                         gone.hosts.push((name, End::Unreachable));
                         gone.errors.push(failure.into_error());
@@ -373,23 +545,38 @@ impl Rolling<'_> {
     }
 
     fn unreachable(&self) -> Unreachable {
-        match self.args.skip_unreachable || self.deploy.is_some_and(|deploy| deploy.skip_unreachable) {
+        match self.args.skip_unreachable
+            || self.deploy.is_some_and(|deploy| deploy.skip_unreachable)
+        {
             true => Unreachable::Skip,
             false => Unreachable::Fail,
         }
     }
 
     fn roll(&self, plan: &Plan, machines: &[&Machine<'_>]) -> Outcome {
-        let hosts: Vec<&dyn Host> = machines.iter().map(|machine| machine.host.as_ref()).collect();
-        let rows = machines.iter().map(|machine| (machine.member.name.as_str(), *machine)).collect();
-        let watch = Table { rows, report: self.report };
+        let hosts: Vec<&dyn Host> = machines
+            .iter()
+            .map(|machine| machine.host.as_ref())
+            .collect();
+        let rows = machines
+            .iter()
+            .map(|machine| (machine.member.name.as_str(), *machine))
+            .collect();
+        let watch = Table {
+            rows,
+            report: self.report,
+        };
         Rollout {
             plan,
             hosts: &hosts,
             watch: &watch,
             parallel: self.fleet.parallel(),
             reconnect: Duration::from_secs(self.args.reconnect.into()),
-            on_failure: if self.args.keep { OnFailure::Keep } else { OnFailure::GoBack },
+            on_failure: if self.args.keep {
+                OnFailure::Keep
+            } else {
+                OnFailure::GoBack
+            },
             unreachable: self.unreachable(),
             stop: &interrupt::requested,
         }
@@ -402,13 +589,24 @@ impl Rolling<'_> {
             let what = match told.end {
                 End::Idle => host.change(),
                 End::Changed => format!("{}, healthy", host.change()),
-                End::Unchanged => format!("unchanged, {}", host.from.as_deref().unwrap_or("not installed")),
+                End::Unchanged => format!(
+                    "unchanged, {}",
+                    host.from.as_deref().unwrap_or("not installed")
+                ),
                 End::Unreachable => "not reached".to_owned(),
-                End::WentBack => format!("went back to {}", host.from.as_deref().unwrap_or("no installation")),
+                End::WentBack => format!(
+                    "went back to {}",
+                    host.from.as_deref().unwrap_or("no installation")
+                ),
                 End::Unconfirmed => format!("{} is installed, but not confirmed", host.to),
                 End::Unknown => format!("lost; it ends on {} or stays as it was", host.to),
-                End::Unwell => format!("back on {}, not healthy", host.from.as_deref().unwrap_or("no installation")),
-                End::Broken => "broken: neither the installation nor the way back succeeded".to_owned(),
+                End::Unwell => format!(
+                    "back on {}, not healthy",
+                    host.from.as_deref().unwrap_or("no installation")
+                ),
+                End::Broken => {
+                    "broken: neither the installation nor the way back succeeded".to_owned()
+                }
             };
             match told.errors.first() {
                 Some(error) if !told.end.is_good() => {
@@ -418,7 +616,10 @@ impl Rolling<'_> {
                 _ => machine.row.done(&what),
             }
             for file in &told.left {
-                self.report.warning(&format!("`{}` has new configuration in `{file}`, to be merged", host.host));
+                self.report.warning(&format!(
+                    "`{}` has new configuration in `{file}`, to be merged",
+                    host.host
+                ));
             }
         }
         if self.report.style() == Style::Json {
@@ -450,7 +651,11 @@ impl Ended {
     /// # Errors
     /// See above.
     pub(super) fn finish(self) -> Result<()> {
-        let kind = if self.changed { Kind::Partial } else { Kind::Failed };
+        let kind = if self.changed {
+            Kind::Partial
+        } else {
+            Kind::Failed
+        };
         Error::all(self.errors).map_or(Ok(()), |error| Err(error.kind(kind)))
     }
 }
@@ -489,9 +694,15 @@ struct Unfinished {
 
 impl Unfinished {
     fn path(name: &AppName) -> Result<PathBuf> {
-        let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let state = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
-        let state = state.ok_or_else(|| Error::new("HOME is not set").hint("set HOME or XDG_STATE_HOME"))?;
+        let absolute = |name| {
+            std::env::var_os(name)
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute())
+        };
+        let state = absolute("XDG_STATE_HOME")
+            .or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
+        let state = state
+            .ok_or_else(|| Error::new("HOME is not set").hint("set HOME or XDG_STATE_HOME"))?;
         Ok(state.join(format!("pkgapp/unfinished/{name}.json")))
     }
 
@@ -501,7 +712,8 @@ impl Unfinished {
             return Err(Error::new(format!("no push of `{name}` is unfinished")));
         }
         let text = crate::fs::read_to_string(&path)?;
-        serde_json::from_str(&text).context(|| format!("`{}` is not what pkgapp has written", shown(&path)))
+        serde_json::from_str(&text)
+            .context(|| format!("`{}` is not what pkgapp has written", shown(&path)))
     }
 
     /// Keeps it, or forgets it if nothing is left to do.
@@ -518,12 +730,18 @@ impl Unfinished {
         let files: Result<Vec<PathBuf>> = self
             .files
             .iter()
-            .map(|file| std::path::absolute(file).context(|| format!("`{}` has no place", shown(file))))
+            .map(|file| {
+                std::path::absolute(file).context(|| format!("`{}` has no place", shown(file)))
+            })
             .collect();
-        let text = serde_json::to_string_pretty(&Self { hosts: self.hosts.clone(), files: files? });
+        let text = serde_json::to_string_pretty(&Self {
+            hosts: self.hosts.clone(),
+            files: files?,
+        });
         let text = text.context(|| "cannot write down what is unfinished")?;
         crate::fs::write_atomically(&path, |out| {
-            std::io::Write::write_all(out, text.as_bytes()).context(|| format!("cannot write `{}`", shown(&path)))
+            std::io::Write::write_all(out, text.as_bytes())
+                .context(|| format!("cannot write `{}`", shown(&path)))
         })
     }
 }

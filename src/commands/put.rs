@@ -18,7 +18,9 @@ pub(super) fn put(args: &PutArgs, global: &Global, report: &Report) -> Result<()
     let deploy = load_deploy(args.name.as_deref(), global)?;
     let fleet = open_fleet(&args.hosts, deploy.as_ref(), "put", report)?;
     let results = fleet.each(|machine| put_on(machine, &what, report));
-    let errors = results.into_iter().filter_map(|result| result.unwrap_or_else(|| Err(interrupt::error())).err());
+    let errors = results
+        .into_iter()
+        .filter_map(|result| result.unwrap_or_else(|| Err(interrupt::error())).err());
     verdict(fleet.machines.len(), errors.collect())
 }
 
@@ -36,7 +38,9 @@ impl Put {
         let mut path = args.remote.clone();
         if path.ends_with('/') {
             let name = args.file.file_name().and_then(|name| name.to_str());
-            path += name.ok_or_else(|| Error::new(format!("`{}` has no name to keep", shown(&args.file))))?;
+            path += name.ok_or_else(|| {
+                Error::new(format!("`{}` has no name to keep", shown(&args.file)))
+            })?;
         }
         if matches!(path.rsplit('/').next(), None | Some("" | "." | "..")) {
             let error = Error::new(format!("`{path}` has no name"));
@@ -44,30 +48,72 @@ impl Put {
         }
         if metadata.is_file() {
             let mode = args.mode.unwrap_or(metadata.permissions().mode() & 0o777);
-            let upload = upload(&args.file, &path, Form::File, mode, args.owner.clone(), args.sudo)?;
-            return Ok(Self { upload, _archive: None });
+            let upload = upload(
+                &args.file,
+                &path,
+                Form::File,
+                mode,
+                args.owner.clone(),
+                args.sudo,
+            )?;
+            return Ok(Self {
+                upload,
+                _archive: None,
+            });
         }
         if !metadata.is_dir() {
-            return Err(Error::new(format!("`{}` is neither a file nor a directory", shown(&args.file))));
+            return Err(Error::new(format!(
+                "`{}` is neither a file nor a directory",
+                shown(&args.file)
+            )));
         }
         if args.mode.is_some() {
             let error = Error::new("`--mode` is for a file, and a directory's members keep theirs");
             return Err(error.kind(Kind::Usage));
         }
         let archive = packed(&args.file).context(failed)?;
-        let upload = upload(&archive, &path, Form::Directory, 0, args.owner.clone(), args.sudo)?;
-        Ok(Self { upload, _archive: Some(archive) })
+        let upload = upload(
+            &archive,
+            &path,
+            Form::Directory,
+            0,
+            args.owner.clone(),
+            args.sudo,
+        )?;
+        Ok(Self {
+            upload,
+            _archive: Some(archive),
+        })
     }
 }
 
-fn upload(file: &Path, path: &str, form: Form, mode: u32, owner: Option<String>, sudo: bool) -> Result<Upload> {
-    let digest = Digest::of_reader(fs::open(file)?).context(|| format!("cannot read `{}`", shown(file)))?;
+fn upload(
+    file: &Path,
+    path: &str,
+    form: Form,
+    mode: u32,
+    owner: Option<String>,
+    sudo: bool,
+) -> Result<Upload> {
+    let digest =
+        Digest::of_reader(fs::open(file)?).context(|| format!("cannot read `{}`", shown(file)))?;
     let (content, path) = (Content::File(file.to_owned()), path.to_owned());
     let (size, sha256) = (digest.size, digest.sha256);
-    Ok(Upload { content, size, sha256, path, form, mode, owner, sudo, copies: Vec::new() })
+    Ok(Upload {
+        content,
+        size,
+        sha256,
+        path,
+        form,
+        mode,
+        owner,
+        sudo,
+        copies: Vec::new(),
+    })
 }
 
-/// Packs a directory as an archive of its members, sorted, so that an interrupted transfer is continued.
+/// Packs a directory as an archive of its members, sorted, so that an interrupted transfer is
+/// continued.
 fn packed(directory: &Path) -> std::io::Result<tempfile::TempPath> {
     let mut file = tempfile::NamedTempFile::new()?;
     let mut archive = tar::Builder::new(std::io::BufWriter::new(file.as_file_mut()));
@@ -83,9 +129,14 @@ fn packed(directory: &Path) -> std::io::Result<tempfile::TempPath> {
 
 fn put_on(machine: &Machine<'_>, put: &Put, report: &Report) -> Result<()> {
     let upload = &put.upload;
-    machine.row.state(&format!("uploading {}", human_bytes(upload.size)));
+    machine
+        .row
+        .state(&format!("uploading {}", human_bytes(upload.size)));
     let size = upload.size;
-    match machine.host.upload(upload, &mut |done| machine.row.bytes(done, size)) {
+    match machine
+        .host
+        .upload(upload, &mut |done| machine.row.bytes(done, size))
+    {
         Ok(uploaded) => {
             let what = match (uploaded.changed, uploaded.sent == upload.size) {
                 (false, _) => "is there already".to_owned(),

@@ -14,14 +14,23 @@ use super::{load_aimed, open_cache};
 pub(super) fn render(args: &RenderArgs, global: &Global, report: &Report) -> Result<()> {
     let app = load_aimed(&args.target, global)?;
     let cache = open_cache(global, report)?;
-    let package = assembly::assemble(&app, &Options { cache: &cache, offline: global.offline, rerun: false }, report)?;
+    let package = assembly::assemble(
+        &app,
+        &Options {
+            cache: &cache,
+            offline: global.offline,
+            rerun: false,
+        },
+        report,
+    )?;
     let texts = texts(&package)?;
     if let Some(directory) = &args.output {
         for (name, text) in &texts {
             let path = directory.join(name.trim_start_matches('/'));
             fs::write_atomically(&path, |out| {
                 std::io::Write::write_all(out, text.as_bytes()).map_err(|error| {
-                    crate::error::Error::new(format!("cannot write `{}`", path.display())).cause(error)
+                    crate::error::Error::new(format!("cannot write `{}`", path.display()))
+                        .cause(error)
                 })
             })?;
             report.result(&path.display().to_string());
@@ -30,11 +39,19 @@ pub(super) fn render(args: &RenderArgs, global: &Global, report: &Report) -> Res
     }
     match report.style() {
         Style::Json => {
-            report.json(&serde_json::json!(texts.iter().cloned().collect::<std::collections::BTreeMap<_, _>>()));
+            report.json(&serde_json::json!(
+                texts
+                    .iter()
+                    .cloned()
+                    .collect::<std::collections::BTreeMap<_, _>>()
+            ));
         }
         Style::Text => {
             for (name, text) in &texts {
-                report.text(&format!("==> {name} <==\n{text}{}", if text.ends_with('\n') { "\n" } else { "\n\n" }));
+                report.text(&format!(
+                    "==> {name} <==\n{text}{}",
+                    if text.ends_with('\n') { "\n" } else { "\n\n" }
+                ));
             }
         }
     }

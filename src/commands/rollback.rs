@@ -18,9 +18,22 @@ pub(super) fn rollback(args: &RollbackArgs, global: &Global, report: &Report) ->
     let mut terms = terms(app.name.clone(), Some(&app), deploy, &args.rollout)?;
     // Data is migrated forward only.
     terms.migrate = None;
-    let fleet = Fleet::open(&args.rollout.hosts, deploy, Path::new(&app.root), "rollback", report)?;
+    let fleet = Fleet::open(
+        &args.rollout.hosts,
+        deploy,
+        Path::new(&app.root),
+        "rollback",
+        report,
+    )?;
     let make = |sites: &[Site]| Plan::rollback(&terms, args.to.as_deref(), sites);
-    let command = Rolling { terms: &terms, artifacts: &[], args: &args.rollout, deploy, fleet: &fleet, report };
+    let command = Rolling {
+        terms: &terms,
+        artifacts: &[],
+        args: &args.rollout,
+        deploy,
+        fleet: &fleet,
+        report,
+    };
     command.run(&make)?.finish()
 }
 

@@ -24,14 +24,24 @@ pub(super) fn run(args: &RunArgs, global: &Global, report: &Report) -> Result<()
         (Style::Text, false, true) => Show::Stream,
         (Style::Text, false, false) => Show::Grouped,
     };
-    let width = fleet.machines.iter().map(|machine| machine.member.name.chars().count()).max().unwrap_or(0);
+    let width = fleet
+        .machines
+        .iter()
+        .map(|machine| machine.member.name.chars().count())
+        .max()
+        .unwrap_or(0);
     let mut ended = Ended::default();
     fleet.each_shown(
         |machine| run_on(machine, &command, show, width, report),
         |batch| {
             let batch: Vec<(&Machine<'_>, Result<Ran, Failure>)> = batch
                 .into_iter()
-                .map(|(at, ran)| (at, ran.unwrap_or_else(|| Err(Failure::NeverReached(interrupt::error())))))
+                .map(|(at, ran)| {
+                    (
+                        at,
+                        ran.unwrap_or_else(|| Err(Failure::NeverReached(interrupt::error()))),
+                    )
+                })
                 .map(|(at, ran)| (&fleet.machines[at], ran))
                 .collect();
             match show {
@@ -39,7 +49,9 @@ pub(super) fn run(args: &RunArgs, global: &Global, report: &Report) -> Result<()
                 Show::Json => print_json(&batch, report),
                 Show::AsItIs | Show::Stream => {}
             }
-            batch.into_iter().for_each(|(machine, ran)| ended.add(&machine.member.name, ran));
+            batch
+                .into_iter()
+                .for_each(|(machine, ran)| ended.add(&machine.member.name, ran));
         },
     );
     ended.judge(&fleet, &command)
@@ -69,7 +81,8 @@ struct Ran {
 /// The beginning of what a host printed.
 #[derive(Debug, Default)]
 struct Printed {
-    /// Lines with their ends. A very long one comes in pieces, which are put together again: where they were cut is chance.
+    /// Lines with their ends. A very long one comes in pieces, which are put together again: where
+    /// they were cut is chance.
     lines: Vec<(Stream, Vec<u8>)>,
     /// What they take of the memory, about.
     bytes: usize,
@@ -84,7 +97,9 @@ impl Printed {
         self.is_cut |= self.bytes > KEPT_BYTES;
         match self.lines.last_mut() {
             _ if self.is_cut => {}
-            Some((last, piece)) if *last == stream && !piece.ends_with(b"\n") => piece.extend_from_slice(line),
+            Some((last, piece)) if *last == stream && !piece.ends_with(b"\n") => {
+                piece.extend_from_slice(line)
+            }
             _ => self.lines.push((stream, line.to_vec())),
         }
     }
@@ -103,29 +118,49 @@ fn command(args: &RunArgs) -> Result<Command> {
         None => {
             let mut shown = std::process::Command::new(&args.command[0]);
             shown.args(&args.command[1..]);
-            Command::new(format!("`{}`", process::line(&shown)), "exec \"$@\"").args(args.command.clone())
+            Command::new(format!("`{}`", process::line(&shown)), "exec \"$@\"")
+                .args(args.command.clone())
         }
     };
     command.sudo = args.sudo;
-    command.timeout = args.timeout.map(|seconds| Duration::from_secs(seconds.into()));
+    command.timeout = args
+        .timeout
+        .map(|seconds| Duration::from_secs(seconds.into()));
     Ok(command.ends_with_us())
 }
 
 /// A script of the user: in sh, or in what its first line names (execve(2), "Interpreter scripts").
 fn scripted(what: &str, text: &str, args: &[String]) -> Command {
-    let interpreter = text.lines().next().and_then(|line| line.strip_prefix("#!")).map(str::trim).unwrap_or_default();
+    let interpreter = text
+        .lines()
+        .next()
+        .and_then(|line| line.strip_prefix("#!"))
+        .map(str::trim)
+        .unwrap_or_default();
     if matches!(interpreter, "" | "/bin/sh" | "/usr/bin/env sh") {
         return Command::new(what, text).args(args);
     }
-    let (program, option) = interpreter.split_once(char::is_whitespace).unwrap_or((interpreter, ""));
+    let (program, option) = interpreter
+        .split_once(char::is_whitespace)
+        .unwrap_or((interpreter, ""));
     let script = "file=$(mktemp) || exit 1\n\
                   trap 'rm -f \"$file\"' EXIT\n\
                   printf %s \"$1\" >\"$file\"; program=$2 option=$3; shift 3\n\
                   \"$program\" ${option:+\"$option\"} \"$file\" \"$@\"";
-    Command::new(what, script).arg(text).arg(program).arg(option.trim()).args(args)
+    Command::new(what, script)
+        .arg(text)
+        .arg(program)
+        .arg(option.trim())
+        .args(args)
 }
 
-fn run_on(machine: &Machine<'_>, command: &Command, show: Show, width: usize, report: &Report) -> Result<Ran, Failure> {
+fn run_on(
+    machine: &Machine<'_>,
+    command: &Command,
+    show: Show,
+    width: usize,
+    report: &Report,
+) -> Result<Ran, Failure> {
     let mut command = command.clone();
     command.env.extend(machine.member.variables.clone());
     if show == Show::Grouped {
@@ -140,16 +175,29 @@ fn run_on(machine: &Machine<'_>, command: &Command, show: Show, width: usize, re
         Show::Json => {}
     });
     let result = match result {
-        Ok(output) | Err(Failure::Failed { output, .. }) if show == Show::Json => Ok(Ran { printed, output }),
-        Ok(Output { status, took, .. }) | Err(Failure::Failed { output: Output { status, took, .. }, .. }) => {
-            Ok(Ran { printed, output: Output { status, took, ..Output::default() } })
+        Ok(output) | Err(Failure::Failed { output, .. }) if show == Show::Json => {
+            Ok(Ran { printed, output })
         }
+        Ok(Output { status, took, .. })
+        | Err(Failure::Failed {
+            output: Output { status, took, .. },
+            ..
+        }) => Ok(Ran {
+            printed,
+            output: Output {
+                status,
+                took,
+                ..Output::default()
+            },
+        }),
         Err(failure) => Err(failure),
     };
     if show == Show::Grouped {
         match &result {
             Ok(ran) if ran.output.status == 0 => machine.row.done("done"),
-            Ok(ran) => machine.row.failed(&Error::new(format!("exit status {}", ran.output.status))),
+            Ok(ran) => machine
+                .row
+                .failed(&Error::new(format!("exit status {}", ran.output.status))),
             Err(failure) => machine.row.failed(failure.error()),
         }
     }
@@ -157,13 +205,23 @@ fn run_on(machine: &Machine<'_>, command: &Command, show: Show, width: usize, re
 }
 
 impl Ran {
-    /// What hosts have in common: the status, and what each stream got. Which of the two was first is chance.
+    /// What hosts have in common: the status, and what each stream got. Which of the two was first
+    /// is chance.
     fn same(&self) -> (i32, bool, Vec<u8>, Vec<u8>) {
         let lines = &self.printed.lines;
         let of = |wanted| -> Vec<u8> {
-            lines.iter().filter(|(stream, _)| *stream == wanted).flat_map(|(_, line)| line.iter().copied()).collect()
+            lines
+                .iter()
+                .filter(|(stream, _)| *stream == wanted)
+                .flat_map(|(_, line)| line.iter().copied())
+                .collect()
         };
-        (self.output.status, self.printed.is_cut, of(Stream::Stdout), of(Stream::Stderr))
+        (
+            self.output.status,
+            self.printed.is_cut,
+            of(Stream::Stdout),
+            of(Stream::Stderr),
+        )
     }
 }
 
@@ -171,21 +229,44 @@ fn print_groups(results: &[(&Machine<'_>, Result<Ran, Failure>)], report: &Repor
     let mut groups: Vec<(&Ran, Vec<&Machine<'_>>)> = Vec::new();
     for (machine, result) in results {
         let Ok(ran) = result else { continue };
-        match groups.iter_mut().find(|(known, _)| known.same() == ran.same()) {
+        match groups
+            .iter_mut()
+            .find(|(known, _)| known.same() == ran.same())
+        {
             Some((_, machines)) => machines.push(machine),
             None => groups.push((ran, vec![machine])),
         }
     }
     for (ran, machines) in groups {
-        let names: Vec<&str> = machines.iter().map(|machine| machine.member.name.as_str()).collect();
-        let count = if names.len() > 1 { format!(" ({} hosts)", names.len()) } else { String::new() };
+        let names: Vec<&str> = machines
+            .iter()
+            .map(|machine| machine.member.name.as_str())
+            .collect();
+        let count = if names.len() > 1 {
+            format!(" ({} hosts)", names.len())
+        } else {
+            String::new()
+        };
         let status = ran.output.status;
-        let ended = if status == 0 { String::new() } else { format!(", exit status {status}") };
+        let ended = if status == 0 {
+            String::new()
+        } else {
+            format!(", exit status {status}")
+        };
         report.result(&format!("{}{count}{ended}:", folded(&names)));
-        ran.printed.lines.iter().for_each(|(_, line)| report.data_of_many(Stream::Stdout, "  ", line));
+        ran.printed
+            .lines
+            .iter()
+            .for_each(|(_, line)| report.data_of_many(Stream::Stdout, "  ", line));
         if ran.printed.is_cut {
-            let log = machines.first().map(|machine| machine.log.display().to_string()).unwrap_or_default();
-            report.warning(&format!("{} printed more; see `{log}`, or use `--stream`", folded(&names)));
+            let log = machines
+                .first()
+                .map(|machine| machine.log.display().to_string())
+                .unwrap_or_default();
+            report.warning(&format!(
+                "{} printed more; see `{log}`, or use `--stream`",
+                folded(&names)
+            ));
         }
     }
 }
@@ -221,7 +302,11 @@ impl Ended {
     fn add(&mut self, name: &str, ran: Result<Ran, Failure>) {
         match ran {
             Ok(ran) if ran.output.status == 0 => return,
-            Ok(ran) => self.statuses.entry(ran.output.status).or_default().push(name.to_owned()),
+            Ok(ran) => self
+                .statuses
+                .entry(ran.output.status)
+                .or_default()
+                .push(name.to_owned()),
             Err(failure) => self.errors.push(failure.into_error()),
         }
         self.failed += 1;
@@ -231,8 +316,12 @@ impl Ended {
     fn judge(self, fleet: &Fleet<'_>, command: &Command) -> Result<()> {
         let statuses = self.statuses.into_iter().map(|(status, names)| {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            Error::new(format!("{} failed on {} with exit status {status}", command.what, folded(&names)))
-                .note(format!("the logs are in `{}`", fleet.logs().display()))
+            Error::new(format!(
+                "{} failed on {} with exit status {status}",
+                command.what,
+                folded(&names)
+            ))
+            .note(format!("the logs are in `{}`", fleet.logs().display()))
         });
         let errors: Vec<Error> = statuses.chain(self.errors).collect();
         match Error::all(errors) {
@@ -251,13 +340,20 @@ mod tests {
     fn what_is_kept_for_a_group_has_an_end() {
         let mut printed = Printed::default();
         (0..10_000_000).for_each(|_| printed.add(Stream::Stdout, b"\n"));
-        assert!(printed.is_cut && printed.lines.len() < 300_000, "{}", printed.lines.len());
+        assert!(
+            printed.is_cut && printed.lines.len() < 300_000,
+            "{}",
+            printed.lines.len()
+        );
     }
 
     #[test]
     fn a_script_runs_in_what_its_first_line_names() {
         let plain = scripted("x", "echo $1", &["a b".to_owned()]);
-        assert_eq!((plain.script.as_str(), &plain.args[..]), ("echo $1", &["a b".to_owned()][..]));
+        assert_eq!(
+            (plain.script.as_str(), &plain.args[..]),
+            ("echo $1", &["a b".to_owned()][..])
+        );
         let text = "#!/usr/bin/env  python3\nprint()\n";
         let python = scripted("x", text, &["a b".to_owned()]);
         assert_eq!(python.args, [text, "/usr/bin/env", "python3", "a b"]);

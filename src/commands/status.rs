@@ -30,10 +30,14 @@ pub(super) fn status(args: &StatusArgs, global: &Global, report: &Report) -> Res
     let fleet = Fleet::open(&args.hosts, deploy, &app.root, "status", report)?;
     let look = |machine: &Machine<'_>| -> Result<Known> {
         let run = |command: &crate::host::Command| {
-            machine.host.run(command, &mut |_, _| {}).map_err(crate::host::Failure::into_error)
+            machine
+                .host
+                .run(command, &mut |_, _| {})
+                .map_err(crate::host::Failure::into_error)
         };
         let facts = Facts::parse(&run(&Facts::command(&seat, &app.name, &prefix, &[]))?.text())?;
-        let condition = Condition::parse(&run(&Condition::command(&seat, &app.name, &prefix))?.text());
+        let condition =
+            Condition::parse(&run(&Condition::command(&seat, &app.name, &prefix))?.text());
         Ok(Known { facts, condition })
     };
     let mut errors = Vec::new();
@@ -58,7 +62,9 @@ fn show(host: &str, known: &Known, report: &Report) {
         ));
     }
     if let Some(why) = &facts.distrusted {
-        report.warning(&format!("{host}: what earlier pushes have left cannot be trusted, and is not shown: {why}"));
+        report.warning(&format!(
+            "{host}: what earlier pushes have left cannot be trusted, and is not shown: {why}"
+        ));
     }
     if report.style() == Style::Json {
         report.json(&json!({
@@ -77,7 +83,11 @@ fn show(host: &str, known: &Known, report: &Report) {
         None => format!("{host}: not installed"),
     };
     // Writing to a String does not fail.
-    if let Some(last) = condition.last.as_ref().filter(|last| facts.installed.as_ref() == Some(&last.to)) {
+    if let Some(last) = condition
+        .last
+        .as_ref()
+        .filter(|last| facts.installed.as_ref() == Some(&last.to))
+    {
         _ = write!(line, ", {} by {} at {}", last.action, last.who, last.time);
     }
     if let Some(commit) = &facts.commit {
@@ -89,25 +99,41 @@ fn show(host: &str, known: &Known, report: &Report) {
         more(format!("half-way: {half}"));
     }
     if let Some(last) = condition.last.as_ref().filter(|last| last.result != "ok") {
-        more(format!("last {}: {} by {} at {}: {}", last.action, last.to, last.who, last.time, last.result));
+        more(format!(
+            "last {}: {} by {} at {}: {}",
+            last.action, last.to, last.who, last.time, last.result
+        ));
     }
     if let Some(holder) = facts.lock.as_ref().filter(|holder| holder.alive) {
-        more(format!("{} is pushing since {}", holder.owner, holder.since));
+        more(format!(
+            "{} is pushing since {}",
+            holder.owner, holder.since
+        ));
     }
     if let Some(transaction) = &facts.transaction {
-        more(format!("an installation of {} has not been confirmed", transaction.version));
+        more(format!(
+            "an installation of {} has not been confirmed",
+            transaction.version
+        ));
     }
     for oddity in facts.oddities() {
         more(oddity);
     }
     for unit in &condition.units {
-        more(format!("{} is {}, {}", unit.name, unit.active, unit.enabled));
+        more(format!(
+            "{} is {}, {}",
+            unit.name, unit.active, unit.enabled
+        ));
     }
     for file in &condition.drifted {
         more(format!("drifted: {file}"));
     }
-    let releases: Vec<&str> =
-        facts.kept.iter().filter(|kept| kept.is_whole()).map(|kept| kept.release.as_str()).collect();
+    let releases: Vec<&str> = facts
+        .kept
+        .iter()
+        .filter(|kept| kept.is_whole())
+        .map(|kept| kept.release.as_str())
+        .collect();
     if !releases.is_empty() {
         more(format!("kept: {}", releases.join(", ")));
     }
@@ -120,17 +146,21 @@ pub(super) fn history(args: &HistoryArgs, global: &Global, report: &Report) -> R
     let fleet = Fleet::open(&args.hosts, deploy, &app.root, "history", report)?;
     let command = Entry::command(&seat, args.lines);
     let look = |machine: &Machine<'_>| {
-        let output = machine.host.run(&command, &mut |_, _| {}).map_err(|failure| match failure {
-            Failure::Failed { output, .. } if output.status == CLOSED => {
-                let (name, directory) = (&machine.member.name, output.text());
-                Error::new(format!(
-                    "cannot read the history on `{name}`: the login may not read `{}`",
-                    directory.trim()
-                ))
-                .hint("read it as root: `--sudo`, or `sudo = true` in `[deploy.NAME]`")
-            }
-            failure => failure.into_error(),
-        })?;
+        let output =
+            machine
+                .host
+                .run(&command, &mut |_, _| {})
+                .map_err(|failure| match failure {
+                    Failure::Failed { output, .. } if output.status == CLOSED => {
+                        let (name, directory) = (&machine.member.name, output.text());
+                        Error::new(format!(
+                            "cannot read the history on `{name}`: the login may not read `{}`",
+                            directory.trim()
+                        ))
+                        .hint("read it as root: `--sudo`, or `sudo = true` in `[deploy.NAME]`")
+                    }
+                    failure => failure.into_error(),
+                })?;
         Ok::<_, Error>(Entry::all(&output.text()))
     };
     let mut errors = Vec::new();
@@ -159,9 +189,22 @@ fn show_history(entries: &[(&str, Entry)], report: &Report) {
             }
             Style::Text => {
                 let from = entry.from.as_deref().unwrap_or("nothing");
-                let Entry { time, who, action, to, result, runtime, .. } = entry;
-                let with = runtime.as_ref().map(|runtime| format!(" with {runtime}")).unwrap_or_default();
-                report.result(&format!("{time} {host}: {action} by {who}: {from} → {to}{with}: {result}"));
+                let Entry {
+                    time,
+                    who,
+                    action,
+                    to,
+                    result,
+                    runtime,
+                    ..
+                } = entry;
+                let with = runtime
+                    .as_ref()
+                    .map(|runtime| format!(" with {runtime}"))
+                    .unwrap_or_default();
+                report.result(&format!(
+                    "{time} {host}: {action} by {who}: {from} → {to}{with}: {result}"
+                ));
             }
         }
     }

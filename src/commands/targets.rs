@@ -43,7 +43,11 @@ pub(super) fn only(args: &CheckArgs) -> Result<TargetArgs> {
             .hint("add `--targets` for a table of several, or name one"));
     }
     let (arch, python) = (args.arch.first().copied(), args.python.first().copied());
-    Ok(TargetArgs { target: args.target.clone(), arch, python })
+    Ok(TargetArgs {
+        target: args.target.clone(),
+        arch,
+        python,
+    })
 }
 
 pub(super) fn check(args: &CheckArgs, global: &Global, report: &Report) -> Result<()> {
@@ -53,9 +57,20 @@ pub(super) fn check(args: &CheckArgs, global: &Global, report: &Report) -> Resul
     let mut errors = strange_pythons(&app, &columns);
     let mut read = Vec::new();
     for column in &columns {
-        let files: Vec<_> = app.python.requirements.iter().map(|file| file.value.clone()).collect();
+        let files: Vec<_> = app
+            .python
+            .requirements
+            .iter()
+            .map(|file| file.value.clone())
+            .collect();
         let selection = assembly::selection(&app);
-        match Lock::read(&files, &app.root, &column.environment, global.offline, &selection) {
+        match Lock::read(
+            &files,
+            &app.root,
+            &column.environment,
+            global.offline,
+            &selection,
+        ) {
             Ok(lock) => read.push((column.environment.clone(), lock)),
             Err(error) => {
                 let Environment { python, arch, .. } = &column.environment;
@@ -67,14 +82,20 @@ pub(super) fn check(args: &CheckArgs, global: &Global, report: &Report) -> Resul
         return Error::all(errors).map_or(Ok(()), Err);
     }
     if let Some((_, lock)) = read.first() {
-        lock.warnings.iter().for_each(|warning| report.warning(warning));
+        lock.warnings
+            .iter()
+            .for_each(|warning| report.warning(warning));
     }
     let rows = survey(&read, &cache, global.offline, report)?;
     match report.style() {
         Style::Text => report.text(&table(&app, &columns, &rows)),
         Style::Json => report.json(&document(&app, &columns, &rows)),
     }
-    let missing = rows.into_iter().flat_map(|row| row.cells).flatten().filter_map(Result::err);
+    let missing = rows
+        .into_iter()
+        .flat_map(|row| row.cells)
+        .flatten()
+        .filter_map(Result::err);
     errors.extend(missing);
     Error::all(errors).map_or(Ok(()), Err)
 }
@@ -82,19 +103,43 @@ pub(super) fn check(args: &CheckArgs, global: &Global, report: &Report) -> Resul
 /// Every target with every machine and every Python.
 fn columns(args: &CheckArgs, app: &App, cache: &crate::cache::Cache) -> Result<Vec<Column>> {
     let targets: Vec<&'static Target> = match args.target.is_empty() {
-        true => app.package.targets.iter().map(|target| target.value).collect(),
+        true => app
+            .package
+            .targets
+            .iter()
+            .map(|target| target.value)
+            .collect(),
         false => args.target.clone(),
     };
-    let arch = app.package.arch.as_ref().map_or_else(Arch::host, |arch| Ok(arch.value))?;
-    let arches = if args.arch.is_empty() { vec![arch] } else { args.arch.clone() };
-    let pythons = if args.python.is_empty() { vec![app.python.version.value] } else { args.python.clone() };
-    let targets: Vec<_> = if targets.is_empty() { vec![None] } else { targets.into_iter().map(Some).collect() };
+    let arch = app
+        .package
+        .arch
+        .as_ref()
+        .map_or_else(Arch::host, |arch| Ok(arch.value))?;
+    let arches = if args.arch.is_empty() {
+        vec![arch]
+    } else {
+        args.arch.clone()
+    };
+    let pythons = if args.python.is_empty() {
+        vec![app.python.version.value]
+    } else {
+        args.python.clone()
+    };
+    let targets: Vec<_> = if targets.is_empty() {
+        vec![None]
+    } else {
+        targets.into_iter().map(Some).collect()
+    };
     let mut columns = Vec::new();
     for target in targets {
         for arch in &arches {
             for python in &pythons {
                 let environment = environment(app, target, *arch, *python, cache)?;
-                columns.push(Column { target, environment });
+                columns.push(Column {
+                    target,
+                    environment,
+                });
             }
         }
     }
@@ -120,9 +165,15 @@ fn environment(
 fn strange_pythons(app: &App, columns: &[Column]) -> Vec<Error> {
     let mut seen: Vec<(&str, PythonMinor)> = Vec::new();
     let mut errors = Vec::new();
-    let none = Scan { arch: Arch::Any, libraries: Vec::new(), floors: Vec::new() };
+    let none = Scan {
+        arch: Arch::Any,
+        libraries: Vec::new(),
+        floors: Vec::new(),
+    };
     for column in columns {
-        let (Some(target), Interpreter::System) = (column.target, &app.python.interpreter) else { continue };
+        let (Some(target), Interpreter::System) = (column.target, &app.python.interpreter) else {
+            continue;
+        };
         let python = column.environment.python;
         if !seen.contains(&(target.name, python)) {
             seen.push((target.name, python));
@@ -144,22 +195,64 @@ fn table(app: &App, columns: &[Column], rows: &[Row]) -> String {
         None => "-",
     };
     let mut lines: Vec<(String, Vec<String>)> = vec![
-        (String::new(), columns.iter().map(|column| column.target().to_owned()).collect()),
-        (String::new(), columns.iter().map(|column| column.environment.arch.to_string()).collect()),
-        (String::new(), columns.iter().map(|column| column.environment.python.to_string()).collect()),
+        (
+            String::new(),
+            columns
+                .iter()
+                .map(|column| column.target().to_owned())
+                .collect(),
+        ),
+        (
+            String::new(),
+            columns
+                .iter()
+                .map(|column| column.environment.arch.to_string())
+                .collect(),
+        ),
+        (
+            String::new(),
+            columns
+                .iter()
+                .map(|column| column.environment.python.to_string())
+                .collect(),
+        ),
     ];
-    lines.extend(
-        rows.iter().map(|row| (row.label.clone(), (0..columns.len()).map(|n| cell(row, n).to_owned()).collect())),
-    );
+    lines.extend(rows.iter().map(|row| {
+        (
+            row.label.clone(),
+            (0..columns.len())
+                .map(|n| cell(row, n).to_owned())
+                .collect(),
+        )
+    }));
     lines.extend(project(app).map(|name| (name, vec!["project".to_owned(); columns.len()])));
-    let first = lines.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
-    let widths: Vec<usize> =
-        (0..columns.len()).map(|n| lines.iter().map(|(_, cells)| cells[n].len()).max().unwrap_or(0)).collect();
+    let first = lines
+        .iter()
+        .map(|(label, _)| label.len())
+        .max()
+        .unwrap_or(0);
+    let widths: Vec<usize> = (0..columns.len())
+        .map(|n| {
+            lines
+                .iter()
+                .map(|(_, cells)| cells[n].len())
+                .max()
+                .unwrap_or(0)
+        })
+        .collect();
     let mut text = String::new();
     for (label, cells) in &lines {
-        let cells: Vec<String> = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let cells: Vec<String> = cells
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
         // Writing to a String does not fail.
-        _ = writeln!(text, "{}", format!("{label:<first$}  {}", cells.join("  ")).trim_end());
+        _ = writeln!(
+            text,
+            "{}",
+            format!("{label:<first$}  {}", cells.join("  ")).trim_end()
+        );
     }
     text
 }
@@ -178,9 +271,15 @@ fn document(app: &App, columns: &[Column], rows: &[Row]) -> Value {
         })
     };
     let targets = columns.iter().enumerate().map(|(number, column)| {
-        let Environment { python, arch, glibc, .. } = &column.environment;
+        let Environment {
+            python,
+            arch,
+            glibc,
+            ..
+        } = &column.environment;
         let rows = rows.iter().filter_map(|row| distribution(row, number));
-        let project = project(app).map(|name| json!({ "name": name, "version": null, "is": "project", "file": null }));
+        let project = project(app)
+            .map(|name| json!({ "name": name, "version": null, "is": "project", "file": null }));
         json!({
             "target": column.target.map(|target| target.name),
             "arch": arch.as_str(),

@@ -88,7 +88,8 @@ impl Candidate {
     /// Reads an artifact.
     ///
     /// # Errors
-    /// It can't be read, is none of pkgapp's, or says something of itself that no host should be given.
+    /// It can't be read, is none of pkgapp's, or says something of itself that no host should be
+    /// given.
     pub fn read(path: &Path) -> Result<Self> {
         let artifact = Artifact::open(path)?;
         let place = RefCell::new(String::new());
@@ -100,27 +101,57 @@ impl Candidate {
             is_record
         })?;
         let foreign = || Error::new(format!("`{}` was not made by pkgapp", shown(path)));
-        let bytes = record.ok_or_else(|| foreign().note(format!("there is no `{RECORD}` in it")))?;
-        let record: Record = serde_json::from_slice(&bytes).map_err(|error| foreign().cause(error))?;
+        let bytes =
+            record.ok_or_else(|| foreign().note(format!("there is no `{RECORD}` in it")))?;
+        let record: Record =
+            serde_json::from_slice(&bytes).map_err(|error| foreign().cause(error))?;
         let prefix = place.into_inner();
-        let prefix = prefix.strip_suffix(RECORD).unwrap_or_default().trim_end_matches('/').to_owned();
+        let prefix = prefix
+            .strip_suffix(RECORD)
+            .unwrap_or_default()
+            .trim_end_matches('/')
+            .to_owned();
         check(&artifact, &record, &prefix)?;
-        let metadata = path.metadata().context(|| format!("cannot read `{}`", shown(path)))?;
-        let digest = Digest::of_reader(crate::fs::open(path)?).context(|| format!("cannot read `{}`", shown(path)))?;
-        let file = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
-        // Releases lie beside each other under this name, so that two builds of one version are told apart.
+        let metadata = path
+            .metadata()
+            .context(|| format!("cannot read `{}`", shown(path)))?;
+        let digest = Digest::of_reader(crate::fs::open(path)?)
+            .context(|| format!("cannot read `{}`", shown(path)))?;
+        let file = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .map(str::to_owned);
+        // Releases lie beside each other under this name, so that two builds of one version are
+        // told apart.
         let version = match artifact.kind {
-            ArtifactKind::Tar => format!("{}-{:.12}", record.version.replace('!', "_"), digest.sha256.to_string()),
+            ArtifactKind::Tar => format!(
+                "{}-{:.12}",
+                record.version.replace('!', "_"),
+                digest.sha256.to_string()
+            ),
             ArtifactKind::Deb | ArtifactKind::Rpm => artifact.version,
         };
-        let is_runtime = record.interpreter.as_ref().is_some_and(|interpreter| interpreter.home == record.name);
-        let shared = record.interpreter.filter(|interpreter| !is_runtime && interpreter.home != BUNDLED);
-        let runtime = shared.map(|shared| SharedRuntime { package: shared.home, version: shared.version });
+        let is_runtime = record
+            .interpreter
+            .as_ref()
+            .is_some_and(|interpreter| interpreter.home == record.name);
+        let shared = record
+            .interpreter
+            .filter(|interpreter| !is_runtime && interpreter.home != BUNDLED);
+        let runtime = shared.map(|shared| SharedRuntime {
+            package: shared.home,
+            version: shared.version,
+        });
         Ok(Self {
-            file: file.ok_or_else(|| Error::new(format!("`{}` has no name that is text", shown(path))))?,
+            file: file
+                .ok_or_else(|| Error::new(format!("`{}` has no name that is text", shown(path))))?,
             path: path.to_owned(),
             kind: artifact.kind,
-            arch: artifact.arch.as_deref().and_then(kernels_name).map(str::to_owned),
+            arch: artifact
+                .arch
+                .as_deref()
+                .and_then(kernels_name)
+                .map(str::to_owned),
             name: record.name,
             version,
             release: record.version,
@@ -128,12 +159,21 @@ impl Candidate {
             prefix,
             sha256: digest.sha256,
             size: digest.size,
-            installed_size: record.distributions.iter().map(|each| each.size).sum::<u64>().max(digest.size),
+            installed_size: record
+                .distributions
+                .iter()
+                .map(|each| each.size)
+                .sum::<u64>()
+                .max(digest.size),
             commit: record.commit,
             depends: artifact.depends,
             is_signed: artifact.is_signed,
             runtime,
-            holds: if is_runtime { Holds::Runtime } else { Holds::Application },
+            holds: if is_runtime {
+                Holds::Runtime
+            } else {
+                Holds::Application
+            },
             service: None,
             asks: None,
             made: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
@@ -158,7 +198,8 @@ impl Candidate {
         if self.kind == ArtifactKind::Tar {
             let artifact = Artifact::open(&self.path)?;
             let record = artifact.release_record()?.unwrap_or_default();
-            let record = serde_json::from_slice(&record).context(|| format!("`{}` is damaged", shown(&self.path)))?;
+            let record = serde_json::from_slice(&record)
+                .context(|| format!("`{}` is damaged", shown(&self.path)))?;
             self.asks = Some(Asks::of(&artifact, &record)?);
         }
         Ok(())
@@ -171,7 +212,9 @@ impl Candidate {
     pub fn read_service(&mut self, part: &str) -> Result<()> {
         let paths = ServiceUnit::paths(&AppName::parse(&self.name)?, part);
         let on_host = |path: &str| match self.kind {
-            ArtifactKind::Tar => path.split_once("/host/").map(|(_, path)| format!("/{path}")),
+            ArtifactKind::Tar => path
+                .split_once("/host/")
+                .map(|(_, path)| format!("/{path}")),
             ArtifactKind::Deb | ArtifactKind::Rpm => Some(path.to_owned()),
         };
         let place = RefCell::new(None);
@@ -193,32 +236,50 @@ impl Candidate {
         Ok(())
     }
 
-    /// Reads the newest artifact of this name of each format, codec and architecture that lies in a directory and is what
-    /// is wanted. Of what is no artifact, or another application's, nothing is told.
+    /// Reads the newest artifact of this name of each format, codec and architecture that lies in a
+    /// directory and is what is wanted. Of what is no artifact, or another application's,
+    /// nothing is told.
     ///
     /// # Errors
     /// The directory can't be read.
-    pub fn newest_in(directory: &Path, name: &str, wanted: &dyn Fn(&Self) -> bool) -> Result<Vec<Self>> {
+    pub fn newest_in(
+        directory: &Path,
+        name: &str,
+        wanted: &dyn Fn(&Self) -> bool,
+    ) -> Result<Vec<Self>> {
         let entries = match std::fs::read_dir(directory) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(Error::new(format!("cannot read `{}`", shown(directory))).cause(error)),
+            Err(error) => {
+                return Err(Error::new(format!("cannot read `{}`", shown(directory))).cause(error));
+            }
         };
         let mut paths: Vec<(SystemTime, PathBuf)> = Vec::new();
         for entry in entries {
-            let path = entry.context(|| format!("cannot read `{}`", shown(directory)))?.path();
-            let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let path = entry
+                .context(|| format!("cannot read `{}`", shown(directory)))?
+                .path();
+            let file = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             let ours = file.starts_with(name)
-                && [".deb", ".rpm", ".tar.zst", ".tar.gz", ".tar.xz", ".tar"].iter().any(|end| file.ends_with(end));
+                && [".deb", ".rpm", ".tar.zst", ".tar.gz", ".tar.xz", ".tar"]
+                    .iter()
+                    .any(|end| file.ends_with(end));
             if ours && let Ok(made) = path.metadata().and_then(|metadata| metadata.modified()) {
                 paths.push((made, path));
             }
         }
         paths.sort_by(|a, b| b.cmp(a));
-        // Reading one takes as long as it is large, so older ones of the same kind, by the ends of their names, are left alone.
+        // Reading one takes as long as it is large, so older ones of the same kind, by the ends of
+        // their names, are left alone.
         let (mut found, mut kinds) = (Vec::new(), BTreeSet::new());
         for (_, path) in paths {
-            let kind = path.file_name().map(|file| kind_of(&file.to_string_lossy()).to_owned());
+            let kind = path
+                .file_name()
+                .map(|file| kind_of(&file.to_string_lossy()).to_owned());
             if kinds.contains(&kind) {
                 continue;
             }
@@ -239,7 +300,9 @@ impl Candidate {
         let mut newest: Vec<Self> = Vec::new();
         for artifact in artifacts {
             if !newest.iter().any(|known| {
-                known.kind == artifact.kind && known.arch == artifact.arch && known.codec() == artifact.codec()
+                known.kind == artifact.kind
+                    && known.arch == artifact.arch
+                    && known.codec() == artifact.codec()
             }) {
                 newest.push(artifact);
             }
@@ -247,18 +310,22 @@ impl Candidate {
         newest
     }
 
-    /// Returns whether this is the package of an interpreter that will do for an artifact of the same format.
+    /// Returns whether this is the package of an interpreter that will do for an artifact of the
+    /// same format.
     pub fn serves(&self, artifact: &Self) -> bool {
         let version = |text: &str| text.parse::<Version>().ok();
         let is_it = |needs: &SharedRuntime| {
-            self.name == needs.package && version(&self.release).is_some_and(|its| version(&needs.version) <= Some(its))
+            self.name == needs.package
+                && version(&self.release).is_some_and(|its| version(&needs.version) <= Some(its))
         };
         self.kind == artifact.kind && artifact.runtime.as_ref().is_some_and(is_it)
     }
 
     /// The end of a tarball's name; which of them a host can unpack differs.
     fn codec(&self) -> Option<&str> {
-        (self.kind == ArtifactKind::Tar).then(|| self.file.rsplit('.').next()).flatten()
+        (self.kind == ArtifactKind::Tar)
+            .then(|| self.file.rsplit('.').next())
+            .flatten()
     }
 
     /// Returns the format's name.
@@ -271,8 +338,8 @@ impl Candidate {
     }
 }
 
-/// Refuses what a host's package manager must not be given: an option or code where a name, a version or a dependency belongs,
-/// and a package that would take another one's place.
+/// Refuses what a host's package manager must not be given: an option or code where a name, a
+/// version or a dependency belongs, and a package that would take another one's place.
 fn check(artifact: &Artifact, record: &Record, prefix: &str) -> Result<()> {
     let mut wrong: Vec<String> = Vec::new();
     let mut expect = |is_right: bool, what: &str, text: &str| {
@@ -280,25 +347,61 @@ fn check(artifact: &Artifact, record: &Record, prefix: &str) -> Result<()> {
             wrong.push(format!("the {what} `{}`", text.escape_debug()));
         }
     };
-    let is_commit =
-        |text: &str| text.len() <= 80 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-+".contains(&b));
+    let is_commit = |text: &str| {
+        text.len() <= 80
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-+".contains(&b))
+    };
     let is_file = |text: &str| !text.chars().any(|c| c.is_control() || c == '|');
-    let file = artifact.path.file_name().unwrap_or_default().to_string_lossy();
+    let file = artifact
+        .path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy();
     expect(is_file(&file), "file name", &file);
     expect(claims::is_package_name(&record.name), "name", &record.name);
-    expect(record.version.parse::<Version>().is_ok(), "release", &record.version);
-    expect(record.commit.as_deref().is_none_or(is_commit), "commit", record.commit.as_deref().unwrap_or_default());
-    if let Some(interpreter) = record.interpreter.as_ref().filter(|interpreter| interpreter.home != BUNDLED) {
-        expect(claims::is_package_name(&interpreter.home), "interpreter", &interpreter.home);
-        expect(interpreter.version.parse::<Version>().is_ok(), "interpreter's version", &interpreter.version);
+    expect(
+        record.version.parse::<Version>().is_ok(),
+        "release",
+        &record.version,
+    );
+    expect(
+        record.commit.as_deref().is_none_or(is_commit),
+        "commit",
+        record.commit.as_deref().unwrap_or_default(),
+    );
+    if let Some(interpreter) = record
+        .interpreter
+        .as_ref()
+        .filter(|interpreter| interpreter.home != BUNDLED)
+    {
+        expect(
+            claims::is_package_name(&interpreter.home),
+            "interpreter",
+            &interpreter.home,
+        );
+        expect(
+            interpreter.version.parse::<Version>().is_ok(),
+            "interpreter's version",
+            &interpreter.version,
+        );
     }
     if artifact.kind != ArtifactKind::Tar {
         // The package manager goes by its own name, and would replace whatever has it.
         expect(artifact.name == record.name, "name", &artifact.name);
         expect(InstallPath::parse(prefix).is_ok(), "prefix", prefix);
-        expect(claims::is_version(artifact.kind, &artifact.version), "version", &artifact.version);
+        expect(
+            claims::is_version(artifact.kind, &artifact.version),
+            "version",
+            &artifact.version,
+        );
         for relation in &artifact.depends {
-            expect(claims::is_relation(artifact.kind, relation), "dependency", relation);
+            expect(
+                claims::is_relation(artifact.kind, relation),
+                "dependency",
+                relation,
+            );
         }
     }
     if wrong.is_empty() {
@@ -318,40 +421,82 @@ fn check(artifact: &Artifact, record: &Record, prefix: &str) -> Result<()> {
 /// There is none; the error says what there is.
 pub fn choose(artifacts: &[Candidate], name: &str, facts: &Facts) -> Result<usize> {
     let Some(manager) = facts.manager else {
-        return Err(Error::new(format!("no package manager is known on {}", facts.distribution())));
+        return Err(Error::new(format!(
+            "no package manager is known on {}",
+            facts.distribution()
+        )));
     };
     let fits = |artifact: &&Candidate| artifact.kind == manager.kind() && artifact.name == name;
     if !artifacts.iter().any(|artifact| fits(&artifact)) {
-        let wanted = if manager.kind() == ArtifactKind::Deb { "deb" } else { "rpm" };
-        return Err(Error::new(format!("{} with {manager} needs a {wanted}, and there is none", facts.distribution()))
-            .hint(format!("make one: `pkgapp build --format {wanted}`")));
+        let wanted = if manager.kind() == ArtifactKind::Deb {
+            "deb"
+        } else {
+            "rpm"
+        };
+        return Err(Error::new(format!(
+            "{} with {manager} needs a {wanted}, and there is none",
+            facts.distribution()
+        ))
+        .hint(format!("make one: `pkgapp build --format {wanted}`")));
     }
-    let of_arch = |artifact: &Candidate| artifact.arch.as_deref().is_none_or(|arch| arch == facts.arch);
-    artifacts.iter().position(|artifact| fits(&artifact) && of_arch(artifact)).ok_or_else(|| {
-        let archs: Vec<&str> = artifacts.iter().filter(fits).filter_map(|artifact| artifact.arch.as_deref()).collect();
-        Error::new(format!("the host is {}, and the package is for {}", facts.arch, archs.join(", ")))
+    let of_arch = |artifact: &Candidate| {
+        artifact
+            .arch
+            .as_deref()
+            .is_none_or(|arch| arch == facts.arch)
+    };
+    artifacts
+        .iter()
+        .position(|artifact| fits(&artifact) && of_arch(artifact))
+        .ok_or_else(|| {
+            let archs: Vec<&str> = artifacts
+                .iter()
+                .filter(fits)
+                .filter_map(|artifact| artifact.arch.as_deref())
+                .collect();
+            Error::new(format!(
+                "the host is {}, and the package is for {}",
+                facts.arch,
+                archs.join(", ")
+            ))
             .hint(format!("build it with `--arch {}`", facts.arch))
-    })
+        })
 }
 
-/// Finds the package of the interpreter that an artifact runs on, if one was found here; else it is a repository's to have.
+/// Finds the package of the interpreter that an artifact runs on, if one was found here; else it is
+/// a repository's to have.
 ///
 /// # Errors
 /// Those that there are are for other machines.
-pub fn choose_runtime(artifacts: &[Candidate], artifact: &Candidate, facts: &Facts) -> Result<Option<usize>> {
-    let of_arch = |runtime: &Candidate| runtime.arch.as_deref().is_none_or(|arch| arch == facts.arch);
-    let fitting = artifacts.iter().position(|runtime| runtime.serves(artifact) && of_arch(runtime));
+pub fn choose_runtime(
+    artifacts: &[Candidate],
+    artifact: &Candidate,
+    facts: &Facts,
+) -> Result<Option<usize>> {
+    let of_arch = |runtime: &Candidate| {
+        runtime
+            .arch
+            .as_deref()
+            .is_none_or(|arch| arch == facts.arch)
+    };
+    let fitting = artifacts
+        .iter()
+        .position(|runtime| runtime.serves(artifact) && of_arch(runtime));
     match artifacts.iter().find(|runtime| runtime.serves(artifact)) {
         Some(other) if fitting.is_none() => {
             let arch = other.arch.as_deref().unwrap_or_default();
-            Err(Error::new(format!("the host is {}, and `{}` is for {arch}", facts.arch, other.file))
-                .hint(format!("build it there, or with `--arch {}`", facts.arch)))
+            Err(Error::new(format!(
+                "the host is {}, and `{}` is for {arch}",
+                facts.arch, other.file
+            ))
+            .hint(format!("build it there, or with `--arch {}`", facts.arch)))
         }
         _ => Ok(fitting),
     }
 }
 
-/// The end of a file's name that says format, codec and architecture: `_amd64.deb`, `.x86_64.rpm`, `.noarch.tar.zst`.
+/// The end of a file's name that says format, codec and architecture: `_amd64.deb`, `.x86_64.rpm`,
+/// `.noarch.tar.zst`.
 fn kind_of(file: &str) -> &str {
     let start = match file.rsplit_once('.') {
         Some((rest, "deb")) => rest.rfind('_'),
@@ -385,7 +530,11 @@ pub(super) mod tests {
         StateDirectoryMode=0750\nNoNewPrivileges=yes\nUMask=0027\n";
 
     /// An artifact that is nowhere.
-    pub(in crate::deploy) fn candidate(kind: ArtifactKind, release: &str, arch: Option<&str>) -> Candidate {
+    pub(in crate::deploy) fn candidate(
+        kind: ArtifactKind,
+        release: &str,
+        arch: Option<&str>,
+    ) -> Candidate {
         let version = format!("{release}-1");
         let file = match kind {
             ArtifactKind::Deb => format!("shop_{version}_amd64.deb"),
@@ -410,7 +559,10 @@ pub(super) mod tests {
             is_signed: false,
             runtime: None,
             holds: Holds::Application,
-            service: Some(ServiceUnit::parse("/usr/lib/systemd/system/shop-web.service", SERVICE)),
+            service: Some(ServiceUnit::parse(
+                "/usr/lib/systemd/system/shop-web.service",
+                SERVICE,
+            )),
             asks: None,
             made: SystemTime::UNIX_EPOCH,
             pieces: Pieces::default(),
@@ -422,7 +574,9 @@ pub(super) mod tests {
         let version = format!("{release}-1");
         let file = match kind {
             ArtifactKind::Deb => format!("pkgapp-python3.13_{version}_amd64.deb"),
-            ArtifactKind::Rpm | ArtifactKind::Tar => format!("pkgapp-python3.13-{version}.x86_64.rpm"),
+            ArtifactKind::Rpm | ArtifactKind::Tar => {
+                format!("pkgapp-python3.13-{version}.x86_64.rpm")
+            }
         };
         Candidate {
             path: PathBuf::from("/dist").join(&file),
@@ -439,12 +593,19 @@ pub(super) mod tests {
 
     /// An artifact that runs on an interpreter of this version or a newer one.
     pub(in crate::deploy) fn shared(kind: ArtifactKind, release: &str, python: &str) -> Candidate {
-        let needs = SharedRuntime { package: "pkgapp-python3.13".into(), version: python.into() };
+        let needs = SharedRuntime {
+            package: "pkgapp-python3.13".into(),
+            version: python.into(),
+        };
         let depends = match kind {
             ArtifactKind::Deb => format!("{} (>= {python})", needs.package),
             ArtifactKind::Rpm | ArtifactKind::Tar => format!("{} >= {python}", needs.package),
         };
-        Candidate { runtime: Some(needs), depends: vec![depends], ..candidate(kind, release, None) }
+        Candidate {
+            runtime: Some(needs),
+            depends: vec![depends],
+            ..candidate(kind, release, None)
+        }
     }
 
     #[test]
@@ -457,14 +618,31 @@ pub(super) mod tests {
         assert!(!runtime(Rpm, "3.13.2").serves(&app));
         assert!(!runtime(Deb, "3.13.2").serves(&candidate(Deb, "1.0", None)));
         let all = [app.clone(), runtime(Deb, "3.13.2")];
-        assert_eq!(choose_runtime(&all, &app, &host(Some(Manager::AptGet), "x86_64")).unwrap(), Some(1));
-        assert_eq!(choose_runtime(&all[..1], &app, &host(Some(Manager::AptGet), "x86_64")).unwrap(), None);
-        let error = choose_runtime(&all, &app, &host(Some(Manager::AptGet), "aarch64")).unwrap_err().to_string();
-        assert!(error.contains("the host is aarch64") && error.contains("is for x86_64"), "{error}");
+        assert_eq!(
+            choose_runtime(&all, &app, &host(Some(Manager::AptGet), "x86_64")).unwrap(),
+            Some(1)
+        );
+        assert_eq!(
+            choose_runtime(&all[..1], &app, &host(Some(Manager::AptGet), "x86_64")).unwrap(),
+            None
+        );
+        let error = choose_runtime(&all, &app, &host(Some(Manager::AptGet), "aarch64"))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("the host is aarch64") && error.contains("is for x86_64"),
+            "{error}"
+        );
     }
 
     fn host(manager: Option<Manager>, arch: &str) -> Facts {
-        Facts { manager, arch: arch.into(), os: "debian".into(), os_version: "12".into(), ..Facts::default() }
+        Facts {
+            manager,
+            arch: arch.into(),
+            os: "debian".into(),
+            os_version: "12".into(),
+            ..Facts::default()
+        }
     }
 
     #[test]
@@ -476,28 +654,62 @@ pub(super) mod tests {
             candidate(Rpm, "1.0", None),
             candidate(Deb, "1.0", Some("x86_64")),
         ];
-        assert_eq!(choose(&all, "shop", &host(Some(Manager::AptGet), "x86_64")).unwrap(), 3);
-        assert_eq!(choose(&all, "shop", &host(Some(Manager::Dpkg), "aarch64")).unwrap(), 1);
-        assert_eq!(choose(&all, "shop", &host(Some(Manager::Zypper), "riscv64")).unwrap(), 2);
-        let error = choose(&all[..2], "shop", &host(Some(Manager::AptGet), "x86_64")).unwrap_err().to_string();
-        assert!(error.contains("the host is x86_64, and the package is for aarch64"), "{error}");
-        let error = choose(&all[..2], "shop", &host(Some(Manager::Dnf), "x86_64")).unwrap_err().to_string();
+        assert_eq!(
+            choose(&all, "shop", &host(Some(Manager::AptGet), "x86_64")).unwrap(),
+            3
+        );
+        assert_eq!(
+            choose(&all, "shop", &host(Some(Manager::Dpkg), "aarch64")).unwrap(),
+            1
+        );
+        assert_eq!(
+            choose(&all, "shop", &host(Some(Manager::Zypper), "riscv64")).unwrap(),
+            2
+        );
+        let error = choose(&all[..2], "shop", &host(Some(Manager::AptGet), "x86_64"))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("the host is x86_64, and the package is for aarch64"),
+            "{error}"
+        );
+        let error = choose(&all[..2], "shop", &host(Some(Manager::Dnf), "x86_64"))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("`pkgapp build --format rpm`"), "{error}");
         assert!(choose(&all, "shop", &host(None, "x86_64")).is_err());
     }
 
     #[test]
     fn the_end_of_a_name_tells_artifacts_apart_that_different_hosts_get() {
-        let kinds = ["shop_1.4.2-1_amd64.deb", "shop-1.4.2-1.x86_64.rpm", "shop-1.4.2-1.noarch.tar.zst", "shop.tar"];
-        assert_eq!(kinds.map(kind_of), ["_amd64.deb", ".x86_64.rpm", ".noarch.tar.zst", "shop.tar"]);
+        let kinds = [
+            "shop_1.4.2-1_amd64.deb",
+            "shop-1.4.2-1.x86_64.rpm",
+            "shop-1.4.2-1.noarch.tar.zst",
+            "shop.tar",
+        ];
+        assert_eq!(
+            kinds.map(kind_of),
+            ["_amd64.deb", ".x86_64.rpm", ".noarch.tar.zst", "shop.tar"]
+        );
     }
 
     /// An rpm as anybody can make it, with a release's record in it.
-    fn foreign(directory: &Path, name: &str, version: &str, requires: ::rpm::Dependency, record: &Value) -> PathBuf {
+    fn foreign(
+        directory: &Path,
+        name: &str,
+        version: &str,
+        requires: ::rpm::Dependency,
+        record: &Value,
+    ) -> PathBuf {
         let path = directory.join("foreign.rpm");
         let mut builder = ::rpm::PackageBuilder::new(name, version, "MIT", "noarch", "x");
         let place = ::rpm::FileOptions::new("/opt/shop/.pkgapp/release.json");
-        builder.release("1").requires(requires).with_file_contents(record.to_string(), place).unwrap();
+        builder
+            .release("1")
+            .requires(requires)
+            .with_file_contents(record.to_string(), place)
+            .unwrap();
         builder.build().unwrap().write_file(&path).unwrap();
         path
     }
@@ -508,11 +720,20 @@ pub(super) mod tests {
         let record = json!({ "format": 1, "name": "shop", "version": "1.0", "commit": null, "python": "3.11", "distributions": [] });
         let sound = ::rpm::Dependency::greater_eq("foo", "1.0");
         let read = |name: &str, version: &str, requires: &::rpm::Dependency, record: &Value| {
-            Candidate::read(&foreign(directory.path(), name, version, requires.clone(), record))
-                .map_err(|e| e.to_string())
+            Candidate::read(&foreign(
+                directory.path(),
+                name,
+                version,
+                requires.clone(),
+                record,
+            ))
+            .map_err(|e| e.to_string())
         };
         let candidate = read("shop", "1.0", &sound, &record).unwrap();
-        assert_eq!((candidate.version.as_str(), &candidate.depends[..]), ("1.0-1", &["foo >= 1.0".to_owned()][..]));
+        assert_eq!(
+            (candidate.version.as_str(), &candidate.depends[..]),
+            ("1.0-1", &["foo >= 1.0".to_owned()][..])
+        );
         let with = |key: &str, value: &str| {
             let mut record = record.clone();
             record[key] = json!(value);
@@ -520,17 +741,51 @@ pub(super) mod tests {
         };
         let lua = "1'..os.execute('touch /tmp/x')..'";
         for (refused, said) in [
-            (read("shop", "1.0", &::rpm::Dependency::greater_eq("foo", lua), &record), "the dependency `foo >= 1"),
-            (read("shop", "1.0", &::rpm::Dependency::any("--eval=%(id)"), &record), "the dependency `--eval=%(id)`"),
-            (read("shop", "1.0", &::rpm::Dependency::any("a;$(id)"), &record), "the dependency `a;$(id)`"),
-            (read("shop", "1.0%{lua}", &sound, &record), "the version `1.0%{lua}-1`"),
+            (
+                read(
+                    "shop",
+                    "1.0",
+                    &::rpm::Dependency::greater_eq("foo", lua),
+                    &record,
+                ),
+                "the dependency `foo >= 1",
+            ),
+            (
+                read(
+                    "shop",
+                    "1.0",
+                    &::rpm::Dependency::any("--eval=%(id)"),
+                    &record,
+                ),
+                "the dependency `--eval=%(id)`",
+            ),
+            (
+                read("shop", "1.0", &::rpm::Dependency::any("a;$(id)"), &record),
+                "the dependency `a;$(id)`",
+            ),
+            (
+                read("shop", "1.0%{lua}", &sound, &record),
+                "the version `1.0%{lua}-1`",
+            ),
             (read("bash", "1.0", &sound, &record), "the name `bash`"),
-            (read("shop", "1.0", &sound, &with("name", "--eval=x")), "the name `--eval=x`"),
-            (read("shop", "1.0", &sound, &with("version", "1\nname=bash")), "the release `1\\nname=bash`"),
-            (read("shop", "1.0", &sound, &with("commit", "\nname=bash")), "the commit `\\nname=bash`"),
+            (
+                read("shop", "1.0", &sound, &with("name", "--eval=x")),
+                "the name `--eval=x`",
+            ),
+            (
+                read("shop", "1.0", &sound, &with("version", "1\nname=bash")),
+                "the release `1\\nname=bash`",
+            ),
+            (
+                read("shop", "1.0", &sound, &with("commit", "\nname=bash")),
+                "the commit `\\nname=bash`",
+            ),
         ] {
             let refused = refused.unwrap_err();
-            assert!(refused.contains("cannot be pushed") && refused.contains(said), "{said}: {refused}");
+            assert!(
+                refused.contains("cannot be pushed") && refused.contains(said),
+                "{said}: {refused}"
+            );
         }
     }
 
@@ -540,7 +795,9 @@ pub(super) mod tests {
         let mut newer = candidate(ArtifactKind::Deb, "1.9", None);
         older.made = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
         newer.made = SystemTime::UNIX_EPOCH + Duration::from_secs(2);
-        let [one] = &Candidate::newest(vec![older, newer])[..] else { panic!() };
+        let [one] = &Candidate::newest(vec![older, newer])[..] else {
+            panic!()
+        };
         assert_eq!(one.release, "1.9");
     }
 }

@@ -1,4 +1,5 @@
-//! What a push must know of a host before it decides anything: gathered by one script, in one round trip.
+//! What a push must know of a host before it decides anything: gathered by one script, in one round
+//! trip.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -50,9 +51,11 @@ pub struct Facts {
     pub half: Option<String>,
     /// Whether the installed package of this name is none of pkgapp's.
     pub foreign: bool,
-    /// The version that the host's repositories have under this name, if nothing of it is installed.
+    /// The version that the host's repositories have under this name, if nothing of it is
+    /// installed.
     pub offers: Option<String>,
-    /// Who refuses packages without a signature, e.g. ``dnf, by `localpkg_gpgcheck` in /etc/dnf/dnf.conf``.
+    /// Who refuses packages without a signature, e.g. ``dnf, by `localpkg_gpgcheck` in
+    /// /etc/dnf/dnf.conf``.
     pub insists: Option<String>,
     /// SHA-256 of the installed release's record.
     pub record: Option<Sha256Sum>,
@@ -70,19 +73,21 @@ pub struct Facts {
     pub transaction: Option<Transaction>,
     /// Packages that are kept for roll-back.
     pub kept: Vec<Kept>,
-    /// Interpreters that applications share, by the names of their packages: the installed versions.
+    /// Interpreters that applications share, by the names of their packages: the installed
+    /// versions.
     pub runtimes: BTreeMap<String, String>,
     /// Packages of such interpreters that are kept for roll-back.
     pub kept_runtimes: Vec<KeptRuntime>,
     /// What kept packages run on.
     pub runs_on: BTreeMap<Sha256Sum, RunsOn>,
-    /// What packages that lie there are made of, by their SHA-256: the installed application's and its interpreter's, if they
-    /// are known.
+    /// What packages that lie there are made of, by their SHA-256: the installed application's and
+    /// its interpreter's, if they are known.
     #[serde(skip)]
     pub pieces: BTreeMap<Sha256Sum, Pieces>,
     /// Packages whose migration has run from this host.
     pub migrated: BTreeSet<Sha256Sum>,
-    /// Packages that a roll-back has left: they worked, and are not gone back to unless they are named.
+    /// Packages that a roll-back has left: they worked, and are not gone back to unless they are
+    /// named.
     pub left: BTreeSet<Sha256Sum>,
     /// Where releases are unpacked: what else is true there.
     pub own: Option<Own>,
@@ -90,8 +95,8 @@ pub struct Facts {
     pub unreadable: Option<String>,
     /// Directories that an installation writes to and can't.
     pub unwritable: Vec<String>,
-    /// Files that earlier pushes left and that a loss of power, a full disk or something else has damaged: they count as
-    /// absent, and the next push writes them anew.
+    /// Files that earlier pushes left and that a loss of power, a full disk or something else has
+    /// damaged: they count as absent, and the next push writes them anew.
     pub damaged: Vec<String>,
     /// Lines that make no sense.
     pub strange: Vec<String>,
@@ -118,7 +123,14 @@ pub enum Manager {
 }
 
 impl Manager {
-    const ALL: [Self; 6] = [Self::AptGet, Self::Dpkg, Self::Dnf, Self::Yum, Self::Zypper, Self::Rpm];
+    const ALL: [Self; 6] = [
+        Self::AptGet,
+        Self::Dpkg,
+        Self::Dnf,
+        Self::Yum,
+        Self::Zypper,
+        Self::Rpm,
+    ];
 
     /// Returns the name of its program.
     pub fn program(self) -> &'static str {
@@ -159,7 +171,10 @@ pub struct Space {
 impl Default for Space {
     /// Nobody knows, so that nothing is refused for it.
     fn default() -> Self {
-        Self { bytes: u64::MAX, device: String::new() }
+        Self {
+            bytes: u64::MAX,
+            device: String::new(),
+        }
     }
 }
 
@@ -167,11 +182,16 @@ impl Default for Space {
 impl Facts {
     /// Returns it for people, a line each.
     pub fn oddities(&self) -> Vec<String> {
-        let damaged = self.damaged.iter().map(|path| format!("`{path}` is damaged and counts as missing"));
-        let strange = self
-            .strange
+        let damaged = self
+            .damaged
             .iter()
-            .map(|line| format!("the host gave a line that makes no sense: `{}`", line.escape_debug()));
+            .map(|path| format!("`{path}` is damaged and counts as missing"));
+        let strange = self.strange.iter().map(|line| {
+            format!(
+                "the host gave a line that makes no sense: `{}`",
+                line.escape_debug()
+            )
+        });
         damaged.chain(strange).collect()
     }
 }
@@ -222,7 +242,8 @@ pub enum TransactionState {
     Done,
     /// It failed, and what was before is in place.
     Restored,
-    /// The package manager did not begin it, or could not go on for a reason that is not the package's.
+    /// The package manager did not begin it, or could not go on for a reason that is not the
+    /// package's.
     Refused,
     /// It failed, and so did the way back.
     Failed,
@@ -245,7 +266,8 @@ pub struct Kept {
     pub release: String,
     /// SHA-256 of the release's record.
     pub record: Option<Sha256Sum>,
-    /// When it was last found good, seconds since 1970, as date(1) writes `%s.%N`; empty for never.
+    /// When it was last found good, seconds since 1970, as date(1) writes `%s.%N`; empty for
+    /// never.
     pub good: String,
     /// When it was found to be bad, RFC 3339; empty for never.
     pub failed: String,
@@ -292,11 +314,22 @@ pub struct RunsOn {
 
 impl Facts {
     /// Returns the command that gathers them; its artifacts are known by their index afterwards.
-    pub fn command(seat: &Seat, name: &AppName, prefix: &str, artifacts: &[Candidate]) -> host::Command {
+    pub fn command(
+        seat: &Seat,
+        name: &AppName,
+        prefix: &str,
+        artifacts: &[Candidate],
+    ) -> host::Command {
         let is_it = |artifact: &&Candidate| artifact.name == name.as_str();
-        let sums: Vec<String> = artifacts.iter().filter(is_it).map(|artifact| artifact.sha256.to_string()).collect();
+        let sums: Vec<String> = artifacts
+            .iter()
+            .filter(is_it)
+            .map(|artifact| artifact.sha256.to_string())
+            .collect();
         let others = artifacts.iter().filter(|artifact| !is_it(artifact));
-        let runtimes: Vec<String> = others.map(|other| format!("{}={}", other.name, other.sha256)).collect();
+        let runtimes: Vec<String> = others
+            .map(|other| format!("{}={}", other.name, other.sha256))
+            .collect();
         let comes = |artifact: &Candidate| artifacts.iter().any(|runtime| runtime.serves(artifact));
         let artifacts = artifacts.iter().flat_map(|artifact| {
             let kind = match artifact.kind {
@@ -305,12 +338,31 @@ impl Facts {
                 ArtifactKind::Tar => "tar",
             };
             // What comes along need not be there.
-            let along = artifact.runtime.as_ref().filter(|_| comes(artifact)).map(|runtime| runtime.package.as_str());
-            let asked = |relation: &&String| along.is_none() || relation.split_whitespace().next() != along;
-            let depends: Vec<&str> = artifact.depends.iter().filter(asked).map(String::as_str).collect();
-            [kind.to_owned(), artifact.name.clone(), artifact.version.clone(), depends.join("\n")]
+            let along = artifact
+                .runtime
+                .as_ref()
+                .filter(|_| comes(artifact))
+                .map(|runtime| runtime.package.as_str());
+            let asked =
+                |relation: &&String| along.is_none() || relation.split_whitespace().next() != along;
+            let depends: Vec<&str> = artifact
+                .depends
+                .iter()
+                .filter(asked)
+                .map(String::as_str)
+                .collect();
+            [
+                kind.to_owned(),
+                artifact.name.clone(),
+                artifact.version.clone(),
+                depends.join("\n"),
+            ]
         });
-        let own = if seat.units.is_some() { script::OWN_FACTS } else { "" };
+        let own = if seat.units.is_some() {
+            script::OWN_FACTS
+        } else {
+            ""
+        };
         script::command("looking around", &[own, script::FACTS].concat(), seat, "")
             .args([name.as_str(), prefix])
             .args(artifacts)
@@ -333,9 +385,9 @@ impl Facts {
             };
             let is_clear = match key.split_once('.') {
                 _ if key == "kept" => kept(value).map(|kept| facts.kept.push(kept)).is_some(),
-                _ if key == "kept_runtime" => {
-                    kept_runtime(value).map(|runtime| facts.kept_runtimes.push(runtime)).is_some()
-                }
+                _ if key == "kept_runtime" => kept_runtime(value)
+                    .map(|runtime| facts.kept_runtimes.push(runtime))
+                    .is_some(),
                 _ if key == "damaged" => {
                     facts.damaged.push(value.trim().to_owned());
                     true
@@ -350,21 +402,32 @@ impl Facts {
                     true
                 }
                 _ if key == "left" => sum(value).map(|sum| facts.left.insert(sum)).is_some(),
-                _ if key == "migrated" => sum(value).map(|sum| facts.migrated.insert(sum)).is_some(),
+                _ if key == "migrated" => {
+                    sum(value).map(|sum| facts.migrated.insert(sum)).is_some()
+                }
                 Some(("order", index)) => {
                     let order = index.parse().ok().zip(order(value));
-                    order.map(|(index, order)| facts.orders.insert(index, order)).is_some()
+                    order
+                        .map(|(index, order)| facts.orders.insert(index, order))
+                        .is_some()
                 }
                 Some(("runtime", name)) => {
-                    facts.runtimes.insert(name.to_owned(), value.trim().to_owned());
+                    facts
+                        .runtimes
+                        .insert(name.to_owned(), value.trim().to_owned());
                     true
                 }
                 Some(("runs_on", package)) => {
                     let runs_on = sum(package).zip(runs_on(value));
-                    runs_on.map(|(package, runs_on)| facts.runs_on.insert(package, runs_on)).is_some()
+                    runs_on
+                        .map(|(package, runs_on)| facts.runs_on.insert(package, runs_on))
+                        .is_some()
                 }
                 Some(("unmet", index)) => {
-                    let unmet = index.parse().ok().map(|index| facts.unmet.entry(index).or_default());
+                    let unmet = index
+                        .parse()
+                        .ok()
+                        .map(|index| facts.unmet.entry(index).or_default());
                     unmet.map(|unmet| unmet.push(value.to_owned())).is_some()
                 }
                 _ => {
@@ -381,18 +444,30 @@ impl Facts {
             return Err(Error::new("what the host said of itself is cut off"));
         }
         let text = |key: &str| values.get(key).copied().unwrap_or_default();
-        let some = |key: &str| Some(text(key)).filter(|text| !text.is_empty()).map(str::to_owned);
+        let some = |key: &str| {
+            Some(text(key))
+                .filter(|text| !text.is_empty())
+                .map(str::to_owned)
+        };
         facts.os = text("os").to_owned();
         facts.os_version = text("os_version").to_owned();
         facts.arch = text("arch").to_owned();
         facts.glibc = text("glibc").to_owned();
-        facts.pythons = text("pythons").split(' ').filter_map(|python| python.parse().ok()).collect();
+        facts.pythons = text("pythons")
+            .split(' ')
+            .filter_map(|python| python.parse().ok())
+            .collect();
         facts.user = text("user").to_owned();
         facts.root = text("uid") == "0";
         facts.systemd = text("systemd") == "yes";
         facts.needrestart = text("needrestart") == "yes";
-        facts.manager = Manager::ALL.into_iter().find(|manager| manager.program() == text("manager"));
-        for (key, place) in [("free_prefix", &mut facts.free_prefix), ("free_state", &mut facts.free_state)] {
+        facts.manager = Manager::ALL
+            .into_iter()
+            .find(|manager| manager.program() == text("manager"));
+        for (key, place) in [
+            ("free_prefix", &mut facts.free_prefix),
+            ("free_state", &mut facts.free_state),
+        ] {
             match space(text(key)) {
                 Some(space) => *place = space,
                 None => facts.strange.push(format!("{key}={}", text(key))),
@@ -411,7 +486,10 @@ impl Facts {
         facts.distrusted = some("distrusted");
         facts.own = some("into").map(|into| Own {
             into,
-            unpackers: text("unpackers").split_whitespace().map(str::to_owned).collect(),
+            unpackers: text("unpackers")
+                .split_whitespace()
+                .map(str::to_owned)
+                .collect(),
             lingers: text("linger") == "yes",
             crontab: text("crontab") == "yes",
             logrotate: text("logrotate") == "yes",
@@ -433,7 +511,8 @@ impl Facts {
                 "restored" => TransactionState::Restored,
                 "refused" => TransactionState::Refused,
                 "failed" => TransactionState::Failed,
-                // An unreadable state means that the transaction did not end, as far as anyone knows.
+                // An unreadable state means that the transaction did not end, as far as anyone
+                // knows.
                 _ => TransactionState::Interrupted,
             },
         });
@@ -443,7 +522,8 @@ impl Facts {
     /// Returns what speaks against relying on what earlier pushes have left there.
     pub(super) fn untrustworthy(&self) -> Option<Error> {
         let why = self.distrusted.as_ref()?;
-        let error = Error::new("cannot trust what earlier pushes have left there").cause_text(why.clone());
+        let error =
+            Error::new("cannot trust what earlier pushes have left there").cause_text(why.clone());
         Some(error.hint(format!(
             "look at what lies there; then make it private with `chown -R {}:` and `chmod -R go=`, or remove it",
             self.user
@@ -452,27 +532,40 @@ impl Facts {
 
     /// Returns the kept package with these bytes, if it is whole.
     pub fn kept(&self, sum: Sha256Sum) -> Option<&Kept> {
-        self.kept.iter().find(|kept| kept.sha256 == sum && kept.is_whole())
+        self.kept
+            .iter()
+            .find(|kept| kept.sha256 == sum && kept.is_whole())
     }
 
     /// Returns the kept package of what is installed, by the record of the release.
     pub fn kept_installed(&self) -> Option<&Kept> {
         let installed = self.installed.as_deref()?;
-        let same = |kept: &&Kept| kept.version == installed && kept.record.is_some() && kept.record == self.record;
-        let current = self.current.and_then(|current| self.kept(current)).filter(same);
+        let same = |kept: &&Kept| {
+            kept.version == installed && kept.record.is_some() && kept.record == self.record
+        };
+        let current = self
+            .current
+            .and_then(|current| self.kept(current))
+            .filter(same);
         current.or_else(|| self.kept.iter().filter(|kept| kept.is_whole()).find(same))
     }
 
     /// Returns the kept package of an interpreter with these bytes, if it is whole.
     pub fn kept_runtime(&self, sum: Sha256Sum) -> Option<&KeptRuntime> {
-        self.kept_runtimes.iter().find(|runtime| runtime.kept.sha256 == sum && runtime.kept.is_whole())
+        self.kept_runtimes
+            .iter()
+            .find(|runtime| runtime.kept.sha256 == sum && runtime.kept.is_whole())
     }
 
     /// Returns the kept package of the installed interpreter of this name.
     pub fn kept_runtime_installed(&self, name: &str) -> Option<&KeptRuntime> {
         let version = self.runtimes.get(name)?;
-        let is_it = |runtime: &&KeptRuntime| runtime.name == name && runtime.kept.version == *version;
-        self.kept_runtimes.iter().filter(|runtime| runtime.kept.is_whole()).find(is_it)
+        let is_it =
+            |runtime: &&KeptRuntime| runtime.name == name && runtime.kept.version == *version;
+        self.kept_runtimes
+            .iter()
+            .filter(|runtime| runtime.kept.is_whole())
+            .find(is_it)
     }
 
     /// Returns the distribution for people, e.g. `debian 12`.
@@ -503,26 +596,51 @@ fn pieces(text: &str) -> Option<(Sha256Sum, Pieces)> {
 /// Reads `NAME|…`, as [`kept`].
 fn kept_runtime(text: &str) -> Option<KeptRuntime> {
     let (name, rest) = text.split_once('|')?;
-    Some(KeptRuntime { name: name.to_owned(), kept: kept(rest)? })
+    Some(KeptRuntime {
+        name: name.to_owned(),
+        kept: kept(rest)?,
+    })
 }
 
 /// Reads `NAME VERSION SHA256 ORDER`.
 fn runs_on(text: &str) -> Option<RunsOn> {
     let words: Vec<&str> = text.split_whitespace().collect();
-    let [name, version, sha256, ref rest @ ..] = words[..] else { return None };
+    let [name, version, sha256, ref rest @ ..] = words[..] else {
+        return None;
+    };
     let order = rest.first().and_then(|text| order(text));
-    Some(RunsOn { name: name.to_owned(), version: version.to_owned(), sha256: sum(sha256)?, order })
+    Some(RunsOn {
+        name: name.to_owned(),
+        version: version.to_owned(),
+        sha256: sum(sha256)?,
+        order,
+    })
 }
 
 /// Reads `KILOBYTES DEVICE`.
 fn space(text: &str) -> Option<Space> {
     let (free, device) = text.split_once(' ')?;
-    Some(Space { bytes: free.parse::<u64>().ok()?.checked_mul(1024)?, device: device.to_owned() })
+    Some(Space {
+        bytes: free.parse::<u64>().ok()?.checked_mul(1024)?,
+        device: device.to_owned(),
+    })
 }
 
 fn kept(text: &str) -> Option<Kept> {
     let fields: Vec<&str> = text.split('|').collect();
-    let [sha256, file, size, version, release, record, good, failed, commit, unsigned] = fields[..] else {
+    let [
+        sha256,
+        file,
+        size,
+        version,
+        release,
+        record,
+        good,
+        failed,
+        commit,
+        unsigned,
+    ] = fields[..]
+    else {
         return None;
     };
     // It becomes a path in commands that root runs.
@@ -553,39 +671,95 @@ mod tests {
     fn the_script_tells_of_this_machine_what_its_own_tools_do() {
         let directory = tempfile::tempdir().unwrap();
         let state = directory.path().join("state").display().to_string();
-        let Some(dpkg) = crate::need::tool("dpkg-query") else { return };
+        let Some(dpkg) = crate::need::tool("dpkg-query") else {
+            return;
+        };
         let said = |command: &mut Command| crate::format::judge::run(command).trim().to_owned();
         let version = said(Command::new(dpkg).args(["-W", "-f", "${Version}", "dpkg"]));
         let script = [script::PRELUDE, script::SYSTEM, script::FACTS].concat();
         let script = script.replace("apt-get -s -qq satisfy", "false");
         let run = |version: &str, depends: &str| {
-            let args = [&*state, "", "dpkg", "/opt/dpkg", "deb", "dpkg", version, depends];
-            let args = args.into_iter().chain(["deb", "libc6", "0.1", "", "deb", "no-such-thing", "1", ""]);
-            said(Command::new("sh").arg("-c").arg(&script).arg("sh").args(args))
+            let args = [
+                &*state,
+                "",
+                "dpkg",
+                "/opt/dpkg",
+                "deb",
+                "dpkg",
+                version,
+                depends,
+            ];
+            let args = args.into_iter().chain([
+                "deb",
+                "libc6",
+                "0.1",
+                "",
+                "deb",
+                "no-such-thing",
+                "1",
+                "",
+            ]);
+            said(
+                Command::new("sh")
+                    .arg("-c")
+                    .arg(&script)
+                    .arg("sh")
+                    .args(args),
+            )
         };
         let facts = Facts::parse(&run(&version, "")).unwrap();
         assert_eq!(facts.installed, Some(version.clone()));
         assert!(facts.foreign, "dpkg is none of pkgapp's");
-        assert_eq!(facts.orders, BTreeMap::from([(0, Order::Same), (1, Order::Older)]));
+        assert_eq!(
+            facts.orders,
+            BTreeMap::from([(0, Order::Same), (1, Order::Older)])
+        );
         let libc = said(Command::new("dpkg-query").args(["-W", "-f", "${Version}", "libc6"]));
         assert_eq!(facts.runtimes, BTreeMap::from([("libc6".to_owned(), libc)]));
         assert_eq!(facts.arch, said(Command::new("uname").arg("-m")));
         assert_eq!(facts.user, said(Command::new("id").arg("-un")));
         assert!(facts.free_prefix.bytes > 0 && !facts.free_prefix.device.is_empty());
-        assert_eq!((&facts.lock, &facts.current, facts.kept.len()), (&None, &None, 0));
-        assert_eq!(Facts::parse(&run("0.1", "")).unwrap().orders[&0], Order::Older);
-        assert_eq!(Facts::parse(&run("99:1", "")).unwrap().orders[&0], Order::Newer);
+        assert_eq!(
+            (&facts.lock, &facts.current, facts.kept.len()),
+            (&None, &None, 0)
+        );
+        assert_eq!(
+            Facts::parse(&run("0.1", "")).unwrap().orders[&0],
+            Order::Older
+        );
+        assert_eq!(
+            Facts::parse(&run("99:1", "")).unwrap().orders[&0],
+            Order::Newer
+        );
         let met = "libc6\nno-such-thing | libc6:any (>= 1)\nlibc6 (<< 99:1)\nawk";
         let lacking = "libc6 (>= 99:1)\nno-such-thing (>= 1) | other\nno-such-virtual-thing";
-        assert_eq!(Facts::parse(&run("99:1", met)).unwrap().unmet, BTreeMap::new(), "apt need not be asked");
-        let unmet = Facts::parse(&run("99:1", &format!("{met}\n{lacking}"))).unwrap().unmet;
-        assert_eq!(unmet[&0], lacking.lines().collect::<Vec<_>>(), "`satisfy` was made to fail");
-        assert!(!directory.path().join("state").exists(), "looking around changes nothing");
+        assert_eq!(
+            Facts::parse(&run("99:1", met)).unwrap().unmet,
+            BTreeMap::new(),
+            "apt need not be asked"
+        );
+        let unmet = Facts::parse(&run("99:1", &format!("{met}\n{lacking}")))
+            .unwrap()
+            .unmet;
+        assert_eq!(
+            unmet[&0],
+            lacking.lines().collect::<Vec<_>>(),
+            "`satisfy` was made to fail"
+        );
+        assert!(
+            !directory.path().join("state").exists(),
+            "looking around changes nothing"
+        );
     }
 
     #[test]
     fn half_an_answer_is_no_answer() {
-        assert!(Facts::parse("os=debian\nuid=0\n").unwrap_err().to_string().contains("cut off"));
+        assert!(
+            Facts::parse("os=debian\nuid=0\n")
+                .unwrap_err()
+                .to_string()
+                .contains("cut off")
+        );
     }
 
     #[test]
@@ -595,10 +769,22 @@ mod tests {
         let facts = Facts::parse(text).unwrap();
         assert_eq!(
             facts.strange,
-            ["kept=xyz|a|b", "migrated=", "order.x=newer", "runs_on.a=b", "free_state=18014398509481984 /dev/a"]
+            [
+                "kept=xyz|a|b",
+                "migrated=",
+                "order.x=newer",
+                "runs_on.a=b",
+                "free_state=18014398509481984 /dev/a"
+            ]
         );
-        assert_eq!((facts.free_prefix.bytes, facts.free_state.bytes, facts.root), (1024, u64::MAX, true));
-        assert_eq!(facts.transaction.as_ref().unwrap().state, TransactionState::Interrupted);
+        assert_eq!(
+            (facts.free_prefix.bytes, facts.free_state.bytes, facts.root),
+            (1024, u64::MAX, true)
+        );
+        assert_eq!(
+            facts.transaction.as_ref().unwrap().state,
+            TransactionState::Interrupted
+        );
         assert!(facts.oddities()[0].starts_with("`/var/lib/pkgapp/shop/current` is damaged"));
         let facts = Facts::parse("into=/srv/shop\nunwritable=/srv\nfacts=end\n").unwrap();
         assert_eq!(facts.own.unwrap().unwritable.as_deref(), Some("/srv"));

@@ -25,7 +25,8 @@ pub struct Entry {
     pub commit: Option<String>,
     /// SHA-256 of the package.
     pub sha256: String,
-    /// `ok`; `failed`; `failed, and taken back`; or `not installed`, for a reason that is not the package's.
+    /// `ok`; `failed`; `failed, and taken back`; or `not installed`, for a reason that is not the
+    /// package's.
     pub result: String,
     /// The package of the interpreter that came along, and its version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -38,15 +39,19 @@ pub const CLOSED: i32 = 77;
 impl Entry {
     /// Reads all lines; what is no entry, such as a line that a full disk has cut off, is left out.
     pub fn all(text: &str) -> Vec<Self> {
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        text.lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
     }
 
-    /// Returns the command that prints the last entries. Its status is [`CLOSED`] where the login may not read them, and it
-    /// prints the directory.
+    /// Returns the command that prints the last entries. Its status is [`CLOSED`] where the login
+    /// may not read them, and it prints the directory.
     pub fn command(seat: &Seat, count: u32) -> Command {
         let body = "if closed_to_us; then exit 77; fi\n\
                     [ ! -f \"$state/history.jsonl\" ] || tail -n \"$1\" \"$state/history.jsonl\"\n";
-        script::command("reading the history", body, seat, "").arg(count.to_string()).question()
+        script::command("reading the history", body, seat, "")
+            .arg(count.to_string())
+            .question()
     }
 }
 
@@ -75,8 +80,14 @@ pub struct Unit {
 impl Condition {
     /// Returns the command that finds out.
     pub fn command(seat: &Seat, name: &AppName, prefix: &str) -> Command {
-        let body = if seat.units.is_some() { script::OWN_STATUS } else { script::STATUS };
-        script::command("asking for its condition", body, seat, "").args([name.as_str(), prefix]).question()
+        let body = if seat.units.is_some() {
+            script::OWN_STATUS
+        } else {
+            script::STATUS
+        };
+        script::command("asking for its condition", body, seat, "")
+            .args([name.as_str(), prefix])
+            .question()
     }
 
     /// Reads what the command prints.
@@ -84,12 +95,18 @@ impl Condition {
         let mut condition = Self::default();
         for line in text.lines() {
             match line.split_once('=') {
-                Some(("deployed", entry)) => condition.last = serde_json::from_str(entry.trim()).ok(),
+                Some(("deployed", entry)) => {
+                    condition.last = serde_json::from_str(entry.trim()).ok()
+                }
                 Some(("drifted", file)) => condition.drifted.push(file.trim().to_owned()),
                 Some(("unit", unit)) => {
                     let mut words = unit.split_whitespace().map(str::to_owned);
                     let mut word = || words.next().unwrap_or_else(|| "unknown".to_owned());
-                    condition.units.push(Unit { name: word(), active: word(), enabled: word() });
+                    condition.units.push(Unit {
+                        name: word(),
+                        active: word(),
+                        enabled: word(),
+                    });
                 }
                 _ => {}
             }
@@ -99,9 +116,9 @@ impl Condition {
 
     /// Returns whether a unit that should run does not.
     pub fn is_unwell(&self) -> bool {
-        self.units
-            .iter()
-            .any(|unit| unit.active == "failed" || (unit.enabled == "enabled" && unit.active == "inactive"))
+        self.units.iter().any(|unit| {
+            unit.active == "failed" || (unit.enabled == "enabled" && unit.active == "inactive")
+        })
     }
 }
 
@@ -129,7 +146,10 @@ mod tests {
         let condition = Condition::parse(&format!(
             "deployed={line}\ndrifted=??5?????? c /etc/shop/shop.env \nunit=shop-web.service failed enabled\n"
         ));
-        assert_eq!((condition.last.as_ref(), condition.is_unwell()), (Some(&entry), true));
+        assert_eq!(
+            (condition.last.as_ref(), condition.is_unwell()),
+            (Some(&entry), true)
+        );
         assert_eq!(condition.drifted, ["??5?????? c /etc/shop/shop.env"]);
     }
 }

@@ -1,8 +1,10 @@
-//! What a migration runs with: what the service has that will run the new code, and what `migrate` adds to that.
+//! What a migration runs with: what the service has that will run the new code, and what `migrate`
+//! adds to that.
 //!
-//! The service's unit in the package says it. systemd on the host runs a unit of its own that takes over the settings of the
-//! service's `[Service]` section, the administrator's drop-ins for the service, and then ours; where there is no systemd, or
-//! no root, the same user, directories and variables are what is left of that.
+//! The service's unit in the package says it. systemd on the host runs a unit of its own that takes
+//! over the settings of the service's `[Service]` section, the administrator's drop-ins for the
+//! service, and then ours; where there is no systemd, or no root, the same user, directories and
+//! variables are what is left of that.
 
 use std::collections::BTreeMap;
 
@@ -14,8 +16,8 @@ use crate::host::quoted;
 use crate::services::{ServiceUnit, unit};
 use crate::writable::FILL;
 
-/// What takes a service's life out of a unit, and any condition: these would count as done what was not. Each line empties a
-/// list that a drop-in may have filled.
+/// What takes a service's life out of a unit, and any condition: these would count as done what was
+/// not. Each line empties a list that a drop-in may have filled.
 const ONE_COMMAND: &str = "[Unit]
 ConditionPathExists=
 AssertPathExists=
@@ -69,28 +71,64 @@ impl<'a> Migration<'a> {
     ///
     /// # Errors
     /// `relax` names a setting that is none.
-    pub(super) fn new(terms: &'a Terms, migrate: &'a Migrate, artifact: &'a Candidate) -> Result<Self> {
+    pub(super) fn new(
+        terms: &'a Terms,
+        migrate: &'a Migrate,
+        artifact: &'a Candidate,
+    ) -> Result<Self> {
         let service = artifact.service.as_ref();
-        let of_service = |name: &str| service.and_then(|service| service.get(name)).unwrap_or_default().to_owned();
-        let own = migrate.user.as_ref().map(ToString::to_string).filter(|user| *user != of_service("User"));
+        let of_service = |name: &str| {
+            service
+                .and_then(|service| service.get(name))
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let own = migrate
+            .user
+            .as_ref()
+            .map(ToString::to_string)
+            .filter(|user| *user != of_service("User"));
         let is_another = service.is_some() && own.is_some();
         let user = match (&own, service) {
             (Some(user), _) => user.clone(),
             (None, Some(_)) => of_service("User"),
             (None, None) => terms.migrate_user.clone().unwrap_or_default(),
         };
-        let of_user = |name: &str| if is_another { String::new() } else { of_service(name) };
-        let mut lines = vec![format!("Description={}: migration to {}", terms.name, unit::plain(&artifact.release))];
+        let of_user = |name: &str| {
+            if is_another {
+                String::new()
+            } else {
+                of_service(name)
+            }
+        };
+        let mut lines = vec![format!(
+            "Description={}: migration to {}",
+            terms.name,
+            unit::plain(&artifact.release)
+        )];
         lines.extend(["[Service]".to_owned(), "Type=oneshot".to_owned()]);
-        lines.push(format!("Environment={}", unit::quoted(&search_path(&artifact.prefix))));
-        lines.extend(service.map(|service| service.taken_over(&migrate.relax)).transpose()?.into_iter().flatten());
+        lines.push(format!(
+            "Environment={}",
+            unit::quoted(&search_path(&artifact.prefix))
+        ));
+        lines.extend(
+            service
+                .map(|service| service.taken_over(&migrate.relax))
+                .transpose()?
+                .into_iter()
+                .flatten(),
+        );
         Ok(Self {
             exec: &migrate.exec,
             on: migrate.on,
             service,
             group: of_user("Group"),
             groups: of_user("SupplementaryGroups"),
-            directory: of_user("StateDirectory").split(' ').next().unwrap_or_default().to_owned(),
+            directory: of_user("StateDirectory")
+                .split(' ')
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
             limit: migrate
                 .timeout
                 .as_ref()
@@ -107,11 +145,19 @@ impl<'a> Migration<'a> {
         })
     }
 
-    /// Returns what the script for hosts with packages needs besides the places, as assignments of sh; `variables` are the
-    /// host's.
-    pub(super) fn parameters(&self, variables: &BTreeMap<String, String>) -> Vec<(&'static str, String)> {
+    /// Returns what the script for hosts with packages needs besides the places, as assignments of
+    /// sh; `variables` are the host's.
+    pub(super) fn parameters(
+        &self,
+        variables: &BTreeMap<String, String>,
+    ) -> Vec<(&'static str, String)> {
         let mut parameters = vec![
-            ("service", self.service.map(|service| service.file.clone()).unwrap_or_default()),
+            (
+                "service",
+                self.service
+                    .map(|service| service.file.clone())
+                    .unwrap_or_default(),
+            ),
             ("user", self.user.clone()),
             ("group", self.group.clone()),
             ("groups", self.groups.clone()),
@@ -124,10 +170,19 @@ impl<'a> Migration<'a> {
     }
 
     /// Returns what every script needs.
-    pub(super) fn surroundings(&self, variables: &BTreeMap<String, String>) -> Vec<(&'static str, String)> {
+    pub(super) fn surroundings(
+        &self,
+        variables: &BTreeMap<String, String>,
+    ) -> Vec<(&'static str, String)> {
         let of_service = |name: &str| self.service.and_then(|service| service.get(name));
-        let env = self.service.map(ServiceUnit::environment).unwrap_or_default();
-        let files = self.service.map(ServiceUnit::environment_files).unwrap_or_default();
+        let env = self
+            .service
+            .map(ServiceUnit::environment)
+            .unwrap_or_default();
+        let files = self
+            .service
+            .map(ServiceUnit::environment_files)
+            .unwrap_or_default();
         vec![
             ("directory", self.directory.clone()),
             ("mask", of_service("UMask").unwrap_or("0022").to_owned()),
@@ -139,7 +194,8 @@ impl<'a> Migration<'a> {
     }
 }
 
-/// The variable PATH of a migration, unless the service sets its own: a shell finds the programs of the release.
+/// The variable PATH of a migration, unless the service sets its own: a shell finds the programs of
+/// the release.
 fn search_path(prefix: &str) -> String {
     format!("PATH={prefix}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 }
@@ -148,8 +204,11 @@ fn search_path(prefix: &str) -> String {
 fn last(migrate: &Migrate, prefix: &str, is_another: bool, user: Option<&str>) -> String {
     let mut text = ONE_COMMAND.to_owned();
     let mut set = |name: &str, value: &str| text.extend([name, "=", value, "\n"]);
-    // A shell finds the program by the variable PATH, as the service's own programs do; systemd looks elsewhere.
-    let words = ["/bin/sh", "-c", "exec \"$@\"", "sh"].into_iter().map(str::to_owned);
+    // A shell finds the program by the variable PATH, as the service's own programs do; systemd
+    // looks elsewhere.
+    let words = ["/bin/sh", "-c", "exec \"$@\"", "sh"]
+        .into_iter()
+        .map(str::to_owned);
     let words: Vec<String> = words.chain(migrate.exec.words.iter().cloned()).collect();
     set("ExecStart", &unit::command(&words));
     if !is_another {
@@ -158,7 +217,13 @@ fn last(migrate: &Migrate, prefix: &str, is_another: bool, user: Option<&str>) -
         set("ExecStartPre", &format!("-{}", unit::command(&fill)));
     }
     set("WorkingDirectory", &unit::plain(prefix));
-    set("TimeoutStartSec", migrate.timeout.as_ref().map_or("infinity", |limit| &limit.text));
+    set(
+        "TimeoutStartSec",
+        migrate
+            .timeout
+            .as_ref()
+            .map_or("infinity", |limit| &limit.text),
+    );
     if let Some(memory) = &migrate.memory_max {
         set("MemoryMax", memory);
     }
@@ -176,15 +241,29 @@ fn last(migrate: &Migrate, prefix: &str, is_another: bool, user: Option<&str>) -
 
 /// Variables as sh takes them.
 fn exports(variables: &BTreeMap<String, String>) -> String {
-    variables.iter().map(|(name, value)| format!("export {name}={}\n", quoted(value))).collect()
+    variables
+        .iter()
+        .map(|(name, value)| format!("export {name}={}\n", quoted(value)))
+        .collect()
 }
 
 /// Variables as a file for `EnvironmentFile=` (systemd.exec(5)).
 fn environment_file(variables: &BTreeMap<String, String>) -> String {
     let escaped = |value: &str| -> String {
-        value.chars().flat_map(|c| ['\\'].into_iter().filter(move |_| "\"\\`$".contains(c)).chain([c])).collect()
+        value
+            .chars()
+            .flat_map(|c| {
+                ['\\']
+                    .into_iter()
+                    .filter(move |_| "\"\\`$".contains(c))
+                    .chain([c])
+            })
+            .collect()
     };
-    variables.iter().map(|(name, value)| format!("{name}=\"{}\"\n", escaped(value))).collect()
+    variables
+        .iter()
+        .map(|(name, value)| format!("{name}=\"{}\"\n", escaped(value)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -198,20 +277,30 @@ mod tests {
 
     /// The values of a parameter's lines that begin with `NAME=`.
     fn values<'t>(text: &'t str, name: &str) -> Vec<&'t str> {
-        text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('=')).collect()
+        text.lines()
+            .filter_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+            .collect()
     }
 
     #[test]
     fn it_is_like_the_service_and_may_have_more() {
         let (terms, artifact) = (terms(), candidate(Deb, "1.1.0", None));
-        let same = Migrate { user: Some(UserName::parse("shop").unwrap()), ..migrate("a 'b' $c") };
+        let same = Migrate {
+            user: Some(UserName::parse("shop").unwrap()),
+            ..migrate("a 'b' $c")
+        };
         for migrate in [&same, &migrate("a 'b' $c")] {
             let plain = Migration::new(&terms, migrate, &artifact).unwrap();
-            assert_eq!((plain.user.as_str(), plain.directory.as_str()), ("shop", "shop"));
+            assert_eq!(
+                (plain.user.as_str(), plain.directory.as_str()),
+                ("shop", "shop")
+            );
             assert_eq!(values(&plain.unit, "User"), ["shop"]);
             assert_eq!(values(&plain.unit, "StateDirectoryMode"), ["0750"]);
             assert_eq!(values(&plain.unit, "NoNewPrivileges"), ["yes"]);
-            assert!(values(&plain.unit, "Restart").is_empty() && values(&plain.last, "User").is_empty());
+            assert!(
+                values(&plain.unit, "Restart").is_empty() && values(&plain.last, "User").is_empty()
+            );
             let exec = "/bin/sh -c \"exec \\\"$$@\\\"\" sh a \"'b'\" \"$$c\"";
             assert_eq!(values(&plain.last, "ExecStart"), ["", exec]);
         }
@@ -225,7 +314,10 @@ mod tests {
         assert!(values(&more.unit, "NoNewPrivileges").is_empty());
         assert_eq!(values(&more.last, "ReadWritePaths"), ["\"/srv/x y\""]);
         assert_eq!(values(&more.last, "MemoryMax"), ["1G"]);
-        let unknown = Migrate { relax: vec!["NoNewPrivilege".into()], ..migrate("x") };
+        let unknown = Migrate {
+            relax: vec!["NoNewPrivilege".into()],
+            ..migrate("x")
+        };
         let error = Migration::new(&terms, &unknown, &artifact).unwrap_err();
         assert!(error.to_string().contains("NoNewPrivilege"), "{error}");
     }
@@ -233,17 +325,37 @@ mod tests {
     #[test]
     fn another_user_takes_no_directory_away() {
         let (terms, artifact) = (terms(), candidate(Deb, "1.1.0", None));
-        let other = Migrate { user: Some(UserName::parse("postgres").unwrap()), ..migrate("x") };
+        let other = Migrate {
+            user: Some(UserName::parse("postgres").unwrap()),
+            ..migrate("x")
+        };
         let other = Migration::new(&terms, &other, &artifact).unwrap();
-        assert_eq!((other.user.as_str(), other.directory.as_str(), other.group.as_str()), ("postgres", "", ""));
+        assert_eq!(
+            (
+                other.user.as_str(),
+                other.directory.as_str(),
+                other.group.as_str()
+            ),
+            ("postgres", "", "")
+        );
         assert_eq!(values(&other.last, "User"), ["postgres"]);
-        assert_eq!(values(&other.last, "StateDirectory"), [""], "it empties the list");
+        assert_eq!(
+            values(&other.last, "StateDirectory"),
+            [""],
+            "it empties the list"
+        );
     }
 
     #[test]
     fn variables_are_quoted_for_both_readers() {
         let variables = BTreeMap::from([("A".to_owned(), "it's \"$x\" \\ `y`\n%n".to_owned())]);
-        assert_eq!(environment_file(&variables), "A=\"it's \\\"\\$x\\\" \\\\ \\`y\\`\n%n\"\n");
-        assert_eq!(exports(&variables), "export A='it'\\''s \"$x\" \\ `y`\n%n'\n");
+        assert_eq!(
+            environment_file(&variables),
+            "A=\"it's \\\"\\$x\\\" \\\\ \\`y\\`\n%n\"\n"
+        );
+        assert_eq!(
+            exports(&variables),
+            "export A='it'\\''s \"$x\" \\ `y`\n%n'\n"
+        );
     }
 }

@@ -5,9 +5,9 @@
 //! hosts ─► Facts ─► Plan (steps for every host) ─► Rollout ─► Outcome
 //! ```
 //!
-//! One script tells the [`facts`] of a host; [`plan`] decides everything, before anything changes; [`rollout`] carries the
-//! plan out. What runs on hosts are the scripts of `scripts/`. What a host keeps of an application lies in
-//! `/var/lib/pkgapp/NAME`, readable without pkgapp, by root alone:
+//! One script tells the [`facts`] of a host; [`plan`] decides everything, before anything changes;
+//! [`rollout`] carries the plan out. What runs on hosts are the scripts of `scripts/`. What a host
+//! keeps of an application lies in `/var/lib/pkgapp/NAME`, readable without pkgapp, by root alone:
 //!
 //! ```text
 //! lock                       who pushes now, and when it last gave a sign of life; `turn` is held while it is read or written
@@ -22,8 +22,8 @@
 //!
 //! Where one is not root, it lies beside the releases themselves: see [`unpacked`].
 //!
-//! An installation is a transaction that runs by itself, as a systemd unit: it ends whether or not anyone watches, it goes
-//! back if it fails, and it is taken up again after a reboot.
+//! An installation is a transaction that runs by itself, as a systemd unit: it ends whether or not
+//! anyone watches, it goes back if it fails, and it is taken up again after a reboot.
 
 pub mod artifact;
 pub mod facts;

@@ -16,11 +16,23 @@ impl Owner {
     pub fn this() -> Self {
         let pid = std::process::id();
         let start = start_of(pid).unwrap_or_default();
-        let text = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty() && is_plain(text));
-        let user = text("USER").or_else(|| text("LOGNAME")).or_else(login).unwrap_or_else(|| "someone".into());
+        let text = |name: &str| {
+            std::env::var(name)
+                .ok()
+                .filter(|text| !text.is_empty() && is_plain(text))
+        };
+        let user = text("USER")
+            .or_else(|| text("LOGNAME"))
+            .or_else(login)
+            .unwrap_or_else(|| "someone".into());
         let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let machine = Some(machine.trim()).filter(|name| !name.is_empty() && is_plain(name)).unwrap_or("somewhere");
-        Self { token: format!("{}.{pid}.{start}", this_machine()), label: format!("{user}@{machine} (pid {pid})") }
+        let machine = Some(machine.trim())
+            .filter(|name| !name.is_empty() && is_plain(name))
+            .unwrap_or("somewhere");
+        Self {
+            token: format!("{}.{pid}.{start}", this_machine()),
+            label: format!("{user}@{machine} (pid {pid})"),
+        }
     }
 
     /// Returns the part of the label that people are known by, e.g. `ada@laptop`.
@@ -33,7 +45,9 @@ impl Owner {
 pub fn is_dead(token: &str) -> bool {
     let mut parts = token.split('.');
     let (machine, pid, start) = (parts.next(), parts.next(), parts.next());
-    let Some(pid) = pid.and_then(|pid| pid.parse().ok()) else { return false };
+    let Some(pid) = pid.and_then(|pid| pid.parse().ok()) else {
+        return false;
+    };
     machine == Some(this_machine().as_str()) && start_of(pid).as_deref() != start
 }
 
@@ -41,7 +55,11 @@ pub fn is_dead(token: &str) -> bool {
 fn this_machine() -> String {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
     let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
-    let text = format!("{}{}", read("/proc/sys/kernel/random/boot_id"), namespace.display());
+    let text = format!(
+        "{}{}",
+        read("/proc/sys/kernel/random/boot_id"),
+        namespace.display()
+    );
     Sha256Sum::of(text.as_bytes()).to_string()[..12].to_owned()
 }
 
@@ -59,15 +77,22 @@ fn start_of(pid: u32) -> Option<String> {
 
 /// The name of this process's user, where the environment does not tell it, as in cron.
 fn login() -> Option<String> {
-    let uid = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").ok()?).to_string();
+    let uid =
+        std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").ok()?).to_string();
     let users = std::fs::read_to_string("/etc/passwd").ok()?;
     // NAME:PASSWORD:UID:… (passwd(5))
-    let user = users.lines().find(|line| line.split(':').nth(2) == Some(&uid))?;
-    user.split(':').next().filter(|name| is_plain(name)).map(str::to_owned)
+    let user = users
+        .lines()
+        .find(|line| line.split(':').nth(2) == Some(&uid))?;
+    user.split(':')
+        .next()
+        .filter(|name| is_plain(name))
+        .map(str::to_owned)
 }
 
 fn is_plain(text: &str) -> bool {
-    text.chars().all(|c| c.is_ascii_alphanumeric() || "-._@+".contains(c))
+    text.chars()
+        .all(|c| c.is_ascii_alphanumeric() || "-._@+".contains(c))
 }
 
 #[cfg(test)]
@@ -80,7 +105,11 @@ mod tests {
         assert!(!is_dead(&this.token), "{this:?}");
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let pid = child.id();
-        let token = format!("{}.{pid}.{}", this_machine(), start_of(pid).unwrap_or("1".into()));
+        let token = format!(
+            "{}.{pid}.{}",
+            this_machine(),
+            start_of(pid).unwrap_or("1".into())
+        );
         child.wait().unwrap();
         assert!(is_dead(&token));
         // Its number is another's now.

@@ -1,8 +1,10 @@
-//! Pieces: a package cut where its content says, so that two versions of it have most pieces in common.
+//! Pieces: a package cut where its content says, so that two versions of it have most pieces in
+//! common.
 //!
-//! A release's layers are compressed once and spliced into every package that has them, so what did not change is the same
-//! bytes, somewhere else. A host keeps the list of the pieces of each package; the next push sends what none of them has.
-//! That two pieces are the same is only assumed, from a part of their SHA-256: of the whole file all of it is compared.
+//! A release's layers are compressed once and spliced into every package that has them, so what did
+//! not change is the same bytes, somewhere else. A host keeps the list of the pieces of each
+//! package; the next push sends what none of them has. That two pieces are the same is only
+//! assumed, from a part of their SHA-256: of the whole file all of it is compared.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -15,8 +17,8 @@ use crate::error::{Context, Result, shown};
 use crate::fs;
 use crate::host::Copy;
 
-/// Smallest, usual and largest piece, bytes. Smaller ones would find more, and make the list longer that goes to the host
-/// and back: 17 bytes each.
+/// Smallest, usual and largest piece, bytes. Smaller ones would find more, and make the list longer
+/// that goes to the host and back: 17 bytes each.
 const SIZES: (usize, usize, usize) = (8 << 10, 32 << 10, 128 << 10);
 
 /// How many hexadecimal digits of a piece's SHA-256 are kept.
@@ -46,7 +48,10 @@ impl Pieces {
         let mut pieces = Vec::new();
         for piece in StreamCDC::new(fs::open(path)?, smallest, usual, largest) {
             let piece = piece.context(|| format!("cannot read `{}`", shown(path)))?;
-            pieces.push(Piece { sum: first_digits(Sha256Sum::of(&piece.data)), length: piece.length as u64 });
+            pieces.push(Piece {
+                sum: first_digits(Sha256Sum::of(&piece.data)),
+                length: piece.length as u64,
+            });
         }
         Ok(Self(pieces))
     }
@@ -57,34 +62,55 @@ impl Pieces {
             let (sum, length) = (word.get(..DIGITS)?, word.get(DIGITS..)?);
             // A list that is damaged may hold any number, and offsets are sums of them.
             let length = u32::from_str_radix(length, 16).ok()?;
-            Some(Piece { sum: u64::from_str_radix(sum, 16).ok()?, length: length.into() })
+            Some(Piece {
+                sum: u64::from_str_radix(sum, 16).ok()?,
+                length: length.into(),
+            })
         };
-        text.split_whitespace().map(piece).collect::<Option<Vec<_>>>().map(Self)
+        text.split_whitespace()
+            .map(piece)
+            .collect::<Option<Vec<_>>>()
+            .map(Self)
     }
 
-    /// Returns what of this file can be copied from `other`, which lies at `path` on the host, in the order of this file.
+    /// Returns what of this file can be copied from `other`, which lies at `path` on the host, in
+    /// the order of this file.
     pub fn copies_from(&self, other: &Self, path: &str) -> Vec<Copy> {
         let mut places: HashMap<(u64, u64), Vec<u64>> = HashMap::new();
         let mut offset = 0;
         for piece in &other.0 {
-            places.entry((piece.sum, piece.length)).or_default().push(offset);
+            places
+                .entry((piece.sum, piece.length))
+                .or_default()
+                .push(offset);
             offset += piece.length;
         }
         let mut copies: Vec<Copy> = Vec::new();
         let mut at = 0;
         for piece in &self.0 {
             if let Some(places) = places.get(&(piece.sum, piece.length)) {
-                let follows =
-                    copies.last().filter(|last| last.at + last.length == at).map(|last| last.offset + last.length);
-                match copies.last_mut().filter(|_| follows.is_some_and(|next| places.contains(&next))) {
+                let follows = copies
+                    .last()
+                    .filter(|last| last.at + last.length == at)
+                    .map(|last| last.offset + last.length);
+                match copies
+                    .last_mut()
+                    .filter(|_| follows.is_some_and(|next| places.contains(&next)))
+                {
                     Some(last) => last.length += piece.length,
-                    None => copies.push(Copy { from: path.to_owned(), offset: places[0], length: piece.length, at }),
+                    None => copies.push(Copy {
+                        from: path.to_owned(),
+                        offset: places[0],
+                        length: piece.length,
+                        at,
+                    }),
                 }
             }
             at += piece.length;
         }
         if copies.len() > MOST_COPIES {
-            let mut lengths: Vec<(u64, u64)> = copies.iter().map(|copy| (copy.length, copy.at)).collect();
+            let mut lengths: Vec<(u64, u64)> =
+                copies.iter().map(|copy| (copy.length, copy.at)).collect();
             lengths.sort_unstable_by(|a, b| b.cmp(a));
             let longest: BTreeSet<u64> = lengths[..MOST_COPIES].iter().map(|(_, at)| *at).collect();
             copies.retain(|copy| longest.contains(&copy.at));
@@ -94,7 +120,9 @@ impl Pieces {
 }
 
 fn first_digits(sum: Sha256Sum) -> u64 {
-    sum.0[..DIGITS / 2].iter().fold(0, |number, byte| (number << 8) | u64::from(*byte))
+    sum.0[..DIGITS / 2]
+        .iter()
+        .fold(0, |number, byte| (number << 8) | u64::from(*byte))
 }
 
 impl fmt::Display for Pieces {
@@ -131,7 +159,8 @@ mod tests {
         Pieces::of(file.path()).unwrap()
     }
 
-    /// Does what a host does: copies, and takes the rest from `new`. Returns that and how much the rest was.
+    /// Does what a host does: copies, and takes the rest from `new`. Returns that and how much the
+    /// rest was.
     fn built(old: &[u8], new: &[u8]) -> (Vec<u8>, usize) {
         let (mut whole, mut sent) = (Vec::new(), 0);
         let take = |whole: &mut Vec<u8>, until: usize| {
@@ -152,13 +181,26 @@ mod tests {
         let (a, b, c) = (noise(1, 900_000), noise(2, 900_000), noise(3, 900_000));
         let old = [&a[..], &b, &c].concat();
         // Something new before, in the middle of and behind what moved to other places.
-        let new = [&noise(4, 500)[..], &b, &a[..400_000], &noise(5, 3), &a[400_000..], &c, &noise(6, 70_000)].concat();
+        let new = [
+            &noise(4, 500)[..],
+            &b,
+            &a[..400_000],
+            &noise(5, 3),
+            &a[400_000..],
+            &c,
+            &noise(6, 70_000),
+        ]
+        .concat();
         let (whole, sent) = built(&old, &new);
         assert!(whole == new);
         // At each of the six seams at most two pieces are cut.
         assert!((70_503..70_503 + 6 * 2 * SIZES.2).contains(&sent), "{sent}");
         assert_eq!(built(&old, &old).1, 0);
-        assert_eq!(pieces(&old).copies_from(&pieces(&old), "/old").len(), 1, "neighbours are one copy");
+        assert_eq!(
+            pieces(&old).copies_from(&pieces(&old), "/old").len(),
+            1,
+            "neighbours are one copy"
+        );
         assert_eq!(built(&noise(7, 900_000), &new).1, new.len());
         assert_eq!(built(b"", b""), (Vec::new(), 0));
     }
@@ -180,7 +222,10 @@ mod tests {
     fn a_host_is_not_given_thousands_of_copies() {
         let old = noise(9, 30_000_000);
         // Every other half of 16 kB is new.
-        let new: Vec<u8> = old.chunks(160_000).flat_map(|part| [part, b"new"].concat()).collect();
+        let new: Vec<u8> = old
+            .chunks(160_000)
+            .flat_map(|part| [part, b"new"].concat())
+            .collect();
         let many = noise(10, 0).len() + pieces(&new).copies_from(&pieces(&old), "/old").len();
         assert!(many <= MOST_COPIES && many > 100, "{many}");
         let (whole, sent) = built(&old, &new);

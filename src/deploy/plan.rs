@@ -1,5 +1,5 @@
-//! The plan of a push or a roll-back: facts and artifacts in, steps for every host out. Nothing is decided later; what
-//! `--dry-run` prints is the value that is executed.
+//! The plan of a push or a roll-back: facts and artifacts in, steps for every host out. Nothing is
+//! decided later; what `--dry-run` prints is the value that is executed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -59,7 +59,10 @@ pub struct Terms {
 impl Terms {
     /// Returns where hosts keep what they must know; `facts` are those of one that was asked.
     pub fn seat(&self, facts: Option<&Facts>) -> Seat {
-        self.unpacked.as_ref().map_or_else(|| Seat::system(&self.name, self.sudo), |unpacked| unpacked.seat(facts))
+        self.unpacked.as_ref().map_or_else(
+            || Seat::system(&self.name, self.sudo),
+            |unpacked| unpacked.seat(facts),
+        )
     }
 }
 
@@ -142,7 +145,8 @@ pub struct HostPlan {
     pub abandon: Vec<Step>,
     /// After the installation failed and the host itself went back.
     pub failed: Vec<Step>,
-    /// After the package manager could not install it, for a reason that is not the package's: it is not marked as bad.
+    /// After the package manager could not install it, for a reason that is not the package's: it
+    /// is not marked as bad.
     pub refused: Vec<Step>,
     /// Back to the version of before; empty if there is no way.
     pub back: Vec<Step>,
@@ -182,7 +186,10 @@ impl Plan {
                 Err(error) => refusals.add(&site.name, error),
             }
         }
-        let releases: BTreeSet<String> = chosen.iter().map(|(_, goods)| goods.artifact.release.clone()).collect();
+        let releases: BTreeSet<String> = chosen
+            .iter()
+            .map(|(_, goods)| goods.artifact.release.clone())
+            .collect();
         if releases.len() > 1 {
             let all = releases.iter().cloned().collect::<Vec<_>>().join(" and ");
             let error = Error::new(format!("hosts would get different releases: {all}"));
@@ -194,11 +201,18 @@ impl Plan {
             }
         }
         refusals.finish()?;
-        let migrated = chosen.iter().any(|(site, goods)| site.facts.migrated.contains(&goods.artifact.sha256));
-        let mut migrate = terms.migrate.as_ref().filter(|migrate| migrate.on == MigrateOn::All || !migrated);
+        let migrated = chosen
+            .iter()
+            .any(|(site, goods)| site.facts.migrated.contains(&goods.artifact.sha256));
+        let mut migrate = terms
+            .migrate
+            .as_ref()
+            .filter(|migrate| migrate.on == MigrateOn::All || !migrated);
         let mut hosts = Vec::new();
         for (site, goods) in &chosen {
-            let migration = migrate.map(|migrate| Migration::new(terms, migrate, goods.artifact)).transpose()?;
+            let migration = migrate
+                .map(|migrate| Migration::new(terms, migrate, goods.artifact))
+                .transpose()?;
             let host = push_to(terms, site, goods, migration.as_ref());
             // Once means: on the first host that changes.
             if !host.migrate.is_empty() {
@@ -220,13 +234,15 @@ impl Plan {
         for site in sites {
             let early = match terms.unpacked {
                 Some(_) => Error::all(unpacked::unfit(&site.facts)),
-                None => {
-                    not_root(terms, &site.facts).or_else(|| no_manager(&site.facts)).or_else(|| unwritable(&site.facts))
-                }
+                None => not_root(terms, &site.facts)
+                    .or_else(|| no_manager(&site.facts))
+                    .or_else(|| unwritable(&site.facts)),
             };
             let target = early.map_or_else(|| earlier(&site.facts, to), Err);
             let target = target.and_then(|kept| match no_signature(&kept.file, &site.facts) {
-                Some(error) if kept.is_unsigned => Err(error.hint("push a signed package of that release instead")),
+                Some(error) if kept.is_unsigned => {
+                    Err(error.hint("push a signed package of that release instead"))
+                }
                 _ => Ok((kept, runtime_of_kept(kept, &site.facts)?)),
             });
             match target {
@@ -241,8 +257,15 @@ impl Plan {
         Ok(Self::new("rollback", terms, releases, hosts))
     }
 
-    fn new(action: &'static str, terms: &Terms, releases: BTreeSet<String>, hosts: Vec<HostPlan>) -> Self {
-        let busy: Vec<usize> = (0..hosts.len()).filter(|index| !hosts[*index].is_idle()).collect();
+    fn new(
+        action: &'static str,
+        terms: &Terms,
+        releases: BTreeSet<String>,
+        hosts: Vec<HostPlan>,
+    ) -> Self {
+        let busy: Vec<usize> = (0..hosts.len())
+            .filter(|index| !hosts[*index].is_idle())
+            .collect();
         let ranges = batches(&terms.batches, busy.len());
         let local = |stage, lines: &[CommandLine]| {
             let step = |line: &CommandLine| Step {
@@ -251,13 +274,20 @@ impl Plan {
                 line: Some(line.text.clone()),
                 action: super::step::Action::Local(line.words.clone()),
             };
-            if busy.is_empty() { Vec::new() } else { lines.iter().map(step).collect() }
+            if busy.is_empty() {
+                Vec::new()
+            } else {
+                lines.iter().map(step).collect()
+            }
         };
         Self {
             action,
             name: terms.name.clone(),
             releases,
-            batches: ranges.into_iter().map(|range| busy[range].to_vec()).collect(),
+            batches: ranges
+                .into_iter()
+                .map(|range| busy[range].to_vec())
+                .collect(),
             max_failed: terms.max_failed,
             before: local(Stage::Before, &terms.hooks.local_before),
             after: local(Stage::After, &terms.hooks.local_after),
@@ -270,21 +300,38 @@ impl Plan {
         self.batches.is_empty()
     }
 
-    /// Returns the plan for people: hosts with the same steps stand together. `verbose` shows the whole commands.
+    /// Returns the plan for people: hosts with the same steps stand together. `verbose` shows the
+    /// whole commands.
     pub fn text(&self, verbose: bool) -> String {
         let releases = self.releases.iter().cloned().collect::<Vec<_>>().join(", ");
         let mut text = String::new();
-        let mut line = |indent: usize, what: &str| _ = writeln!(text, "{:indent$}{}", "", visible_line(what));
-        line(0, &format!("{} {} {releases}, {}", self.action, self.name, counted(self.hosts.len())));
+        let mut line =
+            |indent: usize, what: &str| _ = writeln!(text, "{:indent$}{}", "", visible_line(what));
+        line(
+            0,
+            &format!(
+                "{} {} {releases}, {}",
+                self.action,
+                self.name,
+                counted(self.hosts.len())
+            ),
+        );
         for step in &self.before {
             line(2, &step.what);
         }
         for (hosts, plan) in self.groups() {
-            line(0, &format!("{} ({}): {}", hosts.join(", "), plan.about, plan.change()));
+            line(
+                0,
+                &format!("{} ({}): {}", hosts.join(", "), plan.about, plan.change()),
+            );
             for found in &plan.found {
                 line(2, &format!("note: {found}"));
             }
-            let parts = [("prepare", &plan.prepare), ("migrate", &plan.migrate), ("switch", &plan.switch)];
+            let parts = [
+                ("prepare", &plan.prepare),
+                ("migrate", &plan.migrate),
+                ("switch", &plan.switch),
+            ];
             let ends = [("if it fails", &plan.back), ("at the end", &plan.unlock)];
             for (name, steps) in parts.into_iter().chain(ends) {
                 if steps.is_empty() {
@@ -293,7 +340,11 @@ impl Plan {
                 line(2, name);
                 for step in steps {
                     line(4, &step.what);
-                    if let Some(core) = step.line.as_deref().filter(|core| !step.what.contains(core)) {
+                    if let Some(core) = step
+                        .line
+                        .as_deref()
+                        .filter(|core| !step.what.contains(core))
+                    {
                         line(6, &format!("$ {core}"));
                     }
                     if verbose {
@@ -303,10 +354,13 @@ impl Plan {
                 }
             }
         }
-        let batches = self
-            .batches
-            .iter()
-            .map(|batch| batch.iter().map(|index| self.hosts[*index].host.as_str()).collect::<Vec<_>>().join(", "));
+        let batches = self.batches.iter().map(|batch| {
+            batch
+                .iter()
+                .map(|index| self.hosts[*index].host.as_str())
+                .collect::<Vec<_>>()
+                .join(", ")
+        });
         let batches: Vec<String> = batches.collect();
         if batches.len() > 1 {
             line(0, &format!("batches: {}", batches.join(" | ")));
@@ -320,14 +374,27 @@ impl Plan {
     /// Hosts whose plans differ in nothing that people read.
     fn groups(&self) -> Vec<(Vec<&str>, &HostPlan)> {
         fn shown(plan: &HostPlan) -> Vec<&str> {
-            let steps = [&plan.prepare, &plan.migrate, &plan.switch, &plan.back].into_iter().flatten();
-            let steps = steps.flat_map(|step| [step.what.as_str(), step.line.as_deref().unwrap_or_default()]);
-            let host = [plan.about.as_str(), plan.from.as_deref().unwrap_or_default(), &plan.to];
-            host.into_iter().chain(plan.found.iter().map(String::as_str)).chain(steps).collect()
+            let steps = [&plan.prepare, &plan.migrate, &plan.switch, &plan.back]
+                .into_iter()
+                .flatten();
+            let steps = steps
+                .flat_map(|step| [step.what.as_str(), step.line.as_deref().unwrap_or_default()]);
+            let host = [
+                plan.about.as_str(),
+                plan.from.as_deref().unwrap_or_default(),
+                &plan.to,
+            ];
+            host.into_iter()
+                .chain(plan.found.iter().map(String::as_str))
+                .chain(steps)
+                .collect()
         }
         let mut groups: Vec<(Vec<&str>, &HostPlan)> = Vec::new();
         for plan in &self.hosts {
-            match groups.iter_mut().find(|(_, first)| shown(first) == shown(plan)) {
+            match groups
+                .iter_mut()
+                .find(|(_, first)| shown(first) == shown(plan))
+            {
                 Some((hosts, _)) => hosts.push(&plan.host),
                 None => groups.push((vec![&plan.host], plan)),
             }
@@ -359,7 +426,12 @@ impl Plan {
                 })
             })
             .collect();
-        let names = |batch: &Vec<usize>| batch.iter().map(|index| self.hosts[*index].host.clone()).collect::<Vec<_>>();
+        let names = |batch: &Vec<usize>| {
+            batch
+                .iter()
+                .map(|index| self.hosts[*index].host.clone())
+                .collect::<Vec<_>>()
+        };
         json!({
             "action": self.action,
             "name": self.name,
@@ -381,11 +453,18 @@ struct Refusals {
 
 impl Refusals {
     fn new(doing: &'static str) -> Self {
-        Self { doing, all: Vec::new() }
+        Self {
+            doing,
+            all: Vec::new(),
+        }
     }
 
     fn add(&mut self, host: &str, error: Error) {
-        match self.all.iter_mut().find(|(_, known)| known.to_string() == error.to_string()) {
+        match self
+            .all
+            .iter_mut()
+            .find(|(_, known)| known.to_string() == error.to_string())
+        {
             Some((hosts, _)) => hosts.push(host.to_owned()),
             None => self.all.push((vec![host.to_owned()], error)),
         }
@@ -403,31 +482,56 @@ impl Refusals {
 fn not_root(terms: &Terms, facts: &Facts) -> Option<Error> {
     if facts.root {
         let unreadable = facts.unreadable.as_ref();
-        let unreadable = unreadable.map(|path| Error::new(format!("`{path}` cannot be read there")));
+        let unreadable =
+            unreadable.map(|path| Error::new(format!("`{path}` cannot be read there")));
         return unreadable.or_else(|| facts.untrustworthy());
     }
-    let error = Error::new(format!("packages are installed by root, and the login is `{}`", facts.user));
-    Some(if terms.sudo { error } else { error.hint("use sudo there: `--sudo`, or `sudo = true` in `[deploy.NAME]`") })
+    let error = Error::new(format!(
+        "packages are installed by root, and the login is `{}`",
+        facts.user
+    ));
+    Some(if terms.sudo {
+        error
+    } else {
+        error.hint("use sudo there: `--sudo`, or `sudo = true` in `[deploy.NAME]`")
+    })
 }
 
 /// What an installation writes to and can't, as on a file system that is mounted read-only.
 fn unwritable(facts: &Facts) -> Option<Error> {
-    let places: Vec<String> = facts.unwritable.iter().map(|path| format!("`{path}`")).collect();
-    let first = facts.unwritable.first().filter(|_| facts.root && facts.own.is_none())?;
-    let error =
-        Error::new(format!("root cannot write to {} there: its file system is mounted read-only", places.join(", ")));
-    Some(error.hint(format!("find out why (`findmnt -T {first}`, `dmesg`) and remount it read-write")))
+    let places: Vec<String> = facts
+        .unwritable
+        .iter()
+        .map(|path| format!("`{path}`"))
+        .collect();
+    let first = facts
+        .unwritable
+        .first()
+        .filter(|_| facts.root && facts.own.is_none())?;
+    let error = Error::new(format!(
+        "root cannot write to {} there: its file system is mounted read-only",
+        places.join(", ")
+    ));
+    Some(error.hint(format!(
+        "find out why (`findmnt -T {first}`, `dmesg`) and remount it read-write"
+    )))
 }
 
 fn no_manager(facts: &Facts) -> Option<Error> {
-    facts.manager.is_none().then(|| Error::new(format!("no package manager is known on {}", facts.distribution())))
+    facts.manager.is_none().then(|| {
+        Error::new(format!(
+            "no package manager is known on {}",
+            facts.distribution()
+        ))
+    })
 }
 
 /// What a host gets.
 struct Goods<'a> {
     artifact: &'a Candidate,
     index: usize,
-    /// The interpreter that it shares with other applications, and the package's index, if there is one here.
+    /// The interpreter that it shares with other applications, and the package's index, if there
+    /// is one here.
     runtime: Option<(&'a Candidate, usize)>,
 }
 
@@ -435,17 +539,27 @@ impl<'a> Goods<'a> {
     fn choose(terms: &Terms, artifacts: &'a [Candidate], facts: &Facts) -> Result<Self> {
         if terms.unpacked.is_some() {
             let index = unpacked::choose(artifacts, facts)?;
-            return Ok(Self { artifact: &artifacts[index], index, runtime: None });
+            return Ok(Self {
+                artifact: &artifacts[index],
+                index,
+                runtime: None,
+            });
         }
         let index = artifact::choose(artifacts, terms.name.as_str(), facts)?;
         let artifact = &artifacts[index];
         let runtime = artifact::choose_runtime(artifacts, artifact, facts)?;
-        Ok(Self { artifact, index, runtime: runtime.map(|index| (&artifacts[index], index)) })
+        Ok(Self {
+            artifact,
+            index,
+            runtime: runtime.map(|index| (&artifacts[index], index)),
+        })
     }
 
     /// The interpreter, unless the host has that version or a newer one.
     fn brings(&self, facts: &Facts) -> Option<(&'a Candidate, usize)> {
-        self.runtime.filter(|(_, index)| !matches!(facts.orders.get(index), Some(Order::Same | Order::Older)))
+        self.runtime.filter(|(_, index)| {
+            !matches!(facts.orders.get(index), Some(Order::Same | Order::Older))
+        })
     }
 
     /// What the artifact runs on, for later pushes to know.
@@ -466,15 +580,31 @@ fn against(terms: &Terms, goods: &Goods<'_>, facts: &Facts) -> Vec<Error> {
         Some(_) => unpacked::against(artifact, facts),
         None => not_root(terms, facts).into_iter().collect(),
     };
-    let all = [Some((artifact, goods.index)), goods.brings(facts)].into_iter().flatten();
-    for (artifact, missing) in all.filter_map(|(artifact, index)| Some((artifact, facts.unmet.get(&index)?))) {
-        let missing: Vec<String> = missing.iter().map(|relation| format!("`{relation}`")).collect();
-        let error =
-            Error::new(format!("{} needs {}, which no repository offers there", artifact.file, missing.join(", ")));
-        let lacks_runtime = artifact.runtime.as_ref().filter(|_| goods.runtime.is_none());
-        let lacks_runtime = lacks_runtime.filter(|runtime| missing.iter().any(|it| it.contains(&runtime.package)));
+    let all = [Some((artifact, goods.index)), goods.brings(facts)]
+        .into_iter()
+        .flatten();
+    for (artifact, missing) in
+        all.filter_map(|(artifact, index)| Some((artifact, facts.unmet.get(&index)?)))
+    {
+        let missing: Vec<String> = missing
+            .iter()
+            .map(|relation| format!("`{relation}`"))
+            .collect();
+        let error = Error::new(format!(
+            "{} needs {}, which no repository offers there",
+            artifact.file,
+            missing.join(", ")
+        ));
+        let lacks_runtime = artifact
+            .runtime
+            .as_ref()
+            .filter(|_| goods.runtime.is_none());
+        let lacks_runtime =
+            lacks_runtime.filter(|runtime| missing.iter().any(|it| it.contains(&runtime.package)));
         errors.push(error.hint(match lacks_runtime {
-            Some(_) => "make its interpreter's package with `pkgapp runtime build`, or name that file too",
+            Some(_) => {
+                "make its interpreter's package with `pkgapp runtime build`, or name that file too"
+            }
             None => "let the host know a repository that has it, and refresh its lists of packages",
         }));
     }
@@ -483,14 +613,24 @@ fn against(terms: &Terms, goods: &Goods<'_>, facts: &Facts) -> Vec<Error> {
         // How the versions of two programs compare says nothing.
         return errors;
     }
-    let signed = |artifact: &Candidate| artifact.is_signed || (is_there(artifact, facts) && goods.runtime.is_none());
-    let coming = [Some(artifact), goods.brings(facts).map(|(runtime, _)| runtime)];
-    if let Some(unsigned) = coming.into_iter().flatten().find(|artifact| !signed(artifact))
+    let signed = |artifact: &Candidate| {
+        artifact.is_signed || (is_there(artifact, facts) && goods.runtime.is_none())
+    };
+    let coming = [
+        Some(artifact),
+        goods.brings(facts).map(|(runtime, _)| runtime),
+    ];
+    if let Some(unsigned) = coming
+        .into_iter()
+        .flatten()
+        .find(|artifact| !signed(artifact))
         && let Some(error) = no_signature(&unsigned.file, facts)
     {
         errors.push(error.hint(match unsigned.kind {
             ArtifactKind::Deb => "sign it with `debsigs` and a key that the host trusts",
-            ArtifactKind::Rpm | ArtifactKind::Tar => "sign it with `rpmsign --addsign` and a key that the host trusts",
+            ArtifactKind::Rpm | ArtifactKind::Tar => {
+                "sign it with `rpmsign --addsign` and a key that the host trusts"
+            }
         }));
     }
     errors.extend(no_space(goods, facts));
@@ -505,13 +645,19 @@ fn against(terms: &Terms, goods: &Goods<'_>, facts: &Facts) -> Vec<Error> {
     };
     match order {
         Some(Order::Older) if !terms.allow.downgrade => errors.push(
-            Error::new(format!("{installed} is installed, which is newer than {}", artifact.version))
-                .hint("go back with `pkgapp rollback`, or insist with `--allow-downgrade`"),
+            Error::new(format!(
+                "{installed} is installed, which is newer than {}",
+                artifact.version
+            ))
+            .hint("go back with `pkgapp rollback`, or insist with `--allow-downgrade`"),
         ),
-        Some(Order::Same) if !terms.allow.reinstall && !is_half_done(artifact, facts) => errors.push(
-            Error::new(format!("another package of version {installed} is installed"))
+        Some(Order::Same) if !terms.allow.reinstall && !is_half_done(artifact, facts) => errors
+            .push(
+                Error::new(format!(
+                    "another package of version {installed} is installed"
+                ))
                 .hint("build it with a higher `[package] revision`, or insist with `--reinstall`"),
-        ),
+            ),
         _ => {}
     }
     errors
@@ -520,7 +666,9 @@ fn against(terms: &Terms, goods: &Goods<'_>, facts: &Facts) -> Vec<Error> {
 /// A package manager that was told to does not install what has no signature.
 fn no_signature(file: &str, facts: &Facts) -> Option<Error> {
     let who = facts.insists.as_ref()?;
-    Some(Error::new(format!("{file} has no signature, and {who} refuses such packages there")))
+    Some(Error::new(format!(
+        "{file} has no signature, and {who} refuses such packages there"
+    )))
 }
 
 /// A package that somebody else has installed, or will upgrade, is not replaced.
@@ -528,33 +676,54 @@ fn not_ours(terms: &Terms, facts: &Facts) -> Option<Error> {
     let name = &terms.name;
     let rename = "give the application another name (`[app] name`)";
     if facts.foreign {
-        let installed = facts.installed.as_ref().or(facts.half.as_ref()).map_or("", String::as_str);
-        let error =
-            Error::new(format!("the package `{name}` ({installed}) is installed there, and pkgapp did not make it"));
+        let installed = facts
+            .installed
+            .as_ref()
+            .or(facts.half.as_ref())
+            .map_or("", String::as_str);
+        let error = Error::new(format!(
+            "the package `{name}` ({installed}) is installed there, and pkgapp did not make it"
+        ));
         return Some(error.note("a push would take its place").hint(rename));
     }
     let offered = facts.offers.as_ref().filter(|_| !terms.allow.same_name)?;
-    let error = Error::new(format!("the host's repositories have another package `{name}` ({offered})"));
+    let error = Error::new(format!(
+        "the host's repositories have another package `{name}` ({offered})"
+    ));
     let error = error.note("upgrades of the host would replace the application with it");
-    Some(error.hint(format!("{rename}, or use `--allow-same-name` if the repository is your own")))
+    Some(error.hint(format!(
+        "{rename}, or use `--allow-same-name` if the repository is your own"
+    )))
 }
 
-/// How a tarball's version compares with that of the release in use. Two builds of one version lie beside each other.
+/// How a tarball's version compares with that of the release in use. Two builds of one version lie
+/// beside each other.
 fn by_release(artifact: &Candidate, facts: &Facts) -> Option<Order> {
     let version = |text: &str| text.parse::<crate::pypa::Version>().ok();
     let installed = version(&facts.kept_installed()?.release)?;
-    Some(if version(&artifact.release)? < installed { Order::Older } else { Order::Newer })
+    Some(if version(&artifact.release)? < installed {
+        Order::Older
+    } else {
+        Order::Newer
+    })
 }
 
 /// Returns whether the release is installed, by this package as far as anyone knows.
 fn is_there(artifact: &Candidate, facts: &Facts) -> bool {
-    let same = facts.installed.as_deref() == Some(&artifact.version) && facts.record == Some(artifact.record);
-    same && facts.half.is_none() && facts.current.is_none_or(|current| current == artifact.sha256)
+    let same = facts.installed.as_deref() == Some(&artifact.version)
+        && facts.record == Some(artifact.record);
+    same && facts.half.is_none()
+        && facts
+            .current
+            .is_none_or(|current| current == artifact.sha256)
 }
 
 /// Returns whether an unfinished transaction is of this very package.
 fn is_half_done(artifact: &Candidate, facts: &Facts) -> bool {
-    facts.transaction.as_ref().is_some_and(|transaction| transaction.sum == artifact.sha256.to_string())
+    facts
+        .transaction
+        .as_ref()
+        .is_some_and(|transaction| transaction.sum == artifact.sha256.to_string())
 }
 
 /// What a push writes about a package and its installation, the log included, about.
@@ -563,25 +732,57 @@ const NOTES: u64 = 128 << 10;
 fn no_space(goods: &Goods<'_>, facts: &Facts) -> Option<Error> {
     let artifact = goods.artifact;
     let runtime = goods.brings(facts).map(|(runtime, _)| runtime);
-    let sent = runtime.filter(|runtime| facts.kept_runtime(runtime.sha256).is_none()).map_or(0, |runtime| runtime.size);
-    let file = sent + if facts.kept(artifact.sha256).is_some() { 0 } else { artifact.size };
+    let sent = runtime
+        .filter(|runtime| facts.kept_runtime(runtime.sha256).is_none())
+        .map_or(0, |runtime| runtime.size);
+    let file = sent
+        + if facts.kept(artifact.sha256).is_some() {
+            0
+        } else {
+            artifact.size
+        };
     let (prefix, state) = (&facts.free_prefix, &facts.free_state);
     // dpkg and rpm put the new files beside the old ones.
-    let release = if is_there(artifact, facts) { 0 } else { artifact.installed_size };
+    let release = if is_there(artifact, facts) {
+        0
+    } else {
+        artifact.installed_size
+    };
     let release = release + runtime.map_or(0, |runtime| runtime.installed_size);
     let same = prefix.device == state.device;
     let into = facts.own.as_ref().map(|own| own.into.as_str());
-    let file = if is_there(artifact, facts) { file } else { file + NOTES };
+    let file = if is_there(artifact, facts) {
+        file
+    } else {
+        file + NOTES
+    };
     let needs = [
-        (into.unwrap_or(&artifact.prefix), prefix.bytes, if same { release + file } else { release }),
-        (into.unwrap_or("/var/lib/pkgapp"), state.bytes, if same { 0 } else { file }),
+        (
+            into.unwrap_or(&artifact.prefix),
+            prefix.bytes,
+            if same { release + file } else { release },
+        ),
+        (
+            into.unwrap_or("/var/lib/pkgapp"),
+            state.bytes,
+            if same { 0 } else { file },
+        ),
     ];
     let (place, free, need) = needs.into_iter().find(|(_, free, need)| need > free)?;
-    let error = Error::new(format!("`{place}` has {} free and needs {}", human_bytes(free), human_bytes(need)));
+    let error = Error::new(format!(
+        "`{place}` has {} free and needs {}",
+        human_bytes(free),
+        human_bytes(need)
+    ));
     Some(error.hint("make room there"))
 }
 
-fn push_to(terms: &Terms, site: &Site, goods: &Goods<'_>, migrate: Option<&Migration<'_>>) -> HostPlan {
+fn push_to(
+    terms: &Terms,
+    site: &Site,
+    goods: &Goods<'_>,
+    migrate: Option<&Migration<'_>>,
+) -> HostPlan {
     let (facts, artifact) = (&site.facts, goods.artifact);
     let package = Placed::from(artifact);
     let maker = maker(terms, site, &artifact.prefix);
@@ -598,14 +799,26 @@ fn push_to(terms: &Terms, site: &Site, goods: &Goods<'_>, migrate: Option<&Migra
     if there && kept && facts.current == Some(artifact.sha256) && settled && runtime.is_none() {
         return idle(terms, &maker, site, &artifact.version, found);
     }
-    if let Some(kept) = facts.kept.iter().find(|kept| kept.sha256 == artifact.sha256 && !kept.failed.is_empty()) {
-        found.push(format!("{} failed here before ({})", artifact.release, kept.failed));
+    if let Some(kept) = facts
+        .kept
+        .iter()
+        .find(|kept| kept.sha256 == artifact.sha256 && !kept.failed.is_empty())
+    {
+        found.push(format!(
+            "{} failed here before ({})",
+            artifact.release, kept.failed
+        ));
     }
     // Where only the interpreter changes, back means the same package with the one of before.
-    let same = facts.kept(artifact.sha256).filter(|_| there && runtime.is_some());
+    let same = facts
+        .kept(artifact.sha256)
+        .filter(|_| there && runtime.is_some());
     let refused = |kept: &&Kept| kept.is_unsigned && facts.insists.is_some();
     let before = same.or_else(|| left_by(facts, artifact.sha256));
-    if let Some(error) = before.filter(refused).and_then(|kept| no_signature(&kept.file, facts)) {
+    if let Some(error) = before
+        .filter(refused)
+        .and_then(|kept| no_signature(&kept.file, facts))
+    {
         found.push(error.to_string());
     }
     let back = match before.filter(|kept| !refused(kept)) {
@@ -617,12 +830,22 @@ fn push_to(terms: &Terms, site: &Site, goods: &Goods<'_>, migrate: Option<&Migra
         let why = before.map_or("the installed package is not kept there, so ", |_| "");
         found.push(format!("{why}there is no way back"));
     }
-    let changes = runtime.map(|runtime| changes(&Placed::from(runtime), facts, &mut found)).unwrap_or_default();
+    let changes = runtime
+        .map(|runtime| changes(&Placed::from(runtime), facts, &mut found))
+        .unwrap_or_default();
     let steps = vec![maker.health(&terms.check)];
     let transacted = is_half_done(artifact, facts);
     let installs = !there || transacted || runtime.is_some();
-    let install =
-        installs.then(|| way.go(&maker, facts.installed.as_deref(), Some(&package), &back, &changes, terms.patience));
+    let install = installs.then(|| {
+        way.go(
+            &maker,
+            facts.installed.as_deref(),
+            Some(&package),
+            &back,
+            &changes,
+            terms.patience,
+        )
+    });
     let migrate = migrate.filter(|_| !there || transacted);
     let migration: Vec<Step> = migrate.map_or_else(Vec::new, |migrate| {
         let along = runtime.map(Placed::from);
@@ -631,7 +854,16 @@ fn push_to(terms: &Terms, site: &Site, goods: &Goods<'_>, migrate: Option<&Migra
         stage.into_iter().chain([migrate]).collect()
     });
     let migrates_here = migrate.is_some_and(|migrate| migrate.on == MigrateOn::All);
-    let entry = |result: &str| entry(terms, "push", facts.installed.as_deref(), &package, &changes, result);
+    let entry = |result: &str| {
+        entry(
+            terms,
+            "push",
+            facts.installed.as_deref(),
+            &package,
+            &changes,
+            result,
+        )
+    };
     let hooks = Around::new(terms, &maker, &package);
     let mut switch = hooks.before.clone();
     if migrates_here {
@@ -648,15 +880,30 @@ fn push_to(terms: &Terms, site: &Site, goods: &Goods<'_>, migrate: Option<&Migra
     };
     let mut way_back = Vec::new();
     if back != Back::None {
-        let undo = Changes { there: changes.back.clone(), back: None };
+        let undo = Changes {
+            there: changes.back.clone(),
+            back: None,
+        };
         way_back.extend(hooks.drain.clone());
-        way_back.push(way.go(&maker, Some(&package.version), behind, &Back::None, &undo, terms.patience));
+        way_back.push(way.go(
+            &maker,
+            Some(&package.version),
+            behind,
+            &Back::None,
+            &undo,
+            terms.patience,
+        ));
         if behind.is_some() {
             way_back.push(maker.health(&terms.check));
             way_back.extend(hooks.undrain.clone());
         }
         let bad = bad.map(|bad| (Mark::Failed, bad));
-        way_back.push(maker.record(Some(behind), bad, terms.keep, &entry("failed, and taken back")));
+        way_back.push(maker.record(
+            Some(behind),
+            bad,
+            terms.keep,
+            &entry("failed, and taken back"),
+        ));
     }
     let [failed, refused] = without_success(terms, &maker, &hooks, bad, entry);
     HostPlan {
@@ -673,26 +920,53 @@ fn push_to(terms: &Terms, site: &Site, goods: &Goods<'_>, migrate: Option<&Migra
 }
 
 /// The lock, and what is sent and unpacked under it.
-fn prepare(terms: &Terms, maker: &Maker<'_>, way: &Way<'_>, facts: &Facts, goods: &Goods<'_>) -> Vec<Step> {
+fn prepare(
+    terms: &Terms,
+    maker: &Maker<'_>,
+    way: &Way<'_>,
+    facts: &Facts,
+    goods: &Goods<'_>,
+) -> Vec<Step> {
     let package = Placed::from(goods.artifact);
     let runs_on = goods.runs_on();
-    let runtime = goods.brings(facts).map(|(runtime, _)| (runtime, Placed::from(runtime)));
-    let mut coming = vec![Coming { package: &package, pieces: &goods.artifact.pieces, runtime: runs_on.as_ref() }];
+    let runtime = goods
+        .brings(facts)
+        .map(|(runtime, _)| (runtime, Placed::from(runtime)));
+    let mut coming = vec![Coming {
+        package: &package,
+        pieces: &goods.artifact.pieces,
+        runtime: runs_on.as_ref(),
+    }];
     coming.extend(runtime.as_ref().map(|(runtime, package)| Coming {
         package,
         pieces: &runtime.pieces,
         runtime: None,
     }));
     let mut steps = vec![lock(terms, maker, facts, &coming)];
-    if let Some((runtime, _)) = runtime.as_ref().filter(|(runtime, _)| facts.kept_runtime(runtime.sha256).is_none()) {
-        let there = facts.pieces.iter().find_map(|(sum, pieces)| Some((facts.kept_runtime(*sum)?, pieces)));
+    if let Some((runtime, _)) = runtime
+        .as_ref()
+        .filter(|(runtime, _)| facts.kept_runtime(runtime.sha256).is_none())
+    {
+        let there = facts
+            .pieces
+            .iter()
+            .find_map(|(sum, pieces)| Some((facts.kept_runtime(*sum)?, pieces)));
         let there = there.map(|(kept, pieces)| (Placed::from(kept), pieces));
-        steps.push(maker.upload(runtime, there.as_ref().map(|(package, pieces)| (package, *pieces))));
+        steps.push(maker.upload(
+            runtime,
+            there.as_ref().map(|(package, pieces)| (package, *pieces)),
+        ));
     }
     if facts.kept(goods.artifact.sha256).is_none() {
-        let there = facts.pieces.iter().find_map(|(sum, pieces)| Some((facts.kept(*sum)?, pieces)));
+        let there = facts
+            .pieces
+            .iter()
+            .find_map(|(sum, pieces)| Some((facts.kept(*sum)?, pieces)));
         let there = there.map(|(kept, pieces)| (Placed::from(kept), pieces));
-        steps.push(maker.upload(goods.artifact, there.as_ref().map(|(package, pieces)| (package, *pieces))));
+        steps.push(maker.upload(
+            goods.artifact,
+            there.as_ref().map(|(package, pieces)| (package, *pieces)),
+        ));
     }
     steps.extend(way.unpack(maker, terms, &package));
     steps
@@ -701,30 +975,50 @@ fn prepare(terms: &Terms, maker: &Maker<'_>, way: &Way<'_>, facts: &Facts, goods
 /// What becomes of an interpreter when this package of it comes, and if it goes back.
 fn changes(runtime: &Placed, facts: &Facts, found: &mut Vec<String>) -> Changes {
     let name = runtime.name.clone().unwrap_or_default();
-    let down = |to| Change::Down { name: name.clone(), from: runtime.version.clone(), to };
-    let back = match (facts.runtimes.get(&name), facts.kept_runtime_installed(&name)) {
+    let down = |to| Change::Down {
+        name: name.clone(),
+        from: runtime.version.clone(),
+        to,
+    };
+    let back = match (
+        facts.runtimes.get(&name),
+        facts.kept_runtime_installed(&name),
+    ) {
         (None, _) => Some(down(None)),
         (Some(_), Some(kept)) => Some(down(Some(Placed::from(kept)))),
         (Some(installed), None) => {
-            found.push(format!("{name} {installed} is not kept there, so it stays new whatever happens"));
+            found.push(format!(
+                "{name} {installed} is not kept there, so it stays new whatever happens"
+            ));
             None
         }
     };
-    Changes { there: Some(Change::Up(runtime.clone())), back }
+    Changes {
+        there: Some(Change::Up(runtime.clone())),
+        back,
+    }
 }
 
-/// What is done about the interpreter when a host goes back to a package that it keeps: it never becomes older, as other
-/// applications may need what it is.
+/// What is done about the interpreter when a host goes back to a package that it keeps: it never
+/// becomes older, as other applications may need what it is.
 fn runtime_of_kept(kept: &Kept, facts: &Facts) -> Result<Changes> {
-    let Some(on) = facts.runs_on.get(&kept.sha256) else { return Ok(Changes::default()) };
+    let Some(on) = facts.runs_on.get(&kept.sha256) else {
+        return Ok(Changes::default());
+    };
     // How the one of then compares with the installed one.
     if matches!(on.order, Some(Order::Same | Order::Older)) {
         return Ok(Changes::default());
     }
     let runtime = facts.kept_runtime(on.sha256).ok_or_else(|| {
-        Error::new(format!("release {} runs on {} {}, which is not kept there", kept.release, on.name, on.version))
-            .note(format!("installed is {}", facts.runtimes.get(&on.name).map_or("none", String::as_str)))
-            .hint("push it: it is sent then")
+        Error::new(format!(
+            "release {} runs on {} {}, which is not kept there",
+            kept.release, on.name, on.version
+        ))
+        .note(format!(
+            "installed is {}",
+            facts.runtimes.get(&on.name).map_or("none", String::as_str)
+        ))
+        .hint("push it: it is sent then")
     })?;
     Ok(changes(&Placed::from(runtime), facts, &mut Vec::new()))
 }
@@ -735,17 +1029,36 @@ fn back_on(terms: &Terms, site: &Site, kept: &Kept, changes: &Changes) -> HostPl
     let package = Placed::from(kept);
     let left = left_by(facts, kept.sha256).map(Placed::from);
     let mut found = found(facts);
-    if facts.current == Some(kept.sha256) && facts.installed.as_deref() == Some(&kept.version) && facts.half.is_none() {
+    if facts.current == Some(kept.sha256)
+        && facts.installed.as_deref() == Some(&kept.version)
+        && facts.half.is_none()
+    {
         found.push("it runs that already".to_owned());
         return idle(terms, &maker, site, &kept.version, found);
     }
     let way = Way::new(terms, facts);
     let back = left.clone().map_or(Back::None, Back::Package);
     let hooks = Around::new(terms, &maker, &package);
-    let entry = |result: &str| entry(terms, "rollback", facts.installed.as_deref(), &package, changes, result);
+    let entry = |result: &str| {
+        entry(
+            terms,
+            "rollback",
+            facts.installed.as_deref(),
+            &package,
+            changes,
+            result,
+        )
+    };
     let mut switch = hooks.before.clone();
     switch.extend(hooks.drain.clone());
-    switch.push(way.go(&maker, facts.installed.as_deref(), Some(&package), &back, changes, terms.patience));
+    switch.push(way.go(
+        &maker,
+        facts.installed.as_deref(),
+        Some(&package),
+        &back,
+        changes,
+        terms.patience,
+    ));
     switch.push(maker.health(&terms.check));
     switch.extend(hooks.undrain.iter().chain(&hooks.after).cloned());
     // What was left is not gone back to again, although nothing is wrong with it.
@@ -753,7 +1066,10 @@ fn back_on(terms: &Terms, site: &Site, kept: &Kept, changes: &Changes) -> HostPl
     switch.push(maker.record(Some(Some(&package)), left, terms.keep, &entry("ok")));
     let [failed, refused] = without_success(terms, &maker, &hooks, Some(&package), entry);
     HostPlan {
-        prepare: [lock(terms, &maker, facts, &[])].into_iter().chain(way.unpack(&maker, terms, &package)).collect(),
+        prepare: [lock(terms, &maker, facts, &[])]
+            .into_iter()
+            .chain(way.unpack(&maker, terms, &package))
+            .collect(),
         switch,
         abandon: hooks.undrain,
         failed,
@@ -763,7 +1079,8 @@ fn back_on(terms: &Terms, site: &Site, kept: &Kept, changes: &Changes) -> HostPl
     }
 }
 
-/// What follows an installation that failed, and one that the package manager refused: the latter is nobody's fault.
+/// What follows an installation that failed, and one that the package manager refused: the latter
+/// is nobody's fault.
 fn without_success(
     terms: &Terms,
     maker: &Maker<'_>,
@@ -792,7 +1109,10 @@ fn maker<'a>(terms: &'a Terms, site: &'a Site, prefix: &'a str) -> Maker<'a> {
 /// Where the release lies that is in use, if it is not where a package puts it.
 fn facts_prefix(terms: &Terms, facts: &Facts) -> Option<String> {
     terms.unpacked.as_ref()?;
-    facts.own.as_ref().map(|own| format!("{}/current", own.into))
+    facts
+        .own
+        .as_ref()
+        .map(|own| format!("{}/current", own.into))
 }
 
 /// How a host gets from one release to another.
@@ -807,7 +1127,11 @@ impl<'a> Way<'a> {
     fn new(terms: &'a Terms, facts: &Facts) -> Self {
         match &terms.unpacked {
             Some(unpacked) => Self::Switch(unpacked),
-            None => Self::Install(facts.manager.expect("a host without a package manager is refused")),
+            None => Self::Install(
+                facts
+                    .manager
+                    .expect("a host without a package manager is refused"),
+            ),
         }
     }
 
@@ -838,19 +1162,33 @@ impl<'a> Way<'a> {
 fn lock(terms: &Terms, maker: &Maker<'_>, facts: &Facts, coming: &[Coming<'_>]) -> Step {
     let seen = facts.lock.as_ref().map(|holder| holder.token.as_str());
     let dead = seen.filter(|token| owner::is_dead(token));
-    maker.lock(&terms.owner.label, seen.unwrap_or_default(), dead.unwrap_or_default(), terms.patience, coming)
+    maker.lock(
+        &terms.owner.label,
+        seen.unwrap_or_default(),
+        dead.unwrap_or_default(),
+        terms.patience,
+        coming,
+    )
 }
 
 /// A host with nothing to do, but for the lock that a dead push has left.
 fn idle(terms: &Terms, maker: &Maker<'_>, site: &Site, to: &str, found: Vec<String>) -> HostPlan {
-    let holder = site.facts.lock.as_ref().filter(|holder| !holder.alive || owner::is_dead(&holder.token));
+    let holder = site
+        .facts
+        .lock
+        .as_ref()
+        .filter(|holder| !holder.alive || owner::is_dead(&holder.token));
     let refusal = match terms.unpacked {
         Some(_) => site.facts.untrustworthy(),
         None => not_root(terms, &site.facts),
     };
-    let sweep =
-        holder.filter(|_| refusal.is_none()).map(|holder| maker.sweep(&holder.token, owner::is_dead(&holder.token)));
-    HostPlan { unlock: sweep.into_iter().collect(), ..untouched(maker, site, to, found) }
+    let sweep = holder
+        .filter(|_| refusal.is_none())
+        .map(|holder| maker.sweep(&holder.token, owner::is_dead(&holder.token)));
+    HostPlan {
+        unlock: sweep.into_iter().collect(),
+        ..untouched(maker, site, to, found)
+    }
 }
 
 /// A host to which nothing is done.
@@ -883,7 +1221,12 @@ struct Around {
 
 impl Around {
     fn new(terms: &Terms, maker: &Maker<'_>, package: &Placed) -> Self {
-        let steps = |stage, lines: &[CommandLine]| lines.iter().map(|line| maker.hook(stage, line, package)).collect();
+        let steps = |stage, lines: &[CommandLine]| {
+            lines
+                .iter()
+                .map(|line| maker.hook(stage, line, package))
+                .collect()
+        };
         Self {
             before: steps(Stage::Before, &terms.hooks.before),
             drain: steps(Stage::Drain, &terms.hooks.drain),
@@ -896,14 +1239,25 @@ impl Around {
 fn about(facts: &Facts) -> String {
     let into = facts.own.as_ref().map(|own| format!(", in {}", own.into));
     let manager = facts.manager.map(|manager| format!(", {manager}"));
-    format!("{}{}", facts.distribution(), into.or(manager).unwrap_or_default())
+    format!(
+        "{}{}",
+        facts.distribution(),
+        into.or(manager).unwrap_or_default()
+    )
 }
 
 /// How a push ends, for the history, when the package manager could not install it.
 const NOT_INSTALLED: &str = "not installed";
 
 /// A line of the history, without its time.
-fn entry(terms: &Terms, action: &str, from: Option<&str>, to: &Placed, changes: &Changes, result: &str) -> Value {
+fn entry(
+    terms: &Terms,
+    action: &str,
+    from: Option<&str>,
+    to: &Placed,
+    changes: &Changes,
+    result: &str,
+) -> Value {
     let mut entry = json!({
         "who": terms.owner.who(),
         "action": action,
@@ -915,7 +1269,11 @@ fn entry(terms: &Terms, action: &str, from: Option<&str>, to: &Placed, changes: 
         "result": result,
     });
     if let Some(Change::Up(runtime)) = &changes.there {
-        entry["runtime"] = json!(format!("{} {}", runtime.name.as_deref().unwrap_or_default(), runtime.version));
+        entry["runtime"] = json!(format!(
+            "{} {}",
+            runtime.name.as_deref().unwrap_or_default(),
+            runtime.version
+        ));
     }
     entry
 }
@@ -925,21 +1283,39 @@ fn found(facts: &Facts) -> Vec<String> {
     let mut found = Vec::new();
     if let Some(holder) = &facts.lock {
         found.push(match holder.alive && !owner::is_dead(&holder.token) {
-            true => format!("{} is pushing since {}; waits for the lock", holder.owner, holder.since),
-            false => format!("the push by {} since {} died; its lock is free", holder.owner, holder.since),
+            true => format!(
+                "{} is pushing since {}; waits for the lock",
+                holder.owner, holder.since
+            ),
+            false => format!(
+                "the push by {} since {} died; its lock is free",
+                holder.owner, holder.since
+            ),
         });
     }
     if let Some(transaction) = &facts.transaction {
-        let goal = if transaction.sum.is_empty() { "a removal" } else { &transaction.version };
+        let goal = if transaction.sum.is_empty() {
+            "a removal"
+        } else {
+            &transaction.version
+        };
         found.push(match transaction.state {
             TransactionState::Running => {
                 format!("the installation of {goal} by an earlier push goes on; waits for its end")
             }
-            TransactionState::Done => format!("an earlier push has installed {goal} and did not see its end"),
-            TransactionState::Restored => format!("an earlier push has tried {goal}, which failed and was taken back"),
-            TransactionState::Refused => format!("an earlier push has tried {goal}, and the package manager could not"),
+            TransactionState::Done => {
+                format!("an earlier push has installed {goal} and did not see its end")
+            }
+            TransactionState::Restored => {
+                format!("an earlier push has tried {goal}, which failed and was taken back")
+            }
+            TransactionState::Refused => {
+                format!("an earlier push has tried {goal}, and the package manager could not")
+            }
             TransactionState::Failed => format!("an earlier push has tried {goal}, which failed"),
-            TransactionState::Interrupted => format!("the installation of {goal} by an earlier push was interrupted"),
+            TransactionState::Interrupted => {
+                format!("the installation of {goal} by an earlier push was interrupted")
+            }
         });
     }
     found.extend(facts.oddities());
@@ -947,16 +1323,22 @@ fn found(facts: &Facts) -> Vec<String> {
         found.push(format!("dpkg has left it half-way: {half}"));
     }
     if let Some(held) = &facts.held {
-        found.push(format!("the package manager is in use ({held}); waits for its end"));
+        found.push(format!(
+            "the package manager is in use ({held}); waits for its end"
+        ));
     }
     found
 }
 
-/// The package that a host leaves when it goes to another one: what is installed or, in the middle of a transaction, what
-/// the last push before that one has left.
+/// The package that a host leaves when it goes to another one: what is installed or, in the middle
+/// of a transaction, what the last push before that one has left.
 fn left_by(facts: &Facts, to: Sha256Sum) -> Option<&Kept> {
     let recorded = facts.current.and_then(|current| facts.kept(current));
-    facts.kept_installed().into_iter().chain(recorded).find(|kept| kept.sha256 != to)
+    facts
+        .kept_installed()
+        .into_iter()
+        .chain(recorded)
+        .find(|kept| kept.sha256 != to)
 }
 
 /// The package that a host goes back to.
@@ -964,24 +1346,47 @@ fn earlier<'a>(facts: &'a Facts, to: Option<&str>) -> Result<&'a Kept> {
     let whole = || facts.kept.iter().filter(|kept| kept.is_whole());
     let listed = || {
         let all: Vec<&str> = whole().map(|kept| kept.release.as_str()).collect();
-        if all.is_empty() { "it keeps no packages".to_owned() } else { format!("it keeps {}", all.join(", ")) }
+        if all.is_empty() {
+            "it keeps no packages".to_owned()
+        } else {
+            format!("it keeps {}", all.join(", "))
+        }
     };
     if let Some(to) = to {
         let named = |kept: &&Kept| kept.release == to || kept.version == to;
-        return whole().filter(named).max_by_key(|kept| kept.good_at()).ok_or_else(|| {
-            Error::new(format!("release `{to}` is not kept there")).note(listed()).hint("push it: it is sent then")
-        });
+        return whole()
+            .filter(named)
+            .max_by_key(|kept| kept.good_at())
+            .ok_or_else(|| {
+                Error::new(format!("release `{to}` is not kept there"))
+                    .note(listed())
+                    .hint("push it: it is sent then")
+            });
     }
-    let current = facts.kept_installed().map(|kept| kept.sha256).or(facts.current);
-    let now = facts.kept.iter().find(|kept| Some(kept.sha256) == current).and_then(Kept::good_at);
+    let current = facts
+        .kept_installed()
+        .map(|kept| kept.sha256)
+        .or(facts.current);
+    let now = facts
+        .kept
+        .iter()
+        .find(|kept| Some(kept.sha256) == current)
+        .and_then(Kept::good_at);
     let before = |kept: &&Kept| {
         let earlier = now.is_none_or(|now| kept.good_at() < Some(now));
-        let is_fine = kept.failed.is_empty() && !facts.left.contains(&kept.sha256) && kept.good_at().is_some();
+        let is_fine = kept.failed.is_empty()
+            && !facts.left.contains(&kept.sha256)
+            && kept.good_at().is_some();
         Some(kept.sha256) != current && is_fine && earlier
     };
-    whole().filter(before).max_by_key(|kept| kept.good_at()).ok_or_else(|| {
-        Error::new("no earlier release that worked is kept there").note(listed()).hint("choose one with `--to VERSION`")
-    })
+    whole()
+        .filter(before)
+        .max_by_key(|kept| kept.good_at())
+        .ok_or_else(|| {
+            Error::new("no earlier release that worked is kept there")
+                .note(listed())
+                .hint("choose one with `--to VERSION`")
+        })
 }
 
 /// Cuts so many hosts into batches; a batch counts all hosts so far.
@@ -1003,5 +1408,9 @@ fn batches(batches: &[Batch], count: usize) -> Vec<Range<usize>> {
 }
 
 fn counted(hosts: usize) -> String {
-    if hosts == 1 { "1 host".to_owned() } else { format!("{hosts} hosts") }
+    if hosts == 1 {
+        "1 host".to_owned()
+    } else {
+        format!("{hosts} hosts")
+    }
 }

@@ -1,7 +1,8 @@
 //! Carries a plan out: batch after batch, and back if too many hosts fail.
 //!
-//! A step fails in one of three ways ([`Failure`]), and what is done then follows from the step and the way alone. Whatever
-//! it is, an installation ends by itself on its host; so a host is on the old version or on the new one.
+//! A step fails in one of three ways ([`Failure`]), and what is done then follows from the step and
+//! the way alone. Whatever it is, an installation ends by itself on its host; so a host is on the
+//! old version or on the new one.
 
 use std::process::{Command as Program, Stdio};
 use std::sync::Mutex;
@@ -18,7 +19,8 @@ use super::step::{Action, Stage, Step};
 use crate::error::{Error, Kind, Result};
 use crate::host::{Failure, Host, Output, line_text};
 
-/// Between two signs of life for the locks; four may get lost before a lock is taken for dead (`lease` in `prelude.sh`).
+/// Between two signs of life for the locks; four may get lost before a lock is taken for dead
+/// (`lease` in `prelude.sh`).
 const BEAT: Duration = Duration::from_secs(12);
 
 /// How a plan is carried out.
@@ -43,7 +45,9 @@ pub struct Rollout<'a> {
 
 impl std::fmt::Debug for Rollout<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Rollout").field("plan", self.plan).finish_non_exhaustive()
+        f.debug_struct("Rollout")
+            .field("plan", self.plan)
+            .finish_non_exhaustive()
     }
 }
 
@@ -95,7 +99,8 @@ pub enum Moment<'a> {
 pub enum End {
     /// It had nothing to do.
     Idle,
-    /// It was not its turn, or it failed before anything changed, or the host itself has taken the installation back.
+    /// It was not its turn, or it failed before anything changed, or the host itself has taken the
+    /// installation back.
     Unchanged,
     /// It was not reached.
     Unreachable,
@@ -105,7 +110,8 @@ pub enum End {
     WentBack,
     /// It is on the new version, and not all that follows was done.
     Unconfirmed,
-    /// The connection was lost while it was installing: it will be on the new version or on the old one.
+    /// The connection was lost while it was installing: it will be on the new version or on the old
+    /// one.
     Unknown,
     /// It went back, and does not work there either.
     Unwell,
@@ -131,7 +137,10 @@ impl End {
 
     /// Returns whether the host is other than before, as far as anyone can tell.
     pub fn is_change(self) -> bool {
-        matches!(self, Self::Changed | Self::Unconfirmed | Self::Unknown | Self::Unwell | Self::Broken)
+        matches!(
+            self,
+            Self::Changed | Self::Unconfirmed | Self::Unknown | Self::Unwell | Self::Broken
+        )
     }
 
     /// Returns whether the host is where the plan wants it.
@@ -149,7 +158,8 @@ pub struct HostOutcome {
     pub end: End,
     /// What failed, in order.
     pub errors: Vec<Error>,
-    /// Configuration that the package manager has put beside the administrator's, e.g. `/etc/shop/shop.env.dpkg-dist`.
+    /// Configuration that the package manager has put beside the administrator's, e.g.
+    /// `/etc/shop/shop.env.dpkg-dist`.
     pub left: Vec<String>,
     /// What it took.
     pub took: Duration,
@@ -162,12 +172,14 @@ pub struct Outcome {
     pub hosts: Vec<HostOutcome>,
     /// What failed on no host in particular.
     pub errors: Vec<Error>,
-    /// Nothing was done, as another push had the lock: the plan may be out of date, and has to be made again.
+    /// Nothing was done, as another push had the lock: the plan may be out of date, and has to be
+    /// made again.
     pub is_stale: bool,
 }
 
 impl Outcome {
-    /// Returns the failures as one error whose kind is the exit code; `Ok` if every host is where it should be.
+    /// Returns the failures as one error whose kind is the exit code; `Ok` if every host is where
+    /// it should be.
     ///
     /// # Errors
     /// See above.
@@ -213,7 +225,9 @@ impl Rollout<'_> {
     pub fn run(&self) -> Outcome {
         let state = State::new(self.plan);
         let busy: Vec<usize> = self.plan.batches.iter().flatten().copied().collect();
-        let idle: Vec<usize> = (0..self.plan.hosts.len()).filter(|index| self.plan.hosts[*index].is_idle()).collect();
+        let idle: Vec<usize> = (0..self.plan.hosts.len())
+            .filter(|index| self.plan.hosts[*index].is_idle())
+            .collect();
         self.each(&idle, |index| {
             if let Err(broken) = self.walk(index, &self.plan.hosts[index].unlock, &state) {
                 // Whoever needs the lock takes it all the same.
@@ -251,8 +265,8 @@ impl Rollout<'_> {
         state.outcome()
     }
 
-    /// Takes the locks: the first alone, as pushes that meet on it wait for each other there, and not each for the other on
-    /// two hosts.
+    /// Takes the locks: the first alone, as pushes that meet on it wait for each other there, and
+    /// not each for the other on two hosts.
     fn lock(&self, busy: &[usize], state: &State) -> Locked {
         let mut order = busy.to_vec();
         order.sort_by(|a, b| self.plan.hosts[*a].host.cmp(&self.plan.hosts[*b].host));
@@ -308,7 +322,10 @@ impl Rollout<'_> {
             return;
         }
         self.each(busy, |index| {
-            let steps = self.plan.hosts[index].prepare.iter().filter(|step| step.stage != Stage::Lock);
+            let steps = self.plan.hosts[index]
+                .prepare
+                .iter()
+                .filter(|step| step.stage != Stage::Lock);
             if state.is_locked(index)
                 && let Err(broken) = self.walk(index, steps, state)
             {
@@ -343,7 +360,11 @@ impl Rollout<'_> {
         let mut failed = 0;
         let mut changed: Vec<usize> = Vec::new();
         for (number, batch) in self.plan.batches.iter().enumerate() {
-            let batch: Vec<usize> = batch.iter().copied().filter(|index| state.is_locked(*index)).collect();
+            let batch: Vec<usize> = batch
+                .iter()
+                .copied()
+                .filter(|index| state.is_locked(*index))
+                .collect();
             self.each(&batch, |index| self.switch(index, state));
             for index in batch {
                 match state.end_of(index) {
@@ -377,7 +398,10 @@ impl Rollout<'_> {
             Err(broken) => broken,
         };
         let after_installation = broken.step.stage > Stage::Install;
-        let (stage, reached) = (broken.step.stage, matches!(broken.failure, Failure::Failed { .. }));
+        let (stage, reached) = (
+            broken.step.stage,
+            matches!(broken.failure, Failure::Failed { .. }),
+        );
         let status = match &broken.failure {
             Failure::Failed { output, .. } => Some(output.status),
             Failure::NeverReached(_) | Failure::Lost(_) => None,
@@ -403,7 +427,11 @@ impl Rollout<'_> {
                 if stage > Stage::Before {
                     self.tidy(index, &plan.abandon, state);
                 }
-                if reached || lost { End::Unchanged } else { End::Unreachable }
+                if reached || lost {
+                    End::Unchanged
+                } else {
+                    End::Unreachable
+                }
             }
         };
         state.end(index, end, None);
@@ -413,24 +441,37 @@ impl Rollout<'_> {
     fn go_back(&self, index: usize, state: &State) -> End {
         let plan = &self.plan.hosts[index];
         if plan.back.is_empty() {
-            let error = Error::new(format!("`{}` stays on {}: there is no way back", plan.host, plan.to));
+            let error = Error::new(format!(
+                "`{}` stays on {}: there is no way back",
+                plan.host, plan.to
+            ));
             state.end(index, End::Unconfirmed, Some(error));
             return End::Unconfirmed;
         }
         self.see(index, &Moment::GoesBack);
         // What lies beside configuration is told anew on the way.
         state.with(index, |host| host.outcome.left.clear());
-        let Err(broken) = self.walk(index, &plan.back, state) else { return End::WentBack };
+        let Err(broken) = self.walk(index, &plan.back, state) else {
+            return End::WentBack;
+        };
         let end = match (&broken.failure, broken.step.stage) {
             (Failure::Lost(_), Stage::Install) => End::Unknown,
-            (Failure::Failed { output, .. }, Stage::Install) if output.status == script::UNTOLD => End::Unknown,
-            (Failure::Failed { output, .. }, Stage::Install) if output.status == script::FAILED => End::Broken,
+            (Failure::Failed { output, .. }, Stage::Install) if output.status == script::UNTOLD => {
+                End::Unknown
+            }
+            (Failure::Failed { output, .. }, Stage::Install) if output.status == script::FAILED => {
+                End::Broken
+            }
             (_, stage) if stage <= Stage::Install => End::Unconfirmed,
             (_, Stage::Record) => End::WentBack,
             _ => End::Unwell,
         };
         let error = self.told(index, broken);
-        state.end(index, end, error.map(|error| error.note(format!("`{}` was going back", plan.host))));
+        state.end(
+            index,
+            end,
+            error.map(|error| error.note(format!("`{}` was going back", plan.host))),
+        );
         end
     }
 
@@ -444,7 +485,11 @@ impl Rollout<'_> {
     /// A host that fails before anything has changed.
     fn fail_early(&self, index: usize, broken: Broken<'_>, state: &State) {
         let gone = matches!(broken.failure, Failure::NeverReached(_));
-        let end = if gone { End::Unreachable } else { End::Unchanged };
+        let end = if gone {
+            End::Unreachable
+        } else {
+            End::Unchanged
+        };
         state.end(index, end, self.told(index, broken));
         if gone && self.unreachable == Unreachable::Skip {
             state.leave_out(index);
@@ -498,8 +543,11 @@ impl Rollout<'_> {
                     self.see(index, &Moment::Ends(step, began.elapsed()));
                     return Ok(output);
                 }
-                // A script that a signal has ended, as at a shutdown, was cut off; the transaction may go on.
-                Err(Failure::Failed { output, error }) if step.stage == Stage::Install && output.status > 128 => {
+                // A script that a signal has ended, as at a shutdown, was cut off; the transaction
+                // may go on.
+                Err(Failure::Failed { output, error })
+                    if step.stage == Stage::Install && output.status > 128 =>
+                {
                     Failure::Lost(error)
                 }
                 Err(failure) => failure,
@@ -529,14 +577,18 @@ impl Rollout<'_> {
 
     fn perform(&self, index: usize, step: &Step) -> std::result::Result<Output, Failure> {
         match &step.action {
-            Action::Run(command) => {
-                self.hosts[index].run(command, &mut |_, line| self.see(index, &Moment::Says(&line_text(line))))
-            }
+            Action::Run(command) => self.hosts[index].run(command, &mut |_, line| {
+                self.see(index, &Moment::Says(&line_text(line)))
+            }),
             Action::Upload(upload) => {
                 let mut progress = |sent| self.see(index, &Moment::Sent(sent, upload.size));
-                self.hosts[index].upload(upload, &mut progress).map(|_| Output::default())
+                self.hosts[index]
+                    .upload(upload, &mut progress)
+                    .map(|_| Output::default())
             }
-            Action::Local(_) => Err(Failure::NeverReached(Error::bug("a program of this machine is no host's step"))),
+            Action::Local(_) => Err(Failure::NeverReached(Error::bug(
+                "a program of this machine is no host's step",
+            ))),
         }
     }
 
@@ -547,14 +599,25 @@ impl Rollout<'_> {
     /// Runs programs of this machine.
     fn here(&self, steps: &[Step]) -> Result<()> {
         for step in steps {
-            let Action::Local(words) = &step.action else { continue };
-            let [program, arguments @ ..] = &words[..] else { continue };
+            let Action::Local(words) = &step.action else {
+                continue;
+            };
+            let [program, arguments @ ..] = &words[..] else {
+                continue;
+            };
             self.watch.see("here", &Moment::Begins(step));
-            let hosts: Vec<&str> = self.plan.hosts.iter().map(|host| host.host.as_str()).collect();
+            let hosts: Vec<&str> = self
+                .plan
+                .hosts
+                .iter()
+                .map(|host| host.host.as_str())
+                .collect();
             let releases: Vec<&str> = self.plan.releases.iter().map(String::as_str).collect();
             let mut command = Program::new(program);
             command.args(arguments).stdin(Stdio::null());
-            command.env("PKGAPP_NAME", self.plan.name.as_str()).env("PKGAPP_VERSION", releases.join(" "));
+            command
+                .env("PKGAPP_NAME", self.plan.name.as_str())
+                .env("PKGAPP_VERSION", releases.join(" "));
             // `PKGAPP_HOSTS` is `--hosts`: a pkgapp that a hook runs would take it for an order.
             command.env("PKGAPP_HOOK_HOSTS", hosts.join(" "));
             crate::process::run(&mut command)?;
@@ -612,23 +675,38 @@ impl State {
         let running = |host: &HostPlan| Running {
             outcome: HostOutcome {
                 host: host.host.clone(),
-                end: if host.is_idle() { End::Idle } else { End::Unchanged },
+                end: if host.is_idle() {
+                    End::Idle
+                } else {
+                    End::Unchanged
+                },
                 errors: Vec::new(),
                 left: Vec::new(),
                 took: Duration::ZERO,
             },
             locked: false,
         };
-        Self { hosts: Mutex::new(plan.hosts.iter().map(running).collect()), rest: Mutex::default() }
+        Self {
+            hosts: Mutex::new(plan.hosts.iter().map(running).collect()),
+            rest: Mutex::default(),
+        }
     }
 
     fn with<T>(&self, index: usize, change: impl FnOnce(&mut Running) -> T) -> T {
-        let mut hosts = self.hosts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut hosts = self
+            .hosts
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         change(&mut hosts[index])
     }
 
     fn rest<T>(&self, change: impl FnOnce(&mut Rest) -> T) -> T {
-        change(&mut self.rest.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+        change(
+            &mut self
+                .rest
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        )
     }
 
     fn set_locked(&self, index: usize) {
@@ -658,14 +736,18 @@ impl State {
         self.with(index, |host| host.outcome.took += took);
     }
 
-    /// Keeps what a transaction has told. Its standard output is its own: what package managers and scriptlets print comes
-    /// on standard error. Of other steps, such as hooks, both are foreign.
+    /// Keeps what a transaction has told. Its standard output is its own: what package managers and
+    /// scriptlets print comes on standard error. Of other steps, such as hooks, both are
+    /// foreign.
     fn leave(&self, index: usize, step: &Step, output: &Output) {
         if step.stage != Stage::Install {
             return;
         }
         let text = output.text();
-        let left = text.lines().filter_map(|line| line.strip_prefix("pkgapp:left=")).map(str::to_owned);
+        let left = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("pkgapp:left="))
+            .map(str::to_owned);
         self.with(index, |host| host.outcome.left.extend(left));
     }
 
@@ -689,8 +771,14 @@ impl State {
     }
 
     fn outcome(self) -> Outcome {
-        let hosts = self.hosts.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let rest = self.rest.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let hosts = self
+            .hosts
+            .into_inner()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let rest = self
+            .rest
+            .into_inner()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         Outcome {
             hosts: hosts.into_iter().map(|host| host.outcome).collect(),
             errors: rest.errors,

@@ -6,7 +6,10 @@ use crate::name::AppName;
 
 pub(super) const PRELUDE: &str = include_str!("scripts/prelude.sh");
 pub(super) const SYSTEM: &str = include_str!("scripts/system.sh");
-pub(super) const FACTS: &str = concat!(include_str!("scripts/compare.sh"), include_str!("scripts/facts.sh"));
+pub(super) const FACTS: &str = concat!(
+    include_str!("scripts/compare.sh"),
+    include_str!("scripts/facts.sh")
+);
 pub(super) const LOCK: &str = include_str!("scripts/lock.sh");
 pub(super) const BEAT: &str = include_str!("scripts/beat.sh");
 pub(super) const UNLOCK: &str = include_str!("scripts/unlock.sh");
@@ -15,8 +18,10 @@ pub(super) const STAGE: &str = include_str!("scripts/stage.sh");
 const MIGRATE: &str = include_str!("scripts/migrate.sh");
 pub(super) const COMMAND: &str = include_str!("scripts/command.sh");
 pub(super) const INSTALL: &str = include_str!("scripts/install.sh");
-pub(super) const TRANSACTION: &str =
-    concat!(include_str!("scripts/compare.sh"), include_str!("scripts/transaction.sh"));
+pub(super) const TRANSACTION: &str = concat!(
+    include_str!("scripts/compare.sh"),
+    include_str!("scripts/transaction.sh")
+);
 pub(super) const HEALTH: &str = include_str!("scripts/health.sh");
 pub(super) const RECORD: &str = include_str!("scripts/record.sh");
 pub(super) const STATUS: &str = include_str!("scripts/status.sh");
@@ -36,9 +41,11 @@ const WITH_ENVIRONMENT: &str = include_str!("../../templates/with-environment.sh
 pub(super) const RESTORED: i32 = 70;
 /// Exit status of an installation that failed and could not be taken back.
 pub(super) const FAILED: i32 = 71;
-/// Exit status of an installation that the package manager did not begin, or not for the release's sake.
+/// Exit status of an installation that the package manager did not begin, or not for the release's
+/// sake.
 pub(super) const REFUSED: i32 = 72;
-/// Exit status of an installation that has ended and could not write down how: the next push does it again.
+/// Exit status of an installation that has ended and could not write down how: the next push does
+/// it again.
 pub(super) const UNTOLD: i32 = 73;
 
 /// Returns the directory in which a host keeps what it must know of an application.
@@ -53,19 +60,28 @@ pub struct Seat {
     pub(super) state: String,
     /// Whether it is root's, and reached with sudo.
     pub(super) sudo: bool,
-    /// `None`: packages are installed by root. Else a login unpacks releases, and these are whose units it has.
+    /// `None`: packages are installed by root. Else a login unpacks releases, and these are whose
+    /// units it has.
     pub(super) units: Option<UnitsOf>,
 }
 
 impl Seat {
     /// Where packages are installed.
     pub fn system(name: &AppName, sudo: bool) -> Self {
-        Self { state: state_directory(name), sudo, units: None }
+        Self {
+            state: state_directory(name),
+            sudo,
+            units: None,
+        }
     }
 
     /// Where releases are unpacked into a directory of the login's.
     pub(super) fn own(into: &str, units: UnitsOf) -> Self {
-        Self { state: format!("{into}/.pkgapp"), sudo: false, units: Some(units) }
+        Self {
+            state: format!("{into}/.pkgapp"),
+            sudo: false,
+            units: Some(units),
+        }
     }
 
     /// Returns whether a login unpacks releases into a directory of its own.
@@ -92,7 +108,9 @@ impl Seat {
 /// Makes a command of a script, for a push that has this token.
 pub(super) fn command(what: &str, body: &str, seat: &Seat, token: &str) -> host::Command {
     let command = host::Command::new(what, [PRELUDE, seat.ways(), body].concat());
-    let command = command.args([seat.state.clone(), token.to_owned()]).sudo(seat.sudo);
+    let command = command
+        .args([seat.state.clone(), token.to_owned()])
+        .sudo(seat.sudo);
     match seat.units {
         Some(units) => command.env("PKGAPP_UNITS", units.name()),
         None => command,
@@ -111,18 +129,28 @@ pub(super) fn migrate() -> String {
 
 /// The script that migrates with a release that `current` does not lead to yet.
 pub(super) fn own_migrate() -> String {
-    ["with_environment() (\n", WITH_ENVIRONMENT, ")\n", OWN_MIGRATE].concat()
+    [
+        "with_environment() (\n",
+        WITH_ENVIRONMENT,
+        ")\n",
+        OWN_MIGRATE,
+    ]
+    .concat()
 }
 
 /// Writes assignments of sh, one a line.
 pub(super) fn assignments(parameters: &[(&str, String)]) -> String {
-    let lines: Vec<String> = parameters.iter().map(|(name, value)| format!("{name}={}", quoted(value))).collect();
+    let lines: Vec<String> = parameters
+        .iter()
+        .map(|(name, value)| format!("{name}={}", quoted(value)))
+        .collect();
     lines.join("\n")
 }
 
 /// The script that switches `current`; it finds its parameters beside itself.
 pub(super) fn switch() -> String {
-    let begin = "#!/bin/sh\ndir=$(dirname \"$0\")\n. \"$dir/parameters\"\nset -- \"$state\" \"$token\"\n";
+    let begin =
+        "#!/bin/sh\ndir=$(dirname \"$0\")\n. \"$dir/parameters\"\nset -- \"$state\" \"$token\"\n";
     [begin, PRELUDE, USER, SWITCH].concat()
 }
 
@@ -139,13 +167,21 @@ mod tests {
 
     use super::*;
 
-    /// Runs a script of packages on a state below a directory; returns whether it has ended well, and what it has said.
+    /// Runs a script of packages on a state below a directory; returns whether it has ended well,
+    /// and what it has said.
     fn run(state: &Path, body: &str, args: &[&str]) -> (bool, String) {
         let script = [PRELUDE, SYSTEM, body].concat();
         let mut sh = Command::new("sh");
-        sh.args(["-c", &script, "sh"]).arg(state).arg("token").args(args).stdin(Stdio::null());
+        sh.args(["-c", &script, "sh"])
+            .arg(state)
+            .arg("token")
+            .args(args)
+            .stdin(Stdio::null());
         let output = sh.output().unwrap();
-        (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+        (
+            output.status.success(),
+            String::from_utf8([output.stdout, output.stderr].concat()).unwrap(),
+        )
     }
 
     fn chmod(path: &Path, mode: u32) {
@@ -154,9 +190,13 @@ mod tests {
 
     /// What others than the owner may do anything with, below a directory and itself.
     fn open_to_others(directory: &Path) -> Vec<String> {
-        let entries = walkdir::WalkDir::new(directory).into_iter().map(Result::unwrap);
-        let open = entries.filter(|entry| entry.metadata().unwrap().permissions().mode() & 0o077 != 0);
-        open.map(|entry| entry.path().display().to_string()).collect()
+        let entries = walkdir::WalkDir::new(directory)
+            .into_iter()
+            .map(Result::unwrap);
+        let open =
+            entries.filter(|entry| entry.metadata().unwrap().permissions().mode() & 0o077 != 0);
+        open.map(|entry| entry.path().display().to_string())
+            .collect()
     }
 
     const LOCKED: [&str; 4] = ["ada", "", "2", ""];
@@ -164,15 +204,26 @@ mod tests {
     #[test]
     fn a_state_that_earlier_versions_have_left_open_is_closed_whoever_holds_its_locks() {
         let directory = tempfile::tempdir().unwrap();
-        let (all, state) = (directory.path().join("pkgapp"), directory.path().join("pkgapp/shop"));
+        let (all, state) = (
+            directory.path().join("pkgapp"),
+            directory.path().join("pkgapp/shop"),
+        );
         assert_eq!(run(&state, LOCK, &LOCKED), (true, "locked\n".to_owned()));
         assert_eq!(open_to_others(&all), [""; 0]);
 
-        // As they lie there after an older version; everybody can open them, and lock what was opened.
+        // As they lie there after an older version; everybody can open them, and lock what was
+        // opened.
         std::fs::create_dir(state.join("transaction")).unwrap();
         let shipped = state.join("packages/aa/host/shop.env");
         std::fs::create_dir_all(shipped.parent().unwrap()).unwrap();
-        for file in ["mutex", "turn", "current", "history.jsonl", "transaction/running", "packages/aa/host/shop.env"] {
+        for file in [
+            "mutex",
+            "turn",
+            "current",
+            "history.jsonl",
+            "transaction/running",
+            "packages/aa/host/shop.env",
+        ] {
             std::fs::write(state.join(file), "").unwrap();
             chmod(&state.join(file), 0o644);
         }
@@ -195,27 +246,45 @@ mod tests {
             holder.kill().unwrap();
             holder.wait().unwrap();
         }
-        let (kept, others): (Vec<String>, Vec<String>) =
-            open_to_others(&all).into_iter().partition(|path| path.contains("/host"));
+        let (kept, others): (Vec<String>, Vec<String>) = open_to_others(&all)
+            .into_iter()
+            .partition(|path| path.contains("/host"));
         assert_eq!(others, [""; 0]);
-        assert!(kept.contains(&shipped.display().to_string()), "the modes of a release's own files stay: {kept:?}");
+        assert!(
+            kept.contains(&shipped.display().to_string()),
+            "the modes of a release's own files stay: {kept:?}"
+        );
     }
 
     #[test]
     fn a_state_that_others_can_write_to_is_refused() {
         let directory = tempfile::tempdir().unwrap();
-        let (all, state) = (directory.path().join("pkgapp"), directory.path().join("pkgapp/shop"));
+        let (all, state) = (
+            directory.path().join("pkgapp"),
+            directory.path().join("pkgapp/shop"),
+        );
         assert!(run(&state, LOCK, &LOCKED).0);
         let lock = std::fs::read(state.join("lock")).unwrap();
         for (path, usual) in [(&all, 0o700), (&state, 0o700), (&state.join("lock"), 0o600)] {
             for mode in [0o770, 0o702] {
                 chmod(path, mode);
                 let (done, said) = run(&state, LOCK, &LOCKED);
-                assert!(!done && said.contains("cannot trust") && said.contains(&path.display().to_string()), "{said}");
+                assert!(
+                    !done
+                        && said.contains("cannot trust")
+                        && said.contains(&path.display().to_string()),
+                    "{said}"
+                );
                 assert_eq!(std::fs::read(state.join("lock")).unwrap(), lock);
                 let (_, facts) = run(&state, FACTS, &["shop", "/opt/shop"]);
-                let told = crate::deploy::facts::Facts::parse(&facts).unwrap().distrusted;
-                assert!(told.as_ref().is_some_and(|why| why.contains(&path.display().to_string())), "{told:?}");
+                let told = crate::deploy::facts::Facts::parse(&facts)
+                    .unwrap()
+                    .distrusted;
+                assert!(
+                    told.as_ref()
+                        .is_some_and(|why| why.contains(&path.display().to_string())),
+                    "{told:?}"
+                );
                 chmod(path, usual);
             }
         }
@@ -235,15 +304,35 @@ mod tests {
             };
             write("transaction/log", format!("install {number}\n"));
             write("migrate.log", format!("migrate {number}\n"));
-            let (done, said) = run(&state, RECORD, &["", "", "failed", "3", "\"result\":\"ok\"}"]);
+            let (done, said) = run(
+                &state,
+                RECORD,
+                &["", "", "failed", "3", "\"result\":\"ok\"}"],
+            );
             assert!(done, "{said}");
         }
-        let mut logs: Vec<_> = std::fs::read_dir(state.join("logs")).unwrap().map(|log| log.unwrap().path()).collect();
+        let mut logs: Vec<_> = std::fs::read_dir(state.join("logs"))
+            .unwrap()
+            .map(|log| log.unwrap().path())
+            .collect();
         logs.sort();
-        let texts: Vec<String> = logs.iter().map(|log| std::fs::read_to_string(log).unwrap()).collect();
+        let texts: Vec<String> = logs
+            .iter()
+            .map(|log| std::fs::read_to_string(log).unwrap())
+            .collect();
         let mut kinds: Vec<&str> = texts.iter().map(|text| text.trim_end()).collect();
         kinds.sort_unstable();
-        assert_eq!(kinds, ["install 2", "install 3", "install 4", "migrate 2", "migrate 3", "migrate 4"]);
+        assert_eq!(
+            kinds,
+            [
+                "install 2",
+                "install 3",
+                "install 4",
+                "migrate 2",
+                "migrate 3",
+                "migrate 4"
+            ]
+        );
         assert_eq!(open_to_others(&state), [""; 0]);
     }
 
@@ -254,19 +343,30 @@ mod tests {
         }
         let directory = tempfile::tempdir().unwrap();
         let mark = directory.path().join("mark");
-        let script = [include_str!("scripts/compare.sh"), "rpm_compared \"$1\" \"$2\""].concat();
+        let script = [
+            include_str!("scripts/compare.sh"),
+            "rpm_compared \"$1\" \"$2\"",
+        ]
+        .concat();
         let compared = |a: &str, b: &str| {
-            crate::format::judge::run(Command::new("sh").args(["-c", &script, "sh", a, b])).trim().to_owned()
+            crate::format::judge::run(Command::new("sh").args(["-c", &script, "sh", a, b]))
+                .trim()
+                .to_owned()
         };
-        for (a, b, expected) in
-            [("1.0-1", "1.0~rc1-1", "1"), ("2:1", "1:9", "1"), ("1.0-1", "1.0-1", "0"), ("1", "1.1", "-1")]
-        {
+        for (a, b, expected) in [
+            ("1.0-1", "1.0~rc1-1", "1"),
+            ("2:1", "1:9", "1"),
+            ("1.0-1", "1.0-1", "0"),
+            ("1", "1.1", "-1"),
+        ] {
             assert_eq!(compared(a, b), expected, "{a} {b}");
         }
         let touch = format!("touch {}", mark.display());
-        for evil in
-            [format!("1'..os.execute('{touch}')..'"), format!("1%({touch})"), format!("%{{lua:os.execute('{touch}')}}")]
-        {
+        for evil in [
+            format!("1'..os.execute('{touch}')..'"),
+            format!("1%({touch})"),
+            format!("%{{lua:os.execute('{touch}')}}"),
+        ] {
             compared(&evil, "1");
             compared("1", &evil);
         }
@@ -275,12 +375,31 @@ mod tests {
 
     #[test]
     fn every_script_is_posix_sh() {
-        let all = [FACTS, LOCK, BEAT, UNLOCK, SWEEP, STAGE, &migrate(), COMMAND, INSTALL, HEALTH, RECORD, STATUS];
-        let own = [OWN_FACTS, &unpack(), &own_migrate(), RETAIN, OWN_STATUS].map(|body| [PRELUDE, USER, body].concat());
-        let all = all.map(|body| [PRELUDE, SYSTEM, body].concat()).into_iter().chain(own);
+        let all = [
+            FACTS,
+            LOCK,
+            BEAT,
+            UNLOCK,
+            SWEEP,
+            STAGE,
+            &migrate(),
+            COMMAND,
+            INSTALL,
+            HEALTH,
+            RECORD,
+            STATUS,
+        ];
+        let own = [OWN_FACTS, &unpack(), &own_migrate(), RETAIN, OWN_STATUS]
+            .map(|body| [PRELUDE, USER, body].concat());
+        let all = all
+            .map(|body| [PRELUDE, SYSTEM, body].concat())
+            .into_iter()
+            .chain(own);
         for script in all.chain([TRANSACTION.to_owned(), switch()]) {
             for shell in ["dash", "bash"] {
-                let Some(shell) = crate::need::tool(shell) else { continue };
+                let Some(shell) = crate::need::tool(shell) else {
+                    continue;
+                };
                 crate::format::judge::run(Command::new(shell).args(["-n", "-c", &script]));
             }
         }

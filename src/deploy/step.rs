@@ -1,4 +1,5 @@
-//! Steps: what a push does on one host, one after another. A step is what people read and the exact command.
+//! Steps: what a push does on one host, one after another. A step is what people read and the exact
+//! command.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -89,9 +90,13 @@ impl Stage {
         }
     }
 
-    /// Returns whether a step may be done again if nobody knows how it ended: all of ours may, hooks may not.
+    /// Returns whether a step may be done again if nobody knows how it ended: all of ours may,
+    /// hooks may not.
     pub fn is_repeatable(self) -> bool {
-        !matches!(self, Self::Before | Self::Drain | Self::Undrain | Self::After)
+        !matches!(
+            self,
+            Self::Before | Self::Drain | Self::Undrain | Self::After
+        )
     }
 }
 
@@ -192,19 +197,26 @@ impl From<&Kept> for Placed {
 
 impl From<&KeptRuntime> for Placed {
     fn from(runtime: &KeptRuntime) -> Self {
-        Self { name: Some(runtime.name.clone()), ..Self::from(&runtime.kept) }
+        Self {
+            name: Some(runtime.name.clone()),
+            ..Self::from(&runtime.kept)
+        }
     }
 }
 
 impl Placed {
-    /// Returns what the host is told of it, for later pushes; `runtime` is the interpreter that it comes with.
+    /// Returns what the host is told of it, for later pushes; `runtime` is the interpreter that it
+    /// comes with.
     fn info(&self, runtime: Option<&RunsOn>) -> String {
         let mut lines = vec![
             format!("file={}", self.file),
             format!("size={}", self.size),
             format!("version={}", self.version),
             format!("release={}", self.release),
-            format!("record={}", self.record.map(|sum| sum.to_string()).unwrap_or_default()),
+            format!(
+                "record={}",
+                self.record.map(|sum| sum.to_string()).unwrap_or_default()
+            ),
             format!("commit={}", self.commit.as_deref().unwrap_or_default()),
         ];
         lines.extend(self.is_unsigned.then(|| "unsigned=yes".to_owned()));
@@ -228,7 +240,11 @@ pub(super) enum Change {
     /// It is installed, unless one as new is there.
     Up(Placed),
     /// It was brought by this push, and goes back to what was before, or away if nothing was.
-    Down { name: String, from: String, to: Option<Placed> },
+    Down {
+        name: String,
+        from: String,
+        to: Option<Placed>,
+    },
 }
 
 impl Change {
@@ -292,7 +308,10 @@ pub(super) enum Back {
 
 /// What tells a transaction from another one.
 fn goal(to: Option<&Placed>) -> String {
-    to.map_or_else(|| "absence".to_owned(), |package| package.sha256.to_string())
+    to.map_or_else(
+        || "absence".to_owned(),
+        |package| package.sha256.to_string(),
+    )
 }
 
 impl Maker<'_> {
@@ -301,42 +320,79 @@ impl Maker<'_> {
     }
 
     fn run(stage: Stage, line: Option<String>, command: Command) -> Step {
-        Step { stage, what: command.what.clone(), line, action: Action::Run(command) }
+        Step {
+            stage,
+            what: command.what.clone(),
+            line,
+            action: Action::Run(command),
+        }
     }
 
     fn place(&self, package: &Placed) -> String {
-        format!("{}/packages/{}/{}", self.seat.state, package.sha256, package.file)
+        format!(
+            "{}/packages/{}/{}",
+            self.seat.state, package.sha256, package.file
+        )
     }
 
-    /// `seen` is the token of the lock that was there when the host was looked at, and `dead` the same if nobody holds it
-    /// any more; empty if there was none.
-    pub(super) fn lock(&self, owner: &str, seen: &str, dead: &str, patience: Duration, coming: &[Coming<'_>]) -> Step {
+    /// `seen` is the token of the lock that was there when the host was looked at, and `dead` the
+    /// same if nobody holds it any more; empty if there was none.
+    pub(super) fn lock(
+        &self,
+        owner: &str,
+        seen: &str,
+        dead: &str,
+        patience: Duration,
+        coming: &[Coming<'_>],
+    ) -> Step {
         let told = coming.iter().flat_map(|coming| {
-            let Coming { package, pieces, runtime } = coming;
-            [package.sha256.to_string(), package.info(*runtime), pieces.to_string()]
+            let Coming {
+                package,
+                pieces,
+                runtime,
+            } = coming;
+            [
+                package.sha256.to_string(),
+                package.info(*runtime),
+                pieces.to_string(),
+            ]
         });
         let patience = patience.as_secs().to_string();
-        let command = self.command("taking the lock", script::LOCK).args([owner, dead, &patience, seen]).args(told);
+        let command = self
+            .command("taking the lock", script::LOCK)
+            .args([owner, dead, &patience, seen])
+            .args(told);
         Self::run(Stage::Lock, None, command.ends_with_us())
     }
 
     pub(super) fn unlock(&self) -> Step {
-        Self::run(Stage::Unlock, None, self.command("giving the lock back", script::UNLOCK))
+        Self::run(
+            Stage::Unlock,
+            None,
+            self.command("giving the lock back", script::UNLOCK),
+        )
     }
 
     /// Clears away the lock of a push that died.
     pub(super) fn sweep(&self, token: &str, known: bool) -> Step {
         let command = self.command("clearing away the lock of a push that died", script::SWEEP);
-        Self::run(Stage::Unlock, None, command.arg(token).arg(if known { "dead" } else { "" }))
+        Self::run(
+            Stage::Unlock,
+            None,
+            command.arg(token).arg(if known { "dead" } else { "" }),
+        )
     }
 
     pub(super) fn beat(&self) -> Command {
-        self.command("keeping the lock", script::BEAT).timeout(Duration::from_secs(20)).ends_with_us()
+        self.command("keeping the lock", script::BEAT)
+            .timeout(Duration::from_secs(20))
+            .ends_with_us()
     }
 
     /// Sends what `there`, a package with its pieces, does not have.
     pub(super) fn upload(&self, artifact: &Candidate, there: Option<(&Placed, &Pieces)>) -> Step {
-        let copies = there.map(|(package, pieces)| artifact.pieces.copies_from(pieces, &self.place(package)));
+        let copies = there
+            .map(|(package, pieces)| artifact.pieces.copies_from(pieces, &self.place(package)));
         let upload = Upload {
             content: Content::File(artifact.path.clone()),
             size: artifact.size,
@@ -349,9 +405,18 @@ impl Maker<'_> {
             copies: copies.unwrap_or_default(),
         };
         let (all, sends) = (human_bytes(upload.size), human_bytes(upload.missing()));
-        let size = if upload.copies.is_empty() { all } else { format!("{sends} of {all}") };
+        let size = if upload.copies.is_empty() {
+            all
+        } else {
+            format!("{sends} of {all}")
+        };
         let what = format!("sending {} ({size})", artifact.file);
-        Step { stage: Stage::Upload, what, line: None, action: Action::Upload(upload) }
+        Step {
+            stage: Stage::Upload,
+            what,
+            line: None,
+            action: Action::Upload(upload),
+        }
     }
 
     fn staged(&self, package: &Placed) -> String {
@@ -361,21 +426,47 @@ impl Maker<'_> {
     /// Unpacks a release beside the others.
     pub(super) fn unpack(&self, package: &Placed, prefix: &str, shared: &[SharedPath]) -> Step {
         let what = format!("unpacking {} beside the other releases", package.file);
-        let (sum, record) = (package.sha256.to_string(), package.record.map(|sum| sum.to_string()).unwrap_or_default());
+        let (sum, record) = (
+            package.sha256.to_string(),
+            package
+                .record
+                .map(|sum| sum.to_string())
+                .unwrap_or_default(),
+        );
         let command = self
             .command(&what, &script::unpack())
-            .args([self.name.as_str(), &self.place(package), &sum, &package.version, &record, prefix])
+            .args([
+                self.name.as_str(),
+                &self.place(package),
+                &sum,
+                &package.version,
+                &record,
+                prefix,
+            ])
             .args(shared.iter().map(SharedPath::as_str));
         Self::run(Stage::Stage, None, command)
     }
 
     /// Unpacks a package, and the interpreter that comes with it, where nothing else looks.
     pub(super) fn stage(&self, package: &Placed, runtime: Option<&Placed>) -> Step {
-        let files: Vec<&str> = [Some(package), runtime].into_iter().flatten().map(|each| each.file.as_str()).collect();
-        let what = format!("unpacking {} beside the installed release", files.join(" and "));
+        let files: Vec<&str> = [Some(package), runtime]
+            .into_iter()
+            .flatten()
+            .map(|each| each.file.as_str())
+            .collect();
+        let what = format!(
+            "unpacking {} beside the installed release",
+            files.join(" and ")
+        );
         let packages = [Some(package), runtime].into_iter().flatten();
         let args = packages.flat_map(|each| [self.place(each), each.sha256.to_string()]);
-        Self::run(Stage::Stage, None, self.command(&what, script::STAGE).arg(self.staged(package)).args(args))
+        Self::run(
+            Stage::Stage,
+            None,
+            self.command(&what, script::STAGE)
+                .arg(self.staged(package))
+                .args(args),
+        )
     }
 
     pub(super) fn migrate(&self, package: &Placed, migration: &Migration<'_>) -> Step {
@@ -384,48 +475,82 @@ impl Maker<'_> {
         let mut parameters = vec![("name", self.name.to_string()), ("mark", mark)];
         let script = match self.seat.units {
             Some(_) => {
-                parameters.extend([("id", package.version.clone()), ("sum", package.sha256.to_string())]);
+                parameters.extend([
+                    ("id", package.version.clone()),
+                    ("sum", package.sha256.to_string()),
+                ]);
                 parameters.extend(migration.surroundings(&variables));
                 script::own_migrate()
             }
             None => {
-                parameters.extend([("root", self.staged(package)), ("prefix", self.prefix.clone())]);
+                parameters.extend([
+                    ("root", self.staged(package)),
+                    ("prefix", self.prefix.clone()),
+                ]);
                 parameters.extend(migration.parameters(&variables));
                 script::migrate()
             }
         };
         let command = self.command(&format!("migrating with {}", package.release), &script);
-        let command =
-            command.arg(script::assignments(&parameters)).args(migration.exec.words.iter().map(String::as_str));
+        let command = command
+            .arg(script::assignments(&parameters))
+            .args(migration.exec.words.iter().map(String::as_str));
         Self::run(Stage::Migrate, Some(migration.exec.text.clone()), command)
     }
 
     pub(super) fn hook(&self, stage: Stage, line: &CommandLine, package: &Placed) -> Step {
         let command = self
-            .command(&format!("the {} hook `{}`", stage.name(), line.text), script::COMMAND)
+            .command(
+                &format!("the {} hook `{}`", stage.name(), line.text),
+                script::COMMAND,
+            )
             .arg(self.prefix.clone())
             .args(line.words.iter().map(String::as_str));
-        Self::run(stage, Some(line.text.clone()), Command { env: self.variables(package), ..command })
+        Self::run(
+            stage,
+            Some(line.text.clone()),
+            Command {
+                env: self.variables(package),
+                ..command
+            },
+        )
     }
 
     /// What commands of the user see in their environment.
     fn variables(&self, package: &Placed) -> BTreeMap<String, String> {
         let mut variables = self.variables.clone();
-        let own = [("NAME", self.name.as_str()), ("VERSION", &package.release), ("HOST", self.host)];
+        let own = [
+            ("NAME", self.name.as_str()),
+            ("VERSION", &package.release),
+            ("HOST", self.host),
+        ];
         variables.extend(own.map(|(name, value)| (format!("PKGAPP_{name}"), value.to_owned())));
         variables
     }
 
     /// Leads `current` to `to` (`None`: nowhere) and, if that fails, to `back`.
-    pub(super) fn switch(&self, units: UnitsOf, from: Option<&str>, to: Option<&Placed>, back: &Back) -> Step {
+    pub(super) fn switch(
+        &self,
+        units: UnitsOf,
+        from: Option<&str>,
+        to: Option<&Placed>,
+        back: &Back,
+    ) -> Step {
         let (way, behind) = match back {
             Back::Package(package) => ("package", Some(package)),
             Back::Absence => ("absence", None),
             Back::None => ("none", None),
         };
-        let text = |package: Option<&Placed>, of: fn(&Placed) -> String| package.map(of).unwrap_or_default();
+        let text = |package: Option<&Placed>, of: fn(&Placed) -> String| {
+            package.map(of).unwrap_or_default()
+        };
         let sum = |package: &Placed| package.sha256.to_string();
-        let record = |package: &Placed| package.record.map(|sum| sum.to_string()).unwrap_or_default();
+        let record = |package: &Placed| {
+            package
+                .record
+                .map(|sum| sum.to_string())
+                .unwrap_or_default()
+        };
         let version = |package: &Placed| package.version.clone();
         let lines = [
             ("name", self.name.to_string()),
@@ -448,7 +573,10 @@ impl Maker<'_> {
                     format!("{link} -> releases/{}", package.version),
                 )
             }
-            None => (format!("taking {} out of use", self.name), format!("rm {into}/current")),
+            None => (
+                format!("taking {} out of use", self.name),
+                format!("rm {into}/current"),
+            ),
         };
         self.transaction(&what, core, from, &goal(to), &lines, &script::switch())
     }
@@ -464,8 +592,18 @@ impl Maker<'_> {
         script: &str,
     ) -> Step {
         let parameters = script::assignments(parameters);
-        let args = [self.name.as_str(), goal, from.unwrap_or_default(), &parameters, script];
-        Self::run(Stage::Install, Some(core), self.command(what, script::INSTALL).args(args))
+        let args = [
+            self.name.as_str(),
+            goal,
+            from.unwrap_or_default(),
+            &parameters,
+            script,
+        ];
+        Self::run(
+            Stage::Install,
+            Some(core),
+            self.command(what, script::INSTALL).args(args),
+        )
     }
 
     /// Goes to `to` (`None`: to no installation) and, if that fails, to `back`.
@@ -478,10 +616,21 @@ impl Maker<'_> {
         runtime: &Changes,
         lock_wait: Duration,
     ) -> Step {
-        let file = |package: Option<&Placed>| package.map(|package| self.place(package)).unwrap_or_default();
-        let text = |package: Option<&Placed>, of: fn(&Placed) -> String| package.map(of).unwrap_or_default();
+        let file = |package: Option<&Placed>| {
+            package
+                .map(|package| self.place(package))
+                .unwrap_or_default()
+        };
+        let text = |package: Option<&Placed>, of: fn(&Placed) -> String| {
+            package.map(of).unwrap_or_default()
+        };
         let sum = |package: &Placed| package.sha256.to_string();
-        let record = |package: &Placed| package.record.map(|sum| sum.to_string()).unwrap_or_default();
+        let record = |package: &Placed| {
+            package
+                .record
+                .map(|sum| sum.to_string())
+                .unwrap_or_default()
+        };
         let (way, behind) = match back {
             Back::Package(package) => ("package", Some(package)),
             Back::Absence => ("absence", None),
@@ -499,32 +648,60 @@ impl Maker<'_> {
             ("back", way.to_owned()),
             ("back_file", file(behind)),
             ("back_sum", text(behind, sum)),
-            ("back_version", text(behind, |package| package.version.clone())),
+            (
+                "back_version",
+                text(behind, |package| package.version.clone()),
+            ),
             ("back_record", text(behind, record)),
         ];
-        let there = ["runtime_way", "runtime_file", "runtime_sum", "runtime_version", "runtime_from"];
-        let back =
-            ["back_runtime_way", "back_runtime_file", "back_runtime_sum", "back_runtime_version", "back_runtime_from"];
+        let there = [
+            "runtime_way",
+            "runtime_file",
+            "runtime_sum",
+            "runtime_version",
+            "runtime_from",
+        ];
+        let back = [
+            "back_runtime_way",
+            "back_runtime_file",
+            "back_runtime_sum",
+            "back_runtime_version",
+            "back_runtime_from",
+        ];
         let known = runtime.there.as_ref().or(runtime.back.as_ref());
         lines.extend(known.map(|change| ("runtime", change.name().to_owned())));
         for (names, change) in [(there, &runtime.there), (back, &runtime.back)] {
             let Some(change) = change else { continue };
             let package = change.package();
             let version = text(package, |package| package.version.clone());
-            let values =
-                [change.way().to_owned(), file(package), text(package, sum), version, change.from().to_owned()];
+            let values = [
+                change.way().to_owned(),
+                file(package),
+                text(package, sum),
+                version,
+                change.from().to_owned(),
+            ];
             lines.extend(names.into_iter().zip(values));
         }
         let what = match to {
             Some(package) => format!("installing {} {}", self.name, package.version),
             None => format!("removing {}", self.name),
         };
-        let what = match runtime.there.as_ref().map(|change| (change.name(), change.package())) {
+        let what = match runtime
+            .there
+            .as_ref()
+            .map(|change| (change.name(), change.package()))
+        {
             None => what,
             Some((name, Some(package))) => format!("{what} with {name} {}", package.version),
             Some((name, None)) => format!("{what}, and {name} unless something else needs it"),
         };
-        let core = self.core(manager, from, to, runtime.there.as_ref().and_then(Change::package));
+        let core = self.core(
+            manager,
+            from,
+            to,
+            runtime.there.as_ref().and_then(Change::package),
+        );
         // The same package with another interpreter is another goal.
         let goal = match &runtime.there {
             Some(change) => {
@@ -537,7 +714,13 @@ impl Maker<'_> {
     }
 
     /// The package manager's command, as `transaction.sh` will run it.
-    fn core(&self, manager: Manager, from: Option<&str>, to: Option<&Placed>, runtime: Option<&Placed>) -> String {
+    fn core(
+        &self,
+        manager: Manager,
+        from: Option<&str>,
+        to: Option<&Placed>,
+        runtime: Option<&Placed>,
+    ) -> String {
         let program = manager.program();
         let Some(package) = to else {
             return match manager {
@@ -548,16 +731,26 @@ impl Maker<'_> {
                 }
             };
         };
-        let files: Vec<String> = runtime.into_iter().chain([package]).map(|package| self.place(package)).collect();
+        let files: Vec<String> = runtime
+            .into_iter()
+            .chain([package])
+            .map(|package| self.place(package))
+            .collect();
         let files = files.join(" ");
         let same = from == Some(package.version.as_str()) && runtime.is_none();
         match manager {
-            Manager::AptGet if same => format!("apt-get -y --no-install-recommends --reinstall install {files}"),
-            Manager::AptGet => format!("apt-get -y --no-install-recommends --allow-downgrades install {files}"),
+            Manager::AptGet if same => {
+                format!("apt-get -y --no-install-recommends --reinstall install {files}")
+            }
+            Manager::AptGet => {
+                format!("apt-get -y --no-install-recommends --allow-downgrades install {files}")
+            }
             Manager::Dpkg => format!("dpkg --force-confdef --force-confold --install {files}"),
             Manager::Dnf | Manager::Yum if same => format!("{program} -y reinstall {files}"),
             Manager::Dnf | Manager::Yum => format!("{program} -y install {files}"),
-            Manager::Zypper => format!("zypper --non-interactive install --oldpackage --force {files}"),
+            Manager::Zypper => {
+                format!("zypper --non-interactive install --oldpackage --force {files}")
+            }
             Manager::Rpm => format!("rpm -U --oldpackage --replacepkgs {files}"),
         }
     }
@@ -565,19 +758,42 @@ impl Maker<'_> {
     pub(super) fn health(&self, check: &super::plan::Check) -> Step {
         let mut parts = vec!["its units run".to_owned()];
         parts.extend(check.url.as_ref().map(|url| format!("{url} answers")));
-        parts.extend(check.command.as_ref().map(|command| format!("`{}` succeeds", command.text)));
+        parts.extend(
+            check
+                .command
+                .as_ref()
+                .map(|command| format!("`{}` succeeds", command.text)),
+        );
         let seconds = |span: Duration| span.as_secs().to_string();
-        let url = check.url.as_ref().map(ToString::to_string).unwrap_or_default();
-        let words = check.command.iter().flat_map(|command| command.words.iter().cloned());
+        let url = check
+            .url
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let words = check
+            .command
+            .iter()
+            .flat_map(|command| command.words.iter().cloned());
         let command = self
-            .command(&format!("waiting until {}", parts.join(", ")), script::HEALTH)
-            .args([self.name.as_str(), &self.prefix, &seconds(check.timeout), &seconds(check.settle), &url])
+            .command(
+                &format!("waiting until {}", parts.join(", ")),
+                script::HEALTH,
+            )
+            .args([
+                self.name.as_str(),
+                &self.prefix,
+                &seconds(check.timeout),
+                &seconds(check.settle),
+                &url,
+            ])
             .args(words);
-        // After Ctrl-C it is still waited for: a host that has changed gets to the end of its steps.
+        // After Ctrl-C it is still waited for: a host that has changed gets to the end of its
+        // steps.
         Self::run(Stage::Health, None, command)
     }
 
-    /// `now` is what is installed after it: `None` for what was, `Some(None)` for nothing. A package may be marked.
+    /// `now` is what is installed after it: `None` for what was, `Some(None)` for nothing. A
+    /// package may be marked.
     pub(super) fn record(
         &self,
         now: Option<Option<&Placed>>,
@@ -587,7 +803,9 @@ impl Maker<'_> {
     ) -> Step {
         let good = match now {
             None => "=".to_owned(),
-            Some(package) => package.map(|package| package.sha256.to_string()).unwrap_or_default(),
+            Some(package) => package
+                .map(|package| package.sha256.to_string())
+                .unwrap_or_default(),
         };
         let (mark, marked) = match marked {
             Some((Mark::Failed, package)) => ("failed", package.sha256.to_string()),
@@ -602,7 +820,13 @@ impl Maker<'_> {
             script::RECORD.to_owned()
         };
         let command = self.command(&format!("writing down: {result}"), &body);
-        let args = [good, marked, mark.to_owned(), keep.to_string(), line.trim_start_matches('{').to_owned()];
+        let args = [
+            good,
+            marked,
+            mark.to_owned(),
+            keep.to_string(),
+            line.trim_start_matches('{').to_owned(),
+        ];
         Self::run(Stage::Record, None, command.args(args))
     }
 }

@@ -1,4 +1,5 @@
-//! Plans and rollouts on hosts that only pretend: every step, every way to fail, and what is true afterwards.
+//! Plans and rollouts on hosts that only pretend: every step, every way to fail, and what is true
+//! afterwards.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -7,7 +8,9 @@ use std::time::Duration;
 
 use super::artifact::Candidate;
 use super::artifact::tests::{candidate, runtime, shared};
-use super::facts::{Facts, Holder, Kept, KeptRuntime, Manager, Order, RunsOn, Space, Transaction, TransactionState};
+use super::facts::{
+    Facts, Holder, Kept, KeptRuntime, Manager, Order, RunsOn, Space, Transaction, TransactionState,
+};
 use super::owner::Owner;
 use super::pieces::Pieces;
 use super::plan::{Allow, Check, Plan, Site, Terms};
@@ -18,12 +21,18 @@ use super::unpacked::{Asks, Own, Unpacked};
 use crate::app::{Batch, CommandLine, Hooks, Migrate, MigrateOn, SharedPath, UnitsOf};
 use crate::error::{Error, Kind, Location};
 use crate::format::read::ArtifactKind::{Deb, Rpm, Tar};
-use crate::host::{Command, Copy, Download, Downloaded, Failure, Host, Output, Stream, Upload, Uploaded};
+use crate::host::{
+    Command, Copy, Download, Downloaded, Failure, Host, Output, Stream, Upload, Uploaded,
+};
 use crate::name::AppName;
 
 fn line(text: &str) -> CommandLine {
     let words = text.split(' ').map(str::to_owned).collect();
-    CommandLine { text: text.into(), words, at: Location::file("pkgapp.toml") }
+    CommandLine {
+        text: text.into(),
+        words,
+        at: Location::file("pkgapp.toml"),
+    }
 }
 
 pub(super) fn migrate(exec: &str) -> Migrate {
@@ -43,7 +52,10 @@ pub(super) fn terms() -> Terms {
     Terms {
         name: AppName::parse("shop").unwrap(),
         prefix: "/opt/shop".into(),
-        owner: Owner { token: "machine.1.2".into(), label: "ada@laptop (pid 1)".into() },
+        owner: Owner {
+            token: "machine.1.2".into(),
+            label: "ada@laptop (pid 1)".into(),
+        },
         sudo: true,
         unpacked: None,
         batches: vec![Batch::Hosts(1), Batch::Percent(100)],
@@ -77,7 +89,9 @@ fn kept(artifact: &Candidate, good: Option<u32>) -> Kept {
         version: artifact.version.clone(),
         release: artifact.release.clone(),
         record: Some(artifact.record),
-        good: good.map(|good| format!("{good}.000000000")).unwrap_or_default(),
+        good: good
+            .map(|good| format!("{good}.000000000"))
+            .unwrap_or_default(),
         failed: String::new(),
         commit: artifact.commit.clone(),
         is_unsigned: false,
@@ -86,7 +100,10 @@ fn kept(artifact: &Candidate, good: Option<u32>) -> Kept {
 
 /// A host that has `installed`, by a push, and could get `next` of these.
 fn facts(manager: Manager, installed: Option<&Candidate>, order: Order) -> Facts {
-    let space = |device: &str| Space { bytes: 1 << 30, device: device.into() };
+    let space = |device: &str| Space {
+        bytes: 1 << 30,
+        device: device.into(),
+    };
     Facts {
         os: "debian".into(),
         os_version: "12".into(),
@@ -100,40 +117,75 @@ fn facts(manager: Manager, installed: Option<&Candidate>, order: Order) -> Facts
         installed: installed.map(|artifact| artifact.version.clone()),
         record: installed.map(|artifact| artifact.record),
         current: installed.map(|artifact| artifact.sha256),
-        kept: installed.map(|artifact| kept(artifact, Some(1))).into_iter().collect(),
-        orders: installed.map(|_| BTreeMap::from([(0, order), (1, order)])).unwrap_or_default(),
+        kept: installed
+            .map(|artifact| kept(artifact, Some(1)))
+            .into_iter()
+            .collect(),
+        orders: installed
+            .map(|_| BTreeMap::from([(0, order), (1, order)]))
+            .unwrap_or_default(),
         ..Facts::default()
     }
 }
 
 fn site(name: &str, facts: Facts) -> Site {
-    Site { name: name.into(), variables: BTreeMap::from([("REGION".into(), "north".into())]), facts }
+    Site {
+        name: name.into(),
+        variables: BTreeMap::from([("REGION".into(), "north".into())]),
+        facts,
+    }
 }
 
 fn upgrade(names: &[&str]) -> (Plan, Vec<Site>) {
-    let (old, new) = (candidate(Deb, "1.0.0", Some("x86_64")), candidate(Deb, "1.1.0", Some("x86_64")));
-    let sites: Vec<Site> =
-        names.iter().map(|name| site(name, facts(Manager::AptGet, Some(&old), Order::Newer))).collect();
+    let (old, new) = (
+        candidate(Deb, "1.0.0", Some("x86_64")),
+        candidate(Deb, "1.1.0", Some("x86_64")),
+    );
+    let sites: Vec<Site> = names
+        .iter()
+        .map(|name| site(name, facts(Manager::AptGet, Some(&old), Order::Newer)))
+        .collect();
     (Plan::push(&terms(), &[new], &sites).unwrap(), sites)
 }
 
 /// The same upgrade where releases are unpacked by a login.
 fn switched(names: &[&str]) -> (Plan, Vec<Site>) {
     let (old, new) = (tarball("1.0.0"), tarball("1.1.0"));
-    let sites: Vec<Site> = names.iter().map(|name| site(name, own_facts(Some(&old)))).collect();
+    let sites: Vec<Site> = names
+        .iter()
+        .map(|name| site(name, own_facts(Some(&old))))
+        .collect();
     (Plan::push(&own_terms(), &[new], &sites).unwrap(), sites)
 }
 
 fn own_terms() -> Terms {
     let shared = vec![SharedPath::parse("app/media").unwrap()];
-    let unpacked = Some(Unpacked { into: "~/shop".into(), shared, units: UnitsOf::User });
-    Terms { unpacked, sudo: false, ..terms() }
+    let unpacked = Some(Unpacked {
+        into: "~/shop".into(),
+        shared,
+        units: UnitsOf::User,
+    });
+    Terms {
+        unpacked,
+        sudo: false,
+        ..terms()
+    }
 }
 
 fn tarball(release: &str) -> Candidate {
     let python = Some("3.11".parse().unwrap());
-    let asks = Asks { python, glibc: Some((2, 28)), units: true, crontab: true, logrotate: true };
-    Candidate { asks: Some(asks), file: format!("shop-{release}.tar.gz"), ..candidate(Tar, release, Some("x86_64")) }
+    let asks = Asks {
+        python,
+        glibc: Some((2, 28)),
+        units: true,
+        crontab: true,
+        logrotate: true,
+    };
+    Candidate {
+        asks: Some(asks),
+        file: format!("shop-{release}.tar.gz"),
+        ..candidate(Tar, release, Some("x86_64"))
+    }
 }
 
 /// A host that has `installed` in the home directory of its login.
@@ -165,56 +217,117 @@ fn stages(steps: &[super::step::Step]) -> Vec<Stage> {
 #[test]
 fn an_upgrade_is_prepared_migrated_once_switched_and_has_a_way_back() {
     use Stage::{
-        After, Before, Drain, Health, Install, Lock, Migrate, Record, Stage as Unpack, Undrain, Unlock, Upload,
+        After, Before, Drain, Health, Install, Lock, Migrate, Record, Stage as Unpack, Undrain,
+        Unlock, Upload,
     };
     let (plan, _) = upgrade(&["web1", "web2", "web3"]);
     assert_eq!(plan.batches, [vec![0], vec![1, 2]]);
     for (index, host) in plan.hosts.iter().enumerate() {
         assert_eq!(stages(&host.prepare), [Lock, Upload]);
-        assert_eq!(stages(&host.migrate), if index == 0 { vec![Unpack, Migrate] } else { vec![] });
-        assert_eq!(stages(&host.switch), [Before, Drain, Install, Health, Undrain, After, Record]);
-        assert_eq!(stages(&host.back), [Drain, Install, Health, Undrain, Record]);
-        assert_eq!((stages(&host.abandon), stages(&host.failed)), (vec![Undrain], vec![Undrain, Record]));
+        assert_eq!(
+            stages(&host.migrate),
+            if index == 0 {
+                vec![Unpack, Migrate]
+            } else {
+                vec![]
+            }
+        );
+        assert_eq!(
+            stages(&host.switch),
+            [Before, Drain, Install, Health, Undrain, After, Record]
+        );
+        assert_eq!(
+            stages(&host.back),
+            [Drain, Install, Health, Undrain, Record]
+        );
+        assert_eq!(
+            (stages(&host.abandon), stages(&host.failed)),
+            (vec![Undrain], vec![Undrain, Record])
+        );
         assert_eq!(stages(&host.unlock), [Unlock]);
     }
-    let Action::Run(hook) = &plan.hosts[1].switch[0].action else { panic!() };
+    let Action::Run(hook) = &plan.hosts[1].switch[0].action else {
+        panic!()
+    };
     assert_eq!(hook.args[2..], ["/opt/shop", "say", "before"]);
-    let env = [("PKGAPP_HOST", "web2"), ("PKGAPP_NAME", "shop"), ("PKGAPP_VERSION", "1.1.0"), ("REGION", "north")];
-    assert_eq!(hook.env, env.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+    let env = [
+        ("PKGAPP_HOST", "web2"),
+        ("PKGAPP_NAME", "shop"),
+        ("PKGAPP_VERSION", "1.1.0"),
+        ("REGION", "north"),
+    ];
+    assert_eq!(
+        hook.env,
+        env.map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into()
+    );
 }
 
 #[test]
 fn where_nobody_is_root_a_release_is_unpacked_aside_and_then_switched_to() {
     use Stage::{
-        After, Before, Drain, Health, Install, Lock, Migrate, Record, Stage as Unpack, Undrain, Unlock, Upload,
+        After, Before, Drain, Health, Install, Lock, Migrate, Record, Stage as Unpack, Undrain,
+        Unlock, Upload,
     };
     let (plan, sites) = switched(&["web1", "web2"]);
     for (index, host) in plan.hosts.iter().enumerate() {
         assert_eq!(stages(&host.prepare), [Lock, Upload, Unpack]);
-        assert_eq!(stages(&host.migrate), if index == 0 { vec![Migrate] } else { vec![] });
-        assert_eq!(stages(&host.switch), [Before, Drain, Install, Health, Undrain, After, Record]);
-        assert_eq!(stages(&host.back), [Drain, Install, Health, Undrain, Record]);
+        assert_eq!(
+            stages(&host.migrate),
+            if index == 0 { vec![Migrate] } else { vec![] }
+        );
+        assert_eq!(
+            stages(&host.switch),
+            [Before, Drain, Install, Health, Undrain, After, Record]
+        );
+        assert_eq!(
+            stages(&host.back),
+            [Drain, Install, Health, Undrain, Record]
+        );
         assert_eq!(stages(&host.unlock), [Unlock]);
-        let steps = [&host.prepare, &host.migrate, &host.switch, &host.back, &host.unlock].into_iter().flatten();
+        let steps = [
+            &host.prepare,
+            &host.migrate,
+            &host.switch,
+            &host.back,
+            &host.unlock,
+        ]
+        .into_iter()
+        .flatten();
         for step in steps {
             let (sudo, state) = match &step.action {
                 Action::Run(command) => (command.sudo, command.args[0].as_str()),
                 Action::Upload(upload) => (upload.sudo, upload.path.as_str()),
                 Action::Local(_) => panic!(),
             };
-            assert!(!sudo && state.starts_with("/home/ada/shop/.pkgapp"), "{step:?}");
+            assert!(
+                !sudo && state.starts_with("/home/ada/shop/.pkgapp"),
+                "{step:?}"
+            );
         }
     }
-    let Action::Run(unpack) = &plan.hosts[0].prepare[2].action else { panic!() };
-    assert_eq!(unpack.args[unpack.args.len() - 2..], ["/opt/shop", "app/media/"]);
-    let Action::Run(hook) = &plan.hosts[1].switch[0].action else { panic!() };
+    let Action::Run(unpack) = &plan.hosts[0].prepare[2].action else {
+        panic!()
+    };
+    assert_eq!(
+        unpack.args[unpack.args.len() - 2..],
+        ["/opt/shop", "app/media/"]
+    );
+    let Action::Run(hook) = &plan.hosts[1].switch[0].action else {
+        panic!()
+    };
     assert_eq!(hook.args[2], "/home/ada/shop/current");
     // The same bytes are not sent again, but unpacked if they are not.
     let mut back = sites[0].facts.clone();
     back.kept.push(kept(&tarball("0.9"), Some(0)));
     let plan = Plan::rollback(&own_terms(), None, &[site("web1", back)]).unwrap();
     assert_eq!(stages(&plan.hosts[0].prepare), [Lock, Unpack]);
-    let first = Plan::push(&own_terms(), &[tarball("1.1.0")], &[site("web1", own_facts(None))]).unwrap();
+    let first = Plan::push(
+        &own_terms(),
+        &[tarball("1.1.0")],
+        &[site("web1", own_facts(None))],
+    )
+    .unwrap();
     assert_eq!(first.hosts[0].back[1].what, "taking shop out of use");
 }
 
@@ -232,7 +345,11 @@ fn of_two_codecs_a_host_gets_the_one_that_it_has_or_else_the_smaller_one() {
     both.own.as_mut().unwrap().unpackers.push("zstd".into());
     let mut has = own_facts(Some(&gz));
     has.own = both.own.clone();
-    let sites = [site("gzip", own_facts(None)), site("both", both), site("has", has)];
+    let sites = [
+        site("gzip", own_facts(None)),
+        site("both", both),
+        site("has", has),
+    ];
     let plan = Plan::push(&own_terms(), &[gz.clone(), zst.clone()], &sites).unwrap();
     let to: Vec<&str> = plan.hosts.iter().map(|host| host.to.as_str()).collect();
     assert_eq!(to, [&gz.version, &zst.version, &gz.version]);
@@ -250,17 +367,25 @@ fn a_tarball_is_refused_for_all_hosts_at_once_and_says_the_right_way() {
     let own = |change: &dyn Fn(&mut Own)| with(&|facts| change(facts.own.as_mut().unwrap()));
     let sites = [
         site("newer", newer),
-        site("python", with(&|facts| facts.pythons = vec!["3.9".parse().unwrap()])),
+        site(
+            "python",
+            with(&|facts| facts.pythons = vec!["3.9".parse().unwrap()]),
+        ),
         site("old", with(&|facts| facts.glibc = "2.17".into())),
         site("arm", with(&|facts| facts.arch = "aarch64".into())),
         site("full", with(&|facts| facts.free_prefix.bytes = 10)),
         site("cron", own(&|own| own.crontab = false)),
         site("unpack", own(&|own| own.unpackers.clear())),
         site("srv", own(&|own| own.unwritable = Some("/srv".into()))),
-        site("taken", own(&|own| own.taken = Some("/home/ada/shop/current".into()))),
+        site(
+            "taken",
+            own(&|own| own.taken = Some("/home/ada/shop/current".into())),
+        ),
         site("odd", own(&|own| own.into = "/home/a b/shop".into())),
     ];
-    let error = Plan::push(&own_terms(), &[tarball("1.1.0")], &sites).unwrap_err().to_string();
+    let error = Plan::push(&own_terms(), &[tarball("1.1.0")], &sites)
+        .unwrap_err()
+        .to_string();
     for part in [
         "cannot push to `newer`\n  cause: 1.2.0-1 is installed, which is newer than 1.1.0-1",
         "needs `/usr/bin/python3.11`, which is missing there",
@@ -294,10 +419,21 @@ fn the_same_bytes_are_not_sent_again_and_a_release_in_place_is_left_alone() {
 
 #[test]
 fn a_host_with_nothing_to_do_loses_the_lock_of_a_dead_push_in_both_modes() {
-    let lock = Holder { token: "t".into(), owner: "ada".into(), since: "2026-01-01T00:00:00Z".into(), alive: false };
+    let lock = Holder {
+        token: "t".into(),
+        owner: "ada".into(),
+        since: "2026-01-01T00:00:00Z".into(),
+        alive: false,
+    };
     let (deb, tar) = (candidate(Deb, "1.1.0", Some("x86_64")), tarball("1.1.0"));
-    let installed = Facts { lock: Some(lock.clone()), ..facts(Manager::AptGet, Some(&deb), Order::Same) };
-    let unpacked = Facts { lock: Some(lock), ..own_facts(Some(&tar)) };
+    let installed = Facts {
+        lock: Some(lock.clone()),
+        ..facts(Manager::AptGet, Some(&deb), Order::Same)
+    };
+    let unpacked = Facts {
+        lock: Some(lock),
+        ..own_facts(Some(&tar))
+    };
     for (terms, artifact, facts) in [(terms(), deb, installed), (own_terms(), tar, unpacked)] {
         let plan = Plan::push(&terms, &[artifact], &[site("web1", facts)]).unwrap();
         assert!(plan.is_idle());
@@ -307,18 +443,34 @@ fn a_host_with_nothing_to_do_loses_the_lock_of_a_dead_push_in_both_modes() {
 
 #[test]
 fn an_installation_without_its_end_is_taken_up_again() {
-    let (old, new) = (candidate(Deb, "1.0.0", Some("x86_64")), candidate(Deb, "1.1.0", Some("x86_64")));
+    let (old, new) = (
+        candidate(Deb, "1.0.0", Some("x86_64")),
+        candidate(Deb, "1.1.0", Some("x86_64")),
+    );
     let mut done = facts(Manager::AptGet, Some(&new), Order::Same);
-    (done.current, done.kept) = (Some(old.sha256), vec![kept(&old, Some(1)), kept(&new, None)]);
-    done.transaction =
-        Some(Transaction { version: new.version.clone(), sum: new.sha256.to_string(), state: TransactionState::Done });
-    done.lock =
-        Some(Holder { token: "x.1.1".into(), owner: "eve@x (pid 1)".into(), since: "2026".into(), alive: false });
+    (done.current, done.kept) = (
+        Some(old.sha256),
+        vec![kept(&old, Some(1)), kept(&new, None)],
+    );
+    done.transaction = Some(Transaction {
+        version: new.version.clone(),
+        sum: new.sha256.to_string(),
+        state: TransactionState::Done,
+    });
+    done.lock = Some(Holder {
+        token: "x.1.1".into(),
+        owner: "eve@x (pid 1)".into(),
+        since: "2026".into(),
+        alive: false,
+    });
     let plan = Plan::push(&terms(), &[new], &[site("web1", done)]).unwrap();
     let [host] = &plan.hosts[..] else { panic!() };
     let stages = stages(&host.switch);
     assert!(stages.contains(&Stage::Install) && stages.contains(&Stage::Health));
-    assert_eq!(host.back[1].what, "installing shop 1.0.0-1", "the way back leads to what was before the transaction");
+    assert_eq!(
+        host.back[1].what, "installing shop 1.0.0-1",
+        "the way back leads to what was before the transaction"
+    );
     assert_eq!(
         host.found,
         [
@@ -339,7 +491,10 @@ fn a_push_refuses_for_all_hosts_at_once_and_says_the_right_way() {
     same.user = "deploy".into();
     let mut lacking = facts(Manager::AptGet, None, Order::Newer);
     lacking.unmet = BTreeMap::from([(0, vec!["libpq5".into()])]);
-    let arm = Facts { arch: "aarch64".into(), ..facts(Manager::AptGet, None, Order::Newer) };
+    let arm = Facts {
+        arch: "aarch64".into(),
+        ..facts(Manager::AptGet, None, Order::Newer)
+    };
     let rpm = facts(Manager::Dnf, None, Order::Newer);
     let sites = [
         site("newer", newer.clone()),
@@ -349,7 +504,16 @@ fn a_push_refuses_for_all_hosts_at_once_and_says_the_right_way() {
         site("arm", arm),
         site("rpm", rpm),
     ];
-    let error = Plan::push(&Terms { sudo: false, ..terms() }, &[new], &sites).unwrap_err().to_string();
+    let error = Plan::push(
+        &Terms {
+            sudo: false,
+            ..terms()
+        },
+        &[new],
+        &sites,
+    )
+    .unwrap_err()
+    .to_string();
     for part in [
         "cannot push to `newer`, `newer2`\n  cause: 1.2.0-1 is installed, which is newer than 1.1.0-1",
         "`pkgapp rollback`",
@@ -370,21 +534,34 @@ fn a_package_of_somebody_else_is_not_replaced() {
     let refusal = |terms: &Terms, change: &dyn Fn(&mut Facts)| {
         let mut facts = facts(Manager::AptGet, None, Order::Newer);
         change(&mut facts);
-        Plan::push(terms, std::slice::from_ref(&new), &[site("web1", facts)]).map_err(|error| error.to_string())
+        Plan::push(terms, std::slice::from_ref(&new), &[site("web1", facts)])
+            .map_err(|error| error.to_string())
     };
-    let same_name = Terms { allow: Allow { same_name: true, ..Allow::default() }, ..terms() };
+    let same_name = Terms {
+        allow: Allow {
+            same_name: true,
+            ..Allow::default()
+        },
+        ..terms()
+    };
     let foreign = |facts: &mut Facts| {
         (facts.foreign, facts.installed) = (true, Some("0.9-1".into()));
         facts.orders.insert(0, Order::Older);
     };
     for terms in [&terms(), &same_name] {
         let error = refusal(terms, &foreign).unwrap_err();
-        assert!(error.contains("`shop` (0.9-1) is installed there, and pkgapp did not make it"), "{error}");
+        assert!(
+            error.contains("`shop` (0.9-1) is installed there, and pkgapp did not make it"),
+            "{error}"
+        );
         assert!(!error.contains("--allow"), "no option permits it: {error}");
     }
     let offers = |facts: &mut Facts| facts.offers = Some("0.9-1".into());
     let error = refusal(&terms(), &offers).unwrap_err();
-    assert!(error.contains("repositories have another package `shop` (0.9-1)"), "{error}");
+    assert!(
+        error.contains("repositories have another package `shop` (0.9-1)"),
+        "{error}"
+    );
     assert!(error.contains("`--allow-same-name`"), "{error}");
     assert!(refusal(&same_name, &offers).is_ok());
 }
@@ -395,27 +572,47 @@ fn a_host_that_wants_signatures_says_so_before_anything_is_sent() {
         let mut facts = facts(Manager::Dnf, None, Order::Newer);
         facts.insists = Some("dnf, by `localpkg_gpgcheck` in /etc/dnf/dnf.conf".into());
         let sites = [site("el1", facts)];
-        Plan::push(&terms(), std::slice::from_ref(artifact), &sites).map_err(|error| error.to_string())
+        Plan::push(&terms(), std::slice::from_ref(artifact), &sites)
+            .map_err(|error| error.to_string())
     };
     let unsigned = candidate(Rpm, "1.1.0", None);
     let error = push(&unsigned).unwrap_err();
-    assert!(error.contains("has no signature, and dnf, by `localpkg_gpgcheck` in /etc/dnf/dnf.conf"), "{error}");
+    assert!(
+        error.contains("has no signature, and dnf, by `localpkg_gpgcheck` in /etc/dnf/dnf.conf"),
+        "{error}"
+    );
     assert!(error.contains("rpmsign --addsign"), "{error}");
-    assert!(push(&Candidate { is_signed: true, ..unsigned }).is_ok());
+    assert!(
+        push(&Candidate {
+            is_signed: true,
+            ..unsigned
+        })
+        .is_ok()
+    );
 }
 
 #[test]
 fn a_host_that_wants_signatures_does_not_go_back_to_a_package_without() {
     let (old, new) = (candidate(Rpm, "1.0.0", None), candidate(Rpm, "1.1.0", None));
     let mut facts = facts(Manager::Dnf, Some(&new), Order::Same);
-    facts.kept = vec![kept(&new, Some(2)), Kept { is_unsigned: true, ..kept(&old, Some(1)) }];
+    facts.kept = vec![
+        kept(&new, Some(2)),
+        Kept {
+            is_unsigned: true,
+            ..kept(&old, Some(1))
+        },
+    ];
     let back = |facts: &Facts| {
-        Plan::rollback(&terms(), None, &[site("el1", facts.clone())]).map_err(|error| error.to_string())
+        Plan::rollback(&terms(), None, &[site("el1", facts.clone())])
+            .map_err(|error| error.to_string())
     };
     assert!(back(&facts).is_ok());
     facts.insists = Some("dnf, by `localpkg_gpgcheck` in /etc/dnf/dnf.conf".into());
     let error = back(&facts).unwrap_err();
-    assert!(error.contains(&format!("{} has no signature, and dnf", old.file)), "{error}");
+    assert!(
+        error.contains(&format!("{} has no signature, and dnf", old.file)),
+        "{error}"
+    );
     assert!(error.contains("push a signed package"), "{error}");
     facts.kept[1].is_unsigned = false;
     assert!(back(&facts).is_ok());
@@ -432,42 +629,89 @@ fn hosts_of_two_package_managers_get_one_release_or_nothing() {
     let installs: Vec<&str> = plan
         .hosts
         .iter()
-        .map(|host| host.switch.iter().find_map(|step| step.line.as_deref().filter(|_| step.stage == Stage::Install)))
+        .map(|host| {
+            host.switch.iter().find_map(|step| {
+                step.line
+                    .as_deref()
+                    .filter(|_| step.stage == Stage::Install)
+            })
+        })
         .map(Option::unwrap)
         .collect();
-    assert!(installs[0].starts_with("apt-get -y ") && installs[0].ends_with("/shop_1.1.0-1_amd64.deb"), "{installs:?}");
-    assert!(installs[1].starts_with("dnf -y install ") && installs[1].ends_with("/shop-1.1.0-1.x86_64.rpm"));
+    assert!(
+        installs[0].starts_with("apt-get -y ") && installs[0].ends_with("/shop_1.1.0-1_amd64.deb"),
+        "{installs:?}"
+    );
+    assert!(
+        installs[1].starts_with("dnf -y install ")
+            && installs[1].ends_with("/shop-1.1.0-1.x86_64.rpm")
+    );
     rpm.release = "1.0.9".into();
-    let error = Plan::push(&terms(), &[deb, rpm], &sites).unwrap_err().to_string();
-    assert!(error.contains("different releases: 1.0.9 and 1.1.0"), "{error}");
+    let error = Plan::push(&terms(), &[deb, rpm], &sites)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("different releases: 1.0.9 and 1.1.0"),
+        "{error}"
+    );
 }
 
 #[test]
 fn a_rollback_takes_the_newest_that_was_good_before_and_none_that_failed() {
-    let all: Vec<Candidate> = ["1.0", "1.1", "1.2", "1.3"].map(|release| candidate(Deb, release, None)).into();
+    let all: Vec<Candidate> = ["1.0", "1.1", "1.2", "1.3"]
+        .map(|release| candidate(Deb, release, None))
+        .into();
     let mut facts = facts(Manager::AptGet, Some(&all[3]), Order::Same);
-    facts.kept =
-        vec![kept(&all[0], Some(10)), kept(&all[1], Some(20)), kept(&all[2], Some(30)), kept(&all[3], Some(40))];
+    facts.kept = vec![
+        kept(&all[0], Some(10)),
+        kept(&all[1], Some(20)),
+        kept(&all[2], Some(30)),
+        kept(&all[3], Some(40)),
+    ];
     let target = |facts: &Facts, to| {
         let plan = Plan::rollback(&terms(), to, &[site("web1", facts.clone())]);
-        plan.map(|plan| plan.hosts[0].to.clone()).map_err(|error| error.to_string())
+        plan.map(|plan| plan.hosts[0].to.clone())
+            .map_err(|error| error.to_string())
     };
     assert_eq!(target(&facts, None).unwrap(), "1.2-1");
     facts.left.insert(all[2].sha256);
-    assert_eq!(target(&facts, None).unwrap(), "1.1-1", "a roll-back has left 1.2");
+    assert_eq!(
+        target(&facts, None).unwrap(),
+        "1.1-1",
+        "a roll-back has left 1.2"
+    );
     assert_eq!(target(&facts, Some("1.2")).unwrap(), "1.2-1");
     facts.left.clear();
     facts.kept[2].failed = "2026".into();
     assert_eq!(target(&facts, None).unwrap(), "1.1-1");
-    assert_eq!(target(&facts, Some("1.2")).unwrap(), "1.2-1", "whoever names it gets it");
+    assert_eq!(
+        target(&facts, Some("1.2")).unwrap(),
+        "1.2-1",
+        "whoever names it gets it"
+    );
     facts.kept[1].size = 0;
-    assert_eq!(target(&facts, None).unwrap(), "1.0-1", "of 1.1 only the mark is left");
+    assert_eq!(
+        target(&facts, None).unwrap(),
+        "1.0-1",
+        "of 1.1 only the mark is left"
+    );
     let error = target(&facts, Some("0.9")).unwrap_err();
-    assert!(error.contains("`0.9` is not kept there\n  note: it keeps 1.0, 1.2, 1.3"), "{error}");
+    assert!(
+        error.contains("`0.9` is not kept there\n  note: it keeps 1.0, 1.2, 1.3"),
+        "{error}"
+    );
     facts.kept.remove(0);
-    assert!(target(&facts, None).unwrap_err().contains("no earlier release that worked is kept"));
+    assert!(
+        target(&facts, None)
+            .unwrap_err()
+            .contains("no earlier release that worked is kept")
+    );
     let plan = Plan::rollback(&terms(), Some("1.2"), &[site("web1", facts)]).unwrap();
-    assert_eq!(stages(&plan.hosts[0].prepare), [Stage::Lock], "nothing is sent");
+    assert_eq!(
+        stages(&plan.hosts[0].prepare),
+        [Stage::Lock],
+        "nothing is sent"
+    );
 }
 
 #[test]
@@ -477,7 +721,15 @@ fn batches_count_all_hosts_so_far() {
     let sizes = |batches: &[Batch]| {
         let (_, sites) = upgrade(&names);
         let new = candidate(Deb, "1.1.0", Some("x86_64"));
-        let plan = Plan::push(&Terms { batches: batches.to_vec(), ..terms() }, &[new], &sites).unwrap();
+        let plan = Plan::push(
+            &Terms {
+                batches: batches.to_vec(),
+                ..terms()
+            },
+            &[new],
+            &sites,
+        )
+        .unwrap();
         plan.batches.iter().map(Vec::len).collect::<Vec<_>>()
     };
     use Batch::{Hosts, Percent};
@@ -485,7 +737,11 @@ fn batches_count_all_hosts_so_far() {
     assert_eq!(sizes(&[Percent(1)]), [1, 9]);
     assert_eq!(sizes(&[Hosts(50)]), [10]);
     assert_eq!(sizes(&[]), [10]);
-    assert_eq!(sizes(&[Hosts(3), Percent(20), Hosts(5)]), [3, 2, 5], "a share may be less than what is done");
+    assert_eq!(
+        sizes(&[Hosts(3), Percent(20), Hosts(5)]),
+        [3, 2, 5],
+        "a share may be less than what is done"
+    );
 }
 
 /// A host that pretends: it has a version and a lock, and one request fails in a given way.
@@ -514,20 +770,37 @@ enum Way {
     LostAfter,
 }
 
-/// 70 and 72 are an installation that was taken back, for the release's sake and for another reason.
-const WAYS: [Way; 6] =
-    [Way::NeverReached, Way::Failed(1), Way::Failed(70), Way::Failed(72), Way::LostBefore, Way::LostAfter];
+/// 70 and 72 are an installation that was taken back, for the release's sake and for another
+/// reason.
+const WAYS: [Way; 6] = [
+    Way::NeverReached,
+    Way::Failed(1),
+    Way::Failed(70),
+    Way::Failed(72),
+    Way::LostBefore,
+    Way::LostAfter,
+];
 
 impl Pretender {
     fn new(name: &str, fails: Option<(usize, Way)>) -> Self {
-        let state = Pretended { installed: "1.0.0-1".into(), ..Pretended::default() };
-        Self { name: name.into(), fails, state: Mutex::new(state) }
+        let state = Pretended {
+            installed: "1.0.0-1".into(),
+            ..Pretended::default()
+        };
+        Self {
+            name: name.into(),
+            fails,
+            state: Mutex::new(state),
+        }
     }
 
     fn ask(&self, what: &str) -> Result<Output, Failure> {
         let mut state = self.state.lock().unwrap();
         let number = state.asked.len();
-        let way = self.fails.filter(|(fails, _)| *fails == number).map(|(_, way)| way);
+        let way = self
+            .fails
+            .filter(|(fails, _)| *fails == number)
+            .map(|(_, way)| way);
         state.asked.push(what.to_owned());
         if matches!(way, None | Some(Way::LostAfter)) {
             match what {
@@ -550,9 +823,13 @@ impl Pretender {
         match way {
             None => Ok(Output::default()),
             Some(Way::NeverReached) => Err(Failure::NeverReached(error())),
-            Some(Way::Failed(status)) => {
-                Err(Failure::Failed { output: Output { status, ..Output::default() }, error: error() })
-            }
+            Some(Way::Failed(status)) => Err(Failure::Failed {
+                output: Output {
+                    status,
+                    ..Output::default()
+                },
+                error: error(),
+            }),
             Some(Way::LostBefore | Way::LostAfter) => Err(Failure::Lost(error())),
         }
     }
@@ -564,7 +841,11 @@ impl Host for Pretender {
     }
 
     fn run(&self, command: &Command, _: &mut dyn FnMut(Stream, &[u8])) -> Result<Output, Failure> {
-        let state = if command.sudo { "/var/lib/pkgapp/shop" } else { "/home/ada/shop/.pkgapp" };
+        let state = if command.sudo {
+            "/var/lib/pkgapp/shop"
+        } else {
+            "/home/ada/shop/.pkgapp"
+        };
         assert_eq!(command.args[..2], [state, "machine.1.2"]);
         self.ask(&command.what)
     }
@@ -584,19 +865,39 @@ impl Watch for Blind {
     fn see(&self, _: &str, _: &Moment<'_>) {}
 }
 
-fn roll(plan: &Plan, hosts: &[Pretender], on_failure: OnFailure, unreachable: Unreachable) -> Outcome {
+fn roll(
+    plan: &Plan,
+    hosts: &[Pretender],
+    on_failure: OnFailure,
+    unreachable: Unreachable,
+) -> Outcome {
     let hosts: Vec<&dyn Host> = hosts.iter().map(|host| host as &dyn Host).collect();
     let reconnect = Duration::ZERO;
     let stop = &|| false;
-    Rollout { plan, hosts: &hosts, watch: &Blind, parallel: 1, reconnect, on_failure, unreachable, stop }.run()
+    Rollout {
+        plan,
+        hosts: &hosts,
+        watch: &Blind,
+        parallel: 1,
+        reconnect,
+        on_failure,
+        unreachable,
+        stop,
+    }
+    .run()
 }
 
-/// Every step of every host fails in every way. Whatever it is: what the outcome says is what is true on the hosts.
+/// Every step of every host fails in every way. Whatever it is: what the outcome says is what is
+/// true on the hosts.
 #[test]
 fn whatever_fails_the_outcome_tells_what_is_true() {
-    // Of packages: take the lock, send, before, drain, install, health, undrain, after, record, give the lock back; and web1
-    // has two steps more, as it migrates. Tarballs are unpacked everywhere.
-    for (plan, cases) in [(upgrade(&NAMES).0, 12 + 10 + 10), (switched(&NAMES).0, 12 + 11 + 11)] {
+    // Of packages: take the lock, send, before, drain, install, health, undrain, after, record,
+    // give the lock back; and web1 has two steps more, as it migrates. Tarballs are unpacked
+    // everywhere.
+    for (plan, cases) in [
+        (upgrade(&NAMES).0, 12 + 10 + 10),
+        (switched(&NAMES).0, 12 + 11 + 11),
+    ] {
         assert_eq!(fail_everywhere(&plan), cases * WAYS.len() * 2);
     }
 }
@@ -607,7 +908,11 @@ const NAMES: [&str; 3] = ["web1", "web2", "web3"];
 fn fail_everywhere(plan: &Plan) -> usize {
     let names = NAMES;
     let whole: Vec<Pretender> = names.map(|name| Pretender::new(name, None)).into();
-    assert!(roll(plan, &whole, OnFailure::GoBack, Unreachable::Fail).into_result().is_ok());
+    assert!(
+        roll(plan, &whole, OnFailure::GoBack, Unreachable::Fail)
+            .into_result()
+            .is_ok()
+    );
     let mut cases = 0;
     for (at, host) in whole.iter().enumerate() {
         let steps = host.state.lock().unwrap().asked.clone();
@@ -615,8 +920,11 @@ fn fail_everywhere(plan: &Plan) -> usize {
             for way in WAYS {
                 for on_failure in [OnFailure::GoBack, OnFailure::Keep] {
                     let fails = |index| (index == at).then_some((number, way));
-                    let hosts: Vec<Pretender> =
-                        names.iter().enumerate().map(|(index, name)| Pretender::new(name, fails(index))).collect();
+                    let hosts: Vec<Pretender> = names
+                        .iter()
+                        .enumerate()
+                        .map(|(index, name)| Pretender::new(name, fails(index)))
+                        .collect();
                     let outcome = roll(plan, &hosts, on_failure, Unreachable::Fail);
                     let case = format!("{}: {step}: {way:?}, {on_failure:?}", host.name);
                     check(&case, &outcome, &hosts, step, at);
@@ -637,12 +945,17 @@ fn check(case: &str, outcome: &Outcome, hosts: &[Pretender], failed: &str, at: u
         match told.end {
             End::Changed | End::Unconfirmed => assert_eq!(version, "1.1.0-1", "{case}"),
             End::Unknown => assert!(["1.0.0-1", "1.1.0-1"].contains(&version), "{case}"),
-            End::Idle | End::Unchanged | End::Unreachable | End::WentBack => assert_eq!(version, "1.0.0-1", "{case}"),
+            End::Idle | End::Unchanged | End::Unreachable | End::WentBack => {
+                assert_eq!(version, "1.0.0-1", "{case}")
+            }
             End::Unwell | End::Broken => panic!("{case}"),
         }
         changed += usize::from(version == "1.1.0-1");
         let reaches = told.end != End::Unreachable && index != at;
-        assert!(!state.locked || failed == "giving the lock back" || !reaches, "the lock stays: {case}");
+        assert!(
+            !state.locked || failed == "giving the lock back" || !reaches,
+            "the lock stays: {case}"
+        );
         if index != at {
             assert!(!state.drained, "left out of service: {case}");
         }
@@ -650,7 +963,10 @@ fn check(case: &str, outcome: &Outcome, hosts: &[Pretender], failed: &str, at: u
     let unknown = outcome.hosts.iter().any(|host| host.end == End::Unknown);
     match outcome.clone().into_result().map_err(|error| error.what()) {
         Ok(()) => assert_eq!(changed, 3, "{case}"),
-        Err(Kind::Failed) => assert!(changed == 0 && !unknown, "{case}: exit code 1 says that nothing has changed"),
+        Err(Kind::Failed) => assert!(
+            changed == 0 && !unknown,
+            "{case}: exit code 1 says that nothing has changed"
+        ),
         Err(Kind::Partial) => assert!(changed > 0 || unknown, "{case}"),
         Err(other) => panic!("{case}: {other:?}"),
     }
@@ -661,33 +977,64 @@ fn what_a_hook_here_is_told_is_no_order_for_a_pkgapp_that_it_runs() {
     let (mut plan, _) = upgrade(&["web1", "web2"]);
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("env").display().to_string();
-    let words = ["sh", "-c", "env >\"$0\"", &file].map(str::to_owned).to_vec();
-    plan.before = vec![Step { stage: Stage::Before, what: "x".into(), line: None, action: Action::Local(words) }];
+    let words = ["sh", "-c", "env >\"$0\"", &file]
+        .map(str::to_owned)
+        .to_vec();
+    plan.before = vec![Step {
+        stage: Stage::Before,
+        what: "x".into(),
+        line: None,
+        action: Action::Local(words),
+    }];
     let hosts = ["web1", "web2"].map(|name| Pretender::new(name, None));
-    roll(&plan, &hosts, OnFailure::GoBack, Unreachable::Fail).into_result().unwrap();
+    roll(&plan, &hosts, OnFailure::GoBack, Unreachable::Fail)
+        .into_result()
+        .unwrap();
     let env = std::fs::read_to_string(&file).unwrap();
-    assert!(env.lines().any(|line| line == "PKGAPP_HOOK_HOSTS=web1 web2"), "{env}");
-    let told = env.lines().filter_map(|line| line.split_once('=')).map(|(name, _)| name);
-    let told: BTreeSet<&str> =
-        told.filter(|name| name.starts_with("PKGAPP_") && std::env::var(name).is_err()).collect();
+    assert!(
+        env.lines()
+            .any(|line| line == "PKGAPP_HOOK_HOSTS=web1 web2"),
+        "{env}"
+    );
+    let told = env
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, _)| name);
+    let told: BTreeSet<&str> = told
+        .filter(|name| name.starts_with("PKGAPP_") && std::env::var(name).is_err())
+        .collect();
     let command = <crate::cli::Cli as clap::CommandFactory>::command();
-    let options = command.get_subcommands().chain([&command]).flat_map(clap::Command::get_arguments);
+    let options = command
+        .get_subcommands()
+        .chain([&command])
+        .flat_map(clap::Command::get_arguments);
     for option in options.filter_map(clap::Arg::get_env) {
-        assert!(!told.contains(option.to_str().unwrap()), "{option:?} is that of an option");
+        assert!(
+            !told.contains(option.to_str().unwrap()),
+            "{option:?} is that of an option"
+        );
     }
 }
 
 /// The requests after each failure, for people to read: `golden/failures.txt`.
 #[test]
 fn what_follows_each_failure_is_the_golden_list() {
-    for (plan, golden) in [(upgrade(&["web1"]).0, "failures.txt"), (switched(&["web1"]).0, "failures-tarball.txt")] {
+    for (plan, golden) in [
+        (upgrade(&["web1"]).0, "failures.txt"),
+        (switched(&["web1"]).0, "failures-tarball.txt"),
+    ] {
         follow(&plan, golden);
     }
 }
 
 fn follow(plan: &Plan, golden: &str) {
     let whole = Pretender::new("web1", None);
-    roll(plan, std::slice::from_ref(&whole), OnFailure::GoBack, Unreachable::Fail);
+    roll(
+        plan,
+        std::slice::from_ref(&whole),
+        OnFailure::GoBack,
+        Unreachable::Fail,
+    );
     let steps = whole.state.lock().unwrap().asked.clone();
     let mut text = String::new();
     for (number, step) in steps.iter().enumerate() {
@@ -695,7 +1042,9 @@ fn follow(plan: &Plan, golden: &str) {
             let host = [Pretender::new("web1", Some((number, way)))];
             let outcome = roll(plan, &host, OnFailure::GoBack, Unreachable::Fail);
             let end = outcome.hosts[0].end;
-            let code = outcome.into_result().map_or_else(|error| error.what().exit_code(), |()| 0);
+            let code = outcome
+                .into_result()
+                .map_or_else(|error| error.what().exit_code(), |()| 0);
             _ = writeln!(text, "{step}: {way:?} ─► {}, exit code {code}", end.name());
             for asked in &host[0].state.lock().unwrap().asked[number + 1..] {
                 _ = writeln!(text, "    {asked}");
@@ -713,7 +1062,8 @@ fn is_golden(name: &str, text: &str) {
     similar_asserts::assert_eq!(std::fs::read_to_string(golden).unwrap_or_default(), text);
 }
 
-/// What the names of `failures.txt` stand for, byte for byte: `golden/commands.txt`. Scripts are shown by their names.
+/// What the names of `failures.txt` stand for, byte for byte: `golden/commands.txt`. Scripts are
+/// shown by their names.
 #[test]
 fn every_step_is_the_golden_command() {
     let record = [script::RECORD, script::RETAIN].concat();
@@ -736,8 +1086,14 @@ fn every_step_is_the_golden_command() {
     ];
     let shown = |command: &Command| {
         let is = |body: &str, ways| command.script == [script::PRELUDE, ways, body].concat();
-        let named = scripts.iter().find(|(_, body)| is(body, script::SYSTEM) || is(body, script::USER));
-        let mut text = format!("    {}{}.sh", if command.sudo { "sudo " } else { "" }, named.expect(&command.what).0);
+        let named = scripts
+            .iter()
+            .find(|(_, body)| is(body, script::SYSTEM) || is(body, script::USER));
+        let mut text = format!(
+            "    {}{}.sh",
+            if command.sudo { "sudo " } else { "" },
+            named.expect(&command.what).0
+        );
         for (name, value) in &command.env {
             _ = write!(text, " {name}={value}");
         }
@@ -752,24 +1108,58 @@ fn every_step_is_the_golden_command() {
         text
     };
     let mut text = String::new();
-    let (old, new) = (candidate(Deb, "1.0.0", Some("x86_64")), candidate(Deb, "1.1.0", Some("x86_64")));
+    let (old, new) = (
+        candidate(Deb, "1.0.0", Some("x86_64")),
+        candidate(Deb, "1.1.0", Some("x86_64")),
+    );
     let (rpm_old, rpm_new) = (candidate(Rpm, "1.0.0", None), candidate(Rpm, "1.1.0", None));
     let mut kept_both = facts(Manager::AptGet, Some(&new), Order::Same);
     kept_both.kept = vec![kept(&old, Some(1)), kept(&new, Some(2))];
     let mut left = facts(Manager::AptGet, Some(&new), Order::Same);
-    left.lock = Some(Holder { token: "x.1.1".into(), owner: "eve".into(), since: "2026".into(), alive: false });
+    left.lock = Some(Holder {
+        token: "x.1.1".into(),
+        owner: "eve".into(),
+        since: "2026".into(),
+        alive: false,
+    });
     let push = |artifact: &Candidate, facts: Facts| {
-        Plan::push(&terms(), std::slice::from_ref(artifact), &[site("web1", facts)]).unwrap()
+        Plan::push(
+            &terms(),
+            std::slice::from_ref(artifact),
+            &[site("web1", facts)],
+        )
+        .unwrap()
     };
     for (title, plan) in [
-        ("an upgrade with apt-get", push(&new, facts(Manager::AptGet, Some(&old), Order::Newer))),
-        ("a first installation with dnf", push(&rpm_new, facts(Manager::Dnf, None, Order::Newer))),
-        ("an upgrade with zypper", push(&rpm_new, facts(Manager::Zypper, Some(&rpm_old), Order::Newer))),
-        ("a roll-back", Plan::rollback(&terms(), None, &[site("web1", kept_both)]).unwrap()),
+        (
+            "an upgrade with apt-get",
+            push(&new, facts(Manager::AptGet, Some(&old), Order::Newer)),
+        ),
+        (
+            "a first installation with dnf",
+            push(&rpm_new, facts(Manager::Dnf, None, Order::Newer)),
+        ),
+        (
+            "an upgrade with zypper",
+            push(
+                &rpm_new,
+                facts(Manager::Zypper, Some(&rpm_old), Order::Newer),
+            ),
+        ),
+        (
+            "a roll-back",
+            Plan::rollback(&terms(), None, &[site("web1", kept_both)]).unwrap(),
+        ),
         ("nothing to do, where a push has died", push(&new, left)),
         ("an upgrade of a tarball", switched(&["web1"]).0),
-        ("a first installation with the interpreter, with apt-get", with_runtime(Deb, Manager::AptGet, None)),
-        ("an upgrade with a newer interpreter, with dnf", with_runtime(Rpm, Manager::Dnf, Some(Sharing::Keeps))),
+        (
+            "a first installation with the interpreter, with apt-get",
+            with_runtime(Deb, Manager::AptGet, None),
+        ),
+        (
+            "an upgrade with a newer interpreter, with dnf",
+            with_runtime(Rpm, Manager::Dnf, Some(Sharing::Keeps)),
+        ),
     ] {
         let [host] = &plan.hosts[..] else { panic!() };
         _ = writeln!(text, "{title}");
@@ -777,9 +1167,15 @@ fn every_step_is_the_golden_command() {
             ("prepare", &host.prepare),
             ("migrate", &host.migrate),
             ("switch", &host.switch),
-            ("abandon: a step before the installation failed", &host.abandon),
+            (
+                "abandon: a step before the installation failed",
+                &host.abandon,
+            ),
             ("failed: the installation was taken back", &host.failed),
-            ("refused: the same, and the release is not to blame", &host.refused),
+            (
+                "refused: the same, and the release is not to blame",
+                &host.refused,
+            ),
             ("back", &host.back),
             ("unlock", &host.unlock),
         ];
@@ -800,24 +1196,52 @@ fn every_step_is_the_golden_command() {
 
 #[test]
 fn a_host_gets_what_the_package_that_it_keeps_does_not_have() {
-    let (old, mut new) = (candidate(Deb, "1.0.0", Some("x86_64")), candidate(Deb, "1.1.0", Some("x86_64")));
+    let (old, mut new) = (
+        candidate(Deb, "1.0.0", Some("x86_64")),
+        candidate(Deb, "1.1.0", Some("x86_64")),
+    );
     new.size = 60_000;
     new.pieces = Pieces::parse("0000000000014e20 0000000000024e20 0000000000034e20").unwrap();
     let mut there = facts(Manager::AptGet, Some(&old), Order::Newer);
-    there.pieces = [(old.sha256, Pieces::parse("0000000000034e20 0000000000014e20").unwrap())].into();
+    there.pieces = [(
+        old.sha256,
+        Pieces::parse("0000000000034e20 0000000000014e20").unwrap(),
+    )]
+    .into();
     let plan = Plan::push(&terms(), &[new.clone()], &[site("web1", there.clone())]).unwrap();
-    let [lock, send] = &plan.hosts[0].prepare[..] else { panic!() };
-    assert_eq!(send.what, "sending shop_1.1.0-1_amd64.deb (20.0 kB of 60.0 kB)");
+    let [lock, send] = &plan.hosts[0].prepare[..] else {
+        panic!()
+    };
+    assert_eq!(
+        send.what,
+        "sending shop_1.1.0-1_amd64.deb (20.0 kB of 60.0 kB)"
+    );
     let from = format!("/var/lib/pkgapp/shop/packages/{}/{}", old.sha256, old.file);
-    let copy = |offset, at| Copy { from: from.clone(), offset, length: 20_000, at };
-    let Action::Upload(upload) = &send.action else { panic!() };
+    let copy = |offset, at| Copy {
+        from: from.clone(),
+        offset,
+        length: 20_000,
+        at,
+    };
+    let Action::Upload(upload) = &send.action else {
+        panic!()
+    };
     assert_eq!(upload.copies, [copy(20_000, 0), copy(0, 40_000)]);
-    let Action::Run(lock) = &lock.action else { panic!() };
-    assert_eq!(lock.args.last().unwrap(), &new.pieces.to_string(), "for the next push");
+    let Action::Run(lock) = &lock.action else {
+        panic!()
+    };
+    assert_eq!(
+        lock.args.last().unwrap(),
+        &new.pieces.to_string(),
+        "for the next push"
+    );
     // A list without its package is worth nothing.
     there.kept.clear();
     let plan = Plan::push(&terms(), &[new], &[site("web1", there)]).unwrap();
-    assert_eq!(plan.hosts[0].prepare[1].what, "sending shop_1.1.0-1_amd64.deb (60.0 kB)");
+    assert_eq!(
+        plan.hosts[0].prepare[1].what,
+        "sending shop_1.1.0-1_amd64.deb (60.0 kB)"
+    );
 }
 
 /// What a host has of an interpreter that applications share.
@@ -832,36 +1256,74 @@ enum Sharing {
 }
 
 /// A host with shop 1.0.0, unless it is the first time.
-fn sharing(kind: crate::format::read::ArtifactKind, manager: Manager, there: Option<Sharing>) -> Facts {
+fn sharing(
+    kind: crate::format::read::ArtifactKind,
+    manager: Manager,
+    there: Option<Sharing>,
+) -> Facts {
     let (app, python) = (shared(kind, "1.0.0", "3.13.0"), runtime(kind, "3.13.0"));
     let mut facts = facts(manager, there.map(|_| &app), Order::Newer);
     facts.orders.remove(&1);
-    let on =
-        |order| RunsOn { name: python.name.clone(), version: python.version.clone(), sha256: python.sha256, order };
+    let on = |order| RunsOn {
+        name: python.name.clone(),
+        version: python.version.clone(),
+        sha256: python.sha256,
+        order,
+    };
     if let Some(there) = there {
-        let (order, version) =
-            if there == Sharing::Same { (Order::Same, "3.13.1-1") } else { (Order::Newer, "3.13.0-1") };
+        let (order, version) = if there == Sharing::Same {
+            (Order::Same, "3.13.1-1")
+        } else {
+            (Order::Newer, "3.13.0-1")
+        };
         facts.orders.insert(1, order);
-        facts.runtimes.insert(python.name.clone(), version.to_owned());
-        facts.runs_on.insert(app.sha256, on(Some(if there == Sharing::Same { Order::Older } else { Order::Same })));
+        facts
+            .runtimes
+            .insert(python.name.clone(), version.to_owned());
+        facts.runs_on.insert(
+            app.sha256,
+            on(Some(if there == Sharing::Same {
+                Order::Older
+            } else {
+                Order::Same
+            })),
+        );
         if there == Sharing::Keeps {
-            facts.kept_runtimes.push(KeptRuntime { name: python.name.clone(), kept: kept(&python, None) });
+            facts.kept_runtimes.push(KeptRuntime {
+                name: python.name.clone(),
+                kept: kept(&python, None),
+            });
         }
     }
     facts
 }
 
 /// A push of shop 1.1.0 with CPython 3.13.1.
-fn with_runtime(kind: crate::format::read::ArtifactKind, manager: Manager, there: Option<Sharing>) -> Plan {
+fn with_runtime(
+    kind: crate::format::read::ArtifactKind,
+    manager: Manager,
+    there: Option<Sharing>,
+) -> Plan {
     let all = [shared(kind, "1.1.0", "3.13.1"), runtime(kind, "3.13.1")];
-    Plan::push(&terms(), &all, &[site("web1", sharing(kind, manager, there))]).unwrap()
+    Plan::push(
+        &terms(),
+        &all,
+        &[site("web1", sharing(kind, manager, there))],
+    )
+    .unwrap()
 }
 
 #[test]
 fn an_interpreter_comes_along_in_the_same_installation_and_goes_back_with_it() {
     let install = |steps: &[super::step::Step]| {
-        let step = steps.iter().find(|step| step.stage == Stage::Install).unwrap().clone();
-        let Action::Run(command) = step.action else { panic!() };
+        let step = steps
+            .iter()
+            .find(|step| step.stage == Stage::Install)
+            .unwrap()
+            .clone();
+        let Action::Run(command) = step.action else {
+            panic!()
+        };
         let parameters: BTreeMap<String, String> = command.args[5]
             .lines()
             .map(|line| line.split_once('=').unwrap())
@@ -870,40 +1332,88 @@ fn an_interpreter_comes_along_in_the_same_installation_and_goes_back_with_it() {
         (step.what, step.line.unwrap(), parameters)
     };
     let sends = |plan: &Plan| {
-        let sends = plan.hosts[0].prepare.iter().filter(|step| step.stage == Stage::Upload);
+        let sends = plan.hosts[0]
+            .prepare
+            .iter()
+            .filter(|step| step.stage == Stage::Upload);
         sends.map(|step| step.what.clone()).collect::<Vec<_>>()
     };
     let first = with_runtime(Deb, Manager::AptGet, None);
     let python = "sending pkgapp-python3.13_3.13.1-1_amd64.deb (1.0 kB)";
-    assert_eq!(sends(&first), [python, "sending shop_1.1.0-1_amd64.deb (1.0 kB)"]);
+    assert_eq!(
+        sends(&first),
+        [python, "sending shop_1.1.0-1_amd64.deb (1.0 kB)"]
+    );
     let (what, line, parameters) = install(&first.hosts[0].switch);
-    assert_eq!(what, "installing shop 1.1.0-1 with pkgapp-python3.13 3.13.1-1");
-    let files: Vec<&str> = line.split(' ').filter_map(|word| word.rsplit_once('/').map(|(_, file)| file)).collect();
-    assert_eq!(files, ["pkgapp-python3.13_3.13.1-1_amd64.deb", "shop_1.1.0-1_amd64.deb"], "{line}");
-    assert_eq!((&*parameters["runtime_way"], &*parameters["back_runtime_way"]), ("up", "remove"));
+    assert_eq!(
+        what,
+        "installing shop 1.1.0-1 with pkgapp-python3.13 3.13.1-1"
+    );
+    let files: Vec<&str> = line
+        .split(' ')
+        .filter_map(|word| word.rsplit_once('/').map(|(_, file)| file))
+        .collect();
+    assert_eq!(
+        files,
+        [
+            "pkgapp-python3.13_3.13.1-1_amd64.deb",
+            "shop_1.1.0-1_amd64.deb"
+        ],
+        "{line}"
+    );
+    assert_eq!(
+        (
+            &*parameters["runtime_way"],
+            &*parameters["back_runtime_way"]
+        ),
+        ("up", "remove")
+    );
     let (what, ..) = install(&first.hosts[0].back);
-    assert_eq!(what, "removing shop, and pkgapp-python3.13 unless something else needs it");
+    assert_eq!(
+        what,
+        "removing shop, and pkgapp-python3.13 unless something else needs it"
+    );
 
     let upgrade = with_runtime(Deb, Manager::AptGet, Some(Sharing::Keeps));
     let (.., parameters) = install(&upgrade.hosts[0].switch);
-    assert_eq!((&*parameters["back_runtime_way"], &*parameters["back_runtime_from"]), ("down", "3.13.1-1"));
+    assert_eq!(
+        (
+            &*parameters["back_runtime_way"],
+            &*parameters["back_runtime_from"]
+        ),
+        ("down", "3.13.1-1")
+    );
     assert_eq!(parameters["back_runtime_version"], "3.13.0-1");
     let (what, ..) = install(&upgrade.hosts[0].back);
-    assert_eq!(what, "installing shop 1.0.0-1 with pkgapp-python3.13 3.13.0-1");
+    assert_eq!(
+        what,
+        "installing shop 1.0.0-1 with pkgapp-python3.13 3.13.0-1"
+    );
 
     let foreign = with_runtime(Deb, Manager::AptGet, Some(Sharing::Has));
     let (.., parameters) = install(&foreign.hosts[0].switch);
-    assert!(parameters["runtime_way"] == "up" && !parameters.contains_key("back_runtime_way"), "{parameters:?}");
+    assert!(
+        parameters["runtime_way"] == "up" && !parameters.contains_key("back_runtime_way"),
+        "{parameters:?}"
+    );
     let note = "pkgapp-python3.13 3.13.0-1 is not kept there, so it stays new whatever happens";
     assert_eq!(foreign.hosts[0].found, [note]);
 
     let same = with_runtime(Deb, Manager::AptGet, Some(Sharing::Same));
     assert_eq!(sends(&same), ["sending shop_1.1.0-1_amd64.deb (1.0 kB)"]);
     let (what, _, parameters) = install(&same.hosts[0].switch);
-    assert!(what == "installing shop 1.1.0-1" && !parameters.contains_key("runtime"), "{what}: {parameters:?}");
+    assert!(
+        what == "installing shop 1.1.0-1" && !parameters.contains_key("runtime"),
+        "{what}: {parameters:?}"
+    );
     // What it runs on is told all the same, for roll-back.
-    let Action::Run(lock) = &same.hosts[0].prepare[0].action else { panic!() };
-    assert!(lock.args[7].contains("\nruntime=pkgapp-python3.13 3.13.1-1 "), "{lock:?}");
+    let Action::Run(lock) = &same.hosts[0].prepare[0].action else {
+        panic!()
+    };
+    assert!(
+        lock.args[7].contains("\nruntime=pkgapp-python3.13 3.13.1-1 "),
+        "{lock:?}"
+    );
 }
 
 #[test]
@@ -911,33 +1421,65 @@ fn a_newer_interpreter_alone_is_a_reason_to_push_and_does_not_spoil_the_release(
     let (app, python) = (shared(Deb, "1.0.0", "3.13.0"), runtime(Deb, "3.13.1"));
     let mut there = sharing(Deb, Manager::AptGet, Some(Sharing::Keeps));
     there.orders.insert(0, Order::Same);
-    let plan = Plan::push(&terms(), &[app.clone(), python.clone()], &[site("web1", there.clone())]).unwrap();
+    let plan = Plan::push(
+        &terms(),
+        &[app.clone(), python.clone()],
+        &[site("web1", there.clone())],
+    )
+    .unwrap();
     let [host] = &plan.hosts[..] else { panic!() };
     assert!(!host.is_idle());
-    assert_eq!(host.back[1].what, "installing shop 1.0.0-1 with pkgapp-python3.13 3.13.0-1");
-    let Action::Run(record) = &host.back.last().unwrap().action else { panic!() };
-    assert_eq!(record.args[2..4], [app.sha256.to_string(), String::new()], "1.0.0 is not marked as failed");
+    assert_eq!(
+        host.back[1].what,
+        "installing shop 1.0.0-1 with pkgapp-python3.13 3.13.0-1"
+    );
+    let Action::Run(record) = &host.back.last().unwrap().action else {
+        panic!()
+    };
+    assert_eq!(
+        record.args[2..4],
+        [app.sha256.to_string(), String::new()],
+        "1.0.0 is not marked as failed"
+    );
     there.orders.insert(1, Order::Same);
-    assert!(Plan::push(&terms(), &[app, python], &[site("web1", there)]).unwrap().is_idle());
+    assert!(
+        Plan::push(&terms(), &[app, python], &[site("web1", there)])
+            .unwrap()
+            .is_idle()
+    );
 }
 
 #[test]
 fn a_rollback_brings_the_interpreter_only_if_it_is_missing() {
-    let (old, new) = (shared(Deb, "1.0.0", "3.13.0"), shared(Deb, "1.1.0", "3.13.0"));
+    let (old, new) = (
+        shared(Deb, "1.0.0", "3.13.0"),
+        shared(Deb, "1.1.0", "3.13.0"),
+    );
     let mut there = sharing(Deb, Manager::AptGet, Some(Sharing::Keeps));
     there.kept = vec![kept(&old, Some(1)), kept(&new, Some(2))];
-    (there.current, there.installed, there.record) = (Some(new.sha256), Some(new.version.clone()), Some(new.record));
+    (there.current, there.installed, there.record) = (
+        Some(new.sha256),
+        Some(new.version.clone()),
+        Some(new.record),
+    );
     let what = |facts: &Facts| {
         let plan = Plan::rollback(&terms(), None, &[site("web1", facts.clone())]);
-        plan.map(|plan| plan.hosts[0].switch[2].what.clone()).map_err(|error| error.to_string())
+        plan.map(|plan| plan.hosts[0].switch[2].what.clone())
+            .map_err(|error| error.to_string())
     };
     assert_eq!(what(&there).unwrap(), "installing shop 1.0.0-1");
     there.runs_on.get_mut(&old.sha256).unwrap().order = None;
     there.runtimes.clear();
-    assert_eq!(what(&there).unwrap(), "installing shop 1.0.0-1 with pkgapp-python3.13 3.13.0-1");
+    assert_eq!(
+        what(&there).unwrap(),
+        "installing shop 1.0.0-1 with pkgapp-python3.13 3.13.0-1"
+    );
     there.kept_runtimes.clear();
     let error = what(&there).unwrap_err();
-    assert!(error.contains("release 1.0.0 runs on pkgapp-python3.13 3.13.0-1, which is not kept there"), "{error}");
+    assert!(
+        error.contains("release 1.0.0 runs on pkgapp-python3.13 3.13.0-1, which is not kept there"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -947,13 +1489,32 @@ fn of_an_interpreter_too_a_host_gets_what_it_does_not_have() {
     python.pieces = Pieces::parse("0000000000014e20 0000000000024e20 0000000000034e20").unwrap();
     let old = runtime(Deb, "3.13.0");
     let mut there = sharing(Deb, Manager::AptGet, Some(Sharing::Keeps));
-    there.pieces = [(old.sha256, Pieces::parse("0000000000034e20 0000000000014e20").unwrap())].into();
+    there.pieces = [(
+        old.sha256,
+        Pieces::parse("0000000000034e20 0000000000014e20").unwrap(),
+    )]
+    .into();
     let all = [shared(Deb, "1.1.0", "3.13.1"), python.clone()];
     let plan = Plan::push(&terms(), &all, &[site("web1", there)]).unwrap();
-    assert_eq!(plan.hosts[0].prepare[1].what, "sending pkgapp-python3.13_3.13.1-1_amd64.deb (20.0 kB of 60.0 kB)");
-    let Action::Run(lock) = &plan.hosts[0].prepare[0].action else { panic!() };
-    assert_eq!(lock.args[9..], [python.sha256.to_string(), lock.args[10].clone(), python.pieces.to_string()]);
-    assert!(lock.args[10].ends_with("\nname=pkgapp-python3.13"), "{lock:?}");
+    assert_eq!(
+        plan.hosts[0].prepare[1].what,
+        "sending pkgapp-python3.13_3.13.1-1_amd64.deb (20.0 kB of 60.0 kB)"
+    );
+    let Action::Run(lock) = &plan.hosts[0].prepare[0].action else {
+        panic!()
+    };
+    assert_eq!(
+        lock.args[9..],
+        [
+            python.sha256.to_string(),
+            lock.args[10].clone(),
+            python.pieces.to_string()
+        ]
+    );
+    assert!(
+        lock.args[10].ends_with("\nname=pkgapp-python3.13"),
+        "{lock:?}"
+    );
 }
 
 #[test]
@@ -961,13 +1522,26 @@ fn an_interpreter_without_its_package_is_named_and_a_tarball_cannot_share_one() 
     let app = shared(Rpm, "1.0.0", "3.13.0");
     let mut facts = facts(Manager::Dnf, None, Order::Newer);
     facts.unmet = BTreeMap::from([(0, app.depends.clone())]);
-    let error = Plan::push(&terms(), &[app], &[site("web1", facts)]).unwrap_err().to_string();
-    for part in ["needs `pkgapp-python3.13 >= 3.13.0`, which no repository offers", "`pkgapp runtime build`"] {
+    let error = Plan::push(&terms(), &[app], &[site("web1", facts)])
+        .unwrap_err()
+        .to_string();
+    for part in [
+        "needs `pkgapp-python3.13 >= 3.13.0`, which no repository offers",
+        "`pkgapp runtime build`",
+    ] {
         assert!(error.contains(part), "{part}\nis not in\n{error}");
     }
-    let tar = Candidate { runtime: shared(Tar, "1.0.0", "3.13.0").runtime, ..tarball("1.0.0") };
-    let error = Plan::push(&own_terms(), &[tar], &[site("web1", own_facts(None))]).unwrap_err().to_string();
-    for part in ["`pkgapp-python3.13`, a package that only root can install", "`interpreter = \"bundled\"`"] {
+    let tar = Candidate {
+        runtime: shared(Tar, "1.0.0", "3.13.0").runtime,
+        ..tarball("1.0.0")
+    };
+    let error = Plan::push(&own_terms(), &[tar], &[site("web1", own_facts(None))])
+        .unwrap_err()
+        .to_string();
+    for part in [
+        "`pkgapp-python3.13`, a package that only root can install",
+        "`interpreter = \"bundled\"`",
+    ] {
         assert!(error.contains(part), "{part}\nis not in\n{error}");
     }
 }
@@ -977,24 +1551,51 @@ fn the_lock_of_a_dead_push_is_cleared_away_where_nothing_is_to_do() {
     let new = candidate(Deb, "1.1.0", Some("x86_64"));
     let plan = |alive, root| {
         let mut there = facts(Manager::AptGet, Some(&new), Order::Same);
-        there.lock = Some(Holder { token: "x.1.1".into(), owner: "eve".into(), since: "2026".into(), alive });
+        there.lock = Some(Holder {
+            token: "x.1.1".into(),
+            owner: "eve".into(),
+            since: "2026".into(),
+            alive,
+        });
         there.root = root;
         Plan::push(&terms(), std::slice::from_ref(&new), &[site("web1", there)])
     };
     let dead = plan(false, true).unwrap();
     let host = Pretender::new("web1", None);
-    let outcome = roll(&dead, std::slice::from_ref(&host), OnFailure::GoBack, Unreachable::Fail);
+    let outcome = roll(
+        &dead,
+        std::slice::from_ref(&host),
+        OnFailure::GoBack,
+        Unreachable::Fail,
+    );
     assert_eq!(outcome.hosts[0].end, End::Idle);
-    assert_eq!(host.state.lock().unwrap().asked, ["clearing away the lock of a push that died"]);
-    assert!(plan(true, true).unwrap().hosts[0].unlock.is_empty(), "it lives");
+    assert_eq!(
+        host.state.lock().unwrap().asked,
+        ["clearing away the lock of a push that died"]
+    );
+    assert!(
+        plan(true, true).unwrap().hosts[0].unlock.is_empty(),
+        "it lives"
+    );
 }
 
 #[test]
 fn a_host_that_is_not_reached_is_left_out_if_told_so() {
     let (plan, _) = upgrade(&["web1", "web2"]);
-    let hosts = || [Pretender::new("web1", Some((0, Way::NeverReached))), Pretender::new("web2", None)];
+    let hosts = || {
+        [
+            Pretender::new("web1", Some((0, Way::NeverReached))),
+            Pretender::new("web2", None),
+        ]
+    };
     let outcome = roll(&plan, &hosts(), OnFailure::GoBack, Unreachable::Skip);
-    let ends = |outcome: &Outcome| outcome.hosts.iter().map(|host| host.end).collect::<Vec<_>>();
+    let ends = |outcome: &Outcome| {
+        outcome
+            .hosts
+            .iter()
+            .map(|host| host.end)
+            .collect::<Vec<_>>()
+    };
     assert_eq!(ends(&outcome), [End::Unreachable, End::Changed]);
     assert_eq!(outcome.into_result().unwrap_err().what(), Kind::Partial);
     let outcome = roll(&plan, &hosts(), OnFailure::GoBack, Unreachable::Fail);
@@ -1007,9 +1608,14 @@ fn failing_health_in_the_second_batch_takes_all_back_or_is_within_the_budget() {
     let names = ["web1", "web2", "web3"];
     let (mut plan, _) = upgrade(&names);
     // take the lock, send, before, drain, install, health
-    let hosts = || names.map(|name| Pretender::new(name, (name == "web2").then_some((5, Way::Failed(1)))));
-    let versions =
-        |hosts: &[Pretender]| hosts.iter().map(|host| host.state.lock().unwrap().installed.clone()).collect::<Vec<_>>();
+    let hosts =
+        || names.map(|name| Pretender::new(name, (name == "web2").then_some((5, Way::Failed(1)))));
+    let versions = |hosts: &[Pretender]| {
+        hosts
+            .iter()
+            .map(|host| host.state.lock().unwrap().installed.clone())
+            .collect::<Vec<_>>()
+    };
     let (old, new) = ("1.0.0-1", "1.1.0-1");
 
     let run = hosts();
@@ -1036,17 +1642,29 @@ fn a_lock_that_was_waited_for_makes_the_plan_stale() {
         fn name(&self) -> &str {
             self.0.name()
         }
-        fn run(&self, command: &Command, on_line: &mut dyn FnMut(Stream, &[u8])) -> Result<Output, Failure> {
+        fn run(
+            &self,
+            command: &Command,
+            on_line: &mut dyn FnMut(Stream, &[u8]),
+        ) -> Result<Output, Failure> {
             let mut output = self.0.run(command, on_line)?;
             if command.what == "taking the lock" {
                 output.stdout = b"waiting for the push by eve since 2026\nlocked\n".to_vec();
             }
             Ok(output)
         }
-        fn upload(&self, upload: &Upload, progress: &mut dyn FnMut(u64)) -> Result<Uploaded, Failure> {
+        fn upload(
+            &self,
+            upload: &Upload,
+            progress: &mut dyn FnMut(u64),
+        ) -> Result<Uploaded, Failure> {
             self.0.upload(upload, progress)
         }
-        fn download(&self, download: &Download, sink: &mut dyn std::io::Write) -> Result<Downloaded, Failure> {
+        fn download(
+            &self,
+            download: &Download,
+            sink: &mut dyn std::io::Write,
+        ) -> Result<Downloaded, Failure> {
             self.0.download(download, sink)
         }
     }
@@ -1065,38 +1683,83 @@ fn a_lock_that_was_waited_for_makes_the_plan_stale() {
     }
     .run();
     assert!(outcome.is_stale);
-    assert_eq!(host.0.state.lock().unwrap().asked, ["taking the lock", "giving the lock back"]);
+    assert_eq!(
+        host.0.state.lock().unwrap().asked,
+        ["taking the lock", "giving the lock back"]
+    );
 }
 
 #[test]
 fn the_plan_that_is_printed_is_the_one_that_runs() {
     let (plan, _) = upgrade(&["web1", "web2", "web3"]);
     let text = plan.text(false);
-    assert!(text.starts_with("push shop 1.1.0, 3 hosts\nweb1 (debian 12, apt-get): 1.0.0-1 → 1.1.0-1\n"), "{text}");
-    assert!(text.contains("\nweb2, web3 (debian 12, apt-get): 1.0.0-1 → 1.1.0-1\n"), "equal hosts together: {text}");
+    assert!(
+        text.starts_with(
+            "push shop 1.1.0, 3 hosts\nweb1 (debian 12, apt-get): 1.0.0-1 → 1.1.0-1\n"
+        ),
+        "{text}"
+    );
+    assert!(
+        text.contains("\nweb2, web3 (debian 12, apt-get): 1.0.0-1 → 1.1.0-1\n"),
+        "equal hosts together: {text}"
+    );
     assert!(text.ends_with("batches: web1 | web2, web3\n"), "{text}");
     let json = plan.to_json();
     let host = Pretender::new("web1", None);
     let (single, _) = upgrade(&["web1"]);
-    roll(&single, std::slice::from_ref(&host), OnFailure::GoBack, Unreachable::Fail);
+    roll(
+        &single,
+        std::slice::from_ref(&host),
+        OnFailure::GoBack,
+        Unreachable::Fail,
+    );
     let told: Vec<String> = ["prepare", "migrate", "switch", "unlock"]
         .iter()
         .flat_map(|part| json["hosts"][0][part].as_array().unwrap().clone())
-        .map(|step| if step["stage"] == "upload" { "send".into() } else { step["what"].as_str().unwrap().to_owned() })
+        .map(|step| {
+            if step["stage"] == "upload" {
+                "send".into()
+            } else {
+                step["what"].as_str().unwrap().to_owned()
+            }
+        })
         .collect();
     assert_eq!(host.state.lock().unwrap().asked, told);
-    let names: BTreeSet<&str> = text.lines().map(str::trim).filter(|line| line.starts_with("$ ")).collect();
-    assert!(names.iter().any(|line| line.contains("apt-get -y --no-install-recommends --allow-downgrades install")));
+    let names: BTreeSet<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.starts_with("$ "))
+        .collect();
+    assert!(names.iter().any(|line| {
+        line.contains("apt-get -y --no-install-recommends --allow-downgrades install")
+    }));
 }
 
 #[test]
 fn an_installation_that_a_signal_cuts_off_may_have_happened() {
     let (plan, _) = upgrade(&["web1"]);
     let whole = Pretender::new("web1", None);
-    roll(&plan, std::slice::from_ref(&whole), OnFailure::GoBack, Unreachable::Fail);
-    let install = whole.state.lock().unwrap().asked.iter().position(|asked| asked.starts_with("installing")).unwrap();
+    roll(
+        &plan,
+        std::slice::from_ref(&whole),
+        OnFailure::GoBack,
+        Unreachable::Fail,
+    );
+    let install = whole
+        .state
+        .lock()
+        .unwrap()
+        .asked
+        .iter()
+        .position(|asked| asked.starts_with("installing"))
+        .unwrap();
     let host = Pretender::new("web1", Some((install, Way::Failed(143))));
-    let outcome = roll(&plan, std::slice::from_ref(&host), OnFailure::GoBack, Unreachable::Fail);
+    let outcome = roll(
+        &plan,
+        std::slice::from_ref(&host),
+        OnFailure::GoBack,
+        Unreachable::Fail,
+    );
     assert_eq!(outcome.hosts[0].end, End::Unknown);
     assert_eq!(outcome.into_result().unwrap_err().what(), Kind::Partial);
 }

@@ -1,4 +1,5 @@
-//! Hosts where one is not root: releases lie beside each other in a directory of the login's, and `current` leads to one.
+//! Hosts where one is not root: releases lie beside each other in a directory of the login's, and
+//! `current` leads to one.
 //!
 //! ```text
 //! INTO/releases/1.4.2-3f9a0c1d22be/   a release, as the tarball has it; it finds itself, so it runs from there
@@ -7,8 +8,9 @@
 //! INTO/.pkgapp/                       what a push keeps there; see the module above
 //! ```
 //!
-//! What a package would put outside of its prefix lies in the tarball's `host/`. `map.sh` makes of it what a login can have:
-//! units of the user's systemd, lines of the user's crontab, configuration in `shared/etc`.
+//! What a package would put outside of its prefix lies in the tarball's `host/`. `map.sh` makes of
+//! it what a login can have: units of the user's systemd, lines of the user's crontab,
+//! configuration in `shared/etc`.
 
 use super::artifact::Candidate;
 use super::facts::Facts;
@@ -40,7 +42,11 @@ impl Unpacked {
     ///
     /// # Errors
     /// `into` is no directory that releases can lie in.
-    pub fn of(name: &AppName, tarball: Option<&Tarball>, into: Option<&str>) -> Result<Option<Self>> {
+    pub fn of(
+        name: &AppName,
+        tarball: Option<&Tarball>,
+        into: Option<&str>,
+    ) -> Result<Option<Self>> {
         let Some(into) = into.map(crate::app::check_into).transpose()? else {
             return Ok(tarball.map(|tarball| Self {
                 into: tarball.into.clone().unwrap_or_else(|| default_into(name)),
@@ -49,12 +55,19 @@ impl Unpacked {
             }));
         };
         let tarball = tarball.cloned().unwrap_or_default();
-        Ok(Some(Self { into, shared: tarball.shared, units: tarball.units }))
+        Ok(Some(Self {
+            into,
+            shared: tarball.shared,
+            units: tarball.units,
+        }))
     }
 
-    /// Returns where a host keeps what it must know, before or after it has told its home directory.
+    /// Returns where a host keeps what it must know, before or after it has told its home
+    /// directory.
     pub fn seat(&self, facts: Option<&Facts>) -> Seat {
-        let into = facts.and_then(|facts| facts.own.as_ref()).map_or(&self.into, |own| &own.into);
+        let into = facts
+            .and_then(|facts| facts.own.as_ref())
+            .map_or(&self.into, |own| &own.into);
         Seat::own(into, self.units)
     }
 }
@@ -81,7 +94,8 @@ pub struct Own {
 /// What a tarball asks of a host; read from the whole of it, so only when it is needed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Asks {
-    /// The interpreter that must be there, e.g. `/usr/bin/python3.11`; `None` if it brings its own.
+    /// The interpreter that must be there, e.g. `/usr/bin/python3.11`; `None` if it brings its
+    /// own.
     pub python: Option<PythonMinor>,
     /// The oldest glibc, by the tags of its wheels.
     pub glibc: Option<(u16, u16)>,
@@ -98,10 +112,18 @@ impl Asks {
     ///
     /// # Errors
     /// It is damaged.
-    pub fn of(artifact: &crate::format::read::Artifact, record: &crate::release::Record) -> Result<Self> {
-        let mut asks = Self { glibc: glibc(record), ..Self::default() };
+    pub fn of(
+        artifact: &crate::format::read::Artifact,
+        record: &crate::release::Record,
+    ) -> Result<Self> {
+        let mut asks = Self {
+            glibc: glibc(record),
+            ..Self::default()
+        };
         artifact.names(|path, link| {
-            let Some((_, path)) = path.split_once('/') else { return };
+            let Some((_, path)) = path.split_once('/') else {
+                return;
+            };
             asks.units |= path.starts_with("host/usr/lib/systemd/system/");
             asks.crontab |= path.starts_with("host/etc/cron.d/");
             asks.logrotate |= path.starts_with("host/etc/logrotate.d/");
@@ -114,15 +136,26 @@ impl Asks {
     }
 }
 
-/// The glibc that a release needs. A wheel runs with the oldest one that it has a tag for (PEP 600).
+/// The glibc that a release needs. A wheel runs with the oldest one that it has a tag for (PEP
+/// 600).
 fn glibc(record: &crate::release::Record) -> Option<(u16, u16)> {
-    let wheels = record.distributions.iter().map(|distribution| distribution.wheel.as_str());
-    wheels.filter_map(|wheel| tags_of(wheel).filter_map(glibc_of_tag).min()).max()
+    let wheels = record
+        .distributions
+        .iter()
+        .map(|distribution| distribution.wheel.as_str());
+    wheels
+        .filter_map(|wheel| tags_of(wheel).filter_map(glibc_of_tag).min())
+        .max()
 }
 
 /// The platform tags of a wheel's file name.
 fn tags_of(wheel: &str) -> impl Iterator<Item = &str> {
-    wheel.trim_end_matches(".whl").rsplit('-').next().unwrap_or_default().split('.')
+    wheel
+        .trim_end_matches(".whl")
+        .rsplit('-')
+        .next()
+        .unwrap_or_default()
+        .split('.')
 }
 
 fn glibc_of_tag(tag: &str) -> Option<(u16, u16)> {
@@ -140,26 +173,48 @@ fn glibc_of_tag(tag: &str) -> Option<(u16, u16)> {
 /// Returns the program that unpacks a tarball of this name; `None` if it is not compressed.
 fn unpacker(file: &str) -> Option<&'static str> {
     let all = [(".zst", "zstd"), (".gz", "gzip"), (".xz", "xz")];
-    all.into_iter().find_map(|(end, program)| file.ends_with(end).then_some(program))
+    all.into_iter()
+        .find_map(|(end, program)| file.ends_with(end).then_some(program))
 }
 
-/// Finds the tarball for a host: of its architecture, and one that it can unpack; of several the one that it has, else the
-/// smallest.
+/// Finds the tarball for a host: of its architecture, and one that it can unpack; of several the
+/// one that it has, else the smallest.
 ///
 /// # Errors
 /// There is none; the error says what would help.
 pub(super) fn choose(artifacts: &[Candidate], facts: &Facts) -> Result<usize> {
-    let own = facts.own.as_ref().ok_or_else(|| Error::bug("a host has not told of its directories"))?;
-    let tarballs = || artifacts.iter().enumerate().filter(|(_, artifact)| artifact.kind == ArtifactKind::Tar);
+    let own = facts
+        .own
+        .as_ref()
+        .ok_or_else(|| Error::bug("a host has not told of its directories"))?;
+    let tarballs = || {
+        artifacts
+            .iter()
+            .enumerate()
+            .filter(|(_, artifact)| artifact.kind == ArtifactKind::Tar)
+    };
     if tarballs().next().is_none() {
-        return Err(Error::new("releases are unpacked there from a tarball, and there is none")
-            .hint("make one: `pkgapp build --format tar`"));
+        return Err(
+            Error::new("releases are unpacked there from a tarball, and there is none")
+                .hint("make one: `pkgapp build --format tar`"),
+        );
     }
-    let of_arch = |artifact: &Candidate| artifact.arch.as_deref().is_none_or(|arch| arch == facts.arch);
+    let of_arch = |artifact: &Candidate| {
+        artifact
+            .arch
+            .as_deref()
+            .is_none_or(|arch| arch == facts.arch)
+    };
     if !tarballs().any(|(_, artifact)| of_arch(artifact)) {
-        let archs: Vec<&str> = tarballs().filter_map(|(_, artifact)| artifact.arch.as_deref()).collect();
-        return Err(Error::new(format!("the host is {}, and the tarball is for {}", facts.arch, archs.join(", ")))
-            .hint(format!("build on a machine with {}", facts.arch)));
+        let archs: Vec<&str> = tarballs()
+            .filter_map(|(_, artifact)| artifact.arch.as_deref())
+            .collect();
+        return Err(Error::new(format!(
+            "the host is {}, and the tarball is for {}",
+            facts.arch,
+            archs.join(", ")
+        ))
+        .hint(format!("build on a machine with {}", facts.arch)));
     }
     let unpackable = |artifact: &Candidate| match unpacker(&artifact.file) {
         Some(program) => own.unpackers.iter().any(|known| known == program),
@@ -169,11 +224,20 @@ pub(super) fn choose(artifacts: &[Candidate], facts: &Facts) -> Result<usize> {
     // The same release with another codec is other bytes, and no reason to switch.
     let best = fitting.min_by_key(|(_, artifact)| {
         let sum = artifact.sha256;
-        (facts.current != Some(sum), facts.kept(sum).is_none(), artifact.size)
+        (
+            facts.current != Some(sum),
+            facts.kept(sum).is_none(),
+            artifact.size,
+        )
     });
     best.map(|(index, _)| index).ok_or_else(|| {
-        let wanted: Vec<&str> = tarballs().filter_map(|(_, artifact)| unpacker(&artifact.file)).collect();
-        let error = Error::new(format!("the host lacks tar or {} to unpack the tarball", wanted.join(", ")));
+        let wanted: Vec<&str> = tarballs()
+            .filter_map(|(_, artifact)| unpacker(&artifact.file))
+            .collect();
+        let error = Error::new(format!(
+            "the host lacks tar or {} to unpack the tarball",
+            wanted.join(", ")
+        ));
         error.hint("every host has gzip: `pkgapp build --format tar.gz`")
     })
 }
@@ -186,15 +250,24 @@ pub(super) fn against(artifact: &Candidate, facts: &Facts) -> Vec<Error> {
             "{} runs on the interpreter of `{}`, a package that only root can install",
             artifact.file, runtime.package
         ));
-        errors.push(error.hint("write `interpreter = \"bundled\"` below `[python]`, and build again"));
+        errors.push(
+            error.hint("write `interpreter = \"bundled\"` below `[python]`, and build again"),
+        );
     }
-    let Some(asks) = &artifact.asks else { return errors };
+    let Some(asks) = &artifact.asks else {
+        return errors;
+    };
     if let Some(python) = asks.python
         && !facts.pythons.contains(&python)
     {
-        let error = Error::new(format!("{} needs `/usr/bin/python{python}`, which is missing there", artifact.file));
+        let error = Error::new(format!(
+            "{} needs `/usr/bin/python{python}`, which is missing there",
+            artifact.file
+        ));
         errors.push(error.hint(match facts.pythons.last() {
-            Some(there) => format!("build for `version = \"{there}\"`, or ask root for python{python}"),
+            Some(there) => {
+                format!("build for `version = \"{there}\"`, or ask root for python{python}")
+            }
             None => format!("ask root for python{python}"),
         }));
     }
@@ -202,13 +275,22 @@ pub(super) fn against(artifact: &Candidate, facts: &Facts) -> Vec<Error> {
         && needs > has
     {
         let (major, minor) = needs;
-        let error =
-            Error::new(format!("{} needs glibc {major}.{minor}, and the host has {}", artifact.file, facts.glibc));
-        errors.push(error.hint("name the host's distribution in `targets` under `[package]`, and build again"));
+        let error = Error::new(format!(
+            "{} needs glibc {major}.{minor}, and the host has {}",
+            artifact.file, facts.glibc
+        ));
+        errors.push(
+            error.hint(
+                "name the host's distribution in `targets` under `[package]`, and build again",
+            ),
+        );
     }
     let own = facts.own.as_ref();
     if asks.crontab && own.is_some_and(|own| !own.crontab) {
-        let error = Error::new(format!("{} has cron jobs, and there is no crontab there", artifact.file));
+        let error = Error::new(format!(
+            "{} has cron jobs, and there is no crontab there",
+            artifact.file
+        ));
         errors.push(error.hint("declare them as `[timer.NAME]`, or ask root for cron"));
     }
     errors
@@ -216,29 +298,43 @@ pub(super) fn against(artifact: &Candidate, facts: &Facts) -> Vec<Error> {
 
 /// What speaks against any release in the host's directory.
 pub(super) fn unfit(facts: &Facts) -> Vec<Error> {
-    let Some(own) = &facts.own else { return vec![Error::bug("a host has not told of its directories")] };
+    let Some(own) = &facts.own else {
+        return vec![Error::bug("a host has not told of its directories")];
+    };
     let mut errors = Vec::new();
     if let Err(error) = crate::app::check_into(&own.into) {
         errors.push(error);
     }
     if let Some(place) = &own.unwritable {
-        let error = Error::new(format!("`{}` can't be made: `{place}` is not writable for `{}`", own.into, facts.user));
+        let error = Error::new(format!(
+            "`{}` can't be made: `{place}` is not writable for `{}`",
+            own.into, facts.user
+        ));
         errors.push(error.hint("choose another place with `into` in `[deploy.NAME]`"));
     }
     errors.extend(facts.untrustworthy());
     if let Some(place) = &own.taken {
-        let error = Error::new(format!("`{place}` is there, and is no link that pkgapp has made"));
-        errors.push(error.hint("move it away, or choose another place with `into` in `[deploy.NAME]`"));
+        let error = Error::new(format!(
+            "`{place}` is there, and is no link that pkgapp has made"
+        ));
+        errors.push(
+            error.hint("move it away, or choose another place with `into` in `[deploy.NAME]`"),
+        );
     }
     errors
 }
 
 /// What is to be known about a host besides.
 pub(super) fn found(artifact: &Candidate, facts: &Facts, units: UnitsOf) -> Vec<String> {
-    let (Some(own), Some(asks)) = (&facts.own, &artifact.asks) else { return Vec::new() };
+    let (Some(own), Some(asks)) = (&facts.own, &artifact.asks) else {
+        return Vec::new();
+    };
     let mut found = Vec::new();
     if asks.units && units == UnitsOf::User && !own.lingers {
-        found.push(format!("`{}` does not linger yet; it is tried to have it so", facts.user));
+        found.push(format!(
+            "`{}` does not linger yet; it is tried to have it so",
+            facts.user
+        ));
     }
     if asks.units && units == UnitsOf::None {
         found.push("the release has units, and nothing starts them".to_owned());
@@ -267,11 +363,21 @@ mod tests {
     #[test]
     fn a_wheel_needs_the_oldest_glibc_that_it_has_a_tag_for() {
         let of = |wheel| tags_of(wheel).filter_map(glibc_of_tag).min();
-        assert_eq!(of("a-1-cp310-abi3-manylinux_2_26_x86_64.manylinux_2_28_x86_64.whl"), Some((2, 26)));
-        assert_eq!(of("a-1-cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"), Some((2, 17)));
+        assert_eq!(
+            of("a-1-cp310-abi3-manylinux_2_26_x86_64.manylinux_2_28_x86_64.whl"),
+            Some((2, 26))
+        );
+        assert_eq!(
+            of("a-1-cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"),
+            Some((2, 17))
+        );
         assert_eq!(of("a-1-cp311-cp311-manylinux1_x86_64.whl"), Some((2, 5)));
         assert_eq!(of("a-1-py3-none-any.whl"), None);
-        assert_eq!(of("a-1-cp311-cp311-linux_x86_64.whl"), None, "nothing is known of it");
+        assert_eq!(
+            of("a-1-cp311-cp311-linux_x86_64.whl"),
+            None,
+            "nothing is known of it"
+        );
     }
 
     fn write(path: &Path, text: &str) {
@@ -317,28 +423,59 @@ WantedBy=multi-user.target
             &from.join("usr/lib/systemd/system/shop.service"),
             "[Service]\nStateDirectory=shop#e\nExecStart=/var/lib/shop#e\n",
         );
-        write(&from.join("etc/cron.d/shop"), &format!("PATH=/bin:#e\n@daily shop touch {}\n", mark.display()));
-        write(&from.join("etc/shop/x"), &format!("touch {} /var/lib/shop#e\n", mark.display()));
-        let script = format!("say() {{ printf '%s\\n' \"$*\"; }}\n{}map_host \"$1\" \"$2\"", script::MAP);
+        write(
+            &from.join("etc/cron.d/shop"),
+            &format!("PATH=/bin:#e\n@daily shop touch {}\n", mark.display()),
+        );
+        write(
+            &from.join("etc/shop/x"),
+            &format!("touch {} /var/lib/shop#e\n", mark.display()),
+        );
+        let script = format!(
+            "say() {{ printf '%s\\n' \"$*\"; }}\n{}map_host \"$1\" \"$2\"",
+            script::MAP
+        );
         let run = Command::new("sh")
             .args(["-c", &script, "sh"])
             .args([&from, &to])
-            .envs([("into", "/home/ada/shop"), ("state", "/home/ada/shop/.pkgapp"), ("name", "shop")])
+            .envs([
+                ("into", "/home/ada/shop"),
+                ("state", "/home/ada/shop/.pkgapp"),
+                ("name", "shop"),
+            ])
             .envs([("prefix", "/opt/shop"), ("XDG_RUNTIME_DIR", "/run/user/7")])
             .output()
             .unwrap();
-        assert!(run.status.success() && run.stderr.is_empty() && !mark.exists(), "{run:?}");
+        assert!(
+            run.status.success() && run.stderr.is_empty() && !mark.exists(),
+            "{run:?}"
+        );
         let crontab = std::fs::read_to_string(to.join("crontab")).unwrap();
-        assert_eq!(crontab, format!("@daily PATH=/bin:#e; export PATH; touch {}\n", mark.display()));
+        assert_eq!(
+            crontab,
+            format!(
+                "@daily PATH=/bin:#e; export PATH; touch {}\n",
+                mark.display()
+            )
+        );
     }
 
     #[test]
     fn what_a_package_puts_elsewhere_becomes_what_a_login_can_have() {
         let directory = tempfile::tempdir().unwrap();
         let (from, to) = (directory.path().join("host"), directory.path().join("own"));
-        write(&from.join("usr/lib/systemd/system/shop-web.service"), SERVICE);
-        write(&from.join("usr/lib/systemd/system-preset/50-shop.preset"), "# Made\nenable shop-web.service\n");
-        write(&from.join("etc/shop/shop.env"), "DB=/var/lib/shop/db\nOTHER=/var/lib/shops\nSOCKET=/run/shop/s\n");
+        write(
+            &from.join("usr/lib/systemd/system/shop-web.service"),
+            SERVICE,
+        );
+        write(
+            &from.join("usr/lib/systemd/system-preset/50-shop.preset"),
+            "# Made\nenable shop-web.service\n",
+        );
+        write(
+            &from.join("etc/shop/shop.env"),
+            "DB=/var/lib/shop/db\nOTHER=/var/lib/shops\nSOCKET=/run/shop/s\n",
+        );
         write(&from.join("etc/shop/blob"), "\0/var/lib/shop/db");
         write(
             &from.join("etc/cron.d/shop"),
@@ -354,7 +491,11 @@ WantedBy=multi-user.target
         let run = Command::new("sh")
             .args(["-c", &[variables, &script].concat(), "sh"])
             .args([&from, &to])
-            .envs([("into", "/home/ada/shop"), ("state", "/home/ada/shop/.pkgapp"), ("name", "shop")])
+            .envs([
+                ("into", "/home/ada/shop"),
+                ("state", "/home/ada/shop/.pkgapp"),
+                ("name", "shop"),
+            ])
             .envs([("prefix", "/opt/shop"), ("XDG_RUNTIME_DIR", "/run/user/7")])
             .output()
             .unwrap();
@@ -381,7 +522,10 @@ NoNewPrivileges=yes
 WantedBy=default.target
 ";
         similar_asserts::assert_eq!(read(&to.join("units/shop-web.service")), expected);
-        assert_eq!(read(&to.join("enabled")), "shop-web.service\nshop-logrotate.timer\n");
+        assert_eq!(
+            read(&to.join("enabled")),
+            "shop-web.service\nshop-logrotate.timer\n"
+        );
         assert_eq!(
             read(&to.join("etc/shop/shop.env")),
             "DB=/home/ada/shop/shared/var/lib/shop/db\nOTHER=/var/lib/shops\nSOCKET=/run/user/7/shop/s\n"
@@ -390,35 +534,50 @@ WantedBy=default.target
         let path = "PATH=/home/ada/shop/current/bin:/usr/bin; export PATH;";
         assert_eq!(
             read(&to.join("crontab")),
-            format!("*/5 * * *\t1-5 {path} cd /home/ada/shop/current && a \\% b\n@daily {path} c\n")
+            format!(
+                "*/5 * * *\t1-5 {path} cd /home/ada/shop/current && a \\% b\n@daily {path} c\n"
+            )
         );
         assert_eq!(
             read(&to.join("etc/logrotate.d/shop")),
             "\"/home/ada/shop/shared/var/log/shop/*.log\"\n{\n    create 0640\n}\n"
         );
         assert_eq!(read(&to.join("secrets")), "etc/shop/secrets.env\n");
-        assert_eq!(read(&to.join("directories")), "var/lib/shop\nvar/cache/shop\nvar/log/shop\n");
+        assert_eq!(
+            read(&to.join("directories")),
+            "var/lib/shop\nvar/cache/shop\nvar/log/shop\n"
+        );
     }
 
-    /// A home directory with two releases, of which `current` leads to the first, and programs that kill who calls them.
+    /// A home directory with two releases, of which `current` leads to the first, and programs that
+    /// kill who calls them.
     struct Home {
         root: tempfile::TempDir,
         sums: [String; 2],
     }
 
-    /// A crontab(1) that keeps one in the home directory, and takes none for which a condition holds.
+    /// A crontab(1) that keeps one in the home directory, and takes none for which a condition
+    /// holds.
     fn crontab(refused: &str) -> String {
         let list = "if [ \"$1\" = -l ]; then exec cat \"$HOME/crontab\"; fi";
-        format!("#!/bin/sh\n{list}\nif {refused}; then exit 1; fi\nexec cp \"$1\" \"$HOME/crontab\"\n")
+        format!(
+            "#!/bin/sh\n{list}\nif {refused}; then exit 1; fi\nexec cp \"$1\" \"$HOME/crontab\"\n"
+        )
     }
 
     const IDS: [&str; 2] = ["1.0-aaaaaaaaaaaa", "2.0-bbbbbbbbbbbb"];
 
     impl Home {
         fn new() -> Self {
-            let home = Self { root: tempfile::tempdir().unwrap(), sums: ["a".repeat(64), "b".repeat(64)] };
+            let home = Self {
+                root: tempfile::tempdir().unwrap(),
+                sums: ["a".repeat(64), "b".repeat(64)],
+            };
             for (id, sum) in IDS.iter().zip(&home.sums) {
-                write(&home.path(&format!("shop/releases/{id}/.pkgapp/release.json")), id);
+                write(
+                    &home.path(&format!("shop/releases/{id}/.pkgapp/release.json")),
+                    id,
+                );
                 let kept = format!("shop/.pkgapp/packages/{sum}");
                 for (file, text) in [
                     ("etc/shop/shop.env", format!("OF={id}\n")),
@@ -433,8 +592,13 @@ WantedBy=default.target
                 }
             }
             // Each asks whether its turn has come, and kills the script then.
-            for program in ["cp", "mv", "ln", "rm", "mkdir", "cmp", "touch", "sort", "find", "sync", "chmod", "awk"] {
-                let Ok(real) = which::which(program) else { continue };
+            for program in [
+                "cp", "mv", "ln", "rm", "mkdir", "cmp", "touch", "sort", "find", "sync", "chmod",
+                "awk",
+            ] {
+                let Ok(real) = which::which(program) else {
+                    continue;
+                };
                 let text = format!(
                     "#!/bin/sh\nn=$(($(cat \"$COUNT\") - 1)); echo $n >\"$COUNT\"\n\
                      [ $n != 0 ] || {{ kill -9 $PPID; exit 1; }}\nexec {} \"$@\"\n",
@@ -455,7 +619,8 @@ WantedBy=default.target
 
         fn program(&self, name: &str, text: &str) {
             write(&self.path(name), text);
-            std::fs::set_permissions(self.path(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+            std::fs::set_permissions(self.path(name), std::fs::Permissions::from_mode(0o755))
+                .unwrap();
         }
 
         /// What the transaction to a release (by its index) is told.
@@ -478,37 +643,67 @@ WantedBy=default.target
             write(&state.join("transaction/run"), &script::switch());
         }
 
-        /// Runs it; the `kill`th program that it calls kills it. Returns whether it came to its end.
+        /// Runs it; the `kill`th program that it calls kills it. Returns whether it came to its
+        /// end.
         fn run(&self, kill: u32) -> bool {
             write(&self.path("count"), &kill.to_string());
-            let own = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap());
-            let path = if kill == 0 { own } else { format!("{}:{own}", self.path("killing").display()) };
+            let own = format!(
+                "{}:{}",
+                self.path("bin").display(),
+                std::env::var("PATH").unwrap()
+            );
+            let path = if kill == 0 {
+                own
+            } else {
+                format!("{}:{own}", self.path("killing").display())
+            };
             let run = self.path("shop/.pkgapp/transaction/run");
             let mut sh = Command::new("sh");
-            sh.arg(run).env("HOME", self.root.path()).env("PATH", path).env("COUNT", self.path("count"));
+            sh.arg(run)
+                .env("HOME", self.root.path())
+                .env("PATH", path)
+                .env("COUNT", self.path("count"));
             sh.output().unwrap().status.success()
         }
 
         fn copy(&self, from: &str, to: &str) {
             crate::format::judge::run(Command::new("rm").arg("-rf").arg(self.path(to)));
-            crate::format::judge::run(Command::new("cp").arg("-a").args([self.path(from), self.path(to)]));
+            crate::format::judge::run(
+                Command::new("cp")
+                    .arg("-a")
+                    .args([self.path(from), self.path(to)]),
+            );
         }
 
         fn current(&self) -> String {
             let link = std::fs::read_link(self.path("shop/current")).unwrap();
-            assert!(self.path("shop/current/.pkgapp/release.json").is_file(), "{}", link.display());
+            assert!(
+                self.path("shop/current/.pkgapp/release.json").is_file(),
+                "{}",
+                link.display()
+            );
             link.file_name().unwrap().to_string_lossy().into_owned()
         }
 
         fn result(&self) -> String {
-            read(&self.path("shop/.pkgapp/transaction/result")).lines().next().unwrap().to_owned()
+            read(&self.path("shop/.pkgapp/transaction/result"))
+                .lines()
+                .next()
+                .unwrap()
+                .to_owned()
         }
 
         /// All that belongs to a release is in place, and what is the user's is as it was.
         fn check(&self, id: &str) {
             assert_eq!(self.current(), id);
-            assert_eq!(read(&self.path("shop/shared/etc/shop/shop.env")), format!("OF={id}\n"));
-            assert_eq!(read(&self.path("shop/shared/etc/shop/edited.env")), "mine\n");
+            assert_eq!(
+                read(&self.path("shop/shared/etc/shop/shop.env")),
+                format!("OF={id}\n")
+            );
+            assert_eq!(
+                read(&self.path("shop/shared/etc/shop/edited.env")),
+                "mine\n"
+            );
             let cron = read(&self.path("crontab"));
             let into = self.path("shop");
             let into = into.display();
@@ -539,11 +734,17 @@ WantedBy=default.target
                 let beside = home.path("shop/shared/etc/shop/edited.env.pkgapp-new");
                 assert_eq!(read(&beside), format!("OF={}\n", IDS[1]));
                 let result = read(&home.path("shop/.pkgapp/transaction/result"));
-                assert!(result.contains(&format!("\nleft={}\n", beside.display())), "{result}");
+                assert!(
+                    result.contains(&format!("\nleft={}\n", beside.display())),
+                    "{result}"
+                );
                 break;
             }
             killed += 1;
-            assert!(IDS.contains(&home.current().as_str()), "killed by program {kill}");
+            assert!(
+                IDS.contains(&home.current().as_str()),
+                "killed by program {kill}"
+            );
             assert!(home.run(0), "after program {kill}");
             assert_eq!(home.result(), "result=done", "after program {kill}");
             home.check(IDS[1]);
@@ -558,16 +759,26 @@ WantedBy=default.target
         assert!(home.run(0));
         write(&home.path("shop/shared/etc/shop/edited.env"), "mine\n");
         // What worked once was seen by whoever has edited.
-        write(&home.path(&format!("shop/.pkgapp/packages/{}/good", home.sums[0])), "1.0\n");
+        write(
+            &home.path(&format!("shop/.pkgapp/packages/{}/good", home.sums[0])),
+            "1.0\n",
+        );
         home.program("bin/crontab", &crontab("grep -q 2.0 \"$1\""));
         home.prepare(1, 0);
         assert!(home.run(0));
         let result = read(&home.path("shop/.pkgapp/transaction/result"));
-        let expected = format!("result=restored\nversion={}\nwhy=the crontab could not be changed\n", IDS[0]);
-        assert_eq!(result, expected, "and nothing is left beside the configuration");
+        let expected = format!(
+            "result=restored\nversion={}\nwhy=the crontab could not be changed\n",
+            IDS[0]
+        );
+        assert_eq!(
+            result, expected,
+            "and nothing is left beside the configuration"
+        );
         home.check(IDS[0]);
         // A release that is not whole is not switched to at all.
-        std::fs::remove_file(home.path(&format!("shop/releases/{}/.pkgapp/release.json", IDS[1]))).unwrap();
+        std::fs::remove_file(home.path(&format!("shop/releases/{}/.pkgapp/release.json", IDS[1])))
+            .unwrap();
         home.prepare(1, 0);
         assert!(home.run(0));
         assert_eq!(home.result(), "result=restored");

@@ -1,9 +1,11 @@
-//! Changes what a shared object asks of the dynamic linker: where it looks for libraries, and what they are called.
+//! Changes what a shared object asks of the dynamic linker: where it looks for libraries, and what
+//! they are called.
 //!
-//! A run path that shrinks is changed where it stands, so that nothing of it stays in the file. New names need room: they
-//! go to the end of the file together with a copy of the string table, and the segment of notes, which only debuggers
-//! read, becomes the segment that loads them. Sources: System V ABI, "Program Header" and "Dynamic Section"; LSB Core,
-//! "Symbol Versioning". For what pkgapp builds packages for: 64-bit, little-endian.
+//! A run path that shrinks is changed where it stands, so that nothing of it stays in the file. New
+//! names need room: they go to the end of the file together with a copy of the string table, and
+//! the segment of notes, which only debuggers read, becomes the segment that loads them. Sources:
+//! System V ABI, "Program Header" and "Dynamic Section"; LSB Core, "Symbol Versioning". For what
+//! pkgapp builds packages for: 64-bit, little-endian.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -93,8 +95,16 @@ impl<'f> Object<'f> {
         if segments.end > file.len() {
             return Err("its program headers lie outside of it".to_owned());
         }
-        let mut object = Self { file, segments, dynamic: Vec::new(), room: 0, strings: 0..0 };
-        let dynamic = object.headers().find(|place| object.u32(*place) == Ok(PT_DYNAMIC));
+        let mut object = Self {
+            file,
+            segments,
+            dynamic: Vec::new(),
+            room: 0,
+            strings: 0..0,
+        };
+        let dynamic = object
+            .headers()
+            .find(|place| object.u32(*place) == Ok(PT_DYNAMIC));
         let dynamic = dynamic.ok_or("it has no dynamic segment")?;
         let (at, size) = (object.usize(dynamic + 8)?, object.usize(dynamic + 32)?);
         object.room = size / DYNAMIC_ENTRY;
@@ -107,11 +117,16 @@ impl<'f> Object<'f> {
             let value = object.u64(place + 8)?;
             object.dynamic.push(Entry { tag, value });
         }
-        let table = object.value(elf::DT_STRTAB.0).ok_or("it has no string table")?;
-        let size = object.value(elf::DT_STRSZ.0).ok_or("it has no string table")?;
+        let table = object
+            .value(elf::DT_STRTAB.0)
+            .ok_or("it has no string table")?;
+        let size = object
+            .value(elf::DT_STRSZ.0)
+            .ok_or("it has no string table")?;
         let start = object.offset(table)?;
-        let end =
-            start.checked_add(usize::try_from(size).unwrap_or(usize::MAX)).filter(|end| *end <= object.file.len());
+        let end = start
+            .checked_add(usize::try_from(size).unwrap_or(usize::MAX))
+            .filter(|end| *end <= object.file.len());
         object.strings = start..end.ok_or("its string table lies outside of it")?;
         Ok(object)
     }
@@ -122,7 +137,10 @@ impl<'f> Object<'f> {
     }
 
     fn value(&self, tag: i64) -> Option<u64> {
-        self.dynamic.iter().find(|entry| entry.tag == tag).map(|entry| entry.value)
+        self.dynamic
+            .iter()
+            .find(|entry| entry.tag == tag)
+            .map(|entry| entry.value)
     }
 
     /// Where in the file an address of the loaded image lies.
@@ -130,17 +148,26 @@ impl<'f> Object<'f> {
         for header in self.headers() {
             let (begin, size) = (self.u64(header + 16)?, self.u64(header + 32)?);
             if self.u32(header)? == PT_LOAD && address >= begin && address - begin < size {
-                return usize::try_from(address - begin + self.u64(header + 8)?).map_err(|error| error.to_string());
+                return usize::try_from(address - begin + self.u64(header + 8)?)
+                    .map_err(|error| error.to_string());
             }
         }
-        Err(format!("its address {address:#x} is in no segment of the file"))
+        Err(format!(
+            "its address {address:#x} is in no segment of the file"
+        ))
     }
 
     /// Where a string of the table stands, without its NUL.
     fn place(&self, index: u64) -> Result<Range<usize>, String> {
-        let start = usize::try_from(index).ok().and_then(|index| self.strings.start.checked_add(index));
-        let start = start.filter(|start| *start < self.strings.end).ok_or("a name lies outside its string table")?;
-        let length = self.file[start..self.strings.end].iter().position(|byte| *byte == 0);
+        let start = usize::try_from(index)
+            .ok()
+            .and_then(|index| self.strings.start.checked_add(index));
+        let start = start
+            .filter(|start| *start < self.strings.end)
+            .ok_or("a name lies outside its string table")?;
+        let length = self.file[start..self.strings.end]
+            .iter()
+            .position(|byte| *byte == 0);
         Ok(start..start + length.ok_or("a name lies outside its string table")?)
     }
 
@@ -148,32 +175,46 @@ impl<'f> Object<'f> {
         Ok(String::from_utf8_lossy(&self.file[self.place(index)?]).into_owned())
     }
 
-    /// Sets DT_RUNPATH or DT_RPATH if that is there and has the room; wipes what it was. Returns whether the run path has
-    /// to be added instead.
+    /// Sets DT_RUNPATH or DT_RPATH if that is there and has the room; wipes what it was. Returns
+    /// whether the run path has to be added instead.
     fn set_run_path(&mut self, run_path: &str) -> Result<bool, String> {
-        let is_path = |entry: &&Entry| entry.tag == elf::DT_RUNPATH.0 || entry.tag == elf::DT_RPATH.0;
+        let is_path =
+            |entry: &&Entry| entry.tag == elf::DT_RUNPATH.0 || entry.tag == elf::DT_RPATH.0;
         let old: Vec<Entry> = self.dynamic.iter().filter(is_path).copied().collect();
-        if old.iter().any(|entry| self.string(entry.value).as_deref() == Ok(run_path)) && old.len() == 1 {
+        if old
+            .iter()
+            .any(|entry| self.string(entry.value).as_deref() == Ok(run_path))
+            && old.len() == 1
+        {
             return Ok(false);
         }
         let mut kept: Option<u64> = None;
         for entry in &old {
             let place = self.place(entry.value)?;
-            // Linkers let a string be the tail of another one. No name of a symbol has a slash, so what lies before the
-            // last one belongs to paths alone.
-            let Some(slash) = self.file[place.clone()].iter().rposition(|byte| *byte == b'/') else { continue };
+            // Linkers let a string be the tail of another one. No name of a symbol has a slash, so
+            // what lies before the last one belongs to paths alone.
+            let Some(slash) = self.file[place.clone()]
+                .iter()
+                .rposition(|byte| *byte == b'/')
+            else {
+                continue;
+            };
             let free = place.start..=place.start + slash;
             self.check_unshared(&free)?;
             self.file[free].fill(0);
             if !run_path.is_empty() && kept.is_none() && run_path.len() <= slash {
-                self.file[place.start..place.start + run_path.len()].copy_from_slice(run_path.as_bytes());
+                self.file[place.start..place.start + run_path.len()]
+                    .copy_from_slice(run_path.as_bytes());
                 kept = Some(entry.value);
             }
         }
         // The entries behind move up; DT_NULL ends the list.
         self.dynamic.retain(|entry| !is_path(&entry));
         if let Some(value) = kept {
-            self.dynamic.push(Entry { tag: elf::DT_RUNPATH.0, value });
+            self.dynamic.push(Entry {
+                tag: elf::DT_RUNPATH.0,
+                value,
+            });
         }
         if !old.is_empty() {
             self.write_dynamic()?;
@@ -199,18 +240,25 @@ impl<'f> Object<'f> {
         if self.dynamic.len() >= self.room {
             return Err("its dynamic segment has no room for another entry".to_owned());
         }
-        let header = self.headers().find(|place| self.u32(*place) == Ok(PT_DYNAMIC)).unwrap_or_default();
+        let header = self
+            .headers()
+            .find(|place| self.u32(*place) == Ok(PT_DYNAMIC))
+            .unwrap_or_default();
         let at = self.usize(header + 8)?;
         for index in 0..self.room {
             let place = at + index * DYNAMIC_ENTRY;
-            let (tag, value) = self.dynamic.get(index).map_or((elf::DT_NULL.0, 0), |entry| (entry.tag, entry.value));
+            let (tag, value) = self
+                .dynamic
+                .get(index)
+                .map_or((elf::DT_NULL.0, 0), |entry| (entry.tag, entry.value));
             self.put(place, &tag.to_le_bytes())?;
             self.put(place + 8, &value.to_le_bytes())?;
         }
         Ok(())
     }
 
-    /// Puts a longer string table at the end of the file. `renames` are old names, by their place in it, and new ones.
+    /// Puts a longer string table at the end of the file. `renames` are old names, by their place
+    /// in it, and new ones.
     fn append(&mut self, renames: &[(u64, String)], run_path: Option<&str>) -> Result<(), String> {
         let mut table = self.file[self.strings.clone()].to_vec();
         let mut add = |text: &str| {
@@ -230,7 +278,10 @@ impl<'f> Object<'f> {
             }
         }
         if let Some(run_path) = run_path {
-            self.dynamic.push(Entry { tag: elf::DT_RUNPATH.0, value: add(run_path) });
+            self.dynamic.push(Entry {
+                tag: elf::DT_RUNPATH.0,
+                value: add(run_path),
+            });
         }
         self.rename_versions(&moved)?;
         let old = self.value(elf::DT_STRTAB.0).unwrap_or_default();
@@ -248,7 +299,9 @@ impl<'f> Object<'f> {
 
     /// The versions of symbols name their library too.
     fn rename_versions(&mut self, moved: &BTreeMap<u64, u64>) -> Result<(), String> {
-        let Some(address) = self.value(elf::DT_VERNEED.0) else { return Ok(()) };
+        let Some(address) = self.value(elf::DT_VERNEED.0) else {
+            return Ok(());
+        };
         let mut at = self.offset(address)?;
         for _ in 0..self.value(elf::DT_VERNEEDNUM.0).unwrap_or_default() {
             let name = self.u32(at + 4)?;
@@ -264,19 +317,32 @@ impl<'f> Object<'f> {
     /// Appends bytes that are loaded with the file, and returns their address.
     fn load(&mut self, bytes: &[u8]) -> Result<u64, String> {
         let (mut end, mut align) = (0_u64, 0x1000_u64);
-        for header in self.headers().filter(|header| self.u32(*header) == Ok(PT_LOAD)) {
-            end = end.max(self.u64(header + 16)?.saturating_add(self.u64(header + 40)?));
+        for header in self
+            .headers()
+            .filter(|header| self.u32(*header) == Ok(PT_LOAD))
+        {
+            end = end.max(
+                self.u64(header + 16)?
+                    .saturating_add(self.u64(header + 40)?),
+            );
             align = align.max(self.u64(header + 48)?);
         }
         if !align.is_power_of_two() || align > 1 << 24 {
             return Err("its segments have a strange alignment".to_owned());
         }
-        let kind = |object: &Self, wanted: u32| object.headers().find(|header| object.u32(*header) == Ok(wanted));
+        let kind = |object: &Self, wanted: u32| {
+            object
+                .headers()
+                .find(|header| object.u32(*header) == Ok(wanted))
+        };
         let spare = kind(self, PT_NOTE).or_else(|| kind(self, PT_GNU_PROPERTY));
         let spare = spare.ok_or("it has no program header to spare")?;
         let address = end.next_multiple_of(align);
         let offset = (self.file.len() as u64).next_multiple_of(align);
-        self.file.resize(usize::try_from(offset).map_err(|error| error.to_string())?, 0);
+        self.file.resize(
+            usize::try_from(offset).map_err(|error| error.to_string())?,
+            0,
+        );
         self.file.extend_from_slice(bytes);
         let length = bytes.len() as u64;
         let mut header = Vec::with_capacity(PROGRAM_HEADER);
@@ -286,7 +352,8 @@ impl<'f> Object<'f> {
             header.extend_from_slice(&value.to_le_bytes());
         }
         // Segments to load are sorted by their address: the last one is the last of all.
-        self.file.copy_within(spare + PROGRAM_HEADER..self.segments.end, spare);
+        self.file
+            .copy_within(spare + PROGRAM_HEADER..self.segments.end, spare);
         self.put(self.segments.end - PROGRAM_HEADER, &header)?;
         Ok(address)
     }
@@ -294,7 +361,10 @@ impl<'f> Object<'f> {
     /// The linker does not look at sections, but other tools do.
     fn move_section(&mut self, old: u64, address: u64, length: u64) -> Result<(), String> {
         let start = self.usize(40)?;
-        let (size, count) = (usize::from(u16_at(self.file, 58)?), usize::from(u16_at(self.file, 60)?));
+        let (size, count) = (
+            usize::from(u16_at(self.file, 58)?),
+            usize::from(u16_at(self.file, 60)?),
+        );
         if start == 0 || size != SECTION_HEADER || start + size * count > self.file.len() {
             return Ok(());
         }
@@ -324,14 +394,19 @@ impl<'f> Object<'f> {
 
     fn put(&mut self, place: usize, bytes: &[u8]) -> Result<(), String> {
         let end = place.checked_add(bytes.len());
-        let target = end.and_then(|end| self.file.get_mut(place..end)).ok_or("a header points outside of it")?;
+        let target = end
+            .and_then(|end| self.file.get_mut(place..end))
+            .ok_or("a header points outside of it")?;
         target.copy_from_slice(bytes);
         Ok(())
     }
 }
 
 fn array<const N: usize>(file: &[u8], place: usize) -> Result<[u8; N], String> {
-    let bytes = place.checked_add(N).and_then(|end| file.get(place..end)).and_then(|bytes| bytes.try_into().ok());
+    let bytes = place
+        .checked_add(N)
+        .and_then(|end| file.get(place..end))
+        .and_then(|bytes| bytes.try_into().ok());
     bytes.ok_or_else(|| "a header points outside of it".to_owned())
 }
 
@@ -357,20 +432,38 @@ mod tests {
     fn library(directory: &Path, options: &[&str]) -> bool {
         let Some(gcc) = tool("gcc") else { return false };
         std::fs::write(directory.join("made.c"), "int made(void) { return 41; }\n").unwrap();
-        std::fs::write(directory.join("map"), "MADE_1 { global: made; local: *; };\n").unwrap();
-        std::fs::write(directory.join("user.c"), "int made(void); int lib(void) { return made() + 1; }\n").unwrap();
+        std::fs::write(
+            directory.join("map"),
+            "MADE_1 { global: made; local: *; };\n",
+        )
+        .unwrap();
+        std::fs::write(
+            directory.join("user.c"),
+            "int made(void); int lib(void) { return made() + 1; }\n",
+        )
+        .unwrap();
         let gcc = || {
             let mut command = Command::new(&gcc);
             command.current_dir(directory).args(["-shared", "-fPIC"]);
             command
         };
-        run(gcc().args(["-o", "libmade.so.1", "made.c", "-Wl,-soname,libmade.so.1", "-Wl,--version-script=map"]));
-        run(gcc().args(["-o", "user.so", "user.c", "libmade.so.1"]).args(options));
+        run(gcc().args([
+            "-o",
+            "libmade.so.1",
+            "made.c",
+            "-Wl,-soname,libmade.so.1",
+            "-Wl,--version-script=map",
+        ]));
+        run(gcc()
+            .args(["-o", "user.so", "user.c", "libmade.so.1"])
+            .args(options));
         true
     }
 
     fn read(path: &Path) -> crate::layer::ElfFile {
-        super::super::read(path, &ReleasePath::parse("x.so").unwrap()).unwrap().unwrap()
+        super::super::read(path, &ReleasePath::parse("x.so").unwrap())
+            .unwrap()
+            .unwrap()
     }
 
     fn change(path: &Path, change: &Change) -> bool {
@@ -401,7 +494,10 @@ mod tests {
         let length = user.metadata().unwrap().len();
         assert!(change(&user, &Change::default()));
         let found = read(&user);
-        assert_eq!((found.runpath, found.needed), (Vec::<String>::new(), vec!["libmade.so.1".to_owned()]));
+        assert_eq!(
+            (found.runpath, found.needed),
+            (Vec::<String>::new(), vec!["libmade.so.1".to_owned()])
+        );
         assert_eq!(user.metadata().unwrap().len(), length);
         assert!(memchr::memmem::find(&std::fs::read(&user).unwrap(), b"/build").is_none());
         assert!(!change(&user, &Change::default()), "it is as wanted");
@@ -418,7 +514,13 @@ mod tests {
                 return;
             }
             let user = directory.path().join("user.so");
-            assert!(change(&user, &Change { run_path: vec!["$ORIGIN".into()], ..Change::default() }));
+            assert!(change(
+                &user,
+                &Change {
+                    run_path: vec!["$ORIGIN".into()],
+                    ..Change::default()
+                }
+            ));
             assert_eq!(read(&user).runpath, ["$ORIGIN"], "{options}");
             let bytes = std::fs::read(&user).unwrap();
             assert!(memchr::memmem::find(&bytes, b"/build").is_none());
@@ -428,31 +530,62 @@ mod tests {
 
     #[test]
     fn a_library_is_found_under_its_new_name() {
-        for options in
-            [&["-Wl,-rpath,/b"][..], &[], &["-Wl,-rpath,/b", "-Wl,-z,separate-code", "-Wl,--hash-style=both"]]
-        {
+        for options in [
+            &["-Wl,-rpath,/b"][..],
+            &[],
+            &[
+                "-Wl,-rpath,/b",
+                "-Wl,-z,separate-code",
+                "-Wl,--hash-style=both",
+            ],
+        ] {
             let directory = tempfile::tempdir().unwrap();
             if !library(directory.path(), options) {
                 return;
             }
-            let (user, made) = (directory.path().join("user.so"), directory.path().join("libmade.so.1"));
+            let (user, made) = (
+                directory.path().join("user.so"),
+                directory.path().join("libmade.so.1"),
+            );
             let name = "libmade-0123abcd.so.1".to_owned();
             let below = directory.path().join("demo.libs");
             std::fs::create_dir(&below).unwrap();
-            change(&made, &Change { soname: Some(name.clone()), ..Change::default() });
+            change(
+                &made,
+                &Change {
+                    soname: Some(name.clone()),
+                    ..Change::default()
+                },
+            );
             assert_eq!(read(&made).soname.as_deref(), Some(name.as_str()));
             std::fs::rename(&made, below.join(&name)).unwrap();
             let needed = BTreeMap::from([("libmade.so.1".to_owned(), name.clone())]);
             let run_path = vec!["$ORIGIN/demo.libs".to_owned()];
-            change(&user, &Change { run_path, needed, soname: None });
+            change(
+                &user,
+                &Change {
+                    run_path,
+                    needed,
+                    soname: None,
+                },
+            );
             let found = read(&user);
             assert_eq!(found.needed, [name.as_str()]);
-            assert!(found.versions.contains(&(name, "MADE_1".into())), "{:?}", found.versions);
+            assert!(
+                found.versions.contains(&(name, "MADE_1".into())),
+                "{:?}",
+                found.versions
+            );
             assert_eq!(answer(directory.path()).unwrap_or("42".into()), "42");
             // Other tools read the sections.
             if let Some(readelf) = tool("readelf") {
-                let said = run(Command::new(readelf).args(["--wide", "--dynamic", "--sections"]).arg(&user));
-                assert!(said.contains("Library runpath: [$ORIGIN/demo.libs]"), "{said}");
+                let said = run(Command::new(readelf)
+                    .args(["--wide", "--dynamic", "--sections"])
+                    .arg(&user));
+                assert!(
+                    said.contains("Library runpath: [$ORIGIN/demo.libs]"),
+                    "{said}"
+                );
             }
             if let Some(strip) = tool("strip") {
                 run(Command::new(strip).arg(&user));
@@ -465,7 +598,10 @@ mod tests {
     fn damage_is_an_error() {
         let this = std::fs::read(std::env::current_exe().unwrap()).unwrap();
         for cut in [5, 20, 63, 64, 200, 4096] {
-            assert!(apply(&mut this[..cut].to_vec(), &Change::default()).is_err(), "{cut}");
+            assert!(
+                apply(&mut this[..cut].to_vec(), &Change::default()).is_err(),
+                "{cut}"
+            );
         }
     }
 }

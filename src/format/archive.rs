@@ -38,11 +38,11 @@ const CONTENT_DATE: u64 = 1_577_836_800;
 
 /// Returns the time of an entry in a package, seconds since 1970.
 ///
-/// What is made for this build has the build's date. A file of a layer has a date in the first half of 2020 that stands
-/// for its content: it stays as long as the content stays, so that the layer's segment can be used again, and changes
-/// with it, which is what rsync and web servers' ETags look at. A directory, whose date is changed by every installation,
-/// has the first of these, so that what a payload begins with is the same in the next build. No date is later than the
-/// build's.
+/// What is made for this build has the build's date. A file of a layer has a date in the first half
+/// of 2020 that stands for its content: it stays as long as the content stays, so that the layer's
+/// segment can be used again, and changes with it, which is what rsync and web servers' ETags look
+/// at. A directory, whose date is changed by every installation, has the first of these, so that
+/// what a payload begins with is the same in the next build. No date is later than the build's.
 pub(super) fn mtime(meta: &Meta, entry: &Entry) -> u64 {
     let sum = match (&entry.kind, &entry.origin.layer) {
         (Kind::File(content), Some(_)) => content.digest.sha256,
@@ -62,7 +62,12 @@ pub(super) fn directory_mtime(meta: &Meta) -> u64 {
 
 impl Archive {
     /// Writes a member: header, content and padding.
-    pub(crate) fn append(self, member: &Member<'_>, last: &mut LastOpened, out: &mut impl Write) -> Result<()> {
+    pub(crate) fn append(
+        self,
+        member: &Member<'_>,
+        last: &mut LastOpened,
+        out: &mut impl Write,
+    ) -> Result<()> {
         out.write_all(&self.head(member)?).context(cannot_write)?;
         if let Some((path, content)) = member.content() {
             copy_content(path, content, member.md5, last, out)?;
@@ -70,11 +75,18 @@ impl Archive {
         out.write_all(self.padding(member)).context(cannot_write)
     }
 
-    /// Writes the bytes of a member that lie in `range`, counted from its header's first. Unlike [`Archive::append`], it
-    /// does not prove that they are the ones that the member's digest names.
-    pub(crate) fn append_part(self, member: &Member<'_>, range: Range<u64>, out: &mut impl Write) -> Result<()> {
+    /// Writes the bytes of a member that lie in `range`, counted from its header's first. Unlike
+    /// [`Archive::append`], it does not prove that they are the ones that the member's digest
+    /// names.
+    pub(crate) fn append_part(
+        self,
+        member: &Member<'_>,
+        range: Range<u64>,
+        out: &mut impl Write,
+    ) -> Result<()> {
         let head = self.head(member)?;
-        out.write_all(within(&head, 0, &range)).context(cannot_write)?;
+        out.write_all(within(&head, 0, &range))
+            .context(cannot_write)?;
         let start = head.len() as u64;
         let mut end = start;
         if let Some((_, content)) = member.content() {
@@ -84,24 +96,48 @@ impl Archive {
                 out.write_all(bytes).context(cannot_write)
             })?;
         }
-        out.write_all(within(self.padding(member), end, &range)).context(cannot_write)
+        out.write_all(within(self.padding(member), end, &range))
+            .context(cannot_write)
     }
 
     /// Writes what ends an archive.
     pub(crate) fn end(self, out: &mut impl Write) -> Result<()> {
         match self {
             Self::Tar => GnuTar::new(out, 0).finish().map(|_| ()),
-            Self::Cpio => out.write_all(&cpio::header(cpio::TRAILER, 0, 0, 0)).context(cannot_write),
+            Self::Cpio => out
+                .write_all(&cpio::header(cpio::TRAILER, 0, 0, 0))
+                .context(cannot_write),
         }
     }
 
     /// Returns how many bytes a member takes.
     pub(crate) fn size(self, member: &Member<'_>) -> u64 {
-        let content = member.content().map_or(0, |(_, content)| content.digest.size);
+        let content = member
+            .content()
+            .map_or(0, |(_, content)| content.digest.size);
         let (is_directory, target) = match member.place {
-            None | Some((_, Entry { kind: Kind::Directory, .. })) => (true, 0),
-            Some((_, Entry { kind: Kind::Symlink(target), .. })) => (false, target.len()),
-            Some((_, Entry { kind: Kind::File(_), .. })) => (false, 0),
+            None
+            | Some((
+                _,
+                Entry {
+                    kind: Kind::Directory,
+                    ..
+                },
+            )) => (true, 0),
+            Some((
+                _,
+                Entry {
+                    kind: Kind::Symlink(target),
+                    ..
+                },
+            )) => (false, target.len()),
+            Some((
+                _,
+                Entry {
+                    kind: Kind::File(_),
+                    ..
+                },
+            )) => (false, 0),
         };
         match self {
             Self::Tar => {
@@ -131,7 +167,9 @@ impl Archive {
     }
 
     fn padding(self, member: &Member<'_>) -> &'static [u8] {
-        let content = member.content().map_or(0, |(_, content)| content.digest.size);
+        let content = member
+            .content()
+            .map_or(0, |(_, content)| content.digest.size);
         match (self, member.place) {
             (Self::Tar, _) => gnutar::padding(content),
             (Self::Cpio, Some((_, entry))) => cpio::padding(u64::from(cpio::file_size(entry))),
@@ -144,7 +182,13 @@ impl<'a> Member<'a> {
     /// Its bytes, if it is a file.
     pub(crate) fn content(&self) -> Option<(&'a InstallPath, &'a Content)> {
         match self.place {
-            Some((path, Entry { kind: Kind::File(content), .. })) => Some((path, content)),
+            Some((
+                path,
+                Entry {
+                    kind: Kind::File(content),
+                    ..
+                },
+            )) => Some((path, content)),
             _ => None,
         }
     }
@@ -153,16 +197,26 @@ impl<'a> Member<'a> {
 /// What of `bytes`, which lie at `place`, is in `range`.
 fn within<'b>(bytes: &'b [u8], place: u64, range: &Range<u64>) -> &'b [u8] {
     let end = place + bytes.len() as u64;
-    let at = |position: u64| usize::try_from(position.clamp(place, end) - place).unwrap_or(bytes.len());
+    let at =
+        |position: u64| usize::try_from(position.clamp(place, end) - place).unwrap_or(bytes.len());
     &bytes[at(range.start)..at(range.end)]
 }
 
 fn tar_head<W: Write>(member: &Member<'_>, tar: &mut GnuTar<W>) -> Result<()> {
     let name = &member.name;
     let Some((_, entry)) = member.place else {
-        return tar.directory(&format!("{name}/"), &Attributes { mode: 0o755, owner: &Owner::default() });
+        return tar.directory(
+            &format!("{name}/"),
+            &Attributes {
+                mode: 0o755,
+                owner: &Owner::default(),
+            },
+        );
     };
-    let attributes = Attributes { mode: entry.mode, owner: &entry.owner };
+    let attributes = Attributes {
+        mode: entry.mode,
+        owner: &entry.owner,
+    };
     match &entry.kind {
         Kind::Directory => tar.directory(&format!("{name}/"), &attributes),
         Kind::Symlink(target) => tar.symlink(name, target, &attributes),
@@ -176,7 +230,12 @@ fn cpio_head(member: &Member<'_>, out: &mut Vec<u8>) {
     let Some((_, entry)) = member.place else {
         return out.extend(cpio::header(&member.name, 0o040_755, mtime, 0));
     };
-    out.extend(cpio::header(&member.name, u32::from(cpio::file_mode(entry)), mtime, cpio::file_size(entry)));
+    out.extend(cpio::header(
+        &member.name,
+        u32::from(cpio::file_mode(entry)),
+        mtime,
+        cpio::file_size(entry),
+    ));
     if let Kind::Symlink(target) = &entry.kind {
         // The target is the body: rpm reads it from the header, everything else from here.
         out.extend(target.as_bytes());

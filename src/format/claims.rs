@@ -1,21 +1,24 @@
 //! What a package says of itself, judged before any of it is passed on to a host.
 //!
-//! A package that is pushed may come from anywhere. Its name, version and dependencies become arguments of the host's
-//! package manager, which runs as root: an argument that begins with `-` would be an option, and a version in a macro
-//! would be code. So each of them is held against the grammar of its format first, and is data from then on.
+//! A package that is pushed may come from anywhere. Its name, version and dependencies become
+//! arguments of the host's package manager, which runs as root: an argument that begins with `-`
+//! would be an option, and a version in a macro would be code. So each of them is held against the
+//! grammar of its format first, and is data from then on.
 
 use super::read::ArtifactKind;
 
-/// Returns whether this can be the name of a package that pkgapp made: an application's, or an interpreter's
-/// (`pkgapp-python3.13`).
+/// Returns whether this can be the name of a package that pkgapp made: an application's, or an
+/// interpreter's (`pkgapp-python3.13`).
 pub(crate) fn is_package_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_lowercase())
         && text.len() <= 64
-        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c))
+        && text
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c))
 }
 
-/// Returns whether this is a version as the format writes it: `[epoch:]upstream-revision` (deb-version(7); rpm's manual,
-/// "Versions"); of a tarball, what can be a directory's name.
+/// Returns whether this is a version as the format writes it: `[epoch:]upstream-revision`
+/// (deb-version(7); rpm's manual, "Versions"); of a tarball, what can be a directory's name.
 pub(crate) fn is_version(kind: ArtifactKind, text: &str) -> bool {
     let (epoch, rest) = text.split_once(':').unwrap_or(("0", text));
     let more = match kind {
@@ -23,14 +26,19 @@ pub(crate) fn is_version(kind: ArtifactKind, text: &str) -> bool {
         ArtifactKind::Rpm => ".+~^_-",
         ArtifactKind::Tar => return is_word(text, ".+~_-"),
     };
-    !epoch.is_empty() && epoch.len() <= 10 && epoch.bytes().all(|b| b.is_ascii_digit()) && is_word(rest, more)
+    !epoch.is_empty()
+        && epoch.len() <= 10
+        && epoch.bytes().all(|b| b.is_ascii_digit())
+        && is_word(rest, more)
 }
 
-/// Returns whether this is a dependency that the format's package managers understand: of a deb `a (>= 1) | b`, of an rpm
-/// `a >= 1` or `(a or b)`.
+/// Returns whether this is a dependency that the format's package managers understand: of a deb `a
+/// (>= 1) | b`, of an rpm `a >= 1` or `(a or b)`.
 pub(crate) fn is_relation(kind: ArtifactKind, text: &str) -> bool {
     match kind {
-        ArtifactKind::Deb => text.split('|').all(|alternative| is_deb_alternative(alternative.trim())),
+        ArtifactKind::Deb => text
+            .split('|')
+            .all(|alternative| is_deb_alternative(alternative.trim())),
         ArtifactKind::Rpm => is_rpm_relation(text),
         // It has none.
         ArtifactKind::Tar => false,
@@ -44,17 +52,22 @@ fn is_deb_alternative(text: &str) -> bool {
         None => (text, Some("")),
     };
     let (name, arch) = name.split_once(':').unwrap_or((name, "any"));
-    let Some(version) = version.map(str::trim) else { return false };
-    let operator = version.find(|c: char| !"<>=".contains(c)).unwrap_or(version.len());
+    let Some(version) = version.map(str::trim) else {
+        return false;
+    };
+    let operator = version
+        .find(|c: char| !"<>=".contains(c))
+        .unwrap_or(version.len());
     let (operator, version) = (&version[..operator], version[operator..].trim_start());
-    let versioned =
-        ["<<", "<=", "=", ">=", ">>", "<", ">"].contains(&operator) && is_version(ArtifactKind::Deb, version);
+    let versioned = ["<<", "<=", "=", ">=", ">>", "<", ">"].contains(&operator)
+        && is_version(ArtifactKind::Deb, version);
     is_word(name, "+.-")
         && is_word(arch, "-")
         && (versioned || (operator.is_empty() && version.is_empty() && !text.contains('(')))
 }
 
-/// `CAPABILITY [OPERATOR VERSION]`, or a boolean expression in parentheses (rpm's manual, "Boolean Dependencies").
+/// `CAPABILITY [OPERATOR VERSION]`, or a boolean expression in parentheses (rpm's manual, "Boolean
+/// Dependencies").
 fn is_rpm_relation(text: &str) -> bool {
     // What no capability of a distribution has, and shells, macros and Lua give a meaning.
     let is_capability = |c: char| c.is_ascii_alphanumeric() || "._+-~^/()[]{}:=@,*#!&".contains(c);
@@ -64,9 +77,11 @@ fn is_rpm_relation(text: &str) -> bool {
     let words: Vec<&str> = text.split(' ').collect();
     let (name, versioned) = match words[..] {
         [name] => (name, true),
-        [name, operator, version] => {
-            (name, ["<", "<=", "=", ">=", ">"].contains(&operator) && is_version(ArtifactKind::Rpm, version))
-        }
+        [name, operator, version] => (
+            name,
+            ["<", "<=", "=", ">=", ">"].contains(&operator)
+                && is_version(ArtifactKind::Rpm, version),
+        ),
         _ => return false,
     };
     versioned
@@ -77,7 +92,9 @@ fn is_rpm_relation(text: &str) -> bool {
 /// Letters, digits and some more, a letter or digit first.
 fn is_word(text: &str, more: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c))
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || more.contains(c))
 }
 
 #[cfg(test)]
@@ -87,23 +104,46 @@ mod tests {
 
     #[test]
     fn versions_are_those_of_the_format() {
-        for (kind, good) in
-            [(Deb, "1:1.0~rc1+b1-2"), (Deb, "1.0"), (Rpm, "2:1.0^git1~rc1-1.el9_4"), (Tar, "1_1.0+x-0a1b2c")]
-        {
+        for (kind, good) in [
+            (Deb, "1:1.0~rc1+b1-2"),
+            (Deb, "1.0"),
+            (Rpm, "2:1.0^git1~rc1-1.el9_4"),
+            (Tar, "1_1.0+x-0a1b2c"),
+        ] {
             assert!(is_version(kind, good), "{good}");
         }
-        for bad in
-            ["", ":1", "x:1", "-1", "1 2", "1'", "1%{lua:x}", "1\n2", "1$(x)", "1`x`", "1;x", "1/../2", "1:2:3", "é"]
-        {
-            assert!([Deb, Rpm, Tar].iter().all(|kind| !is_version(*kind, bad)), "{bad}");
+        for bad in [
+            "",
+            ":1",
+            "x:1",
+            "-1",
+            "1 2",
+            "1'",
+            "1%{lua:x}",
+            "1\n2",
+            "1$(x)",
+            "1`x`",
+            "1;x",
+            "1/../2",
+            "1:2:3",
+            "é",
+        ] {
+            assert!(
+                [Deb, Rpm, Tar].iter().all(|kind| !is_version(*kind, bad)),
+                "{bad}"
+            );
         }
     }
 
     #[test]
     fn relations_are_those_of_the_format() {
-        for good in
-            ["libc6 (>= 2.34)", "a|b", "python3.11:any", "libstdc++6", "default-mta | mail-transport-agent (<< 1:2~)"]
-        {
+        for good in [
+            "libc6 (>= 2.34)",
+            "a|b",
+            "python3.11:any",
+            "libstdc++6",
+            "default-mta | mail-transport-agent (<< 1:2~)",
+        ] {
             assert!(is_relation(Deb, good), "{good}");
         }
         for good in [
@@ -131,7 +171,13 @@ mod tests {
         ] {
             assert!(!is_relation(Deb, bad) && !is_relation(Rpm, bad), "{bad}");
         }
-        for bad in ["(a or %(id))", "a%{lua:x}", "a >= %(id)", "(a; id)", "a => 1"] {
+        for bad in [
+            "(a or %(id))",
+            "a%{lua:x}",
+            "a >= %(id)",
+            "(a; id)",
+            "a => 1",
+        ] {
             assert!(!is_relation(Rpm, bad), "{bad}");
         }
         assert!(!is_relation(Deb, "a (>= 1) | -b"));

@@ -1,6 +1,7 @@
 //! Compression of the small members that packages have besides their payload, and reading of any.
 //!
-//! The bytes depend on the input and the level only: not on the number of cores, the time, or a file's name.
+//! The bytes depend on the input and the level only: not on the number of cores, the time, or a
+//! file's name.
 
 use std::io::{self, BufRead, Read, Write};
 
@@ -12,11 +13,14 @@ use crate::package::Compression;
 /// A writer of one gzip member; `finish` must be called.
 pub(crate) fn gzip<W: Write>(out: W, level: u32) -> GzEncoder<W> {
     // OS 255 is "unknown" (RFC 1952): flate2's default differs by platform.
-    GzBuilder::new().operating_system(255).write(out, flate2::Compression::new(level.min(9)))
+    GzBuilder::new()
+        .operating_system(255)
+        .write(out, flate2::Compression::new(level.min(9)))
 }
 
-/// Makes a gzip member longer by the header's extra field (RFC 1952 §2.3.1.1), which readers skip: to a multiple of `step`
-/// bytes, of at most 32 KiB. So what follows it in a package stays where it is when a few of its bytes change.
+/// Makes a gzip member longer by the header's extra field (RFC 1952 §2.3.1.1), which readers skip:
+/// to a multiple of `step` bytes, of at most 32 KiB. So what follows it in a package stays where it
+/// is when a few of its bytes change.
 pub(crate) fn padded(member: &[u8], step: usize) -> Vec<u8> {
     /// Magic number, method, flags, time and system.
     const HEADER: usize = 10;
@@ -38,8 +42,9 @@ pub(crate) fn padded(member: &[u8], step: usize) -> Vec<u8> {
     padded
 }
 
-/// Returns what every host reads, where a zstd level was asked for. The least effort is gzip's: the lowest preset of xz
-/// takes thirty times as long as zstd -1. The middle is smaller than zstd's, because xz can't be as fast anyway.
+/// Returns what every host reads, where a zstd level was asked for. The least effort is gzip's: the
+/// lowest preset of xz takes thirty times as long as zstd -1. The middle is smaller than zstd's,
+/// because xz can't be as fast anyway.
 pub(crate) fn without_zstd(compression: Compression) -> Compression {
     match compression {
         Compression::Zstd(..=2) => Compression::Gzip(6),
@@ -59,14 +64,21 @@ pub(crate) fn gzip_level(compression: Compression) -> u32 {
     }
 }
 
-/// Returns the codec's name and a reader of the plain bytes, told by the magic number; plain input is handed on.
+/// Returns the codec's name and a reader of the plain bytes, told by the magic number; plain input
+/// is handed on.
 ///
 /// As dpkg does, exactly one zstd frame or xz stream is read.
-pub(crate) fn decoder<'a>(mut input: impl BufRead + 'a) -> io::Result<(&'static str, Box<dyn Read + 'a>)> {
-    // A buffer may hold fewer bytes than a magic number only at the end of a very short file, which is no archive.
+pub(crate) fn decoder<'a>(
+    mut input: impl BufRead + 'a,
+) -> io::Result<(&'static str, Box<dyn Read + 'a>)> {
+    // A buffer may hold fewer bytes than a magic number only at the end of a very short file, which
+    // is no archive.
     let magic = input.fill_buf()?;
     Ok(match magic {
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => ("zstd", Box::new(zstd::Decoder::with_buffer(input)?.single_frame())),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => (
+            "zstd",
+            Box::new(zstd::Decoder::with_buffer(input)?.single_frame()),
+        ),
         [0x1f, 0x8b, ..] => ("gzip", Box::new(MultiGzDecoder::new(input))),
         [0xfd, b'7', b'z', b'X', b'Z', ..] => ("xz", Box::new(XzDecoder::new(input))),
         _ => ("none", Box::new(input)),
@@ -80,28 +92,41 @@ mod tests {
     #[test]
     fn a_padded_member_has_a_round_size_and_the_same_content() {
         for size in 0..300_u32 {
-            let text: Vec<u8> = (0..size).flat_map(|i| i.wrapping_mul(0x9e37_79b9).to_le_bytes()).collect();
+            let text: Vec<u8> = (0..size)
+                .flat_map(|i| i.wrapping_mul(0x9e37_79b9).to_le_bytes())
+                .collect();
             let mut gzipped = gzip(Vec::new(), 6);
             gzipped.write_all(&text).unwrap();
             let gzipped = gzipped.finish().unwrap();
             let padded = padded(&gzipped, 64);
             assert_eq!(padded.len(), (gzipped.len() + 6).next_multiple_of(64));
             let mut back = Vec::new();
-            MultiGzDecoder::new(&padded[..]).read_to_end(&mut back).unwrap();
+            MultiGzDecoder::new(&padded[..])
+                .read_to_end(&mut back)
+                .unwrap();
             assert!(back == text, "{size}");
         }
     }
 
     #[test]
     fn the_codec_is_told_by_its_magic_number() {
-        let text: Vec<u8> = (0..300_000_u32).flat_map(|i| (i / 7).to_le_bytes()).collect();
+        let text: Vec<u8> = (0..300_000_u32)
+            .flat_map(|i| (i / 7).to_le_bytes())
+            .collect();
         let mut gzipped = gzip(Vec::new(), 6);
         gzipped.write_all(&text).unwrap();
         let gzipped = gzipped.finish().unwrap();
         let mut xz = Vec::new();
-        liblzma::bufread::XzEncoder::new(&text[..], 1).read_to_end(&mut xz).unwrap();
+        liblzma::bufread::XzEncoder::new(&text[..], 1)
+            .read_to_end(&mut xz)
+            .unwrap();
         let zstd = zstd::encode_all(&text[..], 3).unwrap();
-        for (packed, name) in [(zstd, "zstd"), (gzipped, "gzip"), (xz, "xz"), (text.clone(), "none")] {
+        for (packed, name) in [
+            (zstd, "zstd"),
+            (gzipped, "gzip"),
+            (xz, "xz"),
+            (text.clone(), "none"),
+        ] {
             let (codec, mut reader) = decoder(&packed[..]).unwrap();
             let mut back = Vec::new();
             reader.read_to_end(&mut back).unwrap();

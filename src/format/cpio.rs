@@ -8,7 +8,8 @@ const HEADER: u64 = 110;
 /// The name of the last record.
 pub(super) const TRAILER: &str = "TRAILER!!!";
 
-/// Returns a header with its name, padded. inode 0 and one link: rpm reads both from its own header.
+/// Returns a header with its name, padded. inode 0 and one link: rpm reads both from its own
+/// header.
 pub(super) fn header(name: &str, mode: u32, mtime: u32, size: u32) -> Vec<u8> {
     let (inode, user, group, links, device) = (0, 0, 0, 1, 0);
     let name_size = name.len() + 1;

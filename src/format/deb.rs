@@ -9,7 +9,10 @@ use super::compress::{gzip, padded, without_zstd};
 use super::gnutar::{Attributes, GnuTar};
 use super::md5sums::Md5Sums;
 use super::version::PackageVersion;
-use super::{Archive, Format, Member, Placed, archive, archive_order, cannot_write, description, one_line, sonames};
+use super::{
+    Archive, Format, Member, Placed, archive, archive_order, cannot_write, description, one_line,
+    sonames,
+};
 use crate::error::{Context, Error, Result};
 use crate::name::Arch;
 use crate::package::{Compression, Meta, Package};
@@ -28,7 +31,8 @@ const MEMBER_LIMIT: u64 = 9_999_999_999;
 /// gzip's level for `control.tar.gz`.
 const CONTROL_LEVEL: u32 = 6;
 
-/// What the size of `control.tar.gz` is a multiple of, bytes. An edit changes it by a few, and then nothing after it moves.
+/// What the size of `control.tar.gz` is a multiple of, bytes. An edit changes it by a few, and then
+/// nothing after it moves.
 const CONTROL_STEP: usize = 1024;
 
 /// Width at which long descriptions are folded; lintian warns of lines beyond 80.
@@ -37,7 +41,11 @@ const WIDTH: usize = 78;
 impl Format for Deb {
     fn file_name(&self, meta: &Meta) -> Result<String> {
         let version = PackageVersion::of(meta)?.without_epoch();
-        Ok(format!("{}_{version}_{}.deb", meta.name, architecture(meta.arch)))
+        Ok(format!(
+            "{}_{version}_{}.deb",
+            meta.name,
+            architecture(meta.arch)
+        ))
     }
 
     fn write(&self, package: &Package, segments: &Segments<'_>, out: &mut dyn Write) -> Result<()> {
@@ -47,7 +55,8 @@ impl Format for Deb {
         let compression = compression(meta);
         let sums = Md5Sums::of(segments.cache(), &contents.entries)?;
         let control = || control_archive(package, &contents, &sums);
-        let payload = || segments.payload(Archive::Tar, members(meta, &contents, &sums), compression);
+        let payload =
+            || segments.payload(Archive::Tar, members(meta, &contents, &sums), compression);
         let (control, payload) = if sums.are_known() {
             // Both read the tree, and the one takes about as long as finding all segments.
             let (control, payload) = rayon::join(control, payload);
@@ -64,26 +73,42 @@ impl Format for Deb {
         };
         let size = payload.size();
         if size > MEMBER_LIMIT {
-            return Err(Error::new("the package is too large for a deb")
-                .note(format!("`{name}` has {size} bytes, and an ar member ends at {MEMBER_LIMIT} (deb(5))")));
+            return Err(
+                Error::new("the package is too large for a deb").note(format!(
+                    "`{name}` has {size} bytes, and an ar member ends at {MEMBER_LIMIT} (deb(5))"
+                )),
+            );
         }
         put(out, b"!<arch>\n")?;
         member(out, meta, "debian-binary", b"2.0\n")?;
         member(out, meta, "control.tar.gz", &control)?;
         put(out, &member_header(meta, name, size))?;
         payload.write_to(out)?;
-        if size % 2 == 1 { put(out, b"\n") } else { Ok(()) }
+        if size % 2 == 1 {
+            put(out, b"\n")
+        } else {
+            Ok(())
+        }
     }
 
     fn texts(&self, package: &Package) -> Result<Vec<(String, String)>> {
         let extra = self.extra_tree(package)?;
         let files = control_files(package, &Contents::new(&package.tree, &extra))?;
-        let mut texts: Vec<_> = files.into_iter().map(|(name, _, text)| (name.to_owned(), text)).collect();
+        let mut texts: Vec<_> = files
+            .into_iter()
+            .map(|(name, _, text)| (name.to_owned(), text))
+            .collect();
         for (path, entry) in self.extra_entries(&package.meta)? {
-            if let Kind::File(Content { bytes: Bytes::Memory(bytes), .. }) = &entry.kind
+            if let Kind::File(Content {
+                bytes: Bytes::Memory(bytes),
+                ..
+            }) = &entry.kind
                 && let Ok(text) = std::str::from_utf8(bytes)
             {
-                texts.push((path.as_str().trim_start_matches('/').to_owned(), text.to_owned()));
+                texts.push((
+                    path.as_str().trim_start_matches('/').to_owned(),
+                    text.to_owned(),
+                ));
             }
         }
         Ok(texts)
@@ -93,17 +118,31 @@ impl Format for Deb {
         let name = meta.name.as_str();
         let files = [
             // Policy §12.5: every package has it; lintian error `no-copyright-file`.
-            (format!("/usr/share/doc/{name}/copyright"), copyright(meta)?.into_bytes()),
+            (
+                format!("/usr/share/doc/{name}/copyright"),
+                copyright(meta)?.into_bytes(),
+            ),
             // Policy §12.7; lintian error `no-changelog`.
-            (format!("/usr/share/doc/{name}/changelog.Debian.gz"), changelog(meta)?),
+            (
+                format!("/usr/share/doc/{name}/changelog.Debian.gz"),
+                changelog(meta)?,
+            ),
             // The tags that a self-contained application can't avoid, each with its reason.
-            (format!("/usr/share/lintian/overrides/{name}"), overrides(meta)?.into_bytes()),
+            (
+                format!("/usr/share/lintian/overrides/{name}"),
+                overrides(meta)?.into_bytes(),
+            ),
         ];
         let label = "what Debian's policy asks of every package".to_owned();
         let origin = std::sync::Arc::new(Origin { label, layer: None });
         files
             .into_iter()
-            .map(|(path, bytes)| Ok((InstallPath::parse(&path)?, Entry::file(Content::memory(bytes), 0o644, &origin))))
+            .map(|(path, bytes)| {
+                Ok((
+                    InstallPath::parse(&path)?,
+                    Entry::file(Content::memory(bytes), 0o644, &origin),
+                ))
+            })
             .collect()
     }
 }
@@ -113,7 +152,8 @@ impl Deb {
     fn extra_tree(&self, package: &Package) -> Result<Tree> {
         let mut extra = Tree::new();
         for (path, entry) in self.extra_entries(&package.meta)? {
-            // What it could collide with is all that must be known of the package's tree: a copy of it is not needed.
+            // What it could collide with is all that must be known of the package's tree: a copy of
+            // it is not needed.
             for above in path.parents().chain([path.as_str()]) {
                 let above = InstallPath::parse(above)?;
                 if let (Some(present), None) = (package.tree.get(&above), extra.get(&above)) {
@@ -130,7 +170,8 @@ impl Deb {
 struct Contents<'a> {
     /// In the order of a tree.
     entries: Vec<Placed<'a>>,
-    /// In the order of an archive: the paths of the entries, and of the base system's directories above them.
+    /// In the order of an archive: the paths of the entries, and of the base system's directories
+    /// above them.
     lines: Vec<(&'a str, Option<Placed<'a>>)>,
 }
 
@@ -147,23 +188,34 @@ impl<'a> Contents<'a> {
     }
 
     fn files(&self) -> impl Iterator<Item = (&'a InstallPath, &'a Entry, &'a Content)> {
-        self.entries.iter().filter_map(|(path, entry)| match &entry.kind {
-            Kind::File(content) => Some((*path, *entry, content)),
-            Kind::Directory | Kind::Symlink(_) => None,
-        })
+        self.entries
+            .iter()
+            .filter_map(|(path, entry)| match &entry.kind {
+                Kind::File(content) => Some((*path, *entry, content)),
+                Kind::Directory | Kind::Symlink(_) => None,
+            })
     }
 }
 
 /// Adds the directories that are missing above each entry.
 fn lines(ordered: Vec<Placed<'_>>) -> Vec<(&str, Option<Placed<'_>>)> {
-    let lies_in = |path: &str, directory: &str| path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'));
+    let lies_in = |path: &str, directory: &str| {
+        path.strip_prefix(directory)
+            .is_some_and(|rest| rest.starts_with('/'))
+    };
     let mut lines = Vec::with_capacity(ordered.len() + 16);
     // The last line, and those of the directories that it lies in.
     let mut above: Vec<&str> = Vec::new();
     for (path, entry) in ordered {
-        while above.pop_if(|directory| !lies_in(path.as_str(), directory)).is_some() {}
+        while above
+            .pop_if(|directory| !lies_in(path.as_str(), directory))
+            .is_some()
+        {}
         let known = above.last().map_or(0, |directory| directory.len());
-        let missing: Vec<&str> = path.parents().take_while(|parent| parent.len() > known).collect();
+        let missing: Vec<&str> = path
+            .parents()
+            .take_while(|parent| parent.len() > known)
+            .collect();
         lines.extend(missing.iter().rev().map(|parent| (*parent, None)));
         lines.push((path.as_str(), Some((path, entry))));
         above.extend(missing.iter().rev().copied().chain([path.as_str()]));
@@ -182,48 +234,85 @@ pub fn architecture(arch: Arch) -> &'static str {
 
 /// Returns the compression that all declared targets read.
 fn compression(meta: &Meta) -> Compression {
-    let too_old = meta.targets.iter().any(|target| target.family == Family::Deb && !target.zstd);
-    if too_old { without_zstd(meta.compression) } else { meta.compression }
+    let too_old = meta
+        .targets
+        .iter()
+        .any(|target| target.family == Family::Deb && !target.zstd);
+    if too_old {
+        without_zstd(meta.compression)
+    } else {
+        meta.compression
+    }
 }
 
 // data.tar
 
-/// All members: the entries, and the directories of the base system above them. dpkg makes no parents: those of the base
-/// system are in the archive, as dpkg-deb puts them there.
+/// All members: the entries, and the directories of the base system above them. dpkg makes no
+/// parents: those of the base system are in the archive, as dpkg-deb puts them there.
 fn members<'a>(meta: &Meta, contents: &Contents<'a>, sums: &'a Md5Sums<'a>) -> Vec<Member<'a>> {
-    let root = Member { name: ".".to_owned(), mtime: archive::directory_mtime(meta), place: None, md5: None };
+    let root = Member {
+        name: ".".to_owned(),
+        mtime: archive::directory_mtime(meta),
+        place: None,
+        md5: None,
+    };
     let member = |(path, place): &(&str, Option<Placed<'a>>)| Member {
         name: [".", path].concat(),
-        mtime: place.map_or_else(|| archive::directory_mtime(meta), |(_, entry)| archive::mtime(meta, entry)),
+        mtime: place.map_or_else(
+            || archive::directory_mtime(meta),
+            |(_, entry)| archive::mtime(meta, entry),
+        ),
         place: *place,
         md5: place.and_then(|(path, _)| sums.wanted(path)),
     };
-    [root].into_iter().chain(contents.lines.iter().map(member)).collect()
+    [root]
+        .into_iter()
+        .chain(contents.lines.iter().map(member))
+        .collect()
 }
 
 // control.tar
 
-fn control_archive(package: &Package, contents: &Contents<'_>, sums: &Md5Sums<'_>) -> Result<Vec<u8>> {
-    // gzip: the hosts that read no zstd read no control.tar.zst either, and the member is small. It is made at every build,
-    // and sums gain nothing from a higher level.
+fn control_archive(
+    package: &Package,
+    contents: &Contents<'_>,
+    sums: &Md5Sums<'_>,
+) -> Result<Vec<u8>> {
+    // gzip: the hosts that read no zstd read no control.tar.zst either, and the member is small. It
+    // is made at every build, and sums gain nothing from a higher level.
     let mut tar = GnuTar::new(gzip(Vec::new(), CONTROL_LEVEL), package.meta.timestamp);
     let owner = Owner::default();
-    tar.directory("./", &Attributes { mode: 0o755, owner: &owner })?;
+    tar.directory(
+        "./",
+        &Attributes {
+            mode: 0o755,
+            owner: &owner,
+        },
+    )?;
     let mut files = control_files(package, contents)?;
     files.push(("md5sums", 0o644, md5sums(contents, sums)?));
     files.sort_by_key(|(name, _, _)| *name);
     for (name, mode, text) in files {
-        let attributes = Attributes { mode, owner: &owner };
-        tar.file(&format!("./{name}"), text.len() as u64, &attributes, |out| {
-            out.write_all(text.as_bytes()).context(cannot_write)
-        })?;
+        let attributes = Attributes {
+            mode,
+            owner: &owner,
+        };
+        tar.file(
+            &format!("./{name}"),
+            text.len() as u64,
+            &attributes,
+            |out| out.write_all(text.as_bytes()).context(cannot_write),
+        )?;
     }
     let member = tar.finish()?.finish().context(cannot_write)?;
     Ok(padded(&member, CONTROL_STEP))
 }
 
 /// The files of control.tar but the sums: each one's name, mode and text.
-fn control_files(package: &Package, contents: &Contents<'_>) -> Result<Vec<(&'static str, u32, String)>> {
+fn control_files(
+    package: &Package,
+    contents: &Contents<'_>,
+) -> Result<Vec<(&'static str, u32, String)>> {
     let mut files = vec![("control", 0o644, control(package, contents)?)];
     let conffiles: String = contents
         .files()
@@ -243,7 +332,15 @@ fn control_files(package: &Package, contents: &Contents<'_>) -> Result<Vec<(&'st
         files.extend(text.iter().map(|text| (name, 0o755, text.clone())));
     }
     if !scriptlets.triggers.is_empty() {
-        files.push(("triggers", 0o644, scriptlets.triggers.iter().map(|line| format!("{line}\n")).collect()));
+        files.push((
+            "triggers",
+            0o644,
+            scriptlets
+                .triggers
+                .iter()
+                .map(|line| format!("{line}\n"))
+                .collect(),
+        ));
     }
     files.sort_by_key(|(name, _, _)| *name);
     Ok(files)
@@ -267,10 +364,14 @@ fn control(package: &Package, contents: &Contents<'_>) -> Result<String> {
     let version = PackageVersion::of(meta)?;
     let depends = sonames::depends(&package.depends)?;
     let relations = &package.depends.relations;
-    // Policy §7.6: a package that takes the place of another one conflicts with it, so that it goes; one that takes over
-    // files of earlier versions breaks these, so that they are upgraded.
-    let (parts, whole): (Vec<&String>, Vec<&String>) =
-        relations.replaces.deb.iter().partition(|entry| entry.contains('('));
+    // Policy §7.6: a package that takes the place of another one conflicts with it, so that it
+    // goes; one that takes over files of earlier versions breaks these, so that they are
+    // upgraded.
+    let (parts, whole): (Vec<&String>, Vec<&String>) = relations
+        .replaces
+        .deb
+        .iter()
+        .partition(|entry| entry.contains('('));
     let mut fields = vec![
         ("Package", meta.name.to_string()),
         ("Version", version.full()),
@@ -287,29 +388,50 @@ fn control(package: &Package, contents: &Contents<'_>) -> Result<String> {
         ("Provides", relations.provides.deb.join(", ")),
         ("Section", meta.section.clone()),
         ("Priority", "optional".to_owned()),
-        ("Homepage", one_line(meta.homepage.as_deref().unwrap_or_default())),
+        (
+            "Homepage",
+            one_line(meta.homepage.as_deref().unwrap_or_default()),
+        ),
         // Not an official field: where an organisation's own package came from.
-        ("X-Commit", one_line(meta.commit.as_deref().unwrap_or_default())),
+        (
+            "X-Commit",
+            one_line(meta.commit.as_deref().unwrap_or_default()),
+        ),
     ];
     fields.retain(|(_, value)| !value.is_empty());
-    fields.push(("Description", format!("{}\n{}", synopsis(meta), folded(&description(meta)))));
-    Ok(fields.into_iter().map(|(name, value)| format!("{name}: {}\n", value.trim_end())).collect())
+    fields.push((
+        "Description",
+        format!("{}\n{}", synopsis(meta), folded(&description(meta))),
+    ));
+    Ok(fields
+        .into_iter()
+        .map(|(name, value)| format!("{name}: {}\n", value.trim_end()))
+        .collect())
 }
 
 /// Declared entries, and more that are not among them.
 fn listed(declared: &[String], more: &[&String]) -> String {
     let mut all: Vec<&str> = declared.iter().map(String::as_str).collect();
-    all.extend(more.iter().map(|entry| entry.as_str()).filter(|entry| !declared.iter().any(|known| known == entry)));
+    all.extend(
+        more.iter()
+            .map(|entry| entry.as_str())
+            .filter(|entry| !declared.iter().any(|known| known == entry)),
+    );
     all.join(", ")
 }
 
 fn synopsis(meta: &Meta) -> String {
     let summary = one_line(&meta.summary);
     let summary = summary.trim_end_matches('.');
-    if summary.is_empty() { meta.name.to_string() } else { summary.to_owned() }
+    if summary.is_empty() {
+        meta.name.to_string()
+    } else {
+        summary.to_owned()
+    }
 }
 
-/// Size in KiB as dpkg-gencontrol computes it: files and links rounded up one by one, everything else 1, with the parents.
+/// Size in KiB as dpkg-gencontrol computes it: files and links rounded up one by one, everything
+/// else 1, with the parents.
 fn installed_size(contents: &Contents<'_>) -> u64 {
     let size = |entry: &Entry| match &entry.kind {
         Kind::Directory => 1,
@@ -317,10 +439,15 @@ fn installed_size(contents: &Contents<'_>) -> u64 {
         Kind::Symlink(target) => (target.len() as u64).div_ceil(1024),
     };
     // The root directory counts too.
-    1 + contents.lines.iter().map(|(_, place)| place.map_or(1, |(_, entry)| size(entry))).sum::<u64>()
+    1 + contents
+        .lines
+        .iter()
+        .map(|(_, place)| place.map_or(1, |(_, entry)| size(entry)))
+        .sum::<u64>()
 }
 
-/// Folds a long description (Policy §5.6.13): paragraphs are wrapped, indented lines stay as they are.
+/// Folds a long description (Policy §5.6.13): paragraphs are wrapped, indented lines stay as they
+/// are.
 fn folded(text: &str) -> String {
     let mut lines: Vec<String> = Vec::new();
     let mut paragraph: Vec<&str> = Vec::new();
@@ -332,7 +459,11 @@ fn folded(text: &str) -> String {
         }
         lines.extend(wrapped(&paragraph));
         paragraph.clear();
-        lines.push(if line.is_empty() { " .".to_owned() } else { format!(" {}", line.replace('\t', "    ")) });
+        lines.push(if line.is_empty() {
+            " .".to_owned()
+        } else {
+            format!(" {}", line.replace('\t', "    "))
+        });
     }
     lines.extend(wrapped(&paragraph));
     lines.iter().map(|line| format!("{line}\n")).collect()
@@ -342,11 +473,16 @@ fn wrapped(words: &[&str]) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in words {
         match lines.last_mut() {
-            // A line may not begin with a full stop, so such a word stays on the line before, however long.
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= WIDTH || word.starts_with('.') => {
+            // A line may not begin with a full stop, so such a word stays on the line before,
+            // however long.
+            Some(line)
+                if line.chars().count() + 1 + word.chars().count() <= WIDTH
+                    || word.starts_with('.') =>
+            {
                 *line = format!("{line} {word}");
             }
-            // At the beginning of a paragraph a second space makes it a verbatim line, where it may.
+            // At the beginning of a paragraph a second space makes it a verbatim line, where it
+            // may.
             _ if word.starts_with('.') => lines.push(format!("  {word}")),
             _ => lines.push(format!(" {word}")),
         }
@@ -357,13 +493,24 @@ fn wrapped(words: &[&str]) -> Vec<String> {
 // /usr/share/doc
 
 fn copyright(meta: &Meta) -> Result<String> {
-    let license = meta.license.as_deref().map(one_line).filter(|license| !license.is_empty());
+    let license = meta
+        .license
+        .as_deref()
+        .map(one_line)
+        .filter(|license| !license.is_empty());
     // The format wants a short name on the line; whatever else an author wrote goes below it.
-    let short = |text: &str| text.len() <= 70 && text.chars().all(|c| c.is_ascii_graphic() || c == ' ');
+    let short =
+        |text: &str| text.len() <= 70 && text.chars().all(|c| c.is_ascii_graphic() || c == ' ');
     let (name, text) = match &license {
-        Some(license) if short(license) => (license.as_str(), "See the license file that the application comes with."),
+        Some(license) if short(license) => (
+            license.as_str(),
+            "See the license file that the application comes with.",
+        ),
         Some(license) => ("other", license.as_str()),
-        None => ("unspecified", "The application's metadata names no license."),
+        None => (
+            "unspecified",
+            "The application's metadata names no license.",
+        ),
     };
     render(
         include_str!("../../packaging/deb/copyright"),
@@ -379,8 +526,15 @@ fn copyright(meta: &Meta) -> Result<String> {
 }
 
 fn time(meta: &Meta) -> Result<Timestamp> {
-    let time = i64::try_from(meta.timestamp).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
-    time.ok_or_else(|| Error::new(format!("{} is no time that a changelog can hold", meta.timestamp)))
+    let time = i64::try_from(meta.timestamp)
+        .ok()
+        .and_then(|seconds| Timestamp::from_second(seconds).ok());
+    time.ok_or_else(|| {
+        Error::new(format!(
+            "{} is no time that a changelog can hold",
+            meta.timestamp
+        ))
+    })
 }
 
 fn changelog(meta: &Meta) -> Result<Vec<u8>> {
@@ -402,14 +556,19 @@ fn changelog(meta: &Meta) -> Result<Vec<u8>> {
 
 fn overrides(meta: &Meta) -> Result<String> {
     let template = include_str!("../../packaging/deb/lintian-overrides");
-    render(template, &minijinja::context! { name => meta.name.as_str() })
+    render(
+        template,
+        &minijinja::context! { name => meta.name.as_str() },
+    )
 }
 
 fn render(template: &str, values: &minijinja::Value) -> Result<String> {
     let mut environment = minijinja::Environment::empty();
     environment.set_undefined_behavior(minijinja::UndefinedBehavior::SemiStrict);
     environment.set_keep_trailing_newline(true);
-    environment.render_str(template, values).map_err(|error| Error::bug("a packaging text has a mistake").cause(error))
+    environment
+        .render_str(template, values)
+        .map_err(|error| Error::bug("a packaging text has a mistake").cause(error))
 }
 
 // ar
@@ -421,13 +580,20 @@ fn put(out: &mut dyn Write, bytes: &[u8]) -> Result<()> {
 fn member(out: &mut dyn Write, meta: &Meta, name: &str, bytes: &[u8]) -> Result<()> {
     put(out, &member_header(meta, name, bytes.len() as u64))?;
     put(out, bytes)?;
-    if bytes.len() % 2 == 1 { put(out, b"\n") } else { Ok(()) }
+    if bytes.len() % 2 == 1 {
+        put(out, b"\n")
+    } else {
+        Ok(())
+    }
 }
 
 /// The 60 bytes before a member; `name` is at most 15 characters, or dpkg does not find it.
 fn member_header(meta: &Meta, name: &str, size: u64) -> [u8; 60] {
     debug_assert!(name.len() <= 15);
-    let text = format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`\n", meta.timestamp, 0, 0, "100644");
+    let text = format!(
+        "{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`\n",
+        meta.timestamp, 0, 0, "100644"
+    );
     let mut header = [b' '; 60];
     header.copy_from_slice(text.as_bytes());
     header
@@ -445,20 +611,36 @@ mod tests {
             " A shop that sells things. On the same line.\n .\n   * one\n     * two\n  .env is read and .foo\n"
         );
         let long = "word ".repeat(40);
-        assert!(folded(&long).lines().all(|line| line.len() <= 80 && line.starts_with(" word")));
+        assert!(
+            folded(&long)
+                .lines()
+                .all(|line| line.len() <= 80 && line.starts_with(" word"))
+        );
     }
 
     /// What is added is what a tree makes of it into which it is inserted, errors too.
     #[test]
     fn what_debian_asks_for_lies_among_the_rest_and_collides_with_it() {
-        let origin = std::sync::Arc::new(Origin { label: "the application".into(), layer: None });
+        let origin = std::sync::Arc::new(Origin {
+            label: "the application".into(),
+            layer: None,
+        });
         let file = || Entry::file(Content::memory(*b"x"), 0o600, &origin);
-        let private = || Entry { mode: 0o700, ..Entry::directory(&origin) };
+        let private = || Entry {
+            mode: 0o700,
+            ..Entry::directory(&origin)
+        };
         let mut judged = 0;
         for inserted in [
             vec![("/opt/shop/bin/shop", file())],
-            vec![("/usr/share/doc/shop", private()), ("/usr/share/doc/shop/NEWS", file())],
-            vec![("/usr/share/doc/shop-x", file()), ("/usr/share/zoneinfo/shop", file())],
+            vec![
+                ("/usr/share/doc/shop", private()),
+                ("/usr/share/doc/shop/NEWS", file()),
+            ],
+            vec![
+                ("/usr/share/doc/shop-x", file()),
+                ("/usr/share/zoneinfo/shop", file()),
+            ],
             vec![("/usr/share/doc/shop/copyright", file())],
             vec![("/usr/share/doc/shop/copyright/of", file())],
             vec![("/usr/share/doc/shop", file())],
@@ -466,21 +648,33 @@ mod tests {
         ] {
             let mut tree = Tree::new();
             for (path, entry) in inserted {
-                tree.insert(InstallPath::parse(path).unwrap(), entry).unwrap();
+                tree.insert(InstallPath::parse(path).unwrap(), entry)
+                    .unwrap();
             }
             let package = crate::format::judge::package(tree);
             let mut whole = package.tree.clone();
             let extra = Deb.extra_entries(&package.meta).unwrap();
-            let wanted = extra.into_iter().try_for_each(|(path, entry)| whole.insert(path, entry));
+            let wanted = extra
+                .into_iter()
+                .try_for_each(|(path, entry)| whole.insert(path, entry));
             match (Deb.extra_tree(&package), wanted) {
                 (Ok(extra), Ok(())) => {
                     let contents = Contents::new(&package.tree, &extra);
-                    let line = |(path, entry): (&InstallPath, &Entry)| crate::tree::dump_line(path.as_str(), entry);
-                    let lines: Vec<String> = contents.entries.iter().map(|(path, entry)| line((path, entry))).collect();
+                    let line = |(path, entry): (&InstallPath, &Entry)| {
+                        crate::tree::dump_line(path.as_str(), entry)
+                    };
+                    let lines: Vec<String> = contents
+                        .entries
+                        .iter()
+                        .map(|(path, entry)| line((path, entry)))
+                        .collect();
                     similar_asserts::assert_eq!(lines, whole.iter().map(line).collect::<Vec<_>>());
                     judged += 1;
                 }
-                (made, wanted) => assert_eq!(made.unwrap_err().to_string(), wanted.unwrap_err().to_string()),
+                (made, wanted) => assert_eq!(
+                    made.unwrap_err().to_string(),
+                    wanted.unwrap_err().to_string()
+                ),
             }
         }
         assert_eq!(judged, 3);
@@ -490,7 +684,10 @@ mod tests {
     fn a_member_header_is_60_bytes() {
         let meta = crate::format::judge::meta();
         let header = member_header(&meta, "data.tar.zst", MEMBER_LIMIT);
-        assert_eq!(std::str::from_utf8(&header[..16]).unwrap(), "data.tar.zst    ");
+        assert_eq!(
+            std::str::from_utf8(&header[..16]).unwrap(),
+            "data.tar.zst    "
+        );
         assert_eq!(&header[48..], b"9999999999`\n");
     }
 }

@@ -1,7 +1,8 @@
 //! Tar archives with GNU headers only: what dpkg, GNU tar, bsdtar, busybox and Python all read.
 //!
-//! dpkg refuses pax headers, and the `tar` crate's builder drops the leading `./` that dpkg's tools write; so the blocks
-//! are made here, of the `tar` crate's header. Long names and link targets get GNU `L` and `K` entries (tar(5)).
+//! dpkg refuses pax headers, and the `tar` crate's builder drops the leading `./` that dpkg's tools
+//! write; so the blocks are made here, of the `tar` crate's header. Long names and link targets get
+//! GNU `L` and `K` entries (tar(5)).
 
 use std::io::Write;
 
@@ -41,7 +42,12 @@ impl<W: Write> GnuTar<W> {
         self.header(EntryType::Directory, name, "", 0, attributes)
     }
 
-    pub(super) fn symlink(&mut self, name: &str, target: &str, attributes: &Attributes<'_>) -> Result<()> {
+    pub(super) fn symlink(
+        &mut self,
+        name: &str,
+        target: &str,
+        attributes: &Attributes<'_>,
+    ) -> Result<()> {
         self.header(EntryType::Symlink, name, target, 0, attributes)
     }
 
@@ -59,7 +65,12 @@ impl<W: Write> GnuTar<W> {
     }
 
     /// Writes what is before the bytes of a file.
-    pub(super) fn file_head(&mut self, name: &str, size: u64, attributes: &Attributes<'_>) -> Result<()> {
+    pub(super) fn file_head(
+        &mut self,
+        name: &str,
+        size: u64,
+        attributes: &Attributes<'_>,
+    ) -> Result<()> {
         self.header(EntryType::Regular, name, "", size, attributes)
     }
 
@@ -92,8 +103,12 @@ impl<W: Write> GnuTar<W> {
         // dpkg and tar look the names up, and fall back to the numbers.
         header.set_uid(0);
         header.set_gid(0);
-        header.set_username(&attributes.owner.user).context(cannot_write)?;
-        header.set_groupname(&attributes.owner.group).context(cannot_write)?;
+        header
+            .set_username(&attributes.owner.user)
+            .context(cannot_write)?;
+        header
+            .set_groupname(&attributes.owner.group)
+            .context(cannot_write)?;
         header.set_cksum();
         self.put(header.as_bytes())
     }
@@ -135,7 +150,13 @@ pub(super) fn padding(size: u64) -> &'static [u8] {
 /// Size of an entry's headers, with those of a name or a link target that has no room in the first.
 pub(super) fn head_size(name: usize, link: usize) -> u64 {
     // GNU tar counts the NUL at the end.
-    let long = |text: usize| if text > FIELD { BLOCK + (text + 1).next_multiple_of(BLOCK) } else { 0 };
+    let long = |text: usize| {
+        if text > FIELD {
+            BLOCK + (text + 1).next_multiple_of(BLOCK)
+        } else {
+            0
+        }
+    };
     (BLOCK + long(name) + long(link)) as u64
 }
 

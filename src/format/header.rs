@@ -1,7 +1,8 @@
-//! A look at an rpm's headers before the `rpm` crate reads them: it takes offsets and counts at their word, and panics or
-//! asks for gigabytes where a file lies.
+//! A look at an rpm's headers before the `rpm` crate reads them: it takes offsets and counts at
+//! their word, and panics or asks for gigabytes where a file lies.
 //!
-//! Source: rpm's "RPM V4 Package format", and `hdrblobInit` in rpm's `lib/header.c`, whose limits these are.
+//! Source: rpm's "RPM V4 Package format", and `hdrblobInit` in rpm's `lib/header.c`, whose limits
+//! these are.
 
 use std::io::{self, Read};
 
@@ -21,7 +22,10 @@ pub(super) fn check(mut file: impl Read) -> io::Result<()> {
     file.read_exact(&mut lead)?;
     let length = check_one(&mut file)?;
     // The signature is padded to a multiple of eight.
-    io::copy(&mut file.by_ref().take((8 - length % 8) % 8), &mut io::sink())?;
+    io::copy(
+        &mut file.by_ref().take((8 - length % 8) % 8),
+        &mut io::sink(),
+    )?;
     check_one(&mut file).map(|_| ())
 }
 
@@ -37,7 +41,11 @@ fn check_one(file: &mut impl Read) -> io::Result<u64> {
     for _ in 0..entries {
         let mut entry = [0; 16];
         file.read_exact(&mut entry)?;
-        let (kind, offset, count) = (number(&entry[4..8]), number(&entry[8..12]), number(&entry[12..16]));
+        let (kind, offset, count) = (
+            number(&entry[4..8]),
+            number(&entry[8..12]),
+            number(&entry[12..16]),
+        );
         // Texts have at least their NUL.
         let each = match kind {
             0 => 0,
@@ -52,12 +60,18 @@ fn check_one(file: &mut impl Read) -> io::Result<u64> {
         }
     }
     let skipped = io::copy(&mut file.by_ref().take(u64::from(data)), &mut io::sink())?;
-    if skipped < u64::from(data) { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(skipped) }
+    if skipped < u64::from(data) {
+        Err(io::ErrorKind::UnexpectedEof.into())
+    } else {
+        Ok(skipped)
+    }
 }
 
 /// Four bytes, the highest first.
 fn number(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0, |number, byte| number << 8 | u32::from(*byte))
+    bytes
+        .iter()
+        .fold(0, |number, byte| number << 8 | u32::from(*byte))
 }
 
 #[cfg(test)]
@@ -66,7 +80,14 @@ mod tests {
 
     fn header(kind: u32, offset: u32, count: u32, data: &[u8]) -> Vec<u8> {
         let mut bytes = vec![0x8e, 0xad, 0xe8, 1, 0, 0, 0, 0];
-        for number in [1, u32::try_from(data.len()).unwrap(), 1000, kind, offset, count] {
+        for number in [
+            1,
+            u32::try_from(data.len()).unwrap(),
+            1000,
+            kind,
+            offset,
+            count,
+        ] {
             bytes.extend(number.to_be_bytes());
         }
         bytes.extend(data);

@@ -1,5 +1,6 @@
-//! Formats judged by the tools that will read them: one made-up tree of oddities, written in every format, read back by
-//! GNU tar, bsdtar, Python, busybox, dpkg, rpm and cpio, and compared with the tree's dump.
+//! Formats judged by the tools that will read them: one made-up tree of oddities, written in every
+//! format, read back by GNU tar, bsdtar, Python, busybox, dpkg, rpm and cpio, and compared with the
+//! tree's dump.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -31,7 +32,9 @@ pub(crate) fn run(command: &mut Command) -> String {
 }
 
 fn sh(script: &str, args: &[&Path]) -> String {
-    run(Command::new("bash").args(["-euo", "pipefail", "-c", script, "sh"]).args(args))
+    run(Command::new("bash")
+        .args(["-euo", "pipefail", "-c", script, "sh"])
+        .args(args))
 }
 
 pub(crate) fn meta() -> Meta {
@@ -65,7 +68,10 @@ fn libraries() -> Vec<Library> {
         versions: versions.iter().map(|&version| version.into()).collect(),
         needed_by: "x".into(),
     };
-    vec![library("libc.so.6", &["GLIBC_2.17"]), library("libz.so.1", &[])]
+    vec![
+        library("libc.so.6", &["GLIBC_2.17"]),
+        library("libz.so.1", &[]),
+    ]
 }
 
 pub(crate) fn package(tree: Tree) -> Package {
@@ -74,7 +80,10 @@ pub(crate) fn package(tree: Tree) -> Package {
         ghosts: Vec::new(),
         meta: meta(),
         depends: Depends {
-            python: Some(PythonMinor { major: 3, minor: 11 }),
+            python: Some(PythonMinor {
+                major: 3,
+                minor: 11,
+            }),
             python_parts: BTreeSet::new(),
             runtime: None,
             libraries: libraries(),
@@ -91,9 +100,13 @@ pub(crate) fn package(tree: Tree) -> Package {
 /// The scripts of an application that has nothing but lines of its own; each says when it runs.
 fn scriptlets() -> Scriptlets {
     let says = |phase: &str| {
-        let value =
-            format!("echo \"{phase} $PKGAPP_ACTION $PKGAPP_FORMAT $PKGAPP_NAME $PKGAPP_PREFIX\" >>\"$ROOT_LOG\"");
-        Some(Placed { value, at: crate::error::Location::file(Path::new("pkgapp.toml")) })
+        let value = format!(
+            "echo \"{phase} $PKGAPP_ACTION $PKGAPP_FORMAT $PKGAPP_NAME $PKGAPP_PREFIX\" >>\"$ROOT_LOG\""
+        );
+        Some(Placed {
+            value,
+            at: crate::error::Location::file(Path::new("pkgapp.toml")),
+        })
     };
     let phases = Phases {
         before_install: says("before-install"),
@@ -122,41 +135,96 @@ fn scriptlets() -> Scriptlets {
 /// Names and kinds that archives get wrong.
 pub(crate) fn odd_tree(disk: &Path) -> Tree {
     let mut tree = Tree::new();
-    let origin = Arc::new(Origin { label: "the test".into(), layer: None });
+    let origin = Arc::new(Origin {
+        label: "the test".into(),
+        layer: None,
+    });
     let mut file = |name: &str, bytes: &[u8], mode: u32| {
-        tree.insert(path(name), Entry::file(Content::memory(bytes), mode, &origin)).unwrap();
+        tree.insert(
+            path(name),
+            Entry::file(Content::memory(bytes), mode, &origin),
+        )
+        .unwrap();
     };
     file("/opt/shop/bin/shop", b"#!/bin/sh\nexec true\n", 0o755);
     file("/opt/shop/empty", b"", 0o644);
-    file("/opt/shop/odd/with a  space & 'quotes\" $HOME %s %%d", b"1", 0o644);
-    file("/opt/shop/odd/caf\u{e9}-\u{65e5}\u{672c}-\u{1f40d}", b"2", 0o644);
+    file(
+        "/opt/shop/odd/with a  space & 'quotes\" $HOME %s %%d",
+        b"1",
+        0o644,
+    );
+    file(
+        "/opt/shop/odd/caf\u{e9}-\u{65e5}\u{672c}-\u{1f40d}",
+        b"2",
+        0o644,
+    );
     file("/opt/shop/odd/-dash", b"3", 0o600);
     file("/opt/shop/odd/a[1]*?{x}", b"4", 0o444);
     file("/opt/shop/odd/back\\slash\\n", b"44", 0o644);
     file("/opt/shop/odd/setuid", b"5", 0o4755);
-    file("/opt/shop/odd-sibling", b"sorts between a directory and what it holds", 0o644);
+    file(
+        "/opt/shop/odd-sibling",
+        b"sorts between a directory and what it holds",
+        0o644,
+    );
     file("/opt/shop/odd.sibling", b"also", 0o640);
-    // Around the length of the name field (100), of ustar's (256), and beyond every fixed field; `./` and `/` count.
-    for length in [97, 98, 99, 100, 101, 102, 154, 155, 156, 254, 255, 256, 257, 300, 1000] {
+    // Around the length of the name field (100), of ustar's (256), and beyond every fixed field;
+    // `./` and `/` count.
+    for length in [
+        97, 98, 99, 100, 101, 102, 154, 155, 156, 254, 255, 256, 257, 300, 1000,
+    ] {
         file(&long_path(length), length.to_string().as_bytes(), 0o644);
     }
-    tree.insert(path("/opt/shop/hollow/deep/deeper"), Entry::directory(&origin)).unwrap();
-    let secret = Entry { mode: 0o2750, ..Entry::directory(&origin) };
+    tree.insert(
+        path("/opt/shop/hollow/deep/deeper"),
+        Entry::directory(&origin),
+    )
+    .unwrap();
+    let secret = Entry {
+        mode: 0o2750,
+        ..Entry::directory(&origin)
+    };
     tree.insert(path("/opt/shop/secret"), secret).unwrap();
-    let large: Vec<u8> = (0..1_000_003_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let large: Vec<u8> = (0..1_000_003_u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect();
     std::fs::write(disk, &large).unwrap();
-    let content = Content { digest: Digest::of(&large), bytes: Bytes::Disk { file: disk.into(), start: 0 } };
+    let content = Content {
+        digest: Digest::of(&large),
+        bytes: Bytes::Disk {
+            file: disk.into(),
+            start: 0,
+        },
+    };
     // One file on disk at two places, as a cache gives it: they must not become hard links.
-    tree.insert(path("/opt/shop/lib/large.bin"), Entry::file(content.clone(), 0o644, &origin)).unwrap();
-    tree.insert(path("/opt/shop/lib/twin.bin"), Entry::file(content, 0o755, &origin)).unwrap();
-    tree.insert(path("/opt/shop/bin/python"), Entry::symlink("/usr/bin/python3.11", &origin)).unwrap();
-    tree.insert(path("/opt/shop/bin/relative"), Entry::symlink("../odd/-dash", &origin)).unwrap();
+    tree.insert(
+        path("/opt/shop/lib/large.bin"),
+        Entry::file(content.clone(), 0o644, &origin),
+    )
+    .unwrap();
+    tree.insert(
+        path("/opt/shop/lib/twin.bin"),
+        Entry::file(content, 0o755, &origin),
+    )
+    .unwrap();
+    tree.insert(
+        path("/opt/shop/bin/python"),
+        Entry::symlink("/usr/bin/python3.11", &origin),
+    )
+    .unwrap();
+    tree.insert(
+        path("/opt/shop/bin/relative"),
+        Entry::symlink("../odd/-dash", &origin),
+    )
+    .unwrap();
     let far = "x/".repeat(60) + &"y".repeat(130);
-    tree.insert(path("/opt/shop/far"), Entry::symlink(far, &origin)).unwrap();
+    tree.insert(path("/opt/shop/far"), Entry::symlink(far, &origin))
+        .unwrap();
     let env = Entry::file(Content::memory(*b"A=b\n"), 0o640, &origin).config();
     tree.insert(path("/etc/shop/shop.env"), env).unwrap();
     let record = Entry::file(Content::memory(*b"{\"name\": \"shop\"}"), 0o644, &origin);
-    tree.insert(path("/opt/shop/.pkgapp/release.json"), record).unwrap();
+    tree.insert(path("/opt/shop/.pkgapp/release.json"), record)
+        .unwrap();
     tree
 }
 
@@ -182,7 +250,9 @@ pub(crate) fn write(format: &dyn Format, package: &Package, directory: &Path) ->
 fn try_write(format: &dyn Format, package: &Package, file: &Path) -> Result<()> {
     let directory = tempfile::tempdir().unwrap();
     let cache = crate::cache::Cache::open(directory.path()).unwrap();
-    crate::fs::write_atomically(file, |out| format.write(package, &Segments::new(&cache), out))
+    crate::fs::write_atomically(file, |out| {
+        format.write(package, &Segments::new(&cache), out)
+    })
 }
 
 /// The dump that a format's file must have: the tree and what the format adds.
@@ -196,16 +266,32 @@ fn expected(format: &dyn Format, package: &Package) -> String {
 
 /// The same by a tarball's names, without owners where a tool does not tell.
 fn expected_in_tarball(package: &Package) -> String {
-    let names = package.tree.iter().map(|(path, entry)| (tarball::member_name(&package.meta, path), entry));
-    let lines: BTreeMap<String, String> =
-        names.map(|(name, entry)| (name.clone(), dump_line(&name, entry).replace(" c shop", " shop"))).collect();
+    let names = package
+        .tree
+        .iter()
+        .map(|(path, entry)| (tarball::member_name(&package.meta, path), entry));
+    let lines: BTreeMap<String, String> = names
+        .map(|(name, entry)| {
+            (
+                name.clone(),
+                dump_line(&name, entry).replace(" c shop", " shop"),
+            )
+        })
+        .collect();
     lines.into_values().map(|line| line + "\n").collect()
 }
 
 /// Drops the directories that no one owns: those of the base system, and a tarball's `host/…`.
 fn without(dump: &str, paths: &[&str]) -> String {
-    let foreign = |line: &&str| !paths.iter().any(|path| line.ends_with(&format!(" - - {path}")));
-    dump.lines().filter(foreign).map(|line| format!("{line}\n")).collect()
+    let foreign = |line: &&str| {
+        !paths
+            .iter()
+            .any(|path| line.ends_with(&format!(" - - {path}")))
+    };
+    dump.lines()
+        .filter(foreign)
+        .map(|line| format!("{line}\n"))
+        .collect()
 }
 
 /// Every time in the archives.
@@ -214,8 +300,8 @@ const MTIME: i64 = 1_700_000_001;
 /// 2020-01-01.
 const DIRECTORY_MTIME: i64 = 1_577_836_800;
 
-/// Whose times a tool keeps: rpm, cpio and GNU tar (so dpkg-deb) make a directory, set its time, and then fill it; cpio
-/// sets no link's.
+/// Whose times a tool keeps: rpm, cpio and GNU tar (so dpkg-deb) make a directory, set its time,
+/// and then fill it; cpio sets no link's.
 #[derive(Clone, Copy, PartialEq)]
 enum Times {
     All,
@@ -228,22 +314,48 @@ fn dump_of_disk(root: &Path, shown: &str, times: Times) -> String {
     for found in walkdir::WalkDir::new(root).min_depth(1) {
         let found = found.unwrap();
         let metadata = found.path().symlink_metadata().unwrap();
-        let name = format!("{shown}{}", found.path().strip_prefix(root).unwrap().to_str().unwrap());
+        let name = format!(
+            "{shown}{}",
+            found.path().strip_prefix(root).unwrap().to_str().unwrap()
+        );
         if times == Times::All || metadata.is_file() {
-            assert_eq!(metadata.mtime(), if metadata.is_dir() { DIRECTORY_MTIME } else { MTIME }, "{name}");
+            assert_eq!(
+                metadata.mtime(),
+                if metadata.is_dir() {
+                    DIRECTORY_MTIME
+                } else {
+                    MTIME
+                },
+                "{name}"
+            );
         }
-        let origin = Arc::new(Origin { label: String::new(), layer: None });
+        let origin = Arc::new(Origin {
+            label: String::new(),
+            layer: None,
+        });
         let kind = if metadata.is_dir() {
             Kind::Directory
         } else if metadata.is_symlink() {
-            Kind::Symlink(std::fs::read_link(found.path()).unwrap().to_str().unwrap().to_owned())
+            Kind::Symlink(
+                std::fs::read_link(found.path())
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .to_owned(),
+            )
         } else {
             assert_eq!(metadata.nlink(), 1, "{name}");
             Kind::File(Content::memory(std::fs::read(found.path()).unwrap()))
         };
         let mode = metadata.permissions().mode() & 0o7777;
         assert_eq!((metadata.uid(), metadata.gid()), (0, 0), "{name}");
-        let entry = Entry { kind, mode, owner: Owner::default(), role: crate::tree::Role::Payload, origin };
+        let entry = Entry {
+            kind,
+            mode,
+            owner: Owner::default(),
+            role: crate::tree::Role::Payload,
+            origin,
+        };
         lines.insert(name.clone(), dump_line(&name, &entry) + "\n");
     }
     lines.into_values().collect()
@@ -254,8 +366,15 @@ fn plain(dump: &str) -> String {
     dump.replace(" c /", " /")
 }
 
-const SYSTEM: &[&str] =
-    &["/etc", "/opt", "/usr", "/usr/share", "/usr/share/doc", "/usr/share/lintian", "/usr/share/lintian/overrides"];
+const SYSTEM: &[&str] = &[
+    "/etc",
+    "/opt",
+    "/usr",
+    "/usr/share",
+    "/usr/share/doc",
+    "/usr/share/lintian",
+    "/usr/share/lintian/overrides",
+];
 
 const TAR_ONLY: &[&str] = &["shop-1.4.2rc1/host", "shop-1.4.2rc1/host/etc"];
 
@@ -287,21 +406,41 @@ fn file_names_are_as_each_world_expects() {
 #[test]
 fn all_formats_hold_the_same_entries_and_are_read_back() {
     let (directory, mut package) = scratch();
-    for compression in [Compression::Zstd(3), Compression::Gzip(6), Compression::Xz(1)] {
+    for compression in [
+        Compression::Zstd(3),
+        Compression::Gzip(6),
+        Compression::Xz(1),
+    ] {
         package.meta.compression = compression;
         for format in ["deb", "rpm"] {
             let format = by_name(format).unwrap();
             let artifact = Artifact::open(&write(format, &package, directory.path())).unwrap();
-            assert_eq!(without(&artifact.dump().unwrap(), SYSTEM), expected(format, &package));
+            assert_eq!(
+                without(&artifact.dump().unwrap(), SYSTEM),
+                expected(format, &package)
+            );
             assert_eq!(artifact.name, "shop");
             assert_eq!(artifact.version, "1.4.2~rc1-1");
-            assert_eq!(artifact.release_record().unwrap().unwrap(), b"{\"name\": \"shop\"}");
+            assert_eq!(
+                artifact.release_record().unwrap().unwrap(),
+                b"{\"name\": \"shop\"}"
+            );
             assert_eq!(artifact.scriptlets.len(), 4);
         }
-        let tarball = Artifact::open(&write(by_name("tar").unwrap(), &package, directory.path())).unwrap();
-        assert_eq!(without(&tarball.dump().unwrap(), TAR_ONLY), expected_in_tarball(&package));
-        assert_eq!((tarball.name.as_str(), tarball.version.as_str()), ("shop", "1.4.2rc1"));
-        assert_eq!(tarball.release_record().unwrap().unwrap(), b"{\"name\": \"shop\"}");
+        let tarball =
+            Artifact::open(&write(by_name("tar").unwrap(), &package, directory.path())).unwrap();
+        assert_eq!(
+            without(&tarball.dump().unwrap(), TAR_ONLY),
+            expected_in_tarball(&package)
+        );
+        assert_eq!(
+            (tarball.name.as_str(), tarball.version.as_str()),
+            ("shop", "1.4.2rc1")
+        );
+        assert_eq!(
+            tarball.release_record().unwrap().unwrap(),
+            b"{\"name\": \"shop\"}"
+        );
     }
 }
 
@@ -311,14 +450,30 @@ fn gnu_tar_and_bsdtar_unpack_the_same_tree() {
         return;
     }
     let (directory, package) = scratch();
-    for (format, program) in [("tar", "tar"), ("tar.gz", "tar"), ("tar", "bsdtar"), ("tar.gz", "bsdtar")] {
+    for (format, program) in [
+        ("tar", "tar"),
+        ("tar.gz", "tar"),
+        ("tar", "bsdtar"),
+        ("tar.gz", "bsdtar"),
+    ] {
         // bsdtar has its own; GNU tar starts it.
-        let (Some(program), true) = (tool(program), format != "tar" || tool("zstd").is_some()) else { continue };
+        let (Some(program), true) = (tool(program), format != "tar" || tool("zstd").is_some())
+        else {
+            continue;
+        };
         let file = write(by_name(format).unwrap(), &package, directory.path());
         let root = tempfile::tempdir().unwrap();
-        run(Command::new(&program).arg("-xpf").arg(&file).arg("-C").arg(root.path()));
+        run(Command::new(&program)
+            .arg("-xpf")
+            .arg(&file)
+            .arg("-C")
+            .arg(root.path()));
         // GNU tar sets a directory's time when it goes on to another, and these come first.
-        let times = if program.ends_with("tar") && !program.ends_with("bsdtar") { Times::Files } else { Times::All };
+        let times = if program.ends_with("tar") && !program.ends_with("bsdtar") {
+            Times::Files
+        } else {
+            Times::All
+        };
         let dump = dump_of_disk(root.path(), "", times);
         assert_eq!(
             without(&dump, &[TAR_ONLY, &["shop-1.4.2rc1"]].concat()),
@@ -335,13 +490,19 @@ fn without_top(dump: &str) -> String {
 fn busybox_and_python_list_the_same_names() {
     let (directory, package) = scratch();
     let file = write(by_name("tar.gz").unwrap(), &package, directory.path());
-    let mut names: Vec<String> =
-        package.tree.iter().map(|(path, _)| tarball::member_name(&package.meta, path)).collect();
+    let mut names: Vec<String> = package
+        .tree
+        .iter()
+        .map(|(path, _)| tarball::member_name(&package.meta, path))
+        .collect();
     names.extend(TAR_ONLY.iter().map(|&name| name.to_owned()));
     names.sort();
     if tool("busybox").is_some() {
         let said = run(Command::new("busybox").args(["tar", "-tzf"]).arg(&file));
-        let mut listed: Vec<String> = said.lines().map(|line| line.trim_end_matches('/').to_owned()).collect();
+        let mut listed: Vec<String> = said
+            .lines()
+            .map(|line| line.trim_end_matches('/').to_owned())
+            .collect();
         listed.sort();
         assert_eq!(listed, names);
     }
@@ -360,26 +521,47 @@ fn busybox_and_python_list_the_same_names() {
 
 #[test]
 fn dpkg_unpacks_the_same_tree_and_reads_the_fields() {
-    let Some(dpkg_deb) = tool("dpkg-deb") else { return };
+    let Some(dpkg_deb) = tool("dpkg-deb") else {
+        return;
+    };
     let (directory, mut package) = scratch();
-    for compression in [Compression::Zstd(3), Compression::Gzip(6), Compression::Xz(1)] {
+    for compression in [
+        Compression::Zstd(3),
+        Compression::Gzip(6),
+        Compression::Xz(1),
+    ] {
         package.meta.compression = compression;
         let file = write(&Deb, &package, directory.path());
         if root() {
             let root = tempfile::tempdir().unwrap();
-            run(Command::new(&dpkg_deb).arg("--extract").arg(&file).arg(root.path()));
+            run(Command::new(&dpkg_deb)
+                .arg("--extract")
+                .arg(&file)
+                .arg(root.path()));
             let dump = dump_of_disk(root.path(), "/", Times::Files);
             assert_eq!(without(&dump, SYSTEM), plain(&expected(&Deb, &package)));
         }
         let field = |name: &str| run(Command::new(&dpkg_deb).arg("--field").arg(&file).arg(name));
         assert_eq!(field("Version"), "1.4.2~rc1-1\n");
-        assert_eq!(field("Depends"), "python3.11, libc6 (>= 2.17), zlib1g, adduser\n");
-        assert_eq!(field("Description"), "A shop\n Sells things.\n .\n - well - cheap\n");
-        let conffiles = sh("dpkg-deb --ctrl-tarfile \"$1\" | tar -xO ./conffiles", &[&file]);
+        assert_eq!(
+            field("Depends"),
+            "python3.11, libc6 (>= 2.17), zlib1g, adduser\n"
+        );
+        assert_eq!(
+            field("Description"),
+            "A shop\n Sells things.\n .\n - well - cheap\n"
+        );
+        let conffiles = sh(
+            "dpkg-deb --ctrl-tarfile \"$1\" | tar -xO ./conffiles",
+            &[&file],
+        );
         assert_eq!(conffiles, "/etc/shop/shop.env\n");
         if tool("ar").is_some() {
             let members = sh("ar t \"$1\"", &[&file]);
-            assert!(members.starts_with("debian-binary\ncontrol.tar.gz\ndata.tar."), "{members}");
+            assert!(
+                members.starts_with("debian-binary\ncontrol.tar.gz\ndata.tar."),
+                "{members}"
+            );
         }
     }
 }
@@ -387,7 +569,9 @@ fn dpkg_unpacks_the_same_tree_and_reads_the_fields() {
 /// The reader, judged by a package of dpkg-deb's own writing.
 #[test]
 fn a_deb_of_dpkg_deb_is_read() {
-    let (Some(_), true) = (tool("dpkg-deb"), root()) else { return };
+    let (Some(_), true) = (tool("dpkg-deb"), root()) else {
+        return;
+    };
     let (directory, package) = scratch();
     let ours = write(&Deb, &package, directory.path());
     for compressor in ["zstd", "xz", "gzip", "none"] {
@@ -397,20 +581,37 @@ fn a_deb_of_dpkg_deb_is_read() {
         sh(script, &[&ours, &raw, &theirs, Path::new(compressor)]);
         let artifact = Artifact::open(&theirs).unwrap();
         assert_eq!(artifact.compression, compressor);
-        assert_eq!(without(&artifact.dump().unwrap(), SYSTEM), expected(&Deb, &package));
-        assert_eq!(artifact.scriptlets, Artifact::open(&ours).unwrap().scriptlets);
+        assert_eq!(
+            without(&artifact.dump().unwrap(), SYSTEM),
+            expected(&Deb, &package)
+        );
+        assert_eq!(
+            artifact.scriptlets,
+            Artifact::open(&ours).unwrap().scriptlets
+        );
     }
 }
 
 /// apt reads control.tar with code of its own.
 #[test]
 fn apt_reads_a_deb_of_ours() {
-    let (Some(_), true) = (tool("apt-get"), root()) else { return };
+    let (Some(_), true) = (tool("apt-get"), root()) else {
+        return;
+    };
     let (directory, mut package) = scratch();
-    package.depends = Depends { libraries: libraries(), ..Depends::default() };
+    package.depends = Depends {
+        libraries: libraries(),
+        ..Depends::default()
+    };
     let file = write(&Deb, &package, directory.path());
-    let said = sh("apt-get install --simulate --quiet \"$1\" 2>/dev/null", &[&file]);
-    assert!(said.contains("Inst shop (1.4.2~rc1-1 local-deb [amd64])"), "{said}");
+    let said = sh(
+        "apt-get install --simulate --quiet \"$1\" 2>/dev/null",
+        &[&file],
+    );
+    assert!(
+        said.contains("Inst shop (1.4.2~rc1-1 local-deb [amd64])"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -428,7 +629,9 @@ fn md5sums_are_those_of_md5sum() {
 /// dpkg-gencontrol is who fills the field in Debian; it reads the tree from a disk.
 #[test]
 fn installed_size_is_dpkg_gencontrol_s() {
-    let (Some(_), true) = (tool("dpkg-gencontrol"), root()) else { return };
+    let (Some(_), true) = (tool("dpkg-gencontrol"), root()) else {
+        return;
+    };
     let (directory, package) = scratch();
     let file = write(&Deb, &package, directory.path());
     let script = "work=$(mktemp -d); trap 'rm -rf \"$work\"' EXIT; mkdir -p \"$work/debian\" \"$work/root\"; cd \"$work\"; \
@@ -446,17 +649,35 @@ fn installed_size_is_dpkg_gencontrol_s() {
 #[test]
 fn a_deb_for_debian_11_has_no_zstd() {
     let (directory, mut package) = scratch();
-    package.meta.targets = vec![target::by_name("debian12").unwrap(), target::by_name("el8").unwrap()];
+    package.meta.targets = vec![
+        target::by_name("debian12").unwrap(),
+        target::by_name("el8").unwrap(),
+    ];
     let zstd = Artifact::open(&write(&Deb, &package, directory.path())).unwrap();
     assert_eq!(zstd.compression, "zstd");
-    package.meta.targets.push(target::by_name("debian11").unwrap());
-    assert_eq!(Artifact::open(&write(&Deb, &package, directory.path())).unwrap().compression, "xz");
-    assert_eq!(Artifact::open(&write(&Rpm, &package, directory.path())).unwrap().compression, "zstd");
+    package
+        .meta
+        .targets
+        .push(target::by_name("debian11").unwrap());
+    assert_eq!(
+        Artifact::open(&write(&Deb, &package, directory.path()))
+            .unwrap()
+            .compression,
+        "xz"
+    );
+    assert_eq!(
+        Artifact::open(&write(&Rpm, &package, directory.path()))
+            .unwrap()
+            .compression,
+        "zstd"
+    );
 }
 
 #[test]
 fn dpkg_installs_upgrades_and_purges() {
-    let (Some(_), true) = (tool("dpkg"), root()) else { return };
+    let (Some(_), true) = (tool("dpkg"), root()) else {
+        return;
+    };
     let (directory, mut package) = scratch();
     let first = write(&Deb, &package, directory.path());
     package.meta.version = Version::from_str("1.4.2").unwrap();
@@ -492,7 +713,11 @@ fn dpkg_installs_upgrades_and_purges() {
 fn rpm_verifies_and_lists_the_same_files() {
     let Some(rpm) = tool("rpm") else { return };
     let (directory, mut package) = scratch();
-    for compression in [Compression::Zstd(3), Compression::Gzip(6), Compression::Xz(1)] {
+    for compression in [
+        Compression::Zstd(3),
+        Compression::Gzip(6),
+        Compression::Xz(1),
+    ] {
         package.meta.compression = compression;
         let file = write(&Rpm, &package, directory.path());
         let checked = run(Command::new(&rpm).args(["-K", "-v"]).arg(&file));
@@ -510,32 +735,55 @@ fn rpm_verifies_and_lists_the_same_files() {
                 Kind::File(content) => (content.digest.size, content.digest.sha256.to_string(), ""),
                 Kind::Symlink(target) => (target.len() as u64, String::new(), target.as_str()),
             };
-            let flags = if entry.role == crate::tree::Role::Config { 17 } else { 0 };
-            let mtime = if matches!(entry.kind, Kind::Directory) { DIRECTORY_MTIME } else { MTIME };
+            let flags = if entry.role == crate::tree::Role::Config {
+                17
+            } else {
+                0
+            };
+            let mtime = if matches!(entry.kind, Kind::Directory) {
+                DIRECTORY_MTIME
+            } else {
+                MTIME
+            };
             format!("{perms} root:root {size} {sum} {mtime} {flags} {path} -> {target}\n")
         };
-        let wanted: String = package.tree.iter().map(|(path, entry)| line(path, entry)).collect();
+        let wanted: String = package
+            .tree
+            .iter()
+            .map(|(path, entry)| line(path, entry))
+            .collect();
         assert_eq!(said, wanted);
     }
 }
 
 #[test]
 fn rpm2cpio_and_cpio_unpack_the_same_tree() {
-    let (Some(_), Some(_), true) = (tool("rpm2cpio"), tool("cpio"), root()) else { return };
+    let (Some(_), Some(_), true) = (tool("rpm2cpio"), tool("cpio"), root()) else {
+        return;
+    };
     let (directory, package) = scratch();
     let file = write(&Rpm, &package, directory.path());
-    let unpack = ["rpm2cpio \"$1\" | (cd \"$2\" && cpio -idm --quiet)", "bsdtar -xpf \"$1\" -C \"$2\""];
+    let unpack = [
+        "rpm2cpio \"$1\" | (cd \"$2\" && cpio -idm --quiet)",
+        "bsdtar -xpf \"$1\" -C \"$2\"",
+    ];
     for script in unpack {
         let root = tempfile::tempdir().unwrap();
         sh(script, &[&file, root.path()]);
         let found = dump_of_disk(root.path(), "/", Times::Files);
-        assert_eq!(without(&found, SYSTEM), plain(&expected(&Rpm, &package)), "{script}");
+        assert_eq!(
+            without(&found, SYSTEM),
+            plain(&expected(&Rpm, &package)),
+            "{script}"
+        );
     }
 }
 
 #[test]
 fn rpm_installs_verifies_upgrades_and_removes() {
-    let (Some(_), true) = (tool("rpm"), root()) else { return };
+    let (Some(_), true) = (tool("rpm"), root()) else {
+        return;
+    };
     let (directory, mut package) = scratch();
     let first = write(&Rpm, &package, directory.path());
     package.meta.version = Version::from_str("1.4.2").unwrap();
@@ -553,7 +801,9 @@ fn rpm_installs_verifies_upgrades_and_removes() {
 
 #[test]
 fn rpm_scriptlets_know_what_is_done() {
-    let (Some(rpm), Some(sh)) = (tool("rpm"), tool("sh")) else { return };
+    let (Some(rpm), Some(sh)) = (tool("rpm"), tool("sh")) else {
+        return;
+    };
     let (directory, package) = scratch();
     let file = write(&Rpm, &package, directory.path());
     // %pre leaves word for %posttrans in a directory of the host's.
@@ -568,11 +818,19 @@ fn rpm_scriptlets_know_what_is_done() {
         ("PREUN", "0", "before-remove remove"),
         ("POSTUN", "0", "after-remove remove"),
     ] {
-        let text = run(Command::new(&rpm).args(["-qp", "--qf", &format!("%{{{tag}}}")]).arg(&file));
+        let text = run(Command::new(&rpm)
+            .args(["-qp", "--qf", &format!("%{{{tag}}}")])
+            .arg(&file));
         let text = text.replace("/run/pkgapp", run_directory.to_str().unwrap());
         let log = directory.path().join("log");
-        run(Command::new(&sh).env("ROOT_LOG", &log).args(["-c", &text, "sh", argument]));
-        assert_eq!(std::fs::read_to_string(&log).unwrap(), format!("{said} rpm shop /opt/shop\n"), "{tag} {argument}");
+        run(Command::new(&sh)
+            .env("ROOT_LOG", &log)
+            .args(["-c", &text, "sh", argument]));
+        assert_eq!(
+            std::fs::read_to_string(&log).unwrap(),
+            format!("{said} rpm shop /opt/shop\n"),
+            "{tag} {argument}"
+        );
         std::fs::remove_file(&log).unwrap();
     }
 }
@@ -595,7 +853,13 @@ fn rpm_reads_the_dependencies() {
     );
     let artifact = Artifact::open(&file).unwrap();
     assert_eq!(artifact.depends[..2], ["/bin/sh", "/usr/bin/python3.11"]);
-    assert!(artifact.depends.contains(&"shadow-utils >= 2:4.6".to_owned()), "{:?}", artifact.depends);
+    assert!(
+        artifact
+            .depends
+            .contains(&"shadow-utils >= 2:4.6".to_owned()),
+        "{:?}",
+        artifact.depends
+    );
 }
 
 /// Tags that rpmbuild writes for the same content and pkgapp does not, with the reason.
@@ -603,12 +867,24 @@ const RPMBUILD_ONLY: &[(&str, &str)] = &[
     ("Cookie", "names the building machine"),
     ("Optflags", "of the building machine's configuration"),
     ("Platform", "of the building machine's configuration"),
-    ("Classdict", "libmagic's words for files, which rpm itself does not use"),
-    ("Filecolors", "for multilib transactions, which a release has no part in"),
-    ("Dependsdict", "which file caused which dependency: they are the release's as a whole"),
+    (
+        "Classdict",
+        "libmagic's words for files, which rpm itself does not use",
+    ),
+    (
+        "Filecolors",
+        "for multilib transactions, which a release has no part in",
+    ),
+    (
+        "Dependsdict",
+        "which file caused which dependency: they are the release's as a whole",
+    ),
     ("Filedependsn", "see Dependsdict"),
     ("Filedependsx", "see Dependsdict"),
-    ("Payloaddigestalt", "for delta rpms; costs a second sum of everything"),
+    (
+        "Payloaddigestalt",
+        "for delta rpms; costs a second sum of everything",
+    ),
     ("Pkgid", "an MD5 sum, which proves nothing"),
 ];
 
@@ -630,15 +906,26 @@ const DIFFERENT: &[(&str, &str)] = &[
 /// Builds the same content with rpmbuild and compares the headers, tag by tag.
 #[test]
 fn the_header_is_rpmbuild_s_but_for_listed_tags() {
-    let (Some(_), Some(_), Some(rpm), true) = (tool("rpmbuild"), tool("bsdtar"), tool("rpm"), root()) else { return };
+    let (Some(_), Some(_), Some(rpm), true) =
+        (tool("rpmbuild"), tool("bsdtar"), tool("rpm"), root())
+    else {
+        return;
+    };
     let directory = tempfile::tempdir().unwrap();
     let mut tree = Tree::new();
-    let origin = Arc::new(Origin { label: "the test".into(), layer: None });
+    let origin = Arc::new(Origin {
+        label: "the test".into(),
+        layer: None,
+    });
     let file = |bytes: &[u8], mode| Entry::file(Content::memory(bytes), mode, &origin);
-    tree.insert(path("/opt/shop/bin/shop"), file(b"#!/bin/sh\n", 0o755)).unwrap();
-    tree.insert(path("/opt/shop/data-1/x"), file(b"data", 0o644)).unwrap();
-    tree.insert(path("/opt/shop/data"), Entry::symlink("data-1", &origin)).unwrap();
-    tree.insert(path("/etc/shop/shop.env"), file(b"A=b\n", 0o640).config()).unwrap();
+    tree.insert(path("/opt/shop/bin/shop"), file(b"#!/bin/sh\n", 0o755))
+        .unwrap();
+    tree.insert(path("/opt/shop/data-1/x"), file(b"data", 0o644))
+        .unwrap();
+    tree.insert(path("/opt/shop/data"), Entry::symlink("data-1", &origin))
+        .unwrap();
+    tree.insert(path("/etc/shop/shop.env"), file(b"A=b\n", 0o640).config())
+        .unwrap();
     let mut package = package(tree);
     package.depends.declared_rpm = vec!["shadow-utils >= 2:4.6".into()];
     package.meta.compression = Compression::Zstd(19);
@@ -648,13 +935,24 @@ fn the_header_is_rpmbuild_s_but_for_listed_tags() {
     });
     let ours = write(&Rpm, &package, directory.path());
     let theirs = rpmbuild(&rpm, &ours, &package, directory.path());
-    assert_eq!(Artifact::open(&theirs).unwrap().dump().unwrap(), package.tree.dump());
+    assert_eq!(
+        Artifact::open(&theirs).unwrap().dump().unwrap(),
+        package.tree.dump()
+    );
     let (ours, theirs) = (tags(&rpm, &ours), tags(&rpm, &theirs));
     let known = |list: &[(&str, &str)], tag: &str| list.iter().any(|(known, _)| *known == tag);
     let mut surprises = Vec::new();
-    for tag in ours.keys().chain(theirs.keys()).collect::<std::collections::BTreeSet<_>>() {
+    for tag in ours
+        .keys()
+        .chain(theirs.keys())
+        .collect::<std::collections::BTreeSet<_>>()
+    {
         let (own, other) = (ours.get(tag), theirs.get(tag));
-        let listed = if own.is_none() { known(RPMBUILD_ONLY, tag) } else { known(DIFFERENT, tag) };
+        let listed = if own.is_none() {
+            known(RPMBUILD_ONLY, tag)
+        } else {
+            known(DIFFERENT, tag)
+        };
         if own != other && !listed {
             surprises.push(format!("{tag}: ours {own:?}, rpmbuild's {other:?}"));
         }
@@ -670,12 +968,20 @@ fn tags(rpm: &Path, file: &Path) -> BTreeMap<String, String> {
     let names = run(Command::new(rpm).arg("--querytags"));
     let mut values = BTreeMap::new();
     // Tags that rpm computes from others, or prints at random.
-    let computed = ["Dbinstance", "Headerimmutable", "Headersignatures", "Reservedspace", "Sigmd5"];
+    let computed = [
+        "Dbinstance",
+        "Headerimmutable",
+        "Headersignatures",
+        "Reservedspace",
+        "Sigmd5",
+    ];
     for name in names.lines() {
         let name = name.to_lowercase();
         let name = name[..1].to_uppercase() + &name[1..];
         let query = format!("%|{name}?{{[%{{{name}}}|]}}:{{(absent)}}|");
-        let Ok(output) = crate::process::run(Command::new(rpm).args(["-qp", "--qf", &query]).arg(file)) else {
+        let Ok(output) =
+            crate::process::run(Command::new(rpm).args(["-qp", "--qf", &query]).arg(file))
+        else {
             continue;
         };
         let value = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -692,7 +998,11 @@ fn rpmbuild(rpm: &Path, ours: &Path, package: &Package, directory: &Path) -> Pat
     let query = |format: &str| run(Command::new(rpm).args(["-qp", "--qf", format]).arg(ours));
     let root = directory.join("root");
     std::fs::create_dir(&root).unwrap();
-    run(Command::new("bsdtar").arg("-xpf").arg(ours).arg("-C").arg(&root));
+    run(Command::new("bsdtar")
+        .arg("-xpf")
+        .arg(ours)
+        .arg("-C")
+        .arg(&root));
     let mut spec = String::new();
     _ = writeln!(
         spec,
@@ -704,11 +1014,25 @@ fn rpmbuild(rpm: &Path, ours: &Path, package: &Package, directory: &Path) -> Pat
         query("%{DESCRIPTION}"),
         root.display(),
     );
-    for (section, tag) in [("pre", "PREIN"), ("preun", "PREUN"), ("postun", "POSTUN"), ("posttrans", "POSTTRANS")] {
-        _ = writeln!(spec, "%{section}\n{}", query(&format!("%{{{tag}}}")).trim_end().replace('%', "%%"));
+    for (section, tag) in [
+        ("pre", "PREIN"),
+        ("preun", "PREUN"),
+        ("postun", "POSTUN"),
+        ("posttrans", "POSTTRANS"),
+    ] {
+        _ = writeln!(
+            spec,
+            "%{section}\n{}",
+            query(&format!("%{{{tag}}}")).trim_end().replace('%', "%%")
+        );
     }
     if let Some(trigger) = &package.scriptlets.rpm.trigger {
-        _ = writeln!(spec, "%transfiletriggerin -- {}\n{}", trigger.paths.join(" "), trigger.script.replace('%', "%%"));
+        _ = writeln!(
+            spec,
+            "%transfiletriggerin -- {}\n{}",
+            trigger.paths.join(" "),
+            trigger.script.replace('%', "%%")
+        );
     }
     spec.push_str("%files\n");
     for (path, entry) in package.tree.iter() {
@@ -717,18 +1041,26 @@ fn rpmbuild(rpm: &Path, ours: &Path, package: &Package, directory: &Path) -> Pat
             (_, crate::tree::Role::Config) => "%config(noreplace) ",
             _ => "",
         };
-        let attributes =
-            if matches!(entry.kind, Kind::Symlink(_)) { "-".to_owned() } else { format!("{:o}", entry.mode) };
+        let attributes = if matches!(entry.kind, Kind::Symlink(_)) {
+            "-".to_owned()
+        } else {
+            format!("{:o}", entry.mode)
+        };
         _ = writeln!(spec, "%attr({attributes}, root, root) {mark}{path}");
     }
-    spec.push_str("%changelog\n* Tue Nov 14 2023 Ops <ops@example.com> - 1.4.2~rc1-1\n- Version 1.4.2~rc1.\n");
+    spec.push_str(
+        "%changelog\n* Tue Nov 14 2023 Ops <ops@example.com> - 1.4.2~rc1-1\n- Version 1.4.2~rc1.\n",
+    );
     let file = directory.join("shop.spec");
     std::fs::write(&file, spec).unwrap();
     let define = |text: &str| ["--define".to_owned(), text.to_owned()];
     run(Command::new("rpmbuild")
         .env("SOURCE_DATE_EPOCH", package.meta.timestamp.to_string())
         .args(["-bb", "--target", "x86_64", "--quiet"])
-        .args(define(&format!("_topdir {}", directory.join("top").display())))
+        .args(define(&format!(
+            "_topdir {}",
+            directory.join("top").display()
+        )))
         .args(define("_binary_payload w19.zstdio"))
         .args(define("_source_filedigest_algorithm 8"))
         .args(define("_binary_filedigest_algorithm 8"))
@@ -737,9 +1069,12 @@ fn rpmbuild(rpm: &Path, ours: &Path, package: &Package, directory: &Path) -> Pat
         .args(define("__os_install_post %{nil}"))
         .args(define("_build_id_links none"))
         .arg(&file));
-    let mut found =
-        walkdir::WalkDir::new(directory.join("top/RPMS")).into_iter().map(|found| found.unwrap().into_path());
-    found.find(|path| path.extension().is_some_and(|extension| extension == "rpm")).unwrap()
+    let mut found = walkdir::WalkDir::new(directory.join("top/RPMS"))
+        .into_iter()
+        .map(|found| found.unwrap().into_path());
+    found
+        .find(|path| path.extension().is_some_and(|extension| extension == "rpm"))
+        .unwrap()
 }
 
 #[test]
@@ -777,12 +1112,24 @@ fn a_file_that_changed_since_it_was_read_is_refused() {
 #[test]
 fn a_tarball_refuses_a_host_directory_in_the_release() {
     let (directory, mut package) = scratch();
-    let origin = Arc::new(Origin { label: "`x 1.0`".into(), layer: None });
-    package.tree.insert(path("/opt/shop/host"), Entry::file(Content::memory(*b""), 0o644, &origin)).unwrap();
+    let origin = Arc::new(Origin {
+        label: "`x 1.0`".into(),
+        layer: None,
+    });
+    package
+        .tree
+        .insert(
+            path("/opt/shop/host"),
+            Entry::file(Content::memory(*b""), 0o644, &origin),
+        )
+        .unwrap();
     let file = directory.path().join("out");
     let tar = by_name("tar").unwrap();
     let error = try_write(tar, &package, &file).unwrap_err();
-    assert_eq!(error.message(), "a tarball can't hold both `/opt/shop/host` and `/etc/shop`");
+    assert_eq!(
+        error.message(),
+        "a tarball can't hold both `/opt/shop/host` and `/etc/shop`"
+    );
 }
 
 #[test]
@@ -833,7 +1180,14 @@ mod generated {
     }
 
     fn made() -> impl Strategy<Value = Made> {
-        let mode = prop_oneof![Just(0o644), Just(0o755), Just(0o400), Just(0o4755), Just(0o2755), 0_u32..0o7777];
+        let mode = prop_oneof![
+            Just(0o644),
+            Just(0o755),
+            Just(0o400),
+            Just(0o4755),
+            Just(0o2755),
+            0_u32..0o7777
+        ];
         prop_oneof![
             6 => (proptest::collection::vec(any::<u8>(), 0..2000), mode.clone()).prop_map(|(bytes, mode)| Made::File(bytes, mode)),
             1 => "[ -~]{1,200}".prop_map(Made::Link),
@@ -844,14 +1198,23 @@ mod generated {
     fn trees() -> impl Strategy<Value = Tree> {
         let path = proptest::collection::vec(component(), 1..6);
         proptest::collection::vec((path, made()), 1..40).prop_map(|entries| {
-            let origin = Arc::new(Origin { label: "generated".into(), layer: None });
+            let origin = Arc::new(Origin {
+                label: "generated".into(),
+                layer: None,
+            });
             let mut tree = Tree::new();
             for (components, made) in entries {
-                let Ok(path) = InstallPath::parse(&format!("/opt/shop/{}", components.join("/"))) else { continue };
+                let Ok(path) = InstallPath::parse(&format!("/opt/shop/{}", components.join("/")))
+                else {
+                    continue;
+                };
                 let entry = match made {
                     Made::File(bytes, mode) => Entry::file(Content::memory(bytes), mode, &origin),
                     Made::Link(target) => Entry::symlink(target, &origin),
-                    Made::Directory(mode) => Entry { mode, ..Entry::directory(&origin) },
+                    Made::Directory(mode) => Entry {
+                        mode,
+                        ..Entry::directory(&origin)
+                    },
                 };
                 // Collisions are the tree's business.
                 _ = tree.insert(path, entry);

@@ -1,7 +1,8 @@
-//! MD5 sums of files, which nothing but a deb's `md5sums` has a use for (deb-md5sums(5)), and which prove nothing.
+//! MD5 sums of files, which nothing but a deb's `md5sums` has a use for (deb-md5sums(5)), and which
+//! prove nothing.
 //!
-//! A layer does not have them. They are taken when a file is packed for a deb for the first time, and kept in the cache
-//! for each layer, by the SHA-256 of what they are of.
+//! A layer does not have them. They are taken when a file is packed for a deb for the first time,
+//! and kept in the cache for each layer, by the SHA-256 of what they are of.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -48,21 +49,33 @@ impl<'t> Md5Sums<'t> {
     /// A file that can't be read.
     pub(super) fn of(cache: &'t Cache, entries: &[(&'t InstallPath, &'t Entry)]) -> Result<Self> {
         let file = |&(path, entry): &(&'t InstallPath, &'t Entry)| match &entry.kind {
-            Kind::File(content) => {
-                Some(File { path, content, layer: entry.origin.layer.as_deref(), sum: OnceLock::new() })
-            }
+            Kind::File(content) => Some(File {
+                path,
+                content,
+                layer: entry.origin.layer.as_deref(),
+                sum: OnceLock::new(),
+            }),
             Kind::Directory | Kind::Symlink(_) => None,
         };
         let files: Vec<File<'t>> = entries.iter().filter_map(file).collect();
-        files.iter().filter(|file| file.layer.is_none()).try_for_each(File::read)?;
-        let incomplete = by_layer(&files).into_par_iter().filter_map(|(layer, files)| {
-            Table::read(cache, layer).tell(&files);
-            let lacking = files.into_iter().filter(|file| file.sum.get().is_none());
-            let sizes: Vec<u64> = lacking.map(|file| file.content.digest.size).collect();
-            (!sizes.is_empty()).then(|| (layer, sizes.into_iter().sum::<u64>()))
-        });
+        files
+            .iter()
+            .filter(|file| file.layer.is_none())
+            .try_for_each(File::read)?;
+        let incomplete = by_layer(&files)
+            .into_par_iter()
+            .filter_map(|(layer, files)| {
+                Table::read(cache, layer).tell(&files);
+                let lacking = files.into_iter().filter(|file| file.sum.get().is_none());
+                let sizes: Vec<u64> = lacking.map(|file| file.content.digest.size).collect();
+                (!sizes.is_empty()).then(|| (layer, sizes.into_iter().sum::<u64>()))
+            });
         let (incomplete, sizes): (Vec<&str>, Vec<u64>) = incomplete.unzip();
-        let mut sums = Self { cache, incomplete: incomplete.into_iter().collect(), files };
+        let mut sums = Self {
+            cache,
+            incomplete: incomplete.into_iter().collect(),
+            files,
+        };
         if sizes.into_iter().sum::<u64>() <= FEW {
             sums.complete()?;
             sums.incomplete.clear();
@@ -80,7 +93,10 @@ impl<'t> Md5Sums<'t> {
         if self.incomplete.is_empty() {
             return None;
         }
-        let place = self.files.binary_search_by_key(&path, |file| file.path).ok()?;
+        let place = self
+            .files
+            .binary_search_by_key(&path, |file| file.path)
+            .ok()?;
         Some(&self.files[place].sum).filter(|sum| sum.get().is_none())
     }
 
@@ -89,7 +105,10 @@ impl<'t> Md5Sums<'t> {
     /// # Errors
     /// A file that can't be read, or is not what it was; a full disk.
     pub(super) fn complete(&self) -> Result<()> {
-        self.files.par_iter().filter(|file| file.sum.get().is_none()).try_for_each(File::read)?;
+        self.files
+            .par_iter()
+            .filter(|file| file.sum.get().is_none())
+            .try_for_each(File::read)?;
         let mut layers = by_layer(&self.files);
         layers.retain(|layer, _| self.incomplete.contains(layer));
         layers.into_par_iter().try_for_each(|(layer, files)| {
@@ -102,7 +121,9 @@ impl<'t> Md5Sums<'t> {
     /// Returns the sums of all files, in the order of the entries.
     pub(super) fn all(&self) -> impl Iterator<Item = Result<Sum>> {
         let lacking = |file: &File<'_>| Error::bug(format!("`{}` has no MD5 sum", file.path));
-        self.files.iter().map(move |file| file.sum.get().copied().ok_or_else(|| lacking(file)))
+        self.files
+            .iter()
+            .map(move |file| file.sum.get().copied().ok_or_else(|| lacking(file)))
     }
 }
 
@@ -128,9 +149,13 @@ impl File<'_> {
                 _ = self.sum.set(Md5::digest(bytes).into());
                 Ok(())
             }
-            Bytes::Disk { .. } => {
-                copy_content(self.path, self.content, Some(&self.sum), &mut LastOpened::default(), &mut std::io::sink())
-            }
+            Bytes::Disk { .. } => copy_content(
+                self.path,
+                self.content,
+                Some(&self.sum),
+                &mut LastOpened::default(),
+                &mut std::io::sink(),
+            ),
         }
     }
 }
@@ -151,7 +176,12 @@ impl Table {
     }
 
     fn write(&self, cache: &Cache, layer: &str) -> Result<()> {
-        let content: Vec<u8> = self.0.iter().flat_map(|(of, sum)| of.0.iter().chain(sum)).copied().collect();
+        let content: Vec<u8> = self
+            .0
+            .iter()
+            .flat_map(|(of, sum)| of.0.iter().chain(sum))
+            .copied()
+            .collect();
         cache.write_bytes(&Self::path(cache, layer), &content)
     }
 
@@ -162,14 +192,21 @@ impl Table {
     /// Gives files the sums that are known.
     fn tell(&self, files: &[&File<'_>]) {
         for file in files {
-            if let Ok(place) = self.0.binary_search_by_key(&file.content.digest.sha256, |(of, _)| *of) {
+            if let Ok(place) = self
+                .0
+                .binary_search_by_key(&file.content.digest.sha256, |(of, _)| *of)
+            {
                 _ = file.sum.set(self.0[place].1);
             }
         }
     }
 
     fn add(&mut self, files: &[&File<'_>]) {
-        self.0.extend(files.iter().filter_map(|file| Some((file.content.digest.sha256, *file.sum.get()?))));
+        self.0.extend(
+            files
+                .iter()
+                .filter_map(|file| Some((file.content.digest.sha256, *file.sum.get()?))),
+        );
         self.0.sort_unstable();
         self.0.dedup();
     }
@@ -184,16 +221,27 @@ mod tests {
     fn what_a_layer_had_once_is_not_read_again() {
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache::open(&directory.path().join("cache")).unwrap();
-        let origin = std::sync::Arc::new(Origin { label: "x".into(), layer: Some("key".into()) });
+        let origin = std::sync::Arc::new(Origin {
+            label: "x".into(),
+            layer: Some("key".into()),
+        });
         let mut tree = Tree::new();
         let texts = ["a", "b", "", "b"];
         for (number, text) in texts.iter().enumerate() {
             let file = directory.path().join(number.to_string());
             std::fs::write(&file, text).unwrap();
-            let content =
-                Content { bytes: Bytes::Disk { file: file.into(), start: 0 }, ..Content::memory(text.as_bytes()) };
-            tree.insert(InstallPath::parse(&format!("/opt/{number}")).unwrap(), Entry::file(content, 0o644, &origin))
-                .unwrap();
+            let content = Content {
+                bytes: Bytes::Disk {
+                    file: file.into(),
+                    start: 0,
+                },
+                ..Content::memory(text.as_bytes())
+            };
+            tree.insert(
+                InstallPath::parse(&format!("/opt/{number}")).unwrap(),
+                Entry::file(content, 0o644, &origin),
+            )
+            .unwrap();
         }
         let entries: Vec<_> = tree.iter().collect();
         let wanted: Vec<Sum> = texts.iter().map(|text| Md5::digest(text).into()).collect();

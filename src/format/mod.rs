@@ -1,7 +1,7 @@
 //! Ways to write a package down: one file a format, and one line in [`FORMATS`].
 //!
-//! A format reads the [`Package`] and nothing else. Payloads are made of [`segment`](crate::segment)s: a format holds
-//! headers and lists, never a payload.
+//! A format reads the [`Package`] and nothing else. Payloads are made of
+//! [`segment`](crate::segment)s: a format holds headers and lists, never a payload.
 
 pub(crate) mod archive;
 pub(crate) mod claims;
@@ -52,7 +52,8 @@ pub trait Format: Sync {
     /// Content that the format can't carry, or that can't be read, or a full disk.
     fn write(&self, package: &Package, segments: &Segments<'_>, out: &mut dyn Write) -> Result<()>;
 
-    /// Returns the text files that only the package manager reads, e.g. `control`; for people to look at.
+    /// Returns the text files that only the package manager reads, e.g. `control`; for people to
+    /// look at.
     ///
     /// # Errors
     /// As [`Format::write`].
@@ -72,24 +73,44 @@ pub trait Format: Sync {
 /// The formats by the names that users give them.
 pub const FORMATS: &[(&str, &dyn Format)] = &[
     ("tar", &Tarball { codec: None }),
-    ("tar.zst", &Tarball { codec: Some(Compression::Zstd(tarball::ZSTD_LEVEL)) }),
-    ("tar.gz", &Tarball { codec: Some(Compression::Gzip(tarball::GZIP_LEVEL)) }),
-    ("tar.xz", &Tarball { codec: Some(Compression::Xz(tarball::XZ_PRESET)) }),
+    (
+        "tar.zst",
+        &Tarball {
+            codec: Some(Compression::Zstd(tarball::ZSTD_LEVEL)),
+        },
+    ),
+    (
+        "tar.gz",
+        &Tarball {
+            codec: Some(Compression::Gzip(tarball::GZIP_LEVEL)),
+        },
+    ),
+    (
+        "tar.xz",
+        &Tarball {
+            codec: Some(Compression::Xz(tarball::XZ_PRESET)),
+        },
+    ),
     ("deb", &Deb),
     ("rpm", &Rpm),
 ];
 
 /// Finds a format by name.
 pub fn by_name(name: &str) -> Option<&'static dyn Format> {
-    FORMATS.iter().find(|(known, _)| *known == name).map(|(_, format)| *format)
+    FORMATS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, format)| *format)
 }
 
 /// An entry and where it lies.
 type Placed<'t> = (&'t InstallPath, &'t Entry);
 
-/// Brings a tree's entries into the order of an archive: a directory, then all that it holds, then what comes after it.
+/// Brings a tree's entries into the order of an archive: a directory, then all that it holds, then
+/// what comes after it.
 ///
-/// The tree's own order puts `a-b` between `a` and `a/b`, and tar sets a directory's time when it leaves it.
+/// The tree's own order puts `a-b` between `a` and `a/b`, and tar sets a directory's time when it
+/// leaves it.
 fn archive_order<'t>(entries: &[Placed<'t>]) -> Vec<Placed<'t>> {
     let mut ordered = Vec::with_capacity(entries.len());
     // What is to be taken later, the next last.
@@ -99,14 +120,19 @@ fn archive_order<'t>(entries: &[Placed<'t>]) -> Vec<Placed<'t>> {
         while let Some(at) = range.next() {
             ordered.push(entries[at]);
             let path = entries[at].0.as_str();
-            let next = entries[range.clone()].first().and_then(|(next, _)| next.as_str().strip_prefix(path));
+            let next = entries[range.clone()]
+                .first()
+                .and_then(|(next, _)| next.as_str().strip_prefix(path));
             if next.is_none_or(|rest| rest >= "/") {
                 continue;
             }
             // What comes next is `a-b` where this is `a`. What `a` holds comes first.
             let inside = format!("{path}/");
-            let start = range.start + entries[range.clone()].partition_point(|(path, _)| path.as_str() < &*inside);
-            let end = start + entries[start..range.end].partition_point(|(path, _)| path.as_str().starts_with(&inside));
+            let start = range.start
+                + entries[range.clone()].partition_point(|(path, _)| path.as_str() < &*inside);
+            let end = start
+                + entries[start..range.end]
+                    .partition_point(|(path, _)| path.as_str().starts_with(&inside));
             if start < end {
                 later.push(end..range.end);
                 later.push(range.start..start);
@@ -118,7 +144,8 @@ fn archive_order<'t>(entries: &[Placed<'t>]) -> Vec<Placed<'t>> {
             None => break,
         }
     }
-    // Directories of the base system are not among the entries, so what they hold may still be apart.
+    // Directories of the base system are not among the entries, so what they hold may still be
+    // apart.
     if !ordered.is_sorted_by(|(a, _), (b, _)| by_component(a.as_str(), b.as_str()).is_lt()) {
         ordered.sort_by(|(a, _), (b, _)| by_component(a.as_str(), b.as_str()));
     }
@@ -130,7 +157,12 @@ fn by_component(a: &str, b: &str) -> Ordering {
     /// What of two paths is compared at a time: neighbours begin alike.
     const STEP: usize = 16;
     let (a, b) = (a.as_bytes(), b.as_bytes());
-    let equal = a.chunks_exact(STEP).zip(b.chunks_exact(STEP)).take_while(|(a, b)| a == b).count() * STEP;
+    let equal = a
+        .chunks_exact(STEP)
+        .zip(b.chunks_exact(STEP))
+        .take_while(|(a, b)| a == b)
+        .count()
+        * STEP;
     let (a, b) = (&a[equal..], &b[equal..]);
     match a.iter().zip(b).position(|(a, b)| a != b) {
         Some(place) if a[place] == b'/' => Ordering::Less,
@@ -140,7 +172,8 @@ fn by_component(a: &str, b: &str) -> Ordering {
     }
 }
 
-/// Hands a file's bytes on, and proves on the way that they are the ones that its digest names. If `md5` is to be set, it is.
+/// Hands a file's bytes on, and proves on the way that they are the ones that its digest names. If
+/// `md5` is to be set, it is.
 fn copy_content(
     path: &InstallPath,
     content: &Content,
@@ -161,14 +194,20 @@ fn copy_content(
         _ = wanted.map(|(place, md5)| place.set(md5.finalize().into()));
         return Ok(());
     }
-    let error = Error::new(format!("`{path}` is not what it was when the build read it"))
-        .note(format!("its SHA-256 was {}", content.digest.sha256));
+    let error = Error::new(format!(
+        "`{path}` is not what it was when the build read it"
+    ))
+    .note(format!("its SHA-256 was {}", content.digest.sha256));
     Err(match &content.bytes {
         Bytes::Disk { file, .. } => {
             let error = error.note(format!("it is read from `{}`", crate::error::shown(file)));
             match crate::layer::discard(file) {
-                Some(Ok(())) => error.hint("build again: the damaged layer is no longer used, and will be made anew"),
-                Some(Err(directory)) => error.hint(format!("remove `{}`", crate::error::shown(&directory))),
+                Some(Ok(())) => error.hint(
+                    "build again: the damaged layer is no longer used, and will be made anew",
+                ),
+                Some(Err(directory)) => {
+                    error.hint(format!("remove `{}`", crate::error::shown(&directory)))
+                }
                 None => error,
             }
         }
@@ -208,8 +247,8 @@ fn one_line(text: &str) -> String {
 /// Longest line of a description, characters: rpmlint's limit, and what fits a terminal.
 const DESCRIPTION_WIDTH: usize = 79;
 
-/// Returns the long description; a package without one says what it holds. Paragraphs are wrapped, lines that begin with
-/// a space stay as they are.
+/// Returns the long description; a package without one says what it holds. Paragraphs are wrapped,
+/// lines that begin with a space stay as they are.
 fn description(meta: &Meta) -> String {
     let text = match meta.description.trim() {
         "" => format!(
@@ -228,7 +267,10 @@ fn description(meta: &Meta) -> String {
         }
         for word in line.split_whitespace() {
             match lines.last_mut() {
-                Some(last) if in_paragraph && last.chars().count() + 1 + word.chars().count() <= DESCRIPTION_WIDTH => {
+                Some(last)
+                    if in_paragraph
+                        && last.chars().count() + 1 + word.chars().count() <= DESCRIPTION_WIDTH =>
+                {
                     last.push(' ');
                     last.push_str(word);
                 }

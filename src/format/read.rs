@@ -1,4 +1,5 @@
-//! Reads artifacts back: tarballs, debs and rpms, by pkgapp or by anyone else. Payloads stream; nothing is unpacked.
+//! Reads artifacts back: tarballs, debs and rpms, by pkgapp or by anyone else. Payloads stream;
+//! nothing is unpacked.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
@@ -21,7 +22,8 @@ pub struct Artifact {
     pub kind: ArtifactKind,
     /// The package's name; of a tarball, that of its top directory.
     pub name: String,
-    /// The whole version, as the format writes it: `[epoch:]upstream-revision`; of a tarball, that of its top directory.
+    /// The whole version, as the format writes it: `[epoch:]upstream-revision`; of a tarball, that
+    /// of its top directory.
     pub version: String,
     /// The architecture, as the format names it; of a tarball, as its file name has it.
     pub arch: Option<String>,
@@ -181,18 +183,26 @@ impl Artifact {
     /// The payload is damaged.
     pub fn names(&self, mut see: impl FnMut(&str, Option<&str>)) -> Result<()> {
         self.each(|entry, _| {
-            let link = if let EntryKind::Symlink(link) = &entry.kind { Some(link.as_str()) } else { None };
+            let link = if let EntryKind::Symlink(link) = &entry.kind {
+                Some(link.as_str())
+            } else {
+                None
+            };
             see(&entry.path, link);
             Ok(ControlFlow::Continue(()))
         })
     }
 
     /// Hands over one entry after another with its content; the SHA-256 of files is not known yet.
-    fn each(&self, mut visit: impl FnMut(ArtifactEntry, &mut dyn Read) -> io::Result<ControlFlow<()>>) -> Result<()> {
+    fn each(
+        &self,
+        mut visit: impl FnMut(ArtifactEntry, &mut dyn Read) -> io::Result<ControlFlow<()>>,
+    ) -> Result<()> {
         let mut file = crate::fs::open(&self.path)?;
         let damaged = || format!("`{}` is damaged", shown(&self.path));
         file.seek(SeekFrom::Start(self.payload)).context(damaged)?;
-        let (_, plain) = compress::decoder(BufReader::new(file.take(self.payload_size))).context(damaged)?;
+        let (_, plain) =
+            compress::decoder(BufReader::new(file.take(self.payload_size))).context(damaged)?;
         let mut visit = |mut entry: ArtifactEntry, content: &mut dyn Read| {
             entry.config = self.config.contains(&entry.path);
             if let Some(owner) = self.owners.get(&entry.path) {
@@ -203,7 +213,11 @@ impl Artifact {
         match self.kind {
             ArtifactKind::Rpm => each_cpio(plain, &mut visit),
             ArtifactKind::Deb => each_tar(plain, absolute, &mut visit),
-            ArtifactKind::Tar => each_tar(plain, |name| Some(name.trim_end_matches('/').to_owned()), &mut visit),
+            ArtifactKind::Tar => each_tar(
+                plain,
+                |name| Some(name.trim_end_matches('/').to_owned()),
+                &mut visit,
+            ),
         }
         .context(damaged)
     }
@@ -220,9 +234,16 @@ impl ArtifactEntry {
         };
         let (user, group) = &self.owner;
         let mark = if self.config { "c " } else { "" };
-        let target = if let EntryKind::Symlink(target) = &self.kind { format!(" -> {target}") } else { String::new() };
+        let target = if let EntryKind::Symlink(target) = &self.kind {
+            format!(" -> {target}")
+        } else {
+            String::new()
+        };
         let mode = crate::tree::permissions(self.mode);
-        format!("{letter}{mode} {user}:{group} {content} {mark}{}{target}", self.path)
+        format!(
+            "{letter}{mode} {user}:{group} {content} {mark}{}{target}",
+            self.path
+        )
     }
 }
 
@@ -273,22 +294,43 @@ fn absolute(name: &str) -> Option<String> {
     (!below.is_empty() && below != ".").then(|| format!("/{below}"))
 }
 
-fn each_tar(plain: impl Read, path: impl Fn(&str) -> Option<String>, visit: Visit<'_>) -> io::Result<()> {
+fn each_tar(
+    plain: impl Read,
+    path: impl Fn(&str) -> Option<String>,
+    visit: Visit<'_>,
+) -> io::Result<()> {
     let mut archive = tar::Archive::new(plain);
     for member in archive.entries()? {
         let mut member = member?;
-        let Some(path) = path(&String::from_utf8_lossy(&member.path_bytes())) else { continue };
+        let Some(path) = path(&String::from_utf8_lossy(&member.path_bytes())) else {
+            continue;
+        };
         let header = member.header();
-        let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
+        let text =
+            |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
         let kind = match header.entry_type() {
             tar::EntryType::Directory => EntryKind::Directory,
-            tar::EntryType::Regular => EntryKind::File { size: member.size(), sha256: Sha256Sum([0; 32]) },
-            tar::EntryType::Symlink => EntryKind::Symlink(text(member.link_name_bytes().as_deref())),
+            tar::EntryType::Regular => EntryKind::File {
+                size: member.size(),
+                sha256: Sha256Sum([0; 32]),
+            },
+            tar::EntryType::Symlink => {
+                EntryKind::Symlink(text(member.link_name_bytes().as_deref()))
+            }
             _ => EntryKind::Other,
         };
-        let owner = (text(header.username_bytes()), text(header.groupname_bytes()));
-        let entry =
-            ArtifactEntry { path, kind, mode: header.mode()? & 0o7777, owner, mtime: header.mtime()?, config: false };
+        let owner = (
+            text(header.username_bytes()),
+            text(header.groupname_bytes()),
+        );
+        let entry = ArtifactEntry {
+            path,
+            kind,
+            mode: header.mode()? & 0o7777,
+            owner,
+            mtime: header.mtime()?,
+            config: false,
+        };
         if visit(entry, &mut member)?.is_break() {
             break;
         }
@@ -301,7 +343,8 @@ fn open_tar(path: &Path, file: fs_err::File, size: u64) -> Result<Artifact> {
         Error::new(format!("`{}` is no tarball, deb or rpm", shown(path)))
             .hint("name a file that `pkgapp build` made, or any other deb or rpm")
     };
-    let (codec, plain) = compress::decoder(BufReader::new(file)).map_err(|error| unknown().cause(error))?;
+    let (codec, plain) =
+        compress::decoder(BufReader::new(file)).map_err(|error| unknown().cause(error))?;
     let mut top = None;
     let first = |entry: ArtifactEntry, _: &mut dyn Read| {
         top = Some(entry.path.split('/').next().unwrap_or_default().to_owned());
@@ -312,8 +355,13 @@ fn open_tar(path: &Path, file: fs_err::File, size: u64) -> Result<Artifact> {
     each_tar(plain, |name| Some(name.to_owned()), &mut first).map_err(|_| unknown())?;
     let top = top.ok_or_else(unknown)?;
     let (name, version) = top.rsplit_once('-').unwrap_or((&top, ""));
-    let file_name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let arch = ["x86_64", "aarch64", "noarch"].into_iter().find(|arch| file_name.contains(&format!(".{arch}.tar")));
+    let file_name = path
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let arch = ["x86_64", "aarch64", "noarch"]
+        .into_iter()
+        .find(|arch| file_name.contains(&format!(".{arch}.tar")));
     Ok(Artifact {
         path: path.to_owned(),
         kind: ArtifactKind::Tar,
@@ -355,10 +403,14 @@ fn open_deb(path: &Path, file: fs_err::File, size: u64) -> Result<Artifact> {
         }
         offset += length.next_multiple_of(2);
     }
-    let incomplete = || Error::new(damaged()).cause_text("it has no control.tar and data.tar (deb(5))");
+    let incomplete =
+        || Error::new(damaged()).cause_text("it has no control.tar and data.tar (deb(5))");
     let (control, (payload, payload_size)) = control.zip(data).ok_or_else(incomplete)?;
     let field = |name: &str| control_field(control.get("control").map_or("", String::as_str), name);
-    let conffiles = control.get("conffiles").map(String::as_str).unwrap_or_default();
+    let conffiles = control
+        .get("conffiles")
+        .map(String::as_str)
+        .unwrap_or_default();
     let mut artifact = Artifact {
         path: path.to_owned(),
         kind: ArtifactKind::Deb,
@@ -373,17 +425,27 @@ fn open_deb(path: &Path, file: fs_err::File, size: u64) -> Result<Artifact> {
         compression: String::new(),
         size,
         is_signed: has_debsig(path)?,
-        config: conffiles.split_terminator('\n').map(str::to_owned).collect(),
+        config: conffiles
+            .split_terminator('\n')
+            .map(str::to_owned)
+            .collect(),
         payload,
         payload_size,
         owners: BTreeMap::new(),
     };
     for name in ["preinst", "postinst", "prerm", "postrm", "triggers"] {
-        artifact.scriptlets.extend(control.get(name).map(|text| (name.to_owned(), text.clone())));
+        artifact.scriptlets.extend(
+            control
+                .get(name)
+                .map(|text| (name.to_owned(), text.clone())),
+        );
     }
     let mut file = crate::fs::open(path)?;
     file.seek(SeekFrom::Start(payload)).context(damaged)?;
-    artifact.compression = compress::decoder(BufReader::new(file)).context(damaged)?.0.to_owned();
+    artifact.compression = compress::decoder(BufReader::new(file))
+        .context(damaged)?
+        .0
+        .to_owned();
     Ok(artifact)
 }
 
@@ -403,15 +465,28 @@ fn read_control(member: impl Read) -> io::Result<BTreeMap<String, String>> {
 
 /// Returns the first line of a field.
 fn control_field(control: &str, name: &str) -> Option<String> {
-    control.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim().to_owned()))
+    control.lines().find_map(|line| {
+        Some(
+            line.strip_prefix(name)?
+                .strip_prefix(':')?
+                .trim()
+                .to_owned(),
+        )
+    })
 }
 
-/// Looks for a signature, which stands behind the data as `_gpgorigin` and the like (deb(5), debsigs(1p)).
+/// Looks for a signature, which stands behind the data as `_gpgorigin` and the like (deb(5),
+/// debsigs(1p)).
 fn has_debsig(path: &Path) -> Result<bool> {
     let damaged = || format!("`{}` is damaged", shown(path));
     let mut archive = ar::Archive::new(BufReader::new(crate::fs::open(path)?));
     while let Some(member) = archive.next_entry() {
-        if member.context(damaged)?.header().identifier().starts_with(b"_gpg") {
+        if member
+            .context(damaged)?
+            .header()
+            .identifier()
+            .starts_with(b"_gpg")
+        {
             return Ok(true);
         }
     }
@@ -420,7 +495,8 @@ fn has_debsig(path: &Path) -> Result<bool> {
 
 // RPM
 
-/// Signatures of the header, and of header and payload: RPMSIGTAG_DSA, _RSA, _OPENPGP, _PGP and _GPG.
+/// Signatures of the header, and of header and payload: RPMSIGTAG_DSA, _RSA, _OPENPGP, _PGP and
+/// _GPG.
 const SIGNATURES: [u32; 5] = [267, 268, 278, 1002, 1005];
 
 fn open_rpm(path: &Path, size: u64) -> Result<Artifact> {
@@ -430,7 +506,10 @@ fn open_rpm(path: &Path, size: u64) -> Result<Artifact> {
     let header = &metadata.header;
     let version = metadata.get_version().context(damaged)?;
     let release = metadata.get_release().context(damaged)?;
-    let epoch = header.get_entry_data_as_u32(IndexTag::RPMTAG_EPOCH).ok().filter(|epoch| *epoch != 0);
+    let epoch = header
+        .get_entry_data_as_u32(IndexTag::RPMTAG_EPOCH)
+        .ok()
+        .filter(|epoch| *epoch != 0);
     let epoch = epoch.map_or_else(String::new, |epoch| format!("{epoch}:"));
     let files = metadata.get_file_entries().unwrap_or_default();
     let name_of = |file: &::rpm::FileEntry<'_>| file.path().to_string_lossy().into_owned();
@@ -444,13 +523,30 @@ fn open_rpm(path: &Path, size: u64) -> Result<Artifact> {
         summary: metadata.get_summary().ok().map(str::to_owned),
         depends: requires(&metadata),
         scriptlets: rpm_scriptlets(&metadata),
-        compression: header.get_entry_data_as_string(IndexTag::RPMTAG_PAYLOADCOMPRESSOR).unwrap_or("none").to_owned(),
+        compression: header
+            .get_entry_data_as_string(IndexTag::RPMTAG_PAYLOADCOMPRESSOR)
+            .unwrap_or("none")
+            .to_owned(),
         size,
-        is_signed: SIGNATURES.iter().any(|tag| metadata.signature.entry_is_present(*tag)),
-        config: files.iter().filter(|file| file.flags().contains(FileFlags::CONFIG)).map(name_of).collect(),
+        is_signed: SIGNATURES
+            .iter()
+            .any(|tag| metadata.signature.entry_is_present(*tag)),
+        config: files
+            .iter()
+            .filter(|file| file.flags().contains(FileFlags::CONFIG))
+            .map(name_of)
+            .collect(),
         payload,
         payload_size: size.saturating_sub(payload),
-        owners: files.iter().map(|file| (name_of(file), (file.user().to_owned(), file.group().to_owned()))).collect(),
+        owners: files
+            .iter()
+            .map(|file| {
+                (
+                    name_of(file),
+                    (file.user().to_owned(), file.group().to_owned()),
+                )
+            })
+            .collect(),
     })
 }
 
@@ -462,9 +558,15 @@ fn requires(metadata: &PackageMetadata) -> Vec<String> {
             continue;
         }
         let flags = needed.flags.bits();
-        let operator: String =
-            [(2, '<'), (4, '>'), (8, '=')].iter().filter(|(bit, _)| flags & bit != 0).map(|(_, sign)| sign).collect();
-        let text = [needed.name.as_str(), &operator, &needed.version].join(" ").trim_end().to_owned();
+        let operator: String = [(2, '<'), (4, '>'), (8, '=')]
+            .iter()
+            .filter(|(bit, _)| flags & bit != 0)
+            .map(|(_, sign)| sign)
+            .collect();
+        let text = [needed.name.as_str(), &operator, &needed.version]
+            .join(" ")
+            .trim_end()
+            .to_owned();
         if !shown.contains(&text) {
             shown.push(text);
         }
@@ -481,11 +583,20 @@ fn rpm_scriptlets(metadata: &PackageMetadata) -> Vec<(String, String)> {
         ("%postun", metadata.get_post_uninstall_script()),
         ("%posttrans", metadata.get_post_trans_script()),
     ];
-    let mut found: Vec<(String, String)> =
-        all.into_iter().filter_map(|(name, script)| Some((name.to_owned(), script.ok()?.script))).collect();
+    let mut found: Vec<(String, String)> = all
+        .into_iter()
+        .filter_map(|(name, script)| Some((name.to_owned(), script.ok()?.script)))
+        .collect();
     for trigger in metadata.get_trans_file_triggers().unwrap_or_default() {
-        let paths: Vec<&str> = trigger.conditions.iter().map(|condition| condition.name.as_str()).collect();
-        found.push((format!("%transfiletriggerin -- {}", paths.join(" ")), trigger.script));
+        let paths: Vec<&str> = trigger
+            .conditions
+            .iter()
+            .map(|condition| condition.name.as_str())
+            .collect();
+        found.push((
+            format!("%transfiletriggerin -- {}", paths.join(" ")),
+            trigger.script,
+        ));
     }
     found
 }
@@ -498,7 +609,9 @@ fn each_cpio(plain: impl Read, visit: Visit<'_>) -> io::Result<()> {
         let mut header = [0; 110];
         plain.read_exact(&mut header)?;
         // Fields are cut out by their bytes.
-        let text = std::str::from_utf8(&header).ok().filter(|text| text.is_ascii());
+        let text = std::str::from_utf8(&header)
+            .ok()
+            .filter(|text| text.is_ascii());
         let text = text.ok_or_else(|| damaged("a cpio header is not ASCII"))?;
         if !matches!(&text[..6], "070701" | "070702") {
             // `07070X` records, of packages with files over 4 GiB, have no names of their own.
@@ -506,9 +619,15 @@ fn each_cpio(plain: impl Read, visit: Visit<'_>) -> io::Result<()> {
         }
         let field = |index: usize| {
             let digits = &text[6 + 8 * index..14 + 8 * index];
-            u32::from_str_radix(digits, 16).map_err(|_| damaged("a cpio header has no number where one must be"))
+            u32::from_str_radix(digits, 16)
+                .map_err(|_| damaged("a cpio header has no number where one must be"))
         };
-        let (mode, mtime, size, name_size) = (field(1)?, field(5)?, u64::from(field(6)?), u64::from(field(11)?));
+        let (mode, mtime, size, name_size) = (
+            field(1)?,
+            field(5)?,
+            u64::from(field(6)?),
+            u64::from(field(11)?),
+        );
         if name_size > LONGEST_NAME {
             return Err(damaged("a name in the payload is longer than any path"));
         }
@@ -523,14 +642,25 @@ fn each_cpio(plain: impl Read, visit: Visit<'_>) -> io::Result<()> {
         let mut content = (&mut plain).take(size);
         let kind = match mode & 0o170_000 {
             0o040_000 => EntryKind::Directory,
-            0o100_000 => EntryKind::File { size, sha256: Sha256Sum([0; 32]) },
-            0o120_000 => EntryKind::Symlink(String::from_utf8_lossy(&read_text(&mut content)?).into_owned()),
+            0o100_000 => EntryKind::File {
+                size,
+                sha256: Sha256Sum([0; 32]),
+            },
+            0o120_000 => {
+                EntryKind::Symlink(String::from_utf8_lossy(&read_text(&mut content)?).into_owned())
+            }
             _ => EntryKind::Other,
         };
         let root = ("root".to_owned(), "root".to_owned());
         if let Some(path) = absolute(&name) {
-            let entry =
-                ArtifactEntry { path, kind, mode: mode & 0o7777, owner: root, mtime: mtime.into(), config: false };
+            let entry = ArtifactEntry {
+                path,
+                kind,
+                mode: mode & 0o7777,
+                owner: root,
+                mtime: mtime.into(),
+                config: false,
+            };
             if visit(entry, &mut content)?.is_break() {
                 return Ok(());
             }
@@ -547,5 +677,9 @@ fn padding(size: u64) -> u64 {
 
 fn skip(input: &mut impl BufRead, size: u64) -> io::Result<()> {
     let skipped = io::copy(&mut input.take(size), &mut io::sink())?;
-    if skipped == size { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    if skipped == size {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::UnexpectedEof.into())
+    }
 }

@@ -1,12 +1,14 @@
 //! RPM packages, version 4: lead, signature header, header, compressed cpio payload
 //! (<https://rpm-software-management.github.io/rpm/manual/format_v4.html>).
 //!
-//! The headers are the `rpm` crate's; its builder is not used, because it holds the compressed payload in memory, reads
-//! every file twice and takes three sums of both forms. Here the payload is made of segments first, so that its digest
-//! is known when the headers are written.
+//! The headers are the `rpm` crate's; its builder is not used, because it holds the compressed
+//! payload in memory, reads every file twice and takes three sums of both forms. Here the payload
+//! is made of segments first, so that its digest is known when the headers are written.
 //!
-//! Tags that rpmbuild writes and this does not: COOKIE, OPTFLAGS, PLATFORM (they name the building machine), FILECLASS, CLASSDICT, FILECOLORS, FILEDEPENDS* (which nothing but multilib transactions reads), PAYLOADDIGESTALT (a
-//! second pass; only needed by delta rpms), and MD5 sums of the whole.
+//! Tags that rpmbuild writes and this does not: COOKIE, OPTFLAGS, PLATFORM (they name the building
+//! machine), FILECLASS, CLASSDICT, FILECOLORS, FILEDEPENDS* (which nothing but multilib
+//! transactions reads), PAYLOADDIGESTALT (a second pass; only needed by delta rpms), and MD5 sums
+//! of the whole.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -18,7 +20,9 @@ use ::rpm::{
 };
 
 use super::version::PackageVersion;
-use super::{Archive, Format, Member, archive, archive_order, cannot_write, cpio, description, one_line};
+use super::{
+    Archive, Format, Member, archive, archive_order, cannot_write, cpio, description, one_line,
+};
 use crate::depends::Depends;
 use crate::error::{Context, Error, Result};
 use crate::name::Arch;
@@ -78,21 +82,28 @@ const NO_LICENSE: &str = "LicenseRef-Unspecified";
 impl Format for Rpm {
     fn file_name(&self, meta: &Meta) -> Result<String> {
         let version = PackageVersion::of(meta)?.without_epoch();
-        Ok(format!("{}-{version}.{}.rpm", meta.name, architecture(meta.arch)))
+        Ok(format!(
+            "{}-{version}.{}.rpm",
+            meta.name,
+            architecture(meta.arch)
+        ))
     }
 
     fn write(&self, package: &Package, segments: &Segments<'_>, out: &mut dyn Write) -> Result<()> {
         check_sizes(&package.tree)?;
         // The header's lists take about as long as the payload's sum.
         let payload = || {
-            let payload = segments.payload(Archive::Cpio, members(package), package.meta.compression)?;
+            let payload =
+                segments.payload(Archive::Cpio, members(package), package.meta.compression)?;
             let sum = payload.sha256()?;
             Ok::<_, Error>((payload, sum))
         };
         let (entries, payload) = rayon::join(|| header_entries(package), payload);
         let (entries, (payload, sum)) = (entries?, payload?);
         if payload.plain_size() != archive_size(&package.tree) {
-            return Err(Error::bug("an rpm's payload has another size than its header says"));
+            return Err(Error::bug(
+                "an rpm's payload has another size than its header says",
+            ));
         }
         put(out, &metadata(package, entries, &payload, &sum)?)?;
         payload.write_to(out)
@@ -100,23 +111,33 @@ impl Format for Rpm {
 
     fn texts(&self, package: &Package) -> Result<Vec<(String, String)>> {
         let version = PackageVersion::of(&package.meta)?;
-        let requires = requires(package, &version)?.into_iter().map(|(name, version, flags)| {
-            let comparison: String = [(sense::LESS, '<'), (sense::GREATER, '>'), (sense::EQUAL, '=')]
+        let requires = requires(package, &version)?
+            .into_iter()
+            .map(|(name, version, flags)| {
+                let comparison: String = [
+                    (sense::LESS, '<'),
+                    (sense::GREATER, '>'),
+                    (sense::EQUAL, '='),
+                ]
                 .iter()
                 .filter(|(flag, _)| flags & flag != 0)
                 .map(|(_, sign)| *sign)
                 .collect();
-            format!("{name} {comparison} {version}").trim_end().to_owned() + "\n"
-        });
+                format!("{name} {comparison} {version}")
+                    .trim_end()
+                    .to_owned()
+                    + "\n"
+            });
         let mut texts = vec![("requires".to_owned(), requires.collect::<String>())];
         let scriptlets = &package.scriptlets.rpm;
-        texts.extend(scripts(scriptlets).map(|(name, text, ..)| (name.to_owned(), text.to_owned())));
-        texts.extend(
-            scriptlets
-                .trigger
-                .iter()
-                .map(|trigger| (TRIGGER.to_owned(), format!("# -- {}\n{}", trigger.paths.join(" "), trigger.script))),
-        );
+        texts
+            .extend(scripts(scriptlets).map(|(name, text, ..)| (name.to_owned(), text.to_owned())));
+        texts.extend(scriptlets.trigger.iter().map(|trigger| {
+            (
+                TRIGGER.to_owned(),
+                format!("# -- {}\n{}", trigger.paths.join(" "), trigger.script),
+            )
+        }));
         Ok(texts)
     }
 }
@@ -135,9 +156,12 @@ fn put(out: &mut dyn Write, bytes: &[u8]) -> Result<()> {
 }
 
 fn check_sizes(tree: &Tree) -> Result<()> {
-    let too_large = tree.files().filter(|(_, _, content)| content.digest.size > FILE_LIMIT);
+    let too_large = tree
+        .files()
+        .filter(|(_, _, content)| content.digest.size > FILE_LIMIT);
     let errors = too_large.map(|(path, _, _)| {
-        Error::new(format!("`{path}` is too large for an rpm")).note("its payload holds files below 4 GiB (cpio newc)")
+        Error::new(format!("`{path}` is too large for an rpm"))
+            .note("its payload holds files below 4 GiB (cpio newc)")
     });
     Error::all(errors).map_or(Ok(()), Err)
 }
@@ -145,16 +169,34 @@ fn check_sizes(tree: &Tree) -> Result<()> {
 // Headers
 
 /// Returns lead, signature header and header.
-fn metadata(package: &Package, entries: Vec<HeaderEntry>, payload: &Payload<'_>, sum: &[u8; 32]) -> Result<Vec<u8>> {
+fn metadata(
+    package: &Package,
+    entries: Vec<HeaderEntry>,
+    payload: &Payload<'_>,
+    sum: &[u8; 32],
+) -> Result<Vec<u8>> {
     let cannot = || "cannot make an rpm's header".to_owned();
     let digest = [
-        entry(IndexTag::RPMTAG_PAYLOADSHA256, IndexData::StringArray(vec![hex::encode(sum)])),
-        entry(IndexTag::RPMTAG_PAYLOADSHA256ALGO, IndexData::Int32(vec![SHA256])),
+        entry(
+            IndexTag::RPMTAG_PAYLOADSHA256,
+            IndexData::StringArray(vec![hex::encode(sum)]),
+        ),
+        entry(
+            IndexTag::RPMTAG_PAYLOADSHA256ALGO,
+            IndexData::Int32(vec![SHA256]),
+        ),
     ];
-    let header = Header::<IndexTag>::from_entries(entries.into_iter().chain(digest), IndexTag::RPMTAG_HEADERIMMUTABLE);
+    let header = Header::<IndexTag>::from_entries(
+        entries.into_iter().chain(digest),
+        IndexTag::RPMTAG_HEADERIMMUTABLE,
+    );
     let version = PackageVersion::of(&package.meta)?;
     let mut metadata = PackageMetadata {
-        lead: Lead::new(&format!("{}-{}", package.meta.name, version.without_epoch())),
+        lead: Lead::new(&format!(
+            "{}-{}",
+            package.meta.name,
+            version.without_epoch()
+        )),
         signature: Header::from_entries([], IndexSignatureTag::HEADER_SIGNATURES),
         header,
     };
@@ -169,13 +211,16 @@ fn metadata(package: &Package, entries: Vec<HeaderEntry>, payload: &Payload<'_>,
     if size <= u64::from(u32::MAX) {
         signature = signature.set_content_length(size);
     }
-    metadata.signature = with_archive_size(signature.build().context(cannot)?, payload.plain_size()).context(cannot)?;
+    metadata.signature =
+        with_archive_size(signature.build().context(cannot)?, payload.plain_size())
+            .context(cannot)?;
     let mut bytes = Vec::new();
     metadata.write(&mut bytes).context(cannot)?;
     Ok(bytes)
 }
 
-/// Adds the payload's uncompressed size where it needs 64 bits: in the header itself, rpm takes that tag for damage.
+/// Adds the payload's uncompressed size where it needs 64 bits: in the header itself, rpm takes
+/// that tag for damage.
 fn with_archive_size(
     signature: Header<IndexSignatureTag>,
     size: u64,
@@ -184,9 +229,15 @@ fn with_archive_size(
         return Ok(signature);
     }
     let region = IndexSignatureTag::HEADER_SIGNATURES;
-    let entries = signature.get_all_entries()?.into_iter().filter(|(tag, _)| *tag != region as u32);
+    let entries = signature
+        .get_all_entries()?
+        .into_iter()
+        .filter(|(tag, _)| *tag != region as u32);
     let entries = entries.map(|(tag, data)| HeaderEntry::new(tag, data));
-    let size = HeaderEntry::new(IndexSignatureTag::RPMSIGTAG_LONGARCHIVESIZE as u32, IndexData::Int64(vec![size]));
+    let size = HeaderEntry::new(
+        IndexSignatureTag::RPMSIGTAG_LONGARCHIVESIZE as u32,
+        IndexData::Int64(vec![size]),
+    );
     Ok(Header::from_entries(entries.chain([size]), region))
 }
 
@@ -215,11 +266,23 @@ fn header_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
     let version = PackageVersion::of(&package.meta)?;
     let mut entries = name_entries(&package.meta, &version)?;
     // Links count by the length of their targets.
-    let installed: u64 = package.tree.iter().map(|(_, entry)| u64::from(cpio::file_size(entry))).sum();
-    entries.push(size_entry(installed, IndexTag::RPMTAG_SIZE, IndexTag::RPMTAG_LONGSIZE));
-    // rpm2cpio up to rpm 4.19 compares it and fails without. One of 64 bits belongs in the signature header.
+    let installed: u64 = package
+        .tree
+        .iter()
+        .map(|(_, entry)| u64::from(cpio::file_size(entry)))
+        .sum();
+    entries.push(size_entry(
+        installed,
+        IndexTag::RPMTAG_SIZE,
+        IndexTag::RPMTAG_LONGSIZE,
+    ));
+    // rpm2cpio up to rpm 4.19 compares it and fails without. One of 64 bits belongs in the
+    // signature header.
     if let Ok(archive) = u32::try_from(archive_size(&package.tree)) {
-        entries.push(entry(IndexTag::RPMTAG_ARCHIVESIZE, IndexData::Int32(vec![archive])));
+        entries.push(entry(
+            IndexTag::RPMTAG_ARCHIVESIZE,
+            IndexData::Int32(vec![archive]),
+        ));
     }
     let (compressor, flags) = compressor(package.meta.compression);
     entries.push(string(IndexTag::RPMTAG_PAYLOADFORMAT, "cpio"));
@@ -228,14 +291,25 @@ fn header_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
     entries.extend(scriptlet_entries(&package.scriptlets.rpm));
     entries.extend(dependency_entries(
         &provides(package, &version)?,
-        [IndexTag::RPMTAG_PROVIDENAME, IndexTag::RPMTAG_PROVIDEFLAGS, IndexTag::RPMTAG_PROVIDEVERSION],
+        [
+            IndexTag::RPMTAG_PROVIDENAME,
+            IndexTag::RPMTAG_PROVIDEFLAGS,
+            IndexTag::RPMTAG_PROVIDEVERSION,
+        ],
     ));
     entries.extend(dependency_entries(
         &requires(package, &version)?,
-        [IndexTag::RPMTAG_REQUIRENAME, IndexTag::RPMTAG_REQUIREFLAGS, IndexTag::RPMTAG_REQUIREVERSION],
+        [
+            IndexTag::RPMTAG_REQUIRENAME,
+            IndexTag::RPMTAG_REQUIREFLAGS,
+            IndexTag::RPMTAG_REQUIREVERSION,
+        ],
     ));
     entries.extend(relation_entries(package)?);
-    entries.push(entry(IndexTag::RPMTAG_FILEDIGESTALGO, IndexData::Int32(vec![SHA256])));
+    entries.push(entry(
+        IndexTag::RPMTAG_FILEDIGESTALGO,
+        IndexData::Int32(vec![SHA256]),
+    ));
     if package.tree.iter().len() > 0 {
         entries.extend(file_entries(package)?);
     }
@@ -244,56 +318,100 @@ fn header_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
 
 fn name_entries(meta: &Meta, version: &PackageVersion) -> Result<Vec<HeaderEntry>> {
     let summary = one_line(&meta.summary);
-    let summary = if summary.is_empty() { meta.name.to_string() } else { summary.trim_end_matches('.').to_owned() };
-    let license = meta.license.as_deref().map(one_line).filter(|license| !license.is_empty());
+    let summary = if summary.is_empty() {
+        meta.name.to_string()
+    } else {
+        summary.trim_end_matches('.').to_owned()
+    };
+    let license = meta
+        .license
+        .as_deref()
+        .map(one_line)
+        .filter(|license| !license.is_empty());
     let mut entries = vec![
-        entry(IndexTag::RPMTAG_HEADERI18NTABLE, IndexData::StringArray(vec!["C".to_owned()])),
+        entry(
+            IndexTag::RPMTAG_HEADERI18NTABLE,
+            IndexData::StringArray(vec!["C".to_owned()]),
+        ),
         string(IndexTag::RPMTAG_NAME, meta.name.as_str()),
         string(IndexTag::RPMTAG_VERSION, &version.upstream),
         string(IndexTag::RPMTAG_RELEASE, &version.revision),
         translated(IndexTag::RPMTAG_SUMMARY, summary),
         translated(IndexTag::RPMTAG_DESCRIPTION, description(meta)),
-        entry(IndexTag::RPMTAG_BUILDTIME, IndexData::Int32(vec![mtime(meta)?])),
+        entry(
+            IndexTag::RPMTAG_BUILDTIME,
+            IndexData::Int32(vec![mtime(meta)?]),
+        ),
         string(IndexTag::RPMTAG_BUILDHOST, BUILD_HOST),
-        string(IndexTag::RPMTAG_LICENSE, license.as_deref().unwrap_or(NO_LICENSE)),
+        string(
+            IndexTag::RPMTAG_LICENSE,
+            license.as_deref().unwrap_or(NO_LICENSE),
+        ),
         string(IndexTag::RPMTAG_PACKAGER, one_line(&meta.maintainer)),
         translated(IndexTag::RPMTAG_GROUP, GROUP),
         string(IndexTag::RPMTAG_OS, "linux"),
         string(IndexTag::RPMTAG_ARCH, architecture(meta.arch)),
         // Its presence is how rpm tells a binary package.
-        string(IndexTag::RPMTAG_SOURCERPM, format!("{}-{}.src.rpm", meta.name, version.without_epoch())),
-        string(IndexTag::RPMTAG_RPMVERSION, concat!("pkgapp ", env!("CARGO_PKG_VERSION"))),
+        string(
+            IndexTag::RPMTAG_SOURCERPM,
+            format!("{}-{}.src.rpm", meta.name, version.without_epoch()),
+        ),
+        string(
+            IndexTag::RPMTAG_RPMVERSION,
+            concat!("pkgapp ", env!("CARGO_PKG_VERSION")),
+        ),
         string(IndexTag::RPMTAG_ENCODING, "utf-8"),
     ];
     entries.extend(changelog(meta, version)?);
     if version.epoch != 0 {
-        entries.push(entry(IndexTag::RPMTAG_EPOCH, IndexData::Int32(vec![version.epoch])));
+        entries.push(entry(
+            IndexTag::RPMTAG_EPOCH,
+            IndexData::Int32(vec![version.epoch]),
+        ));
     }
     if let Some(homepage) = &meta.homepage {
         entries.push(string(IndexTag::RPMTAG_URL, one_line(homepage)));
     }
     if let Some(commit) = &meta.commit {
-        entries.push(string(IndexTag::RPMTAG_VCS, format!("git#{}", one_line(commit))));
+        entries.push(string(
+            IndexTag::RPMTAG_VCS,
+            format!("git#{}", one_line(commit)),
+        ));
     }
     Ok(entries)
 }
 
-/// One entry: what a person sees with `rpm -q --changelog`. As rpmbuild does, its time is noon of the day.
+/// One entry: what a person sees with `rpm -q --changelog`. As rpmbuild does, its time is noon of
+/// the day.
 fn changelog(meta: &Meta, version: &PackageVersion) -> Result<[HeaderEntry; 3]> {
     const DAY: u32 = 86_400;
     let time = mtime(meta)?;
     let who = format!("{} - {}", one_line(&meta.maintainer), version.full());
     let text = format!("- Version {}.", version.upstream);
     Ok([
-        entry(IndexTag::RPMTAG_CHANGELOGTIME, IndexData::Int32(vec![time - time % DAY + DAY / 2])),
-        entry(IndexTag::RPMTAG_CHANGELOGNAME, IndexData::StringArray(vec![who])),
-        entry(IndexTag::RPMTAG_CHANGELOGTEXT, IndexData::StringArray(vec![text])),
+        entry(
+            IndexTag::RPMTAG_CHANGELOGTIME,
+            IndexData::Int32(vec![time - time % DAY + DAY / 2]),
+        ),
+        entry(
+            IndexTag::RPMTAG_CHANGELOGNAME,
+            IndexData::StringArray(vec![who]),
+        ),
+        entry(
+            IndexTag::RPMTAG_CHANGELOGTEXT,
+            IndexData::StringArray(vec![text]),
+        ),
     ])
 }
 
 fn mtime(meta: &Meta) -> Result<u32> {
-    u32::try_from(meta.timestamp)
-        .map_err(|error| Error::new(format!("{} is no time that an rpm can hold", meta.timestamp)).cause(error))
+    u32::try_from(meta.timestamp).map_err(|error| {
+        Error::new(format!(
+            "{} is no time that an rpm can hold",
+            meta.timestamp
+        ))
+        .cause(error)
+    })
 }
 
 fn compressor(compression: Compression) -> (&'static str, String) {
@@ -304,25 +422,59 @@ fn compressor(compression: Compression) -> (&'static str, String) {
     }
 }
 
-/// A scriptlet: its name in a spec file, its text, the tags of text and interpreter, and the flag of the dependency on the
-/// interpreter.
+/// A scriptlet: its name in a spec file, its text, the tags of text and interpreter, and the flag
+/// of the dependency on the interpreter.
 type Script<'a> = (&'static str, &'a str, IndexTag, IndexTag, u32);
 
 fn scripts(scriptlets: &RpmScriptlets) -> impl Iterator<Item = Script<'_>> {
-    let RpmScriptlets { pre, preun, postun, posttrans, .. } = scriptlets;
+    let RpmScriptlets {
+        pre,
+        preun,
+        postun,
+        posttrans,
+        ..
+    } = scriptlets;
     [
-        ("pre", pre, IndexTag::RPMTAG_PREIN, IndexTag::RPMTAG_PREINPROG, sense::SCRIPT_PRE),
-        ("preun", preun, IndexTag::RPMTAG_PREUN, IndexTag::RPMTAG_PREUNPROG, sense::SCRIPT_PREUN),
-        ("postun", postun, IndexTag::RPMTAG_POSTUN, IndexTag::RPMTAG_POSTUNPROG, sense::SCRIPT_POSTUN),
-        ("posttrans", posttrans, IndexTag::RPMTAG_POSTTRANS, IndexTag::RPMTAG_POSTTRANSPROG, sense::POSTTRANS),
+        (
+            "pre",
+            pre,
+            IndexTag::RPMTAG_PREIN,
+            IndexTag::RPMTAG_PREINPROG,
+            sense::SCRIPT_PRE,
+        ),
+        (
+            "preun",
+            preun,
+            IndexTag::RPMTAG_PREUN,
+            IndexTag::RPMTAG_PREUNPROG,
+            sense::SCRIPT_PREUN,
+        ),
+        (
+            "postun",
+            postun,
+            IndexTag::RPMTAG_POSTUN,
+            IndexTag::RPMTAG_POSTUNPROG,
+            sense::SCRIPT_POSTUN,
+        ),
+        (
+            "posttrans",
+            posttrans,
+            IndexTag::RPMTAG_POSTTRANS,
+            IndexTag::RPMTAG_POSTTRANSPROG,
+            sense::POSTTRANS,
+        ),
     ]
     .into_iter()
-    .filter_map(|(name, text, tag, program, flag)| Some((name, text.as_deref()?, tag, program, flag)))
+    .filter_map(|(name, text, tag, program, flag)| {
+        Some((name, text.as_deref()?, tag, program, flag))
+    })
 }
 
 fn scriptlet_entries(scriptlets: &RpmScriptlets) -> Vec<HeaderEntry> {
     let mut entries: Vec<HeaderEntry> = scripts(scriptlets)
-        .flat_map(|(_, text, tag, program, _)| [string(tag, text.trim_end()), string(program, "/bin/sh")])
+        .flat_map(|(_, text, tag, program, _)| {
+            [string(tag, text.trim_end()), string(program, "/bin/sh")]
+        })
         .collect();
     if let Some(trigger) = &scriptlets.trigger {
         entries.extend(trigger_entries(trigger));
@@ -330,18 +482,40 @@ fn scriptlet_entries(scriptlets: &RpmScriptlets) -> Vec<HeaderEntry> {
     entries
 }
 
-/// One script, and for each of its paths a line: path, index of the script, and that it is about files that are installed.
+/// One script, and for each of its paths a line: path, index of the script, and that it is about
+/// files that are installed.
 fn trigger_entries(trigger: &FileTrigger) -> [HeaderEntry; 7] {
     let count = trigger.paths.len();
     let texts = |texts: Vec<String>| IndexData::StringArray(texts);
     [
-        entry(IndexTag::RPMTAG_TRANSFILETRIGGERSCRIPTS, texts(vec![trigger.script.trim_end().to_owned()])),
-        entry(IndexTag::RPMTAG_TRANSFILETRIGGERSCRIPTPROG, texts(vec!["/bin/sh".to_owned()])),
-        entry(IndexTag::RPMTAG_TRANSFILETRIGGERNAME, texts(trigger.paths.clone())),
-        entry(IndexTag::RPMTAG_TRANSFILETRIGGERINDEX, IndexData::Int32(vec![0; count])),
-        entry(IndexTag::RPMTAG_TRANSFILETRIGGERVERSION, texts(vec![String::new(); count])),
-        entry(IndexTag::RPMTAG_TRANSFILETRIGGERFLAGS, IndexData::Int32(vec![sense::TRIGGERIN; count])),
-        entry(IndexTag::RPMTAG_TRANSFILETRIGGERPRIORITIES, IndexData::Int32(vec![TRIGGER_PRIORITY])),
+        entry(
+            IndexTag::RPMTAG_TRANSFILETRIGGERSCRIPTS,
+            texts(vec![trigger.script.trim_end().to_owned()]),
+        ),
+        entry(
+            IndexTag::RPMTAG_TRANSFILETRIGGERSCRIPTPROG,
+            texts(vec!["/bin/sh".to_owned()]),
+        ),
+        entry(
+            IndexTag::RPMTAG_TRANSFILETRIGGERNAME,
+            texts(trigger.paths.clone()),
+        ),
+        entry(
+            IndexTag::RPMTAG_TRANSFILETRIGGERINDEX,
+            IndexData::Int32(vec![0; count]),
+        ),
+        entry(
+            IndexTag::RPMTAG_TRANSFILETRIGGERVERSION,
+            texts(vec![String::new(); count]),
+        ),
+        entry(
+            IndexTag::RPMTAG_TRANSFILETRIGGERFLAGS,
+            IndexData::Int32(vec![sense::TRIGGERIN; count]),
+        ),
+        entry(
+            IndexTag::RPMTAG_TRANSFILETRIGGERPRIORITIES,
+            IndexData::Int32(vec![TRIGGER_PRIORITY]),
+        ),
     ]
 }
 
@@ -350,15 +524,38 @@ fn trigger_entries(trigger: &FileTrigger) -> [HeaderEntry; 7] {
 /// Name, flags, version; sorted and without repetitions.
 type Dependencies = std::collections::BTreeSet<(String, String, u32)>;
 
-fn dependency_entries(dependencies: &Dependencies, [name, flags, version]: [IndexTag; 3]) -> [HeaderEntry; 3] {
+fn dependency_entries(
+    dependencies: &Dependencies,
+    [name, flags, version]: [IndexTag; 3],
+) -> [HeaderEntry; 3] {
     [
-        entry(name, IndexData::StringArray(dependencies.iter().map(|(name, _, _)| name.clone()).collect())),
-        entry(flags, IndexData::Int32(dependencies.iter().map(|(_, _, flags)| *flags).collect())),
-        entry(version, IndexData::StringArray(dependencies.iter().map(|(_, version, _)| version.clone()).collect())),
+        entry(
+            name,
+            IndexData::StringArray(
+                dependencies
+                    .iter()
+                    .map(|(name, _, _)| name.clone())
+                    .collect(),
+            ),
+        ),
+        entry(
+            flags,
+            IndexData::Int32(dependencies.iter().map(|(_, _, flags)| *flags).collect()),
+        ),
+        entry(
+            version,
+            IndexData::StringArray(
+                dependencies
+                    .iter()
+                    .map(|(_, version, _)| version.clone())
+                    .collect(),
+            ),
+        ),
     ]
 }
 
-/// The package itself, and nothing that its files might be taken to provide: what a release holds is for it alone.
+/// The package itself, and nothing that its files might be taken to provide: what a release holds
+/// is for it alone.
 fn provides(package: &Package, version: &PackageVersion) -> Result<Dependencies> {
     let name = &package.meta.name;
     let evr = version.full();
@@ -382,13 +579,38 @@ fn relation_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
     use IndexTag as Tag;
     let relations = &package.depends.relations;
     let kinds = [
-        (&relations.conflicts.rpm, [Tag::RPMTAG_CONFLICTNAME, Tag::RPMTAG_CONFLICTFLAGS, Tag::RPMTAG_CONFLICTVERSION]),
-        (&relations.replaces.rpm, [Tag::RPMTAG_OBSOLETENAME, Tag::RPMTAG_OBSOLETEFLAGS, Tag::RPMTAG_OBSOLETEVERSION]),
+        (
+            &relations.conflicts.rpm,
+            [
+                Tag::RPMTAG_CONFLICTNAME,
+                Tag::RPMTAG_CONFLICTFLAGS,
+                Tag::RPMTAG_CONFLICTVERSION,
+            ],
+        ),
+        (
+            &relations.replaces.rpm,
+            [
+                Tag::RPMTAG_OBSOLETENAME,
+                Tag::RPMTAG_OBSOLETEFLAGS,
+                Tag::RPMTAG_OBSOLETEVERSION,
+            ],
+        ),
         (
             &relations.recommends.rpm,
-            [Tag::RPMTAG_RECOMMENDNAME, Tag::RPMTAG_RECOMMENDFLAGS, Tag::RPMTAG_RECOMMENDVERSION],
+            [
+                Tag::RPMTAG_RECOMMENDNAME,
+                Tag::RPMTAG_RECOMMENDFLAGS,
+                Tag::RPMTAG_RECOMMENDVERSION,
+            ],
         ),
-        (&relations.suggests.rpm, [Tag::RPMTAG_SUGGESTNAME, Tag::RPMTAG_SUGGESTFLAGS, Tag::RPMTAG_SUGGESTVERSION]),
+        (
+            &relations.suggests.rpm,
+            [
+                Tag::RPMTAG_SUGGESTNAME,
+                Tag::RPMTAG_SUGGESTFLAGS,
+                Tag::RPMTAG_SUGGESTVERSION,
+            ],
+        ),
     ];
     let mut entries = Vec::new();
     for (list, tags) in kinds {
@@ -405,7 +627,9 @@ fn requires(package: &Package, version: &PackageVersion) -> Result<Dependencies>
         requires.insert(needed);
     }
     let programs = package.depends.programs.iter().map(|program| program.rpm());
-    let declared = programs.chain(package.depends.declared_rpm.iter().map(String::as_str)).map(declared);
+    let declared = programs
+        .chain(package.depends.declared_rpm.iter().map(String::as_str))
+        .map(declared);
     let (declared, errors): (Vec<_>, Vec<_>) = declared.partition(Result::is_ok);
     if let Some(error) = Error::all(errors.into_iter().filter_map(Result::err)) {
         return Err(error);
@@ -418,10 +642,23 @@ fn requires(package: &Package, version: &PackageVersion) -> Result<Dependencies>
     if scriptlets.trigger.is_some() {
         requires.insert(("/bin/sh".to_owned(), String::new(), sense::INTERP));
     }
-    requires.extend(scriptlets.requires_pre.iter().map(|name| (name.clone(), String::new(), sense::SCRIPT_PRE)));
-    let features = features(package, version, requires.iter().any(|(name, _, _)| name.starts_with('(')));
+    requires.extend(
+        scriptlets
+            .requires_pre
+            .iter()
+            .map(|name| (name.clone(), String::new(), sense::SCRIPT_PRE)),
+    );
+    let features = features(
+        package,
+        version,
+        requires.iter().any(|(name, _, _)| name.starts_with('(')),
+    );
     requires.extend(features.into_iter().map(|(feature, since)| {
-        (format!("rpmlib({feature})"), since.to_owned(), sense::RPMLIB | sense::LESS | sense::EQUAL)
+        (
+            format!("rpmlib({feature})"),
+            since.to_owned(),
+            sense::RPMLIB | sense::LESS | sense::EQUAL,
+        )
     }));
     Ok(requires)
 }
@@ -432,20 +669,35 @@ fn host_requirements(depends: &Depends) -> Vec<(String, String, u32)> {
     if let Some(python) = depends.python {
         needed.push((format!("/usr/bin/python{python}"), String::new(), 0));
         needed.push(("python(abi)".to_owned(), python.to_string(), sense::EQUAL));
-        let parts = depends.python_parts.iter().filter_map(|part| part.rpm(python));
+        let parts = depends
+            .python_parts
+            .iter()
+            .filter_map(|part| part.rpm(python));
         needed.extend(parts.map(|package| (package, String::new(), 0)));
     }
     if let Some(runtime) = &depends.runtime {
-        needed.push((runtime.package.clone(), runtime.version.clone(), sense::GREATER | sense::EQUAL));
+        needed.push((
+            runtime.package.clone(),
+            runtime.version.clone(),
+            sense::GREATER | sense::EQUAL,
+        ));
     }
     for library in &depends.libraries {
         let mark = if library.is_64 { "(64bit)" } else { "" };
         let any = std::iter::once("");
         for version in any.chain(library.versions.iter().map(String::as_str)) {
-            // A bare name has its parentheses only before a mark: `libc.so.6()(64bit)`, `libc.so.6`.
-            let parentheses =
-                if version.is_empty() && mark.is_empty() { String::new() } else { format!("({version})") };
-            needed.push((format!("{}{parentheses}{mark}", library.soname), String::new(), 0));
+            // A bare name has its parentheses only before a mark: `libc.so.6()(64bit)`,
+            // `libc.so.6`.
+            let parentheses = if version.is_empty() && mark.is_empty() {
+                String::new()
+            } else {
+                format!("({version})")
+            };
+            needed.push((
+                format!("{}{parentheses}{mark}", library.soname),
+                String::new(),
+                0,
+            ));
         }
     }
     needed
@@ -454,10 +706,15 @@ fn host_requirements(depends: &Depends) -> Vec<(String, String, u32)> {
 /// Reads a dependency as a spec file has it: `libpq`, `libpq >= 13`, or a rich one in parentheses.
 fn declared(text: &str) -> Result<(String, String, u32)> {
     let bad = || {
-        Error::new(format!("`{text}` under `depends.rpm` is not a dependency")).hint("write `libpq` or `libpq >= 13`")
+        Error::new(format!("`{text}` under `depends.rpm` is not a dependency"))
+            .hint("write `libpq` or `libpq >= 13`")
     };
     if text.starts_with('(') {
-        return if text.ends_with(')') { Ok((text.to_owned(), String::new(), 0)) } else { Err(bad()) };
+        return if text.ends_with(')') {
+            Ok((text.to_owned(), String::new(), 0))
+        } else {
+            Err(bad())
+        };
     }
     match text.split_whitespace().collect::<Vec<_>>()[..] {
         [name] if !name.contains(['<', '>', '=', ',']) => Ok((name.to_owned(), String::new(), 0)),
@@ -476,10 +733,18 @@ fn declared(text: &str) -> Result<(String, String, u32)> {
     }
 }
 
-/// What an rpm must know to read the package, and the version that learnt it (rpm's `rpmlib` provides).
-fn features(package: &Package, version: &PackageVersion, rich: bool) -> Vec<(&'static str, &'static str)> {
-    let mut features =
-        vec![("CompressedFileNames", "3.0.4-1"), ("FileDigests", "4.6.0-1"), ("PayloadFilesHavePrefix", "4.0-1")];
+/// What an rpm must know to read the package, and the version that learnt it (rpm's `rpmlib`
+/// provides).
+fn features(
+    package: &Package,
+    version: &PackageVersion,
+    rich: bool,
+) -> Vec<(&'static str, &'static str)> {
+    let mut features = vec![
+        ("CompressedFileNames", "3.0.4-1"),
+        ("FileDigests", "4.6.0-1"),
+        ("PayloadFilesHavePrefix", "4.0-1"),
+    ];
     match package.meta.compression {
         Compression::Zstd(_) => features.push(("PayloadIsZstd", "5.4.18-1")),
         Compression::Xz(_) => features.push(("PayloadIsXz", "5.2-1")),
@@ -496,7 +761,8 @@ fn features(package: &Package, version: &PackageVersion, rich: bool) -> Vec<(&'s
 
 // Files
 
-/// The arrays that describe the files, in the order of the tree: rpm finds a file of the payload by its name here.
+/// The arrays that describe the files, in the order of the tree: rpm finds a file of the payload by
+/// its name here.
 fn file_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
     let ghost = ghost();
     let ghosts = package.ghosts.iter().map(|path| (path, &ghost));
@@ -506,11 +772,18 @@ fn file_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
     let count = files.len();
     // No entry's is later.
     mtime(&package.meta)?;
-    let file_time = |entry: &Entry| u32::try_from(archive::mtime(&package.meta, entry)).unwrap_or(u32::MAX);
-    let numbers =
-        |value: &dyn Fn(&Entry) -> u32| IndexData::Int32(files.iter().map(|(_, entry)| value(entry)).collect());
+    let file_time =
+        |entry: &Entry| u32::try_from(archive::mtime(&package.meta, entry)).unwrap_or(u32::MAX);
+    let numbers = |value: &dyn Fn(&Entry) -> u32| {
+        IndexData::Int32(files.iter().map(|(_, entry)| value(entry)).collect())
+    };
     let by_path = |value: &dyn Fn(&InstallPath, &Entry) -> u32| {
-        IndexData::Int32(files.iter().map(|(path, entry)| value(path, entry)).collect())
+        IndexData::Int32(
+            files
+                .iter()
+                .map(|(path, entry)| value(path, entry))
+                .collect(),
+        )
     };
     let texts = |value: &dyn Fn(&Entry) -> String| {
         IndexData::StringArray(files.iter().map(|(_, entry)| value(entry)).collect())
@@ -521,7 +794,12 @@ fn file_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
         entry(IndexTag::RPMTAG_FILESIZES, numbers(&cpio::file_size)),
         entry(
             IndexTag::RPMTAG_FILEMODES,
-            IndexData::Int16(files.iter().map(|(_, entry)| cpio::file_mode(entry)).collect()),
+            IndexData::Int16(
+                files
+                    .iter()
+                    .map(|(_, entry)| cpio::file_mode(entry))
+                    .collect(),
+            ),
         ),
         entry(IndexTag::RPMTAG_FILERDEVS, IndexData::Int16(vec![0; count])),
         entry(IndexTag::RPMTAG_FILEMTIMES, numbers(&file_time)),
@@ -530,7 +808,13 @@ fn file_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
             IndexData::StringArray(
                 files
                     .iter()
-                    .map(|(path, entry)| if is_ghost(path) { String::new() } else { file_digest(entry) })
+                    .map(|(path, entry)| {
+                        if is_ghost(path) {
+                            String::new()
+                        } else {
+                            file_digest(entry)
+                        }
+                    })
                     .collect(),
             ),
         ),
@@ -543,43 +827,77 @@ fn file_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
                 Role::Payload => 0,
             }),
         ),
-        entry(IndexTag::RPMTAG_FILEUSERNAME, texts(&|entry| entry.owner.user.to_string())),
-        entry(IndexTag::RPMTAG_FILEGROUPNAME, texts(&|entry| entry.owner.group.to_string())),
+        entry(
+            IndexTag::RPMTAG_FILEUSERNAME,
+            texts(&|entry| entry.owner.user.to_string()),
+        ),
+        entry(
+            IndexTag::RPMTAG_FILEGROUPNAME,
+            texts(&|entry| entry.owner.group.to_string()),
+        ),
         // Every file is an inode of its own, so that no two are taken for one with two names.
-        entry(IndexTag::RPMTAG_FILEDEVICES, IndexData::Int32(vec![1; count])),
-        entry(IndexTag::RPMTAG_FILEINODES, IndexData::Int32((1..=ordinals).collect())),
+        entry(
+            IndexTag::RPMTAG_FILEDEVICES,
+            IndexData::Int32(vec![1; count]),
+        ),
+        entry(
+            IndexTag::RPMTAG_FILEINODES,
+            IndexData::Int32((1..=ordinals).collect()),
+        ),
         entry(IndexTag::RPMTAG_FILELANGS, texts(&|_| String::new())),
         // Everything is verified.
         entry(
             IndexTag::RPMTAG_FILEVERIFYFLAGS,
-            by_path(&|path, _| if is_ghost(path) { VERIFY_GHOST } else { u32::MAX }),
+            by_path(&|path, _| {
+                if is_ghost(path) {
+                    VERIFY_GHOST
+                } else {
+                    u32::MAX
+                }
+            }),
         ),
         entry(IndexTag::RPMTAG_DIRINDEXES, IndexData::Int32(indexes)),
         entry(
             IndexTag::RPMTAG_BASENAMES,
-            IndexData::StringArray(files.iter().map(|(path, _)| path.file_name().to_owned()).collect()),
+            IndexData::StringArray(
+                files
+                    .iter()
+                    .map(|(path, _)| path.file_name().to_owned())
+                    .collect(),
+            ),
         ),
-        entry(IndexTag::RPMTAG_DIRNAMES, IndexData::StringArray(directories)),
+        entry(
+            IndexTag::RPMTAG_DIRNAMES,
+            IndexData::StringArray(directories),
+        ),
     ])
 }
 
 /// What stands for a file that a scriptlet makes.
 fn ghost() -> Entry {
-    let origin = Arc::new(Origin { label: "byte code".into(), layer: None });
+    let origin = Arc::new(Origin {
+        label: "byte code".into(),
+        layer: None,
+    });
     Entry::file(Content::memory(Vec::new()), 0o644, &origin)
 }
 
 /// Directory names, each once, with a slash at the end; and each file's index among them.
 fn directories(files: &[(&InstallPath, &Entry)]) -> (Vec<String>, Vec<u32>) {
     let of = |path: &'_ InstallPath| path.as_str().len() - path.file_name().len();
-    let directories: Vec<&str> = files.iter().map(|(path, _)| &path.as_str()[..of(path)]).collect();
+    let directories: Vec<&str> = files
+        .iter()
+        .map(|(path, _)| &path.as_str()[..of(path)])
+        .collect();
     // Most lie beside the one before.
     let groups = || directories.chunk_by(|a, b| a == b);
     let mut names: BTreeMap<&str, u32> = groups().map(|group| (group[0], 0)).collect();
     for (number, index) in (0..).zip(names.values_mut()) {
         *index = number;
     }
-    let indexes = groups().flat_map(|group| std::iter::repeat_n(names[group[0]], group.len())).collect();
+    let indexes = groups()
+        .flat_map(|group| std::iter::repeat_n(names[group[0]], group.len()))
+        .collect();
     (names.into_keys().map(str::to_owned).collect(), indexes)
 }
 
@@ -607,13 +925,17 @@ fn members(package: &Package) -> Vec<Member<'_>> {
         place: Some((path, entry)),
         md5: None,
     };
-    archive_order(&package.tree.iter().collect::<Vec<_>>()).into_iter().map(member).collect()
+    archive_order(&package.tree.iter().collect::<Vec<_>>())
+        .into_iter()
+        .map(member)
+        .collect()
 }
 
 /// Size of the uncompressed payload.
 fn archive_size(tree: &Tree) -> u64 {
-    let entries =
-        tree.iter().map(|(path, entry)| cpio::record_size(path.as_str().len() + 1, u64::from(cpio::file_size(entry))));
+    let entries = tree.iter().map(|(path, entry)| {
+        cpio::record_size(path.as_str().len() + 1, u64::from(cpio::file_size(entry)))
+    });
     entries.sum::<u64>() + cpio::record_size(cpio::TRAILER.len(), 0)
 }
 
@@ -623,10 +945,26 @@ mod tests {
 
     #[test]
     fn declared_dependencies_are_read_as_a_spec_file_has_them() {
-        assert_eq!(declared("libpq").unwrap(), ("libpq".into(), String::new(), 0));
-        assert_eq!(declared("libpq >= 13").unwrap(), ("libpq".into(), "13".into(), 12));
-        assert_eq!(declared("(a or b)").unwrap(), ("(a or b)".into(), String::new(), 0));
-        for bad in ["", "libpq>=13", "libpq >= ", "libpq ~ 13", "(a or b", "a, b"] {
+        assert_eq!(
+            declared("libpq").unwrap(),
+            ("libpq".into(), String::new(), 0)
+        );
+        assert_eq!(
+            declared("libpq >= 13").unwrap(),
+            ("libpq".into(), "13".into(), 12)
+        );
+        assert_eq!(
+            declared("(a or b)").unwrap(),
+            ("(a or b)".into(), String::new(), 0)
+        );
+        for bad in [
+            "",
+            "libpq>=13",
+            "libpq >= ",
+            "libpq ~ 13",
+            "(a or b",
+            "a, b",
+        ] {
             assert!(declared(bad).is_err(), "{bad:?}");
         }
     }
@@ -635,14 +973,18 @@ mod tests {
     #[test]
     fn sizes_beyond_4_gib_have_tags_of_their_own_and_a_file_of_that_size_is_refused() {
         use crate::tree::{Content, Origin};
-        let origin = std::sync::Arc::new(Origin { label: "a layer".into(), layer: None });
+        let origin = std::sync::Arc::new(Origin {
+            label: "a layer".into(),
+            layer: None,
+        });
         let sized = |sizes: &[u64]| {
             let mut tree = Tree::new();
             for (number, size) in sizes.iter().enumerate() {
                 let mut content = Content::memory(*b"x");
                 content.digest.size = *size;
                 let path = InstallPath::parse(&format!("/opt/shop/{number}")).unwrap();
-                tree.insert(path, Entry::file(content, 0o644, &origin)).unwrap();
+                tree.insert(path, Entry::file(content, 0o644, &origin))
+                    .unwrap();
             }
             tree
         };
@@ -655,10 +997,16 @@ mod tests {
                 IndexTag::RPMTAG_LONGARCHIVESIZE,
             ];
             let entries = header_entries(&package).unwrap();
-            of.map(|tag| match entries.iter().find(|entry| entry.tag == tag as u32).map(|entry| &entry.data) {
-                Some(IndexData::Int32(values)) => Some(u64::from(values[0])),
-                Some(IndexData::Int64(values)) => Some(values[0]),
-                _ => None,
+            of.map(|tag| {
+                match entries
+                    .iter()
+                    .find(|entry| entry.tag == tag as u32)
+                    .map(|entry| &entry.data)
+                {
+                    Some(IndexData::Int32(values)) => Some(u64::from(values[0])),
+                    Some(IndexData::Int64(values)) => Some(values[0]),
+                    _ => None,
+                }
             })
         };
         let large = u64::from(u32::MAX);
@@ -668,16 +1016,28 @@ mod tests {
         assert!(archive.is_some_and(|archive| archive > large - 1000));
         // rpm 4.18 on a header with the last one: "invalid signature tag Longarchivesize".
         assert_eq!(tags(&[large, large]), [None, Some(2 * large), None, None]);
-        let signature =
-            SignatureHeaderBuilder::new().format(RpmFormat::V4).calculate_digests(b"header").build().unwrap();
-        let (before, tag) = (signature.get_all_entries().unwrap(), IndexSignatureTag::RPMSIGTAG_LONGARCHIVESIZE);
+        let signature = SignatureHeaderBuilder::new()
+            .format(RpmFormat::V4)
+            .calculate_digests(b"header")
+            .build()
+            .unwrap();
+        let (before, tag) = (
+            signature.get_all_entries().unwrap(),
+            IndexSignatureTag::RPMSIGTAG_LONGARCHIVESIZE,
+        );
         let signature = with_archive_size(signature, 2 * large).unwrap();
         assert_eq!(signature.get_entry_data_as_u64(tag).unwrap(), 2 * large);
         assert_eq!(signature.get_all_entries().unwrap().len(), before.len() + 1);
         let signature = with_archive_size(signature, large).unwrap();
         assert_eq!(signature.get_all_entries().unwrap().len(), before.len() + 1);
         assert!(check_sizes(&sized(&[large, large])).is_ok());
-        let error = check_sizes(&sized(&[large + 1, 1, large + 1])).unwrap_err().to_string();
-        assert_eq!(error.matches("is too large for an rpm").count(), 2, "{error}");
+        let error = check_sizes(&sized(&[large + 1, 1, large + 1]))
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            error.matches("is too large for an rpm").count(),
+            2,
+            "{error}"
+        );
     }
 }

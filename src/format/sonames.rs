@@ -1,7 +1,9 @@
-//! Debian and Ubuntu packages that hold shared libraries: what `Depends:` needs where rpm names the library itself.
+//! Debian and Ubuntu packages that hold shared libraries: what `Depends:` needs where rpm names the
+//! library itself.
 //!
-//! Sources: the `symbols` and `shlibs` files of Debian 11 to 13 and Ubuntu 20.04 to 26.04 packages; the names that end in
-//! `t64` are those of Debian 13 and Ubuntu 24.04 (64-bit `time_t` transition), which the older name is an alternative to.
+//! Sources: the `symbols` and `shlibs` files of Debian 11 to 13 and Ubuntu 20.04 to 26.04 packages;
+//! the names that end in `t64` are those of Debian 13 and Ubuntu 24.04 (64-bit `time_t`
+//! transition), which the older name is an alternative to.
 
 use std::collections::BTreeMap;
 
@@ -39,7 +41,10 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("libcrypt.so.1", &["libcrypt1"]),
     ("libcrypto.so.1.1", &["libssl1.1"]),
     ("libcrypto.so.3", &["libssl3", "libssl3t64"]),
-    ("libcurl-gnutls.so.4", &["libcurl3-gnutls", "libcurl3t64-gnutls"]),
+    (
+        "libcurl-gnutls.so.4",
+        &["libcurl3-gnutls", "libcurl3t64-gnutls"],
+    ),
     ("libcurl.so.4", &["libcurl4", "libcurl4t64"]),
     ("libdb-5.3.so", &["libdb5.3", "libdb5.3t64"]),
     ("libdbus-1.so.3", &["libdbus-1-3"]),
@@ -55,7 +60,10 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("libgbm.so.1", &["libgbm1"]),
     ("libgcrypt.so.20", &["libgcrypt20"]),
     ("libgdbm.so.6", &["libgdbm6", "libgdbm6t64"]),
-    ("libgdbm_compat.so.4", &["libgdbm-compat4", "libgdbm-compat4t64"]),
+    (
+        "libgdbm_compat.so.4",
+        &["libgdbm-compat4", "libgdbm-compat4t64"],
+    ),
     ("libgfortran.so.5", &["libgfortran5"]),
     ("libglib-2.0.so.0", &["libglib2.0-0", "libglib2.0-0t64"]),
     ("libgio-2.0.so.0", &["libglib2.0-0", "libglib2.0-0t64"]),
@@ -131,7 +139,10 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("libxcb.so.1", &["libxcb1"]),
     ("libxml2.so.16", &["libxml2-16"]),
     ("libxml2.so.2", &["libxml2"]),
-    ("libxmlsec1-openssl.so.1", &["libxmlsec1-openssl", "libxmlsec1t64-openssl"]),
+    (
+        "libxmlsec1-openssl.so.1",
+        &["libxmlsec1-openssl", "libxmlsec1t64-openssl"],
+    ),
     ("libxmlsec1.so.1", &["libxmlsec1", "libxmlsec1t64"]),
     ("libxslt.so.1", &["libxslt1.1"]),
     ("libyaml-0.so.2", &["libyaml-0-2"]),
@@ -184,13 +195,23 @@ const GLIBCXX: &[(u32, &str)] = &[
 ];
 
 /// Last number of `CXXABI_1.3.N` ─► the GCC that brought it.
-const CXXABI: &[(u32, &str)] =
-    &[(8, "4.9"), (9, "5.1"), (10, "6.1"), (11, "7.1"), (12, "9"), (13, "11"), (14, "13"), (15, "14"), (16, "16")];
+const CXXABI: &[(u32, &str)] = &[
+    (8, "4.9"),
+    (9, "5.1"),
+    (10, "6.1"),
+    (11, "7.1"),
+    (12, "9"),
+    (13, "11"),
+    (14, "13"),
+    (15, "14"),
+    (16, "16"),
+];
 
-/// Returns the relations for `Depends:`, the ones from the artifact first, then what the user declared.
+/// Returns the relations for `Depends:`, the ones from the artifact first, then what the user
+/// declared.
 ///
-/// A library of no known package is an error, unless the user declared packages: then one of those is taken to hold it
-/// (see [`unknown_libraries`] for a warning).
+/// A library of no known package is an error, unless the user declared packages: then one of those
+/// is taken to hold it (see [`unknown_libraries`] for a warning).
 ///
 /// # Errors
 /// All libraries whose package is unknown.
@@ -210,7 +231,12 @@ pub fn depends(depends: &Depends) -> Result<Vec<String>> {
         relations.push(format!("{} (>= {})", runtime.package, runtime.version));
     }
     relations.extend(library_relations(&depends.libraries));
-    relations.extend(depends.programs.iter().map(|program| program.deb().to_owned()));
+    relations.extend(
+        depends
+            .programs
+            .iter()
+            .map(|program| program.deb().to_owned()),
+    );
     for declared in &depends.declared_deb {
         if !relations.contains(declared) {
             relations.push(declared.clone());
@@ -221,35 +247,59 @@ pub fn depends(depends: &Depends) -> Result<Vec<String>> {
 
 /// Returns the libraries of which no Debian package is known.
 pub fn unknown_libraries(depends: &Depends) -> Vec<&Library> {
-    depends.libraries.iter().filter(|library| packages(&library.soname).is_none()).collect()
+    depends
+        .libraries
+        .iter()
+        .filter(|library| packages(&library.soname).is_none())
+        .collect()
 }
 
 fn unknown_library(library: &Library) -> Error {
-    Error::new(format!("no Debian package is known for the library `{}`", library.soname))
-        .cause_text(format!("`{}` needs it, and the release does not hold it", library.needed_by))
-        .hint("name the package that holds it under `[package]`: `depends.deb = [\"…\"]`")
+    Error::new(format!(
+        "no Debian package is known for the library `{}`",
+        library.soname
+    ))
+    .cause_text(format!(
+        "`{}` needs it, and the release does not hold it",
+        library.needed_by
+    ))
+    .hint("name the package that holds it under `[package]`: `depends.deb = [\"…\"]`")
 }
 
-/// One relation a package, sorted: several libraries of one package make one relation with the highest version.
+/// One relation a package, sorted: several libraries of one package make one relation with the
+/// highest version.
 fn library_relations(libraries: &[Library]) -> Vec<String> {
     let mut versions: BTreeMap<Vec<String>, Option<String>> = BTreeMap::new();
     for library in libraries {
-        let Some(packages) = packages(&library.soname) else { continue };
-        let least = library.versions.iter().filter_map(|version| least_version(&packages[0], version)).fold(
-            versions.entry(packages.clone()).or_default().take(),
-            |known, version| match known {
-                Some(known) if numbers(&known) >= numbers(&version) => Some(known),
-                _ => Some(version),
-            },
-        );
+        let Some(packages) = packages(&library.soname) else {
+            continue;
+        };
+        let least = library
+            .versions
+            .iter()
+            .filter_map(|version| least_version(&packages[0], version))
+            .fold(
+                versions.entry(packages.clone()).or_default().take(),
+                |known, version| match known {
+                    Some(known) if numbers(&known) >= numbers(&version) => Some(known),
+                    _ => Some(version),
+                },
+            );
         versions.insert(packages, least);
     }
-    versions.into_iter().map(|(packages, least)| relation(&packages, least.as_deref())).collect()
+    versions
+        .into_iter()
+        .map(|(packages, least)| relation(&packages, least.as_deref()))
+        .collect()
 }
 
 fn relation(packages: &[String], least: Option<&str>) -> String {
     let version = least.map_or_else(String::new, |least| format!(" (>= {least})"));
-    packages.iter().map(|package| format!("{package}{version}")).collect::<Vec<_>>().join(" | ")
+    packages
+        .iter()
+        .map(|package| format!("{package}{version}"))
+        .collect::<Vec<_>>()
+        .join(" | ")
 }
 
 /// Returns the packages that hold a library, any of which will do.
@@ -262,16 +312,29 @@ fn packages(soname: &str) -> Option<Vec<String>> {
         _ if GLIBC.contains(&soname) => return one("libc6"),
         _ => {}
     }
-    // Debian and Ubuntu name the library of a Python `libpython3.11.so.1.0` and its package `libpython3.11`.
-    if let Some(minor) = soname.strip_prefix("libpython3.").and_then(|rest| rest.strip_suffix(".so.1.0")) {
+    // Debian and Ubuntu name the library of a Python `libpython3.11.so.1.0` and its package
+    // `libpython3.11`.
+    if let Some(minor) = soname
+        .strip_prefix("libpython3.")
+        .and_then(|rest| rest.strip_suffix(".so.1.0"))
+    {
         return minor.bytes().all(|b| b.is_ascii_digit()).then(|| {
             let name = format!("libpython3.{minor}");
             // Python 3.12 was the first one after the 64-bit `time_t` transition.
-            if minor == "12" { vec![name.clone(), format!("{name}t64")] } else { vec![name] }
+            if minor == "12" {
+                vec![name.clone(), format!("{name}t64")]
+            } else {
+                vec![name]
+            }
         });
     }
     let (_, packages) = PACKAGES.iter().find(|(known, _)| *known == soname)?;
-    Some(packages.iter().map(|package| (*package).to_owned()).collect())
+    Some(
+        packages
+            .iter()
+            .map(|package| (*package).to_owned())
+            .collect(),
+    )
 }
 
 /// Returns the version of `package` that brought a symbol version, if the package's versions tell.
@@ -283,7 +346,9 @@ fn least_version(package: &str, symbol_version: &str) -> Option<String> {
         Some((*gcc).to_owned())
     };
     match (package, family) {
-        ("libc6", "GLIBC") => number.starts_with(|c: char| c.is_ascii_digit()).then(|| number.to_owned()),
+        ("libc6", "GLIBC") => number
+            .starts_with(|c: char| c.is_ascii_digit())
+            .then(|| number.to_owned()),
         ("libstdc++6", "GLIBCXX") => last("3.4.", GLIBCXX),
         ("libstdc++6", "CXXABI") => last("1.3.", CXXABI),
         ("libgcc-s1", "GCC") => Some(number.trim_end_matches(".0").to_owned()),
@@ -294,7 +359,10 @@ fn least_version(package: &str, symbol_version: &str) -> Option<String> {
 
 /// Returns the numbers of a version, for comparing two that both came from [`least_version`].
 fn numbers(version: &str) -> Vec<u32> {
-    version.split(['.', ':']).map(|part| part.parse().unwrap_or(0)).collect()
+    version
+        .split(['.', ':'])
+        .map(|part| part.parse().unwrap_or(0))
+        .collect()
 }
 
 #[cfg(test)]
@@ -317,7 +385,10 @@ mod tests {
     #[test]
     fn libraries_of_one_package_are_one_relation_with_the_highest_version() {
         let wanted = Depends {
-            python: Some(PythonMinor { major: 3, minor: 11 }),
+            python: Some(PythonMinor {
+                major: 3,
+                minor: 11,
+            }),
             python_parts: BTreeSet::from([PythonPart::Tkinter]),
             runtime: None,
             libraries: vec![
@@ -327,7 +398,10 @@ mod tests {
                 library("libm.so.6", &["GLIBC_2.29", "GLIBC_2.9"]),
                 library("libpthread.so.0", &["GLIBC_2.17"]),
                 library("libssl.so.3", &["OPENSSL_3.0.0"]),
-                library("libstdc++.so.6", &["CXXABI_1.3.9", "GLIBCXX_3.4.19", "GLIBCXX_3.4.26"]),
+                library(
+                    "libstdc++.so.6",
+                    &["CXXABI_1.3.9", "GLIBCXX_3.4.19", "GLIBCXX_3.4.26"],
+                ),
                 library("libz.so.1", &["ZLIB_1.2.9"]),
             ],
             programs: vec![],
@@ -352,7 +426,10 @@ mod tests {
 
     #[test]
     fn an_unknown_library_is_refused_unless_packages_are_declared() {
-        let mut wanted = Depends { libraries: vec![library("libnobody.so.7", &[])], ..Depends::default() };
+        let mut wanted = Depends {
+            libraries: vec![library("libnobody.so.7", &[])],
+            ..Depends::default()
+        };
         assert_eq!(
             depends(&wanted).unwrap_err().to_string(),
             "error: no Debian package is known for the library `libnobody.so.7`\n  cause: `lib/x.so` needs it, and the \
@@ -366,7 +443,10 @@ mod tests {
     #[test]
     fn a_python_linked_to_its_library_needs_the_library_s_package() {
         assert_eq!(packages("libpython3.11.so.1.0").unwrap(), ["libpython3.11"]);
-        assert_eq!(packages("libpython3.12.so.1.0").unwrap(), ["libpython3.12", "libpython3.12t64"]);
+        assert_eq!(
+            packages("libpython3.12.so.1.0").unwrap(),
+            ["libpython3.12", "libpython3.12t64"]
+        );
         assert_eq!(packages("libpython3.x.so.1.0"), None);
     }
 }

@@ -1,8 +1,8 @@
 //! Tarballs: one top directory that is the release.
 //!
-//! `/opt/shop/bin/shop` is `shop-1.4.2/bin/shop`: the release runs wherever it is unpacked. What belongs elsewhere on a
-//! host (configuration, units) lies below `shop-1.4.2/host/`, e.g. `shop-1.4.2/host/etc/shop/shop.env`, for whoever
-//! installs the tarball to put in place.
+//! `/opt/shop/bin/shop` is `shop-1.4.2/bin/shop`: the release runs wherever it is unpacked. What
+//! belongs elsewhere on a host (configuration, units) lies below `shop-1.4.2/host/`, e.g.
+//! `shop-1.4.2/host/etc/shop/shop.env`, for whoever installs the tarball to put in place.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -23,19 +23,28 @@ pub(super) const XZ_PRESET: u32 = 6;
 /// `.tar.zst`, `.tar.gz` or `.tar.xz`.
 #[derive(Debug, Clone, Copy)]
 pub struct Tarball {
-    /// The codec and its level, where the package's compression is of another codec; `None` is the package's.
+    /// The codec and its level, where the package's compression is of another codec; `None` is the
+    /// package's.
     pub codec: Option<Compression>,
 }
 
 impl Format for Tarball {
     fn file_name(&self, meta: &Meta) -> Result<String> {
-        let arch = if meta.arch == Arch::Any { "noarch" } else { meta.arch.as_str() };
+        let arch = if meta.arch == Arch::Any {
+            "noarch"
+        } else {
+            meta.arch.as_str()
+        };
         let extension = match self.compression(meta) {
             Compression::Zstd(_) => "zst",
             Compression::Gzip(_) => "gz",
             Compression::Xz(_) => "xz",
         };
-        Ok(format!("{}-{}.{arch}.tar.{extension}", top_directory(meta), meta.revision))
+        Ok(format!(
+            "{}-{}.{arch}.tar.{extension}",
+            top_directory(meta),
+            meta.revision
+        ))
     }
 
     fn write(&self, package: &Package, segments: &Segments<'_>, out: &mut dyn Write) -> Result<()> {
@@ -48,7 +57,13 @@ impl Format for Tarball {
             place,
             md5: None,
         });
-        segments.payload(Archive::Tar, members.collect(), self.compression(&package.meta))?.write_to(out)
+        segments
+            .payload(
+                Archive::Tar,
+                members.collect(),
+                self.compression(&package.meta),
+            )?
+            .write_to(out)
     }
 }
 
@@ -72,7 +87,9 @@ type Place<'a> = Option<(&'a InstallPath, &'a Entry)>;
 pub fn top_directory(meta: &Meta) -> String {
     // `!` is special to shells; the epoch is not in the other formats' file names either.
     let version = meta.version.to_string();
-    let version = version.split_once('!').map_or(version.as_str(), |(_, version)| version);
+    let version = version
+        .split_once('!')
+        .map_or(version.as_str(), |(_, version)| version);
     format!("{}-{version}", meta.name)
 }
 
@@ -86,8 +103,9 @@ pub fn member_name(meta: &Meta, path: &InstallPath) -> String {
     }
 }
 
-/// What stands for a slash where names are sorted: it comes before everything that a component may hold, so that a
-/// directory comes before all that it holds, and all of that before what comes after it.
+/// What stands for a slash where names are sorted: it comes before everything that a component may
+/// hold, so that a directory comes before all that it holds, and all of that before what comes
+/// after it.
 const SEPARATOR: &str = "\0";
 
 /// All members by their names, with another separator.
@@ -96,7 +114,9 @@ fn listing(package: &Package) -> Result<BTreeMap<String, Place<'_>>> {
     let mut members: BTreeMap<String, Place<'_>> = BTreeMap::new();
     let in_place = InPlace::of(&package.writable, &package.meta.prefix)?;
     for (entry_path, entry) in package.tree.iter() {
-        let Some(path) = in_place.path(entry_path) else { continue };
+        let Some(path) = in_place.path(entry_path) else {
+            continue;
+        };
         let name = member_name(&package.meta, &path).replace('/', SEPARATOR);
         let mut parent = name.rsplit_once(SEPARATOR);
         while let Some((directory, _)) = parent {
@@ -112,17 +132,23 @@ fn listing(package: &Package) -> Result<BTreeMap<String, Place<'_>>> {
     Ok(members)
 }
 
-/// `host/` means something in a tarball, so the release can't have it where files lie outside the prefix.
+/// `host/` means something in a tarball, so the release can't have it where files lie outside the
+/// prefix.
 fn check_host(package: &Package) -> Result<()> {
     let prefix = &package.meta.prefix;
     let host = InstallPath::parse(&format!("{prefix}/host"))?;
     let inside = package.tree.get(&host);
-    let outside = package.tree.iter().find(|(path, _)| *path != prefix && path.below(prefix).is_none());
+    let outside = package
+        .tree
+        .iter()
+        .find(|(path, _)| *path != prefix && path.below(prefix).is_none());
     match (inside, outside) {
-        (Some(entry), Some((path, _))) => Err(Error::new(format!("a tarball can't hold both `{host}` and `{path}`"))
-            .cause_text(format!("{} has `{host}`", entry.origin.label))
-            .note("files outside the prefix lie below `host/` in a tarball")
-            .hint("give `host` in the release another name")),
+        (Some(entry), Some((path, _))) => Err(Error::new(format!(
+            "a tarball can't hold both `{host}` and `{path}`"
+        ))
+        .cause_text(format!("{} has `{host}`", entry.origin.label))
+        .note("files outside the prefix lie below `host/` in a tarball")
+        .hint("give `host` in the release another name")),
         _ => Ok(()),
     }
 }

@@ -1,8 +1,9 @@
 //! PEP 440 versions in dpkg's and rpm's order.
 //!
-//! One mapping serves both: what they agree on is that `~` sorts before the end of the string, that digits are compared
-//! as numbers, and (in the places used here) that letters are compared as letters. What they do not agree on is avoided:
-//! rpm skips separators, so `1.0+1` would equal `1.0.1`, and dpkg sorts a letter before `.` and after the end.
+//! One mapping serves both: what they agree on is that `~` sorts before the end of the string, that
+//! digits are compared as numbers, and (in the places used here) that letters are compared as
+//! letters. What they do not agree on is avoided: rpm skips separators, so `1.0+1` would equal
+//! `1.0.1`, and dpkg sorts a letter before `.` and after the end.
 //!
 //! | PEP 440         | mapped           | why                                                                          |
 //! |-----------------|------------------|------------------------------------------------------------------------------|
@@ -17,12 +18,15 @@
 //! | `2!1.0`         | epoch 2, `1.0`   |                                                                              |
 //!
 //! The order is Python's, except where no text could make it so:
-//! - Trailing zeros: `1.0` equals `1.0.0` for Python, and is older for dpkg and rpm. Nobody changes the number of
-//!   components between two releases and means the same by it; the text stays as the author wrote it.
-//! - Two local versions of one public version, if a segment mixes letters and digits (`+g1234abc`; Python compares these
-//!   as text) or if they differ in the number or kind of their segments. Against every other version they sort right.
+//! - Trailing zeros: `1.0` equals `1.0.0` for Python, and is older for dpkg and rpm. Nobody changes
+//!   the number of components between two releases and means the same by it; the text stays as the
+//!   author wrote it.
+//! - Two local versions of one public version, if a segment mixes letters and digits (`+g1234abc`;
+//!   Python compares these as text) or if they differ in the number or kind of their segments.
+//!   Against every other version they sort right.
 //!
-//! Sources: PEP 440 "Summary of permitted suffixes and relative ordering"; deb-version(7); rpm's `rpmvercmp`.
+//! Sources: PEP 440 "Summary of permitted suffixes and relative ordering"; deb-version(7); rpm's
+//! `rpmvercmp`.
 
 use std::fmt::Write as _;
 
@@ -47,13 +51,22 @@ impl PackageVersion {
     /// # Errors
     /// An epoch that is too large, or a revision that dpkg or rpm does not take.
     pub fn of(meta: &Meta) -> Result<Self> {
-        let epoch = u32::try_from(meta.version.epoch()).ok().filter(|epoch| *epoch <= i32::MAX.unsigned_abs());
+        let epoch = u32::try_from(meta.version.epoch())
+            .ok()
+            .filter(|epoch| *epoch <= i32::MAX.unsigned_abs());
         let epoch = epoch.ok_or_else(|| {
-            Error::new(format!("the epoch of version `{}` is too large", meta.version))
-                .note("dpkg takes epochs up to 2147483647 (deb-version(7))")
+            Error::new(format!(
+                "the epoch of version `{}` is too large",
+                meta.version
+            ))
+            .note("dpkg takes epochs up to 2147483647 (deb-version(7))")
         })?;
         check_revision(&meta.revision)?;
-        Ok(Self { epoch, upstream: upstream(&meta.version), revision: meta.revision.clone() })
+        Ok(Self {
+            epoch,
+            upstream: upstream(&meta.version),
+            revision: meta.revision.clone(),
+        })
     }
 
     /// Returns `[epoch:]upstream-revision`.
@@ -70,7 +83,8 @@ impl PackageVersion {
     }
 }
 
-/// Returns the upstream version that sorts in dpkg and in rpm as `version` does in Python, the epoch apart.
+/// Returns the upstream version that sorts in dpkg and in rpm as `version` does in Python, the
+/// epoch apart.
 pub fn upstream(version: &Version) -> String {
     let mut text = release(version);
     if let Some(pre) = version.pre() {
@@ -91,14 +105,24 @@ pub fn upstream(version: &Version) -> String {
 }
 
 fn release(version: &Version) -> String {
-    version.release().iter().map(u64::to_string).collect::<Vec<_>>().join(".")
+    version
+        .release()
+        .iter()
+        .map(u64::to_string)
+        .collect::<Vec<_>>()
+        .join(".")
 }
 
 fn joined(segments: &[LocalSegment]) -> String {
-    segments.iter().map(ToString::to_string).collect::<Vec<_>>().join(".")
+    segments
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(".")
 }
 
-/// Returns what has to stand before a local version so that it sorts between the public version and its `post`.
+/// Returns what has to stand before a local version so that it sorts between the public version and
+/// its `post`.
 fn local_marker(first: &LocalSegment) -> &'static str {
     match first {
         LocalSegment::Number(_) => "number.",
@@ -113,9 +137,11 @@ fn check_revision(revision: &str) -> Result<()> {
     if !revision.is_empty() && revision.chars().all(allowed) {
         return Ok(());
     }
-    Err(Error::new(format!("`{revision}` is not a revision of a package"))
-        .note("letters, digits, `.`, `+` and `~` (deb-version(7))")
-        .hint("count packages of one version: `1`, `2`, …"))
+    Err(
+        Error::new(format!("`{revision}` is not a revision of a package"))
+            .note("letters, digits, `.`, `+` and `~` (deb-version(7))")
+            .hint("count packages of one version: `1`, `2`, …"),
+    )
 }
 
 #[cfg(test)]
@@ -154,7 +180,10 @@ mod tests {
             ("1.0-1", "1.0+post1"),
             ("1.0.post1.dev3", "1.0+post1~dev3"),
             ("1.0+g1234abc", "1.0+g1234abc"),
-            ("1.0.dev3+g1234abc.d20260101", "1.0~~dev3+g1234abc.d20260101"),
+            (
+                "1.0.dev3+g1234abc.d20260101",
+                "1.0~~dev3+g1234abc.d20260101",
+            ),
             ("1.0+ubuntu.1", "1.0+name.ubuntu.1"),
             ("1.0+1.2", "1.0+number.1.2"),
             ("2!1.0", "1.0"),
@@ -220,8 +249,14 @@ mod tests {
         let mut pairs = Vec::new();
         for (i, older) in ORDER.iter().enumerate() {
             for newer in &ORDER[i + 1..] {
-                let ordering = Version::from_str(older).unwrap().cmp(&Version::from_str(newer).unwrap());
-                assert_eq!(ordering, Ordering::Less, "the table is in Python's order: {older} {newer}");
+                let ordering = Version::from_str(older)
+                    .unwrap()
+                    .cmp(&Version::from_str(newer).unwrap());
+                assert_eq!(
+                    ordering,
+                    Ordering::Less,
+                    "the table is in Python's order: {older} {newer}"
+                );
                 pairs.push((with_epoch(older), with_epoch(newer), Ordering::Less));
             }
         }
@@ -231,7 +266,11 @@ mod tests {
     /// Compares by the real tools, and by the `rpm` crate's port as a second opinion on rpm's.
     fn judge(pairs: &[(String, String, Ordering)]) {
         for (a, b, expected) in pairs {
-            assert_eq!(rpm_version::rpm_evr_compare(a, b), *expected, "rpm-version: {a} against {b}");
+            assert_eq!(
+                rpm_version::rpm_evr_compare(a, b),
+                *expected,
+                "rpm-version: {a} against {b}"
+            );
         }
         if tool("dpkg").is_some() {
             for (a, b, expected, said) in dpkg(pairs) {
@@ -245,7 +284,8 @@ mod tests {
         }
     }
 
-    /// dpkg sorts a list by asking once a pair; Perl's Dpkg::Version would be a second implementation.
+    /// dpkg sorts a list by asking once a pair; Perl's Dpkg::Version would be a second
+    /// implementation.
     fn dpkg(pairs: &[(String, String, Ordering)]) -> Vec<(String, String, Ordering, Ordering)> {
         let mut script = String::new();
         for (a, b, _) in pairs {
@@ -256,7 +296,11 @@ mod tests {
             );
         }
         let said = fed("sh", &[], &script);
-        pairs.iter().zip(said).map(|((a, b, e), said)| (a.clone(), b.clone(), *e, said)).collect()
+        pairs
+            .iter()
+            .zip(said)
+            .map(|((a, b, e), said)| (a.clone(), b.clone(), *e, said))
+            .collect()
     }
 
     fn rpm_lua(pairs: &[(String, String, Ordering)]) -> Vec<Ordering> {
@@ -265,15 +309,40 @@ mod tests {
         for (a, b, _) in pairs {
             writeln!(file.as_file(), "print(rpm.vercmp('{a}', '{b}') .. ' ')").unwrap();
         }
-        fed("rpm", &["--eval", &format!("%{{lua: dofile('{}')}}", file.path().display())], "")
+        fed(
+            "rpm",
+            &[
+                "--eval",
+                &format!("%{{lua: dofile('{}')}}", file.path().display()),
+            ],
+            "",
+        )
     }
 
     fn fed(program: &str, args: &[&str], input: &str) -> Vec<Ordering> {
-        let mut child = Command::new(program).args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let mut child = Command::new(program)
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(input.as_bytes())
+            .unwrap();
         let output = child.wait_with_output().unwrap();
-        let known = HashMap::from([("-1", Ordering::Less), ("0", Ordering::Equal), ("1", Ordering::Greater)]);
-        String::from_utf8(output.stdout).unwrap().split_whitespace().map(|line| known[line]).collect()
+        let known = HashMap::from([
+            ("-1", Ordering::Less),
+            ("0", Ordering::Equal),
+            ("1", Ordering::Greater),
+        ]);
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .split_whitespace()
+            .map(|line| known[line])
+            .collect()
     }
 
     fn public() -> impl Strategy<Value = String> {
@@ -281,13 +350,20 @@ mod tests {
         (
             proptest::option::weighted(0.2, 0_u64..3),
             proptest::collection::vec(prop_oneof![0_u64..3, Just(10), Just(20_260_101)], 1..4),
-            proptest::option::weighted(0.4, (prop_oneof![Just("a"), Just("b"), Just("rc")], small.clone())),
+            proptest::option::weighted(
+                0.4,
+                (prop_oneof![Just("a"), Just("b"), Just("rc")], small.clone()),
+            ),
             proptest::option::weighted(0.3, small.clone()),
             proptest::option::weighted(0.3, small),
         )
             .prop_map(|(epoch, release, pre, post, dev)| {
                 let mut text = epoch.map_or_else(String::new, |epoch| format!("{epoch}!"));
-                text += &release.iter().map(u64::to_string).collect::<Vec<_>>().join(".");
+                text += &release
+                    .iter()
+                    .map(u64::to_string)
+                    .collect::<Vec<_>>()
+                    .join(".");
                 text += &pre.map_or_else(String::new, |(kind, number)| format!("{kind}{number}"));
                 text += &post.map_or_else(String::new, |number| format!(".post{number}"));
                 text += &dev.map_or_else(String::new, |number| format!(".dev{number}"));
@@ -316,8 +392,8 @@ mod tests {
     fn expected(a: &str, b: &str, same_public_counts: bool) -> Option<(String, String, Ordering)> {
         let (left, right) = (Version::from_str(a).unwrap(), Version::from_str(b).unwrap());
         let public_equal = left.clone().without_local() == right.clone().without_local();
-        let skipped =
-            only_trailing_zeros_apart(&left, &right) || (public_equal && !same_public_counts && left != right);
+        let skipped = only_trailing_zeros_apart(&left, &right)
+            || (public_equal && !same_public_counts && left != right);
         (!skipped).then(|| (with_epoch(a), with_epoch(b), left.cmp(&right)))
     }
 

@@ -1,4 +1,5 @@
-//! One run of a command through a pipe to a shell: input in, lines out, until it ends, its time is up or the user stops.
+//! One run of a command through a pipe to a shell: input in, lines out, until it ends, its time is
+//! up or the user stops.
 //!
 //! Its threads are never waited for: whatever holds the other end of a pipe, this returns.
 
@@ -58,7 +59,8 @@ pub(super) type Input = Box<dyn Read + Send>;
 
 /// What happens while it runs.
 pub(super) trait Watcher {
-    /// A line was printed; it has its end, unless there was none or it is the piece of a very long one.
+    /// A line was printed; it has its end, unless there was none or it is the piece of a very long
+    /// one.
     fn line(&mut self, stream: Stream, line: &[u8]);
     /// That many bytes of the input are on their way.
     fn sent(&mut self, _bytes: u64) {}
@@ -79,8 +81,8 @@ enum Event {
 /// The status of ssh itself when the connection breaks (ssh(1), "EXIT STATUS").
 const LOST: i32 = 255;
 
-/// Runs `process`, writes `preface` and then `input` to it. Lines of ours are those with `mark`; `patience` is how long a host
-/// has to answer.
+/// Runs `process`, writes `preface` and then `input` to it. Lines of ours are those with `mark`;
+/// `patience` is how long a host has to answer.
 ///
 /// # Errors
 /// It can't be started.
@@ -95,8 +97,12 @@ pub(super) fn call(
 ) -> std::io::Result<Ended> {
     let start = Instant::now();
     // Its own process group: Ctrl-C is for us to hear, not for it.
-    let mut child =
-        process.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).spawn()?;
+    let mut child = process
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()?;
     let (sender, events) = sync_channel(64);
     if let Some(stdout) = child.stdout.take() {
         read(stdout, Stream::Stdout, sender.clone());
@@ -108,21 +114,40 @@ pub(super) fn call(
         feed(stdin, preface, input, command.orphan, sender);
     }
     let (killed, heard) = (None, start);
-    let mut run = Run { start, child, held: None, command, patience, stopped: None, killed, cut: false, heard };
+    let mut run = Run {
+        start,
+        child,
+        held: None,
+        command,
+        patience,
+        stopped: None,
+        killed,
+        cut: false,
+        heard,
+    };
     let mut streams = Streams::new(watcher, mark);
     run.follow(&events, &mut streams);
     let status = run.child.wait()?;
     let own = status.code().filter(|_| !run.cut);
     let mut ended = streams.finish();
-    // The process says how it ended as well, by a way that no output takes. It must not contradict success.
+    // The process says how it ended as well, by a way that no output takes. It must not contradict
+    // success.
     match own {
-        Some(own) if ended.told && ended.output.status == 0 && own != LOST => ended.output.status = own,
+        Some(own) if ended.told && ended.output.status == 0 && own != LOST => {
+            ended.output.status = own
+        }
         _ if ended.told => {}
-        _ => ended.output.status = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
+        _ => {
+            ended.output.status = status
+                .code()
+                .unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+        }
     }
     ended.output.took = start.elapsed();
     // It may have come to its end just then.
-    ended.stopped = run.stopped.filter(|_| !(ended.told && ended.output.status == 0));
+    ended.stopped = run
+        .stopped
+        .filter(|_| !(ended.told && ended.output.status == 0));
     Ok(ended)
 }
 
@@ -185,7 +210,11 @@ impl Run<'_> {
             // Its watcher on the host hears of that and ends it.
             self.held = None;
         }
-        let patience = if self.command.orphan == Orphan::Ends { GRACE } else { Duration::ZERO };
+        let patience = if self.command.orphan == Orphan::Ends {
+            GRACE
+        } else {
+            Duration::ZERO
+        };
         if self.killed.is_some_and(|since| since.elapsed() < patience) {
             return true;
         }
@@ -208,11 +237,15 @@ impl Run<'_> {
         };
         match self.command.limits {
             _ if self.command.timeout.is_some_and(is_late) => Some(Stopped::Timeout),
-            _ if self.command.orphan == Orphan::Ends && interrupt::requested() => Some(Stopped::Interrupt),
+            _ if self.command.orphan == Orphan::Ends && interrupt::requested() => {
+                Some(Stopped::Interrupt)
+            }
             _ if streams.printed > most => Some(Stopped::Flood),
             // To begin it has nothing to do but read the script.
             _ if !streams.began() && is_late(self.patience) => Some(Stopped::NotBegun),
-            Limits::Answer if self.command.timeout.is_none() && is_late(self.patience) => Some(Stopped::Timeout),
+            Limits::Answer if self.command.timeout.is_none() && is_late(self.patience) => {
+                Some(Stopped::Timeout)
+            }
             Limits::Stream(_) if self.heard.elapsed() > self.patience => Some(Stopped::Silence),
             Limits::None | Limits::Answer | Limits::Stream(_) => None,
         }
@@ -226,7 +259,10 @@ fn read(mut from: impl Read + Send + 'static, stream: Stream, to: SyncSender<Eve
             match from.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(count) => {
-                    if to.send(Event::Bytes(stream, buffer[..count].to_vec())).is_err() {
+                    if to
+                        .send(Event::Bytes(stream, buffer[..count].to_vec()))
+                        .is_err()
+                    {
                         return;
                     }
                 }
@@ -240,7 +276,13 @@ fn read(mut from: impl Read + Send + 'static, stream: Stream, to: SyncSender<Eve
 }
 
 /// Writes the input. A pipe whose reader is gone is no failure of its own: the status will tell.
-fn feed(mut stdin: ChildStdin, preface: Vec<u8>, input: Option<Input>, orphan: Orphan, to: SyncSender<Event>) {
+fn feed(
+    mut stdin: ChildStdin,
+    preface: Vec<u8>,
+    input: Option<Input>,
+    orphan: Orphan,
+    to: SyncSender<Event>,
+) {
     std::thread::spawn(move || {
         if stdin.write_all(&preface).is_err() {
             return;
@@ -253,14 +295,18 @@ fn feed(mut stdin: ChildStdin, preface: Vec<u8>, input: Option<Input>, orphan: O
         let Some(mut input) = input else { return };
         let mut buffer = vec![0; 256 << 10];
         while let Ok(count) = input.read(&mut buffer) {
-            if count == 0 || stdin.write_all(&buffer[..count]).is_err() || to.send(Event::Sent(count as u64)).is_err() {
+            if count == 0
+                || stdin.write_all(&buffer[..count]).is_err()
+                || to.send(Event::Sent(count as u64)).is_err()
+            {
                 return;
             }
         }
     });
 }
 
-/// The two streams, taken apart into what came before the beginning, lines, and what we have told ourselves.
+/// The two streams, taken apart into what came before the beginning, lines, and what we have told
+/// ourselves.
 struct Streams<'w> {
     watcher: &'w mut dyn Watcher,
     mark: &'w Mark,
@@ -284,7 +330,16 @@ struct Lines {
 impl<'w> Streams<'w> {
     fn new(watcher: &'w mut dyn Watcher, mark: &'w Mark) -> Self {
         let (stdout, stderr) = (Lines::default(), Lines::default());
-        Self { watcher, mark, stdout, stderr, noise: Vec::new(), printed: 0, told: false, status: 0 }
+        Self {
+            watcher,
+            mark,
+            stdout,
+            stderr,
+            noise: Vec::new(),
+            printed: 0,
+            told: false,
+            status: 0,
+        }
     }
 
     fn began(&self) -> bool {
@@ -325,7 +380,8 @@ impl<'w> Streams<'w> {
         if pending.len() > LONGEST_LINE {
             // A line of ours may have come in part, and is not cut in two.
             let last = pending.len() - LONGEST_MARKED;
-            let cut = memchr::memchr(Mark::FIRST, &pending[last..]).map_or(pending.len(), |at| last + at);
+            let cut =
+                memchr::memchr(Mark::FIRST, &pending[last..]).map_or(pending.len(), |at| last + at);
             let line: Vec<u8> = pending.drain(..cut).collect();
             self.line(stream, &line);
         }
@@ -361,7 +417,11 @@ impl<'w> Streams<'w> {
 
     fn printed(&mut self, stream: Stream, line: &[u8]) {
         if !self.lines(stream).began {
-            self.noise.extend_from_slice(&line[..line.len().min(LONGEST_LINE - self.noise.len().min(LONGEST_LINE))]);
+            self.noise.extend_from_slice(
+                &line[..line
+                    .len()
+                    .min(LONGEST_LINE - self.noise.len().min(LONGEST_LINE))],
+            );
             return;
         }
         let kept = &mut self.lines(stream).kept;
@@ -383,8 +443,12 @@ impl<'w> Streams<'w> {
             kept.drain(..kept.len().saturating_sub(KEPT_BYTES));
         }
         let began = self.began();
-        let output =
-            Output { status: self.status, stdout: self.stdout.kept, stderr: self.stderr.kept, took: Duration::ZERO };
+        let output = Output {
+            status: self.status,
+            stdout: self.stdout.kept,
+            stderr: self.stderr.kept,
+            took: Duration::ZERO,
+        };
         Ended {
             output,
             began,
@@ -413,7 +477,11 @@ mod tests {
             streams.take(Stream::Stderr, &end[..part]);
             streams.take(Stream::Stderr, &end[part..]);
             let ended = streams.finish();
-            assert_eq!((ended.told, ended.output.status), (true, 7), "{part} bytes came before the rest");
+            assert_eq!(
+                (ended.told, ended.output.status),
+                (true, 7),
+                "{part} bytes came before the rest"
+            );
             assert_eq!(ended.output.stderr.len(), LONGEST_LINE + 1 - part);
         }
     }

@@ -1,4 +1,5 @@
-//! What ssh says when it fails, told as what is wrong and what to do. The texts are OpenSSH's own, from 7.4 (EL 7) on.
+//! What ssh says when it fails, told as what is wrong and what to do. The texts are OpenSSH's own,
+//! from 7.4 (EL 7) on.
 
 use crate::error::Error;
 
@@ -29,7 +30,10 @@ pub enum Trouble {
 
 /// Texts, and what they mean; the first that is there counts.
 const TEXTS: [(&str, Trouble); 20] = [
-    ("REMOTE HOST IDENTIFICATION HAS CHANGED", Trouble::KeyChanged),
+    (
+        "REMOTE HOST IDENTIFICATION HAS CHANGED",
+        Trouble::KeyChanged,
+    ),
     ("Host key verification failed", Trouble::KeyUnknown),
     ("host key is known for", Trouble::KeyUnknown),
     ("Could not resolve hostname", Trouble::UnknownHost),
@@ -53,10 +57,14 @@ const TEXTS: [(&str, Trouble); 20] = [
 
 /// Returns what ssh's messages mean.
 pub fn trouble(messages: &str) -> Trouble {
-    TEXTS.iter().find(|(text, _)| messages.contains(text)).map_or(Trouble::Other, |(_, trouble)| *trouble)
+    TEXTS
+        .iter()
+        .find(|(text, _)| messages.contains(text))
+        .map_or(Trouble::Other, |(_, trouble)| *trouble)
 }
 
-/// Returns the error for a host that ssh did not reach. `destination` is what a person gives to `ssh` to try it.
+/// Returns the error for a host that ssh did not reach. `destination` is what a person gives to
+/// `ssh` to try it.
 pub fn not_reached(name: &str, destination: &str, messages: &str) -> Error {
     let trouble = trouble(messages);
     let (what, hint) = match trouble {
@@ -105,14 +113,27 @@ pub fn not_reached(name: &str, destination: &str, messages: &str) -> Error {
     };
     let said = said(messages);
     let error = Error::new(format!("cannot reach `{name}`: {what}"));
-    let error = if said.is_empty() { error } else { error.cause_text(said) };
+    let error = if said.is_empty() {
+        error
+    } else {
+        error.cause_text(said)
+    };
     error.hint(hint)
 }
 
 /// Returns the command that forgets the known key, which ssh itself proposes.
 fn removal(destination: &str, messages: &str) -> String {
-    let proposed = messages.lines().map(str::trim).find_map(|line| line.find("ssh-keygen -f").map(|at| &line[at..]));
-    let host = destination.rsplit('@').next().unwrap_or(destination).split(' ').next_back().unwrap_or(destination);
+    let proposed = messages
+        .lines()
+        .map(str::trim)
+        .find_map(|line| line.find("ssh-keygen -f").map(|at| &line[at..]));
+    let host = destination
+        .rsplit('@')
+        .next()
+        .unwrap_or(destination)
+        .split(' ')
+        .next_back()
+        .unwrap_or(destination);
     proposed.map_or_else(|| format!("ssh-keygen -R {host}"), str::to_owned)
 }
 
@@ -152,23 +173,44 @@ Host key verification failed.\r
     #[test]
     fn texts_of_ssh_are_understood() {
         for (text, expected) in [
-            ("ssh: Could not resolve hostname nope: Name or service not known", Trouble::UnknownHost),
-            ("ssh: connect to host 127.0.0.1 port 1: Connection refused", Trouble::Refused),
-            ("ssh: connect to host 10.255.255.1 port 22: Connection timed out", Trouble::TimedOut),
+            (
+                "ssh: Could not resolve hostname nope: Name or service not known",
+                Trouble::UnknownHost,
+            ),
+            (
+                "ssh: connect to host 127.0.0.1 port 1: Connection refused",
+                Trouble::Refused,
+            ),
+            (
+                "ssh: connect to host 10.255.255.1 port 22: Connection timed out",
+                Trouble::TimedOut,
+            ),
             (
                 "Connection timed out during banner exchange\nConnection to UNKNOWN port 65535 timed out",
                 Trouble::TimedOut,
             ),
-            ("ssh: connect to host 10.9.9.9 port 22: No route to host", Trouble::Unreachable),
+            (
+                "ssh: connect to host 10.9.9.9 port 22: No route to host",
+                Trouble::Unreachable,
+            ),
             (
                 "No ED25519 host key is known for web1 and you have requested strict checking.\nHost key verification failed.",
                 Trouble::KeyUnknown,
             ),
             ("Host key verification failed.", Trouble::KeyUnknown),
             (CHANGED, Trouble::KeyChanged),
-            ("deploy@web1: Permission denied (publickey).", Trouble::Denied),
-            ("kex_exchange_identification: read: Connection reset by peer", Trouble::HungUp),
-            ("/x: line 1: Bad configuration option: nonsense", Trouble::Configuration),
+            (
+                "deploy@web1: Permission denied (publickey).",
+                Trouble::Denied,
+            ),
+            (
+                "kex_exchange_identification: read: Connection reset by peer",
+                Trouble::HungUp,
+            ),
+            (
+                "/x: line 1: Bad configuration option: nonsense",
+                Trouble::Configuration,
+            ),
             ("something new", Trouble::Other),
         ] {
             assert_eq!(trouble(text), expected, "{text}");
@@ -178,8 +220,14 @@ Host key verification failed.\r
     #[test]
     fn a_changed_key_is_told_with_ssh_s_own_way_out() {
         let error = not_reached("web1", "web1", CHANGED).to_string();
-        assert!(error.starts_with("error: cannot reach `web1`: its host key is not the known one\n"), "{error}");
-        assert!(error.contains("run `ssh-keygen -f \"/home/ann/.ssh/known_hosts\" -R \"web1\"`"), "{error}");
+        assert!(
+            error.starts_with("error: cannot reach `web1`: its host key is not the known one\n"),
+            "{error}"
+        );
+        assert!(
+            error.contains("run `ssh-keygen -f \"/home/ann/.ssh/known_hosts\" -R \"web1\"`"),
+            "{error}"
+        );
         assert!(!error.contains("@@@"), "{error}");
     }
 }

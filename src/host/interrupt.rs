@@ -1,4 +1,5 @@
-//! Ctrl-C, SIGTERM and SIGHUP: the first asks everything to stop in good order, the second ends pkgapp at once.
+//! Ctrl-C, SIGTERM and SIGHUP: the first asks everything to stop in good order, the second ends
+//! pkgapp at once.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,16 +24,21 @@ pub fn watch() -> Result<()> {
 }
 
 fn start() -> Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context(|| "cannot watch for signals")?;
+    let mut signals =
+        Signals::new([SIGINT, SIGTERM, SIGHUP]).context(|| "cannot watch for signals")?;
     let watch = move || {
         for signal in signals.forever() {
             if ASKED.swap(true, Ordering::SeqCst) {
-                // The connections are closed by their guard, see `ssh`. It fails for unknown signals only.
+                // The connections are closed by their guard, see `ssh`. It fails for unknown
+                // signals only.
                 _ = signal_hook::low_level::emulate_default_handler(signal);
             }
         }
     };
-    std::thread::Builder::new().name("signals".into()).spawn(watch).context(|| "cannot watch for signals")?;
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(watch)
+        .context(|| "cannot watch for signals")?;
     Ok(())
 }
 

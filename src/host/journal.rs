@@ -20,14 +20,18 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Reads a line of `journalctl --output=json` (systemd.io, "Journal Export Formats"): values are text, null, or, where
-    /// they are not UTF-8, lists of bytes. Returns `None` for a line that is no entry.
+    /// Reads a line of `journalctl --output=json` (systemd.io, "Journal Export Formats"): values
+    /// are text, null, or, where they are not UTF-8, lists of bytes. Returns `None` for a line
+    /// that is no entry.
     pub fn parse(host: &str, line: &str) -> Option<Self> {
         let entry: serde_json::Value = serde_json::from_str(line).ok()?;
         let text = |key: &str| match entry.get(key)? {
             serde_json::Value::String(text) => Some(text.clone()),
             serde_json::Value::Array(bytes) => {
-                let bytes: Vec<u8> = bytes.iter().filter_map(|byte| byte.as_u64()?.try_into().ok()).collect();
+                let bytes: Vec<u8> = bytes
+                    .iter()
+                    .filter_map(|byte| byte.as_u64()?.try_into().ok())
+                    .collect();
                 Some(String::from_utf8_lossy(&bytes).into_owned())
             }
             _ => None,
@@ -50,7 +54,10 @@ impl Entry {
     /// Returns the time in UTC, to the millisecond.
     pub fn moment(&self) -> String {
         let moment = jiff::Timestamp::from_microsecond(self.time);
-        moment.map_or_else(|_| self.time.to_string(), |moment| moment.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
+        moment.map_or_else(
+            |_| self.time.to_string(),
+            |moment| moment.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
+        )
     }
 }
 
@@ -63,7 +70,10 @@ mod tests {
         // Printed by journalctl 252; the second holds a byte that is no UTF-8.
         let plain = r#"{"__REALTIME_TIMESTAMP":"1700000000123456","MESSAGE":"Started shop-web.service - shop: web.","PRIORITY":"6","SYSLOG_IDENTIFIER":"systemd","_PID":"1","_SYSTEMD_UNIT":"init.scope","UNIT":"shop-web.service"}"#;
         let entry = Entry::parse("web1", plain).unwrap();
-        assert_eq!((entry.unit.as_str(), entry.priority), ("shop-web.service", Some(6)));
+        assert_eq!(
+            (entry.unit.as_str(), entry.priority),
+            ("shop-web.service", Some(6))
+        );
         assert_eq!(entry.moment(), "2023-11-14T22:13:20.123Z");
         let bytes = r#"{"__REALTIME_TIMESTAMP":"1","MESSAGE":[104,105,255]}"#;
         assert_eq!(Entry::parse("web1", bytes).unwrap().message, "hi\u{fffd}");

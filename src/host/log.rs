@@ -1,6 +1,8 @@
-//! The logs: for every command of pkgapp that uses hosts a directory, and in it for every host what it printed, up to a size.
+//! The logs: for every command of pkgapp that uses hosts a directory, and in it for every host what
+//! it printed, up to a size.
 //!
-//! They lie where the XDG Base Directory Specification has a program's state: `$XDG_STATE_HOME/pkgapp/logs`.
+//! They lie where the XDG Base Directory Specification has a program's state:
+//! `$XDG_STATE_HOME/pkgapp/logs`.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -32,7 +34,10 @@ impl Logs {
         let root = root.map_or_else(default_root, |root| Ok(root.to_owned()))?;
         let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
         let directory = root.join(format!("{now}-{command}-{}", std::process::id()));
-        Ok(Self { directory, tightens })
+        Ok(Self {
+            directory,
+            tightens,
+        })
     }
 
     /// Returns where they are.
@@ -42,15 +47,26 @@ impl Logs {
 
     /// Returns the log of a host.
     pub fn of(&self, host: &str) -> Log {
-        // A login of a directory service may hold a backslash; nothing else that a name may hold is odd in a file's name.
-        let path = self.directory.join(format!("{}.log", host.replace(['/', '\\'], "_")));
-        Log { path, tightens: self.tightens, file: Mutex::default() }
+        // A login of a directory service may hold a backslash; nothing else that a name may hold is
+        // odd in a file's name.
+        let path = self
+            .directory
+            .join(format!("{}.log", host.replace(['/', '\\'], "_")));
+        Log {
+            path,
+            tightens: self.tightens,
+            file: Mutex::default(),
+        }
     }
 
     /// Removes the oldest logs, so that they don't fill the disk. Nothing is lost if that fails.
     pub fn prune(&self) {
-        let Some(root) = self.directory.parent() else { return };
-        let Ok(entries) = std::fs::read_dir(root) else { return };
+        let Some(root) = self.directory.parent() else {
+            return;
+        };
+        let Ok(entries) = std::fs::read_dir(root) else {
+            return;
+        };
         let mut names: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
         // Their names begin with the time.
         names.sort();
@@ -61,10 +77,16 @@ impl Logs {
 }
 
 fn default_root() -> Result<PathBuf> {
-    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let state = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
+    let absolute = |name| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let state = absolute("XDG_STATE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
     state.map(|state| state.join("pkgapp/logs")).ok_or_else(|| {
-        Error::new("there is no directory for logs: HOME is not set").hint("set HOME, or give one with `--log-dir`")
+        Error::new("there is no directory for logs: HOME is not set")
+            .hint("set HOME, or give one with `--log-dir`")
     })
 }
 
@@ -118,18 +140,27 @@ impl Log {
 
     fn open(&self) -> Result<File> {
         use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-        // What hosts print may be private. Above the directory of this command lies that of all commands, which earlier versions
-        // have left open; one that the user has named stays as it is.
+        // What hosts print may be private. Above the directory of this command lies that of all
+        // commands, which earlier versions have left open; one that the user has named
+        // stays as it is.
         if let Some(directory) = self.path.parent() {
             let failed = || format!("cannot make `{}`", shown(directory));
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).context(failed)?;
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(directory)
+                .context(failed)?;
             if self.tightens
                 && let Some(all) = directory.parent()
             {
                 _ = std::fs::set_permissions(all, std::fs::Permissions::from_mode(0o700));
             }
         }
-        let file = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path);
+        let file = std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&self.path);
         file.map_err(|error| Error::new("cannot open the log").cause(error))
     }
 }
@@ -152,7 +183,11 @@ mod tests {
         let lines: Vec<&str> = text.lines().map(|line| &line[13..]).collect();
         assert_eq!(lines, ["$ date", "| today"]);
         let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
-        assert_eq!((mode(log.path()), mode(logs.directory())), (0o600, 0o700), "nobody else reads what hosts print");
+        assert_eq!(
+            (mode(log.path()), mode(logs.directory())),
+            (0o600, 0o700),
+            "nobody else reads what hosts print"
+        );
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! Hosts: the machines that commands run on and files are sent to.
 //!
-//! A [`Host`] does three things: run a script, take a file, give a file. Its error, [`Failure`], says which of three
-//! things is true: the host was never reached, the command ran and failed, or the connection was lost in the middle.
-//! The real one, [`Shell`], speaks to a shell through the system's OpenSSH (so that a person's configuration, agent,
-//! jump hosts and known hosts hold) or on this machine; `recording` is for tests.
+//! A [`Host`] does three things: run a script, take a file, give a file. Its error, [`Failure`],
+//! says which of three things is true: the host was never reached, the command ran and failed, or
+//! the connection was lost in the middle. The real one, [`Shell`], speaks to a shell through the
+//! system's OpenSSH (so that a person's configuration, agent, jump hosts and known hosts hold) or
+//! on this machine; `recording` is for tests.
 
 mod channel;
 pub mod diagnosis;
@@ -41,26 +42,37 @@ pub trait Host: Send + Sync {
     /// Returns the name, as the user wrote it; it holds no secret.
     fn name(&self) -> &str;
 
-    /// Runs a script of POSIX sh. What it prints is passed on while it comes, and its end is returned. A line comes with its
-    /// end, unless it has none, and a very long one in pieces: joined they are what was printed, byte for byte.
+    /// Runs a script of POSIX sh. What it prints is passed on while it comes, and its end is
+    /// returned. A line comes with its end, unless it has none, and a very long one in pieces:
+    /// joined they are what was printed, byte for byte.
     ///
     /// # Errors
     /// It exits with another status than 0, or one of the two other things that [`Failure`] tells.
-    fn run(&self, command: &Command, on_line: &mut dyn FnMut(Stream, &[u8])) -> Result<Output, Failure>;
+    fn run(
+        &self,
+        command: &Command,
+        on_line: &mut dyn FnMut(Stream, &[u8]),
+    ) -> Result<Output, Failure>;
 
-    /// Brings a file to the host: written aside, synced, its SHA-256 checked there, then renamed into place. What an
-    /// earlier try has brought is not sent again, and nothing is if the same bytes lie there already. `progress` gets
-    /// the number of bytes that the host has, from 0 to the size.
+    /// Brings a file to the host: written aside, synced, its SHA-256 checked there, then renamed
+    /// into place. What an earlier try has brought is not sent again, and nothing is if the
+    /// same bytes lie there already. `progress` gets the number of bytes that the host has,
+    /// from 0 to the size.
     ///
     /// # Errors
     /// See [`Failure`]; the file on the host is then what it was before.
     fn upload(&self, upload: &Upload, progress: &mut dyn FnMut(u64)) -> Result<Uploaded, Failure>;
 
-    /// Fetches a file or, as a tar stream, a directory from the host and hands it to `sink` as it comes.
+    /// Fetches a file or, as a tar stream, a directory from the host and hands it to `sink` as it
+    /// comes.
     ///
     /// # Errors
     /// See [`Failure`]; also if what came is not what the host's `sha256sum` has read.
-    fn download(&self, download: &Download, sink: &mut dyn std::io::Write) -> Result<Downloaded, Failure>;
+    fn download(
+        &self,
+        download: &Download,
+        sink: &mut dyn std::io::Write,
+    ) -> Result<Downloaded, Failure>;
 }
 
 /// A script to run, and how.
@@ -80,7 +92,8 @@ pub struct Command {
     pub sudo: bool,
     /// How long it may take; then it is [`Failure::Lost`].
     pub timeout: Option<Duration>,
-    /// How much a host may say and how long it may think about it; then, too, it is [`Failure::Lost`].
+    /// How much a host may say and how long it may think about it; then, too, it is
+    /// [`Failure::Lost`].
     pub limits: Limits,
     /// What happens to it when the user interrupts pkgapp, or the connection breaks.
     pub orphan: Orphan,
@@ -89,9 +102,11 @@ pub struct Command {
 /// What a host is granted for a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limits {
-    /// All the time that it takes, for what a person waits for or what changes the host. Of its output the end is kept.
+    /// All the time that it takes, for what a person waits for or what changes the host. Of its
+    /// output the end is kept.
     None,
-    /// The time that a host has to answer, and [`KEPT_BYTES`] of output: for a question of pkgapp's own.
+    /// The time that a host has to answer, and [`KEPT_BYTES`] of output: for a question of pkgapp's
+    /// own.
     Answer,
     /// So much output, and never a silence longer than a host has to answer.
     Stream(u64),
@@ -100,9 +115,11 @@ pub enum Limits {
 /// What becomes of a command whose user is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Orphan {
-    /// It goes on to its end: what changes a host must not be cut in two. Ctrl-C does not stop waiting for it.
+    /// It goes on to its end: what changes a host must not be cut in two. Ctrl-C does not stop
+    /// waiting for it.
     Finishes,
-    /// It and its children get SIGTERM, and pkgapp stops waiting at the first Ctrl-C. Such a command has no stdin.
+    /// It and its children get SIGTERM, and pkgapp stops waiting at the first Ctrl-C. Such a
+    /// command has no stdin.
     Ends,
 }
 
@@ -224,9 +241,13 @@ impl Output {
 
     /// Returns the last lines of both streams, standard error last.
     pub fn last_lines(&self, count: usize) -> Vec<String> {
-        let text = [&self.stdout, &self.stderr].map(|stream| String::from_utf8_lossy(stream).into_owned());
+        let text =
+            [&self.stdout, &self.stderr].map(|stream| String::from_utf8_lossy(stream).into_owned());
         let lines: Vec<&str> = text.iter().flat_map(|text| text.lines()).collect();
-        lines[lines.len().saturating_sub(count)..].iter().map(|line| (*line).to_owned()).collect()
+        lines[lines.len().saturating_sub(count)..]
+            .iter()
+            .map(|line| (*line).to_owned())
+            .collect()
     }
 }
 
@@ -242,7 +263,8 @@ pub enum Failure {
         /// The same for people.
         error: Error,
     },
-    /// It began, and the connection broke, the time ran out or the user stopped waiting: nobody knows how it ended.
+    /// It began, and the connection broke, the time ran out or the user stopped waiting: nobody
+    /// knows how it ended.
     Lost(Error),
 }
 
@@ -266,7 +288,10 @@ impl Failure {
     pub fn map_error(self, change: impl FnOnce(Error) -> Error) -> Self {
         match self {
             Self::NeverReached(error) => Self::NeverReached(change(error)),
-            Self::Failed { output, error } => Self::Failed { output, error: change(error) },
+            Self::Failed { output, error } => Self::Failed {
+                output,
+                error: change(error),
+            },
             Self::Lost(error) => Self::Lost(change(error)),
         }
     }
@@ -281,7 +306,8 @@ pub struct Upload {
     pub size: u64,
     /// Their SHA-256.
     pub sha256: Sha256Sum,
-    /// Where it goes: an absolute path, or one below the login's home; its directory must be there.
+    /// Where it goes: an absolute path, or one below the login's home; its directory must be
+    /// there.
     pub path: String,
     /// What it becomes there.
     pub form: Form,
@@ -291,8 +317,8 @@ pub struct Upload {
     pub owner: Option<String>,
     /// Write it as root.
     pub sudo: bool,
-    /// What of it lies on the host in other files, in the order of this one; the rest is sent, if [`Upload::content`] is a
-    /// file. If the copies turn out to be no such thing, all is sent.
+    /// What of it lies on the host in other files, in the order of this one; the rest is sent, if
+    /// [`Upload::content`] is a file. If the copies turn out to be no such thing, all is sent.
     pub copies: Vec<Copy>,
 }
 
@@ -301,7 +327,8 @@ pub struct Upload {
 pub enum Form {
     /// A file with these bytes.
     File,
-    /// A directory with the members of a tar archive, which the bytes are. What lies at the path is replaced as a whole.
+    /// A directory with the members of a tar archive, which the bytes are. What lies at the path is
+    /// replaced as a whole.
     Directory,
 }
 
@@ -331,7 +358,8 @@ pub struct Copy {
 impl Upload {
     /// Returns how many bytes the copies leave to be sent.
     pub fn missing(&self) -> u64 {
-        self.size.saturating_sub(self.copies.iter().map(|copy| copy.length).sum())
+        self.size
+            .saturating_sub(self.copies.iter().map(|copy| copy.length).sum())
     }
 }
 

@@ -17,8 +17,8 @@ pub struct Prompt {
     is_possible: bool,
 }
 
-/// Reads a line from the terminal without an echo. A shell does it, so that the terminal is set right again whatever
-/// signal comes; the secret leaves it through a pipe.
+/// Reads a line from the terminal without an echo. A shell does it, so that the terminal is set
+/// right again whatever signal comes; the secret leaves it through a pipe.
 const ASK: &str = r#"
 exec </dev/tty || exit 1
 old=$(stty -g) || exit 1
@@ -36,13 +36,17 @@ impl Prompt {
     /// Prompts above `bars`; only if the process has a terminal, and stderr is on it.
     pub fn new(bars: MultiProgress) -> Self {
         use std::io::IsTerminal;
-        let is_possible = std::io::stderr().is_terminal() && std::fs::File::open("/dev/tty").is_ok();
+        let is_possible =
+            std::io::stderr().is_terminal() && std::fs::File::open("/dev/tty").is_ok();
         Self { bars, is_possible }
     }
 
     /// Never asks.
     pub fn never() -> Self {
-        Self { bars: MultiProgress::new(), is_possible: false }
+        Self {
+            bars: MultiProgress::new(),
+            is_possible: false,
+        }
     }
 
     /// Returns whether there is someone to ask.
@@ -72,7 +76,9 @@ impl Prompt {
                 .context(|| "cannot start `/bin/sh`")?;
             let mut secret = String::new();
             if let Some(mut stdout) = child.stdout.take() {
-                stdout.read_to_string(&mut secret).context(|| "cannot read the password")?;
+                stdout
+                    .read_to_string(&mut secret)
+                    .context(|| "cannot read the password")?;
             }
             let status = child.wait().context(|| "cannot read the password")?;
             Ok(status.success().then_some(secret))

@@ -1,4 +1,5 @@
-//! A host for tests: it does nothing, remembers what it was asked to, and answers or fails as it was told.
+//! A host for tests: it does nothing, remembers what it was asked to, and answers or fails as it
+//! was told.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -31,7 +32,8 @@ impl Asked {
     }
 }
 
-/// Decides what happens: the number of the request from 0, and the request. `None`: it succeeds and prints nothing.
+/// Decides what happens: the number of the request from 0, and the request. `None`: it succeeds and
+/// prints nothing.
 type Answers = Box<dyn Fn(usize, &Asked) -> Option<Result<Output, Failure>> + Send + Sync>;
 
 /// A host that only remembers.
@@ -44,7 +46,10 @@ pub struct Recording {
 
 impl std::fmt::Debug for Recording {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Recording").field("name", &self.name).field("asked", &self.asked).finish_non_exhaustive()
+        f.debug_struct("Recording")
+            .field("name", &self.name)
+            .field("asked", &self.asked)
+            .finish_non_exhaustive()
     }
 }
 
@@ -68,7 +73,13 @@ impl Way {
         let error = Error::new(format!("{what}: {self:?}"));
         match self {
             Self::NeverReached => Failure::NeverReached(error),
-            Self::Failed(status) => Failure::Failed { output: Output { status, ..Output::default() }, error },
+            Self::Failed(status) => Failure::Failed {
+                output: Output {
+                    status,
+                    ..Output::default()
+                },
+                error,
+            },
             Self::Lost => Failure::Lost(error),
         }
     }
@@ -86,18 +97,29 @@ impl Recording {
         answers: impl Fn(usize, &Asked) -> Option<Result<Output, Failure>> + Send + Sync + 'static,
     ) -> Self {
         let (asked, queue) = (Mutex::default(), Mutex::default());
-        Self { name: name.to_owned(), asked, queue, answers: Box::new(answers) }
+        Self {
+            name: name.to_owned(),
+            asked,
+            queue,
+            answers: Box::new(answers),
+        }
     }
 
     /// The next request that is not answered yet prints `stdout`.
     pub fn prints(&self, stdout: &str) -> &Self {
-        self.queue.lock().unwrap().push_back(Ok(Output { stdout: stdout.into(), ..Output::default() }));
+        self.queue.lock().unwrap().push_back(Ok(Output {
+            stdout: stdout.into(),
+            ..Output::default()
+        }));
         self
     }
 
     /// The next request that is not answered yet fails.
     pub fn fails(&self, way: Way) -> &Self {
-        self.queue.lock().unwrap().push_back(Err(way.failure("as told")));
+        self.queue
+            .lock()
+            .unwrap()
+            .push_back(Err(way.failure("as told")));
         self
     }
 
@@ -108,7 +130,8 @@ impl Recording {
 
     fn answer(&self, asked: Asked) -> Result<Output, Failure> {
         let mut all = self.asked.lock().unwrap();
-        let answer = (self.answers)(all.len(), &asked).or_else(|| self.queue.lock().unwrap().pop_front());
+        let answer =
+            (self.answers)(all.len(), &asked).or_else(|| self.queue.lock().unwrap().pop_front());
         all.push(asked);
         answer.unwrap_or_else(|| Ok(Output::default()))
     }
@@ -119,15 +142,25 @@ impl Host for Recording {
         &self.name
     }
 
-    fn run(&self, command: &Command, on_line: &mut dyn FnMut(Stream, &[u8])) -> Result<Output, Failure> {
+    fn run(
+        &self,
+        command: &Command,
+        on_line: &mut dyn FnMut(Stream, &[u8]),
+    ) -> Result<Output, Failure> {
         let answer = self.answer(Asked::Run(command.clone()));
         let output = match &answer {
             Ok(output) | Err(Failure::Failed { output, .. }) => Some(output),
             Err(Failure::NeverReached(_) | Failure::Lost(_)) => None,
         };
         if let Some(output) = output {
-            output.stdout.split_inclusive(|b| *b == b'\n').for_each(|line| on_line(Stream::Stdout, line));
-            output.stderr.split_inclusive(|b| *b == b'\n').for_each(|line| on_line(Stream::Stderr, line));
+            output
+                .stdout
+                .split_inclusive(|b| *b == b'\n')
+                .for_each(|line| on_line(Stream::Stdout, line));
+            output
+                .stderr
+                .split_inclusive(|b| *b == b'\n')
+                .for_each(|line| on_line(Stream::Stderr, line));
         }
         answer
     }
@@ -135,14 +168,21 @@ impl Host for Recording {
     fn upload(&self, upload: &Upload, progress: &mut dyn FnMut(u64)) -> Result<Uploaded, Failure> {
         self.answer(Asked::Upload(upload.clone()))?;
         progress(upload.size);
-        Ok(Uploaded { sent: upload.size, changed: true })
+        Ok(Uploaded {
+            sent: upload.size,
+            changed: true,
+        })
     }
 
     fn download(&self, download: &Download, sink: &mut dyn Write) -> Result<Downloaded, Failure> {
         let output = self.answer(Asked::Download(download.clone()))?;
         sink.write_all(&output.stdout).unwrap();
         let (size, sha256) = (output.stdout.len() as u64, Sha256Sum::of(&output.stdout));
-        Ok(Downloaded { size, sha256, mode: 0o644 })
+        Ok(Downloaded {
+            size,
+            sha256,
+            mode: 0o644,
+        })
     }
 }
 
@@ -156,9 +196,13 @@ mod tests {
         host.prints("one\n").fails(Way::Lost);
         let mut lines = Vec::new();
         let date = Command::new("telling the date", "date");
-        host.run(&date, &mut |_, line| lines.push(line.to_owned())).unwrap();
+        host.run(&date, &mut |_, line| lines.push(line.to_owned()))
+            .unwrap();
         assert_eq!(lines, [b"one\n"]);
-        assert!(matches!(host.run(&date, &mut |_, _| {}), Err(Failure::Lost(_))));
+        assert!(matches!(
+            host.run(&date, &mut |_, _| {}),
+            Err(Failure::Lost(_))
+        ));
         host.run(&date, &mut |_, _| {}).unwrap();
         assert_eq!(host.asked(), vec![Asked::Run(date); 3]);
     }

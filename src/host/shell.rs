@@ -15,7 +15,9 @@ use super::script::Mark;
 use super::select::Member;
 use super::ssh::{Connection, Connections};
 use super::sudo::{self, Escalation, Password, Refusal};
-use super::{Command, Download, Downloaded, Failure, Host, Limits, Orphan, Output, Stream, Upload, Uploaded};
+use super::{
+    Command, Download, Downloaded, Failure, Host, Limits, Orphan, Output, Stream, Upload, Uploaded,
+};
 use super::{KEPT_BYTES, interrupt, line_text, script, transfer};
 
 /// What ssh says when the server opens no further session (sshd_config(5), "MaxSessions").
@@ -53,7 +55,12 @@ enum Reach {
 
 impl Shell {
     /// A host that ssh reaches.
-    pub fn ssh(member: &Member, connections: &Arc<Connections>, password: &Arc<Password>, log: Log) -> Self {
+    pub fn ssh(
+        member: &Member,
+        connections: &Arc<Connections>,
+        password: &Arc<Password>,
+        log: Log,
+    ) -> Self {
         let reach = Reach::Ssh(connections.to(&member.name, &member.address));
         Self::new(member.name.clone(), reach, password, log)
     }
@@ -65,7 +72,14 @@ impl Shell {
 
     fn new(name: String, reach: Reach, password: &Arc<Password>, log: Log) -> Self {
         let password = Arc::clone(password);
-        Self { name, reach, log, patience: PATIENCE, password, escalation: Mutex::default() }
+        Self {
+            name,
+            reach,
+            log,
+            patience: PATIENCE,
+            password,
+            escalation: Mutex::default(),
+        }
     }
 
     /// Sets how long the host has to answer.
@@ -86,14 +100,20 @@ impl Shell {
         input: Option<Input>,
         watcher: &mut dyn Watcher,
     ) -> Result<Output, Failure> {
-        let escalation = if command.sudo { self.escalation()? } else { Escalation::None };
+        let escalation = if command.sudo {
+            self.escalation()?
+        } else {
+            Escalation::None
+        };
         if input.is_some() {
             return self.call_as(&escalation, command, input, watcher);
         }
         // A server that allows one session at a time may not have closed the last one yet.
         for _ in 0..SESSION_TRIES {
             match self.call_as(&escalation, command, None, watcher) {
-                Err(Failure::NeverReached(error)) if error.to_string().contains(SESSION_REFUSED) => {
+                Err(Failure::NeverReached(error))
+                    if error.to_string().contains(SESSION_REFUSED) =>
+                {
                     std::thread::sleep(SESSION_PAUSE);
                 }
                 other => return other,
@@ -111,11 +131,26 @@ impl Shell {
     ) -> Result<Output, Failure> {
         let mut preface = escalation.preface().into_bytes();
         let mark = Mark::new().map_err(Failure::NeverReached)?;
-        preface.extend(script::payload(command, &mark).map_err(Failure::NeverReached)?.into_bytes());
+        preface.extend(
+            script::payload(command, &mark)
+                .map_err(Failure::NeverReached)?
+                .into_bytes(),
+        );
         let mut process = self.process(&script::boot(escalation.words()))?;
         self.log.line("$", &command.what);
-        let mut watcher = Logged { log: &self.log, inner: watcher };
-        let ended = channel::call(&mut process, &mark, preface, input, command, self.patience, &mut watcher);
+        let mut watcher = Logged {
+            log: &self.log,
+            inner: watcher,
+        };
+        let ended = channel::call(
+            &mut process,
+            &mark,
+            preface,
+            input,
+            command,
+            self.patience,
+            &mut watcher,
+        );
         let ended = ended.map_err(|error| {
             let program = process.get_program().to_string_lossy().into_owned();
             Failure::NeverReached(Error::new(format!("cannot run `{program}`")).cause(error))
@@ -146,11 +181,20 @@ impl Shell {
         let (what, name) = (&command.what, &self.name);
         let printed = |error: Error, output: &Output| {
             let lines = output.last_lines(SHOWN_LINES);
-            if lines.is_empty() { error } else { error.cause_text(format!("it printed\n{}", lines.join("\n"))) }
+            if lines.is_empty() {
+                error
+            } else {
+                error.cause_text(format!("it printed\n{}", lines.join("\n")))
+            }
         };
-        let log = format!("all that `{name}` has printed is in `{}`", self.log.path().display());
+        let log = format!(
+            "all that `{name}` has printed is in `{}`",
+            self.log.path().display()
+        );
         match ended.stopped {
-            Some(Stopped::Interrupt) => Err(Failure::Lost(interrupt::error().note(format!("{what} on `{name}`")))),
+            Some(Stopped::Interrupt) => Err(Failure::Lost(
+                interrupt::error().note(format!("{what} on `{name}`")),
+            )),
             Some(stopped) => {
                 let error = self.stopped(command, stopped);
                 Err(Failure::Lost(printed(error, &ended.output).note(log)))
@@ -158,14 +202,20 @@ impl Shell {
             None if ended.told => match ended.output.status {
                 0 => Ok(ended.output),
                 status => {
-                    let error = Error::new(format!("{what} failed on `{name}` with exit status {status}"));
+                    let error = Error::new(format!(
+                        "{what} failed on `{name}` with exit status {status}"
+                    ));
                     let error = printed(error, &ended.output).note(log);
-                    Err(Failure::Failed { output: ended.output, error })
+                    Err(Failure::Failed {
+                        output: ended.output,
+                        error,
+                    })
                 }
             },
             None if ended.began => {
                 let error = Error::new(format!("the connection to `{name}` was lost while {what}"));
-                let error = printed(error, &ended.output).note("it is unknown whether it came to its end there");
+                let error = printed(error, &ended.output)
+                    .note("it is unknown whether it came to its end there");
                 Err(Failure::Lost(error.note(log)))
             }
             None => Err(self.not_begun(command, &ended)),
@@ -177,24 +227,28 @@ impl Shell {
         let (what, name, patience) = (&command.what, &self.name, self.patience.as_secs_f64());
         let longer = "if it only needs longer, set `--answer-timeout`";
         match (why, command.timeout, command.limits) {
-            (Stopped::Timeout, Some(limit), _) => {
-                Error::new(format!("{what} on `{name}` took longer than {} s", limit.as_secs_f64()))
-            }
+            (Stopped::Timeout, Some(limit), _) => Error::new(format!(
+                "{what} on `{name}` took longer than {} s",
+                limit.as_secs_f64()
+            )),
             (Stopped::Timeout, None, _) => {
                 Error::new(format!("{what} on `{name}` took longer than {patience} s")).hint(longer)
             }
-            (Stopped::NotBegun, ..) => {
-                Error::new(format!("`{name}` let the login in, and started no shell within {patience} s")).hint(longer)
-            }
+            (Stopped::NotBegun, ..) => Error::new(format!(
+                "`{name}` let the login in, and started no shell within {patience} s"
+            ))
+            .hint(longer),
             (Stopped::Silence, ..) => {
                 Error::new(format!("{what} on `{name}` was silent for {patience} s")).hint(longer)
             }
-            (Stopped::Flood, _, Limits::Stream(most)) => {
-                Error::new(format!("{what} on `{name}` brought more than {}", human_bytes(most)))
-            }
-            (Stopped::Flood, ..) => {
-                Error::new(format!("{what} on `{name}` printed more than {}", human_bytes(KEPT_BYTES as u64)))
-            }
+            (Stopped::Flood, _, Limits::Stream(most)) => Error::new(format!(
+                "{what} on `{name}` brought more than {}",
+                human_bytes(most)
+            )),
+            (Stopped::Flood, ..) => Error::new(format!(
+                "{what} on `{name}` printed more than {}",
+                human_bytes(KEPT_BYTES as u64)
+            )),
             (Stopped::Interrupt, ..) => interrupt::error(),
         }
     }
@@ -208,21 +262,46 @@ impl Shell {
         let is_ssh = matches!(self.reach, Reach::Ssh(_));
         if is_ssh && ended.output.status == 255 {
             // The master was gone, or its server has refused a session: for sure nothing began.
-            let for_sure = ["UNKNOWN port", "session request failed", "open failed", SESSION_REFUSED]
-                .iter()
-                .any(|text| noise.contains(text));
-            let error = Error::new(format!("the connection to `{name}` was lost before {} began", command.what));
-            let error = if noise.is_empty() { error } else { error.cause_text(noise) };
-            return if for_sure { Failure::NeverReached(error) } else { Failure::Lost(error) };
+            let for_sure = [
+                "UNKNOWN port",
+                "session request failed",
+                "open failed",
+                SESSION_REFUSED,
+            ]
+            .iter()
+            .any(|text| noise.contains(text));
+            let error = Error::new(format!(
+                "the connection to `{name}` was lost before {} began",
+                command.what
+            ));
+            let error = if noise.is_empty() {
+                error
+            } else {
+                error.cause_text(noise)
+            };
+            return if for_sure {
+                Failure::NeverReached(error)
+            } else {
+                Failure::Lost(error)
+            };
         }
         let error = Error::new(format!("the login's shell on `{name}` runs no commands"));
-        let error = if noise.is_empty() { error } else { error.cause_text(noise) };
-        Failure::NeverReached(error.hint("the login needs a shell such as /bin/sh, and its profile must not exit"))
+        let error = if noise.is_empty() {
+            error
+        } else {
+            error.cause_text(noise)
+        };
+        Failure::NeverReached(
+            error.hint("the login needs a shell such as /bin/sh, and its profile must not exit"),
+        )
     }
 
     /// Finds out, once, how root's work is done here.
     fn escalation(&self) -> Result<Escalation, Failure> {
-        let mut known = self.escalation.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self
+            .escalation
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = &*known {
             return Ok(known.clone());
         }
@@ -235,12 +314,21 @@ impl Shell {
             "free" => Escalation::Free,
             "missing" => {
                 return Err(Failure::NeverReached(
-                    Error::new(format!("there is no sudo on `{}`, and the login is not root", self.name))
-                        .hint("log in as root, as in `--hosts root@HOST`, or install sudo there"),
+                    Error::new(format!(
+                        "there is no sudo on `{}`, and the login is not root",
+                        self.name
+                    ))
+                    .hint("log in as root, as in `--hosts root@HOST`, or install sudo there"),
                 ));
             }
             _ if sudo::refusal(said) == Refusal::NeedsPassword => self.with_password(said)?,
-            _ => return Err(Failure::NeverReached(sudo::refused(&self.name, sudo::refusal(said), said))),
+            _ => {
+                return Err(Failure::NeverReached(sudo::refused(
+                    &self.name,
+                    sudo::refusal(said),
+                    said,
+                )));
+            }
         };
         *known = Some(found.clone());
         Ok(found)
@@ -250,7 +338,11 @@ impl Shell {
     fn with_password(&self, said: &str) -> Result<Escalation, Failure> {
         let mut refused = None;
         let mut why = (Refusal::NeedsPassword, said.to_owned());
-        while let Some(secret) = self.password.get(&self.name, refused.as_ref()).map_err(Failure::NeverReached)? {
+        while let Some(secret) = self
+            .password
+            .get(&self.name, refused.as_ref())
+            .map_err(Failure::NeverReached)?
+        {
             let escalation = Escalation::Password(secret.clone());
             let check = Command::new("checking the sudo password", CHECK)
                 .stdin(escalation.preface().into_bytes())
@@ -269,7 +361,9 @@ impl Shell {
                 Err(failure) => return Err(failure),
             }
         }
-        Err(Failure::NeverReached(sudo::refused(&self.name, why.0, &why.1)))
+        Err(Failure::NeverReached(sudo::refused(
+            &self.name, why.0, &why.1,
+        )))
     }
 }
 
@@ -281,9 +375,16 @@ impl Host for Shell {
         &self.name
     }
 
-    fn run(&self, command: &Command, on_line: &mut dyn FnMut(Stream, &[u8])) -> Result<Output, Failure> {
+    fn run(
+        &self,
+        command: &Command,
+        on_line: &mut dyn FnMut(Stream, &[u8]),
+    ) -> Result<Output, Failure> {
         debug_assert!(command.orphan == Orphan::Finishes || command.stdin.is_none());
-        let input = command.stdin.clone().map(|stdin| Box::new(Cursor::new(stdin)) as Input);
+        let input = command
+            .stdin
+            .clone()
+            .map(|stdin| Box::new(Cursor::new(stdin)) as Input);
         self.call(command, input, &mut Lines(on_line))
     }
 
@@ -291,7 +392,11 @@ impl Host for Shell {
         transfer::upload(self, upload, progress)
     }
 
-    fn download(&self, download: &Download, sink: &mut dyn std::io::Write) -> Result<Downloaded, Failure> {
+    fn download(
+        &self,
+        download: &Download,
+        sink: &mut dyn std::io::Write,
+    ) -> Result<Downloaded, Failure> {
         transfer::download(self, download, sink)
     }
 }
@@ -320,7 +425,10 @@ struct Logged<'w> {
 
 impl Watcher for Logged<'_> {
     fn line(&mut self, stream: Stream, line: &[u8]) {
-        self.log.line(if stream == Stream::Stdout { "|" } else { "!" }, &line_text(line));
+        self.log.line(
+            if stream == Stream::Stdout { "|" } else { "!" },
+            &line_text(line),
+        );
         self.inner.line(stream, line);
     }
 
@@ -345,7 +453,9 @@ mod tests {
     /// This machine, with a directory for its log and for files.
     fn here() -> (tempfile::TempDir, Shell) {
         let directory = tempfile::tempdir().unwrap();
-        let log = Logs::new("test", Some(&directory.path().join("logs"))).unwrap().of("localhost");
+        let log = Logs::new("test", Some(&directory.path().join("logs")))
+            .unwrap()
+            .of("localhost");
         let password = Arc::new(Password::new(None, Prompt::never()));
         (directory, Shell::local(&password, log))
     }
@@ -359,9 +469,18 @@ mod tests {
         let (_directory, shell) = here();
         let mut lines = Vec::new();
         let command = Command::new("x", "echo a; printf 'b\\377' >&2; cat; exit 3").stdin("c\nd");
-        let failure = shell.run(&command, &mut |stream, line| lines.push((stream, line.to_vec()))).unwrap_err();
-        let Failure::Failed { output, error } = failure else { panic!("{failure:?}") };
-        assert_eq!((output.status, &output.stdout[..], &output.stderr[..]), (3, &b"a\nc\nd"[..], &b"b\xff"[..]));
+        let failure = shell
+            .run(&command, &mut |stream, line| {
+                lines.push((stream, line.to_vec()))
+            })
+            .unwrap_err();
+        let Failure::Failed { output, error } = failure else {
+            panic!("{failure:?}")
+        };
+        assert_eq!(
+            (output.status, &output.stdout[..], &output.stderr[..]),
+            (3, &b"a\nc\nd"[..], &b"b\xff"[..])
+        );
         lines.sort_by_key(|(stream, _)| *stream == Stream::Stderr);
         let expected = [
             (Stream::Stdout, &b"a\n"[..]),
@@ -369,8 +488,15 @@ mod tests {
             (Stream::Stdout, b"d"),
             (Stream::Stderr, b"b\xff"),
         ];
-        assert_eq!(lines, expected.map(|(stream, line)| (stream, line.to_vec())), "byte for byte");
-        assert_eq!(error.message(), "x failed on `localhost` with exit status 3");
+        assert_eq!(
+            lines,
+            expected.map(|(stream, line)| (stream, line.to_vec())),
+            "byte for byte"
+        );
+        assert_eq!(
+            error.message(),
+            "x failed on `localhost` with exit status 3"
+        );
         let log = std::fs::read_to_string(shell.log_path()).unwrap();
         for part in ["$ x\n", "| a\n", "! b\u{fffd}\n", "= x failed on"] {
             assert!(log.contains(part), "{part}: {log}");
@@ -401,10 +527,19 @@ mod tests {
             let command = Command::new("x", script).args(lines.clone());
             for command in [command.clone(), command.ends_with_us()] {
                 let failure = run(&shell, &command).unwrap_err();
-                let Failure::Failed { output, .. } = failure else { panic!("{failure:?}") };
+                let Failure::Failed { output, .. } = failure else {
+                    panic!("{failure:?}")
+                };
                 let expected = lines.join("\n") + "\n";
-                assert_eq!((output.status, output.text().into_owned()), (3, expected.clone()));
-                assert_eq!(String::from_utf8(output.stderr).unwrap(), expected, "it is output like any other");
+                assert_eq!(
+                    (output.status, output.text().into_owned()),
+                    (3, expected.clone())
+                );
+                assert_eq!(
+                    String::from_utf8(output.stderr).unwrap(),
+                    expected,
+                    "it is output like any other"
+                );
             }
         }
     }
@@ -415,13 +550,20 @@ mod tests {
         let file = directory.path().join("late").display().to_string();
         let script = "(sleep 4; touch \"$1\") & wait";
         let start = Instant::now();
-        let command = Command::new("x", script).arg(&file).ends_with_us().timeout(Duration::from_millis(300));
+        let command = Command::new("x", script)
+            .arg(&file)
+            .ends_with_us()
+            .timeout(Duration::from_millis(300));
         let failure = run(&shell, &command).unwrap_err();
         assert!(
             matches!(&failure, Failure::Lost(error) if error.message().contains("longer than 0.3 s")),
             "{failure:?}"
         );
-        assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+        assert!(
+            start.elapsed() < Duration::from_secs(4),
+            "{:?}",
+            start.elapsed()
+        );
         std::thread::sleep(Duration::from_secs(5).saturating_sub(start.elapsed()));
         assert!(!Path::new(&file).exists());
     }
@@ -438,22 +580,45 @@ mod tests {
             assert!(matches!(failure, Failure::Lost(_)), "{failure:?}");
             failure.error().message().to_owned()
         };
-        assert_eq!(lost("sleep 300", Limits::Answer), "x on `localhost` took longer than 1 s");
-        assert_eq!(lost("while echo .; do sleep 0.2; done", Limits::Answer), "x on `localhost` took longer than 1 s");
-        assert_eq!(lost("echo a; sleep 300", Limits::Stream(100_000)), "x on `localhost` was silent for 1 s");
-        assert_eq!(lost("yes", Limits::Stream(100_000)), "x on `localhost` brought more than 100.0 kB");
+        assert_eq!(
+            lost("sleep 300", Limits::Answer),
+            "x on `localhost` took longer than 1 s"
+        );
+        assert_eq!(
+            lost("while echo .; do sleep 0.2; done", Limits::Answer),
+            "x on `localhost` took longer than 1 s"
+        );
+        assert_eq!(
+            lost("echo a; sleep 300", Limits::Stream(100_000)),
+            "x on `localhost` was silent for 1 s"
+        );
+        assert_eq!(
+            lost("yes", Limits::Stream(100_000)),
+            "x on `localhost` brought more than 100.0 kB"
+        );
         assert_eq!(
             lost("tr '\\0' x </dev/zero", Limits::Stream(100_000)),
             "x on `localhost` brought more than 100.0 kB"
         );
         let (_other, patient) = here();
         let failure = run(&patient, &Command::new("x", "yes").question()).unwrap_err();
-        assert_eq!(failure.error().message(), "x on `localhost` printed more than 4.2 MB");
+        assert_eq!(
+            failure.error().message(),
+            "x on `localhost` printed more than 4.2 MB"
+        );
         // One that changes the host takes its time, and prints as it likes.
-        let command = Command::new("x", "head -c 9000000 /dev/zero | tr '\\0' x; sleep 1.5; echo; echo end");
+        let command = Command::new(
+            "x",
+            "head -c 9000000 /dev/zero | tr '\\0' x; sleep 1.5; echo; echo end",
+        );
         let output = run(&shell, &command).unwrap();
-        assert!(output.stdout.len() <= crate::host::KEPT_BYTES && output.text().ends_with("\nend\n"));
-        assert!(shell.log_path().metadata().unwrap().len() < 2 * Log::MOST_BYTES, "{directory:?}");
+        assert!(
+            output.stdout.len() <= crate::host::KEPT_BYTES && output.text().ends_with("\nend\n")
+        );
+        assert!(
+            shell.log_path().metadata().unwrap().len() < 2 * Log::MOST_BYTES,
+            "{directory:?}"
+        );
     }
 
     #[test]
@@ -483,7 +648,9 @@ mod tests {
 
     fn names(directory: &Path) -> Vec<String> {
         let entries = std::fs::read_dir(directory).unwrap();
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
     }
 
     #[test]
@@ -497,27 +664,63 @@ mod tests {
         let wanted = upload(&content, &path);
         let mut seen = Vec::new();
         let done = shell.upload(&wanted, &mut |done| seen.push(done)).unwrap();
-        assert_eq!(done, Uploaded { sent: size, changed: true });
-        assert!(seen.is_sorted() && seen.first() == Some(&0) && seen.last() == Some(&size), "{seen:?}");
+        assert_eq!(
+            done,
+            Uploaded {
+                sent: size,
+                changed: true
+            }
+        );
+        assert!(
+            seen.is_sorted() && seen.first() == Some(&0) && seen.last() == Some(&size),
+            "{seen:?}"
+        );
         assert_eq!(std::fs::read(&path).unwrap(), content);
-        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, 0o640);
-        assert_eq!(shell.upload(&wanted, &mut |_| {}).unwrap(), Uploaded::default(), "it is there");
-        let readable = Upload { mode: 0o644, ..wanted.clone() };
-        assert_eq!(shell.upload(&readable, &mut |_| {}).unwrap(), Uploaded { sent: 0, changed: true });
+        assert_eq!(
+            path.metadata().unwrap().permissions().mode() & 0o7777,
+            0o640
+        );
+        assert_eq!(
+            shell.upload(&wanted, &mut |_| {}).unwrap(),
+            Uploaded::default(),
+            "it is there"
+        );
+        let readable = Upload {
+            mode: 0o644,
+            ..wanted.clone()
+        };
+        assert_eq!(
+            shell.upload(&readable, &mut |_| {}).unwrap(),
+            Uploaded {
+                sent: 0,
+                changed: true
+            }
+        );
 
         // What an interrupted transfer leaves is continued, unless it is something else.
         let sum = wanted.sha256.to_string()[..16].to_owned();
         let aside = below.join(format!(".it's.pkgapp-{sum}"));
         let part = aside.join(format!("part-{sum}"));
-        let private = || std::fs::DirBuilder::new().mode(0o700).create(&aside).unwrap();
+        let private = || {
+            std::fs::DirBuilder::new()
+                .mode(0o700)
+                .create(&aside)
+                .unwrap()
+        };
         std::fs::remove_file(&path).unwrap();
         private();
         std::fs::write(&part, &content[..1_000_000]).unwrap();
-        assert_eq!(shell.upload(&wanted, &mut |_| {}).unwrap().sent, size - 1_000_000);
+        assert_eq!(
+            shell.upload(&wanted, &mut |_| {}).unwrap().sent,
+            size - 1_000_000
+        );
         std::fs::remove_file(&path).unwrap();
         private();
         std::fs::write(&part, vec![7; 1_000_000]).unwrap();
-        assert_eq!(shell.upload(&wanted, &mut |_| {}).unwrap().sent, 2 * size - 1_000_000);
+        assert_eq!(
+            shell.upload(&wanted, &mut |_| {}).unwrap().sent,
+            2 * size - 1_000_000
+        );
         assert_eq!(std::fs::read(&path).unwrap(), content);
         assert_eq!(names(&below), ["it's"], "nothing else is left");
     }
@@ -525,13 +728,27 @@ mod tests {
     #[test]
     fn an_upload_copies_what_lies_there() {
         let (directory, shell) = here();
-        let (old, new, path) = ["old it's", "new", "place"].map(|name| directory.path().join(name)).into();
+        let (old, new, path) = ["old it's", "new", "place"]
+            .map(|name| directory.path().join(name))
+            .into();
         let bytes: Vec<u8> = (0..700_000u32).flat_map(u32::to_le_bytes).collect();
         std::fs::write(&old, &bytes).unwrap();
         // Old parts in another order, with something new before, between and after them.
-        let content = [&b"first"[..], &bytes[1_000_000..], b"between", &bytes[..999_999], b"last"].concat();
+        let content = [
+            &b"first"[..],
+            &bytes[1_000_000..],
+            b"between",
+            &bytes[..999_999],
+            b"last",
+        ]
+        .concat();
         std::fs::write(&new, &content).unwrap();
-        let copy = |offset: u64, length: u64, at: u64| Copy { from: old.display().to_string(), offset, length, at };
+        let copy = |offset: u64, length: u64, at: u64| Copy {
+            from: old.display().to_string(),
+            offset,
+            length,
+            at,
+        };
         let wanted = Upload {
             content: Content::File(new),
             copies: vec![copy(1_000_000, 1_800_000, 5), copy(0, 999_999, 1_800_012)],
@@ -539,17 +756,41 @@ mod tests {
         };
         assert_eq!(wanted.missing(), 16);
         let mut seen = Vec::new();
-        let sent = shell.upload(&wanted, &mut |done| seen.push(done)).unwrap().sent;
-        assert_eq!((sent, seen.first(), seen.last()), (16, Some(&(wanted.size - 16)), Some(&wanted.size)));
+        let sent = shell
+            .upload(&wanted, &mut |done| seen.push(done))
+            .unwrap()
+            .sent;
+        assert_eq!(
+            (sent, seen.first(), seen.last()),
+            (16, Some(&(wanted.size - 16)), Some(&wanted.size))
+        );
         assert!(std::fs::read(&path).unwrap() == content);
-        assert_eq!(names(directory.path()).len(), 4, "nothing is left over: {:?}", names(directory.path()));
-        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, 0o640);
+        assert_eq!(
+            names(directory.path()).len(),
+            4,
+            "nothing is left over: {:?}",
+            names(directory.path())
+        );
+        assert_eq!(
+            path.metadata().unwrap().permissions().mode() & 0o7777,
+            0o640
+        );
 
         // What was sent of the rest before is not sent again.
         std::fs::remove_file(&path).unwrap();
-        let aside = directory.path().join(format!(".place.pkgapp-{}", &wanted.sha256.to_string()[..16]));
-        std::fs::DirBuilder::new().mode(0o700).create(&aside).unwrap();
-        std::fs::write(aside.join(format!("rest-{}", transfer::name_of_rest(&wanted).unwrap())), b"firstbet").unwrap();
+        let aside = directory.path().join(format!(
+            ".place.pkgapp-{}",
+            &wanted.sha256.to_string()[..16]
+        ));
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&aside)
+            .unwrap();
+        std::fs::write(
+            aside.join(format!("rest-{}", transfer::name_of_rest(&wanted).unwrap())),
+            b"firstbet",
+        )
+        .unwrap();
         assert_eq!(shell.upload(&wanted, &mut |_| {}).unwrap().sent, 8);
         assert!(std::fs::read(&path).unwrap() == content && !aside.exists());
 
@@ -560,7 +801,10 @@ mod tests {
                 b"" => std::fs::remove_file(&old).unwrap(),
                 other => std::fs::write(&old, [other, &bytes[1..]].concat()).unwrap(),
             }
-            assert_eq!(shell.upload(&wanted, &mut |_| {}).unwrap().sent, 16 + wanted.size);
+            assert_eq!(
+                shell.upload(&wanted, &mut |_| {}).unwrap().sent,
+                16 + wanted.size
+            );
             assert!(std::fs::read(&path).unwrap() == content);
         }
     }
@@ -571,7 +815,9 @@ mod tests {
         let mut header = tar::Header::new_gnu();
         header.set_size(text.len() as u64);
         header.set_mode(0o640);
-        archive.append_data(&mut header, "./a", text.as_bytes()).unwrap();
+        archive
+            .append_data(&mut header, "./a", text.as_bytes())
+            .unwrap();
         archive.into_inner().unwrap()
     }
 
@@ -583,12 +829,21 @@ mod tests {
         std::fs::create_dir(&below).unwrap();
         let send = |archive: &[u8]| {
             shell
-                .upload(&Upload { form: Form::Directory, ..upload(archive, &path) }, &mut |_| {})
+                .upload(
+                    &Upload {
+                        form: Form::Directory,
+                        ..upload(archive, &path)
+                    },
+                    &mut |_| {},
+                )
                 .map(|done| done.changed)
         };
         let is = |text: &str| assert_eq!(std::fs::read_to_string(path.join("a")).unwrap(), text);
         assert!(send(&archive("one")).unwrap());
-        assert!(!send(&archive("one")).unwrap(), "nothing is other than in the archive");
+        assert!(
+            !send(&archive("one")).unwrap(),
+            "nothing is other than in the archive"
+        );
         is("one");
         std::fs::write(path.join("more"), "").unwrap();
         assert!(send(&archive("two")).unwrap());
@@ -597,7 +852,10 @@ mod tests {
         assert_eq!(names(&below), ["tree"], "nothing else is left");
 
         // Between the two renames.
-        std::fs::DirBuilder::new().mode(0o700).create(&aside).unwrap();
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&aside)
+            .unwrap();
         std::fs::rename(&path, aside.join("old")).unwrap();
         assert!(send(b"no archive").is_err());
         is("two");
@@ -608,7 +866,10 @@ mod tests {
         std::fs::remove_dir_all(&path).unwrap();
         std::fs::write(&path, "file").unwrap();
         let failure = send(&archive("three")).unwrap_err();
-        assert!(failure.error().to_string().contains("is no directory"), "{failure:?}");
+        assert!(
+            failure.error().to_string().contains("is no directory"),
+            "{failure:?}"
+        );
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "file");
     }
 
@@ -621,19 +882,40 @@ mod tests {
         let victim = directory.path().join("victim");
         std::fs::create_dir(&victim).unwrap();
         std::os::unix::fs::symlink(&victim, open.join("link")).unwrap();
-        let failure = shell.upload(&upload(b"new", &open.join("link/x")), &mut |_| {}).unwrap_err();
-        assert!(failure.error().to_string().contains("link is a symbolic link"), "{failure:?}");
+        let failure = shell
+            .upload(&upload(b"new", &open.join("link/x")), &mut |_| {})
+            .unwrap_err();
+        assert!(
+            failure
+                .error()
+                .to_string()
+                .contains("link is a symbolic link"),
+            "{failure:?}"
+        );
         assert!(names(&victim).is_empty());
         // The last one is replaced, and what it leads to stays.
         std::fs::write(victim.join("file"), "old").unwrap();
         std::os::unix::fs::symlink(victim.join("file"), open.join("x")).unwrap();
-        assert!(shell.upload(&upload(b"new", &open.join("x")), &mut |_| {}).unwrap().changed);
+        assert!(
+            shell
+                .upload(&upload(b"new", &open.join("x")), &mut |_| {})
+                .unwrap()
+                .changed
+        );
         assert_eq!(std::fs::read_to_string(victim.join("file")).unwrap(), "old");
         assert!(open.join("x").symlink_metadata().unwrap().is_file());
         // What others put where it is put together is cleared away.
-        let aside = open.join(format!(".y.pkgapp-{}", &Sha256Sum::of(b"new").to_string()[..16]));
+        let aside = open.join(format!(
+            ".y.pkgapp-{}",
+            &Sha256Sum::of(b"new").to_string()[..16]
+        ));
         std::os::unix::fs::symlink(&victim, &aside).unwrap();
-        assert!(shell.upload(&upload(b"new", &open.join("y")), &mut |_| {}).unwrap().changed);
+        assert!(
+            shell
+                .upload(&upload(b"new", &open.join("y")), &mut |_| {})
+                .unwrap()
+                .changed
+        );
         assert_eq!(names(&victim), ["file"]);
     }
 
@@ -643,15 +925,35 @@ mod tests {
         let path = directory.path().join("x");
         std::fs::write(&path, "old").unwrap();
         // Fewer bytes than were promised, as when a file shrinks while it is sent.
-        let short = Upload { size: 10, ..upload(b"new", &path) };
+        let short = Upload {
+            size: 10,
+            ..upload(b"new", &path)
+        };
         let failure = shell.upload(&short, &mut |_| {}).unwrap_err();
-        assert!(failure.error().to_string().contains("3 of 10 bytes arrived"), "{failure:?}");
-        let wrong = Upload { sha256: Sha256Sum::of(b"other"), ..upload(b"new", &path) };
+        assert!(
+            failure
+                .error()
+                .to_string()
+                .contains("3 of 10 bytes arrived"),
+            "{failure:?}"
+        );
+        let wrong = Upload {
+            sha256: Sha256Sum::of(b"other"),
+            ..upload(b"new", &path)
+        };
         let failure = shell.upload(&wrong, &mut |_| {}).unwrap_err();
-        assert!(failure.error().to_string().contains("another SHA-256"), "{failure:?}");
+        assert!(
+            failure.error().to_string().contains("another SHA-256"),
+            "{failure:?}"
+        );
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
-        for (bad, why) in [(directory.path().to_owned(), "is a directory"), (path.join("y"), "there is no directory")] {
-            let failure = shell.upload(&upload(b"new", &bad), &mut |_| {}).unwrap_err();
+        for (bad, why) in [
+            (directory.path().to_owned(), "is a directory"),
+            (path.join("y"), "there is no directory"),
+        ] {
+            let failure = shell
+                .upload(&upload(b"new", &bad), &mut |_| {})
+                .unwrap_err();
             assert!(failure.error().to_string().contains(why), "{failure:?}");
         }
     }
@@ -662,24 +964,50 @@ mod tests {
         let path = directory.path().join("-x");
         let content: Vec<u8> = (0..300_000u32).flat_map(u32::to_le_bytes).collect();
         std::fs::write(&path, &content).unwrap();
-        let download =
-            |path: &Path, kind| Download { path: path.display().to_string(), kind, most: 10 << 20, sudo: false };
+        let download = |path: &Path, kind| Download {
+            path: path.display().to_string(),
+            kind,
+            most: 10 << 20,
+            sudo: false,
+        };
         let mut came = Vec::new();
-        let done = shell.download(&download(&path, Kind::File), &mut came).unwrap();
-        assert_eq!((came == content, done.size, done.sha256), (true, content.len() as u64, Sha256Sum::of(&content)));
+        let done = shell
+            .download(&download(&path, Kind::File), &mut came)
+            .unwrap();
+        assert_eq!(
+            (came == content, done.size, done.sha256),
+            (true, content.len() as u64, Sha256Sum::of(&content))
+        );
         let mut came = Vec::new();
-        shell.download(&download(directory.path(), Kind::Directory), &mut came).unwrap();
+        shell
+            .download(&download(directory.path(), Kind::Directory), &mut came)
+            .unwrap();
         let mut archive = tar::Archive::new(&came[..]);
-        let names: Vec<_> =
-            archive.entries().unwrap().map(|member| member.unwrap().path().unwrap().into_owned()).collect();
+        let names: Vec<_> = archive
+            .entries()
+            .unwrap()
+            .map(|member| member.unwrap().path().unwrap().into_owned())
+            .collect();
         assert!(
-            names.contains(&Path::new("-x").to_owned()) || names.contains(&Path::new("./-x").to_owned()),
+            names.contains(&Path::new("-x").to_owned())
+                || names.contains(&Path::new("./-x").to_owned()),
             "{names:?}"
         );
-        let small = Download { most: 1000, ..download(&path, Kind::File) };
-        assert!(matches!(shell.download(&small, &mut Vec::new()), Err(Failure::Lost(_))));
-        for (path, kind) in [(directory.path().join("none"), Kind::File), (directory.path().to_owned(), Kind::File)] {
-            let failure = shell.download(&download(&path, kind), &mut Vec::new()).unwrap_err();
+        let small = Download {
+            most: 1000,
+            ..download(&path, Kind::File)
+        };
+        assert!(matches!(
+            shell.download(&small, &mut Vec::new()),
+            Err(Failure::Lost(_))
+        ));
+        for (path, kind) in [
+            (directory.path().join("none"), Kind::File),
+            (directory.path().to_owned(), Kind::File),
+        ] {
+            let failure = shell
+                .download(&download(&path, kind), &mut Vec::new())
+                .unwrap_err();
             assert!(matches!(failure, Failure::Failed { .. }), "{failure:?}");
         }
     }

@@ -1,10 +1,12 @@
 //! The system's OpenSSH: one connection per host, over which everything runs.
 //!
-//! A master (`ssh -M -N -f`, ssh_config(5) "ControlMaster") is started when a host is first used; every command is a
-//! session of it. Nothing is passed to ssh that would weaken what the user's configuration says about keys.
+//! A master (`ssh -M -N -f`, ssh_config(5) "ControlMaster") is started when a host is first used;
+//! every command is a session of it. Nothing is passed to ssh that would weaken what the user's
+//! configuration says about keys.
 //!
-//! The masters' sockets lie in a private directory. A guard, which is a small shell that reads from a pipe of ours,
-//! closes the masters and removes the directory when that pipe ends: at our end, however that came, `kill -9` too.
+//! The masters' sockets lie in a private directory. A guard, which is a small shell that reads from
+//! a pipe of ours, closes the masters and removes the directory when that pipe ends: at our end,
+//! however that came, `kill -9` too.
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
@@ -57,15 +59,17 @@ pub(super) struct Connection {
     socket: Mutex<PathBuf>,
 }
 
-/// Reads a line that never comes, then closes the masters. It must survive the signals of a terminal.
+/// Reads a line that never comes, then closes the masters. It must survive the signals of a
+/// terminal.
 const GUARD: &str = "trap '' INT HUP QUIT TERM; read -r x; \
     for s in \"$1\"/*.s; do [ ! -S \"$s\" ] || \"$2\" -F /dev/null -S \"$s\" -O exit x; done; rm -rf \"$1\"";
 
-/// How many seconds without an answer a connection is held for dead: interval and count (ssh_config(5)).
+/// How many seconds without an answer a connection is held for dead: interval and count
+/// (ssh_config(5)).
 const ALIVE: (u32, u32) = (10, 3);
 
-/// The longest that a path of a control socket may be: sun_path of unix(7) has 108 bytes, and ssh adds 17 while it makes
-/// the socket.
+/// The longest that a path of a control socket may be: sun_path of unix(7) has 108 bytes, and ssh
+/// adds 17 while it makes the socket.
 const LONGEST_SOCKET: usize = 108 - 17 - 1;
 
 impl Connections {
@@ -74,7 +78,10 @@ impl Connections {
     /// # Errors
     /// There is no ssh, or no directory for its sockets can be made.
     pub fn new(options: Options, prompt: Prompt) -> Result<Arc<Self>> {
-        let program = options.program.clone().unwrap_or_else(|| PathBuf::from("ssh"));
+        let program = options
+            .program
+            .clone()
+            .unwrap_or_else(|| PathBuf::from("ssh"));
         let ssh = which::which(&program).map_err(|error| {
             Error::new(format!("there is no `{}`", program.display()))
                 .cause(error)
@@ -91,13 +98,26 @@ impl Connections {
             .spawn()
             .context(|| "cannot start `/bin/sh`")?;
         let (guard, count, asking) = (Mutex::new(Some(guard)), AtomicUsize::new(0), Mutex::new(()));
-        Ok(Arc::new(Self { ssh, options, directory, guard, count, prompt, asking }))
+        Ok(Arc::new(Self {
+            ssh,
+            options,
+            directory,
+            guard,
+            count,
+            prompt,
+            asking,
+        }))
     }
 
     pub(super) fn to(self: &Arc<Self>, name: &str, address: &Address) -> Connection {
         let number = self.count.fetch_add(1, Ordering::Relaxed);
         let socket = Mutex::new(self.directory.join(format!("{number}.s")));
-        Connection { connections: Arc::clone(self), name: name.to_owned(), address: address.clone(), socket }
+        Connection {
+            connections: Arc::clone(self),
+            name: name.to_owned(),
+            address: address.clone(),
+            socket,
+        }
     }
 }
 
@@ -115,12 +135,16 @@ impl Drop for Connections {
 fn private_directory() -> Result<PathBuf> {
     let make = |parent: &Path| {
         let mut builder = tempfile::Builder::new();
-        builder.prefix("pkgapp-").permissions(std::fs::Permissions::from_mode(0o700)).tempdir_in(parent)
+        builder
+            .prefix("pkgapp-")
+            .permissions(std::fs::Permissions::from_mode(0o700))
+            .tempdir_in(parent)
     };
     let usual = std::env::temp_dir();
     let short = usual.as_os_str().len() + "/pkgapp-123456/12345678.s".len() <= LONGEST_SOCKET;
     let parent = if short { usual } else { PathBuf::from("/tmp") };
-    let directory = make(&parent).context(|| format!("cannot make a directory in `{}`", shown(&parent)))?;
+    let directory =
+        make(&parent).context(|| format!("cannot make a directory in `{}`", shown(&parent)))?;
     // The guard removes it.
     Ok(directory.keep())
 }
@@ -130,7 +154,10 @@ impl Connection {
     fn destination(&self) -> String {
         let mut words = Vec::new();
         if let Some(config) = &self.connections.options.config {
-            words.push(format!("-F {}", script::quoted(&config.display().to_string())));
+            words.push(format!(
+                "-F {}",
+                script::quoted(&config.display().to_string())
+            ));
         }
         if let Some(port) = self.address.port {
             words.push(format!("-p {port}"));
@@ -154,18 +181,30 @@ impl Connection {
         }
         process.arg("-T").arg("-S").arg(socket);
         // Errors are what we read; `RemoteCommand` of a configuration would take the place of ours.
-        for option in ["LogLevel=ERROR", "RemoteCommand=none", "PermitLocalCommand=no"] {
+        for option in [
+            "LogLevel=ERROR",
+            "RemoteCommand=none",
+            "PermitLocalCommand=no",
+        ] {
             process.args(["-o", option]);
         }
         process
     }
 
-    /// Returns a process that runs `remote` through the login's shell, over a connection that is there.
+    /// Returns a process that runs `remote` through the login's shell, over a connection that is
+    /// there.
     pub(super) fn process(&self, remote: &str) -> Result<Process, Failure> {
         let socket = self.connected()?;
         let mut process = self.ssh(&socket);
         // Without its master ssh would connect by itself, with other options: let that fail.
-        process.args(["-o", "ControlMaster=no", "-o", "ProxyCommand=false", "-o", "ProxyJump=none"]);
+        process.args([
+            "-o",
+            "ControlMaster=no",
+            "-o",
+            "ProxyCommand=false",
+            "-o",
+            "ProxyJump=none",
+        ]);
         process.arg("--").arg(self.login()).arg(remote);
         Ok(process)
     }
@@ -179,11 +218,17 @@ impl Connection {
         // A dead master's socket stays; another name is free of it for sure.
         let number = self.connections.count.fetch_add(1, Ordering::Relaxed);
         *socket = self.connections.directory.join(format!("{number}.s"));
-        let messages = match self.connect(&socket, Batch::Yes).map_err(Failure::NeverReached)? {
+        let messages = match self
+            .connect(&socket, Batch::Yes)
+            .map_err(Failure::NeverReached)?
+        {
             Ok(()) => return Ok(socket.clone()),
             Err(messages) => messages,
         };
-        let askable = matches!(diagnosis::trouble(&messages), Trouble::KeyUnknown | Trouble::Denied);
+        let askable = matches!(
+            diagnosis::trouble(&messages),
+            Trouble::KeyUnknown | Trouble::Denied
+        );
         let messages = match askable && self.connections.prompt.is_possible() {
             true => match self.ask(&socket).map_err(Failure::NeverReached)? {
                 Ok(()) => return Ok(socket.clone()),
@@ -191,13 +236,24 @@ impl Connection {
             },
             false => messages,
         };
-        Err(Failure::NeverReached(diagnosis::not_reached(&self.name, &self.destination(), &messages)))
+        Err(Failure::NeverReached(diagnosis::not_reached(
+            &self.name,
+            &self.destination(),
+            &messages,
+        )))
     }
 
-    /// Connects while ssh may ask the user for a password, a passphrase, or whether a key is the right one.
+    /// Connects while ssh may ask the user for a password, a passphrase, or whether a key is the
+    /// right one.
     fn ask(&self, socket: &Path) -> Result<Result<(), String>> {
-        let _alone = self.connections.asking.lock().unwrap_or_else(PoisonError::into_inner);
-        self.connections.prompt.alone(|| self.connect(socket, Batch::No))
+        let _alone = self
+            .connections
+            .asking
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        self.connections
+            .prompt
+            .alone(|| self.connect(socket, Batch::No))
     }
 
     /// Starts the master. The inner failure is what ssh has said.
@@ -207,23 +263,47 @@ impl Connection {
         }
         let options = &self.connections.options;
         let log = socket.with_extension("log");
-        let stderr = std::fs::File::create(&log).context(|| format!("cannot write `{}`", shown(&log)))?;
+        let stderr =
+            std::fs::File::create(&log).context(|| format!("cannot write `{}`", shown(&log)))?;
         let mut process = self.ssh(socket);
-        process.args(["-M", "-N", "-f", "-o", "ControlPersist=no", "-o", "ClearAllForwardings=yes"]);
-        process.arg("-o").arg(format!("ConnectTimeout={}", options.connect_timeout.as_secs().max(1)));
-        process.arg("-o").arg(format!("ServerAliveInterval={}", ALIVE.0));
-        process.arg("-o").arg(format!("ServerAliveCountMax={}", ALIVE.1));
+        process.args([
+            "-M",
+            "-N",
+            "-f",
+            "-o",
+            "ControlPersist=no",
+            "-o",
+            "ClearAllForwardings=yes",
+        ]);
+        process.arg("-o").arg(format!(
+            "ConnectTimeout={}",
+            options.connect_timeout.as_secs().max(1)
+        ));
+        process
+            .arg("-o")
+            .arg(format!("ServerAliveInterval={}", ALIVE.0));
+        process
+            .arg("-o")
+            .arg(format!("ServerAliveCountMax={}", ALIVE.1));
         if let Some(port) = self.address.port {
             process.arg("-p").arg(port.to_string());
         }
         if batch == Batch::Yes {
             process.args(["-o", "BatchMode=yes"]).process_group(0);
         }
-        process.arg("--").arg(self.login()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+        process
+            .arg("--")
+            .arg(self.login())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(stderr);
         // ssh goes to the background once it is connected; only then this ends well.
-        let mut child = process.spawn().context(|| format!("cannot run `{}`", process::line(&process)))?;
+        let mut child = process
+            .spawn()
+            .context(|| format!("cannot run `{}`", process::line(&process)))?;
         // Logging in may take its time too, as with directories that are slow.
-        let limit = (batch == Batch::Yes).then(|| options.connect_timeout * 2 + Duration::from_secs(5));
+        let limit =
+            (batch == Batch::Yes).then(|| options.connect_timeout * 2 + Duration::from_secs(5));
         let connected = wait(&mut child, limit).context(|| "cannot wait for ssh")?;
         let messages = std::fs::read(&log).context(|| format!("cannot read `{}`", shown(&log)))?;
         let mut messages = String::from_utf8_lossy(&messages).into_owned();

@@ -1,7 +1,9 @@
-//! Root's work: as root itself, by sudo without a password, or by sudo with one that is asked for once.
+//! Root's work: as root itself, by sudo without a password, or by sudo with one that is asked for
+//! once.
 //!
-//! The password goes to sudo's standard input, so never into a command line, a log or the environment. It is tried
-//! once with nothing behind it, so that a wrong one costs one attempt and not three, before it is used.
+//! The password goes to sudo's standard input, so never into a command line, a log or the
+//! environment. It is tried once with nothing behind it, so that a wrong one costs one attempt and
+//! not three, before it is used.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -58,14 +60,16 @@ impl std::fmt::Debug for Secret {
 impl Secret {
     fn new(text: String) -> Result<Self> {
         match text.contains(['\n', '\0']) || text.starts_with(TAG) {
-            true => Err(Error::new("the sudo password holds what sudo can't be given")),
+            true => Err(Error::new(
+                "the sudo password holds what sudo can't be given",
+            )),
             false => Ok(Self(text)),
         }
     }
 }
 
-/// The passwords for sudo, asked for when a host needs one. What one host takes is tried on the next, once; of a host that
-/// refuses it the user is asked again.
+/// The passwords for sudo, asked for when a host needs one. What one host takes is tried on the
+/// next, once; of a host that refuses it the user is asked again.
 #[derive(Debug)]
 pub struct Password {
     file: Option<PathBuf>,
@@ -89,13 +93,20 @@ const MOST_QUESTIONS: u32 = 2;
 impl Password {
     /// The password of `file`, whose first line it is; without one, the user is asked.
     pub fn new(file: Option<PathBuf>, prompt: Prompt) -> Self {
-        Self { file, files: HashMap::new(), prompt, known: Mutex::default() }
+        Self {
+            file,
+            files: HashMap::new(),
+            prompt,
+            known: Mutex::default(),
+        }
     }
 
     /// Adds the files of hosts that have their own.
     #[must_use]
     pub fn with_files(mut self, members: &[Member]) -> Self {
-        let own = members.iter().filter_map(|member| Some((member.name.clone(), member.sudo_password_file.clone()?)));
+        let own = members
+            .iter()
+            .filter_map(|member| Some((member.name.clone(), member.sudo_password_file.clone()?)));
         self.files.extend(own);
         self
     }
@@ -105,13 +116,28 @@ impl Password {
     /// # Errors
     /// Nobody can say it, or says it in the file that can't be read.
     pub(super) fn get(&self, host: &str, refused: Option<&Secret>) -> Result<Option<Secret>> {
-        let read =
-            |file: &PathBuf| Secret::new(fs::read_to_string(file)?.lines().next().unwrap_or_default().to_owned());
+        let read = |file: &PathBuf| {
+            Secret::new(
+                fs::read_to_string(file)?
+                    .lines()
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned(),
+            )
+        };
         if let Some(file) = self.files.get(host) {
-            return if refused.is_some() { Ok(None) } else { read(file).map(Some) };
+            return if refused.is_some() {
+                Ok(None)
+            } else {
+                read(file).map(Some)
+            };
         }
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(secret) = known.secret.as_ref().filter(|secret| Some(*secret) != refused) {
+        if let Some(secret) = known
+            .secret
+            .as_ref()
+            .filter(|secret| Some(*secret) != refused)
+        {
             return Ok(Some(secret.clone()));
         }
         if let Some(file) = &self.file {
@@ -126,8 +152,15 @@ impl Password {
             return Ok(None);
         }
         *asked += 1;
-        let wrong = if refused.is_some() { format!("`{host}` refused it. ") } else { String::new() };
-        let Some(text) = self.prompt.secret(&format!("{wrong}sudo password for {host} and others: "))? else {
+        let wrong = if refused.is_some() {
+            format!("`{host}` refused it. ")
+        } else {
+            String::new()
+        };
+        let Some(text) = self
+            .prompt
+            .secret(&format!("{wrong}sudo password for {host} and others: "))?
+        else {
             return Ok(None);
         };
         known.secret = Some(Secret::new(text)?);
@@ -170,13 +203,19 @@ const TEXTS: [(&str, Refusal); 13] = [
     ("may not run sudo", Refusal::NotAllowed),
     ("I'm sorry", Refusal::NotAllowed),
     ("a password is required", Refusal::NeedsPassword),
-    ("interactive authentication is required", Refusal::NeedsPassword),
+    (
+        "interactive authentication is required",
+        Refusal::NeedsPassword,
+    ),
     ("a terminal is required", Refusal::NeedsPassword),
 ];
 
 /// Returns what sudo's message means.
 pub(super) fn refusal(message: &str) -> Refusal {
-    TEXTS.iter().find(|(text, _)| message.contains(text)).map_or(Refusal::Other, |(_, refusal)| *refusal)
+    TEXTS
+        .iter()
+        .find(|(text, _)| message.contains(text))
+        .map_or(Refusal::Other, |(_, refusal)| *refusal)
 }
 
 /// Returns the error for a host whose sudo does not serve us.
@@ -186,9 +225,10 @@ pub(super) fn refused(host: &str, refusal: Refusal, said: &str) -> Error {
             format!("sudo on `{host}` wants a password, and there is nobody to ask"),
             "give it in the file `--sudo-password-file`, or let `pkgapp bootstrap` allow sudo without one",
         ),
-        Refusal::WrongPassword => {
-            (format!("sudo on `{host}` refused the password"), "it is the password of the login there, not root's")
-        }
+        Refusal::WrongPassword => (
+            format!("sudo on `{host}` refused the password"),
+            "it is the password of the login there, not root's",
+        ),
         Refusal::NotAllowed => (
             format!("the login on `{host}` may not use sudo for everything"),
             "log in as a user that may; `pkgapp bootstrap` makes one",
@@ -197,12 +237,17 @@ pub(super) fn refused(host: &str, refusal: Refusal, said: &str) -> Error {
             format!("sudo on `{host}` wants a terminal"),
             "take `requiretty` out of its sudoers: it protects nothing, and no tool can use sudo with it",
         ),
-        Refusal::Other => {
-            (format!("sudo does not work on `{host}`"), "log in there and try `sudo -k -n -- /bin/sh -c :`")
-        }
+        Refusal::Other => (
+            format!("sudo does not work on `{host}`"),
+            "log in there and try `sudo -k -n -- /bin/sh -c :`",
+        ),
     };
     let error = Error::new(what).hint(hint);
-    if said.trim().is_empty() { error } else { error.cause_text(said.trim()) }
+    if said.trim().is_empty() {
+        error
+    } else {
+        error.cause_text(said.trim())
+    }
 }
 
 #[cfg(test)]
@@ -219,8 +264,14 @@ mod tests {
                 Refusal::WrongPassword,
             ),
             ("ann is not in the sudoers file.", Refusal::NotAllowed),
-            ("Sorry, user ann is not allowed to execute '/bin/sh -c :' as root on web1.", Refusal::NotAllowed),
-            ("sudo: sorry, you must have a tty to run sudo", Refusal::NeedsTerminal),
+            (
+                "Sorry, user ann is not allowed to execute '/bin/sh -c :' as root on web1.",
+                Refusal::NotAllowed,
+            ),
+            (
+                "sudo: sorry, you must have a tty to run sudo",
+                Refusal::NeedsTerminal,
+            ),
             ("sudo: /etc/sudo.conf is world writable", Refusal::Other),
         ] {
             assert_eq!(refusal(text), expected, "{text}");
@@ -248,16 +299,30 @@ mod tests {
             std::fs::write(file.path(), text).unwrap();
             file
         });
-        let member = Member { name: "db1".into(), sudo_password_file: Some(own.path().into()), ..Member::local() };
-        let password = Password::new(Some(all.path().into()), Prompt::never()).with_files(&[member]);
+        let member = Member {
+            name: "db1".into(),
+            sudo_password_file: Some(own.path().into()),
+            ..Member::local()
+        };
+        let password =
+            Password::new(Some(all.path().into()), Prompt::never()).with_files(&[member]);
         let get = |host, refused: Option<&Secret>| password.get(host, refused).unwrap();
         let [one, other] = ["web1", "db1"].map(|host| get(host, None).unwrap());
         assert_eq!((one.0.as_str(), other.0.as_str()), ("for all", "own"));
-        assert_eq!(get("db1", Some(&other)), None, "the others' password is not tried there");
+        assert_eq!(
+            get("db1", Some(&other)),
+            None,
+            "the others' password is not tried there"
+        );
     }
 
     #[test]
     fn nobody_is_asked_where_nobody_is() {
-        assert_eq!(Password::new(None, Prompt::never()).get("web1", None).unwrap(), None);
+        assert_eq!(
+            Password::new(None, Prompt::never())
+                .get("web1", None)
+                .unwrap(),
+            None
+        );
     }
 }

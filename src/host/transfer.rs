@@ -1,14 +1,16 @@
 //! Files to and from a host, by what every host has: sh and coreutils.
 //!
-//! To a host: into a private directory beside the final place, which is named after the content, so that an interrupted
-//! transfer is continued and never mixed with another; there it is checked, gets its owner and mode, is synced and renamed. Of a
-//! file most of which lies on the host already, only the rest is sent, and the host puts the whole together from its own. From a
+//! To a host: into a private directory beside the final place, which is named after the content, so
+//! that an interrupted transfer is continued and never mixed with another; there it is checked,
+//! gets its owner and mode, is synced and renamed. Of a file most of which lies on the host
+//! already, only the rest is sent, and the host puts the whole together from its own. From a
 //! host: as a stream whose SHA-256 the host takes while it sends, compared at the end.
 //!
-//! Root may write into a directory that belongs to somebody else, who can rename, replace and link what lies in it at any
-//! moment. So nothing is done by a name there: [`PLACE`] holds the directory as its working directory, and then the private one
-//! in it, which nobody else can enter, nor move to another parent. The only name that is touched outside is the last one, by
-//! rename(2), which does not follow links.
+//! Root may write into a directory that belongs to somebody else, who can rename, replace and link
+//! what lies in it at any moment. So nothing is done by a name there: [`PLACE`] holds the directory
+//! as its working directory, and then the private one in it, which nobody else can enter, nor move
+//! to another parent. The only name that is touched outside is the last one, by rename(2), which
+//! does not follow links.
 
 use std::collections::VecDeque;
 use std::io::{Cursor, Read, Seek, SeekFrom, Write};
@@ -20,11 +22,13 @@ use crate::fs;
 
 use super::channel::{Input, Watcher};
 use super::shell::{Shell, Silent};
-use super::{Command, Content, Download, Downloaded, Failure, Kind, Limits, Stream, Upload, Uploaded};
+use super::{
+    Command, Content, Download, Downloaded, Failure, Kind, Limits, Stream, Upload, Uploaded,
+};
 use super::{interrupt, line_text};
 
-/// What both scripts of an upload begin with. Arguments: path, size, SHA-256, mode, owner or nothing, `file` or `directory`; then
-/// the name of the rest and how much that is, or nothing.
+/// What both scripts of an upload begin with. Arguments: path, size, SHA-256, mode, owner or
+/// nothing, `file` or `directory`; then the name of the rest and how much that is, or nothing.
 const PLACE: &str = r#"
 set -eu
 umask 077
@@ -97,7 +101,8 @@ if [ "$form" = file ]; then stage=./.$name.pkgapp-${part#part-}; else stage=./.$
 enter
 "#;
 
-/// Follows [`PLACE`]. Prints `same`, `have` and how many bytes of it the host has, or `rest` and how many of that.
+/// Follows [`PLACE`]. Prints `same`, `have` and how many bytes of it the host has, or `rest` and
+/// how many of that.
 const LOOK: &str = r#"
 # Whether the file is as it should be, but for its bytes.
 as_wanted() {
@@ -140,9 +145,9 @@ fi
 if [ -n "$rest" ]; then echo "rest $came"; else echo "have $have"; fi
 "#;
 
-/// Follows [`PLACE`], with two more arguments: the offset from which standard input continues; and of a rest the list of the parts
-/// that make the whole: a line each, `- LENGTH` from the rest, or `OFFSET LENGTH FILE`. Prints `same` if a directory is there as
-/// it should be.
+/// Follows [`PLACE`], with two more arguments: the offset from which standard input continues; and
+/// of a rest the list of the parts that make the whole: a line each, `- LENGTH` from the rest, or
+/// `OFFSET LENGTH FILE`. Prints `same` if a directory is there as it should be.
 const TAKE: &str = r#"
 offset=$9 parts=${10}
 if [ -n "$rest" ]; then to=$rest all=$missing; else to=$part all=$size; fi
@@ -222,7 +227,11 @@ const TRIES: u32 = 3;
 /// How long the host may take to say what it has: it may have to read a large file.
 const LOOK_TIME: Duration = Duration::from_secs(600);
 
-pub(super) fn upload(shell: &Shell, upload: &Upload, progress: &mut dyn FnMut(u64)) -> Result<Uploaded, Failure> {
+pub(super) fn upload(
+    shell: &Shell,
+    upload: &Upload,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Uploaded, Failure> {
     let mut sent = 0;
     let mut tries = 0;
     let mut rest = Rest::of(upload);
@@ -233,10 +242,13 @@ pub(super) fn upload(shell: &Shell, upload: &Upload, progress: &mut dyn FnMut(u6
             Err(failure) => failure,
         };
         // What was to be copied is not there, or something else.
-        if rest.is_some() && matches!(&failure, Failure::Failed { output, .. } if output.status == CORRUPT) {
+        if rest.is_some()
+            && matches!(&failure, Failure::Failed { output, .. } if output.status == CORRUPT)
+        {
             rest = None;
         }
-        // It is the same whether it is done once or twice, so that a broken connection is worth another try.
+        // It is the same whether it is done once or twice, so that a broken connection is worth
+        // another try.
         let again = match &failure {
             Failure::NeverReached(_) => false,
             Failure::Failed { output, .. } => matches!(output.status, CORRUPT | SHORT),
@@ -294,8 +306,15 @@ impl Rest {
         }
         send(at, upload.size, &mut parts);
         let parts = parts.join("\n");
-        let name = Sha256Sum::of(format!("{}\n{parts}", upload.sha256).as_bytes()).to_string()[..16].to_owned();
-        Some(Self { name, length: upload.missing(), ranges, parts })
+        let name = Sha256Sum::of(format!("{}\n{parts}", upload.sha256).as_bytes()).to_string()
+            [..16]
+            .to_owned();
+        Some(Self {
+            name,
+            length: upload.missing(),
+            ranges,
+            parts,
+        })
     }
 }
 
@@ -316,7 +335,9 @@ fn try_upload(
         upload.owner.clone().unwrap_or_default(),
         upload.form.name().to_owned(),
     ];
-    let named = rest.map(|rest| [rest.name.clone(), rest.length.to_string()]).unwrap_or_default();
+    let named = rest
+        .map(|rest| [rest.name.clone(), rest.length.to_string()])
+        .unwrap_or_default();
     let look = Command::new(what.clone(), [PLACE, LOOK].concat())
         .args(args.clone())
         .args(named.clone())
@@ -328,22 +349,42 @@ fn try_upload(
     let answer = match (text.trim_end().split_once(' '), rest) {
         (None, _) if text.trim_end() == "same" => return done(upload, progress, false),
         (Some(("have", have)), _) => number(have, upload.size).map(|have| (have, None)),
-        (Some(("rest", came)), Some(rest)) => number(came, rest.length).map(|came| (came, Some(rest))),
+        (Some(("rest", came)), Some(rest)) => {
+            number(came, rest.length).map(|came| (came, Some(rest)))
+        }
         _ => None,
     };
     let (offset, rest) = answer.ok_or_else(|| {
-        let error = Error::new(format!("{what} failed on `{}`", crate::host::Host::name(shell)));
+        let error = Error::new(format!(
+            "{what} failed on `{}`",
+            crate::host::Host::name(shell)
+        ));
         Failure::Lost(error.cause_text(format!("it answered `{}`", text.trim_end().escape_debug())))
     })?;
     let there = offset + rest.map_or(0, |rest| upload.size - rest.length);
     progress(there);
-    let take = Command { stdin: Some(Vec::new()), ..Command::new(what, [PLACE, TAKE].concat()) }.args(args);
-    let named = if rest.is_some() { named } else { <[String; 2]>::default() };
-    let take = take.args(named).arg(offset.to_string()).arg(rest.map_or("", |rest| &rest.parts));
+    let take = Command {
+        stdin: Some(Vec::new()),
+        ..Command::new(what, [PLACE, TAKE].concat())
+    }
+    .args(args);
+    let named = if rest.is_some() {
+        named
+    } else {
+        <[String; 2]>::default()
+    };
+    let take = take
+        .args(named)
+        .arg(offset.to_string())
+        .arg(rest.map_or("", |rest| &rest.parts));
     let whole = [(0, upload.size)];
     let ranges = rest.map_or(&whole[..], |rest| &rest.ranges);
     let input = content(upload, ranges, offset).map_err(Failure::NeverReached)?;
-    let mut counting = Counting { done: there, sent, progress };
+    let mut counting = Counting {
+        done: there,
+        sent,
+        progress,
+    };
     let output = shell.call(&take.sudo(upload.sudo), Some(input), &mut counting)?;
     done(upload, progress, output.text().trim_end() != "same")
 }
@@ -370,7 +411,10 @@ fn content(upload: &Upload, ranges: &[(u64, u64)], offset: u64) -> Result<Input>
                 }
                 skip = skip.saturating_sub(*length);
             }
-            Ok(Box::new(Stoppable(Ranges { file: fs::open(path)?, left })))
+            Ok(Box::new(Stoppable(Ranges {
+                file: fs::open(path)?,
+                left,
+            })))
         }
     }
 }
@@ -383,7 +427,9 @@ struct Ranges<F> {
 
 impl<F: Read + Seek> Read for Ranges<F> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let Some((start, length)) = self.left.front_mut() else { return Ok(0) };
+        let Some((start, length)) = self.left.front_mut() else {
+            return Ok(0);
+        };
         self.file.seek(SeekFrom::Start(*start))?;
         let most = usize::try_from(*length).map_or(buffer.len(), |length| length.min(buffer.len()));
         let read = self.file.read(&mut buffer[..most])?;
@@ -396,13 +442,17 @@ impl<F: Read + Seek> Read for Ranges<F> {
     }
 }
 
-/// Ends early when the user asks to stop: the host keeps what it has. Contents from memory are small, and sent to the
-/// end, as what has to be tidied up needs them.
+/// Ends early when the user asks to stop: the host keeps what it has. Contents from memory are
+/// small, and sent to the end, as what has to be tidied up needs them.
 struct Stoppable<R>(R);
 
 impl<R: Read> Read for Stoppable<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if interrupt::requested() { Ok(0) } else { self.0.read(buffer) }
+        if interrupt::requested() {
+            Ok(0)
+        } else {
+            self.0.read(buffer)
+        }
     }
 }
 
@@ -422,7 +472,8 @@ impl Watcher for Counting<'_> {
     }
 }
 
-/// Arguments: path, `file` or `directory`. The content goes to standard output, its mode and SHA-256 to standard error.
+/// Arguments: path, `file` or `directory`. The content goes to standard output, its mode and
+/// SHA-256 to standard error.
 const GIVE: &str = r#"
 set -eu
 path=$1 kind=$2
@@ -450,23 +501,54 @@ if [ -e "$dir/failed" ]; then exit 1; fi
 echo "pkgapp-gave $(stat -L -c %a $opened) $(cut -d' ' -f1 "$dir/sum")" >&2
 "#;
 
-pub(super) fn download(shell: &Shell, download: &Download, sink: &mut dyn Write) -> Result<Downloaded, Failure> {
-    let kind = if download.kind == Kind::File { "file" } else { "directory" };
+pub(super) fn download(
+    shell: &Shell,
+    download: &Download,
+    sink: &mut dyn Write,
+) -> Result<Downloaded, Failure> {
+    let kind = if download.kind == Kind::File {
+        "file"
+    } else {
+        "directory"
+    };
     let what = format!("fetching `{}`", download.path);
-    let give = Command::new(what.clone(), GIVE).arg(download.path.clone()).arg(kind).sudo(download.sudo);
-    let mut taking = Taking { to: DigestWriter::new(sink), failed: None, gave: None };
+    let give = Command::new(what.clone(), GIVE)
+        .arg(download.path.clone())
+        .arg(kind)
+        .sudo(download.sudo);
+    let mut taking = Taking {
+        to: DigestWriter::new(sink),
+        failed: None,
+        gave: None,
+    };
     let give = give.limits(Limits::Stream(download.most)).ends_with_us();
     let output = shell.call(&give, None, &mut taking)?;
     let name = crate::host::Host::name(shell);
-    let failed = |error: Error| Failure::Failed { output: output.clone(), error };
+    let failed = |error: Error| Failure::Failed {
+        output: output.clone(),
+        error,
+    };
     if let Some(error) = taking.failed {
-        return Err(failed(Error::new(format!("{what} of `{name}` failed: it cannot be written here")).cause(error)));
+        return Err(failed(
+            Error::new(format!(
+                "{what} of `{name}` failed: it cannot be written here"
+            ))
+            .cause(error),
+        ));
     }
     let (_, digest) = taking.to.finish();
     match taking.gave {
-        Some((mode, sha256)) if sha256 == digest.sha256 => Ok(Downloaded { size: digest.size, sha256, mode }),
-        Some(_) => Err(failed(Error::new(format!("{what} of `{name}` failed: what came has another SHA-256")))),
-        None => Err(failed(Error::new(format!("{what} of `{name}` failed: it gave no SHA-256")))),
+        Some((mode, sha256)) if sha256 == digest.sha256 => Ok(Downloaded {
+            size: digest.size,
+            sha256,
+            mode,
+        }),
+        Some(_) => Err(failed(Error::new(format!(
+            "{what} of `{name}` failed: what came has another SHA-256"
+        )))),
+        None => Err(failed(Error::new(format!(
+            "{what} of `{name}` failed: it gave no SHA-256"
+        )))),
     }
 }
 
@@ -479,10 +561,13 @@ struct Taking<'s> {
 impl Watcher for Taking<'_> {
     fn line(&mut self, stream: Stream, line: &[u8]) {
         if stream == Stream::Stderr
-            && let Some((mode, sum)) =
-                line_text(line).strip_prefix("pkgapp-gave ").and_then(|line| line.split_once(' '))
+            && let Some((mode, sum)) = line_text(line)
+                .strip_prefix("pkgapp-gave ")
+                .and_then(|line| line.split_once(' '))
         {
-            self.gave = u32::from_str_radix(mode, 8).ok().zip(Sha256Sum::from_hex(sum));
+            self.gave = u32::from_str_radix(mode, 8)
+                .ok()
+                .zip(Sha256Sum::from_hex(sum));
         }
     }
 

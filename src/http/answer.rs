@@ -27,12 +27,21 @@ pub(crate) enum Exceeded {
 impl fmt::Display for Exceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Length(bytes) => write!(f, "the server's answer is longer than the {bytes} bytes that are accepted"),
+            Self::Length(bytes) => write!(
+                f,
+                "the server's answer is longer than the {bytes} bytes that are accepted"
+            ),
             Self::Rate(seconds) => {
                 let least = LEAST_RATE * seconds;
-                write!(f, "the server is too slow: it sent fewer than {least} bytes in {seconds} seconds")
+                write!(
+                    f,
+                    "the server is too slow: it sent fewer than {least} bytes in {seconds} seconds"
+                )
             }
-            Self::Time(seconds) => write!(f, "the server did not finish its answer within {seconds} seconds"),
+            Self::Time(seconds) => write!(
+                f,
+                "the server did not finish its answer within {seconds} seconds"
+            ),
         }
     }
 }
@@ -49,9 +58,19 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    pub(super) fn new(response: Response, longest: u64, patience: Duration, time: Duration) -> Self {
+    pub(super) fn new(
+        response: Response,
+        longest: u64,
+        patience: Duration,
+        time: Duration,
+    ) -> Self {
         let (status, url) = (response.status(), response.url().clone());
-        Self { status, url, response, meter: Meter::new(longest, patience, time) }
+        Self {
+            status,
+            url,
+            response,
+            meter: Meter::new(longest, patience, time),
+        }
     }
 
     /// Returns a header, if it is there and is text.
@@ -71,13 +90,18 @@ impl Answer {
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
         loop {
             let since = Instant::now();
-            // A chunk that does not come in time is not lost: nothing is taken from the connection until it is there.
+            // A chunk that does not come in time is not lost: nothing is taken from the connection
+            // until it is there.
             let came = tokio::time::timeout(self.meter.rest(), self.response.chunk()).await;
-            self.meter.tick(since.elapsed()).map_err(Failure::Exceeded)?;
+            self.meter
+                .tick(since.elapsed())
+                .map_err(Failure::Exceeded)?;
             let Ok(came) = came else { continue };
             let host = self.url.host_str().unwrap_or_default();
             let chunk = came.map_err(|error| Failure::of(error, host))?;
-            self.meter.count(chunk.as_ref().map_or(0, Bytes::len)).map_err(Failure::Exceeded)?;
+            self.meter
+                .count(chunk.as_ref().map_or(0, Bytes::len))
+                .map_err(Failure::Exceeded)?;
             return Ok(chunk);
         }
     }
@@ -112,7 +136,15 @@ struct Meter {
 
 impl Meter {
     fn new(longest: u64, patience: Duration, time: Duration) -> Self {
-        Self { longest, length: 0, patience, time, left: time, waited: Duration::ZERO, moved: 0 }
+        Self {
+            longest,
+            length: 0,
+            patience,
+            time,
+            left: time,
+            waited: Duration::ZERO,
+            moved: 0,
+        }
     }
 
     /// Returns how long the next bytes may take before the rate is looked at.
@@ -138,7 +170,11 @@ impl Meter {
     fn count(&mut self, bytes: usize) -> Result<(), Exceeded> {
         self.moved += bytes as u64;
         self.length += bytes as u64;
-        if self.length > self.longest { Err(Exceeded::Length(self.longest)) } else { Ok(()) }
+        if self.length > self.longest {
+            Err(Exceeded::Length(self.longest))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -160,6 +196,9 @@ mod tests {
         }
         endless.count(256).unwrap();
         assert_eq!(endless.tick(second), Err(Exceeded::Time(3)));
-        assert_eq!(Meter::new(10, second, second).count(11), Err(Exceeded::Length(10)));
+        assert_eq!(
+            Meter::new(10, second, second).count(11),
+            Err(Exceeded::Length(10))
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Pages of indexes, kept as long as their servers let them be used (RFC 9111), and asked for by their validators then.
+//! Pages of indexes, kept as long as their servers let them be used (RFC 9111), and asked for by
+//! their validators then.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -76,7 +77,12 @@ impl<'a> Pages<'a> {
     ///
     /// # Errors
     /// See [`PageError`].
-    pub(crate) async fn get(&self, client: &Client, url: &Url, accept: &'static str) -> Result<Page, PageError> {
+    pub(crate) async fn get(
+        &self,
+        client: &Client,
+        url: &Url,
+        accept: &'static str,
+    ) -> Result<Page, PageError> {
         let place = self.place(url, accept);
         let kept = cache::read_sealed_bytes(&place).and_then(|content| read(&content));
         let now = now();
@@ -87,16 +93,32 @@ impl<'a> Pages<'a> {
         }
         let etag = kept.as_ref().and_then(|(kept, _)| kept.etag.as_deref());
         let modified = kept.as_ref().and_then(|(kept, _)| kept.modified.as_deref());
-        let headers = headers([(ACCEPT, Some(accept)), (IF_NONE_MATCH, etag), (IF_MODIFIED_SINCE, modified)]);
-        let (answer, text) = client.page(url, &headers).await.map_err(PageError::Failure)?;
+        let headers = headers([
+            (ACCEPT, Some(accept)),
+            (IF_NONE_MATCH, etag),
+            (IF_MODIFIED_SINCE, modified),
+        ]);
+        let (answer, text) = client
+            .page(url, &headers)
+            .await
+            .map_err(PageError::Failure)?;
         let (fresh, life) = (Kept::of(&answer, now), life(&answer));
         let page = match (answer.status, kept) {
             (StatusCode::NOT_MODIFIED, Some((_, page))) => page,
-            (status, _) if status.is_success() => Page { url: fresh.url.clone(), kind: fresh.kind.clone(), text },
+            (status, _) if status.is_success() => Page {
+                url: fresh.url.clone(),
+                kind: fresh.kind.clone(),
+                text,
+            },
             (status, _) => return Err(PageError::Status(status)),
         };
         if let Some(life) = life {
-            let kept = Kept { until: now + life.as_secs(), url: page.url.clone(), kind: page.kind.clone(), ..fresh };
+            let kept = Kept {
+                until: now + life.as_secs(),
+                url: page.url.clone(),
+                kind: page.kind.clone(),
+                ..fresh
+            };
             // Without it, it is asked for again.
             _ = self.cache.write_bytes(&place, &written(&kept, &page.text));
         }
@@ -105,7 +127,10 @@ impl<'a> Pages<'a> {
 
     /// Where a page is kept.
     fn place(&self, url: &Url, accept: &str) -> PathBuf {
-        self.cache.index().join("pages").join(cache::key([bare(url).as_str(), accept]))
+        self.cache
+            .index()
+            .join("pages")
+            .join(cache::key([bare(url).as_str(), accept]))
     }
 }
 
@@ -113,19 +138,37 @@ impl Kept {
     fn of(answer: &Answer, now: u64) -> Self {
         let header = |name| answer.header(name).map(str::to_owned);
         let kind = header(&CONTENT_TYPE).unwrap_or_default();
-        let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let kind = kind
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase();
         // Links need nothing behind its path, where signatures stand.
         let mut url = answer.url.clone();
         url.set_query(None);
         url.set_fragment(None);
-        Self { url, kind, etag: header(&ETAG), modified: header(&LAST_MODIFIED), from: now, until: now }
+        Self {
+            url,
+            kind,
+            etag: header(&ETAG),
+            modified: header(&LAST_MODIFIED),
+            from: now,
+            until: now,
+        }
     }
 }
 
 /// How long a page may be used without a question; `None` if it must not be kept.
 fn life(answer: &Answer) -> Option<Duration> {
-    let control = answer.header(&CACHE_CONTROL).unwrap_or_default().to_ascii_lowercase();
-    let age = answer.header(&AGE).and_then(|age| age.trim().parse().ok()).unwrap_or(0);
+    let control = answer
+        .header(&CACHE_CONTROL)
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    let age = answer
+        .header(&AGE)
+        .and_then(|age| age.trim().parse().ok())
+        .unwrap_or(0);
     life_of(&control, age)
 }
 
@@ -155,12 +198,18 @@ fn written(kept: &Kept, text: &[u8]) -> Vec<u8> {
 fn read(content: &[u8]) -> Option<(Kept, Page)> {
     let end = memchr::memchr(b'\n', content)?;
     let kept: Kept = serde_json::from_slice(&content[..end]).ok()?;
-    let page = Page { url: kept.url.clone(), kind: kept.kind.clone(), text: content[end + 1..].to_vec() };
+    let page = Page {
+        url: kept.url.clone(),
+        kind: kept.kind.clone(),
+        text: content[end + 1..].to_vec(),
+    };
     Some((kept, page))
 }
 
 fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]

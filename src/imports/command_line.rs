@@ -1,35 +1,59 @@
 //! The modules that a command line names.
 
 /// Servers that take `MODULE:OBJECT` as an argument.
-const SERVERS: [&str; 7] = ["gunicorn", "uvicorn", "hypercorn", "daphne", "granian", "waitress-serve", "uwsgi"];
+const SERVERS: [&str; 7] = [
+    "gunicorn",
+    "uvicorn",
+    "hypercorn",
+    "daphne",
+    "granian",
+    "waitress-serve",
+    "uwsgi",
+];
 
 /// Options by which a program imports from elsewhere.
-const ELSEWHERE: [&str; 7] =
-    ["--chdir", "--app-dir", "--pythonpath", "--python-path", "--pp", "--working-dir", "--workdir"];
+const ELSEWHERE: [&str; 7] = [
+    "--chdir",
+    "--app-dir",
+    "--pythonpath",
+    "--python-path",
+    "--pp",
+    "--working-dir",
+    "--workdir",
+];
 
-/// Returns the modules that a program imports first, by their dotted names, as far as its command line tells: the `MODULE` of
-/// `gunicorn MODULE:OBJECT` and its like, of `python -m MODULE` and of `celery -A MODULE`. None if an option says where modules
-/// come from.
+/// Returns the modules that a program imports first, by their dotted names, as far as its command
+/// line tells: the `MODULE` of `gunicorn MODULE:OBJECT` and its like, of `python -m MODULE` and of
+/// `celery -A MODULE`. None if an option says where modules come from.
 pub fn started_modules(words: &[String]) -> Vec<&str> {
-    let Some((program, arguments)) = words.split_first() else { return Vec::new() };
+    let Some((program, arguments)) = words.split_first() else {
+        return Vec::new();
+    };
     let program = program.rsplit('/').next().unwrap_or(program);
-    let leads_elsewhere = |word: &String| ELSEWHERE.contains(&word.split('=').next().unwrap_or(word));
+    let leads_elsewhere =
+        |word: &String| ELSEWHERE.contains(&word.split('=').next().unwrap_or(word));
     if arguments.iter().any(leads_elsewhere) {
         return Vec::new();
     }
     match program {
         "celery" => celery(arguments).into_iter().collect(),
         name if SERVERS.contains(&name) => {
-            let is_own = |at: usize| at.checked_sub(1).is_none_or(|before| !takes_next(&arguments[before]));
+            let is_own = |at: usize| {
+                at.checked_sub(1)
+                    .is_none_or(|before| !takes_next(&arguments[before]))
+            };
             let words = arguments.iter().enumerate().filter(|(at, _)| is_own(*at));
             words.filter_map(|(_, word)| served(word)).collect()
         }
-        name if name.strip_prefix("python").is_some_and(is_version) => python(arguments).into_iter().collect(),
+        name if name.strip_prefix("python").is_some_and(is_version) => {
+            python(arguments).into_iter().collect()
+        }
         _ => Vec::new(),
     }
 }
 
-/// Whether a word may be an option whose value is the next one, but for those of uwsgi whose values are modules.
+/// Whether a word may be an option whose value is the next one, but for those of uwsgi whose values
+/// are modules.
 fn takes_next(word: &str) -> bool {
     word.starts_with('-') && !word.contains('=') && !["--module", "--wsgi", "-w"].contains(&word)
 }
@@ -46,18 +70,27 @@ fn served(word: &str) -> Option<&str> {
     (is_dotted(module) && is_dotted(object)).then_some(module)
 }
 
-/// Finds the application of `celery -A MODULE` or `--app=MODULE`. It may be an attribute: the first name is certain.
+/// Finds the application of `celery -A MODULE` or `--app=MODULE`. It may be an attribute: the first
+/// name is certain.
 fn celery(arguments: &[String]) -> Option<&str> {
-    let value = arguments.iter().enumerate().find_map(|(at, word)| match word.as_str() {
-        "-A" | "--app" => arguments.get(at + 1).map(String::as_str),
-        word => word.strip_prefix("--app="),
-    })?;
-    value.split(['.', ':']).next().filter(|first| is_dotted(first))
+    let value = arguments
+        .iter()
+        .enumerate()
+        .find_map(|(at, word)| match word.as_str() {
+            "-A" | "--app" => arguments.get(at + 1).map(String::as_str),
+            word => word.strip_prefix("--app="),
+        })?;
+    value
+        .split(['.', ':'])
+        .next()
+        .filter(|first| is_dotted(first))
 }
 
 /// Finds the module of `python -m MODULE`; what follows a script is the script's.
 fn python(arguments: &[String]) -> Option<&str> {
-    let at = arguments.iter().position(|word| word == "-m" || !word.starts_with('-'))?;
+    let at = arguments
+        .iter()
+        .position(|word| word == "-m" || !word.starts_with('-'))?;
     let module = arguments.get(at + 1).filter(|_| arguments[at] == "-m")?;
     is_dotted(module).then_some(module)
 }
@@ -65,7 +98,9 @@ fn python(arguments: &[String]) -> Option<&str> {
 fn is_dotted(text: &str) -> bool {
     let is_name = |part: &str| {
         let mut characters = part.chars();
-        characters.next().is_some_and(|c| c.is_alphabetic() || c == '_')
+        characters
+            .next()
+            .is_some_and(|c| c.is_alphabetic() || c == '_')
             && characters.all(|c| c.is_alphanumeric() || c == '_')
     };
     text.split('.').all(is_name)
@@ -82,7 +117,10 @@ mod tests {
             started_modules(&words).join(" ")
         };
         for (line, expected) in [
-            ("gunicorn -w 4 -k uvicorn.workers.UvicornWorker -b 127.0.0.1:8000 shop.wsgi:application", "shop.wsgi"),
+            (
+                "gunicorn -w 4 -k uvicorn.workers.UvicornWorker -b 127.0.0.1:8000 shop.wsgi:application",
+                "shop.wsgi",
+            ),
             ("gunicorn --bind localhost:http shop:create_app()", "shop"),
             ("uvicorn shop.main:app --host ::1 --fd 3", "shop.main"),
             ("uvicorn --app-dir src main:app", ""),

@@ -30,7 +30,13 @@ impl<'a> Modules<'a> {
     /// None that an application can cause.
     pub fn of(tree: &'a Tree, prefix: &InstallPath, python: PythonMinor) -> Result<Self> {
         let place = |below: &str| Ok::<_, Error>(prefix.join(&ReleasePath::parse(below)?));
-        Ok(Self { tree, roots: vec![place("app")?, place(&format!("lib/python{python}/site-packages"))?] })
+        Ok(Self {
+            tree,
+            roots: vec![
+                place("app")?,
+                place(&format!("lib/python{python}/site-packages"))?,
+            ],
+        })
     }
 
     /// Looks into another directory, too.
@@ -46,14 +52,26 @@ impl<'a> Modules<'a> {
 
     /// Whether a module, by its dotted name, is in the release.
     pub fn has(&self, module: &str) -> bool {
-        !matches!(self.place(&module.split('.').collect::<Vec<_>>()), Place::None)
+        !matches!(
+            self.place(&module.split('.').collect::<Vec<_>>()),
+            Place::None
+        )
     }
 
     pub(super) fn place(&self, names: &[&str]) -> Place {
         let below = names.join("/");
-        let package = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let package = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect::<Vec<_>>()
+        };
         for root in &self.roots {
-            let at = |end: &str| ReleasePath::parse(&format!("{below}{end}")).ok().map(|path| root.join(&path));
+            let at = |end: &str| {
+                ReleasePath::parse(&format!("{below}{end}"))
+                    .ok()
+                    .map(|path| root.join(&path))
+            };
             let file = |end: &str| at(end).filter(|path| self.tree.get(path).is_some());
             if let Some(path) = file("/__init__.py") {
                 return Place::Source(path, package(names));
@@ -68,9 +86,13 @@ impl<'a> Modules<'a> {
         Place::None
     }
 
-    /// Whether there is an extension module (`NAME.TAG.so`, `NAME.abi3.so`, `NAME.so`) or a module without its source.
+    /// Whether there is an extension module (`NAME.TAG.so`, `NAME.abi3.so`, `NAME.so`) or a module
+    /// without its source.
     fn has_extension(&self, root: &InstallPath, below: &str) -> bool {
-        let Some(first) = ReleasePath::parse(&format!("{below}.")).ok().map(|path| root.join(&path)) else {
+        let Some(first) = ReleasePath::parse(&format!("{below}."))
+            .ok()
+            .map(|path| root.join(&path))
+        else {
             return false;
         };
         self.tree

@@ -1,4 +1,5 @@
-//! The standard library: the modules that each Python has, and those that distributions package by themselves.
+//! The standard library: the modules that each Python has, and those that distributions package by
+//! themselves.
 
 use crate::name::PythonMinor;
 use crate::runtime::Part;
@@ -39,7 +40,8 @@ impl PythonPart {
         })
     }
 
-    /// Returns the package of Debian and its derivatives, e.g. `python3.11-tk`, which `python3-tk` provides.
+    /// Returns the package of Debian and its derivatives, e.g. `python3.11-tk`, which `python3-tk`
+    /// provides.
     pub fn deb(self, python: PythonMinor) -> String {
         match self {
             Self::Distutils => format!("python{python}-distutils"),
@@ -52,8 +54,9 @@ impl PythonPart {
         }
     }
 
-    /// Returns the package of Fedora, RHEL and theirs, if it is one of its own there. `python3-tkinter` of the default
-    /// Python provides `python3.9-tkinter` (Fedora's Packaging Guidelines, "Automatic unversioned provides").
+    /// Returns the package of Fedora, RHEL and theirs, if it is one of its own there.
+    /// `python3-tkinter` of the default Python provides `python3.9-tkinter` (Fedora's Packaging
+    /// Guidelines, "Automatic unversioned provides").
     pub fn rpm(self, python: PythonMinor) -> Option<String> {
         match self {
             Self::Idle => Some(format!("python{python}-idle")),
@@ -75,7 +78,8 @@ impl PythonPart {
     }
 }
 
-/// Returns whether a Python's standard library has a top-level module; private ones are taken for granted.
+/// Returns whether a Python's standard library has a top-level module; private ones are taken for
+/// granted.
 pub(super) fn has(python: PythonMinor, module: &str) -> bool {
     let changed = CHANGED.iter().find(|(name, ..)| *name == module);
     match changed {
@@ -106,8 +110,8 @@ const ALWAYS: &str = "abc antigravity argparse array ast asyncio atexit base64 b
     token tokenize trace traceback tracemalloc tty turtle turtledemo types typing unicodedata unittest urllib uuid venv \
     warnings wave weakref webbrowser wsgiref xml xmlrpc zipapp zipfile zipimport zlib";
 
-/// Modules that came or went: since which minor version of Python 3, and until which (exclusive). Source: "What's New in
-/// Python", 3.8 to 3.14.
+/// Modules that came or went: since which minor version of Python 3, and until which (exclusive).
+/// Source: "What's New in Python", 3.8 to 3.14.
 const CHANGED: &[(&str, u8, u8)] = &[
     ("aifc", 0, 13),
     ("annotationlib", 14, u8::MAX),

@@ -10,19 +10,27 @@ pub struct Import {
 }
 
 impl Import {
-    /// Returns the modules that are executed, or may be: `from a import b` imports `a`, and `a.b` if that is a module.
-    /// `package` is where relative imports start.
+    /// Returns the modules that are executed, or may be: `from a import b` imports `a`, and `a.b`
+    /// if that is a module. `package` is where relative imports start.
     pub fn modules<S: AsRef<str>>(&self, package: &[S]) -> Vec<String> {
         let name = self.module.trim_start_matches('.');
         let dots = self.module.len() - name.len();
         if dots > package.len() {
             return Vec::new();
         }
-        let start = if dots == 0 { &[][..] } else { &package[..package.len() + 1 - dots] };
+        let start = if dots == 0 {
+            &[][..]
+        } else {
+            &package[..package.len() + 1 - dots]
+        };
         let mut parts: Vec<&str> = start.iter().map(AsRef::as_ref).collect();
         parts.extend(name.split('.').filter(|part| !part.is_empty()));
         let base = parts.join(".");
-        let of_names = self.names.iter().filter(|name| *name != "*").map(|name| format!("{base}.{name}"));
+        let of_names = self
+            .names
+            .iter()
+            .filter(|name| *name != "*")
+            .map(|name| format!("{base}.{name}"));
         std::iter::once(base.clone())
             .chain(of_names)
             .filter(|name| !name.starts_with('.') && !name.is_empty())
@@ -34,42 +42,70 @@ impl Import {
 pub fn certain(text: &[u8]) -> Vec<Import> {
     let lines = Lines { text, at: 0 };
     let simple = lines.filter(|line| line.starts_with("import ") || line.starts_with("from "));
-    simple.flat_map(|line| line.split(';').flat_map(read).collect::<Vec<_>>()).collect()
+    simple
+        .flat_map(|line| line.split(';').flat_map(read).collect::<Vec<_>>())
+        .collect()
 }
 
 /// Reads a statement; `import a, b` is two. One that is none gives nothing.
 pub fn read(statement: &str) -> Vec<Import> {
     let statement = statement.trim();
-    let first_word = |text: &str| text.split_whitespace().next().unwrap_or_default().trim_end_matches('.').to_owned();
+    let first_word = |text: &str| {
+        text.split_whitespace()
+            .next()
+            .unwrap_or_default()
+            .trim_end_matches('.')
+            .to_owned()
+    };
     if let Some(modules) = statement.strip_prefix("import ") {
-        let modules = modules.split(',').map(first_word).filter(|module| is_dotted(module));
-        return modules.map(|module| Import { module, names: Vec::new() }).collect();
+        let modules = modules
+            .split(',')
+            .map(first_word)
+            .filter(|module| is_dotted(module));
+        return modules
+            .map(|module| Import {
+                module,
+                names: Vec::new(),
+            })
+            .collect();
     }
-    let Some((module, names)) = statement.strip_prefix("from ").and_then(|rest| rest.split_once(" import")) else {
+    let Some((module, names)) = statement
+        .strip_prefix("from ")
+        .and_then(|rest| rest.split_once(" import"))
+    else {
         return Vec::new();
     };
     let module: String = module.split_whitespace().collect();
     if !is_dotted(module.trim_start_matches('.')) && !module.chars().all(|c| c == '.') {
         return Vec::new();
     }
-    let names = names.trim().trim_start_matches('(').trim_end_matches(')').split(',');
-    let names = names.map(first_word).filter(|name| name == "*" || is_dotted(name)).collect();
+    let names = names
+        .trim()
+        .trim_start_matches('(')
+        .trim_end_matches(')')
+        .split(',');
+    let names = names
+        .map(first_word)
+        .filter(|name| name == "*" || is_dotted(name))
+        .collect();
     vec![Import { module, names }]
 }
 
 fn is_dotted(name: &str) -> bool {
-    name.split('.').all(|part| !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || c == '_'))
+    name.split('.')
+        .all(|part| !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || c == '_'))
 }
 
-/// The logical lines of a source ("Lexical analysis" of Python's reference): without comments and the content of strings, and
-/// with a space for line ends within brackets and after backslashes.
+/// The logical lines of a source ("Lexical analysis" of Python's reference): without comments and
+/// the content of strings, and with a space for line ends within brackets and after backslashes.
 struct Lines<'a> {
     text: &'a [u8],
     at: usize,
 }
 
 impl Lines<'_> {
-    /// Skips the string that begins here. One in single quotes ends with its line, so that a mistake does not go on.
+    /// Skips the string that begins here. One in single quotes ends with its line, so that a
+    /// mistake does not go on.
     fn skip_string(&mut self, quote: u8) {
         let rest = &self.text[self.at..];
         let triple = rest.get(1) == Some(&quote) && rest.get(2) == Some(&quote);
@@ -148,7 +184,10 @@ mod tests {
     fn names(text: &str) -> Vec<String> {
         let package = ["a".to_owned(), "b".to_owned()];
         let imports = certain(text.as_bytes());
-        imports.iter().flat_map(|import| import.modules(&package)).collect()
+        imports
+            .iter()
+            .flat_map(|import| import.modules(&package))
+            .collect()
     }
 
     #[test]
@@ -156,7 +195,10 @@ mod tests {
         for (text, expected) in [
             ("import x\n", &["x"][..]),
             ("import x.y as z, q  # no more\n", &["x.y", "q"]),
-            ("from x import (  # two\n    y,\n    z as w,\n)\nimport v", &["x", "x.y", "x.z", "v"]),
+            (
+                "from x import (  # two\n    y,\n    z as w,\n)\nimport v",
+                &["x", "x.y", "x.z", "v"],
+            ),
             ("from x import \\\n    y\n", &["x", "x.y"]),
             ("from x import *\n", &["x"]),
             ("import x; import y\n", &["x", "y"]),
@@ -166,13 +208,22 @@ mod tests {
             ("\"\"\"Text\nimport nothing\n\"\"\"\nimport x\n", &["x"]),
             ("s = 'it\\'s'\nimport x\n", &["x"]),
             ("s = {\n'a': 1,\n}\nimport x\n", &["x"]),
-            ("from __future__ import annotations\r\nimport x\r\n", &["__future__", "__future__.annotations", "x"]),
-            ("try:\n    import x\nexcept ImportError:\n    x = None\n", &[]),
+            (
+                "from __future__ import annotations\r\nimport x\r\n",
+                &["__future__", "__future__.annotations", "x"],
+            ),
+            (
+                "try:\n    import x\nexcept ImportError:\n    x = None\n",
+                &[],
+            ),
             ("if TYPE_CHECKING:\n    from x import y\n", &[]),
             ("if True: import x\ndef f():\n    import y\n", &[]),
             ("fromage = 1\nimporter = 2\nimport_x = 3\n", &[]),
             ("import", &[]),
-            ("import x..y, z\nfrom x..y import z\nfrom x import y..z", &["z", "x"]),
+            (
+                "import x..y, z\nfrom x..y import z\nfrom x import y..z",
+                &["z", "x"],
+            ),
             ("from x", &[]),
         ] {
             assert_eq!(names(text), expected, "{text}");

@@ -1,5 +1,5 @@
-//! A layer while it is made: its files go to a temporary directory of the cache and are hashed on their way, and the
-//! whole is renamed into place when it is finished.
+//! A layer while it is made: its files go to a temporary directory of the cache and are hashed on
+//! their way, and the whole is renamed into place when it is finished.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -9,8 +9,8 @@ use super::bytecode::{neighbours, shards};
 use super::compilers::PythonSource;
 use super::place::Writer;
 use super::{
-    Builder, ByteCompiler, CHECKED, Distribution, ElfFile, Keeping, Layer, LayerEntry, LayerEntryKind, MANIFEST,
-    Manifest, Place,
+    Builder, ByteCompiler, CHECKED, Distribution, ElfFile, Keeping, Layer, LayerEntry,
+    LayerEntryKind, MANIFEST, Manifest, Place,
 };
 use crate::cache::{self, Cache, Claim};
 use crate::digest::{Digest, Sha256Sum};
@@ -78,8 +78,14 @@ pub(crate) struct Assembly<'a> {
 }
 
 impl<'a> Assembly<'a> {
-    /// Begins an empty layer, or returns the one that is there: another process may be making it, and is waited for.
-    pub(crate) fn begin(builder: &'a Builder<'a>, key: &str, label: &str, keeping: Keeping) -> Result<Begun<'a>> {
+    /// Begins an empty layer, or returns the one that is there: another process may be making it,
+    /// and is waited for.
+    pub(crate) fn begin(
+        builder: &'a Builder<'a>,
+        key: &str,
+        label: &str,
+        keeping: Keeping,
+    ) -> Result<Begun<'a>> {
         let directory = builder.cache.claim(&format!("layer-{key}"))?;
         if let Some(layer) = Layer::open(builder.cache, key, label) {
             return Ok(Begun::Made(Box::new(layer)));
@@ -114,22 +120,30 @@ impl<'a> Assembly<'a> {
 
     /// The regular files so far.
     pub(crate) fn files(&self) -> impl Iterator<Item = (&ReleasePath, &Digest)> {
-        self.entries.iter().filter_map(|(path, entry)| match &entry.kind {
-            LayerEntryKind::File { digest, .. } => Some((path, digest)),
-            LayerEntryKind::Directory | LayerEntryKind::Symlink { .. } => None,
-        })
+        self.entries
+            .iter()
+            .filter_map(|(path, entry)| match &entry.kind {
+                LayerEntryKind::File { digest, .. } => Some((path, digest)),
+                LayerEntryKind::Directory | LayerEntryKind::Symlink { .. } => None,
+            })
     }
 
     /// Adds a file.
     ///
     /// # Errors
     /// The path is there already or lies below a file; or the content can't be read or written.
-    pub(crate) fn file(&mut self, path: ReleasePath, mode: u32, made: Made, content: impl Read) -> Result<Digest> {
+    pub(crate) fn file(
+        &mut self,
+        path: ReleasePath,
+        mode: u32,
+        made: Made,
+        content: impl Read,
+    ) -> Result<Digest> {
         self.proven_file(path, mode, made, None, content)
     }
 
-    /// As [`Assembly::file`], with content that is proven to have a SHA-256: if that turns out to be wrong, the layer is not
-    /// finished.
+    /// As [`Assembly::file`], with content that is proven to have a SHA-256: if that turns out to
+    /// be wrong, the layer is not finished.
     pub(crate) fn proven_file(
         &mut self,
         path: ReleasePath,
@@ -139,17 +153,34 @@ impl<'a> Assembly<'a> {
         content: impl Read,
     ) -> Result<Digest> {
         self.check_vacant(&path)?;
-        let kept = if path.as_str().starts_with("bin/") { HEAD } else { ELF_MAGIC.len() };
+        let kept = if path.as_str().starts_with("bin/") {
+            HEAD
+        } else {
+            ELF_MAGIC.len()
+        };
         let written = self.writer.write(&path, mode, sha256, content, kept);
-        let (start, digest, head) = written.map_err(|error| error.context(format!("cannot add `{path}`")))?;
+        let (start, digest, head) =
+            written.map_err(|error| error.context(format!("cannot add `{path}`")))?;
         let kind = LayerEntryKind::File { digest, start };
-        self.entries.insert(path.clone(), LayerEntry { path: path.clone(), mode, kind });
+        self.entries.insert(
+            path.clone(),
+            LayerEntry {
+                path: path.clone(),
+                mode,
+                kind,
+            },
+        );
         if kept == HEAD {
-            self.heads.insert(path.clone(), String::from_utf8_lossy(&head).into_owned());
+            self.heads
+                .insert(path.clone(), String::from_utf8_lossy(&head).into_owned());
         }
         if head.starts_with(ELF_MAGIC) {
             self.writer.flush()?;
-            self.elf.extend((self.builder.elf)(&self.writer.bytes(&path, start), digest.size, &path)?);
+            self.elf.extend((self.builder.elf)(
+                &self.writer.bytes(&path, start),
+                digest.size,
+                &path,
+            )?);
         }
         if made == Made::Here {
             self.made_here.insert(path);
@@ -157,11 +188,19 @@ impl<'a> Assembly<'a> {
         Ok(digest)
     }
 
-    /// Adds a symbolic link; it exists in the manifest only, so that nothing is ever written through it.
+    /// Adds a symbolic link; it exists in the manifest only, so that nothing is ever written
+    /// through it.
     pub(crate) fn symlink(&mut self, path: ReleasePath, target: String) -> Result<()> {
         self.check_vacant(&path)?;
         let kind = LayerEntryKind::Symlink { target };
-        self.entries.insert(path.clone(), LayerEntry { path, mode: 0o777, kind });
+        self.entries.insert(
+            path.clone(),
+            LayerEntry {
+                path,
+                mode: 0o777,
+                kind,
+            },
+        );
         Ok(())
     }
 
@@ -169,15 +208,25 @@ impl<'a> Assembly<'a> {
     pub(crate) fn directory(&mut self, path: &ReleasePath) -> Result<()> {
         match self.entries.get(path).map(|entry| &entry.kind) {
             Some(LayerEntryKind::Directory) => return Ok(()),
-            Some(_) => return Err(Error::new(format!("`{path}` is a file, and a directory of other files"))),
+            Some(_) => {
+                return Err(Error::new(format!(
+                    "`{path}` is a file, and a directory of other files"
+                )));
+            }
             None => {}
         }
         if let Some(parent) = path.parent() {
             self.directory(&parent)?;
         }
         self.writer.directory(path)?;
-        self.entries
-            .insert(path.clone(), LayerEntry { path: path.clone(), mode: 0o755, kind: LayerEntryKind::Directory });
+        self.entries.insert(
+            path.clone(),
+            LayerEntry {
+                path: path.clone(),
+                mode: 0o755,
+                kind: LayerEntryKind::Directory,
+            },
+        );
         Ok(())
     }
 
@@ -199,12 +248,25 @@ impl<'a> Assembly<'a> {
     pub(crate) fn prune(&mut self, prune: &Prune, site_packages: &str) -> Result<()> {
         self.writer.flush()?;
         let contents = self.contents();
-        let files = contents.iter().map(|(path, content)| (path.clone(), content.digest.size)).collect();
-        let read = |path: &ReleasePath| contents.get(path).map_or_else(|| Ok(Vec::new()), Content::read);
-        let (gone, pruned) = prune.plan(&Contents { site_packages, files: &files, read: &read })?;
+        let files = contents
+            .iter()
+            .map(|(path, content)| (path.clone(), content.digest.size))
+            .collect();
+        let read = |path: &ReleasePath| {
+            contents
+                .get(path)
+                .map_or_else(|| Ok(Vec::new()), Content::read)
+        };
+        let (gone, pruned) = prune.plan(&Contents {
+            site_packages,
+            files: &files,
+            read: &read,
+        })?;
         let mut holes = Vec::new();
         for path in gone.keys() {
-            if let Some(LayerEntryKind::File { digest, start }) = self.entries.get(path).map(|entry| &entry.kind) {
+            if let Some(LayerEntryKind::File { digest, start }) =
+                self.entries.get(path).map(|entry| &entry.kind)
+            {
                 holes.push(*start..start + digest.size);
             }
             self.remove_file(path)?;
@@ -222,7 +284,10 @@ impl<'a> Assembly<'a> {
         for path in others.map(|entry| &entry.path) {
             used.extend(std::iter::successors(path.parent(), ReleasePath::parent));
         }
-        let empty = self.entries.values().filter(|entry| is_directory(entry) && !used.contains(&entry.path));
+        let empty = self
+            .entries
+            .values()
+            .filter(|entry| is_directory(entry) && !used.contains(&entry.path));
         let empty: Vec<ReleasePath> = empty.map(|entry| entry.path.clone()).collect();
         // What lies in a directory comes after it.
         for path in empty.iter().rev() {
@@ -232,7 +297,8 @@ impl<'a> Assembly<'a> {
         Ok(())
     }
 
-    /// Adds byte code for every Python source that an import may find: below site-packages and `app/`.
+    /// Adds byte code for every Python source that an import may find: below site-packages and
+    /// `app/`.
     pub(crate) fn compile(&mut self, kept: Kept) -> Result<()> {
         let compiler: &ByteCompiler = self.builder.compiler;
         if !compiler.compiles_here() {
@@ -251,7 +317,10 @@ impl<'a> Assembly<'a> {
         self.writer.flush()?;
         let keys: BTreeMap<&ReleasePath, PathBuf> = match kept {
             Kept::Layer => BTreeMap::new(),
-            Kept::Source => shards.iter().flat_map(|shard| self.kept_as(shard)).collect(),
+            Kept::Source => shards
+                .iter()
+                .flat_map(|shard| self.kept_as(shard))
+                .collect(),
         };
         compiler.compile(&shards, |(path, _), pyc| {
             if let Some(file) = keys.get(path) {
@@ -263,15 +332,23 @@ impl<'a> Assembly<'a> {
     }
 
     /// Adds the byte code of shards that are in the cache, and returns the others.
-    fn add_known<'s>(&mut self, shards: Vec<&'s [PythonSource]>) -> Result<Vec<&'s [PythonSource]>> {
+    fn add_known<'s>(
+        &mut self,
+        shards: Vec<&'s [PythonSource]>,
+    ) -> Result<Vec<&'s [PythonSource]>> {
         let mut missing = Vec::new();
         for shard in shards {
-            let known = self.kept_as(shard).map(|(path, file)| Some((path, cache::read_sealed_bytes(&file)?)));
+            let known = self
+                .kept_as(shard)
+                .map(|(path, file)| Some((path, cache::read_sealed_bytes(&file)?)));
             match known.collect::<Option<Vec<_>>>() {
                 None => missing.push(shard),
                 Some(known) => {
                     for (path, bytes) in known {
-                        self.add_byte_code(path, Some(&bytes[..]).filter(|bytes| !bytes.is_empty()))?;
+                        self.add_byte_code(
+                            path,
+                            Some(&bytes[..]).filter(|bytes| !bytes.is_empty()),
+                        )?;
                     }
                 }
             }
@@ -280,8 +357,14 @@ impl<'a> Assembly<'a> {
     }
 
     /// The files that keep the byte code of a shard's sources.
-    fn kept_as<'s>(&self, shard: &'s [PythonSource]) -> impl Iterator<Item = (&'s ReleasePath, PathBuf)> + use<'s, 'a> {
-        let (directory, identity) = (self.builder.cache.bytecode(), self.builder.compiler.identity());
+    fn kept_as<'s>(
+        &self,
+        shard: &'s [PythonSource],
+    ) -> impl Iterator<Item = (&'s ReleasePath, PathBuf)> + use<'s, 'a> {
+        let (directory, identity) = (
+            self.builder.cache.bytecode(),
+            self.builder.compiler.identity(),
+        );
         let named = |(path, source): &PythonSource| format!("{} {path}\n", source.digest.sha256);
         let shard_key: String = shard.iter().map(named).collect();
         shard.iter().map(move |(path, _)| {
@@ -293,25 +376,51 @@ impl<'a> Assembly<'a> {
     /// The regular files so far; their bytes can be read after they were flushed.
     fn contents(&self) -> BTreeMap<ReleasePath, Content> {
         let content = |entry: &LayerEntry| match &entry.kind {
-            LayerEntryKind::File { digest, start } => {
-                Some(Content { digest: *digest, bytes: self.writer.bytes(&entry.path, *start) })
-            }
+            LayerEntryKind::File { digest, start } => Some(Content {
+                digest: *digest,
+                bytes: self.writer.bytes(&entry.path, *start),
+            }),
             LayerEntryKind::Directory | LayerEntryKind::Symlink { .. } => None,
         };
-        self.entries.iter().filter_map(|(path, entry)| Some((path.clone(), content(entry)?))).collect()
+        self.entries
+            .iter()
+            .filter_map(|(path, entry)| Some((path.clone(), content(entry)?)))
+            .collect()
     }
 
     fn add_byte_code(&mut self, source: &ReleasePath, pyc: Option<&[u8]>) -> Result<()> {
         match pyc {
-            Some(bytes) => _ = self.file(self.builder.compiler.pyc_path(source)?, 0o644, Made::Here, bytes)?,
+            Some(bytes) => {
+                _ = self.file(
+                    self.builder.compiler.pyc_path(source)?,
+                    0o644,
+                    Made::Here,
+                    bytes,
+                )?
+            }
             None => self.uncompiled.push(source.clone()),
         }
         Ok(())
     }
 
     /// Puts the layer into the cache and returns it.
-    pub(crate) fn finish(self, key: &str, label: &str, distribution: Option<Distribution>) -> Result<Layer> {
-        let Self { builder, directory, mut writer, entries, mut elf, mut uncompiled, made_here, heads, pruned } = self;
+    pub(crate) fn finish(
+        self,
+        key: &str,
+        label: &str,
+        distribution: Option<Distribution>,
+    ) -> Result<Layer> {
+        let Self {
+            builder,
+            directory,
+            mut writer,
+            entries,
+            mut elf,
+            mut uncompiled,
+            made_here,
+            heads,
+            pruned,
+        } = self;
         writer.flush()?;
         let keeping = writer.keeping();
         drop(writer);
@@ -326,19 +435,39 @@ impl<'a> Assembly<'a> {
         });
         builder.cache.note_added(size.sum());
         builder.cache.count("layers", false);
-        let manifest = Manifest { entries, elf, distribution, uncompiled, made_here, heads, pruned, keeping };
-        builder.cache.write(&directory.path().join(MANIFEST), &manifest)?;
-        builder.cache.place(&directory.path().join(CHECKED), cache::boot().unwrap_or_default().as_bytes())?;
+        let manifest = Manifest {
+            entries,
+            elf,
+            distribution,
+            uncompiled,
+            made_here,
+            heads,
+            pruned,
+            keeping,
+        };
+        builder
+            .cache
+            .write(&directory.path().join(MANIFEST), &manifest)?;
+        builder.cache.place(
+            &directory.path().join(CHECKED),
+            cache::boot().unwrap_or_default().as_bytes(),
+        )?;
         publish(builder.cache, directory, key, label)?;
         let place = Place::new(builder.cache.layers().join(key), keeping);
-        Ok(Layer { key: key.to_owned(), label: label.to_owned(), place, manifest })
+        Ok(Layer {
+            key: key.to_owned(),
+            label: label.to_owned(),
+            place,
+            manifest,
+        })
     }
 
     fn check_vacant(&mut self, path: &ReleasePath) -> Result<()> {
         if self.entries.contains_key(path) {
             return Err(Error::new(format!("`{path}` is there twice")));
         }
-        path.parent().map_or(Ok(()), |parent| self.directory(&parent))
+        path.parent()
+            .map_or(Ok(()), |parent| self.directory(&parent))
     }
 }
 
@@ -348,7 +477,8 @@ fn publish(cache: &Cache, directory: Claim, key: &str, label: &str) -> Result<()
     crate::fs::create_dir_all(&cache.layers())?;
     if place.symlink_metadata().is_ok() && Layer::open(cache, key, label).is_none() {
         let aside = cache.temporary()?;
-        // Another process may have been faster to put it aside, and its layer is then as good as ours.
+        // Another process may have been faster to put it aside, and its layer is then as good as
+        // ours.
         _ = std::fs::rename(&place, aside.path().join("torn"));
     }
     directory.publish(&place)?;

@@ -1,5 +1,6 @@
-//! The processes that make byte code: each is started once, and serves one request after the other with forks of itself
-//! (`compile.py`). As many run as there are cores, however many layers are made at the same time.
+//! The processes that make byte code: each is started once, and serves one request after the other
+//! with forks of itself (`compile.py`). As many run as there are cores, however many layers are
+//! made at the same time.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, Write};
@@ -42,12 +43,13 @@ struct State {
 }
 
 impl Compilers {
-    /// Compiles sources with a process of `interpreter`, waiting for one to be free of `most`, and gives `take`
-    /// each one's byte code in order; `None` if it can't be compiled. What is made does not depend on other requests.
+    /// Compiles sources with a process of `interpreter`, waiting for one to be free of `most`, and
+    /// gives `take` each one's byte code in order; `None` if it can't be compiled. What is made
+    /// does not depend on other requests.
     ///
     /// # Errors
-    /// The interpreter can't be run, dies, or gives no answers for longer than `patience`, which come a portion at a time; or
-    /// what `take` returns.
+    /// The interpreter can't be run, dies, or gives no answers for longer than `patience`, which
+    /// come a portion at a time; or what `take` returns.
     pub(super) fn compile(
         &self,
         interpreter: &Path,
@@ -68,7 +70,12 @@ impl Compilers {
                 // Answers come several at a time, so that it may be a later one.
                 failed => {
                     drop(process);
-                    return Err(culprit(interpreter, patience, &sources[number..], failed.is_none()));
+                    return Err(culprit(
+                        interpreter,
+                        patience,
+                        &sources[number..],
+                        failed.is_none(),
+                    ));
                 }
             }
         }
@@ -80,10 +87,16 @@ impl Compilers {
     fn permit(&self, most: usize) -> Permit<'_> {
         let mut state = self.state();
         while state.busy >= most.max(1) {
-            state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self
+                .freed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         state.busy += 1;
-        Permit { compilers: self, process: state.idle.pop() }
+        Permit {
+            compilers: self,
+            process: state.idle.pop(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -110,7 +123,8 @@ impl Drop for Permit<'_> {
 /// What the compiling program says about one source: byte code, or nothing.
 type Answer = std::io::Result<Option<Vec<u8>>>;
 
-/// A Python that waits for requests. It does not outlive its use, and neither does what it has forked.
+/// A Python that waits for requests. It does not outlive its use, and neither does what it has
+/// forked.
 #[derive(Debug)]
 struct Process {
     child: Child,
@@ -125,19 +139,38 @@ impl Process {
     fn start(interpreter: &Path) -> Result<Self> {
         let stderr = tempfile::tempfile().context(|| "cannot make a temporary file")?;
         let mut command = command(interpreter);
-        command.args(["-c", PROGRAM]).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
-        command.stderr(stderr.try_clone().context(|| "cannot make a temporary file")?);
-        let mut child = command.spawn().context(|| format!("cannot run `{}`", shown(interpreter)))?;
+        command
+            .args(["-c", PROGRAM])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .process_group(0);
+        command.stderr(
+            stderr
+                .try_clone()
+                .context(|| "cannot make a temporary file")?,
+        );
+        let mut child = command
+            .spawn()
+            .context(|| format!("cannot run `{}`", shown(interpreter)))?;
         let (sender, answers) = mpsc::sync_channel(2);
         if let Some(stdout) = child.stdout.take() {
             // It is faster with more room, and works without.
             _ = rustix::pipe::fcntl_setpipe_size(&stdout, PIPE);
-            std::thread::spawn(move || read_answers(&mut BufReader::with_capacity(PORTION, stdout), &sender));
+            std::thread::spawn(move || {
+                read_answers(&mut BufReader::with_capacity(PORTION, stdout), &sender)
+            });
         }
-        Ok(Self { stdin: child.stdin.take(), child, answers, read: VecDeque::new(), stderr })
+        Ok(Self {
+            stdin: child.stdin.take(),
+            child,
+            answers,
+            read: VecDeque::new(),
+            stderr,
+        })
     }
 
-    /// Sends a request. The process reads all of it before it answers, so that neither waits for the other.
+    /// Sends a request. The process reads all of it before it answers, so that neither waits for
+    /// the other.
     fn ask(&mut self, sources: &[PythonSource]) {
         let mut request = format!("{}\n", sources.len()).into_bytes();
         let mut last: &[u8] = &[];
@@ -148,7 +181,15 @@ impl Process {
                 Bytes::Memory(_) => (&b"/dev/null"[..], 0),
             };
             let file = if file == last { &[] } else { file };
-            request.extend(format!("{start} {} {} {}\n", content.digest.size, file.len(), path.as_str().len()).bytes());
+            request.extend(
+                format!(
+                    "{start} {} {} {}\n",
+                    content.digest.size,
+                    file.len(),
+                    path.as_str().len()
+                )
+                .bytes(),
+            );
             request.extend(file);
             request.extend(path.as_str().bytes());
             if !file.is_empty() {
@@ -165,21 +206,32 @@ impl Process {
             match self.answers.recv_timeout(patience) {
                 Ok(answers) => self.read.extend(answers),
                 Err(mpsc::RecvTimeoutError::Timeout) => return None,
-                Err(mpsc::RecvTimeoutError::Disconnected) => return Some(Err(ErrorKind::UnexpectedEof.into())),
+                Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    return Some(Err(ErrorKind::UnexpectedEof.into()));
+                }
             }
         }
         self.read.pop_front()
     }
 
     fn died(&mut self, interpreter: &Path, source: &ReleasePath) -> Error {
-        let error = Error::new(format!("`{}` died while it compiled `{source}`", shown(interpreter)));
+        let error = Error::new(format!(
+            "`{}` died while it compiled `{source}`",
+            shown(interpreter)
+        ));
         let error = match self.child.wait() {
             Ok(status) => error.cause_text(format!("it ended with {status}")),
             Err(cause) => error.cause(cause),
         };
         let mut said = String::new();
-        match self.stderr.rewind().and_then(|()| self.stderr.read_to_string(&mut said)) {
-            Ok(_) if !said.trim().is_empty() => error.cause_text(format!("it printed\n{}", said.trim_end())),
+        match self
+            .stderr
+            .rewind()
+            .and_then(|()| self.stderr.read_to_string(&mut said))
+        {
+            Ok(_) if !said.trim().is_empty() => {
+                error.cause_text(format!("it printed\n{}", said.trim_end()))
+            }
             _ => error,
         }
     }
@@ -193,8 +245,8 @@ impl Drop for Process {
     }
 }
 
-/// Returns which of some sources an interpreter does not survive, or does not finish, with what it says of it: they are
-/// compiled one by one.
+/// Returns which of some sources an interpreter does not survive, or does not finish, with what it
+/// says of it: they are compiled one by one.
 fn culprit(interpreter: &Path, patience: Duration, sources: &[PythonSource], hangs: bool) -> Error {
     for source in sources {
         let path = &source.0;
@@ -207,19 +259,35 @@ fn culprit(interpreter: &Path, patience: Duration, sources: &[PythonSource], han
             Some(Ok(_)) => {}
             Some(Err(cause)) => return process.died(interpreter, path).cause(cause),
             None => {
-                return Error::new(format!("`{}` does not finish compiling `{path}`", shown(interpreter)))
-                    .cause_text(format!("it took more than {} s", patience.as_secs()));
+                return Error::new(format!(
+                    "`{}` does not finish compiling `{path}`",
+                    shown(interpreter)
+                ))
+                .cause_text(format!("it took more than {} s", patience.as_secs()));
             }
         }
     }
-    let paths: Vec<String> = sources.iter().take(3).map(|(path, _)| format!("`{path}`")).collect();
-    let what = if hangs { "does not finish compiling" } else { "died while it compiled" };
-    Error::new(format!("`{}` {what} {} sources, and not with each of them alone", shown(interpreter), sources.len()))
-        .note(format!("the first are {}", paths.join(", ")))
-        .hint("build again")
+    let paths: Vec<String> = sources
+        .iter()
+        .take(3)
+        .map(|(path, _)| format!("`{path}`"))
+        .collect();
+    let what = if hangs {
+        "does not finish compiling"
+    } else {
+        "died while it compiled"
+    };
+    Error::new(format!(
+        "`{}` {what} {} sources, and not with each of them alone",
+        shown(interpreter),
+        sources.len()
+    ))
+    .note(format!("the first are {}", paths.join(", ")))
+    .hint("build again")
 }
 
-/// Hands answers on as they come: what came together goes together, so that nobody is woken for each.
+/// Hands answers on as they come: what came together goes together, so that nobody is woken for
+/// each.
 fn read_answers(stdout: &mut BufReader<impl Read>, sender: &mpsc::SyncSender<Vec<Answer>>) {
     let mut answers = Vec::new();
     loop {
@@ -244,22 +312,36 @@ fn read_answer(stdout: &mut impl BufRead) -> Answer {
         "compiled" => {
             let mut pyc = Vec::with_capacity(length.min(PIPE));
             stdout.by_ref().take(length as u64).read_to_end(&mut pyc)?;
-            if pyc.len() == length { Ok(Some(pyc)) } else { Err(bad()) }
+            if pyc.len() == length {
+                Ok(Some(pyc))
+            } else {
+                Err(bad())
+            }
         }
         _ => Err(std::io::Error::other(format!("`{what}` is no answer"))),
     }
 }
 
-/// A Python that knows nothing of its caller: no PYTHON* variables, user site, `.pth` files, byte code of its own.
+/// A Python that knows nothing of its caller: no PYTHON* variables, user site, `.pth` files, byte
+/// code of its own.
 ///
 /// `-I` would do most of that, but with it PYTHONHASHSEED is not read either.
 pub(super) fn command(interpreter: &Path) -> Command {
     let mut command = Command::new(interpreter);
-    command.args(["-s", "-S", "-B", "-X", "utf8", "-W", "ignore"]).current_dir("/");
-    command.env_clear().env("PYTHONHASHSEED", "0").env("LC_ALL", "C.UTF-8");
+    command
+        .args(["-s", "-S", "-B", "-X", "utf8", "-W", "ignore"])
+        .current_dir("/");
+    command
+        .env_clear()
+        .env("PYTHONHASHSEED", "0")
+        .env("LC_ALL", "C.UTF-8");
     // glibc gives memory back and asks for it again with every syntax tree otherwise (mallopt(3)).
-    command.env("MALLOC_TOP_PAD_", "16777216").env("MALLOC_TRIM_THRESHOLD_", "1073741824");
-    command.env("MALLOC_MMAP_THRESHOLD_", "33554432").env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
+    command
+        .env("MALLOC_TOP_PAD_", "16777216")
+        .env("MALLOC_TRIM_THRESHOLD_", "1073741824");
+    command
+        .env("MALLOC_MMAP_THRESHOLD_", "33554432")
+        .env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
     // Some Pythons do not start without it. What marshal writes does not depend on it.
     if let Some(path) = std::env::var_os("LD_LIBRARY_PATH") {
         command.env("LD_LIBRARY_PATH", path);

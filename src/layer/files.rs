@@ -1,4 +1,5 @@
-//! Plain files as a layer: the application's own below `app/`, and what `[build] run` commands have made.
+//! Plain files as a layer: the application's own below `app/`, and what `[build] run` commands have
+//! made.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
@@ -17,7 +18,8 @@ use crate::path::ReleasePath;
 /// Where the application's own files lie in a release.
 pub(crate) const APP: &str = "app";
 
-/// How many directories, with `app/` itself, make a layer of their own. Pieces that are too small pack badly.
+/// How many directories, with `app/` itself, make a layer of their own. Pieces that are too small
+/// pack badly.
 const DEPTH: usize = 3;
 
 /// Something of this machine that is to lie in a release.
@@ -32,19 +34,23 @@ pub(crate) enum Source {
 }
 
 impl Layer {
-    /// Returns the layers of the application's own files: each of `files`, which are below `root` or relative to it, lies
-    /// under `app/` as it lies below `root`. The working tree is only read.
+    /// Returns the layers of the application's own files: each of `files`, which are below `root`
+    /// or relative to it, lies under `app/` as it lies below `root`. The working tree is only
+    /// read.
     ///
-    /// There is one layer for the files of each directory, with those below it from the third one on: an edit makes
-    /// one of them anew, and the segments of the others are used again.
+    /// There is one layer for the files of each directory, with those below it from the third one
+    /// on: an edit makes one of them anew, and the segments of the others are used again.
     ///
     /// # Errors
-    /// A file that is not below `root`, is neither a file nor a link nor a directory, or changes meanwhile; a link that
-    /// leads out of what is included; a name that no package can carry.
+    /// A file that is not below `root`, is neither a file nor a link nor a directory, or changes
+    /// meanwhile; a link that leads out of what is included; a name that no package can carry.
     pub fn for_files(builder: &Builder<'_>, root: &Path, files: &[PathBuf]) -> Result<Vec<Self>> {
         let mut sources = BTreeMap::new();
         let mut errors = Vec::new();
-        let read: Vec<_> = files.par_iter().map(|file| application_file(root, file)).collect();
+        let read: Vec<_> = files
+            .par_iter()
+            .map(|file| application_file(root, file))
+            .collect();
         for file in read {
             match file {
                 Ok(Some((path, source))) => _ = sources.insert(path, source),
@@ -56,17 +62,25 @@ impl Layer {
         Error::all(errors).map_or(Ok(()), Err)?;
         let mut directories: BTreeMap<String, BTreeMap<ReleasePath, Source>> = BTreeMap::new();
         for (path, source) in sources {
-            directories.entry(directory_of(&path).to_owned()).or_default().insert(path, source);
+            directories
+                .entry(directory_of(&path).to_owned())
+                .or_default()
+                .insert(path, source);
         }
         let layer = |(directory, sources): &(String, BTreeMap<ReleasePath, Source>)| {
-            Self::for_sources(builder, &format!("the application's files in `{directory}`"), sources)
+            Self::for_sources(
+                builder,
+                &format!("the application's files in `{directory}`"),
+                sources,
+            )
         };
-        let directories: Vec<(String, BTreeMap<ReleasePath, Source>)> = directories.into_iter().collect();
+        let directories: Vec<(String, BTreeMap<ReleasePath, Source>)> =
+            directories.into_iter().collect();
         all_of(in_threads(&directories, layer).into_iter())
     }
 
-    /// Returns the layer of some files, from the cache or made now. Sources get byte code; byte code that is among them
-    /// must not be.
+    /// Returns the layer of some files, from the cache or made now. Sources get byte code; byte
+    /// code that is among them must not be.
     pub(crate) fn for_sources(
         builder: &Builder<'_>,
         label: &str,
@@ -75,7 +89,8 @@ impl Layer {
         Self::made_of(builder, label, sources, Kept::Source)
     }
 
-    /// As [`Layer::for_sources`], for an interpreter: its byte code is kept as a whole, for it changes as a whole.
+    /// As [`Layer::for_sources`], for an interpreter: its byte code is kept as a whole, for it
+    /// changes as a whole.
     pub(crate) fn for_interpreter(
         builder: &Builder<'_>,
         label: &str,
@@ -108,10 +123,14 @@ impl Layer {
                 Source::Directory => assembly.directory(path)?,
                 Source::Symlink(target) => assembly.symlink(path.clone(), target.clone())?,
                 Source::File(file, mode, digest) => {
-                    let copied = assembly.file(path.clone(), *mode, Made::Elsewhere, fs::open(file)?)?;
+                    let copied =
+                        assembly.file(path.clone(), *mode, Made::Elsewhere, fs::open(file)?)?;
                     if copied != *digest {
-                        return Err(Error::new(format!("`{}` changed while it was read", shown(file)))
-                            .hint("build again when nothing writes to the application's files"));
+                        return Err(Error::new(format!(
+                            "`{}` changed while it was read",
+                            shown(file)
+                        ))
+                        .hint("build again when nothing writes to the application's files"));
                     }
                 }
             }
@@ -124,7 +143,11 @@ impl Layer {
 /// Returns the directory whose layer a file belongs to.
 fn directory_of(path: &ReleasePath) -> &str {
     let text = path.as_str();
-    let ends: Vec<usize> = text.match_indices('/').map(|(end, _)| end).take(DEPTH).collect();
+    let ends: Vec<usize> = text
+        .match_indices('/')
+        .map(|(end, _)| end)
+        .take(DEPTH)
+        .collect();
     ends.last().map_or(text, |end| &text[..*end])
 }
 
@@ -132,7 +155,11 @@ fn directory_of(path: &ReleasePath) -> &str {
 fn key(builder: &Builder<'_>, sources: &BTreeMap<ReleasePath, Source>, kept: Kept) -> String {
     let mut hash = Sha256::new();
     let compiler = builder.compiler;
-    hash.update(format!("pkgapp files {FORMAT}\npython {} {}\n", compiler.python(), compiler.identity()));
+    hash.update(format!(
+        "pkgapp files {FORMAT}\npython {} {}\n",
+        compiler.python(),
+        compiler.identity()
+    ));
     if kept == Kept::Layer {
         hash.update("byte code by layer\n");
     }
@@ -147,13 +174,20 @@ fn key(builder: &Builder<'_>, sources: &BTreeMap<ReleasePath, Source>, kept: Kep
     hex::encode(hash.finalize())
 }
 
-/// Returns where a file of the application lies in the release, and what it is; `None` for byte code, which is made anew.
+/// Returns where a file of the application lies in the release, and what it is; `None` for byte
+/// code, which is made anew.
 fn application_file(root: &Path, file: &Path) -> Result<Option<(ReleasePath, Source)>> {
     let full = root.join(file);
     let below = full.strip_prefix(root).ok().and_then(Path::to_str);
     let Some(below) = below.filter(|below| !below.is_empty()) else {
-        return Err(Error::new(format!("`{}` can't be a file of the application", shown(&full)))
-            .cause_text(format!("it is not below `{}`, or its name is not UTF-8", shown(root))));
+        return Err(Error::new(format!(
+            "`{}` can't be a file of the application",
+            shown(&full)
+        ))
+        .cause_text(format!(
+            "it is not below `{}`, or its name is not UTF-8",
+            shown(root)
+        )));
     };
     let path = ReleasePath::parse(&format!("{APP}/{below}"))?;
     if is_byte_code(&path) {
@@ -164,29 +198,49 @@ fn application_file(root: &Path, file: &Path) -> Result<Option<(ReleasePath, Sou
 
 /// Returns what a path of this machine is, with its mode made independent of umask and checkout.
 pub(crate) fn read_source(file: &Path) -> Result<Source> {
-    let metadata = file.symlink_metadata().context(|| format!("cannot read `{}`", shown(file)))?;
+    let metadata = file
+        .symlink_metadata()
+        .context(|| format!("cannot read `{}`", shown(file)))?;
     if metadata.is_symlink() {
-        let target = std::fs::read_link(file).context(|| format!("cannot read `{}`", shown(file)))?;
-        let text = target.to_str().filter(|text| !text.chars().any(char::is_control));
+        let target =
+            std::fs::read_link(file).context(|| format!("cannot read `{}`", shown(file)))?;
+        let text = target
+            .to_str()
+            .filter(|text| !text.chars().any(char::is_control));
         return text
             .map(|text| Source::Symlink(text.to_owned()))
-            .ok_or_else(|| Error::new(format!("the target of the link `{}` is no name for a package", shown(file))));
+            .ok_or_else(|| {
+                Error::new(format!(
+                    "the target of the link `{}` is no name for a package",
+                    shown(file)
+                ))
+            });
     }
     if metadata.is_dir() {
         return Ok(Source::Directory);
     }
     if !metadata.is_file() {
-        return Err(Error::new(format!("`{}` is neither a file nor a directory nor a link", shown(file)))
-            .note("sockets, pipes and devices are made on the host, by what uses them"));
+        return Err(Error::new(format!(
+            "`{}` is neither a file nor a directory nor a link",
+            shown(file)
+        ))
+        .note("sockets, pipes and devices are made on the host, by what uses them"));
     }
-    let mode = if metadata.permissions().mode() & 0o111 == 0 { 0o644 } else { 0o755 };
-    let digest = Digest::of_reader(fs::open(file)?).context(|| format!("cannot read `{}`", shown(file)))?;
+    let mode = if metadata.permissions().mode() & 0o111 == 0 {
+        0o644
+    } else {
+        0o755
+    };
+    let digest =
+        Digest::of_reader(fs::open(file)?).context(|| format!("cannot read `{}`", shown(file)))?;
     Ok(Source::File(file.to_owned(), mode, digest))
 }
 
 /// Returns whether a file is byte code that Python keeps beside its source.
 pub(crate) fn is_byte_code(path: &ReleasePath) -> bool {
-    path.as_str().split('/').any(|component| component == "__pycache__")
+    path.as_str()
+        .split('/')
+        .any(|component| component == "__pycache__")
 }
 
 /// Returns an error for each link that leads out of what ships.
@@ -256,9 +310,12 @@ mod tests {
 
     #[test]
     fn the_layer_of_a_file_is_that_of_its_directory_as_far_as_that_is_not_deep() {
-        for (path, directory) in
-            [("app/x", "app"), ("app/a/x", "app/a"), ("app/a/b/x", "app/a/b"), ("app/a/b/c/x", "app/a/b")]
-        {
+        for (path, directory) in [
+            ("app/x", "app"),
+            ("app/a/x", "app/a"),
+            ("app/a/b/x", "app/a/b"),
+            ("app/a/b/c/x", "app/a/b"),
+        ] {
             assert_eq!(directory_of(&ReleasePath::parse(path).unwrap()), directory);
         }
     }
@@ -269,20 +326,42 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         bench.write(root.path(), "manage.py", "print('hello')\n", 0o700);
         bench.write(root.path(), "pages/a.html", "<p>", 0o600);
-        bench.write(root.path(), "pages/__pycache__/x.cpython-311.pyc", "old", 0o644);
+        bench.write(
+            root.path(),
+            "pages/__pycache__/x.cpython-311.pyc",
+            "old",
+            0o644,
+        );
         std::os::unix::fs::symlink("pages/a.html", root.path().join("first")).unwrap();
         std::os::unix::fs::symlink("pages", root.path().join("all")).unwrap();
         std::fs::create_dir(root.path().join("empty")).unwrap();
-        let files: Vec<PathBuf> =
-            ["manage.py", "pages/a.html", "pages/__pycache__/x.cpython-311.pyc", "first", "all", "empty"]
-                .map(PathBuf::from)
-                .to_vec();
+        let files: Vec<PathBuf> = [
+            "manage.py",
+            "pages/a.html",
+            "pages/__pycache__/x.cpython-311.pyc",
+            "first",
+            "all",
+            "empty",
+        ]
+        .map(PathBuf::from)
+        .to_vec();
         let layers = Layer::for_files(&bench.builder(), root.path(), &files).unwrap();
         let tag = bench.tag();
         let labels: Vec<&str> = layers.iter().map(|layer| layer.label.as_str()).collect();
-        assert_eq!(labels, ["the application's files in `app`", "the application's files in `app/pages`"]);
-        let [layer, pages] = &layers[..] else { panic!("{layers:?}") };
-        assert_eq!(bench.listing(pages), ["0755 app/", "0755 app/pages/", "0644 app/pages/a.html"]);
+        assert_eq!(
+            labels,
+            [
+                "the application's files in `app`",
+                "the application's files in `app/pages`"
+            ]
+        );
+        let [layer, pages] = &layers[..] else {
+            panic!("{layers:?}")
+        };
+        assert_eq!(
+            bench.listing(pages),
+            ["0755 app/", "0755 app/pages/", "0644 app/pages/a.html"]
+        );
         assert_eq!(
             bench.listing(layer),
             [
@@ -298,8 +377,18 @@ mod tests {
         // The same content elsewhere is the same layer.
         let elsewhere = tempfile::tempdir().unwrap();
         bench.write(elsewhere.path(), "manage.py", "print('hello')\n", 0o755);
-        let one = Layer::for_files(&bench.builder(), elsewhere.path(), &[PathBuf::from("manage.py")]).unwrap();
-        let other = Layer::for_files(&bench.builder(), root.path(), &[root.path().join("manage.py")]).unwrap();
+        let one = Layer::for_files(
+            &bench.builder(),
+            elsewhere.path(),
+            &[PathBuf::from("manage.py")],
+        )
+        .unwrap();
+        let other = Layer::for_files(
+            &bench.builder(),
+            root.path(),
+            &[root.path().join("manage.py")],
+        )
+        .unwrap();
         assert_eq!(one[0].key, other[0].key);
         assert_ne!(one[0].key, layer.key);
     }
@@ -313,12 +402,18 @@ mod tests {
         std::os::unix::fs::symlink("other.txt", root.path().join("missing")).unwrap();
         bench.write(root.path(), "other.txt", "x", 0o644);
         let _socket = std::os::unix::net::UnixListener::bind(root.path().join("socket")).unwrap();
-        let files: Vec<PathBuf> =
-            ["absolute", "outside", "missing", "socket", "/etc/hostname"].map(PathBuf::from).to_vec();
+        let files: Vec<PathBuf> = ["absolute", "outside", "missing", "socket", "/etc/hostname"]
+            .map(PathBuf::from)
+            .to_vec();
         let error = Layer::for_files(&bench.builder(), root.path(), &files).unwrap_err();
-        let messages: Vec<String> =
-            std::iter::once(&error).chain(error.others()).map(|error| error.message().to_owned()).collect();
-        let socket = format!("`{}` is neither a file nor a directory nor a link", root.path().join("socket").display());
+        let messages: Vec<String> = std::iter::once(&error)
+            .chain(error.others())
+            .map(|error| error.message().to_owned())
+            .collect();
+        let socket = format!(
+            "`{}` is neither a file nor a directory nor a link",
+            root.path().join("socket").display()
+        );
         assert_eq!(
             messages,
             [

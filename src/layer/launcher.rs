@@ -1,10 +1,12 @@
-//! What lies under `bin/`: launchers, the bodies under `libexec/` that they start, and the names that neither may have.
+//! What lies under `bin/`: launchers, the bodies under `libexec/` that they start, and the names
+//! that neither may have.
 //!
-//! A launcher is `/bin/sh` alone, finds itself, and starts the Python beside it, so it works from wherever the release
-//! lies; the body is Python alone, so that nothing stands before its docstring or its `from __future__`.
+//! A launcher is `/bin/sh` alone, finds itself, and starts the Python beside it, so it works from
+//! wherever the release lies; the body is Python alone, so that nothing stands before its docstring
+//! or its `from __future__`.
 //!
-//! What is lost on the way: where `/bin/sh` is dash, variables of the environment whose names are no shell names
-//! (`a.b=c`). Where a body is executed itself, see [`body`].
+//! What is lost on the way: where `/bin/sh` is dash, variables of the environment whose names are
+//! no shell names (`a.b=c`). Where a body is executed itself, see [`body`].
 
 use crate::error::{Error, Result};
 use crate::name::PythonMinor;
@@ -31,10 +33,13 @@ pub(crate) struct EntryPoint {
 
 /// Returns the launcher of the body `libexec/NAME`.
 pub(crate) fn launcher(name: &str, python: PythonMinor) -> String {
-    // Older ones put the directory of the script before all others, as in every virtual environment. Blanks, so that
-    // launchers are of one size.
+    // Older ones put the directory of the script before all others, as in every virtual
+    // environment. Blanks, so that launchers are of one size.
     let safe = if python.minor >= 11 { "-P " } else { "   " };
-    LAUNCHER.replace("@NAME@", name).replace("@PYTHON@", &python.to_string()).replace("@SAFE@", safe)
+    LAUNCHER
+        .replace("@NAME@", name)
+        .replace("@PYTHON@", &python.to_string())
+        .replace("@SAFE@", safe)
 }
 
 /// Returns the name that a launcher starts, if `text` is one.
@@ -45,19 +50,27 @@ pub(crate) fn started_by(text: &str) -> Option<&str> {
 
 /// Returns what the launcher of an entry point starts.
 ///
-/// Executed itself, as some programs do with `sys.argv[0]` to restart, it runs the launcher: for a shell everything but
-/// that is in a here-document, for Python that is in a string. A script of a wheel's `.data/scripts` can't have this
-/// in front of its docstring; it is not executable.
+/// Executed itself, as some programs do with `sys.argv[0]` to restart, it runs the launcher: for a
+/// shell everything but that is in a here-document, for Python that is in a string. A script of a
+/// wheel's `.data/scripts` can't have this in front of its docstring; it is not executable.
 pub(crate) fn body(entry_point: &EntryPoint) -> String {
-    let EntryPoint { name, module, object } = entry_point;
+    let EntryPoint {
+        name,
+        module,
+        object,
+    } = entry_point;
     let import = object.split('.').next().unwrap_or(object);
-    BODY.replace("@NAME@", name).replace("@MODULE@", module).replace("@IMPORT@", import).replace("@CALL@", object)
+    BODY.replace("@NAME@", name)
+        .replace("@MODULE@", module)
+        .replace("@IMPORT@", import)
+        .replace("@CALL@", object)
 }
 
 /// Checks the name of a file under `bin/`.
 ///
 /// # Errors
-/// A name of the release's own programs, or one that can't be a file's or stand between quotes in a launcher.
+/// A name of the release's own programs, or one that can't be a file's or stand between quotes in a
+/// launcher.
 pub(crate) fn check_name(name: &str) -> Result<()> {
     if is_reserved(name) {
         return Err(Error::new(format!("the name `bin/{name}` is the release's own"))
@@ -65,7 +78,10 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
     }
     let bad = |c: char| c.is_control() || matches!(c, '/' | '\\' | '\'' | '"' | '`' | '$');
     if name.is_empty() || name == "." || name == ".." || name.chars().any(bad) {
-        return Err(Error::new(format!("`{}` can't be the name of a script", name.escape_debug())));
+        return Err(Error::new(format!(
+            "`{}` can't be the name of a script",
+            name.escape_debug()
+        )));
     }
     Ok(())
 }
@@ -74,7 +90,9 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
 fn is_reserved(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let name = name.trim_end_matches(".exe").trim_end_matches(".py");
-    let version = name.strip_prefix("pythonw").or_else(|| name.strip_prefix("python"));
+    let version = name
+        .strip_prefix("pythonw")
+        .or_else(|| name.strip_prefix("python"));
     let is_python = version.is_some_and(|version| {
         let version = version.strip_suffix('t').unwrap_or(version);
         version.chars().all(|c| c.is_ascii_digit() || c == '.')
@@ -82,11 +100,12 @@ fn is_reserved(name: &str) -> bool {
     is_python || name == "activate" || name.starts_with("activate.") || name == "activate_this"
 }
 
-/// Reads the console and GUI scripts of an `entry_points.txt` (PyPA, "Entry points specification": an INI file whose
-/// names are case-sensitive and whose only delimiter is `=`), sorted by name.
+/// Reads the console and GUI scripts of an `entry_points.txt` (PyPA, "Entry points specification":
+/// an INI file whose names are case-sensitive and whose only delimiter is `=`), sorted by name.
 ///
 /// # Errors
-/// A script without a callable, with something that is no Python name, or with two different callables.
+/// A script without a callable, with something that is no Python name, or with two different
+/// callables.
 pub(crate) fn entry_points(text: &str) -> Result<Vec<EntryPoint>> {
     let mut found: Vec<EntryPoint> = Vec::new();
     let mut in_scripts = false;
@@ -94,14 +113,22 @@ pub(crate) fn entry_points(text: &str) -> Result<Vec<EntryPoint>> {
         if line.is_empty() || line.starts_with(['#', ';']) {
             continue;
         }
-        if let Some(section) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        if let Some(section) = line
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+        {
             in_scripts = matches!(section.trim(), "console_scripts" | "gui_scripts");
         } else if in_scripts {
             let entry_point = entry_point(line)?;
             match found.iter().find(|known| known.name == entry_point.name) {
                 None => found.push(entry_point),
                 Some(same) if *same == entry_point => {}
-                Some(_) => return Err(Error::new(format!("script `{}` is declared twice", entry_point.name))),
+                Some(_) => {
+                    return Err(Error::new(format!(
+                        "script `{}` is declared twice",
+                        entry_point.name
+                    )));
+                }
             }
         }
     }
@@ -111,7 +138,9 @@ pub(crate) fn entry_points(text: &str) -> Result<Vec<EntryPoint>> {
 
 /// Reads `name = module:object [extras]`; extras are ignored, as the specification advises.
 fn entry_point(line: &str) -> Result<EntryPoint> {
-    let bad = || Error::new(format!("`{line}` is no script")).note("it has to be `name = module:function`");
+    let bad = || {
+        Error::new(format!("`{line}` is no script")).note("it has to be `name = module:function`")
+    };
     let (name, value) = line.split_once('=').ok_or_else(bad)?;
     let value = match value.split_once('[') {
         Some((value, extras)) if extras.trim_end().ends_with(']') => value,
@@ -124,7 +153,11 @@ fn entry_point(line: &str) -> Result<EntryPoint> {
         return Err(bad());
     }
     check_name(name)?;
-    Ok(EntryPoint { name: name.into(), module: module.into(), object: object.into() })
+    Ok(EntryPoint {
+        name: name.into(),
+        module: module.into(),
+        object: object.into(),
+    })
 }
 
 /// Returns whether `text` is names joined by dots, so that nothing else gets into a body.
@@ -134,7 +167,8 @@ fn is_dotted_name(text: &str) -> bool {
 
 /// Returns whether `text` may be a Python identifier.
 pub(crate) fn is_name(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_alphabetic() || c == '_') && text.chars().all(|c| c.is_alphanumeric() || c == '_')
+    text.starts_with(|c: char| c.is_alphabetic() || c == '_')
+        && text.chars().all(|c| c.is_alphanumeric() || c == '_')
 }
 
 #[cfg(test)]
@@ -146,7 +180,10 @@ mod tests {
     use super::*;
     use crate::layer::testing::{Bench, TestWheel, pythons, run};
 
-    const PYTHON: PythonMinor = PythonMinor { major: 3, minor: 11 };
+    const PYTHON: PythonMinor = PythonMinor {
+        major: 3,
+        minor: 11,
+    };
 
     proptest::proptest! {
         /// Whatever the text is, what comes of it is names and nothing else.
@@ -172,7 +209,13 @@ mod tests {
             module: module.into(),
             object: object.into(),
         };
-        assert_eq!(entry_points(text).unwrap(), [point("Run", "a.b", "C.run"), point("flask", "flask.cli", "main")]);
+        assert_eq!(
+            entry_points(text).unwrap(),
+            [
+                point("Run", "a.b", "C.run"),
+                point("flask", "flask.cli", "main")
+            ]
+        );
     }
 
     #[test]
@@ -196,19 +239,37 @@ mod tests {
             "python3.11 = a:b",
             "activate.fish = a:b",
         ] {
-            assert!(entry_points(&format!("[console_scripts]\n{line}\n")).is_err(), "{line}");
+            assert!(
+                entry_points(&format!("[console_scripts]\n{line}\n")).is_err(),
+                "{line}"
+            );
         }
         assert!(entry_points("[console_scripts]\na=b:c\n[gui_scripts]\na=b:d\n").is_err());
     }
 
     #[test]
     fn only_the_names_of_pythons_are_reserved() {
-        for name in ["python-config", "pythonic", "python-argcomplete", "pip3.11", "ipython3", "activate-x", "pytest"] {
+        for name in [
+            "python-config",
+            "pythonic",
+            "python-argcomplete",
+            "pip3.11",
+            "ipython3",
+            "activate-x",
+            "pytest",
+        ] {
             assert!(check_name(name).is_ok(), "{name}");
         }
-        for name in
-            ["python", "pythonw", "python3", "python2.7", "python3.13t", "PYTHON", "activate", "activate_this.py"]
-        {
+        for name in [
+            "python",
+            "pythonw",
+            "python3",
+            "python2.7",
+            "python3.13t",
+            "PYTHON",
+            "activate",
+            "activate_this.py",
+        ] {
             assert!(check_name(name).is_err(), "{name}");
         }
     }
@@ -242,7 +303,10 @@ def main():
             "1.0",
             &[
                 ("say.py", SAY.as_bytes()),
-                ("say-1.0.dist-info/entry_points.txt", b"[console_scripts]\nsay = say:main\n"),
+                (
+                    "say-1.0.dist-info/entry_points.txt",
+                    b"[console_scripts]\nsay = say:main\n",
+                ),
                 ("say-1.0.data/scripts/say-script", script.as_bytes()),
             ],
         )
@@ -250,12 +314,21 @@ def main():
 
     /// The shells that `/bin/sh` is somewhere.
     fn shells() -> Vec<Vec<String>> {
-        let known = [("dash", &[][..]), ("bash", &["--posix"]), ("bash", &[]), ("busybox", &["sh"])];
+        let known = [
+            ("dash", &[][..]),
+            ("bash", &["--posix"]),
+            ("bash", &[]),
+            ("busybox", &["sh"]),
+        ];
         let found: Vec<Vec<String>> = known
             .iter()
             .filter_map(|(shell, arguments)| {
                 let program = crate::need::tool(shell)?.to_str().unwrap().to_owned();
-                Some(std::iter::once(program).chain(arguments.iter().map(|a| (*a).to_owned())).collect())
+                Some(
+                    std::iter::once(program)
+                        .chain(arguments.iter().map(|a| (*a).to_owned()))
+                        .collect(),
+                )
             })
             .collect();
         assert!(!found.is_empty(), "there is no shell to test with");
@@ -277,11 +350,20 @@ def main():
                     let what = format!("Python {python}: {command:?} said {said:#}");
                     let text = |path: &str| root.join(path).to_str().unwrap().to_owned();
                     let body = text(&format!("libexec/{name}"));
-                    assert_eq!(said["argv"], serde_json::json!([body, "a b", "", "*"]), "{what}");
+                    assert_eq!(
+                        said["argv"],
+                        serde_json::json!([body, "a b", "", "*"]),
+                        "{what}"
+                    );
                     assert_eq!(said["executable"], text("bin/python"), "{what}");
                     assert_eq!(said["prefix"], text("").trim_end_matches('/'), "{what}");
                     assert_eq!(said["flags"]["isolated"], 1, "{what}");
-                    assert!(said["path"].as_array().unwrap().contains(&text(&bench.compiler.site_packages()).into()));
+                    assert!(
+                        said["path"]
+                            .as_array()
+                            .unwrap()
+                            .contains(&text(&bench.compiler.site_packages()).into())
+                    );
                 }
             }
         }
@@ -315,7 +397,10 @@ def main():
         let mut through_sh = |word: &str, directory: &Path, path: Option<&Path>| {
             for shell in shells() {
                 let mut command = Command::new(&shell[0]);
-                command.args(&shell[1..]).args(["--", word]).current_dir(directory);
+                command
+                    .args(&shell[1..])
+                    .args(["--", word])
+                    .current_dir(directory);
                 if let Some(path) = path {
                     command.env("PATH", path);
                 }
@@ -328,13 +413,22 @@ def main():
         through_sh(&format!("-/bin/{name}"), &elsewhere, None);
         through_sh("./chain", &elsewhere, None);
         through_sh("chain", &elsewhere, Some(Path::new("")));
-        through_sh(launcher.to_str().unwrap(), Path::new("/"), Some(Path::new("")));
+        through_sh(
+            launcher.to_str().unwrap(),
+            Path::new("/"),
+            Some(Path::new("")),
+        );
         // A name without a slash, found on PATH by a shell.
         let mut by_path = Command::new("/bin/sh");
-        by_path.args(["-c", &format!("{name} \"$@\""), "sh"]).env("PATH", &bin);
+        by_path
+            .args(["-c", &format!("{name} \"$@\""), "sh"])
+            .env("PATH", &bin);
         commands.push(by_path);
         let mut relative_path = Command::new("/bin/sh");
-        relative_path.args(["-c", &format!("{name} \"$@\""), "sh"]).env("PATH", "bin").current_dir(root);
+        relative_path
+            .args(["-c", &format!("{name} \"$@\""), "sh"])
+            .env("PATH", "bin")
+            .current_dir(root);
         commands.push(relative_path);
         for command in &mut commands {
             command.args(["a b", "", "*"]);
@@ -344,8 +438,13 @@ def main():
         commands.push(bare);
         for command in &mut commands {
             // What would lead another Python, or `cd`, astray.
-            command.env("CDPATH", directory).env("PYTHONHOME", "/nowhere").env("PYTHONPATH", "/nowhere");
-            command.env("PYTHONSTARTUP", "/nowhere").env("ENV", "/nowhere");
+            command
+                .env("CDPATH", directory)
+                .env("PYTHONHOME", "/nowhere")
+                .env("PYTHONPATH", "/nowhere");
+            command
+                .env("PYTHONSTARTUP", "/nowhere")
+                .env("ENV", "/nowhere");
         }
         commands
     }
@@ -357,7 +456,10 @@ def main():
         let current = root.with_file_name("current");
         symlink("rel-1", &current).unwrap();
         let said = said(&mut Command::new(current.join("bin/say")));
-        assert_eq!(said["executable"], root.join("bin/python").to_str().unwrap());
+        assert_eq!(
+            said["executable"],
+            root.join("bin/python").to_str().unwrap()
+        );
         // And it works after the whole was moved.
         let moved = root.with_file_name("rel 2");
         std::fs::rename(&root, &moved).unwrap();
@@ -374,7 +476,10 @@ def main():
             command.env_clear();
             let none = said(&mut command);
             assert_eq!(none["warnings"], serde_json::json!([]));
-            assert_eq!((&none["x"], &none["write_through"]), (&serde_json::json!([]), &false.into()));
+            assert_eq!(
+                (&none["x"], &none["write_through"]),
+                (&serde_json::json!([]), &false.into())
+            );
             assert_eq!(none["flags"]["dont_write_bytecode"], 0);
             command.envs([
                 ("PYTHONUNBUFFERED", "1"),
@@ -385,11 +490,19 @@ def main():
                 ("PYTHONDEVMODE", ""),
             ]);
             let all = said(&mut command);
-            assert_eq!(all["warnings"], serde_json::json!(["error::UserWarning", "ignore"]), "Python {python}");
+            assert_eq!(
+                all["warnings"],
+                serde_json::json!(["error::UserWarning", "ignore"]),
+                "Python {python}"
+            );
             assert_eq!(all["x"], serde_json::json!(["faulthandler", "utf8"]));
             assert_eq!(all["write_through"], true);
             assert_eq!(all["flags"]["dont_write_bytecode"], 1);
-            let develop = said(command.env_clear().envs([("PYTHONDEVMODE", "1"), ("PYTHONUTF8", "0")]));
+            let develop = said(
+                command
+                    .env_clear()
+                    .envs([("PYTHONDEVMODE", "1"), ("PYTHONUTF8", "0")]),
+            );
             assert_eq!(develop["flags"]["dev_mode"], true);
             assert_eq!(develop["flags"]["utf8_mode"], 0);
         }
@@ -409,7 +522,10 @@ def main():
             "1.0",
             &[
                 ("wants.py", wants.as_bytes()),
-                ("wants-1.0.dist-info/entry_points.txt", b"[console_scripts]\nwants = wants:main\n"),
+                (
+                    "wants-1.0.dist-info/entry_points.txt",
+                    b"[console_scripts]\nwants = wants:main\n",
+                ),
             ],
         );
         for (interpreter, python) in pythons() {
@@ -419,13 +535,27 @@ def main():
             symlink(&root, &link).unwrap();
             let prefix = root.to_str().unwrap();
             for (configured, expected) in [
-                (Some(root.as_path()), serde_json::json!([0, 1, "iso8859-1", true, true, 1, prefix, null])),
-                (Some(&link), serde_json::json!([0, 1, "iso8859-1", true, true, 1, prefix, null])),
-                (Some(Path::new("/usr")), serde_json::json!([1, 0, "utf-8", false, false, 1, prefix, "/nowhere"])),
-                (None, serde_json::json!([1, 0, "utf-8", false, false, 1, prefix, "/nowhere"])),
+                (
+                    Some(root.as_path()),
+                    serde_json::json!([0, 1, "iso8859-1", true, true, 1, prefix, null]),
+                ),
+                (
+                    Some(&link),
+                    serde_json::json!([0, 1, "iso8859-1", true, true, 1, prefix, null]),
+                ),
+                (
+                    Some(Path::new("/usr")),
+                    serde_json::json!([1, 0, "utf-8", false, false, 1, prefix, "/nowhere"]),
+                ),
+                (
+                    None,
+                    serde_json::json!([1, 0, "utf-8", false, false, 1, prefix, "/nowhere"]),
+                ),
             ] {
                 let mut command = Command::new(root.join("bin/wants"));
-                command.env_clear().envs(configured.map(|configured| ("PKGAPP_CONFIGURED", configured)));
+                command
+                    .env_clear()
+                    .envs(configured.map(|configured| ("PKGAPP_CONFIGURED", configured)));
                 command.env("LC_ALL", "C.UTF-8").envs([
                     ("PYTHONHASHSEED", "0"),
                     ("PYTHONOPTIMIZE", "1"),
@@ -492,7 +622,10 @@ if __name__ == '__main__':
             "1.0",
             &[
                 ("again.py", again.as_bytes()),
-                ("again-1.0.dist-info/entry_points.txt", b"[console_scripts]\nagain = again:main\n"),
+                (
+                    "again-1.0.dist-info/entry_points.txt",
+                    b"[console_scripts]\nagain = again:main\n",
+                ),
                 ("again-1.0.data/scripts/again-script", script.as_bytes()),
             ],
         );
@@ -505,7 +638,11 @@ if __name__ == '__main__':
                 ("again", "argv0", "done 1 again again\n"),
                 ("again", "executable", "done 0 again again\n"),
                 ("again-script", "spawn", "[4, 9]\n"),
-                ("again-script", "executable", "done 0 again-script __main__\n"),
+                (
+                    "again-script",
+                    "executable",
+                    "done 0 again-script __main__\n",
+                ),
             ] {
                 let mut command = Command::new(root.join("bin").join(name));
                 assert_eq!(
@@ -519,13 +656,20 @@ if __name__ == '__main__':
 
     #[test]
     fn every_shell_accepts_what_is_written_for_it() {
-        let entry_point = EntryPoint { name: "x y".into(), module: "a".into(), object: "b.c".into() };
+        let entry_point = EntryPoint {
+            name: "x y".into(),
+            module: "a".into(),
+            object: "b.c".into(),
+        };
         let directory = tempfile::tempdir().unwrap();
         for text in [launcher("x y", PYTHON), body(&entry_point)] {
             let file = directory.path().join("script");
             std::fs::write(&file, text).unwrap();
             for shell in shells() {
-                run(Command::new(&shell[0]).args(&shell[1..]).arg("-n").arg(&file));
+                run(Command::new(&shell[0])
+                    .args(&shell[1..])
+                    .arg("-n")
+                    .arg(&file));
             }
         }
     }

@@ -1,8 +1,10 @@
-//! A [`Manifest`] as it is written down: one row a path, because every build reads those of all its layers.
+//! A [`Manifest`] as it is written down: one row a path, because every build reads those of all its
+//! layers.
 //!
-//! A row is `[path, mode, what]`. What a file is: a letter, where it starts in the pack and its length, and its SHA-256 in
-//! base64, with `f` for one that was taken from elsewhere, `m` for one that was made here, and `u` for a source that
-//! can't be compiled. `d` is a directory, and `l` with the target a symbolic link.
+//! A row is `[path, mode, what]`. What a file is: a letter, where it starts in the pack and its
+//! length, and its SHA-256 in base64, with `f` for one that was taken from elsewhere, `m` for one
+//! that was made here, and `u` for a source that can't be compiled. `d` is a directory, and `l`
+//! with the target a symbolic link.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -42,9 +44,27 @@ struct What(LayerEntryKind, Sort);
 
 impl From<Stored> for Manifest {
     fn from(stored: Stored) -> Self {
-        let Stored { rows, elf, distribution, pruned, heads, apart } = stored;
-        let keeping = if apart { Keeping::Apart } else { Keeping::Together };
-        let mut manifest = Self { elf, distribution, pruned, heads, keeping, ..Self::default() };
+        let Stored {
+            rows,
+            elf,
+            distribution,
+            pruned,
+            heads,
+            apart,
+        } = stored;
+        let keeping = if apart {
+            Keeping::Apart
+        } else {
+            Keeping::Together
+        };
+        let mut manifest = Self {
+            elf,
+            distribution,
+            pruned,
+            heads,
+            keeping,
+            ..Self::default()
+        };
         manifest.entries.reserve_exact(rows.len());
         for (path, mode, What(kind, sort)) in rows {
             match sort {
@@ -60,7 +80,16 @@ impl From<Stored> for Manifest {
 
 impl From<Manifest> for Stored {
     fn from(manifest: Manifest) -> Self {
-        let Manifest { entries, elf, distribution, uncompiled, made_here, pruned, heads, keeping } = manifest;
+        let Manifest {
+            entries,
+            elf,
+            distribution,
+            uncompiled,
+            made_here,
+            pruned,
+            heads,
+            keeping,
+        } = manifest;
         let apart = keeping == Keeping::Apart;
         let (uncompiled, made_here) = (set(&uncompiled), set(&made_here));
         let sort = |path: &ReleasePath| match () {
@@ -72,7 +101,14 @@ impl From<Manifest> for Stored {
             let sort = sort(&entry.path);
             (entry.path, entry.mode, What(entry.kind, sort))
         };
-        Self { rows: entries.into_iter().map(row).collect(), elf, distribution, pruned, heads, apart }
+        Self {
+            rows: entries.into_iter().map(row).collect(),
+            elf,
+            distribution,
+            pruned,
+            heads,
+            apart,
+        }
     }
 }
 
@@ -89,8 +125,13 @@ impl Serialize for What {
         };
         match &self.0 {
             LayerEntryKind::Directory => serializer.serialize_str("d"),
-            LayerEntryKind::Symlink { target } => serializer.collect_str(&format_args!("l{target}")),
-            LayerEntryKind::File { digest: Digest { size, sha256 }, start } => {
+            LayerEntryKind::Symlink { target } => {
+                serializer.collect_str(&format_args!("l{target}"))
+            }
+            LayerEntryKind::File {
+                digest: Digest { size, sha256 },
+                start,
+            } => {
                 let sha256 = BASE64_NOPAD.encode(&sha256.0);
                 serializer.collect_str(&format_args!("{letter}{start}+{size} {sha256}"))
             }
@@ -121,8 +162,19 @@ impl Visitor<'_> for Text {
 fn what(text: &str) -> Option<What> {
     let (letter, rest) = text.split_at_checked(1)?;
     let sort = match letter {
-        "d" => return rest.is_empty().then_some(What(LayerEntryKind::Directory, Sort::Plain)),
-        "l" => return Some(What(LayerEntryKind::Symlink { target: rest.to_owned() }, Sort::Plain)),
+        "d" => {
+            return rest
+                .is_empty()
+                .then_some(What(LayerEntryKind::Directory, Sort::Plain));
+        }
+        "l" => {
+            return Some(What(
+                LayerEntryKind::Symlink {
+                    target: rest.to_owned(),
+                },
+                Sort::Plain,
+            ));
+        }
         "f" => Sort::Plain,
         "m" => Sort::MadeHere,
         "u" => Sort::Uncompiled,
@@ -130,16 +182,26 @@ fn what(text: &str) -> Option<What> {
     };
     let (range, sha256) = rest.split_once(' ')?;
     let (start, size) = range.split_once('+')?;
-    let mut digest = Digest { size: size.parse().ok()?, sha256: Sha256Sum([0; 32]) };
+    let mut digest = Digest {
+        size: size.parse().ok()?,
+        sha256: Sha256Sum([0; 32]),
+    };
     decode(sha256, &mut digest.sha256.0)?;
-    Some(What(LayerEntryKind::File { digest, start: start.parse().ok()? }, sort))
+    Some(What(
+        LayerEntryKind::File {
+            digest,
+            start: start.parse().ok()?,
+        },
+        sort,
+    ))
 }
 
 /// Fills `sum` with what a text stands for, if that is as long.
 fn decode(text: &str, sum: &mut [u8]) -> Option<()> {
     let fits = BASE64_NOPAD.encode_len(sum.len()) == text.len();
     // Decoding works in units of three bytes, and may want more room than it fills.
-    fits.then(|| BASE64_NOPAD.decode_mut(text.as_bytes(), sum).ok())?.map(|_| ())
+    fits.then(|| BASE64_NOPAD.decode_mut(text.as_bytes(), sum).ok())?
+        .map(|_| ())
 }
 
 #[cfg(test)]
@@ -150,14 +212,35 @@ mod tests {
     fn what_is_written_is_read_again() {
         let path = |text: &str| ReleasePath::parse(text).unwrap();
         let digest = Digest::of(b"abc");
-        let entry = |name: &str, mode, kind| LayerEntry { path: path(name), mode, kind };
+        let entry = |name: &str, mode, kind| LayerEntry {
+            path: path(name),
+            mode,
+            kind,
+        };
         let manifest = Manifest {
             entries: vec![
                 entry("a b", 0o755, LayerEntryKind::Directory),
-                entry("a b/\"c\\", 0o644, LayerEntryKind::File { digest, start: 0 }),
+                entry(
+                    "a b/\"c\\",
+                    0o644,
+                    LayerEntryKind::File { digest, start: 0 },
+                ),
                 entry("a b/d", 0o755, LayerEntryKind::File { digest, start: 7 }),
-                entry("a b/e", 0o644, LayerEntryKind::File { digest, start: u64::MAX }),
-                entry("a b/l", 0o777, LayerEntryKind::Symlink { target: "d e \"".into() }),
+                entry(
+                    "a b/e",
+                    0o644,
+                    LayerEntryKind::File {
+                        digest,
+                        start: u64::MAX,
+                    },
+                ),
+                entry(
+                    "a b/l",
+                    0o777,
+                    LayerEntryKind::Symlink {
+                        target: "d e \"".into(),
+                    },
+                ),
             ],
             made_here: vec![path("a b/d")],
             uncompiled: vec![path("a b/e")],
@@ -168,11 +251,20 @@ mod tests {
         let text = serde_json::to_string(&manifest).unwrap();
         // `printf abc | openssl dgst -sha256 -binary | base64`.
         let sum = "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0";
-        assert!(text.contains(&format!("[\"a b/d\",493,\"m7+3 {sum}\"]")), "{text}");
+        assert!(
+            text.contains(&format!("[\"a b/d\",493,\"m7+3 {sum}\"]")),
+            "{text}"
+        );
         let read: Manifest = serde_json::from_str(&text).unwrap();
         assert_eq!(read.entries, manifest.entries);
-        assert_eq!((read.made_here, read.uncompiled), (manifest.made_here, manifest.uncompiled));
-        assert_eq!((read.heads, read.keeping), (manifest.heads, manifest.keeping));
+        assert_eq!(
+            (read.made_here, read.uncompiled),
+            (manifest.made_here, manifest.uncompiled)
+        );
+        assert_eq!(
+            (read.heads, read.keeping),
+            (manifest.heads, manifest.keeping)
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! Where a layer's bytes lie: one behind the other in one file, because a file system takes longer to make a file than to
-//! fill it. Only an interpreter, which is run where it lies, has a file for each.
+//! Where a layer's bytes lie: one behind the other in one file, because a file system takes longer
+//! to make a file than to fill it. Only an interpreter, which is run where it lies, has a file for
+//! each.
 
 use std::io::{BufWriter, Read, Write};
 use std::ops::Range;
@@ -45,7 +46,11 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) fn new(directory: PathBuf, keeping: Keeping) -> Self {
         let pack = directory.join(PACK).into();
-        Self { directory, pack, keeping }
+        Self {
+            directory,
+            pack,
+            keeping,
+        }
     }
 
     /// Returns the directory of files that are apart.
@@ -56,23 +61,42 @@ impl Place {
     /// Returns where a file's bytes are; `start` is where they begin in the pack.
     pub(super) fn bytes(&self, path: &ReleasePath, start: u64) -> Bytes {
         match self.keeping {
-            Keeping::Together => Bytes::Disk { file: Arc::clone(&self.pack), start },
-            Keeping::Apart => Bytes::Disk { file: self.files().join(path.as_str()).into(), start: 0 },
+            Keeping::Together => Bytes::Disk {
+                file: Arc::clone(&self.pack),
+                start,
+            },
+            Keeping::Apart => Bytes::Disk {
+                file: self.files().join(path.as_str()).into(),
+                start: 0,
+            },
         }
     }
 
-    /// Returns whether the bytes of all of these files are there, as far as lengths tell: path, start and length of each.
-    pub(super) fn is_whole<'e>(&self, files: impl Iterator<Item = (&'e ReleasePath, u64, u64)>) -> bool {
-        let length =
-            |file: &Path| file.symlink_metadata().ok().filter(std::fs::Metadata::is_file).map(|file| file.len());
+    /// Returns whether the bytes of all of these files are there, as far as lengths tell: path,
+    /// start and length of each.
+    pub(super) fn is_whole<'e>(
+        &self,
+        files: impl Iterator<Item = (&'e ReleasePath, u64, u64)>,
+    ) -> bool {
+        let length = |file: &Path| {
+            file.symlink_metadata()
+                .ok()
+                .filter(std::fs::Metadata::is_file)
+                .map(|file| file.len())
+        };
         match self.keeping {
             Keeping::Together => {
-                let end = files.map(|(_, start, size)| start + size).max().unwrap_or(0);
+                let end = files
+                    .map(|(_, start, size)| start + size)
+                    .max()
+                    .unwrap_or(0);
                 length(&self.pack).is_some_and(|length| length >= end)
             }
             Keeping::Apart => {
                 let root = self.files();
-                files.into_iter().all(|(path, _, size)| length(&root.join(path.as_str())) == Some(size))
+                files
+                    .into_iter()
+                    .all(|(path, _, size)| length(&root.join(path.as_str())) == Some(size))
             }
         }
     }
@@ -80,7 +104,10 @@ impl Place {
     /// Returns the directories that may be of the layer that a file belongs to, by the names alone.
     pub(super) fn directories_of(file: &Path) -> impl Iterator<Item = &Path> {
         file.ancestors().skip(1).filter(move |directory| {
-            *file == directory.join(PACK) || file.strip_prefix(directory).is_ok_and(|below| below.starts_with(FILES))
+            *file == directory.join(PACK)
+                || file
+                    .strip_prefix(directory)
+                    .is_ok_and(|below| below.starts_with(FILES))
         })
     }
 }
@@ -99,7 +126,11 @@ impl Writer {
         let failed = || "cannot begin a layer";
         let pack = match keeping {
             Keeping::Together => {
-                let file = fs::OpenOptions::new().write(true).create_new(true).open(&*place.pack).context(failed)?;
+                let file = fs::OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .open(&*place.pack)
+                    .context(failed)?;
                 Some(BufWriter::with_capacity(BUFFER, file))
             }
             Keeping::Apart => {
@@ -107,7 +138,11 @@ impl Writer {
                 None
             }
         };
-        Ok(Self { place, pack, end: 0 })
+        Ok(Self {
+            place,
+            pack,
+            end: 0,
+        })
     }
 
     pub(super) fn keeping(&self) -> Keeping {
@@ -118,14 +153,14 @@ impl Writer {
     pub(super) fn directory(&self, path: &ReleasePath) -> Result<()> {
         match self.place.keeping {
             Keeping::Together => Ok(()),
-            Keeping::Apart => {
-                fs::create_dir(self.place.files().join(path.as_str())).context(|| format!("cannot add `{path}`"))
-            }
+            Keeping::Apart => fs::create_dir(self.place.files().join(path.as_str()))
+                .context(|| format!("cannot add `{path}`")),
         }
     }
 
-    /// Writes a file that is not there yet, and returns where it starts, its digest, and its first bytes, up to `kept`. One
-    /// that is apart has its mode as far as the umask lets it. The sum is taken if it is not known.
+    /// Writes a file that is not there yet, and returns where it starts, its digest, and its first
+    /// bytes, up to `kept`. One that is apart has its mode as far as the umask lets it. The sum
+    /// is taken if it is not known.
     pub(super) fn write(
         &mut self,
         path: &ReleasePath,
@@ -140,7 +175,11 @@ impl Writer {
             None => {
                 let target = self.place.files().join(path.as_str());
                 let failed = || format!("cannot write `{}`", shown(&target));
-                let file = fs::OpenOptions::new().write(true).create_new(true).mode(mode & 0o777).open(&target);
+                let file = fs::OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .mode(mode & 0o777)
+                    .open(&target);
                 let mut out = BufWriter::with_capacity(1 << 16, file.context(failed)?);
                 let copied = copy(content, sha256, &mut out, &target, kept)?;
                 out.flush().context(failed)?;
@@ -159,16 +198,18 @@ impl Writer {
     /// Brings all that was written to where others can read it.
     pub(super) fn flush(&mut self) -> Result<()> {
         let place = &self.place;
-        self.pack.as_mut().map_or(Ok(()), Write::flush).context(|| format!("cannot write `{}`", shown(&place.pack)))
+        self.pack
+            .as_mut()
+            .map_or(Ok(()), Write::flush)
+            .context(|| format!("cannot write `{}`", shown(&place.pack)))
     }
 
     /// Takes a file that is apart out again. In a pack its bytes stay, see [`Writer::forget`].
     pub(super) fn remove(&self, path: &ReleasePath) -> Result<()> {
         match self.place.keeping {
             Keeping::Together => Ok(()),
-            Keeping::Apart => {
-                fs::remove_file(self.place.files().join(path.as_str())).context(|| format!("cannot take `{path}` out"))
-            }
+            Keeping::Apart => fs::remove_file(self.place.files().join(path.as_str()))
+                .context(|| format!("cannot take `{path}` out")),
         }
     }
 
@@ -176,16 +217,18 @@ impl Writer {
     pub(super) fn remove_directory(&self, path: &ReleasePath) -> Result<()> {
         match self.place.keeping {
             Keeping::Together => Ok(()),
-            Keeping::Apart => {
-                fs::remove_dir(self.place.files().join(path.as_str())).context(|| format!("cannot take `{path}` out"))
-            }
+            Keeping::Apart => fs::remove_dir(self.place.files().join(path.as_str()))
+                .context(|| format!("cannot take `{path}` out")),
         }
     }
 
-    /// Gives the file system back what these ranges of a pack take, where it can; no file's bytes are in them any more.
+    /// Gives the file system back what these ranges of a pack take, where it can; no file's bytes
+    /// are in them any more.
     pub(super) fn forget(&mut self, mut ranges: Vec<Range<u64>>) -> Result<()> {
         self.flush()?;
-        let Some(pack) = &self.pack else { return Ok(()) };
+        let Some(pack) = &self.pack else {
+            return Ok(());
+        };
         ranges.sort_by_key(|range| range.start);
         // Blocks are larger than most files, and what goes lies together.
         let mut holes: Vec<Range<u64>> = Vec::new();
@@ -214,10 +257,17 @@ fn copy(
 ) -> Result<(Digest, Vec<u8>)> {
     let failed = || format!("cannot write `{}`", shown(target));
     let mut head = Vec::with_capacity(kept);
-    content.by_ref().take(kept as u64).read_to_end(&mut head).context(failed)?;
+    content
+        .by_ref()
+        .take(kept as u64)
+        .read_to_end(&mut head)
+        .context(failed)?;
     let mut all = (&head[..]).chain(content);
     let digest = match sha256 {
-        Some(sha256) => Digest { size: std::io::copy(&mut all, &mut out).context(failed)?, sha256 },
+        Some(sha256) => Digest {
+            size: std::io::copy(&mut all, &mut out).context(failed)?,
+            sha256,
+        },
         None => {
             let mut out = DigestWriter::new(out);
             std::io::copy(&mut all, &mut out).context(failed)?;

@@ -1,4 +1,5 @@
-//! What tests of layers share: the Pythons of this machine, wheels made in the test, and a cache of their own.
+//! What tests of layers share: the Pythons of this machine, wheels made in the test, and a cache of
+//! their own.
 
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -31,17 +32,29 @@ impl Bench {
     /// With any Python there is; `None` if there is none.
     pub(crate) fn new() -> Option<Self> {
         // The last one is the system's, if there is one: it starts fastest.
-        pythons().pop().map(|(interpreter, python)| Self::with(&interpreter, python))
+        pythons()
+            .pop()
+            .map(|(interpreter, python)| Self::with(&interpreter, python))
     }
 
     pub(crate) fn with(interpreter: &Path, python: PythonMinor) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache::open(&directory.path().join("cache")).unwrap();
-        Self { directory, cache, compiler: ByteCompiler::new(interpreter, python).unwrap(), prune: Prune::default() }
+        Self {
+            directory,
+            cache,
+            compiler: ByteCompiler::new(interpreter, python).unwrap(),
+            prune: Prune::default(),
+        }
     }
 
     pub(crate) fn builder(&self) -> Builder<'_> {
-        Builder { cache: &self.cache, compiler: &self.compiler, elf: NO_ELF, prune: &self.prune }
+        Builder {
+            cache: &self.cache,
+            compiler: &self.compiler,
+            elf: NO_ELF,
+            prune: &self.prune,
+        }
     }
 
     pub(crate) fn python(&self) -> PythonMinor {
@@ -57,7 +70,8 @@ impl Bench {
         Layer::for_wheel(&self.builder(), &wheel.wheel(), || Ok(wheel.open()))
     }
 
-    /// A release of these layers that runs, in a directory whose name has all that a shell may trip over.
+    /// A release of these layers that runs, in a directory whose name has all that a shell may trip
+    /// over.
     pub(crate) fn release(&self, layers: &[Layer]) -> PathBuf {
         let prefix = InstallPath::parse("/opt/shop").unwrap();
         let root = self.directory.path().join("it's a \"$HOME\" & more/rel-1");
@@ -79,21 +93,32 @@ impl Bench {
         let mut tree = Tree::new();
         release.insert_into(&mut tree, prefix, layers).unwrap();
         for layer in layers {
-            layer.insert_into(&mut tree, prefix, &|_, _, _| Winner::Nobody).unwrap();
+            layer
+                .insert_into(&mut tree, prefix, &|_, _, _| Winner::Nobody)
+                .unwrap();
         }
         tree
     }
 
     /// The bytes of a file.
     pub(crate) fn read(&self, layer: &Layer, path: &str) -> Vec<u8> {
-        layer.content(&ReleasePath::parse(path).unwrap()).unwrap().read().unwrap()
+        layer
+            .content(&ReleasePath::parse(path).unwrap())
+            .unwrap()
+            .read()
+            .unwrap()
     }
 
     /// A copy of a layer's files, and nothing else.
     pub(crate) fn unpacked(&self, layer: &Layer) -> PathBuf {
-        let (prefix, root) = (InstallPath::parse("/opt/shop").unwrap(), self.directory.path().join(&layer.key));
+        let (prefix, root) = (
+            InstallPath::parse("/opt/shop").unwrap(),
+            self.directory.path().join(&layer.key),
+        );
         let mut tree = Tree::new();
-        layer.insert_into(&mut tree, &prefix, &|_, _, _| Winner::Nobody).unwrap();
+        layer
+            .insert_into(&mut tree, &prefix, &|_, _, _| Winner::Nobody)
+            .unwrap();
         crate::staging::materialise(&tree, &prefix, &root).unwrap();
         root
     }
@@ -107,7 +132,9 @@ impl Bench {
             .map(|entry| match &entry.kind {
                 LayerEntryKind::Directory => format!("{:04o} {}/", entry.mode, entry.path),
                 LayerEntryKind::File { .. } => format!("{:04o} {}", entry.mode, entry.path),
-                LayerEntryKind::Symlink { target } => format!("{:04o} {} -> {target}", entry.mode, entry.path),
+                LayerEntryKind::Symlink { target } => {
+                    format!("{:04o} {} -> {target}", entry.mode, entry.path)
+                }
             })
             .collect()
     }
@@ -132,10 +159,16 @@ impl TestWheel {
     pub(crate) fn new(name: &str, version: &str, files: &[(&str, &[u8])]) -> Self {
         let dist_info = format!("{name}-{version}.dist-info");
         let metadata = format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n");
-        let (metadata_path, wheel_path) = (format!("{dist_info}/METADATA"), format!("{dist_info}/WHEEL"));
+        let (metadata_path, wheel_path) = (
+            format!("{dist_info}/METADATA"),
+            format!("{dist_info}/WHEEL"),
+        );
         let mut all = files.to_vec();
         all.push((&metadata_path, metadata.as_bytes()));
-        all.push((&wheel_path, b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"));
+        all.push((
+            &wheel_path,
+            b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        ));
         Self::exactly(name, version, &all)
     }
 
@@ -143,12 +176,18 @@ impl TestWheel {
     pub(crate) fn exactly(name: &str, version: &str, files: &[(&str, &[u8])]) -> Self {
         let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
         for (path, content) in files {
-            let (path, mode) = path.strip_prefix('!').map_or((*path, 0o644), |path| (path, 0o4755));
+            let (path, mode) = path
+                .strip_prefix('!')
+                .map_or((*path, 0o644), |path| (path, 0o4755));
             let options = zip::write::SimpleFileOptions::default().unix_permissions(mode);
             zip.start_file(path, options).unwrap();
             zip.write_all(content).unwrap();
         }
-        Self { name: name.into(), version: version.into(), bytes: zip.finish().unwrap().into_inner() }
+        Self {
+            name: name.into(),
+            version: version.into(),
+            bytes: zip.finish().unwrap().into_inner(),
+        }
     }
 
     pub(crate) fn wheel(&self) -> Wheel {
@@ -182,15 +221,28 @@ impl TestWheel {
 pub(crate) struct ZipWheel(zip::ZipArchive<std::io::Cursor<Vec<u8>>>);
 
 impl WheelReader for ZipWheel {
-    fn for_each_file(&mut self, take: &mut dyn FnMut(&Member<'_>, &mut dyn Read) -> Result<()>) -> Result<()> {
+    fn for_each_file(
+        &mut self,
+        take: &mut dyn FnMut(&Member<'_>, &mut dyn Read) -> Result<()>,
+    ) -> Result<()> {
         for index in 0..self.0.len() {
-            let mut file = self.0.by_index(index).context(|| "cannot read the archive")?;
+            let mut file = self
+                .0
+                .by_index(index)
+                .context(|| "cannot read the archive")?;
             if file.is_dir() {
                 continue;
             }
             let path = file.name().to_owned();
             let executable = file.unix_mode().is_some_and(|mode| mode & 0o111 != 0);
-            take(&Member { path: &path, executable, sha256: None }, &mut file)?;
+            take(
+                &Member {
+                    path: &path,
+                    executable,
+                    sha256: None,
+                },
+                &mut file,
+            )?;
         }
         Ok(())
     }
@@ -202,11 +254,19 @@ pub(crate) fn pythons() -> Vec<(PathBuf, PythonMinor)> {
     let versions = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".pyenv/versions"));
     let installed: Vec<PathBuf> = versions
         .and_then(|versions| std::fs::read_dir(versions).ok())
-        .map(|entries| entries.flatten().map(|entry| entry.path().join("bin")).collect())
+        .map(|entries| {
+            entries
+                .flatten()
+                .map(|entry| entry.path().join("bin"))
+                .collect()
+        })
         .unwrap_or_default();
     for minor in 8..=14 {
         let program = format!("python3.{minor}");
-        let mut places = installed.iter().map(|bin| bin.join(&program)).chain([Path::new("/usr/bin").join(&program)]);
+        let mut places = installed
+            .iter()
+            .map(|bin| bin.join(&program))
+            .chain([Path::new("/usr/bin").join(&program)]);
         match places.rfind(|place| place.is_file()) {
             Some(place) => found.push((place, PythonMinor { major: 3, minor })),
             None => crate::need::left_out(&format!("`{program}` is not on this machine")),
@@ -233,10 +293,17 @@ pub(crate) fn run(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Writes an executable file. Another test's fork may hold it open for a moment ("text file busy"), so it is written by
-/// a child.
+/// Writes an executable file. Another test's fork may hold it open for a moment ("text file busy"),
+/// so it is written by a child.
 pub(crate) fn script(path: &Path, text: &str) {
-    run(Command::new("/bin/sh").args(["-c", "printf %s \"$1\" > \"$2\" && chmod 755 \"$2\"", "sh", text]).arg(path));
+    run(Command::new("/bin/sh")
+        .args([
+            "-c",
+            "printf %s \"$1\" > \"$2\" && chmod 755 \"$2\"",
+            "sh",
+            text,
+        ])
+        .arg(path));
 }
 
 /// Python sources directly below a directory or in its packages, sorted.
@@ -245,8 +312,17 @@ pub(crate) fn sources_of(directory: &Path) -> Vec<String> {
         .max_depth(2)
         .into_iter()
         .flatten()
-        .filter_map(|entry| entry.path().strip_prefix(directory).ok()?.to_str().map(str::to_owned))
-        .filter(|name| name.ends_with(".py") && !name.starts_with("test/") && !name.contains("-packages/"))
+        .filter_map(|entry| {
+            entry
+                .path()
+                .strip_prefix(directory)
+                .ok()?
+                .to_str()
+                .map(str::to_owned)
+        })
+        .filter(|name| {
+            name.ends_with(".py") && !name.starts_with("test/") && !name.contains("-packages/")
+        })
         .collect();
     names.sort();
     names

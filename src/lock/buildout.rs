@@ -1,8 +1,9 @@
-//! zc.buildout's configuration: `[versions]` pins what may ship, and the eggs of parts are what does.
+//! zc.buildout's configuration: `[versions]` pins what may ship, and the eggs of parts are what
+//! does.
 //!
-//! What the application requires ships anyway, in these versions. A part ships its eggs if `groups` names it: there is no
-//! telling a part of the application from one that tests it. Source: "Buildout" documentation, `zc/buildout/buildout.py`,
-//! `zc/buildout/configparser.py`.
+//! What the application requires ships anyway, in these versions. A part ships its eggs if `groups`
+//! names it: there is no telling a part of the application from one that tests it. Source:
+//! "Buildout" documentation, `zc/buildout/buildout.py`, `zc/buildout/configparser.py`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,7 +20,8 @@ use crate::pypa::{PackageName, Version, VersionSpecifiers};
 pub(super) const FORMAT: Format = Format {
     recognises: |name, text| {
         let has = |header: &str| text.lines().any(|line| line.trim_end() == header);
-        name == "buildout.cfg" || (name.ends_with(".cfg") && (has("[versions]") || has("[buildout]")))
+        name == "buildout.cfg"
+            || (name.ends_with(".cfg") && (has("[versions]") || has("[buildout]")))
     },
     read,
 };
@@ -41,7 +43,11 @@ type Sections = BTreeMap<String, BTreeMap<String, Set>>;
 
 fn read(draft: &mut Draft<'_>, file: &TextFile) {
     draft.next_statement();
-    let mut reader = Reader { draft, file, sections: Sections::new() };
+    let mut reader = Reader {
+        draft,
+        file,
+        sections: Sections::new(),
+    };
     if let Err(error) = reader.buildout() {
         reader.draft.fail(error);
     }
@@ -57,14 +63,27 @@ impl Reader<'_, '_> {
     fn buildout(&mut self) -> Checked<()> {
         self.sections = self.extended(self.file, 0)?;
         self.places()?;
-        let versions = self.value("buildout", "versions")?.unwrap_or_else(|| "versions".to_owned());
-        for (name, set) in self.sections.get(versions.trim()).cloned().unwrap_or_default() {
+        let versions = self
+            .value("buildout", "versions")?
+            .unwrap_or_else(|| "versions".to_owned());
+        for (name, set) in self
+            .sections
+            .get(versions.trim())
+            .cloned()
+            .unwrap_or_default()
+        {
             if let Err(error) = self.version(&name, &set) {
                 self.draft.fail(error);
             }
         }
-        let parts: Vec<_> = self.sections.keys().filter(|name| *name != "buildout").cloned().collect();
-        self.draft.knows(parts.iter().filter_map(|name| name.parse().ok()), []);
+        let parts: Vec<_> = self
+            .sections
+            .keys()
+            .filter(|name| *name != "buildout")
+            .cloned()
+            .collect();
+        self.draft
+            .knows(parts.iter().filter_map(|name| name.parse().ok()), []);
         let develop = self.develop()?;
         for part in parts {
             if self.draft.has_group(&part) {
@@ -78,16 +97,24 @@ impl Reader<'_, '_> {
     fn extended(&mut self, file: &TextFile, depth: usize) -> Checked<Sections> {
         let own = parse(file)?;
         let mut all = Sections::new();
-        if let Some(extends) =
-            own.iter().find_map(|(section, key, _, set)| (section == "buildout" && key == "extends").then_some(set))
-        {
+        if let Some(extends) = own.iter().find_map(|(section, key, _, set)| {
+            (section == "buildout" && key == "extends").then_some(set)
+        }) {
             if depth >= DEEPEST {
-                return Err(Error::new(format!("`{}` extends too many files", file.name())).at(extends.at.clone()));
+                return Err(
+                    Error::new(format!("`{}` extends too many files", file.name()))
+                        .at(extends.at.clone()),
+                );
             }
             for name in extends.value.split_whitespace() {
                 let other = self.open(file, name, &extends.value_at)?;
                 let sections = self.draft.visit(&other, |draft| {
-                    Reader { draft, file: &other, sections: Sections::new() }.extended(&other, depth + 1)
+                    Reader {
+                        draft,
+                        file: &other,
+                        sections: Sections::new(),
+                    }
+                    .extended(&other, depth + 1)
                 })?;
                 for (section, options) in sections {
                     all.entry(section).or_default().extend(options);
@@ -103,7 +130,10 @@ impl Reader<'_, '_> {
                 }
                 (Change::Remove, Some(known)) => {
                     let gone: Vec<&str> = set.value.lines().map(str::trim).collect();
-                    let left = known.value.lines().filter(|line| !gone.contains(&line.trim()));
+                    let left = known
+                        .value
+                        .lines()
+                        .filter(|line| !gone.contains(&line.trim()));
                     known.value = left.collect::<Vec<_>>().join("\n");
                 }
                 (Change::Remove, None) => {}
@@ -127,7 +157,8 @@ impl Reader<'_, '_> {
         match url.filter(|url| matches!(url.scheme(), "http" | "https")) {
             Some(url) => {
                 let shown = self.draft.without_secrets(&shown_url(&url).to_string());
-                remote::fetch(&url, &shown, self.draft.offline).map_err(|error| error.at(at.clone()))
+                remote::fetch(&url, &shown, self.draft.offline)
+                    .map_err(|error| error.at(at.clone()))
             }
             None => Err(Error::new(format!("`{name}` is not an http or https URL")).at(at.clone())),
         }
@@ -135,16 +166,32 @@ impl Reader<'_, '_> {
 
     /// `index` and `find-links` of `[buildout]`.
     fn places(&mut self) -> Checked<()> {
-        let bases: Vec<_> = self.file.directory().into_iter().chain([self.draft.root]).collect();
-        let at = |key: &str| self.sections.get("buildout").and_then(|options| Some(options.get(key)?.value_at.clone()));
+        let bases: Vec<_> = self
+            .file
+            .directory()
+            .into_iter()
+            .chain([self.draft.root])
+            .collect();
+        let at = |key: &str| {
+            self.sections
+                .get("buildout")
+                .and_then(|options| Some(options.get(key)?.value_at.clone()))
+        };
         let place = |text: &str, at: Option<Location>| {
             let at = at.unwrap_or_else(|| Location::file(&self.file.file));
-            direct::url_or_path(text, text, &bases).map_err(|refused| Error::new(refused.message).at(at))
+            direct::url_or_path(text, text, &bases)
+                .map_err(|refused| Error::new(refused.message).at(at))
         };
         let index = self.value("buildout", "index")?;
-        let index = index.map(|text| place(text.trim(), at("index"))).transpose()?;
+        let index = index
+            .map(|text| place(text.trim(), at("index")))
+            .transpose()?;
         let mut links = Vec::new();
-        for text in self.value("buildout", "find-links")?.unwrap_or_default().split_whitespace() {
+        for text in self
+            .value("buildout", "find-links")?
+            .unwrap_or_default()
+            .split_whitespace()
+        {
             links.push(place(text, at("find-links"))?);
         }
         if index.is_some() {
@@ -166,13 +213,17 @@ impl Reader<'_, '_> {
             return Ok(());
         }
         let named = name.parse::<PackageName>().map_err(|error| {
-            Error::new(format!("`{name}` is not the name of a distribution")).at(set.at.clone()).cause(error)
+            Error::new(format!("`{name}` is not the name of a distribution"))
+                .at(set.at.clone())
+                .cause(error)
         })?;
         let versions = match text.parse::<Version>() {
             Ok(version) => uv_pep440::VersionSpecifier::equals_version(version).into(),
-            Err(error) => text
-                .parse::<VersionSpecifiers>()
-                .map_err(|_| Error::new(format!("`{text}` is not a version")).at(set.value_at.clone()).cause(error))?,
+            Err(error) => text.parse::<VersionSpecifiers>().map_err(|_| {
+                Error::new(format!("`{text}` is not a version"))
+                    .at(set.value_at.clone())
+                    .cause(error)
+            })?,
         };
         self.draft.constrain(Requirement {
             name: named,
@@ -190,11 +241,19 @@ impl Reader<'_, '_> {
 
     /// Returns the projects that are worked on: their names, and where they are.
     fn develop(&mut self) -> Checked<Vec<(Option<PackageName>, PinSource)>> {
-        let Some(directory) = self.file.directory() else { return Ok(Vec::new()) };
+        let Some(directory) = self.file.directory() else {
+            return Ok(Vec::new());
+        };
         let mut projects = Vec::new();
-        for path in self.value("buildout", "develop")?.unwrap_or_default().split_whitespace() {
+        for path in self
+            .value("buildout", "develop")?
+            .unwrap_or_default()
+            .split_whitespace()
+        {
             let path = direct::normal(&directory.join(path));
-            let found = direct::read(&path.display().to_string(), "", None, &path).ok().and_then(|found| found.name);
+            let found = direct::read(&path.display().to_string(), "", None, &path)
+                .ok()
+                .and_then(|found| found.name);
             projects.push((found, PinSource::Directory(path)));
         }
         Ok(projects)
@@ -202,18 +261,30 @@ impl Reader<'_, '_> {
 
     /// Requires the eggs of a part.
     fn eggs(&mut self, part: &str, develop: &[(Option<PackageName>, PinSource)]) -> Checked<()> {
-        let Some(options) = self.sections.get(part) else { return Ok(()) };
-        let set = options.get("eggs").or_else(|| options.get("recipe")).cloned();
+        let Some(options) = self.sections.get(part) else {
+            return Ok(());
+        };
+        let set = options
+            .get("eggs")
+            .or_else(|| options.get("recipe"))
+            .cloned();
         let Some(set) = set else { return Ok(()) };
         let eggs = match self.value(part, "eggs")? {
             Some(eggs) => eggs,
             // zc.recipe.egg takes the part's own name.
-            None if self.value(part, "recipe")?.is_some_and(|recipe| recipe.starts_with("zc.recipe.egg")) => {
+            None if self
+                .value(part, "recipe")?
+                .is_some_and(|recipe| recipe.starts_with("zc.recipe.egg")) =>
+            {
                 part.to_owned()
             }
             None => return Ok(()),
         };
-        for line in eggs.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        for line in eggs
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        {
             let requirement: uv_pep508::Requirement<Url> =
                 line.parse().map_err(|error: uv_pep508::Pep508Error<Url>| {
                     Error::new(format!("`{line}` is not a requirement"))
@@ -224,16 +295,23 @@ impl Reader<'_, '_> {
                 continue;
             }
             let extras = requirement.extras.into_vec();
-            let here = develop.iter().find(|(name, _)| name.as_ref() == Some(&requirement.name));
-            let application =
-                |source: &PinSource| matches!(source, PinSource::Directory(path) if path == self.draft.project());
+            let here = develop
+                .iter()
+                .find(|(name, _)| name.as_ref() == Some(&requirement.name));
+            let application = |source: &PinSource| matches!(source, PinSource::Directory(path) if path == self.draft.project());
             if here.is_some_and(|(_, source)| application(source)) {
-                self.draft.editable = Some(Editable { shown: line.to_owned(), extras, at: set.value_at.clone() });
+                self.draft.editable = Some(Editable {
+                    shown: line.to_owned(),
+                    extras,
+                    at: set.value_at.clone(),
+                });
                 continue;
             }
             let wanted = match (here, requirement.version_or_url) {
                 (Some((_, source)), _) => Wanted::Source(source.clone(), None),
-                (None, Some(uv_pep508::VersionOrUrl::VersionSpecifier(versions))) => Wanted::Versions(versions),
+                (None, Some(uv_pep508::VersionOrUrl::VersionSpecifier(versions))) => {
+                    Wanted::Versions(versions)
+                }
                 (None, _) => Wanted::Versions(VersionSpecifiers::empty()),
             };
             let order = self.draft.next_statement();
@@ -258,10 +336,14 @@ impl Reader<'_, '_> {
     }
 
     fn value_at_depth(&self, section: &str, key: &str, depth: usize) -> Checked<Option<String>> {
-        let Some(options) = self.sections.get(section) else { return Ok(None) };
+        let Some(options) = self.sections.get(section) else {
+            return Ok(None);
+        };
         let Some(set) = options.get(key) else {
             // `<= base` takes over what is not said here.
-            let Some(bases) = options.get("<").filter(|_| depth < DEEPEST) else { return Ok(None) };
+            let Some(bases) = options.get("<").filter(|_| depth < DEEPEST) else {
+                return Ok(None);
+            };
             for base in bases.value.split_whitespace().rev() {
                 if let Some(value) = self.value_at_depth(base, key, depth + 1)? {
                     return Ok(Some(value));
@@ -270,23 +352,30 @@ impl Reader<'_, '_> {
             return Ok(None);
         };
         if depth >= DEEPEST {
-            return Err(Error::new(format!("`${{{section}:{key}}}` refers to itself")).at(set.at.clone()));
+            return Err(
+                Error::new(format!("`${{{section}:{key}}}` refers to itself")).at(set.at.clone()),
+            );
         }
         let (mut whole, mut rest) = (String::new(), set.value.as_str());
-        while let Some((before, name, after)) = rest
-            .split_once("${")
-            .and_then(|(before, rest)| rest.split_once('}').map(|(name, after)| (before, name, after)))
-        {
+        while let Some((before, name, after)) = rest.split_once("${").and_then(|(before, rest)| {
+            rest.split_once('}')
+                .map(|(name, after)| (before, name, after))
+        }) {
             let (from, option) = name.split_once(':').unwrap_or((section, name));
             let from = if from.is_empty() { section } else { from };
-            let directory = || self.file.directory().map(|directory| directory.display().to_string());
+            let directory = || {
+                self.file
+                    .directory()
+                    .map(|directory| directory.display().to_string())
+            };
             let value = match (from, option) {
                 ("buildout", "directory") => directory(),
                 (_, "_buildout_section_name_") => Some(section.to_owned()),
                 _ => self.value_at_depth(from, option, depth + 1)?,
             };
             let Some(value) = value else {
-                let error = Error::new(format!("`${{{name}}}` is not set")).at(set.value_at.clone());
+                let error =
+                    Error::new(format!("`${{{name}}}` is not set")).at(set.value_at.clone());
                 return Err(error.note("what recipes compute is not known here"));
             };
             whole.push_str(before);
@@ -334,8 +423,9 @@ fn parse(file: &TextFile) -> Checked<Options> {
             let Some((name, _)) = header.split_once(']') else {
                 return Err(Error::new("a section's name is never closed").at(file.at(at)));
             };
-            // A condition (`[versions:sys_platform == 'win32']`) is an expression of Python, which nobody runs here: its
-            // options are kept apart, under a name that no other option refers to.
+            // A condition (`[versions:sys_platform == 'win32']`) is an expression of Python, which
+            // nobody runs here: its options are kept apart, under a name that no other
+            // option refers to.
             section = Some(name.trim().to_owned());
             continue;
         }
@@ -353,7 +443,11 @@ fn parse(file: &TextFile) -> Checked<Options> {
             key if key.ends_with('-') => (key.trim_end_matches('-'), Change::Remove),
             key => (key, Change::Set),
         };
-        let set = Set { value: value.trim().to_owned(), at: file.at(at), value_at: file.at(value_start) };
+        let set = Set {
+            value: value.trim().to_owned(),
+            at: file.at(at),
+            value_at: file.at(value_start),
+        };
         options.push((section.clone(), key.trim().to_owned(), change, set));
     }
     Ok(options)

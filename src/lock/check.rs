@@ -1,4 +1,5 @@
-//! Whether a set of distributions has what each of them requires (the logic of `pip check`), before anything is built.
+//! Whether a set of distributions has what each of them requires (the logic of `pip check`), before
+//! anything is built.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::str::FromStr;
@@ -8,7 +9,8 @@ use uv_pypi_types::{LenientRequirement, LenientVersionSpecifiers};
 
 use crate::error::{Error, Location, Result};
 use crate::pypa::{
-    Environment, ExtraName, MarkerEnvironment, PackageName, VerbatimParsedUrl, Version, VersionSpecifiers,
+    Environment, ExtraName, MarkerEnvironment, PackageName, VerbatimParsedUrl, Version,
+    VersionSpecifiers,
 };
 
 /// A distribution of the set, as its metadata describe it.
@@ -30,17 +32,23 @@ pub struct Subject {
     pub at: Option<Location>,
 }
 
-/// Checks that every requirement is met by another distribution of the set, and every `Requires-Python` by the target.
+/// Checks that every requirement is met by another distribution of the set, and every
+/// `Requires-Python` by the target.
 ///
-/// Extras are followed: if `a` requires `b[x]`, what `b` requires for `x` is required too. A pre-release that is pinned
-/// meets a requirement as any other version does. What is named in `allow_unmet` need not be there, nor fit.
+/// Extras are followed: if `a` requires `b[x]`, what `b` requires for `x` is required too. A
+/// pre-release that is pinned meets a requirement as any other version does. What is named in
+/// `allow_unmet` need not be there, nor fit.
 ///
-/// Returns warnings: metadata that can't be read, and what is only needed with some patch releases of a Python whose full
-/// version is not known.
+/// Returns warnings: metadata that can't be read, and what is only needed with some patch releases
+/// of a Python whose full version is not known.
 ///
 /// # Errors
 /// All unmet requirements, in the order of `subjects`, each with the chain that leads to it.
-pub fn check_consistent(subjects: &[Subject], env: &Environment, allow_unmet: &[PackageName]) -> Result<Vec<String>> {
+pub fn check_consistent(
+    subjects: &[Subject],
+    env: &Environment,
+    allow_unmet: &[PackageName],
+) -> Result<Vec<String>> {
     let mut check = Check::new(subjects, env);
     check.unknown_extras();
     check.follow_extras();
@@ -65,7 +73,9 @@ pub fn missing(subjects: &[Subject], env: &Environment) -> BTreeSet<PackageName>
     check.follow_extras();
     let needs = (0..subjects.len()).flat_map(|index| check.needs(index));
     let names = needs.map(|need| need.requirement.name);
-    names.filter(|name| !check.by_name.contains_key(name)).collect()
+    names
+        .filter(|name| !check.by_name.contains_key(name))
+        .collect()
 }
 
 type Required = Requirement<VerbatimParsedUrl>;
@@ -109,8 +119,15 @@ impl<'a> Check<'a> {
             requires.push(known);
         }
         Self {
-            by_name: subjects.iter().enumerate().map(|(index, subject)| (&subject.name, index)).collect(),
-            extras: subjects.iter().map(|subject| subject.extras.iter().cloned().collect()).collect(),
+            by_name: subjects
+                .iter()
+                .enumerate()
+                .map(|(index, subject)| (&subject.name, index))
+                .collect(),
+            extras: subjects
+                .iter()
+                .map(|subject| subject.extras.iter().cloned().collect())
+                .collect(),
             patch_range: env.patch_range(),
             subjects,
             env,
@@ -125,13 +142,26 @@ impl<'a> Check<'a> {
         self.requires[index]
             .iter()
             .filter_map(|requirement| {
-                let [first, last] =
-                    self.patch_range.each_ref().map(|markers| requirement.evaluate_markers(markers, &extras));
-                let holds =
-                    |(_, markers): &&(String, MarkerEnvironment)| requirement.evaluate_markers(markers, &extras);
+                let [first, last] = self
+                    .patch_range
+                    .each_ref()
+                    .map(|markers| requirement.evaluate_markers(markers, &extras));
+                let holds = |(_, markers): &&(String, MarkerEnvironment)| {
+                    requirement.evaluate_markers(markers, &extras)
+                };
                 let certain = first && last;
-                let on = self.env.hosts.iter().filter(|_| !certain).find(holds).map(|(whose, _)| whose.clone());
-                (first || last || on.is_some()).then(|| Need { requirement: requirement.clone(), certain, on })
+                let on = self
+                    .env
+                    .hosts
+                    .iter()
+                    .filter(|_| !certain)
+                    .find(holds)
+                    .map(|(whose, _)| whose.clone());
+                (first || last || on.is_some()).then(|| Need {
+                    requirement: requirement.clone(),
+                    certain,
+                    on,
+                })
             })
             .collect()
     }
@@ -141,7 +171,9 @@ impl<'a> Check<'a> {
         let mut waiting: VecDeque<usize> = (0..self.subjects.len()).collect();
         while let Some(index) = waiting.pop_front() {
             for need in self.needs(index) {
-                let Some(&target) = self.by_name.get(&need.requirement.name) else { continue };
+                let Some(&target) = self.by_name.get(&need.requirement.name) else {
+                    continue;
+                };
                 let before = self.extras[target].len();
                 self.extras[target].extend(need.requirement.extras.iter().cloned());
                 if self.extras[target].len() > before {
@@ -151,15 +183,35 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Warns of extras that a pin asks for and the distribution does not have; pip warns too, and installs.
+    /// Warns of extras that a pin asks for and the distribution does not have; pip warns too, and
+    /// installs.
     fn unknown_extras(&mut self) {
         for subject in self.subjects {
-            let known: Vec<ExtraName> = subject.provides.iter().filter_map(|extra| extra.parse().ok()).collect();
+            let known: Vec<ExtraName> = subject
+                .provides
+                .iter()
+                .filter_map(|extra| extra.parse().ok())
+                .collect();
             for extra in subject.extras.iter().filter(|extra| !known.contains(extra)) {
-                let place = subject.at.as_ref().map(|at| format!("{at}: ")).unwrap_or_default();
-                let names = known.iter().map(|known| format!("`{known}`")).collect::<Vec<_>>().join(", ");
-                let has = if names.is_empty() { "none".to_owned() } else { names };
-                self.warnings.push(format!("{place}`{}` has no extra `{extra}`; it has {has}", named(subject)));
+                let place = subject
+                    .at
+                    .as_ref()
+                    .map(|at| format!("{at}: "))
+                    .unwrap_or_default();
+                let names = known
+                    .iter()
+                    .map(|known| format!("`{known}`"))
+                    .collect::<Vec<_>>()
+                    .join(", ");
+                let has = if names.is_empty() {
+                    "none".to_owned()
+                } else {
+                    names
+                };
+                self.warnings.push(format!(
+                    "{place}`{}` has no extra `{extra}`; it has {has}",
+                    named(subject)
+                ));
             }
         }
     }
@@ -167,8 +219,12 @@ impl<'a> Check<'a> {
     fn python(&mut self, index: usize) -> Option<Error> {
         let subject = &self.subjects[index];
         let text = subject.requires_python.as_ref()?;
-        let Ok(specifiers) = LenientVersionSpecifiers::from_str(text).map(VersionSpecifiers::from) else {
-            let warning = format!("`{}` has a `Requires-Python` that can't be read: `{text}`", named(subject));
+        let Ok(specifiers) = LenientVersionSpecifiers::from_str(text).map(VersionSpecifiers::from)
+        else {
+            let warning = format!(
+                "`{}` has a `Requires-Python` that can't be read: `{text}`",
+                named(subject)
+            );
             self.warnings.push(warning);
             return None;
         };
@@ -176,12 +232,24 @@ impl<'a> Check<'a> {
             return None;
         }
         let full = self.env.markers.python_full_version().to_string();
-        let python = if self.env.full_known { full } else { self.env.python.to_string() };
-        let error = Error::new(format!("`{}` requires Python {text}, and the release is for {python}", named(subject)));
+        let python = if self.env.full_known {
+            full
+        } else {
+            self.env.python.to_string()
+        };
+        let error = Error::new(format!(
+            "`{}` requires Python {text}, and the release is for {python}",
+            named(subject)
+        ));
         let error = subject.at.iter().cloned().fold(error, Error::at);
         Some(match &subject.at {
-            Some(_) => error.hint(format!("pin a version of `{}` that is made for Python {python}", subject.name)),
-            None => error.hint("change `version` in `[python]`, or the application's `requires-python`"),
+            Some(_) => error.hint(format!(
+                "pin a version of `{}` that is made for Python {python}",
+                subject.name
+            )),
+            None => {
+                error.hint("change `version` in `[python]`, or the application's `requires-python`")
+            }
         })
     }
 
@@ -193,14 +261,18 @@ impl<'a> Check<'a> {
             Some(VersionOrUrl::Url(_)) | None => VersionSpecifiers::empty(),
         };
         let wanted = shown(requirement, &versions);
-        let found = self.by_name.get(&requirement.name).map(|&found| &self.subjects[found]);
+        let found = self
+            .by_name
+            .get(&requirement.name)
+            .map(|&found| &self.subjects[found]);
         if found.is_some_and(|found| versions.contains(&found.version)) {
             return None;
         }
         if !need.certain && need.on.is_none() {
             let marker = requirement.marker.try_to_string().unwrap_or_default();
             let name = named(&self.subjects[index]);
-            let warning = format!("`{name}` requires `{wanted}` if {marker}, and that is not pinned");
+            let warning =
+                format!("`{name}` requires `{wanted}` if {marker}, and that is not pinned");
             self.warnings.push(warning);
             return None;
         }
@@ -218,10 +290,25 @@ impl<'a> Check<'a> {
 
     fn missing(&self, index: usize, requirement: &Required, wanted: &str, chain: &str) -> Error {
         let subject = &self.subjects[index];
-        let error = Error::new(format!("`{wanted}` is required, and no version of it is pinned"));
-        let error = subject.at.iter().cloned().fold(error, Error::at).note(chain);
-        let file = self.subjects.iter().find_map(|subject| subject.at.as_ref()).map(|at| crate::error::shown(&at.file));
-        let file = subject.at.as_ref().map(|at| crate::error::shown(&at.file)).or(file);
+        let error = Error::new(format!(
+            "`{wanted}` is required, and no version of it is pinned"
+        ));
+        let error = subject
+            .at
+            .iter()
+            .cloned()
+            .fold(error, Error::at)
+            .note(chain);
+        let file = self
+            .subjects
+            .iter()
+            .find_map(|subject| subject.at.as_ref())
+            .map(|at| crate::error::shown(&at.file));
+        let file = subject
+            .at
+            .as_ref()
+            .map(|at| crate::error::shown(&at.file))
+            .or(file);
         let name = requirement.name.as_str();
         if ["setuptools", "pip", "wheel", "distribute"].contains(&name) {
             return error.hint(format!(
@@ -230,19 +317,26 @@ impl<'a> Check<'a> {
             ));
         }
         match file {
-            Some(file) => error
-                .hint(format!("pin `{}` in `{file}`, or let `pkgapp lock` pin all that is missing", requirement.name)),
-            None => error.hint(format!("let `pkgapp lock` pin `{}` and all else that is missing", requirement.name)),
+            Some(file) => error.hint(format!(
+                "pin `{}` in `{file}`, or let `pkgapp lock` pin all that is missing",
+                requirement.name
+            )),
+            None => error.hint(format!(
+                "let `pkgapp lock` pin `{}` and all else that is missing",
+                requirement.name
+            )),
         }
     }
 
     fn conflict(&self, index: usize, found: &Subject, wanted: &str, chain: &str) -> Error {
         let subject = &self.subjects[index];
         let error = match &found.at {
-            Some(at) => {
-                Error::new(format!("`{}` is pinned, and `{}` requires `{wanted}`", named(found), named(subject)))
-                    .at(at.clone())
-            }
+            Some(at) => Error::new(format!(
+                "`{}` is pinned, and `{}` requires `{wanted}`",
+                named(found),
+                named(subject)
+            ))
+            .at(at.clone()),
             None => Error::new(format!(
                 "the application is `{}`, and `{}` requires `{wanted}`",
                 named(found),
@@ -253,14 +347,19 @@ impl<'a> Check<'a> {
         match &subject.at {
             Some(at) => error
                 .note(format!("`{}` is pinned at {at}", named(subject)))
-                .hint(format!("pin another version of `{}` or of `{}`", found.name, subject.name)),
-            None => {
-                error.hint(format!("pin another version of `{}`, or change what the application requires", found.name))
-            }
+                .hint(format!(
+                    "pin another version of `{}` or of `{}`",
+                    found.name, subject.name
+                )),
+            None => error.hint(format!(
+                "pin another version of `{}`, or change what the application requires",
+                found.name
+            )),
         }
     }
 
-    /// Returns the shortest chain to a subject from the application, or else from a pin that nothing requires.
+    /// Returns the shortest chain to a subject from the application, or else from a pin that
+    /// nothing requires.
     fn chain(&self, index: usize, wanted: &str) -> String {
         let mut before: BTreeMap<usize, Option<usize>> = BTreeMap::new();
         let mut waiting: VecDeque<usize> = self.roots().into();
@@ -285,7 +384,8 @@ impl<'a> Check<'a> {
         names.join(" → ")
     }
 
-    /// A subject with the extras that are asked of it, e.g. `celery[redis] 5.4.0`: they may be why it needs something.
+    /// A subject with the extras that are asked of it, e.g. `celery[redis] 5.4.0`: they may be why
+    /// it needs something.
     fn with_extras(&self, index: usize) -> String {
         let subject = &self.subjects[index];
         let extras: Vec<_> = self.extras[index].iter().map(ToString::to_string).collect();
@@ -299,13 +399,16 @@ impl<'a> Check<'a> {
     fn roots(&self) -> Vec<usize> {
         let mut required = BTreeSet::new();
         for index in 0..self.subjects.len() {
-            let targets =
-                self.needs(index).into_iter().filter_map(|need| self.by_name.get(&need.requirement.name).copied());
+            let targets = self
+                .needs(index)
+                .into_iter()
+                .filter_map(|need| self.by_name.get(&need.requirement.name).copied());
             required.extend(targets.filter(|target| *target != index));
         }
-        let application = (0..self.subjects.len()).filter(|&index| self.subjects[index].at.is_none());
-        let pins =
-            (0..self.subjects.len()).filter(|&index| self.subjects[index].at.is_some() && !required.contains(&index));
+        let application =
+            (0..self.subjects.len()).filter(|&index| self.subjects[index].at.is_none());
+        let pins = (0..self.subjects.len())
+            .filter(|&index| self.subjects[index].at.is_some() && !required.contains(&index));
         application.chain(pins).collect()
     }
 }
@@ -317,7 +420,11 @@ fn named(subject: &Subject) -> String {
 /// A requirement without its marker, as people write it.
 fn shown(requirement: &Required, versions: &VersionSpecifiers) -> String {
     let extras: Vec<_> = requirement.extras.iter().map(ToString::to_string).collect();
-    let extras = if extras.is_empty() { String::new() } else { format!("[{}]", extras.join(",")) };
+    let extras = if extras.is_empty() {
+        String::new()
+    } else {
+        format!("[{}]", extras.join(","))
+    };
     let versions: Vec<_> = versions.iter().map(ToString::to_string).collect();
     format!("{}{extras}{}", requirement.name, versions.join(","))
 }
@@ -327,7 +434,8 @@ mod tests {
     use super::*;
     use crate::lock::tests::environment;
 
-    /// `name version [extras]: requirement | requirement`; the first one is the application if its name is `shop`.
+    /// `name version [extras]: requirement | requirement`; the first one is the application if its
+    /// name is `shop`.
     fn subjects(lines: &[&str]) -> Vec<Subject> {
         let subject = |(number, line): (usize, &&str)| {
             let (head, requires) = line.split_once(':').unwrap_or((line, ""));
@@ -344,11 +452,22 @@ mod tests {
             Subject {
                 name: name.parse().unwrap(),
                 version: version.parse().unwrap(),
-                requires: requires.split('|').map(|one| one.trim().to_owned()).filter(|one| !one.is_empty()).collect(),
+                requires: requires
+                    .split('|')
+                    .map(|one| one.trim().to_owned())
+                    .filter(|one| !one.is_empty())
+                    .collect(),
                 requires_python: python,
-                provides: extras.iter().map(ToString::to_string).filter(|extra| extra != "unknown").collect(),
+                provides: extras
+                    .iter()
+                    .map(ToString::to_string)
+                    .filter(|extra| extra != "unknown")
+                    .collect(),
                 extras,
-                at: (name != "shop").then(|| Location { file: "r.txt".into(), position: Some((number + 1, 1)) }),
+                at: (name != "shop").then(|| Location {
+                    file: "r.txt".into(),
+                    position: Some((number + 1, 1)),
+                }),
             }
         };
         lines.iter().enumerate().map(subject).collect()
@@ -356,25 +475,38 @@ mod tests {
 
     #[track_caller]
     fn assert_errors(lines: &[&str], expected: &str) {
-        let error = check_consistent(&subjects(lines), &environment(Some("3.11.2")), &[]).unwrap_err();
+        let error =
+            check_consistent(&subjects(lines), &environment(Some("3.11.2")), &[]).unwrap_err();
         similar_asserts::assert_eq!(error.to_string(), expected.trim_matches('\n'));
     }
 
     #[track_caller]
     fn assert_consistent(lines: &[&str], warnings: &[&str]) {
-        let found = check_consistent(&subjects(lines), &environment(None), &["ignored".parse().unwrap()]).unwrap();
+        let found = check_consistent(
+            &subjects(lines),
+            &environment(None),
+            &["ignored".parse().unwrap()],
+        )
+        .unwrap();
         assert_eq!(found, warnings);
     }
 
     #[test]
     fn an_extra_that_is_not_there_is_a_warning() {
-        assert_consistent(&["a 1 x unknown"], &["r.txt:1:1: `a 1` has no extra `unknown`; it has `x`"]);
+        assert_consistent(
+            &["a 1 x unknown"],
+            &["r.txt:1:1: `a 1` has no extra `unknown`; it has `x`"],
+        );
     }
 
     #[test]
     fn a_missing_distribution_is_told_with_the_chain_to_it() {
         assert_errors(
-            &["shop 1.4.2: flask>=2", "flask 3.0.0: werkzeug>=3,<4 | jinja2", "jinja2 3.1: MarkupSafe (>=2.0)"],
+            &[
+                "shop 1.4.2: flask>=2",
+                "flask 3.0.0: werkzeug>=3,<4 | jinja2",
+                "jinja2 3.1: MarkupSafe (>=2.0)",
+            ],
             "
 error: `werkzeug>=3,<4` is required, and no version of it is pinned
   --> r.txt:2:1
@@ -411,7 +543,11 @@ error: `gone` is required, and no version of it is pinned
     #[test]
     fn conflicts_name_both_pins() {
         assert_errors(
-            &["shop 1: old>=3", "old 2.0", "new 1: old<1 ; python_version >= '3' | shop<1"],
+            &[
+                "shop 1: old>=3",
+                "old 2.0",
+                "new 1: old<1 ; python_version >= '3' | shop<1",
+            ],
             "
 error: `old 2.0` is pinned, and `shop 1` requires `old>=3`
   --> r.txt:2:1
@@ -431,7 +567,10 @@ error: the application is `shop 1`, and `new 1` requires `shop<1`
 
     #[test]
     fn extras_are_followed_through_requirements() {
-        let set = ["shop 1: a[fast]", "a 1: b ; extra == 'slow' | c[x] ; extra == 'fast' | a[more]; extra == 'fast'"];
+        let set = [
+            "shop 1: a[fast]",
+            "a 1: b ; extra == 'slow' | c[x] ; extra == 'fast' | a[more]; extra == 'fast'",
+        ];
         let c = "c 1: d>=2 ; extra == 'x' | e ; extra == 'y'";
         assert_errors(
             &[set[0], set[1], c],
@@ -456,7 +595,11 @@ error: `z` is required, and no version of it is pinned
     #[test]
     fn python_must_be_admitted() {
         assert_errors(
-            &["shop 1 python>=3.12", "a 1 python!=3.11.2", "b 1 python>=3.8,<4"],
+            &[
+                "shop 1 python>=3.12",
+                "a 1 python!=3.11.2",
+                "b 1 python>=3.8,<4",
+            ],
             "
 error: `shop 1` requires Python >=3.12, and the release is for 3.11.2
   hint: change `version` in `[python]`, or the application's `requires-python`
@@ -465,7 +608,14 @@ error: `a 1` requires Python !=3.11.2, and the release is for 3.11.2
   hint: pin a version of `a` that is made for Python 3.11.2",
         );
         // Which 3.11 it will be is not known: one of them is enough.
-        assert_consistent(&["a 1 python>=3.11.4", "b 1 python!=3.11.0", "c 1 python<3.11.1"], &[]);
+        assert_consistent(
+            &[
+                "a 1 python>=3.11.4",
+                "b 1 python!=3.11.0",
+                "c 1 python<3.11.1",
+            ],
+            &[],
+        );
     }
 
     #[test]
@@ -521,21 +671,30 @@ error: `a 1` requires Python !=3.11.2, and the release is for 3.11.2
             "1!1.0",
             "1.0.post2",
         ];
-        let pairs: Vec<_> =
-            specifiers.iter().flat_map(|one| versions.iter().map(move |version| (*one, *version))).collect();
-        let Some(output) = crate::lock::tests::python(SCRIPT, &serde_json::to_vec(&pairs).unwrap()) else { return };
+        let pairs: Vec<_> = specifiers
+            .iter()
+            .flat_map(|one| versions.iter().map(move |version| (*one, *version)))
+            .collect();
+        let Some(output) = crate::lock::tests::python(SCRIPT, &serde_json::to_vec(&pairs).unwrap())
+        else {
+            return;
+        };
         let theirs: Vec<bool> = serde_json::from_slice(&output).unwrap();
         for ((specifier, version), theirs) in pairs.into_iter().zip(theirs) {
             let lines = [format!("a 1: b{specifier}"), format!("b {version}")];
-            let ours = check_consistent(&subjects(&[&lines[0], &lines[1]]), &environment(None), &[]).is_ok();
+            let ours =
+                check_consistent(&subjects(&[&lines[0], &lines[1]]), &environment(None), &[])
+                    .is_ok();
             assert_eq!(ours, theirs, "{specifier} and {version}");
         }
     }
 
     #[test]
     fn what_a_known_host_needs_is_no_matter_of_chance() {
-        let lines =
-            ["redis 5: async-timeout>=4 ; python_full_version < '3.11.3'", "b 1: c ; python_full_version >= '3.11.4'"];
+        let lines = [
+            "redis 5: async-timeout>=4 ; python_full_version < '3.11.3'",
+            "b 1: c ; python_full_version >= '3.11.4'",
+        ];
         let mut environment = environment(None);
         environment.add_host("debian12", "3.11.2");
         let error = check_consistent(&subjects(&lines), &environment, &[]).unwrap_err();
@@ -550,14 +709,27 @@ error: `async-timeout>=4` is required, and no version of it is pinned
         );
         environment.hosts.clear();
         environment.add_host("ubuntu", "3.11.3");
-        assert_eq!(check_consistent(&subjects(&lines), &environment, &[]).unwrap().len(), 2);
+        assert_eq!(
+            check_consistent(&subjects(&lines), &environment, &[])
+                .unwrap()
+                .len(),
+            2
+        );
     }
 
     #[test]
     fn what_pip_compile_leaves_out_has_a_way_out() {
-        let error = check_consistent(&subjects(&["gunicorn 19: setuptools>=3"]), &environment(None), &[]).unwrap_err();
+        let error = check_consistent(
+            &subjects(&["gunicorn 19: setuptools>=3"]),
+            &environment(None),
+            &[],
+        )
+        .unwrap_err();
         let text = error.to_string();
-        assert!(text.contains("--allow-unsafe") && text.contains("allow-unmet = [\"setuptools\"]"), "{text}");
+        assert!(
+            text.contains("--allow-unsafe") && text.contains("allow-unmet = [\"setuptools\"]"),
+            "{text}"
+        );
     }
 
     #[test]

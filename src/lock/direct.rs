@@ -1,4 +1,5 @@
-//! Direct references: the URL or path of a wheel, an sdist or a project's directory instead of a version.
+//! Direct references: the URL or path of a wheel, an sdist or a project's directory instead of a
+//! version.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -33,7 +34,11 @@ pub(super) struct Refused {
 
 impl Refused {
     fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), cause: None, hint: None }
+        Self {
+            message: message.into(),
+            cause: None,
+            hint: None,
+        }
     }
 
     fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -44,7 +49,9 @@ impl Refused {
 
 /// Returns whether a requirement's text, or what follows its `@`, is a URL.
 pub(super) fn is_url(text: &str) -> bool {
-    let Some((scheme, rest)) = text.split_once(':') else { return false };
+    let Some((scheme, rest)) = text.split_once(':') else {
+        return false;
+    };
     let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
     scheme.len() > 1
         && scheme.starts_with(|c: char| c.is_ascii_alphabetic())
@@ -54,7 +61,9 @@ pub(super) fn is_url(text: &str) -> bool {
 
 fn is_vcs(scheme: &str) -> bool {
     let kind = scheme.split('+').next().unwrap_or_default();
-    ["git", "hg", "svn", "bzr"].iter().any(|vcs| kind.eq_ignore_ascii_case(vcs))
+    ["git", "hg", "svn", "bzr"]
+        .iter()
+        .any(|vcs| kind.eq_ignore_ascii_case(vcs))
 }
 
 /// Returns whether a name ends like a wheel, an egg or an sdist.
@@ -64,27 +73,46 @@ pub(super) fn looks_like_archive(text: &str) -> bool {
 }
 
 fn is_wheel(name: &str) -> bool {
-    Path::new(name).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("whl"))
+    Path::new(name)
+        .extension()
+        .is_some_and(|extension| extension.eq_ignore_ascii_case("whl"))
 }
 
 /// Reads a URL or a path, with `${VAR}` replaced; `name` is what stands before `@`.
 ///
-/// `written` is the text as messages may show it. Relative paths are relative to `root`, as with pip run there.
-pub(super) fn read(text: &str, written: &str, name: Option<&PackageName>, root: &Path) -> Result<Direct, Refused> {
+/// `written` is the text as messages may show it. Relative paths are relative to `root`, as with
+/// pip run there.
+pub(super) fn read(
+    text: &str,
+    written: &str,
+    name: Option<&PackageName>,
+    root: &Path,
+) -> Result<Direct, Refused> {
     if let Some(address) = with_scheme(written) {
-        return Err(Refused::new(format!("`{written}` is not a URL: it has no scheme behind the `+`"))
-            .hint(format!("write `{address}`")));
+        return Err(Refused::new(format!(
+            "`{written}` is not a URL: it has no scheme behind the `+`"
+        ))
+        .hint(format!("write `{address}`")));
     }
-    let direct = if is_url(text) { read_url(text, written, name, root) } else { read_path(text, written, name, root) }?;
+    let direct = if is_url(text) {
+        read_url(text, written, name, root)
+    } else {
+        read_path(text, written, name, root)
+    }?;
     match (name, &direct.name) {
-        (Some(name), Some(found)) if name != found => {
-            Err(Refused::new(format!("`{written}` is `{found}`, not `{name}`")))
-        }
+        (Some(name), Some(found)) if name != found => Err(Refused::new(format!(
+            "`{written}` is `{found}`, not `{name}`"
+        ))),
         _ => Ok(direct),
     }
 }
 
-fn read_url(text: &str, written: &str, name: Option<&PackageName>, root: &Path) -> Result<Direct, Refused> {
+fn read_url(
+    text: &str,
+    written: &str,
+    name: Option<&PackageName>,
+    root: &Path,
+) -> Result<Direct, Refused> {
     let (scheme, rest) = text.split_once(':').unwrap_or_default();
     match scheme.to_ascii_lowercase().split('+').next() {
         Some("git") => return read_repository(text, written, name, git),
@@ -106,11 +134,16 @@ fn read_url(text: &str, written: &str, name: Option<&PackageName>, root: &Path) 
     match url.scheme() {
         "file" => match url.to_file_path() {
             Ok(path) => read_file(&path, url.fragment(), written, name, root),
-            Err(()) => Err(Refused::new(format!("`{written}` is not a path on this machine"))
-                .hint("write `file:///` and an absolute path, or the path alone")),
+            Err(()) => Err(
+                Refused::new(format!("`{written}` is not a path on this machine"))
+                    .hint("write `file:///` and an absolute path, or the path alone"),
+            ),
         },
         "http" | "https" => read_archive_url(url, written, name),
-        other => Err(Refused::new(format!("pkgapp does not download from `{other}:`")).hint("use an https URL")),
+        other => Err(
+            Refused::new(format!("pkgapp does not download from `{other}:`"))
+                .hint("use an https URL"),
+        ),
     }
 }
 
@@ -140,14 +173,21 @@ fn read_repository(
         _ => (address, ""),
     };
     let subdirectory = fragment.subdirectory.clone();
-    let ids = if text.starts_with("hg") { "hg id --debug -i" } else { "git ls-remote" };
+    let ids = if text.starts_with("hg") {
+        "hg id --debug -i"
+    } else {
+        "git ls-remote"
+    };
     let source = repository(url, commit, subdirectory.as_deref()).map_err(|why| {
-        Refused::new(format!("`{written}` can't ship: {why}"))
-            .hint(format!("`{ids}` lists commits; write `@` and the whole id of one behind the address"))
+        Refused::new(format!("`{written}` can't ship: {why}")).hint(format!(
+            "`{ids}` lists commits; write `@` and the whole id of one behind the address"
+        ))
     })?;
     if name.is_none() && fragment.egg.is_none() {
-        return Err(Refused::new(format!("`{written}` does not say what distribution it is"))
-            .hint("put the name before it: `name @ …`"));
+        return Err(
+            Refused::new(format!("`{written}` does not say what distribution it is"))
+                .hint("put the name before it: `name @ …`"),
+        );
     }
     Ok(fragment.direct(source, name.cloned(), None))
 }
@@ -155,29 +195,56 @@ fn read_repository(
 /// Returns `git+ssh://git@host/path` for `git+git@host:path`, which no parser takes for a URL.
 fn with_scheme(written: &str) -> Option<String> {
     let (kind, address) = written.split_once('+').filter(|(kind, _)| is_vcs(kind))?;
-    let (host, path) = address.split_once(':').filter(|(_, path)| !path.starts_with("//"))?;
+    let (host, path) = address
+        .split_once(':')
+        .filter(|(_, path)| !path.starts_with("//"))?;
     let is_host = host.contains('@') && !host.contains(['/', '#']);
     is_host.then(|| format!("{kind}+ssh://{host}/{}", path.trim_start_matches('/')))
 }
 
-fn read_archive_url(mut url: Url, written: &str, name: Option<&PackageName>) -> Result<Direct, Refused> {
+fn read_archive_url(
+    mut url: Url,
+    written: &str,
+    name: Option<&PackageName>,
+) -> Result<Direct, Refused> {
     let last = url.path().rsplit('/').next().unwrap_or_default();
     let file_name = percent_decoded(last);
     let fragment = Fragment::read(url.fragment().unwrap_or_default(), written)?;
-    let subdirectory = fragment.subdirectory.as_ref().map(|path| format!("subdirectory={path}"));
+    let subdirectory = fragment
+        .subdirectory
+        .as_ref()
+        .map(|path| format!("subdirectory={path}"));
     url.set_fragment(subdirectory.as_deref());
     let (found, version) = from_file_name(&file_name, written, name.or(fragment.egg.as_ref()))?;
     Ok(fragment.direct(PinSource::Url(url), found, version))
 }
 
-fn read_path(text: &str, written: &str, name: Option<&PackageName>, root: &Path) -> Result<Direct, Refused> {
+fn read_path(
+    text: &str,
+    written: &str,
+    name: Option<&PackageName>,
+    root: &Path,
+) -> Result<Direct, Refused> {
     let (path, extras) = split_extras(text);
-    let (path, fragment) = if root.join(path).exists() { (path, None) } else { split_fragment(path) };
+    let (path, fragment) = if root.join(path).exists() {
+        (path, None)
+    } else {
+        split_fragment(path)
+    };
     let mut direct = read_file(Path::new(path), fragment, written, name, root)?;
-    for extra in extras.into_iter().flat_map(|extras| extras.split(',')).map(str::trim).filter(|one| !one.is_empty()) {
+    for extra in extras
+        .into_iter()
+        .flat_map(|extras| extras.split(','))
+        .map(str::trim)
+        .filter(|one| !one.is_empty())
+    {
         match extra.parse() {
             Ok(extra) => direct.extras.push(extra),
-            Err(_) => return Err(Refused::new(format!("`{extra}` is not the name of an extra"))),
+            Err(_) => {
+                return Err(Refused::new(format!(
+                    "`{extra}` is not the name of an extra"
+                )));
+            }
         }
     }
     Ok(direct)
@@ -193,7 +260,10 @@ fn read_file(
     let path = normal(&root.join(path));
     let fragment = Fragment::read(fragment.unwrap_or_default(), written)?;
     let name = name.or(fragment.egg.as_ref());
-    let file_name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let file_name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
     if path.is_dir() && !is_egg(file_name) {
         let project = match &fragment.subdirectory {
             Some(below) => normal(&path.join(below)),
@@ -204,14 +274,22 @@ fn read_file(
     }
     if !path.exists() {
         if let Some(hint) = foreign_path(&path, name, file_name) {
-            return Err(Refused::new(format!("`{written}` does not exist on this machine")).hint(hint));
+            return Err(
+                Refused::new(format!("`{written}` does not exist on this machine")).hint(hint),
+            );
         }
-        return Err(Refused::new(format!("`{written}` does not exist"))
-            .hint(format!("paths of distributions are relative to `{}`", crate::error::shown(root))));
+        return Err(
+            Refused::new(format!("`{written}` does not exist")).hint(format!(
+                "paths of distributions are relative to `{}`",
+                crate::error::shown(root)
+            )),
+        );
     }
     if fragment.subdirectory.is_some() {
-        return Err(Refused::new(format!("`{written}` names a directory inside of an archive"))
-            .hint("unpack the archive and name the directory"));
+        return Err(Refused::new(format!(
+            "`{written}` names a directory inside of an archive"
+        ))
+        .hint("unpack the archive and name the directory"));
     }
     let (found, version) = from_file_name(file_name, written, name)?;
     Ok(fragment.direct(PinSource::File(path), found, version))
@@ -219,8 +297,13 @@ fn read_file(
 
 /// Returns the way out for a path that a tool wrote on another machine.
 fn foreign_path(path: &Path, name: Option<&PackageName>, file_name: &str) -> Option<String> {
-    let part = |names: &[&str]| path.iter().any(|part| names.iter().any(|name| part == *name));
-    let version = file_name.parse::<WheelFilename>().map_or_else(|_| "VERSION".to_owned(), |it| it.version.to_string());
+    let part = |names: &[&str]| {
+        path.iter()
+            .any(|part| names.iter().any(|name| part == *name))
+    };
+    let version = file_name
+        .parse::<WheelFilename>()
+        .map_or_else(|_| "VERSION".to_owned(), |it| it.version.to_string());
     let pin = format!("{}=={version}", name.map_or("NAME", PackageName::as_str));
     if part(&["croot", "feedstock_root", "conda-bld"]) {
         return Some(format!(
@@ -231,8 +314,12 @@ fn foreign_path(path: &Path, name: Option<&PackageName>, file_name: &str) -> Opt
         .iter()
         .nth(1)
         .and_then(|part| part.to_str())
-        .is_some_and(|part| matches!(part.as_bytes(), [letter, b':'] if letter.is_ascii_alphabetic()));
-    drive.then(|| format!("it is a path of Windows; write `{pin}`, or the path of a copy on this machine"))
+        .is_some_and(
+            |part| matches!(part.as_bytes(), [letter, b':'] if letter.is_ascii_alphabetic()),
+        );
+    drive.then(|| {
+        format!("it is a path of Windows; write `{pin}`, or the path of a copy on this machine")
+    })
 }
 
 /// Returns what the file name of a wheel, an egg or an sdist says.
@@ -262,16 +349,26 @@ fn from_file_name(
         };
     }
     let Ok(extension) = SourceDistExtension::from_path(file_name) else {
-        return Err(Refused::new(format!("`{written}` does not end like a wheel or an sdist"))
-            .hint("a wheel ends in `.whl`, an sdist in `.tar.gz` or `.zip`"));
+        return Err(
+            Refused::new(format!("`{written}` does not end like a wheel or an sdist"))
+                .hint("a wheel ends in `.whl`, an sdist in `.tar.gz` or `.zip`"),
+        );
     };
     match name {
-        // An archive of a tag is often called `v1.0.tar.gz`: then the version is found when it is built.
-        Some(name) => Ok((None, SourceDistFilename::parse(file_name, extension, name).ok().map(|sdist| sdist.version))),
+        // An archive of a tag is often called `v1.0.tar.gz`: then the version is found when it is
+        // built.
+        Some(name) => Ok((
+            None,
+            SourceDistFilename::parse(file_name, extension, name)
+                .ok()
+                .map(|sdist| sdist.version),
+        )),
         None => match SourceDistFilename::parsed_normalized_filename(file_name) {
             Ok(sdist) => Ok((Some(sdist.name), Some(sdist.version))),
-            Err(_) => Err(Refused::new(format!("`{written}` does not say what distribution it is"))
-                .hint("put the name before it: `name @ …`")),
+            Err(_) => Err(Refused::new(format!(
+                "`{written}` does not say what distribution it is"
+            ))
+            .hint("put the name before it: `name @ …`")),
         },
     }
 }
@@ -285,28 +382,52 @@ fn from_project(
     let text = |file: &str| std::fs::read_to_string(directory.join(file)).ok();
     let (pyproject, setup) = (text("pyproject.toml"), directory.join("setup.py").is_file());
     if pyproject.is_none() && !setup {
-        return Err(Refused::new(format!("`{written}` is a directory without a `pyproject.toml` or `setup.py`")));
+        return Err(Refused::new(format!(
+            "`{written}` is a directory without a `pyproject.toml` or `setup.py`"
+        )));
     }
     let table: Option<toml::Table> = pyproject.and_then(|text| toml::from_str(&text).ok());
-    let project = |key: &str| table.as_ref()?.get("project")?.get(key)?.as_str().map(str::to_owned);
+    let project = |key: &str| {
+        table
+            .as_ref()?
+            .get("project")?
+            .get(key)?
+            .as_str()
+            .map(str::to_owned)
+    };
     let cfg = || text("setup.cfg").as_deref().and_then(name_in_setup_cfg);
     let legacy = || cfg().or_else(|| text("setup.py").as_deref().and_then(name_in_setup_py));
-    let found = project("name").or_else(legacy).or_else(|| name_of_installed(directory));
+    let found = project("name")
+        .or_else(legacy)
+        .or_else(|| name_of_installed(directory));
     let found = found.and_then(|name| name.parse().ok());
     if found.is_none() && name.is_none() {
-        return Err(Refused::new(format!("`{written}` does not say what distribution it is"))
-            .hint("put the name before it: `name @ …`"));
+        return Err(
+            Refused::new(format!("`{written}` does not say what distribution it is"))
+                .hint("put the name before it: `name @ …`"),
+        );
     }
-    Ok((found, project("version").and_then(|version| version.parse().ok())))
+    Ok((
+        found,
+        project("version").and_then(|version| version.parse().ok()),
+    ))
 }
 
-/// What is written out in a setup.py, which is not run. If it turns out otherwise, the build says so.
+/// What is written out in a setup.py, which is not run. If it turns out otherwise, the build says
+/// so.
 fn name_in_setup_py(text: &str) -> Option<String> {
     let call = &text[text.find("setup(")?..];
     for (at, _) in call.match_indices("name") {
         let before = call[..at].chars().next_back()?;
-        let value = call[at + 4..].trim_start().strip_prefix('=').map(str::trim_start);
-        let Some(value) = value.filter(|_| before == '(' || before == ',' || before.is_whitespace()) else { continue };
+        let value = call[at + 4..]
+            .trim_start()
+            .strip_prefix('=')
+            .map(str::trim_start);
+        let Some(value) =
+            value.filter(|_| before == '(' || before == ',' || before.is_whitespace())
+        else {
+            continue;
+        };
         let quote = value.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
         return value[1..].split(quote).next().map(str::to_owned);
     }
@@ -318,11 +439,15 @@ fn name_of_installed(directory: &Path) -> Option<String> {
     let mut found = Vec::new();
     for below in [directory.to_owned(), directory.join("src")] {
         let entries = std::fs::read_dir(below).into_iter().flatten().flatten();
-        let infos = entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "egg-info"));
+        let infos = entries
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|e| e == "egg-info"));
         found.extend(infos.filter_map(|path| std::fs::read_to_string(path.join("PKG-INFO")).ok()));
     }
     let [only] = &found[..] else { return None };
-    only.lines().find_map(|line| line.strip_prefix("Name:")).map(|name| name.trim().to_owned())
+    only.lines()
+        .find_map(|line| line.strip_prefix("Name:"))
+        .map(|name| name.trim().to_owned())
 }
 
 fn name_in_setup_cfg(text: &str) -> Option<String> {
@@ -352,20 +477,33 @@ impl Fragment {
                 "egg" => {
                     let (name, extras) = split_extras(value);
                     fragment.egg = name.parse().ok();
-                    fragment.extras =
-                        extras.unwrap_or_default().split(',').filter_map(|one| one.parse().ok()).collect();
+                    fragment.extras = extras
+                        .unwrap_or_default()
+                        .split(',')
+                        .filter_map(|one| one.parse().ok())
+                        .collect();
                 }
                 "subdirectory" => {
-                    let climbs = Path::new(value).components().any(|part| !matches!(part, Component::Normal(_)));
+                    let climbs = Path::new(value)
+                        .components()
+                        .any(|part| !matches!(part, Component::Normal(_)));
                     if climbs {
-                        return Err(Refused::new(format!("the subdirectory of `{written}` is not inside of it")));
+                        return Err(Refused::new(format!(
+                            "the subdirectory of `{written}` is not inside of it"
+                        )));
                     }
                     fragment.subdirectory = Some(value.to_owned());
                 }
                 _ if hash::is_algorithm(key) => match hash::from_parts(key, value) {
                     Ok(digest) => fragment.hashes.push(digest),
                     Err(bad) if bad.weak => fragment.weak = Some(key.to_owned()),
-                    Err(bad) => return Err(Refused { message: bad.message, cause: None, hint: bad.hint }),
+                    Err(bad) => {
+                        return Err(Refused {
+                            message: bad.message,
+                            cause: None,
+                            hint: bad.hint,
+                        });
+                    }
                 },
                 _ => {}
             }
@@ -373,9 +511,21 @@ impl Fragment {
         Ok(fragment)
     }
 
-    fn direct(self, source: PinSource, found: Option<PackageName>, version: Option<Version>) -> Direct {
+    fn direct(
+        self,
+        source: PinSource,
+        found: Option<PackageName>,
+        version: Option<Version>,
+    ) -> Direct {
         let name = found.or(self.egg);
-        Direct { source, name, version, extras: self.extras, hashes: self.hashes, weak: self.weak }
+        Direct {
+            source,
+            name,
+            version,
+            extras: self.extras,
+            hashes: self.hashes,
+            weak: self.weak,
+        }
     }
 }
 
@@ -389,7 +539,10 @@ fn split_fragment(text: &str) -> (&str, Option<&str>) {
 
 /// Splits `path[extra,…]`.
 pub(super) fn split_extras(text: &str) -> (&str, Option<&str>) {
-    match text.strip_suffix(']').and_then(|text| text.rsplit_once('[')) {
+    match text
+        .strip_suffix(']')
+        .and_then(|text| text.rsplit_once('['))
+    {
         Some((path, extras)) if !path.is_empty() => (path.trim_end(), Some(extras)),
         _ => (text, None),
     }
@@ -414,17 +567,30 @@ pub(super) fn normal(path: &Path) -> PathBuf {
 /// A path is looked for in each of `bases`.
 pub(super) fn url_or_path(text: &str, written: &str, bases: &[&Path]) -> Result<Url, Refused> {
     if is_url(text) {
-        let Ok(url) = Url::parse(text) else { return Err(Refused::new(format!("`{written}` is not a URL"))) };
+        let Ok(url) = Url::parse(text) else {
+            return Err(Refused::new(format!("`{written}` is not a URL")));
+        };
         return match url.scheme() {
             "file" if url.to_file_path().is_ok_and(|path| path.exists()) => Ok(url),
-            "file" => Err(Refused::new(format!("`{}` does not exist", shown_url(&url)))),
+            "file" => Err(Refused::new(format!(
+                "`{}` does not exist",
+                shown_url(&url)
+            ))),
             "http" | "https" if url.has_host() => Ok(url),
-            other => Err(Refused::new(format!("pkgapp does not download from `{other}:`")).hint("use an https URL")),
+            other => Err(
+                Refused::new(format!("pkgapp does not download from `{other}:`"))
+                    .hint("use an https URL"),
+            ),
         };
     }
-    let found = bases.iter().map(|base| normal(&base.join(text))).find(|path| path.exists());
+    let found = bases
+        .iter()
+        .map(|base| normal(&base.join(text)))
+        .find(|path| path.exists());
     match found.and_then(|path| Url::from_file_path(path).ok()) {
         Some(url) => Ok(url),
-        None => Err(Refused::new(format!("`{written}` is neither a URL nor a path that exists"))),
+        None => Err(Refused::new(format!(
+            "`{written}` is neither a URL nor a path that exists"
+        ))),
     }
 }

@@ -8,8 +8,8 @@ use crate::lock::index::{NamedIndex, PYPI, PlaceId};
 use crate::lock::text::{Place, TextFile};
 use crate::lock::{Editable, FORMATS, Indexes, Lock, Names, Pin, PinSource, Selection, Url, hash};
 use crate::pypa::{
-    Environment, ExtraName, GroupName, HashDigest, MarkerEnvironment, MarkerTree, PackageName, Version,
-    VersionSpecifiers,
+    Environment, ExtraName, GroupName, HashDigest, MarkerEnvironment, MarkerTree, PackageName,
+    Version, VersionSpecifiers,
 };
 
 /// Most errors that are shown: a file that is no list of requirements is wrong in every line.
@@ -58,8 +58,8 @@ pub(super) struct Requirement {
     pub(super) extras: Vec<ExtraName>,
     pub(super) wanted: Wanted,
     pub(super) hashes: Vec<HashDigest>,
-    /// That `hashes` is empty is no mistake: they are inside `wanted`, or the format lets it have none, or it has
-    /// been said that they are wrong.
+    /// That `hashes` is empty is no mistake: they are inside `wanted`, or the format lets it have
+    /// none, or it has been said that they are wrong.
     pub(super) may_lack_hashes: bool,
     /// Where it begins.
     pub(super) at: Location,
@@ -107,7 +107,10 @@ impl<'a> Draft<'a> {
             required: Vec::new(),
             listed_twice: Vec::new(),
             constraints: Vec::new(),
-            hashes_because: selection.require_hashes.as_ref().map(|at| format!("`require-hashes` is set at {at}")),
+            hashes_because: selection
+                .require_hashes
+                .as_ref()
+                .map(|at| format!("`require-hashes` is set at {at}")),
             files: Vec::new(),
             open: Vec::new(),
             errors: Vec::new(),
@@ -141,7 +144,11 @@ impl<'a> Draft<'a> {
 
     /// Returns the extras that are asked for.
     pub(super) fn extras(&self) -> Vec<ExtraName> {
-        self.selection.extras.iter().map(|(name, _)| name.clone()).collect()
+        self.selection
+            .extras
+            .iter()
+            .map(|(name, _)| name.clone())
+            .collect()
     }
 
     /// Adds an index that a lock names, unless it is one of those that are asked anyway.
@@ -153,7 +160,8 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    /// Takes an index that a lock names for PyPI's place, unless a file that was read before has put another one there.
+    /// Takes an index that a lock names for PyPI's place, unless a file that was read before has
+    /// put another one there.
     pub(super) fn look_instead(&mut self, url: &str, at: &Location) -> Result<()> {
         let parsed = index_url(url, at)?;
         if !self.is_asked(&parsed) && self.indexes.index.is_none() {
@@ -166,12 +174,21 @@ impl<'a> Draft<'a> {
     fn is_asked(&self, url: &Url) -> bool {
         let plain = |url: &Url| url.as_str().trim_end_matches('/').to_owned();
         let named = self.indexes.named.iter().map(|index| &index.url);
-        let known = named.chain(&self.indexes.index).chain(&self.indexes.extra).any(|one| plain(one) == plain(url));
+        let known = named
+            .chain(&self.indexes.index)
+            .chain(&self.indexes.extra)
+            .any(|one| plain(one) == plain(url));
         known || (plain(url) == PYPI && self.indexes.index.is_none())
     }
 
     /// Notes that a lock takes a distribution from one index, which it calls `called`.
-    pub(super) fn look_only(&mut self, name: &PackageName, called: &str, url: &str, at: &Location) -> Result<()> {
+    pub(super) fn look_only(
+        &mut self,
+        name: &PackageName,
+        called: &str,
+        url: &str,
+        at: &Location,
+    ) -> Result<()> {
         let parsed = index_url(url, at)?;
         self.indexes.add_source(name, called, &parsed, at);
         Ok(())
@@ -179,50 +196,86 @@ impl<'a> Draft<'a> {
 
     /// Returns whether a group is asked for.
     pub(super) fn has_group(&self, name: &str) -> bool {
-        name.parse::<GroupName>().is_ok_and(|name| self.selection.groups.iter().any(|(known, _)| *known == name))
+        name.parse::<GroupName>().is_ok_and(|name| {
+            self.selection
+                .groups
+                .iter()
+                .any(|(known, _)| *known == name)
+        })
     }
 
     /// Takes the oldest patch release that the Python can be for the only one.
     pub(super) fn for_oldest_patch(self) -> Self {
         let oldest = self.env.oldest_patch();
-        Self { patch_range: [oldest.clone(), oldest], ..self }
+        Self {
+            patch_range: [oldest.clone(), oldest],
+            ..self
+        }
     }
 
     /// Returns the names that have two different pins.
     pub(super) fn pinned_twice(&self) -> BTreeSet<PackageName> {
         let mut by_name: BTreeMap<&PackageName, Vec<&Requirement>> = BTreeMap::new();
         for requirement in &self.required {
-            by_name.entry(&requirement.name).or_default().push(requirement);
+            by_name
+                .entry(&requirement.name)
+                .or_default()
+                .push(requirement);
         }
         let differ = |requirements: &[&Requirement]| {
-            let versions: BTreeSet<_> = requirements.iter().filter_map(|one| one.version()).collect();
+            let versions: BTreeSet<_> = requirements
+                .iter()
+                .filter_map(|one| one.version())
+                .collect();
             versions.len() > 1
         };
-        let pinned = by_name.into_iter().filter(|(_, requirements)| differ(requirements)).map(|(name, _)| name);
-        pinned.chain(self.listed_twice.iter().map(|(name, ..)| name)).cloned().collect()
+        let pinned = by_name
+            .into_iter()
+            .filter(|(_, requirements)| differ(requirements))
+            .map(|(name, _)| name);
+        pinned
+            .chain(self.listed_twice.iter().map(|(name, ..)| name))
+            .cloned()
+            .collect()
     }
 
-    /// Takes the pins of some names from a draft of the same files for fewer patch releases, where it has them.
+    /// Takes the pins of some names from a draft of the same files for fewer patch releases, where
+    /// it has them.
     pub(super) fn settle(&mut self, names: &BTreeSet<PackageName>, fewer: Self) {
         for name in names {
-            let settled: Vec<_> = fewer.required.iter().filter(|one| one.name == *name).cloned().collect();
+            let settled: Vec<_> = fewer
+                .required
+                .iter()
+                .filter(|one| one.name == *name)
+                .cloned()
+                .collect();
             if !settled.is_empty() {
                 self.required.retain(|one| one.name != *name);
                 self.required.extend(settled);
                 self.listed_twice.retain(|(other, ..)| other != name);
-                self.listed_twice.extend(fewer.listed_twice.iter().filter(|(other, ..)| other == name).cloned());
+                self.listed_twice.extend(
+                    fewer
+                        .listed_twice
+                        .iter()
+                        .filter(|(other, ..)| other == name)
+                        .cloned(),
+                );
             }
         }
     }
 
     /// Notes a second entry of a name in a file that has one of each.
     pub(super) fn lists_twice(&mut self, name: &PackageName, first: &Location, second: &Location) {
-        self.listed_twice.push((name.clone(), self.sequence, first.clone(), second.clone()));
+        self.listed_twice
+            .push((name.clone(), self.sequence, first.clone(), second.clone()));
     }
 
     /// Reads a file in whatever format it is.
     pub(super) fn read(&mut self, file: &TextFile) {
-        if let Some(format) = FORMATS.iter().find(|format| (format.recognises)(file.name(), &file.text)) {
+        if let Some(format) = FORMATS
+            .iter()
+            .find(|format| (format.recognises)(file.name(), &file.text))
+        {
             self.read_with(file, format.read);
         }
     }
@@ -250,15 +303,18 @@ impl<'a> Draft<'a> {
         self.open.contains(place)
     }
 
-    /// Returns whether a marker holds in the environment. Where the patch release of Python is not known, it is enough
-    /// that it holds with one: what ships and is not needed does no harm, what is needed and missing does.
+    /// Returns whether a marker holds in the environment. Where the patch release of Python is not
+    /// known, it is enough that it holds with one: what ships and is not needed does no harm,
+    /// what is needed and missing does.
     ///
     /// `groups` are those of a pylock.toml, which has markers of its own; `None` for other files.
     pub(super) fn holds(&self, marker: MarkerTree, groups: Option<&[GroupName]>) -> bool {
         match groups {
             Some(groups) => {
                 let extras = self.extras();
-                self.patch_range.iter().any(|markers| marker.evaluate_pep751(markers, &extras, groups))
+                self.patch_range
+                    .iter()
+                    .any(|markers| marker.evaluate_pep751(markers, &extras, groups))
             }
             None => self.holds_with(marker, &[]),
         }
@@ -266,7 +322,9 @@ impl<'a> Draft<'a> {
 
     /// As [`Draft::holds`], with extras.
     pub(super) fn holds_with(&self, marker: MarkerTree, extras: &[ExtraName]) -> bool {
-        self.patch_range.iter().any(|markers| marker.evaluate(markers, extras))
+        self.patch_range
+            .iter()
+            .any(|markers| marker.evaluate(markers, extras))
     }
 
     /// Begins the next statement; errors are reported in the order of statements.
@@ -282,15 +340,24 @@ impl<'a> Draft<'a> {
 
     /// Keeps the values of variables out of messages.
     pub(super) fn hide(&mut self, variables: &[(String, String)]) {
-        // What is so short, or a version, is no secret; and to replace it in a message would only confuse.
-        let secret = |value: &str| value.len() >= SHORTEST_SECRET && value.parse::<Version>().is_err();
-        self.indexes.variables.extend(variables.iter().map(|(name, _)| name.clone()));
-        self.variables.extend(variables.iter().filter(|(_, value)| secret(value)).cloned());
+        // What is so short, or a version, is no secret; and to replace it in a message would only
+        // confuse.
+        let secret =
+            |value: &str| value.len() >= SHORTEST_SECRET && value.parse::<Version>().is_err();
+        self.indexes
+            .variables
+            .extend(variables.iter().map(|(name, _)| name.clone()));
+        self.variables
+            .extend(variables.iter().filter(|(_, value)| secret(value)).cloned());
     }
 
     /// Returns a text with the values of variables written as the files write them.
     pub(super) fn without_secrets(&self, text: &str) -> String {
-        self.variables.iter().fold(text.to_owned(), |text, (name, value)| text.replace(value, &format!("${{{name}}}")))
+        self.variables
+            .iter()
+            .fold(text.to_owned(), |text, (name, value)| {
+                text.replace(value, &format!("${{{name}}}"))
+            })
     }
 
     pub(super) fn require(&mut self, requirement: Requirement) {
@@ -312,18 +379,30 @@ impl<'a> Draft<'a> {
     pub(super) fn finish(mut self) -> Result<Lock> {
         let mut by_name: BTreeMap<PackageName, Vec<Requirement>> = BTreeMap::new();
         for requirement in std::mem::take(&mut self.required) {
-            by_name.entry(requirement.name.clone()).or_default().push(requirement);
+            by_name
+                .entry(requirement.name.clone())
+                .or_default()
+                .push(requirement);
         }
         for (name, order, first, second) in std::mem::take(&mut self.listed_twice) {
-            let error = Error::new(format!("`{name}` is listed twice for one environment")).at(second);
+            let error =
+                Error::new(format!("`{name}` is listed twice for one environment")).at(second);
             let error = error.note(format!("the other entry is at {first}"));
-            self.errors.push((order, error.hint("give them markers that never hold together, or lock again")));
+            self.errors.push((
+                order,
+                error.hint("give them markers that never hold together, or lock again"),
+            ));
             // That is all that is to be said of it.
             by_name.remove(&name);
         }
         let mut pins = Vec::new();
         for (name, requirements) in by_name {
-            let constraints: Vec<_> = self.constraints.iter().filter(|known| known.name == name).cloned().collect();
+            let constraints: Vec<_> = self
+                .constraints
+                .iter()
+                .filter(|known| known.name == name)
+                .cloned()
+                .collect();
             match pin(&requirements, &constraints) {
                 Ok(pin) => pins.push((requirements, pin)),
                 Err(errors) => self.errors.extend(errors),
@@ -337,8 +416,17 @@ impl<'a> Draft<'a> {
         errors.sort_by_key(|(order, _)| *order);
         let more = errors.len().saturating_sub(MOST_ERRORS);
         let hide = |text: &str| self.without_secrets(text);
-        if let Some(error) = Error::all(errors.into_iter().take(MOST_ERRORS).map(|(_, error)| error.map_text(&hide))) {
-            return Err(if more == 0 { error } else { error.note(format!("{more} more errors are not shown")) });
+        if let Some(error) = Error::all(
+            errors
+                .into_iter()
+                .take(MOST_ERRORS)
+                .map(|(_, error)| error.map_text(&hide)),
+        ) {
+            return Err(if more == 0 {
+                error
+            } else {
+                error.note(format!("{more} more errors are not shown"))
+            });
         }
         Ok(Lock {
             pins: pins.into_iter().map(|(_, pin)| pin).collect(),
@@ -353,23 +441,38 @@ impl<'a> Draft<'a> {
 
     /// The configuration's default index goes before a file's.
     fn warn_of_default(&mut self) {
-        if let (PlaceId::Named(default), Some(at)) = (self.indexes.default_place(), &self.index_at) {
-            let NamedIndex { name, at: stronger, .. } = &self.indexes.named[default];
-            self.warnings
-                .push(format!("`--index-url` has no effect: `{name}` is the default index by {stronger} ({at})"));
+        if let (PlaceId::Named(default), Some(at)) = (self.indexes.default_place(), &self.index_at)
+        {
+            let NamedIndex {
+                name, at: stronger, ..
+            } = &self.indexes.named[default];
+            self.warnings.push(format!(
+                "`--index-url` has no effect: `{name}` is the default index by {stronger} ({at})"
+            ));
         }
     }
 
-    /// Makes pins of the constraints that no requirement needs. What is wrong with one matters only if it ships.
+    /// Makes pins of the constraints that no requirement needs. What is wrong with one matters only
+    /// if it ships.
     fn offered(&self, pins: &[(Vec<Requirement>, Pin)]) -> Vec<Pin> {
         let mut by_name: BTreeMap<&PackageName, Vec<Requirement>> = BTreeMap::new();
         for constraint in &self.constraints {
-            if pins.binary_search_by(|(_, pin)| pin.name.cmp(&constraint.name)).is_err() {
-                by_name.entry(&constraint.name).or_default().push(constraint.clone());
+            if pins
+                .binary_search_by(|(_, pin)| pin.name.cmp(&constraint.name))
+                .is_err()
+            {
+                by_name
+                    .entry(&constraint.name)
+                    .or_default()
+                    .push(constraint.clone());
             }
         }
-        let offered = by_name.into_values().filter_map(|constraints| pin(&constraints, &[]).ok());
-        offered.filter(|pin| self.hashes_because.is_none() || !pin.hashes.is_empty()).collect()
+        let offered = by_name
+            .into_values()
+            .filter_map(|constraints| pin(&constraints, &[]).ok());
+        offered
+            .filter(|pin| self.hashes_because.is_none() || !pin.hashes.is_empty())
+            .collect()
     }
 
     /// Refuses groups and extras that no lock has.
@@ -393,20 +496,33 @@ impl<'a> Draft<'a> {
                 errors.push(unknown("extra", name, at, extras));
             }
         }
-        self.errors.extend(errors.into_iter().map(|error| (0, error)));
+        self.errors
+            .extend(errors.into_iter().map(|error| (0, error)));
     }
 
-    /// With hashes, every pin must have them, and a directory can have none (pip's hash-checking mode).
+    /// With hashes, every pin must have them, and a directory can have none (pip's hash-checking
+    /// mode).
     fn check_hashes(&mut self, pins: &[(Vec<Requirement>, Pin)]) {
-        let Some(why) = &self.hashes_because else { return };
+        let Some(why) = &self.hashes_because else {
+            return;
+        };
         let mut bare: Vec<(&Requirement, &Pin)> = pins
             .iter()
-            .filter(|(requirements, pin)| pin.hashes.is_empty() && !requirements.iter().any(|one| one.may_lack_hashes))
+            .filter(|(requirements, pin)| {
+                pin.hashes.is_empty() && !requirements.iter().any(|one| one.may_lack_hashes)
+            })
             .filter_map(|(requirements, pin)| Some((requirements.first()?, pin)))
             .collect();
         bare.sort_by_key(|(requirement, _)| requirement.order);
-        let Some((first, _)) = bare.first() else { return };
-        let mut error = Error::new(format!("{} of {} pins have no hash", bare.len(), pins.len())).at(first.at.clone());
+        let Some((first, _)) = bare.first() else {
+            return;
+        };
+        let mut error = Error::new(format!(
+            "{} of {} pins have no hash",
+            bare.len(),
+            pins.len()
+        ))
+        .at(first.at.clone());
         if bare.len() == 1 {
             error = Error::new(format!("`{}` has no hash", first.shown)).at(first.at.clone());
         } else {
@@ -415,7 +531,9 @@ impl<'a> Draft<'a> {
             }
         }
         error = error.note(format!("{why}, and then every pin needs a hash"));
-        let directory = bare.iter().any(|(_, pin)| matches!(pin.source, PinSource::Directory(_)));
+        let directory = bare
+            .iter()
+            .any(|(_, pin)| matches!(pin.source, PinSource::Directory(_)));
         error = error.hint(if directory {
             "a directory can't have a hash; build a wheel of it (`pip wheel --no-deps`), and pin that with its hash"
         } else {
@@ -480,19 +598,32 @@ fn pin(requirements: &[Requirement], constraints: &[Requirement]) -> Result<Pin,
     let (source, decided_by) = source_of(requirements, constraints)?;
     let version = match source {
         Some(Wanted::Source(_, Some(version))) => Some(version.clone()),
-        _ => requirements.iter().chain(constraints).find_map(Requirement::exact),
+        _ => requirements
+            .iter()
+            .chain(constraints)
+            .find_map(Requirement::exact),
     };
     check_versions(version.as_ref(), decided_by, requirements, constraints)?;
     let hashes = hashes_of(requirements, constraints)?;
     let first = &requirements[0];
-    let mut extras: Vec<_> = requirements.iter().flat_map(|one| one.extras.iter().cloned()).collect();
+    let mut extras: Vec<_> = requirements
+        .iter()
+        .flat_map(|one| one.extras.iter().cloned())
+        .collect();
     extras.sort();
     extras.dedup();
     let source = match source {
         Some(Wanted::Source(source, _)) => source.clone(),
         _ => PinSource::Index,
     };
-    Ok(Pin { name: first.name.clone(), version, extras, source, hashes, at: decided_by.at.clone() })
+    Ok(Pin {
+        name: first.name.clone(),
+        version,
+        extras,
+        source,
+        hashes,
+        at: decided_by.at.clone(),
+    })
 }
 
 /// Finds the requirement or constraint that says exactly what ships: a file, else one version.
@@ -500,14 +631,21 @@ fn source_of<'a>(
     requirements: &'a [Requirement],
     constraints: &'a [Requirement],
 ) -> Result<(Option<&'a Wanted>, &'a Requirement), Ordered> {
-    let mut sources = requirements.iter().chain(constraints).filter(|one| matches!(one.wanted, Wanted::Source(..)));
+    let mut sources = requirements
+        .iter()
+        .chain(constraints)
+        .filter(|one| matches!(one.wanted, Wanted::Source(..)));
     if let Some(first) = sources.next() {
         return match sources.find(|other| !same_source(&first.wanted, &other.wanted)) {
             Some(other) => Err(vec![(other.order, pinned_twice(first, other))]),
             None => Ok((Some(&first.wanted), first)),
         };
     }
-    match requirements.iter().chain(constraints).find(|one| one.exact().is_some()) {
+    match requirements
+        .iter()
+        .chain(constraints)
+        .find(|one| one.exact().is_some())
+    {
         Some(exact) => Ok((None, exact)),
         None => Err(vec![(requirements[0].order, not_pinned(&requirements[0]))]),
     }
@@ -520,12 +658,18 @@ fn check_versions(
     requirements: &[Requirement],
     constraints: &[Requirement],
 ) -> Result<(), Ordered> {
-    let Some(version) = version else { return Ok(()) };
+    let Some(version) = version else {
+        return Ok(());
+    };
     let mut errors = Vec::new();
-    for (one, constraint) in
-        requirements.iter().map(|one| (one, false)).chain(constraints.iter().map(|one| (one, true)))
+    for (one, constraint) in requirements
+        .iter()
+        .map(|one| (one, false))
+        .chain(constraints.iter().map(|one| (one, true)))
     {
-        let Wanted::Versions(specifiers) = &one.wanted else { continue };
+        let Wanted::Versions(specifiers) = &one.wanted else {
+            continue;
+        };
         if specifiers.contains(version) {
             continue;
         }
@@ -534,21 +678,39 @@ fn check_versions(
         } else if one.exact().is_some() && !constraint {
             pinned_twice(pinned, one)
         } else {
-            let what = if constraint { "the constraint" } else { "the requirement" };
-            Error::new(format!("`{}` is pinned to {version}, which {what} `{}` excludes", one.name, one.shown))
-                .at(one.version_at.clone())
-                .note(format!("the pin is `{}` at {}", pinned.shown, pinned.at))
+            let what = if constraint {
+                "the constraint"
+            } else {
+                "the requirement"
+            };
+            Error::new(format!(
+                "`{}` is pinned to {version}, which {what} `{}` excludes",
+                one.name, one.shown
+            ))
+            .at(one.version_at.clone())
+            .note(format!("the pin is `{}` at {}", pinned.shown, pinned.at))
         };
         errors.push((one.order, error));
     }
-    if errors.is_empty() { Ok(()) } else { Err(errors) }
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(errors)
+    }
 }
 
 /// A file must match what every line about it accepts, as in pip.
-fn hashes_of(requirements: &[Requirement], constraints: &[Requirement]) -> Result<Vec<HashDigest>, Ordered> {
+fn hashes_of(
+    requirements: &[Requirement],
+    constraints: &[Requirement],
+) -> Result<Vec<HashDigest>, Ordered> {
     let mut hashes: Vec<HashDigest> = Vec::new();
     let mut given_by: Option<&Requirement> = None;
-    for one in requirements.iter().chain(constraints).filter(|one| !one.hashes.is_empty()) {
+    for one in requirements
+        .iter()
+        .chain(constraints)
+        .filter(|one| !one.hashes.is_empty())
+    {
         let Some(common) = hash::both(&hashes, &one.hashes) else {
             let other = given_by.map_or_else(String::new, |known| known.at.to_string());
             let error = Error::new(format!("no file can match the hashes of `{}`", one.shown))
@@ -578,52 +740,78 @@ impl Requirement {
     fn exact(&self) -> Option<Version> {
         use uv_pep440::Operator;
 
-        let Wanted::Versions(specifiers) = &self.wanted else { return None };
-        let exact = |operator: &Operator| matches!(operator, Operator::Equal | Operator::ExactEqual);
-        specifiers.iter().find(|one| exact(one.operator())).map(|one| one.version().clone())
+        let Wanted::Versions(specifiers) = &self.wanted else {
+            return None;
+        };
+        let exact =
+            |operator: &Operator| matches!(operator, Operator::Equal | Operator::ExactEqual);
+        specifiers
+            .iter()
+            .find(|one| exact(one.operator()))
+            .map(|one| one.version().clone())
     }
 }
 
 fn unknown<T: ToString + Ord>(what: &str, name: &T, at: &Location, known: &BTreeSet<T>) -> Error {
     let error = Error::new(format!("no lock has the {what} `{}`", name.to_string())).at(at.clone());
-    let names: Vec<_> = known.iter().map(|name| format!("`{}`", name.to_string())).collect();
+    let names: Vec<_> = known
+        .iter()
+        .map(|name| format!("`{}`", name.to_string()))
+        .collect();
     match names.is_empty() {
-        true => error.note(format!("the files of `[python] requirements` say of no {what} what belongs to it")),
+        true => error.note(format!(
+            "the files of `[python] requirements` say of no {what} what belongs to it"
+        )),
         false => error.hint(format!("there is {}", names.join(", "))),
     }
 }
 
 fn pinned_twice(first: &Requirement, other: &Requirement) -> Error {
-    Error::new(format!("`{}` is pinned twice: `{}` and `{}`", first.name, first.shown, other.shown))
-        .at(other.version_at.clone())
-        .note(format!("the other pin is at {}", first.at))
-        .hint("keep one of them, or give them markers that never hold together")
+    Error::new(format!(
+        "`{}` is pinned twice: `{}` and `{}`",
+        first.name, first.shown, other.shown
+    ))
+    .at(other.version_at.clone())
+    .note(format!("the other pin is at {}", first.at))
+    .hint("keep one of them, or give them markers that never hold together")
 }
 
 fn not_pinned(requirement: &Requirement) -> Error {
     use uv_pep440::Operator;
 
-    let error =
-        Error::new(format!("requirement `{}` is not pinned", requirement.shown)).at(requirement.version_at.clone());
-    let Wanted::Versions(specifiers) = &requirement.wanted else { return error };
+    let error = Error::new(format!("requirement `{}` is not pinned", requirement.shown))
+        .at(requirement.version_at.clone());
+    let Wanted::Versions(specifiers) = &requirement.wanted else {
+        return error;
+    };
     let name = &requirement.name;
-    let way_out = match specifiers.iter().next().map(|one| (one.operator(), one.version())) {
+    let way_out = match specifiers
+        .iter()
+        .next()
+        .map(|one| (one.operator(), one.version()))
+    {
         Some((Operator::EqualStar, version)) => {
             format!("`=={version}.*` allows many versions; write `{name}==` and the whole version")
         }
         _ => format!("write `{name}==` and the version that shall ship"),
     };
-    error.hint(format!("{way_out}, or run `pkgapp lock`, which finds one and pins all that is missing"))
+    error.hint(format!(
+        "{way_out}, or run `pkgapp lock`, which finds one and pins all that is missing"
+    ))
 }
 
 fn same_source(one: &Wanted, other: &Wanted) -> bool {
-    let (Wanted::Source(one, _), Wanted::Source(other, _)) = (one, other) else { return false };
+    let (Wanted::Source(one, _), Wanted::Source(other, _)) = (one, other) else {
+        return false;
+    };
     one == other
 }
 
 fn index_url(text: &str, at: &Location) -> Result<Url> {
     match Url::parse(text) {
         Ok(url) if matches!(url.scheme(), "http" | "https" | "file") => Ok(url),
-        _ => Err(Error::new("the URL of an index is not an http, https or file URL").at(at.clone())),
+        _ => {
+            Err(Error::new("the URL of an index is not an http, https or file URL").at(at.clone()))
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! What the readers of lock files have in common: names, versions, markers, files and hashes of an entry, with places.
+//! What the readers of lock files have in common: names, versions, markers, files and hashes of an
+//! entry, with places.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -10,19 +11,29 @@ use crate::error::{Error, Location};
 use crate::http::percent_decoded;
 use crate::lock::draft::{Draft, Requirement, Wanted};
 use crate::lock::text::{Place, TextFile};
-use crate::lock::{FilePlace, GitSource, LockedFile, MercurialSource, PinSource, Url, direct, hash};
-use crate::pypa::{ExtraName, HashDigest, MarkerTree, PackageName, Version, VersionSpecifiers, WheelFilename};
+use crate::lock::{
+    FilePlace, GitSource, LockedFile, MercurialSource, PinSource, Url, direct, hash,
+};
+use crate::pypa::{
+    ExtraName, HashDigest, MarkerTree, PackageName, Version, VersionSpecifiers, WheelFilename,
+};
 
 /// An error of an entry, whose place is known.
 pub(super) type Checked<T> = Result<T, Error>;
 
 /// Reads a TOML lock, or notes why it is none.
-pub(super) fn toml<T: serde::de::DeserializeOwned>(draft: &mut Draft<'_>, file: &TextFile, what: &str) -> Option<T> {
+pub(super) fn toml<T: serde::de::DeserializeOwned>(
+    draft: &mut Draft<'_>,
+    file: &TextFile,
+    what: &str,
+) -> Option<T> {
     draft.next_statement();
     match toml::from_str(&file.text) {
         Ok(lock) => Some(lock),
         Err(error) => {
-            let at = error.span().map_or_else(|| Location::file(&file.file), |span| file.at(span.start));
+            let at = error
+                .span()
+                .map_or_else(|| Location::file(&file.file), |span| file.at(span.start));
             let message = format!("`{}` is not a {what}", file.name());
             draft.fail(Error::new(message).at(at).cause_text(error.message()));
             None
@@ -30,7 +41,8 @@ pub(super) fn toml<T: serde::de::DeserializeOwned>(draft: &mut Draft<'_>, file: 
     }
 }
 
-/// A TOML lock that lists packages: what its reader has to say beyond the frame that all of them share.
+/// A TOML lock that lists packages: what its reader has to say beyond the frame that all of them
+/// share.
 pub(super) trait TomlLock: serde::de::DeserializeOwned {
     /// What messages call the format.
     const WHAT: &'static str;
@@ -68,9 +80,17 @@ pub(super) struct Reader<'r, 'a, L> {
 
 /// Reads a lock into the draft, or notes what is wrong with it.
 pub(super) fn read<L: TomlLock>(draft: &mut Draft<'_>, file: &TextFile) {
-    let Some(lock) = toml::<L>(draft, file, L::WHAT) else { return };
+    let Some(lock) = toml::<L>(draft, file, L::WHAT) else {
+        return;
+    };
     let has_hashes = lock.has_hashes();
-    let mut reader = Reader { draft, file, lock: &lock, names: Vec::new(), has_hashes };
+    let mut reader = Reader {
+        draft,
+        file,
+        lock: &lock,
+        names: Vec::new(),
+        has_hashes,
+    };
     if let Err(error) = reader.all() {
         reader.draft.fail(error);
     }
@@ -88,7 +108,9 @@ impl<L: TomlLock> Reader<'_, '_, L> {
         }
         for (index, extras) in L::shipping(self)? {
             match L::requirement(self, index, extras) {
-                Ok(requirement) => requirement.into_iter().for_each(|one| self.draft.require(one)),
+                Ok(requirement) => requirement
+                    .into_iter()
+                    .for_each(|one| self.draft.require(one)),
                 Err(error) => {
                     self.draft.next_statement();
                     self.draft.fail(error);
@@ -113,26 +135,40 @@ pub(super) fn at<T>(file: &TextFile, spanned: &Spanned<T>) -> Location {
 
 /// Reads the name of a distribution.
 pub(super) fn name(text: &str, at: &Location) -> Checked<PackageName> {
-    let named = |error| Error::new(format!("`{text}` is not the name of a distribution")).at(at.clone()).cause(error);
+    let named = |error| {
+        Error::new(format!("`{text}` is not the name of a distribution"))
+            .at(at.clone())
+            .cause(error)
+    };
     PackageName::from_str(text).map_err(named)
 }
 
 /// Reads a version.
 pub(super) fn version(text: &str, at: &Location) -> Checked<Version> {
-    let named = |error| Error::new(format!("`{text}` is not a version")).at(at.clone()).cause(error);
+    let named = |error| {
+        Error::new(format!("`{text}` is not a version"))
+            .at(at.clone())
+            .cause(error)
+    };
     Version::from_str(text).map_err(named)
 }
 
 /// Reads a marker.
 pub(super) fn marker(text: &str, at: &Location) -> Checked<MarkerTree> {
     MarkerTree::from_str(text).map_err(|error| {
-        Error::new(format!("`{text}` is not a marker")).at(at.clone()).cause_text(error.message.to_string())
+        Error::new(format!("`{text}` is not a marker"))
+            .at(at.clone())
+            .cause_text(error.message.to_string())
     })
 }
 
 /// Reads the name of an extra.
 pub(super) fn extra(text: &str, at: &Location) -> Checked<ExtraName> {
-    let named = |error| Error::new(format!("`{text}` is not the name of an extra")).at(at.clone()).cause(error);
+    let named = |error| {
+        Error::new(format!("`{text}` is not the name of an extra"))
+            .at(at.clone())
+            .cause(error)
+    };
     ExtraName::from_str(text).map_err(named)
 }
 
@@ -141,33 +177,53 @@ pub(super) fn digest(text: &str, at: &Location) -> Checked<Option<HashDigest>> {
     match hash::parse(text) {
         Ok(digest) => Ok(Some(digest)),
         Err(bad) if bad.weak => Ok(None),
-        Err(bad) => Err(bad.hint.into_iter().fold(Error::new(bad.message).at(at.clone()), Error::hint)),
+        Err(bad) => Err(bad
+            .hint
+            .into_iter()
+            .fold(Error::new(bad.message).at(at.clone()), Error::hint)),
     }
 }
 
 /// Refuses what is made for another Python than the release's.
 pub(super) fn python(draft: &Draft<'_>, requires: &str, at: &Location, what: &str) -> Checked<()> {
     let specifiers = VersionSpecifiers::from_str(requires).map_err(|error| {
-        Error::new(format!("`{requires}` is not a set of versions")).at(at.clone()).cause_text(error.to_string())
+        Error::new(format!("`{requires}` is not a set of versions"))
+            .at(at.clone())
+            .cause_text(error.to_string())
     })?;
     if draft.env.admits(&specifiers) {
         return Ok(());
     }
-    Err(Error::new(format!("{what} requires Python {requires}, and the release is for {}", draft.env.python))
-        .at(at.clone()))
+    Err(Error::new(format!(
+        "{what} requires Python {requires}, and the release is for {}",
+        draft.env.python
+    ))
+    .at(at.clone()))
 }
 
-/// Returns the version that a wheel's or sdist's name says, and checks that the name is this distribution's.
-pub(super) fn version_of(file: &str, name: &PackageName, at: &Location) -> Checked<Option<Version>> {
-    if Path::new(file).extension().is_none_or(|extension| extension != "whl") {
+/// Returns the version that a wheel's or sdist's name says, and checks that the name is this
+/// distribution's.
+pub(super) fn version_of(
+    file: &str,
+    name: &PackageName,
+    at: &Location,
+) -> Checked<Option<Version>> {
+    if Path::new(file)
+        .extension()
+        .is_none_or(|extension| extension != "whl")
+    {
         // Sdists that are older than PEP 625 have all kinds of names.
         let extension = uv_distribution_filename::SourceDistExtension::from_path(file);
-        let parsed = extension.ok().and_then(|kind| SourceDistFilename::parse(file, kind, name).ok());
+        let parsed = extension
+            .ok()
+            .and_then(|kind| SourceDistFilename::parse(file, kind, name).ok());
         return Ok(parsed.map(|sdist| sdist.version));
     }
-    let wheel = file
-        .parse::<WheelFilename>()
-        .map_err(|error| Error::new(format!("`{file}` is not the name of a wheel")).at(at.clone()).cause(error))?;
+    let wheel = file.parse::<WheelFilename>().map_err(|error| {
+        Error::new(format!("`{file}` is not the name of a wheel"))
+            .at(at.clone())
+            .cause(error)
+    })?;
     if wheel.name != *name {
         return Err(Error::new(format!("`{file}` is not a wheel of `{name}`")).at(at.clone()));
     }
@@ -185,7 +241,11 @@ pub(super) fn check_versions(
         if let (Some(version), Some(says)) = (version, version_of(&file.name, name, at)?)
             && *version != says
         {
-            return Err(Error::new(format!("`{}` is not version {version} of `{name}`", file.name)).at(at.clone()));
+            return Err(Error::new(format!(
+                "`{}` is not version {version} of `{name}`",
+                file.name
+            ))
+            .at(at.clone()));
         }
     }
     Ok(())
@@ -199,7 +259,9 @@ pub(super) fn file_url(text: &str, at: &Location) -> Checked<FilePlace> {
             Ok(path) if url.scheme() == "file" => Ok(FilePlace::Path(path)),
             _ => Err(Error::new("a file's URL is not an http, https or file URL").at(at.clone())),
         },
-        Err(error) => Err(Error::new("a file's URL is not a URL").at(at.clone()).cause(error)),
+        Err(error) => Err(Error::new("a file's URL is not a URL")
+            .at(at.clone())
+            .cause(error)),
     }
 }
 
@@ -207,14 +269,20 @@ pub(super) fn file_url(text: &str, at: &Location) -> Checked<FilePlace> {
 pub(super) fn file_name(place: &FilePlace) -> String {
     match place {
         FilePlace::Url(url) => percent_decoded(url.path().rsplit('/').next().unwrap_or_default()),
-        FilePlace::Path(path) => path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+        FilePlace::Path(path) => path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default(),
     }
 }
 
-/// Returns what relative paths in a lock are relative to; `None` on a server, which must not choose files of this machine.
+/// Returns what relative paths in a lock are relative to; `None` on a server, which must not choose
+/// files of this machine.
 pub(super) fn beside(file: &TextFile, path: &str) -> Option<PathBuf> {
     match &file.place {
-        Place::Disk(lock) => Some(direct::normal(&lock.parent().unwrap_or(Path::new("/")).join(path))),
+        Place::Disk(lock) => Some(direct::normal(
+            &lock.parent().unwrap_or(Path::new("/")).join(path),
+        )),
         Place::Web(_) => None,
     }
 }
@@ -226,21 +294,29 @@ pub(super) fn directory(file: &TextFile, path: &str, at: &Location) -> Checked<P
     };
     match directory.is_dir() {
         true => Ok(PinSource::Directory(directory)),
-        false => Err(Error::new(format!("`{}` is not a directory", crate::error::shown(&directory))).at(at.clone())),
+        false => Err(Error::new(format!(
+            "`{}` is not a directory",
+            crate::error::shown(&directory)
+        ))
+        .at(at.clone())),
     }
 }
 
 /// Makes a source of a path that a lock names: an archive or a project's directory.
 pub(super) fn path(file: &TextFile, path: &str, at: &Location) -> Checked<PinSource> {
     let Some(found) = beside(file, path) else {
-        return Err(Error::new(format!("`{path}` is a file beside a lock on a server")).at(at.clone()));
+        return Err(
+            Error::new(format!("`{path}` is a file beside a lock on a server")).at(at.clone()),
+        );
     };
     if found.is_dir() {
         return Ok(PinSource::Directory(found));
     }
     match found.is_file() {
         true => Ok(PinSource::File(found)),
-        false => Err(Error::new(format!("`{}` does not exist", crate::error::shown(&found))).at(at.clone())),
+        false => Err(
+            Error::new(format!("`{}` does not exist", crate::error::shown(&found))).at(at.clone()),
+        ),
     }
 }
 
@@ -248,13 +324,19 @@ pub(super) fn path(file: &TextFile, path: &str, at: &Location) -> Checked<PinSou
 pub(super) fn archive(text: &str, subdirectory: Option<&str>, at: &Location) -> Checked<PinSource> {
     match (file_url(text, at)?, subdirectory) {
         (FilePlace::Url(mut url), subdirectory) => {
-            url.set_fragment(subdirectory.map(|below| format!("subdirectory={below}")).as_deref());
+            url.set_fragment(
+                subdirectory
+                    .map(|below| format!("subdirectory={below}"))
+                    .as_deref(),
+            );
             Ok(PinSource::Url(url))
         }
         (FilePlace::Path(path), None) => Ok(PinSource::File(path)),
-        (FilePlace::Path(_), Some(_)) => Err(Error::new("a lock names a directory inside of an archive")
-            .at(at.clone())
-            .hint("unpack the archive and lock the directory")),
+        (FilePlace::Path(_), Some(_)) => {
+            Err(Error::new("a lock names a directory inside of an archive")
+                .at(at.clone())
+                .hint("unpack the archive and lock the directory"))
+        }
     }
 }
 
@@ -268,7 +350,9 @@ pub(super) fn git(
 ) -> Checked<PinSource> {
     GitSource::new(url, commit.unwrap_or_default(), subdirectory)
         .map(PinSource::Git)
-        .map_err(|why| Error::new(format!("`{name}` can't be taken from git: {why}")).at(at.clone()))
+        .map_err(|why| {
+            Error::new(format!("`{name}` can't be taken from git: {why}")).at(at.clone())
+        })
 }
 
 /// Makes a source of a Mercurial repository at a commit.
@@ -281,7 +365,9 @@ pub(super) fn mercurial(
 ) -> Checked<PinSource> {
     MercurialSource::new(url, commit.unwrap_or_default(), subdirectory)
         .map(PinSource::Mercurial)
-        .map_err(|why| Error::new(format!("`{name}` can't be taken from Mercurial: {why}")).at(at.clone()))
+        .map_err(|why| {
+            Error::new(format!("`{name}` can't be taken from Mercurial: {why}")).at(at.clone())
+        })
 }
 
 /// What an entry of a lock comes to.
@@ -295,7 +381,12 @@ pub(super) struct Entry {
 
 impl Entry {
     /// One of some files, or something that is no index's.
-    pub(super) fn from(self, draft: &mut Draft<'_>, source: PinSource, hashes: Vec<HashDigest>) -> Requirement {
+    pub(super) fn from(
+        self,
+        draft: &mut Draft<'_>,
+        source: PinSource,
+        hashes: Vec<HashDigest>,
+    ) -> Requirement {
         let version = self.version.clone();
         self.requirement(draft, Wanted::Source(source, version), hashes, true)
     }
@@ -311,7 +402,12 @@ impl Entry {
             return Err(Error::new(format!("`{}` has no version", self.name)).at(self.at));
         };
         let exactly = uv_pep440::VersionSpecifier::equals_version(version);
-        Ok(self.requirement(draft, Wanted::Versions(exactly.into()), hashes, may_lack_hashes))
+        Ok(self.requirement(
+            draft,
+            Wanted::Versions(exactly.into()),
+            hashes,
+            may_lack_hashes,
+        ))
     }
 
     fn requirement(

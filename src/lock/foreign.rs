@@ -1,4 +1,5 @@
-//! Files that say what is wanted and not what ships: recognised, and refused with the command that writes pins.
+//! Files that say what is wanted and not what ships: recognised, and refused with the command that
+//! writes pins.
 
 use crate::error::{Error, Location};
 use crate::lock::Format;
@@ -6,10 +7,19 @@ use crate::lock::Format;
 /// What says what is wanted, and not what ships.
 pub(super) const PROJECT: Format = Format {
     recognises: |name, _| {
-        matches!(name, "pyproject.toml" | "setup.py" | "setup.cfg" | "Pipfile" | "environment.yml" | "environment.yaml")
+        matches!(
+            name,
+            "pyproject.toml"
+                | "setup.py"
+                | "setup.cfg"
+                | "Pipfile"
+                | "environment.yml"
+                | "environment.yaml"
+        )
     },
     read: |draft, file| {
-        let error = Error::new(format!("`{}` has no pins", file.name())).at(Location::file(&file.file));
+        let error =
+            Error::new(format!("`{}` has no pins", file.name())).at(Location::file(&file.file));
         draft.next_statement();
         draft.fail(error.hint(match file.name() {
             "Pipfile" => "`pipenv lock` writes them into `Pipfile.lock`: name that file".to_owned(),

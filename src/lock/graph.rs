@@ -1,4 +1,5 @@
-//! The graph that some locks keep: which of their packages ship follows from it, and from the environment.
+//! The graph that some locks keep: which of their packages ship follows from it, and from the
+//! environment.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -12,7 +13,8 @@ pub(super) struct Node {
 
 /// That a package needs another.
 pub(super) struct Edge {
-    /// The packages of the name that is meant. Where there are several, the lock leaves it to other edges to decide.
+    /// The packages of the name that is meant. Where there are several, the lock leaves it to
+    /// other edges to decide.
     pub(super) to: Vec<usize>,
     /// Extras that are asked for.
     pub(super) extras: Vec<ExtraName>,
@@ -24,14 +26,20 @@ pub(super) struct Edge {
 /// What ships: packages and the extras that are asked of each.
 pub(super) type Shipping = BTreeMap<usize, BTreeSet<ExtraName>>;
 
-/// Returns what can be reached from `start`. `holds` judges an edge's marker, given the active extras of the package that
-/// has the edge, and what was reached so far.
+/// Returns what can be reached from `start`. `holds` judges an edge's marker, given the active
+/// extras of the package that has the edge, and what was reached so far.
 pub(super) fn reach(
     nodes: &[Node],
     start: &[Edge],
     holds: &dyn Fn(MarkerTree, &BTreeSet<ExtraName>, &Shipping) -> bool,
 ) -> Shipping {
-    let mut walk = Walk { nodes, holds, shipping: Shipping::new(), waiting: VecDeque::new(), open: Vec::new() };
+    let mut walk = Walk {
+        nodes,
+        holds,
+        shipping: Shipping::new(),
+        waiting: VecDeque::new(),
+        open: Vec::new(),
+    };
     let none = BTreeSet::new();
     walk.follow(start, &none);
     loop {
@@ -59,7 +67,8 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn follow(&mut self, edges: &[Edge], extras: &BTreeSet<ExtraName>) {
         for edge in edges {
-            let is_asked_for = edge.only_for.is_empty() || edge.only_for.iter().any(|extra| extras.contains(extra));
+            let is_asked_for = edge.only_for.is_empty()
+                || edge.only_for.iter().any(|extra| extras.contains(extra));
             if !is_asked_for || !(self.holds)(edge.marker, extras, &self.shipping) {
                 continue;
             }
@@ -81,13 +90,28 @@ impl Walk<'_> {
         }
     }
 
-    /// Decides one open edge, first those of which a package ships already; `false` if there is none.
+    /// Decides one open edge, first those of which a package ships already; `false` if there is
+    /// none.
     fn decide(&mut self) -> bool {
-        let ships = |to: &[usize]| to.iter().copied().find(|index| self.shipping.contains_key(index));
-        let decided = self.open.iter().enumerate().find_map(|(place, (to, _))| Some((place, ships(to)?)));
-        let newest = |to: &[usize]| to.iter().copied().max_by_key(|&index| self.nodes[index].version.clone());
+        let ships = |to: &[usize]| {
+            to.iter()
+                .copied()
+                .find(|index| self.shipping.contains_key(index))
+        };
+        let decided = self
+            .open
+            .iter()
+            .enumerate()
+            .find_map(|(place, (to, _))| Some((place, ships(to)?)));
+        let newest = |to: &[usize]| {
+            to.iter()
+                .copied()
+                .max_by_key(|&index| self.nodes[index].version.clone())
+        };
         let decided = decided.or_else(|| Some((0, newest(&self.open.first()?.0)?)));
-        let Some((place, index)) = decided else { return false };
+        let Some((place, index)) = decided else {
+            return false;
+        };
         let (_, extras) = self.open.remove(place);
         self.ship(index, &extras);
         true
@@ -100,13 +124,25 @@ mod tests {
 
     fn edge(to: &[usize], extras: &[&str], only_for: &[&str]) -> Edge {
         let names = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect();
-        Edge { to: to.to_vec(), extras: names(extras), marker: MarkerTree::TRUE, only_for: names(only_for) }
+        Edge {
+            to: to.to_vec(),
+            extras: names(extras),
+            marker: MarkerTree::TRUE,
+            only_for: names(only_for),
+        }
     }
 
     fn shipping(nodes: Vec<(&str, Vec<Edge>)>, start: &[Edge]) -> Vec<usize> {
-        let nodes: Vec<_> =
-            nodes.into_iter().map(|(version, edges)| Node { version: Some(version.parse().unwrap()), edges }).collect();
-        reach(&nodes, start, &|marker, _, _| marker.is_true()).into_keys().collect()
+        let nodes: Vec<_> = nodes
+            .into_iter()
+            .map(|(version, edges)| Node {
+                version: Some(version.parse().unwrap()),
+                edges,
+            })
+            .collect();
+        reach(&nodes, start, &|marker, _, _| marker.is_true())
+            .into_keys()
+            .collect()
     }
 
     #[test]
@@ -124,8 +160,18 @@ mod tests {
 
     #[test]
     fn an_edge_to_several_packages_takes_the_one_that_ships_else_the_newest() {
-        let nodes = || vec![("1", vec![edge(&[1, 2], &[], &[])]), ("1.9", vec![]), ("1.10", vec![]), ("1", vec![])];
+        let nodes = || {
+            vec![
+                ("1", vec![edge(&[1, 2], &[], &[])]),
+                ("1.9", vec![]),
+                ("1.10", vec![]),
+                ("1", vec![]),
+            ]
+        };
         assert_eq!(shipping(nodes(), &[edge(&[0], &[], &[])]), [0, 2]);
-        assert_eq!(shipping(nodes(), &[edge(&[0], &[], &[]), edge(&[1], &[], &[])]), [0, 1]);
+        assert_eq!(
+            shipping(nodes(), &[edge(&[0], &[], &[]), edge(&[1], &[], &[])]),
+            [0, 1]
+        );
     }
 }

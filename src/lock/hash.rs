@@ -36,7 +36,11 @@ pub(super) fn from_parts(algorithm: &str, digest: &str) -> Result<HashDigest, Ba
             } else {
                 format!("`{algorithm}` is no known hash algorithm")
             };
-            return Err(BadHash { message, hint: Some("use sha256, sha384 or sha512".to_owned()), weak });
+            return Err(BadHash {
+                message,
+                hint: Some("use sha256, sha384 or sha512".to_owned()),
+                weak,
+            });
         }
     };
     if digest.len() != digits || !digest.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -46,25 +50,38 @@ pub(super) fn from_parts(algorithm: &str, digest: &str) -> Result<HashDigest, Ba
             None => format!("there are {}", digest.len()),
         };
         let message = format!("a {algorithm} hash has {digits} hexadecimal digits, and {found}");
-        return Err(BadHash { message, hint: None, weak: false });
+        return Err(BadHash {
+            message,
+            hint: None,
+            weak: false,
+        });
     }
-    Ok(HashDigest { algorithm: known, digest: digest.to_ascii_lowercase().as_str().into() })
+    Ok(HashDigest {
+        algorithm: known,
+        digest: digest.to_ascii_lowercase().as_str().into(),
+    })
 }
 
-/// Returns whether a key of a URL's fragment, or of a lock's table, names a hash algorithm (Python's `hashlib`).
+/// Returns whether a key of a URL's fragment, or of a lock's table, names a hash algorithm
+/// (Python's `hashlib`).
 pub(super) fn is_algorithm(name: &str) -> bool {
     const NAMES: [&str; 6] = ["md5", "sha1", "sha224", "sha256", "sha384", "sha512"];
     NAMES.contains(&name) || name.starts_with("blake2") || name.starts_with("sha3_")
 }
 
-/// Returns the hashes that both lists accept; a list that names none accepts all (pip's `Hashes.__and__`).
+/// Returns the hashes that both lists accept; a list that names none accepts all (pip's
+/// `Hashes.__and__`).
 ///
 /// `None`: the lists have nothing in common.
 pub(super) fn both(one: &[HashDigest], other: &[HashDigest]) -> Option<Vec<HashDigest>> {
     if one.is_empty() || other.is_empty() {
         return Some([one, other].concat());
     }
-    let common: Vec<_> = one.iter().filter(|hash| other.contains(hash)).cloned().collect();
+    let common: Vec<_> = one
+        .iter()
+        .filter(|hash| other.contains(hash))
+        .cloned()
+        .collect();
     (!common.is_empty()).then_some(common)
 }
 
@@ -75,13 +92,27 @@ mod tests {
     #[test]
     fn only_strong_and_whole_hashes_are_read() {
         let whole = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert_eq!(parse(&format!("sha256:{}", whole.to_uppercase())).unwrap().to_string(), format!("sha256:{whole}"));
+        assert_eq!(
+            parse(&format!("sha256:{}", whole.to_uppercase()))
+                .unwrap()
+                .to_string(),
+            format!("sha256:{whole}")
+        );
         for (bad, message) in [
             ("abc", "`abc` is not a hash"),
-            ("md5:900150983cd24fb0d6963f7d28e17f72", "`md5` is too weak for a hash"),
+            (
+                "md5:900150983cd24fb0d6963f7d28e17f72",
+                "`md5` is too weak for a hash",
+            ),
             ("crc:1", "`crc` is no known hash algorithm"),
-            ("sha256:abc", "a sha256 hash has 64 hexadecimal digits, and there are 3"),
-            ("sha384:xyz", "a sha384 hash has 96 hexadecimal digits, and 'x' is none"),
+            (
+                "sha256:abc",
+                "a sha256 hash has 64 hexadecimal digits, and there are 3",
+            ),
+            (
+                "sha384:xyz",
+                "a sha384 hash has 96 hexadecimal digits, and 'x' is none",
+            ),
         ] {
             assert_eq!(parse(bad).unwrap_err().message, message);
         }

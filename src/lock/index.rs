@@ -6,13 +6,15 @@ use crate::error::Location;
 use crate::lock::{Indexes, Url, shown_url};
 use crate::pypa::PackageName;
 
-/// What the default index is called in `[python.sources]`, unless an index of the configuration has the name.
+/// What the default index is called in `[python.sources]`, unless an index of the configuration has
+/// the name.
 pub const DEFAULT_NAME: &str = "pypi";
 
 /// The default index, unless another one is.
 pub const PYPI: &str = "https://pypi.org/simple";
 
-/// An index that is named: by the configuration, or by a lock that says of single distributions where they are.
+/// An index that is named: by the configuration, or by a lock that says of single distributions
+/// where they are.
 #[derive(Clone)]
 pub struct NamedIndex {
     /// Its name: letters, digits, `.`, `-` and `_`.
@@ -36,9 +38,16 @@ impl fmt::Debug for NamedIndex {
 }
 
 impl NamedIndex {
-    /// Returns the beginning of the names of the variables that hold its credentials: `PKGAPP_INDEX_MY_MIRROR`.
+    /// Returns the beginning of the names of the variables that hold its credentials:
+    /// `PKGAPP_INDEX_MY_MIRROR`.
     pub fn variable(&self) -> String {
-        let name = self.name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' });
+        let name = self.name.chars().map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_uppercase()
+            } else {
+                '_'
+            }
+        });
         format!("PKGAPP_INDEX_{}", name.collect::<String>())
     }
 
@@ -49,7 +58,9 @@ impl NamedIndex {
 
     fn with_variables(&self, variable: &dyn Fn(&str) -> Option<String>) -> Url {
         let mut url = self.url.clone();
-        let set = |what: &str| variable(&format!("{}_{what}", self.variable())).filter(|value| !value.is_empty());
+        let set = |what: &str| {
+            variable(&format!("{}_{what}", self.variable())).filter(|value| !value.is_empty())
+        };
         // Both fail only for URLs that can't have either, such as `file:`.
         if let Some(user) = set("USERNAME") {
             _ = url.set_username(&user);
@@ -84,8 +95,9 @@ impl PlaceId {
 }
 
 impl Indexes {
-    /// Returns where a distribution is looked for, in order: directories of the command line; then, if the configuration
-    /// says from which index it comes, that one alone; else find-links, named indexes, extra ones, the default.
+    /// Returns where a distribution is looked for, in order: directories of the command line; then,
+    /// if the configuration says from which index it comes, that one alone; else find-links,
+    /// named indexes, extra ones, the default.
     pub fn places(&self, name: &PackageName) -> Vec<PlaceId> {
         let mut places = Vec::new();
         if !self.wheelhouses.is_empty() {
@@ -93,7 +105,10 @@ impl Indexes {
         }
         if let Some(source) = self.sources.get(name) {
             if !self.no_index {
-                places.push(self.index_called(source).map_or(PlaceId::Default, PlaceId::Named));
+                places.push(
+                    self.index_called(source)
+                        .map_or(PlaceId::Default, PlaceId::Named),
+                );
             }
             return places;
         }
@@ -102,7 +117,13 @@ impl Indexes {
         }
         if !self.no_index {
             let in_turn = |(_, index): &(usize, &NamedIndex)| !index.explicit && !index.default;
-            places.extend(self.named.iter().enumerate().filter(in_turn).map(|(at, _)| PlaceId::Named(at)));
+            places.extend(
+                self.named
+                    .iter()
+                    .enumerate()
+                    .filter(in_turn)
+                    .map(|(at, _)| PlaceId::Named(at)),
+            );
             places.extend((0..self.extra.len()).map(PlaceId::Extra));
             places.push(self.default_place());
         }
@@ -111,15 +132,21 @@ impl Indexes {
 
     /// Returns the place that is asked last.
     pub fn default_place(&self) -> PlaceId {
-        self.named.iter().position(|index| index.default).map_or(PlaceId::Default, PlaceId::Named)
+        self.named
+            .iter()
+            .position(|index| index.default)
+            .map_or(PlaceId::Default, PlaceId::Named)
     }
 
     /// Returns the index that a source means; `None` for the default one.
     fn index_called(&self, source: &str) -> Option<usize> {
-        self.named.iter().position(|index| index.name == source).or(match self.default_place() {
-            PlaceId::Named(at) => Some(at),
-            _ => None,
-        })
+        self.named
+            .iter()
+            .position(|index| index.name == source)
+            .or(match self.default_place() {
+                PlaceId::Named(at) => Some(at),
+                _ => None,
+            })
     }
 
     /// Returns the URL of an index, with its credentials; `None` for directories.
@@ -132,25 +159,44 @@ impl Indexes {
         }
     }
 
-    /// Returns all that tools which know no names are given: the default index if it is not theirs, and the others in
-    /// order, with credentials. Explicit ones are not among them.
+    /// Returns all that tools which know no names are given: the default index if it is not theirs,
+    /// and the others in order, with credentials. Explicit ones are not among them.
     pub fn for_tools(&self) -> (Option<Url>, Vec<Url>) {
         let default = match self.default_place() {
             PlaceId::Default => self.index.clone(),
             place => self.url(&place),
         };
-        let in_turn = self.named.iter().filter(|index| !index.explicit && !index.default);
-        (default, in_turn.map(NamedIndex::with_credentials).chain(self.extra.iter().cloned()).collect())
+        let in_turn = self
+            .named
+            .iter()
+            .filter(|index| !index.explicit && !index.default);
+        (
+            default,
+            in_turn
+                .map(NamedIndex::with_credentials)
+                .chain(self.extra.iter().cloned())
+                .collect(),
+        )
     }
 
     /// Returns all directories and pages of files, those of the command line first.
     pub fn all_links(&self) -> Vec<Url> {
-        let own = self.wheelhouses.iter().filter_map(|directory| Url::from_directory_path(directory).ok());
+        let own = self
+            .wheelhouses
+            .iter()
+            .filter_map(|directory| Url::from_directory_path(directory).ok());
         own.chain(self.find_links.iter().cloned()).collect()
     }
 
-    /// Notes that a lock takes a distribution from one index alone, unless the configuration says otherwise.
-    pub(super) fn add_source(&mut self, name: &PackageName, called: &str, url: &Url, at: &Location) {
+    /// Notes that a lock takes a distribution from one index alone, unless the configuration says
+    /// otherwise.
+    pub(super) fn add_source(
+        &mut self,
+        name: &PackageName,
+        called: &str,
+        url: &Url,
+        at: &Location,
+    ) {
         if self.sources.contains_key(name) {
             return;
         }
@@ -159,14 +205,25 @@ impl Indexes {
             self.sources.insert(name.clone(), DEFAULT_NAME.to_owned());
             return;
         }
-        let known = self.named.iter().find(|index| plain(&index.url) == plain(url)).map(|index| index.name.clone());
+        let known = self
+            .named
+            .iter()
+            .find(|index| plain(&index.url) == plain(url))
+            .map(|index| index.name.clone());
         let source = known.unwrap_or_else(|| {
             let mut name = called.to_owned();
             while self.named.iter().any(|index| index.name == name) || name == DEFAULT_NAME {
                 name.push('_');
             }
             let (url, at) = (url.clone(), at.clone());
-            self.named.push(NamedIndex { name: name.clone(), url, explicit: true, default: false, keyring: false, at });
+            self.named.push(NamedIndex {
+                name: name.clone(),
+                url,
+                explicit: true,
+                default: false,
+                keyring: false,
+                at,
+            });
             name
         });
         self.sources.insert(name.clone(), source);
@@ -179,29 +236,48 @@ mod tests {
 
     fn index(name: &str, explicit: bool, default: bool) -> NamedIndex {
         let url = format!("https://{name}.example/simple").parse().unwrap();
-        NamedIndex { name: name.into(), url, explicit, default, keyring: false, at: Location::file("pkgapp.toml") }
+        NamedIndex {
+            name: name.into(),
+            url,
+            explicit,
+            default,
+            keyring: false,
+            at: Location::file("pkgapp.toml"),
+        }
     }
 
     fn shown(indexes: &Indexes, name: &str) -> Vec<String> {
         let places = indexes.places(&name.parse().unwrap());
         places
             .iter()
-            .map(|place| indexes.url(place).map_or_else(|| format!("{place:?}"), |url| url.to_string()))
+            .map(|place| {
+                indexes
+                    .url(place)
+                    .map_or_else(|| format!("{place:?}"), |url| url.to_string())
+            })
             .collect()
     }
 
     #[test]
     fn places_are_asked_in_the_documented_order() {
         let mut indexes = Indexes {
-            named: vec![index("secret", true, false), index("mirror", false, true), index("team", false, false)],
+            named: vec![
+                index("secret", true, false),
+                index("mirror", false, true),
+                index("team", false, false),
+            ],
             extra: vec!["https://extra.example/simple".parse().unwrap()],
             find_links: vec!["file:///vendor".parse().unwrap()],
             index: Some("https://index.example/simple".parse().unwrap()),
             wheelhouses: vec!["/wheelhouse".into()],
             ..Indexes::default()
         };
-        indexes.sources.insert("ours".parse().unwrap(), "secret".into());
-        indexes.sources.insert("public".parse().unwrap(), "pypi".into());
+        indexes
+            .sources
+            .insert("ours".parse().unwrap(), "secret".into());
+        indexes
+            .sources
+            .insert("public".parse().unwrap(), "pypi".into());
         let usual = [
             "Wheelhouses",
             "FindLinks",
@@ -210,10 +286,19 @@ mod tests {
             "https://mirror.example/simple",
         ];
         assert_eq!(shown(&indexes, "flask"), usual);
-        assert_eq!(shown(&indexes, "ours"), ["Wheelhouses", "https://secret.example/simple"]);
-        assert_eq!(shown(&indexes, "public"), ["Wheelhouses", "https://mirror.example/simple"]);
+        assert_eq!(
+            shown(&indexes, "ours"),
+            ["Wheelhouses", "https://secret.example/simple"]
+        );
+        assert_eq!(
+            shown(&indexes, "public"),
+            ["Wheelhouses", "https://mirror.example/simple"]
+        );
         indexes.named.remove(1);
-        assert_eq!(shown(&indexes, "public"), ["Wheelhouses", "https://index.example/simple"]);
+        assert_eq!(
+            shown(&indexes, "public"),
+            ["Wheelhouses", "https://index.example/simple"]
+        );
         indexes.no_index = true;
         assert_eq!(shown(&indexes, "flask"), ["Wheelhouses", "FindLinks"]);
         assert_eq!(shown(&indexes, "ours"), ["Wheelhouses"]);
@@ -230,7 +315,10 @@ mod tests {
             "PKGAPP_INDEX_MY_MIRROR_2_PASSWORD" => Some("a b/c@".to_owned()),
             _ => None,
         };
-        assert_eq!(index.with_variables(&variable).as_str(), "https://ci:a%20b%2Fc%40@my.example/simple");
+        assert_eq!(
+            index.with_variables(&variable).as_str(),
+            "https://ci:a%20b%2Fc%40@my.example/simple"
+        );
         assert_eq!(index.with_variables(&|_| None), index.url);
         index.url.set_password(Some("hidden")).unwrap();
         assert!(!format!("{index:?}").contains("hidden"));
@@ -238,16 +326,24 @@ mod tests {
 
     #[test]
     fn a_lock_that_names_an_index_for_a_distribution_is_followed() {
-        let mut indexes = Indexes { named: vec![index("team", false, false)], ..Indexes::default() };
+        let mut indexes = Indexes {
+            named: vec![index("team", false, false)],
+            ..Indexes::default()
+        };
         let at = Location::file("poetry.lock");
-        let mut add =
-            |name: &str, url: &str| indexes.add_source(&name.parse().unwrap(), "team", &url.parse().unwrap(), &at);
+        let mut add = |name: &str, url: &str| {
+            indexes.add_source(&name.parse().unwrap(), "team", &url.parse().unwrap(), &at)
+        };
         add("a", "https://team.example/simple/");
         add("b", "https://other.example/simple");
         add("c", "https://pypi.org/simple/");
         assert_eq!(shown(&indexes, "a"), ["https://team.example/simple"]);
         assert_eq!(shown(&indexes, "b"), ["https://other.example/simple"]);
         assert_eq!(shown(&indexes, "c"), [PYPI]);
-        assert_eq!(shown(&indexes, "d"), ["https://team.example/simple", PYPI], "the lock's index is for `b` alone");
+        assert_eq!(
+            shown(&indexes, "d"),
+            ["https://team.example/simple", PYPI],
+            "the lock's index is for `b` alone"
+        );
     }
 }

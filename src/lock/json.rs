@@ -19,7 +19,11 @@ pub(super) enum Json<'t> {
 impl<'t> Json<'t> {
     /// Returns the value of a key; of the last one if it is given twice, as Python does.
     pub(super) fn get(&self, key: &str) -> Option<&Self> {
-        self.entries().iter().rev().find(|(known, _)| known == key).map(|(_, value)| value)
+        self.entries()
+            .iter()
+            .rev()
+            .find(|(known, _)| known == key)
+            .map(|(_, value)| value)
     }
 
     /// Returns the text at a key.
@@ -28,17 +32,29 @@ impl<'t> Json<'t> {
     }
 
     pub(super) fn as_text(&self) -> Option<&str> {
-        if let Self::Text(text) = self { Some(text) } else { None }
+        if let Self::Text(text) = self {
+            Some(text)
+        } else {
+            None
+        }
     }
 
     /// Returns what is in a list; nothing for anything else.
     pub(super) fn items(&self) -> &[Self] {
-        if let Self::List(items) = self { items } else { &[] }
+        if let Self::List(items) = self {
+            items
+        } else {
+            &[]
+        }
     }
 
     /// Returns what is in a table; nothing for anything else.
     pub(super) fn entries(&self) -> &[(Cow<'t, str>, Self)] {
-        if let Self::Table(entries) = self { entries } else { &[] }
+        if let Self::Table(entries) = self {
+            entries
+        } else {
+            &[]
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What ships, exactly: name, version, hashes, and where from.
 //!
-//! Every format has a reader of its own, one file and one line in `FORMATS`; all of them put what they find into a
-//! `Draft`, and one place makes the [`Lock`] of it and decides what a pin is.
+//! Every format has a reader of its own, one file and one line in `FORMATS`; all of them put what
+//! they find into a `Draft`, and one place makes the [`Lock`] of it and decides what a pin is.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -61,25 +61,29 @@ const FORMATS: &[Format] = &[
     requirements::FORMAT,
 ];
 
-/// An application's pins for one environment: markers are evaluated, extras are collected, names are unique.
+/// An application's pins for one environment: markers are evaluated, extras are collected, names
+/// are unique.
 #[derive(Debug, Clone, Default)]
 pub struct Lock {
     /// Sorted by name.
     pub pins: Vec<Pin>,
     /// Where pins without a place of their own are looked for.
     pub indexes: Indexes,
-    /// Every file must match a hash: said in a file, or implied because one pin has hashes (as in pip).
+    /// Every file must match a hash: said in a file, or implied because one pin has hashes (as in
+    /// pip).
     pub require_hashes: bool,
-    /// The files that were read, in order, for messages and for the release's record: as named in the configuration
-    /// or in the file that includes them, joined to the directory they are relative to; URLs without secrets.
+    /// The files that were read, in order, for messages and for the release's record: as named in
+    /// the configuration or in the file that includes them, joined to the directory they are
+    /// relative to; URLs without secrets.
     pub files: Vec<PathBuf>,
     /// What the files say that pkgapp does not do, one line each with its place.
     pub warnings: Vec<String>,
-    /// An editable install of the project in the directory of the configuration, as `uv export` and development
-    /// environments name it. It is no pin: who builds the application from there may ignore it, else it is a mistake.
+    /// An editable install of the project in the directory of the configuration, as `uv export`
+    /// and development environments name it. It is no pin: who builds the application from
+    /// there may ignore it, else it is a mistake.
     pub editable: Option<Editable>,
-    /// Pins that ship only if something that ships requires them, sorted by name: what constraints and buildout's
-    /// `[versions]` pin and no file requires.
+    /// Pins that ship only if something that ships requires them, sorted by name: what constraints
+    /// and buildout's `[versions]` pin and no file requires.
     pub offered: Vec<Pin>,
 }
 
@@ -90,10 +94,11 @@ pub struct Selection {
     pub groups: Vec<(GroupName, Location)>,
     /// Extras of the application that ship, and where they are asked for.
     pub extras: Vec<(ExtraName, Location)>,
-    /// Files of constraints, relative to the configuration's directory: as if every requirements file had `-c FILE`.
+    /// Files of constraints, relative to the configuration's directory: as if every requirements
+    /// file had `-c FILE`.
     pub constraints: Vec<PathBuf>,
-    /// The application's project, absolute; by default the configuration's directory. A lock of a workspace is read as
-    /// that member's.
+    /// The application's project, absolute; by default the configuration's directory. A lock of a
+    /// workspace is read as that member's.
     pub project: Option<PathBuf>,
     /// Indexes that the configuration names, in order.
     pub indexes: Vec<NamedIndex>,
@@ -119,21 +124,26 @@ pub struct Editable {
 impl Editable {
     /// Says that it can't ship; a way out is to be added.
     pub fn refused(&self) -> Error {
-        Error::new(format!("`{}` can't ship: an editable install points back to its sources", self.shown))
-            .at(self.at.clone())
+        Error::new(format!(
+            "`{}` can't ship: an editable install points back to its sources",
+            self.shown
+        ))
+        .at(self.at.clone())
     }
 }
 
 impl Lock {
     /// Reads one or several files of pins, told apart by name and content, for one environment.
     ///
-    /// `files` are relative to `root`, the directory of the configuration. Paths of distributions in requirements files
-    /// are relative to `root` too, as with pip run there; included files are relative to the one that includes them.
-    /// `offline` refuses included files that are on the network. Development groups ship only if `selection` names them.
+    /// `files` are relative to `root`, the directory of the configuration. Paths of distributions
+    /// in requirements files are relative to `root` too, as with pip run there; included files
+    /// are relative to the one that includes them. `offline` refuses included files that are on
+    /// the network. Development groups ship only if `selection` names them.
     ///
     /// # Errors
-    /// Everything that is wrong in all of the files, in the order of reading: syntax, what is not pinned exactly, two
-    /// different pins of one name, missing or weak hashes, environment variables that are not set.
+    /// Everything that is wrong in all of the files, in the order of reading: syntax, what is not
+    /// pinned exactly, two different pins of one name, missing or weak hashes, environment
+    /// variables that are not set.
     pub fn read(
         files: &[PathBuf],
         root: &Path,
@@ -156,7 +166,8 @@ impl Lock {
         let root = &direct::normal(root);
         let draft = || Draft::new(root, env, offline, selection, variable);
         let mut all = read_into(draft(), files);
-        // Resolvers give patch releases of one Python versions of their own (`python_full_version < '3.11.5'`).
+        // Resolvers give patch releases of one Python versions of their own (`python_full_version <
+        // '3.11.5'`).
         let forked = all.pinned_twice();
         if !forked.is_empty() {
             all.settle(&forked, read_into(draft().for_oldest_patch(), files));
@@ -192,7 +203,9 @@ fn read_into<'a>(mut draft: Draft<'a>, files: &[PathBuf]) -> Draft<'a> {
 /// It can't be read.
 pub fn is_requirements(path: &Path) -> Result<bool> {
     let file = TextFile::open(path)?;
-    Ok(!FORMATS[..FORMATS.len() - 1].iter().any(|format| (format.recognises)(file.name(), &file.text)))
+    Ok(!FORMATS[..FORMATS.len() - 1]
+        .iter()
+        .any(|format| (format.recognises)(file.name(), &file.text)))
 }
 
 /// Says where a file that the configuration names was looked for, and what is there.
@@ -200,14 +213,22 @@ fn not_read(error: Error, root: &Path, file: &Path) -> Error {
     if root.join(file).exists() {
         return error;
     }
-    let error = error.note(format!("names in `[python] requirements` are relative to `{}`", shown(root)));
+    let error = error.note(format!(
+        "names in `[python] requirements` are relative to `{}`",
+        shown(root)
+    ));
     let known = |name: &str| {
         name.starts_with("requirements")
             || name.starts_with("pylock.")
-            || matches!(name, "uv.lock" | "poetry.lock" | "pdm.lock" | "Pipfile.lock")
+            || matches!(
+                name,
+                "uv.lock" | "poetry.lock" | "pdm.lock" | "Pipfile.lock"
+            )
     };
     let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
-    let names = entries.filter(|entry| entry.path().is_file()).filter_map(|entry| entry.file_name().into_string().ok());
+    let names = entries
+        .filter(|entry| entry.path().is_file())
+        .filter_map(|entry| entry.file_name().into_string().ok());
     match names.filter(|name| known(name)).min() {
         Some(name) => error.hint(format!("`{name}` exists there")),
         None => error,
@@ -243,7 +264,8 @@ pub enum PinSource {
     Index,
     /// One of these files (pylock.toml).
     Files(Vec<LockedFile>),
-    /// An archive at a URL (http or https), maybe with a fragment `subdirectory=…` and with no other one.
+    /// An archive at a URL (http or https), maybe with a fragment `subdirectory=…` and with no
+    /// other one.
     Url(Url),
     /// A wheel, sdist or egg on this machine, absolute; an egg may be a directory.
     File(PathBuf),
@@ -270,28 +292,43 @@ impl GitSource {
     /// Takes a repository as a lock or a requirement names it, with or without `git+`.
     ///
     /// # Errors
-    /// Why not: no whole commit id, a directory that is not inside, or an address that git must not be given.
+    /// Why not: no whole commit id, a directory that is not inside, or an address that git must not
+    /// be given.
     pub fn new(url: &str, commit: &str, subdirectory: Option<&str>) -> Result<Self, String> {
         let url = url.strip_prefix("git+").unwrap_or(url);
-        if !matches!(commit.len(), 40 | 64) || !commit.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        if !matches!(commit.len(), 40 | 64) || !commit.bytes().all(|byte| byte.is_ascii_hexdigit())
+        {
             return Err("it names no commit by its whole id".to_owned());
         }
         let subdirectory = subdirectory_of(subdirectory)?;
         // `ext::` runs a command, and what begins with `-` is an option.
-        let known = ["https://", "http://", "ssh://", "git://", "file://"].iter().any(|scheme| url.starts_with(scheme));
+        let known = ["https://", "http://", "ssh://", "git://", "file://"]
+            .iter()
+            .any(|scheme| url.starts_with(scheme));
         let is_ssh = url.split_once(':').is_some_and(|(host, path)| {
-            host.contains('@') && !host.starts_with('-') && !path.starts_with(':') && !host.contains('/')
+            host.contains('@')
+                && !host.starts_with('-')
+                && !path.starts_with(':')
+                && !host.contains('/')
         });
         if !known && !is_ssh {
             return Err("its address is none that git may be given".to_owned());
         }
         check_password(url)?;
-        Ok(Self { url: url.to_owned(), commit: commit.to_ascii_lowercase(), subdirectory })
+        Ok(Self {
+            url: url.to_owned(),
+            commit: commit.to_ascii_lowercase(),
+            subdirectory,
+        })
     }
 
     /// Returns the repository and the commit as messages and records show them, without a password.
     pub fn shown(&self) -> String {
-        format!("git+{}@{}", text::without_credentials(&self.url), self.commit)
+        format!(
+            "git+{}@{}",
+            text::without_credentials(&self.url),
+            self.commit
+        )
     }
 }
 
@@ -310,7 +347,8 @@ impl MercurialSource {
     /// Takes a repository as a requirement names it, with or without `hg+`.
     ///
     /// # Errors
-    /// Why not: no whole commit id, a directory that is not inside, or an address that hg must not be given.
+    /// Why not: no whole commit id, a directory that is not inside, or an address that hg must not
+    /// be given.
     pub fn new(url: &str, commit: &str, subdirectory: Option<&str>) -> Result<Self, String> {
         let url = url.strip_prefix("hg+").unwrap_or(url);
         if commit.len() != 40 || !commit.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -323,28 +361,47 @@ impl MercurialSource {
             return Err("its address is none that hg may be given".to_owned());
         }
         check_password(url)?;
-        Ok(Self { url: url.to_owned(), commit: commit.to_ascii_lowercase(), subdirectory })
+        Ok(Self {
+            url: url.to_owned(),
+            commit: commit.to_ascii_lowercase(),
+            subdirectory,
+        })
     }
 
     /// Returns the repository and the commit as messages and records show them, without a password.
     pub fn shown(&self) -> String {
-        format!("hg+{}@{}", text::without_credentials(&self.url), self.commit)
+        format!(
+            "hg+{}@{}",
+            text::without_credentials(&self.url),
+            self.commit
+        )
     }
 }
 
-/// Refuses a password where it can't be used: the tool would hand it to ssh as part of a name, for all to see.
+/// Refuses a password where it can't be used: the tool would hand it to ssh as part of a name, for
+/// all to see.
 fn check_password(url: &str) -> Result<(), String> {
     let (scheme, rest) = url.split_once("://").unwrap_or_default();
-    let (user, _) = rest.split('/').next().unwrap_or_default().rsplit_once('@').unwrap_or_default();
+    let (user, _) = rest
+        .split('/')
+        .next()
+        .unwrap_or_default()
+        .rsplit_once('@')
+        .unwrap_or_default();
     match matches!(scheme, "http" | "https") || !user.contains(':') {
         true => Ok(()),
-        false => Err(format!("its address holds a password, and `{scheme}:` takes none")),
+        false => Err(format!(
+            "its address holds a password, and `{scheme}:` takes none"
+        )),
     }
 }
 
 fn subdirectory_of(text: Option<&str>) -> Result<PathBuf, String> {
     let subdirectory = PathBuf::from(text.unwrap_or_default());
-    match subdirectory.components().all(|part| matches!(part, std::path::Component::Normal(_))) {
+    match subdirectory
+        .components()
+        .all(|part| matches!(part, std::path::Component::Normal(_)))
+    {
         true => Ok(subdirectory),
         false => Err("its subdirectory is not inside of it".to_owned()),
     }
@@ -377,7 +434,8 @@ pub enum FilePlace {
 pub struct Indexes {
     /// Indexes with a name, in order.
     pub named: Vec<NamedIndex>,
-    /// The named index that a distribution comes from, and from no other: by configuration, or because its lock says so.
+    /// The named index that a distribution comes from, and from no other: by configuration, or
+    /// because its lock says so.
     pub sources: BTreeMap<PackageName, String>,
     /// Directories of files that go before all else, absolute.
     pub wheelhouses: Vec<PathBuf>,
@@ -393,13 +451,14 @@ pub struct Indexes {
     pub only_binary: Names,
     /// `--no-binary`: no wheels for these.
     pub no_binary: Names,
-    /// The variables of the environment that files put into their lines: what is in them may be a secret.
+    /// The variables of the environment that files put into their lines: what is in them may be a
+    /// secret.
     pub variables: Vec<String>,
 }
 
 impl Indexes {
-    /// Returns whether a wheel, and whether an sdist, may be used for `name`; a name in an option goes before `:all:` in
-    /// the other (pip's `FormatControl`).
+    /// Returns whether a wheel, and whether an sdist, may be used for `name`; a name in an option
+    /// goes before `:all:` in the other (pip's `FormatControl`).
     pub fn allows(&self, name: &PackageName) -> Allowed {
         let named = |names: &Names| matches!(names, Names::These(_)) && names.contains(name);
         let (wheel, sdist) = if named(&self.only_binary) {

@@ -1,7 +1,8 @@
-//! Pipfile.lock: a flat list for each category ("Pipfile.lock" in Pipenv's documentation; `pipenv/utils/locking.py`).
+//! Pipfile.lock: a flat list for each category ("Pipfile.lock" in Pipenv's documentation;
+//! `pipenv/utils/locking.py`).
 //!
-//! A package comes from the source that its `index` names, and from no other; without one, from the first ("Specifying
-//! Package Indexes"; `pipenv/routines/install.py`).
+//! A package comes from the source that its `index` names, and from no other; without one, from the
+//! first ("Specifying Package Indexes"; `pipenv/routines/install.py`).
 
 use crate::error::{Error, Location};
 use crate::lock::draft::{Draft, Requirement, Wanted};
@@ -14,7 +15,8 @@ use crate::pypa::{ExtraName, HashDigest, MarkerTree, PackageName, VersionSpecifi
 /// `Pipfile.lock`, or the same under another name.
 pub(super) const FORMAT: Format = Format {
     recognises: |name, text| {
-        name == "Pipfile.lock" || (text.trim_start().starts_with('{') && text.contains("\"pipfile-spec\""))
+        name == "Pipfile.lock"
+            || (text.trim_start().starts_with('{') && text.contains("\"pipfile-spec\""))
     },
     read,
 };
@@ -42,12 +44,19 @@ fn read(draft: &mut Draft<'_>, file: &TextFile) {
     let lock: Json<'_> = match serde_json::from_str(&file.text) {
         Ok(lock) => lock,
         Err(error) => {
-            let at = Location { file: file.file.clone(), position: Some((error.line().max(1), error.column().max(1))) };
+            let at = Location {
+                file: file.file.clone(),
+                position: Some((error.line().max(1), error.column().max(1))),
+            };
             let message = format!("`{}` is not a Pipfile.lock", file.name());
             return draft.fail(Error::new(message).at(at).cause_text(error.to_string()));
         }
     };
-    let mut reader = Reader { draft, file, sources: Vec::new() };
+    let mut reader = Reader {
+        draft,
+        file,
+        sources: Vec::new(),
+    };
     if let Err(error) = reader.lock(&lock) {
         reader.draft.fail(error);
     }
@@ -64,15 +73,22 @@ impl Reader<'_, '_> {
     fn lock(&mut self, lock: &Json<'_>) -> Checked<()> {
         if !matches!(lock.get("_meta"), Some(Json::Table(_))) {
             let message = format!("`{}` is not a Pipfile.lock", self.file.name());
-            return Err(Error::new(message).at(self.file.at(0)).cause_text("it has no `_meta`"));
+            return Err(Error::new(message)
+                .at(self.file.at(0))
+                .cause_text("it has no `_meta`"));
         }
         self.indexes(lock)?;
         let categories = || lock.entries().iter().filter(|(name, _)| name != "_meta");
-        self.draft.knows(categories().filter_map(|(name, _)| name.parse().ok()), []);
+        self.draft
+            .knows(categories().filter_map(|(name, _)| name.parse().ok()), []);
         self.warn_of_python(lock);
         let has_hashes = categories()
             .flat_map(|(_, packages)| packages.entries())
-            .any(|(_, package)| package.get("hashes").is_some_and(|hashes| !hashes.items().is_empty()));
+            .any(|(_, package)| {
+                package
+                    .get("hashes")
+                    .is_some_and(|hashes| !hashes.items().is_empty())
+            });
         if has_hashes {
             let name = self.file.name().to_owned();
             self.draft.require_hashes(|| format!("`{name}` has hashes"));
@@ -102,8 +118,15 @@ impl Reader<'_, '_> {
 
     fn indexes(&mut self, lock: &Json<'_>) -> Checked<()> {
         let all = self.searches_all();
-        for source in lock.get("_meta").and_then(|meta| meta.get("sources")).map(Json::items).unwrap_or_default() {
-            let Some(text) = source.text("url") else { continue };
+        for source in lock
+            .get("_meta")
+            .and_then(|meta| meta.get("sources"))
+            .map(Json::items)
+            .unwrap_or_default()
+        {
+            let Some(text) = source.text("url") else {
+                continue;
+            };
             let (url, at) = (self.expanded(text)?, self.at(text));
             if all {
                 self.draft.look_also(&url, &at)?;
@@ -112,7 +135,8 @@ impl Reader<'_, '_> {
             if self.sources.is_empty() {
                 self.draft.look_instead(&url, &at)?;
             }
-            self.sources.push((source.text("name").unwrap_or_default().to_owned(), url, at));
+            self.sources
+                .push((source.text("name").unwrap_or_default().to_owned(), url, at));
         }
         Ok(())
     }
@@ -122,7 +146,10 @@ impl Reader<'_, '_> {
         let read = || -> Option<bool> {
             let text = crate::fs::read_to_string(&self.file.directory()?.join("Pipfile")).ok()?;
             let pipfile: toml::Table = toml::from_str(&text).ok()?;
-            pipfile.get("pipenv")?.get("install_search_all_sources")?.as_bool()
+            pipfile
+                .get("pipenv")?
+                .get("install_search_all_sources")?
+                .as_bool()
         };
         read().unwrap_or(false)
     }
@@ -143,10 +170,19 @@ impl Reader<'_, '_> {
                 self.draft.look_only(name, "pipfile", &url, &at)
             }
             (None, _) => {
-                let names = self.sources.iter().map(|(name, ..)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-                let error =
-                    Error::new(format!("`{name}` comes from the index `{called}`, which the lock does not have"));
-                Err(error.at(at).note(format!("it has {names}")).hint("run `pipenv lock`"))
+                let names = self
+                    .sources
+                    .iter()
+                    .map(|(name, ..)| format!("`{name}`"))
+                    .collect::<Vec<_>>()
+                    .join(", ");
+                let error = Error::new(format!(
+                    "`{name}` comes from the index `{called}`, which the lock does not have"
+                ));
+                Err(error
+                    .at(at)
+                    .note(format!("it has {names}"))
+                    .hint("run `pipenv lock`"))
             }
         }
     }
@@ -158,8 +194,14 @@ impl Reader<'_, '_> {
         while let Some(dollar) = rest.find('$') {
             whole.push_str(&rest[..dollar]);
             let after = &rest[dollar + 1..];
-            let word = |text: &str| text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len());
-            let (name, left) = match after.strip_prefix('{').and_then(|inner| inner.split_once('}')) {
+            let word = |text: &str| {
+                text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+                    .unwrap_or(text.len())
+            };
+            let (name, left) = match after
+                .strip_prefix('{')
+                .and_then(|inner| inner.split_once('}'))
+            {
                 Some((name, left)) => (name, left),
                 None => after.split_at(word(after)),
             };
@@ -170,7 +212,9 @@ impl Reader<'_, '_> {
             }
             let Some(value) = (self.draft.variable)(name) else {
                 let error = Error::new(format!("environment variable `{name}` is not set")).at(at);
-                return Err(error.hint(format!("set `{name}` for the build, to the text that belongs there")));
+                return Err(error.hint(format!(
+                    "set `{name}` for the build, to the text that belongs there"
+                )));
             };
             whole.push_str(&value);
             set.push((name.to_owned(), value));
@@ -184,16 +228,25 @@ impl Reader<'_, '_> {
     /// A Pipfile.lock is made for one Python, and lacks what others need.
     fn warn_of_python(&mut self, lock: &Json<'_>) {
         let requires = lock.get("_meta").and_then(|meta| meta.get("requires"));
-        let Some(python) = requires.and_then(|requires| requires.text("python_version")) else { return };
+        let Some(python) = requires.and_then(|requires| requires.text("python_version")) else {
+            return;
+        };
         if python != self.draft.env.python.to_string() {
             let (name, at, release) = (self.file.name(), self.at(python), self.draft.env.python);
-            let warning = format!("`{name}` was made for Python {python}, and the release is for {release} ({at})");
+            let warning = format!(
+                "`{name}` was made for Python {python}, and the release is for {release} ({at})"
+            );
             self.draft.warnings.push(warning);
         }
     }
 
     /// `None` for what is not for this environment, and for the application itself.
-    fn package(&mut self, text: &str, package: &Json<'_>, has_hashes: bool) -> Checked<Option<Requirement>> {
+    fn package(
+        &mut self,
+        text: &str,
+        package: &Json<'_>,
+        has_hashes: bool,
+    ) -> Checked<Option<Requirement>> {
         let at = self.at(text);
         let name = entry::name(text, &at)?;
         if !matches!(package, Json::Table(_)) {
@@ -203,7 +256,10 @@ impl Reader<'_, '_> {
             return Ok(None);
         }
         let extras = package.get("extras").map(Json::items).unwrap_or_default();
-        let extras = extras.iter().filter_map(Json::as_text).map(|extra| entry::extra(extra, &at));
+        let extras = extras
+            .iter()
+            .filter_map(Json::as_text)
+            .map(|extra| entry::extra(extra, &at));
         let extras: Vec<ExtraName> = extras.collect::<Checked<_>>()?;
         let mut hashes: Vec<HashDigest> = Vec::new();
         for hash in package.get("hashes").map(Json::items).unwrap_or_default() {
@@ -211,25 +267,42 @@ impl Reader<'_, '_> {
             hashes.extend(entry::digest(hash, &self.at(hash))?);
         }
         if let Some(path) = package.text("path")
-            && entry::beside(self.file, path).is_some_and(|path| path == direct::normal(self.draft.project()))
+            && entry::beside(self.file, path)
+                .is_some_and(|path| path == direct::normal(self.draft.project()))
         {
-            self.draft.editable = Some(Editable { shown: path.to_owned(), extras, at });
+            self.draft.editable = Some(Editable {
+                shown: path.to_owned(),
+                extras,
+                at,
+            });
             return Ok(None);
         }
-        let version_at = package.text("version").map_or_else(|| at.clone(), |version| self.at(version));
+        let version_at = package
+            .text("version")
+            .map_or_else(|| at.clone(), |version| self.at(version));
         let version = package.text("version").filter(|version| *version != "*");
         if let Some(source) = self.source(&name, package, &at)? {
-            let entry = Entry { name, version: None, extras, at, version_at };
+            let entry = Entry {
+                name,
+                version: None,
+                extras,
+                at,
+                version_at,
+            };
             return Ok(Some(entry.from(self.draft, source, hashes)));
         }
         let Some(text) = version else {
-            return Err(Error::new(format!("`{name}` has no version")).at(at).hint("run `pipenv lock`"));
+            return Err(Error::new(format!("`{name}` has no version"))
+                .at(at)
+                .hint("run `pipenv lock`"));
         };
-        let versions: VersionSpecifiers = text.parse().map_err(|error: uv_pep440::VersionSpecifiersParseError| {
-            Error::new(format!("`{text}` is not a set of versions"))
-                .at(version_at.clone())
-                .cause_text(error.to_string())
-        })?;
+        let versions: VersionSpecifiers =
+            text.parse()
+                .map_err(|error: uv_pep440::VersionSpecifiersParseError| {
+                    Error::new(format!("`{text}` is not a set of versions"))
+                        .at(version_at.clone())
+                        .cause_text(error.to_string())
+                })?;
         if let Some(index) = package.text("index") {
             self.comes_from(&name, index)?;
         }
@@ -249,7 +322,8 @@ impl Reader<'_, '_> {
     fn marker(&self, package: &Json<'_>, at: &Location) -> Checked<MarkerTree> {
         let mut all = MarkerTree::TRUE;
         if let Some(text) = package.text("markers") {
-            // Lists of versions (`not in '3.0, 3.1'`) have commas, which are taken for parts of versions otherwise.
+            // Lists of versions (`not in '3.0, 3.1'`) have commas, which are taken for parts of
+            // versions otherwise.
             all = all.and(entry::marker(&text.replace(',', " "), &self.at(text))?);
         }
         for key in MARKER_KEYS {
@@ -261,7 +335,12 @@ impl Reader<'_, '_> {
     }
 
     /// `None` for an index.
-    fn source(&self, name: &PackageName, package: &Json<'_>, at: &Location) -> Checked<Option<PinSource>> {
+    fn source(
+        &self,
+        name: &PackageName,
+        package: &Json<'_>,
+        at: &Location,
+    ) -> Checked<Option<PinSource>> {
         let below = package.text("subdirectory");
         if let Some(git) = package.text("git") {
             // `url.git@commit` was written once, and may have extras behind it.
@@ -275,9 +354,15 @@ impl Reader<'_, '_> {
         if let Some(url) = package.text("hg") {
             return entry::mercurial(name, url, package.text("ref"), below, at).map(Some);
         }
-        if let Some(kind) = ["svn", "bzr"].iter().find(|kind| package.get(kind).is_some()) {
-            let error = Error::new(format!("`{name}` is in {kind}, which pkgapp does not read")).at(at.clone());
-            return Err(error.hint("build a wheel of it once (`pip wheel --no-deps`), and lock the wheel by its path"));
+        if let Some(kind) = ["svn", "bzr"]
+            .iter()
+            .find(|kind| package.get(kind).is_some())
+        {
+            let error = Error::new(format!("`{name}` is in {kind}, which pkgapp does not read"))
+                .at(at.clone());
+            return Err(error.hint(
+                "build a wheel of it once (`pip wheel --no-deps`), and lock the wheel by its path",
+            ));
         }
         if let Some(file) = package.text("file") {
             let source = match direct::is_url(file) {
@@ -286,6 +371,9 @@ impl Reader<'_, '_> {
             };
             return source.map(Some);
         }
-        package.text("path").map(|path| entry::path(self.file, path, at)).transpose()
+        package
+            .text("path")
+            .map(|path| entry::path(self.file, path, at))
+            .transpose()
     }
 }

@@ -1,7 +1,8 @@
 //! poetry.lock.
 //!
-//! Since lock-version 2.1 (Poetry 2) every package says for which groups and with which markers it ships. Older locks are
-//! graphs whose beginning is pyproject.toml. Source: `poetry/packages/locker.py`.
+//! Since lock-version 2.1 (Poetry 2) every package says for which groups and with which markers it
+//! ships. Older locks are graphs whose beginning is pyproject.toml. Source:
+//! `poetry/packages/locker.py`.
 
 use std::collections::BTreeMap;
 
@@ -87,11 +88,24 @@ impl PoetryLock {
     fn hashes_of(&self, package: &Package) -> Vec<String> {
         let metadata = &self.metadata;
         let same = |name: &str| name.eq_ignore_ascii_case(package.name.get_ref());
-        let old = metadata.files.iter().find(|(name, _)| same(name)).into_iter().flat_map(|(_, list)| list);
+        let old = metadata
+            .files
+            .iter()
+            .find(|(name, _)| same(name))
+            .into_iter()
+            .flat_map(|(_, list)| list);
         let files = package.files.iter().chain(old);
-        let old = metadata.hashes.iter().find(|(name, _)| same(name)).into_iter().flat_map(|(_, list)| list);
+        let old = metadata
+            .hashes
+            .iter()
+            .find(|(name, _)| same(name))
+            .into_iter()
+            .flat_map(|(_, list)| list);
         let old = old.map(|hash| format!("sha256:{hash}"));
-        files.filter_map(|file| file.hash.clone()).chain(old).collect()
+        files
+            .filter_map(|file| file.hash.clone())
+            .chain(old)
+            .collect()
     }
 }
 
@@ -107,13 +121,19 @@ impl TomlLock for PoetryLock {
     }
 
     fn has_hashes(&self) -> bool {
-        self.packages.iter().any(|package| !self.hashes_of(package).is_empty())
+        self.packages
+            .iter()
+            .any(|package| !self.hashes_of(package).is_empty())
     }
 
     fn shipping(reader: &mut Reader<'_, '_, Self>) -> Checked<Vec<(usize, Vec<ExtraName>)>> {
         let packages = &reader.lock.packages;
         let tells_groups = packages.iter().all(|package| package.groups.is_some());
-        if tells_groups && !packages.is_empty() { reader.told() } else { reader.walked() }
+        if tells_groups && !packages.is_empty() {
+            reader.told()
+        } else {
+            reader.walked()
+        }
     }
 
     fn requirement(
@@ -131,11 +151,16 @@ impl Reader<'_, '_, PoetryLock> {
         if let Some(version) = &metadata.lock_version
             && !matches!(version.get_ref().split('.').next(), Some("1" | "2"))
         {
-            let error = Error::new(format!("lock-version `{}` of Poetry is not known", version.get_ref()));
+            let error = Error::new(format!(
+                "lock-version `{}` of Poetry is not known",
+                version.get_ref()
+            ));
             let hint = "`poetry export -o requirements.txt` (of poetry-plugin-export) writes one that is read";
             return Err(error.at(self.at(version)).hint(hint));
         }
-        let Some(python) = &metadata.python_versions else { return Ok(()) };
+        let Some(python) = &metadata.python_versions else {
+            return Ok(());
+        };
         let Some(range) = Range::read(python.get_ref()) else {
             let message = format!("`{}` is not a range of versions", python.get_ref());
             return Err(Error::new(message).at(self.at(python)));
@@ -144,7 +169,10 @@ impl Reader<'_, '_, PoetryLock> {
             true => Ok(()),
             false => {
                 let release = self.draft.env.python;
-                let what = format!("the lock requires Python {}, and the release is for {release}", python.get_ref());
+                let what = format!(
+                    "the lock requires Python {}, and the release is for {release}",
+                    python.get_ref()
+                );
                 Err(Error::new(what).at(self.at(python)))
             }
         }
@@ -152,7 +180,12 @@ impl Reader<'_, '_, PoetryLock> {
 
     /// What ships by the groups and markers of each package.
     fn told(&mut self) -> Checked<Vec<(usize, Vec<ExtraName>)>> {
-        let groups = self.lock.packages.iter().filter_map(|package| package.groups.as_ref()).flatten();
+        let groups = self
+            .lock
+            .packages
+            .iter()
+            .filter_map(|package| package.groups.as_ref())
+            .flatten();
         self.draft.knows(
             groups.filter_map(|name| name.parse().ok()),
             self.lock.extras.keys().filter_map(|name| name.parse().ok()),
@@ -160,7 +193,11 @@ impl Reader<'_, '_, PoetryLock> {
         let extras = self.draft.extras();
         let mut shipping = Vec::new();
         for (index, package) in self.lock.packages.iter().enumerate() {
-            let groups = package.groups.iter().flatten().filter(|name| *name == MAIN || self.draft.has_group(name));
+            let groups = package
+                .groups
+                .iter()
+                .flatten()
+                .filter(|name| *name == MAIN || self.draft.has_group(name));
             for group in groups {
                 let marker = match &package.markers {
                     None => MarkerTree::TRUE,
@@ -169,7 +206,9 @@ impl Reader<'_, '_, PoetryLock> {
                             Value::Table(by_group) => by_group.get(group).and_then(Value::as_str),
                             other => other.as_str(),
                         };
-                        text.map_or(Ok(MarkerTree::TRUE), |text| entry::marker(text, &self.at(markers)))?
+                        text.map_or(Ok(MarkerTree::TRUE), |text| {
+                            entry::marker(text, &self.at(markers))
+                        })?
                     }
                 };
                 if self.draft.holds_with(marker, &extras) {
@@ -184,10 +223,23 @@ impl Reader<'_, '_, PoetryLock> {
     /// What ships by the graph that begins with pyproject.toml.
     fn walked(&mut self) -> Checked<Vec<(usize, Vec<ExtraName>)>> {
         let project = Project::required(self.draft, self.file, "Poetry")?;
-        let groups = project.entries(&["tool", "poetry", "group"]).map(|(name, _)| name.as_str());
-        let dev = project.get(&["tool", "poetry", "dev-dependencies"]).map(|_| "dev");
-        let groups: Vec<_> = groups.chain(dev).chain([MAIN]).filter_map(|name| name.parse().ok()).collect();
-        let extras: Vec<_> = self.lock.extras.keys().filter_map(|name| name.parse().ok()).collect();
+        let groups = project
+            .entries(&["tool", "poetry", "group"])
+            .map(|(name, _)| name.as_str());
+        let dev = project
+            .get(&["tool", "poetry", "dev-dependencies"])
+            .map(|_| "dev");
+        let groups: Vec<_> = groups
+            .chain(dev)
+            .chain([MAIN])
+            .filter_map(|name| name.parse().ok())
+            .collect();
+        let extras: Vec<_> = self
+            .lock
+            .extras
+            .keys()
+            .filter_map(|name| name.parse().ok())
+            .collect();
         self.draft.knows(groups, extras);
         let start = self.start(&project)?;
         let mut nodes = Vec::new();
@@ -198,14 +250,20 @@ impl Reader<'_, '_, PoetryLock> {
         let reached = graph::reach(&nodes, &start, &|marker, extras, _| {
             draft.holds_with(marker, &extras.iter().cloned().collect::<Vec<_>>())
         });
-        Ok(reached.into_iter().map(|(index, extras)| (index, extras.into_iter().collect())).collect())
+        Ok(reached
+            .into_iter()
+            .map(|(index, extras)| (index, extras.into_iter().collect()))
+            .collect())
     }
 
     /// What the project itself wants.
     fn start(&self, project: &Project) -> Checked<Vec<Edge>> {
         let mut wanted: Vec<(&str, &Value)> = Vec::new();
         let mut add = |path: &[&str]| {
-            let entries: Vec<_> = project.entries(path).map(|(name, value)| (name.as_str(), value)).collect();
+            let entries: Vec<_> = project
+                .entries(path)
+                .map(|(name, value)| (name.as_str(), value))
+                .collect();
             wanted.extend(entries);
         };
         add(&["tool", "poetry", "dependencies"]);
@@ -220,12 +278,25 @@ impl Reader<'_, '_, PoetryLock> {
         let asked = self.draft.extras();
         let in_extras: Vec<&String> = project
             .entries(&["tool", "poetry", "extras"])
-            .filter(|(extra, _)| extra.parse::<ExtraName>().is_ok_and(|extra| asked.contains(&extra)))
+            .filter(|(extra, _)| {
+                extra
+                    .parse::<ExtraName>()
+                    .is_ok_and(|extra| asked.contains(&extra))
+            })
             .flat_map(|(_, names)| names.as_array().into_iter().flatten())
-            .filter_map(|name| if let Value::String(name) = name { Some(name) } else { None })
+            .filter_map(|name| {
+                if let Value::String(name) = name {
+                    Some(name)
+                } else {
+                    None
+                }
+            })
             .collect();
-        let is_asked_for =
-            |name: &PackageName| in_extras.iter().any(|text| leading_name(text).is_some_and(|known| known == *name));
+        let is_asked_for = |name: &PackageName| {
+            in_extras
+                .iter()
+                .any(|text| leading_name(text).is_some_and(|known| known == *name))
+        };
         let mut start = Vec::new();
         for (text, value) in wanted.into_iter().filter(|(name, _)| *name != "python") {
             let name = entry::name(text, &project.at)?;
@@ -234,11 +305,20 @@ impl Reader<'_, '_, PoetryLock> {
                     continue;
                 }
                 let edge = self.edge(&name, one, Vec::new(), &project.at)?;
-                let is_needed = edge.as_ref().is_some_and(|edge| edge.to.is_empty() && !flag(one, "optional"));
-                if is_needed && edge.as_ref().is_some_and(|edge| self.draft.holds(edge.marker, None)) {
-                    return Err(Error::new(format!("`{name}` is wanted, and `{}` does not have it", self.file.name()))
-                        .at(project.at.clone())
-                        .hint("run `poetry lock`"));
+                let is_needed = edge
+                    .as_ref()
+                    .is_some_and(|edge| edge.to.is_empty() && !flag(one, "optional"));
+                if is_needed
+                    && edge
+                        .as_ref()
+                        .is_some_and(|edge| self.draft.holds(edge.marker, None))
+                {
+                    return Err(Error::new(format!(
+                        "`{name}` is wanted, and `{}` does not have it",
+                        self.file.name()
+                    ))
+                    .at(project.at.clone())
+                    .hint("run `poetry lock`"));
                 }
                 start.extend(edge);
             }
@@ -247,7 +327,10 @@ impl Reader<'_, '_, PoetryLock> {
             start.extend(self.pep508(text, &project.at)?);
         }
         for (extra, list) in project.entries(&["project", "optional-dependencies"]) {
-            if extra.parse::<ExtraName>().is_ok_and(|extra| asked.contains(&extra)) {
+            if extra
+                .parse::<ExtraName>()
+                .is_ok_and(|extra| asked.contains(&extra))
+            {
                 for text in texts(Some(list)) {
                     start.extend(self.pep508(text, &project.at)?);
                 }
@@ -257,16 +340,24 @@ impl Reader<'_, '_, PoetryLock> {
     }
 
     fn pep508(&self, text: &str, at: &Location) -> Checked<Option<Edge>> {
-        let requirement: uv_pep508::Requirement<Url> = text.parse().map_err(|error: uv_pep508::Pep508Error<Url>| {
-            Error::new(format!("`{text}` is not a requirement")).at(at.clone()).cause_text(error.message.to_string())
-        })?;
+        let requirement: uv_pep508::Requirement<Url> =
+            text.parse().map_err(|error: uv_pep508::Pep508Error<Url>| {
+                Error::new(format!("`{text}` is not a requirement"))
+                    .at(at.clone())
+                    .cause_text(error.message.to_string())
+            })?;
         let versions = match &requirement.version_or_url {
             Some(uv_pep508::VersionOrUrl::VersionSpecifier(versions)) => versions.to_string(),
             _ => "*".to_owned(),
         };
         let to = self.candidates(&requirement.name, &versions);
         let extras = requirement.extras.into_vec();
-        Ok(Some(Edge { to, extras, marker: requirement.marker, only_for: Vec::new() }))
+        Ok(Some(Edge {
+            to,
+            extras,
+            marker: requirement.marker,
+            only_for: Vec::new(),
+        }))
     }
 
     fn node(&self, package: &Package) -> Checked<Node> {
@@ -277,7 +368,10 @@ impl Reader<'_, '_, PoetryLock> {
             for one in alternatives(value) {
                 let mut only_for: Vec<ExtraName> = Vec::new();
                 if flag(one, "optional") {
-                    let has = |list: &[String]| list.iter().any(|text| leading_name(text).as_ref() == Some(&name));
+                    let has = |list: &[String]| {
+                        list.iter()
+                            .any(|text| leading_name(text).as_ref() == Some(&name))
+                    };
                     let extras = package.extras.iter().filter(|(_, list)| has(list));
                     only_for = extras.filter_map(|(extra, _)| extra.parse().ok()).collect();
                     if only_for.is_empty() {
@@ -287,7 +381,10 @@ impl Reader<'_, '_, PoetryLock> {
                 edges.extend(self.edge(&name, one, only_for, &at)?);
             }
         }
-        Ok(Node { version: package.version.get_ref().parse().ok(), edges })
+        Ok(Node {
+            version: package.version.get_ref().parse().ok(),
+            edges,
+        })
     }
 
     /// Reads a dependency as Poetry writes it; `None` if it is not for this environment.
@@ -299,16 +396,25 @@ impl Reader<'_, '_, PoetryLock> {
         at: &Location,
     ) -> Checked<Option<Edge>> {
         let text = |key: &str| value.get(key).and_then(Value::as_str);
-        if text("python").is_some_and(|python| Range::read(python).is_some_and(|range| !range.admits(self.draft.env)))
-            || text("platform").is_some_and(|platform| !is_linux(platform))
+        if text("python").is_some_and(|python| {
+            Range::read(python).is_some_and(|range| !range.admits(self.draft.env))
+        }) || text("platform").is_some_and(|platform| !is_linux(platform))
         {
             return Ok(None);
         }
-        let marker = text("markers").map_or(Ok(MarkerTree::TRUE), |marker| entry::marker(marker, at))?;
-        let extras = texts(value.get("extras")).into_iter().map(|extra| entry::extra(extra, at));
+        let marker =
+            text("markers").map_or(Ok(MarkerTree::TRUE), |marker| entry::marker(marker, at))?;
+        let extras = texts(value.get("extras"))
+            .into_iter()
+            .map(|extra| entry::extra(extra, at));
         let versions = value.as_str().or_else(|| text("version")).unwrap_or("*");
         let to = self.candidates(name, versions);
-        Ok(Some(Edge { to, extras: extras.collect::<Checked<_>>()?, marker, only_for }))
+        Ok(Some(Edge {
+            to,
+            extras: extras.collect::<Checked<_>>()?,
+            marker,
+            only_for,
+        }))
     }
 
     /// Returns the packages of a name that a range takes and that are for this Python.
@@ -316,19 +422,39 @@ impl Reader<'_, '_, PoetryLock> {
         let range = Range::read(versions);
         let fits = |package: &Package| {
             let version: Option<Version> = package.version.get_ref().parse().ok();
-            let in_range = range.as_ref().zip(version).is_none_or(|(range, version)| range.contains(&version));
+            let in_range = range
+                .as_ref()
+                .zip(version)
+                .is_none_or(|(range, version)| range.contains(&version));
             let python = package.python_versions.as_deref().and_then(Range::read);
             in_range && python.is_none_or(|python| python.admits(self.draft.env))
         };
-        let named = self.names.iter().enumerate().filter(|(_, known)| *known == name).map(|(index, _)| index);
+        let named = self
+            .names
+            .iter()
+            .enumerate()
+            .filter(|(_, known)| *known == name)
+            .map(|(index, _)| index);
         let named: Vec<usize> = named.collect();
-        let fitting: Vec<usize> = named.iter().copied().filter(|&index| fits(&self.lock.packages[index])).collect();
+        let fitting: Vec<usize> = named
+            .iter()
+            .copied()
+            .filter(|&index| fits(&self.lock.packages[index]))
+            .collect();
         // Pre-releases and versions from git are outside of most ranges, and still what is meant.
-        if fitting.is_empty() && named.len() == 1 { named } else { fitting }
+        if fitting.is_empty() && named.len() == 1 {
+            named
+        } else {
+            fitting
+        }
     }
 
     /// `None` for the application itself.
-    fn requirement(&mut self, index: usize, extras: Vec<ExtraName>) -> Checked<Option<Requirement>> {
+    fn requirement(
+        &mut self,
+        index: usize,
+        extras: Vec<ExtraName>,
+    ) -> Checked<Option<Requirement>> {
         let package = &self.lock.packages[index];
         let (at, version_at) = (self.at(&package.name), self.at(&package.version));
         let version = entry::version(package.version.get_ref(), &version_at)?;
@@ -341,9 +467,17 @@ impl Reader<'_, '_, PoetryLock> {
             None => None,
             Some(source) => self.source(&name, source)?,
         };
-        let mut entry = Entry { name, version: Some(version), extras, at, version_at };
+        let mut entry = Entry {
+            name,
+            version: Some(version),
+            extras,
+            at,
+            version_at,
+        };
         match source {
-            None => entry.indexed(self.draft, hashes, !self.has_hashes).map(Some),
+            None => entry
+                .indexed(self.draft, hashes, !self.has_hashes)
+                .map(Some),
             Some(PinSource::Directory(path)) if path == self.draft.project() => Ok(None),
             Some(source) => {
                 if matches!(source, PinSource::Directory(_)) {
@@ -356,9 +490,19 @@ impl Reader<'_, '_, PoetryLock> {
     }
 
     /// `None` for an index.
-    fn source(&mut self, name: &PackageName, source: &Spanned<Source>) -> Checked<Option<PinSource>> {
+    fn source(
+        &mut self,
+        name: &PackageName,
+        source: &Spanned<Source>,
+    ) -> Checked<Option<PinSource>> {
         let at = self.at(source);
-        let Source { r#type, url, reference, resolved_reference, subdirectory } = source.get_ref();
+        let Source {
+            r#type,
+            url,
+            reference,
+            resolved_reference,
+            subdirectory,
+        } = source.get_ref();
         let below = subdirectory.as_deref();
         match r#type.as_str() {
             "legacy" => {
@@ -372,11 +516,16 @@ impl Reader<'_, '_, PoetryLock> {
             "directory" => {
                 let path = below.map_or_else(|| url.clone(), |below| format!("{url}/{below}"));
                 match entry::beside(self.file, &path) {
-                    Some(path) if path == direct::normal(self.draft.project()) => Ok(Some(PinSource::Directory(path))),
+                    Some(path) if path == direct::normal(self.draft.project()) => {
+                        Ok(Some(PinSource::Directory(path)))
+                    }
                     _ => entry::directory(self.file, &path, &at).map(Some),
                 }
             }
-            other => Err(Error::new(format!("the source of `{name}` is of no known kind: `{other}`")).at(at)),
+            other => Err(Error::new(format!(
+                "the source of `{name}` is of no known kind: `{other}`"
+            ))
+            .at(at)),
         }
     }
 }
@@ -401,8 +550,11 @@ fn leading_name(text: &str) -> Option<PackageName> {
 
 /// Whether a range of values of `sys.platform` has Linux: `win32`, `linux || darwin`, `!=win32`.
 fn is_linux(platforms: &str) -> bool {
-    platforms.split("||").map(str::trim).any(|one| match one.strip_prefix("!=") {
-        Some(other) => other.trim() != "linux",
-        None => one.trim_start_matches('=').trim() == "linux",
-    })
+    platforms
+        .split("||")
+        .map(str::trim)
+        .any(|one| match one.strip_prefix("!=") {
+            Some(other) => other.trim() != "linux",
+            None => one.trim_start_matches('=').trim() == "linux",
+        })
 }

@@ -19,29 +19,41 @@ impl Project {
     pub(super) fn beside(file: &TextFile) -> Option<Self> {
         let path = file.directory()?.join("pyproject.toml");
         let table = toml::from_str(&crate::fs::read_to_string(&path).ok()?).ok()?;
-        Some(Self { at: Location::file(path), table })
+        Some(Self {
+            at: Location::file(path),
+            table,
+        })
     }
 
     /// The same, where the lock says nothing without it.
     pub(super) fn required(draft: &mut Draft<'_>, file: &TextFile, tool: &str) -> Checked<Self> {
         draft.next_statement();
         Self::beside(file).ok_or_else(|| {
-            Error::new(format!("`{}` is of no use without its pyproject.toml", file.name()))
-                .at(Location::file(&file.file))
-                .note("locks of this age do not say which of their packages are wanted")
-                .hint(format!("put the project's pyproject.toml beside it, or lock again with the newest {tool}"))
+            Error::new(format!(
+                "`{}` is of no use without its pyproject.toml",
+                file.name()
+            ))
+            .at(Location::file(&file.file))
+            .note("locks of this age do not say which of their packages are wanted")
+            .hint(format!(
+                "put the project's pyproject.toml beside it, or lock again with the newest {tool}"
+            ))
         })
     }
 
     /// Returns the value at a path of keys.
     pub(super) fn get(&self, path: &[&str]) -> Option<&Value> {
         let (first, rest) = path.split_first()?;
-        rest.iter().try_fold(self.table.get(*first)?, |value, key| value.get(key))
+        rest.iter()
+            .try_fold(self.table.get(*first)?, |value, key| value.get(key))
     }
 
     /// Returns a table at a path of keys, or nothing.
     pub(super) fn entries(&self, path: &[&str]) -> impl Iterator<Item = (&String, &Value)> {
-        self.get(path).and_then(Value::as_table).into_iter().flatten()
+        self.get(path)
+            .and_then(Value::as_table)
+            .into_iter()
+            .flatten()
     }
 
     /// Returns the texts of a list at a path of keys, or none.
@@ -52,15 +64,25 @@ impl Project {
     /// Returns the requirements of dependency groups (PEP 735), with the groups that they include.
     pub(super) fn group(&self, name: &str) -> Vec<&str> {
         let (mut found, mut waiting, mut seen) = (Vec::new(), vec![name.to_owned()], Vec::new());
-        let same = |a: &str, b: &str| a.replace(['_', '.'], "-").eq_ignore_ascii_case(&b.replace(['_', '.'], "-"));
+        let same = |a: &str, b: &str| {
+            a.replace(['_', '.'], "-")
+                .eq_ignore_ascii_case(&b.replace(['_', '.'], "-"))
+        };
         while let Some(next) = waiting.pop() {
             if seen.contains(&next) {
                 continue;
             }
-            for (_, value) in self.entries(&["dependency-groups"]).filter(|(known, _)| same(known, &next)) {
+            for (_, value) in self
+                .entries(&["dependency-groups"])
+                .filter(|(known, _)| same(known, &next))
+            {
                 for item in value.as_array().into_iter().flatten() {
                     found.extend(item.as_str());
-                    waiting.extend(item.get("include-group").and_then(Value::as_str).map(str::to_owned));
+                    waiting.extend(
+                        item.get("include-group")
+                            .and_then(Value::as_str)
+                            .map(str::to_owned),
+                    );
                 }
             }
             seen.push(next);
@@ -71,5 +93,10 @@ impl Project {
 
 /// Returns the texts of a list.
 pub(super) fn texts(value: Option<&Value>) -> Vec<&str> {
-    value.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
+    value
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect()
 }

@@ -14,13 +14,19 @@ use crate::lock::draft::{Draft, Requirement, Wanted};
 use crate::lock::entry;
 use crate::lock::text::{Place, TextFile};
 use crate::lock::{Editable, FilePlace, Format, LockedFile, PinSource, Url, direct, hash};
-use crate::pypa::{GroupName, HashDigest, MarkerTree, PackageName, Version, VersionSpecifiers, WheelFilename};
+use crate::pypa::{
+    GroupName, HashDigest, MarkerTree, PackageName, Version, VersionSpecifiers, WheelFilename,
+};
 
 /// `pylock.toml` and `pylock.NAME.toml`, or the same under another name.
 pub(super) const FORMAT: Format = Format {
     recognises: |name, text| {
-        let named = name == "pylock.toml" || (name.starts_with("pylock.") && name.ends_with(".toml"));
-        named || (name.ends_with(".toml") && text.contains("lock-version = ") && text.contains("\n[[packages]]"))
+        let named =
+            name == "pylock.toml" || (name.starts_with("pylock.") && name.ends_with(".toml"));
+        named
+            || (name.ends_with(".toml")
+                && text.contains("lock-version = ")
+                && text.contains("\n[[packages]]"))
     },
     read,
 };
@@ -89,7 +95,9 @@ fn read(draft: &mut Draft<'_>, file: &TextFile) {
     let lock: PyLock = match toml::from_str(&file.text) {
         Ok(lock) => lock,
         Err(error) => {
-            let at = error.span().map_or_else(|| Location::file(&file.file), |span| file.at(span.start));
+            let at = error
+                .span()
+                .map_or_else(|| Location::file(&file.file), |span| file.at(span.start));
             let message = format!("`{}` is not a pylock.toml", file.name());
             return draft.fail(Error::new(message).at(at).cause_text(error.message()));
         }
@@ -112,14 +120,25 @@ impl Reader<'_, '_> {
         }
         let name = self.file.name().to_owned();
         self.draft.require_hashes(|| format!("`{name}` has hashes"));
-        let mut groups: Vec<GroupName> =
-            lock.default_groups.iter().filter_map(|group| group.get_ref().parse().ok()).collect();
-        groups.extend(self.draft.selection.groups.iter().map(|(group, _)| group.clone()));
+        let mut groups: Vec<GroupName> = lock
+            .default_groups
+            .iter()
+            .filter_map(|group| group.get_ref().parse().ok())
+            .collect();
+        groups.extend(
+            self.draft
+                .selection
+                .groups
+                .iter()
+                .map(|(group, _)| group.clone()),
+        );
         if lock.dependency_groups.is_empty() && lock.extras.is_empty() {
             self.draft.is_selected();
         }
         self.draft.knows(
-            lock.dependency_groups.iter().filter_map(|name| name.parse().ok()),
+            lock.dependency_groups
+                .iter()
+                .filter_map(|name| name.parse().ok()),
             lock.extras.iter().filter_map(|name| name.parse().ok()),
         );
         let mut known: BTreeMap<PackageName, Location> = BTreeMap::new();
@@ -128,8 +147,11 @@ impl Reader<'_, '_> {
             match self.package(entry.get_ref(), &groups, order) {
                 Ok(None) => {}
                 Ok(Some(requirement)) => {
-                    if let Some(before) = known.insert(requirement.name.clone(), requirement.at.clone()) {
-                        self.draft.lists_twice(&requirement.name, &before, &requirement.at);
+                    if let Some(before) =
+                        known.insert(requirement.name.clone(), requirement.at.clone())
+                    {
+                        self.draft
+                            .lists_twice(&requirement.name, &before, &requirement.at);
                     }
                     self.draft.require(requirement);
                 }
@@ -144,13 +166,15 @@ impl Reader<'_, '_> {
             Some(("1", "0")) => {}
             Some(("1", _)) => {
                 let at = self.at(&lock.lock_version);
-                self.draft
-                    .warnings
-                    .push(format!("lock-version {version} is newer than 1.0, which pkgapp knows ({at})"));
+                self.draft.warnings.push(format!(
+                    "lock-version {version} is newer than 1.0, which pkgapp knows ({at})"
+                ));
             }
             _ => {
                 let error = Error::new(format!("lock-version `{version}` is not known"));
-                return Err(error.at(self.at(&lock.lock_version)).hint("write the lock with lock-version 1.0"));
+                return Err(error
+                    .at(self.at(&lock.lock_version))
+                    .hint("write the lock with lock-version 1.0"));
             }
         }
         self.python(lock.requires_python.as_ref(), "the lock")?;
@@ -159,16 +183,21 @@ impl Reader<'_, '_> {
             fits |= self.draft.holds(self.marker(environment)?, None);
         }
         match lock.environments.first() {
-            Some(first) if !fits => Err(Error::new(format!("the lock is not for {}", self.target()))
-                .at(self.at(first))
-                .note("it names the environments that it is for, and none of them is that one")
-                .hint("lock again, for that environment too")),
+            Some(first) if !fits => {
+                Err(Error::new(format!("the lock is not for {}", self.target()))
+                    .at(self.at(first))
+                    .note("it names the environments that it is for, and none of them is that one")
+                    .hint("lock again, for that environment too"))
+            }
             _ => Ok(()),
         }
     }
 
     fn target(&self) -> String {
-        format!("Python {} on Linux {}", self.draft.env.python, self.draft.env.arch)
+        format!(
+            "Python {} on Linux {}",
+            self.draft.env.python, self.draft.env.arch
+        )
     }
 
     fn at<T>(&self, spanned: &Spanned<T>) -> Location {
@@ -184,25 +213,40 @@ impl Reader<'_, '_> {
     }
 
     fn python(&self, requires: Option<&Spanned<String>>, what: &str) -> Checked<()> {
-        let Some(requires) = requires else { return Ok(()) };
+        let Some(requires) = requires else {
+            return Ok(());
+        };
         let text = requires.get_ref();
         let specifiers = VersionSpecifiers::from_str(text).map_err(|error| {
-            Error::new(format!("`{text}` is not a set of versions")).at(self.at(requires)).cause_text(error.to_string())
+            Error::new(format!("`{text}` is not a set of versions"))
+                .at(self.at(requires))
+                .cause_text(error.to_string())
         })?;
         if self.draft.env.admits(&specifiers) {
             return Ok(());
         }
-        Err(Error::new(format!("{what} requires Python {text}, and the release is for {}", self.draft.env.python))
-            .at(self.at(requires)))
+        Err(Error::new(format!(
+            "{what} requires Python {text}, and the release is for {}",
+            self.draft.env.python
+        ))
+        .at(self.at(requires)))
     }
 
     /// Reads an entry; `None` if its marker does not hold.
-    fn package(&mut self, package: &Package, groups: &[GroupName], order: usize) -> Checked<Option<Requirement>> {
+    fn package(
+        &mut self,
+        package: &Package,
+        groups: &[GroupName],
+        order: usize,
+    ) -> Checked<Option<Requirement>> {
         let at = self.at(&package.name);
         let name = PackageName::from_str(package.name.get_ref()).map_err(|error| {
-            Error::new(format!("`{}` is not the name of a distribution", package.name.get_ref()))
-                .at(at.clone())
-                .cause(error)
+            Error::new(format!(
+                "`{}` is not the name of a distribution",
+                package.name.get_ref()
+            ))
+            .at(at.clone())
+            .cause(error)
         })?;
         if let Some(marker) = &package.marker
             && !self.draft.holds(self.marker(marker)?, Some(groups))
@@ -214,11 +258,21 @@ impl Reader<'_, '_> {
             && entry.get_ref().editable
             && self.is_root(entry.get_ref())
         {
-            self.draft.editable = Some(Editable { shown: name.to_string(), extras: Vec::new(), at: self.at(entry) });
+            self.draft.editable = Some(Editable {
+                shown: name.to_string(),
+                extras: Vec::new(),
+                at: self.at(entry),
+            });
             return Ok(None);
         }
-        let version = package.version.as_ref().map(|version| self.version(version)).transpose()?;
-        let shown = version.as_ref().map_or_else(|| name.to_string(), |version| format!("{name}=={version}"));
+        let version = package
+            .version
+            .as_ref()
+            .map(|version| self.version(version))
+            .transpose()?;
+        let shown = version
+            .as_ref()
+            .map_or_else(|| name.to_string(), |version| format!("{name}=={version}"));
         let (source, hashes, version) = self.source(package, &name, version)?;
         Ok(Some(Requirement {
             name,
@@ -226,7 +280,10 @@ impl Reader<'_, '_> {
             wanted: Wanted::Source(source, version),
             hashes,
             may_lack_hashes: true,
-            version_at: package.version.as_ref().map_or_else(|| at.clone(), |version| self.at(version)),
+            version_at: package
+                .version
+                .as_ref()
+                .map_or_else(|| at.clone(), |version| self.at(version)),
             at,
             shown,
             order,
@@ -235,7 +292,9 @@ impl Reader<'_, '_> {
 
     fn version(&self, text: &Spanned<String>) -> Checked<Version> {
         Version::from_str(text.get_ref()).map_err(|error| {
-            Error::new(format!("`{}` is not a version", text.get_ref())).at(self.at(text)).cause(error)
+            Error::new(format!("`{}` is not a version", text.get_ref()))
+                .at(self.at(text))
+                .cause(error)
         })
     }
 
@@ -247,13 +306,20 @@ impl Reader<'_, '_> {
     ) -> Checked<(PinSource, Vec<HashDigest>, Option<Version>)> {
         let at = self.at(&package.name);
         let from_index = package.sdist.is_some() || !package.wheels.is_empty();
-        let kinds = [package.vcs.is_some(), package.directory.is_some(), package.archive.is_some(), from_index];
+        let kinds = [
+            package.vcs.is_some(),
+            package.directory.is_some(),
+            package.archive.is_some(),
+            from_index,
+        ];
         match kinds.iter().filter(|present| **present).count() {
             0 => return Err(Error::new(format!("`{name}` has no files")).at(at)),
             1 => {}
             _ => {
                 let error = Error::new(format!("`{name}` has files of several kinds")).at(at);
-                return Err(error.note("there may be one of `vcs`, `directory`, `archive`, or `sdist` and `wheels`"));
+                return Err(error.note(
+                    "there may be one of `vcs`, `directory`, `archive`, or `sdist` and `wheels`",
+                ));
             }
         }
         if let Some(vcs) = &package.vcs {
@@ -274,7 +340,10 @@ impl Reader<'_, '_> {
             if let (Some(version), Some(says)) = (&version, &says)
                 && version != says
             {
-                let error = Error::new(format!("`{}` is not version {version} of `{name}`", locked.name));
+                let error = Error::new(format!(
+                    "`{}` is not version {version} of `{name}`",
+                    locked.name
+                ));
                 return Err(error.at(self.at(file)));
             }
             version = version.or(says);
@@ -283,19 +352,35 @@ impl Reader<'_, '_> {
         Ok((PinSource::Files(files), Vec::new(), version))
     }
 
-    /// Returns the version that a wheel's or sdist's name says, and checks that the name is this distribution's.
-    fn version_of(&self, file: &Spanned<File>, locked: &LockedFile, name: &PackageName) -> Checked<Option<Version>> {
-        if Path::new(&locked.name).extension().is_none_or(|extension| extension != "whl") {
+    /// Returns the version that a wheel's or sdist's name says, and checks that the name is this
+    /// distribution's.
+    fn version_of(
+        &self,
+        file: &Spanned<File>,
+        locked: &LockedFile,
+        name: &PackageName,
+    ) -> Checked<Option<Version>> {
+        if Path::new(&locked.name)
+            .extension()
+            .is_none_or(|extension| extension != "whl")
+        {
             // Sdists that are older than PEP 625 have all kinds of names.
             let extension = uv_distribution_filename::SourceDistExtension::from_path(&locked.name);
-            let parsed = extension.ok().and_then(|kind| SourceDistFilename::parse(&locked.name, kind, name).ok());
+            let parsed = extension
+                .ok()
+                .and_then(|kind| SourceDistFilename::parse(&locked.name, kind, name).ok());
             return Ok(parsed.map(|sdist| sdist.version));
         }
         let wheel = locked.name.parse::<WheelFilename>().map_err(|error| {
-            Error::new(format!("`{}` is not the name of a wheel", locked.name)).at(self.at(file)).cause(error)
+            Error::new(format!("`{}` is not the name of a wheel", locked.name))
+                .at(self.at(file))
+                .cause(error)
         })?;
         if wheel.name != *name {
-            return Err(Error::new(format!("`{}` is not a wheel of `{name}`", locked.name)).at(self.at(file)));
+            return Err(
+                Error::new(format!("`{}` is not a wheel of `{name}`", locked.name))
+                    .at(self.at(file)),
+            );
         }
         Ok(Some(wheel.version))
     }
@@ -303,13 +388,27 @@ impl Reader<'_, '_> {
     fn vcs(&self, name: &PackageName, entry: &Spanned<Vcs>) -> Checked<PinSource> {
         let (vcs, at) = (entry.get_ref(), self.at(entry));
         match (vcs.r#type.as_str(), &vcs.url) {
-            ("git", Some(url)) => entry::git(name, url, vcs.commit_id.as_deref(), vcs.subdirectory.as_deref(), &at),
-            ("hg", Some(url)) => {
-                entry::mercurial(name, url, vcs.commit_id.as_deref(), vcs.subdirectory.as_deref(), &at)
+            ("git", Some(url)) => entry::git(
+                name,
+                url,
+                vcs.commit_id.as_deref(),
+                vcs.subdirectory.as_deref(),
+                &at,
+            ),
+            ("hg", Some(url)) => entry::mercurial(
+                name,
+                url,
+                vcs.commit_id.as_deref(),
+                vcs.subdirectory.as_deref(),
+                &at,
+            ),
+            ("git" | "hg", None) => {
+                Err(Error::new(format!("the repository of `{name}` has no `url`")).at(at))
             }
-            ("git" | "hg", None) => Err(Error::new(format!("the repository of `{name}` has no `url`")).at(at)),
             (other, _) => {
-                let error = Error::new(format!("`{name}` is in `{other}`, which pkgapp does not read"));
+                let error = Error::new(format!(
+                    "`{name}` is in `{other}`, which pkgapp does not read"
+                ));
                 let hint = "build a wheel of it once (`pip wheel --no-deps`), and lock the wheel by its path or URL";
                 Err(error.at(at).hint(hint))
             }
@@ -317,15 +416,20 @@ impl Reader<'_, '_> {
     }
 
     fn is_root(&self, directory: &Directory) -> bool {
-        let FilePlace::Path(path) = self.place(&directory.path) else { return false };
-        direct::normal(&path.join(directory.subdirectory.as_deref().unwrap_or_default())) == self.draft.root
+        let FilePlace::Path(path) = self.place(&directory.path) else {
+            return false;
+        };
+        direct::normal(&path.join(directory.subdirectory.as_deref().unwrap_or_default()))
+            == self.draft.root
     }
 
     fn directory(&self, name: &PackageName, entry: &Spanned<Directory>) -> Checked<PinSource> {
         let directory = entry.get_ref();
         // What ships of an editable one is a wheel of its tree, too.
         let FilePlace::Path(mut path) = self.place(&directory.path) else {
-            return Err(Error::new(format!("`{name}` is a directory on a server")).at(self.at(entry)));
+            return Err(
+                Error::new(format!("`{name}` is a directory on a server")).at(self.at(entry))
+            );
         };
         if let Some(below) = &directory.subdirectory {
             path = direct::normal(&path.join(below));
@@ -333,7 +437,11 @@ impl Reader<'_, '_> {
         if path.is_dir() {
             return Ok(PinSource::Directory(path));
         }
-        Err(Error::new(format!("`{}` is not a directory", crate::error::shown(&path))).at(self.at(entry)))
+        Err(Error::new(format!(
+            "`{}` is not a directory",
+            crate::error::shown(&path)
+        ))
+        .at(self.at(entry)))
     }
 
     fn archive(
@@ -346,12 +454,17 @@ impl Reader<'_, '_> {
         let subdirectory = entry.get_ref().subdirectory.as_ref();
         let source = match locked.place {
             FilePlace::Url(mut url) => {
-                url.set_fragment(subdirectory.map(|below| format!("subdirectory={below}")).as_deref());
+                url.set_fragment(
+                    subdirectory
+                        .map(|below| format!("subdirectory={below}"))
+                        .as_deref(),
+                );
                 PinSource::Url(url)
             }
             FilePlace::Path(path) if subdirectory.is_none() => PinSource::File(path),
             FilePlace::Path(_) => {
-                let error = Error::new(format!("`{name}` is a directory inside of an archive")).at(self.at(entry));
+                let error = Error::new(format!("`{name}` is a directory inside of an archive"))
+                    .at(self.at(entry));
                 return Err(error.hint("unpack the archive and lock the directory"));
             }
         };
@@ -367,24 +480,45 @@ impl Reader<'_, '_> {
                 Ok(parsed) if matches!(parsed.scheme(), "http" | "https") => FilePlace::Url(parsed),
                 Ok(parsed) => match parsed.to_file_path() {
                     Ok(path) if parsed.scheme() == "file" => FilePlace::Path(path),
-                    _ => return Err(Error::new("a file's URL is not an http, https or file URL").at(self.at(url))),
+                    _ => {
+                        return Err(Error::new("a file's URL is not an http, https or file URL")
+                            .at(self.at(url)));
+                    }
                 },
-                Err(error) => return Err(Error::new("a file's URL is not a URL").at(self.at(url)).cause(error)),
+                Err(error) => {
+                    return Err(Error::new("a file's URL is not a URL")
+                        .at(self.at(url))
+                        .cause(error));
+                }
             },
-            (None, None) => return Err(Error::new("a file has neither `url` nor `path`").at(self.at(entry))),
+            (None, None) => {
+                return Err(Error::new("a file has neither `url` nor `path`").at(self.at(entry)));
+            }
         };
         let last = match &place {
-            FilePlace::Url(url) => percent_decoded(url.path().rsplit('/').next().unwrap_or_default()),
-            FilePlace::Path(path) => {
-                path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+            FilePlace::Url(url) => {
+                percent_decoded(url.path().rsplit('/').next().unwrap_or_default())
             }
+            FilePlace::Path(path) => path
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+                .unwrap_or_default(),
         };
         let name = file.name.clone().unwrap_or(last);
         let hashes = self.hashes(&file.hashes, &name)?;
-        Ok(LockedFile { name, place, hashes, size: file.size })
+        Ok(LockedFile {
+            name,
+            place,
+            hashes,
+            size: file.size,
+        })
     }
 
-    fn hashes(&self, table: &Spanned<BTreeMap<String, String>>, name: &str) -> Checked<Vec<HashDigest>> {
+    fn hashes(
+        &self,
+        table: &Spanned<BTreeMap<String, String>>,
+        name: &str,
+    ) -> Checked<Vec<HashDigest>> {
         let mut hashes = Vec::new();
         for (algorithm, digest) in table.get_ref() {
             match hash::from_parts(algorithm, digest) {
@@ -406,7 +540,9 @@ impl Reader<'_, '_> {
     /// Paths are relative to the lock.
     fn place(&self, path: &str) -> FilePlace {
         match &self.file.place {
-            Place::Disk(lock) => FilePlace::Path(direct::normal(&lock.parent().unwrap_or(Path::new("/")).join(path))),
+            Place::Disk(lock) => FilePlace::Path(direct::normal(
+                &lock.parent().unwrap_or(Path::new("/")).join(path),
+            )),
             Place::Web(lock) => match lock.join(path) {
                 Ok(url) => FilePlace::Url(url),
                 Err(_) => FilePlace::Path(Path::new(path).to_owned()),

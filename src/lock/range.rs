@@ -1,4 +1,5 @@
-//! Poetry's ranges of versions: `^1.2`, `~1.2`, `1.*`, `>=1,<2 || >=3` ("Dependency specification" in its documentation).
+//! Poetry's ranges of versions: `^1.2`, `~1.2`, `1.*`, `>=1,<2 || >=3` ("Dependency specification"
+//! in its documentation).
 
 use std::str::FromStr;
 
@@ -13,13 +14,19 @@ pub(super) struct Range(Vec<VersionSpecifiers>);
 impl Range {
     /// Reads a range; `None` if it is none.
     pub(super) fn read(text: &str) -> Option<Self> {
-        text.split("||").flat_map(|part| part.split('|')).map(alternative).collect::<Option<_>>().map(Self)
+        text.split("||")
+            .flat_map(|part| part.split('|'))
+            .map(alternative)
+            .collect::<Option<_>>()
+            .map(Self)
     }
 
     /// Returns whether a version is in it. Its local part does not count, as in Poetry.
     pub(super) fn contains(&self, version: &Version) -> bool {
         let public = version.clone().without_local();
-        self.0.iter().any(|all| all.contains(version) || all.contains(&public))
+        self.0
+            .iter()
+            .any(|all| all.contains(version) || all.contains(&public))
     }
 
     /// Returns whether a Python is in it.
@@ -35,7 +42,11 @@ fn alternative(text: &str) -> Option<VersionSpecifiers> {
     let mut words = text.split_whitespace();
     while let Some(word) = words.next() {
         let is_operator = word.bytes().all(|byte| b"<>=!~^".contains(&byte));
-        let whole = if is_operator { format!("{word}{}", words.next()?) } else { word.to_owned() };
+        let whole = if is_operator {
+            format!("{word}{}", words.next()?)
+        } else {
+            word.to_owned()
+        };
         all.extend(one(&whole)?);
     }
     Some(all.into_iter().collect())
@@ -57,7 +68,10 @@ fn one(text: &str) -> Option<Vec<VersionSpecifier>> {
         let low = Version::from_str(version).ok()?;
         let numbers = low.release().to_vec();
         // The first number that is not 0 must stay; of `0.0`, the last one.
-        let kept = numbers.iter().position(|number| *number != 0).unwrap_or(numbers.len() - 1);
+        let kept = numbers
+            .iter()
+            .position(|number| *number != 0)
+            .unwrap_or(numbers.len() - 1);
         return between(low, raised(&numbers[..=kept])?);
     }
     if let Some(version) = text.strip_prefix('~').filter(|rest| !rest.starts_with('=')) {
@@ -69,11 +83,18 @@ fn one(text: &str) -> Option<Vec<VersionSpecifier>> {
     if text.starts_with(|c: char| c.is_ascii_digit() || c == 'v') {
         return specifier(format!("=={text}")).map(|one| vec![one]);
     }
-    if let Some(version) = text.strip_prefix('=').filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit())) {
+    if let Some(version) = text
+        .strip_prefix('=')
+        .filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    {
         return specifier(format!("=={version}")).map(|one| vec![one]);
     }
     // `>=3.*` is not of PEP 440; Poetry takes it as `>=3`.
-    let plain = if text.starts_with(['<', '>']) { text.trim_end_matches(".*") } else { text };
+    let plain = if text.starts_with(['<', '>']) {
+        text.trim_end_matches(".*")
+    } else {
+        text
+    };
     specifier(plain.to_owned()).map(|one| vec![one])
 }
 
@@ -113,10 +134,16 @@ mod tests {
         ] {
             let found = Range::read(range).unwrap_or_else(|| panic!("{range}"));
             for version in inside {
-                assert!(found.contains(&version.parse().unwrap()), "{version} is in {range}");
+                assert!(
+                    found.contains(&version.parse().unwrap()),
+                    "{version} is in {range}"
+                );
             }
             for version in outside {
-                assert!(!found.contains(&version.parse().unwrap()), "{version} is not in {range}");
+                assert!(
+                    !found.contains(&version.parse().unwrap()),
+                    "{version} is not in {range}"
+                );
             }
         }
         for bad in ["^", "~x", ">=", "a", "^18446744073709551615"] {

@@ -7,31 +7,47 @@ use crate::http::{self, Account, What};
 use crate::lock::Url;
 use crate::lock::text::TextFile;
 
-/// Most that an included file may be, in bytes: constraints of whole distributions have some 100 kB.
+/// Most that an included file may be, in bytes: constraints of whole distributions have some 100
+/// kB.
 const MOST: usize = 16 << 20;
 
-/// Fetches a file; proxies, certificates and netrc are as for the index. `shown` is the URL without secrets.
+/// Fetches a file; proxies, certificates and netrc are as for the index. `shown` is the URL without
+/// secrets.
 pub(super) fn fetch(url: &Url, shown: &str, offline: bool) -> Result<TextFile> {
     if offline {
-        return Err(Error::new(format!("`{shown}` is on the network, and the build is offline"))
-            .hint("keep a copy beside the file that includes it"));
+        return Err(Error::new(format!(
+            "`{shown}` is on the network, and the build is offline"
+        ))
+        .hint("keep a copy beside the file that includes it"));
     }
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context(|| "cannot wait for the network")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context(|| "cannot wait for the network")?;
     let bytes = runtime.block_on(get(url, shown))?;
     TextFile::fetched(url.clone(), shown, &bytes)
 }
 
 async fn get(url: &Url, shown: &str) -> Result<Vec<u8>> {
     let failed = |why: String| Error::new(format!("cannot fetch `{shown}`")).cause_text(why);
-    let client = http::Client::new(false, vec![Account { url: url.clone(), keyring: false }])?;
+    let client = http::Client::new(
+        false,
+        vec![Account {
+            url: url.clone(),
+            keyring: false,
+        }],
+    )?;
     let asked = client.get(url, What::Page, &HeaderMap::new()).await;
     let mut answer = asked.map_err(|failure| failed(failure.to_string()))?;
     if !answer.status.is_success() {
         return Err(failed(format!("the server says {}", answer.status)));
     }
     let mut bytes = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|failure| failed(failure.to_string()))? {
+    while let Some(chunk) = answer
+        .chunk()
+        .await
+        .map_err(|failure| failed(failure.to_string()))?
+    {
         bytes.extend_from_slice(&chunk);
         if bytes.len() > MOST {
             return Err(failed(format!("it is longer than {MOST} bytes")));

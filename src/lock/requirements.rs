@@ -1,8 +1,8 @@
 //! requirements.txt, as pip reads it.
 //!
-//! Source: pip's "Requirements File Format" and `pip._internal.req.req_file`. The lines are read here and not by uv's
-//! crate, which gives no places for requirements, drops the hashes in constraints files and stops at the first error;
-//! names, versions, extras and markers are uv's.
+//! Source: pip's "Requirements File Format" and `pip._internal.req.req_file`. The lines are read
+//! here and not by uv's crate, which gives no places for requirements, drops the hashes in
+//! constraints files and stops at the first error; names, versions, extras and markers are uv's.
 
 use std::ops::Range;
 use std::path::Path;
@@ -16,8 +16,10 @@ use crate::lock::{Editable, Format, PinSource, Url, hash, remote, shown_url};
 use crate::pypa::{ExtraName, HashDigest, MarkerTree, PackageName, VersionSpecifiers};
 
 /// Any text that is nothing else: these files have every name.
-pub(super) const FORMAT: Format =
-    Format { recognises: |_, _| true, read: |draft, file| read(draft, file, Role::Requirements) };
+pub(super) const FORMAT: Format = Format {
+    recognises: |_, _| true,
+    read: |draft, file| read(draft, file, Role::Requirements),
+};
 
 /// What a file's requirements are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +40,13 @@ fn read(draft: &mut Draft<'_>, file: &TextFile, role: Role) {
     for line in &lines {
         draft.next_statement();
         draft.hide(&line.set);
-        Statement { draft, file, line, role }.read();
+        Statement {
+            draft,
+            file,
+            line,
+            role,
+        }
+        .read();
     }
 }
 
@@ -76,7 +84,11 @@ struct OptionRule {
 }
 
 const fn option(names: &'static [&'static str], takes_value: bool, meaning: Meaning) -> OptionRule {
-    OptionRule { names, takes_value, meaning }
+    OptionRule {
+        names,
+        takes_value,
+        meaning,
+    }
 }
 
 const DEFAULTS: &str = "sdists are built with their own defaults";
@@ -87,31 +99,53 @@ const OPTIONS: &[OptionRule] = &[
     option(&["--requirement", "-r"], true, Meaning::Requirement),
     option(&["--constraint", "-c"], true, Meaning::Constraint),
     option(&["--editable", "-e"], true, Meaning::Editable),
-    option(&["--index-url", "-i", "--pypi-url"], true, Meaning::IndexUrl),
+    option(
+        &["--index-url", "-i", "--pypi-url"],
+        true,
+        Meaning::IndexUrl,
+    ),
     option(&["--extra-index-url"], true, Meaning::ExtraIndexUrl),
     option(&["--no-index"], false, Meaning::NoIndex),
     option(&["--find-links", "-f"], true, Meaning::FindLinks),
     option(&["--no-binary"], true, Meaning::Formats(Formats::NoBinary)),
-    option(&["--only-binary"], true, Meaning::Formats(Formats::OnlyBinary)),
+    option(
+        &["--only-binary"],
+        true,
+        Meaning::Formats(Formats::OnlyBinary),
+    ),
     option(&["--require-hashes"], false, Meaning::RequireHashes),
     option(&["--hash"], true, Meaning::Hash),
     option(
         &["--trusted-host"],
         true,
-        Meaning::Ignored("certificates are always checked, against the authorities in `SSL_CERT_FILE` if it is set"),
+        Meaning::Ignored(
+            "certificates are always checked, against the authorities in `SSL_CERT_FILE` if it is set",
+        ),
     ),
     option(&["--pre"], false, Meaning::Ignored(EXACT)),
     option(&["--all-releases"], true, Meaning::Ignored(EXACT)),
     option(&["--only-final"], true, Meaning::Ignored(EXACT)),
     option(&["--uploaded-prior-to"], true, Meaning::Ignored(EXACT)),
-    option(&["--prefer-binary"], false, Meaning::Ignored("a wheel is always preferred")),
-    option(&["--use-feature"], true, Meaning::Ignored("it is about pip itself")),
+    option(
+        &["--prefer-binary"],
+        false,
+        Meaning::Ignored("a wheel is always preferred"),
+    ),
+    option(
+        &["--use-feature"],
+        true,
+        Meaning::Ignored("it is about pip itself"),
+    ),
     option(&["--build-constraint"], true, Meaning::Ignored(DEFAULTS)),
     option(&["--no-build-isolation"], false, Meaning::Ignored(DEFAULTS)),
     option(&["--use-pep517"], false, Meaning::IgnoredOfOne(DEFAULTS)),
     option(&["--global-option"], true, Meaning::IgnoredOfOne(DEFAULTS)),
     option(&["--install-option"], true, Meaning::IgnoredOfOne(DEFAULTS)),
-    option(&["--config-settings", "--config-setting", "-C"], true, Meaning::IgnoredOfOne(DEFAULTS)),
+    option(
+        &["--config-settings", "--config-setting", "-C"],
+        true,
+        Meaning::IgnoredOfOne(DEFAULTS),
+    ),
 ];
 
 /// An option as it was given.
@@ -127,23 +161,34 @@ impl Statement<'_, '_> {
     fn read(&mut self) {
         if !self.line.unset.is_empty() {
             for (offset, name) in &self.line.unset {
-                let error = Error::new(format!("environment variable `{name}` is not set")).at(self.line.at(*offset));
-                self.draft.fail(error.hint(format!("set `{name}` for the build, to the text that belongs there")));
+                let error = Error::new(format!("environment variable `{name}` is not set"))
+                    .at(self.line.at(*offset));
+                self.draft.fail(error.hint(format!(
+                    "set `{name}` for the build, to the text that belongs there"
+                )));
             }
             return;
         }
         let text = &self.line.text;
         if text.ends_with('\\') {
-            let error = Error::new("something follows the `\\` that continues a line").at(self.line.at(text.len() - 1));
-            self.draft.fail(error.hint("remove the white space or comment after it"));
+            let error = Error::new("something follows the `\\` that continues a line")
+                .at(self.line.at(text.len() - 1));
+            self.draft
+                .fail(error.hint("remove the white space or comment after it"));
             return;
         }
         let end = options_start(text);
         if let Some(marker) = marker_of_editable(text) {
-            let Some(options) = self.options(end, marker.start - 1) else { return };
-            return options.iter().for_each(|option| self.editable(option, Some(marker.clone())));
+            let Some(options) = self.options(end, marker.start - 1) else {
+                return;
+            };
+            return options
+                .iter()
+                .for_each(|option| self.editable(option, Some(marker.clone())));
         }
-        let Some(options) = self.options(end, text.len()) else { return };
+        let Some(options) = self.options(end, text.len()) else {
+            return;
+        };
         let requirement = text[..end].trim_end().len();
         if requirement > 0 {
             self.requirement(requirement, &options);
@@ -187,20 +232,45 @@ impl Statement<'_, '_> {
         let Range { start, end } = word.range;
         let Some((name, attached)) = split_option(&word.text) else {
             let written = self.line.written(start..end);
-            self.fail(Error::new(format!("`{written}` is neither an option nor a value of one")), start);
+            self.fail(
+                Error::new(format!(
+                    "`{written}` is neither an option nor a value of one"
+                )),
+                start,
+            );
             return None;
         };
         let Some(rule) = OPTIONS.iter().find(|rule| rule.names.contains(&name)) else {
             let error = Error::new(format!("`{name}` is no option of requirements files"));
-            let names = OPTIONS.iter().flat_map(|rule| rule.names.iter()).filter(|known| known.starts_with("--"));
-            let nearest = names.map(|known| (strsim::damerau_levenshtein(name, known), known)).min();
+            let names = OPTIONS
+                .iter()
+                .flat_map(|rule| rule.names.iter())
+                .filter(|known| known.starts_with("--"));
+            let nearest = names
+                .map(|known| (strsim::damerau_levenshtein(name, known), known))
+                .min();
             let near = nearest.filter(|(distance, _)| *distance <= 3);
-            self.fail(near.into_iter().fold(error, |error, (_, name)| error.hint(format!("there is `{name}`"))), start);
+            self.fail(
+                near.into_iter().fold(error, |error, (_, name)| {
+                    error.hint(format!("there is `{name}`"))
+                }),
+                start,
+            );
             return None;
         };
-        let name = rule.names.iter().find(|known| **known == name).copied().unwrap_or(rule.names[0]);
-        let mut given =
-            Given { name, meaning: rule.meaning, value: String::new(), range: start..end, value_range: start..end };
+        let name = rule
+            .names
+            .iter()
+            .find(|known| **known == name)
+            .copied()
+            .unwrap_or(rule.names[0]);
+        let mut given = Given {
+            name,
+            meaning: rule.meaning,
+            value: String::new(),
+            range: start..end,
+            value_range: start..end,
+        };
         match (rule.takes_value, attached) {
             (false, None) => {}
             (false, Some(_)) => {
@@ -243,15 +313,22 @@ impl Statement<'_, '_> {
             Meaning::Formats(formats) => self.formats(given, formats),
             Meaning::RequireHashes => {
                 let at = self.line.at(given.range.start);
-                self.draft.require_hashes(|| format!("`--require-hashes` is given at {at}"));
+                self.draft
+                    .require_hashes(|| format!("`--require-hashes` is given at {at}"));
             }
             Meaning::Hash => {
                 let error = Error::new("`--hash` belongs to no requirement");
-                self.fail(error.hint("end the requirement's line with ` \\`"), given.range.start);
+                self.fail(
+                    error.hint("end the requirement's line with ` \\`"),
+                    given.range.start,
+                );
             }
             Meaning::Ignored(why) => self.warn(given, why),
             Meaning::IgnoredOfOne(_) => {
-                self.fail(Error::new(format!("`{}` belongs to no requirement", given.name)), given.range.start);
+                self.fail(
+                    Error::new(format!("`{}` belongs to no requirement", given.name)),
+                    given.range.start,
+                );
             }
         }
     }
@@ -259,7 +336,9 @@ impl Statement<'_, '_> {
     fn warn(&mut self, given: &Given, why: &str) {
         let written = self.line.written(given.range.clone());
         let at = self.line.at(given.range.start);
-        self.draft.warnings.push(format!("`{written}` has no effect: {why} ({at})"));
+        self.draft
+            .warnings
+            .push(format!("`{written}` has no effect: {why} ({at})"));
     }
 
     fn include(&mut self, given: &Given, role: Role) {
@@ -269,7 +348,10 @@ impl Statement<'_, '_> {
         };
         let written = self.line.written(given.value_range.clone());
         if self.draft.is_open(&place) {
-            return self.fail(Error::new(format!("`{written}` includes itself")), given.value_range.start);
+            return self.fail(
+                Error::new(format!("`{written}` includes itself")),
+                given.value_range.start,
+            );
         }
         let opened = match &place {
             Place::Disk(path) => TextFile::open(path),
@@ -279,7 +361,9 @@ impl Statement<'_, '_> {
             }
         };
         let error = match opened {
-            Ok(file) if role == Role::Constraints => return self.draft.read_with(&file, |d, file| read(d, file, role)),
+            Ok(file) if role == Role::Constraints => {
+                return self.draft.read_with(&file, |d, file| read(d, file, role));
+            }
             Ok(file) => return self.draft.read(&file),
             Err(error) => error,
         };
@@ -295,7 +379,11 @@ impl Statement<'_, '_> {
 
     /// Relative names are relative to the file that they stand in.
     fn included_place(&self, given: &Given) -> Result<Place, Refused> {
-        let refused = |message: String| Refused { message, cause: None, hint: None };
+        let refused = |message: String| Refused {
+            message,
+            cause: None,
+            hint: None,
+        };
         let written = || self.line.written(given.value_range.clone());
         let url = match &self.file.place {
             Place::Web(base) => base.join(&given.value).ok(),
@@ -304,7 +392,11 @@ impl Statement<'_, '_> {
                 let path = path.parent().unwrap_or(Path::new("/")).join(&given.value);
                 let normal = direct::normal(&path);
                 // `..` behind a symbolic link leads elsewhere than the text says.
-                return Ok(Place::Disk(if normal.exists() || !path.exists() { normal } else { path }));
+                return Ok(Place::Disk(if normal.exists() || !path.exists() {
+                    normal
+                } else {
+                    path
+                }));
             }
         };
         let url = url.ok_or_else(|| refused(format!("`{}` is not a URL", written())))?;
@@ -313,20 +405,34 @@ impl Statement<'_, '_> {
             // A server must not choose which files of this machine are read.
             "file" if self.file.directory().is_some() => {
                 let path = url.to_file_path();
-                path.map(Place::Disk).map_err(|()| refused(format!("`{}` is not a path on this machine", written())))
+                path.map(Place::Disk)
+                    .map_err(|()| refused(format!("`{}` is not a path on this machine", written())))
             }
-            _ => Err(refused(format!("`{}` is not an http or https URL", written()))),
+            _ => Err(refused(format!(
+                "`{}` is not an http or https URL",
+                written()
+            ))),
         }
     }
 
     fn hint_at_place(&self, error: Error, value: &str) -> Error {
-        let Some(directory) = self.file.directory() else { return error };
-        let error = error.note(format!("names after `-r` and `-c` are relative to `{}`", shown(directory)));
+        let Some(directory) = self.file.directory() else {
+            return error;
+        };
+        let error = error.note(format!(
+            "names after `-r` and `-c` are relative to `{}`",
+            shown(directory)
+        ));
         let elsewhere = direct::normal(&self.draft.root.join(value));
-        if elsewhere.is_file() { error.note(format!("`{}` does exist", shown(&elsewhere))) } else { error }
+        if elsewhere.is_file() {
+            error.note(format!("`{}` does exist", shown(&elsewhere)))
+        } else {
+            error
+        }
     }
 
-    /// `-e PATH_OR_URL [; MARKER]`, as `pip freeze` and `uv export` write it: what ships is a wheel of it.
+    /// `-e PATH_OR_URL [; MARKER]`, as `pip freeze` and `uv export` write it: what ships is a wheel
+    /// of it.
     fn editable(&mut self, given: &Given, marker: Option<Range<usize>>) {
         match parse_marker(&self.line.text, marker) {
             Ok(marker) if !self.draft.holds(marker, None) => return,
@@ -335,17 +441,30 @@ impl Statement<'_, '_> {
         }
         let (path, extras) = direct::split_extras(&given.value);
         let written = self.line.written(given.value_range.clone());
-        if !direct::is_url(&given.value) && direct::normal(&self.draft.root.join(path)) == self.draft.root {
+        if !direct::is_url(&given.value)
+            && direct::normal(&self.draft.root.join(path)) == self.draft.root
+        {
             let extras = extras.into_iter().flat_map(|extras| extras.split(','));
             let extras = extras.filter_map(|one| one.trim().parse().ok()).collect();
-            self.draft.editable =
-                Some(Editable { shown: format!("-e {written}"), extras, at: self.line.at(given.range.start) });
+            self.draft.editable = Some(Editable {
+                shown: format!("-e {written}"),
+                extras,
+                at: self.line.at(given.range.start),
+            });
             return;
         }
         let start = given.value_range.start;
         // pip takes `-e lib` for a path.
-        let value = if direct::is_url(&given.value) { given.value.clone() } else { format!("./{}", given.value) };
-        let value = if Path::new(path).is_absolute() { &given.value } else { &value };
+        let value = if direct::is_url(&given.value) {
+            given.value.clone()
+        } else {
+            format!("./{}", given.value)
+        };
+        let value = if Path::new(path).is_absolute() {
+            &given.value
+        } else {
+            &value
+        };
         let direct = match direct::read(value, &written, None, self.draft.root) {
             Ok(direct) => direct,
             Err(refused) => return self.refuse(refused, start),
@@ -355,14 +474,17 @@ impl Statement<'_, '_> {
             return self.fail(error.hint("add `#egg=` and its name"), start);
         };
         if matches!(direct.source, PinSource::File(_) | PinSource::Url(_)) {
-            let error = Error::new(format!("`{written}` is an archive, and `-e` is for sources"));
+            let error = Error::new(format!(
+                "`{written}` is an archive, and `-e` is for sources"
+            ));
             return self.fail(error.hint("leave the `-e` out"), start);
         }
         let requirement = Requirement {
             name,
             extras: direct.extras,
             wanted: Wanted::Source(direct.source, direct.version),
-            // A commit's id is a hash of what is in it, and a working tree has none: its own is in the record.
+            // A commit's id is a hash of what is in it, and a working tree has none: its own is in
+            // the record.
             may_lack_hashes: true,
             hashes: direct.hashes,
             at: self.line.at(given.range.start),
@@ -375,8 +497,12 @@ impl Statement<'_, '_> {
 
     fn index(&mut self, given: &Given) {
         let written = self.line.written(given.value_range.clone());
-        // pip takes a find-links directory relative to the file if it exists there, and every other path to where it runs.
-        let beside = self.file.directory().filter(|_| given.meaning == Meaning::FindLinks);
+        // pip takes a find-links directory relative to the file if it exists there, and every other
+        // path to where it runs.
+        let beside = self
+            .file
+            .directory()
+            .filter(|_| given.meaning == Meaning::FindLinks);
         let bases: Vec<&Path> = beside.into_iter().chain([self.draft.root]).collect();
         let url = match direct::url_or_path(&given.value, &written, &bases) {
             Ok(url) => url,
@@ -394,7 +520,10 @@ impl Statement<'_, '_> {
                 let changed = before.is_some() && before != indexes.index;
                 let index_at = self.draft.index_at.replace(at.clone());
                 if let (true, Some(before)) = (changed, index_at) {
-                    self.draft.warnings.push(format!("`{}` replaces the index at {before} ({at})", given.name));
+                    self.draft.warnings.push(format!(
+                        "`{}` replaces the index at {before} ({at})",
+                        given.name
+                    ));
                 }
             }
         }
@@ -409,8 +538,10 @@ impl Statement<'_, '_> {
                 _ => match PackageName::from_str(item) {
                     Ok(name) => names.push(FormatName::These(name)),
                     Err(_) => {
-                        let error = Error::new(format!("`{item}` is not the name of a distribution"));
-                        let error = error.hint(format!("`{}` takes names, `:all:` or `:none:`", given.name));
+                        let error =
+                            Error::new(format!("`{item}` is not the name of a distribution"));
+                        let error = error
+                            .hint(format!("`{}` takes names, `:all:` or `:none:`", given.name));
                         return self.fail(error, given.value_range.start);
                     }
                 },
@@ -432,22 +563,40 @@ impl Statement<'_, '_> {
         if !self.draft.holds(parts.marker, None) {
             return;
         }
-        if parts.name.as_ref().is_some_and(|name| name.as_str() == "pkg-resources") && parts.direct.is_none() {
+        if parts
+            .name
+            .as_ref()
+            .is_some_and(|name| name.as_str() == "pkg-resources")
+            && parts.direct.is_none()
+        {
             let written = self.line.written(parts.body);
-            let error = Error::new(format!("`{written}` is no distribution: the module is a part of setuptools"));
-            return self.fail(error.hint("delete the line, which `pip freeze` of Debian and Ubuntu added"), 0);
+            let error = Error::new(format!(
+                "`{written}` is no distribution: the module is a part of setuptools"
+            ));
+            return self.fail(
+                error.hint("delete the line, which `pip freeze` of Debian and Ubuntu added"),
+                0,
+            );
         }
-        let Some(direct) = self.direct(&parts) else { return };
-        let name = parts.name.clone().or_else(|| direct.as_ref().and_then(|direct| direct.name.clone()));
-        let Some(name) = name.filter(|_| self.role == Role::Requirements || parts.name.is_some()) else {
-            let error = Error::new("a constraint has no name").hint("write `name @` before the URL or path");
+        let Some(direct) = self.direct(&parts) else {
+            return;
+        };
+        let name = parts
+            .name
+            .clone()
+            .or_else(|| direct.as_ref().and_then(|direct| direct.name.clone()));
+        let Some(name) = name.filter(|_| self.role == Role::Requirements || parts.name.is_some())
+        else {
+            let error = Error::new("a constraint has no name")
+                .hint("write `name @` before the URL or path");
             return self.fail(error, 0);
         };
         let mut requirement = Requirement {
             name,
             extras: parts.extras,
             wanted: Wanted::Versions(parts.versions),
-            may_lack_hashes: hashes.is_empty() && options.iter().any(|given| given.meaning == Meaning::Hash),
+            may_lack_hashes: hashes.is_empty()
+                && options.iter().any(|given| given.meaning == Meaning::Hash),
             hashes,
             at: self.line.at(0),
             version_at: self.line.at(parts.version_at),
@@ -458,7 +607,8 @@ impl Statement<'_, '_> {
             requirement.extras.extend(direct.extras);
             requirement.hashes.extend(direct.hashes);
             // A commit's id is a hash of what is in it.
-            requirement.may_lack_hashes |= matches!(direct.source, PinSource::Git(_) | PinSource::Mercurial(_));
+            requirement.may_lack_hashes |=
+                matches!(direct.source, PinSource::Git(_) | PinSource::Mercurial(_));
             requirement.wanted = Wanted::Source(direct.source, direct.version);
         }
         self.put(requirement);
@@ -478,16 +628,23 @@ impl Statement<'_, '_> {
     }
 
     /// Reads the URL or path, if there is one; `None` if that failed, which has been said.
-    #[expect(clippy::option_option, reason = "outer: failed; inner: a requirement of versions")]
+    #[expect(
+        clippy::option_option,
+        reason = "outer: failed; inner: a requirement of versions"
+    )]
     fn direct(&mut self, parts: &Parts) -> Option<Option<Direct>> {
-        let Some(range) = &parts.direct else { return Some(None) };
+        let Some(range) = &parts.direct else {
+            return Some(None);
+        };
         let text = &self.line.text[range.clone()];
         let written = self.line.written(range.clone());
         match direct::read(text, &written, parts.name.as_ref(), self.draft.root) {
             Ok(direct) => {
                 if let Some(weak) = &direct.weak {
                     let at = self.line.at(range.start);
-                    self.draft.warnings.push(format!("`#{weak}=` proves nothing and is not checked ({at})"));
+                    self.draft.warnings.push(format!(
+                        "`#{weak}=` proves nothing and is not checked ({at})"
+                    ));
                 }
                 Some(Some(direct))
             }
@@ -505,7 +662,8 @@ impl Statement<'_, '_> {
             match given.meaning {
                 Meaning::Hash => {
                     let at = self.line.at(0);
-                    self.draft.require_hashes(|| format!("the requirement at {at} has one"));
+                    self.draft
+                        .require_hashes(|| format!("the requirement at {at} has one"));
                     match hash::parse(&given.value) {
                         Ok(hash) => hashes.push(hash),
                         Err(bad) => {
@@ -517,7 +675,8 @@ impl Statement<'_, '_> {
                 }
                 Meaning::IgnoredOfOne(why) => self.warn(given, why),
                 _ => {
-                    let error = Error::new(format!("`{}` is not about one requirement", given.name));
+                    let error =
+                        Error::new(format!("`{}` is not about one requirement", given.name));
                     self.fail(error.hint("give it a line of its own"), start);
                 }
             }
@@ -525,12 +684,19 @@ impl Statement<'_, '_> {
         hashes
     }
 
-    /// A line `base.txt` is meant as `-r base.txt`, and must not be taken for a distribution of that name.
+    /// A line `base.txt` is meant as `-r base.txt`, and must not be taken for a distribution of
+    /// that name.
     fn missing_option_letter(&self, end: usize) -> Option<Refused> {
         let text = &self.line.text[..end];
         let path = Path::new(text);
-        let named = path.extension().is_some_and(|extension| extension == "txt" || extension == "in");
-        let exists = named && self.file.directory().is_some_and(|directory| directory.join(path).is_file());
+        let named = path
+            .extension()
+            .is_some_and(|extension| extension == "txt" || extension == "in");
+        let exists = named
+            && self
+                .file
+                .directory()
+                .is_some_and(|directory| directory.join(path).is_file());
         exists.then(|| Refused {
             message: format!("`{}` is a file of requirements", self.line.written(0..end)),
             cause: None,
@@ -543,12 +709,16 @@ impl Statement<'_, '_> {
         let error = Error::new(format!("`{written}` is not a requirement"));
         if !self.line.set.is_empty() {
             // The parser's message can quote a part of a secret.
-            return self.fail(error.note("as it is with the values of its variables"), bad.offset.min(end));
+            return self.fail(
+                error.note("as it is with the values of its variables"),
+                bad.offset.min(end),
+            );
         }
         let mut error = error.cause_text(&bad.message);
         let text = &self.line.text[..end];
         if let Some((name, version)) = text.split_once('=').filter(|(name, version)| {
-            PackageName::from_str(name.trim()).is_ok() && version.trim().starts_with(|c: char| c.is_ascii_digit())
+            PackageName::from_str(name.trim()).is_ok()
+                && version.trim().starts_with(|c: char| c.is_ascii_digit())
         }) {
             error = error.hint(format!("write `{}=={}`", name.trim(), version.trim()));
         }
@@ -558,14 +728,26 @@ impl Statement<'_, '_> {
 
 /// Returns where the first word that begins with `-` stands, or the end.
 fn options_start(text: &str) -> usize {
-    let begins = |at: usize| text[..at].chars().next_back().is_none_or(char::is_whitespace);
-    text.match_indices('-').map(|(at, _)| at).find(|at| begins(*at)).unwrap_or(text.len())
+    let begins = |at: usize| {
+        text[..at]
+            .chars()
+            .next_back()
+            .is_none_or(char::is_whitespace)
+    };
+    text.match_indices('-')
+        .map(|(at, _)| at)
+        .find(|at| begins(*at))
+        .unwrap_or(text.len())
 }
 
 /// Returns where the marker of a line `-e PATH_OR_URL ; MARKER` stands.
 fn marker_of_editable(text: &str) -> Option<Range<usize>> {
     let option = text.trim_start();
-    let start = text.len() - option.strip_prefix("--editable").or_else(|| option.strip_prefix("-e"))?.len();
+    let start = text.len()
+        - option
+            .strip_prefix("--editable")
+            .or_else(|| option.strip_prefix("-e"))?
+            .len();
     split_marker(text, start, true).1
 }
 
@@ -609,14 +791,23 @@ fn split_requirement(text: &str) -> Result<Parts, BadSyntax> {
     let head = head_end(text);
     match text[head..].chars().next() {
         Some('@') if head > 0 => named_direct(text, head),
-        None | Some('(' | '<' | '=' | '>' | '~' | '!' | ';') if head > 0 && !is_archive_alone(text, head) => {
+        None | Some('(' | '<' | '=' | '>' | '~' | '!' | ';')
+            if head > 0 && !is_archive_alone(text, head) =>
+        {
             named_versions(text, head)
         }
         _ => {
             let (body, marker) = split_marker(text, 0, direct::is_url(text));
             let reference = &text[body.clone()];
-            let archive = reference.split('[').next().is_some_and(direct::looks_like_archive);
-            if archive || reference.contains('/') || reference.starts_with('.') || direct::is_url(reference) {
+            let archive = reference
+                .split('[')
+                .next()
+                .is_some_and(direct::looks_like_archive);
+            if archive
+                || reference.contains('/')
+                || reference.starts_with('.')
+                || direct::is_url(reference)
+            {
                 let parts = Parts {
                     name: None,
                     extras: Vec::new(),
@@ -634,26 +825,34 @@ fn split_requirement(text: &str) -> Result<Parts, BadSyntax> {
 }
 
 fn is_archive_alone(text: &str, head: usize) -> bool {
-    (head == text.len() || text[head..].starts_with(';')) && direct::looks_like_archive(text[..head].trim_end())
+    (head == text.len() || text[head..].starts_with(';'))
+        && direct::looks_like_archive(text[..head].trim_end())
 }
 
 /// Returns where the name, its extras and the white space after them end; 0 if there is no name.
 fn head_end(text: &str) -> usize {
     let spaces = |at: usize| at + text[at..].len() - text[at..].trim_start().len();
-    let name = text.find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '-' | '_')).unwrap_or(text.len());
+    let name = text
+        .find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '-' | '_'))
+        .unwrap_or(text.len());
     if name == 0 || !text.as_bytes()[0].is_ascii_alphanumeric() {
         return 0;
     }
     let end = spaces(name);
-    match text[end..].strip_prefix('[').and_then(|extras| extras.find(']')) {
+    match text[end..]
+        .strip_prefix('[')
+        .and_then(|extras| extras.find(']'))
+    {
         Some(close) => spaces(end + close + 2),
         None => end,
     }
 }
 
 fn named_versions(text: &str, head: usize) -> Result<Parts, BadSyntax> {
-    let requirement = uv_pep508::Requirement::<Url>::from_str(text)
-        .map_err(|error| BadSyntax { message: error.message.to_string(), offset: error.start })?;
+    let requirement = uv_pep508::Requirement::<Url>::from_str(text).map_err(|error| BadSyntax {
+        message: error.message.to_string(),
+        offset: error.start,
+    })?;
     let versions = match requirement.version_or_url {
         Some(uv_pep508::VersionOrUrl::VersionSpecifier(versions)) => versions,
         _ => VersionSpecifiers::empty(),
@@ -672,11 +871,17 @@ fn named_versions(text: &str, head: usize) -> Result<Parts, BadSyntax> {
 }
 
 fn named_direct(text: &str, head: usize) -> Result<Parts, BadSyntax> {
-    let named = uv_pep508::Requirement::<Url>::from_str(&text[..head])
-        .map_err(|error| BadSyntax { message: error.message.to_string(), offset: error.start })?;
+    let named =
+        uv_pep508::Requirement::<Url>::from_str(&text[..head]).map_err(|error| BadSyntax {
+            message: error.message.to_string(),
+            offset: error.start,
+        })?;
     let (reference, marker) = split_marker(text, head + 1, true);
     if reference.is_empty() {
-        return Err(BadSyntax { message: "nothing follows the `@`".to_owned(), offset: head });
+        return Err(BadSyntax {
+            message: "nothing follows the `@`".to_owned(),
+            offset: head,
+        });
     }
     Ok(Parts {
         name: Some(named.name),
@@ -689,22 +894,40 @@ fn named_direct(text: &str, head: usize) -> Result<Parts, BadSyntax> {
     })
 }
 
-/// Splits a URL or path that begins at `from` and the marker behind it; in a URL, a semicolon that ends it has white
-/// space at one side (PEP 508 wants it before, pip without a name also takes it after).
+/// Splits a URL or path that begins at `from` and the marker behind it; in a URL, a semicolon that
+/// ends it has white space at one side (PEP 508 wants it before, pip without a name also takes it
+/// after).
 fn split_marker(text: &str, from: usize, url: bool) -> (Range<usize>, Option<Range<usize>>) {
     let ends = |at: &usize| {
-        let after = text[at + 1..].chars().next().is_some_and(char::is_whitespace);
-        !url || after || text[..*at].chars().next_back().is_some_and(char::is_whitespace)
+        let after = text[at + 1..]
+            .chars()
+            .next()
+            .is_some_and(char::is_whitespace);
+        !url || after
+            || text[..*at]
+                .chars()
+                .next_back()
+                .is_some_and(char::is_whitespace)
     };
-    let semicolon = text[from..].match_indices(';').map(|(at, _)| from + at).find(ends);
+    let semicolon = text[from..]
+        .match_indices(';')
+        .map(|(at, _)| from + at)
+        .find(ends);
     let end = semicolon.unwrap_or(text.len());
     let body = &text[from..end];
     let start = from + body.len() - body.trim_start().len();
-    (start..(from + body.trim_end().len()).max(start), semicolon.map(|at| at + 1..text.len()))
+    (
+        start..(from + body.trim_end().len()).max(start),
+        semicolon.map(|at| at + 1..text.len()),
+    )
 }
 
 fn parse_marker(text: &str, range: Option<Range<usize>>) -> Result<MarkerTree, BadSyntax> {
-    let Some(range) = range else { return Ok(MarkerTree::TRUE) };
-    MarkerTree::from_str(&text[range.clone()])
-        .map_err(|error| BadSyntax { message: error.message.to_string(), offset: range.start + error.start })
+    let Some(range) = range else {
+        return Ok(MarkerTree::TRUE);
+    };
+    MarkerTree::from_str(&text[range.clone()]).map_err(|error| BadSyntax {
+        message: error.message.to_string(),
+        offset: range.start + error.start,
+    })
 }

@@ -9,14 +9,19 @@ use proptest::prelude::*;
 use super::*;
 use crate::name::Arch;
 
-/// Runs a script with a Python that has pip, as the other side of a comparison; `None` if there is none.
+/// Runs a script with a Python that has pip, as the other side of a comparison; `None` if there is
+/// none.
 pub(super) fn python(script: &str, input: &[u8]) -> Option<Vec<u8>> {
     let python = &crate::need::python().path;
     if !crate::need::module(python, "pip") {
         return None;
     }
-    let mut child =
-        Command::new(python).args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = Command::new(python)
+        .args(["-c", script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     child.stdin.take().unwrap().write_all(input).unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());
@@ -55,32 +60,63 @@ impl Project {
             "VERSION" => Some("2.0".to_owned()),
             _ => None,
         };
-        Lock::read_with(&files, self.root(), &environment(None), true, &self.1, &variable)
+        Lock::read_with(
+            &files,
+            self.root(),
+            &environment(None),
+            true,
+            &self.1,
+            &variable,
+        )
     }
 
     /// Returns the errors without the temporary directory's name.
     fn errors(&self, names: &[&str]) -> String {
-        let text = self.read(names).expect_err("there is something wrong").to_string();
+        let text = self
+            .read(names)
+            .expect_err("there is something wrong")
+            .to_string();
         let root = format!("{}/", self.root().display());
-        text.replace(&root, "").replace(&self.root().display().to_string(), "ROOT").trim_end().to_owned()
+        text.replace(&root, "")
+            .replace(&self.root().display().to_string(), "ROOT")
+            .trim_end()
+            .to_owned()
     }
 }
 
 /// Returns the pins as lines: name, version, extras, where from, number of hashes.
 fn pins(lock: &Lock, root: &Path) -> Vec<String> {
     let line = |pin: &Pin| {
-        let version = pin.version.as_ref().map_or("?".to_owned(), ToString::to_string);
+        let version = pin
+            .version
+            .as_ref()
+            .map_or("?".to_owned(), ToString::to_string);
         let extras: Vec<_> = pin.extras.iter().map(ToString::to_string).collect();
         let source = match &pin.source {
             PinSource::Index => "index".to_owned(),
             PinSource::Url(url) => url.to_string(),
             PinSource::File(path) => format!("file {}", path.strip_prefix(root).unwrap().display()),
-            PinSource::Directory(path) => format!("directory {}", path.strip_prefix(root).unwrap().display()),
-            PinSource::Files(files) => files.iter().map(|file| file.name.clone()).collect::<Vec<_>>().join(" "),
-            PinSource::Git(source) => format!("{} {}", source.shown(), source.subdirectory.display()),
-            PinSource::Mercurial(source) => format!("{} {}", source.shown(), source.subdirectory.display()),
+            PinSource::Directory(path) => {
+                format!("directory {}", path.strip_prefix(root).unwrap().display())
+            }
+            PinSource::Files(files) => files
+                .iter()
+                .map(|file| file.name.clone())
+                .collect::<Vec<_>>()
+                .join(" "),
+            PinSource::Git(source) => {
+                format!("{} {}", source.shown(), source.subdirectory.display())
+            }
+            PinSource::Mercurial(source) => {
+                format!("{} {}", source.shown(), source.subdirectory.display())
+            }
         };
-        format!("{} {version} [{}] {source} {}", pin.name, extras.join(","), pin.hashes.len())
+        format!(
+            "{} {version} [{}] {source} {}",
+            pin.name,
+            extras.join(","),
+            pin.hashes.len()
+        )
     };
     lock.pins.iter().map(line).collect()
 }
@@ -114,7 +150,10 @@ fn pins_are_read_in_all_the_ways_people_write_them() {
                 "-i https://me:${TOKEN}@example.com/simple --extra-index-url 'https://e.org/x'\n\
               -f ../wheels\n--only-binary :all: \n--no-binary=Six,lxml\n--pre\n--trusted-host example.com\n",
             ),
-            ("deploy/c.txt", "unpinned==1!2.0.post1\nnever-asked-for==9\nflask<4\n"),
+            (
+                "deploy/c.txt",
+                "unpinned==1!2.0.post1\nnever-asked-for==9\nflask<4\n",
+            ),
             ("wheels/x.txt", ""),
         ],
         &[
@@ -127,15 +166,38 @@ fn pins_are_read_in_all_the_ways_people_write_them() {
     let indexes = &lock.indexes;
     let index = indexes.index.as_ref().unwrap();
     assert_eq!(index.as_str(), "https://me:1.s3cret@example.com/simple");
-    assert_eq!(shown_url(index).to_string(), "https://me:****@example.com/simple");
+    assert_eq!(
+        shown_url(index).to_string(),
+        "https://me:****@example.com/simple"
+    );
     assert_eq!(indexes.extra[0].as_str(), "https://e.org/x");
-    assert!(indexes.find_links[0].as_str().ends_with("/wheels"), "{:?}", indexes.find_links);
+    assert!(
+        indexes.find_links[0].as_str().ends_with("/wheels"),
+        "{:?}",
+        indexes.find_links
+    );
     let allows = |name: &str| indexes.allows(&name.parse().unwrap());
-    assert_eq!(allows("six"), Allowed { wheel: false, sdist: true });
-    assert_eq!(allows("flask"), Allowed { wheel: true, sdist: false });
+    assert_eq!(
+        allows("six"),
+        Allowed {
+            wheel: false,
+            sdist: true
+        }
+    );
+    assert_eq!(
+        allows("flask"),
+        Allowed {
+            wheel: true,
+            sdist: false
+        }
+    );
     assert!(!lock.require_hashes);
     assert_eq!(lock.files.len(), 3);
-    let warnings: Vec<_> = lock.warnings.iter().map(|line| line.split_once(" (").unwrap().0).collect();
+    let warnings: Vec<_> = lock
+        .warnings
+        .iter()
+        .map(|line| line.split_once(" (").unwrap().0)
+        .collect();
     assert_eq!(
         warnings,
         [
@@ -171,7 +233,10 @@ fn direct_references_say_what_they_are() {
             ),
             ("wheels/local-2.0-py3-none-any.whl", ""),
             ("wheels/other-3.0.tar.gz", ""),
-            ("lib/pyproject.toml", "[project]\nname = 'The.Lib'\nversion = '0.1'\n"),
+            (
+                "lib/pyproject.toml",
+                "[project]\nname = 'The.Lib'\nversion = '0.1'\n",
+            ),
             ("lib2/setup.py", ""),
         ],
         &[
@@ -194,7 +259,10 @@ fn hashes_of_constraints_are_kept() {
                 "r.txt",
                 "a\nb==1 --hash=sha256:{ONE} \\\n  --hash sha256:{TWO}\nc[x]==1 --hash=sha256:{ONE}\nc[y]==1.0\n-c c.txt\n",
             ),
-            ("c.txt", "a==1 --hash=sha256:{ONE}\nb==1.0 --hash=sha256:{TWO}\n"),
+            (
+                "c.txt",
+                "a==1 --hash=sha256:{ONE}\nb==1.0 --hash=sha256:{TWO}\n",
+            ),
         ],
         &["a 1 [] index 1", "b 1 [] index 1", "c 1 [x,y] index 1"],
     );
@@ -226,11 +294,19 @@ error: requirement `d ~= 1.0` is not pinned
 fn errors_are_exact() {
     for (name, files, expected) in ERRORS {
         let project = Project::new(files);
-        similar_asserts::assert_eq!(project.errors(&[files[0].0]), expected.trim_matches('\n'), "{name}");
+        similar_asserts::assert_eq!(
+            project.errors(&[files[0].0]),
+            expected.trim_matches('\n'),
+            "{name}"
+        );
     }
 }
 
-type Case = (&'static str, &'static [(&'static str, &'static str)], &'static str);
+type Case = (
+    &'static str,
+    &'static [(&'static str, &'static str)],
+    &'static str,
+);
 
 /// What is wrong, the files, the errors.
 const ERRORS: &[Case] = &[
@@ -668,7 +744,11 @@ directory = { path = "../d" }
 "#;
     // A strong hash of the wrong length is an error even beside a good one.
     let project = Project::new(&[("lock/pylock.web.toml", text)]);
-    assert!(project.errors(&["lock/pylock.web.toml"]).starts_with("error: a sha512 hash has 128 hexadecimal digits"));
+    assert!(
+        project
+            .errors(&["lock/pylock.web.toml"])
+            .starts_with("error: a sha512 hash has 128 hexadecimal digits")
+    );
     let text = text.replace("sha512 = \"ff\", ", "");
     let project = Project::new(&[("lock/pylock.web.toml", &text), ("d/setup.py", "")]);
     let lock = project.read(&["lock/pylock.web.toml"]).unwrap();
@@ -681,8 +761,17 @@ directory = { path = "../d" }
         ]
     );
     assert!(lock.require_hashes);
-    let PinSource::Files(files) = &lock.pins[0].source else { panic!("{:?}", lock.pins[0]) };
-    assert_eq!(files[1].place, FilePlace::Path(project.root().join("w/alpha-1.0-cp311-cp311-linux_x86_64.whl")));
+    let PinSource::Files(files) = &lock.pins[0].source else {
+        panic!("{:?}", lock.pins[0])
+    };
+    assert_eq!(
+        files[1].place,
+        FilePlace::Path(
+            project
+                .root()
+                .join("w/alpha-1.0-cp311-cp311-linux_x86_64.whl")
+        )
+    );
     assert_eq!(files[0].hashes, [format!("sha256:{TWO}").parse().unwrap()]);
     assert_eq!(files[2].size, Some(3));
 }
@@ -697,13 +786,22 @@ fn a_file_that_is_not_there_is_told_with_what_is() {
 
 #[test]
 fn several_files_are_one_set_and_all_their_errors_are_told() {
-    let project = Project::new(&[("a.txt", "x==1\ny>1"), ("b.txt", "x==1.0\nz==1\n"), ("c.txt", "z==2\n?")]);
+    let project = Project::new(&[
+        ("a.txt", "x==1\ny>1"),
+        ("b.txt", "x==1.0\nz==1\n"),
+        ("c.txt", "z==2\n?"),
+    ]);
     let lock = project.read(&["b.txt"]).unwrap();
     assert_eq!(lock.pins.len(), 2);
     let messages = |error: &crate::error::Error| -> Vec<String> {
-        std::iter::once(error).chain(error.others()).map(|error| error.message().to_owned()).collect()
+        std::iter::once(error)
+            .chain(error.others())
+            .map(|error| error.message().to_owned())
+            .collect()
     };
-    let error = project.read(&["a.txt", "none.txt", "b.txt", "c.txt"]).unwrap_err();
+    let error = project
+        .read(&["a.txt", "none.txt", "b.txt", "c.txt"])
+        .unwrap_err();
     let root = project.root().display();
     assert_eq!(
         messages(&error),
@@ -716,7 +814,8 @@ fn several_files_are_one_set_and_all_their_errors_are_told() {
     );
 }
 
-/// What pip's own parser makes of a file: requirements, hashes, and the options that reach its finder.
+/// What pip's own parser makes of a file: requirements, hashes, and the options that reach its
+/// finder.
 #[test]
 fn pip_reads_the_same() {
     const SCRIPT: &str = r#"
@@ -756,10 +855,16 @@ print(json.dumps([sorted(pins), sorted(control.only_binary), sorted(control.no_b
             "sub/s.txt",
             "-r t.txt\n--no-binary 'six,y'\nw @ https://e.com/w-1-py3-none-any.whl --hash=sha256:{TWO}\n--only-binary :none:\n--only-binary q,six",
         ),
-        ("sub/t.txt", &format!("deep==2.0 --hash=sha512:{}\n", "0f".repeat(64))),
+        (
+            "sub/t.txt",
+            &format!("deep==2.0 --hash=sha512:{}\n", "0f".repeat(64)),
+        ),
     ]);
-    let Some(output) = python(SCRIPT, project.root().to_str().unwrap().as_bytes()) else { return };
-    let (theirs, only, no): (Vec<String>, Vec<String>, Vec<String>) = serde_json::from_slice(&output).unwrap();
+    let Some(output) = python(SCRIPT, project.root().to_str().unwrap().as_bytes()) else {
+        return;
+    };
+    let (theirs, only, no): (Vec<String>, Vec<String>, Vec<String>) =
+        serde_json::from_slice(&output).unwrap();
     let ours = project.read(&["r.txt"]).unwrap();
     let mut lines: Vec<String> = ours
         .pins
@@ -770,7 +875,14 @@ print(json.dumps([sorted(pins), sorted(control.only_binary), sorted(control.no_b
                 _ => "?".to_owned(),
             };
             let quoted = |items: Vec<String>| {
-                format!("[{}]", items.iter().map(|one| format!("'{one}'")).collect::<Vec<_>>().join(", "))
+                format!(
+                    "[{}]",
+                    items
+                        .iter()
+                        .map(|one| format!("'{one}'"))
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                )
             };
             let extras = quoted(pin.extras.iter().map(ToString::to_string).collect());
             let mut hashes: Vec<_> = pin.hashes.iter().map(ToString::to_string).collect();
@@ -789,7 +901,13 @@ print(json.dumps([sorted(pins), sorted(control.only_binary), sorted(control.no_b
             names
         }
     };
-    assert_eq!((names(&ours.indexes.only_binary), names(&ours.indexes.no_binary)), (only, no));
+    assert_eq!(
+        (
+            names(&ours.indexes.only_binary),
+            names(&ours.indexes.no_binary)
+        ),
+        (only, no)
+    );
 }
 
 #[test]
@@ -809,7 +927,10 @@ click==8.5.1 \\
     #   -r requirements.in
     #   flask
 ";
-    let lock = assert_pins(&[("requirements.txt", text)], &["blinker 1.9.0 [] index 2", "click 8.5.1 [] index 2"]);
+    let lock = assert_pins(
+        &[("requirements.txt", text)],
+        &["blinker 1.9.0 [] index 2", "click 8.5.1 [] index 2"],
+    );
     assert!(lock.require_hashes);
     assert_eq!(lock.pins[1].at.position, Some((7, 1)));
 }
@@ -825,8 +946,10 @@ fn an_included_file_is_fetched() {
             let length = std::io::Read::read(&mut stream, &mut request).unwrap();
             let request = String::from_utf8_lossy(&request[..length]).into_owned();
             assert!(request.starts_with(&format!("GET {path} ")), "{request}");
-            let answer =
-                format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                body.len()
+            );
             stream.write_all(answer.as_bytes()).unwrap();
         }
     });
@@ -842,7 +965,10 @@ fn an_included_file_is_fetched() {
     .unwrap();
     served.join().unwrap();
     assert_eq!(pins(&lock, project.root()), ["x 1 [] index 0"]);
-    assert_eq!(lock.files[2], PathBuf::from(format!("http://127.0.0.1:{port}/d.txt")));
+    assert_eq!(
+        lock.files[2],
+        PathBuf::from(format!("http://127.0.0.1:{port}/d.txt"))
+    );
 }
 
 proptest! {
@@ -926,13 +1052,22 @@ fn editables_are_built_from_their_trees_and_commits() {
     );
     let project = Project::new(&[
         ("r.txt", ""),
-        ("lib/pyproject.toml", "[project]\nname = 'my-lib'\nversion = '1.0'\n"),
+        (
+            "lib/pyproject.toml",
+            "[project]\nname = 'my-lib'\nversion = '1.0'\n",
+        ),
         (
             "old/setup.py",
             "from setuptools import setup\nversion = 1\nsetup(\n    version='2', name = \"Old_One\",\n)\n",
         ),
-        ("installed/setup.py", "import setuptools\nsetuptools.setup(name=NAME)\n"),
-        ("installed/src/There.egg-info/PKG-INFO", "Metadata-Version: 2.1\nName: There\nVersion: 3\n"),
+        (
+            "installed/setup.py",
+            "import setuptools\nsetuptools.setup(name=NAME)\n",
+        ),
+        (
+            "installed/src/There.egg-info/PKG-INFO",
+            "Metadata-Version: 2.1\nName: There\nVersion: 3\n",
+        ),
     ]);
     let root = project.root().display().to_string();
     std::fs::write(project.root().join("r.txt"), text.replace("{ROOT}", &root)).unwrap();
@@ -971,11 +1106,17 @@ error: `a` can't be taken from Mercurial: it names no commit by its whole id
 fn eggs_are_pins_by_their_names() {
     assert_pins(
         &[
-            ("r.txt", "./a_b-1.0-py3.11.egg\nother @ ./Other-2.0_r1-py3.11-linux-x86_64.egg\n"),
+            (
+                "r.txt",
+                "./a_b-1.0-py3.11.egg\nother @ ./Other-2.0_r1-py3.11-linux-x86_64.egg\n",
+            ),
             ("a_b-1.0-py3.11.egg", ""),
             ("Other-2.0_r1-py3.11-linux-x86_64.egg/EGG-INFO/PKG-INFO", ""),
         ],
-        &["a-b 1.0 [] file a_b-1.0-py3.11.egg 0", "other 2.0.post1 [] file Other-2.0_r1-py3.11-linux-x86_64.egg 0"],
+        &[
+            "a-b 1.0 [] file a_b-1.0-py3.11.egg 0",
+            "other 2.0.post1 [] file Other-2.0_r1-py3.11-linux-x86_64.egg 0",
+        ],
     );
     assert_errors(
         &[("r.txt", "./a-py3.11.egg\n"), ("a-py3.11.egg", "")],
@@ -990,22 +1131,44 @@ error: `./a-py3.11.egg` does not end in the name of an egg
 #[test]
 fn an_editable_install_of_the_application_is_told_apart_and_is_no_pin() {
     let hash = "--hash=sha256:{ONE}";
-    let lock = assert_pins(&[("r.txt", &format!("-e .[x,y]\na==1 {hash}\n"))], &["a 1 [] index 1"]);
+    let lock = assert_pins(
+        &[("r.txt", &format!("-e .[x,y]\na==1 {hash}\n"))],
+        &["a 1 [] index 1"],
+    );
     let editable = lock.editable.unwrap();
-    assert_eq!(editable.extras.iter().map(ToString::to_string).collect::<Vec<_>>(), ["x", "y"]);
-    assert_eq!((editable.shown.as_str(), editable.at.position), ("-e .[x,y]", Some((1, 1))));
+    assert_eq!(
+        editable
+            .extras
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>(),
+        ["x", "y"]
+    );
+    assert_eq!(
+        (editable.shown.as_str(), editable.at.position),
+        ("-e .[x,y]", Some((1, 1)))
+    );
     let pylock = "lock-version = '1.0'\ncreated-by = 'x'\n[[packages]]\nname = 'a'\n\
                   directory = { path = '.', editable = true }\n";
-    assert_eq!(assert_pins(&[("pylock.toml", pylock)], &[]).editable.unwrap().shown, "a");
+    assert_eq!(
+        assert_pins(&[("pylock.toml", pylock)], &[])
+            .editable
+            .unwrap()
+            .shown,
+        "a"
+    );
 }
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
 /// A project, a library beside it, and what a lock needs of both.
-const MEMBERS: &[(&str, &str)] =
-    &[("lib/pyproject.toml", "[project]\nname = 'lib'\n"), ("wheels/w-1-py3-none-any.whl", "")];
+const MEMBERS: &[(&str, &str)] = &[
+    ("lib/pyproject.toml", "[project]\nname = 'lib'\n"),
+    ("wheels/w-1-py3-none-any.whl", ""),
+];
 
-/// A workspace with a library, a wheel, a repository, a second version for Windows, extras and groups.
+/// A workspace with a library, a wheel, a repository, a second version for Windows, extras and
+/// groups.
 const UV: &str = r#"version = 1
 revision = 3
 requires-python = ">=3.9"
@@ -1354,20 +1517,26 @@ fn filled(text: &str) -> String {
 #[track_caller]
 fn selected(files: &[(&str, &str)], selected: &str) -> Vec<String> {
     let mut project = Project::new(&[files, MEMBERS].concat());
-    for (key, value) in selected.split_whitespace().filter_map(|word| word.split_once('=')) {
+    for (key, value) in selected
+        .split_whitespace()
+        .filter_map(|word| word.split_once('='))
+    {
         let at = Location::file("pkgapp.toml");
         match key {
             "group" => project.1.groups.push((value.parse().unwrap(), at)),
             _ => project.1.extras.push((value.parse().unwrap(), at)),
         }
     }
-    let lock = project.read(&[files[0].0]).unwrap_or_else(|error| panic!("{error}"));
+    let lock = project
+        .read(&[files[0].0])
+        .unwrap_or_else(|error| panic!("{error}"));
     pins(&lock, project.root())
 }
 
 const REPO: &str = "git+https://e.com/repo.git@0123456789abcdef0123456789abcdef01234567 sub";
 
-/// What resolvers write where a newer version of `s` needs a newer patch release of the same Python.
+/// What resolvers write where a newer version of `s` needs a newer patch release of the same
+/// Python.
 const FORKED: &[(&str, &str)] = &[
     (
         "requirements.txt",
@@ -1435,11 +1604,25 @@ wheels = [{ url = "https://e.com/t-1-py3-none-any.whl", hash = "sha256:{ONE}", s
 #[test]
 fn a_fork_by_patch_releases_is_decided_for_the_oldest_one() {
     for (name, text) in FORKED {
-        let project = Project::new(&[(name, text), ("pyproject.toml", "[project]\nname = 'app'\n")]);
+        let project = Project::new(&[
+            (name, text),
+            ("pyproject.toml", "[project]\nname = 'app'\n"),
+        ]);
         let versions = |env: &Environment| -> Vec<String> {
             let files = [PathBuf::from(name)];
-            let lock = Lock::read_with(&files, project.root(), env, true, &Selection::default(), &|_| None).unwrap();
-            lock.pins.iter().map(|pin| format!("{}=={}", pin.name, pin.version.as_ref().unwrap())).collect()
+            let lock = Lock::read_with(
+                &files,
+                project.root(),
+                env,
+                true,
+                &Selection::default(),
+                &|_| None,
+            )
+            .unwrap();
+            lock.pins
+                .iter()
+                .map(|pin| format!("{}=={}", pin.name, pin.version.as_ref().unwrap()))
+                .collect()
         };
         let mut env = environment(None);
         // What some hosts need and others do not, ships as before.
@@ -1447,8 +1630,16 @@ fn a_fork_by_patch_releases_is_decided_for_the_oldest_one() {
         env.add_host("new", "3.11.9");
         assert_eq!(versions(&env), ["s==2", "t==1"], "{name}, of new hosts");
         env.add_host("old", "3.11.2");
-        assert_eq!(versions(&env), ["s==1", "t==1"], "{name}, of old and new hosts");
-        assert_eq!(versions(&environment(Some("3.11.5"))), ["s==2", "t==1"], "{name}, of the one that ships");
+        assert_eq!(
+            versions(&env),
+            ["s==1", "t==1"],
+            "{name}, of old and new hosts"
+        );
+        assert_eq!(
+            versions(&environment(Some("3.11.5"))),
+            ["s==2", "t==1"],
+            "{name}, of the one that ships"
+        );
     }
 }
 
@@ -1456,13 +1647,22 @@ fn a_fork_by_patch_releases_is_decided_for_the_oldest_one() {
 fn a_uv_lock_is_walked_for_the_environment() {
     let lock = filled(UV);
     let files = [("uv.lock", lock.as_str())];
-    let always = ["a 2 [x] a-2-py3-none-any.whl a-2.tar.gz 0", "lib ? [] directory lib 0"];
+    let always = [
+        "a 2 [x] a-2-py3-none-any.whl a-2.tar.gz 0",
+        "lib ? [] directory lib 0",
+    ];
     let wheel = "w 1 [] file wheels/w-1-py3-none-any.whl 1";
     assert_eq!(selected(&files, ""), [always[0], always[1], wheel]);
     let repo = format!("repo 1 [] {REPO} 0");
     assert_eq!(
         selected(&files, "extra=all group=dev"),
-        [always[0], always[1], "pg 3 [] pg-3-py3-none-any.whl 0", &repo, wheel]
+        [
+            always[0],
+            always[1],
+            "pg 3 [] pg-3-py3-none-any.whl 0",
+            &repo,
+            wheel
+        ]
     );
 }
 
@@ -1474,20 +1674,36 @@ fn a_poetry_lock_ships_its_main_group() {
     assert_eq!(selected(&files, ""), always);
     let repo = format!("repo ? [] {REPO} 0");
     let repo = repo.replace('?', "1");
-    assert_eq!(selected(&files, "extra=pg group=dev"), [always[0], always[1], "pg 3 [] index 1", &repo]);
+    assert_eq!(
+        selected(&files, "extra=pg group=dev"),
+        [always[0], always[1], "pg 3 [] index 1", &repo]
+    );
 }
 
 #[test]
 fn an_old_poetry_lock_is_walked_from_the_project() {
-    let files = [("poetry.lock", POETRY_1), ("pyproject.toml", POETRY_1_PROJECT)];
-    assert_eq!(selected(&files, ""), ["a 2 [x] index 1", "b 1.5 [] index 1"]);
+    let files = [
+        ("poetry.lock", POETRY_1),
+        ("pyproject.toml", POETRY_1_PROJECT),
+    ];
+    assert_eq!(
+        selected(&files, ""),
+        ["a 2 [x] index 1", "b 1.5 [] index 1"]
+    );
     assert_eq!(
         selected(&files, "extra=pg group=dev"),
-        ["a 2 [x] index 1", "b 1.5 [] index 1", "pg 3 [] index 1", "tool 1 [] index 1"]
+        [
+            "a 2 [x] index 1",
+            "b 1.5 [] index 1",
+            "pg 3 [] index 1",
+            "tool 1 [] index 1"
+        ]
     );
     let project = Project::new(&[files[0]]);
     assert!(
-        project.errors(&["poetry.lock"]).starts_with("error: `poetry.lock` is of no use without its pyproject.toml")
+        project
+            .errors(&["poetry.lock"])
+            .starts_with("error: `poetry.lock` is of no use without its pyproject.toml")
     );
 }
 
@@ -1497,14 +1713,20 @@ fn a_pipfile_lock_ships_its_default_packages() {
     let files = [("Pipfile.lock", lock.as_str())];
     let always = ["a 2 [x] index 2", "lib ? [] directory lib 0"];
     assert_eq!(selected(&files, ""), always);
-    assert_eq!(selected(&files, "group=develop"), [always[0], always[1], &format!("repo ? [] {REPO} 0")]);
+    assert_eq!(
+        selected(&files, "group=develop"),
+        [always[0], always[1], &format!("repo ? [] {REPO} 0")]
+    );
     let project = Project::new(&[&files[..], MEMBERS].concat());
     let read = project.read(&["Pipfile.lock"]).unwrap();
     // The second source is for what names it; and its password is no secret to the index.
     assert_eq!(read.indexes.extra, []);
     let own = |name: &str| {
         let places = read.indexes.places(&name.parse().unwrap());
-        places.iter().map(|place| read.indexes.url(place).unwrap().to_string()).collect::<Vec<_>>()
+        places
+            .iter()
+            .map(|place| read.indexes.url(place).unwrap().to_string())
+            .collect::<Vec<_>>()
     };
     assert_eq!(own("a"), ["https://me:1.s3cret@e.com/simple"]);
     assert_eq!(own("other"), ["https://pypi.org/simple"]);
@@ -1515,7 +1737,10 @@ fn a_pipfile_lock_ships_its_default_packages() {
 fn looked_for(files: &[(&str, &str)], name: &str) -> Vec<String> {
     let read = Project::new(files).read(&[files[0].0]).unwrap();
     let places = read.indexes.places(&name.parse().unwrap());
-    places.iter().map(|place| read.indexes.url(place).unwrap().to_string()).collect()
+    places
+        .iter()
+        .map(|place| read.indexes.url(place).unwrap().to_string())
+        .collect()
 }
 
 #[test]
@@ -1531,9 +1756,16 @@ fn a_pipfile_lock_says_where_packages_come_from() {
     assert_eq!(looked_for(&files, "c"), ["https://mirror.example/simple"]);
     assert_eq!(looked_for(&files, "d"), ["https://old.example/simple"]);
     let all = ("Pipfile", "[pipenv]\ninstall_search_all_sources = true\n");
-    let everywhere = ["https://mirror.example/simple", "https://own.example/simple", "https://pypi.org/simple"];
+    let everywhere = [
+        "https://mirror.example/simple",
+        "https://own.example/simple",
+        "https://pypi.org/simple",
+    ];
     assert_eq!(looked_for(&[files[0], all], "c"), everywhere);
-    let project = Project::new(&[("Pipfile.lock", &lock.replace("\"index\": \"own\"", "\"index\": \"gone\""))]);
+    let project = Project::new(&[(
+        "Pipfile.lock",
+        &lock.replace("\"index\": \"own\"", "\"index\": \"gone\""),
+    )]);
     assert_eq!(
         project.errors(&["Pipfile.lock"]),
         "error: `a` comes from the index `gone`, which the lock does not have\n  --> Pipfile.lock:3:55\n  \
@@ -1546,12 +1778,26 @@ fn sources_of_pdm_are_for_what_they_include() {
     let sources = "[[tool.pdm.source]]\nname = \"pypi\"\nurl = \"https://mirror.example/simple\"\n[[tool.pdm.source]]\nname = \
                    \"own\"\nurl = \"https://own.example/simple\"\ninclude_packages = [\"lib\", \"Our_*\"]\n[[tool.pdm.source]]\n\
                    name = \"more\"\nurl = \"https://more.example/simple\"\n";
-    let package = |name: &str| format!("[[package]]\nname = \"{name}\"\nversion = \"1\"\ngroups = [\"default\"]\n");
-    let lock = ["[metadata]\nlock_version = \"4.5.0\"\n", &package("lib"), &package("our-a"), &package("x")].concat();
+    let package = |name: &str| {
+        format!("[[package]]\nname = \"{name}\"\nversion = \"1\"\ngroups = [\"default\"]\n")
+    };
+    let lock = [
+        "[metadata]\nlock_version = \"4.5.0\"\n",
+        &package("lib"),
+        &package("our-a"),
+        &package("x"),
+    ]
+    .concat();
     let files = [("pdm.lock", lock.as_str()), ("pyproject.toml", sources)];
     assert_eq!(looked_for(&files, "our-a"), ["https://own.example/simple"]);
     assert_eq!(looked_for(&files, "lib"), ["https://own.example/simple"]);
-    assert_eq!(looked_for(&files, "x"), ["https://more.example/simple", "https://mirror.example/simple"]);
+    assert_eq!(
+        looked_for(&files, "x"),
+        [
+            "https://more.example/simple",
+            "https://mirror.example/simple"
+        ]
+    );
 }
 
 #[test]
@@ -1560,38 +1806,66 @@ fn a_pdm_lock_ships_its_default_group() {
     let files = [("pdm.lock", lock.as_str())];
     let always = ["a 2 [x] index 2", "lib ? [] directory lib 0"];
     assert_eq!(selected(&files, ""), always);
-    let more = ["pg 3 [] pg-3-py3-none-any.whl 0".to_owned(), format!("repo 1 [] {REPO} 0")];
-    assert_eq!(selected(&files, "extra=pg group=dev"), [always[0], always[1], &more[0], &more[1]]);
+    let more = [
+        "pg 3 [] pg-3-py3-none-any.whl 0".to_owned(),
+        format!("repo 1 [] {REPO} 0"),
+    ];
+    assert_eq!(
+        selected(&files, "extra=pg group=dev"),
+        [always[0], always[1], &more[0], &more[1]]
+    );
 }
 
 #[test]
 fn what_pdm_exports_is_a_requirements_file() {
     assert_pins(
-        &[("r.txt", "# This file is @generated by PDM.\n# Please do not edit it manually.\n\na==1\n")],
+        &[(
+            "r.txt",
+            "# This file is @generated by PDM.\n# Please do not edit it manually.\n\na==1\n",
+        )],
         &["a 1 [] index 0"],
     );
 }
 
 #[test]
 fn an_old_pdm_lock_is_walked_from_the_project() {
-    let project = "[project]\ndependencies = ['a[x]>=1']\n[tool.pdm.dev-dependencies]\ndev = ['tool']\n";
+    let project =
+        "[project]\ndependencies = ['a[x]>=1']\n[tool.pdm.dev-dependencies]\ndev = ['tool']\n";
     let files = [("pdm.lock", PDM_OLD), ("pyproject.toml", project)];
-    assert_eq!(selected(&files, ""), ["a 2 [x] index 1", "b 1.5 [] index 1"]);
-    assert_eq!(selected(&files, "group=dev"), ["a 2 [x] index 1", "b 1.5 [] index 1", "tool 1 [] index 1"]);
+    assert_eq!(
+        selected(&files, ""),
+        ["a 2 [x] index 1", "b 1.5 [] index 1"]
+    );
+    assert_eq!(
+        selected(&files, "group=dev"),
+        ["a 2 [x] index 1", "b 1.5 [] index 1", "tool 1 [] index 1"]
+    );
 }
 
 #[test]
 fn buildouts_versions_are_offered_and_the_eggs_of_chosen_parts_ship() {
-    let files =
-        [("buildout.cfg", BUILDOUT), ("versions.cfg", VERSIONS), ("pyproject.toml", "[project]\nname = 'app'\n")];
+    let files = [
+        ("buildout.cfg", BUILDOUT),
+        ("versions.cfg", VERSIONS),
+        ("pyproject.toml", "[project]\nname = 'app'\n"),
+    ];
     assert_eq!(selected(&files, ""), Vec::<String>::new());
-    assert_eq!(selected(&files, "group=web"), ["a 2 [x] index 0", "lib ? [] directory lib 0"]);
+    assert_eq!(
+        selected(&files, "group=web"),
+        ["a 2 [x] index 0", "lib ? [] directory lib 0"]
+    );
     let project = Project::new(&files);
     let lock = project.read(&["buildout.cfg"]).unwrap();
-    let offered: Vec<_> =
-        lock.offered.iter().map(|pin| format!("{} {}", pin.name, pin.version.clone().unwrap())).collect();
+    let offered: Vec<_> = lock
+        .offered
+        .iter()
+        .map(|pin| format!("{} {}", pin.name, pin.version.clone().unwrap()))
+        .collect();
     assert_eq!(offered, ["a 2", "b 1.5", "zc-buildout 3.0"]);
-    assert_eq!(lock.offered[1].at.to_string(), format!("{}/versions.cfg:4:1", project.root().display()));
+    assert_eq!(
+        lock.offered[1].at.to_string(),
+        format!("{}/versions.cfg:4:1", project.root().display())
+    );
 }
 
 #[test]
@@ -1599,14 +1873,20 @@ fn constraints_of_the_configuration_pin_what_requirements_leave_open() {
     let mut project = Project::new(&[("r.txt", "a[x]\nb<2\n"), ("c.txt", "a==1\nb==1.5\nc==3\n")]);
     project.1.constraints = vec!["c.txt".into()];
     let lock = project.read(&["r.txt"]).unwrap();
-    assert_eq!(pins(&lock, project.root()), ["a 1 [x] index 0", "b 1.5 [] index 0"]);
+    assert_eq!(
+        pins(&lock, project.root()),
+        ["a 1 [x] index 0", "b 1.5 [] index 0"]
+    );
     assert_eq!(lock.offered.len(), 1);
 }
 
 #[test]
 fn groups_that_no_lock_has_are_refused() {
     let mut project = Project::new(&[("uv.lock", &filled(UV)), MEMBERS[0], MEMBERS[1]]);
-    let at = Location { file: "pkgapp.toml".into(), position: Some((4, 11)) };
+    let at = Location {
+        file: "pkgapp.toml".into(),
+        position: Some((4, 11)),
+    };
     project.1.groups.push(("test".parse().unwrap(), at.clone()));
     project.1.extras.push(("my".parse().unwrap(), at));
     assert_eq!(
@@ -1633,7 +1913,11 @@ fn git_is_given_only_addresses_and_commits() {
         ("git://u:p@e.com/r.git", COMMIT, None, false),
         ("ssh://git@e.com:22/r.git", COMMIT, None, true),
     ] {
-        assert_eq!(GitSource::new(url, commit, below).is_ok(), good, "{url} {commit} {below:?}");
+        assert_eq!(
+            GitSource::new(url, commit, below).is_ok(),
+            good,
+            "{url} {commit} {below:?}"
+        );
     }
 }
 
@@ -1650,14 +1934,36 @@ fn broken_locks_are_told_with_their_place() {
         ("buildout.cfg", BUILDOUT),
         ("versions.cfg", VERSIONS),
     ];
-    let words =
-        ["", "\"", "\n", "[", "]", "{", "}", "=", "0", "é", "name", "${buildout:x}", "==", "\n[[package]]\n", "@"];
-    let change =
-        (0..locks.len(), any::<proptest::sample::Index>(), 0..9usize, proptest::sample::select(words.to_vec()));
+    let words = [
+        "",
+        "\"",
+        "\n",
+        "[",
+        "]",
+        "{",
+        "}",
+        "=",
+        "0",
+        "é",
+        "name",
+        "${buildout:x}",
+        "==",
+        "\n[[package]]\n",
+        "@",
+    ];
+    let change = (
+        0..locks.len(),
+        any::<proptest::sample::Index>(),
+        0..9usize,
+        proptest::sample::select(words.to_vec()),
+    );
     let env = environment(None);
     let mut selection = Selection::default();
     let here = Location::file("pkgapp.toml");
-    selection.groups = vec![("dev".parse().unwrap(), here.clone()), ("web".parse().unwrap(), here.clone())];
+    selection.groups = vec![
+        ("dev".parse().unwrap(), here.clone()),
+        ("web".parse().unwrap(), here.clone()),
+    ];
     selection.extras = vec![("pg".parse().unwrap(), here)];
     let directory = Project::new(&[("pyproject.toml", POETRY_1_PROJECT)]);
     proptest!(ProptestConfig::with_cases(1500), |((which, place, cut, word) in change)| {
@@ -1682,8 +1988,15 @@ fn broken_locks_are_told_with_their_place() {
 
 /// Returns the hashes of a pin's files, in order.
 fn hashes_of(pin: &Pin) -> String {
-    let files = if let PinSource::Files(files) = &pin.source { &files[..] } else { &[] };
-    let hashes = pin.hashes.iter().chain(files.iter().flat_map(|file| &file.hashes));
+    let files = if let PinSource::Files(files) = &pin.source {
+        &files[..]
+    } else {
+        &[]
+    };
+    let hashes = pin
+        .hashes
+        .iter()
+        .chain(files.iter().flat_map(|file| &file.hashes));
     hashes
         .map(ToString::to_string)
         .collect::<std::collections::BTreeSet<_>>()
@@ -1691,50 +2004,92 @@ fn hashes_of(pin: &Pin) -> String {
         .fold(String::new(), |all, hash| all + " " + hash)
 }
 
-/// Locks of real projects beside what their own tools export from them, for one selection each. By hand, because they are
-/// other people's files: every directory of `PKGAPP_REAL_LOCKS` has a lock, maybe its pyproject.toml, a file `selection`
-/// (`group=dev extra=pg`) and the tool's export: `expected.txt`, or `constraints.txt`.
+/// Locks of real projects beside what their own tools export from them, for one selection each. By
+/// hand, because they are other people's files: every directory of `PKGAPP_REAL_LOCKS` has a lock,
+/// maybe its pyproject.toml, a file `selection` (`group=dev extra=pg`) and the tool's export:
+/// `expected.txt`, or `constraints.txt`.
 #[test]
 #[ignore = "needs PKGAPP_REAL_LOCKS=DIRECTORY"]
 fn real_locks_give_what_their_own_tools_export() {
     let all = std::env::var_os("PKGAPP_REAL_LOCKS").expect("PKGAPP_REAL_LOCKS names a directory");
     let mut wrong = Vec::new();
-    for case in std::fs::read_dir(all).unwrap().map(|entry| entry.unwrap().path()) {
+    for case in std::fs::read_dir(all)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+    {
         let mut selection = Selection::default();
         let words = std::fs::read_to_string(case.join("selection")).unwrap_or_default();
-        for (key, value) in words.split_whitespace().filter_map(|word| word.split_once('=')) {
+        for (key, value) in words
+            .split_whitespace()
+            .filter_map(|word| word.split_once('='))
+        {
             let at = Location::file("selection");
             match key {
                 "group" => selection.groups.push((value.parse().unwrap(), at)),
                 _ => selection.extras.push((value.parse().unwrap(), at)),
             }
         }
-        let names = ["uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock", "buildout.cfg"];
+        let names = [
+            "uv.lock",
+            "poetry.lock",
+            "pdm.lock",
+            "Pipfile.lock",
+            "buildout.cfg",
+        ];
         let name = names.iter().find(|name| case.join(name).exists()).unwrap();
         // Of a tool that was asked for hashes: all of them, and nothing else, may be in a file.
-        let with_hashes = std::fs::read_to_string(case.join("expected.txt")).is_ok_and(|text| text.contains("--hash="));
+        let with_hashes = std::fs::read_to_string(case.join("expected.txt"))
+            .is_ok_and(|text| text.contains("--hash="));
         let read = |name: &str, selection: &Selection| {
-            let files: Vec<PathBuf> =
-                Some(name).filter(|name| !name.is_empty()).map(PathBuf::from).into_iter().collect();
-            Lock::read_with(&files, &case, &environment(None), true, selection, &|_| None).map(|lock| {
+            let files: Vec<PathBuf> = Some(name)
+                .filter(|name| !name.is_empty())
+                .map(PathBuf::from)
+                .into_iter()
+                .collect();
+            Lock::read_with(&files, &case, &environment(None), true, selection, &|_| {
+                None
+            })
+            .map(|lock| {
                 // A buildout's `[versions]` and constraints pin what others require.
-                let pins = lock.pins.iter().chain(&lock.offered).map(|pin| match &pin.version {
-                    Some(version) if matches!(pin.source, PinSource::Index | PinSource::Files(_)) => {
-                        format!("{}=={version}{}", pin.name, if with_hashes { hashes_of(pin) } else { String::new() })
-                    }
-                    _ => pin.name.to_string(),
-                });
+                let pins = lock
+                    .pins
+                    .iter()
+                    .chain(&lock.offered)
+                    .map(|pin| match &pin.version {
+                        Some(version)
+                            if matches!(pin.source, PinSource::Index | PinSource::Files(_)) =>
+                        {
+                            format!(
+                                "{}=={version}{}",
+                                pin.name,
+                                if with_hashes {
+                                    hashes_of(pin)
+                                } else {
+                                    String::new()
+                                }
+                            )
+                        }
+                        _ => pin.name.to_string(),
+                    });
                 pins.collect::<std::collections::BTreeSet<_>>()
             })
         };
         let label = case.file_name().unwrap().to_string_lossy().into_owned();
         let theirs = match case.join("constraints.txt").exists() {
-            true => read("", &Selection { constraints: vec!["constraints.txt".into()], ..Selection::default() }),
+            true => read(
+                "",
+                &Selection {
+                    constraints: vec!["constraints.txt".into()],
+                    ..Selection::default()
+                },
+            ),
             false => read("expected.txt", &Selection::default()),
         };
         match (read(name, &selection), theirs) {
             (Ok(ours), Ok(theirs)) if ours == theirs => {
-                std::io::stderr().write_all(format!("{label}: {} pins\n", ours.len()).as_bytes()).unwrap();
+                std::io::stderr()
+                    .write_all(format!("{label}: {} pins\n", ours.len()).as_bytes())
+                    .unwrap();
             }
             (Ok(ours), Ok(theirs)) => wrong.push(format!(
                 "{label}: only ours {:?}, only theirs {:?}",

@@ -1,4 +1,5 @@
-//! Text files with pins, and the logical lines of requirements files, each of whose characters knows where it was written.
+//! Text files with pins, and the logical lines of requirements files, each of whose characters
+//! knows where it was written.
 
 use std::iter;
 use std::ops::Range;
@@ -30,7 +31,12 @@ pub(super) enum Place {
 
 impl TextFile {
     pub(super) fn new(file: PathBuf, place: Place, text: String) -> Self {
-        Self { file, place, text, lines: OnceLock::new() }
+        Self {
+            file,
+            place,
+            text,
+            lines: OnceLock::new(),
+        }
     }
 
     /// Reads a file on this machine.
@@ -44,10 +50,14 @@ impl TextFile {
         Self::decode(PathBuf::from(shown), Place::Web(url), bytes)
     }
 
-    /// UTF-8, or UTF-16 with a byte-order mark, which is what `pip freeze > requirements.txt` makes in PowerShell.
+    /// UTF-8, or UTF-16 with a byte-order mark, which is what `pip freeze > requirements.txt` makes
+    /// in PowerShell.
     fn decode(file: PathBuf, place: Place, bytes: &[u8]) -> Result<Self> {
         let units = |bytes: &[u8], unit: fn([u8; 2]) -> u16| -> Vec<u16> {
-            bytes.chunks(2).map(|pair| unit([pair[0], pair.get(1).copied().unwrap_or(0)])).collect()
+            bytes
+                .chunks(2)
+                .map(|pair| unit([pair[0], pair.get(1).copied().unwrap_or(0)]))
+                .collect()
         };
         let text = match bytes {
             [0xff, 0xfe, rest @ ..] => String::from_utf16(&units(rest, u16::from_le_bytes)).ok(),
@@ -58,7 +68,9 @@ impl TextFile {
         match text {
             Some(text) => Ok(Self::new(file, place, text)),
             None => {
-                let valid = std::str::from_utf8(bytes).err().map_or(0, |error| error.valid_up_to());
+                let valid = std::str::from_utf8(bytes)
+                    .err()
+                    .map_or(0, |error| error.valid_up_to());
                 let before = String::from_utf8_lossy(&bytes[..valid]);
                 Err(Error::new(format!("`{}` is not UTF-8 text", shown(&file)))
                     .at(Location::at_offset(&file, &before, before.len()))
@@ -70,7 +82,11 @@ impl TextFile {
     /// Returns the place of a byte of the text.
     pub(super) fn at(&self, offset: usize) -> Location {
         let begin = |(end, _): (usize, &str)| end + 1;
-        let lines = self.lines.get_or_init(|| iter::once(0).chain(self.text.match_indices('\n').map(begin)).collect());
+        let lines = self.lines.get_or_init(|| {
+            iter::once(0)
+                .chain(self.text.match_indices('\n').map(begin))
+                .collect()
+        });
         let line = lines.partition_point(|begin| *begin <= offset).max(1);
         let begin = lines[line - 1];
         let mut at = Location::at_offset(&self.file, &self.text[begin..], offset - begin);
@@ -81,7 +97,10 @@ impl TextFile {
     /// Returns the file's own name.
     pub(super) fn name(&self) -> &str {
         match &self.place {
-            Place::Disk(path) => path.file_name().and_then(|name| name.to_str()).unwrap_or_default(),
+            Place::Disk(path) => path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default(),
             Place::Web(url) => url.path().rsplit('/').next().unwrap_or_default(),
         }
     }
@@ -95,9 +114,11 @@ impl TextFile {
     }
 }
 
-/// A line of a requirements file as pip sees it: continued lines joined, comment cut off, `${VAR}` replaced.
+/// A line of a requirements file as pip sees it: continued lines joined, comment cut off, `${VAR}`
+/// replaced.
 ///
-/// What was replaced may be a secret; messages therefore quote the file ([`Line::written`]), never this text.
+/// What was replaced may be a secret; messages therefore quote the file ([`Line::written`]), never
+/// this text.
 pub(super) struct Line<'file> {
     pub(super) text: String,
     /// Variables that are named and not set, with the place of each in `text`.
@@ -123,7 +144,8 @@ impl Line<'_> {
         self.file.at(self.raw(offset, Edge::Start))
     }
 
-    /// Returns a part of the line as it stands in the file, without continuations and without credentials.
+    /// Returns a part of the line as it stands in the file, without continuations and without
+    /// credentials.
     pub(super) fn written(&self, range: Range<usize>) -> String {
         let raw = self.raw(range.start, Edge::Start)..self.raw(range.end, Edge::End);
         let source = self.file.text.get(raw).unwrap_or_default();
@@ -131,7 +153,13 @@ impl Line<'_> {
         for line in source.split('\n') {
             joined.push_str(line.trim_end_matches('\r').trim_end_matches('\\'));
         }
-        without_credentials(joined.split_whitespace().collect::<Vec<_>>().join(" ").as_str())
+        without_credentials(
+            joined
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" ")
+                .as_str(),
+        )
     }
 
     fn raw(&self, offset: usize, edge: Edge) -> usize {
@@ -139,7 +167,9 @@ impl Line<'_> {
             Edge::Start => piece.start <= offset,
             Edge::End => piece.start < offset,
         });
-        let Some(piece) = found.or(self.pieces.first()) else { return 0 };
+        let Some(piece) = found.or(self.pieces.first()) else {
+            return 0;
+        };
         if piece.verbatim {
             piece.raw.start + offset.saturating_sub(piece.start)
         } else {
@@ -164,8 +194,9 @@ pub(crate) fn without_credentials(text: &str) -> String {
     while let Some(found) = rest.find("://") {
         let (before, after) = rest.split_at(found + 3);
         shown.push_str(before);
-        // As browsers read it, a userinfo ends at the last `@` before the path; one that holds a slash is a mistake, and a
-        // secret too, so that everything up to the last `@` of the word goes.
+        // As browsers read it, a userinfo ends at the last `@` before the path; one that holds a
+        // slash is a mistake, and a secret too, so that everything up to the last `@` of
+        // the word goes.
         let word = &after[..after.find(char::is_whitespace).unwrap_or(after.len())];
         let authority = &word[..word.find(['/', '?', '#']).unwrap_or(word.len())];
         let hidden = match (authority.rfind('@'), word.rfind('@')) {
@@ -238,17 +269,30 @@ fn physical_lines(text: &str) -> Vec<Range<usize>> {
 /// A `#` begins a comment at the line's start or after white space.
 fn comment_start(text: &str) -> Option<usize> {
     let mut marks = text.match_indices('#').map(|(at, _)| at);
-    marks.find(|at| text[..*at].chars().next_back().is_none_or(char::is_whitespace))
+    marks.find(|at| {
+        text[..*at]
+            .chars()
+            .next_back()
+            .is_none_or(char::is_whitespace)
+    })
 }
 
 impl Line<'_> {
     fn push(&mut self, text: &str, raw: usize) {
-        self.pieces.push(Piece { start: self.text.len(), raw: raw..raw + text.len(), verbatim: true });
+        self.pieces.push(Piece {
+            start: self.text.len(),
+            raw: raw..raw + text.len(),
+            verbatim: true,
+        });
         self.text.push_str(text);
     }
 
     fn push_other(&mut self, text: &str, raw: Range<usize>) {
-        self.pieces.push(Piece { start: self.text.len(), raw, verbatim: false });
+        self.pieces.push(Piece {
+            start: self.text.len(),
+            raw,
+            verbatim: false,
+        });
         self.text.push_str(text);
     }
 
@@ -261,8 +305,13 @@ impl Line<'_> {
 
     /// Returns the part of the line with `${VAR}` replaced; the names are pip's, `[A-Z0-9_]+`.
     fn expanded(&self, part: Range<usize>, variable: &dyn Fn(&str) -> Option<String>) -> Self {
-        let mut line =
-            Line { text: String::new(), unset: Vec::new(), set: Vec::new(), file: self.file, pieces: Vec::new() };
+        let mut line = Line {
+            text: String::new(),
+            unset: Vec::new(),
+            set: Vec::new(),
+            file: self.file,
+            pieces: Vec::new(),
+        };
         let mut at = part.start;
         while at < part.end {
             let rest = &self.text[at..part.end];
@@ -274,7 +323,8 @@ impl Line<'_> {
             line.copy(self, at..reference.start);
             match variable(name) {
                 Some(value) => {
-                    let raw = self.raw(reference.start, Edge::Start)..self.raw(reference.end, Edge::End);
+                    let raw =
+                        self.raw(reference.start, Edge::Start)..self.raw(reference.end, Edge::End);
                     line.push_other(&value, raw);
                     line.set.push((name.to_owned(), value));
                 }
@@ -290,7 +340,10 @@ impl Line<'_> {
 
     fn copy(&mut self, from: &Self, part: Range<usize>) {
         for (index, piece) in from.pieces.iter().enumerate() {
-            let end = from.pieces.get(index + 1).map_or(from.text.len(), |next| next.start);
+            let end = from
+                .pieces
+                .get(index + 1)
+                .map_or(from.text.len(), |next| next.start);
             let (start, end) = (piece.start.max(part.start), end.min(part.end));
             if start < end {
                 let text = &from.text[start..end];
@@ -327,13 +380,19 @@ pub(super) struct Word {
 /// The place of a quote that is never closed.
 pub(super) fn words(text: &str, from: usize) -> Result<Vec<Word>, usize> {
     let mut words = Vec::new();
-    let mut chars = text[from..].char_indices().map(|(at, c)| (from + at, c)).peekable();
+    let mut chars = text[from..]
+        .char_indices()
+        .map(|(at, c)| (from + at, c))
+        .peekable();
     while let Some(&(start, first)) = chars.peek() {
         if first.is_whitespace() {
             chars.next();
             continue;
         }
-        let mut word = Word { text: String::new(), range: start..start };
+        let mut word = Word {
+            text: String::new(),
+            range: start..start,
+        };
         while let Some((at, c)) = chars.next_if(|(_, c)| !c.is_whitespace()) {
             word.range.end = at + c.len_utf8();
             match c {
@@ -353,7 +412,8 @@ pub(super) fn words(text: &str, from: usize) -> Result<Vec<Word>, usize> {
                         .then(|| chars.next_if(|(_, next)| matches!(next, '"' | '\\')))
                         .flatten();
                     word.range.end += escaped.map_or(0, |_| 1);
-                    word.text.push(escaped.map_or(inner, |(_, escaped)| escaped));
+                    word.text
+                        .push(escaped.map_or(inner, |(_, escaped)| escaped));
                 },
                 _ => word.text.push(c),
             }
@@ -370,12 +430,19 @@ mod tests {
     use super::*;
 
     fn file(text: &str) -> TextFile {
-        TextFile::new(PathBuf::from("r.txt"), Place::Disk(PathBuf::from("/r.txt")), text.to_owned())
+        TextFile::new(
+            PathBuf::from("r.txt"),
+            Place::Disk(PathBuf::from("/r.txt")),
+            text.to_owned(),
+        )
     }
 
     fn lines(text: &str) -> Vec<String> {
         let variable = |name: &str| (name == "SET").then(|| "value".to_owned());
-        logical_lines(&file(text), &variable).into_iter().map(|line| line.text).collect()
+        logical_lines(&file(text), &variable)
+            .into_iter()
+            .map(|line| line.text)
+            .collect()
     }
 
     #[test]
@@ -420,7 +487,9 @@ mod tests {
             "${HOME_}x$ {A}",
         ];
         let input = serde_json::to_vec(&texts).unwrap();
-        let Some(output) = crate::lock::tests::python(script, &input) else { return };
+        let Some(output) = crate::lock::tests::python(script, &input) else {
+            return;
+        };
         let expected: Vec<Vec<String>> = serde_json::from_slice(&output).unwrap();
         for (text, expected) in texts.iter().zip(expected) {
             assert_eq!(lines(text), expected, "{text:?}");
@@ -436,22 +505,40 @@ mod tests {
         assert_eq!(line.at(0).to_string(), "r.txt:2:1");
         assert_eq!(line.at(2).to_string(), "r.txt:2:3");
         assert_eq!(line.at(5).to_string(), "r.txt:2:3");
-        assert_eq!(line.at(line.text.find("==").unwrap()).to_string(), "r.txt:2:9");
-        assert_eq!(line.at(line.text.find('1').unwrap()).to_string(), "r.txt:3:3");
-        assert_eq!(line.written(0..line.text.find(" --x").unwrap()), "a ${SET}== 1");
+        assert_eq!(
+            line.at(line.text.find("==").unwrap()).to_string(),
+            "r.txt:2:9"
+        );
+        assert_eq!(
+            line.at(line.text.find('1').unwrap()).to_string(),
+            "r.txt:3:3"
+        );
+        assert_eq!(
+            line.written(0..line.text.find(" --x").unwrap()),
+            "a ${SET}== 1"
+        );
         assert_eq!(line.written(0..line.text.len()), "a ${SET}== 1 --x");
     }
 
     #[test]
     fn credentials_are_not_shown() {
         for (text, shown) in [
-            ("-i https://me:secret@host/simple", "-i https://****@host/simple"),
-            ("a @ https://token@host/a.whl", "a @ https://****@host/a.whl"),
+            (
+                "-i https://me:secret@host/simple",
+                "-i https://****@host/simple",
+            ),
+            (
+                "a @ https://token@host/a.whl",
+                "a @ https://****@host/a.whl",
+            ),
             ("https://host/a@1.whl", "https://host/a@1.whl"),
             ("git+https://host/r.git@main", "git+https://host/r.git@main"),
             // An unescaped slash in a password.
             ("https://me:sec/ret@host/x", "https://****@host/x"),
-            ("https://a@b/x https://c:d@e", "https://****@b/x https://****@e"),
+            (
+                "https://a@b/x https://c:d@e",
+                "https://****@b/x https://****@e",
+            ),
         ] {
             assert_eq!(without_credentials(text), shown);
         }
@@ -459,19 +546,27 @@ mod tests {
 
     #[test]
     fn words_are_split_as_a_shell_does() {
-        let split =
-            |text: &str| words(text, 0).map(|words| words.into_iter().map(|word| word.text).collect::<Vec<_>>());
+        let split = |text: &str| {
+            words(text, 0).map(|words| words.into_iter().map(|word| word.text).collect::<Vec<_>>())
+        };
         assert_eq!(
             split(r#"-f "/my dir/x" 'a"b' c\ d "e\"f\g""#).unwrap(),
             ["-f", "/my dir/x", "a\"b", "c d", "e\"f\\g"]
         );
         assert_eq!(split("a 'b"), Err(2));
-        assert_eq!(words("x  'ab'c", 1).unwrap(), [Word { text: "abc".to_owned(), range: 3..8 }]);
+        assert_eq!(
+            words("x  'ab'c", 1).unwrap(),
+            [Word {
+                text: "abc".to_owned(),
+                range: 3..8
+            }]
+        );
     }
 
     #[test]
     fn byte_order_marks_are_understood() {
-        let decode = |bytes: &[u8]| TextFile::decode("r.txt".into(), Place::Disk("/r.txt".into()), bytes);
+        let decode =
+            |bytes: &[u8]| TextFile::decode("r.txt".into(), Place::Disk("/r.txt".into()), bytes);
         assert_eq!(decode(b"\xef\xbb\xbfa==1").unwrap().text, "a==1");
         assert_eq!(decode(b"\xff\xfea\0=\0").unwrap().text, "a=");
         assert_eq!(decode(b"\xfe\xff\0a\0=").unwrap().text, "a=");

@@ -1,6 +1,7 @@
 //! uv.lock: a graph with markers on its edges, for all environments at once.
 //!
-//! The format is uv's own and has no specification; source: `uv-resolver/src/lock` and "Locking" in uv's documentation.
+//! The format is uv's own and has no specification; source: `uv-resolver/src/lock` and "Locking" in
+//! uv's documentation.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -19,8 +20,11 @@ use crate::pypa::{ExtraName, GroupName, MarkerTree, PackageName, Version};
 /// `uv.lock`, or the same under another name.
 pub(super) const FORMAT: Format = Format {
     recognises: |name, text| {
-        let is_one =
-            || ["\n[[package]]", "\nrequires-python = ", "\nsource = {"].iter().all(|part| text.contains(part));
+        let is_one = || {
+            ["\n[[package]]", "\nrequires-python = ", "\nsource = {"]
+                .iter()
+                .all(|part| text.contains(part))
+        };
         name == "uv.lock" || (name.ends_with(".lock") && is_one())
     },
     read: entry::read::<UvLock>,
@@ -84,7 +88,10 @@ struct Source {
 impl Source {
     /// A project's directory, as the lock names it.
     fn project(&self) -> Option<&str> {
-        self.editable.as_deref().or(self.r#virtual.as_deref()).or(self.directory.as_deref())
+        self.editable
+            .as_deref()
+            .or(self.r#virtual.as_deref())
+            .or(self.directory.as_deref())
     }
 }
 
@@ -126,11 +133,22 @@ impl TomlLock for UvLock {
         let root = reader.root()?;
         let package = &reader.lock.packages[root];
         reader.draft.knows(
-            package.dev_dependencies.keys().filter_map(|name| GroupName::from_str(name).ok()),
-            package.optional_dependencies.keys().filter_map(|name| ExtraName::from_str(name).ok()),
+            package
+                .dev_dependencies
+                .keys()
+                .filter_map(|name| GroupName::from_str(name).ok()),
+            package
+                .optional_dependencies
+                .keys()
+                .filter_map(|name| ExtraName::from_str(name).ok()),
         );
-        let shipping = reader.reached(root)?.into_iter().filter(|(index, _)| *index != root);
-        Ok(shipping.map(|(index, extras)| (index, extras.into_iter().collect())).collect())
+        let shipping = reader
+            .reached(root)?
+            .into_iter()
+            .filter(|(index, _)| *index != root);
+        Ok(shipping
+            .map(|(index, extras)| (index, extras.into_iter().collect()))
+            .collect())
     }
 
     fn requirement(
@@ -151,24 +169,35 @@ impl Reader<'_, '_, UvLock> {
             return Err(error.at(self.at(&self.lock.version)).hint(hint));
         }
         if let Some(requires) = &self.lock.requires_python {
-            entry::python(self.draft, requires.get_ref(), &self.at(requires), "the lock")?;
+            entry::python(
+                self.draft,
+                requires.get_ref(),
+                &self.at(requires),
+                "the lock",
+            )?;
         }
         let mut fits = self.lock.supported_markers.is_empty();
         for marker in &self.lock.supported_markers {
-            fits |= self.draft.holds(entry::marker(marker.get_ref(), &self.at(marker))?, None);
+            fits |= self
+                .draft
+                .holds(entry::marker(marker.get_ref(), &self.at(marker))?, None);
         }
         match self.lock.supported_markers.first() {
             Some(first) if !fits => {
                 let env = &self.draft.env;
-                Err(Error::new(format!("the lock is not for Python {} on Linux {}", env.python, env.arch))
-                    .at(self.at(first))
-                    .hint("add that environment to `environments` in `[tool.uv]`, and lock again"))
+                Err(Error::new(format!(
+                    "the lock is not for Python {} on Linux {}",
+                    env.python, env.arch
+                ))
+                .at(self.at(first))
+                .hint("add that environment to `environments` in `[tool.uv]`, and lock again"))
             }
             _ => Ok(()),
         }
     }
 
-    /// Returns the package that is the application: the member in its directory, else the lock's own project.
+    /// Returns the package that is the application: the member in its directory, else the lock's
+    /// own project.
     fn root(&self) -> Checked<usize> {
         let place = |package: &Package| {
             let path = package.source.get_ref().project()?;
@@ -177,13 +206,26 @@ impl Reader<'_, '_, UvLock> {
         let project = self.draft.project();
         let here = self.file.directory().map(direct::normal);
         let find = |wanted: &std::path::Path| {
-            self.lock.packages.iter().position(|package| place(package).is_some_and(|place| place == wanted))
+            self.lock
+                .packages
+                .iter()
+                .position(|package| place(package).is_some_and(|place| place == wanted))
         };
         if let Some(root) = find(project).or_else(|| find(here.as_deref()?)) {
             return Ok(root);
         }
-        let members: Vec<_> = self.lock.manifest.members.iter().map(|name| format!("`{name}`")).collect();
-        let error = Error::new(format!("`{}` has no project in `{}`", self.file.name(), crate::error::shown(project)));
+        let members: Vec<_> = self
+            .lock
+            .manifest
+            .members
+            .iter()
+            .map(|name| format!("`{name}`"))
+            .collect();
+        let error = Error::new(format!(
+            "`{}` has no project in `{}`",
+            self.file.name(),
+            crate::error::shown(project)
+        ));
         let error = error.at(Location::file(&self.file.file));
         Err(match members.is_empty() {
             true => error.hint("run `uv lock` in the application's project"),
@@ -199,10 +241,23 @@ impl Reader<'_, '_, UvLock> {
             nodes.push(self.node(package)?);
         }
         let selection = self.draft.selection;
-        let extras: Vec<ExtraName> = selection.extras.iter().map(|(name, _)| name.clone()).collect();
-        let mut start = vec![Edge { to: vec![root], extras, marker: MarkerTree::TRUE, only_for: Vec::new() }];
+        let extras: Vec<ExtraName> = selection
+            .extras
+            .iter()
+            .map(|(name, _)| name.clone())
+            .collect();
+        let mut start = vec![Edge {
+            to: vec![root],
+            extras,
+            marker: MarkerTree::TRUE,
+            only_for: Vec::new(),
+        }];
         for (group, dependencies) in &self.lock.packages[root].dev_dependencies {
-            if selection.groups.iter().any(|(name, _)| GroupName::from_str(group).as_ref() == Ok(name)) {
+            if selection
+                .groups
+                .iter()
+                .any(|(name, _)| GroupName::from_str(group).as_ref() == Ok(name))
+            {
                 for dependency in dependencies {
                     start.push(self.edge(dependency, None)?);
                 }
@@ -211,22 +266,33 @@ impl Reader<'_, '_, UvLock> {
         let groups: Vec<String> = selection
             .groups
             .iter()
-            .map(|(group, _)| format!("group-{}-{}-{group}", self.names[root].as_ref().len(), self.names[root]))
+            .map(|(group, _)| {
+                format!(
+                    "group-{}-{}-{group}",
+                    self.names[root].as_ref().len(),
+                    self.names[root]
+                )
+            })
             .collect();
         Ok(graph::reach(&nodes, &start, &|marker, _, shipping| {
-            self.draft.holds_with(marker, &self.conflict_names(shipping, &groups))
+            self.draft
+                .holds_with(marker, &self.conflict_names(shipping, &groups))
         }))
     }
 
-    /// Returns the names by which markers tell conflicting extras, groups and projects apart that are active
-    /// (`uv-resolver/src/universal_marker.rs`).
+    /// Returns the names by which markers tell conflicting extras, groups and projects apart that
+    /// are active (`uv-resolver/src/universal_marker.rs`).
     fn conflict_names(&self, shipping: &Shipping, groups: &[String]) -> Vec<ExtraName> {
         let mut names = groups.to_vec();
         for (index, extras) in shipping {
             let package = &self.names[*index];
             let length = package.as_ref().len();
             names.push(format!("project-{length}-{package}"));
-            names.extend(extras.iter().map(|extra| format!("extra-{length}-{package}-{extra}")));
+            names.extend(
+                extras
+                    .iter()
+                    .map(|extra| format!("extra-{length}-{package}-{extra}")),
+            );
         }
         names.iter().filter_map(|name| name.parse().ok()).collect()
     }
@@ -242,35 +308,64 @@ impl Reader<'_, '_, UvLock> {
                 edges.push(self.edge(dependency, Some(&extra))?);
             }
         }
-        Ok(Node { version: None, edges })
+        Ok(Node {
+            version: None,
+            edges,
+        })
     }
 
-    fn edge(&self, dependency: &Spanned<Dependency>, only_for: Option<&ExtraName>) -> Checked<Edge> {
+    fn edge(
+        &self,
+        dependency: &Spanned<Dependency>,
+        only_for: Option<&ExtraName>,
+    ) -> Checked<Edge> {
         let at = self.at(dependency);
         let dependency = dependency.get_ref();
         let name = entry::name(&dependency.name, &at)?;
         let is_meant = |(known, package): &(&PackageName, &Package)| {
             **known == name
-                && dependency.source.as_ref().is_none_or(|source| source == package.source.get_ref())
                 && dependency
-                    .version
+                    .source
                     .as_ref()
-                    .is_none_or(|version| package.version.as_ref().is_some_and(|known| known.get_ref() == version))
+                    .is_none_or(|source| source == package.source.get_ref())
+                && dependency.version.as_ref().is_none_or(|version| {
+                    package
+                        .version
+                        .as_ref()
+                        .is_some_and(|known| known.get_ref() == version)
+                })
         };
         let candidates = self.names.iter().zip(&self.lock.packages);
-        let mut to: Vec<usize> =
-            candidates.enumerate().filter(|(_, pair)| is_meant(pair)).map(|(index, _)| index).collect();
+        let mut to: Vec<usize> = candidates
+            .enumerate()
+            .filter(|(_, pair)| is_meant(pair))
+            .map(|(index, _)| index)
+            .collect();
         if to.is_empty() {
-            return Err(Error::new(format!("the lock needs `{name}`, and does not have it"))
-                .at(at)
-                .hint("run `uv lock`"));
+            return Err(
+                Error::new(format!("the lock needs `{name}`, and does not have it"))
+                    .at(at)
+                    .hint("run `uv lock`"),
+            );
         }
         if to.len() > 1 {
             to.retain(|&index| self.is_for_here(&self.lock.packages[index]));
         }
-        let marker = dependency.marker.as_ref().map_or(Ok(MarkerTree::TRUE), |text| entry::marker(text, &at))?;
-        let extras = dependency.extra.iter().map(|extra| entry::extra(extra, &at)).collect::<Checked<_>>()?;
-        Ok(Edge { to, extras, marker, only_for: only_for.into_iter().cloned().collect() })
+        let marker = dependency
+            .marker
+            .as_ref()
+            .map_or(Ok(MarkerTree::TRUE), |text| entry::marker(text, &at))?;
+        let extras = dependency
+            .extra
+            .iter()
+            .map(|extra| entry::extra(extra, &at))
+            .collect::<Checked<_>>()?;
+        Ok(Edge {
+            to,
+            extras,
+            marker,
+            only_for: only_for.into_iter().cloned().collect(),
+        })
     }
 
     fn is_for_here(&self, package: &Package) -> bool {
@@ -281,30 +376,62 @@ impl Reader<'_, '_, UvLock> {
     }
 
     /// `None` for a project that is not installed (`virtual`).
-    fn requirement(&mut self, index: usize, extras: Vec<ExtraName>) -> Checked<Option<Requirement>> {
+    fn requirement(
+        &mut self,
+        index: usize,
+        extras: Vec<ExtraName>,
+    ) -> Checked<Option<Requirement>> {
         let package = &self.lock.packages[index];
         let at = self.at(&package.name);
-        let version =
-            package.version.as_ref().map(|text| entry::version(text.get_ref(), &self.at(text))).transpose()?;
+        let version = package
+            .version
+            .as_ref()
+            .map(|text| entry::version(text.get_ref(), &self.at(text)))
+            .transpose()?;
         let name = self.names[index].clone();
-        let Some(source) = self.source(package, &name, version.as_ref())? else { return Ok(None) };
-        // A directory's version is in the lock as of the time of locking, and its own says what it is now.
+        let Some(source) = self.source(package, &name, version.as_ref())? else {
+            return Ok(None);
+        };
+        // A directory's version is in the lock as of the time of locking, and its own says what it
+        // is now.
         let version = version.filter(|_| !matches!(source, PinSource::Directory(_)));
-        let version_at = package.version.as_ref().map_or_else(|| at.clone(), |version| self.at(version));
+        let version_at = package
+            .version
+            .as_ref()
+            .map_or_else(|| at.clone(), |version| self.at(version));
         let hashes = match (&source, package.wheels.first().or(package.sdist.as_ref())) {
-            (PinSource::Url(_) | PinSource::File(_), Some(file)) => self.hash(file)?.into_iter().collect(),
+            (PinSource::Url(_) | PinSource::File(_), Some(file)) => {
+                self.hash(file)?.into_iter().collect()
+            }
             _ => Vec::new(),
         };
-        let entry = Entry { name, version, extras, at, version_at };
+        let entry = Entry {
+            name,
+            version,
+            extras,
+            at,
+            version_at,
+        };
         Ok(Some(entry.from(self.draft, source, hashes)))
     }
 
     fn hash(&self, file: &Spanned<File>) -> Checked<Option<crate::pypa::HashDigest>> {
         let at = self.at(file);
-        Ok(file.get_ref().hash.as_ref().map(|hash| entry::digest(hash, &at)).transpose()?.flatten())
+        Ok(file
+            .get_ref()
+            .hash
+            .as_ref()
+            .map(|hash| entry::digest(hash, &at))
+            .transpose()?
+            .flatten())
     }
 
-    fn source(&self, package: &Package, name: &PackageName, version: Option<&Version>) -> Checked<Option<PinSource>> {
+    fn source(
+        &self,
+        package: &Package,
+        name: &PackageName,
+        version: Option<&Version>,
+    ) -> Checked<Option<PinSource>> {
         let at = self.at(&package.source);
         let source = package.source.get_ref();
         let subdirectory = source.subdirectory.as_deref();
@@ -322,9 +449,18 @@ impl Reader<'_, '_, UvLock> {
         if let Some(git) = &source.git {
             let (url, commit) = git.split_once('#').unwrap_or((git, ""));
             let (url, query) = url.split_once('?').unwrap_or((url, ""));
-            let below = query.split('&').find_map(|pair| pair.strip_prefix("subdirectory="));
+            let below = query
+                .split('&')
+                .find_map(|pair| pair.strip_prefix("subdirectory="));
             let below = below.map(percent_decoded);
-            return entry::git(name, url, Some(commit), below.as_deref().or(subdirectory), &at).map(Some);
+            return entry::git(
+                name,
+                url,
+                Some(commit),
+                below.as_deref().or(subdirectory),
+                &at,
+            )
+            .map(Some);
         }
         if let Some(url) = &source.url {
             return entry::archive(url, subdirectory, &at).map(Some);
@@ -351,13 +487,25 @@ impl Reader<'_, '_, UvLock> {
                 let base = registry.strip_prefix("file://").unwrap_or(registry);
                 match entry::beside(self.file, base) {
                     Some(base) => FilePlace::Path(direct::normal(&base.join(path))),
-                    None => return Err(Error::new("a lock on a server names a file of this machine").at(at)),
+                    None => {
+                        return Err(
+                            Error::new("a lock on a server names a file of this machine").at(at),
+                        );
+                    }
                 }
             }
             (None, None) => return Err(Error::new("a file has neither `url` nor `path`").at(at)),
         };
-        let name = entry.filename.clone().unwrap_or_else(|| entry::file_name(&place));
+        let name = entry
+            .filename
+            .clone()
+            .unwrap_or_else(|| entry::file_name(&place));
         let hashes: Vec<_> = self.hash(file)?.into_iter().collect();
-        Ok(LockedFile { name, place, hashes, size: entry.size })
+        Ok(LockedFile {
+            name,
+            place,
+            hashes,
+            size: entry.size,
+        })
     }
 }

@@ -1,4 +1,5 @@
-//! Tells text of an author from a leak of the build: what stands in a source already was put there by someone.
+//! Tells text of an author from a leak of the build: what stands in a source already was put there
+//! by someone.
 
 use std::path::Path;
 
@@ -10,7 +11,8 @@ use crate::digest::Sha256Sum;
 use crate::error::{Context, Result, shown};
 use crate::wheels::BuiltFrom;
 
-/// Longest file of a source that is searched, bytes: one that is longer is data, and no code is made of it.
+/// Longest file of a source that is searched, bytes: one that is longer is data, and no code is
+/// made of it.
 const LONGEST_SOURCE: u64 = 256 << 20;
 
 /// Takes away what the source of a wheel explains: files that are its own, and paths that it names.
@@ -37,7 +39,9 @@ pub(super) fn remove_explained(
 
 fn remove_explained_by(suspects: &mut [Found], file: &Path, needles: &[Needle]) -> Result<()> {
     let failed = || format!("cannot read `{}`", shown(file));
-    let Ok(metadata) = file.symlink_metadata() else { return Ok(()) };
+    let Ok(metadata) = file.symlink_metadata() else {
+        return Ok(());
+    };
     if !metadata.is_file() || metadata.len() > LONGEST_SOURCE {
         return Ok(());
     }
@@ -47,17 +51,28 @@ fn remove_explained_by(suspects: &mut [Found], file: &Path, needles: &[Needle]) 
         if suspect.sha256 == Some(sum) {
             suspect.texts.clear();
         }
-        suspect.texts.retain(|text| !explains(&content, text, needles));
+        suspect
+            .texts
+            .retain(|text| !explains(&content, text, needles));
     }
     Ok(())
 }
 
 /// Returns whether a path stands in a source, in one piece or as two literals that a program joins.
 pub(super) fn explains(source: &[u8], text: &[u8], needles: &[Needle]) -> bool {
-    let Some(needle) = Needle::of(text, needles) else { return false };
+    let Some(needle) = Needle::of(text, needles) else {
+        return false;
+    };
     Finder::new(&needle.bytes).find_iter(source).any(|place| {
-        let same = text.iter().zip(&source[place..]).take_while(|(a, b)| a == b).count();
-        let (rest, ends) = (&text[same..], matches!(source.get(place + same), Some(b'"' | b'\'')));
+        let same = text
+            .iter()
+            .zip(&source[place..])
+            .take_while(|(a, b)| a == b)
+            .count();
+        let (rest, ends) = (
+            &text[same..],
+            matches!(source.get(place + same), Some(b'"' | b'\'')),
+        );
         rest.is_empty() || (ends && memmem::find(source, rest).is_some())
     })
 }

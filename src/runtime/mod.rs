@@ -1,17 +1,19 @@
-//! An interpreter that ships: in the release itself (`interpreter = "bundled"`), or in a package of its own that
-//! applications share (`"shared"`).
+//! An interpreter that ships: in the release itself (`interpreter = "bundled"`), or in a package of
+//! its own that applications share (`"shared"`).
 //!
-//! It becomes a layer like a distribution, `python3.N/`, and the release around it is a virtual environment whose
-//! `bin/python` is a relative link to `../python3.N/bin/python3.N`, with a pyvenv.cfg that names no home: CPython 3.8 to
-//! 3.14 finds itself from there wherever the release lies. The layer has
+//! It becomes a layer like a distribution, `python3.N/`, and the release around it is a virtual
+//! environment whose `bin/python` is a relative link to `../python3.N/bin/python3.N`, with a
+//! pyvenv.cfg that names no home: CPython 3.8 to 3.14 finds itself from there wherever the release
+//! lies. The layer has
 //!
 //! - what a server needs of it ([`Part`] is what it does not), and the licences;
-//! - compiled code without debug information and without run paths of the machine that built it; the executable's is
-//!   `$ORIGIN/../lib`;
+//! - compiled code without debug information and without run paths of the machine that built it;
+//!   the executable's is `$ORIGIN/../lib`;
 //! - libraries that the hosts lack, if the user says so;
 //! - byte code made by itself.
 //!
-//! The same interpreter gives the same layer, wherever its copies lie and whether it comes in an archive or not.
+//! The same interpreter gives the same layer, wherever its copies lie and whether it comes in an
+//! archive or not.
 
 mod binary;
 mod kind;
@@ -61,7 +63,8 @@ pub const SHARED: &str = "/opt/pkgapp";
 const CERTIFICATES: &str = include_str!("certificates.py");
 const CERTIFICATES_MODULE: &str = "_pkgapp_certificates";
 
-/// How the modules of `sysconfig`'s variables begin; then come the ABI flags, the platform and the architecture.
+/// How the modules of `sysconfig`'s variables begin; then come the ABI flags, the platform and the
+/// architecture.
 const SYSCONFIG: &str = "_sysconfigdata_";
 
 /// Parts that the line about an interpreter names; `-v` names all.
@@ -87,13 +90,15 @@ pub struct Runtime {
     pub home: Home,
     /// Its files.
     pub layer: Layer,
-    /// What compiles byte code for it: itself, or one of this machine if it is for another machine.
+    /// What compiles byte code for it: itself, or one of this machine if it is for another
+    /// machine.
     pub interpreter: Interpreter,
     /// What builds sdists for it: with headers and pip, where it has them.
     pub builds_with: PathBuf,
     /// Whether it is for the machine that builds.
     pub runs_here: bool,
-    /// Whether it holds an OpenSSL of its own, which has to be told where the host's certificates are.
+    /// Whether it holds an OpenSSL of its own, which has to be told where the host's certificates
+    /// are.
     has_certificates: bool,
     /// Directories of the machine that compiled it, which must not be named in what ships.
     pub built_in: Vec<PathBuf>,
@@ -120,11 +125,12 @@ pub fn directory(python: PythonMinor) -> String {
 }
 
 impl Runtime {
-    /// Returns the interpreter that the configuration names as it will ship, from the cache or made now. `wanted` is the
-    /// machine that it must be for, if that is known.
+    /// Returns the interpreter that the configuration names as it will ship, from the cache or made
+    /// now. `wanted` is the machine that it must be for, if that is known.
     ///
     /// # Errors
-    /// There is no such interpreter, or it can't be made independent of its place; whatever is wrong with an archive.
+    /// There is no such interpreter, or it can't be made independent of its place; whatever is
+    /// wrong with an archive.
     pub fn prepare(
         cpython: &Cpython,
         python: PythonMinor,
@@ -134,7 +140,13 @@ impl Runtime {
         report: &Report,
     ) -> Result<Self> {
         let runtime = find(cpython, python, home, wanted, cache, report);
-        runtime.map_err(|error| if error.location().is_some() { error } else { error.at(cpython.path.at.clone()) })
+        runtime.map_err(|error| {
+            if error.location().is_some() {
+                error
+            } else {
+                error.at(cpython.path.at.clone())
+            }
+        })
     }
 
     /// Returns the executable, below the prefix of a release or below [`SHARED`].
@@ -149,26 +161,57 @@ impl Runtime {
 
     /// Returns the lines of a `.pth` file that a release needs besides, if any.
     pub fn start_lines(&self) -> Option<String> {
-        // Without a `home` in pyvenv.cfg Python takes the release for the installation that `venv` is to link to.
-        let base = (self.home == Home::Release)
-            .then(|| format!("import sys; sys._base_executable = sys.base_prefix + \"/bin/python{}\"\n", self.python));
+        // Without a `home` in pyvenv.cfg Python takes the release for the installation that `venv`
+        // is to link to.
+        let base = (self.home == Home::Release).then(|| {
+            format!(
+                "import sys; sys._base_executable = sys.base_prefix + \"/bin/python{}\"\n",
+                self.python
+            )
+        });
         // Without it, its OpenSSL would trust no one.
-        let certificates = self.has_certificates.then(|| format!("import {CERTIFICATES_MODULE}\n"));
+        let certificates = self
+            .has_certificates
+            .then(|| format!("import {CERTIFICATES_MODULE}\n"));
         let lines: String = base.into_iter().chain(certificates).collect();
         (!lines.is_empty()).then_some(lines)
     }
 
     fn of(made: Made, layer: Layer, python: PythonMinor, home: Home, cpython: &Cpython) -> Self {
-        let Made { version, mut interpreter, runs_here, has_certificates, built_in, .. } = made;
+        let Made {
+            version,
+            mut interpreter,
+            runs_here,
+            has_certificates,
+            built_in,
+            ..
+        } = made;
         if runs_here {
             // It was asked before it had its place in the cache, or the cache has moved.
-            interpreter.path = layer.place.files().join(format!("{}/bin/python{python}", directory(python)));
+            interpreter.path = layer
+                .place
+                .files()
+                .join(format!("{}/bin/python{python}", directory(python)));
             interpreter.base.clone_from(&interpreter.path);
         }
         let original = cpython.path.value.join(format!("bin/python{python}"));
         // Of another machine's interpreter, this machine's stands in.
-        let builds_with = if runs_here && original.is_file() { original } else { interpreter.path.clone() };
-        Self { python, version, home, layer, interpreter, builds_with, runs_here, has_certificates, built_in }
+        let builds_with = if runs_here && original.is_file() {
+            original
+        } else {
+            interpreter.path.clone()
+        };
+        Self {
+            python,
+            version,
+            home,
+            layer,
+            interpreter,
+            builds_with,
+            runs_here,
+            has_certificates,
+            built_in,
+        }
     }
 }
 
@@ -180,9 +223,16 @@ fn find(
     cache: &Cache,
     report: &Report,
 ) -> Result<Runtime> {
-    let directory =
-        cpython.path.value.is_dir().then(|| Prefix::of_directory(&cpython.path.value, python)).transpose()?;
-    let kept = cache.tools().join(format!("runtime-{}.json", key(cpython, python, directory.as_ref())));
+    let directory = cpython
+        .path
+        .value
+        .is_dir()
+        .then(|| Prefix::of_directory(&cpython.path.value, python))
+        .transpose()?;
+    let kept = cache.tools().join(format!(
+        "runtime-{}.json",
+        key(cpython, python, directory.as_ref())
+    ));
     if let Some(made) = cache::read_sealed::<Made>(&kept)
         && let Some(layer) = Layer::open(cache, &made.layer, &label(&made.version))
     {
@@ -215,14 +265,30 @@ fn label(version: &str) -> String {
 fn key(cpython: &Cpython, python: PythonMinor, directory: Option<&Prefix>) -> String {
     let stamp = |path: &Path| serde_json::to_string(&Stamp::of(path)).unwrap_or_default();
     let mut parts = vec![
-        format!("pkgapp runtime {FORMAT} for {python} on {}", std::env::consts::ARCH),
+        format!(
+            "pkgapp runtime {FORMAT} for {python} on {}",
+            std::env::consts::ARCH
+        ),
         cpython.path.value.display().to_string(),
-        format!("{:?} {:?}", cpython.keep, cpython.prune.iter().map(|name| &name.value).collect::<Vec<_>>()),
+        format!(
+            "{:?} {:?}",
+            cpython.keep,
+            cpython
+                .prune
+                .iter()
+                .map(|name| &name.value)
+                .collect::<Vec<_>>()
+        ),
         format!("{:?}", cpython.sha256.as_ref().map(|sum| sum.value)),
         CERTIFICATES.to_owned(),
     ];
     if !cpython.bundle_libraries.is_empty() {
-        parts.extend(cpython.bundle_libraries.iter().map(|pattern| pattern.value.clone()));
+        parts.extend(
+            cpython
+                .bundle_libraries
+                .iter()
+                .map(|pattern| pattern.value.clone()),
+        );
         // Whoever installs a library lets the linker's cache be written anew.
         parts.push(stamp(Path::new("/etc/ld.so.cache")));
     }
@@ -239,14 +305,17 @@ fn key(cpython: &Cpython, python: PythonMinor, directory: Option<&Prefix>) -> St
 /// Holds an archive against its `sha256`.
 fn check_sum(cpython: &Cpython) -> Result<()> {
     let file = &cpython.path.value;
-    let found = Digest::of_reader(fs::open(file)?).context(|| format!("cannot read `{}`", shown(file)))?.sha256;
+    let found = Digest::of_reader(fs::open(file)?)
+        .context(|| format!("cannot read `{}`", shown(file)))?
+        .sha256;
     match &cpython.sha256 {
-        Some(wanted) if wanted.value != found => {
-            Err(Error::new(format!("`{}` is not the archive that it should be", shown(file)))
-                .at(wanted.at.clone())
-                .cause_text(format!("its SHA-256 is {found}"))
-                .hint("download it again; if it is another one on purpose, write its sum"))
-        }
+        Some(wanted) if wanted.value != found => Err(Error::new(format!(
+            "`{}` is not the archive that it should be",
+            shown(file)
+        ))
+        .at(wanted.at.clone())
+        .cause_text(format!("its SHA-256 is {found}"))
+        .hint("download it again; if it is another one on purpose, write its sum")),
         _ => Ok(()),
     }
 }
@@ -254,11 +323,13 @@ fn check_sum(cpython: &Cpython) -> Result<()> {
 /// Refuses an interpreter for another machine than the release is for.
 fn check_machine(cpython: &Cpython, machine: &str, wanted: Option<Arch>) -> Result<()> {
     match wanted {
-        Some(wanted) if wanted != Arch::Any && wanted.as_str() != machine => {
-            Err(Error::new(format!("`{}` is compiled for {machine}", shown(&cpython.path.value)))
-                .cause_text(format!("the release is for {wanted}"))
-                .hint(format!("name an interpreter for {wanted}, or build with `--arch {machine}`")))
-        }
+        Some(wanted) if wanted != Arch::Any && wanted.as_str() != machine => Err(Error::new(
+            format!("`{}` is compiled for {machine}", shown(&cpython.path.value)),
+        )
+        .cause_text(format!("the release is for {wanted}"))
+        .hint(format!(
+            "name an interpreter for {wanted}, or build with `--arch {machine}`"
+        ))),
         _ => Ok(()),
     }
 }
@@ -267,15 +338,30 @@ fn tell(made: &Made, layer: &Layer, report: &Report) {
     let total: u64 = made.left.iter().map(|(_, _, bytes)| bytes).sum();
     let part = |(what, _, bytes): &(String, u64, u64)| format!("{what} {}", human_bytes(*bytes));
     let named: Vec<String> = made.left.iter().take(NAMED_PARTS).map(part).collect();
-    let more = if made.left.len() > NAMED_PARTS { ", …" } else { "" };
+    let more = if made.left.len() > NAMED_PARTS {
+        ", …"
+    } else {
+        ""
+    };
     let left = if total == 0 {
         String::new()
     } else {
-        format!("; left out: {} ({}{more})", human_bytes(total), named.join(", "))
+        format!(
+            "; left out: {} ({}{more})",
+            human_bytes(total),
+            named.join(", ")
+        )
     };
-    report.step(&format!("CPython {}: {}{left}", made.version, human_bytes(layer.size())));
+    report.step(&format!(
+        "CPython {}: {}{left}",
+        made.version,
+        human_bytes(layer.size())
+    ));
     for (what, files, bytes) in &made.left {
-        report.detail(&format!("  left out: {what}, {files} files, {}", human_bytes(*bytes)));
+        report.detail(&format!(
+            "  left out: {what}, {files} files, {}",
+            human_bytes(*bytes)
+        ));
     }
     for soname in &made.bundled {
         report.detail(&format!("  bundled: {soname}"));
@@ -318,10 +404,19 @@ struct Prepared {
 }
 
 impl<'a> Preparation<'a> {
-    fn new(cpython: &'a Cpython, python: PythonMinor, prefix: &'a Prefix, cache: &Cache) -> Result<Self> {
+    fn new(
+        cpython: &'a Cpython,
+        python: PythonMinor,
+        prefix: &'a Prefix,
+        cache: &Cache,
+    ) -> Result<Self> {
         let place = &cpython.path.value;
         let missing = |what: &str| {
-            let error = Error::new(format!("there is no CPython {python} in `{}`", shown(place))).cause_text(what);
+            let error = Error::new(format!(
+                "there is no CPython {python} in `{}`",
+                shown(place)
+            ))
+            .cause_text(what);
             match &prefix.others()[..] {
                 [] if place.is_dir() => error.hint(format!(
                     "name the directory that `python{python} -c 'import sys; print(sys.base_prefix)'` prints, or an \
@@ -335,25 +430,47 @@ impl<'a> Preparation<'a> {
         };
         kind::check_build(prefix, python, place)?;
         let executable = prefix.file(&ReleasePath::parse(&format!("bin/python{python}"))?);
-        let Some((executable, _)) = executable else { return Err(missing(&format!("it has no `bin/python{python}`"))) };
-        let lib = prefix.lib(python).ok_or_else(|| missing(&format!("it has no `lib/python{python}/os.py`")))?;
+        let Some((executable, _)) = executable else {
+            return Err(missing(&format!("it has no `bin/python{python}`")));
+        };
+        let lib = prefix
+            .lib(python)
+            .ok_or_else(|| missing(&format!("it has no `lib/python{python}/os.py`")))?;
         let bytes = fs::read(executable)?;
-        let machine = Binary::machine(&bytes)
-            .ok_or_else(|| missing(&format!("its `bin/python{python}` is no program for x86_64 or aarch64")))?;
-        let damaged = |why: &str| Error::new(format!("cannot read `{}`", shown(executable))).cause_text(why);
+        let machine = Binary::machine(&bytes).ok_or_else(|| {
+            missing(&format!(
+                "its `bin/python{python}` is no program for x86_64 or aarch64"
+            ))
+        })?;
+        let damaged =
+            |why: &str| Error::new(format!("cannot read `{}`", shown(executable))).cause_text(why);
         let binary = Binary::parse(&bytes).map_err(damaged)?;
-        let binary = binary.ok_or_else(|| missing(&format!("its `bin/python{python}` is no program")))?;
+        let binary =
+            binary.ok_or_else(|| missing(&format!("its `bin/python{python}` is no program")))?;
         kind::check_executable(&binary, python, place)?;
         let library = format!("libpython{python}.so.1.0");
         let needed = binary.needed().map_err(damaged)?;
-        let needs_library = needed.iter().any(|name| name.rsplit('/').next() == Some(&library));
-        // So it was in python-build-standalone until May of 2025; since then the executable has all of it in itself.
+        let needs_library = needed
+            .iter()
+            .any(|name| name.rsplit('/').next() == Some(&library));
+        // So it was in python-build-standalone until May of 2025; since then the executable has all
+        // of it in itself.
         let finds_library = needed.contains(&format!("$ORIGIN/../{lib}/{library}"));
-        if needs_library && prefix.file(&ReleasePath::parse(&format!("{lib}/{library}"))?).is_none() {
-            return Err(missing(&format!("its `bin/python{python}` needs `{library}`, which is not in its `{lib}`")));
+        if needs_library
+            && prefix
+                .file(&ReleasePath::parse(&format!("{lib}/{library}"))?)
+                .is_none()
+        {
+            return Err(missing(&format!(
+                "its `bin/python{python}` needs `{library}`, which is not in its `{lib}`"
+            )));
         }
         let run_path = binary.run_path().map_err(damaged)?.unwrap_or_default();
-        let run_paths = run_path.split(':').filter(|path| path.starts_with('/')).map(PathBuf::from).collect();
+        let run_paths = run_path
+            .split(':')
+            .filter(|path| path.starts_with('/'))
+            .map(PathBuf::from)
+            .collect();
         let sysconfig = sysconfig(prefix, lib, python)?;
         Ok(Self {
             cpython,
@@ -383,10 +500,17 @@ impl<'a> Preparation<'a> {
         let bundled = self.bundle(&mut prepared)?;
         self.add_executable(&mut prepared, !bundled.is_empty())?;
         let stripped = prepared.iter().filter(|file| file.stripped > 0);
-        left.add("debug information", stripped.clone().count() as u64, stripped.map(|file| file.stripped).sum());
+        left.add(
+            "debug information",
+            stripped.clone().count() as u64,
+            stripped.map(|file| file.stripped).sum(),
+        );
         let has_certificates = !needs_foreign_openssl(&prepared);
         if has_certificates {
-            let path = self.path(&format!("{}/python{}/{CERTIFICATES_MODULE}.py", self.lib, self.python))?;
+            let path = self.path(&format!(
+                "{}/python{}/{CERTIFICATES_MODULE}.py",
+                self.lib, self.python
+            ))?;
             prepared.push(self.place(path, CERTIFICATES.as_bytes(), 0o644)?);
         }
         self.add_licenses(&mut prepared, &bundled, report)?;
@@ -394,7 +518,12 @@ impl<'a> Preparation<'a> {
         let (interpreter, version, runs_here) = self.ask(cache)?;
         let compiler = ByteCompiler::of(&interpreter, self.python)?;
         let prune = crate::prune::Prune::default();
-        let builder = Builder { cache, compiler: &compiler, elf: &elf::read_bytes, prune: &prune };
+        let builder = Builder {
+            cache,
+            compiler: &compiler,
+            elf: &elf::read_bytes,
+            prune: &prune,
+        };
         let layer = Layer::for_interpreter(&builder, &label(&version), &sources)?;
         let made = Made {
             layer: layer.key.clone(),
@@ -413,7 +542,12 @@ impl<'a> Preparation<'a> {
 
     /// What ships of the prefix, but for the executable, and what stays behind.
     fn choose(&self) -> Result<(BTreeMap<&ReleasePath, &Item>, Left)> {
-        let prune: Vec<String> = self.cpython.prune.iter().map(|name| name.value.clone()).collect();
+        let prune: Vec<String> = self
+            .cpython
+            .prune
+            .iter()
+            .map(|name| name.value.clone())
+            .collect();
         let choice = Choice {
             python: self.python,
             lib: self.lib,
@@ -433,7 +567,11 @@ impl<'a> Preparation<'a> {
             }
         }
         chosen.remove(&ReleasePath::parse(&format!("bin/python{}", self.python))?);
-        let unknown = self.cpython.prune.iter().filter(|name| !left.has(&format!("`{}`", name.value)));
+        let unknown = self
+            .cpython
+            .prune
+            .iter()
+            .filter(|name| !left.has(&format!("`{}`", name.value)));
         let errors = unknown.map(|name| {
             Error::new(format!("CPython {} has no module `{}` that would ship", self.python, name.value))
                 .at(name.at.clone())
@@ -449,7 +587,12 @@ impl<'a> Preparation<'a> {
             Item::File(file, size) => (file, *size),
             Item::Link(target) if self.prefix.file(path).is_some() => {
                 let source = Source::Symlink(target.clone());
-                return Ok(Some(Prepared { path: release_path, source, needed: Vec::new(), stripped: 0 }));
+                return Ok(Some(Prepared {
+                    path: release_path,
+                    source,
+                    needed: Vec::new(),
+                    stripped: 0,
+                }));
             }
             Item::Link(_) => return Ok(None),
         };
@@ -457,39 +600,70 @@ impl<'a> Preparation<'a> {
         if bytes.starts_with(b"\x7fELF") {
             let (bytes, needed) = self.relocated(&bytes, file, RunPath::Relative)?;
             let stripped = size.saturating_sub(bytes.len() as u64);
-            return Ok(Some(Prepared { needed, stripped, ..self.place(release_path, &bytes, 0o644)? }));
+            return Ok(Some(Prepared {
+                needed,
+                stripped,
+                ..self.place(release_path, &bytes, 0o644)?
+            }));
         }
         if is_sysconfig(path) {
             let text = String::from_utf8_lossy(&bytes);
-            return self.place(release_path, self.origin.relocated(&text).as_bytes(), 0o644).map(Some);
+            return self
+                .place(release_path, self.origin.relocated(&text).as_bytes(), 0o644)
+                .map(Some);
         }
         self.place(release_path, &bytes, 0o644).map(Some)
     }
 
-    /// The executable and its other names. It has a run path if there is something of its own to be found there.
+    /// The executable and its other names. It has a run path if there is something of its own to be
+    /// found there.
     fn add_executable(&self, prepared: &mut Vec<Prepared>, has_libraries: bool) -> Result<()> {
         let original = fs::read(&self.executable)?;
         let is_searched = has_libraries || (self.needs_library && !self.finds_library);
-        let run_path = if is_searched { RunPath::Library } else { RunPath::Relative };
+        let run_path = if is_searched {
+            RunPath::Library
+        } else {
+            RunPath::Relative
+        };
         let (bytes, needed) = self.relocated(&original, &self.executable, run_path)?;
         let stripped = (original.len() as u64).saturating_sub(bytes.len() as u64);
         let name = format!("python{}", self.python);
         let file = self.place(self.path(&format!("bin/{name}"))?, &bytes, 0o755)?;
-        prepared.push(Prepared { needed, stripped, ..file });
+        prepared.push(Prepared {
+            needed,
+            stripped,
+            ..file
+        });
         for link in ["python", "python3"] {
             let source = Source::Symlink(name.clone());
             let path = self.path(&format!("bin/{link}"))?;
-            prepared.push(Prepared { path, source, needed: Vec::new(), stripped: 0 });
+            prepared.push(Prepared {
+                path,
+                source,
+                needed: Vec::new(),
+                stripped: 0,
+            });
         }
         Ok(())
     }
 
     /// Returns compiled code that does not say where it was built, and the libraries that it needs.
-    fn relocated(&self, bytes: &[u8], file: &Path, run_path: RunPath) -> Result<(Vec<u8>, Vec<String>)> {
+    fn relocated(
+        &self,
+        bytes: &[u8],
+        file: &Path,
+        run_path: RunPath,
+    ) -> Result<(Vec<u8>, Vec<String>)> {
         let failed = |why: &'static str| {
-            Error::new(format!("cannot make `{}` independent of its place", shown(file))).cause_text(why)
+            Error::new(format!(
+                "cannot make `{}` independent of its place",
+                shown(file)
+            ))
+            .cause_text(why)
         };
-        let Some(mut binary) = Binary::parse(bytes).map_err(failed)? else { return Ok((bytes.to_vec(), Vec::new())) };
+        let Some(mut binary) = Binary::parse(bytes).map_err(failed)? else {
+            return Ok((bytes.to_vec(), Vec::new()));
+        };
         let needed = binary.needed().map_err(failed)?;
         binary.strip().map_err(failed)?;
         let old = binary.run_path().map_err(failed)?;
@@ -510,8 +684,8 @@ impl<'a> Preparation<'a> {
         Ok((binary.into_bytes(), needed))
     }
 
-    /// Adds the libraries that the user wants to have with the interpreter, and those that they need and that are wanted
-    /// too. Returns their names, and where they were found.
+    /// Adds the libraries that the user wants to have with the interpreter, and those that they
+    /// need and that are wanted too. Returns their names, and where they were found.
     fn bundle(&self, prepared: &mut Vec<Prepared>) -> Result<Vec<(String, PathBuf)>> {
         let patterns = &self.cpython.bundle_libraries;
         if patterns.is_empty() {
@@ -519,32 +693,56 @@ impl<'a> Preparation<'a> {
         }
         if self.machine != std::env::consts::ARCH {
             return Err(
-                Error::new("libraries of this machine can't be bundled for another one").at(patterns[0].at.clone())
+                Error::new("libraries of this machine can't be bundled for another one")
+                    .at(patterns[0].at.clone()),
             );
         }
         let wanted = globs(patterns.iter().map(|pattern| pattern.value.as_str()))?;
         let original = Binary::parse(&fs::read(&self.executable)?).ok().flatten();
-        let mut open: BTreeSet<String> = prepared.iter().flat_map(|file| file.needed.iter().cloned()).collect();
-        open.extend(original.and_then(|binary| binary.needed().ok()).into_iter().flatten());
-        let mut seen: BTreeSet<String> = prepared.iter().map(|file| file.path.file_name().to_owned()).collect();
+        let mut open: BTreeSet<String> = prepared
+            .iter()
+            .flat_map(|file| file.needed.iter().cloned())
+            .collect();
+        open.extend(
+            original
+                .and_then(|binary| binary.needed().ok())
+                .into_iter()
+                .flatten(),
+        );
+        let mut seen: BTreeSet<String> = prepared
+            .iter()
+            .map(|file| file.path.file_name().to_owned())
+            .collect();
         let mut used = BTreeSet::new();
         let mut bundled = Vec::new();
         while let Some(soname) = open.pop_first() {
             let matching = wanted.matches(&soname);
-            if matching.is_empty() || !libraries::may_be_bundled(&soname) || !seen.insert(soname.clone()) {
+            if matching.is_empty()
+                || !libraries::may_be_bundled(&soname)
+                || !seen.insert(soname.clone())
+            {
                 continue;
             }
             used.extend(matching);
-            let file = libraries::find(&soname, &self.run_paths)
-                .ok_or_else(|| Error::new(format!("`{soname}` is to be bundled, and is not on this machine")))?;
+            let file = libraries::find(&soname, &self.run_paths).ok_or_else(|| {
+                Error::new(format!(
+                    "`{soname}` is to be bundled, and is not on this machine"
+                ))
+            })?;
             let file = file.canonicalize().unwrap_or(file);
             let (bytes, needed) = self.relocated(&fs::read(&file)?, &file, RunPath::Relative)?;
             open.extend(needed.iter().cloned());
             let path = self.path(&format!("{}/{soname}", self.lib))?;
-            prepared.push(Prepared { needed, ..self.place(path, &bytes, 0o644)? });
+            prepared.push(Prepared {
+                needed,
+                ..self.place(path, &bytes, 0o644)?
+            });
             bundled.push((soname, file));
         }
-        let unused = patterns.iter().enumerate().filter(|(index, _)| !used.contains(index));
+        let unused = patterns
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| !used.contains(index));
         let errors = unused.map(|(_, pattern)| {
             Error::new(format!("the interpreter needs no library `{}` that can be bundled", pattern.value))
                 .at(pattern.at.clone())
@@ -553,8 +751,14 @@ impl<'a> Preparation<'a> {
         Error::all(errors.collect::<Vec<_>>()).map_or(Ok(bundled), Err)
     }
 
-    /// The interpreter's licences, and those of bundled libraries as far as a package manager knows them.
-    fn add_licenses(&self, prepared: &mut Vec<Prepared>, bundled: &[(String, PathBuf)], report: &Report) -> Result<()> {
+    /// The interpreter's licences, and those of bundled libraries as far as a package manager knows
+    /// them.
+    fn add_licenses(
+        &self,
+        prepared: &mut Vec<Prepared>,
+        bundled: &[(String, PathBuf)],
+        report: &Report,
+    ) -> Result<()> {
         let own = ReleasePath::parse(&format!("{}/python{}/LICENSE.txt", self.lib, self.python))?;
         if self.prefix.licenses.is_empty() && self.prefix.file(&own).is_none() {
             report.warning(&format!(
@@ -581,11 +785,13 @@ impl<'a> Preparation<'a> {
     /// What the layer is made of: all that is there, with the directories above.
     fn sources(&self, prepared: Vec<Prepared>) -> Result<BTreeMap<ReleasePath, Source>> {
         let mut sources: BTreeMap<ReleasePath, Source> = BTreeMap::new();
-        let present: BTreeSet<ReleasePath> = prepared.iter().map(|file| file.path.clone()).collect();
+        let present: BTreeSet<ReleasePath> =
+            prepared.iter().map(|file| file.path.clone()).collect();
         for file in prepared {
             // What a link leads to may have stayed behind.
             if let Source::Symlink(target) = &file.source {
-                let to = layer::resolve(&file.path, target).and_then(|to| ReleasePath::parse(&to).ok());
+                let to =
+                    layer::resolve(&file.path, target).and_then(|to| ReleasePath::parse(&to).ok());
                 if !to.is_some_and(|to| present.contains(&to)) {
                     continue;
                 }
@@ -595,19 +801,28 @@ impl<'a> Preparation<'a> {
         Ok(sources)
     }
 
-    /// Runs the interpreter where it is prepared, as proof that it does not need the place it comes from. One for another
-    /// machine is represented by one of this machine.
+    /// Runs the interpreter where it is prepared, as proof that it does not need the place it comes
+    /// from. One for another machine is represented by one of this machine.
     fn ask(&self, cache: &Cache) -> Result<(Interpreter, String, bool)> {
         if self.machine != std::env::consts::ARCH {
             let version = self.version()?;
             let interpreter = Interpreter::find(cache, self.python).map_err(|error| {
-                error.cause_text(format!("byte code for {} is made by an interpreter of this machine", self.machine))
+                error.cause_text(format!(
+                    "byte code for {} is made by an interpreter of this machine",
+                    self.machine
+                ))
             })?;
             return Ok((interpreter, version, false));
         }
-        let executable = self.room.path().join(self.path(&format!("bin/python{}", self.python))?.as_str());
+        let executable = self
+            .room
+            .path()
+            .join(self.path(&format!("bin/python{}", self.python))?.as_str());
         let interpreter = Interpreter::query(&executable).map_err(|error| {
-            error.context(format!("`{}` does not run when it lies elsewhere", shown(&self.cpython.path.value)))
+            error.context(format!(
+                "`{}` does not run when it lies elsewhere",
+                shown(&self.cpython.path.value)
+            ))
         })?;
         let version = interpreter.version.clone();
         Ok((interpreter, version, true))
@@ -624,11 +839,17 @@ impl<'a> Preparation<'a> {
                 let rest = &bytes[place + start.len()..];
                 let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
                 if (1..=2).contains(&digits) && rest.get(digits) == Some(&0) {
-                    return Ok(format!("{start}{}", String::from_utf8_lossy(&rest[..digits])));
+                    return Ok(format!(
+                        "{start}{}",
+                        String::from_utf8_lossy(&rest[..digits])
+                    ));
                 }
             }
         }
-        Err(Error::new(format!("cannot tell which CPython {} this is", self.python)))
+        Err(Error::new(format!(
+            "cannot tell which CPython {} this is",
+            self.python
+        )))
     }
 
     /// A path of the layer.
@@ -647,7 +868,12 @@ impl<'a> Preparation<'a> {
         std::fs::write(&file, bytes).context(failed)?;
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).context(failed)?;
         let source = Source::File(file, mode, Digest::of(bytes));
-        Ok(Prepared { path, source, needed: Vec::new(), stripped: 0 })
+        Ok(Prepared {
+            path,
+            source,
+            needed: Vec::new(),
+            stripped: 0,
+        })
     }
 }
 
@@ -674,14 +900,22 @@ fn globs<'p>(patterns: impl Iterator<Item = &'p str>) -> Result<Globs> {
     for pattern in patterns {
         set.add(Glob::new(pattern).context(|| format!("`{pattern}` is no pattern for libraries"))?);
     }
-    set.build().map(Globs).context(|| "the patterns of `bundle-libraries` are too many")
+    set.build()
+        .map(Globs)
+        .context(|| "the patterns of `bundle-libraries` are too many")
 }
 
 /// Reads the variables that an interpreter's `sysconfig` has; nothing if it has none.
 fn sysconfig(prefix: &Prefix, lib: &str, python: PythonMinor) -> Result<String> {
     let directory = format!("{lib}/python{python}/");
-    let is_there = |path: &&ReleasePath| path.as_str().starts_with(&directory) && is_sysconfig(path);
-    match prefix.items.keys().find(is_there).and_then(|path| prefix.file(path)) {
+    let is_there =
+        |path: &&ReleasePath| path.as_str().starts_with(&directory) && is_sysconfig(path);
+    match prefix
+        .items
+        .keys()
+        .find(is_there)
+        .and_then(|path| prefix.file(path))
+    {
         Some((file, _)) => Ok(String::from_utf8_lossy(&fs::read(file)?).into_owned()),
         None => Ok(String::new()),
     }
@@ -692,7 +926,8 @@ fn is_sysconfig(path: &ReleasePath) -> bool {
     name.starts_with(SYSCONFIG) && name.ends_with(".py")
 }
 
-/// Whether any file needs an OpenSSL that is not among the files: the host's knows where its certificates are.
+/// Whether any file needs an OpenSSL that is not among the files: the host's knows where its
+/// certificates are.
 fn needs_foreign_openssl(prepared: &[Prepared]) -> bool {
     let own: BTreeSet<&str> = prepared.iter().map(|file| file.path.file_name()).collect();
     let mut needed = prepared.iter().flat_map(|file| &file.needed);
@@ -702,10 +937,16 @@ fn needs_foreign_openssl(prepared: &[Prepared]) -> bool {
 /// Returns the text of the licence of a library that a package of this machine holds.
 fn license_of(library: &Path) -> Option<PathBuf> {
     // Where `/lib` is a link to `/usr/lib`, dpkg may know the file by its old name.
-    let names = [library.to_owned(), Path::new("/").join(library.strip_prefix("/usr").unwrap_or(library))];
+    let names = [
+        library.to_owned(),
+        Path::new("/").join(library.strip_prefix("/usr").unwrap_or(library)),
+    ];
     let ask = |program: &str, arguments: &[&str], file: &Path| {
         let output = process::output(Command::new(program).args(arguments).arg(file)).ok()?;
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+        output
+            .status
+            .success()
+            .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     };
     names.iter().find_map(|file| {
         let debian = ask("dpkg-query", &["--search"], file).and_then(|text| {
@@ -716,7 +957,10 @@ fn license_of(library: &Path) -> Option<PathBuf> {
             let text = ask("rpm", &["-q", "--licensefiles", "--file"], file)?;
             text.lines().next().map(PathBuf::from)
         };
-        debian.filter(|file| file.is_file()).or_else(red_hat).filter(|file| file.is_file())
+        debian
+            .filter(|file| file.is_file())
+            .or_else(red_hat)
+            .filter(|file| file.is_file())
     })
 }
 
@@ -744,7 +988,12 @@ impl Runtime {
             Home::Release => BUNDLED.to_owned(),
             Home::Package => crate::name::AppName::of_runtime(self.python).to_string(),
         };
-        let sha256 = Sha256Sum::from_hex(self.sha256()).ok_or_else(|| Error::bug("a layer's key is no SHA-256"))?;
-        Ok(RecordedInterpreter { version: self.version.clone(), home, sha256 })
+        let sha256 = Sha256Sum::from_hex(self.sha256())
+            .ok_or_else(|| Error::bug("a layer's key is no SHA-256"))?;
+        Ok(RecordedInterpreter {
+            version: self.version.clone(),
+            home,
+            sha256,
+        })
     }
 }

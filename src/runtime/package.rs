@@ -1,7 +1,9 @@
-//! A package of an interpreter alone, which applications share: `pkgapp-python3.13`, at `/opt/pkgapp/python3.13`.
+//! A package of an interpreter alone, which applications share: `pkgapp-python3.13`, at
+//! `/opt/pkgapp/python3.13`.
 //!
-//! Every minor version is a package of its own, so that several can be installed. An application depends on the one that
-//! it was built with, or a newer patch release of it: byte code and extension modules are the same for all of them.
+//! Every minor version is a package of its own, so that several can be installed. An application
+//! depends on the one that it was built with, or a newer patch release of it: byte code and
+//! extension modules are the same for all of them.
 
 use std::sync::Arc;
 
@@ -39,12 +41,20 @@ pub struct About<'a> {
 pub fn tree(runtime: &Runtime) -> Result<(Tree, InstallPath)> {
     let prefix = InstallPath::parse(SHARED)?;
     let mut tree = Tree::new();
-    runtime.layer.insert_into(&mut tree, &prefix, &|_, _, _| Winner::Nobody)?;
+    runtime
+        .layer
+        .insert_into(&mut tree, &prefix, &|_, _, _| Winner::Nobody)?;
     let record = Record::of_runtime(runtime)?;
     let text = serde_json::to_string_pretty(&record).context(|| "cannot write the record")? + "\n";
-    let origin = Arc::new(Origin { label: "the package itself".into(), layer: None });
+    let origin = Arc::new(Origin {
+        label: "the package itself".into(),
+        layer: None,
+    });
     let place = InstallPath::parse(&format!("{SHARED}/{}/{RECORD}", directory(runtime.python)))?;
-    tree.insert(place, Entry::file(Content::memory(text.into_bytes()), 0o644, &origin))?;
+    tree.insert(
+        place,
+        Entry::file(Content::memory(text.into_bytes()), 0o644, &origin),
+    )?;
     Ok((tree, prefix))
 }
 
@@ -52,9 +62,17 @@ pub fn tree(runtime: &Runtime) -> Result<(Tree, InstallPath)> {
 ///
 /// # Errors
 /// Its version is none: a bug.
-pub fn package(runtime: &Runtime, tree: Tree, prefix: InstallPath, scan: Scan, about: &About<'_>) -> Result<Package> {
-    let version: Version =
-        runtime.version.parse().map_err(|_| Error::bug(format!("`{}` is no version", runtime.version)))?;
+pub fn package(
+    runtime: &Runtime,
+    tree: Tree,
+    prefix: InstallPath,
+    scan: Scan,
+    about: &About<'_>,
+) -> Result<Package> {
+    let version: Version = runtime
+        .version
+        .parse()
+        .map_err(|_| Error::bug(format!("`{}` is no version", runtime.version)))?;
     let python = runtime.python;
     Ok(Package {
         writable: Vec::new(),
@@ -79,7 +97,10 @@ pub fn package(runtime: &Runtime, tree: Tree, prefix: InstallPath, scan: Scan, a
             targets: about.targets.clone(),
             compression: about.compression,
         },
-        depends: Depends { libraries: scan.libraries, ..Depends::default() },
+        depends: Depends {
+            libraries: scan.libraries,
+            ..Depends::default()
+        },
         tree,
         scriptlets: Scriptlets::default(),
     })

@@ -38,7 +38,10 @@ impl Part {
 
     /// Returns its name in the configuration.
     pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(_, part)| *part == self).map_or("", |(name, _)| name)
+        Self::ALL
+            .iter()
+            .find(|(_, part)| *part == self)
+            .map_or("", |(name, _)| name)
     }
 }
 
@@ -70,8 +73,14 @@ pub(super) struct Choice<'a> {
 
 /// Files of the standard library that are for who compiles against Python.
 ///
-/// `build-details.json` (PEP 739) has the paths of the machine that compiled it; Debian puts the architecture into its name.
-const DEVELOPMENT: &[&str] = &["build-details.", "_sysconfig_vars_", "config-", "EXTERNALLY-MANAGED"];
+/// `build-details.json` (PEP 739) has the paths of the machine that compiled it; Debian puts the
+/// architecture into its name.
+const DEVELOPMENT: &[&str] = &[
+    "build-details.",
+    "_sysconfig_vars_",
+    "config-",
+    "EXTERNALLY-MANAGED",
+];
 
 /// Directories below `lib/` that Tcl and Tk load at run time, of python-build-standalone.
 const TCL: &[&str] = &["tcl", "tk", "itcl", "thread", "libtcl", "libtk"];
@@ -83,17 +92,28 @@ impl Choice<'_> {
         if path == format!("bin/python{python}") {
             return Verdict::Ships;
         }
-        let Some(below) = path.strip_prefix(self.lib).and_then(|rest| rest.strip_prefix('/')) else {
+        let Some(below) = path
+            .strip_prefix(self.lib)
+            .and_then(|rest| rest.strip_prefix('/'))
+        else {
             return Verdict::Foreign;
         };
         if let Some(module) = below.strip_prefix(&format!("python{python}/")) {
             return self.of_library(module);
         }
         if below == format!("libpython{python}.so.1.0") {
-            return if self.needs_library { Verdict::Ships } else { self.unless_kept(Part::Libpython) };
+            return if self.needs_library {
+                Verdict::Ships
+            } else {
+                self.unless_kept(Part::Libpython)
+            };
         }
         match below.split('/').next() {
-            Some(first) if TCL.iter().any(|start| first.strip_prefix(start).is_some_and(is_version)) => {
+            Some(first)
+                if TCL
+                    .iter()
+                    .any(|start| first.strip_prefix(start).is_some_and(is_version)) =>
+            {
                 self.unless_kept(Part::Tkinter)
             }
             _ => Verdict::Foreign,
@@ -104,9 +124,17 @@ impl Choice<'_> {
     fn of_library(&self, path: &str) -> Verdict {
         let (directories, name) = path.rsplit_once('/').unwrap_or(("", path));
         let first = path.split('/').next().unwrap_or(path);
-        let module = if directories.is_empty() || first == "lib-dynload" { name } else { first };
+        let module = if directories.is_empty() || first == "lib-dynload" {
+            name
+        } else {
+            first
+        };
         let module = module.split('.').next().unwrap_or(module);
-        let in_directory = |wanted: &[&str]| directories.split('/').any(|directory| wanted.contains(&directory));
+        let in_directory = |wanted: &[&str]| {
+            directories
+                .split('/')
+                .any(|directory| wanted.contains(&directory))
+        };
         if matches!(first, "site-packages" | "dist-packages") {
             return Verdict::Stays("installed distributions".to_owned());
         }
@@ -114,14 +142,23 @@ impl Choice<'_> {
             return Verdict::Stays("old byte code".to_owned());
         }
         let is_binary = |end: &&str| name.ends_with(*end);
-        if DEVELOPMENT.iter().any(|start| first.starts_with(start)) || [".a", ".exe", ".bat"].iter().any(is_binary) {
+        if DEVELOPMENT.iter().any(|start| first.starts_with(start))
+            || [".a", ".exe", ".bat"].iter().any(is_binary)
+        {
             return Verdict::Stays("development files".to_owned());
         }
         if self.prune.iter().any(|pruned| pruned == module) {
             return Verdict::Stays(format!("`{module}`"));
         }
-        let test_modules = ["_test", "_ctypes_test", "_xxtestfuzz", "xxlimited", "xxsubtype"];
-        let is_test_module = first == "lib-dynload" && test_modules.iter().any(|start| name.starts_with(start));
+        let test_modules = [
+            "_test",
+            "_ctypes_test",
+            "_xxtestfuzz",
+            "xxlimited",
+            "xxsubtype",
+        ];
+        let is_test_module =
+            first == "lib-dynload" && test_modules.iter().any(|start| name.starts_with(start));
         match first {
             "ensurepip" => self.unless_kept(Part::Ensurepip),
             "pydoc_data" => self.unless_kept(Part::Docs),
@@ -130,13 +167,19 @@ impl Choice<'_> {
             "tkinter" | "turtle.py" => self.unless_kept(Part::Tkinter),
             "lib-dynload" if module == "_tkinter" => self.unless_kept(Part::Tkinter),
             "lib-dynload" if module == "nis" => self.unless_kept(Part::Nis),
-            _ if is_test_module || in_directory(&["test", "tests", "idle_test"]) => self.unless_kept(Part::Tests),
+            _ if is_test_module || in_directory(&["test", "tests", "idle_test"]) => {
+                self.unless_kept(Part::Tests)
+            }
             _ => Verdict::Ships,
         }
     }
 
     fn unless_kept(&self, part: Part) -> Verdict {
-        if self.keep.contains(&part) { Verdict::Ships } else { Verdict::Stays(part.name().to_owned()) }
+        if self.keep.contains(&part) {
+            Verdict::Ships
+        } else {
+            Verdict::Stays(part.name().to_owned())
+        }
     }
 }
 
@@ -159,7 +202,11 @@ impl Left {
 
     /// Name, files and bytes, the largest first.
     pub(super) fn sorted(self) -> Vec<(String, u64, u64)> {
-        let mut all: Vec<_> = self.0.into_iter().map(|(what, (files, bytes))| (what, files, bytes)).collect();
+        let mut all: Vec<_> = self
+            .0
+            .into_iter()
+            .map(|(what, (files, bytes))| (what, files, bytes))
+            .collect();
         all.sort_by(|a, b| b.2.cmp(&a.2).then_with(|| a.0.cmp(&b.0)));
         all
     }
@@ -176,9 +223,18 @@ mod tests {
 
     #[test]
     fn what_a_server_needs_ships_and_the_rest_is_accounted_for() {
-        let python = PythonMinor { major: 3, minor: 12 };
+        let python = PythonMinor {
+            major: 3,
+            minor: 12,
+        };
         let prune = ["_crypt".to_owned(), "lib2to3".to_owned()];
-        let choice = Choice { python, lib: "lib", keep: &[Part::Docs], prune: &prune, needs_library: true };
+        let choice = Choice {
+            python,
+            lib: "lib",
+            keep: &[Part::Docs],
+            prune: &prune,
+            needs_library: true,
+        };
         let stays = |what: &str| Verdict::Stays(what.to_owned());
         for (path, verdict) in [
             ("bin/python3.12", Verdict::Ships),
@@ -189,11 +245,26 @@ mod tests {
             ("lib/python3.11/os.py", Verdict::Foreign),
             ("lib/python3.12/os.py", Verdict::Ships),
             ("lib/python3.12/LICENSE.txt", Verdict::Ships),
-            ("lib/python3.12/lib-dynload/_ssl.cpython-312-x86_64-linux-gnu.so", Verdict::Ships),
-            ("lib/python3.12/lib-dynload/_testcapi.cpython-312-x86_64-linux-gnu.so", stays("tests")),
-            ("lib/python3.12/lib-dynload/_crypt.cpython-312-x86_64-linux-gnu.so", stays("`_crypt`")),
-            ("lib/python3.12/lib-dynload/_tkinter.cpython-312-x86_64-linux-gnu.so", stays("tkinter")),
-            ("lib/python3.12/lib-dynload/nis.cpython-312-x86_64-linux-gnu.so", stays("nis")),
+            (
+                "lib/python3.12/lib-dynload/_ssl.cpython-312-x86_64-linux-gnu.so",
+                Verdict::Ships,
+            ),
+            (
+                "lib/python3.12/lib-dynload/_testcapi.cpython-312-x86_64-linux-gnu.so",
+                stays("tests"),
+            ),
+            (
+                "lib/python3.12/lib-dynload/_crypt.cpython-312-x86_64-linux-gnu.so",
+                stays("`_crypt`"),
+            ),
+            (
+                "lib/python3.12/lib-dynload/_tkinter.cpython-312-x86_64-linux-gnu.so",
+                stays("tkinter"),
+            ),
+            (
+                "lib/python3.12/lib-dynload/nis.cpython-312-x86_64-linux-gnu.so",
+                stays("nis"),
+            ),
             ("lib/python3.12/lib2to3/main.py", stays("`lib2to3`")),
             ("lib/python3.12/test/test_os.py", stays("tests")),
             ("lib/python3.12/unittest/case.py", Verdict::Ships),
@@ -201,26 +272,63 @@ mod tests {
             ("lib/python3.12/test.py", Verdict::Ships),
             ("lib/python3.12/idlelib/idle_test/test_x.py", stays("idle")),
             ("lib/python3.12/pydoc_data/topics.py", Verdict::Ships),
-            ("lib/python3.12/ensurepip/_bundled/pip-23.2.1-py3-none-any.whl", stays("ensurepip")),
-            ("lib/python3.12/config-3.12-x86_64-linux-gnu/libpython3.12.a", stays("development files")),
-            ("lib/python3.12/__pycache__/os.cpython-312.pyc", stays("old byte code")),
-            ("lib/python3.12/build-details.json", stays("development files")),
-            ("lib/python3.12/build-details..x86_64-linux-gnu.json", stays("development files")),
-            ("lib/python3.12/_sysconfig_vars__linux_x86_64-linux-gnu.json", stays("development files")),
-            ("lib/python3.12/EXTERNALLY-MANAGED", stays("development files")),
+            (
+                "lib/python3.12/ensurepip/_bundled/pip-23.2.1-py3-none-any.whl",
+                stays("ensurepip"),
+            ),
+            (
+                "lib/python3.12/config-3.12-x86_64-linux-gnu/libpython3.12.a",
+                stays("development files"),
+            ),
+            (
+                "lib/python3.12/__pycache__/os.cpython-312.pyc",
+                stays("old byte code"),
+            ),
+            (
+                "lib/python3.12/build-details.json",
+                stays("development files"),
+            ),
+            (
+                "lib/python3.12/build-details..x86_64-linux-gnu.json",
+                stays("development files"),
+            ),
+            (
+                "lib/python3.12/_sysconfig_vars__linux_x86_64-linux-gnu.json",
+                stays("development files"),
+            ),
+            (
+                "lib/python3.12/EXTERNALLY-MANAGED",
+                stays("development files"),
+            ),
             ("lib/python3.12/annotationlib.py", Verdict::Ships),
-            ("lib/python3.12/compression/zstd/__init__.py", Verdict::Ships),
+            (
+                "lib/python3.12/compression/zstd/__init__.py",
+                Verdict::Ships,
+            ),
             ("lib/python3.12/lib-dynload/.empty", Verdict::Ships),
-            ("lib/python3.12/lib-dynload/xxsubtype.cpython-312-x86_64-linux-gnu.so", stays("tests")),
-            ("lib/python3.12/lib-dynload/_xxsubinterpreters.cpython-312-x86_64-linux-gnu.so", Verdict::Ships),
+            (
+                "lib/python3.12/lib-dynload/xxsubtype.cpython-312-x86_64-linux-gnu.so",
+                stays("tests"),
+            ),
+            (
+                "lib/python3.12/lib-dynload/_xxsubinterpreters.cpython-312-x86_64-linux-gnu.so",
+                Verdict::Ships,
+            ),
             ("lib/tcl9.0/init.tcl", stays("tkinter")),
             ("lib/libtcl9tk9.0.so", stays("tkinter")),
-            ("lib/python3.12/site-packages/pip/__init__.py", stays("installed distributions")),
+            (
+                "lib/python3.12/site-packages/pip/__init__.py",
+                stays("installed distributions"),
+            ),
             ("lib/tcl8.6/init.tcl", stays("tkinter")),
             ("lib/libtcl8.6.so", stays("tkinter")),
             ("lib/tkrplot/x", Verdict::Foreign),
         ] {
-            assert_eq!(choice.of(&ReleasePath::parse(path).unwrap()), verdict, "{path}");
+            assert_eq!(
+                choice.of(&ReleasePath::parse(path).unwrap()),
+                verdict,
+                "{path}"
+            );
         }
     }
 }

@@ -1,13 +1,17 @@
-//! Pieces of one compressed stream, made apart and joined to exactly one zstd frame, gzip member or xz stream.
+//! Pieces of one compressed stream, made apart and joined to exactly one zstd frame, gzip member or
+//! xz stream.
 //!
-//! dpkg stops after the first frame or stream without an error, so frames and streams are never concatenated: what is
-//! joined are the blocks inside them. Each codec has one thing that would make a block depend on what precedes it:
+//! dpkg stops after the first frame or stream without an error, so frames and streams are never
+//! concatenated: what is joined are the blocks inside them. Each codec has one thing that would
+//! make a block depend on what precedes it:
 //!
-//! - **zstd** (RFC 8878): a block may name an offset by its place among the last three ("repeat offsets", §3.1.1.5), and
-//!   an encoder takes for granted that a frame begins with 1, 4 and 8. Early in a piece there are therefore three small
-//!   blocks that have these offsets written out, see [`RESET`]; what follows are the blocks of a frame of its own, none of
-//!   them marked as the last.
-//! - **gzip** (RFC 1951, 1952): a piece is made without history, and flushed to a byte's end. CRCs can be combined.
+//! - **zstd** (RFC 8878): a block may name an offset by its place among the last three ("repeat
+//!   offsets", §3.1.1.5), and an encoder takes for granted that a frame begins with 1, 4 and 8.
+//!   Early in a piece there are therefore three small blocks that have these offsets written out,
+//!   see [`RESET`]; what follows are the blocks of a frame of its own, none of them marked as the
+//!   last.
+//! - **gzip** (RFC 1951, 1952): a piece is made without history, and flushed to a byte's end. CRCs
+//!   can be combined.
 //! - **xz** (The .xz File Format 1.2): blocks are independent. The index is written anew.
 
 use std::cell::RefCell;
@@ -20,7 +24,9 @@ use liblzma::stream::{Check, Stream};
 use liblzma::write::XzEncoder;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use zstd::zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer, ResetDirective, compress_bound, get_error_name};
+use zstd::zstd_safe::{
+    CCtx, CParameter, InBuffer, OutBuffer, ResetDirective, compress_bound, get_error_name,
+};
 
 use super::entry::Sums;
 use crate::digest::Sha256Sum;
@@ -64,9 +70,14 @@ enum Codec<W: Write> {
 impl<W: Write> PieceEncoder<W> {
     /// Begins a piece of `size` plain bytes.
     pub(super) fn new(out: W, compression: Compression, size: u64) -> io::Result<Self> {
-        let out = Counting { inner: out, count: 0 };
+        let out = Counting {
+            inner: out,
+            count: 0,
+        };
         let codec = match compression {
-            Compression::Zstd(level) if in_one_go(compression) => Codec::Whole(ZstdWhole::new(out, level, size)?),
+            Compression::Zstd(level) if in_one_go(compression) => {
+                Codec::Whole(ZstdWhole::new(out, level, size)?)
+            }
             Compression::Zstd(level) => Codec::Zstd(ZstdBlocks::new(out, level, size)?),
             Compression::Gzip(level) => Codec::Gzip(DeflateBlocks {
                 out,
@@ -75,11 +86,18 @@ impl<W: Write> PieceEncoder<W> {
             }),
             Compression::Xz(preset) => {
                 let stream = Stream::new_easy_encoder(preset.min(9), Check::Crc64)?;
-                let block = Block { out, skip: XZ_HEADER, held: Vec::new() };
+                let block = Block {
+                    out,
+                    skip: XZ_HEADER,
+                    held: Vec::new(),
+                };
                 Codec::Xz(XzEncoder::new_stream(block, stream))
             }
         };
-        Ok(Self { codec, crc: crc32fast::Hasher::new() })
+        Ok(Self {
+            codec,
+            crc: crc32fast::Hasher::new(),
+        })
     }
 
     /// Writes what is left and returns what the piece has become.
@@ -104,7 +122,16 @@ impl<W: Write> PieceEncoder<W> {
             }
         };
         let crc32 = self.crc.finalize();
-        Ok((out.inner, Shape { plain, packed: out.count, crc32, window, unpadded }))
+        Ok((
+            out.inner,
+            Shape {
+                plain,
+                packed: out.count,
+                crc32,
+                window,
+                unpadded,
+            },
+        ))
     }
 }
 
@@ -151,13 +178,15 @@ impl<W: Write> Write for Counting<W> {
 
 // zstd
 
-/// A frame header without a content size, a checksum or a dictionary, up to the window descriptor (RFC 8878 §3.1.1.1).
+/// A frame header without a content size, a checksum or a dictionary, up to the window descriptor
+/// (RFC 8878 §3.1.1.1).
 const ZSTD_HEADER: [u8; 5] = [0x28, 0xb5, 0x2f, 0xfd, 0];
 
 /// Length of that header with the window descriptor.
 const ZSTD_HEADER_SIZE: usize = ZSTD_HEADER.len() + 1;
 
-/// The least window that is declared, 128 KiB: it bounds the size of blocks, and [`ZstdBlocks`] writes some itself.
+/// The least window that is declared, 128 KiB: it bounds the size of blocks, and [`ZstdBlocks`]
+/// writes some itself.
 const ZSTD_LEAST_WINDOW: u8 = 7 << 3;
 
 /// An empty raw block that is the last.
@@ -169,8 +198,8 @@ const ZSTD_BLOCK: usize = 1 << 17;
 /// How many bytes at a time are looked through for what [`RESET`] needs.
 const ZSTD_SEARCH: usize = 1 << 16;
 
-/// The repeat offsets that a frame begins with, the last first: each one that is written out goes to the first place,
-/// and the others move on (RFC 8878 §3.1.1.5).
+/// The repeat offsets that a frame begins with, the last first: each one that is written out goes
+/// to the first place, and the others move on (RFC 8878 §3.1.1.5).
 const RESET: [u8; 3] = [8, 4, 1];
 
 /// The shortest match, bytes.
@@ -182,11 +211,12 @@ const ZSTD_LONG: std::ops::RangeInclusive<i32> = 17..=19;
 /// The logarithm of the window that these levels have of their own.
 const ZSTD_OWN_WINDOW: u32 = 23;
 
-/// The logarithm of the largest window that is chosen so: 32 MiB, which is what a host needs to unpack. Hosts allow 2^27.
+/// The logarithm of the largest window that is chosen so: 32 MiB, which is what a host needs to
+/// unpack. Hosts allow 2^27.
 const ZSTD_LONG_WINDOW: u32 = 25;
 
-/// The levels that compress a piece in one go, for the price of holding all of it: a stream copies every byte once more,
-/// and looks for matches in two places as soon as its window has moved.
+/// The levels that compress a piece in one go, for the price of holding all of it: a stream copies
+/// every byte once more, and looks for matches in two places as soon as its window has moved.
 const ZSTD_WHOLE: std::ops::RangeToInclusive<i32> = ..=9;
 
 /// Returns whether an encoder holds all of a piece, and its compressed bytes, before it writes any.
@@ -200,7 +230,8 @@ struct ZstdWhole<W> {
     tools: Box<ZstdTools>,
 }
 
-/// What compresses a piece. A thread uses its own again and again: fresh memory costs as much as the fastest level.
+/// What compresses a piece. A thread uses its own again and again: fresh memory costs as much as
+/// the fastest level.
 struct ZstdTools {
     context: CCtx<'static>,
     plain: Vec<u8>,
@@ -215,14 +246,23 @@ impl<W: Write> ZstdWhole<W> {
     fn new(out: Counting<W>, level: i32, size: u64) -> io::Result<Self> {
         let mut tools = match ZSTD_TOOLS.take() {
             Some(tools) => tools,
-            None => Box::new(ZstdTools { context: context()?, plain: Vec::new(), packed: Vec::new() }),
+            None => Box::new(ZstdTools {
+                context: context()?,
+                plain: Vec::new(),
+                packed: Vec::new(),
+            }),
         };
-        tools.context.reset(ResetDirective::SessionAndParameters).map_err(zstd_error)?;
+        tools
+            .context
+            .reset(ResetDirective::SessionAndParameters)
+            .map_err(zstd_error)?;
         for parameter in zstd_parameters(level) {
             tools.context.set_parameter(parameter).map_err(zstd_error)?;
         }
         tools.plain.clear();
-        tools.plain.reserve_exact(usize::try_from(size).unwrap_or(0));
+        tools
+            .plain
+            .reserve_exact(usize::try_from(size).unwrap_or(0));
         Ok(Self { out, tools })
     }
 
@@ -232,11 +272,17 @@ impl<W: Write> ZstdWhole<W> {
 
     fn finish(self) -> io::Result<(Counting<W>, u8)> {
         let Self { mut out, mut tools } = self;
-        let ZstdTools { context, plain, packed } = &mut *tools;
+        let ZstdTools {
+            context,
+            plain,
+            packed,
+        } = &mut *tools;
         let (mut written, mut begun) = (0, 0);
         for offset in RESET {
             // What can't be compressed may have no place for it: then it stays as it is.
-            let Some(place) = place_for(offset, plain, written) else { break };
+            let Some(place) = place_for(offset, plain, written) else {
+                break;
+            };
             raw_blocks(&mut out, &plain[written..place])?;
             out.write_all(&reset(offset))?;
             written = place + MATCH;
@@ -267,7 +313,11 @@ fn unmark_last(blocks: &mut [u8]) -> io::Result<()> {
     while let Some([a, b, c]) = blocks.get(at..).and_then(<[u8]>::first_chunk) {
         let header = u32::from_le_bytes([*a, *b, *c, 0]);
         // Of a block in RLE mode, the size is that of the plain bytes.
-        let size = if header >> 1 & 3 == ZSTD_RLE { 1 } else { header >> 3 };
+        let size = if header >> 1 & 3 == ZSTD_RLE {
+            1
+        } else {
+            header >> 3
+        };
         let next = at + 3 + size as usize;
         if header & 1 == 1 && next == blocks.len() {
             blocks[at] &= !1;
@@ -275,7 +325,9 @@ fn unmark_last(blocks: &mut [u8]) -> io::Result<()> {
         }
         at = next;
     }
-    Err(io::Error::other("zstd wrote blocks that do not end with the last one"))
+    Err(io::Error::other(
+        "zstd wrote blocks that do not end with the last one",
+    ))
 }
 
 fn context() -> io::Result<CCtx<'static>> {
@@ -292,11 +344,14 @@ fn zstd_parameters(level: i32) -> [CParameter; 4] {
     ]
 }
 
-/// Returns the window descriptor of the frame header that an encoder has written, and that is not part of a piece.
+/// Returns the window descriptor of the frame header that an encoder has written, and that is not
+/// part of a piece.
 fn declared_window(header: &[u8]) -> io::Result<u8> {
     match header {
         [0x28, 0xb5, 0x2f, 0xfd, 0, window] => Ok((*window).max(ZSTD_LEAST_WINDOW)),
-        _ => Err(io::Error::other(format!("zstd wrote the unexpected frame header {header:02x?}"))),
+        _ => Err(io::Error::other(format!(
+            "zstd wrote the unexpected frame header {header:02x?}"
+        ))),
     }
 }
 
@@ -315,7 +370,8 @@ struct ZstdBlocks<W> {
     buffer: Vec<u8>,
     /// Bytes that are still to be looked through.
     start: Vec<u8>,
-    /// How many of the [`RESET`]'s blocks are written; what comes before the last one is stored as it is.
+    /// How many of the [`RESET`]'s blocks are written; what comes before the last one is stored as
+    /// it is.
     begun: usize,
     /// The frame header that the encoder has written and that is not part of the piece.
     header: Vec<u8>,
@@ -324,11 +380,17 @@ struct ZstdBlocks<W> {
 impl<W: Write> ZstdBlocks<W> {
     fn new(out: Counting<W>, level: i32, size: u64) -> io::Result<Self> {
         let mut context = context()?;
-        for parameter in zstd_parameters(level).into_iter().chain(long_window(level, size)) {
+        for parameter in zstd_parameters(level)
+            .into_iter()
+            .chain(long_window(level, size))
+        {
             context.set_parameter(parameter).map_err(zstd_error)?;
         }
-        // Small pieces get small tables. Not all of the bytes go through the encoder, but none beyond.
-        context.set_pledged_src_size(Some(size)).map_err(zstd_error)?;
+        // Small pieces get small tables. Not all of the bytes go through the encoder, but none
+        // beyond.
+        context
+            .set_pledged_src_size(Some(size))
+            .map_err(zstd_error)?;
         Ok(Self {
             out,
             context,
@@ -351,13 +413,15 @@ impl<W: Write> ZstdBlocks<W> {
         self.compress(bytes)
     }
 
-    /// Writes what of the reset there is a place for in the bytes at hand. What can't be compressed may have none: then
-    /// the piece is stored up to where there is.
+    /// Writes what of the reset there is a place for in the bytes at hand. What can't be compressed
+    /// may have none: then the piece is stored up to where there is.
     fn begin(&mut self) -> io::Result<()> {
         let start = std::mem::take(&mut self.start);
         let mut written = 0;
         while let Some(offset) = RESET.get(self.begun) {
-            let Some(place) = place_for(*offset, &start, written) else { break };
+            let Some(place) = place_for(*offset, &start, written) else {
+                break;
+            };
             raw_blocks(&mut self.out, &start[written..place])?;
             self.out.write_all(&reset(*offset))?;
             written = place + MATCH;
@@ -378,7 +442,9 @@ impl<W: Write> ZstdBlocks<W> {
         while input.pos < bytes.len() {
             self.buffer.clear();
             let mut output = OutBuffer::around(&mut self.buffer);
-            self.context.compress_stream(&mut output, &mut input).map_err(zstd_error)?;
+            self.context
+                .compress_stream(&mut output, &mut input)
+                .map_err(zstd_error)?;
             self.drain()?;
         }
         Ok(())
@@ -407,7 +473,11 @@ impl<W: Write> ZstdBlocks<W> {
             }
         }
         // Without one, there were not more bytes than went into the other blocks.
-        let window = if self.header.is_empty() { ZSTD_LEAST_WINDOW } else { declared_window(&self.header)? };
+        let window = if self.header.is_empty() {
+            ZSTD_LEAST_WINDOW
+        } else {
+            declared_window(&self.header)?
+        };
         Ok((self.out, window))
     }
 }
@@ -432,14 +502,17 @@ fn zstd_block_header(size: usize, kind: u32) -> [u8; 3] {
 fn place_for(offset: u8, bytes: &[u8], from: usize) -> Option<usize> {
     let offset = usize::from(offset);
     let last = bytes.len().checked_sub(MATCH)?;
-    (from.max(offset)..=last).find(|&place| bytes[place..place + MATCH] == bytes[place - offset..][..MATCH])
+    (from.max(offset)..=last)
+        .find(|&place| bytes[place..place + MATCH] == bytes[place - offset..][..MATCH])
 }
 
-/// A block that repeats the three bytes `offset` before it, and makes that the first of the repeat offsets.
+/// A block that repeats the three bytes `offset` before it, and makes that the first of the repeat
+/// offsets.
 ///
-/// It has no literals and one sequence. All three codes of the sequence are in RLE mode, so that the bit stream is
-/// nothing but the offset's extra bits below the end mark; and that is the number `offset + 3` itself, because its
-/// highest bit is what the code stands for (RFC 8878 §3.1.1.3.2.1.1).
+/// It has no literals and one sequence. All three codes of the sequence are in RLE mode, so that
+/// the bit stream is nothing but the offset's extra bits below the end mark; and that is the number
+/// `offset + 3` itself, because its highest bit is what the code stands for (RFC 8878
+/// §3.1.1.3.2.1.1).
 fn reset(offset: u8) -> Vec<u8> {
     let value = offset + 3;
     // The number of the highest bit, below 4.
@@ -451,8 +524,8 @@ fn reset(offset: u8) -> Vec<u8> {
 
 /// What makes a high level look at all of a piece; nothing where its own window does.
 ///
-/// Splitting costs such a level most, because a window of its own begins in every piece. One that holds all of each of
-/// them gains more than that.
+/// Splitting costs such a level most, because a window of its own begins in every piece. One that
+/// holds all of each of them gains more than that.
 fn long_window(level: i32, size: u64) -> Vec<CParameter> {
     let needed = u64::BITS - size.saturating_sub(1).leading_zeros();
     if !ZSTD_LONG.contains(&level) || needed <= ZSTD_OWN_WINDOW {
@@ -477,9 +550,13 @@ impl<W: Write> DeflateBlocks<W> {
         loop {
             let before = self.compress.total_in();
             self.buffer.clear();
-            let status = self.compress.compress_vec(bytes, &mut self.buffer, flush).map_err(io::Error::other)?;
+            let status = self
+                .compress
+                .compress_vec(bytes, &mut self.buffer, flush)
+                .map_err(io::Error::other)?;
             // It can't have taken more than it was given.
-            bytes = &bytes[usize::try_from(self.compress.total_in() - before).unwrap_or(bytes.len())..];
+            bytes =
+                &bytes[usize::try_from(self.compress.total_in() - before).unwrap_or(bytes.len())..];
             self.out.write_all(&self.buffer)?;
             let all_out = self.buffer.len() < self.buffer.capacity();
             if bytes.is_empty() && all_out || matches!(status, Status::StreamEnd) {
@@ -499,8 +576,8 @@ impl<W: Write> DeflateBlocks<W> {
 /// Length of a stream header, and of a footer.
 const XZ_HEADER: usize = 12;
 
-/// Most bytes after the block of a stream with one block: an index (mark, number, two numbers of at most nine bytes,
-/// padding, CRC) and the footer.
+/// Most bytes after the block of a stream with one block: an index (mark, number, two numbers of at
+/// most nine bytes, padding, CRC) and the footer.
 const XZ_TAIL: usize = 1 + 1 + 9 + 9 + 3 + 4 + XZ_HEADER;
 
 /// Stream flags: the check is CRC-64.
@@ -538,7 +615,11 @@ impl<W: Write> Block<W> {
     fn finish(mut self) -> io::Result<(Counting<W>, u64)> {
         let wrong = || io::Error::other("xz wrote an unexpected index");
         let footer = self.held.len().checked_sub(XZ_HEADER).ok_or_else(wrong)?;
-        let size = self.held.get(footer + 4..footer + 8).and_then(|size| size.try_into().ok()).ok_or_else(wrong)?;
+        let size = self
+            .held
+            .get(footer + 4..footer + 8)
+            .and_then(|size| size.try_into().ok())
+            .ok_or_else(wrong)?;
         let size = (u32::from_le_bytes(size) as usize + 1) * 4;
         let index = footer.checked_sub(size).ok_or_else(wrong)?;
         self.out.write_all(&self.held[..index])?;
@@ -581,11 +662,23 @@ impl Frame {
     pub(super) fn around(compression: Compression, pieces: &[Shape]) -> Self {
         match compression {
             Compression::Zstd(_) => {
-                let window = pieces.iter().map(|piece| piece.window).fold(ZSTD_LEAST_WINDOW, u8::max);
-                Self { head: [&ZSTD_HEADER[..], &[window]].concat(), tail: ZSTD_END.to_vec() }
+                let window = pieces
+                    .iter()
+                    .map(|piece| piece.window)
+                    .fold(ZSTD_LEAST_WINDOW, u8::max);
+                Self {
+                    head: [&ZSTD_HEADER[..], &[window]].concat(),
+                    tail: ZSTD_END.to_vec(),
+                }
             }
-            Compression::Gzip(_) => Self { head: GZIP_HEADER.to_vec(), tail: gzip_tail(pieces) },
-            Compression::Xz(_) => Self { head: xz_header(), tail: xz_tail(pieces) },
+            Compression::Gzip(_) => Self {
+                head: GZIP_HEADER.to_vec(),
+                tail: gzip_tail(pieces),
+            },
+            Compression::Xz(_) => Self {
+                head: xz_header(),
+                tail: xz_tail(pieces),
+            },
         }
     }
 }
@@ -597,14 +690,27 @@ const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 fn gzip_tail(pieces: &[Shape]) -> Vec<u8> {
     let mut crc = crc32fast::Hasher::new();
     for piece in pieces {
-        crc.combine(&crc32fast::Hasher::new_with_initial_len(piece.crc32, piece.plain));
+        crc.combine(&crc32fast::Hasher::new_with_initial_len(
+            piece.crc32,
+            piece.plain,
+        ));
     }
     let length = (crc.total_len() & u64::from(u32::MAX)) as u32;
-    [&[3, 0][..], &crc.finalize().to_le_bytes(), &length.to_le_bytes()].concat()
+    [
+        &[3, 0][..],
+        &crc.finalize().to_le_bytes(),
+        &length.to_le_bytes(),
+    ]
+    .concat()
 }
 
 fn xz_header() -> Vec<u8> {
-    [b"\xfd7zXZ\0", &XZ_FLAGS[..], &crc32fast::hash(&XZ_FLAGS).to_le_bytes()].concat()
+    [
+        b"\xfd7zXZ\0",
+        &XZ_FLAGS[..],
+        &crc32fast::hash(&XZ_FLAGS).to_le_bytes(),
+    ]
+    .concat()
 }
 
 /// Index and footer (xz §4, §2.1.2).
@@ -619,7 +725,9 @@ fn xz_tail(pieces: &[Shape]) -> Vec<u8> {
     index.resize(index.len().next_multiple_of(4), 0);
     index.extend(crc32fast::hash(&index).to_le_bytes());
     // An index of so many blocks that it fails to fit would have 2^34 bytes.
-    let size = u32::try_from(index.len() / 4 - 1).unwrap_or(u32::MAX).to_le_bytes();
+    let size = u32::try_from(index.len() / 4 - 1)
+        .unwrap_or(u32::MAX)
+        .to_le_bytes();
     let footer = [&size[..], &XZ_FLAGS].concat();
     index.extend(crc32fast::hash(&footer).to_le_bytes());
     index.extend(footer);
@@ -629,24 +737,37 @@ fn xz_tail(pieces: &[Shape]) -> Vec<u8> {
 
 // Checking
 
-/// Decodes a piece as part of a stream, compares what comes out with its shape, and returns the sums of the compressed
-/// bytes.
+/// Decodes a piece as part of a stream, compares what comes out with its shape, and returns the
+/// sums of the compressed bytes.
 ///
-/// Before it lies a piece that leaves other repeat offsets than a frame begins with: a piece that relies on these would
-/// decode to other bytes without an error.
+/// Before it lies a piece that leaves other repeat offsets than a frame begins with: a piece that
+/// relies on these would decode to other bytes without an error.
 pub(super) fn check(compression: Compression, shape: Shape, packed: impl Read) -> io::Result<Sums> {
     let first = match compression {
         Compression::Zstd(_) => Some(disturbing_piece()?),
         Compression::Gzip(_) | Compression::Xz(_) => None,
     };
-    let (first_packed, first_shape) = first.map_or((&[][..], None), |(bytes, shape)| (bytes, Some(*shape)));
+    let (first_packed, first_shape) =
+        first.map_or((&[][..], None), |(bytes, shape)| (bytes, Some(*shape)));
     let shapes: Vec<Shape> = first_shape.into_iter().chain([shape]).collect();
     let frame = Frame::around(compression, &shapes);
-    let mut hashing =
-        Hashing { inner: packed.take(shape.packed), sha256: Sha256::new(), crc32: crc32fast::Hasher::new() };
-    let stream = frame.head.chain(first_packed).chain(&mut hashing).chain(&frame.tail[..]);
+    let mut hashing = Hashing {
+        inner: packed.take(shape.packed),
+        sha256: Sha256::new(),
+        crc32: crc32fast::Hasher::new(),
+    };
+    let stream = frame
+        .head
+        .chain(first_packed)
+        .chain(&mut hashing)
+        .chain(&frame.tail[..]);
     let mut plain = decoder(compression, BufReader::with_capacity(BUFFER, stream))?;
-    io::copy(&mut plain.by_ref().take(first_shape.map_or(0, |shape| shape.plain)), &mut io::sink())?;
+    io::copy(
+        &mut plain
+            .by_ref()
+            .take(first_shape.map_or(0, |shape| shape.plain)),
+        &mut io::sink(),
+    )?;
     let (mut crc, mut buffer) = (crc32fast::Hasher::new(), vec![0; BUFFER]);
     loop {
         match plain.read(&mut buffer)? {
@@ -656,14 +777,23 @@ pub(super) fn check(compression: Compression, shape: Shape, packed: impl Read) -
     }
     drop(plain);
     if crc.total_len() == shape.plain && crc.finalize() == shape.crc32 {
-        Ok(Sums { crc32: hashing.crc32.finalize(), sha256: Sha256Sum(hashing.sha256.finalize().into()) })
+        Ok(Sums {
+            crc32: hashing.crc32.finalize(),
+            sha256: Sha256Sum(hashing.sha256.finalize().into()),
+        })
     } else {
-        Err(io::Error::new(io::ErrorKind::InvalidData, "the compressed bytes decode to other bytes"))
+        Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the compressed bytes decode to other bytes",
+        ))
     }
 }
 
 /// Reads exactly one frame, member or stream.
-fn decoder<'a>(compression: Compression, input: BufReader<impl Read + 'a>) -> io::Result<Box<dyn Read + 'a>> {
+fn decoder<'a>(
+    compression: Compression,
+    input: BufReader<impl Read + 'a>,
+) -> io::Result<Box<dyn Read + 'a>> {
     Ok(match compression {
         Compression::Zstd(_) => Box::new(zstd::Decoder::with_buffer(input)?.single_frame()),
         Compression::Gzip(_) => Box::new(GzDecoder::new(input)),
@@ -705,10 +835,13 @@ impl<R: Read> Read for Hashing<R> {
     }
 }
 
-/// What the compressed bytes of a piece depend on besides the plain ones: codec, level, and who compresses.
+/// What the compressed bytes of a piece depend on besides the plain ones: codec, level, and who
+/// compresses.
 pub(super) fn identity(compression: Compression) -> String {
     match compression {
-        Compression::Zstd(level) => format!("zstd {level} libzstd {}", zstd::zstd_safe::version_number()),
+        Compression::Zstd(level) => {
+            format!("zstd {level} libzstd {}", zstd::zstd_safe::version_number())
+        }
         Compression::Gzip(level) => format!("gzip {level} zlib-rs {}", locked(ZLIB_RS)),
         Compression::Xz(preset) => format!("xz {preset} liblzma-sys {}", locked(LIBLZMA)),
     }
@@ -742,7 +875,9 @@ const fn locked_version(mark: &[u8]) -> [u8; 16] {
 }
 
 fn locked(version: [u8; 16]) -> String {
-    String::from_utf8_lossy(&version).trim_end_matches('\0').to_owned()
+    String::from_utf8_lossy(&version)
+        .trim_end_matches('\0')
+        .to_owned()
 }
 
 #[cfg(test)]

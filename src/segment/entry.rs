@@ -1,4 +1,5 @@
-//! A segment's file in the cache: a header of one block that says what it is, then the compressed bytes.
+//! A segment's file in the cache: a header of one block that says what it is, then the compressed
+//! bytes.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -26,21 +27,21 @@ struct Header {
 /// What compressed bytes are known by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Sums {
-    /// CRC-32 (IEEE): told at every use, because it costs a tenth of the other one, and no one alters an entry who could
-    /// not write a sum for it too.
+    /// CRC-32 (IEEE): told at every use, because it costs a tenth of the other one, and no one
+    /// alters an entry who could not write a sum for it too.
     pub(super) crc32: u32,
     /// Told by `pkgapp cache verify`.
     pub(super) sha256: Sha256Sum,
 }
 
-/// Returns what an entry holds; `None` if it is missing, of another key, cut, or its header was altered. Its compressed
-/// bytes are not looked at.
+/// Returns what an entry holds; `None` if it is missing, of another key, cut, or its header was
+/// altered. Its compressed bytes are not looked at.
 pub(super) fn open(path: &Path, key: &str) -> Option<(Shape, Sums)> {
     read_header(path, key).map(|(_, header)| (header.shape, header.sums))
 }
 
-/// Opens an entry that was opened before at its compressed bytes, and returns their CRC-32; `None` if the header is not
-/// what it was.
+/// Opens an entry that was opened before at its compressed bytes, and returns their CRC-32; `None`
+/// if the header is not what it was.
 pub(super) fn reopen(path: &Path, key: &str, shape: Shape) -> Option<(File, u32)> {
     let (file, header) = read_header(path, key)?;
     (header.shape == shape).then_some((file, header.sums.crc32))
@@ -48,7 +49,9 @@ pub(super) fn reopen(path: &Path, key: &str, shape: Shape) -> Option<(File, u32)
 
 /// Returns whether an entry is what it was when it was made.
 pub(super) fn is_sound(path: &Path) -> bool {
-    let Some((mut file, header)) = parse_header(path) else { return false };
+    let Some((mut file, header)) = parse_header(path) else {
+        return false;
+    };
     let mut sha256 = Sha256::new();
     // Small enough that the allocator has it at hand.
     let mut buffer = vec![0; 1 << 16];
@@ -79,7 +82,9 @@ fn parse_header(path: &Path) -> Option<(File, Header)> {
 
 impl Header {
     fn seal(&self) -> io::Result<u32> {
-        Ok(crc32fast::hash(&serde_json::to_vec(&(&self.key, self.shape, self.sums))?))
+        Ok(crc32fast::hash(&serde_json::to_vec(&(
+            &self.key, self.shape, self.sums,
+        ))?))
     }
 
     fn is_sealed(&self) -> bool {
@@ -94,7 +99,12 @@ pub(super) fn begin(file: &mut impl Seek) -> io::Result<()> {
 
 /// Writes the header, once the compressed bytes are there and were checked.
 pub(super) fn finish(file: &mut File, key: &str, shape: Shape, sums: Sums) -> io::Result<()> {
-    let mut header = Header { key: key.to_owned(), shape, sums, seal: None };
+    let mut header = Header {
+        key: key.to_owned(),
+        shape,
+        sums,
+        seal: None,
+    };
     header.seal = Some(header.seal()?);
     let mut bytes = serde_json::to_vec(&header)?;
     // Numbers have at most 20 digits, so that there is room.

@@ -1,7 +1,9 @@
-//! The SHA-256 of a payload whose beginning was summed before: an rpm's header has it, so that it is known before the first
-//! byte of the payload is written. What an edit leaves as it was is not summed again.
+//! The SHA-256 of a payload whose beginning was summed before: an rpm's header has it, so that it
+//! is known before the first byte of the payload is written. What an edit leaves as it was is not
+//! summed again.
 //!
-//! The state of the hash is kept after every piece, under the sums of all pieces up to there ([`Chain`]).
+//! The state of the hash is kept after every piece, under the sums of all pieces up to there
+//! ([`Chain`]).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write};
@@ -40,26 +42,49 @@ pub(super) struct States {
 impl States {
     /// Reads those that are kept for a kind of payload; what of a file is not what it was is none.
     pub(super) fn read(cache: &Cache, kind: &str) -> Self {
-        let file = cache.proofs().join(format!("{}.json", cache::key(["payload sums", kind])));
-        Self { states: cache::read_sealed(&file).unwrap_or_default(), file }
+        let file = cache
+            .proofs()
+            .join(format!("{}.json", cache::key(["payload sums", kind])));
+        Self {
+            states: cache::read_sealed(&file).unwrap_or_default(),
+            file,
+        }
     }
 
     /// Returns the hash as it was after a beginning.
     pub(super) fn hasher(&self, chain: &Sha256Sum) -> Option<Sha256> {
-        let bytes = BASE64_NOPAD.decode(self.states.get(&chain.to_string())?.as_bytes()).ok()?;
-        let state: SerializedState<Sha256> = SerializedState::<Sha256>::try_from(&bytes[..]).ok()?;
+        let bytes = BASE64_NOPAD
+            .decode(self.states.get(&chain.to_string())?.as_bytes())
+            .ok()?;
+        let state: SerializedState<Sha256> =
+            SerializedState::<Sha256>::try_from(&bytes[..]).ok()?;
         Sha256::deserialize(&state).ok()
     }
 
     /// Keeps the states of one payload, in place of those of the last one.
-    pub(super) fn keep(self, cache: &Cache, chains: &[Sha256Sum], made: Vec<(usize, String)>) -> Result<()> {
+    pub(super) fn keep(
+        self,
+        cache: &Cache,
+        chains: &[Sha256Sum],
+        made: Vec<(usize, String)>,
+    ) -> Result<()> {
         let Self { file, states: old } = self;
         let mut states: BTreeMap<String, String> = BTreeMap::new();
         for chain in chains {
-            states.extend(old.get_key_value(&chain.to_string()).map(|(chain, state)| (chain.clone(), state.clone())));
+            states.extend(
+                old.get_key_value(&chain.to_string())
+                    .map(|(chain, state)| (chain.clone(), state.clone())),
+            );
         }
-        states.extend(made.into_iter().filter_map(|(piece, state)| Some((chains.get(piece)?.to_string(), state))));
-        if states == old { Ok(()) } else { cache.write(&file, &states) }
+        states.extend(
+            made.into_iter()
+                .filter_map(|(piece, state)| Some((chains.get(piece)?.to_string(), state))),
+        );
+        if states == old {
+            Ok(())
+        } else {
+            cache.write(&file, &states)
+        }
     }
 }
 
@@ -72,14 +97,22 @@ pub(super) struct Summing {
 }
 
 impl Summing {
-    /// `hasher` has seen everything before the first of `pieces`, which are numbers and lengths; or `before` bytes come
-    /// first.
-    pub(super) fn new(hasher: Sha256, before: u64, pieces: impl Iterator<Item = (usize, u64)>) -> Self {
+    /// `hasher` has seen everything before the first of `pieces`, which are numbers and lengths; or
+    /// `before` bytes come first.
+    pub(super) fn new(
+        hasher: Sha256,
+        before: u64,
+        pieces: impl Iterator<Item = (usize, u64)>,
+    ) -> Self {
         let mut pieces: VecDeque<(usize, u64)> = pieces.collect();
         if let Some((_, length)) = pieces.front_mut() {
             *length += before;
         }
-        Self { hasher, pieces, made: Vec::new() }
+        Self {
+            hasher,
+            pieces,
+            made: Vec::new(),
+        }
     }
 
     pub(super) fn finish(self) -> ([u8; 32], Vec<(usize, String)>) {
@@ -97,11 +130,16 @@ impl Write for Summing {
         self.hasher.update(&bytes[..taken]);
         *left -= taken as u64;
         if *left == 0 {
-            self.made.push((*number, BASE64_NOPAD.encode(&self.hasher.serialize())));
+            self.made
+                .push((*number, BASE64_NOPAD.encode(&self.hasher.serialize())));
             self.pieces.pop_front();
         }
         // Of a piece without bytes nothing is taken, which is no end.
-        if taken == 0 && !bytes.is_empty() { self.write(bytes) } else { Ok(taken) }
+        if taken == 0 && !bytes.is_empty() {
+            self.write(bytes)
+        } else {
+            Ok(taken)
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {

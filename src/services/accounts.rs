@@ -1,6 +1,7 @@
 //! Accounts that hosts have before any package of ours is installed.
 
-/// Users and groups of Debian's base-passwd, of Red Hat's setup and of systemd: what owns a host's own files and devices.
+/// Users and groups of Debian's base-passwd, of Red Hat's setup and of systemd: what owns a host's
+/// own files and devices.
 const RESERVED: &str = "\
     adm audio backup bin cdrom clock daemon dbus dialout dip disk fax floppy ftp games gnats halt input irc kmem \
     kvm list lock lp mail man mem messagebus news nobody nogroup operator plugdev polkitd proxy render root sasl \
@@ -8,7 +9,8 @@ const RESERVED: &str = "\
     journal systemd-journal-gateway systemd-journal-remote systemd-journal-upload systemd-network systemd-oom \
     systemd-resolve systemd-timesync tape tss tty users utempter utmp uucp uuidd video voice wheel www-data _apt";
 
-/// Returns whether a distribution owns the user or group of this name, on some of its hosts at least.
+/// Returns whether a distribution owns the user or group of this name, on some of its hosts at
+/// least.
 pub(super) fn is_reserved(name: &str) -> bool {
     RESERVED.split(' ').any(|reserved| reserved == name)
 }
@@ -20,8 +22,13 @@ mod tests {
     /// The lists that this machine's distribution ships, if it is one that does.
     #[test]
     fn accounts_of_this_machines_distribution_are_reserved() {
-        for list in ["/usr/share/base-passwd/passwd.master", "/usr/share/base-passwd/group.master"] {
-            let Ok(text) = std::fs::read_to_string(list) else { continue };
+        for list in [
+            "/usr/share/base-passwd/passwd.master",
+            "/usr/share/base-passwd/group.master",
+        ] {
+            let Ok(text) = std::fs::read_to_string(list) else {
+                continue;
+            };
             for name in text.lines().filter_map(|line| line.split(':').next()) {
                 assert!(is_reserved(name), "{name} of {list}");
             }

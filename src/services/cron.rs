@@ -24,7 +24,11 @@ struct Job<'a> {
 }
 
 /// Writes the crontab, and the reader of environment files if a job has any.
-pub(super) fn write(context: &Context<'_>, programs: &Programs<'_>, files: &mut Files) -> Result<()> {
+pub(super) fn write(
+    context: &Context<'_>,
+    programs: &Programs<'_>,
+    files: &mut Files,
+) -> Result<()> {
     let crons = &context.app.crons;
     if crons.is_empty() {
         return Ok(());
@@ -47,7 +51,11 @@ pub(super) fn write(context: &Context<'_>, programs: &Programs<'_>, files: &mut 
     files.add_config(&format!("/etc/cron.d/{}", context.name()), "`[cron]`", text)?;
     if crons.iter().any(|cron| !cron.environment_files.is_empty()) {
         let path = context.prefix.join(&environment_reader()?);
-        files.add_program(path, "`[cron]`", include_str!("../../templates/with-environment.py"));
+        files.add_program(
+            path,
+            "`[cron]`",
+            include_str!("../../templates/with-environment.py"),
+        );
     }
     Ok(())
 }
@@ -62,43 +70,66 @@ fn job<'a>(context: &'a Context<'_>, programs: &Programs<'_>, cron: &'a Cron) ->
     })
 }
 
-/// A command for cron's shell: in the prefix, as services are, with the job's own variables in front.
+/// A command for cron's shell: in the prefix, as services are, with the job's own variables in
+/// front.
 fn command(context: &Context<'_>, programs: &Programs<'_>, cron: &Cron) -> Result<String> {
     let mut words = Vec::new();
     if !cron.environment_files.is_empty() {
         words.push(format!("{}/{}", context.prefix, environment_reader()?));
         let own = format!("/etc/{}/", context.name());
-        let file = |file: &InstallPath| format!("{}{file}", if file.as_str().starts_with(&own) { "" } else { "-" });
+        let file = |file: &InstallPath| {
+            format!(
+                "{}{file}",
+                if file.as_str().starts_with(&own) {
+                    ""
+                } else {
+                    "-"
+                }
+            )
+        };
         words.extend(cron.environment_files.iter().map(file));
         words.push("--".to_owned());
     }
     words.extend(programs.resolve(&cron.exec)?);
-    let sets_python = cron.env.keys().any(|name| name.starts_with("PYTHON")) || !cron.environment_files.is_empty();
+    let sets_python = cron.env.keys().any(|name| name.starts_with("PYTHON"))
+        || !cron.environment_files.is_empty();
     let own = sets_python.then(|| format!("{CONFIGURED}={}", shell_word(context.prefix.as_str())));
-    let variables = cron.env.iter().map(|(name, value)| format!("{name}={}", shell_word(value)));
+    let variables = cron
+        .env
+        .iter()
+        .map(|(name, value)| format!("{name}={}", shell_word(value)));
     let words = words.iter().map(|word| shell_word(word));
     let line: Vec<String> = own.into_iter().chain(variables).chain(words).collect();
-    // A crontab outlives its package on Debian (`apt remove`), and is no reason to write mails then.
+    // A crontab outlives its package on Debian (`apt remove`), and is no reason to write mails
+    // then.
     let record = shell_word(&format!("{}/.pkgapp/release.json", context.prefix));
     let prefix = shell_word(context.prefix.as_str());
-    let text = format!("[ -e {record} ] || exit 0; cd {prefix} && {}", line.join(" "));
+    let text = format!(
+        "[ -e {record} ] || exit 0; cd {prefix} && {}",
+        line.join(" ")
+    );
     if let Some(c) = text.chars().find(|c| c.is_control() && *c != '\t') {
-        return Err(Error::new(format!("a line of cron's cannot hold the character {c:?}"))
-            .at(cron.exec.at.clone())
-            .hint("write a script and run that"));
+        return Err(
+            Error::new(format!("a line of cron's cannot hold the character {c:?}"))
+                .at(cron.exec.at.clone())
+                .hint("write a script and run that"),
+        );
     }
     // An unescaped `%` ends the command; cron takes the backslash away even between quotes.
     let text = text.replace('%', "\\%");
     if text.len() > COMMAND_LIMIT {
-        return Err(Error::new(format!("the command is {} bytes long, and cron takes {COMMAND_LIMIT}", text.len()))
-            .at(cron.exec.at.clone())
-            .hint("write a script and run that"));
+        return Err(Error::new(format!(
+            "the command is {} bytes long, and cron takes {COMMAND_LIMIT}",
+            text.len()
+        ))
+        .at(cron.exec.at.clone())
+        .hint("write a script and run that"));
     }
     Ok(text)
 }
 
-/// Quotes a word for sh (POSIX, Shell Command Language §2.2.2), with no backslash right before another or before `%`:
-/// of such pairs cron takes one character away.
+/// Quotes a word for sh (POSIX, Shell Command Language §2.2.2), with no backslash right before
+/// another or before `%`: of such pairs cron takes one character away.
 fn shell_word(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:,=@+%".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {

@@ -10,23 +10,32 @@ use super::{Context, Files, render};
 
 /// Writes the file.
 pub(super) fn write(context: &Context<'_>, files: &mut Files) -> Result<()> {
-    let Some(logs) = &context.app.logrotate else { return Ok(()) };
-    files.add_config(&format!("/etc/logrotate.d/{}", context.name()), "`[logrotate]`", text(context, logs)?)
+    let Some(logs) = &context.app.logrotate else {
+        return Ok(());
+    };
+    files.add_config(
+        &format!("/etc/logrotate.d/{}", context.name()),
+        "`[logrotate]`",
+        text(context, logs)?,
+    )
 }
 
 /// Logs that one user owns.
 #[derive(Debug, Serialize)]
 struct Block {
     paths: Vec<String>,
-    /// The user and the group that logrotate renames them as. Without, it does so as root, and refuses directories that
-    /// others than root may write to.
+    /// The user and the group that logrotate renames them as. Without, it does so as root, and
+    /// refuses directories that others than root may write to.
     owner: Option<String>,
 }
 
 fn text(context: &Context<'_>, logs: &Logrotate) -> Result<String> {
     let (units, tell) = match &logs.reopen {
         Reopen::CopyTruncate => (Vec::new(), String::new()),
-        Reopen::Services { names, signal } => (told(context, names.as_deref(), signal.is_some(), logs)?, tell(*signal)),
+        Reopen::Services { names, signal } => (
+            told(context, names.as_deref(), signal.is_some(), logs)?,
+            tell(*signal),
+        ),
     };
     let values = minijinja::context! {
         blocks => blocks(context, logs)?,
@@ -49,7 +58,10 @@ fn blocks(context: &Context<'_>, logs: &Logrotate) -> Result<Vec<Block>> {
         };
         match blocks.iter_mut().find(|block| block.owner == owner) {
             Some(block) => block.paths.push(quoted),
-            None => blocks.push(Block { paths: vec![quoted], owner }),
+            None => blocks.push(Block {
+                paths: vec![quoted],
+                owner,
+            }),
         }
     }
     Ok(blocks)
@@ -103,17 +115,24 @@ fn unit_names(context: &Context<'_>, service: &Service) -> Vec<String> {
     let base = context.unit(&service.name);
     match service.instances {
         None => vec![format!("{base}.service")],
-        Some(count) => (1..=count).map(|number| format!("{base}@{number}.service")).collect(),
+        Some(count) => (1..=count)
+            .map(|number| format!("{base}@{number}.service"))
+            .collect(),
     }
 }
 
 /// A path with its wildcards between quotes, where logrotate knows no escapes.
 fn quoted(path: &InstallPath, logs: &Logrotate) -> Result<String> {
     let text = path.as_str();
-    match text.chars().find(|c| matches!(c, '"' | '\'' | '{' | '}' | '\\' | '#')) {
-        Some(c) => Err(Error::new(format!("logrotate takes no {c:?} in a path, as in `{text}`"))
-            .at(logs.at.clone())
-            .hint("write `?` for the character")),
+    match text
+        .chars()
+        .find(|c| matches!(c, '"' | '\'' | '{' | '}' | '\\' | '#'))
+    {
+        Some(c) => Err(Error::new(format!(
+            "logrotate takes no {c:?} in a path, as in `{text}`"
+        ))
+        .at(logs.at.clone())
+        .hint("write `?` for the character")),
         None => Ok(format!("\"{text}\"")),
     }
 }

@@ -1,10 +1,11 @@
-//! What runs on a host, as files that systemd, cron and logrotate read: from the application's `[service.*]`,
-//! `[timer.*]`, `[cron.*]` and `[logrotate]` to entries of the tree.
+//! What runs on a host, as files that systemd, cron and logrotate read: from the application's
+//! `[service.*]`, `[timer.*]`, `[cron.*]` and `[logrotate]` to entries of the tree.
 //!
-//! One declaration gives the same on every host; what differs between package managers is in the scriptlets, which act
-//! upon the [`Services`] that are returned here. Everything that an application has is named after it: `shop.target`
-//! groups `shop-web.service`, `shop-web.socket`, `shop-report.timer`; `/etc/cron.d/shop`; the user `shop` with
-//! `/var/lib/shop`, `/var/cache/shop` and `/var/log/shop`.
+//! One declaration gives the same on every host; what differs between package managers is in the
+//! scriptlets, which act upon the [`Services`] that are returned here. Everything that an
+//! application has is named after it: `shop.target` groups `shop-web.service`, `shop-web.socket`,
+//! `shop-report.timer`; `/etc/cron.d/shop`; the user `shop` with `/var/lib/shop`, `/var/cache/shop`
+//! and `/var/log/shop`.
 
 mod accounts;
 mod cron;
@@ -32,8 +33,8 @@ pub use users::{SecretFile, SystemUser};
 /// Where units of packages lie, on both kinds of host.
 const UNITS: &str = "/usr/lib/systemd/system";
 
-/// Tells the launchers of the release whose prefix it holds that the variables are the configuration's, and not those of
-/// whoever calls them.
+/// Tells the launchers of the release whose prefix it holds that the variables are the
+/// configuration's, and not those of whoever calls them.
 const CONFIGURED: &str = "PKGAPP_CONFIGURED";
 
 /// What a package's scriptlets act upon.
@@ -43,18 +44,22 @@ pub struct Services {
     pub name: AppName,
     /// Where the release lies.
     pub prefix: InstallPath,
-    /// In the order in which they are started: sockets, services, timers, then the target that groups them.
+    /// In the order in which they are started: sockets, services, timers, then the target that
+    /// groups them.
     pub units: Vec<Unit>,
-    /// Users, each with a group of its name, that are created if they are missing and never deleted.
+    /// Users, each with a group of its name, that are created if they are missing and never
+    /// deleted.
     pub users: Vec<SystemUser>,
     /// More groups, treated alike.
     pub groups: Vec<String>,
-    /// Users that cron runs jobs as, and that become members of the group of their name if the host has them in another one:
-    /// without it they could not read the application's files.
+    /// Users that cron runs jobs as, and that become members of the group of their name if the
+    /// host has them in another one: without it they could not read the application's files.
     pub members: Vec<String>,
-    /// Files of secrets: created empty, 0640 root:GROUP, if they are not there; never overwritten, removed by purge.
+    /// Files of secrets: created empty, 0640 root:GROUP, if they are not there; never overwritten,
+    /// removed by purge.
     pub secrets: Vec<SecretFile>,
-    /// Directories that systemd makes and the package does not own: removed by purge, e.g. `/var/lib/shop`.
+    /// Directories that systemd makes and the package does not own: removed by purge, e.g.
+    /// `/var/lib/shop`.
     pub state: Vec<InstallPath>,
     /// Whether `/usr/lib/sysusers.d/NAME.conf` is in the tree.
     pub has_sysusers: bool,
@@ -79,7 +84,8 @@ pub struct Writable {
     pub group: String,
 }
 
-/// Where a part keeps its data: below `/var/lib`, and in the same way below `/var/cache` and `/var/log`.
+/// Where a part keeps its data: below `/var/lib`, and in the same way below `/var/cache` and
+/// `/var/log`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Home {
     /// The part's unit without its type, e.g. `shop-web`; `cron.purge` for a job of cron's.
@@ -106,10 +112,11 @@ pub struct OwnedFile {
 /// A unit of systemd's and what scriptlets do with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unit {
-    /// The file in `/usr/lib/systemd/system`, e.g. `shop-web.service`, `shop-worker@.service`, `shop.target`.
+    /// The file in `/usr/lib/systemd/system`, e.g. `shop-web.service`, `shop-worker@.service`,
+    /// `shop.target`.
     pub file: String,
-    /// What is enabled and started: the file itself, or `shop-worker@1.service` … of a template. Empty for a timer's own
-    /// service, which the timer starts.
+    /// What is enabled and started: the file itself, or `shop-worker@1.service` … of a template.
+    /// Empty for a timer's own service, which the timer starts.
     pub names: Vec<String>,
     /// What an upgrade does to it.
     pub on_upgrade: OnUpgrade,
@@ -118,10 +125,15 @@ pub struct Unit {
 /// Adds the files of everything that runs to the tree, and the sandbox that it runs in.
 ///
 /// # Errors
-/// A command whose program is not in the release; a value that a file can't carry; a user that can't be made.
+/// A command whose program is not in the release; a value that a file can't carry; a user that
+/// can't be made.
 pub fn insert_into(tree: &mut Tree, app: &App) -> Result<Services> {
-    let context =
-        Context { app, prefix: &app.package.prefix.value, user: default_user(app)?, primary: primary_user(app)? };
+    let context = Context {
+        app,
+        prefix: &app.package.prefix.value,
+        user: default_user(app)?,
+        primary: primary_user(app)?,
+    };
     let programs = Programs::of(tree, context.prefix);
     let mut files = Files::default();
     let units = systemd::write(&context, &programs, &mut files)?;
@@ -152,8 +164,12 @@ pub fn insert_into(tree: &mut Tree, app: &App) -> Result<Services> {
 /// # Errors
 /// As [`insert_into`], but for programs.
 pub fn check(app: &App) -> Result<()> {
-    let context =
-        Context { app, prefix: &app.package.prefix.value, user: default_user(app)?, primary: primary_user(app)? };
+    let context = Context {
+        app,
+        prefix: &app.package.prefix.value,
+        user: default_user(app)?,
+        primary: primary_user(app)?,
+    };
     let mut files = Files::default();
     logrotate::write(&context, &mut files)?;
     users::write(&context, &mut files)?;
@@ -163,13 +179,18 @@ pub fn check(app: &App) -> Result<()> {
     Ok(())
 }
 
-/// Where everything that runs keeps its data. What declares its directories itself looks after them itself.
+/// Where everything that runs keeps its data. What declares its directories itself looks after them
+/// itself.
 fn homes(context: &Context<'_>) -> Result<Vec<Home>> {
     let app = context.app;
     let unit = |name: &PartName| context.unit(name);
     let services = app.services.iter().map(|service| {
         let name = unit(&service.name);
-        let running = if service.instances.is_some() { format!("{name}@*.service") } else { format!("{name}.service") };
+        let running = if service.instances.is_some() {
+            format!("{name}@*.service")
+        } else {
+            format!("{name}.service")
+        };
         (name, &service.process, running)
     });
     let timers = app.timers.iter().map(|timer| {
@@ -179,18 +200,31 @@ fn homes(context: &Context<'_>) -> Result<Vec<Home>> {
     let mut homes = Vec::new();
     for (part, process, running) in services.chain(timers) {
         if process.systemd.contains_key("StateDirectory")
-            || process.relax.iter().any(|name| name.value == "StateDirectory")
+            || process
+                .relax
+                .iter()
+                .any(|name| name.value == "StateDirectory")
         {
             continue;
         }
         let user = context.user(process.user.as_ref())?;
         let (directory, user) = (context.directory(user), user.to_string());
-        homes.push(Home { part, directory, user, units: vec![running] });
+        homes.push(Home {
+            part,
+            directory,
+            user,
+            units: vec![running],
+        });
     }
     for cron in &app.crons {
         let user = context.user(cron.user.as_ref())?;
         let (directory, user) = (context.directory(user), user.to_string());
-        homes.push(Home { part: format!("cron.{}", cron.name), directory, user, units: Vec::new() });
+        homes.push(Home {
+            part: format!("cron.{}", cron.name),
+            directory,
+            user,
+            units: Vec::new(),
+        });
     }
     Ok(homes)
 }
@@ -198,14 +232,22 @@ fn homes(context: &Context<'_>) -> Result<Vec<Home>> {
 /// The links to what the application writes to.
 fn writable(context: &Context<'_>) -> Result<Option<Writable>> {
     let links = crate::writable::links(context.app)?;
-    let Some(user) = context.primary.as_ref().filter(|_| !links.is_empty()) else { return Ok(None) };
-    Ok(Some(Writable { links, user: user.to_string(), group: context.group_of(user)? }))
+    let Some(user) = context.primary.as_ref().filter(|_| !links.is_empty()) else {
+        return Ok(None);
+    };
+    Ok(Some(Writable {
+        links,
+        user: user.to_string(),
+        group: context.group_of(user)?,
+    }))
 }
 
 /// The application's configuration and files of secrets.
 fn owned(tree: &Tree, context: &Context<'_>, secrets: &[SecretFile]) -> Result<Vec<OwnedFile>> {
     let etc = InstallPath::parse(&format!("/etc/{}", context.name()))?;
-    let configured = tree.files().filter(|(path, entry, _)| entry.role == Role::Config && path.below(&etc).is_some());
+    let configured = tree
+        .files()
+        .filter(|(path, entry, _)| entry.role == Role::Config && path.below(&etc).is_some());
     let configured = configured.map(|(path, entry, _)| OwnedFile {
         path: path.clone(),
         mode: entry.mode,
@@ -232,31 +274,53 @@ struct Context<'a> {
 /// Returns the user that is named after the application, if anything runs as it.
 ///
 /// # Errors
-/// A name of the application that is too long for a user, or that of an account which hosts have for something else.
+/// A name of the application that is too long for a user, or that of an account which hosts have
+/// for something else.
 pub fn default_user(app: &App) -> Result<Option<UserName>> {
-    let nameless: Vec<&Location> = runs_as(app).filter(|(user, _)| user.is_none()).map(|(_, at)| at).collect();
+    let nameless: Vec<&Location> = runs_as(app)
+        .filter(|(user, _)| user.is_none())
+        .map(|(_, at)| at)
+        .collect();
     if nameless.is_empty() {
         return Ok(None);
     }
     let name = app.name.as_str();
     let (reason, other) = match UserName::parse(name) {
         Ok(user) if !accounts::is_reserved(name) => return Ok(Some(user)),
-        Ok(_) => ("Debian or Red Hat have for themselves".to_owned(), format!("{name}-app")),
+        Ok(_) => (
+            "Debian or Red Hat have for themselves".to_owned(),
+            format!("{name}-app"),
+        ),
         Err(_) => {
-            let reason = format!("has {} bytes, and a user's name has {} at most", name.len(), UserName::LONGEST);
-            (reason, name.get(..UserName::LONGEST).unwrap_or(name).trim_end_matches('-').to_owned())
+            let reason = format!(
+                "has {} bytes, and a user's name has {} at most",
+                name.len(),
+                UserName::LONGEST
+            );
+            (
+                reason,
+                name.get(..UserName::LONGEST)
+                    .unwrap_or(name)
+                    .trim_end_matches('-')
+                    .to_owned(),
+            )
         }
     };
     let refused = nameless.into_iter().map(|at| {
-        Error::new(format!("this would run as the user `{name}`, which {reason}"))
-            .at(at.clone())
-            .hint(format!("write `user = \"{other}\"`, or give the application another name"))
+        Error::new(format!(
+            "this would run as the user `{name}`, which {reason}"
+        ))
+        .at(at.clone())
+        .hint(format!(
+            "write `user = \"{other}\"`, or give the application another name"
+        ))
     });
     Err(Error::all(refused.collect::<Vec<_>>()).unwrap_or_else(|| Error::bug("a mistake got lost")))
 }
 
-/// Returns the user whose the application's directories are, such as `/var/lib/shop`: the one that is named after it if
-/// anything runs as that, else the first that is declared, and not root if there is a choice.
+/// Returns the user whose the application's directories are, such as `/var/lib/shop`: the one that
+/// is named after it if anything runs as that, else the first that is declared, and not root if
+/// there is a choice.
 ///
 /// # Errors
 /// As [`default_user`].
@@ -264,24 +328,42 @@ pub fn primary_user(app: &App) -> Result<Option<UserName>> {
     let default = default_user(app)?;
     let declared = || runs_as(app).filter_map(|(user, _)| user);
     let named_after = || declared().find(|user| user.as_str() == app.name.as_str());
-    let first =
-        || named_after().or_else(|| declared().find(|user| user.as_str() != "root")).or_else(|| declared().next());
+    let first = || {
+        named_after()
+            .or_else(|| declared().find(|user| user.as_str() != "root"))
+            .or_else(|| declared().next())
+    };
     Ok(default.or_else(|| first().cloned()))
 }
 
-/// Returns the group of a `[config]`, if that is not root's: the one that is declared, else that of the [`primary_user`] if
-/// the group may read it and others may not. Such a file is for the application to read.
+/// Returns the group of a `[config]`, if that is not root's: the one that is declared, else that of
+/// the [`primary_user`] if the group may read it and others may not. Such a file is for the
+/// application to read.
 pub fn config_group(app: &App, file: &ConfigFile) -> Option<String> {
     let is_for_the_group = file.mode & 0o044 == 0o040;
     // A mistake in the names is reported with the services.
-    let own = || primary_user(app).ok().flatten().filter(|user| is_for_the_group && user.as_str() != "root");
-    file.group.clone().or_else(own).map(|group| group.to_string())
+    let own = || {
+        primary_user(app)
+            .ok()
+            .flatten()
+            .filter(|user| is_for_the_group && user.as_str() != "root")
+    };
+    file.group
+        .clone()
+        .or_else(own)
+        .map(|group| group.to_string())
 }
 
 /// What runs, in the order of the file: as whom, if that is declared, and where it stands.
 fn runs_as(app: &App) -> impl Iterator<Item = (Option<&UserName>, &Location)> {
-    let services = app.services.iter().map(|service| (service.process.user.as_ref(), &service.at));
-    let timers = app.timers.iter().map(|timer| (timer.process.user.as_ref(), &timer.at));
+    let services = app
+        .services
+        .iter()
+        .map(|service| (service.process.user.as_ref(), &service.at));
+    let timers = app
+        .timers
+        .iter()
+        .map(|timer| (timer.process.user.as_ref(), &timer.at));
     let crons = app.crons.iter().map(|cron| (cron.user.as_ref(), &cron.at));
     services.chain(timers).chain(crons)
 }
@@ -293,11 +375,13 @@ impl Context<'_> {
 
     /// The user that something runs as.
     fn user<'u>(&'u self, declared: Option<&'u UserName>) -> Result<&'u UserName> {
-        declared.or(self.user.as_ref()).ok_or_else(|| Error::bug("something runs as nobody"))
+        declared
+            .or(self.user.as_ref())
+            .ok_or_else(|| Error::bug("something runs as nobody"))
     }
 
-    /// The name of a user's directories below `/var/lib` and the like. Only one user may own each: systemd would hand
-    /// them over with all that is in them at every start.
+    /// The name of a user's directories below `/var/lib` and the like. Only one user may own each:
+    /// systemd would hand them over with all that is in them at every start.
     fn directory(&self, user: &UserName) -> String {
         match self.primary.as_ref() == Some(user) {
             true => self.name().to_owned(),
@@ -307,7 +391,9 @@ impl Context<'_> {
 
     /// All users that something runs as, each once.
     fn runners(&self) -> Result<Vec<&UserName>> {
-        let mut users = runs_as(self.app).map(|(user, _)| self.user(user)).collect::<Result<Vec<_>>>()?;
+        let mut users = runs_as(self.app)
+            .map(|(user, _)| self.user(user))
+            .collect::<Result<Vec<_>>>()?;
         users.sort();
         users.dedup();
         Ok(users)
@@ -331,18 +417,32 @@ impl Context<'_> {
         Ok(if let [one] = groups[..] { one } else { user }.to_string())
     }
 
-    /// Whose logs lie at a path: the user's in whose directories that is, or who says that it writes there. `None` if
-    /// nothing tells.
+    /// Whose logs lie at a path: the user's in whose directories that is, or who says that it
+    /// writes there. `None` if nothing tells.
     fn owner_of(&self, logs: &InstallPath) -> Result<Option<&UserName>> {
         for user in self.runners()? {
             for base in ["/var/log", "/var/lib", "/var/cache"] {
-                if logs.below(&InstallPath::parse(&format!("{base}/{}", self.directory(user)))?).is_some() {
+                if logs
+                    .below(&InstallPath::parse(&format!(
+                        "{base}/{}",
+                        self.directory(user)
+                    ))?)
+                    .is_some()
+                {
                     return Ok(Some(user));
                 }
             }
         }
-        let writes = |process: &&Process| process.write.iter().any(|path| logs == path || logs.below(path).is_some());
-        self.processes().find(writes).map(|process| self.user(process.user.as_ref())).transpose()
+        let writes = |process: &&Process| {
+            process
+                .write
+                .iter()
+                .any(|path| logs == path || logs.below(path).is_some())
+        };
+        self.processes()
+            .find(writes)
+            .map(|process| self.user(process.user.as_ref()))
+            .transpose()
     }
 
     /// The directories of all of them.
@@ -350,7 +450,10 @@ impl Context<'_> {
         let mut all = Vec::new();
         for user in self.runners()? {
             for base in ["/run", "/var/cache", "/var/lib", "/var/log"] {
-                all.push(InstallPath::parse(&format!("{base}/{}", self.directory(user)))?);
+                all.push(InstallPath::parse(&format!(
+                    "{base}/{}",
+                    self.directory(user)
+                ))?);
             }
         }
         Ok(all)
@@ -363,7 +466,10 @@ impl Context<'_> {
 
     /// The variable `PATH` of everything that runs: the release's own programs first.
     fn path(&self) -> String {
-        format!("{}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", self.prefix)
+        format!(
+            "{}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            self.prefix
+        )
     }
 }
 
@@ -380,24 +486,37 @@ impl Files {
 
     /// Adds a file below `/etc` that is the administrator's once it is there.
     fn add_config(&mut self, path: &str, label: &str, text: String) -> Result<()> {
-        self.0.push((InstallPath::parse(path)?, entry(label, text).config()));
+        self.0
+            .push((InstallPath::parse(path)?, entry(label, text).config()));
         Ok(())
     }
 
     /// Adds a program.
     fn add_program(&mut self, path: InstallPath, label: &str, text: &str) {
-        self.0.push((path, Entry { mode: 0o755, ..entry(label, text.to_owned()) }));
+        self.0.push((
+            path,
+            Entry {
+                mode: 0o755,
+                ..entry(label, text.to_owned())
+            },
+        ));
     }
 
     fn insert_into(self, tree: &mut Tree) -> Result<()> {
-        let refused: Vec<Error> =
-            self.0.into_iter().filter_map(|(path, entry)| tree.insert(path, entry).err()).collect();
+        let refused: Vec<Error> = self
+            .0
+            .into_iter()
+            .filter_map(|(path, entry)| tree.insert(path, entry).err())
+            .collect();
         Error::all(refused).map_or(Ok(()), Err)
     }
 }
 
 fn entry(label: &str, text: String) -> Entry {
-    let origin = Arc::new(Origin { label: label.to_owned(), layer: None });
+    let origin = Arc::new(Origin {
+        label: label.to_owned(),
+        layer: None,
+    });
     Entry::file(Content::memory(text.into_bytes()), 0o644, &origin)
 }
 
@@ -408,7 +527,9 @@ fn render(template: &str, values: minijinja::Value) -> Result<String> {
     environment.set_trim_blocks(true);
     environment.set_lstrip_blocks(true);
     environment.set_keep_trailing_newline(true);
-    environment.render_str(template, values).map_err(|error| Error::bug("a template has a mistake").cause(error))
+    environment
+        .render_str(template, values)
+        .map_err(|error| Error::bug("a template has a mistake").cause(error))
 }
 
 /// The reader of environment files that cron jobs go through, below the prefix.

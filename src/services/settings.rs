@@ -1,7 +1,8 @@
-//! What a service runs with, read back from the unit in its package: for a command that is to run in the same way.
+//! What a service runs with, read back from the unit in its package: for a command that is to run
+//! in the same way.
 //!
-//! Units are read as [`super::systemd`] writes them, one setting a line. A package that somebody else has changed may hold
-//! anything else; it is then taken for what it is, or left out.
+//! Units are read as [`super::systemd`] writes them, one setting a line. A package that somebody
+//! else has changed may hold anything else; it is then taken for what it is, or left out.
 
 use std::collections::BTreeMap;
 
@@ -10,9 +11,18 @@ use crate::name::AppName;
 
 use super::{UNITS, systemd};
 
-/// Whatever makes a unit a service that stays: what it runs, when that counts as started, and when it is run again.
-const OF_SERVICES: [&str; 8] =
-    ["Type", "Sockets", "WorkingDirectory", "PIDFile", "BusName", "NotifyAccess", "RemainAfterExit", "KillMode"];
+/// Whatever makes a unit a service that stays: what it runs, when that counts as started, and when
+/// it is run again.
+const OF_SERVICES: [&str; 8] = [
+    "Type",
+    "Sockets",
+    "WorkingDirectory",
+    "PIDFile",
+    "BusName",
+    "NotifyAccess",
+    "RemainAfterExit",
+    "KillMode",
+];
 
 /// The `[Service]` section of a unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +35,10 @@ pub struct ServiceUnit {
 impl ServiceUnit {
     /// Returns where the unit of a `[service.PART]` or a `[timer.PART]` may lie in a package.
     pub fn paths(app: &AppName, part: &str) -> [String; 2] {
-        [format!("{UNITS}/{app}-{part}.service"), format!("{UNITS}/{app}-{part}@.service")]
+        [
+            format!("{UNITS}/{app}-{part}.service"),
+            format!("{UNITS}/{app}-{part}@.service"),
+        ]
     }
 
     /// Reads a unit.
@@ -36,7 +49,9 @@ impl ServiceUnit {
         for line in text.lines() {
             if line.starts_with('[') {
                 inside = line.trim_end() == "[Service]";
-            } else if let Some((name, value)) = line.split_once('=').filter(|_| inside && !line.starts_with(['#', ';']))
+            } else if let Some((name, value)) = line
+                .split_once('=')
+                .filter(|_| inside && !line.starts_with(['#', ';']))
             {
                 settings.push((name.trim().to_owned(), value.trim().to_owned()));
             }
@@ -46,26 +61,40 @@ impl ServiceUnit {
 
     /// Returns the last value of a setting.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.settings.iter().rev().find(|(its, _)| its == name).map(|(_, value)| value.as_str())
+        self.settings
+            .iter()
+            .rev()
+            .find(|(its, _)| its == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// Returns the variables of `Environment=`, without the number of an instance.
     pub fn environment(&self) -> BTreeMap<String, String> {
-        let lines = self.settings.iter().filter(|(name, _)| name == "Environment");
+        let lines = self
+            .settings
+            .iter()
+            .filter(|(name, _)| name == "Environment");
         let words = lines.flat_map(|(_, value)| words(value));
-        let variables = words
-            .filter_map(|word| Some(word.split_once('=')?).map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let variables = words.filter_map(|word| {
+            Some(word.split_once('=')?).map(|(name, value)| (name.to_owned(), value.to_owned()))
+        });
         variables.filter(|(name, _)| name != "INSTANCE").collect()
     }
 
     /// Returns the files of `EnvironmentFile=`, the later ones stronger.
     pub fn environment_files(&self) -> Vec<String> {
-        let files = self.settings.iter().filter(|(name, _)| name == "EnvironmentFile");
-        files.map(|(_, value)| value.trim_start_matches('-').replace("%%", "%")).collect()
+        let files = self
+            .settings
+            .iter()
+            .filter(|(name, _)| name == "EnvironmentFile");
+        files
+            .map(|(_, value)| value.trim_start_matches('-').replace("%%", "%"))
+            .collect()
     }
 
-    /// Returns the lines that a command takes over which is to run like the service: the user and its groups, directories,
-    /// variables, limits and the sandbox. `relax` names those that it does without.
+    /// Returns the lines that a command takes over which is to run like the service: the user and
+    /// its groups, directories, variables, limits and the sandbox. `relax` names those that it
+    /// does without.
     ///
     /// # Errors
     /// `relax` names what neither this unit nor the sandbox has.
@@ -76,13 +105,21 @@ impl ServiceUnit {
             }
         }
         let kept = |name: &str, value: &str| {
-            let stays = name.starts_with("Exec") || name.starts_with("Restart") || OF_SERVICES.contains(&name);
+            let stays = name.starts_with("Exec")
+                || name.starts_with("Restart")
+                || OF_SERVICES.contains(&name);
             // Files are chosen on the host: the package's own are not in place yet.
-            let elsewhere = name == "EnvironmentFile" || (name == "Environment" && value.starts_with("INSTANCE="));
+            let elsewhere = name == "EnvironmentFile"
+                || (name == "Environment" && value.starts_with("INSTANCE="));
             !stays && !elsewhere && !relax.iter().any(|relaxed| relaxed == name)
         };
-        let lines = self.settings.iter().filter(|(name, value)| kept(name, value));
-        Ok(lines.map(|(name, value)| format!("{name}={value}")).collect())
+        let lines = self
+            .settings
+            .iter()
+            .filter(|(name, value)| kept(name, value));
+        Ok(lines
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect())
     }
 }
 
@@ -109,7 +146,10 @@ fn words(text: &str) -> Vec<String> {
                 Some('t') => push(b"\t"),
                 Some('x') => {
                     let digits: String = chars.by_ref().take(2).collect();
-                    push(&u8::from_str_radix(&digits, 16).map_or_else(|_| digits.into_bytes(), |byte| vec![byte]));
+                    push(
+                        &u8::from_str_radix(&digits, 16)
+                            .map_or_else(|_| digits.into_bytes(), |byte| vec![byte]),
+                    );
                 }
                 Some(other) => push(other.encode_utf8(&mut [0; 4]).as_bytes()),
                 None => push(b"\\"),
@@ -162,10 +202,22 @@ mod tests {
             (unit.file.as_str(), unit.get("User"), unit.get("After")),
             ("shop-web@.service", Some("shop"), None)
         );
-        assert_eq!(unit.environment(), BTreeMap::from([("A".into(), "b".into())]));
-        assert_eq!(unit.environment_files(), ["/etc/shop/50%.env", "/etc/default/shop"]);
+        assert_eq!(
+            unit.environment(),
+            BTreeMap::from([("A".into(), "b".into())])
+        );
+        assert_eq!(
+            unit.environment_files(),
+            ["/etc/shop/50%.env", "/etc/default/shop"]
+        );
         let rest = "User=shop SupplementaryGroups=redis Environment=A=b StateDirectory=shop StateDirectoryMode=0750";
-        let lines = unit.taken_over(&["ProtectSystem".into(), "MemoryMax".into(), "PrivateTmp".into()]).unwrap();
+        let lines = unit
+            .taken_over(&[
+                "ProtectSystem".into(),
+                "MemoryMax".into(),
+                "PrivateTmp".into(),
+            ])
+            .unwrap();
         assert_eq!(lines.join(" "), rest);
         let error = unit.taken_over(&["PrivateTmpp".into()]).unwrap_err();
         assert!(error.to_string().contains("PrivateTmpp"), "{error}");

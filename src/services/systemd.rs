@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::app::{CommandLine, OnUpgrade, PartName, Process, Reload, Restart, Service, ServiceType, Socket, Timer};
+use crate::app::{
+    CommandLine, OnUpgrade, PartName, Process, Reload, Restart, Service, ServiceType, Socket, Timer,
+};
 use crate::error::{Error, Result};
 use crate::path::InstallPath;
 
@@ -18,7 +20,11 @@ const GROWING_PAUSES: u16 = 254;
 const INSTANCE: &str = "{instance}";
 
 /// Writes all units; returns what scriptlets do with them, in the order in which they are started.
-pub(super) fn write(context: &Context<'_>, programs: &Programs<'_>, files: &mut Files) -> Result<Vec<Unit>> {
+pub(super) fn write(
+    context: &Context<'_>,
+    programs: &Programs<'_>,
+    files: &mut Files,
+) -> Result<Vec<Unit>> {
     let app = context.app;
     if app.services.is_empty() && app.timers.is_empty() {
         return Ok(Vec::new());
@@ -28,14 +34,21 @@ pub(super) fn write(context: &Context<'_>, programs: &Programs<'_>, files: &mut 
     let mut mistakes = Vec::new();
     let mut add = |label: String, made: Result<(Unit, String)>| match made {
         Ok((unit, text)) => {
-            mistakes.extend(files.add(&format!("{UNITS}/{}", unit.file), &label, text).err());
+            mistakes.extend(
+                files
+                    .add(&format!("{UNITS}/{}", unit.file), &label, text)
+                    .err(),
+            );
             units.push(unit);
         }
         Err(error) => mistakes.push(error),
     };
     for service in &app.services {
         if let Some(socket) = &service.socket {
-            add(label("service", &service.name), writer.socket(service, socket));
+            add(
+                label("service", &service.name),
+                writer.socket(service, socket),
+            );
         }
     }
     for service in &app.services {
@@ -63,28 +76,42 @@ impl Writer<'_> {
         let base = self.context.unit(&service.name);
         let (file, names) = match service.instances {
             None => (format!("{base}.service"), vec![format!("{base}.service")]),
-            Some(count) => (format!("{base}@.service"), (1..=count).map(|i| format!("{base}@{i}.service")).collect()),
+            Some(count) => (
+                format!("{base}@.service"),
+                (1..=count).map(|i| format!("{base}@{i}.service")).collect(),
+            ),
         };
         let has_instances = service.instances.is_some();
         let mut unit = UnitFile::new();
-        let what = if has_instances { format!("{} %i", service.name) } else { service.name.to_string() };
+        let what = if has_instances {
+            format!("{} %i", service.name)
+        } else {
+            service.name.to_string()
+        };
         self.head(&mut unit, &what, &service.process);
         if service.on_upgrade == OnUpgrade::Keep {
             // systemd ignores it; a push that switches releases without scriptlets reads it.
             unit.set("X-Pkgapp-OnUpgrade", "keep");
         }
         if pauses(service) && !sets(service, &["StartLimitInterval", "StartLimitBurst"]) {
-            // It goes on trying: a service that has been given up stays down when its database comes back, and its socket too.
+            // It goes on trying: a service that has been given up stays down when its database
+            // comes back, and its socket too.
             unit.set("StartLimitIntervalSec", 0);
         }
         if service.socket.is_some() {
-            unit.set("Requires", format!("{base}.socket")).set("After", format!("{base}.socket"));
+            unit.set("Requires", format!("{base}.socket"))
+                .set("After", format!("{base}.socket"));
         }
-        unit.section("Service").set("Type", service_type(service.service_type));
+        unit.section("Service")
+            .set("Type", service_type(service.service_type));
         self.process(&mut unit, &service.process, has_instances)?;
         match &service.reload {
-            Some(Reload::Signal(signal)) => _ = unit.set("ExecReload", format!("/bin/kill -s {signal} $MAINPID")),
-            Some(Reload::Command(line)) => _ = unit.set("ExecReload", self.command(line, has_instances)?),
+            Some(Reload::Signal(signal)) => {
+                _ = unit.set("ExecReload", format!("/bin/kill -s {signal} $MAINPID"))
+            }
+            Some(Reload::Command(line)) => {
+                _ = unit.set("ExecReload", self.command(line, has_instances)?)
+            }
             None => {}
         }
         if service.socket.is_some() && has_instances {
@@ -95,15 +122,25 @@ impl Writer<'_> {
         unit.set("KillMode", "mixed");
         self.confine(&mut unit, &service.process)?;
         self.install(&mut unit);
-        Ok((Unit { file, names, on_upgrade: service.on_upgrade }, unit.text()))
+        Ok((
+            Unit {
+                file,
+                names,
+                on_upgrade: service.on_upgrade,
+            },
+            unit.text(),
+        ))
     }
 
-    /// When it is started again. Pauses grow where every host's systemd can let them grow; an older one would warn of settings
-    /// that it does not know.
+    /// When it is started again. Pauses grow where every host's systemd can let them grow; an older
+    /// one would warn of settings that it does not know.
     fn restarts(&self, unit: &mut UnitFile, service: &Service) {
         unit.set("Restart", restart(service.restart));
         let targets = &self.context.app.package.targets;
-        let can_grow = !targets.is_empty() && targets.iter().all(|target| target.value.systemd >= GROWING_PAUSES);
+        let can_grow = !targets.is_empty()
+            && targets
+                .iter()
+                .all(|target| target.value.systemd >= GROWING_PAUSES);
         if !pauses(service) {
             // systemd gives up after a few times (StartLimitBurst).
             unit.set("RestartSec", "1s");
@@ -112,7 +149,10 @@ impl Writer<'_> {
         } else {
             unit.set("RestartSec", "1s");
             // systemd would make a longer RestartSec= of the user's as short as our longest pause.
-            if !sets(service, &["RestartSec", "RestartSteps", "RestartMaxDelaySec"]) {
+            if !sets(
+                service,
+                &["RestartSec", "RestartSteps", "RestartMaxDelaySec"],
+            ) {
                 unit.set("RestartSteps", 5).set("RestartMaxDelaySec", "20s");
             }
         }
@@ -121,7 +161,10 @@ impl Writer<'_> {
     fn socket(&self, service: &Service, socket: &Socket) -> Result<(Unit, String)> {
         let base = self.context.unit(&service.name);
         let mut unit = UnitFile::new();
-        unit.section("Unit").set("Description", plain(&format!("{} {} socket", self.context.name(), service.name)));
+        unit.section("Unit").set(
+            "Description",
+            plain(&format!("{} {} socket", self.context.name(), service.name)),
+        );
         unit.set("PartOf", self.target_name());
         let is_kept = pauses(service);
         if is_kept {
@@ -133,14 +176,19 @@ impl Writer<'_> {
             Socket::Unix(path) => {
                 let user = self.context.user(service.process.user.as_ref())?;
                 let access = &service.socket_access;
-                let group = access.group.as_ref().or(service.process.group.as_ref()).unwrap_or(user);
+                let group = access
+                    .group
+                    .as_ref()
+                    .or(service.process.group.as_ref())
+                    .unwrap_or(user);
                 unit.set("ListenStream", plain(path.as_str()));
                 unit.set("SocketUser", user).set("SocketGroup", group);
                 unit.set("SocketMode", format!("{:04o}", access.mode));
             }
         }
         if is_kept {
-            // Each attempt to start the service counts, and too many would close the socket for good.
+            // Each attempt to start the service counts, and too many would close the socket for
+            // good.
             unit.set("TriggerLimitIntervalSec", 0);
         }
         if service.instances.is_some() {
@@ -148,7 +196,14 @@ impl Writer<'_> {
         }
         self.install(&mut unit);
         let file = format!("{base}.socket");
-        Ok((Unit { names: vec![file.clone()], file, on_upgrade: OnUpgrade::Keep }, unit.text()))
+        Ok((
+            Unit {
+                names: vec![file.clone()],
+                file,
+                on_upgrade: OnUpgrade::Keep,
+            },
+            unit.text(),
+        ))
     }
 
     /// The service of a timer.
@@ -159,12 +214,22 @@ impl Writer<'_> {
         self.process(&mut unit, &timer.process, false)?;
         self.confine(&mut unit, &timer.process)?;
         let file = format!("{}.service", self.context.unit(&timer.name));
-        Ok((Unit { file, names: Vec::new(), on_upgrade: OnUpgrade::Keep }, unit.text()))
+        Ok((
+            Unit {
+                file,
+                names: Vec::new(),
+                on_upgrade: OnUpgrade::Keep,
+            },
+            unit.text(),
+        ))
     }
 
     fn timer(&self, timer: &Timer) -> Result<(Unit, String)> {
         let mut unit = UnitFile::new();
-        unit.section("Unit").set("Description", plain(&format!("{} {} timer", self.context.name(), timer.name)));
+        unit.section("Unit").set(
+            "Description",
+            plain(&format!("{} {} timer", self.context.name(), timer.name)),
+        );
         unit.set("PartOf", self.target_name());
         unit.section("Timer").set("OnCalendar", &timer.calendar);
         unit.set("Persistent", if timer.persistent { "yes" } else { "no" });
@@ -173,15 +238,32 @@ impl Writer<'_> {
         }
         self.install(&mut unit);
         let file = format!("{}.timer", self.context.unit(&timer.name));
-        Ok((Unit { names: vec![file.clone()], file, on_upgrade: OnUpgrade::Restart }, unit.text()))
+        Ok((
+            Unit {
+                names: vec![file.clone()],
+                file,
+                on_upgrade: OnUpgrade::Restart,
+            },
+            unit.text(),
+        ))
     }
 
     fn target(&self) -> (Unit, String) {
         let mut unit = UnitFile::new();
-        unit.section("Unit").set("Description", plain(&format!("{}: all that runs", self.context.name())));
+        unit.section("Unit").set(
+            "Description",
+            plain(&format!("{}: all that runs", self.context.name())),
+        );
         unit.section("Install").set("WantedBy", "multi-user.target");
         let file = self.target_name();
-        (Unit { names: vec![file.clone()], file, on_upgrade: OnUpgrade::Keep }, unit.text())
+        (
+            Unit {
+                names: vec![file.clone()],
+                file,
+                on_upgrade: OnUpgrade::Keep,
+            },
+            unit.text(),
+        )
     }
 
     fn target_name(&self) -> String {
@@ -193,12 +275,15 @@ impl Writer<'_> {
     }
 
     fn head(&self, unit: &mut UnitFile, what: &str, process: &Process) {
-        unit.section("Unit").set("Description", format!("{} {what}", self.context.name()));
+        unit.section("Unit")
+            .set("Description", format!("{} {what}", self.context.name()));
         if let Some(homepage) = &self.context.app.homepage {
             unit.set("Documentation", plain(homepage.as_str()));
         }
-        unit.set("PartOf", self.target_name()).set("After", "network.target");
-        unit.set_all("After", &process.after).set_all("Wants", &process.wants);
+        unit.set("PartOf", self.target_name())
+            .set("After", "network.target");
+        unit.set_all("After", &process.after)
+            .set_all("Wants", &process.wants);
     }
 
     /// What services and timers have in common.
@@ -224,12 +309,26 @@ impl Writer<'_> {
         let path = context.path();
         env.insert("PATH", &path);
         env.insert(CONFIGURED, context.prefix.as_str());
-        env.extend(process.env.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-        unit.set_all("Environment", env.into_iter().map(|(name, value)| variable(name, value)));
+        env.extend(
+            process
+                .env
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str())),
+        );
+        unit.set_all(
+            "Environment",
+            env.into_iter().map(|(name, value)| variable(name, value)),
+        );
         if has_instances {
             unit.set("Environment", "INSTANCE=%i");
         }
-        unit.set_all("EnvironmentFile", process.environment_files.iter().map(|file| self.environment_file(file)));
+        unit.set_all(
+            "EnvironmentFile",
+            process
+                .environment_files
+                .iter()
+                .map(|file| self.environment_file(file)),
+        );
         if let Some(limit) = process.limit_nofile {
             unit.set("LimitNOFILE", limit);
         }
@@ -239,22 +338,32 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// What lies elsewhere than in the application's own directory is the administrator's, and may be missing.
+    /// What lies elsewhere than in the application's own directory is the administrator's, and may
+    /// be missing.
     fn environment_file(&self, file: &InstallPath) -> String {
-        let own = file.as_str().starts_with(&format!("/etc/{}/", self.context.name()));
+        let own = file
+            .as_str()
+            .starts_with(&format!("/etc/{}/", self.context.name()));
         format!("{}{}", if own { "" } else { "-" }, plain(file.as_str()))
     }
 
     fn command(&self, line: &CommandLine, has_instances: bool) -> Result<String> {
         let words = self.programs.resolve(line)?;
         let text = command(&words);
-        Ok(if has_instances { text.replace(&format!("\"{INSTANCE}\""), "%i").replace(INSTANCE, "%i") } else { text })
+        Ok(if has_instances {
+            text.replace(&format!("\"{INSTANCE}\""), "%i")
+                .replace(INSTANCE, "%i")
+        } else {
+            text
+        })
     }
 
     /// The directories that it may write to, and the sandbox around the rest.
     fn confine(&self, unit: &mut UnitFile, process: &Process) -> Result<()> {
         let mut settings: Vec<(&str, String)> = Vec::new();
-        let directory = self.context.directory(self.context.user(process.user.as_ref())?);
+        let directory = self
+            .context
+            .directory(self.context.user(process.user.as_ref())?);
         for kind in ["StateDirectory", "CacheDirectory", "LogsDirectory"] {
             settings.push((kind, directory.clone()));
             settings.push(match kind {
@@ -278,8 +387,13 @@ impl Writer<'_> {
             }
         }
         settings.retain(|(name, _)| !process.systemd.contains_key(*name));
-        settings.iter().for_each(|(name, value)| _ = unit.set(name, value));
-        process.systemd.iter().for_each(|(name, value)| _ = unit.set(name, value));
+        settings
+            .iter()
+            .for_each(|(name, value)| _ = unit.set(name, value));
+        process
+            .systemd
+            .iter()
+            .for_each(|(name, value)| _ = unit.set(name, value));
         Ok(())
     }
 }
@@ -290,31 +404,43 @@ fn plain_path(path: &InstallPath) -> String {
 }
 
 fn sandbox() -> impl Iterator<Item = (&'static str, &'static str)> {
-    SANDBOX.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='))
+    SANDBOX
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split_once('='))
 }
 
 /// Checks that the sandbox has a setting.
 pub(super) fn check_relaxed(name: &str) -> Result<()> {
-    if sandbox().any(|(known, _)| known == name) { Ok(()) } else { Err(unknown_setting(name)) }
+    if sandbox().any(|(known, _)| known == name) {
+        Ok(())
+    } else {
+        Err(unknown_setting(name))
+    }
 }
 
 fn unknown_setting(name: &str) -> Error {
     let error = Error::new(format!("`{name}` is nothing that a unit could do without"));
-    let near = sandbox().map(|(known, _)| (strsim::damerau_levenshtein(known, name), known)).min();
+    let near = sandbox()
+        .map(|(known, _)| (strsim::damerau_levenshtein(known, name), known))
+        .min();
     match near {
         Some((distance, near)) if distance <= 3 => error.hint(format!("did you mean `{near}`?")),
         _ => error.hint("`pkgapp render` shows the settings of each unit"),
     }
 }
 
-/// Whether there is a pause between a failure and the next start, so that trying for ever does no harm.
+/// Whether there is a pause between a failure and the next start, so that trying for ever does no
+/// harm.
 fn pauses(service: &Service) -> bool {
     matches!(service.restart, Restart::Always | Restart::OnFailure)
 }
 
 /// Whether the user's own lines have one of these settings.
 fn sets(service: &Service, names: &[&str]) -> bool {
-    names.iter().any(|&name| service.process.systemd.contains_key(name))
+    names
+        .iter()
+        .any(|&name| service.process.systemd.contains_key(name))
 }
 
 fn service_type(value: ServiceType) -> &'static str {

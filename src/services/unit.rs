@@ -8,7 +8,10 @@ pub(super) struct UnitFile(String);
 
 impl UnitFile {
     pub(super) fn new() -> Self {
-        Self("# Made by pkgapp. Change it with `systemctl edit`: an upgrade replaces this file.\n".to_owned())
+        Self(
+            "# Made by pkgapp. Change it with `systemctl edit`: an upgrade replaces this file.\n"
+                .to_owned(),
+        )
     }
 
     pub(super) fn section(&mut self, name: &str) -> &mut Self {
@@ -28,7 +31,9 @@ impl UnitFile {
         name: &str,
         values: impl IntoIterator<Item = T>,
     ) -> &mut Self {
-        values.into_iter().for_each(|value| _ = self.set(name, value));
+        values
+            .into_iter()
+            .for_each(|value| _ = self.set(name, value));
         self
     }
 
@@ -42,7 +47,8 @@ pub(crate) fn plain(text: &str) -> String {
     text.replace('%', "%%")
 }
 
-/// Quotes a word where words are split: quotes, backslashes and control characters as in C, and `%` doubled.
+/// Quotes a word where words are split: quotes, backslashes and control characters as in C, and `%`
+/// doubled.
 pub(crate) fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "_-./:,=@+%".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {
@@ -64,8 +70,8 @@ pub(crate) fn quoted(word: &str) -> String {
     text
 }
 
-/// A command as `ExecStart=` takes it: besides quoting, `$` is doubled, or variables would be put in. The program itself
-/// is not searched for variables.
+/// A command as `ExecStart=` takes it: besides quoting, `$` is doubled, or variables would be put
+/// in. The program itself is not searched for variables.
 pub(crate) fn command(words: &[String]) -> String {
     let mut line = String::new();
     for (index, word) in words.iter().enumerate() {

@@ -55,7 +55,8 @@ pub struct SecretFile {
     pub group: String,
 }
 
-/// A job of cron's, and the name of the directories that are its user's: what an upgrade compares with its own.
+/// A job of cron's, and the name of the directories that are its user's: what an upgrade compares
+/// with its own.
 #[derive(Debug, Serialize)]
 struct Job {
     name: String,
@@ -70,8 +71,9 @@ struct Directory {
     group: String,
 }
 
-/// Writes the configuration of systemd-sysusers and systemd-tmpfiles; returns the accounts. Those of a distribution are
-/// made only where it lacks them, and never declared: what they look like is the distribution's to say.
+/// Writes the configuration of systemd-sysusers and systemd-tmpfiles; returns the accounts. Those
+/// of a distribution are made only where it lacks them, and never declared: what they look like is
+/// the distribution's to say.
 pub(super) fn write(context: &Context<'_>, files: &mut Files) -> Result<Accounts> {
     let accounts = accounts(context)?;
     let name = context.name();
@@ -80,50 +82,93 @@ pub(super) fn write(context: &Context<'_>, files: &mut Files) -> Result<Accounts
         let groups: Vec<&String> = accounts.own_groups().collect();
         let values = minijinja::context! { app => name, users, groups };
         let text = render(include_str!("../../templates/sysusers.conf"), values)?;
-        files.add(&format!("/usr/lib/sysusers.d/{name}.conf"), "the application's users", text)?;
+        files.add(
+            &format!("/usr/lib/sysusers.d/{name}.conf"),
+            "the application's users",
+            text,
+        )?;
     }
     let directories = directories(context)?;
     if !directories.is_empty() {
         let job = |cron: &crate::app::Cron| {
             let directory = context.directory(context.user(cron.user.as_ref())?);
-            Ok(Job { name: cron.name.to_string(), directory })
+            Ok(Job {
+                name: cron.name.to_string(),
+                directory,
+            })
         };
-        let jobs = context.app.crons.iter().map(job).collect::<Result<Vec<_>>>()?;
+        let jobs = context
+            .app
+            .crons
+            .iter()
+            .map(job)
+            .collect::<Result<Vec<_>>>()?;
         let values = minijinja::context! { directories => &directories, jobs => &jobs };
         let text = render(include_str!("../../templates/tmpfiles.conf"), values)?;
-        files.add(&format!("/usr/lib/tmpfiles.d/{name}.conf"), "the application's directories", text)?;
+        files.add(
+            &format!("/usr/lib/tmpfiles.d/{name}.conf"),
+            "the application's directories",
+            text,
+        )?;
     }
-    Ok(Accounts { has_directories: !directories.is_empty(), ..accounts })
+    Ok(Accounts {
+        has_directories: !directories.is_empty(),
+        ..accounts
+    })
 }
 
-/// All that runs as somebody else than root, owners of configuration, and the groups that anything names.
+/// All that runs as somebody else than root, owners of configuration, and the groups that anything
+/// names.
 fn accounts(context: &Context<'_>) -> Result<Accounts> {
     let app = context.app;
     let runners = context.runners()?;
     let owners = app.configs.iter().filter_map(|file| file.owner.as_ref());
     let mut users = Vec::new();
-    for user in runners.iter().copied().chain(owners).filter(|user| user.as_str() != "root") {
+    for user in runners
+        .iter()
+        .copied()
+        .chain(owners)
+        .filter(|user| user.as_str() != "root")
+    {
         let home = match is_reserved(user.as_str()) {
             true => "/nonexistent".to_owned(),
             false => format!("/var/lib/{}", context.directory(user)),
         };
-        users.push(SystemUser { name: user.to_string(), home: InstallPath::parse(&home)? });
+        users.push(SystemUser {
+            name: user.to_string(),
+            home: InstallPath::parse(&home)?,
+        });
     }
     users.sort_by(|a, b| a.name.cmp(&b.name));
     users.dedup();
 
-    let of_processes = context.processes().filter_map(|process| process.group.as_ref());
-    let of_sockets = app.services.iter().filter_map(|service| service.socket_access.group.as_ref());
+    let of_processes = context
+        .processes()
+        .filter_map(|process| process.group.as_ref());
+    let of_sockets = app
+        .services
+        .iter()
+        .filter_map(|service| service.socket_access.group.as_ref());
     let of_configs = app.configs.iter().filter_map(|file| file.group.as_ref());
-    let is_new = |group: &&UserName| group.as_str() != "root" && users.iter().all(|user| user.name != group.as_str());
+    let is_new = |group: &&UserName| {
+        group.as_str() != "root" && users.iter().all(|user| user.name != group.as_str())
+    };
     let named = of_processes.chain(of_sockets).chain(of_configs);
     let groups: BTreeSet<String> = named.filter(is_new).map(ToString::to_string).collect();
-    Ok(Accounts { users, groups: groups.into_iter().collect(), members: members(context)?, has_directories: false })
+    Ok(Accounts {
+        users,
+        groups: groups.into_iter().collect(),
+        members: members(context)?,
+        has_directories: false,
+    })
 }
 
 /// Users of cron jobs for whose group there are files. Units name the group themselves.
 fn members(context: &Context<'_>) -> Result<Vec<String>> {
-    let mut groups: BTreeSet<String> = secrets(context)?.into_iter().map(|secret| secret.group).collect();
+    let mut groups: BTreeSet<String> = secrets(context)?
+        .into_iter()
+        .map(|secret| secret.group)
+        .collect();
     for file in &context.app.configs {
         groups.extend(config_group(context.app, file));
     }
@@ -137,14 +182,23 @@ fn members(context: &Context<'_>) -> Result<Vec<String>> {
     Ok(members.into_iter().collect())
 }
 
-/// What systemd does not make when it starts a unit: what cron jobs need, and where sockets lie. A service that found its
-/// directory in `/run` as root's would take it over with the socket in it, whose group is another.
+/// What systemd does not make when it starts a unit: what cron jobs need, and where sockets lie. A
+/// service that found its directory in `/run` as root's would take it over with the socket in it,
+/// whose group is another.
 fn directories(context: &Context<'_>) -> Result<Vec<Directory>> {
     let mut directories = BTreeMap::new();
     let mut add = |base: &str, mode: &'static str, user: &UserName| -> Result<()> {
         let path = InstallPath::parse(&format!("{base}/{}", context.directory(user)))?;
         let (user, group) = (user.to_string(), context.group_of(user)?);
-        directories.insert(path.clone(), Directory { path, mode, user, group });
+        directories.insert(
+            path.clone(),
+            Directory {
+                path,
+                mode,
+                user,
+                group,
+            },
+        );
         Ok(())
     };
     for cron in &context.app.crons {
@@ -156,7 +210,12 @@ fn directories(context: &Context<'_>) -> Result<Vec<Directory>> {
     for service in &context.app.services {
         let user = context.user(service.process.user.as_ref())?;
         if let Some(Socket::Unix(path)) = &service.socket
-            && path.below(&InstallPath::parse(&format!("/run/{}", context.directory(user)))?).is_some()
+            && path
+                .below(&InstallPath::parse(&format!(
+                    "/run/{}",
+                    context.directory(user)
+                ))?)
+                .is_some()
         {
             add("/run", "0755", user)?;
         }
@@ -164,7 +223,8 @@ fn directories(context: &Context<'_>) -> Result<Vec<Directory>> {
     Ok(directories.into_values().collect())
 }
 
-/// Environment files in the application's own directory that are no `[config]`: the administrator writes them.
+/// Environment files in the application's own directory that are no `[config]`: the administrator
+/// writes them.
 pub(super) fn secrets(context: &Context<'_>) -> Result<Vec<SecretFile>> {
     let app = context.app;
     let etc = InstallPath::parse(&format!("/etc/{}", app.name))?;
@@ -172,20 +232,36 @@ pub(super) fn secrets(context: &Context<'_>) -> Result<Vec<SecretFile>> {
         .services
         .iter()
         .map(|service| (&service.process.environment_files, &service.process.user))
-        .chain(app.timers.iter().map(|timer| (&timer.process.environment_files, &timer.process.user)))
-        .chain(app.crons.iter().map(|cron| (&cron.environment_files, &cron.user)));
+        .chain(
+            app.timers
+                .iter()
+                .map(|timer| (&timer.process.environment_files, &timer.process.user)),
+        )
+        .chain(
+            app.crons
+                .iter()
+                .map(|cron| (&cron.environment_files, &cron.user)),
+        );
     let mut secrets = Vec::new();
     for (files, user) in named {
         for file in files {
-            let Some(name) = file.below(&etc) else { continue };
+            let Some(name) = file.below(&etc) else {
+                continue;
+            };
             if app.configs.iter().all(|config| config.name != name) {
                 let group = context.user(user.as_ref())?.to_string();
-                secrets.push(SecretFile { path: file.clone(), group });
+                secrets.push(SecretFile {
+                    path: file.clone(),
+                    group,
+                });
             }
         }
     }
     secrets.sort_by(|a, b| a.path.cmp(&b.path));
-    match secrets.windows(2).find(|pair| pair[0].path == pair[1].path && pair[0].group != pair[1].group) {
+    match secrets
+        .windows(2)
+        .find(|pair| pair[0].path == pair[1].path && pair[0].group != pair[1].group)
+    {
         Some(pair) => Err(Error::new(format!(
             "the secrets in `{}` are read by `{}` and by `{}`, and only one group may",
             pair[0].path, pair[0].group, pair[1].group

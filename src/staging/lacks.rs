@@ -1,9 +1,10 @@
-//! What an application lacks when its own commands run at a build, by what they print: a setting, or a directory that it
-//! writes to.
+//! What an application lacks when its own commands run at a build, by what they print: a setting,
+//! or a directory that it writes to.
 
 use std::path::Path;
 
-/// How frameworks and the standard library say that a variable is not set: the text before its name, and the one after it.
+/// How frameworks and the standard library say that a variable is not set: the text before its
+/// name, and the one after it.
 const UNSET: &[(&str, &str)] = &[
     // `os.environ["NAME"]`.
     ("KeyError: '", "'"),
@@ -24,19 +25,23 @@ pub(super) fn way_out(output: &str, root: &Path) -> Option<String> {
     })
 }
 
-/// A variable that has to be set. That it ends the last line of a traceback is no accident; earlier ones were handled.
+/// A variable that has to be set. That it ends the last line of a traceback is no accident; earlier
+/// ones were handled.
 fn variable(output: &str) -> Option<String> {
     let line = output.trim_end().lines().next_back()?;
     let is_name = |name: &&str| {
         name.starts_with(|c: char| c.is_ascii_uppercase())
-            && name.chars().all(|c| c == '_' || c.is_ascii_uppercase() || c.is_ascii_digit())
+            && name
+                .chars()
+                .all(|c| c == '_' || c.is_ascii_uppercase() || c.is_ascii_digit())
     };
     let name = UNSET.iter().find_map(|(before, after)| {
         let (_, rest) = line.split_once(before)?;
         rest.split_once(after).map(|(name, _)| name).filter(is_name)
     })?;
     // Any dictionary may lack a key.
-    let is_environment = !line.contains("KeyError") || output.contains("environ[") || output.contains("in environ");
+    let is_environment =
+        !line.contains("KeyError") || output.contains("environ[") || output.contains("in environ");
     is_environment.then(|| {
         format!(
             "the command needs the variable `{name}`: below `[build]`, write `env = {{ {name} = \"only-for-the-build\" }}`, or \
@@ -55,14 +60,19 @@ fn directory(output: &str, root: &Path) -> Option<String> {
         false => missing,
     };
     let below = below.strip_prefix("app").ok()?;
-    let parent = below.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = below
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
     match parent.filter(|parent| !root.join("app").join(parent).is_dir()) {
         Some(parent) => Some(format!(
             "if the application writes to `{0}/`, write `writable = [\"{0}/\"]` below `[app]`: that makes it, here and on hosts; \
              if these are files of yours, add them to `include`",
             parent.display()
         )),
-        None => Some(format!("if `{}` is a file of yours, add it to `include` below `[app]`", below.display())),
+        None => Some(format!(
+            "if `{}` is a file of yours, add it to `include` below `[app]`",
+            below.display()
+        )),
     }
 }
 

@@ -1,5 +1,5 @@
-//! Which extras, groups and requirements files ship: those that the project's own deployment installs, and those without
-//! which it has no server or no database driver.
+//! Which extras, groups and requirements files ship: those that the project's own deployment
+//! installs, and those without which it has no server or no database driver.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -10,10 +10,29 @@ use super::project::Project;
 use super::{Pins, pins};
 
 /// Distributions that serve an application of WSGI or ASGI which their command line names.
-const SERVERS: [&str; 8] = ["gunicorn", "uvicorn", "hypercorn", "daphne", "granian", "waitress", "uwsgi", "pyuwsgi"];
+const SERVERS: [&str; 8] = [
+    "gunicorn",
+    "uvicorn",
+    "hypercorn",
+    "daphne",
+    "granian",
+    "waitress",
+    "uwsgi",
+    "pyuwsgi",
+];
 
 /// Names that projects give the one group of what the application itself requires.
-const MAIN_GROUPS: [&str; 9] = ["main", "default", "production", "prod", "app", "runtime", "base", "server", "core"];
+const MAIN_GROUPS: [&str; 9] = [
+    "main",
+    "default",
+    "production",
+    "prod",
+    "app",
+    "runtime",
+    "base",
+    "server",
+    "core",
+];
 
 /// What is chosen.
 #[derive(Debug, Default)]
@@ -46,12 +65,23 @@ impl Choices {
         requires: &BTreeSet<String>,
         code: &Code,
     ) -> Self {
-        let mut choices = Self { groups: groups(project, deployment), ..Self::default() };
+        let mut choices = Self {
+            groups: groups(project, deployment),
+            ..Self::default()
+        };
         for group in &choices.groups {
             choices.brought.extend(project.group(group));
         }
-        let extras = if takes_extras(pins, project) { project.extras() } else { BTreeMap::new() };
-        let offer = Offer { extras, deployment, databases: code.databases() };
+        let extras = if takes_extras(pins, project) {
+            project.extras()
+        } else {
+            BTreeMap::new()
+        };
+        let offer = Offer {
+            extras,
+            deployment,
+            databases: code.databases(),
+        };
         choices.installed(&offer);
         if code.serves() {
             choices.server(&offer, requires);
@@ -60,24 +90,42 @@ impl Choices {
         choices
     }
 
-    /// What the deployment installs. Of drivers for several databases, those for PostgreSQL: the others are compiled, and
-    /// one of them will be used.
+    /// What the deployment installs. Of drivers for several databases, those for PostgreSQL: the
+    /// others are compiled, and one of them will be used.
     fn installed(&mut self, offer: &Offer<'_>) {
         let spelled = |name: &str| name.to_lowercase().replace(['_', '.'], "-");
-        let has =
-            |name: &String, drivers: &[&str]| offer.extras[name].iter().any(|one| drivers.contains(&one.as_str()));
-        let wanted: Vec<String> = offer.deployment.extras.iter().map(|name| spelled(name)).collect();
-        for name in offer.extras.keys().filter(|name| wanted.contains(&spelled(name))) {
+        let has = |name: &String, drivers: &[&str]| {
+            offer.extras[name]
+                .iter()
+                .any(|one| drivers.contains(&one.as_str()))
+        };
+        let wanted: Vec<String> = offer
+            .deployment
+            .extras
+            .iter()
+            .map(|name| spelled(name))
+            .collect();
+        for name in offer
+            .extras
+            .keys()
+            .filter(|name| wanted.contains(&spelled(name)))
+        {
             self.take(name, offer);
         }
         if !offer.deployment.all_extras {
             return;
         }
         let shipped = offer.extras.keys().filter(|name| !is_for_developers(name));
-        let has_postgresql = shipped.clone().any(|name| has(name, Database::Postgresql.drivers()));
+        let has_postgresql = shipped
+            .clone()
+            .any(|name| has(name, Database::Postgresql.drivers()));
         for name in shipped {
-            if has_postgresql && has(name, Database::Mysql.drivers()) && !has(name, Database::Postgresql.drivers()) {
-                self.open.push(format!("for MySQL or MariaDB, add `{name}` to `extras`"));
+            if has_postgresql
+                && has(name, Database::Mysql.drivers())
+                && !has(name, Database::Postgresql.drivers())
+            {
+                self.open
+                    .push(format!("for MySQL or MariaDB, add `{name}` to `extras`"));
             } else {
                 self.take(name, offer);
             }
@@ -87,11 +135,17 @@ impl Choices {
     /// An extra with a server, where there is none otherwise.
     fn server(&mut self, offer: &Offer<'_>, requires: &BTreeSet<String>) {
         let serves = |name: &str| SERVERS.contains(&name);
-        if requires.iter().chain(&self.brought).any(|name| serves(name)) {
+        if requires
+            .iter()
+            .chain(&self.brought)
+            .any(|name| serves(name))
+        {
             return;
         }
         let mut with = offer.extras.iter().filter(|(name, holds)| {
-            !is_for_developers(name) && holds.iter().any(|name| serves(name)) && !self.extras.contains(name)
+            !is_for_developers(name)
+                && holds.iter().any(|name| serves(name))
+                && !self.extras.contains(name)
         });
         // Several may be alternatives, and one of them is a word too many.
         if let (Some((name, _)), None) = (with.next(), with.next()) {
@@ -101,15 +155,29 @@ impl Choices {
 
     /// A driver for the database that the code names.
     fn drivers(&mut self, offer: &Offer<'_>, requires: &BTreeSet<String>) {
-        let others = || offer.databases.iter().filter(|database| !database.drivers().is_empty());
-        let known = [Database::Postgresql, Database::Mysql].map(Database::drivers).concat();
-        if requires.iter().chain(&self.brought).any(|name| known.contains(&name.as_str())) {
+        let others = || {
+            offer
+                .databases
+                .iter()
+                .filter(|database| !database.drivers().is_empty())
+        };
+        let known = [Database::Postgresql, Database::Mysql]
+            .map(Database::drivers)
+            .concat();
+        if requires
+            .iter()
+            .chain(&self.brought)
+            .any(|name| known.contains(&name.as_str()))
+        {
             return;
         }
         let is_certain = others().count() == 1 && !offer.databases.contains(&Database::Sqlite);
         for database in others().copied().collect::<Vec<_>>() {
             let mut with = offer.extras.iter().filter(|(name, holds)| {
-                !is_for_developers(name) && holds.iter().any(|name| database.drivers().contains(&name.as_str()))
+                !is_for_developers(name)
+                    && holds
+                        .iter()
+                        .any(|name| database.drivers().contains(&name.as_str()))
             });
             let extra = with.next().map(|(name, _)| name.clone());
             let name = database.name();
@@ -134,46 +202,70 @@ impl Choices {
     }
 }
 
-/// Whether extras have a meaning: a lock that knows them, or the project that `pkgapp lock` resolves.
+/// Whether extras have a meaning: a lock that knows them, or the project that `pkgapp lock`
+/// resolves.
 fn takes_extras(pins: &Pins, project: &Project) -> bool {
     match pins {
-        Pins::Found(name) | Pins::Elsewhere(name, true) => {
-            ["uv.lock", "poetry.lock", "pdm.lock"].iter().any(|lock| name.ends_with(lock))
-        }
+        Pins::Found(name) | Pins::Elsewhere(name, true) => ["uv.lock", "poetry.lock", "pdm.lock"]
+            .iter()
+            .any(|lock| name.ends_with(lock)),
         Pins::Nothing => project.says("name"),
         Pins::Loose(_) | Pins::Elsewhere(_, false) => false,
     }
 }
 
-/// The groups that ship: what the deployment installs, and without a `[project]` the one that stands for it.
+/// The groups that ship: what the deployment installs, and without a `[project]` the one that
+/// stands for it.
 fn groups(project: &Project, deployment: &Deployment) -> Vec<String> {
     let known = project.groups();
-    let installed: Vec<String> = known.iter().filter(|name| deployment.groups.contains(*name)).cloned().collect();
+    let installed: Vec<String> = known
+        .iter()
+        .filter(|name| deployment.groups.contains(*name))
+        .cloned()
+        .collect();
     if !installed.is_empty() || project.says("name") || project.has_dependencies() {
         return installed;
     }
     let mut shipped = known.iter().filter(|name| !is_for_developers(name));
-    let main = MAIN_GROUPS.iter().find(|name| known.iter().any(|known| known == *name)).map(|name| (*name).to_owned());
-    main.or_else(|| shipped.next().filter(|_| shipped.next().is_none()).cloned()).into_iter().collect()
+    let main = MAIN_GROUPS
+        .iter()
+        .find(|name| known.iter().any(|known| known == *name))
+        .map(|name| (*name).to_owned());
+    main.or_else(|| shipped.next().filter(|_| shipped.next().is_none()).cloned())
+        .into_iter()
+        .collect()
 }
 
-/// The requirements file that the deployment installs, if it is another than the one that was found by its name; and
-/// what the reader should know about the others.
-pub(super) fn requirements(root: &Path, deployment: &Deployment) -> Option<(String, Option<String>)> {
+/// The requirements file that the deployment installs, if it is another than the one that was found
+/// by its name; and what the reader should know about the others.
+pub(super) fn requirements(
+    root: &Path,
+    deployment: &Deployment,
+) -> Option<(String, Option<String>)> {
     let mut files = deployment.requirements.clone();
-    let included: BTreeSet<_> = files.iter().flat_map(|file| pins::included(&root.join(file))).collect();
+    let included: BTreeSet<_> = files
+        .iter()
+        .flat_map(|file| pins::included(&root.join(file)))
+        .collect();
     files.retain(|file| !included.contains(&root.join(file)));
     let drives = |file: &String, database: Database| {
         let names = pins::named(&root.join(file));
-        names.iter().any(|name| database.drivers().contains(&name.as_str()))
+        names
+            .iter()
+            .any(|name| database.drivers().contains(&name.as_str()))
     };
     match &files[..] {
         [] => None,
         [only] => Some((only.clone(), None)),
         several => {
-            let one = several.iter().find(|file| drives(file, Database::Postgresql)).unwrap_or(&several[0]);
+            let one = several
+                .iter()
+                .find(|file| drives(file, Database::Postgresql))
+                .unwrap_or(&several[0]);
             let all = several.join(" ");
-            let told = format!("the project's own deployment installs more: `pkgapp lock {all}` pins all of it");
+            let told = format!(
+                "the project's own deployment installs more: `pkgapp lock {all}` pins all of it"
+            );
             Some((one.clone(), Some(told)))
         }
     }

@@ -1,7 +1,8 @@
-//! What a project's own Dockerfile, compose files, Procfile and units say of how it runs: what they install of it, and
-//! which server they start.
+//! What a project's own Dockerfile, compose files, Procfile and units say of how it runs: what they
+//! install of it, and which server they start.
 //!
-//! Shell is read as far as words go. What a variable decides is left out, and so are files for developers and tests.
+//! Shell is read as far as words go. What a variable decides is left out, and so are files for
+//! developers and tests.
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
@@ -11,8 +12,17 @@ use walkdir::{DirEntry, WalkDir};
 use super::pins;
 
 /// Directories at the top that may describe a deployment.
-const PLACES: [&str; 9] =
-    ["docker", ".docker", "deploy", "deployment", "scripts", "systemd", "packaging", "compose", "contrib"];
+const PLACES: [&str; 9] = [
+    "docker",
+    ".docker",
+    "deploy",
+    "deployment",
+    "scripts",
+    "systemd",
+    "packaging",
+    "compose",
+    "contrib",
+];
 
 /// How deep they are searched, how many files count, and how large one may be.
 const DEEPEST: usize = 8;
@@ -43,7 +53,15 @@ const FOR_DEVELOPERS: [&str; 19] = [
 ];
 
 /// Programs that serve an application which their command line names.
-const SERVERS: [&str; 7] = ["gunicorn", "uvicorn", "hypercorn", "daphne", "granian", "waitress-serve", "uwsgi"];
+const SERVERS: [&str; 7] = [
+    "gunicorn",
+    "uvicorn",
+    "hypercorn",
+    "daphne",
+    "granian",
+    "waitress-serve",
+    "uwsgi",
+];
 
 /// What the files say.
 #[derive(Debug, Default)]
@@ -66,9 +84,18 @@ impl Deployment {
     /// Reads the files of a tree; what can't be read says nothing.
     pub(super) fn read(root: &Path) -> Self {
         let mut deployment = Self::default();
-        let is_wanted = |entry: &DirEntry| entry.depth() == 0 || is_place(entry) && !is_for_developers(&name_of(entry));
-        let walk = WalkDir::new(root).max_depth(DEEPEST).sort_by_file_name().into_iter().filter_entry(is_wanted);
-        let files = walk.filter_map(Result::ok).filter(describes).take(MOST_FILES);
+        let is_wanted = |entry: &DirEntry| {
+            entry.depth() == 0 || is_place(entry) && !is_for_developers(&name_of(entry))
+        };
+        let walk = WalkDir::new(root)
+            .max_depth(DEEPEST)
+            .sort_by_file_name()
+            .into_iter()
+            .filter_entry(is_wanted);
+        let files = walk
+            .filter_map(Result::ok)
+            .filter(describes)
+            .take(MOST_FILES);
         for file in files {
             let text = pins::text(file.path()).unwrap_or_default();
             for words in commands(&text) {
@@ -79,7 +106,10 @@ impl Deployment {
     }
 
     fn command(&mut self, root: &Path, words: &[String]) {
-        let names: Vec<&str> = words.iter().map(|word| word.rsplit('/').next().unwrap_or(word)).collect();
+        let names: Vec<&str> = words
+            .iter()
+            .map(|word| word.rsplit('/').next().unwrap_or(word))
+            .collect();
         if let Some(at) = names.iter().position(|name| SERVERS.contains(name))
             && words[..at].iter().all(|word| !word.contains("install"))
         {
@@ -90,15 +120,21 @@ impl Deployment {
             && self.celery.is_none()
             && words[at..].iter().any(|word| word == "worker")
         {
-            let value = |options: [&str; 2]| option_value(&words[at..], options).filter(|value| !value.contains('$'));
+            let value = |options: [&str; 2]| {
+                option_value(&words[at..], options).filter(|value| !value.contains('$'))
+            };
             self.celery = value(["-A", "--app"]).map(|app| (app, value(["-Q", "--queues"])));
         }
         let installs = |tools: &[&str], verbs: &[&str]| {
-            names.windows(2).position(|pair| tools.contains(&pair[0]) && verbs.contains(&pair[1])).map(|at| at + 2)
+            names
+                .windows(2)
+                .position(|pair| tools.contains(&pair[0]) && verbs.contains(&pair[1]))
+                .map(|at| at + 2)
         };
         if let Some(at) = installs(&["pip", "pip3"], &["install", "wheel"]) {
             self.pip(root, &words[at..]);
-        } else if let Some(at) = installs(&["uv", "poetry", "pdm"], &["sync", "export", "install"]) {
+        } else if let Some(at) = installs(&["uv", "poetry", "pdm"], &["sync", "export", "install"])
+        {
             self.project_tool(&words[at..]);
         }
     }
@@ -107,7 +143,9 @@ impl Deployment {
     fn pip(&mut self, root: &Path, arguments: &[String]) {
         let mut arguments = arguments.iter();
         while let Some(word) = arguments.next() {
-            let (option, value) = word.split_once('=').map_or((word.as_str(), None), |(o, v)| (o, Some(v.to_owned())));
+            let (option, value) = word
+                .split_once('=')
+                .map_or((word.as_str(), None), |(o, v)| (o, Some(v.to_owned())));
             let mut value = || value.clone().or_else(|| arguments.next().cloned());
             match option {
                 "-r" | "--requirement" | "--requirements" => {
@@ -119,8 +157,16 @@ impl Deployment {
                 }
                 "--group" => self.groups.extend(value().filter(|name| is_shipped(name))),
                 _ if word.starts_with("./[") || word.starts_with(".[") => {
-                    let extras = word.split_once('[').map_or("", |(_, extras)| extras).trim_end_matches(']');
-                    self.extras.extend(extras.split(',').filter(|name| is_shipped(name)).map(str::to_owned));
+                    let extras = word
+                        .split_once('[')
+                        .map_or("", |(_, extras)| extras)
+                        .trim_end_matches(']');
+                    self.extras.extend(
+                        extras
+                            .split(',')
+                            .filter(|name| is_shipped(name))
+                            .map(str::to_owned),
+                    );
                 }
                 _ => {}
             }
@@ -131,7 +177,9 @@ impl Deployment {
     fn project_tool(&mut self, arguments: &[String]) {
         let mut arguments = arguments.iter();
         while let Some(word) = arguments.next() {
-            let (option, value) = word.split_once('=').map_or((word.as_str(), None), |(o, v)| (o, Some(v.to_owned())));
+            let (option, value) = word
+                .split_once('=')
+                .map_or((word.as_str(), None), |(o, v)| (o, Some(v.to_owned())));
             if option == "--all-extras" {
                 self.all_extras = true;
             }
@@ -140,23 +188,38 @@ impl Deployment {
                 "--group" | "--with" | "--only" | "--only-group" | "-G" => &mut self.groups,
                 _ => continue,
             };
-            let names = value.or_else(|| arguments.next().cloned()).unwrap_or_default();
-            into.extend(names.split([',', ' ']).filter(|name| is_shipped(name)).map(str::to_owned));
+            let names = value
+                .or_else(|| arguments.next().cloned())
+                .unwrap_or_default();
+            into.extend(
+                names
+                    .split([',', ' '])
+                    .filter(|name| is_shipped(name))
+                    .map(str::to_owned),
+            );
         }
     }
 }
 
 /// The value of an option: `-Q a,b`, `--queues a,b`, `--queues=a,b`.
 fn option_value(words: &[String], options: [&str; 2]) -> Option<String> {
-    words.iter().enumerate().find_map(|(at, word)| match word.split_once('=') {
-        Some((option, value)) => options.contains(&option).then(|| value.to_owned()),
-        None => words.get(at + 1).filter(|_| options.contains(&word.as_str())).cloned(),
-    })
+    words
+        .iter()
+        .enumerate()
+        .find_map(|(at, word)| match word.split_once('=') {
+            Some((option, value)) => options.contains(&option).then(|| value.to_owned()),
+            None => words
+                .get(at + 1)
+                .filter(|_| options.contains(&word.as_str()))
+                .cloned(),
+        })
 }
 
 /// Whether a name has a word that means developers, tests or documentation.
 pub(super) fn is_for_developers(name: &str) -> bool {
-    name.to_lowercase().split(['.', '-', '_', '/']).any(|word| FOR_DEVELOPERS.contains(&word))
+    name.to_lowercase()
+        .split(['.', '-', '_', '/'])
+        .any(|word| FOR_DEVELOPERS.contains(&word))
 }
 
 fn is_shipped(name: &str) -> bool {
@@ -176,18 +239,25 @@ fn describes(entry: &DirEntry) -> bool {
     let name = name_of(entry).to_lowercase();
     let is_compose = (name.starts_with("docker-compose") || name.starts_with("compose"))
         && (name.ends_with(".yml") || name.ends_with(".yaml"));
-    let is_image = name.contains("dockerfile") && !name.ends_with(".dockerignore") || name.contains("containerfile");
+    let is_image = name.contains("dockerfile") && !name.ends_with(".dockerignore")
+        || name.contains("containerfile");
     let is_started = name == "procfile" || name.ends_with(".service");
-    let is_script = name.ends_with(".sh") || name == "run" && entry.depth() > 1 || name.contains("entrypoint");
+    let is_script =
+        name.ends_with(".sh") || name == "run" && entry.depth() > 1 || name.contains("entrypoint");
     entry.file_type().is_file()
         && (is_compose || is_image || is_started || is_script)
-        && entry.metadata().is_ok_and(|metadata| metadata.len() <= LARGEST)
+        && entry
+            .metadata()
+            .is_ok_and(|metadata| metadata.len() <= LARGEST)
 }
 
 /// The commands in a text, as words.
 fn commands(text: &str) -> Vec<Vec<String>> {
     let text = text.replace("\\\n", " ");
-    let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
+    let lines = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.starts_with('#'));
     let parts = lines.flat_map(|line| line.split("&&").flat_map(|part| part.split([';', '|'])));
     parts.map(words).filter(|words| !words.is_empty()).collect()
 }
@@ -195,9 +265,17 @@ fn commands(text: &str) -> Vec<Vec<String>> {
 /// The words of a command, without the quotes around them; those of a list in JSON, too.
 fn words(command: &str) -> Vec<String> {
     let is_list = command.contains("[\"") || command.contains("['") || command.contains("[ \"");
-    let plain = if is_list { command.replace(['[', ']', ','], " ") } else { command.to_owned() };
+    let plain = if is_list {
+        command.replace(['[', ']', ','], " ")
+    } else {
+        command.to_owned()
+    };
     let bare = |word: &str| word.trim_matches(['"', '\'']).to_owned();
-    plain.split_whitespace().map(bare).filter(|word| !word.is_empty()).collect()
+    plain
+        .split_whitespace()
+        .map(bare)
+        .filter(|word| !word.is_empty())
+        .collect()
 }
 
 /// A requirements file of the tree, where the path in an image ends like it.
@@ -205,7 +283,9 @@ fn requirements_file(root: &Path, file: &str) -> Option<String> {
     if file.contains('$') || is_for_developers(file) {
         return None;
     }
-    let parts = Path::new(file).components().filter(|part| matches!(part, Component::Normal(_)));
+    let parts = Path::new(file)
+        .components()
+        .filter(|part| matches!(part, Component::Normal(_)));
     let parts: Vec<Component> = parts.collect();
     let ends = (0..parts.len()).map(|from| parts[from..].iter().collect::<PathBuf>());
     let found = ends.into_iter().find(|path| root.join(path).is_file())?;

@@ -48,13 +48,26 @@ pub struct Writes {
 }
 
 impl Writes {
-    /// Sorts what is written: a wheel's files lie where nothing can be writable, and variables move them from there.
+    /// Sorts what is written: a wheel's files lie where nothing can be writable, and variables move
+    /// them from there.
     pub(super) fn of(root: &Path, written: Vec<Written>, code: &Code, is_wheel: bool) -> Self {
         let mut writes = Self::default();
-        for Written { path, by, is_relative, variable } in written {
+        for Written {
+            path,
+            by,
+            is_relative,
+            variable,
+        } in written
+        {
             if is_wheel {
-                if let Some((variable, default)) = variable.filter(|(_, default)| is_new(root, default)) {
-                    let name = default.rsplit('/').next().unwrap_or_default().trim_start_matches('.');
+                if let Some((variable, default)) =
+                    variable.filter(|(_, default)| is_new(root, default))
+                {
+                    let name = default
+                        .rsplit('/')
+                        .next()
+                        .unwrap_or_default()
+                        .trim_start_matches('.');
                     writes.variables.insert(variable, name.to_owned());
                 }
                 continue;
@@ -66,25 +79,38 @@ impl Writes {
             }
         }
         if !is_wheel {
-            writes.perhaps =
-                ignored(root).into_iter().filter(|path| writes.is_another(path) && code.has_path(path)).collect();
+            writes.perhaps = ignored(root)
+                .into_iter()
+                .filter(|path| writes.is_another(path) && code.has_path(path))
+                .collect();
         }
         writes
     }
 
     fn is_another(&self, path: &str) -> bool {
         let plain = |path: &str| format!("{}/", path.trim_end_matches('/'));
-        self.paths
-            .iter()
-            .all(|known| !plain(known).starts_with(&plain(path)) && !plain(path).starts_with(&plain(known)))
+        self.paths.iter().all(|known| {
+            !plain(known).starts_with(&plain(path)) && !plain(path).starts_with(&plain(known))
+        })
     }
 }
 
 /// Why a wheel of the project could not be run: it writes to what would lie in site-packages.
 pub(super) fn keeps_from_a_wheel(root: &Path, written: &[Written]) -> Option<String> {
-    let is_movable = |written: &&Written| written.variable.as_ref().is_some_and(|(_, default)| is_new(root, default));
-    let written = written.iter().filter(|written| !written.is_relative).find(|written| !is_movable(written))?;
-    Some(format!("`{}` writes to `{}`, which a wheel would have in site-packages", written.by, written.path))
+    let is_movable = |written: &&Written| {
+        written
+            .variable
+            .as_ref()
+            .is_some_and(|(_, default)| is_new(root, default))
+    };
+    let written = written
+        .iter()
+        .filter(|written| !written.is_relative)
+        .find(|written| !is_movable(written))?;
+    Some(format!(
+        "`{}` writes to `{}`, which a wheel would have in site-packages",
+        written.by, written.path
+    ))
 }
 
 /// Whether a variable may say another path: there is nothing in the tree that would be missed.
@@ -95,14 +121,25 @@ fn is_new(root: &Path, default: &str) -> bool {
 /// Names in `.gitignore` that mean one path, and none that tools make.
 fn ignored(root: &Path) -> Vec<String> {
     let file = root.join(".gitignore");
-    let text = if file.is_file() { pins::text(&file).unwrap_or_default() } else { String::new() };
+    let text = if file.is_file() {
+        pins::text(&file).unwrap_or_default()
+    } else {
+        String::new()
+    };
     let names = text.lines().map(|line| line.trim().trim_matches('/'));
     let is_path = |name: &&str| {
-        let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || "._-/".contains(c));
+        let is_plain = name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "._-/".contains(c));
         let first = name.split('/').next().unwrap_or_default();
         let is_of_tools = MADE.contains(&first) || first.starts_with(".") && !name.contains("data");
-        let is_text = [".py", ".md", ".log", ".pyc", ".env"].iter().any(|end| name.ends_with(end));
-        let is_text = is_text || name.contains("static") || name.contains("secret") || name.contains("credential");
+        let is_text = [".py", ".md", ".log", ".pyc", ".env"]
+            .iter()
+            .any(|end| name.ends_with(end));
+        let is_text = is_text
+            || name.contains("static")
+            || name.contains("secret")
+            || name.contains("credential");
         name.len() > 2 && is_plain && !is_of_tools && !is_text
     };
     let mut found: Vec<String> = names.filter(is_path).map(str::to_owned).collect();

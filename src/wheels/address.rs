@@ -1,5 +1,6 @@
-//! Addresses of repositories, and the credentials in them, apart: every user of a machine can read what a process was
-//! started with (`/proc/PID/cmdline`), and tools write down the address they were given.
+//! Addresses of repositories, and the credentials in them, apart: every user of a machine can read
+//! what a process was started with (`/proc/PID/cmdline`), and tools write down the address they
+//! were given.
 
 use crate::error::{Error, Result};
 use crate::http::percent_decoded;
@@ -26,7 +27,9 @@ pub(super) struct Credentials {
 
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Credentials").field("origin", &self.origin).finish_non_exhaustive()
+        f.debug_struct("Credentials")
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
     }
 }
 
@@ -34,24 +37,47 @@ impl Address {
     /// Takes a repository's URL apart.
     ///
     /// # Errors
-    /// A name or a password has control characters: a line break would be a second line for those that are told them.
+    /// A name or a password has control characters: a line break would be a second line for those
+    /// that are told them.
     pub(super) fn read(url: &str) -> Result<Self> {
-        let plain = || Self { url: url.to_owned(), credentials: None };
-        let Some((scheme, rest)) = url.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https"))
+        let plain = || Self {
+            url: url.to_owned(),
+            credentials: None,
+        };
+        let Some((scheme, rest)) = url
+            .split_once("://")
+            .filter(|(scheme, _)| matches!(*scheme, "http" | "https"))
         else {
             return Ok(plain());
         };
         let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-        let Some((user, host)) = authority.rsplit_once('@') else { return Ok(plain()) };
+        let Some((user, host)) = authority.rsplit_once('@') else {
+            return Ok(plain());
+        };
         let (username, password) = match user.split_once(':') {
-            Some((username, password)) => (percent_decoded(username), Some(percent_decoded(password))),
+            Some((username, password)) => {
+                (percent_decoded(username), Some(percent_decoded(password)))
+            }
             None => (percent_decoded(user), None),
         };
-        if [Some(&username), password.as_ref()].into_iter().flatten().any(|text| text.contains(char::is_control)) {
-            return Err(Error::new("the credentials in its address have control characters"));
+        if [Some(&username), password.as_ref()]
+            .into_iter()
+            .flatten()
+            .any(|text| text.contains(char::is_control))
+        {
+            return Err(Error::new(
+                "the credentials in its address have control characters",
+            ));
         }
         let origin = format!("{scheme}://{host}");
-        Ok(Self { url: format!("{origin}{path}"), credentials: Some(Credentials { origin, username, password }) })
+        Ok(Self {
+            url: format!("{origin}{path}"),
+            credentials: Some(Credentials {
+                origin,
+                username,
+                password,
+            }),
+        })
     }
 }
 
@@ -62,23 +88,64 @@ mod tests {
     #[test]
     fn credentials_are_taken_out_of_http_addresses() {
         for (url, expected, user, password) in [
-            ("https://u:p@h.example/a.git", "https://h.example/a.git", "u", Some("p")),
-            ("https://token@h.example:8443", "https://h.example:8443", "token", None),
-            ("http://:p@[::1]:80/a?b@c", "http://[::1]:80/a?b@c", "", Some("p")),
+            (
+                "https://u:p@h.example/a.git",
+                "https://h.example/a.git",
+                "u",
+                Some("p"),
+            ),
+            (
+                "https://token@h.example:8443",
+                "https://h.example:8443",
+                "token",
+                None,
+            ),
+            (
+                "http://:p@[::1]:80/a?b@c",
+                "http://[::1]:80/a?b@c",
+                "",
+                Some("p"),
+            ),
             // RFC 3986 has only `%40` there, git and pip take both.
-            ("https://me@work:a%2Fb%3A:c@h.example/", "https://h.example/", "me@work", Some("a/b::c")),
+            (
+                "https://me@work:a%2Fb%3A:c@h.example/",
+                "https://h.example/",
+                "me@work",
+                Some("a/b::c"),
+            ),
         ] {
             let address = Address::read(url).unwrap();
             assert_eq!(address.url, expected);
             let credentials = address.credentials.unwrap();
             assert!(expected.starts_with(&credentials.origin), "{credentials:?}");
-            assert_eq!((credentials.username.as_str(), credentials.password.as_deref()), (user, password), "{url}");
+            assert_eq!(
+                (
+                    credentials.username.as_str(),
+                    credentials.password.as_deref()
+                ),
+                (user, password),
+                "{url}"
+            );
             assert!(!format!("{credentials:?}").contains(user) || user.is_empty());
         }
-        for url in ["https://h.example/a@b", "ssh://git@h.example/a", "git@h.example:a/b", "file:///a@b"] {
-            assert_eq!(Address::read(url).unwrap(), Address { url: url.to_owned(), credentials: None });
+        for url in [
+            "https://h.example/a@b",
+            "ssh://git@h.example/a",
+            "git@h.example:a/b",
+            "file:///a@b",
+        ] {
+            assert_eq!(
+                Address::read(url).unwrap(),
+                Address {
+                    url: url.to_owned(),
+                    credentials: None
+                }
+            );
         }
-        for url in ["https://u%0Ahost=evil:p@h.example/", "https://u:p%00@h.example/"] {
+        for url in [
+            "https://u%0Ahost=evil:p@h.example/",
+            "https://u:p%00@h.example/",
+        ] {
             assert!(Address::read(url).is_err(), "{url}");
         }
     }

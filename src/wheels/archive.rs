@@ -1,9 +1,10 @@
-//! A wheel as a file, read as if it came from an enemy (PEP 427, binary distribution format; APPNOTE.TXT for zip).
+//! A wheel as a file, read as if it came from an enemy (PEP 427, binary distribution format;
+//! APPNOTE.TXT for zip).
 //!
-//! [`Archive::open`] looks at the archive's directory and at the few files that describe it, and refuses what can't be
-//! installed by the book. [`Archive::for_each_file`] hands out the content, and fails at the end of a member that is
-//! not what RECORD says: neither pip nor uv compares these hashes. A wheel is read to its end once, when it enters the
-//! cache ([`Archive::verify`]).
+//! [`Archive::open`] looks at the archive's directory and at the few files that describe it, and
+//! refuses what can't be installed by the book. [`Archive::for_each_file`] hands out the content,
+//! and fails at the end of a member that is not what RECORD says: neither pip nor uv compares these
+//! hashes. A wheel is read to its end once, when it enters the cache ([`Archive::verify`]).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
@@ -31,8 +32,8 @@ pub(super) const MAX_UNPACKED: u64 = 8 << 30;
 /// Most members of a wheel; the largest on PyPI have some ten thousand.
 const MAX_MEMBERS: usize = 200_000;
 
-/// How many times its own size a wheel may be when unpacked, once it is past [`FREE_UNPACKED`]. Text gives about 10,
-/// deflate's limit is 1032.
+/// How many times its own size a wheel may be when unpacked, once it is past [`FREE_UNPACKED`].
+/// Text gives about 10, deflate's limit is 1032.
 pub(super) const MAX_RATIO: u64 = 250;
 
 /// Bytes below which the ratio says nothing: a small file of zeros is no attack.
@@ -64,7 +65,8 @@ pub struct Member {
     pub executable: bool,
     /// Length in bytes.
     pub size: u64,
-    /// What RECORD says of it; `None` for RECORD itself, its signatures, and files under another hash than SHA-256.
+    /// What RECORD says of it; `None` for RECORD itself, its signatures, and files under another
+    /// hash than SHA-256.
     pub sha256: Option<Sha256Sum>,
     hash: Option<RecordHash>,
     index: usize,
@@ -100,23 +102,31 @@ enum RecordHash {
 }
 
 impl Archive {
-    /// Opens a wheel and checks everything that can be checked without reading its payload: names, kinds and sizes of
-    /// the members, `.dist-info`, WHEEL, METADATA, and that RECORD lists exactly the files that are there.
+    /// Opens a wheel and checks everything that can be checked without reading its payload: names,
+    /// kinds and sizes of the members, `.dist-info`, WHEEL, METADATA, and that RECORD lists
+    /// exactly the files that are there.
     ///
     /// # Errors
     /// Anything that is not by the book; the message names the wheel, the member, and the reason.
     pub fn open(path: &Path, filename: &WheelFilename) -> Result<Self> {
-        let refusal = Refusal { wheel: file_name(path) };
-        let window = || Window::new(fs::open(path)?).context(|| format!("cannot read `{}`", shown(path)));
+        let refusal = Refusal {
+            wheel: file_name(path),
+        };
+        let window =
+            || Window::new(fs::open(path)?).context(|| format!("cannot read `{}`", shown(path)));
         let mut raw = window()?;
         let length = raw.length();
-        let mut zip =
-            ZipArchive::new(window()?).map_err(|error| refusal.whole("it is not a zip archive").cause(error))?;
+        let mut zip = ZipArchive::new(window()?)
+            .map_err(|error| refusal.whole("it is not a zip archive").cause(error))?;
         if zip.offset() != 0 {
-            return Err(refusal.whole(format!("{} bytes stand before the first member", zip.offset())));
+            return Err(refusal.whole(format!(
+                "{} bytes stand before the first member",
+                zip.offset()
+            )));
         }
         let start = zip.central_directory_start();
-        let mut listed = read_directory(&mut raw, start, length).map_err(|why| refusal.whole(why))?;
+        let mut listed =
+            read_directory(&mut raw, start, length).map_err(|why| refusal.whole(why))?;
         let (members, directories) = check_members(&mut zip, &mut listed, start, length, &refusal)?;
         check_local_headers(&mut raw, &listed).map_err(|(name, why)| refusal.member(&name, why))?;
         check_names(&members, &directories, &refusal)?;
@@ -129,7 +139,11 @@ impl Archive {
             members,
             dist_info,
             metadata: Metadata::unknown(filename),
-            wheel_info: WheelInfo { root_is_purelib: true, tags: Vec::new(), generator: None },
+            wheel_info: WheelInfo {
+                root_is_purelib: true,
+                tags: Vec::new(),
+                generator: None,
+            },
             entry_points: None,
             record: Vec::new(),
         };
@@ -137,25 +151,48 @@ impl Archive {
         Ok(archive)
     }
 
-    /// Calls `visit` with every file in the order of the archive. `visit` need not read to the end; what it leaves is
-    /// read and compared all the same.
+    /// Calls `visit` with every file in the order of the archive. `visit` need not read to the end;
+    /// what it leaves is read and compared all the same.
     ///
     /// # Errors
-    /// What `visit` returns, or that a member's length or hash is another than RECORD says, or its bytes can't be
-    /// unpacked. `visit` has seen the bytes by then: what it made of them must be thrown away.
-    pub fn for_each_file(&mut self, mut visit: impl FnMut(&Member, &mut dyn Read) -> Result<()>) -> Result<()> {
-        let refusal = Refusal { wheel: file_name(&self.path) };
+    /// What `visit` returns, or that a member's length or hash is another than RECORD says, or its
+    /// bytes can't be unpacked. `visit` has seen the bytes by then: what it made of them must
+    /// be thrown away.
+    pub fn for_each_file(
+        &mut self,
+        mut visit: impl FnMut(&Member, &mut dyn Read) -> Result<()>,
+    ) -> Result<()> {
+        let refusal = Refusal {
+            wheel: file_name(&self.path),
+        };
         for member in &self.members {
-            let packed = self
-                .zip
-                .by_index_raw(member.index)
-                .map_err(|error| refusal.member(member.path.as_str(), "can't be read").cause(error))?;
-            let (crc32, stored) = (packed.crc32(), packed.compression() == CompressionMethod::Stored);
-            let inner = if stored { Unpacked::Stored(packed) } else { self.inflater.begin(packed) };
+            let packed = self.zip.by_index_raw(member.index).map_err(|error| {
+                refusal
+                    .member(member.path.as_str(), "can't be read")
+                    .cause(error)
+            })?;
+            let (crc32, stored) = (
+                packed.crc32(),
+                packed.compression() == CompressionMethod::Stored,
+            );
+            let inner = if stored {
+                Unpacked::Stored(packed)
+            } else {
+                self.inflater.begin(packed)
+            };
             let hasher = Hasher::for_hash(member.hash.as_ref());
-            let mut checked = Checked { inner, member, size: 0, hasher, crc32, summed: crc32fast::Hasher::new() };
+            let mut checked = Checked {
+                inner,
+                member,
+                size: 0,
+                hasher,
+                crc32,
+                summed: crc32fast::Hasher::new(),
+            };
             visit(member, &mut checked)?;
-            checked.finish().map_err(|why| refusal.member(member.path.as_str(), why))?;
+            checked
+                .finish()
+                .map_err(|why| refusal.member(member.path.as_str(), why))?;
         }
         Ok(())
     }
@@ -213,12 +250,14 @@ impl Archive {
             text.ok_or_else(|| refusal.whole(format!("it has no `{name}` in its `.dist-info`")))
         };
         let wheel = required(self.text("WHEEL", refusal)?, "WHEEL")?;
-        self.wheel_info = parse_wheel(&wheel).map_err(|why| refusal.member(&self.inside("WHEEL"), why))?;
+        self.wheel_info =
+            parse_wheel(&wheel).map_err(|why| refusal.member(&self.inside("WHEEL"), why))?;
         let metadata = required(self.text("METADATA", refusal)?, "METADATA")?;
-        self.metadata =
-            parse_metadata(&metadata, &self.filename).map_err(|why| refusal.member(&self.inside("METADATA"), why))?;
+        self.metadata = parse_metadata(&metadata, &self.filename)
+            .map_err(|why| refusal.member(&self.inside("METADATA"), why))?;
         let record = required(self.text("RECORD", refusal)?, "RECORD")?;
-        self.record = parse_record(&record).map_err(|why| refusal.member(&self.inside("RECORD"), why))?;
+        self.record =
+            parse_record(&record).map_err(|why| refusal.member(&self.inside("RECORD"), why))?;
         self.entry_points = self.text("entry_points.txt", refusal)?;
         self.check_record(refusal)
     }
@@ -226,7 +265,11 @@ impl Archive {
     /// Compares RECORD's lines with the members, and gives each member its hash.
     fn check_record(&mut self, refusal: &Refusal) -> Result<()> {
         let own = self.inside("RECORD");
-        let unhashed = [own.clone(), self.inside("RECORD.jws"), self.inside("RECORD.p7s")];
+        let unhashed = [
+            own.clone(),
+            self.inside("RECORD.jws"),
+            self.inside("RECORD.p7s"),
+        ];
         let mut lines: HashMap<&str, &RecordEntry> = HashMap::new();
         let mut gaps = Vec::new();
         for line in &self.record {
@@ -244,22 +287,32 @@ impl Archive {
                 gaps.push(format!("`{path}` is not listed in RECORD"));
                 continue;
             };
-            let hash =
-                RecordHash::parse(&line.hash).map_err(|why| refusal.member(&own, format!("{why} for `{path}`")))?;
+            let hash = RecordHash::parse(&line.hash)
+                .map_err(|why| refusal.member(&own, format!("{why} for `{path}`")))?;
             if line.size.is_some_and(|size| size != member.size) {
                 let said = line.size.unwrap_or_default();
-                return Err(refusal.member(path, format!("has {} bytes, but RECORD says {said}", member.size)));
+                return Err(refusal.member(
+                    path,
+                    format!("has {} bytes, but RECORD says {said}", member.size),
+                ));
             }
             if let RecordHash::Sha256(sum) = hash {
                 member.sha256 = Some(Sha256Sum(sum));
             }
             member.hash = Some(hash);
         }
-        // Some makers list directories, which no one needs. Signatures of RECORD may be listed and left out.
-        let missing =
-            lines.into_keys().filter(|path| !path.ends_with('/') && !unhashed[1..].iter().any(|name| name == path));
+        // Some makers list directories, which no one needs. Signatures of RECORD may be listed and
+        // left out.
+        let missing = lines
+            .into_keys()
+            .filter(|path| !path.ends_with('/') && !unhashed[1..].iter().any(|name| name == path));
         let missing: BTreeSet<&str> = missing.collect();
-        let ghost = |path: &&str| format!("`{own}` lists `{}`, which is not in the archive", path.escape_debug());
+        let ghost = |path: &&str| {
+            format!(
+                "`{own}` lists `{}`, which is not in the archive",
+                path.escape_debug()
+            )
+        };
         gaps.extend(missing.iter().map(ghost));
         let more = gaps.len().saturating_sub(1);
         self.metadata.record_gap = gaps.into_iter().next().map(|gap| match more {
@@ -275,16 +328,36 @@ impl Archive {
 
     fn text(&mut self, name: &str, refusal: &Refusal) -> Result<Option<String>> {
         let path = self.inside(name);
-        let Some(member) = self.members.iter().find(|member| member.path.as_str() == path) else { return Ok(None) };
+        let Some(member) = self
+            .members
+            .iter()
+            .find(|member| member.path.as_str() == path)
+        else {
+            return Ok(None);
+        };
         if member.size > MAX_TEXT {
-            return Err(refusal.member(&path, format!("has {} bytes; {MAX_TEXT} are accepted", member.size)));
+            return Err(refusal.member(
+                &path,
+                format!("has {} bytes; {MAX_TEXT} are accepted", member.size),
+            ));
         }
-        let unreadable =
-            |error: &dyn std::error::Error| refusal.member(&path, "can't be read").cause_text(error.to_string());
-        let inside = self.zip.by_index(member.index).map_err(|error| unreadable(&error))?;
+        let unreadable = |error: &dyn std::error::Error| {
+            refusal
+                .member(&path, "can't be read")
+                .cause_text(error.to_string())
+        };
+        let inside = self
+            .zip
+            .by_index(member.index)
+            .map_err(|error| unreadable(&error))?;
         let mut bytes = Vec::new();
-        inside.take(MAX_TEXT).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
-        String::from_utf8(bytes).map(Some).map_err(|_| refusal.member(&path, "is not UTF-8"))
+        inside
+            .take(MAX_TEXT)
+            .read_to_end(&mut bytes)
+            .map_err(|error| unreadable(&error))?;
+        String::from_utf8(bytes)
+            .map(Some)
+            .map_err(|_| refusal.member(&path, "is not UTF-8"))
     }
 }
 
@@ -323,15 +396,23 @@ impl Refusal {
     }
 
     fn member(&self, name: &str, why: impl fmt::Display) -> Error {
-        Error::new(format!("wheel `{}` is refused: `{}` {why}", self.wheel, name.escape_debug()))
+        Error::new(format!(
+            "wheel `{}` is refused: `{}` {why}",
+            self.wheel,
+            name.escape_debug()
+        ))
     }
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
-/// A header of the central directory (APPNOTE 4.3.12), as it is: the zip crate drops the first of two equal names.
+/// A header of the central directory (APPNOTE 4.3.12), as it is: the zip crate drops the first of
+/// two equal names.
 struct Listed {
     name: Vec<u8>,
     method: u16,
@@ -342,11 +423,18 @@ struct Listed {
     header: u64,
 }
 
-fn read_directory(reader: &mut (impl Read + Seek), start: u64, length: u64) -> Result<Vec<Listed>, String> {
+fn read_directory(
+    reader: &mut (impl Read + Seek),
+    start: u64,
+    length: u64,
+) -> Result<Vec<Listed>, String> {
     let failed = |error: io::Error| format!("its directory can't be read ({error})");
     reader.seek(SeekFrom::Start(start)).map_err(failed)?;
     let mut directory = Vec::new();
-    reader.take(length - start.min(length)).read_to_end(&mut directory).map_err(failed)?;
+    reader
+        .take(length - start.min(length))
+        .read_to_end(&mut directory)
+        .map_err(failed)?;
     let mut listed = Vec::new();
     let mut rest = directory.as_slice();
     while rest.starts_with(b"PK\x01\x02") {
@@ -356,8 +444,14 @@ fn read_directory(reader: &mut (impl Read + Seek), start: u64, length: u64) -> R
         let broken = || "its directory is cut off".to_owned();
         let header = rest.get(..46).ok_or_else(broken)?;
         let u16_at = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
-        let u32_at = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-        let (name, extra, comment) = (usize::from(u16_at(28)), usize::from(u16_at(30)), usize::from(u16_at(32)));
+        let u32_at = |at: usize| {
+            u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+        };
+        let (name, extra, comment) = (
+            usize::from(u16_at(28)),
+            usize::from(u16_at(30)),
+            usize::from(u16_at(32)),
+        );
         listed.push(Listed {
             name: rest.get(46..46 + name).ok_or_else(broken)?.to_owned(),
             method: u16_at(10),
@@ -394,8 +488,12 @@ fn check_members<R: Read + Seek>(
     let mut unpacked = 0_u64;
     let mut ranges = Vec::new();
     for (index, entry) in listed.iter_mut().enumerate() {
-        let raw = std::str::from_utf8(&entry.name)
-            .map_err(|_| refusal.member(&String::from_utf8_lossy(&entry.name), "has a name that is not UTF-8"))?;
+        let raw = std::str::from_utf8(&entry.name).map_err(|_| {
+            refusal.member(
+                &String::from_utf8_lossy(&entry.name),
+                "has a name that is not UTF-8",
+            )
+        })?;
         let no = |why: &str| refusal.member(raw, why);
         if entry.flags & 1 != 0 {
             return Err(no("is encrypted"));
@@ -406,11 +504,16 @@ fn check_members<R: Read + Seek>(
                 entry.method
             )));
         }
-        let member = zip.by_index_raw(index).map_err(|error| no("can't be read").cause(error))?;
+        let member = zip
+            .by_index_raw(index)
+            .map_err(|error| no("can't be read").cause(error))?;
         if member.name_raw() != entry.name {
             return Err(no("has another name in an extra field"));
         }
-        if !matches!(member.compression(), CompressionMethod::Stored | CompressionMethod::Deflated) {
+        if !matches!(
+            member.compression(),
+            CompressionMethod::Stored | CompressionMethod::Deflated
+        ) {
             return Err(no("is compressed by a method that wheels do not use"));
         }
         entry.header = member.header_start();
@@ -418,7 +521,11 @@ fn check_members<R: Read + Seek>(
         check_kind(entry.mode, directory).map_err(|why| no(&why))?;
         let path = check_path(raw).map_err(|why| no(&why))?;
         let data = member.data_start().unwrap_or(member.header_start());
-        ranges.push((member.header_start(), data.saturating_add(member.compressed_size()), raw));
+        ranges.push((
+            member.header_start(),
+            data.saturating_add(member.compressed_size()),
+            raw,
+        ));
         unpacked = unpacked.saturating_add(member.size());
         if directory {
             if member.size() != 0 {
@@ -427,7 +534,14 @@ fn check_members<R: Read + Seek>(
             directories.push(path);
         } else {
             let executable = entry.mode & 0o111 != 0;
-            members.push(Member { path, executable, size: member.size(), sha256: None, hash: None, index });
+            members.push(Member {
+                path,
+                executable,
+                size: member.size(),
+                sha256: None,
+                hash: None,
+                index,
+            });
         }
     }
     check_bomb(unpacked, length).map_err(|why| refusal.whole(why))?;
@@ -440,7 +554,9 @@ fn check_kind(mode: u32, directory: bool) -> Result<(), String> {
     match (mode & 0o170_000, directory) {
         (0, _) | (0o100_000, false) | (0o040_000, true) => Ok(()),
         (0o120_000, _) => Err("is a symbolic link, which wheels do not have".to_owned()),
-        (0o100_000 | 0o040_000, _) => Err("is a file by one sign and a directory by another".to_owned()),
+        (0o100_000 | 0o040_000, _) => {
+            Err("is a file by one sign and a directory by another".to_owned())
+        }
         _ => Err("is a special file".to_owned()),
     }
 }
@@ -467,17 +583,28 @@ pub(super) fn check_path(raw: &str) -> Result<ReleasePath, String> {
 
 fn check_bomb(unpacked: u64, length: u64) -> Result<(), String> {
     if unpacked > MAX_UNPACKED {
-        return Err(format!("it unpacks to {unpacked} bytes; {MAX_UNPACKED} are accepted"));
+        return Err(format!(
+            "it unpacks to {unpacked} bytes; {MAX_UNPACKED} are accepted"
+        ));
     }
     if unpacked > FREE_UNPACKED && unpacked / MAX_RATIO > length {
-        return Err(format!("it unpacks {length} bytes to {unpacked}, more than {MAX_RATIO} times its size"));
+        return Err(format!(
+            "it unpacks {length} bytes to {unpacked}, more than {MAX_RATIO} times its size"
+        ));
     }
     Ok(())
 }
 
-fn check_overlap<'a>(ranges: &mut [(u64, u64, &'a str)], directory: u64) -> Result<(), (&'a str, String)> {
+fn check_overlap<'a>(
+    ranges: &mut [(u64, u64, &'a str)],
+    directory: u64,
+) -> Result<(), (&'a str, String)> {
     ranges.sort_unstable();
-    let ends = ranges.iter().skip(1).map(|range| range.0).chain([directory]);
+    let ends = ranges
+        .iter()
+        .skip(1)
+        .map(|range| range.0)
+        .chain([directory]);
     for ((_, end, name), next) in ranges.iter().zip(ends) {
         if *end > next {
             return Err((name, "overlaps what follows it".to_owned()));
@@ -486,8 +613,12 @@ fn check_overlap<'a>(ranges: &mut [(u64, u64, &'a str)], directory: u64) -> Resu
     Ok(())
 }
 
-/// A reader that goes by the headers before the members must see what one that goes by the directory sees.
-fn check_local_headers(reader: &mut (impl Read + Seek), listed: &[Listed]) -> Result<(), (String, String)> {
+/// A reader that goes by the headers before the members must see what one that goes by the
+/// directory sees.
+fn check_local_headers(
+    reader: &mut (impl Read + Seek),
+    listed: &[Listed],
+) -> Result<(), (String, String)> {
     for entry in listed {
         let name = || String::from_utf8_lossy(&entry.name).into_owned();
         let failed = |error: io::Error| (name(), format!("can't be read ({error})"));
@@ -495,7 +626,9 @@ fn check_local_headers(reader: &mut (impl Read + Seek), listed: &[Listed]) -> Re
         let mut header = [0; 30];
         reader.read_exact(&mut header).map_err(failed)?;
         let u16_at = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
-        let u32_at = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let u32_at = |at: usize| {
+            u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+        };
         let mut local = vec![0; usize::from(u16_at(26))];
         reader.read_exact(&mut local).map_err(failed)?;
         if !header.starts_with(b"PK\x03\x04") || local != entry.name {
@@ -508,13 +641,17 @@ fn check_local_headers(reader: &mut (impl Read + Seek), listed: &[Listed]) -> Re
             && ((sizes.0 != entry.sizes.0 && !zip64(sizes.0) && !zip64(entry.sizes.0))
                 || (sizes.1 != entry.sizes.1 && !zip64(sizes.1) && !zip64(entry.sizes.1)));
         if differ || u16_at(8) != entry.method {
-            return Err((name(), "has another length or method in its own header".to_owned()));
+            return Err((
+                name(),
+                "has another length or method in its own header".to_owned(),
+            ));
         }
     }
     Ok(())
 }
 
-/// No two paths that a file system without case takes for one, and no file where a directory is needed.
+/// No two paths that a file system without case takes for one, and no file where a directory is
+/// needed.
 fn check_names(members: &[Member], directories: &[ReleasePath], refusal: &Refusal) -> Result<()> {
     let mut spelt: BTreeMap<String, String> = BTreeMap::new();
     let mut files: HashSet<&str> = HashSet::new();
@@ -524,26 +661,41 @@ fn check_names(members: &[Member], directories: &[ReleasePath], refusal: &Refusa
     for path in members.iter().map(|member| &member.path).chain(directories) {
         let mut next = Some(path.clone());
         while let Some(path) = next {
-            let known = spelt.entry(path.as_str().to_lowercase()).or_insert_with(|| path.as_str().to_owned());
+            let known = spelt
+                .entry(path.as_str().to_lowercase())
+                .or_insert_with(|| path.as_str().to_owned());
             if known != path.as_str() {
-                let (a, b) = (known.as_str().min(path.as_str()), known.as_str().max(path.as_str()));
+                let (a, b) = (
+                    known.as_str().min(path.as_str()),
+                    known.as_str().max(path.as_str()),
+                );
                 return Err(refusal.member(a, format!("and `{b}` differ in case only")));
             }
             next = path.parent();
             if let Some(parent) = &next
                 && files.contains(parent.as_str())
             {
-                return Err(refusal.member(parent.as_str(), format!("is a file, and `{path}` lies below it")));
+                return Err(refusal.member(
+                    parent.as_str(),
+                    format!("is a file, and `{path}` lies below it"),
+                ));
             }
         }
     }
-    match directories.iter().find(|directory| files.contains(directory.as_str())) {
+    match directories
+        .iter()
+        .find(|directory| files.contains(directory.as_str()))
+    {
         Some(path) => Err(refusal.member(path.as_str(), "is a file and a directory")),
         None => Ok(()),
     }
 }
 
-fn find_dist_info(members: &[Member], filename: &WheelFilename, refusal: &Refusal) -> Result<String> {
+fn find_dist_info(
+    members: &[Member],
+    filename: &WheelFilename,
+    refusal: &Refusal,
+) -> Result<String> {
     let found: BTreeSet<&str> = members
         .iter()
         .filter_map(|member| member.path.as_str().split_once('/'))
@@ -554,16 +706,30 @@ fn find_dist_info(members: &[Member], filename: &WheelFilename, refusal: &Refusa
     let [directory] = found[..] else {
         return Err(match found.is_empty() {
             true => refusal.whole("it has no `.dist-info` directory"),
-            false => refusal.whole(format!("it has several `.dist-info` directories: `{}`", found.join("`, `"))),
+            false => refusal.whole(format!(
+                "it has several `.dist-info` directories: `{}`",
+                found.join("`, `")
+            )),
         });
     };
     let stem = directory.strip_suffix(".dist-info").unwrap_or(directory);
-    let named = stem
-        .rsplit_once('-')
-        .and_then(|(name, version)| Some((PackageName::from_str(name).ok()?, Version::from_str(version).ok()?)));
+    let named = stem.rsplit_once('-').and_then(|(name, version)| {
+        Some((
+            PackageName::from_str(name).ok()?,
+            Version::from_str(version).ok()?,
+        ))
+    });
     match named {
-        Some((name, version)) if name == filename.name && version == filename.version => Ok(directory.to_owned()),
-        _ => Err(refusal.member(directory, format!("does not belong to `{} {}`", filename.name, filename.version))),
+        Some((name, version)) if name == filename.name && version == filename.version => {
+            Ok(directory.to_owned())
+        }
+        _ => Err(refusal.member(
+            directory,
+            format!(
+                "does not belong to `{} {}`",
+                filename.name, filename.version
+            ),
+        )),
     }
 }
 
@@ -581,42 +747,69 @@ fn parse_wheel(text: &str) -> Result<WheelInfo, String> {
     let first = |name: &str| headers(text, name).first().copied();
     let version = first("Wheel-Version").ok_or("has no `Wheel-Version`")?;
     if version.split('.').next() != Some("1") {
-        return Err(format!("says `Wheel-Version: {version}`; pkgapp knows version 1"));
+        return Err(format!(
+            "says `Wheel-Version: {version}`; pkgapp knows version 1"
+        ));
     }
-    let root_is_purelib = match first("Root-Is-Purelib").map(str::to_ascii_lowercase).as_deref() {
+    let root_is_purelib = match first("Root-Is-Purelib")
+        .map(str::to_ascii_lowercase)
+        .as_deref()
+    {
         Some("true") => true,
         Some("false") => false,
         _ => return Err("does not say `Root-Is-Purelib: true` or `false`".to_owned()),
     };
     Ok(WheelInfo {
         root_is_purelib,
-        tags: headers(text, "Tag").into_iter().map(str::to_owned).collect(),
+        tags: headers(text, "Tag")
+            .into_iter()
+            .map(str::to_owned)
+            .collect(),
         generator: first("Generator").map(str::to_owned),
     })
 }
 
 fn parse_metadata(text: &str, filename: &WheelFilename) -> Result<Metadata, String> {
-    let said = Metadata23::parse(text.as_bytes()).map_err(|error| format!("can't be read ({error})"))?;
-    let name = PackageName::from_str(&said.name).map_err(|_| format!("says `Name: {}`, which is none", said.name))?;
-    let version =
-        Version::from_str(&said.version).map_err(|_| format!("says `Version: {}`, which is none", said.version))?;
+    let said =
+        Metadata23::parse(text.as_bytes()).map_err(|error| format!("can't be read ({error})"))?;
+    let name = PackageName::from_str(&said.name)
+        .map_err(|_| format!("says `Name: {}`, which is none", said.name))?;
+    let version = Version::from_str(&said.version)
+        .map_err(|_| format!("says `Version: {}`, which is none", said.version))?;
     if name != filename.name {
-        return Err(format!("says `Name: {}`, but the file's name says `{}`", said.name, filename.name));
+        return Err(format!(
+            "says `Name: {}`, but the file's name says `{}`",
+            said.name, filename.name
+        ));
     }
     // A maker may leave the local part out of the file's name, as uv accepts too.
     if version != filename.version && version.clone().without_local() != filename.version {
-        return Err(format!("says `Version: {}`, but the file's name says `{}`", said.version, filename.version));
+        return Err(format!(
+            "says `Version: {}`, but the file's name says `{}`",
+            said.version, filename.version
+        ));
     }
     let classifiers = || {
-        let names = said.classifiers.iter().filter_map(|text| text.strip_prefix("License ::"));
-        let names: Vec<&str> = names.filter_map(|text| text.rsplit("::").next()).map(str::trim).collect();
+        let names = said
+            .classifiers
+            .iter()
+            .filter_map(|text| text.strip_prefix("License ::"));
+        let names: Vec<&str> = names
+            .filter_map(|text| text.rsplit("::").next())
+            .map(str::trim)
+            .collect();
         (!names.is_empty()).then(|| names.join(" and "))
     };
-    let filled = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty() && text != "UNKNOWN");
+    let filled = |text: &Option<String>| {
+        text.clone()
+            .filter(|text| !text.trim().is_empty() && text != "UNKNOWN")
+    };
     Ok(Metadata {
         name,
         version,
-        license: filled(&said.license_expression).or_else(|| filled(&said.license)).or_else(classifiers),
+        license: filled(&said.license_expression)
+            .or_else(|| filled(&said.license))
+            .or_else(classifiers),
         summary: filled(&said.summary),
         requires: said.requires_dist,
         requires_python: said.requires_python,
@@ -626,18 +819,26 @@ fn parse_metadata(text: &str, filename: &WheelFilename) -> Result<Metadata, Stri
 }
 
 fn parse_record(text: &str) -> Result<Vec<RecordEntry>, String> {
-    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .from_reader(text.as_bytes());
     let mut entries = Vec::new();
     for (line, row) in reader.records().enumerate() {
         let row = row.map_err(|error| format!("is not CSV ({error})"))?;
         let size = match row.get(2).filter(|size| !size.is_empty()) {
-            Some(size) => {
-                Some(size.parse().map_err(|_| format!("says in line {} that `{size}` is a length", line + 1))?)
-            }
+            Some(size) => Some(
+                size.parse()
+                    .map_err(|_| format!("says in line {} that `{size}` is a length", line + 1))?,
+            ),
             None => None,
         };
         let path = row.get(0).unwrap_or_default().to_owned();
-        entries.push(RecordEntry { path, hash: row.get(1).unwrap_or_default().to_owned(), size });
+        entries.push(RecordEntry {
+            path,
+            hash: row.get(1).unwrap_or_default().to_owned(),
+            size,
+        });
     }
     Ok(entries)
 }
@@ -648,13 +849,17 @@ impl RecordHash {
             return Err("has no hash".to_owned());
         };
         let bytes = decode_base64url(digest);
-        let sized = |bytes: Option<Vec<u8>>| bytes.ok_or_else(|| format!("has `{text}`, which is no hash,"));
+        let sized = |bytes: Option<Vec<u8>>| {
+            bytes.ok_or_else(|| format!("has `{text}`, which is no hash,"))
+        };
         let wrong = |_| format!("has `{text}`, which is no hash,");
         match algorithm {
             "sha256" => Ok(Self::Sha256(sized(bytes)?.try_into().map_err(wrong)?)),
             "sha384" => Ok(Self::Sha384(sized(bytes)?.try_into().map_err(wrong)?)),
             "sha512" => Ok(Self::Sha512(sized(bytes)?.try_into().map_err(wrong)?)),
-            _ => Err(format!("has a hash by `{algorithm}`; the specification asks for sha256 or better,")),
+            _ => Err(format!(
+                "has a hash by `{algorithm}`; the specification asks for sha256 or better,"
+            )),
         }
     }
 }
@@ -736,7 +941,10 @@ impl<R: Read> Read for Checked<'_, R> {
         self.size += read as u64;
         // A bomb says a small length and goes on; what it says was counted by `check_bomb`.
         if self.size > self.member.size {
-            return Err(io::Error::other(format!("it has more than the {} bytes it declares", self.member.size)));
+            return Err(io::Error::other(format!(
+                "it has more than the {} bytes it declares",
+                self.member.size
+            )));
         }
         self.hasher.update(&buffer[..read]);
         self.summed.update(&buffer[..read]);
@@ -746,9 +954,13 @@ impl<R: Read> Read for Checked<'_, R> {
 
 impl<R: Read> Checked<'_, R> {
     fn finish(mut self) -> Result<(), String> {
-        io::copy(&mut self, &mut io::sink()).map_err(|error| format!("can't be unpacked: {error}"))?;
+        io::copy(&mut self, &mut io::sink())
+            .map_err(|error| format!("can't be unpacked: {error}"))?;
         if self.size != self.member.size {
-            return Err(format!("has {} bytes, but declares {}", self.size, self.member.size));
+            return Err(format!(
+                "has {} bytes, but declares {}",
+                self.size, self.member.size
+            ));
         }
         if self.summed.finalize() != self.crc32 {
             return Err("has not the CRC-32 that the archive says".to_owned());
@@ -789,7 +1001,11 @@ mod tests {
     fn refusal(bytes: &[u8]) -> String {
         let error = open(bytes).expect_err("it should be refused");
         let prefix = format!("wheel `{NAME}` is refused: ");
-        error.message().strip_prefix(&prefix).unwrap_or_else(|| panic!("{error}")).to_owned()
+        error
+            .message()
+            .strip_prefix(&prefix)
+            .unwrap_or_else(|| panic!("{error}"))
+            .to_owned()
     }
 
     fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
@@ -810,7 +1026,10 @@ mod tests {
     fn a_good_wheel_gives_its_files_and_what_it_says() {
         let maker = maker()
             .with_mode("demo-1.0.data/scripts/run", 0o100_755, b"#!python\n")
-            .with("demo-1.0.dist-info/entry_points.txt", b"[console_scripts]\ndemo = demo:main\n")
+            .with(
+                "demo-1.0.dist-info/entry_points.txt",
+                b"[console_scripts]\ndemo = demo:main\n",
+            )
             .with_mode("demo/", 0o040_755, b"");
         let here = tempfile::tempdir().unwrap();
         let path = here.path().join(NAME);
@@ -829,7 +1048,10 @@ mod tests {
                 Ok(())
             })
             .unwrap();
-        let seen: Vec<(&str, bool)> = seen.iter().map(|(path, executable)| (path.as_str(), *executable)).collect();
+        let seen: Vec<(&str, bool)> = seen
+            .iter()
+            .map(|(path, executable)| (path.as_str(), *executable))
+            .collect();
         assert_eq!(
             seen,
             [
@@ -842,7 +1064,10 @@ mod tests {
             ]
         );
         assert_eq!(archive.dist_info(), "demo-1.0.dist-info");
-        assert_eq!(archive.entry_points(), Some("[console_scripts]\ndemo = demo:main\n"));
+        assert_eq!(
+            archive.entry_points(),
+            Some("[console_scripts]\ndemo = demo:main\n")
+        );
         assert_eq!(archive.metadata().summary.as_deref(), Some("A test"));
         assert_eq!(archive.wheel_info().tags, ["py3-none-any"]);
         assert!(archive.wheel_info().root_is_purelib);
@@ -853,41 +1078,92 @@ mod tests {
     fn a_member_with_a_hostile_name_is_refused_by_name() {
         for (path, why) in [
             ("../evil.py", "`../evil.py` leaves the archive"),
-            ("demo/../../evil.py", "`demo/../../evil.py` leaves the archive"),
+            (
+                "demo/../../evil.py",
+                "`demo/../../evil.py` leaves the archive",
+            ),
             ("/etc/passwd", "`/etc/passwd` has an absolute name"),
-            ("demo\\evil.py", r"`demo\\evil.py` has a backslash in its name"),
+            (
+                "demo\\evil.py",
+                r"`demo\\evil.py` has a backslash in its name",
+            ),
             ("C:evil.py", "`C:evil.py` has a drive letter in its name"),
-            ("demo/a\nb.py", r"`demo/a\nb.py` has a control character in its name"),
-            ("demo/a\0b.py", r"`demo/a\0b.py` has a control character in its name"),
-            ("demo//x.py", "`demo//x.py` has an empty or `.` component in its name"),
-            ("demo/./x.py", "`demo/./x.py` has an empty or `.` component in its name"),
+            (
+                "demo/a\nb.py",
+                r"`demo/a\nb.py` has a control character in its name",
+            ),
+            (
+                "demo/a\0b.py",
+                r"`demo/a\0b.py` has a control character in its name",
+            ),
+            (
+                "demo//x.py",
+                "`demo//x.py` has an empty or `.` component in its name",
+            ),
+            (
+                "demo/./x.py",
+                "`demo/./x.py` has an empty or `.` component in its name",
+            ),
             ("Demo/x.py", "`Demo` and `demo` differ in case only"),
-            ("demo/__INIT__.py", "`demo/__INIT__.py` and `demo/__init__.py` differ in case only"),
-            ("demo/__init__.py/x", "`demo/__init__.py` is a file, and `demo/__init__.py/x` lies below it"),
+            (
+                "demo/__INIT__.py",
+                "`demo/__INIT__.py` and `demo/__init__.py` differ in case only",
+            ),
+            (
+                "demo/__init__.py/x",
+                "`demo/__init__.py` is a file, and `demo/__init__.py/x` lies below it",
+            ),
         ] {
             assert_eq!(refusal(&maker().with(path, b"x").bytes()), why, "{path:?}");
         }
-        let latin = replaced(&maker().with("demo/naXXve.py", b"x").bytes(), b"naXXve", b"na\xef\xe8ve");
-        assert_eq!(refusal(&latin), "`demo/na\u{fffd}\u{fffd}ve.py` has a name that is not UTF-8");
-        let twice = replaced(&maker().with("demo/__init__.pz", b"x").bytes(), b"__init__.pz", b"__init__.py");
+        let latin = replaced(
+            &maker().with("demo/naXXve.py", b"x").bytes(),
+            b"naXXve",
+            b"na\xef\xe8ve",
+        );
+        assert_eq!(
+            refusal(&latin),
+            "`demo/na\u{fffd}\u{fffd}ve.py` has a name that is not UTF-8"
+        );
+        let twice = replaced(
+            &maker().with("demo/__init__.pz", b"x").bytes(),
+            b"__init__.pz",
+            b"__init__.py",
+        );
         assert_eq!(refusal(&twice), "`demo/__init__.py` is there twice");
     }
 
     #[test]
     fn a_member_that_is_no_plain_file_is_refused() {
-        let link = maker().with_mode("demo/link", 0o120_777, b"/etc/passwd").bytes();
-        assert_eq!(refusal(&link), "`demo/link` is a symbolic link, which wheels do not have");
-        // The zip crate writes no such modes: the external attributes of a plain file (0o100644 << 16) are exchanged.
+        let link = maker()
+            .with_mode("demo/link", 0o120_777, b"/etc/passwd")
+            .bytes();
+        assert_eq!(
+            refusal(&link),
+            "`demo/link` is a symbolic link, which wheels do not have"
+        );
+        // The zip crate writes no such modes: the external attributes of a plain file (0o100644 <<
+        // 16) are exchanged.
         let plain = maker().with_mode("demo/fifo", 0o100_606, b"x").bytes();
         let attributes = |mode: u32| (mode << 16).to_le_bytes();
         let fifo = replaced(&plain, &attributes(0o100_606), &attributes(0o010_606));
         assert_eq!(refusal(&fifo), "`demo/fifo` is a special file");
         let both = replaced(&plain, &attributes(0o100_606), &attributes(0o040_606));
-        assert_eq!(refusal(&both), "`demo/fifo` is a file by one sign and a directory by another");
+        assert_eq!(
+            refusal(&both),
+            "`demo/fifo` is a file by one sign and a directory by another"
+        );
     }
 
-    /// Sets bytes in the central directory's header of a member, and in its local header if `local` says where.
-    fn patched(bytes: &[u8], name: &str, central: usize, local: Option<usize>, value: &[u8]) -> Vec<u8> {
+    /// Sets bytes in the central directory's header of a member, and in its local header if `local`
+    /// says where.
+    fn patched(
+        bytes: &[u8],
+        name: &str,
+        central: usize,
+        local: Option<usize>,
+        value: &[u8],
+    ) -> Vec<u8> {
         let mut bytes = bytes.to_owned();
         let find = |bytes: &[u8], magic: &[u8], name_at: usize| {
             (0..bytes.len())
@@ -910,9 +1186,15 @@ mod tests {
     fn an_archive_that_plays_tricks_is_refused() {
         let good = maker().bytes();
         assert_eq!(refusal(b"hello"), "it is not a zip archive");
-        assert_eq!(refusal(&[b"#!/bin/sh\n", &good[..]].concat()), "10 bytes stand before the first member");
+        assert_eq!(
+            refusal(&[b"#!/bin/sh\n", &good[..]].concat()),
+            "10 bytes stand before the first member"
+        );
         let name = "demo/__init__.py";
-        assert_eq!(refusal(&patched(&good, name, 8, Some(6), &[1, 0])), "`demo/__init__.py` is encrypted");
+        assert_eq!(
+            refusal(&patched(&good, name, 8, Some(6), &[1, 0])),
+            "`demo/__init__.py` is encrypted"
+        );
         assert_eq!(
             refusal(&patched(&good, name, 10, Some(8), &[12, 0])),
             "`demo/__init__.py` is compressed by method 12; wheels are stored (0) or deflated (8)"
@@ -923,7 +1205,10 @@ mod tests {
         );
         let mut renamed = good.clone();
         renamed[30] = b'x';
-        assert_eq!(refusal(&renamed), "`demo/__init__.py` has another name in its own header");
+        assert_eq!(
+            refusal(&renamed),
+            "`demo/__init__.py` has another name in its own header"
+        );
     }
 
     #[test]
@@ -931,11 +1216,17 @@ mod tests {
         // Declared sizes alone.
         assert_eq!(
             check_bomb(9 << 30, 1 << 30).unwrap_err(),
-            format!("it unpacks to {} bytes; {MAX_UNPACKED} are accepted", 9_u64 << 30)
+            format!(
+                "it unpacks to {} bytes; {MAX_UNPACKED} are accepted",
+                9_u64 << 30
+            )
         );
         assert_eq!(
             check_bomb(1 << 30, 1 << 20).unwrap_err(),
-            format!("it unpacks 1048576 bytes to {}, more than 250 times its size", 1 << 30)
+            format!(
+                "it unpacks 1048576 bytes to {}, more than 250 times its size",
+                1 << 30
+            )
         );
         assert_eq!(check_bomb(400 << 20, 40 << 20), Ok(()));
         // A real one: 100 MB of zeros in some 100 kB.
@@ -945,21 +1236,32 @@ mod tests {
         let mut maker = maker().with("demo/zeros", &[0; 5000]);
         maker.record = Some(maker.record_text().replace(",5000\n", ",7\n"));
         let lying = patched(&maker.bytes(), "demo/zeros", 24, Some(22), &[7, 0, 0, 0]);
-        assert_eq!(refusal(&lying), "`demo/zeros` can't be unpacked: it has more than the 7 bytes it declares");
+        assert_eq!(
+            refusal(&lying),
+            "`demo/zeros` can't be unpacked: it has more than the 7 bytes it declares"
+        );
     }
 
     #[test]
     fn overlapping_members_are_refused() {
         let mut ranges = [(0, 50, "a"), (40, 90, "b")];
-        assert_eq!(check_overlap(&mut ranges, 100), Err(("a", "overlaps what follows it".to_owned())));
+        assert_eq!(
+            check_overlap(&mut ranges, 100),
+            Err(("a", "overlaps what follows it".to_owned()))
+        );
         let mut ranges = [(50, 90, "b"), (0, 50, "a")];
         assert_eq!(check_overlap(&mut ranges, 90), Ok(()));
-        assert_eq!(check_overlap(&mut ranges, 89), Err(("b", "overlaps what follows it".to_owned())));
+        assert_eq!(
+            check_overlap(&mut ranges, 89),
+            Err(("b", "overlaps what follows it".to_owned()))
+        );
     }
 
     #[test]
     fn dist_info_must_be_one_and_the_right_one() {
-        let mut none = maker().without("demo-1.0.dist-info/METADATA").without("demo-1.0.dist-info/WHEEL");
+        let mut none = maker()
+            .without("demo-1.0.dist-info/METADATA")
+            .without("demo-1.0.dist-info/WHEEL");
         none.dist_info = "info".to_owned();
         assert_eq!(refusal(&none.bytes()), "it has no `.dist-info` directory");
         let two = maker().with("other-2.dist-info/METADATA", b"Metadata-Version: 2.1\n");
@@ -987,7 +1289,13 @@ mod tests {
 
     #[test]
     fn metadata_and_wheel_must_agree_with_the_name() {
-        let metadata = |text: &str| refusal(&maker().with("demo-1.0.dist-info/METADATA", text.as_bytes()).bytes());
+        let metadata = |text: &str| {
+            refusal(
+                &maker()
+                    .with("demo-1.0.dist-info/METADATA", text.as_bytes())
+                    .bytes(),
+            )
+        };
         assert_eq!(
             metadata("Metadata-Version: 2.1\nName: evil\nVersion: 1.0\n"),
             "`demo-1.0.dist-info/METADATA` says `Name: evil`, but the file's name says `demo`"
@@ -996,15 +1304,29 @@ mod tests {
             metadata("Metadata-Version: 2.1\nName: Demo\nVersion: 1.0.1\n"),
             "`demo-1.0.dist-info/METADATA` says `Version: 1.0.1`, but the file's name says `1.0`"
         );
-        let local =
-            maker().with("demo-1.0.dist-info/METADATA", b"Metadata-Version: 2.1\nName: Demo\nVersion: 1.0+cpu\n");
-        assert_eq!(open(&local.bytes()).unwrap().metadata().version.to_string(), "1.0+cpu");
-        let wheel = |text: &str| refusal(&maker().with("demo-1.0.dist-info/WHEEL", text.as_bytes()).bytes());
+        let local = maker().with(
+            "demo-1.0.dist-info/METADATA",
+            b"Metadata-Version: 2.1\nName: Demo\nVersion: 1.0+cpu\n",
+        );
+        assert_eq!(
+            open(&local.bytes()).unwrap().metadata().version.to_string(),
+            "1.0+cpu"
+        );
+        let wheel = |text: &str| {
+            refusal(
+                &maker()
+                    .with("demo-1.0.dist-info/WHEEL", text.as_bytes())
+                    .bytes(),
+            )
+        };
         assert_eq!(
             wheel("Wheel-Version: 2.0\nRoot-Is-Purelib: true\n"),
             "`demo-1.0.dist-info/WHEEL` says `Wheel-Version: 2.0`; pkgapp knows version 1"
         );
-        assert_eq!(wheel("Root-Is-Purelib: true\n"), "`demo-1.0.dist-info/WHEEL` has no `Wheel-Version`");
+        assert_eq!(
+            wheel("Root-Is-Purelib: true\n"),
+            "`demo-1.0.dist-info/WHEEL` has no `Wheel-Version`"
+        );
         assert_eq!(
             wheel("Wheel-Version: 1.0\n"),
             "`demo-1.0.dist-info/WHEEL` does not say `Root-Is-Purelib: true` or `false`"
@@ -1020,10 +1342,20 @@ mod tests {
         };
         let with_record = |change: &dyn Fn(String) -> String| refusal(&changed(change));
         // Whoever fetches the wheel decides about gaps.
-        let gap =
-            |change: &dyn Fn(String) -> String| open(&changed(change)).unwrap().metadata().record_gap.clone().unwrap();
-        let drop_line =
-            |text: String| text.lines().filter(|line| !line.starts_with("demo/x.py")).collect::<Vec<_>>().join("\n");
+        let gap = |change: &dyn Fn(String) -> String| {
+            open(&changed(change))
+                .unwrap()
+                .metadata()
+                .record_gap
+                .clone()
+                .unwrap()
+        };
+        let drop_line = |text: String| {
+            text.lines()
+                .filter(|line| !line.starts_with("demo/x.py"))
+                .collect::<Vec<_>>()
+                .join("\n")
+        };
         let x = |text: &str| {
             let start = text.find("demo/x.py").unwrap();
             text[start..].lines().next().unwrap().to_owned()
@@ -1038,7 +1370,10 @@ mod tests {
             with_record(&|text| format!("{text}{}\n", x(&text))),
             "`demo-1.0.dist-info/RECORD` lists `demo/x.py` twice"
         );
-        assert_eq!(with_record(&instead("demo/x.py,,")), "`demo-1.0.dist-info/RECORD` has no hash for `demo/x.py`");
+        assert_eq!(
+            with_record(&instead("demo/x.py,,")),
+            "`demo-1.0.dist-info/RECORD` has no hash for `demo/x.py`"
+        );
         assert_eq!(
             with_record(&instead("demo/x.py,md5=1B2M2Y8AsgTpgAmY7PhCfg,6")),
             "`demo-1.0.dist-info/RECORD` has a hash by `md5`; the specification asks for sha256 or better, for `demo/x.py`"
@@ -1052,18 +1387,27 @@ mod tests {
             "`demo/x.py` has 6 bytes, but RECORD says 7"
         );
         assert_eq!(
-            with_record(&|text| text.replace(&x(&text), &format!("demo/x.py,sha256={},6", "A".repeat(43)))),
+            with_record(
+                &|text| text.replace(&x(&text), &format!("demo/x.py,sha256={},6", "A".repeat(43)))
+            ),
             "`demo/x.py` has not the hash that RECORD says"
         );
-        // python3 -c 'from hashlib import *; from base64 import *; print(urlsafe_b64encode(sha512(b"x = 1\n").digest()))'
-        let sha512 =
-            "demo/x.py,sha512=e73veyKgykOKZRFOeqVV-RiHar0CPb8GFYkM-jCLUlHBkx-rU_sUNgozT0yN7lCJ48E3W_3uNVShst_MuAk21g,6";
+        // python3 -c 'from hashlib import *; from base64 import *;
+        // print(urlsafe_b64encode(sha512(b"x = 1\n").digest()))'
+        let sha512 = "demo/x.py,sha512=e73veyKgykOKZRFOeqVV-RiHar0CPb8GFYkM-jCLUlHBkx-rU_sUNgozT0yN7lCJ48E3W_3uNVShst_MuAk21g,6";
         let mut maker = maker().with("demo/x.py", b"x = 1\n");
-        maker.record = Some(maker.record_text().replace(&x(&maker.record_text()), sha512));
+        maker.record = Some(
+            maker
+                .record_text()
+                .replace(&x(&maker.record_text()), sha512),
+        );
         open(&maker.bytes()).unwrap();
         maker.members.retain(|(path, ..)| path != "demo/x.py");
         let changed = maker.with("demo/x.py", b"x = 2\n");
-        assert_eq!(refusal(&changed.bytes()), "`demo/x.py` has not the hash that RECORD says");
+        assert_eq!(
+            refusal(&changed.bytes()),
+            "`demo/x.py` has not the hash that RECORD says"
+        );
     }
 
     #[test]
@@ -1071,7 +1415,11 @@ mod tests {
         let mut writer = ZipWriter::new(std::io::Cursor::new(Vec::new()));
         let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
         let maker = maker();
-        let record = ("demo-1.0.dist-info/RECORD".to_owned(), 0, maker.record_text().into_bytes());
+        let record = (
+            "demo-1.0.dist-info/RECORD".to_owned(),
+            0,
+            maker.record_text().into_bytes(),
+        );
         for (path, _, content) in maker.members.iter().chain([&record]) {
             writer.start_file(path.as_str(), stored).unwrap();
             writer.write_all(content).unwrap();
@@ -1080,6 +1428,9 @@ mod tests {
         open(&good).unwrap();
         // One byte of the payload: the check sum of zip sees it before RECORD's does.
         let changed = replaced(&good, b"version = '1.0'", b"version = '6.6'");
-        assert_eq!(refusal(&changed), "`demo/__init__.py` has not the CRC-32 that the archive says");
+        assert_eq!(
+            refusal(&changed),
+            "`demo/__init__.py` has not the CRC-32 that the archive says"
+        );
     }
 }

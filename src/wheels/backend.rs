@@ -1,4 +1,5 @@
-//! What a project says of its build backend (PEP 518), and what the backend asks for when it runs (PEP 517).
+//! What a project says of its build backend (PEP 518), and what the backend asks for when it runs
+//! (PEP 517).
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,8 +15,8 @@ use crate::process;
 const LEGACY: &str = "setuptools>=40.8.0";
 const LEGACY_BACKEND: &str = "setuptools.build_meta:__legacy__";
 
-/// Asks a backend what it needs to build a wheel, in the project's directory: the wheels' directories in `sys.argv[4:]` are
-/// as an installer would have made site-packages of them.
+/// Asks a backend what it needs to build a wheel, in the project's directory: the wheels'
+/// directories in `sys.argv[4:]` are as an installer would have made site-packages of them.
 const ASK: &str = "
 import json, os, site, sys
 backend, paths, answer = sys.argv[1:4]
@@ -52,22 +53,32 @@ impl BuildSystem {
     pub fn read(project: &Path) -> Result<Self> {
         let file = project.join("pyproject.toml");
         let table: Table = match file.is_file() {
-            true => fs::read_to_string(&file)?
-                .parse()
-                .context(|| format!("`{}` is not TOML", file.file_name().unwrap_or_default().to_string_lossy()))?,
+            true => fs::read_to_string(&file)?.parse().context(|| {
+                format!(
+                    "`{}` is not TOML",
+                    file.file_name().unwrap_or_default().to_string_lossy()
+                )
+            })?,
             false => Table::new(),
         };
         let system = table.get("build-system");
         let strings = |key: &str| {
             let list = system?.get(key)?.as_array()?;
-            Some(list.iter().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>())
+            Some(
+                list.iter()
+                    .filter_map(Value::as_str)
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>(),
+            )
         };
         let requires = strings("requires");
         let is_said = requires.is_some();
         let mut requires = requires.unwrap_or_else(|| vec![LEGACY.to_owned()]);
         requires.sort();
         requires.dedup();
-        let backend = system.and_then(|system| system.get("build-backend")).and_then(Value::as_str);
+        let backend = system
+            .and_then(|system| system.get("build-backend"))
+            .and_then(Value::as_str);
         Ok(Self {
             requires,
             backend: backend.unwrap_or(LEGACY_BACKEND).to_owned(),
@@ -76,14 +87,15 @@ impl BuildSystem {
         })
     }
 
-    /// Returns what has to be there for pip, which wants `wheel` beside the setuptools that a project does not ask for.
+    /// Returns what has to be there for pip, which wants `wheel` beside the setuptools that a
+    /// project does not ask for.
     pub(super) fn for_pip(&self) -> Vec<String> {
         let more = (!self.is_said).then(|| "wheel".to_owned());
         self.requires.iter().cloned().chain(more).collect()
     }
 
-    /// Asks the backend of a project what else it needs. `python` is a command that starts an interpreter in the
-    /// environment of a build; `room` is a directory to work in.
+    /// Asks the backend of a project what else it needs. `python` is a command that starts an
+    /// interpreter in the environment of a build; `room` is a directory to work in.
     ///
     /// # Errors
     /// The backend fails.
@@ -98,14 +110,26 @@ impl BuildSystem {
         for (number, wheel) in wheels.iter().enumerate() {
             let to = room.join(number.to_string());
             pack::unpack(&wheel.path, &wheel.filename, &to)?;
-            let data = std::fs::read_dir(&to).into_iter().flatten().flatten().map(|entry| entry.path());
-            let data = data.filter(|path| path.extension().is_some_and(|extension| extension == "data"));
-            directories.extend(data.flat_map(|path| ["purelib", "platlib"].map(|kind| path.join(kind))));
+            let data = std::fs::read_dir(&to)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|entry| entry.path());
+            let data = data.filter(|path| {
+                path.extension()
+                    .is_some_and(|extension| extension == "data")
+            });
+            directories
+                .extend(data.flat_map(|path| ["purelib", "platlib"].map(|kind| path.join(kind))));
             directories.push(to);
         }
         let answer = room.join("asked.json");
-        let paths = serde_json::to_string(&self.backend_path).context(|| "cannot write a list of paths")?;
-        python.args(["-c", ASK, &self.backend, &paths]).arg(&answer).current_dir(project);
+        let paths =
+            serde_json::to_string(&self.backend_path).context(|| "cannot write a list of paths")?;
+        python
+            .args(["-c", ASK, &self.backend, &paths])
+            .arg(&answer)
+            .current_dir(project);
         python.args(directories.iter().filter(|path| path.is_dir()));
         process::run(&mut python)?;
         serde_json::from_slice(&fs::read(&answer)?)
@@ -120,14 +144,24 @@ mod tests {
     #[test]
     fn build_requirements_are_those_of_pep_518() {
         let project = tempfile::tempdir().unwrap();
-        assert_eq!(BuildSystem::read(project.path()).unwrap().requires, [LEGACY]);
+        assert_eq!(
+            BuildSystem::read(project.path()).unwrap().requires,
+            [LEGACY]
+        );
         for (text, expected) in [
             ("[project]\nname = \"a\"\n", &[LEGACY][..]),
             ("[build-system]\nrequires = []\n", &[]),
-            ("[build-system]\nrequires = [\"wheel\", \"hatchling>=1\", \"wheel\"]\n", &["hatchling>=1", "wheel"]),
+            (
+                "[build-system]\nrequires = [\"wheel\", \"hatchling>=1\", \"wheel\"]\n",
+                &["hatchling>=1", "wheel"],
+            ),
         ] {
             std::fs::write(project.path().join("pyproject.toml"), text).unwrap();
-            assert_eq!(BuildSystem::read(project.path()).unwrap().requires, expected, "{text}");
+            assert_eq!(
+                BuildSystem::read(project.path()).unwrap().requires,
+                expected,
+                "{text}"
+            );
         }
         std::fs::write(project.path().join("pyproject.toml"), "[").unwrap();
         assert!(BuildSystem::read(project.path()).is_err());

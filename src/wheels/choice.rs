@@ -57,7 +57,9 @@ impl Why {
     fn text(&self) -> String {
         match self {
             Self::Glibc(major, minor) => format!("needs glibc {major}.{minor}"),
-            Self::Hash(Some(hash)) => format!("has the hash {hash}, which the lock does not accept"),
+            Self::Hash(Some(hash)) => {
+                format!("has the hash {hash}, which the lock does not accept")
+            }
             Self::Hash(None) => "has no hash that the lock accepts".to_owned(),
             Self::Policy(option) => format!("is excluded by `{option}`"),
             Self::Python(wanted) => format!("needs Python {wanted}"),
@@ -67,11 +69,15 @@ impl Why {
 }
 
 impl Wanted<'_> {
-    /// Whether a version answers the pin: `1.0` is also answered by `1.0+cpu` (PEP 440, version matching).
+    /// Whether a version answers the pin: `1.0` is also answered by `1.0+cpu` (PEP 440, version
+    /// matching).
     pub fn is_version(&self, version: &Version) -> bool {
         match &self.pin.version {
             None => true,
-            Some(wanted) => wanted == version || (!wanted.is_local() && version.clone().without_local() == *wanted),
+            Some(wanted) => {
+                wanted == version
+                    || (!wanted.is_local() && version.clone().without_local() == *wanted)
+            }
         }
     }
 
@@ -80,20 +86,26 @@ impl Wanted<'_> {
         self.require_hashes || !self.pin.hashes.is_empty()
     }
 
-    /// Sorts the files of the pinned version: those that fit, the best first, as pip would take them; and the others.
+    /// Sorts the files of the pinned version: those that fit, the best first, as pip would take
+    /// them; and the others.
     pub fn sort(&self, offers: Vec<Offer>) -> (Vec<Offer>, Vec<Unfit>) {
         let mut fit = Vec::new();
         let mut unfit = Vec::new();
-        let of_this = |offer: &Offer| *offer.dist.name() == self.pin.name && self.is_version(offer.dist.version());
+        let of_this = |offer: &Offer| {
+            *offer.dist.name() == self.pin.name && self.is_version(offer.dist.version())
+        };
         let offers: Vec<Offer> = offers.into_iter().filter(of_this).collect();
-        // A distribution with wheels for some machines is compiled for all: an sdist of it gives one for this machine.
-        let is_platform =
-            |offer: &Offer| matches!(&offer.dist, DistFilename::WheelFilename(wheel) if is_compiled(wheel));
+        // A distribution with wheels for some machines is compiled for all: an sdist of it gives
+        // one for this machine.
+        let is_platform = |offer: &Offer| matches!(&offer.dist, DistFilename::WheelFilename(wheel) if is_compiled(wheel));
         let compiled = !self.environment.native && offers.iter().any(is_platform);
         for offer in offers {
             match self.rank(&offer, compiled) {
                 Ok(rank) => fit.push((rank, offer)),
-                Err(why) => unfit.push(Unfit { file: offer.file, why }),
+                Err(why) => unfit.push(Unfit {
+                    file: offer.file,
+                    why,
+                }),
             }
         }
         fit.sort_by(|(a, left), (b, right)| b.cmp(a).then_with(|| left.file.cmp(&right.file)));
@@ -107,7 +119,9 @@ impl Wanted<'_> {
                     return Err(Why::Policy("--no-binary"));
                 }
                 let tags = self.tags(wheel).map_err(|why| match why {
-                    Why::Other(why) if is_egg(&offer.file) => Why::Other(format!("is an egg and {why}")),
+                    Why::Other(why) if is_egg(&offer.file) => {
+                        Why::Other(format!("is an egg and {why}"))
+                    }
                     why => why,
                 })?;
                 (Some(tags), wheel.build_tag().cloned())
@@ -118,10 +132,15 @@ impl Wanted<'_> {
                 }
                 if compiled && !self.indexes.no_binary.contains(&self.pin.name) {
                     let arch = self.environment.arch;
-                    return Err(Why::Other(format!("has code to compile, which is not done here for {arch}")));
+                    return Err(Why::Other(format!(
+                        "has code to compile, which is not done here for {arch}"
+                    )));
                 }
                 if !super::unpack::is_readable(sdist.extension) {
-                    return Err(Why::Other(format!("is a `.{}`, which pkgapp does not read", sdist.extension)));
+                    return Err(Why::Other(format!(
+                        "is a `.{}`, which pkgapp does not read",
+                        sdist.extension
+                    )));
                 }
                 (None, None)
             }
@@ -136,7 +155,11 @@ impl Wanted<'_> {
             return Err(Why::Other("is a directory, which has no hash".to_owned()));
         }
         let hash_known = self.accepts(&offer.hashes)?;
-        let exact = self.pin.version.as_ref().is_none_or(|wanted| wanted == offer.dist.version());
+        let exact = self
+            .pin
+            .version
+            .as_ref()
+            .is_none_or(|wanted| wanted == offer.dist.version());
         Ok(Rank {
             hash_known,
             not_yanked: offer.yanked.is_none(),
@@ -160,7 +183,13 @@ impl Wanted<'_> {
         match why {
             IncompatibleTag::Platform => self.other_platform(wheel),
             IncompatibleTag::Python => {
-                let tags = list(wheel.python_tags().iter().map(ToString::to_string).collect());
+                let tags = list(
+                    wheel
+                        .python_tags()
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect(),
+                );
                 Why::Other(format!("is for the Python {tags}"))
             }
             _ => {
@@ -171,9 +200,15 @@ impl Wanted<'_> {
     }
 
     fn other_platform(&self, wheel: &WheelFilename) -> Why {
-        let tags: Vec<String> = wheel.platform_tags().iter().map(ToString::to_string).collect();
-        let mut needs: Vec<(u16, u16)> =
-            tags.iter().filter_map(|tag| glibc_of(tag, self.environment.arch.as_str())).collect();
+        let tags: Vec<String> = wheel
+            .platform_tags()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let mut needs: Vec<(u16, u16)> = tags
+            .iter()
+            .filter_map(|tag| glibc_of(tag, self.environment.arch.as_str()))
+            .collect();
         needs.sort_unstable();
         match needs.first() {
             Some(&(major, minor)) => Why::Glibc(major, minor),
@@ -185,23 +220,38 @@ impl Wanted<'_> {
     fn accepts(&self, offered: &[HashDigest]) -> Result<bool, Why> {
         let accepted = &self.pin.hashes;
         if accepted.is_empty() {
-            return if self.require_hashes { Err(Why::Hash(strongest(offered))) } else { Ok(true) };
+            return if self.require_hashes {
+                Err(Why::Hash(strongest(offered)))
+            } else {
+                Ok(true)
+            };
         }
         if offered.iter().any(|hash| accepted.contains(hash)) {
             return Ok(true);
         }
-        let comparable = offered.iter().any(|hash| accepted.iter().any(|known| known.algorithm == hash.algorithm));
-        if comparable { Err(Why::Hash(strongest(offered))) } else { Ok(false) }
+        let comparable = offered.iter().any(|hash| {
+            accepted
+                .iter()
+                .any(|known| known.algorithm == hash.algorithm)
+        });
+        if comparable {
+            Err(Why::Hash(strongest(offered)))
+        } else {
+            Ok(false)
+        }
     }
 }
 
 /// Whether a wheel is made for a platform.
 pub fn is_compiled(wheel: &WheelFilename) -> bool {
-    !wheel.platform_tags().iter().all(|tag| tag.to_string() == "any")
+    !wheel
+        .platform_tags()
+        .iter()
+        .all(|tag| tag.to_string() == "any")
 }
 
-/// How good a file is, the best the greatest: the order of pip's candidates, but that a version which is spelt as it is
-/// pinned comes before one with a local part.
+/// How good a file is, the best the greatest: the order of pip's candidates, but that a version
+/// which is spelt as it is pinned comes before one with a local part.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
     hash_known: bool,
@@ -232,7 +282,9 @@ fn kind(offer: &Offer) -> Kind {
 /// `.tar.gz` is what sdists are (PEP 625); older projects have a `.zip` beside it.
 fn extension(offer: &Offer) -> u8 {
     match &offer.dist {
-        DistFilename::SourceDistFilename(sdist) => u8::from(sdist.extension != SourceDistExtension::TarGz),
+        DistFilename::SourceDistFilename(sdist) => {
+            u8::from(sdist.extension != SourceDistExtension::TarGz)
+        }
         DistFilename::WheelFilename(_) => 0,
     }
 }
@@ -244,12 +296,19 @@ fn strongest(hashes: &[HashDigest]) -> Option<HashDigest> {
         HashAlgorithm::Sha384 => 1,
         HashAlgorithm::Blake2b | HashAlgorithm::Md5 => 0,
     };
-    hashes.iter().max_by_key(order).filter(|hash| order(hash) > 0).cloned()
+    hashes
+        .iter()
+        .max_by_key(order)
+        .filter(|hash| order(hash) > 0)
+        .cloned()
 }
 
 /// The glibc that a manylinux tag of an architecture stands for (PEP 513, 571, 599, 600).
 fn glibc_of(tag: &str, arch: &str) -> Option<(u16, u16)> {
-    let rest = tag.strip_suffix(arch)?.strip_suffix('_')?.strip_prefix("manylinux")?;
+    let rest = tag
+        .strip_suffix(arch)?
+        .strip_suffix('_')?
+        .strip_prefix("manylinux")?;
     match rest {
         "1" => Some((2, 5)),
         "2010" => Some((2, 12)),
@@ -284,7 +343,12 @@ impl Search {
         if self.unfit.is_empty() {
             return self.missing(wanted, &label);
         }
-        let Environment { python, arch, glibc, .. } = wanted.environment;
+        let Environment {
+            python,
+            arch,
+            glibc,
+            ..
+        } = wanted.environment;
         self.unfit.sort_by(|a, b| a.file.cmp(&b.file));
         let mut list = String::from("these files exist");
         for Unfit { file, why } in self.unfit.iter().take(SHOWN_FILES) {
@@ -317,14 +381,18 @@ impl Search {
 
     fn missing(self, wanted: &Wanted<'_>, label: &str) -> Error {
         let places = match self.places.is_empty() {
-            true => "there is no place to look: `--no-index` is given, and no `--find-links`".to_owned(),
+            true => {
+                "there is no place to look: `--no-index` is given, and no `--find-links`".to_owned()
+            }
             false => format!("looked in {}", self.places.join(", ")),
         };
         let pin = wanted.pin;
         let version = match &pin.version {
             Some(version) if !self.versions.is_empty() => version,
             _ => {
-                let error = Error::new(format!("no file of `{label}` is known")).at(pin.at.clone()).note(places);
+                let error = Error::new(format!("no file of `{label}` is known"))
+                    .at(pin.at.clone())
+                    .note(places);
                 // Nothing of that name at all: misspelt, or in an index of one's own.
                 return match self.versions.is_empty() && !wanted.indexes.no_index {
                     true => {
@@ -335,7 +403,11 @@ impl Search {
             }
         };
         let way_on = self.way_on(wanted);
-        let near = nearby(self.versions, version).iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let near = nearby(self.versions, version)
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", ");
         let error = Error::new(format!("there is no `{label}`"))
             .at(pin.at.clone())
             .note(places)
@@ -347,17 +419,19 @@ impl Search {
     fn way_out(&self, wanted: &Wanted<'_>) -> Option<String> {
         let whys = || self.unfit.iter().map(|unfit| &unfit.why);
         let hash = self.unfit.iter().find_map(|unfit| match &unfit.why {
-            Why::Hash(Some(hash)) => {
-                Some(format!("if `{}` is to be trusted, add `--hash={hash}` to the pin", unfit.file))
-            }
+            Why::Hash(Some(hash)) => Some(format!(
+                "if `{}` is to be trusted, add `--hash={hash}` to the pin",
+                unfit.file
+            )),
             _ => None,
         });
         let glibc = whys().filter_map(|why| match why {
             Why::Glibc(major, minor) => Some((*major, *minor)),
             _ => None,
         });
-        let glibc =
-            glibc.min().map(|(major, minor)| format!("build for targets with glibc {major}.{minor} or newer only"));
+        let glibc = glibc.min().map(|(major, minor)| {
+            format!("build for targets with glibc {major}.{minor} or newer only")
+        });
         let policy = whys().find_map(|why| match why {
             Why::Policy(option) => Some(format!("take `{}` out of `{option}`", wanted.pin.name)),
             _ => None,
@@ -384,9 +458,13 @@ pub fn label(pin: &Pin) -> String {
 pub fn yanked_warning(pin: &Pin, file: &str, reason: &str) -> String {
     let at: &Location = &pin.at;
     match reason.trim() {
-        "" => format!("`{file}` was yanked by its maintainers, and is used because {at} pins it exactly"),
+        "" => format!(
+            "`{file}` was yanked by its maintainers, and is used because {at} pins it exactly"
+        ),
         reason => {
-            format!("`{file}` was yanked by its maintainers ({reason}), and is used because {at} pins it exactly")
+            format!(
+                "`{file}` was yanked by its maintainers ({reason}), and is used because {at} pins it exactly"
+            )
         }
     }
 }

@@ -1,8 +1,10 @@
-//! Eggs become wheels: what `pkg_resources` knew how to run from an egg lies where pip would have put it.
+//! Eggs become wheels: what `pkg_resources` knew how to run from an egg lies where pip would have
+//! put it.
 //!
-//! Sources: setuptools, "The Internal Structure of Python Eggs"; `setuptools.command.bdist_egg`; the binary distribution
-//! format; core metadata. An egg keeps its content under its own name, and what described it moves from `EGG-INFO` to
-//! `.dist-info`. What only served eggs goes: stubs that load extension modules, byte code, declarations of namespaces.
+//! Sources: setuptools, "The Internal Structure of Python Eggs"; `setuptools.command.bdist_egg`;
+//! the binary distribution format; core metadata. An egg keeps its content under its own name, and
+//! what described it moves from `EGG-INFO` to `.dist-info`. What only served eggs goes: stubs that
+//! load extension modules, byte code, declarations of namespaces.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -18,8 +20,8 @@ use crate::fs;
 use crate::path::ReleasePath;
 use crate::pypa::{PackageName, Version, WheelFilename};
 
-/// Files of `EGG-INFO` that mean nothing outside of an egg, or that were made into something else. The last ones are
-/// what tools leave that unpack wheels as eggs.
+/// Files of `EGG-INFO` that mean nothing outside of an egg, or that were made into something else.
+/// The last ones are what tools leave that unpack wheels as eggs.
 const DROPPED: &[&str] = &[
     "PKG-INFO",
     "SOURCES.txt",
@@ -38,8 +40,8 @@ const DROPPED: &[&str] = &[
     "direct_url.json",
 ];
 
-/// The statements of a module that does nothing but declare a namespace, with `'` for quotes and without white space at
-/// their ends (setuptools, "Namespace Packages"; pkgutil).
+/// The statements of a module that does nothing but declare a namespace, with `'` for quotes and
+/// without white space at their ends (setuptools, "Namespace Packages"; pkgutil).
 const NAMESPACE_STATEMENTS: &[&str] = &[
     "try:",
     "except ImportError:",
@@ -58,8 +60,8 @@ const NAMESPACE_STATEMENTS: &[&str] = &[
 /// Lays out the wheel of an unpacked egg below `to`, and returns the wheel's name.
 ///
 /// # Errors
-/// The egg has no description or another distribution's, unreadable requirements, modules without source, or code for
-/// another machine than its name says.
+/// The egg has no description or another distribution's, unreadable requirements, modules without
+/// source, or code for another machine than its name says.
 pub fn lay_out(from: &Path, egg: &EggFilename, to: &Path) -> Result<WheelFilename> {
     convert(from, egg, to).map(|laid| laid.filename)
 }
@@ -67,8 +69,8 @@ pub fn lay_out(from: &Path, egg: &EggFilename, to: &Path) -> Result<WheelFilenam
 /// Lays out the wheel of an unpacked egg below `to`.
 ///
 /// # Errors
-/// It describes nothing or another distribution, requires what can't be read, has modules without source, or code for
-/// another machine than it says.
+/// It describes nothing or another distribution, requires what can't be read, has modules without
+/// source, or code for another machine than it says.
 pub(super) fn convert(from: &Path, egg: &EggFilename, to: &Path) -> Result<Laid> {
     let egg_info = egg_info(from)?;
     let about = About::read(&from.join(&egg_info), egg)?;
@@ -77,10 +79,16 @@ pub(super) fn convert(from: &Path, egg: &EggFilename, to: &Path) -> Result<Laid>
     let files = pack::files(from)?;
     check_sources(files.keys())?;
     let native = native(&files)?;
-    let named = EggFilename { version: about.version.clone(), ..egg.clone() };
+    let named = EggFilename {
+        version: about.version.clone(),
+        ..egg.clone()
+    };
     let filename = filename(&named, &native)?;
     for (path, place) in &files {
-        let below = path.as_str().strip_prefix(&egg_info).and_then(|below| below.strip_prefix('/'));
+        let below = path
+            .as_str()
+            .strip_prefix(&egg_info)
+            .and_then(|below| below.strip_prefix('/'));
         let target = match below {
             Some(name) => about.place(name, &stem),
             None if is_dropped(path, place, &about.namespaces, from)? => None,
@@ -95,9 +103,21 @@ pub(super) fn convert(from: &Path, egg: &EggFilename, to: &Path) -> Result<Laid>
         }
         pack::put(&to.join(&target), executable, content.as_slice())?;
     }
-    pack::put(&to.join(&dist_info).join("METADATA"), false, about.metadata.as_bytes())?;
-    pack::put(&to.join(&dist_info).join("WHEEL"), false, wheel_text(&filename, native.is_empty()).as_bytes())?;
-    Ok(Laid { filename, dist_info, root: to.to_owned() })
+    pack::put(
+        &to.join(&dist_info).join("METADATA"),
+        false,
+        about.metadata.as_bytes(),
+    )?;
+    pack::put(
+        &to.join(&dist_info).join("WHEEL"),
+        false,
+        wheel_text(&filename, native.is_empty()).as_bytes(),
+    )?;
+    Ok(Laid {
+        filename,
+        dist_info,
+        root: to.to_owned(),
+    })
 }
 
 /// `EGG-INFO`; or the `.dist-info` that tools keep which unpack wheels as eggs.
@@ -105,8 +125,12 @@ fn egg_info(from: &Path) -> Result<String> {
     if from.join("EGG-INFO/PKG-INFO").is_file() {
         return Ok("EGG-INFO".to_owned());
     }
-    let entries = std::fs::read_dir(from).context(|| "cannot read the egg")?.flatten();
-    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let entries = std::fs::read_dir(from)
+        .context(|| "cannot read the egg")?
+        .flatten();
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
     names.retain(|name| name.ends_with(".dist-info") && from.join(name).join("METADATA").is_file());
     match &names[..] {
         [only] => Ok(only.clone()),
@@ -128,7 +152,9 @@ impl About {
         let text = |name: &str| -> Result<Option<String>> {
             let path = egg_info.join(name);
             // Before there was a rule, maintainers' names were in any encoding.
-            path.is_file().then(|| Ok(String::from_utf8_lossy(&fs::read(&path)?).into_owned())).transpose()
+            path.is_file()
+                .then(|| Ok(String::from_utf8_lossy(&fs::read(&path)?).into_owned()))
+                .transpose()
         };
         let said = match text("PKG-INFO")? {
             Some(said) => said,
@@ -136,29 +162,51 @@ impl About {
         };
         let said = said.replace("\r\n", "\n");
         let said = Headers::parse(&said);
-        let first =
-            |name: &'static str| said.first(name).ok_or_else(|| Error::new(format!("its PKG-INFO has no `{name}`")));
+        let first = |name: &'static str| {
+            said.first(name)
+                .ok_or_else(|| Error::new(format!("its PKG-INFO has no `{name}`")))
+        };
         let (name, version) = (first("Name")?, first("Version")?);
         if PackageName::from_str(name).ok().as_ref() != Some(&egg.name) {
-            return Err(Error::new(format!("its PKG-INFO says `Name: {name}`, but its file name says `{}`", egg.name)));
+            return Err(Error::new(format!(
+                "its PKG-INFO says `Name: {name}`, but its file name says `{}`",
+                egg.name
+            )));
         }
-        let parsed = Version::from_str(version)
-            .map_err(|_| Error::new(format!("its PKG-INFO says `Version: {version}`, which is none of PEP 440")))?;
+        let parsed = Version::from_str(version).map_err(|_| {
+            Error::new(format!(
+                "its PKG-INFO says `Version: {version}`, which is none of PEP 440"
+            ))
+        })?;
         if parsed != egg.version {
             let named = &egg.version;
-            return Err(Error::new(format!("its PKG-INFO says `Version: {version}`, but its file name says {named}")));
+            return Err(Error::new(format!(
+                "its PKG-INFO says `Version: {version}`, but its file name says {named}"
+            )));
         }
         let requires = text("requires.txt")?.unwrap_or_default();
-        let licenses = |name: &str| egg_info.join(name).is_file() || egg_info.join("licenses").join(name).is_file();
+        let licenses = |name: &str| {
+            egg_info.join(name).is_file() || egg_info.join("licenses").join(name).is_file()
+        };
         let metadata = metadata(&said, &requires, &licenses)?;
         let namespaces = text("namespace_packages.txt")?.unwrap_or_default();
-        let namespaces = namespaces.lines().map(str::trim).filter(|line| !line.is_empty());
-        Ok(Self { version: parsed, metadata, namespaces: namespaces.map(|name| name.replace('.', "/")).collect() })
+        let namespaces = namespaces
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty());
+        Ok(Self {
+            version: parsed,
+            metadata,
+            namespaces: namespaces.map(|name| name.replace('.', "/")).collect(),
+        })
     }
 
     /// Where a file of `EGG-INFO` goes in the wheel; `None` for what has no place there.
     fn place(&self, name: &str, stem: &str) -> Option<String> {
-        if DROPPED.contains(&name) || name.split('/').any(|part| part == "__pycache__") || is_byte_code(name) {
+        if DROPPED.contains(&name)
+            || name.split('/').any(|part| part == "__pycache__")
+            || is_byte_code(name)
+        {
             return None;
         }
         match name.strip_prefix("scripts/") {
@@ -193,7 +241,10 @@ impl<'a> Headers<'a> {
     }
 
     fn all<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'s str> {
-        let named = self.fields.iter().filter(move |(known, _)| known.eq_ignore_ascii_case(name));
+        let named = self
+            .fields
+            .iter()
+            .filter(move |(known, _)| known.eq_ignore_ascii_case(name));
         named.map(|(_, value)| value.as_str())
     }
 
@@ -203,12 +254,23 @@ impl<'a> Headers<'a> {
 }
 
 /// METADATA of PKG-INFO and requires.txt; `has_license` tells whether a licence file is there.
-fn metadata(said: &Headers<'_>, requires: &str, has_license: &dyn Fn(&str) -> bool) -> Result<String> {
-    // setuptools writes the requirements into PKG-INFO since version 68; before, requires.txt alone had them.
+fn metadata(
+    said: &Headers<'_>,
+    requires: &str,
+    has_license: &dyn Fn(&str) -> bool,
+) -> Result<String> {
+    // setuptools writes the requirements into PKG-INFO since version 68; before, requires.txt alone
+    // had them.
     let complete = said.first("Requires-Dist").is_some();
-    let (requires, extras) = if complete { (Vec::new(), Vec::new()) } else { requirements(requires)? };
+    let (requires, extras) = if complete {
+        (Vec::new(), Vec::new())
+    } else {
+        requirements(requires)?
+    };
     // Extras are of 2.1. Older versions are a part of it.
-    let version = said.first("Metadata-Version").filter(|version| version.starts_with("2.") && *version != "2.0");
+    let version = said
+        .first("Metadata-Version")
+        .filter(|version| version.starts_with("2.") && *version != "2.0");
     let mut text = format!("Metadata-Version: {}\n", version.unwrap_or("2.1"));
     let mut known = BTreeSet::new();
     for (name, value) in &said.fields {
@@ -245,28 +307,47 @@ fn is_byte_code(name: &str) -> bool {
 fn check_sources<'a>(paths: impl Iterator<Item = &'a ReleasePath> + Clone) -> Result<()> {
     let all: BTreeSet<&str> = paths.clone().map(ReleasePath::as_str).collect();
     let lonely = paths.map(ReleasePath::as_str).filter(|path| {
-        let stem = path.strip_suffix(".pyc").filter(|_| !path.contains("__pycache__/"));
+        let stem = path
+            .strip_suffix(".pyc")
+            .filter(|_| !path.contains("__pycache__/"));
         stem.is_some_and(|stem| !all.contains(format!("{stem}.py").as_str()))
     });
     match lonely.clone().next() {
         Some(first) => Err(Error::new(format!("`{first}` has no source beside it"))
-            .note(format!("{} modules are byte code alone, which runs on one Python only", lonely.count()))
+            .note(format!(
+                "{} modules are byte code alone, which runs on one Python only",
+                lonely.count()
+            ))
             .hint("make the egg anew without `--exclude-source-files`")),
         None => Ok(()),
     }
 }
 
 /// What of an egg's content is not in its wheel.
-fn is_dropped(path: &ReleasePath, place: &Path, namespaces: &BTreeSet<String>, from: &Path) -> Result<bool> {
+fn is_dropped(
+    path: &ReleasePath,
+    place: &Path,
+    namespaces: &BTreeSet<String>,
+    from: &Path,
+) -> Result<bool> {
     let name = path.as_str();
     let top = name.split('/').next().unwrap_or_default();
-    if is_byte_code(name) || name.contains("__pycache__/") || top.ends_with(".dist-info") || top == "EGG-INFO" {
+    if is_byte_code(name)
+        || name.contains("__pycache__/")
+        || top.ends_with(".dist-info")
+        || top == "EGG-INFO"
+    {
         return Ok(true);
     }
-    if name.strip_suffix("/__init__.py").is_some_and(|package| namespaces.contains(package)) {
-        // All of a release's modules lie in one directory, where a package without `__init__.py` is a namespace
-        // (PEP 420), whatever else the others have in it.
-        return Ok(declares_a_namespace(&String::from_utf8_lossy(&fs::read(place)?)));
+    if name
+        .strip_suffix("/__init__.py")
+        .is_some_and(|package| namespaces.contains(package))
+    {
+        // All of a release's modules lie in one directory, where a package without `__init__.py` is
+        // a namespace (PEP 420), whatever else the others have in it.
+        return Ok(declares_a_namespace(&String::from_utf8_lossy(&fs::read(
+            place,
+        )?)));
     }
     Ok(name.ends_with(".py") && has_extension(&from.join(name))? && is_stub(&fs::read(place)?))
 }
@@ -274,26 +355,43 @@ fn is_dropped(path: &ReleasePath, place: &Path, namespaces: &BTreeSet<String>, f
 fn declares_a_namespace(source: &str) -> bool {
     let mut rest = source.trim_start_matches('\u{feff}').trim_start();
     for quote in ["\"\"\"", "'''"] {
-        if let Some((_, after)) = rest.strip_prefix(quote).and_then(|text| text.split_once(quote)) {
+        if let Some((_, after)) = rest
+            .strip_prefix(quote)
+            .and_then(|text| text.split_once(quote))
+        {
             rest = after;
         }
     }
-    rest.lines().map(|line| line.split('#').next().unwrap_or_default().trim().replace('"', "'")).all(|statement| {
-        let statement = statement.trim_end_matches(';');
-        statement.is_empty() || NAMESPACE_STATEMENTS.contains(&statement)
-    })
+    rest.lines()
+        .map(|line| {
+            line.split('#')
+                .next()
+                .unwrap_or_default()
+                .trim()
+                .replace('"', "'")
+        })
+        .all(|statement| {
+            let statement = statement.trim_end_matches(';');
+            statement.is_empty() || NAMESPACE_STATEMENTS.contains(&statement)
+        })
 }
 
 /// Whether an extension module of the same name lies beside a module.
 fn has_extension(module: &Path) -> Result<bool> {
-    let Some((directory, stem)) = module.parent().zip(module.file_stem()) else { return Ok(false) };
+    let Some((directory, stem)) = module.parent().zip(module.file_stem()) else {
+        return Ok(false);
+    };
     let stem = format!("{}.", stem.to_string_lossy());
-    let entries = std::fs::read_dir(directory).context(|| "cannot read the egg")?.flatten();
+    let entries = std::fs::read_dir(directory)
+        .context(|| "cannot read the egg")?
+        .flatten();
     let mut names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    Ok(names.any(|name| name.starts_with(&stem) && (name.ends_with(".so") || name.ends_with(".pyd"))))
+    Ok(names
+        .any(|name| name.starts_with(&stem) && (name.ends_with(".so") || name.ends_with(".pyd"))))
 }
 
-/// What `bdist_egg` writes beside an extension module, which a zipped egg must unpack before it can be loaded.
+/// What `bdist_egg` writes beside an extension module, which a zipped egg must unpack before it can
+/// be loaded.
 fn is_stub(source: &[u8]) -> bool {
     let has = |text: &str| memchr::memmem::find(source, text.as_bytes()).is_some();
     has("def __bootstrap__():") && has("resource_filename(__name__")
@@ -313,32 +411,55 @@ fn native(files: &BTreeMap<ReleasePath, PathBuf>) -> Result<Vec<(ReleasePath, St
 /// The tags that the content asks for.
 fn filename(egg: &EggFilename, native: &[(ReleasePath, String)]) -> Result<WheelFilename> {
     if let Some((path, machine)) = native.iter().find(|(_, machine)| {
-        egg.platform.as_deref().is_some_and(|platform| !platform.ends_with(&format!("-{machine}")))
+        egg.platform
+            .as_deref()
+            .is_some_and(|platform| !platform.ends_with(&format!("-{machine}")))
     }) {
         let said = egg.platform.as_deref().unwrap_or_default();
-        return Err(Error::new(format!("`{path}` is compiled for {machine}, but its file name says `{said}`")));
+        return Err(Error::new(format!(
+            "`{path}` is compiled for {machine}, but its file name says `{said}`"
+        )));
     }
-    let Some((_, machine)) = native.first() else { return egg.wheel() };
-    let platform = egg.platform_tag().unwrap_or_else(|| format!("linux_{machine}"));
+    let Some((_, machine)) = native.first() else {
+        return egg.wheel();
+    };
+    let platform = egg
+        .platform_tag()
+        .unwrap_or_else(|| format!("linux_{machine}"));
     let modules = || native.iter().map(|(path, _)| path.file_name());
     let stable = modules().all(|name| name.ends_with(".abi3.so"));
     let tags = match egg.python {
         Some((major, minor)) if stable => format!("cp{major}{minor}-abi3"),
         // Shared libraries as data, e.g. for ctypes.
-        _ if egg.platform.is_none() && !modules().any(|name| name.contains(".cpython-")) => egg.pure_tags(),
+        _ if egg.platform.is_none() && !modules().any(|name| name.contains(".cpython-")) => {
+            egg.pure_tags()
+        }
         _ => egg.abi_tags(),
     };
     egg.wheel_for(&tags, &platform)
 }
 
-/// Names the interpreter as scripts of wheels do (binary distribution format, "Scripts"); the options stay.
+/// Names the interpreter as scripts of wheels do (binary distribution format, "Scripts"); the
+/// options stay.
 fn with_plain_interpreter(content: Vec<u8>) -> Vec<u8> {
-    let end = content.iter().position(|byte| *byte == b'\n').unwrap_or(content.len());
+    let end = content
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .unwrap_or(content.len());
     let line = String::from_utf8_lossy(&content[..end]).into_owned();
-    let Some(command) = line.strip_prefix("#!") else { return content };
-    let mut words = command.split_whitespace().skip_while(|word| word.ends_with("/env") || *word == "-S");
+    let Some(command) = line.strip_prefix("#!") else {
+        return content;
+    };
+    let mut words = command
+        .split_whitespace()
+        .skip_while(|word| word.ends_with("/env") || *word == "-S");
     match words.next() {
-        Some(interpreter) if interpreter.rsplit('/').next().is_some_and(|name| name.starts_with("python")) => {
+        Some(interpreter)
+            if interpreter
+                .rsplit('/')
+                .next()
+                .is_some_and(|name| name.starts_with("python")) =>
+        {
             let options: String = words.map(|word| format!(" {word}")).collect();
             [format!("#!python{options}").as_bytes(), &content[end..]].concat()
         }
@@ -364,11 +485,18 @@ mod tests {
 
     #[test]
     fn declarations_of_namespaces_are_told_from_code() {
-        // As setuptools' and pkgutil's documentations show them, and as they are found in old distributions.
+        // As setuptools' and pkgutil's documentations show them, and as they are found in old
+        // distributions.
         for (source, declares) in [
             ("", true),
-            ("__import__('pkg_resources').declare_namespace(__name__)\n", true),
-            ("__import__(\"pkg_resources\").declare_namespace(__name__)  # pragma: no cover\n", true),
+            (
+                "__import__('pkg_resources').declare_namespace(__name__)\n",
+                true,
+            ),
+            (
+                "__import__(\"pkg_resources\").declare_namespace(__name__)  # pragma: no cover\n",
+                true,
+            ),
             (
                 "# this is a namespace package\ntry:\n    import pkg_resources\n    pkg_resources.declare_namespace(__name__)\n\
               except ImportError:\n    import pkgutil\n    __path__ = pkgutil.extend_path(__path__, __name__)\n",
@@ -378,7 +506,10 @@ mod tests {
                 "\"\"\"A namespace.\"\"\"\nfrom pkgutil import extend_path\n__path__ = extend_path(__path__, __name__)\n",
                 true,
             ),
-            ("__import__('pkg_resources').declare_namespace(__name__)\nversion = '1'\n", false),
+            (
+                "__import__('pkg_resources').declare_namespace(__name__)\nversion = '1'\n",
+                false,
+            ),
             ("from .core import *\n", false),
         ] {
             assert_eq!(declares_a_namespace(source), declares, "{source}");
@@ -394,13 +525,17 @@ mod tests {
             ("#!/bin/sh\nx", "#!/bin/sh\nx"),
             ("import sys\n", "import sys\n"),
         ] {
-            assert_eq!(String::from_utf8(with_plain_interpreter(before.into())).unwrap(), after);
+            assert_eq!(
+                String::from_utf8(with_plain_interpreter(before.into())).unwrap(),
+                after
+            );
         }
     }
 
     #[test]
     fn metadata_has_every_requirement_once() {
-        // PKG-INFO of setuptools 65, which has extras and no requirements, and of 75, which has both.
+        // PKG-INFO of setuptools 65, which has extras and no requirements, and of 75, which has
+        // both.
         let old = "Metadata-Version: 2.1\nName: demo\nVersion: 1.0\nHome-page: UNKNOWN\nProvides-Extra: fast\n\
                    License-File: LICENSE\n\nA text.\n\n\nMore.\n";
         let new = "Metadata-Version: 2.4\nName: demo\nVersion: 1.0\nRequires-Dist: six>=1\nDynamic: summary\n";

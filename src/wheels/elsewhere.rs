@@ -1,6 +1,7 @@
 //! Where a distribution that could not be built has wheels: other Pythons, and newer versions.
 //!
-//! Sources that are older than a Python often don't compile with it, and no compiler says that this is why.
+//! Sources that are older than a Python often don't compile with it, and no compiler says that this
+//! is why.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -23,8 +24,8 @@ pub(crate) const NEWEST_GLIBC: (u16, u16) = (2, 99);
 /// The Pythons that are looked at; no wheel is for a newer one.
 const MINORS: std::ops::RangeInclusive<u8> = 8..=20;
 
-/// Adds to the errors of builds where there are wheels instead. Asks indexes, but none that has to be asked for the first
-/// time if `options` are offline.
+/// Adds to the errors of builds where there are wheels instead. Asks indexes, but none that has to
+/// be asked for the first time if `options` are offline.
 pub(super) fn advise<'a>(
     errors: Vec<(&'a Pin, Error)>,
     lock: &Lock,
@@ -39,7 +40,10 @@ pub(super) fn advise<'a>(
     let advised = errors.into_iter().map(|(pin, error)| {
         let wanted = wanted(pin, lock, environment);
         let offers = offers(pin, lock, &store);
-        let hints = [other_python(&wanted, &offers, &asked), newer_version(&wanted, &offers)];
+        let hints = [
+            other_python(&wanted, &offers, &asked),
+            newer_version(&wanted, &offers),
+        ];
         (pin, hints.into_iter().flatten().fold(error, Error::hint))
     });
     advised.collect()
@@ -47,32 +51,51 @@ pub(super) fn advise<'a>(
 
 /// Which Pythons the locks were made for: another one is no way out while they stay as they are.
 fn asked_of_python(lock: &Lock) -> Vec<VersionSpecifiers> {
-    let is_lock =
-        |file: &&PathBuf| file.extension().is_some_and(|extension| extension == "lock" || extension == "toml");
-    let tables =
-        lock.files.iter().filter(is_lock).filter_map(|file| fs::read_to_string(file).ok()?.parse::<Table>().ok());
-    tables.filter_map(|table| table.get("requires-python")?.as_str()?.parse().ok()).collect()
+    let is_lock = |file: &&PathBuf| {
+        file.extension()
+            .is_some_and(|extension| extension == "lock" || extension == "toml")
+    };
+    let tables = lock
+        .files
+        .iter()
+        .filter(is_lock)
+        .filter_map(|file| fs::read_to_string(file).ok()?.parse::<Table>().ok());
+    tables
+        .filter_map(|table| table.get("requires-python")?.as_str()?.parse().ok())
+        .collect()
 }
 
-/// What is known of a distribution: the files that a lock names, and those of the first index that has it. The index may
-/// be away: this is to help after a failure, and must not become another one.
+/// What is known of a distribution: the files that a lock names, and those of the first index that
+/// has it. The index may be away: this is to help after a failure, and must not become another one.
 fn offers(pin: &Pin, lock: &Lock, store: &Store<'_>) -> Vec<Offer> {
     let mut offers = match &pin.source {
-        PinSource::Files(files) => locked_offers(pin, files, false).map(|(offers, _)| offers).unwrap_or_default(),
+        PinSource::Files(files) => locked_offers(pin, files, false)
+            .map(|(offers, _)| offers)
+            .unwrap_or_default(),
         PinSource::Index => Vec::new(),
         _ => return Vec::new(),
     };
-    let Ok(client) = store.client() else { return offers };
+    let Ok(client) = store.client() else {
+        return offers;
+    };
     let places = lock.indexes.places(&pin.name).into_iter();
-    let mut found = places.filter_map(|place| client.offers(&place, &pin.name).ok()).filter(|found| !found.is_empty());
+    let mut found = places
+        .filter_map(|place| client.offers(&place, &pin.name).ok())
+        .filter(|found| !found.is_empty());
     offers.extend(found.next().unwrap_or_default());
     offers
 }
 
 /// The nearest Python that has a wheel of the pinned version, if this one has none.
-fn other_python(wanted: &Wanted<'_>, offers: &[Offer], asked: &[VersionSpecifiers]) -> Option<String> {
+fn other_python(
+    wanted: &Wanted<'_>,
+    offers: &[Offer],
+    asked: &[VersionSpecifiers],
+) -> Option<String> {
     let environment = wanted.environment;
-    let pinned = offers.iter().filter(|offer| wanted.is_version(offer.dist.version()));
+    let pinned = offers
+        .iter()
+        .filter(|offer| wanted.is_version(offer.dist.version()));
     let pythons = pythons(pinned.filter_map(wheel), environment);
     if pythons.contains(&environment.python) {
         return None;
@@ -92,20 +115,28 @@ fn other_python(wanted: &Wanted<'_>, offers: &[Offer], asked: &[VersionSpecifier
     ))
 }
 
-/// The oldest newer version that needs no build. One that no other pin takes shows when it is pinned.
+/// The oldest newer version that needs no build. One that no other pin takes shows when it is
+/// pinned.
 fn newer_version(wanted: &Wanted<'_>, offers: &[Offer]) -> Option<String> {
     let (pin, environment) = (wanted.pin, wanted.environment);
     let pinned = pin.version.as_ref()?;
     let fits = |offer: &&Offer| {
         wheel(offer).is_some_and(|wheel| wheel.compatibility(&environment.tags).is_compatible())
             && offer.yanked.is_none()
-            && offer.requires_python.as_ref().is_none_or(|requires| environment.admits(requires))
+            && offer
+                .requires_python
+                .as_ref()
+                .is_none_or(|requires| environment.admits(requires))
     };
     let versions = offers.iter().filter(fits).map(|offer| offer.dist.version());
-    let newer =
-        versions.filter(|version| *version > pinned && !version.any_prerelease() && !version.is_local()).min()?;
+    let newer = versions
+        .filter(|version| *version > pinned && !version.any_prerelease() && !version.is_local())
+        .min()?;
     let python = environment.python;
-    Some(format!("pin `{}=={newer}`, the next version that has a wheel for Python {python}", pin.name))
+    Some(format!(
+        "pin `{}=={newer}`, the next version that has a wheel for Python {python}",
+        pin.name
+    ))
 }
 
 fn wheel(offer: &Offer) -> Option<&WheelFilename> {
@@ -125,8 +156,11 @@ pub(crate) fn pythons<'a>(
         let python = PythonMinor { major: 3, minor };
         Environment::new(python, None, environment.arch, NEWEST_GLIBC).ok()
     });
-    let fit = environments
-        .filter(|environment| wheels.iter().any(|wheel| wheel.compatibility(&environment.tags).is_compatible()));
+    let fit = environments.filter(|environment| {
+        wheels
+            .iter()
+            .any(|wheel| wheel.compatibility(&environment.tags).is_compatible())
+    });
     fit.map(|environment| environment.python).collect()
 }
 

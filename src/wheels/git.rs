@@ -13,26 +13,35 @@ use crate::fs;
 use crate::lock::GitSource;
 use crate::process;
 
-/// A credential helper (gitcredentials(7)) that tells a name and a password of its environment. git asks it as often as
-/// a server wants to know; it keeps nothing.
+/// A credential helper (gitcredentials(7)) that tells a name and a password of its environment. git
+/// asks it as often as a server wants to know; it keeps nothing.
 const TELLS_BOTH: &str = r#"!f() { test "$1" = get && printf 'username=%s\npassword=%s\n' "$PKGAPP_GIT_USERNAME" "$PKGAPP_GIT_PASSWORD"; }; f"#;
 
-/// One that tells a name, and the password that the user's own helpers have for it; without one the name is a token.
+/// One that tells a name, and the password that the user's own helpers have for it; without one the
+/// name is a token.
 const TELLS_NAME: &str = r#"!f() { test "$1" = get || return 0; printf 'username=%s\n' "$PKGAPP_GIT_USERNAME"; { cat; printf 'username=%s\n' "$PKGAPP_GIT_USERNAME"; } | (unset GIT_CONFIG_PARAMETERS; git credential fill) 2>/dev/null || printf 'password=\n'; }; f"#;
 
 /// Returns the directory of a project at its commit, in the cache; it is only read.
 ///
 /// # Errors
-/// There is no git, the repository can't be cloned, it lacks the commit or the directory, or `offline` and it is not there.
+/// There is no git, the repository can't be cloned, it lacks the commit or the directory, or
+/// `offline` and it is not there.
 pub(super) fn checkout(source: &GitSource, cache: &Cache, offline: bool) -> Result<PathBuf> {
     let cannot = |error: Error| error.context(format!("cannot get `{}`", source.shown()));
     let address = Address::read(&source.url).map_err(cannot)?;
     let repository = hex::encode(Sha256::digest(address.url.as_bytes()));
-    let place = cache.root().join("git").join(&repository[..16]).join(&source.commit);
+    let place = cache
+        .root()
+        .join("git")
+        .join(&repository[..16])
+        .join(&source.commit);
     if !place.is_dir() {
         if offline {
-            return Err(Error::new(format!("`{}` is not in the cache, and the build is offline", source.shown()))
-                .hint("build once without `--offline`"));
+            return Err(Error::new(format!(
+                "`{}` is not in the cache, and the build is offline",
+                source.shown()
+            ))
+            .hint("build once without `--offline`"));
         }
         clone(&address, &source.commit, &place, cache).map_err(cannot)?;
     }
@@ -46,22 +55,38 @@ pub(super) fn checkout(source: &GitSource, cache: &Cache, offline: bool) -> Resu
 pub(super) fn project_in(place: &Path, subdirectory: &Path, shown: &str) -> Result<PathBuf> {
     let project = place.join(subdirectory);
     // A link of the repository must not lead out of it.
-    let inside = || Some(project.canonicalize().ok()?.starts_with(place.canonicalize().ok()?));
+    let inside = || {
+        Some(
+            project
+                .canonicalize()
+                .ok()?
+                .starts_with(place.canonicalize().ok()?),
+        )
+    };
     match inside() {
         Some(true) if project.is_dir() => Ok(project),
-        _ => Err(Error::new(format!("`{shown}` has no directory `{}`", subdirectory.display()))),
+        _ => Err(Error::new(format!(
+            "`{shown}` has no directory `{}`",
+            subdirectory.display()
+        ))),
     }
 }
 
 fn clone(address: &Address, commit: &str, place: &Path, cache: &Cache) -> Result<()> {
-    let git = process::find("git").ok_or_else(|| Error::new("there is no `git` on PATH").hint("install git"))?;
+    let git = process::find("git")
+        .ok_or_else(|| Error::new("there is no `git` on PATH").hint("install git"))?;
     let aside = cache.root().join("tmp");
     fs::create_dir_all(&aside)?;
-    let aside = tempfile::Builder::new().prefix("git-").tempdir_in(&aside).context(|| "cannot make a directory")?;
+    let aside = tempfile::Builder::new()
+        .prefix("git-")
+        .tempdir_in(&aside)
+        .context(|| "cannot make a directory")?;
     let to = aside.path().join("checkout");
     let git = || command(&git, address.credentials.as_ref());
     // All history: versions that come from tags need it.
-    run(git().args(["clone", "--quiet", "--no-checkout", "--", &address.url]).arg(&to))?;
+    run(git()
+        .args(["clone", "--quiet", "--no-checkout", "--", &address.url])
+        .arg(&to))?;
     let inside = || {
         let mut command = git();
         command.arg("-C").arg(&to);
@@ -86,23 +111,42 @@ fn clone(address: &Address, commit: &str, place: &Path, cache: &Cache) -> Result
 
 /// Returns git, which knows the credentials for their own server and asks nobody.
 ///
-/// They are in its environment, which only its user can read. A rewritten address (`url.….insteadOf`) would not do: git
-/// hands it to `git-remote-https` as an argument.
+/// They are in its environment, which only its user can read. A rewritten address
+/// (`url.….insteadOf`) would not do: git hands it to `git-remote-https` as an argument.
 fn command(git: &Path, credentials: Option<&Credentials>) -> Command {
     let mut command = Command::new(git);
     process::outside_repositories(&mut command);
-    command.env("GIT_TERMINAL_PROMPT", "0").args(["-c", "advice.detachedHead=false"]);
+    command
+        .env("GIT_TERMINAL_PROMPT", "0")
+        .args(["-c", "advice.detachedHead=false"]);
     // As for files: a server that sends fewer than 256 bytes a second for a minute is given up.
     command.args(["-c", "http.lowSpeedLimit=256", "-c", "http.lowSpeedTime=60"]);
-    let Some(Credentials { origin, username, password }) = credentials else { return command };
-    let helper = if password.is_some() { TELLS_BOTH } else { TELLS_NAME };
+    let Some(Credentials {
+        origin,
+        username,
+        password,
+    }) = credentials
+    else {
+        return command;
+    };
+    let helper = if password.is_some() {
+        TELLS_BOTH
+    } else {
+        TELLS_NAME
+    };
     // The user's helpers for this server are put aside: they would keep what they did not give.
-    for setting in [format!("credential.{origin}.helper="), format!("credential.{origin}.helper={helper}")] {
+    for setting in [
+        format!("credential.{origin}.helper="),
+        format!("credential.{origin}.helper={helper}"),
+    ] {
         command.args(["-c", &setting]);
     }
     if let Some(password) = password {
-        // A server may hide what it has from strangers instead of asking who they are; known to git since 2.46.
-        command.args(["-c", &format!("http.{origin}/.proactiveAuth=basic")]).env("PKGAPP_GIT_PASSWORD", password);
+        // A server may hide what it has from strangers instead of asking who they are; known to git
+        // since 2.46.
+        command
+            .args(["-c", &format!("http.{origin}/.proactiveAuth=basic")])
+            .env("PKGAPP_GIT_PASSWORD", password);
     }
     command.env("PKGAPP_GIT_USERNAME", username);
     command
@@ -114,7 +158,8 @@ fn run(command: &mut Command) -> Result<()> {
         true => Ok(()),
         false => {
             let said = without_credentials(&String::from_utf8_lossy(&output.stderr));
-            Err(Error::new(format!("git failed with {}", output.status)).cause_text(said.trim().to_owned()))
+            Err(Error::new(format!("git failed with {}", output.status))
+                .cause_text(said.trim().to_owned()))
         }
     }
 }

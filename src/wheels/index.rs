@@ -109,23 +109,46 @@ impl<'a> Client<'a> {
             .context(|| "cannot start the network's threads")?;
         let (places, links) = (places(indexes), links(indexes)?);
         let keyring = |place: &Place| place.named.as_ref().is_some_and(|index| index.keyring);
-        let of_places = places.iter().map(|place| Account { url: place.url.clone(), keyring: keyring(place) });
-        let of_links =
-            links.iter().flat_map(|links| &links.urls).map(|url| Account { url: url.clone(), keyring: false });
+        let of_places = places.iter().map(|place| Account {
+            url: place.url.clone(),
+            keyring: keyring(place),
+        });
+        let of_links = links
+            .iter()
+            .flat_map(|links| &links.urls)
+            .map(|url| Account {
+                url: url.clone(),
+                keyring: false,
+            });
         let http = http::Client::new(offline, of_places.chain(of_links).collect())?;
-        Ok(Self { runtime, http, pages: Pages::new(cache, offline), places, links, offline })
+        Ok(Self {
+            runtime,
+            http,
+            pages: Pages::new(cache, offline),
+            places,
+            links,
+            offline,
+        })
     }
 
     /// Returns what a message calls a place.
     pub fn place_name(&self, id: &PlaceId) -> String {
         let shown = |url: &Url| format!("`{}`", without_secrets(url));
-        let index = self.places.iter().filter(|place| place.id == *id).map(|place| shown(&place.url));
-        let links = self.links.iter().filter(|links| links.id == *id).flat_map(|links| links.urls.iter().map(shown));
+        let index = self
+            .places
+            .iter()
+            .filter(|place| place.id == *id)
+            .map(|place| shown(&place.url));
+        let links = self
+            .links
+            .iter()
+            .filter(|links| links.id == *id)
+            .flat_map(|links| links.urls.iter().map(shown));
         index.chain(links).collect::<Vec<_>>().join(", ")
     }
 
-    /// Returns all files of a distribution in one place, of all versions, but for eggs that its pages link; empty if it is
-    /// unknown there.
+    /// Returns all files of a distribution in one place, of all versions, but for eggs that its
+    /// pages link; empty if it is unknown there.
     ///
     /// # Errors
     /// The place can't be asked, or refuses to answer.
@@ -135,8 +158,8 @@ impl<'a> Client<'a> {
         Ok(offers)
     }
 
-    /// Returns the eggs of a distribution that the pages of a place link, for when nothing better fits;
-    /// [`Client::offers`] has those of directories.
+    /// Returns the eggs of a distribution that the pages of a place link, for when nothing better
+    /// fits; [`Client::offers`] has those of directories.
     ///
     /// # Errors
     /// The place can't be asked any more.
@@ -148,8 +171,16 @@ impl<'a> Client<'a> {
 
     fn files(&self, id: &PlaceId, name: &PackageName) -> Result<Vec<Offer>> {
         if let Some(links) = self.links.iter().find(|links| links.id == *id) {
-            let all = links.files.get_or_init(|| self.read_links(&links.urls)).as_ref().map_err(Clone::clone)?;
-            return Ok(all.iter().filter(|offer| offer.dist.name() == name).cloned().collect());
+            let all = links
+                .files
+                .get_or_init(|| self.read_links(&links.urls))
+                .as_ref()
+                .map_err(Clone::clone)?;
+            return Ok(all
+                .iter()
+                .filter(|offer| offer.dist.name() == name)
+                .cloned()
+                .collect());
         }
         let Some(place) = self.places.iter().find(|place| place.id == *id) else {
             return Err(Error::bug("a place is asked that the lock does not have"));
@@ -157,7 +188,12 @@ impl<'a> Client<'a> {
         if let Some(error) = place.away.get() {
             return Err(error.clone());
         }
-        if let Some(known) = place.files.lock().unwrap_or_else(PoisonError::into_inner).get(name) {
+        if let Some(known) = place
+            .files
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+        {
             return Ok(known.to_vec());
         }
         let files = self.read_index(place, name).inspect_err(|error| {
@@ -174,13 +210,23 @@ impl<'a> Client<'a> {
         let below = format!("{}/{name}/", url.path().trim_end_matches('/'));
         url.set_path(&below);
         let failed = |why: String| {
-            let error = Error::new(format!("cannot read the index `{}`", without_secrets(&place.url))).cause_text(why);
-            if self.offline { error.hint("run it once without `--offline`") } else { error }
+            let error = Error::new(format!(
+                "cannot read the index `{}`",
+                without_secrets(&place.url)
+            ))
+            .cause_text(why);
+            if self.offline {
+                error.hint("run it once without `--offline`")
+            } else {
+                error
+            }
         };
         let page = match self.page(&url) {
             Ok(Some(page)) => page,
             Ok(None) => return Ok(Vec::new()),
-            Err(PageError::Status(StatusCode::NOT_FOUND | StatusCode::GONE)) => return Ok(Vec::new()),
+            Err(PageError::Status(StatusCode::NOT_FOUND | StatusCode::GONE)) => {
+                return Ok(Vec::new());
+            }
             Err(PageError::Status(StatusCode::UNAUTHORIZED)) => {
                 return Err(failed("it asks for credentials (401)".to_owned()).hint(place.way_in()));
             }
@@ -188,23 +234,34 @@ impl<'a> Client<'a> {
                 let why = "it does not let these credentials in (403)";
                 return Err(failed(why.to_owned()).hint(place.way_in()));
             }
-            Err(PageError::Failure(Failure::Offline)) => return Err(failed(Failure::Offline.to_string())),
+            Err(PageError::Failure(Failure::Offline)) => {
+                return Err(failed(Failure::Offline.to_string()));
+            }
             Err(error) => {
                 let why = error.to_string();
                 return Err(way_out(&why).into_iter().fold(failed(why), Error::hint));
             }
         };
-        page::offers(&page.kind, &page.text, &page.url, Some(name)).map_err(|error| failed(error.to_string()))
+        page::offers(&page.kind, &page.text, &page.url, Some(name))
+            .map_err(|error| failed(error.to_string()))
     }
 
-    /// Returns a page, of the web or of a directory that is laid out like an index; `None` if the latter has none.
+    /// Returns a page, of the web or of a directory that is laid out like an index; `None` if the
+    /// latter has none.
     fn page(&self, url: &Url) -> Result<Option<Page>, PageError> {
         match local_path(url) {
             Some(path) => {
                 let text = std::fs::read(path.join("index.html")).ok();
-                Ok(text.map(|text| Page { url: url.clone(), kind: "text/html".to_owned(), text }))
+                Ok(text.map(|text| Page {
+                    url: url.clone(),
+                    kind: "text/html".to_owned(),
+                    text,
+                }))
             }
-            None => self.runtime.block_on(self.pages.get(&self.http, url, page::ACCEPT)).map(Some),
+            None => self
+                .runtime
+                .block_on(self.pages.get(&self.http, url, page::ACCEPT))
+                .map(Some),
         }
     }
 
@@ -216,7 +273,10 @@ impl<'a> Client<'a> {
                 continue;
             }
             let failed = |why: String| {
-                let error = Error::new(format!("cannot read the `--find-links` place `{}`", without_secrets(url)));
+                let error = Error::new(format!(
+                    "cannot read the `--find-links` place `{}`",
+                    without_secrets(url)
+                ));
                 error.cause_text(why)
             };
             match self.page(url) {
@@ -226,7 +286,8 @@ impl<'a> Client<'a> {
                     offers.extend(found.map_err(|error| failed(error.to_string()))?);
                 }
                 Err(PageError::Failure(Failure::Offline)) => {
-                    return Err(failed(Failure::Offline.to_string()).hint("run it once without `--offline`"));
+                    return Err(failed(Failure::Offline.to_string())
+                        .hint("run it once without `--offline`"));
                 }
                 Err(error) => {
                     let why = error.to_string();
@@ -237,7 +298,8 @@ impl<'a> Client<'a> {
         Ok(offers)
     }
 
-    /// Reads what is behind a URL, from byte `from` on if the server can do that and still has the version `etag`.
+    /// Reads what is behind a URL, from byte `from` on if the server can do that and still has the
+    /// version `etag`.
     ///
     /// # Errors
     /// See [`Broken`]. What `take` returns is [`Broken::Refused`].
@@ -255,23 +317,44 @@ impl<'a> Client<'a> {
             Broken::Refused(hint.into_iter().fold(error, Error::hint))
         };
         if self.offline {
-            let error = Error::new(format!("cannot download `{shown}`")).cause_text(Failure::Offline.to_string());
-            return Err(Broken::Refused(error.hint("run it once without `--offline`")));
+            let error = Error::new(format!("cannot download `{shown}`"))
+                .cause_text(Failure::Offline.to_string());
+            return Err(Broken::Refused(
+                error.hint("run it once without `--offline`"),
+            ));
         }
         let rest = (from > 0).then(|| format!("bytes={from}-"));
-        let headers = http::headers([(RANGE, rest.as_deref()), (IF_RANGE, etag.filter(|_| from > 0))]);
+        let headers = http::headers([
+            (RANGE, rest.as_deref()),
+            (IF_RANGE, etag.filter(|_| from > 0)),
+        ]);
         self.runtime.block_on(async {
             let answer = self.http.get(url, What::File, &headers).await;
             let mut answer = answer.map_err(|failure| failed(failure.to_string()))?;
             let (offset, total) = match answer.status {
                 StatusCode::OK => (0, answer.length()),
-                StatusCode::PARTIAL_CONTENT => content_range(answer.header(&CONTENT_RANGE).unwrap_or_default())
-                    .filter(|(offset, _)| *offset == from)
-                    .ok_or_else(|| failed("the server answered with another range than it was asked for".to_owned()))?,
+                StatusCode::PARTIAL_CONTENT => {
+                    content_range(answer.header(&CONTENT_RANGE).unwrap_or_default())
+                        .filter(|(offset, _)| *offset == from)
+                        .ok_or_else(|| {
+                            failed(
+                                "the server answered with another range than it was asked for"
+                                    .to_owned(),
+                            )
+                        })?
+                }
                 status => return Err(failed(format!("the server answered {status}"))),
             };
-            let etag = answer.header(&ETAG).filter(|etag| !etag.starts_with("W/")).map(str::to_owned);
-            take(Piece::Start { offset, total, etag }).map_err(Broken::Refused)?;
+            let etag = answer
+                .header(&ETAG)
+                .filter(|etag| !etag.starts_with("W/"))
+                .map(str::to_owned);
+            take(Piece::Start {
+                offset,
+                total,
+                etag,
+            })
+            .map_err(Broken::Refused)?;
             loop {
                 match answer.chunk().await {
                     Ok(Some(bytes)) => take(Piece::Bytes(&bytes)).map_err(Broken::Refused)?,
@@ -323,13 +406,23 @@ fn is_linked_egg(offer: &Offer) -> bool {
 fn files_in(directory: &Path) -> Vec<Offer> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
     let is_file = |name: &String| is_egg(name) || !directory.join(name).is_dir();
-    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
     names.retain(is_file);
     names.sort_unstable();
     let offer = |file: String| {
         let dist = page::named(&file, None)?;
         let url = Url::from_file_path(directory.join(&file)).ok()?;
-        Some(Offer { file, dist, url, hashes: Vec::new(), size: None, requires_python: None, yanked: None })
+        Some(Offer {
+            file,
+            dist,
+            url,
+            hashes: Vec::new(),
+            size: None,
+            requires_python: None,
+            yanked: None,
+        })
     };
     names.into_iter().filter_map(offer).collect()
 }
@@ -339,9 +432,13 @@ impl Place {
         match &self.named {
             Some(index) => {
                 let variable = index.variable();
-                format!("give credentials in `{variable}_USERNAME` and `{variable}_PASSWORD`, or in `~/.netrc`")
+                format!(
+                    "give credentials in `{variable}_USERNAME` and `{variable}_PASSWORD`, or in `~/.netrc`"
+                )
             }
-            None => "give credentials in the URL by way of `${VARIABLES}`, or in `~/.netrc`".to_owned(),
+            None => {
+                "give credentials in the URL by way of `${VARIABLES}`, or in `~/.netrc`".to_owned()
+            }
         }
     }
 }
@@ -353,40 +450,89 @@ fn places(indexes: &Indexes) -> Vec<Place> {
     let ids = named.chain(extra).chain([PlaceId::Default]);
     ids.filter_map(|id| Some((indexes.url(&id)?, id)))
         .map(|(url, id)| {
-            let named = if let PlaceId::Named(at) = id { indexes.named.get(at).cloned() } else { None };
-            Place { url, named, away: OnceLock::new(), files: Mutex::default(), id }
+            let named = if let PlaceId::Named(at) = id {
+                indexes.named.get(at).cloned()
+            } else {
+                None
+            };
+            Place {
+                url,
+                named,
+                away: OnceLock::new(),
+                files: Mutex::default(),
+                id,
+            }
         })
         .collect()
 }
 
 fn links(indexes: &Indexes) -> Result<Vec<Links>> {
-    let directory =
-        |path: &PathBuf| Url::from_directory_path(path).map_err(|()| Error::bug("a wheelhouse has an absolute path"));
-    let houses = indexes.wheelhouses.iter().map(directory).collect::<Result<Vec<_>>>()?;
-    let all = [(PlaceId::Wheelhouses, houses), (PlaceId::FindLinks, indexes.find_links.clone())];
-    Ok(all.into_iter().map(|(id, urls)| Links { id, urls, files: OnceLock::new() }).collect())
+    let directory = |path: &PathBuf| {
+        Url::from_directory_path(path).map_err(|()| Error::bug("a wheelhouse has an absolute path"))
+    };
+    let houses = indexes
+        .wheelhouses
+        .iter()
+        .map(directory)
+        .collect::<Result<Vec<_>>>()?;
+    let all = [
+        (PlaceId::Wheelhouses, houses),
+        (PlaceId::FindLinks, indexes.find_links.clone()),
+    ];
+    Ok(all
+        .into_iter()
+        .map(|(id, urls)| Links {
+            id,
+            urls,
+            files: OnceLock::new(),
+        })
+        .collect())
 }
 
 /// Returns what would help against a failure of the network, if it is of a known kind.
 fn way_out(why: &str) -> Option<&'static str> {
-    if ["is too slow", "did not finish its answer", "bytes that are accepted"].iter().any(|part| why.contains(part)) {
+    if [
+        "is too slow",
+        "did not finish its answer",
+        "bytes that are accepted",
+    ]
+    .iter()
+    .any(|part| why.contains(part))
+    {
         return Some("take another index, or a copy of the file: `--find-links DIR`");
     }
     // An address may hold anything: port 40163 is no status 401.
-    let why = why.to_lowercase().split_whitespace().filter(|word| !word.contains("://")).collect::<Vec<_>>().join(" ");
+    let why = why
+        .to_lowercase()
+        .split_whitespace()
+        .filter(|word| !word.contains("://"))
+        .collect::<Vec<_>>()
+        .join(" ");
     let has = |parts: &[&str]| parts.iter().any(|part| why.contains(part));
-    let says = |codes: &[&str]| why.split(|one: char| !one.is_alphanumeric()).any(|word| codes.contains(&word));
-    if has(&["certificate", "unknownissuer", "tls handshake", "handshake failure"]) {
+    let says = |codes: &[&str]| {
+        why.split(|one: char| !one.is_alphanumeric())
+            .any(|word| codes.contains(&word))
+    };
+    if has(&[
+        "certificate",
+        "unknownissuer",
+        "tls handshake",
+        "handshake failure",
+    ]) {
         return Some(
             "if it is signed by a CA of your own, name that with `SSL_CERT_FILE`; if it wants to know who you are, set \
              `SSL_CLIENT_CERT` to a file with your certificate and key",
         );
     }
     if says(&["401", "403", "407"]) {
-        return Some("give credentials: `PKGAPP_INDEX_NAME_USERNAME` and `…_PASSWORD`, or `~/.netrc`");
+        return Some(
+            "give credentials: `PKGAPP_INDEX_NAME_USERNAME` and `…_PASSWORD`, or `~/.netrc`",
+        );
     }
     if says(&["404", "410"]) {
-        return Some("the index names a file that is gone: lock again, or take it from another place (`--find-links`)");
+        return Some(
+            "the index names a file that is gone: lock again, or take it from another place (`--find-links`)",
+        );
     }
     if says(&["429", "500", "502", "503", "504"]) || has(&["server error"]) {
         return Some("the server is at fault: try again later, or take another index");
@@ -397,7 +543,14 @@ fn way_out(why: &str) -> Option<&'static str> {
              is in the cache needs no network: `--offline`",
         );
     }
-    if has(&["connect", "dns", "timed out", "timeout", "error sending request", "proxy"]) {
+    if has(&[
+        "connect",
+        "dns",
+        "timed out",
+        "timeout",
+        "error sending request",
+        "proxy",
+    ]) {
         return Some(
             "check the address, and `HTTPS_PROXY` and `NO_PROXY` if there is a proxy between; what is in the cache needs \
              no network: `--offline`",
@@ -412,7 +565,8 @@ fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
     Some((range.split('-').next()?.parse().ok()?, total.parse().ok()))
 }
 
-/// Returns a URL as it may be shown and recorded: no credentials, and nothing behind the path, where signatures stand.
+/// Returns a URL as it may be shown and recorded: no credentials, and nothing behind the path,
+/// where signatures stand.
 pub fn without_secrets(url: &Url) -> String {
     let mut url = url.clone();
     // Both fail only for URLs that can't have either.
@@ -430,7 +584,9 @@ pub fn without_credentials(text: &str) -> String {
     while let Some(at) = rest.find("://") {
         let (before, after) = rest.split_at(at + 3);
         clean.push_str(before);
-        let end = after.find(|c: char| c.is_whitespace() || "/?#`'\")".contains(c)).unwrap_or(after.len());
+        let end = after
+            .find(|c: char| c.is_whitespace() || "/?#`'\")".contains(c))
+            .unwrap_or(after.len());
         rest = after[..end].rfind('@').map_or(after, |at| &after[at + 1..]);
     }
     clean.push_str(rest);
@@ -452,10 +608,14 @@ mod tests {
 
     #[test]
     fn credentials_and_signatures_are_not_shown() {
-        let url = "https://user:pass@index.example/simple/x.whl?X-Signature=abc#sha256=def".parse().unwrap();
+        let url = "https://user:pass@index.example/simple/x.whl?X-Signature=abc#sha256=def"
+            .parse()
+            .unwrap();
         assert_eq!(without_secrets(&url), "https://index.example/simple/x.whl");
         assert_eq!(
-            without_credentials("asked https://u:p@ss@a.example/x, `http://tok@b.example`, https://c.example/a@b"),
+            without_credentials(
+                "asked https://u:p@ss@a.example/x, `http://tok@b.example`, https://c.example/a@b"
+            ),
             "asked https://a.example/x, `http://b.example`, https://c.example/a@b"
         );
     }

@@ -1,6 +1,7 @@
 //! Unpacks the members of a zip archive one after the other.
 //!
-//! The `zip` crate makes a new decoder for each. That leaves memory in pieces: of a set of 15,000 files, 40 MB.
+//! The `zip` crate makes a new decoder for each. That leaves memory in pieces: of a set of 15,000
+//! files, 40 MB.
 
 use std::io::{self, Read};
 
@@ -34,13 +35,22 @@ pub(super) struct Inflating<'a, R> {
 
 impl Inflater {
     pub(super) fn new() -> Self {
-        Self { state: Decompress::new(false), buffer: vec![0; BUFFER] }
+        Self {
+            state: Decompress::new(false),
+            buffer: vec![0; BUFFER],
+        }
     }
 
     /// Begins another member.
     pub(super) fn begin<R: Read>(&mut self, packed: R) -> Unpacked<'_, R> {
         self.state.reset(false);
-        Unpacked::Deflated(Inflating { packed, state: &mut self.state, buffer: &mut self.buffer, at: 0, end: 0 })
+        Unpacked::Deflated(Inflating {
+            packed,
+            state: &mut self.state,
+            buffer: &mut self.buffer,
+            at: 0,
+            end: 0,
+        })
     }
 }
 
@@ -61,7 +71,10 @@ impl<R: Read> Read for Inflating<'_, R> {
             }
             let (taken, made) = (self.state.total_in(), self.state.total_out());
             let input = &self.buffer[self.at..self.end];
-            let status = self.state.decompress(input, out, FlushDecompress::None).map_err(io::Error::other)?;
+            let status = self
+                .state
+                .decompress(input, out, FlushDecompress::None)
+                .map_err(io::Error::other)?;
             let (taken, made) = (self.state.total_in() - taken, self.state.total_out() - made);
             // Neither is more than a buffer's length.
             self.at += taken as usize;
@@ -69,7 +82,10 @@ impl<R: Read> Read for Inflating<'_, R> {
                 return Ok(made as usize);
             }
             if self.end == 0 {
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "its packed bytes are cut"));
+                return Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "its packed bytes are cut",
+                ));
             }
         }
     }
@@ -85,7 +101,9 @@ mod tests {
 
     #[test]
     fn one_state_unpacks_all_and_notices_what_is_wrong() {
-        let text: Vec<u8> = (0..100_000_u32).flat_map(|i| (i / 3).to_le_bytes()).collect();
+        let text: Vec<u8> = (0..100_000_u32)
+            .flat_map(|i| (i / 3).to_le_bytes())
+            .collect();
         let mut inflater = Inflater::new();
         for length in [0, 1, 1000, text.len()] {
             let mut packed = DeflateEncoder::new(Vec::new(), flate2::Compression::new(6));
@@ -93,14 +111,20 @@ mod tests {
             let packed = packed.finish().unwrap();
             let mut read = |packed: &[u8]| {
                 let mut plain = Vec::new();
-                inflater.begin(packed).read_to_end(&mut plain).map(|_| plain)
+                inflater
+                    .begin(packed)
+                    .read_to_end(&mut plain)
+                    .map(|_| plain)
             };
             assert!(read(&packed).unwrap() == text[..length]);
             // What comes after the end is no part of it.
             assert!(read(&[&packed[..], b"more"].concat()).unwrap() == text[..length]);
             let cut = read(&packed[..packed.len() - 1]).unwrap_err();
             assert_eq!(cut.to_string(), "its packed bytes are cut", "{length}");
-            assert!(read(&[&[7][..], &packed].concat()).is_err(), "a block of no kind");
+            assert!(
+                read(&[&[7][..], &packed].concat()).is_err(),
+                "a block of no kind"
+            );
         }
     }
 }

@@ -1,7 +1,9 @@
-//! What the compiled code of a wheel that is made here is linked with: run paths that name this machine go, libraries
-//! that no host has are copied into the wheel if they may be, under names that are theirs alone.
+//! What the compiled code of a wheel that is made here is linked with: run paths that name this
+//! machine go, libraries that no host has are copied into the wheel if they may be, under names
+//! that are theirs alone.
 //!
-//! Source for the shape of the result: auditwheel's `repair` (`NAME.libs`, eight digits of the hash in names).
+//! Source for the shape of the result: auditwheel's `repair` (`NAME.libs`, eight digits of the hash
+//! in names).
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -33,7 +35,8 @@ pub struct Rules {
     pub libraries: BTreeMap<String, Linking>,
     /// Distributions whose RECORD may list other files than their wheel has.
     pub record_gaps: Vec<PackageName>,
-    /// The run path by which programs below `bin/` find the library of an interpreter that ships; none for the host's.
+    /// The run path by which programs below `bin/` find the library of an interpreter that ships;
+    /// none for the host's.
     pub python_libraries: Option<String>,
 }
 
@@ -61,23 +64,31 @@ impl Grafted {
     /// Whether the library is what it was when it was copied.
     pub(super) fn is_current(&self) -> bool {
         let sum = || std::fs::read(&self.path).map(|bytes| Sha256Sum::of(&bytes));
-        (self.stamp.is_some() && Stamp::of(&self.path) == self.stamp) || sum().is_ok_and(|sum| sum == self.sha256)
+        (self.stamp.is_some() && Stamp::of(&self.path) == self.stamp)
+            || sum().is_ok_and(|sum| sum == self.sha256)
     }
 }
 
-/// Changes the compiled files below `root`, a wheel that is laid out, and adds the libraries that it shall bring along.
+/// Changes the compiled files below `root`, a wheel that is laid out, and adds the libraries that
+/// it shall bring along.
 ///
 /// # Errors
-/// All libraries that no host has and that nothing is said about; one that is to be copied and is not found; a file that
-/// can't be changed.
+/// All libraries that no host has and that nothing is said about; one that is to be copied and is
+/// not found; a file that can't be changed.
 pub(super) fn settle(root: &Path, name: &PackageName, rules: &Rules) -> Result<Vec<Grafted>> {
     let wheel = Wheel::read(root, name, rules)?;
     if wheel.files.is_empty() {
         return Ok(Vec::new());
     }
     let plans: Vec<Plan> = wheel.files.iter().map(|file| wheel.look(file)).collect();
-    let mut errors: Vec<Error> = plans.iter().flat_map(|plan| plan.errors.iter().cloned()).collect();
-    let mut queue: VecDeque<Found> = plans.iter().flat_map(|plan| plan.grafts.iter().cloned()).collect();
+    let mut errors: Vec<Error> = plans
+        .iter()
+        .flat_map(|plan| plan.errors.iter().cloned())
+        .collect();
+    let mut queue: VecDeque<Found> = plans
+        .iter()
+        .flat_map(|plan| plan.grafts.iter().cloned())
+        .collect();
     let mut grafts: BTreeMap<String, Graft> = BTreeMap::new();
     while let Some(found) = queue.pop_front() {
         if grafts.contains_key(&found.soname) {
@@ -87,13 +98,22 @@ pub(super) fn settle(root: &Path, name: &PackageName, rules: &Rules) -> Result<V
         let plan = wheel.look(&graft.file);
         errors.extend(plan.errors);
         queue.extend(plan.grafts.iter().cloned());
-        grafts.insert(found.soname.clone(), Graft { needs: plan.grafts, ..graft });
+        grafts.insert(
+            found.soname.clone(),
+            Graft {
+                needs: plan.grafts,
+                ..graft
+            },
+        );
     }
     if let Some(error) = Error::all(errors) {
         return Err(error);
     }
     wheel.write(&plans, &grafts)?;
-    Ok(grafts.into_iter().map(|(soname, graft)| graft.grafted(soname)).collect())
+    Ok(grafts
+        .into_iter()
+        .map(|(soname, graft)| graft.grafted(soname))
+        .collect())
 }
 
 /// A compiled file.
@@ -108,7 +128,8 @@ impl Compiled {
     /// Whether it is installed below `bin/` (binary distribution format, "The .data directory").
     fn is_program(&self) -> bool {
         let mut parts = self.elf.path.as_str().split('/');
-        parts.next().is_some_and(|first| first.ends_with(".data")) && parts.next() == Some("scripts")
+        parts.next().is_some_and(|first| first.ends_with(".data"))
+            && parts.next() == Some("scripts")
     }
 }
 
@@ -142,49 +163,90 @@ impl<'a> Wheel<'a> {
         let mut files = Vec::new();
         for (path, place) in pack::files(root)? {
             if let Some(elf) = crate::elf::read(&place, &path)? {
-                files.push(Compiled { label: format!("`{path}`"), place, elf });
+                files.push(Compiled {
+                    label: format!("`{path}`"),
+                    place,
+                    elf,
+                });
             }
         }
-        let names = |file: &Compiled| [Some(file.elf.path.file_name().to_owned()), file.elf.soname.clone()];
+        let names = |file: &Compiled| {
+            [
+                Some(file.elf.path.file_name().to_owned()),
+                file.elf.soname.clone(),
+            ]
+        };
         let own = files.iter().flat_map(names).flatten().collect();
-        Ok(Self { root, libs: format!("{}.libs", name.as_dist_info_name()), rules, files, own })
+        Ok(Self {
+            root,
+            libs: format!("{}.libs", name.as_dist_info_name()),
+            rules,
+            files,
+            own,
+        })
     }
 
     /// Decides about everything that a file needs.
     fn look(&self, file: &Compiled) -> Plan {
-        let is_relative = |path: &&String| path.starts_with("$ORIGIN") || path.starts_with("${ORIGIN}");
-        let mut kept: Vec<String> = file.elf.runpath.iter().filter(is_relative).cloned().collect();
+        let is_relative =
+            |path: &&String| path.starts_with("$ORIGIN") || path.starts_with("${ORIGIN}");
+        let mut kept: Vec<String> = file
+            .elf
+            .runpath
+            .iter()
+            .filter(is_relative)
+            .cloned()
+            .collect();
         let (mut grafts, mut errors) = (Vec::new(), Vec::new());
         for soname in &file.elf.needed {
             if self.own.contains(soname) || soname.starts_with("ld-linux") {
                 continue;
             }
-            // Which Python there is on a host, the release decides. Modules find its library in their process; programs, such
-            // as uwsgi, load it.
+            // Which Python there is on a host, the release decides. Modules find its library in
+            // their process; programs, such as uwsgi, load it.
             if soname.starts_with("libpython") {
                 let way = self.rules.python_libraries.as_ref();
-                kept.extend(way.filter(|way| file.is_program() && !kept.contains(way)).cloned());
+                kept.extend(
+                    way.filter(|way| file.is_program() && !kept.contains(way))
+                        .cloned(),
+                );
                 continue;
             }
             let found = find(soname, file);
             match (self.rules.libraries.get(soname), found) {
-                (Some(Linking::Graft), Some(path)) => grafts.push(Found { soname: soname.clone(), path }),
+                (Some(Linking::Graft), Some(path)) => grafts.push(Found {
+                    soname: soname.clone(),
+                    path,
+                }),
                 (Some(Linking::Graft), None) => errors.push(
-                    Error::new(format!("`{soname}` is to be shipped with {}, and is not found", file.label))
-                        .note(format!("looked in {}", looked_in(file)))
-                        .hint("name its directory in `LD_LIBRARY_PATH`"),
+                    Error::new(format!(
+                        "`{soname}` is to be shipped with {}, and is not found",
+                        file.label
+                    ))
+                    .note(format!("looked in {}", looked_in(file)))
+                    .hint("name its directory in `LD_LIBRARY_PATH`"),
                 ),
                 (Some(Linking::Depend), Some(path)) => {
-                    let directory = path.parent().unwrap_or(Path::new("/")).to_string_lossy().into_owned();
+                    let directory = path
+                        .parent()
+                        .unwrap_or(Path::new("/"))
+                        .to_string_lossy()
+                        .into_owned();
                     if file.elf.runpath.contains(&directory) && !kept.contains(&directory) {
                         kept.push(directory);
                     }
                 }
-                (None, Some(path)) if !is_of_the_system(&path) => errors.push(unsaid(soname, &path, file)),
+                (None, Some(path)) if !is_of_the_system(&path) => {
+                    errors.push(unsaid(soname, &path, file))
+                }
                 (Some(Linking::Depend) | None, _) => {}
             }
         }
-        Plan { kept, grafts, errors }
+        Plan {
+            kept,
+            grafts,
+            errors,
+        }
     }
 
     fn write(&self, plans: &[Plan], grafts: &BTreeMap<String, Graft>) -> Result<()> {
@@ -193,19 +255,32 @@ impl<'a> Wheel<'a> {
             if !plan.grafts.is_empty() {
                 run_path.push(self.way_to_libs(&file.elf.path)?);
             }
-            let change = Change { run_path, soname: None, needed: renamed(&plan.grafts, grafts) };
+            let change = Change {
+                run_path,
+                soname: None,
+                needed: renamed(&plan.grafts, grafts),
+            };
             // What is as it should be need not be of a kind that can be edited.
             if change.needed.is_empty() && change.run_path == file.elf.runpath {
                 continue;
             }
             if let Some(changed) = changed(fs::read(&file.place)?, &change, &file.label)? {
-                std::fs::write(&file.place, changed).context(|| format!("cannot write `{}`", shown(&file.place)))?;
+                std::fs::write(&file.place, changed)
+                    .context(|| format!("cannot write `{}`", shown(&file.place)))?;
             }
         }
         for graft in grafts.values() {
             let needed = renamed(&graft.needs, grafts);
-            let run_path = if needed.is_empty() { Vec::new() } else { vec!["$ORIGIN".to_owned()] };
-            let change = Change { run_path, soname: Some(graft.name.clone()), needed };
+            let run_path = if needed.is_empty() {
+                Vec::new()
+            } else {
+                vec!["$ORIGIN".to_owned()]
+            };
+            let change = Change {
+                run_path,
+                soname: Some(graft.name.clone()),
+                needed,
+            };
             let content = changed(graft.content.clone(), &change, &graft.file.label)?;
             let content = content.as_deref().unwrap_or(&graft.content);
             pack::put(&self.root.join(&self.libs).join(&graft.name), true, content)?;
@@ -218,12 +293,19 @@ impl<'a> Wheel<'a> {
         let mut parts: Vec<&str> = path.as_str().split('/').collect();
         if parts[0].ends_with(".data") && parts.len() > 2 {
             if !matches!(parts[1], "platlib" | "purelib") {
-                return Err(Error::new(format!("`{path}` needs a library that ships in `{}`", self.libs))
-                    .cause_text("it is installed outside of the directory of packages"));
+                return Err(Error::new(format!(
+                    "`{path}` needs a library that ships in `{}`",
+                    self.libs
+                ))
+                .cause_text("it is installed outside of the directory of packages"));
             }
             parts.drain(..2);
         }
-        Ok(format!("$ORIGIN/{}{}", "../".repeat(parts.len() - 1), self.libs))
+        Ok(format!(
+            "$ORIGIN/{}{}",
+            "../".repeat(parts.len() - 1),
+            self.libs
+        ))
     }
 }
 
@@ -241,24 +323,46 @@ impl Graft {
         let content = fs::read(&found.path)?;
         let hash = hex::encode(Sha256::digest(&content));
         // `libfoo-0123abcd.so.1`: two distributions may bring different libraries of one name.
-        let (stem, version) =
-            found.soname.find(".so").map_or((found.soname.as_str(), ""), |at| found.soname.split_at(at));
+        let (stem, version) = found
+            .soname
+            .find(".so")
+            .map_or((found.soname.as_str(), ""), |at| found.soname.split_at(at));
         let name = format!("{stem}-{}{version}", &hash[..8]);
         let elf = crate::elf::read(&found.path, &ReleasePath::parse(&name)?)?;
-        let elf = elf.ok_or_else(|| Error::new(format!("`{}` is no shared library", shown(&found.path))))?;
-        let file = Compiled { label: format!("`{}`", shown(&found.path)), place: found.path.clone(), elf };
-        Ok(Self { name, content, file, needs: Vec::new() })
+        let elf = elf
+            .ok_or_else(|| Error::new(format!("`{}` is no shared library", shown(&found.path))))?;
+        let file = Compiled {
+            label: format!("`{}`", shown(&found.path)),
+            place: found.path.clone(),
+            elf,
+        };
+        Ok(Self {
+            name,
+            content,
+            file,
+            needs: Vec::new(),
+        })
     }
 
     fn grafted(self, soname: String) -> Grafted {
         let sha256 = Sha256Sum::of(&self.content);
         let stamp = Stamp::of(&self.file.place);
-        Grafted { soname, path: self.file.place, sha256, stamp }
+        Grafted {
+            soname,
+            path: self.file.place,
+            sha256,
+            stamp,
+        }
     }
 }
 
 fn renamed(needs: &[Found], grafts: &BTreeMap<String, Graft>) -> BTreeMap<String, String> {
-    let name = |found: &Found| Some((found.soname.clone(), grafts.get(&found.soname)?.name.clone()));
+    let name = |found: &Found| {
+        Some((
+            found.soname.clone(),
+            grafts.get(&found.soname)?.name.clone(),
+        ))
+    };
     needs.iter().filter_map(name).collect()
 }
 
@@ -267,7 +371,9 @@ fn changed(mut content: Vec<u8>, change: &Change, label: &str) -> Result<Option<
     match edit::apply(&mut content, change) {
         Ok(true) => Ok(Some(content)),
         Ok(false) => Ok(None),
-        Err(why) => Err(Error::new(format!("the run path of {label} can't be changed")).cause_text(why)),
+        Err(why) => {
+            Err(Error::new(format!("the run path of {label} can't be changed")).cause_text(why))
+        }
     }
 }
 
@@ -280,16 +386,32 @@ fn unsaid(soname: &str, path: &Path, file: &Compiled) -> Error {
         ))
 }
 
-/// Finds a library as the dynamic linker would for a file, and where the user had it looked for when it was linked.
+/// Finds a library as the dynamic linker would for a file, and where the user had it looked for
+/// when it was linked.
 fn find(soname: &str, file: &Compiled) -> Option<PathBuf> {
     if soname.contains('/') {
         return Some(PathBuf::from(soname)).filter(|path| path.is_file());
     }
-    let beside = file.place.parent().unwrap_or(Path::new("/")).to_string_lossy().into_owned();
-    let run_path = file.elf.runpath.iter().map(|entry| entry.replace("${ORIGIN}", &beside).replace("$ORIGIN", &beside));
-    let places = run_path.map(PathBuf::from).chain(searched().iter().cloned());
-    let mut found = places.filter(|place| place.is_absolute()).map(|place| place.join(soname));
-    found.find(|path| path.is_file()).or_else(|| known_to_the_system().get(soname).cloned())
+    let beside = file
+        .place
+        .parent()
+        .unwrap_or(Path::new("/"))
+        .to_string_lossy()
+        .into_owned();
+    let run_path = file.elf.runpath.iter().map(|entry| {
+        entry
+            .replace("${ORIGIN}", &beside)
+            .replace("$ORIGIN", &beside)
+    });
+    let places = run_path
+        .map(PathBuf::from)
+        .chain(searched().iter().cloned());
+    let mut found = places
+        .filter(|place| place.is_absolute())
+        .map(|place| place.join(soname));
+    found
+        .find(|path| path.is_file())
+        .or_else(|| known_to_the_system().get(soname).cloned())
 }
 
 fn looked_in(file: &Compiled) -> String {
@@ -303,10 +425,18 @@ fn looked_in(file: &Compiled) -> String {
 fn searched() -> &'static [PathBuf] {
     static PLACES: OnceLock<Vec<PathBuf>> = OnceLock::new();
     PLACES.get_or_init(|| {
-        let listed = |name: &str| std::env::var_os(name).map(|value| std::env::split_paths(&value).collect::<Vec<_>>());
+        let listed = |name: &str| {
+            std::env::var_os(name).map(|value| std::env::split_paths(&value).collect::<Vec<_>>())
+        };
         let flags = std::env::var("LDFLAGS").unwrap_or_default();
-        let flags = flags.split_whitespace().filter_map(|flag| flag.strip_prefix("-L")).map(PathBuf::from);
-        let named = ["LD_LIBRARY_PATH", "LIBRARY_PATH"].into_iter().filter_map(listed).flatten();
+        let flags = flags
+            .split_whitespace()
+            .filter_map(|flag| flag.strip_prefix("-L"))
+            .map(PathBuf::from);
+        let named = ["LD_LIBRARY_PATH", "LIBRARY_PATH"]
+            .into_iter()
+            .filter_map(listed)
+            .flatten();
         named.chain(flags).collect()
     })
 }
@@ -316,18 +446,28 @@ fn known_to_the_system() -> &'static BTreeMap<String, PathBuf> {
     static KNOWN: OnceLock<BTreeMap<String, PathBuf>> = OnceLock::new();
     KNOWN.get_or_init(|| {
         let programs = ["ldconfig", "/sbin/ldconfig", "/usr/sbin/ldconfig"];
-        let Some(program) = programs.into_iter().find_map(process::find) else { return BTreeMap::new() };
-        let Ok(output) = process::output(Command::new(program).arg("-p")) else { return BTreeMap::new() };
+        let Some(program) = programs.into_iter().find_map(process::find) else {
+            return BTreeMap::new();
+        };
+        let Ok(output) = process::output(Command::new(program).arg("-p")) else {
+            return BTreeMap::new();
+        };
         let flag = match std::env::consts::ARCH {
             "x86_64" => "x86-64",
             other => other,
         };
         let mut known = BTreeMap::new();
         for line in String::from_utf8_lossy(&output.stdout).lines() {
-            let Some((left, path)) = line.split_once(" => ") else { continue };
-            let Some((soname, kind)) = left.trim().split_once(" (") else { continue };
+            let Some((left, path)) = line.split_once(" => ") else {
+                continue;
+            };
+            let Some((soname, kind)) = left.trim().split_once(" (") else {
+                continue;
+            };
             if kind.to_ascii_lowercase().contains(flag) {
-                known.entry(soname.to_owned()).or_insert_with(|| PathBuf::from(path));
+                known
+                    .entry(soname.to_owned())
+                    .or_insert_with(|| PathBuf::from(path));
             }
         }
         known
@@ -337,12 +477,16 @@ fn known_to_the_system() -> &'static BTreeMap<String, PathBuf> {
 /// Whether a library lies where the packages of distributions put theirs.
 fn is_of_the_system(path: &Path) -> bool {
     let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    ["/lib", "/lib64", "/usr/lib", "/usr/lib64"].iter().any(|directory| real.starts_with(directory))
+    ["/lib", "/lib64", "/usr/lib", "/usr/lib64"]
+        .iter()
+        .any(|directory| real.starts_with(directory))
 }
 
 /// Names of libraries that were copied, for a message.
 pub(super) fn listed(grafted: &[Grafted]) -> String {
-    let names: BTreeSet<String> =
-        grafted.iter().map(|one| format!("`{}` ({})", one.soname, shown(&one.path))).collect();
+    let names: BTreeSet<String> = grafted
+        .iter()
+        .map(|one| format!("`{}` ({})", one.soname, shown(&one.path)))
+        .collect();
     names.into_iter().collect::<Vec<_>>().join(", ")
 }

@@ -1,7 +1,8 @@
-//! What a build lacks on this machine, by what compilers and configuration scripts print, and which packages have it.
+//! What a build lacks on this machine, by what compilers and configuration scripts print, and which
+//! packages have it.
 
-/// Headers and programs with the packages of Debian and of Red Hat that have them. A name that ends in `/` stands for a
-/// directory of headers.
+/// Headers and programs with the packages of Debian and of Red Hat that have them. A name that ends
+/// in `/` stands for a directory of headers.
 const PACKAGES: &[(&str, &str, &str)] = &[
     ("Python.h", "python3-dev", "python3-devel"),
     ("augeas.h", "libaugeas-dev", "augeas-devel"),
@@ -23,7 +24,11 @@ const PACKAGES: &[(&str, &str, &str)] = &[
     ("gdal.h", "libgdal-dev", "gdal-devel"),
     ("geos-config", "libgeos-dev", "geos-devel"),
     ("geos_c.h", "libgeos-dev", "geos-devel"),
-    ("girepository.h", "libgirepository1.0-dev", "gobject-introspection-devel"),
+    (
+        "girepository.h",
+        "libgirepository1.0-dev",
+        "gobject-introspection-devel",
+    ),
     ("glib.h", "libglib2.0-dev", "glib2-devel"),
     ("gmp.h", "libgmp-dev", "gmp-devel"),
     ("gnutls/", "libgnutls28-dev", "gnutls-devel"),
@@ -33,9 +38,17 @@ const PACKAGES: &[(&str, &str, &str)] = &[
     ("jpeglib.h", "libjpeg-dev", "libjpeg-turbo-devel"),
     ("krb5-config", "libkrb5-dev", "krb5-devel"),
     ("krb5.h", "libkrb5-dev", "krb5-devel"),
-    ("lber.h", "libldap2-dev libsasl2-dev", "openldap-devel cyrus-sasl-devel"),
+    (
+        "lber.h",
+        "libldap2-dev libsasl2-dev",
+        "openldap-devel cyrus-sasl-devel",
+    ),
     ("lcms2.h", "liblcms2-dev", "lcms2-devel"),
-    ("ldap.h", "libldap2-dev libsasl2-dev", "openldap-devel cyrus-sasl-devel"),
+    (
+        "ldap.h",
+        "libldap2-dev libsasl2-dev",
+        "openldap-devel cyrus-sasl-devel",
+    ),
     ("librdkafka/", "librdkafka-dev", "librdkafka-devel"),
     ("libvirt/", "libvirt-dev", "libvirt-devel"),
     ("libxml/", "libxml2-dev", "libxml2-devel"),
@@ -43,8 +56,16 @@ const PACKAGES: &[(&str, &str, &str)] = &[
     ("lzma.h", "liblzma-dev", "xz-devel"),
     ("magic.h", "libmagic-dev", "file-devel"),
     ("mpfr.h", "libmpfr-dev", "mpfr-devel"),
-    ("mysql.h", "default-libmysqlclient-dev", "mariadb-connector-c-devel"),
-    ("mysql_config", "default-libmysqlclient-dev", "mariadb-connector-c-devel"),
+    (
+        "mysql.h",
+        "default-libmysqlclient-dev",
+        "mariadb-connector-c-devel",
+    ),
+    (
+        "mysql_config",
+        "default-libmysqlclient-dev",
+        "mariadb-connector-c-devel",
+    ),
     ("ncurses.h", "libncurses-dev", "ncurses-devel"),
     ("openssl/", "libssl-dev", "openssl-devel"),
     ("pcap.h", "libpcap-dev", "libpcap-devel"),
@@ -78,7 +99,10 @@ const PHRASES: &[(&str, &str)] = &[
     ("mysql_config: not found", "mysql_config"),
     ("mysql_config not found", "mysql_config"),
     ("Can not find valid pkg-config name", "mysql.h"),
-    ("libxml2 and libxslt development packages are installed", "libxslt/"),
+    (
+        "libxml2 and libxslt development packages are installed",
+        "libxslt/",
+    ),
     ("gdal-config", "gdal-config"),
     ("geos-config", "geos-config"),
     ("curl-config", "curl-config"),
@@ -110,19 +134,24 @@ pub(crate) fn way_out(output: &str) -> Option<String> {
     ))
 }
 
-/// The header that a line of GCC (`x.c:1:10: fatal error: x.h: No such file or directory`) or of Clang (`fatal error: 'x.h'
-/// file not found`) misses.
+/// The header that a line of GCC (`x.c:1:10: fatal error: x.h: No such file or directory`) or of
+/// Clang (`fatal error: 'x.h' file not found`) misses.
 fn header(line: &str) -> Option<&str> {
     let (_, error) = line.split_once("fatal error: ")?;
     let gcc = || error.strip_suffix(": No such file or directory");
     let clang = || error.strip_prefix('\'')?.strip_suffix("' file not found");
-    let plain = |name: &&str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-+./".contains(&byte));
+    let plain = |name: &&str| {
+        name.bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_-+./".contains(&byte))
+    };
     gcc().or_else(clang).filter(plain)
 }
 
 /// Whether a line says that a compiler can't be started, as setuptools and meson write it.
 fn is_no_compiler(line: &str) -> bool {
-    let names_one = ["gcc", "'cc'", "g++", "clang"].iter().any(|name| line.contains(name));
+    let names_one = ["gcc", "'cc'", "g++", "clang"]
+        .iter()
+        .any(|name| line.contains(name));
     (line.contains("command '") && names_one && line.contains("No such file or directory"))
         || line.contains("Unknown compiler(s)")
 }
@@ -130,10 +159,18 @@ fn is_no_compiler(line: &str) -> bool {
 /// The packages that have a header or a program, of Debian and of Red Hat.
 fn packages(wanted: &str) -> Option<(&'static str, &'static str)> {
     let fits = |name: &str| match name.strip_suffix('/') {
-        Some(directory) => wanted == name || wanted.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/')),
+        Some(directory) => {
+            wanted == name
+                || wanted
+                    .strip_prefix(directory)
+                    .is_some_and(|rest| rest.starts_with('/'))
+        }
         None => wanted == name,
     };
-    PACKAGES.iter().find(|(name, ..)| fits(name)).map(|(_, debian, red_hat)| (*debian, *red_hat))
+    PACKAGES
+        .iter()
+        .find(|(name, ..)| fits(name))
+        .map(|(_, debian, red_hat)| (*debian, *red_hat))
 }
 
 #[cfg(test)]
@@ -143,14 +180,26 @@ mod tests {
     #[test]
     fn what_compilers_and_scripts_print_names_the_packages() {
         for (output, debian, red_hat) in [
-            ("x.c:3:10: fatal error: libpq-fe.h: No such file or directory\n", "`libpq-dev`", "`libpq-devel`"),
-            ("src/x.c:4:10: fatal error: 'ffi.h' file not found\n", "`libffi-dev`", "`libffi-devel`"),
+            (
+                "x.c:3:10: fatal error: libpq-fe.h: No such file or directory\n",
+                "`libpq-dev`",
+                "`libpq-devel`",
+            ),
+            (
+                "src/x.c:4:10: fatal error: 'ffi.h' file not found\n",
+                "`libffi-dev`",
+                "`libffi-devel`",
+            ),
             (
                 "a\nx.h:1:9: fatal error: libxml/xmlversion.h: No such file or directory",
                 "`libxml2-dev`",
                 "`libxml2-devel`",
             ),
-            ("Error: pg_config executable not found.\n", "`libpq-dev`", "`libpq-devel`"),
+            (
+                "Error: pg_config executable not found.\n",
+                "`libpq-dev`",
+                "`libpq-devel`",
+            ),
             (
                 "error: command 'x86_64-linux-gnu-gcc' failed: No such file or directory",
                 "`build-essential`",
@@ -163,9 +212,16 @@ mod tests {
             ),
         ] {
             let hint = way_out(output).unwrap_or_default();
-            assert!(hint.contains(debian) && hint.contains(red_hat), "{output}: {hint}");
+            assert!(
+                hint.contains(debian) && hint.contains(red_hat),
+                "{output}: {hint}"
+            );
         }
-        for output in ["", "fatal error: own.h: No such file or directory", "No such file or directory: 'gcc.txt'"] {
+        for output in [
+            "",
+            "fatal error: own.h: No such file or directory",
+            "No such file or directory: 'gcc.txt'",
+        ] {
             assert_eq!(way_out(output), None, "{output}");
         }
     }

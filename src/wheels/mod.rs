@@ -1,10 +1,11 @@
 //! From a lock to wheels in the cache.
 //!
-//! [`fetch`] looks for each pin in this order: the choice that an earlier build made for the same question (`pins/` of
-//! the cache), the cache itself if the pin's hash leaves no choice, then the places of [`Indexes::places`]. The first
-//! index that knows the name decides: a distribution of the same name in a later one can't push itself in front, nor
-//! fill in a version that is missing. Only a pin with a hash is looked for further on. Within a place the order is pip's.
-//! Sdists, eggs and projects become wheels last ([`sdist`]).
+//! [`fetch`] looks for each pin in this order: the choice that an earlier build made for the same
+//! question (`pins/` of the cache), the cache itself if the pin's hash leaves no choice, then the
+//! places of [`Indexes::places`]. The first index that knows the name decides: a distribution of
+//! the same name in a later one can't push itself in front, nor fill in a version that is missing.
+//! Only a pin with a hash is looked for further on. Within a place the order is pip's. Sdists, eggs
+//! and projects become wheels last ([`sdist`]).
 
 mod address;
 pub mod archive;
@@ -111,8 +112,13 @@ impl BuiltFrom {
         if self.path.is_dir() {
             return files(&self.path);
         }
-        let entries = walkdir::WalkDir::new(sdist::unpacked(&self.path, room)?).sort_by_file_name().into_iter();
-        Ok(entries.filter_map(std::result::Result::ok).map(walkdir::DirEntry::into_path).collect())
+        let entries = walkdir::WalkDir::new(sdist::unpacked(&self.path, room)?)
+            .sort_by_file_name()
+            .into_iter();
+        Ok(entries
+            .filter_map(std::result::Result::ok)
+            .map(walkdir::DirEntry::into_path)
+            .collect())
     }
 }
 
@@ -133,7 +139,8 @@ pub struct Metadata {
     pub summary: Option<String>,
     /// `License-Expression`, else `License`, else what the classifiers say.
     pub license: Option<String>,
-    /// Where RECORD and the archive list different files, in a sentence that names the first of them.
+    /// Where RECORD and the archive list different files, in a sentence that names the first of
+    /// them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record_gap: Option<String>,
 }
@@ -151,14 +158,15 @@ pub struct FetchOptions<'a> {
     pub rules: &'a Rules,
 }
 
-/// Judges a set before anything of it is built: the wheels that are there, and the pins that have none yet.
+/// Judges a set before anything of it is built: the wheels that are there, and the pins that have
+/// none yet.
 pub type EarlyCheck<'a> = dyn Fn(&[Wheel], &[&Pin]) -> Result<()> + 'a;
 
 /// Makes of every pin a wheel in the cache, sorted by name.
 ///
 /// # Errors
-/// All that fail, joined: no file fits, a wrong hash, a wheel that is refused, what `early` says, the network. If that is
-/// nothing: builds that fail.
+/// All that fail, joined: no file fits, a wrong hash, a wheel that is refused, what `early` says,
+/// the network. If that is nothing: builds that fail.
 pub fn fetch(
     lock: &Lock,
     environment: &Environment,
@@ -172,8 +180,18 @@ pub fn fetch(
         let progress = report.progress("wheels", 0, Unit::Bytes);
         let store = Store::new(cache, &lock.indexes, options.offline, &progress);
         let houses = Wheelhouses::read(&lock.indexes.wheelhouses);
-        let fetcher = Fetcher { lock, environment, store: &store, houses: &houses, report, kept: OnceLock::new() };
-        (each(&lock.pins, options.jobs, |pin| fetcher.find(pin)), store.downloaded())
+        let fetcher = Fetcher {
+            lock,
+            environment,
+            store: &store,
+            houses: &houses,
+            report,
+            kept: OnceLock::new(),
+        };
+        (
+            each(&lock.pins, options.jobs, |pin| fetcher.find(pin)),
+            store.downloaded(),
+        )
     };
     let builder = Builder::new(cache, environment, &lock.indexes, options, report);
     let (mut wheels, mut sources, mut errors) = (Vec::new(), Vec::new(), Vec::new());
@@ -196,7 +214,9 @@ pub fn fetch(
     }
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let mut errors = Vec::new();
-    let built = each(&sources, cores, |(pin, source)| build(pin, source, &builder, lock, environment));
+    let built = each(&sources, cores, |(pin, source)| {
+        build(pin, source, &builder, lock, environment)
+    });
     for ((pin, _), wheel) in sources.iter().zip(built) {
         match wheel {
             Ok(wheel) => wheels.push(wheel),
@@ -214,12 +234,21 @@ pub fn fetch(
         (0, _) => String::new(),
         (files, bytes) => format!(", {files} downloaded ({})", human_bytes(bytes)),
     };
-    let built = if builder.built() == 0 { String::new() } else { format!(", {} built", builder.built()) };
-    report.step(&format!("wheels: {}{summary}{built} ({:.1} s)", wheels.len(), start.elapsed().as_secs_f64()));
+    let built = if builder.built() == 0 {
+        String::new()
+    } else {
+        format!(", {} built", builder.built())
+    };
+    report.step(&format!(
+        "wheels: {}{summary}{built} ({:.1} s)",
+        wheels.len(),
+        start.elapsed().as_secs_f64()
+    ));
     Ok(wheels)
 }
 
-/// Refuses a wheel whose RECORD lists other files than its archive, unless the configuration accepts that.
+/// Refuses a wheel whose RECORD lists other files than its archive, unless the configuration
+/// accepts that.
 fn check_record(wheel: &Wheel, rules: &Rules) -> Result<()> {
     let (name, filename) = (&wheel.filename.name, &wheel.filename);
     match &wheel.metadata.record_gap {
@@ -282,31 +311,66 @@ pub fn kept(
     let progress = report.progress("wheels", 0, Unit::Bytes);
     let store = Store::new(cache, &lock.indexes, offline, &progress);
     let houses = Wheelhouses::read(&lock.indexes.wheelhouses);
-    let fetcher = Fetcher { lock, environment, store: &store, houses: &houses, report: &report, kept: OnceLock::new() };
+    let fetcher = Fetcher {
+        lock,
+        environment,
+        store: &store,
+        houses: &houses,
+        report: &report,
+        kept: OnceLock::new(),
+    };
     let file = |wheel: &Wheel| {
-        let Some(pin) = &wheel.pin else { return Ok(None) };
+        let Some(pin) = &wheel.pin else {
+            return Ok(None);
+        };
         let (kept, path, sha256, from) = match fetcher.find(pin)? {
             Found::Wheel(wheel) => (Kept::Wheel, wheel.path, wheel.sha256, wheel.from),
-            Found::Source(Source::Sdist { stored, from, .. }) => (Kept::Sdist, stored.path, stored.sha256, from),
-            Found::Source(Source::Directory(directory)) => {
-                (Kept::Project(directory, None), wheel.path.clone(), wheel.sha256, wheel.from.clone())
+            Found::Source(Source::Sdist { stored, from, .. }) => {
+                (Kept::Sdist, stored.path, stored.sha256, from)
             }
+            Found::Source(Source::Directory(directory)) => (
+                Kept::Project(directory, None),
+                wheel.path.clone(),
+                wheel.sha256,
+                wheel.from.clone(),
+            ),
             // The wheel that it became: pip takes no eggs.
-            Found::Source(Source::Egg { from, .. }) => (Kept::Wheel, wheel.path.clone(), wheel.sha256, from),
-            Found::Source(Source::Checkout { directory, from }) => {
-                (Kept::Project(directory, Some(from.clone())), wheel.path.clone(), wheel.sha256, from)
+            Found::Source(Source::Egg { from, .. }) => {
+                (Kept::Wheel, wheel.path.clone(), wheel.sha256, from)
             }
+            Found::Source(Source::Checkout { directory, from }) => (
+                Kept::Project(directory, Some(from.clone())),
+                wheel.path.clone(),
+                wheel.sha256,
+                from,
+            ),
         };
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let size = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
         let (pin, version) = (pin.clone(), wheel.metadata.version.clone());
-        Ok(Some(KeptFile { pin, version, kept, path, name, sha256, size, from }))
+        Ok(Some(KeptFile {
+            pin,
+            version,
+            kept,
+            path,
+            name,
+            sha256,
+            size,
+            from,
+        }))
     };
-    wheels.iter().filter_map(|wheel| file(wheel).transpose()).collect()
+    wheels
+        .iter()
+        .filter_map(|wheel| file(wheel).transpose())
+        .collect()
 }
 
-/// Builds the application's own wheel from its directory, which is not touched. `indexes` is where its build
-/// requirements are looked for.
+/// Builds the application's own wheel from its directory, which is not touched. `indexes` is where
+/// its build requirements are looked for.
 ///
 /// # Errors
 /// It is no project, the build fails, or what is built does not fit `environment`.
@@ -385,14 +449,21 @@ struct Fetcher<'a> {
 
 impl Fetcher<'_> {
     fn find(&self, pin: &Pin) -> Result<Found> {
-        let named = |error: Error| if error.location().is_none() { error.at(pin.at.clone()) } else { error };
+        let named = |error: Error| {
+            if error.location().is_none() {
+                error.at(pin.at.clone())
+            } else {
+                error
+            }
+        };
         let found = match &pin.source {
             PinSource::Directory(path) => Ok(Found::Source(Source::Directory(path.clone()))),
-            PinSource::Git(source) => self
-                .find_repository(pin, source.shown(), || git::checkout(source, self.store.cache, self.store.offline)),
-            PinSource::Mercurial(source) => {
-                self.find_repository(pin, source.shown(), || hg::checkout(source, self.store.cache, self.store.offline))
-            }
+            PinSource::Git(source) => self.find_repository(pin, source.shown(), || {
+                git::checkout(source, self.store.cache, self.store.offline)
+            }),
+            PinSource::Mercurial(source) => self.find_repository(pin, source.shown(), || {
+                hg::checkout(source, self.store.cache, self.store.offline)
+            }),
             PinSource::File(path) => self.find_file(pin, path),
             PinSource::Url(url) => self.find_url(pin, url),
             PinSource::Files(files) => self.find_locked(pin, files),
@@ -401,24 +472,43 @@ impl Fetcher<'_> {
         found.map_err(named)
     }
 
-    /// A wheel that an export has built from the commit goes before the commit: there may be no way to that.
-    fn find_repository(&self, pin: &Pin, from: String, checkout: impl FnOnce() -> Result<PathBuf>) -> Result<Found> {
+    /// A wheel that an export has built from the commit goes before the commit: there may be no way
+    /// to that.
+    fn find_repository(
+        &self,
+        pin: &Pin,
+        from: String,
+        checkout: impl FnOnce() -> Result<PathBuf>,
+    ) -> Result<Found> {
         if let Some((path, sha256)) = self.houses.built_from(&pin.name, &from) {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let url = url::Url::from_file_path(path).map_err(|()| Error::bug("a wheelhouse has an absolute path"))?;
-            let hash = HashDigest { algorithm: HashAlgorithm::Sha256, digest: sha256.to_string().into() };
-            let wanted = Wanted { require_hashes: false, ..self.wanted(pin) };
+            let url = url::Url::from_file_path(path)
+                .map_err(|()| Error::bug("a wheelhouse has an absolute path"))?;
+            let hash = HashDigest {
+                algorithm: HashAlgorithm::Sha256,
+                digest: sha256.to_string().into(),
+            };
+            let wanted = Wanted {
+                require_hashes: false,
+                ..self.wanted(pin)
+            };
             // It may be one for another Python.
-            if let (Some(offer), _) = first(wanted.sort(vec![direct_offer(pin, &name, url, vec![hash])?])) {
+            if let (Some(offer), _) =
+                first(wanted.sort(vec![direct_offer(pin, &name, url, vec![hash])?]))
+            {
                 return Ok(self.take(&wanted, &offer, None)?);
             }
         }
-        Ok(Found::Source(Source::Checkout { directory: checkout()?, from }))
+        Ok(Found::Source(Source::Checkout {
+            directory: checkout()?,
+            from,
+        }))
     }
 
     fn find_file(&self, pin: &Pin, path: &Path) -> Result<Found> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let url = url::Url::from_file_path(path).map_err(|()| Error::bug("a pinned file has an absolute path"))?;
+        let url = url::Url::from_file_path(path)
+            .map_err(|()| Error::bug("a pinned file has an absolute path"))?;
         let offer = direct_offer(pin, &name, url, Vec::new())?;
         self.find_among(&self.wanted(pin), vec![offer], None)
     }
@@ -426,13 +516,22 @@ impl Fetcher<'_> {
     fn find_url(&self, pin: &Pin, url: &url::Url) -> Result<Found> {
         let mut pin = pin.clone();
         let fragments = url.fragment().unwrap_or_default().split('&');
-        pin.hashes.extend(fragments.filter_map(|part| HashDigest::from_str(&part.replacen('=', ":", 1)).ok()));
+        pin.hashes.extend(
+            fragments.filter_map(|part| HashDigest::from_str(&part.replacen('=', ":", 1)).ok()),
+        );
         let mut url = url.clone();
         url.set_fragment(None);
-        let name = url.path_segments().and_then(|mut segments| segments.next_back()).unwrap_or_default().to_owned();
+        let name = url
+            .path_segments()
+            .and_then(|mut segments| segments.next_back())
+            .unwrap_or_default()
+            .to_owned();
         let name = percent_decoded(&name);
         let offer = direct_offer(&pin, &name, url, Vec::new())?;
-        let wanted = Wanted { pin: &pin, ..self.wanted(&pin) };
+        let wanted = Wanted {
+            pin: &pin,
+            ..self.wanted(&pin)
+        };
         let key = self.key(&wanted);
         if let Some(found) = self.recall(&wanted, &key)? {
             return Ok(found);
@@ -441,7 +540,10 @@ impl Fetcher<'_> {
     }
 
     fn find_locked(&self, pin: &Pin, files: &[LockedFile]) -> Result<Found> {
-        let wanted = Wanted { require_hashes: false, ..self.wanted(pin) };
+        let wanted = Wanted {
+            require_hashes: false,
+            ..self.wanted(pin)
+        };
         let (offers, search) = locked_offers(pin, files, self.lock.require_hashes)?;
         if search.unfit.is_empty() || !offers.is_empty() {
             return self.find_among(&wanted, offers, None);
@@ -454,8 +556,11 @@ impl Fetcher<'_> {
         let key = self.key(&wanted);
         let mut search = Search::default();
         let mut places = self.lock.indexes.places(&pin.name).into_iter().peekable();
-        // A directory changes under its name, and is looked at in no time: without hashes it is asked each time.
-        while let Some(place) = places.next_if(|place| !wanted.is_hashed() && self.is_directory(place)) {
+        // A directory changes under its name, and is looked at in no time: without hashes it is
+        // asked each time.
+        while let Some(place) =
+            places.next_if(|place| !wanted.is_hashed() && self.is_directory(place))
+        {
             if let Some(found) = self.search_place(&wanted, &place, None, &mut search)? {
                 return Ok(found);
             }
@@ -465,7 +570,10 @@ impl Fetcher<'_> {
         }
         let hashes = sha256_of(&pin.hashes);
         if hashes.len() == 1 || (self.store.offline && !hashes.is_empty()) {
-            let cached = hashes.iter().flat_map(|hash| self.cached(pin, *hash)).collect();
+            let cached = hashes
+                .iter()
+                .flat_map(|hash| self.cached(pin, *hash))
+                .collect();
             if let (Some(offer), _) = first(wanted.sort(cached)) {
                 return self.take(&wanted, &offer, None).map_err(Error::from);
             }
@@ -491,7 +599,12 @@ impl Fetcher<'_> {
     fn is_directory(&self, place: &PlaceId) -> bool {
         match place {
             PlaceId::Wheelhouses => true,
-            PlaceId::FindLinks => self.lock.indexes.find_links.iter().all(|url| url.scheme() == "file"),
+            PlaceId::FindLinks => self
+                .lock
+                .indexes
+                .find_links
+                .iter()
+                .all(|url| url.scheme() == "file"),
             PlaceId::Named(_) | PlaceId::Extra(_) | PlaceId::Default => false,
         }
     }
@@ -506,12 +619,20 @@ impl Fetcher<'_> {
         let client = self.store.client()?;
         let offers = client.offers(place, &wanted.pin.name)?;
         search.places.push(client.place_name(place));
-        let versions = |offers: &[Offer]| offers.iter().map(|offer| offer.dist.version().clone()).collect::<Vec<_>>();
+        let versions = |offers: &[Offer]| {
+            offers
+                .iter()
+                .map(|offer| offer.dist.version().clone())
+                .collect::<Vec<_>>()
+        };
         let (mut knows, seen) = (!offers.is_empty(), versions(&offers));
         search.versions.extend(seen);
         let (mut fit, unfit) = wanted.sort(offers);
         search.unfit.extend(unfit);
-        if !fit.first().is_some_and(|best| matches!(best.dist, DistFilename::WheelFilename(_))) {
+        if !fit
+            .first()
+            .is_some_and(|best| matches!(best.dist, DistFilename::WheelFilename(_)))
+        {
             let eggs = client.linked_eggs(place, &wanted.pin.name)?;
             knows |= !eggs.is_empty();
             search.versions.extend(versions(&eggs));
@@ -525,7 +646,10 @@ impl Fetcher<'_> {
                 Ok(found) => return Ok(Some(found)),
                 // The index did not say the hash; another file may have it.
                 Err(Failure::Hash(_)) if offer.hashes.is_empty() => {
-                    search.unfit.push(Unfit { file: offer.file, why: Why::Hash(None) });
+                    search.unfit.push(Unfit {
+                        file: offer.file,
+                        why: Why::Hash(None),
+                    });
                 }
                 Err(failure) => return Err(failure.into()),
             }
@@ -533,40 +657,77 @@ impl Fetcher<'_> {
         Ok(None)
     }
 
-    fn find_among(&self, wanted: &Wanted<'_>, offers: Vec<Offer>, key: Option<&str>) -> Result<Found> {
+    fn find_among(
+        &self,
+        wanted: &Wanted<'_>,
+        offers: Vec<Offer>,
+        key: Option<&str>,
+    ) -> Result<Found> {
         let (offer, unfit) = first(wanted.sort(offers));
         match offer {
             Some(offer) => Ok(self.take(wanted, &offer, key)?),
-            None => Err(Search { unfit, ..Search::default() }.error(wanted)),
+            None => Err(Search {
+                unfit,
+                ..Search::default()
+            }
+            .error(wanted)),
         }
     }
 
     /// Brings a file into the cache, and remembers under `key` that it was the answer.
-    fn take(&self, wanted: &Wanted<'_>, offer: &Offer, key: Option<&str>) -> Result<Found, Failure> {
+    fn take(
+        &self,
+        wanted: &Wanted<'_>,
+        offer: &Offer,
+        key: Option<&str>,
+    ) -> Result<Found, Failure> {
         let pin = wanted.pin;
         if let Some(path) = offer.directory() {
             let from = offer.file.clone();
-            return Ok(Found::Source(Source::Egg { path, sha256: None, from }));
+            return Ok(Found::Source(Source::Egg {
+                path,
+                sha256: None,
+                from,
+            }));
         }
         let shelf = shelf(&offer.dist, &offer.file);
-        let locked = if matches!(pin.source, PinSource::Files(_)) { &offer.hashes[..] } else { &[] };
-        let expected = Expected { pin, locked, index: &offer.hashes };
+        let locked = if matches!(pin.source, PinSource::Files(_)) {
+            &offer.hashes[..]
+        } else {
+            &[]
+        };
+        let expected = Expected {
+            pin,
+            locked,
+            index: &offer.hashes,
+        };
         let known = sha256_of(&offer.hashes).first().copied();
-        let known = known.and_then(|sha256| self.store.find(&shelf, sha256, &offer.file, offer.size));
+        let known =
+            known.and_then(|sha256| self.store.find(&shelf, sha256, &offer.file, offer.size));
         let file = offer.path();
         let (stored, from) = match (known, &file) {
             (Some(stored), Some(path)) if stored.path == *path => {
-                let origin =
-                    self.choice(&stored.sha256.to_string()).map_or_else(|| offer.file.clone(), |choice| choice.from);
+                let origin = self
+                    .choice(&stored.sha256.to_string())
+                    .map_or_else(|| offer.file.clone(), |choice| choice.from);
                 (stored, origin)
             }
             (Some(stored), Some(_)) => (stored, offer.file.clone()),
             (Some(stored), None) => (stored, without_secrets(&offer.url)),
-            (None, Some(path)) => (self.store.adopt(path, &offer.file, &shelf, expected)?, offer.file.clone()),
+            (None, Some(path)) => (
+                self.store.adopt(path, &offer.file, &shelf, expected)?,
+                offer.file.clone(),
+            ),
             (None, None) => {
                 let stored = match self.houses.file(&offer.file) {
                     Some(path) => self.store.adopt(&path, &offer.file, &shelf, expected)?,
-                    None => self.store.download(&offer.url, &offer.file, offer.size, &shelf, expected)?,
+                    None => self.store.download(
+                        &offer.url,
+                        &offer.file,
+                        offer.size,
+                        &shelf,
+                        expected,
+                    )?,
                 };
                 (stored, without_secrets(&offer.url))
             }
@@ -590,18 +751,30 @@ impl Fetcher<'_> {
         Ok(self.found(pin, &choice, stored, &offer.dist)?)
     }
 
-    fn found(&self, pin: &Pin, choice: &Choice, stored: Stored, dist: &DistFilename) -> Result<Found> {
+    fn found(
+        &self,
+        pin: &Pin,
+        choice: &Choice,
+        stored: Stored,
+        dist: &DistFilename,
+    ) -> Result<Found> {
         if let Some(reason) = &choice.yanked {
-            self.report.warning(&yanked_warning(pin, &choice.file, reason));
+            self.report
+                .warning(&yanked_warning(pin, &choice.file, reason));
         }
-        self.report.detail(&format!("{}: {}", label(pin), choice.from));
+        self.report
+            .detail(&format!("{}: {}", label(pin), choice.from));
         match dist {
             _ if is_egg(&choice.file) => {
                 let (path, sha256, from) = (stored.path, Some(stored.sha256), choice.from.clone());
                 Ok(Found::Source(Source::Egg { path, sha256, from }))
             }
             DistFilename::SourceDistFilename(sdist) => {
-                let source = Source::Sdist { stored, extension: sdist.extension, from: choice.from.clone() };
+                let source = Source::Sdist {
+                    stored,
+                    extension: sdist.extension,
+                    from: choice.from.clone(),
+                };
                 Ok(Found::Source(source))
             }
             DistFilename::WheelFilename(filename) => {
@@ -630,20 +803,33 @@ impl Fetcher<'_> {
     fn cached(&self, pin: &Pin, sha256: Sha256Sum) -> Vec<Offer> {
         let shelves = [self.store.cache.wheels(), self.store.cache.sdists()];
         let kept = self.kept.get_or_init(|| {
-            let entries = shelves.iter().flat_map(std::fs::read_dir).flatten().flatten();
-            entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+            let entries = shelves
+                .iter()
+                .flat_map(std::fs::read_dir)
+                .flatten()
+                .flatten();
+            entries
+                .map(|entry| entry.file_name().to_string_lossy().into_owned())
+                .collect()
         });
         let mut offers = Vec::new();
         if !kept.contains(&sha256.to_string()) {
             return offers;
         }
         for shelf in shelves {
-            let Ok(entries) = std::fs::read_dir(shelf.join(sha256.to_string())) else { continue };
+            let Ok(entries) = std::fs::read_dir(shelf.join(sha256.to_string())) else {
+                continue;
+            };
             for entry in entries.flatten() {
                 let name = entry.file_name().to_string_lossy().into_owned();
-                let Ok(url) = url::Url::from_file_path(entry.path()) else { continue };
+                let Ok(url) = url::Url::from_file_path(entry.path()) else {
+                    continue;
+                };
                 if DistFilename::try_from_filename(&name, &pin.name).is_some() || is_egg(&name) {
-                    let hash = HashDigest { algorithm: HashAlgorithm::Sha256, digest: sha256.to_string().into() };
+                    let hash = HashDigest {
+                        algorithm: HashAlgorithm::Sha256,
+                        digest: sha256.to_string().into(),
+                    };
                     offers.extend(direct_offer(pin, &name, url, vec![hash]).ok());
                 }
             }
@@ -657,11 +843,24 @@ impl Fetcher<'_> {
         let mut hashes: Vec<String> = pin.hashes.iter().map(ToString::to_string).collect();
         hashes.sort_unstable();
         let places = indexes.places(&pin.name);
-        let links = if places.contains(&PlaceId::FindLinks) { &indexes.find_links[..] } else { &[] };
+        let links = if places.contains(&PlaceId::FindLinks) {
+            &indexes.find_links[..]
+        } else {
+            &[]
+        };
         let urls = places.iter().filter_map(|place| indexes.url(place));
-        let places: Vec<String> =
-            links.iter().map(without_secrets).chain(urls.map(|url| without_secrets(&url))).collect();
-        let Environment { python, arch, glibc, markers, .. } = wanted.environment;
+        let places: Vec<String> = links
+            .iter()
+            .map(without_secrets)
+            .chain(urls.map(|url| without_secrets(&url)))
+            .collect();
+        let Environment {
+            python,
+            arch,
+            glibc,
+            markers,
+            ..
+        } = wanted.environment;
         let source = match &pin.source {
             PinSource::Url(url) => without_secrets(url),
             _ => "index".to_owned(),
@@ -670,9 +869,16 @@ impl Fetcher<'_> {
             CHOICE_FORMAT.to_owned(),
             label(pin),
             source,
-            format!("{python} {} {arch} {glibc:?}", markers.python_full_version().version),
+            format!(
+                "{python} {} {arch} {glibc:?}",
+                markers.python_full_version().version
+            ),
             format!("{places:?} {:?} {}", indexes.wheelhouses, indexes.no_index),
-            format!("{} {}", indexes.only_binary.contains(&pin.name), indexes.no_binary.contains(&pin.name)),
+            format!(
+                "{} {}",
+                indexes.only_binary.contains(&pin.name),
+                indexes.no_binary.contains(&pin.name)
+            ),
             format!("{hashes:?} {}", wanted.require_hashes),
         ];
         let mut sum = Sha256::new();
@@ -684,9 +890,18 @@ impl Fetcher<'_> {
     }
 
     fn recall(&self, wanted: &Wanted<'_>, key: &str) -> Result<Option<Found>> {
-        let Some(choice) = self.choice(key) else { return Ok(None) };
-        let Some(dist) = dist_of(wanted.pin, &choice.file) else { return Ok(None) };
-        match self.store.find(&shelf(&dist, &choice.file), choice.sha256, &choice.file, Some(choice.size)) {
+        let Some(choice) = self.choice(key) else {
+            return Ok(None);
+        };
+        let Some(dist) = dist_of(wanted.pin, &choice.file) else {
+            return Ok(None);
+        };
+        match self.store.find(
+            &shelf(&dist, &choice.file),
+            choice.sha256,
+            &choice.file,
+            Some(choice.size),
+        ) {
             Some(stored) => self.found(wanted.pin, &choice, stored, &dist).map(Some),
             None => Ok(None),
         }
@@ -697,24 +912,32 @@ impl Fetcher<'_> {
     }
 
     fn remember(&self, key: &str, choice: &Choice) -> Result<()> {
-        self.store.cache.write(&self.store.cache.pins().join(format!("{key}.json")), choice)
+        self.store
+            .cache
+            .write(&self.store.cache.pins().join(format!("{key}.json")), choice)
     }
 }
 
 /// The files that a lock names for a pin, and those of them that lack a hash it must have.
-fn locked_offers(pin: &Pin, files: &[LockedFile], require_hashes: bool) -> Result<(Vec<Offer>, Search)> {
+fn locked_offers(
+    pin: &Pin,
+    files: &[LockedFile],
+    require_hashes: bool,
+) -> Result<(Vec<Offer>, Search)> {
     let mut offers = Vec::new();
     let mut search = Search::default();
     for file in files {
         if require_hashes && file.hashes.is_empty() {
-            search.unfit.push(Unfit { file: file.name.clone(), why: Why::Hash(None) });
+            search.unfit.push(Unfit {
+                file: file.name.clone(),
+                why: Why::Hash(None),
+            });
             continue;
         }
         let url = match &file.place {
             FilePlace::Url(url) => url.clone(),
-            FilePlace::Path(path) => {
-                url::Url::from_file_path(path).map_err(|()| Error::bug("a locked file has an absolute path"))?
-            }
+            FilePlace::Path(path) => url::Url::from_file_path(path)
+                .map_err(|()| Error::bug("a locked file has an absolute path"))?,
         };
         let mut offer = direct_offer(pin, &file.name, url, file.hashes.clone())?;
         offer.size = file.size;
@@ -724,22 +947,47 @@ fn locked_offers(pin: &Pin, files: &[LockedFile], require_hashes: bool) -> Resul
 }
 
 fn wanted<'a>(pin: &'a Pin, lock: &'a Lock, environment: &'a Environment) -> Wanted<'a> {
-    Wanted { pin, environment, indexes: &lock.indexes, require_hashes: lock.require_hashes }
+    Wanted {
+        pin,
+        environment,
+        indexes: &lock.indexes,
+        require_hashes: lock.require_hashes,
+    }
 }
 
-fn build(pin: &Pin, source: &Source, builder: &Builder<'_>, lock: &Lock, environment: &Environment) -> Result<Wheel> {
+fn build(
+    pin: &Pin,
+    source: &Source,
+    builder: &Builder<'_>,
+    lock: &Lock,
+    environment: &Environment,
+) -> Result<Wheel> {
     let built = match source {
-        Source::Sdist { stored, extension, from } => builder.sdist(stored, *extension, from),
+        Source::Sdist {
+            stored,
+            extension,
+            from,
+        } => builder.sdist(stored, *extension, from),
         Source::Directory(path) => builder.working_tree(path),
-        Source::Egg { path, sha256, from } => builder.egg(&sdist::Egg { path, sha256: *sha256, from }),
+        Source::Egg { path, sha256, from } => builder.egg(&sdist::Egg {
+            path,
+            sha256: *sha256,
+            from,
+        }),
         Source::Checkout { directory, from } => builder.checkout(directory, from),
     };
     let wheel = built.map_err(|error| error.at(pin.at.clone()))?;
     let (name, version) = (&wheel.filename.name, &wheel.filename.version);
     if *name != pin.name || !wanted(pin, lock, environment).is_version(version) {
-        return Err(Error::new(format!("building `{}` gave `{name} {version}`", label(pin))).at(pin.at.clone()));
+        return Err(
+            Error::new(format!("building `{}` gave `{name} {version}`", label(pin)))
+                .at(pin.at.clone()),
+        );
     }
-    Ok(Wheel { pin: Some(pin.clone()), ..wheel })
+    Ok(Wheel {
+        pin: Some(pin.clone()),
+        ..wheel
+    })
 }
 
 fn first<T, U>((items, rest): (Vec<T>, U)) -> (Option<T>, U) {
@@ -755,11 +1003,15 @@ fn shelf(dist: &DistFilename, name: &str) -> Shelf {
 }
 
 fn sha256_of(hashes: &[HashDigest]) -> Vec<Sha256Sum> {
-    let sums = hashes.iter().filter(|hash| hash.algorithm == HashAlgorithm::Sha256);
-    sums.filter_map(|hash| Sha256Sum::from_hex(&hash.digest)).collect()
+    let sums = hashes
+        .iter()
+        .filter(|hash| hash.algorithm == HashAlgorithm::Sha256);
+    sums.filter_map(|hash| Sha256Sum::from_hex(&hash.digest))
+        .collect()
 }
 
-/// What a file name says; an archive with a name of its own (`v1.2.tar.gz` of a forge) is an sdist of the pin.
+/// What a file name says; an archive with a name of its own (`v1.2.tar.gz` of a forge) is an sdist
+/// of the pin.
 fn dist_of(pin: &Pin, name: &str) -> Option<DistFilename> {
     if let Some(dist) = DistFilename::try_from_filename(name, &pin.name) {
         return (*dist.name() == pin.name).then_some(dist);
@@ -774,51 +1026,88 @@ fn dist_of(pin: &Pin, name: &str) -> Option<DistFilename> {
     }
     let extension = SourceDistExtension::from_path(name).ok()?;
     let version = pin.version.clone().unwrap_or_else(|| Version::new([0]));
-    Some(DistFilename::SourceDistFilename(SourceDistFilename { name: pin.name.clone(), version, extension }))
+    Some(DistFilename::SourceDistFilename(SourceDistFilename {
+        name: pin.name.clone(),
+        version,
+        extension,
+    }))
 }
 
 fn direct_offer(pin: &Pin, name: &str, url: url::Url, hashes: Vec<HashDigest>) -> Result<Offer> {
     let Some(dist) = dist_of(pin, name) else {
         if is_egg(name) {
             let error = match EggFilename::parse(name) {
-                Ok(other) => Error::new(format!("`{name}` is an egg of `{}`, not of `{}`", other.name, pin.name)),
+                Ok(other) => Error::new(format!(
+                    "`{name}` is an egg of `{}`, not of `{}`",
+                    other.name, pin.name
+                )),
                 Err(why) => Error::new(format!("`{name}` is no name for an egg")).cause_text(why),
             };
             return Err(error.at(pin.at.clone()));
         }
         let error = match WheelFilename::from_str(name) {
-            Ok(other) => Error::new(format!("`{name}` is a wheel of `{}`, not of `{}`", other.name, pin.name)),
-            Err(error) => {
-                Error::new(format!("`{name}` is neither a wheel nor an sdist of `{}`", pin.name)).cause(error)
-            }
+            Ok(other) => Error::new(format!(
+                "`{name}` is a wheel of `{}`, not of `{}`",
+                other.name, pin.name
+            )),
+            Err(error) => Error::new(format!(
+                "`{name}` is neither a wheel nor an sdist of `{}`",
+                pin.name
+            ))
+            .cause(error),
         };
         return Err(error.at(pin.at.clone()));
     };
     let wanted = pin.version.as_ref();
-    if wanted.is_some_and(|wanted| wanted != dist.version() && *wanted != dist.version().clone().without_local()) {
+    if wanted.is_some_and(|wanted| {
+        wanted != dist.version() && *wanted != dist.version().clone().without_local()
+    }) {
         let is = dist.version();
-        return Err(Error::new(format!("`{name}` is version {is}, and `{}` is pinned", label(pin))).at(pin.at.clone()));
+        return Err(Error::new(format!(
+            "`{name}` is version {is}, and `{}` is pinned",
+            label(pin)
+        ))
+        .at(pin.at.clone()));
     }
-    Ok(Offer { file: name.to_owned(), dist, url, hashes, size: None, requires_python: None, yanked: None })
+    Ok(Offer {
+        file: name.to_owned(),
+        dist,
+        url,
+        hashes,
+        size: None,
+        requires_python: None,
+        yanked: None,
+    })
 }
 
 /// How many pins an error names that is about all of them.
 const SHOWN_PINS: usize = 8;
 
-/// One error for one reason: an index that is away is reported once, with the pins that it is needed for.
+/// One error for one reason: an index that is away is reported once, with the pins that it is
+/// needed for.
 fn distinct(errors: Vec<(&Pin, Error)>) -> Vec<Error> {
     let mut kept: Vec<(Error, Vec<&Pin>)> = Vec::new();
     for (pin, error) in errors {
-        match kept.iter_mut().find(|(known, _)| known.message() == error.message()) {
+        match kept
+            .iter_mut()
+            .find(|(known, _)| known.message() == error.message())
+        {
             Some((_, pins)) => pins.push(pin),
             None => kept.push((error, vec![pin])),
         }
     }
     let noted = |(error, pins): (Error, Vec<&Pin>)| {
-        if pins.iter().any(|pin| error.message().contains(pin.name.as_str())) {
+        if pins
+            .iter()
+            .any(|pin| error.message().contains(pin.name.as_str()))
+        {
             return error;
         }
-        let names: Vec<String> = pins.iter().take(SHOWN_PINS).map(|pin| format!("`{}`", pinned(pin))).collect();
+        let names: Vec<String> = pins
+            .iter()
+            .take(SHOWN_PINS)
+            .map(|pin| format!("`{}`", pinned(pin)))
+            .collect();
         let more = match pins.len().saturating_sub(SHOWN_PINS) {
             0 => String::new(),
             more => format!(" and {more} more"),
@@ -836,8 +1125,13 @@ fn pinned(pin: &Pin) -> String {
     }
 }
 
-/// Does something with every item, `threads` at a time, and returns what came of it in the items' order.
-fn each<T: Sync, R: Send + Sync>(items: &[T], threads: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+/// Does something with every item, `threads` at a time, and returns what came of it in the items'
+/// order.
+fn each<T: Sync, R: Send + Sync>(
+    items: &[T],
+    threads: usize,
+    work: impl Fn(&T) -> R + Sync,
+) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let done: Vec<OnceLock<R>> = items.iter().map(|_| OnceLock::new()).collect();
     let worker = || {

@@ -1,8 +1,9 @@
-//! What builds a wheel is chosen and fetched here, from the places and by the rules of pins. The tool that runs the build
-//! gets a directory of wheels and no index: it can neither ask the wrong one nor lose anybody's credentials.
+//! What builds a wheel is chosen and fetched here, from the places and by the rules of pins. The
+//! tool that runs the build gets a directory of wheels and no index: it can neither ask the wrong
+//! one nor lose anybody's credentials.
 //!
-//! Sets of build requirements are small, so a plain search does: the newest version that fits, and back to an older one
-//! when something else excludes it.
+//! Sets of build requirements are small, so a plain search does: the newest version that fits, and
+//! back to an older one when something else excludes it.
 
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
@@ -20,7 +21,9 @@ use super::{Fetcher, Found, Wheel, build, check_record};
 use crate::error::{Error, Location, Result, shown};
 use crate::fs;
 use crate::lock::{Lock, Pin, PinSource, Selection};
-use crate::pypa::{Environment, ExtraName, HashAlgorithm, HashDigest, PackageName, VerbatimParsedUrl, Version};
+use crate::pypa::{
+    Environment, ExtraName, HashAlgorithm, HashDigest, PackageName, VerbatimParsedUrl, Version,
+};
 
 /// How many wheels a search looks into before it gives up.
 const MOST_TRIED: u32 = 200;
@@ -48,29 +51,49 @@ impl Constraints {
                 if line.is_empty() || line.starts_with('#') {
                     continue;
                 }
-                let at = || Location { file: file.clone(), position: Some((number + 1, 1)) };
+                let at = || Location {
+                    file: file.clone(),
+                    position: Some((number + 1, 1)),
+                };
                 lines.push(constraint(line).map_err(|error| error.at(at()))?);
             }
         }
         Ok(Self { files, lines })
     }
 
-    fn of<'c>(&'c self, name: &'c PackageName) -> impl Iterator<Item = &'c (Required, Vec<HashDigest>)> {
-        self.lines.iter().filter(move |(requirement, _)| requirement.name == *name)
+    fn of<'c>(
+        &'c self,
+        name: &'c PackageName,
+    ) -> impl Iterator<Item = &'c (Required, Vec<HashDigest>)> {
+        self.lines
+            .iter()
+            .filter(move |(requirement, _)| requirement.name == *name)
     }
 
     fn allow(&self, name: &PackageName, version: &Version, environment: &Environment) -> bool {
-        self.of(name).all(|(one, _)| !one.evaluate_markers(&environment.markers, &[]) || takes(one, version))
+        self.of(name)
+            .all(|(one, _)| !one.evaluate_markers(&environment.markers, &[]) || takes(one, version))
     }
 
-    /// Returns the hashes of a distribution; if one line has hashes, all that builds must have them.
+    /// Returns the hashes of a distribution; if one line has hashes, all that builds must have
+    /// them.
     fn hashes(&self, name: &PackageName) -> Result<Vec<HashDigest>> {
-        let hashes: Vec<HashDigest> = self.of(name).flat_map(|(_, hashes)| hashes.clone()).collect();
+        let hashes: Vec<HashDigest> = self
+            .of(name)
+            .flat_map(|(_, hashes)| hashes.clone())
+            .collect();
         if hashes.is_empty() && self.lines.iter().any(|(_, hashes)| !hashes.is_empty()) {
-            let files = self.files.iter().map(|file| format!("`{}`", shown(file))).collect::<Vec<_>>().join(", ");
-            return Err(Error::new(format!("`{name}` is needed to build, and has no hash in {files}"))
-                .note("if one constraint has hashes, everything that builds needs them")
-                .hint(format!("add `{name}==VERSION --hash=sha256:…`")));
+            let files = self
+                .files
+                .iter()
+                .map(|file| format!("`{}`", shown(file)))
+                .collect::<Vec<_>>()
+                .join(", ");
+            return Err(Error::new(format!(
+                "`{name}` is needed to build, and has no hash in {files}"
+            ))
+            .note("if one constraint has hashes, everything that builds needs them")
+            .hint(format!("add `{name}==VERSION --hash=sha256:…`")));
         }
         Ok(hashes)
     }
@@ -81,17 +104,24 @@ fn constraint(line: &str) -> Result<(Required, Vec<HashDigest>)> {
     let mut parts = line.split(" --hash");
     let text = parts.next().unwrap_or_default().trim();
     if text.starts_with('-') {
-        return Err(Error::new(format!("`{text}` has no place among the constraints of builds"))
-            .hint("write one requirement a line, with its hashes"));
+        return Err(Error::new(format!(
+            "`{text}` has no place among the constraints of builds"
+        ))
+        .hint("write one requirement a line, with its hashes"));
     }
     let requirement = parsed(text)?;
     let hashes = parts
         .map(|hash| {
             let hash = hash.trim_start_matches(['=', ' ']).trim();
             let known = HashDigest::from_str(hash).ok();
-            known.filter(|hash| !matches!(hash.algorithm, HashAlgorithm::Md5 | HashAlgorithm::Blake2b)).ok_or_else(
-                || Error::new(format!("`{hash}` is no hash that proves anything")).hint("use sha256, sha384 or sha512"),
-            )
+            known
+                .filter(|hash| {
+                    !matches!(hash.algorithm, HashAlgorithm::Md5 | HashAlgorithm::Blake2b)
+                })
+                .ok_or_else(|| {
+                    Error::new(format!("`{hash}` is no hash that proves anything"))
+                        .hint("use sha256, sha384 or sha512")
+                })
         })
         .collect::<Result<_>>()?;
     Ok((requirement, hashes))
@@ -100,10 +130,14 @@ fn constraint(line: &str) -> Result<(Required, Vec<HashDigest>)> {
 fn parsed(text: &str) -> Result<Required> {
     LenientRequirement::<VerbatimParsedUrl>::from_str(text)
         .map(Required::from)
-        .map_err(|error| Error::new(format!("`{text}` is not a requirement")).cause_text(error.message.to_string()))
+        .map_err(|error| {
+            Error::new(format!("`{text}` is not a requirement"))
+                .cause_text(error.message.to_string())
+        })
 }
 
-/// Whether a requirement takes a version; one with a URL says which file is meant, not which version.
+/// Whether a requirement takes a version; one with a URL says which file is meant, not which
+/// version.
 fn takes(requirement: &Required, version: &Version) -> bool {
     match &requirement.version_or_url {
         Some(VersionOrUrl::VersionSpecifier(versions)) => versions.contains(version),
@@ -148,28 +182,45 @@ pub(super) struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Returns wheels that meet all of these requirements and what they require in turn, sorted by name.
+    /// Returns wheels that meet all of these requirements and what they require in turn, sorted by
+    /// name.
     ///
     /// # Errors
     /// There are none, or they can't be fetched.
     pub(super) fn all(&self, requires: &[String]) -> Result<Vec<Wheel>> {
         let by = "the build";
-        let asks = requires.iter().map(|text| Ok(Ask { requirement: parsed(text)?, by: by.to_owned() }));
+        let asks = requires.iter().map(|text| {
+            Ok(Ask {
+                requirement: parsed(text)?,
+                by: by.to_owned(),
+            })
+        });
         let asks: VecDeque<Ask> = asks.collect::<Result<_>>()?;
-        let asks = asks.into_iter().filter(|ask| ask.requirement.evaluate_markers(&self.environment.markers, &[]));
+        let asks = asks.into_iter().filter(|ask| {
+            ask.requirement
+                .evaluate_markers(&self.environment.markers, &[])
+        });
         match self.solve(asks.collect(), Chosen::new())? {
             Some(chosen) => Ok(chosen.into_values().map(|picked| picked.wheel).collect()),
-            None => Err(self.conflict.take().unwrap_or_else(|| Error::bug("a search for what builds ended early"))),
+            None => Err(self
+                .conflict
+                .take()
+                .unwrap_or_else(|| Error::bug("a search for what builds ended early"))),
         }
     }
 
     fn solve(&self, mut asks: VecDeque<Ask>, mut chosen: Chosen) -> Result<Option<Chosen>> {
         while let Some(ask) = asks.pop_front() {
             let name = ask.requirement.name.clone();
-            let Some(picked) = chosen.get_mut(&name) else { return self.choose(&ask, &asks, &chosen) };
+            let Some(picked) = chosen.get_mut(&name) else {
+                return self.choose(&ask, &asks, &chosen);
+            };
             if !takes(&ask.requirement, &picked.wheel.metadata.version) {
                 let version = &picked.wheel.metadata.version;
-                self.note(Error::new(format!("{} excludes `{name} {version}`", ask.shown())));
+                self.note(Error::new(format!(
+                    "{} excludes `{name} {version}`",
+                    ask.shown()
+                )));
                 return Ok(None);
             }
             let before = picked.extras.len();
@@ -184,17 +235,27 @@ impl Search<'_> {
     /// Tries all versions of what is asked for.
     fn choose(&self, ask: &Ask, asks: &VecDeque<Ask>, chosen: &Chosen) -> Result<Option<Chosen>> {
         let name = &ask.requirement.name;
-        let all: Vec<&Ask> =
-            std::iter::once(ask).chain(asks.iter().filter(|other| other.requirement.name == *name)).collect();
+        let all: Vec<&Ask> = std::iter::once(ask)
+            .chain(asks.iter().filter(|other| other.requirement.name == *name))
+            .collect();
         for pin in self.pins(name, &all)? {
             self.tried.set(self.tried.get() + 1);
             if self.tried.get() > MOST_TRIED {
-                let conflict = self.conflict.take().map(|error| error.one_line()).unwrap_or_default();
-                return Err(Error::new(format!("{MOST_TRIED} wheels were tried, and none of them fit each other"))
-                    .note(conflict)
-                    .hint("pin what builds: `[build] constraints`"));
+                let conflict = self
+                    .conflict
+                    .take()
+                    .map(|error| error.one_line())
+                    .unwrap_or_default();
+                return Err(Error::new(format!(
+                    "{MOST_TRIED} wheels were tried, and none of them fit each other"
+                ))
+                .note(conflict)
+                .hint("pin what builds: `[build] constraints`"));
             }
-            let picked = Picked { wheel: self.wheel(&pin)?, extras: ask.requirement.extras.iter().cloned().collect() };
+            let picked = Picked {
+                wheel: self.wheel(&pin)?,
+                extras: ask.requirement.extras.iter().cloned().collect(),
+            };
             let mut asks = asks.clone();
             asks.extend(self.asks_of(&picked)?);
             let mut chosen = chosen.clone();
@@ -216,11 +277,19 @@ impl Search<'_> {
         let metadata = &picked.wheel.metadata;
         let extras: Vec<ExtraName> = picked.extras.iter().cloned().collect();
         let by = format!("`{} {}`", metadata.name, metadata.version);
-        let asks = metadata.requires.iter().map(|text| Ok(Ask { requirement: parsed(text)?, by: by.clone() }));
+        let asks = metadata.requires.iter().map(|text| {
+            Ok(Ask {
+                requirement: parsed(text)?,
+                by: by.clone(),
+            })
+        });
         let asks = asks.collect::<Result<Vec<_>>>()?;
         Ok(asks
             .into_iter()
-            .filter(|ask| ask.requirement.evaluate_markers(&self.environment.markers, &extras))
+            .filter(|ask| {
+                ask.requirement
+                    .evaluate_markers(&self.environment.markers, &extras)
+            })
             .collect())
     }
 
@@ -230,13 +299,27 @@ impl Search<'_> {
             return Ok(vec![pin]);
         }
         let hashes = self.constraints.hashes(name)?;
-        let at = self.constraints.files.first().map_or_else(|| Location::file("pyproject.toml"), Location::file);
-        let pin = Pin { name: name.clone(), version: None, extras: Vec::new(), source: PinSource::Index, hashes, at };
+        let at = self
+            .constraints
+            .files
+            .first()
+            .map_or_else(|| Location::file("pyproject.toml"), Location::file);
+        let pin = Pin {
+            name: name.clone(),
+            version: None,
+            extras: Vec::new(),
+            source: PinSource::Index,
+            hashes,
+            at,
+        };
         let accepts = |version: &Version| {
             asks.iter().all(|ask| takes(&ask.requirement, version))
                 && self.constraints.allow(name, version, self.environment)
         };
-        let pinned = |version| Pin { version: Some(version), ..pin.clone() };
+        let pinned = |version| Pin {
+            version: Some(version),
+            ..pin.clone()
+        };
         let mut seen = BTreeSet::new();
         let client = self.fetcher.store.client()?;
         for place in self.fetcher.lock.indexes.places(name) {
@@ -252,10 +335,26 @@ impl Search<'_> {
                 break;
             }
         }
-        let asked = asks.iter().map(|ask| ask.shown()).collect::<Vec<_>>().join(", ");
-        let newest = seen.iter().rev().take(3).map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let error = Error::new(format!("no version of `{name}` fits what is needed to build: {asked}"));
-        let error = if newest.is_empty() { error } else { error.note(format!("the newest that exist: {newest}")) };
+        let asked = asks
+            .iter()
+            .map(|ask| ask.shown())
+            .collect::<Vec<_>>()
+            .join(", ");
+        let newest = seen
+            .iter()
+            .rev()
+            .take(3)
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", ");
+        let error = Error::new(format!(
+            "no version of `{name}` fits what is needed to build: {asked}"
+        ));
+        let error = if newest.is_empty() {
+            error
+        } else {
+            error.note(format!("the newest that exist: {newest}"))
+        };
         self.note(match self.fetcher.store.offline {
             true => error.hint("what the build needs is not on this machine; run it once without `--offline`"),
             false => {
@@ -265,8 +364,8 @@ impl Search<'_> {
         Ok(Vec::new())
     }
 
-    /// The versions of a place that are accepted, the newest first; pre-releases and what was taken back (PEP 592) only if
-    /// nothing else is there.
+    /// The versions of a place that are accepted, the newest first; pre-releases and what was taken
+    /// back (PEP 592) only if nothing else is there.
     fn versions(
         &self,
         pin: &Pin,
@@ -275,19 +374,30 @@ impl Search<'_> {
         accepts: &dyn Fn(&Version) -> bool,
     ) -> Vec<Version> {
         let indexes = &self.fetcher.lock.indexes;
-        let wanted = Wanted { pin, environment: self.environment, indexes, require_hashes: false };
+        let wanted = Wanted {
+            pin,
+            environment: self.environment,
+            indexes,
+            require_hashes: false,
+        };
         let (fit, _) = wanted.sort(offers);
-        let wants_early = asks.iter().any(|ask| match &ask.requirement.version_or_url {
-            Some(VersionOrUrl::VersionSpecifier(versions)) => {
-                versions.iter().any(uv_pep440::VersionSpecifier::any_prerelease)
-            }
-            _ => false,
-        });
+        let wants_early = asks
+            .iter()
+            .any(|ask| match &ask.requirement.version_or_url {
+                Some(VersionOrUrl::VersionSpecifier(versions)) => versions
+                    .iter()
+                    .any(uv_pep440::VersionSpecifier::any_prerelease),
+                _ => false,
+            });
         let fit = fit.iter().filter(|offer| accepts(offer.dist.version()));
         let ranked: BTreeSet<(bool, bool, Reverse<Version>)> = fit
             .map(|offer| {
                 let version = offer.dist.version().clone();
-                (offer.yanked.is_some(), version.any_prerelease() && !wants_early, Reverse(version))
+                (
+                    offer.yanked.is_some(),
+                    version.any_prerelease() && !wants_early,
+                    Reverse(version),
+                )
             })
             .collect();
         let best = ranked.first().map(|(yanked, early, _)| (*yanked, *early));
@@ -300,23 +410,39 @@ impl Search<'_> {
 
     /// The pin of a requirement that names a URL.
     fn direct(&self, asks: &[&Ask]) -> Result<Option<Pin>> {
-        let is_direct = |ask: &&&Ask| matches!(ask.requirement.version_or_url, Some(VersionOrUrl::Url(_)));
-        let Some(ask) = asks.iter().find(is_direct) else { return Ok(None) };
+        let is_direct =
+            |ask: &&&Ask| matches!(ask.requirement.version_or_url, Some(VersionOrUrl::Url(_)));
+        let Some(ask) = asks.iter().find(is_direct) else {
+            return Ok(None);
+        };
         let aside = self.fetcher.store.cache.temporary()?;
         let file = aside.path().join("requirements.txt");
         fs::write_atomically(&file, |out| {
             use std::io::Write as _;
-            writeln!(out, "{}", ask.requirement).map_err(|error| Error::new("cannot write a requirement").cause(error))
+            writeln!(out, "{}", ask.requirement)
+                .map_err(|error| Error::new("cannot write a requirement").cause(error))
         })?;
         let offline = self.fetcher.store.offline;
-        let lock = Lock::read(&[file], aside.path(), self.environment, offline, &Selection::default())?;
+        let lock = Lock::read(
+            &[file],
+            aside.path(),
+            self.environment,
+            offline,
+            &Selection::default(),
+        )?;
         Ok(lock.pins.into_iter().next())
     }
 
     fn wheel(&self, pin: &Pin) -> Result<Wheel> {
         let wheel = match self.fetcher.find(pin)? {
             Found::Wheel(wheel) => *wheel,
-            Found::Source(source) => build(pin, &source, self.builder, self.fetcher.lock, self.environment)?,
+            Found::Source(source) => build(
+                pin,
+                &source,
+                self.builder,
+                self.fetcher.lock,
+                self.environment,
+            )?,
         };
         check_record(&wheel, self.builder.rules())?;
         Ok(wheel)
@@ -332,13 +458,28 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("build.txt");
         let sum = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        std::fs::write(&file, format!("# tools\nCython<3 # not yet\nsetuptools==80.9.0 \\\n    --hash=sha256:{sum}\n"))
-            .unwrap();
+        std::fs::write(
+            &file,
+            format!(
+                "# tools\nCython<3 # not yet\nsetuptools==80.9.0 \\\n    --hash=sha256:{sum}\n"
+            ),
+        )
+        .unwrap();
         let constraints = Constraints::read(vec![file.clone()]).unwrap();
         let name = |text: &str| text.parse::<PackageName>().unwrap();
-        assert_eq!(constraints.hashes(&name("setuptools")).unwrap()[0].to_string(), format!("sha256:{sum}"));
-        assert!(constraints.hashes(&name("cython")).is_err() && constraints.hashes(&name("wheel")).is_err());
-        for bad in ["-r other.txt", "a==1 --hash=md5:900150983cd24fb0d6963f7d28e17f72", "a=1"] {
+        assert_eq!(
+            constraints.hashes(&name("setuptools")).unwrap()[0].to_string(),
+            format!("sha256:{sum}")
+        );
+        assert!(
+            constraints.hashes(&name("cython")).is_err()
+                && constraints.hashes(&name("wheel")).is_err()
+        );
+        for bad in [
+            "-r other.txt",
+            "a==1 --hash=md5:900150983cd24fb0d6963f7d28e17f72",
+            "a=1",
+        ] {
             std::fs::write(&file, bad).unwrap();
             assert!(Constraints::read(vec![file.clone()]).is_err(), "{bad}");
         }

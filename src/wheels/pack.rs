@@ -1,4 +1,5 @@
-//! Wheels taken apart into a directory and put together again, so that equal content gives equal bytes.
+//! Wheels taken apart into a directory and put together again, so that equal content gives equal
+//! bytes.
 
 use std::collections::BTreeMap;
 use std::fs::{File, Permissions};
@@ -34,8 +35,14 @@ pub(super) struct Laid {
 pub(super) fn unpack(wheel: &Path, filename: &WheelFilename, to: &Path) -> Result<Laid> {
     fs::create_dir_all(to)?;
     let mut archive = Archive::open(wheel, filename)?;
-    archive.for_each_file(|member, content| put(&to.join(member.path.as_str()), member.executable, content))?;
-    Ok(Laid { filename: filename.clone(), dist_info: archive.dist_info().to_owned(), root: to.to_owned() })
+    archive.for_each_file(|member, content| {
+        put(&to.join(member.path.as_str()), member.executable, content)
+    })?;
+    Ok(Laid {
+        filename: filename.clone(),
+        dist_info: archive.dist_info().to_owned(),
+        root: to.to_owned(),
+    })
 }
 
 /// Makes a file, and the directories above it.
@@ -49,7 +56,12 @@ pub(super) fn put(place: &Path, executable: bool, mut content: impl Read) -> Res
     }
     let mut file = File::create_new(place).context(failed)?;
     io::copy(&mut content, &mut file).context(failed)?;
-    file.set_permissions(Permissions::from_mode(if executable { 0o755 } else { 0o644 })).context(failed)
+    file.set_permissions(Permissions::from_mode(if executable {
+        0o755
+    } else {
+        0o644
+    }))
+    .context(failed)
 }
 
 /// Returns whether anyone may execute a file.
@@ -57,12 +69,13 @@ pub(super) fn put(place: &Path, executable: bool, mut content: impl Read) -> Res
 /// # Errors
 /// What the system says.
 pub(super) fn is_executable(place: &Path) -> Result<bool> {
-    let metadata = std::fs::metadata(place).context(|| format!("cannot read `{}`", shown(place)))?;
+    let metadata =
+        std::fs::metadata(place).context(|| format!("cannot read `{}`", shown(place)))?;
     Ok(metadata.permissions().mode() & 0o111 != 0)
 }
 
-/// Writes what is laid out as the wheel `to`: sorted, `.dist-info` last as PEP 427 recommends, one time, two modes,
-/// RECORD made anew.
+/// Writes what is laid out as the wheel `to`: sorted, `.dist-info` last as PEP 427 recommends, one
+/// time, two modes, RECORD made anew.
 ///
 /// # Errors
 /// A name that no wheel can hold, or what the system says.
@@ -71,7 +84,9 @@ pub(super) fn pack(laid: &Laid, to: &Path) -> Result<()> {
     let failed = || format!("cannot write `{}`", shown(to));
     let own = format!("{dist_info}/RECORD");
     let mut writer = ZipWriter::new(File::create(to).context(failed)?);
-    let mut record = csv::WriterBuilder::new().terminator(csv::Terminator::Any(b'\n')).from_writer(Vec::new());
+    let mut record = csv::WriterBuilder::new()
+        .terminator(csv::Terminator::Any(b'\n'))
+        .from_writer(Vec::new());
     let mut add = |path: &str, executable: bool, content: &[u8]| -> Result<()> {
         let options = SimpleFileOptions::default()
             .compression_method(zip::CompressionMethod::Deflated)
@@ -82,19 +97,33 @@ pub(super) fn pack(laid: &Laid, to: &Path) -> Result<()> {
         writer.start_file(path, options).context(failed)?;
         writer.write_all(content).context(failed)
     };
-    let inside = |path: &str| path.strip_prefix(dist_info).is_some_and(|below| below.starts_with('/'));
-    let mut order: Vec<(bool, String, PathBuf)> =
-        files(&laid.root)?.into_iter().map(|(path, place)| (inside(path.as_str()), path.to_string(), place)).collect();
+    let inside = |path: &str| {
+        path.strip_prefix(dist_info)
+            .is_some_and(|below| below.starts_with('/'))
+    };
+    let mut order: Vec<(bool, String, PathBuf)> = files(&laid.root)?
+        .into_iter()
+        .map(|(path, place)| (inside(path.as_str()), path.to_string(), place))
+        .collect();
     order.retain(|(_, path, _)| *path != own);
     order.sort();
     for (_, path, place) in order {
         let content = fs::read(&place)?;
         add(&path, is_executable(&place)?, &content)?;
-        let hash = format!("sha256={}", BASE64URL_NOPAD.encode(&Sha256::digest(&content)));
-        record.write_record([path, hash, content.len().to_string()]).context(failed)?;
+        let hash = format!(
+            "sha256={}",
+            BASE64URL_NOPAD.encode(&Sha256::digest(&content))
+        );
+        record
+            .write_record([path, hash, content.len().to_string()])
+            .context(failed)?;
     }
-    record.write_record([own.as_str(), "", ""]).context(failed)?;
-    let record = record.into_inner().map_err(|_| Error::bug("a list in memory can be written"))?;
+    record
+        .write_record([own.as_str(), "", ""])
+        .context(failed)?;
+    let record = record
+        .into_inner()
+        .map_err(|_| Error::bug("a list in memory can be written"))?;
     add(&own, false, &record)?;
     writer.finish().context(failed)?;
     Ok(())
@@ -112,8 +141,9 @@ pub(super) fn files(directory: &Path) -> Result<BTreeMap<ReleasePath, PathBuf>> 
             continue;
         }
         let below = entry.path().strip_prefix(directory).unwrap_or(entry.path());
-        let name =
-            below.to_str().ok_or_else(|| Error::new(format!("`{}` has a name that is not UTF-8", shown(below))))?;
+        let name = below.to_str().ok_or_else(|| {
+            Error::new(format!("`{}` has a name that is not UTF-8", shown(below)))
+        })?;
         files.insert(ReleasePath::parse(name)?, entry.into_path());
     }
     Ok(files)

@@ -1,4 +1,5 @@
-//! Pages of an index or of `--find-links`: HTML (PEP 503) and JSON (PEP 691), with wheels, sdists and eggs.
+//! Pages of an index or of `--find-links`: HTML (PEP 503) and JSON (PEP 691), with wheels, sdists
+//! and eggs.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -19,12 +20,17 @@ use crate::pypa::{HashDigest, PackageName, VersionSpecifiers};
 pub(super) const ACCEPT: &str = "application/vnd.pypi.simple.v1+json, \
     application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1";
 
-/// Returns the files that a page at `url` offers, by their versions: those of one distribution, if it is named. A page of
-/// another media type than `kind` may say has none.
+/// Returns the files that a page at `url` offers, by their versions: those of one distribution, if
+/// it is named. A page of another media type than `kind` may say has none.
 ///
 /// # Errors
 /// JSON that is none.
-pub fn offers(kind: &str, text: &[u8], url: &Url, name: Option<&PackageName>) -> Result<Vec<Offer>, serde_json::Error> {
+pub fn offers(
+    kind: &str,
+    text: &[u8],
+    url: &Url,
+    name: Option<&PackageName>,
+) -> Result<Vec<Offer>, serde_json::Error> {
     let files = if kind.ends_with("json") {
         json(text, url)?
     } else if kind.contains("html") {
@@ -33,7 +39,10 @@ pub fn offers(kind: &str, text: &[u8], url: &Url, name: Option<&PackageName>) ->
         Vec::new()
     };
     let is_of_web = url.scheme() != "file";
-    let mut offers: Vec<Offer> = files.into_iter().filter_map(|file| file.offer(name, is_of_web)).collect();
+    let mut offers: Vec<Offer> = files
+        .into_iter()
+        .filter_map(|file| file.offer(name, is_of_web))
+        .collect();
     offers.sort_by(|a, b| a.dist.version().cmp(b.dist.version()));
     Ok(offers)
 }
@@ -50,30 +59,37 @@ struct Listed {
 }
 
 impl Listed {
-    /// Reads what its name says; `None` if it is no file of that distribution, or if a page of the web names a file of this
-    /// machine.
+    /// Reads what its name says; `None` if it is no file of that distribution, or if a page of the
+    /// web names a file of this machine.
     fn offer(mut self, name: Option<&PackageName>, is_of_web: bool) -> Option<Offer> {
         let is_plain = !self.name.contains(['/', '\\', '\0']);
-        let is_allowed = matches!(self.url.scheme(), "http" | "https") || (!is_of_web && self.url.scheme() == "file");
+        let is_allowed = matches!(self.url.scheme(), "http" | "https")
+            || (!is_of_web && self.url.scheme() == "file");
         if !is_plain || !is_allowed {
             return None;
         }
         let dist = named(&self.name, name)?;
         self.url.set_fragment(None);
-        let requires_python = self.requires_python.as_deref().map(LenientVersionSpecifiers::from_str);
+        let requires_python = self
+            .requires_python
+            .as_deref()
+            .map(LenientVersionSpecifiers::from_str);
         Some(Offer {
             file: self.name,
             dist,
             url: self.url,
             hashes: self.hashes,
             size: self.size,
-            requires_python: requires_python.and_then(Result::ok).map(VersionSpecifiers::from),
+            requires_python: requires_python
+                .and_then(Result::ok)
+                .map(VersionSpecifiers::from),
             yanked: self.yanked,
         })
     }
 }
 
-/// Reads the name of a wheel, an sdist or an egg; that of an sdist alone does not say where its version begins.
+/// Reads the name of a wheel, an sdist or an egg; that of an sdist alone does not say where its
+/// version begins.
 pub(super) fn named(file: &str, name: Option<&PackageName>) -> Option<DistFilename> {
     let dist = if is_egg(file) {
         DistFilename::WheelFilename(EggFilename::parse(file).ok()?.wheel().ok()?)
@@ -113,8 +129,11 @@ enum Yanked {
 fn json(text: &[u8], url: &Url) -> Result<Vec<Listed>, serde_json::Error> {
     let listing: Listing = serde_json::from_slice(text)?;
     let listed = |file: File| {
-        let hashes =
-            file.hashes.iter().flatten().filter_map(|(kind, sum)| HashDigest::from_str(&format!("{kind}:{sum}")).ok());
+        let hashes = file
+            .hashes
+            .iter()
+            .flatten()
+            .filter_map(|(kind, sum)| HashDigest::from_str(&format!("{kind}:{sum}")).ok());
         Some(Listed {
             url: url.join(&file.url).ok()?,
             hashes: hashes.collect(),
@@ -133,18 +152,27 @@ fn json(text: &[u8], url: &Url) -> Result<Vec<Listed>, serde_json::Error> {
 
 /// Relative links begin at `url`, or at the page's `<base>`.
 fn html(text: &str, url: &Url) -> Vec<Listed> {
-    let Ok(page) = tl::parse(text, ParserOptions::default()) else { return Vec::new() };
+    let Ok(page) = tl::parse(text, ParserOptions::default()) else {
+        return Vec::new();
+    };
     let tags = || page.nodes().iter().filter_map(tl::Node::as_tag);
     let named = |tag: &&HTMLTag<'_>, name: &[u8]| tag.name().as_bytes().eq_ignore_ascii_case(name);
-    let base = tags().find(|tag| named(tag, b"base")).and_then(|tag| url.join(&attribute(tag, "href")?).ok());
+    let base = tags()
+        .find(|tag| named(tag, b"base"))
+        .and_then(|tag| url.join(&attribute(tag, "href")?).ok());
     let base = base.as_ref().unwrap_or(url);
-    tags().filter(|tag| named(tag, b"a")).filter_map(|tag| link(tag, base)).collect()
+    tags()
+        .filter(|tag| named(tag, b"a"))
+        .filter_map(|tag| link(tag, base))
+        .collect()
 }
 
 fn link(tag: &HTMLTag<'_>, base: &Url) -> Option<Listed> {
     let url = base.join(attribute(tag, "href")?.trim()).ok()?;
     let fragments = url.fragment().unwrap_or_default().split('&');
-    let hashes = fragments.filter_map(|part| HashDigest::from_str(&part.replacen('=', ":", 1)).ok()).collect();
+    let hashes = fragments
+        .filter_map(|part| HashDigest::from_str(&part.replacen('=', ":", 1)).ok())
+        .collect();
     Some(Listed {
         name: percent_decoded(url.path().rsplit('/').next().unwrap_or_default()),
         url,
@@ -157,8 +185,10 @@ fn link(tag: &HTMLTag<'_>, base: &Url) -> Option<Listed> {
 
 /// Returns an attribute's text, empty if it has no value; its name may be written in capitals.
 fn attribute(tag: &HTMLTag<'_>, name: &str) -> Option<String> {
-    let (_, value): (_, Option<Cow<'_, str>>) =
-        tag.attributes().iter().find(|(known, _)| known.eq_ignore_ascii_case(name))?;
+    let (_, value): (_, Option<Cow<'_, str>>) = tag
+        .attributes()
+        .iter()
+        .find(|(known, _)| known.eq_ignore_ascii_case(name))?;
     Some(html_escape::decode_html_entities(&value.unwrap_or_default()).into_owned())
 }
 
@@ -166,7 +196,12 @@ fn attribute(tag: &HTMLTag<'_>, name: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn read(kind: &str, url: &str, text: &str, name: Option<&str>) -> Result<Vec<Offer>, serde_json::Error> {
+    fn read(
+        kind: &str,
+        url: &str,
+        text: &str,
+        name: Option<&str>,
+    ) -> Result<Vec<Offer>, serde_json::Error> {
         let name = name.map(|name| name.parse().unwrap());
         offers(kind, text.as_bytes(), &url.parse().unwrap(), name.as_ref())
     }
@@ -178,14 +213,37 @@ mod tests {
                     <a href=\"https://other.example/c-2%2Bx-py3.11-linux-x86_64.egg?t=1&amp;u=2\">y</a><a href=\"d-1-py3-none-any.whl\">z</a>\
                     <a href=\"e%2F..%2Fe-1-py3.11.egg\">z</a><a href=\"ftp://h/f-1-py3.11.egg\">z</a><a>none</a><a href=\"bad.egg\">w</a>";
         let found = read("text/html", "https://index.example/simple/a-b/", text, None).unwrap();
-        let by = |file: &str| found.iter().find(|offer| offer.file.starts_with(file)).unwrap();
+        let by = |file: &str| {
+            found
+                .iter()
+                .find(|offer| offer.file.starts_with(file))
+                .unwrap()
+        };
         let (first, second) = (by("a_b"), by("c-2"));
-        assert_eq!(first.url.as_str(), "https://index.example/simple/files/a_b-1.0-py3.11.egg");
-        assert_eq!((first.dist.name().as_ref(), first.dist.version().to_string().as_str()), ("a-b", "1.0"));
-        assert_eq!(&*first.hashes[0].digest, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(
+            first.url.as_str(),
+            "https://index.example/simple/files/a_b-1.0-py3.11.egg"
+        );
+        assert_eq!(
+            (
+                first.dist.name().as_ref(),
+                first.dist.version().to_string().as_str()
+            ),
+            ("a-b", "1.0")
+        );
+        assert_eq!(
+            &*first.hashes[0].digest,
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
         assert_eq!(first.requires_python, Some(">=3.8".parse().unwrap()));
-        assert_eq!((&first.yanked, &second.yanked), (&Some(String::new()), &None));
-        assert_eq!(second.url.as_str(), "https://other.example/c-2%2Bx-py3.11-linux-x86_64.egg?t=1&u=2");
+        assert_eq!(
+            (&first.yanked, &second.yanked),
+            (&Some(String::new()), &None)
+        );
+        assert_eq!(
+            second.url.as_str(),
+            "https://other.example/c-2%2Bx-py3.11-linux-x86_64.egg?t=1&u=2"
+        );
         assert_eq!(second.file, "c-2+x-py3.11-linux-x86_64.egg");
         assert_eq!(by("d-1").dist.name().as_ref(), "d");
         assert_eq!(found.len(), 3, "{found:?}");
@@ -193,7 +251,11 @@ mod tests {
         let text = "<base href='/x/'><a href='a-1-py3.11.egg'>a</a>";
         let based = read("text/html", "https://h.example/simple/a/", text, None).unwrap();
         assert_eq!(based[0].url.as_str(), "https://h.example/x/a-1-py3.11.egg");
-        assert!(read("text/plain", "https://h.example/", text, None).unwrap().is_empty());
+        assert!(
+            read("text/plain", "https://h.example/", text, None)
+                .unwrap()
+                .is_empty()
+        );
     }
 
     #[test]
@@ -206,13 +268,28 @@ mod tests {
             {"filename": "a_b-3.0.tar.gz", "url": "file:///etc/a_b-3.0.tar.gz"}]}"#;
         let kind = "application/vnd.pypi.simple.v1+json";
         let found = read(kind, "https://h.example/simple/a-b/", text, Some("a-b")).unwrap();
-        let [wheel, sdist] = &found[..] else { panic!("{found:?}") };
-        assert_eq!(wheel.url.as_str(), "https://f.example/a_b-1.0-py3-none-any.whl?sig=1");
-        assert_eq!((wheel.size, &wheel.yanked, &wheel.requires_python), (None, &None, &None));
+        let [wheel, sdist] = &found[..] else {
+            panic!("{found:?}")
+        };
+        assert_eq!(
+            wheel.url.as_str(),
+            "https://f.example/a_b-1.0-py3-none-any.whl?sig=1"
+        );
+        assert_eq!(
+            (wheel.size, &wheel.yanked, &wheel.requires_python),
+            (None, &None, &None)
+        );
         assert_eq!(sdist.url.as_str(), "https://h.example/files/a_b-2.0.tar.gz");
-        assert_eq!((sdist.size, sdist.yanked.as_deref()), (Some(5), Some("broken")));
+        assert_eq!(
+            (sdist.size, sdist.yanked.as_deref()),
+            (Some(5), Some("broken"))
+        );
         assert_eq!(sdist.requires_python, Some(">=3.8".parse().unwrap()));
-        assert!(sdist.hashes.iter().any(|hash| &*hash.digest == "00"), "{:?}", sdist.hashes);
+        assert!(
+            sdist.hashes.iter().any(|hash| &*hash.digest == "00"),
+            "{:?}",
+            sdist.hashes
+        );
         assert!(read(kind, "https://h.example/simple/a-b/", "<html>", None).is_err());
     }
 }

@@ -18,19 +18,28 @@ use crate::fs;
 use crate::path::ReleasePath;
 use crate::process;
 
-/// The files of a project that its build may see, relative, sorted: what git tracks or would take, else all but what
-/// builds and tools leave behind.
+/// The files of a project that its build may see, relative, sorted: what git tracks or would take,
+/// else all but what builds and tools leave behind.
 pub(super) fn project_files(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut files = BTreeSet::new();
     match git_files(directory, &["--cached"]) {
         Some(tracked) if !tracked.is_empty() => {
-            let others = git_files(directory, &["--others", "--exclude-standard"]).unwrap_or_default();
-            files.extend(others.into_iter().filter(|path| !is_left_behind(path, false)));
+            let others =
+                git_files(directory, &["--others", "--exclude-standard"]).unwrap_or_default();
+            files.extend(
+                others
+                    .into_iter()
+                    .filter(|path| !is_left_behind(path, false)),
+            );
             for path in tracked {
                 let found = directory.join(&path);
                 if found.is_dir() && !found.is_symlink() {
                     // A submodule: git names its directory only.
-                    files.extend(submodule_files(&found)?.into_iter().map(|below| path.join(below)));
+                    files.extend(
+                        submodule_files(&found)?
+                            .into_iter()
+                            .map(|below| path.join(below)),
+                    );
                 } else if found.symlink_metadata().is_ok() {
                     files.insert(path);
                 }
@@ -41,8 +50,8 @@ pub(super) fn project_files(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(files.into_iter().collect())
 }
 
-/// The files of a submodule. In one that is not checked out, git answers for the repository around it, which lists the
-/// submodule again: only its own repository may be asked.
+/// The files of a submodule. In one that is not checked out, git answers for the repository around
+/// it, which lists the submodule again: only its own repository may be asked.
 fn submodule_files(directory: &Path) -> Result<Vec<PathBuf>> {
     if is_top_of_checkout(directory) {
         return project_files(directory);
@@ -54,15 +63,26 @@ fn submodule_files(directory: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn is_top_of_checkout(directory: &Path) -> bool {
-    ask_git(directory, &["rev-parse", "--show-prefix"]).is_some_and(|prefix| prefix.trim_ascii().is_empty())
+    ask_git(directory, &["rev-parse", "--show-prefix"])
+        .is_some_and(|prefix| prefix.trim_ascii().is_empty())
 }
 
 fn git(directory: &Path) -> Command {
     let mut command = Command::new("git");
     // Whoever owns the checkout, nothing of it is executed.
-    command.args(["-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"]);
+    command.args([
+        "-c",
+        "safe.directory=*",
+        "-c",
+        "core.fsmonitor=false",
+        "-c",
+        "core.hooksPath=/dev/null",
+    ]);
     process::outside_repositories(&mut command);
-    command.env("GIT_OPTIONAL_LOCKS", "0").arg("-C").arg(directory);
+    command
+        .env("GIT_OPTIONAL_LOCKS", "0")
+        .arg("-C")
+        .arg(directory);
     command
 }
 
@@ -72,12 +92,13 @@ pub(super) fn ask_git(directory: &Path, arguments: &[&str]) -> Option<Vec<u8>> {
     output.status.success().then_some(output.stdout)
 }
 
-/// What a project's version can be made of where it is written nowhere but in its repository (setuptools-scm, hatch-vcs,
-/// and the like): the commit, the branch, the tags.
+/// What a project's version can be made of where it is written nowhere but in its repository
+/// (setuptools-scm, hatch-vcs, and the like): the commit, the branch, the tags.
 pub(super) struct History(String);
 
 impl History {
-    /// Reads it; `None` if the version is written in pyproject.toml, or the directory is not the top of a checkout.
+    /// Reads it; `None` if the version is written in pyproject.toml, or the directory is not the
+    /// top of a checkout.
     pub(super) fn of(directory: &Path) -> Option<Self> {
         if has_written_version(directory) || !is_top_of_checkout(directory) {
             return None;
@@ -85,16 +106,35 @@ impl History {
         let commit = ask_git(directory, &["rev-parse", "--verify", "--quiet", "HEAD"])?;
         let branch = ask_git(directory, &["symbolic-ref", "--quiet", "HEAD"]).unwrap_or_default();
         let format = "--format=%(objectname) %(refname)";
-        let tags = ask_git(directory, &["for-each-ref", "--merged=HEAD", format, "refs/tags"])?;
-        Some(Self([commit, branch, tags].iter().map(|text| String::from_utf8_lossy(text)).collect()))
+        let tags = ask_git(
+            directory,
+            &["for-each-ref", "--merged=HEAD", format, "refs/tags"],
+        )?;
+        Some(Self(
+            [commit, branch, tags]
+                .iter()
+                .map(|text| String::from_utf8_lossy(text))
+                .collect(),
+        ))
     }
 
-    /// Makes a checkout without files at `to` that borrows the objects of `directory`, which is only read; whether it did.
+    /// Makes a checkout without files at `to` that borrows the objects of `directory`, which is
+    /// only read; whether it did.
     ///
-    /// A build then sees a repository of its own: git writes into the one that it finds, even to look at it.
+    /// A build then sees a repository of its own: git writes into the one that it finds, even to
+    /// look at it.
     pub(super) fn lend(directory: &Path, to: &Path) -> Result<bool> {
         let mut command = git(Path::new("/"));
-        command.args(["clone", "--quiet", "--shared", "--no-checkout", "--template="]).arg(directory).arg(to);
+        command
+            .args([
+                "clone",
+                "--quiet",
+                "--shared",
+                "--no-checkout",
+                "--template=",
+            ])
+            .arg(directory)
+            .arg(to);
         if process::output(&mut command)?.status.success() {
             return Ok(true);
         }
@@ -107,7 +147,8 @@ impl History {
         }
     }
 
-    /// Lets the repository at `to` know its files, so that only those that differ from the commit look changed.
+    /// Lets the repository at `to` know its files, so that only those that differ from the commit
+    /// look changed.
     pub(super) fn compare(to: &Path) -> Result<()> {
         process::run(git(to).args(["reset", "--quiet"])).map(|_| ())
     }
@@ -116,18 +157,28 @@ impl History {
 fn has_written_version(directory: &Path) -> bool {
     let text = std::fs::read_to_string(directory.join("pyproject.toml")).unwrap_or_default();
     let table: toml::Table = text.parse().unwrap_or_default();
-    table.get("project").and_then(|project| project.get("version")).is_some()
+    table
+        .get("project")
+        .and_then(|project| project.get("version"))
+        .is_some()
 }
 
 fn git_files(directory: &Path, arguments: &[&str]) -> Option<Vec<PathBuf>> {
     let listed = ask_git(directory, &[&["ls-files", "-z"], arguments].concat())?;
-    let names = listed.split(|byte| *byte == 0).filter(|name| !name.is_empty());
-    Some(names.map(|name| PathBuf::from(OsStr::from_bytes(name))).collect())
+    let names = listed
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty());
+    Some(
+        names
+            .map(|name| PathBuf::from(OsStr::from_bytes(name)))
+            .collect(),
+    )
 }
 
 fn walk(directory: &Path, files: &mut BTreeSet<PathBuf>) -> Result<()> {
     let below = |path: &Path| path.strip_prefix(directory).unwrap_or(path).to_owned();
-    // An unpacked sdist: there setuptools knows from its `*.egg-info` which files belong to packages.
+    // An unpacked sdist: there setuptools knows from its `*.egg-info` which files belong to
+    // packages.
     let is_sdist = directory.join("PKG-INFO").is_file();
     let entries = walkdir::WalkDir::new(directory).min_depth(1).into_iter();
     for entry in entries.filter_entry(|entry| !is_left_behind(&below(entry.path()), is_sdist)) {
@@ -143,7 +194,10 @@ fn walk(directory: &Path, files: &mut BTreeSet<PathBuf>) -> Result<()> {
 fn is_left_behind(path: &Path, is_sdist: bool) -> bool {
     let names: Vec<_> = path.iter().map(OsStr::to_string_lossy).collect();
     // Packages may be called `build`; the directories of builds lie at the top.
-    let top = matches!(names.first().map(AsRef::as_ref), Some("build" | "dist" | "venv"));
+    let top = matches!(
+        names.first().map(AsRef::as_ref),
+        Some("build" | "dist" | "venv")
+    );
     let tools = [
         ".eggs",
         ".git",
@@ -158,10 +212,13 @@ fn is_left_behind(path: &Path, is_sdist: bool) -> bool {
         "__pycache__",
         "node_modules",
     ];
-    top || names.iter().any(|name| tools.contains(&name.as_ref()) || !is_sdist && name.ends_with(".egg-info"))
+    top || names
+        .iter()
+        .any(|name| tools.contains(&name.as_ref()) || !is_sdist && name.ends_with(".egg-info"))
 }
 
-/// What a file of a project is, links that leave the project counted as what they point to, if there is such a thing.
+/// What a file of a project is, links that leave the project counted as what they point to, if
+/// there is such a thing.
 enum ProjectFile {
     Link(PathBuf),
     File { executable: bool },
@@ -172,23 +229,38 @@ fn classify(directory: &Path, path: &Path) -> Result<ProjectFile> {
     let failed = || format!("cannot read `{}`", shown(&found));
     if found.is_symlink() {
         let target = std::fs::read_link(&found).context(failed)?;
-        let inside = ReleasePath::parse(&format!("top/{}", path.display()))
-            .is_ok_and(|path| target.to_str().is_some_and(|target| stays_inside(&path, target)));
-        // What leads nowhere is for the backend to judge: it may be a link of the documentation, which nobody builds here.
-        let dangles = || std::fs::metadata(&found).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        let inside = ReleasePath::parse(&format!("top/{}", path.display())).is_ok_and(|path| {
+            target
+                .to_str()
+                .is_some_and(|target| stays_inside(&path, target))
+        });
+        // What leads nowhere is for the backend to judge: it may be a link of the documentation,
+        // which nobody builds here.
+        let dangles = || {
+            std::fs::metadata(&found).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        };
         if inside || dangles() {
             return Ok(ProjectFile::Link(target));
         }
     }
     let metadata = std::fs::metadata(&found).context(failed)?;
     if !metadata.is_file() {
-        return Err(Error::new(format!("`{}` is no file, and a build can't be given it", shown(&found)))
-            .hint("leave it out by way of `.gitignore`"));
+        return Err(Error::new(format!(
+            "`{}` is no file, and a build can't be given it",
+            shown(&found)
+        ))
+        .hint("leave it out by way of `.gitignore`"));
     }
-    Ok(ProjectFile::File { executable: metadata.permissions().mode() & 0o111 != 0 })
+    Ok(ProjectFile::File {
+        executable: metadata.permissions().mode() & 0o111 != 0,
+    })
 }
 
-pub(super) fn hash_files(directory: &Path, files: &[PathBuf], history: Option<&History>) -> Result<Sha256Sum> {
+pub(super) fn hash_files(
+    directory: &Path,
+    files: &[PathBuf],
+    history: Option<&History>,
+) -> Result<Sha256Sum> {
     let mut sum = Sha256::new();
     if let Some(History(facts)) = history {
         sum.update(facts.as_bytes());
@@ -223,13 +295,16 @@ pub(super) fn copy_files(directory: &Path, files: &[PathBuf], to: &Path, epoch: 
             fs::create_dir_all(parent)?;
         }
         match classify(directory, path)? {
-            ProjectFile::Link(target) => std::os::unix::fs::symlink(target, &place).context(failed)?,
+            ProjectFile::Link(target) => {
+                std::os::unix::fs::symlink(target, &place).context(failed)?
+            }
             ProjectFile::File { executable } => {
                 let mut copy = File::create_new(&place).context(failed)?;
                 io::copy(&mut fs::open(&found)?, &mut copy).context(failed)?;
                 copy.flush().context(failed)?;
                 let mode = if executable { 0o755 } else { 0o644 };
-                copy.set_permissions(std::fs::Permissions::from_mode(mode)).context(failed)?;
+                copy.set_permissions(std::fs::Permissions::from_mode(mode))
+                    .context(failed)?;
             }
         }
     }

@@ -1,7 +1,7 @@
 //! requires.txt of eggs: the requirements of a distribution and of its extras.
 //!
-//! Source: setuptools, "The Internal Structure of Python Eggs", "requires.txt": sections `[extra]`, `[:marker]` and
-//! `[extra:marker]`.
+//! Source: setuptools, "The Internal Structure of Python Eggs", "requires.txt": sections `[extra]`,
+//! `[:marker]` and `[extra:marker]`.
 
 use std::str::FromStr;
 
@@ -20,7 +20,10 @@ pub(super) fn requirements(text: &str) -> Result<(Vec<String>, Vec<String>)> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        if let Some(section) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+        if let Some(section) = line
+            .strip_prefix('[')
+            .and_then(|line| line.strip_suffix(']'))
+        {
             let (extra, marker) = section.split_once(':').unwrap_or((section, ""));
             conditions.clear();
             if !marker.trim().is_empty() {
@@ -40,8 +43,11 @@ pub(super) fn requirements(text: &str) -> Result<(Vec<String>, Vec<String>)> {
             Ok(_) if requires.contains(&requirement) => {}
             Ok(_) => requires.push(requirement),
             Err(error) => errors.push(
-                Error::new(format!("line {} of its `requires.txt`, `{line}`, is no requirement", number + 1))
-                    .cause_text(error.message.to_string()),
+                Error::new(format!(
+                    "line {} of its `requires.txt`, `{line}`, is no requirement",
+                    number + 1
+                ))
+                .cause_text(error.message.to_string()),
             ),
         }
     }
@@ -53,13 +59,18 @@ fn joined(line: &str, conditions: &[String]) -> String {
     // In a URL, a semicolon stands after white space.
     let by = if line.contains('@') { " ;" } else { ";" };
     let (requirement, own) = line.split_once(by).unwrap_or((line, ""));
-    let own = Some(own.trim()).filter(|own| !own.is_empty()).map(|own| format!("({own})"));
+    let own = Some(own.trim())
+        .filter(|own| !own.is_empty())
+        .map(|own| format!("({own})"));
     let all: Vec<String> = own.into_iter().chain(conditions.iter().cloned()).collect();
     let space = if line.contains('@') { " " } else { "" };
     match &all[..] {
         [] => requirement.trim().to_owned(),
         [only] => {
-            let only = only.strip_prefix('(').and_then(|only| only.strip_suffix(')')).unwrap_or(only);
+            let only = only
+                .strip_prefix('(')
+                .and_then(|only| only.strip_suffix(')'))
+                .unwrap_or(only);
             format!("{}{space}; {only}", requirement.trim())
         }
         all => format!("{}{space}; {}", requirement.trim(), all.join(" and ")),
@@ -105,8 +116,16 @@ mod tests {
 
     #[test]
     fn every_line_that_is_no_requirement_is_told() {
-        let error = requirements("six\nfoo==dev\n[x]\n!\n").unwrap_err().to_string();
-        assert!(error.contains("line 2 of its `requires.txt`, `foo==dev`,"), "{error}");
-        assert!(error.contains("line 4 of its `requires.txt`, `!`,"), "{error}");
+        let error = requirements("six\nfoo==dev\n[x]\n!\n")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("line 2 of its `requires.txt`, `foo==dev`,"),
+            "{error}"
+        );
+        assert!(
+            error.contains("line 4 of its `requires.txt`, `!`,"),
+            "{error}"
+        );
     }
 }

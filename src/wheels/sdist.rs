@@ -1,8 +1,9 @@
-//! Sdists and project directories become wheels through PEP 517, by the tool that the user already trusts: uv if it is
-//! on PATH, else the interpreter's pip.
+//! Sdists and project directories become wheels through PEP 517, by the tool that the user already
+//! trusts: uv if it is on PATH, else the interpreter's pip.
 //!
-//! The source is laid out anew in the cache, so that the user's files are only read; the result is packed anew, so that
-//! equal content gives equal bytes; and it is kept under a key that holds everything that went in.
+//! The source is laid out anew in the cache, so that the user's files are only read; the result is
+//! packed anew, so that equal content gives equal bytes; and it is kept under a key that holds
+//! everything that went in.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -55,9 +56,14 @@ const EGG_FORMAT: &str = "pkgapp egg 1";
 const GRAFTS: &str = "grafts.json";
 
 /// Variables that name files of constraints.
-const CONSTRAINT_VARIABLES: &[&str] = &["PIP_BUILD_CONSTRAINT", "PIP_CONSTRAINT", "UV_BUILD_CONSTRAINT"];
+const CONSTRAINT_VARIABLES: &[&str] = &[
+    "PIP_BUILD_CONSTRAINT",
+    "PIP_CONSTRAINT",
+    "UV_BUILD_CONSTRAINT",
+];
 
-/// The earliest time a zip archive can hold, 1980-01-01 (APPNOTE 4.4.6): build backends fail on earlier ones.
+/// The earliest time a zip archive can hold, 1980-01-01 (APPNOTE 4.4.6): build backends fail on
+/// earlier ones.
 const ZIP_EPOCH: u64 = 315_532_800;
 
 /// Variables that change what a build makes. Also all that begin with [`BUILD_PREFIXES`].
@@ -98,8 +104,8 @@ const BUILD_PREFIXES: &[&str] = &[
     "VCS_VERSIONING_",
 ];
 
-/// Variables of the user's shell that must not reach a build. Also all that begin with [`DROPPED_PREFIXES`], and those that
-/// requirements files put into URLs.
+/// Variables of the user's shell that must not reach a build. Also all that begin with
+/// [`DROPPED_PREFIXES`], and those that requirements files put into URLs.
 const DROPPED_VARIABLES: &[&str] = &[
     "PYTHONHOME",
     "PYTHONPATH",
@@ -112,7 +118,8 @@ const DROPPED_VARIABLES: &[&str] = &[
     "SSL_CLIENT_CERT",
 ];
 
-/// Beginnings of such names: settings, indexes and credentials of pip, uv, pkgapp and other tools that know indexes.
+/// Beginnings of such names: settings, indexes and credentials of pip, uv, pkgapp and other tools
+/// that know indexes.
 const DROPPED_PREFIXES: &[&str] = &[
     "HATCH_INDEX_",
     "KEYRING_",
@@ -128,7 +135,8 @@ const DROPPED_PREFIXES: &[&str] = &[
 /// What of them stays: where uv keeps its cache.
 const KEPT_VARIABLES: &[&str] = &["UV_CACHE_DIR", "UV_LINK_MODE", "UV_NO_CACHE"];
 
-/// The glibc that a Python is taken to have if it does not say: wheels for it run wherever such a Python does.
+/// The glibc that a Python is taken to have if it does not say: wheels for it run wherever such a
+/// Python does.
 const OLDEST_GLIBC: (u16, u16) = (2, 17);
 
 /// The last minor version of Python that is looked for in place of another one.
@@ -148,7 +156,8 @@ pub struct Builder<'a> {
     built: AtomicUsize,
     /// What builds what needs the same.
     tools: Mutex<BTreeMap<Vec<String>, Vec<Wheel>>>,
-    /// What is built at the moment because something else needs it to be built, the first one first.
+    /// What is built at the moment because something else needs it to be built, the first one
+    /// first.
     outer: Vec<Vec<String>>,
 }
 
@@ -203,7 +212,18 @@ impl<'a> Builder<'a> {
     ) -> Self {
         let (tool, compilers, built) = (OnceLock::new(), OnceLock::new(), AtomicUsize::new(0));
         let (tools, outer) = (Mutex::default(), Vec::new());
-        Self { cache, environment, indexes, options: *options, report, tool, compilers, built, tools, outer }
+        Self {
+            cache,
+            environment,
+            indexes,
+            options: *options,
+            report,
+            tool,
+            compilers,
+            built,
+            tools,
+            outer,
+        }
     }
 
     /// What the configuration says about what is built.
@@ -222,38 +242,83 @@ impl<'a> Builder<'a> {
         if requires.is_empty() {
             return Ok(Vec::new());
         }
-        if let Some(known) = self.tools.lock().unwrap_or_else(PoisonError::into_inner).get(&requires) {
+        if let Some(known) = self
+            .tools
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&requires)
+        {
             return Ok(known.clone());
         }
         if self.outer.contains(&requires) {
-            return Err(Error::new("what is needed to build has to be built itself, and needs the same")
-                .note(format!("it is needed: {}", quoted(&requires)))
-                .hint("put wheels of it into a directory, and name that with `--find-links`"));
+            return Err(Error::new(
+                "what is needed to build has to be built itself, and needs the same",
+            )
+            .note(format!("it is needed: {}", quoted(&requires)))
+            .hint("put wheels of it into a directory, and name that with `--find-links`"));
         }
         let wheels = self.search(&requires)?;
-        self.tools.lock().unwrap_or_else(PoisonError::into_inner).insert(requires, wheels.clone());
+        self.tools
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(requires, wheels.clone());
         Ok(wheels)
     }
 
     fn search(&self, requires: &[String]) -> Result<Vec<Wheel>> {
         let interpreter = &self.tool()?.interpreter;
         let glibc = interpreter.glibc.unwrap_or(OLDEST_GLIBC);
-        let mut environment = Environment::new(interpreter.python, Some(&interpreter.version), Arch::host()?, glibc)?;
+        let mut environment = Environment::new(
+            interpreter.python,
+            Some(&interpreter.version),
+            Arch::host()?,
+            glibc,
+        )?;
         environment.builds_with = self.environment.builds_with.clone();
         // Which kinds of file ship is another question.
-        let indexes = Indexes { only_binary: Names::None, no_binary: Names::None, ..self.indexes.clone() };
-        let constraints = self.options.rules.constraints.iter().cloned().chain(constraint_files());
+        let indexes = Indexes {
+            only_binary: Names::None,
+            no_binary: Names::None,
+            ..self.indexes.clone()
+        };
+        let constraints = self
+            .options
+            .rules
+            .constraints
+            .iter()
+            .cloned()
+            .chain(constraint_files());
         let constraints = Constraints::read(constraints.collect())?;
         let silent = Report::silent();
         let progress = silent.progress("build requirements", 0, Unit::Bytes);
         let store = Store::new(self.cache, &indexes, self.options.offline, &progress);
         let houses = Wheelhouses::read(&indexes.wheelhouses);
-        let lock = Lock { indexes: indexes.clone(), ..Lock::default() };
+        let lock = Lock {
+            indexes: indexes.clone(),
+            ..Lock::default()
+        };
         let kept = OnceLock::new();
-        let fetcher =
-            Fetcher { lock: &lock, environment: &environment, store: &store, houses: &houses, report: &silent, kept };
-        let mut builder = Builder::new(self.cache, &environment, &indexes, &self.options, self.report);
-        builder.outer = self.outer.iter().cloned().chain([requires.to_vec()]).collect();
+        let fetcher = Fetcher {
+            lock: &lock,
+            environment: &environment,
+            store: &store,
+            houses: &houses,
+            report: &silent,
+            kept,
+        };
+        let mut builder = Builder::new(
+            self.cache,
+            &environment,
+            &indexes,
+            &self.options,
+            self.report,
+        );
+        builder.outer = self
+            .outer
+            .iter()
+            .cloned()
+            .chain([requires.to_vec()])
+            .collect();
         let search = Search {
             fetcher: &fetcher,
             environment: &environment,
@@ -263,7 +328,9 @@ impl<'a> Builder<'a> {
             conflict: RefCell::default(),
         };
         let failed = || format!("cannot bring what is needed to build: {}", quoted(requires));
-        search.all(requires).map_err(|error| error.context(failed()))
+        search
+            .all(requires)
+            .map_err(|error| error.context(failed()))
     }
 
     /// Seconds since 1970.
@@ -279,12 +346,27 @@ impl<'a> Builder<'a> {
     /// Builds an sdist of the cache.
     ///
     /// # Errors
-    /// It can't be unpacked, no tool is there, the build fails, or its wheel does not fit the environment.
-    pub fn sdist(&self, stored: &Stored, extension: SourceDistExtension, from: &str) -> Result<Wheel> {
-        let label = stored.path.file_name().unwrap_or_default().to_string_lossy();
+    /// It can't be unpacked, no tool is there, the build fails, or its wheel does not fit the
+    /// environment.
+    pub fn sdist(
+        &self,
+        stored: &Stored,
+        extension: SourceDistExtension,
+        from: &str,
+    ) -> Result<Wheel> {
+        let label = stored
+            .path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy();
         let tool = self.tool()?;
         let inputs = self.inputs(&stored.sha256, tool)?;
-        let source = Source { label: &label, inputs, from: format!("built from {from}"), path: Some(&stored.path) };
+        let source = Source {
+            label: &label,
+            inputs,
+            from: format!("built from {from}"),
+            path: Some(&stored.path),
+        };
         self.build(&source, tool, |to| {
             unpack(&stored.path, extension, to, self.epoch()?)
                 .map_err(|error| error.context(format!("sdist `{label}` is refused")))
@@ -297,22 +379,27 @@ impl<'a> Builder<'a> {
     /// As [`Builder::sdist`]; or it is no project.
     pub fn project(&self, directory: &Path) -> Result<Wheel> {
         // Not the directory's name: a checkout elsewhere gives the same release.
-        self.tree(directory, &shown(directory).to_string(), |_| "built from its project".to_owned())
+        self.tree(directory, &shown(directory).to_string(), |_| {
+            "built from its project".to_owned()
+        })
     }
 
-    /// As [`Builder::project`], for a working tree that is not the application's own: the record has the hash of what
-    /// was built, and the commit if there is one.
+    /// As [`Builder::project`], for a working tree that is not the application's own: the record
+    /// has the hash of what was built, and the commit if there is one.
     ///
     /// # Errors
     /// As [`Builder::project`].
     pub fn working_tree(&self, directory: &Path) -> Result<Wheel> {
         self.tree(directory, &shown(directory).to_string(), |content| {
-            let commit = Commit::at(directory).map(|commit| format!(", commit {}", commit.id)).unwrap_or_default();
+            let commit = Commit::at(directory)
+                .map(|commit| format!(", commit {}", commit.id))
+                .unwrap_or_default();
             format!("built from its working tree (sha256:{content}{commit})")
         })
     }
 
-    /// As [`Builder::project`], for a directory of the cache that holds a commit; `from` is repository and commit.
+    /// As [`Builder::project`], for a directory of the cache that holds a commit; `from` is
+    /// repository and commit.
     ///
     /// # Errors
     /// As [`Builder::project`].
@@ -320,8 +407,16 @@ impl<'a> Builder<'a> {
         self.tree(directory, from, |_| format!("built from {from}"))
     }
 
-    fn tree(&self, directory: &Path, label: &str, from: impl FnOnce(&Sha256Sum) -> String) -> Result<Wheel> {
-        if !["pyproject.toml", "setup.py"].iter().any(|name| directory.join(name).is_file()) {
+    fn tree(
+        &self,
+        directory: &Path,
+        label: &str,
+        from: impl FnOnce(&Sha256Sum) -> String,
+    ) -> Result<Wheel> {
+        if !["pyproject.toml", "setup.py"]
+            .iter()
+            .any(|name| directory.join(name).is_file())
+        {
             return Err(Error::new(format!("`{label}` is no Python project"))
                 .note("it has neither `pyproject.toml` nor `setup.py`"));
         }
@@ -330,7 +425,12 @@ impl<'a> Builder<'a> {
         let content = hash_files(directory, &files, history.as_ref())?;
         let tool = self.tool()?;
         let inputs = self.inputs(&content, tool)?;
-        let source = Source { label, inputs, from: from(&content), path: Some(directory) };
+        let source = Source {
+            label,
+            inputs,
+            from: from(&content),
+            path: Some(directory),
+        };
         self.build(&source, tool, |to| {
             let to = to.join("project");
             let lent = history.is_some() && History::lend(directory, &to)?;
@@ -342,29 +442,44 @@ impl<'a> Builder<'a> {
         })
     }
 
-    /// Makes a wheel of an egg: a file of the cache, or an unpacked one, which is a directory of this machine.
+    /// Makes a wheel of an egg: a file of the cache, or an unpacked one, which is a directory of
+    /// this machine.
     ///
     /// # Errors
-    /// It is none, or says of itself what a wheel can't say, or its wheel does not fit the environment.
+    /// It is none, or says of itself what a wheel can't say, or its wheel does not fit the
+    /// environment.
     pub fn egg(&self, egg: &Egg<'_>) -> Result<Wheel> {
         let label = egg.path.file_name().unwrap_or_default().to_string_lossy();
-        let filename = EggFilename::parse(&label)
-            .map_err(|why| Error::new(format!("`{label}` is no name for an egg")).cause_text(why))?;
+        let filename = EggFilename::parse(&label).map_err(|why| {
+            Error::new(format!("`{label}` is no name for an egg")).cause_text(why)
+        })?;
         let (content, files) = match egg.sha256 {
             Some(sha256) => (sha256, Vec::new()),
             None => {
-                let files: Vec<PathBuf> =
-                    files(egg.path)?.into_keys().map(|path| PathBuf::from(path.as_str())).collect();
+                let files: Vec<PathBuf> = files(egg.path)?
+                    .into_keys()
+                    .map(|path| PathBuf::from(path.as_str()))
+                    .collect();
                 (hash_files(egg.path, &files, None)?, files)
             }
         };
-        let inputs = vec![EGG_FORMAT.to_owned(), content.to_string(), label.to_string()];
+        let inputs = vec![
+            EGG_FORMAT.to_owned(),
+            content.to_string(),
+            label.to_string(),
+        ];
         let from = match egg.sha256 {
             Some(_) => format!("converted from {}", egg.from),
             None => format!("converted from {} (sha256:{content})", egg.from),
         };
-        // As for a wheel that is a file: whoever compiled it did so elsewhere, as far as anyone knows.
-        let source = Source { label: &label, inputs, from, path: None };
+        // As for a wheel that is a file: whoever compiled it did so elsewhere, as far as anyone
+        // knows.
+        let source = Source {
+            label: &label,
+            inputs,
+            from,
+            path: None,
+        };
         self.keep(&source, |room| {
             let (unpacked, laid) = (room.join("egg"), room.join("laid"));
             let refused = |error: Error| error.context(format!("egg `{label}` is refused"));
@@ -377,26 +492,42 @@ impl<'a> Builder<'a> {
     }
 
     fn tool(&self) -> Result<&Tool> {
-        self.tool.get_or_init(|| Tool::find(self.cache, self.environment)).as_ref().map_err(Clone::clone)
+        self.tool
+            .get_or_init(|| Tool::find(self.cache, self.environment))
+            .as_ref()
+            .map_err(Clone::clone)
     }
 
-    fn build(&self, source: &Source<'_>, tool: &Tool, lay_out: impl FnOnce(&Path) -> Result<PathBuf>) -> Result<Wheel> {
+    fn build(
+        &self,
+        source: &Source<'_>,
+        tool: &Tool,
+        lay_out: impl FnOnce(&Path) -> Result<PathBuf>,
+    ) -> Result<Wheel> {
         self.keep(source, |room| {
             fs::create_dir_all(&room.join("src"))?;
             fs::create_dir_all(&room.join("tmp"))?;
             let project = lay_out(&room.join("src"))?;
             let brought = debug::brought(&project)?;
-            let made = self.run(tool, room, &project).map_err(|error| advise(error, self.options.offline))?;
+            let made = self
+                .run(tool, room, &project)
+                .map_err(|error| advise(error, self.options.offline))?;
             let filename = wheel_filename(&made)?;
             self.check_python(&tool.interpreter, &filename)?;
             self.check_fits(&filename)?;
             let laid = pack::unpack(&made, &filename, &room.join("laid"))?;
-            debug::clean(&laid.root, &brought, &tool.interpreter, self.options.rules.debug)?;
+            debug::clean(
+                &laid.root,
+                &brought,
+                &tool.interpreter,
+                self.options.rules.debug,
+            )?;
             Ok(laid)
         })
     }
 
-    /// Returns the wheel that comes of a source from the cache, or has `make` lay it out and keeps it there.
+    /// Returns the wheel that comes of a source from the cache, or has `make` lay it out and keeps
+    /// it there.
     fn keep(&self, source: &Source<'_>, make: impl FnOnce(&Path) -> Result<Laid>) -> Result<Wheel> {
         let places = self.places(source);
         if let Some(wheel) = self.known(&places, source)? {
@@ -413,12 +544,24 @@ impl<'a> Builder<'a> {
         let made = make(room.path()).and_then(|laid| self.finish(&laid, room.path()));
         let (wheel, grafted) = made.map_err(|error| error.context(failed()))?;
         store::record(self.cache, &wheel)?;
-        let place = if is_for_all_platforms(&wheel_filename(&wheel)?) { &places.pure } else { &places.compiled };
+        let place = if is_for_all_platforms(&wheel_filename(&wheel)?) {
+            &places.pure
+        } else {
+            &places.compiled
+        };
         publish_file(self.cache, &wheel, place)?;
         self.built.fetch_add(1, Ordering::Relaxed);
-        self.report.step(&format!("built {} ({:.1} s)", file_name(&wheel), start.elapsed().as_secs_f64()));
+        self.report.step(&format!(
+            "built {} ({:.1} s)",
+            file_name(&wheel),
+            start.elapsed().as_secs_f64()
+        ));
         if !grafted.is_empty() {
-            self.report.step(&format!("{} ships {}", file_name(&wheel), linkage::listed(&grafted)));
+            self.report.step(&format!(
+                "{} ships {}",
+                file_name(&wheel),
+                linkage::listed(&grafted)
+            ));
         }
         drop(room);
         self.known(&places, source)?
@@ -428,9 +571,12 @@ impl<'a> Builder<'a> {
     /// A wheel that was built before; one that is not what it was then is forgotten.
     fn known(&self, places: &Places, source: &Source<'_>) -> Result<Option<Wheel>> {
         for place in [&places.pure, &places.compiled] {
-            let Some(path) = self.cache.hold(place).then(|| only_wheel(place)).flatten() else { continue };
+            let Some(path) = self.cache.hold(place).then(|| only_wheel(place)).flatten() else {
+                continue;
+            };
             let filename = wheel_filename(&path)?;
-            let known = store::recorded(&path).and_then(|sha256| store::known(self.cache, &path, sha256));
+            let known =
+                store::recorded(&path).and_then(|sha256| store::known(self.cache, &path, sha256));
             let grafts: Option<Vec<Grafted>> = cache::read_sealed(&place.join(GRAFTS));
             let current = grafts.is_none_or(|grafts| grafts.iter().all(Grafted::is_current));
             let Some(known) = known.filter(|_| current) else {
@@ -440,9 +586,20 @@ impl<'a> Builder<'a> {
             self.check_fits(&filename)?;
             self.cache.count("built", true);
             let (sha256, from) = (known.sha256, source.from.clone());
-            let built_from = source.path.map(|path| BuiltFrom { path: path.to_owned(), key: places.key.clone() });
+            let built_from = source.path.map(|path| BuiltFrom {
+                path: path.to_owned(),
+                key: places.key.clone(),
+            });
             let metadata = known.metadata(self.cache, &path, &filename)?;
-            return Ok(Some(Wheel { filename, path, sha256, from, built_from, metadata, pin: None }));
+            return Ok(Some(Wheel {
+                filename,
+                path,
+                sha256,
+                from,
+                built_from,
+                metadata,
+                pin: None,
+            }));
         }
         Ok(None)
     }
@@ -454,11 +611,15 @@ impl<'a> Builder<'a> {
             return Ok(());
         }
         if is_compiled(filename) {
-            return Err(Error::new(format!("there is no Python {python} on this machine"))
-                .cause_text(format!("`{filename}` holds code that is compiled for Python {used}")));
+            return Err(
+                Error::new(format!("there is no Python {python} on this machine")).cause_text(
+                    format!("`{filename}` holds code that is compiled for Python {used}"),
+                ),
+            );
         }
-        self.report
-            .warning(&format!("`{filename}` was built with Python {used}: there is no {python} on this machine"));
+        self.report.warning(&format!(
+            "`{filename}` was built with Python {used}: there is no {python} on this machine"
+        ));
         Ok(())
     }
 
@@ -467,11 +628,14 @@ impl<'a> Builder<'a> {
             return Ok(());
         }
         let Environment { python, arch, .. } = self.environment;
-        Err(Error::new(format!("`{filename}` does not fit CPython {python} on {arch}"))
-            .note("compiled code that is built here runs on machines like this one only"))
+        Err(Error::new(format!(
+            "`{filename}` does not fit CPython {python} on {arch}"
+        ))
+        .note("compiled code that is built here runs on machines like this one only"))
     }
 
-    /// Takes this machine's paths out of what was made, adds the libraries that it shall bring, and packs it.
+    /// Takes this machine's paths out of what was made, adds the libraries that it shall bring, and
+    /// packs it.
     fn finish(&self, laid: &Laid, room: &Path) -> Result<(PathBuf, Vec<Grafted>)> {
         self.check_fits(&laid.filename)?;
         let grafted = linkage::settle(&laid.root, &laid.filename.name, self.options.rules)?;
@@ -486,22 +650,30 @@ impl<'a> Builder<'a> {
         Ok((wheel, grafted))
     }
 
-    /// Builds a project's wheel. The tool gets what is needed to build as a directory of wheels, and no index.
+    /// Builds a project's wheel. The tool gets what is needed to build as a directory of wheels,
+    /// and no index.
     fn run(&self, tool: &Tool, room: &Path, project: &Path) -> Result<PathBuf> {
         let system = BuildSystem::read(project)?;
-        let mut requires = if tool.uv.is_some() { system.requires.clone() } else { system.for_pip() };
+        let mut requires = if tool.uv.is_some() {
+            system.requires.clone()
+        } else {
+            system.for_pip()
+        };
         let wheels = self.tools(&requires)?;
         let failed = match self.run_with(tool, room, project, &wheels, "links") {
             Ok(wheel) => return Ok(wheel),
             Err(error) => error,
         };
-        // Backends may ask for more when they run (PEP 517, `get_requires_for_build_wheel`); few do.
+        // Backends may ask for more when they run (PEP 517, `get_requires_for_build_wheel`); few
+        // do.
         let mut python = Command::new(&tool.interpreter.path);
         process::outside_repositories(&mut python);
         self.set_environment(&mut python, room, &room.join("links"))?;
         let aside = room.join("asked");
         fs::create_dir_all(&aside)?;
-        let Ok(asked) = system.ask(python, project, &wheels, &aside) else { return Err(failed) };
+        let Ok(asked) = system.ask(python, project, &wheels, &aside) else {
+            return Err(failed);
+        };
         if asked.iter().all(|one| requires.contains(one)) {
             return Err(failed);
         }
@@ -510,13 +682,21 @@ impl<'a> Builder<'a> {
         self.run_with(tool, room, project, &wheels, "more-links")
     }
 
-    fn run_with(&self, tool: &Tool, room: &Path, project: &Path, wheels: &[Wheel], links: &str) -> Result<PathBuf> {
+    fn run_with(
+        &self,
+        tool: &Tool,
+        room: &Path,
+        project: &Path,
+        wheels: &[Wheel],
+        links: &str,
+    ) -> Result<PathBuf> {
         let (out, links) = (room.join("out"), room.join(links));
         fs::create_dir_all(&out)?;
         fs::create_dir_all(&links)?;
         for wheel in wheels {
             let to = links.join(wheel.filename.to_string());
-            std::fs::copy(&wheel.path, &to).context(|| format!("cannot copy `{}`", shown(&wheel.path)))?;
+            std::fs::copy(&wheel.path, &to)
+                .context(|| format!("cannot copy `{}`", shown(&wheel.path)))?;
         }
         let mut command = tool.command(&out, project);
         self.set_environment(&mut command, room, &links)?;
@@ -525,9 +705,13 @@ impl<'a> Builder<'a> {
             *text = without_credentials(&String::from_utf8_lossy(text)).into_bytes();
         }
         if !output.status.success() {
-            let text = [&output.stdout[..], &output.stderr[..]].map(String::from_utf8_lossy).join("\n");
+            let text = [&output.stdout[..], &output.stderr[..]]
+                .map(String::from_utf8_lossy)
+                .join("\n");
             let hint = missing::way_out(&text);
-            return Err(hint.into_iter().fold(process::failure(&command, &output), Error::hint));
+            return Err(hint
+                .into_iter()
+                .fold(process::failure(&command, &output), Error::hint));
         }
         for text in [&output.stdout, &output.stderr] {
             let text = String::from_utf8_lossy(text);
@@ -535,7 +719,8 @@ impl<'a> Builder<'a> {
                 self.report.detail(text.trim_end());
             }
         }
-        only_wheel(&out).ok_or_else(|| Error::new(format!("`{}` left no wheel", process::line(&command))))
+        only_wheel(&out)
+            .ok_or_else(|| Error::new(format!("`{}` left no wheel", process::line(&command))))
     }
 
     fn set_environment(&self, command: &mut Command, room: &Path, links: &Path) -> Result<()> {
@@ -546,21 +731,44 @@ impl<'a> Builder<'a> {
         }
         command.current_dir(room).env("TMPDIR", room.join("tmp"));
         command.env("SOURCE_DATE_EPOCH", self.epoch()?.to_string());
-        command.env("PYTHONHASHSEED", "0").env("PYTHONNOUSERSITE", "1").env("PYTHONDONTWRITEBYTECODE", "1");
-        command.env("LC_ALL", "C.UTF-8").env("TZ", "UTC").env("NO_COLOR", "1");
-        // Compilers would write the place of this build into the code. Cargo reads RUSTFLAGS instead of all others.
+        command
+            .env("PYTHONHASHSEED", "0")
+            .env("PYTHONNOUSERSITE", "1")
+            .env("PYTHONDONTWRITEBYTECODE", "1");
+        command
+            .env("LC_ALL", "C.UTF-8")
+            .env("TZ", "UTC")
+            .env("NO_COLOR", "1");
+        // Compilers would write the place of this build into the code. Cargo reads RUSTFLAGS
+        // instead of all others.
         let interpreter = &self.tool()?.interpreter;
-        let (c, rust) = (debug::for_c(room, interpreter), debug::for_rust(room, interpreter));
-        let rustflags = if std::env::var_os("RUSTFLAGS").is_some() { "RUSTFLAGS" } else { "CARGO_BUILD_RUSTFLAGS" };
+        let (c, rust) = (
+            debug::for_c(room, interpreter),
+            debug::for_rust(room, interpreter),
+        );
+        let rustflags = if std::env::var_os("RUSTFLAGS").is_some() {
+            "RUSTFLAGS"
+        } else {
+            "CARGO_BUILD_RUSTFLAGS"
+        };
         for (name, flags) in [("CFLAGS", &c), ("CXXFLAGS", &c), (rustflags, &rust)] {
             let set = std::env::var(name).unwrap_or_default();
             command.env(name, format!("{set} {flags}").trim());
         }
-        command.env("PIP_NO_INPUT", "1").env("PIP_DISABLE_PIP_VERSION_CHECK", "1").env("PIP_NO_CACHE_DIR", "1");
-        let links = url::Url::from_directory_path(links).map_err(|()| Error::bug("a cache has an absolute path"))?;
-        command.env("PIP_NO_INDEX", "1").env("PIP_FIND_LINKS", links.as_str()).env("PIP_CONFIG_FILE", "/dev/null");
+        command
+            .env("PIP_NO_INPUT", "1")
+            .env("PIP_DISABLE_PIP_VERSION_CHECK", "1")
+            .env("PIP_NO_CACHE_DIR", "1");
+        let links = url::Url::from_directory_path(links)
+            .map_err(|()| Error::bug("a cache has an absolute path"))?;
+        command
+            .env("PIP_NO_INDEX", "1")
+            .env("PIP_FIND_LINKS", links.as_str())
+            .env("PIP_CONFIG_FILE", "/dev/null");
         // uv splits the list at commas, those of a path too.
-        command.env("UV_NO_INDEX", "1").env("UV_FIND_LINKS", links.as_str().replace(',', "%2C"));
+        command
+            .env("UV_NO_INDEX", "1")
+            .env("UV_FIND_LINKS", links.as_str().replace(',', "%2C"));
         command.env("UV_NO_CONFIG", "1");
         if self.options.offline {
             command.env("UV_OFFLINE", "1");
@@ -570,17 +778,28 @@ impl<'a> Builder<'a> {
 
     /// Whether a variable may hold what no build may see, or would have a build look elsewhere.
     fn is_private(&self, name: &OsStr) -> bool {
-        let Some(name) = name.to_str() else { return false };
+        let Some(name) = name.to_str() else {
+            return false;
+        };
         let begins = |prefix: &&str| name.starts_with(*prefix);
         !KEPT_VARIABLES.contains(&name)
             && (DROPPED_VARIABLES.contains(&name)
                 || DROPPED_PREFIXES.iter().any(begins)
-                || self.indexes.variables.iter().any(|variable| variable == name))
+                || self
+                    .indexes
+                    .variables
+                    .iter()
+                    .any(|variable| variable == name))
     }
 
     /// Everything that decides what a build makes, but compilers and libraries.
     fn inputs(&self, content: &Sha256Sum, tool: &Tool) -> Result<Vec<String>> {
-        let Interpreter { version, platform, soabi, .. } = &tool.interpreter;
+        let Interpreter {
+            version,
+            platform,
+            soabi,
+            ..
+        } = &tool.interpreter;
         let mut parts = vec![
             BUILD_FORMAT.to_owned(),
             content.to_string(),
@@ -589,14 +808,22 @@ impl<'a> Builder<'a> {
             self.epoch()?.to_string(),
         ];
         let relevant = |name: &str| {
-            BUILD_VARIABLES.contains(&name) || BUILD_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+            BUILD_VARIABLES.contains(&name)
+                || BUILD_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
         };
         let variables: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
         for (name, value) in variables {
             if name.to_str().is_some_and(relevant) {
-                parts.push(format!("{}={}", name.to_string_lossy(), value.to_string_lossy()));
+                parts.push(format!(
+                    "{}={}",
+                    name.to_string_lossy(),
+                    value.to_string_lossy()
+                ));
             }
-            if name.to_str().is_some_and(|name| CONSTRAINT_VARIABLES.contains(&name)) {
+            if name
+                .to_str()
+                .is_some_and(|name| CONSTRAINT_VARIABLES.contains(&name))
+            {
                 for file in value.to_string_lossy().split_whitespace() {
                     parts.push(std::fs::read_to_string(file).unwrap_or_default());
                 }
@@ -613,39 +840,70 @@ impl<'a> Builder<'a> {
         let compilers = || self.compilers.get_or_init(compilers).clone();
         let pure = self.cache.built().join(&key);
         // What is there needs no compiler, and so none is asked what it is.
-        let compilers = if pure.is_dir() || !source.is_compiled_here() { String::new() } else { compilers() };
+        let compilers = if pure.is_dir() || !source.is_compiled_here() {
+            String::new()
+        } else {
+            compilers()
+        };
         let rules = self.options.rules;
         let python = rules.python_libraries.as_deref().unwrap_or_default();
         let rules = format!("{:?} {}{python}", rules.libraries, rules.debug);
-        let compiled = self.cache.built().join(cache::key([key.as_str(), &compilers, &rules]));
-        Places { pure, compiled, key }
+        let compiled = self
+            .cache
+            .built()
+            .join(cache::key([key.as_str(), &compilers, &rules]));
+        Places {
+            pure,
+            compiled,
+            key,
+        }
     }
 }
 
 impl Source<'_> {
     fn is_compiled_here(&self) -> bool {
-        self.inputs.first().is_some_and(|format| format == BUILD_FORMAT)
+        self.inputs
+            .first()
+            .is_some_and(|format| format == BUILD_FORMAT)
     }
 }
 
-/// What the compilers say of themselves. Each time anew: `cc` may be a program that starts another one.
+/// What the compilers say of themselves. Each time anew: `cc` may be a program that starts another
+/// one.
 fn compilers() -> String {
     let said = |(variable, program): (&str, &str)| {
-        let set = std::env::var(variable).ok().filter(|value| !value.trim().is_empty());
+        let set = std::env::var(variable)
+            .ok()
+            .filter(|value| !value.trim().is_empty());
         let line = set.unwrap_or_else(|| program.to_owned());
         let mut words = line.split_whitespace();
-        let output = process::output(Command::new(words.next()?).args(words).arg("--version")).ok()?;
-        Some(format!("{line}: {}", String::from_utf8_lossy(&output.stdout)))
+        let output =
+            process::output(Command::new(words.next()?).args(words).arg("--version")).ok()?;
+        Some(format!(
+            "{line}: {}",
+            String::from_utf8_lossy(&output.stdout)
+        ))
     };
-    [("CC", "cc"), ("CXX", "c++")].into_iter().filter_map(said).collect()
+    [("CC", "cc"), ("CXX", "c++")]
+        .into_iter()
+        .filter_map(said)
+        .collect()
 }
 
-/// Tells uv and pip where to look. Places go by the environment, because anyone can read a command line, and URLs may hold passwords.
+/// Tells uv and pip where to look. Places go by the environment, because anyone can read a command
+/// line, and URLs may hold passwords.
 pub(crate) fn set_indexes(command: &mut Command, indexes: &Indexes, offline: bool) {
-    let joined = |urls: &[url::Url], by: &str| urls.iter().map(url::Url::as_str).collect::<Vec<_>>().join(by);
+    let joined = |urls: &[url::Url], by: &str| {
+        urls.iter()
+            .map(url::Url::as_str)
+            .collect::<Vec<_>>()
+            .join(by)
+    };
     let ((default, extra), links) = (indexes.for_tools(), indexes.all_links());
     if let Some(index) = &default {
-        command.env("PIP_INDEX_URL", index.as_str()).env("UV_DEFAULT_INDEX", index.as_str());
+        command
+            .env("PIP_INDEX_URL", index.as_str())
+            .env("UV_DEFAULT_INDEX", index.as_str());
     }
     if !extra.is_empty() {
         command.env("PIP_EXTRA_INDEX_URL", joined(&extra, " "));
@@ -654,7 +912,10 @@ pub(crate) fn set_indexes(command: &mut Command, indexes: &Indexes, offline: boo
     if !links.is_empty() {
         command.env("PIP_FIND_LINKS", joined(&links, " "));
         // uv splits the list at commas, those of a path too.
-        let links: Vec<String> = links.iter().map(|url| url.as_str().replace(',', "%2C")).collect();
+        let links: Vec<String> = links
+            .iter()
+            .map(|url| url.as_str().replace(',', "%2C"))
+            .collect();
         command.env("UV_FIND_LINKS", links.join(","));
     }
     if indexes.no_index || offline {
@@ -667,15 +928,27 @@ pub(crate) fn set_indexes(command: &mut Command, indexes: &Indexes, offline: boo
 
 impl Tool {
     fn find(cache: &Cache, environment: &Environment) -> Result<Self> {
-        let ours = environment.builds_with.as_deref().map(Interpreter::query).transpose()?;
-        let uv = process::find("uv").map(|uv| version_of(cache, &uv).map(|version| (uv, version))).transpose()?;
+        let ours = environment
+            .builds_with
+            .as_deref()
+            .map(Interpreter::query)
+            .transpose()?;
+        let uv = process::find("uv")
+            .map(|uv| version_of(cache, &uv).map(|version| (uv, version)))
+            .transpose()?;
         let ours = ours.filter(|ours| uv.is_some() || ours.has_pip());
         let find = |python| match uv {
             Some(_) => Interpreter::find(cache, python),
             None => Interpreter::with_pip(cache, python),
         };
-        let theirs = || find(environment.python).or_else(|error| stand_in(environment.python, find).ok_or(error));
-        Ok(Self { interpreter: ours.map_or_else(theirs, Ok)?, uv })
+        let theirs = || {
+            find(environment.python)
+                .or_else(|error| stand_in(environment.python, find).ok_or(error))
+        };
+        Ok(Self {
+            interpreter: ours.map_or_else(theirs, Ok)?,
+            uv,
+        })
     }
 
     fn label(&self) -> String {
@@ -692,7 +965,11 @@ impl Tool {
                 let mut command = Command::new(uv);
                 // Backends ask git for the version.
                 process::outside_repositories(&mut command);
-                command.args(["build", "--wheel", "--out-dir"]).arg(out).arg("--python").arg(&self.interpreter.path);
+                command
+                    .args(["build", "--wheel", "--out-dir"])
+                    .arg(out)
+                    .arg("--python")
+                    .arg(&self.interpreter.path);
                 command.args(["--no-index", "--no-sources"]).arg(project);
                 command
             }
@@ -700,7 +977,15 @@ impl Tool {
                 let mut command = Command::new(&self.interpreter.path);
                 process::outside_repositories(&mut command);
                 command
-                    .args(["-m", "pip", "wheel", "--no-deps", "--no-cache-dir", "--use-pep517", "--wheel-dir"])
+                    .args([
+                        "-m",
+                        "pip",
+                        "wheel",
+                        "--no-deps",
+                        "--no-cache-dir",
+                        "--use-pep517",
+                        "--wheel-dir",
+                    ])
                     .arg(out)
                     .arg(project);
                 command
@@ -709,16 +994,25 @@ impl Tool {
     }
 }
 
-/// Another Python, the nearest there is: code that needs no compiling becomes the same wheel with it.
-fn stand_in(python: PythonMinor, find: impl Fn(PythonMinor) -> Result<Interpreter>) -> Option<Interpreter> {
+/// Another Python, the nearest there is: code that needs no compiling becomes the same wheel with
+/// it.
+fn stand_in(
+    python: PythonMinor,
+    find: impl Fn(PythonMinor) -> Result<Interpreter>,
+) -> Option<Interpreter> {
     let older = (8..python.minor).rev();
     let newer = python.minor + 1..=python.minor.max(NEWEST_MINOR);
-    older.chain(newer).find_map(|minor| find(PythonMinor { minor, ..python }).ok())
+    older
+        .chain(newer)
+        .find_map(|minor| find(PythonMinor { minor, ..python }).ok())
 }
 
 /// What `uv --version` says, or has said as long as the program is the same.
 fn version_of(cache: &Cache, uv: &Path) -> Result<String> {
-    let kept = cache.tools().join(format!("{}.json", cache::key(["uv", &uv.to_string_lossy()])));
+    let kept = cache.tools().join(format!(
+        "{}.json",
+        cache::key(["uv", &uv.to_string_lossy()])
+    ));
     let stamp = Stamp::of(uv);
     if let Some((known, version)) = cache::read_sealed::<(Option<Stamp>, String)>(&kept)
         && known == stamp
@@ -729,7 +1023,11 @@ fn version_of(cache: &Cache, uv: &Path) -> Result<String> {
     let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     let mut magic = [0; 4];
     // A script may start another uv tomorrow.
-    if File::open(uv).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic == *b"\x7fELF" {
+    if File::open(uv)
+        .and_then(|mut file| file.read_exact(&mut magic))
+        .is_ok()
+        && magic == *b"\x7fELF"
+    {
         cache.write(&kept, &(stamp, &version))?;
     }
     Ok(version)
@@ -738,31 +1036,54 @@ fn version_of(cache: &Cache, uv: &Path) -> Result<String> {
 /// Adds the way out of failures that are common.
 fn advise(error: Error, offline: bool) -> Error {
     let text = error.to_string();
-    if text.contains("setuptools-scm") || text.contains("setuptools_scm") || text.contains("hatch-vcs") {
+    if text.contains("setuptools-scm")
+        || text.contains("setuptools_scm")
+        || text.contains("hatch-vcs")
+    {
         return error.hint(
             "the version is taken from git if the project's directory is the top of a checkout with its tags; elsewhere, \
              set `SETUPTOOLS_SCM_PRETEND_VERSION` to the version",
         );
     }
-    let missing = ["No matching distribution found", "network connectivity is disabled", "No solution found"];
+    let missing = [
+        "No matching distribution found",
+        "network connectivity is disabled",
+        "No solution found",
+    ];
     if offline && missing.iter().any(|known| text.contains(known)) {
-        return error.hint("what the build needs is not on this machine; run it once without `--offline`");
+        return error
+            .hint("what the build needs is not on this machine; run it once without `--offline`");
     }
     error
 }
 
 /// The files that variables of pip and uv name as constraints.
 fn constraint_files() -> Vec<PathBuf> {
-    let set = CONSTRAINT_VARIABLES.iter().filter_map(|name| std::env::var(name).ok());
-    set.flat_map(|value| value.split_whitespace().map(PathBuf::from).collect::<Vec<_>>()).collect()
+    let set = CONSTRAINT_VARIABLES
+        .iter()
+        .filter_map(|name| std::env::var(name).ok());
+    set.flat_map(|value| {
+        value
+            .split_whitespace()
+            .map(PathBuf::from)
+            .collect::<Vec<_>>()
+    })
+    .collect()
 }
 
 fn quoted(requires: &[String]) -> String {
-    requires.iter().map(|one| format!("`{one}`")).collect::<Vec<_>>().join(", ")
+    requires
+        .iter()
+        .map(|one| format!("`{one}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 fn wheel_filename(path: &Path) -> Result<WheelFilename> {
@@ -771,11 +1092,17 @@ fn wheel_filename(path: &Path) -> Result<WheelFilename> {
 }
 
 fn is_for_all_platforms(filename: &WheelFilename) -> bool {
-    filename.platform_tags().iter().all(|platform| platform.to_string() == "any")
+    filename
+        .platform_tags()
+        .iter()
+        .all(|platform| platform.to_string() == "any")
 }
 
 fn only_wheel(directory: &Path) -> Option<PathBuf> {
-    let entries = std::fs::read_dir(directory).ok()?.flatten().map(|entry| entry.path());
+    let entries = std::fs::read_dir(directory)
+        .ok()?
+        .flatten()
+        .map(|entry| entry.path());
     let mut wheels = entries.filter(|path| path.extension() == Some(OsStr::new("whl")));
     let wheel = wheels.next()?;
     wheels.next().is_none().then_some(wheel)
@@ -784,9 +1111,12 @@ fn only_wheel(directory: &Path) -> Option<PathBuf> {
 /// Unpacks an sdist of the cache below `to`, to be read; returns its one top directory.
 ///
 /// # Errors
-/// It is refused: no archive, more than is sensible, more than one top directory, a path or a link that leads out.
+/// It is refused: no archive, more than is sensible, more than one top directory, a path or a link
+/// that leads out.
 pub fn unpacked(archive: &Path, to: &Path) -> Result<PathBuf> {
     let label = file_name(archive);
-    let extension = SourceDistExtension::from_path(&label).context(|| format!("`{label}` is no sdist"))?;
-    unpack(archive, extension, to, ZIP_EPOCH).map_err(|error| error.context(format!("sdist `{label}` is refused")))
+    let extension =
+        SourceDistExtension::from_path(&label).context(|| format!("`{label}` is no sdist"))?;
+    unpack(archive, extension, to, ZIP_EPOCH)
+        .map_err(|error| error.context(format!("sdist `{label}` is refused")))
 }

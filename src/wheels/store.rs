@@ -1,4 +1,5 @@
-//! Files on their way into the cache: read from a URL or a path, hashed on the way, checked, published by a rename.
+//! Files on their way into the cache: read from a URL or a path, hashed on the way, checked,
+//! published by a rename.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -25,11 +26,12 @@ use crate::lock::{Indexes, Pin};
 use crate::pypa::{HashAlgorithm, HashDigest, WheelFilename};
 use crate::report::Progress;
 
-/// How often the rest of a file is asked for after its connection broke, without a byte of progress in between; less if
-/// fewer retries are wanted.
+/// How often the rest of a file is asked for after its connection broke, without a byte of progress
+/// in between; less if fewer retries are wanted.
 const ATTEMPTS: u32 = 5;
 
-/// How often at most, however much came each time: a server that sends a byte and hangs up would never be done.
+/// How often at most, however much came each time: a server that sends a byte and hangs up would
+/// never be done.
 const MOST_ATTEMPTS: u32 = 100;
 
 /// The cache, the network and the bar.
@@ -66,7 +68,8 @@ pub struct Known {
     pub sha256: Sha256Sum,
     /// What the system said of it then: as long as it says the same, nobody has written to it.
     stamp: Stamp,
-    /// Since which start of the machine: a loss of power can take what a file holds, and leave what the system says of it.
+    /// Since which start of the machine: a loss of power can take what a file holds, and leave
+    /// what the system says of it.
     #[serde(default)]
     boot: Option<String>,
     /// What a wheel says of itself, once someone has asked.
@@ -78,12 +81,23 @@ impl Known {
     ///
     /// # Errors
     /// A wheel that is refused, or a cache that can't be written.
-    pub fn metadata(self, cache: &Cache, path: &Path, filename: &WheelFilename) -> Result<Metadata> {
+    pub fn metadata(
+        self,
+        cache: &Cache,
+        path: &Path,
+        filename: &WheelFilename,
+    ) -> Result<Metadata> {
         if let Some(metadata) = self.metadata {
             return Ok(metadata);
         }
         let metadata = Archive::open(path, filename)?.metadata().clone();
-        cache.write(&beside(path), &Self { metadata: Some(metadata.clone()), ..self })?;
+        cache.write(
+            &beside(path),
+            &Self {
+                metadata: Some(metadata.clone()),
+                ..self
+            },
+        )?;
         Ok(metadata)
     }
 }
@@ -97,13 +111,22 @@ fn beside(path: &Path) -> PathBuf {
     path.with_added_extension("json")
 }
 
-/// Writes down what a file is that has just been made. It must lie where it will be renamed with its directory.
+/// Writes down what a file is that has just been made. It must lie where it will be renamed with
+/// its directory.
 ///
 /// # Errors
 /// What the system says.
 pub fn record(cache: &Cache, path: &Path) -> Result<()> {
     let (stamp, sha256) = sum(path).context(|| format!("cannot read `{}`", shown(path)))?;
-    cache.write(&beside(path), &Known { sha256, stamp, boot: boot(), metadata: None })
+    cache.write(
+        &beside(path),
+        &Known {
+            sha256,
+            stamp,
+            boot: boot(),
+            metadata: None,
+        },
+    )
 }
 
 /// Returns the sum of a file when it was made.
@@ -111,8 +134,8 @@ pub fn recorded(path: &Path) -> Option<Sha256Sum> {
     cache::read_sealed::<Known>(&beside(path)).map(|known| known.sha256)
 }
 
-/// Returns what is known of a file that must have a sum; it is read if anyone may have written to it since. `None` if it
-/// is missing or another one.
+/// Returns what is known of a file that must have a sum; it is read if anyone may have written to
+/// it since. `None` if it is missing or another one.
 pub fn known(cache: &Cache, path: &Path, sha256: Sha256Sum) -> Option<Known> {
     let known = cache::read_sealed::<Known>(&beside(path)).filter(|known| known.sha256 == sha256);
     if let Some(known) = &known
@@ -122,7 +145,12 @@ pub fn known(cache: &Cache, path: &Path, sha256: Sha256Sum) -> Option<Known> {
         return Some(known.clone());
     }
     let (stamp, found) = sum(path).ok()?;
-    let known = Known { sha256: found, stamp, boot: boot(), metadata: known.and_then(|known| known.metadata) };
+    let known = Known {
+        sha256: found,
+        stamp,
+        boot: boot(),
+        metadata: known.and_then(|known| known.metadata),
+    };
     if found != sha256 {
         return None;
     }
@@ -185,9 +213,22 @@ pub struct Expected<'a> {
 
 impl<'a> Store<'a> {
     /// A store that has read nothing yet.
-    pub fn new(cache: &'a Cache, indexes: &'a Indexes, offline: bool, progress: &'a Progress<'a>) -> Self {
+    pub fn new(
+        cache: &'a Cache,
+        indexes: &'a Indexes,
+        offline: bool,
+        progress: &'a Progress<'a>,
+    ) -> Self {
         let (files, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { cache, indexes, offline, progress, client: OnceLock::new(), files, bytes }
+        Self {
+            cache,
+            indexes,
+            offline,
+            progress,
+            client: OnceLock::new(),
+            files,
+            bytes,
+        }
     }
 
     /// Returns the client; made when it is first needed, which a build from the cache never does.
@@ -195,17 +236,30 @@ impl<'a> Store<'a> {
     /// # Errors
     /// See [`Client::new`].
     pub fn client(&self) -> Result<&Client<'a>> {
-        self.client.get_or_init(|| Client::new(self.indexes, self.cache, self.offline)).as_ref().map_err(Clone::clone)
+        self.client
+            .get_or_init(|| Client::new(self.indexes, self.cache, self.offline))
+            .as_ref()
+            .map_err(Clone::clone)
     }
 
     /// Returns how many files and bytes came over the network.
     pub fn downloaded(&self) -> (u64, u64) {
-        (self.files.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+        (
+            self.files.load(Ordering::Relaxed),
+            self.bytes.load(Ordering::Relaxed),
+        )
     }
 
-    /// Finds a file whose SHA-256 is known: what ships is what was pinned, whoever has written to the cache since. A file
-    /// that is not what its directory is named for is removed, so that it is fetched again.
-    pub fn find(&self, shelf: &Shelf, sha256: Sha256Sum, name: &str, size: Option<u64>) -> Option<Stored> {
+    /// Finds a file whose SHA-256 is known: what ships is what was pinned, whoever has written to
+    /// the cache since. A file that is not what its directory is named for is removed, so that
+    /// it is fetched again.
+    pub fn find(
+        &self,
+        shelf: &Shelf,
+        sha256: Sha256Sum,
+        name: &str,
+        size: Option<u64>,
+    ) -> Option<Stored> {
         let directory = self.shelf(shelf).join(sha256.to_string());
         let path = directory.join(name);
         if !self.cache.hold(&directory) || !path.is_file() {
@@ -219,7 +273,12 @@ impl<'a> Store<'a> {
         self.cache.count("wheels", true);
         let length = known.stamp.size();
         let metadata = known.metadata.map(Box::new);
-        size.is_none_or(|size| size == length).then_some(Stored { path, sha256, size: length, metadata })
+        size.is_none_or(|size| size == length).then_some(Stored {
+            path,
+            sha256,
+            size: length,
+            metadata,
+        })
     }
 
     /// What a wheel of the cache says of itself, kept for the next build.
@@ -229,7 +288,12 @@ impl<'a> Store<'a> {
     pub fn metadata(&self, stored: &Stored, filename: &WheelFilename) -> Result<Metadata> {
         let unreadable = || format!("cannot read `{}`", shown(&stored.path));
         let stamp = Stamp::of(&stored.path).ok_or_else(|| Error::new(unreadable()))?;
-        let known = Known { sha256: stored.sha256, stamp, boot: boot(), metadata: None };
+        let known = Known {
+            sha256: stored.sha256,
+            stamp,
+            boot: boot(),
+            metadata: None,
+        };
         known.metadata(self.cache, &stored.path, filename)
     }
 
@@ -254,7 +318,8 @@ impl<'a> Store<'a> {
         let (sums, length) = part.finish()?;
         self.files.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(length, Ordering::Relaxed);
-        sums.check(expected, name, &without_secrets(url)).map_err(Failure::Hash)?;
+        sums.check(expected, name, &without_secrets(url))
+            .map_err(Failure::Hash)?;
         Ok(self.publish(&staged, shelf, sums.sha256(), length)?)
     }
 
@@ -262,12 +327,19 @@ impl<'a> Store<'a> {
     ///
     /// # Errors
     /// It can't be read, has another hash than expected, or is a wheel that is refused.
-    pub fn adopt(&self, path: &Path, name: &str, shelf: &Shelf, expected: Expected<'_>) -> Result<Stored, Failure> {
+    pub fn adopt(
+        &self,
+        path: &Path,
+        name: &str,
+        shelf: &Shelf,
+        expected: Expected<'_>,
+    ) -> Result<Stored, Failure> {
         let unreadable = || format!("cannot read `{}`", shown(path));
         let mut file = fs::open(path)?;
         let mut sums = Sums::new(expected);
         io::copy(&mut file, &mut sums).context(unreadable)?;
-        sums.check(expected, name, &shown(path).to_string()).map_err(Failure::Hash)?;
+        sums.check(expected, name, &shown(path).to_string())
+            .map_err(Failure::Hash)?;
         let sha256 = sums.sha256();
         if let Some(known) = self.find(shelf, sha256, name, None) {
             return Ok(known);
@@ -276,17 +348,32 @@ impl<'a> Store<'a> {
         let staged = temporary.path().join("new").join(name);
         fs::create_dir_all(&temporary.path().join("new"))?;
         file.seek(SeekFrom::Start(0)).context(unreadable)?;
-        let mut copy = File::create(&staged).context(|| format!("cannot write `{}`", shown(&staged)))?;
+        let mut copy =
+            File::create(&staged).context(|| format!("cannot write `{}`", shown(&staged)))?;
         let mut again = Sums::new(expected);
-        let length = io::copy(&mut Tee { from: &mut file, to: &mut again }, &mut copy).context(unreadable)?;
+        let length = io::copy(
+            &mut Tee {
+                from: &mut file,
+                to: &mut again,
+            },
+            &mut copy,
+        )
+        .context(unreadable)?;
         if again.sha256() != sha256 {
             return Err(Error::new(format!("`{}` changed while it was read", shown(path))).into());
         }
         Ok(self.publish(&staged, shelf, sha256, length)?)
     }
 
-    /// Verifies a wheel and gives a staged file its name in the cache. `staged` lies alone in its directory.
-    fn publish(&self, staged: &Path, shelf: &Shelf, sha256: Sha256Sum, size: u64) -> Result<Stored> {
+    /// Verifies a wheel and gives a staged file its name in the cache. `staged` lies alone in its
+    /// directory.
+    fn publish(
+        &self,
+        staged: &Path,
+        shelf: &Shelf,
+        sha256: Sha256Sum,
+        size: u64,
+    ) -> Result<Stored> {
         if let Shelf::Wheel(filename) = shelf {
             Archive::open(staged, filename)?.verify()?;
         }
@@ -294,7 +381,12 @@ impl<'a> Store<'a> {
         let path = publish_file(self.cache, staged, &place)?;
         self.cache.hold(&place);
         self.cache.count("wheels", false);
-        Ok(Stored { path, sha256, size, metadata: None })
+        Ok(Stored {
+            path,
+            sha256,
+            size,
+            metadata: None,
+        })
     }
 
     fn shelf(&self, shelf: &Shelf) -> PathBuf {
@@ -310,29 +402,47 @@ impl<'a> Store<'a> {
         for _ in 0..MOST_ATTEMPTS {
             let before = part.length;
             let etag = part.etag.clone();
-            match self.client()?.read(url, before, etag.as_deref(), &mut |piece| part.take(piece)) {
+            match self
+                .client()?
+                .read(url, before, etag.as_deref(), &mut |piece| part.take(piece))
+            {
                 Ok(()) => return Ok(()),
                 Err(Broken::Refused(error)) => return Err(error),
                 Err(Broken::Connection(why)) => {
-                    failures = if part.length > before { 1 } else { failures + 1 };
+                    failures = if part.length > before {
+                        1
+                    } else {
+                        failures + 1
+                    };
                     if failures >= attempts {
-                        return Err(Error::new(format!("cannot download `{}`", without_secrets(url)))
-                            .cause_text(why)
-                            .note(format!("the connection broke {attempts} times at byte {}", part.length)));
+                        return Err(Error::new(format!(
+                            "cannot download `{}`",
+                            without_secrets(url)
+                        ))
+                        .cause_text(why)
+                        .note(format!(
+                            "the connection broke {attempts} times at byte {}",
+                            part.length
+                        )));
                     }
                     let seconds = if cfg!(test) { 0.01 } else { 0.5 };
                     thread::sleep(Duration::from_secs_f64(seconds * f64::from(1 << failures)));
                 }
             }
         }
-        Err(Error::new(format!("cannot download `{}`", without_secrets(url)))
-            .cause_text(format!("the connection broke {MOST_ATTEMPTS} times, after {} bytes at last", part.length))
-            .hint("try again later, or take a copy of the file: `--find-links DIR`"))
+        Err(
+            Error::new(format!("cannot download `{}`", without_secrets(url)))
+                .cause_text(format!(
+                    "the connection broke {MOST_ATTEMPTS} times, after {} bytes at last",
+                    part.length
+                ))
+                .hint("try again later, or take a copy of the file: `--find-links DIR`"),
+        )
     }
 }
 
-/// Moves a file that lies alone in its directory to `to/<its name>`; the directory as a whole if `to` is new, so that
-/// no one sees it empty.
+/// Moves a file that lies alone in its directory to `to/<its name>`; the directory as a whole if
+/// `to` is new, so that no one sees it empty.
 ///
 /// # Errors
 /// What the system says.
@@ -342,7 +452,8 @@ pub fn publish_file(cache: &Cache, staged: &Path, to: &Path) -> Result<PathBuf> 
         return Err(Error::bug("a staged file has a name"));
     };
     let file = File::open(staged).context(failed)?;
-    // Worth it: what is lost here has to be downloaded or built again, and the network may be gone by then.
+    // Worth it: what is lost here has to be downloaded or built again, and the network may be gone
+    // by then.
     file.sync_all().context(failed)?;
     cache.note_added(file.metadata().map_or(0, |metadata| metadata.len()));
     fs::create_dir_all(to.parent().unwrap_or(to))?;
@@ -367,16 +478,34 @@ struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    fn create(path: &Path, expected: Expected<'a>, progress: &'a Progress<'a>, announced: Option<u64>) -> Result<Self> {
+    fn create(
+        path: &Path,
+        expected: Expected<'a>,
+        progress: &'a Progress<'a>,
+        announced: Option<u64>,
+    ) -> Result<Self> {
         let file = File::create(path).context(|| format!("cannot write `{}`", shown(path)))?;
         let sums = Sums::new(expected);
-        Ok(Self { path: path.to_owned(), file, sums, expected, length: 0, etag: None, progress, announced })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            sums,
+            expected,
+            length: 0,
+            etag: None,
+            progress,
+            announced,
+        })
     }
 
     fn take(&mut self, piece: Piece<'_>) -> Result<()> {
         let failed = || format!("cannot write `{}`", shown(&self.path));
         match piece {
-            Piece::Start { offset, total, etag } => {
+            Piece::Start {
+                offset,
+                total,
+                etag,
+            } => {
                 if offset != self.length {
                     self.file.set_len(0).context(failed)?;
                     self.file.seek(SeekFrom::Start(0)).context(failed)?;
@@ -401,14 +530,17 @@ impl<'a> Part<'a> {
         Ok(())
     }
 
-    /// Refuses what is longer than the index, the lock or the server has said, before the disk is full of it.
+    /// Refuses what is longer than the index, the lock or the server has said, before the disk is
+    /// full of it.
     fn check_length(&self, length: u64) -> Result<()> {
         let longest = self.announced.unwrap_or(LONGEST_FILE);
         if length <= longest {
             return Ok(());
         }
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
-        let error = Error::new(format!("`{name}` is longer than the {longest} bytes that it may have"));
+        let error = Error::new(format!(
+            "`{name}` is longer than the {longest} bytes that it may have"
+        ));
         Err(match self.announced {
             Some(_) => error.note("the index, the lock or the server itself announced that length"),
             None => error.hint("download it yourself, and name its directory with `--find-links`"),
@@ -431,7 +563,14 @@ struct Sums {
 
 impl Sums {
     fn new(expected: Expected<'_>) -> Self {
-        let all = || expected.pin.hashes.iter().chain(expected.locked).chain(expected.index);
+        let all = || {
+            expected
+                .pin
+                .hashes
+                .iter()
+                .chain(expected.locked)
+                .chain(expected.index)
+        };
         let asked = |algorithm| all().any(|hash| hash.algorithm == algorithm);
         Self {
             sha256: Sha256::new(),
@@ -472,22 +611,38 @@ impl Sums {
 
     fn check(&self, expected: Expected<'_>, name: &str, from: &str) -> Result<()> {
         let got = format!("it has sha256:{}", self.sha256());
-        let list = |hashes: &[HashDigest]| hashes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        let list = |hashes: &[HashDigest]| {
+            hashes
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("\n")
+        };
         for accepted in [&expected.pin.hashes[..], expected.locked] {
             // MD5 proves nothing (pip refuses it in --hash).
-            let mut strong = accepted.iter().filter(|hash| hash.algorithm != HashAlgorithm::Md5);
+            let mut strong = accepted
+                .iter()
+                .filter(|hash| hash.algorithm != HashAlgorithm::Md5);
             if !accepted.is_empty() && !strong.any(|hash| self.has(hash) == Some(true)) {
-                return Err(Error::new(format!("`{name}` from `{from}` has no hash that the lock accepts"))
-                    .at(expected.pin.at.clone())
-                    .note(format!("accepted are\n{}", list(accepted)))
-                    .note(got));
+                return Err(Error::new(format!(
+                    "`{name}` from `{from}` has no hash that the lock accepts"
+                ))
+                .at(expected.pin.at.clone())
+                .note(format!("accepted are\n{}", list(accepted)))
+                .note(got));
             }
         }
-        if expected.index.iter().any(|hash| self.has(hash) == Some(false)) {
-            return Err(Error::new(format!("`{name}` from `{from}` is not the file that the index announces"))
-                .at(expected.pin.at.clone())
-                .note(format!("announced is\n{}", list(expected.index)))
-                .note(got));
+        if expected
+            .index
+            .iter()
+            .any(|hash| self.has(hash) == Some(false))
+        {
+            return Err(Error::new(format!(
+                "`{name}` from `{from}` is not the file that the index announces"
+            ))
+            .at(expected.pin.at.clone())
+            .note(format!("announced is\n{}", list(expected.index)))
+            .note(got));
         }
         Ok(())
     }

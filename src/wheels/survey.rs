@@ -1,4 +1,5 @@
-//! What there is of every pin, for several environments at once: asked of the indexes, and nothing is downloaded or built.
+//! What there is of every pin, for several environments at once: asked of the indexes, and nothing
+//! is downloaded or built.
 
 use std::collections::BTreeMap;
 
@@ -53,13 +54,16 @@ impl Available {
     fn of(offer: &Offer) -> Self {
         match &offer.dist {
             DistFilename::SourceDistFilename(_) => Self::Sdist(offer.file.clone()),
-            DistFilename::WheelFilename(wheel) if is_compiled(wheel) => Self::Wheel(offer.file.clone()),
+            DistFilename::WheelFilename(wheel) if is_compiled(wheel) => {
+                Self::Wheel(offer.file.clone())
+            }
             DistFilename::WheelFilename(_) => Self::Pure(offer.file.clone()),
         }
     }
 }
 
-/// A distribution, and what there is of it in each environment: an error if nothing fits, `None` where it is not wanted.
+/// A distribution, and what there is of it in each environment: an error if nothing fits, `None`
+/// where it is not wanted.
 #[derive(Debug)]
 pub struct Row {
     /// Its name.
@@ -70,31 +74,50 @@ pub struct Row {
     pub cells: Vec<Option<Result<Available>>>,
 }
 
-/// Looks for every pin of every lock; the locks are readings of the same files, each for its environment.
+/// Looks for every pin of every lock; the locks are readings of the same files, each for its
+/// environment.
 ///
 /// # Errors
 /// An index that does not answer. What does not exist is no error here: see [`Row`].
-pub fn survey(columns: &[(Environment, Lock)], cache: &Cache, offline: bool, report: &Report) -> Result<Vec<Row>> {
-    let Some((_, first)) = columns.first() else { return Ok(Vec::new()) };
+pub fn survey(
+    columns: &[(Environment, Lock)],
+    cache: &Cache,
+    offline: bool,
+    report: &Report,
+) -> Result<Vec<Row>> {
+    let Some((_, first)) = columns.first() else {
+        return Ok(Vec::new());
+    };
     let client = Client::new(&first.indexes, cache, offline)?;
     let mut pins: BTreeMap<(PackageName, String), Vec<Option<&Pin>>> = BTreeMap::new();
     for (number, (_, lock)) in columns.iter().enumerate() {
         for pin in &lock.pins {
-            let row = pins.entry((pin.name.clone(), label(pin))).or_insert_with(|| vec![None; columns.len()]);
+            let row = pins
+                .entry((pin.name.clone(), label(pin)))
+                .or_insert_with(|| vec![None; columns.len()]);
             row[number] = Some(pin);
         }
     }
     let progress = report.progress("looking", pins.len() as u64, Unit::Things);
     let rows: Vec<_> = pins.into_iter().collect();
     let found = each(&rows, AT_A_TIME, |((name, _), pins)| {
-        let cells = Looking { client: &client, name, pages: Vec::new() }.look(columns, pins);
+        let cells = Looking {
+            client: &client,
+            name,
+            pages: Vec::new(),
+        }
+        .look(columns, pins);
         progress.advance(1);
         cells
     });
     let (mut table, mut errors) = (Vec::new(), Vec::new());
     for (((name, label), pins), cells) in rows.iter().zip(found) {
         match (cells, pins.iter().find_map(|pin| *pin)) {
-            (Ok(cells), _) => table.push(Row { name: name.clone(), label: label.clone(), cells }),
+            (Ok(cells), _) => table.push(Row {
+                name: name.clone(),
+                label: label.clone(),
+                cells,
+            }),
             (Err(error), Some(pin)) => errors.push((pin, error)),
             (Err(error), None) => return Err(error),
         }
@@ -126,23 +149,46 @@ impl Looking<'_> {
     }
 
     /// What there is of a pin; the outer error is that of an index.
-    fn cell(&mut self, pin: &Pin, lock: &Lock, environment: &Environment) -> Result<Result<Available>> {
+    fn cell(
+        &mut self,
+        pin: &Pin,
+        lock: &Lock,
+        environment: &Environment,
+    ) -> Result<Result<Available>> {
         let wanted = wanted(pin, lock, environment);
         Ok(match &pin.source {
-            PinSource::Directory(_) | PinSource::Git(_) | PinSource::Mercurial(_) => Ok(Available::Project),
+            PinSource::Directory(_) | PinSource::Git(_) | PinSource::Mercurial(_) => {
+                Ok(Available::Project)
+            }
             PinSource::File(path) => {
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let name = path
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned();
                 url::Url::from_file_path(path)
                     .map_err(|()| Error::bug("a pinned file has an absolute path"))
-                    .and_then(|url| best(&wanted, vec![direct_offer(pin, &name, url, Vec::new())?], Search::default()))
+                    .and_then(|url| {
+                        best(
+                            &wanted,
+                            vec![direct_offer(pin, &name, url, Vec::new())?],
+                            Search::default(),
+                        )
+                    })
             }
             PinSource::Url(url) => {
-                let name = url.path_segments().and_then(|mut segments| segments.next_back()).unwrap_or_default();
+                let name = url
+                    .path_segments()
+                    .and_then(|mut segments| segments.next_back())
+                    .unwrap_or_default();
                 direct_offer(pin, &percent_decoded(name), url.clone(), pin.hashes.clone())
                     .and_then(|offer| best(&wanted, vec![offer], Search::default()))
             }
             PinSource::Files(files) => {
-                let wanted = Wanted { require_hashes: false, ..wanted };
+                let wanted = Wanted {
+                    require_hashes: false,
+                    ..wanted
+                };
                 locked_offers(pin, files, lock.require_hashes)
                     .and_then(|(offers, search)| best(&wanted, offers, search))
             }
@@ -150,7 +196,8 @@ impl Looking<'_> {
         })
     }
 
-    /// As in a build, the first place that has a file which fits decides, and the first index that knows the name.
+    /// As in a build, the first place that has a file which fits decides, and the first index that
+    /// knows the name.
     fn indexed(&mut self, wanted: &Wanted<'_>) -> Result<Result<Available>> {
         let mut search = Search::default();
         let mut places = wanted.indexes.places(self.name).into_iter().peekable();
@@ -158,7 +205,9 @@ impl Looking<'_> {
             let offers = self.offers(&place)?;
             search.places.push(self.client.place_name(&place));
             search.knows = !offers.is_empty();
-            search.versions.extend(offers.iter().map(|offer| offer.dist.version().clone()));
+            search
+                .versions
+                .extend(offers.iter().map(|offer| offer.dist.version().clone()));
             let (fit, unfit) = wanted.sort(offers);
             search.unfit.extend(unfit);
             if let Some(offer) = fit.first() {
@@ -169,7 +218,8 @@ impl Looking<'_> {
                 && search.knows
                 && !wanted.is_hashed()
             {
-                search.decided = Some((self.client.place_name(&place), self.client.place_name(next)));
+                search.decided =
+                    Some((self.client.place_name(&place), self.client.place_name(next)));
                 break;
             }
         }
@@ -189,5 +239,7 @@ impl Looking<'_> {
 fn best(wanted: &Wanted<'_>, offers: Vec<Offer>, mut search: Search) -> Result<Available> {
     let (fit, unfit) = wanted.sort(offers);
     search.unfit.extend(unfit);
-    fit.first().map(Available::of).ok_or_else(|| search.error(wanted))
+    fit.first()
+        .map(Available::of)
+        .ok_or_else(|| search.error(wanted))
 }

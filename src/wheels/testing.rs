@@ -15,7 +15,9 @@ pub(super) fn base64url(bytes: &[u8]) -> String {
     const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut text = String::new();
     for chunk in bytes.chunks(3) {
-        let word = chunk.iter().enumerate().fold(0, |word, (at, byte)| word | u32::from(*byte) << (16 - 8 * at));
+        let word = chunk.iter().enumerate().fold(0, |word, (at, byte)| {
+            word | u32::from(*byte) << (16 - 8 * at)
+        });
         for digit in 0..=chunk.len() {
             text.push(char::from(DIGITS[(word >> (18 - 6 * digit)) as usize & 63]));
         }
@@ -38,12 +40,21 @@ pub(super) struct WheelMaker {
 impl WheelMaker {
     pub(super) fn new(name: &str, version: &str) -> Self {
         let dist_info = format!("{name}-{version}.dist-info");
-        let metadata = format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nSummary: A test\n");
-        let wheel = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n";
-        Self { members: Vec::new(), dist_info: dist_info.clone(), record: None }
-            .with(&format!("{name}/__init__.py"), format!("version = '{version}'\n").as_bytes())
-            .with(&format!("{dist_info}/METADATA"), metadata.as_bytes())
-            .with(&format!("{dist_info}/WHEEL"), wheel.as_bytes())
+        let metadata =
+            format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nSummary: A test\n");
+        let wheel =
+            "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n";
+        Self {
+            members: Vec::new(),
+            dist_info: dist_info.clone(),
+            record: None,
+        }
+        .with(
+            &format!("{name}/__init__.py"),
+            format!("version = '{version}'\n").as_bytes(),
+        )
+        .with(&format!("{dist_info}/METADATA"), metadata.as_bytes())
+        .with(&format!("{dist_info}/WHEEL"), wheel.as_bytes())
     }
 
     pub(super) fn with(self, path: &str, content: &[u8]) -> Self {
@@ -53,7 +64,8 @@ impl WheelMaker {
     /// `mode` is the whole `st_mode`. A member of the same path is replaced.
     pub(super) fn with_mode(mut self, path: &str, mode: u32, content: &[u8]) -> Self {
         self.members.retain(|(known, ..)| known != path);
-        self.members.push((path.to_owned(), mode, content.to_owned()));
+        self.members
+            .push((path.to_owned(), mode, content.to_owned()));
         self
     }
 
@@ -64,7 +76,11 @@ impl WheelMaker {
 
     pub(super) fn record_text(&self) -> String {
         let mut text = String::new();
-        for (path, _, content) in self.members.iter().filter(|(path, ..)| !path.ends_with('/')) {
+        for (path, _, content) in self
+            .members
+            .iter()
+            .filter(|(path, ..)| !path.ends_with('/'))
+        {
             let hash = base64url(&Sha256::digest(content));
             writeln!(text, "{path},sha256={hash},{}", content.len()).unwrap();
         }
@@ -74,13 +90,23 @@ impl WheelMaker {
     pub(super) fn bytes(&self) -> Vec<u8> {
         let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
         let record = self.record.clone().unwrap_or_else(|| self.record_text());
-        let record = (format!("{}/RECORD", self.dist_info), 0o100_644, record.into_bytes());
+        let record = (
+            format!("{}/RECORD", self.dist_info),
+            0o100_644,
+            record.into_bytes(),
+        );
         for (path, mode, content) in self.members.iter().chain([&record]) {
             let options = SimpleFileOptions::default().unix_permissions(*mode);
             if path.ends_with('/') {
                 writer.add_directory(path.as_str(), options).unwrap();
             } else if mode & 0o170_000 == 0o120_000 {
-                writer.add_symlink(path.as_str(), String::from_utf8(content.clone()).unwrap(), options).unwrap();
+                writer
+                    .add_symlink(
+                        path.as_str(),
+                        String::from_utf8(content.clone()).unwrap(),
+                        options,
+                    )
+                    .unwrap();
             } else {
                 writer.start_file(path.as_str(), options).unwrap();
                 writer.write_all(content).unwrap();
@@ -117,7 +143,12 @@ impl Answer {
     }
 
     pub(super) fn status(status: &'static str) -> Self {
-        Self { status, headers: Vec::new(), body: Vec::new(), broken_after: None }
+        Self {
+            status,
+            headers: Vec::new(),
+            body: Vec::new(),
+            broken_after: None,
+        }
     }
 }
 
@@ -129,7 +160,9 @@ pub(super) struct Server {
 
 impl Server {
     /// `answer` gets each request and the number of earlier requests for the same path.
-    pub(super) fn start(answer: impl Fn(&Request, usize) -> Answer + Send + Sync + 'static) -> Self {
+    pub(super) fn start(
+        answer: impl Fn(&Request, usize) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -145,7 +178,12 @@ impl Server {
 
     /// The paths that were asked for so far, in order.
     pub(super) fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().iter().map(|request| request.path.clone()).collect()
+        self.asked
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|request| request.path.clone())
+            .collect()
     }
 
     pub(super) fn requests(&self) -> Vec<Request> {
@@ -153,24 +191,37 @@ impl Server {
     }
 }
 
-fn serve(stream: &TcpStream, log: &Mutex<Vec<Request>>, answer: &dyn Fn(&Request, usize) -> Answer) {
+fn serve(
+    stream: &TcpStream,
+    log: &Mutex<Vec<Request>>,
+    answer: &dyn Fn(&Request, usize) -> Answer,
+) {
     let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
     let Some(first) = lines.next() else { return };
     let path = first.split(' ').nth(1).unwrap().to_owned();
     let headers = lines
         .take_while(|line| !line.is_empty())
-        .filter_map(|line| line.split_once(": ").map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())))
+        .filter_map(|line| {
+            line.split_once(": ")
+                .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+        })
         .collect();
     let request = Request { path, headers };
     let earlier = {
         let mut log = log.lock().unwrap();
-        let earlier = log.iter().filter(|known| known.path == request.path).count();
+        let earlier = log
+            .iter()
+            .filter(|known| known.path == request.path)
+            .count();
         log.push(request.clone());
         earlier
     };
     let answer = answer(&request, earlier);
-    let mut head =
-        format!("HTTP/1.1 {}\r\ncontent-length: {}\r\nconnection: close\r\n", answer.status, answer.body.len());
+    let mut head = format!(
+        "HTTP/1.1 {}\r\ncontent-length: {}\r\nconnection: close\r\n",
+        answer.status,
+        answer.body.len()
+    );
     for (name, value) in &answer.headers {
         write!(head, "{name}: {value}\r\n").unwrap();
     }

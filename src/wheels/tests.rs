@@ -35,10 +35,24 @@ impl Bench {
         let root = tempfile::tempdir().unwrap();
         let cache = Cache::open(&root.path().join("cache")).unwrap();
         let environment = environment((2, 28));
-        let mut lock = Lock { pins: vec![pin("demo", "1.0")], ..Lock::default() };
+        let mut lock = Lock {
+            pins: vec![pin("demo", "1.0")],
+            ..Lock::default()
+        };
         lock.indexes.index = Some(format!("{index}/simple").parse().unwrap());
-        let options = FetchOptions { offline: false, jobs: 4, epoch: Epoch::Known(1_700_000_000), rules: &RULES };
-        Self { cache, _root: root, environment, lock, options }
+        let options = FetchOptions {
+            offline: false,
+            jobs: 4,
+            epoch: Epoch::Known(1_700_000_000),
+            rules: &RULES,
+        };
+        Self {
+            cache,
+            _root: root,
+            environment,
+            lock,
+            options,
+        }
     }
 
     /// For the Python of this machine, which builds.
@@ -48,12 +62,29 @@ impl Bench {
     }
 
     fn fetch(&self) -> Result<Vec<Wheel>> {
-        fetch(&self.lock, &self.environment, &self.cache, &self.options, &|_, _| Ok(()), &Report::silent())
+        fetch(
+            &self.lock,
+            &self.environment,
+            &self.cache,
+            &self.options,
+            &|_, _| Ok(()),
+            &Report::silent(),
+        )
     }
 
     fn fetch_offline(&self) -> Result<Vec<Wheel>> {
-        let options = FetchOptions { offline: true, ..self.options };
-        fetch(&self.lock, &self.environment, &self.cache, &options, &|_, _| Ok(()), &Report::silent())
+        let options = FetchOptions {
+            offline: true,
+            ..self.options
+        };
+        fetch(
+            &self.lock,
+            &self.environment,
+            &self.cache,
+            &options,
+            &|_, _| Ok(()),
+            &Report::silent(),
+        )
     }
 
     #[track_caller]
@@ -62,14 +93,26 @@ impl Bench {
     }
 
     fn hashed(mut self, hashes: &[String]) -> Self {
-        self.lock.pins[0].hashes = hashes.iter().map(|hash| format!("sha256:{hash}").parse().unwrap()).collect();
+        self.lock.pins[0].hashes = hashes
+            .iter()
+            .map(|hash| format!("sha256:{hash}").parse().unwrap())
+            .collect();
         self.lock.require_hashes = true;
         self
     }
 }
 
 fn environment(glibc: (u16, u16)) -> Environment {
-    Environment::new(PythonMinor { major: 3, minor: 11 }, Some("3.11.2"), Arch::X86_64, glibc).unwrap()
+    Environment::new(
+        PythonMinor {
+            major: 3,
+            minor: 11,
+        },
+        Some("3.11.2"),
+        Arch::X86_64,
+        glibc,
+    )
+    .unwrap()
 }
 
 fn pin(name: &str, version: &str) -> Pin {
@@ -79,7 +122,10 @@ fn pin(name: &str, version: &str) -> Pin {
         extras: Vec::new(),
         source: PinSource::Index,
         hashes: Vec::new(),
-        at: Location { file: "/x/requirements.txt".into(), position: Some((1, 1)) },
+        at: Location {
+            file: "/x/requirements.txt".into(),
+            position: Some((1, 1)),
+        },
     }
 }
 
@@ -88,7 +134,11 @@ fn demo() -> Vec<u8> {
 }
 
 /// An index with one page and files behind `/files/`.
-fn index(kind: &'static str, page: impl Into<String>, files: Vec<(&'static str, Vec<u8>)>) -> Server {
+fn index(
+    kind: &'static str,
+    page: impl Into<String>,
+    files: Vec<(&'static str, Vec<u8>)>,
+) -> Server {
     let page = page.into();
     Server::start(move |request, _| answer(request, kind, &page, &files))
 }
@@ -97,8 +147,14 @@ fn answer(request: &Request, kind: &str, page: &str, files: &[(&'static str, Vec
     if request.path == "/simple/demo/" {
         return Answer::ok(kind, page);
     }
-    let file = request.path.strip_prefix("/files/").and_then(|name| files.iter().find(|(known, _)| *known == name));
-    file.map_or_else(|| Answer::status("404 Not Found"), |(_, content)| Answer::ok(WHEEL, content.clone()))
+    let file = request
+        .path
+        .strip_prefix("/files/")
+        .and_then(|name| files.iter().find(|(known, _)| *known == name));
+    file.map_or_else(
+        || Answer::status("404 Not Found"),
+        |(_, content)| Answer::ok(WHEEL, content.clone()),
+    )
 }
 
 fn anchor(file: &str, attributes: &str) -> String {
@@ -121,7 +177,11 @@ fn a_page_in_html_gives_a_wheel_in_the_cache() {
     assert_eq!(wheels[0].metadata.version.to_string(), "1.0");
     assert!(wheels[0].built_from.is_none());
     // Nothing is left over.
-    assert!(bench.cache.unfinished().is_empty(), "{:?}", bench.cache.unfinished());
+    assert!(
+        bench.cache.unfinished().is_empty(),
+        "{:?}",
+        bench.cache.unfinished()
+    );
 }
 
 #[test]
@@ -150,7 +210,10 @@ fn a_file_with_the_only_accepted_hash_needs_no_index() {
     let bench = Bench::new(&server.url).hashed(&[sha256_hex(&demo())]);
     let from = bench.fetch().unwrap()[0].from.clone();
     // Another question (another glibc) that the same file answers.
-    let other = Bench { environment: environment((2, 17)), ..bench };
+    let other = Bench {
+        environment: environment((2, 17)),
+        ..bench
+    };
     let asked = server.asked().len();
     assert_eq!(other.fetch().unwrap()[0].from, from);
     assert_eq!(server.asked().len(), asked);
@@ -192,15 +255,31 @@ fn a_page_in_json_is_chosen_from_as_pip_does() {
             .filter(|name| !except.contains(name))
             .map(|name| serde_json::json!({"filename": name, "url": format!("/files/{name}"), "hashes": {}}))
             .collect();
-        serde_json::json!({"meta": {"api-version": "1.0"}, "name": "demo", "files": files}).to_string()
+        serde_json::json!({"meta": {"api-version": "1.0"}, "name": "demo", "files": files})
+            .to_string()
     };
-    let files =
-        || vec![(names[0], demo()), (names[1], native.clone()), (names[2], newer.clone()), (names[3], native.clone())];
+    let files = || {
+        vec![
+            (names[0], demo()),
+            (names[1], native.clone()),
+            (names[2], newer.clone()),
+            (names[3], native.clone()),
+        ]
+    };
     let chosen = |glibc, except: &[&str]| {
         let server = index(JSON, page(except), files());
-        let bench = Bench { environment: environment(glibc), ..Bench::new(&server.url) };
+        let bench = Bench {
+            environment: environment(glibc),
+            ..Bench::new(&server.url)
+        };
         let wheels = bench.fetch().unwrap();
-        wheels[0].path.file_name().unwrap().to_str().unwrap().to_owned()
+        wheels[0]
+            .path
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned()
     };
     assert_eq!(chosen((2, 28), &[]), names[2]);
     assert_eq!(chosen((2, 17), &[]), names[3], "the higher build tag");
@@ -210,7 +289,9 @@ fn a_page_in_json_is_chosen_from_as_pip_does() {
 
 #[test]
 fn a_yanked_file_is_taken_only_if_there_is_no_other() {
-    let other = WheelMaker::new("demo", "1.0").with("demo/x.py", b"x = 1\n").bytes();
+    let other = WheelMaker::new("demo", "1.0")
+        .with("demo/x.py", b"x = 1\n")
+        .bytes();
     const OLD: &str = "demo-1.0-py2.py3-none-any.whl";
     let yanked = anchor(FILE, "data-yanked=\"broken metadata\"");
     let both = format!("{yanked}{}", anchor(OLD, ""));
@@ -238,7 +319,10 @@ fn what_does_not_fit_is_listed_with_the_reason() {
         anchor("demo-1.0-cp311-cp311-manylinux_2_17_aarch64.whl", ""),
         anchor("demo-1.0-cp311-cp311-musllinux_1_2_x86_64.whl", ""),
         anchor("demo-1.0-cp311-cp311-macosx_11_0_arm64.whl", ""),
-        anchor("demo-1.0-py3-none-any.whl", "data-requires-python=\"&gt;=3.12\""),
+        anchor(
+            "demo-1.0-py3-none-any.whl",
+            "data-requires-python=\"&gt;=3.12\"",
+        ),
         anchor("demo-1.0.tar.bz2", ""),
     ];
     let server = index(HTML, page.concat(), Vec::new());
@@ -279,7 +363,10 @@ fn what_does_not_fit_is_listed_with_the_reason() {
 #[test]
 fn a_version_that_is_missing_shows_its_neighbours() {
     let versions = ["0.7", "0.8", "0.9", "0.9.5", "1.1", "1.2", "1.3", "1.4"];
-    let page: String = versions.iter().map(|version| anchor(&format!("demo-{version}-py3-none-any.whl"), "")).collect();
+    let page: String = versions
+        .iter()
+        .map(|version| anchor(&format!("demo-{version}-py3-none-any.whl"), ""))
+        .collect();
     let server = index(HTML, page, Vec::new());
     let mut bench = Bench::new(&server.url);
     bench.lock.pins.push(pin("other", "2"));
@@ -301,21 +388,31 @@ error: no file of `other 2` is known
 
 #[test]
 fn a_broken_connection_is_taken_up_where_it_broke() {
-    let content = WheelMaker::new("demo", "1.0").with("demo/data", &noise(200_000)).bytes();
+    let content = WheelMaker::new("demo", "1.0")
+        .with("demo/data", &noise(200_000))
+        .bytes();
     let whole = content.clone();
     let server = Server::start(move |request, earlier| {
         if request.path == "/simple/demo/" {
             return Answer::ok(HTML, anchor(FILE, ""));
         }
-        let from = request
-            .headers
-            .get("range")
-            .map_or(0, |range| range.strip_prefix("bytes=").unwrap().strip_suffix('-').unwrap().parse().unwrap());
+        let from = request.headers.get("range").map_or(0, |range| {
+            range
+                .strip_prefix("bytes=")
+                .unwrap()
+                .strip_suffix('-')
+                .unwrap()
+                .parse()
+                .unwrap()
+        });
         let mut answer = Answer::ok(WHEEL, &whole[from..]);
         answer.headers.push(("etag", "\"one\"".to_owned()));
         if from > 0 {
             answer.status = "206 Partial Content";
-            answer.headers.push(("content-range", format!("bytes {from}-{}/{}", whole.len() - 1, whole.len())));
+            answer.headers.push((
+                "content-range",
+                format!("bytes {from}-{}/{}", whole.len() - 1, whole.len()),
+            ));
         }
         answer.broken_after = (earlier < 2).then_some(70_000);
         answer
@@ -323,17 +420,31 @@ fn a_broken_connection_is_taken_up_where_it_broke() {
     let bench = Bench::new(&server.url);
     let wheels = bench.fetch().unwrap();
     assert_eq!(std::fs::read(&wheels[0].path).unwrap(), content);
-    let files: Vec<Request> = server.requests().into_iter().filter(|request| request.path != "/simple/demo/").collect();
-    let header = |name: &str| files.iter().map(|request| request.headers.get(name).cloned()).collect::<Vec<_>>();
+    let files: Vec<Request> = server
+        .requests()
+        .into_iter()
+        .filter(|request| request.path != "/simple/demo/")
+        .collect();
+    let header = |name: &str| {
+        files
+            .iter()
+            .map(|request| request.headers.get(name).cloned())
+            .collect::<Vec<_>>()
+    };
     assert_eq!(files.len(), 3, "{files:?}");
     assert_eq!(header("range")[0], None);
-    assert!(header("range")[1..].iter().all(Option::is_some), "{files:?}");
+    assert!(
+        header("range")[1..].iter().all(Option::is_some),
+        "{files:?}"
+    );
     assert_eq!(header("if-range")[1].as_deref(), Some("\"one\""));
 }
 
 #[test]
 fn a_server_that_starts_anew_is_followed() {
-    let content = WheelMaker::new("demo", "1.0").with("demo/data", &noise(200_000)).bytes();
+    let content = WheelMaker::new("demo", "1.0")
+        .with("demo/data", &noise(200_000))
+        .bytes();
     let whole = content.clone();
     let server = Server::start(move |request, earlier| {
         if request.path == "/simple/demo/" {
@@ -354,11 +465,23 @@ fn a_connection_that_breaks_for_ever_is_given_up() {
         if request.path == "/simple/demo/" {
             return Answer::ok(HTML, anchor(FILE, ""));
         }
-        Answer { broken_after: Some(0), ..Answer::ok(WHEEL, demo()) }
+        Answer {
+            broken_after: Some(0),
+            ..Answer::ok(WHEEL, demo())
+        }
     });
     let error = Bench::new(&server.url).error();
-    assert!(error.starts_with(&format!("error: cannot download `{}/files/{FILE}`\n", server.url)), "{error}");
-    assert!(error.ends_with("note: the connection broke 5 times at byte 0"), "{error}");
+    assert!(
+        error.starts_with(&format!(
+            "error: cannot download `{}/files/{FILE}`\n",
+            server.url
+        )),
+        "{error}"
+    );
+    assert!(
+        error.ends_with("note: the connection broke 5 times at byte 0"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -375,11 +498,21 @@ fn a_server_that_is_busy_is_asked_again() {
 #[test]
 fn a_page_that_breaks_off_is_asked_for_again() {
     let server = Server::start(|request, earlier| match request.path.as_str() {
-        "/simple/demo/" => Answer { broken_after: (earlier == 0).then_some(20), ..Answer::ok(HTML, anchor(FILE, "")) },
+        "/simple/demo/" => Answer {
+            broken_after: (earlier == 0).then_some(20),
+            ..Answer::ok(HTML, anchor(FILE, ""))
+        },
         _ => Answer::ok(WHEEL, demo()),
     });
     assert_eq!(Bench::new(&server.url).fetch().unwrap().len(), 1);
-    assert_eq!(server.asked(), ["/simple/demo/", "/simple/demo/", "/files/demo-1.0-py3-none-any.whl"]);
+    assert_eq!(
+        server.asked(),
+        [
+            "/simple/demo/",
+            "/simple/demo/",
+            "/files/demo-1.0-py3-none-any.whl"
+        ]
+    );
 }
 
 #[test]
@@ -391,16 +524,25 @@ fn a_page_is_kept_as_long_as_its_server_says_and_then_asked_for_by_its_validator
             _ => ("passing", "max-age=0"),
         };
         let mut answer = Answer::ok(HTML, format!("<a href='{name}-1.0-py3-none-any.whl'>x</a>"));
-        if request.headers.get("if-none-match").is_some_and(|etag| etag == "\"one\"") {
+        if request
+            .headers
+            .get("if-none-match")
+            .is_some_and(|etag| etag == "\"one\"")
+        {
             answer = Answer::status("304 Not Modified");
         }
-        answer.headers.extend([("etag", "\"one\"".to_owned()), ("cache-control", control.to_owned())]);
+        answer.headers.extend([
+            ("etag", "\"one\"".to_owned()),
+            ("cache-control", control.to_owned()),
+        ]);
         answer
     });
     let bench = Bench::new(&server.url);
     let asked = |name: &str, offline: bool| {
         let client = index::Client::new(&bench.lock.indexes, &bench.cache, offline).unwrap();
-        client.offers(&PlaceId::Default, &name.parse().unwrap()).map(|offers| offers.len())
+        client
+            .offers(&PlaceId::Default, &name.parse().unwrap())
+            .map(|offers| offers.len())
     };
     for name in ["lasting", "passing", "secret"] {
         for _ in 0..2 {
@@ -409,8 +551,12 @@ fn a_page_is_kept_as_long_as_its_server_says_and_then_asked_for_by_its_validator
     }
     let requests = server.requests();
     let validators = |name: &str| {
-        let of_name = requests.iter().filter(|request| request.path == format!("/simple/{name}/"));
-        of_name.map(|request| request.headers.contains_key("if-none-match")).collect::<Vec<_>>()
+        let of_name = requests
+            .iter()
+            .filter(|request| request.path == format!("/simple/{name}/"));
+        of_name
+            .map(|request| request.headers.contains_key("if-none-match"))
+            .collect::<Vec<_>>()
     };
     assert_eq!(validators("lasting"), [false]);
     assert_eq!(validators("passing"), [false, true]);
@@ -418,14 +564,22 @@ fn a_page_is_kept_as_long_as_its_server_says_and_then_asked_for_by_its_validator
     // Without the network, a page of any age is better than none.
     assert_eq!(asked("lasting", true).unwrap(), 1);
     assert_eq!(asked("passing", true).unwrap(), 1);
-    assert!(asked("secret", true).unwrap_err().to_string().contains("--offline"));
+    assert!(
+        asked("secret", true)
+            .unwrap_err()
+            .to_string()
+            .contains("--offline")
+    );
     assert_eq!(server.asked().len(), requests.len());
 }
 
 #[test]
 fn a_redirect_takes_no_credentials_to_another_server() {
     let other = Server::start(|request, _| {
-        assert!(!request.headers.contains_key("authorization"), "{request:?}");
+        assert!(
+            !request.headers.contains_key("authorization"),
+            "{request:?}"
+        );
         Answer::ok(HTML, anchor(FILE, ""))
     });
     let elsewhere = other.url.clone();
@@ -434,15 +588,24 @@ fn a_redirect_takes_no_credentials_to_another_server() {
             return Answer::status("401 Unauthorized");
         }
         let mut answer = Answer::status("302 Found");
-        let to =
-            if request.path == "/moved/demo/" { elsewhere.clone() + "/simple/demo/" } else { "/moved/demo/".into() };
+        let to = if request.path == "/moved/demo/" {
+            elsewhere.clone() + "/simple/demo/"
+        } else {
+            "/moved/demo/".into()
+        };
         answer.headers.push(("location", to));
         answer
     });
     let mut bench = Bench::new(&server.url);
-    bench.lock.indexes.index = Some(format!("{}/simple", server.url.replace("//", "//user:secret@")).parse().unwrap());
+    bench.lock.indexes.index = Some(
+        format!("{}/simple", server.url.replace("//", "//user:secret@"))
+            .parse()
+            .unwrap(),
+    );
     let client = index::Client::new(&bench.lock.indexes, &bench.cache, false).unwrap();
-    let offers = client.offers(&PlaceId::Default, &"demo".parse().unwrap()).unwrap();
+    let offers = client
+        .offers(&PlaceId::Default, &"demo".parse().unwrap())
+        .unwrap();
     assert!(offers[0].url.as_str().starts_with(&other.url), "{offers:?}");
     assert_eq!(server.asked(), ["/simple/demo/", "/moved/demo/"]);
     assert_eq!(other.asked(), ["/simple/demo/"]);
@@ -451,7 +614,9 @@ fn a_redirect_takes_no_credentials_to_another_server() {
 #[test]
 fn another_file_than_announced_is_refused() {
     let good = sha256_hex(&demo());
-    let bad = WheelMaker::new("demo", "1.0").with("demo/evil.py", b"").bytes();
+    let bad = WheelMaker::new("demo", "1.0")
+        .with("demo/evil.py", b"")
+        .bytes();
     let files = || vec![(FILE, bad.clone())];
     let got = sha256_hex(&bad);
     let announced = index(HTML, anchor(&format!("{FILE}#sha256={good}"), ""), files());
@@ -464,7 +629,10 @@ fn another_file_than_announced_is_refused() {
              note: announced is\n    sha256:{good}\n  note: it has sha256:{got}"
         )
     );
-    assert!(!bench.cache.wheels().exists() || std::fs::read_dir(bench.cache.wheels()).unwrap().count() == 0);
+    assert!(
+        !bench.cache.wheels().exists()
+            || std::fs::read_dir(bench.cache.wheels()).unwrap().count() == 0
+    );
     let bench = Bench::new(&announced.url).hashed(std::slice::from_ref(&good));
     assert_eq!(
         bench.error(),
@@ -482,16 +650,24 @@ fn a_wheel_that_is_refused_never_enters_the_cache() {
     let bench = Bench::new(&server.url);
     assert_eq!(
         bench.error(),
-        format!("error: wheel `{FILE}` is refused: `../evil` leaves the archive\n  --> /x/requirements.txt:1:1")
+        format!(
+            "error: wheel `{FILE}` is refused: `../evil` leaves the archive\n  --> /x/requirements.txt:1:1"
+        )
     );
-    assert!(!bench.cache.wheels().exists() || std::fs::read_dir(bench.cache.wheels()).unwrap().count() == 0);
+    assert!(
+        !bench.cache.wheels().exists()
+            || std::fs::read_dir(bench.cache.wheels()).unwrap().count() == 0
+    );
 }
 
 #[test]
 fn credentials_reach_the_server_and_nothing_else() {
     let server = Server::start(|request, _| {
         // base64 of `user:secret`
-        let known = request.headers.get("authorization").is_some_and(|value| value == "Basic dXNlcjpzZWNyZXQ=");
+        let known = request
+            .headers
+            .get("authorization")
+            .is_some_and(|value| value == "Basic dXNlcjpzZWNyZXQ=");
         match request.path.as_str() {
             _ if !known => Answer::status("401 Unauthorized"),
             "/simple/demo/" => Answer::ok(HTML, anchor(FILE, "")),
@@ -500,7 +676,11 @@ fn credentials_reach_the_server_and_nothing_else() {
         }
     });
     let mut bench = Bench::new(&server.url);
-    bench.lock.indexes.index = Some(format!("{}/simple", server.url.replace("//", "//user:secret@")).parse().unwrap());
+    bench.lock.indexes.index = Some(
+        format!("{}/simple", server.url.replace("//", "//user:secret@"))
+            .parse()
+            .unwrap(),
+    );
     let wheels = bench.fetch().unwrap();
     assert_eq!(wheels[0].from, format!("{}/files/{FILE}", server.url));
     bench.lock.pins = vec![pin("other", "1")];
@@ -510,7 +690,11 @@ fn credentials_reach_the_server_and_nothing_else() {
     for entry in walkdir::WalkDir::new(bench.cache.pins()) {
         let entry = entry.unwrap();
         if entry.file_type().is_file() {
-            assert!(!std::fs::read_to_string(entry.path()).unwrap().contains("secret"));
+            assert!(
+                !std::fs::read_to_string(entry.path())
+                    .unwrap()
+                    .contains("secret")
+            );
         }
     }
 }
@@ -520,18 +704,37 @@ fn an_index_away_is_reported_once() {
     let mut bench = Bench::new("http://user:secret@127.0.0.1:9");
     bench.lock.pins.push(pin("other", "1"));
     let error = bench.error();
-    assert_eq!(error.matches("cannot read the index `http://127.0.0.1:9/simple`").count(), 1, "{error}");
+    assert_eq!(
+        error
+            .matches("cannot read the index `http://127.0.0.1:9/simple`")
+            .count(),
+        1,
+        "{error}"
+    );
     assert!(!error.contains("secret"), "{error}");
 }
 
 #[test]
 fn the_first_place_with_a_file_that_fits_decides() {
-    let theirs = WheelMaker::new("demo", "1.0").with("demo/theirs.py", b"").bytes();
-    let public = index(HTML, anchor("demo-1.0-cp311-cp311-manylinux_2_17_x86_64.whl", ""), vec![(FILE, theirs)]);
+    let theirs = WheelMaker::new("demo", "1.0")
+        .with("demo/theirs.py", b"")
+        .bytes();
+    let public = index(
+        HTML,
+        anchor("demo-1.0-cp311-cp311-manylinux_2_17_x86_64.whl", ""),
+        vec![(FILE, theirs)],
+    );
     let private = index(HTML, anchor(FILE, ""), vec![(FILE, demo())]);
     let mut bench = Bench::new(&public.url);
-    bench.lock.indexes.extra.push(format!("{}/simple", private.url).parse().unwrap());
-    assert_eq!(bench.fetch().unwrap()[0].from, format!("{}/files/{FILE}", private.url));
+    bench
+        .lock
+        .indexes
+        .extra
+        .push(format!("{}/simple", private.url).parse().unwrap());
+    assert_eq!(
+        bench.fetch().unwrap()[0].from,
+        format!("{}/files/{FILE}", private.url)
+    );
     assert!(public.asked().is_empty());
 }
 
@@ -543,14 +746,22 @@ fn find_links_is_a_directory_or_a_page() {
     bench.lock.indexes.no_index = true;
     bench.lock.indexes.find_links = vec![url::Url::from_directory_path(here.path()).unwrap()];
     let wheels = bench.fetch().unwrap();
-    assert_eq!((wheels[0].from.as_str(), &wheels[0].path), (FILE, &published(&bench, &demo(), FILE)));
+    assert_eq!(
+        (wheels[0].from.as_str(), &wheels[0].path),
+        (FILE, &published(&bench, &demo(), FILE))
+    );
     // Without hashes the directory is looked at each time: it may have another file under the name.
     let mut bench = Bench::new("http://127.0.0.1:9");
     bench.lock.indexes.find_links = vec![url::Url::from_directory_path(here.path()).unwrap()];
     bench.fetch().unwrap();
-    let newer = WheelMaker::new("demo", "1.0").with("demo/new.py", b"").bytes();
+    let newer = WheelMaker::new("demo", "1.0")
+        .with("demo/new.py", b"")
+        .bytes();
     std::fs::write(here.path().join(FILE), &newer).unwrap();
-    assert_eq!(bench.fetch().unwrap()[0].path, published(&bench, &newer, FILE));
+    assert_eq!(
+        bench.fetch().unwrap()[0].path,
+        published(&bench, &newer, FILE)
+    );
     let server = Server::start(|request, _| match request.path.as_str() {
         "/links.html" => Answer::ok(HTML, anchor(FILE, "")),
         _ => Answer::ok(WHEEL, demo()),
@@ -558,7 +769,10 @@ fn find_links_is_a_directory_or_a_page() {
     let mut bench = Bench::new("http://127.0.0.1:9");
     bench.lock.indexes.no_index = true;
     bench.lock.indexes.find_links = vec![format!("{}/links.html", server.url).parse().unwrap()];
-    assert_eq!(bench.fetch().unwrap()[0].from, format!("{}/files/{FILE}", server.url));
+    assert_eq!(
+        bench.fetch().unwrap()[0].from,
+        format!("{}/files/{FILE}", server.url)
+    );
 }
 
 #[test]
@@ -566,18 +780,31 @@ fn direct_urls_and_files_are_taken_as_they_are() {
     let server = index(
         HTML,
         "",
-        vec![("demo-1.0%2Bcpu-py3-none-any.whl", WheelMaker::new("demo", "1.0+cpu").bytes()), (FILE, demo())],
+        vec![
+            (
+                "demo-1.0%2Bcpu-py3-none-any.whl",
+                WheelMaker::new("demo", "1.0+cpu").bytes(),
+            ),
+            (FILE, demo()),
+        ],
     );
     let direct = |path: &str| {
         let mut bench = Bench::new("http://127.0.0.1:9");
-        bench.lock.pins[0].source = PinSource::Url(format!("{}/files/{path}", server.url).parse().unwrap());
+        bench.lock.pins[0].source =
+            PinSource::Url(format!("{}/files/{path}", server.url).parse().unwrap());
         bench
     };
     let wheels = direct("demo-1.0%2Bcpu-py3-none-any.whl").fetch().unwrap();
     assert_eq!(wheels[0].filename.version.to_string(), "1.0+cpu");
-    assert_eq!(wheels[0].path.file_name().unwrap(), "demo-1.0+cpu-py3-none-any.whl");
+    assert_eq!(
+        wheels[0].path.file_name().unwrap(),
+        "demo-1.0+cpu-py3-none-any.whl"
+    );
     let error = direct(&format!("{FILE}#sha256={}", "0".repeat(64))).error();
-    assert!(error.contains("has no hash that the lock accepts"), "{error}");
+    assert!(
+        error.contains("has no hash that the lock accepts"),
+        "{error}"
+    );
     assert_eq!(
         direct("other-1.0-py3-none-any.whl").error(),
         "error: `other-1.0-py3-none-any.whl` is a wheel of `other`, not of `demo`\n  --> /x/requirements.txt:1:1"
@@ -609,20 +836,32 @@ fn a_locked_file_must_have_its_own_hash() {
         bench
     };
     let bench = with_hash(&sha256_hex(&demo()));
-    assert_eq!(bench.fetch().unwrap()[0].path, published(&bench, &demo(), FILE));
+    assert_eq!(
+        bench.fetch().unwrap()[0].path,
+        published(&bench, &demo(), FILE)
+    );
     let asked = server.asked().len();
     bench.fetch_offline().unwrap();
     assert_eq!(server.asked().len(), asked);
     let error = with_hash(&"0".repeat(64)).error();
-    assert!(error.contains("has no hash that the lock accepts"), "{error}");
+    assert!(
+        error.contains("has no hash that the lock accepts"),
+        "{error}"
+    );
 }
 
 #[test]
 fn builds_at_the_same_time_share_a_cache() {
-    let content = WheelMaker::new("demo", "1.0").with("demo/data", &noise(500_000)).bytes();
+    let content = WheelMaker::new("demo", "1.0")
+        .with("demo/data", &noise(500_000))
+        .bytes();
     let server = index(HTML, anchor(FILE, ""), vec![(FILE, content.clone())]);
     let bench = Bench::new(&server.url);
-    let results = each(&[0; 8], 8, |_| bench.fetch().map(|wheels| std::fs::read(&wheels[0].path).unwrap()));
+    let results = each(&[0; 8], 8, |_| {
+        bench
+            .fetch()
+            .map(|wheels| std::fs::read(&wheels[0].path).unwrap())
+    });
     for result in results {
         assert_eq!(result.unwrap(), content);
     }
@@ -666,14 +905,19 @@ def build_wheel(directory, config_settings=None, metadata_directory=None):
             z.writestr(n, c)
     return wheel
 "#;
-const PROJECT: &str = "[build-system]\nrequires = []\nbuild-backend = \"backend\"\nbackend-path = [\".\"]\n";
+const PROJECT: &str =
+    "[build-system]\nrequires = []\nbuild-backend = \"backend\"\nbackend-path = [\".\"]\n";
 
 fn project(directory: &Path) {
     std::fs::write(directory.join("pyproject.toml"), PROJECT).unwrap();
     std::fs::write(directory.join("backend.py"), BACKEND).unwrap();
     std::fs::write(directory.join("demo.py"), "x = 1\n").unwrap();
     std::fs::write(directory.join("tool.sh"), "#!/bin/sh\n").unwrap();
-    std::fs::set_permissions(directory.join("tool.sh"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(
+        directory.join("tool.sh"),
+        std::fs::Permissions::from_mode(0o755),
+    )
+    .unwrap();
 }
 
 /// The Python that wheels are built with here.
@@ -691,7 +935,10 @@ fn can_build() -> bool {
 }
 
 fn tar_gz(files: &[(&str, u32, &[u8])], links: &[(&str, &str)]) -> Vec<u8> {
-    let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+    let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(
+        Vec::new(),
+        flate2::Compression::fast(),
+    ));
     for (path, mode, content) in files {
         let mut header = tar::Header::new_gnu();
         header.set_size(content.len() as u64);
@@ -712,7 +959,11 @@ fn tar_gz(files: &[(&str, u32, &[u8])], links: &[(&str, &str)]) -> Vec<u8> {
 }
 
 fn build_from(sdist: Vec<u8>) -> (Bench, Server) {
-    let server = index(HTML, anchor("demo-1.0.tar.gz", ""), vec![("demo-1.0.tar.gz", sdist)]);
+    let server = index(
+        HTML,
+        anchor("demo-1.0.tar.gz", ""),
+        vec![("demo-1.0.tar.gz", sdist)],
+    );
     (Bench::new(&server.url).building(), server)
 }
 
@@ -746,7 +997,10 @@ fn an_sdist_becomes_a_wheel_once() {
     );
     let (bench, server) = build_from(sdist.clone());
     let wheels = bench.fetch().unwrap();
-    assert_eq!(wheels[0].from, format!("built from {}/files/demo-1.0.tar.gz", server.url));
+    assert_eq!(
+        wheels[0].from,
+        format!("built from {}/files/demo-1.0.tar.gz", server.url)
+    );
     assert!(wheels[0].built_from.is_some());
     assert!(wheels[0].path.starts_with(bench.cache.built()));
     assert_eq!(
@@ -755,14 +1009,26 @@ fn an_sdist_becomes_a_wheel_once() {
          -ffile-prefix-map"
     );
     let bytes = std::fs::read(&wheels[0].path).unwrap();
-    let modified = || std::fs::metadata(&wheels[0].path).unwrap().modified().unwrap();
+    let modified = || {
+        std::fs::metadata(&wheels[0].path)
+            .unwrap()
+            .modified()
+            .unwrap()
+    };
     let first = modified();
     bench.fetch_offline().unwrap();
     assert_eq!(modified(), first, "it was built again");
     // Another cache, another time: the same bytes.
     let (again, _server) = build_from(sdist);
-    assert_eq!(std::fs::read(&again.fetch().unwrap()[0].path).unwrap(), bytes);
-    assert!(bench.cache.unfinished().is_empty(), "{:?}", bench.cache.unfinished());
+    assert_eq!(
+        std::fs::read(&again.fetch().unwrap()[0].path).unwrap(),
+        bytes
+    );
+    assert!(
+        bench.cache.unfinished().is_empty(),
+        "{:?}",
+        bench.cache.unfinished()
+    );
 }
 
 #[test]
@@ -772,13 +1038,22 @@ fn a_hostile_sdist_is_refused() {
     }
     let refusal = |sdist: Vec<u8>| {
         let error = build_from(sdist).0.error();
-        let lines: Vec<&str> = error.lines().filter(|line| line.contains("cause: ")).collect();
+        let lines: Vec<&str> = error
+            .lines()
+            .filter(|line| line.contains("cause: "))
+            .collect();
         lines.join("\n").replace("  cause: ", "")
     };
     let file = ("demo-1.0/pyproject.toml", 0o644, PROJECT.as_bytes());
     let prefix = "sdist `demo-1.0.tar.gz` is refused\n";
-    assert_eq!(refusal(tar_gz(&[file, ("../evil", 0o644, b"")], &[])), format!("{prefix}`../evil` leaves the archive"));
-    assert_eq!(refusal(tar_gz(&[file, ("/evil", 0o644, b"")], &[])), format!("{prefix}`/evil` has an absolute name"));
+    assert_eq!(
+        refusal(tar_gz(&[file, ("../evil", 0o644, b"")], &[])),
+        format!("{prefix}`../evil` leaves the archive")
+    );
+    assert_eq!(
+        refusal(tar_gz(&[file, ("/evil", 0o644, b"")], &[])),
+        format!("{prefix}`/evil` has an absolute name")
+    );
     assert_eq!(
         refusal(tar_gz(&[file], &[("demo-1.0/link", "/etc/passwd")])),
         format!("{prefix}`demo-1.0/link` is a link to `/etc/passwd`, outside of the archive")
@@ -788,7 +1063,10 @@ fn a_hostile_sdist_is_refused() {
         format!("{prefix}`demo-1.0/link` is a link to `../../x`, outside of the archive")
     );
     assert_eq!(
-        refusal(tar_gz(&[file], &[("demo-1.0/a", "."), ("demo-1.0/a/b", "x")])),
+        refusal(tar_gz(
+            &[file],
+            &[("demo-1.0/a", "."), ("demo-1.0/a/b", "x")]
+        )),
         format!("{prefix}`demo-1.0/a/b` lies behind the link `demo-1.0/a`")
     );
     assert_eq!(
@@ -808,7 +1086,10 @@ fn a_build_that_fails_shows_what_it_said() {
     let mut bench = Bench::new("http://127.0.0.1:9").building();
     bench.lock.pins[0].source = PinSource::Directory(here.path().to_owned());
     let error = bench.error();
-    let first = format!("error: cannot build a wheel of `{}`\n  --> /x/requirements.txt:1:1\n", here.path().display());
+    let first = format!(
+        "error: cannot build a wheel of `{}`\n  --> /x/requirements.txt:1:1\n",
+        here.path().display()
+    );
     assert!(error.starts_with(&first), "{error}");
     assert!(error.contains("this backend has its reasons"), "{error}");
 }
@@ -828,7 +1109,9 @@ fn a_build_that_fails_tells_where_there_are_wheels() {
     );
     let others = this_python().minor;
     let (below, above) = (others - 1, others + 1);
-    let wheel = |version: &str, minor: u8| format!("demo-{version}-cp3{minor}-cp3{minor}-manylinux_2_17_x86_64.whl");
+    let wheel = |version: &str, minor: u8| {
+        format!("demo-{version}-cp3{minor}-cp3{minor}-manylinux_2_17_x86_64.whl")
+    };
     let names = [
         "demo-1.0.tar.gz".to_owned(),
         wheel("1.0", below),
@@ -846,7 +1129,10 @@ fn a_build_that_fails_tells_where_there_are_wheels() {
         "`demo 1.0` has wheels for Python 3.{below} and 3.{above}, and none for 3.{others}: below `[python]`, write \
          `version = \"3.{below}\"`"
     );
-    assert!(error.contains("this backend has its reasons") && error.contains(&python), "{error}");
+    assert!(
+        error.contains("this backend has its reasons") && error.contains(&python),
+        "{error}"
+    );
     let newer = format!("pin `demo==1.2`, the next version that has a wheel for Python 3.{others}");
     assert!(error.contains(&newer), "{error}");
 
@@ -860,7 +1146,10 @@ fn a_build_that_fails_tells_where_there_are_wheels() {
     };
     bench.lock.pins[0].source = PinSource::Files(names[..4].iter().map(file).collect());
     let error = bench.error();
-    assert!(error.contains(&python) && !error.contains("the next version"), "{error}");
+    assert!(
+        error.contains(&python) && !error.contains("the next version"),
+        "{error}"
+    );
 
     // Another Python is no way out if the lock is not for it.
     let directory = tempfile::tempdir().unwrap();
@@ -868,11 +1157,17 @@ fn a_build_that_fails_tells_where_there_are_wheels() {
     std::fs::write(&path, format!("requires-python = '>=3.{others}'\n")).unwrap();
     bench.lock.files = vec![path];
     let error = bench.error();
-    assert!(error.contains(&format!("`version = \"3.{above}\"`")), "{error}");
+    assert!(
+        error.contains(&format!("`version = \"3.{above}\"`")),
+        "{error}"
+    );
 
     let (bench, _server) = build_from(sdist);
     let error = bench.error();
-    assert!(!error.contains("has wheels for") && !error.contains("the next version"), "{error}");
+    assert!(
+        !error.contains("has wheels for") && !error.contains("the next version"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -882,15 +1177,25 @@ fn what_leads_nowhere_is_no_reason_not_to_build() {
     }
     let here = tempfile::tempdir().unwrap();
     project(here.path());
-    for (name, target) in
-        [("away.py", "../../gone/away.py"), ("absolute.py", "/nonexistent/x.py"), ("inside.py", "gone.py")]
-    {
+    for (name, target) in [
+        ("away.py", "../../gone/away.py"),
+        ("absolute.py", "/nonexistent/x.py"),
+        ("inside.py", "gone.py"),
+    ] {
         std::os::unix::fs::symlink(target, here.path().join(name)).unwrap();
     }
     let bench = Bench::new("http://127.0.0.1:9").building();
     let build = || {
         let (indexes, report) = (Indexes::default(), Report::silent());
-        application(here.path(), &indexes, &bench.environment, &bench.cache, &bench.options, &report).unwrap()
+        application(
+            here.path(),
+            &indexes,
+            &bench.environment,
+            &bench.cache,
+            &bench.options,
+            &report,
+        )
+        .unwrap()
     };
     let first = build();
     assert!(member(&first, "demo/built.txt").contains("'absolute.py', 'away.py'"));
@@ -913,12 +1218,17 @@ fn a_wheel_for_another_platform_is_not_taken_from_a_build() {
     let error = bench.error();
     let python = this_python();
     assert!(
-        error.contains(&format!("`demo-1.0-cp38-cp38-linux_x86_64.whl` does not fit CPython {python} on x86_64")),
+        error.contains(&format!(
+            "`demo-1.0-cp38-cp38-linux_x86_64.whl` does not fit CPython {python} on x86_64"
+        )),
         "{error}"
     );
     let tag = format!("cp3{0}-cp3{0}-linux_x86_64", python.minor);
     std::fs::write(here.path().join("tag"), &tag).unwrap();
-    assert_eq!(*bench.fetch().unwrap()[0].path.file_name().unwrap(), *format!("demo-1.0-{tag}.whl"));
+    assert_eq!(
+        *bench.fetch().unwrap()[0].path.file_name().unwrap(),
+        *format!("demo-1.0-{tag}.whl")
+    );
 }
 
 #[test]
@@ -934,12 +1244,23 @@ fn the_application_is_built_from_a_copy_and_again_when_it_changes() {
     let bench = Bench::new("http://127.0.0.1:9").building();
     let build = || {
         let indexes = Indexes::default();
-        application(here.path(), &indexes, &bench.environment, &bench.cache, &bench.options, &Report::silent()).unwrap()
+        application(
+            here.path(),
+            &indexes,
+            &bench.environment,
+            &bench.cache,
+            &bench.options,
+            &Report::silent(),
+        )
+        .unwrap()
     };
     let first = build();
     assert_eq!(listing(here.path()), before);
     assert_eq!(first.pin.as_ref().map(|pin| pin.name.to_string()), None);
-    assert!(!member(&first, "demo/built.txt").contains("build'"), "the copy holds what builds leave");
+    assert!(
+        !member(&first, "demo/built.txt").contains("build'"),
+        "the copy holds what builds leave"
+    );
     assert_eq!(build().path, first.path);
     std::fs::write(here.path().join("build/left.txt"), "y").unwrap();
     assert_eq!(build().path, first.path, "what builds leave is no source");
@@ -947,17 +1268,28 @@ fn the_application_is_built_from_a_copy_and_again_when_it_changes() {
     let second = build();
     assert_ne!(second.path, first.path);
     assert_eq!(member(&second, "demo/__init__.py"), "x = 2\n");
-    std::fs::set_permissions(here.path().join("tool.sh"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    std::fs::set_permissions(
+        here.path().join("tool.sh"),
+        std::fs::Permissions::from_mode(0o644),
+    )
+    .unwrap();
     assert_ne!(build().path, second.path);
 }
 
 #[test]
 fn git_says_what_the_source_is() {
-    let (Some(program), true) = (crate::need::tool("git"), can_build()) else { return };
+    let (Some(program), true) = (crate::need::tool("git"), can_build()) else {
+        return;
+    };
     let here = tempfile::tempdir().unwrap();
     project(here.path());
     let git = |arguments: &[&str]| {
-        crate::process::run(std::process::Command::new(&program).args(arguments).current_dir(here.path())).unwrap();
+        crate::process::run(
+            std::process::Command::new(&program)
+                .args(arguments)
+                .current_dir(here.path()),
+        )
+        .unwrap();
     };
     git(&["init", "-q"]);
     std::fs::write(here.path().join(".gitignore"), "*.log\n").unwrap();
@@ -966,8 +1298,15 @@ fn git_says_what_the_source_is() {
     std::fs::write(here.path().join("new.py"), "x").unwrap();
     let bench = Bench::new("http://127.0.0.1:9").building();
     let indexes = Indexes::default();
-    let wheel = application(here.path(), &indexes, &bench.environment, &bench.cache, &bench.options, &Report::silent())
-        .unwrap();
+    let wheel = application(
+        here.path(),
+        &indexes,
+        &bench.environment,
+        &bench.cache,
+        &bench.options,
+        &Report::silent(),
+    )
+    .unwrap();
     let built = member(&wheel, "demo/built.txt");
     let files = "['.gitignore', 'backend.py', 'demo.py', 'new.py', 'pyproject.toml', 'tool.sh']";
     assert_eq!(built.lines().nth(5), Some(files));
@@ -975,49 +1314,87 @@ fn git_says_what_the_source_is() {
 
 #[test]
 fn a_submodule_that_is_not_checked_out_has_only_what_lies_there() {
-    let Some(program) = crate::need::tool("git") else { return };
+    let Some(program) = crate::need::tool("git") else {
+        return;
+    };
     let here = tempfile::tempdir().unwrap();
     let git = |arguments: &[&str]| {
-        crate::process::run(std::process::Command::new(&program).args(arguments).current_dir(here.path())).unwrap();
+        crate::process::run(
+            std::process::Command::new(&program)
+                .args(arguments)
+                .current_dir(here.path()),
+        )
+        .unwrap();
     };
     git(&["init", "-q"]);
     let commit = "1".repeat(40);
     for name in ["empty", "filled"] {
-        git(&["update-index", "--add", "--cacheinfo", &format!("160000,{commit},{name}")]);
+        git(&[
+            "update-index",
+            "--add",
+            "--cacheinfo",
+            &format!("160000,{commit},{name}"),
+        ]);
         std::fs::create_dir(here.path().join(name)).unwrap();
     }
     std::fs::write(here.path().join("filled/by_hand.py"), "x").unwrap();
     std::fs::write(here.path().join("demo.py"), "x").unwrap();
     let files = super::project::project_files(here.path()).unwrap();
-    assert_eq!(files, [Path::new("demo.py"), Path::new("filled/by_hand.py")]);
+    assert_eq!(
+        files,
+        [Path::new("demo.py"), Path::new("filled/by_hand.py")]
+    );
 }
 
 fn listing(directory: &Path) -> Vec<PathBuf> {
-    walkdir::WalkDir::new(directory).sort_by_file_name().into_iter().map(|entry| entry.unwrap().into_path()).collect()
+    walkdir::WalkDir::new(directory)
+        .sort_by_file_name()
+        .into_iter()
+        .map(|entry| entry.unwrap().into_path())
+        .collect()
 }
 
-/// Fetches a real set: `PKGAPP_TRY=requirements.txt cargo test --release --lib real_set -- --ignored --nocapture`.
+/// Fetches a real set: `PKGAPP_TRY=requirements.txt cargo test --release --lib real_set --
+/// --ignored --nocapture`.
 #[test]
 #[ignore = "needs the network and a requirements file"]
 fn real_set() {
-    let file = PathBuf::from(std::env::var_os("PKGAPP_TRY").expect("PKGAPP_TRY names a requirements file"));
+    let file = PathBuf::from(
+        std::env::var_os("PKGAPP_TRY").expect("PKGAPP_TRY names a requirements file"),
+    );
     let text = std::fs::read_to_string(&file).unwrap().replace("\\\n", " ");
     let mut lock = Lock::default();
     for line in text.lines().filter(|line| line.contains("==")) {
         let mut words = line.split_whitespace();
         let (name, version) = words.next().unwrap().split_once("==").unwrap();
         let mut pin = pin(name.split('[').next().unwrap(), version);
-        pin.hashes = words.filter_map(|word| word.strip_prefix("--hash=")?.parse().ok()).collect();
+        pin.hashes = words
+            .filter_map(|word| word.strip_prefix("--hash=")?.parse().ok())
+            .collect();
         lock.require_hashes |= !pin.hashes.is_empty();
         lock.pins.push(pin);
     }
     if let Ok(names) = std::env::var("PKGAPP_NO_BINARY") {
-        lock.indexes.no_binary = Names::These(names.split(',').map(|name| name.parse().unwrap()).collect());
+        lock.indexes.no_binary =
+            Names::These(names.split(',').map(|name| name.parse().unwrap()).collect());
     }
     let cache = Cache::open(&Cache::default_root().unwrap()).unwrap();
     let offline = std::env::var_os("PKGAPP_OFFLINE").is_some();
-    let options = FetchOptions { offline, jobs: 8, epoch: Epoch::Known(1_700_000_000), rules: &RULES };
+    let options = FetchOptions {
+        offline,
+        jobs: 8,
+        epoch: Epoch::Known(1_700_000_000),
+        rules: &RULES,
+    };
     let report = Report::new(crate::report::Verbosity::Normal, crate::report::Style::Text);
-    let wheels = fetch(&lock, &environment((2, 36)), &cache, &options, &|_, _| Ok(()), &report).unwrap();
+    let wheels = fetch(
+        &lock,
+        &environment((2, 36)),
+        &cache,
+        &options,
+        &|_, _| Ok(()),
+        &report,
+    )
+    .unwrap();
     assert_eq!(wheels.len(), lock.pins.len());
 }

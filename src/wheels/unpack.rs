@@ -1,4 +1,5 @@
-//! Archives of sources and eggs, laid out on disk: no path leaves the directory, by name or by link.
+//! Archives of sources and eggs, laid out on disk: no path leaves the directory, by name or by
+//! link.
 
 use std::collections::BTreeSet;
 use std::fs::{File, FileTimes};
@@ -19,12 +20,19 @@ pub(super) fn is_readable(extension: SourceDistExtension) -> bool {
     use Legacy::{Tar, TarXz, TarZst, Tgz, Txz, Zip};
     matches!(
         extension,
-        SourceDistExtension::TarGz | SourceDistExtension::Legacy(Tar | TarXz | TarZst | Tgz | Txz | Zip)
+        SourceDistExtension::TarGz
+            | SourceDistExtension::Legacy(Tar | TarXz | TarZst | Tgz | Txz | Zip)
     )
 }
 
-/// Unpacks an sdist below `to` and returns its one top directory (sdist format, PEP 625 and PEP 517).
-pub(super) fn unpack(archive: &Path, extension: SourceDistExtension, to: &Path, epoch: u64) -> Result<PathBuf> {
+/// Unpacks an sdist below `to` and returns its one top directory (sdist format, PEP 625 and PEP
+/// 517).
+pub(super) fn unpack(
+    archive: &Path,
+    extension: SourceDistExtension,
+    to: &Path,
+    epoch: u64,
+) -> Result<PathBuf> {
     let file = fs::open(archive)?;
     match extension {
         SourceDistExtension::Legacy(Legacy::Zip) => unpack_zip(file, to)?,
@@ -35,7 +43,10 @@ pub(super) fn unpack(archive: &Path, extension: SourceDistExtension, to: &Path, 
             unpack_tar(liblzma::read::XzDecoder::new_multi_decoder(file), to)?;
         }
         SourceDistExtension::Legacy(Legacy::TarZst) => {
-            unpack_tar(zstd::Decoder::new(file).context(|| "it is not compressed by zstd")?, to)?;
+            unpack_tar(
+                zstd::Decoder::new(file).context(|| "it is not compressed by zstd")?,
+                to,
+            )?;
         }
         SourceDistExtension::Legacy(Legacy::Tar) => unpack_tar(file, to)?,
         other @ SourceDistExtension::Legacy(_) => {
@@ -48,7 +59,10 @@ pub(super) fn unpack(archive: &Path, extension: SourceDistExtension, to: &Path, 
         .map(|entry| entry.path())
         .collect();
     let [top] = &top[..] else {
-        return Err(Error::new(format!("it has {} top directories; an sdist has one", top.len())));
+        return Err(Error::new(format!(
+            "it has {} top directories; an sdist has one",
+            top.len()
+        )));
     };
     set_times(top, epoch)?;
     Ok(top.clone())
@@ -57,13 +71,21 @@ pub(super) fn unpack(archive: &Path, extension: SourceDistExtension, to: &Path, 
 pub(super) fn unpack_zip(mut file: impl Read + Seek, to: &Path) -> Result<()> {
     let length = file.seek(SeekFrom::End(0)).context(|| "it can't be read")?;
     let mut zip = zip::ZipArchive::new(file).context(|| "it is no zip archive")?;
-    let mut layout = Layout::new(to, FREE_UNPACKED.max(length.saturating_mul(MAX_RATIO)).min(MAX_UNPACKED));
+    let mut layout = Layout::new(
+        to,
+        FREE_UNPACKED
+            .max(length.saturating_mul(MAX_RATIO))
+            .min(MAX_UNPACKED),
+    );
     for index in 0..zip.len() {
         let mut member = zip.by_index(index).context(|| "a member can't be read")?;
-        let name = String::from_utf8(member.name_raw().to_owned()).context(|| "a member's name is not UTF-8")?;
+        let name = String::from_utf8(member.name_raw().to_owned())
+            .context(|| "a member's name is not UTF-8")?;
         let mode = member.unix_mode().unwrap_or(0);
         if mode & 0o170_000 == 0o120_000 {
-            return Err(Error::new(format!("`{name}` is a symbolic link in a zip archive")));
+            return Err(Error::new(format!(
+                "`{name}` is a symbolic link in a zip archive"
+            )));
         }
         if member.is_dir() {
             layout.directory(&name)?;
@@ -79,9 +101,12 @@ fn unpack_tar(reader: impl Read, to: &Path) -> Result<()> {
     let mut layout = Layout::new(to, MAX_UNPACKED);
     for entry in tar.entries().context(|| "it is no tar archive")? {
         let mut entry = entry.context(|| "it can't be unpacked")?;
-        let name = String::from_utf8(entry.path_bytes().into_owned()).context(|| "a member's name is not UTF-8")?;
+        let name = String::from_utf8(entry.path_bytes().into_owned())
+            .context(|| "a member's name is not UTF-8")?;
         let target = |entry: &tar::Entry<'_, _>| {
-            let target = entry.link_name_bytes().map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+            let target = entry
+                .link_name_bytes()
+                .map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
             target.ok_or_else(|| Error::new(format!("`{name}` is a link to nothing")))
         };
         match entry.header().entry_type() {
@@ -110,16 +135,24 @@ struct Layout<'a> {
 
 impl<'a> Layout<'a> {
     fn new(to: &'a Path, limit: u64) -> Self {
-        Self { to, links: BTreeSet::new(), unpacked: 0, limit }
+        Self {
+            to,
+            links: BTreeSet::new(),
+            unpacked: 0,
+            limit,
+        }
     }
 
     fn place(&self, name: &str) -> Result<(ReleasePath, PathBuf)> {
         let plain = name.strip_prefix("./").unwrap_or(name);
-        let path = check_path(plain).map_err(|why| Error::new(format!("`{}` {why}", name.escape_debug())))?;
+        let path = check_path(plain)
+            .map_err(|why| Error::new(format!("`{}` {why}", name.escape_debug())))?;
         let mut above = path.parent();
         while let Some(parent) = above {
             if self.links.contains(parent.as_str()) {
-                return Err(Error::new(format!("`{name}` lies behind the link `{parent}`")));
+                return Err(Error::new(format!(
+                    "`{name}` lies behind the link `{parent}`"
+                )));
             }
             above = parent.parent();
         }
@@ -147,22 +180,29 @@ impl<'a> Layout<'a> {
         // `create_new` neither follows a link nor overwrites an earlier member.
         let mut file = File::create_new(&place).context(failed)?;
         let left = self.limit - self.unpacked;
-        let written =
-            io::copy(&mut content.take(left + 1), &mut file).context(|| format!("`{name}` can't be unpacked"))?;
+        let written = io::copy(&mut content.take(left + 1), &mut file)
+            .context(|| format!("`{name}` can't be unpacked"))?;
         if written > left {
-            return Err(Error::new(format!("it unpacks to more than {} bytes", self.limit)));
+            return Err(Error::new(format!(
+                "it unpacks to more than {} bytes",
+                self.limit
+            )));
         }
         self.unpacked += written;
         let mode = if executable { 0o755 } else { 0o644 };
-        file.set_permissions(std::fs::Permissions::from_mode(mode)).context(failed)
+        file.set_permissions(std::fs::Permissions::from_mode(mode))
+            .context(failed)
     }
 
     fn symlink(&mut self, name: &str, target: &str) -> Result<()> {
         let (path, place) = self.place(name)?;
         if !stays_inside(&path, target) {
-            return Err(Error::new(format!("`{name}` is a link to `{target}`, outside of the archive")));
+            return Err(Error::new(format!(
+                "`{name}` is a link to `{target}`, outside of the archive"
+            )));
         }
-        std::os::unix::fs::symlink(target, &place).context(|| format!("cannot write `{}`", shown(&place)))?;
+        std::os::unix::fs::symlink(target, &place)
+            .context(|| format!("cannot write `{}`", shown(&place)))?;
         self.links.insert(path.to_string());
         Ok(())
     }
@@ -171,7 +211,9 @@ impl<'a> Layout<'a> {
         let (_, from) = self.place(target)?;
         let (_, place) = self.place(name)?;
         if from.is_symlink() || !from.is_file() {
-            return Err(Error::new(format!("`{name}` is a link to `{target}`, which is no file before it")));
+            return Err(Error::new(format!(
+                "`{name}` is a link to `{target}`, which is no file before it"
+            )));
         }
         std::fs::hard_link(&from, &place).context(|| format!("cannot write `{}`", shown(&place)))
     }
@@ -199,7 +241,9 @@ pub(super) fn set_times(directory: &Path, epoch: u64) -> Result<()> {
         let entry = entry.context(|| format!("cannot read `{}`", shown(directory)))?;
         if !entry.file_type().is_symlink() {
             let set = |file: File| file.set_times(FileTimes::new().set_modified(time));
-            File::open(entry.path()).and_then(set).context(|| format!("cannot write `{}`", shown(entry.path())))?;
+            File::open(entry.path())
+                .and_then(set)
+                .context(|| format!("cannot write `{}`", shown(entry.path())))?;
         }
     }
     Ok(())
@@ -214,13 +258,18 @@ mod tests {
     #[test]
     fn a_bomb_is_refused_before_it_fills_the_disk() {
         let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
-        writer.start_file("zeros", zip::write::SimpleFileOptions::default()).unwrap();
+        writer
+            .start_file("zeros", zip::write::SimpleFileOptions::default())
+            .unwrap();
         let zeros = vec![0; 1 << 20];
         for _ in 0..=FREE_UNPACKED >> 20 {
             writer.write_all(&zeros).unwrap();
         }
         let to = tempfile::tempdir().unwrap();
         let error = unpack_zip(writer.finish().unwrap(), to.path()).unwrap_err();
-        assert_eq!(error.message(), format!("it unpacks to more than {FREE_UNPACKED} bytes"));
+        assert_eq!(
+            error.message(),
+            format!("it unpacks to more than {FREE_UNPACKED} bytes")
+        );
     }
 }

@@ -1,7 +1,9 @@
-//! Directories of the command line that files are taken from, and what they say of where those came from.
+//! Directories of the command line that files are taken from, and what they say of where those came
+//! from.
 //!
-//! `pkgapp cache export` writes a `pylock.toml` into the directory: there the record of a release finds the same origins
-//! as with the indexes themselves, and a pin to a commit the wheel that was built from it.
+//! `pkgapp cache export` writes a `pylock.toml` into the directory: there the record of a release
+//! finds the same origins as with the indexes themselves, and a pin to a commit the wheel that was
+//! built from it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -63,12 +65,17 @@ struct File {
 }
 
 impl Wheelhouses {
-    /// Reads what is in the directories. A lock that is none is of no use, and no harm: every file is checked by who
-    /// takes it.
+    /// Reads what is in the directories. A lock that is none is of no use, and no harm: every file
+    /// is checked by who takes it.
     pub fn read(directories: &[PathBuf]) -> Self {
-        let mut houses = Self { directories: directories.to_vec(), ..Self::default() };
+        let mut houses = Self {
+            directories: directories.to_vec(),
+            ..Self::default()
+        };
         for directory in directories {
-            let Ok(text) = std::fs::read_to_string(directory.join(LOCK)) else { continue };
+            let Ok(text) = std::fs::read_to_string(directory.join(LOCK)) else {
+                continue;
+            };
             let lock: Lock = toml::from_str(&text).unwrap_or_default();
             for package in lock.packages {
                 houses.note(package);
@@ -79,8 +86,19 @@ impl Wheelhouses {
 
     fn note(&mut self, package: Package) {
         let built_from = package.tool.pkgapp.built_from;
-        for file in package.wheels.into_iter().chain(package.sdist).chain(package.archive) {
-            let Some(sha256) = file.hashes.get("sha256").and_then(|text| Sha256Sum::from_hex(text)) else { continue };
+        for file in package
+            .wheels
+            .into_iter()
+            .chain(package.sdist)
+            .chain(package.archive)
+        {
+            let Some(sha256) = file
+                .hashes
+                .get("sha256")
+                .and_then(|text| Sha256Sum::from_hex(text))
+            else {
+                continue;
+            };
             if let Some(url) = file.url {
                 self.origins.insert(sha256, without_secrets(&url));
             }
@@ -88,7 +106,9 @@ impl Wheelhouses {
             if let (Some(from), Some(name), Some(path)) = (&built_from, &package.name, path) {
                 // As the record of the release has it where it was built.
                 self.origins.insert(sha256, format!("built from {from}"));
-                self.built.entry((name.clone(), from.clone())).or_insert((path, sha256));
+                self.built
+                    .entry((name.clone(), from.clone()))
+                    .or_insert((path, sha256));
             }
         }
     }
@@ -97,11 +117,14 @@ impl Wheelhouses {
     pub fn file(&self, name: &str) -> Option<PathBuf> {
         // A name is no path: it comes from a lock, and must not lead elsewhere.
         let plain = Path::new(name).file_name().is_some_and(|own| own == name);
-        self.directories.iter().map(|directory| directory.join(name)).find(|path| plain && path.is_file())
+        self.directories
+            .iter()
+            .map(|directory| directory.join(name))
+            .find(|path| plain && path.is_file())
     }
 
-    /// Returns the wheel that was built from a repository at a commit, as [`crate::lock::GitSource::shown`] names it, and
-    /// the sum that it must have.
+    /// Returns the wheel that was built from a repository at a commit, as
+    /// [`crate::lock::GitSource::shown`] names it, and the sum that it must have.
     pub fn built_from(&self, name: &PackageName, repository: &str) -> Option<(&Path, Sha256Sum)> {
         let (path, sha256) = self.built.get(&(name.clone(), repository.to_owned()))?;
         Some((path, *sha256))
@@ -128,12 +151,21 @@ mod tests {
         std::fs::write(directory.path().join(LOCK), text).unwrap();
         std::fs::write(directory.path().join("a.whl"), "").unwrap();
         let houses = Wheelhouses::read(&[directory.path().to_owned()]);
-        let found =
-            |name: &str, from: &str| houses.built_from(&name.parse().unwrap(), from).map(|(path, _)| path.to_owned());
-        assert_eq!(found("a", "git+https://e.com/a@1"), Some(directory.path().join("a.whl")));
+        let found = |name: &str, from: &str| {
+            houses
+                .built_from(&name.parse().unwrap(), from)
+                .map(|(path, _)| path.to_owned())
+        };
+        assert_eq!(
+            found("a", "git+https://e.com/a@1"),
+            Some(directory.path().join("a.whl"))
+        );
         assert_eq!(found("b", "git+https://e.com/a@1"), None);
         assert_eq!(found("a", "git+https://e.com/a@2"), None);
-        assert_eq!(houses.origin(Sha256Sum::from_hex(&sum).unwrap()), Some("built from git+https://e.com/a@1"));
+        assert_eq!(
+            houses.origin(Sha256Sum::from_hex(&sum).unwrap()),
+            Some("built from git+https://e.com/a@1")
+        );
     }
 
     #[test]
@@ -147,12 +179,19 @@ mod tests {
         std::fs::write(directory.path().join(LOCK), text).unwrap();
         std::fs::write(directory.path().join("a.whl"), "").unwrap();
         let houses = Wheelhouses::read(&[directory.path().to_owned()]);
-        assert_eq!(houses.origin(Sha256Sum::from_hex(&sum).unwrap()), Some("https://i.example/a.whl"));
+        assert_eq!(
+            houses.origin(Sha256Sum::from_hex(&sum).unwrap()),
+            Some("https://i.example/a.whl")
+        );
         assert_eq!(houses.file("a.whl"), Some(directory.path().join("a.whl")));
         for name in ["b.whl", "../a.whl", "/etc/passwd", "..", ""] {
             assert_eq!(houses.file(name), None, "{name}");
         }
         std::fs::write(directory.path().join(LOCK), "packages = 1").unwrap();
-        assert_eq!(Wheelhouses::read(&[directory.path().to_owned()]).origin(Sha256Sum::from_hex(&sum).unwrap()), None);
+        assert_eq!(
+            Wheelhouses::read(&[directory.path().to_owned()])
+                .origin(Sha256Sum::from_hex(&sum).unwrap()),
+            None
+        );
     }
 }

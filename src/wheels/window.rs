@@ -9,8 +9,8 @@ const SIZE: usize = 1 << 16;
 /// The same after a jump: it may be for a member's header alone.
 const FEW: usize = 1 << 12;
 
-/// Reads a file by way of a part of it that is held, and stays where it is when someone seeks: what lies in it costs no call
-/// of the system, unlike with [`std::io::BufReader`].
+/// Reads a file by way of a part of it that is held, and stays where it is when someone seeks: what
+/// lies in it costs no call of the system, unlike with [`std::io::BufReader`].
 #[derive(Debug)]
 pub(super) struct Window {
     file: fs_err::File,
@@ -25,7 +25,13 @@ impl Window {
     /// Reads a file that does not change meanwhile, from its beginning.
     pub(super) fn new(file: fs_err::File) -> io::Result<Self> {
         let length = file.metadata()?.len();
-        Ok(Self { file, length, at: 0, start: 0, held: Vec::new() })
+        Ok(Self {
+            file,
+            length,
+            at: 0,
+            start: 0,
+            held: Vec::new(),
+        })
     }
 
     /// Returns the length of the file, bytes.
@@ -35,8 +41,13 @@ impl Window {
 
     /// Returns what is held of the place that is read next; nothing if that is elsewhere.
     fn here(&self) -> &[u8] {
-        let offset = self.at.checked_sub(self.start).and_then(|offset| usize::try_from(offset).ok());
-        offset.and_then(|offset| self.held.get(offset..)).unwrap_or_default()
+        let offset = self
+            .at
+            .checked_sub(self.start)
+            .and_then(|offset| usize::try_from(offset).ok());
+        offset
+            .and_then(|offset| self.held.get(offset..))
+            .unwrap_or_default()
     }
 
     fn fill(&mut self) -> io::Result<()> {

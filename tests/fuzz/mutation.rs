@@ -1,11 +1,13 @@
-//! Changes to valid files: bytes flipped, cut, repeated, spliced from one file into another, and words that readers trip over.
+//! Changes to valid files: bytes flipped, cut, repeated, spliced from one file into another, and
+//! words that readers trip over.
 
 use std::fmt;
 
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-/// Words and bytes that mean something to one of the formats, or that are too large, too long or too deep.
+/// Words and bytes that mean something to one of the formats, or that are too large, too long or
+/// too deep.
 const WORDS: &[&[u8]] = &[
     b"",
     b"\0",
@@ -67,8 +69,9 @@ const WORDS: &[&[u8]] = &[
 ];
 
 /// Words that are repeated until they are deep or long.
-const REPEATED: &[&[u8]] =
-    &[b"[", b"{\"a\":", b"(", b"((", b"a", b"0", b"${", b"\\", b"a.", b"x=[", b"<a ", b"a ;", b"not "];
+const REPEATED: &[&[u8]] = &[
+    b"[", b"{\"a\":", b"(", b"((", b"a", b"0", b"${", b"\\", b"a.", b"x=[", b"<a ", b"a ;", b"not ",
+];
 
 /// One change.
 #[derive(Clone)]
@@ -139,7 +142,10 @@ pub(crate) fn changed(bytes: &[u8], changes: &[Change], corpus: &[Vec<u8>]) -> V
             }
             Change::Replace(at, count, word) => {
                 let start = place(at);
-                bytes.splice(start..(start + count).min(length), WORDS[*word].iter().copied());
+                bytes.splice(
+                    start..(start + count).min(length),
+                    WORDS[*word].iter().copied(),
+                );
             }
             Change::Deep(at, word, times) => {
                 let start = place(at);
@@ -148,7 +154,10 @@ pub(crate) fn changed(bytes: &[u8], changes: &[Change], corpus: &[Vec<u8>]) -> V
             Change::Splice(at, file, from, count) => {
                 let other = &corpus[file.index(corpus.len())];
                 let (start, from) = (place(at), from.index(other.len() + 1));
-                bytes.splice(start..start, other[from..(from + count).min(other.len())].iter().copied());
+                bytes.splice(
+                    start..start,
+                    other[from..(from + count).min(other.len())].iter().copied(),
+                );
             }
         }
     }

@@ -24,18 +24,30 @@ fn pages_of_indexes() {
     // It ends with the process.
     std::thread::spawn({
         let page = page.clone();
-        move || listener.incoming().for_each(|stream| answer(stream.unwrap(), &page).unwrap_or_default())
+        move || {
+            listener
+                .incoming()
+                .for_each(|stream| answer(stream.unwrap(), &page).unwrap_or_default())
+        }
     });
     let directory = tempfile::tempdir().unwrap();
     let cache = Cache::open(directory.path()).unwrap();
     let index = format!("http://{address}/simple/");
-    let indexes = Indexes { index: Some(index.parse().unwrap()), ..Indexes::default() };
+    let indexes = Indexes {
+        index: Some(index.parse().unwrap()),
+        ..Indexes::default()
+    };
     let environment = environment();
     let count = std::cell::Cell::new(0);
     fuzz("pages", |case| {
-        let kind = if case.name.ends_with(".json") { "application/vnd.pypi.simple.v1+json" } else { "text/html" };
+        let kind = if case.name.ends_with(".json") {
+            "application/vnd.pypi.simple.v1+json"
+        } else {
+            "text/html"
+        };
         *page.lock().unwrap() = (kind, case.bytes.clone());
-        // Another name each time, so that no page is kept; another client, because one that failed is not asked again.
+        // Another name each time, so that no page is kept; another client, because one that failed
+        // is not asked again.
         count.set(count.get() + 1);
         let name = format!("fuzzed_{}", count.get());
         let client = Client::new(&indexes, &cache, false).unwrap();
@@ -49,7 +61,12 @@ fn pages_of_indexes() {
         };
         match client.offers(&PlaceId::Default, &pin.name) {
             Ok(offers) => {
-                let wanted = Wanted { pin: &pin, environment: &environment, indexes: &indexes, require_hashes: false };
+                let wanted = Wanted {
+                    pin: &pin,
+                    environment: &environment,
+                    indexes: &indexes,
+                    require_hashes: false,
+                };
                 wanted.sort(offers);
                 Ok(())
             }
@@ -61,8 +78,15 @@ fn pages_of_indexes() {
 fn answer(mut stream: TcpStream, page: &Page) -> std::io::Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     let request = lines.next().transpose()?.unwrap_or_default();
-    lines.map_while(Result::ok).take_while(|line| !line.is_empty()).for_each(drop);
-    let name = request.split(['/', ' ']).find(|word| word.starts_with("fuzzed")).unwrap_or("fuzzed").replace('-', "_");
+    lines
+        .map_while(Result::ok)
+        .take_while(|line| !line.is_empty())
+        .for_each(drop);
+    let name = request
+        .split(['/', ' '])
+        .find(|word| word.starts_with("fuzzed"))
+        .unwrap_or("fuzzed")
+        .replace('-', "_");
     let (kind, bytes) = page.lock().unwrap().clone();
     let mut body = Vec::new();
     let mut rest = &bytes[..];

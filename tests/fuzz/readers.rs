@@ -1,7 +1,9 @@
-//! Every reader of foreign bytes, as a check that the mutation tests and the coverage-guided fuzzer share.
+//! Every reader of foreign bytes, as a check that the mutation tests and the coverage-guided fuzzer
+//! share.
 //!
-//! A check returns the reason if a reader accepts what it must refuse, writes outside of its directory, or reports an
-//! error that does not name the file. A panic, a crash and a timeout are for the caller to notice.
+//! A check returns the reason if a reader accepts what it must refuse, writes outside of its
+//! directory, or reports an error that does not name the file. A panic, a crash and a timeout are
+//! for the caller to notice.
 
 use std::io::{Cursor, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -41,23 +43,91 @@ pub(crate) struct Reader {
 
 /// All readers but the one of index pages, which needs a server: see `pages.rs`.
 pub(crate) const READERS: &[Reader] = &[
-    Reader { name: "locks", family: "locks", check: locks },
-    Reader { name: "configuration", family: "configuration", check: configuration },
-    Reader { name: "metadata", family: "wheels", check: metadata },
-    Reader { name: "records", family: "wheels", check: records },
-    Reader { name: "imports", family: "sources", check: imports },
-    Reader { name: "wheels", family: "archives", check: wheels },
-    Reader { name: "eggs", family: "eggs", check: eggs },
-    Reader { name: "links", family: "pages", check: links },
-    Reader { name: "elf", family: "elf", check: elf },
-    Reader { name: "packages", family: "packages", check: packages },
-    Reader { name: "members", family: "tar", check: members },
-    Reader { name: "sdists", family: "sdists", check: sdists },
-    Reader { name: "releases", family: "releases", check: releases },
-    Reader { name: "facts", family: "facts", check: facts },
-    Reader { name: "conditions", family: "conditions", check: conditions },
-    Reader { name: "journals", family: "journals", check: journals },
-    Reader { name: "downloads", family: "tar", check: downloads },
+    Reader {
+        name: "locks",
+        family: "locks",
+        check: locks,
+    },
+    Reader {
+        name: "configuration",
+        family: "configuration",
+        check: configuration,
+    },
+    Reader {
+        name: "metadata",
+        family: "wheels",
+        check: metadata,
+    },
+    Reader {
+        name: "records",
+        family: "wheels",
+        check: records,
+    },
+    Reader {
+        name: "imports",
+        family: "sources",
+        check: imports,
+    },
+    Reader {
+        name: "wheels",
+        family: "archives",
+        check: wheels,
+    },
+    Reader {
+        name: "eggs",
+        family: "eggs",
+        check: eggs,
+    },
+    Reader {
+        name: "links",
+        family: "pages",
+        check: links,
+    },
+    Reader {
+        name: "elf",
+        family: "elf",
+        check: elf,
+    },
+    Reader {
+        name: "packages",
+        family: "packages",
+        check: packages,
+    },
+    Reader {
+        name: "members",
+        family: "tar",
+        check: members,
+    },
+    Reader {
+        name: "sdists",
+        family: "sdists",
+        check: sdists,
+    },
+    Reader {
+        name: "releases",
+        family: "releases",
+        check: releases,
+    },
+    Reader {
+        name: "facts",
+        family: "facts",
+        check: facts,
+    },
+    Reader {
+        name: "conditions",
+        family: "conditions",
+        check: conditions,
+    },
+    Reader {
+        name: "journals",
+        family: "journals",
+        check: journals,
+    },
+    Reader {
+        name: "downloads",
+        family: "tar",
+        check: downloads,
+    },
 ];
 
 /// Returns the files of a family, in all directories below it.
@@ -65,15 +135,21 @@ pub(crate) fn corpus(family: &str) -> Vec<Case> {
     read_corpus(family, |_| true)
 }
 
-/// Returns the valid files of a family: all but those in `found`, which broke a reader or reach a part of it.
+/// Returns the valid files of a family: all but those in `found`, which broke a reader or reach a
+/// part of it.
 pub(crate) fn valid(family: &str) -> Vec<Case> {
     read_corpus(family, |entry| entry.file_name() != "found")
 }
 
 fn read_corpus(family: &str, wanted: fn(&walkdir::DirEntry) -> bool) -> Vec<Case> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().find(|above| above.join("tests/corpus").is_dir());
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .find(|above| above.join("tests/corpus").is_dir());
     let directory = root.unwrap().join("tests/corpus").join(family);
-    let files = walkdir::WalkDir::new(directory).sort_by_file_name().into_iter().filter_entry(wanted);
+    let files = walkdir::WalkDir::new(directory)
+        .sort_by_file_name()
+        .into_iter()
+        .filter_entry(wanted);
     let cases: Vec<Case> = files
         .map(Result::unwrap)
         .filter(|entry| entry.file_type().is_file())
@@ -112,8 +188,7 @@ fn write(directory: &Path, name: &str, bytes: &[u8]) -> PathBuf {
 
 fn locks() -> Check {
     let directory = tempfile::tempdir().unwrap();
-    let project =
-        "[project]\nname = \"fuzzed\"\ndependencies = [\"alpha\"]\n[tool.poetry.dependencies]\nalpha = \"^1\"\n";
+    let project = "[project]\nname = \"fuzzed\"\ndependencies = [\"alpha\"]\n[tool.poetry.dependencies]\nalpha = \"^1\"\n";
     std::fs::write(directory.path().join("pyproject.toml"), project).unwrap();
     std::fs::write(directory.path().join("constraints.txt"), "alpha==1.0\n").unwrap();
     let env = environment();
@@ -145,8 +220,13 @@ fn configuration() -> Check {
 
 fn imports() -> Check {
     Box::new(|case| {
-        let modules = statement::certain(&case.bytes).into_iter().flat_map(|import| import.modules(&["a", "b"]));
-        match modules.into_iter().find(|module| module.is_empty() || module.split('.').any(str::is_empty)) {
+        let modules = statement::certain(&case.bytes)
+            .into_iter()
+            .flat_map(|import| import.modules(&["a", "b"]));
+        match modules
+            .into_iter()
+            .find(|module| module.is_empty() || module.split('.').any(str::is_empty))
+        {
             Some(module) => Err(format!("`{module}` is no module")),
             None => Ok(()),
         }
@@ -157,16 +237,22 @@ const WHEEL: &str = "fuzzed-1.0-py3-none-any.whl";
 
 fn read_wheel(directory: &Path, bytes: &[u8]) -> Result<(), String> {
     let path = write(directory, WHEEL, bytes);
-    let read = Archive::open(&path, &WHEEL.parse().unwrap()).and_then(|mut archive| archive.verify());
+    let read =
+        Archive::open(&path, &WHEEL.parse().unwrap()).and_then(|mut archive| archive.verify());
     read.map_or_else(|error| names(&error, WHEEL), |()| Ok(()))
 }
 
 /// Returns a wheel of these members, and everything else that makes it whole.
 fn wheel(texts: &[Case], changed: &Case) -> Vec<u8> {
     let info = "fuzzed-1.0.dist-info";
-    let mut members: Vec<(String, Vec<u8>)> = vec![("fuzzed/__init__.py".into(), b"x = 1\n".to_vec())];
+    let mut members: Vec<(String, Vec<u8>)> =
+        vec![("fuzzed/__init__.py".into(), b"x = 1\n".to_vec())];
     for Case { name, bytes } in texts {
-        let bytes = if *name == changed.name { &changed.bytes } else { bytes };
+        let bytes = if *name == changed.name {
+            &changed.bytes
+        } else {
+            bytes
+        };
         members.push((format!("{info}/{name}"), bytes.clone()));
     }
 
@@ -177,14 +263,22 @@ fn wheel(texts: &[Case], changed: &Case) -> Vec<u8> {
         writeln!(record, "{name},sha256={sum},{}", bytes.len()).unwrap();
     }
     writeln!(record, "{info}/RECORD,,").unwrap();
-    members.push((format!("{info}/RECORD"), if changed.name == "RECORD" { changed.bytes.clone() } else { record }));
+    members.push((
+        format!("{info}/RECORD"),
+        if changed.name == "RECORD" {
+            changed.bytes.clone()
+        } else {
+            record
+        },
+    ));
     zipped(&members)
 }
 
 fn zipped(members: &[(String, Vec<u8>)]) -> Vec<u8> {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     for (name, bytes) in members {
-        zip.start_file(name.as_str(), SimpleFileOptions::default()).unwrap();
+        zip.start_file(name.as_str(), SimpleFileOptions::default())
+            .unwrap();
         zip.write_all(bytes).unwrap();
     }
     zip.finish().unwrap().into_inner()
@@ -200,22 +294,47 @@ fn metadata() -> Check {
 fn records() -> Check {
     let directory = tempfile::tempdir().unwrap();
     let texts = valid("wheels");
-    let whole = wheel(&texts, &Case { name: String::new(), bytes: Vec::new() });
+    let whole = wheel(
+        &texts,
+        &Case {
+            name: String::new(),
+            bytes: Vec::new(),
+        },
+    );
     let mut zip = zip::ZipArchive::new(Cursor::new(whole)).unwrap();
     let mut record = Vec::new();
-    std::io::copy(&mut zip.by_name("fuzzed-1.0.dist-info/RECORD").unwrap(), &mut record).unwrap();
+    std::io::copy(
+        &mut zip.by_name("fuzzed-1.0.dist-info/RECORD").unwrap(),
+        &mut record,
+    )
+    .unwrap();
 
     Box::new(move |case| {
         let mut record = record.clone();
         let at = case.bytes.len() % (record.len() + 1);
         record.splice(at..at, case.bytes.iter().rev().take(80).copied());
-        read_wheel(directory.path(), &wheel(&texts, &Case { name: "RECORD".into(), bytes: record }))
+        read_wheel(
+            directory.path(),
+            &wheel(
+                &texts,
+                &Case {
+                    name: "RECORD".into(),
+                    bytes: record,
+                },
+            ),
+        )
     })
 }
 
 fn wheels() -> Check {
     let directory = tempfile::tempdir().unwrap();
-    let whole = wheel(&valid("wheels"), &Case { name: String::new(), bytes: Vec::new() });
+    let whole = wheel(
+        &valid("wheels"),
+        &Case {
+            name: String::new(),
+            bytes: Vec::new(),
+        },
+    );
     read_wheel(directory.path(), &whole).unwrap();
     Box::new(move |case| read_wheel(directory.path(), &case.bytes))
 }
@@ -233,7 +352,11 @@ fn eggs() -> Check {
         std::fs::create_dir(&to).unwrap();
         std::fs::write(from.join("fuzzed.py"), "x = 1\n").unwrap();
         for text in &texts {
-            let bytes = if text.name == case.name { &case.bytes } else { &text.bytes };
+            let bytes = if text.name == case.name {
+                &case.bytes
+            } else {
+                &text.bytes
+            };
             write(&from.join("EGG-INFO"), &text.name, bytes);
         }
         // The caller adds the egg's name to an error.
@@ -246,8 +369,13 @@ fn eggs() -> Check {
 fn links() -> Check {
     let url: url::Url = "https://index.example/simple/fuzzed/".parse().unwrap();
     Box::new(move |case| {
-        let kind = if case.name.ends_with("json") { "application/json" } else { "text/html" };
-        for offer in pkgapp::wheels::page::offers(kind, &case.bytes, &url, None).unwrap_or_default() {
+        let kind = if case.name.ends_with("json") {
+            "application/json"
+        } else {
+            "text/html"
+        };
+        for offer in pkgapp::wheels::page::offers(kind, &case.bytes, &url, None).unwrap_or_default()
+        {
             if offer.file.contains(['/', '\\', '\0']) || offer.url.scheme() == "file" {
                 return Err(format!("it links `{}` at `{}`", offer.file, offer.url));
             }
@@ -285,16 +413,24 @@ fn gzipped(bytes: &[u8]) -> Vec<u8> {
     gzip.finish().unwrap()
 }
 
-/// tar as it is, which the checksum of a compressed one would hide: alone, and as both parts of a deb.
+/// tar as it is, which the checksum of a compressed one would hide: alone, and as both parts of a
+/// deb.
 fn members() -> Check {
     let directory = tempfile::tempdir().unwrap();
     Box::new(move |case| {
         let packed = gzipped(&case.bytes);
         let mut deb = ar::Builder::new(Vec::new());
-        let parts: [(&str, &[u8]); 3] =
-            [("debian-binary", b"2.0\n"), ("control.tar.gz", &packed), ("data.tar.gz", &packed)];
+        let parts: [(&str, &[u8]); 3] = [
+            ("debian-binary", b"2.0\n"),
+            ("control.tar.gz", &packed),
+            ("data.tar.gz", &packed),
+        ];
         for (name, bytes) in parts {
-            deb.append(&ar::Header::new(name.as_bytes().to_vec(), bytes.len() as u64), bytes).unwrap();
+            deb.append(
+                &ar::Header::new(name.as_bytes().to_vec(), bytes.len() as u64),
+                bytes,
+            )
+            .unwrap();
         }
         inspect(directory.path(), "fuzzed.tar.gz", &packed)?;
         inspect(directory.path(), "fuzzed.deb", &deb.into_inner().unwrap())
@@ -303,17 +439,28 @@ fn members() -> Check {
 
 /// Checks that nothing but the directory `to` was written to, and that no link in it leads out.
 fn stays_within(room: &Path, expected: &[&str], to: &Path) -> Result<(), String> {
-    let mut beside: Vec<_> = std::fs::read_dir(room).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let mut beside: Vec<_> = std::fs::read_dir(room)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     beside.sort();
     if beside != expected {
         return Err(format!("beside the directory are {beside:?}"));
     }
-    let Ok(real) = to.canonicalize() else { return Ok(()) };
+    let Ok(real) = to.canonicalize() else {
+        return Ok(());
+    };
     for entry in walkdir::WalkDir::new(to).into_iter().map(Result::unwrap) {
-        let out = entry.path().canonicalize().is_ok_and(|target| !target.starts_with(&real));
+        let out = entry
+            .path()
+            .canonicalize()
+            .is_ok_and(|target| !target.starts_with(&real));
         let leads = std::fs::read_link(entry.path()).is_ok_and(|target| target.is_absolute());
         if out || leads {
-            return Err(format!("`{}` leads out of the directory", entry.path().display()));
+            return Err(format!(
+                "`{}` leads out of the directory",
+                entry.path().display()
+            ));
         }
     }
     Ok(())
@@ -346,8 +493,14 @@ fn sdists() -> Check {
 
     Box::new(move |case| {
         unpack(directory.path(), &case.name, &case.bytes)?;
-        let Some(name) = case.name.strip_suffix(".tar") else { return Ok(()) };
-        unpack(directory.path(), &format!("{name}.tar.gz"), &gzipped(&case.bytes))
+        let Some(name) = case.name.strip_suffix(".tar") else {
+            return Ok(());
+        };
+        unpack(
+            directory.path(),
+            &format!("{name}.tar.gz"),
+            &gzipped(&case.bytes),
+        )
     })
 }
 
@@ -359,10 +512,22 @@ fn releases() -> Check {
         let mut header = tar::Header::new_gnu();
         header.set_size(case.bytes.len() as u64);
         header.set_mode(0o644);
-        tar.append_data(&mut header, "fuzzed-1.0/.pkgapp/release.json", &case.bytes[..]).unwrap();
-        let path = write(directory.path(), "fuzzed-1.0-1.noarch.tar.gz", &gzipped(&tar.into_inner().unwrap()));
+        tar.append_data(
+            &mut header,
+            "fuzzed-1.0/.pkgapp/release.json",
+            &case.bytes[..],
+        )
+        .unwrap();
+        let path = write(
+            directory.path(),
+            "fuzzed-1.0-1.noarch.tar.gz",
+            &gzipped(&tar.into_inner().unwrap()),
+        );
         let read = Candidate::read(&path).and_then(|mut candidate| candidate.look_inside());
-        read.map_or_else(|error| names(&error, "fuzzed-1.0-1.noarch.tar.gz"), |()| Ok(()))
+        read.map_or_else(
+            |error| names(&error, "fuzzed-1.0-1.noarch.tar.gz"),
+            |()| Ok(()),
+        )
     })
 }
 
@@ -387,7 +552,10 @@ fn conditions() -> Check {
 fn journals() -> Check {
     Box::new(|case| {
         let text = String::from_utf8_lossy(&case.bytes);
-        for entry in text.lines().filter_map(|line| pkgapp::host::journal::Entry::parse("web1", line)) {
+        for entry in text
+            .lines()
+            .filter_map(|line| pkgapp::host::journal::Entry::parse("web1", line))
+        {
             _ = entry.moment();
         }
         Ok(())
@@ -406,7 +574,10 @@ fn downloads() -> Check {
         stream.seek(SeekFrom::Start(0)).unwrap();
 
         _ = pkgapp::host::unpack::unpack(&mut stream, &below, &below.join("etc"));
-        let beside: Vec<_> = std::fs::read_dir(room.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let beside: Vec<_> = std::fs::read_dir(room.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
         if beside != ["web1"] {
             return Err(format!("beside the directory are {beside:?}"));
         }

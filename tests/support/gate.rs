@@ -1,5 +1,5 @@
-//! A server's door: what is behind it answers only to those who say who they are, and meanwhile it looks around at the
-//! processes of this machine, as anyone could.
+//! A server's door: what is behind it answers only to those who say who they are, and meanwhile it
+//! looks around at the processes of this machine, as anyone could.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -28,13 +28,23 @@ struct Shared {
 }
 
 impl Gate {
-    /// Stands before a server; `credentials` are `user:password`, and no process may have `secret` in its arguments.
+    /// Stands before a server; `credentials` are `user:password`, and no process may have `secret`
+    /// in its arguments.
     pub(crate) fn before(behind: SocketAddr, credentials: &str, secret: &str) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let wanted = format!("Basic {}", data_encoding::BASE64.encode(credentials.as_bytes()));
+        let wanted = format!(
+            "Basic {}",
+            data_encoding::BASE64.encode(credentials.as_bytes())
+        );
         let (secret, seen) = (secret.to_owned(), Mutex::default());
-        let shared =
-            Shared { behind, wanted, secret, seen, entered: AtomicUsize::new(0), stop: AtomicBool::new(false) };
+        let shared = Shared {
+            behind,
+            wanted,
+            secret,
+            seen,
+            entered: AtomicUsize::new(0),
+            stop: AtomicBool::new(false),
+        };
         let (address, shared) = (listener.local_addr().unwrap(), Arc::new(shared));
         let inside = shared.clone();
         let thread = std::thread::spawn(move || {
@@ -47,7 +57,11 @@ impl Gate {
                 std::thread::spawn(move || _ = shared.answer(stream));
             }
         });
-        Self { address, shared, thread: Some(thread) }
+        Self {
+            address,
+            shared,
+            thread: Some(thread),
+        }
     }
 
     pub(crate) fn host(&self) -> String {
@@ -103,7 +117,9 @@ impl Shared {
     fn look_around(&self) {
         for process in std::fs::read_dir("/proc").unwrap().flatten() {
             // It may have ended since.
-            let Ok(line) = std::fs::read(process.path().join("cmdline")) else { continue };
+            let Ok(line) = std::fs::read(process.path().join("cmdline")) else {
+                continue;
+            };
             let line = String::from_utf8_lossy(&line).replace('\0', " ");
             if line.contains(&self.secret) {
                 self.seen.lock().unwrap().push(line);

@@ -1,4 +1,5 @@
-//! Runs the real binary in a fresh directory, with a cache and a home of its own, and compares all that it does.
+//! Runs the real binary in a fresh directory, with a cache and a home of its own, and compares all
+//! that it does.
 
 pub(crate) mod foreign;
 pub(crate) mod gate;
@@ -25,7 +26,10 @@ pub(crate) struct Sandbox {
 
 impl Sandbox {
     pub(crate) fn new() -> Self {
-        let root = tempfile::Builder::new().prefix("box").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let root = tempfile::Builder::new()
+            .prefix("box")
+            .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+            .unwrap();
         for directory in ["home", "project", "tmp"] {
             std::fs::create_dir(root.path().join(directory)).unwrap();
         }
@@ -36,7 +40,11 @@ impl Sandbox {
     pub(crate) fn hello() -> Self {
         let sandbox = Self::new();
         copy(&fixture("hello"), &sandbox.project());
-        sandbox.edit("pkgapp.toml", "version = \"3.11\"", &format!("version = \"{}\"", tools::python().minor));
+        sandbox.edit(
+            "pkgapp.toml",
+            "version = \"3.11\"",
+            &format!("version = \"{}\"", tools::python().minor),
+        );
         sandbox
     }
 
@@ -82,7 +90,10 @@ impl Sandbox {
         Run {
             sandbox: self,
             before: Vec::new(),
-            args: args.into_iter().map(|arg| arg.as_ref().to_owned()).collect(),
+            args: args
+                .into_iter()
+                .map(|arg| arg.as_ref().to_owned())
+                .collect(),
             directory: self.project(),
             env: BTreeMap::new(),
         }
@@ -90,17 +101,21 @@ impl Sandbox {
 
     /// Builds, and returns the artifacts in the order in which they were printed.
     pub(crate) fn build<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Vec<PathBuf> {
-        let args: Vec<OsString> =
-            [OsString::from("build")].into_iter().chain(args.into_iter().map(|arg| arg.as_ref().to_owned())).collect();
+        let args: Vec<OsString> = [OsString::from("build")]
+            .into_iter()
+            .chain(args.into_iter().map(|arg| arg.as_ref().to_owned()))
+            .collect();
         self.pkgapp(args).artifacts()
     }
 
     /// The dump of an artifact's tree, as pkgapp reads it back.
     pub(crate) fn dump(&self, artifact: &Path) -> String {
-        self.pkgapp(["inspect".as_ref(), artifact.as_os_str(), "--files".as_ref()]).stdout()
+        self.pkgapp(["inspect".as_ref(), artifact.as_os_str(), "--files".as_ref()])
+            .stdout()
     }
 
-    /// Everything below the project: path, and mode with content or target, to see whether it changed.
+    /// Everything below the project: path, and mode with content or target, to see whether it
+    /// changed.
     pub(crate) fn snapshot(&self) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
         snapshot(&self.project())
     }
@@ -109,7 +124,10 @@ impl Sandbox {
     pub(crate) fn normal(&self, text: &str) -> String {
         let root = self.root();
         let text = text
-            .replace(&root.canonicalize().unwrap().display().to_string(), "[ROOT]")
+            .replace(
+                &root.canonicalize().unwrap().display().to_string(),
+                "[ROOT]",
+            )
             .replace(&root.display().to_string(), "[ROOT]")
             // Where a machine has its shell, and which glibc.
             .replace("`/bin/sh ", "`/usr/bin/sh ");
@@ -148,15 +166,28 @@ impl Run<'_> {
 
     /// Lets another program start it, e.g. `taskset -c 0`.
     pub(crate) fn under<A: AsRef<OsStr>>(mut self, words: impl IntoIterator<Item = A>) -> Self {
-        self.before = words.into_iter().map(|word| word.as_ref().to_owned()).collect();
+        self.before = words
+            .into_iter()
+            .map(|word| word.as_ref().to_owned())
+            .collect();
         self
     }
 
     /// It succeeds and says nothing but `stdout` and `stderr`, after [`Sandbox::normal`].
     pub(crate) fn prints(self, stdout: &str, stderr: &str) {
         let outcome = self.outcome();
-        if (outcome.status, outcome.stdout.as_str(), outcome.stderr.as_str()) != (0, stdout, stderr) {
-            similar_asserts::assert_eq!(outcome.text(), Outcome::of(0, stdout, stderr).text(), "{}", outcome.report);
+        if (
+            outcome.status,
+            outcome.stdout.as_str(),
+            outcome.stderr.as_str(),
+        ) != (0, stdout, stderr)
+        {
+            similar_asserts::assert_eq!(
+                outcome.text(),
+                Outcome::of(0, stdout, stderr).text(),
+                "{}",
+                outcome.report
+            );
         }
     }
 
@@ -170,7 +201,11 @@ impl Run<'_> {
     /// It succeeds and prints the path of files, one a line, and nothing else on stdout.
     pub(crate) fn artifacts(self) -> Vec<PathBuf> {
         let directory = self.directory.clone();
-        let paths: Vec<PathBuf> = self.stdout().lines().map(|line| directory.join(line)).collect();
+        let paths: Vec<PathBuf> = self
+            .stdout()
+            .lines()
+            .map(|line| directory.join(line))
+            .collect();
         assert!(!paths.is_empty(), "no artifact was printed");
         for path in &paths {
             assert!(path.is_file(), "there is no {}", path.display());
@@ -181,7 +216,12 @@ impl Run<'_> {
     /// It fails with exit code 1; returns what it says, after [`Sandbox::normal`].
     pub(crate) fn fails(self) -> String {
         let outcome = self.outcome();
-        assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""), "{}", outcome.report);
+        assert_eq!(
+            (outcome.status, outcome.stdout.as_str()),
+            (1, ""),
+            "{}",
+            outcome.report
+        );
         outcome.stderr
     }
 
@@ -192,8 +232,15 @@ impl Run<'_> {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("output is UTF-8");
         let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
         let status = output.status.code().unwrap_or(-1);
-        let mut report = format!("\n$ {command:?}\nin {}\nexit {status}\n", self.directory.display());
-        _ = write!(report, "--- stdout\n{stdout}--- stderr\n{stderr}--- tree\n{}", listing(&self.directory));
+        let mut report = format!(
+            "\n$ {command:?}\nin {}\nexit {status}\n",
+            self.directory.display()
+        );
+        _ = write!(
+            report,
+            "--- stdout\n{stdout}--- stderr\n{stderr}--- tree\n{}",
+            listing(&self.directory)
+        );
         Outcome {
             status,
             stdout: self.sandbox.normal(&stdout),
@@ -206,7 +253,12 @@ impl Run<'_> {
     /// Starts it, silently, in a process group of its own.
     pub(crate) fn start(self) -> Child {
         use std::os::unix::process::CommandExt;
-        self.command().process_group(0).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+        self.command()
+            .process_group(0)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
     }
 
     fn command(&self) -> Command {
@@ -214,13 +266,17 @@ impl Run<'_> {
         words.push(env!("CARGO_BIN_EXE_pkgapp").into());
         words.extend(self.args.iter().cloned());
         let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).current_dir(&self.directory).stdin(Stdio::null());
+        command
+            .args(&words[1..])
+            .current_dir(&self.directory)
+            .stdin(Stdio::null());
         command
             .env_clear()
             .env("PATH", tools::path())
             .env("HOME", self.sandbox.root().join("home"))
             .env("PKGAPP_CACHE_DIR", self.sandbox.cache())
-            // A name below the directory for temporary files is a leak, and a clone may lie below /tmp.
+            // A name below the directory for temporary files is a leak, and a clone may lie below
+            // /tmp.
             .env("TMPDIR", self.sandbox.root().join("tmp"))
             .env("LC_ALL", "C.UTF-8")
             .env("NO_COLOR", "1")
@@ -246,7 +302,13 @@ pub(crate) struct Outcome {
 
 impl Outcome {
     fn of(status: i32, stdout: &str, stderr: &str) -> Self {
-        Self { status, stdout: stdout.into(), stderr: stderr.into(), raw_stdout: String::new(), report: String::new() }
+        Self {
+            status,
+            stdout: stdout.into(),
+            stderr: stderr.into(),
+            raw_stdout: String::new(),
+            report: String::new(),
+        }
     }
 
     /// How golden files hold it.
@@ -266,7 +328,9 @@ impl Outcome {
 /// # Errors
 /// How it differs.
 pub(crate) fn golden(name: &str, actual: &str) -> Result<(), String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(name);
     let expected = std::fs::read_to_string(&path).ok();
     if expected.as_deref() == Some(actual) {
         return Ok(());
@@ -277,7 +341,9 @@ pub(crate) fn golden(name: &str, actual: &str) -> Result<(), String> {
         return Ok(());
     }
     match expected {
-        None => Err(format!("there is no tests/golden/{name}; `make golden` writes it, then read it:\n{actual}")),
+        None => Err(format!(
+            "there is no tests/golden/{name}; `make golden` writes it, then read it:\n{actual}"
+        )),
         Some(expected) => Err(format!(
             "tests/golden/{name} differs (- golden, + now):\n{}",
             similar_asserts::SimpleDiff::from_str(&expected, actual, "golden", "now")
@@ -287,7 +353,9 @@ pub(crate) fn golden(name: &str, actual: &str) -> Result<(), String> {
 
 /// A directory of fixtures/.
 pub(crate) fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures")
+        .join(name)
 }
 
 /// Copies what is in a directory, modes included, times not.
@@ -314,13 +382,19 @@ pub(crate) fn snapshot(directory: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
         .map(|path| {
             let metadata = path.symlink_metadata().unwrap();
             let content = if metadata.is_symlink() {
-                std::fs::read_link(&path).unwrap().into_os_string().into_encoded_bytes()
+                std::fs::read_link(&path)
+                    .unwrap()
+                    .into_os_string()
+                    .into_encoded_bytes()
             } else if metadata.is_file() {
                 std::fs::read(&path).unwrap()
             } else {
                 Vec::new()
             };
-            (path.strip_prefix(directory).unwrap().to_owned(), (metadata.permissions().mode(), content))
+            (
+                path.strip_prefix(directory).unwrap().to_owned(),
+                (metadata.permissions().mode(), content),
+            )
         })
         .collect()
 }
@@ -337,19 +411,34 @@ pub(crate) fn walk(directory: &Path) -> Vec<PathBuf> {
 
 /// The layer of the cache whose description has `mark` in it.
 pub(crate) fn layer_with(sandbox: &Sandbox, mark: &str) -> PathBuf {
-    let layers = walk(&sandbox.cache().join("layers")).into_iter().filter(|path| path.ends_with("layer.json"));
-    let found: Vec<PathBuf> = layers.filter(|path| std::fs::read_to_string(path).unwrap().contains(mark)).collect();
-    let [layer] = &found[..] else { panic!("{mark}: {found:?}") };
+    let layers = walk(&sandbox.cache().join("layers"))
+        .into_iter()
+        .filter(|path| path.ends_with("layer.json"));
+    let found: Vec<PathBuf> = layers
+        .filter(|path| std::fs::read_to_string(path).unwrap().contains(mark))
+        .collect();
+    let [layer] = &found[..] else {
+        panic!("{mark}: {found:?}")
+    };
     layer.parent().unwrap().to_owned()
 }
 
 /// Replaces bytes, which occur once, by as many others.
 pub(crate) fn alter(file: &Path, from: &[u8], to: &[u8]) {
     let mut bytes = std::fs::read(file).unwrap();
-    let places: Vec<usize> =
-        bytes.windows(from.len()).enumerate().filter(|(_, b)| *b == from).map(|(at, _)| at).collect();
+    let places: Vec<usize> = bytes
+        .windows(from.len())
+        .enumerate()
+        .filter(|(_, b)| *b == from)
+        .map(|(at, _)| at)
+        .collect();
     let [place] = places[..] else {
-        panic!("{} has {:?} {} times", file.display(), from.escape_ascii().to_string(), places.len())
+        panic!(
+            "{} has {:?} {} times",
+            file.display(),
+            from.escape_ascii().to_string(),
+            places.len()
+        )
     };
     bytes[place..place + from.len()].copy_from_slice(to);
     std::fs::write(file, bytes).unwrap();
@@ -379,7 +468,10 @@ fn normalise(text: &str) -> String {
         let at_word_start = !before.ends_with(|c: char| c.is_alphanumeric() || c == '_')
             && (!before.is_empty() || !out.ends_with(|c: char| c.is_alphanumeric() || c == '_'));
         let hex = tail.bytes().take_while(u8::is_ascii_hexdigit).count();
-        let number = tail.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
+        let number = tail
+            .bytes()
+            .take_while(|byte| byte.is_ascii_digit() || *byte == b'.')
+            .count();
         if hex == 64 {
             out.push_str("[SHA256]");
             rest = &tail[hex..];
@@ -416,7 +508,10 @@ fn what_differs_between_runs_is_replaced() {
     let sum = "0123456789abcdef".repeat(4);
     for (text, normal) in [
         ("built 3 layers in 3.2 s", "built 3 layers in [TIME]"),
-        ("took 12 ms, 62.3 MB (100 B)", "took [TIME], [SIZE] ([SIZE])"),
+        (
+            "took 12 ms, 62.3 MB (100 B)",
+            "took [TIME], [SIZE] ([SIZE])",
+        ),
         ("x86_64 3.11 v3 sx 1.0", "x86_64 3.11 v3 sx 1.0"),
         ("5 scripts, 3 Bytes", "5 scripts, 3 Bytes"),
         (sum.as_str(), "[SHA256]"),

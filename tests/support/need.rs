@@ -1,5 +1,6 @@
-//! What tests need of the machine. A test that lacks something says so and is skipped; with `PKGAPP_REQUIRE_TOOLS=1` it
-//! fails. The unit tests and the integration tests share this file; tests/tools.txt lists the programs and their packages.
+//! What tests need of the machine. A test that lacks something says so and is skipped; with
+//! `PKGAPP_REQUIRE_TOOLS=1` it fails. The unit tests and the integration tests share this file;
+//! tests/tools.txt lists the programs and their packages.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -32,10 +33,20 @@ pub(crate) fn python() -> &'static Python {
     static PYTHON: OnceLock<Python> = OnceLock::new();
     PYTHON.get_or_init(|| {
         let script = "import sys; print(sys.executable); print('%d.%d' % sys.version_info[:2])";
-        let output = Command::new("python3").args(["-c", script]).stdin(Stdio::null()).output();
-        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-        let Some((path, minor)) = text.trim().split_once('\n') else { panic!("there is no python3 on PATH") };
-        Python { path: path.into(), minor: minor.into() }
+        let output = Command::new("python3")
+            .args(["-c", script])
+            .stdin(Stdio::null())
+            .output();
+        let text = output
+            .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+            .unwrap_or_default();
+        let Some((path, minor)) = text.trim().split_once('\n') else {
+            panic!("there is no python3 on PATH")
+        };
+        Python {
+            path: path.into(),
+            minor: minor.into(),
+        }
     })
 }
 
@@ -43,7 +54,10 @@ pub(crate) fn python() -> &'static Python {
 pub(crate) fn module(python: &Path, name: &str) -> bool {
     let package = package(&format!("python3:{name}"));
     let mut command = Command::new(python);
-    command.args(["-c", &format!("import {name}")]).stdin(Stdio::null()).stderr(Stdio::null());
+    command
+        .args(["-c", &format!("import {name}")])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null());
     let found = command.status().is_ok_and(|status| status.success());
     if !found {
         skip(&format!("`{}` has no {name} ({package})", python.display()));
@@ -66,15 +80,20 @@ pub(crate) fn skip(why: &str) {
     let required = std::env::var_os("PKGAPP_REQUIRE_TOOLS").is_some_and(|value| value == "1");
     assert!(!required, "{why}, and PKGAPP_REQUIRE_TOOLS=1 is set");
     let thread = std::thread::current();
-    say(&format!("SKIPPED: {}: {why}", thread.name().unwrap_or("a test")));
+    say(&format!(
+        "SKIPPED: {}: {why}",
+        thread.name().unwrap_or("a test")
+    ));
 }
 
-/// Says that a part of a test is left out, and there is nothing to install: another machine does that part.
+/// Says that a part of a test is left out, and there is nothing to install: another machine does
+/// that part.
 pub(crate) fn left_out(what: &str) {
     say(&format!("LEFT OUT: {what}"));
 }
 
-/// Writes past the harness, which shows what `eprintln!` prints for failing tests only; each line once.
+/// Writes past the harness, which shows what `eprintln!` prints for failing tests only; each line
+/// once.
 fn say(line: &str) {
     static SAID: std::sync::Mutex<Vec<String>> = std::sync::Mutex::new(Vec::new());
     let Ok(mut said) = SAID.lock() else { return };
@@ -89,8 +108,11 @@ pub(crate) fn package(name: &str) -> String {
     let lines = TOOLS.lines().filter(|line| !line.starts_with('#'));
     let mut rows = lines.map(|line| line.split_whitespace().collect::<Vec<_>>());
     let row = rows.find(|row| row.first() == Some(&name));
-    let Some([_, package, _]) = row.as_deref() else { panic!("`{name}` is not in tests/tools.txt") };
-    package
-        .strip_prefix("pypi:")
-        .map_or_else(|| format!("Debian's package `{package}`"), |requirement| format!("`pip install {requirement}`"))
+    let Some([_, package, _]) = row.as_deref() else {
+        panic!("`{name}` is not in tests/tools.txt")
+    };
+    package.strip_prefix("pypi:").map_or_else(
+        || format!("Debian's package `{package}`"),
+        |requirement| format!("`pip install {requirement}`"),
+    )
 }

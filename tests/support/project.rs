@@ -6,7 +6,8 @@ use super::Sandbox;
 use super::tools::{python, shared_object};
 use super::wheel::{Member, Wheel};
 
-/// The C extension `answer`: `answer.get()` is 42. It needs nothing of Python but its ABI, so no header is used.
+/// The C extension `answer`: `answer.get()` is 42. It needs nothing of Python but its ABI, so no
+/// header is used.
 const ANSWER: &str = r#"
 #include <stddef.h>
 typedef struct _object PyObject;
@@ -30,12 +31,16 @@ pub(crate) fn extension() -> Option<Wheel> {
     member.mode = 0o100_755;
     Some(
         Wheel::new("answer", "1.0")
-            .tag(&format!("cp{number}-cp{number}-linux_{}", std::env::consts::ARCH))
+            .tag(&format!(
+                "cp{number}-cp{number}-linux_{}",
+                std::env::consts::ARCH
+            ))
             .member(member),
     )
 }
 
-/// A wheel that has one of everything the wheel specification knows ("Binary distribution format", ".data directory").
+/// A wheel that has one of everything the wheel specification knows ("Binary distribution format",
+/// ".data directory").
 pub(crate) fn features() -> Wheel {
     let mut executable = Member::new("features/tool.sh", "#!/bin/sh\necho tool\n");
     executable.mode = 0o100_755;
@@ -66,11 +71,13 @@ pub(crate) fn features() -> Wheel {
 /// Two distributions that share a namespace package (PEP 420: no `__init__.py`).
 pub(crate) fn namespace() -> [Wheel; 2] {
     ["left", "right"].map(|side| {
-        Wheel::new(&format!("space-{side}"), "1.0").file(&format!("space/{side}.py"), format!("SIDE = {side:?}\n"))
+        Wheel::new(&format!("space-{side}"), "1.0")
+            .file(&format!("space/{side}.py"), format!("SIDE = {side:?}\n"))
     })
 }
 
-/// fixtures/hello with all of these wheels pinned, in `wheels/` of the project. Without cc it has no extension.
+/// fixtures/hello with all of these wheels pinned, in `wheels/` of the project. Without cc it has
+/// no extension.
 pub(crate) fn full() -> Sandbox {
     let sandbox = Sandbox::hello();
     let mut wheels = vec![features()];
@@ -87,7 +94,12 @@ pub(crate) fn pin(sandbox: &Sandbox, wheels: &[Wheel]) {
         let file = wheel.write(&sandbox.path("wheels"));
         let name = file.file_name().unwrap().to_str().unwrap().to_owned();
         let mut parts = name.split('-');
-        _ = writeln!(pins, "{}=={}", parts.next().unwrap().replace('_', "-"), parts.next().unwrap());
+        _ = writeln!(
+            pins,
+            "{}=={}",
+            parts.next().unwrap().replace('_', "-"),
+            parts.next().unwrap()
+        );
     }
     sandbox.append("requirements.txt", &pins);
 }
@@ -96,10 +108,19 @@ pub(crate) fn pin(sandbox: &Sandbox, wheels: &[Wheel]) {
 fn python_imports_the_extension() {
     let Some(wheel) = extension() else { return };
     let directory = tempfile::tempdir().unwrap();
-    // Python imports from a ZIP archive, but not shared objects: unpack it with Python's own zipfile.
+    // Python imports from a ZIP archive, but not shared objects: unpack it with Python's own
+    // zipfile.
     let archive = wheel.write(directory.path());
     let script = "import sys, zipfile; zipfile.ZipFile(sys.argv[1]).extractall(sys.argv[2]); \
                   sys.path.insert(0, sys.argv[2]); import answer; print(answer.get())";
     let mut command = std::process::Command::new(&python().path);
-    assert_eq!(super::tools::text(command.args(["-c", script]).arg(archive).arg(directory.path())), "42\n");
+    assert_eq!(
+        super::tools::text(
+            command
+                .args(["-c", script])
+                .arg(archive)
+                .arg(directory.path())
+        ),
+        "42\n"
+    );
 }

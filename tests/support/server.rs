@@ -1,4 +1,5 @@
-//! A package index on 127.0.0.1: the simple API as HTML (PEP 503) and as JSON (PEP 691), and ways to fail.
+//! A package index on 127.0.0.1: the simple API as HTML (PEP 503) and as JSON (PEP 691), and ways
+//! to fail.
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
@@ -22,7 +23,8 @@ pub(crate) enum Api {
 pub(crate) enum Fault {
     /// The first request for each file is answered with 503.
     BusyOnce,
-    /// The first answer for each file breaks off in its middle; the rest is served to a `Range` request.
+    /// The first answer for each file breaks off in its middle; the rest is served to a `Range`
+    /// request.
     BreaksOffOnce,
     /// Pages and files need `Authorization: Basic` for `user:secret`.
     Unauthorized,
@@ -40,7 +42,8 @@ pub(crate) enum Fault {
     EndlessPages,
     /// Pages are few bytes that unpack to more than any memory.
     BombPages,
-    /// Pages come so slowly that none is ever whole, but never slowly enough for a timeout between two reads.
+    /// Pages come so slowly that none is ever whole, but never slowly enough for a timeout between
+    /// two reads.
     SlowPages,
     /// As [`Fault::SlowPages`], for what comes before a page.
     SlowHeads,
@@ -85,7 +88,12 @@ pub(crate) struct Index {
 
 impl Index {
     pub(crate) fn new(api: Api) -> Self {
-        Self { api, fault: None, files: Vec::new(), local: PathBuf::new() }
+        Self {
+            api,
+            fault: None,
+            files: Vec::new(),
+            local: PathBuf::new(),
+        }
     }
 
     pub(crate) fn fault(mut self, fault: Fault) -> Self {
@@ -128,14 +136,24 @@ impl Index {
     fn file(mut self, project: &str, name: &str, bytes: Vec<u8>) -> Self {
         let sha256 = sha256(&bytes);
         let (project, name) = (project.into(), name.into());
-        self.files.push(File { project, name, bytes, yanked: None, requires_python: None, sha256 });
+        self.files.push(File {
+            project,
+            name,
+            bytes,
+            yanked: None,
+            requires_python: None,
+            sha256,
+        });
         self
     }
 
     pub(crate) fn serve(self) -> Server {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = listener.local_addr().unwrap();
-        let (log, stop) = (Arc::<Mutex<Vec<String>>>::default(), Arc::new(AtomicBool::new(false)));
+        let (log, stop) = (
+            Arc::<Mutex<Vec<String>>>::default(),
+            Arc::new(AtomicBool::new(false)),
+        );
         let thread = std::thread::spawn({
             let (index, log, stop) = (Arc::new(self), log.clone(), stop.clone());
             move || {
@@ -150,25 +168,36 @@ impl Index {
                 }
             }
         });
-        Server { address, log, stop, thread: Some(thread) }
+        Server {
+            address,
+            log,
+            stop,
+            thread: Some(thread),
+        }
     }
 
     /// Answers one request; the connection is closed after it.
     fn answer(&self, mut stream: TcpStream, log: &Mutex<Vec<String>>) -> std::io::Result<()> {
         let mut lines = BufReader::new(stream.try_clone()?).lines();
         let request = lines.next().transpose()?.unwrap_or_default();
-        let headers: Vec<String> = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
+        let headers: Vec<String> = lines
+            .map_while(Result::ok)
+            .take_while(|line| !line.is_empty())
+            .collect();
         let header = |name: &str| {
             headers.iter().find_map(|line| {
                 let (key, value) = line.split_once(':')?;
-                key.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
+                key.eq_ignore_ascii_case(name)
+                    .then(|| value.trim().to_owned())
             })
         };
         let mut words = request.split(' ');
         let (method, path) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
         // A proxy is asked with whole URLs (RFC 9112 §3.2.2).
-        let path =
-            path.strip_prefix("http://").map_or(path, |rest| rest.find('/').map_or("/", |at| &rest[at..])).to_owned();
+        let path = path
+            .strip_prefix("http://")
+            .map_or(path, |rest| rest.find('/').map_or("/", |at| &rest[at..]))
+            .to_owned();
         let first = {
             let mut log = log.lock().unwrap();
             let first = !log.contains(&path);
@@ -180,92 +209,171 @@ impl Index {
             && header("authorization").as_deref() != Some("Basic dXNlcjpzZWNyZXQ=")
         {
             let head = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"index\"\r\n";
-            return write!(stream, "{head}Content-Length: 0\r\nConnection: close\r\n\r\n");
+            return write!(
+                stream,
+                "{head}Content-Length: 0\r\nConnection: close\r\n\r\n"
+            );
         }
         match self.fault {
             Some(Fault::Silent) => std::thread::sleep(std::time::Duration::from_secs(3)),
             Some(Fault::Always(status)) => {
-                return respond(&mut stream, method, &format!("{status} No"), "text/plain", b"no");
+                return respond(
+                    &mut stream,
+                    method,
+                    &format!("{status} No"),
+                    "text/plain",
+                    b"no",
+                );
             }
             Some(Fault::Files(status)) if path.starts_with("/files/") => {
-                return respond(&mut stream, method, &format!("{status} No"), "text/plain", b"no");
+                return respond(
+                    &mut stream,
+                    method,
+                    &format!("{status} No"),
+                    "text/plain",
+                    b"no",
+                );
             }
             _ => {}
         }
-        if let Some(project) = path.strip_prefix("/simple/").map(|name| name.trim_end_matches('/')) {
+        if let Some(project) = path
+            .strip_prefix("/simple/")
+            .map(|name| name.trim_end_matches('/'))
+        {
             if let Some(answer) = self.bad_page(&mut stream) {
                 return answer;
             }
             return match self.page(project) {
-                Some((kind, page)) if self.fault == Some(Fault::HalfPages) => {
-                    respond(&mut stream, method, "200 OK", kind, &page.as_bytes()[..page.len() / 2])
-                }
+                Some((kind, page)) if self.fault == Some(Fault::HalfPages) => respond(
+                    &mut stream,
+                    method,
+                    "200 OK",
+                    kind,
+                    &page.as_bytes()[..page.len() / 2],
+                ),
                 Some((kind, page)) => respond(&mut stream, method, "200 OK", kind, page.as_bytes()),
-                None => respond(&mut stream, method, "404 Not Found", "text/plain", b"no such project"),
+                None => respond(
+                    &mut stream,
+                    method,
+                    "404 Not Found",
+                    "text/plain",
+                    b"no such project",
+                ),
             };
         }
-        let Some(file) = path.strip_prefix("/files/").and_then(|name| self.files.iter().find(|file| file.name == name))
+        let Some(file) = path
+            .strip_prefix("/files/")
+            .and_then(|name| self.files.iter().find(|file| file.name == name))
         else {
-            return respond(&mut stream, method, "404 Not Found", "text/plain", b"no such file");
+            return respond(
+                &mut stream,
+                method,
+                "404 Not Found",
+                "text/plain",
+                b"no such file",
+            );
         };
         let start = header("range").and_then(|range| {
             let (start, end) = range.strip_prefix("bytes=")?.split_once('-')?;
-            end.is_empty().then(|| start.parse::<usize>().ok()).flatten()
+            end.is_empty()
+                .then(|| start.parse::<usize>().ok())
+                .flatten()
         });
         match (self.fault, start) {
-            (Some(Fault::BusyOnce), _) if first => {
-                respond(&mut stream, method, "503 Service Unavailable", "text/plain", b"come back later")
-            }
+            (Some(Fault::BusyOnce), _) if first => respond(
+                &mut stream,
+                method,
+                "503 Service Unavailable",
+                "text/plain",
+                b"come back later",
+            ),
             (Some(Fault::EndlessFiles), _) => {
                 write!(stream, "HTTP/1.1 200 OK\r\n\r\n")?;
                 endless(&mut stream, &[0; 1 << 16], 0)
             }
             (Some(Fault::SlowFiles), _) => {
-                write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", file.bytes.len())?;
+                write!(
+                    stream,
+                    "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n",
+                    file.bytes.len()
+                )?;
                 endless(&mut stream, b"x", 100)
             }
             (Some(Fault::Truncated), _) => {
-                write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", file.bytes.len())?;
+                write!(
+                    stream,
+                    "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n",
+                    file.bytes.len()
+                )?;
                 stream.write_all(&file.bytes[..file.bytes.len() / 2])
             }
             (Some(Fault::BreaksOffOnce), None) if first => {
                 let (length, half) = (file.bytes.len(), &file.bytes[..file.bytes.len() / 2]);
-                write!(stream, "HTTP/1.1 200 OK\r\nAccept-Ranges: bytes\r\nContent-Length: {length}\r\n\r\n")?;
+                write!(
+                    stream,
+                    "HTTP/1.1 200 OK\r\nAccept-Ranges: bytes\r\nContent-Length: {length}\r\n\r\n"
+                )?;
                 stream.write_all(half)
             }
             (Some(Fault::BreaksOffOnce), Some(start)) if start < file.bytes.len() => {
                 let (rest, length) = (&file.bytes[start..], file.bytes.len());
                 let range = format!("bytes {start}-{}/{length}", length - 1);
-                write!(stream, "HTTP/1.1 206 Partial Content\r\nContent-Range: {range}\r\n")?;
-                write!(stream, "Content-Length: {}\r\nConnection: close\r\n\r\n", rest.len())?;
+                write!(
+                    stream,
+                    "HTTP/1.1 206 Partial Content\r\nContent-Range: {range}\r\n"
+                )?;
+                write!(
+                    stream,
+                    "Content-Length: {}\r\nConnection: close\r\n\r\n",
+                    rest.len()
+                )?;
                 stream.write_all(rest)
             }
-            _ => respond(&mut stream, method, "200 OK", "application/octet-stream", &file.bytes),
+            _ => respond(
+                &mut stream,
+                method,
+                "200 OK",
+                "application/octet-stream",
+                &file.bytes,
+            ),
         }
     }
 
     /// Answers a request for a page with one that hurts, if it is to be so.
     fn bad_page(&self, stream: &mut TcpStream) -> Option<std::io::Result<()>> {
         let head = |stream: &mut TcpStream, more: &str| {
-            write!(stream, "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n{more}\r\n")
+            write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n{more}\r\n"
+            )
         };
         let line = b"<a href=\"/files/none-1.0-py3-none-any.whl\">none-1.0-py3-none-any.whl</a>\n";
         Some(match self.fault? {
-            Fault::EndlessPages => head(stream, "").and_then(|()| endless(stream, &line.repeat(1000), 0)),
+            Fault::EndlessPages => {
+                head(stream, "").and_then(|()| endless(stream, &line.repeat(1000), 0))
+            }
             Fault::BombPages => {
                 let bomb = bomb(line);
-                let more = format!("Content-Encoding: gzip\r\nContent-Length: {}\r\n", bomb.len());
+                let more = format!(
+                    "Content-Encoding: gzip\r\nContent-Length: {}\r\n",
+                    bomb.len()
+                );
                 head(stream, &more).and_then(|()| stream.write_all(&bomb))
             }
             Fault::SlowPages => head(stream, "").and_then(|()| endless(stream, b"<", 100)),
-            Fault::SlowHeads => write!(stream, "HTTP/1.1 200 OK\r\nX-Slow: ").and_then(|()| endless(stream, b"x", 100)),
+            Fault::SlowHeads => write!(stream, "HTTP/1.1 200 OK\r\nX-Slow: ")
+                .and_then(|()| endless(stream, b"x", 100)),
             _ => return None,
         })
     }
 
     /// A project's page: its content type and its text.
     fn page(&self, project: &str) -> Option<(&'static str, String)> {
-        let files: Vec<&File> = self.files.iter().filter(|file| file.project == project).collect();
+        let files: Vec<&File> = self
+            .files
+            .iter()
+            .filter(|file| file.project == project)
+            .collect();
         if files.is_empty() {
             return None;
         }
@@ -287,7 +395,8 @@ impl Index {
     }
 }
 
-/// Sends the same bytes again and again, with a pause of some milliseconds between, until the client has gone.
+/// Sends the same bytes again and again, with a pause of some milliseconds between, until the
+/// client has gone.
 fn endless(stream: &mut TcpStream, bytes: &[u8], pause: u64) -> std::io::Result<()> {
     loop {
         stream.write_all(bytes)?;
@@ -311,16 +420,26 @@ fn bomb(line: &[u8]) -> Vec<u8> {
 fn html(files: &[&File]) -> String {
     let mut text = "<!DOCTYPE html><html><body>\n".to_owned();
     for file in files {
-        let yanked = file.yanked.as_ref().map(|why| format!(" data-yanked=\"{why}\"")).unwrap_or_default();
+        let yanked = file
+            .yanked
+            .as_ref()
+            .map(|why| format!(" data-yanked=\"{why}\""))
+            .unwrap_or_default();
         let python = file
             .requires_python
             .as_ref()
             .map(|specifier| {
-                format!(" data-requires-python=\"{}\"", specifier.replace('>', "&gt;").replace('<', "&lt;"))
+                format!(
+                    " data-requires-python=\"{}\"",
+                    specifier.replace('>', "&gt;").replace('<', "&lt;")
+                )
             })
             .unwrap_or_default();
         let (name, sha256) = (&file.name, &file.sha256);
-        _ = writeln!(text, "<a href=\"/files/{name}#sha256={sha256}\"{yanked}{python}>{name}</a><br>");
+        _ = writeln!(
+            text,
+            "<a href=\"/files/{name}#sha256={sha256}\"{yanked}{python}>{name}</a><br>"
+        );
     }
     text + "</body></html>\n"
 }
@@ -338,10 +457,17 @@ fn json(project: &str, files: &[&File]) -> String {
             })
         })
         .collect();
-    serde_json::json!({ "meta": { "api-version": "1.0" }, "name": project, "files": files }).to_string()
+    serde_json::json!({ "meta": { "api-version": "1.0" }, "name": project, "files": files })
+        .to_string()
 }
 
-fn respond(stream: &mut TcpStream, method: &str, status: &str, kind: &str, body: &[u8]) -> std::io::Result<()> {
+fn respond(
+    stream: &mut TcpStream,
+    method: &str,
+    status: &str,
+    kind: &str,
+    body: &[u8],
+) -> std::io::Result<()> {
     let length = body.len();
     write!(
         stream,
@@ -398,11 +524,34 @@ fn pip_installs_from_it() {
             .serve();
         let target = tempfile::tempdir().unwrap();
         let mut pip = std::process::Command::new(&super::tools::python().path);
-        pip.args(["-m", "pip", "install", "--quiet", "--isolated", "--no-cache-dir", "--disable-pip-version-check"])
-            .args(["--root-user-action=ignore", "--index-url", &server.url(), "some-thing", "--target"])
-            .arg(target.path());
+        pip.args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--isolated",
+            "--no-cache-dir",
+            "--disable-pip-version-check",
+        ])
+        .args([
+            "--root-user-action=ignore",
+            "--index-url",
+            &server.url(),
+            "some-thing",
+            "--target",
+        ])
+        .arg(target.path());
         super::tools::output(&mut pip);
-        assert!(target.path().join("some_thing-1.0.dist-info").is_dir(), "{api:?}");
-        assert_eq!(server.requests(), ["/simple/some-thing/", "/files/some_thing-1.0-py3-none-any.whl"]);
+        assert!(
+            target.path().join("some_thing-1.0.dist-info").is_dir(),
+            "{api:?}"
+        );
+        assert_eq!(
+            server.requests(),
+            [
+                "/simple/some-thing/",
+                "/files/some_thing-1.0-py3-none-any.whl"
+            ]
+        );
     }
 }

@@ -6,17 +6,28 @@ use std::process::{Command, Stdio};
 
 pub(crate) use super::need::{left_out, module, python, root, skip, tool};
 
-/// PATH with the real interpreter first: a shim that looks for its versions below HOME would not find them.
+/// PATH with the real interpreter first: a shim that looks for its versions below HOME would not
+/// find them.
 pub(crate) fn path() -> OsString {
     let mut directories = vec![python().path.parent().unwrap().to_owned()];
-    directories.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
+    directories.extend(std::env::split_paths(
+        &std::env::var_os("PATH").unwrap_or_default(),
+    ));
     std::env::join_paths(directories).unwrap()
 }
 
 /// Runs a foreign tool and returns what it prints.
 pub(crate) fn output(command: &mut Command) -> Vec<u8> {
-    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(output.status.success(), "{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
     output.stdout
 }
 
@@ -31,7 +42,13 @@ pub(crate) fn shared_object(source: &str, options: &[&str]) -> Option<Vec<u8>> {
     let directory = tempfile::tempdir().unwrap();
     let (code, object) = (directory.path().join("m.c"), directory.path().join("m.so"));
     std::fs::write(&code, source).unwrap();
-    output(Command::new(cc).args(["-shared", "-fPIC", "-O1", "-o"]).arg(&object).arg(&code).args(options));
+    output(
+        Command::new(cc)
+            .args(["-shared", "-fPIC", "-O1", "-o"])
+            .arg(&object)
+            .arg(&code)
+            .args(options),
+    );
     Some(std::fs::read(object).unwrap())
 }
 
@@ -47,17 +64,25 @@ impl Setuptools {
     /// The interpreter, without what the environment would add to it.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.path);
-        command.env_remove("PYTHONPATH").env("SETUPTOOLS_USE_DISTUTILS", "local").env("PYTHONWARNINGS", "ignore");
+        command
+            .env_remove("PYTHONPATH")
+            .env("SETUPTOOLS_USE_DISTUTILS", "local")
+            .env("PYTHONWARNINGS", "ignore");
         command
     }
 
     /// Whether there is what compiles extension modules, or says that the test is skipped.
     pub(crate) fn compiles(&self) -> bool {
-        let header = "import os, sysconfig; print(os.path.join(sysconfig.get_path('include'), 'Python.h'))";
+        let header =
+            "import os, sysconfig; print(os.path.join(sysconfig.get_path('include'), 'Python.h'))";
         let header = text(self.command().args(["-c", header]));
         let found = PathBuf::from(header.trim()).is_file() && tool("cc").is_some();
         if !found {
-            skip(&format!("there is no `{}`: {}", header.trim(), super::need::package("Python.h")));
+            skip(&format!(
+                "there is no `{}`: {}",
+                header.trim(),
+                super::need::package("Python.h")
+            ));
         }
         found
     }
@@ -66,6 +91,11 @@ impl Setuptools {
 /// Finds the Python of the tests with setuptools and pip, or says that the test is skipped.
 pub(crate) fn setuptools() -> Option<Setuptools> {
     let python = python();
-    let has_both = ["setuptools", "pip"].iter().all(|name| module(&python.path, name));
-    has_both.then(|| Setuptools { path: python.path.clone(), minor: python.minor.clone() })
+    let has_both = ["setuptools", "pip"]
+        .iter()
+        .all(|name| module(&python.path, name));
+    has_both.then(|| Setuptools {
+        path: python.path.clone(),
+        minor: python.minor.clone(),
+    })
 }

@@ -1,7 +1,7 @@
 //! Wheels and sdists as good and as bad as a test needs them.
 //!
-//! The ZIP writer is ours: a library would refuse to write what hostile archives hold. Format: PKWARE APPNOTE 6.3.10,
-//! §4.3.7 (local header), §4.3.12 (central directory), §4.3.16 (end record).
+//! The ZIP writer is ours: a library would refuse to write what hostile archives hold. Format:
+//! PKWARE APPNOTE 6.3.10, §4.3.7 (local header), §4.3.12 (central directory), §4.3.16 (end record).
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -27,7 +27,14 @@ pub(crate) struct Member {
 
 impl Member {
     pub(crate) fn new(name: &str, content: impl Into<Vec<u8>>) -> Self {
-        Self { name: name.into(), content: content.into(), mode: 0o100_644, crc: None, size: None, flags: 0 }
+        Self {
+            name: name.into(),
+            content: content.into(),
+            mode: 0o100_644,
+            crc: None,
+            size: None,
+            flags: 0,
+        }
     }
 }
 
@@ -109,7 +116,9 @@ impl Wheel {
             name: name.into(),
             version: version.into(),
             tag: "py3-none-any".into(),
-            metadata: format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nSummary: The {name}\n"),
+            metadata: format!(
+                "Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nSummary: The {name}\n"
+            ),
             entry_points: String::new(),
             members: Vec::new(),
             purelib: true,
@@ -120,7 +129,10 @@ impl Wheel {
     /// A wheel with a package of one module that can be imported.
     pub(crate) fn simple(name: &str, version: &str) -> Self {
         let module = name.replace('-', "_");
-        Self::new(name, version).file(&format!("{module}/__init__.py"), format!("VERSION = {version:?}\n"))
+        Self::new(name, version).file(
+            &format!("{module}/__init__.py"),
+            format!("VERSION = {version:?}\n"),
+        )
     }
 
     pub(crate) fn file(self, path: &str, content: impl AsRef<[u8]>) -> Self {
@@ -200,13 +212,22 @@ impl Wheel {
         let info = format!("{}.dist-info", self.stem());
         let mut members = self.members.clone();
         let pure = self.purelib;
-        members.push(Member::new(&format!("{info}/METADATA"), self.metadata.as_bytes()));
+        members.push(Member::new(
+            &format!("{info}/METADATA"),
+            self.metadata.as_bytes(),
+        ));
         members.push(Member::new(
             &format!("{info}/WHEEL"),
-            format!("Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: {pure}\nTag: {}\n", self.tag),
+            format!(
+                "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: {pure}\nTag: {}\n",
+                self.tag
+            ),
         ));
         if !self.entry_points.is_empty() {
-            members.push(Member::new(&format!("{info}/entry_points.txt"), self.entry_points.as_bytes()));
+            members.push(Member::new(
+                &format!("{info}/entry_points.txt"),
+                self.entry_points.as_bytes(),
+            ));
         }
         if let Some(record) = self.record_text(&members, &info) {
             members.push(Member::new(&format!("{info}/RECORD"), record));
@@ -232,7 +253,12 @@ impl Wheel {
             let left_out = matches!(&self.record, Record::Without(path) if *path == member.name);
             if !left_out && !member.name.ends_with('/') {
                 let sum = base64_url(&Sha256::digest(&member.content));
-                _ = writeln!(text, "{},sha256={sum},{}", quoted(&member.name), member.content.len());
+                _ = writeln!(
+                    text,
+                    "{},sha256={sum},{}",
+                    quoted(&member.name),
+                    member.content.len()
+                );
             }
         }
         _ = writeln!(text, "{info}/RECORD,,");
@@ -252,7 +278,11 @@ impl Wheel {
 
 /// A field of RECORD, which is CSV.
 fn quoted(field: &str) -> String {
-    if field.contains([',', '"', '\n']) { format!("\"{}\"", field.replace('"', "\"\"")) } else { field.to_owned() }
+    if field.contains([',', '"', '\n']) {
+        format!("\"{}\"", field.replace('"', "\"\""))
+    } else {
+        field.to_owned()
+    }
 }
 
 /// Base64 with the URL's alphabet and no padding (RFC 4648 §5), as RECORD has it.
@@ -260,7 +290,11 @@ fn base64_url(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut text = String::new();
     for chunk in bytes.chunks(3) {
-        let bits = chunk.iter().chain(&[0, 0]).take(3).fold(0usize, |bits, byte| bits << 8 | usize::from(*byte));
+        let bits = chunk
+            .iter()
+            .chain(&[0, 0])
+            .take(3)
+            .fold(0usize, |bits, byte| bits << 8 | usize::from(*byte));
         for index in 0..=chunk.len() {
             text.push(char::from(ALPHABET[bits >> (18 - 6 * index) & 63]));
         }
@@ -274,29 +308,46 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 }
 
 /// An sdist with fixtures/hello's build backend: it is built with nothing but the standard library.
-pub(crate) fn sdist(directory: &Path, name: &str, version: &str, files: &[(&str, &str)]) -> PathBuf {
+pub(crate) fn sdist(
+    directory: &Path,
+    name: &str,
+    version: &str,
+    files: &[(&str, &str)],
+) -> PathBuf {
     let backend = std::fs::read_to_string(super::fixture("hello").join("backend.py")).unwrap();
     let project = format!(
         "[build-system]\nrequires = []\nbuild-backend = \"backend\"\nbackend-path = [\".\"]\n\n[project]\n\
          name = \"{name}\"\nversion = \"{version}\"\ndescription = \"The {name}\"\n"
     );
-    let fixed = [("pyproject.toml", project.as_str()), ("backend.py", &backend)];
+    let fixed = [
+        ("pyproject.toml", project.as_str()),
+        ("backend.py", &backend),
+    ];
     sdist_of(directory, name, version, &[&fixed, files].concat())
 }
 
 /// An sdist of these files and PKG-INFO.
-pub(crate) fn sdist_of(directory: &Path, name: &str, version: &str, files: &[(&str, &str)]) -> PathBuf {
+pub(crate) fn sdist_of(
+    directory: &Path,
+    name: &str,
+    version: &str,
+    files: &[(&str, &str)],
+) -> PathBuf {
     std::fs::create_dir_all(directory).unwrap();
     let stem = format!("{name}-{version}");
     let path = directory.join(format!("{stem}.tar.gz"));
     let information = format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n");
-    let mut archive =
-        tar::Builder::new(GzEncoder::new(std::fs::File::create(&path).unwrap(), flate2::Compression::default()));
+    let mut archive = tar::Builder::new(GzEncoder::new(
+        std::fs::File::create(&path).unwrap(),
+        flate2::Compression::default(),
+    ));
     for (file, content) in [("PKG-INFO", information.as_str())].iter().chain(files) {
         let mut header = tar::Header::new_gnu();
         header.set_size(content.len() as u64);
         header.set_mode(0o644);
-        archive.append_data(&mut header, format!("{stem}/{file}"), content.as_bytes()).unwrap();
+        archive
+            .append_data(&mut header, format!("{stem}/{file}"), content.as_bytes())
+            .unwrap();
     }
     archive.into_inner().unwrap().finish().unwrap();
     path
@@ -306,14 +357,19 @@ pub(crate) fn sdist_of(directory: &Path, name: &str, version: &str, files: &[(&s
 fn python_reads_what_is_written() {
     // Python's zipfile checks names, sizes and sums of every member.
     let directory = tempfile::tempdir().unwrap();
-    let wheel = Wheel::simple("some-thing", "1.0").console_script("x", "some_thing:main").write(directory.path());
-    let script = "import sys, zipfile; z = zipfile.ZipFile(sys.argv[1]); print(z.testzip(), *z.namelist())";
+    let wheel = Wheel::simple("some-thing", "1.0")
+        .console_script("x", "some_thing:main")
+        .write(directory.path());
+    let script =
+        "import sys, zipfile; z = zipfile.ZipFile(sys.argv[1]); print(z.testzip(), *z.namelist())";
     let mut command = std::process::Command::new(&super::tools::python().path);
     let text = super::tools::text(command.args(["-c", script]).arg(wheel));
     let info = "some_thing-1.0.dist-info";
     assert_eq!(
         text,
-        format!("None some_thing/__init__.py {info}/METADATA {info}/WHEEL {info}/entry_points.txt {info}/RECORD\n")
+        format!(
+            "None some_thing/__init__.py {info}/METADATA {info}/WHEEL {info}/entry_points.txt {info}/RECORD\n"
+        )
     );
     assert_eq!(base64_url(b"\xff\xfe\xfd\xfc"), "__79_A");
 }

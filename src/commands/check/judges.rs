@@ -19,7 +19,12 @@ use super::Finding;
 /// A judge can't be run, or the files can't be written for it.
 pub(super) fn ask(app: &App, package: &Package) -> Result<Vec<Finding>> {
     let files = Files::write(&render::texts(package)?)?;
-    let findings = [units(app, &files)?, logs(app, &files)?, crontab(app, &files)?, scriptlets(&files)?];
+    let findings = [
+        units(app, &files)?,
+        logs(app, &files)?,
+        crontab(app, &files)?,
+        scriptlets(&files)?,
+    ];
     Ok(findings.into_iter().flatten().collect())
 }
 
@@ -36,7 +41,8 @@ impl Files {
         for (name, text) in texts {
             let path = directory.path().join(name.trim_start_matches('/'));
             crate::fs::write_atomically(&path, |out| {
-                std::io::Write::write_all(out, text.as_bytes()).context(|| format!("cannot write `{name}`"))
+                std::io::Write::write_all(out, text.as_bytes())
+                    .context(|| format!("cannot write `{name}`"))
             })?;
             paths.push(path);
         }
@@ -46,13 +52,19 @@ impl Files {
     /// Those below a directory of the host's.
     fn below(&self, directory: &str) -> Vec<&Path> {
         let directory = self.directory.path().join(directory);
-        self.paths.iter().map(PathBuf::as_path).filter(|path| path.starts_with(&directory)).collect()
+        self.paths
+            .iter()
+            .map(PathBuf::as_path)
+            .filter(|path| path.starts_with(&directory))
+            .collect()
     }
 
     /// What a judge prints of them, by their names on a host.
     fn lines(&self, output: &Output) -> Vec<String> {
         let root = self.directory.path().display().to_string();
-        let text = [&output.stdout[..], &output.stderr[..]].map(String::from_utf8_lossy).concat();
+        let text = [&output.stdout[..], &output.stderr[..]]
+            .map(String::from_utf8_lossy)
+            .concat();
         text.lines().map(|line| line.replace(&root, "")).collect()
     }
 }
@@ -63,13 +75,20 @@ fn judged(judge: &'static str, count: usize, lines: Vec<String>) -> Finding {
         let files = if count == 1 { "file" } else { "files" };
         return Finding::passed(judge, format!("{count} {files}, nothing to say"));
     }
-    let error = lines.into_iter().fold(Error::new(format!("`{judge}` finds fault with what is made")), Error::note);
-    let hint = "`pkgapp render` shows the files; they are made from the tables of the configuration";
+    let error = lines.into_iter().fold(
+        Error::new(format!("`{judge}` finds fault with what is made")),
+        Error::note,
+    );
+    let hint =
+        "`pkgapp render` shows the files; they are made from the tables of the configuration";
     Finding::failed(judge, vec![error.hint(hint)])
 }
 
 fn missing(judge: &'static str) -> Finding {
-    Finding::skipped(judge, format!("`{judge}` is not on this machine: not asked"))
+    Finding::skipped(
+        judge,
+        format!("`{judge}` is not on this machine: not asked"),
+    )
 }
 
 /// systemd-analyze(1) reads the units beside those of this machine.
@@ -82,66 +101,126 @@ fn units(app: &App, files: &Files) -> Result<Option<Finding>> {
     let Ok(program) = which::which("systemd-analyze") else {
         return Ok(Some(missing(JUDGE)));
     };
-    let path = format!("{}:", files.directory.path().join("usr/lib/systemd/system").display());
+    let path = format!(
+        "{}:",
+        files
+            .directory
+            .path()
+            .join("usr/lib/systemd/system")
+            .display()
+    );
     let names = units.iter().filter_map(|unit| unit.file_name());
     let mut verify = Command::new(program);
-    let output = process::output(verify.args(["verify", "--man=no"]).args(names).env("SYSTEMD_UNIT_PATH", path))?;
+    let output = process::output(
+        verify
+            .args(["verify", "--man=no"])
+            .args(names)
+            .env("SYSTEMD_UNIT_PATH", path),
+    )?;
     let ours = format!("{}-", app.name);
     let target = format!("{}.target", app.name);
     // It speaks of every unit of this machine too, and the release is not installed on it.
     let about_ours = |line: &String| line.contains(&ours) || line.contains(&target);
-    let lines = files.lines(&output).into_iter().filter(about_ours).filter(|line| !line.contains("is not executable"));
+    let lines = files
+        .lines(&output)
+        .into_iter()
+        .filter(about_ours)
+        .filter(|line| !line.contains("is not executable"));
     Ok(Some(judged(JUDGE, units.len(), lines.collect())))
 }
 
 /// logrotate(8) in its debug mode, which changes nothing.
 fn logs(app: &App, files: &Files) -> Result<Option<Finding>> {
     const JUDGE: &str = "logrotate --debug";
-    let Some(file) = files.below("etc/logrotate.d").pop() else { return Ok(None) };
-    let Ok(program) = which::which("logrotate").or_else(|_| which::which("/usr/sbin/logrotate")) else {
+    let Some(file) = files.below("etc/logrotate.d").pop() else {
+        return Ok(None);
+    };
+    let Ok(program) = which::which("logrotate").or_else(|_| which::which("/usr/sbin/logrotate"))
+    else {
         return Ok(Some(missing(JUDGE)));
     };
     let state = files.directory.path().join("logrotate.state");
-    let output = process::output(Command::new(program).arg("--debug").arg("--state").arg(state).arg(file))?;
+    let output = process::output(
+        Command::new(program)
+            .arg("--debug")
+            .arg("--state")
+            .arg(state)
+            .arg(file),
+    )?;
     // The users are made on the host.
-    let unknown_user = |line: &String| line.contains("unknown user") || line.contains("found error in /var/log");
-    let lines = files.lines(&output).into_iter().filter(|line| line.starts_with("error:"));
-    let lines: Vec<String> = lines.filter(|line| !unknown_user(line) && !line.contains(app.name.as_str())).collect();
+    let unknown_user =
+        |line: &String| line.contains("unknown user") || line.contains("found error in /var/log");
+    let lines = files
+        .lines(&output)
+        .into_iter()
+        .filter(|line| line.starts_with("error:"));
+    let lines: Vec<String> = lines
+        .filter(|line| !unknown_user(line) && !line.contains(app.name.as_str()))
+        .collect();
     Ok(Some(judged(JUDGE, 1, lines)))
 }
 
 /// crontab(1) with `-T`, which cronie and newer versions of Debian's cron have.
 fn crontab(app: &App, files: &Files) -> Result<Option<Finding>> {
     const JUDGE: &str = "crontab -T";
-    let Some(file) = files.below("etc/cron.d").pop() else { return Ok(None) };
+    let Some(file) = files.below("etc/cron.d").pop() else {
+        return Ok(None);
+    };
     let missing = || Ok(Some(missing(JUDGE)));
-    let Ok(program) = which::which("crontab") else { return missing() };
+    let Ok(program) = which::which("crontab") else {
+        return missing();
+    };
     // A user's crontab has no field for the user.
     let text = crate::fs::read_to_string(file)?;
-    let jobs = app.crons.iter().filter_map(|cron| cron.user.as_ref().map(ToString::to_string));
+    let jobs = app
+        .crons
+        .iter()
+        .filter_map(|cron| cron.user.as_ref().map(ToString::to_string));
     let users: Vec<String> = jobs.chain([app.name.to_string()]).collect();
-    let without =
-        |line: &str| users.iter().fold(line.to_owned(), |line, user| line.replacen(&format!(" {user} cd "), " cd ", 1));
+    let without = |line: &str| {
+        users.iter().fold(line.to_owned(), |line, user| {
+            line.replacen(&format!(" {user} cd "), " cd ", 1)
+        })
+    };
     let table = files.directory.path().join("crontab");
     crate::fs::write_atomically(&table, |out| {
         let text: String = text.lines().map(|line| without(line) + "\n").collect();
-        std::io::Write::write_all(out, text.as_bytes()).context(|| "cannot write a temporary crontab")
+        std::io::Write::write_all(out, text.as_bytes())
+            .context(|| "cannot write a temporary crontab")
     })?;
     let output = process::output(Command::new(program).arg("-T").arg(&table))?;
     let lines = files.lines(&output);
-    if lines.iter().any(|line| line.contains("invalid option") || line.contains("usage")) {
+    if lines
+        .iter()
+        .any(|line| line.contains("invalid option") || line.contains("usage"))
+    {
         return missing();
     }
-    Ok(Some(judged(JUDGE, 1, if output.status.success() { Vec::new() } else { lines })))
+    Ok(Some(judged(
+        JUDGE,
+        1,
+        if output.status.success() {
+            Vec::new()
+        } else {
+            lines
+        },
+    )))
 }
 
 /// sh(1) with `-n` reads every scriptlet.
 fn scriptlets(files: &Files) -> Result<Option<Finding>> {
     let is_script = |path: &&Path| {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
         ["pre", "post"].iter().any(|start| name.starts_with(start)) || name.starts_with("trans")
     };
-    let scripts: Vec<&Path> = [files.below("deb"), files.below("rpm")].concat().into_iter().filter(is_script).collect();
+    let scripts: Vec<&Path> = [files.below("deb"), files.below("rpm")]
+        .concat()
+        .into_iter()
+        .filter(is_script)
+        .collect();
     if scripts.is_empty() {
         return Ok(None);
     }

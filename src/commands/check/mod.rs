@@ -1,4 +1,5 @@
-//! `pkgapp check`: everything that can be wrong before a host is touched, found without writing an artifact.
+//! `pkgapp check`: everything that can be wrong before a host is touched, found without writing an
+//! artifact.
 
 mod judges;
 
@@ -36,20 +37,33 @@ enum State {
 
 impl Finding {
     fn passed(check: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { check: check.into(), result: State::Passed(what.into()) }
+        Self {
+            check: check.into(),
+            result: State::Passed(what.into()),
+        }
     }
 
     fn skipped(check: impl Into<String>, why: impl Into<String>) -> Self {
-        Self { check: check.into(), result: State::Skipped(why.into()) }
+        Self {
+            check: check.into(),
+            result: State::Skipped(why.into()),
+        }
     }
 
     fn failed(check: impl Into<String>, errors: Vec<Error>) -> Self {
-        Self { check: check.into(), result: State::Failed(errors) }
+        Self {
+            check: check.into(),
+            result: State::Failed(errors),
+        }
     }
 
     /// Nothing found is well.
     fn of(check: impl Into<String>, errors: Vec<Error>, well: impl Into<String>) -> Self {
-        if errors.is_empty() { Self::passed(check, well) } else { Self::failed(check, errors) }
+        if errors.is_empty() {
+            Self::passed(check, well)
+        } else {
+            Self::failed(check, errors)
+        }
     }
 
     fn json(&self) -> Value {
@@ -69,14 +83,28 @@ pub(super) fn check(args: &CheckArgs, global: &Global, report: &Report) -> Resul
         return targets::check(args, global, report);
     }
     let app = load_aimed(&targets::only(args)?, global)?;
-    let deploy = args.name.as_deref().map(|name| fleet::deploy_named(&app, name)).transpose()?;
+    let deploy = args
+        .name
+        .as_deref()
+        .map(|name| fleet::deploy_named(&app, name))
+        .transpose()?;
     let cache = open_cache(global, report)?;
-    let options = Options { cache: &cache, offline: global.offline, rerun: false };
+    let options = Options {
+        cache: &cache,
+        offline: global.offline,
+        rerun: false,
+    };
 
-    let mut findings = vec![Finding::passed("configuration", app.file.display().to_string())];
+    let mut findings = vec![Finding::passed(
+        "configuration",
+        app.file.display().to_string(),
+    )];
     let package = match assembly::assemble(&app, &options, report) {
         Ok(package) => {
-            findings.push(Finding::passed("release", format!("{} {}", app.name, package.meta.version)));
+            findings.push(Finding::passed(
+                "release",
+                format!("{} {}", app.name, package.meta.version),
+            ));
             findings.extend(judges::ask(&app, &package)?);
             Some(package)
         }
@@ -86,7 +114,12 @@ pub(super) fn check(args: &CheckArgs, global: &Global, report: &Report) -> Resul
         }
     };
     if let Some(directory) = &args.env {
-        findings.push(environment(&app, &working_directory()?.join(directory), &cache, global));
+        findings.push(environment(
+            &app,
+            &working_directory()?.join(directory),
+            &cache,
+            global,
+        ));
     }
     if let Some(deploy) = deploy {
         findings.extend(source(&app, deploy, package.as_ref()));
@@ -115,16 +148,30 @@ fn tell(findings: Vec<Finding>, report: &Report) -> Result<()> {
 
 /// The pins and a virtual environment, each held against the other.
 fn environment(app: &App, root: &std::path::Path, cache: &Cache, global: &Global) -> Finding {
-    let options = Options { cache, offline: global.offline, rerun: false };
+    let options = Options {
+        cache,
+        offline: global.offline,
+        rerun: false,
+    };
     let compared = Venv::open(root).and_then(|venv| {
         let lock = assembly::pins(app, &options, &Report::silent())?;
-        let project: Option<PackageName> = app.source.as_ref().and_then(|_| app.name.as_str().parse().ok());
+        let project: Option<PackageName> = app
+            .source
+            .as_ref()
+            .and_then(|_| app.name.as_str().parse().ok());
         let ours: Vec<PackageName> = project.into_iter().collect();
         let what = format!("{} distributions, as pinned", venv.installed.len());
-        let edited =
-            |(name, directory): (_, &std::path::Path)| format!("; `{name}` from `{}` to be edited", shown(directory));
-        let what = venv.editables().map(edited).fold(what, |what, more| what + &more);
-        Ok((venv.differences(&lock, app.python.version.value, &ours), what))
+        let edited = |(name, directory): (_, &std::path::Path)| {
+            format!("; `{name}` from `{}` to be edited", shown(directory))
+        };
+        let what = venv
+            .editables()
+            .map(edited)
+            .fold(what, |what, more| what + &more);
+        Ok((
+            venv.differences(&lock, app.python.version.value, &ours),
+            what,
+        ))
     });
     match compared {
         Ok((errors, what)) => Finding::of("environment", errors, what),
@@ -132,19 +179,34 @@ fn environment(app: &App, root: &std::path::Path, cache: &Cache, global: &Global
     }
 }
 
-/// What goes to a protected place can be traced: all of it is in a commit, and that has the version's tag.
+/// What goes to a protected place can be traced: all of it is in a commit, and that has the
+/// version's tag.
 fn source(app: &App, deploy: &Deploy, package: Option<&Package>) -> Option<Finding> {
     let check = format!("deploy.{}", deploy.name);
     if !deploy.protected {
         return None;
     }
     let Some(package) = package else {
-        return Some(Finding::skipped(&*check, "without a release, its commit and tag are not looked at"));
+        return Some(Finding::skipped(
+            &*check,
+            "without a release, its commit and tag are not looked at",
+        ));
     };
-    let (version, commit) = (package.meta.version.to_string(), Commit::at(&app.root).map(|commit| commit.id));
+    let (version, commit) = (
+        package.meta.version.to_string(),
+        Commit::at(&app.root).map(|commit| commit.id),
+    );
     let errors = commit::untraced(&app.root, commit.as_deref(), &version).into_iter();
-    let errors = errors.map(|error| error.at(deploy.at.clone()).note(format!("`{}` is protected", deploy.name)));
-    Some(Finding::of(check, errors.collect(), format!("{version} is a tagged commit")))
+    let errors = errors.map(|error| {
+        error
+            .at(deploy.at.clone())
+            .note(format!("`{}` is protected", deploy.name))
+    });
+    Some(Finding::of(
+        check,
+        errors.collect(),
+        format!("{version} is a tagged commit"),
+    ))
 }
 
 /// Every host is logged in to, and sudo is asked for where the deployment uses it.
@@ -172,5 +234,8 @@ fn hosts(args: &CheckArgs, app: &App, deploy: &Deploy, report: &Report) -> Resul
 }
 
 fn named(host: &str, failure: &Failure) -> Error {
-    failure.error().clone().context(format!("`{host}` is not ready"))
+    failure
+        .error()
+        .clone()
+        .context(format!("`{host}` is not ready"))
 }

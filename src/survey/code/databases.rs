@@ -35,7 +35,14 @@ impl Database {
                 "pg8000",
                 "aiopg",
             ],
-            Self::Mysql => &["mysqlclient", "pymysql", "mysql-connector-python", "mariadb", "aiomysql", "asyncmy"],
+            Self::Mysql => &[
+                "mysqlclient",
+                "pymysql",
+                "mysql-connector-python",
+                "mariadb",
+                "aiomysql",
+                "asyncmy",
+            ],
             Self::Sqlite => &[],
         }
     }
@@ -69,7 +76,13 @@ const NAMES: [(&str, Database); 12] = [
 /// The databases that a module's lines name, comments left out.
 pub(super) fn named(text: &str) -> impl Iterator<Item = Database> + '_ {
     let is_named = |name: &str| {
-        text.contains(name) && text.lines().any(|line| line.contains(name) && !line.trim_start().starts_with('#'))
+        text.contains(name)
+            && text
+                .lines()
+                .any(|line| line.contains(name) && !line.trim_start().starts_with('#'))
     };
-    NAMES.iter().filter(move |(name, _)| is_named(name)).map(|(_, database)| *database)
+    NAMES
+        .iter()
+        .filter(move |(name, _)| is_named(name))
+        .map(|(_, database)| *database)
 }

@@ -1,7 +1,8 @@
 //! Python expressions that make a path, as far as they can be told without running anything.
 //!
-//! `os.path.join(os.path.dirname(__file__), "media")` and `BASE_DIR / "media"` name a place in the tree whatever the machine.
-//! What is not understood has no value, and neither has what is made of it.
+//! `os.path.join(os.path.dirname(__file__), "media")` and `BASE_DIR / "media"` name a place in the
+//! tree whatever the machine. What is not understood has no value, and neither has what is made of
+//! it.
 
 use std::collections::BTreeMap;
 
@@ -27,15 +28,24 @@ pub(super) struct Variable {
 
 impl Value {
     pub(super) fn plain(text: impl Into<String>) -> Self {
-        Self { text: text.into(), variable: None }
+        Self {
+            text: text.into(),
+            variable: None,
+        }
     }
 
     fn map(self, change: impl FnOnce(String) -> String) -> Self {
-        Self { text: change(self.text), variable: self.variable }
+        Self {
+            text: change(self.text),
+            variable: self.variable,
+        }
     }
 
     fn with(self, other: Self, make: impl FnOnce(&str, &str) -> String) -> Self {
-        Self { text: make(&self.text, &other.text), variable: self.variable.or(other.variable) }
+        Self {
+            text: make(&self.text, &other.text),
+            variable: self.variable.or(other.variable),
+        }
     }
 }
 
@@ -61,7 +71,14 @@ pub(super) type Argument = (Option<String>, Option<Value>);
 
 impl<'a> Reader<'a> {
     pub(super) fn new(text: &'a str, at: usize, file: &'a str, names: [&'a Names; 2]) -> Self {
-        Self { text, at, file, names, depth: 0, open: 0 }
+        Self {
+            text,
+            at,
+            file,
+            names,
+            depth: 0,
+            open: 0,
+        }
     }
 
     /// Reads an expression that ends with its line, or with what closes the bracket around it.
@@ -74,7 +91,10 @@ impl<'a> Reader<'a> {
         let value = self.alternatives();
         self.depth -= 1;
         self.space();
-        let is_over = self.rest().is_empty() || self.rest().starts_with([',', ')', ']', '}', '\n', ':', ';', '#', '=']);
+        let is_over = self.rest().is_empty()
+            || self
+                .rest()
+                .starts_with([',', ')', ']', '}', '\n', ':', ';', '#', '=']);
         if is_over {
             return value;
         }
@@ -114,10 +134,15 @@ impl<'a> Reader<'a> {
             return first.or(second);
         }
         if self.eat_word("if") {
-            // Which one it is depends on the machine; the settings of developers are not what is asked for.
+            // Which one it is depends on the machine; the settings of developers are not what is
+            // asked for.
             self.sum();
             self.space();
-            let other = if self.eat_word("else") { self.alternatives() } else { None };
+            let other = if self.eat_word("else") {
+                self.alternatives()
+            } else {
+                None
+            };
             return first.or(other);
         }
         first
@@ -132,14 +157,16 @@ impl<'a> Reader<'a> {
                 left = left.zip(right).map(|(left, right)| left.with(right, join));
             } else if self.eat("+") {
                 let right = self.operand();
-                left = left.zip(right).map(|(left, right)| left.with(right, |left, right| format!("{left}{right}")));
+                left = left
+                    .zip(right)
+                    .map(|(left, right)| left.with(right, |left, right| format!("{left}{right}")));
             } else if self.eat("-") {
                 // django-environ's `Path(__file__) - 2`.
                 self.space();
                 let levels = self.number();
-                left = left
-                    .zip(levels)
-                    .map(|(left, levels)| (0..levels).fold(left, |path, _| path.map(|path| parent(&path))));
+                left = left.zip(levels).map(|(left, levels)| {
+                    (0..levels).fold(left, |path, _| path.map(|path| parent(&path)))
+                });
             } else {
                 return left;
             }
@@ -160,7 +187,11 @@ impl<'a> Reader<'a> {
         let name = self.identifier()?;
         let value = match name.as_str() {
             "__file__" => Some(Value::plain(self.file)),
-            _ => self.names.iter().find_map(|names| names.get(&name)).cloned(),
+            _ => self
+                .names
+                .iter()
+                .find_map(|names| names.get(&name))
+                .cloned(),
         };
         self.postfix(value, name)
     }
@@ -175,7 +206,11 @@ impl<'a> Reader<'a> {
                     self.step();
                     let arguments = self.arguments();
                     // django-environ's `env.str("NAME", default=…)` is no `str(…)`.
-                    let function = if attribute == "str" { "env" } else { attribute.as_str() };
+                    let function = if attribute == "str" {
+                        "env"
+                    } else {
+                        attribute.as_str()
+                    };
                     value = method(value, function, arguments);
                 } else {
                     value = match (attribute.as_str(), value) {
@@ -183,7 +218,9 @@ impl<'a> Reader<'a> {
                         ("parents", value) => value,
                         ("pardir", _) => Some(Value::plain("..")),
                         ("sep", _) => Some(Value::plain("/")),
-                        (attribute, _) if is_constant(attribute) => self.names[1].get(attribute).cloned(),
+                        (attribute, _) if is_constant(attribute) => {
+                            self.names[1].get(attribute).cloned()
+                        }
                         _ => None,
                     };
                 }
@@ -194,7 +231,11 @@ impl<'a> Reader<'a> {
                 name.clear();
             } else if self.eat("[") {
                 self.open += 1;
-                let key = if name == "parents" { self.number().map(|number| number.to_string()) } else { None };
+                let key = if name == "parents" {
+                    self.number().map(|number| number.to_string())
+                } else {
+                    None
+                };
                 let key = key.or_else(|| self.expression().map(|value| value.text));
                 self.close();
                 value = match (key, value) {
@@ -218,7 +259,10 @@ impl<'a> Reader<'a> {
         loop {
             self.space();
             let rest = self.rest();
-            let letters = rest.bytes().take_while(|byte| b"rRfFbBuU".contains(byte)).count();
+            let letters = rest
+                .bytes()
+                .take_while(|byte| b"rRfFbBuU".contains(byte))
+                .count();
             if letters > 2 || !rest[letters..].starts_with(['"', '\'']) {
                 return all;
             }
@@ -227,7 +271,9 @@ impl<'a> Reader<'a> {
             let one = self.string(is_format);
             all = Some(match all {
                 None => one,
-                Some(before) => before.zip(one).map(|(a, b)| a.with(b, |a, b| format!("{a}{b}"))),
+                Some(before) => before
+                    .zip(one)
+                    .map(|(a, b)| a.with(b, |a, b| format!("{a}{b}"))),
             });
         }
     }
@@ -235,7 +281,11 @@ impl<'a> Reader<'a> {
     fn string(&mut self, is_format: bool) -> Option<Value> {
         let quote = &self.rest()[..1];
         let triple = quote.repeat(3);
-        let end = if self.rest().starts_with(&triple) { triple } else { quote.to_owned() };
+        let end = if self.rest().starts_with(&triple) {
+            triple
+        } else {
+            quote.to_owned()
+        };
         self.at += end.len();
         let begin = self.at;
         while !self.rest().is_empty() && !self.rest().starts_with(&end) {
@@ -253,9 +303,17 @@ impl<'a> Reader<'a> {
         let mut rest = content;
         while let Some((before, after)) = rest.split_once('{') {
             let (inside, after) = after.split_once('}')?;
-            let mut reader = Reader { text: inside, at: 0, depth: self.depth + 1, open: 1, ..*self };
+            let mut reader = Reader {
+                text: inside,
+                at: 0,
+                depth: self.depth + 1,
+                open: 1,
+                ..*self
+            };
             let piece = reader.expression()?;
-            made = made.map(|made| made + before).with(piece, |made, piece| format!("{made}{piece}"));
+            made = made
+                .map(|made| made + before)
+                .with(piece, |made, piece| format!("{made}{piece}"));
             rest = after;
         }
         Some(made.map(|made| made + rest))
@@ -276,7 +334,9 @@ impl<'a> Reader<'a> {
 
     fn identifier(&mut self) -> Option<String> {
         let rest = self.rest();
-        let end = rest.find(|c: char| c != '_' && !c.is_ascii_alphanumeric()).unwrap_or(rest.len());
+        let end = rest
+            .find(|c: char| c != '_' && !c.is_ascii_alphanumeric())
+            .unwrap_or(rest.len());
         let name = &rest[..end];
         if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
             return None;
@@ -287,8 +347,13 @@ impl<'a> Reader<'a> {
 
     fn number(&mut self) -> Option<usize> {
         let rest = self.rest();
-        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        let number = rest[..end].parse::<usize>().ok().filter(|number| *number <= 32);
+        let end = rest
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(rest.len());
+        let number = rest[..end]
+            .parse::<usize>()
+            .ok()
+            .filter(|number| *number <= 32);
         self.at += end;
         number
     }
@@ -375,7 +440,10 @@ impl<'a> Reader<'a> {
 
 /// Returns the arguments without a name.
 pub(super) fn positional(arguments: &[Argument]) -> impl Iterator<Item = Option<&Value>> {
-    arguments.iter().filter(|(name, _)| name.is_none()).map(|(_, value)| value.as_ref())
+    arguments
+        .iter()
+        .filter(|(name, _)| name.is_none())
+        .map(|(_, value)| value.as_ref())
 }
 
 /// What a function or a method returns.
@@ -394,10 +462,18 @@ fn method(value: Option<Value>, name: &str, arguments: Vec<Argument>) -> Option<
         "Path" | "PosixPath" | "PurePath" => joined(None),
         "dirname" => first().map(|value| value.map(|path| parent(&path))),
         "abspath" | "realpath" | "normpath" | "str" | "fspath" | "expandvars" => first(),
-        "getenv" | "get" | "env" | "config" | "setdefault" | "getattr" | "envstr" => variable(&arguments),
-        // A function of the project's own that does the same: `get_path("SHOP_DATA_DIR", BASE_DIR / "data")`.
-        name if value.is_none() && ["get", "env", "setting"].iter().any(|word| name.contains(word)) => {
-            let is_named = first().is_some_and(|name| is_constant(&name.text) && name.text.contains('_'));
+        "getenv" | "get" | "env" | "config" | "setdefault" | "getattr" | "envstr" => {
+            variable(&arguments)
+        }
+        // A function of the project's own that does the same: `get_path("SHOP_DATA_DIR", BASE_DIR /
+        // "data")`.
+        name if value.is_none()
+            && ["get", "env", "setting"]
+                .iter()
+                .any(|word| name.contains(word)) =>
+        {
+            let is_named =
+                first().is_some_and(|name| is_constant(&name.text) && name.text.contains('_'));
             if is_named { variable(&arguments) } else { None }
         }
         _ => None,
@@ -407,16 +483,31 @@ fn method(value: Option<Value>, name: &str, arguments: Vec<Argument>) -> Option<
 /// `getenv("NAME", default)` and its relatives.
 fn variable(arguments: &[Argument]) -> Option<Value> {
     let name = positional(arguments).next().flatten()?.text.clone();
-    let named = arguments.iter().find(|(name, _)| name.as_deref() == Some("default"));
-    let default = named.map_or_else(|| positional(arguments).nth(1).flatten(), |(_, value)| value.as_ref())?.clone();
-    let variable = is_constant(&name).then(|| Variable { name, default: default.text.clone() });
-    Some(Value { text: default.text, variable: default.variable.or(variable) })
+    let named = arguments
+        .iter()
+        .find(|(name, _)| name.as_deref() == Some("default"));
+    let default = named
+        .map_or_else(
+            || positional(arguments).nth(1).flatten(),
+            |(_, value)| value.as_ref(),
+        )?
+        .clone();
+    let variable = is_constant(&name).then(|| Variable {
+        name,
+        default: default.text.clone(),
+    });
+    Some(Value {
+        text: default.text,
+        variable: default.variable.or(variable),
+    })
 }
 
 /// Whether a name is written as those of settings are.
 pub(super) fn is_constant(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_uppercase())
-        && name.chars().all(|c| c == '_' || c.is_ascii_uppercase() || c.is_ascii_digit())
+        && name
+            .chars()
+            .all(|c| c == '_' || c.is_ascii_uppercase() || c.is_ascii_digit())
 }
 
 /// Two paths joined, as `os.path.join` does it.
@@ -433,7 +524,8 @@ fn parent(path: &str) -> String {
     if path.ends_with("/..") {
         return format!("{path}/..");
     }
-    path.rsplit_once('/').map_or(String::new(), |(above, _)| above.to_owned())
+    path.rsplit_once('/')
+        .map_or(String::new(), |(above, _)| above.to_owned())
 }
 
 #[cfg(test)]
@@ -462,10 +554,19 @@ mod tests {
                 "os.path.join(\n    os.path.dirname(__file__),  # here\n    os.pardir, '.data', 'cache'\n)",
                 "T/shop/../.data/cache",
             ),
-            ("Path(__file__).resolve().parent.parent / 'db.sqlite3'", "T/db.sqlite3"),
+            (
+                "Path(__file__).resolve().parent.parent / 'db.sqlite3'",
+                "T/db.sqlite3",
+            ),
             ("Path(__file__).parents[1].joinpath('x')", "T/x"),
-            ("f\"sqlite:///{os.path.dirname(os.path.abspath(__file__))}/ctfd.db\"", "sqlite:///T/shop/ctfd.db"),
-            ("'sqlite:///' + os.path.join(here, 'app.db')", "sqlite:///T/app.db"),
+            (
+                "f\"sqlite:///{os.path.dirname(os.path.abspath(__file__))}/ctfd.db\"",
+                "sqlite:///T/shop/ctfd.db",
+            ),
+            (
+                "'sqlite:///' + os.path.join(here, 'app.db')",
+                "sqlite:///T/app.db",
+            ),
             (
                 "os.environ.get('DATABASE_URL') or \\\n    'sqlite:///' + os.path.join(here, 'app.db')",
                 "sqlite:///T/app.db",
@@ -499,17 +600,28 @@ mod tests {
             "f'{'",
         ] {
             let known = path(text);
-            assert!(known.is_none() || text == "'open" || text == "os.path.join(BASE_DIR", "{text}: {known:?}");
+            assert!(
+                known.is_none() || text == "'open" || text == "os.path.join(BASE_DIR",
+                "{text}: {known:?}"
+            );
         }
     }
 
     #[test]
     fn a_variable_of_the_environment_is_remembered() {
-        let seen = value("os.path.join(os.getenv('CONFIG_VOLUME', BASE_DIR / 'config'), 'session')").unwrap();
+        let seen =
+            value("os.path.join(os.getenv('CONFIG_VOLUME', BASE_DIR / 'config'), 'session')")
+                .unwrap();
         assert_eq!(seen.text, format!("{TREE}/config/session"));
         let variable = seen.variable.unwrap();
-        assert_eq!((variable.name.as_str(), variable.default), ("CONFIG_VOLUME", format!("{TREE}/config")));
+        assert_eq!(
+            (variable.name.as_str(), variable.default),
+            ("CONFIG_VOLUME", format!("{TREE}/config"))
+        );
         assert_eq!(path("env.str('X', default='y')").as_deref(), Some("y"));
-        assert_eq!(path("config('X', default='y', cast=str)").as_deref(), Some("y"));
+        assert_eq!(
+            path("config('X', default='y', cast=str)").as_deref(),
+            Some("y")
+        );
     }
 }

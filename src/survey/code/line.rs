@@ -9,17 +9,23 @@ pub(super) fn lines_at(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// The classes that one is derived from, by their last names, as far as they stand in its first line.
+/// The classes that one is derived from, by their last names, as far as they stand in its first
+/// line.
 pub(super) fn bases_of(line: &str) -> Vec<&str> {
     let inside = line.split_once('(').map_or("", |(_, rest)| rest);
     let inside = inside.split(')').next().unwrap_or_default();
-    inside.split(',').map(|base| base.trim().rsplit('.').next().unwrap_or_default()).collect()
+    inside
+        .split(',')
+        .map(|base| base.trim().rsplit('.').next().unwrap_or_default())
+        .collect()
 }
 
 /// The module that a line imports, whole, if it imports one by its absolute name.
 pub(super) fn imported(line: &str) -> Option<&str> {
     let line = line.trim();
-    let rest = line.strip_prefix("from ").or_else(|| line.strip_prefix("import "))?;
+    let rest = line
+        .strip_prefix("from ")
+        .or_else(|| line.strip_prefix("import "))?;
     let module = rest.split([' ', ',', ';']).next()?;
     (!module.starts_with('.') && !module.is_empty()).then_some(module)
 }
@@ -39,7 +45,8 @@ pub(super) fn called(value: &str) -> &str {
     function.rsplit('.').next().unwrap_or_default()
 }
 
-/// How many arguments a function must be given, by what follows its opening parenthesis; `None` if that is never closed.
+/// How many arguments a function must be given, by what follows its opening parenthesis; `None` if
+/// that is never closed.
 pub(super) fn required_arguments(rest: &str) -> Option<usize> {
     let mut open = 1;
     let end = rest.char_indices().find(|(_, c)| {
@@ -52,7 +59,10 @@ pub(super) fn required_arguments(rest: &str) -> Option<usize> {
     })?;
     // Commas of nested brackets separate nothing here.
     let mut open = 0;
-    let plain: String = rest[..end.0].lines().map(|line| line.split('#').next().unwrap_or_default()).collect();
+    let plain: String = rest[..end.0]
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default())
+        .collect();
     let inside = plain.split(|c: char| {
         open += match c {
             '(' | '[' | '{' => 1,
@@ -61,7 +71,9 @@ pub(super) fn required_arguments(rest: &str) -> Option<usize> {
         };
         c == ',' && open == 0
     });
-    let names = inside.map(str::trim).filter(|name| !name.is_empty() && !name.starts_with('*') && *name != "/");
+    let names = inside
+        .map(str::trim)
+        .filter(|name| !name.is_empty() && !name.starts_with('*') && *name != "/");
     // What follows a lone `*` still has to be given, if it has no default.
     Some(names.filter(|name| !name.contains('=')).count())
 }

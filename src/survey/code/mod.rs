@@ -21,7 +21,8 @@ use super::{ASIDE, TOOLS, pins};
 pub(super) use self::databases::Database;
 pub(super) use self::writes::Written;
 
-/// How deep modules are looked for, and how large they may be: application objects are near the top, and hand-written.
+/// How deep modules are looked for, and how large they may be: application objects are near the
+/// top, and hand-written.
 const DEEPEST: usize = 6;
 const LARGEST: u64 = 512 * 1024;
 
@@ -157,7 +158,8 @@ const FACTORIES: [&str; 9] = [
     "application_factory",
 ];
 
-/// How modules begin that start a server by themselves, and none for developers; and the distribution that has it.
+/// How modules begin that start a server by themselves, and none for developers; and the
+/// distribution that has it.
 const SERVERS: [(&str, &str); 7] = [
     ("from tornado.httpserver import", "tornado"),
     ("from gevent.pywsgi import", "gevent"),
@@ -188,7 +190,8 @@ pub(super) struct Code {
     served_settings: Option<String>,
     has_schedule: bool,
     has_djhuey: bool,
-    /// Why collectstatic can't be run at a build, or `Ok` if it can; `None` if nothing sets STATIC_ROOT.
+    /// Why collectstatic can't be run at a build, or `Ok` if it can; `None` if nothing sets
+    /// STATIC_ROOT.
     static_root: Option<Result<(), String>>,
     /// Whether the settings say `COMPRESS_OFFLINE`: pages then work only when `compress` has run.
     compresses: bool,
@@ -240,12 +243,22 @@ pub(super) struct Alembic {
 /// Reads the modules of a tree.
 pub(super) fn read(root: &Path) -> crate::error::Result<Code> {
     let mut code = Code::default();
-    let top: Vec<String> = super::listed(root).into_iter().map(|(name, _)| name).collect();
-    let walk = WalkDir::new(root).max_depth(DEEPEST).sort_by_file_name().into_iter();
+    let top: Vec<String> = super::listed(root)
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    let walk = WalkDir::new(root)
+        .max_depth(DEEPEST)
+        .sort_by_file_name()
+        .into_iter();
     for entry in walk.filter_entry(is_source).filter_map(Result::ok) {
         let path = entry.path().strip_prefix(root).unwrap_or(entry.path());
         let name = entry.file_name().to_string_lossy();
-        if !entry.file_type().is_file() || entry.metadata().is_ok_and(|metadata| metadata.len() > LARGEST) {
+        if !entry.file_type().is_file()
+            || entry
+                .metadata()
+                .is_ok_and(|metadata| metadata.len() > LARGEST)
+        {
             continue;
         }
         if name.ends_with(".py") && !is_test(&name) {
@@ -260,7 +273,9 @@ pub(super) fn read(root: &Path) -> crate::error::Result<Code> {
     if procfile.is_file() {
         let text = pins::text(&procfile)?;
         let lines = text.lines().filter_map(|line| line.split_once(':'));
-        code.processes = lines.map(|(name, line)| (name.trim().to_owned(), line.trim().to_owned())).collect();
+        code.processes = lines
+            .map(|(name, line)| (name.trim().to_owned(), line.trim().to_owned()))
+            .collect();
     }
     code.resolve();
     Ok(code)
@@ -268,7 +283,9 @@ pub(super) fn read(root: &Path) -> crate::error::Result<Code> {
 
 /// A module of tests; [`ASIDE`] has their directories.
 pub(super) fn is_test(name: &str) -> bool {
-    name.starts_with("test_") || name.ends_with("_test.py") || ["tests.py", "conftest.py"].contains(&name)
+    name.starts_with("test_")
+        || name.ends_with("_test.py")
+        || ["tests.py", "conftest.py"].contains(&name)
 }
 
 fn is_source(entry: &DirEntry) -> bool {
@@ -277,7 +294,8 @@ fn is_source(entry: &DirEntry) -> bool {
     let is_aside = || ASIDE.contains(&&*name) || is_migrations() || name == "site-packages";
     let is_directory = entry.file_type().is_dir();
     entry.depth() == 0
-        || !(name.starts_with('.') || is_directory && (is_aside() || super::is_environment(entry.path())))
+        || !(name.starts_with('.')
+            || is_directory && (is_aside() || super::is_environment(entry.path())))
 }
 
 impl Code {
@@ -297,7 +315,8 @@ impl Code {
                 {
                     self.add(path, Kind::Factory(gateway), function);
                 } else if let Some(gateway) = entry.filter(|_| function == "application")
-                    && required_arguments(whole) == Some(if gateway == Gateway::Wsgi { 2 } else { 3 })
+                    && required_arguments(whole)
+                        == Some(if gateway == Gateway::Wsgi { 2 } else { 3 })
                 {
                     // An entry point around the framework's own.
                     self.add(path, Kind::Entry(gateway), function);
@@ -313,33 +332,57 @@ impl Code {
     }
 
     fn add(&mut self, path: &Path, kind: Kind, object: &str) {
-        self.found.push(Found { kind, file: path.to_owned(), name: object.to_owned() });
+        self.found.push(Found {
+            kind,
+            file: path.to_owned(),
+            name: object.to_owned(),
+        });
     }
 
     /// Reads the first line of a class.
     fn class(&mut self, path: &Path, line: &str) {
         let bases = bases_of(line);
-        let class = line.trim_start_matches("class ").split(['(', ':']).next().unwrap_or_default();
+        let class = line
+            .trim_start_matches("class ")
+            .split(['(', ':'])
+            .next()
+            .unwrap_or_default();
         let gateway = bases.iter().copied().find_map(framework_class);
-        self.classes.extend(gateway.map(|gateway| (class.to_owned(), gateway)));
+        self.classes
+            .extend(gateway.map(|gateway| (class.to_owned(), gateway)));
         if class == "WorkerSettings" || bases.contains(&"WorkerSettings") {
             self.arq.push(path.to_owned());
         }
     }
 
     /// Reads a line that begins neither a function nor a class: imports and assignments.
-    fn statement(&mut self, (path, text): (&Path, &str), name: &str, line: &str, entry: Option<Gateway>) {
+    fn statement(
+        &mut self,
+        (path, text): (&Path, &str),
+        name: &str,
+        line: &str,
+        entry: Option<Gateway>,
+    ) {
         if name == "celery_worker.py" && line.starts_with("from ") {
-            let names = line.split_once(" import ").map_or("", |(_, names)| names).split(" #").next();
+            let names = line
+                .split_once(" import ")
+                .map_or("", |(_, names)| names)
+                .split(" #")
+                .next();
             let names = names.unwrap_or_default().split(',').map(str::trim);
             for object in names.filter(|name| ["celery", "celery_app"].contains(name)) {
                 self.add(path, Kind::CeleryEntry, object);
             }
         }
         if let Some(module) = imported(line) {
-            self.imports.entry(path.to_owned()).or_default().insert(module.to_owned());
+            self.imports
+                .entry(path.to_owned())
+                .or_default()
+                .insert(module.to_owned());
         }
-        let Some((object, value)) = assignment(line) else { return };
+        let Some((object, value)) = assignment(line) else {
+            return;
+        };
         match (object, value.trim_matches(['"', '\''])) {
             ("WSGI_APPLICATION", target) => self.chosen.push((target.to_owned(), Gateway::Wsgi)),
             ("ASGI_APPLICATION", target) => self.chosen.push((target.to_owned(), Gateway::Asgi)),
@@ -366,20 +409,32 @@ impl Code {
     /// What a whole text shows, whatever its lines are.
     fn facts(&mut self, path: &Path, name: &str, text: &str, top: &[String]) {
         let lower = |word: &str| text.contains(word) || text.contains(&word.to_uppercase());
-        self.has_schedule |=
-            lower("beat_schedule") || text.contains("add_periodic_task") || text.contains("CELERYBEAT");
+        self.has_schedule |= lower("beat_schedule")
+            || text.contains("add_periodic_task")
+            || text.contains("CELERYBEAT");
         self.has_djhuey |= text.contains("huey.contrib.djhuey");
         if name == "__init__.py" {
             self.packages.extend(path.parent().map(Path::to_owned));
         }
         if name == "manage.py" && text.contains("django") {
             let directory = path.parent().unwrap_or(Path::new("")).to_owned();
-            let nearer = self.manage.as_ref().is_none_or(|known| depth(&directory) < depth(known));
-            self.manage = if nearer { Some(directory) } else { self.manage.take() };
+            let nearer = self
+                .manage
+                .as_ref()
+                .is_none_or(|known| depth(&directory) < depth(known));
+            self.manage = if nearer {
+                Some(directory)
+            } else {
+                self.manage.take()
+            };
         }
         match name {
-            "manage.py" => self.manage_settings = settings_module(text).or(self.manage_settings.take()),
-            "wsgi.py" | "asgi.py" => self.served_settings = self.served_settings.take().or(settings_module(text)),
+            "manage.py" => {
+                self.manage_settings = settings_module(text).or(self.manage_settings.take())
+            }
+            "wsgi.py" | "asgi.py" => {
+                self.served_settings = self.served_settings.take().or(settings_module(text))
+            }
             _ => {}
         }
         let parent = path.parent().unwrap_or(Path::new(""));
@@ -387,7 +442,9 @@ impl Code {
             self.variables.extend(demanded_variables(text));
             self.compresses |= text.contains("COMPRESS_OFFLINE");
         }
-        if text.contains("@dramatiq.actor") || text.contains("import dramatiq") && text.contains("@actor") {
+        if text.contains("@dramatiq.actor")
+            || text.contains("import dramatiq") && text.contains("@actor")
+        {
             self.actors.insert(path.to_owned());
         }
         self.data_variables.extend(data_variables(text));
@@ -395,37 +452,73 @@ impl Code {
             self.databases.extend(databases::named(text));
         }
         self.queues.extend(queues(text));
-        self.enqueues |= [".enqueue(", ".enqueue_in(", ".enqueue_at(", ".enqueue_call(", "rq.decorators", "@job"]
-            .iter()
-            .any(|word| text.contains(word));
+        self.enqueues |= [
+            ".enqueue(",
+            ".enqueue_in(",
+            ".enqueue_at(",
+            ".enqueue_call(",
+            "rq.decorators",
+            "@job",
+        ]
+        .iter()
+        .any(|word| text.contains(word));
         self.sources.keep(path, text);
-        let servers: BTreeSet<_> =
-            SERVERS.iter().filter(|(line, _)| text.contains(line)).map(|(_, name)| *name).collect();
+        let servers: BTreeSet<_> = SERVERS
+            .iter()
+            .filter(|(line, _)| text.contains(line))
+            .map(|(_, name)| *name)
+            .collect();
         if !servers.is_empty() {
             self.servers.insert(path.to_owned(), servers);
         }
-        let is_run =
-            ["if __name__ == '__main__'", "if __name__ == \"__main__\""].iter().any(|line| text.contains(line));
+        let is_run = ["if __name__ == '__main__'", "if __name__ == \"__main__\""]
+            .iter()
+            .any(|line| text.contains(line));
         if depth(path) == 1 && is_run && !TOOLS.contains(&name) && name != "manage.py" {
             self.programs.insert(name.to_owned());
         }
-        let command = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        let is_loop = ["while True", "while not "].iter().any(|word| text.contains(word)) && text.contains("sleep(");
+        let command = path
+            .file_stem()
+            .map(|stem| stem.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        let is_loop = ["while True", "while not "]
+            .iter()
+            .any(|word| text.contains(word))
+            && text.contains("sleep(");
         // What listens by itself is not started unasked.
-        let listens = ["--port", "--host", "--bind"].iter().any(|option| text.contains(option));
+        let listens = ["--port", "--host", "--bind"]
+            .iter()
+            .any(|option| text.contains(option));
         let asks = text.contains("input(");
-        if parent.ends_with("management/commands") && is_loop && !listens && !asks && text.contains("class Command") {
+        if parent.ends_with("management/commands")
+            && is_loop
+            && !listens
+            && !asks
+            && text.contains("class Command")
+        {
             self.loops.push(command);
         }
-        if name == "config.py" && text.contains("pecan") | text.contains("'root'") | text.contains("\"root\"") {
-            let is_config = text.lines().any(|line| assignment(line).is_some_and(|(name, _)| name == "app"));
-            self.pecan = self.pecan.take().or_else(|| is_config.then(|| path.display().to_string()));
+        if name == "config.py"
+            && text.contains("pecan") | text.contains("'root'") | text.contains("\"root\"")
+        {
+            let is_config = text
+                .lines()
+                .any(|line| assignment(line).is_some_and(|(name, _)| name == "app"));
+            self.pecan = self
+                .pecan
+                .take()
+                .or_else(|| is_config.then(|| path.display().to_string()));
         }
-        if name == "dev.py" && text.contains("'root'") | text.contains("\"root\"") && text.contains("'modules'") {
-            self.development_pecan.get_or_insert_with(|| path.display().to_string());
+        if name == "dev.py"
+            && text.contains("'root'") | text.contains("\"root\"")
+            && text.contains("'modules'")
+        {
+            self.development_pecan
+                .get_or_insert_with(|| path.display().to_string());
         }
         let is_of_the_application = writes::is_of_the_application(path) && !TOOLS.contains(&name);
-        self.opens_from_here |= is_of_the_application && top.iter().any(|entry| opens_from_here(text, entry));
+        self.opens_from_here |=
+            is_of_the_application && top.iter().any(|entry| opens_from_here(text, entry));
         for entry in top {
             if !self.mentioned.contains(entry)
                 && !TOOLS.contains(&name)
@@ -445,9 +538,16 @@ impl Code {
         if text.lines().any(|line| line.trim() == "[server:main]") {
             self.paste_servers.insert(file.clone());
         }
-        if ["dev", "test", "local", "example"].iter().any(|word| name.contains(word)) {
+        if ["dev", "test", "local", "example"]
+            .iter()
+            .any(|word| name.contains(word))
+        {
             self.development_ini.get_or_insert(file);
-        } else if name == "production.ini" && !self.paste.as_ref().is_some_and(|known| known.ends_with(name))
+        } else if name == "production.ini"
+            && !self
+                .paste
+                .as_ref()
+                .is_some_and(|known| known.ends_with(name))
             || self.paste.is_none()
         {
             self.paste = Some(file);
@@ -459,20 +559,35 @@ impl Code {
         if !self.alembic.as_ref().is_none_or(nearer) {
             return;
         }
-        let location = text.lines().find_map(|line| line.trim().strip_prefix("script_location")?.split_once('='));
+        let location = text
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("script_location")?.split_once('='));
         let location = location.map_or("", |(_, value)| value.trim());
         // A module (`shop:migrations`) and a place beside the file are found from anywhere.
         let needs_directory = !location.contains("%(here)s") && !location.contains(':');
-        let inside = location.trim_start_matches("%(here)s").trim_start_matches(['.', '/']);
+        let inside = location
+            .trim_start_matches("%(here)s")
+            .trim_start_matches(['.', '/']);
         let beside = path.parent().unwrap_or(Path::new("")).join(inside);
         let parent = path.parent().unwrap_or(Path::new(""));
         let scripts = match inside {
             // Flask-Migrate has both in one directory, and needs no word about it.
-            "" => root.join(parent).join("env.py").is_file().then(|| parent.display().to_string()),
-            _ => root.join(&beside).is_dir().then(|| beside.display().to_string()),
+            "" => root
+                .join(parent)
+                .join("env.py")
+                .is_file()
+                .then(|| parent.display().to_string()),
+            _ => root
+                .join(&beside)
+                .is_dir()
+                .then(|| beside.display().to_string()),
         };
         let scripts = scripts.filter(|scripts| !scripts.is_empty());
-        self.alembic = Some(Alembic { file: path.to_owned(), needs_directory, scripts });
+        self.alembic = Some(Alembic {
+            file: path.to_owned(),
+            needs_directory,
+            scripts,
+        });
     }
 
     /// Tells what assignments mean, when all classes and factories are known.
@@ -489,15 +604,22 @@ impl Code {
             let class = framework_class(&called).or_else(|| self.classes.get(&called).copied());
             let kind = match class {
                 Some(gateway) => Kind::Made(gateway),
-                None if factories.contains_key(&called) || FACTORIES.contains(&called.as_str()) => Kind::Returned,
+                None if factories.contains_key(&called) || FACTORIES.contains(&called.as_str()) => {
+                    Kind::Returned
+                }
                 None => continue,
             };
             self.found.push(Found { kind, file, name });
         }
         // The nearest to the top first.
-        self.found.sort_by_key(|found| (depth(&found.file), found.file.clone()));
+        self.found
+            .sort_by_key(|found| (depth(&found.file), found.file.clone()));
         // A manage.py inside of a package is that package's: it is started by a console script.
-        if self.manage.as_ref().is_some_and(|directory| self.packages.contains(directory)) {
+        if self
+            .manage
+            .as_ref()
+            .is_some_and(|directory| self.packages.contains(directory))
+        {
             self.manage = None;
         }
     }
@@ -507,10 +629,14 @@ impl Code {
         let has = |name: &str| requires.contains(name);
         let any = |is: fn(Kind) -> bool| self.found.iter().any(|found| is(found.kind));
         let makes = |gateway| {
-            self.found.iter().any(|found| found.kind == Kind::Made(gateway) || found.kind == Kind::Factory(gateway))
+            self.found.iter().any(|found| {
+                found.kind == Kind::Made(gateway) || found.kind == Kind::Factory(gateway)
+            })
         };
         match () {
-            () if self.manage.is_some() || any(|kind| matches!(kind, Kind::Django(_))) => Framework::Django,
+            () if self.manage.is_some() || any(|kind| matches!(kind, Kind::Django(_))) => {
+                Framework::Django
+            }
             () if self.pecan.is_some() && has("pecan") => Framework::Pecan,
             () if self.has_paste() && has("pyramid") => Framework::Pyramid,
             () if makes(Gateway::Asgi) => Framework::FastApi,
@@ -531,33 +657,53 @@ impl Code {
 
     /// A configuration of Paste Deployment for developers, where there is none for servers.
     pub(super) fn only_for_developers(&self) -> Option<&str> {
-        self.development_ini.as_deref().filter(|_| self.paste.is_none())
+        self.development_ini
+            .as_deref()
+            .filter(|_| self.paste.is_none())
     }
 
     /// A configuration of Pecan's for developers, where there is none for servers.
     pub(super) fn pecan_for_developers(&self) -> Option<&str> {
-        self.development_pecan.as_deref().filter(|_| self.pecan.is_none())
+        self.development_pecan
+            .as_deref()
+            .filter(|_| self.pecan.is_none())
     }
 
     /// manage.py as it lies in a release.
     pub(super) fn manage_file(&self) -> Option<String> {
-        self.manage.as_ref().map(|directory| Path::new("app").join(directory).join("manage.py").display().to_string())
-    }
-
-    /// How a build or a migration runs a command of manage.py: where files are opened from the working directory, in the
-    /// tree, as its developers do.
-    pub(super) fn manage_command(&self, arguments: &str) -> Option<String> {
-        let manage = self.manage_file()?;
-        Some(match manage.strip_prefix("app/").filter(|_| self.opens_from_here) {
-            Some(inside) => format!("/bin/sh -c 'cd app && ../bin/python {inside} {arguments}'"),
-            None => format!("python {manage} {arguments}"),
+        self.manage.as_ref().map(|directory| {
+            Path::new("app")
+                .join(directory)
+                .join("manage.py")
+                .display()
+                .to_string()
         })
     }
 
-    /// The settings that migrations need to be told: manage.py takes those for developers, and servers take others.
+    /// How a build or a migration runs a command of manage.py: where files are opened from the
+    /// working directory, in the tree, as its developers do.
+    pub(super) fn manage_command(&self, arguments: &str) -> Option<String> {
+        let manage = self.manage_file()?;
+        Some(
+            match manage.strip_prefix("app/").filter(|_| self.opens_from_here) {
+                Some(inside) => {
+                    format!("/bin/sh -c 'cd app && ../bin/python {inside} {arguments}'")
+                }
+                None => format!("python {manage} {arguments}"),
+            },
+        )
+    }
+
+    /// The settings that migrations need to be told: manage.py takes those for developers, and
+    /// servers take others.
     pub(super) fn other_settings(&self) -> Option<&str> {
-        let (manage, served) = (self.manage_settings.as_deref()?, self.served_settings.as_deref()?);
-        let last = |module: &str| super::deployment::is_for_developers(module.rsplit('.').next().unwrap_or(module));
+        let (manage, served) = (
+            self.manage_settings.as_deref()?,
+            self.served_settings.as_deref()?,
+        );
+        let last = |module: &str| {
+            super::deployment::is_for_developers(module.rsplit('.').next().unwrap_or(module))
+        };
         (manage != served && last(manage) && !last(served)).then_some(served)
     }
 
@@ -637,16 +783,19 @@ impl Code {
         self.imports.values().flatten().any(top)
     }
 
-    /// Modules at the top of the tree that have an object in them, and that a wheel of packages lacks.
+    /// Modules at the top of the tree that have an object in them, and that a wheel of packages
+    /// lacks.
     pub(super) fn loose_modules(&self) -> impl Iterator<Item = String> + '_ {
         let names = self.found.iter().filter(|found| depth(&found.file) == 1);
-        names.map(|found| found.file.display().to_string()).chain(self.paste.clone())
+        names
+            .map(|found| found.file.display().to_string())
+            .chain(self.paste.clone())
     }
 
     /// The name that a module is imported by, and the directory that it is then imported from.
     ///
-    /// Packages lead up to the first directory without `__init__.py`. That one may be a package of the newer kind; what
-    /// the modules import tells.
+    /// Packages lead up to the first directory without `__init__.py`. That one may be a package of
+    /// the newer kind; what the modules import tells.
     fn module_of(&self, file: &Path) -> Option<(String, PathBuf)> {
         let mut base = file.parent().unwrap_or(Path::new(""));
         while self.packages.contains(base) && base.parent().is_some() {
@@ -657,7 +806,11 @@ impl Code {
         if let Some(manage) = self.manage.as_deref().filter(|manage| is_beside(manage)) {
             base = manage;
         } else if base.starts_with("src") {
-            base = if base == Path::new("src") || !self.is_import_root(base, file) { Path::new("src") } else { base };
+            base = if base == Path::new("src") || !self.is_import_root(base, file) {
+                Path::new("src")
+            } else {
+                base
+            };
         } else if base != Path::new("") && !self.is_import_root(base, file) {
             base = Path::new("");
         }
@@ -666,7 +819,13 @@ impl Code {
 
     fn is_import_root(&self, base: &Path, file: &Path) -> bool {
         let name = base.file_name().unwrap_or_default().to_string_lossy();
-        let top = base.strip_prefix("src").unwrap_or(base).iter().next().unwrap_or_default().to_string_lossy();
+        let top = base
+            .strip_prefix("src")
+            .unwrap_or(base)
+            .iter()
+            .next()
+            .unwrap_or_default()
+            .to_string_lossy();
         if file.parent() == Some(base) {
             // A module beside it that it imports by its bare name.
             let imports = self.imports.get(file).into_iter().flatten();
@@ -677,7 +836,8 @@ impl Code {
     }
 
     fn has_module(&self, directory: &Path, name: &str) -> bool {
-        self.packages.contains(&directory.join(name)) || self.files_have(&directory.join(format!("{name}.py")))
+        self.packages.contains(&directory.join(name))
+            || self.files_have(&directory.join(format!("{name}.py")))
     }
 
     fn files_have(&self, file: &Path) -> bool {
@@ -694,13 +854,17 @@ fn about(text: &str) -> Option<Gateway> {
     if text.contains("lask") {
         return Some(Gateway::Wsgi);
     }
-    let is_asgi = ["FastAPI", "fastapi", "Starlette", "starlette"].iter().any(|word| text.contains(word));
+    let is_asgi = ["FastAPI", "fastapi", "Starlette", "starlette"]
+        .iter()
+        .any(|word| text.contains(word));
     is_asgi.then_some(Gateway::Asgi)
 }
 
 /// The name of a function that a line begins, and what follows its opening parenthesis.
 fn definition(line: &str) -> Option<(&str, &str)> {
-    line.strip_prefix("async def ").or_else(|| line.strip_prefix("def "))?.split_once('(')
+    line.strip_prefix("async def ")
+        .or_else(|| line.strip_prefix("def "))?
+        .split_once('(')
 }
 
 /// The protocol of an application that a class makes.
@@ -712,17 +876,30 @@ fn framework_class(class: &str) -> Option<Gateway> {
     }
 }
 
-/// Whether a text has a name at the top of the tree in a string: a file alone, a directory only as part of a path.
+/// Whether a text has a name at the top of the tree in a string: a file alone, a directory only as
+/// part of a path.
 fn mentions(text: &str, name: &str) -> bool {
     let is_file = name.contains('.');
-    let quoted = |line: &str| ['"', '\''].iter().any(|quote| line.contains(&format!("{quote}{name}{quote}")));
-    let begins = |line: &str| ['"', '\''].iter().any(|quote| line.contains(&format!("{quote}{name}/")));
+    let quoted = |line: &str| {
+        ['"', '\'']
+            .iter()
+            .any(|quote| line.contains(&format!("{quote}{name}{quote}")))
+    };
+    let begins = |line: &str| {
+        ['"', '\'']
+            .iter()
+            .any(|quote| line.contains(&format!("{quote}{name}/")))
+    };
     let is_path = |line: &str| {
         let lower = line.to_lowercase();
-        ["base_dir", "path", "root", "dir", "folder", "__file__"].iter().any(|word| lower.contains(word))
+        ["base_dir", "path", "root", "dir", "folder", "__file__"]
+            .iter()
+            .any(|word| lower.contains(word))
     };
     text.contains(name)
-        && text.lines().any(|line| quoted(line) && (is_file || is_path(line)) || begins(line) && is_path(line))
+        && text
+            .lines()
+            .any(|line| quoted(line) && (is_file || is_path(line)) || begins(line) && is_path(line))
 }
 
 /// Whether a text opens a file at the top by its bare name: `open("VERSION")`.
@@ -737,28 +914,47 @@ pub(super) fn opens(text: &str, name: &str) -> bool {
 
 /// The module after `setdefault("DJANGO_SETTINGS_MODULE",`.
 fn settings_module(text: &str) -> Option<String> {
-    let rest = text.split_once("DJANGO_SETTINGS_MODULE")?.1.trim_start_matches(['"', '\'']).trim_start();
+    let rest = text
+        .split_once("DJANGO_SETTINGS_MODULE")?
+        .1
+        .trim_start_matches(['"', '\''])
+        .trim_start();
     let value = rest.strip_prefix(',')?.trim_start();
     let quote = value.chars().next().filter(|c| ['"', '\''].contains(c))?;
     let module = value[1..].split_once(quote)?.0;
-    module.chars().all(|c| c == '_' || c == '.' || c.is_ascii_alphanumeric()).then(|| module.to_owned())
+    module
+        .chars()
+        .all(|c| c == '_' || c == '.' || c.is_ascii_alphanumeric())
+        .then(|| module.to_owned())
 }
 
-/// Whether a text opens a file at the top, or one in a directory there, from the working directory: `open("VERSION")`.
+/// Whether a text opens a file at the top, or one in a directory there, from the working directory:
+/// `open("VERSION")`.
 fn opens_from_here(text: &str, name: &str) -> bool {
-    let calls =
-        ['"', '\''].iter().flat_map(|quote| [format!("open({quote}{name}{quote}"), format!("open({quote}{name}/")]);
-    let is_call = |at: usize| !text[..at].ends_with(|c: char| c == '.' || c == '_' || c.is_alphanumeric());
-    calls.into_iter().any(|call| text.match_indices(&call).any(|(at, _)| is_call(at)))
+    let calls = ['"', '\''].iter().flat_map(|quote| {
+        [
+            format!("open({quote}{name}{quote}"),
+            format!("open({quote}{name}/"),
+        ]
+    });
+    let is_call =
+        |at: usize| !text[..at].ends_with(|c: char| c == '.' || c == '_' || c.is_alphanumeric());
+    calls
+        .into_iter()
+        .any(|call| text.match_indices(&call).any(|(at, _)| is_call(at)))
 }
 
 /// The name that a module is imported by: not `__init__`.
 fn module_name(path: &Path) -> Option<String> {
     let path = path.with_extension("");
-    let mut parts: Vec<&str> = path.iter().map(|part| part.to_str()).collect::<Option<_>>()?;
+    let mut parts: Vec<&str> = path
+        .iter()
+        .map(|part| part.to_str())
+        .collect::<Option<_>>()?;
     if parts.last() == Some(&"__init__") {
         parts.pop();
     }
-    let is_identifier = |part: &&str| !part.is_empty() && part.chars().all(|c| c == '_' || c.is_alphanumeric());
+    let is_identifier =
+        |part: &&str| !part.is_empty() && part.chars().all(|c| c == '_' || c.is_alphanumeric());
     (!parts.is_empty() && parts.iter().all(is_identifier)).then(|| parts.join("."))
 }

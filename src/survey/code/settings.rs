@@ -1,36 +1,51 @@
-//! What Django's settings say: where static files are collected, and which variables a build has to set.
+//! What Django's settings say: where static files are collected, and which variables a build has to
+//! set.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::line::assignment;
 
-/// Whether static files can be collected into what STATIC_ROOT says: only inside of the tree does a package have them.
-/// `text` is the file that says it.
+/// Whether static files can be collected into what STATIC_ROOT says: only inside of the tree does a
+/// package have them. `text` is the file that says it.
 pub(super) fn static_root(value: &str, path: &Path, text: &str) -> Result<(), String> {
     // Empty for whoever sets it in a file of their own; else the settings choose further down.
     let value = match is_empty_text(value) {
         true => chosen_below(text).unwrap_or(value),
         false => value,
     };
-    let inside = ["BASE", "ROOT", "DIR", "__file__", "dirname"].iter().any(|word| value.contains(word));
+    let inside = ["BASE", "ROOT", "DIR", "__file__", "dirname"]
+        .iter()
+        .any(|word| value.contains(word));
     let told = value.trim_start_matches(['r', '"', '\'']);
     let line = match text.contains("BASE_DIR =") {
         true if text.contains("Path(") => r#"STATIC_ROOT = BASE_DIR / "staticfiles""#,
         true => r#"STATIC_ROOT = os.path.join(BASE_DIR, "staticfiles")"#,
-        false => r#"STATIC_ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "staticfiles")"#,
+        false => {
+            r#"STATIC_ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "staticfiles")"#
+        }
     };
-    let way_out = || format!("to ship them, write `{line}` in `{}` and run `pkgapp init --force`", path.display());
+    let way_out = || {
+        format!(
+            "to ship them, write `{line}` in `{}` and run `pkgapp init --force`",
+            path.display()
+        )
+    };
     match value {
         _ if inside => Ok(()),
         _ if is_empty_text(value) => Err(format!("`STATIC_ROOT` is empty; {}", way_out())),
-        _ if told.starts_with('/') && value.starts_with(['"', '\'', 'r']) => {
-            Err(format!("`STATIC_ROOT` is `{}`, outside of the application", told.trim_end_matches(['"', '\''])))
-        }
-        _ if value.starts_with(['"', '\'']) => {
-            Err(format!("`STATIC_ROOT` is relative to the working directory; {}", way_out()))
-        }
-        _ if ["environ", "getenv", "env(", "config("].iter().any(|word| value.contains(word)) => {
+        _ if told.starts_with('/') && value.starts_with(['"', '\'', 'r']) => Err(format!(
+            "`STATIC_ROOT` is `{}`, outside of the application",
+            told.trim_end_matches(['"', '\''])
+        )),
+        _ if value.starts_with(['"', '\'']) => Err(format!(
+            "`STATIC_ROOT` is relative to the working directory; {}",
+            way_out()
+        )),
+        _ if ["environ", "getenv", "env(", "config("]
+            .iter()
+            .any(|word| value.contains(word)) =>
+        {
             Err("`STATIC_ROOT` comes from the environment".to_owned())
         }
         _ => Ok(()),
@@ -45,16 +60,25 @@ fn is_empty_text(value: &str) -> bool {
 
 /// What an indented line makes of an empty STATIC_ROOT.
 fn chosen_below(text: &str) -> Option<&str> {
-    let indented = text.lines().filter(|line| line.starts_with([' ', '\t'])).map(str::trim_start);
-    let mut values = indented.filter_map(assignment).filter(|(name, _)| *name == "STATIC_ROOT").map(|(_, value)| value);
+    let indented = text
+        .lines()
+        .filter(|line| line.starts_with([' ', '\t']))
+        .map(str::trim_start);
+    let mut values = indented
+        .filter_map(assignment)
+        .filter(|(name, _)| *name == "STATIC_ROOT")
+        .map(|(_, value)| value);
     values.rfind(|value| !is_empty_text(value))
 }
 
-/// The variables that settings read without a default, by `os.environ`, django-environ or python-decouple; and those
-/// that they ask for with an error of their own, whatever their default.
+/// The variables that settings read without a default, by `os.environ`, django-environ or
+/// python-decouple; and those that they ask for with an error of their own, whatever their default.
 pub(super) fn demanded_variables(text: &str) -> BTreeMap<String, &'static str> {
     let mut demanded = BTreeMap::new();
-    let text: String = text.lines().map(|line| line.split(" #").next().unwrap_or_default().to_owned() + "\n").collect();
+    let text: String = text
+        .lines()
+        .map(|line| line.split(" #").next().unwrap_or_default().to_owned() + "\n")
+        .collect();
     for start in [
         "os.environ[",
         "environ[",
@@ -83,17 +107,29 @@ pub(super) fn demanded_variables(text: &str) -> BTreeMap<String, &'static str> {
                 continue;
             }
             let rest = text[at + start.len()..].trim_start();
-            let Some(quote) = rest.chars().next().filter(|c| ['"', '\''].contains(c)) else { continue };
-            let Some((name, after)) = rest[1..].split_once(quote) else { continue };
-            let is_name = !name.is_empty() && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric());
+            let Some(quote) = rest.chars().next().filter(|c| ['"', '\''].contains(c)) else {
+                continue;
+            };
+            let Some((name, after)) = rest[1..].split_once(quote) else {
+                continue;
+            };
+            let is_name =
+                !name.is_empty() && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric());
             let arguments = after.trim_start();
             // An assignment to it is no reading of it.
-            let is_written = start.ends_with('[') && arguments.trim_start_matches(']').trim_start().starts_with("= ");
+            let is_written = start.ends_with('[')
+                && arguments
+                    .trim_start_matches(']')
+                    .trim_start()
+                    .starts_with("= ");
             let inside = arguments.split(')').next().unwrap_or_default();
-            let is_alone =
-                arguments.starts_with([')', ']']) || inside.contains("cast=") && !inside.contains("default=");
-            let is_alone = is_alone && !["environ.get(", "getenv("].contains(&start) || is_refused(&text, name, inside);
-            let is_asked = ['"', '\''].iter().any(|quote| text.contains(&format!("{quote}{name}{quote} in ")));
+            let is_alone = arguments.starts_with([')', ']'])
+                || inside.contains("cast=") && !inside.contains("default=");
+            let is_alone = is_alone && !["environ.get(", "getenv("].contains(&start)
+                || is_refused(&text, name, inside);
+            let is_asked = ['"', '\'']
+                .iter()
+                .any(|quote| text.contains(&format!("{quote}{name}{quote} in ")));
             if is_name && is_alone && !is_written && !is_asked {
                 demanded.insert(name.to_owned(), build_value(name, start, inside));
             }
@@ -102,21 +138,34 @@ pub(super) fn demanded_variables(text: &str) -> BTreeMap<String, &'static str> {
     demanded
 }
 
-/// Whether an error of the settings names a variable because they refuse its default: a text, or nothing if they look for
-/// that. One that names a variable whose default is a number complains of values that are none.
+/// Whether an error of the settings names a variable because they refuse its default: a text, or
+/// nothing if they look for that. One that names a variable whose default is a number complains of
+/// values that are none.
 fn is_refused(text: &str, name: &str, arguments: &str) -> bool {
     let default = arguments.trim_start_matches(',').trim_start();
-    let default = default.strip_prefix("default=").unwrap_or(default).trim_end();
+    let default = default
+        .strip_prefix("default=")
+        .unwrap_or(default)
+        .trim_end();
     let has_text = default.starts_with(['"', '\'']);
     let looks_for_none = || {
-        [format!("not {name}"), format!("{name} is None"), format!("{name} in [None"), format!("{name} in (None")]
-            .iter()
-            .any(|question| text.contains(question))
+        [
+            format!("not {name}"),
+            format!("{name} is None"),
+            format!("{name} in [None"),
+            format!("{name} in (None"),
+        ]
+        .iter()
+        .any(|question| text.contains(question))
     };
     let may_be_refused = has_text || (["", "None"].contains(&default) && looks_for_none());
 
-    let raised = text.split("raise ").skip(1).map(|rest| rest.split(')').next().unwrap_or_default());
-    let words = raised.flat_map(|message| message.split(|c: char| c != '_' && !c.is_ascii_alphanumeric()));
+    let raised = text
+        .split("raise ")
+        .skip(1)
+        .map(|rest| rest.split(')').next().unwrap_or_default());
+    let words =
+        raised.flat_map(|message| message.split(|c: char| c != '_' && !c.is_ascii_alphanumeric()));
     may_be_refused && name.contains('_') && words.into_iter().any(|word| word == name)
 }
 
@@ -129,15 +178,23 @@ pub(super) fn data_variables(text: &str) -> impl Iterator<Item = String> + '_ {
             Some(rest[1..].split_once(quote)?.0)
         })
     });
-    names.filter(|name| *name == "DATA_DIR" || name.ends_with("_DATA_DIR")).map(str::to_owned)
+    names
+        .filter(|name| *name == "DATA_DIR" || name.ends_with("_DATA_DIR"))
+        .map(str::to_owned)
 }
 
-/// Whether what follows a text is reached only sometimes: it is indented below a statement that chooses.
+/// Whether what follows a text is reached only sometimes: it is indented below a statement that
+/// chooses.
 fn is_conditional(before: &str) -> bool {
     let mut lines = before.rsplit('\n');
-    let is_indented = lines.next().is_some_and(|line| line.starts_with([' ', '\t']));
-    let above = lines.find(|line| !line.is_empty() && !line.starts_with([' ', '\t', '#', ')', ']', '}']));
-    let chooses = ["if ", "elif ", "else", "try", "except", "def ", "class ", "for ", "with ", "async "];
+    let is_indented = lines
+        .next()
+        .is_some_and(|line| line.starts_with([' ', '\t']));
+    let above =
+        lines.find(|line| !line.is_empty() && !line.starts_with([' ', '\t', '#', ')', ']', '}']));
+    let chooses = [
+        "if ", "elif ", "else", "try", "except", "def ", "class ", "for ", "with ", "async ",
+    ];
     is_indented && above.is_some_and(|line| chooses.iter().any(|word| line.starts_with(word)))
 }
 
@@ -145,8 +202,12 @@ fn is_conditional(before: &str) -> bool {
 fn build_value(name: &str, read: &str, arguments: &str) -> &'static str {
     match () {
         () if read.starts_with("env.db") || name == "DATABASE_URL" => "sqlite://:memory:",
-        () if read == "env.int(" || arguments.contains("cast=int") || name.ends_with("_PORT") => "1",
-        () if read == "env.bool(" || arguments.contains("cast=bool") || name.contains("DEBUG") => "0",
+        () if read == "env.int(" || arguments.contains("cast=int") || name.ends_with("_PORT") => {
+            "1"
+        }
+        () if read == "env.bool(" || arguments.contains("cast=bool") || name.contains("DEBUG") => {
+            "0"
+        }
         () if name.ends_with("_URL") || name.ends_with("_URI") => "http://localhost",
         () => "only-for-the-build",
     }

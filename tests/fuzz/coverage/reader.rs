@@ -1,7 +1,10 @@
 //! Feeds one reader of foreign bytes with what libFuzzer finds. `PKGAPP_FUZZ_READER` names the reader, `PKGAPP_FUZZ_FILE`
 //! the file that it takes the bytes for, by which some formats are told apart.
 #![no_main]
-#![allow(clippy::unwrap_used, reason = "a fuzzer that unwraps fails with the value")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a fuzzer that unwraps fails with the value"
+)]
 
 #[path = "../readers.rs"]
 #[allow(dead_code, reason = "the ordinary tests use the rest")]
@@ -22,7 +25,10 @@ thread_local! {
 
 fuzz_target!(|bytes: &[u8]| {
     READER.with(|(check, file)| {
-        let case = Case { name: file.clone(), bytes: bytes.to_vec() };
+        let case = Case {
+            name: file.clone(),
+            bytes: bytes.to_vec(),
+        };
         if let Err(reason) = check(&case) {
             panic!("{reason}");
         }
