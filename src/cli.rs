@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cache;
 use crate::error::Error;
+use crate::fleet::FleetOptions;
 use crate::name::{Arch, PythonMinor};
 use crate::target::{self, Target};
 
@@ -674,6 +675,38 @@ pub struct HostArgs {
         hide_env_values = true
     )]
     pub log_dir: Option<PathBuf>,
+}
+
+impl HostArgs {
+    /// Returns them as [`crate::fleet`] takes them.
+    pub fn options(&self) -> FleetOptions {
+        let Self {
+            hosts,
+            only,
+            login,
+            local,
+            parallel,
+            ssh,
+            ssh_config,
+            connect_timeout,
+            answer_timeout,
+            sudo_password_file,
+            log_dir,
+        } = self.clone();
+        FleetOptions {
+            hosts,
+            only,
+            login,
+            local,
+            parallel: parallel.into(),
+            ssh,
+            ssh_config,
+            connect_timeout: Duration::from_secs(connect_timeout.into()),
+            answer_timeout: Duration::from_secs(answer_timeout.into()),
+            sudo_password_file,
+            log_dir,
+        }
+    }
 }
 
 /// Arguments of `pkgapp run`.

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use minijinja::{Environment, UndefinedBehavior};
 
 use crate::app::{App, ConfigFile};
+use crate::content::Content;
 use crate::error::{Error, Result, shown};
 use crate::fs;
 use crate::path::InstallPath;
 use crate::services;
-use crate::tree::{Content, Entry, Origin, Owner, Tree};
+use crate::tree::{Entry, Origin, Owner, Tree};
 
 /// Adds every `[config."NAME"]` to the tree.
 ///

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use crate::app::Relations;
+use crate::elf::ElfFile;
 use crate::error::{Error, Result};
 use crate::imports::PythonPart;
-use crate::layer::{ElfFile, Layer};
+use crate::layer::Layer;
 use crate::name::{Arch, PythonMinor};
 use crate::target::{TARGETS, Target};
 
@@ -27,31 +29,6 @@ pub struct Depends {
     pub declared_rpm: Vec<String>,
     /// What else the package is to other packages.
     pub relations: Relations,
-}
-
-/// What a package is to other packages, besides that it needs some.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Relations {
-    /// Names that it answers to as well.
-    pub provides: Relation,
-    /// What can't be installed beside it.
-    pub conflicts: Relation,
-    /// What it takes the place of, or files from: earlier names of the application, or a part that
-    /// was split off.
-    pub replaces: Relation,
-    /// What is usually installed with it.
-    pub recommends: Relation,
-    /// What may be useful with it.
-    pub suggests: Relation,
-}
-
-/// One kind of relation, as each format writes it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Relation {
-    /// As in a control file, e.g. `shop-old (<< 2.0)`.
-    pub deb: Vec<String>,
-    /// As in a spec file, e.g. `shop-old < 2.0`.
-    pub rpm: Vec<String>,
 }
 
 /// A package of an interpreter that applications share.

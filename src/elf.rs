@@ -4,6 +4,7 @@
 //! tools damage or drop without the loader's noticing. Sources: System V ABI, "Dynamic Linking";
 //! LSB Core, "Symbol Versioning".
 
+pub mod binary;
 pub mod edit;
 
 use std::collections::BTreeSet;
@@ -15,10 +16,30 @@ use object::endian::Endianness;
 use object::read::elf::{Dyn, FileHeader, ProgramHeader};
 use object::read::{ReadCache, ReadRef};
 
+use crate::content::Bytes;
 use crate::error::{Context, Error, Result, shown};
-use crate::layer::ElfFile;
 use crate::path::ReleasePath;
-use crate::tree::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// What a shared object or executable asks of the host (System V ABI, "Dynamic Section"; LSB
+/// "Symbol Versioning").
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ElfFile {
+    /// Below the prefix.
+    pub path: ReleasePath,
+    /// `x86_64`, `aarch64`, or another name for a machine that pkgapp does not build for.
+    pub machine: String,
+    /// 64-bit class.
+    pub is_64: bool,
+    /// `DT_SONAME`.
+    pub soname: Option<String>,
+    /// `DT_NEEDED`, in order.
+    pub needed: Vec<String>,
+    /// `DT_RUNPATH` or `DT_RPATH`, split at colons.
+    pub runpath: Vec<String>,
+    /// Symbol versions it needs: library and version, e.g. (`libc.so.6`, `GLIBC_2.28`), sorted.
+    pub versions: Vec<(String, String)>,
+}
 
 /// What every ELF file begins with.
 const MAGIC: &[u8; 4] = b"\x7fELF";

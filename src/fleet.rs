@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::app::{App, Deploy};
-use crate::cli::HostArgs;
 use crate::error::{Error, Kind, Result};
 use crate::host::{
     self, Connections, Filter, Host, Logs, Member, Options, Password, Prompt, Shell, interrupt,
@@ -23,6 +22,33 @@ use crate::report::{Report, Style, human_bytes, visible_line};
 
 /// How long results wait for those of slower hosts.
 const LULL: Duration = Duration::from_secs(5);
+
+/// Which hosts a command works on, and how it reaches them.
+#[derive(Debug, Clone)]
+pub struct FleetOptions {
+    /// Hosts instead of the deployment's: names, ranges, `@FILE` or `-`.
+    pub hosts: Vec<String>,
+    /// Labels that hosts must have or lack: `role=web`, `role!=web`.
+    pub only: Vec<String>,
+    /// The login where no other is written.
+    pub login: Option<String>,
+    /// Work on this machine, without ssh.
+    pub local: bool,
+    /// How many hosts are worked on at a time.
+    pub parallel: usize,
+    /// The ssh program; by default the one on PATH.
+    pub ssh: Option<PathBuf>,
+    /// ssh's configuration file; by default the user's and the system's.
+    pub ssh_config: Option<PathBuf>,
+    /// How long a connection may take.
+    pub connect_timeout: Duration,
+    /// How long a host may take to answer a question of pkgapp's own.
+    pub answer_timeout: Duration,
+    /// The file whose first line is the password for sudo.
+    pub sudo_password_file: Option<PathBuf>,
+    /// Where the output of hosts is kept; by default below the XDG state directory.
+    pub log_dir: Option<PathBuf>,
+}
 
 /// The hosts of one command.
 pub struct Fleet<'r> {
@@ -91,36 +117,36 @@ impl<'r> Fleet<'r> {
     /// # Errors
     /// The selection is empty or wrong, or there is no ssh.
     pub fn open(
-        args: &HostArgs,
+        chosen: &FleetOptions,
         deploy: Option<&Deploy>,
         root: &Path,
         command: &str,
         report: &'r Report,
     ) -> Result<Self> {
-        let logs = Logs::new(command, args.log_dir.as_deref())?;
+        let logs = Logs::new(command, chosen.log_dir.as_deref())?;
         logs.prune();
         let prompt = Prompt::new(report.bars().clone());
-        let password = Password::new(args.sudo_password_file.clone(), prompt.clone());
+        let password = Password::new(chosen.sudo_password_file.clone(), prompt.clone());
         let mut hosts: Vec<(Member, Shell)> = Vec::new();
-        let patience = Duration::from_secs(args.answer_timeout.into());
-        if args.local {
+        let patience = chosen.answer_timeout;
+        if chosen.local {
             let log = logs.of("localhost");
             hosts.push((
                 Member::local(),
                 Shell::local(&Arc::new(password), log).with_patience(patience),
             ));
         } else {
-            let login = args
+            let login = chosen
                 .login
                 .as_deref()
                 .or_else(|| deploy.and_then(|deploy| deploy.user.as_deref()));
             let filters: Result<Vec<Filter>> =
-                args.only.iter().map(|only| Filter::parse(only)).collect();
-            let members = host::select::select(&args.hosts, deploy, login, &filters?, root)?;
+                chosen.only.iter().map(|only| Filter::parse(only)).collect();
+            let members = host::select::select(&chosen.hosts, deploy, login, &filters?, root)?;
             let options = Options {
-                program: args.ssh.clone(),
-                config: args.ssh_config.clone(),
-                connect_timeout: Duration::from_secs(args.connect_timeout.into()),
+                program: chosen.ssh.clone(),
+                config: chosen.ssh_config.clone(),
+                connect_timeout: chosen.connect_timeout,
             };
             let connections = Connections::new(options, prompt)?;
             let password = Arc::new(password.with_files(&members));
@@ -144,7 +170,7 @@ impl<'r> Fleet<'r> {
         let machines = hosts.into_iter().map(machine).collect();
         Ok(Self {
             machines,
-            parallel: args.parallel.into(),
+            parallel: chosen.parallel,
             logs,
         })
     }

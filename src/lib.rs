@@ -66,6 +66,7 @@ pub mod cli;
 pub mod commands;
 pub mod commit;
 pub mod configuration;
+pub mod content;
 pub mod depends;
 pub mod deploy;
 pub mod digest;

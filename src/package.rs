@@ -1,6 +1,7 @@
 //! A package: what it is called, what it needs, its tree and its scriptlets. Made once; formats
 //! only read it.
 
+use crate::app::Compression;
 use crate::depends::Depends;
 use crate::name::{AppName, Arch};
 use crate::path::InstallPath;
@@ -60,17 +61,6 @@ pub struct Meta {
     pub targets: Vec<&'static Target>,
     /// How its payload is compressed.
     pub compression: Compression,
-}
-
-/// How a payload is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compression {
-    /// zstd with its level, 1 to 22.
-    Zstd(i32),
-    /// gzip with its level, 0 to 9.
-    Gzip(u32),
-    /// xz with its preset, 0 to 9.
-    Xz(u32),
 }
 
 /// What dpkg and rpm run: whole scripts of `/bin/sh`, as [`crate::scriptlets`] renders them.

@@ -175,6 +175,60 @@ macro_rules! text_of {
 }
 text_of!(InstallPath, ReleasePath);
 
+/// Directories that belong to the base system of every host and so to no package of ours.
+const SYSTEM_DIRECTORIES: &[&str] = &[
+    "/bin",
+    "/etc",
+    "/etc/cron.d",
+    "/etc/default",
+    "/etc/logrotate.d",
+    "/etc/sysconfig",
+    "/home",
+    "/lib",
+    "/opt",
+    "/sbin",
+    "/srv",
+    "/usr",
+    "/usr/bin",
+    "/usr/lib",
+    "/usr/lib/systemd",
+    "/usr/lib/systemd/system",
+    "/usr/lib/systemd/system-preset",
+    "/usr/lib/systemd/user",
+    "/usr/lib/sysusers.d",
+    "/usr/lib/tmpfiles.d",
+    "/usr/local",
+    "/usr/local/bin",
+    "/usr/local/lib",
+    "/usr/local/share",
+    "/usr/sbin",
+    "/usr/share",
+    "/usr/share/doc",
+    "/usr/share/licenses",
+    "/usr/share/lintian",
+    "/usr/share/lintian/overrides",
+    "/usr/share/man",
+    "/usr/share/man/man1",
+    "/var",
+    "/var/cache",
+    "/var/lib",
+    "/var/log",
+    "/var/opt",
+];
+
+/// Length of the longest of them.
+const LONGEST_SYSTEM_DIRECTORY: usize = "/usr/lib/systemd/system-preset".len();
+
+/// Returns whether a directory belongs to every host's base system.
+pub fn is_system_directory(path: &InstallPath) -> bool {
+    is_system(path.as_str())
+}
+
+pub(crate) fn is_system(path: &str) -> bool {
+    // It is asked of every path, and most are longer.
+    path.len() <= LONGEST_SYSTEM_DIRECTORY && SYSTEM_DIRECTORIES.contains(&path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,5 +282,14 @@ mod tests {
             Some(InstallPath::parse("/opt/shop/bin").unwrap())
         );
         assert_eq!(InstallPath::parse("/opt").unwrap().parent(), None);
+    }
+
+    #[test]
+    fn the_longest_system_directory_is_known() {
+        let longest = SYSTEM_DIRECTORIES
+            .iter()
+            .map(|directory| directory.len())
+            .max();
+        assert_eq!(longest, Some(LONGEST_SYSTEM_DIRECTORY));
     }
 }

@@ -45,6 +45,15 @@ pub fn outside_repositories(command: &mut Command) -> &mut Command {
     command
 }
 
+/// Where a line was printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
 /// Runs a command with its standard input closed and returns what it printed.
 ///
 /// # Errors

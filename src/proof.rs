@@ -15,11 +15,14 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::cache::{self, Cache};
+use crate::content::Bytes;
+use crate::content::Content;
+use crate::content::LastOpened;
 use crate::digest::Sha256Sum;
 use crate::error::{Context, Error, Result};
 use crate::layer::{Layer, LayerEntryKind, started_by};
 use crate::path::{InstallPath, ReleasePath};
-use crate::tree::{Bytes, Content, Entry, Kind, LastOpened, Origin, Tree};
+use crate::tree::{Entry, Kind, Origin, Tree};
 use crate::wheels::BuiltFrom;
 
 /// Counts changes of what the search finds in the same files: part of the name of its cached
@@ -628,7 +631,7 @@ fn head(content: &Content) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layer::testing::{Bench, TestWheel};
+    use crate::layer::testing::{Bench, OBJECT_FILE, TestWheel};
     use crate::wheels::Wheel;
 
     const BUILD: &str = "/home/ci/work/shop";
@@ -724,7 +727,7 @@ mod tests {
         );
         // As a compiler that is not told the file's name in the release would write it.
         let content = layer.content(&ReleasePath::parse(&pyc).unwrap()).unwrap();
-        let crate::tree::Bytes::Disk { file, start } = &content.bytes else {
+        let crate::content::Bytes::Disk { file, start } = &content.bytes else {
             panic!("{content:?}")
         };
         let written = format!("....{BUILD}/x.py....");
@@ -856,11 +859,11 @@ mod tests {
             ),
             (
                 "x/node_modules/glob/linux.node",
-                b"\x7fELF\0\0/tmp/ci/a.c\0",
+                &[OBJECT_FILE, b"/tmp/ci/a.c\0"].concat(),
             ),
             (
                 "x/node_modules/glob/build/Release/glob.node",
-                b"\x7fELF\0\0/tmp/node-gyp/a.c\0",
+                &[OBJECT_FILE, b"/tmp/node-gyp/a.c\0"].concat(),
             ),
         ];
         let built_from = BuiltFrom {
@@ -994,7 +997,7 @@ mod tests {
                 ("x-1.0.data/scripts/env", b"#!/usr/bin/env python3\n"),
                 ("x-1.0.data/scripts/versioned", b"#!/usr/bin/python3.9\n"),
                 ("x-1.0.data/scripts/own", b"#!/opt/shop/bin/python\n"),
-                ("x-1.0.data/scripts/elf", b"\x7fELF"),
+                ("x-1.0.data/scripts/elf", OBJECT_FILE),
                 ("x-1.0.data/scripts/built", b"#!/home/ci/venv/bin/python\n"),
                 ("x-1.0.data/scripts/relative", b"#!bin/x\n"),
             ],

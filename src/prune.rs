@@ -8,14 +8,13 @@
 //! layer is made, and in all others when the layers meet.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use memchr::memmem;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::app::{Profile, Prune};
+use crate::error::Result;
 use crate::imports::statement;
 use crate::path::ReleasePath;
 use crate::pypa::PackageName;
@@ -24,62 +23,9 @@ use crate::report::human_bytes;
 /// Counts changes of what the same profiles take out: part of the key of every pruned layer.
 const FORMAT: u32 = 1;
 
-/// Something that can be left out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Profile {
-    /// Directories named `test` or `tests` inside of packages, unless something imports them.
-    Tests,
-    /// `*.pyi`. The mark `py.typed` stays: sources have types, too.
-    Stubs,
-    /// C and C++ headers.
-    Headers,
-    /// Static libraries.
-    Static,
-    /// C, C++, Cython and Fortran sources that lie beside an extension module.
-    Sources,
-    /// Translations into other languages than English and those that are named.
-    Locales,
-}
-
-/// All of them, by the names of the configuration.
-const PROFILES: [(&str, Profile); 6] = [
-    ("tests", Profile::Tests),
-    ("stubs", Profile::Stubs),
-    ("headers", Profile::Headers),
-    ("static", Profile::Static),
-    ("sources", Profile::Sources),
-    ("locales", Profile::Locales),
-];
-
-impl FromStr for Profile {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        if let Some((_, profile)) = PROFILES.iter().find(|(name, _)| *name == text) {
-            return Ok(*profile);
-        }
-        let names = PROFILES.map(|(name, _)| format!("`{name}`")).join(", ");
-        Err(
-            Error::new(format!("`{text}` is nothing that can be pruned"))
-                .hint(format!("known are {names}")),
-        )
-    }
-}
-
-impl fmt::Display for Profile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = PROFILES
-            .iter()
-            .find(|(_, profile)| profile == self)
-            .map_or("", |(name, _)| name);
-        f.write_str(name)
-    }
-}
-
-/// What is left out of distributions; nothing by default.
+/// Decides what is left out of distributions; nothing by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Prune {
+pub struct Pruner {
     /// What goes.
     pub profiles: BTreeSet<Profile>,
     /// Languages that stay besides English, e.g. `de`, `pt_BR`; each with all its countries.
@@ -129,7 +75,23 @@ pub(crate) struct Contents<'a> {
     pub(crate) read: &'a dyn Fn(&ReleasePath) -> Result<Vec<u8>>,
 }
 
-impl Prune {
+impl From<&Prune> for Pruner {
+    fn from(configured: &Prune) -> Self {
+        let Prune {
+            profiles,
+            locales,
+            whole,
+        } = configured.clone();
+        Self {
+            profiles,
+            locales,
+            whole,
+            wanted: BTreeSet::new(),
+        }
+    }
+}
+
+impl Pruner {
     /// Whether a distribution is left as it is.
     pub(crate) fn spares(&self, name: &PackageName) -> bool {
         self.profiles.is_empty() || self.whole.contains(name)
@@ -638,17 +600,17 @@ pub fn told(saved: &BTreeMap<Profile, Saved>) -> String {
 mod tests {
     use super::*;
 
-    fn prune(profiles: &[Profile], locales: &[&str]) -> Prune {
-        Prune {
+    fn prune(profiles: &[Profile], locales: &[&str]) -> Pruner {
+        Pruner {
             profiles: profiles.iter().copied().collect(),
             locales: locales.iter().map(|&name| name.to_owned()).collect(),
-            ..Prune::default()
+            ..Pruner::default()
         }
     }
 
     /// Plans for files below site-packages (`/x` for others) and returns what goes, shown in the
     /// same way, and the rest.
-    fn plan(prune: &Prune, files: &[(&str, &str)]) -> (Vec<String>, Pruned) {
+    fn plan(prune: &Pruner, files: &[(&str, &str)]) -> (Vec<String>, Pruned) {
         const SITE: &str = "lib/python3.11/site-packages";
         let place = |name: &str| match name.strip_prefix('/') {
             Some(outside) => ReleasePath::parse(outside).unwrap(),
@@ -729,7 +691,7 @@ mod tests {
                 bytes: 10 + 25
             }
         );
-        let wanted = Prune {
+        let wanted = Pruner {
             wanted: ["a.tests".to_owned()].into(),
             ..prune(&[Profile::Tests], &[])
         };

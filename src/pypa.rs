@@ -19,6 +19,9 @@ use uv_pypi_types::LenientRequirement;
 
 use crate::error::{Context, Error, Result};
 use crate::name::{Arch, PythonMinor};
+use std::fmt;
+use url::Url;
+use uv_redacted::DisplaySafeUrl;
 
 /// Returns the distribution that a `Requires-Dist` is about, whenever it holds; `None` if the text
 /// is no requirement.
@@ -178,4 +181,8 @@ impl Environment {
             _ => self.markers.clone(),
         })
     }
+}
+/// Returns a URL as messages and records may show it: without a password, token or signature.
+pub fn shown_url(url: &Url) -> impl fmt::Display + '_ {
+    DisplaySafeUrl::ref_cast(url)
 }

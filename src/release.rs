@@ -6,14 +6,16 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::app::Profile;
+use crate::content::Content;
 use crate::error::{Context, Result};
 use crate::layer::{Layer, LayerEntryKind};
 use crate::name::{AppName, PythonMinor};
 use crate::path::{InstallPath, ReleasePath};
-use crate::prune::{Profile, Saved};
+use crate::prune::Saved;
 use crate::pypa::Version;
 use crate::runtime::{Home, RecordedInterpreter, Runtime, SHARED, directory};
-use crate::tree::{Content, Entry, Origin, Tree};
+use crate::tree::{Entry, Origin, Tree};
 
 /// Where a release says what it is.
 pub const RECORD: &str = ".pkgapp/release.json";
@@ -272,7 +274,7 @@ mod tests {
         let entry = tree.get(&InstallPath::parse(path).unwrap()).unwrap();
         match &entry.kind {
             crate::tree::Kind::File(Content {
-                bytes: crate::tree::Bytes::Memory(bytes),
+                bytes: crate::content::Bytes::Memory(bytes),
                 ..
             }) => String::from_utf8(bytes.to_vec()).unwrap(),
             other => panic!("{path} is {other:?}"),

@@ -20,7 +20,9 @@ use std::sync::Arc;
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 use sha2::{Digest as _, Sha256};
 
+use crate::app::Phases;
 use crate::app::{OnUpgrade, Placed};
+use crate::content::Content;
 use crate::digest::Sha256Sum;
 use crate::error::{Error, Result};
 use crate::name::PythonMinor;
@@ -28,21 +30,8 @@ use crate::package::{DebScriptlets, FileTrigger, RpmScriptlets, Scriptlets};
 use crate::path::InstallPath;
 use crate::process;
 use crate::services::{Services, Unit};
-use crate::tree::{Content, Entry, Kind, Origin, Tree, dump_line};
+use crate::tree::{Entry, Kind, Origin, Tree, dump_line};
 use crate::writable::FILL;
-
-/// The user's own lines of sh, by phase (`[package] scriptlets.*`).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Phases {
-    /// When users are there, before files are unpacked.
-    pub before_install: Option<Placed<String>>,
-    /// When all files are in place, before services are started or restarted.
-    pub after_install: Option<Placed<String>>,
-    /// Before services are stopped and files removed.
-    pub before_remove: Option<Placed<String>>,
-    /// When the files are removed.
-    pub after_remove: Option<Placed<String>>,
-}
 
 /// Where units of packages lie.
 const UNITS: &str = "/usr/lib/systemd/system";
@@ -976,7 +965,8 @@ mod tests {
 
     #[test]
     fn the_stamp_is_about_content_below_the_prefix() {
-        use crate::tree::{Content, Entry, Origin};
+        use crate::content::Content;
+        use crate::tree::{Entry, Origin};
         let origin = std::sync::Arc::new(Origin {
             label: "the test".into(),
             layer: None,

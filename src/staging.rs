@@ -17,6 +17,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::cache;
+use crate::content::Content;
 use crate::error::{Context, Error, Location, Result, shown};
 use crate::fs;
 use crate::layer::{self, Builder, Layer, Source};
@@ -24,7 +25,7 @@ use crate::path::{InstallPath, ReleasePath};
 use crate::process;
 use crate::release::pyvenv_cfg;
 use crate::report::Report;
-use crate::tree::{Content, Entry, Kind, Origin, Tree, Winner};
+use crate::tree::{Entry, Kind, Origin, Tree, Winner};
 
 /// What the layer is called.
 const LABEL: &str = "files made by `[build] run`";

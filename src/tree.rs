@@ -7,15 +7,11 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::{self, Read};
-use std::ops::Range;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::sync::Arc;
 
-use crate::digest::Digest;
-use crate::error::{Context, Error, Result, shown};
-use crate::path::InstallPath;
+use crate::content::Content;
+use crate::error::{Error, Result};
+use crate::path::{InstallPath, is_system, is_system_directory};
 
 /// path ─► entry. Directories that belong to the host's base system (`/opt`, `/etc`, …) are not in
 /// it.
@@ -48,29 +44,6 @@ pub enum Kind {
     File(Content),
     /// A symbolic link and its target, as written.
     Symlink(String),
-}
-
-/// A file's bytes, and what identifies them.
-#[derive(Debug, Clone)]
-pub struct Content {
-    /// Length and sums.
-    pub digest: Digest,
-    /// Where the bytes are.
-    pub bytes: Bytes,
-}
-
-/// Where bytes are until a format writes them.
-#[derive(Debug, Clone)]
-pub enum Bytes {
-    /// In a file of this machine that nobody changes during the build, from `start` on.
-    Disk {
-        /// The file; others' bytes may be in it, too.
-        file: Arc<Path>,
-        /// Where they begin.
-        start: u64,
-    },
-    /// In memory: generated text.
-    Memory(Arc<[u8]>),
 }
 
 /// User and group by name.
@@ -109,60 +82,6 @@ pub struct Origin {
     pub layer: Option<String>,
 }
 
-/// Directories that belong to the base system of every host and so to no package of ours.
-const SYSTEM_DIRECTORIES: &[&str] = &[
-    "/bin",
-    "/etc",
-    "/etc/cron.d",
-    "/etc/default",
-    "/etc/logrotate.d",
-    "/etc/sysconfig",
-    "/home",
-    "/lib",
-    "/opt",
-    "/sbin",
-    "/srv",
-    "/usr",
-    "/usr/bin",
-    "/usr/lib",
-    "/usr/lib/systemd",
-    "/usr/lib/systemd/system",
-    "/usr/lib/systemd/system-preset",
-    "/usr/lib/systemd/user",
-    "/usr/lib/sysusers.d",
-    "/usr/lib/tmpfiles.d",
-    "/usr/local",
-    "/usr/local/bin",
-    "/usr/local/lib",
-    "/usr/local/share",
-    "/usr/sbin",
-    "/usr/share",
-    "/usr/share/doc",
-    "/usr/share/licenses",
-    "/usr/share/lintian",
-    "/usr/share/lintian/overrides",
-    "/usr/share/man",
-    "/usr/share/man/man1",
-    "/var",
-    "/var/cache",
-    "/var/lib",
-    "/var/log",
-    "/var/opt",
-];
-
-/// Length of the longest of them.
-const LONGEST_SYSTEM_DIRECTORY: usize = "/usr/lib/systemd/system-preset".len();
-
-/// Returns whether a directory belongs to every host's base system.
-pub fn is_system_directory(path: &InstallPath) -> bool {
-    is_system(path.as_str())
-}
-
-fn is_system(path: &str) -> bool {
-    // It is asked of every path, and most are longer.
-    path.len() <= LONGEST_SYSTEM_DIRECTORY && SYSTEM_DIRECTORIES.contains(&path)
-}
-
 /// Which of two sources ships a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Winner {
@@ -176,129 +95,6 @@ pub enum Winner {
 
 /// Decides between an entry of a tree and a later one for the same path.
 pub type Precedence<'a> = &'a dyn Fn(&InstallPath, &Entry, &Entry) -> Winner;
-
-/// Reads a [`Content`].
-#[derive(Debug)]
-pub enum Reader<'a> {
-    /// Of a file.
-    Disk(DiskReader),
-    /// Of memory.
-    Memory(&'a [u8]),
-}
-
-impl Read for Reader<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Disk(file) => file.read(buffer),
-            Self::Memory(bytes) => bytes.read(buffer),
-        }
-    }
-}
-
-/// Reads a part of a file. It ends where the content should end: a longer file must not run over
-/// its place in an archive.
-#[derive(Debug)]
-pub struct DiskReader {
-    file: Arc<fs_err::File>,
-    at: u64,
-    end: u64,
-}
-
-impl Read for DiskReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
-        let room = buffer.len().min(left);
-        if room == 0 {
-            return Ok(0);
-        }
-        let read = self.file.file().read_at(&mut buffer[..room], self.at)?;
-        self.at += read as u64;
-        Ok(read)
-    }
-}
-
-/// The file that was opened last, for who reads many contents one after the other: neighbours lie
-/// in the same one.
-#[derive(Debug, Default)]
-pub struct LastOpened(Option<(Arc<Path>, Arc<fs_err::File>)>);
-
-impl LastOpened {
-    fn open(&mut self, path: &Arc<Path>) -> Result<Arc<fs_err::File>> {
-        if let Some((last, file)) = &self.0
-            && Arc::ptr_eq(last, path)
-        {
-            return Ok(Arc::clone(file));
-        }
-        let file = Arc::new(crate::fs::open(path)?);
-        self.0 = Some((Arc::clone(path), Arc::clone(&file)));
-        Ok(file)
-    }
-}
-
-impl Content {
-    /// Opens the bytes. They may be fewer than the digest says, or others, if someone has written
-    /// to their file.
-    ///
-    /// # Errors
-    /// The file can't be opened.
-    pub fn reader(&self) -> Result<Reader<'_>> {
-        self.part(0..self.digest.size, &mut LastOpened::default())
-    }
-
-    /// Opens a range of the bytes.
-    ///
-    /// # Errors
-    /// As [`Content::reader`].
-    pub fn part(&self, range: Range<u64>, last: &mut LastOpened) -> Result<Reader<'_>> {
-        let range = range.start.min(self.digest.size)..range.end.min(self.digest.size);
-        match &self.bytes {
-            Bytes::Memory(bytes) => {
-                let at = |position: u64| {
-                    usize::try_from(position).map_or(bytes.len(), |at| at.min(bytes.len()))
-                };
-                Ok(Reader::Memory(&bytes[at(range.start)..at(range.end)]))
-            }
-            Bytes::Disk { file, start } => {
-                let place = |offset: u64| start.saturating_add(offset);
-                let (at, end) = (place(range.start), place(range.end).max(place(range.start)));
-                Ok(Reader::Disk(DiskReader {
-                    file: last.open(file)?,
-                    at,
-                    end,
-                }))
-            }
-        }
-    }
-
-    /// Reads all of the bytes.
-    ///
-    /// # Errors
-    /// The file can't be read.
-    pub fn read(&self) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        self.reader()?
-            .read_to_end(&mut bytes)
-            .context(|| self.unreadable())?;
-        Ok(bytes)
-    }
-
-    /// What to say of an error of the reader.
-    pub(crate) fn unreadable(&self) -> String {
-        match &self.bytes {
-            Bytes::Disk { file, .. } => format!("cannot read `{}`", shown(file)),
-            Bytes::Memory(_) => "cannot read memory".to_owned(),
-        }
-    }
-
-    /// Generated bytes.
-    pub fn memory(bytes: impl Into<Arc<[u8]>>) -> Self {
-        let bytes = bytes.into();
-        Self {
-            digest: Digest::of(&bytes),
-            bytes: Bytes::Memory(bytes),
-        }
-    }
-}
 
 impl Entry {
     /// A file of root's that an upgrade replaces.
@@ -566,15 +362,6 @@ mod tests {
             label: label.into(),
             layer: None,
         })
-    }
-
-    #[test]
-    fn the_longest_system_directory_is_known() {
-        let longest = SYSTEM_DIRECTORIES
-            .iter()
-            .map(|directory| directory.len())
-            .max();
-        assert_eq!(longest, Some(LONGEST_SYSTEM_DIRECTORY));
     }
 
     #[test]

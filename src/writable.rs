@@ -15,10 +15,11 @@
 use std::sync::Arc;
 
 use crate::app::App;
+use crate::content::Content;
 use crate::error::{Error, Result};
 use crate::path::{InstallPath, ReleasePath};
 use crate::services;
-use crate::tree::{Content, Entry, Origin, Tree};
+use crate::tree::{Entry, Origin, Tree};
 
 /// The script that copies the initial content, below the prefix.
 pub const FILL: &str = ".pkgapp/fill";

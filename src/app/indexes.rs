@@ -7,9 +7,74 @@ use url::Url;
 
 use super::distribution_name;
 use super::reader::{Table, Value, listed, nearest};
+use crate::error::Location;
 use crate::error::{Context, Error, Result, shown};
-use crate::lock::index::{DEFAULT_NAME, NamedIndex};
 use crate::pypa::PackageName;
+use crate::pypa::shown_url;
+use std::fmt;
+
+/// What the default index is called in `[python.sources]`, unless an index of the configuration has
+/// the name.
+pub const DEFAULT_NAME: &str = "pypi";
+
+/// An index that is named: by the configuration, or by a lock that says of single distributions
+/// where they are.
+#[derive(Clone)]
+pub struct NamedIndex {
+    /// Its name: letters, digits, `.`, `-` and `_`.
+    pub name: String,
+    /// Where it is; without a password, but a lock's may have one.
+    pub url: Url,
+    /// It is asked only for what [`Indexes::sources`] has it for.
+    pub explicit: bool,
+    /// It is asked last, instead of PyPI.
+    pub default: bool,
+    /// Its credentials are asked of the program `keyring`.
+    pub keyring: bool,
+    /// Where it is named.
+    pub at: Location,
+}
+
+impl fmt::Debug for NamedIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} = {}", self.name, shown_url(&self.url))
+    }
+}
+
+impl NamedIndex {
+    /// Returns the beginning of the names of the variables that hold its credentials:
+    /// `PKGAPP_INDEX_MY_MIRROR`.
+    pub fn variable(&self) -> String {
+        let name = self.name.chars().map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_uppercase()
+            } else {
+                '_'
+            }
+        });
+        format!("PKGAPP_INDEX_{}", name.collect::<String>())
+    }
+
+    /// Returns the URL with the credentials of the environment, which are stronger than its own.
+    pub fn with_credentials(&self) -> Url {
+        self.with_variables(&|name| std::env::var(name).ok())
+    }
+
+    fn with_variables(&self, variable: &dyn Fn(&str) -> Option<String>) -> Url {
+        let mut url = self.url.clone();
+        let set = |what: &str| {
+            variable(&format!("{}_{what}", self.variable())).filter(|value| !value.is_empty())
+        };
+        // Both fail only for URLs that can't have either, such as `file:`.
+        if let Some(user) = set("USERNAME") {
+            _ = url.set_username(&user);
+        }
+        if let Some(password) = set("PASSWORD") {
+            _ = url.set_password(Some(&password));
+        }
+        url
+    }
+}
 
 /// Reads both tables, which are below `[python]`.
 pub(super) fn read(
@@ -169,4 +234,40 @@ fn source(text: &str, indexes: &[NamedIndex]) -> Result<String> {
             listed(names())
         )),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn index(name: &str, explicit: bool, default: bool) -> NamedIndex {
+        let url = format!("https://{name}.example/simple").parse().unwrap();
+        NamedIndex {
+            name: name.into(),
+            url,
+            explicit,
+            default,
+            keyring: false,
+            at: Location::file("pkgapp.toml"),
+        }
+    }
+
+    #[test]
+    fn credentials_of_the_environment_are_those_of_the_name() {
+        let mut index = index("my.mirror-2", false, false);
+        assert_eq!(index.variable(), "PKGAPP_INDEX_MY_MIRROR_2");
+        index.url = "https://old@my.example/simple".parse().unwrap();
+        let variable = |name: &str| match name {
+            "PKGAPP_INDEX_MY_MIRROR_2_USERNAME" => Some("ci".to_owned()),
+            "PKGAPP_INDEX_MY_MIRROR_2_PASSWORD" => Some("a b/c@".to_owned()),
+            _ => None,
+        };
+        assert_eq!(
+            index.with_variables(&variable).as_str(),
+            "https://ci:a%20b%2Fc%40@my.example/simple"
+        );
+        assert_eq!(index.with_variables(&|_| None), index.url);
+        index.url.set_password(Some("hidden")).unwrap();
+        assert!(!format!("{index:?}").contains("hidden"));
+    }
 }

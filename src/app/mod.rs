@@ -26,15 +26,12 @@ use url::Url;
 
 use crate::digest::Sha256Sum;
 use crate::error::{Context, Error, Location, Result, shown};
-use crate::lock::index::NamedIndex;
 use crate::name::{AppName, Arch, PythonMinor};
 use crate::path::ReleasePath;
 use crate::pypa::{
     ExtraName, GroupName, PackageName, Requirement, VerbatimParsedUrl, Version, VersionOrUrl,
 };
-use crate::runtime::Part;
 use crate::target::Target;
-use crate::wheels::Linking;
 
 pub use command::CommandLine;
 pub(crate) use deploy::ipv6;
@@ -43,8 +40,12 @@ pub use deploy::{
     UnitsOf, check_into,
 };
 pub use files::Pattern;
+pub use indexes::{DEFAULT_NAME, NamedIndex};
 pub(crate) use packaging::revision;
-pub use packaging::{ByteCode, Packaging, Revision, Squeeze, TarCompression};
+pub use packaging::{
+    ByteCode, Compression, Packaging, Phases, Profile, Prune, Relation, Relations, Revision,
+    Squeeze, TarCompression,
+};
 pub use reader::Placed;
 pub use service::{
     ConfigFile, Cron, Frequency, Logrotate, OnUpgrade, PartName, Process, Reload, Reopen, Restart,
@@ -56,6 +57,55 @@ pub(crate) use writable::has_dot;
 
 use project::Project;
 use reader::{Document, Source, Table, Value, one_line};
+
+/// A part of CPython that a server does not need, and that `[python] keep` lets ship.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// The test suites of the standard library, and extension modules that only they use.
+    Tests,
+    /// The editor: `idlelib`, `turtledemo`.
+    Idle,
+    /// `tkinter`, and what of Tcl and Tk an archive has with it.
+    Tkinter,
+    /// `ensurepip`, with the pip that it installs.
+    Ensurepip,
+    /// `pydoc_data`: the texts of `help("topics")`.
+    Docs,
+    /// The library of an interpreter that does not use it itself: for programs that embed Python.
+    Libpython,
+    /// `nis`, gone since Python 3.13: its library has another name on nearly every distribution.
+    Nis,
+}
+
+impl Part {
+    /// All of them, with their names in the configuration.
+    pub const ALL: [(&'static str, Self); 7] = [
+        ("tests", Self::Tests),
+        ("idle", Self::Idle),
+        ("tkinter", Self::Tkinter),
+        ("ensurepip", Self::Ensurepip),
+        ("docs", Self::Docs),
+        ("libpython", Self::Libpython),
+        ("nis", Self::Nis),
+    ];
+
+    /// Returns its name in the configuration.
+    pub fn name(self) -> &'static str {
+        Self::ALL
+            .iter()
+            .find(|(_, part)| *part == self)
+            .map_or("", |(name, _)| name)
+    }
+}
+
+/// What becomes of a library that compiled code needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Linking {
+    /// A copy ships in the wheel.
+    Graft,
+    /// Hosts have it, where it is here.
+    Depend,
+}
 
 /// An application and how it is packaged, served and deployed: one field or type for every table of
 /// the file.

@@ -1,17 +1,17 @@
 //! `[package]`: what the package manager sees.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::Path;
+use std::str::FromStr;
 
-use crate::depends::{Relation, Relations};
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 use crate::name::{AppName, Arch};
-use crate::package::Compression;
-use crate::path::InstallPath;
-use crate::prune::{Profile, Prune};
-use crate::scriptlets::Phases;
+use crate::path::{InstallPath, is_system_directory};
+use crate::pypa::PackageName;
 use crate::target::{self, Target};
-use crate::tree;
 
 use super::files::Pattern;
 use super::reader::{Placed, Table, Value};
@@ -48,6 +48,119 @@ pub struct Packaging {
     pub tar: TarCompression,
     /// Debian's archive section; by default `misc`.
     pub section: String,
+}
+
+/// `prune` and what belongs to it: what is left out of distributions; nothing by default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Prune {
+    /// What goes.
+    pub profiles: BTreeSet<Profile>,
+    /// Languages that stay besides English, e.g. `de`, `pt_BR`; each with all its countries.
+    pub locales: Vec<String>,
+    /// Distributions that are left alone.
+    pub whole: BTreeSet<PackageName>,
+}
+
+/// Something that can be left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// Directories named `test` or `tests` inside of packages, unless something imports them.
+    Tests,
+    /// `*.pyi`. The mark `py.typed` stays: sources have types, too.
+    Stubs,
+    /// C and C++ headers.
+    Headers,
+    /// Static libraries.
+    Static,
+    /// C, C++, Cython and Fortran sources that lie beside an extension module.
+    Sources,
+    /// Translations into other languages than English and those that are named.
+    Locales,
+}
+
+/// All of them, by the names of the configuration.
+const PROFILES: [(&str, Profile); 6] = [
+    ("tests", Profile::Tests),
+    ("stubs", Profile::Stubs),
+    ("headers", Profile::Headers),
+    ("static", Profile::Static),
+    ("sources", Profile::Sources),
+    ("locales", Profile::Locales),
+];
+
+impl FromStr for Profile {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        if let Some((_, profile)) = PROFILES.iter().find(|(name, _)| *name == text) {
+            return Ok(*profile);
+        }
+        let names = PROFILES.map(|(name, _)| format!("`{name}`")).join(", ");
+        Err(
+            Error::new(format!("`{text}` is nothing that can be pruned"))
+                .hint(format!("known are {names}")),
+        )
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = PROFILES
+            .iter()
+            .find(|(_, profile)| profile == self)
+            .map_or("", |(name, _)| name);
+        f.write_str(name)
+    }
+}
+
+/// What a package is to other packages, besides that it needs some.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Relations {
+    /// Names that it answers to as well.
+    pub provides: Relation,
+    /// What can't be installed beside it.
+    pub conflicts: Relation,
+    /// What it takes the place of, or files from: earlier names of the application, or a part that
+    /// was split off.
+    pub replaces: Relation,
+    /// What is usually installed with it.
+    pub recommends: Relation,
+    /// What may be useful with it.
+    pub suggests: Relation,
+}
+
+/// One kind of relation, as each format writes it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Relation {
+    /// As in a control file, e.g. `shop-old (<< 2.0)`.
+    pub deb: Vec<String>,
+    /// As in a spec file, e.g. `shop-old < 2.0`.
+    pub rpm: Vec<String>,
+}
+
+/// The user's own lines of sh, by phase (`[package] scriptlets.*`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Phases {
+    /// When users are there, before files are unpacked.
+    pub before_install: Option<Placed<String>>,
+    /// When all files are in place, before services are started or restarted.
+    pub after_install: Option<Placed<String>>,
+    /// Before services are stopped and files removed.
+    pub before_remove: Option<Placed<String>>,
+    /// When the files are removed.
+    pub after_remove: Option<Placed<String>>,
+}
+
+/// How a payload is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// zstd with its level, 1 to 22.
+    Zstd(i32),
+    /// gzip with its level, 0 to 9.
+    Gzip(u32),
+    /// xz with its preset, 0 to 9.
+    Xz(u32),
 }
 
 /// `[package] revision`.
@@ -245,7 +358,6 @@ fn prune(table: &Table<'_>) -> Prune {
         profiles,
         locales: values(locales),
         whole,
-        wanted: BTreeSet::new(),
     }
 }
 
@@ -285,7 +397,7 @@ fn prefix(text: &str) -> Result<InstallPath> {
         }
         above = directory.parent();
     }
-    if tree::is_system_directory(&path) || SYSTEM.contains(&path.as_str()) {
+    if is_system_directory(&path) || SYSTEM.contains(&path.as_str()) {
         return Err(Error::new(format!(
             "`{text}` cannot be a prefix: it belongs to the host's system"
         ))

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use similar_asserts::assert_eq;
 
-use crate::package::Compression;
+use crate::app::Compression;
 use crate::path::InstallPath;
 use crate::target;
 

@@ -7,13 +7,14 @@ use std::path::PathBuf;
 use super::pins::{Wheels, fetch, read_lock};
 use super::{Options, plain_tree};
 use crate::app::App;
+use crate::app::Profile;
 use crate::commit::Epoch;
 use crate::error::{Error, Result};
 use crate::interpreter::Interpreter;
 use crate::layer::{Builder, Layer};
 use crate::name::Arch;
 use crate::path::ReleasePath;
-use crate::prune::{self, Profile, Prune, Saved};
+use crate::prune::{self, Pruner, Saved};
 use crate::pypa::{self, Environment};
 use crate::release::Release;
 use crate::report::Report;
@@ -47,7 +48,7 @@ pub(super) fn installed(
         for (index, modules) in missed {
             let wanted = wanted.entry(index).or_default();
             wanted.extend(modules);
-            let prune = Prune {
+            let prune = Pruner {
                 wanted: wanted.clone(),
                 ..builder.prune.clone()
             };

@@ -22,19 +22,20 @@ use self::pins::{Wheels, fetch, read_lock};
 pub use self::pins::{fetching, pins, rules, selection};
 pub(crate) use self::python::environment;
 use self::python::{check_pythons, compiler, environment_of, interpreter, runtime};
+use crate::app::Compression;
 use crate::app::{self, App, Revision, Squeeze};
 use crate::cache::Cache;
 use crate::commit::{self, Asked, Commit, Epoch};
 use crate::configuration;
 use crate::depends::{self, Depends, Scan};
-use crate::elf;
 use crate::error::{Error, Location, Result};
 use crate::layer::{Builder, Layer};
 use crate::lock::Lock;
 use crate::name::Arch;
-use crate::package::{Compression, Meta, Package};
+use crate::package::{Meta, Package};
 use crate::path::InstallPath;
 use crate::proof::{self, Inputs, Needle};
+use crate::prune::Pruner;
 use crate::pypa::Environment;
 use crate::release::Release;
 use crate::report::{Report, human_bytes};
@@ -82,12 +83,11 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
     } else {
         compiler
     };
-    let prune = &app.package.prune;
+    let prune = Pruner::from(&app.package.prune);
     let builder = Builder {
         cache: options.cache,
         compiler: &compiler,
-        elf: &elf::read_bytes,
-        prune,
+        prune: &prune,
     };
     let gathered = thread::scope(|scope| {
         // They need nothing that is fetched, and starting a Python for what was edited takes as

@@ -4,7 +4,8 @@ use crate::cli::{BootstrapArgs, Global};
 use crate::error::{Error, Location, Result, shown};
 use crate::fleet::{Machine, verdict};
 use crate::fs;
-use crate::host::{Command, Failure, Stream, interrupt, line_text};
+use crate::host::{Command, Failure, interrupt, line_text};
+use crate::process::Stream;
 use crate::report::{Report, Style};
 
 use super::{load_deploy, open_fleet};

@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use crate::app::Profile;
 use crate::cli::InspectArgs;
 use crate::error::{Context, Result, shown};
 use crate::format::read::{Artifact, ArtifactEntry, EntryKind};
-use crate::prune::{Profile, Saved};
+use crate::prune::Saved;
 use crate::release::Record;
 use crate::report::{Report, Style, human_bytes, visible_line};
 

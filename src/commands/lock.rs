@@ -8,13 +8,13 @@ use std::process::Command;
 use serde::Deserialize;
 use toml::{Table, Value};
 
+use crate::app::NamedIndex;
 use crate::app::{ADDED_LOCK, App, Placed};
 use crate::assembly::{self, Options};
 use crate::cli::{Global, LockArgs, Resolver};
 use crate::error::{Context, Error, Location, Result, shown};
 use crate::fs;
 use crate::interpreter::Interpreter;
-use crate::lock::index::NamedIndex;
 use crate::lock::{self, Indexes, Url};
 use crate::name::Arch;
 use crate::process;

@@ -8,7 +8,8 @@ use crate::cli::{Global, LogsArgs};
 use crate::error::Result;
 use crate::fleet::{self, Machine, verdict};
 use crate::host::journal::Entry;
-use crate::host::{Command, Failure, Limits, Stream, interrupt, line_text};
+use crate::host::{Command, Failure, Limits, interrupt, line_text};
+use crate::process::Stream;
 use crate::report::{Report, Style};
 
 use super::push::seat;

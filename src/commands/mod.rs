@@ -59,7 +59,7 @@ pub fn run(cli: &Cli, report: &Report) -> Result<()> {
         Command::Completions(args) => {
             let mut script = Vec::new();
             clap_complete::generate(args.shell, &mut Cli::command(), "pkgapp", &mut script);
-            report.data(crate::host::Stream::Stdout, &script);
+            report.data(crate::process::Stream::Stdout, &script);
             Ok(())
         }
     }
@@ -92,7 +92,7 @@ fn open_fleet<'r>(
 ) -> Result<Fleet<'r>> {
     let root = deploy.map_or(Path::new(""), |(app, _)| &app.root);
     Fleet::open(
-        args,
+        &args.options(),
         deploy.map(|(_, deploy)| deploy),
         root,
         command,

@@ -98,7 +98,7 @@ pub(super) fn push(args: &PushArgs, global: &Global, report: &Report) -> Result<
         .map(Candidate::cut)
         .collect::<Result<Vec<_>>>()?;
     let root = app.as_ref().map_or(Path::new(""), |app| &app.root);
-    let mut fleet = Fleet::open(&args.rollout.hosts, deploy, root, "push", report)?;
+    let mut fleet = Fleet::open(&args.rollout.hosts.options(), deploy, root, "push", report)?;
     if let Some(unfinished) = &unfinished {
         fleet
             .machines

@@ -2,12 +2,12 @@
 
 use crate::assembly::{self, Options};
 use crate::cli::{Global, RenderArgs};
+use crate::content::Bytes;
 use crate::error::Result;
 use crate::format;
 use crate::fs;
 use crate::package::Package;
 use crate::report::{Report, Style};
-use crate::tree::Bytes;
 
 use super::{load_aimed, open_cache};
 

@@ -19,7 +19,7 @@ pub(super) fn rollback(args: &RollbackArgs, global: &Global, report: &Report) ->
     // Data is migrated forward only.
     terms.migrate = None;
     let fleet = Fleet::open(
-        &args.rollout.hosts,
+        &args.rollout.hosts.options(),
         deploy,
         Path::new(&app.root),
         "rollback",

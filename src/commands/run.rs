@@ -7,8 +7,9 @@ use crate::cli::{Global, RunArgs};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{Fleet, Machine, folded, verdict};
 use crate::fs;
-use crate::host::{Command, Failure, KEPT_BYTES, Output, Stream, interrupt};
+use crate::host::{Command, Failure, KEPT_BYTES, Output, interrupt};
 use crate::process;
+use crate::process::Stream;
 use crate::report::{Report, Style};
 
 use super::{load_deploy, open_fleet};

@@ -27,7 +27,7 @@ pub(super) fn status(args: &StatusArgs, global: &Global, report: &Report) -> Res
     let deploy = deploy(&app, args.name.as_deref())?;
     let seat = seat(&app.name, deploy, args.into.as_deref(), args.sudo)?;
     let prefix = app.package.prefix.value.to_string();
-    let fleet = Fleet::open(&args.hosts, deploy, &app.root, "status", report)?;
+    let fleet = Fleet::open(&args.hosts.options(), deploy, &app.root, "status", report)?;
     let look = |machine: &Machine<'_>| -> Result<Known> {
         let run = |command: &crate::host::Command| {
             machine
@@ -143,7 +143,7 @@ pub(super) fn history(args: &HistoryArgs, global: &Global, report: &Report) -> R
     let app = load_app(global)?;
     let deploy = deploy(&app, args.name.as_deref())?;
     let seat = seat(&app.name, deploy, args.into.as_deref(), args.sudo)?;
-    let fleet = Fleet::open(&args.hosts, deploy, &app.root, "history", report)?;
+    let fleet = Fleet::open(&args.hosts.options(), deploy, &app.root, "history", report)?;
     let command = Entry::command(&seat, args.lines);
     let look = |machine: &Machine<'_>| {
         let output =

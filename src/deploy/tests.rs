@@ -21,10 +21,9 @@ use super::unpacked::{Asks, Own, Unpacked};
 use crate::app::{Batch, CommandLine, Hooks, Migrate, MigrateOn, SharedPath, UnitsOf};
 use crate::error::{Error, Kind, Location};
 use crate::format::read::ArtifactKind::{Deb, Rpm, Tar};
-use crate::host::{
-    Command, Copy, Download, Downloaded, Failure, Host, Output, Stream, Upload, Uploaded,
-};
+use crate::host::{Command, Copy, Download, Downloaded, Failure, Host, Output, Upload, Uploaded};
 use crate::name::AppName;
+use crate::process::Stream;
 
 fn line(text: &str) -> CommandLine {
     let words = text.split(' ').map(str::to_owned).collect();

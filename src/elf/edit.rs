@@ -460,7 +460,7 @@ mod tests {
         true
     }
 
-    fn read(path: &Path) -> crate::layer::ElfFile {
+    fn read(path: &Path) -> crate::elf::ElfFile {
         super::super::read(path, &ReleasePath::parse("x.so").unwrap())
             .unwrap()
             .unwrap()

@@ -6,10 +6,12 @@ use std::sync::OnceLock;
 
 use super::gnutar::{self, Attributes, GnuTar};
 use super::{cannot_write, copy_content, copy_range, cpio};
+use crate::content::Content;
+use crate::content::LastOpened;
 use crate::error::{Context, Result};
 use crate::package::Meta;
 use crate::path::InstallPath;
-use crate::tree::{Content, Entry, Kind, LastOpened, Owner};
+use crate::tree::{Entry, Kind, Owner};
 
 /// A kind of archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,13 +13,16 @@ use super::{
     Archive, Format, Member, Placed, archive, archive_order, cannot_write, description, one_line,
     sonames,
 };
+use crate::app::Compression;
+use crate::content::Bytes;
+use crate::content::Content;
 use crate::error::{Context, Error, Result};
 use crate::name::Arch;
-use crate::package::{Compression, Meta, Package};
+use crate::package::{Meta, Package};
 use crate::path::InstallPath;
 use crate::segment::Segments;
 use crate::target::Family;
-use crate::tree::{Bytes, Content, Entry, Kind, Origin, Owner, Role, Tree};
+use crate::tree::{Entry, Kind, Origin, Owner, Role, Tree};
 
 /// `.deb`.
 #[derive(Debug, Clone, Copy)]

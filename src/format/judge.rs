@@ -13,6 +13,7 @@ use similar_asserts::assert_eq;
 
 use super::read::Artifact;
 use super::*;
+use crate::app::Phases;
 use crate::app::Placed;
 use crate::depends::{Depends, Library};
 use crate::digest::Digest;
@@ -20,7 +21,6 @@ use crate::name::{AppName, Arch, PythonMinor};
 use crate::need::{root, tool};
 use crate::package::{FileTrigger, Scriptlets};
 use crate::pypa::Version;
-use crate::scriptlets::Phases;
 use crate::services::Services;
 use crate::target;
 use crate::tree::{Kind, Origin, Owner, Tree, dump_line};
@@ -89,7 +89,7 @@ pub(crate) fn package(tree: Tree) -> Package {
             libraries: libraries(),
             programs: vec![],
             declared_deb: vec!["adduser".into()],
-            relations: crate::depends::Relations::default(),
+            relations: crate::app::Relations::default(),
             declared_rpm: vec!["shadow-utils >= 2:4.6".into()],
         },
         tree,

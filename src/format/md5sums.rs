@@ -14,10 +14,13 @@ use sha2::Digest as _;
 
 use super::copy_content;
 use crate::cache::{self, Cache};
+use crate::content::Bytes;
+use crate::content::Content;
+use crate::content::LastOpened;
 use crate::digest::Sha256Sum;
 use crate::error::{Error, Result};
 use crate::path::InstallPath;
-use crate::tree::{Bytes, Content, Entry, Kind, LastOpened};
+use crate::tree::{Entry, Kind};
 
 /// An MD5 sum.
 pub(super) type Sum = [u8; 16];

@@ -27,11 +27,16 @@ use std::sync::OnceLock;
 use md5::Md5;
 use sha2::{Digest as _, Sha256};
 
+use crate::app::Compression;
+use crate::content::Bytes;
+use crate::content::Content;
+use crate::content::LastOpened;
+use crate::content::Reader;
 use crate::error::{Context, Error, Result};
-use crate::package::{Compression, Meta, Package};
+use crate::package::{Meta, Package};
 use crate::path::InstallPath;
 use crate::segment::Segments;
-use crate::tree::{Bytes, Content, Entry, LastOpened, Reader};
+use crate::tree::Entry;
 
 pub(crate) use archive::{Archive, Member};
 pub use deb::Deb;

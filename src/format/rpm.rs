@@ -23,13 +23,15 @@ use super::version::PackageVersion;
 use super::{
     Archive, Format, Member, archive, archive_order, cannot_write, cpio, description, one_line,
 };
+use crate::app::Compression;
+use crate::content::Content;
 use crate::depends::Depends;
 use crate::error::{Context, Error, Result};
 use crate::name::Arch;
-use crate::package::{Compression, FileTrigger, Meta, Package, RpmScriptlets};
+use crate::package::{FileTrigger, Meta, Package, RpmScriptlets};
 use crate::path::InstallPath;
 use crate::segment::{Payload, Segments};
-use crate::tree::{Content, Entry, Kind, Origin, Role, Tree};
+use crate::tree::{Entry, Kind, Origin, Role, Tree};
 
 /// `.rpm`.
 #[derive(Debug, Clone, Copy)]
@@ -972,7 +974,8 @@ mod tests {
     /// As rpmbuild does it: 32 bits as long as they hold a size.
     #[test]
     fn sizes_beyond_4_gib_have_tags_of_their_own_and_a_file_of_that_size_is_refused() {
-        use crate::tree::{Content, Origin};
+        use crate::content::Content;
+        use crate::tree::Origin;
         let origin = std::sync::Arc::new(Origin {
             label: "a layer".into(),
             layer: None,

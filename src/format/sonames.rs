@@ -406,7 +406,7 @@ mod tests {
             ],
             programs: vec![],
             declared_deb: vec!["libpq5 (>= 13)".into(), "python3.11".into()],
-            relations: crate::depends::Relations::default(),
+            relations: crate::app::Relations::default(),
             declared_rpm: vec![],
         };
         assert_eq!(

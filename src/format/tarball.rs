@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use super::{Archive, Format, Member, archive, compress};
+use crate::app::Compression;
 use crate::error::{Error, Result};
 use crate::name::Arch;
-use crate::package::{Compression, Meta, Package};
+use crate::package::{Meta, Package};
 use crate::path::InstallPath;
 use crate::segment::Segments;
 use crate::tree::Entry;

@@ -10,7 +10,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use super::script::Mark;
-use super::{Command, KEPT_BYTES, Limits, Orphan, Output, Stream, interrupt};
+use super::{Command, KEPT_BYTES, Limits, Orphan, Output, interrupt};
+use crate::process::Stream;
 
 /// How often time and interruptions are looked at.
 const TICK: Duration = Duration::from_millis(50);

@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use crate::digest::Sha256Sum;
 use crate::error::Error;
+use crate::process::Stream;
 
 pub use log::{Log, Logs};
 pub use prompt::Prompt;
@@ -200,15 +201,6 @@ impl Command {
         self.orphan = Orphan::Ends;
         self
     }
-}
-
-/// Where a line was printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Stream {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
 }
 
 /// Returns a line as text, without its end.

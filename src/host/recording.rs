@@ -8,7 +8,8 @@ use std::sync::Mutex;
 use crate::digest::Sha256Sum;
 use crate::error::Error;
 
-use super::{Command, Download, Downloaded, Failure, Host, Output, Stream, Upload, Uploaded};
+use super::{Command, Download, Downloaded, Failure, Host, Output, Upload, Uploaded};
+use crate::process::Stream;
 
 /// What a host was asked to do.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! The standard library: the modules that each Python has, and those that distributions package by
 //! themselves.
 
+use crate::app::Part;
 use crate::name::PythonMinor;
-use crate::runtime::Part;
 
 /// A part of Python's standard library that distributions package by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -9,15 +9,17 @@ use super::bytecode::{neighbours, shards};
 use super::compilers::PythonSource;
 use super::place::Writer;
 use super::{
-    Builder, ByteCompiler, CHECKED, Distribution, ElfFile, Keeping, Layer, LayerEntry,
-    LayerEntryKind, MANIFEST, Manifest, Place,
+    Builder, ByteCompiler, CHECKED, Distribution, Keeping, Layer, LayerEntry, LayerEntryKind,
+    MANIFEST, Manifest, Place,
 };
 use crate::cache::{self, Cache, Claim};
+use crate::content::Content;
 use crate::digest::{Digest, Sha256Sum};
+use crate::elf;
+use crate::elf::ElfFile;
 use crate::error::{Error, Result};
 use crate::path::ReleasePath;
-use crate::prune::{Contents, Prune, Pruned};
-use crate::tree::Content;
+use crate::prune::{Contents, Pruned, Pruner};
 
 /// Counts changes of what the same source compiles to: part of the names of kept byte code.
 const BYTE_CODE: &str = "pkgapp byte code 2";
@@ -109,7 +111,7 @@ impl<'a> Assembly<'a> {
     }
 
     /// What is left out.
-    pub(crate) fn pruning(&self) -> &'a Prune {
+    pub(crate) fn pruning(&self) -> &'a Pruner {
         self.builder.prune
     }
 
@@ -176,7 +178,7 @@ impl<'a> Assembly<'a> {
         }
         if head.starts_with(ELF_MAGIC) {
             self.writer.flush()?;
-            self.elf.extend((self.builder.elf)(
+            self.elf.extend(elf::read_bytes(
                 &self.writer.bytes(&path, start),
                 digest.size,
                 &path,
@@ -245,7 +247,7 @@ impl<'a> Assembly<'a> {
     ///
     /// # Errors
     /// A file that can't be read or removed.
-    pub(crate) fn prune(&mut self, prune: &Prune, site_packages: &str) -> Result<()> {
+    pub(crate) fn prune(&mut self, prune: &Pruner, site_packages: &str) -> Result<()> {
         self.writer.flush()?;
         let contents = self.contents();
         let files = contents

@@ -21,6 +21,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::compilers::{self, Compilers, PythonSource};
+use crate::content::Content;
 use crate::digest::Sha256Sum;
 use crate::error::{Context, Error, Result, shown};
 use crate::interpreter::Interpreter;
@@ -28,7 +29,6 @@ use crate::name::PythonMinor;
 use crate::path::ReleasePath;
 use crate::process;
 use crate::runtime;
-use crate::tree::Content;
 
 /// How long one source may take before it is taken for a hang, in seconds; usual ones take
 /// milliseconds.
@@ -339,9 +339,9 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+    use crate::content::Bytes;
     use crate::digest::Digest;
     use crate::layer::testing::{self, pythons};
-    use crate::tree::Bytes;
 
     /// Files below `root`, by what the system says of them: some of them are none that can be read.
     fn sources(root: &Path, names: &[&str]) -> Vec<PythonSource> {

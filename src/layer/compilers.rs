@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use crate::content::Bytes;
+use crate::content::Content;
 use crate::error::{Context, Error, Result, shown};
 use crate::path::ReleasePath;
-use crate::tree::{Bytes, Content};
 
 /// The compiling program; it talks as its first lines say.
 const PROGRAM: &str = include_str!("compile.py");

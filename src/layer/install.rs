@@ -646,7 +646,7 @@ mod tests {
                 ("!my_tool/run.py", b"#!/usr/bin/env python\n"),
                 (
                     "!my_tool/_fast.cpython-311-x86_64-linux-gnu.so",
-                    b"\x7fELF...",
+                    testing::OBJECT_FILE,
                 ),
                 ("my_tool/broken.py", b"print 1\n"),
                 ("my_tool/__pycache__/run.cpython-311.pyc", b"old"),

@@ -13,8 +13,9 @@ use data_encoding::BASE64_NOPAD;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Distribution, ElfFile, Keeping, LayerEntry, LayerEntryKind, Manifest};
+use super::{Distribution, Keeping, LayerEntry, LayerEntryKind, Manifest};
 use crate::digest::{Digest, Sha256Sum};
+use crate::elf::ElfFile;
 use crate::path::ReleasePath;
 use crate::prune::Pruned;
 

@@ -38,12 +38,14 @@ pub(crate) use self::launcher::started_by;
 pub(crate) use self::place::{Keeping, Place};
 
 use crate::cache::{self, Cache};
+use crate::content::Content;
 use crate::digest::{Digest, Sha256Sum};
+use crate::elf::ElfFile;
 use crate::error::{Error, Result};
 use crate::path::{InstallPath, ReleasePath};
-use crate::prune::{Prune, Pruned};
+use crate::prune::{Pruned, Pruner};
 use crate::report::{Report, Unit};
-use crate::tree::{Bytes, Content, Entry, Kind, Origin, Precedence, Tree};
+use crate::tree::{Entry, Kind, Origin, Precedence, Tree};
 use crate::wheels::Wheel;
 
 /// Counts changes of what a layer holds for the same inputs: it is part of every key.
@@ -157,30 +159,6 @@ pub struct Distribution {
     pub built_here: bool,
 }
 
-/// What a shared object or executable asks of the host (System V ABI, "Dynamic Section"; LSB
-/// "Symbol Versioning").
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ElfFile {
-    /// Below the prefix.
-    pub path: ReleasePath,
-    /// `x86_64`, `aarch64`, or another name for a machine that pkgapp does not build for.
-    pub machine: String,
-    /// 64-bit class.
-    pub is_64: bool,
-    /// `DT_SONAME`.
-    pub soname: Option<String>,
-    /// `DT_NEEDED`, in order.
-    pub needed: Vec<String>,
-    /// `DT_RUNPATH` or `DT_RPATH`, split at colons.
-    pub runpath: Vec<String>,
-    /// Symbol versions it needs: library and version, e.g. (`libc.so.6`, `GLIBC_2.28`), sorted.
-    pub versions: Vec<(String, String)>,
-}
-
-/// Reads what the dynamic linker will ask for, of a file that begins with ELF's magic number: its
-/// bytes, their number, and its path below the prefix. `None` for what only begins so.
-pub type ReadElf<'a> = &'a (dyn Fn(&Bytes, u64, &ReleasePath) -> Result<Option<ElfFile>> + Sync);
-
 /// What layers are made with.
 #[derive(Clone, Copy)]
 pub struct Builder<'a> {
@@ -188,10 +166,8 @@ pub struct Builder<'a> {
     pub cache: &'a Cache,
     /// The Python that they are for.
     pub compiler: &'a ByteCompiler,
-    /// Reads compiled code.
-    pub elf: ReadElf<'a>,
     /// What is left out of distributions.
-    pub prune: &'a Prune,
+    pub prune: &'a Pruner,
 }
 
 impl std::fmt::Debug for Builder<'_> {

@@ -11,10 +11,10 @@ use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use rustix::fs::{FallocateFlags, fallocate};
 
+use crate::content::Bytes;
 use crate::digest::{Digest, DigestWriter, Sha256Sum};
 use crate::error::{Context, Result, shown};
 use crate::path::ReleasePath;
-use crate::tree::Bytes;
 
 /// The file below a layer's directory that holds the bytes of all its files.
 const PACK: &str = "pack";

@@ -6,26 +6,23 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Builder, ByteCompiler, Layer, LayerEntryKind, Member, ReadElf, WheelReader};
+use super::{Builder, ByteCompiler, Layer, LayerEntryKind, Member, WheelReader};
 use crate::cache::Cache;
 use crate::digest::Sha256Sum;
 use crate::error::{Context, Result};
 use crate::name::{AppName, PythonMinor};
 use crate::path::{InstallPath, ReleasePath};
-use crate::prune::Prune;
+use crate::prune::Pruner;
 use crate::release::Release;
 use crate::tree::{Tree, Winner};
 use crate::wheels::{Metadata, Wheel};
-
-/// No ELF file is looked into.
-pub(crate) const NO_ELF: ReadElf<'static> = &|_, _, _| Ok(None);
 
 /// A cache and a Python.
 pub(crate) struct Bench {
     pub(crate) directory: tempfile::TempDir,
     pub(crate) cache: Cache,
     pub(crate) compiler: ByteCompiler,
-    pub(crate) prune: Prune,
+    pub(crate) prune: Pruner,
 }
 
 impl Bench {
@@ -44,7 +41,7 @@ impl Bench {
             directory,
             cache,
             compiler: ByteCompiler::new(interpreter, python).unwrap(),
-            prune: Prune::default(),
+            prune: Pruner::default(),
         }
     }
 
@@ -52,7 +49,6 @@ impl Bench {
         Builder {
             cache: &self.cache,
             compiler: &self.compiler,
-            elf: NO_ELF,
             prune: &self.prune,
         }
     }
@@ -146,6 +142,11 @@ impl Bench {
         std::fs::set_permissions(file, std::fs::Permissions::from_mode(mode)).unwrap();
     }
 }
+
+/// An ELF object file without sections (System V ABI, "ELF Header"): the dynamic linker loads none.
+pub(crate) const OBJECT_FILE: &[u8] = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\
+    \x01\0\x3e\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\
+    \0\0\0\0\0\0\0\0\0\0\0\0\x40\0\0\0\0\0\0\0\0\0\0\0";
 
 /// A wheel as a zip archive in memory.
 pub(crate) struct TestWheel {

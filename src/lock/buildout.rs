@@ -13,7 +13,8 @@ use crate::lock::direct;
 use crate::lock::draft::{Draft, Requirement, Wanted};
 use crate::lock::entry::Checked;
 use crate::lock::text::{Place, TextFile};
-use crate::lock::{Editable, Format, PinSource, Url, remote, shown_url};
+use crate::lock::{Editable, Format, PinSource, Url, remote};
+use crate::pypa::shown_url;
 use crate::pypa::{PackageName, Version, VersionSpecifiers};
 
 /// `buildout.cfg`, `versions.cfg`, and every other file with such a section.

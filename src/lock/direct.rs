@@ -7,7 +7,8 @@ use uv_distribution_filename::{SourceDistExtension, SourceDistFilename};
 
 use crate::egg::{EggFilename, is_egg};
 use crate::http::percent_decoded;
-use crate::lock::{GitSource, MercurialSource, PinSource, Url, hash, shown_url};
+use crate::lock::{GitSource, MercurialSource, PinSource, Url, hash};
+use crate::pypa::shown_url;
 use crate::pypa::{ExtraName, HashDigest, PackageName, Version, WheelFilename};
 
 /// What a direct reference leads to.

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use crate::app::NamedIndex;
 use crate::error::{Error, Location, Result};
-use crate::lock::index::{NamedIndex, PYPI, PlaceId};
+use crate::lock::index::{PYPI, PlaceId};
 use crate::lock::text::{Place, TextFile};
 use crate::lock::{Editable, FORMATS, Indexes, Lock, Names, Pin, PinSource, Selection, Url, hash};
 use crate::pypa::{

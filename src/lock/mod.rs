@@ -4,13 +4,11 @@
 //! they find into a `Draft`, and one place makes the [`Lock`] of it and decides what a pin is.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
-
-use uv_redacted::DisplaySafeUrl;
 
 pub use url::Url;
 
+use crate::app::NamedIndex;
 use crate::error::{Error, Location, Result, shown};
 use crate::pypa::{Environment, ExtraName, GroupName, HashDigest, PackageName, Version};
 
@@ -36,7 +34,6 @@ mod text;
 mod uv;
 
 use draft::Draft;
-use index::NamedIndex;
 use text::TextFile;
 
 pub(crate) use text::without_credentials;
@@ -233,11 +230,6 @@ fn not_read(error: Error, root: &Path, file: &Path) -> Error {
         Some(name) => error.hint(format!("`{name}` exists there")),
         None => error,
     }
-}
-
-/// Returns a URL as messages and records may show it: without a password, token or signature.
-pub fn shown_url(url: &Url) -> impl fmt::Display + '_ {
-    DisplaySafeUrl::ref_cast(url)
 }
 
 /// One distribution that ships.

@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use toml::{Spanned, Value};
 
+use crate::app::DEFAULT_NAME;
 use crate::error::{Error, Location};
 use crate::lock::draft::Requirement;
 use crate::lock::entry::{self, Checked, Entry, Reader, TomlLock};
 use crate::lock::graph::{self, Edge, Node};
-use crate::lock::index::DEFAULT_NAME;
 use crate::lock::project::{Project, texts};
 use crate::lock::{Format, LockedFile, PinSource, Url, direct};
 use crate::pypa::{ExtraName, HashDigest, PackageName};

@@ -12,7 +12,8 @@ use crate::error::{Error, shown};
 use crate::lock::direct::{self, Direct, Refused};
 use crate::lock::draft::{Draft, FormatName, Formats, Requirement, Wanted};
 use crate::lock::text::{Line, Place, TextFile, Word, logical_lines, words};
-use crate::lock::{Editable, Format, PinSource, Url, hash, remote, shown_url};
+use crate::lock::{Editable, Format, PinSource, Url, hash, remote};
+use crate::pypa::shown_url;
 use crate::pypa::{ExtraName, HashDigest, MarkerTree, PackageName, VersionSpecifiers};
 
 /// Any text that is nothing else: these files have every name.

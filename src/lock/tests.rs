@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::name::Arch;
+use crate::pypa::shown_url;
 
 /// Runs a script with a Python that has pip, as the other side of a comparison; `None` if there is
 /// none.

@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
-use super::binary::Binary;
 use super::source::Prefix;
 use super::{SYSCONFIG, is_sysconfig};
+use crate::elf::binary::Binary;
 use crate::error::{Error, Result, shown};
 use crate::name::PythonMinor;
 use crate::path::ReleasePath;

@@ -15,7 +15,6 @@
 //! The same interpreter gives the same layer, wherever its copies lie and whether it comes in an
 //! archive or not.
 
-mod binary;
 mod kind;
 mod libraries;
 pub mod package;
@@ -24,7 +23,6 @@ mod relocate;
 mod source;
 
 pub use self::libraries::check as check_libraries;
-pub use self::parts::Part;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -35,15 +33,14 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-pub(crate) use self::binary::Binary;
 use self::parts::{Choice, Left, Verdict};
 use self::relocate::Origin;
-pub(crate) use self::relocate::nowhere;
+
 use self::source::{Item, Prefix};
 use crate::app::Cpython;
 use crate::cache::{self, Cache, Stamp};
 use crate::digest::{Digest, Sha256Sum};
-use crate::elf;
+use crate::elf::binary::Binary;
 use crate::error::{Context, Error, Result, shown};
 use crate::fs;
 use crate::interpreter::Interpreter;
@@ -517,11 +514,10 @@ impl<'a> Preparation<'a> {
         let sources = self.sources(prepared)?;
         let (interpreter, version, runs_here) = self.ask(cache)?;
         let compiler = ByteCompiler::of(&interpreter, self.python)?;
-        let prune = crate::prune::Prune::default();
+        let prune = crate::prune::Pruner::default();
         let builder = Builder {
             cache,
             compiler: &compiler,
-            elf: &elf::read_bytes,
             prune: &prune,
         };
         let layer = Layer::for_interpreter(&builder, &label(&version), &sources)?;

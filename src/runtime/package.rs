@@ -9,15 +9,17 @@ use std::sync::Arc;
 
 use super::{Runtime, SHARED, directory};
 use crate::app::App;
+use crate::app::Compression;
+use crate::content::Content;
 use crate::depends::{Depends, Scan};
 use crate::error::{Context, Error, Result};
 use crate::name::AppName;
-use crate::package::{Compression, Meta, Package, Scriptlets};
+use crate::package::{Meta, Package, Scriptlets};
 use crate::path::InstallPath;
 use crate::pypa::Version;
 use crate::release::{RECORD, Record};
 use crate::target::Target;
-use crate::tree::{Content, Entry, Origin, Tree, Winner};
+use crate::tree::{Entry, Origin, Tree, Winner};
 
 /// What the package says of itself, apart from what is in it.
 #[derive(Debug)]

@@ -2,48 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::app::Part;
 use crate::name::PythonMinor;
 use crate::path::ReleasePath;
-
-/// A part of CPython that a server does not need, and that `[python] keep` lets ship.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Part {
-    /// The test suites of the standard library, and extension modules that only they use.
-    Tests,
-    /// The editor: `idlelib`, `turtledemo`.
-    Idle,
-    /// `tkinter`, and what of Tcl and Tk an archive has with it.
-    Tkinter,
-    /// `ensurepip`, with the pip that it installs.
-    Ensurepip,
-    /// `pydoc_data`: the texts of `help("topics")`.
-    Docs,
-    /// The library of an interpreter that does not use it itself: for programs that embed Python.
-    Libpython,
-    /// `nis`, gone since Python 3.13: its library has another name on nearly every distribution.
-    Nis,
-}
-
-impl Part {
-    /// All of them, with their names in the configuration.
-    pub const ALL: [(&'static str, Self); 7] = [
-        ("tests", Self::Tests),
-        ("idle", Self::Idle),
-        ("tkinter", Self::Tkinter),
-        ("ensurepip", Self::Ensurepip),
-        ("docs", Self::Docs),
-        ("libpython", Self::Libpython),
-        ("nis", Self::Nis),
-    ];
-
-    /// Returns its name in the configuration.
-    pub fn name(self) -> &'static str {
-        Self::ALL
-            .iter()
-            .find(|(_, part)| *part == self)
-            .map_or("", |(name, _)| name)
-    }
-}
 
 /// What becomes of a file of an interpreter's prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]

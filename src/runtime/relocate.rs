@@ -1,16 +1,13 @@
 //! What an interpreter's files say of where they were built, and how that is taken out.
 
-use super::binary::Binary;
+use crate::elf::binary::NOWHERE;
+use crate::elf::binary::{Binary, nowhere};
 
 /// Prefixes that name no machine.
 const COMMON: &[&str] = &["/usr", "/usr/local"];
 
 /// What python-build-standalone builds for.
 const STANDALONE: &str = "/install";
-
-/// Stands for a directory that nothing has (Debian Policy §9.1.1: a home directory that must not
-/// exist).
-const NOWHERE: &str = "/nonexistent";
 
 /// Stands for the prefix in the variables of `sysconfig` until they are read.
 const PLACEHOLDER: &str = "@PREFIX@";
@@ -100,13 +97,6 @@ impl Origin {
             _ = binary.replace(path.as_bytes(), nowhere(path).as_bytes());
         }
     }
-}
-
-/// A path of the same length that leads nowhere.
-pub(crate) fn nowhere(path: &str) -> String {
-    let (parent, last) = path.split_at(path.rfind('/').unwrap_or(0));
-    let start = &NOWHERE[..NOWHERE.len().min(parent.len())];
-    format!("{start}{}{last}", "/".repeat(parent.len() - start.len()))
 }
 
 /// Replaces a path where it is not the beginning of another name. One of a single component may

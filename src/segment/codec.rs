@@ -29,8 +29,8 @@ use zstd::zstd_safe::{
 };
 
 use super::entry::Sums;
+use crate::app::Compression;
 use crate::digest::Sha256Sum;
-use crate::package::Compression;
 
 /// What must be known of a piece to join it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

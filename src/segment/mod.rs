@@ -32,12 +32,15 @@ use tempfile::SpooledTempFile;
 use self::codec::{Frame, PieceEncoder, Shape};
 use self::entry::Sums;
 use self::sums::{Chain, States, Summing};
+use crate::app::Compression;
 use crate::cache::Cache;
+use crate::content::Bytes;
+use crate::content::Content;
+use crate::content::LastOpened;
 use crate::digest::Sha256Sum;
 use crate::error::{Context, Error, Result, shown};
 use crate::format::{Archive, Member, cannot_write};
-use crate::package::Compression;
-use crate::tree::{Bytes, Content, Entry, Kind, LastOpened, Role};
+use crate::tree::{Entry, Kind, Role};
 
 /// Counts changes of the bytes that are made of the same members: it is part of every key.
 const FORMAT: u32 = 3;

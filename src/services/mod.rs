@@ -21,10 +21,11 @@ mod users;
 use std::sync::Arc;
 
 use crate::app::{App, ConfigFile, OnUpgrade, PartName, Process, UserName};
+use crate::content::Content;
 use crate::error::{Error, Location, Result};
 use crate::name::AppName;
 use crate::path::{InstallPath, ReleasePath};
-use crate::tree::{Content, Entry, Origin, Role, Tree};
+use crate::tree::{Entry, Origin, Role, Tree};
 
 use program::Programs;
 pub use settings::ServiceUnit;

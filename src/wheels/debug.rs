@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::pack;
 use crate::digest::Sha256Sum;
+use crate::elf::binary::{Binary, nowhere};
 use crate::error::{Context, Error, Result, shown};
 use crate::fs;
 use crate::interpreter::Interpreter;
-use crate::runtime::{Binary, nowhere};
 
 /// The sums of shared objects.
 pub(super) type Brought = BTreeSet<Sha256Sum>;

@@ -12,12 +12,13 @@ use url::Url;
 use uv_distribution_filename::DistFilename;
 
 use super::page;
+use crate::app::NamedIndex;
 use crate::cache::Cache;
 use crate::egg::is_egg;
 use crate::error::{Context, Error, Result};
 use crate::http::{self, Account, Failure, Page, PageError, Pages, What};
 use crate::lock::Indexes;
-use crate::lock::index::{NamedIndex, PlaceId};
+use crate::lock::index::PlaceId;
 use crate::pypa::{HashDigest, PackageName, Version, VersionSpecifiers};
 
 /// A file that is offered for a distribution.

@@ -14,12 +14,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::pack;
+use crate::app::Linking;
 use crate::cache::Stamp;
 use crate::digest::Sha256Sum;
+use crate::elf::ElfFile;
 use crate::elf::edit::{self, Change};
 use crate::error::{Context, Error, Result, shown};
 use crate::fs;
-use crate::layer::ElfFile;
 use crate::path::ReleasePath;
 use crate::process;
 use crate::pypa::PackageName;
@@ -38,15 +39,6 @@ pub struct Rules {
     /// The run path by which programs below `bin/` find the library of an interpreter that ships;
     /// none for the host's.
     pub python_libraries: Option<String>,
-}
-
-/// What becomes of a library that compiled code needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Linking {
-    /// A copy ships in the wheel.
-    Graft,
-    /// Hosts have it, where it is here.
-    Depend,
 }
 
 /// A library that was copied into a wheel.

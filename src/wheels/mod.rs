@@ -37,7 +37,7 @@ pub mod wheelhouse;
 mod window;
 
 pub use backend::BuildSystem;
-pub use linkage::{Linking, Rules};
+pub use linkage::Rules;
 
 use std::collections::HashSet;
 use std::num::NonZero;

@@ -6,6 +6,10 @@
 //! same file gives the same bytes everywhere. Sources: System V ABI, "Object Files", "Program
 //! Loading and Dynamic Linking"; ld.so(8) for the order of run paths.
 
+/// Stands for a directory that nothing has (Debian Policy §9.1.1: a home directory that must not
+/// exist).
+pub(crate) const NOWHERE: &str = "/nonexistent";
+
 /// Sizes in a 64-bit ELF file, bytes.
 const HEADER: usize = 64;
 const PROGRAM_HEADER: usize = 56;
@@ -70,7 +74,7 @@ struct Segment {
 impl Binary {
     /// Returns the file's machine if it is something that pkgapp can ship: `EM_X86_64` or
     /// `EM_AARCH64`, and else `None`.
-    pub(super) fn machine(bytes: &[u8]) -> Option<&'static str> {
+    pub(crate) fn machine(bytes: &[u8]) -> Option<&'static str> {
         let identity = bytes.get(..6)?;
         if identity[..4] != *b"\x7fELF" || identity[4] != 2 || identity[5] != 1 {
             return None;
@@ -142,7 +146,7 @@ impl Binary {
 
     /// Returns the dynamic linker that starts it, e.g. `/lib64/ld-linux-x86-64.so.2`; `None` if it
     /// is linked statically, or is a library.
-    pub(super) fn linker(&self) -> Result<Option<String>> {
+    pub(crate) fn linker(&self) -> Result<Option<String>> {
         let Some(segment) = self
             .segments
             .iter()
@@ -163,7 +167,7 @@ impl Binary {
     }
 
     /// Returns the names of the libraries that it needs.
-    pub(super) fn needed(&self) -> Result<Vec<String>> {
+    pub(crate) fn needed(&self) -> Result<Vec<String>> {
         let entries = self.entries()?;
         let names = entries
             .iter()
@@ -175,7 +179,7 @@ impl Binary {
     }
 
     /// Returns its run path as written, `DT_RUNPATH` before `DT_RPATH`.
-    pub(super) fn run_path(&self) -> Result<Option<String>> {
+    pub(crate) fn run_path(&self) -> Result<Option<String>> {
         let entries = self.entries()?;
         let find = |wanted: u64| entries.iter().find(|(tag, _)| *tag == wanted);
         match find(DT_RUNPATH).or_else(|| find(DT_RPATH)) {
@@ -193,7 +197,7 @@ impl Binary {
     ///
     /// # Errors
     /// There is no room for it; nothing was changed then.
-    pub(super) fn set_run_path(&mut self, path: Option<&str>) -> Result<()> {
+    pub(crate) fn set_run_path(&mut self, path: Option<&str>) -> Result<()> {
         let Some((start, room)) = self.dynamic else {
             return if path.is_some() {
                 Err("it is linked statically")
@@ -643,6 +647,13 @@ fn u64_at(bytes: &[u8], place: usize) -> Result<u64> {
         .and_then(<[u8]>::first_chunk)
         .map(|bytes| u64::from_le_bytes(*bytes))
         .ok_or(OUTSIDE)
+}
+
+/// A path of the same length that leads nowhere.
+pub fn nowhere(path: &str) -> String {
+    let (parent, last) = path.split_at(path.rfind('/').unwrap_or(0));
+    let start = &NOWHERE[..NOWHERE.len().min(parent.len())];
+    format!("{start}{}{last}", "/".repeat(parent.len() - start.len()))
 }
 
 #[cfg(test)]
