@@ -43,7 +43,7 @@ demo:
 
 test:
 	@tests/prepare test
-	$(CARGO) test --release
+	$(CARGO) test --release --workspace
 
 accept: build
 	@tests/prepare demo
@@ -62,9 +62,9 @@ bench-push: build
 	tests/lab/many $(PKGAPP)
 
 lint:
-	$(CARGO) fmt --check
-	$(CARGO) clippy --release --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps --lib
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps --workspace
 	tests/forbid
 
 deny:

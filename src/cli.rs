@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::cache;
-use crate::error::Error;
-use crate::fleet::FleetOptions;
-use crate::name::{Arch, PythonMinor};
-use crate::target::{self, Target};
+use pkgapp_core::cache;
+use pkgapp_core::error::Error;
+use pkgapp_core::name::{Arch, PythonMinor};
+use pkgapp_core::target::{self, Target};
+use pkgapp_deploy::fleet::FleetOptions;
 
 /// Turn a Python application and its pins into a tarball, a deb or an rpm, and install it on hosts
 ///
@@ -678,7 +678,7 @@ pub struct HostArgs {
 }
 
 impl HostArgs {
-    /// Returns them as [`crate::fleet`] takes them.
+    /// Returns them as [`pkgapp_deploy::fleet`] takes them.
     pub fn options(&self) -> FleetOptions {
         let Self {
             hosts,
@@ -976,7 +976,7 @@ pub struct RolloutArgs {
     /// Switch so many hosts, then so many of all, and so on: `1,25%,100%` [default: as
     /// `[deploy.NAME]` says]
     #[arg(long, value_name = "N|N%,…", value_delimiter = ',', env = "PKGAPP_BATCHES", hide_env_values = true, value_parser = batch)]
-    pub batches: Vec<crate::app::Batch>,
+    pub batches: Vec<pkgapp_config::Batch>,
     /// Go on until more than so many hosts have failed [default: as `[deploy.NAME]` says]
     #[arg(
         long,
@@ -1015,7 +1015,7 @@ pub struct RolloutArgs {
 }
 
 /// Reads a number of hosts or a share of them.
-fn batch(text: &str) -> Result<crate::app::Batch, String> {
+fn batch(text: &str) -> Result<pkgapp_config::Batch, String> {
     let share = |digits: &str| {
         digits
             .parse()
@@ -1023,12 +1023,12 @@ fn batch(text: &str) -> Result<crate::app::Batch, String> {
             .filter(|share| (1..=100).contains(share))
     };
     let batch = match text.strip_suffix('%') {
-        Some(digits) => share(digits).map(crate::app::Batch::Percent),
+        Some(digits) => share(digits).map(pkgapp_config::Batch::Percent),
         None => text
             .parse()
             .ok()
             .filter(|count| *count > 0)
-            .map(crate::app::Batch::Hosts),
+            .map(pkgapp_config::Batch::Hosts),
     };
     batch.ok_or_else(|| "a number of hosts, or a share of them from 1% to 100%".to_owned())
 }
@@ -1091,9 +1091,25 @@ pub struct CompletionsArgs {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+    use pkgapp_deploy::rollout::HOOK_VARIABLES;
 
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_option_takes_a_variable_of_hooks_for_its_own() {
+        let command = Cli::command();
+        let options = command
+            .get_subcommands()
+            .chain([&command])
+            .flat_map(clap::Command::get_arguments);
+        for variable in options.filter_map(clap::Arg::get_env) {
+            assert!(
+                !HOOK_VARIABLES.contains(&variable.to_str().unwrap()),
+                "{variable:?}"
+            );
+        }
     }
 }

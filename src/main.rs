@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use pkgapp::cli::{Cli, When};
 use pkgapp::commands;
-use pkgapp::report::{Report, Style, Verbosity};
+use pkgapp_core::report::{Report, Style, Verbosity};
 
 fn main() -> ExitCode {
     limit_arenas();

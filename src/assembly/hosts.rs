@@ -3,20 +3,20 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::app::{self, App, CommandLine, Process};
-use crate::depends::{self, Depends, Library, Program, SharedRuntime};
-use crate::error::{Error, Location, Result};
-use crate::format::sonames;
-use crate::imports::{self, Imports, Modules, PythonPart};
-use crate::layer::{ByteCompiler, Layer};
-use crate::name::AppName;
-use crate::path::{InstallPath, ReleasePath};
-use crate::report::Report;
-use crate::runtime::{self, Home, Runtime};
-use crate::scriptlets::{HostCompiled, HostPython};
-use crate::survey;
-use crate::target::Target;
-use crate::tree::{Entry, Origin, Tree};
+use pkgapp_config::{self as config, App, CommandLine, Process};
+use pkgapp_core::error::{Error, Location, Result};
+use pkgapp_core::name::AppName;
+use pkgapp_core::path::{InstallPath, ReleasePath};
+use pkgapp_core::report::Report;
+use pkgapp_core::target::Target;
+use pkgapp_detect as detect;
+use pkgapp_format::sonames;
+use pkgapp_release::depends::{self, Depends, Library, Program, SharedRuntime};
+use pkgapp_release::imports::{self, Imports, Modules, PythonPart};
+use pkgapp_release::layer::{ByteCompiler, Layer};
+use pkgapp_release::runtime::{self, Home, Runtime};
+use pkgapp_release::scriptlets::{HostCompiled, HostPython};
+use pkgapp_release::tree::{Entry, Origin, Tree};
 
 /// The interpreter that is replaced without the release.
 pub(super) fn host_python(app: &App, runtime: Option<&Runtime>) -> Option<HostPython> {
@@ -141,8 +141,10 @@ pub(super) fn python_parts(
         return Ok(imports.parts.into_keys().collect());
     };
     let kept = match &app.python.interpreter {
-        app::Interpreter::Bundled(cpython) | app::Interpreter::Shared(cpython) => &cpython.keep[..],
-        app::Interpreter::System => &[],
+        config::Interpreter::Bundled(cpython) | config::Interpreter::Shared(cpython) => {
+            &cpython.keep[..]
+        }
+        config::Interpreter::System => &[],
     };
     for (part, file) in &imports.parts {
         let Some(left) = part.left_behind().filter(|left| !kept.contains(left)) else {
@@ -185,7 +187,7 @@ fn check_pinned(app: &App, layers: &[Layer], own: Option<&str>, imports: &Import
     ));
     Err(error
         .at(Location::file(&app.file))
-        .hint(match survey::requirements_file(&app.root) {
+        .hint(match detect::requirements_file(&app.root) {
             Some(name) => format!("run `pkgapp lock {name}`, which pins all of it"),
             None => {
                 "write what it requires into a `requirements.in`, and run `pkgapp lock`".to_owned()

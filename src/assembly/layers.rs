@@ -6,21 +6,21 @@ use std::path::PathBuf;
 
 use super::pins::{Wheels, fetch, read_lock};
 use super::{Options, plain_tree};
-use crate::app::App;
-use crate::app::Profile;
-use crate::commit::Epoch;
-use crate::error::{Error, Result};
-use crate::interpreter::Interpreter;
-use crate::layer::{Builder, Layer};
-use crate::name::Arch;
-use crate::path::ReleasePath;
-use crate::prune::{self, Pruner, Saved};
-use crate::pypa::{self, Environment};
-use crate::release::Release;
-use crate::report::Report;
-use crate::tree::Tree;
-use crate::wheels::Wheel;
-use crate::wheels::archive::Archive;
+use pkgapp_config::App;
+use pkgapp_config::Profile;
+use pkgapp_core::commit::Epoch;
+use pkgapp_core::error::{Error, Result};
+use pkgapp_core::interpreter::Interpreter;
+use pkgapp_core::name::Arch;
+use pkgapp_core::path::ReleasePath;
+use pkgapp_core::report::Report;
+use pkgapp_pypa::{self as pypa, Environment};
+use pkgapp_release::layer::{Builder, Layer};
+use pkgapp_release::prune::{self, Pruner, Saved};
+use pkgapp_release::release::Release;
+use pkgapp_release::tree::Tree;
+use pkgapp_wheels::Wheel;
+use pkgapp_wheels::archive::Archive;
 
 /// Makes the layers of all wheels; `files` gives those of the application's files, which are
 /// `included`. What pruning has taken from one and another one imports comes back.

@@ -22,30 +22,30 @@ use self::pins::{Wheels, fetch, read_lock};
 pub use self::pins::{fetching, pins, rules, selection};
 pub(crate) use self::python::environment;
 use self::python::{check_pythons, compiler, environment_of, interpreter, runtime};
-use crate::app::Compression;
-use crate::app::{self, App, Revision, Squeeze};
-use crate::cache::Cache;
-use crate::commit::{self, Asked, Commit, Epoch};
-use crate::configuration;
-use crate::depends::{self, Depends, Scan};
-use crate::error::{Error, Location, Result};
-use crate::layer::{Builder, Layer};
-use crate::lock::Lock;
-use crate::name::Arch;
-use crate::package::{Meta, Package};
-use crate::path::InstallPath;
-use crate::proof::{self, Inputs, Needle};
-use crate::prune::Pruner;
-use crate::pypa::Environment;
-use crate::release::Release;
-use crate::report::{Report, human_bytes};
-use crate::runtime::{self, Home, Runtime};
-use crate::scriptlets::{self};
-use crate::services;
-use crate::staging::{self, RunCommand, RunEnvironment};
-use crate::tree::{Entry, Tree, Winner};
-use crate::wheels::{self, KeptFile, Wheel};
-use crate::writable;
+use pkgapp_config::Compression;
+use pkgapp_config::{self as config, App, Revision, Squeeze};
+use pkgapp_core::cache::Cache;
+use pkgapp_core::commit::{self, Asked, Commit, Epoch};
+use pkgapp_core::error::{Error, Location, Result};
+use pkgapp_core::name::Arch;
+use pkgapp_core::path::InstallPath;
+use pkgapp_core::report::{Report, human_bytes};
+use pkgapp_lock::Lock;
+use pkgapp_pypa::Environment;
+use pkgapp_release::audit::{self, Inputs, Needle};
+use pkgapp_release::build_run::{self, RunCommand, RunEnvironment};
+use pkgapp_release::conffiles;
+use pkgapp_release::depends::{self, Depends, Scan};
+use pkgapp_release::layer::{Builder, Layer};
+use pkgapp_release::package::{Meta, Package};
+use pkgapp_release::prune::Pruner;
+use pkgapp_release::release::Release;
+use pkgapp_release::runtime::{self, Home, Runtime};
+use pkgapp_release::scriptlets::{self};
+use pkgapp_release::services;
+use pkgapp_release::tree::{Entry, Tree, Winner};
+use pkgapp_release::writable;
+use pkgapp_wheels::{self as wheels, KeptFile, Wheel};
 
 /// What a build needs to know besides the application's configuration.
 #[derive(Debug)]
@@ -228,10 +228,10 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
 /// All that is wrong, before anything is fetched or compiled.
 fn check_early(app: &App, options: &Options<'_>, report: &Report) -> Result<Vec<PathBuf>> {
     let python = check_pythons(app).and_then(|()| match &app.python.interpreter {
-        app::Interpreter::System => interpreter(app, None, options, &Report::silent()).map(drop),
-        app::Interpreter::Bundled(_) | app::Interpreter::Shared(_) => Ok(()),
+        config::Interpreter::System => interpreter(app, None, options, &Report::silent()).map(drop),
+        config::Interpreter::Bundled(_) | config::Interpreter::Shared(_) => Ok(()),
     });
-    let configuration = configuration::insert_into(&mut Tree::new(), app);
+    let configuration = conffiles::insert_into(&mut Tree::new(), app);
     let included = report.timed("files", |_| app.included_files());
     let missing = included.as_ref().err().cloned();
     let (services, writable) = (services::check(app), writable::check(app));
@@ -357,7 +357,7 @@ pub fn assemble_runtime(
     cache: &Cache,
     report: &Report,
 ) -> Result<Package> {
-    let app::Interpreter::Shared(cpython) = &app.python.interpreter else {
+    let config::Interpreter::Shared(cpython) = &app.python.interpreter else {
         return Err(Error::new("the application's interpreter is not shared")
             .at(app.python.version.at.clone())
             .hint("write `interpreter = \"shared\"` and a `path` below `[python]`"));
@@ -374,7 +374,7 @@ pub fn assemble_runtime(
     let (tree, prefix) = runtime::package::tree(&runtime)?;
     let layers = [runtime.layer.clone()];
     let needles = needles(app, &prefix, Some(&runtime), cache);
-    proof::leaks(&tree, &prefix, &layers, &needles, &Inputs::default(), cache)?;
+    audit::leaks(&tree, &prefix, &layers, &needles, &Inputs::default(), cache)?;
     let scan = Depends::scan(layers.iter())?;
     depends::check_targets(&scan, None, &targets(app))?;
     check_runtime(app, &runtime)?;
@@ -405,13 +405,13 @@ fn tree(
     let mut tree = plain_tree(app, release, layers)?;
     writable::make_directories(&mut tree, app)?;
     if !app.build.run.is_empty() {
-        let run = |line: &app::CommandLine| RunCommand {
+        let run = |line: &config::CommandLine| RunCommand {
             words: line.words.clone(),
             at: Some(line.at.clone()),
         };
         let commands: Vec<RunCommand> = app.build.run.iter().map(run).collect();
         let mut run = || {
-            staging::run(
+            build_run::run(
                 &mut tree,
                 twin,
                 prefix,
@@ -427,7 +427,7 @@ fn tree(
             made
         })?);
     }
-    configuration::insert_into(&mut tree, app)?;
+    conffiles::insert_into(&mut tree, app)?;
     Ok(tree)
 }
 
@@ -517,7 +517,7 @@ fn prove(
     arch: Arch,
 ) -> Result<Scan> {
     let prefix = &app.package.prefix.value;
-    proof::leaks(
+    audit::leaks(
         tree,
         prefix,
         layers,
@@ -525,10 +525,10 @@ fn prove(
         inputs,
         cache,
     )?;
-    proof::launchers_resolve(tree, prefix, layers)?;
+    audit::launchers_resolve(tree, prefix, layers)?;
     let scan = Depends::scan(layers.iter())?;
     depends::check_machine(layers.iter(), scan.arch, arch)?;
-    let python = matches!(app.python.interpreter, app::Interpreter::System)
+    let python = matches!(app.python.interpreter, config::Interpreter::System)
         .then_some(app.python.version.value);
     depends::check_targets(&scan, python, &targets(app))?;
     if let Some(runtime) = bundled {
@@ -542,10 +542,10 @@ fn check_runtime(app: &App, runtime: &Runtime) -> Result<()> {
     let scan = Depends::scan(std::iter::once(&runtime.layer))?;
     runtime::check_libraries(&scan.libraries, &targets(app)).map_err(|error| {
         match &app.python.interpreter {
-            app::Interpreter::Bundled(cpython) | app::Interpreter::Shared(cpython) => {
+            config::Interpreter::Bundled(cpython) | config::Interpreter::Shared(cpython) => {
                 error.at(cpython.path.at.clone())
             }
-            app::Interpreter::System => error,
+            config::Interpreter::System => error,
         }
     })
 }
@@ -601,7 +601,7 @@ fn needles(
 fn meta(
     app: &App,
     wheels: &Wheels,
-    version: crate::pypa::Version,
+    version: pkgapp_pypa::Version,
     commit: Option<String>,
     timestamp: u64,
     arch: Arch,

@@ -5,18 +5,18 @@ use std::path::{Path, PathBuf};
 use super::Options;
 use super::python::{environment_of, runtime};
 use super::unmet;
-use crate::app::{self, App};
-use crate::cache::Cache;
-use crate::commit::Epoch;
-use crate::error::{Error, Result};
-use crate::interpreter::Interpreter;
-use crate::lock::check::{Subject, check_consistent, missing};
-use crate::lock::{Lock, Pin, Selection};
-use crate::pypa::{Environment, VersionOrUrl};
-use crate::report::Report;
-use crate::runtime;
-use crate::survey;
-use crate::wheels::{self, FetchOptions, Rules, Wheel};
+use pkgapp_config::{self as config, App};
+use pkgapp_core::cache::Cache;
+use pkgapp_core::commit::Epoch;
+use pkgapp_core::error::{Error, Result};
+use pkgapp_core::interpreter::Interpreter;
+use pkgapp_core::report::Report;
+use pkgapp_detect as detect;
+use pkgapp_lock::check::{Subject, check_consistent, missing};
+use pkgapp_lock::{Lock, Pin, Selection};
+use pkgapp_pypa::{Environment, VersionOrUrl};
+use pkgapp_release::runtime;
+use pkgapp_wheels::{self as wheels, FetchOptions, Rules, Wheel};
 
 /// How many files are downloaded at a time.
 const DOWNLOADS: usize = 8;
@@ -35,9 +35,9 @@ pub fn fetching<'a>(offline: bool, epoch: Epoch<'a>, rules: &'a Rules) -> FetchO
 pub fn rules(app: &App) -> Rules {
     let directory = runtime::directory(app.python.version.value);
     let python_libraries = match app.python.interpreter {
-        app::Interpreter::System => None,
-        app::Interpreter::Bundled(_) => Some(format!("$ORIGIN/../{directory}/lib")),
-        app::Interpreter::Shared(_) => Some(format!("{}/{directory}/lib", runtime::SHARED)),
+        config::Interpreter::System => None,
+        config::Interpreter::Bundled(_) => Some(format!("$ORIGIN/../{directory}/lib")),
+        config::Interpreter::Shared(_) => Some(format!("{}/{directory}/lib", runtime::SHARED)),
     };
     Rules {
         constraints: app
@@ -183,7 +183,7 @@ impl Wheels {
     }
 
     /// The configuration's version, else that of the application's wheel.
-    pub(super) fn version(&self, app: &App) -> Result<crate::pypa::Version> {
+    pub(super) fn version(&self, app: &App) -> Result<pkgapp_pypa::Version> {
         match (&app.version, self.application()) {
             (Some(version), _) => Ok(version.value.clone()),
             (None, Some(wheel)) => Ok(wheel.metadata.version.clone()),
@@ -270,7 +270,7 @@ fn without_a_wheel(app: &App, source: &Path, error: Error) -> Error {
     if source != app.root || !error.message().contains("cannot build a wheel") {
         return error;
     }
-    let patterns: Vec<String> = survey::plain_files(source)
+    let patterns: Vec<String> = detect::plain_files(source)
         .iter()
         .map(|pattern| toml::Value::from(pattern.as_str()).to_string())
         .collect();

@@ -3,24 +3,24 @@
 
 use super::Options;
 use super::hosts::targets;
-use crate::app::{self, App, ByteCode};
-use crate::cache::Cache;
-use crate::depends::{self, Scan};
-use crate::error::{Error, Result};
-use crate::interpreter::Interpreter;
-use crate::layer::ByteCompiler;
-use crate::name::Arch;
-use crate::pypa::Environment;
-use crate::report::Report;
-use crate::runtime::{Home, Runtime};
-use crate::target::{self};
+use pkgapp_config::{self as config, App, ByteCode};
+use pkgapp_core::cache::Cache;
+use pkgapp_core::error::{Error, Result};
+use pkgapp_core::interpreter::Interpreter;
+use pkgapp_core::name::Arch;
+use pkgapp_core::report::Report;
+use pkgapp_core::target::{self};
+use pkgapp_pypa::Environment;
+use pkgapp_release::depends::{self, Scan};
+use pkgapp_release::layer::ByteCompiler;
+use pkgapp_release::runtime::{Home, Runtime};
 
 /// The interpreter that ships, if one does.
 pub(super) fn runtime(app: &App, cache: &Cache, report: &Report) -> Result<Option<Runtime>> {
     let (cpython, home) = match &app.python.interpreter {
-        app::Interpreter::System => return Ok(None),
-        app::Interpreter::Bundled(cpython) => (cpython, Home::Release),
-        app::Interpreter::Shared(cpython) => (cpython, Home::Package),
+        config::Interpreter::System => return Ok(None),
+        config::Interpreter::Bundled(cpython) => (cpython, Home::Release),
+        config::Interpreter::Shared(cpython) => (cpython, Home::Package),
     };
     let wanted = app
         .package
@@ -45,7 +45,7 @@ pub(super) fn check_pythons(app: &App) -> Result<()> {
         libraries: Vec::new(),
         floors: Vec::new(),
     };
-    let python = matches!(app.python.interpreter, app::Interpreter::System)
+    let python = matches!(app.python.interpreter, config::Interpreter::System)
         .then_some(app.python.version.value);
     let refused = app.package.targets.iter().filter_map(|target| {
         depends::check_targets(&none, python, &[target.value])

@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::commit::Commit;
-use crate::digest::Sha256Sum;
-use crate::error::{Error, Result};
-use crate::format;
-use crate::package::Package;
+use pkgapp_core::commit::Commit;
+use pkgapp_core::digest::Sha256Sum;
+use pkgapp_core::error::{Error, Result};
+use pkgapp_format as format;
+use pkgapp_release::package::Package;
 
 /// How many digits of a hash are in a revision.
 const DIGITS: usize = 9;

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::http::{self, origin};
-use crate::lock::{FilePlace, Lock, Pin, PinSource, Url};
-use crate::report::Report;
-use crate::wheels::Wheel;
+use pkgapp_core::report::Report;
+use pkgapp_http::{self as http, origin};
+use pkgapp_lock::{FilePlace, Lock, Pin, PinSource, Url};
+use pkgapp_wheels::Wheel;
 
 /// How many names a warning lists.
 const SHOWN: usize = 3;

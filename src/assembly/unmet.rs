@@ -6,12 +6,12 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use super::pins::subject;
-use crate::app::App;
-use crate::error::Result;
-use crate::lock::check::{Subject, check_consistent};
-use crate::lock::{Lock, Pin};
-use crate::pypa::{Environment, PackageName, Version};
-use crate::wheels::Wheel;
+use pkgapp_config::App;
+use pkgapp_core::error::Result;
+use pkgapp_lock::check::{Subject, check_consistent};
+use pkgapp_lock::{Lock, Pin};
+use pkgapp_pypa::{Environment, PackageName, Version};
+use pkgapp_wheels::Wheel;
 
 /// Checks what `wheels` and the project's own pyproject.toml require, while `waiting` are not there
 /// yet: what these require is not known, nor their version where the pin does not say it. Whatever
@@ -85,7 +85,7 @@ fn own(app: &App) -> Option<(Option<PackageName>, Option<Subject>)> {
 }
 
 fn project_table(source: &Path) -> Option<Table> {
-    crate::fs::read_to_string(&source.join("pyproject.toml"))
+    pkgapp_core::fs::read_to_string(&source.join("pyproject.toml"))
         .ok()?
         .parse()
         .ok()

@@ -1,12 +1,12 @@
 //! `pkgapp bootstrap`.
 
 use crate::cli::{BootstrapArgs, Global};
-use crate::error::{Error, Location, Result, shown};
-use crate::fleet::{Machine, verdict};
-use crate::fs;
-use crate::host::{Command, Failure, interrupt, line_text};
-use crate::process::Stream;
-use crate::report::{Report, Style};
+use pkgapp_core::error::{Error, Location, Result, shown};
+use pkgapp_core::fs;
+use pkgapp_core::process::Stream;
+use pkgapp_core::report::{Report, Style};
+use pkgapp_deploy::fleet::{Machine, verdict};
+use pkgapp_deploy::hosts::{Command, Failure, interrupt, line_text};
 
 use super::{load_deploy, open_fleet};
 

@@ -2,18 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::app::{ADDED_LOCK, App, Placed, TarCompression};
 use crate::assembly::{self, Options};
-use crate::cache::Cache;
 use crate::cli::{BuildArgs, FormatName, Global, LockArgs};
-use crate::digest::{Sha256Sum, summed};
-use crate::error::{Error, Location, Result, shown};
-use crate::format::{self, Format};
-use crate::layer;
-use crate::package::Package;
-use crate::report::{Report, Stage, Style, human_bytes};
-use crate::segment::Segments;
-use crate::spare;
+use pkgapp_config::{ADDED_LOCK, App, Placed, TarCompression};
+use pkgapp_core::cache::Cache;
+use pkgapp_core::digest::{Sha256Sum, summed};
+use pkgapp_core::error::{Error, Location, Result, shown};
+use pkgapp_core::report::{Report, Stage, Style, human_bytes};
+use pkgapp_core::spare;
+use pkgapp_format::segment::Segments;
+use pkgapp_format::{self as format, Format};
+use pkgapp_release::layer;
+use pkgapp_release::package::Package;
 
 use super::{load_aimed, lock, open_cache};
 

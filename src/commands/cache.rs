@@ -5,14 +5,14 @@ use std::process::Command;
 
 use rayon::prelude::*;
 
-use crate::cache::{Cache, Pruned, Want, read_sealed_bytes};
 use crate::cli::{CacheArgs, CacheCommand, Global, PruneArgs};
-use crate::error::{Context, Error, Result, shown};
-use crate::layer;
-use crate::process;
-use crate::report::{Report, Style, Unit, human_bytes};
-use crate::segment;
-use crate::wheels::store;
+use pkgapp_core::cache::{Cache, Pruned, Want, read_sealed_bytes};
+use pkgapp_core::error::{Context, Error, Result, shown};
+use pkgapp_core::process;
+use pkgapp_core::report::{Report, Style, Unit, human_bytes};
+use pkgapp_format::segment;
+use pkgapp_release::layer;
+use pkgapp_wheels::store;
 
 use super::open_cache;
 
@@ -286,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_checkout_is_what_git_says_its_commit_is() {
-        let Some(git) = crate::need::tool("git") else {
+        let Some(git) = pkgapp_testing::tool("git") else {
             return;
         };
         let directory = tempfile::tempdir().unwrap();

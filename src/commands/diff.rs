@@ -6,10 +6,10 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use crate::cli::DiffArgs;
-use crate::error::{Error, Result};
-use crate::format::read::{Artifact, ArtifactEntry, EntryKind};
-use crate::release::Record;
-use crate::report::{Report, Style, human_bytes, visible_line};
+use pkgapp_core::error::{Error, Result};
+use pkgapp_core::report::{Report, Style, human_bytes, visible_line};
+use pkgapp_format::read::{Artifact, ArtifactEntry, EntryKind};
+use pkgapp_release::release::Record;
 
 use super::inspect;
 

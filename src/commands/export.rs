@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use crate::app::App;
 use crate::assembly::{self, Needed, Options};
 use crate::cli::{ExportArgs, Global};
-use crate::commit::Epoch;
-use crate::error::{Context, Result, shown};
-use crate::fs;
-use crate::report::{Report, Style, human_bytes};
-use crate::wheels::wheelhouse::LOCK;
-use crate::wheels::{self, BuildSystem, Kept, KeptFile, Wheel, sdist};
+use pkgapp_config::App;
+use pkgapp_core::commit::Epoch;
+use pkgapp_core::error::{Context, Result, shown};
+use pkgapp_core::fs;
+use pkgapp_core::report::{Report, Style, human_bytes};
+use pkgapp_wheels::wheelhouse::LOCK;
+use pkgapp_wheels::{self as wheels, BuildSystem, Kept, KeptFile, Wheel, sdist};
 
 use super::{load_app, open_cache};
 
@@ -135,7 +135,7 @@ impl House<'_> {
         match kept.kept {
             Kept::Sdist => _ = package.insert("sdist".into(), file.into()),
             Kept::Wheel | Kept::Project(..) => {
-                _ = package.insert("wheels".into(), vec![Value::from(file)].into())
+                _ = package.insert("wheels".into(), vec![Value::from(file)].into());
             }
         }
         Ok(package)
@@ -240,7 +240,7 @@ impl Builders<'_> {
                     );
                 }
                 Kept::Project(directory, _) => {
-                    _ = sets.insert(BuildSystem::read(directory)?.requires)
+                    _ = sets.insert(BuildSystem::read(directory)?.requires);
                 }
             }
         }

@@ -5,12 +5,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use crate::cli::{GetArgs, Global};
-use crate::error::{Context, Error, Result, shown};
-use crate::fleet::{Machine, verdict};
-use crate::fs;
-use crate::host::unpack::unpack;
-use crate::host::{Command, Download, Failure, Kind, interrupt};
-use crate::report::{Report, Style, human_bytes};
+use pkgapp_core::error::{Context, Error, Result, shown};
+use pkgapp_core::fs;
+use pkgapp_core::report::{Report, Style, human_bytes};
+use pkgapp_deploy::fleet::{Machine, verdict};
+use pkgapp_deploy::hosts::unpack::unpack;
+use pkgapp_deploy::hosts::{Command, Download, Failure, Kind, interrupt};
 
 use super::{load_deploy, open_fleet};
 
@@ -65,7 +65,7 @@ fn fetch(machine: &Machine<'_>, args: &GetArgs, name: &str) -> Result<(PathBuf, 
     let look = look.arg(args.remote.clone()).sudo(args.sudo).question();
     let kind = host
         .run(&look, &mut |_, _| {})
-        .map_err(crate::host::Failure::into_error)?;
+        .map_err(pkgapp_deploy::hosts::Failure::into_error)?;
     let kind = match kind.text().trim() {
         "directory" => Kind::Directory,
         "file" => Kind::File,

@@ -3,17 +3,17 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use crate::app::{ADDED_LOCK, App, has_dot, is_whole_lock};
 use crate::cli::{Global, InitArgs};
-use crate::error::{Context, Error, Location, Result, shown};
-use crate::fs;
-use crate::name::PythonMinor;
-use crate::process;
-use crate::pypa::PackageName;
-use crate::report::{Report, Style};
-use crate::survey::{Factory, Framework, Gateway, Pins, Survey, Web};
-use crate::target::{TARGETS, Target};
-use crate::venv::{Venv, editable_line};
+use pkgapp_config::{ADDED_LOCK, App, has_dot, is_whole_lock};
+use pkgapp_core::error::{Context, Error, Location, Result, shown};
+use pkgapp_core::fs;
+use pkgapp_core::name::PythonMinor;
+use pkgapp_core::process;
+use pkgapp_core::report::{Report, Style};
+use pkgapp_core::target::{TARGETS, Target};
+use pkgapp_detect::{Factory, Framework, Gateway, Pins, Survey, Web};
+use pkgapp_lock::environment_diff::{Venv, editable_line};
+use pkgapp_pypa::PackageName;
 
 use super::working_directory;
 
@@ -120,7 +120,8 @@ fn write(file: &Path, text: &str) -> Result<()> {
         match &before {
             Some(before) => put(before)?,
             None => {
-                std::fs::remove_file(file).context(|| format!("cannot remove `{}`", shown(file)))?
+                std::fs::remove_file(file)
+                    .context(|| format!("cannot remove `{}`", shown(file)))?;
             }
         }
         Err(error
@@ -823,7 +824,7 @@ fn unnamed_editables(survey: &Survey) -> Vec<(PackageName, PathBuf)> {
         Pins::Found(name) | Pins::Loose(name) | Pins::Elsewhere(name, _) => survey.root.join(name),
         Pins::Nothing => return Vec::new(),
     };
-    let text = crate::fs::read_to_string(&pins).unwrap_or_default();
+    let text = pkgapp_core::fs::read_to_string(&pins).unwrap_or_default();
     let edited = |line: &str| {
         let path = ["-e ", "--editable ", "--editable="]
             .iter()

@@ -5,13 +5,13 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::app::Profile;
 use crate::cli::InspectArgs;
-use crate::error::{Context, Result, shown};
-use crate::format::read::{Artifact, ArtifactEntry, EntryKind};
-use crate::prune::Saved;
-use crate::release::Record;
-use crate::report::{Report, Style, human_bytes, visible_line};
+use pkgapp_config::Profile;
+use pkgapp_core::error::{Context, Result, shown};
+use pkgapp_core::report::{Report, Style, human_bytes, visible_line};
+use pkgapp_format::read::{Artifact, ArtifactEntry, EntryKind};
+use pkgapp_release::prune::Saved;
+use pkgapp_release::release::Record;
 
 pub(super) fn inspect(args: &InspectArgs, report: &Report) -> Result<()> {
     let artifact = Artifact::open(&args.file)?;
@@ -115,7 +115,7 @@ fn pruned(saved: &BTreeMap<Profile, Saved>) -> String {
     if saved.is_empty() {
         return String::new();
     }
-    format!(", less {}", crate::prune::told(saved))
+    format!(", less {}", pkgapp_release::prune::told(saved))
 }
 
 fn section<'a>(text: &mut String, heading: &str, lines: impl Iterator<Item = &'a str>) {

@@ -8,20 +8,20 @@ use std::process::Command;
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use crate::app::NamedIndex;
-use crate::app::{ADDED_LOCK, App, Placed};
 use crate::assembly::{self, Options};
 use crate::cli::{Global, LockArgs, Resolver};
-use crate::error::{Context, Error, Location, Result, shown};
-use crate::fs;
-use crate::interpreter::Interpreter;
-use crate::lock::{self, Indexes, Url};
-use crate::name::Arch;
-use crate::process;
-use crate::pypa::{HashAlgorithm, HashDigest, PackageName};
-use crate::report::{Report, Style};
-use crate::wheels::index::Client;
-use crate::wheels::{missing, sdist};
+use pkgapp_config::NamedIndex;
+use pkgapp_config::{ADDED_LOCK, App, Placed};
+use pkgapp_core::error::{Context, Error, Location, Result, shown};
+use pkgapp_core::fs;
+use pkgapp_core::interpreter::Interpreter;
+use pkgapp_core::name::Arch;
+use pkgapp_core::process;
+use pkgapp_core::report::{Report, Style};
+use pkgapp_lock::{self as lock, Indexes, Url};
+use pkgapp_pypa::{HashAlgorithm, HashDigest, PackageName};
+use pkgapp_wheels::index::Client;
+use pkgapp_wheels::{missing, sdist};
 
 use super::{load_app, open_cache, working_directory};
 
@@ -720,7 +720,7 @@ fn package(one: &Installed, app: &App) -> Result<Option<Table>> {
         && let Some(path) = &path
     {
         let mut file = fs::open(path)?;
-        let digest = crate::digest::Digest::of_reader(&mut file)
+        let digest = pkgapp_core::digest::Digest::of_reader(&mut file)
             .context(|| format!("cannot read `{}`", shown(path)))?;
         hashes.insert("sha256".into(), digest.sha256.to_string().into());
     }
@@ -764,7 +764,7 @@ fn all_indexes(app: &App, inputs: &[PathBuf]) -> Result<Indexes> {
             };
             match option {
                 "-r" | "--requirement" => {
-                    waiting.push(file.parent().unwrap_or(Path::new("/")).join(&value))
+                    waiting.push(file.parent().unwrap_or(Path::new("/")).join(&value));
                 }
                 "-i" | "--index-url" => indexes.index = Some(url()?),
                 "--extra-index-url" => indexes.extra.push(url()?),

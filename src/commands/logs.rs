@@ -3,14 +3,14 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use crate::app::App;
 use crate::cli::{Global, LogsArgs};
-use crate::error::Result;
-use crate::fleet::{self, Machine, verdict};
-use crate::host::journal::Entry;
-use crate::host::{Command, Failure, Limits, interrupt, line_text};
-use crate::process::Stream;
-use crate::report::{Report, Style};
+use pkgapp_config::App;
+use pkgapp_core::error::Result;
+use pkgapp_core::process::Stream;
+use pkgapp_core::report::{Report, Style};
+use pkgapp_deploy::fleet::{self, Machine, verdict};
+use pkgapp_deploy::hosts::journal::Entry;
+use pkgapp_deploy::hosts::{Command, Failure, Limits, interrupt, line_text};
 
 use super::push::seat;
 use super::{load_app, open_fleet};

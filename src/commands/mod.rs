@@ -25,12 +25,12 @@ use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
 
-use crate::app::{App, Deploy};
-use crate::cache::Cache;
 use crate::cli::{Cli, Command, Global, HostArgs, RuntimeCommand, TargetArgs};
-use crate::error::{Error, Result};
-use crate::fleet::{self, Fleet};
-use crate::report::Report;
+use pkgapp_config::{App, Deploy};
+use pkgapp_core::cache::Cache;
+use pkgapp_core::error::{Error, Result};
+use pkgapp_core::report::Report;
+use pkgapp_deploy::fleet::{self, Fleet};
 
 /// Runs the command that was given.
 ///
@@ -59,7 +59,7 @@ pub fn run(cli: &Cli, report: &Report) -> Result<()> {
         Command::Completions(args) => {
             let mut script = Vec::new();
             clap_complete::generate(args.shell, &mut Cli::command(), "pkgapp", &mut script);
-            report.data(crate::process::Stream::Stdout, &script);
+            report.data(pkgapp_core::process::Stream::Stdout, &script);
             Ok(())
         }
     }

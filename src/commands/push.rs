@@ -6,23 +6,23 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::app::{App, Batch, Deploy, Hooks, Interpreter};
 use crate::assembly;
 use crate::cli::{FormatName, Global, PushArgs, RolloutArgs};
-use crate::commit;
-use crate::deploy::Seat;
-use crate::deploy::artifact::{Candidate, Holds};
-use crate::deploy::facts::{Facts, Holder};
-use crate::deploy::owner::{self, Owner};
-use crate::deploy::plan::{Allow, Check, Plan, Site, Terms};
-use crate::deploy::rollout::{End, Moment, OnFailure, Outcome, Rollout, Unreachable, Watch};
-use crate::deploy::unpacked::Unpacked;
-use crate::error::{Context, Error, Kind, Result, shown};
-use crate::fleet::{self, Fleet, Machine};
-use crate::format::read::ArtifactKind;
-use crate::host::{Failure, Host, interrupt};
-use crate::name::AppName;
-use crate::report::{Report, Style};
+use pkgapp_config::{App, Batch, Deploy, Hooks, Interpreter};
+use pkgapp_core::commit;
+use pkgapp_core::error::{Context, Error, Kind, Result, shown};
+use pkgapp_core::name::AppName;
+use pkgapp_core::report::{Report, Style};
+use pkgapp_deploy::Seat;
+use pkgapp_deploy::artifact::{Candidate, Holds};
+use pkgapp_deploy::facts::{Facts, Holder};
+use pkgapp_deploy::fleet::{self, Fleet, Machine};
+use pkgapp_deploy::hosts::{Failure, Host, interrupt};
+use pkgapp_deploy::owner::{self, Owner};
+use pkgapp_deploy::plan::{Allow, Check, Plan, Site, Terms};
+use pkgapp_deploy::rollout::{End, Moment, OnFailure, Outcome, Rollout, Unreachable, Watch};
+use pkgapp_deploy::unpacked::Unpacked;
+use pkgapp_format::read::ArtifactKind;
 
 use super::build::write_all;
 use super::{load_app, open_cache, working_directory};
@@ -711,7 +711,7 @@ impl Unfinished {
         if !path.exists() {
             return Err(Error::new(format!("no push of `{name}` is unfinished")));
         }
-        let text = crate::fs::read_to_string(&path)?;
+        let text = pkgapp_core::fs::read_to_string(&path)?;
         serde_json::from_str(&text)
             .context(|| format!("`{}` is not what pkgapp has written", shown(&path)))
     }
@@ -739,7 +739,7 @@ impl Unfinished {
             files: files?,
         });
         let text = text.context(|| "cannot write down what is unfinished")?;
-        crate::fs::write_atomically(&path, |out| {
+        pkgapp_core::fs::write_atomically(&path, |out| {
             std::io::Write::write_all(out, text.as_bytes())
                 .context(|| format!("cannot write `{}`", shown(&path)))
         })

@@ -4,12 +4,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::cli::{Global, PutArgs};
-use crate::digest::Digest;
-use crate::error::{Context, Error, Kind, Result, shown};
-use crate::fleet::{Machine, verdict};
-use crate::fs;
-use crate::host::{Content, Form, Upload, interrupt};
-use crate::report::{Report, Style, human_bytes};
+use pkgapp_core::digest::Digest;
+use pkgapp_core::error::{Context, Error, Kind, Result, shown};
+use pkgapp_core::fs;
+use pkgapp_core::report::{Report, Style, human_bytes};
+use pkgapp_deploy::fleet::{Machine, verdict};
+use pkgapp_deploy::hosts::{Content, Form, Upload, interrupt};
 
 use super::{load_deploy, open_fleet};
 

@@ -2,12 +2,12 @@
 
 use crate::assembly::{self, Options};
 use crate::cli::{Global, RenderArgs};
-use crate::content::Bytes;
-use crate::error::Result;
-use crate::format;
-use crate::fs;
-use crate::package::Package;
-use crate::report::{Report, Style};
+use pkgapp_core::content::Bytes;
+use pkgapp_core::error::Result;
+use pkgapp_core::fs;
+use pkgapp_core::report::{Report, Style};
+use pkgapp_format as format;
+use pkgapp_release::package::Package;
 
 use super::{load_aimed, open_cache};
 
@@ -29,7 +29,7 @@ pub(super) fn render(args: &RenderArgs, global: &Global, report: &Report) -> Res
             let path = directory.join(name.trim_start_matches('/'));
             fs::write_atomically(&path, |out| {
                 std::io::Write::write_all(out, text.as_bytes()).map_err(|error| {
-                    crate::error::Error::new(format!("cannot write `{}`", path.display()))
+                    pkgapp_core::error::Error::new(format!("cannot write `{}`", path.display()))
                         .cause(error)
                 })
             })?;

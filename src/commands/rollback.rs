@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use crate::app::{App, Deploy};
 use crate::cli::{Global, RollbackArgs};
-use crate::deploy::plan::{Plan, Site};
-use crate::error::Result;
-use crate::fleet::{self, Fleet};
-use crate::report::Report;
+use pkgapp_config::{App, Deploy};
+use pkgapp_core::error::Result;
+use pkgapp_core::report::Report;
+use pkgapp_deploy::fleet::{self, Fleet};
+use pkgapp_deploy::plan::{Plan, Site};
 
 use super::load_app;
 use super::push::{Rolling, terms};

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::cli::{Global, RunArgs};
-use crate::error::{Error, Kind, Result};
-use crate::fleet::{Fleet, Machine, folded, verdict};
-use crate::fs;
-use crate::host::{Command, Failure, KEPT_BYTES, Output, interrupt};
-use crate::process;
-use crate::process::Stream;
-use crate::report::{Report, Style};
+use pkgapp_core::error::{Error, Kind, Result};
+use pkgapp_core::fs;
+use pkgapp_core::process;
+use pkgapp_core::process::Stream;
+use pkgapp_core::report::{Report, Style};
+use pkgapp_deploy::fleet::{Fleet, Machine, folded, verdict};
+use pkgapp_deploy::hosts::{Command, Failure, KEPT_BYTES, Output, interrupt};
 
 use super::{load_deploy, open_fleet};
 
@@ -99,7 +99,7 @@ impl Printed {
         match self.lines.last_mut() {
             _ if self.is_cut => {}
             Some((last, piece)) if *last == stream && !piece.ends_with(b"\n") => {
-                piece.extend_from_slice(line)
+                piece.extend_from_slice(line);
             }
             _ => self.lines.push((stream, line.to_vec())),
         }

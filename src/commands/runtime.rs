@@ -2,8 +2,8 @@
 
 use crate::assembly;
 use crate::cli::{Global, RuntimeBuildArgs};
-use crate::error::Result;
-use crate::report::Report;
+use pkgapp_core::error::Result;
+use pkgapp_core::report::Report;
 
 use super::build::{say, write_all};
 use super::{load_app, open_cache};
@@ -11,7 +11,7 @@ use super::{load_app, open_cache};
 pub(super) fn build(args: &RuntimeBuildArgs, global: &Global, report: &Report) -> Result<()> {
     let app = load_app(global)?;
     let cache = open_cache(global, report)?;
-    let revision = crate::app::revision(&args.revision)?;
+    let revision = pkgapp_config::revision(&args.revision)?;
     let package = assembly::assemble_runtime(&app, &revision, &cache, report)?;
     let output = args.output.clone().unwrap_or_else(|| app.root.join("dist"));
     let artifacts = write_all(&package, &args.format, &app, &output, &cache, report)?;

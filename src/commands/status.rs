@@ -5,12 +5,12 @@ use std::fmt::Write as _;
 use serde_json::json;
 
 use crate::cli::{Global, HistoryArgs, StatusArgs};
-use crate::deploy::facts::Facts;
-use crate::deploy::history::{CLOSED, Condition, Entry};
-use crate::error::{Error, Result};
-use crate::fleet::{Fleet, Machine, verdict};
-use crate::host::{Failure, interrupt};
-use crate::report::{Report, Style};
+use pkgapp_core::error::{Error, Result};
+use pkgapp_core::report::{Report, Style};
+use pkgapp_deploy::facts::Facts;
+use pkgapp_deploy::fleet::{Fleet, Machine, verdict};
+use pkgapp_deploy::history::{CLOSED, Condition, Entry};
+use pkgapp_deploy::hosts::{Failure, interrupt};
 
 use super::load_app;
 use super::push::seat;
@@ -29,11 +29,11 @@ pub(super) fn status(args: &StatusArgs, global: &Global, report: &Report) -> Res
     let prefix = app.package.prefix.value.to_string();
     let fleet = Fleet::open(&args.hosts.options(), deploy, &app.root, "status", report)?;
     let look = |machine: &Machine<'_>| -> Result<Known> {
-        let run = |command: &crate::host::Command| {
+        let run = |command: &pkgapp_deploy::hosts::Command| {
             machine
                 .host
                 .run(command, &mut |_, _| {})
-                .map_err(crate::host::Failure::into_error)
+                .map_err(pkgapp_deploy::hosts::Failure::into_error)
         };
         let facts = Facts::parse(&run(&Facts::command(&seat, &app.name, &prefix, &[]))?.text())?;
         let condition =

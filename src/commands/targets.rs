@@ -4,18 +4,18 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::app::{App, Interpreter};
 use crate::assembly;
 use crate::cli::{CheckArgs, Global, TargetArgs};
-use crate::depends::{self, Scan};
-use crate::error::{Error, Kind, Result};
-use crate::interpreter;
-use crate::lock::Lock;
-use crate::name::{Arch, PythonMinor};
-use crate::pypa::Environment;
-use crate::report::{Report, Style};
-use crate::target::Target;
-use crate::wheels::survey::{Row, survey};
+use pkgapp_config::{App, Interpreter};
+use pkgapp_core::error::{Error, Kind, Result};
+use pkgapp_core::interpreter;
+use pkgapp_core::name::{Arch, PythonMinor};
+use pkgapp_core::report::{Report, Style};
+use pkgapp_core::target::Target;
+use pkgapp_lock::Lock;
+use pkgapp_pypa::Environment;
+use pkgapp_release::depends::{self, Scan};
+use pkgapp_wheels::survey::{Row, survey};
 
 use super::{load_app, open_cache};
 
@@ -101,7 +101,7 @@ pub(super) fn check(args: &CheckArgs, global: &Global, report: &Report) -> Resul
 }
 
 /// Every target with every machine and every Python.
-fn columns(args: &CheckArgs, app: &App, cache: &crate::cache::Cache) -> Result<Vec<Column>> {
+fn columns(args: &CheckArgs, app: &App, cache: &pkgapp_core::cache::Cache) -> Result<Vec<Column>> {
     let targets: Vec<&'static Target> = match args.target.is_empty() {
         true => app
             .package
@@ -151,7 +151,7 @@ fn environment(
     target: Option<&'static Target>,
     arch: Arch,
     python: PythonMinor,
-    cache: &crate::cache::Cache,
+    cache: &pkgapp_core::cache::Cache,
 ) -> Result<Environment> {
     if let Some(target) = target {
         return Environment::new(python, None, arch, target.glibc);

@@ -10,17 +10,17 @@ use serde::Serialize;
 use super::facts::Facts;
 use super::pieces::Pieces;
 use super::unpacked::Asks;
-use crate::depends::SharedRuntime;
-use crate::digest::{Digest, Sha256Sum};
-use crate::error::{Context, Error, Result, shown};
-use crate::format::claims;
-use crate::format::read::{Artifact, ArtifactKind};
-use crate::name::AppName;
-use crate::path::InstallPath;
-use crate::pypa::Version;
-use crate::release::{RECORD, Record};
-use crate::runtime::BUNDLED;
-use crate::services::ServiceUnit;
+use pkgapp_core::digest::{Digest, Sha256Sum};
+use pkgapp_core::error::{Context, Error, Result, shown};
+use pkgapp_core::name::AppName;
+use pkgapp_core::path::InstallPath;
+use pkgapp_format::claims;
+use pkgapp_format::read::{Artifact, ArtifactKind};
+use pkgapp_pypa::Version;
+use pkgapp_release::depends::SharedRuntime;
+use pkgapp_release::release::{RECORD, Record};
+use pkgapp_release::runtime::BUNDLED;
+use pkgapp_release::services::ServiceUnit;
 
 /// An artifact that may be pushed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -115,7 +115,7 @@ impl Candidate {
         let metadata = path
             .metadata()
             .context(|| format!("cannot read `{}`", shown(path)))?;
-        let digest = Digest::of_reader(crate::fs::open(path)?)
+        let digest = Digest::of_reader(pkgapp_core::fs::open(path)?)
             .context(|| format!("cannot read `{}`", shown(path)))?;
         let file = path
             .file_name()
@@ -523,18 +523,14 @@ pub(super) mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::deploy::facts::Manager;
+    use crate::facts::Manager;
 
     const SERVICE: &str = "[Unit]\nPartOf=shop.target\n[Service]\nType=notify\nExecStart=/opt/shop/bin/gunicorn\nUser=shop\n\
         Environment=PATH=/opt/shop/bin:/usr/bin\nEnvironmentFile=/etc/shop/secrets.env\nRestart=always\nStateDirectory=shop\n\
         StateDirectoryMode=0750\nNoNewPrivileges=yes\nUMask=0027\n";
 
     /// An artifact that is nowhere.
-    pub(in crate::deploy) fn candidate(
-        kind: ArtifactKind,
-        release: &str,
-        arch: Option<&str>,
-    ) -> Candidate {
+    pub(crate) fn candidate(kind: ArtifactKind, release: &str, arch: Option<&str>) -> Candidate {
         let version = format!("{release}-1");
         let file = match kind {
             ArtifactKind::Deb => format!("shop_{version}_amd64.deb"),
@@ -570,7 +566,7 @@ pub(super) mod tests {
     }
 
     /// The package of an interpreter.
-    pub(in crate::deploy) fn runtime(kind: ArtifactKind, release: &str) -> Candidate {
+    pub(crate) fn runtime(kind: ArtifactKind, release: &str) -> Candidate {
         let version = format!("{release}-1");
         let file = match kind {
             ArtifactKind::Deb => format!("pkgapp-python3.13_{version}_amd64.deb"),
@@ -592,7 +588,7 @@ pub(super) mod tests {
     }
 
     /// An artifact that runs on an interpreter of this version or a newer one.
-    pub(in crate::deploy) fn shared(kind: ArtifactKind, release: &str, python: &str) -> Candidate {
+    pub(crate) fn shared(kind: ArtifactKind, release: &str, python: &str) -> Candidate {
         let needs = SharedRuntime {
             package: "pkgapp-python3.13".into(),
             version: python.into(),

@@ -10,11 +10,11 @@ use super::artifact::Candidate;
 use super::pieces::Pieces;
 use super::script::{self, Seat};
 use super::unpacked::Own;
-use crate::digest::Sha256Sum;
-use crate::error::{Error, Result};
-use crate::format::read::ArtifactKind;
-use crate::host;
-use crate::name::{AppName, PythonMinor};
+use crate::hosts;
+use pkgapp_core::digest::Sha256Sum;
+use pkgapp_core::error::{Error, Result};
+use pkgapp_core::name::{AppName, PythonMinor};
+use pkgapp_format::read::ArtifactKind;
 
 /// What is true on a host at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -319,7 +319,7 @@ impl Facts {
         name: &AppName,
         prefix: &str,
         artifacts: &[Candidate],
-    ) -> host::Command {
+    ) -> hosts::Command {
         let is_it = |artifact: &&Candidate| artifact.name == name.as_str();
         let sums: Vec<String> = artifacts
             .iter()
@@ -671,10 +671,10 @@ mod tests {
     fn the_script_tells_of_this_machine_what_its_own_tools_do() {
         let directory = tempfile::tempdir().unwrap();
         let state = directory.path().join("state").display().to_string();
-        let Some(dpkg) = crate::need::tool("dpkg-query") else {
+        let Some(dpkg) = pkgapp_testing::tool("dpkg-query") else {
             return;
         };
-        let said = |command: &mut Command| crate::format::judge::run(command).trim().to_owned();
+        let said = |command: &mut Command| pkgapp_testing::run(command).trim().to_owned();
         let version = said(Command::new(dpkg).args(["-W", "-f", "${Version}", "dpkg"]));
         let script = [script::PRELUDE, script::SYSTEM, script::FACTS].concat();
         let script = script.replace("apt-get -s -qq satisfy", "false");

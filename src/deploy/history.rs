@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::script::{self, Seat};
-use crate::host::Command;
-use crate::name::AppName;
+use crate::hosts::Command;
+use pkgapp_core::name::AppName;
 
 /// A line of the history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,7 +96,7 @@ impl Condition {
         for line in text.lines() {
             match line.split_once('=') {
                 Some(("deployed", entry)) => {
-                    condition.last = serde_json::from_str(entry.trim()).ok()
+                    condition.last = serde_json::from_str(entry.trim()).ok();
                 }
                 Some(("drifted", file)) => condition.drifted.push(file.trim().to_owned()),
                 Some(("unit", unit)) => {

@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 
 use super::artifact::Candidate;
 use super::plan::Terms;
-use crate::app::{CommandLine, Migrate, MigrateOn};
-use crate::error::Result;
-use crate::host::quoted;
-use crate::services::{ServiceUnit, unit};
-use crate::writable::FILL;
+use crate::hosts::quoted;
+use pkgapp_config::{CommandLine, Migrate, MigrateOn};
+use pkgapp_core::error::Result;
+use pkgapp_release::services::{ServiceUnit, unit};
+use pkgapp_release::writable::FILL;
 
 /// What takes a service's life out of a unit, and any condition: these would count as done what was
 /// not. Each line empties a list that a drop-in may have filled.
@@ -271,9 +271,9 @@ mod tests {
     use super::super::artifact::tests::candidate;
     use super::super::tests::{migrate, terms};
     use super::*;
-    use crate::app::UserName;
-    use crate::format::read::ArtifactKind::Deb;
-    use crate::path::InstallPath;
+    use pkgapp_config::UserName;
+    use pkgapp_core::path::InstallPath;
+    use pkgapp_format::read::ArtifactKind::Deb;
 
     /// The values of a parameter's lines that begin with `NAME=`.
     fn values<'t>(text: &'t str, name: &str) -> Vec<&'t str> {

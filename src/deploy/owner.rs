@@ -1,6 +1,6 @@
 //! Who pushes: the owner of a lock, and how another push on the same machine knows that it is dead.
 
-use crate::digest::Sha256Sum;
+use pkgapp_core::digest::Sha256Sum;
 
 /// A push as hosts know it.
 #[derive(Debug, Clone, PartialEq, Eq)]

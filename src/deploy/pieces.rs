@@ -12,10 +12,10 @@ use std::path::Path;
 
 use fastcdc::v2020::StreamCDC;
 
-use crate::digest::Sha256Sum;
-use crate::error::{Context, Result, shown};
-use crate::fs;
-use crate::host::Copy;
+use crate::hosts::Copy;
+use pkgapp_core::digest::Sha256Sum;
+use pkgapp_core::error::{Context, Result, shown};
+use pkgapp_core::fs;
 
 /// Smallest, usual and largest piece, bytes. Smaller ones would find more, and make the list longer
 /// that goes to the host and back: 17 bytes each.

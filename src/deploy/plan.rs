@@ -16,12 +16,12 @@ use super::owner::{self, Owner};
 use super::script::Seat;
 use super::step::{Back, Change, Changes, Coming, Maker, Mark, Placed, Stage, Step};
 use super::unpacked::{self, Unpacked};
-use crate::app::{Batch, CommandLine, Hooks, Migrate, MigrateOn};
-use crate::digest::Sha256Sum;
-use crate::error::{Error, Result};
-use crate::format::read::ArtifactKind;
-use crate::name::AppName;
-use crate::report::{human_bytes, visible_line};
+use pkgapp_config::{Batch, CommandLine, Hooks, Migrate, MigrateOn};
+use pkgapp_core::digest::Sha256Sum;
+use pkgapp_core::error::{Error, Result};
+use pkgapp_core::name::AppName;
+use pkgapp_core::report::{human_bytes, visible_line};
+use pkgapp_format::read::ArtifactKind;
 
 /// What is known before any host is asked.
 #[derive(Debug, Clone)]
@@ -153,7 +153,7 @@ pub struct HostPlan {
     /// Whatever happened; on a host with nothing to do, what a dead push has left.
     pub unlock: Vec<Step>,
     /// A sign of life for the lock.
-    pub beat: crate::host::Command,
+    pub beat: crate::hosts::Command,
 }
 
 impl HostPlan {
@@ -699,7 +699,7 @@ fn not_ours(terms: &Terms, facts: &Facts) -> Option<Error> {
 /// How a tarball's version compares with that of the release in use. Two builds of one version lie
 /// beside each other.
 fn by_release(artifact: &Candidate, facts: &Facts) -> Option<Order> {
-    let version = |text: &str| text.parse::<crate::pypa::Version>().ok();
+    let version = |text: &str| text.parse::<pkgapp_pypa::Version>().ok();
     let installed = version(&facts.kept_installed()?.release)?;
     Some(if version(&artifact.release)? < installed {
         Order::Older

@@ -16,8 +16,12 @@ use serde_json::{Value, json};
 use super::plan::{HostPlan, Plan};
 use super::script;
 use super::step::{Action, Stage, Step};
-use crate::error::{Error, Kind, Result};
-use crate::host::{Failure, Host, Output, line_text};
+use crate::hosts::{Failure, Host, Output, line_text};
+use pkgapp_core::error::{Error, Kind, Result};
+
+/// The variables that `local-before` and `local-after` commands get. None is the variable of an
+/// option: a pkgapp that a hook runs would take it for an order.
+pub const HOOK_VARIABLES: [&str; 3] = ["PKGAPP_HOOK_HOSTS", "PKGAPP_NAME", "PKGAPP_VERSION"];
 
 /// Between two signs of life for the locks; four may get lost before a lock is taken for dead
 /// (`lease` in `prelude.sh`).
@@ -578,7 +582,7 @@ impl Rollout<'_> {
     fn perform(&self, index: usize, step: &Step) -> std::result::Result<Output, Failure> {
         match &step.action {
             Action::Run(command) => self.hosts[index].run(command, &mut |_, line| {
-                self.see(index, &Moment::Says(&line_text(line)))
+                self.see(index, &Moment::Says(&line_text(line)));
             }),
             Action::Upload(upload) => {
                 let mut progress = |sent| self.see(index, &Moment::Sent(sent, upload.size));
@@ -618,9 +622,8 @@ impl Rollout<'_> {
             command
                 .env("PKGAPP_NAME", self.plan.name.as_str())
                 .env("PKGAPP_VERSION", releases.join(" "));
-            // `PKGAPP_HOSTS` is `--hosts`: a pkgapp that a hook runs would take it for an order.
             command.env("PKGAPP_HOOK_HOSTS", hosts.join(" "));
-            crate::process::run(&mut command)?;
+            pkgapp_core::process::run(&mut command)?;
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! The scripts that hosts run. Each begins with the same prelude and is one file of `scripts/`.
 
-use crate::app::UnitsOf;
-use crate::host;
-use crate::name::AppName;
+use crate::hosts;
+use pkgapp_config::UnitsOf;
+use pkgapp_core::name::AppName;
 
 pub(super) const PRELUDE: &str = include_str!("scripts/prelude.sh");
 pub(super) const SYSTEM: &str = include_str!("scripts/system.sh");
@@ -106,8 +106,8 @@ impl Seat {
 }
 
 /// Makes a command of a script, for a push that has this token.
-pub(super) fn command(what: &str, body: &str, seat: &Seat, token: &str) -> host::Command {
-    let command = host::Command::new(what, [PRELUDE, seat.ways(), body].concat());
+pub(super) fn command(what: &str, body: &str, seat: &Seat, token: &str) -> hosts::Command {
+    let command = hosts::Command::new(what, [PRELUDE, seat.ways(), body].concat());
     let command = command
         .args([seat.state.clone(), token.to_owned()])
         .sudo(seat.sudo);
@@ -277,9 +277,7 @@ mod tests {
                 );
                 assert_eq!(std::fs::read(state.join("lock")).unwrap(), lock);
                 let (_, facts) = run(&state, FACTS, &["shop", "/opt/shop"]);
-                let told = crate::deploy::facts::Facts::parse(&facts)
-                    .unwrap()
-                    .distrusted;
+                let told = crate::facts::Facts::parse(&facts).unwrap().distrusted;
                 assert!(
                     told.as_ref()
                         .is_some_and(|why| why.contains(&path.display().to_string())),
@@ -338,7 +336,7 @@ mod tests {
 
     #[test]
     fn versions_are_data_for_rpm_too() {
-        if crate::need::tool("rpm").is_none() {
+        if pkgapp_testing::tool("rpm").is_none() {
             return;
         }
         let directory = tempfile::tempdir().unwrap();
@@ -349,7 +347,7 @@ mod tests {
         ]
         .concat();
         let compared = |a: &str, b: &str| {
-            crate::format::judge::run(Command::new("sh").args(["-c", &script, "sh", a, b]))
+            pkgapp_testing::run(Command::new("sh").args(["-c", &script, "sh", a, b]))
                 .trim()
                 .to_owned()
         };
@@ -397,10 +395,10 @@ mod tests {
             .chain(own);
         for script in all.chain([TRANSACTION.to_owned(), switch()]) {
             for shell in ["dash", "bash"] {
-                let Some(shell) = crate::need::tool(shell) else {
+                let Some(shell) = pkgapp_testing::tool(shell) else {
                     continue;
                 };
-                crate::format::judge::run(Command::new(shell).args(["-n", "-c", &script]));
+                pkgapp_testing::run(Command::new(shell).args(["-n", "-c", &script]));
             }
         }
     }

@@ -11,12 +11,12 @@ use super::facts::{Kept, KeptRuntime, Manager, RunsOn};
 use super::migration::Migration;
 use super::pieces::Pieces;
 use super::script::{self, Seat};
-use crate::app::{CommandLine, SharedPath, UnitsOf};
-use crate::digest::Sha256Sum;
-use crate::format::read::ArtifactKind;
-use crate::host::{Command, Content, Form, Upload};
-use crate::name::AppName;
-use crate::report::human_bytes;
+use crate::hosts::{Command, Content, Form, Upload};
+use pkgapp_config::{CommandLine, SharedPath, UnitsOf};
+use pkgapp_core::digest::Sha256Sum;
+use pkgapp_core::name::AppName;
+use pkgapp_core::report::human_bytes;
+use pkgapp_format::read::ArtifactKind;
 
 /// One step on one host.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -18,12 +18,12 @@ use super::rollout::{End, Moment, OnFailure, Outcome, Rollout, Unreachable, Watc
 use super::script;
 use super::step::{Action, Stage, Step};
 use super::unpacked::{Asks, Own, Unpacked};
-use crate::app::{Batch, CommandLine, Hooks, Migrate, MigrateOn, SharedPath, UnitsOf};
-use crate::error::{Error, Kind, Location};
-use crate::format::read::ArtifactKind::{Deb, Rpm, Tar};
-use crate::host::{Command, Copy, Download, Downloaded, Failure, Host, Output, Upload, Uploaded};
-use crate::name::AppName;
-use crate::process::Stream;
+use crate::hosts::{Command, Copy, Download, Downloaded, Failure, Host, Output, Upload, Uploaded};
+use pkgapp_config::{Batch, CommandLine, Hooks, Migrate, MigrateOn, SharedPath, UnitsOf};
+use pkgapp_core::error::{Error, Kind, Location};
+use pkgapp_core::name::AppName;
+use pkgapp_core::process::Stream;
+use pkgapp_format::read::ArtifactKind::{Deb, Rpm, Tar};
 
 fn line(text: &str) -> CommandLine {
     let words = text.split(' ').map(str::to_owned).collect();
@@ -335,7 +335,7 @@ fn of_two_codecs_a_host_gets_the_one_that_it_has_or_else_the_smaller_one() {
     let gz = tarball("1.1.0");
     let zst = Candidate {
         file: "shop-1.1.0.tar.zst".into(),
-        sha256: crate::digest::Sha256Sum::of(b"zst"),
+        sha256: pkgapp_core::digest::Sha256Sum::of(b"zst"),
         version: "1.1.0-2".into(),
         size: gz.size - 1,
         ..gz.clone()
@@ -945,7 +945,7 @@ fn check(case: &str, outcome: &Outcome, hosts: &[Pretender], failed: &str, at: u
             End::Changed | End::Unconfirmed => assert_eq!(version, "1.1.0-1", "{case}"),
             End::Unknown => assert!(["1.0.0-1", "1.1.0-1"].contains(&version), "{case}"),
             End::Idle | End::Unchanged | End::Unreachable | End::WentBack => {
-                assert_eq!(version, "1.0.0-1", "{case}")
+                assert_eq!(version, "1.0.0-1", "{case}");
             }
             End::Unwell | End::Broken => panic!("{case}"),
         }
@@ -1002,17 +1002,7 @@ fn what_a_hook_here_is_told_is_no_order_for_a_pkgapp_that_it_runs() {
     let told: BTreeSet<&str> = told
         .filter(|name| name.starts_with("PKGAPP_") && std::env::var(name).is_err())
         .collect();
-    let command = <crate::cli::Cli as clap::CommandFactory>::command();
-    let options = command
-        .get_subcommands()
-        .chain([&command])
-        .flat_map(clap::Command::get_arguments);
-    for option in options.filter_map(clap::Arg::get_env) {
-        assert!(
-            !told.contains(option.to_str().unwrap()),
-            "{option:?} is that of an option"
-        );
-    }
+    assert_eq!(told, crate::rollout::HOOK_VARIABLES.into());
 }
 
 /// The requests after each failure, for people to read: `golden/failures.txt`.
@@ -1054,7 +1044,7 @@ fn follow(plan: &Plan, golden: &str) {
 }
 
 fn is_golden(name: &str, text: &str) {
-    let golden = format!("{}/src/deploy/golden/{name}", env!("CARGO_MANIFEST_DIR"));
+    let golden = format!("{}/golden/{name}", env!("CARGO_MANIFEST_DIR"));
     if std::env::var_os("PKGAPP_UPDATE_GOLDEN").is_some() {
         std::fs::write(&golden, text).unwrap();
     }
@@ -1256,7 +1246,7 @@ enum Sharing {
 
 /// A host with shop 1.0.0, unless it is the first time.
 fn sharing(
-    kind: crate::format::read::ArtifactKind,
+    kind: pkgapp_format::read::ArtifactKind,
     manager: Manager,
     there: Option<Sharing>,
 ) -> Facts {
@@ -1299,7 +1289,7 @@ fn sharing(
 
 /// A push of shop 1.1.0 with CPython 3.13.1.
 fn with_runtime(
-    kind: crate::format::read::ArtifactKind,
+    kind: pkgapp_format::read::ArtifactKind,
     manager: Manager,
     there: Option<Sharing>,
 ) -> Plan {

@@ -15,11 +15,11 @@
 use super::artifact::Candidate;
 use super::facts::Facts;
 use super::script::Seat;
-use crate::app::{SharedPath, Tarball, UnitsOf};
-use crate::error::{Error, Result};
-use crate::format::read::ArtifactKind;
-use crate::name::{AppName, PythonMinor};
-use crate::runtime::SHARED;
+use pkgapp_config::{SharedPath, Tarball, UnitsOf};
+use pkgapp_core::error::{Error, Result};
+use pkgapp_core::name::{AppName, PythonMinor};
+use pkgapp_format::read::ArtifactKind;
+use pkgapp_release::runtime::SHARED;
 
 /// Where releases lie if nothing else is said.
 pub fn default_into(name: &AppName) -> String {
@@ -47,7 +47,7 @@ impl Unpacked {
         tarball: Option<&Tarball>,
         into: Option<&str>,
     ) -> Result<Option<Self>> {
-        let Some(into) = into.map(crate::app::check_into).transpose()? else {
+        let Some(into) = into.map(pkgapp_config::check_into).transpose()? else {
             return Ok(tarball.map(|tarball| Self {
                 into: tarball.into.clone().unwrap_or_else(|| default_into(name)),
                 shared: tarball.shared.clone(),
@@ -113,8 +113,8 @@ impl Asks {
     /// # Errors
     /// It is damaged.
     pub fn of(
-        artifact: &crate::format::read::Artifact,
-        record: &crate::release::Record,
+        artifact: &pkgapp_format::read::Artifact,
+        record: &pkgapp_release::release::Record,
     ) -> Result<Self> {
         let mut asks = Self {
             glibc: glibc(record),
@@ -138,7 +138,7 @@ impl Asks {
 
 /// The glibc that a release needs. A wheel runs with the oldest one that it has a tag for (PEP
 /// 600).
-fn glibc(record: &crate::release::Record) -> Option<(u16, u16)> {
+fn glibc(record: &pkgapp_release::release::Record) -> Option<(u16, u16)> {
     let wheels = record
         .distributions
         .iter()
@@ -302,7 +302,7 @@ pub(super) fn unfit(facts: &Facts) -> Vec<Error> {
         return vec![Error::bug("a host has not told of its directories")];
     };
     let mut errors = Vec::new();
-    if let Err(error) = crate::app::check_into(&own.into) {
+    if let Err(error) = pkgapp_config::check_into(&own.into) {
         errors.push(error);
     }
     if let Some(place) = &own.unwritable {
@@ -625,7 +625,7 @@ WantedBy=default.target
 
         /// What the transaction to a release (by its index) is told.
         fn prepare(&self, to: usize, back: usize) {
-            let record = |index: usize| crate::digest::Sha256Sum::of(IDS[index].as_bytes());
+            let record = |index: usize| pkgapp_core::digest::Sha256Sum::of(IDS[index].as_bytes());
             let state = self.path("shop/.pkgapp");
             let (sums, state_text) = (&self.sums, state.display());
             let text = format!(
@@ -667,8 +667,8 @@ WantedBy=default.target
         }
 
         fn copy(&self, from: &str, to: &str) {
-            crate::format::judge::run(Command::new("rm").arg("-rf").arg(self.path(to)));
-            crate::format::judge::run(
+            pkgapp_testing::run(Command::new("rm").arg("-rf").arg(self.path(to)));
+            pkgapp_testing::run(
                 Command::new("cp")
                     .arg("-a")
                     .args([self.path(from), self.path(to)]),

@@ -6,12 +6,12 @@ use std::sync::OnceLock;
 
 use super::gnutar::{self, Attributes, GnuTar};
 use super::{cannot_write, copy_content, copy_range, cpio};
-use crate::content::Content;
-use crate::content::LastOpened;
-use crate::error::{Context, Result};
-use crate::package::Meta;
-use crate::path::InstallPath;
-use crate::tree::{Entry, Kind, Owner};
+use pkgapp_core::content::Content;
+use pkgapp_core::content::LastOpened;
+use pkgapp_core::error::{Context, Result};
+use pkgapp_core::path::InstallPath;
+use pkgapp_release::package::Meta;
+use pkgapp_release::tree::{Entry, Kind, Owner};
 
 /// A kind of archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +48,7 @@ const CONTENT_DATE: u64 = 1_577_836_800;
 pub(super) fn mtime(meta: &Meta, entry: &Entry) -> u64 {
     let sum = match (&entry.kind, &entry.origin.layer) {
         (Kind::File(content), Some(_)) => content.digest.sha256,
-        (Kind::Symlink(target), Some(_)) => crate::digest::Sha256Sum::of(target.as_bytes()),
+        (Kind::Symlink(target), Some(_)) => pkgapp_core::digest::Sha256Sum::of(target.as_bytes()),
         (Kind::Directory, _) => return directory_mtime(meta),
         (_, None) => return meta.timestamp,
     };

@@ -9,7 +9,7 @@ use super::read::ArtifactKind;
 
 /// Returns whether this can be the name of a package that pkgapp made: an application's, or an
 /// interpreter's (`pkgapp-python3.13`).
-pub(crate) fn is_package_name(text: &str) -> bool {
+pub fn is_package_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_lowercase())
         && text.len() <= 64
         && text
@@ -19,7 +19,7 @@ pub(crate) fn is_package_name(text: &str) -> bool {
 
 /// Returns whether this is a version as the format writes it: `[epoch:]upstream-revision`
 /// (deb-version(7); rpm's manual, "Versions"); of a tarball, what can be a directory's name.
-pub(crate) fn is_version(kind: ArtifactKind, text: &str) -> bool {
+pub fn is_version(kind: ArtifactKind, text: &str) -> bool {
     let (epoch, rest) = text.split_once(':').unwrap_or(("0", text));
     let more = match kind {
         ArtifactKind::Deb => ".+~-",
@@ -34,7 +34,7 @@ pub(crate) fn is_version(kind: ArtifactKind, text: &str) -> bool {
 
 /// Returns whether this is a dependency that the format's package managers understand: of a deb `a
 /// (>= 1) | b`, of an rpm `a >= 1` or `(a or b)`.
-pub(crate) fn is_relation(kind: ArtifactKind, text: &str) -> bool {
+pub fn is_relation(kind: ArtifactKind, text: &str) -> bool {
     match kind {
         ArtifactKind::Deb => text
             .split('|')

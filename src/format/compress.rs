@@ -8,7 +8,7 @@ use std::io::{self, BufRead, Read, Write};
 use flate2::{GzBuilder, bufread::MultiGzDecoder, write::GzEncoder};
 use liblzma::bufread::XzDecoder;
 
-use crate::app::Compression;
+use pkgapp_config::Compression;
 
 /// A writer of one gzip member; `finish` must be called.
 pub(crate) fn gzip<W: Write>(out: W, level: u32) -> GzEncoder<W> {

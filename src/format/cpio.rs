@@ -1,6 +1,6 @@
 //! cpio archives, "new ASCII" (cpio(5)), as rpm's payloads have them.
 
-use crate::tree::{Entry, Kind};
+use pkgapp_release::tree::{Entry, Kind};
 
 /// Size of a header without the name.
 const HEADER: u64 = 110;

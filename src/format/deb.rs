@@ -13,16 +13,16 @@ use super::{
     Archive, Format, Member, Placed, archive, archive_order, cannot_write, description, one_line,
     sonames,
 };
-use crate::app::Compression;
-use crate::content::Bytes;
-use crate::content::Content;
-use crate::error::{Context, Error, Result};
-use crate::name::Arch;
-use crate::package::{Meta, Package};
-use crate::path::InstallPath;
 use crate::segment::Segments;
-use crate::target::Family;
-use crate::tree::{Entry, Kind, Origin, Owner, Role, Tree};
+use pkgapp_config::Compression;
+use pkgapp_core::content::Bytes;
+use pkgapp_core::content::Content;
+use pkgapp_core::error::{Context, Error, Result};
+use pkgapp_core::name::Arch;
+use pkgapp_core::path::InstallPath;
+use pkgapp_core::target::Family;
+use pkgapp_release::package::{Meta, Package};
+use pkgapp_release::tree::{Entry, Kind, Origin, Owner, Role, Tree};
 
 /// `.deb`.
 #[derive(Debug, Clone, Copy)]
@@ -654,7 +654,7 @@ mod tests {
                 tree.insert(InstallPath::parse(path).unwrap(), entry)
                     .unwrap();
             }
-            let package = crate::format::judge::package(tree);
+            let package = crate::judge::package(tree);
             let mut whole = package.tree.clone();
             let extra = Deb.extra_entries(&package.meta).unwrap();
             let wanted = extra
@@ -664,7 +664,7 @@ mod tests {
                 (Ok(extra), Ok(())) => {
                     let contents = Contents::new(&package.tree, &extra);
                     let line = |(path, entry): (&InstallPath, &Entry)| {
-                        crate::tree::dump_line(path.as_str(), entry)
+                        pkgapp_release::tree::dump_line(path.as_str(), entry)
                     };
                     let lines: Vec<String> = contents
                         .entries
@@ -685,7 +685,7 @@ mod tests {
 
     #[test]
     fn a_member_header_is_60_bytes() {
-        let meta = crate::format::judge::meta();
+        let meta = crate::judge::meta();
         let header = member_header(&meta, "data.tar.zst", MEMBER_LIMIT);
         assert_eq!(
             std::str::from_utf8(&header[..16]).unwrap(),

@@ -9,8 +9,8 @@ use std::io::Write;
 use tar::{EntryType, Header};
 
 use super::cannot_write;
-use crate::error::{Context, Result};
-use crate::tree::Owner;
+use pkgapp_core::error::{Context, Result};
+use pkgapp_release::tree::Owner;
 
 /// Size of a block.
 pub(super) const BLOCK: usize = 512;

@@ -13,23 +13,18 @@ use similar_asserts::assert_eq;
 
 use super::read::Artifact;
 use super::*;
-use crate::app::Phases;
-use crate::app::Placed;
-use crate::depends::{Depends, Library};
-use crate::digest::Digest;
-use crate::name::{AppName, Arch, PythonMinor};
-use crate::need::{root, tool};
-use crate::package::{FileTrigger, Scriptlets};
-use crate::pypa::Version;
-use crate::services::Services;
-use crate::target;
-use crate::tree::{Kind, Origin, Owner, Tree, dump_line};
-
-/// Runs a command that must succeed and returns what it printed.
-pub(crate) fn run(command: &mut Command) -> String {
-    let output = crate::process::run(command.env("LC_ALL", "C.UTF-8").env("TZ", "UTC")).unwrap();
-    String::from_utf8(output.stdout).unwrap()
-}
+use pkgapp_config::Phases;
+use pkgapp_config::Placed;
+use pkgapp_core::digest::Digest;
+use pkgapp_core::name::{AppName, Arch, PythonMinor};
+use pkgapp_core::target;
+use pkgapp_pypa::Version;
+use pkgapp_release::depends::{Depends, Library};
+use pkgapp_release::package::{FileTrigger, Scriptlets};
+use pkgapp_release::services::Services;
+use pkgapp_release::tree::{Kind, Origin, Owner, Tree, dump_line};
+pub(crate) use pkgapp_testing::run;
+use pkgapp_testing::{root, tool};
 
 fn sh(script: &str, args: &[&Path]) -> String {
     run(Command::new("bash")
@@ -89,7 +84,7 @@ pub(crate) fn package(tree: Tree) -> Package {
             libraries: libraries(),
             programs: vec![],
             declared_deb: vec!["adduser".into()],
-            relations: crate::app::Relations::default(),
+            relations: pkgapp_config::Relations::default(),
             declared_rpm: vec!["shadow-utils >= 2:4.6".into()],
         },
         tree,
@@ -105,7 +100,7 @@ fn scriptlets() -> Scriptlets {
         );
         Some(Placed {
             value,
-            at: crate::error::Location::file(Path::new("pkgapp.toml")),
+            at: pkgapp_core::error::Location::file(Path::new("pkgapp.toml")),
         })
     };
     let phases = Phases {
@@ -129,7 +124,7 @@ fn scriptlets() -> Scriptlets {
         homes: vec![],
         owned: vec![],
     };
-    crate::scriptlets::of(&services, &phases, None, None, &Tree::new()).unwrap()
+    pkgapp_release::scriptlets::of(&services, &phases, None, None, &Tree::new()).unwrap()
 }
 
 /// Names and kinds that archives get wrong.
@@ -249,8 +244,8 @@ pub(crate) fn write(format: &dyn Format, package: &Package, directory: &Path) ->
 /// Writes a package to a file, with a cache of its own.
 fn try_write(format: &dyn Format, package: &Package, file: &Path) -> Result<()> {
     let directory = tempfile::tempdir().unwrap();
-    let cache = crate::cache::Cache::open(directory.path()).unwrap();
-    crate::fs::write_atomically(file, |out| {
+    let cache = pkgapp_core::cache::Cache::open(directory.path()).unwrap();
+    pkgapp_core::fs::write_atomically(file, |out| {
         format.write(package, &Segments::new(&cache), out)
     })
 }
@@ -353,7 +348,7 @@ fn dump_of_disk(root: &Path, shown: &str, times: Times) -> String {
             kind,
             mode,
             owner: Owner::default(),
-            role: crate::tree::Role::Payload,
+            role: pkgapp_release::tree::Role::Payload,
             origin,
         };
         lines.insert(name.clone(), dump_line(&name, &entry) + "\n");
@@ -735,7 +730,7 @@ fn rpm_verifies_and_lists_the_same_files() {
                 Kind::File(content) => (content.digest.size, content.digest.sha256.to_string(), ""),
                 Kind::Symlink(target) => (target.len() as u64, String::new(), target.as_str()),
             };
-            let flags = if entry.role == crate::tree::Role::Config {
+            let flags = if entry.role == pkgapp_release::tree::Role::Config {
                 17
             } else {
                 0
@@ -980,7 +975,7 @@ fn tags(rpm: &Path, file: &Path) -> BTreeMap<String, String> {
         let name = name[..1].to_uppercase() + &name[1..];
         let query = format!("%|{name}?{{[%{{{name}}}|]}}:{{(absent)}}|");
         let Ok(output) =
-            crate::process::run(Command::new(rpm).args(["-qp", "--qf", &query]).arg(file))
+            pkgapp_core::process::run(Command::new(rpm).args(["-qp", "--qf", &query]).arg(file))
         else {
             continue;
         };
@@ -1038,7 +1033,7 @@ fn rpmbuild(rpm: &Path, ours: &Path, package: &Package, directory: &Path) -> Pat
     for (path, entry) in package.tree.iter() {
         let mark = match (&entry.kind, entry.role) {
             (Kind::Directory, _) => "%dir ",
-            (_, crate::tree::Role::Config) => "%config(noreplace) ",
+            (_, pkgapp_release::tree::Role::Config) => "%config(noreplace) ",
             _ => "",
         };
         let attributes = if matches!(entry.kind, Kind::Symlink(_)) {

@@ -13,14 +13,14 @@ use rayon::prelude::*;
 use sha2::Digest as _;
 
 use super::copy_content;
-use crate::cache::{self, Cache};
-use crate::content::Bytes;
-use crate::content::Content;
-use crate::content::LastOpened;
-use crate::digest::Sha256Sum;
-use crate::error::{Error, Result};
-use crate::path::InstallPath;
-use crate::tree::{Entry, Kind};
+use pkgapp_core::cache::{self, Cache};
+use pkgapp_core::content::Bytes;
+use pkgapp_core::content::Content;
+use pkgapp_core::content::LastOpened;
+use pkgapp_core::digest::Sha256Sum;
+use pkgapp_core::error::{Error, Result};
+use pkgapp_core::path::InstallPath;
+use pkgapp_release::tree::{Entry, Kind};
 
 /// An MD5 sum.
 pub(super) type Sum = [u8; 16];
@@ -218,7 +218,7 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::{Origin, Tree};
+    use pkgapp_release::tree::{Origin, Tree};
 
     #[test]
     fn what_a_layer_had_once_is_not_read_again() {

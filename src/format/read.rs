@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use ::rpm::{FileFlags, IndexTag, PackageMetadata};
 
 use super::{compress, header};
-use crate::digest::Sha256Sum;
-use crate::error::{Context, Error, Result, shown};
+use pkgapp_core::digest::Sha256Sum;
+use pkgapp_core::error::{Context, Error, Result, shown};
 
 /// An artifact's metadata; its entries are read on demand.
 #[derive(Debug, Clone)]
@@ -110,7 +110,7 @@ impl Artifact {
     /// # Errors
     /// It can't be read, or it is none of the three formats, or it is damaged.
     pub fn open(path: &Path) -> Result<Self> {
-        let mut file = crate::fs::open(path)?;
+        let mut file = pkgapp_core::fs::open(path)?;
         let mut magic = [0; 8];
         let length = read_up_to(&mut file, &mut magic).context(|| cannot_read(path))?;
         let size = file.metadata().context(|| cannot_read(path))?.len();
@@ -138,7 +138,7 @@ impl Artifact {
         Ok(entries)
     }
 
-    /// Returns the text form of all entries, as [`crate::tree::Tree::dump`] has it.
+    /// Returns the text form of all entries, as [`pkgapp_release::tree::Tree::dump`] has it.
     ///
     /// # Errors
     /// As [`Artifact::entries`].
@@ -198,7 +198,7 @@ impl Artifact {
         &self,
         mut visit: impl FnMut(ArtifactEntry, &mut dyn Read) -> io::Result<ControlFlow<()>>,
     ) -> Result<()> {
-        let mut file = crate::fs::open(&self.path)?;
+        let mut file = pkgapp_core::fs::open(&self.path)?;
         let damaged = || format!("`{}` is damaged", shown(&self.path));
         file.seek(SeekFrom::Start(self.payload)).context(damaged)?;
         let (_, plain) =
@@ -239,7 +239,7 @@ impl ArtifactEntry {
         } else {
             String::new()
         };
-        let mode = crate::tree::permissions(self.mode);
+        let mode = pkgapp_release::tree::permissions(self.mode);
         format!(
             "{letter}{mode} {user}:{group} {content} {mark}{}{target}",
             self.path
@@ -440,7 +440,7 @@ fn open_deb(path: &Path, file: fs_err::File, size: u64) -> Result<Artifact> {
                 .map(|text| (name.to_owned(), text.clone())),
         );
     }
-    let mut file = crate::fs::open(path)?;
+    let mut file = pkgapp_core::fs::open(path)?;
     file.seek(SeekFrom::Start(payload)).context(damaged)?;
     artifact.compression = compress::decoder(BufReader::new(file))
         .context(damaged)?
@@ -479,7 +479,7 @@ fn control_field(control: &str, name: &str) -> Option<String> {
 /// debsigs(1p)).
 fn has_debsig(path: &Path) -> Result<bool> {
     let damaged = || format!("`{}` is damaged", shown(path));
-    let mut archive = ar::Archive::new(BufReader::new(crate::fs::open(path)?));
+    let mut archive = ar::Archive::new(BufReader::new(pkgapp_core::fs::open(path)?));
     while let Some(member) = archive.next_entry() {
         if member
             .context(damaged)?
@@ -501,7 +501,7 @@ const SIGNATURES: [u32; 5] = [267, 268, 278, 1002, 1005];
 
 fn open_rpm(path: &Path, size: u64) -> Result<Artifact> {
     let damaged = || format!("`{}` is damaged", shown(path));
-    header::check(BufReader::new(crate::fs::open(path)?)).context(damaged)?;
+    header::check(BufReader::new(pkgapp_core::fs::open(path)?)).context(damaged)?;
     let metadata = PackageMetadata::open(path).context(damaged)?;
     let header = &metadata.header;
     let version = metadata.get_version().context(damaged)?;

@@ -23,15 +23,15 @@ use super::version::PackageVersion;
 use super::{
     Archive, Format, Member, archive, archive_order, cannot_write, cpio, description, one_line,
 };
-use crate::app::Compression;
-use crate::content::Content;
-use crate::depends::Depends;
-use crate::error::{Context, Error, Result};
-use crate::name::Arch;
-use crate::package::{FileTrigger, Meta, Package, RpmScriptlets};
-use crate::path::InstallPath;
 use crate::segment::{Payload, Segments};
-use crate::tree::{Entry, Kind, Origin, Role, Tree};
+use pkgapp_config::Compression;
+use pkgapp_core::content::Content;
+use pkgapp_core::error::{Context, Error, Result};
+use pkgapp_core::name::Arch;
+use pkgapp_core::path::InstallPath;
+use pkgapp_release::depends::Depends;
+use pkgapp_release::package::{FileTrigger, Meta, Package, RpmScriptlets};
+use pkgapp_release::tree::{Entry, Kind, Origin, Role, Tree};
 
 /// `.rpm`.
 #[derive(Debug, Clone, Copy)]
@@ -974,8 +974,8 @@ mod tests {
     /// As rpmbuild does it: 32 bits as long as they hold a size.
     #[test]
     fn sizes_beyond_4_gib_have_tags_of_their_own_and_a_file_of_that_size_is_refused() {
-        use crate::content::Content;
-        use crate::tree::Origin;
+        use pkgapp_core::content::Content;
+        use pkgapp_release::tree::Origin;
         let origin = std::sync::Arc::new(Origin {
             label: "a layer".into(),
             layer: None,
@@ -992,7 +992,7 @@ mod tests {
             tree
         };
         let tags = |sizes: &[u64]| {
-            let package = crate::format::judge::package(sized(sizes));
+            let package = crate::judge::package(sized(sizes));
             let of = [
                 IndexTag::RPMTAG_SIZE,
                 IndexTag::RPMTAG_LONGSIZE,

@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::depends::{Depends, Library};
-use crate::error::{Error, Result};
+use pkgapp_core::error::{Error, Result};
+use pkgapp_release::depends::{Depends, Library};
 
 /// Soname ─► packages, any of which will do. Sorted by soname.
 const PACKAGES: &[(&str, &[&str])] = &[
@@ -370,8 +370,8 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::imports::PythonPart;
-    use crate::name::PythonMinor;
+    use pkgapp_core::name::PythonMinor;
+    use pkgapp_release::imports::PythonPart;
 
     fn library(soname: &str, versions: &[&str]) -> Library {
         Library {
@@ -406,7 +406,7 @@ mod tests {
             ],
             programs: vec![],
             declared_deb: vec!["libpq5 (>= 13)".into(), "python3.11".into()],
-            relations: crate::app::Relations::default(),
+            relations: pkgapp_config::Relations::default(),
             declared_rpm: vec![],
         };
         assert_eq!(

@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use super::{Archive, Format, Member, archive, compress};
-use crate::app::Compression;
-use crate::error::{Error, Result};
-use crate::name::Arch;
-use crate::package::{Meta, Package};
-use crate::path::InstallPath;
 use crate::segment::Segments;
-use crate::tree::Entry;
-use crate::writable::InPlace;
+use pkgapp_config::Compression;
+use pkgapp_core::error::{Error, Result};
+use pkgapp_core::name::Arch;
+use pkgapp_core::path::InstallPath;
+use pkgapp_release::package::{Meta, Package};
+use pkgapp_release::tree::Entry;
+use pkgapp_release::writable::InPlace;
 
 pub(super) const ZSTD_LEVEL: i32 = 9;
 pub(super) const GZIP_LEVEL: u32 = 6;

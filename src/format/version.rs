@@ -30,9 +30,9 @@
 
 use std::fmt::Write as _;
 
-use crate::error::{Error, Result};
-use crate::package::Meta;
-use crate::pypa::{LocalSegment, LocalVersionSlice, Version};
+use pkgapp_core::error::{Error, Result};
+use pkgapp_pypa::{LocalSegment, LocalVersionSlice, Version};
+use pkgapp_release::package::Meta;
 
 /// A version as dpkg and rpm take it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,7 +155,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::need::tool;
+    use pkgapp_testing::tool;
 
     fn map(text: &str) -> String {
         upstream(&Version::from_str(text).unwrap())

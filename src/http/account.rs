@@ -7,19 +7,19 @@ use std::fmt;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
+use pkgapp_pypa::netrc::{self, Netrc};
 use url::Url;
-use uv_netrc::Netrc;
 
 use super::{origin, percent_decoded};
-use crate::error::{Error, Result};
+use pkgapp_core::error::{Error, Result};
 
 /// An index, as far as it has to do with credentials.
 #[derive(Clone)]
-pub(crate) struct Account {
+pub struct Account {
     /// Where it is, with the credentials that are known of it.
-    pub(crate) url: Url,
+    pub url: Url,
     /// The rest is asked of the program `keyring`.
-    pub(crate) keyring: bool,
+    pub keyring: bool,
 }
 
 impl fmt::Debug for Account {
@@ -34,7 +34,7 @@ impl fmt::Debug for Account {
 type Pair = (String, String);
 
 /// All credentials there are.
-pub(super) struct Accounts {
+pub(crate) struct Accounts {
     accounts: Vec<Account>,
     netrc: Option<Netrc>,
     /// What the keyring has said about an index: it is asked once.
@@ -43,10 +43,10 @@ pub(super) struct Accounts {
 
 impl Accounts {
     /// Reads `~/.netrc`, or what `NETRC` names.
-    pub(super) fn new(accounts: Vec<Account>) -> Result<Self> {
+    pub(crate) fn new(accounts: Vec<Account>) -> Result<Self> {
         let netrc = match Netrc::new() {
             Ok(netrc) => Some(netrc),
-            Err(uv_netrc::Error::Io(_)) => None,
+            Err(netrc::Error::Io(_)) => None,
             // It may quote a line with a password.
             Err(_) => {
                 let error = Error::new("cannot read `~/.netrc`, or the file that `NETRC` names");
@@ -62,7 +62,7 @@ impl Accounts {
     }
 
     /// Returns a URL with the credentials that its server gets.
-    pub(super) fn sign(&self, url: &Url) -> Url {
+    pub(crate) fn sign(&self, url: &Url) -> Url {
         let mut signed = url.clone();
         if let Some((user, password)) = self.pair(url) {
             // Both fail only for URLs that can't have either.
@@ -172,7 +172,7 @@ fn ask_keyring(index: &Url, user: &str) -> Option<Pair> {
 }
 
 /// Returns a URL without credentials.
-pub(super) fn bare(url: &Url) -> Url {
+pub(crate) fn bare(url: &Url) -> Url {
     let mut url = url.clone();
     _ = url.set_username("");
     _ = url.set_password(None);

@@ -15,7 +15,7 @@ const LEAST_RATE: u64 = 256;
 
 /// Why an answer was not read to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Exceeded {
+pub enum Exceeded {
     /// It has more than so many bytes.
     Length(u64),
     /// The server sent fewer bytes than it must, in so many seconds of waiting.
@@ -48,17 +48,17 @@ impl fmt::Display for Exceeded {
 
 /// What a server has answered; the body is still to come.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub struct Answer {
     /// The status.
-    pub(crate) status: StatusCode,
+    pub status: StatusCode,
     /// Whose answer it is, after redirects; without credentials.
-    pub(crate) url: Url,
+    pub url: Url,
     response: Response,
     meter: Meter,
 }
 
 impl Answer {
-    pub(super) fn new(
+    pub(crate) fn new(
         response: Response,
         longest: u64,
         patience: Duration,
@@ -74,12 +74,12 @@ impl Answer {
     }
 
     /// Returns a header, if it is there and is text.
-    pub(crate) fn header(&self, name: &HeaderName) -> Option<&str> {
+    pub fn header(&self, name: &HeaderName) -> Option<&str> {
         self.response.headers().get(name)?.to_str().ok()
     }
 
     /// Returns the body's length, if the server says it and it does not come compressed.
-    pub(crate) fn length(&self) -> Option<u64> {
+    pub fn length(&self) -> Option<u64> {
         self.response.content_length()
     }
 
@@ -87,7 +87,7 @@ impl Answer {
     ///
     /// # Errors
     /// The connection breaks, or a limit is exceeded.
-    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
         loop {
             let since = Instant::now();
             // A chunk that does not come in time is not lost: nothing is taken from the connection
@@ -110,7 +110,7 @@ impl Answer {
     ///
     /// # Errors
     /// See [`Self::chunk`].
-    pub(super) async fn text(&mut self) -> Result<Vec<u8>, Failure> {
+    pub async fn text(&mut self) -> Result<Vec<u8>, Failure> {
         let mut text = Vec::new();
         while let Some(chunk) = self.chunk().await? {
             text.extend_from_slice(&chunk);

@@ -14,25 +14,25 @@ use url::Url;
 
 use super::account::bare;
 use super::{Answer, Client, Failure, headers};
-use crate::cache::{self, Cache};
+use pkgapp_core::cache::{self, Cache};
 
 /// The longest time for which a page is taken from the cache without a question.
 const LONGEST_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A page.
 #[derive(Debug, Clone)]
-pub(crate) struct Page {
+pub struct Page {
     /// Where it is, after redirects: what its links begin with.
-    pub(crate) url: Url,
+    pub url: Url,
     /// Its media type, without parameters and in lower case.
-    pub(crate) kind: String,
+    pub kind: String,
     /// What it says.
-    pub(crate) text: Vec<u8>,
+    pub text: Vec<u8>,
 }
 
 /// Why there is no page.
 #[derive(Debug, Clone)]
-pub(crate) enum PageError {
+pub enum PageError {
     /// The server answered with this status.
     Status(StatusCode),
     /// There is no answer.
@@ -62,14 +62,14 @@ struct Kept {
 
 /// Pages in the cache.
 #[derive(Debug)]
-pub(crate) struct Pages<'a> {
+pub struct Pages<'a> {
     cache: &'a Cache,
     offline: bool,
 }
 
 impl<'a> Pages<'a> {
     /// Offline, a page of any age will do.
-    pub(crate) fn new(cache: &'a Cache, offline: bool) -> Self {
+    pub fn new(cache: &'a Cache, offline: bool) -> Self {
         Self { cache, offline }
     }
 
@@ -77,7 +77,7 @@ impl<'a> Pages<'a> {
     ///
     /// # Errors
     /// See [`PageError`].
-    pub(crate) async fn get(
+    pub async fn get(
         &self,
         client: &Client,
         url: &Url,

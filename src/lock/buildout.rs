@@ -8,14 +8,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::error::{Error, Location};
-use crate::lock::direct;
-use crate::lock::draft::{Draft, Requirement, Wanted};
-use crate::lock::entry::Checked;
-use crate::lock::text::{Place, TextFile};
-use crate::lock::{Editable, Format, PinSource, Url, remote};
-use crate::pypa::shown_url;
-use crate::pypa::{PackageName, Version, VersionSpecifiers};
+use crate::direct;
+use crate::draft::{Draft, Requirement, Wanted};
+use crate::entry::Checked;
+use crate::text::{Place, TextFile};
+use crate::{Editable, Format, PinSource, Url, remote};
+use pkgapp_core::error::{Error, Location};
+use pkgapp_pypa::shown_url;
+use pkgapp_pypa::{PackageName, Version, VersionSpecifiers};
 
 /// `buildout.cfg`, `versions.cfg`, and every other file with such a section.
 pub(super) const FORMAT: Format = Format {
@@ -219,7 +219,7 @@ impl Reader<'_, '_> {
                 .cause(error)
         })?;
         let versions = match text.parse::<Version>() {
-            Ok(version) => uv_pep440::VersionSpecifier::equals_version(version).into(),
+            Ok(version) => pkgapp_pypa::VersionSpecifier::equals_version(version).into(),
             Err(error) => text.parse::<VersionSpecifiers>().map_err(|_| {
                 Error::new(format!("`{text}` is not a version"))
                     .at(set.value_at.clone())
@@ -286,12 +286,13 @@ impl Reader<'_, '_> {
             .map(str::trim)
             .filter(|line| !line.is_empty() && !line.starts_with('#'))
         {
-            let requirement: uv_pep508::Requirement<Url> =
-                line.parse().map_err(|error: uv_pep508::Pep508Error<Url>| {
-                    Error::new(format!("`{line}` is not a requirement"))
-                        .at(set.value_at.clone())
-                        .cause_text(error.message.to_string())
-                })?;
+            let requirement: pkgapp_pypa::Requirement<Url> =
+                line.parse()
+                    .map_err(|error: pkgapp_pypa::Pep508Error<Url>| {
+                        Error::new(format!("`{line}` is not a requirement"))
+                            .at(set.value_at.clone())
+                            .cause_text(error.message.to_string())
+                    })?;
             if !self.draft.holds(requirement.marker, None) {
                 continue;
             }
@@ -310,7 +311,7 @@ impl Reader<'_, '_> {
             }
             let wanted = match (here, requirement.version_or_url) {
                 (Some((_, source)), _) => Wanted::Source(source.clone(), None),
-                (None, Some(uv_pep508::VersionOrUrl::VersionSpecifier(versions))) => {
+                (None, Some(pkgapp_pypa::VersionOrUrl::VersionSpecifier(versions))) => {
                     Wanted::Versions(versions)
                 }
                 (None, _) => Wanted::Versions(VersionSpecifiers::empty()),

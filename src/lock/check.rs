@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::str::FromStr;
 
-use uv_pep508::{Requirement, VersionOrUrl};
-use uv_pypi_types::{LenientRequirement, LenientVersionSpecifiers};
+use pkgapp_pypa::{LenientRequirement, LenientVersionSpecifiers};
+use pkgapp_pypa::{Requirement, VersionOrUrl};
 
-use crate::error::{Error, Location, Result};
-use crate::pypa::{
+use pkgapp_core::error::{Error, Location, Result};
+use pkgapp_pypa::{
     Environment, ExtraName, MarkerEnvironment, PackageName, VerbatimParsedUrl, Version,
     VersionSpecifiers,
 };
@@ -303,11 +303,11 @@ impl<'a> Check<'a> {
             .subjects
             .iter()
             .find_map(|subject| subject.at.as_ref())
-            .map(|at| crate::error::shown(&at.file));
+            .map(|at| pkgapp_core::error::shown(&at.file));
         let file = subject
             .at
             .as_ref()
-            .map(|at| crate::error::shown(&at.file))
+            .map(|at| pkgapp_core::error::shown(&at.file))
             .or(file);
         let name = requirement.name.as_str();
         if ["setuptools", "pip", "wheel", "distribute"].contains(&name) {
@@ -432,7 +432,7 @@ fn shown(requirement: &Required, versions: &VersionSpecifiers) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lock::tests::environment;
+    use crate::tests::environment;
 
     /// `name version [extras]: requirement | requirement`; the first one is the application if its
     /// name is `shop`.
@@ -675,7 +675,7 @@ error: `a 1` requires Python !=3.11.2, and the release is for 3.11.2
             .iter()
             .flat_map(|one| versions.iter().map(move |version| (*one, *version)))
             .collect();
-        let Some(output) = crate::lock::tests::python(SCRIPT, &serde_json::to_vec(&pairs).unwrap())
+        let Some(output) = crate::tests::python(SCRIPT, &serde_json::to_vec(&pairs).unwrap())
         else {
             return;
         };

@@ -3,13 +3,13 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use uv_distribution_filename::{SourceDistExtension, SourceDistFilename};
+use pkgapp_pypa::{SourceDistExtension, SourceDistFilename};
 
-use crate::egg::{EggFilename, is_egg};
-use crate::http::percent_decoded;
-use crate::lock::{GitSource, MercurialSource, PinSource, Url, hash};
-use crate::pypa::shown_url;
-use crate::pypa::{ExtraName, HashDigest, PackageName, Version, WheelFilename};
+use crate::{GitSource, MercurialSource, PinSource, Url, hash};
+use pkgapp_http::percent_decoded;
+use pkgapp_pypa::egg::{EggFilename, is_egg};
+use pkgapp_pypa::shown_url;
+use pkgapp_pypa::{ExtraName, HashDigest, PackageName, Version, WheelFilename};
 
 /// What a direct reference leads to.
 #[derive(Debug, PartialEq, Eq)]
@@ -282,7 +282,7 @@ fn read_file(
         return Err(
             Refused::new(format!("`{written}` does not exist")).hint(format!(
                 "paths of distributions are relative to `{}`",
-                crate::error::shown(root)
+                pkgapp_core::error::shown(root)
             )),
         );
     }

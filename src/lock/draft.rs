@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crate::app::NamedIndex;
-use crate::error::{Error, Location, Result};
-use crate::lock::index::{PYPI, PlaceId};
-use crate::lock::text::{Place, TextFile};
-use crate::lock::{Editable, FORMATS, Indexes, Lock, Names, Pin, PinSource, Selection, Url, hash};
-use crate::pypa::{
+use crate::index::{PYPI, PlaceId};
+use crate::text::{Place, TextFile};
+use crate::{Editable, FORMATS, Indexes, Lock, Names, Pin, PinSource, Selection, Url, hash};
+use pkgapp_config::NamedIndex;
+use pkgapp_core::error::{Error, Location, Result};
+use pkgapp_pypa::{
     Environment, ExtraName, GroupName, HashDigest, MarkerEnvironment, MarkerTree, PackageName,
     Version, VersionSpecifiers,
 };
@@ -739,7 +739,7 @@ impl Requirement {
 
     /// Returns the version if `==` or `===` names one, without a wildcard.
     fn exact(&self) -> Option<Version> {
-        use uv_pep440::Operator;
+        use pkgapp_pypa::Operator;
 
         let Wanted::Versions(specifiers) = &self.wanted else {
             return None;
@@ -778,7 +778,7 @@ fn pinned_twice(first: &Requirement, other: &Requirement) -> Error {
 }
 
 fn not_pinned(requirement: &Requirement) -> Error {
-    use uv_pep440::Operator;
+    use pkgapp_pypa::Operator;
 
     let error = Error::new(format!("requirement `{}` is not pinned", requirement.shown))
         .at(requirement.version_at.clone());

@@ -4,17 +4,15 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use pkgapp_pypa::SourceDistFilename;
 use toml::Spanned;
-use uv_distribution_filename::SourceDistFilename;
 
-use crate::error::{Error, Location};
-use crate::http::percent_decoded;
-use crate::lock::draft::{Draft, Requirement, Wanted};
-use crate::lock::text::{Place, TextFile};
-use crate::lock::{
-    FilePlace, GitSource, LockedFile, MercurialSource, PinSource, Url, direct, hash,
-};
-use crate::pypa::{
+use crate::draft::{Draft, Requirement, Wanted};
+use crate::text::{Place, TextFile};
+use crate::{FilePlace, GitSource, LockedFile, MercurialSource, PinSource, Url, direct, hash};
+use pkgapp_core::error::{Error, Location};
+use pkgapp_http::percent_decoded;
+use pkgapp_pypa::{
     ExtraName, HashDigest, MarkerTree, PackageName, Version, VersionSpecifiers, WheelFilename,
 };
 
@@ -213,7 +211,7 @@ pub(super) fn version_of(
         .is_none_or(|extension| extension != "whl")
     {
         // Sdists that are older than PEP 625 have all kinds of names.
-        let extension = uv_distribution_filename::SourceDistExtension::from_path(file);
+        let extension = pkgapp_pypa::SourceDistExtension::from_path(file);
         let parsed = extension
             .ok()
             .and_then(|kind| SourceDistFilename::parse(file, kind, name).ok());
@@ -296,7 +294,7 @@ pub(super) fn directory(file: &TextFile, path: &str, at: &Location) -> Checked<P
         true => Ok(PinSource::Directory(directory)),
         false => Err(Error::new(format!(
             "`{}` is not a directory",
-            crate::error::shown(&directory)
+            pkgapp_core::error::shown(&directory)
         ))
         .at(at.clone())),
     }
@@ -314,9 +312,11 @@ pub(super) fn path(file: &TextFile, path: &str, at: &Location) -> Checked<PinSou
     }
     match found.is_file() {
         true => Ok(PinSource::File(found)),
-        false => Err(
-            Error::new(format!("`{}` does not exist", crate::error::shown(&found))).at(at.clone()),
-        ),
+        false => Err(Error::new(format!(
+            "`{}` does not exist",
+            pkgapp_core::error::shown(&found)
+        ))
+        .at(at.clone())),
     }
 }
 
@@ -401,7 +401,7 @@ impl Entry {
         let Some(version) = self.version.clone() else {
             return Err(Error::new(format!("`{}` has no version", self.name)).at(self.at));
         };
-        let exactly = uv_pep440::VersionSpecifier::equals_version(version);
+        let exactly = pkgapp_pypa::VersionSpecifier::equals_version(version);
         Ok(self.requirement(
             draft,
             Wanted::Versions(exactly.into()),

@@ -1,8 +1,8 @@
 //! Files that say what is wanted and not what ships: recognised, and refused with the command that
 //! writes pins.
 
-use crate::error::{Error, Location};
-use crate::lock::Format;
+use crate::Format;
+use pkgapp_core::error::{Error, Location};
 
 /// What says what is wanted, and not what ships.
 pub(super) const PROJECT: Format = Format {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::pypa::{ExtraName, MarkerTree, Version};
+use pkgapp_pypa::{ExtraName, MarkerTree, Version};
 
 /// A package of a lock. One name may have several, for different environments.
 pub(super) struct Node {

@@ -1,6 +1,6 @@
 //! Hashes that prove something: SHA-256, SHA-384, SHA-512, as in pip's hash-checking mode.
 
-use crate::pypa::{HashAlgorithm, HashDigest};
+use pkgapp_pypa::{HashAlgorithm, HashDigest};
 
 /// Why a text is no hash that can be accepted; `hint` is the way out.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,10 +1,10 @@
 //! Indexes with a name, and which places are asked for a distribution.
 
-use crate::app::DEFAULT_NAME;
-use crate::app::NamedIndex;
-use crate::error::Location;
-use crate::lock::{Indexes, Url};
-use crate::pypa::PackageName;
+use crate::{Indexes, Url};
+use pkgapp_config::DEFAULT_NAME;
+use pkgapp_config::NamedIndex;
+use pkgapp_core::error::Location;
+use pkgapp_pypa::PackageName;
 
 /// The default index, unless another one is.
 pub const PYPI: &str = "https://pypi.org/simple";
@@ -250,7 +250,7 @@ mod tests {
         };
         let at = Location::file("poetry.lock");
         let mut add = |name: &str, url: &str| {
-            indexes.add_source(&name.parse().unwrap(), "team", &url.parse().unwrap(), &at)
+            indexes.add_source(&name.parse().unwrap(), "team", &url.parse().unwrap(), &at);
         };
         add("a", "https://team.example/simple/");
         add("b", "https://other.example/simple");

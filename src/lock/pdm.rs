@@ -9,14 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use toml::{Spanned, Value};
 
-use crate::app::DEFAULT_NAME;
-use crate::error::{Error, Location};
-use crate::lock::draft::Requirement;
-use crate::lock::entry::{self, Checked, Entry, Reader, TomlLock};
-use crate::lock::graph::{self, Edge, Node};
-use crate::lock::project::{Project, texts};
-use crate::lock::{Format, LockedFile, PinSource, Url, direct};
-use crate::pypa::{ExtraName, HashDigest, PackageName};
+use crate::draft::Requirement;
+use crate::entry::{self, Checked, Entry, Reader, TomlLock};
+use crate::graph::{self, Edge, Node};
+use crate::project::{Project, texts};
+use crate::{Format, LockedFile, PinSource, Url, direct};
+use pkgapp_config::DEFAULT_NAME;
+use pkgapp_core::error::{Error, Location};
+use pkgapp_pypa::{ExtraName, HashDigest, PackageName};
 
 /// `pdm.lock`, or the same under another name.
 pub(super) const FORMAT: Format = Format {
@@ -199,11 +199,11 @@ impl Reader<'_, '_, PdmLock> {
                     }
                 }
                 _ if source.get("include_packages").is_some() => {
-                    self.only(source, &url, &project.at)?
+                    self.only(source, &url, &project.at)?;
                 }
                 // It has the name of the default one.
                 _ if text("name") == Some(DEFAULT_NAME) => {
-                    self.draft.look_instead(&url, &project.at)?
+                    self.draft.look_instead(&url, &project.at)?;
                 }
                 _ => self.draft.look_also(&url, &project.at)?,
             }
@@ -388,13 +388,13 @@ impl Reader<'_, '_, PdmLock> {
         if text.starts_with("-e ") {
             return Ok(None);
         }
-        let requirement: uv_pep508::Requirement<Url> = match text.parse() {
+        let requirement: pkgapp_pypa::Requirement<Url> = match text.parse() {
             Ok(requirement) => requirement,
             // A reference by a relative path has a name all the same.
             Err(error) => {
-                let error: uv_pep508::Pep508Error<Url> = error;
+                let error: pkgapp_pypa::Pep508Error<Url> = error;
                 let head = text.split('@').next().unwrap_or_default().trim();
-                head.parse().map_err(|_: uv_pep508::Pep508Error<Url>| {
+                head.parse().map_err(|_: pkgapp_pypa::Pep508Error<Url>| {
                     Error::new(format!("`{text}` is not a requirement"))
                         .at(at.clone())
                         .cause_text(error.message.to_string())
@@ -402,7 +402,7 @@ impl Reader<'_, '_, PdmLock> {
             }
         };
         let versions = match &requirement.version_or_url {
-            Some(uv_pep508::VersionOrUrl::VersionSpecifier(versions)) => Some(versions.clone()),
+            Some(pkgapp_pypa::VersionOrUrl::VersionSpecifier(versions)) => Some(versions.clone()),
             _ => None,
         };
         let wanted: BTreeSet<String> = requirement.extras.iter().map(ToString::to_string).collect();

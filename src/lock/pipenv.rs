@@ -4,13 +4,13 @@
 //! A package comes from the source that its `index` names, and from no other; without one, from the
 //! first ("Specifying Package Indexes"; `pipenv/routines/install.py`).
 
-use crate::error::{Error, Location};
-use crate::lock::draft::{Draft, Requirement, Wanted};
-use crate::lock::entry::{self, Checked, Entry};
-use crate::lock::json::{self, Json};
-use crate::lock::text::TextFile;
-use crate::lock::{Editable, Format, PinSource, direct};
-use crate::pypa::{ExtraName, HashDigest, MarkerTree, PackageName, VersionSpecifiers};
+use crate::draft::{Draft, Requirement, Wanted};
+use crate::entry::{self, Checked, Entry};
+use crate::json::{self, Json};
+use crate::text::TextFile;
+use crate::{Editable, Format, PinSource, direct};
+use pkgapp_core::error::{Error, Location};
+use pkgapp_pypa::{ExtraName, HashDigest, MarkerTree, PackageName, VersionSpecifiers};
 
 /// `Pipfile.lock`, or the same under another name.
 pub(super) const FORMAT: Format = Format {
@@ -144,7 +144,8 @@ impl Reader<'_, '_> {
     /// Returns whether the Pipfile beside the lock lets everything come from everywhere.
     fn searches_all(&self) -> bool {
         let read = || -> Option<bool> {
-            let text = crate::fs::read_to_string(&self.file.directory()?.join("Pipfile")).ok()?;
+            let text =
+                pkgapp_core::fs::read_to_string(&self.file.directory()?.join("Pipfile")).ok()?;
             let pipfile: toml::Table = toml::from_str(&text).ok()?;
             pipfile
                 .get("pipenv")?
@@ -298,7 +299,7 @@ impl Reader<'_, '_> {
         };
         let versions: VersionSpecifiers =
             text.parse()
-                .map_err(|error: uv_pep440::VersionSpecifiersParseError| {
+                .map_err(|error: pkgapp_pypa::VersionSpecifiersParseError| {
                     Error::new(format!("`{text}` is not a set of versions"))
                         .at(version_at.clone())
                         .cause_text(error.to_string())

@@ -9,14 +9,14 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::{Spanned, Value};
 
-use crate::error::{Error, Location};
-use crate::lock::draft::Requirement;
-use crate::lock::entry::{self, Checked, Entry, Reader, TomlLock};
-use crate::lock::graph::{self, Edge, Node};
-use crate::lock::project::{Project, texts};
-use crate::lock::range::Range;
-use crate::lock::{Format, PinSource, Url, direct};
-use crate::pypa::{ExtraName, HashDigest, MarkerTree, PackageName, Version};
+use crate::draft::Requirement;
+use crate::entry::{self, Checked, Entry, Reader, TomlLock};
+use crate::graph::{self, Edge, Node};
+use crate::project::{Project, texts};
+use crate::range::Range;
+use crate::{Format, PinSource, Url, direct};
+use pkgapp_core::error::{Error, Location};
+use pkgapp_pypa::{ExtraName, HashDigest, MarkerTree, PackageName, Version};
 
 /// `poetry.lock`, or the same under another name.
 pub(super) const FORMAT: Format = Format {
@@ -340,14 +340,15 @@ impl Reader<'_, '_, PoetryLock> {
     }
 
     fn pep508(&self, text: &str, at: &Location) -> Checked<Option<Edge>> {
-        let requirement: uv_pep508::Requirement<Url> =
-            text.parse().map_err(|error: uv_pep508::Pep508Error<Url>| {
-                Error::new(format!("`{text}` is not a requirement"))
-                    .at(at.clone())
-                    .cause_text(error.message.to_string())
-            })?;
+        let requirement: pkgapp_pypa::Requirement<Url> =
+            text.parse()
+                .map_err(|error: pkgapp_pypa::Pep508Error<Url>| {
+                    Error::new(format!("`{text}` is not a requirement"))
+                        .at(at.clone())
+                        .cause_text(error.message.to_string())
+                })?;
         let versions = match &requirement.version_or_url {
-            Some(uv_pep508::VersionOrUrl::VersionSpecifier(versions)) => versions.to_string(),
+            Some(pkgapp_pypa::VersionOrUrl::VersionSpecifier(versions)) => versions.to_string(),
             _ => "*".to_owned(),
         };
         let to = self.candidates(&requirement.name, &versions);

@@ -2,10 +2,10 @@
 
 use toml::Value;
 
-use crate::error::{Error, Location};
-use crate::lock::draft::Draft;
-use crate::lock::entry::Checked;
-use crate::lock::text::TextFile;
+use crate::draft::Draft;
+use crate::entry::Checked;
+use crate::text::TextFile;
+use pkgapp_core::error::{Error, Location};
 
 /// A pyproject.toml beside a lock.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ impl Project {
     /// Reads the one beside a lock; `None` if there is none, or if it is no TOML.
     pub(super) fn beside(file: &TextFile) -> Option<Self> {
         let path = file.directory()?.join("pyproject.toml");
-        let table = toml::from_str(&crate::fs::read_to_string(&path).ok()?).ok()?;
+        let table = toml::from_str(&pkgapp_core::fs::read_to_string(&path).ok()?).ok()?;
         Some(Self {
             at: Location::file(path),
             table,

@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr;
 
+use pkgapp_pypa::SourceDistFilename;
 use serde::Deserialize;
 use toml::Spanned;
-use uv_distribution_filename::SourceDistFilename;
 
-use crate::error::{Error, Location};
-use crate::http::percent_decoded;
-use crate::lock::draft::{Draft, Requirement, Wanted};
-use crate::lock::entry;
-use crate::lock::text::{Place, TextFile};
-use crate::lock::{Editable, FilePlace, Format, LockedFile, PinSource, Url, direct, hash};
-use crate::pypa::{
+use crate::draft::{Draft, Requirement, Wanted};
+use crate::entry;
+use crate::text::{Place, TextFile};
+use crate::{Editable, FilePlace, Format, LockedFile, PinSource, Url, direct, hash};
+use pkgapp_core::error::{Error, Location};
+use pkgapp_http::percent_decoded;
+use pkgapp_pypa::{
     GroupName, HashDigest, MarkerTree, PackageName, Version, VersionSpecifiers, WheelFilename,
 };
 
@@ -365,7 +365,7 @@ impl Reader<'_, '_> {
             .is_none_or(|extension| extension != "whl")
         {
             // Sdists that are older than PEP 625 have all kinds of names.
-            let extension = uv_distribution_filename::SourceDistExtension::from_path(&locked.name);
+            let extension = pkgapp_pypa::SourceDistExtension::from_path(&locked.name);
             let parsed = extension
                 .ok()
                 .and_then(|kind| SourceDistFilename::parse(&locked.name, kind, name).ok());
@@ -439,7 +439,7 @@ impl Reader<'_, '_> {
         }
         Err(Error::new(format!(
             "`{}` is not a directory",
-            crate::error::shown(&path)
+            pkgapp_core::error::shown(&path)
         ))
         .at(self.at(entry)))
     }

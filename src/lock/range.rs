@@ -3,9 +3,9 @@
 
 use std::str::FromStr;
 
-use uv_pep440::{Operator, VersionSpecifier};
+use pkgapp_pypa::{Operator, VersionSpecifier};
 
-use crate::pypa::{Environment, Version, VersionSpecifiers};
+use pkgapp_pypa::{Environment, Version, VersionSpecifiers};
 
 /// Alternatives, of which one must hold.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,10 +2,10 @@
 
 use reqwest::header::HeaderMap;
 
-use crate::error::{Context, Error, Result};
-use crate::http::{self, Account, What};
-use crate::lock::Url;
-use crate::lock::text::TextFile;
+use crate::Url;
+use crate::text::TextFile;
+use pkgapp_core::error::{Context, Error, Result};
+use pkgapp_http::{self as http, Account, What};
 
 /// Most that an included file may be, in bytes: constraints of whole distributions have some 100
 /// kB.

@@ -8,13 +8,13 @@ use std::ops::Range;
 use std::path::Path;
 use std::str::FromStr;
 
-use crate::error::{Error, shown};
-use crate::lock::direct::{self, Direct, Refused};
-use crate::lock::draft::{Draft, FormatName, Formats, Requirement, Wanted};
-use crate::lock::text::{Line, Place, TextFile, Word, logical_lines, words};
-use crate::lock::{Editable, Format, PinSource, Url, hash, remote};
-use crate::pypa::shown_url;
-use crate::pypa::{ExtraName, HashDigest, MarkerTree, PackageName, VersionSpecifiers};
+use crate::direct::{self, Direct, Refused};
+use crate::draft::{Draft, FormatName, Formats, Requirement, Wanted};
+use crate::text::{Line, Place, TextFile, Word, logical_lines, words};
+use crate::{Editable, Format, PinSource, Url, hash, remote};
+use pkgapp_core::error::{Error, shown};
+use pkgapp_pypa::shown_url;
+use pkgapp_pypa::{ExtraName, HashDigest, MarkerTree, PackageName, VersionSpecifiers};
 
 /// Any text that is nothing else: these files have every name.
 pub(super) const FORMAT: Format = Format {
@@ -850,12 +850,13 @@ fn head_end(text: &str) -> usize {
 }
 
 fn named_versions(text: &str, head: usize) -> Result<Parts, BadSyntax> {
-    let requirement = uv_pep508::Requirement::<Url>::from_str(text).map_err(|error| BadSyntax {
-        message: error.message.to_string(),
-        offset: error.start,
-    })?;
+    let requirement =
+        pkgapp_pypa::Requirement::<Url>::from_str(text).map_err(|error| BadSyntax {
+            message: error.message.to_string(),
+            offset: error.start,
+        })?;
     let versions = match requirement.version_or_url {
-        Some(uv_pep508::VersionOrUrl::VersionSpecifier(versions)) => versions,
+        Some(pkgapp_pypa::VersionOrUrl::VersionSpecifier(versions)) => versions,
         _ => VersionSpecifiers::empty(),
     };
     // A version holds no semicolon.
@@ -873,7 +874,7 @@ fn named_versions(text: &str, head: usize) -> Result<Parts, BadSyntax> {
 
 fn named_direct(text: &str, head: usize) -> Result<Parts, BadSyntax> {
     let named =
-        uv_pep508::Requirement::<Url>::from_str(&text[..head]).map_err(|error| BadSyntax {
+        pkgapp_pypa::Requirement::<Url>::from_str(&text[..head]).map_err(|error| BadSyntax {
             message: error.message.to_string(),
             offset: error.start,
         })?;

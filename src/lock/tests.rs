@@ -7,14 +7,14 @@ use std::process::{Command, Stdio};
 use proptest::prelude::*;
 
 use super::*;
-use crate::name::Arch;
-use crate::pypa::shown_url;
+use pkgapp_core::name::Arch;
+use pkgapp_pypa::shown_url;
 
 /// Runs a script with a Python that has pip, as the other side of a comparison; `None` if there is
 /// none.
 pub(super) fn python(script: &str, input: &[u8]) -> Option<Vec<u8>> {
-    let python = &crate::need::python().path;
-    if !crate::need::module(python, "pip") {
+    let python = &pkgapp_testing::python().path;
+    if !pkgapp_testing::module(python, "pip") {
         return None;
     }
     let mut child = Command::new(python)
@@ -794,7 +794,7 @@ fn several_files_are_one_set_and_all_their_errors_are_told() {
     ]);
     let lock = project.read(&["b.txt"]).unwrap();
     assert_eq!(lock.pins.len(), 2);
-    let messages = |error: &crate::error::Error| -> Vec<String> {
+    let messages = |error: &pkgapp_core::error::Error| -> Vec<String> {
         std::iter::once(error)
             .chain(error.others())
             .map(|error| error.message().to_owned())

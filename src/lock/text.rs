@@ -6,9 +6,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use crate::error::{Error, Location, Result, shown};
-use crate::fs;
-use crate::lock::Url;
+use crate::Url;
+use pkgapp_core::error::{Error, Location, Result, shown};
+use pkgapp_core::fs;
 
 /// A file's text and where it came from.
 pub(super) struct TextFile {
@@ -188,7 +188,7 @@ enum Edge {
 }
 
 /// Returns a text with the user and password of every URL in it replaced.
-pub(crate) fn without_credentials(text: &str) -> String {
+pub fn without_credentials(text: &str) -> String {
     let mut shown = String::new();
     let mut rest = text;
     while let Some(found) = rest.find("://") {
@@ -487,7 +487,7 @@ mod tests {
             "${HOME_}x$ {A}",
         ];
         let input = serde_json::to_vec(&texts).unwrap();
-        let Some(output) = crate::lock::tests::python(script, &input) else {
+        let Some(output) = crate::tests::python(script, &input) else {
             return;
         };
         let expected: Vec<Vec<String>> = serde_json::from_slice(&output).unwrap();

@@ -9,13 +9,13 @@ use std::str::FromStr;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::error::{Error, Location};
-use crate::http::percent_decoded;
-use crate::lock::draft::Requirement;
-use crate::lock::entry::{self, Checked, Entry, Reader, TomlLock};
-use crate::lock::graph::{self, Edge, Node, Shipping};
-use crate::lock::{FilePlace, Format, LockedFile, PinSource, direct};
-use crate::pypa::{ExtraName, GroupName, MarkerTree, PackageName, Version};
+use crate::draft::Requirement;
+use crate::entry::{self, Checked, Entry, Reader, TomlLock};
+use crate::graph::{self, Edge, Node, Shipping};
+use crate::{FilePlace, Format, LockedFile, PinSource, direct};
+use pkgapp_core::error::{Error, Location};
+use pkgapp_http::percent_decoded;
+use pkgapp_pypa::{ExtraName, GroupName, MarkerTree, PackageName, Version};
 
 /// `uv.lock`, or the same under another name.
 pub(super) const FORMAT: Format = Format {
@@ -224,7 +224,7 @@ impl Reader<'_, '_, UvLock> {
         let error = Error::new(format!(
             "`{}` has no project in `{}`",
             self.file.name(),
-            crate::error::shown(project)
+            pkgapp_core::error::shown(project)
         ));
         let error = error.at(Location::file(&self.file.file));
         Err(match members.is_empty() {
@@ -415,7 +415,7 @@ impl Reader<'_, '_, UvLock> {
         Ok(Some(entry.from(self.draft, source, hashes)))
     }
 
-    fn hash(&self, file: &Spanned<File>) -> Checked<Option<crate::pypa::HashDigest>> {
+    fn hash(&self, file: &Spanned<File>) -> Checked<Option<pkgapp_pypa::HashDigest>> {
         let at = self.at(file);
         Ok(file
             .get_ref()

@@ -2,8 +2,8 @@
 //! what a process was started with (`/proc/PID/cmdline`), and tools write down the address they
 //! were given.
 
-use crate::error::{Error, Result};
-use crate::http::percent_decoded;
+use pkgapp_core::error::{Error, Result};
+use pkgapp_http::percent_decoded;
 
 /// Where a repository is.
 #[derive(Debug, PartialEq, Eq)]

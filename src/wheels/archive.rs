@@ -12,19 +12,19 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use pkgapp_pypa::Metadata23;
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
-use uv_pypi_types::Metadata23;
 use zip::CompressionMethod;
 use zip::read::ZipArchive;
 
 use super::Metadata;
 use super::inflate::{Inflater, Unpacked};
 use super::window::Window;
-use crate::digest::Sha256Sum;
-use crate::error::{Context, Error, Result, shown};
-use crate::fs;
-use crate::path::ReleasePath;
-use crate::pypa::{PackageName, Version, WheelFilename};
+use pkgapp_core::digest::Sha256Sum;
+use pkgapp_core::error::{Context, Error, Result, shown};
+use pkgapp_core::fs;
+use pkgapp_core::path::ReleasePath;
+use pkgapp_pypa::{PackageName, Version, WheelFilename};
 
 /// Most bytes that a wheel may hold unpacked; the largest on PyPI in 2026 hold about 4 GB.
 pub(super) const MAX_UNPACKED: u64 = 8 << 30;

@@ -7,9 +7,9 @@ use std::process::Command;
 use toml::{Table, Value};
 
 use super::{Wheel, pack};
-use crate::error::{Context, Error, Result};
-use crate::fs;
-use crate::process;
+use pkgapp_core::error::{Context, Error, Result};
+use pkgapp_core::fs;
+use pkgapp_core::process;
 
 /// What builds a project that says nothing of it (PEP 517, "build-system table").
 const LEGACY: &str = "setuptools>=40.8.0";

@@ -4,14 +4,14 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use uv_distribution_filename::{BuildTag, DistFilename, SourceDistExtension};
-use uv_platform_tags::{IncompatibleTag, TagCompatibility, TagPriority};
+use pkgapp_pypa::{BuildTag, DistFilename, SourceDistExtension};
+use pkgapp_pypa::{IncompatibleTag, TagCompatibility, TagPriority};
 
 use super::index::{Offer, nearby};
-use crate::egg::is_egg;
-use crate::error::{Error, Location};
-use crate::lock::{Indexes, Pin};
-use crate::pypa::{Environment, HashAlgorithm, HashDigest, Version, WheelFilename};
+use pkgapp_core::error::{Error, Location};
+use pkgapp_lock::{Indexes, Pin};
+use pkgapp_pypa::egg::is_egg;
+use pkgapp_pypa::{Environment, HashAlgorithm, HashDigest, Version, WheelFilename};
 
 /// Most files that an error lists.
 const SHOWN_FILES: usize = 25;

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::pack;
-use crate::digest::Sha256Sum;
 use crate::elf::binary::{Binary, nowhere};
-use crate::error::{Context, Error, Result, shown};
-use crate::fs;
-use crate::interpreter::Interpreter;
+use pkgapp_core::digest::Sha256Sum;
+use pkgapp_core::error::{Context, Error, Result, shown};
+use pkgapp_core::fs;
+use pkgapp_core::interpreter::Interpreter;
 
 /// The sums of shared objects.
 pub(super) type Brought = BTreeSet<Sha256Sum>;

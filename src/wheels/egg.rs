@@ -13,12 +13,12 @@ use std::str::FromStr;
 
 use super::pack::{self, Laid};
 use super::requires::requirements;
-use crate::egg::EggFilename;
 use crate::elf;
-use crate::error::{Context, Error, Result};
-use crate::fs;
-use crate::path::ReleasePath;
-use crate::pypa::{PackageName, Version, WheelFilename};
+use pkgapp_core::error::{Context, Error, Result};
+use pkgapp_core::fs;
+use pkgapp_core::path::ReleasePath;
+use pkgapp_pypa::egg::EggFilename;
+use pkgapp_pypa::{PackageName, Version, WheelFilename};
 
 /// Files of `EGG-INFO` that mean nothing outside of an egg, or that were made into something else.
 /// The last ones are what tools leave that unpack wheels as eggs.

@@ -6,20 +6,20 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use pkgapp_pypa::DistFilename;
 use toml::Table;
-use uv_distribution_filename::DistFilename;
 
 use super::choice::{Wanted, label};
 use super::index::Offer;
 use super::store::Store;
 use super::{Cache, Error, FetchOptions, Lock, Pin, PinSource, locked_offers, wanted};
-use crate::fs;
-use crate::name::PythonMinor;
-use crate::pypa::{Environment, Version, VersionSpecifiers, WheelFilename};
-use crate::report::{Report, Unit};
+use pkgapp_core::fs;
+use pkgapp_core::name::PythonMinor;
+use pkgapp_core::report::{Report, Unit};
+use pkgapp_pypa::{Environment, Version, VersionSpecifiers, WheelFilename};
 
 /// A glibc that every wheel takes: only the Python matters here.
-pub(crate) const NEWEST_GLIBC: (u16, u16) = (2, 99);
+pub const NEWEST_GLIBC: (u16, u16) = (2, 99);
 
 /// The Pythons that are looked at; no wheel is for a newer one.
 const MINORS: std::ops::RangeInclusive<u8> = 8..=20;

@@ -7,11 +7,11 @@ use sha2::{Digest as _, Sha256};
 
 use super::address::{Address, Credentials};
 use super::index::without_credentials;
-use crate::cache::Cache;
-use crate::error::{Context, Error, Result};
-use crate::fs;
-use crate::lock::GitSource;
-use crate::process;
+use pkgapp_core::cache::Cache;
+use pkgapp_core::error::{Context, Error, Result};
+use pkgapp_core::fs;
+use pkgapp_core::process;
+use pkgapp_lock::GitSource;
 
 /// A credential helper (gitcredentials(7)) that tells a name and a password of its environment. git
 /// asks it as often as a server wants to know; it keeps nothing.

@@ -12,11 +12,11 @@ use sha2::{Digest as _, Sha256};
 use super::address::{Address, Credentials};
 use super::git::project_in;
 use super::index::without_credentials;
-use crate::cache::Cache;
-use crate::error::{Context, Error, Result};
-use crate::fs;
-use crate::lock::MercurialSource;
-use crate::process;
+use pkgapp_core::cache::Cache;
+use pkgapp_core::error::{Context, Error, Result};
+use pkgapp_core::fs;
+use pkgapp_core::process;
+use pkgapp_lock::MercurialSource;
 
 /// Returns the directory of a project as it is in its commit, in the cache; it is only read.
 ///

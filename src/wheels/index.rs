@@ -5,21 +5,21 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use pkgapp_pypa::DistFilename;
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_RANGE, ETAG, IF_RANGE, RANGE};
 use tokio::runtime::{Builder, Runtime};
 use url::Url;
-use uv_distribution_filename::DistFilename;
 
 use super::page;
-use crate::app::NamedIndex;
-use crate::cache::Cache;
-use crate::egg::is_egg;
-use crate::error::{Context, Error, Result};
-use crate::http::{self, Account, Failure, Page, PageError, Pages, What};
-use crate::lock::Indexes;
-use crate::lock::index::PlaceId;
-use crate::pypa::{HashDigest, PackageName, Version, VersionSpecifiers};
+use pkgapp_config::NamedIndex;
+use pkgapp_core::cache::Cache;
+use pkgapp_core::error::{Context, Error, Result};
+use pkgapp_http::{self as http, Account, Failure, Page, PageError, Pages, What};
+use pkgapp_lock::Indexes;
+use pkgapp_lock::index::PlaceId;
+use pkgapp_pypa::egg::is_egg;
+use pkgapp_pypa::{HashDigest, PackageName, Version, VersionSpecifiers};
 
 /// A file that is offered for a distribution.
 #[derive(Debug, Clone)]

@@ -14,16 +14,16 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::pack;
-use crate::app::Linking;
-use crate::cache::Stamp;
-use crate::digest::Sha256Sum;
 use crate::elf::ElfFile;
 use crate::elf::edit::{self, Change};
-use crate::error::{Context, Error, Result, shown};
-use crate::fs;
-use crate::path::ReleasePath;
-use crate::process;
-use crate::pypa::PackageName;
+use pkgapp_config::Linking;
+use pkgapp_core::cache::Stamp;
+use pkgapp_core::digest::Sha256Sum;
+use pkgapp_core::error::{Context, Error, Result, shown};
+use pkgapp_core::fs;
+use pkgapp_core::path::ReleasePath;
+use pkgapp_core::process;
+use pkgapp_pypa::PackageName;
 
 /// What a configuration says about the wheels that are built here.
 #[derive(Debug, Clone, Default)]
@@ -229,7 +229,7 @@ impl<'a> Wheel<'a> {
                     }
                 }
                 (None, Some(path)) if !is_of_the_system(&path) => {
-                    errors.push(unsaid(soname, &path, file))
+                    errors.push(unsaid(soname, &path, file));
                 }
                 (Some(Linking::Depend) | None, _) => {}
             }

@@ -111,7 +111,7 @@ const PHRASES: &[(&str, &str)] = &[
 ];
 
 /// Returns what to install, by the output of a build that failed: the first thing that is missing.
-pub(crate) fn way_out(output: &str) -> Option<String> {
+pub fn way_out(output: &str) -> Option<String> {
     if let Some(header) = output.lines().find_map(header) {
         let (debian, red_hat) = packages(header)?;
         return Some(format!(

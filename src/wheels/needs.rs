@@ -11,17 +11,17 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use uv_pep508::{Requirement, VersionOrUrl};
-use uv_pypi_types::LenientRequirement;
+use pkgapp_pypa::LenientRequirement;
+use pkgapp_pypa::{Requirement, VersionOrUrl};
 
 use super::choice::Wanted;
 use super::index::Offer;
 use super::sdist::Builder;
 use super::{Fetcher, Found, Wheel, build, check_record};
-use crate::error::{Error, Location, Result, shown};
-use crate::fs;
-use crate::lock::{Lock, Pin, PinSource, Selection};
-use crate::pypa::{
+use pkgapp_core::error::{Error, Location, Result, shown};
+use pkgapp_core::fs;
+use pkgapp_lock::{Lock, Pin, PinSource, Selection};
+use pkgapp_pypa::{
     Environment, ExtraName, HashAlgorithm, HashDigest, PackageName, VerbatimParsedUrl, Version,
 };
 
@@ -386,7 +386,7 @@ impl Search<'_> {
             .any(|ask| match &ask.requirement.version_or_url {
                 Some(VersionOrUrl::VersionSpecifier(versions)) => versions
                     .iter()
-                    .any(uv_pep440::VersionSpecifier::any_prerelease),
+                    .any(pkgapp_pypa::VersionSpecifier::any_prerelease),
                 _ => false,
             });
         let fit = fit.iter().filter(|offer| accepts(offer.dist.version()));

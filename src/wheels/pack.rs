@@ -12,10 +12,10 @@ use sha2::{Digest as _, Sha256};
 use zip::write::{SimpleFileOptions, ZipWriter};
 
 use super::archive::Archive;
-use crate::error::{Context, Error, Result, shown};
-use crate::fs;
-use crate::path::ReleasePath;
-use crate::pypa::WheelFilename;
+use pkgapp_core::error::{Context, Error, Result, shown};
+use pkgapp_core::fs;
+use pkgapp_core::path::ReleasePath;
+use pkgapp_pypa::WheelFilename;
 
 /// A wheel's files, laid out.
 #[derive(Debug)]

@@ -5,16 +5,16 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
+use pkgapp_pypa::DistFilename;
+use pkgapp_pypa::LenientVersionSpecifiers;
 use serde::Deserialize;
 use tl::{HTMLTag, ParserOptions};
 use url::Url;
-use uv_distribution_filename::DistFilename;
-use uv_pypi_types::LenientVersionSpecifiers;
 
 use super::index::Offer;
-use crate::egg::{EggFilename, is_egg};
-use crate::http::percent_decoded;
-use crate::pypa::{HashDigest, PackageName, VersionSpecifiers};
+use pkgapp_http::percent_decoded;
+use pkgapp_pypa::egg::{EggFilename, is_egg};
+use pkgapp_pypa::{HashDigest, PackageName, VersionSpecifiers};
 
 /// The media types of pages, best first.
 pub(super) const ACCEPT: &str = "application/vnd.pypi.simple.v1+json, \

@@ -12,11 +12,11 @@ use std::process::Command;
 use sha2::{Digest as _, Sha256};
 
 use super::unpack::{set_times, stays_inside};
-use crate::digest::{DigestWriter, Sha256Sum};
-use crate::error::{Context, Error, Result, shown};
-use crate::fs;
-use crate::path::ReleasePath;
-use crate::process;
+use pkgapp_core::digest::{DigestWriter, Sha256Sum};
+use pkgapp_core::error::{Context, Error, Result, shown};
+use pkgapp_core::fs;
+use pkgapp_core::path::ReleasePath;
+use pkgapp_core::process;
 
 /// The files of a project that its build may see, relative, sorted: what git tracks or would take,
 /// else all but what builds and tools leave behind.
@@ -296,7 +296,7 @@ pub(super) fn copy_files(directory: &Path, files: &[PathBuf], to: &Path, epoch: 
         }
         match classify(directory, path)? {
             ProjectFile::Link(target) => {
-                std::os::unix::fs::symlink(target, &place).context(failed)?
+                std::os::unix::fs::symlink(target, &place).context(failed)?;
             }
             ProjectFile::File { executable } => {
                 let mut copy = File::create_new(&place).context(failed)?;

@@ -5,8 +5,8 @@
 
 use std::str::FromStr;
 
-use crate::error::{Error, Result};
-use crate::lock::Url;
+use pkgapp_core::error::{Error, Result};
+use pkgapp_lock::Url;
 
 /// Returns what `Requires-Dist` says of a requires.txt, and the names of its extras, in order.
 ///
@@ -39,7 +39,7 @@ pub(super) fn requirements(text: &str) -> Result<(Vec<String>, Vec<String>)> {
             continue;
         }
         let requirement = joined(line, &conditions);
-        match uv_pep508::Requirement::<Url>::from_str(&requirement) {
+        match pkgapp_pypa::Requirement::<Url>::from_str(&requirement) {
             Ok(_) if requires.contains(&requirement) => {}
             Ok(_) => requires.push(requirement),
             Err(error) => errors.push(

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
-use uv_distribution_filename::SourceDistExtension;
+use pkgapp_pypa::SourceDistExtension;
 
 use super::archive::Archive;
 use super::backend::BuildSystem;
@@ -33,18 +33,18 @@ use super::store::{self, Store, Stored, publish_file};
 use super::unpack::{unpack, unpack_zip};
 use super::wheelhouse::Wheelhouses;
 use super::{BuiltFrom, FetchOptions, Fetcher, Rules, Wheel, egg};
-use crate::cache::{self, Cache, Stamp};
-use crate::commit::Commit;
-use crate::digest::Sha256Sum;
-use crate::egg::EggFilename;
-use crate::error::{Context, Error, Result, shown};
-use crate::fs;
-use crate::interpreter::Interpreter;
-use crate::lock::{Indexes, Lock, Names};
-use crate::name::{Arch, PythonMinor};
-use crate::process;
-use crate::pypa::{Environment, WheelFilename};
-use crate::report::{Report, Unit};
+use pkgapp_core::cache::{self, Cache, Stamp};
+use pkgapp_core::commit::Commit;
+use pkgapp_core::digest::Sha256Sum;
+use pkgapp_core::error::{Context, Error, Result, shown};
+use pkgapp_core::fs;
+use pkgapp_core::interpreter::Interpreter;
+use pkgapp_core::name::{Arch, PythonMinor};
+use pkgapp_core::process;
+use pkgapp_core::report::{Report, Unit};
+use pkgapp_lock::{Indexes, Lock, Names};
+use pkgapp_pypa::egg::EggFilename;
+use pkgapp_pypa::{Environment, WheelFilename};
 
 /// Counts in every key: to be raised when builds are made otherwise.
 const BUILD_FORMAT: &str = "pkgapp build 5";
@@ -892,7 +892,7 @@ fn compilers() -> String {
 
 /// Tells uv and pip where to look. Places go by the environment, because anyone can read a command
 /// line, and URLs may hold passwords.
-pub(crate) fn set_indexes(command: &mut Command, indexes: &Indexes, offline: bool) {
+pub fn set_indexes(command: &mut Command, indexes: &Indexes, offline: bool) {
     let joined = |urls: &[url::Url], by: &str| {
         urls.iter()
             .map(url::Url::as_str)

@@ -17,14 +17,14 @@ use url::Url;
 use super::Metadata;
 use super::archive::Archive;
 use super::index::{Broken, Client, Piece, without_secrets};
-use crate::cache::{self, Cache, Stamp};
-use crate::digest::Sha256Sum;
-use crate::error::{Context, Error, Result, shown};
-use crate::fs;
-use crate::http::{LONGEST_FILE, patience};
-use crate::lock::{Indexes, Pin};
-use crate::pypa::{HashAlgorithm, HashDigest, WheelFilename};
-use crate::report::Progress;
+use pkgapp_core::cache::{self, Cache, Stamp};
+use pkgapp_core::digest::Sha256Sum;
+use pkgapp_core::error::{Context, Error, Result, shown};
+use pkgapp_core::fs;
+use pkgapp_core::report::Progress;
+use pkgapp_http::{LONGEST_FILE, patience};
+use pkgapp_lock::{Indexes, Pin};
+use pkgapp_pypa::{HashAlgorithm, HashDigest, WheelFilename};
 
 /// How often the rest of a file is asked for after its connection broke, without a byte of progress
 /// in between; less if fewer retries are wanted.
@@ -160,7 +160,7 @@ pub fn known(cache: &Cache, path: &Path, sha256: Sha256Sum) -> Option<Known> {
 }
 
 /// Reads a file; the stamp is that of what was read.
-pub(crate) fn sum(path: &Path) -> io::Result<(Stamp, Sha256Sum)> {
+pub fn sum(path: &Path) -> io::Result<(Stamp, Sha256Sum)> {
     let mut file = File::open(path)?;
     let stamp = Stamp::from(&file.metadata()?);
     let mut sum = Sha256::new();

@@ -3,18 +3,18 @@
 
 use std::collections::BTreeMap;
 
-use uv_distribution_filename::DistFilename;
+use pkgapp_pypa::DistFilename;
 
 use super::choice::{Search, Wanted, is_compiled, label};
 use super::index::{Client, Offer};
 use super::{direct_offer, distinct, each, locked_offers, wanted};
-use crate::cache::Cache;
-use crate::error::{Error, Result};
-use crate::http::percent_decoded;
-use crate::lock::index::PlaceId;
-use crate::lock::{Lock, Pin, PinSource};
-use crate::pypa::{Environment, PackageName};
-use crate::report::{Report, Unit};
+use pkgapp_core::cache::Cache;
+use pkgapp_core::error::{Error, Result};
+use pkgapp_core::report::{Report, Unit};
+use pkgapp_http::percent_decoded;
+use pkgapp_lock::index::PlaceId;
+use pkgapp_lock::{Lock, Pin, PinSource};
+use pkgapp_pypa::{Environment, PackageName};
 
 /// How many pins are looked for at a time.
 const AT_A_TIME: usize = 8;

@@ -125,7 +125,7 @@ pub(super) struct Request {
 
 /// What it answers: a head, then bytes, and the connection is closed.
 pub(super) struct Answer {
-    pub(super) status: &'static str,
+    pub status: &'static str,
     pub(super) headers: Vec<(&'static str, String)>,
     pub(super) body: Vec<u8>,
     /// Bytes of the body after which the connection breaks.

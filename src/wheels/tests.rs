@@ -3,10 +3,10 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::testing::{Answer, Request, Server, WheelMaker, sha256_hex};
 use super::*;
-use crate::commit::Epoch;
-use crate::error::Location;
-use crate::lock::Names;
-use crate::name::{Arch, PythonMinor};
+use pkgapp_core::commit::Epoch;
+use pkgapp_core::error::Location;
+use pkgapp_core::name::{Arch, PythonMinor};
+use pkgapp_lock::Names;
 
 const HTML: &str = "text/html";
 const JSON: &str = "application/vnd.pypi.simple.v1+json";
@@ -922,16 +922,16 @@ fn project(directory: &Path) {
 
 /// The Python that wheels are built with here.
 fn this_python() -> PythonMinor {
-    crate::need::python().minor.parse().unwrap()
+    pkgapp_testing::python().minor.parse().unwrap()
 }
 
 /// Whether wheels can be built here; a test that can't says so.
 fn can_build() -> bool {
     let root = tempfile::tempdir().unwrap();
     let cache = Cache::open(root.path()).unwrap();
-    crate::process::find("uv").is_some()
-        || crate::interpreter::Interpreter::with_pip(&cache, this_python()).is_ok()
-        || crate::need::module(&crate::need::python().path, "pip")
+    pkgapp_core::process::find("uv").is_some()
+        || pkgapp_core::interpreter::Interpreter::with_pip(&cache, this_python()).is_ok()
+        || pkgapp_testing::module(&pkgapp_testing::python().path, "pip")
 }
 
 fn tar_gz(files: &[(&str, u32, &[u8])], links: &[(&str, &str)]) -> Vec<u8> {
@@ -1278,13 +1278,13 @@ fn the_application_is_built_from_a_copy_and_again_when_it_changes() {
 
 #[test]
 fn git_says_what_the_source_is() {
-    let (Some(program), true) = (crate::need::tool("git"), can_build()) else {
+    let (Some(program), true) = (pkgapp_testing::tool("git"), can_build()) else {
         return;
     };
     let here = tempfile::tempdir().unwrap();
     project(here.path());
     let git = |arguments: &[&str]| {
-        crate::process::run(
+        pkgapp_core::process::run(
             std::process::Command::new(&program)
                 .args(arguments)
                 .current_dir(here.path()),
@@ -1314,12 +1314,12 @@ fn git_says_what_the_source_is() {
 
 #[test]
 fn a_submodule_that_is_not_checked_out_has_only_what_lies_there() {
-    let Some(program) = crate::need::tool("git") else {
+    let Some(program) = pkgapp_testing::tool("git") else {
         return;
     };
     let here = tempfile::tempdir().unwrap();
     let git = |arguments: &[&str]| {
-        crate::process::run(
+        pkgapp_core::process::run(
             std::process::Command::new(&program)
                 .args(arguments)
                 .current_dir(here.path()),
@@ -1386,7 +1386,10 @@ fn real_set() {
         epoch: Epoch::Known(1_700_000_000),
         rules: &RULES,
     };
-    let report = Report::new(crate::report::Verbosity::Normal, crate::report::Style::Text);
+    let report = Report::new(
+        pkgapp_core::report::Verbosity::Normal,
+        pkgapp_core::report::Style::Text,
+    );
     let wheels = fetch(
         &lock,
         &environment((2, 36)),

@@ -8,12 +8,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use uv_distribution_filename::{LegacySourceDistExtension as Legacy, SourceDistExtension};
+use pkgapp_pypa::{LegacySourceDistExtension as Legacy, SourceDistExtension};
 
 use super::archive::{FREE_UNPACKED, MAX_RATIO, MAX_UNPACKED, check_path};
-use crate::error::{Context, Error, Result, shown};
-use crate::fs;
-use crate::path::ReleasePath;
+use pkgapp_core::error::{Context, Error, Result, shown};
+use pkgapp_core::fs;
+use pkgapp_core::path::ReleasePath;
 
 /// Returns whether sdists of this form can be unpacked.
 pub(super) fn is_readable(extension: SourceDistExtension) -> bool {

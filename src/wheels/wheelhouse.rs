@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::index::without_secrets;
-use crate::digest::Sha256Sum;
-use crate::pypa::PackageName;
+use pkgapp_core::digest::Sha256Sum;
+use pkgapp_pypa::PackageName;
 
 /// The lock in a wheelhouse.
 pub const LOCK: &str = "pylock.toml";
@@ -124,7 +124,7 @@ impl Wheelhouses {
     }
 
     /// Returns the wheel that was built from a repository at a commit, as
-    /// [`crate::lock::GitSource::shown`] names it, and the sum that it must have.
+    /// [`pkgapp_lock::GitSource::shown`] names it, and the sum that it must have.
     pub fn built_from(&self, name: &PackageName, repository: &str) -> Option<(&Path, Sha256Sum)> {
         let (path, sha256) = self.built.get(&(name.clone(), repository.to_owned()))?;
         Some((path, *sha256))

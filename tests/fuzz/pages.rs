@@ -4,11 +4,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-use pkgapp::cache::Cache;
-use pkgapp::lock::index::PlaceId;
-use pkgapp::lock::{Indexes, Pin, PinSource};
-use pkgapp::wheels::choice::Wanted;
-use pkgapp::wheels::index::Client;
+use pkgapp_core::cache::Cache;
+use pkgapp_lock::index::PlaceId;
+use pkgapp_lock::{Indexes, Pin, PinSource};
+use pkgapp_wheels::choice::Wanted;
+use pkgapp_wheels::index::Client;
 
 use super::fuzz;
 use super::readers::{environment, names};
@@ -27,7 +27,7 @@ fn pages_of_indexes() {
         move || {
             listener
                 .incoming()
-                .for_each(|stream| answer(stream.unwrap(), &page).unwrap_or_default())
+                .for_each(|stream| answer(stream.unwrap(), &page).unwrap_or_default());
         }
     });
     let directory = tempfile::tempdir().unwrap();
@@ -57,7 +57,7 @@ fn pages_of_indexes() {
             extras: Vec::new(),
             source: PinSource::Index,
             hashes: Vec::new(),
-            at: pkgapp::error::Location::file("requirements.txt"),
+            at: pkgapp_core::error::Location::file("requirements.txt"),
         };
         match client.offers(&PlaceId::Default, &pin.name) {
             Ok(offers) => {

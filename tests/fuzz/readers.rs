@@ -9,18 +9,18 @@ use std::io::{Cursor, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use flate2::write::GzEncoder;
-use pkgapp::app::App;
-use pkgapp::deploy::artifact::Candidate;
-use pkgapp::deploy::facts::Facts;
-use pkgapp::deploy::history::{Condition, Entry};
-use pkgapp::error::Error;
-use pkgapp::format::read::Artifact;
-use pkgapp::imports::statement;
-use pkgapp::lock::{Lock, Selection};
-use pkgapp::name::Arch;
-use pkgapp::path::ReleasePath;
-use pkgapp::pypa::Environment;
-use pkgapp::wheels::archive::Archive;
+use pkgapp_config::App;
+use pkgapp_core::error::Error;
+use pkgapp_core::name::Arch;
+use pkgapp_core::path::ReleasePath;
+use pkgapp_deploy::artifact::Candidate;
+use pkgapp_deploy::facts::Facts;
+use pkgapp_deploy::history::{Condition, Entry};
+use pkgapp_format::read::Artifact;
+use pkgapp_lock::{Lock, Selection};
+use pkgapp_pypa::Environment;
+use pkgapp_release::imports::statement;
+use pkgapp_wheels::archive::Archive;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
 /// A file to read.
@@ -343,7 +343,7 @@ fn wheels() -> Check {
 fn eggs() -> Check {
     let directory = tempfile::tempdir().unwrap();
     let texts = valid("eggs");
-    let egg = pkgapp::egg::EggFilename::parse("fuzzed-1.0-py3.11.egg").unwrap();
+    let egg = pkgapp_pypa::egg::EggFilename::parse("fuzzed-1.0-py3.11.egg").unwrap();
 
     Box::new(move |case| {
         let room = tempfile::tempdir_in(directory.path()).unwrap();
@@ -360,7 +360,7 @@ fn eggs() -> Check {
             write(&from.join("EGG-INFO"), &text.name, bytes);
         }
         // The caller adds the egg's name to an error.
-        _ = pkgapp::wheels::egg::lay_out(&from, &egg, &to);
+        _ = pkgapp_wheels::egg::lay_out(&from, &egg, &to);
         stays_within(room.path(), &["from", "to"], &to)
     })
 }
@@ -374,7 +374,7 @@ fn links() -> Check {
         } else {
             "text/html"
         };
-        for offer in pkgapp::wheels::page::offers(kind, &case.bytes, &url, None).unwrap_or_default()
+        for offer in pkgapp_wheels::page::offers(kind, &case.bytes, &url, None).unwrap_or_default()
         {
             if offer.file.contains(['/', '\\', '\0']) || offer.url.scheme() == "file" {
                 return Err(format!("it links `{}` at `{}`", offer.file, offer.url));
@@ -389,7 +389,8 @@ fn elf() -> Check {
     let place = ReleasePath::parse("lib/fuzzed.so").unwrap();
     Box::new(move |case| {
         let path = write(directory.path(), "fuzzed.so", &case.bytes);
-        pkgapp::elf::read(&path, &place).map_or_else(|error| names(&error, "fuzzed.so"), |_| Ok(()))
+        pkgapp_wheels::elf::read(&path, &place)
+            .map_or_else(|error| names(&error, "fuzzed.so"), |_| Ok(()))
     })
 }
 
@@ -472,7 +473,7 @@ fn unpack(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), String> {
     let room = tempfile::tempdir_in(directory).unwrap();
     let to = room.path().join("to");
     std::fs::create_dir(&to).unwrap();
-    let unpacked = pkgapp::wheels::sdist::unpacked(&path, &to);
+    let unpacked = pkgapp_wheels::sdist::unpacked(&path, &to);
     stays_within(room.path(), &["to"], &to)?;
     match unpacked {
         Ok(top) if top.parent() == Some(&to) => Ok(()),
@@ -487,7 +488,7 @@ fn sdists() -> Check {
     for case in valid("sdists") {
         let room = tempfile::tempdir().unwrap();
         let path = write(directory.path(), &case.name, &case.bytes);
-        let top = pkgapp::wheels::sdist::unpacked(&path, room.path()).unwrap();
+        let top = pkgapp_wheels::sdist::unpacked(&path, room.path()).unwrap();
         assert!(top.join("pyproject.toml").is_file(), "{}", case.name);
     }
 
@@ -554,7 +555,7 @@ fn journals() -> Check {
         let text = String::from_utf8_lossy(&case.bytes);
         for entry in text
             .lines()
-            .filter_map(|line| pkgapp::host::journal::Entry::parse("web1", line))
+            .filter_map(|line| pkgapp_deploy::hosts::journal::Entry::parse("web1", line))
         {
             _ = entry.moment();
         }
@@ -573,7 +574,7 @@ fn downloads() -> Check {
         stream.write_all(&case.bytes).unwrap();
         stream.seek(SeekFrom::Start(0)).unwrap();
 
-        _ = pkgapp::host::unpack::unpack(&mut stream, &below, &below.join("etc"));
+        _ = pkgapp_deploy::hosts::unpack::unpack(&mut stream, &below, &below.join("etc"));
         let beside: Vec<_> = std::fs::read_dir(room.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name())

@@ -3,7 +3,6 @@
 
 pub(crate) mod foreign;
 pub(crate) mod gate;
-pub(crate) mod need;
 pub(crate) mod project;
 pub(crate) mod server;
 pub(crate) mod tools;

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-pub(crate) use super::need::{left_out, module, python, root, skip, tool};
+pub(crate) use pkgapp_testing::{left_out, module, python, root, skip, tool};
 
 /// PATH with the real interpreter first: a shim that looks for its versions below HOME would not
 /// find them.
@@ -81,7 +81,7 @@ impl Setuptools {
             skip(&format!(
                 "there is no `{}`: {}",
                 header.trim(),
-                super::need::package("Python.h")
+                pkgapp_testing::package("Python.h")
             ));
         }
         found

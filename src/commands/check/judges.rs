@@ -5,10 +5,10 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-use crate::app::App;
-use crate::error::{Context, Error, Result};
-use crate::package::Package;
-use crate::process;
+use pkgapp_config::App;
+use pkgapp_core::error::{Context, Error, Result};
+use pkgapp_core::process;
+use pkgapp_release::package::Package;
 
 use super::super::render;
 use super::Finding;
@@ -40,7 +40,7 @@ impl Files {
         let mut paths = Vec::new();
         for (name, text) in texts {
             let path = directory.path().join(name.trim_start_matches('/'));
-            crate::fs::write_atomically(&path, |out| {
+            pkgapp_core::fs::write_atomically(&path, |out| {
                 std::io::Write::write_all(out, text.as_bytes())
                     .context(|| format!("cannot write `{name}`"))
             })?;
@@ -171,7 +171,7 @@ fn crontab(app: &App, files: &Files) -> Result<Option<Finding>> {
         return missing();
     };
     // A user's crontab has no field for the user.
-    let text = crate::fs::read_to_string(file)?;
+    let text = pkgapp_core::fs::read_to_string(file)?;
     let jobs = app
         .crons
         .iter()
@@ -183,7 +183,7 @@ fn crontab(app: &App, files: &Files) -> Result<Option<Finding>> {
         })
     };
     let table = files.directory.path().join("crontab");
-    crate::fs::write_atomically(&table, |out| {
+    pkgapp_core::fs::write_atomically(&table, |out| {
         let text: String = text.lines().map(|line| without(line) + "\n").collect();
         std::io::Write::write_all(out, text.as_bytes())
             .context(|| "cannot write a temporary crontab")

@@ -5,18 +5,18 @@ mod judges;
 
 use serde_json::{Value, json};
 
-use crate::app::{App, Deploy};
 use crate::assembly::{self, Options};
-use crate::cache::Cache;
 use crate::cli::{CheckArgs, Global};
-use crate::commit::{self, Commit};
-use crate::error::{Error, Result, shown};
-use crate::fleet;
-use crate::host::{Command, Failure};
-use crate::package::Package;
-use crate::pypa::PackageName;
-use crate::report::{Report, Style};
-use crate::venv::Venv;
+use pkgapp_config::{App, Deploy};
+use pkgapp_core::cache::Cache;
+use pkgapp_core::commit::{self, Commit};
+use pkgapp_core::error::{Error, Result, shown};
+use pkgapp_core::report::{Report, Style};
+use pkgapp_deploy::fleet;
+use pkgapp_deploy::hosts::{Command, Failure};
+use pkgapp_lock::environment_diff::Venv;
+use pkgapp_pypa::PackageName;
+use pkgapp_release::package::Package;
 
 use super::{load_aimed, open_cache, open_fleet, targets, working_directory};
 

@@ -1,0 +1,837 @@
+//! `[deploy.NAME]`: where to, as whom, how many at a time, and how to know that it works.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use url::Url;
+
+use pkgapp_core::error::{Error, Location, Result};
+use pkgapp_core::path::InstallPath;
+
+use super::command::CommandLine;
+use super::reader::{Placed, Table, Value};
+use super::service::{PartName, Span, UserName, count, host_path, setting_name};
+
+/// `[deploy.NAME]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deploy {
+    /// NAME.
+    pub name: PartName,
+    /// The hosts, not yet expanded.
+    pub hosts: Vec<HostGroup>,
+    /// Who logs in; `None` leaves it to ssh.
+    pub user: Option<String>,
+    /// Whether root's work is done with sudo; by default it is not.
+    pub sudo: bool,
+    /// How many hosts have the new release after each step; by default all at once.
+    pub batches: Vec<Batch>,
+    /// How many hosts may fail before it is stopped; by default none.
+    pub max_failed: u32,
+    /// How to know that a host works.
+    pub health: Option<Health>,
+    /// What is done once before the first switch.
+    pub migrate: Option<Migrate>,
+    /// What is run around a host's switch.
+    pub hooks: Hooks,
+    /// How many packages a host keeps for roll-back, the installed one included; by default 3.
+    pub keep: u32,
+    /// `wait_s`: how long to wait for another push and for the package manager's lock; by default
+    /// 120 s.
+    pub wait: Duration,
+    /// `unreachable`: whether the others go on without a host that can't be reached; by default
+    /// they don't.
+    pub skip_unreachable: bool,
+    /// `protected`: whether only a clean commit with the version's tag goes there; by default
+    /// anything does.
+    pub protected: bool,
+    /// `mode = "tarball"`: releases are unpacked by a login that is not root; by default packages
+    /// are installed.
+    pub tarball: Option<Tarball>,
+    /// Where it is declared.
+    pub at: Location,
+}
+
+/// `mode = "tarball"`, with `into`, `shared` and `units`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tarball {
+    /// The directory of the releases, `~/NAME` by default; what follows `~/` lies in the login's
+    /// home directory.
+    pub into: Option<String>,
+    /// What all releases share.
+    pub shared: Vec<SharedPath>,
+    /// Who runs units; by default the user's systemd.
+    pub units: UnitsOf,
+}
+
+/// A path below a release that is a link to `shared/` of the same name. It ends in `/` if it is a
+/// directory.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SharedPath(String);
+
+/// `units`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum UnitsOf {
+    /// They are units of the user's systemd.
+    #[default]
+    User,
+    /// Nobody runs them; hooks do what is to be done.
+    None,
+}
+
+impl UnitsOf {
+    /// Returns the word of the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::None => "none",
+        }
+    }
+}
+
+/// One element of `hosts`: a pattern, or a table of it and what is known of these hosts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostGroup {
+    /// Which hosts.
+    pub pattern: Placed<HostPattern>,
+    /// `role` and `labels`: what `--only` selects by.
+    pub labels: BTreeMap<String, BTreeSet<String>>,
+    /// `variables`: what hooks and commands see in their environment on these hosts.
+    pub variables: BTreeMap<String, String>,
+    /// `sudo_password_file`: whose first line is the password for sudo on these hosts, relative to
+    /// the configuration.
+    pub sudo_password_file: Option<String>,
+}
+
+/// One host or several: `[USER@]HOST[:PORT]` where HOST may hold ranges such as `web[01:12]`, or be
+/// an IPv6 address in brackets (RFC 3986, §3.2.2) with its zone: `[fe80::1%eth0]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPattern(String);
+
+/// How many hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Batch {
+    /// That many.
+    Hosts(u32),
+    /// A share of all, 1 to 100.
+    Percent(u8),
+}
+
+/// `health`: at least one of the two checks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// Answers with success, asked from the host itself.
+    pub url: Option<Url>,
+    /// Ends with success on the host.
+    pub command: Option<CommandLine>,
+    /// `timeout_s`: how long to wait for that; by default 30 s.
+    pub timeout: Duration,
+    /// `settle_s`: how long the units must have run by then; by default 3 s.
+    pub settle: Duration,
+}
+
+/// `migrate`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Migrate {
+    /// The command, in the new release.
+    pub exec: CommandLine,
+    /// Where.
+    pub on: MigrateOn,
+    /// As whom; by default as `service` does.
+    pub user: Option<UserName>,
+    /// Whose user, directories, variables and sandbox it has; by default those of the first
+    /// service.
+    pub service: Option<Placed<PartName>>,
+    /// How long it may take; by default as long as it takes.
+    pub timeout: Option<Span>,
+    /// `memory-max`: how much memory it may use, as systemd writes it; by default as much as the
+    /// service.
+    pub memory_max: Option<String>,
+    /// What it may write to besides what the service may.
+    pub write: Vec<InstallPath>,
+    /// Settings of the service's sandbox that it does without.
+    pub relax: Vec<String>,
+}
+
+/// Where a migration runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MigrateOn {
+    /// On one host, for all.
+    One,
+    /// On every host, each before its switch.
+    All,
+}
+
+/// `hooks`: commands on the host, and two on the machine that pushes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hooks {
+    /// Before the host gets the release.
+    pub before: Vec<CommandLine>,
+    /// After it works.
+    pub after: Vec<CommandLine>,
+    /// Takes the host out of service.
+    pub drain: Vec<CommandLine>,
+    /// Takes it into service again.
+    pub undrain: Vec<CommandLine>,
+    /// On the machine that pushes, before any host changes.
+    pub local_before: Vec<CommandLine>,
+    /// On the machine that pushes, after all hosts have changed.
+    pub local_after: Vec<CommandLine>,
+}
+
+impl Deploy {
+    pub(super) fn read_all(root: &Table<'_>) -> Vec<Self> {
+        let tables = PartName::tables(root, "deploy", "deploy.NAME").into_iter();
+        tables
+            .filter_map(|(name, table)| Self::read(name, table))
+            .collect()
+    }
+
+    fn read(name: PartName, table: Table<'_>) -> Option<Self> {
+        let at = table.at();
+        let hosts = table.require("hosts", "hosts = [\"web[01:04].example.com\"]");
+        let hosts = hosts.map(|value| value.list().iter().filter_map(HostGroup::read).collect());
+        let user = table.get("user").and_then(|value| value.parsed(login));
+        let sudo = table
+            .get("sudo")
+            .map_or(Some(false), |value| value.boolean());
+        let batches = table
+            .get("batches")
+            .map_or_else(|| vec![Batch::Percent(100)], |value| batches(&value));
+        let max_failed = table
+            .get("max_failed")
+            .map_or(Some(0), |value| count(&value, 0, u32::MAX));
+        let health = table.get("health").and_then(|value| Health::read(&value));
+        let migrate = table.get("migrate").and_then(|value| Migrate::read(&value));
+        let hooks = table
+            .get("hooks")
+            .and_then(|value| Hooks::read(&value))
+            .unwrap_or_default();
+        let keep = table
+            .get("keep")
+            .map_or(Some(3), |value| count(&value, 2, 1000));
+        let wait = table
+            .get("wait_s")
+            .map_or(Some(120), |value| count(&value, 0, 86_400));
+        let unreachable = table.get("unreachable");
+        let skip = unreachable.map_or(Some(false), |value| {
+            value.choice(&[("fail", false), ("skip", true)])
+        });
+        let protected = table
+            .get("protected")
+            .map_or(Some(false), |value| value.boolean());
+        let tarball = Tarball::read(&table, sudo == Some(true), migrate.as_ref());
+        table.finish();
+        let protected = protected?;
+        let (hosts, sudo, max_failed, keep, skip_unreachable) =
+            (hosts?, sudo?, max_failed?, keep?, skip?);
+        let wait = Duration::from_secs(u64::from(wait?));
+        Some(Self {
+            name,
+            hosts,
+            user,
+            sudo,
+            batches,
+            max_failed,
+            health,
+            migrate,
+            hooks,
+            keep,
+            wait,
+            skip_unreachable,
+            protected,
+            tarball: tarball?,
+            at,
+        })
+    }
+}
+
+impl Tarball {
+    /// Reads the keys of it: `Some(None)` if packages are installed, `None` if there are mistakes.
+    #[expect(
+        clippy::option_option,
+        reason = "an absent mode and a mistaken one are two things"
+    )]
+    fn read(table: &Table<'_>, sudo: bool, migrate: Option<&Migrate>) -> Option<Option<Self>> {
+        let mode = table.get("mode");
+        let is_tarball = mode.as_ref().map_or(Some(false), |mode| {
+            mode.choice(&[("package", false), ("tarball", true)])
+        });
+        let (into, shared, units) = (table.get("into"), table.get("shared"), table.get("units"));
+        if is_tarball == Some(false) {
+            for (key, value) in [("into", &into), ("shared", &shared), ("units", &units)] {
+                let error = || {
+                    Error::new(format!(
+                        "`{key}` is for releases that are unpacked, and packages are installed"
+                    ))
+                };
+                if let Some(value) = value {
+                    value.complain(error().hint("add `mode = \"tarball\"`, or leave it out"));
+                }
+            }
+        }
+        let units = units.map_or(Some(UnitsOf::User), |value| {
+            value.choice(&[
+                (UnitsOf::User.name(), UnitsOf::User),
+                (UnitsOf::None.name(), UnitsOf::None),
+            ])
+        });
+        let into = into.map_or(Some(None), |value| value.parsed(check_into).map(Some));
+        let shared = shared
+            .map(|value| SharedPath::read_all(&value))
+            .unwrap_or_default();
+        if !is_tarball? {
+            return Some(None);
+        }
+        let refuse = |what: &str| {
+            let error = Error::new(format!(
+                "{what}, and with `mode = \"tarball\"` all is done by the login"
+            ));
+            table.complain(error.hint("leave it out, or install packages: `mode = \"package\"`"));
+        };
+        if sudo {
+            refuse("`sudo = true` is for root's work");
+        }
+        if let Some(user) = migrate.and_then(|migrate| migrate.user.as_ref()) {
+            refuse(&format!("`migrate` is to run as `{user}`"));
+        }
+        for key in migrate.map(Migrate::keys_of_root).unwrap_or_default() {
+            refuse(&format!(
+                "`{key}` of `migrate` is for root's systemd to heed"
+            ));
+        }
+        Some(Some(Self {
+            into: into?,
+            shared,
+            units: units?,
+        }))
+    }
+}
+
+/// Returns whether a path needs no quotes anywhere: in units, in crontabs, in scripts.
+pub(super) fn is_plain(path: &str) -> bool {
+    path.chars()
+        .all(|c| c.is_ascii_alphanumeric() || "/._+@-".contains(c))
+        && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+}
+
+/// Reads the directory that releases lie in: absolute, or below `~/`.
+///
+/// # Errors
+/// It is neither, or it has characters that would need quotes in units and crontabs.
+pub fn check_into(text: &str) -> Result<String> {
+    let path = text
+        .strip_prefix("~/")
+        .or_else(|| text.strip_prefix('/'))
+        .map(|path| path.trim_end_matches('/'));
+    match path {
+        Some(path) if is_plain(path) => Ok(text.trim_end_matches('/').to_owned()),
+        _ => Err(
+            Error::new(format!("releases can't lie in `{}`", text.escape_debug()))
+                .hint("such as `~/shop` or `/srv/shop`; letters, digits and `. _ + @ -`"),
+        ),
+    }
+}
+
+impl SharedPath {
+    /// What a release can't be without, and what `shared/` has of its own.
+    const TAKEN: [&str; 10] = [
+        ".pkgapp",
+        "bin",
+        "etc",
+        "host",
+        "lib",
+        "libexec",
+        "pyvenv.cfg",
+        "var/cache",
+        "var/lib",
+        "var/log",
+    ];
+
+    /// Reads a path: a directory if it ends in `/` or its last part has no dot.
+    ///
+    /// # Errors
+    /// It leads out of the release, or is one that a release can't share.
+    pub fn parse(text: &str) -> Result<Self> {
+        let path = text.trim_end_matches('/');
+        let bad = |why: &str| {
+            Error::new(format!(
+                "releases can't share `{}`: {why}",
+                text.escape_debug()
+            ))
+        };
+        if !is_plain(path) {
+            return Err(bad("it is no plain path below the release")
+                .hint("such as `app/media` or `app/db.sqlite3`"));
+        }
+        if let Some(taken) = Self::TAKEN.iter().find(|taken| is_in(path, taken)) {
+            return Err(bad(&format!("`{taken}` is the release's own")).hint("such as `app/media`"));
+        }
+        let is_directory =
+            text.ends_with('/') || !path.rsplit('/').next().unwrap_or_default().contains('.');
+        Ok(Self(if is_directory {
+            format!("{path}/")
+        } else {
+            path.to_owned()
+        }))
+    }
+
+    fn read_all(value: &Value<'_>) -> Vec<Self> {
+        let mut all: Vec<Self> = Vec::new();
+        for element in value.list() {
+            let Some(path) = element.parsed(Self::parse) else {
+                continue;
+            };
+            match all.iter().find(|known| overlap(&known.0, &path.0)) {
+                Some(known) => {
+                    let new = path.0.trim_end_matches('/');
+                    element.complain(Error::new(format!("`{new}` and `{}` overlap", known.0)));
+                }
+                None => all.push(path),
+            }
+        }
+        all
+    }
+
+    /// Returns the text; it ends in `/` if it is a directory.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Whether one of two paths lies below the other, or both are the same; a slash at the end does not
+/// matter.
+pub(super) fn overlap(one: &str, other: &str) -> bool {
+    let (one, other) = (one.trim_end_matches('/'), other.trim_end_matches('/'));
+    is_in(one, other) || is_in(other, one)
+}
+
+/// Whether a path is another one or lies below it.
+fn is_in(path: &str, other: &str) -> bool {
+    path.strip_prefix(other)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+impl HostGroup {
+    fn read(value: &Value<'_>) -> Option<Self> {
+        if !value.is_table() {
+            let pattern = value.placed(HostPattern::parse)?;
+            let (labels, variables) = (BTreeMap::new(), BTreeMap::new());
+            return Some(Self {
+                pattern,
+                labels,
+                variables,
+                sudo_password_file: None,
+            });
+        }
+        let table = value.table("deploy.NAME.hosts")?;
+        let pattern = table.require("host", "host = \"web[01:04].example.com\"");
+        let pattern = pattern.and_then(|value| value.placed(HostPattern::parse));
+        let mut labels = BTreeMap::new();
+        if let Some(role) = table.get("role") {
+            labels.insert("role".to_owned(), label_values(&role));
+        }
+        let more = table
+            .get("labels")
+            .and_then(|value| value.table("deploy.NAME.hosts.labels"));
+        for (key, value) in more.iter().flat_map(Table::entries) {
+            labels
+                .entry(key.value)
+                .or_default()
+                .extend(label_values(&value));
+        }
+        let variables = table
+            .get("variables")
+            .and_then(|value| value.table("deploy.NAME.hosts.variables"));
+        let variables = variables
+            .iter()
+            .flat_map(Table::entries)
+            .filter_map(variable)
+            .collect();
+        let sudo_password_file = table
+            .get("sudo_password_file")
+            .and_then(|value| value.line());
+        table.finish();
+        Some(Self {
+            pattern: pattern?,
+            labels,
+            variables,
+            sudo_password_file,
+        })
+    }
+}
+
+/// One value or a list of them.
+fn label_values(value: &Value<'_>) -> BTreeSet<String> {
+    if value.is_string() {
+        return value.line().into_iter().collect();
+    }
+    value.list().iter().filter_map(Value::line).collect()
+}
+
+/// A variable of the environment: POSIX, Base Definitions §8.1 "Environment Variable Definition".
+fn variable((name, value): (Placed<String>, Value<'_>)) -> Option<(String, String)> {
+    let text = value.parsed(|text| match text.contains('\0') {
+        true => Err(Error::new("a variable cannot hold a NUL character")),
+        false => Ok(text.to_owned()),
+    })?;
+    let inside = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if name.value.is_empty()
+        || name.value.starts_with(|c: char| c.is_ascii_digit())
+        || !name.value.chars().all(inside)
+    {
+        let error = Error::new(format!(
+            "`{}` is not the name of a variable",
+            name.value.escape_debug()
+        ));
+        value.complain(error.hint("letters, digits and `_`, no digit first"));
+        return None;
+    }
+    Some((name.value, text))
+}
+
+impl HostPattern {
+    /// Reads `[USER@]HOST[:PORT]`, or `@FILE` for a list of them.
+    ///
+    /// # Errors
+    /// A character that no host's name has, a range that is none, a port that is none.
+    pub fn parse(text: &str) -> Result<Self> {
+        if text.strip_prefix('@').is_some_and(|file| !file.is_empty()) {
+            return Ok(Self(text.to_owned()));
+        }
+        let bad =
+            |why: String| Error::new(format!("`{}` names no hosts: {why}", text.escape_debug()));
+        let (user, rest) = text
+            .split_once('@')
+            .map_or((None, text), |(user, rest)| (Some(user), rest));
+        if let Some(user) = user {
+            login(user).map_err(|error| bad(error.message().to_owned()))?;
+        }
+        // A colon within brackets belongs to a range or to an address.
+        let (host, port) = match rest.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') => (host, Some(port)),
+            _ => (rest, None),
+        };
+        if let Some(port) = port.filter(|_| ipv6(rest).is_none())
+            && !port.parse::<u16>().is_ok_and(|port| port > 0)
+        {
+            return Err(bad(format!("`{port}` is not a port")));
+        }
+        if ipv6(host).is_some() {
+            return Ok(Self(text.to_owned()));
+        }
+        if host
+            .split('[')
+            .map(|part| part.rsplit(']').next().unwrap_or(part))
+            .any(|part| part.contains(':'))
+        {
+            return Err(bad("an IPv6 address stands in brackets".into())
+                .hint("such as `[2001:db8::1]` or `[::1]:2222`"));
+        }
+        check_host(host).map_err(|why| {
+            bad(why).hint("such as `web1.example.com`, `web[01:12]` or `deploy@web1:2222`")
+        })?;
+        Ok(Self(text.to_owned()))
+    }
+
+    /// Returns the text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Returns the address of `[ADDRESS]` or `[ADDRESS%ZONE]`, with its zone, if it is one of IPv6.
+pub fn ipv6(host: &str) -> Option<&str> {
+    let inside = host.strip_prefix('[')?.strip_suffix(']')?;
+    let (address, zone) = inside
+        .split_once('%')
+        .map_or((inside, None), |(address, zone)| (address, Some(zone)));
+    // A zone is the name or number of an interface.
+    let zone = zone.is_none_or(|zone| {
+        !zone.is_empty()
+            && zone
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))
+    });
+    address
+        .parse::<std::net::Ipv6Addr>()
+        .ok()
+        .filter(|_| zone)
+        .map(|_| inside)
+}
+
+/// Reads whom to log in as: looser than the names of users that pkgapp makes, as directories have
+/// others.
+fn login(text: &str) -> Result<String> {
+    let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '\\');
+    match !text.is_empty() && !text.starts_with('-') && text.chars().all(inside) {
+        true => Ok(text.to_owned()),
+        false => Err(Error::new(format!(
+            "`{}` is not the name of a user",
+            text.escape_debug()
+        ))),
+    }
+}
+
+/// Checks a host's name with its ranges; the failure says why.
+fn check_host(host: &str) -> std::result::Result<(), String> {
+    let mut rest = host;
+    let mut plain = String::new();
+    while let Some((before, after)) = rest.split_once('[') {
+        let (range, after) = after.split_once(']').ok_or("a `[` is not closed")?;
+        check_range(range)?;
+        plain.push_str(before);
+        plain.push('0');
+        rest = after;
+    }
+    plain.push_str(rest);
+    // A leading `-` would be an option of ssh.
+    let bad = plain
+        .chars()
+        .find(|c| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '.' | '_'));
+    match bad {
+        _ if plain.is_empty() => Err("it is empty".into()),
+        Some(bad) => Err(format!("{bad:?} is in no host's name")),
+        None if plain.starts_with(['-', '.']) => {
+            Err("a host's name begins with a letter or digit".into())
+        }
+        None => Ok(()),
+    }
+}
+
+fn check_range(range: &str) -> std::result::Result<(), String> {
+    let ends = range.split_once(':').and_then(|(from, to)| {
+        let number = |text: &str| {
+            text.bytes()
+                .all(|b| b.is_ascii_digit())
+                .then(|| text.parse::<u32>().ok())?
+        };
+        number(from).zip(number(to))
+    });
+    match ends {
+        Some((from, to)) if from <= to => Ok(()),
+        Some(_) => Err(format!("the range `[{range}]` counts backwards")),
+        None => Err(format!("`[{range}]` is not a range such as `[01:12]`")),
+    }
+}
+
+/// Reads `[1, "50%", "100%"]`: every step reaches more hosts than the one before.
+fn batches(value: &Value<'_>) -> Vec<Batch> {
+    let mut batches = Vec::new();
+    for element in value.list() {
+        let Some(batch) = Batch::read(&element) else {
+            continue;
+        };
+        let grows = match (batches.last(), batch) {
+            (Some(Batch::Hosts(last)), Batch::Hosts(next)) => next > *last,
+            (Some(Batch::Percent(last)), Batch::Percent(next)) => next > *last,
+            // How many hosts a share is will be known when the hosts are.
+            _ => true,
+        };
+        if !grows {
+            let error = Error::new("a batch reaches no more hosts than the one before");
+            element.complain(
+                error.hint("batches count all hosts so far, as in `[1, \"50%\", \"100%\"]`"),
+            );
+        }
+        batches.push(batch);
+    }
+    batches
+}
+
+impl Batch {
+    fn read(value: &Value<'_>) -> Option<Self> {
+        if value.as_integer().is_some() {
+            return count(value, 1, u32::MAX).map(Self::Hosts);
+        }
+        if !value.is_string() {
+            value.wrong_type("a number of hosts or a share such as `\"50%\"`");
+            return None;
+        }
+        value.parsed(|text| {
+            let digits = text
+                .strip_suffix('%')
+                .filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
+            match digits
+                .and_then(|digits| digits.parse().ok())
+                .filter(|share| (1..=100).contains(share))
+            {
+                Some(share) => Ok(Self::Percent(share)),
+                None => Err(Error::new(format!("`{text}` is not a share of the hosts"))
+                    .hint("write `\"1%\"` to `\"100%\"`, or a number of hosts without quotes")),
+            }
+        })
+    }
+}
+
+impl Health {
+    fn read(value: &Value<'_>) -> Option<Self> {
+        let table = value.table("deploy.NAME.health")?;
+        let address = table.get("url");
+        let url = address
+            .as_ref()
+            .and_then(|value| value.parsed(super::web_address));
+        let line = table.get("command");
+        let command = line.as_ref().and_then(CommandLine::read);
+        let timeout = table
+            .get("timeout_s")
+            .map_or(Some(30), |value| count(&value, 1, 86_400));
+        if address.is_none() && line.is_none() {
+            let error = Error::new(format!("`{}` has nothing to check", value.label()));
+            value.complain(
+                error.hint("add `url = \"http://127.0.0.1:8000/\"` or `command = \"…\"`"),
+            );
+        }
+        let settle = table
+            .get("settle_s")
+            .map_or(Some(3), |value| count(&value, 0, 86_400));
+        table.finish();
+        let seconds = |count: u32| Duration::from_secs(u64::from(count));
+        Some(Self {
+            url,
+            command,
+            timeout: seconds(timeout?),
+            settle: seconds(settle?),
+        })
+    }
+}
+
+impl Migrate {
+    fn read(value: &Value<'_>) -> Option<Self> {
+        let table = value.table("deploy.NAME.migrate")?;
+        let exec = table
+            .require("exec", "exec = \"PROGRAM ARGUMENT …\"")
+            .and_then(|value| CommandLine::read(&value));
+        let on = table.get("on").map_or(Some(MigrateOn::One), |value| {
+            value.choice(&[("one", MigrateOn::One), ("all", MigrateOn::All)])
+        });
+        let user = table
+            .get("user")
+            .and_then(|value| value.parsed(UserName::parse));
+        let service = table
+            .get("service")
+            .and_then(|value| value.placed(PartName::parse));
+        let timeout = table
+            .get("timeout")
+            .and_then(|value| value.parsed(Span::parse));
+        let memory_max = table
+            .get("memory-max")
+            .and_then(|value| value.parsed(memory));
+        let write = table
+            .get("write")
+            .map(|value| value.each(host_path))
+            .unwrap_or_default();
+        let relax = table
+            .get("relax")
+            .map(|value| value.each(setting_name))
+            .unwrap_or_default();
+        table.finish();
+        Some(Self {
+            exec: exec?,
+            on: on?,
+            user,
+            service,
+            timeout,
+            memory_max,
+            write: write.into_iter().map(|path| path.value).collect(),
+            relax: relax.into_iter().map(|name| name.value).collect(),
+        })
+    }
+
+    /// Returns the keys that only root can heed.
+    fn keys_of_root(&self) -> Vec<&'static str> {
+        let keys = [
+            ("memory-max", self.memory_max.is_some()),
+            ("write", !self.write.is_empty()),
+            ("relax", !self.relax.is_empty()),
+        ];
+        keys.into_iter()
+            .filter_map(|(key, given)| given.then_some(key))
+            .collect()
+    }
+}
+
+/// Reads an amount of memory as `MemoryMax=` takes it (systemd.resource-control(5)).
+fn memory(text: &str) -> Result<String> {
+    let number = text.strip_suffix(['%', 'K', 'M', 'G', 'T']).unwrap_or(text);
+    match text == "infinity" || number.parse::<u64>().is_ok_and(|number| number > 0) {
+        true => Ok(text.to_owned()),
+        false => Err(Error::new(format!("`{}` is not an amount of memory", text.escape_debug()))
+            .hint("write a number of bytes with `K`, `M`, `G` or `T`, such as `1G`, a share of the host's such as `50%`, or `infinity`")),
+    }
+}
+
+impl Hooks {
+    fn read(value: &Value<'_>) -> Option<Self> {
+        let table = value.table("deploy.NAME.hooks")?;
+        let read = |key| {
+            table
+                .get(key)
+                .map(|value| CommandLine::read_all(&value))
+                .unwrap_or_default()
+        };
+        let (before, after, drain, undrain) = (
+            read("before"),
+            read("after"),
+            read("drain"),
+            read("undrain"),
+        );
+        let (local_before, local_after) = (read("local_before"), read("local_after"));
+        table.finish();
+        Some(Self {
+            before,
+            after,
+            drain,
+            undrain,
+            local_before,
+            local_after,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_what_ssh_can_be_given() {
+        for good in [
+            "web1",
+            "web[01:12].example.com",
+            "deploy@web1:2222",
+            "John.Doe@web1",
+            "u@web[1:3]",
+            "r[1:2]n[1:9]",
+            "@hosts",
+            "10.0.0.1",
+            "[::1]",
+            "deploy@[fe80::1%eth0]:2222",
+            "[2001:db8::1]:22",
+        ] {
+            assert!(HostPattern::parse(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "@",
+            "-oProxyCommand=x",
+            "web 1",
+            "web[1:",
+            "web[3:1]",
+            "web[a:b]",
+            "web:0",
+            "web:ssh",
+            "U V@web",
+            "-l@web",
+            "a;b",
+            "::1",
+            "2001:db8::1",
+            "[::1",
+            "[::1]:0",
+            "[fe80::1%]",
+            "[fe80::1%a b]",
+            "[1.2.3.4]",
+            "x[::1]",
+        ] {
+            assert!(HostPattern::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,1187 @@
+//! The application: what `pkgapp.toml` (or `[tool.pkgapp]` in pyproject.toml) says, read into
+//! proven types.
+//!
+//! Reading runs nothing and expands nothing. Every mistake of the file is found in one go, and each
+//! is told with its place, what was expected, and a suggestion where there is one. What
+//! pyproject.toml's `[project]` knows (PEP 621) is the default for `[app]`. Relative paths are
+//! relative to the directory of the configuration file.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        reason = "a test that unwraps fails with the value"
+    )
+)]
+
+mod command;
+mod deploy;
+mod files;
+mod glob;
+mod indexes;
+mod packaging;
+mod project;
+mod reader;
+mod service;
+#[cfg(test)]
+mod tests;
+mod writable;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use url::Url;
+
+use pkgapp_core::digest::Sha256Sum;
+use pkgapp_core::error::{Context, Error, Location, Result, shown};
+use pkgapp_core::name::{AppName, Arch, PythonMinor};
+use pkgapp_core::path::ReleasePath;
+use pkgapp_core::target::Target;
+use pkgapp_pypa::{
+    ExtraName, GroupName, PackageName, Requirement, VerbatimParsedUrl, Version, VersionOrUrl,
+};
+
+pub use command::CommandLine;
+pub use deploy::ipv6;
+pub use deploy::{
+    Batch, Deploy, Health, Hooks, HostGroup, HostPattern, Migrate, MigrateOn, SharedPath, Tarball,
+    UnitsOf, check_into,
+};
+pub use files::Pattern;
+pub use indexes::{DEFAULT_NAME, NamedIndex};
+pub use packaging::revision;
+pub use packaging::{
+    ByteCode, Compression, Packaging, Phases, Profile, Prune, Relation, Relations, Revision,
+    Squeeze, TarCompression,
+};
+pub use reader::Placed;
+pub use service::{
+    ConfigFile, Cron, Frequency, Logrotate, OnUpgrade, PartName, Process, Reload, Reopen, Restart,
+    Schedule, Service, ServiceType, Socket, SocketAccess, Span, Timer, UserName,
+};
+
+pub use writable::WritablePath;
+pub use writable::has_dot;
+
+use project::Project;
+use reader::{Document, Source, Table, Value, one_line};
+
+/// A part of CPython that a server does not need, and that `[python] keep` lets ship.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// The test suites of the standard library, and extension modules that only they use.
+    Tests,
+    /// The editor: `idlelib`, `turtledemo`.
+    Idle,
+    /// `tkinter`, and what of Tcl and Tk an archive has with it.
+    Tkinter,
+    /// `ensurepip`, with the pip that it installs.
+    Ensurepip,
+    /// `pydoc_data`: the texts of `help("topics")`.
+    Docs,
+    /// The library of an interpreter that does not use it itself: for programs that embed Python.
+    Libpython,
+    /// `nis`, gone since Python 3.13: its library has another name on nearly every distribution.
+    Nis,
+}
+
+impl Part {
+    /// All of them, with their names in the configuration.
+    pub const ALL: [(&'static str, Self); 7] = [
+        ("tests", Self::Tests),
+        ("idle", Self::Idle),
+        ("tkinter", Self::Tkinter),
+        ("ensurepip", Self::Ensurepip),
+        ("docs", Self::Docs),
+        ("libpython", Self::Libpython),
+        ("nis", Self::Nis),
+    ];
+
+    /// Returns its name in the configuration.
+    pub fn name(self) -> &'static str {
+        Self::ALL
+            .iter()
+            .find(|(_, part)| *part == self)
+            .map_or("", |(name, _)| name)
+    }
+}
+
+/// What becomes of a library that compiled code needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Linking {
+    /// A copy ships in the wheel.
+    Graft,
+    /// Hosts have it, where it is here.
+    Depend,
+}
+
+/// An application and how it is packaged, served and deployed: one field or type for every table of
+/// the file.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// The directory of the configuration file, absolute: what its paths are relative to.
+    pub root: PathBuf,
+    /// The configuration file, absolute.
+    pub file: PathBuf,
+    /// The application's and the package's name.
+    pub name: AppName,
+    /// The version; `None` if the wheel that is built from [`App::source`] will say it.
+    pub version: Option<Placed<Version>>,
+    /// One line; by default `[project] description`, else made from the name.
+    pub summary: String,
+    /// Paragraphs; empty by default.
+    pub description: String,
+    /// SPDX expression, or what the author wrote.
+    pub license: Option<String>,
+    /// `Name <address>`; a placeholder if neither file names anyone.
+    pub maintainer: String,
+    /// URL without credentials.
+    pub homepage: Option<Url>,
+    /// The project to build as a wheel and to install, absolute.
+    pub source: Option<PathBuf>,
+    /// What goes into `app/`; see [`App::included_files`].
+    pub include: Vec<Pattern>,
+    /// What of it does not.
+    pub exclude: Vec<Pattern>,
+    /// Directories of `app/` that modules are imported from besides `app/` itself, relative to it.
+    pub import_from: Vec<ReleasePath>,
+    /// Paths below `app/` that it writes to.
+    pub writable: Vec<Placed<WritablePath>>,
+    /// `[python]`.
+    pub python: Python,
+    /// `[build]`.
+    pub build: Build,
+    /// `[package]`.
+    pub package: Packaging,
+    /// `[service.NAME]`, in the order of the file.
+    pub services: Vec<Service>,
+    /// `[timer.NAME]`, in the order of the file.
+    pub timers: Vec<Timer>,
+    /// `[cron.NAME]`, in the order of the file.
+    pub crons: Vec<Cron>,
+    /// `[logrotate]`.
+    pub logrotate: Option<Logrotate>,
+    /// `[config."NAME"]`, in the order of the file.
+    pub configs: Vec<ConfigFile>,
+    /// `[deploy.NAME]`, in the order of the file.
+    pub deploys: Vec<Deploy>,
+}
+
+/// `[python]`: what the release runs on, and what is installed for it.
+#[derive(Debug, Clone)]
+pub struct Python {
+    /// The minor version; by default what `.python-version` says.
+    pub version: Placed<PythonMinor>,
+    /// Whose interpreter.
+    pub interpreter: Interpreter,
+    /// Lock files, absolute; by default the first of [`LOCKS`] that exists.
+    pub requirements: Vec<Placed<PathBuf>>,
+    /// `add`: what ships besides what the application requires itself, such as its server.
+    pub add: Vec<Placed<Requirement<VerbatimParsedUrl>>>,
+    /// Files of constraints, absolute: which version ships of what others require.
+    pub constraints: Vec<Placed<PathBuf>>,
+    /// Dependency groups of the locks that ship besides what always does.
+    pub groups: Vec<Placed<GroupName>>,
+    /// Extras of the application that ship.
+    pub extras: Vec<Placed<ExtraName>>,
+    /// `allow-unmet`: distributions that others require and that may be missing or have another
+    /// version.
+    pub allow_unmet: Vec<PackageName>,
+    /// `optional-imports`: modules that the application can do without, although its code imports
+    /// them when it starts.
+    pub optional_imports: Vec<String>,
+    /// `allow-record-gaps`: distributions whose RECORD may list other files than their wheel has.
+    pub allow_record_gaps: Vec<PackageName>,
+    /// Where `require-hashes = true` demands a hash of every pin; `None` without it.
+    pub require_hashes: Option<Location>,
+    /// Indexes with a name, in order.
+    pub indexes: Vec<NamedIndex>,
+    /// From which of them a distribution comes, and from no other.
+    pub sources: BTreeMap<PackageName, String>,
+    /// Directories of files that go before all indexes, absolute: of the command line, the
+    /// configuration has none.
+    pub wheelhouses: Vec<PathBuf>,
+}
+
+/// What `[python] add` names beside a lock that another tool writes, as `pkgapp lock` pins it.
+pub const ADDED_LOCK: &str = "pylock.add.toml";
+
+/// Locks that other tools write.
+const WHOLE_LOCKS: [&str; 4] = ["uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock"];
+
+/// Where pins are looked for in the directory of the configuration, if it names no file.
+pub const LOCKS: [&str; 6] = [
+    "pylock.toml",
+    "uv.lock",
+    "poetry.lock",
+    "pdm.lock",
+    "Pipfile.lock",
+    "requirements.txt",
+];
+
+/// Whose interpreter a release runs on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Interpreter {
+    /// The host's, on which the package depends.
+    System,
+    /// Its own.
+    Bundled(Box<Cpython>),
+    /// That of a package of its own, which applications share.
+    Shared(Box<Cpython>),
+}
+
+/// An interpreter that ships, and what of it does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cpython {
+    /// A CPython prefix or a python-build-standalone archive, absolute.
+    pub path: Placed<PathBuf>,
+    /// What an archive must be.
+    pub sha256: Option<Placed<Sha256Sum>>,
+    /// Parts that ship although a server does not need them.
+    pub keep: Vec<Part>,
+    /// Modules of the standard library that do not ship.
+    pub prune: Vec<Placed<String>>,
+    /// Shared libraries of this machine that ship with it: globs of sonames.
+    pub bundle_libraries: Vec<Placed<String>>,
+}
+
+/// Keys of `[python]` that are about an interpreter that ships.
+const CPYTHON_KEYS: [&str; 5] = ["path", "sha256", "keep", "prune", "bundle-libraries"];
+
+/// `[build]`: what is run in the staged release before it is packed.
+#[derive(Debug, Clone, Default)]
+pub struct Build {
+    /// Commands, in order.
+    pub run: Vec<CommandLine>,
+    /// Variables that they see besides those of the build.
+    pub env: BTreeMap<String, String>,
+    /// A file of pins for what builds wheels, absolute.
+    pub constraints: Option<Placed<PathBuf>>,
+    /// Whether extension modules keep their debug information when they are built here.
+    pub debug: bool,
+    /// What becomes of libraries that extension modules are linked with when they are built here,
+    /// by soname.
+    pub libraries: BTreeMap<String, Linking>,
+}
+
+impl App {
+    /// Reads the configuration: the file `config`, else pkgapp.toml in `start`, else its
+    /// pyproject.toml.
+    ///
+    /// A pyproject.toml with `[project]` alone is enough: everything then has its default.
+    ///
+    /// # Errors
+    /// No configuration, or two of them; else all mistakes of the configuration and of what comes
+    /// from pyproject.toml. Files that it names and that are missing are mistakes too, except
+    /// what [`App::check_files`] finds.
+    pub fn load(config: Option<&Path>, start: &Path) -> Result<Self> {
+        let files = Files::find(config, start)?;
+        let config = files.config.as_ref().map(Document::parse).transpose();
+        let project = files.project.as_ref().map(Document::parse).transpose();
+        let (config, project) = match (config, project) {
+            (Ok(config), Ok(project)) => (config, project),
+            (config, project) => {
+                let errors = config.err().into_iter().chain(project.err());
+                return Err(Error::all(errors)
+                    .unwrap_or_else(|| Error::bug("a mistake in the configuration got lost")));
+            }
+        };
+        let tables = project
+            .as_ref()
+            .map(|(entries, source)| Table::root(source, entries));
+        let defaults = tables.as_ref().map(Project::read).unwrap_or_default();
+        let reader = Reader {
+            files: &files,
+            defaults,
+        };
+        let app = match (&config, &tables) {
+            (Some((entries, source)), _) => reader.read(Table::root(source, entries)),
+            (None, Some(project)) => reader.read(project.table("tool").table("pkgapp").of_kind("")),
+            (None, None) => return Err(Error::bug("there is no configuration to read")),
+        };
+        let sources = [&config, &project].into_iter().flatten();
+        let mistakes: Vec<_> = sources
+            .flat_map(|(_, source): &(_, Source<'_>)| source.mistakes())
+            .collect();
+        match (app, Error::all(mistakes)) {
+            (_, Some(error)) => Err(error),
+            (Some(app), None) => app.with_content(),
+            (None, None) => Err(Error::bug("a mistake in the configuration got lost")),
+        }
+    }
+
+    /// Puts what the command line says of the target in place of what the file says.
+    ///
+    /// # Errors
+    /// A compression that a target can't read.
+    pub fn aimed(
+        mut self,
+        targets: &[&'static Target],
+        arch: Option<Arch>,
+        python: Option<PythonMinor>,
+    ) -> Result<Self> {
+        let said = |option: &str| Location::file(option);
+        if !targets.is_empty() {
+            self.package.targets = targets
+                .iter()
+                .map(|&value| Placed {
+                    value,
+                    at: said("--target"),
+                })
+                .collect();
+            self.package.check_compression()?;
+        }
+        if let Some(value) = arch {
+            self.package.arch = Some(Placed {
+                value,
+                at: said("--arch"),
+            });
+        }
+        if let Some(value) = python {
+            self.python.version = Placed {
+                value,
+                at: said("--python"),
+            };
+        }
+        Ok(self)
+    }
+
+    /// Refuses an application of nothing.
+    fn with_content(self) -> Result<Self> {
+        if self.source.is_some() || !self.include.is_empty() || !self.python.requirements.is_empty()
+        {
+            return Ok(self);
+        }
+        Err(
+            Error::new(format!("there is nothing to package for `{}`", self.name))
+                .at(Location::file(self.file))
+                .hint("name a `source`, files to `include`, or `requirements`"),
+        )
+    }
+
+    /// Returns the first of its locks that another tool writes.
+    pub fn whole_lock(&self) -> Option<&Path> {
+        self.python
+            .requirements
+            .iter()
+            .map(|file| file.value.as_path())
+            .find(|file| is_whole_lock(file))
+    }
+
+    /// Checks what takes a walk through the files: that every `include` pattern matches something.
+    ///
+    /// # Errors
+    /// As [`App::included_files`].
+    pub fn check_files(&self) -> Result<()> {
+        self.included_files().map(|_| ())
+    }
+
+    /// Returns the plain files for `app/`: paths relative to [`App::root`], sorted, symbolic links
+    /// as themselves.
+    ///
+    /// `.git` and `__pycache__` are never among them, nor `dist/` in the root, where the artifacts
+    /// are put.
+    ///
+    /// # Errors
+    /// Patterns that match nothing, all of them; a directory that can't be read.
+    pub fn included_files(&self) -> Result<Vec<PathBuf>> {
+        files::included(&self.root, &self.include, &self.exclude)
+    }
+}
+
+/// Returns whether another tool writes a file of pins: `pkgapp lock` leaves it alone.
+pub fn is_whole_lock(file: &Path) -> bool {
+    file.file_name()
+        .is_some_and(|name| WHOLE_LOCKS.iter().any(|lock| name == *lock))
+}
+
+/// The files that were found, read but not yet taken apart.
+struct Files {
+    root: PathBuf,
+    /// A file of our own; `None` if the configuration is in pyproject.toml.
+    config: Option<Document>,
+    /// The project's pyproject.toml.
+    project: Option<Document>,
+}
+
+impl Files {
+    fn find(config: Option<&Path>, start: &Path) -> Result<Self> {
+        match config {
+            Some(file) => Self::named(&absolute(file)?),
+            None => Self::in_directory(&absolute(start)?),
+        }
+    }
+
+    fn named(file: &Path) -> Result<Self> {
+        let document = Document::read(file)?;
+        let root = file.parent().unwrap_or(Path::new("/")).to_owned();
+        if file
+            .file_name()
+            .is_some_and(|name| name == "pyproject.toml")
+            || document.has(&["tool", "pkgapp"])
+        {
+            return Ok(Self {
+                root,
+                config: None,
+                project: Some(document),
+            });
+        }
+        Self::with_project(root, document)
+    }
+
+    fn in_directory(root: &Path) -> Result<Self> {
+        let (ours, theirs) = (root.join("pkgapp.toml"), root.join("pyproject.toml"));
+        let config = ours.exists().then(|| Document::read(&ours)).transpose()?;
+        let project = theirs
+            .exists()
+            .then(|| Document::read(&theirs))
+            .transpose()?;
+        match (config, project) {
+            (Some(_), Some(project)) if project.has(&["tool", "pkgapp"]) => {
+                let both = format!(
+                    "both `{}` and `[tool.pkgapp]` in `{}` exist",
+                    shown(&ours),
+                    shown(&theirs)
+                );
+                Err(Error::new(both)
+                    .at(Location::file(theirs))
+                    .hint("keep one of them, or choose with `--config FILE`"))
+            }
+            (Some(config), _) => Self::with_project(root.to_owned(), config),
+            (None, Some(project))
+                if project.has(&["tool", "pkgapp"]) || project.has(&["project"]) =>
+            {
+                Ok(Self {
+                    root: root.to_owned(),
+                    config: None,
+                    project: Some(project),
+                })
+            }
+            (None, project) => Err(no_configuration(root, project.is_some())),
+        }
+    }
+
+    /// Adds the pyproject.toml of the source that the configuration names, or of its own directory.
+    fn with_project(root: PathBuf, config: Document) -> Result<Self> {
+        let source = config.string(&["app", "source"]).unwrap_or_default();
+        let file = root.join(source).join("pyproject.toml");
+        let project = file.is_file().then(|| Document::read(&file)).transpose()?;
+        Ok(Self {
+            root,
+            config: Some(config),
+            project,
+        })
+    }
+
+    fn file(&self) -> &Path {
+        self.config
+            .as_ref()
+            .or(self.project.as_ref())
+            .map_or(&self.root, |document| &document.file)
+    }
+}
+
+fn no_configuration(root: &Path, has_project: bool) -> Error {
+    let error = Error::new(format!("there is no configuration in `{}`", shown(root)));
+    let named = |directory: &Path| {
+        let ours = directory.join("pkgapp.toml");
+        let theirs = directory.join("pyproject.toml");
+        let has_table =
+            || Document::read(&theirs).is_ok_and(|project| project.has(&["tool", "pkgapp"]));
+        if ours.is_file() {
+            Some(ours)
+        } else {
+            has_table().then_some(theirs)
+        }
+    };
+    let error = match root.ancestors().skip(1).find_map(named) {
+        Some(file) => error.hint(format!("there is one above: `--config {}`", file.display())),
+        None => error.hint(
+            "write a `pkgapp.toml` there that begins with `[app]` and a `name`, or name a file with `--config FILE`",
+        ),
+    };
+    match has_project {
+        true => error.note("its pyproject.toml has neither `[project]` nor `[tool.pkgapp]`"),
+        false => error,
+    }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    let path = std::path::absolute(path)
+        .context(|| format!("there is no such path as `{}`", path.display()))?;
+    // `std::path::absolute` leaves `.` out but keeps a trailing slash, which `parent` does not care
+    // about.
+    Ok(path.components().collect())
+}
+
+/// Reads the tables of one configuration.
+struct Reader<'a> {
+    files: &'a Files,
+    defaults: Project,
+}
+
+/// `[app]`, with its defaults.
+struct About {
+    name: AppName,
+    version: Option<Placed<Version>>,
+    summary: String,
+    description: String,
+    license: Option<String>,
+    maintainer: String,
+    homepage: Option<Url>,
+    source: Option<PathBuf>,
+    include: Vec<Pattern>,
+    exclude: Vec<Pattern>,
+    import_from: Vec<ReleasePath>,
+    writable: Vec<Placed<WritablePath>>,
+}
+
+impl Reader<'_> {
+    /// Returns the application, or `None` after a mistake (but not after every mistake).
+    fn read(&self, root: Table<'_>) -> Option<App> {
+        let about = self.about(root.table("app"));
+        let python = self.python(root.table("python"));
+        let build = build(root.table("build"), &self.files.root);
+        let package = packaging::read(
+            root.table("package"),
+            about.as_ref().map(|about| &about.name),
+            &self.files.root,
+        );
+        let services = Service::read_all(&root);
+        let timers = Timer::read_all(&root, &services);
+        let crons = Cron::read_all(&root);
+        let logrotate = Logrotate::read(root.table("logrotate"), &services);
+        let configs = ConfigFile::read_all(&root, &self.files.root);
+        let deploys = Deploy::read_all(&root);
+        root.finish();
+        let (about, python, package) = (about?, python?, package?);
+        Some(App {
+            root: self.files.root.clone(),
+            file: self.files.file().to_owned(),
+            name: about.name,
+            version: about.version,
+            summary: about.summary,
+            description: about.description,
+            license: about.license,
+            maintainer: about.maintainer,
+            homepage: about.homepage,
+            source: about.source,
+            include: about.include,
+            exclude: about.exclude,
+            import_from: about.import_from,
+            writable: about.writable,
+            python,
+            build,
+            package,
+            services,
+            timers,
+            crons,
+            logrotate,
+            configs,
+            deploys,
+        })
+    }
+
+    fn about(&self, table: Table<'_>) -> Option<About> {
+        let defaults = &self.defaults;
+        let name = self.name(&table);
+        let source = self.source(&table);
+        let version = self.version(&table, source.is_some());
+        let summary = table
+            .get("summary")
+            .and_then(|value| value.line())
+            .or_else(|| defaults.summary.clone());
+        let description = table
+            .get("description")
+            .and_then(|value| value.text())
+            .unwrap_or_default()
+            .trim()
+            .to_owned();
+        let license = table
+            .get("license")
+            .and_then(|value| value.line())
+            .or_else(|| defaults.license.clone());
+        let maintainer = table
+            .get("maintainer")
+            .and_then(|value| value.parsed(maintainer));
+        let homepage = match table.get("homepage") {
+            Some(value) => value.parsed(web_address),
+            None => table.accept(&defaults.homepage),
+        };
+        let include = table
+            .get("include")
+            .map(|value| Pattern::read_all(&value, Pattern::of_files))
+            .unwrap_or_default();
+        let exclude = table
+            .get("exclude")
+            .map(|value| Pattern::read_all(&value, Pattern::of_files))
+            .unwrap_or_default();
+        let root = &self.files.root;
+        let import_from = table
+            .get("import-from")
+            .map(|value| value.each(|text| import_directory(root, text)));
+        let import_from = import_from
+            .unwrap_or_default()
+            .into_iter()
+            .map(|directory| directory.value)
+            .collect();
+        let writable = table
+            .get("writable")
+            .map(|value| WritablePath::read_all(&value, root))
+            .unwrap_or_default();
+        table.finish();
+        let name = name?;
+        Some(About {
+            version,
+            summary: summary.unwrap_or_else(|| format!("Python application {name}")),
+            description,
+            license,
+            maintainer: maintainer
+                .or_else(|| defaults.maintainer.clone())
+                .unwrap_or_else(|| NOBODY.to_owned()),
+            homepage,
+            source,
+            include,
+            exclude,
+            import_from,
+            writable,
+            name,
+        })
+    }
+
+    fn name(&self, table: &Table<'_>) -> Option<AppName> {
+        if let Some(value) = table.get("name") {
+            return value.parsed(AppName::parse);
+        }
+        if self.defaults.name.is_none() {
+            let directory = self
+                .files
+                .root
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy();
+            let example = project::nearest_name(&directory)
+                .map_or_else(|| "shop".to_owned(), |name| name.to_string());
+            let error = Error::new("the application has no name");
+            table.complain_of_missing(
+                "name",
+                error.hint(format!(
+                    "write `name = \"{example}\"` below `[{}]`",
+                    table.path()
+                )),
+            );
+        }
+        table.accept(&self.defaults.name)
+    }
+
+    fn version(&self, table: &Table<'_>, has_source: bool) -> Option<Placed<Version>> {
+        if let Some(value) = table.get("version") {
+            return value.placed(project::version);
+        }
+        let is_built = has_source && !self.defaults.version_is_static;
+        if self.defaults.version.is_none() && !is_built {
+            let error = Error::new("the application has no version");
+            let example = format!("write `version = \"1.0\"` below `[{}]`", table.path());
+            table.complain_of_missing("version", error.hint(example));
+        }
+        table.accept(&self.defaults.version)
+    }
+
+    /// Returns the project to build: what the file says, else the root if it holds a project.
+    fn source(&self, table: &Table<'_>) -> Option<PathBuf> {
+        let root = &self.files.root;
+        let Some(value) = table.get("source") else {
+            let is_project = self.defaults.is_project || root.join("setup.py").is_file();
+            return is_project.then(|| root.clone());
+        };
+        value.parsed(|text| match text {
+            "" => Ok(None),
+            _ => project_directory(root, text).map(Some),
+        })?
+    }
+
+    fn python(&self, table: Table<'_>) -> Option<Python> {
+        let root = &self.files.root;
+        let version = match table.get("version") {
+            Some(value) => value.placed(str::parse),
+            None => python_version_file(root, &table),
+        };
+        let interpreter = self.interpreter(&table);
+        let mut requirements = match table.get("requirements") {
+            Some(value) => value.each(|text| existing_file(root, "requirements file", text)),
+            None => LOCKS
+                .iter()
+                .map(|name| root.join(name))
+                .find(|file| file.is_file())
+                .map(|file| Placed {
+                    at: Location::file(&file),
+                    value: file,
+                })
+                .into_iter()
+                .collect(),
+        };
+        let constraints = table
+            .get("constraints")
+            .map(|value| value.each(|text| existing_file(root, "constraints file", text)));
+        let add = table
+            .get("add")
+            .map(|value| value.each(added))
+            .unwrap_or_default();
+        let beside = root.join(ADDED_LOCK);
+        if !add.is_empty()
+            && requirements.iter().any(|file| is_whole_lock(&file.value))
+            && beside.is_file()
+        {
+            requirements.push(Placed {
+                at: Location::file(&beside),
+                value: beside,
+            });
+        }
+        let groups = table
+            .get("groups")
+            .map(|value| value.each(group_name))
+            .unwrap_or_default();
+        let extras = table
+            .get("extras")
+            .map(|value| value.each(extra_name))
+            .unwrap_or_default();
+        let allow_unmet = table
+            .get("allow-unmet")
+            .map(|value| value.each(distribution_name))
+            .unwrap_or_default();
+        let record_gaps = table
+            .get("allow-record-gaps")
+            .map(|value| value.each(distribution_name))
+            .unwrap_or_default();
+        let optional = table
+            .get("optional-imports")
+            .map(|value| value.each(dotted_name))
+            .unwrap_or_default();
+        let require_hashes = table
+            .get("require-hashes")
+            .filter(|value| value.boolean() == Some(true))
+            .map(|value| value.at());
+        let (indexes, sources) = indexes::read(&table, root);
+        table.finish();
+        let allow_unmet = allow_unmet.into_iter().map(|name| name.value).collect();
+        Some(Python {
+            version: version?,
+            interpreter: interpreter?,
+            requirements,
+            add,
+            constraints: constraints.unwrap_or_default(),
+            groups,
+            extras,
+            allow_unmet,
+            optional_imports: optional.into_iter().map(|name| name.value).collect(),
+            allow_record_gaps: record_gaps.into_iter().map(|name| name.value).collect(),
+            require_hashes,
+            indexes,
+            sources,
+            wheelhouses: Vec::new(),
+        })
+    }
+
+    fn interpreter(&self, table: &Table<'_>) -> Option<Interpreter> {
+        type Ships = fn(Box<Cpython>) -> Interpreter;
+        let choices: [(&str, Option<Ships>); 3] = [
+            ("system", None),
+            ("bundled", Some(Interpreter::Bundled)),
+            ("shared", Some(Interpreter::Shared)),
+        ];
+        let ships = match table.get("interpreter") {
+            Some(value) => value.choice(&choices)?,
+            None => None,
+        };
+        let values = CPYTHON_KEYS.map(|key| table.get(key));
+        let Some(ships) = ships else {
+            let given: Vec<&Value<'_>> = values.iter().flatten().collect();
+            for value in &given {
+                let error = Error::new(format!("`{}` is for a bundled interpreter", value.label()));
+                value.complain(error.hint("add `interpreter = \"bundled\"`, or leave the key out"));
+            }
+            return given.is_empty().then_some(Interpreter::System);
+        };
+        let [path, sha256, keep, prune, libraries] = values;
+        let Some(path) = path else {
+            let error = Error::new("an interpreter that ships needs a `path`");
+            let example =
+                "add `path = \"…\"` with a CPython prefix or a python-build-standalone archive";
+            table.complain_of_missing("path", error.hint(example));
+            return None;
+        };
+        let path = path.placed(|text| existing(&self.files.root, "interpreter", text));
+        // Absent, or right, or a mistake that was kept.
+        let sha256 = sha256.map(|value| value.placed(|text| archive_sum(text, path.as_ref())));
+        let keep = keep.map(|value| value.list()).unwrap_or_default();
+        let keep: Vec<Option<Part>> = keep.iter().map(|value| value.choice(&Part::ALL)).collect();
+        let prune = prune
+            .map(|value| value.each(module_name))
+            .unwrap_or_default();
+        let bundle_libraries = libraries
+            .map(|value| value.each(soname_pattern))
+            .unwrap_or_default();
+        Some(ships(Box::new(Cpython {
+            path: path?,
+            sha256: sha256.map_or(Some(None), |sum| sum.map(Some))?,
+            keep: keep.into_iter().collect::<Option<_>>()?,
+            prune,
+            bundle_libraries,
+        })))
+    }
+}
+
+/// The maintainer of an application that names none: dpkg wants one in every package.
+const NOBODY: &str = "unknown <unknown@localhost>";
+
+fn build(table: Table<'_>, root: &Path) -> Build {
+    let run = table
+        .get("run")
+        .map(|value| CommandLine::read_all(&value))
+        .unwrap_or_default();
+    let env = table
+        .get("env")
+        .map(|value| environment(&value))
+        .unwrap_or_default();
+    let constraints = table
+        .get("constraints")
+        .and_then(|value| value.placed(|text| existing_file(root, "constraints", text)));
+    let libraries = table
+        .get("libraries")
+        .map(|value| linking(&value))
+        .unwrap_or_default();
+    let debug = table
+        .get("debug")
+        .and_then(|value| value.boolean())
+        .unwrap_or(false);
+    table.finish();
+    Build {
+        run,
+        env,
+        constraints,
+        debug,
+        libraries,
+    }
+}
+
+/// Reads `libraries = { "libfoo.so.1" = "graft" }`.
+fn linking(value: &Value<'_>) -> BTreeMap<String, Linking> {
+    let Some(table) = value.table("libraries") else {
+        return BTreeMap::new();
+    };
+    let mut libraries = BTreeMap::new();
+    for (name, value) in table.entries() {
+        if name.value.contains('/') || !name.value.contains(".so") {
+            let error = Error::new(format!(
+                "`{}` is not the name of a shared library",
+                name.value
+            ));
+            value.complain(error.hint("write the name that `ldd` shows, e.g. `libfoo.so.1`"));
+        }
+        let linking = value.choice(&[("graft", Linking::Graft), ("depend", Linking::Depend)]);
+        libraries.extend(linking.map(|linking| (name.value, linking)));
+    }
+    libraries
+}
+
+/// Variables of Python's that no part of a release can have, and why.
+const UNFIT_FOR_PYTHON: [(&str, &str); 6] = [
+    ("PYTHONHOME", "a release finds its own standard library"),
+    (
+        "PYTHONPLATLIBDIR",
+        "a release finds its own standard library",
+    ),
+    ("PYTHONEXECUTABLE", "a release finds its own interpreter"),
+    (
+        "PYTHONUSERBASE",
+        "a release does not look into directories of users",
+    ),
+    ("PYTHONSTARTUP", "only an interactive Python reads it"),
+    (
+        "PYTHONINSPECT",
+        "nobody would talk to the interactive Python",
+    ),
+];
+
+/// Reads the `env` of a service, timer or cron job.
+fn process_environment(value: &Value<'_>) -> BTreeMap<String, String> {
+    let variables = environment(value);
+    for (name, why) in UNFIT_FOR_PYTHON
+        .iter()
+        .filter(|(name, _)| variables.contains_key(*name))
+    {
+        value.complain(
+            Error::new(format!(
+                "`{name}` has no place in `{}`: {why}",
+                value.label()
+            ))
+            .hint("leave it out"),
+        );
+    }
+    variables
+}
+
+/// Reads `env = { NAME = "value" }`.
+fn environment(value: &Value<'_>) -> BTreeMap<String, String> {
+    let Some(table) = value.table("env") else {
+        return BTreeMap::new();
+    };
+    let mut variables = BTreeMap::new();
+    for (name, value) in table.entries() {
+        if !is_variable_name(&name) {
+            let error = Error::new(format!(
+                "`{}` is not the name of an environment variable",
+                name.value
+            ))
+            .hint("letters, digits and `_`, and no digit first");
+            value.complain(error);
+        }
+        let text = value.parsed(|text| match text.contains('\0') {
+            true => Err(Error::new(format!(
+                "`{}` holds a NUL character",
+                value.label()
+            ))),
+            false => Ok(text.to_owned()),
+        });
+        variables.extend(text.map(|text| (name.value, text)));
+    }
+    variables
+}
+
+/// Returns whether it is a name as POSIX shells assign to (XBD §3.216 "Name").
+fn is_variable_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+fn group_name(text: &str) -> Result<GroupName> {
+    text.parse()
+        .context(|| format!("`{text}` is not the name of a dependency group"))
+}
+
+fn extra_name(text: &str) -> Result<ExtraName> {
+    text.parse()
+        .context(|| format!("`{text}` is not the name of an extra"))
+}
+
+fn dotted_name(text: &str) -> Result<String> {
+    let is_name = |part: &str| {
+        part.starts_with(|c: char| c.is_alphabetic() || c == '_')
+            && part.chars().all(|c| c.is_alphanumeric() || c == '_')
+    };
+    if text.split('.').all(is_name) {
+        return Ok(text.to_owned());
+    }
+    Err(Error::new(format!("`{text}` is not the name of a module"))
+        .hint("name modules as in `import`, e.g. `PIL.ImageTk`"))
+}
+
+/// Reads what ships besides the application's own requirements.
+fn added(text: &str) -> Result<Requirement<VerbatimParsedUrl>> {
+    let example = "write a name, and which versions will do, such as `gunicorn>=22`";
+    let requirement: Requirement<VerbatimParsedUrl> = text.parse().map_err(|_| {
+        Error::new(format!("`{text}` is not a requirement of a distribution")).hint(example)
+    })?;
+    match requirement.version_or_url {
+        Some(VersionOrUrl::Url(_)) => Err(Error::new(format!(
+            "`{text}` names an address, and a file of requirements is the place for it"
+        ))
+        .hint("write it there, and the file among `requirements`")),
+        _ => Ok(requirement),
+    }
+}
+
+fn distribution_name(text: &str) -> Result<PackageName> {
+    text.parse()
+        .context(|| format!("`{text}` is not the name of a distribution"))
+}
+
+/// Reads the sum of an interpreter's archive.
+fn archive_sum(text: &str, path: Option<&Placed<PathBuf>>) -> Result<Sha256Sum> {
+    if path.is_some_and(|path| path.is_dir()) {
+        return Err(
+            Error::new("`sha256` is for an archive, and the interpreter is a directory")
+                .hint("leave it out: the files of a directory are read as they are"),
+        );
+    }
+    Sha256Sum::from_hex(text).ok_or_else(|| {
+        Error::new(format!("`{text}` is no SHA-256"))
+            .hint("write the 64 digits that `sha256sum` prints")
+    })
+}
+
+/// Reads the name of a module as it is directly below the standard library.
+fn module_name(text: &str) -> Result<String> {
+    let is_name = !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || c == '_');
+    match is_name {
+        true => Ok(text.to_owned()),
+        false => Err(
+            Error::new(format!("`{text}` is no module of the standard library"))
+                .hint("write the first part of what an import names, such as `sqlite3`"),
+        ),
+    }
+}
+
+/// Reads a glob of names of shared libraries.
+fn soname_pattern(text: &str) -> Result<String> {
+    globset::Glob::new(text).context(|| format!("`{text}` is no pattern for libraries"))?;
+    match text.contains('/') {
+        true => {
+            Err(Error::new(format!("`{text}` is a path"))
+                .hint("write a soname, such as `libssl.so.3`"))
+        }
+        false => Ok(text.to_owned()),
+    }
+}
+
+/// Reads `Name <address>` (Debian Policy §5.6.2).
+fn maintainer(text: &str) -> Result<String> {
+    let text = one_line("app.maintainer", text)?;
+    if let Some((name, address)) = text.strip_suffix('>').and_then(|text| text.split_once('<')) {
+        let address_is_one = address.contains('@') && !address.contains([' ', '<', '>']);
+        if address_is_one && !name.trim().is_empty() {
+            return Ok(format!("{} <{address}>", name.trim()));
+        }
+    }
+    let error = Error::new(format!("`{text}` is not a maintainer"));
+    Err(error.hint("write a name and an address, such as `Ops <ops@example.com>`"))
+}
+
+/// Reads an address of the web that may be published.
+fn web_address(text: &str) -> Result<Url> {
+    let url = Url::parse(text).context(|| format!("`{text}` is not a URL"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(Error::new(format!("`{text}` is not an address of the web"))
+            .hint("begin it with `https://`"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(Error::new("the URL holds credentials")
+            .hint("packages are readable by everyone: leave them out"));
+    }
+    Ok(url)
+}
+
+/// Returns the directory of a project with a build backend.
+fn project_directory(root: &Path, text: &str) -> Result<PathBuf> {
+    let path = existing(root, "source", text)?;
+    let is_project = ["pyproject.toml", "setup.py"]
+        .iter()
+        .any(|name| path.join(name).is_file());
+    match is_project {
+        true => Ok(path),
+        false => Err(Error::new(format!(
+            "source `{text}` is no Python project: it has no pyproject.toml and no setup.py"
+        ))
+        .hint("write `source = \"\"` and `include = […]` for an application of plain files")),
+    }
+}
+
+/// Returns a directory of the project that `import-from` names, as it lies below `app/`.
+fn import_directory(root: &Path, text: &str) -> Result<ReleasePath> {
+    let path = existing(root, "directory", text)?;
+    if !path.is_dir() {
+        return Err(Error::new(format!("`{text}` is not a directory"))
+            .hint("name the directory that holds the modules and packages"));
+    }
+    let below = path
+        .strip_prefix(root)
+        .ok()
+        .and_then(Path::to_str)
+        .unwrap_or(text);
+    ReleasePath::parse(below).map_err(|_| {
+        Error::new(format!("`{text}` is not a directory inside the project"))
+            .hint("`include` and `import-from` name files and directories beside the configuration")
+    })
+}
+
+/// Returns an existing file that the configuration names.
+fn existing_file(root: &Path, what: &str, text: &str) -> Result<PathBuf> {
+    let path = existing(root, what, text)?;
+    match path.is_dir() {
+        true => Err(Error::new(format!("{what} `{text}` is a directory"))),
+        false => Ok(path),
+    }
+}
+
+/// Returns an existing path that the configuration names.
+fn existing(root: &Path, what: &str, text: &str) -> Result<PathBuf> {
+    if text.trim().is_empty() || text.chars().any(char::is_control) {
+        return Err(Error::new(format!(
+            "`{}` is not a path",
+            text.escape_debug()
+        )));
+    }
+    // `components` takes `./` out, so that messages and records name a file in one way.
+    let path: PathBuf = root.join(text).components().collect();
+    match std::fs::metadata(&path) {
+        Ok(_) => Ok(path),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let error = Error::new(format!("{what} `{text}` does not exist"));
+            Err(match similar_path(&path, text) {
+                Some(near) => error.hint(format!("did you mean `{near}`?")),
+                None => error.hint("paths are relative to the directory of the configuration file"),
+            })
+        }
+        Err(error) => Err(Error::new(format!("cannot read {what} `{text}`")).cause(error)),
+    }
+}
+
+/// Returns `text` with its last component replaced by the nearest name that exists beside it.
+fn similar_path(path: &Path, text: &str) -> Option<String> {
+    let wanted = path.file_name()?.to_str()?;
+    let mut names: Vec<String> = std::fs::read_dir(path.parent()?)
+        .ok()?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    let near = reader::nearest(wanted, names.iter().map(String::as_str))?;
+    Some(
+        text.strip_suffix(wanted)
+            .map_or_else(|| near.to_owned(), |directory| format!("{directory}{near}")),
+    )
+}
+
+/// Reads `.python-version`, as pyenv and uv write it: one version a line, of which the first
+/// counts.
+fn python_version_file(root: &Path, table: &Table<'_>) -> Option<Placed<PythonMinor>> {
+    let missing = || {
+        let error = Error::new("the version of Python is not given");
+        let error = error.hint(format!(
+            "write `version = \"3.11\"` below `[{}]`: what the hosts have",
+            table.path()
+        ));
+        table.complain_of_missing("version", error);
+    };
+    let file = root.join(".python-version");
+    let Ok(text) = pkgapp_core::fs::read_to_string(&file) else {
+        missing();
+        return None;
+    };
+    let lines = text
+        .lines()
+        .enumerate()
+        .map(|(index, line)| (index + 1, line.trim()));
+    let Some((line, version)) = lines
+        .into_iter()
+        .find(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+    else {
+        missing();
+        return None;
+    };
+    let at = Location {
+        file,
+        position: Some((line, 1)),
+    };
+    let mut parts = version.splitn(3, '.');
+    let minor = [
+        parts.next().unwrap_or_default(),
+        parts.next().unwrap_or_default(),
+    ]
+    .join(".");
+    match minor.parse() {
+        Ok(value) => Some(Placed { value, at }),
+        Err(error) => {
+            table.complain_elsewhere(error.at(at));
+            None
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! The commit that an application is built from, and so the date of everything in its packages.
+//!
+//! Not `git log`: a repository's configuration can make it run programs, and looking at a project
+//! must run nothing.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread;
+
+use crate::error::{Error, Result};
+use crate::process;
+
+/// The date of files where nothing says one: 2020-01-01, a constant so that two builds are equal.
+const UNDATED: u64 = 1_577_836_800;
+
+/// A commit of the application's repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    /// The full hash; `-dirty` follows it if tracked files differ.
+    pub id: String,
+    /// The committer's date, seconds since 1970.
+    pub time: u64,
+}
+
+impl Commit {
+    /// Reads the commit that is checked out at `root`; `None` if it is no git checkout, has no
+    /// commit, or git is missing.
+    ///
+    /// A directory that a repository holds nothing of has no commit, even if it lies in the
+    /// repository's checkout.
+    pub fn at(root: &Path) -> Option<Self> {
+        let status = [
+            "status",
+            "--porcelain",
+            "--untracked-files=no",
+            "--ignore-submodules",
+            "--",
+            ".",
+        ];
+        let (objects, changed) = thread::scope(|scope| {
+            // `status` and not `diff-index`: a copied checkout has other file times, and is no
+            // other source for it.
+            let changed = scope.spawn(|| {
+                git(root, &status, "").is_none_or(|names| !names.trim_ascii().is_empty())
+            });
+            (
+                git(root, &["cat-file", "--batch"], "HEAD^{commit}\nHEAD:./\n"),
+                changed.join().unwrap_or(true),
+            )
+        });
+        // Each as `HASH KIND LENGTH`, a line end, LENGTH bytes and another line end, or as `NAME
+        // missing`: git-cat-file(1).
+        let mut rest = &objects?[..];
+        let (id, commit) = next_object(&mut rest)?;
+        let (_, tracked) = next_object(&mut rest)?;
+        if tracked.is_empty() {
+            return None;
+        }
+        let text = String::from_utf8_lossy(commit);
+        // `committer Name <address> 1700000000 +0100`, see git-commit-tree(1).
+        let line = text
+            .lines()
+            .take_while(|line| !line.is_empty())
+            .find(|line| line.starts_with("committer "))?;
+        let time = line.rsplit(' ').nth(1)?.parse().ok()?;
+        Some(Self {
+            id: if changed { format!("{id}-dirty") } else { id },
+            time,
+        })
+    }
+}
+
+/// The commit of a build, for which git is asked while the build goes on.
+#[derive(Debug)]
+pub struct Asked {
+    asking: Mutex<Option<thread::JoinHandle<Option<Commit>>>>,
+    commit: OnceLock<Option<Commit>>,
+}
+
+impl Asked {
+    /// Begins to ask for [`Commit::at`].
+    pub fn at(root: &Path) -> Self {
+        let root = root.to_owned();
+        let asking = Mutex::new(Some(thread::spawn(move || Commit::at(&root))));
+        Self {
+            asking,
+            commit: OnceLock::new(),
+        }
+    }
+
+    /// Returns the answer, and waits for it if it is not there yet.
+    pub fn commit(&self) -> Option<&Commit> {
+        let answer = || {
+            let asking = self
+                .asking
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take()?;
+            asking
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        self.commit.get_or_init(answer).as_ref()
+    }
+
+    /// Returns the [`date`] of the build. If the environment has it, git's answer is not waited
+    /// for.
+    ///
+    /// # Errors
+    /// As [`date`].
+    pub fn date(&self) -> Result<u64> {
+        if is_dated() {
+            date(None)
+        } else {
+            date(self.commit())
+        }
+    }
+}
+
+/// The date of what is built, seconds since 1970.
+#[derive(Debug, Clone, Copy)]
+pub enum Epoch<'a> {
+    /// It is known.
+    Known(u64),
+    /// It may be that of a commit.
+    Of(&'a Asked),
+}
+
+impl Epoch<'_> {
+    /// Returns the date.
+    ///
+    /// # Errors
+    /// As [`date`].
+    pub fn seconds(self) -> Result<u64> {
+        match self {
+            Self::Known(seconds) => Ok(seconds),
+            Self::Of(asked) => asked.date(),
+        }
+    }
+}
+
+/// Takes an object off what `git cat-file --batch` has printed: its hash and its content.
+fn next_object<'a>(rest: &mut &'a [u8]) -> Option<(String, &'a [u8])> {
+    let (head, after) = rest.split_at_checked(rest.iter().position(|byte| *byte == b'\n')?)?;
+    let head = std::str::from_utf8(head).ok()?;
+    let (id, size) = (
+        head.split(' ').next()?,
+        head.rsplit(' ').next()?.parse().ok()?,
+    );
+    let (content, after) = after.get(1..)?.split_at_checked(size)?;
+    *rest = after.get(1..)?;
+    Some((id.to_owned(), content))
+}
+
+/// Returns why a release can't be traced to a tagged commit of the repository at `root`; nothing if
+/// it can. `id` is the commit that it was built from, as in [`Commit::id`].
+pub fn untraced(root: &Path, id: Option<&str>, version: &str) -> Vec<Error> {
+    let Some(id) = id else {
+        return vec![
+            Error::new(format!("{version} was built from no commit"))
+                .hint("build it in a git clone"),
+        ];
+    };
+    let mut errors = Vec::new();
+    let (commit, is_dirty) = id
+        .strip_suffix("-dirty")
+        .map_or((id, false), |commit| (commit, true));
+    let short = commit.get(..12).unwrap_or(commit);
+    if is_dirty {
+        let error = Error::new(format!(
+            "{version} holds changes that are not in commit {short}"
+        ));
+        errors.push(error.hint("commit them and build again: `git status` lists them"));
+    }
+    let tags = git(root, &["tag", "--points-at", commit], "").unwrap_or_default();
+    if !String::from_utf8_lossy(&tags)
+        .lines()
+        .any(|tag| is_tag_of(tag, version))
+    {
+        let error = Error::new(format!("commit {short} has no tag for version {version}"));
+        errors.push(error.hint(format!(
+            "tag it, `git tag v{version} {short}`, or fetch the tags"
+        )));
+    }
+    errors
+}
+
+/// Whether a tag is what people tag a version with: `1.4.2`, `v1.4.2`, `shop-1.4.2`,
+/// `release/v1.4.2`.
+fn is_tag_of(tag: &str, version: &str) -> bool {
+    let Some(before) = tag.strip_suffix(version) else {
+        return false;
+    };
+    let before = before.strip_suffix('v').unwrap_or(before);
+    before.is_empty() || before.ends_with(['-', '_', '/', '@'])
+}
+
+/// Returns the date of everything in a package, seconds since 1970: `SOURCE_DATE_EPOCH`, else the
+/// commit's, else a constant. See <https://reproducible-builds.org/specs/source-date-epoch/>.
+///
+/// # Errors
+/// `SOURCE_DATE_EPOCH` is set and is no number, or beyond what rpm can hold (2106).
+pub fn date(commit: Option<&Commit>) -> Result<u64> {
+    match std::env::var("SOURCE_DATE_EPOCH") {
+        Ok(text) if !text.is_empty() => match text.parse::<u64>() {
+            Ok(seconds) if seconds <= u64::from(u32::MAX) => Ok(seconds),
+            _ => Err(Error::new(format!("SOURCE_DATE_EPOCH is `{text}`, which is no date that packages can hold"))
+                .hint("set it to seconds since 1970, as `git log -1 --format=%ct` prints them, or unset it")),
+        },
+        _ => Ok(commit.map_or(UNDATED, |commit| commit.time)),
+    }
+}
+
+/// Returns whether the environment has the date.
+fn is_dated() -> bool {
+    std::env::var_os("SOURCE_DATE_EPOCH").is_some_and(|text| !text.is_empty())
+}
+
+fn git(root: &Path, arguments: &[&str], input: &str) -> Option<Vec<u8>> {
+    let mut command = Command::new("git");
+    process::outside_repositories(&mut command);
+    // Whoever owns the checkout, nothing of it is executed: no file-system monitor, no signature
+    // check.
+    command.args(["-c", "safe.directory=*", "-c", "core.fsmonitor=false"]);
+    command
+        .arg("-C")
+        .arg(root)
+        .args(arguments)
+        .env("GIT_OPTIONAL_LOCKS", "0")
+        .env("LC_ALL", "C");
+    let output = process::output_of(&mut command, input).ok()?;
+    output.status.success().then_some(output.stdout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_has_its_tags() {
+        for tag in [
+            "1.4.2",
+            "v1.4.2",
+            "shop-1.4.2",
+            "shop-v1.4.2",
+            "release/1.4.2",
+            "shop@1.4.2",
+        ] {
+            assert!(is_tag_of(tag, "1.4.2"), "{tag}");
+        }
+        for tag in ["1.4.21", "11.4.2", "v1.4.2-rc1", "dev1.4.2", "1.4"] {
+            assert!(!is_tag_of(tag, "1.4.2"), "{tag}");
+        }
+    }
+
+    #[test]
+    fn the_commit_and_its_dirt_are_seen() {
+        let Some(git) = pkgapp_testing::tool("git") else {
+            return;
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        assert_eq!(Commit::at(root), None);
+        let run = |arguments: &[&str]| {
+            let mut command = Command::new(&git);
+            command
+                .arg("-C")
+                .arg(root)
+                .args(["-c", "user.name=a", "-c", "user.email=a@b"])
+                .args(arguments);
+            command.env("GIT_COMMITTER_DATE", "1700000000 +0100");
+            process::run(&mut command).unwrap();
+        };
+        std::fs::write(root.join("a"), "1").unwrap();
+        run(&["init", "-q"]);
+        run(&["add", "a"]);
+        run(&["commit", "-qm", "a"]);
+        std::fs::create_dir(root.join("untracked")).unwrap();
+        assert_eq!(Commit::at(&root.join("untracked")), None);
+        let clean = Commit::at(root).unwrap();
+        assert_eq!((clean.time, clean.id.len()), (1_700_000_000, 40));
+        std::fs::write(root.join("a"), "2").unwrap();
+        assert_eq!(Commit::at(root).unwrap().id, format!("{}-dirty", clean.id));
+    }
+}

@@ -1,0 +1,23 @@
+//! The vocabulary of the program and its borders to the machine: errors, reports, paths, names,
+//! digests, processes, files and the cache.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        reason = "a test that unwraps fails with the value"
+    )
+)]
+
+pub mod cache;
+pub mod commit;
+pub mod content;
+pub mod digest;
+pub mod error;
+pub mod fs;
+pub mod interpreter;
+pub mod name;
+pub mod path;
+pub mod process;
+pub mod report;
+pub mod spare;
+pub mod target;

@@ -1,0 +1,566 @@
+//! The only writer to stdout and stderr: results for the next program, progress for people.
+//!
+//! What it prints is safe for a terminal, whoever wrote it: control characters are escaped here, so
+//! that the output of a host, a log or a foreign package cannot move the cursor, retitle the
+//! window, reverse the text or begin a line of its own. Only [`Report::data`] passes bytes on as
+//! they are: those that the user asked for.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write};
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use crate::error::{Colour, Error, Result};
+use crate::process::Stream;
+
+/// How much is said on stderr.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// Errors only.
+    Quiet,
+    /// A line for every finished step.
+    Normal,
+    /// Also what the steps are made of.
+    Verbose,
+}
+
+/// What stdout carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// Lines for people and shell scripts.
+    Text,
+    /// One JSON document, or JSON lines.
+    Json,
+}
+
+/// Where a command says what it does and what it made. Shared by all threads.
+#[derive(Debug)]
+pub struct Report {
+    verbosity: Verbosity,
+    style: Style,
+    /// All that moves on the terminal.
+    bars: MultiProgress,
+    /// Why a result could not be written.
+    lost: OnceLock<String>,
+    begun: Instant,
+    stages: Mutex<Vec<Stage>>,
+}
+
+/// What a finished stage of a command took.
+#[derive(Debug, Clone, Default)]
+pub struct Stage {
+    /// What it is called.
+    pub name: String,
+    /// By the clock.
+    pub wall: Duration,
+    /// Of all cores, children included, in steps of 10 ms.
+    pub cpu: Duration,
+    /// What is known of its work.
+    pub facts: Facts,
+}
+
+/// What a stage did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// How much it read or wrote.
+    pub bytes: Option<u64>,
+    /// Things that came from the cache, and things in all.
+    pub cached: Option<(u64, u64)>,
+}
+
+impl Report {
+    /// Makes the one report of a process.
+    pub fn new(verbosity: Verbosity, style: Style) -> Self {
+        let begun = Instant::now();
+        Self {
+            verbosity,
+            style,
+            bars: MultiProgress::new(),
+            lost: OnceLock::new(),
+            begun,
+            stages: Mutex::default(),
+        }
+    }
+
+    /// Says nothing but errors; for tests and for libraries' callers.
+    pub fn silent() -> Self {
+        Self::new(Verbosity::Quiet, Style::Text)
+    }
+
+    /// Returns what stdout carries.
+    pub fn style(&self) -> Style {
+        self.style
+    }
+
+    /// Returns whether things may move on the terminal.
+    pub fn is_live(&self) -> bool {
+        self.verbosity > Verbosity::Quiet && std::io::stderr().is_terminal()
+    }
+
+    /// Returns all that moves on the terminal, to add to it or to suspend it.
+    pub fn bars(&self) -> &MultiProgress {
+        &self.bars
+    }
+
+    /// A result, one line on stdout.
+    pub fn result(&self, line: &str) {
+        self.write(format!("{}\n", visible_line(line)).as_bytes());
+    }
+
+    /// A result as a JSON document on one line of stdout.
+    pub fn json(&self, value: &serde_json::Value) {
+        self.write(format!("{}\n", ascii_controls(&value.to_string())).as_bytes());
+    }
+
+    /// Lines on stdout, without a line end added. What is foreign in them has gone through
+    /// [`visible_line`], so that it makes up no lines.
+    pub fn text(&self, text: &str) {
+        self.write(visible(text).as_bytes());
+    }
+
+    /// Bytes as they are, on stdout or stderr: what the user wanted of a host, and nothing that is
+    /// merely about it.
+    pub fn data(&self, stream: Stream, bytes: &[u8]) {
+        match stream {
+            Stream::Stdout => self.write(bytes),
+            Stream::Stderr if self.verbosity == Verbosity::Quiet => {}
+            Stream::Stderr => self.above_bar(|| {
+                let mut out = std::io::stderr().lock();
+                // There is nowhere left to tell of it.
+                _ = out.write_all(bytes).and_then(|()| out.flush());
+            }),
+        }
+    }
+
+    /// A line of such bytes among those of other hosts: a program gets it as it is, and on a
+    /// terminal no host can forge or hide what another one has printed.
+    pub fn data_of_many(&self, stream: Stream, head: &str, line: &[u8]) {
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        let is_terminal = match stream {
+            Stream::Stdout => std::io::stdout().is_terminal(),
+            Stream::Stderr => std::io::stderr().is_terminal(),
+        };
+        let line = match is_terminal {
+            true => Cow::Owned(
+                visible_line(&String::from_utf8_lossy(line))
+                    .into_owned()
+                    .into_bytes(),
+            ),
+            false => Cow::Borrowed(line),
+        };
+        self.data(
+            stream,
+            &[visible_line(head).as_bytes(), &line, b"\n"].concat(),
+        );
+    }
+
+    fn write(&self, bytes: &[u8]) {
+        self.above_bar(|| {
+            let mut out = std::io::stdout().lock();
+            let written = out.write_all(bytes).and_then(|()| out.flush());
+            // A reader that went away (`| head`) is no failure of ours; the exit code tells what
+            // happened.
+            if let Err(error) = written
+                && error.kind() != std::io::ErrorKind::BrokenPipe
+            {
+                _ = self.lost.set(error.to_string());
+            }
+        });
+    }
+
+    /// Returns whether all results were written, once the command is done.
+    ///
+    /// # Errors
+    /// Some were not, as on a full disk.
+    pub fn finish(&self) -> Result<()> {
+        match self.lost.get() {
+            Some(why) => Err(Error::new("cannot write the results to stdout").cause_text(why)),
+            None => Ok(()),
+        }
+    }
+
+    /// A finished step, one line.
+    pub fn step(&self, line: &str) {
+        self.say(Verbosity::Normal, &visible_line(line));
+    }
+
+    /// What a step is made of; shown with `-v`. Further lines are indented.
+    pub fn detail(&self, text: &str) {
+        self.say(Verbosity::Verbose, &indented(text));
+    }
+
+    /// Measures a stage; see [`Report::stages`].
+    pub fn timed<T>(&self, name: &str, work: impl FnOnce(&mut Facts) -> T) -> T {
+        let (start, before, mut facts) = (Instant::now(), cpu_time(), Facts::default());
+        let made = work(&mut facts);
+        let (wall, cpu) = (start.elapsed(), cpu_time().saturating_sub(before));
+        if let Ok(mut stages) = self.stages.lock() {
+            stages.push(Stage {
+                name: name.to_owned(),
+                wall,
+                cpu,
+                facts,
+            });
+        }
+        made
+    }
+
+    /// Returns the stages that were finished so far.
+    pub fn stages(&self) -> Vec<Stage> {
+        self.stages
+            .lock()
+            .map(|stages| stages.clone())
+            .unwrap_or_default()
+    }
+
+    /// Says what the stages took, with `-v`.
+    pub fn stage_table(&self) {
+        // A stage may be part of another one, so they don't add up.
+        let (wall, cpu) = (self.begun.elapsed(), cpu_time());
+        let all = Stage {
+            name: "all of it".into(),
+            wall,
+            cpu,
+            facts: Facts::default(),
+        };
+        for line in stage_table(&self.stages(), all) {
+            self.detail(&line);
+        }
+    }
+
+    /// Whether details are shown.
+    pub fn is_verbose(&self) -> bool {
+        self.verbosity == Verbosity::Verbose
+    }
+
+    /// Something that goes on but should be known. Further lines are indented.
+    pub fn warning(&self, text: &str) {
+        self.say(
+            Verbosity::Normal,
+            &format!("{} {}", Colour::Yellow.paint("warning:"), indented(text)),
+        );
+    }
+
+    /// The error that ends the command.
+    pub fn error(&self, error: &Error) {
+        if self.style == Style::Json {
+            self.json(&serde_json::json!({ "error": error.to_json() }));
+        }
+        self.say(Verbosity::Quiet, &format!("{error:#}"));
+    }
+
+    /// Says that something goes on whose end is not known, with the time it takes; on a terminal
+    /// only.
+    pub fn busy(&self, label: &str) -> Progress<'_> {
+        self.start(label, None, "{spinner} {msg} {elapsed}")
+    }
+
+    /// Starts a bar that counts to `total`; on a terminal it moves, elsewhere the finished line is
+    /// all.
+    pub fn progress(&self, label: &str, total: u64, unit: Unit) -> Progress<'_> {
+        let template = match unit {
+            Unit::Bytes => "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}",
+            Unit::Things => "{msg} [{bar:30}] {pos}/{len}",
+        };
+        self.start(label, Some(total), template)
+    }
+
+    fn start(&self, label: &str, total: Option<u64>, template: &str) -> Progress<'_> {
+        let bar = if self.is_live() {
+            let style = ProgressStyle::with_template(template)
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
+            let bar = total
+                .map_or_else(ProgressBar::no_length, ProgressBar::new)
+                .with_style(style);
+            let bar = self.bars.add(bar);
+            bar.set_message(visible_line(label).into_owned());
+            bar.enable_steady_tick(Duration::from_millis(100));
+            bar
+        } else {
+            ProgressBar::hidden()
+        };
+        Progress { report: self, bar }
+    }
+
+    /// Prints a text that is safe, with our own colors.
+    fn say(&self, level: Verbosity, line: &str) {
+        if self.verbosity >= level {
+            self.above_bar(|| _ = writeln!(anstream::stderr().lock(), "{line}"));
+        }
+    }
+
+    fn above_bar(&self, write: impl FnOnce()) {
+        match self.is_live() {
+            true => self.bars.suspend(write),
+            false => write(),
+        }
+    }
+}
+
+/// Returns a text as a terminal may have it: control characters but tabs and line ends, and
+/// characters that reorder or hide others, are escaped as in Rust (`\u{1b}`).
+pub fn visible(text: &str) -> Cow<'_, str> {
+    let text = if text.contains('\r') {
+        Cow::Owned(text.replace("\r\n", "\n"))
+    } else {
+        Cow::Borrowed(text)
+    };
+    if !text.contains(|c| c != '\n' && is_unsafe(c)) {
+        return text;
+    }
+    Cow::Owned(
+        text.split('\n')
+            .map(visible_line)
+            .collect::<Vec<_>>()
+            .join("\n"),
+    )
+}
+
+/// Returns a text as one line of a terminal; see [`visible`].
+pub fn visible_line(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_unsafe) {
+        return Cow::Borrowed(text);
+    }
+    let mut line = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_unsafe(c) {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
+        }
+    }
+    Cow::Owned(line)
+}
+
+/// Returns whether a character does something to a terminal, or to how its neighbors are read,
+/// instead of being seen: C0 and C1 but tabs (ECMA-48), line separators, and what reorders (UAX #9)
+/// or is invisible. Joiners are part of words.
+fn is_unsafe(c: char) -> bool {
+    (c.is_control() && c != '\t')
+        || matches!(
+            c,
+            '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
+        )
+        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Escapes in a JSON document what its strings may hold raw, and a terminal would act on.
+fn ascii_controls(json: &str) -> Cow<'_, str> {
+    if !json.contains(is_unsafe) {
+        return Cow::Borrowed(json);
+    }
+    let mut escaped = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        if is_unsafe(c) {
+            // Writing to a String does not fail.
+            c.encode_utf16(&mut [0; 2])
+                .iter()
+                .for_each(|unit| _ = write!(escaped, "\\u{unit:04x}"));
+        } else {
+            escaped.push(c);
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+/// A text whose lines but the first cannot be taken for lines of ours.
+fn indented(text: &str) -> String {
+    visible(text).replace('\n', "\n  ")
+}
+
+/// How the kernel counts the time of processes, per second (USER_HZ, which is the same for all
+/// programs on Linux).
+const TICKS_PER_SECOND: u32 = 100;
+
+/// Returns the processor time of this process and of its children that have ended
+/// (proc_pid_stat(5)); 0 if the system does not tell.
+fn cpu_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The second field is the program's name in parentheses, and may have spaces.
+    let fields = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_ascii_whitespace();
+    let ticks: u32 = fields
+        .skip(11)
+        .take(4)
+        .filter_map(|field| field.parse::<u32>().ok())
+        .sum();
+    Duration::from_secs(1) * ticks / TICKS_PER_SECOND
+}
+
+fn stage_table(stages: &[Stage], all: Stage) -> Vec<String> {
+    let row = |name: &str, wall: &str, cpu: &str, bytes: &str, cached: &str| {
+        format!("{name:<16} {wall:>9} {cpu:>9} {bytes:>10} {cached:>14}")
+            .trim_end()
+            .to_owned()
+    };
+    let ms = |time: Duration| format!("{:.0} ms", time.as_secs_f64() * 1000.0);
+    let line = |stage: &Stage| {
+        let bytes = stage.facts.bytes.map(human_bytes).unwrap_or_default();
+        let cached = stage
+            .facts
+            .cached
+            .map(|(cached, all)| format!("{cached} of {all}"))
+            .unwrap_or_default();
+        row(
+            &stage.name,
+            &ms(stage.wall),
+            &ms(stage.cpu),
+            &bytes,
+            &cached,
+        )
+    };
+    let head = row("stage", "wall", "CPU", "bytes", "from the cache");
+    std::iter::once(head)
+        .chain(stages.iter().chain([&all]).map(line))
+        .collect()
+}
+
+/// What a bar counts.
+#[derive(Debug, Clone, Copy)]
+pub enum Unit {
+    /// Bytes, shown with their rate.
+    Bytes,
+    /// Anything else.
+    Things,
+}
+
+/// A bar while it moves; it goes away when dropped.
+#[derive(Debug)]
+pub struct Progress<'report> {
+    report: &'report Report,
+    bar: ProgressBar,
+}
+
+impl Progress<'_> {
+    /// `amount` more is done.
+    pub fn advance(&self, amount: u64) {
+        self.bar.inc(amount);
+    }
+
+    /// It will be `amount` more than was thought.
+    pub fn lengthen(&self, amount: u64) {
+        self.bar.inc_length(amount);
+    }
+}
+
+impl Drop for Progress<'_> {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+        self.report.bars.remove(&self.bar);
+    }
+}
+
+/// Returns bytes as people read them, e.g. `62.3 MB` (powers of 1000, as dpkg and rpm users know
+/// them).
+pub fn human_bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 999.95 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 {
+        format!("{bytes} B")
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_foreign_reaches_a_terminal_but_as_text() {
+        for (text, expected) in [
+            ("plain ─► näß\tשלום 👩‍💻", "plain ─► näß\tשלום 👩‍💻"),
+            ("\x1b]0;owned\x07", "\\u{1b}]0;owned\\u{7}"),
+            (
+                "a\u{9b}2J\u{202e}b\u{2066}",
+                "a\\u{9b}2J\\u{202e}b\\u{2066}",
+            ),
+            ("10%\r20%\x08\x7f", "10%\\r20%\\u{8}\\u{7f}"),
+            (
+                "a\u{200b}b\u{feff}\u{e0041}",
+                "a\\u{200b}b\\u{feff}\\u{e0041}",
+            ),
+        ] {
+            assert_eq!(visible_line(text), expected);
+            assert_eq!(visible(text), expected);
+            assert_eq!(visible(&visible(text)), expected, "twice is once");
+        }
+        assert_eq!(visible_line("a\nweb2: ok"), "a\\nweb2: ok");
+        assert_eq!(visible("a\r\nb\n"), "a\nb\n");
+        assert_eq!(indented("a\nwarning: b"), "a\n  warning: b");
+    }
+
+    #[test]
+    fn json_is_the_same_document_without_controls() {
+        let value = serde_json::json!({ "a": "\x1b[2J\u{9b}\u{202e}\u{e0041}\n", "b": "näß" });
+        let text = ascii_controls(&value.to_string()).into_owned();
+        assert!(!text.contains(is_unsafe) && text.contains("näß"), "{text}");
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&text).unwrap(),
+            value
+        );
+    }
+
+    #[test]
+    fn stages_are_measured_and_shown() {
+        let report = Report::silent();
+        report.timed("sleep", |_| std::thread::sleep(Duration::from_millis(30)));
+        report.timed("work", |facts| {
+            facts.bytes = Some(1_500_000);
+            facts.cached = Some((49, 50));
+            // A busy machine may take its time to give it.
+            let (start, before) = (Instant::now(), cpu_time());
+            while cpu_time() < before + Duration::from_millis(50)
+                && start.elapsed() < Duration::from_secs(60)
+            {
+                std::hint::spin_loop();
+            }
+        });
+        let [sleep, work] = &report.stages()[..] else {
+            panic!()
+        };
+        assert!(sleep.wall >= Duration::from_millis(30), "{sleep:?}");
+        // Other tests of this process may run meanwhile, so it may be more.
+        assert!(work.cpu >= Duration::from_millis(50), "{work:?}");
+    }
+
+    #[test]
+    fn the_table_has_a_line_for_every_stage_and_one_for_all() {
+        let stage = |name: &str, wall, facts| Stage {
+            name: name.into(),
+            wall: Duration::from_millis(wall),
+            cpu: Duration::from_millis(10),
+            facts,
+        };
+        let facts = Facts {
+            bytes: Some(1_500_000),
+            cached: Some((49, 50)),
+        };
+        assert_eq!(
+            stage_table(
+                &[
+                    stage("lock", 3, Facts::default()),
+                    stage("layers", 1200, facts)
+                ],
+                stage("all of it", 1300, Facts::default())
+            ),
+            [
+                "stage                 wall       CPU      bytes from the cache",
+                "lock                  3 ms     10 ms",
+                "layers             1200 ms     10 ms     1.5 MB       49 of 50",
+                "all of it          1300 ms     10 ms",
+            ]
+        );
+    }
+}

@@ -1,0 +1,309 @@
+//! Distributions that a package can be built for, and what is known of them.
+
+use crate::error::{Error, Result};
+use crate::name::PythonMinor;
+
+/// The family of package manager.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// dpkg and apt.
+    Deb,
+    /// rpm and dnf.
+    Rpm,
+}
+
+/// A release of a distribution.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Target {
+    /// As in `[package] targets`, e.g. `debian12`.
+    pub name: &'static str,
+    /// Its family.
+    pub family: Family,
+    /// glibc, e.g. (2, 36).
+    pub glibc: (u16, u16),
+    /// The last number of the newest `GLIBCXX_3.4.N` of its libstdc++.
+    pub glibcxx: u16,
+    /// The version of its systemd.
+    pub systemd: u16,
+    /// Minor versions of Python that its own repositories offer, the default first.
+    pub pythons: &'static [(u8, u8)],
+    /// Whether its package manager reads zstd.
+    pub zstd: bool,
+}
+
+/// All known targets.
+///
+/// Sources: glibc, GCC, systemd and Python by the distributions' package lists and release notes;
+/// `GLIBCXX` by GCC's version ("ABI Policy and Guidelines" of libstdc++: 8 ─► 25, 10 ─► 28, 11 ─►
+/// 29, 12 ─► 30, 14 ─► 33, 15 ─► 34, 16 ─► 35); zstd in dpkg came with 1.21.18, and Ubuntu's older
+/// ones are patched; in rpm with 4.14.
+pub const TARGETS: &[Target] = &[
+    // Bullseye: glibc 2.31, libstdc++6 of GCC 10, python3.9, dpkg 1.20 (no zstd).
+    Target {
+        name: "debian11",
+        family: Family::Deb,
+        glibc: (2, 31),
+        glibcxx: 28,
+        systemd: 247,
+        pythons: &[(3, 9)],
+        zstd: false,
+    },
+    // Bookworm: glibc 2.36, libstdc++6 of GCC 12, python3.11, dpkg 1.21.22.
+    Target {
+        name: "debian12",
+        family: Family::Deb,
+        glibc: (2, 36),
+        glibcxx: 30,
+        systemd: 252,
+        pythons: &[(3, 11)],
+        zstd: true,
+    },
+    // Trixie: glibc 2.41, libstdc++6 of GCC 14, python3.13, dpkg 1.22.
+    Target {
+        name: "debian13",
+        family: Family::Deb,
+        glibc: (2, 41),
+        glibcxx: 33,
+        systemd: 257,
+        pythons: &[(3, 13)],
+        zstd: true,
+    },
+    // Focal: glibc 2.31, libstdc++6 of GCC 10, python3.8 (main) and 3.9 (universe), dpkg
+    // 1.19.7ubuntu3 (patched).
+    Target {
+        name: "ubuntu20.04",
+        family: Family::Deb,
+        glibc: (2, 31),
+        glibcxx: 28,
+        systemd: 245,
+        pythons: &[(3, 8), (3, 9)],
+        zstd: true,
+    },
+    // Jammy: glibc 2.35, libstdc++6 of GCC 12, python3.10 (main) and 3.11 (universe), dpkg
+    // 1.21.1ubuntu2 (patched).
+    Target {
+        name: "ubuntu22.04",
+        family: Family::Deb,
+        glibc: (2, 35),
+        glibcxx: 30,
+        systemd: 249,
+        pythons: &[(3, 10), (3, 11)],
+        zstd: true,
+    },
+    // Noble: glibc 2.39, libstdc++6 of GCC 14, python3.12, dpkg 1.22.6.
+    Target {
+        name: "ubuntu24.04",
+        family: Family::Deb,
+        glibc: (2, 39),
+        glibcxx: 33,
+        systemd: 255,
+        pythons: &[(3, 12)],
+        zstd: true,
+    },
+    // Resolute: glibc 2.43, GCC 15 (its libstdc++6 may be newer), python3.14.
+    Target {
+        name: "ubuntu26.04",
+        family: Family::Deb,
+        glibc: (2, 43),
+        glibcxx: 34,
+        systemd: 259,
+        pythons: &[(3, 14)],
+        zstd: true,
+    },
+    // RHEL 8 and its rebuilds: glibc 2.28, GCC 8.5; platform Python 3.6, AppStream 3.8, 3.9, 3.11,
+    // 3.12; rpm 4.14.3.
+    Target {
+        name: "el8",
+        family: Family::Rpm,
+        glibc: (2, 28),
+        glibcxx: 25,
+        systemd: 239,
+        pythons: &[(3, 6), (3, 8), (3, 9), (3, 11), (3, 12)],
+        zstd: true,
+    },
+    // RHEL 9: glibc 2.34, GCC 11; Python 3.9, AppStream 3.11 (9.2) and 3.12 (9.4); rpm 4.16.
+    Target {
+        name: "el9",
+        family: Family::Rpm,
+        glibc: (2, 34),
+        glibcxx: 29,
+        systemd: 252,
+        pythons: &[(3, 9), (3, 11), (3, 12)],
+        zstd: true,
+    },
+    // RHEL 10: glibc 2.39, GCC 14; Python 3.12; rpm 4.19.
+    Target {
+        name: "el10",
+        family: Family::Rpm,
+        glibc: (2, 39),
+        glibcxx: 33,
+        systemd: 257,
+        pythons: &[(3, 12)],
+        zstd: true,
+    },
+    // glibc 2.34, GCC 11; Python 3.9 for its whole life, also 3.11 to 3.14 ("Python in AL2023");
+    // rpm 4.16.
+    Target {
+        name: "amazon2023",
+        family: Family::Rpm,
+        glibc: (2, 34),
+        glibcxx: 29,
+        systemd: 252,
+        pythons: &[(3, 9), (3, 11), (3, 12), (3, 13), (3, 14)],
+        zstd: true,
+    },
+    // Fedora 44, the oldest that is supported: glibc 2.43, GCC 16, Python 3.14, and older ones as
+    // packages of their own.
+    Target {
+        name: "fedora",
+        family: Family::Rpm,
+        glibc: (2, 43),
+        glibcxx: 35,
+        systemd: 259,
+        pythons: &[(3, 14), (3, 9), (3, 10), (3, 11), (3, 12), (3, 13)],
+        zstd: true,
+    },
+];
+
+/// Rebuilds of Red Hat Enterprise Linux by other names, which are one target by its number.
+const EL: &[&str] = &[
+    "almalinux",
+    "alma",
+    "centos",
+    "oracle",
+    "oraclelinux",
+    "rhel",
+    "rocky",
+    "rockylinux",
+];
+
+/// How alike two names must be for one to be suggested, from 0 to 1 (Jaro-Winkler).
+const ALIKE: f64 = 0.7;
+
+impl Target {
+    /// Returns the Python that its own repositories have had from its release on: a full version,
+    /// where it is fixed.
+    ///
+    /// Debian mends one patch release for years, and so does Ubuntu since 24.04; RHEL goes on to
+    /// newer ones.
+    pub fn patch_release(&self, python: PythonMinor) -> Option<String> {
+        let patch = match (self.name, (python.major, python.minor)) {
+            ("debian11", (3, 9)) | ("debian12", (3, 11)) => 2,
+            ("debian13", (3, 13)) => 5,
+            ("ubuntu24.04", (3, 12)) => 3,
+            _ => return None,
+        };
+        Some(format!("{python}.{patch}"))
+    }
+
+    /// Returns whether the target's own repositories offer this Python.
+    pub fn offers(&self, python: PythonMinor) -> bool {
+        self.pythons.contains(&(python.major, python.minor))
+    }
+
+    /// Returns the offered Pythons for a message, e.g. `3.9, 3.11 and 3.12`.
+    pub fn offered(&self) -> String {
+        let mut names: Vec<String> = self
+            .pythons
+            .iter()
+            .map(|(major, minor)| format!("{major}.{minor}"))
+            .collect();
+        let last = names.pop().unwrap_or_default();
+        if names.is_empty() {
+            last
+        } else {
+            format!("{} and {last}", names.join(", "))
+        }
+    }
+}
+
+/// Finds a target by name.
+///
+/// # Errors
+/// An unknown name; the hint is the nearest known one.
+pub fn by_name(name: &str) -> Result<&'static Target> {
+    if let Some(target) = TARGETS.iter().find(|target| target.name == name) {
+        return Ok(target);
+    }
+    let names: Vec<&str> = TARGETS.iter().map(|target| target.name).collect();
+    let error = Error::new(format!("`{name}` is no known target"))
+        .note(format!("known are {}", names.join(", ")));
+    let name = name.to_ascii_lowercase();
+    let (family, number) = name.split_at(
+        name.find(|c: char| c.is_ascii_digit())
+            .unwrap_or(name.len()),
+    );
+    let meant = if EL.contains(&family.trim_end_matches('-')) {
+        format!("el{number}")
+    } else {
+        name.clone()
+    };
+    let alike = |known: &str| strsim::jaro_winkler(known, &meant);
+    let nearest = names
+        .iter()
+        .max_by(|a, b| alike(a).total_cmp(&alike(b)))
+        .filter(|nearest| alike(nearest) >= ALIKE);
+    Err(match nearest {
+        Some(nearest) => error.hint(format!("write `{nearest}`")),
+        None => error,
+    })
+}
+
+/// Returns the oldest glibc of some targets: what wheels are chosen for. `None` for no targets.
+pub fn oldest_glibc(targets: &[&Target]) -> Option<(u16, u16)> {
+    targets.iter().map(|target| target.glibc).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_target_gets_the_nearest_known_one() {
+        for (typo, meant) in [
+            ("debian-12", "debian12"),
+            ("Ubuntu22.04", "ubuntu22.04"),
+            ("rhel9", "el9"),
+            ("fedora42", "fedora"),
+        ] {
+            let error = by_name(typo).unwrap_err().to_string();
+            assert!(
+                error.ends_with(&format!("\n  hint: write `{meant}`")),
+                "{error}"
+            );
+        }
+        assert!(!by_name("windows").unwrap_err().to_string().contains("hint"));
+        assert_eq!(by_name("el9").unwrap().glibc, (2, 34));
+    }
+
+    #[test]
+    fn the_oldest_glibc_counts_numbers_not_letters() {
+        let targets = ["debian13", "el8", "el9"].map(|name| by_name(name).unwrap());
+        assert_eq!(oldest_glibc(&targets), Some((2, 28)));
+        assert_eq!(oldest_glibc(&[]), None);
+    }
+
+    /// The machine that runs the tests is one of the targets now and then; then the table must
+    /// agree with it.
+    #[test]
+    fn the_table_agrees_with_this_machine_where_it_is_a_target() {
+        let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+        let field = |name: &str| {
+            let line = release
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+            line.unwrap_or_default().trim_matches('"').to_owned()
+        };
+        let Ok(target) = by_name(&format!("{}{}", field("ID"), field("VERSION_ID"))) else {
+            return;
+        };
+        let Some(getconf) = pkgapp_testing::tool("getconf") else {
+            return;
+        };
+        let said = pkgapp_testing::run(std::process::Command::new(getconf).arg("GNU_LIBC_VERSION"));
+        assert_eq!(
+            said.trim(),
+            format!("glibc {}.{}", target.glibc.0, target.glibc.1)
+        );
+    }
+}

@@ -1,0 +1,53 @@
+//! Deployment: from artifacts on this machine to releases on hosts, and back.
+//!
+//! ```text
+//! artifacts ─┐
+//! hosts ─► Facts ─► Plan (steps for every host) ─► Rollout ─► Outcome
+//! ```
+//!
+//! One script tells the [`facts`] of a host; [`plan`] decides everything, before anything changes;
+//! [`rollout`] carries the plan out. What runs on hosts are the scripts of `scripts/`. What a host
+//! keeps of an application lies in `/var/lib/pkgapp/NAME`, readable without pkgapp, by root alone:
+//!
+//! ```text
+//! lock                       who pushes now, and when it last gave a sign of life; `turn` is held while it is read or written
+//! packages/SHA256/           packages by the hash of their bytes, for roll-back: the file, `info`, `pieces` for the next
+//!                            transfer, and the marks `good`, `failed` and `migrated` with their times
+//! current                    the hash of the package that the last push has installed
+//! history.jsonl              one line for everything that was done
+//! checked                    the boot in which all kept packages were last read and compared with their hashes
+//! transaction/               an installation while it runs: `parameters`, `run`, `log`, `result`
+//! logs/                      what the last installations and migrations have printed
+//! ```
+//!
+//! Where one is not root, it lies beside the releases themselves: see [`unpacked`].
+//!
+//! An installation is a transaction that runs by itself, as a systemd unit: it ends whether or not
+//! anyone watches, it goes back if it fails, and it is taken up again after a reboot.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        reason = "a test that unwraps fails with the value"
+    )
+)]
+
+pub mod fleet;
+pub mod hosts;
+
+pub mod artifact;
+pub mod facts;
+pub mod history;
+mod migration;
+pub mod owner;
+pub mod pieces;
+pub mod plan;
+pub mod rollout;
+mod script;
+pub mod step;
+pub mod unpacked;
+
+#[cfg(test)]
+mod tests;
+
+pub use script::{Seat, state_directory};

@@ -1,0 +1,960 @@
+//! The lines of an application's modules that make an object which a server or a worker is given.
+
+mod databases;
+mod expression;
+mod line;
+mod settings;
+mod web;
+mod workers;
+mod writes;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use walkdir::{DirEntry, WalkDir};
+
+use self::line::{assignment, bases_of, called, imported, lines_at, required_arguments};
+use self::settings::{data_variables, demanded_variables, static_root};
+use self::workers::queues;
+use super::{ASIDE, TOOLS, pins};
+
+pub(super) use self::databases::Database;
+pub(super) use self::writes::Written;
+
+/// How deep modules are looked for, and how large they may be: application objects are near the
+/// top, and hand-written.
+const DEEPEST: usize = 6;
+const LARGEST: u64 = 512 * 1024;
+
+/// What an application is made with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framework {
+    /// Django.
+    Django,
+    /// Flask.
+    Flask,
+    /// FastAPI, or Starlette without it.
+    FastApi,
+    /// Pyramid.
+    Pyramid,
+    /// Pecan.
+    Pecan,
+    /// Celery without a web application.
+    Celery,
+    /// None that is known.
+    Plain,
+}
+
+impl Framework {
+    /// How people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Django => "Django",
+            Self::Flask => "Flask",
+            Self::FastApi => "FastAPI",
+            Self::Pyramid => "Pyramid",
+            Self::Pecan => "Pecan",
+            Self::Celery => "Celery",
+            Self::Plain => "Python",
+        }
+    }
+}
+
+/// How a server calls an application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gateway {
+    /// PEP 3333.
+    Wsgi,
+    /// <https://asgi.readthedocs.io>.
+    Asgi,
+}
+
+/// Whether the name is the application or makes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Factory {
+    /// It is the application.
+    No,
+    /// It is a function without arguments that returns it.
+    Yes,
+}
+
+/// What a web server serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Web {
+    /// An object of a module.
+    Object {
+        /// E.g. `shop.wsgi`.
+        module: String,
+        /// E.g. `application`.
+        name: String,
+        /// What `name` is.
+        factory: Factory,
+        /// How it is called.
+        gateway: Gateway,
+    },
+    /// A configuration of Paste Deployment.
+    Paste {
+        /// Relative to the tree.
+        file: String,
+        /// Whether it says which server `pserve` starts.
+        has_server: bool,
+    },
+    /// A configuration of Pecan's, which `pecan serve` reads; relative to the tree.
+    Pecan(String),
+}
+
+/// A program that works beside the web application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Worker {
+    /// What its service is called.
+    pub name: String,
+    /// The command.
+    pub exec: String,
+}
+
+/// An object that a module makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Found {
+    kind: Kind,
+    /// Relative to the tree.
+    file: PathBuf,
+    name: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Django(Gateway),
+    /// `application` or `app` of a wsgi.py or asgi.py.
+    Entry(Gateway),
+    /// Made by a class of a framework, or by one that is derived from it.
+    Made(Gateway),
+    /// What a factory has returned.
+    Returned,
+    Factory(Gateway),
+    Celery,
+    /// A module for workers that imports the object from another one.
+    CeleryEntry,
+    Huey,
+}
+
+/// `name = function(` at the beginning of a line.
+#[derive(Debug)]
+struct Assigned {
+    file: PathBuf,
+    name: String,
+    called: String,
+}
+
+/// A function that returns an application, and what its module is about.
+const FACTORIES: [&str; 9] = [
+    "create_app",
+    "make_app",
+    "app_factory",
+    "build_app",
+    "get_app",
+    "create_application",
+    "make_application",
+    "get_application",
+    "application_factory",
+];
+
+/// How modules begin that start a server by themselves, and none for developers; and the
+/// distribution that has it.
+const SERVERS: [(&str, &str); 7] = [
+    ("from tornado.httpserver import", "tornado"),
+    ("from gevent.pywsgi import", "gevent"),
+    ("from eventlet import wsgi", "eventlet"),
+    ("from cheroot", "cheroot"),
+    ("from cherrypy", "cherrypy"),
+    ("from waitress import", "waitress"),
+    ("import waitress", "waitress"),
+];
+
+/// What the modules of a tree show.
+#[derive(Debug, Default)]
+pub(super) struct Code {
+    found: Vec<Found>,
+    assigned: Vec<Assigned>,
+    /// Classes that are derived from an application's, by name.
+    classes: BTreeMap<String, Gateway>,
+    paste: Option<String>,
+    /// Paste configurations with a server.
+    paste_servers: BTreeSet<String>,
+    development_ini: Option<String>,
+    pecan: Option<String>,
+    development_pecan: Option<String>,
+    /// The directory of Django's manage.py, relative; empty for the top.
+    manage: Option<PathBuf>,
+    /// The settings that manage.py takes by itself, and those of the entry points for servers.
+    manage_settings: Option<String>,
+    served_settings: Option<String>,
+    has_schedule: bool,
+    has_djhuey: bool,
+    /// Why collectstatic can't be run at a build, or `Ok` if it can; `None` if nothing sets
+    /// STATIC_ROOT.
+    static_root: Option<Result<(), String>>,
+    /// Whether the settings say `COMPRESS_OFFLINE`: pages then work only when `compress` has run.
+    compresses: bool,
+    /// Variables that settings can't do without, and a value that suffices for a build.
+    variables: BTreeMap<String, &'static str>,
+    /// Directories that are packages.
+    packages: BTreeSet<PathBuf>,
+    /// The modules that each file imports.
+    imports: BTreeMap<PathBuf, BTreeSet<String>>,
+    /// What `WSGI_APPLICATION` and `ASGI_APPLICATION` name.
+    chosen: Vec<(String, Gateway)>,
+    actors: BTreeSet<PathBuf>,
+    arq: Vec<PathBuf>,
+    queues: BTreeSet<String>,
+    /// Whether something is put into a queue of rq's.
+    enqueues: bool,
+    loops: Vec<String>,
+    /// Variables that say where data lies.
+    data_variables: BTreeSet<String>,
+    /// Names of files and directories at the top that some module has in a string.
+    mentioned: BTreeSet<String>,
+    /// Whether one of them is opened by its bare name, from the working directory.
+    opens_from_here: bool,
+    alembic: Option<Alembic>,
+    /// The processes of a Procfile.
+    processes: Vec<(String, String)>,
+    /// Modules that start a server by themselves, and the distributions that they do it with.
+    servers: BTreeMap<PathBuf, BTreeSet<&'static str>>,
+    /// Modules at the top that do something when they are run.
+    programs: BTreeSet<String>,
+    sources: writes::Sources,
+    /// What the deployment starts Celery's workers with.
+    started_celery: Option<(String, Option<String>)>,
+    /// Databases that the code names.
+    databases: BTreeSet<Database>,
+}
+
+/// Migrations that alembic runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Alembic {
+    /// alembic.ini, relative.
+    pub(super) file: PathBuf,
+    /// Whether `script_location` counts from the working directory.
+    pub(super) needs_directory: bool,
+    /// The directory of the scripts, if it is one beside the file.
+    pub(super) scripts: Option<String>,
+}
+
+/// Reads the modules of a tree.
+pub(super) fn read(root: &Path) -> pkgapp_core::error::Result<Code> {
+    let mut code = Code::default();
+    let top: Vec<String> = super::listed(root)
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    let walk = WalkDir::new(root)
+        .max_depth(DEEPEST)
+        .sort_by_file_name()
+        .into_iter();
+    for entry in walk.filter_entry(is_source).filter_map(Result::ok) {
+        let path = entry.path().strip_prefix(root).unwrap_or(entry.path());
+        let name = entry.file_name().to_string_lossy();
+        if !entry.file_type().is_file()
+            || entry
+                .metadata()
+                .is_ok_and(|metadata| metadata.len() > LARGEST)
+        {
+            continue;
+        }
+        if name.ends_with(".py") && !is_test(&name) {
+            code.module(path, &name, &pins::text(entry.path())?, &top);
+        } else if name == "alembic.ini" {
+            code.alembic_file(root, path, &pins::text(entry.path())?);
+        } else if name.ends_with(".ini") {
+            code.paste_file(path, &name, &pins::text(entry.path())?);
+        }
+    }
+    let procfile = root.join("Procfile");
+    if procfile.is_file() {
+        let text = pins::text(&procfile)?;
+        let lines = text.lines().filter_map(|line| line.split_once(':'));
+        code.processes = lines
+            .map(|(name, line)| (name.trim().to_owned(), line.trim().to_owned()))
+            .collect();
+    }
+    code.resolve();
+    Ok(code)
+}
+
+/// A module of tests; [`ASIDE`] has their directories.
+pub(super) fn is_test(name: &str) -> bool {
+    name.starts_with("test_")
+        || name.ends_with("_test.py")
+        || ["tests.py", "conftest.py"].contains(&name)
+}
+
+fn is_source(entry: &DirEntry) -> bool {
+    let name = entry.file_name().to_string_lossy();
+    let is_migrations = || name == "migrations" && !entry.path().join("alembic.ini").is_file();
+    let is_aside = || ASIDE.contains(&&*name) || is_migrations() || name == "site-packages";
+    let is_directory = entry.file_type().is_dir();
+    entry.depth() == 0
+        || !(name.starts_with('.')
+            || is_directory && (is_aside() || super::is_environment(entry.path())))
+}
+
+impl Code {
+    fn module(&mut self, path: &Path, name: &str, text: &str, top: &[String]) {
+        let entry = match name {
+            "wsgi.py" => Some(Gateway::Wsgi),
+            "asgi.py" => Some(Gateway::Asgi),
+            _ => None,
+        };
+        let about = about(text);
+        for (at, line) in lines_at(text) {
+            if let Some((function, rest)) = definition(line) {
+                let whole = &text[at + line.len() - rest.len()..];
+                if let Some(gateway) = about.filter(|_| FACTORIES.contains(&function))
+                    && line.starts_with("def ")
+                    && required_arguments(whole) == Some(0)
+                {
+                    self.add(path, Kind::Factory(gateway), function);
+                } else if let Some(gateway) = entry.filter(|_| function == "application")
+                    && required_arguments(whole)
+                        == Some(if gateway == Gateway::Wsgi { 2 } else { 3 })
+                {
+                    // An entry point around the framework's own.
+                    self.add(path, Kind::Entry(gateway), function);
+                }
+            } else if line.starts_with("class ") {
+                self.class(path, line);
+            } else {
+                self.statement((path, text), name, line, entry);
+            }
+        }
+        self.imports.entry(path.to_owned()).or_default();
+        self.facts(path, name, text, top);
+    }
+
+    fn add(&mut self, path: &Path, kind: Kind, object: &str) {
+        self.found.push(Found {
+            kind,
+            file: path.to_owned(),
+            name: object.to_owned(),
+        });
+    }
+
+    /// Reads the first line of a class.
+    fn class(&mut self, path: &Path, line: &str) {
+        let bases = bases_of(line);
+        let class = line
+            .trim_start_matches("class ")
+            .split(['(', ':'])
+            .next()
+            .unwrap_or_default();
+        let gateway = bases.iter().copied().find_map(framework_class);
+        self.classes
+            .extend(gateway.map(|gateway| (class.to_owned(), gateway)));
+        if class == "WorkerSettings" || bases.contains(&"WorkerSettings") {
+            self.arq.push(path.to_owned());
+        }
+    }
+
+    /// Reads a line that begins neither a function nor a class: imports and assignments.
+    fn statement(
+        &mut self,
+        (path, text): (&Path, &str),
+        name: &str,
+        line: &str,
+        entry: Option<Gateway>,
+    ) {
+        if name == "celery_worker.py" && line.starts_with("from ") {
+            let names = line
+                .split_once(" import ")
+                .map_or("", |(_, names)| names)
+                .split(" #")
+                .next();
+            let names = names.unwrap_or_default().split(',').map(str::trim);
+            for object in names.filter(|name| ["celery", "celery_app"].contains(name)) {
+                self.add(path, Kind::CeleryEntry, object);
+            }
+        }
+        if let Some(module) = imported(line) {
+            self.imports
+                .entry(path.to_owned())
+                .or_default()
+                .insert(module.to_owned());
+        }
+        let Some((object, value)) = assignment(line) else {
+            return;
+        };
+        match (object, value.trim_matches(['"', '\''])) {
+            ("WSGI_APPLICATION", target) => self.chosen.push((target.to_owned(), Gateway::Wsgi)),
+            ("ASGI_APPLICATION", target) => self.chosen.push((target.to_owned(), Gateway::Asgi)),
+            ("STATIC_ROOT", _) => self.static_root = Some(static_root(value, path, text)),
+            _ => {}
+        }
+        match (called(value), entry) {
+            ("get_wsgi_application", _) => self.add(path, Kind::Django(Gateway::Wsgi), object),
+            ("get_asgi_application", _) => self.add(path, Kind::Django(Gateway::Asgi), object),
+            (_, Some(gateway)) if ["application", "app"].contains(&object) => {
+                self.add(path, Kind::Entry(gateway), object);
+            }
+            ("ProtocolTypeRouter", _) => self.add(path, Kind::Django(Gateway::Asgi), object),
+            ("Celery", _) => self.add(path, Kind::Celery, object),
+            (class, _) if class.ends_with("Huey") => self.add(path, Kind::Huey, object),
+            ("", _) => {}
+            (called, _) => {
+                let (file, name, called) = (path.to_owned(), object.to_owned(), called.to_owned());
+                self.assigned.push(Assigned { file, name, called });
+            }
+        }
+    }
+
+    /// What a whole text shows, whatever its lines are.
+    fn facts(&mut self, path: &Path, name: &str, text: &str, top: &[String]) {
+        let lower = |word: &str| text.contains(word) || text.contains(&word.to_uppercase());
+        self.has_schedule |= lower("beat_schedule")
+            || text.contains("add_periodic_task")
+            || text.contains("CELERYBEAT");
+        self.has_djhuey |= text.contains("huey.contrib.djhuey");
+        if name == "__init__.py" {
+            self.packages.extend(path.parent().map(Path::to_owned));
+        }
+        if name == "manage.py" && text.contains("django") {
+            let directory = path.parent().unwrap_or(Path::new("")).to_owned();
+            let nearer = self
+                .manage
+                .as_ref()
+                .is_none_or(|known| depth(&directory) < depth(known));
+            self.manage = if nearer {
+                Some(directory)
+            } else {
+                self.manage.take()
+            };
+        }
+        match name {
+            "manage.py" => {
+                self.manage_settings = settings_module(text).or(self.manage_settings.take());
+            }
+            "wsgi.py" | "asgi.py" => {
+                self.served_settings = self.served_settings.take().or(settings_module(text));
+            }
+            _ => {}
+        }
+        let parent = path.parent().unwrap_or(Path::new(""));
+        if name == "settings.py" || parent.ends_with("settings") {
+            self.variables.extend(demanded_variables(text));
+            self.compresses |= text.contains("COMPRESS_OFFLINE");
+        }
+        if text.contains("@dramatiq.actor")
+            || text.contains("import dramatiq") && text.contains("@actor")
+        {
+            self.actors.insert(path.to_owned());
+        }
+        self.data_variables.extend(data_variables(text));
+        if writes::is_of_the_application(path) {
+            self.databases.extend(databases::named(text));
+        }
+        self.queues.extend(queues(text));
+        self.enqueues |= [
+            ".enqueue(",
+            ".enqueue_in(",
+            ".enqueue_at(",
+            ".enqueue_call(",
+            "rq.decorators",
+            "@job",
+        ]
+        .iter()
+        .any(|word| text.contains(word));
+        self.sources.keep(path, text);
+        let servers: BTreeSet<_> = SERVERS
+            .iter()
+            .filter(|(line, _)| text.contains(line))
+            .map(|(_, name)| *name)
+            .collect();
+        if !servers.is_empty() {
+            self.servers.insert(path.to_owned(), servers);
+        }
+        let is_run = ["if __name__ == '__main__'", "if __name__ == \"__main__\""]
+            .iter()
+            .any(|line| text.contains(line));
+        if depth(path) == 1 && is_run && !TOOLS.contains(&name) && name != "manage.py" {
+            self.programs.insert(name.to_owned());
+        }
+        let command = path
+            .file_stem()
+            .map(|stem| stem.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        let is_loop = ["while True", "while not "]
+            .iter()
+            .any(|word| text.contains(word))
+            && text.contains("sleep(");
+        // What listens by itself is not started unasked.
+        let listens = ["--port", "--host", "--bind"]
+            .iter()
+            .any(|option| text.contains(option));
+        let asks = text.contains("input(");
+        if parent.ends_with("management/commands")
+            && is_loop
+            && !listens
+            && !asks
+            && text.contains("class Command")
+        {
+            self.loops.push(command);
+        }
+        if name == "config.py"
+            && text.contains("pecan") | text.contains("'root'") | text.contains("\"root\"")
+        {
+            let is_config = text
+                .lines()
+                .any(|line| assignment(line).is_some_and(|(name, _)| name == "app"));
+            self.pecan = self
+                .pecan
+                .take()
+                .or_else(|| is_config.then(|| path.display().to_string()));
+        }
+        if name == "dev.py"
+            && text.contains("'root'") | text.contains("\"root\"")
+            && text.contains("'modules'")
+        {
+            self.development_pecan
+                .get_or_insert_with(|| path.display().to_string());
+        }
+        let is_of_the_application = writes::is_of_the_application(path) && !TOOLS.contains(&name);
+        self.opens_from_here |=
+            is_of_the_application && top.iter().any(|entry| opens_from_here(text, entry));
+        for entry in top {
+            if !self.mentioned.contains(entry)
+                && !TOOLS.contains(&name)
+                && (mentions(text, entry) || opens(text, entry))
+            {
+                self.mentioned.insert(entry.clone());
+            }
+        }
+    }
+
+    fn paste_file(&mut self, path: &Path, name: &str, text: &str) {
+        let heads = ["[app:main]", "[pipeline:main]", "[composite:main]"];
+        if !text.lines().any(|line| heads.contains(&line.trim())) {
+            return;
+        }
+        let file = path.display().to_string();
+        if text.lines().any(|line| line.trim() == "[server:main]") {
+            self.paste_servers.insert(file.clone());
+        }
+        if ["dev", "test", "local", "example"]
+            .iter()
+            .any(|word| name.contains(word))
+        {
+            self.development_ini.get_or_insert(file);
+        } else if name == "production.ini"
+            && !self
+                .paste
+                .as_ref()
+                .is_some_and(|known| known.ends_with(name))
+            || self.paste.is_none()
+        {
+            self.paste = Some(file);
+        }
+    }
+
+    fn alembic_file(&mut self, root: &Path, path: &Path, text: &str) {
+        let nearer = |known: &Alembic| depth(path) < depth(&known.file);
+        if !self.alembic.as_ref().is_none_or(nearer) {
+            return;
+        }
+        let location = text
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("script_location")?.split_once('='));
+        let location = location.map_or("", |(_, value)| value.trim());
+        // A module (`shop:migrations`) and a place beside the file are found from anywhere.
+        let needs_directory = !location.contains("%(here)s") && !location.contains(':');
+        let inside = location
+            .trim_start_matches("%(here)s")
+            .trim_start_matches(['.', '/']);
+        let beside = path.parent().unwrap_or(Path::new("")).join(inside);
+        let parent = path.parent().unwrap_or(Path::new(""));
+        let scripts = match inside {
+            // Flask-Migrate has both in one directory, and needs no word about it.
+            "" => root
+                .join(parent)
+                .join("env.py")
+                .is_file()
+                .then(|| parent.display().to_string()),
+            _ => root
+                .join(&beside)
+                .is_dir()
+                .then(|| beside.display().to_string()),
+        };
+        let scripts = scripts.filter(|scripts| !scripts.is_empty());
+        self.alembic = Some(Alembic {
+            file: path.to_owned(),
+            needs_directory,
+            scripts,
+        });
+    }
+
+    /// Tells what assignments mean, when all classes and factories are known.
+    fn resolve(&mut self) {
+        let factories: BTreeMap<String, Gateway> = self
+            .found
+            .iter()
+            .filter_map(|found| match found.kind {
+                Kind::Factory(gateway) => Some((found.name.clone(), gateway)),
+                _ => None,
+            })
+            .collect();
+        for Assigned { file, name, called } in std::mem::take(&mut self.assigned) {
+            let class = framework_class(&called).or_else(|| self.classes.get(&called).copied());
+            let kind = match class {
+                Some(gateway) => Kind::Made(gateway),
+                None if factories.contains_key(&called) || FACTORIES.contains(&called.as_str()) => {
+                    Kind::Returned
+                }
+                None => continue,
+            };
+            self.found.push(Found { kind, file, name });
+        }
+        // The nearest to the top first.
+        self.found
+            .sort_by_key(|found| (depth(&found.file), found.file.clone()));
+        // A manage.py inside of a package is that package's: it is started by a console script.
+        if self
+            .manage
+            .as_ref()
+            .is_some_and(|directory| self.packages.contains(directory))
+        {
+            self.manage = None;
+        }
+    }
+
+    /// What the application is made with, by what it requires and what its modules show.
+    pub(super) fn framework(&self, requires: &BTreeSet<String>) -> Framework {
+        let has = |name: &str| requires.contains(name);
+        let any = |is: fn(Kind) -> bool| self.found.iter().any(|found| is(found.kind));
+        let makes = |gateway| {
+            self.found.iter().any(|found| {
+                found.kind == Kind::Made(gateway) || found.kind == Kind::Factory(gateway)
+            })
+        };
+        match () {
+            () if self.manage.is_some() || any(|kind| matches!(kind, Kind::Django(_))) => {
+                Framework::Django
+            }
+            () if self.pecan.is_some() && has("pecan") => Framework::Pecan,
+            () if self.has_paste() && has("pyramid") => Framework::Pyramid,
+            () if makes(Gateway::Asgi) => Framework::FastApi,
+            () if makes(Gateway::Wsgi) => Framework::Flask,
+            () if has("django") => Framework::Django,
+            () if has("pyramid") => Framework::Pyramid,
+            () if has("pecan") => Framework::Pecan,
+            () if has("flask") => Framework::Flask,
+            () if has("fastapi") => Framework::FastApi,
+            () if any(|kind| kind == Kind::Celery) => Framework::Celery,
+            () => Framework::Plain,
+        }
+    }
+
+    fn has_paste(&self) -> bool {
+        self.paste.is_some() || self.development_ini.is_some()
+    }
+
+    /// A configuration of Paste Deployment for developers, where there is none for servers.
+    pub(super) fn only_for_developers(&self) -> Option<&str> {
+        self.development_ini
+            .as_deref()
+            .filter(|_| self.paste.is_none())
+    }
+
+    /// A configuration of Pecan's for developers, where there is none for servers.
+    pub(super) fn pecan_for_developers(&self) -> Option<&str> {
+        self.development_pecan
+            .as_deref()
+            .filter(|_| self.pecan.is_none())
+    }
+
+    /// manage.py as it lies in a release.
+    pub(super) fn manage_file(&self) -> Option<String> {
+        self.manage.as_ref().map(|directory| {
+            Path::new("app")
+                .join(directory)
+                .join("manage.py")
+                .display()
+                .to_string()
+        })
+    }
+
+    /// How a build or a migration runs a command of manage.py: where files are opened from the
+    /// working directory, in the tree, as its developers do.
+    pub(super) fn manage_command(&self, arguments: &str) -> Option<String> {
+        let manage = self.manage_file()?;
+        Some(
+            match manage.strip_prefix("app/").filter(|_| self.opens_from_here) {
+                Some(inside) => {
+                    format!("/bin/sh -c 'cd app && ../bin/python {inside} {arguments}'")
+                }
+                None => format!("python {manage} {arguments}"),
+            },
+        )
+    }
+
+    /// The settings that migrations need to be told: manage.py takes those for developers, and
+    /// servers take others.
+    pub(super) fn other_settings(&self) -> Option<&str> {
+        let (manage, served) = (
+            self.manage_settings.as_deref()?,
+            self.served_settings.as_deref()?,
+        );
+        let last = |module: &str| {
+            super::deployment::is_for_developers(module.rsplit('.').next().unwrap_or(module))
+        };
+        (manage != served && last(manage) && !last(served)).then_some(served)
+    }
+
+    /// Whether files of the tree are opened from the working directory.
+    pub(super) fn opens_from_here(&self) -> bool {
+        self.opens_from_here
+    }
+
+    /// The directory of manage.py, relative; empty for the top.
+    pub(super) fn manage_directory(&self) -> Option<&Path> {
+        self.manage.as_deref()
+    }
+
+    /// Whether static files are to be collected; why they can't be, as far as the settings tell.
+    pub(super) fn static_root(&self) -> Option<&Result<(), String>> {
+        self.static_root.as_ref().filter(|_| self.manage.is_some())
+    }
+
+    /// Whether django-compressor has to run at a build.
+    pub(super) fn compresses(&self) -> bool {
+        self.compresses
+    }
+
+    /// The variables that Django's settings demand, each with a value that suffices for a build.
+    pub(super) fn variables(&self) -> &BTreeMap<String, &'static str> {
+        &self.variables
+    }
+
+    /// The variables that say where the application keeps its data.
+    pub(super) fn data_variables(&self) -> impl Iterator<Item = &String> {
+        self.data_variables.iter()
+    }
+
+    /// Whether a directory has an `__init__.py`.
+    pub(super) fn is_package(&self, directory: &Path) -> bool {
+        self.packages.contains(directory)
+    }
+
+    /// What the application writes to inside of the tree.
+    pub(super) fn written(&self, root: &Path) -> Vec<Written> {
+        self.sources.written(root)
+    }
+
+    /// The databases that its settings name.
+    pub(super) fn databases(&self) -> &BTreeSet<Database> {
+        &self.databases
+    }
+
+    /// Takes the command line of a web server as one of a Procfile.
+    pub(super) fn is_served_by(&mut self, command: &str) {
+        self.processes.push(("web".to_owned(), command.to_owned()));
+    }
+
+    /// Whether something is there that a web server is given.
+    pub(super) fn serves(&self) -> bool {
+        let is_served = |kind| !matches!(kind, Kind::Celery | Kind::CeleryEntry | Kind::Huey);
+        self.manage.is_some() || self.found.iter().any(|found| is_served(found.kind))
+    }
+
+    /// Whether the application has a name as a path in a string.
+    pub(super) fn has_path(&self, name: &str) -> bool {
+        self.sources.mention(name)
+    }
+
+    pub(super) fn alembic(&self) -> Option<&Alembic> {
+        self.alembic.as_ref()
+    }
+
+    /// Whether some module has the name of a file or directory at the top in a string.
+    pub(super) fn mentions(&self, name: &str) -> bool {
+        self.mentioned.contains(name)
+    }
+
+    /// Whether a module of the tree imports one of that name.
+    pub(super) fn imports(&self, name: &str) -> bool {
+        let top = |module: &String| module.split('.').next() == Some(name);
+        self.imports.values().flatten().any(top)
+    }
+
+    /// Modules at the top of the tree that have an object in them, and that a wheel of packages
+    /// lacks.
+    pub(super) fn loose_modules(&self) -> impl Iterator<Item = String> + '_ {
+        let names = self.found.iter().filter(|found| depth(&found.file) == 1);
+        names
+            .map(|found| found.file.display().to_string())
+            .chain(self.paste.clone())
+    }
+
+    /// The name that a module is imported by, and the directory that it is then imported from.
+    ///
+    /// Packages lead up to the first directory without `__init__.py`. That one may be a package of
+    /// the newer kind; what the modules import tells.
+    fn module_of(&self, file: &Path) -> Option<(String, PathBuf)> {
+        let mut base = file.parent().unwrap_or(Path::new(""));
+        while self.packages.contains(base) && base.parent().is_some() {
+            base = base.parent().unwrap_or(Path::new(""));
+        }
+        // A manage.py beside `src` works on the project that is installed from there.
+        let is_beside = |manage: &Path| base.starts_with(manage) && base != manage.join("src");
+        if let Some(manage) = self.manage.as_deref().filter(|manage| is_beside(manage)) {
+            base = manage;
+        } else if base.starts_with("src") {
+            base = if base == Path::new("src") || !self.is_import_root(base, file) {
+                Path::new("src")
+            } else {
+                base
+            };
+        } else if base != Path::new("") && !self.is_import_root(base, file) {
+            base = Path::new("");
+        }
+        Some((module_name(file.strip_prefix(base).ok()?)?, base.to_owned()))
+    }
+
+    fn is_import_root(&self, base: &Path, file: &Path) -> bool {
+        let name = base.file_name().unwrap_or_default().to_string_lossy();
+        let top = base
+            .strip_prefix("src")
+            .unwrap_or(base)
+            .iter()
+            .next()
+            .unwrap_or_default()
+            .to_string_lossy();
+        if file.parent() == Some(base) {
+            // A module beside it that it imports by its bare name.
+            let imports = self.imports.get(file).into_iter().flatten();
+            let mut firsts = imports.filter_map(|module| module.split('.').next());
+            return firsts.any(|first| self.has_module(base, first)) && !self.imports(&name);
+        }
+        !self.imports(&top)
+    }
+
+    fn has_module(&self, directory: &Path, name: &str) -> bool {
+        self.packages.contains(&directory.join(name))
+            || self.files_have(&directory.join(format!("{name}.py")))
+    }
+
+    fn files_have(&self, file: &Path) -> bool {
+        self.imports.contains_key(file) || self.found.iter().any(|found| found.file == file)
+    }
+}
+
+fn depth(path: &Path) -> usize {
+    path.components().count()
+}
+
+/// The protocol of the framework that a module is about.
+fn about(text: &str) -> Option<Gateway> {
+    if text.contains("lask") {
+        return Some(Gateway::Wsgi);
+    }
+    let is_asgi = ["FastAPI", "fastapi", "Starlette", "starlette"]
+        .iter()
+        .any(|word| text.contains(word));
+    is_asgi.then_some(Gateway::Asgi)
+}
+
+/// The name of a function that a line begins, and what follows its opening parenthesis.
+fn definition(line: &str) -> Option<(&str, &str)> {
+    line.strip_prefix("async def ")
+        .or_else(|| line.strip_prefix("def "))?
+        .split_once('(')
+}
+
+/// The protocol of an application that a class makes.
+fn framework_class(class: &str) -> Option<Gateway> {
+    match class {
+        "Flask" | "Bottle" | "APIFlask" => Some(Gateway::Wsgi),
+        "FastAPI" | "Starlette" | "Quart" | "Litestar" | "Sanic" => Some(Gateway::Asgi),
+        _ => None,
+    }
+}
+
+/// Whether a text has a name at the top of the tree in a string: a file alone, a directory only as
+/// part of a path.
+fn mentions(text: &str, name: &str) -> bool {
+    let is_file = name.contains('.');
+    let quoted = |line: &str| {
+        ['"', '\'']
+            .iter()
+            .any(|quote| line.contains(&format!("{quote}{name}{quote}")))
+    };
+    let begins = |line: &str| {
+        ['"', '\'']
+            .iter()
+            .any(|quote| line.contains(&format!("{quote}{name}/")))
+    };
+    let is_path = |line: &str| {
+        let lower = line.to_lowercase();
+        ["base_dir", "path", "root", "dir", "folder", "__file__"]
+            .iter()
+            .any(|word| lower.contains(word))
+    };
+    text.contains(name)
+        && text
+            .lines()
+            .any(|line| quoted(line) && (is_file || is_path(line)) || begins(line) && is_path(line))
+}
+
+/// Whether a text opens a file at the top by its bare name: `open("VERSION")`.
+pub(super) fn opens(text: &str, name: &str) -> bool {
+    ['"', '\''].iter().any(|quote| {
+        let path = format!("{quote}{name}{quote}");
+        ["open(", "Path(", "read_text(", "dotenv(", "join(BASE_DIR, "]
+            .iter()
+            .any(|call| text.contains(&format!("{call}{path}")))
+    })
+}
+
+/// The module after `setdefault("DJANGO_SETTINGS_MODULE",`.
+fn settings_module(text: &str) -> Option<String> {
+    let rest = text
+        .split_once("DJANGO_SETTINGS_MODULE")?
+        .1
+        .trim_start_matches(['"', '\''])
+        .trim_start();
+    let value = rest.strip_prefix(',')?.trim_start();
+    let quote = value.chars().next().filter(|c| ['"', '\''].contains(c))?;
+    let module = value[1..].split_once(quote)?.0;
+    module
+        .chars()
+        .all(|c| c == '_' || c == '.' || c.is_ascii_alphanumeric())
+        .then(|| module.to_owned())
+}
+
+/// Whether a text opens a file at the top, or one in a directory there, from the working directory:
+/// `open("VERSION")`.
+fn opens_from_here(text: &str, name: &str) -> bool {
+    let calls = ['"', '\''].iter().flat_map(|quote| {
+        [
+            format!("open({quote}{name}{quote}"),
+            format!("open({quote}{name}/"),
+        ]
+    });
+    let is_call =
+        |at: usize| !text[..at].ends_with(|c: char| c == '.' || c == '_' || c.is_alphanumeric());
+    calls
+        .into_iter()
+        .any(|call| text.match_indices(&call).any(|(at, _)| is_call(at)))
+}
+
+/// The name that a module is imported by: not `__init__`.
+fn module_name(path: &Path) -> Option<String> {
+    let path = path.with_extension("");
+    let mut parts: Vec<&str> = path
+        .iter()
+        .map(|part| part.to_str())
+        .collect::<Option<_>>()?;
+    if parts.last() == Some(&"__init__") {
+        parts.pop();
+    }
+    let is_identifier =
+        |part: &&str| !part.is_empty() && part.chars().all(|c| c == '_' || c.is_alphanumeric());
+    (!parts.is_empty() && parts.iter().all(is_identifier)).then(|| parts.join("."))
+}

@@ -1,0 +1,485 @@
+//! Paths inside of the tree that an application writes to when it runs.
+//!
+//! Sure are settings that mean such a path whatever they are for (`MEDIA_ROOT`, the file of a
+//! SQLite database), and calls that make a file or a directory which the tree does not have. Code
+//! of the project's developers writes, too, and is left out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, Path, PathBuf};
+
+use super::expression::{Names, Reader, TREE, Value, is_constant, positional};
+use super::line::lines_at;
+
+/// How settings are called that name a directory of files which users or the application bring.
+const DIRECTORIES: [&str; 12] = [
+    "MEDIA_ROOT",
+    "MEDIA_DIR",
+    "MEDIA_FOLDER",
+    "UPLOAD_FOLDER",
+    "UPLOAD_DIR",
+    "UPLOADS_FOLDER",
+    "UPLOADS_DIR",
+    "UPLOAD_PATH",
+    "UPLOADS_DEFAULT_DEST",
+    "SESSION_FILE_DIR",
+    "CACHE_DIR",
+    "LOG_FOLDER",
+];
+
+/// Words in the name of a module that only developers and tests have.
+const FOR_DEVELOPERS: [&str; 6] = ["dev", "test", "local", "example", "sample", "demo"];
+
+/// A path that the application writes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Written {
+    /// Relative to the tree; a directory ends in `/`.
+    pub(crate) path: String,
+    /// The module that does it, relative to the tree.
+    pub(crate) by: String,
+    /// Whether the path counts from the working directory.
+    pub(crate) is_relative: bool,
+    /// The variable of the environment that says another path, and the path that it has otherwise.
+    pub(crate) variable: Option<(String, String)>,
+}
+
+/// The modules that can have something to do with paths.
+#[derive(Debug, Default)]
+pub(super) struct Sources {
+    texts: BTreeMap<PathBuf, String>,
+}
+
+impl Sources {
+    /// Keeps a module's text if it could say where something is written.
+    pub(super) fn keep(&mut self, path: &Path, text: &str) {
+        let words = [
+            "__file__",
+            "mkdir",
+            "makedirs",
+            "open(",
+            "sqlite",
+            "_ROOT",
+            "_DIR",
+            "_FOLDER",
+            "FileHandler",
+        ];
+        if words.iter().any(|word| text.contains(word)) {
+            self.texts.insert(path.to_owned(), text.to_owned());
+        }
+    }
+
+    /// Finds what is written inside of the tree in `root`.
+    pub(super) fn written(&self, root: &Path) -> Vec<Written> {
+        let mut all = Names::new();
+        // Settings use what other modules say: a second look knows all names.
+        for _ in 0..2 {
+            for (path, text) in self.modules() {
+                names_of(path, text, &mut all);
+            }
+        }
+        let (mut found, mut expected) = (Vec::new(), Vec::new());
+        for (path, text) in self.modules() {
+            let own = names_of(path, text, &mut all);
+            let file = format!("{TREE}/{}", path.display());
+            let look = Look {
+                root,
+                path,
+                text,
+                file,
+                names: [&own, &all],
+            };
+            found.extend(look.settings());
+            found.extend(look.calls(&mut expected));
+        }
+        // A directory that the tree has is written to if a file in it is.
+        expected.retain(|directory| {
+            found
+                .iter()
+                .any(|written| written.path.starts_with(&directory.path))
+        });
+        found.extend(expected);
+        outermost(found)
+    }
+
+    /// Whether the application has a name as a path in a string.
+    pub(super) fn mention(&self, name: &str) -> bool {
+        // What a build collects is in the release already.
+        let is_collected = |line: &&str| !line.contains("STATIC_ROOT");
+        self.modules().any(|(_, text)| {
+            super::mentions(text, name)
+                && super::mentions(
+                    &text
+                        .lines()
+                        .filter(is_collected)
+                        .collect::<Vec<_>>()
+                        .join("\n"),
+                    name,
+                )
+        })
+    }
+
+    fn modules(&self) -> impl Iterator<Item = (&Path, &str)> {
+        self.texts
+            .iter()
+            .filter(|(path, _)| is_of_the_application(path))
+            .map(|(path, text)| (path.as_path(), text.as_str()))
+    }
+}
+
+/// Whether a module runs in the application: commands of developers write into the tree on purpose.
+pub(super) fn is_of_the_application(path: &Path) -> bool {
+    let stem = path
+        .file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .to_lowercase();
+    let is_for_developers = |name: &str| {
+        name.split(['_', '-', '.'])
+            .any(|word| FOR_DEVELOPERS.contains(&word) || word == "development")
+    };
+    let directories = path
+        .parent()
+        .into_iter()
+        .flat_map(Path::iter)
+        .map(|part| part.to_string_lossy().to_lowercase());
+    let is_command = path
+        .parent()
+        .is_some_and(|parent| parent.ends_with("management/commands"));
+    let mut aside = directories.filter(|name| {
+        is_for_developers(name)
+            || ["cli", "extra", "extras", "contrib", "utils", "update"].contains(&name.as_str())
+                && path.iter().count() == 2
+    });
+    !is_command && !is_for_developers(&stem) && stem != "setup" && aside.next().is_none()
+}
+
+/// The names that a module gives a value; those in capitals become known everywhere.
+fn names_of(path: &Path, text: &str, all: &mut Names) -> Names {
+    let file = format!("{TREE}/{}", path.display());
+    let mut own = Names::new();
+    let mut is_function = false;
+    for (at, line) in lines_at(text) {
+        if !line.starts_with([' ', '\t']) && !line.is_empty() {
+            is_function = line.starts_with("def ")
+                || line.starts_with("async def ")
+                || line.starts_with("class ");
+        }
+        let Some((name, value_at)) = assigned(line) else {
+            continue;
+        };
+        // Local names are what the last call has made of them.
+        let is_known_everywhere = is_constant(&name);
+        if is_function && !is_known_everywhere {
+            continue;
+        }
+        let value = Reader::new(text, at + value_at, &file, [&own, all]).expression();
+        let Some(value) = value else { continue };
+        if is_known_everywhere {
+            all.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        own.insert(name, value);
+    }
+    own
+}
+
+/// `NAME = value`, `NAME: type = value`, `app.config["NAME"] = value` and `"NAME": value`; the
+/// name, and where the value begins.
+fn assigned(line: &str) -> Option<(String, usize)> {
+    let indent = line.len() - line.trim_start().len();
+    let body = &line[indent..];
+    if let Some(quote) = body.chars().next().filter(|c| ['"', '\''].contains(c)) {
+        let (key, rest) = body[1..].split_once(quote)?;
+        let value = rest.trim_start().strip_prefix(':')?;
+        return is_constant(key).then(|| (key.to_owned(), line.len() - value.len()));
+    }
+    let (left, value) = body.split_once('=')?;
+    if value.starts_with('=') || left.ends_with(['!', '<', '>', '+', '-', '*', '/', '|', ':']) {
+        return None;
+    }
+    let left = left.split(':').next().unwrap_or_default().trim_end();
+    let name = match left.split_once("config[") {
+        Some((_, key)) => key.trim_end_matches(']').trim_matches(['"', '\'']),
+        None => left,
+    };
+    let is_name = !name.is_empty()
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric());
+    is_name.then(|| (name.to_owned(), line.len() - value.len()))
+}
+
+/// One module, and what is known when it is read.
+struct Look<'a> {
+    root: &'a Path,
+    path: &'a Path,
+    text: &'a str,
+    /// What `__file__` is.
+    file: String,
+    names: [&'a Names; 2],
+}
+
+impl Look<'_> {
+    /// Settings that mean a path which is written to.
+    fn settings(&self) -> Vec<Written> {
+        let mut found = Vec::new();
+        for (at, line) in lines_at(self.text) {
+            let Some((name, value_at)) = assigned(line) else {
+                continue;
+            };
+            let Some(value) = self.value(at + value_at) else {
+                continue;
+            };
+            let is_directory = DIRECTORIES
+                .iter()
+                .any(|known| name == *known || name.ends_with(&format!("_{known}")));
+            if let Some(database) = value.text.strip_prefix("sqlite:///") {
+                let value = Value {
+                    text: database.to_owned(),
+                    variable: value.variable,
+                };
+                let is_uri = name.ends_with("DATABASE_URI");
+                // Flask counts relative ones from a directory of its own.
+                found.extend(
+                    self.written(&value, false)
+                        .filter(|written| !(is_uri && written.is_relative)),
+                );
+            } else if is_directory {
+                let may_be_relative = name == "MEDIA_ROOT" || name.starts_with("UPLOAD");
+                found.extend(
+                    self.written(&value, true)
+                        .filter(|written| may_be_relative || !written.is_relative),
+                );
+            } else if is_data(&name) && value.variable.is_some() {
+                // Who installs it may say another place: it is no part of the code.
+                let is_new = |written: &Written| {
+                    let place = self.root.join(&written.path);
+                    !place.exists() || is_placeholder(&place)
+                };
+                found.extend(
+                    self.written(&value, true)
+                        .filter(|written| !written.is_relative && is_new(written)),
+                );
+            } else if name == "NAME" && self.is_sqlite(at) {
+                found.extend(self.written(&value, false));
+            } else if name == "LOCATION" && self.around(at).contains("FileBasedCache") {
+                found.extend(
+                    self.written(&value, true)
+                        .filter(|written| !written.is_relative),
+                );
+            }
+        }
+        found
+    }
+
+    /// Calls that make what the tree does not have; directories that it has are put into
+    /// `expected`.
+    fn calls(&self, expected: &mut Vec<Written>) -> Vec<Written> {
+        let mut found = Vec::new();
+        let mut made = |value: &Value, is_directory: bool| match self.made(value, is_directory) {
+            Some(written)
+                if self.root.join(&written.path).exists()
+                    && !is_placeholder(&self.root.join(&written.path)) =>
+            {
+                expected.extend(is_directory.then_some(written));
+                None
+            }
+            written => written,
+        };
+        for (call, is_directory) in [
+            ("makedirs(", true),
+            ("os.mkdir(", true),
+            ("FileHandler(", false),
+            ("sqlite3.connect(", false),
+            ("open(", false),
+        ] {
+            for (at, _) in self.text.match_indices(call) {
+                let before = self.text[..at].chars().next_back();
+                let is_other = before.is_some_and(|c| {
+                    c == '_' || c.is_alphanumeric() || c == '.' && call == "open("
+                });
+                if is_other && call != "FileHandler(" || self.is_comment(at) {
+                    continue;
+                }
+                let arguments =
+                    Reader::new(self.text, at + call.len(), &self.file, self.names).arguments();
+                let first = positional(&arguments).next().flatten();
+                let mode = arguments
+                    .iter()
+                    .find(|(name, _)| name.as_deref() == Some("mode"));
+                let mode = mode.map_or_else(
+                    || positional(&arguments).nth(1).flatten(),
+                    |(_, mode)| mode.as_ref(),
+                );
+                let writes = call != "open("
+                    || mode.is_some_and(|mode| mode.text.starts_with(['w', 'a', 'x']));
+                found.extend(
+                    first
+                        .filter(|_| writes)
+                        .and_then(|value| made(value, is_directory)),
+                );
+            }
+        }
+        for (call, is_directory) in [
+            (".mkdir(", true),
+            (".write_text(", false),
+            (".write_bytes(", false),
+            (".touch(", false),
+        ] {
+            for (at, _) in self
+                .text
+                .match_indices(call)
+                .filter(|(at, _)| !self.is_comment(*at))
+            {
+                let begin = receiver(&self.text[..at]);
+                let value =
+                    Reader::new(&self.text[..at], begin, &self.file, self.names).expression();
+                found.extend(value.and_then(|value| made(&value, is_directory)));
+            }
+        }
+        found
+    }
+
+    /// The path of a call.
+    fn made(&self, value: &Value, is_directory: bool) -> Option<Written> {
+        let written = self.written(value, is_directory)?;
+        // Whether it counts from the working directory, and which one that is then, depends on the
+        // call.
+        (!written.is_relative).then_some(written)
+    }
+
+    /// A value as a path inside of the tree.
+    fn written(&self, value: &Value, is_directory: bool) -> Option<Written> {
+        let is_relative = !value.text.starts_with('/') && !value.text.contains(TREE);
+        let path = if is_relative {
+            normal(&value.text)
+        } else {
+            inside(&value.text)
+        };
+        let variable = value
+            .variable
+            .as_ref()
+            .and_then(|variable| Some((variable.name.clone(), inside(&variable.default)?)));
+        let is_code = |path: &str| self.root.join(path).join("__init__.py").is_file();
+        let path = path.filter(|path| {
+            !is_code(path) && is_plain(path) && !self.root.join(path).join("manage.py").is_file()
+        });
+        let by = self.path.display().to_string();
+        let path = path.map(|path| {
+            if is_directory {
+                format!("{path}/")
+            } else {
+                path
+            }
+        });
+        path.map(|path| Written {
+            path,
+            by,
+            is_relative,
+            variable,
+        })
+    }
+
+    /// Whether an entry is one of a database that SQLite keeps in a file.
+    fn is_sqlite(&self, at: usize) -> bool {
+        self.around(at).contains("sqlite3")
+    }
+
+    /// The entries of the same dictionary, about.
+    fn around(&self, at: usize) -> &str {
+        let begin = self.text[..at].rfind('{').unwrap_or(0);
+        let end = self.text[at..]
+            .find('}')
+            .map_or(self.text.len(), |end| at + end);
+        &self.text[begin..end]
+    }
+
+    fn is_comment(&self, at: usize) -> bool {
+        self.text[..at]
+            .rsplit('\n')
+            .next()
+            .is_some_and(|line| line.trim_start().starts_with('#'))
+    }
+
+    fn value(&self, at: usize) -> Option<Value> {
+        Reader::new(self.text, at, &self.file, self.names).expression()
+    }
+}
+
+/// Whether a setting's name may be that of a directory with data.
+fn is_data(name: &str) -> bool {
+    let ends = ["_DIR", "_ROOT", "_FOLDER", "_DIRECTORY"];
+    let is_code = [
+        "STATIC", "TEMPLATE", "BASE", "PROJECT", "APP_", "LOCALE", "FRONTEND", "SOURCE", "PLUGIN",
+    ];
+    ends.iter().any(|end| name.ends_with(end)) && !is_code.iter().any(|word| name.contains(word))
+}
+
+/// Where an expression begins that ends with a text: brackets, names and dots.
+fn receiver(text: &str) -> usize {
+    let mut open = 0_usize;
+    for (at, c) in text.char_indices().rev() {
+        match c {
+            ')' | ']' => open += 1,
+            '(' | '[' if open > 0 => open -= 1,
+            c if open > 0 || c == '_' || c == '.' || c.is_ascii_alphanumeric() => {}
+            c => return at + c.len_utf8(),
+        }
+    }
+    0
+}
+
+/// The path of an absolute one below the tree; `None` for the tree itself, and for others.
+fn inside(text: &str) -> Option<String> {
+    normal(text.strip_prefix(TREE)?.strip_prefix('/')?)
+}
+
+/// A relative path without `.` and `..`; `None` if it leads out or nowhere.
+fn normal(text: &str) -> Option<String> {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in Path::new(text).components() {
+        match part {
+            Component::Normal(part) => parts.push(part.to_str()?),
+            Component::CurDir => {}
+            Component::ParentDir => {
+                parts.pop()?;
+            }
+            Component::RootDir | Component::Prefix(_) => return None,
+        }
+    }
+    (!parts.is_empty()).then(|| parts.join("/"))
+}
+
+/// Whether a directory is in a repository for its own sake only: `.gitkeep` and the like keep it
+/// there.
+fn is_placeholder(directory: &Path) -> bool {
+    directory.is_dir() && super::super::listed(directory).is_empty()
+}
+
+/// Whether `writable` takes it, and it is no code.
+fn is_plain(path: &str) -> bool {
+    !path.ends_with(".py")
+        && path
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "._+@-/".contains(c))
+}
+
+/// Leaves out what lies in another one.
+fn outermost(found: Vec<Written>) -> Vec<Written> {
+    let directories: BTreeSet<String> = found
+        .iter()
+        .filter(|written| written.path.ends_with('/'))
+        .map(|written| written.path.clone())
+        .collect();
+    let mut kept: Vec<Written> = Vec::new();
+    for written in found {
+        let is_in = |directory: &String| {
+            written.path != *directory && written.path.starts_with(directory.as_str())
+        };
+        let is_known = kept
+            .iter()
+            .any(|known| known.path.trim_end_matches('/') == written.path.trim_end_matches('/'));
+        if !is_known && !directories.iter().any(is_in) {
+            kept.push(written);
+        }
+    }
+    kept.sort_by(|a, b| a.path.cmp(&b.path));
+    kept
+}

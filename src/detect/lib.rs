@@ -1,0 +1,808 @@
+//! A survey of a project's tree: what `pkgapp init` can know of an application before anything is
+//! configured.
+//!
+//! Nothing is run and no Python is parsed: pyproject.toml and lock files are data, and of the
+//! source it is enough to see the lines that make an application object. Where a survey is not
+//! sure, it leaves a thing out: what it finds must build.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        reason = "a test that unwraps fails with the value"
+    )
+)]
+
+mod choices;
+mod code;
+mod deployment;
+mod links;
+mod pins;
+mod project;
+#[cfg(test)]
+mod tests;
+mod wheels;
+mod writable;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use walkdir::WalkDir;
+
+use pkgapp_config::LOCKS;
+use pkgapp_core::error::Result;
+use pkgapp_core::name::{AppName, PythonMinor};
+use pkgapp_pypa::VersionSpecifiers;
+
+use self::choices::Choices;
+use self::deployment::Deployment;
+use self::project::Project;
+use self::wheels::Wheels;
+use self::writable::Writes;
+
+pub use self::code::{Factory, Framework, Gateway, Web, Worker};
+
+/// How projects name the requirements of the application itself, in files that a build does not
+/// look for: `requirements-ROLE.txt` and `requirements/ROLE.txt`. The first that exists counts.
+const ROLES: [&str; 8] = [
+    "production",
+    "prod",
+    "main",
+    "base",
+    "common",
+    "requirements",
+    "default",
+    "runtime",
+];
+
+/// Directories at the top of a tree that are no part of an application.
+const ASIDE: [&str; 20] = [
+    "tests",
+    "test",
+    "testing",
+    "docs",
+    "doc",
+    "examples",
+    "example",
+    "node_modules",
+    "venv",
+    "env",
+    "build",
+    "dist",
+    "deploy",
+    "requirements",
+    "scripts",
+    "tools",
+    "benchmarks",
+    "ci",
+    "docker",
+    "__pycache__",
+];
+
+/// Modules at the top of a tree that are no part of an application.
+const TOOLS: [&str; 8] = [
+    "setup.py",
+    "conftest.py",
+    "noxfile.py",
+    "tasks.py",
+    "fabfile.py",
+    "dodo.py",
+    "runtests.py",
+    "versioneer.py",
+];
+
+/// What a tree shows.
+#[derive(Debug)]
+pub struct Survey {
+    /// The tree.
+    pub root: PathBuf,
+    /// What the application is called.
+    pub name: AppName,
+    /// Whether nothing that a build reads says so.
+    pub lacks_name: bool,
+    /// Whether nothing says the version.
+    pub lacks_version: bool,
+    /// Whether it is to be built as a wheel.
+    pub has_backend: bool,
+    /// Why it is not to be built as a wheel, although a build would take it for a project.
+    pub no_wheel: Option<String>,
+    /// Plain files, as patterns, that are no part of a wheel.
+    pub include: Vec<String>,
+    /// What of these can't ship.
+    pub exclude: Vec<String>,
+    /// Directories of these that modules are imported from.
+    pub import_from: Vec<String>,
+    /// What pins its requirements.
+    pub pins: Pins,
+    /// What the pins lack, although each has a version, as a clause: "`django` requires
+    /// `asgiref`".
+    pub gap: Option<String>,
+    /// Whether `.python-version` says which Python.
+    pub says_python: bool,
+    /// Which Pythons it takes; `None` if it does not say.
+    pub requires_python: Option<VersionSpecifiers>,
+    /// The distributions that are pinned or required, by normalised name.
+    pub requires: BTreeSet<String>,
+    /// Extras that ship.
+    pub extras: Vec<String>,
+    /// Dependency groups that ship.
+    pub groups: Vec<String>,
+    /// What it needs besides its requirements, and they lack.
+    pub add: Vec<&'static str>,
+    /// What an earlier configuration adds, which was written by whoever knows.
+    pub kept: Vec<String>,
+    /// What it is made with.
+    pub framework: Framework,
+    /// The application object that a web server is given.
+    pub web: Option<Web>,
+    /// Whether a program of its own serves it.
+    pub starts_a_server: bool,
+    /// The command that does, if it is certain.
+    pub server_program: Option<String>,
+    /// Programs beside it.
+    pub workers: Vec<Worker>,
+    /// The command that migrates the database.
+    pub migrate: Option<String>,
+    /// The commands that collect static files at a build.
+    pub collect_static: Vec<String>,
+    /// Variables that the settings demand, each with a value that suffices for a build.
+    pub variables: BTreeMap<String, &'static str>,
+    /// Variables that say where the application keeps its data.
+    pub data_variables: Vec<String>,
+    /// Whether it opens files of its tree from the working directory.
+    pub opens_from_here: bool,
+    /// What it writes to.
+    pub writes: Writes,
+    /// Console scripts of its own.
+    pub scripts: Vec<String>,
+    /// What is left to the reader, one sentence each.
+    pub open: Vec<String>,
+    /// The files of its lock.
+    wheels: Wheels,
+}
+
+/// What pins an application's requirements.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pins {
+    /// A file that a build finds by itself, and that pins everything as far as its form tells.
+    Found(String),
+    /// The same, but it names distributions without their versions.
+    Loose(String),
+    /// A file elsewhere; whether each of its lines has a version.
+    Elsewhere(String, bool),
+    /// There is none.
+    Nothing,
+}
+
+impl Survey {
+    /// Looks at a tree.
+    ///
+    /// # Errors
+    /// A file of the packaging standards that can't be read, or is not what its name says.
+    pub fn of(root: &Path) -> Result<Self> {
+        let project = Project::read(root)?;
+        let deployment = Deployment::read(root);
+        let mut code = code::read(root)?;
+        deployment
+            .servers
+            .iter()
+            .for_each(|command| code.is_served_by(command));
+        code.is_worked_by(deployment.celery.clone());
+        let no_wheel = if project.is_project {
+            project
+                .refuses_a_wheel(root)
+                .or_else(|| runs_from_its_tree(root, &project, &code))
+        } else {
+            None
+        };
+        let written = code.written(root);
+        let no_wheel = no_wheel.or_else(|| {
+            let is_wheel = project.is_project && code.serves();
+            if is_wheel {
+                writable::keeps_from_a_wheel(root, &written)
+            } else {
+                None
+            }
+        });
+        let has_backend = project.is_project && no_wheel.is_none();
+        let (pins, several) = installed_pins(root, &deployment, find_pins(root, has_backend)?)?;
+        let required = |besides: &BTreeSet<String>| {
+            pins::required(root, &pins, &project.table, &project.setup, besides)
+        };
+        let mut choices = Choices::of(
+            &project,
+            &deployment,
+            &pins,
+            &required(&BTreeSet::new())?,
+            &code,
+        );
+        choices.open.extend(several);
+        let requires = required(&choices.brought)?;
+        let (name, lacks_name) = project.name(root);
+        let framework = code.framework(&requires);
+        let (web, web_base) = code.web(&requires).unzip();
+        let (workers, bases) = code.workers(&requires, name.as_str());
+        let bases = web_base
+            .into_iter()
+            .chain(bases)
+            .chain(code.manage_directory().map(Path::to_owned));
+        let started: Vec<&str> = started_tops(web.as_ref(), &workers, &project).collect();
+        let include = match project.wheel_packages().filter(|_| has_backend) {
+            Some(packages) if started.iter().any(|top| is_beside(root, top, &packages)) => {
+                beside_wheel(root, &code, &packages)
+            }
+            _ if has_backend => beside_packages(root, &code),
+            _ => whole_tree(root, &code),
+        };
+        let gap = match &pins {
+            Pins::Found(name) | Pins::Elsewhere(name, true) if name.ends_with(".txt") => {
+                let left_out =
+                    pins::left_out(&root.join(name))?.filter(|name| !requires.contains(name));
+                pins::gap(&root.join(name), &requires)?
+                    .or(left_out.map(|name| format!("`pip-compile` left out `{name}`")))
+            }
+            _ => None,
+        };
+        let pins = match (pins, &gap) {
+            (Pins::Found(name), Some(_)) => Pins::Loose(name),
+            (Pins::Elsewhere(name, _), Some(_)) => Pins::Elsewhere(name, false),
+            (pins, _) => pins,
+        };
+        let server_program =
+            server_program(&code, &requires, &project.scripts(), &name, has_backend);
+        let server_program = server_program.filter(|_| web.is_some());
+        let mut survey = Self {
+            root: root.to_owned(),
+            name,
+            lacks_name,
+            lacks_version: !has_backend && !project.says("version"),
+            has_backend,
+            no_wheel,
+            exclude: links::stray(root, &include),
+            include,
+            import_from: import_roots(bases, has_backend),
+            requires_python: project
+                .requires_python(root)
+                .or_else(|| least_python(root, &pins)),
+            says_python: root.join(".python-version").is_file(),
+            migrate: migration(&code, web.as_ref(), &requires),
+            collect_static: Vec::new(),
+            variables: if framework == Framework::Django {
+                code.variables().clone()
+            } else {
+                BTreeMap::new()
+            },
+            data_variables: code.data_variables().cloned().collect(),
+            opens_from_here: code.opens_from_here(),
+            writes: Writes::of(root, written, &code, has_backend),
+            starts_a_server: code.starts_a_server(&requires),
+            server_program,
+            scripts: project.scripts(),
+            open: choices.open,
+            extras: choices.extras,
+            groups: choices.groups,
+            add: choices.add,
+            kept: Vec::new(),
+            wheels: Wheels::read(root, &pins),
+            pins,
+            gap,
+            requires,
+            framework,
+            web,
+            workers,
+        };
+        survey.look_at_static_files(&code);
+        survey.say_what_is_open(&project, &code);
+        Ok(survey)
+    }
+
+    fn look_at_static_files(&mut self, code: &code::Code) {
+        match code.static_root() {
+            Some(Ok(())) => {
+                self.collect_static
+                    .extend(code.manage_command("collectstatic --noinput"));
+                if code.compresses() && self.has("django-compressor") {
+                    // The settings of a build may be those for developers, with which it does
+                    // nothing unasked.
+                    self.collect_static
+                        .extend(code.manage_command("compress --force"));
+                }
+            }
+            Some(Err(why)) => {
+                self.open
+                    .push(format!("static files are not collected: {why}"));
+            }
+            None => {}
+        }
+    }
+
+    fn say_what_is_open(&mut self, project: &Project, code: &code::Code) {
+        if let Some(file) = code
+            .only_for_developers()
+            .filter(|_| self.framework == Framework::Pyramid && self.web.is_none())
+        {
+            self.open.push(format!(
+                "`{file}` is for developers: write a `production.ini` and serve it with `pserve`"
+            ));
+        }
+        if let Some(file) = code
+            .pecan_for_developers()
+            .filter(|_| self.has("pecan") && self.web.is_none())
+        {
+            let server = if self.has("gunicorn") {
+                "gunicorn_pecan"
+            } else {
+                "pecan serve"
+            };
+            self.open.push(format!(
+                "`{file}` is for developers: write a `config.py` and serve it with `{server}`"
+            ));
+        }
+        if !self.has_backend && !self.scripts.is_empty() {
+            let names: Vec<String> = self
+                .scripts
+                .iter()
+                .map(|name| format!("`{name}`"))
+                .collect();
+            let names = names.join(", ");
+            self.open.push(format!(
+                "without a wheel the release has no console script {names}"
+            ));
+        }
+        if let Some(members) = project.workspace().filter(|_| !project.says("name")) {
+            let listed: Vec<String> = members.iter().map(|member| format!("`{member}`")).collect();
+            let listed = listed.join(", ");
+            self.open.push(format!(
+                "this is a workspace: run `pkgapp init` in the member that ships ({listed})"
+            ));
+        }
+    }
+
+    /// Keeps what an earlier configuration adds.
+    pub fn keeps(&mut self, added: Vec<String>) {
+        self.kept = added;
+        let add = std::mem::take(&mut self.add);
+        self.add = add
+            .into_iter()
+            .filter(|name| !self.keeps_already(name))
+            .collect();
+    }
+
+    /// Whether an earlier configuration adds a distribution, in whatever version.
+    pub fn keeps_already(&self, name: &str) -> bool {
+        self.kept
+            .iter()
+            .any(|kept| pins::leading_name(kept).eq_ignore_ascii_case(name))
+    }
+
+    /// Returns whether a distribution is pinned or required.
+    pub fn has(&self, distribution: &str) -> bool {
+        self.requires.contains(distribution)
+    }
+
+    /// Returns whether a Python is one that it takes; the patch level is not known, and so the
+    /// highest.
+    pub fn takes(&self, python: PythonMinor) -> bool {
+        let version = format!("{python}.99")
+            .parse()
+            .expect("a minor version with a patch level is a version");
+        self.requires_python
+            .as_ref()
+            .is_none_or(|specifiers| specifiers.contains(&version))
+    }
+}
+
+/// Returns why an application works in its own tree only, though a wheel could be built of it.
+fn runs_from_its_tree(root: &Path, project: &Project, code: &code::Code) -> Option<String> {
+    if code.mentions("alembic.ini")
+        && code
+            .alembic()
+            .is_some_and(|alembic| alembic.file == Path::new("alembic.ini"))
+    {
+        return Some("its code reads `alembic.ini`, which a wheel would lack".to_owned());
+    }
+    let manage = code.manage_directory()?;
+    if !project.scripts().is_empty() {
+        return None;
+    }
+    let place = |name: &str| manage.join(name).display().to_string();
+    if manage != Path::new("") && manage != Path::new("src") {
+        return Some(format!("Django runs from `{}`", manage.display()));
+    }
+    // Settings look for these beside manage.py (`BASE_DIR`), and wheels have packages alone.
+    let beside = ["templates", "static", "locale", "assets"]
+        .into_iter()
+        .find(|name| {
+            let directory = root.join(manage).join(name);
+            directory.is_dir() && !directory.join("__init__.py").is_file()
+        })?;
+    Some(format!(
+        "Django finds `{}` beside manage.py, and a wheel would lack it",
+        place(beside)
+    ))
+}
+
+/// The command that serves an application which brings its own server: its only console script or
+/// the one with its name, or without a wheel the module that is run.
+fn server_program(
+    code: &code::Code,
+    requires: &BTreeSet<String>,
+    scripts: &[String],
+    name: &AppName,
+    has_backend: bool,
+) -> Option<String> {
+    if !code.starts_a_server(requires) {
+        return None;
+    }
+    if !has_backend {
+        return code
+            .server_program()
+            .map(|program| format!("python app/{program}"));
+    }
+    let named = scripts
+        .iter()
+        .find(|script| script.as_str() == name.as_str());
+    named
+        .or(scripts.first().filter(|_| scripts.len() == 1))
+        .cloned()
+}
+
+/// The directories that modules are imported from, besides what is importable anyway.
+fn import_roots(bases: impl Iterator<Item = PathBuf>, has_backend: bool) -> Vec<String> {
+    let names: BTreeSet<String> = bases.map(|base| base.display().to_string()).collect();
+    // What a build backend makes a wheel of is importable wherever it lies in the tree.
+    names
+        .into_iter()
+        .filter(|name| !name.is_empty() && !has_backend)
+        .collect()
+}
+
+/// The command that brings a database up to date.
+fn migration(code: &code::Code, web: Option<&Web>, requires: &BTreeSet<String>) -> Option<String> {
+    let settings = code
+        .other_settings()
+        .map_or_else(String::new, |settings| format!(" --settings {settings}"));
+    if let Some(command) = code.manage_command(&format!("migrate --noinput{settings}")) {
+        return Some(command);
+    }
+    let alembic = code.alembic();
+    if requires.contains("flask-migrate")
+        && let Some(Web::Object {
+            module,
+            name,
+            factory,
+            ..
+        }) = web
+    {
+        let call = if *factory == Factory::Yes { "()" } else { "" };
+        let directory = alembic
+            .and_then(|alembic| alembic.file.parent())
+            .filter(|directory| directory.iter().count() == 1);
+        let directory =
+            directory.map(|directory| format!(" --directory app/{}", directory.display()));
+        return Some(format!(
+            "flask --app '{module}:{name}{call}' db upgrade{}",
+            directory.unwrap_or_default()
+        ));
+    }
+    let alembic = alembic.filter(|_| requires.contains("alembic"))?;
+    let file = alembic.file.display();
+    Some(match alembic.needs_directory {
+        false => format!("alembic -c app/{file} upgrade head"),
+        true => {
+            let parts =
+                std::iter::once("app".as_ref()).chain(alembic.file.parent().into_iter().flatten());
+            let directory: PathBuf = parts.collect();
+            let up = "../".repeat(directory.components().count());
+            format!(
+                "/bin/sh -c 'cd {} && {up}bin/alembic upgrade head'",
+                directory.display()
+            )
+        }
+    })
+}
+
+fn find_pins(root: &Path, has_backend: bool) -> Result<Pins> {
+    if let Some(name) = LOCKS.iter().find(|name| root.join(name).is_file()) {
+        let is_loose = *name == "requirements.txt" && !pins::all_pinned(&root.join(name))?;
+        return Ok(if is_loose {
+            Pins::Loose((*name).to_owned())
+        } else {
+            Pins::Found((*name).to_owned())
+        });
+    }
+    if let Some(lock) = lock_of_workspace(root)? {
+        return Ok(Pins::Elsewhere(lock, true));
+    }
+    match requirements_file(root) {
+        Some(name) => match pins::all_pinned(&root.join(&name))? {
+            // A project says itself what it requires; such a file is for its developers.
+            false if has_backend => Ok(Pins::Nothing),
+            pinned => Ok(Pins::Elsewhere(name, pinned)),
+        },
+        None => Ok(Pins::Nothing),
+    }
+}
+
+/// The pins that the project's own deployment installs, where nothing better was found by its name;
+/// and what the reader should know about them.
+fn installed_pins(
+    root: &Path,
+    deployment: &Deployment,
+    found: Pins,
+) -> Result<(Pins, Option<String>)> {
+    let is_whole = match &found {
+        Pins::Found(name) | Pins::Loose(name) => {
+            name != "requirements.txt" || deployment.requirements.iter().any(|file| file == name)
+        }
+        Pins::Elsewhere(name, _) => !name.ends_with(".txt") && !name.ends_with(".in"),
+        Pins::Nothing => false,
+    };
+    match choices::requirements(root, deployment).filter(|_| !is_whole) {
+        Some((name, told)) => {
+            let pinned = pins::all_pinned(&root.join(&name))?;
+            Ok((Pins::Elsewhere(name, pinned), told))
+        }
+        None => Ok((found, None)),
+    }
+}
+
+/// A requirements file where a build does not look, relative to `root`.
+pub fn requirements_file(root: &Path) -> Option<String> {
+    elsewhere().find(|name| root.join(name).is_file())
+}
+
+/// Requirements files as projects keep them where a build does not look.
+fn elsewhere() -> impl Iterator<Item = String> {
+    let beside = |role| ["-", "_", "."].map(|between| format!("requirements{between}{role}.txt"));
+    let below = |role| format!("requirements/{role}.txt");
+    let files = ROLES
+        .iter()
+        .flat_map(move |role| beside(role).into_iter().chain([below(role)]));
+    files.chain(["requirements.in".to_owned()])
+}
+
+/// What the pins ask of Python, as far as that is known without an index.
+fn least_python(root: &Path, pins: &Pins) -> Option<VersionSpecifiers> {
+    let (Pins::Found(name) | Pins::Loose(name) | Pins::Elsewhere(name, _)) = pins else {
+        return None;
+    };
+    let text = if name.ends_with(".txt") || name.ends_with(".in") {
+        pins::least_python(&root.join(name))
+    } else {
+        None
+    };
+    text?.parse().ok()
+}
+
+/// The lock of a uv workspace that the project is a member of, relative to it.
+fn lock_of_workspace(root: &Path) -> Result<Option<String>> {
+    let Ok(root) = root.canonicalize() else {
+        return Ok(None);
+    };
+    for (number, above) in root.ancestors().enumerate().skip(1).take(3) {
+        if above.join("uv.lock").is_file() && above.join("pyproject.toml").is_file() {
+            let Some(members) = Project::read(above)?.workspace() else {
+                continue;
+            };
+            let below = root.strip_prefix(above).unwrap_or(&root);
+            let is_member = |pattern: &String| {
+                globset::Glob::new(pattern.trim_end_matches('/'))
+                    .is_ok_and(|glob| glob.compile_matcher().is_match(below))
+            };
+            return Ok(members
+                .iter()
+                .any(is_member)
+                .then(|| format!("{}uv.lock", "../".repeat(number))));
+        }
+        if above.join(".git").exists() {
+            break;
+        }
+    }
+    Ok(None)
+}
+
+/// Returns patterns for the whole application below `root`, for one that ships without a wheel;
+/// none if it can't be read.
+pub fn plain_files(root: &Path) -> Vec<String> {
+    code::read(root)
+        .map(|code| whole_tree(root, &code))
+        .unwrap_or_default()
+}
+
+/// Patterns for the whole application, where nothing builds a wheel of it.
+fn whole_tree(root: &Path, code: &code::Code) -> Vec<String> {
+    let mut patterns = Vec::new();
+    for (name, is_directory) in listed(root) {
+        let stem = name.strip_suffix(".py").unwrap_or(&name);
+        let is_aside =
+            ASIDE.contains(&name.as_str()) && (name.starts_with("test") || !code.imports(&name));
+        let is_tool = TOOLS.contains(&name.as_str()) && !code.imports(stem);
+        if is_directory {
+            let is_data = ["templates", "static", "locale", "data"].contains(&name.as_str())
+                || code.mentions(&name) && !root.join(&name).join("package.json").is_file();
+            let holds = || holds_python(&root.join(&name), 3);
+            if !is_aside
+                && !is_environment(&root.join(&name))
+                && (is_data || holds())
+                && has_files(&root.join(&name))
+            {
+                patterns.push(format!("{}/**", literal(&name)));
+            }
+        } else if name.ends_with(".py") {
+            patterns.extend((!is_tool && !code::is_test(&name)).then(|| literal(&name)));
+        } else if code.mentions(&name)
+            && !name.ends_with(".toml")
+            && !LOCKS.contains(&name.as_str())
+        {
+            patterns.push(literal(&name));
+        }
+    }
+    patterns.extend(
+        code.loose_modules()
+            .filter(|name| name.ends_with(".ini"))
+            .map(literal),
+    );
+    patterns.extend(code.alembic().into_iter().flat_map(migrations));
+    without_repeats(patterns)
+}
+
+/// alembic.ini and the directory of its scripts.
+fn migrations(alembic: &code::Alembic) -> Vec<String> {
+    let file = literal(alembic.file.display().to_string());
+    let scripts = alembic
+        .scripts
+        .iter()
+        .map(|scripts| format!("{}/**", literal(scripts)));
+    std::iter::once(file).chain(scripts).collect()
+}
+
+/// Patterns for what a wheel of the project lacks: Django's manage.py, the modules that an
+/// application object is in, and migrations.
+fn beside_packages(root: &Path, code: &code::Code) -> Vec<String> {
+    let manage = code
+        .manage_directory()
+        .map(|directory| directory.join("manage.py"));
+    let manage = manage
+        .filter(|file| root.join(file).is_file())
+        .map(|file| literal(file.display().to_string()))
+        .into_iter();
+    // Those in a package are in the wheel.
+    let is_beside = |alembic: &&code::Alembic| {
+        !alembic
+            .file
+            .iter()
+            .next()
+            .is_some_and(|top| code.is_package(top.as_ref()))
+    };
+    let migrations = code
+        .alembic()
+        .filter(is_beside)
+        .into_iter()
+        .flat_map(migrations);
+    without_repeats(
+        manage
+            .chain(code.loose_modules().map(literal))
+            .chain(migrations)
+            .collect(),
+    )
+}
+
+/// The first names of the modules that services and console scripts start from.
+fn started_tops<'s>(
+    web: Option<&'s Web>,
+    workers: &'s [Worker],
+    project: &'s Project,
+) -> impl Iterator<Item = &'s str> {
+    let web = match web {
+        Some(Web::Object { module, .. }) => Some(module.as_str()),
+        _ => None,
+    };
+    let celery = workers.iter().filter_map(|worker| {
+        worker
+            .exec
+            .strip_prefix("celery -A ")?
+            .split([' ', ':'])
+            .next()
+    });
+    let modules = web
+        .into_iter()
+        .chain(celery)
+        .chain(project.script_modules());
+    modules.filter_map(|module| module.split('.').next())
+}
+
+/// Whether a module is in the tree, and not in the wheel that is built of it.
+fn is_beside(root: &Path, top: &str, packages: &[String]) -> bool {
+    !packages.iter().any(|package| package == top) && holds_python(&root.join(top), 1)
+}
+
+/// Patterns for all of the application but the packages that are in its wheel.
+fn beside_wheel(root: &Path, code: &code::Code, packages: &[String]) -> Vec<String> {
+    let mut patterns = whole_tree(root, code);
+    patterns.retain(|pattern| {
+        !packages
+            .iter()
+            .any(|package| *pattern == format!("{package}/**"))
+            && pattern != "src/**"
+    });
+    without_repeats(
+        patterns
+            .into_iter()
+            .chain(beside_packages(root, code))
+            .collect(),
+    )
+}
+
+/// Leaves out what another pattern has.
+fn without_repeats(patterns: Vec<String>) -> Vec<String> {
+    let mut kept: Vec<String> = Vec::new();
+    for pattern in patterns {
+        let covers = |other: &String| {
+            other
+                .strip_suffix("**")
+                .is_some_and(|directory| pattern.starts_with(directory))
+        };
+        if !kept.contains(&pattern) && !kept.iter().any(covers) {
+            kept.push(pattern);
+        }
+    }
+    kept
+}
+
+/// Whether a directory has files that a pattern would match.
+fn has_files(directory: &Path) -> bool {
+    let walk = WalkDir::new(directory)
+        .max_depth(4)
+        .into_iter()
+        .filter_map(std::result::Result::ok);
+    walk.into_iter().any(|entry| entry.file_type().is_file())
+}
+
+/// Whether a directory is a virtual environment.
+fn is_environment(directory: &Path) -> bool {
+    directory.join("pyvenv.cfg").is_file()
+}
+
+/// The names in a directory, sorted, without hidden ones; and whether each is a directory.
+fn listed(directory: &Path) -> Vec<(String, bool)> {
+    let entries = fs_err::read_dir(directory).into_iter().flatten().flatten();
+    let mut names: Vec<(String, bool)> = entries
+        .filter_map(|entry| {
+            Some((
+                entry.file_name().into_string().ok()?,
+                entry.file_type().ok()?,
+            ))
+        })
+        .filter(|(name, _)| !name.starts_with('.'))
+        .map(|(name, kind)| (name, kind.is_dir()))
+        .collect();
+    names.sort();
+    names
+}
+
+/// Whether a directory has Python modules, so many levels down; a virtual environment does not
+/// count.
+fn holds_python(directory: &Path, depth: usize) -> bool {
+    let names = listed(directory);
+    !names.iter().any(|(name, _)| name == "pyvenv.cfg")
+        && names.iter().any(|(name, is_directory)| match is_directory {
+            true => {
+                depth > 0
+                    && name != "node_modules"
+                    && holds_python(&directory.join(name), depth - 1)
+            }
+            false => name.ends_with(".py"),
+        })
+}
+
+/// A name as a pattern that means just it.
+fn literal(name: impl AsRef<str>) -> String {
+    let quoted = name.as_ref().chars().map(|c| {
+        if "*?[]{}!\\".contains(c) {
+            format!("[{c}]")
+        } else {
+            c.to_string()
+        }
+    });
+    quoted.collect()
+}

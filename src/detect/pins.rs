@@ -1,0 +1,370 @@
+//! The names in lock and requirements files: which distributions an application has, whatever their
+//! versions.
+//!
+//! [`pkgapp_lock`] reads these files exactly, for one environment and with all that can be wrong
+//! with them. Before there is a configuration there is no environment yet, and a name more than
+//! will be installed does no harm here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use toml::{Table, Value};
+
+use pkgapp_core::error::{Context, Error, Location, Result, shown};
+use pkgapp_core::fs;
+use pkgapp_pypa::PackageName;
+
+use super::Pins;
+
+/// How many files requirements may include one by one: more is a circle.
+const MOST_INCLUDES: usize = 20;
+
+/// Reads a TOML file.
+pub(super) fn toml(file: &Path) -> Result<Table> {
+    let text = text(file)?;
+    text.parse().map_err(|error: toml::de::Error| {
+        let at = Location::at_offset(file, &text, error.span().unwrap_or_default().start);
+        Error::new(format!(
+            "`{}` is not TOML: {}",
+            shown(file),
+            error.message()
+        ))
+        .at(at)
+    })
+}
+
+/// Reads a text as far as it is UTF-8: source files may have other encodings.
+pub(super) fn text(file: &Path) -> Result<String> {
+    Ok(String::from_utf8_lossy(&fs::read(file)?).into_owned())
+}
+
+/// Returns the distributions that are pinned or required, normalised.
+///
+/// `besides` is what extras and groups bring.
+pub(super) fn required(
+    root: &Path,
+    pins: &Pins,
+    project: &Table,
+    setup: &str,
+    besides: &BTreeSet<String>,
+) -> Result<BTreeSet<String>> {
+    let mut names = besides.clone();
+    let (Pins::Found(name) | Pins::Loose(name) | Pins::Elsewhere(name, _)) = pins else {
+        declared(project, setup, &mut names);
+        return Ok(names);
+    };
+    let file = root.join(name);
+    match name.as_str() {
+        "Pipfile.lock" => {
+            let lock: serde_json::Value = serde_json::from_str(&text(&file)?)
+                .context(|| format!("`{}` is not JSON", shown(&file)))?;
+            let default = lock.get("default").and_then(serde_json::Value::as_object);
+            names.extend(
+                default
+                    .into_iter()
+                    .flat_map(|table| table.keys())
+                    .filter_map(|name| normalised(name)),
+            );
+        }
+        name if name.ends_with(".lock") || name.ends_with(".toml") => {
+            declared(project, setup, &mut names);
+            names = locked(&toml(&file)?, names);
+        }
+        _ => {
+            each_requirement(&file, &mut 0, &mut |line| {
+                names.extend(normalised(leading_name(line)));
+                names.extend(brought_by_extras(line).map(str::to_owned));
+            })?;
+            declared(project, setup, &mut names);
+        }
+    }
+    Ok(names)
+}
+
+/// Whether every line of a requirements file, and of those that it includes, is a pin or needs
+/// none.
+pub(super) fn all_pinned(file: &Path) -> Result<bool> {
+    let mut pinned = true;
+    each_requirement(file, &mut 0, &mut |line| {
+        let requirement = line.split(';').next().unwrap_or_default();
+        pinned &= match requirement.split_once("git+") {
+            // A branch or a tag is another commit tomorrow.
+            Some((_, address)) => names_a_commit(address),
+            None => {
+                requirement.contains("==") || requirement.contains('@') || requirement.contains('/')
+            }
+        };
+    })?;
+    Ok(pinned)
+}
+
+/// Whether an address of a repository ends with a whole commit: `…/x.git@<40 digits>#egg=x`.
+fn names_a_commit(address: &str) -> bool {
+    let plain = address.split(['#', ' ']).next().unwrap_or_default();
+    plain.rsplit_once('@').is_some_and(|(_, commit)| {
+        commit.len() >= 40 && commit.chars().all(|c| c.is_ascii_hexdigit())
+    })
+}
+
+/// What pip-compile has left out of the file that it wrote: it says so in comments at the end.
+pub(super) fn left_out(file: &Path) -> Result<Option<String>> {
+    let text = text(file)?;
+    let mut lines = text.lines().skip_while(|line| {
+        !line.starts_with("# The following packages are considered to be unsafe")
+    });
+    let next = lines.nth(1).and_then(|line| line.strip_prefix('#'));
+    Ok(next
+        .map(|line| leading_name(line.trim()).to_owned())
+        .filter(|name| !name.is_empty()))
+}
+
+/// Distributions that are often pinned alone, and one that they require since a version.
+const REQUIRED_BY: [(&str, [u32; 2], &str); 21] = [
+    ("django", [0, 0], "asgiref"),
+    ("flask", [0, 0], "werkzeug"),
+    ("flask", [2, 3], "blinker"),
+    ("jinja2", [0, 0], "markupsafe"),
+    ("fastapi", [0, 0], "starlette"),
+    ("starlette", [0, 0], "anyio"),
+    ("pydantic", [0, 0], "annotated-types"),
+    ("uvicorn", [0, 0], "h11"),
+    ("gunicorn", [21, 0], "packaging"),
+    ("celery", [0, 0], "kombu"),
+    ("requests", [0, 0], "urllib3"),
+    ("httpx", [0, 0], "httpcore"),
+    ("aiohttp", [0, 0], "yarl"),
+    ("boto3", [0, 0], "botocore"),
+    ("pyramid", [0, 0], "webob"),
+    ("pandas", [0, 0], "numpy"),
+    ("sqlalchemy", [2, 0], "typing-extensions"),
+    ("alembic", [1, 0], "mako"),
+    ("flask-sqlalchemy", [0, 0], "sqlalchemy"),
+    ("flask-migrate", [0, 0], "alembic"),
+    ("rq", [0, 0], "redis"),
+];
+
+/// A distribution that the pins have, and one that it requires and they lack: a file of direct
+/// requirements, whose lines have versions all the same.
+pub(super) fn gap(file: &Path, requires: &BTreeSet<String>) -> Result<Option<String>> {
+    let mut versions = BTreeMap::new();
+    each_requirement(file, &mut 0, &mut |line| {
+        let version = line
+            .split_once("==")
+            .map_or("", |(_, version)| version.trim_start_matches('='));
+        let mut numbers = version
+            .trim()
+            .split(|c: char| !c.is_ascii_digit())
+            .map_while(|part| part.parse().ok());
+        let version = [0; 2].map(|_: u32| numbers.next().unwrap_or(0));
+        versions.extend(normalised(leading_name(line)).map(|name| (name, version)));
+    })?;
+    let is_gap = |(name, since, needs): &&(&str, [u32; 2], &str)| {
+        let version = versions.get(*name).copied().unwrap_or_default();
+        requires.contains(*name) && !requires.contains(*needs) && version >= *since
+    };
+    Ok(REQUIRED_BY
+        .iter()
+        .find(is_gap)
+        .map(|(name, _, needs)| format!("`{name}` requires `{needs}`")))
+}
+
+/// What the oldest version of a framework that will do asks of Python, for applications that do not
+/// say it themselves.
+pub(super) fn least_python(file: &Path) -> Option<&'static str> {
+    let mut least = None;
+    let found = each_requirement(file, &mut 0, &mut |line| {
+        if leading_name(line).eq_ignore_ascii_case("django") {
+            let lower = ["==", ">=", "~=", ">"]
+                .iter()
+                .find_map(|operator| line.split_once(operator));
+            let major = lower
+                .map(|(_, version)| version.trim().split(['.', ',']).next().unwrap_or_default());
+            least = match major.and_then(|major| major.parse::<u32>().ok()) {
+                Some(5) => Some(">=3.10"),
+                Some(6..) => Some(">=3.12"),
+                _ => None,
+            };
+        }
+    });
+    found.ok().and(least)
+}
+
+/// The distributions that a requirement's extras bring and that matter to a survey: servers.
+fn brought_by_extras(requirement: &str) -> Option<&'static str> {
+    let extras = requirement.split_once('[')?.1.split_once(']')?.0;
+    let has = |wanted: &[&str]| {
+        extras
+            .split(',')
+            .any(|extra| wanted.contains(&extra.trim()))
+    };
+    let server =
+        leading_name(requirement).eq_ignore_ascii_case("fastapi") && has(&["standard", "all"]);
+    server.then_some("uvicorn")
+}
+
+/// Returns what a Pipfile.lock says of its Python, as a specifier.
+pub(super) fn pipfile_python(root: &Path) -> Option<String> {
+    let lock: serde_json::Value =
+        serde_json::from_str(&text(&root.join("Pipfile.lock")).ok()?).ok()?;
+    let version = lock
+        .get("_meta")?
+        .get("requires")?
+        .get("python_version")?
+        .as_str()?;
+    Some(format!("=={version}.*"))
+}
+
+/// `[project] dependencies`, and what Poetry and setuptools had before.
+fn declared(project: &Table, setup: &str, names: &mut BTreeSet<String>) {
+    names.extend(install_requires(setup).filter_map(normalised));
+    let dependencies = project
+        .get("project")
+        .and_then(|project| project.get("dependencies")?.as_array());
+    for requirement in dependencies.into_iter().flatten().filter_map(Value::as_str) {
+        names.extend(normalised(leading_name(requirement)));
+        names.extend(brought_by_extras(requirement).map(str::to_owned));
+    }
+    let poetry = project
+        .get("tool")
+        .and_then(|tool| tool.get("poetry")?.get("dependencies")?.as_table());
+    let extras = |name: &str, value: &Value| {
+        let list = value
+            .get("extras")?
+            .as_array()?
+            .iter()
+            .filter_map(Value::as_str)
+            .collect::<Vec<_>>()
+            .join(",");
+        brought_by_extras(&format!("{name}[{list}]"))
+    };
+    let brought = poetry
+        .into_iter()
+        .flatten()
+        .filter_map(|(name, value)| extras(name, value));
+    names.extend(brought.map(str::to_owned));
+    names.extend(
+        poetry
+            .into_iter()
+            .flat_map(Table::keys)
+            .filter(|name| *name != "python")
+            .filter_map(|n| normalised(n)),
+    );
+}
+
+/// The packages of a lock that `roots` need: locks of uv, Poetry and PDM also hold development
+/// tools and extras. All of them where the lock does not say what needs what.
+fn locked(lock: &Table, roots: BTreeSet<String>) -> BTreeSet<String> {
+    let packages = ["package", "packages"]
+        .iter()
+        .filter_map(|key| lock.get(*key)?.as_array())
+        .flatten();
+    let packages: BTreeMap<String, Vec<String>> = packages
+        .filter_map(|package| Some((normalised(package.get("name")?.as_str()?)?, needs(package))))
+        .collect();
+    if roots.is_empty() || packages.values().all(Vec::is_empty) {
+        return packages.into_keys().collect();
+    }
+    let mut names = BTreeSet::new();
+    let mut open: Vec<String> = roots.into_iter().collect();
+    while let Some(name) = open.pop() {
+        if names.insert(name.clone()) {
+            open.extend(packages.get(&name).into_iter().flatten().cloned());
+        }
+    }
+    names
+}
+
+/// What a package of a lock requires: uv lists tables, PDM requirements, and Poetry has a table by
+/// name.
+fn needs(package: &Value) -> Vec<String> {
+    let name = |value: &Value| match value {
+        Value::String(requirement) => normalised(leading_name(requirement)),
+        other => normalised(other.get("name")?.as_str()?),
+    };
+    match package.get("dependencies") {
+        Some(Value::Array(list)) => list.iter().filter_map(name).collect(),
+        Some(Value::Table(table)) => table.keys().filter_map(|name| normalised(name)).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The names after `install_requires`: indented lines in setup.cfg, strings of a list in setup.py.
+pub(super) fn install_requires(setup: &str) -> impl Iterator<Item = &str> {
+    let rest = setup.split("install_requires").skip(1).flat_map(|rest| {
+        // Also `"install_requires": [` and `arguments["install_requires"] = [`.
+        let list = rest.trim_start_matches([' ', '=', ':', '"', '\'', ']']);
+        let end = match list.chars().next() {
+            // Not that of extras.
+            Some('[') => list
+                .match_indices(']')
+                .map(|(at, _)| at)
+                .find(|at| list[..*at].trim_end().ends_with(['"', '\'', ',', '['])),
+            Some('\n') => list
+                .find("\n\n")
+                .or_else(|| list.find("\n["))
+                .or(Some(list.len())),
+            _ => None,
+        };
+        list[..end.unwrap_or(0)]
+            .lines()
+            .flat_map(|line| line.split(['"', '\'', ',']))
+    });
+    rest.map(|text| leading_name(text.trim_matches(['[', ' ', '\t'])))
+        .filter(|name| !name.is_empty())
+}
+
+/// The distributions that a requirements file names, those of included files too; none if it can't
+/// be read.
+pub(super) fn named(file: &Path) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let read = each_requirement(file, &mut 0, &mut |line| {
+        names.extend(normalised(leading_name(line)));
+    });
+    read.map(|()| names).unwrap_or_default()
+}
+
+/// The files that a requirements file includes itself.
+pub(super) fn included(file: &Path) -> Vec<PathBuf> {
+    let text = text(file).unwrap_or_default();
+    let parent = file.parent().unwrap_or(Path::new(""));
+    let names = text.lines().filter_map(|line| included_name(line.trim()));
+    names.map(|name| parent.join(name)).collect()
+}
+
+/// The file that a line of a requirements file includes.
+fn included_name(line: &str) -> Option<&str> {
+    let name = ["-r", "--requirement"]
+        .iter()
+        .find_map(|option| line.strip_prefix(option))?;
+    Some(name.trim_start_matches('=').trim())
+}
+
+/// Calls `take` with every requirement, options and comments left out, `-r` followed.
+fn each_requirement(file: &Path, includes: &mut usize, take: &mut impl FnMut(&str)) -> Result<()> {
+    let text = text(file)?.replace("\\\n", " ");
+    for line in text.lines() {
+        let line = line.split(" #").next().unwrap_or_default().trim();
+        match included_name(line) {
+            Some(name) if *includes < MOST_INCLUDES => {
+                *includes += 1;
+                let path = file.parent().unwrap_or(Path::new("")).join(name);
+                if path.is_file() {
+                    each_requirement(&path, includes, take)?;
+                }
+            }
+            _ if line.is_empty() || line.starts_with(['#', '-']) => {}
+            _ => take(line),
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn leading_name(requirement: &str) -> &str {
+    let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    requirement.split(|c| !inside(c)).next().unwrap_or_default()
+}
+
+pub(super) fn normalised(name: &str) -> Option<String> {
+    Some(PackageName::from_str(name).ok()?.to_string())
+}

@@ -1,0 +1,706 @@
+//! pyproject.toml and the files from before it, and whether a wheel can be built of the tree.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+
+use pkgapp_core::error::Result;
+use pkgapp_core::name::AppName;
+use pkgapp_pypa::VersionSpecifiers;
+use pkgapp_release::imports::{self, statement};
+
+use super::{listed, pins};
+
+/// Directories that setuptools leaves out when it searches a flat layout for packages
+/// (`setuptools.discovery.FlatLayoutPackageFinder.DEFAULT_EXCLUDE`).
+const NO_PACKAGES: [&str; 27] = [
+    "ci",
+    "bin",
+    "debian",
+    "doc",
+    "docs",
+    "documentation",
+    "manpages",
+    "news",
+    "newsfragments",
+    "changelog",
+    "test",
+    "tests",
+    "unit_test",
+    "unit_tests",
+    "example",
+    "examples",
+    "scripts",
+    "tools",
+    "util",
+    "utils",
+    "python",
+    "build",
+    "benchmark",
+    "benchmarks",
+    "exercise",
+    "exercises",
+    "htmlcov",
+];
+
+/// Modules that a setup.py may import without asking for them.
+const ALWAYS_THERE: [&str; 3] = ["setuptools", "distutils", "pkg_resources"];
+
+/// pyproject.toml, and the files from before it.
+pub(super) struct Project {
+    pub(super) table: Table,
+    pub(super) setup: String,
+    /// Whether a build takes the tree for a project unless the configuration says otherwise.
+    pub(super) is_project: bool,
+}
+
+impl Project {
+    pub(super) fn read(root: &Path) -> Result<Self> {
+        let table = match root.join("pyproject.toml") {
+            file if file.is_file() => pins::toml(&file)?,
+            _ => Table::new(),
+        };
+        let texts = ["setup.cfg", "setup.py"]
+            .iter()
+            .map(|name| root.join(name))
+            .filter(|file| file.is_file());
+        let setup = texts
+            .map(|file| pins::text(&file))
+            .collect::<Result<Vec<_>>>()?
+            .join("\n");
+        let is_project = table.contains_key("build-system")
+            || table.contains_key("project")
+            || root.join("setup.py").is_file();
+        Ok(Self {
+            table,
+            setup,
+            is_project,
+        })
+    }
+
+    pub(super) fn says(&self, key: &str) -> bool {
+        self.project(key).is_some()
+    }
+
+    fn project(&self, key: &str) -> Option<&Value> {
+        self.table.get("project")?.get(key)
+    }
+
+    fn tool(&self, name: &str) -> Option<&Value> {
+        self.table.get("tool")?.get(name)
+    }
+
+    /// The console scripts that a wheel would have.
+    pub(super) fn scripts(&self) -> Vec<String> {
+        let tables = [
+            self.project("scripts"),
+            self.tool("poetry").and_then(|poetry| poetry.get("scripts")),
+        ];
+        let tables = tables.into_iter().flatten().filter_map(Value::as_table);
+        let mut names: Vec<String> = tables.flat_map(Table::keys).cloned().collect();
+        for name in console_scripts(&self.setup) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    /// The modules that its console scripts call.
+    pub(super) fn script_modules(&self) -> impl Iterator<Item = &str> {
+        let tables = [
+            self.project("scripts"),
+            self.tool("poetry").and_then(|poetry| poetry.get("scripts")),
+        ];
+        let objects = tables
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_table)
+            .flat_map(Table::values);
+        objects
+            .filter_map(Value::as_str)
+            .filter_map(|object| object.split(':').next())
+    }
+
+    /// The packages at the top of a wheel of the project, by their import names; `None` if that is
+    /// not certain.
+    pub(super) fn wheel_packages(&self) -> Option<Vec<String>> {
+        let backend = self
+            .table
+            .get("build-system")?
+            .get("build-backend")?
+            .as_str()?;
+        let tops = |list: &Value| -> Option<Vec<String>> {
+            let names = list.as_array()?.iter().map(|name| {
+                let name = name.as_str().or_else(|| name.get("include")?.as_str())?;
+                let name = name.trim_start_matches("./").trim_start_matches("src/");
+                name.split(['/', '.'])
+                    .next()
+                    .filter(|top| !top.is_empty() && !top.contains('*'))
+                    .map(str::to_owned)
+            });
+            names.collect()
+        };
+        let own = || self.module().map(|module| vec![module]);
+        match backend.split(['.', ':']).next()? {
+            "poetry" => {
+                let poetry = self.tool("poetry");
+                let key = |key: &str| poetry.and_then(|poetry| poetry.get(key));
+                match (key("packages"), key("include")) {
+                    (Some(packages), None) => tops(packages),
+                    (None, None) => own(),
+                    _ => None,
+                }
+            }
+            "hatchling" => {
+                let build = self.tool("hatch").and_then(|hatch| hatch.get("build"));
+                match build.map(|build| {
+                    build
+                        .get("targets")
+                        .and_then(|targets| targets.get("wheel")?.get("packages"))
+                }) {
+                    Some(Some(packages)) => tops(packages),
+                    Some(None) => None,
+                    None => own(),
+                }
+            }
+            "setuptools" => tops(self.tool("setuptools")?.get("packages")?),
+            "flit_core" | "uv_build" if self.tool("flit").is_none() => own(),
+            _ => None,
+        }
+    }
+
+    /// The extras, as they are spelled, and the distributions that each brings.
+    pub(super) fn extras(&self) -> BTreeMap<String, BTreeSet<String>> {
+        let tables = [
+            self.project("optional-dependencies"),
+            self.tool("poetry").and_then(|poetry| poetry.get("extras")),
+        ];
+        let tables = tables.into_iter().flatten().filter_map(Value::as_table);
+        let of_pyproject = tables
+            .flatten()
+            .map(|(name, list)| (name.clone(), distributions(list)));
+        extras_of_setup_cfg(&self.setup)
+            .into_iter()
+            .chain(of_pyproject)
+            .collect()
+    }
+
+    /// The names of the dependency groups.
+    pub(super) fn groups(&self) -> Vec<String> {
+        let poetry = self.tool("poetry").and_then(|poetry| poetry.get("group"));
+        let tables = [self.table.get("dependency-groups"), poetry]
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_table);
+        tables.flat_map(Table::keys).cloned().collect()
+    }
+
+    /// The distributions that a group names itself, or by including others.
+    pub(super) fn group(&self, name: &str) -> BTreeSet<String> {
+        let (mut names, mut open, mut seen) =
+            (BTreeSet::new(), vec![name.to_owned()], BTreeSet::new());
+        while let Some(name) = open.pop().filter(|_| seen.len() < 100) {
+            let poetry = self
+                .tool("poetry")
+                .and_then(|poetry| poetry.get("group")?.get(&name)?.get("dependencies"));
+            let poetry = poetry
+                .and_then(Value::as_table)
+                .into_iter()
+                .flat_map(Table::keys);
+            names.extend(poetry.filter_map(|name| pins::normalised(name)));
+            let Some(list) = self
+                .table
+                .get("dependency-groups")
+                .and_then(|groups| groups.get(&name))
+            else {
+                continue;
+            };
+            names.extend(distributions(list));
+            let others = list
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|entry| entry.get("include-group")?.as_str());
+            open.extend(
+                others
+                    .filter(|other| seen.insert((*other).to_owned()))
+                    .map(str::to_owned),
+            );
+        }
+        names
+    }
+
+    /// Whether pyproject.toml, setup.cfg or setup.py say what the project requires.
+    pub(super) fn has_dependencies(&self) -> bool {
+        let poetry = self
+            .tool("poetry")
+            .and_then(|poetry| poetry.get("dependencies"));
+        self.says("dependencies") || poetry.is_some() || self.setup.contains("install_requires")
+    }
+
+    /// The members of a uv workspace, as its patterns say them.
+    pub(super) fn workspace(&self) -> Option<Vec<String>> {
+        let members = self
+            .tool("uv")?
+            .get("workspace")?
+            .get("members")?
+            .as_array()?;
+        Some(
+            members
+                .iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
+        )
+    }
+
+    /// Returns why no wheel can be built of the tree, or would lack what the application needs;
+    /// `None` if one can.
+    pub(super) fn refuses_a_wheel(&self, root: &Path) -> Option<String> {
+        let says_no = |tool: &str, key: &str| {
+            self.tool(tool)
+                .and_then(|tool| tool.get(key))
+                .and_then(Value::as_bool)
+                == Some(false)
+        };
+        for (tool, key) in [
+            ("uv", "package"),
+            ("poetry", "package-mode"),
+            ("pdm", "distribution"),
+        ] {
+            if says_no(tool, key) {
+                return Some(format!("`[tool.{tool}] {key} = false`"));
+            }
+        }
+        let system = self.table.get("build-system");
+        let has_setup = root.join("setup.py").is_file();
+        if system.is_none() && !has_setup {
+            // An application whose requirements are noted there, as `uv init` makes it.
+            return Some("pyproject.toml has no `[build-system]`".to_owned());
+        }
+        let names_it = self.says("name")
+            || self
+                .tool("poetry")
+                .is_some_and(|poetry| poetry.get("name").is_some())
+            || self
+                .tool("flit")
+                .is_some_and(|flit| flit.get("metadata").is_some());
+        let has_setup_cfg = self.setup.contains("[metadata]");
+        if !names_it && !has_setup && !has_setup_cfg {
+            return Some("pyproject.toml has a `[build-system]` and no `[project]`".to_owned());
+        }
+        let is_dynamic = |key: &str| {
+            let list = self.project("dynamic").and_then(Value::as_array);
+            list.is_some_and(|list| list.iter().any(|field| field.as_str() == Some(key)))
+        };
+        if self.says("name") && !self.says("version") && !is_dynamic("version") {
+            return Some("`[project]` has no `version`".to_owned());
+        }
+        let backend = system
+            .and_then(|system| system.get("build-backend"))
+            .and_then(Value::as_str);
+        match backend
+            .unwrap_or("setuptools")
+            .split(['.', ':'])
+            .next()
+            .unwrap_or_default()
+        {
+            "setuptools" => self.refused_by_setuptools(root, has_setup),
+            "hatchling" => self.refused_by_hatchling(root),
+            "poetry" => self.refused_by_poetry(root),
+            "uv_build" => self.refused_by_uv(root),
+            _ => None,
+        }
+    }
+
+    fn refused_by_setuptools(&self, root: &Path, has_setup: bool) -> Option<String> {
+        if has_setup && let Some(module) = self.imported_by_setup(root) {
+            return Some(format!(
+                "setup.py imports `{module}`, which is not there when it runs"
+            ));
+        }
+        let section = self.tool("setuptools");
+        let says = |key: &str| section.is_some_and(|section| section.get(key).is_some());
+        let in_setup = ["packages", "py_modules", "ext_modules"]
+            .iter()
+            .any(|key| assigned_to(&self.setup, key));
+        if says("packages") || says("py-modules") || says("ext-modules") || in_setup {
+            return None;
+        }
+        if root.join("src").is_dir() {
+            return None;
+        }
+        let names = listed(root).into_iter();
+        let is_package = |name: &str| {
+            let is_identifier = name.starts_with(|c: char| c == '_' || c.is_ascii_alphabetic())
+                && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric());
+            is_identifier && !name.starts_with('_') && !NO_PACKAGES.contains(&name)
+        };
+        let packages = names
+            .filter(|(name, is_directory)| *is_directory && is_package(name))
+            .map(|(name, _)| name);
+        let packages: Vec<String> = packages
+            .filter(|name| !super::is_environment(&root.join(name)))
+            .collect();
+        if packages.len() > 1 {
+            let some: Vec<String> = packages
+                .iter()
+                .take(3)
+                .map(|name| format!("`{name}`"))
+                .collect();
+            let more = if packages.len() > 3 { " …" } else { "" };
+            return Some(format!(
+                "setuptools refuses several directories at the top ({}{more})",
+                some.join(", ")
+            ));
+        }
+        let says_data = root.join("MANIFEST.in").is_file()
+            || says("package-data")
+            || ["package_data", "setuptools_scm"]
+                .iter()
+                .any(|word| self.setup.contains(word))
+            || self
+                .build_requires()
+                .iter()
+                .any(|name| name.starts_with("setuptools-") || name.starts_with("setuptools_"));
+        let package = packages.first().filter(|_| !says_data)?;
+        let data = ["templates", "static"]
+            .iter()
+            .find(|name| root.join(package).join(name).is_dir())?;
+        Some(format!("nothing puts `{package}/{data}` into a wheel"))
+    }
+
+    /// The first module that setup.py imports although nothing has it there while a wheel is built.
+    fn imported_by_setup(&self, root: &Path) -> Option<String> {
+        let text = pins::text(&root.join("setup.py")).ok()?;
+        let wanted: BTreeSet<String> = self
+            .build_requires()
+            .iter()
+            .map(|name| name.replace('-', "_"))
+            .collect();
+        let required: BTreeSet<String> = pins::install_requires(&self.setup)
+            .map(|name| name.replace('-', "_"))
+            .collect();
+        top_level_imports(&text).into_iter().find(|module| {
+            let lower = module.to_lowercase();
+            let own = root.join(module).join("__init__.py");
+            let heavy = || {
+                let text = pins::text(&own).unwrap_or_default();
+                let lacks = |inner: &String| {
+                    let beside = root.join(inner);
+                    let is_own =
+                        inner == module || beside.is_dir() || beside.with_extension("py").is_file();
+                    let is_there = ALWAYS_THERE.contains(&inner.as_str())
+                        || wanted.contains(&inner.to_lowercase());
+                    !is_own && !is_there && !imports::is_standard(inner)
+                };
+                top_level_imports(&text).iter().any(lacks)
+            };
+            !ALWAYS_THERE.contains(&module.as_str())
+                && !wanted.contains(&lower)
+                && (required.contains(&lower) || own.is_file() && heavy())
+        })
+    }
+
+    fn build_requires(&self) -> Vec<String> {
+        let requires = self
+            .table
+            .get("build-system")
+            .and_then(|system| system.get("requires")?.as_array());
+        let texts = requires.into_iter().flatten().filter_map(Value::as_str);
+        texts
+            .map(|text| pins::leading_name(text).to_lowercase())
+            .collect()
+    }
+
+    /// Hatchling wants a directory or module that is called like the project, or to be told what
+    /// ships.
+    fn refused_by_hatchling(&self, root: &Path) -> Option<String> {
+        let build = self.tool("hatch").and_then(|hatch| hatch.get("build"));
+        let wheel = build.and_then(|build| build.get("targets")?.get("wheel"));
+        let forced = [build, wheel]
+            .into_iter()
+            .flatten()
+            .filter_map(|table| table.get("force-include")?.as_table());
+        if let Some(absent) = forced
+            .flat_map(Table::keys)
+            .find(|path| !root.join(path).exists())
+        {
+            return Some(format!("hatchling wants `{absent}`, which is not there"));
+        }
+        let keys = [
+            "packages",
+            "include",
+            "only-include",
+            "force-include",
+            "sources",
+            "bypass-selection",
+            "artifacts",
+        ];
+        if [build, wheel]
+            .into_iter()
+            .flatten()
+            .any(|table| keys.iter().any(|key| table.get(key).is_some()))
+        {
+            return None;
+        }
+        self.lacks_own_package(root, "hatchling")
+    }
+
+    fn refused_by_poetry(&self, root: &Path) -> Option<String> {
+        let poetry = self.tool("poetry");
+        if poetry.is_some_and(|poetry| {
+            poetry.get("packages").is_some() || poetry.get("include").is_some()
+        }) {
+            return None;
+        }
+        self.lacks_own_package(root, "poetry-core")
+    }
+
+    fn refused_by_uv(&self, root: &Path) -> Option<String> {
+        let settings = self.tool("uv").and_then(|uv| uv.get("build-backend"));
+        let text = |key: &str| {
+            settings
+                .and_then(|settings| settings.get(key))
+                .and_then(Value::as_str)
+        };
+        let module = text("module-name")
+            .map(str::to_owned)
+            .or_else(|| self.module())?;
+        if settings.is_some_and(|settings| settings.get("module-name").is_some_and(Value::is_array))
+        {
+            return None;
+        }
+        let place =
+            PathBuf::from(text("module-root").unwrap_or("src")).join(module.replace('.', "/"));
+        let is_there =
+            root.join(&place).join("__init__.py").is_file() || root.join(&place).is_dir();
+        (!is_there).then(|| format!("uv_build wants a package `{}`", place.display()))
+    }
+
+    fn module(&self) -> Option<String> {
+        let poetry = self.tool("poetry").and_then(|poetry| poetry.get("name"));
+        let name = self.project("name").or(poetry)?.as_str()?;
+        Some(name.to_lowercase().replace(['-', '.'], "_"))
+    }
+
+    fn lacks_own_package(&self, root: &Path, backend: &str) -> Option<String> {
+        let module = self.module()?;
+        let spelled = |name: &str| {
+            name.to_lowercase()
+                .replace('-', "_")
+                .trim_end_matches(".py")
+                == module
+        };
+        let is_there = [root.to_owned(), root.join("src")]
+            .iter()
+            .flat_map(|directory| listed(directory))
+            .any(|(name, is_directory)| spelled(&name) && (is_directory || name.ends_with(".py")));
+        (!is_there).then(|| format!("{backend} wants a package `{module}`"))
+    }
+
+    /// Returns the name that has to be written down, and whether it has to be.
+    pub(super) fn name(&self, root: &Path) -> (AppName, bool) {
+        let project = self.project("name").and_then(Value::as_str);
+        let poetry = self
+            .tool("poetry")
+            .and_then(|poetry| poetry.get("name")?.as_str());
+        let directory = root.canonicalize().unwrap_or_else(|_| root.to_owned());
+        let directory = directory
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        // Unpacked sdists are called NAME-VERSION.
+        let plain = match directory.rsplit_once('-') {
+            Some((name, version)) if version.starts_with(|c: char| c.is_ascii_digit()) => {
+                name.to_owned()
+            }
+            _ => directory.clone(),
+        };
+        let text = project
+            .or(poetry)
+            .map(str::to_owned)
+            .or_else(|| assigned(&self.setup, "name"));
+        let text = text
+            .unwrap_or(plain)
+            .to_lowercase()
+            .replace(['_', '.', ' '], "-");
+        let inside: String = text
+            .chars()
+            .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+            .take(64)
+            .collect();
+        let inside = inside
+            .trim_start_matches(|c: char| !c.is_ascii_lowercase())
+            .trim_end_matches('-');
+        // Debian's names have two characters at least.
+        let inside = if inside.len() == 1 {
+            format!("{inside}-app")
+        } else {
+            inside.to_owned()
+        };
+        let name = AppName::parse(&inside)
+            .unwrap_or_else(|_| AppName::parse("app").expect("three letters are a name"));
+        (name, project.is_none())
+    }
+
+    pub(super) fn requires_python(&self, root: &Path) -> Option<VersionSpecifiers> {
+        let project = self.project("requires-python").and_then(Value::as_str);
+        let poetry = self
+            .tool("poetry")
+            .and_then(|poetry| poetry.get("dependencies")?.get("python")?.as_str());
+        let text = project
+            .map(str::to_owned)
+            .or(poetry.map(caret))
+            .or_else(|| assigned(&self.setup, "python_requires"));
+        text.or_else(|| pins::pipfile_python(root))?.parse().ok()
+    }
+}
+
+/// The distributions of a list of requirements.
+fn distributions(list: &Value) -> BTreeSet<String> {
+    let requirements = list
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str);
+    requirements
+        .filter_map(|text| pins::normalised(pins::leading_name(text)))
+        .collect()
+}
+
+/// The extras of setup.cfg: a section with a key for each.
+fn extras_of_setup_cfg(setup: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let section = setup
+        .lines()
+        .skip_while(|line| line.trim() != "[options.extras_require]")
+        .skip(1);
+    let mut extras: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut current = None;
+    for line in section.take_while(|line| !line.starts_with('[')) {
+        let mut requirements = line;
+        if !line.starts_with([' ', '\t', '#'])
+            && let Some((name, rest)) = line.split_once('=')
+        {
+            current = Some(name.trim().to_owned());
+            requirements = rest;
+        }
+        if let Some(name) = &current {
+            let names = requirements
+                .split([';', '#'])
+                .next()
+                .map(|text| pins::leading_name(text.trim()));
+            extras
+                .entry(name.clone())
+                .or_default()
+                .extend(names.and_then(pins::normalised));
+        }
+    }
+    extras
+}
+
+/// The packages that a source is certain to import, and itself is no part of.
+fn top_level_imports(text: &str) -> Vec<String> {
+    let modules = statement::certain(text.as_bytes())
+        .into_iter()
+        .flat_map(|import| import.modules::<&str>(&[]));
+    modules
+        .filter_map(|module| module.split('.').next().map(str::to_owned))
+        .collect()
+}
+
+/// Whether setup.cfg, or setup.py in a call or a dictionary, gives a key a value.
+fn assigned_to(text: &str, key: &str) -> bool {
+    values(text, key).next().is_some()
+}
+
+/// What follows each `key =`, `key=` and `"key":` of setup.cfg and setup.py, up to the end of the
+/// text.
+fn values<'t>(text: &'t str, key: &'t str) -> impl Iterator<Item = &'t str> {
+    text.match_indices(key).filter_map(move |(at, _)| {
+        let before = text[..at].chars().next_back();
+        let is_part = |c: char| c == '_' || c == '.' || c == '-' || c.is_alphanumeric();
+        let is_comment = text[..at]
+            .rsplit('\n')
+            .next()
+            .is_some_and(|line| line.trim_start().starts_with('#'));
+        if before.is_some_and(is_part) || is_comment {
+            return None;
+        }
+        // `"key": value`, and `arguments["key"] = value`.
+        let rest = text[at + key.len()..]
+            .trim_start_matches(['"', '\'', ']'])
+            .trim_start_matches([' ', '\t']);
+        let value = rest.strip_prefix(['=', ':'])?;
+        (!value.starts_with('=')).then_some(value)
+    })
+}
+
+/// The names of console scripts in setup.cfg and setup.py.
+fn console_scripts(setup: &str) -> Vec<String> {
+    let is_name = |name: &str| {
+        !name.is_empty()
+            && name
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+    };
+    let entry = |text: &str| {
+        let (name, object) = text.split_once('=')?;
+        (is_name(name.trim()) && object.contains(':')).then(|| name.trim().to_owned())
+    };
+    let mut names = Vec::new();
+    for (at, word) in setup.match_indices("console_scripts") {
+        let rest = setup[at + word.len()..].trim_start_matches(['"', '\'', ']', ' ', ':', '=']);
+        match rest.strip_prefix(['[', '(']) {
+            Some(list) => {
+                let list = list.split([']', ')']).next().unwrap_or_default();
+                names.extend(list.split(['"', '\'', ',', '\n']).filter_map(entry));
+            }
+            // A section of setup.cfg, or of a text in setup.py.
+            None => {
+                let lines = rest.lines().skip(1).map(str::trim);
+                let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+                names.extend(lines.map_while(entry));
+            }
+        }
+    }
+    names
+}
+
+/// Turns Poetry's `^3.9` into `>=3.9,<4`; other texts are as in PEP 440.
+fn caret(text: &str) -> String {
+    match text.strip_prefix('^') {
+        Some(version) => format!(">={version},<4"),
+        None => text.to_owned(),
+    }
+}
+
+/// Returns the value of `key = value` in setup.cfg, or of `key="value"` in a call in setup.py.
+fn assigned(text: &str, key: &str) -> Option<String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || ".-_<>=!~, *".contains(c);
+    let is_text = |value: &&str| !value.is_empty() && value.chars().all(is_plain);
+    let line = text.lines().find_map(|line| {
+        let value = line
+            .trim()
+            .strip_prefix(key)?
+            .trim_start()
+            .strip_prefix('=')?
+            .trim();
+        Some(value.trim_end_matches(',').trim_matches(['"', '\''])).filter(is_text)
+    });
+    // In a dictionary, or in a call that is one line.
+    let quoted = || {
+        values(text, key).find_map(|value| {
+            let value = value.trim_start_matches([' ', '\t']);
+            let quote = value.chars().next().filter(|c| ['"', '\''].contains(c))?;
+            value[1..]
+                .split_once(quote)
+                .map(|(value, _)| value)
+                .filter(is_text)
+        })
+    };
+    line.or_else(quoted).map(str::to_owned)
+}

@@ -1,0 +1,1624 @@
+//! Trees as people have them, and what is seen of them.
+
+use std::path::Path;
+
+use super::*;
+
+fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let file = directory.path().join(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, text).unwrap();
+    }
+    directory
+}
+
+fn survey(files: &[(&str, &str)]) -> Survey {
+    Survey::of(tree(files).path()).unwrap()
+}
+
+fn object(module: &str, name: &str, factory: Factory, gateway: Gateway) -> Option<Web> {
+    Some(Web::Object {
+        module: module.to_owned(),
+        name: name.to_owned(),
+        factory,
+        gateway,
+    })
+}
+
+fn paste(file: &str, has_server: bool) -> Option<Web> {
+    Some(Web::Paste {
+        file: file.to_owned(),
+        has_server,
+    })
+}
+
+fn workers(survey: &Survey) -> Vec<(&str, &str)> {
+    survey
+        .workers
+        .iter()
+        .map(|worker| (worker.name.as_str(), worker.exec.as_str()))
+        .collect()
+}
+
+const WSGI: &str =
+    "from django.core.wsgi import get_wsgi_application\napplication = get_wsgi_application()\n";
+const ASGI: &str =
+    "from django.core.asgi import get_asgi_application\napplication = get_asgi_application()\n";
+
+#[test]
+fn setup_py_and_setup_cfg_are_read_in_all_their_forms() {
+    let setup = r#"
+from setuptools import setup
+scripts = concat({'console_scripts': ['forge=forge.runner:run', "forge-worker = forge.worker:main"]})
+arguments = {
+    'name': "forge",
+    'packages': ["forge", "forge.db"],
+}
+# packages, as 'python_requires': '<3' was long ago
+arguments['install_requires'] = [
+    'twisted[tls] >= 22',  # it's large
+    "jinja2",
+]
+setup(**arguments)
+"#;
+    let package = ("forge/__init__.py", "");
+    let seen = survey(&[
+        ("setup.py", setup),
+        package,
+        ("contrib/a.py", ""),
+        ("other/b.py", ""),
+    ]);
+    assert_eq!(
+        (seen.name.as_str(), seen.has_backend),
+        ("forge", true),
+        "{:?}",
+        seen.no_wheel
+    );
+    assert_eq!(seen.scripts, ["forge", "forge-worker"]);
+    assert!(
+        seen.has("twisted") && seen.has("jinja2"),
+        "{:?}",
+        seen.requires
+    );
+    assert!(seen.requires_python.is_none());
+
+    let cfg = "[metadata]\nname = forge\n\n[options.entry_points]\nforge.storage =\n    s3 = forge.s3:S3\n\n\
+               console_scripts =\n    # the main one\n    forge = forge.runner:run\n    forge-api = forge.api:run\n\n\
+               [options]\ninstall_requires =\n    twisted[tls]\n    jinja2\n";
+    let seen = survey(&[
+        ("setup.cfg", cfg),
+        ("setup.py", "import setuptools\nsetuptools.setup()\n"),
+        package,
+    ]);
+    assert_eq!(seen.scripts, ["forge", "forge-api"]);
+    assert!(
+        seen.has("twisted") && seen.has("jinja2"),
+        "{:?}",
+        seen.requires
+    );
+
+    let text = "from setuptools import setup\nsetup(name='forge', entry_points=\"\"\"\n    [console_scripts]\n    \
+                forge = forge.runner:run\n    \"\"\", install_requires=wanted, packages=['forge'])\n\nx = 1\n";
+    let seen = survey(&[("setup.py", text), package]);
+    assert_eq!(seen.scripts, ["forge"]);
+    assert!(seen.requires.is_empty(), "{:?}", seen.requires);
+}
+
+#[test]
+fn django_without_a_build_backend() {
+    let django: &[(&str, &str)] = &[
+        (
+            "manage.py",
+            "from django.core.management import execute_from_command_line\n",
+        ),
+        ("shop/__init__.py", ""),
+        ("shop/settings.py", "STATIC_ROOT = BASE_DIR / 'collected'\n"),
+        ("shop/wsgi.py", WSGI),
+        ("shop/asgi.py", ASGI),
+        ("templates/a.html", ""),
+        ("tests/test_a.py", "app = Flask(__name__)\n"),
+        ("tox.ini", ""),
+        (
+            ".venv/lib/python3.11/site-packages/flask/app.py",
+            "app = Flask(__name__)\n",
+        ),
+        (
+            "requirements.txt",
+            "django==4.2\nasgiref==3.8\ngunicorn==22.0\npackaging==24.0\n",
+        ),
+    ];
+    let seen = survey(django);
+    assert_eq!(seen.framework, Framework::Django);
+    assert_eq!(seen.include, ["manage.py", "shop/**", "templates/**"]);
+    assert_eq!(
+        seen.web,
+        object("shop.wsgi", "application", Factory::No, Gateway::Wsgi)
+    );
+    assert_eq!(seen.pins, Pins::Found("requirements.txt".to_owned()));
+    assert_eq!(
+        seen.collect_static,
+        ["python app/manage.py collectstatic --noinput"]
+    );
+    assert_eq!(
+        seen.migrate.as_deref(),
+        Some("python app/manage.py migrate --noinput")
+    );
+    assert!(seen.lacks_version && !seen.has_backend);
+
+    let mut asgi = django.to_vec();
+    asgi.pop();
+    asgi.push(("requirements.txt", "django==4.2\nuvicorn\n"));
+    asgi.push((
+        "shop/settings.py",
+        "import os\nSTATIC_ROOT = '/s'\nKEY = os.environ['KEY']\n",
+    ));
+    let seen = survey(&asgi);
+    assert_eq!(
+        seen.web,
+        object("shop.asgi", "application", Factory::No, Gateway::Asgi)
+    );
+    assert_eq!(seen.pins, Pins::Loose("requirements.txt".to_owned()));
+    assert!(
+        seen.collect_static.is_empty() && seen.open[0].contains("`/s`"),
+        "{:?}",
+        seen.open
+    );
+    assert_eq!(seen.variables.keys().collect::<Vec<_>>(), ["KEY"]);
+}
+
+#[test]
+fn an_empty_static_root_is_told_as_what_it_is() {
+    let with = |settings: &'static str| {
+        survey(&[
+            (
+                "manage.py",
+                "from django.core.management import execute_from_command_line\n",
+            ),
+            ("shop/settings.py", settings),
+            ("shop/wsgi.py", WSGI),
+            (
+                "requirements.txt",
+                "django==4.2\nasgiref==3.8\ngunicorn==22.0\npackaging==24.0\n",
+            ),
+        ])
+    };
+    let seen = with("BASE_DIR = Path(__file__).parent\nSTATIC_ROOT = ''  # none\n");
+    assert!(seen.collect_static.is_empty());
+    let said = &seen.open[0];
+    assert!(
+        said.contains("is empty") && said.contains("`STATIC_ROOT = BASE_DIR / \"staticfiles\"`"),
+        "{said}"
+    );
+    assert!(said.contains("`shop/settings.py`"), "{said}");
+
+    let seen = with("STATIC_ROOT = 'static'\n");
+    assert!(seen.open[0].contains("is relative"), "{:?}", seen.open);
+
+    // A default for whoever sets none in a file of their own.
+    let seen = with(
+        "STATIC_ROOT = ''\nfrom .local import *\nif not STATIC_ROOT:\n    STATIC_ROOT = join(ROOT, 'static')\n",
+    );
+    assert_eq!(
+        seen.collect_static,
+        ["python app/manage.py collectstatic --noinput"]
+    );
+    assert!(seen.open.is_empty(), "{:?}", seen.open);
+}
+
+#[test]
+fn links_that_cannot_ship_are_excluded() {
+    let root = tempfile::tempdir().unwrap();
+    let shop = root.path().join("shop");
+    std::fs::create_dir_all(shop.join("docs")).unwrap();
+    std::fs::write(root.path().join("requirements.txt"), "flask==3.0\n").unwrap();
+    std::fs::write(shop.join("__init__.py"), "").unwrap();
+    std::fs::write(
+        shop.join("app.py"),
+        "import flask\napp = flask.Flask(__name__)\n",
+    )
+    .unwrap();
+    for (link, target) in [
+        ("docs/gone.html", "../../../www/gone.html"),
+        ("docs/[a].txt", "gone.txt"),
+        ("hosts", "/etc/hosts"),
+        ("main.py", "app.py"),
+    ] {
+        std::os::unix::fs::symlink(target, shop.join(link)).unwrap();
+    }
+    let seen = Survey::of(root.path()).unwrap();
+    assert_eq!(seen.include, ["shop/**"]);
+    assert_eq!(
+        seen.exclude,
+        ["shop/docs/[[]a[]].txt", "shop/docs/gone.html", "shop/hosts"]
+    );
+}
+
+#[test]
+fn objects_and_factories() {
+    let flask = |module: &'static str, text: &'static str| {
+        survey(&[(module, text), ("requirements.txt", "flask==3.0\n")])
+    };
+    let seen = flask(
+        "app.py",
+        "from flask import Flask\napp: Flask = Flask(__name__)\n",
+    );
+    assert_eq!(seen.web, object("app", "app", Factory::No, Gateway::Wsgi));
+    assert_eq!(seen.framework, Framework::Flask);
+    let seen = flask(
+        "blog/__init__.py",
+        "import flask\ndef create_app(config=None):\n    app = flask.Flask(__name__)\n",
+    );
+    assert_eq!(
+        seen.web,
+        object("blog", "create_app", Factory::Yes, Gateway::Wsgi)
+    );
+    let seen = flask(
+        "blog/__init__.py",
+        "import flask\ndef create_app(config):\n    pass\n",
+    );
+    assert_eq!(seen.web, None, "nobody would give it its argument");
+    let seen = flask(
+        "blog/_app.py",
+        "import flask\napp = flask.Flask(__name__)\n",
+    );
+    assert_eq!(seen.web, None, "the package keeps it to itself");
+    let seen = flask(
+        "src/blog/main.py",
+        "import fastapi\napi = fastapi.FastAPI(title='x')\n",
+    );
+    assert_eq!(
+        seen.web,
+        object("blog.main", "api", Factory::No, Gateway::Asgi)
+    );
+    assert_eq!(seen.framework, Framework::FastApi);
+}
+
+#[test]
+fn pyramid_pecan_and_celery() {
+    let ini = "[app:main]\nuse = egg:site\n";
+    let files = [(
+        "setup.py",
+        "setup(\n  name='site',\n  install_requires=['pyramid>=2', \"waitress\"],\n)\n",
+    )];
+    let seen = survey(
+        &[
+            &files[..],
+            &[("production.ini", ini), ("development.ini", ini)],
+        ]
+        .concat(),
+    );
+    assert_eq!(seen.web, paste("production.ini", false));
+    assert_eq!(seen.include, ["production.ini"]);
+    assert_eq!(seen.framework, Framework::Pyramid);
+    assert_eq!((seen.name.as_str(), seen.lacks_name), ("site", true));
+
+    let seen = survey(&[
+        ("config.py", "app = {\n    'root': 'site.root',\n}\n"),
+        ("requirements.txt", "pecan==1.5\n"),
+    ]);
+    assert_eq!(seen.web, Some(Web::Pecan("config.py".to_owned())));
+
+    let worker = (
+        "jobs/celery.py",
+        "app = Celery('jobs')\napp.conf.beat_schedule = {}\n",
+    );
+    let project = ("pyproject.toml", "[project]\nname = 'app'\nversion = '1'\n");
+    let seen = survey(&[
+        worker,
+        ("jobs/__init__.py", ""),
+        ("requirements.txt", "celery==5.4\n"),
+        project,
+    ]);
+    assert_eq!(
+        workers(&seen),
+        [
+            ("worker", "celery -A jobs worker"),
+            ("beat", "celery -A jobs beat --schedule /var/lib/app/beat")
+        ]
+    );
+    assert_eq!((seen.framework, seen.web), (Framework::Celery, None));
+}
+
+#[test]
+fn a_lock_counts_as_far_as_the_project_needs_it() {
+    let project = "[project]\nname = 'a'\nversion = '1'\ndependencies = ['Flask>=3']\n[build-system]\nrequires = []\n";
+    let lock = "[[package]]\nname = 'flask'\ndependencies = [{ name = 'werkzeug' }]\n\
+                [[package]]\nname = 'werkzeug'\n[[package]]\nname = 'gunicorn'\n";
+    let seen = survey(&[("pyproject.toml", project), ("uv.lock", lock)]);
+    assert!(
+        seen.has("flask") && seen.has("werkzeug") && !seen.has("gunicorn"),
+        "{:?}",
+        seen.requires
+    );
+    assert_eq!((seen.lacks_name, seen.lacks_version), (false, false));
+    let seen = survey(&[
+        ("pyproject.toml", project),
+        ("pylock.toml", &lock.replace("package]]", "packages]]")),
+    ]);
+    assert!(seen.has("flask") && seen.has("werkzeug"));
+}
+
+#[test]
+fn which_python() {
+    let takes = |files: &[(&str, &str)], minor: &str| survey(files).takes(minor.parse().unwrap());
+    let files = [(
+        "pyproject.toml",
+        "[project]\nname = 'a'\nrequires-python = '>=3.9,<3.12'\n",
+    )];
+    assert!(
+        takes(&files, "3.9")
+            && takes(&files, "3.11")
+            && !takes(&files, "3.12")
+            && !takes(&files, "3.8")
+    );
+    let files = [(
+        "pyproject.toml",
+        "[tool.poetry]\nname = 'a'\n[tool.poetry.dependencies]\npython = '^3.10'\n",
+    )];
+    assert!(takes(&files, "3.10") && takes(&files, "3.13") && !takes(&files, "3.9"));
+    let files = [("requirements.txt", "Django[argon2]==6.1\n")];
+    assert!(takes(&files, "3.12") && !takes(&files, "3.11"));
+    let files = [(
+        "setup.cfg",
+        "[metadata]\nname = a\n[options]\npython_requires = >=3.9\n",
+    )];
+    assert!(takes(&files, "3.9") && !takes(&files, "3.8"));
+    let files = [(
+        "Pipfile.lock",
+        "{\"_meta\": {\"requires\": {\"python_version\": \"3.11\"}}, \"default\": {}}",
+    )];
+    assert!(takes(&files, "3.11") && !takes(&files, "3.12"));
+}
+
+#[test]
+fn a_directory_of_an_sdist_gives_the_name() {
+    let directory = tree(&[("one/pkg_name-1.2/a.py", "")]);
+    let name = |path: &Path| Survey::of(path).unwrap().name.to_string();
+    assert_eq!(name(&directory.path().join("one/pkg_name-1.2")), "pkg-name");
+}
+
+#[test]
+fn requirements_in_a_circle_come_to_an_end() {
+    let seen = survey(&[
+        ("requirements.txt", "-r more.txt\na==1\n"),
+        ("more.txt", "-r requirements.txt\nb==1\n"),
+    ]);
+    assert!(seen.has("a") && seen.has("b"));
+}
+
+const MANAGE: (&str, &str) = (
+    "manage.py",
+    "from django.core.management import execute_from_command_line\n",
+);
+
+#[test]
+fn modules_are_imported_from_the_directory_of_manage_py() {
+    for directory in ["src", "backend", "engine"] {
+        let manage = format!("{directory}/manage.py");
+        let wsgi = format!("{directory}/shop/wsgi.py");
+        let (package, commands) = (
+            format!("{directory}/shop/__init__.py"),
+            format!("{directory}/shop/celery.py"),
+        );
+        let files = [
+            (manage.as_str(), MANAGE.1),
+            (&wsgi, WSGI),
+            (&package, ""),
+            (&commands, "app = Celery('shop')\n"),
+            (
+                "requirements.txt",
+                "django==4.2\nasgiref==3\ncelery==5\nkombu==5\n",
+            ),
+        ];
+        let seen = survey(&files);
+        assert_eq!(
+            seen.web,
+            object("shop.wsgi", "application", Factory::No, Gateway::Wsgi)
+        );
+        assert_eq!(
+            (&seen.import_from[..], &seen.include[..]),
+            (
+                &[directory.to_owned()][..],
+                &[format!("{directory}/**")][..]
+            )
+        );
+        assert_eq!(workers(&seen), [("worker", "celery -A shop worker")]);
+        assert_eq!(
+            seen.migrate.unwrap(),
+            format!("python app/{directory}/manage.py migrate --noinput")
+        );
+    }
+    // No Django, and packages of the newer kind, which need no `__init__.py`.
+    let seen = survey(&[
+        ("backend/app/__init__.py", ""),
+        (
+            "backend/app/main.py",
+            "from app.db import x\napi = FastAPI()\n",
+        ),
+    ]);
+    assert_eq!(
+        seen.web,
+        object("app.main", "api", Factory::No, Gateway::Asgi)
+    );
+    assert_eq!(seen.import_from, ["backend"]);
+    let seen = survey(&[
+        ("blog/main.py", "from blog.db import x\napi = FastAPI()\n"),
+        ("blog/db.py", ""),
+    ]);
+    assert_eq!(
+        seen.web,
+        object("blog.main", "api", Factory::No, Gateway::Asgi)
+    );
+    let seen = survey(&[
+        ("server/main.py", "from db import x\napi = FastAPI()\n"),
+        ("server/db.py", ""),
+    ]);
+    assert_eq!(
+        (seen.web, &seen.import_from[..]),
+        (
+            object("main", "api", Factory::No, Gateway::Asgi),
+            &["server".to_owned()][..]
+        )
+    );
+}
+
+#[test]
+fn a_manage_py_does_not_make_django() {
+    let seen = survey(&[
+        ("manage.py", "import click\nfrom dash import app\n"),
+        (
+            "dash/__init__.py",
+            "class Dash(Flask):\n    pass\n\napp = Dash(__name__)\n",
+        ),
+        (
+            "dash/wsgi.py",
+            "from . import other\napp = other\napplication = wrapped(app)\n",
+        ),
+        ("requirements.txt", "flask==3.0\nwerkzeug==3.0\n"),
+    ]);
+    assert_eq!(seen.framework, Framework::Flask);
+    assert_eq!(
+        seen.web,
+        object("dash.wsgi", "application", Factory::No, Gateway::Wsgi)
+    );
+    assert!(seen.migrate.is_none() && seen.collect_static.is_empty());
+}
+
+#[test]
+fn factories_and_what_they_return() {
+    let factory = "import flask\ndef create_app(\n    config=None,  # a path\n    debug: bool = False,\n):\n    pass\n";
+    let files = [
+        ("blog/__init__.py", factory),
+        ("requirements.txt", "flask==3.0\nwerkzeug==3\n"),
+    ];
+    assert_eq!(
+        survey(&files).web,
+        object("blog", "create_app", Factory::Yes, Gateway::Wsgi)
+    );
+    let run = (
+        "blog_run.py",
+        "from blog import create_app\nserver = create_app()\n",
+    );
+    let seen = survey(&[&files[..], &[run]].concat());
+    assert_eq!(
+        seen.web,
+        object("blog_run", "server", Factory::No, Gateway::Wsgi)
+    );
+    let procfile = (
+        "Procfile",
+        "web: flask db upgrade; gunicorn -w 3 other:app\n",
+    );
+    let other = (
+        "other.py",
+        "from blog import create_app\napp = create_app()\n",
+    );
+    let seen = survey(&[&files[..], &[run, other, procfile]].concat());
+    assert_eq!(seen.web, object("other", "app", Factory::No, Gateway::Wsgi));
+    let api = (
+        "api/app.py",
+        "from fastapi import FastAPI\ndef get_app() -> FastAPI:\n    return FastAPI()\n",
+    );
+    let seen = survey(&[
+        api,
+        ("api/__init__.py", ""),
+        ("requirements.txt", "fastapi[standard]\n"),
+    ]);
+    assert_eq!(
+        seen.web,
+        object("api.app", "get_app", Factory::Yes, Gateway::Asgi)
+    );
+    assert!(seen.has("uvicorn"), "{:?}", seen.requires);
+    let chosen = (
+        "site/settings.py",
+        "WSGI_APPLICATION = 'site.server.application'\n",
+    );
+    let seen = survey(&[
+        MANAGE,
+        chosen,
+        ("site/server.py", WSGI),
+        ("site/wsgi.py", WSGI),
+        ("site/__init__.py", ""),
+    ]);
+    assert_eq!(
+        seen.web,
+        object("site.server", "application", Factory::No, Gateway::Wsgi)
+    );
+}
+
+#[test]
+fn configurations_for_developers_are_not_served() {
+    let (main, setup) = (
+        "[app:main]\nuse = egg:site\n",
+        (
+            "setup.py",
+            "setup(name='site', install_requires=['pyramid'])\n",
+        ),
+    );
+    let seen = survey(&[setup, ("development.ini", main)]);
+    assert_eq!((seen.framework, seen.web), (Framework::Pyramid, None));
+    assert!(seen.open[0].contains("development.ini"), "{:?}", seen.open);
+    let seen = survey(&[
+        setup,
+        ("development.ini", main),
+        ("conf/production.ini", main),
+    ]);
+    assert_eq!(seen.web, paste("conf/production.ini", false));
+    assert_eq!(seen.include, ["conf/production.ini"]);
+    let served = format!("{main}[server:main]\nuse = egg:waitress#main\n");
+    assert_eq!(
+        survey(&[setup, ("production.ini", &served)]).web,
+        paste("production.ini", true)
+    );
+    let pecan = ("requirements.txt", "pecan==1.5\n");
+    let seen = survey(&[
+        (
+            "config/dev.py",
+            "app = {\n    'root': 'a.Root',\n    'modules': ['a'],\n}\n",
+        ),
+        pecan,
+    ]);
+    assert!(
+        seen.web.is_none() && seen.open[0].contains("config/dev.py"),
+        "{:?}",
+        seen.open
+    );
+}
+
+#[test]
+fn workers_of_many_kinds() {
+    let requires = |names: &'static str| ("requirements.txt", names);
+    let seen = survey(&[
+        requires("rq==1\n"),
+        (
+            "jobs.py",
+            "import rq\nqueue = rq.Queue('mails', connection=redis)\n",
+        ),
+    ]);
+    assert_eq!(workers(&seen), [("worker", "rq worker mails")]);
+    let seen = survey(&[
+        requires("rq==1\n"),
+        (
+            "board.py",
+            "from rq import Queue\nall = Queue.all(connection=redis)\n",
+        ),
+    ]);
+    assert!(workers(&seen).is_empty(), "a dashboard has no jobs");
+    let seen = survey(&[
+        requires("dramatiq==1\n"),
+        (
+            "jobs.py",
+            "import dramatiq\n@dramatiq.actor\ndef f(): pass\n",
+        ),
+    ]);
+    assert_eq!(workers(&seen), [("worker", "dramatiq jobs")]);
+    let seen = survey(&[
+        requires("huey==2\n"),
+        (
+            "jobs.py",
+            "from huey import RedisHuey\nqueue = RedisHuey('x')\n",
+        ),
+    ]);
+    assert_eq!(workers(&seen), [("worker", "huey_consumer.py jobs.queue")]);
+    let command = "class Command(BaseCommand):\n    def handle(self):\n        while True:\n            time.sleep(1)\n";
+    let port = format!("{command}    parser.add_argument('--port')\n");
+    let asks = format!("{command}            input('Delete it? ')\n");
+    let seen = survey(&[
+        MANAGE,
+        ("hc/management/commands/send_alerts.py", command),
+        ("hc/management/commands/smtpd.py", &port),
+        ("hc/management/commands/cleanup.py", &asks),
+        (
+            "hc/management/commands/once.py",
+            "class Command:\n    pass\n",
+        ),
+        ("hc/tasks.py", "from huey.contrib.djhuey import task\n"),
+        requires("django==4\nasgiref==3\nhuey==2\n"),
+    ]);
+    let expected = [
+        ("worker", "python app/manage.py run_huey"),
+        ("send-alerts", "python app/manage.py send_alerts"),
+    ];
+    assert_eq!(workers(&seen), expected);
+    let files = [
+        requires("celery==5\nkombu==5\nflask==3\nwerkzeug==3\n"),
+        (
+            "celery_worker.py",
+            "from blog import create_app\nfrom blog.extensions import celery  # noqa\napp = create_app()\n",
+        ),
+        ("blog/__init__.py", ""),
+        ("blog/extensions.py", "celery = Celery('blog')\n"),
+    ];
+    assert_eq!(
+        workers(&survey(&files)),
+        [("worker", "celery -A celery_worker:celery worker")]
+    );
+}
+
+#[test]
+fn data_that_the_code_reads_is_included() {
+    let seen = survey(&[
+        (
+            "app.py",
+            "SEARCH = open(BASE_DIR / 'search.db')\nSEEDS = os.path.join(ROOT, \"seeds\")\nname = 'notes'\n",
+        ),
+        ("search.db", ""),
+        ("seeds/a.json", ""),
+        ("notes/a.txt", ""),
+        ("other.csv", ""),
+        ("alembic.ini", "[alembic]\nscript_location = alembic\n"),
+        ("alembic/versions/a.sql", ""),
+        ("requirements.txt", "alembic==1\n"),
+    ]);
+    assert_eq!(
+        seen.include,
+        [
+            "app.py",
+            "search.db",
+            "seeds/**",
+            "alembic.ini",
+            "alembic/**"
+        ]
+    );
+    assert_eq!(
+        seen.migrate.unwrap(),
+        "/bin/sh -c 'cd app && ../bin/alembic upgrade head'"
+    );
+}
+
+#[test]
+fn trees_that_make_no_wheel() {
+    let why = |files: &[(&str, &str)]| survey(files).no_wheel;
+    let system =
+        "[build-system]\nrequires = ['setuptools']\nbuild-backend = 'setuptools.build_meta'\n";
+    let project = "[project]\nname = 'shop'\nversion = '1'\n";
+    let both = format!("{project}{system}");
+    assert!(
+        why(&[("pyproject.toml", system), ("shop.py", "")])
+            .unwrap()
+            .contains("no `[project]`")
+    );
+    let versionless = format!("[project]\nname = 'shop'\n{system}");
+    assert!(
+        why(&[("pyproject.toml", &versionless), ("shop.py", "")])
+            .unwrap()
+            .contains("no `version`")
+    );
+    let package = ("shop/__init__.py", "");
+    assert_eq!(why(&[("pyproject.toml", &both), package]), None);
+    assert!(
+        why(&[("pyproject.toml", &both), package, ("site/a.html", "")])
+            .unwrap()
+            .contains("`shop`, `site`")
+    );
+    assert_eq!(
+        why(&[
+            ("pyproject.toml", &both),
+            package,
+            ("docs/a.html", ""),
+            ("tests/a.py", "")
+        ]),
+        None
+    );
+    let told = format!("{both}[tool.setuptools]\npackages = ['shop']\n");
+    assert_eq!(
+        why(&[("pyproject.toml", &told), package, ("site/a.html", "")]),
+        None
+    );
+    assert!(
+        why(&[
+            ("pyproject.toml", &both),
+            package,
+            ("shop/templates/a.html", "")
+        ])
+        .unwrap()
+        .contains("shop/templates")
+    );
+    let unpackaged = format!("{both}[tool.uv]\npackage = false\n");
+    assert!(
+        why(&[("pyproject.toml", &unpackaged), package])
+            .unwrap()
+            .contains("package = false")
+    );
+    let hatchling = format!(
+        "{project}[build-system]\nrequires = ['hatchling']\nbuild-backend = 'hatchling.build'\n"
+    );
+    assert_eq!(why(&[("pyproject.toml", &hatchling), package]), None);
+    assert!(
+        why(&[("pyproject.toml", &hatchling), ("other/__init__.py", "")])
+            .unwrap()
+            .contains("hatchling")
+    );
+    let setup = "import flask\nfrom setuptools import setup\nsetup(name='shop', packages=['shop'], install_requires=['flask'])\n";
+    assert!(
+        why(&[("setup.py", setup), package])
+            .unwrap()
+            .contains("`flask`")
+    );
+    let own = "from setuptools import setup\nimport shop\nsetup(name='shop', packages=['shop'], install_requires=['flask'])\n";
+    assert_eq!(why(&[("setup.py", own), package]), None);
+    assert!(
+        why(&[("setup.py", own), ("shop/__init__.py", "import flask\n")])
+            .unwrap()
+            .contains("`shop`")
+    );
+    // Whatever reads its requirements: what its package imports is not there when setup.py runs.
+    let reads = "from setuptools import setup\nimport shop\nsetup(name='shop', packages=['shop'], install_requires=open('r.txt'))\n";
+    let imports = |text| {
+        why(&[
+            ("setup.py", reads),
+            ("shop/__init__.py", text),
+            ("extra.py", ""),
+        ])
+    };
+    assert_eq!(
+        imports(
+            "import os, shop.version\nimport extra\ntry:\n    import msgspec\nexcept ImportError: pass\n"
+        ),
+        None
+    );
+    assert!(
+        imports("import os\nimport msgspec\n")
+            .unwrap()
+            .contains("`shop`")
+    );
+    let forced = format!(
+        "{hatchling}[tool.hatch.build.targets.wheel.force-include]\n'docs/site' = 'shop/site'\n"
+    );
+    assert!(
+        why(&[("pyproject.toml", &forced), package])
+            .unwrap()
+            .contains("`docs/site`, which is not there")
+    );
+    assert_eq!(
+        why(&[
+            ("pyproject.toml", &forced),
+            package,
+            ("docs/site/a.html", "")
+        ]),
+        None
+    );
+    // Settings look for templates beside manage.py.
+    let files = [MANAGE, ("pyproject.toml", &told), package];
+    assert_eq!(why(&files), None);
+    assert!(
+        why(&[&files[..], &[("templates/a.html", "")]].concat())
+            .unwrap()
+            .contains("`templates`")
+    );
+}
+
+#[test]
+fn direct_pins_are_not_all_pins() {
+    let seen = survey(&[("requirements.txt", "flask==3.0.0\n")]);
+    assert_eq!(
+        (seen.pins, seen.gap),
+        (
+            Pins::Loose("requirements.txt".to_owned()),
+            Some("`flask` requires `werkzeug`".to_owned())
+        )
+    );
+    let seen = survey(&[(
+        "requirements.txt",
+        "flask==3.0.0\nwerkzeug==3.0.0\nblinker==1.7.0\n",
+    )]);
+    assert_eq!(
+        (seen.pins, seen.gap),
+        (Pins::Found("requirements.txt".to_owned()), None)
+    );
+    let seen = survey(&[("requirements.txt", "flask==2.3.2\nwerkzeug==2.3.7\n")]);
+    assert_eq!(
+        seen.gap,
+        Some("`flask` requires `blinker`".to_owned()),
+        "since 2.3"
+    );
+    let seen = survey(&[("requirements.txt", "flask==2.2.5\nwerkzeug==2.2.3\n")]);
+    assert_eq!(seen.gap, None);
+}
+
+#[test]
+fn what_the_code_reads_beside_its_package_keeps_it_from_a_wheel() {
+    let project = "[project]\nname = 'shop'\nversion = '1'\n[build-system]\nrequires = ['setuptools']\n\
+                   [tool.setuptools]\npackages = ['shop']\n";
+    let code = "import os\nfrom pathlib import Path\nDATA = Path(os.getenv('SHOP_DATA_DIR', '/data'))\n\
+                CACHE = os.environ.get('CACHE_DIR')\n";
+    let files = [
+        ("pyproject.toml", project),
+        ("alembic.ini", "script_location = alembic\n"),
+        ("alembic/env.py", ""),
+    ];
+    let seen = survey(&[&files[..], &[("shop/__init__.py", code)]].concat());
+    assert!(seen.has_backend, "{:?}", seen.no_wheel);
+    assert_eq!(seen.data_variables, ["SHOP_DATA_DIR"]);
+    let reads = format!("{code}MIGRATIONS = Path(__file__).parent.parent / 'alembic.ini'\n");
+    let seen = survey(&[&files[..], &[("shop/__init__.py", &reads)]].concat());
+    assert!(
+        seen.no_wheel
+            .as_deref()
+            .is_some_and(|why| why.contains("alembic.ini")),
+        "{:?}",
+        seen.no_wheel
+    );
+    assert_eq!(seen.include, ["alembic/**", "alembic.ini", "shop/**"]);
+}
+
+#[test]
+fn wheels_of_a_lock_say_for_which_pythons_it_was_made() {
+    let arch = pkgapp_core::name::Arch::host().unwrap();
+    let wheel = |name: &str, tags: &str| {
+        format!("{{file = '{name}-{tags}_{arch}.whl', hash = 'sha256:0'}}")
+    };
+    let files = |name: &str, tags: &[&str]| {
+        tags.iter()
+            .map(|tags| wheel(name, tags))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let greenlet = files(
+        "greenlet-1.1.2",
+        &["cp39-cp39-manylinux_2_17", "cp310-cp310-manylinux_2_17"],
+    );
+    let cryptography = files("cryptography-40.0", &["cp36-abi3-manylinux_2_17"]);
+    let numpy = files("numpy-1.0", &["cp38-cp38-manylinux_2_17"]);
+    let newer = files(
+        "numpy-2.0",
+        &[
+            "cp39-cp39-manylinux_2_17",
+            "cp310-cp310-manylinux_2_17",
+            "cp311-cp311-manylinux_2_17",
+        ],
+    );
+    let elsewhere = "{file = 'wmi-1.0-cp39-cp39-win_amd64.whl'}, {file = 'wmi-1.0.tar.gz'}";
+    let developers = files("ruff-1.0", &["cp38-cp38-manylinux_2_17"]);
+    let lock = format!(
+        "[metadata.files]\ngreenlet = [{greenlet}]\ncryptography = [{cryptography}]\nnumpy = [{numpy}, {newer}]\n\
+         wmi = [{elsewhere}]\nruff = [{developers}]\n"
+    );
+    let packages: String = ["greenlet", "cryptography", "numpy", "wmi", "ruff"]
+        .map(|name| format!("[[package]]\nname = '{name}'\n[package.dependencies]\nx = '*'\n"))
+        .concat();
+    let project =
+        "[tool.poetry.dependencies]\ngreenlet = '*'\ncryptography = '*'\nnumpy = '*'\nwmi = '*'\n";
+    let seen = survey(&[
+        ("pyproject.toml", project),
+        ("poetry.lock", &format!("{packages}{lock}")),
+    ]);
+    let compiled = |minor: &str| seen.compiled_for(minor.parse().unwrap());
+    assert_eq!(compiled("3.11"), ["greenlet 1.1.2"]);
+    assert!(compiled("3.10").is_empty());
+    assert_eq!(compiled("3.8"), ["greenlet 1.1.2"]);
+
+    // What is for other Pythons only does not ship with this one.
+    let named = "name = 'greenlet'\n";
+    let lock =
+        format!("{packages}{lock}").replace(named, &format!("{named}python-versions = '<3.11'\n"));
+    let seen = survey(&[("pyproject.toml", project), ("poetry.lock", &lock)]);
+    assert!(seen.compiled_for("3.11".parse().unwrap()).is_empty());
+}
+
+#[test]
+fn pins_that_pin_nothing() {
+    let of = |text: &str| {
+        let seen = survey(&[("requirements.txt", text)]);
+        (matches!(seen.pins, Pins::Loose(_)), seen.gap)
+    };
+    // pip-compile says at the end what it has left out.
+    let unsafe_ = "supervisor==4\n\n# The following packages are considered to be unsafe in a requirements file:\n# setuptools\n";
+    assert_eq!(
+        of(unsafe_),
+        (true, Some("`pip-compile` left out `setuptools`".to_owned()))
+    );
+    assert_eq!(
+        of(&unsafe_.replace("# setuptools", "setuptools==70.0")),
+        (false, None)
+    );
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    assert!(of("git+https://e.com/a.git@main#egg=a\n").0);
+    assert!(of("a @ git+ssh://git@e.com/a.git\n").0);
+    assert!(!of(&format!("git+https://e.com/a.git@{commit}#egg=a\n")).0);
+    assert!(
+        !of(&format!(
+            "a @ git+ssh://git@e.com/a.git@{commit} ; python_version > '3'\n"
+        ))
+        .0
+    );
+    assert!(!of("a @ https://e.com/a-1-py3-none-any.whl\n").0);
+}
+
+#[test]
+fn a_range_of_django_says_which_python() {
+    for (line, takes) in [
+        ("Django>=6.0,<6.1", false),
+        ("django~=6.0", false),
+        ("Django>=4.2", true),
+        ("django", true),
+    ] {
+        let seen = survey(&[("requirements.txt", "-r base.txt\n"), ("base.txt", line)]);
+        assert_eq!(seen.takes("3.11".parse().unwrap()), takes, "{line}");
+        assert!(seen.takes("3.13".parse().unwrap()), "{line}");
+    }
+}
+
+#[test]
+fn an_entry_point_around_the_one_of_the_framework() {
+    let wsgi = "from django.core.wsgi import get_wsgi_application\n_application = get_wsgi_application()\n\n\n\
+        def application(environ, start_response):\n    return _application(environ, start_response)\n";
+    let seen = survey(&[
+        ("manage.py", "import django\n"),
+        ("shop/wsgi.py", wsgi),
+        ("requirements.txt", "django==4.2\n"),
+    ]);
+    assert_eq!(
+        seen.web,
+        object("shop.wsgi", "application", Factory::No, Gateway::Wsgi)
+    );
+}
+
+#[test]
+fn what_lies_beside_a_wheel_ships_where_commands_look_for_it() {
+    let seen = survey(&[
+        (
+            "pyproject.toml",
+            "[build-system]\n[project]\nname = 'shop'\nversion = '1'\n",
+        ),
+        ("src/manage.py", "import django\n"),
+        ("src/shop/__init__.py", ""),
+        ("src/shop/settings.py", "STATIC_ROOT = BASE_DIR / 's'\n"),
+        ("migrations/alembic.ini", "[alembic]\n"),
+        ("migrations/env.py", ""),
+        ("migrations/versions/1.py", ""),
+    ]);
+    assert!(seen.has_backend);
+    assert_eq!(
+        seen.include,
+        ["src/manage.py", "migrations/alembic.ini", "migrations/**"]
+    );
+    assert_eq!(
+        seen.collect_static,
+        ["python app/src/manage.py collectstatic --noinput"]
+    );
+}
+
+#[test]
+fn the_lock_of_a_workspace_is_found_in_a_member() {
+    let workspace = "[tool.uv.workspace]\nmembers = ['backend', 'libs/*']\n";
+    let member = "[project]\nname = 'a'\nversion = '1'\ndependencies = ['flask']\n";
+    let directory = tree(&[
+        ("pyproject.toml", workspace),
+        ("uv.lock", "[[package]]\nname = 'flask'\n"),
+        ("backend/pyproject.toml", member),
+        ("libs/one/pyproject.toml", member),
+        ("elsewhere/pyproject.toml", member),
+    ]);
+    let pins = |below: &str| Survey::of(&directory.path().join(below)).unwrap().pins;
+    assert_eq!(
+        pins("backend"),
+        Pins::Elsewhere("../uv.lock".to_owned(), true)
+    );
+    assert_eq!(
+        pins("libs/one"),
+        Pins::Elsewhere("../../uv.lock".to_owned(), true)
+    );
+    assert_eq!(pins("elsewhere"), Pins::Nothing);
+    let seen = Survey::of(directory.path()).unwrap();
+    assert!(seen.open[0].contains("`backend`"), "{:?}", seen.open);
+}
+
+#[test]
+fn settings_demand_what_they_read_without_a_default() {
+    let settings = "A = os.environ['A']\nB = os.environ.get('B')\nC = env('C')\nD = env('D', default='')\n\
+        if X:\n    E = os.environ['E']\nos.environ['F'] = '1'\nG = config('G', cast=int)\nDATABASES = {\n    'x': env.db('H'),\n}\n\
+        I = os.environ['I'] if 'I' in os.environ else ''\nSTATIC_ROOT = BASE_DIR / 'x'\n";
+    let seen = survey(&[MANAGE, ("shop/settings.py", settings)]);
+    let found: Vec<(&str, &str)> = seen
+        .variables
+        .iter()
+        .map(|(name, value)| (name.as_str(), *value))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("A", "only-for-the-build"),
+            ("C", "only-for-the-build"),
+            ("G", "1"),
+            ("H", "sqlite://:memory:")
+        ]
+    );
+
+    // Settings that refuse their own default.
+    let settings = "SHOP_KEY = env('SHOP_KEY', None)\nMORE_KEY = os.getenv('MORE_KEY', '')\n\
+                    if SHOP_KEY in [None, 'insecure']:\n    raise Wrong(\n        'change the SHOP_KEY variable'\n    )\n";
+    let seen = survey(&[MANAGE, ("shop/settings.py", settings)]);
+    assert_eq!(seen.variables.keys().collect::<Vec<_>>(), ["SHOP_KEY"]);
+
+    // Settings that refuse values, and no default.
+    let settings = "SOFT_LIMIT = os.environ.get('SOFT_LIMIT', None)\nSLOW_AFTER = float(os.environ.get('SLOW_AFTER', 1.0))\n\
+                    raise Wrong('SOFT_LIMIT and SLOW_AFTER must be numbers')\nSITE_KEY = os.environ.get('SITE_KEY')\n\
+                    if not SITE_KEY:\n    raise Wrong('set SITE_KEY')\n";
+    let seen = survey(&[MANAGE, ("shop/settings.py", settings)]);
+    assert_eq!(seen.variables.keys().collect::<Vec<_>>(), ["SITE_KEY"]);
+}
+
+fn writes(files: &[(&str, &str)]) -> (Vec<String>, Vec<String>) {
+    let writes = survey(files).writes;
+    (writes.paths, writes.perhaps)
+}
+
+#[test]
+fn what_settings_say_is_written_to() {
+    let settings = "from pathlib import Path\nBASE_DIR = Path(__file__).resolve().parent.parent\n\
+                    DATABASES = {\n    'default': {\n        'ENGINE': 'django.db.backends.sqlite3',\n        \
+                    'NAME': os.getenv('DB_NAME', BASE_DIR / 'db.sqlite3'),\n    },\n}\n\
+                    STATIC_ROOT = BASE_DIR / 'collected'\nMEDIA_ROOT = os.path.join(BASE_DIR, 'media')\n\
+                    TEMPLATES_DIR = BASE_DIR / 'templates'\n";
+    let django = [
+        (
+            "manage.py",
+            "from django.core.management import execute_from_command_line\n",
+        ),
+        ("shop/__init__.py", ""),
+        ("shop/settings.py", settings),
+        ("shop/wsgi.py", WSGI),
+        ("requirements.txt", "django==4.2\n"),
+        (
+            ".gitignore",
+            "*.pyc\ncollected/\nindexes/\n/media\nnode_modules\n",
+        ),
+        (
+            "shop/search.py",
+            "INDEX_DIR = os.path.join(root, 'indexes')\n",
+        ),
+    ];
+    let (paths, perhaps) = writes(&django);
+    assert_eq!(paths, ["db.sqlite3", "media/"]);
+    assert_eq!(perhaps, ["indexes"]);
+
+    // A name of its own, and another database: nothing lies in the tree.
+    let elsewhere = "MEDIA_ROOT = '/srv/media'\nNAME = 'shop'\nDATABASES = {'default': {\n    'NAME': 'shop',\n}}\n";
+    assert_eq!(
+        writes(&[
+            django[0],
+            django[1],
+            ("shop/settings.py", elsewhere),
+            django[3]
+        ])
+        .0,
+        Vec::<String>::new()
+    );
+
+    // Settings that only developers have, and a path that counts from the working directory.
+    let seen = survey(&[
+        django[0],
+        django[1],
+        django[3],
+        ("shop/settings/base.py", "MEDIA_ROOT = 'media'\n"),
+        (
+            "shop/settings/dev.py",
+            "MEDIA_ROOT = BASE_DIR / 'dev-media'\nBASE_DIR = Path(__file__).parent.parent\n",
+        ),
+    ]);
+    assert_eq!(seen.writes.paths, ["media/"]);
+    assert!(seen.writes.in_working_directory);
+}
+
+#[test]
+fn what_code_makes_is_written_to() {
+    let app = "import os\nfrom flask import Flask\napp = Flask(__name__)\nhere = os.path.dirname(os.path.abspath(__file__))\n\
+               app.config['CACHE'] = os.path.join(here, 'cache')\n\
+               # os.makedirs(os.path.join(here, 'never'))\n\
+               if not os.path.exists(app.config['CACHE']):\n    os.makedirs(\n        app.config['CACHE'],\n    )\n\
+               os.makedirs(os.path.join(here, 'index'), exist_ok=True)\nos.makedirs(os.path.join(here, 'words'), exist_ok=True)\n\
+               SQLALCHEMY_DATABASE_URI = os.environ.get('DATABASE_URL') or 'sqlite:///' + os.path.join(here, 'app.db')\n\
+               def save(key, path):\n    with open(os.path.join(here, 'index', 'key.txt'), 'w') as file:\n        file.write(key)\n    \
+               open(path, 'w')\n    open(os.path.join(here, 'read.txt'))\n    (Path(here) / 'marks').mkdir(parents=True)\n";
+    let flask = [
+        ("web/__init__.py", app),
+        ("web/index/words.txt", ""),
+        ("web/words/a.txt", ""),
+        ("requirements.txt", "flask==3.0\n"),
+    ];
+    let (paths, _) = writes(&flask);
+    assert_eq!(
+        paths,
+        ["web/app.db", "web/cache/", "web/index/", "web/marks/"]
+    );
+
+    // A command of the developers', and generated code.
+    let version = "import pathlib\n(pathlib.Path(__file__).parent / 'frozen.py').write_text('')\n";
+    let made = "from pathlib import Path\n(Path(__file__).parent / 'made').mkdir()\n";
+    let commands = [
+        ("web/version.py", version),
+        ("web/management/commands/a.py", made),
+        ("web/devtools.py", made),
+    ];
+    assert_eq!(writes(&commands).0, ["web/made/"]);
+    assert_eq!(writes(&commands[..2]).0, Vec::<String>::new());
+}
+
+#[test]
+fn what_writes_beside_itself_is_no_wheel_unless_a_variable_moves_it() {
+    let project = "[project]\nname = \"web\"\nversion = \"1\"\n[build-system]\nrequires = []\nbuild-backend = \"hatchling.build\"\n";
+    let code = "import os\nfrom flask import Flask\napp = Flask(__name__)\nhere = os.path.dirname(__file__)\n";
+    let fixed = format!("{code}os.makedirs(os.path.join(here, 'cache'))\n");
+    let seen = survey(&[("pyproject.toml", project), ("web/__init__.py", &fixed)]);
+    assert!(
+        seen.no_wheel
+            .as_deref()
+            .is_some_and(|why| why.contains("`web/cache/`")),
+        "{:?}",
+        seen.no_wheel
+    );
+    assert_eq!(seen.writes.paths, ["web/cache/"]);
+
+    let movable = format!(
+        "{code}os.makedirs(os.path.join(os.getenv('WEB_CACHE', os.path.join(here, 'cache')), 'a'))\n"
+    );
+    let seen = survey(&[("pyproject.toml", project), ("web/__init__.py", &movable)]);
+    assert_eq!((seen.no_wheel, seen.writes.paths), (None, Vec::new()));
+    assert_eq!(
+        seen.writes.variables.get("WEB_CACHE").map(String::as_str),
+        Some("cache")
+    );
+    // With content, the variable would hide it.
+    let seen = survey(&[
+        ("pyproject.toml", project),
+        ("web/__init__.py", &movable),
+        ("web/cache/words.txt", ""),
+    ]);
+    assert!(seen.no_wheel.is_some());
+    // What nothing serves stays what its author made.
+    let tool = "import os\nos.makedirs(os.path.join(os.path.dirname(__file__), 'cache'))\n";
+    assert_eq!(
+        survey(&[("pyproject.toml", project), ("web/__init__.py", tool)]).no_wheel,
+        None
+    );
+}
+
+#[test]
+fn an_application_that_starts_a_server_is_run_and_not_served() {
+    let shelf = [
+        (
+            "shelf/__init__.py",
+            "from flask import Flask\napp = Flask(__name__)\n",
+        ),
+        (
+            "shelf/server.py",
+            "try:\n    from gevent.pywsgi import WSGIServer\nexcept ImportError:\n    pass\n",
+        ),
+        (
+            "shelf.py",
+            "from shelf.main import main\nif __name__ == '__main__':\n    main()\n",
+        ),
+        ("make.py", "if __name__ == '__main__':\n    main()\n"),
+        ("requirements.txt", "flask==3.0\ngevent==24\n"),
+    ];
+    let seen = survey(&shelf);
+    assert_eq!(seen.server_program.as_deref(), Some("python app/shelf.py"));
+    assert_eq!(survey(&[shelf[0], shelf[2], shelf[4]]).server_program, None);
+    let project = "[project]\nname = \"shelf\"\nversion = \"1\"\ndependencies = ['gevent']\nscripts = { shelf = \"shelf.main:main\", shelf-admin = \"a:b\" }\n\
+                   [build-system]\nrequires = []\nbuild-backend = \"hatchling.build\"\n";
+    assert_eq!(
+        survey(&[shelf[0], shelf[1], ("pyproject.toml", project)])
+            .server_program
+            .as_deref(),
+        Some("shelf")
+    );
+}
+
+#[test]
+fn requirements_of_the_application_are_found_whatever_stands_between_the_words() {
+    for name in [
+        "requirements_base.txt",
+        "requirements-production.txt",
+        "requirements.main.txt",
+        "requirements/base.txt",
+    ] {
+        let seen = survey(&[
+            ("app.py", "app = Flask(__name__)\n"),
+            (name, "flask==3.0\n"),
+            ("requirements_tests.txt", "a==1\n"),
+        ]);
+        let Pins::Elsewhere(found, _) = seen.pins else {
+            panic!("{:?}", seen.pins)
+        };
+        assert_eq!(found, name);
+    }
+}
+
+#[test]
+fn an_example_of_a_deployment_is_not_served() {
+    let example = (
+        "contrib/host/wsgi.py",
+        "def application(environ, start_response):\n    pass\n",
+    );
+    let files = [
+        example,
+        ("src/wiki/__init__.py", ""),
+        ("requirements.txt", "flask==3.0\nwerkzeug==3\n"),
+    ];
+    assert!(survey(&files).web.is_none());
+
+    let factory = "from flask import Flask\n\ndef create_app():\n    return Flask(__name__)\n";
+    let seen = survey(&[&files[..], &[("src/wiki/app.py", factory)]].concat());
+    let Some(Web::Object { module, .. }) = seen.web else {
+        panic!("{:?}", seen.web)
+    };
+    assert_eq!(module, "wiki.app");
+
+    // A package of this name may be the application's own.
+    let seen = survey(
+        &[
+            &files[..],
+            &[
+                ("contrib/__init__.py", ""),
+                ("contrib/host/__init__.py", ""),
+            ],
+        ]
+        .concat(),
+    );
+    let Some(Web::Object { module, .. }) = seen.web else {
+        panic!("{:?}", seen.web)
+    };
+    assert_eq!(module, "contrib.host.wsgi");
+}
+
+#[test]
+fn a_manage_file_beside_src_leaves_modules_their_names() {
+    let manage = (
+        "manage.py",
+        "os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'dns.settings')\n",
+    );
+    let wsgi = ("src/dns/wsgi.py", "application = get_wsgi_application()\n");
+    let files = [
+        manage,
+        wsgi,
+        ("src/dns/__init__.py", ""),
+        ("requirements.txt", "django==4.2\n"),
+    ];
+    let Some(Web::Object { module, .. }) = survey(&files).web else {
+        panic!("nothing is served")
+    };
+    assert_eq!(module, "dns.wsgi");
+}
+
+const LOCKED: &str = "[project]\nname = 'shop'\nversion = '1'\ndependencies = ['Django']\n[project.optional-dependencies]\n\
+                      postgres = ['psycopg[c]==3.2']\nmariadb = ['mysqlclient']\nwebserver = ['granian[uvloop]']\n\
+                      dev = ['gunicorn']\n[tool.uv]\npackage = false\n";
+
+#[test]
+fn extras_hold_the_server_and_the_driver() {
+    let settings = "DATABASES = {'default': {'ENGINE': 'django.db.backends.postgresql'}}\n";
+    let lock = "[[package]]\nname = 'django'\ndependencies = [{name = 'asgiref'}]\n[[package]]\nname = 'granian'\n";
+    let files = [
+        MANAGE,
+        ("pyproject.toml", LOCKED),
+        ("uv.lock", lock),
+        ("shop/wsgi.py", WSGI),
+        ("shop/asgi.py", ASGI),
+        ("shop/settings.py", settings),
+    ];
+    // The only extra with a server, and the only one with a driver for the only database.
+    let seen = survey(&files);
+    assert_eq!(seen.extras, ["webserver", "postgres"]);
+    assert!(
+        seen.has("granian") && seen.has("psycopg") && seen.open.is_empty(),
+        "{:?}",
+        seen.open
+    );
+
+    // A database that nobody has to use is told.
+    let either = format!("{settings}if DEBUG: ENGINE = 'django.db.backends.sqlite3'\n");
+    let seen = survey(&[&files[..5], &[("shop/settings.py", &either)]].concat());
+    assert_eq!(seen.extras, ["webserver"]);
+    assert!(
+        seen.open[0].contains("for PostgreSQL, write `extras = [\"postgres\"]`"),
+        "{:?}",
+        seen.open
+    );
+
+    // What the deployment installs, and what it serves.
+    let image = "FROM python\nRUN uv export --no-dev --all-extras \\\n  --output-file r.txt && uv pip install -r r.txt\n";
+    let run =
+        "#!/bin/sh\nexec s6-setuidgid shop granian --interface asginl \"shop.asgi:application\"\n";
+    let deployed = [("Dockerfile", image), ("docker/svc/web/run", run)];
+    let seen = survey(&[&files[..], &deployed].concat());
+    assert_eq!(seen.extras, ["postgres", "webserver"]);
+    assert!(
+        seen.open[0].contains("MySQL or MariaDB, add `mariadb`"),
+        "{:?}",
+        seen.open
+    );
+    assert_eq!(
+        seen.web,
+        object("shop.asgi", "application", Factory::No, Gateway::Asgi)
+    );
+
+    let image = [(
+        "Dockerfile",
+        "RUN pip install '.[mariadb,dev]'\nARG MORE\nRUN pip install .[${MORE}]\n",
+    )];
+    assert_eq!(
+        survey(&[&files[..], &image].concat()).extras,
+        ["mariadb", "webserver"]
+    );
+    let image = [("Dockerfile.dev", "RUN uv sync --extra mariadb\n")];
+    assert_eq!(
+        survey(&[&files[..], &image].concat()).extras,
+        ["webserver", "postgres"]
+    );
+}
+
+#[test]
+fn a_driver_that_nothing_has_is_added_or_told() {
+    let with = |settings: &'static str| {
+        survey(&[
+            MANAGE,
+            ("shop/settings.py", settings),
+            ("shop/wsgi.py", WSGI),
+            (
+                "requirements.txt",
+                "django==4.2\nasgiref==3.8\ngunicorn==22.0\npackaging==24.0\n",
+            ),
+        ])
+    };
+    assert_eq!(
+        with("ENGINE = 'django.db.backends.postgresql'\n").add,
+        ["psycopg2-binary"]
+    );
+    let seen = with("URL = env('DATABASE_URL', 'postgres://localhost/shop')\n# 'sqlite://'\n");
+    assert_eq!(seen.add, ["psycopg2-binary"]);
+    let seen = with("ENGINE = 'django.db.backends.mysql'\n");
+    assert!(
+        seen.add.is_empty() && seen.open[0].contains("`add = [\"mysqlclient\"]`"),
+        "{:?}",
+        seen.open
+    );
+    let seen = with("ENGINE = 'django.db.backends.sqlite3'\n");
+    assert!(
+        seen.add.is_empty() && seen.open.is_empty(),
+        "{:?}",
+        seen.open
+    );
+}
+
+#[test]
+fn requirements_that_the_deployment_installs() {
+    let files = [
+        MANAGE,
+        ("shop/wsgi.py", WSGI),
+        (
+            "requirements/base.txt",
+            "django==4.2\nasgiref==3.8\nuwsgi==2.0\n",
+        ),
+        ("requirements/mariadb.txt", "-r base.txt\nmysqlclient==2\n"),
+        (
+            "requirements/postgres.txt",
+            "-r base.txt\npsycopg[binary]==3\n",
+        ),
+        ("requirements/devel.txt", "-r base.txt\nblack\n"),
+    ];
+    assert_eq!(
+        survey(&files).pins,
+        Pins::Elsewhere("requirements/base.txt".to_owned(), true)
+    );
+    let image = "COPY . /srv\nRUN python3 -m venv /v && \\\n    pip3 install -r /srv/requirements/mariadb.txt -r requirements/base.txt\n";
+    let seen = survey(&[&files[..], &[("Dockerfile", image)]].concat());
+    assert_eq!(
+        seen.pins,
+        Pins::Elsewhere("requirements/mariadb.txt".to_owned(), true)
+    );
+    assert!(seen.has("mysqlclient") && seen.has("uwsgi"));
+    let image = format!(
+        "{image}RUN pip install --requirement=requirements/postgres.txt -r requirements/devel.txt\n"
+    );
+    let seen = survey(&[&files[..], &[("Dockerfile", &image)]].concat());
+    assert_eq!(
+        seen.pins,
+        Pins::Elsewhere("requirements/postgres.txt".to_owned(), true)
+    );
+    let all = "`pkgapp lock requirements/mariadb.txt requirements/postgres.txt`";
+    assert!(
+        seen.open.len() == 1 && seen.open[0].contains(all),
+        "{:?}",
+        seen.open
+    );
+}
+
+#[test]
+fn groups_stand_for_a_project() {
+    let groups = "[dependency-groups]\nmain = ['Django==5', {include-group = 'web'}]\nweb = ['gunicorn']\ndev = ['mypy']\n";
+    let files = [
+        MANAGE,
+        ("shop/wsgi.py", WSGI),
+        ("pyproject.toml", groups),
+        ("VERSION", "1\n"),
+        ("README", ""),
+    ];
+    let code = ("shop/settings.py", "VERSION = open(\"VERSION\").read()\n");
+    let seen = survey(&[&files[..], &[code]].concat());
+    assert_eq!(seen.groups, ["main"]);
+    assert!(
+        seen.has("gunicorn") && !seen.has("mypy"),
+        "{:?}",
+        seen.requires
+    );
+    assert_eq!(seen.include, ["VERSION", "manage.py", "shop/**"]);
+    let migrate = "/bin/sh -c 'cd app && ../bin/python manage.py migrate --noinput'";
+    assert!(
+        seen.opens_from_here && seen.migrate.as_deref() == Some(migrate),
+        "{:?}",
+        seen.migrate
+    );
+    let image = [("Dockerfile", "RUN pip install --group web --group dev\n")];
+    assert_eq!(survey(&[&files[..], &image].concat()).groups, ["web"]);
+}
+
+#[test]
+fn a_server_that_is_not_required_serves_nothing() {
+    let own = "[project]\nname = 'tunes'\nversion = '1'\ndependencies = ['flask']\nscripts = {tunes-server = 'tunes.serve:run'}\n\
+               [build-system]\nrequires = ['setuptools']\n";
+    let files = [
+        ("pyproject.toml", own),
+        ("tunes/__init__.py", ""),
+        (
+            "tunes/web.py",
+            "import flask\ndef create_application(config=None):\n    pass\n",
+        ),
+        (
+            "tunes/serve.py",
+            "def run():\n    from waitress import serve\n",
+        ),
+    ];
+    assert!(!survey(&files).starts_a_server);
+    let required = own.replace("'flask'", "'flask', 'waitress'");
+    assert!(survey(&[&[("pyproject.toml", &*required)], &files[1..]].concat()).starts_a_server);
+}
+
+#[test]
+fn objects_of_plugins_are_not_served() {
+    let files = [
+        ("bot/__init__.py", ""),
+        (
+            "bot/core_plugins/__init__.py",
+            "from flask.app import Flask\nflask_app = Flask(__name__)\n",
+        ),
+        ("requirements.txt", "flask==3\nwerkzeug==3\nblinker==1\n"),
+    ];
+    assert_eq!(survey(&files).web, None);
+    let procfile = ("Procfile", "web: gunicorn bot.core_plugins:flask_app\n");
+    let seen = survey(&[&files[..], &[procfile]].concat());
+    assert_eq!(
+        seen.web,
+        object("bot.core_plugins", "flask_app", Factory::No, Gateway::Wsgi)
+    );
+}
+
+#[test]
+fn workers_take_the_queues_that_the_deployment_names() {
+    let compose = "services:\n  worker:\n    command: celery -A jobs worker -l info -Q high,low\n";
+    let files = [
+        ("docker-compose.yml", compose),
+        (
+            "blog/tasks.py",
+            "from celery import Celery\napp = Celery('blog')\n",
+        ),
+        ("blog/__init__.py", ""),
+        (
+            "jobs/celery.py",
+            "from celery import Celery\napp = Celery('jobs')\n",
+        ),
+        ("jobs/__init__.py", ""),
+        ("requirements.txt", "celery==5\nkombu==5\n"),
+    ];
+    assert_eq!(
+        workers(&survey(&files)),
+        [("worker", "celery -A jobs worker -Q high,low")]
+    );
+    assert_eq!(
+        workers(&survey(&files[1..])),
+        [("worker", "celery -A blog.tasks:app worker")]
+    );
+}
+
+#[test]
+fn directories_that_a_variable_moves_are_written_to() {
+    let settings = "from pathlib import Path\nBASE_DIR = Path(__file__).resolve().parent.parent\n\
+                    def get_path(key, default):\n    return Path(os.environ.get(key, default))\n\
+                    STATIC_ROOT = get_path('SHOP_STATIC', BASE_DIR / 'static')\n\
+                    MEDIA_ROOT = get_path('SHOP_MEDIA', BASE_DIR / 'media')\n\
+                    DATA_DIR = get_path('SHOP_DATA', BASE_DIR / 'data')\n\
+                    INDEX_DIR = DATA_DIR / 'index'\n\
+                    SEED_DIR = get_path('SHOP_SEEDS', BASE_DIR / 'seeds')\n\
+                    INBOX_DIR = get_path(\n    'SHOP_INBOX',\n    BASE_DIR / 'inbox',\n)\n";
+    let files = [
+        MANAGE,
+        ("shop/settings.py", settings),
+        ("shop/wsgi.py", WSGI),
+        ("seeds/a.json", ""),
+        ("data/.gitkeep", ""),
+        ("requirements.txt", "django==4.2\nasgiref==3.8\n"),
+    ];
+    assert_eq!(survey(&files).writes.paths, ["data/", "inbox/", "media/"]);
+}
+
+#[test]
+fn what_is_started_and_not_in_the_wheel_ships_beside_it() {
+    let project = "[project]\nname = 'look'\nversion = '1'\n[project.scripts]\nstart = 'bin.start:main'\n\
+                   [build-system]\nrequires = ['poetry-core']\nbuild-backend = 'poetry.core.masonry.api'\n";
+    let files = [
+        ("pyproject.toml", project),
+        (
+            "look/__init__.py",
+            "CONFIG = get_path('config/generic.json')\n",
+        ),
+        ("config/generic.json", "{}"),
+        ("bin/start.py", "def main():\n    pass\n"),
+        (
+            "site/web/__init__.py",
+            "from flask import Flask\napp = Flask(__name__)\n",
+        ),
+        ("site/__init__.py", ""),
+        ("notes/a.txt", ""),
+        ("requirements.txt", "flask==3\nwerkzeug==3\nblinker==1\n"),
+    ];
+    let seen = survey(&files);
+    assert!(seen.has_backend, "{:?}", seen.no_wheel);
+    assert_eq!(seen.include, ["bin/**", "config/**", "site/**"]);
+
+    // All of it is in the wheel, and what the wheel has is not certain.
+    let packages =
+        "[tool.poetry]\npackages = [{include = 'look'}, {include = 'bin'}, {include = 'site'}]\n";
+    let whole = format!("{project}{packages}");
+    assert!(
+        survey(&[&[("pyproject.toml", &*whole)], &files[1..]].concat())
+            .include
+            .is_empty()
+    );
+    let unknown = project
+        .replace("poetry.core.masonry.api", "own_backend")
+        .replace("poetry-core", "own");
+    assert!(
+        survey(&[&[("pyproject.toml", &*unknown)], &files[1..]].concat())
+            .include
+            .is_empty()
+    );
+}
+
+#[test]
+fn migrations_take_the_settings_of_the_server() {
+    let manage =
+        "# django\nos.environ.setdefault(\"DJANGO_SETTINGS_MODULE\", \"shop.settings.devel\")\n";
+    let wsgi = format!(
+        "os.environ.setdefault(\n    'DJANGO_SETTINGS_MODULE', 'shop.settings.product'\n)\n{WSGI}"
+    );
+    let seen = survey(&[("manage.py", manage), ("shop/wsgi.py", &wsgi)]);
+    let expected = "python app/manage.py migrate --noinput --settings shop.settings.product";
+    assert_eq!(seen.migrate.as_deref(), Some(expected));
+    let same = manage.replace("devel", "product");
+    let seen = survey(&[("manage.py", &same), ("shop/wsgi.py", &wsgi)]);
+    assert_eq!(
+        seen.migrate.as_deref(),
+        Some("python app/manage.py migrate --noinput")
+    );
+}

@@ -1,0 +1,117 @@
+//! Which Pythons the wheels of a lock are for.
+//!
+//! Locks of uv, Poetry, PDM and pylock.toml name their files. Pins that are older than a Python
+//! have no wheels for it, and their sources often don't compile with it either.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::str::FromStr;
+
+use toml::Value;
+
+use pkgapp_core::name::{Arch, PythonMinor};
+use pkgapp_pypa::{Environment, VersionSpecifiers, WheelFilename};
+use pkgapp_wheels::elsewhere::NEWEST_GLIBC;
+
+use super::{Pins, Survey, pins};
+
+/// The wheels that a lock names, by distribution: a lock may have several versions of one, for
+/// several Pythons.
+#[derive(Debug, Default)]
+pub(super) struct Wheels {
+    files: BTreeMap<String, Vec<WheelFilename>>,
+    /// The Pythons that each version of a distribution is for, where the lock says it.
+    pythons: BTreeMap<String, Vec<VersionSpecifiers>>,
+}
+
+impl Wheels {
+    /// Reads a lock; there are none in one that names no files.
+    pub(super) fn read(root: &Path, pins: &Pins) -> Self {
+        let (Pins::Found(name) | Pins::Elsewhere(name, true)) = pins else {
+            return Self::default();
+        };
+        if !name.ends_with(".lock") && !name.ends_with(".toml") {
+            return Self::default();
+        }
+        let Ok(table) = pins::toml(&root.join(name)) else {
+            return Self::default();
+        };
+        let mut wheels = Self::default();
+        wheels.add_all(&Value::Table(table));
+        wheels
+    }
+
+    fn add_all(&mut self, value: &Value) {
+        match value {
+            Value::String(text) if text.ends_with(".whl") => {
+                let name = text.rsplit('/').next().unwrap_or(text);
+                if let Ok(wheel) = WheelFilename::from_str(name) {
+                    self.files
+                        .entry(wheel.name.to_string())
+                        .or_default()
+                        .push(wheel);
+                }
+            }
+            Value::Array(list) => list.iter().for_each(|value| self.add_all(value)),
+            Value::Table(table) => {
+                let text = |key: &str| table.get(key).and_then(Value::as_str);
+                let python = text("requires-python").or_else(|| text("python-versions"));
+                if let (Some(name), Some(Ok(python))) =
+                    (text("name"), python.map(VersionSpecifiers::from_str))
+                {
+                    self.pythons
+                        .entry(pins::normalised(name).unwrap_or_default())
+                        .or_default()
+                        .push(python);
+                }
+                table.values().for_each(|value| self.add_all(value));
+            }
+            _ => {}
+        }
+    }
+
+    /// The distributions that have wheels for machines like this one, but none for this Python;
+    /// with their versions.
+    fn lacking(&self, python: PythonMinor) -> Vec<(&str, String)> {
+        let environment =
+            Arch::host().and_then(|arch| Environment::new(python, None, arch, NEWEST_GLIBC));
+        let Ok(environment) = environment else {
+            return Vec::new();
+        };
+        let is_for_machine = |wheel: &WheelFilename| {
+            let arch = environment.arch.as_str();
+            wheel
+                .platform_tags()
+                .iter()
+                .map(ToString::to_string)
+                .any(|tag| tag.starts_with("manylinux") && tag.ends_with(arch))
+        };
+        let fits = |wheel: &WheelFilename| wheel.compatibility(&environment.tags).is_compatible();
+        // What is for other Pythons only does not ship.
+        let ships = |name: &String| {
+            self.pythons
+                .get(name)
+                .is_none_or(|pythons| pythons.iter().any(|python| environment.admits(python)))
+        };
+        let lacks = |(name, wheels): &(&String, &Vec<WheelFilename>)| {
+            wheels.iter().any(is_for_machine) && !wheels.iter().any(fits) && ships(name)
+        };
+        let lacking = self.files.iter().filter(lacks);
+        lacking
+            .filter_map(|(name, wheels)| Some((name.as_str(), wheels.first()?.version.to_string())))
+            .collect()
+    }
+}
+
+impl Survey {
+    /// The pins that would have to be compiled for a Python, although they have wheels for others.
+    pub fn compiled_for(&self, python: PythonMinor) -> Vec<String> {
+        let ours = self
+            .wheels
+            .lacking(python)
+            .into_iter()
+            .filter(|(name, _)| self.has(name));
+        ours.map(|(name, version)| format!("{name} {version}"))
+            .collect()
+    }
+}

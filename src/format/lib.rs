@@ -1,0 +1,330 @@
+//! Ways to write a package down: one file a format, and one line in [`FORMATS`].
+//!
+//! A format reads the [`Package`] and nothing else. Payloads are made of
+//! [`segment`]s: a format holds headers and lists, never a payload.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        reason = "a test that unwraps fails with the value"
+    )
+)]
+
+pub mod segment;
+
+pub(crate) mod archive;
+pub mod claims;
+mod compress;
+mod cpio;
+pub mod deb;
+mod gnutar;
+mod header;
+#[cfg(test)]
+pub(crate) mod judge;
+mod md5sums;
+pub mod read;
+pub mod rpm;
+pub mod sonames;
+pub mod tarball;
+pub mod version;
+
+use std::cmp::Ordering;
+use std::io::{Read, Write};
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use md5::Md5;
+use sha2::{Digest as _, Sha256};
+
+use crate::segment::Segments;
+use pkgapp_config::Compression;
+use pkgapp_core::content::Bytes;
+use pkgapp_core::content::Content;
+use pkgapp_core::content::LastOpened;
+use pkgapp_core::content::Reader;
+use pkgapp_core::error::{Context, Error, Result};
+use pkgapp_core::path::InstallPath;
+use pkgapp_release::package::{Meta, Package};
+use pkgapp_release::tree::Entry;
+
+pub(crate) use archive::{Archive, Member};
+pub use deb::Deb;
+pub use rpm::Rpm;
+pub use tarball::Tarball;
+
+/// A way to write a package down.
+pub trait Format: Sync {
+    /// Returns the file's name by the conventions of the format, e.g. `shop_1.4.2-1_amd64.deb`.
+    ///
+    /// # Errors
+    /// A version or name that the format can't carry.
+    fn file_name(&self, meta: &Meta) -> Result<String>;
+
+    /// Writes `package`; equal packages give equal bytes, whatever of it was compressed before.
+    ///
+    /// # Errors
+    /// Content that the format can't carry, or that can't be read, or a full disk.
+    fn write(&self, package: &Package, segments: &Segments<'_>, out: &mut dyn Write) -> Result<()>;
+
+    /// Returns the text files that only the package manager reads, e.g. `control`; for people to
+    /// look at.
+    ///
+    /// # Errors
+    /// As [`Format::write`].
+    fn texts(&self, _package: &Package) -> Result<Vec<(String, String)>> {
+        Ok(Vec::new())
+    }
+
+    /// Returns what this format adds to the tree, with the reason in each entry's origin.
+    ///
+    /// # Errors
+    /// A version that the format can't carry.
+    fn extra_entries(&self, _meta: &Meta) -> Result<Vec<(InstallPath, Entry)>> {
+        Ok(Vec::new())
+    }
+}
+
+/// The formats by the names that users give them.
+pub const FORMATS: &[(&str, &dyn Format)] = &[
+    ("tar", &Tarball { codec: None }),
+    (
+        "tar.zst",
+        &Tarball {
+            codec: Some(Compression::Zstd(tarball::ZSTD_LEVEL)),
+        },
+    ),
+    (
+        "tar.gz",
+        &Tarball {
+            codec: Some(Compression::Gzip(tarball::GZIP_LEVEL)),
+        },
+    ),
+    (
+        "tar.xz",
+        &Tarball {
+            codec: Some(Compression::Xz(tarball::XZ_PRESET)),
+        },
+    ),
+    ("deb", &Deb),
+    ("rpm", &Rpm),
+];
+
+/// Finds a format by name.
+pub fn by_name(name: &str) -> Option<&'static dyn Format> {
+    FORMATS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, format)| *format)
+}
+
+/// An entry and where it lies.
+type Placed<'t> = (&'t InstallPath, &'t Entry);
+
+/// Brings a tree's entries into the order of an archive: a directory, then all that it holds, then
+/// what comes after it.
+///
+/// The tree's own order puts `a-b` between `a` and `a/b`, and tar sets a directory's time when it
+/// leaves it.
+fn archive_order<'t>(entries: &[Placed<'t>]) -> Vec<Placed<'t>> {
+    let mut ordered = Vec::with_capacity(entries.len());
+    // What is to be taken later, the next last.
+    let mut later = Vec::new();
+    let mut range = 0..entries.len();
+    loop {
+        while let Some(at) = range.next() {
+            ordered.push(entries[at]);
+            let path = entries[at].0.as_str();
+            let next = entries[range.clone()]
+                .first()
+                .and_then(|(next, _)| next.as_str().strip_prefix(path));
+            if next.is_none_or(|rest| rest >= "/") {
+                continue;
+            }
+            // What comes next is `a-b` where this is `a`. What `a` holds comes first.
+            let inside = format!("{path}/");
+            let start = range.start
+                + entries[range.clone()].partition_point(|(path, _)| path.as_str() < &*inside);
+            let end = start
+                + entries[start..range.end]
+                    .partition_point(|(path, _)| path.as_str().starts_with(&inside));
+            if start < end {
+                later.push(end..range.end);
+                later.push(range.start..start);
+                range = start..end;
+            }
+        }
+        match later.pop() {
+            Some(next) => range = next,
+            None => break,
+        }
+    }
+    // Directories of the base system are not among the entries, so what they hold may still be
+    // apart.
+    if !ordered.is_sorted_by(|(a, _), (b, _)| by_component(a.as_str(), b.as_str()).is_lt()) {
+        ordered.sort_by(|(a, _), (b, _)| by_component(a.as_str(), b.as_str()));
+    }
+    ordered
+}
+
+/// Compares paths component by component: `/` comes before everything that a component may hold.
+fn by_component(a: &str, b: &str) -> Ordering {
+    /// What of two paths is compared at a time: neighbours begin alike.
+    const STEP: usize = 16;
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let equal = a
+        .chunks_exact(STEP)
+        .zip(b.chunks_exact(STEP))
+        .take_while(|(a, b)| a == b)
+        .count()
+        * STEP;
+    let (a, b) = (&a[equal..], &b[equal..]);
+    match a.iter().zip(b).position(|(a, b)| a != b) {
+        Some(place) if a[place] == b'/' => Ordering::Less,
+        Some(place) if b[place] == b'/' => Ordering::Greater,
+        Some(place) => a[place].cmp(&b[place]),
+        None => a.len().cmp(&b.len()),
+    }
+}
+
+/// Hands a file's bytes on, and proves on the way that they are the ones that its digest names. If
+/// `md5` is to be set, it is.
+fn copy_content(
+    path: &InstallPath,
+    content: &Content,
+    md5: Option<&OnceLock<[u8; 16]>>,
+    last: &mut LastOpened,
+    out: &mut impl Write,
+) -> Result<()> {
+    let (mut sha256, mut wanted) = (Sha256::new(), md5.map(|place| (place, Md5::new())));
+    copy_range(content, 0..content.digest.size, last, &mut |bytes| {
+        sha256.update(bytes);
+        if let Some((_, md5)) = &mut wanted {
+            md5.update(bytes);
+        }
+        out.write_all(bytes).context(cannot_write)
+    })?;
+    if sha256.finalize()[..] == content.digest.sha256.0 {
+        // Whoever was first has set it to the same.
+        _ = wanted.map(|(place, md5)| place.set(md5.finalize().into()));
+        return Ok(());
+    }
+    let error = Error::new(format!(
+        "`{path}` is not what it was when the build read it"
+    ))
+    .note(format!("its SHA-256 was {}", content.digest.sha256));
+    Err(match &content.bytes {
+        Bytes::Disk { file, .. } => {
+            let error = error.note(format!(
+                "it is read from `{}`",
+                pkgapp_core::error::shown(file)
+            ));
+            match pkgapp_release::layer::discard(file) {
+                Some(Ok(())) => error.hint(
+                    "build again: the damaged layer is no longer used, and will be made anew",
+                ),
+                Some(Err(directory)) => error.hint(format!(
+                    "remove `{}`",
+                    pkgapp_core::error::shown(&directory)
+                )),
+                None => error,
+            }
+        }
+        Bytes::Memory(_) => error.kind(pkgapp_core::error::Kind::Bug),
+    })
+}
+
+/// Gives `take` a range of a file's bytes, in pieces.
+fn copy_range(
+    content: &Content,
+    range: Range<u64>,
+    last: &mut LastOpened,
+    take: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    let mut reader = match content.part(range, last)? {
+        Reader::Memory(bytes) => return take(bytes),
+        Reader::Disk(reader) => reader,
+    };
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match reader.read(&mut buffer).context(|| content.unreadable())? {
+            0 => return Ok(()),
+            length => take(&buffer[..length])?,
+        }
+    }
+}
+
+pub(crate) fn cannot_write() -> &'static str {
+    "cannot write the package"
+}
+
+/// Returns the text on one line: what control fields and rpm's header take.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Longest line of a description, characters: rpmlint's limit, and what fits a terminal.
+const DESCRIPTION_WIDTH: usize = 79;
+
+/// Returns the long description; a package without one says what it holds. Paragraphs are wrapped,
+/// lines that begin with a space stay as they are.
+fn description(meta: &Meta) -> String {
+    let text = match meta.description.trim() {
+        "" => format!(
+            "{} {} and all Python distributions that it needs, in one directory: {}.",
+            meta.name, meta.version, meta.prefix
+        ),
+        text => text.to_owned(),
+    };
+    let mut lines: Vec<String> = Vec::new();
+    let mut in_paragraph = false;
+    for line in text.lines() {
+        if line.trim().is_empty() || line.starts_with([' ', '\t']) {
+            lines.push(line.trim_end().to_owned());
+            in_paragraph = false;
+            continue;
+        }
+        for word in line.split_whitespace() {
+            match lines.last_mut() {
+                Some(last)
+                    if in_paragraph
+                        && last.chars().count() + 1 + word.chars().count() <= DESCRIPTION_WIDTH =>
+                {
+                    last.push(' ');
+                    last.push_str(word);
+                }
+                _ => lines.push(word.to_owned()),
+            }
+            in_paragraph = true;
+        }
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn paths_are_compared_by_component(a in "[ab/ .-]{0,9}", b in "[ab/ .-]{0,9}", both in "[a/]{0,40}") {
+            let (a, b) = (format!("{both}{a}"), format!("{both}{b}"));
+            prop_assert_eq!(by_component(&a, &b), a.split('/').cmp(b.split('/')));
+        }
+
+        #[test]
+        fn a_directory_is_followed_by_what_it_holds(
+            texts in proptest::collection::btree_set("(/(a|b|a-|a\\.b|a0|a-b|usr|lib|systemd|system|system-preset)){1,5}", 0..60),
+        ) {
+            let origin = std::sync::Arc::new(pkgapp_release::tree::Origin { label: "x".into(), layer: None });
+            let entry = Entry::directory(&origin);
+            let paths: Vec<InstallPath> = texts.iter().map(|text| InstallPath::parse(text).unwrap()).collect();
+            let entries: Vec<Placed<'_>> = paths.iter().map(|path| (path, &entry)).collect();
+            let ordered: Vec<&str> = archive_order(&entries).iter().map(|(path, _)| path.as_str()).collect();
+            let mut wanted: Vec<&str> = texts.iter().map(String::as_str).collect();
+            wanted.sort_by_key(|path| path.split('/').collect::<Vec<_>>());
+            prop_assert_eq!(ordered, wanted);
+        }
+    }
+}

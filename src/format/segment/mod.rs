@@ -1,0 +1,953 @@
+//! Payloads in pieces: a layer's entries are compressed once, and every later package copies the
+//! compressed bytes.
+//!
+//! A **segment** is a run of an archive's members that come from one layer, as the format writes
+//! them, compressed to blocks that can be joined with others (`codec`). It is kept in the cache as
+//! `segments/<key>`, under the SHA-256 of everything that determines its bytes: the members with
+//! their names, attributes and digests, the archive, the codec, its level and its library. So a
+//! build whose layer has not changed opens none of the layer's files, and reads the segment once:
+//! whether it is sound is told on the way into the package. What belongs to one build alone
+//! (directories, generated files) goes the same way, but is not kept.
+//!
+//! The division does not depend on what is in the cache or on the number of cores, so neither does
+//! the payload.
+
+mod codec;
+mod entry;
+mod sums;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Read, Seek, Write};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use rayon::prelude::*;
+use sha2::{Digest as _, Sha256};
+use tempfile::SpooledTempFile;
+
+use self::codec::{Frame, PieceEncoder, Shape};
+use self::entry::Sums;
+use self::sums::{Chain, States, Summing};
+use crate::{Archive, Member, cannot_write};
+use pkgapp_config::Compression;
+use pkgapp_core::cache::Cache;
+use pkgapp_core::content::Bytes;
+use pkgapp_core::content::Content;
+use pkgapp_core::content::LastOpened;
+use pkgapp_core::digest::Sha256Sum;
+use pkgapp_core::error::{Context, Error, Result, shown};
+use pkgapp_release::tree::{Entry, Kind, Role};
+
+/// Counts changes of the bytes that are made of the same members: it is part of every key.
+const FORMAT: u32 = 3;
+
+/// Plain bytes after which a layer's next member begins another segment, so that large layers are
+/// compressed on several cores; a member that is larger is divided. Splitting costs little from
+/// four windows of the highest levels on.
+const LIMIT: u64 = 32 << 20;
+
+/// The same for encoders that hold all of a piece.
+const SMALL_LIMIT: u64 = 8 << 20;
+
+/// Memory that all encoders together may take, bytes. One works always.
+const MEMORY: u64 = 1 << 30;
+
+/// Largest segment of those that are not kept that needs no file, bytes.
+const SMALL: usize = 1 << 18;
+
+/// Size of the buffers around an encoder.
+const BUFFER: usize = 1 << 18;
+
+/// Least size of the portions that finished pieces are handed on in: so large that no other buffer
+/// is filled on the way.
+const PORTION: usize = 1 << 20;
+
+/// Makes payloads out of a cache's segments, and puts those that are missing there.
+#[derive(Debug)]
+pub struct Segments<'a> {
+    cache: &'a Cache,
+    reused: AtomicU64,
+    reused_bytes: AtomicU64,
+    made: AtomicU64,
+    made_bytes: AtomicU64,
+    damaged: AtomicBool,
+}
+
+/// What was compressed and what was found, so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// Segments that the cache had.
+    pub reused: u64,
+    /// Their plain bytes.
+    pub reused_bytes: u64,
+    /// Segments that were compressed, with those that are never kept.
+    pub made: u64,
+    /// Their plain bytes.
+    pub made_bytes: u64,
+}
+
+/// Reads all of an entry, and returns what of it is not what it was; empty if it is sound.
+pub fn damage(file: &Path) -> Vec<String> {
+    if entry::is_sound(file) {
+        Vec::new()
+    } else {
+        vec!["not what its hash says".to_owned()]
+    }
+}
+
+impl<'a> Segments<'a> {
+    /// Uses the segments of a cache.
+    pub fn new(cache: &'a Cache) -> Self {
+        let zero = || AtomicU64::new(0);
+        let damaged = AtomicBool::new(false);
+        Self {
+            cache,
+            reused: zero(),
+            reused_bytes: zero(),
+            made: zero(),
+            made_bytes: zero(),
+            damaged,
+        }
+    }
+
+    /// Returns the cache that they are in.
+    pub(crate) fn cache(&self) -> &'a Cache {
+        self.cache
+    }
+
+    /// Returns whether a payload failed for segments that were found to be altered when part of
+    /// them was written already. They are no longer in the cache, so that it can be written
+    /// anew. To be asked once for a failure.
+    pub fn forgot_damaged(&self) -> bool {
+        self.damaged.swap(false, Ordering::Relaxed)
+    }
+
+    /// Returns what was compressed and what was found, of all payloads so far.
+    pub fn counts(&self) -> Counts {
+        let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counts {
+            reused: value(&self.reused),
+            reused_bytes: value(&self.reused_bytes),
+            made: value(&self.made),
+            made_bytes: value(&self.made_bytes),
+        }
+    }
+
+    /// Compresses an archive of these members, directories first.
+    pub(crate) fn payload<'m>(
+        &'m self,
+        archive: Archive,
+        members: Vec<Member<'m>>,
+        compression: Compression,
+    ) -> Result<Payload<'m>> {
+        let runs = divide(archive, compression, members);
+        let recipe = Recipe {
+            segments: self,
+            archive,
+            compression,
+        };
+        let mut largest_first: Vec<(usize, &Run<'_>)> = runs.iter().enumerate().collect();
+        // What is not kept is sure to take long.
+        largest_first.sort_by_key(|(_, run)| (run.kept, std::cmp::Reverse(run.size)));
+        let pieces: Mutex<BTreeMap<usize, Result<Piece>>> = Mutex::default();
+        let work = || {
+            // A bridge hands them out one by one, so that no core is left with two large ones.
+            largest_first
+                .into_iter()
+                .par_bridge()
+                .for_each(|(number, run)| {
+                    let piece = recipe.piece(run);
+                    if let Ok(mut pieces) = pieces.lock() {
+                        pieces.insert(number, piece);
+                    }
+                });
+        };
+        match pool(compression)? {
+            Some(pool) => pool.install(work),
+            None => work(),
+        }
+        let (mut whole, mut errors) = (Vec::new(), Vec::new());
+        for piece in pieces.into_inner().unwrap_or_default().into_values() {
+            piece.map_or_else(|error| errors.push(error), |piece| whole.push(piece));
+        }
+        // All parts of a file have the same to say.
+        errors.dedup_by_key(|error| error.to_string());
+        if let Some(error) = Error::all(errors) {
+            return Err(error);
+        }
+        let shapes: Vec<Shape> = whole.iter().map(|piece| piece.shape).collect();
+        let frame = Frame::around(compression, &shapes);
+        Ok(Payload {
+            recipe,
+            pieces: runs.into_iter().zip(whole).collect(),
+            frame,
+        })
+    }
+
+    fn count(&self, shape: Shape, reused: bool) {
+        let (number, bytes) = if reused {
+            (&self.reused, &self.reused_bytes)
+        } else {
+            (&self.made, &self.made_bytes)
+        };
+        number.fetch_add(1, Ordering::Relaxed);
+        bytes.fetch_add(shape.plain, Ordering::Relaxed);
+    }
+}
+
+/// A pool for encoders that need so much memory that not every core can have one.
+fn pool(compression: Compression) -> Result<Option<rayon::ThreadPool>> {
+    let encoders = usize::try_from(MEMORY / encoder_memory(compression))
+        .unwrap_or(1)
+        .max(1);
+    if encoders >= rayon::current_num_threads() {
+        return Ok(None);
+    }
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(encoders)
+        .build();
+    pool.map(Some).context(|| "cannot start threads")
+}
+
+/// About what an encoder takes, bytes (`ZSTD_estimateCCtxSize`; xz(1), "DESCRIPTION").
+fn encoder_memory(compression: Compression) -> u64 {
+    let megabytes = match compression {
+        Compression::Gzip(_) => 1,
+        Compression::Xz(..=2) => 32,
+        // With the piece, and what becomes of it.
+        Compression::Zstd(..=9) => 48,
+        Compression::Zstd(10..=15) => 64,
+        Compression::Zstd(16) | Compression::Xz(3..=6) => 100,
+        Compression::Zstd(17..=19) => 220,
+        Compression::Zstd(20..=21) | Compression::Xz(7..=8) => 400,
+        Compression::Zstd(22..) | Compression::Xz(9..) => 700,
+    };
+    megabytes << 20
+}
+
+// Division
+
+/// Members that are compressed together.
+#[derive(Debug)]
+struct Run<'m> {
+    members: Vec<Member<'m>>,
+    /// If it is but a part of one member: which.
+    part: Option<Part>,
+    /// Whether it is kept in the cache.
+    kept: bool,
+    /// Whether the archive ends with it.
+    last: bool,
+    /// Its plain bytes.
+    size: u64,
+}
+
+/// A part of a large member, from its header's first byte on.
+#[derive(Debug, Clone)]
+struct Part {
+    range: Range<u64>,
+    number: usize,
+    whole: Arc<Whole>,
+}
+
+/// What the parts of a member must be, once someone wants to know.
+#[derive(Debug)]
+struct Whole {
+    part_size: u64,
+    sums: OnceLock<Result<Vec<u32>>>,
+}
+
+impl Part {
+    /// Returns the CRC-32 of the part, as a pass over all of the member gives it that proves the
+    /// member's digest.
+    fn sum(&self, archive: Archive, member: &Member<'_>) -> Result<u32> {
+        let pass = || {
+            let mut sums = PartSums {
+                part_size: self.whole.part_size,
+                done: Vec::new(),
+                now: crc32fast::Hasher::new(),
+            };
+            archive.append(member, &mut LastOpened::default(), &mut sums)?;
+            Ok(sums.finish())
+        };
+        let sums = self
+            .whole
+            .sums
+            .get_or_init(pass)
+            .as_ref()
+            .map_err(Clone::clone)?;
+        sums.get(self.number)
+            .copied()
+            .ok_or_else(|| Error::bug("a member has more parts than bytes"))
+    }
+}
+
+/// Takes the CRC-32 of every so many bytes.
+struct PartSums {
+    part_size: u64,
+    done: Vec<u32>,
+    now: crc32fast::Hasher,
+}
+
+impl PartSums {
+    fn finish(mut self) -> Vec<u32> {
+        self.done.push(self.now.finalize());
+        self.done
+    }
+}
+
+impl Write for PartSums {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.now.total_len() == self.part_size {
+            self.done.push(std::mem::take(&mut self.now).finalize());
+        }
+        // A length in memory is one of 64 bits.
+        let room = usize::try_from(self.part_size - self.now.total_len()).unwrap_or(usize::MAX);
+        let taken = bytes.len().min(room);
+        self.now.update(&bytes[..taken]);
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Directories, then each layer's members, then what was made for this build alone; each in the
+/// order given.
+///
+/// Directories come first because rpm before 4.18 makes none of its own.
+fn divide(archive: Archive, compression: Compression, members: Vec<Member<'_>>) -> Vec<Run<'_>> {
+    let (mut directories, mut loose) = (Vec::new(), Vec::new());
+    let mut layers: Vec<Vec<Member<'_>>> = Vec::new();
+    let mut numbers: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    let mut last = None;
+    for member in members {
+        match member.place {
+            None
+            | Some((
+                _,
+                Entry {
+                    kind: Kind::Directory,
+                    ..
+                },
+            )) => directories.push(member),
+            Some((_, entry)) => match &entry.origin.layer {
+                Some(key) => {
+                    let origin = &entry.origin;
+                    // Most come from where the one before came from.
+                    let number = match last {
+                        Some((known, number)) if Arc::ptr_eq(known, origin) => number,
+                        _ => *numbers.entry((&origin.label, key)).or_insert(layers.len()),
+                    };
+                    last = Some((origin, number));
+                    if number == layers.len() {
+                        layers.push(Vec::new());
+                    }
+                    layers[number].push(member);
+                }
+                None => loose.push(member),
+            },
+        }
+    }
+    let split = |members, kept| split(archive, limit(effective(compression, kept)), members, kept);
+    let mut runs = split(directories, false);
+    runs.extend(
+        numbers
+            .into_values()
+            .flat_map(|number| split(std::mem::take(&mut layers[number]), true)),
+    );
+    runs.extend(split(loose, false));
+    if runs.last().is_none_or(|run| run.kept || run.part.is_some()) {
+        runs.push(Run {
+            members: Vec::new(),
+            part: None,
+            kept: false,
+            last: false,
+            size: 0,
+        });
+    }
+    if let Some(run) = runs.last_mut() {
+        run.last = true;
+        run.size += archive.end_size();
+    }
+    runs
+}
+
+/// What is not kept is compressed at every build, so it gets no more than a moderate level.
+fn effective(compression: Compression, kept: bool) -> Compression {
+    match compression {
+        Compression::Zstd(level) if !kept => Compression::Zstd(level.min(9)),
+        Compression::Xz(preset) if !kept => Compression::Xz(preset.min(1)),
+        compression => compression,
+    }
+}
+
+/// Returns how many plain bytes a segment may have; the end of an archive comes on top of that.
+fn limit(compression: Compression) -> u64 {
+    if codec::in_one_go(compression) {
+        SMALL_LIMIT
+    } else {
+        LIMIT
+    }
+}
+
+fn split(archive: Archive, limit: u64, members: Vec<Member<'_>>, kept: bool) -> Vec<Run<'_>> {
+    let mut runs: Vec<Run<'_>> = Vec::new();
+    for member in members {
+        let size = archive.size(&member);
+        match runs.last_mut() {
+            _ if size > limit => runs.extend(parts(&member, size, limit, kept)),
+            Some(run) if run.part.is_none() && run.size + size <= limit => {
+                run.size += size;
+                run.members.push(member);
+            }
+            _ => runs.push(Run {
+                members: vec![member],
+                part: None,
+                kept,
+                last: false,
+                size,
+            }),
+        }
+    }
+    runs
+}
+
+/// A member of its own, in parts of about the same size.
+fn parts<'m>(
+    member: &Member<'m>,
+    size: u64,
+    limit: u64,
+    kept: bool,
+) -> impl Iterator<Item = Run<'m>> {
+    let part_size = size.div_ceil(size.div_ceil(limit));
+    let whole = Arc::new(Whole {
+        part_size,
+        sums: OnceLock::new(),
+    });
+    (0..)
+        .zip((0..size).step_by(usize::try_from(part_size).unwrap_or(usize::MAX)))
+        .map(move |(number, start)| {
+            let range = start..size.min(start + part_size);
+            Run {
+                size: range.end - range.start,
+                members: vec![member.clone()],
+                part: Some(Part {
+                    range,
+                    number,
+                    whole: Arc::clone(&whole),
+                }),
+                kept,
+                last: false,
+            }
+        })
+}
+
+// Pieces
+
+/// How a run becomes a piece.
+#[derive(Debug, Clone, Copy)]
+struct Recipe<'m> {
+    segments: &'m Segments<'m>,
+    archive: Archive,
+    compression: Compression,
+}
+
+/// A compressed run.
+#[derive(Debug)]
+struct Piece {
+    shape: Shape,
+    /// Of the compressed bytes.
+    sha256: Sha256Sum,
+    place: Place,
+}
+
+/// Where compressed bytes are.
+#[derive(Debug)]
+enum Place {
+    /// In an entry of the cache of this key; and whether it counts among those that were made or
+    /// found sound.
+    Kept(String, AtomicBool),
+    /// In memory, or in a file that has no name. It may be read by one thread at a time.
+    Own(Mutex<SpooledTempFile>),
+}
+
+impl Recipe<'_> {
+    fn piece(&self, run: &Run<'_>) -> Result<Piece> {
+        if !run.kept {
+            let mut file =
+                tempfile::spooled_tempfile_in(SMALL, self.segments.cache.root().join("tmp"));
+            let (shape, sums) = self.compress(run, &mut file)?;
+            return Ok(Piece {
+                shape,
+                sha256: sums.sha256,
+                place: Place::Own(Mutex::new(file)),
+            });
+        }
+        let key = self.key(run);
+        let path = self.path(&key);
+        // What can't be held is made again if it goes away.
+        self.segments.cache.hold(&path);
+        let (shape, sums, counted) = match entry::open(&path, &key) {
+            // Whether it is sound shows when it is copied: it is read once.
+            Some((shape, sums)) => (shape, sums, false),
+            None => {
+                let (_, shape, sums) = self.make(run, &key)?;
+                (shape, sums, true)
+            }
+        };
+        Ok(Piece {
+            shape,
+            sha256: sums.sha256,
+            place: Place::Kept(key, AtomicBool::new(counted)),
+        })
+    }
+
+    /// Makes an entry of the cache, and returns it open. Another build may make the same one: then
+    /// it has the same bytes.
+    fn make(&self, run: &Run<'_>, key: &str) -> Result<(File, Shape, Sums)> {
+        let (place, path) = (self.segments.cache.temporary_file()?, self.path(key));
+        let failed = || format!("cannot write `{}`", shown(&path));
+        let mut file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&place)
+            .context(failed)?;
+        let (shape, sums) = self.compress(run, &mut file)?;
+        // Not synced: what a host that loses power makes of it is noticed when it is opened.
+        entry::finish(&mut file, key, shape, sums).context(failed)?;
+        let cache = self.segments.cache;
+        if let Err(error) = place.persist(&path) {
+            pkgapp_core::fs::create_dir_all(&cache.segments())?;
+            error
+                .path
+                .persist(&path)
+                .map_err(|error| error.error)
+                .context(failed)?;
+        }
+        cache.hold(&path);
+        cache.note_added(entry::HEADER + shape.packed);
+        cache.count("segments", false);
+        Ok((file, shape, sums))
+    }
+
+    /// Writes a run behind the place for an entry's header, decodes it again, and returns the sums
+    /// of what it became.
+    fn compress(
+        &self,
+        run: &Run<'_>,
+        file: &mut (impl Read + Write + Seek),
+    ) -> Result<(Shape, Sums)> {
+        let compression = effective(self.compression, run.kept);
+        entry::begin(file).context(cannot_write)?;
+        let encoder = PieceEncoder::new(
+            BufWriter::with_capacity(BUFFER, &mut *file),
+            compression,
+            run.size,
+        );
+        // Members come in many small parts, and each costs a call into the codec, if that does not
+        // gather them itself.
+        let gathered = if codec::in_one_go(compression) {
+            0
+        } else {
+            BUFFER
+        };
+        let mut out = BufWriter::with_capacity(gathered, encoder.context(cannot_write)?);
+        let mut last = LastOpened::default();
+        for member in &run.members {
+            match &run.part {
+                Some(part) => self
+                    .archive
+                    .append_part(member, part.range.clone(), &mut out)?,
+                None => self.archive.append(member, &mut last, &mut out)?,
+            }
+        }
+        if run.last {
+            self.archive.end(&mut out)?;
+        }
+        let encoder = out
+            .into_inner()
+            .map_err(std::io::IntoInnerError::into_error)
+            .context(cannot_write)?;
+        let (mut buffered, shape) = encoder.finish().context(cannot_write)?;
+        buffered.flush().context(cannot_write)?;
+        drop(buffered);
+        self.check_plain(run, shape)?;
+        entry::begin(file).context(cannot_write)?;
+        let sums = codec::check(compression, shape, &mut *file)
+            .map_err(|error| Error::bug("a segment that was just made is damaged").cause(error))?;
+        self.segments.count(shape, false);
+        Ok((shape, sums))
+    }
+
+    /// Proves that a run has the bytes that it should have, as far as that was not done on the way.
+    fn check_plain(&self, run: &Run<'_>, shape: Shape) -> Result<()> {
+        if let (Some(part), [member]) = (&run.part, &run.members[..])
+            && part.sum(self.archive, member)? != shape.crc32
+        {
+            return Err(
+                Error::new(format!("`{}` was changed while it was read", member.name))
+                    .hint("build again"),
+            );
+        }
+        if shape.plain == run.size {
+            Ok(())
+        } else {
+            Err(Error::bug("a segment has another size than it should"))
+        }
+    }
+
+    /// The SHA-256 of everything that determines a segment's bytes.
+    fn key(&self, run: &Run<'_>) -> String {
+        let mut hasher = Sha256::new();
+        let Self {
+            archive,
+            compression,
+            ..
+        } = self;
+        hasher.update(format!(
+            "segment {FORMAT}\n{archive:?}\n{}\n",
+            codec::identity(*compression)
+        ));
+        let mut text = Vec::new();
+        for member in &run.members {
+            text.clear();
+            describe(member, &mut text);
+            hasher.update(&text);
+        }
+        if let Some(part) = &run.part {
+            hasher.update(format!("part {} {}", part.range.start, part.range.end));
+        }
+        hex::encode(hasher.finalize())
+    }
+
+    fn path(&self, key: &str) -> PathBuf {
+        self.segments.cache.segments().join(key)
+    }
+
+    /// Hands on the compressed bytes of a piece. An entry that went away since it was opened, or
+    /// that is not what it was, is made again; unless part of it was handed on before that
+    /// showed: then `out` is damaged, and takes no more.
+    fn copy(&self, run: &Run<'_>, piece: &Piece, out: &mut Portions) -> Result<()> {
+        let shape = piece.shape;
+        let (key, counted) = match &piece.place {
+            Place::Own(file) => {
+                let mut file = file
+                    .lock()
+                    .map_err(|_| Error::bug("a segment's reader has panicked"))?;
+                return copy_own(&mut *file, shape, out);
+            }
+            Place::Kept(key, counted) => (key, counted),
+        };
+        let path = self.path(key);
+        let found = entry::reopen(&path, key, shape);
+        let sound = match (found, usize::try_from(shape.packed)) {
+            (Some((mut file, crc32)), Ok(size @ ..PORTION)) => {
+                let room = out.room(size);
+                let sound = file.read_exact(room).is_ok() && crc32fast::hash(room) == crc32;
+                if sound {
+                    out.hand_on(size);
+                }
+                sound
+            }
+            (Some((mut file, crc32)), _) => {
+                if !matches!(stream(&mut file, shape.packed, out), Ok(sum) if sum == crc32) {
+                    out.damaged = true;
+                    return std::fs::remove_file(&path)
+                        .context(|| format!("cannot remove `{}`", shown(&path)));
+                }
+                true
+            }
+            (None, _) => false,
+        };
+        if !sound {
+            copy_own(&mut self.again(run, key, shape)?, shape, out)?;
+        }
+        if !counted.swap(true, Ordering::Relaxed) && sound {
+            self.segments.cache.count("segments", true);
+            self.segments.count(shape, true);
+        }
+        Ok(())
+    }
+
+    fn again(&self, run: &Run<'_>, key: &str, shape: Shape) -> Result<File> {
+        let (file, made, _) = self.make(run, key)?;
+        if made == shape {
+            Ok(file)
+        } else {
+            Err(Error::bug("a segment was made twice and differs"))
+        }
+    }
+}
+
+/// Hands on a piece that this build has made.
+fn copy_own(file: &mut (impl Read + Seek), shape: Shape, out: &mut Portions) -> Result<()> {
+    entry::begin(file)
+        .and_then(|()| stream(file, shape.packed, out))
+        .map(|_| ())
+        .context(|| "cannot read the cache")
+}
+
+/// Hands on bytes while they are read, and returns their CRC-32.
+fn stream(file: &mut impl Read, size: u64, out: &mut Portions) -> std::io::Result<u32> {
+    let (mut crc, mut left) = (crc32fast::Hasher::new(), size);
+    while left > 0 {
+        // Its sum is taken while it is near the processor.
+        let step = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
+        let room = out.room(step);
+        file.read_exact(room)?;
+        crc.update(room);
+        out.hand_on(step);
+        left -= step as u64;
+    }
+    Ok(crc.finalize())
+}
+
+/// Writes down what of a member determines its bytes; every part ends where it can't be taken for
+/// the next one.
+fn describe(member: &Member<'_>, out: &mut Vec<u8>) {
+    let mut part = |bytes: &[u8]| {
+        out.extend((bytes.len() as u64).to_le_bytes());
+        out.extend(bytes);
+    };
+    part(member.name.as_bytes());
+    part(&member.mtime.to_le_bytes());
+    let Some((_, entry)) = member.place else {
+        return;
+    };
+    part(&entry.mode.to_le_bytes());
+    part(entry.owner.user.as_bytes());
+    part(entry.owner.group.as_bytes());
+    part(if entry.role == Role::Config {
+        b"c"
+    } else {
+        b""
+    });
+    match &entry.kind {
+        Kind::Directory => part(b"directory"),
+        Kind::Symlink(target) => {
+            part(b"link");
+            part(target.as_bytes());
+        }
+        Kind::File(Content {
+            digest,
+            bytes: Bytes::Disk { .. } | Bytes::Memory(_),
+        }) => {
+            part(b"file");
+            part(&digest.size.to_le_bytes());
+            part(&digest.sha256.0);
+        }
+    }
+}
+
+// Payloads
+
+/// A compressed archive: one zstd frame, gzip member or xz stream.
+#[derive(Debug)]
+pub(crate) struct Payload<'m> {
+    recipe: Recipe<'m>,
+    pieces: Vec<(Run<'m>, Piece)>,
+    frame: Frame,
+}
+
+impl Payload<'_> {
+    /// Size of the compressed bytes.
+    pub(crate) fn size(&self) -> u64 {
+        let pieces: u64 = self
+            .pieces
+            .iter()
+            .map(|(_, piece)| piece.shape.packed)
+            .sum();
+        (self.frame.head.len() + self.frame.tail.len()) as u64 + pieces
+    }
+
+    /// Size of the archive.
+    pub(crate) fn plain_size(&self) -> u64 {
+        self.pieces.iter().map(|(_, piece)| piece.shape.plain).sum()
+    }
+
+    /// Writes all of it.
+    pub(crate) fn write_to(&self, out: &mut dyn Write) -> Result<()> {
+        self.write_from(0, out)
+    }
+
+    /// Writes what comes after so many pieces. Another thread reads ahead.
+    fn write_from(&self, first: usize, out: &mut dyn Write) -> Result<()> {
+        let (full, portions) = sync_channel(1);
+        let (emptied, spare) = sync_channel(2);
+        std::thread::scope(|scope| {
+            let reading = scope.spawn(move || {
+                self.read_from(
+                    first,
+                    Portions {
+                        full,
+                        spare,
+                        now: Portion::default(),
+                        refused: false,
+                        damaged: false,
+                    },
+                )
+            });
+            let written = write_portions(portions, &emptied, out);
+            let read = reading
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            written.and(read)
+        })
+    }
+
+    fn read_from(&self, first: usize, mut out: Portions) -> Result<()> {
+        if first == 0 {
+            out.put(&self.frame.head);
+        }
+        for (run, piece) in &self.pieces[first..] {
+            if out.refused {
+                break;
+            }
+            self.recipe.copy(run, piece, &mut out)?;
+        }
+        out.put(&self.frame.tail);
+        out.send();
+        if !out.damaged {
+            return Ok(());
+        }
+        self.recipe.segments.damaged.store(true, Ordering::Relaxed);
+        Err(Error::new("segments of the cache were altered")
+            .hint("build again: they are made anew"))
+    }
+
+    /// Returns the SHA-256 of the compressed bytes. Those that were summed for an earlier payload
+    /// are not read: whether they are sound shows when they are copied.
+    pub(crate) fn sha256(&self) -> Result<[u8; 32]> {
+        let cache = self.recipe.segments.cache;
+        let mut chain = Chain::new(&self.frame.head);
+        let chains: Vec<Sha256Sum> = self
+            .pieces
+            .iter()
+            .map(|(_, piece)| chain.add(&piece.sha256))
+            .collect();
+        let states = States::read(cache, &self.kind());
+        let known = (1..=chains.len())
+            .rev()
+            .find_map(|end| Some((end, states.hasher(&chains[end - 1])?)));
+        let (first, hasher) = known.unwrap_or_default();
+        let before = if first == 0 {
+            self.frame.head.len() as u64
+        } else {
+            0
+        };
+        let lengths = self
+            .pieces
+            .iter()
+            .map(|(_, piece)| piece.shape.packed)
+            .enumerate()
+            .skip(first);
+        let mut summing = Summing::new(hasher, before, lengths);
+        self.write_from(first, &mut summing)?;
+        let (sum, made) = summing.finish();
+        states.keep(cache, &chains, made)?;
+        Ok(sum)
+    }
+
+    /// What later payloads have in common with this one, so that they may begin alike.
+    fn kind(&self) -> String {
+        let first = self
+            .pieces
+            .iter()
+            .find_map(|(_, piece)| match &piece.place {
+                Place::Kept(key, _) => Some(key.as_str()),
+                Place::Own(_) => None,
+            });
+        let Recipe {
+            archive,
+            compression,
+            ..
+        } = self.recipe;
+        format!("{archive:?} {compression:?} {}", first.unwrap_or_default())
+    }
+}
+
+/// Writes what is read until there is no more.
+fn write_portions(
+    portions: Receiver<Portion>,
+    emptied: &SyncSender<Portion>,
+    out: &mut dyn Write,
+) -> Result<()> {
+    for mut portion in portions {
+        let used = std::mem::take(&mut portion.used);
+        // Of about the same size, so that none is small.
+        let each = used.div_ceil((used / PORTION).max(1)).max(1);
+        portion.bytes[..used]
+            .chunks(each)
+            .try_for_each(|bytes| out.write_all(bytes))
+            .context(cannot_write)?;
+        // One too many is dropped.
+        _ = emptied.try_send(portion);
+    }
+    Ok(())
+}
+
+/// Bytes, of which the first ones count.
+#[derive(Default)]
+struct Portion {
+    bytes: Vec<u8>,
+    used: usize,
+}
+
+/// Gathers pieces to portions of at least [`PORTION`], so that small ones are copied but once.
+struct Portions {
+    full: SyncSender<Portion>,
+    spare: Receiver<Portion>,
+    now: Portion,
+    /// Whether who writes takes no more.
+    refused: bool,
+    /// Whether what was handed on is not what it should be: then nothing is any more, and the rest
+    /// is only looked at.
+    damaged: bool,
+}
+
+impl Portions {
+    /// Returns room for so many bytes behind those that are gathered. What is in it counts once it
+    /// is handed on.
+    fn room(&mut self, size: usize) -> &mut [u8] {
+        let Portion { bytes, used } = &mut self.now;
+        let end = *used + size;
+        if bytes.len() < end {
+            bytes.resize(end, 0);
+        }
+        &mut bytes[*used..end]
+    }
+
+    /// Hands on what was put into the room that was asked for last.
+    fn hand_on(&mut self, size: usize) {
+        self.now.used += size;
+        if self.now.used >= PORTION {
+            self.send();
+        }
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.room(bytes.len()).copy_from_slice(bytes);
+        self.hand_on(bytes.len());
+    }
+
+    fn send(&mut self) {
+        if self.damaged {
+            self.now.used = 0;
+            return;
+        }
+        let full = std::mem::take(&mut self.now);
+        // Who writes has failed, and says why.
+        self.refused |= self.full.send(full).is_err();
+        // Buffers come back: fresh ones would cost as much as filling them.
+        self.now = self.spare.try_recv().unwrap_or_default();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1032 @@
+//! Proofs that every build makes of its tree: that no directory of this machine was put into a
+//! file, and that everything in `bin/` has what it starts.
+
+mod explain;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use memchr::memmem::Finder;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::layer::{Layer, LayerEntryKind, started_by};
+use crate::tree::{Entry, Kind, Origin, Tree};
+use pkgapp_core::cache::{self, Cache};
+use pkgapp_core::content::Bytes;
+use pkgapp_core::content::Content;
+use pkgapp_core::content::LastOpened;
+use pkgapp_core::digest::Sha256Sum;
+use pkgapp_core::error::{Context, Error, Result};
+use pkgapp_core::path::{InstallPath, ReleasePath};
+use pkgapp_wheels::BuiltFrom;
+
+/// Counts changes of what the search finds in the same files: part of the name of its cached
+/// results.
+const SEARCH: u32 = 4;
+
+/// How much of a file is held while it is searched, bytes.
+const CHUNK: usize = 1 << 20;
+
+/// How much of a path is shown and compared, bytes.
+const LONGEST_PATH: usize = 1024;
+
+/// How many different paths of a file are looked at: one that holds more is data.
+const MOST_PATHS: usize = 1000;
+
+/// Leaks that one error shows.
+const SHOWN_LEAKS: usize = 20;
+
+/// Bytes that would name this machine.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Needle {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// What they are, e.g. `the build directory`.
+    pub what: String,
+    /// They may also begin in the middle of other text: a URL's path, say. So the byte before must
+    /// not be of a word.
+    pub common: bool,
+}
+
+impl Needle {
+    /// What to look for so as to find the directory `path`; `None` for one that says nothing about
+    /// this machine, and for one that the release itself lies in on the host.
+    ///
+    /// `/root` or `/build` is part of much other text; such a directory of one component is looked
+    /// for with a slash at its end, and where a path may begin.
+    pub fn directory(what: &str, path: &Path, prefix: &InstallPath) -> Option<Self> {
+        let bytes = path.as_os_str().as_bytes();
+        let bytes = bytes.strip_suffix(b"/").unwrap_or(bytes);
+        let components = path.components().count().saturating_sub(1);
+        if !path.is_absolute() || components == 0 || Path::new(prefix.as_str()).starts_with(path) {
+            return None;
+        }
+        let mut bytes = bytes.to_vec();
+        if components == 1 {
+            bytes.push(b'/');
+        }
+        Some(Self {
+            bytes,
+            what: what.to_owned(),
+            common: components == 1,
+        })
+    }
+
+    /// Returns the needle that says most about a path that was found.
+    fn of<'n>(text: &[u8], needles: &'n [Self]) -> Option<&'n Self> {
+        needles
+            .iter()
+            .filter(|needle| text.starts_with(&needle.bytes))
+            .max_by_key(|needle| needle.bytes.len())
+    }
+
+    /// Whether its directory is named at a place of a text: not another one whose name only begins
+    /// or ends so.
+    fn is_at(&self, text: &[u8], place: usize) -> bool {
+        let begins = !self.common
+            || place
+                .checked_sub(1)
+                .is_none_or(|before| begins_path(text[before]));
+        let continues = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        begins && (self.common || !text.get(place + self.bytes.len()).is_some_and(continues))
+    }
+}
+
+/// Whether a path may begin after this byte.
+fn begins_path(before: u8) -> bool {
+    !(before.is_ascii_alphanumeric()
+        || matches!(before, b'/' | b'.' | b'-' | b'_' | b'~' | b'}' | b')'))
+}
+
+/// Whether a byte is usually part of a path, rather than of what surrounds one.
+fn is_of_path(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || !byte.is_ascii() || b"/._-+@~=".contains(&byte)
+}
+
+/// A file of a layer and the paths of this machine that are in it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Found {
+    path: ReleasePath,
+    sha256: Option<Sha256Sum>,
+    texts: BTreeSet<Vec<u8>>,
+}
+
+/// What a release was made of. A path that its author wrote is text and no leak.
+#[derive(Debug, Default)]
+pub struct Inputs {
+    /// Sources of the distributions that were built here, by the SHA-256 of the wheel.
+    pub sources: BTreeMap<String, BuiltFrom>,
+    /// Keys of the layers that commands of `[build] run` wrote.
+    pub written: BTreeSet<String>,
+    /// The configuration, and the files that it takes text from.
+    pub configuration: Vec<PathBuf>,
+    /// The application's directory: no host has it, whoever names it.
+    pub root: PathBuf,
+}
+
+/// Checks that the build put no path of this machine into a file, and no link leads to one.
+///
+/// Downloaded wheels and the application's files are as their authors wrote them: of their layers
+/// only what was made here is read. What was built here is compared with its source, and what
+/// `[build] run` wrote must not contain any of `needles`. What was found in a layer is kept in the
+/// cache.
+///
+/// # Errors
+/// Every file that contains one: which, and where the file comes from.
+pub fn leaks(
+    tree: &Tree,
+    prefix: &InstallPath,
+    layers: &[Layer],
+    needles: &[Needle],
+    inputs: &Inputs,
+    cache: &Cache,
+) -> Result<()> {
+    let search = |layer| search_layer(layer, needles, inputs, cache);
+    let found: Vec<Vec<Found>> = layers.par_iter().map(search).collect::<Result<_>>()?;
+    let mut errors = Vec::new();
+    for (layer, files) in layers.iter().zip(&found) {
+        let written = inputs.written.contains(&layer.key);
+        for file in files {
+            // A later layer, or a command of `[build] run`, may have replaced it.
+            let path = prefix.join(&file.path);
+            let entry = tree
+                .get(&path)
+                .filter(|entry| entry.origin.layer.as_ref() == Some(&layer.key));
+            let Some(entry) = entry else { continue };
+            // As collectstatic copies what packages bring.
+            if written
+                && file
+                    .sha256
+                    .is_some_and(|sha256| is_copy(sha256, layers, inputs))
+            {
+                continue;
+            }
+            errors.extend(
+                told(&file.texts, needles)
+                    .map(|named| leak(&path, named, &entry.origin, Some(layer))),
+            );
+        }
+    }
+    errors.extend(generated(tree, layers, needles, inputs)?);
+    let hidden = errors.len().saturating_sub(SHOWN_LEAKS);
+    errors.truncate(SHOWN_LEAKS);
+    match Error::all(errors) {
+        None => Ok(()),
+        Some(error) if hidden > 0 => {
+            Err(error.note(format!("{hidden} more files name this machine")))
+        }
+        Some(error) => Err(error),
+    }
+}
+
+/// Searches what belongs to no layer: units, configuration files, and what describes the release.
+fn generated(
+    tree: &Tree,
+    layers: &[Layer],
+    needles: &[Needle],
+    inputs: &Inputs,
+) -> Result<Vec<Error>> {
+    let mut last = LastOpened::default();
+    let searched: BTreeSet<&str> = layers.iter().map(|layer| layer.key.as_str()).collect();
+    let (mut errors, mut configuration) = (Vec::new(), None);
+    for (path, entry) in tree.iter() {
+        if entry
+            .origin
+            .layer
+            .as_deref()
+            .is_some_and(|key| searched.contains(key))
+        {
+            continue;
+        }
+        let mut texts = search_entry(entry, needles, &mut last)?;
+        if !texts.is_empty() && !matches!(entry.kind, Kind::Symlink(_)) {
+            let read = || {
+                inputs
+                    .configuration
+                    .iter()
+                    .filter_map(|file| std::fs::read(file).ok())
+                    .collect()
+            };
+            let sources: &Vec<Vec<u8>> = configuration.get_or_insert_with(read);
+            let is_said = |text: &[u8]| {
+                sources
+                    .iter()
+                    .any(|source| explain::explains(source, text, needles))
+            };
+            texts.retain(|text| {
+                text.starts_with(inputs.root.as_os_str().as_bytes()) || !is_said(text)
+            });
+        }
+        errors.extend(told(&texts, needles).map(|named| leak(path, named, &entry.origin, None)));
+    }
+    Ok(errors)
+}
+
+/// Whether a file has the content of one that was there before `[build] run`.
+fn is_copy(sha256: Sha256Sum, layers: &[Layer], inputs: &Inputs) -> bool {
+    let before = layers
+        .iter()
+        .filter(|layer| !inputs.written.contains(&layer.key));
+    before
+        .flat_map(|layer| &layer.manifest.entries)
+        .any(|entry| matches!(&entry.kind, LayerEntryKind::File { digest, .. } if digest.sha256 == sha256))
+}
+
+/// Returns one path for each needle, the first one.
+fn told<'n>(
+    texts: &BTreeSet<Vec<u8>>,
+    needles: &'n [Needle],
+) -> impl Iterator<Item = (&'n Needle, Vec<u8>)> {
+    let mut named: BTreeMap<&[u8], (&Needle, Vec<u8>)> = BTreeMap::new();
+    for text in texts {
+        let Some(needle) = Needle::of(text, needles) else {
+            continue;
+        };
+        named
+            .entry(&needle.bytes)
+            .or_insert_with(|| (needle, text.clone()));
+    }
+    named.into_values()
+}
+
+/// Which files of a layer may name this machine.
+enum Scope<'a> {
+    /// What was made of others: byte code, launchers.
+    MadeHere,
+    /// All of them.
+    All,
+    /// Those that their source does not explain.
+    Built(&'a BuiltFrom),
+}
+
+impl<'a> Scope<'a> {
+    fn of(layer: &Layer, inputs: &'a Inputs) -> Self {
+        match &layer.manifest.distribution {
+            Some(distribution) if !distribution.built_here => Self::MadeHere,
+            Some(distribution) => inputs
+                .sources
+                .get(&distribution.sha256)
+                .map_or(Self::All, Self::Built),
+            None if inputs.written.contains(&layer.key) || layer.is_interpreter() => Self::All,
+            None => Self::MadeHere,
+        }
+    }
+
+    fn key(&self) -> String {
+        match self {
+            Self::MadeHere => "made here".to_owned(),
+            Self::All => "all".to_owned(),
+            Self::Built(source) => format!("built from {}", source.key),
+        }
+    }
+}
+
+/// Returns what is found in a layer's files, from the cache or searched now.
+fn search_layer(
+    layer: &Layer,
+    needles: &[Needle],
+    inputs: &Inputs,
+    cache: &Cache,
+) -> Result<Vec<Found>> {
+    let scope = Scope::of(layer, inputs);
+    // `/tmp/` is in the source of the standard library, whoever has built it. What names a machine
+    // is looked for by more.
+    let needles: Vec<Needle> = needles
+        .iter()
+        .filter(|needle| !(needle.common && layer.is_interpreter()))
+        .cloned()
+        .collect();
+    let needles = &needles[..];
+    let mut key = Sha256::new();
+    key.update(format!(
+        "search {SEARCH}\nlayer {}\nscope {}\n",
+        layer.key,
+        scope.key()
+    ));
+    for needle in needles {
+        key.update(format!(
+            "{} {}\n",
+            needle.common,
+            hex::encode(&needle.bytes)
+        ));
+    }
+    let kept = cache
+        .proofs()
+        .join(format!("{}.json", hex::encode(key.finalize())));
+    if let Some(found) = cache::read_sealed(&kept) {
+        return Ok(found);
+    }
+    let mut found = search_layer_files(layer, needles, &scope)?;
+    if let Scope::Built(source) = scope
+        && !found.is_empty()
+    {
+        let failed = || format!("cannot compare {} with its source", layer.label);
+        explain::remove_explained(&mut found, source, needles, cache)
+            .map_err(|error| error.context(failed()))?;
+    }
+    cache.write(&kept, &found)?;
+    Ok(found)
+}
+
+fn search_layer_files(layer: &Layer, needles: &[Needle], scope: &Scope<'_>) -> Result<Vec<Found>> {
+    let made_here: BTreeSet<&ReleasePath> = layer.manifest.made_here.iter().collect();
+    let origin = Arc::new(Origin {
+        label: layer.label.clone(),
+        layer: Some(layer.key.clone()),
+    });
+    let (mut all, mut last) = (Vec::new(), LastOpened::default());
+    for (path, entry) in layer.entries(&origin) {
+        let is_file = matches!(entry.kind, Kind::File(_));
+        if matches!(scope, Scope::MadeHere) && is_file && !made_here.contains(path) {
+            continue;
+        }
+        let mut texts = search_entry(&entry, needles, &mut last)?;
+        if !texts.is_empty() && is_of_npm(path, &entry)? {
+            texts.retain(|text| Needle::of(text, needles).is_none_or(|needle| !needle.common));
+        }
+        if !texts.is_empty() {
+            // A constant of a source, e.g. the default `/root/.netrc`, is in its byte code too.
+            let source = source_of(layer, path).filter(|(source, _)| !made_here.contains(source));
+            if let Some((_, source)) = source {
+                let said = search_content(&source, needles, &mut last)?;
+                let said: BTreeSet<_> = said
+                    .iter()
+                    .filter_map(|text| Needle::of(text, needles))
+                    .collect();
+                texts.retain(|text| {
+                    Needle::of(text, needles).is_none_or(|needle| !said.contains(needle))
+                });
+            }
+        }
+        if !texts.is_empty() {
+            let sha256 = match &entry.kind {
+                Kind::File(content) => Some(content.digest.sha256),
+                Kind::Directory | Kind::Symlink(_) => None,
+            };
+            all.push(Found {
+                path: path.clone(),
+                sha256,
+                texts,
+            });
+        }
+    }
+    Ok(all)
+}
+
+/// Whether npm brought a file as its author made it: there `/tmp/x.png` and `/root/path/to` are
+/// examples in a manual, or places of the machine that compiled it. What is compiled here, node-gyp
+/// writes below `build/`.
+fn is_of_npm(path: &ReleasePath, entry: &Entry) -> Result<bool> {
+    let (Kind::File(content), Some((_, inside))) =
+        (&entry.kind, path.as_str().rsplit_once("/node_modules/"))
+    else {
+        return Ok(false);
+    };
+    Ok(!inside.split('/').any(|name| name == "build") || !head(content)?.contains('\0'))
+}
+
+/// Returns the source that a file of byte code was made of (PEP 3147).
+fn source_of(layer: &Layer, pyc: &ReleasePath) -> Option<(ReleasePath, Content)> {
+    let stem = pyc.file_name().strip_suffix(".pyc")?.rsplit_once('.')?.0;
+    let directory = pyc
+        .parent()
+        .filter(|directory| directory.file_name() == "__pycache__")?
+        .parent()?;
+    let source = directory.join(&format!("{stem}.py")).ok()?;
+    let content = layer.content(&source)?;
+    Some((source, content))
+}
+
+fn search_entry(
+    entry: &Entry,
+    needles: &[Needle],
+    last: &mut LastOpened,
+) -> Result<BTreeSet<Vec<u8>>> {
+    match &entry.kind {
+        Kind::Directory => Ok(BTreeSet::new()),
+        Kind::Symlink(target) => {
+            // A directory of one component is looked for with the slash at its end.
+            let target = format!("{target}/");
+            search(target.as_bytes(), needles, || {
+                Error::bug("text in memory can be read")
+            })
+        }
+        Kind::File(content) => search_content(content, needles, last),
+    }
+}
+
+fn search_content(
+    file: &Content,
+    needles: &[Needle],
+    last: &mut LastOpened,
+) -> Result<BTreeSet<Vec<u8>>> {
+    match &file.bytes {
+        Bytes::Memory(bytes) => search(&bytes[..], needles, || Error::new(file.unreadable())),
+        Bytes::Disk { .. } => search(file.part(0..file.digest.size, last)?, needles, || {
+            Error::new(file.unreadable())
+        }),
+    }
+}
+
+/// Returns the paths of this machine that a text contains. A chunk is held at a time, and what a
+/// path may reach back from the next one.
+fn search(
+    mut text: impl Read,
+    needles: &[Needle],
+    unreadable: impl Fn() -> Error,
+) -> Result<BTreeSet<Vec<u8>>> {
+    let reach = needles
+        .iter()
+        .map(|needle| needle.bytes.len())
+        .max()
+        .unwrap_or(0)
+        + LONGEST_PATH;
+    let finders: Vec<(&Needle, Finder<'_>)> = needles
+        .iter()
+        .map(|needle| (needle, Finder::new(&needle.bytes)))
+        .collect();
+    let (mut found, mut held, mut from) = (BTreeSet::new(), Vec::with_capacity(CHUNK + reach), 0);
+    loop {
+        let before = held.len();
+        let read = text.by_ref().take(CHUNK as u64).read_to_end(&mut held);
+        read.map_err(|cause| unreadable().cause(cause))?;
+        let is_last = held.len() == before;
+        // What may go on in the next chunk is looked at together with it.
+        let until = if is_last {
+            held.len()
+        } else {
+            held.len().saturating_sub(reach).max(from)
+        };
+        for (needle, finder) in &finders {
+            let places = finder
+                .find_iter(&held)
+                .filter(|place| (from..until).contains(place));
+            for place in places.filter(|place| needle.is_at(&held, *place)) {
+                let rest = &held[place + needle.bytes.len()..];
+                let length = rest
+                    .iter()
+                    .take(LONGEST_PATH)
+                    .take_while(|byte| is_of_path(**byte))
+                    .count();
+                if found.len() < MOST_PATHS {
+                    found.insert(held[place..place + needle.bytes.len() + length].to_vec());
+                }
+            }
+        }
+        if is_last {
+            return Ok(found);
+        }
+        // With the byte before, which says whether a path begins.
+        let done = until.saturating_sub(1);
+        held.drain(..done);
+        from = until - done;
+    }
+}
+
+fn leak(
+    path: &InstallPath,
+    named: (&Needle, Vec<u8>),
+    origin: &Origin,
+    layer: Option<&Layer>,
+) -> Error {
+    let (needle, text) = named;
+    let distribution = layer.and_then(|layer| layer.manifest.distribution.as_ref());
+    // Where commands ran, the rest of a path is another one in every build.
+    let text = if layer.is_some() && distribution.is_none() {
+        &needle.bytes
+    } else {
+        &text
+    };
+    let error = Error::new(format!(
+        "`{path}` names {}, `{}`",
+        needle.what,
+        String::from_utf8_lossy(text)
+    ))
+    .cause_text(format!("the file comes from {}", origin.label));
+    match (layer, distribution) {
+        (_, Some(distribution)) if distribution.built_here => error
+            .note(format!("`{}` was built here, and its source does not contain this path", distribution.wheel))
+            .hint(format!(
+                "pin a wheel of `{}`, or build it with an interpreter and tools below `/usr` or `/opt`; if no program needs \
+                 the file, remove it with a command of `[build] run`",
+                distribution.name
+            )),
+        (_, Some(_)) => error.note("what is made of a downloaded wheel must not name this machine: this is a bug"),
+        (Some(layer), None) if layer.is_interpreter() => error.hint(
+            "take an interpreter that was built elsewhere, such as an archive of python-build-standalone, or leave the \
+             file's module out: `prune = [\"…\"]` below `[python]`",
+        ),
+        (Some(_), None) => error.hint(
+            "let the command of `[build] run` that writes the file use relative paths or `$PKGAPP_PREFIX`, or remove the \
+             file in a command after it",
+        ),
+        (None, None) => error.hint("write the path that the file will have on the host"),
+    }
+}
+
+/// Programs that every host has, with Debian's and RHEL's names for them.
+const BASE_SYSTEM: &[&str] = &[
+    "/bin/bash",
+    "/bin/sh",
+    "/usr/bin/bash",
+    "/usr/bin/env",
+    "/usr/bin/perl",
+    "/usr/bin/sh",
+];
+
+/// Checks that everything in `bin/` has what it starts: launchers their body and the release's
+/// Python, other scripts their interpreter.
+///
+/// # Errors
+/// Every file in `bin/` that could not be run on a host.
+pub fn launchers_resolve(tree: &Tree, prefix: &InstallPath, layers: &[Layer]) -> Result<()> {
+    let layers: BTreeMap<&str, &Layer> = layers
+        .iter()
+        .map(|layer| (layer.key.as_str(), layer))
+        .collect();
+    let in_release = |path: &str| {
+        ReleasePath::parse(path)
+            .ok()
+            .and_then(|path| tree.get(&prefix.join(&path)))
+    };
+    let python = in_release("bin/python").is_some();
+    let mut errors = Vec::new();
+    for (path, entry, content) in tree.files() {
+        let Some(name) = path
+            .below(prefix)
+            .and_then(|below| below.as_str().strip_prefix("bin/").map(str::to_owned))
+        else {
+            continue;
+        };
+        // Of a layer's files it is known how they begin.
+        let layer = entry
+            .origin
+            .layer
+            .as_deref()
+            .and_then(|key| layers.get(key));
+        let known = layer.and_then(|layer| layer.manifest.heads.get(&path.below(prefix)?));
+        let head = known.map_or_else(|| head(content), |head| Ok(head.clone()))?;
+        if let Some(body) = started_by(&head) {
+            let missing = match (python, in_release(&format!("libexec/{body}"))) {
+                (false, _) => Some("bin/python".to_owned()),
+                (true, None) => Some(format!("libexec/{body}")),
+                (true, Some(_)) => None,
+            };
+            errors.extend(missing.map(|missing| {
+                Error::new(format!(
+                    "`{path}` starts `{missing}`, which is not in the release"
+                ))
+                .cause_text(format!("the launcher comes from {}", entry.origin.label))
+            }));
+        } else if let Some(line) = head.strip_prefix("#!") {
+            let interpreter = line
+                .split(['\n', '\r'])
+                .next()
+                .unwrap_or_default()
+                .trim_start();
+            let interpreter = interpreter.split([' ', '\t']).next().unwrap_or_default();
+            if !interpreter_exists(tree, interpreter) {
+                errors.push(
+                    Error::new(format!("the script `{path}` asks for `{interpreter}`, which hosts need not have"))
+                        .cause_text(format!("it comes from {}", entry.origin.label))
+                        .hint(format!(
+                            "if nothing calls `{name}`, remove it: `run = [\"rm bin/{name}\"]` under `[build]`"
+                        )),
+                );
+            }
+        }
+    }
+    Error::all(errors).map_or(Ok(()), Err)
+}
+
+fn interpreter_exists(tree: &Tree, interpreter: &str) -> bool {
+    let system_python = interpreter
+        .strip_prefix("/usr/bin/python3")
+        .is_some_and(|version| {
+            version.is_empty()
+                || version
+                    .strip_prefix('.')
+                    .is_some_and(|v| v.bytes().all(|b| b.is_ascii_digit()))
+        });
+    system_python
+        || BASE_SYSTEM.contains(&interpreter)
+        || InstallPath::parse(interpreter).is_ok_and(|path| tree.get(&path).is_some())
+}
+
+/// Returns how a file begins, as far as a shebang or a launcher's mark may reach.
+fn head(content: &Content) -> Result<String> {
+    let mut head = Vec::new();
+    content
+        .part(0..512, &mut LastOpened::default())?
+        .read_to_end(&mut head)
+        .context(|| content.unreadable())?;
+    Ok(String::from_utf8_lossy(&head).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layer::testing::{Bench, OBJECT_FILE, TestWheel};
+    use pkgapp_wheels::Wheel;
+
+    const BUILD: &str = "/home/ci/work/shop";
+
+    fn prefix() -> InstallPath {
+        InstallPath::parse("/opt/shop").unwrap()
+    }
+
+    fn needles() -> Vec<Needle> {
+        let directory = |what, path| Needle::directory(what, Path::new(path), &prefix()).unwrap();
+        vec![
+            directory("the build directory", BUILD),
+            directory("the home directory", "/home/ci"),
+        ]
+    }
+
+    /// A wheel that names the build directory in a source, in a data file, and in the byte code of
+    /// the source.
+    fn leaky() -> TestWheel {
+        let source = format!("HERE = '{BUILD}/x'\n");
+        TestWheel::new(
+            "leaky",
+            "1.0",
+            &[
+                ("leaky.py", source.as_bytes()),
+                ("leaky.bin", source.as_bytes()),
+            ],
+        )
+    }
+
+    fn messages(result: Result<()>) -> Vec<String> {
+        match result {
+            Ok(()) => Vec::new(),
+            Err(error) => std::iter::once(&error)
+                .chain(error.others())
+                .map(|e| e.message().to_owned())
+                .collect(),
+        }
+    }
+
+    fn check(bench: &Bench, layers: &[Layer]) -> Vec<String> {
+        messages(leaks(
+            &bench.tree(&prefix(), layers),
+            &prefix(),
+            layers,
+            &needles(),
+            &Inputs::default(),
+            &bench.cache,
+        ))
+    }
+
+    #[test]
+    fn only_what_was_made_here_can_name_this_machine() {
+        let Some(bench) = Bench::new() else { return };
+        let wheel = leaky();
+        let downloaded = bench.install(&wheel).unwrap();
+        assert_eq!(check(&bench, &[downloaded]), [""; 0]);
+        let built_from = Some(BuiltFrom {
+            path: "/gone".into(),
+            key: "x".into(),
+        });
+        let built = Wheel {
+            built_from,
+            ..wheel.wheel()
+        };
+        let built = Layer::for_wheel(&bench.builder(), &built, || Ok(wheel.open())).unwrap();
+        let site = format!("/opt/shop/{}", bench.compiler.site_packages());
+        let expected = [
+            format!("`{site}/leaky.bin` names the build directory, `{BUILD}/x`"),
+            format!("`{site}/leaky.py` names the build directory, `{BUILD}/x`"),
+        ];
+        // Twice: the second time from the cache.
+        assert_eq!(check(&bench, std::slice::from_ref(&built)), expected);
+        assert_eq!(check(&bench, &[built]), expected);
+        assert_eq!(
+            std::fs::read_dir(bench.cache.root().join("proofs"))
+                .unwrap()
+                .count(),
+            2
+        );
+    }
+
+    #[test]
+    fn byte_code_that_its_source_does_not_explain_is_found() {
+        let Some(bench) = Bench::new() else { return };
+        let layer = bench
+            .install(&TestWheel::new("x", "1.0", &[("x.py", b"")]))
+            .unwrap();
+        let pyc = format!(
+            "{}/__pycache__/x.{}.pyc",
+            bench.compiler.site_packages(),
+            bench.tag()
+        );
+        // As a compiler that is not told the file's name in the release would write it.
+        let content = layer.content(&ReleasePath::parse(&pyc).unwrap()).unwrap();
+        let pkgapp_core::content::Bytes::Disk { file, start } = &content.bytes else {
+            panic!("{content:?}")
+        };
+        let written = format!("....{BUILD}/x.py....");
+        assert!(written.len() as u64 <= content.digest.size);
+        let file = std::fs::OpenOptions::new().write(true).open(file).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, written.as_bytes(), *start).unwrap();
+        assert_eq!(
+            check(&bench, &[layer]),
+            [format!(
+                "`/opt/shop/{pyc}` names the build directory, `{BUILD}/x.py....`"
+            )]
+        );
+    }
+
+    #[test]
+    fn what_commands_wrote_and_generated_text_are_read_wherever_the_bytes_stand() {
+        let Some(bench) = Bench::new() else { return };
+        let root = bench.directory.path().join("source");
+        let mut large = vec![b'x'; CHUNK - 5];
+        large.extend(format!("\0{BUILD}\0").as_bytes());
+        large.resize(3 * CHUNK, b'y');
+        std::fs::create_dir_all(&root).unwrap();
+        std::fs::write(root.join("large.bin"), &large).unwrap();
+        std::fs::write(root.join("fine"), "/home/cicero\n/home/c").unwrap();
+        std::fs::write(root.join("home"), "x=/home/ci/x").unwrap();
+        let files: Vec<_> = ["large.bin", "home", "fine"].map(Into::into).to_vec();
+        let layers = Layer::for_files(&bench.builder(), &root, &files).unwrap();
+        let mut tree = bench.tree(&prefix(), &layers);
+        let origin = Arc::new(Origin {
+            label: "`[service.web]`".into(),
+            layer: None,
+        });
+        let mut insert = |path: &str, entry| {
+            tree.insert(InstallPath::parse(path).unwrap(), entry)
+                .unwrap();
+        };
+        let unit = format!("ExecStart={BUILD}/run\nEnvironment=HOME=/home/ci/data\n").into_bytes();
+        insert(
+            "/usr/lib/systemd/system/shop.service",
+            Entry::file(Content::memory(unit), 0o644, &origin),
+        );
+        insert("/opt/shop/link", Entry::symlink(BUILD, &origin));
+        // An author may write what looks so, also into the configuration, but for the directory
+        // that no host has.
+        let file = bench.directory.path().join("pkgapp.toml");
+        std::fs::write(
+            &file,
+            format!("exec = '{BUILD}/run'\nenv = {{ HOME = \"/home/ci/data\" }}\n"),
+        )
+        .unwrap();
+        let text = Inputs {
+            configuration: vec![file],
+            root: BUILD.into(),
+            ..Inputs::default()
+        };
+        let strict = Inputs {
+            written: layers.iter().map(|layer| layer.key.clone()).collect(),
+            ..Inputs::default()
+        };
+        let link = format!("`/opt/shop/link` names the build directory, `{BUILD}/`");
+        let unit = |text: &str| format!("`/usr/lib/systemd/system/shop.service` names {text}`");
+        let result = leaks(&tree, &prefix(), &layers, &needles(), &text, &bench.cache);
+        let error = result.as_ref().unwrap_err().to_string();
+        assert!(
+            error.contains("\n  cause: the file comes from `[service.web]`\n"),
+            "{error}"
+        );
+        assert_eq!(
+            messages(result),
+            [
+                link.clone(),
+                unit(&format!("the build directory, `{BUILD}/run"))
+            ]
+        );
+        assert_eq!(
+            messages(leaks(
+                &tree,
+                &prefix(),
+                &layers,
+                &needles(),
+                &strict,
+                &bench.cache
+            )),
+            [
+                "`/opt/shop/app/home` names the home directory, `/home/ci`".to_owned(),
+                format!("`/opt/shop/app/large.bin` names the build directory, `{BUILD}`"),
+                link,
+                unit("the home directory, `/home/ci/data"),
+                unit(&format!("the build directory, `{BUILD}/run")),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_source_explains_its_files_and_the_paths_that_it_names() {
+        let needles = needles();
+        let source = br#"LOG = "/home/ci/x.log"; open("/home/ci/" "data/y")"#;
+        for text in ["/home/ci/x.log", "/home/ci/data/y", "/home/ci/"] {
+            assert!(
+                explain::explains(source, text.as_bytes(), &needles),
+                "{text}"
+            );
+        }
+        for text in [
+            "/home/ci/x.log.1",
+            "/home/ci/data/z",
+            "/home/ci/.pyenv/Python.h",
+            BUILD,
+        ] {
+            assert!(
+                !explain::explains(source, text.as_bytes(), &needles),
+                "{text}"
+            );
+        }
+        let Some(bench) = Bench::new() else { return };
+        let project = bench.directory.path().join("project");
+        let data = "/home/ci/data /home/ci/elsewhere";
+        bench.write(&project, "x.c", r#"char *log = "/home/ci/x.log";"#, 0o644);
+        bench.write(&project, "src/data.txt", data, 0o644);
+        let made = [
+            ("x.so", &b"\0/home/ci/x.log\0/home/ci/.pyenv/object.h\0"[..]),
+            ("fine.so", b"\0/home/ci/x.log\0"),
+            ("data.txt", data.as_bytes()),
+            // npm brings what its authors wrote; a compiler is started there too.
+            ("x/node_modules/glob/README.md", b"e.g. /tmp/x.png"),
+            (
+                "x/node_modules/glob/package.json",
+                b"\"_where\": \"/home/ci/.npm\"",
+            ),
+            (
+                "x/node_modules/glob/linux.node",
+                &[OBJECT_FILE, b"/tmp/ci/a.c\0"].concat(),
+            ),
+            (
+                "x/node_modules/glob/build/Release/glob.node",
+                &[OBJECT_FILE, b"/tmp/node-gyp/a.c\0"].concat(),
+            ),
+        ];
+        let built_from = BuiltFrom {
+            path: project.clone(),
+            key: "x".into(),
+        };
+        let (wheel, test) = (
+            TestWheel::new("x", "1.0", &made),
+            TestWheel::new("x", "1.0", &made),
+        );
+        let wheel = Wheel {
+            built_from: Some(built_from.clone()),
+            ..wheel.wheel()
+        };
+        let layers = [Layer::for_wheel(&bench.builder(), &wheel, || Ok(test.open())).unwrap()];
+        let sources = BTreeMap::from([(wheel.sha256.to_string(), built_from)]);
+        let inputs = Inputs {
+            sources,
+            ..Inputs::default()
+        };
+        let tree = bench.tree(&prefix(), &layers);
+        let site = format!("/opt/shop/{}", bench.compiler.site_packages());
+        let temporary =
+            Needle::directory("the temporary directory", Path::new("/tmp"), &prefix()).unwrap();
+        let needles = [needles, vec![temporary]].concat();
+        assert_eq!(
+            messages(leaks(
+                &tree,
+                &prefix(),
+                &layers,
+                &needles,
+                &inputs,
+                &bench.cache
+            )),
+            [
+                format!("`{site}/x.so` names the home directory, `/home/ci/.pyenv/object.h`"),
+                format!(
+                    "`{site}/x/node_modules/glob/build/Release/glob.node` names the temporary directory, `/tmp/node-gyp/a.c`"
+                ),
+                format!(
+                    "`{site}/x/node_modules/glob/package.json` names the home directory, `/home/ci/.npm`"
+                ),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_was_replaced_or_removed_later_does_not_count() {
+        let Some(bench) = Bench::new() else { return };
+        let root = bench.directory.path().join("source");
+        bench.write(&root, "log", BUILD, 0o644);
+        let layers = Layer::for_files(&bench.builder(), &root, &["log".into()]).unwrap();
+        let mut tree = bench.tree(&prefix(), &layers);
+        tree.remove(&InstallPath::parse("/opt/shop/app/log").unwrap());
+        let written = layers.iter().map(|layer| layer.key.clone()).collect();
+        let inputs = Inputs {
+            written,
+            ..Inputs::default()
+        };
+        assert!(leaks(&tree, &prefix(), &layers, &needles(), &inputs, &bench.cache).is_ok());
+    }
+
+    #[test]
+    fn a_directory_of_one_component_is_found_where_a_path_begins() {
+        let root = [Needle::directory("home", Path::new("/root/"), &prefix()).unwrap()];
+        let found = |text: &str| {
+            search(text.as_bytes(), &root, || Error::bug("memory"))
+                .unwrap()
+                .len()
+        };
+        for text in [
+            "/root/x",
+            "a=/root/",
+            "'/root/.netrc'",
+            "\0/root/\0",
+            ":/root/",
+        ] {
+            assert_eq!(found(text), 1, "{text}");
+        }
+        for text in [
+            "/rooty/x",
+            "/root",
+            "https://x.example/root/x",
+            "{BASE}/root/",
+            "chroot/root/x",
+        ] {
+            assert_eq!(found(text), 0, "{text}");
+        }
+        for useless in ["/", "relative", "/opt", "/opt/shop"] {
+            assert_eq!(
+                Needle::directory("x", Path::new(useless), &prefix()),
+                None,
+                "{useless}"
+            );
+        }
+        assert!(Needle::directory("x", Path::new("/opt/shop/build"), &prefix()).is_some());
+    }
+
+    #[test]
+    fn a_path_is_found_whole_at_every_place_relative_to_a_chunk() {
+        let needles = [Needle::directory("home", Path::new("/root"), &prefix()).unwrap()];
+        let reach = needles[0].bytes.len() + LONGEST_PATH;
+        for start in (CHUNK - 12..CHUNK + 3).chain(CHUNK - reach - 3..CHUNK - reach + 3) {
+            let mut text = vec![b' '; CHUNK + 20];
+            text[start..start + 11].copy_from_slice(b"/root/a/b/c");
+            let found = |text: &[u8]| search(text, &needles, || Error::bug("memory")).unwrap();
+            assert_eq!(
+                found(&text),
+                BTreeSet::from([b"/root/a/b/c".to_vec()]),
+                "{start}"
+            );
+            text[start - 1] = b'x';
+            assert!(found(&text).is_empty(), "{start}: it is in a word");
+        }
+    }
+
+    #[test]
+    fn what_lies_in_bin_has_what_it_starts() {
+        let Some(bench) = Bench::new() else { return };
+        let scripts = TestWheel::new(
+            "x",
+            "1.0",
+            &[
+                ("x.py", b""),
+                (
+                    "x-1.0.dist-info/entry_points.txt",
+                    b"[console_scripts]\nfine = x:y\n",
+                ),
+                ("x-1.0.data/scripts/python-script", b"#!python\n"),
+                ("x-1.0.data/scripts/shell", b"#! /bin/sh -e\n"),
+                ("x-1.0.data/scripts/env", b"#!/usr/bin/env python3\n"),
+                ("x-1.0.data/scripts/versioned", b"#!/usr/bin/python3.9\n"),
+                ("x-1.0.data/scripts/own", b"#!/opt/shop/bin/python\n"),
+                ("x-1.0.data/scripts/elf", OBJECT_FILE),
+                ("x-1.0.data/scripts/built", b"#!/home/ci/venv/bin/python\n"),
+                ("x-1.0.data/scripts/relative", b"#!bin/x\n"),
+            ],
+        );
+        let layers = [bench.install(&scripts).unwrap()];
+        let mut tree = bench.tree(&prefix(), &layers);
+        assert_eq!(
+            messages(launchers_resolve(&tree, &prefix(), &layers)),
+            [
+                "the script `/opt/shop/bin/built` asks for `/home/ci/venv/bin/python`, which hosts need not have",
+                "the script `/opt/shop/bin/relative` asks for `bin/x`, which hosts need not have",
+            ]
+        );
+        let mut remove = |path: &str| tree.remove(&InstallPath::parse(path).unwrap()).unwrap();
+        remove("/opt/shop/bin/built");
+        remove("/opt/shop/bin/relative");
+        remove("/opt/shop/libexec/fine");
+        assert_eq!(
+            messages(launchers_resolve(&tree, &prefix(), &layers)),
+            ["`/opt/shop/bin/fine` starts `libexec/fine`, which is not in the release"]
+        );
+        tree.remove(&InstallPath::parse("/opt/shop/bin/python").unwrap());
+        assert_eq!(
+            messages(launchers_resolve(&tree, &prefix(), &layers)),
+            [
+                "`/opt/shop/bin/fine` starts `bin/python`, which is not in the release",
+                "the script `/opt/shop/bin/own` asks for `/opt/shop/bin/python`, which hosts need not have",
+                "`/opt/shop/bin/python-script` starts `bin/python`, which is not in the release",
+            ]
+        );
+    }
+}

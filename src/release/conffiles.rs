@@ -1,0 +1,104 @@
+//! The application's configuration files: below `/etc/NAME`, kept when an administrator changed
+//! them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use minijinja::{Environment, UndefinedBehavior};
+
+use crate::services;
+use crate::tree::{Entry, Origin, Owner, Tree};
+use pkgapp_config::{App, ConfigFile};
+use pkgapp_core::content::Content;
+use pkgapp_core::error::{Error, Result, shown};
+use pkgapp_core::fs;
+use pkgapp_core::path::InstallPath;
+
+/// Adds every `[config."NAME"]` to the tree.
+///
+/// # Errors
+/// A source that can't be read, or a template that does not fit its variables.
+pub fn insert_into(tree: &mut Tree, app: &App) -> Result<()> {
+    let etc = InstallPath::parse(&format!("/etc/{}", app.name))?;
+    for file in &app.configs {
+        let origin = Arc::new(Origin {
+            label: format!("`[config.\"{}\"]`", file.name),
+            layer: None,
+        });
+        let owner = Owner::default();
+        let entry = Entry {
+            mode: file.mode,
+            owner: Owner {
+                user: file
+                    .owner
+                    .as_ref()
+                    .map_or(owner.user, |user| user.to_string().into()),
+                group: services::config_group(app, file).map_or(owner.group, Into::into),
+            },
+            ..Entry::file(Content::memory(content(file)?), file.mode, &origin).config()
+        };
+        tree.insert(etc.join(&file.name), entry)
+            .map_err(|error| error.at(file.at.clone()))?;
+    }
+    Ok(())
+}
+
+fn content(file: &ConfigFile) -> Result<Vec<u8>> {
+    if file.template {
+        let text = fs::read_to_string(&file.source).map_err(|error| error.at(file.at.clone()))?;
+        return render(file, &text).map(String::into_bytes);
+    }
+    fs::read(&file.source).map_err(|error| error.at(file.at.clone()))
+}
+
+/// Renders a template (Jinja syntax) strictly: a variable that is not declared, or declared and not
+/// used, is a mistake.
+fn render(file: &ConfigFile, text: &str) -> Result<String> {
+    let failed = |error: minijinja::Error| {
+        let place = error
+            .line()
+            .map(|line| format!(", line {line}"))
+            .unwrap_or_default();
+        Error::new(format!(
+            "template `{}`{place} can't be rendered",
+            shown(&file.source)
+        ))
+        .at(file.at.clone())
+        .cause(error)
+    };
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_keep_trailing_newline(true);
+    let template = environment.template_from_str(text).map_err(failed)?;
+    let used = template.undeclared_variables(false);
+    let declared: BTreeSet<&str> = file.variables.keys().map(String::as_str).collect();
+    let unknown = used
+        .iter()
+        .filter(|name| !declared.contains(name.as_str()))
+        .map(|name| {
+            Error::new(format!(
+                "template `{}` uses `{name}`, which is not declared",
+                shown(&file.source)
+            ))
+            .at(file.at.clone())
+            .hint(format!(
+                "add `{name} = \"…\"` to `[config.\"{}\".variables]`",
+                file.name
+            ))
+        });
+    let unused = declared
+        .iter()
+        .filter(|name| !used.contains(**name))
+        .map(|name| {
+            Error::new(format!(
+                "template `{}` does not use the variable `{name}`",
+                shown(&file.source)
+            ))
+            .at(file.at.clone())
+            .hint("leave it out")
+        });
+    if let Some(error) = Error::all(unknown.chain(unused).collect::<Vec<_>>()) {
+        return Err(error);
+    }
+    template.render(&file.variables).map_err(failed)
+}

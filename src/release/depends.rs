@@ -1,0 +1,725 @@
+//! What a release needs from the host, read from the artifact itself.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use crate::imports::PythonPart;
+use crate::layer::Layer;
+use pkgapp_config::Relations;
+use pkgapp_core::error::{Error, Result};
+use pkgapp_core::name::{Arch, PythonMinor};
+use pkgapp_core::target::{TARGETS, Target};
+use pkgapp_wheels::elf::ElfFile;
+
+/// What the host must have. Formats say it in their own words.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Depends {
+    /// The host's interpreter, if the release has none of its own.
+    pub python: Option<PythonMinor>,
+    /// Parts of the standard library that the host's distribution may package by themselves.
+    pub python_parts: BTreeSet<PythonPart>,
+    /// The package of the interpreter that applications share, if the release runs on that.
+    pub runtime: Option<SharedRuntime>,
+    /// Shared libraries that the release does not hold, sorted by soname.
+    pub libraries: Vec<Library>,
+    /// Daemons that read what the package puts below `/etc`.
+    pub programs: Vec<Program>,
+    /// What the user declared for debs, e.g. `libpq5`.
+    pub declared_deb: Vec<String>,
+    /// What the user declared for rpms, e.g. `libpq`.
+    pub declared_rpm: Vec<String>,
+    /// What else the package is to other packages.
+    pub relations: Relations,
+}
+
+/// A package of an interpreter that applications share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedRuntime {
+    /// Its name, which says the minor version.
+    pub package: String,
+    /// The oldest version that will do: the one that the release was made with.
+    pub version: String,
+}
+
+/// A program of the host's, packaged under different names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// Something that runs `/etc/cron.d`.
+    Cron,
+    /// logrotate(8).
+    Logrotate,
+    /// git(1).
+    Git,
+    /// gpg(1).
+    Gpg,
+    /// pdftoppm(1) and its relatives.
+    Poppler,
+}
+
+/// What distributions load or start when they run, and no file of theirs names: shared libraries by
+/// way of ctypes, and programs without which they do nothing.
+const LOADED: [(&str, &[&str], Option<Program>); 6] = [
+    ("python-magic", &["libmagic.so.1"], None),
+    ("cairocffi", &["libcairo.so.2"], None),
+    ("weasyprint", &["libpango-1.0.so.0"], None),
+    ("gitpython", &[], Some(Program::Git)),
+    ("python-gnupg", &[], Some(Program::Gpg)),
+    ("pdf2image", &[], Some(Program::Poppler)),
+];
+
+/// The libraries and programs of the host that a distribution loads and starts, by its normalised
+/// name.
+pub fn loaded_by(distribution: &str) -> (Vec<Library>, Option<Program>) {
+    let Some((name, sonames, program)) = LOADED.iter().find(|(name, ..)| *name == distribution)
+    else {
+        return (Vec::new(), None);
+    };
+    let library = |soname: &&str| Library {
+        soname: (*soname).to_owned(),
+        is_64: true,
+        versions: Vec::new(),
+        needed_by: (*name).to_owned(),
+    };
+    (sonames.iter().map(library).collect(), *program)
+}
+
+impl Program {
+    /// Returns a relationship for a control file.
+    pub fn deb(self) -> &'static str {
+        match self {
+            Self::Cron => "cron | cron-daemon",
+            Self::Logrotate => "logrotate",
+            Self::Git => "git",
+            Self::Gpg => "gpg | gnupg",
+            Self::Poppler => "poppler-utils",
+        }
+    }
+
+    /// Returns a dependency for a spec file.
+    pub fn rpm(self) -> &'static str {
+        match self {
+            // Red Hat's and SUSE's, the latter's older name too.
+            Self::Cron => "(cronie or cron)",
+            Self::Logrotate => "logrotate",
+            Self::Git => "git-core",
+            Self::Gpg => "(gnupg2 or gpg2)",
+            Self::Poppler => "(poppler-utils or poppler-tools)",
+        }
+    }
+}
+
+/// A shared library of the host's.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Library {
+    /// E.g. `libc.so.6`.
+    pub soname: String,
+    /// 64-bit.
+    pub is_64: bool,
+    /// Symbol versions, sorted, e.g. `GLIBC_2.17`, `GLIBC_2.28`.
+    pub versions: Vec<String>,
+    /// A file that needs it, for messages.
+    pub needed_by: String,
+}
+
+/// What the compiled code of a release needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scan {
+    /// What it runs on: [`Arch::Any`] for a release without compiled code.
+    pub arch: Arch,
+    /// Shared libraries that the release does not hold, sorted by soname, each with the highest
+    /// version of each family of symbol versions (`GLIBC`, `GLIBCXX`, …), which implies the
+    /// lower ones.
+    pub libraries: Vec<Library>,
+    /// For each of those versions the file that needs it.
+    pub floors: Vec<Floor>,
+}
+
+/// A symbol version that the host's library must have, and who needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Floor {
+    /// E.g. `libc.so.6`.
+    pub soname: String,
+    /// E.g. `GLIBC_2.28`.
+    pub version: String,
+    /// The file to blame: distribution or layer, and path.
+    pub file: String,
+}
+
+/// The dynamic linker and the kernel's page: on every host that can run the files at all.
+const ALWAYS_THERE: &[&str] = &["ld-linux", "ld64.so", "linux-vdso", "linux-gate"];
+
+impl Depends {
+    /// Scans the compiled code of all layers.
+    ///
+    /// A library is the release's own if any file in it has the needed name as its soname or file
+    /// name: wheels bundle libraries under names that are theirs alone
+    /// (`libgfortran-040039e1.so.5.0.0`).
+    ///
+    /// Files of wheels that are tagged for every platform (`-any.whl`) and made for another machine
+    /// than the rest are data that the distribution chooses from at run time, and count for
+    /// nothing. So do files of any wheel that are made for musl: npm brings both kinds, and no
+    /// process that has glibc can load them.
+    ///
+    /// # Errors
+    /// A file for a machine that pkgapp builds no packages for, or files for two machines; all are
+    /// named.
+    pub fn scan<'a>(layers: impl Iterator<Item = &'a Layer>) -> Result<Scan> {
+        let files: Vec<Blamed<'_>> = layers.flat_map(blamed).collect();
+        let arch = arch(&files)?;
+        let counted: Vec<&Blamed<'_>> = files
+            .iter()
+            .filter(|file| {
+                file.elf.machine == arch.as_str() && file.elf.is_64 && !is_for_musl(file.elf)
+            })
+            .collect();
+        let own: HashSet<&str> = counted
+            .iter()
+            .flat_map(|file| [Some(file.elf.path.file_name()), file.elf.soname.as_deref()])
+            .flatten()
+            .collect();
+        let mut needs = Needs::default();
+        for file in counted {
+            needs.add(file, &own);
+        }
+        Ok(needs.finish(arch))
+    }
+}
+
+/// An ELF file and what a message says of it.
+struct Blamed<'a> {
+    elf: &'a ElfFile,
+    layer: &'a Layer,
+    /// Whether its wheel was made for one platform; also a file of the application's own.
+    platform: bool,
+}
+
+impl Blamed<'_> {
+    fn name(&self) -> String {
+        format!("{}: {}", self.layer.label, self.elf.path)
+    }
+}
+
+fn blamed(layer: &Layer) -> impl Iterator<Item = Blamed<'_>> {
+    let any = layer
+        .manifest
+        .distribution
+        .as_ref()
+        .is_some_and(|wheel| wheel.wheel.ends_with("-any.whl"));
+    layer.manifest.elf.iter().map(move |elf| Blamed {
+        elf,
+        layer,
+        platform: !any,
+    })
+}
+
+/// Returns what the files run on: files of platform wheels decide, and where there are none all
+/// others.
+fn arch(files: &[Blamed<'_>]) -> Result<Arch> {
+    let decisive: Vec<&Blamed<'_>> = files.iter().filter(|file| file.platform).collect();
+    if decisive.is_empty() {
+        // Data for several machines: the release runs on each of them as well as its Python code
+        // does.
+        let mut known: Vec<Arch> = files
+            .iter()
+            .filter_map(|file| known_arch(file.elf))
+            .collect();
+        known.dedup();
+        return Ok(if let [only] = known[..] {
+            only
+        } else {
+            Arch::Any
+        });
+    }
+    let mut errors = Vec::new();
+    let mut first: Option<(Arch, &Blamed<'_>)> = None;
+    for file in decisive {
+        match (known_arch(file.elf), first) {
+            (None, _) => errors.push(foreign(file)),
+            (Some(arch), None) => first = Some((arch, file)),
+            (Some(arch), Some((other, witness))) if arch != other => {
+                errors.push(mixed(file, arch, witness, other));
+            }
+            (Some(_), Some(_)) => {}
+        }
+    }
+    match (Error::all(errors), first) {
+        (Some(error), _) => Err(error),
+        (None, first) => Ok(first.map_or(Arch::Any, |(arch, _)| arch)),
+    }
+}
+
+fn is_for_musl(elf: &ElfFile) -> bool {
+    elf.needed.iter().any(|name| name.starts_with("libc.musl-"))
+}
+
+fn known_arch(elf: &ElfFile) -> Option<Arch> {
+    match (elf.machine.as_str(), elf.is_64) {
+        ("x86_64", true) => Some(Arch::X86_64),
+        ("aarch64", true) => Some(Arch::Aarch64),
+        _ => None,
+    }
+}
+
+fn foreign(file: &Blamed<'_>) -> Error {
+    let bits = if file.elf.is_64 { "64" } else { "32" };
+    Error::new(format!(
+        "`{}` is compiled for {} ({bits}-bit)",
+        file.elf.path, file.elf.machine
+    ))
+    .cause_text(format!("{} has it", file.layer.label))
+    .note("pkgapp builds packages for x86_64 and aarch64")
+}
+
+fn mixed(file: &Blamed<'_>, arch: Arch, witness: &Blamed<'_>, other: Arch) -> Error {
+    Error::new("the release holds files for two machines")
+        .cause_text(format!(
+            "`{}` of {} is for {other}",
+            witness.elf.path, witness.layer.label
+        ))
+        .cause_text(format!(
+            "`{}` of {} is for {arch}",
+            file.elf.path, file.layer.label
+        ))
+}
+
+/// Refuses a release with compiled code for another machine than it was made for. `arch` is what
+/// [`Depends::scan`] found.
+///
+/// # Errors
+/// All files of another machine.
+pub fn check_machine<'a>(
+    layers: impl Iterator<Item = &'a Layer>,
+    arch: Arch,
+    wanted: Arch,
+) -> Result<()> {
+    let files: Vec<Blamed<'_>> = layers.flat_map(blamed).collect();
+    let mut strange: Vec<&Blamed<'_>> = files
+        .iter()
+        .filter(|file| file.platform && known_arch(file.elf).is_some_and(|arch| arch != wanted))
+        .collect();
+    if strange.is_empty() && !matches!(arch, Arch::Any) && arch != wanted {
+        strange = files
+            .iter()
+            .filter(|file| known_arch(file.elf) == Some(arch))
+            .collect();
+    }
+    let errors = strange.into_iter().map(|file| {
+        Error::new(format!(
+            "`{}` is compiled for {}, and the release is for {wanted}",
+            file.elf.path, file.elf.machine
+        ))
+        .cause_text(format!("{} has it", file.layer.label))
+    });
+    Error::all(errors).map_or(Ok(()), Err)
+}
+
+/// Libraries as they are found.
+#[derive(Default)]
+struct Needs {
+    /// Soname ─► the first file that needs it.
+    libraries: BTreeMap<String, String>,
+    /// Soname and family ─► the highest version and the file that needs it.
+    versions: BTreeMap<(String, String), (String, String)>,
+}
+
+impl Needs {
+    fn add(&mut self, file: &Blamed<'_>, own: &HashSet<&str>) {
+        for needed in &file.elf.needed {
+            // A path instead of a name is looked up as it stands; its last part is what a package
+            // would hold.
+            let soname = needed.rsplit('/').next().unwrap_or(needed);
+            if own.contains(soname) || ALWAYS_THERE.iter().any(|start| soname.starts_with(start)) {
+                continue;
+            }
+            self.libraries
+                .entry(soname.to_owned())
+                .or_insert_with(|| file.name());
+        }
+        for (soname, version) in &file.elf.versions {
+            if !self.libraries.contains_key(soname) {
+                continue;
+            }
+            let key = (soname.clone(), family(version).to_owned());
+            let higher = self
+                .versions
+                .get(&key)
+                .is_none_or(|(known, _)| numbers(known) < numbers(version));
+            if higher {
+                self.versions.insert(key, (version.clone(), file.name()));
+            }
+        }
+    }
+
+    fn finish(self, arch: Arch) -> Scan {
+        let Self {
+            libraries,
+            versions,
+        } = self;
+        let libraries = libraries
+            .into_iter()
+            .map(|(soname, needed_by)| {
+                let of_this = versions
+                    .iter()
+                    .filter(|((library, _), _)| *library == soname);
+                let versions = of_this.map(|(_, (version, _))| version.clone()).collect();
+                Library {
+                    soname,
+                    is_64: true,
+                    versions,
+                    needed_by,
+                }
+            })
+            .collect();
+        let floors = versions
+            .into_iter()
+            .map(|((soname, _), (version, file))| Floor {
+                soname,
+                version,
+                file,
+            })
+            .collect();
+        Scan {
+            arch,
+            libraries,
+            floors,
+        }
+    }
+}
+
+/// Returns the part of a symbol version that is the same for all versions of a library: `GLIBC` of
+/// `GLIBC_2.28`.
+fn family(version: &str) -> &str {
+    match version.rsplit_once('_') {
+        Some((family, number)) if number.starts_with(|c: char| c.is_ascii_digit()) => family,
+        _ => version,
+    }
+}
+
+/// Returns the numbers of a symbol version.
+fn numbers(version: &str) -> Vec<u32> {
+    version
+        .rsplit('_')
+        .next()
+        .unwrap_or_default()
+        .split('.')
+        .map(|part| part.parse().unwrap_or(0))
+        .collect()
+}
+
+/// Refuses a release that can't run on a declared target, naming what is to blame for it.
+///
+/// `python` is the host's interpreter that it was built for; `None` if it has its own.
+///
+/// # Errors
+/// Everything that is wrong on every target at once.
+pub fn check_targets(scan: &Scan, python: Option<PythonMinor>, targets: &[&Target]) -> Result<()> {
+    let errors = targets.iter().flat_map(|target| {
+        let missing = python
+            .filter(|python| !target.offers(*python))
+            .map(|python| python_missing(python, target));
+        missing.into_iter().chain(
+            scan.floors
+                .iter()
+                .filter_map(|floor| too_old(floor, target)),
+        )
+    });
+    Error::all(errors).map_or(Ok(()), Err)
+}
+
+fn python_missing(python: PythonMinor, target: &Target) -> Error {
+    let error = Error::new(format!("`{}` offers no Python {python}", target.name))
+        .note(format!("its repositories have {}", target.offered()));
+    error.hint("write another `version` or `interpreter = \"bundled\"` under `[python]`, or leave the target out")
+}
+
+fn too_old(floor: &Floor, target: &Target) -> Option<Error> {
+    let wanted = numbers(&floor.version);
+    let (name, has) = match family(&floor.version) {
+        "GLIBC" => (
+            "glibc",
+            vec![u32::from(target.glibc.0), u32::from(target.glibc.1)],
+        ),
+        "GLIBCXX" => ("libstdc++", vec![3, 4, u32::from(target.glibcxx)]),
+        _ => return None,
+    };
+    if wanted <= has {
+        return None;
+    }
+    let has: Vec<String> = has.iter().map(u32::to_string).collect();
+    let shown = if name == "glibc" {
+        format!("glibc {}", has.join("."))
+    } else {
+        format!("GLIBCXX_{}", has.join("."))
+    };
+    let error = Error::new(format!(
+        "the release does not run on `{}`, which has {shown}",
+        target.name
+    ))
+    .cause_text(format!("{} needs {}", floor.file, floor.version));
+    let able: Vec<&str> = TARGETS
+        .iter()
+        .filter(|other| satisfies(other, name, &wanted))
+        .map(|other| other.name)
+        .collect();
+    let error = if able.is_empty() {
+        error
+    } else {
+        error.note(format!("it would run on {}", able.join(", ")))
+    };
+    Some(error.hint(
+        "pin a version with a wheel for an older manylinux, build it on the oldest target, or leave the target out",
+    ))
+}
+
+fn satisfies(target: &Target, library: &str, wanted: &[u32]) -> bool {
+    match library {
+        "glibc" => wanted <= &[u32::from(target.glibc.0), u32::from(target.glibc.1)][..],
+        _ => wanted <= &[3, 4, u32::from(target.glibcxx)][..],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::layer::{Distribution, Manifest};
+    use pkgapp_core::path::ReleasePath;
+    use pkgapp_core::target::by_name;
+
+    fn elf(path: &str, machine: &str, needed: &[&str], versions: &[(&str, &str)]) -> ElfFile {
+        ElfFile {
+            path: ReleasePath::parse(path).unwrap(),
+            machine: machine.into(),
+            is_64: machine != "i386",
+            soname: None,
+            needed: needed.iter().map(|&name| name.into()).collect(),
+            runpath: vec![],
+            versions: versions
+                .iter()
+                .map(|&(library, version)| (library.into(), version.into()))
+                .collect(),
+        }
+    }
+
+    fn layer(name: &str, wheel: &str, elf: Vec<ElfFile>) -> Layer {
+        let distribution = Distribution {
+            name: name.into(),
+            version: "1.0".into(),
+            requires: vec![],
+            requires_python: None,
+            extras: vec![],
+            scripts: vec![],
+            top_level: vec![],
+            license: None,
+            wheel: wheel.into(),
+            sha256: String::new(),
+            from: String::new(),
+            built_here: false,
+        };
+        Layer {
+            key: name.into(),
+            label: format!("distribution `{name} 1.0`"),
+            place: crate::layer::Place::new(PathBuf::new(), crate::layer::Keeping::Together),
+            manifest: Manifest {
+                elf,
+                distribution: Some(distribution),
+                ..Manifest::default()
+            },
+        }
+    }
+
+    const PLATFORM: &str = "x-1.0-cp311-cp311-manylinux_2_28_x86_64.whl";
+    const ANY: &str = "x-1.0-py3-none-any.whl";
+
+    #[test]
+    fn needed_is_what_the_release_does_not_hold_with_the_highest_versions() {
+        let mut bundled = elf(
+            "lib/a.libs/libfoo-1234.so.1.0",
+            "x86_64",
+            &["libc.so.6"],
+            &[("libc.so.6", "GLIBC_2.9")],
+        );
+        bundled.soname = Some("libfoo-1234.so.1".into());
+        let layers = [
+            layer(
+                "a",
+                PLATFORM,
+                vec![
+                    elf(
+                        "lib/a.so",
+                        "x86_64",
+                        &[
+                            "libfoo-1234.so.1",
+                            "libstdc++.so.6",
+                            "libc.so.6",
+                            "ld-linux-x86-64.so.2",
+                        ],
+                        &[
+                            ("ld-linux-x86-64.so.2", "GLIBC_2.3"),
+                            ("libc.so.6", "GLIBC_2.2.5"),
+                            ("libc.so.6", "GLIBC_2.17"),
+                            ("libfoo-1234.so.1", "FOO_9"),
+                            ("libstdc++.so.6", "CXXABI_1.3.9"),
+                            ("libstdc++.so.6", "GLIBCXX_3.4.9"),
+                            ("libstdc++.so.6", "GLIBCXX_3.4.21"),
+                        ],
+                    ),
+                    bundled,
+                ],
+            ),
+            layer(
+                "b",
+                PLATFORM,
+                vec![elf(
+                    "lib/b.so",
+                    "x86_64",
+                    &["libc.so.6"],
+                    &[("libc.so.6", "GLIBC_2.28")],
+                )],
+            ),
+        ];
+        let scan = Depends::scan(layers.iter()).unwrap();
+        let library = |soname: &str, versions: &[&str]| Library {
+            soname: soname.into(),
+            is_64: true,
+            versions: versions.iter().map(|&version| version.into()).collect(),
+            needed_by: "distribution `a 1.0`: lib/a.so".into(),
+        };
+        assert_eq!(scan.arch, Arch::X86_64);
+        assert_eq!(
+            scan.libraries,
+            [
+                library("libc.so.6", &["GLIBC_2.28"]),
+                library("libstdc++.so.6", &["CXXABI_1.3.9", "GLIBCXX_3.4.21"])
+            ]
+        );
+        assert_eq!(scan.floors[0].file, "distribution `b 1.0`: lib/b.so");
+    }
+
+    #[test]
+    fn a_release_without_compiled_code_runs_everywhere() {
+        let layers = [layer("a", ANY, vec![])];
+        let scan = Depends::scan(layers.iter()).unwrap();
+        assert_eq!(
+            scan,
+            Scan {
+                arch: Arch::Any,
+                libraries: vec![],
+                floors: vec![]
+            }
+        );
+    }
+
+    #[test]
+    fn what_is_made_for_musl_asks_for_no_package() {
+        let files = vec![
+            elf(
+                "lib/watcher-musl.node",
+                "x86_64",
+                &["libstdc++.so.6", "libc.musl-x86_64.so.1"],
+                &[],
+            ),
+            elf(
+                "lib/watcher.node",
+                "x86_64",
+                &["libc.so.6"],
+                &[("libc.so.6", "GLIBC_2.17")],
+            ),
+        ];
+        let scan = Depends::scan([layer("a", ANY, files)].iter()).unwrap();
+        let libraries: Vec<&str> = scan
+            .libraries
+            .iter()
+            .map(|library| library.soname.as_str())
+            .collect();
+        assert_eq!((scan.arch, libraries), (Arch::X86_64, vec!["libc.so.6"]));
+    }
+
+    #[test]
+    fn files_for_two_machines_are_refused_and_named() {
+        let layers = [
+            layer("a", PLATFORM, vec![elf("lib/a.so", "x86_64", &[], &[])]),
+            layer(
+                "b",
+                PLATFORM,
+                vec![
+                    elf("lib/b.so", "aarch64", &[], &[]),
+                    elf("lib/c.so", "i386", &[], &[]),
+                ],
+            ),
+        ];
+        assert_eq!(
+            Depends::scan(layers.iter()).unwrap_err().to_string(),
+            "error: the release holds files for two machines\n  cause: `lib/a.so` of distribution `a 1.0` is for \
+             x86_64\n  cause: `lib/b.so` of distribution `b 1.0` is for aarch64\nerror: `lib/c.so` is compiled for i386 \
+             (32-bit)\n  cause: distribution `b 1.0` has it\n  note: pkgapp builds packages for x86_64 and aarch64"
+        );
+    }
+
+    #[test]
+    fn a_wheel_for_every_platform_may_carry_files_for_other_machines() {
+        let debugger = || {
+            vec![
+                elf("lib/attach_x86.so", "i386", &["libnobody.so"], &[]),
+                elf("lib/attach.so", "x86_64", &[], &[]),
+            ]
+        };
+        let alone = [layer("a", ANY, debugger())];
+        assert_eq!(Depends::scan(alone.iter()).unwrap().arch, Arch::X86_64);
+        let beside = [
+            layer("a", ANY, debugger()),
+            layer("b", PLATFORM, vec![elf("lib/b.so", "aarch64", &[], &[])]),
+        ];
+        let scan = Depends::scan(beside.iter()).unwrap();
+        assert_eq!((scan.arch, scan.libraries.len()), (Arch::Aarch64, 0));
+    }
+
+    #[test]
+    fn every_target_that_is_too_old_is_named_with_the_file() {
+        let versions = [
+            ("libc.so.6", "GLIBC_2.34"),
+            ("libstdc++.so.6", "GLIBCXX_3.4.29"),
+        ];
+        let needs = vec![elf(
+            "lib/a.so",
+            "x86_64",
+            &["libc.so.6", "libstdc++.so.6"],
+            &versions,
+        )];
+        let layers = [layer("a", PLATFORM, needs)];
+        let scan = Depends::scan(layers.iter()).unwrap();
+        let targets = ["el8", "el9", "debian11", "debian12"].map(|name| by_name(name).unwrap());
+        let python = PythonMinor {
+            major: 3,
+            minor: 11,
+        };
+        assert_eq!(
+            check_targets(&scan, Some(python), &targets[1..2]).map_err(|e| e.to_string()),
+            Ok(())
+        );
+        let error = check_targets(&scan, Some(python), &targets).unwrap_err();
+        let messages: Vec<&str> = std::iter::once(&error)
+            .chain(error.others())
+            .map(Error::message)
+            .collect();
+        assert_eq!(
+            messages,
+            [
+                "the release does not run on `el8`, which has glibc 2.28",
+                "the release does not run on `el8`, which has GLIBCXX_3.4.25",
+                "`debian11` offers no Python 3.11",
+                "the release does not run on `debian11`, which has glibc 2.31",
+                "the release does not run on `debian11`, which has GLIBCXX_3.4.28",
+            ]
+        );
+        assert!(
+            error
+                .to_string()
+                .contains("cause: distribution `a 1.0`: lib/a.so needs GLIBC_2.34\n")
+        );
+        assert_eq!(
+            check_targets(&scan, None, &targets[3..]).map_err(|e| e.to_string()),
+            Ok(())
+        );
+    }
+}

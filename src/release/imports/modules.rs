@@ -1,0 +1,103 @@
+//! Where the modules of a release lie.
+
+use crate::tree::Tree;
+use pkgapp_core::error::{Error, Result};
+use pkgapp_core::name::PythonMinor;
+use pkgapp_core::path::{InstallPath, ReleasePath};
+
+/// The modules of a release.
+#[derive(Debug)]
+pub struct Modules<'a> {
+    tree: &'a Tree,
+    /// Directories from which modules are imported: first the application's plain files.
+    roots: Vec<InstallPath>,
+}
+
+/// Where a module is.
+pub(super) enum Place {
+    /// A source, and the package that its relative imports start from.
+    Source(InstallPath, Vec<String>),
+    /// A namespace package or compiled code.
+    Other,
+    /// Nowhere in the release.
+    None,
+}
+
+impl<'a> Modules<'a> {
+    /// Looks into the directories that every program of a release imports from.
+    ///
+    /// # Errors
+    /// None that an application can cause.
+    pub fn of(tree: &'a Tree, prefix: &InstallPath, python: PythonMinor) -> Result<Self> {
+        let place = |below: &str| Ok::<_, Error>(prefix.join(&ReleasePath::parse(below)?));
+        Ok(Self {
+            tree,
+            roots: vec![
+                place("app")?,
+                place(&format!("lib/python{python}/site-packages"))?,
+            ],
+        })
+    }
+
+    /// Looks into another directory, too.
+    #[must_use]
+    pub fn and(mut self, root: InstallPath) -> Self {
+        self.roots.push(root);
+        self
+    }
+
+    pub(super) fn roots(&self) -> &[InstallPath] {
+        &self.roots
+    }
+
+    /// Whether a module, by its dotted name, is in the release.
+    pub fn has(&self, module: &str) -> bool {
+        !matches!(
+            self.place(&module.split('.').collect::<Vec<_>>()),
+            Place::None
+        )
+    }
+
+    pub(super) fn place(&self, names: &[&str]) -> Place {
+        let below = names.join("/");
+        let package = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect::<Vec<_>>()
+        };
+        for root in &self.roots {
+            let at = |end: &str| {
+                ReleasePath::parse(&format!("{below}{end}"))
+                    .ok()
+                    .map(|path| root.join(&path))
+            };
+            let file = |end: &str| at(end).filter(|path| self.tree.get(path).is_some());
+            if let Some(path) = file("/__init__.py") {
+                return Place::Source(path, package(names));
+            }
+            if let Some(path) = file(".py") {
+                return Place::Source(path, package(&names[..names.len() - 1]));
+            }
+            if file("").is_some() || self.has_extension(root, &below) {
+                return Place::Other;
+            }
+        }
+        Place::None
+    }
+
+    /// Whether there is an extension module (`NAME.TAG.so`, `NAME.abi3.so`, `NAME.so`) or a module
+    /// without its source.
+    fn has_extension(&self, root: &InstallPath, below: &str) -> bool {
+        let Some(first) = ReleasePath::parse(&format!("{below}."))
+            .ok()
+            .map(|path| root.join(&path))
+        else {
+            return false;
+        };
+        self.tree
+            .range(&first)
+            .take_while(|path| path.as_str().starts_with(first.as_str()))
+            .any(|path| path.as_str().ends_with(".so") || path.as_str().ends_with(".pyc"))
+    }
+}

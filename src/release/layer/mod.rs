@@ -1,0 +1,606 @@
+//! A layer: one distribution as it lies in a release, or the application's own files.
+//!
+//! A layer is independent of the prefix, immutable, and kept in the cache as `layers/<key>/`:
+//! `pack` holds the bytes of its files, and `layer.json` says which and is what this module reads,
+//! so that a build which changes nothing in a layer opens no pack. The key is the SHA-256 of
+//! everything that determines the content.
+
+mod assembly;
+mod bytecode;
+mod compilers;
+mod files;
+mod install;
+mod launcher;
+mod manifest;
+mod place;
+#[cfg(test)]
+pub(crate) mod testing;
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as MapEntry;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+pub use self::bytecode::ByteCompiler;
+pub(crate) use self::files::{Source, is_byte_code, read_source, resolve};
+#[cfg(test)]
+pub(crate) use self::install::recorded_hash;
+pub(crate) use self::install::updated_record;
+pub use self::install::{Member, WheelReader};
+pub(crate) use self::launcher::started_by;
+pub(crate) use self::place::{Keeping, Place};
+
+use crate::prune::{Pruned, Pruner};
+use crate::tree::{Entry, Kind, Origin, Precedence, Tree};
+use pkgapp_core::cache::{self, Cache};
+use pkgapp_core::content::Content;
+use pkgapp_core::digest::{Digest, Sha256Sum};
+use pkgapp_core::error::{Error, Result};
+use pkgapp_core::path::{InstallPath, ReleasePath};
+use pkgapp_core::report::{Report, Unit};
+use pkgapp_wheels::Wheel;
+use pkgapp_wheels::elf::ElfFile;
+
+/// Counts changes of what a layer holds for the same inputs: it is part of every key.
+const FORMAT: u32 = 6;
+
+/// The file below a layer's directory that says what the layer is.
+const MANIFEST: &str = "layer.json";
+
+/// The file below a layer's directory that says when its files were last looked at: the machine's
+/// start before that.
+const CHECKED: &str = "checked";
+
+/// How long that holds: programs that tidy up temporary directories may have been there since.
+const CHECKED_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Layers that are made besides one a core.
+const WAITING: usize = 2;
+
+/// One layer of a release.
+#[derive(Debug, Clone)]
+pub struct Layer {
+    /// SHA-256 of all inputs, in hexadecimal: the name in the cache.
+    pub key: String,
+    /// What a person calls it, e.g. ``distribution `flask 3.0.0` `` or `the application's files`.
+    pub label: String,
+    /// Where its bytes are.
+    pub(crate) place: Place,
+    /// What is in it.
+    pub manifest: Manifest,
+}
+
+/// A layer's `layer.json`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(from = "manifest::Stored", into = "manifest::Stored")]
+pub struct Manifest {
+    /// Every file, link and directory, sorted by path.
+    pub entries: Vec<LayerEntry>,
+    /// What the dynamic linker will ask for.
+    pub elf: Vec<ElfFile>,
+    /// The distribution, unless the layer is plain files.
+    pub distribution: Option<Distribution>,
+    /// Python sources that this Python can't compile (templates, code for another Python); sorted.
+    pub uncompiled: Vec<ReleasePath>,
+    /// Files whose bytes were made by this build (launchers, byte code, RECORD) and not taken from
+    /// elsewhere, sorted.
+    pub made_here: Vec<ReleasePath>,
+    /// What was left out of the distribution.
+    pub pruned: Pruned,
+    /// How the files in `bin/` begin, as far as a shebang or a launcher's mark may reach.
+    pub heads: BTreeMap<ReleasePath, String>,
+    /// How their bytes are kept.
+    pub(crate) keeping: Keeping,
+}
+
+/// A path of a layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerEntry {
+    /// Below the prefix.
+    pub path: ReleasePath,
+    /// Permission bits.
+    pub mode: u32,
+    /// What it is.
+    pub kind: LayerEntryKind,
+}
+
+/// What a path of a layer is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LayerEntryKind {
+    /// A directory, listed even if files below it imply it.
+    Directory,
+    /// A regular file.
+    File {
+        /// Length and sums.
+        digest: Digest,
+        /// Where its bytes begin in the pack; of no meaning for a layer that has none.
+        start: u64,
+    },
+    /// A symbolic link.
+    Symlink {
+        /// As written.
+        target: String,
+    },
+}
+
+/// What a distribution says of itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Distribution {
+    /// Normalised name (PEP 503).
+    pub name: String,
+    /// Version (PEP 440).
+    pub version: String,
+    /// `Requires-Dist`, verbatim.
+    pub requires: Vec<String>,
+    /// `Requires-Python`, verbatim.
+    pub requires_python: Option<String>,
+    /// Extras it declares.
+    pub extras: Vec<String>,
+    /// Names under `bin/` that it has put there.
+    pub scripts: Vec<String>,
+    /// Modules and packages that can be imported.
+    pub top_level: Vec<String>,
+    /// `License-Expression`, else `License`, else what the classifiers say.
+    pub license: Option<String>,
+    /// The file it was installed from.
+    pub wheel: String,
+    /// That file's SHA-256.
+    pub sha256: String,
+    /// Where the file came from: a URL without secrets, or `built from …`.
+    pub from: String,
+    /// Whether the wheel was built on this machine, so that its bytes may name it.
+    pub built_here: bool,
+}
+
+/// What layers are made with.
+#[derive(Clone, Copy)]
+pub struct Builder<'a> {
+    /// Where layers are kept.
+    pub cache: &'a Cache,
+    /// The Python that they are for.
+    pub compiler: &'a ByteCompiler,
+    /// What is left out of distributions.
+    pub prune: &'a Pruner,
+}
+
+impl std::fmt::Debug for Builder<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder")
+            .field("cache", self.cache)
+            .field("compiler", self.compiler)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Returns whether a name at the top of a release is that of a bundled interpreter: `python3.13`.
+fn is_interpreter_directory(name: &str) -> bool {
+    let minor = name.strip_prefix("python3.");
+    minor.is_some_and(|minor| !minor.is_empty() && minor.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// How many further files of a directory an error names.
+const SHOWN_COLLISIONS: usize = 5;
+
+/// Adds that further files of a directory collide in the same way.
+fn also(error: Error, directory: &str, more: &[String]) -> Error {
+    if more.is_empty() {
+        return error;
+    }
+    let shown: Vec<String> = more
+        .iter()
+        .take(SHOWN_COLLISIONS)
+        .map(|name| format!("`{name}`"))
+        .collect();
+    let hidden = more.len() - shown.len();
+    let rest = if hidden > 0 {
+        format!(" and {hidden} more")
+    } else {
+        String::new()
+    };
+    error.note(format!(
+        "the same is true of {}{rest} in `{directory}`",
+        shown.join(", ")
+    ))
+}
+
+/// Returns what pkgapp uses a reserved directory of a release for.
+fn purpose(top: &str) -> &'static str {
+    match top {
+        "host" => "a tarball keeps units, cron jobs and configuration there",
+        ".pkgapp" => "it describes the release",
+        _ => "the bundled interpreter lies there",
+    }
+}
+
+/// Makes the cache forget the layer that a damaged file belongs to: the next build makes it anew.
+/// `None` if the file is of no layer; the layer's directory if it can't be done.
+pub fn discard(file: &Path) -> Option<Result<(), PathBuf>> {
+    // `layers/<key>/`, and a name below it: a file of the user's must never be taken for one of the
+    // cache.
+    let is_layer = |directory: &&Path| {
+        let name = |path: &Path| {
+            path.file_name()
+                .and_then(|name| name.to_str())
+                .map(str::to_owned)
+        };
+        name(directory).is_some_and(|key| Sha256Sum::from_hex(&key).is_some())
+            && directory
+                .parent()
+                .and_then(name)
+                .is_some_and(|name| name == "layers")
+            && directory.join(MANIFEST).is_file()
+    };
+    let layer = Place::directories_of(file).find(is_layer)?;
+    Some(std::fs::remove_file(layer.join(MANIFEST)).map_err(|_| layer.to_owned()))
+}
+
+/// Whether a layer's files were looked at since the machine was started, and not long ago.
+fn is_checked(file: &Path) -> bool {
+    let Ok(mut file) = std::fs::File::open(file) else {
+        return false;
+    };
+    let mut text = String::new();
+    let recent = file
+        .metadata()
+        .and_then(|metadata| metadata.modified())
+        .is_ok_and(|time| {
+            // A clock that was set back must not make it hold for longer.
+            time.elapsed().is_ok_and(|age| age < CHECKED_FOR)
+        });
+    recent
+        && file.read_to_string(&mut text).is_ok()
+        && !text.is_empty()
+        && cache::boot() == Some(&text)
+}
+
+/// The content of an entry, if it is a file.
+fn content(place: &Place, entry: &LayerEntry) -> Option<Content> {
+    match &entry.kind {
+        LayerEntryKind::File { digest, start } => Some(Content {
+            digest: *digest,
+            bytes: place.bytes(&entry.path, *start),
+        }),
+        LayerEntryKind::Directory | LayerEntryKind::Symlink { .. } => None,
+    }
+}
+
+/// Reads all of a layer of the cache, and returns what of it is not what it was; empty if it is
+/// sound.
+pub fn damage(directory: &Path) -> Vec<String> {
+    let Some(manifest) = cache::read_sealed::<Manifest>(&directory.join(MANIFEST)) else {
+        return vec![MANIFEST.to_owned()];
+    };
+    let place = Place::new(directory.to_owned(), manifest.keeping);
+    let damaged = |entry: &LayerEntry| {
+        let Some(content) = content(&place, entry) else {
+            return false;
+        };
+        let found = content
+            .reader()
+            .ok()
+            .and_then(|reader| Digest::of_reader(reader).ok());
+        found != Some(content.digest)
+    };
+    let bad = manifest.entries.par_iter().filter(|entry| damaged(entry));
+    bad.map(|entry| entry.path.to_string()).collect()
+}
+
+/// Makes the cache forget layers that this process has opened and that are not whole any more, as
+/// told by the presence and the length of their files; whether there were any. What fails meanwhile
+/// may have failed because of them.
+pub fn forget_torn(cache: &Cache) -> Result<bool> {
+    let mut found = false;
+    for directory in cache.held_below(&cache.layers()) {
+        let key = directory
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let whole =
+            cache::read_sealed::<Manifest>(&directory.join(MANIFEST)).is_some_and(|manifest| {
+                let place = Place::new(directory.clone(), manifest.keeping);
+                Layer {
+                    key,
+                    label: String::new(),
+                    place,
+                    manifest,
+                }
+                .is_whole()
+            });
+        if !whole {
+            found = true;
+            _ = std::fs::remove_file(directory.join(MANIFEST));
+        }
+    }
+    Ok(found)
+}
+
+impl Builder<'_> {
+    /// Makes the layers of all wheels, several at a time; in the order of `wheels`. `open` opens
+    /// those that are not in the cache.
+    ///
+    /// # Errors
+    /// Every wheel that can't be installed.
+    pub fn build_all<R: WheelReader>(
+        &self,
+        wheels: &[Wheel],
+        open: impl Fn(&Wheel) -> Result<R> + Sync,
+        report: &Report,
+    ) -> Result<Vec<Layer>> {
+        let progress = report.progress("installing", wheels.len() as u64, Unit::Things);
+        let size =
+            |wheel: &Wheel| std::fs::metadata(&wheel.path).map_or(0, |metadata| metadata.len());
+        let mut largest_first: Vec<(usize, &Wheel)> = wheels.iter().enumerate().collect();
+        largest_first.sort_by_cached_key(|(_, wheel)| std::cmp::Reverse(size(wheel)));
+        let mut made = in_threads(&largest_first, |(index, wheel)| {
+            let layer = Layer::for_wheel(self, wheel, || open(wheel));
+            progress.advance(1);
+            (*index, layer)
+        });
+        made.sort_by_key(|(index, _)| *index);
+        all_of(made.into_iter().map(|(_, layer)| layer))
+    }
+}
+
+/// Makes something of each of `items`, several at a time, in this order: more than cores, because
+/// some wait for byte code. Threads, and not rayon's: one that waits for another process's layer
+/// must not be waited for by this one.
+fn in_threads<T: Sync, R: Send>(items: &[T], make: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let made: Mutex<BTreeMap<usize, R>> = Mutex::default();
+    let work = || {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(index) else { return };
+            let one = make(item);
+            made.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(index, one);
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..items.len().min(rayon::current_num_threads() + WAITING) {
+            scope.spawn(work);
+        }
+    });
+    made.into_inner()
+        .unwrap_or_else(PoisonError::into_inner)
+        .into_values()
+        .collect()
+}
+
+/// All layers, or all errors.
+fn all_of(made: impl Iterator<Item = Result<Layer>>) -> Result<Vec<Layer>> {
+    let (mut layers, mut errors) = (Vec::new(), Vec::new());
+    for layer in made {
+        layer.map_or_else(|error| errors.push(error), |layer| layers.push(layer));
+    }
+    Error::all(errors).map_or(Ok(layers), Err)
+}
+
+impl Layer {
+    /// Opens a layer of the cache; `None` if it is not there, or not whole: then it has to be made
+    /// again.
+    ///
+    /// A layer's directory gets its name by a rename after all of it was written, but its files are
+    /// not synced: that takes longer than making them again. So a host that loses power may
+    /// keep the name and lose the content, which shows in a file's length, and each layer's
+    /// files are looked at once after every start of the machine, and once a day. A file of the
+    /// right length and another content shows when it is packed.
+    pub fn open(cache: &Cache, key: &str, label: &str) -> Option<Self> {
+        let directory = cache.layers().join(key);
+        if !cache.hold(&directory) {
+            return None;
+        }
+        let manifest: Manifest = cache::read_sealed(&directory.join(MANIFEST))?;
+        let place = Place::new(directory.clone(), manifest.keeping);
+        let layer = Self {
+            key: key.to_owned(),
+            label: label.to_owned(),
+            place,
+            manifest,
+        };
+        let checked = directory.join(CHECKED);
+        if is_checked(&checked) {
+            cache.count("layers", true);
+            return Some(layer);
+        }
+        if !layer.is_whole() {
+            return None;
+        }
+        cache.count("layers", true);
+        // Without it, they are looked at again.
+        _ = cache.place(&checked, cache::boot().unwrap_or_default().as_bytes());
+        Some(layer)
+    }
+
+    /// Returns whether it is an interpreter that ships.
+    pub fn is_interpreter(&self) -> bool {
+        let first = self
+            .manifest
+            .entries
+            .first()
+            .map(|entry| entry.path.as_str());
+        let executable = first.map(|directory| format!("{directory}/bin/{directory}"));
+        self.manifest.distribution.is_none()
+            && first.is_some_and(|directory| directory.starts_with("python3."))
+            && self
+                .manifest
+                .entries
+                .iter()
+                .any(|entry| Some(entry.path.as_str()) == executable.as_deref())
+    }
+
+    /// Returns how many bytes its files hold.
+    pub fn size(&self) -> u64 {
+        let files = self
+            .manifest
+            .entries
+            .iter()
+            .filter_map(|entry| match &entry.kind {
+                LayerEntryKind::File { digest, .. } => Some(digest.size),
+                LayerEntryKind::Directory | LayerEntryKind::Symlink { .. } => None,
+            });
+        files.sum()
+    }
+
+    /// Returns whether the bytes of all files are there, as far as lengths tell.
+    pub fn is_whole(&self) -> bool {
+        let files = self
+            .manifest
+            .entries
+            .iter()
+            .filter_map(|entry| match &entry.kind {
+                LayerEntryKind::File { digest, start } => Some((&entry.path, *start, digest.size)),
+                LayerEntryKind::Directory | LayerEntryKind::Symlink { .. } => None,
+            });
+        self.place.is_whole(files)
+    }
+
+    /// Returns a file's content; `None` if there is no such file.
+    pub(crate) fn content(&self, path: &ReleasePath) -> Option<Content> {
+        let index = self
+            .manifest
+            .entries
+            .binary_search_by(|entry| entry.path.cmp(path))
+            .ok()?;
+        content(&self.place, &self.manifest.entries[index])
+    }
+
+    /// Adds all entries to a tree, below `prefix`.
+    ///
+    /// # Errors
+    /// As [`Tree::insert_by`]; all collisions are reported, those of one directory with one other
+    /// source as one.
+    pub fn insert_into(
+        &self,
+        tree: &mut Tree,
+        prefix: &InstallPath,
+        precedence: Precedence<'_>,
+    ) -> Result<()> {
+        self.check_reserved()?;
+        let origin = Arc::new(Origin {
+            label: self.label.clone(),
+            layer: Some(self.key.clone()),
+        });
+        let mut refused: BTreeMap<(String, Option<String>), (Error, Vec<String>)> = BTreeMap::new();
+        for (below, entry) in self.entries(&origin) {
+            let path = prefix.join(below);
+            let Err(error) = tree.insert_by(path.clone(), entry, precedence) else {
+                continue;
+            };
+            let directory = below
+                .parent()
+                .map(|parent| parent.to_string())
+                .unwrap_or_default();
+            let other = tree.get(&path).map(|present| present.origin.label.clone());
+            match refused.entry((directory, other)) {
+                MapEntry::Vacant(first) => _ = first.insert((error, Vec::new())),
+                MapEntry::Occupied(mut first) => {
+                    first.get_mut().1.push(below.file_name().to_owned());
+                }
+            }
+        }
+        // That of a source says it.
+        let is_byte_code = |directory: &str| directory.rsplit('/').next() == Some("__pycache__");
+        let has_sources = refused
+            .keys()
+            .any(|(directory, _)| !is_byte_code(directory));
+        refused.retain(|(directory, _), _| !(has_sources && is_byte_code(directory)));
+        Error::all(
+            refused
+                .into_iter()
+                .map(|((directory, _), (error, more))| also(error, &directory, &more)),
+        )
+        .map_or(Ok(()), Err)
+    }
+
+    /// Refuses entries in places of a release that mean something to whoever installs it: units and
+    /// cron jobs of a tarball are taken from `host/`, and what a release is from `.pkgapp/`.
+    fn check_reserved(&self) -> Result<()> {
+        let is_reserved = |top: &str| match top {
+            "host" | ".pkgapp" => true,
+            // A bundled interpreter's directory: what is added there runs before any check of the
+            // distribution.
+            _ => self.manifest.distribution.is_some() && is_interpreter_directory(top),
+        };
+        let top = |entry: &LayerEntry| {
+            entry
+                .path
+                .as_str()
+                .split('/')
+                .next()
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let is_file = |entry: &&LayerEntry| entry.kind != LayerEntryKind::Directory;
+        let reserved = || {
+            self.manifest
+                .entries
+                .iter()
+                .filter(|entry| is_reserved(&top(entry)))
+        };
+        // Byte code may be the build's own, and its source says more.
+        let is_source =
+            |entry: &&LayerEntry| is_file(entry) && !entry.path.as_str().contains("/__pycache__/");
+        let found = reserved()
+            .find(is_source)
+            .or_else(|| reserved().find(is_file))
+            .or_else(|| reserved().next());
+        let Some(entry) = found else { return Ok(()) };
+        let top = top(entry);
+        let error = Error::new(match &self.manifest.distribution {
+            Some(distribution) => format!(
+                "wheel `{}` is refused: it installs `{}`",
+                distribution.wheel, entry.path
+            ),
+            None => format!("{} include `{}`", self.label, entry.path),
+        });
+        let error = error.note(format!(
+            "pkgapp reserves `{top}/` in a release: {}",
+            purpose(&top)
+        ));
+        Err(match &self.manifest.distribution {
+            Some(distribution) => error.hint(format!(
+                "pin another version of `{}`, or a wheel of it without that file",
+                distribution.name
+            )),
+            None => error.hint("write to another directory of the release"),
+        })
+    }
+
+    /// The entries as a tree takes them.
+    pub fn entries<'a>(
+        &'a self,
+        origin: &'a Arc<Origin>,
+    ) -> impl Iterator<Item = (&'a ReleasePath, Entry)> {
+        self.manifest.entries.iter().map(move |entry| {
+            let tree_entry = match &entry.kind {
+                LayerEntryKind::Directory => Entry::directory(origin),
+                LayerEntryKind::Symlink { target } => Entry::symlink(target, origin),
+                LayerEntryKind::File { digest, start } => {
+                    let bytes = self.place.bytes(&entry.path, *start);
+                    Entry::file(
+                        Content {
+                            digest: *digest,
+                            bytes,
+                        },
+                        entry.mode,
+                        origin,
+                    )
+                }
+            };
+            debug_assert!(
+                matches!(tree_entry.kind, Kind::File(_)) || entry.mode == tree_entry.mode
+            );
+            (&entry.path, tree_entry)
+        })
+    }
+}

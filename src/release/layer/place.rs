@@ -1,0 +1,278 @@
+//! Where a layer's bytes lie: one behind the other in one file, because a file system takes longer
+//! to make a file than to fill it. Only an interpreter, which is run where it lies, has a file for
+//! each.
+
+use std::io::{BufWriter, Read, Write};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fs_err as fs;
+use fs_err::os::unix::fs::OpenOptionsExt as _;
+use rustix::fs::{FallocateFlags, fallocate};
+
+use pkgapp_core::content::Bytes;
+use pkgapp_core::digest::{Digest, DigestWriter, Sha256Sum};
+use pkgapp_core::error::{Context, Result, shown};
+use pkgapp_core::path::ReleasePath;
+
+/// The file below a layer's directory that holds the bytes of all its files.
+const PACK: &str = "pack";
+
+/// The directory below a layer's directory that holds its files, if they are apart.
+const FILES: &str = "files";
+
+/// Size of the buffer before a pack, bytes.
+const BUFFER: usize = 1 << 18;
+
+/// How the bytes of a layer are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Keeping {
+    /// In one file.
+    #[default]
+    Together,
+    /// In a file each, under their release paths and with their modes.
+    Apart,
+}
+
+/// A layer's directory.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    directory: PathBuf,
+    pack: Arc<Path>,
+    keeping: Keeping,
+}
+
+impl Place {
+    pub(crate) fn new(directory: PathBuf, keeping: Keeping) -> Self {
+        let pack = directory.join(PACK).into();
+        Self {
+            directory,
+            pack,
+            keeping,
+        }
+    }
+
+    /// Returns the directory of files that are apart.
+    pub(crate) fn files(&self) -> PathBuf {
+        self.directory.join(FILES)
+    }
+
+    /// Returns where a file's bytes are; `start` is where they begin in the pack.
+    pub(super) fn bytes(&self, path: &ReleasePath, start: u64) -> Bytes {
+        match self.keeping {
+            Keeping::Together => Bytes::Disk {
+                file: Arc::clone(&self.pack),
+                start,
+            },
+            Keeping::Apart => Bytes::Disk {
+                file: self.files().join(path.as_str()).into(),
+                start: 0,
+            },
+        }
+    }
+
+    /// Returns whether the bytes of all of these files are there, as far as lengths tell: path,
+    /// start and length of each.
+    pub(super) fn is_whole<'e>(
+        &self,
+        files: impl Iterator<Item = (&'e ReleasePath, u64, u64)>,
+    ) -> bool {
+        let length = |file: &Path| {
+            file.symlink_metadata()
+                .ok()
+                .filter(std::fs::Metadata::is_file)
+                .map(|file| file.len())
+        };
+        match self.keeping {
+            Keeping::Together => {
+                let end = files
+                    .map(|(_, start, size)| start + size)
+                    .max()
+                    .unwrap_or(0);
+                length(&self.pack).is_some_and(|length| length >= end)
+            }
+            Keeping::Apart => {
+                let root = self.files();
+                files
+                    .into_iter()
+                    .all(|(path, _, size)| length(&root.join(path.as_str())) == Some(size))
+            }
+        }
+    }
+
+    /// Returns the directories that may be of the layer that a file belongs to, by the names alone.
+    pub(super) fn directories_of(file: &Path) -> impl Iterator<Item = &Path> {
+        file.ancestors().skip(1).filter(move |directory| {
+            *file == directory.join(PACK)
+                || file
+                    .strip_prefix(directory)
+                    .is_ok_and(|below| below.starts_with(FILES))
+        })
+    }
+}
+
+/// Puts bytes into their place.
+pub(super) struct Writer {
+    place: Place,
+    /// Nothing if files are apart.
+    pack: Option<BufWriter<fs::File>>,
+    end: u64,
+}
+
+impl Writer {
+    pub(super) fn begin(directory: &Path, keeping: Keeping) -> Result<Self> {
+        let place = Place::new(directory.to_owned(), keeping);
+        let failed = || "cannot begin a layer";
+        let pack = match keeping {
+            Keeping::Together => {
+                let file = fs::OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .open(&*place.pack)
+                    .context(failed)?;
+                Some(BufWriter::with_capacity(BUFFER, file))
+            }
+            Keeping::Apart => {
+                fs::create_dir(place.files()).context(failed)?;
+                None
+            }
+        };
+        Ok(Self {
+            place,
+            pack,
+            end: 0,
+        })
+    }
+
+    pub(super) fn keeping(&self) -> Keeping {
+        self.place.keeping
+    }
+
+    /// Makes a directory of which the parent was made.
+    pub(super) fn directory(&self, path: &ReleasePath) -> Result<()> {
+        match self.place.keeping {
+            Keeping::Together => Ok(()),
+            Keeping::Apart => fs::create_dir(self.place.files().join(path.as_str()))
+                .context(|| format!("cannot add `{path}`")),
+        }
+    }
+
+    /// Writes a file that is not there yet, and returns where it starts, its digest, and its first
+    /// bytes, up to `kept`. One that is apart has its mode as far as the umask lets it. The sum
+    /// is taken if it is not known.
+    pub(super) fn write(
+        &mut self,
+        path: &ReleasePath,
+        mode: u32,
+        sha256: Option<Sha256Sum>,
+        content: impl Read,
+        kept: usize,
+    ) -> Result<(u64, Digest, Vec<u8>)> {
+        let start = self.end;
+        let (digest, head) = match &mut self.pack {
+            Some(pack) => copy(content, sha256, pack, &self.place.pack, kept)?,
+            None => {
+                let target = self.place.files().join(path.as_str());
+                let failed = || format!("cannot write `{}`", shown(&target));
+                let file = fs::OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .mode(mode & 0o777)
+                    .open(&target);
+                let mut out = BufWriter::with_capacity(1 << 16, file.context(failed)?);
+                let copied = copy(content, sha256, &mut out, &target, kept)?;
+                out.flush().context(failed)?;
+                copied
+            }
+        };
+        self.end += digest.size;
+        Ok((start, digest, head))
+    }
+
+    /// Returns where a file's bytes are; they can be read after [`Writer::flush`].
+    pub(super) fn bytes(&self, path: &ReleasePath, start: u64) -> Bytes {
+        self.place.bytes(path, start)
+    }
+
+    /// Brings all that was written to where others can read it.
+    pub(super) fn flush(&mut self) -> Result<()> {
+        let place = &self.place;
+        self.pack
+            .as_mut()
+            .map_or(Ok(()), Write::flush)
+            .context(|| format!("cannot write `{}`", shown(&place.pack)))
+    }
+
+    /// Takes a file that is apart out again. In a pack its bytes stay, see [`Writer::forget`].
+    pub(super) fn remove(&self, path: &ReleasePath) -> Result<()> {
+        match self.place.keeping {
+            Keeping::Together => Ok(()),
+            Keeping::Apart => fs::remove_file(self.place.files().join(path.as_str()))
+                .context(|| format!("cannot take `{path}` out")),
+        }
+    }
+
+    /// As [`Writer::remove`], for an empty directory.
+    pub(super) fn remove_directory(&self, path: &ReleasePath) -> Result<()> {
+        match self.place.keeping {
+            Keeping::Together => Ok(()),
+            Keeping::Apart => fs::remove_dir(self.place.files().join(path.as_str()))
+                .context(|| format!("cannot take `{path}` out")),
+        }
+    }
+
+    /// Gives the file system back what these ranges of a pack take, where it can; no file's bytes
+    /// are in them any more.
+    pub(super) fn forget(&mut self, mut ranges: Vec<Range<u64>>) -> Result<()> {
+        self.flush()?;
+        let Some(pack) = &self.pack else {
+            return Ok(());
+        };
+        ranges.sort_by_key(|range| range.start);
+        // Blocks are larger than most files, and what goes lies together.
+        let mut holes: Vec<Range<u64>> = Vec::new();
+        for range in ranges {
+            match holes.last_mut() {
+                Some(last) if last.end == range.start => last.end = range.end,
+                _ => holes.push(range),
+            }
+        }
+        for hole in holes.into_iter().filter(|hole| !hole.is_empty()) {
+            // Where it can't be done, the place is not free, and nothing else is wrong.
+            let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            _ = fallocate(pack.get_ref(), flags, hole.start, hole.end - hole.start);
+        }
+        Ok(())
+    }
+}
+
+/// Copies `content`, and returns its digest and how it begins.
+fn copy(
+    mut content: impl Read,
+    sha256: Option<Sha256Sum>,
+    mut out: impl Write,
+    target: &Path,
+    kept: usize,
+) -> Result<(Digest, Vec<u8>)> {
+    let failed = || format!("cannot write `{}`", shown(target));
+    let mut head = Vec::with_capacity(kept);
+    content
+        .by_ref()
+        .take(kept as u64)
+        .read_to_end(&mut head)
+        .context(failed)?;
+    let mut all = (&head[..]).chain(content);
+    let digest = match sha256 {
+        Some(sha256) => Digest {
+            size: std::io::copy(&mut all, &mut out).context(failed)?,
+            sha256,
+        },
+        None => {
+            let mut out = DigestWriter::new(out);
+            std::io::copy(&mut all, &mut out).context(failed)?;
+            out.finish().1
+        }
+    };
+    Ok((digest, head))
+}

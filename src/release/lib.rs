@@ -1,0 +1,23 @@
+//! What a release consists of, from installed wheels to the package that a format writes down.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        reason = "a test that unwraps fails with the value"
+    )
+)]
+
+pub mod audit;
+pub mod build_run;
+pub mod conffiles;
+pub mod depends;
+pub mod imports;
+pub mod layer;
+pub mod package;
+pub mod prune;
+pub mod release;
+pub mod runtime;
+pub mod scriptlets;
+pub mod services;
+pub mod tree;
+pub mod writable;

@@ -1,0 +1,351 @@
+//! What lies in a release and belongs to no distribution: the interpreter's names, `pyvenv.cfg`,
+//! the record of what it is.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::layer::{Layer, LayerEntryKind};
+use crate::prune::Saved;
+use crate::runtime::{Home, RecordedInterpreter, Runtime, SHARED, directory};
+use crate::tree::{Entry, Origin, Tree};
+use pkgapp_config::Profile;
+use pkgapp_core::content::Content;
+use pkgapp_core::error::{Context, Result};
+use pkgapp_core::name::{AppName, PythonMinor};
+use pkgapp_core::path::{InstallPath, ReleasePath};
+use pkgapp_pypa::Version;
+
+/// Where a release says what it is.
+pub const RECORD: &str = ".pkgapp/release.json";
+
+/// Counts changes of [`Record`] that an older reader would misread.
+const RECORD_FORMAT: u32 = 1;
+
+/// What a release is, apart from its layers.
+#[derive(Debug, Clone)]
+pub struct Release<'a> {
+    /// The application's name.
+    pub name: &'a AppName,
+    /// Its version.
+    pub version: &'a Version,
+    /// The commit it was built from.
+    pub commit: Option<&'a str>,
+    /// The Python that runs it.
+    pub python: PythonMinor,
+    /// The interpreter that ships with it, or in a package of its own; `None`: the host's.
+    pub runtime: Option<&'a Runtime>,
+    /// Directories of `app/` that modules are imported from besides `app/` itself, relative to it.
+    pub import_from: &'a [ReleasePath],
+}
+
+/// `.pkgapp/release.json`: equal releases have equal records, so there is no time, machine or user
+/// in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Version of this format.
+    pub format: u32,
+    /// The application's name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The commit it was built from.
+    pub commit: Option<String>,
+    /// The Python that runs it.
+    pub python: PythonMinor,
+    /// The interpreter, unless it is the host's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interpreter: Option<RecordedInterpreter>,
+    /// What it is made of, sorted by name.
+    pub distributions: Vec<RecordedDistribution>,
+}
+
+/// A distribution in a release's record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedDistribution {
+    /// Normalised name.
+    pub name: String,
+    /// Version.
+    pub version: String,
+    /// The file it was installed from.
+    pub wheel: String,
+    /// That file's SHA-256.
+    pub sha256: String,
+    /// Where the file came from, without secrets.
+    pub from: String,
+    /// What its files hold on a host, bytes.
+    pub size: u64,
+    /// What was left out of it, by profile.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pruned: BTreeMap<Profile, Saved>,
+}
+
+impl Record {
+    /// The record of an interpreter that has a package of its own.
+    ///
+    /// # Errors
+    /// As [`Runtime::recorded`].
+    pub fn of_runtime(runtime: &Runtime) -> Result<Self> {
+        Ok(Self {
+            format: RECORD_FORMAT,
+            name: AppName::of_runtime(runtime.python).to_string(),
+            version: runtime.version.clone(),
+            commit: None,
+            python: runtime.python,
+            interpreter: Some(runtime.recorded()?),
+            distributions: Vec::new(),
+        })
+    }
+}
+
+impl RecordedDistribution {
+    fn of(layer: &Layer) -> Option<Self> {
+        let distribution = layer.manifest.distribution.as_ref()?;
+        let size = layer
+            .manifest
+            .entries
+            .iter()
+            .map(|entry| match &entry.kind {
+                LayerEntryKind::File { digest, .. } => digest.size,
+                LayerEntryKind::Directory | LayerEntryKind::Symlink { .. } => 0,
+            });
+        Some(Self {
+            name: distribution.name.clone(),
+            version: distribution.version.clone(),
+            wheel: distribution.wheel.clone(),
+            sha256: distribution.sha256.clone(),
+            from: distribution.from.clone(),
+            size: size.sum(),
+            pruned: layer.manifest.pruned.saved.clone(),
+        })
+    }
+}
+
+impl Release<'_> {
+    /// Returns the record of this release with these layers.
+    ///
+    /// # Errors
+    /// As [`Runtime::recorded`].
+    pub fn record(&self, layers: &[Layer]) -> Result<Record> {
+        let mut distributions: Vec<RecordedDistribution> =
+            layers.iter().filter_map(RecordedDistribution::of).collect();
+        distributions.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(Record {
+            format: RECORD_FORMAT,
+            name: self.name.to_string(),
+            version: self.version.to_string(),
+            commit: self.commit.map(str::to_owned),
+            python: self.python,
+            interpreter: self.runtime.map(Runtime::recorded).transpose()?,
+            distributions,
+        })
+    }
+
+    /// Adds to a tree what is no layer's: `bin/python` and its other names, `pyvenv.cfg`, the
+    /// record, and, if the application has files of its own, the line that makes its modules
+    /// importable from console scripts.
+    ///
+    /// # Errors
+    /// A layer has put something there.
+    pub fn insert_into(
+        &self,
+        tree: &mut Tree,
+        prefix: &InstallPath,
+        layers: &[Layer],
+    ) -> Result<()> {
+        let origin = Arc::new(Origin {
+            label: "the release itself".into(),
+            layer: None,
+        });
+        let mut insert =
+            |path: &str, entry: Entry| tree.insert(prefix.join(&ReleasePath::parse(path)?), entry);
+        insert("bin/python", Entry::symlink(self.interpreter(), &origin))?;
+        insert("bin/python3", Entry::symlink("python", &origin))?;
+        insert(
+            &format!("bin/python{}", self.python),
+            Entry::symlink("python", &origin),
+        )?;
+        insert("pyvenv.cfg", text(self.pyvenv_cfg(), &origin))?;
+        if let Some(lines) = self.runtime.and_then(Runtime::start_lines) {
+            // The first of all by its name: what others import when Python starts may want to trust
+            // someone.
+            let name = format!("lib/python{}/site-packages/_pkgapp.pth", self.python);
+            insert(&name, text(lines, &origin))?;
+        }
+        let record = serde_json::to_string_pretty(&self.record(layers)?)
+            .context(|| "cannot write the record")?;
+        insert(RECORD, text(record + "\n", &origin))?;
+        if layers.iter().any(has_application_files) {
+            let name = format!(
+                "lib/python{}/site-packages/{}-app.pth",
+                self.python, self.name
+            );
+            // Relative to the directory of the file itself (site.addpackage).
+            let more = self
+                .import_from
+                .iter()
+                .map(|directory| format!("../../../app/{}\n", directory.as_str()));
+            let lines: String = std::iter::once("../../../app\n".to_owned())
+                .chain(more)
+                .collect();
+            insert(&name, text(lines, &origin))?;
+        }
+        Ok(())
+    }
+
+    /// What `bin/python` leads to. An interpreter of the host's is named, not found: the build's
+    /// may lie elsewhere.
+    fn interpreter(&self) -> String {
+        match self
+            .runtime
+            .map(|runtime| (runtime.home, runtime.executable()))
+        {
+            None => format!("/usr/bin/python{}", self.python),
+            Some((Home::Release, executable)) => format!("../{executable}"),
+            Some((Home::Package, executable)) => format!("{SHARED}/{executable}"),
+        }
+    }
+
+    /// The text of `pyvenv.cfg`. One with an interpreter of its own has no `home`: it would have to
+    /// be absolute, and without it CPython follows the link (getpath.c until 3.10, getpath.py
+    /// since).
+    fn pyvenv_cfg(&self) -> String {
+        match self.runtime.map(|runtime| runtime.home) {
+            None => pyvenv_cfg("/usr/bin", self.python),
+            Some(Home::Release) => {
+                let text = pyvenv_cfg("", self.python);
+                text.lines()
+                    .skip(1)
+                    .map(|line| format!("{line}\n"))
+                    .collect()
+            }
+            Some(Home::Package) => pyvenv_cfg(
+                &format!("{SHARED}/{}/bin", directory(self.python)),
+                self.python,
+            ),
+        }
+    }
+}
+
+/// Returns the text of a `pyvenv.cfg` (PEP 405). `home` is where the interpreter itself lies.
+///
+/// Only minor versions are named: which patch release runs it is the host's affair.
+pub fn pyvenv_cfg(home: &str, python: PythonMinor) -> String {
+    // Without the second line, site.py would take it for `true`.
+    format!("home = {home}\ninclude-system-site-packages = false\nversion = {python}\n")
+}
+
+fn has_application_files(layer: &Layer) -> bool {
+    layer
+        .manifest
+        .entries
+        .iter()
+        .any(|entry| entry.path.as_str().starts_with("app/"))
+}
+
+fn text(text: String, origin: &Arc<Origin>) -> Entry {
+    Entry::file(Content::memory(text.into_bytes()), 0o644, origin)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layer::testing::{Bench, TestWheel};
+
+    fn tree_of(layers: &[Layer], python: PythonMinor) -> (Tree, InstallPath) {
+        let prefix = InstallPath::parse("/opt/shop").unwrap();
+        let (name, version) = (AppName::parse("shop").unwrap(), "1.4.2".parse().unwrap());
+        let import_from = [ReleasePath::parse("src").unwrap()];
+        let release = Release {
+            name: &name,
+            version: &version,
+            commit: Some("c0ffee"),
+            python,
+            runtime: None,
+            import_from: &import_from,
+        };
+        let mut tree = Tree::new();
+        release.insert_into(&mut tree, &prefix, layers).unwrap();
+        (tree, prefix)
+    }
+
+    fn text_at(tree: &Tree, path: &str) -> String {
+        let entry = tree.get(&InstallPath::parse(path).unwrap()).unwrap();
+        match &entry.kind {
+            crate::tree::Kind::File(Content {
+                bytes: pkgapp_core::content::Bytes::Memory(bytes),
+                ..
+            }) => String::from_utf8(bytes.to_vec()).unwrap(),
+            other => panic!("{path} is {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_release_without_application_files_has_six_entries_and_no_machine_in_them() {
+        let (tree, _) = tree_of(&[], PythonMinor { major: 3, minor: 9 });
+        let lines: Vec<String> = tree
+            .dump()
+            .lines()
+            .map(|line| line.split(' ').skip(4).collect::<Vec<_>>().join(" "))
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "/opt/shop",
+                "/opt/shop/.pkgapp",
+                "/opt/shop/.pkgapp/release.json",
+                "/opt/shop/bin",
+                "/opt/shop/bin/python -> /usr/bin/python3.9",
+                "/opt/shop/bin/python3 -> python",
+                "/opt/shop/bin/python3.9 -> python",
+                "/opt/shop/pyvenv.cfg",
+            ]
+        );
+        assert_eq!(
+            text_at(&tree, "/opt/shop/pyvenv.cfg"),
+            "home = /usr/bin\ninclude-system-site-packages = false\nversion = 3.9\n"
+        );
+    }
+
+    #[test]
+    fn the_record_names_every_distribution() {
+        let Some(bench) = Bench::new() else { return };
+        let wheel = TestWheel::new("flask", "3.0.0", &[("flask/__init__.py", b"")]);
+        let layers = [bench.install(&wheel).unwrap()];
+        let (tree, _) = tree_of(&layers, bench.python());
+        let record = text_at(&tree, "/opt/shop/.pkgapp/release.json");
+        let files = walkdir::WalkDir::new(bench.unpacked(&layers[0])).into_iter();
+        let files = files
+            .map(|entry| entry.unwrap().metadata().unwrap())
+            .filter(std::fs::Metadata::is_file);
+        let size: u64 = files.map(|file| file.len()).sum();
+        let expected = format!(
+            "{{\n  \"format\": 1,\n  \"name\": \"shop\",\n  \"version\": \"1.4.2\",\n  \"commit\": \"c0ffee\",\n  \
+             \"python\": \"{}\",\n  \"distributions\": [\n    {{\n      \"name\": \"flask\",\n      \"version\": \
+             \"3.0.0\",\n      \"wheel\": \"flask-3.0.0-py3-none-any.whl\",\n      \"sha256\": \"{}\",\n      \
+             \"from\": \"https://index.example/\",\n      \"size\": {size}\n    }}\n  ]\n}}\n",
+            bench.python(),
+            wheel.wheel().sha256
+        );
+        assert_eq!(record, expected);
+    }
+
+    #[test]
+    fn modules_of_app_are_importable_if_there_are_any() {
+        let Some(bench) = Bench::new() else { return };
+        bench.write(bench.directory.path(), "shop.py", "", 0o644);
+        let files = Layer::for_files(
+            &bench.builder(),
+            bench.directory.path(),
+            &["shop.py".into()],
+        )
+        .unwrap();
+        let (tree, _) = tree_of(&files, bench.python());
+        let pth = format!(
+            "/opt/shop/lib/python{}/site-packages/shop-app.pth",
+            bench.python()
+        );
+        assert_eq!(text_at(&tree, &pth), "../../../app\n../../../app/src\n");
+    }
+}

@@ -1,0 +1,313 @@
+//! Shared libraries that CPython's extension modules are linked with, and which distributions have
+//! them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::depends::Library;
+use pkgapp_core::error::{Error, Result};
+use pkgapp_core::process;
+use pkgapp_core::target::Target;
+
+/// Soname ─► targets whose own repositories hold it under that name. What is not here is
+/// everywhere, or not known.
+///
+/// Sources: the distributions' package lists: OpenSSL 1.1 and 3, libffi 3.2 (6), 3.3 (7) and 3.4
+/// (8), readline 7 and 8, libxcrypt (Red Hat's has no obsolete interfaces since 9), libnsl 1.2 and
+/// 2.0, Berkeley DB (not in RHEL 10), libmpdec of Debian's Python (Bookworm has none: its Python
+/// has a copy of its own).
+///
+/// bzip2's own Makefile calls its library `libbz2.so.1.0`, and Debian builds with that. Red Hat's
+/// package has a build system of its own, which says `libbz2.so.1`. Debian's `libbz2-1.0` has a
+/// link of that name too, as libtool would make it, so the dynamic linker finds Red Hat's name
+/// everywhere, and Debian's name only there.
+const KNOWN: &[(&str, &[&str])] = &[
+    ("libbz2.so.1.0", &["debian", "ubuntu"]),
+    ("libcrypt.so.1", &["debian", "ubuntu", "el8"]),
+    ("libcrypt.so.2", &["el9", "el10", "amazon", "fedora"]),
+    ("libcrypto.so.1.1", &["debian11", "ubuntu20.04", "el8"]),
+    (
+        "libcrypto.so.3",
+        &[
+            "debian12",
+            "debian13",
+            "ubuntu22.04",
+            "ubuntu24.04",
+            "ubuntu26.04",
+            "el9",
+            "el10",
+            "amazon",
+            "fedora",
+        ],
+    ),
+    (
+        "libdb-5.3.so",
+        &["debian", "ubuntu", "el8", "el9", "amazon", "fedora"],
+    ),
+    ("libffi.so.6", &["el8"]),
+    ("libffi.so.7", &["debian11", "ubuntu20.04"]),
+    (
+        "libffi.so.8",
+        &[
+            "debian12",
+            "debian13",
+            "ubuntu22.04",
+            "ubuntu24.04",
+            "ubuntu26.04",
+            "el9",
+            "el10",
+            "amazon",
+            "fedora",
+        ],
+    ),
+    ("libmpdec.so.2", &["ubuntu20.04"]),
+    ("libmpdec.so.3", &["debian11", "ubuntu22.04"]),
+    (
+        "libnsl.so.2",
+        &["debian", "ubuntu22.04", "ubuntu24.04", "ubuntu26.04", "el8"],
+    ),
+    ("libnsl.so.3", &["el9", "el10", "amazon", "fedora"]),
+    ("libreadline.so.7", &["el8"]),
+    (
+        "libreadline.so.8",
+        &["debian", "ubuntu", "el9", "el10", "amazon", "fedora"],
+    ),
+    ("libssl.so.1.1", &["debian11", "ubuntu20.04", "el8"]),
+    (
+        "libssl.so.3",
+        &[
+            "debian12",
+            "debian13",
+            "ubuntu22.04",
+            "ubuntu24.04",
+            "ubuntu26.04",
+            "el9",
+            "el10",
+            "amazon",
+            "fedora",
+        ],
+    ),
+];
+
+/// Libraries of glibc and of the compiler: what else runs on the host brings its own, and two in
+/// one process do not work.
+const NEVER_BUNDLED: &[&str] = &[
+    "ld-linux",
+    "libanl.so",
+    "libc.so",
+    "libdl.so",
+    "libgcc_s.so",
+    "libm.so",
+    "libmvec.so",
+    "libnss_",
+    "libpthread.so",
+    "libresolv.so",
+    "librt.so",
+    "libstdc++.so",
+    "libthread_db.so",
+    "libutil.so",
+];
+
+/// Where libraries lie if the linker's cache does not say: Debian's directories and the others'.
+const DIRECTORIES: &[&str] = &["/lib", "/usr/lib", "/lib64", "/usr/lib64", "/usr/local/lib"];
+
+/// Returns whether a library may be bundled.
+pub(super) fn may_be_bundled(soname: &str) -> bool {
+    !NEVER_BUNDLED.iter().any(|start| soname.starts_with(start))
+}
+
+/// Refuses an interpreter whose libraries a declared target does not have under these names.
+///
+/// # Errors
+/// One for each library that is missing somewhere.
+pub fn check(libraries: &[Library], targets: &[&Target]) -> Result<()> {
+    let missing: Vec<(&Library, Vec<&str>)> = libraries
+        .iter()
+        .filter_map(|library| {
+            let (_, has) = KNOWN.iter().find(|(soname, _)| *soname == library.soname)?;
+            let lacks = targets.iter().map(|target| target.name);
+            // `el` stands for all releases of that distribution, and a release's whole name for
+            // itself.
+            let is_meant = |name: &str, known: &str| {
+                name.strip_prefix(known).is_some_and(|rest| {
+                    rest.is_empty() || !known.ends_with(|c: char| c.is_ascii_digit())
+                })
+            };
+            let lacks: Vec<&str> = lacks
+                .filter(|name| !has.iter().any(|known| is_meant(name, known)))
+                .collect();
+            (!lacks.is_empty()).then_some((library, lacks))
+        })
+        .collect();
+    let all: Vec<String> = missing
+        .iter()
+        .map(|(library, _)| format!("\"{}\"", library.soname))
+        .collect();
+    let hint = format!(
+        "add `bundle-libraries = [{}]` below `[python]`, or leave modules that nothing imports out: `prune = [\"…\"]`",
+        all.join(", ")
+    );
+    let count = missing.len();
+    let errors = missing
+        .into_iter()
+        .enumerate()
+        .map(|(index, (library, lacks))| {
+            let lacks: Vec<String> = lacks.iter().map(|name| format!("`{name}`")).collect();
+            let error = Error::new(format!(
+                "there is no `{}` on {}",
+                library.soname,
+                lacks.join(", ")
+            ))
+            .cause_text(format!("{} needs it", library.needed_by));
+            if index + 1 == count {
+                error.hint(&hint)
+            } else {
+                error
+            }
+        });
+    Error::all(errors.collect::<Vec<_>>()).map_or(Ok(()), Err)
+}
+
+/// Finds a library as this machine's linker does.
+pub(super) fn find(soname: &str, before: &[PathBuf]) -> Option<PathBuf> {
+    let mut places: Vec<PathBuf> = before
+        .iter()
+        .map(|directory| directory.join(soname))
+        .collect();
+    places.extend(linker_cache(soname));
+    for directory in DIRECTORIES {
+        places.push(
+            Path::new(directory)
+                .join(format!("{}-linux-gnu", std::env::consts::ARCH))
+                .join(soname),
+        );
+        places.push(Path::new(directory).join(soname));
+    }
+    places.into_iter().find(|place| place.is_file())
+}
+
+/// Returns where `/etc/ld.so.cache` has a library of this machine's own kind.
+fn linker_cache(soname: &str) -> Vec<PathBuf> {
+    let Some(program) = ["/sbin/ldconfig", "/usr/sbin/ldconfig"]
+        .into_iter()
+        .find(|path| Path::new(path).exists())
+    else {
+        return Vec::new();
+    };
+    // Without an answer there are the usual directories.
+    let Ok(output) = process::output(Command::new(program).arg("-p")) else {
+        return Vec::new();
+    };
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let kind = if std::env::consts::ARCH == "x86_64" {
+        "x86-64"
+    } else {
+        "AArch64"
+    };
+    let lines = text.lines().filter_map(|line| {
+        let (name, place) = line.trim().split_once(" => ")?;
+        let (name, what) = name.split_once(' ')?;
+        (name == soname && what.contains(kind)).then(|| PathBuf::from(place))
+    });
+    lines.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pkgapp_core::target::by_name;
+
+    fn library(soname: &str) -> Library {
+        Library {
+            soname: soname.into(),
+            is_64: true,
+            versions: Vec::new(),
+            needed_by: "interpreter: x.so".into(),
+        }
+    }
+
+    #[test]
+    fn a_library_that_a_target_lacks_is_named_with_a_way_out() {
+        let targets = ["debian11", "debian12", "el8", "el10"].map(|name| by_name(name).unwrap());
+        let libraries = [
+            "libbz2.so.1.0",
+            "libc.so.6",
+            "libcrypt.so.2",
+            "libdb-5.3.so",
+            "libssl.so.3",
+        ]
+        .map(library);
+        let error = check(&libraries, &targets).unwrap_err();
+        let all: Vec<&str> = std::iter::once(&error)
+            .chain(error.others())
+            .map(Error::message)
+            .collect();
+        assert_eq!(
+            all,
+            [
+                "there is no `libbz2.so.1.0` on `el8`, `el10`",
+                "there is no `libcrypt.so.2` on `debian11`, `debian12`, `el8`",
+                "there is no `libdb-5.3.so` on `el10`",
+                "there is no `libssl.so.3` on `debian11`, `el8`",
+            ]
+        );
+        let hint = "bundle-libraries = [\"libbz2.so.1.0\", \"libcrypt.so.2\", \"libdb-5.3.so\", \"libssl.so.3\"]";
+        assert!(error.to_string().contains(hint) || error.others()[2].to_string().contains(hint));
+        check(&libraries, &[by_name("fedora").unwrap()]).unwrap_err();
+        // `apt-cache search libmpdec`: libmpdec3 in Bullseye, nothing in Bookworm, libmpdec4 in
+        // Trixie.
+        check(&[library("libmpdec.so.3")], &[by_name("debian11").unwrap()]).unwrap();
+        check(&[library("libmpdec.so.3")], &[by_name("debian12").unwrap()]).unwrap_err();
+        check(
+            &[library("libz.so.1"), library("libffi.so.8")],
+            &[by_name("el9").unwrap()],
+        )
+        .unwrap();
+    }
+
+    #[test]
+    fn red_hats_bzip2_is_on_debian_and_debians_is_not_on_red_hat() {
+        let targets: Vec<&Target> = pkgapp_core::target::TARGETS.iter().collect();
+        check(&[library("libbz2.so.1")], &targets).unwrap();
+        let error = check(&[library("libbz2.so.1.0")], &targets).unwrap_err();
+        assert_eq!(
+            error.message(),
+            "there is no `libbz2.so.1.0` on `el8`, `el9`, `el10`, `amazon2023`, `fedora`"
+        );
+        // This machine's own, where it is one of them: the linker finds both names, and the file
+        // says Debian's.
+        let Some(found) = find("libbz2.so.1.0", &[]) else {
+            return;
+        };
+        let link = find("libbz2.so.1", &[]).expect("Debian's package has a link of Red Hat's name");
+        assert_eq!(link.canonicalize().unwrap(), found.canonicalize().unwrap());
+        let path = pkgapp_core::path::ReleasePath::parse("libbz2").unwrap();
+        assert_eq!(
+            pkgapp_wheels::elf::read(&link, &path)
+                .unwrap()
+                .unwrap()
+                .soname
+                .as_deref(),
+            Some("libbz2.so.1.0")
+        );
+    }
+
+    #[test]
+    fn libraries_of_the_c_library_are_never_bundled() {
+        assert!(
+            ["libssl.so.3", "libcrypt.so.1", "libffi.so.8"]
+                .into_iter()
+                .all(may_be_bundled)
+        );
+        assert!(
+            ![
+                "libc.so.6",
+                "libm.so.6",
+                "libstdc++.so.6",
+                "ld-linux-x86-64.so.2"
+            ]
+            .into_iter()
+            .any(may_be_bundled)
+        );
+    }
+}

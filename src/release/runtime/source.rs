@@ -1,0 +1,544 @@
+//! Where an interpreter comes from: the prefix of a CPython of this machine, or an archive of
+//! python-build-standalone.
+//!
+//! Source of the archives' layout: python-build-standalone, "Distribution Archives". Everything
+//! lies below `python/`. In an `install_only` archive that is the prefix itself; in a full one the
+//! prefix is `python/install/`, beside `PYTHON.json`, `licenses/` and `build/`.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use flate2::read::GzDecoder;
+use fs_err as fs;
+use tar::EntryType;
+use tempfile::TempDir;
+
+use pkgapp_core::cache::Cache;
+use pkgapp_core::error::{Context, Error, Result, shown};
+use pkgapp_core::name::PythonMinor;
+use pkgapp_core::path::ReleasePath;
+
+/// Most that an archive may unpack to, bytes: a full one has some 600 MB.
+const LARGEST: u64 = 4 << 30;
+
+/// Most entries that an archive may have; a full one has some 10,000.
+const MOST_ENTRIES: usize = 200_000;
+
+/// How long a chain of links may be.
+const MOST_LINKS: usize = 8;
+
+/// A file or a link of an interpreter's prefix.
+#[derive(Debug, Clone)]
+pub(super) enum Item {
+    /// A file: where it is, its length in bytes.
+    File(PathBuf, u64),
+    /// A symbolic link, as written.
+    Link(String),
+}
+
+/// What there is of an interpreter.
+#[derive(Debug, Default)]
+pub(super) struct Prefix {
+    /// What lies below it, as far as it may ship.
+    pub(super) items: BTreeMap<ReleasePath, Item>,
+    /// Texts of licences that lie elsewhere: the name that each shall have, and where it is.
+    pub(super) licenses: BTreeMap<String, PathBuf>,
+    /// Where an archive was unpacked; gone when dropped.
+    _unpacked: Option<TempDir>,
+}
+
+impl Prefix {
+    /// Lists a prefix of this machine. Nothing is read but names.
+    ///
+    /// # Errors
+    /// There is no CPython of that version; a directory that can't be read.
+    pub(super) fn of_directory(root: &Path, python: PythonMinor) -> Result<Self> {
+        let mut prefix = Self::default();
+        let executable = format!("bin/python{python}");
+        if root.join(&executable).is_file() {
+            prefix.items.insert(
+                ReleasePath::parse(&executable)?,
+                item(&root.join(&executable))?,
+            );
+        }
+        for lib in ["lib", "lib64"] {
+            // Where one is a link to the other, as in `/` and in virtual environments, there is one
+            // library.
+            if root.join(lib).is_symlink() {
+                continue;
+            }
+            prefix.list(root, &format!("{lib}/python{python}"))?;
+            let library = format!("{lib}/libpython{python}.so.1.0");
+            if root.join(&library).is_file() {
+                prefix
+                    .items
+                    .insert(ReleasePath::parse(&library)?, item(&root.join(&library))?);
+            }
+        }
+        // What tells a free-threaded build, which is said to be one.
+        let landmark = format!("lib/python{python}t/os.py");
+        if root.join(&landmark).is_file() {
+            prefix
+                .items
+                .insert(ReleasePath::parse(&landmark)?, item(&root.join(&landmark))?);
+        }
+        // Debian's interpreter has its library in the architecture's directory, its licence
+        // elsewhere.
+        let document = root.join(format!("share/doc/python{python}/copyright"));
+        for (name, place) in [
+            ("copyright", document.clone()),
+            ("LICENSE", root.join("LICENSE")),
+        ] {
+            if place.is_file() {
+                prefix.licenses.insert(name.to_owned(), place);
+            }
+        }
+        Ok(prefix)
+    }
+
+    fn list(&mut self, root: &Path, below: &str) -> Result<()> {
+        let directory = root.join(below);
+        if !directory.is_dir() {
+            return Ok(());
+        }
+        // What is installed for it is none of its own, and byte code is made anew.
+        let is_its_own = |entry: &walkdir::DirEntry| {
+            !["site-packages", "dist-packages", "__pycache__"]
+                .iter()
+                .any(|name| entry.file_name() == *name)
+        };
+        for found in walkdir::WalkDir::new(&directory)
+            .min_depth(1)
+            .into_iter()
+            .filter_entry(is_its_own)
+        {
+            let found = found.context(|| format!("cannot read `{}`", shown(&directory)))?;
+            if found.file_type().is_dir() {
+                continue;
+            }
+            let path = found.path().strip_prefix(root).ok().and_then(Path::to_str);
+            // A name that no package can carry is a name of no module.
+            let Some(path) = path.and_then(|path| ReleasePath::parse(path).ok()) else {
+                continue;
+            };
+            if found.path_is_symlink() {
+                let target = fs::read_link(found.path()).context(|| "cannot read a link")?;
+                // One that is not UTF-8 leads to nothing that ships.
+                self.items.extend(
+                    target
+                        .into_os_string()
+                        .into_string()
+                        .ok()
+                        .map(|target| (path, Item::Link(target))),
+                );
+            } else if found.file_type().is_file() {
+                self.items.insert(path, item(found.path())?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Unpacks what may ship of an archive, into the cache's directory for temporary files.
+    ///
+    /// The archive is taken for hostile: no name leads out of it, nothing is written through a
+    /// link, and there is an end to it.
+    ///
+    /// # Errors
+    /// It can't be read, is no archive of python-build-standalone, or is not what it should be.
+    pub(super) fn of_archive(file: &Path, cache: &Cache) -> Result<Self> {
+        let unpacked = cache.temporary()?;
+        let mut prefix = Self::default();
+        let failed = || format!("cannot unpack `{}`", shown(file));
+        let mut archive = tar::Archive::new(decoder(file)?);
+        let (mut size, mut count) = (0_u64, 0);
+        for entry in archive.entries().context(failed)? {
+            let mut entry = entry.context(failed)?;
+            count += 1;
+            size = size.saturating_add(entry.size());
+            if size > LARGEST || count > MOST_ENTRIES {
+                return Err(
+                    Error::new(failed()).cause_text("it has more in it than any interpreter")
+                );
+            }
+            prefix
+                .unpack(&mut entry, unpacked.path())
+                .map_err(|error| error.context(failed()))?;
+        }
+        if prefix.items.is_empty() {
+            return Err(Error::new(format!(
+                "`{}` is no archive of python-build-standalone",
+                shown(file)
+            ))
+            .cause_text("nothing in it lies below `python/`"));
+        }
+        prefix._unpacked = Some(unpacked);
+        Ok(prefix)
+    }
+
+    fn unpack(&mut self, entry: &mut tar::Entry<'_, impl Read>, room: &Path) -> Result<()> {
+        let kind = entry.header().entry_type();
+        if matches!(kind, EntryType::XGlobalHeader) {
+            return Ok(());
+        }
+        let name = name(&entry.path_bytes())?;
+        let Some(name) = name else { return Ok(()) };
+        let path = ReleasePath::parse(&name)?;
+        let Some(below) = place(&path) else {
+            return Ok(());
+        };
+        let (below, is_license) = match below {
+            Place::Prefix(below) => (below, false),
+            Place::License(below) => (below, true),
+        };
+        if kind.is_dir() {
+            return Ok(());
+        }
+        self.check_vacant(&path, &below)?;
+        let item = match kind {
+            EntryType::Symlink => {
+                let target = entry.link_name_bytes().unwrap_or_default().into_owned();
+                let text = String::from_utf8(target)
+                    .ok()
+                    .filter(|text| !text.chars().any(char::is_control));
+                Item::Link(text.ok_or_else(|| {
+                    Error::new(format!("the target of the link `{path}` is no name"))
+                })?)
+            }
+            // The same file under another name, which comes before it.
+            EntryType::Link => {
+                let target = name_of_link(entry)?;
+                let known =
+                    ReleasePath::parse(&target)
+                        .ok()
+                        .and_then(|target| match place(&target)? {
+                            Place::Prefix(below) => self.items.get(&below).cloned(),
+                            Place::License(_) => None,
+                        });
+                known.ok_or_else(|| {
+                    Error::new(format!(
+                        "`{path}` is a link to `{target}`, which does not come before it"
+                    ))
+                })?
+            }
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+                // A name of our own: the archive's decides of no path on this machine.
+                let file = room.join(format!("{}", self.items.len() + self.licenses.len()));
+                let mut out = File::create_new(&file)
+                    .context(|| format!("cannot write `{}`", shown(&file)))?;
+                let size =
+                    std::io::copy(entry, &mut out).context(|| format!("cannot unpack `{path}`"))?;
+                if entry.header().mode().is_ok_and(|mode| mode & 0o111 != 0) {
+                    // Kept for those who look at what an archive held.
+                    out.set_permissions(std::fs::Permissions::from_mode(0o755))
+                        .context(|| "cannot set a mode")?;
+                }
+                Item::File(file, size)
+            }
+            other => {
+                return Err(Error::new(format!(
+                    "`{path}` is neither a file nor a link, but {other:?}"
+                )));
+            }
+        };
+        match (item, is_license) {
+            (Item::File(file, _), true) => {
+                _ = self.licenses.insert(below.as_str().replace('/', "-"), file);
+            }
+            (Item::Link(_), true) => {}
+            (item, false) => _ = self.items.insert(below, item),
+        }
+        Ok(())
+    }
+
+    fn check_vacant(&self, path: &ReleasePath, below: &ReleasePath) -> Result<()> {
+        if self.items.contains_key(below) {
+            return Err(Error::new(format!("`{path}` is there twice")));
+        }
+        let mut parent = below.parent();
+        while let Some(directory) = parent {
+            if self.items.contains_key(&directory) {
+                return Err(Error::new(format!(
+                    "`{path}` lies below `{directory}`, which is no directory"
+                )));
+            }
+            parent = directory.parent();
+        }
+        Ok(())
+    }
+
+    /// Returns the file that a path stands for, through links within the prefix; `None` if there is
+    /// none.
+    pub(super) fn file(&self, path: &ReleasePath) -> Option<(&Path, u64)> {
+        let mut path = path.clone();
+        for _ in 0..MOST_LINKS {
+            match self.items.get(&path)? {
+                Item::File(file, size) => return Some((file, *size)),
+                Item::Link(target) => {
+                    path = ReleasePath::parse(&crate::layer::resolve(&path, target)?).ok()?;
+                }
+            }
+        }
+        None
+    }
+
+    /// Returns the directory of libraries that has the standard library: `lib`, or Fedora's
+    /// `lib64`.
+    pub(super) fn lib(&self, python: PythonMinor) -> Option<&'static str> {
+        ["lib", "lib64"].into_iter().find(|lib| {
+            let landmark = ReleasePath::parse(&format!("{lib}/python{python}/os.py"));
+            landmark.is_ok_and(|landmark| self.items.contains_key(&landmark))
+        })
+    }
+
+    /// Whether there is a standard library of a free-threaded build (PEP 703): it has a directory
+    /// of its own.
+    pub(super) fn is_free_threaded(&self, python: PythonMinor) -> bool {
+        let landmark = ReleasePath::parse(&format!("lib/python{python}t/os.py"));
+        landmark.is_ok_and(|landmark| self.items.contains_key(&landmark))
+    }
+
+    /// Returns the minor versions that there are interpreters of, for a message.
+    pub(super) fn others(&self) -> Vec<String> {
+        let names = self
+            .items
+            .keys()
+            .filter_map(|path| path.as_str().strip_prefix("bin/python"));
+        names
+            .filter(|rest| rest.starts_with("3.") && rest[2..].bytes().all(|b| b.is_ascii_digit()))
+            .map(str::to_owned)
+            .collect()
+    }
+}
+
+fn item(file: &Path) -> Result<Item> {
+    let metadata = fs::metadata(file).context(|| format!("cannot read `{}`", shown(file)))?;
+    Ok(Item::File(file.to_owned(), metadata.len()))
+}
+
+/// What of an archive is of use.
+enum Place {
+    Prefix(ReleasePath),
+    License(ReleasePath),
+}
+
+fn place(path: &ReleasePath) -> Option<Place> {
+    let below = path.as_str().strip_prefix("python/")?;
+    let (first, rest) = below.split_once('/').unwrap_or((below, ""));
+    let parsed = |text: &str| ReleasePath::parse(text).ok();
+    match first {
+        "install" => parsed(rest).filter(is_wanted).map(Place::Prefix),
+        "licenses" => parsed(rest).map(Place::License),
+        "build" | "PYTHON.json" => None,
+        _ => parsed(below).filter(is_wanted).map(Place::Prefix),
+    }
+}
+
+/// Programs, libraries and modules; headers and manuals need not be unpacked.
+fn is_wanted(path: &ReleasePath) -> bool {
+    ["bin/", "lib/", "lib64/"]
+        .iter()
+        .any(|start| path.as_str().starts_with(start))
+}
+
+/// Returns a name as a path is read: without what tar puts around directories; `None` for the root
+/// itself.
+fn name(bytes: &[u8]) -> Result<Option<String>> {
+    let text = std::str::from_utf8(bytes).map_err(|_| {
+        Error::new(format!(
+            "`{}` is not UTF-8",
+            String::from_utf8_lossy(bytes).escape_debug()
+        ))
+    })?;
+    let text = text
+        .strip_prefix("./")
+        .unwrap_or(text)
+        .trim_end_matches('/');
+    Ok((!text.is_empty() && text != ".").then(|| text.to_owned()))
+}
+
+fn name_of_link(entry: &tar::Entry<'_, impl Read>) -> Result<String> {
+    let target = entry.link_name_bytes().unwrap_or_default();
+    Ok(name(&target)?.unwrap_or_default())
+}
+
+/// Opens a compressed archive, whatever it is called.
+fn decoder(file: &Path) -> Result<Box<dyn Read>> {
+    let mut start = Vec::new();
+    let failed = || format!("cannot read `{}`", shown(file));
+    let open = || File::open(file).map(BufReader::new).context(failed);
+    open()?.take(4).read_to_end(&mut start).context(failed)?;
+    match start[..] {
+        [0x1f, 0x8b, ..] => Ok(Box::new(GzDecoder::new(open()?))),
+        [0x28, 0xb5, 0x2f, 0xfd] => Ok(Box::new(
+            zstd::Decoder::with_buffer(open()?).context(failed)?,
+        )),
+        _ => Err(Error::new(format!(
+            "`{}` is neither a directory nor an archive",
+            shown(file)
+        ))
+        .note("an archive of python-build-standalone is a `.tar.gz` or a `.tar.zst`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An archive with these entries: name, kind, content or target.
+    fn archive(directory: &Path, entries: Members<'_>) -> PathBuf {
+        let file = directory.join("a.tar.gz");
+        let encoder = flate2::write::GzEncoder::new(
+            File::create(&file).unwrap(),
+            flate2::Compression::fast(),
+        );
+        let mut builder = tar::Builder::new(encoder);
+        for (name, kind, text) in entries {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(*kind);
+            header.set_mode(0o644);
+            let content = if kind.is_file() { text.as_bytes() } else { b"" };
+            header.set_size(content.len() as u64);
+            if !kind.is_file() {
+                header.as_gnu_mut().unwrap().linkname[..text.len()]
+                    .copy_from_slice(text.as_bytes());
+            }
+            // The name as it is: the library would refuse what hostile archives hold.
+            header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
+            header.set_cksum();
+            builder.append(&header, content).unwrap();
+        }
+        builder.into_inner().unwrap().finish().unwrap();
+        file
+    }
+
+    type Members<'a> = &'a [(&'a str, EntryType, &'a str)];
+
+    fn unpack(entries: Members<'_>) -> ((TempDir, Cache), Result<Prefix>) {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::open(&directory.path().join("cache")).unwrap();
+        let prefix = Prefix::of_archive(&archive(directory.path(), entries), &cache);
+        ((directory, cache), prefix)
+    }
+
+    const FILE: EntryType = EntryType::Regular;
+
+    #[test]
+    fn both_layouts_give_the_prefix() {
+        for (root, extra) in [
+            ("python", "python/share/man/x"),
+            ("python/install", "python/build/x.o"),
+        ] {
+            let (_directory, prefix) = unpack(&[
+                ("python/", EntryType::Directory, ""),
+                (extra, FILE, "no"),
+                ("python/PYTHON.json", FILE, "{}"),
+                ("python/licenses/LICENSE.zlib.txt", FILE, "zlib"),
+                (&format!("./{root}/bin/python3.12"), FILE, "elf"),
+                (
+                    &format!("{root}/bin/python3"),
+                    EntryType::Symlink,
+                    "python3.12",
+                ),
+                (&format!("{root}/lib/python3.12/os.py"), FILE, "x = 1\n"),
+                (
+                    &format!("{root}/lib/python3.12/same.py"),
+                    EntryType::Link,
+                    &format!("{root}/lib/python3.12/os.py"),
+                ),
+                (&format!("{root}/include/python3.12/Python.h"), FILE, "no"),
+            ]);
+            let prefix = prefix.unwrap();
+            let paths: Vec<&str> = prefix.items.keys().map(ReleasePath::as_str).collect();
+            let expected = [
+                "bin/python3",
+                "bin/python3.12",
+                "lib/python3.12/os.py",
+                "lib/python3.12/same.py",
+            ];
+            assert_eq!(paths, expected, "{root}");
+            let (file, size) = prefix
+                .file(&ReleasePath::parse("bin/python3").unwrap())
+                .unwrap();
+            assert_eq!(
+                (std::fs::read_to_string(file).unwrap().as_str(), size),
+                ("elf", 3)
+            );
+            assert_eq!(prefix.lib("3.12".parse().unwrap()), Some("lib"));
+            assert_eq!(prefix.others(), ["3.12"]);
+            assert_eq!(
+                prefix.licenses.keys().collect::<Vec<_>>(),
+                ["LICENSE.zlib.txt"]
+            );
+        }
+    }
+
+    #[test]
+    fn hostile_archives_write_nothing_outside() {
+        let os = ("python/lib/python3.12/os.py", FILE, "x");
+        let cases: [(&str, Members<'_>); 8] = [
+            ("has `..`", &[("python/lib/../../../x", FILE, "x")]),
+            ("is not a relative path", &[("/python/lib/x", FILE, "x")]),
+            (
+                "lies below",
+                &[
+                    ("python/lib/x", EntryType::Symlink, "/tmp"),
+                    ("python/lib/x/y", FILE, "x"),
+                ],
+            ),
+            ("is there twice", &[os, os]),
+            (
+                "does not come before it",
+                &[("python/lib/x", EntryType::Link, "../../../etc/passwd")],
+            ),
+            (
+                "is neither a file nor a link",
+                &[("python/lib/x", EntryType::Char, "")],
+            ),
+            (
+                "is no archive of python-build-standalone",
+                &[("other/lib/x", FILE, "x")],
+            ),
+            (
+                "is no name",
+                &[("python/lib/x", EntryType::Symlink, "a\nb")],
+            ),
+        ];
+        for (expected, entries) in cases {
+            let ((directory, _cache), prefix) = unpack(entries);
+            let error = prefix.unwrap_err().to_string();
+            assert!(error.contains(expected), "{expected}: {error}");
+            let mut names: Vec<_> = std::fs::read_dir(directory.path())
+                .unwrap()
+                .map(|e| e.unwrap().file_name())
+                .collect();
+            names.sort();
+            assert_eq!(names, ["a.tar.gz", "cache"]);
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::open(&directory.path().join("cache")).unwrap();
+        let file = directory.path().join("x.tar.gz");
+        for text in [&b"PK\x03\x04"[..], b"\x1f\x8b\x08\x00garbage", b""] {
+            std::fs::write(&file, text).unwrap();
+            Prefix::of_archive(&file, &cache).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn links_that_lead_in_circles_or_out_stand_for_nothing() {
+        let (_directory, prefix) = unpack(&[
+            ("python/lib/a", EntryType::Symlink, "b"),
+            ("python/lib/b", EntryType::Symlink, "a"),
+            ("python/lib/c", EntryType::Symlink, "../../etc/passwd"),
+        ]);
+        let prefix = prefix.unwrap();
+        for path in ["lib/a", "lib/c", "lib/d"] {
+            assert!(
+                prefix.file(&ReleasePath::parse(path).unwrap()).is_none(),
+                "{path}"
+            );
+        }
+    }
+}

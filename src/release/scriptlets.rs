@@ -1,0 +1,1116 @@
+//! What dpkg and rpm run around the files of a package: users, units, secrets, and the user's own
+//! lines.
+//!
+//! The texts are templates, one file a script in `packaging/deb` and `packaging/rpm`, and what they
+//! share in `packaging/sh`; this module says what is in them. A script that has nothing to do is
+//! not there. Both package managers come to the same: what is new is enabled and started when all
+//! files are in place (deb: postinst; rpm: %posttrans), what runs is restarted there, once, if
+//! something that it uses changed, what is gone is stopped. To know what changed, the script before
+//! (deb: preinst; rpm: %pre) leaves sums in `/run/pkgapp/NAME`; to know what is gone, the version
+//! before (deb: prerm; rpm: %preun) leaves its list of units there. So a version that has nothing
+//! of all this still has a script that ends what is gone.
+//!
+//! What a part has written is in a directory of its user's. If another user means another
+//! directory, the script before looks into the installed units for where that is, refuses the
+//! version if the data can't move, and the one after moves it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use minijinja::{Environment, UndefinedBehavior, Value, context};
+use sha2::{Digest as _, Sha256};
+
+use crate::package::{DebScriptlets, FileTrigger, RpmScriptlets, Scriptlets};
+use crate::services::{Services, Unit};
+use crate::tree::{Entry, Kind, Origin, Tree, dump_line};
+use crate::writable::FILL;
+use pkgapp_config::Phases;
+use pkgapp_config::{OnUpgrade, Placed};
+use pkgapp_core::content::Content;
+use pkgapp_core::digest::Sha256Sum;
+use pkgapp_core::error::{Error, Result};
+use pkgapp_core::name::PythonMinor;
+use pkgapp_core::path::InstallPath;
+use pkgapp_core::process;
+
+/// Where units of packages lie.
+const UNITS: &str = "/usr/lib/systemd/system";
+
+/// The digest of a release's content, below its prefix; see [`stamp`].
+pub const STAMP: &str = ".pkgapp/stamp";
+
+macro_rules! texts {
+    ($($path:literal),* $(,)?) => { &[$(($path, include_str!(concat!("../../packaging/", $path)))),*] };
+}
+
+/// All templates. What scripts include is named without its directory.
+const TEXTS: &[(&str, &str)] = texts!(
+    "deb/preinst",
+    "deb/postinst",
+    "deb/prerm",
+    "deb/postrm",
+    "rpm/pre",
+    "rpm/preun",
+    "rpm/postun",
+    "rpm/posttrans",
+    "rpm/transfiletriggerin",
+    "sh/attributes",
+    "sh/before",
+    "sh/carry",
+    "sh/compare",
+    "sh/compile",
+    "sh/conffiles",
+    "sh/empty",
+    "sh/forgotten",
+    "sh/homes",
+    "sh/hook",
+    "sh/kinds",
+    "sh/leave",
+    "sh/move",
+    "sh/own",
+    "sh/python",
+    "sh/report",
+    "sh/restore",
+    "sh/retire",
+    "sh/run",
+    "sh/secrets",
+    "sh/start",
+    "sh/stash",
+    "sh/stop",
+    "sh/sums",
+    "sh/tmpfiles",
+    "sh/uncompile",
+    "sh/unfilled",
+    "sh/units",
+    "sh/users",
+    "sh/writable",
+);
+
+/// Byte code that is made when the package is installed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostCompiled {
+    /// The release's Python on the host.
+    pub python: InstallPath,
+    /// What its byte code is called for, e.g. `cpython-311`.
+    pub tag: String,
+    /// Where the sources lie.
+    pub directories: Vec<InstallPath>,
+}
+
+/// Returns the scriptlets of a package. `python` is the interpreter that the release runs on, if it
+/// has not its own: services are restarted when the host replaces it. `compile` is for a release
+/// without byte code, `tree` has its files.
+///
+/// # Errors
+/// Lines of the user's that sh can't read.
+pub fn of(
+    services: &Services,
+    phases: &Phases,
+    python: Option<&HostPython>,
+    compile: Option<&HostCompiled>,
+    tree: &Tree,
+) -> Result<Scriptlets> {
+    check(phases)?;
+    let carried: &[InstallPath] = services
+        .writable
+        .as_ref()
+        .map_or(&[], |writable| &writable.links);
+    let links = tree
+        .iter()
+        .filter(|(path, entry)| matches!(entry.kind, Kind::Symlink(_)) && !carried.contains(path));
+    let links = links.map(|(path, _)| path).collect();
+    let python = python.filter(|_| services.restarted().next().is_some());
+    let acts = Acts {
+        services,
+        phases,
+        python,
+        compile,
+        links,
+    };
+    let deb = DebScriptlets {
+        preinst: acts.script("deb/preinst", phases.before_install.as_ref())?,
+        postinst: acts.script("deb/postinst", phases.after_install.as_ref())?,
+        prerm: acts.script("deb/prerm", phases.before_remove.as_ref())?,
+        postrm: acts.script("deb/postrm", phases.after_remove.as_ref())?,
+        triggers: acts
+            .python
+            .iter()
+            .map(|python| format!("interest-noawait {}", python.interpreter))
+            .collect(),
+        // useradd, where systemd-sysusers is missing: preinst runs before ordinary dependencies are
+        // there.
+        pre_depends: services
+            .has_accounts()
+            .then(|| "passwd".to_owned())
+            .into_iter()
+            .collect(),
+    };
+    let trigger = match acts.python {
+        // rpm compares what a file trigger names with directories only: the script looks at the
+        // files.
+        Some(python) => acts
+            .script("rpm/transfiletriggerin", None)?
+            .map(|script| FileTrigger {
+                paths: vec![python.directory().to_owned()],
+                script,
+            }),
+        None => None,
+    };
+    let rpm = RpmScriptlets {
+        pre: acts.script("rpm/pre", phases.before_install.as_ref())?,
+        preun: acts.script("rpm/preun", phases.before_remove.as_ref())?,
+        postun: acts.script("rpm/postun", phases.after_remove.as_ref())?,
+        posttrans: acts.script("rpm/posttrans", phases.after_install.as_ref())?,
+        trigger,
+        requires_pre: services
+            .has_accounts()
+            .then(|| "shadow-utils".to_owned())
+            .into_iter()
+            .collect(),
+    };
+    Ok(Scriptlets { deb, rpm })
+}
+
+/// Returns what is in [`STAMP`]: a digest of everything below the prefix but `.pkgapp` itself,
+/// which no service reads. It does not change with the package's revision, or with a commit that
+/// changes nothing that ships.
+pub fn stamp(tree: &Tree, prefix: &InstallPath) -> String {
+    let mut hasher = Sha256::new();
+    for (path, entry) in tree.iter() {
+        let Some(below) = path.below(prefix) else {
+            continue;
+        };
+        if below.as_str() != ".pkgapp" && !below.as_str().starts_with(".pkgapp/") {
+            hasher.update(dump_line(below.as_str(), entry));
+            hasher.update("\n");
+        }
+    }
+    format!("{}\n", Sha256Sum(hasher.finalize().into()))
+}
+
+/// Adds to a whole tree what scriptlets need on the host: the release's [`STAMP`], and the preset
+/// that enables the units (systemd.preset(5)). Red Hat's hosts disable what no preset names, and an
+/// administrator's own comes before this one.
+///
+/// # Errors
+/// Something else is at these places.
+pub fn insert_into(tree: &mut Tree, services: &Services) -> Result<()> {
+    if services.units.is_empty() {
+        return Ok(());
+    }
+    let stamp = stamp(tree, &services.prefix);
+    let origin = Arc::new(Origin {
+        label: "what scriptlets need".to_owned(),
+        layer: None,
+    });
+    let mut insert = |path: &str, text: String| {
+        tree.insert(
+            InstallPath::parse(path)?,
+            Entry::file(Content::memory(text.into_bytes()), 0o644, &origin),
+        )
+    };
+    insert(&preset_path(services), preset(services))?;
+    insert(&format!("{}/{STAMP}", services.prefix), stamp)
+}
+
+fn preset(services: &Services) -> String {
+    let names: String = services
+        .names()
+        .map(|name| format!("enable {name}\n"))
+        .collect();
+    format!(
+        "# Made by pkgapp. A file in /etc/systemd/system-preset comes before this one.\n{names}"
+    )
+}
+
+fn preset_path(services: &Services) -> String {
+    format!("/usr/lib/systemd/system-preset/50-{}.preset", services.name)
+}
+
+/// An interpreter that another package of the host has, and replaces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPython {
+    interpreter: String,
+    /// Where there is a library, it has nearly all of the interpreter.
+    library: String,
+    /// The formats of the hosts whose interpreter has a library.
+    has_library: &'static [&'static str],
+}
+
+impl HostPython {
+    /// The host's own, on both kinds of host. Debian's is not linked to its library.
+    pub fn system(python: PythonMinor) -> Self {
+        Self {
+            interpreter: format!("/usr/bin/python{python}"),
+            library: format!("/usr/lib64/libpython{python}.so.1.0"),
+            has_library: &["rpm"],
+        }
+    }
+
+    /// The one that applications share; its directory on the host, and its executable in there.
+    pub fn shared(python: PythonMinor, directory: &str) -> Self {
+        Self {
+            interpreter: format!("{directory}/bin/python{python}"),
+            library: format!("{directory}/lib/libpython{python}.so.1.0"),
+            has_library: &["deb", "rpm"],
+        }
+    }
+
+    /// Where the interpreter lies.
+    fn directory(&self) -> &str {
+        self.interpreter
+            .rsplit_once('/')
+            .map_or("/", |(directory, _)| directory)
+    }
+
+    /// Files that a running interpreter has mapped, as basic regular expressions.
+    fn mapped(&self, format: &str) -> Vec<String> {
+        let library = self.has_library.contains(&format).then_some(&self.library);
+        std::iter::once(&self.interpreter)
+            .chain(library)
+            .map(|file| file.replace('.', r"\."))
+            .collect()
+    }
+}
+
+/// Lets sh read the lines without running them: an open quote or a bracket too many would
+/// swallow ours.
+fn check(phases: &Phases) -> Result<()> {
+    let all = [
+        &phases.before_install,
+        &phases.after_install,
+        &phases.before_remove,
+        &phases.after_remove,
+    ];
+    let refused = all.into_iter().flatten().filter_map(|lines| {
+        let around = format!("(\n{}\n)\n:", lines.value);
+        let checked = process::output(std::process::Command::new("sh").args(["-n", "-c", &around]));
+        match checked {
+            Ok(output) if output.status.success() => None,
+            Ok(output) => {
+                let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+                Some(
+                    Error::new("sh cannot read these lines")
+                        .at(lines.at.clone())
+                        .cause_text(said),
+                )
+            }
+            Err(error) => Some(error),
+        }
+    });
+    Error::all(refused.collect::<Vec<_>>()).map_or(Ok(()), Err)
+}
+
+impl Services {
+    /// Everything that is enabled, in the order in which it is started.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.units
+            .iter()
+            .flat_map(|unit| &unit.names)
+            .map(String::as_str)
+    }
+
+    /// The services that a change of what they run with restarts.
+    fn restarted(&self) -> impl Iterator<Item = &Unit> {
+        self.units.iter().filter(|unit| {
+            unit.on_upgrade == OnUpgrade::Restart
+                && unit.file.ends_with(".service")
+                && !unit.names.is_empty()
+        })
+    }
+
+    /// Whether the package makes users or groups.
+    fn has_accounts(&self) -> bool {
+        !self.users.is_empty() || !self.groups.is_empty()
+    }
+
+    fn has_unit(&self, file: &str) -> bool {
+        self.units.iter().any(|unit| unit.file == file)
+    }
+
+    /// The sockets, each with the services that it belongs to.
+    fn sockets(&self) -> impl Iterator<Item = (String, &str)> {
+        let of = |unit: &'_ Unit| socket_of(&unit.file).filter(|socket| self.has_unit(socket));
+        self.units
+            .iter()
+            .filter_map(move |unit| Some((of(unit)?, unit)))
+            .flat_map(|(socket, unit)| {
+                unit.names
+                    .iter()
+                    .map(move |name| (socket.clone(), name.as_str()))
+            })
+    }
+}
+
+/// The socket of a service, if it has one: `shop-web.socket` for `shop-web.service` and for
+/// `shop-web@.service`.
+fn socket_of(file: &str) -> Option<String> {
+    let name = file.strip_suffix(".service")?;
+    Some(format!("{}.socket", name.strip_suffix('@').unwrap_or(name)))
+}
+
+/// What the scripts of one package do.
+struct Acts<'a> {
+    services: &'a Services,
+    phases: &'a Phases,
+    /// The host's Python, if there is something to restart when it is replaced.
+    python: Option<&'a HostPython>,
+    compile: Option<&'a HostCompiled>,
+    /// The symbolic links among its files, but those to what the application writes to.
+    links: Vec<&'a InstallPath>,
+}
+
+impl Acts<'_> {
+    /// Renders a script; `None` if it would do nothing.
+    fn script(&self, name: &str, lines: Option<&Placed<String>>) -> Result<Option<String>> {
+        let Services {
+            units,
+            homes,
+            owned,
+            ..
+        } = self.services;
+        let (has_units, has_accounts) = (!units.is_empty(), self.services.has_accounts());
+        // A version without anything has to end what the one before had.
+        let acts = lines.is_some()
+            || matches!(
+                name,
+                "deb/preinst" | "deb/postinst" | "deb/postrm" | "rpm/posttrans"
+            )
+            || (self.compile.is_some() && name == "deb/prerm")
+            || match name {
+                "rpm/pre" => {
+                    has_units
+                        || has_accounts
+                        || !homes.is_empty()
+                        || !owned.is_empty()
+                        || self.services.writable.is_some()
+                        || self.phases.after_install.is_some()
+                }
+                "deb/prerm" | "rpm/preun" => has_units || !owned.is_empty(),
+                _ => has_units,
+            };
+        if !acts {
+            return Ok(None);
+        }
+        let rendered = environment()
+            .and_then(|environment| {
+                environment
+                    .get_template(name)?
+                    .render(self.context(name, lines))
+            })
+            .map_err(|error| {
+                Error::bug(format!("the template `{name}` has a mistake")).cause(error)
+            })?;
+        Ok(Some(rendered))
+    }
+
+    fn context(&self, script: &str, lines: Option<&Placed<String>>) -> Value {
+        let Services {
+            name,
+            prefix,
+            units,
+            users,
+            groups,
+            members,
+            secrets,
+            state,
+            has_sysusers,
+            has_tmpfiles,
+            homes,
+            owned,
+            writable,
+        } = self.services;
+        let format = script.split('/').next().unwrap_or_default();
+        let (instances, plain): (Vec<&str>, Vec<&str>) =
+            self.services.names().partition(|name| is_instance(name));
+        let user = |user: &crate::services::SystemUser| context!(name => user.name, home => user.home.as_str());
+        let secret = |secret: &crate::services::SecretFile| {
+            let parent = secret.path.parent().map(|parent| parent.to_string());
+            context!(path => secret.path.as_str(), parent => parent.unwrap_or_else(|| "/".into()), group => secret.group)
+        };
+        let home = |home: &crate::services::Home| {
+            let units: Vec<String> = home.units.iter().map(|unit| quoted(unit)).collect();
+            context!(part => home.part, directory => home.directory, user => home.user, units)
+        };
+        let of_cron = homes.iter().filter(|home| home.units.is_empty());
+        let cron_homes: BTreeSet<(&str, &str)> = of_cron
+            .map(|home| (home.directory.as_str(), home.user.as_str()))
+            .collect();
+        let cron_homes: Vec<Value> = cron_homes
+            .into_iter()
+            .map(|(directory, user)| context!(directory, user))
+            .collect();
+        let is_secret = |path: &InstallPath| secrets.iter().any(|secret| secret.path == *path);
+        let configs: Vec<&str> = owned
+            .iter()
+            .map(|file| &file.path)
+            .filter(|path| !is_secret(path))
+            .map(InstallPath::as_str)
+            .collect();
+        context! {
+            format,
+            name => name.as_str(),
+            prefix => prefix.as_str(),
+            key => key(script),
+            hook => lines.map(|lines| lines.value.trim_matches('\n')),
+            has_after_install => self.phases.after_install.is_some(),
+            units => self.services.names().collect::<Vec<_>>(),
+            plain,
+            instances,
+            wanted_by => units.iter().map(|unit| &unit.file).find(|file| file.ends_with(".target")).map_or("multi-user.target", String::as_str),
+            preset => preset_path(self.services),
+            stamp => self.stamp_path(),
+            files => units.iter().map(|unit| unit.file.as_str()).collect::<Vec<_>>(),
+            links => self.links.iter().map(|link| link.as_str()).collect::<Vec<_>>(),
+            timers => self.services.names().filter(|name| name.ends_with(".timer")).collect::<Vec<_>>(),
+            homes => homes.iter().map(home).collect::<Vec<_>>(),
+            cron_homes,
+            attributes => owned.iter().map(|file| context!(path => file.path.as_str(), owner => file.owner, mode => format!("{:o}", file.mode))).collect::<Vec<_>>(),
+            configs,
+            unit_files => units.iter().filter(|unit| !unit.names.is_empty()).map(|unit| unit_path(&unit.file)).collect::<Vec<_>>(),
+            restartable => self.restartable(),
+            kept => units.iter().filter(|unit| unit.file.ends_with(".service") && unit.on_upgrade == OnUpgrade::Keep).flat_map(|unit| &unit.names).collect::<Vec<_>>(),
+            services => self.services.restarted().flat_map(|unit| &unit.names).collect::<Vec<_>>(),
+            sockets => self.services.sockets().map(|(name, service)| context!(name, service)).collect::<Vec<_>>(),
+            stop => units.iter().map(|unit| quoted(&unit.file.replacen("@.", "@*.", 1))).collect::<Vec<_>>(),
+            has_accounts => self.services.has_accounts(),
+            users => users.iter().map(user).collect::<Vec<_>>(),
+            all_groups => groups.iter().chain(users.iter().map(|user| &user.name)).collect::<Vec<_>>(),
+            members,
+            secrets => secrets.iter().map(secret).collect::<Vec<_>>(),
+            state => state.iter().map(InstallPath::as_str).collect::<Vec<_>>(),
+            has_sysusers,
+            has_tmpfiles,
+            compile => self.compile.map(|compile| context! {
+                python => compile.python.as_str(),
+                tag => compile.tag,
+                directories => compile.directories.iter().map(|path| quoted(path.as_str())).collect::<Vec<_>>(),
+            }),
+            writable => writable.as_ref().map(|writable| context! {
+                links => writable.links.iter().map(InstallPath::as_str).collect::<Vec<_>>(),
+                user => writable.user,
+                group => writable.group,
+                fill => format!("{prefix}/{FILL}"),
+            }),
+            python => self.python.map(|python| context!(file => python.interpreter, directory => python.directory(), mapped => python.mapped(format))),
+        }
+    }
+
+    fn stamp_path(&self) -> String {
+        format!("{}/{STAMP}", self.services.prefix)
+    }
+
+    /// The units that an upgrade may restart, and what must have changed for it.
+    fn restartable(&self) -> Vec<Value> {
+        let everything = [
+            quoted(&self.stamp_path()),
+            format!("/etc/{}/", self.services.name),
+        ];
+        let uses = |unit: &Unit| {
+            let own = std::iter::once(unit_path(&unit.file));
+            match unit.file.rsplit_once('.')?.1 {
+                "service" if unit.on_upgrade == OnUpgrade::Restart => {
+                    let socket =
+                        socket_of(&unit.file).filter(|socket| self.services.has_unit(socket));
+                    Some(
+                        everything
+                            .iter()
+                            .cloned()
+                            .chain(own)
+                            .chain(socket.map(|socket| unit_path(&socket)))
+                            .collect(),
+                    )
+                }
+                "socket" | "timer" => Some(own.collect::<Vec<_>>()),
+                _ => None,
+            }
+        };
+        let units = self
+            .services
+            .units
+            .iter()
+            .filter(|unit| !unit.names.is_empty());
+        units
+            .filter_map(|unit| Some(context!(names => unit.names, uses => uses(unit)?)))
+            .collect()
+    }
+}
+
+/// The phase's key in the configuration.
+fn key(script: &str) -> &'static str {
+    match script {
+        "deb/preinst" | "rpm/pre" => "before-install",
+        "deb/postinst" | "rpm/posttrans" => "after-install",
+        "deb/prerm" | "rpm/preun" => "before-remove",
+        _ => "after-remove",
+    }
+}
+
+fn unit_path(file: &str) -> String {
+    format!("{UNITS}/{file}")
+}
+
+/// Whether a unit is an instance of a template, e.g. `shop-worker@1.service` (systemd.unit(5)).
+fn is_instance(name: &str) -> bool {
+    name.split_once('@')
+        .is_some_and(|(_, rest)| !rest.starts_with('.'))
+}
+
+/// A word of sh.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-@:+,%=".contains(c);
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+fn environment() -> std::result::Result<Environment<'static>, minijinja::Error> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_keep_trailing_newline(true);
+    environment.set_trim_blocks(true);
+    environment.set_lstrip_blocks(true);
+    environment.add_filter("sh", |word: String| quoted(&word));
+    for (name, text) in TEXTS {
+        environment.add_template(name.strip_prefix("sh/").unwrap_or(name), text)?;
+    }
+    Ok(environment)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::process::Command;
+
+    use similar_asserts::assert_eq;
+
+    use super::*;
+    use crate::services::{Home, OwnedFile, SecretFile, SystemUser};
+    use pkgapp_core::error::Location;
+    use pkgapp_core::name::AppName;
+    use pkgapp_testing::tool;
+
+    fn path(text: &str) -> InstallPath {
+        InstallPath::parse(text).unwrap()
+    }
+
+    fn unit(file: &str, names: &[&str], on_upgrade: OnUpgrade) -> Unit {
+        Unit {
+            file: file.into(),
+            names: names.iter().map(|&name| name.into()).collect(),
+            on_upgrade,
+        }
+    }
+
+    fn home(part: &str, directory: &str, units: &[&str]) -> Home {
+        let units = units.iter().map(|&unit| unit.into()).collect();
+        Home {
+            part: part.into(),
+            directory: directory.into(),
+            user: "shop".into(),
+            units,
+        }
+    }
+
+    /// Everything that an application can have.
+    fn shop() -> Services {
+        use OnUpgrade::{Keep, Restart};
+        Services {
+            writable: None,
+            name: AppName::parse("shop").unwrap(),
+            prefix: path("/opt/shop"),
+            units: vec![
+                unit("shop-web.socket", &["shop-web.socket"], Keep),
+                unit("shop-web.service", &["shop-web.service"], Restart),
+                unit(
+                    "shop-worker@.service",
+                    &["shop-worker@1.service", "shop-worker@2.service"],
+                    Restart,
+                ),
+                unit("shop-report.service", &[], Keep),
+                unit("shop-report.timer", &["shop-report.timer"], Keep),
+                unit("shop.target", &["shop.target"], Keep),
+            ],
+            users: vec![SystemUser {
+                name: "shop".into(),
+                home: path("/var/lib/shop"),
+            }],
+            groups: vec!["www-data".into()],
+            members: vec!["shop".into()],
+            secrets: vec![SecretFile {
+                path: path("/etc/shop/secrets.env"),
+                group: "shop".into(),
+            }],
+            state: vec![path("/var/lib/shop"), path("/var/log/shop")],
+            has_sysusers: true,
+            has_tmpfiles: true,
+            homes: vec![
+                home("shop-web", "shop", &["shop-web.service"]),
+                home("shop-worker", "shop", &["shop-worker@*.service"]),
+                home("cron.purge", "shop", &[]),
+            ],
+            owned: vec![OwnedFile {
+                path: path("/etc/shop/shop.env"),
+                mode: 0o640,
+                owner: "root:shop".into(),
+            }],
+        }
+    }
+
+    fn bare() -> Services {
+        Services {
+            units: vec![],
+            users: vec![],
+            groups: vec![],
+            members: vec![],
+            secrets: vec![],
+            state: vec![],
+            has_sysusers: false,
+            has_tmpfiles: false,
+            homes: vec![],
+            owned: vec![],
+            ..shop()
+        }
+    }
+
+    fn lines(text: &str) -> Option<Placed<String>> {
+        Some(Placed {
+            value: text.into(),
+            at: Location::file(Path::new("pkgapp.toml")),
+        })
+    }
+
+    fn phases() -> Phases {
+        Phases {
+            before_install: lines("echo before-install"),
+            after_install: lines("echo after-install"),
+            before_remove: lines("echo before-remove"),
+            after_remove: lines("echo after-remove"),
+        }
+    }
+
+    const PYTHON: PythonMinor = PythonMinor {
+        major: 3,
+        minor: 11,
+    };
+
+    /// All scripts that are there, by name.
+    fn scripts(scriptlets: &Scriptlets) -> Vec<(&'static str, &str)> {
+        let Scriptlets { deb, rpm } = scriptlets;
+        let all = [
+            ("deb/preinst", deb.preinst.as_deref()),
+            ("deb/postinst", deb.postinst.as_deref()),
+            ("deb/prerm", deb.prerm.as_deref()),
+            ("deb/postrm", deb.postrm.as_deref()),
+            ("rpm/pre", rpm.pre.as_deref()),
+            ("rpm/preun", rpm.preun.as_deref()),
+            ("rpm/postun", rpm.postun.as_deref()),
+            ("rpm/posttrans", rpm.posttrans.as_deref()),
+            (
+                "rpm/transfiletriggerin",
+                rpm.trigger.as_ref().map(|trigger| trigger.script.as_str()),
+            ),
+        ];
+        all.into_iter()
+            .filter_map(|(name, text)| Some((name, text?)))
+            .collect()
+    }
+
+    fn compiled(prefix: &str) -> HostCompiled {
+        let below = |name: &str| path(&format!("{prefix}/{name}"));
+        let directories = vec![below("lib/python3.11/site-packages"), below("app")];
+        HostCompiled {
+            python: below("bin/python"),
+            tag: "cpython-311".into(),
+            directories,
+        }
+    }
+
+    /// One thing at a time, and all of them.
+    fn applications() -> Vec<(&'static str, Scriptlets)> {
+        let made = |services: &Services, phases: &Phases| {
+            of(
+                services,
+                phases,
+                Some(&HostPython::system(PYTHON)),
+                None,
+                &Tree::new(),
+            )
+            .unwrap()
+        };
+        let none = Phases::default();
+        let plain = Services {
+            units: shop().units[1..2].to_vec(),
+            ..bare()
+        };
+        vec![
+            ("everything", made(&shop(), &phases())),
+            ("one service", made(&plain, &none)),
+            (
+                "users",
+                made(
+                    &Services {
+                        users: shop().users,
+                        has_sysusers: true,
+                        ..bare()
+                    },
+                    &none,
+                ),
+            ),
+            (
+                "secrets",
+                made(
+                    &Services {
+                        secrets: shop().secrets,
+                        ..bare()
+                    },
+                    &none,
+                ),
+            ),
+            (
+                "state",
+                made(
+                    &Services {
+                        state: shop().state,
+                        has_tmpfiles: true,
+                        ..bare()
+                    },
+                    &none,
+                ),
+            ),
+            ("own lines", made(&bare(), &phases())),
+            (
+                "byte code",
+                of(
+                    &bare(),
+                    &none,
+                    Some(&HostPython::system(PYTHON)),
+                    Some(&compiled("/opt/shop")),
+                    &Tree::new(),
+                )
+                .unwrap(),
+            ),
+            (
+                "all and byte code",
+                of(
+                    &shop(),
+                    &phases(),
+                    Some(&HostPython::system(PYTHON)),
+                    Some(&compiled("/srv/it's a $shop")),
+                    &Tree::new(),
+                )
+                .unwrap(),
+            ),
+            (
+                "odd prefix",
+                made(
+                    &Services {
+                        prefix: path("/srv/it's a $shop"),
+                        ..shop()
+                    },
+                    &phases(),
+                ),
+            ),
+        ]
+    }
+
+    #[test]
+    fn an_application_without_anything_ends_what_the_version_before_had() {
+        let scriptlets = of(
+            &bare(),
+            &Phases::default(),
+            Some(&HostPython::system(PYTHON)),
+            None,
+            &Tree::new(),
+        )
+        .unwrap();
+        let names: Vec<&str> = scripts(&scriptlets)
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(
+            names,
+            ["deb/preinst", "deb/postinst", "deb/postrm", "rpm/posttrans"]
+        );
+        let users = Services {
+            users: shop().users,
+            ..bare()
+        };
+        let scriptlets = of(
+            &users,
+            &Phases::default(),
+            Some(&HostPython::system(PYTHON)),
+            None,
+            &Tree::new(),
+        )
+        .unwrap();
+        let names: Vec<&str> = scripts(&scriptlets)
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "deb/preinst",
+                "deb/postinst",
+                "deb/postrm",
+                "rpm/pre",
+                "rpm/posttrans"
+            ]
+        );
+        assert_eq!(scriptlets.deb.pre_depends, ["passwd"]);
+        assert_eq!(scriptlets.rpm.requires_pre, ["shadow-utils"]);
+    }
+
+    #[test]
+    fn every_shell_can_read_the_scripts() {
+        for shell in [
+            &["dash", "-n"][..],
+            &["busybox", "sh", "-n"],
+            &["bash", "--posix", "-n"],
+        ] {
+            let Some(program) = tool(shell[0]) else {
+                continue;
+            };
+            for (application, scriptlets) in applications() {
+                for (name, text) in scripts(&scriptlets) {
+                    let file = tempfile::NamedTempFile::new().unwrap();
+                    std::fs::write(file.path(), text).unwrap();
+                    let output =
+                        process::output(Command::new(&program).args(&shell[1..]).arg(file.path()))
+                            .unwrap();
+                    let said = String::from_utf8_lossy(&output.stderr);
+                    assert!(
+                        output.status.success() && said.is_empty(),
+                        "{application}, {name}: {said}"
+                    );
+                }
+            }
+        }
+    }
+
+    /// But for lists with one word (SC2043), and what a script's head finds out and its body does
+    /// not need (SC2034).
+    #[test]
+    fn shellcheck_finds_nothing() {
+        let Some(shellcheck) = tool("shellcheck") else {
+            return;
+        };
+        for (application, scriptlets) in applications() {
+            for (name, text) in scripts(&scriptlets) {
+                let file = tempfile::NamedTempFile::new().unwrap();
+                std::fs::write(file.path(), text).unwrap();
+                let output = process::output(
+                    Command::new(&shellcheck)
+                        .args([
+                            "--shell=sh",
+                            "--severity=warning",
+                            "--exclude=SC2034,SC2043",
+                        ])
+                        .arg(file.path()),
+                )
+                .unwrap();
+                let said = String::from_utf8_lossy(&output.stdout);
+                assert!(
+                    output.status.success(),
+                    "{application}, {name}: {said}\n{text}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn scripts_have_no_gaps_and_no_leftovers_of_their_templates() {
+        for (application, scriptlets) in applications() {
+            for (name, text) in scripts(&scriptlets) {
+                for bad in ["\n\n\n", "{%", "{{", "{#", " \n", "\t"] {
+                    assert!(
+                        !text.contains(bad),
+                        "{application}, {name} has {bad:?}:\n{text}"
+                    );
+                }
+                assert!(text.ends_with('\n'), "{application}, {name}");
+                if std::env::var_os("SHOW_SCRIPTS").is_some_and(|shown| shown == application) {
+                    use std::io::Write as _;
+                    writeln!(std::io::stderr(), "==> {name}\n{text}").unwrap();
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn byte_code_is_made_before_anything_starts_and_removed_after_everything_has_stopped() {
+        let all = of(
+            &shop(),
+            &phases(),
+            Some(&HostPython::system(PYTHON)),
+            Some(&compiled("/opt/shop")),
+            &Tree::new(),
+        )
+        .unwrap();
+        let before = |text: &Option<String>, first: &str, then: &str| {
+            let text = text.as_deref().unwrap();
+            text.find(first).expect(first) < text.rfind(then).expect(then)
+        };
+        assert!(before(&all.deb.postinst, "compileall", "invoke start"));
+        assert!(before(&all.rpm.posttrans, "compileall", "invoke start"));
+        assert!(before(&all.deb.prerm, "invoke stop", "-delete"));
+        // rpm removes what is its own, ghosts too.
+        assert!(!all.rpm.preun.unwrap().contains("-delete"));
+    }
+
+    #[test]
+    fn the_stamp_is_about_content_below_the_prefix() {
+        use crate::tree::{Entry, Origin};
+        use pkgapp_core::content::Content;
+        let origin = std::sync::Arc::new(Origin {
+            label: "the test".into(),
+            layer: None,
+        });
+        let tree = |files: &[(&str, &str, u32)]| {
+            let mut tree = Tree::new();
+            for (name, text, mode) in files {
+                tree.insert(
+                    path(name),
+                    Entry::file(Content::memory(text.as_bytes()), *mode, &origin),
+                )
+                .unwrap();
+            }
+            tree
+        };
+        let of = |files: &[(&str, &str, u32)]| stamp(&tree(files), &path("/opt/shop"));
+        let first = of(&[("/opt/shop/a", "1", 0o644)]);
+        assert_eq!(
+            first,
+            of(&[
+                ("/opt/shop/a", "1", 0o644),
+                ("/opt/shop/.pkgapp/release.json", "x", 0o644),
+                ("/etc/shop/a", "2", 0o644)
+            ])
+        );
+        for other in [
+            [("/opt/shop/a", "2", 0o644)],
+            [("/opt/shop/b", "1", 0o644)],
+            [("/opt/shop/a", "1", 0o755)],
+        ] {
+            assert!(first != of(&other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn lines_that_would_swallow_ours_are_refused() {
+        for bad in [
+            "echo 'open",
+            "if true",
+            "true )",
+            "cat <<END\nno end",
+            "case x in",
+        ] {
+            let phases = Phases {
+                after_install: lines(bad),
+                ..Phases::default()
+            };
+            let error = of(&bare(), &phases, None, None, &Tree::new()).unwrap_err();
+            assert_eq!(error.message(), "sh cannot read these lines", "{bad}");
+        }
+        let good = "cat >/dev/null <<END\n)\nEND\ncase x in x) : ;; esac # it's";
+        of(
+            &bare(),
+            &Phases {
+                after_install: lines(good),
+                ..Phases::default()
+            },
+            None,
+            None,
+            &Tree::new(),
+        )
+        .unwrap();
+    }
+
+    #[test]
+    fn a_tree_with_units_has_a_stamp_and_a_preset() {
+        let mut tree = Tree::new();
+        insert_into(&mut tree, &bare()).unwrap();
+        assert_eq!(tree.dump(), "");
+        insert_into(&mut tree, &shop()).unwrap();
+        let paths: Vec<&str> = tree.files().map(|(path, _, _)| path.as_str()).collect();
+        assert_eq!(
+            paths,
+            [
+                "/opt/shop/.pkgapp/stamp",
+                "/usr/lib/systemd/system-preset/50-shop.preset"
+            ]
+        );
+        let text = preset(&shop());
+        let enabled: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("enable "))
+            .collect();
+        let names = "shop-web.socket shop-web.service shop-worker@1.service shop-worker@2.service shop-report.timer shop.target";
+        assert_eq!(enabled.join(" "), names);
+    }
+
+    #[test]
+    fn what_an_upgrade_restarts_and_why() {
+        let mut services = shop();
+        services.units.push(unit(
+            "shop-slow.service",
+            &["shop-slow.service"],
+            OnUpgrade::Keep,
+        ));
+        services.units.push(unit(
+            "shop-api@.service",
+            &["shop-api@1.service"],
+            OnUpgrade::Restart,
+        ));
+        services.units.push(unit(
+            "shop-api.socket",
+            &["shop-api.socket"],
+            OnUpgrade::Keep,
+        ));
+        let scriptlets = of(
+            &services,
+            &Phases::default(),
+            Some(&HostPython::system(PYTHON)),
+            None,
+            &Tree::new(),
+        )
+        .unwrap();
+        let text = scriptlets.rpm.posttrans.unwrap();
+        let lines = |word: &str| {
+            let lines = text
+                .lines()
+                .map(str::trim)
+                .filter(|line| line.starts_with(word));
+            lines
+                .map(|line| line.replace(UNITS, "U"))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            lines("if changed "),
+            [
+                "if changed U/shop-web.socket; then",
+                "if changed /opt/shop/.pkgapp/stamp /etc/shop/ U/shop-web.service U/shop-web.socket; then",
+                "if changed /opt/shop/.pkgapp/stamp /etc/shop/ U/shop-worker@.service; then",
+                "if changed U/shop-report.timer; then",
+                "if changed /opt/shop/.pkgapp/stamp /etc/shop/ U/shop-api@.service U/shop-api.socket; then",
+                "if changed U/shop-api.socket; then",
+            ]
+        );
+        assert_eq!(
+            lines("if has \"$restart\""),
+            [
+                "if has \"$restart\" shop-web.socket ||",
+                "if has \"$restart\" shop-api.socket ||",
+            ]
+        );
+        assert_eq!(
+            lines("hold shop-"),
+            ["hold shop-web.service", "hold shop-api@1.service"]
+        );
+        let trigger = scriptlets.rpm.trigger.unwrap().script;
+        let restarted = "for unit in shop-web.service shop-worker@1.service shop-worker@2.service shop-api@1.service; do";
+        assert!(trigger.contains(restarted), "{trigger}");
+    }
+}

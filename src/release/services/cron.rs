@@ -1,0 +1,152 @@
+//! `/etc/cron.d/NAME`: a system crontab (crontab(5)).
+
+use serde::Serialize;
+
+use pkgapp_config::Cron;
+use pkgapp_core::error::{Error, Result};
+use pkgapp_core::path::InstallPath;
+
+use super::program::Programs;
+use super::{CONFIGURED, Context, Files, environment_reader, render};
+
+/// What cron on Debian takes of a command and silently cuts off (MAX_COMMAND in its source).
+const COMMAND_LIMIT: usize = 998;
+
+/// A line, in cron's own words.
+#[derive(Debug, Serialize)]
+struct Job<'a> {
+    name: &'a str,
+    /// Between quotes.
+    mailto: Option<String>,
+    schedule: &'a str,
+    user: &'a str,
+    command: String,
+}
+
+/// Writes the crontab, and the reader of environment files if a job has any.
+pub(super) fn write(
+    context: &Context<'_>,
+    programs: &Programs<'_>,
+    files: &mut Files,
+) -> Result<()> {
+    let crons = &context.app.crons;
+    if crons.is_empty() {
+        return Ok(());
+    }
+    let mut mistakes = Vec::new();
+    let mut jobs = Vec::new();
+    for cron in crons {
+        match job(context, programs, cron) {
+            Ok(job) => jobs.push(job),
+            Err(error) => mistakes.push(error),
+        }
+    }
+    if let Some(error) = Error::all(mistakes) {
+        return Err(error);
+    }
+    // A variable holds for all lines below it, and can't be unset.
+    jobs.sort_by_key(|job| job.mailto.is_some());
+    let values = minijinja::context! { path => context.path(), jobs };
+    let text = render(include_str!("../../../templates/cron"), values)?;
+    files.add_config(&format!("/etc/cron.d/{}", context.name()), "`[cron]`", text)?;
+    if crons.iter().any(|cron| !cron.environment_files.is_empty()) {
+        let path = context.prefix.join(&environment_reader()?);
+        files.add_program(
+            path,
+            "`[cron]`",
+            include_str!("../../../templates/with-environment.py"),
+        );
+    }
+    Ok(())
+}
+
+fn job<'a>(context: &'a Context<'_>, programs: &Programs<'_>, cron: &'a Cron) -> Result<Job<'a>> {
+    Ok(Job {
+        name: cron.name.as_str(),
+        mailto: cron.mailto.as_ref().map(|address| format!("\"{address}\"")),
+        schedule: cron.schedule.as_str(),
+        user: context.user(cron.user.as_ref())?.as_str(),
+        command: command(context, programs, cron)?,
+    })
+}
+
+/// A command for cron's shell: in the prefix, as services are, with the job's own variables in
+/// front.
+fn command(context: &Context<'_>, programs: &Programs<'_>, cron: &Cron) -> Result<String> {
+    let mut words = Vec::new();
+    if !cron.environment_files.is_empty() {
+        words.push(format!("{}/{}", context.prefix, environment_reader()?));
+        let own = format!("/etc/{}/", context.name());
+        let file = |file: &InstallPath| {
+            format!(
+                "{}{file}",
+                if file.as_str().starts_with(&own) {
+                    ""
+                } else {
+                    "-"
+                }
+            )
+        };
+        words.extend(cron.environment_files.iter().map(file));
+        words.push("--".to_owned());
+    }
+    words.extend(programs.resolve(&cron.exec)?);
+    let sets_python = cron.env.keys().any(|name| name.starts_with("PYTHON"))
+        || !cron.environment_files.is_empty();
+    let own = sets_python.then(|| format!("{CONFIGURED}={}", shell_word(context.prefix.as_str())));
+    let variables = cron
+        .env
+        .iter()
+        .map(|(name, value)| format!("{name}={}", shell_word(value)));
+    let words = words.iter().map(|word| shell_word(word));
+    let line: Vec<String> = own.into_iter().chain(variables).chain(words).collect();
+    // A crontab outlives its package on Debian (`apt remove`), and is no reason to write mails
+    // then.
+    let record = shell_word(&format!("{}/.pkgapp/release.json", context.prefix));
+    let prefix = shell_word(context.prefix.as_str());
+    let text = format!(
+        "[ -e {record} ] || exit 0; cd {prefix} && {}",
+        line.join(" ")
+    );
+    if let Some(c) = text.chars().find(|c| c.is_control() && *c != '\t') {
+        return Err(
+            Error::new(format!("a line of cron's cannot hold the character {c:?}"))
+                .at(cron.exec.at.clone())
+                .hint("write a script and run that"),
+        );
+    }
+    // An unescaped `%` ends the command; cron takes the backslash away even between quotes.
+    let text = text.replace('%', "\\%");
+    if text.len() > COMMAND_LIMIT {
+        return Err(Error::new(format!(
+            "the command is {} bytes long, and cron takes {COMMAND_LIMIT}",
+            text.len()
+        ))
+        .at(cron.exec.at.clone())
+        .hint("write a script and run that"));
+    }
+    Ok(text)
+}
+
+/// Quotes a word for sh (POSIX, Shell Command Language §2.2.2), with no backslash right before
+/// another or before `%`: of such pairs cron takes one character away.
+fn shell_word(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:,=@+%".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    let mut text = String::from("'");
+    let mut last = None;
+    for c in word.chars() {
+        if last == Some('\\') && matches!(c, '\\' | '%') {
+            text.push_str("''");
+        }
+        match c {
+            '\'' => text.push_str(r"'\''"),
+            c => text.push(c),
+        }
+        last = Some(c);
+    }
+    text.push('\'');
+    text
+}

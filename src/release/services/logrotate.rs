@@ -1,0 +1,148 @@
+//! `/etc/logrotate.d/NAME` (logrotate.conf(5)).
+
+use serde::Serialize;
+
+use pkgapp_config::{Frequency, Logrotate, PartName, Reopen, Service};
+use pkgapp_core::error::{Error, Result};
+use pkgapp_core::path::InstallPath;
+
+use super::{Context, Files, render};
+
+/// Writes the file.
+pub(super) fn write(context: &Context<'_>, files: &mut Files) -> Result<()> {
+    let Some(logs) = &context.app.logrotate else {
+        return Ok(());
+    };
+    files.add_config(
+        &format!("/etc/logrotate.d/{}", context.name()),
+        "`[logrotate]`",
+        text(context, logs)?,
+    )
+}
+
+/// Logs that one user owns.
+#[derive(Debug, Serialize)]
+struct Block {
+    paths: Vec<String>,
+    /// The user and the group that logrotate renames them as. Without, it does so as root, and
+    /// refuses directories that others than root may write to.
+    owner: Option<String>,
+}
+
+fn text(context: &Context<'_>, logs: &Logrotate) -> Result<String> {
+    let (units, tell) = match &logs.reopen {
+        Reopen::CopyTruncate => (Vec::new(), String::new()),
+        Reopen::Services { names, signal } => (
+            told(context, names.as_deref(), signal.is_some(), logs)?,
+            tell(*signal),
+        ),
+    };
+    let values = minijinja::context! {
+        blocks => blocks(context, logs)?,
+        units, tell,
+        frequency => frequency(logs.frequency),
+        keep => logs.keep,
+        compress => logs.compress,
+        copytruncate => logs.reopen == Reopen::CopyTruncate,
+    };
+    render(include_str!("../../../templates/logrotate"), values)
+}
+
+fn blocks(context: &Context<'_>, logs: &Logrotate) -> Result<Vec<Block>> {
+    let mut blocks: Vec<Block> = Vec::new();
+    for path in &logs.paths {
+        let quoted = quoted(path, logs)?;
+        let owner = match context.owner_of(path)? {
+            Some(user) => Some(format!("{user} {}", context.group_of(user)?)),
+            None => None,
+        };
+        match blocks.iter_mut().find(|block| block.owner == owner) {
+            Some(block) => block.paths.push(quoted),
+            None => blocks.push(Block {
+                paths: vec![quoted],
+                owner,
+            }),
+        }
+    }
+    Ok(blocks)
+}
+
+/// What scripts run to have logs opened anew.
+fn tell(signal: Option<&'static str>) -> String {
+    match signal {
+        // `--kill-who` is `--kill-whom` since systemd 252, which still takes the old name.
+        Some(signal) => format!("systemctl kill --kill-who=main --signal={signal}"),
+        None => "systemctl reload".to_owned(),
+    }
+}
+
+/// The units that are told: those that were named, else those that can be.
+fn told(
+    context: &Context<'_>,
+    names: Option<&[pkgapp_config::Placed<PartName>]>,
+    by_signal: bool,
+    logs: &Logrotate,
+) -> Result<Vec<String>> {
+    let app = context.app;
+    let mut units = Vec::new();
+    for service in &app.services {
+        let wanted = match names {
+            Some(names) => names.iter().find(|name| name.value == service.name),
+            None => None,
+        };
+        if names.is_some() && wanted.is_none() || names.is_none() && service.reload.is_none() {
+            continue;
+        }
+        if let Some(name) = wanted.filter(|_| service.reload.is_none() && !by_signal) {
+            return Err(Error::new(format!(
+                "service `{}` is to be told of new logs, and nothing says how",
+                name.value
+            ))
+            .at(name.at.clone())
+            .hint("give it a `reload`, or write `signal = \"…\"` under `[logrotate]`"));
+        }
+        units.extend(unit_names(context, service));
+    }
+    if units.is_empty() {
+        return Err(Error::new("there is no service to tell of new logs")
+            .at(logs.at.clone())
+            .hint("write `copytruncate = true`, or name `services`"));
+    }
+    Ok(units)
+}
+
+fn unit_names(context: &Context<'_>, service: &Service) -> Vec<String> {
+    let base = context.unit(&service.name);
+    match service.instances {
+        None => vec![format!("{base}.service")],
+        Some(count) => (1..=count)
+            .map(|number| format!("{base}@{number}.service"))
+            .collect(),
+    }
+}
+
+/// A path with its wildcards between quotes, where logrotate knows no escapes.
+fn quoted(path: &InstallPath, logs: &Logrotate) -> Result<String> {
+    let text = path.as_str();
+    match text
+        .chars()
+        .find(|c| matches!(c, '"' | '\'' | '{' | '}' | '\\' | '#'))
+    {
+        Some(c) => Err(Error::new(format!(
+            "logrotate takes no {c:?} in a path, as in `{text}`"
+        ))
+        .at(logs.at.clone())
+        .hint("write `?` for the character")),
+        None => Ok(format!("\"{text}\"")),
+    }
+}
+
+fn frequency(frequency: Frequency) -> &'static str {
+    match frequency {
+        Frequency::Hourly => "hourly",
+        Frequency::Daily => "daily",
+        Frequency::Weekly => "weekly",
+        Frequency::Monthly => "monthly",
+        Frequency::Yearly => "yearly",
+    }
+}

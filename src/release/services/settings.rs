@@ -1,0 +1,225 @@
+//! What a service runs with, read back from the unit in its package: for a command that is to run
+//! in the same way.
+//!
+//! Units are read as [`super::systemd`] writes them, one setting a line. A package that somebody
+//! else has changed may hold anything else; it is then taken for what it is, or left out.
+
+use std::collections::BTreeMap;
+
+use pkgapp_core::error::Result;
+use pkgapp_core::name::AppName;
+
+use super::{UNITS, systemd};
+
+/// Whatever makes a unit a service that stays: what it runs, when that counts as started, and when
+/// it is run again.
+const OF_SERVICES: [&str; 8] = [
+    "Type",
+    "Sockets",
+    "WorkingDirectory",
+    "PIDFile",
+    "BusName",
+    "NotifyAccess",
+    "RemainAfterExit",
+    "KillMode",
+];
+
+/// The `[Service]` section of a unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceUnit {
+    /// The unit's file, e.g. `shop-web.service` or `shop-worker@.service`.
+    pub file: String,
+    settings: Vec<(String, String)>,
+}
+
+impl ServiceUnit {
+    /// Returns where the unit of a `[service.PART]` or a `[timer.PART]` may lie in a package.
+    pub fn paths(app: &AppName, part: &str) -> [String; 2] {
+        [
+            format!("{UNITS}/{app}-{part}.service"),
+            format!("{UNITS}/{app}-{part}@.service"),
+        ]
+    }
+
+    /// Reads a unit.
+    pub fn parse(path: &str, text: &str) -> Self {
+        let file = path.rsplit('/').next().unwrap_or_default().to_owned();
+        let mut inside = false;
+        let mut settings = Vec::new();
+        for line in text.lines() {
+            if line.starts_with('[') {
+                inside = line.trim_end() == "[Service]";
+            } else if let Some((name, value)) = line
+                .split_once('=')
+                .filter(|_| inside && !line.starts_with(['#', ';']))
+            {
+                settings.push((name.trim().to_owned(), value.trim().to_owned()));
+            }
+        }
+        Self { file, settings }
+    }
+
+    /// Returns the last value of a setting.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.settings
+            .iter()
+            .rev()
+            .find(|(its, _)| its == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// Returns the variables of `Environment=`, without the number of an instance.
+    pub fn environment(&self) -> BTreeMap<String, String> {
+        let lines = self
+            .settings
+            .iter()
+            .filter(|(name, _)| name == "Environment");
+        let words = lines.flat_map(|(_, value)| words(value));
+        let variables = words.filter_map(|word| {
+            Some(word.split_once('=')?).map(|(name, value)| (name.to_owned(), value.to_owned()))
+        });
+        variables.filter(|(name, _)| name != "INSTANCE").collect()
+    }
+
+    /// Returns the files of `EnvironmentFile=`, the later ones stronger.
+    pub fn environment_files(&self) -> Vec<String> {
+        let files = self
+            .settings
+            .iter()
+            .filter(|(name, _)| name == "EnvironmentFile");
+        files
+            .map(|(_, value)| value.trim_start_matches('-').replace("%%", "%"))
+            .collect()
+    }
+
+    /// Returns the lines that a command takes over which is to run like the service: the user and
+    /// its groups, directories, variables, limits and the sandbox. `relax` names those that it
+    /// does without.
+    ///
+    /// # Errors
+    /// `relax` names what neither this unit nor the sandbox has.
+    pub fn taken_over(&self, relax: &[String]) -> Result<Vec<String>> {
+        for name in relax {
+            if !self.settings.iter().any(|(its, _)| its == name) {
+                systemd::check_relaxed(name)?;
+            }
+        }
+        let kept = |name: &str, value: &str| {
+            let stays = name.starts_with("Exec")
+                || name.starts_with("Restart")
+                || OF_SERVICES.contains(&name);
+            // Files are chosen on the host: the package's own are not in place yet.
+            let elsewhere = name == "EnvironmentFile"
+                || (name == "Environment" && value.starts_with("INSTANCE="));
+            !stays && !elsewhere && !relax.iter().any(|relaxed| relaxed == name)
+        };
+        let lines = self
+            .settings
+            .iter()
+            .filter(|(name, value)| kept(name, value));
+        Ok(lines
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect())
+    }
+}
+
+/// Splits a value into words, as [`super::unit::quoted`] writes them.
+fn words(text: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    let mut word: Option<Vec<u8>> = None;
+    let mut quoted = false;
+    let mut chars = text.chars();
+    let finish = |word: Option<Vec<u8>>, words: &mut Vec<String>| {
+        // `%` begins a specifier, and is doubled where it stands for itself.
+        words.extend(word.map(|word| String::from_utf8_lossy(&word).replace("%%", "%")));
+    };
+    while let Some(c) = chars.next() {
+        let mut push = |text: &[u8]| word.get_or_insert_default().extend(text);
+        match c {
+            '"' => {
+                quoted = !quoted;
+                push(b"");
+            }
+            ' ' | '\t' if !quoted => finish(word.take(), &mut words),
+            '\\' => match chars.next() {
+                Some('n') => push(b"\n"),
+                Some('t') => push(b"\t"),
+                Some('x') => {
+                    let digits: String = chars.by_ref().take(2).collect();
+                    push(
+                        &u8::from_str_radix(&digits, 16)
+                            .map_or_else(|_| digits.into_bytes(), |byte| vec![byte]),
+                    );
+                }
+                Some(other) => push(other.encode_utf8(&mut [0; 4]).as_bytes()),
+                None => push(b"\\"),
+            },
+            c => push(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    finish(word, &mut words);
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::unit::variable;
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn variables_are_read_as_they_were_written(values in prop::collection::vec("[^\0]{0,30}", 1..4)) {
+            let lines: Vec<String> = values
+                .iter()
+                .enumerate()
+                .map(|(index, value)| format!("Environment={}", variable(&format!("V{index}"), value)))
+                .collect();
+            let unit = ServiceUnit::parse("a.service", &format!("[Service]\n{}\n", lines.join("\n")));
+            let expected: BTreeMap<String, String> =
+                values.into_iter().enumerate().map(|(index, value)| (format!("V{index}"), value)).collect();
+            prop_assert_eq!(unit.environment(), expected);
+        }
+
+        #[test]
+        fn any_text_is_read(text in "(\\[Service\\]\n)?([A-Z\"\\\\x= \n]|\\PC){0,60}") {
+            let unit = ServiceUnit::parse("a.service", &text);
+            _ = (unit.environment(), unit.environment_files(), unit.taken_over(&[]));
+        }
+    }
+
+    const UNIT: &str = "# Made by pkgapp.\n\n[Unit]\nDescription=shop web\nAfter=network.target\n\n[Service]\nType=notify\n\
+        ExecStart=/opt/shop/bin/web\nUser=shop\nSupplementaryGroups=redis\nWorkingDirectory=/srv\nEnvironment=A=b\n\
+        Environment=INSTANCE=%i\nEnvironmentFile=/etc/shop/50%%.env\nEnvironmentFile=-/etc/default/shop\nRestart=on-failure\n\
+        RestartSec=1s\nStateDirectory=shop\nStateDirectoryMode=0750\nProtectSystem=strict\nMemoryMax=500M\n\n[Install]\n\
+        WantedBy=shop.target\n";
+
+    #[test]
+    fn what_is_a_services_own_is_not_taken_over() {
+        let unit = ServiceUnit::parse("/usr/lib/systemd/system/shop-web@.service", UNIT);
+        assert_eq!(
+            (unit.file.as_str(), unit.get("User"), unit.get("After")),
+            ("shop-web@.service", Some("shop"), None)
+        );
+        assert_eq!(
+            unit.environment(),
+            BTreeMap::from([("A".into(), "b".into())])
+        );
+        assert_eq!(
+            unit.environment_files(),
+            ["/etc/shop/50%.env", "/etc/default/shop"]
+        );
+        let rest = "User=shop SupplementaryGroups=redis Environment=A=b StateDirectory=shop StateDirectoryMode=0750";
+        let lines = unit
+            .taken_over(&[
+                "ProtectSystem".into(),
+                "MemoryMax".into(),
+                "PrivateTmp".into(),
+            ])
+            .unwrap();
+        assert_eq!(lines.join(" "), rest);
+        let error = unit.taken_over(&["PrivateTmpp".into()]).unwrap_err();
+        assert!(error.to_string().contains("PrivateTmpp"), "{error}");
+    }
+}

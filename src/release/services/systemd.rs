@@ -1,0 +1,464 @@
+//! Units: services and their sockets, timers, and the target that groups them.
+
+use std::collections::BTreeMap;
+
+use pkgapp_config::{
+    CommandLine, OnUpgrade, PartName, Process, Reload, Restart, Service, ServiceType, Socket, Timer,
+};
+use pkgapp_core::error::{Error, Result};
+use pkgapp_core::path::InstallPath;
+
+use super::program::Programs;
+use super::unit::{UnitFile, command, plain, variable};
+use super::{CONFIGURED, Context, Files, UNITS, Unit};
+
+/// The sandbox: `Setting=value` a line, and comments.
+const SANDBOX: &str = include_str!("../../../templates/sandbox.conf");
+/// The first systemd that knows `RestartSteps=` and `RestartMaxDelaySec=` (its NEWS).
+const GROWING_PAUSES: u16 = 254;
+/// Stands for the number of an instance in a command line.
+const INSTANCE: &str = "{instance}";
+
+/// Writes all units; returns what scriptlets do with them, in the order in which they are started.
+pub(super) fn write(
+    context: &Context<'_>,
+    programs: &Programs<'_>,
+    files: &mut Files,
+) -> Result<Vec<Unit>> {
+    let app = context.app;
+    if app.services.is_empty() && app.timers.is_empty() {
+        return Ok(Vec::new());
+    }
+    let writer = Writer { context, programs };
+    let mut units = Vec::new();
+    let mut mistakes = Vec::new();
+    let mut add = |label: String, made: Result<(Unit, String)>| match made {
+        Ok((unit, text)) => {
+            mistakes.extend(
+                files
+                    .add(&format!("{UNITS}/{}", unit.file), &label, text)
+                    .err(),
+            );
+            units.push(unit);
+        }
+        Err(error) => mistakes.push(error),
+    };
+    for service in &app.services {
+        if let Some(socket) = &service.socket {
+            add(
+                label("service", &service.name),
+                writer.socket(service, socket),
+            );
+        }
+    }
+    for service in &app.services {
+        add(label("service", &service.name), writer.service(service));
+    }
+    for timer in &app.timers {
+        add(label("timer", &timer.name), writer.job(timer));
+        add(label("timer", &timer.name), writer.timer(timer));
+    }
+    add("the units' target".to_owned(), Ok(writer.target()));
+    Error::all(mistakes).map_or(Ok(units), Err)
+}
+
+fn label(kind: &str, name: &PartName) -> String {
+    format!("`[{kind}.{name}]`")
+}
+
+struct Writer<'a> {
+    context: &'a Context<'a>,
+    programs: &'a Programs<'a>,
+}
+
+impl Writer<'_> {
+    fn service(&self, service: &Service) -> Result<(Unit, String)> {
+        let base = self.context.unit(&service.name);
+        let (file, names) = match service.instances {
+            None => (format!("{base}.service"), vec![format!("{base}.service")]),
+            Some(count) => (
+                format!("{base}@.service"),
+                (1..=count).map(|i| format!("{base}@{i}.service")).collect(),
+            ),
+        };
+        let has_instances = service.instances.is_some();
+        let mut unit = UnitFile::new();
+        let what = if has_instances {
+            format!("{} %i", service.name)
+        } else {
+            service.name.to_string()
+        };
+        self.head(&mut unit, &what, &service.process);
+        if service.on_upgrade == OnUpgrade::Keep {
+            // systemd ignores it; a push that switches releases without scriptlets reads it.
+            unit.set("X-Pkgapp-OnUpgrade", "keep");
+        }
+        if pauses(service) && !sets(service, &["StartLimitInterval", "StartLimitBurst"]) {
+            // It goes on trying: a service that has been given up stays down when its database
+            // comes back, and its socket too.
+            unit.set("StartLimitIntervalSec", 0);
+        }
+        if service.socket.is_some() {
+            unit.set("Requires", format!("{base}.socket"))
+                .set("After", format!("{base}.socket"));
+        }
+        unit.section("Service")
+            .set("Type", service_type(service.service_type));
+        self.process(&mut unit, &service.process, has_instances)?;
+        match &service.reload {
+            Some(Reload::Signal(signal)) => {
+                _ = unit.set("ExecReload", format!("/bin/kill -s {signal} $MAINPID"));
+            }
+            Some(Reload::Command(line)) => {
+                _ = unit.set("ExecReload", self.command(line, has_instances)?);
+            }
+            None => {}
+        }
+        if service.socket.is_some() && has_instances {
+            unit.set("Sockets", format!("{base}.socket"));
+        }
+        self.restarts(&mut unit, service);
+        // Only the main process is told to end; it knows what its workers have to finish.
+        unit.set("KillMode", "mixed");
+        self.confine(&mut unit, &service.process)?;
+        self.install(&mut unit);
+        Ok((
+            Unit {
+                file,
+                names,
+                on_upgrade: service.on_upgrade,
+            },
+            unit.text(),
+        ))
+    }
+
+    /// When it is started again. Pauses grow where every host's systemd can let them grow; an older
+    /// one would warn of settings that it does not know.
+    fn restarts(&self, unit: &mut UnitFile, service: &Service) {
+        unit.set("Restart", restart(service.restart));
+        let targets = &self.context.app.package.targets;
+        let can_grow = !targets.is_empty()
+            && targets
+                .iter()
+                .all(|target| target.value.systemd >= GROWING_PAUSES);
+        if !pauses(service) {
+            // systemd gives up after a few times (StartLimitBurst).
+            unit.set("RestartSec", "1s");
+        } else if !can_grow {
+            unit.set("RestartSec", "5s");
+        } else {
+            unit.set("RestartSec", "1s");
+            // systemd would make a longer RestartSec= of the user's as short as our longest pause.
+            if !sets(
+                service,
+                &["RestartSec", "RestartSteps", "RestartMaxDelaySec"],
+            ) {
+                unit.set("RestartSteps", 5).set("RestartMaxDelaySec", "20s");
+            }
+        }
+    }
+
+    fn socket(&self, service: &Service, socket: &Socket) -> Result<(Unit, String)> {
+        let base = self.context.unit(&service.name);
+        let mut unit = UnitFile::new();
+        unit.section("Unit").set(
+            "Description",
+            plain(&format!("{} {} socket", self.context.name(), service.name)),
+        );
+        unit.set("PartOf", self.target_name());
+        let is_kept = pauses(service);
+        if is_kept {
+            unit.set("StartLimitIntervalSec", 0);
+        }
+        unit.section("Socket");
+        match socket {
+            Socket::Tcp(address) => _ = unit.set("ListenStream", address).set("NoDelay", "yes"),
+            Socket::Unix(path) => {
+                let user = self.context.user(service.process.user.as_ref())?;
+                let access = &service.socket_access;
+                let group = access
+                    .group
+                    .as_ref()
+                    .or(service.process.group.as_ref())
+                    .unwrap_or(user);
+                unit.set("ListenStream", plain(path.as_str()));
+                unit.set("SocketUser", user).set("SocketGroup", group);
+                unit.set("SocketMode", format!("{:04o}", access.mode));
+            }
+        }
+        if is_kept {
+            // Each attempt to start the service counts, and too many would close the socket for
+            // good.
+            unit.set("TriggerLimitIntervalSec", 0);
+        }
+        if service.instances.is_some() {
+            unit.set("Service", format!("{base}@1.service"));
+        }
+        self.install(&mut unit);
+        let file = format!("{base}.socket");
+        Ok((
+            Unit {
+                names: vec![file.clone()],
+                file,
+                on_upgrade: OnUpgrade::Keep,
+            },
+            unit.text(),
+        ))
+    }
+
+    /// The service of a timer.
+    fn job(&self, timer: &Timer) -> Result<(Unit, String)> {
+        let mut unit = UnitFile::new();
+        self.head(&mut unit, timer.name.as_str(), &timer.process);
+        unit.section("Service").set("Type", "oneshot");
+        self.process(&mut unit, &timer.process, false)?;
+        self.confine(&mut unit, &timer.process)?;
+        let file = format!("{}.service", self.context.unit(&timer.name));
+        Ok((
+            Unit {
+                file,
+                names: Vec::new(),
+                on_upgrade: OnUpgrade::Keep,
+            },
+            unit.text(),
+        ))
+    }
+
+    fn timer(&self, timer: &Timer) -> Result<(Unit, String)> {
+        let mut unit = UnitFile::new();
+        unit.section("Unit").set(
+            "Description",
+            plain(&format!("{} {} timer", self.context.name(), timer.name)),
+        );
+        unit.set("PartOf", self.target_name());
+        unit.section("Timer").set("OnCalendar", &timer.calendar);
+        unit.set("Persistent", if timer.persistent { "yes" } else { "no" });
+        if let Some(delay) = &timer.randomized_delay {
+            unit.set("RandomizedDelaySec", &delay.text);
+        }
+        self.install(&mut unit);
+        let file = format!("{}.timer", self.context.unit(&timer.name));
+        Ok((
+            Unit {
+                names: vec![file.clone()],
+                file,
+                on_upgrade: OnUpgrade::Restart,
+            },
+            unit.text(),
+        ))
+    }
+
+    fn target(&self) -> (Unit, String) {
+        let mut unit = UnitFile::new();
+        unit.section("Unit").set(
+            "Description",
+            plain(&format!("{}: all that runs", self.context.name())),
+        );
+        unit.section("Install").set("WantedBy", "multi-user.target");
+        let file = self.target_name();
+        (
+            Unit {
+                names: vec![file.clone()],
+                file,
+                on_upgrade: OnUpgrade::Keep,
+            },
+            unit.text(),
+        )
+    }
+
+    fn target_name(&self) -> String {
+        format!("{}.target", self.context.name())
+    }
+
+    fn install(&self, unit: &mut UnitFile) {
+        unit.section("Install").set("WantedBy", self.target_name());
+    }
+
+    fn head(&self, unit: &mut UnitFile, what: &str, process: &Process) {
+        unit.section("Unit")
+            .set("Description", format!("{} {what}", self.context.name()));
+        if let Some(homepage) = &self.context.app.homepage {
+            unit.set("Documentation", plain(homepage.as_str()));
+        }
+        unit.set("PartOf", self.target_name())
+            .set("After", "network.target");
+        unit.set_all("After", &process.after)
+            .set_all("Wants", &process.wants);
+    }
+
+    /// What services and timers have in common.
+    fn process(&self, unit: &mut UnitFile, process: &Process, has_instances: bool) -> Result<()> {
+        let context = self.context;
+        unit.set("ExecStart", self.command(&process.exec, has_instances)?);
+        let user = context.user(process.user.as_ref())?;
+        unit.set("User", user);
+        match &process.group {
+            Some(group) if group != user => {
+                unit.set("Group", group);
+                // What the user may read stays readable.
+                if user.as_str() != "root" {
+                    unit.set("SupplementaryGroups", user);
+                }
+            }
+            // Named, since a user whom the host had before may be in another one.
+            _ => _ = unit.set("Group", user),
+        }
+        let directory = process.working_directory.as_ref().unwrap_or(context.prefix);
+        unit.set("WorkingDirectory", plain(directory.as_str()));
+        let mut env: BTreeMap<&str, &str> = BTreeMap::from([("PYTHONUNBUFFERED", "1")]);
+        let path = context.path();
+        env.insert("PATH", &path);
+        env.insert(CONFIGURED, context.prefix.as_str());
+        env.extend(
+            process
+                .env
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str())),
+        );
+        unit.set_all(
+            "Environment",
+            env.into_iter().map(|(name, value)| variable(name, value)),
+        );
+        if has_instances {
+            unit.set("Environment", "INSTANCE=%i");
+        }
+        unit.set_all(
+            "EnvironmentFile",
+            process
+                .environment_files
+                .iter()
+                .map(|file| self.environment_file(file)),
+        );
+        if let Some(limit) = process.limit_nofile {
+            unit.set("LimitNOFILE", limit);
+        }
+        if let Some(timeout) = &process.timeout_stop {
+            unit.set("TimeoutStopSec", &timeout.text);
+        }
+        Ok(())
+    }
+
+    /// What lies elsewhere than in the application's own directory is the administrator's, and may
+    /// be missing.
+    fn environment_file(&self, file: &InstallPath) -> String {
+        let own = file
+            .as_str()
+            .starts_with(&format!("/etc/{}/", self.context.name()));
+        format!("{}{}", if own { "" } else { "-" }, plain(file.as_str()))
+    }
+
+    fn command(&self, line: &CommandLine, has_instances: bool) -> Result<String> {
+        let words = self.programs.resolve(line)?;
+        let text = command(&words);
+        Ok(if has_instances {
+            text.replace(&format!("\"{INSTANCE}\""), "%i")
+                .replace(INSTANCE, "%i")
+        } else {
+            text
+        })
+    }
+
+    /// The directories that it may write to, and the sandbox around the rest.
+    fn confine(&self, unit: &mut UnitFile, process: &Process) -> Result<()> {
+        let mut settings: Vec<(&str, String)> = Vec::new();
+        let directory = self
+            .context
+            .directory(self.context.user(process.user.as_ref())?);
+        for kind in ["StateDirectory", "CacheDirectory", "LogsDirectory"] {
+            settings.push((kind, directory.clone()));
+            settings.push(match kind {
+                "StateDirectory" => ("StateDirectoryMode", "0750".to_owned()),
+                "CacheDirectory" => ("CacheDirectoryMode", "0750".to_owned()),
+                _ => ("LogsDirectoryMode", "0750".to_owned()),
+            });
+        }
+        // Others of the same user may use it after this one has ended.
+        settings.push(("RuntimeDirectory", directory));
+        settings.push(("RuntimeDirectoryPreserve", "yes".to_owned()));
+        for path in &process.write {
+            settings.push(("ReadWritePaths", plain_path(path)));
+        }
+        settings.extend(sandbox().map(|(name, value)| (name, value.to_owned())));
+        for relaxed in &process.relax {
+            let before = settings.len();
+            settings.retain(|(name, _)| *name != relaxed.value);
+            if settings.len() == before {
+                return Err(unknown_setting(&relaxed.value).at(relaxed.at.clone()));
+            }
+        }
+        settings.retain(|(name, _)| !process.systemd.contains_key(*name));
+        settings
+            .iter()
+            .for_each(|(name, value)| _ = unit.set(name, value));
+        process
+            .systemd
+            .iter()
+            .for_each(|(name, value)| _ = unit.set(name, value));
+        Ok(())
+    }
+}
+
+/// A path where words are split.
+fn plain_path(path: &InstallPath) -> String {
+    super::unit::quoted(path.as_str())
+}
+
+fn sandbox() -> impl Iterator<Item = (&'static str, &'static str)> {
+    SANDBOX
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split_once('='))
+}
+
+/// Checks that the sandbox has a setting.
+pub(super) fn check_relaxed(name: &str) -> Result<()> {
+    if sandbox().any(|(known, _)| known == name) {
+        Ok(())
+    } else {
+        Err(unknown_setting(name))
+    }
+}
+
+fn unknown_setting(name: &str) -> Error {
+    let error = Error::new(format!("`{name}` is nothing that a unit could do without"));
+    let near = sandbox()
+        .map(|(known, _)| (strsim::damerau_levenshtein(known, name), known))
+        .min();
+    match near {
+        Some((distance, near)) if distance <= 3 => error.hint(format!("did you mean `{near}`?")),
+        _ => error.hint("`pkgapp render` shows the settings of each unit"),
+    }
+}
+
+/// Whether there is a pause between a failure and the next start, so that trying for ever does no
+/// harm.
+fn pauses(service: &Service) -> bool {
+    matches!(service.restart, Restart::Always | Restart::OnFailure)
+}
+
+/// Whether the user's own lines have one of these settings.
+fn sets(service: &Service, names: &[&str]) -> bool {
+    names
+        .iter()
+        .any(|&name| service.process.systemd.contains_key(name))
+}
+
+fn service_type(value: ServiceType) -> &'static str {
+    match value {
+        ServiceType::Simple => "simple",
+        ServiceType::Exec => "exec",
+        ServiceType::Notify => "notify",
+        ServiceType::Forking => "forking",
+        ServiceType::Oneshot => "oneshot",
+    }
+}
+
+fn restart(value: Restart) -> &'static str {
+    match value {
+        Restart::No => "no",
+        Restart::Always => "always",
+        Restart::OnSuccess => "on-success",
+        Restart::OnFailure => "on-failure",
+        Restart::OnAbnormal => "on-abnormal",
+    }
+}

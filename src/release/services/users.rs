@@ -1,0 +1,275 @@
+//! Users that things run as, their directories where systemd makes none, and their secrets.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use pkgapp_config::{Socket, UserName};
+use pkgapp_core::error::{Error, Result};
+use pkgapp_core::path::InstallPath;
+
+use super::accounts::is_reserved;
+use super::{Context, Files, config_group, render};
+
+/// A user that something runs as, with a group of its name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SystemUser {
+    /// As valid names are on all hosts (useradd(8)).
+    pub name: String,
+    /// Its directory, which nothing makes for it.
+    pub home: InstallPath,
+}
+
+/// What a package asks hosts for.
+#[derive(Debug)]
+pub(super) struct Accounts {
+    pub(super) users: Vec<SystemUser>,
+    /// Besides those of the users' names.
+    pub(super) groups: Vec<String>,
+    pub(super) members: Vec<String>,
+    /// Whether systemd-tmpfiles makes directories for them.
+    pub(super) has_directories: bool,
+}
+
+impl Accounts {
+    /// Whether any of them is no distribution's.
+    pub(super) fn has_own(&self) -> bool {
+        self.own_users().next().is_some() || self.own_groups().next().is_some()
+    }
+
+    fn own_users(&self) -> impl Iterator<Item = &SystemUser> {
+        self.users.iter().filter(|user| !is_reserved(&user.name))
+    }
+
+    fn own_groups(&self) -> impl Iterator<Item = &String> {
+        self.groups.iter().filter(|group| !is_reserved(group))
+    }
+}
+
+/// A file of secrets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretFile {
+    /// Below `/etc/NAME`.
+    pub path: InstallPath,
+    /// Who may read it besides root.
+    pub group: String,
+}
+
+/// A job of cron's, and the name of the directories that are its user's: what an upgrade compares
+/// with its own.
+#[derive(Debug, Serialize)]
+struct Job {
+    name: String,
+    directory: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Directory {
+    path: InstallPath,
+    mode: &'static str,
+    user: String,
+    group: String,
+}
+
+/// Writes the configuration of systemd-sysusers and systemd-tmpfiles; returns the accounts. Those
+/// of a distribution are made only where it lacks them, and never declared: what they look like is
+/// the distribution's to say.
+pub(super) fn write(context: &Context<'_>, files: &mut Files) -> Result<Accounts> {
+    let accounts = accounts(context)?;
+    let name = context.name();
+    if accounts.has_own() {
+        let users: Vec<&SystemUser> = accounts.own_users().collect();
+        let groups: Vec<&String> = accounts.own_groups().collect();
+        let values = minijinja::context! { app => name, users, groups };
+        let text = render(include_str!("../../../templates/sysusers.conf"), values)?;
+        files.add(
+            &format!("/usr/lib/sysusers.d/{name}.conf"),
+            "the application's users",
+            text,
+        )?;
+    }
+    let directories = directories(context)?;
+    if !directories.is_empty() {
+        let job = |cron: &pkgapp_config::Cron| {
+            let directory = context.directory(context.user(cron.user.as_ref())?);
+            Ok(Job {
+                name: cron.name.to_string(),
+                directory,
+            })
+        };
+        let jobs = context
+            .app
+            .crons
+            .iter()
+            .map(job)
+            .collect::<Result<Vec<_>>>()?;
+        let values = minijinja::context! { directories => &directories, jobs => &jobs };
+        let text = render(include_str!("../../../templates/tmpfiles.conf"), values)?;
+        files.add(
+            &format!("/usr/lib/tmpfiles.d/{name}.conf"),
+            "the application's directories",
+            text,
+        )?;
+    }
+    Ok(Accounts {
+        has_directories: !directories.is_empty(),
+        ..accounts
+    })
+}
+
+/// All that runs as somebody else than root, owners of configuration, and the groups that anything
+/// names.
+fn accounts(context: &Context<'_>) -> Result<Accounts> {
+    let app = context.app;
+    let runners = context.runners()?;
+    let owners = app.configs.iter().filter_map(|file| file.owner.as_ref());
+    let mut users = Vec::new();
+    for user in runners
+        .iter()
+        .copied()
+        .chain(owners)
+        .filter(|user| user.as_str() != "root")
+    {
+        let home = match is_reserved(user.as_str()) {
+            true => "/nonexistent".to_owned(),
+            false => format!("/var/lib/{}", context.directory(user)),
+        };
+        users.push(SystemUser {
+            name: user.to_string(),
+            home: InstallPath::parse(&home)?,
+        });
+    }
+    users.sort_by(|a, b| a.name.cmp(&b.name));
+    users.dedup();
+
+    let of_processes = context
+        .processes()
+        .filter_map(|process| process.group.as_ref());
+    let of_sockets = app
+        .services
+        .iter()
+        .filter_map(|service| service.socket_access.group.as_ref());
+    let of_configs = app.configs.iter().filter_map(|file| file.group.as_ref());
+    let is_new = |group: &&UserName| {
+        group.as_str() != "root" && users.iter().all(|user| user.name != group.as_str())
+    };
+    let named = of_processes.chain(of_sockets).chain(of_configs);
+    let groups: BTreeSet<String> = named.filter(is_new).map(ToString::to_string).collect();
+    Ok(Accounts {
+        users,
+        groups: groups.into_iter().collect(),
+        members: members(context)?,
+        has_directories: false,
+    })
+}
+
+/// Users of cron jobs for whose group there are files. Units name the group themselves.
+fn members(context: &Context<'_>) -> Result<Vec<String>> {
+    let mut groups: BTreeSet<String> = secrets(context)?
+        .into_iter()
+        .map(|secret| secret.group)
+        .collect();
+    for file in &context.app.configs {
+        groups.extend(config_group(context.app, file));
+    }
+    let mut members = BTreeSet::new();
+    for cron in &context.app.crons {
+        let user = context.user(cron.user.as_ref())?.to_string();
+        if user != "root" && groups.contains(&user) {
+            members.insert(user);
+        }
+    }
+    Ok(members.into_iter().collect())
+}
+
+/// What systemd does not make when it starts a unit: what cron jobs need, and where sockets lie. A
+/// service that found its directory in `/run` as root's would take it over with the socket in it,
+/// whose group is another.
+fn directories(context: &Context<'_>) -> Result<Vec<Directory>> {
+    let mut directories = BTreeMap::new();
+    let mut add = |base: &str, mode: &'static str, user: &UserName| -> Result<()> {
+        let path = InstallPath::parse(&format!("{base}/{}", context.directory(user)))?;
+        let (user, group) = (user.to_string(), context.group_of(user)?);
+        directories.insert(
+            path.clone(),
+            Directory {
+                path,
+                mode,
+                user,
+                group,
+            },
+        );
+        Ok(())
+    };
+    for cron in &context.app.crons {
+        let user = context.user(cron.user.as_ref())?;
+        for base in ["/var/cache", "/var/lib", "/var/log"] {
+            add(base, "0750", user)?;
+        }
+    }
+    for service in &context.app.services {
+        let user = context.user(service.process.user.as_ref())?;
+        if let Some(Socket::Unix(path)) = &service.socket
+            && path
+                .below(&InstallPath::parse(&format!(
+                    "/run/{}",
+                    context.directory(user)
+                ))?)
+                .is_some()
+        {
+            add("/run", "0755", user)?;
+        }
+    }
+    Ok(directories.into_values().collect())
+}
+
+/// Environment files in the application's own directory that are no `[config]`: the administrator
+/// writes them.
+pub(super) fn secrets(context: &Context<'_>) -> Result<Vec<SecretFile>> {
+    let app = context.app;
+    let etc = InstallPath::parse(&format!("/etc/{}", app.name))?;
+    let named = app
+        .services
+        .iter()
+        .map(|service| (&service.process.environment_files, &service.process.user))
+        .chain(
+            app.timers
+                .iter()
+                .map(|timer| (&timer.process.environment_files, &timer.process.user)),
+        )
+        .chain(
+            app.crons
+                .iter()
+                .map(|cron| (&cron.environment_files, &cron.user)),
+        );
+    let mut secrets = Vec::new();
+    for (files, user) in named {
+        for file in files {
+            let Some(name) = file.below(&etc) else {
+                continue;
+            };
+            if app.configs.iter().all(|config| config.name != name) {
+                let group = context.user(user.as_ref())?.to_string();
+                secrets.push(SecretFile {
+                    path: file.clone(),
+                    group,
+                });
+            }
+        }
+    }
+    secrets.sort_by(|a, b| a.path.cmp(&b.path));
+    match secrets
+        .windows(2)
+        .find(|pair| pair[0].path == pair[1].path && pair[0].group != pair[1].group)
+    {
+        Some(pair) => Err(Error::new(format!(
+            "the secrets in `{}` are read by `{}` and by `{}`, and only one group may",
+            pair[0].path, pair[0].group, pair[1].group
+        ))
+        .hint("give each user a file of its own, or make it a `[config]` with a `group`")),
+        None => {
+            secrets.dedup();
+            Ok(secrets)
+        }
+    }
+}

@@ -1,0 +1,442 @@
+//! Everything that ends up on a host, sorted by path.
+//!
+//! The waist of the program: layers, application files and configuration come in, every format
+//! reads it, nothing else is shared. It has a text form ([`Tree::dump`]), one line an entry, that
+//! people can read and tests compare.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use pkgapp_core::content::Content;
+use pkgapp_core::error::{Error, Result};
+use pkgapp_core::path::{InstallPath, is_system, is_system_directory};
+
+/// path ─► entry. Directories that belong to the host's base system (`/opt`, `/etc`, …) are not in
+/// it.
+///
+/// A copy shares the entries.
+#[derive(Debug, Clone, Default)]
+pub struct Tree(BTreeMap<InstallPath, Arc<Entry>>);
+
+/// One file, directory or symbolic link.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// What it is, with its content.
+    pub kind: Kind,
+    /// Permission bits only, e.g. `0o755`; 0o777 for symbolic links.
+    pub mode: u32,
+    /// Who owns it on the host.
+    pub owner: Owner,
+    /// What an upgrade does to it.
+    pub role: Role,
+    /// Where it came from.
+    pub origin: Arc<Origin>,
+}
+
+/// What an entry is.
+#[derive(Debug, Clone)]
+pub enum Kind {
+    /// A directory that the package owns.
+    Directory,
+    /// A regular file.
+    File(Content),
+    /// A symbolic link and its target, as written.
+    Symlink(String),
+}
+
+/// User and group by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// User.
+    pub user: Cow<'static, str>,
+    /// Group.
+    pub group: Cow<'static, str>,
+}
+
+impl Default for Owner {
+    fn default() -> Self {
+        Self {
+            user: "root".into(),
+            group: "root".into(),
+        }
+    }
+}
+
+/// What an upgrade does to a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Replaced.
+    Payload,
+    /// Kept if an administrator changed it: conffile, `%config(noreplace)`.
+    Config,
+}
+
+/// Where entries came from: one value for all entries of a layer.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// What a person calls it, e.g. ``distribution `flask 3.0.0` ``.
+    pub label: String,
+    /// The layer's key in the cache; `None` for what was made for this build alone.
+    pub layer: Option<String>,
+}
+
+/// Which of two sources ships a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Winner {
+    /// None: that is a collision.
+    Nobody,
+    /// The one whose entry is in the tree.
+    Earlier,
+    /// The one that comes now.
+    Later,
+}
+
+/// Decides between an entry of a tree and a later one for the same path.
+pub type Precedence<'a> = &'a dyn Fn(&InstallPath, &Entry, &Entry) -> Winner;
+
+impl Entry {
+    /// A file of root's that an upgrade replaces.
+    pub fn file(content: Content, mode: u32, origin: &Arc<Origin>) -> Self {
+        Self {
+            kind: Kind::File(content),
+            mode,
+            owner: Owner::default(),
+            role: Role::Payload,
+            origin: origin.clone(),
+        }
+    }
+
+    /// A directory of root's, 0755.
+    pub fn directory(origin: &Arc<Origin>) -> Self {
+        Self {
+            kind: Kind::Directory,
+            mode: 0o755,
+            owner: Owner::default(),
+            role: Role::Payload,
+            origin: origin.clone(),
+        }
+    }
+
+    /// A symbolic link.
+    pub fn symlink(target: impl Into<String>, origin: &Arc<Origin>) -> Self {
+        Self {
+            kind: Kind::Symlink(target.into()),
+            mode: 0o777,
+            owner: Owner::default(),
+            role: Role::Payload,
+            origin: origin.clone(),
+        }
+    }
+
+    /// The same entry as a configuration file.
+    #[must_use]
+    pub fn config(mut self) -> Self {
+        self.role = Role::Config;
+        self
+    }
+
+    /// Whether two entries would be the same on a host.
+    pub fn same_as(&self, other: &Self) -> bool {
+        let kind = match (&self.kind, &other.kind) {
+            (Kind::Directory, Kind::Directory) => true,
+            (Kind::File(a), Kind::File(b)) => a.digest == b.digest,
+            (Kind::Symlink(a), Kind::Symlink(b)) => a == b,
+            _ => false,
+        };
+        kind && self.mode == other.mode && self.owner == other.owner && self.role == other.role
+    }
+}
+
+impl Tree {
+    /// An empty tree.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds an entry, and the directories above it that are missing (root's, 0755) and not the base
+    /// system's.
+    ///
+    /// The same directory may come from many sources; nothing else may, even with equal content,
+    /// because then an upgrade of one source would change the other's file.
+    ///
+    /// # Errors
+    /// A second source for a path, or a path below a file; the message names both sources.
+    pub fn insert(&mut self, path: InstallPath, entry: Entry) -> Result<()> {
+        self.insert_by(path, entry, &|_, _, _| Winner::Nobody)
+    }
+
+    /// As [`Tree::insert`], but of two sources the one ships that `precedence` chooses.
+    ///
+    /// # Errors
+    /// As [`Tree::insert`].
+    pub fn insert_by(
+        &mut self,
+        path: InstallPath,
+        entry: Entry,
+        precedence: Precedence<'_>,
+    ) -> Result<()> {
+        self.insert_parents(&path, &entry.origin)?;
+        if is_system_directory(&path) {
+            return if matches!(entry.kind, Kind::Directory) {
+                Ok(())
+            } else {
+                Err(
+                    Error::new(format!("`{path}` is a directory of the base system"))
+                        .cause_text(format!("{} wants to put a file there", entry.origin.label)),
+                )
+            };
+        }
+        if let Some(present) = self.0.get(&path) {
+            let both_directories = matches!(
+                (&present.kind, &entry.kind),
+                (Kind::Directory, Kind::Directory)
+            );
+            if both_directories && present.same_as(&entry) {
+                return Ok(());
+            }
+            let replaceable =
+                !matches!(present.kind, Kind::Directory) && !matches!(entry.kind, Kind::Directory);
+            match if replaceable {
+                precedence(&path, present, &entry)
+            } else {
+                Winner::Nobody
+            } {
+                Winner::Nobody => return Err(collision(&path, present, &entry)),
+                Winner::Earlier => return Ok(()),
+                Winner::Later => {}
+            }
+        }
+        self.0.insert(path, Arc::new(entry));
+        Ok(())
+    }
+
+    /// Takes an entry out; for `[build] run` commands that remove a file.
+    pub fn remove(&mut self, path: &InstallPath) -> Option<Entry> {
+        self.0.remove(path).map(Arc::unwrap_or_clone)
+    }
+
+    /// Returns the entry at a path.
+    pub fn get(&self, path: &InstallPath) -> Option<&Entry> {
+        self.0.get(path).map(Arc::as_ref)
+    }
+
+    /// All entries, sorted by the bytes of their paths: a directory comes before what it holds.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&InstallPath, &Entry)> {
+        self.0.iter().map(|(path, entry)| (path, entry.as_ref()))
+    }
+
+    /// Returns the paths from this one on, in order.
+    pub fn range(&self, from: &InstallPath) -> impl Iterator<Item = &InstallPath> {
+        self.0.range::<InstallPath, _>(from..).map(|(path, _)| path)
+    }
+
+    /// The regular files.
+    pub fn files(&self) -> impl Iterator<Item = (&InstallPath, &Entry, &Content)> {
+        self.iter().filter_map(|(path, entry)| match &entry.kind {
+            Kind::File(content) => Some((path, entry, content)),
+            _ => None,
+        })
+    }
+
+    /// Returns how many bytes the files hold.
+    pub fn size(&self) -> u64 {
+        self.files()
+            .map(|(_, _, content)| content.digest.size)
+            .sum()
+    }
+
+    /// One line an entry: kind and mode, owner, size, SHA-256, path, and a link's target.
+    /// Configuration is marked by a `c` before the path.
+    pub fn dump(&self) -> String {
+        let mut text = String::new();
+        for (path, entry) in self.iter() {
+            // Writing to a String does not fail.
+            _ = writeln!(text, "{}", dump_line(path.as_str(), entry));
+        }
+        text
+    }
+
+    fn insert_parents(&mut self, path: &InstallPath, origin: &Arc<Origin>) -> Result<()> {
+        // Nothing is added before all is known to be a directory or missing: a refused path leaves
+        // no trace.
+        let mut missing = Vec::new();
+        for parent in path.parents().take_while(|parent| !is_system(parent)) {
+            match self.0.get(parent) {
+                Some(present) if matches!(present.kind, Kind::Directory) => break,
+                Some(present) => {
+                    return Err(Error::new(format!(
+                        "`{path}` lies below `{parent}`, which is no directory"
+                    ))
+                    .cause_text(format!("the file comes from {}", origin.label))
+                    .cause_text(format!(
+                        "what it would lie below comes from {}",
+                        present.origin.label
+                    )));
+                }
+                None => missing.push(InstallPath::parse(parent)?),
+            }
+        }
+        self.0.extend(
+            missing
+                .into_iter()
+                .map(|directory| (directory, Arc::new(Entry::directory(origin)))),
+        );
+        Ok(())
+    }
+}
+
+/// Returns the line of an entry in a dump.
+pub fn dump_line(path: &str, entry: &Entry) -> String {
+    let (letter, size, sum) = match &entry.kind {
+        Kind::Directory => ('d', "-".to_owned(), "-".to_owned()),
+        Kind::File(content) => (
+            '-',
+            content.digest.size.to_string(),
+            format!("sha256:{}", content.digest.sha256),
+        ),
+        Kind::Symlink(_) => ('l', "-".to_owned(), "-".to_owned()),
+    };
+    let Owner { user, group } = &entry.owner;
+    let mark = if entry.role == Role::Config { "c " } else { "" };
+    let mut line = format!(
+        "{letter}{} {user}:{group} {size} {sum} {mark}{path}",
+        permissions(entry.mode)
+    );
+    if let Kind::Symlink(target) = &entry.kind {
+        _ = write!(line, " -> {target}");
+    }
+    line
+}
+
+/// Returns permission bits as `ls` shows them, e.g. `rwxr-xr-x`.
+pub fn permissions(mode: u32) -> String {
+    let bit = |mask: u32, letter: char| if mode & mask != 0 { letter } else { '-' };
+    let execute =
+        |mask: u32, special: u32, letter: char| match (mode & mask != 0, mode & special != 0) {
+            (true, true) => letter,
+            (false, true) => letter.to_ascii_uppercase(),
+            (true, false) => 'x',
+            (false, false) => '-',
+        };
+    [
+        bit(0o400, 'r'),
+        bit(0o200, 'w'),
+        execute(0o100, 0o4000, 's'),
+        bit(0o040, 'r'),
+        bit(0o020, 'w'),
+        execute(0o010, 0o2000, 's'),
+        bit(0o004, 'r'),
+        bit(0o002, 'w'),
+        execute(0o001, 0o1000, 't'),
+    ]
+    .iter()
+    .collect()
+}
+
+fn collision(path: &InstallPath, present: &Entry, entry: &Entry) -> Error {
+    let equal = if present.same_as(entry) {
+        "with the same content"
+    } else {
+        "with different content"
+    };
+    Error::new(format!("two sources for `{path}`, {equal}"))
+        .cause_text(format!("{} has it", present.origin.label))
+        .cause_text(format!("{} has it too", entry.origin.label))
+        .hint(format!(
+            "if the second may win, write `allow-collisions = [\"{path}\"]` under `[package]`"
+        ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> InstallPath {
+        InstallPath::parse(text).unwrap()
+    }
+
+    fn origin(label: &str) -> Arc<Origin> {
+        Arc::new(Origin {
+            label: label.into(),
+            layer: None,
+        })
+    }
+
+    #[test]
+    fn parents_are_owned_below_the_base_system_only() {
+        let mut tree = Tree::new();
+        let file = Entry::file(Content::memory(*b"x"), 0o644, &origin("a"));
+        tree.insert(path("/opt/shop/lib/x"), file).unwrap();
+        let paths: Vec<_> = tree.iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(paths, ["/opt/shop", "/opt/shop/lib", "/opt/shop/lib/x"]);
+    }
+
+    #[test]
+    fn a_second_source_is_refused_and_both_are_named() {
+        let mut tree = Tree::new();
+        tree.insert(
+            path("/opt/shop/x"),
+            Entry::file(Content::memory(*b"1"), 0o644, &origin("`a 1`")),
+        )
+        .unwrap();
+        let second = Entry::file(Content::memory(*b"2"), 0o644, &origin("`b 2`"));
+        let error = tree
+            .insert(path("/opt/shop/x"), second.clone())
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "error: two sources for `/opt/shop/x`, with different content\n  cause: `a 1` has it\n  cause: `b 2` has \
+             it too\n  hint: if the second may win, write `allow-collisions = [\"/opt/shop/x\"]` under `[package]`"
+        );
+        tree.insert_by(path("/opt/shop/x"), second, &|_, _, _| Winner::Later)
+            .unwrap();
+        assert!(
+            tree.dump().contains(
+                "sha256:d4735e3a265e16eee03f59718b9b5d03019c07d8b6c51f90da3a666eec13ab35"
+            )
+        );
+    }
+
+    #[test]
+    fn a_path_below_a_file_is_refused() {
+        let mut tree = Tree::new();
+        tree.insert(
+            path("/opt/shop/x"),
+            Entry::file(Content::memory(*b"1"), 0o644, &origin("a")),
+        )
+        .unwrap();
+        let before = tree.dump();
+        assert!(
+            tree.insert(path("/opt/shop/x/y/z"), Entry::directory(&origin("b")))
+                .is_err()
+        );
+        assert_eq!(tree.dump(), before);
+    }
+
+    #[test]
+    fn the_dump_has_a_line_for_every_entry() {
+        let mut tree = Tree::new();
+        let origin = origin("a");
+        tree.insert(
+            path("/etc/shop/shop.env"),
+            Entry::file(Content::memory(*b""), 0o4640, &origin).config(),
+        )
+        .unwrap();
+        tree.insert(
+            path("/opt/shop/bin/python"),
+            Entry::symlink("/usr/bin/python3.11", &origin),
+        )
+        .unwrap();
+        assert_eq!(
+            tree.dump(),
+            "drwxr-xr-x root:root - - /etc/shop\n\
+             -rwSr----- root:root 0 sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 c \
+             /etc/shop/shop.env\n\
+             drwxr-xr-x root:root - - /opt/shop\n\
+             drwxr-xr-x root:root - - /opt/shop/bin\n\
+             lrwxrwxrwx root:root - - /opt/shop/bin/python -> /usr/bin/python3.11\n"
+        );
+    }
+}

@@ -1,0 +1,607 @@
+//! Changes what a shared object asks of the dynamic linker: where it looks for libraries, and what
+//! they are called.
+//!
+//! A run path that shrinks is changed where it stands, so that nothing of it stays in the file. New
+//! names need room: they go to the end of the file together with a copy of the string table, and
+//! the segment of notes, which only debuggers read, becomes the segment that loads them. Sources:
+//! System V ABI, "Program Header" and "Dynamic Section"; LSB Core, "Symbol Versioning". For what
+//! pkgapp builds packages for: 64-bit, little-endian.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use object::elf;
+
+/// What is to be different.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Where libraries are looked for, all of it; empty for nowhere of its own.
+    pub run_path: Vec<String>,
+    /// The library's own name.
+    pub soname: Option<String>,
+    /// Needed libraries: old name ─► new name.
+    pub needed: BTreeMap<String, String>,
+}
+
+const HEADER: usize = 64;
+const PROGRAM_HEADER: usize = 56;
+const SECTION_HEADER: usize = 64;
+const DYNAMIC_ENTRY: usize = 16;
+
+const PT_LOAD: u32 = 1;
+const PT_DYNAMIC: u32 = 2;
+const PT_NOTE: u32 = 4;
+/// Which instruction-set properties the code has: without it, the processor's extra checks are off.
+const PT_GNU_PROPERTY: u32 = 0x6474_e553;
+const PF_R: u32 = 4;
+
+/// Changes a file in memory; `Ok(false)` if it was as wanted already.
+///
+/// # Errors
+/// Why not: the file is damaged or of another kind, or has no room for what has to be added.
+pub fn apply(file: &mut Vec<u8>, change: &Change) -> Result<bool, String> {
+    let before = file.clone();
+    let mut object = Object::read(file)?;
+    let mut renames = Vec::new();
+    for entry in object.dynamic.clone() {
+        let name = match entry.tag {
+            tag if tag == elf::DT_NEEDED.0 => change.needed.get(&object.string(entry.value)?),
+            tag if tag == elf::DT_SONAME.0 => change.soname.as_ref(),
+            _ => None,
+        };
+        if let Some(name) = name.filter(|name| object.string(entry.value).as_ref() != Ok(*name)) {
+            renames.push((entry.value, name.clone()));
+        }
+    }
+    let run_path = change.run_path.join(":");
+    let added = object.set_run_path(&run_path)?;
+    if !renames.is_empty() || added {
+        object.append(&renames, added.then_some(run_path.as_str()))?;
+    }
+    Ok(*file != before)
+}
+
+/// An entry of the dynamic segment.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    tag: i64,
+    value: u64,
+}
+
+struct Object<'f> {
+    file: &'f mut Vec<u8>,
+    /// Where the program headers stand.
+    segments: Range<usize>,
+    /// Up to the first DT_NULL.
+    dynamic: Vec<Entry>,
+    /// How many entries the dynamic segment has room for.
+    room: usize,
+    /// Where the string table stands.
+    strings: Range<usize>,
+}
+
+impl<'f> Object<'f> {
+    fn read(file: &'f mut Vec<u8>) -> Result<Self, String> {
+        // EI_CLASS 2 is 64-bit, EI_DATA 1 little-endian.
+        if !file.starts_with(b"\x7fELF\x02\x01") || file.len() < HEADER {
+            return Err("it is no 64-bit little-endian ELF file".to_owned());
+        }
+        let start = usize_at(file, 32)?;
+        let count = usize::from(u16_at(file, 56)?);
+        if usize::from(u16_at(file, 54)?) != PROGRAM_HEADER {
+            return Err("its program headers have another length than the ABI's".to_owned());
+        }
+        let segments = start..start.saturating_add(count * PROGRAM_HEADER);
+        if segments.end > file.len() {
+            return Err("its program headers lie outside of it".to_owned());
+        }
+        let mut object = Self {
+            file,
+            segments,
+            dynamic: Vec::new(),
+            room: 0,
+            strings: 0..0,
+        };
+        let dynamic = object
+            .headers()
+            .find(|place| object.u32(*place) == Ok(PT_DYNAMIC));
+        let dynamic = dynamic.ok_or("it has no dynamic segment")?;
+        let (at, size) = (object.usize(dynamic + 8)?, object.usize(dynamic + 32)?);
+        object.room = size / DYNAMIC_ENTRY;
+        for index in 0..object.room {
+            let place = at + index * DYNAMIC_ENTRY;
+            let tag = object.u64(place)?.cast_signed();
+            if tag == elf::DT_NULL.0 {
+                break;
+            }
+            let value = object.u64(place + 8)?;
+            object.dynamic.push(Entry { tag, value });
+        }
+        let table = object
+            .value(elf::DT_STRTAB.0)
+            .ok_or("it has no string table")?;
+        let size = object
+            .value(elf::DT_STRSZ.0)
+            .ok_or("it has no string table")?;
+        let start = object.offset(table)?;
+        let end = start
+            .checked_add(usize::try_from(size).unwrap_or(usize::MAX))
+            .filter(|end| *end <= object.file.len());
+        object.strings = start..end.ok_or("its string table lies outside of it")?;
+        Ok(object)
+    }
+
+    /// Where each program header stands.
+    fn headers(&self) -> impl Iterator<Item = usize> + use<> {
+        self.segments.clone().step_by(PROGRAM_HEADER)
+    }
+
+    fn value(&self, tag: i64) -> Option<u64> {
+        self.dynamic
+            .iter()
+            .find(|entry| entry.tag == tag)
+            .map(|entry| entry.value)
+    }
+
+    /// Where in the file an address of the loaded image lies.
+    fn offset(&self, address: u64) -> Result<usize, String> {
+        for header in self.headers() {
+            let (begin, size) = (self.u64(header + 16)?, self.u64(header + 32)?);
+            if self.u32(header)? == PT_LOAD && address >= begin && address - begin < size {
+                return usize::try_from(address - begin + self.u64(header + 8)?)
+                    .map_err(|error| error.to_string());
+            }
+        }
+        Err(format!(
+            "its address {address:#x} is in no segment of the file"
+        ))
+    }
+
+    /// Where a string of the table stands, without its NUL.
+    fn place(&self, index: u64) -> Result<Range<usize>, String> {
+        let start = usize::try_from(index)
+            .ok()
+            .and_then(|index| self.strings.start.checked_add(index));
+        let start = start
+            .filter(|start| *start < self.strings.end)
+            .ok_or("a name lies outside its string table")?;
+        let length = self.file[start..self.strings.end]
+            .iter()
+            .position(|byte| *byte == 0);
+        Ok(start..start + length.ok_or("a name lies outside its string table")?)
+    }
+
+    fn string(&self, index: u64) -> Result<String, String> {
+        Ok(String::from_utf8_lossy(&self.file[self.place(index)?]).into_owned())
+    }
+
+    /// Sets DT_RUNPATH or DT_RPATH if that is there and has the room; wipes what it was. Returns
+    /// whether the run path has to be added instead.
+    fn set_run_path(&mut self, run_path: &str) -> Result<bool, String> {
+        let is_path =
+            |entry: &&Entry| entry.tag == elf::DT_RUNPATH.0 || entry.tag == elf::DT_RPATH.0;
+        let old: Vec<Entry> = self.dynamic.iter().filter(is_path).copied().collect();
+        if old
+            .iter()
+            .any(|entry| self.string(entry.value).as_deref() == Ok(run_path))
+            && old.len() == 1
+        {
+            return Ok(false);
+        }
+        let mut kept: Option<u64> = None;
+        for entry in &old {
+            let place = self.place(entry.value)?;
+            // Linkers let a string be the tail of another one. No name of a symbol has a slash, so
+            // what lies before the last one belongs to paths alone.
+            let Some(slash) = self.file[place.clone()]
+                .iter()
+                .rposition(|byte| *byte == b'/')
+            else {
+                continue;
+            };
+            let free = place.start..=place.start + slash;
+            self.check_unshared(&free)?;
+            self.file[free].fill(0);
+            if !run_path.is_empty() && kept.is_none() && run_path.len() <= slash {
+                self.file[place.start..place.start + run_path.len()]
+                    .copy_from_slice(run_path.as_bytes());
+                kept = Some(entry.value);
+            }
+        }
+        // The entries behind move up; DT_NULL ends the list.
+        self.dynamic.retain(|entry| !is_path(&entry));
+        if let Some(value) = kept {
+            self.dynamic.push(Entry {
+                tag: elf::DT_RUNPATH.0,
+                value,
+            });
+        }
+        if !old.is_empty() {
+            self.write_dynamic()?;
+        }
+        Ok(!run_path.is_empty() && kept.is_none())
+    }
+
+    /// Whether no needed library's name lies in a part of the string table.
+    fn check_unshared(&self, free: &std::ops::RangeInclusive<usize>) -> Result<(), String> {
+        for entry in &self.dynamic {
+            if entry.tag == elf::DT_NEEDED.0 || entry.tag == elf::DT_SONAME.0 {
+                let place = self.place(entry.value)?;
+                if place.start <= *free.end() && *free.start() < place.end {
+                    return Err("its run path is a part of a library's name".to_owned());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the entries back, in order, and DT_NULL behind them.
+    fn write_dynamic(&mut self) -> Result<(), String> {
+        if self.dynamic.len() >= self.room {
+            return Err("its dynamic segment has no room for another entry".to_owned());
+        }
+        let header = self
+            .headers()
+            .find(|place| self.u32(*place) == Ok(PT_DYNAMIC))
+            .unwrap_or_default();
+        let at = self.usize(header + 8)?;
+        for index in 0..self.room {
+            let place = at + index * DYNAMIC_ENTRY;
+            let (tag, value) = self
+                .dynamic
+                .get(index)
+                .map_or((elf::DT_NULL.0, 0), |entry| (entry.tag, entry.value));
+            self.put(place, &tag.to_le_bytes())?;
+            self.put(place + 8, &value.to_le_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Puts a longer string table at the end of the file. `renames` are old names, by their place
+    /// in it, and new ones.
+    fn append(&mut self, renames: &[(u64, String)], run_path: Option<&str>) -> Result<(), String> {
+        let mut table = self.file[self.strings.clone()].to_vec();
+        let mut add = |text: &str| {
+            let index = table.len() as u64;
+            table.extend_from_slice(text.as_bytes());
+            table.push(0);
+            index
+        };
+        let mut moved = BTreeMap::new();
+        for (old, new) in renames {
+            moved.entry(*old).or_insert_with(|| add(new));
+        }
+        for entry in &mut self.dynamic {
+            let is_name = entry.tag == elf::DT_NEEDED.0 || entry.tag == elf::DT_SONAME.0;
+            if let Some(new) = moved.get(&entry.value).filter(|_| is_name) {
+                entry.value = *new;
+            }
+        }
+        if let Some(run_path) = run_path {
+            self.dynamic.push(Entry {
+                tag: elf::DT_RUNPATH.0,
+                value: add(run_path),
+            });
+        }
+        self.rename_versions(&moved)?;
+        let old = self.value(elf::DT_STRTAB.0).unwrap_or_default();
+        let address = self.load(&table)?;
+        for entry in &mut self.dynamic {
+            if entry.tag == elf::DT_STRTAB.0 {
+                entry.value = address;
+            } else if entry.tag == elf::DT_STRSZ.0 {
+                entry.value = table.len() as u64;
+            }
+        }
+        self.write_dynamic()?;
+        self.move_section(old, address, table.len() as u64)
+    }
+
+    /// The versions of symbols name their library too.
+    fn rename_versions(&mut self, moved: &BTreeMap<u64, u64>) -> Result<(), String> {
+        let Some(address) = self.value(elf::DT_VERNEED.0) else {
+            return Ok(());
+        };
+        let mut at = self.offset(address)?;
+        for _ in 0..self.value(elf::DT_VERNEEDNUM.0).unwrap_or_default() {
+            let name = self.u32(at + 4)?;
+            if let Some(new) = moved.get(&u64::from(name)) {
+                let new = u32::try_from(*new).map_err(|error| error.to_string())?;
+                self.put(at + 4, &new.to_le_bytes())?;
+            }
+            at += self.u32(at + 12)? as usize;
+        }
+        Ok(())
+    }
+
+    /// Appends bytes that are loaded with the file, and returns their address.
+    fn load(&mut self, bytes: &[u8]) -> Result<u64, String> {
+        let (mut end, mut align) = (0_u64, 0x1000_u64);
+        for header in self
+            .headers()
+            .filter(|header| self.u32(*header) == Ok(PT_LOAD))
+        {
+            end = end.max(
+                self.u64(header + 16)?
+                    .saturating_add(self.u64(header + 40)?),
+            );
+            align = align.max(self.u64(header + 48)?);
+        }
+        if !align.is_power_of_two() || align > 1 << 24 {
+            return Err("its segments have a strange alignment".to_owned());
+        }
+        let kind = |object: &Self, wanted: u32| {
+            object
+                .headers()
+                .find(|header| object.u32(*header) == Ok(wanted))
+        };
+        let spare = kind(self, PT_NOTE).or_else(|| kind(self, PT_GNU_PROPERTY));
+        let spare = spare.ok_or("it has no program header to spare")?;
+        let address = end.next_multiple_of(align);
+        let offset = (self.file.len() as u64).next_multiple_of(align);
+        self.file.resize(
+            usize::try_from(offset).map_err(|error| error.to_string())?,
+            0,
+        );
+        self.file.extend_from_slice(bytes);
+        let length = bytes.len() as u64;
+        let mut header = Vec::with_capacity(PROGRAM_HEADER);
+        header.extend_from_slice(&PT_LOAD.to_le_bytes());
+        header.extend_from_slice(&PF_R.to_le_bytes());
+        for value in [offset, address, address, length, length, align] {
+            header.extend_from_slice(&value.to_le_bytes());
+        }
+        // Segments to load are sorted by their address: the last one is the last of all.
+        self.file
+            .copy_within(spare + PROGRAM_HEADER..self.segments.end, spare);
+        self.put(self.segments.end - PROGRAM_HEADER, &header)?;
+        Ok(address)
+    }
+
+    /// The linker does not look at sections, but other tools do.
+    fn move_section(&mut self, old: u64, address: u64, length: u64) -> Result<(), String> {
+        let start = self.usize(40)?;
+        let (size, count) = (
+            usize::from(u16_at(self.file, 58)?),
+            usize::from(u16_at(self.file, 60)?),
+        );
+        if start == 0 || size != SECTION_HEADER || start + size * count > self.file.len() {
+            return Ok(());
+        }
+        let offset = self.offset(address)? as u64;
+        for place in (start..start + size * count).step_by(size) {
+            // SHT_STRTAB.
+            if self.u32(place + 4)? == 3 && self.u64(place + 16)? == old {
+                self.put(place + 16, &address.to_le_bytes())?;
+                self.put(place + 24, &offset.to_le_bytes())?;
+                self.put(place + 32, &length.to_le_bytes())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn u32(&self, place: usize) -> Result<u32, String> {
+        Ok(u32::from_le_bytes(array(self.file, place)?))
+    }
+
+    fn u64(&self, place: usize) -> Result<u64, String> {
+        Ok(u64::from_le_bytes(array(self.file, place)?))
+    }
+
+    fn usize(&self, place: usize) -> Result<usize, String> {
+        usize_at(self.file, place)
+    }
+
+    fn put(&mut self, place: usize, bytes: &[u8]) -> Result<(), String> {
+        let end = place.checked_add(bytes.len());
+        let target = end
+            .and_then(|end| self.file.get_mut(place..end))
+            .ok_or("a header points outside of it")?;
+        target.copy_from_slice(bytes);
+        Ok(())
+    }
+}
+
+fn array<const N: usize>(file: &[u8], place: usize) -> Result<[u8; N], String> {
+    let bytes = place
+        .checked_add(N)
+        .and_then(|end| file.get(place..end))
+        .and_then(|bytes| bytes.try_into().ok());
+    bytes.ok_or_else(|| "a header points outside of it".to_owned())
+}
+
+fn u16_at(file: &[u8], place: usize) -> Result<u16, String> {
+    Ok(u16::from_le_bytes(array(file, place)?))
+}
+
+fn usize_at(file: &[u8], place: usize) -> Result<usize, String> {
+    usize::try_from(u64::from_le_bytes(array(file, place)?)).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::process::Command;
+
+    use super::*;
+    use pkgapp_core::path::ReleasePath;
+    use pkgapp_testing::run;
+    use pkgapp_testing::tool;
+
+    /// A library that calls another one; linked with versions of symbols, as glibc's are.
+    fn library(directory: &Path, options: &[&str]) -> bool {
+        let Some(gcc) = tool("gcc") else { return false };
+        std::fs::write(directory.join("made.c"), "int made(void) { return 41; }\n").unwrap();
+        std::fs::write(
+            directory.join("map"),
+            "MADE_1 { global: made; local: *; };\n",
+        )
+        .unwrap();
+        std::fs::write(
+            directory.join("user.c"),
+            "int made(void); int lib(void) { return made() + 1; }\n",
+        )
+        .unwrap();
+        let gcc = || {
+            let mut command = Command::new(&gcc);
+            command.current_dir(directory).args(["-shared", "-fPIC"]);
+            command
+        };
+        run(gcc().args([
+            "-o",
+            "libmade.so.1",
+            "made.c",
+            "-Wl,-soname,libmade.so.1",
+            "-Wl,--version-script=map",
+        ]));
+        run(gcc()
+            .args(["-o", "user.so", "user.c", "libmade.so.1"])
+            .args(options));
+        true
+    }
+
+    fn read(path: &Path) -> crate::elf::ElfFile {
+        super::super::read(path, &ReleasePath::parse("x.so").unwrap())
+            .unwrap()
+            .unwrap()
+    }
+
+    fn change(path: &Path, change: &Change) -> bool {
+        let mut bytes = std::fs::read(path).unwrap();
+        let changed = apply(&mut bytes, change).unwrap();
+        std::fs::write(path, bytes).unwrap();
+        changed
+    }
+
+    /// The real dynamic linker loads it and calls `lib`, which calls `made` of the other library.
+    fn answer(directory: &Path) -> Option<String> {
+        let python = tool("python3")?;
+        let script = "import ctypes, sys; print(ctypes.CDLL(sys.argv[1]).lib())";
+        let mut command = Command::new(python);
+        command.args(["-c", script]).arg(directory.join("user.so"));
+        Some(run(&mut command).trim().to_owned())
+    }
+
+    #[test]
+    fn a_run_path_of_the_build_host_goes_without_a_trace() {
+        let directory = tempfile::tempdir().unwrap();
+        // `lib` is also the name of a symbol, and linkers share the tails of strings.
+        if !library(directory.path(), &["-Wl,-rpath,/build/host/lib"]) {
+            return;
+        }
+        let user = directory.path().join("user.so");
+        assert_eq!(read(&user).runpath, ["/build/host/lib"]);
+        let length = user.metadata().unwrap().len();
+        assert!(change(&user, &Change::default()));
+        let found = read(&user);
+        assert_eq!(
+            (found.runpath, found.needed),
+            (Vec::<String>::new(), vec!["libmade.so.1".to_owned()])
+        );
+        assert_eq!(user.metadata().unwrap().len(), length);
+        assert!(memchr::memmem::find(&std::fs::read(&user).unwrap(), b"/build").is_none());
+        assert!(!change(&user, &Change::default()), "it is as wanted");
+        if let Some(nm) = tool("nm") {
+            assert!(run(Command::new(nm).arg("-D").arg(&user)).contains(" T lib\n"));
+        }
+    }
+
+    #[test]
+    fn origin_stays_in_a_run_path() {
+        let directory = tempfile::tempdir().unwrap();
+        for options in ["/build/host/lib:$ORIGIN", "$ORIGIN:/build/host/lib"] {
+            if !library(directory.path(), &[&format!("-Wl,-rpath,{options}")]) {
+                return;
+            }
+            let user = directory.path().join("user.so");
+            assert!(change(
+                &user,
+                &Change {
+                    run_path: vec!["$ORIGIN".into()],
+                    ..Change::default()
+                }
+            ));
+            assert_eq!(read(&user).runpath, ["$ORIGIN"], "{options}");
+            let bytes = std::fs::read(&user).unwrap();
+            assert!(memchr::memmem::find(&bytes, b"/build").is_none());
+            assert_eq!(answer(directory.path()).unwrap_or("42".into()), "42");
+        }
+    }
+
+    #[test]
+    fn a_library_is_found_under_its_new_name() {
+        for options in [
+            &["-Wl,-rpath,/b"][..],
+            &[],
+            &[
+                "-Wl,-rpath,/b",
+                "-Wl,-z,separate-code",
+                "-Wl,--hash-style=both",
+            ],
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            if !library(directory.path(), options) {
+                return;
+            }
+            let (user, made) = (
+                directory.path().join("user.so"),
+                directory.path().join("libmade.so.1"),
+            );
+            let name = "libmade-0123abcd.so.1".to_owned();
+            let below = directory.path().join("demo.libs");
+            std::fs::create_dir(&below).unwrap();
+            change(
+                &made,
+                &Change {
+                    soname: Some(name.clone()),
+                    ..Change::default()
+                },
+            );
+            assert_eq!(read(&made).soname.as_deref(), Some(name.as_str()));
+            std::fs::rename(&made, below.join(&name)).unwrap();
+            let needed = BTreeMap::from([("libmade.so.1".to_owned(), name.clone())]);
+            let run_path = vec!["$ORIGIN/demo.libs".to_owned()];
+            change(
+                &user,
+                &Change {
+                    run_path,
+                    needed,
+                    soname: None,
+                },
+            );
+            let found = read(&user);
+            assert_eq!(found.needed, [name.as_str()]);
+            assert!(
+                found.versions.contains(&(name, "MADE_1".into())),
+                "{:?}",
+                found.versions
+            );
+            assert_eq!(answer(directory.path()).unwrap_or("42".into()), "42");
+            // Other tools read the sections.
+            if let Some(readelf) = tool("readelf") {
+                let said = run(Command::new(readelf)
+                    .args(["--wide", "--dynamic", "--sections"])
+                    .arg(&user));
+                assert!(
+                    said.contains("Library runpath: [$ORIGIN/demo.libs]"),
+                    "{said}"
+                );
+            }
+            if let Some(strip) = tool("strip") {
+                run(Command::new(strip).arg(&user));
+                assert_eq!(answer(directory.path()).unwrap_or("42".into()), "42");
+            }
+        }
+    }
+
+    #[test]
+    fn damage_is_an_error() {
+        let this = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        for cut in [5, 20, 63, 64, 200, 4096] {
+            assert!(
+                apply(&mut this[..cut].to_vec(), &Change::default()).is_err(),
+                "{cut}"
+            );
+        }
+    }
+}
