@@ -30,6 +30,7 @@ use pkgapp_core::error::{Error, Location, Result};
 use pkgapp_core::name::Arch;
 use pkgapp_core::path::InstallPath;
 use pkgapp_core::report::{Report, human_bytes};
+use pkgapp_core::text::counted;
 use pkgapp_lock::Lock;
 use pkgapp_pypa::Environment;
 use pkgapp_release::audit::{self, Inputs, Needle};
@@ -337,14 +338,6 @@ pub fn needed(app: &App, options: &Options<'_>, report: &Report) -> Result<Neede
         environment,
         epoch,
     })
-}
-
-fn counted(number: usize, thing: &str) -> String {
-    if number == 1 {
-        format!("1 {thing}")
-    } else {
-        format!("{number} {thing}s")
-    }
 }
 
 /// Makes the package of the interpreter that applications share.

@@ -10,6 +10,7 @@ use pkgapp_core::cache::{Cache, Pruned, Want, read_sealed_bytes};
 use pkgapp_core::error::{Context, Error, Result, shown};
 use pkgapp_core::process;
 use pkgapp_core::report::{Report, Style, Unit, human_bytes};
+use pkgapp_core::text::counted;
 use pkgapp_format::segment;
 use pkgapp_release::layer;
 use pkgapp_wheels::store;
@@ -81,13 +82,7 @@ fn prune(cache: &Cache, args: &PruneArgs, report: &Report) -> Result<()> {
 
 /// What was removed, for people.
 pub(super) fn told(pruned: &Pruned) -> String {
-    let entries = |number: u64| {
-        if number == 1 {
-            "1 entry".to_owned()
-        } else {
-            format!("{number} entries")
-        }
-    };
+    let entries = |number: u64| counted(usize::try_from(number).unwrap_or(usize::MAX), "entry");
     let in_use = match pruned.in_use {
         0 => String::new(),
         number => format!(", {} left because they are in use", entries(number)),

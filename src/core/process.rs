@@ -1,11 +1,11 @@
 //! Child processes: argv in, output or a full account of the failure out. No shell is involved.
 
-use std::ffi::OsStr;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use crate::error::{Context, Error, Result};
+use crate::text::shell_quoted;
 
 /// Lines of a failed child's output that an error shows.
 const SHOWN_LINES: usize = 40;
@@ -115,18 +115,9 @@ pub fn failure(command: &Command, output: &Output) -> Error {
 pub fn line(command: &Command) -> String {
     std::iter::once(command.get_program())
         .chain(command.get_args())
-        .map(quoted)
+        .map(|word| shell_quoted(&word.to_string_lossy()))
         .collect::<Vec<_>>()
         .join(" ")
-}
-
-fn quoted(word: &OsStr) -> String {
-    let word = word.to_string_lossy();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.into_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// Finds a program on PATH, or takes it as a path if it has a slash.

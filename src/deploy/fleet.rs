@@ -7,7 +7,6 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
@@ -18,6 +17,7 @@ use crate::hosts::{
 };
 use pkgapp_config::{App, Deploy};
 use pkgapp_core::error::{Error, Kind, Result};
+use pkgapp_core::parallel;
 use pkgapp_core::report::{Report, Style, human_bytes, visible_line};
 
 /// How long results wait for those of slower hosts.
@@ -194,27 +194,12 @@ impl<'r> Fleet<'r> {
         parallel: usize,
         work: impl Fn(&Machine<'r>) -> T + Sync,
     ) -> Vec<Option<T>> {
-        let results: Vec<Mutex<Option<T>>> = machines.iter().map(|_| Mutex::new(None)).collect();
-        let next = AtomicUsize::new(0);
-        let worker = || {
-            while !interrupt::requested() {
-                let at = next.fetch_add(1, Ordering::Relaxed);
-                let Some(machine) = machines.get(at) else {
-                    return;
-                };
-                let result = work(machine);
-                *results[at].lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 0..parallel.clamp(1, machines.len().max(1)) {
-                scope.spawn(worker);
-            }
-        });
-        results
-            .into_iter()
-            .map(|result| result.into_inner().unwrap_or_else(PoisonError::into_inner))
-            .collect()
+        parallel::map_while(
+            machines,
+            parallel,
+            || !interrupt::requested(),
+            |machine| work(machine),
+        )
     }
 
     /// Does something with every host, and shows the results that are there, with the indices of
@@ -226,43 +211,31 @@ impl<'r> Fleet<'r> {
         work: impl Fn(&Machine<'r>) -> T + Sync,
         mut show: impl FnMut(Vec<(usize, Option<T>)>),
     ) {
-        let (sender, receiver) = mpsc::channel();
-        let next = AtomicUsize::new(0);
-        let worker = |results: mpsc::Sender<(usize, T)>| {
-            while !interrupt::requested() {
-                let at = next.fetch_add(1, Ordering::Relaxed);
-                let Some(machine) = self.machines.get(at) else {
-                    return;
-                };
-                if results.send((at, work(machine))).is_err() {
-                    return;
-                }
-            }
-        };
         let mut missing: BTreeSet<usize> = (0..self.machines.len()).collect();
         let mut ready: Vec<(usize, Option<T>)> = Vec::new();
-        let worker = &worker;
-        std::thread::scope(|scope| {
-            for _ in 0..self.parallel.clamp(1, self.machines.len().max(1)) {
-                let sender = sender.clone();
-                scope.spawn(move || worker(sender));
-            }
-            drop(sender);
-            loop {
-                match receiver.recv_timeout(LULL) {
-                    Ok((at, result)) => {
-                        missing.remove(&at);
-                        ready.push((at, Some(result)));
+        let work = |machine: &Machine<'r>| work(machine);
+        parallel::for_each_while(
+            &self.machines,
+            self.parallel,
+            || !interrupt::requested(),
+            work,
+            |receiver| {
+                loop {
+                    match receiver.recv_timeout(LULL) {
+                        Ok((at, result)) => {
+                            missing.remove(&at);
+                            ready.push((at, Some(result)));
+                        }
+                        Err(mpsc::RecvTimeoutError::Timeout) if ready.is_empty() => {}
+                        Err(mpsc::RecvTimeoutError::Timeout) => {
+                            ready.sort_by_key(|(at, _)| *at);
+                            show(std::mem::take(&mut ready));
+                        }
+                        Err(mpsc::RecvTimeoutError::Disconnected) => break,
                     }
-                    Err(mpsc::RecvTimeoutError::Timeout) if ready.is_empty() => {}
-                    Err(mpsc::RecvTimeoutError::Timeout) => {
-                        ready.sort_by_key(|(at, _)| *at);
-                        show(std::mem::take(&mut ready));
-                    }
-                    Err(mpsc::RecvTimeoutError::Disconnected) => break,
                 }
-            }
-        });
+            },
+        );
         ready.extend(missing.into_iter().map(|at| (at, None)));
         ready.sort_by_key(|(at, _)| *at);
         if !ready.is_empty() {
@@ -493,6 +466,8 @@ impl<'n> Part<'n> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
     use pkgapp_config::HostPattern;
 

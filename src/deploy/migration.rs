@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 
 use super::artifact::Candidate;
 use super::plan::Terms;
-use crate::hosts::quoted;
 use pkgapp_config::{CommandLine, Migrate, MigrateOn};
 use pkgapp_core::error::Result;
+use pkgapp_core::text::shell_quoted;
 use pkgapp_release::services::{ServiceUnit, unit};
 use pkgapp_release::writable::FILL;
 
@@ -212,7 +212,10 @@ fn last(migrate: &Migrate, prefix: &str, is_another: bool, user: Option<&str>) -
     let words: Vec<String> = words.chain(migrate.exec.words.iter().cloned()).collect();
     set("ExecStart", &unit::command(&words));
     if !is_another {
-        let fill = format!("[ ! -e {0}/{FILL} ] || exec sh {0}/{FILL}", quoted(prefix));
+        let fill = format!(
+            "[ ! -e {0}/{FILL} ] || exec sh {0}/{FILL}",
+            shell_quoted(prefix)
+        );
         let fill = ["/bin/sh".to_owned(), "-c".to_owned(), fill];
         set("ExecStartPre", &format!("-{}", unit::command(&fill)));
     }
@@ -243,7 +246,7 @@ fn last(migrate: &Migrate, prefix: &str, is_another: bool, user: Option<&str>) -
 fn exports(variables: &BTreeMap<String, String>) -> String {
     variables
         .iter()
-        .map(|(name, value)| format!("export {name}={}\n", quoted(value)))
+        .map(|(name, value)| format!("export {name}={}\n", shell_quoted(value)))
         .collect()
 }
 

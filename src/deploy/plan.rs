@@ -21,6 +21,7 @@ use pkgapp_core::digest::Sha256Sum;
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::name::AppName;
 use pkgapp_core::report::{human_bytes, visible_line};
+use pkgapp_core::text::counted;
 use pkgapp_format::read::ArtifactKind;
 
 /// What is known before any host is asked.
@@ -313,7 +314,7 @@ impl Plan {
                 "{} {} {releases}, {}",
                 self.action,
                 self.name,
-                counted(self.hosts.len())
+                counted(self.hosts.len(), "host")
             ),
         );
         for step in &self.before {
@@ -1405,12 +1406,4 @@ fn batches(batches: &[Batch], count: usize) -> Vec<Range<usize>> {
         }
     }
     ranges
-}
-
-fn counted(hosts: usize) -> String {
-    if hosts == 1 {
-        "1 host".to_owned()
-    } else {
-        format!("{hosts} hosts")
-    }
 }

@@ -18,6 +18,7 @@ use super::script;
 use super::step::{Action, Stage, Step};
 use crate::hosts::{Failure, Host, Output, line_text};
 use pkgapp_core::error::{Error, Kind, Result};
+use pkgapp_core::parallel;
 
 /// The variables that `local-before` and `local-after` commands get. None is the variable of an
 /// option: a pkgapp that a hook runs would take it for an order.
@@ -630,16 +631,7 @@ impl Rollout<'_> {
 
     /// Does something on many hosts, on some of them at a time.
     fn each(&self, hosts: &[usize], work: impl Fn(usize) + Sync) {
-        let next = AtomicUsize::new(0);
-        thread::scope(|scope| {
-            for _ in 0..self.parallel.clamp(1, hosts.len().max(1)) {
-                scope.spawn(|| {
-                    while let Some(index) = hosts.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        work(*index);
-                    }
-                });
-            }
-        });
+        parallel::map(hosts, self.parallel, |host| work(*host));
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::hosts;
 use pkgapp_config::UnitsOf;
 use pkgapp_core::name::AppName;
+use pkgapp_core::text::shell_quoted;
 
 pub(super) const PRELUDE: &str = include_str!("scripts/prelude.sh");
 pub(super) const SYSTEM: &str = include_str!("scripts/system.sh");
@@ -142,7 +143,7 @@ pub(super) fn own_migrate() -> String {
 pub(super) fn assignments(parameters: &[(&str, String)]) -> String {
     let lines: Vec<String> = parameters
         .iter()
-        .map(|(name, value)| format!("{name}={}", quoted(value)))
+        .map(|(name, value)| format!("{name}={}", shell_quoted(value)))
         .collect();
     lines.join("\n")
 }
@@ -152,11 +153,6 @@ pub(super) fn switch() -> String {
     let begin =
         "#!/bin/sh\ndir=$(dirname \"$0\")\n. \"$dir/parameters\"\nset -- \"$state\" \"$token\"\n";
     [begin, PRELUDE, USER, SWITCH].concat()
-}
-
-/// Quotes a text for sh.
-pub(super) fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use pkgapp_core::error::{Context, Error, Result};
 use pkgapp_core::name::Arch;
 use pkgapp_core::path::InstallPath;
 use pkgapp_core::target::Family;
+use pkgapp_core::template::render;
 use pkgapp_release::package::{Meta, Package};
 use pkgapp_release::tree::{Entry, Kind, Origin, Owner, Role, Tree};
 
@@ -517,7 +518,7 @@ fn copyright(meta: &Meta) -> Result<String> {
     };
     render(
         include_str!("../../packaging/deb/copyright"),
-        &minijinja::context! {
+        minijinja::context! {
             name => meta.name.as_str(),
             homepage => meta.homepage.as_deref().map(one_line),
             prefix => meta.prefix.as_str(),
@@ -544,7 +545,7 @@ fn changelog(meta: &Meta) -> Result<Vec<u8>> {
     let version = PackageVersion::of(meta)?;
     let text = render(
         include_str!("../../packaging/deb/changelog"),
-        &minijinja::context! {
+        minijinja::context! {
             name => meta.name.as_str(),
             version => version.full(),
             upstream => version.upstream,
@@ -559,19 +560,7 @@ fn changelog(meta: &Meta) -> Result<Vec<u8>> {
 
 fn overrides(meta: &Meta) -> Result<String> {
     let template = include_str!("../../packaging/deb/lintian-overrides");
-    render(
-        template,
-        &minijinja::context! { name => meta.name.as_str() },
-    )
-}
-
-fn render(template: &str, values: &minijinja::Value) -> Result<String> {
-    let mut environment = minijinja::Environment::empty();
-    environment.set_undefined_behavior(minijinja::UndefinedBehavior::SemiStrict);
-    environment.set_keep_trailing_newline(true);
-    environment
-        .render_str(template, values)
-        .map_err(|error| Error::bug("a packaging text has a mistake").cause(error))
+    render(template, minijinja::context! { name => meta.name.as_str() })
 }
 
 // ar

@@ -4,8 +4,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use minijinja::{Environment, UndefinedBehavior};
-
 use crate::services;
 use crate::tree::{Entry, Origin, Owner, Tree};
 use pkgapp_config::{App, ConfigFile};
@@ -13,6 +11,7 @@ use pkgapp_core::content::Content;
 use pkgapp_core::error::{Error, Result, shown};
 use pkgapp_core::fs;
 use pkgapp_core::path::InstallPath;
+use pkgapp_core::template;
 
 /// Adds every `[config."NAME"]` to the tree.
 ///
@@ -66,9 +65,7 @@ fn render(file: &ConfigFile, text: &str) -> Result<String> {
         .at(file.at.clone())
         .cause(error)
     };
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_keep_trailing_newline(true);
+    let environment = template::strict();
     let template = environment.template_from_str(text).map_err(failed)?;
     let used = template.undeclared_variables(false);
     let declared: BTreeSet<&str> = file.variables.keys().map(String::as_str).collect();

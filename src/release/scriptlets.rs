@@ -17,7 +17,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use minijinja::{Environment, UndefinedBehavior, Value, context};
+use minijinja::{Environment, Value, context};
 use sha2::{Digest as _, Sha256};
 
 use crate::package::{DebScriptlets, FileTrigger, RpmScriptlets, Scriptlets};
@@ -32,6 +32,8 @@ use pkgapp_core::error::{Error, Result};
 use pkgapp_core::name::PythonMinor;
 use pkgapp_core::path::InstallPath;
 use pkgapp_core::process;
+use pkgapp_core::template;
+use pkgapp_core::text::shell_quoted;
 
 /// Where units of packages lie.
 const UNITS: &str = "/usr/lib/systemd/system";
@@ -429,7 +431,7 @@ impl Acts<'_> {
             context!(path => secret.path.as_str(), parent => parent.unwrap_or_else(|| "/".into()), group => secret.group)
         };
         let home = |home: &crate::services::Home| {
-            let units: Vec<String> = home.units.iter().map(|unit| quoted(unit)).collect();
+            let units: Vec<String> = home.units.iter().map(|unit| shell_quoted(unit)).collect();
             context!(part => home.part, directory => home.directory, user => home.user, units)
         };
         let of_cron = homes.iter().filter(|home| home.units.is_empty());
@@ -472,7 +474,7 @@ impl Acts<'_> {
             kept => units.iter().filter(|unit| unit.file.ends_with(".service") && unit.on_upgrade == OnUpgrade::Keep).flat_map(|unit| &unit.names).collect::<Vec<_>>(),
             services => self.services.restarted().flat_map(|unit| &unit.names).collect::<Vec<_>>(),
             sockets => self.services.sockets().map(|(name, service)| context!(name, service)).collect::<Vec<_>>(),
-            stop => units.iter().map(|unit| quoted(&unit.file.replacen("@.", "@*.", 1))).collect::<Vec<_>>(),
+            stop => units.iter().map(|unit| shell_quoted(&unit.file.replacen("@.", "@*.", 1))).collect::<Vec<_>>(),
             has_accounts => self.services.has_accounts(),
             users => users.iter().map(user).collect::<Vec<_>>(),
             all_groups => groups.iter().chain(users.iter().map(|user| &user.name)).collect::<Vec<_>>(),
@@ -484,7 +486,7 @@ impl Acts<'_> {
             compile => self.compile.map(|compile| context! {
                 python => compile.python.as_str(),
                 tag => compile.tag,
-                directories => compile.directories.iter().map(|path| quoted(path.as_str())).collect::<Vec<_>>(),
+                directories => compile.directories.iter().map(|path| shell_quoted(path.as_str())).collect::<Vec<_>>(),
             }),
             writable => writable.as_ref().map(|writable| context! {
                 links => writable.links.iter().map(InstallPath::as_str).collect::<Vec<_>>(),
@@ -503,7 +505,7 @@ impl Acts<'_> {
     /// The units that an upgrade may restart, and what must have changed for it.
     fn restartable(&self) -> Vec<Value> {
         let everything = [
-            quoted(&self.stamp_path()),
+            shell_quoted(&self.stamp_path()),
             format!("/etc/{}/", self.services.name),
         ];
         let uses = |unit: &Unit| {
@@ -556,22 +558,8 @@ fn is_instance(name: &str) -> bool {
         .is_some_and(|(_, rest)| !rest.starts_with('.'))
 }
 
-/// A word of sh.
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-@:+,%=".contains(c);
-    match !word.is_empty() && word.chars().all(is_plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    }
-}
-
 fn environment() -> std::result::Result<Environment<'static>, minijinja::Error> {
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_keep_trailing_newline(true);
-    environment.set_trim_blocks(true);
-    environment.set_lstrip_blocks(true);
-    environment.add_filter("sh", |word: String| quoted(&word));
+    let mut environment = template::own();
     for (name, text) in TEXTS {
         environment.add_template(name.strip_prefix("sh/").unwrap_or(name), text)?;
     }

@@ -53,7 +53,6 @@ use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 
@@ -67,6 +66,7 @@ use pkgapp_core::cache::{self, Cache};
 use pkgapp_core::commit::Epoch;
 use pkgapp_core::digest::Sha256Sum;
 use pkgapp_core::error::{Error, Result};
+use pkgapp_core::parallel;
 use pkgapp_core::report::{Report, Unit, human_bytes};
 use pkgapp_http::percent_decoded;
 use pkgapp_lock::index::PlaceId;
@@ -198,7 +198,7 @@ pub fn fetch(
             kept: OnceLock::new(),
         };
         (
-            each(&lock.pins, options.jobs, |pin| fetcher.find(pin)),
+            parallel::map(&lock.pins, options.jobs, |pin| fetcher.find(pin)),
             store.downloaded(),
         )
     };
@@ -223,7 +223,7 @@ pub fn fetch(
     }
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let mut errors = Vec::new();
-    let built = each(&sources, cores, |(pin, source)| {
+    let built = parallel::map(&sources, cores, |(pin, source)| {
         build(pin, source, &builder, lock, environment)
     });
     for ((pin, _), wheel) in sources.iter().zip(built) {
@@ -1132,29 +1132,4 @@ fn pinned(pin: &Pin) -> String {
         Some(version) => format!("{}=={version}", pin.name),
         None => pin.name.to_string(),
     }
-}
-
-/// Does something with every item, `threads` at a time, and returns what came of it in the items'
-/// order.
-fn each<T: Sync, R: Send + Sync>(
-    items: &[T],
-    threads: usize,
-    work: impl Fn(&T) -> R + Sync,
-) -> Vec<R> {
-    let next = AtomicUsize::new(0);
-    let done: Vec<OnceLock<R>> = items.iter().map(|_| OnceLock::new()).collect();
-    let worker = || {
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(item) = items.get(index) else { return };
-            // Only this thread has this index.
-            _ = done[index].set(work(item));
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 0..threads.clamp(1, items.len().max(1)) {
-            scope.spawn(worker);
-        }
-    });
-    done.into_iter().filter_map(OnceLock::into_inner).collect()
 }

@@ -42,6 +42,7 @@ use pkgapp_core::interpreter::Interpreter;
 use pkgapp_core::name::{Arch, PythonMinor};
 use pkgapp_core::process;
 use pkgapp_core::report::{Report, Unit};
+use pkgapp_core::text::backticked;
 use pkgapp_lock::{Indexes, Lock, Names};
 use pkgapp_pypa::egg::EggFilename;
 use pkgapp_pypa::{Environment, WheelFilename};
@@ -254,7 +255,7 @@ impl<'a> Builder<'a> {
             return Err(Error::new(
                 "what is needed to build has to be built itself, and needs the same",
             )
-            .note(format!("it is needed: {}", quoted(&requires)))
+            .note(format!("it is needed: {}", backticked(&requires)))
             .hint("put wheels of it into a directory, and name that with `--find-links`"));
         }
         let wheels = self.search(&requires)?;
@@ -327,7 +328,12 @@ impl<'a> Builder<'a> {
             tried: Cell::new(0),
             conflict: RefCell::default(),
         };
-        let failed = || format!("cannot bring what is needed to build: {}", quoted(requires));
+        let failed = || {
+            format!(
+                "cannot bring what is needed to build: {}",
+                backticked(requires)
+            )
+        };
         search
             .all(requires)
             .map_err(|error| error.context(failed()))
@@ -1069,14 +1075,6 @@ fn constraint_files() -> Vec<PathBuf> {
             .collect::<Vec<_>>()
     })
     .collect()
-}
-
-fn quoted(requires: &[String]) -> String {
-    requires
-        .iter()
-        .map(|one| format!("`{one}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
 }
 
 fn file_name(path: &Path) -> String {

@@ -7,9 +7,10 @@ use pkgapp_pypa::DistFilename;
 
 use super::choice::{Search, Wanted, is_compiled, label};
 use super::index::{Client, Offer};
-use super::{direct_offer, distinct, each, locked_offers, wanted};
+use super::{direct_offer, distinct, locked_offers, wanted};
 use pkgapp_core::cache::Cache;
 use pkgapp_core::error::{Error, Result};
+use pkgapp_core::parallel;
 use pkgapp_core::report::{Report, Unit};
 use pkgapp_http::percent_decoded;
 use pkgapp_lock::index::PlaceId;
@@ -100,7 +101,7 @@ pub fn survey(
     }
     let progress = report.progress("looking", pins.len() as u64, Unit::Things);
     let rows: Vec<_> = pins.into_iter().collect();
-    let found = each(&rows, AT_A_TIME, |((name, _), pins)| {
+    let found = parallel::map(&rows, AT_A_TIME, |((name, _), pins)| {
         let cells = Looking {
             client: &client,
             name,

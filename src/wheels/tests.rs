@@ -857,7 +857,7 @@ fn builds_at_the_same_time_share_a_cache() {
         .bytes();
     let server = index(HTML, anchor(FILE, ""), vec![(FILE, content.clone())]);
     let bench = Bench::new(&server.url);
-    let results = each(&[0; 8], 8, |_| {
+    let results = pkgapp_core::parallel::map(&[0; 8], 8, |_| {
         bench
             .fetch()
             .map(|wheels| std::fs::read(&wheels[0].path).unwrap())

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use pkgapp_config::App;
 use pkgapp_core::error::{Context, Error, Result};
 use pkgapp_core::process;
+use pkgapp_core::text::counted;
 use pkgapp_release::package::Package;
 
 use super::super::render;
@@ -72,8 +73,7 @@ impl Files {
 /// What became of one judge's look at so many files.
 fn judged(judge: &'static str, count: usize, lines: Vec<String>) -> Finding {
     if lines.is_empty() {
-        let files = if count == 1 { "file" } else { "files" };
-        return Finding::passed(judge, format!("{count} {files}, nothing to say"));
+        return Finding::passed(judge, format!("{}, nothing to say", counted(count, "file")));
     }
     let error = lines.into_iter().fold(
         Error::new(format!("`{judge}` finds fault with what is made")),

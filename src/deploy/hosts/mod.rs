@@ -32,7 +32,6 @@ use pkgapp_core::process::Stream;
 
 pub use log::{Log, Logs};
 pub use prompt::Prompt;
-pub use script::quoted;
 pub use select::{Address, Filter, Labels, Member};
 pub use shell::Shell;
 pub use ssh::{Connections, Options};

@@ -14,6 +14,7 @@
 //! that no program that the script runs can print one.
 
 use pkgapp_core::error::{Error, Result};
+use pkgapp_core::text::shell_quoted;
 
 use super::{Command, Orphan};
 
@@ -62,11 +63,6 @@ pub(super) fn boot(escalation: &str) -> String {
     format!("exec {escalation}/bin/sh -c '{BOOT}'")
 }
 
-/// Quotes a word for POSIX sh (Shell Command Language, §2.2.2 "Single-Quotes").
-pub fn quoted(word: &str) -> String {
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
 /// Returns the line that makes [`BOOT`] run a command, with its end.
 ///
 /// # Errors
@@ -75,15 +71,18 @@ pub(super) fn payload(command: &Command, mark: &Mark) -> Result<String> {
     let exports: String = command
         .env
         .iter()
-        .map(|(name, value)| ["export ", name, "=", &quoted(value), "\n"].concat())
+        .map(|(name, value)| ["export ", name, "=", &shell_quoted(value), "\n"].concat())
         .collect();
     let args: String = command
         .args
         .iter()
-        .map(|arg| [" ", &quoted(arg)].concat())
+        .map(|arg| [" ", &shell_quoted(arg)].concat())
         .collect();
     // An error of syntax in the script then ends the subshell alone, after the beginning was told.
-    let inner = format!("{exports}set --{args}\neval {}\n", quoted(&command.script));
+    let inner = format!(
+        "{exports}set --{args}\neval {}\n",
+        shell_quoted(&command.script)
+    );
     if inner.contains('\0') {
         return Err(Error::new(format!(
             "`{}` has a NUL character in its script or arguments",
@@ -117,8 +116,8 @@ fn watched(inner: &str) -> String {
          exec 9<&-\n\
          {{ wait $p; s=$?; }} 2>/dev/null\n\
          kill $w 2>/dev/null\n",
-        quoted(line.trim_end_matches('\n')),
-        quoted(BOOT),
+        shell_quoted(line.trim_end_matches('\n')),
+        shell_quoted(BOOT),
     )
 }
 

@@ -19,12 +19,13 @@ use std::time::{Duration, Instant};
 
 use pkgapp_core::error::{Context, Error, Result, shown};
 use pkgapp_core::process;
+use pkgapp_core::text::shell_quoted;
 
 use super::Failure;
 use super::diagnosis::{self, Trouble};
+use super::interrupt;
 use super::prompt::Prompt;
 use super::select::Address;
-use super::{interrupt, script};
 
 /// How the user wants ssh to be used.
 #[derive(Debug, Clone)]
@@ -156,7 +157,7 @@ impl Connection {
         if let Some(config) = &self.connections.options.config {
             words.push(format!(
                 "-F {}",
-                script::quoted(&config.display().to_string())
+                shell_quoted(&config.display().to_string())
             ));
         }
         if let Some(port) = self.address.port {

@@ -9,7 +9,9 @@ use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
 use super::assembly::{Assembly, Begun, Kept, Made};
-use super::{Builder, FORMAT, Keeping, Layer, all_of, in_threads};
+use pkgapp_core::parallel;
+
+use super::{Builder, FORMAT, Keeping, Layer, all_of, waiting_threads};
 use pkgapp_core::digest::Digest;
 use pkgapp_core::error::{Context, Error, Result, shown};
 use pkgapp_core::fs;
@@ -76,7 +78,7 @@ impl Layer {
         };
         let directories: Vec<(String, BTreeMap<ReleasePath, Source>)> =
             directories.into_iter().collect();
-        all_of(in_threads(&directories, layer).into_iter())
+        all_of(parallel::map(&directories, waiting_threads(), layer).into_iter())
     }
 
     /// Returns the layer of some files, from the cache or made now. Sources get byte code; byte

@@ -20,9 +20,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as MapEntry;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rayon::prelude::*;
@@ -43,6 +41,7 @@ use pkgapp_core::cache::{self, Cache};
 use pkgapp_core::content::Content;
 use pkgapp_core::digest::{Digest, Sha256Sum};
 use pkgapp_core::error::{Error, Result};
+use pkgapp_core::parallel;
 use pkgapp_core::path::{InstallPath, ReleasePath};
 use pkgapp_core::report::{Report, Unit};
 use pkgapp_wheels::Wheel;
@@ -339,7 +338,7 @@ impl Builder<'_> {
             |wheel: &Wheel| std::fs::metadata(&wheel.path).map_or(0, |metadata| metadata.len());
         let mut largest_first: Vec<(usize, &Wheel)> = wheels.iter().enumerate().collect();
         largest_first.sort_by_cached_key(|(_, wheel)| std::cmp::Reverse(size(wheel)));
-        let mut made = in_threads(&largest_first, |(index, wheel)| {
+        let mut made = parallel::map(&largest_first, waiting_threads(), |(index, wheel)| {
             let layer = Layer::for_wheel(self, wheel, || open(wheel));
             progress.advance(1);
             (*index, layer)
@@ -349,31 +348,9 @@ impl Builder<'_> {
     }
 }
 
-/// Makes something of each of `items`, several at a time, in this order: more than cores, because
-/// some wait for byte code. Threads, and not rayon's: one that waits for another process's layer
-/// must not be waited for by this one.
-fn in_threads<T: Sync, R: Send>(items: &[T], make: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let next = AtomicUsize::new(0);
-    let made: Mutex<BTreeMap<usize, R>> = Mutex::default();
-    let work = || {
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(item) = items.get(index) else { return };
-            let one = make(item);
-            made.lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(index, one);
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 0..items.len().min(rayon::current_num_threads() + WAITING) {
-            scope.spawn(work);
-        }
-    });
-    made.into_inner()
-        .unwrap_or_else(PoisonError::into_inner)
-        .into_values()
-        .collect()
+/// How many layers are made at a time: more than cores, because some wait for byte code.
+fn waiting_threads() -> usize {
+    rayon::current_num_threads() + WAITING
 }
 
 /// All layers, or all errors.

@@ -26,6 +26,7 @@ use pkgapp_core::content::Content;
 use pkgapp_core::error::{Error, Location, Result};
 use pkgapp_core::name::AppName;
 use pkgapp_core::path::{InstallPath, ReleasePath};
+use pkgapp_core::template::render;
 
 use program::Programs;
 pub use settings::ServiceUnit;
@@ -519,18 +520,6 @@ fn entry(label: &str, text: String) -> Entry {
         layer: None,
     });
     Entry::file(Content::memory(text.into_bytes()), 0o644, &origin)
-}
-
-/// Renders one of our own templates.
-fn render(template: &str, values: minijinja::Value) -> Result<String> {
-    let mut environment = minijinja::Environment::empty();
-    environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
-    environment.set_trim_blocks(true);
-    environment.set_lstrip_blocks(true);
-    environment.set_keep_trailing_newline(true);
-    environment
-        .render_str(template, values)
-        .map_err(|error| Error::bug("a template has a mistake").cause(error))
 }
 
 /// The reader of environment files that cron jobs go through, below the prefix.
