@@ -34,15 +34,15 @@ use pkgapp_deploy::fleet::FleetOptions;
 pub struct Cli {
     /// What holds for all commands.
     #[command(flatten)]
-    pub global: Global,
+    pub global: GlobalOptions,
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: CliCommand,
 }
 
 /// Options that every command takes.
 #[derive(Debug, Args)]
-pub struct Global {
+pub struct GlobalOptions {
     /// Read the configuration from this file
     #[arg(
         long,
@@ -70,7 +70,7 @@ pub struct Global {
         env = "PKGAPP_COLOR",
         hide_env_values = true
     )]
-    pub color: When,
+    pub color: ColorChoice,
     /// Use nothing but this machine: no index, no download
     #[arg(long, global = true, env = "PKGAPP_OFFLINE", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub offline: bool,
@@ -87,7 +87,7 @@ pub struct Global {
 
 /// When to colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum When {
+pub enum ColorChoice {
     /// If the output is a terminal
     Auto,
     /// Always
@@ -98,7 +98,7 @@ pub enum When {
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum CliCommand {
     /// Look at a project and write a `pkgapp.toml` that builds
     ///
     /// Finds the framework (Django, Flask, FastAPI, Pyramid, Pecan, Celery), the pins, the Python
@@ -976,7 +976,7 @@ pub struct RolloutArgs {
     /// Switch so many hosts, then so many of all, and so on: `1,25%,100%` [default: as
     /// `[deploy.NAME]` says]
     #[arg(long, value_name = "N|N%,…", value_delimiter = ',', env = "PKGAPP_BATCHES", hide_env_values = true, value_parser = batch)]
-    pub batches: Vec<pkgapp_config::Batch>,
+    pub batches: Vec<pkgapp_config::BatchSize>,
     /// Go on until more than so many hosts have failed [default: as `[deploy.NAME]` says]
     #[arg(
         long,
@@ -1015,7 +1015,7 @@ pub struct RolloutArgs {
 }
 
 /// Reads a number of hosts or a share of them.
-fn batch(text: &str) -> Result<pkgapp_config::Batch, String> {
+fn batch(text: &str) -> Result<pkgapp_config::BatchSize, String> {
     let share = |digits: &str| {
         digits
             .parse()
@@ -1023,12 +1023,12 @@ fn batch(text: &str) -> Result<pkgapp_config::Batch, String> {
             .filter(|share| (1..=100).contains(share))
     };
     let batch = match text.strip_suffix('%') {
-        Some(digits) => share(digits).map(pkgapp_config::Batch::Percent),
+        Some(digits) => share(digits).map(pkgapp_config::BatchSize::Percent),
         None => text
             .parse()
             .ok()
             .filter(|count| *count > 0)
-            .map(pkgapp_config::Batch::Hosts),
+            .map(pkgapp_config::BatchSize::Hosts),
     };
     batch.ok_or_else(|| "a number of hosts, or a share of them from 1% to 100%".to_owned())
 }

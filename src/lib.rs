@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Each arrow is one function in one module; each noun is one type, made once and then only read.
-//! Nothing later reaches back: a format never reads the [`App`](pkgapp_config::App), and the
+//! Nothing later reaches back: a format never reads the [`App`](pkgapp_config::Config), and the
 //! [`Tree`](pkgapp_release::tree::Tree) does not know what a wheel is. The crates hold that order:
 //! each imports only those above it.
 //!

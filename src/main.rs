@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use pkgapp::cli::{Cli, When};
+use pkgapp::cli::{Cli, ColorChoice};
 use pkgapp::commands;
-use pkgapp_core::report::{Report, Style, Verbosity};
+use pkgapp_core::report::{OutputStyle, Report, Verbosity};
 
 fn main() -> ExitCode {
     limit_arenas();
@@ -16,17 +16,17 @@ fn main() -> ExitCode {
         _ => Verbosity::Normal,
     };
     match cli.global.color {
-        When::Auto => anstream::ColorChoice::Auto,
-        When::Always => anstream::ColorChoice::Always,
-        When::Never => anstream::ColorChoice::Never,
+        ColorChoice::Auto => anstream::ColorChoice::Auto,
+        ColorChoice::Always => anstream::ColorChoice::Always,
+        ColorChoice::Never => anstream::ColorChoice::Never,
     }
     .write_global();
     let report = Report::new(
         verbosity,
         if cli.global.json {
-            Style::Json
+            OutputStyle::Json
         } else {
-            Style::Text
+            OutputStyle::Text
         },
     );
     match commands::run(&cli, &report).and_then(|()| report.finish()) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use pkgapp_config::{self as config, App, CommandLine, Process};
+use pkgapp_config::{self as config, CommandLine, Config, ProcessSettings};
 use pkgapp_core::error::{Error, Location, Result};
 use pkgapp_core::name::AppName;
 use pkgapp_core::path::{InstallPath, ReleasePath};
@@ -11,20 +11,20 @@ use pkgapp_core::report::Report;
 use pkgapp_core::target::Target;
 use pkgapp_detect as detect;
 use pkgapp_format::sonames;
-use pkgapp_release::depends::{self, Depends, Library, Program, SharedRuntime};
-use pkgapp_release::imports::{self, Imports, Modules, PythonPart};
+use pkgapp_release::depends::{self, HostDependencies, HostLibrary, HostProgram, SharedRuntime};
+use pkgapp_release::imports::{self, FoundImports, PythonPart, ReleaseModules};
 use pkgapp_release::layer::{ByteCompiler, Layer};
-use pkgapp_release::runtime::{self, Home, Runtime};
+use pkgapp_release::runtime::{self, InterpreterHome, Runtime};
 use pkgapp_release::scriptlets::{HostCompiled, HostPython};
-use pkgapp_release::tree::{Entry, Origin, Tree};
+use pkgapp_release::tree::{EntryOrigin, Tree, TreeEntry};
 
 /// The interpreter that is replaced without the release.
-pub(super) fn host_python(app: &App, runtime: Option<&Runtime>) -> Option<HostPython> {
+pub(super) fn host_python(app: &Config, runtime: Option<&Runtime>) -> Option<HostPython> {
     let python = app.python.version.value;
     match runtime.map(|runtime| runtime.home) {
         None => Some(HostPython::system(python)),
-        Some(Home::Release) => None,
-        Some(Home::Package) => Some(HostPython::shared(
+        Some(InterpreterHome::Release) => None,
+        Some(InterpreterHome::Package) => Some(HostPython::shared(
             python,
             &format!("{}/{}", runtime::SHARED, runtime::directory(python)),
         )),
@@ -34,7 +34,7 @@ pub(super) fn host_python(app: &App, runtime: Option<&Runtime>) -> Option<HostPy
 /// Files that scriptlets make: the byte code of all sources, if the build makes none. Their
 /// directories come into the tree.
 pub(super) fn ghosts(
-    app: &App,
+    app: &Config,
     tree: &mut Tree,
     compiler: &ByteCompiler,
 ) -> Result<Vec<InstallPath>> {
@@ -49,21 +49,21 @@ pub(super) fn ghosts(
     let ghosts = sources
         .map(|path| Ok(prefix.join(&compiler.pyc_path(&path)?)))
         .collect::<Result<BTreeSet<_>>>()?;
-    let origin = Arc::new(Origin {
+    let origin = Arc::new(EntryOrigin {
         label: "byte code".into(),
         layer: None,
     });
     let directories: BTreeSet<InstallPath> =
         ghosts.iter().filter_map(InstallPath::parent).collect();
     for directory in directories {
-        tree.insert(directory, Entry::directory(&origin))?;
+        tree.insert(directory, TreeEntry::directory(&origin))?;
     }
     Ok(ghosts.into_iter().collect())
 }
 
 /// What scriptlets have to know to make it.
 pub(super) fn host_compiled(
-    app: &App,
+    app: &Config,
     tree: &Tree,
     compiler: &ByteCompiler,
 ) -> Result<Option<HostCompiled>> {
@@ -87,7 +87,7 @@ pub(super) fn host_compiled(
     }))
 }
 
-pub(super) fn targets(app: &App) -> Vec<&'static Target> {
+pub(super) fn targets(app: &Config) -> Vec<&'static Target> {
     app.package
         .targets
         .iter()
@@ -96,10 +96,10 @@ pub(super) fn targets(app: &App) -> Vec<&'static Target> {
 }
 
 /// Without them a job would never run, or a log would never be rotated, and nobody would be told.
-fn programs(app: &App, layers: &[Layer]) -> Vec<Program> {
-    let cron = (!app.crons.is_empty()).then_some(Program::Cron);
-    let logrotate = app.logrotate.as_ref().map(|_| Program::Logrotate);
-    let mut programs: Vec<Program> = cron.into_iter().chain(logrotate).collect();
+fn programs(app: &Config, layers: &[Layer]) -> Vec<HostProgram> {
+    let cron = (!app.crons.is_empty()).then_some(HostProgram::Cron);
+    let logrotate = app.logrotate.as_ref().map(|_| HostProgram::Logrotate);
+    let mut programs: Vec<HostProgram> = cron.into_iter().chain(logrotate).collect();
     programs.extend(distributions(layers).filter_map(|name| depends::loaded_by(name).1));
     programs
 }
@@ -107,7 +107,7 @@ fn programs(app: &App, layers: &[Layer]) -> Vec<Program> {
 /// Finds parts of the host's Python that the application's code imports, and tells of modules that
 /// nothing provides.
 pub(super) fn python_parts(
-    app: &App,
+    app: &Config,
     tree: &Tree,
     layers: &[Layer],
     own: Option<&str>,
@@ -115,7 +115,7 @@ pub(super) fn python_parts(
     report: &Report,
 ) -> Result<BTreeSet<PythonPart>> {
     let (prefix, python) = (&app.package.prefix.value, app.python.version.value);
-    let imports = Imports::find(
+    let imports = FoundImports::find(
         tree,
         prefix,
         python,
@@ -141,10 +141,9 @@ pub(super) fn python_parts(
         return Ok(imports.parts.into_keys().collect());
     };
     let kept = match &app.python.interpreter {
-        config::Interpreter::Bundled(cpython) | config::Interpreter::Shared(cpython) => {
-            &cpython.keep[..]
-        }
-        config::Interpreter::System => &[],
+        config::InterpreterChoice::Bundled(cpython)
+        | config::InterpreterChoice::Shared(cpython) => &cpython.keep[..],
+        config::InterpreterChoice::System => &[],
     };
     for (part, file) in &imports.parts {
         let Some(left) = part.left_behind().filter(|left| !kept.contains(left)) else {
@@ -164,7 +163,12 @@ pub(super) fn python_parts(
 const FEW_IMPORTS: usize = 2;
 
 /// Refuses an application that ships none of what it imports: its requirements are somewhere else.
-fn check_pinned(app: &App, layers: &[Layer], own: Option<&str>, imports: &Imports) -> Result<()> {
+fn check_pinned(
+    app: &Config,
+    layers: &[Layer],
+    own: Option<&str>,
+    imports: &FoundImports,
+) -> Result<()> {
     let ships_others = distributions(layers).any(|name| Some(name) != own);
     if ships_others || imports.missing.len() <= FEW_IMPORTS || !app.python.requirements.is_empty() {
         return Ok(());
@@ -200,9 +204,9 @@ fn check_pinned(app: &App, layers: &[Layer], own: Option<&str>, imports: &Import
 ///
 /// # Errors
 /// One of them is not there.
-pub(super) fn check_started(app: &App, tree: &Tree) -> Result<()> {
+pub(super) fn check_started(app: &Config, tree: &Tree) -> Result<()> {
     let prefix = &app.package.prefix.value;
-    let mut modules = Modules::of(tree, prefix, app.python.version.value)?;
+    let mut modules = ReleaseModules::of(tree, prefix, app.python.version.value)?;
     for directory in &app.import_from {
         modules = modules.and(prefix.join(&ReleasePath::parse("app")?).join(directory));
     }
@@ -227,8 +231,8 @@ pub(super) fn check_started(app: &App, tree: &Tree) -> Result<()> {
 
 /// The commands of a host that import from the release: not those that a directory or a variable
 /// leads elsewhere.
-fn commands<'a>(app: &'a App, tree_root: &InstallPath) -> Vec<&'a CommandLine> {
-    let is_here = |process: &&Process| {
+fn commands<'a>(app: &'a Config, tree_root: &InstallPath) -> Vec<&'a CommandLine> {
+    let is_here = |process: &&ProcessSettings| {
         process
             .working_directory
             .as_ref()
@@ -274,13 +278,13 @@ fn distributions(layers: &[Layer]) -> impl Iterator<Item = &str> {
 }
 
 pub(super) fn needs(
-    app: &App,
+    app: &Config,
     runtime: Option<&Runtime>,
     python_parts: BTreeSet<PythonPart>,
-    mut libraries: Vec<Library>,
+    mut libraries: Vec<HostLibrary>,
     layers: &[Layer],
     report: &Report,
-) -> Depends {
+) -> HostDependencies {
     for library in distributions(layers).flat_map(|name| depends::loaded_by(name).0) {
         if !libraries.iter().any(|known| known.soname == library.soname) {
             libraries.push(library);
@@ -288,12 +292,12 @@ pub(super) fn needs(
     }
     libraries.sort();
     let shared = runtime
-        .filter(|runtime| runtime.home == Home::Package)
+        .filter(|runtime| runtime.home == InterpreterHome::Package)
         .map(|runtime| SharedRuntime {
             package: AppName::of_runtime(runtime.python).to_string(),
             version: runtime.version.clone(),
         });
-    let depends = Depends {
+    let depends = HostDependencies {
         python: runtime.is_none().then_some(app.python.version.value),
         python_parts,
         runtime: shared,

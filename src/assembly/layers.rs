@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use super::pins::{Wheels, fetch, read_lock};
-use super::{Options, plain_tree};
-use pkgapp_config::App;
-use pkgapp_config::Profile;
+use super::pins::{ReleaseWheels, fetch, read_lock};
+use super::{AssemblyOptions, plain_tree};
+use pkgapp_config::Config;
+use pkgapp_config::PruneProfile;
 use pkgapp_core::commit::Epoch;
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::interpreter::Interpreter;
@@ -15,27 +15,27 @@ use pkgapp_core::name::Arch;
 use pkgapp_core::path::ReleasePath;
 use pkgapp_core::report::Report;
 use pkgapp_pypa::{self as pypa, Environment};
-use pkgapp_release::layer::{Builder, Layer};
-use pkgapp_release::prune::{self, Pruner, Saved};
+use pkgapp_release::layer::{Layer, LayerBuilder};
+use pkgapp_release::prune::{self, PruneSavings, Pruner};
 use pkgapp_release::release::Release;
 use pkgapp_release::tree::Tree;
 use pkgapp_wheels::Wheel;
-use pkgapp_wheels::archive::Archive;
+use pkgapp_wheels::archive::WheelArchive;
 
 /// Makes the layers of all wheels; `files` gives those of the application's files, which are
 /// `included`. What pruning has taken from one and another one imports comes back.
 pub(super) fn installed(
-    app: &App,
-    wheels: &Wheels,
+    app: &Config,
+    wheels: &ReleaseWheels,
     files: impl FnOnce() -> Result<Vec<Layer>>,
     included: &[PathBuf],
-    builder: &Builder<'_>,
+    builder: &LayerBuilder<'_>,
     report: &Report,
 ) -> Result<Vec<Layer>> {
-    let open = |wheel: &Wheel| Archive::open(&wheel.path, &wheel.filename);
+    let open = |wheel: &Wheel| WheelArchive::open(&wheel.path, &wheel.filename);
     let mut layers = builder.build_all(&wheels.all, open, report)?;
     let mut wanted: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
-    let by_files = match builder.prune.profiles.contains(&Profile::Tests) {
+    let by_files = match builder.prune.profiles.contains(&PruneProfile::Tests) {
         true => prune::imports_of_files(&app.root, included),
         false => BTreeSet::new(),
     };
@@ -54,7 +54,7 @@ pub(super) fn installed(
             };
             let wheel = &wheels.all[index];
             layers[index] = Layer::for_wheel(
-                &Builder {
+                &LayerBuilder {
                     prune: &prune,
                     ..*builder
                 },
@@ -117,7 +117,7 @@ pub(super) fn owners_of_scripts(layers: &[Layer]) -> BTreeMap<ReleasePath, &str>
 
 /// Says what pruning has saved, and of what it kept its hands off.
 pub(super) fn tell_pruned(layers: &[Layer], report: &Report) {
-    let mut all: BTreeMap<Profile, Saved> = BTreeMap::new();
+    let mut all: BTreeMap<PruneProfile, PruneSavings> = BTreeMap::new();
     for layer in layers {
         let pruned = &layer.manifest.pruned;
         for (profile, saved) in &pruned.saved {
@@ -144,18 +144,18 @@ pub(super) fn tell_pruned(layers: &[Layer], report: &Report) {
 
 /// Whether the commands of `[build] run` need a release of their own: one for another machine does
 /// not run here.
-pub(super) fn needs_twin(app: &App, environment: &Environment, layers: &[Layer]) -> bool {
+pub(super) fn needs_twin(app: &Config, environment: &Environment, layers: &[Layer]) -> bool {
     let compiled = layers.iter().any(|layer| !layer.manifest.elf.is_empty());
     !app.build.run.is_empty() && !environment.native && compiled
 }
 
 /// Makes the release of the same pins for this machine.
 pub(super) fn twin(
-    app: &App,
+    app: &Config,
     release: &Release<'_>,
     interpreter: Option<&Interpreter>,
-    builder: &Builder<'_>,
-    options: &Options<'_>,
+    builder: &LayerBuilder<'_>,
+    options: &AssemblyOptions<'_>,
     epoch: Epoch<'_>,
     report: &Report,
 ) -> Result<Tree> {

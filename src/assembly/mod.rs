@@ -1,4 +1,4 @@
-//! The main road: from an [`App`] to a [`Package`], one stage after the other.
+//! The main road: from an [`Config`] to a [`Package`], one stage after the other.
 
 mod hosts;
 mod layers;
@@ -18,14 +18,14 @@ use self::hosts::{
 };
 use self::layers::{installed, needs_twin, owners_of_scripts, tell_pruned, twin};
 pub(crate) use self::pins::brought;
-use self::pins::{Wheels, fetch, read_lock};
+use self::pins::{ReleaseWheels, fetch, read_lock};
 pub use self::pins::{fetching, pins, rules, selection};
 pub(crate) use self::python::environment;
 use self::python::{check_pythons, compiler, environment_of, interpreter, runtime};
 use pkgapp_config::Compression;
-use pkgapp_config::{self as config, App, Revision, Squeeze};
+use pkgapp_config::{self as config, CompressionPreset, Config, PackageRevision};
 use pkgapp_core::cache::Cache;
-use pkgapp_core::commit::{self, Asked, Commit, Epoch};
+use pkgapp_core::commit::{self, Commit, Epoch, PendingCommit};
 use pkgapp_core::error::{Error, Location, Result};
 use pkgapp_core::name::Arch;
 use pkgapp_core::path::InstallPath;
@@ -33,24 +33,24 @@ use pkgapp_core::report::{Report, human_bytes};
 use pkgapp_core::text::counted;
 use pkgapp_lock::Lock;
 use pkgapp_pypa::Environment;
-use pkgapp_release::audit::{self, Inputs, Needle};
+use pkgapp_release::audit::{self, AuditInputs, Needle};
 use pkgapp_release::build_run::{self, RunCommand, RunEnvironment};
 use pkgapp_release::conffiles;
-use pkgapp_release::depends::{self, Depends, Scan};
-use pkgapp_release::layer::{Builder, Layer};
-use pkgapp_release::package::{Meta, Package};
+use pkgapp_release::depends::{self, ElfScan, HostDependencies};
+use pkgapp_release::layer::{Layer, LayerBuilder};
+use pkgapp_release::package::{Package, PackageInfo};
 use pkgapp_release::prune::Pruner;
 use pkgapp_release::release::Release;
-use pkgapp_release::runtime::{self, Home, Runtime};
+use pkgapp_release::runtime::{self, InterpreterHome, Runtime};
 use pkgapp_release::scriptlets::{self};
 use pkgapp_release::services;
-use pkgapp_release::tree::{Entry, Tree, Winner};
+use pkgapp_release::tree::{CollisionWinner, Tree, TreeEntry};
 use pkgapp_release::writable;
 use pkgapp_wheels::{self as wheels, KeptFile, Wheel};
 
 /// What a build needs to know besides the application's configuration.
 #[derive(Debug)]
-pub struct Options<'a> {
+pub struct AssemblyOptions<'a> {
     /// Where wheels and layers are kept.
     pub cache: &'a Cache,
     /// Use nothing but this machine.
@@ -63,10 +63,10 @@ pub struct Options<'a> {
 ///
 /// # Errors
 /// Whatever is wrong with the input, the wheels or the result. Nothing but the cache was written.
-pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Package> {
+pub fn assemble(app: &Config, options: &AssemblyOptions<'_>, report: &Report) -> Result<Package> {
     // git is asked meanwhile: nothing needs the answer before something is built. A bad date is
     // told at once.
-    let asked = Asked::at(&app.root);
+    let asked = PendingCommit::at(&app.root);
     commit::date(None)?;
     let included = check_early(app, options, report)?;
     let runtime = report.timed("runtime", |_| runtime(app, options.cache, report))?;
@@ -77,7 +77,7 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
 
     let bundled = runtime
         .as_ref()
-        .filter(|runtime| runtime.home == Home::Release);
+        .filter(|runtime| runtime.home == InterpreterHome::Release);
     let compiler = compiler(app, interpreter.as_ref())?;
     let compiler = if bundled.is_some_and(|runtime| runtime.runs_here) {
         compiler.shipped()
@@ -85,7 +85,7 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
         compiler
     };
     let prune = Pruner::from(&app.package.prune);
-    let builder = Builder {
+    let builder = LayerBuilder {
         cache: options.cache,
         compiler: &compiler,
         prune: &prune,
@@ -217,7 +217,7 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
         ghosts,
         writable: writable::links(app)?,
     };
-    if app.package.revision == Revision::Auto {
+    if app.package.revision == PackageRevision::Auto {
         package.meta.revision = revision::of(&package, commit, date)?;
     }
     Ok(package)
@@ -227,10 +227,16 @@ pub fn assemble(app: &App, options: &Options<'_>, report: &Report) -> Result<Pac
 ///
 /// # Errors
 /// All that is wrong, before anything is fetched or compiled.
-fn check_early(app: &App, options: &Options<'_>, report: &Report) -> Result<Vec<PathBuf>> {
+fn check_early(
+    app: &Config,
+    options: &AssemblyOptions<'_>,
+    report: &Report,
+) -> Result<Vec<PathBuf>> {
     let python = check_pythons(app).and_then(|()| match &app.python.interpreter {
-        config::Interpreter::System => interpreter(app, None, options, &Report::silent()).map(drop),
-        config::Interpreter::Bundled(_) | config::Interpreter::Shared(_) => Ok(()),
+        config::InterpreterChoice::System => {
+            interpreter(app, None, options, &Report::silent()).map(drop)
+        }
+        config::InterpreterChoice::Bundled(_) | config::InterpreterChoice::Shared(_) => Ok(()),
     });
     let configuration = conffiles::insert_into(&mut Tree::new(), app);
     let included = report.timed("files", |_| app.included_files());
@@ -252,15 +258,15 @@ fn check_early(app: &App, options: &Options<'_>, report: &Report) -> Result<Vec<
 /// application's files.
 #[expect(clippy::too_many_arguments, reason = "what a build knows by then")]
 fn gather(
-    app: &App,
+    app: &Config,
     environment: &Environment,
     included: &[PathBuf],
-    builder: &Builder<'_>,
+    builder: &LayerBuilder<'_>,
     epoch: Epoch<'_>,
     files: impl FnOnce() -> Result<Vec<Layer>>,
-    options: &Options<'_>,
+    options: &AssemblyOptions<'_>,
     report: &Report,
-) -> Result<(Wheels, Vec<Layer>)> {
+) -> Result<(ReleaseWheels, Vec<Layer>)> {
     let lock = report.timed("lock", |_| read_lock(app, environment, options, report))?;
     let wheels = report.timed("wheels", |facts| {
         let fetched = fetch(app, &lock, environment, options, epoch, report);
@@ -301,7 +307,7 @@ pub struct Needed {
 ///
 /// # Errors
 /// As [`assemble`], up to the wheels.
-pub fn needed(app: &App, options: &Options<'_>, report: &Report) -> Result<Needed> {
+pub fn needed(app: &Config, options: &AssemblyOptions<'_>, report: &Report) -> Result<Needed> {
     let epoch = commit::date(Commit::at(&app.root).as_ref())?;
     check_pythons(app)?;
     let environment = environment_of(app, options, report)?;
@@ -345,12 +351,12 @@ pub fn needed(app: &App, options: &Options<'_>, report: &Report) -> Result<Neede
 /// # Errors
 /// The configuration names none; as [`assemble`].
 pub fn assemble_runtime(
-    app: &App,
+    app: &Config,
     revision: &str,
     cache: &Cache,
     report: &Report,
 ) -> Result<Package> {
-    let config::Interpreter::Shared(cpython) = &app.python.interpreter else {
+    let config::InterpreterChoice::Shared(cpython) = &app.python.interpreter else {
         return Err(Error::new("the application's interpreter is not shared")
             .at(app.python.version.at.clone())
             .hint("write `interpreter = \"shared\"` and a `path` below `[python]`"));
@@ -359,7 +365,7 @@ pub fn assemble_runtime(
     let runtime = Runtime::prepare(
         cpython,
         app.python.version.value,
-        Home::Package,
+        InterpreterHome::Package,
         arch,
         cache,
         report,
@@ -367,11 +373,18 @@ pub fn assemble_runtime(
     let (tree, prefix) = runtime::package::tree(&runtime)?;
     let layers = [runtime.layer.clone()];
     let needles = needles(app, &prefix, Some(&runtime), cache);
-    audit::leaks(&tree, &prefix, &layers, &needles, &Inputs::default(), cache)?;
-    let scan = Depends::scan(layers.iter())?;
+    audit::leaks(
+        &tree,
+        &prefix,
+        &layers,
+        &needles,
+        &AuditInputs::default(),
+        cache,
+    )?;
+    let scan = HostDependencies::scan(layers.iter())?;
     depends::check_targets(&scan, None, &targets(app))?;
     check_runtime(app, &runtime)?;
-    let about = runtime::package::About {
+    let about = runtime::package::PackageTexts {
         app,
         revision,
         // Not of the application's commit: the same interpreter is the same package for every
@@ -386,10 +399,10 @@ pub fn assemble_runtime(
 /// Puts the layers, the release's own files, what the build commands make, and the configuration
 /// into one tree.
 fn tree(
-    app: &App,
+    app: &Config,
     release: &Release<'_>,
     layers: &mut Vec<Layer>,
-    builder: &Builder<'_>,
+    builder: &LayerBuilder<'_>,
     environment: &RunEnvironment<'_>,
     twin: Option<&Tree>,
     report: &Report,
@@ -425,7 +438,7 @@ fn tree(
 }
 
 /// The layers and the release's own files.
-fn plain_tree(app: &App, release: &Release<'_>, layers: &[Layer]) -> Result<Tree> {
+fn plain_tree(app: &Config, release: &Release<'_>, layers: &[Layer]) -> Result<Tree> {
     let prefix = &app.package.prefix.value;
     // Whichever of two equal files ships, both distributions have theirs; a release is never
     // upgraded in parts. Launchers are all alike: their bodies tell them apart.
@@ -438,20 +451,21 @@ fn plain_tree(app: &App, release: &Release<'_>, layers: &[Layer]) -> Result<Tree
     };
     let owners = owners_of_scripts(layers);
     let refused = RefCell::new(Vec::new());
-    let precedence = |path: &InstallPath, present: &Entry, entry: &Entry| {
+    let precedence = |path: &InstallPath, present: &TreeEntry, entry: &TreeEntry| {
         let owner = path
             .below(prefix)
             .and_then(|below| owners.get(&below).copied());
-        let is_owner = |entry: &Entry| owner.is_some() && entry.origin.layer.as_deref() == owner;
+        let is_owner =
+            |entry: &TreeEntry| owner.is_some() && entry.origin.layer.as_deref() == owner;
         let may_replace =
             || (!starts(path) && present.same_as(entry)) || app.package.allows_collision(path);
         if is_owner(present) {
-            Winner::Earlier
+            CollisionWinner::Earlier
         } else if is_owner(entry) || may_replace() {
-            Winner::Later
+            CollisionWinner::Later
         } else {
             refused.borrow_mut().push(path.clone());
-            Winner::Nobody
+            CollisionWinner::Nobody
         }
     };
     let mut tree = Tree::new();
@@ -501,14 +515,14 @@ fn allowing(prefix: &InstallPath, paths: &[InstallPath]) -> BTreeSet<String> {
 
 /// Looks for what must not be in a release, and returns what it needs of its host.
 fn prove(
-    app: &App,
+    app: &Config,
     tree: &Tree,
     layers: &[Layer],
-    inputs: &Inputs,
+    inputs: &AuditInputs,
     bundled: Option<&Runtime>,
     cache: &Cache,
     arch: Arch,
-) -> Result<Scan> {
+) -> Result<ElfScan> {
     let prefix = &app.package.prefix.value;
     audit::leaks(
         tree,
@@ -519,9 +533,9 @@ fn prove(
         cache,
     )?;
     audit::launchers_resolve(tree, prefix, layers)?;
-    let scan = Depends::scan(layers.iter())?;
+    let scan = HostDependencies::scan(layers.iter())?;
     depends::check_machine(layers.iter(), scan.arch, arch)?;
-    let python = matches!(app.python.interpreter, config::Interpreter::System)
+    let python = matches!(app.python.interpreter, config::InterpreterChoice::System)
         .then_some(app.python.version.value);
     depends::check_targets(&scan, python, &targets(app))?;
     if let Some(runtime) = bundled {
@@ -531,24 +545,23 @@ fn prove(
 }
 
 /// Refuses an interpreter that needs libraries which a target lacks.
-fn check_runtime(app: &App, runtime: &Runtime) -> Result<()> {
-    let scan = Depends::scan(std::iter::once(&runtime.layer))?;
+fn check_runtime(app: &Config, runtime: &Runtime) -> Result<()> {
+    let scan = HostDependencies::scan(std::iter::once(&runtime.layer))?;
     runtime::check_libraries(&scan.libraries, &targets(app)).map_err(|error| {
         match &app.python.interpreter {
-            config::Interpreter::Bundled(cpython) | config::Interpreter::Shared(cpython) => {
-                error.at(cpython.path.at.clone())
-            }
-            config::Interpreter::System => error,
+            config::InterpreterChoice::Bundled(cpython)
+            | config::InterpreterChoice::Shared(cpython) => error.at(cpython.path.at.clone()),
+            config::InterpreterChoice::System => error,
         }
     })
 }
 
 /// What a release was made of; commands of `[build] run` have made the layers `written`.
-fn inputs(app: &App, wheels: &Wheels, written: &[Layer]) -> Inputs {
+fn inputs(app: &Config, wheels: &ReleaseWheels, written: &[Layer]) -> AuditInputs {
     let source = |wheel: &Wheel| Some((wheel.sha256.to_string(), wheel.built_from.clone()?));
     let configuration =
         std::iter::once(&app.file).chain(app.configs.iter().map(|file| &file.source));
-    Inputs {
+    AuditInputs {
         sources: wheels.all.iter().filter_map(source).collect(),
         written: written.iter().map(|layer| layer.key.clone()).collect(),
         configuration: configuration.cloned().collect(),
@@ -558,7 +571,7 @@ fn inputs(app: &App, wheels: &Wheels, written: &[Layer]) -> Inputs {
 
 /// What would name this machine.
 fn needles(
-    app: &App,
+    app: &Config,
     prefix: &InstallPath,
     runtime: Option<&Runtime>,
     cache: &Cache,
@@ -592,24 +605,24 @@ fn needles(
 }
 
 fn meta(
-    app: &App,
-    wheels: &Wheels,
+    app: &Config,
+    wheels: &ReleaseWheels,
     version: pkgapp_pypa::Version,
     commit: Option<String>,
     timestamp: u64,
     arch: Arch,
-) -> Meta {
+) -> PackageInfo {
     let license = app
         .license
         .clone()
         .or_else(|| wheels.application()?.metadata.license.clone());
-    Meta {
+    PackageInfo {
         name: app.name.clone(),
         version,
         revision: match &app.package.revision {
-            Revision::Fixed(revision) => revision.clone(),
+            PackageRevision::Fixed(revision) => revision.clone(),
             // A stand-in, until all that it depends on is known.
-            Revision::Auto => "0".to_owned(),
+            PackageRevision::Auto => "0".to_owned(),
         },
         arch,
         summary: app.summary.clone(),
@@ -631,11 +644,11 @@ fn meta(
 ///
 /// The default costs a first build little and gives packages smaller than the level 3 of others.
 /// `small` costs a second for every 2.5 MB, but once a dependency and not once a build.
-fn compression(squeeze: Squeeze) -> Compression {
+fn compression(squeeze: CompressionPreset) -> Compression {
     match squeeze {
-        Squeeze::Fast => Compression::Zstd(1),
-        Squeeze::Default => Compression::Zstd(6),
-        Squeeze::Small => Compression::Zstd(19),
-        Squeeze::Exact(compression) => compression,
+        CompressionPreset::Fast => Compression::Zstd(1),
+        CompressionPreset::Default => Compression::Zstd(6),
+        CompressionPreset::Small => Compression::Zstd(19),
+        CompressionPreset::Exact(compression) => compression,
     }
 }

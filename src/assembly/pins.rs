@@ -2,27 +2,27 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Options;
+use super::AssemblyOptions;
 use super::python::{environment_of, runtime};
 use super::unmet;
-use pkgapp_config::{self as config, App};
+use pkgapp_config::{self as config, Config};
 use pkgapp_core::cache::Cache;
 use pkgapp_core::commit::Epoch;
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::interpreter::Interpreter;
 use pkgapp_core::report::Report;
 use pkgapp_detect as detect;
-use pkgapp_lock::check::{Subject, check_consistent, missing};
-use pkgapp_lock::{Lock, Pin, Selection};
+use pkgapp_lock::check::{CheckedDistribution, check_consistent, missing};
+use pkgapp_lock::{Lock, LockSelection, Pin};
 use pkgapp_pypa::{Environment, VersionOrUrl};
 use pkgapp_release::runtime;
-use pkgapp_wheels::{self as wheels, FetchOptions, Rules, Wheel};
+use pkgapp_wheels::{self as wheels, FetchOptions, LinkageRules, Wheel};
 
 /// How many files are downloaded at a time.
 const DOWNLOADS: usize = 8;
 
 /// How wheels are fetched for an application.
-pub fn fetching<'a>(offline: bool, epoch: Epoch<'a>, rules: &'a Rules) -> FetchOptions<'a> {
+pub fn fetching<'a>(offline: bool, epoch: Epoch<'a>, rules: &'a LinkageRules) -> FetchOptions<'a> {
     FetchOptions {
         offline,
         jobs: DOWNLOADS,
@@ -32,14 +32,16 @@ pub fn fetching<'a>(offline: bool, epoch: Epoch<'a>, rules: &'a Rules) -> FetchO
 }
 
 /// How an application's wheels are built.
-pub fn rules(app: &App) -> Rules {
+pub fn rules(app: &Config) -> LinkageRules {
     let directory = runtime::directory(app.python.version.value);
     let python_libraries = match app.python.interpreter {
-        config::Interpreter::System => None,
-        config::Interpreter::Bundled(_) => Some(format!("$ORIGIN/../{directory}/lib")),
-        config::Interpreter::Shared(_) => Some(format!("{}/{directory}/lib", runtime::SHARED)),
+        config::InterpreterChoice::System => None,
+        config::InterpreterChoice::Bundled(_) => Some(format!("$ORIGIN/../{directory}/lib")),
+        config::InterpreterChoice::Shared(_) => {
+            Some(format!("{}/{directory}/lib", runtime::SHARED))
+        }
     };
-    Rules {
+    LinkageRules {
         constraints: app
             .build
             .constraints
@@ -57,13 +59,13 @@ pub fn rules(app: &App) -> Rules {
 ///
 /// # Errors
 /// It is no CPython that can be brought.
-pub(crate) fn brought(app: &App, cache: &Cache, report: &Report) -> Result<Option<Interpreter>> {
+pub(crate) fn brought(app: &Config, cache: &Cache, report: &Report) -> Result<Option<Interpreter>> {
     Ok(runtime(app, cache, report)?.map(|runtime| runtime.interpreter))
 }
 
 /// An editable install of the application is what is built and installed anyway; of anything else,
 /// it would get lost.
-fn check_editable(app: &App, lock: &Lock) -> Result<()> {
+fn check_editable(app: &Config, lock: &Lock) -> Result<()> {
     let is_ours = app
         .source
         .as_ref()
@@ -77,9 +79,9 @@ fn check_editable(app: &App, lock: &Lock) -> Result<()> {
 }
 
 pub(super) fn read_lock(
-    app: &App,
+    app: &Config,
     environment: &Environment,
-    options: &Options<'_>,
+    options: &AssemblyOptions<'_>,
     report: &Report,
 ) -> Result<Lock> {
     let files: Vec<PathBuf> = app
@@ -103,7 +105,7 @@ pub(super) fn read_lock(
 }
 
 /// What the configuration adds to the application's requirements must be pinned as these are.
-fn check_added(app: &App, lock: &Lock) -> Result<()> {
+fn check_added(app: &Config, lock: &Lock) -> Result<()> {
     let wrong = app.python.add.iter().filter_map(|added| {
         let name = &added.value.name;
         let pin = lock.pins.iter().find(|pin| pin.name == *name);
@@ -136,13 +138,13 @@ fn check_added(app: &App, lock: &Lock) -> Result<()> {
 ///
 /// # Errors
 /// As [`Lock::read`]; there is no such Python.
-pub fn pins(app: &App, options: &Options<'_>, report: &Report) -> Result<Lock> {
+pub fn pins(app: &Config, options: &AssemblyOptions<'_>, report: &Report) -> Result<Lock> {
     read_lock(app, &environment_of(app, options, report)?, options, report)
 }
 
 /// What the configuration chooses of the locks.
-pub fn selection(app: &App) -> Selection {
-    Selection {
+pub fn selection(app: &Config) -> LockSelection {
+    LockSelection {
         groups: app
             .python
             .groups
@@ -170,20 +172,20 @@ pub fn selection(app: &App) -> Selection {
 }
 
 /// The wheels of a release.
-pub(super) struct Wheels {
+pub(super) struct ReleaseWheels {
     /// Those of the lock by name, then the application's own.
     pub(super) all: Vec<Wheel>,
     /// Whether the last one is the application's.
     pub(super) has_application: bool,
 }
 
-impl Wheels {
+impl ReleaseWheels {
     pub(super) fn application(&self) -> Option<&Wheel> {
         self.all.last().filter(|_| self.has_application)
     }
 
     /// The configuration's version, else that of the application's wheel.
-    pub(super) fn version(&self, app: &App) -> Result<pkgapp_pypa::Version> {
+    pub(super) fn version(&self, app: &Config) -> Result<pkgapp_pypa::Version> {
         match (&app.version, self.application()) {
             (Some(version), _) => Ok(version.value.clone()),
             (None, Some(wheel)) => Ok(wheel.metadata.version.clone()),
@@ -196,13 +198,13 @@ impl Wheels {
 
 /// Brings all wheels into the cache and holds them against each other.
 pub(super) fn fetch(
-    app: &App,
+    app: &Config,
     lock: &Lock,
     environment: &Environment,
-    options: &Options<'_>,
+    options: &AssemblyOptions<'_>,
     epoch: Epoch<'_>,
     report: &Report,
-) -> Result<Wheels> {
+) -> Result<ReleaseWheels> {
     check_editable(app, lock)?;
     let rules = rules(app);
     let fetching = fetching(options.offline, epoch, &rules);
@@ -258,7 +260,7 @@ pub(super) fn fetch(
     for warning in check_consistent(&subjects, environment, &app.python.allow_unmet)? {
         report.warning(&warning);
     }
-    Ok(Wheels {
+    Ok(ReleaseWheels {
         all,
         has_application,
     })
@@ -266,7 +268,7 @@ pub(super) fn fetch(
 
 /// Tells how an application ships without a wheel of it: not every tree that has a pyproject.toml
 /// is meant to be one.
-fn without_a_wheel(app: &App, source: &Path, error: Error) -> Error {
+fn without_a_wheel(app: &Config, source: &Path, error: Error) -> Error {
     if source != app.root || !error.message().contains("cannot build a wheel") {
         return error;
     }
@@ -284,8 +286,8 @@ fn without_a_wheel(app: &App, source: &Path, error: Error) -> Error {
 }
 
 /// The wheels as the check for completeness sees them.
-fn subjects(app: &App, lock: &Lock, all: &[Wheel]) -> Vec<Subject> {
-    let mut subjects: Vec<Subject> = all.iter().map(subject).collect();
+fn subjects(app: &Config, lock: &Lock, all: &[Wheel]) -> Vec<CheckedDistribution> {
+    let mut subjects: Vec<CheckedDistribution> = all.iter().map(subject).collect();
     if let Some(application) = subjects.last_mut().filter(|_| app.source.is_some()) {
         application
             .extras
@@ -301,7 +303,7 @@ fn subjects(app: &App, lock: &Lock, all: &[Wheel]) -> Vec<Subject> {
 
 /// The configuration and the project must not disagree on what ships. A local part
 /// (`1.4.2+g1234abc`) may differ.
-fn check_version(app: &App, wheel: &Wheel) -> Result<()> {
+fn check_version(app: &Config, wheel: &Wheel) -> Result<()> {
     let Some(version) = &app.version else {
         return Ok(());
     };
@@ -317,8 +319,8 @@ fn check_version(app: &App, wheel: &Wheel) -> Result<()> {
     .hint("leave `version` out of the configuration: it is the project's"))
 }
 
-pub(super) fn subject(wheel: &Wheel) -> Subject {
-    Subject {
+pub(super) fn subject(wheel: &Wheel) -> CheckedDistribution {
+    CheckedDistribution {
         name: wheel.metadata.name.clone(),
         version: wheel.metadata.version.clone(),
         requires: wheel.metadata.requires.clone(),

@@ -1,9 +1,9 @@
 //! The Python that a release is for: the one that ships, the one of this machine that builds, and
 //! what wheels must fit.
 
-use super::Options;
+use super::AssemblyOptions;
 use super::hosts::targets;
-use pkgapp_config::{self as config, App, ByteCode};
+use pkgapp_config::{self as config, ByteCode, Config};
 use pkgapp_core::cache::Cache;
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::interpreter::Interpreter;
@@ -11,16 +11,16 @@ use pkgapp_core::name::Arch;
 use pkgapp_core::report::Report;
 use pkgapp_core::target::{self};
 use pkgapp_pypa::Environment;
-use pkgapp_release::depends::{self, Scan};
+use pkgapp_release::depends::{self, ElfScan};
 use pkgapp_release::layer::ByteCompiler;
-use pkgapp_release::runtime::{Home, Runtime};
+use pkgapp_release::runtime::{InterpreterHome, Runtime};
 
 /// The interpreter that ships, if one does.
-pub(super) fn runtime(app: &App, cache: &Cache, report: &Report) -> Result<Option<Runtime>> {
+pub(super) fn runtime(app: &Config, cache: &Cache, report: &Report) -> Result<Option<Runtime>> {
     let (cpython, home) = match &app.python.interpreter {
-        config::Interpreter::System => return Ok(None),
-        config::Interpreter::Bundled(cpython) => (cpython, Home::Release),
-        config::Interpreter::Shared(cpython) => (cpython, Home::Package),
+        config::InterpreterChoice::System => return Ok(None),
+        config::InterpreterChoice::Bundled(cpython) => (cpython, InterpreterHome::Release),
+        config::InterpreterChoice::Shared(cpython) => (cpython, InterpreterHome::Package),
     };
     let wanted = app
         .package
@@ -39,13 +39,13 @@ pub(super) fn runtime(app: &App, cache: &Cache, report: &Report) -> Result<Optio
 }
 
 /// Refuses a Python that a target lacks before one is looked for on this machine.
-pub(super) fn check_pythons(app: &App) -> Result<()> {
-    let none = Scan {
+pub(super) fn check_pythons(app: &Config) -> Result<()> {
+    let none = ElfScan {
         arch: Arch::Any,
         libraries: Vec::new(),
         floors: Vec::new(),
     };
-    let python = matches!(app.python.interpreter, config::Interpreter::System)
+    let python = matches!(app.python.interpreter, config::InterpreterChoice::System)
         .then_some(app.python.version.value);
     let refused = app.package.targets.iter().filter_map(|target| {
         depends::check_targets(&none, python, &[target.value])
@@ -58,9 +58,9 @@ pub(super) fn check_pythons(app: &App) -> Result<()> {
 /// The Python of this machine that makes byte code and builds sdists. `None` if there is none and
 /// none is needed: what the hosts have is known, and nothing is run here.
 pub(super) fn interpreter(
-    app: &App,
+    app: &Config,
     runtime: Option<&Runtime>,
-    options: &Options<'_>,
+    options: &AssemblyOptions<'_>,
     report: &Report,
 ) -> Result<Option<Interpreter>> {
     if let Some(runtime) = runtime {
@@ -84,7 +84,7 @@ pub(super) fn interpreter(
 }
 
 /// Adds the ways to do without an interpreter of this machine.
-fn without_python(app: &App, error: Error) -> Error {
+fn without_python(app: &Config, error: Error) -> Error {
     let python = app.python.version.value;
     let offering: Vec<&str> = target::TARGETS
         .iter()
@@ -105,7 +105,7 @@ fn without_python(app: &App, error: Error) -> Error {
     ))
 }
 
-pub(super) fn compiler(app: &App, interpreter: Option<&Interpreter>) -> Result<ByteCompiler> {
+pub(super) fn compiler(app: &Config, interpreter: Option<&Interpreter>) -> Result<ByteCompiler> {
     let python = app.python.version.value;
     let Some(interpreter) = interpreter else {
         return Ok(ByteCompiler::absent(python));
@@ -120,8 +120,8 @@ pub(super) fn compiler(app: &App, interpreter: Option<&Interpreter>) -> Result<B
 
 /// What wheels are chosen for, from the configuration alone.
 pub(super) fn environment_of(
-    app: &App,
-    options: &Options<'_>,
+    app: &Config,
+    options: &AssemblyOptions<'_>,
     report: &Report,
 ) -> Result<Environment> {
     let runtime = runtime(app, options.cache, report)?;
@@ -135,7 +135,7 @@ pub(super) fn environment_of(
 /// # Errors
 /// A machine of another kind, and no word about its glibc.
 pub(crate) fn environment(
-    app: &App,
+    app: &Config,
     interpreter: Option<&Interpreter>,
     runtime: Option<&Runtime>,
 ) -> Result<Environment> {

@@ -6,9 +6,9 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use super::pins::subject;
-use pkgapp_config::App;
+use pkgapp_config::Config;
 use pkgapp_core::error::Result;
-use pkgapp_lock::check::{Subject, check_consistent};
+use pkgapp_lock::check::{CheckedDistribution, check_consistent};
 use pkgapp_lock::{Lock, Pin};
 use pkgapp_pypa::{Environment, PackageName, Version};
 use pkgapp_wheels::Wheel;
@@ -20,7 +20,7 @@ use pkgapp_wheels::Wheel;
 /// # Errors
 /// All requirements that nothing can meet any more.
 pub(super) fn check(
-    app: &App,
+    app: &Config,
     lock: &Lock,
     environment: &Environment,
     wheels: &[Wheel],
@@ -29,11 +29,11 @@ pub(super) fn check(
     let Some((own_name, own)) = own(app) else {
         return Ok(());
     };
-    let mut subjects: Vec<Subject> = wheels.iter().map(subject).collect();
+    let mut subjects: Vec<CheckedDistribution> = wheels.iter().map(subject).collect();
     subjects.extend(waiting.iter().filter_map(|pin| {
         let version = pin.version.clone()?;
         let (name, extras, at) = (pin.name.clone(), pin.extras.clone(), Some(pin.at.clone()));
-        Some(Subject {
+        Some(CheckedDistribution {
             name,
             version,
             extras,
@@ -66,7 +66,7 @@ pub(super) fn check(
 
 /// The name of the application's own distribution if it has one, and what it requires if
 /// pyproject.toml says that; `None` if the name shows only when it is built.
-fn own(app: &App) -> Option<(Option<PackageName>, Option<Subject>)> {
+fn own(app: &Config) -> Option<(Option<PackageName>, Option<CheckedDistribution>)> {
     let Some(source) = &app.source else {
         return Some((None, None));
     };
@@ -92,7 +92,7 @@ fn project_table(source: &Path) -> Option<Table> {
 }
 
 /// What `[project]` says, unless the backend has a say in it.
-fn own_subject(app: &App, name: &PackageName, project: &Table) -> Option<Subject> {
+fn own_subject(app: &Config, name: &PackageName, project: &Table) -> Option<CheckedDistribution> {
     let is_dynamic = |key: &str| {
         let dynamic = project.get("dynamic").and_then(Value::as_array);
         dynamic.is_some_and(|fields| fields.iter().any(|field| field.as_str() == Some(key)))
@@ -115,7 +115,7 @@ fn own_subject(app: &App, name: &PackageName, project: &Table) -> Option<Subject
         .get("requires-python")
         .and_then(Value::as_str)
         .map(str::to_owned);
-    Some(Subject {
+    Some(CheckedDistribution {
         name: name.clone(),
         version,
         // What its extras require is known when it is built; that a lock has them is the rule.

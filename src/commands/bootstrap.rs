@@ -1,12 +1,12 @@
 //! `pkgapp bootstrap`.
 
-use crate::cli::{BootstrapArgs, Global};
+use crate::cli::{BootstrapArgs, GlobalOptions};
 use pkgapp_core::error::{Error, Location, Result, shown};
 use pkgapp_core::fs;
 use pkgapp_core::process::Stream;
-use pkgapp_core::report::{Report, Style};
+use pkgapp_core::report::{OutputStyle, Report};
 use pkgapp_deploy::fleet::{Machine, verdict};
-use pkgapp_deploy::hosts::{Command, Failure, interrupt, line_text};
+use pkgapp_deploy::hosts::{HostCommand, HostFailure, interrupt, line_text};
 
 use super::{load_deploy, open_fleet};
 
@@ -16,7 +16,11 @@ const SCRIPT: &str = include_str!("../../templates/host/bootstrap.sh");
 /// Who is made if nobody says otherwise.
 const USER: &str = "deploy";
 
-pub(super) fn bootstrap(args: &BootstrapArgs, global: &Global, report: &Report) -> Result<()> {
+pub(super) fn bootstrap(
+    args: &BootstrapArgs,
+    global: &GlobalOptions,
+    report: &Report,
+) -> Result<()> {
     let mut deploy = load_deploy(args.name.as_deref(), global)?;
     // Who is to be made can't log in yet.
     let declared = deploy.as_mut().and_then(|(_, deploy)| deploy.user.take());
@@ -25,7 +29,7 @@ pub(super) fn bootstrap(args: &BootstrapArgs, global: &Global, report: &Report) 
         .clone()
         .or(declared)
         .unwrap_or_else(|| USER.to_owned());
-    let command = Command::new("preparing the host", SCRIPT)
+    let command = HostCommand::new("preparing the host", SCRIPT)
         .arg(user)
         .arg(if args.dry_run { "dry" } else { "do" })
         .arg(keys(args)?)
@@ -99,7 +103,12 @@ fn packages(args: &BootstrapArgs) -> Result<String> {
     }
 }
 
-fn prepare(machine: &Machine<'_>, command: &Command, dry_run: bool, report: &Report) -> Result<()> {
+fn prepare(
+    machine: &Machine<'_>,
+    command: &HostCommand,
+    dry_run: bool,
+    report: &Report,
+) -> Result<()> {
     machine
         .row
         .state(if dry_run { "looking" } else { "preparing" });
@@ -111,10 +120,10 @@ fn prepare(machine: &Machine<'_>, command: &Command, dry_run: bool, report: &Rep
     });
     let name = &machine.member.name;
     match report.style() {
-        Style::Text => changes
+        OutputStyle::Text => changes
             .iter()
             .for_each(|change| report.result(&format!("{name}: {change}"))),
-        Style::Json => {
+        OutputStyle::Json => {
             let changes =
                 serde_json::json!({ "host": name, "changes": changes, "dry_run": dry_run });
             report.json(&changes);
@@ -131,7 +140,7 @@ fn prepare(machine: &Machine<'_>, command: &Command, dry_run: bool, report: &Rep
         }
         Err(failure) => {
             machine.row.failed(failure.error());
-            Err(Failure::into_error(failure))
+            Err(HostFailure::into_error(failure))
         }
     }
 }

@@ -2,22 +2,22 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::assembly::{self, Options};
-use crate::cli::{BuildArgs, FormatName, Global, LockArgs};
-use pkgapp_config::{ADDED_LOCK, App, Placed, TarCompression};
+use crate::assembly::{self, AssemblyOptions};
+use crate::cli::{BuildArgs, FormatName, GlobalOptions, LockArgs};
+use pkgapp_config::{ADDED_LOCK, Config, Located, TarCompression};
 use pkgapp_core::cache::Cache;
 use pkgapp_core::digest::{Sha256Sum, summed};
 use pkgapp_core::error::{Error, Location, Result, shown};
-use pkgapp_core::report::{Report, Stage, Style, human_bytes};
+use pkgapp_core::report::{OutputStyle, Report, StageRecord, human_bytes};
 use pkgapp_core::spare;
 use pkgapp_format::segment::Segments;
-use pkgapp_format::{self as format, Format};
+use pkgapp_format::{self as format, PackageFormat};
 use pkgapp_release::layer;
 use pkgapp_release::package::Package;
 
 use super::{load_aimed, lock, open_cache};
 
-pub(super) fn build(args: &BuildArgs, global: &Global, report: &Report) -> Result<()> {
+pub(super) fn build(args: &BuildArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
     if let Some(jobs) = args.jobs {
         // It fails if the pool exists already, which is so in tests only.
         _ = rayon::ThreadPoolBuilder::new()
@@ -35,7 +35,7 @@ pub(super) fn build(args: &BuildArgs, global: &Global, report: &Report) -> Resul
                 resolver: args.resolver,
                 ..LockArgs::default()
             },
-            &Options {
+            &AssemblyOptions {
                 cache: &cache,
                 offline: global.offline,
                 rerun: false,
@@ -46,7 +46,7 @@ pub(super) fn build(args: &BuildArgs, global: &Global, report: &Report) -> Resul
         app.python
             .requirements
             .retain(|file| path.ends_with(ADDED_LOCK) && file.value != path);
-        app.python.requirements.push(Placed {
+        app.python.requirements.push(Located {
             at: Location::file(&path),
             value: path,
         });
@@ -95,7 +95,7 @@ fn wheelhouses(named: &[PathBuf]) -> Result<Vec<PathBuf>> {
 
 /// What was written.
 #[derive(Debug)]
-pub(super) struct Artifact {
+pub(super) struct WrittenArtifact {
     /// The format's name.
     format: &'static str,
     path: PathBuf,
@@ -108,23 +108,23 @@ pub(super) struct Artifact {
 }
 
 /// Prints what was written.
-pub(super) fn say(package: &Package, artifacts: &[Artifact], report: &Report) {
+pub(super) fn say(package: &Package, artifacts: &[WrittenArtifact], report: &Report) {
     match report.style() {
-        Style::Text => artifacts
+        OutputStyle::Text => artifacts
             .iter()
             .for_each(|artifact| report.result(&shown(&artifact.path).to_string())),
-        Style::Json => report.json(&json(package, artifacts, report)),
+        OutputStyle::Json => report.json(&json(package, artifacts, report)),
     }
 }
 
 fn make(
     args: &BuildArgs,
-    global: &Global,
-    app: &App,
+    global: &GlobalOptions,
+    app: &Config,
     cache: &Cache,
     report: &Report,
-) -> Result<(Package, Vec<Artifact>)> {
-    let options = Options {
+) -> Result<(Package, Vec<WrittenArtifact>)> {
+    let options = AssemblyOptions {
         cache,
         offline: global.offline,
         rerun: args.rerun,
@@ -139,11 +139,11 @@ fn make(
 pub(super) fn write_all(
     package: &Package,
     names: &[FormatName],
-    app: &App,
+    app: &Config,
     output: &Path,
     cache: &Cache,
     report: &Report,
-) -> Result<Vec<Artifact>> {
+) -> Result<Vec<WrittenArtifact>> {
     let mut artifacts = Vec::new();
     let formats = formats(names, app)?;
     // What a format can't carry shows before anything is written.
@@ -162,13 +162,13 @@ pub(super) fn write_all(
                 &segments,
                 cache,
                 &path,
-                report.style() == Style::Json,
+                report.style() == OutputStyle::Json,
             )?;
             let after = segments.counts();
             let reused = after.reused - before.reused;
             facts.cached = Some((reused, reused + after.made - before.made));
             facts.bytes = Some(size);
-            Ok::<_, Error>(Artifact {
+            Ok::<_, Error>(WrittenArtifact {
                 format: name,
                 path,
                 size,
@@ -193,7 +193,7 @@ pub(super) fn write_all(
 
 /// Warns of a version that is given to other content than before: a host that has it takes the new
 /// package for the one that is installed.
-fn tell_changed(package: &Package, artifacts: &[Artifact], report: &Report) {
+fn tell_changed(package: &Package, artifacts: &[WrittenArtifact], report: &Report) {
     if let Some(artifact) = artifacts.iter().find(|artifact| artifact.changed) {
         report.warning(&format!(
             "`{}` was there with other content, under the same version {}-{}, and is replaced\n\
@@ -207,7 +207,10 @@ fn tell_changed(package: &Package, artifacts: &[Artifact], report: &Report) {
 }
 
 /// The formats that were asked for, each once, in the order of the command line.
-fn formats(names: &[FormatName], app: &App) -> Result<Vec<(&'static str, &'static dyn Format)>> {
+fn formats(
+    names: &[FormatName],
+    app: &Config,
+) -> Result<Vec<(&'static str, &'static dyn PackageFormat)>> {
     let tar = match app.package.tar {
         TarCompression::Zst => "tar.zst",
         TarCompression::Gz => "tar.gz",
@@ -223,7 +226,7 @@ fn formats(names: &[FormatName], app: &App) -> Result<Vec<(&'static str, &'stati
             FormatName::All => wanted.extend([tar, "deb", "rpm"]),
         }
     }
-    let mut formats: Vec<(&'static str, &'static dyn Format)> = Vec::new();
+    let mut formats: Vec<(&'static str, &'static dyn PackageFormat)> = Vec::new();
     for name in wanted {
         if !formats.iter().any(|(known, _)| *known == name) {
             let format = format::by_name(name)
@@ -237,7 +240,7 @@ fn formats(names: &[FormatName], app: &App) -> Result<Vec<(&'static str, &'stati
 /// Returns the size of what was written, its sum if that is wanted, and whether it has replaced
 /// other content.
 fn write(
-    format: &dyn Format,
+    format: &dyn PackageFormat,
     package: &Package,
     segments: &Segments<'_>,
     cache: &Cache,
@@ -260,11 +263,11 @@ fn write(
     }
 }
 
-fn json(package: &Package, artifacts: &[Artifact], report: &Report) -> serde_json::Value {
+fn json(package: &Package, artifacts: &[WrittenArtifact], report: &Report) -> serde_json::Value {
     let artifacts: Vec<_> = artifacts
         .iter()
         .map(
-            |Artifact {
+            |WrittenArtifact {
                  format,
                  path,
                  size,
@@ -295,7 +298,7 @@ fn json(package: &Package, artifacts: &[Artifact], report: &Report) -> serde_jso
     document
 }
 
-fn stage(stage: &Stage) -> serde_json::Value {
+fn stage(stage: &StageRecord) -> serde_json::Value {
     let (cached, of) = stage.facts.cached.unzip();
     serde_json::json!({
         "name": stage.name,

@@ -5,11 +5,11 @@ use std::process::Command;
 
 use rayon::prelude::*;
 
-use crate::cli::{CacheArgs, CacheCommand, Global, PruneArgs};
-use pkgapp_core::cache::{Cache, Pruned, Want, read_sealed_bytes};
+use crate::cli::{CacheArgs, CacheCommand, GlobalOptions, PruneArgs};
+use pkgapp_core::cache::{Cache, PruneRequest, PruneSummary, read_sealed_bytes};
 use pkgapp_core::error::{Context, Error, Result, shown};
 use pkgapp_core::process;
-use pkgapp_core::report::{Report, Style, Unit, human_bytes};
+use pkgapp_core::report::{OutputStyle, ProgressUnit, Report, human_bytes};
 use pkgapp_core::text::counted;
 use pkgapp_format::segment;
 use pkgapp_release::layer;
@@ -17,13 +17,13 @@ use pkgapp_wheels::store;
 
 use super::open_cache;
 
-pub(super) fn cache(args: &CacheArgs, global: &Global, report: &Report) -> Result<()> {
+pub(super) fn cache(args: &CacheArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
     let cache = open_cache(global, report)?;
     match &args.command {
         CacheCommand::Dir => {
             match report.style() {
-                Style::Text => report.result(&cache.root().display().to_string()),
-                Style::Json => report.json(&serde_json::json!({ "dir": cache.root() })),
+                OutputStyle::Text => report.result(&cache.root().display().to_string()),
+                OutputStyle::Json => report.json(&serde_json::json!({ "dir": cache.root() })),
             }
             Ok(())
         }
@@ -37,7 +37,7 @@ pub(super) fn cache(args: &CacheArgs, global: &Global, report: &Report) -> Resul
 fn size(cache: &Cache, report: &Report) -> Result<()> {
     let usage = cache.usage()?;
     let total: u64 = usage.iter().map(|usage| usage.bytes).sum();
-    if report.style() == Style::Json {
+    if report.style() == OutputStyle::Json {
         let kinds = usage
             .iter()
             .map(|usage| serde_json::json!({ "kind": usage.kind, "entries": usage.entries, "bytes": usage.bytes }));
@@ -63,14 +63,14 @@ fn size(cache: &Cache, report: &Report) -> Result<()> {
 }
 
 fn prune(cache: &Cache, args: &PruneArgs, report: &Report) -> Result<()> {
-    let pruned = cache.prune(Want {
+    let pruned = cache.prune(PruneRequest {
         older_than: args.older_than,
         max_size: Some(args.max_size),
         all: args.all,
     })?;
     match report.style() {
-        Style::Text => report.step(&told(&pruned)),
-        Style::Json => report.json(&serde_json::json!({
+        OutputStyle::Text => report.step(&told(&pruned)),
+        OutputStyle::Json => report.json(&serde_json::json!({
             "removed": pruned.entries,
             "bytes": pruned.bytes,
             "in_use": pruned.in_use,
@@ -81,7 +81,7 @@ fn prune(cache: &Cache, args: &PruneArgs, report: &Report) -> Result<()> {
 }
 
 /// What was removed, for people.
-pub(super) fn told(pruned: &Pruned) -> String {
+pub(super) fn told(pruned: &PruneSummary) -> String {
     let entries = |number: u64| counted(usize::try_from(number).unwrap_or(usize::MAX), "entry");
     let in_use = match pruned.in_use {
         0 => String::new(),
@@ -126,7 +126,7 @@ fn verify(cache: &Cache, report: &Report) -> Result<()> {
                 .map(|path| (path, checkout as Look)),
         );
     }
-    let progress = report.progress("reading", entries.len() as u64, Unit::Things);
+    let progress = report.progress("reading", entries.len() as u64, ProgressUnit::Things);
     let damaged: Vec<Damage> = entries
         .par_iter()
         .filter_map(|(path, look)| {
@@ -164,7 +164,7 @@ fn tell(cache: &Cache, damaged: &[Damage], entries: usize, report: &Report) {
             .display()
             .to_string()
     };
-    if report.style() == Style::Json {
+    if report.style() == OutputStyle::Json {
         let list = damaged
             .iter()
             .map(|(path, what)| serde_json::json!({ "entry": name(path), "files": what }));

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use crate::cli::DiffArgs;
 use pkgapp_core::error::{Error, Result};
-use pkgapp_core::report::{Report, Style, human_bytes, visible_line};
-use pkgapp_format::read::{Artifact, ArtifactEntry, EntryKind};
-use pkgapp_release::release::Record;
+use pkgapp_core::report::{OutputStyle, Report, human_bytes, visible_line};
+use pkgapp_format::read::{ArtifactEntry, ListedKind, PackageReader};
+use pkgapp_release::release::ReleaseRecord;
 
 use super::inspect;
 
@@ -18,10 +18,10 @@ const MOST_FILES: usize = 20;
 
 pub(super) fn diff(args: &DiffArgs, report: &Report) -> Result<()> {
     let (old, new) = (Side::open(&args.old)?, Side::open(&args.new)?);
-    let changes = Changes::between(&old, &new);
+    let changes = PackageChanges::between(&old, &new);
     match report.style() {
-        Style::Text => report.text(&changes.text(args.files)),
-        Style::Json => report.json(&changes.json()),
+        OutputStyle::Text => report.text(&changes.text(args.files)),
+        OutputStyle::Json => report.json(&changes.json()),
     }
     if args.exit_code && !changes.is_none() {
         return Err(Error::new("the packages differ"));
@@ -31,14 +31,14 @@ pub(super) fn diff(args: &DiffArgs, report: &Report) -> Result<()> {
 
 /// One of the two packages.
 struct Side {
-    artifact: Artifact,
-    record: Option<Record>,
+    artifact: PackageReader,
+    record: Option<ReleaseRecord>,
     entries: BTreeMap<String, ArtifactEntry>,
 }
 
 impl Side {
     fn open(path: &std::path::Path) -> Result<Self> {
-        let artifact = Artifact::open(path)?;
+        let artifact = PackageReader::open(path)?;
         let record = inspect::record(&artifact)?;
         let entries = artifact
             .entries()?
@@ -54,7 +54,8 @@ impl Side {
 
     fn facts(&self) -> Vec<(&'static str, String)> {
         let record = self.record.as_ref();
-        let of_record = |get: fn(&Record) -> String| record.map_or_else(|| "-".to_owned(), get);
+        let of_record =
+            |get: fn(&ReleaseRecord) -> String| record.map_or_else(|| "-".to_owned(), get);
         vec![
             ("Name", self.artifact.name.clone()),
             ("Version", self.artifact.version.clone()),
@@ -88,22 +89,22 @@ impl Side {
 
 /// A name that is on one side only, or differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Change {
+enum NameChange {
     Added(String),
     Removed(String),
     Changed(String, String),
 }
 
 /// What differs.
-struct Changes {
+struct PackageChanges {
     facts: Vec<(&'static str, String, String)>,
-    distributions: BTreeMap<String, Change>,
-    depends: BTreeMap<String, Change>,
-    scriptlets: BTreeMap<String, Change>,
-    files: BTreeMap<String, Change>,
+    distributions: BTreeMap<String, NameChange>,
+    depends: BTreeMap<String, NameChange>,
+    scriptlets: BTreeMap<String, NameChange>,
+    files: BTreeMap<String, NameChange>,
 }
 
-impl Changes {
+impl PackageChanges {
     fn between(old: &Side, new: &Side) -> Self {
         let facts = old.facts().into_iter().zip(new.facts());
         let facts = facts
@@ -133,9 +134,9 @@ impl Changes {
                 new.entries.get(path).map(size),
             );
             *change = match sizes {
-                (Some(before), Some(after)) => Change::Changed(before, after),
-                (None, after) => Change::Added(after.unwrap_or_default()),
-                (before, None) => Change::Removed(before.unwrap_or_default()),
+                (Some(before), Some(after)) => NameChange::Changed(before, after),
+                (None, after) => NameChange::Added(after.unwrap_or_default()),
+                (before, None) => NameChange::Removed(before.unwrap_or_default()),
             };
         }
         Self {
@@ -200,11 +201,11 @@ impl Changes {
     }
 
     fn json(&self) -> Value {
-        let part = |changes: &BTreeMap<String, Change>| -> Value {
+        let part = |changes: &BTreeMap<String, NameChange>| -> Value {
             let items = changes.iter().map(|(name, change)| match change {
-                Change::Added(new) => json!({"name": name, "change": "added", "new": new}),
-                Change::Removed(old) => json!({"name": name, "change": "removed", "old": old}),
-                Change::Changed(old, new) => {
+                NameChange::Added(new) => json!({"name": name, "change": "added", "new": new}),
+                NameChange::Removed(old) => json!({"name": name, "change": "removed", "old": old}),
+                NameChange::Changed(old, new) => {
                     json!({"name": name, "change": "changed", "old": old, "new": new})
                 }
             });
@@ -228,13 +229,13 @@ fn changes<T: PartialEq>(
     old: &BTreeMap<String, T>,
     new: &BTreeMap<String, T>,
     shown: impl Fn(&T) -> String,
-) -> BTreeMap<String, Change> {
+) -> BTreeMap<String, NameChange> {
     let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     let change = |name: &String| match (old.get(name), new.get(name)) {
         (Some(old), Some(new)) if old == new => None,
-        (Some(old), Some(new)) => Some(Change::Changed(shown(old), shown(new))),
-        (Some(old), None) => Some(Change::Removed(shown(old))),
-        (None, new) => new.map(|new| Change::Added(shown(new))),
+        (Some(old), Some(new)) => Some(NameChange::Changed(shown(old), shown(new))),
+        (Some(old), None) => Some(NameChange::Removed(shown(old))),
+        (None, new) => new.map(|new| NameChange::Added(shown(new))),
     };
     names
         .into_iter()
@@ -253,23 +254,26 @@ fn identity(entry: &ArtifactEntry) -> String {
 
 fn size(entry: &ArtifactEntry) -> String {
     match &entry.kind {
-        EntryKind::File { size, .. } => human_bytes(*size),
-        EntryKind::Symlink(target) => format!("-> {target}"),
-        EntryKind::Directory => "directory".to_owned(),
-        EntryKind::Other => "special".to_owned(),
+        ListedKind::File { size, .. } => human_bytes(*size),
+        ListedKind::Symlink(target) => format!("-> {target}"),
+        ListedKind::Directory => "directory".to_owned(),
+        ListedKind::Other => "special".to_owned(),
     }
 }
 
-fn counts(changes: &BTreeMap<String, Change>) -> String {
-    let count = |of: fn(&Change) -> bool| changes.values().filter(|change| of(change)).count();
+fn counts(changes: &BTreeMap<String, NameChange>) -> String {
+    let count = |of: fn(&NameChange) -> bool| changes.values().filter(|change| of(change)).count();
     let counts = [
-        (count(|change| matches!(change, Change::Added(_))), "added"),
         (
-            count(|change| matches!(change, Change::Removed(_))),
+            count(|change| matches!(change, NameChange::Added(_))),
+            "added",
+        ),
+        (
+            count(|change| matches!(change, NameChange::Removed(_))),
             "removed",
         ),
         (
-            count(|change| matches!(change, Change::Changed(..))),
+            count(|change| matches!(change, NameChange::Changed(..))),
             "changed",
         ),
     ];
@@ -280,13 +284,13 @@ fn counts(changes: &BTreeMap<String, Change>) -> String {
     counts.collect::<Vec<_>>().join(", ")
 }
 
-fn line(name: &str, change: &Change) -> String {
+fn line(name: &str, change: &NameChange) -> String {
     let (sign, rest) = match change {
-        Change::Added(new) => ('+', new.clone()),
-        Change::Removed(old) => ('-', old.clone()),
+        NameChange::Added(new) => ('+', new.clone()),
+        NameChange::Removed(old) => ('-', old.clone()),
         // Equal to look at: other content of the same size, another wheel of the same version.
-        Change::Changed(old, new) if old == new => ('~', old.clone()),
-        Change::Changed(old, new) => ('~', format!("{old} -> {new}")),
+        NameChange::Changed(old, new) if old == new => ('~', old.clone()),
+        NameChange::Changed(old, new) => ('~', format!("{old} -> {new}")),
     };
     format!("  {sign} {name}  {rest}").trim_end().to_owned()
 }

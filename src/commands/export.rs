@@ -7,22 +7,22 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use crate::assembly::{self, Needed, Options};
-use crate::cli::{ExportArgs, Global};
-use pkgapp_config::App;
+use crate::assembly::{self, AssemblyOptions, Needed};
+use crate::cli::{ExportArgs, GlobalOptions};
+use pkgapp_config::Config;
 use pkgapp_core::commit::Epoch;
 use pkgapp_core::error::{Context, Result, shown};
 use pkgapp_core::fs;
-use pkgapp_core::report::{Report, Style, human_bytes};
+use pkgapp_core::report::{OutputStyle, Report, human_bytes};
 use pkgapp_wheels::wheelhouse::LOCK;
-use pkgapp_wheels::{self as wheels, BuildSystem, Kept, KeptFile, Wheel, sdist};
+use pkgapp_wheels::{self as wheels, BuildSystem, CachedPin, KeptFile, Wheel, sdist};
 
 use super::{load_app, open_cache};
 
-pub(super) fn export(args: &ExportArgs, global: &Global, report: &Report) -> Result<()> {
+pub(super) fn export(args: &ExportArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
     let app = load_app(global)?;
     let cache = open_cache(global, report)?;
-    let options = Options {
+    let options = AssemblyOptions {
         cache: &cache,
         offline: global.offline,
         rerun: false,
@@ -30,7 +30,7 @@ pub(super) fn export(args: &ExportArgs, global: &Global, report: &Report) -> Res
     let needed = assembly::needed(&app, &options, report)?;
     let directory = std::path::absolute(&args.directory)
         .context(|| format!("there is no such path as `{}`", shown(&args.directory)))?;
-    let builders = Builders {
+    let builders = BuildRequirements {
         app: &app,
         needed: &needed,
         options: &options,
@@ -39,7 +39,7 @@ pub(super) fn export(args: &ExportArgs, global: &Global, report: &Report) -> Res
     // All that can fail does so before anything is written.
     let tools = builders.all()?;
     let (mut house, old) = (
-        House {
+        WheelhouseWriter {
             directory: &directory,
             files: BTreeSet::new(),
             bytes: 0,
@@ -66,8 +66,8 @@ pub(super) fn export(args: &ExportArgs, global: &Global, report: &Report) -> Res
         tools.len()
     ));
     match report.style() {
-        Style::Text => report.result(&shown(&args.directory).to_string()),
-        Style::Json => report.json(&serde_json::json!({
+        OutputStyle::Text => report.result(&shown(&args.directory).to_string()),
+        OutputStyle::Json => report.json(&serde_json::json!({
             "directory": directory,
             "files": house.files,
             "build": tools,
@@ -78,14 +78,14 @@ pub(super) fn export(args: &ExportArgs, global: &Global, report: &Report) -> Res
 }
 
 /// The directory while it is filled.
-struct House<'a> {
+struct WheelhouseWriter<'a> {
     directory: &'a Path,
     /// Names of what belongs there.
     files: BTreeSet<String>,
     bytes: u64,
 }
 
-impl House<'_> {
+impl WheelhouseWriter<'_> {
     /// Copies a file, unless it is there with the same content; returns its name.
     fn copy(&mut self, from: &Path, name: &str) -> Result<String> {
         if !self.files.insert(name.to_owned()) {
@@ -122,7 +122,7 @@ impl House<'_> {
         let mut package = Table::new();
         package.insert("name".into(), kept.pin.name.to_string().into());
         package.insert("version".into(), kept.version.to_string().into());
-        if let Kept::Project(_, Some(from)) = &kept.kept {
+        if let CachedPin::Project(_, Some(from)) = &kept.kept {
             // A build by the same lock finds the wheel by it, instead of the repository.
             let own: Table = [("built-from".to_owned(), Value::from(from.clone()))]
                 .into_iter()
@@ -133,8 +133,8 @@ impl House<'_> {
             );
         }
         match kept.kept {
-            Kept::Sdist => _ = package.insert("sdist".into(), file.into()),
-            Kept::Wheel | Kept::Project(..) => {
+            CachedPin::Sdist => _ = package.insert("sdist".into(), file.into()),
+            CachedPin::Wheel | CachedPin::Project(..) => {
                 _ = package.insert("wheels".into(), vec![Value::from(file)].into());
             }
         }
@@ -142,7 +142,7 @@ impl House<'_> {
     }
 
     /// Writes the lock (PEP 751), with the names of the tools for the next export.
-    fn write_lock(&self, app: &App, packages: Vec<Table>, tools: &[String]) -> Result<()> {
+    fn write_lock(&self, app: &Config, packages: Vec<Table>, tools: &[String]) -> Result<()> {
         let build: Vec<Value> = tools
             .iter()
             .cloned()
@@ -219,27 +219,27 @@ fn former(directory: &Path) -> BTreeSet<String> {
 }
 
 /// Finds what sdists and projects are built with.
-struct Builders<'a> {
-    app: &'a App,
+struct BuildRequirements<'a> {
+    app: &'a Config,
     needed: &'a Needed,
-    options: &'a Options<'a>,
+    options: &'a AssemblyOptions<'a>,
     report: &'a Report,
 }
 
-impl Builders<'_> {
+impl BuildRequirements<'_> {
     /// Resolves the build requirements of every sdist and project on its own, as their builds will.
     fn all(&self) -> Result<Vec<ToolFile>> {
         let mut sets = BTreeSet::new();
         for kept in &self.needed.files {
             match &kept.kept {
-                Kept::Wheel => {}
-                Kept::Sdist => {
+                CachedPin::Wheel => {}
+                CachedPin::Sdist => {
                     let aside = self.options.cache.temporary()?;
                     sets.insert(
                         BuildSystem::read(&sdist::unpacked(&kept.path, aside.path())?)?.requires,
                     );
                 }
-                Kept::Project(directory, _) => {
+                CachedPin::Project(directory, _) => {
                     _ = sets.insert(BuildSystem::read(directory)?.requires);
                 }
             }

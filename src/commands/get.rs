@@ -4,17 +4,17 @@ use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use crate::cli::{GetArgs, Global};
+use crate::cli::{GetArgs, GlobalOptions};
 use pkgapp_core::error::{Context, Error, Result, shown};
 use pkgapp_core::fs;
-use pkgapp_core::report::{Report, Style, human_bytes};
+use pkgapp_core::report::{OutputStyle, Report, human_bytes};
 use pkgapp_deploy::fleet::{Machine, verdict};
 use pkgapp_deploy::hosts::unpack::unpack;
-use pkgapp_deploy::hosts::{Command, Download, Failure, Kind, interrupt};
+use pkgapp_deploy::hosts::{Download, FetchKind, HostCommand, HostFailure, interrupt};
 
 use super::{load_deploy, open_fleet};
 
-pub(super) fn get(args: &GetArgs, global: &Global, report: &Report) -> Result<()> {
+pub(super) fn get(args: &GetArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
     let name = args
         .remote
         .trim_end_matches('/')
@@ -41,8 +41,8 @@ fn get_from(machine: &Machine<'_>, args: &GetArgs, name: &str, report: &Report) 
         Ok((path, size)) => {
             machine.row.done(&human_bytes(size));
             match report.style() {
-                Style::Text => report.result(&shown(&path).to_string()),
-                Style::Json => {
+                OutputStyle::Text => report.result(&shown(&path).to_string()),
+                OutputStyle::Json => {
                     report.json(&serde_json::json!({ "host": machine.member.name, "path": path, "size": size }));
                 }
             }
@@ -58,17 +58,17 @@ fn get_from(machine: &Machine<'_>, args: &GetArgs, name: &str, report: &Report) 
 /// Returns where it is now, and how many bytes came.
 fn fetch(machine: &Machine<'_>, args: &GetArgs, name: &str) -> Result<(PathBuf, u64)> {
     let host = machine.host.as_ref();
-    let look = Command::new(
+    let look = HostCommand::new(
         format!("looking for `{}`", args.remote),
         "if [ -d \"$1\" ]; then echo directory; elif [ -e \"$1\" ]; then echo file; else echo none; fi",
     );
     let look = look.arg(args.remote.clone()).sudo(args.sudo).question();
     let kind = host
         .run(&look, &mut |_, _| {})
-        .map_err(pkgapp_deploy::hosts::Failure::into_error)?;
+        .map_err(pkgapp_deploy::hosts::HostFailure::into_error)?;
     let kind = match kind.text().trim() {
-        "directory" => Kind::Directory,
-        "file" => Kind::File,
+        "directory" => FetchKind::Directory,
+        "file" => FetchKind::File,
         _ => {
             return Err(Error::new(format!(
                 "there is no `{}` on `{}`",
@@ -103,13 +103,13 @@ fn fetch(machine: &Machine<'_>, args: &GetArgs, name: &str) -> Result<(PathBuf, 
     let came = host
         .download(&download, &mut sink)
         .map_err(|failure| match failure {
-            Failure::Lost(error) if total.get() >= args.max_size => {
+            HostFailure::Lost(error) if total.get() >= args.max_size => {
                 error.hint("`--max-size` allows more")
             }
             other => other.into_error(),
         })?;
     match kind {
-        Kind::File => {
+        FetchKind::File => {
             let mode = std::fs::Permissions::from_mode(came.mode & 0o777);
             aside.as_file().set_permissions(mode).context(failed)?;
             aside.as_file().sync_all().context(failed)?;
@@ -118,7 +118,7 @@ fn fetch(machine: &Machine<'_>, args: &GetArgs, name: &str) -> Result<(PathBuf, 
                 .map_err(|error| error.error)
                 .context(failed)?;
         }
-        Kind::Directory => {
+        FetchKind::Directory => {
             aside.seek(SeekFrom::Start(0)).context(failed)?;
             unpack(aside.as_file_mut(), &directory, &target)?;
         }

@@ -3,15 +3,15 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use crate::cli::{Global, InitArgs};
-use pkgapp_config::{ADDED_LOCK, App, has_dot, is_whole_lock};
+use crate::cli::{GlobalOptions, InitArgs};
+use pkgapp_config::{ADDED_LOCK, Config, has_dot, is_whole_lock};
 use pkgapp_core::error::{Context, Error, Location, Result, shown};
 use pkgapp_core::fs;
 use pkgapp_core::name::PythonMinor;
 use pkgapp_core::process;
-use pkgapp_core::report::{Report, Style};
+use pkgapp_core::report::{OutputStyle, Report};
 use pkgapp_core::target::{TARGETS, Target};
-use pkgapp_detect::{Factory, Framework, Gateway, Pins, Survey, Web};
+use pkgapp_detect::{Factory, Framework, Gateway, PinState, Survey, WebApp};
 use pkgapp_lock::environment_diff::{Venv, editable_line};
 use pkgapp_pypa::PackageName;
 
@@ -23,7 +23,7 @@ const FILE: &str = "pkgapp.toml";
 /// The minor versions of Python 3 that releases run on, the newest first.
 const PYTHONS: [u16; 7] = [14, 13, 12, 11, 10, 9, 8];
 
-pub(super) fn init(args: &InitArgs, global: &Global, report: &Report) -> Result<()> {
+pub(super) fn init(args: &InitArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
     let here = working_directory()?;
     let root = args
         .directory
@@ -56,8 +56,8 @@ pub(super) fn init(args: &InitArgs, global: &Global, report: &Report) -> Result<
     }
     write(&file, &text)?;
     match report.style() {
-        Style::Text => report.result(&shown(&file).to_string()),
-        Style::Json => report
+        OutputStyle::Text => report.result(&shown(&file).to_string()),
+        OutputStyle::Json => report
             .json(&serde_json::json!({ "config": file, "framework": survey.framework.name() })),
     }
     Ok(())
@@ -114,7 +114,7 @@ fn write(file: &Path, text: &str) -> Result<()> {
         })
     };
     put(text.as_bytes())?;
-    let read = App::load(Some(file), file.parent().unwrap_or(Path::new("/")))
+    let read = Config::load(Some(file), file.parent().unwrap_or(Path::new("/")))
         .and_then(|app| app.check_files());
     read.or_else(|error| {
         match &before {
@@ -352,12 +352,12 @@ fn python_table(survey: &Survey, python: Option<PythonMinor>) -> Vec<String> {
     let mut lines = Vec::new();
     lines.extend(python.map(|python| format!("version = {}", quoted(&python.to_string()))));
     match &survey.pins {
-        Pins::Elsewhere(name, true)
+        PinState::Elsewhere(name, true)
             if additions(survey).is_none() || is_whole_lock(Path::new(name)) =>
         {
             lines.push(format!("requirements = [{}]", quoted(name)));
         }
-        Pins::Elsewhere(name, _) => {
+        PinState::Elsewhere(name, _) => {
             lines.push(format!(
                 "# `pkgapp lock {name}` writes the pylock.toml that a build reads"
             ));
@@ -503,18 +503,18 @@ fn web(survey: &Survey) -> Option<Vec<String>> {
     let socket = || "socket = \"127.0.0.1:8000\"".to_owned();
     let (module, name, factory, gateway) = match survey.web.as_ref()? {
         // `pserve` wants a server section, and gunicorn takes the application alone.
-        Web::Paste {
+        WebApp::Paste {
             file,
             has_server: false,
         } if survey.has("gunicorn") => {
             return Some(vec![exec(format!("gunicorn --paste app/{file}")), socket()]);
         }
-        Web::Paste { file, .. } => return Some(vec![exec(format!("pserve app/{file}"))]),
-        Web::Pecan(file) if survey.has("gunicorn") => {
+        WebApp::Paste { file, .. } => return Some(vec![exec(format!("pserve app/{file}"))]),
+        WebApp::Pecan(file) if survey.has("gunicorn") => {
             return Some(vec![exec(format!("gunicorn_pecan app/{file}")), socket()]);
         }
-        Web::Pecan(file) => return Some(vec![exec(format!("pecan serve app/{file}"))]),
-        Web::Object {
+        WebApp::Pecan(file) => return Some(vec![exec(format!("pecan serve app/{file}"))]),
+        WebApp::Object {
             module,
             name,
             factory,
@@ -572,7 +572,7 @@ fn web(survey: &Survey) -> Option<Vec<String>> {
 
 /// The same with a server that is not among the requirements.
 fn assumed(survey: &Survey) -> Option<(&'static str, Vec<String>)> {
-    let Some(Web::Object {
+    let Some(WebApp::Object {
         module,
         name,
         factory,
@@ -604,14 +604,14 @@ fn assumed(survey: &Survey) -> Option<(&'static str, Vec<String>)> {
 /// another tool writes.
 fn added_server(survey: &Survey) -> Option<(&'static str, Vec<String>)> {
     let is_resolved = match &survey.pins {
-        Pins::Nothing => true,
-        Pins::Found(name) | Pins::Loose(name) | Pins::Elsewhere(name, _) => {
+        PinState::Nothing => true,
+        PinState::Found(name) | PinState::Loose(name) | PinState::Elsewhere(name, _) => {
             !name.ends_with("pylock.toml")
         }
     };
     // Where a program of its own serves it, the object may lack what that program adds; a module
     // for servers has all.
-    let is_entry = matches!(&survey.web, Some(Web::Object { module, .. })
+    let is_entry = matches!(&survey.web, Some(WebApp::Object { module, .. })
         if module.rsplit('.').next().is_some_and(|name| ["wsgi", "asgi"].contains(&name)));
     let is_certain = survey.framework == Framework::Django || !survey.starts_a_server || is_entry;
     assumed(survey).filter(|_| is_resolved && is_certain && web(survey).is_none())
@@ -730,25 +730,25 @@ fn say(survey: &Survey, python: Option<PythonMinor>, report: &Report) {
         "driver for its database"
     };
     match (&survey.pins, &survey.gap) {
-        (Pins::Found(name) | Pins::Elsewhere(name, true), _) if adds && is_whole_lock(Path::new(name)) => {
+        (PinState::Found(name) | PinState::Elsewhere(name, true), _) if adds && is_whole_lock(Path::new(name)) => {
             report.warning(&format!("`{name}` pins no {lacking}: `pkgapp lock` pins one beside it, in `{ADDED_LOCK}`"));
         }
-        (Pins::Found(name), _) if adds => {
+        (PinState::Found(name), _) if adds => {
             report.warning(&format!("`{name}` pins no {lacking}: `pkgapp lock` writes a `pylock.toml` that does"));
         }
-        (Pins::Elsewhere(name, true), _) if adds => {
+        (PinState::Elsewhere(name, true), _) if adds => {
             report
                 .warning(&format!("`{name}` pins no {lacking}: `pkgapp lock {name}` writes a `pylock.toml` that does"));
         }
-        (Pins::Found(name) | Pins::Elsewhere(name, true), _) => report.step(&format!("pinned by `{name}`")),
-        (Pins::Loose(name), Some(gap)) => {
+        (PinState::Found(name) | PinState::Elsewhere(name, true), _) => report.step(&format!("pinned by `{name}`")),
+        (PinState::Loose(name), Some(gap)) => {
             report.warning(&format!("`{name}` does not pin everything ({gap}): {completes}"));
         }
-        (Pins::Loose(name), None) => report.warning(&format!("`{name}` does not pin everything: {completes}")),
-        (Pins::Elsewhere(name, false), _) => report.warning(&format!(
+        (PinState::Loose(name), None) => report.warning(&format!("`{name}` does not pin everything: {completes}")),
+        (PinState::Elsewhere(name, false), _) => report.warning(&format!(
             "`{name}` does not pin everything: `pkgapp lock {name}` writes a `pylock.toml` that does"
         )),
-        (Pins::Nothing, _) => report.warning("nothing pins what it requires: `pkgapp lock` writes a `pylock.toml`"),
+        (PinState::Nothing, _) => report.warning("nothing pins what it requires: `pkgapp lock` writes a `pylock.toml`"),
     }
     if let Some(why) = &survey.no_wheel {
         report.step(&format!("ships as plain files, not as a wheel: {why}"));
@@ -786,7 +786,7 @@ fn say(survey: &Survey, python: Option<PythonMinor>, report: &Report) {
         ));
     }
     match &survey.web {
-        Some(Web::Object { module, name, .. }) if web(survey).is_none() => report.warning(&match added {
+        Some(WebApp::Object { module, name, .. }) if web(survey).is_none() => report.warning(&match added {
             Some((server, _)) => {
                 format!("no server for `{module}:{name}` is among its requirements: `add` has `{server}`")
             }
@@ -821,8 +821,10 @@ fn unnamed_editables(survey: &Survey) -> Vec<(PackageName, PathBuf)> {
         return Vec::new();
     };
     let pins = match &survey.pins {
-        Pins::Found(name) | Pins::Loose(name) | Pins::Elsewhere(name, _) => survey.root.join(name),
-        Pins::Nothing => return Vec::new(),
+        PinState::Found(name) | PinState::Loose(name) | PinState::Elsewhere(name, _) => {
+            survey.root.join(name)
+        }
+        PinState::Nothing => return Vec::new(),
     };
     let text = pkgapp_core::fs::read_to_string(&pins).unwrap_or_default();
     let edited = |line: &str| {

@@ -6,26 +6,26 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use crate::cli::InspectArgs;
-use pkgapp_config::Profile;
+use pkgapp_config::PruneProfile;
 use pkgapp_core::error::{Context, Result, shown};
-use pkgapp_core::report::{Report, Style, human_bytes, visible_line};
-use pkgapp_format::read::{Artifact, ArtifactEntry, EntryKind};
-use pkgapp_release::prune::Saved;
-use pkgapp_release::release::Record;
+use pkgapp_core::report::{OutputStyle, Report, human_bytes, visible_line};
+use pkgapp_format::read::{ArtifactEntry, ListedKind, PackageReader};
+use pkgapp_release::prune::PruneSavings;
+use pkgapp_release::release::ReleaseRecord;
 
 pub(super) fn inspect(args: &InspectArgs, report: &Report) -> Result<()> {
-    let artifact = Artifact::open(&args.file)?;
+    let artifact = PackageReader::open(&args.file)?;
     if args.files {
         let mut entries = artifact.entries()?;
         entries.sort_by(|a, b| a.path.cmp(&b.path));
         match report.style() {
-            Style::Text => report.text(
+            OutputStyle::Text => report.text(
                 &entries
                     .iter()
                     .map(|entry| format!("{}\n", visible_line(&entry.line())))
                     .collect::<String>(),
             ),
-            Style::Json => entries
+            OutputStyle::Json => entries
                 .iter()
                 .for_each(|entry| report.json(&entry_json(entry))),
         }
@@ -33,14 +33,14 @@ pub(super) fn inspect(args: &InspectArgs, report: &Report) -> Result<()> {
     }
     let record = record(&artifact)?;
     match report.style() {
-        Style::Text => report.text(&text(&artifact, record.as_ref())),
-        Style::Json => report.json(&artifact_json(&artifact, record.as_ref())),
+        OutputStyle::Text => report.text(&text(&artifact, record.as_ref())),
+        OutputStyle::Json => report.json(&artifact_json(&artifact, record.as_ref())),
     }
     Ok(())
 }
 
 /// The release's own account of itself; `None` for a package that pkgapp did not make.
-pub(super) fn record(artifact: &Artifact) -> Result<Option<Record>> {
+pub(super) fn record(artifact: &PackageReader) -> Result<Option<ReleaseRecord>> {
     let Some(bytes) = artifact.release_record()? else {
         return Ok(None);
     };
@@ -52,7 +52,7 @@ pub(super) fn record(artifact: &Artifact) -> Result<Option<Record>> {
     })
 }
 
-fn text(artifact: &Artifact, record: Option<&Record>) -> String {
+fn text(artifact: &PackageReader, record: Option<&ReleaseRecord>) -> String {
     let mut text = String::new();
     let mut line =
         |label: &str, value: &str| _ = writeln!(text, "{label:<14}{}", visible_line(value));
@@ -111,7 +111,7 @@ fn text(artifact: &Artifact, record: Option<&Record>) -> String {
 }
 
 /// E.g. `, less 1.2 MB (tests 1.0 MB, stubs 0.2 MB)`.
-fn pruned(saved: &BTreeMap<Profile, Saved>) -> String {
+fn pruned(saved: &BTreeMap<PruneProfile, PruneSavings>) -> String {
     if saved.is_empty() {
         return String::new();
     }
@@ -130,7 +130,7 @@ fn section<'a>(text: &mut String, heading: &str, lines: impl Iterator<Item = &'a
     }
 }
 
-fn artifact_json(artifact: &Artifact, record: Option<&Record>) -> Value {
+fn artifact_json(artifact: &PackageReader, record: Option<&ReleaseRecord>) -> Value {
     json!({
         "path": artifact.path,
         "name": artifact.name,
@@ -147,10 +147,10 @@ fn artifact_json(artifact: &Artifact, record: Option<&Record>) -> Value {
 
 fn entry_json(entry: &ArtifactEntry) -> Value {
     let (kind, size, sha256, target) = match &entry.kind {
-        EntryKind::Directory => ("directory", None, None, None),
-        EntryKind::File { size, sha256 } => ("file", Some(size), Some(sha256), None),
-        EntryKind::Symlink(target) => ("symlink", None, None, Some(target)),
-        EntryKind::Other => ("other", None, None, None),
+        ListedKind::Directory => ("directory", None, None, None),
+        ListedKind::File { size, sha256 } => ("file", Some(size), Some(sha256), None),
+        ListedKind::Symlink(target) => ("symlink", None, None, Some(target)),
+        ListedKind::Other => ("other", None, None, None),
     };
     json!({
         "path": entry.path,

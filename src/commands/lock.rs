@@ -8,19 +8,19 @@ use std::process::Command;
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use crate::assembly::{self, Options};
-use crate::cli::{Global, LockArgs, Resolver};
+use crate::assembly::{self, AssemblyOptions};
+use crate::cli::{GlobalOptions, LockArgs, Resolver};
 use pkgapp_config::NamedIndex;
-use pkgapp_config::{ADDED_LOCK, App, Placed};
+use pkgapp_config::{ADDED_LOCK, Config, Located};
 use pkgapp_core::error::{Context, Error, Location, Result, shown};
 use pkgapp_core::fs;
 use pkgapp_core::interpreter::Interpreter;
 use pkgapp_core::name::Arch;
 use pkgapp_core::process;
-use pkgapp_core::report::{Report, Style};
+use pkgapp_core::report::{OutputStyle, Report};
 use pkgapp_lock::{self as lock, Indexes, Url};
 use pkgapp_pypa::{HashAlgorithm, HashDigest, PackageName};
-use pkgapp_wheels::index::Client;
+use pkgapp_wheels::index::IndexClient;
 use pkgapp_wheels::{missing, sdist};
 
 use super::{load_app, open_cache, working_directory};
@@ -31,7 +31,7 @@ const LOCK: &str = "pylock.toml";
 /// Where requirements are looked for when the configuration names whole locks only.
 const INPUTS: [&str; 2] = ["requirements.in", "requirements.txt"];
 
-pub(super) fn lock(args: &LockArgs, global: &Global, report: &Report) -> Result<()> {
+pub(super) fn lock(args: &LockArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
     let app = load_app(global)?;
     let here = working_directory()?;
     let named: Vec<PathBuf> = args.files.iter().map(|file| here.join(file)).collect();
@@ -39,7 +39,7 @@ pub(super) fn lock(args: &LockArgs, global: &Global, report: &Report) -> Result<
         &app,
         &named,
         args,
-        &Options {
+        &AssemblyOptions {
             cache: &open_cache(global, report)?,
             offline: global.offline,
             rerun: false,
@@ -65,8 +65,8 @@ pub(super) fn lock(args: &LockArgs, global: &Global, report: &Report) -> Result<
         ));
     }
     match report.style() {
-        Style::Text => report.result(&shown(&path).to_string()),
-        Style::Json => report.json(&serde_json::json!({ "lock": path })),
+        OutputStyle::Text => report.result(&shown(&path).to_string()),
+        OutputStyle::Json => report.json(&serde_json::json!({ "lock": path })),
     }
     Ok(())
 }
@@ -77,10 +77,10 @@ pub(super) fn lock(args: &LockArgs, global: &Global, report: &Report) -> Result<
 /// # Errors
 /// There is nothing to resolve, no resolver, or it fails.
 pub(super) fn write(
-    app: &App,
+    app: &Config,
     named: &[PathBuf],
     args: &LockArgs,
-    options: &Options<'_>,
+    options: &AssemblyOptions<'_>,
     report: &Report,
 ) -> Result<PathBuf> {
     if let Some(whole) = app
@@ -120,10 +120,10 @@ pub(super) fn write(
 /// # Errors
 /// The lock can't be read or pins it already, or as [`write`].
 fn write_beside(
-    app: &App,
+    app: &Config,
     whole: &Path,
     args: &LockArgs,
-    options: &Options<'_>,
+    options: &AssemblyOptions<'_>,
     report: &Report,
 ) -> Result<PathBuf> {
     let mut alone = app.clone();
@@ -139,7 +139,7 @@ fn write_beside(
         &pinned.pins.iter().filter_map(line).collect::<String>(),
     )?;
     // Whatever the lock was made with, extras and groups included, its pins stay what they are.
-    alone.python.constraints.push(Placed {
+    alone.python.constraints.push(Located {
         at: Location::file(whole),
         value: constraints.to_path_buf(),
     });
@@ -196,12 +196,12 @@ fn without_packages(text: &str, is_left_out: impl Fn(&str) -> bool) -> (String, 
 
 /// Resolves requirements; returns the lock, and by what it was made.
 fn resolve(
-    app: &App,
+    app: &Config,
     inputs: &[PathBuf],
     path: &Path,
     names: &[String],
     args: &LockArgs,
-    options: &Options<'_>,
+    options: &AssemblyOptions<'_>,
     report: &Report,
 ) -> Result<(String, &'static str)> {
     let uv = match args.resolver {
@@ -226,14 +226,14 @@ fn resolve(
                 let is_for_all = !path.ends_with(ADDED_LOCK);
                 // What stands beside the pins of one release is for that one.
                 let for_all = if is_for_all {
-                    resolve(Scope::AllPlatforms).ok()
+                    resolve(LockScope::AllPlatforms).ok()
                 } else {
                     None
                 };
                 match for_all {
                     Some(text) => text,
                     None => {
-                        let text = resolve(Scope::Release(arch))?;
+                        let text = resolve(LockScope::Release(arch))?;
                         if is_for_all {
                             let python = app.python.version.value;
                             report.step(&format!(
@@ -266,7 +266,7 @@ fn put(path: &Path, text: &str) -> Result<()> {
 
 /// The files to resolve: those that were named, else the requirements files of the configuration;
 /// and the project.
-fn inputs(app: &App, named: &[PathBuf]) -> Result<Vec<PathBuf>> {
+fn inputs(app: &Config, named: &[PathBuf]) -> Result<Vec<PathBuf>> {
     if !named.is_empty() {
         return Ok(named.to_vec());
     }
@@ -318,7 +318,7 @@ fn inputs(app: &App, named: &[PathBuf]) -> Result<Vec<PathBuf>> {
 
 /// What the configuration adds to the application's requirements, as a file that resolvers read;
 /// `None` if it adds nothing.
-fn added(app: &App) -> Result<Option<tempfile::TempPath>> {
+fn added(app: &Config) -> Result<Option<tempfile::TempPath>> {
     if app.python.add.is_empty() {
         return Ok(None);
     }
@@ -370,7 +370,7 @@ fn names_dependencies(file: &Path) -> Result<bool> {
 
 /// What a lock is for.
 #[derive(Debug, Clone, Copy)]
-enum Scope {
+enum LockScope {
     /// The release's Python and all later ones, on all platforms.
     AllPlatforms,
     /// The release's Python on its own platform.
@@ -383,12 +383,12 @@ enum Scope {
 )]
 fn with_uv(
     uv: &Path,
-    app: &App,
-    scope: Scope,
+    app: &Config,
+    scope: LockScope,
     inputs: &[PathBuf],
     path: &Path,
     upgrade: bool,
-    options: &Options<'_>,
+    options: &AssemblyOptions<'_>,
     report: &Report,
 ) -> Result<String> {
     // uv keeps the versions of the file that it writes, and paths are relative to it: so it is a
@@ -416,8 +416,8 @@ fn with_uv(
         "pylock.toml",
     ]);
     match scope {
-        Scope::AllPlatforms => command.arg("--universal"),
-        Scope::Release(arch) => command
+        LockScope::AllPlatforms => command.arg("--universal"),
+        LockScope::Release(arch) => command
             .arg("--python-platform")
             .arg(format!("{arch}-unknown-linux-gnu")),
     };
@@ -486,46 +486,46 @@ fn with_uv(
 /// What `pip install --report` says (pip's "Installation Report", version 1).
 #[derive(Debug, Deserialize)]
 struct PipReport {
-    install: Vec<Installed>,
+    install: Vec<InstalledReport>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Installed {
-    download_info: Download,
-    metadata: Metadata,
+struct InstalledReport {
+    download_info: DownloadInfo,
+    metadata: DistributionMetadata,
 }
 
 #[derive(Debug, Deserialize)]
-struct Metadata {
+struct DistributionMetadata {
     name: String,
     version: String,
 }
 
 /// A direct URL (specification "Direct URL Data Structure").
 #[derive(Debug, Deserialize)]
-struct Download {
+struct DownloadInfo {
     url: String,
-    archive_info: Option<Archive>,
-    vcs_info: Option<Vcs>,
+    archive_info: Option<ArchiveInfo>,
+    vcs_info: Option<VcsInfo>,
     dir_info: Option<serde::de::IgnoredAny>,
     subdirectory: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Archive {
+struct ArchiveInfo {
     #[serde(default)]
     hashes: std::collections::BTreeMap<String, String>,
     hash: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Vcs {
+struct VcsInfo {
     vcs: String,
     commit_id: String,
 }
 
 /// Tells a resolver of the indexes of the configuration, if there are any: else it has its own.
-fn set_indexes(command: &mut Command, app: &App, offline: bool) {
+fn set_indexes(command: &mut Command, app: &Config, offline: bool) {
     if app.python.indexes.is_empty() && app.python.wheelhouses.is_empty() {
         return;
     }
@@ -556,7 +556,7 @@ fn set_indexes(command: &mut Command, app: &App, offline: bool) {
     );
 }
 
-fn with_pip(app: &App, inputs: &[PathBuf], options: &Options<'_>) -> Result<String> {
+fn with_pip(app: &Config, inputs: &[PathBuf], options: &AssemblyOptions<'_>) -> Result<String> {
     let newest = "pip asks all indexes and takes the newest version, whoever offers it";
     if let Some((name, source)) = app.python.sources.iter().next() {
         return Err(
@@ -635,7 +635,7 @@ fn with_pip(app: &App, inputs: &[PathBuf], options: &Options<'_>) -> Result<Stri
 }
 
 /// Makes a pylock.toml of what `pip install --report -` prints.
-pub(super) fn of_pip(printed: &[u8], app: &App) -> Result<String> {
+pub(super) fn of_pip(printed: &[u8], app: &Config) -> Result<String> {
     let report: PipReport = serde_json::from_slice(printed)
         .context(|| "pip's report can't be read; pip 22.2 and newer write it")?;
     let mut packages = Vec::new();
@@ -661,10 +661,10 @@ pub(super) fn of_pip(printed: &[u8], app: &App) -> Result<String> {
 }
 
 /// Makes an entry of a pylock.toml; `None` for the application itself.
-fn package(one: &Installed, app: &App) -> Result<Option<Table>> {
+fn package(one: &InstalledReport, app: &Config) -> Result<Option<Table>> {
     let download = &one.download_info;
     let failed = |why: &str| {
-        let Metadata { name, version } = &one.metadata;
+        let DistributionMetadata { name, version } = &one.metadata;
         Error::new(format!("`{name} {version}` can't be locked: {why}"))
     };
     let url =
@@ -738,7 +738,7 @@ fn package(one: &Installed, app: &App) -> Result<Option<Table>> {
 
 /// Returns the indexes of the configuration and of requirements files, which resolvers read by
 /// themselves.
-fn all_indexes(app: &App, inputs: &[PathBuf]) -> Result<Indexes> {
+fn all_indexes(app: &Config, inputs: &[PathBuf]) -> Result<Indexes> {
     let mut indexes = Indexes {
         named: app.python.indexes.clone(),
         sources: app.python.sources.clone(),
@@ -796,12 +796,17 @@ fn index_option(line: &str) -> Option<(&str, String)> {
 
 /// Refuses a lock with files of another place than the rules of builds say: builds take files by
 /// their URLs, and resolvers know neither `[python.sources]` nor explicit indexes.
-fn check_places(text: &str, app: &App, inputs: &[PathBuf], options: &Options<'_>) -> Result<()> {
+fn check_places(
+    text: &str,
+    app: &Config,
+    inputs: &[PathBuf],
+    options: &AssemblyOptions<'_>,
+) -> Result<()> {
     if app.python.sources.is_empty() && !app.python.indexes.iter().any(|index| index.explicit) {
         return Ok(());
     }
     let indexes = all_indexes(app, inputs)?;
-    let client = Client::new(&indexes, options.cache, options.offline)?;
+    let client = IndexClient::new(&indexes, options.cache, options.offline)?;
     let lock: Table = text.parse().context(|| "the resolver's lock is not TOML")?;
     let packages = lock
         .get("packages")
@@ -812,7 +817,7 @@ fn check_places(text: &str, app: &App, inputs: &[PathBuf], options: &Options<'_>
     Error::all(errors.collect::<Vec<_>>()).map_or(Ok(()), Err)
 }
 
-fn check_place(package: &Value, indexes: &Indexes, client: &Client) -> Result<()> {
+fn check_place(package: &Value, indexes: &Indexes, client: &IndexClient) -> Result<()> {
     let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
     let wheels = package
         .get("wheels")

@@ -3,14 +3,14 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use crate::cli::{Global, LogsArgs};
-use pkgapp_config::App;
+use crate::cli::{GlobalOptions, LogsArgs};
+use pkgapp_config::Config;
 use pkgapp_core::error::Result;
 use pkgapp_core::process::Stream;
-use pkgapp_core::report::{Report, Style};
+use pkgapp_core::report::{OutputStyle, Report};
 use pkgapp_deploy::fleet::{self, Machine, verdict};
-use pkgapp_deploy::hosts::journal::Entry;
-use pkgapp_deploy::hosts::{Command, Failure, Limits, interrupt, line_text};
+use pkgapp_deploy::hosts::journal::JournalEntry;
+use pkgapp_deploy::hosts::{HostCommand, HostFailure, OutputLimits, interrupt, line_text};
 
 use super::push::seat;
 use super::{load_app, open_fleet};
@@ -62,7 +62,7 @@ const MEMORY: u64 = 512 << 20;
 /// How many lines of each host are shown if nothing else is said.
 const LINES: u32 = 100;
 
-pub(super) fn logs(args: &LogsArgs, global: &Global, report: &Report) -> Result<()> {
+pub(super) fn logs(args: &LogsArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
     let app = load_app(global)?;
     let (deploy, named) = names(args, &app)?;
     let deploy = deploy
@@ -87,7 +87,7 @@ pub(super) fn logs(args: &LogsArgs, global: &Global, report: &Report) -> Result<
         SCRIPT
     };
     let script = format!("{script}{READ}");
-    let command = Command::new("reading the journal", script).args(journalctl(
+    let command = HostCommand::new("reading the journal", script).args(journalctl(
         args,
         whose,
         &units(&app, &named),
@@ -98,7 +98,7 @@ pub(super) fn logs(args: &LogsArgs, global: &Global, report: &Report) -> Result<
     let command = if args.follow {
         command
     } else {
-        command.limits(Limits::Stream(most))
+        command.limits(OutputLimits::Stream(most))
     };
     let (sender, receiver) = sync_channel(WAITING);
     let width = fleet
@@ -137,7 +137,7 @@ pub(super) fn logs(args: &LogsArgs, global: &Global, report: &Report) -> Result<
 }
 
 /// The deployment and the units that are meant: with `--hosts`, the first word may be a unit too.
-fn names<'a>(args: &'a LogsArgs, app: &App) -> Result<(Option<&'a str>, Vec<&'a str>)> {
+fn names<'a>(args: &'a LogsArgs, app: &Config) -> Result<(Option<&'a str>, Vec<&'a str>)> {
     let units = args.units.iter().map(String::as_str);
     match args.name.as_deref() {
         Some(first)
@@ -158,7 +158,7 @@ fn names<'a>(args: &'a LogsArgs, app: &App) -> Result<(Option<&'a str>, Vec<&'a 
 }
 
 /// The units, as patterns of journalctl(1): those of the application, or of a part of it.
-fn units(app: &App, named: &[&str]) -> Vec<String> {
+fn units(app: &Config, named: &[&str]) -> Vec<String> {
     let kinds = ["service", "socket", "timer"];
     let of = |stem: String| kinds.into_iter().map(move |kind| format!("{stem}.{kind}"));
     if named.is_empty() {
@@ -207,8 +207,8 @@ fn journalctl(args: &LogsArgs, whose: Whose, units: &[String]) -> Vec<String> {
 
 fn read(
     machine: &Machine<'_>,
-    command: &Command,
-    to: &SyncSender<Entry>,
+    command: &HostCommand,
+    to: &SyncSender<JournalEntry>,
     report: &Report,
 ) -> Result<()> {
     let name = &machine.member.name;
@@ -217,7 +217,7 @@ fn read(
         &mut |stream, line| match (stream, line_text(line)) {
             // The printer lives as long as this does.
             (Stream::Stdout, line) => {
-                if let Some(entry) = Entry::parse(name, &line) {
+                if let Some(entry) = JournalEntry::parse(name, &line) {
                     _ = to.send(entry);
                 }
             }
@@ -226,13 +226,13 @@ fn read(
     );
     match result {
         Ok(_) => Ok(()),
-        Err(failure @ Failure::Failed { .. }) => {
+        Err(failure @ HostFailure::Failed { .. }) => {
             let error = failure.into_error();
             Err(error.hint(
                 "only root and the groups adm and systemd-journal read the journal; try `--sudo`",
             ))
         }
-        Err(failure @ Failure::Lost(_)) if command.limits != Limits::None => Err(failure
+        Err(failure @ HostFailure::Lost(_)) if command.limits != OutputLimits::None => Err(failure
             .into_error()
             .hint("ask for less at a time, with `--since` and `--lines`")),
         Err(failure) => Err(failure.into_error()),
@@ -247,8 +247,8 @@ struct Printer<'r> {
 }
 
 impl Printer<'_> {
-    fn print_all(&self, entries: &Receiver<Entry>) {
-        let mut waiting: Vec<(Instant, Entry)> = Vec::new();
+    fn print_all(&self, entries: &Receiver<JournalEntry>) {
+        let mut waiting: Vec<(Instant, JournalEntry)> = Vec::new();
         loop {
             let open = match entries.recv_timeout(PATIENCE / 3) {
                 Ok(entry) => {
@@ -277,9 +277,9 @@ impl Printer<'_> {
         }
     }
 
-    fn print(&self, entry: &Entry) {
+    fn print(&self, entry: &JournalEntry) {
         match self.report.style() {
-            Style::Json => self.report.json(&serde_json::json!({
+            OutputStyle::Json => self.report.json(&serde_json::json!({
                 "time": entry.moment(),
                 "host": entry.host,
                 "unit": entry.unit,
@@ -287,7 +287,7 @@ impl Printer<'_> {
                 "priority": entry.priority,
                 "message": entry.message,
             })),
-            Style::Text => {
+            OutputStyle::Text => {
                 let (width, host) = (self.width, &entry.host);
                 let pid = entry
                     .pid

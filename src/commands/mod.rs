@@ -25,8 +25,8 @@ use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
 
-use crate::cli::{Cli, Command, Global, HostArgs, RuntimeCommand, TargetArgs};
-use pkgapp_config::{App, Deploy};
+use crate::cli::{Cli, CliCommand, GlobalOptions, HostArgs, RuntimeCommand, TargetArgs};
+use pkgapp_config::{Config, Deploy};
 use pkgapp_core::cache::Cache;
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::report::Report;
@@ -38,25 +38,27 @@ use pkgapp_deploy::fleet::{self, Fleet};
 /// What the command says; its kind is the exit code.
 pub fn run(cli: &Cli, report: &Report) -> Result<()> {
     match &cli.command {
-        Command::Init(args) => init::init(args, &cli.global, report),
-        Command::Build(args) => build::build(args, &cli.global, report),
-        Command::Runtime(RuntimeCommand::Build(args)) => runtime::build(args, &cli.global, report),
-        Command::Lock(args) => lock::lock(args, &cli.global, report),
-        Command::Inspect(args) => inspect::inspect(args, report),
-        Command::Diff(args) => diff::diff(args, report),
-        Command::Check(args) => check::check(args, &cli.global, report),
-        Command::Render(args) => render::render(args, &cli.global, report),
-        Command::Cache(args) => cache::cache(args, &cli.global, report),
-        Command::Run(args) => run::run(args, &cli.global, report),
-        Command::Put(args) => put::put(args, &cli.global, report),
-        Command::Get(args) => get::get(args, &cli.global, report),
-        Command::Logs(args) => logs::logs(args, &cli.global, report),
-        Command::Bootstrap(args) => bootstrap::bootstrap(args, &cli.global, report),
-        Command::Push(args) => push::push(args, &cli.global, report),
-        Command::Rollback(args) => rollback::rollback(args, &cli.global, report),
-        Command::Status(args) => status::status(args, &cli.global, report),
-        Command::History(args) => status::history(args, &cli.global, report),
-        Command::Completions(args) => {
+        CliCommand::Init(args) => init::init(args, &cli.global, report),
+        CliCommand::Build(args) => build::build(args, &cli.global, report),
+        CliCommand::Runtime(RuntimeCommand::Build(args)) => {
+            runtime::build(args, &cli.global, report)
+        }
+        CliCommand::Lock(args) => lock::lock(args, &cli.global, report),
+        CliCommand::Inspect(args) => inspect::inspect(args, report),
+        CliCommand::Diff(args) => diff::diff(args, report),
+        CliCommand::Check(args) => check::check(args, &cli.global, report),
+        CliCommand::Render(args) => render::render(args, &cli.global, report),
+        CliCommand::Cache(args) => cache::cache(args, &cli.global, report),
+        CliCommand::Run(args) => run::run(args, &cli.global, report),
+        CliCommand::Put(args) => put::put(args, &cli.global, report),
+        CliCommand::Get(args) => get::get(args, &cli.global, report),
+        CliCommand::Logs(args) => logs::logs(args, &cli.global, report),
+        CliCommand::Bootstrap(args) => bootstrap::bootstrap(args, &cli.global, report),
+        CliCommand::Push(args) => push::push(args, &cli.global, report),
+        CliCommand::Rollback(args) => rollback::rollback(args, &cli.global, report),
+        CliCommand::Status(args) => status::status(args, &cli.global, report),
+        CliCommand::History(args) => status::history(args, &cli.global, report),
+        CliCommand::Completions(args) => {
             let mut script = Vec::new();
             clap_complete::generate(args.shell, &mut Cli::command(), "pkgapp", &mut script);
             report.data(pkgapp_core::process::Stream::Stdout, &script);
@@ -66,17 +68,17 @@ pub fn run(cli: &Cli, report: &Report) -> Result<()> {
 }
 
 /// The configuration, with what the command line says of the target.
-fn load_aimed(args: &TargetArgs, global: &Global) -> Result<App> {
+fn load_aimed(args: &TargetArgs, global: &GlobalOptions) -> Result<Config> {
     load_app(global)?.aimed(&args.target, args.arch, args.python)
 }
 
-fn load_app(global: &Global) -> Result<App> {
-    App::load(global.config.as_deref(), &working_directory()?)
+fn load_app(global: &GlobalOptions) -> Result<Config> {
+    Config::load(global.config.as_deref(), &working_directory()?)
 }
 
 /// The configuration and its `[deploy.NAME]`, if one is named; hosts can be used without any
 /// configuration.
-fn load_deploy(name: Option<&str>, global: &Global) -> Result<Option<(App, Deploy)>> {
+fn load_deploy(name: Option<&str>, global: &GlobalOptions) -> Result<Option<(Config, Deploy)>> {
     let Some(name) = name else { return Ok(None) };
     let app = load_app(global)?;
     let deploy = fleet::deploy_named(&app, name)?.clone();
@@ -86,7 +88,7 @@ fn load_deploy(name: Option<&str>, global: &Global) -> Result<Option<(App, Deplo
 /// Opens the hosts of a command.
 fn open_fleet<'r>(
     args: &HostArgs,
-    deploy: Option<&(App, Deploy)>,
+    deploy: Option<&(Config, Deploy)>,
     command: &str,
     report: &'r Report,
 ) -> Result<Fleet<'r>> {
@@ -100,7 +102,7 @@ fn open_fleet<'r>(
     )
 }
 
-fn open_cache(global: &Global, report: &Report) -> Result<Cache> {
+fn open_cache(global: &GlobalOptions, report: &Report) -> Result<Cache> {
     let cache = match &global.cache_dir {
         Some(root) => Cache::open(root)?,
         None => Cache::open(&Cache::default_root()?)?,

@@ -7,21 +7,23 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::assembly;
-use crate::cli::{FormatName, Global, PushArgs, RolloutArgs};
-use pkgapp_config::{App, Batch, Deploy, Hooks, Interpreter};
+use crate::cli::{FormatName, GlobalOptions, PushArgs, RolloutArgs};
+use pkgapp_config::{BatchSize, Config, Deploy, DeployHooks, InterpreterChoice};
 use pkgapp_core::commit;
-use pkgapp_core::error::{Context, Error, Kind, Result, shown};
+use pkgapp_core::error::{Context, Error, ErrorKind, Result, shown};
 use pkgapp_core::name::AppName;
-use pkgapp_core::report::{Report, Style};
-use pkgapp_deploy::Seat;
-use pkgapp_deploy::artifact::{Candidate, Holds};
-use pkgapp_deploy::facts::{Facts, Holder};
+use pkgapp_core::report::{OutputStyle, Report};
+use pkgapp_deploy::RemoteState;
+use pkgapp_deploy::artifact::{Artifact, ArtifactContent};
+use pkgapp_deploy::facts::{HostFacts, LockHolder};
 use pkgapp_deploy::fleet::{self, Fleet, Machine};
-use pkgapp_deploy::hosts::{Failure, Host, interrupt};
-use pkgapp_deploy::owner::{self, Owner};
-use pkgapp_deploy::plan::{Allow, Check, Plan, Site, Terms};
-use pkgapp_deploy::rollout::{End, Moment, OnFailure, Outcome, Rollout, Unreachable, Watch};
-use pkgapp_deploy::unpacked::Unpacked;
+use pkgapp_deploy::hosts::{Host, HostFailure, interrupt};
+use pkgapp_deploy::owner::{self, PushOwner};
+use pkgapp_deploy::plan::{AllowFlags, DeployPolicy, HealthCheck, Plan, TargetHost};
+use pkgapp_deploy::rollout::{
+    HostStatus, Observer, OnFailure, Rollout, RolloutEvent, RolloutOutcome, Unreachable,
+};
+use pkgapp_deploy::unpacked::ReleaseDirectory;
 use pkgapp_format::read::ArtifactKind;
 
 use super::build::write_all;
@@ -30,7 +32,7 @@ use super::{load_app, open_cache, working_directory};
 /// How often a plan is made anew because another push was in the way.
 const MOST_PLANS: u32 = 4;
 
-pub(super) fn push(args: &PushArgs, global: &Global, report: &Report) -> Result<()> {
+pub(super) fn push(args: &PushArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
     let (deploy, files) = named(&args.what);
     let app = application(deploy, !files.is_empty(), global)?;
     let deploy = app
@@ -39,10 +41,11 @@ pub(super) fn push(args: &PushArgs, global: &Global, report: &Report) -> Result<
         .map(|(app, name)| fleet::deploy_named(app, name))
         .transpose()?;
     let unfinished = match (args.resume, &app) {
-        (true, Some(app)) => Some(Unfinished::read(&app.name)?),
+        (true, Some(app)) => Some(UnfinishedPush::read(&app.name)?),
         (true, None) => {
             return Err(
-                Error::new("`--resume` needs the application's configuration").kind(Kind::Usage),
+                Error::new("`--resume` needs the application's configuration")
+                    .kind(ErrorKind::Usage),
             );
         }
         (false, _) => None,
@@ -68,8 +71,8 @@ pub(super) fn push(args: &PushArgs, global: &Global, report: &Report) -> Result<
     {
         protect(app, deploy, &artifacts)?;
     }
-    let mut terms = Terms {
-        allow: Allow {
+    let mut terms = DeployPolicy {
+        allow: AllowFlags {
             downgrade: args.allow_downgrade,
             reinstall: args.reinstall,
             same_name: args.allow_same_name,
@@ -78,8 +81,8 @@ pub(super) fn push(args: &PushArgs, global: &Global, report: &Report) -> Result<
     };
     let mut artifacts = artifacts;
     if let Some((app, part)) = app.as_ref().zip(migrated_like(app.as_ref(), deploy)?) {
-        let is_tar = |artifact: &Candidate| artifact.kind == ArtifactKind::Tar;
-        let goes = |artifact: &&mut Candidate| is_tar(artifact) == terms.unpacked.is_some();
+        let is_tar = |artifact: &Artifact| artifact.kind == ArtifactKind::Tar;
+        let goes = |artifact: &&mut Artifact| is_tar(artifact) == terms.unpacked.is_some();
         let own = artifacts
             .iter_mut()
             .filter(|artifact| artifact.name == app.name.as_str());
@@ -87,7 +90,9 @@ pub(super) fn push(args: &PushArgs, global: &Global, report: &Report) -> Result<
             .try_for_each(|artifact| artifact.read_service(&part))?;
     }
     match terms.unpacked {
-        Some(_) => artifacts.iter_mut().try_for_each(Candidate::look_inside)?,
+        Some(_) => artifacts
+            .iter_mut()
+            .try_for_each(Artifact::read_requirements)?,
         None => {
             terms.prefix = prefix.unwrap_or(terms.prefix);
             artifacts.extend(runtimes(&artifacts, app.as_ref(), global, report)?);
@@ -95,7 +100,7 @@ pub(super) fn push(args: &PushArgs, global: &Global, report: &Report) -> Result<
     }
     let artifacts = artifacts
         .into_iter()
-        .map(Candidate::cut)
+        .map(Artifact::chunk)
         .collect::<Result<Vec<_>>>()?;
     let root = app.as_ref().map_or(Path::new(""), |app| &app.root);
     let mut fleet = Fleet::open(&args.rollout.hosts.options(), deploy, root, "push", report)?;
@@ -108,8 +113,8 @@ pub(super) fn push(args: &PushArgs, global: &Global, report: &Report) -> Result<
             return Ok(());
         }
     }
-    let make = |sites: &[Site]| Plan::push(&terms, &artifacts, sites);
-    let command = Rolling {
+    let make = |sites: &[TargetHost]| Plan::push(&terms, &artifacts, sites);
+    let command = RollingPlan {
         terms: &terms,
         artifacts: &artifacts,
         args: &args.rollout,
@@ -129,17 +134,17 @@ pub(super) fn push(args: &PushArgs, global: &Global, report: &Report) -> Result<
             .iter()
             .map(|artifact| artifact.path.clone())
             .collect();
-        Unfinished { hosts: left, files }.write(&terms.name)?;
+        UnfinishedPush { hosts: left, files }.write(&terms.name)?;
     }
     ended.finish()
 }
 
 /// Only what can be traced to a tagged commit goes to a protected place.
-fn protect(app: &App, deploy: &Deploy, artifacts: &[Candidate]) -> Result<()> {
+fn protect(app: &Config, deploy: &Deploy, artifacts: &[Artifact]) -> Result<()> {
     // An interpreter comes from no commit of the application's.
     let own = artifacts
         .iter()
-        .filter(|artifact| artifact.holds == Holds::Application);
+        .filter(|artifact| artifact.holds == ArtifactContent::Application);
     let errors = own.flat_map(|artifact| {
         let errors =
             commit::untraced(&app.root, artifact.commit.as_deref(), &artifact.release).into_iter();
@@ -165,7 +170,11 @@ fn named(words: &[String]) -> (Option<&str>, Vec<PathBuf>) {
 }
 
 /// The configuration; a file can be pushed without any.
-fn application(deploy: Option<&str>, has_files: bool, global: &Global) -> Result<Option<App>> {
+fn application(
+    deploy: Option<&str>,
+    has_files: bool,
+    global: &GlobalOptions,
+) -> Result<Option<Config>> {
     match load_app(global) {
         Ok(app) => Ok(Some(app)),
         Err(_) if has_files && deploy.is_none() && global.config.is_none() && !is_configured()? => {
@@ -179,11 +188,11 @@ fn is_configured() -> Result<bool> {
     Ok(working_directory()?.join("pkgapp.toml").exists())
 }
 
-fn artifacts(files: &[PathBuf], app: Option<&App>) -> Result<Vec<Candidate>> {
+fn artifacts(files: &[PathBuf], app: Option<&Config>) -> Result<Vec<Artifact>> {
     if files.is_empty() {
         let app = app.ok_or_else(|| Error::bug("neither a file nor a configuration"))?;
         let dist = app.root.join("dist");
-        let all = Candidate::newest_in(&dist, app.name.as_str(), &|_| true)?;
+        let all = Artifact::newest_in(&dist, app.name.as_str(), &|_| true)?;
         if all.is_empty() {
             let error = Error::new(format!(
                 "there is no artifact of `{}` in `{}`",
@@ -196,14 +205,17 @@ fn artifacts(files: &[PathBuf], app: Option<&App>) -> Result<Vec<Candidate>> {
     }
     let (mut all, mut errors) = (Vec::new(), Vec::new());
     for file in files {
-        match Candidate::read(file) {
+        match Artifact::read(file) {
             Ok(artifact) => all.push(artifact),
             Err(error) => errors.push(error),
         }
     }
     // Interpreters stand behind what they come with.
-    all.sort_by_key(|artifact| artifact.holds == Holds::Runtime);
-    if let Some(alone) = all.first().filter(|first| first.holds == Holds::Runtime) {
+    all.sort_by_key(|artifact| artifact.holds == ArtifactContent::Runtime);
+    if let Some(alone) = all
+        .first()
+        .filter(|first| first.holds == ArtifactContent::Runtime)
+    {
         let error = Error::new(format!(
             "`{}` is an interpreter, which comes along with an application",
             alone.file
@@ -215,7 +227,8 @@ fn artifacts(files: &[PathBuf], app: Option<&App>) -> Result<Vec<Candidate>> {
     let expected = app
         .map(|app| app.name.as_str())
         .or_else(|| all.first().map(|first| first.name.as_str()));
-    let comes_along = |artifact: &Candidate| all.iter().any(|other| artifact.serves(other));
+    let comes_along =
+        |artifact: &Artifact| all.iter().any(|other| artifact.provides_runtime_for(other));
     let foreign = all
         .iter()
         .filter(|artifact| Some(artifact.name.as_str()) != expected && !comes_along(artifact));
@@ -234,23 +247,25 @@ fn artifacts(files: &[PathBuf], app: Option<&App>) -> Result<Vec<Candidate>> {
 /// beside them, or made now. Those that were named on the command line are among the artifacts
 /// already.
 fn runtimes(
-    artifacts: &[Candidate],
-    app: Option<&App>,
-    global: &Global,
+    artifacts: &[Artifact],
+    app: Option<&Config>,
+    global: &GlobalOptions,
     report: &Report,
-) -> Result<Vec<Candidate>> {
+) -> Result<Vec<Artifact>> {
     let mut all = Vec::new();
-    let served =
-        |artifact: &Candidate, by: &[Candidate]| by.iter().any(|runtime| runtime.serves(artifact));
+    let served = |artifact: &Artifact, by: &[Artifact]| {
+        by.iter()
+            .any(|runtime| runtime.provides_runtime_for(artifact))
+    };
     let lacking = artifacts
         .iter()
         .filter(|artifact| !served(artifact, artifacts));
     for (artifact, needs) in
         lacking.filter_map(|artifact| Some((artifact, artifact.runtime.as_ref()?)))
     {
-        let beside = |directory: &Path| -> Result<Vec<Candidate>> {
-            Candidate::newest_in(directory, &needs.package, &|runtime| {
-                runtime.serves(artifact)
+        let beside = |directory: &Path| -> Result<Vec<Artifact>> {
+            Artifact::newest_in(directory, &needs.package, &|runtime| {
+                runtime.provides_runtime_for(artifact)
             })
         };
         let directory = artifact.path.parent().unwrap_or(Path::new(""));
@@ -259,7 +274,7 @@ fn runtimes(
             && let Some(app) = app.filter(|app| {
                 AppName::of_runtime(app.python.version.value).as_str() == needs.package
             })
-            && matches!(app.python.interpreter, Interpreter::Shared(_))
+            && matches!(app.python.interpreter, InterpreterChoice::Shared(_))
         {
             let directory = app.root.join("dist");
             make_runtime(artifact.kind, app, &directory, global, report)?;
@@ -268,16 +283,16 @@ fn runtimes(
         all.extend(found);
     }
     let mut seen = BTreeSet::new();
-    all.retain(|runtime: &Candidate| seen.insert(runtime.sha256));
+    all.retain(|runtime: &Artifact| seen.insert(runtime.sha256));
     Ok(all)
 }
 
 /// Makes the package of the application's interpreter, as `pkgapp runtime build` does.
 fn make_runtime(
     kind: ArtifactKind,
-    app: &App,
+    app: &Config,
     directory: &Path,
-    global: &Global,
+    global: &GlobalOptions,
     report: &Report,
 ) -> Result<()> {
     let format = match kind {
@@ -298,12 +313,12 @@ fn make_runtime(
 /// What the configuration and the command line say.
 pub(super) fn terms(
     name: AppName,
-    app: Option<&App>,
+    app: Option<&Config>,
     deploy: Option<&Deploy>,
     args: &RolloutArgs,
-) -> Result<Terms> {
+) -> Result<DeployPolicy> {
     let health = deploy.and_then(|deploy| deploy.health.clone());
-    let check = Check {
+    let check = HealthCheck {
         url: health.as_ref().and_then(|health| health.url.clone()),
         command: health.as_ref().and_then(|health| health.command.clone()),
         timeout: health
@@ -328,12 +343,12 @@ pub(super) fn terms(
     };
     let batches = match &args.batches[..] {
         [] => deploy.map_or_else(
-            || vec![Batch::Percent(100)],
+            || vec![BatchSize::Percent(100)],
             |deploy| deploy.batches.clone(),
         ),
         given => given.to_vec(),
     };
-    let unpacked = Unpacked::of(
+    let unpacked = ReleaseDirectory::of(
         &name,
         deploy.and_then(|deploy| deploy.tarball.as_ref()),
         args.into.as_deref(),
@@ -341,14 +356,14 @@ pub(super) fn terms(
     if unpacked.is_some() && args.sudo {
         return Err(no_sudo());
     }
-    Ok(Terms {
+    Ok(DeployPolicy {
         unpacked,
         prefix: app.map_or_else(
             || format!("/opt/{name}"),
             |app| app.package.prefix.value.to_string(),
         ),
         name,
-        owner: Owner::this(),
+        owner: PushOwner::this(),
         sudo: args.sudo || deploy.is_some_and(|deploy| deploy.sudo),
         batches,
         max_failed: args
@@ -357,19 +372,19 @@ pub(super) fn terms(
         check,
         migrate_user: user.or_else(of_job),
         migrate,
-        hooks: deploy.map_or_else(Hooks::default, |deploy| deploy.hooks.clone()),
+        hooks: deploy.map_or_else(DeployHooks::default, |deploy| deploy.hooks.clone()),
         keep: deploy.map_or(3, |deploy| deploy.keep),
         patience: match args.wait {
             Some(wait) => Duration::from_secs(wait.into()),
             None => deploy.map_or(Duration::from_secs(120), |deploy| deploy.wait),
         },
-        allow: Allow::default(),
+        allow: AllowFlags::default(),
     })
 }
 
 /// The service, or else the timer, whose settings a migration takes over: the first, or the one
 /// that is named.
-fn migrated_like(app: Option<&App>, deploy: Option<&Deploy>) -> Result<Option<String>> {
+fn migrated_like(app: Option<&Config>, deploy: Option<&Deploy>) -> Result<Option<String>> {
     let Some((app, migrate)) = app.zip(deploy.and_then(|deploy| deploy.migrate.as_ref())) else {
         return Ok(None);
     };
@@ -401,7 +416,7 @@ fn migrated_like(app: Option<&App>, deploy: Option<&Deploy>) -> Result<Option<St
 /// Where releases are unpacked, all is the login's.
 pub(super) fn no_sudo() -> Error {
     Error::new("releases are unpacked by the login, and `--sudo` would make it root's work")
-        .kind(Kind::Usage)
+        .kind(ErrorKind::Usage)
         .hint("leave `--sudo` out")
 }
 
@@ -411,15 +426,15 @@ pub(super) fn seat(
     deploy: Option<&Deploy>,
     into: Option<&str>,
     sudo: bool,
-) -> Result<Seat> {
-    match Unpacked::of(
+) -> Result<RemoteState> {
+    match ReleaseDirectory::of(
         name,
         deploy.and_then(|deploy| deploy.tarball.as_ref()),
         into,
     )? {
         Some(_) if sudo => Err(no_sudo()),
         Some(unpacked) => Ok(unpacked.seat(None)),
-        None => Ok(Seat::system(
+        None => Ok(RemoteState::system(
             name,
             sudo || deploy.is_some_and(|deploy| deploy.sudo),
         )),
@@ -427,29 +442,29 @@ pub(super) fn seat(
 }
 
 /// A plan on its way, of `push` or of `rollback`.
-pub(super) struct Rolling<'a> {
-    pub(super) terms: &'a Terms,
-    pub(super) artifacts: &'a [Candidate],
+pub(super) struct RollingPlan<'a> {
+    pub(super) terms: &'a DeployPolicy,
+    pub(super) artifacts: &'a [Artifact],
     pub(super) args: &'a RolloutArgs,
     pub(super) deploy: Option<&'a Deploy>,
     pub(super) fleet: &'a Fleet<'a>,
     pub(super) report: &'a Report,
 }
 
-impl Rolling<'_> {
+impl RollingPlan<'_> {
     /// Looks, plans and, unless it is a rehearsal, carries the plan out. Returns how every host has
     /// ended.
     ///
     /// # Errors
     /// What spoke against it before anything changed. What failed later is the second part of the
     /// result.
-    pub(super) fn run(&self, make: &dyn Fn(&[Site]) -> Result<Plan>) -> Result<Ended> {
+    pub(super) fn run(&self, make: &dyn Fn(&[TargetHost]) -> Result<Plan>) -> Result<PushSummary> {
         let mut looked_twice = false;
         for _ in 0..MOST_PLANS {
             let (machines, sites, mut gone) = self.look()?;
             // A push that was there a moment ago and is gone may have died, or come to its end:
             // another look tells.
-            let is_gone = |holder: &Holder| holder.alive && owner::is_dead(&holder.token);
+            let is_gone = |holder: &LockHolder| holder.alive && owner::is_dead(&holder.token);
             if !looked_twice
                 && sites
                     .iter()
@@ -464,7 +479,7 @@ impl Rolling<'_> {
                 Some(make(&sites)?)
             };
             let Some(plan) = plan else {
-                return Ok(Ended {
+                return Ok(PushSummary {
                     hosts: gone.hosts,
                     errors: gone.errors,
                     changed: false,
@@ -472,10 +487,10 @@ impl Rolling<'_> {
             };
             if self.args.dry_run {
                 match self.report.style() {
-                    Style::Text => self.report.text(&plan.text(self.args.commands)),
-                    Style::Json => self.report.json(&plan.to_json()),
+                    OutputStyle::Text => self.report.text(&plan.text(self.args.commands)),
+                    OutputStyle::Json => self.report.json(&plan.to_json()),
                 }
-                return Ok(Ended {
+                return Ok(PushSummary {
                     hosts: gone.hosts,
                     errors: gone.errors,
                     changed: false,
@@ -500,28 +515,29 @@ impl Rolling<'_> {
     }
 
     /// Gathers the facts of all hosts.
-    fn look(&self) -> Result<(Vec<&Machine<'_>>, Vec<Site>, Ended)> {
+    fn look(&self) -> Result<(Vec<&Machine<'_>>, Vec<TargetHost>, PushSummary)> {
         let seat = self.terms.seat(None);
-        let command = Facts::command(&seat, &self.terms.name, &self.terms.prefix, self.artifacts);
+        let command =
+            HostFacts::command(&seat, &self.terms.name, &self.terms.prefix, self.artifacts);
         let facts = self.fleet.each(|machine| {
             // A rehearsal prints the plan and nothing else.
             if !self.args.dry_run {
                 machine.row.state("looking around");
             }
             let output = machine.host.run(&command, &mut |_, _| {})?;
-            Facts::parse(&output.text()).map_err(|error| Failure::Failed {
+            HostFacts::parse(&output.text()).map_err(|error| HostFailure::Failed {
                 error: error.note(format!("`{}` said it", machine.member.name)),
                 output,
             })
         });
-        let (mut machines, mut sites, mut gone) = (Vec::new(), Vec::new(), Ended::default());
+        let (mut machines, mut sites, mut gone) = (Vec::new(), Vec::new(), PushSummary::default());
         let mut refused = Vec::new();
         for (machine, facts) in self.fleet.machines.iter().zip(facts) {
             let name = machine.member.name.clone();
             match facts {
                 Some(Ok(facts)) => {
                     machines.push(machine);
-                    sites.push(Site {
+                    sites.push(TargetHost {
                         name,
                         variables: machine.member.variables.clone(),
                         facts,
@@ -530,9 +546,9 @@ impl Rolling<'_> {
                 Some(Err(failure)) => {
                     machine.row.failed(failure.error());
                     let may_miss = self.unreachable() == Unreachable::Skip
-                        && !matches!(failure, Failure::Failed { .. });
+                        && !matches!(failure, HostFailure::Failed { .. });
                     if may_miss {
-                        gone.hosts.push((name, End::Unreachable));
+                        gone.hosts.push((name, HostStatus::Unreachable));
                         gone.errors.push(failure.into_error());
                     } else {
                         refused.push(failure.into_error());
@@ -553,7 +569,7 @@ impl Rolling<'_> {
         }
     }
 
-    fn roll(&self, plan: &Plan, machines: &[&Machine<'_>]) -> Outcome {
+    fn roll(&self, plan: &Plan, machines: &[&Machine<'_>]) -> RolloutOutcome {
         let hosts: Vec<&dyn Host> = machines
             .iter()
             .map(|machine| machine.host.as_ref())
@@ -562,7 +578,7 @@ impl Rolling<'_> {
             .iter()
             .map(|machine| (machine.member.name.as_str(), *machine))
             .collect();
-        let watch = Table {
+        let watch = HostTable {
             rows,
             report: self.report,
         };
@@ -584,27 +600,27 @@ impl Rolling<'_> {
     }
 
     /// Says how each host has ended.
-    fn tell(&self, plan: &Plan, outcome: &Outcome, machines: &[&Machine<'_>]) {
+    fn tell(&self, plan: &Plan, outcome: &RolloutOutcome, machines: &[&Machine<'_>]) {
         for ((host, told), machine) in plan.hosts.iter().zip(&outcome.hosts).zip(machines) {
             let what = match told.end {
-                End::Idle => host.change(),
-                End::Changed => format!("{}, healthy", host.change()),
-                End::Unchanged => format!(
+                HostStatus::Idle => host.change(),
+                HostStatus::Changed => format!("{}, healthy", host.change()),
+                HostStatus::Unchanged => format!(
                     "unchanged, {}",
                     host.from.as_deref().unwrap_or("not installed")
                 ),
-                End::Unreachable => "not reached".to_owned(),
-                End::WentBack => format!(
+                HostStatus::Unreachable => "not reached".to_owned(),
+                HostStatus::WentBack => format!(
                     "went back to {}",
                     host.from.as_deref().unwrap_or("no installation")
                 ),
-                End::Unconfirmed => format!("{} is installed, but not confirmed", host.to),
-                End::Unknown => format!("lost; it ends on {} or stays as it was", host.to),
-                End::Unwell => format!(
+                HostStatus::Unconfirmed => format!("{} is installed, but not confirmed", host.to),
+                HostStatus::Unknown => format!("lost; it ends on {} or stays as it was", host.to),
+                HostStatus::Unwell => format!(
                     "back on {}, not healthy",
                     host.from.as_deref().unwrap_or("no installation")
                 ),
-                End::Broken => {
+                HostStatus::Broken => {
                     "broken: neither the installation nor the way back succeeded".to_owned()
                 }
             };
@@ -622,7 +638,7 @@ impl Rolling<'_> {
                 ));
             }
         }
-        if self.report.style() == Style::Json {
+        if self.report.style() == OutputStyle::Json {
             self.report.json(&outcome.to_json());
         }
     }
@@ -630,14 +646,14 @@ impl Rolling<'_> {
 
 /// How all hosts have ended.
 #[derive(Debug, Default)]
-pub(super) struct Ended {
-    pub(super) hosts: Vec<(String, End)>,
+pub(super) struct PushSummary {
+    pub(super) hosts: Vec<(String, HostStatus)>,
     errors: Vec<Error>,
     changed: bool,
 }
 
-impl Ended {
-    fn add(&mut self, outcome: Outcome) {
+impl PushSummary {
+    fn add(&mut self, outcome: RolloutOutcome) {
         self.changed |= outcome.hosts.iter().any(|host| host.end.is_change());
         self.errors.extend(outcome.errors);
         for host in outcome.hosts {
@@ -652,47 +668,47 @@ impl Ended {
     /// See above.
     pub(super) fn finish(self) -> Result<()> {
         let kind = if self.changed {
-            Kind::Partial
+            ErrorKind::Partial
         } else {
-            Kind::Failed
+            ErrorKind::Failed
         };
         Error::all(self.errors).map_or(Ok(()), |error| Err(error.kind(kind)))
     }
 }
 
 /// Shows what happens in the table of hosts.
-struct Table<'a> {
+struct HostTable<'a> {
     rows: BTreeMap<&'a str, &'a Machine<'a>>,
     report: &'a Report,
 }
 
-impl Watch for Table<'_> {
-    fn see(&self, host: &str, moment: &Moment<'_>) {
+impl Observer for HostTable<'_> {
+    fn on_event(&self, host: &str, moment: &RolloutEvent<'_>) {
         let Some(machine) = self.rows.get(host) else {
-            if let Moment::Begins(step) = moment {
+            if let RolloutEvent::Begins(step) = moment {
                 self.report.step(&step.what);
             }
             return;
         };
         match moment {
-            Moment::Begins(step) => machine.row.state(&step.what),
-            Moment::Sent(sent, size) => machine.row.bytes(*sent, *size),
-            Moment::Retries(step, _) => machine.row.state(&format!("{}, again", step.what)),
-            Moment::GoesBack => machine.row.state("going back"),
-            Moment::Says(line) => self.report.detail(&format!("{host}: {line}")),
-            Moment::Ends(..) | Moment::Fails(..) => {}
+            RolloutEvent::Begins(step) => machine.row.state(&step.what),
+            RolloutEvent::Sent(sent, size) => machine.row.bytes(*sent, *size),
+            RolloutEvent::Retries(step, _) => machine.row.state(&format!("{}, again", step.what)),
+            RolloutEvent::GoesBack => machine.row.state("going back"),
+            RolloutEvent::Says(line) => self.report.detail(&format!("{host}: {line}")),
+            RolloutEvent::Ends(..) | RolloutEvent::Fails(..) => {}
         }
     }
 }
 
 /// What a push has left undone, for `--resume`; kept among this user's state.
 #[derive(Debug, Serialize, Deserialize)]
-struct Unfinished {
+struct UnfinishedPush {
     hosts: Vec<String>,
     files: Vec<PathBuf>,
 }
 
-impl Unfinished {
+impl UnfinishedPush {
     fn path(name: &AppName) -> Result<PathBuf> {
         let absolute = |name| {
             std::env::var_os(name)

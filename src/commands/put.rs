@@ -3,17 +3,17 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::cli::{Global, PutArgs};
+use crate::cli::{GlobalOptions, PutArgs};
 use pkgapp_core::digest::Digest;
-use pkgapp_core::error::{Context, Error, Kind, Result, shown};
+use pkgapp_core::error::{Context, Error, ErrorKind, Result, shown};
 use pkgapp_core::fs;
-use pkgapp_core::report::{Report, Style, human_bytes};
+use pkgapp_core::report::{OutputStyle, Report, human_bytes};
 use pkgapp_deploy::fleet::{Machine, verdict};
-use pkgapp_deploy::hosts::{Content, Form, Upload, interrupt};
+use pkgapp_deploy::hosts::{Upload, UploadContent, UploadForm, interrupt};
 
 use super::{load_deploy, open_fleet};
 
-pub(super) fn put(args: &PutArgs, global: &Global, report: &Report) -> Result<()> {
+pub(super) fn put(args: &PutArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
     let what = Put::read(args)?;
     let deploy = load_deploy(args.name.as_deref(), global)?;
     let fleet = open_fleet(&args.hosts, deploy.as_ref(), "put", report)?;
@@ -51,7 +51,7 @@ impl Put {
             let upload = upload(
                 &args.file,
                 &path,
-                Form::File,
+                UploadForm::File,
                 mode,
                 args.owner.clone(),
                 args.sudo,
@@ -69,13 +69,13 @@ impl Put {
         }
         if args.mode.is_some() {
             let error = Error::new("`--mode` is for a file, and a directory's members keep theirs");
-            return Err(error.kind(Kind::Usage));
+            return Err(error.kind(ErrorKind::Usage));
         }
         let archive = packed(&args.file).context(failed)?;
         let upload = upload(
             &archive,
             &path,
-            Form::Directory,
+            UploadForm::Directory,
             0,
             args.owner.clone(),
             args.sudo,
@@ -90,14 +90,14 @@ impl Put {
 fn upload(
     file: &Path,
     path: &str,
-    form: Form,
+    form: UploadForm,
     mode: u32,
     owner: Option<String>,
     sudo: bool,
 ) -> Result<Upload> {
     let digest =
         Digest::of_reader(fs::open(file)?).context(|| format!("cannot read `{}`", shown(file)))?;
-    let (content, path) = (Content::File(file.to_owned()), path.to_owned());
+    let (content, path) = (UploadContent::File(file.to_owned()), path.to_owned());
     let (size, sha256) = (digest.size, digest.sha256);
     Ok(Upload {
         content,
@@ -144,7 +144,7 @@ fn put_on(machine: &Machine<'_>, put: &Put, report: &Report) -> Result<()> {
                 (true, false) => format!("done, {} sent", human_bytes(uploaded.sent)),
             };
             machine.row.done(&what);
-            if report.style() == Style::Json {
+            if report.style() == OutputStyle::Json {
                 report.json(&serde_json::json!({
                     "host": machine.member.name,
                     "path": upload.path,

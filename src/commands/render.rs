@@ -1,22 +1,22 @@
 //! `pkgapp render`: what a build generates, for a person's eyes.
 
-use crate::assembly::{self, Options};
-use crate::cli::{Global, RenderArgs};
+use crate::assembly::{self, AssemblyOptions};
+use crate::cli::{GlobalOptions, RenderArgs};
 use pkgapp_core::content::Bytes;
 use pkgapp_core::error::Result;
 use pkgapp_core::fs;
-use pkgapp_core::report::{Report, Style};
+use pkgapp_core::report::{OutputStyle, Report};
 use pkgapp_format as format;
 use pkgapp_release::package::Package;
 
 use super::{load_aimed, open_cache};
 
-pub(super) fn render(args: &RenderArgs, global: &Global, report: &Report) -> Result<()> {
+pub(super) fn render(args: &RenderArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
     let app = load_aimed(&args.target, global)?;
     let cache = open_cache(global, report)?;
     let package = assembly::assemble(
         &app,
-        &Options {
+        &AssemblyOptions {
             cache: &cache,
             offline: global.offline,
             rerun: false,
@@ -38,7 +38,7 @@ pub(super) fn render(args: &RenderArgs, global: &Global, report: &Report) -> Res
         return Ok(());
     }
     match report.style() {
-        Style::Json => {
+        OutputStyle::Json => {
             report.json(&serde_json::json!(
                 texts
                     .iter()
@@ -46,7 +46,7 @@ pub(super) fn render(args: &RenderArgs, global: &Global, report: &Report) -> Res
                     .collect::<std::collections::BTreeMap<_, _>>()
             ));
         }
-        Style::Text => {
+        OutputStyle::Text => {
             for (name, text) in &texts {
                 report.text(&format!(
                     "==> {name} <==\n{text}{}",

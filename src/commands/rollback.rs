@@ -2,17 +2,17 @@
 
 use std::path::Path;
 
-use crate::cli::{Global, RollbackArgs};
-use pkgapp_config::{App, Deploy};
+use crate::cli::{GlobalOptions, RollbackArgs};
+use pkgapp_config::{Config, Deploy};
 use pkgapp_core::error::Result;
 use pkgapp_core::report::Report;
 use pkgapp_deploy::fleet::{self, Fleet};
-use pkgapp_deploy::plan::{Plan, Site};
+use pkgapp_deploy::plan::{Plan, TargetHost};
 
 use super::load_app;
-use super::push::{Rolling, terms};
+use super::push::{RollingPlan, terms};
 
-pub(super) fn rollback(args: &RollbackArgs, global: &Global, report: &Report) -> Result<()> {
+pub(super) fn rollback(args: &RollbackArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
     let app = load_app(global)?;
     let deploy = deploy(&app, args.name.as_deref())?;
     let mut terms = terms(app.name.clone(), Some(&app), deploy, &args.rollout)?;
@@ -25,8 +25,8 @@ pub(super) fn rollback(args: &RollbackArgs, global: &Global, report: &Report) ->
         "rollback",
         report,
     )?;
-    let make = |sites: &[Site]| Plan::rollback(&terms, args.to.as_deref(), sites);
-    let command = Rolling {
+    let make = |sites: &[TargetHost]| Plan::rollback(&terms, args.to.as_deref(), sites);
+    let command = RollingPlan {
         terms: &terms,
         artifacts: &[],
         args: &args.rollout,
@@ -38,6 +38,6 @@ pub(super) fn rollback(args: &RollbackArgs, global: &Global, report: &Report) ->
 }
 
 /// Returns the `[deploy.NAME]` that is named, if one is.
-pub(super) fn deploy<'a>(app: &'a App, name: Option<&str>) -> Result<Option<&'a Deploy>> {
+pub(super) fn deploy<'a>(app: &'a Config, name: Option<&str>) -> Result<Option<&'a Deploy>> {
     name.map(|name| fleet::deploy_named(app, name)).transpose()
 }

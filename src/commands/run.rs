@@ -3,27 +3,27 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::cli::{Global, RunArgs};
-use pkgapp_core::error::{Error, Kind, Result};
+use crate::cli::{GlobalOptions, RunArgs};
+use pkgapp_core::error::{Error, ErrorKind, Result};
 use pkgapp_core::fs;
 use pkgapp_core::process;
 use pkgapp_core::process::Stream;
-use pkgapp_core::report::{Report, Style};
+use pkgapp_core::report::{OutputStyle, Report};
 use pkgapp_deploy::fleet::{Fleet, Machine, folded, verdict};
-use pkgapp_deploy::hosts::{Command, Failure, KEPT_BYTES, Output, interrupt};
+use pkgapp_deploy::hosts::{CommandOutput, HostCommand, HostFailure, KEPT_BYTES, interrupt};
 
 use super::{load_deploy, open_fleet};
 
-pub(super) fn run(args: &RunArgs, global: &Global, report: &Report) -> Result<()> {
+pub(super) fn run(args: &RunArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
     let command = command(args)?;
     let deploy = load_deploy(args.name.as_deref(), global)?;
     let fleet = open_fleet(&args.hosts, deploy.as_ref(), "run", report)?;
     let one = fleet.machines.len() == 1;
     let show = match (report.style(), one, args.stream) {
-        (Style::Json, ..) => Show::Json,
-        (Style::Text, true, _) => Show::AsItIs,
-        (Style::Text, false, true) => Show::Stream,
-        (Style::Text, false, false) => Show::Grouped,
+        (OutputStyle::Json, ..) => Show::Json,
+        (OutputStyle::Text, true, _) => Show::AsItIs,
+        (OutputStyle::Text, false, true) => Show::Stream,
+        (OutputStyle::Text, false, false) => Show::Grouped,
     };
     let width = fleet
         .machines
@@ -31,16 +31,16 @@ pub(super) fn run(args: &RunArgs, global: &Global, report: &Report) -> Result<()
         .map(|machine| machine.member.name.chars().count())
         .max()
         .unwrap_or(0);
-    let mut ended = Ended::default();
+    let mut ended = RunSummary::default();
     fleet.each_shown(
         |machine| run_on(machine, &command, show, width, report),
         |batch| {
-            let batch: Vec<(&Machine<'_>, Result<Ran, Failure>)> = batch
+            let batch: Vec<(&Machine<'_>, Result<CommandResult, HostFailure>)> = batch
                 .into_iter()
                 .map(|(at, ran)| {
                     (
                         at,
-                        ran.unwrap_or_else(|| Err(Failure::NeverReached(interrupt::error()))),
+                        ran.unwrap_or_else(|| Err(HostFailure::NeverReached(interrupt::error()))),
                     )
                 })
                 .map(|(at, ran)| (&fleet.machines[at], ran))
@@ -72,11 +72,11 @@ enum Show {
 }
 
 /// What a command printed, in the order in which it came, and how it ended.
-struct Ran {
+struct CommandResult {
     /// The beginning of it, for a group.
     printed: Printed,
     /// With `--json` also the end of what it printed.
-    output: Output,
+    output: CommandOutput,
 }
 
 /// The beginning of what a host printed.
@@ -106,20 +106,20 @@ impl Printed {
     }
 }
 
-fn command(args: &RunArgs) -> Result<Command> {
+fn command(args: &RunArgs) -> Result<HostCommand> {
     let mut command = match &args.script {
         Some(file) => {
             let what = format!("`{}`", file.display());
             scripted(&what, &fs::read_to_string(file)?, &args.command)
         }
         None if args.command.is_empty() => {
-            let error = Error::new("there is nothing to run").kind(Kind::Usage);
+            let error = Error::new("there is nothing to run").kind(ErrorKind::Usage);
             return Err(error.hint("write it after `--`, as in `pkgapp run production -- uptime`"));
         }
         None => {
             let mut shown = std::process::Command::new(&args.command[0]);
             shown.args(&args.command[1..]);
-            Command::new(format!("`{}`", process::line(&shown)), "exec \"$@\"")
+            HostCommand::new(format!("`{}`", process::line(&shown)), "exec \"$@\"")
                 .args(args.command.clone())
         }
     };
@@ -131,7 +131,7 @@ fn command(args: &RunArgs) -> Result<Command> {
 }
 
 /// A script of the user: in sh, or in what its first line names (execve(2), "Interpreter scripts").
-fn scripted(what: &str, text: &str, args: &[String]) -> Command {
+fn scripted(what: &str, text: &str, args: &[String]) -> HostCommand {
     let interpreter = text
         .lines()
         .next()
@@ -139,7 +139,7 @@ fn scripted(what: &str, text: &str, args: &[String]) -> Command {
         .map(str::trim)
         .unwrap_or_default();
     if matches!(interpreter, "" | "/bin/sh" | "/usr/bin/env sh") {
-        return Command::new(what, text).args(args);
+        return HostCommand::new(what, text).args(args);
     }
     let (program, option) = interpreter
         .split_once(char::is_whitespace)
@@ -148,7 +148,7 @@ fn scripted(what: &str, text: &str, args: &[String]) -> Command {
                   trap 'rm -f \"$file\"' EXIT\n\
                   printf %s \"$1\" >\"$file\"; program=$2 option=$3; shift 3\n\
                   \"$program\" ${option:+\"$option\"} \"$file\" \"$@\"";
-    Command::new(what, script)
+    HostCommand::new(what, script)
         .arg(text)
         .arg(program)
         .arg(option.trim())
@@ -157,11 +157,11 @@ fn scripted(what: &str, text: &str, args: &[String]) -> Command {
 
 fn run_on(
     machine: &Machine<'_>,
-    command: &Command,
+    command: &HostCommand,
     show: Show,
     width: usize,
     report: &Report,
-) -> Result<Ran, Failure> {
+) -> Result<CommandResult, HostFailure> {
     let mut command = command.clone();
     command.env.extend(machine.member.variables.clone());
     if show == Show::Grouped {
@@ -176,19 +176,19 @@ fn run_on(
         Show::Json => {}
     });
     let result = match result {
-        Ok(output) | Err(Failure::Failed { output, .. }) if show == Show::Json => {
-            Ok(Ran { printed, output })
+        Ok(output) | Err(HostFailure::Failed { output, .. }) if show == Show::Json => {
+            Ok(CommandResult { printed, output })
         }
-        Ok(Output { status, took, .. })
-        | Err(Failure::Failed {
-            output: Output { status, took, .. },
+        Ok(CommandOutput { status, took, .. })
+        | Err(HostFailure::Failed {
+            output: CommandOutput { status, took, .. },
             ..
-        }) => Ok(Ran {
+        }) => Ok(CommandResult {
             printed,
-            output: Output {
+            output: CommandOutput {
                 status,
                 took,
-                ..Output::default()
+                ..CommandOutput::default()
             },
         }),
         Err(failure) => Err(failure),
@@ -205,7 +205,7 @@ fn run_on(
     result
 }
 
-impl Ran {
+impl CommandResult {
     /// What hosts have in common: the status, and what each stream got. Which of the two was first
     /// is chance.
     fn same(&self) -> (i32, bool, Vec<u8>, Vec<u8>) {
@@ -226,8 +226,8 @@ impl Ran {
     }
 }
 
-fn print_groups(results: &[(&Machine<'_>, Result<Ran, Failure>)], report: &Report) {
-    let mut groups: Vec<(&Ran, Vec<&Machine<'_>>)> = Vec::new();
+fn print_groups(results: &[(&Machine<'_>, Result<CommandResult, HostFailure>)], report: &Report) {
+    let mut groups: Vec<(&CommandResult, Vec<&Machine<'_>>)> = Vec::new();
     for (machine, result) in results {
         let Ok(ran) = result else { continue };
         match groups
@@ -272,7 +272,7 @@ fn print_groups(results: &[(&Machine<'_>, Result<Ran, Failure>)], report: &Repor
     }
 }
 
-fn print_json(results: &[(&Machine<'_>, Result<Ran, Failure>)], report: &Report) {
+fn print_json(results: &[(&Machine<'_>, Result<CommandResult, HostFailure>)], report: &Report) {
     for (machine, result) in results {
         let name = &machine.member.name;
         report.json(&match result {
@@ -291,7 +291,7 @@ fn print_json(results: &[(&Machine<'_>, Result<Ran, Failure>)], report: &Report)
 
 /// How the command ended on all hosts.
 #[derive(Default)]
-struct Ended {
+struct RunSummary {
     /// The hosts with each status but 0.
     statuses: BTreeMap<i32, Vec<String>>,
     /// What happened on hosts that have none.
@@ -299,8 +299,8 @@ struct Ended {
     failed: usize,
 }
 
-impl Ended {
-    fn add(&mut self, name: &str, ran: Result<Ran, Failure>) {
+impl RunSummary {
+    fn add(&mut self, name: &str, ran: Result<CommandResult, HostFailure>) {
         match ran {
             Ok(ran) if ran.output.status == 0 => return,
             Ok(ran) => self
@@ -314,7 +314,7 @@ impl Ended {
     }
 
     /// Joins what went wrong: one error for every status, and every host that has none.
-    fn judge(self, fleet: &Fleet<'_>, command: &Command) -> Result<()> {
+    fn judge(self, fleet: &Fleet<'_>, command: &HostCommand) -> Result<()> {
         let statuses = self.statuses.into_iter().map(|(status, names)| {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             Error::new(format!(
@@ -326,7 +326,9 @@ impl Ended {
         });
         let errors: Vec<Error> = statuses.chain(self.errors).collect();
         match Error::all(errors) {
-            Some(error) if self.failed < fleet.machines.len() => Err(error.kind(Kind::Partial)),
+            Some(error) if self.failed < fleet.machines.len() => {
+                Err(error.kind(ErrorKind::Partial))
+            }
             Some(error) => verdict(1, vec![error]),
             None => Ok(()),
         }

@@ -1,14 +1,18 @@
 //! `pkgapp runtime build`.
 
 use crate::assembly;
-use crate::cli::{Global, RuntimeBuildArgs};
+use crate::cli::{GlobalOptions, RuntimeBuildArgs};
 use pkgapp_core::error::Result;
 use pkgapp_core::report::Report;
 
 use super::build::{say, write_all};
 use super::{load_app, open_cache};
 
-pub(super) fn build(args: &RuntimeBuildArgs, global: &Global, report: &Report) -> Result<()> {
+pub(super) fn build(
+    args: &RuntimeBuildArgs,
+    global: &GlobalOptions,
+    report: &Report,
+) -> Result<()> {
     let app = load_app(global)?;
     let cache = open_cache(global, report)?;
     let revision = pkgapp_config::revision(&args.revision)?;

@@ -4,41 +4,42 @@ use std::fmt::Write as _;
 
 use serde_json::json;
 
-use crate::cli::{Global, HistoryArgs, StatusArgs};
+use crate::cli::{GlobalOptions, HistoryArgs, StatusArgs};
 use pkgapp_core::error::{Error, Result};
-use pkgapp_core::report::{Report, Style};
-use pkgapp_deploy::facts::Facts;
+use pkgapp_core::report::{OutputStyle, Report};
+use pkgapp_deploy::facts::HostFacts;
 use pkgapp_deploy::fleet::{Fleet, Machine, verdict};
-use pkgapp_deploy::history::{CLOSED, Condition, Entry};
-use pkgapp_deploy::hosts::{Failure, interrupt};
+use pkgapp_deploy::history::{AppCondition, CLOSED, HistoryEntry};
+use pkgapp_deploy::hosts::{HostFailure, interrupt};
 
 use super::load_app;
 use super::push::seat;
 use super::rollback::deploy;
 
 /// What is known of a host.
-struct Known {
-    facts: Facts,
-    condition: Condition,
+struct KnownHost {
+    facts: HostFacts,
+    condition: AppCondition,
 }
 
-pub(super) fn status(args: &StatusArgs, global: &Global, report: &Report) -> Result<()> {
+pub(super) fn status(args: &StatusArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
     let app = load_app(global)?;
     let deploy = deploy(&app, args.name.as_deref())?;
     let seat = seat(&app.name, deploy, args.into.as_deref(), args.sudo)?;
     let prefix = app.package.prefix.value.to_string();
     let fleet = Fleet::open(&args.hosts.options(), deploy, &app.root, "status", report)?;
-    let look = |machine: &Machine<'_>| -> Result<Known> {
-        let run = |command: &pkgapp_deploy::hosts::Command| {
+    let look = |machine: &Machine<'_>| -> Result<KnownHost> {
+        let run = |command: &pkgapp_deploy::hosts::HostCommand| {
             machine
                 .host
                 .run(command, &mut |_, _| {})
-                .map_err(pkgapp_deploy::hosts::Failure::into_error)
+                .map_err(pkgapp_deploy::hosts::HostFailure::into_error)
         };
-        let facts = Facts::parse(&run(&Facts::command(&seat, &app.name, &prefix, &[]))?.text())?;
+        let facts =
+            HostFacts::parse(&run(&HostFacts::command(&seat, &app.name, &prefix, &[]))?.text())?;
         let condition =
-            Condition::parse(&run(&Condition::command(&seat, &app.name, &prefix))?.text());
-        Ok(Known { facts, condition })
+            AppCondition::parse(&run(&AppCondition::command(&seat, &app.name, &prefix))?.text());
+        Ok(KnownHost { facts, condition })
     };
     let mut errors = Vec::new();
     fleet.each_shown(look, |batch| {
@@ -52,8 +53,8 @@ pub(super) fn status(args: &StatusArgs, global: &Global, report: &Report) -> Res
     verdict(fleet.machines.len(), errors)
 }
 
-fn show(host: &str, known: &Known, report: &Report) {
-    let Known { facts, condition } = known;
+fn show(host: &str, known: &KnownHost, report: &Report) {
+    let KnownHost { facts, condition } = known;
     let kept = facts.kept_installed();
     if let Some(directory) = &facts.unreadable {
         report.warning(&format!(
@@ -66,7 +67,7 @@ fn show(host: &str, known: &Known, report: &Report) {
             "{host}: what earlier pushes have left cannot be trusted, and is not shown: {why}"
         ));
     }
-    if report.style() == Style::Json {
+    if report.style() == OutputStyle::Json {
         report.json(&json!({
             "host": host,
             "installed": facts.installed,
@@ -139,19 +140,19 @@ fn show(host: &str, known: &Known, report: &Report) {
     }
 }
 
-pub(super) fn history(args: &HistoryArgs, global: &Global, report: &Report) -> Result<()> {
+pub(super) fn history(args: &HistoryArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
     let app = load_app(global)?;
     let deploy = deploy(&app, args.name.as_deref())?;
     let seat = seat(&app.name, deploy, args.into.as_deref(), args.sudo)?;
     let fleet = Fleet::open(&args.hosts.options(), deploy, &app.root, "history", report)?;
-    let command = Entry::command(&seat, args.lines);
+    let command = HistoryEntry::command(&seat, args.lines);
     let look = |machine: &Machine<'_>| {
         let output =
             machine
                 .host
                 .run(&command, &mut |_, _| {})
                 .map_err(|failure| match failure {
-                    Failure::Failed { output, .. } if output.status == CLOSED => {
+                    HostFailure::Failed { output, .. } if output.status == CLOSED => {
                         let (name, directory) = (&machine.member.name, output.text());
                         Error::new(format!(
                             "cannot read the history on `{name}`: the login may not read `{}`",
@@ -161,11 +162,11 @@ pub(super) fn history(args: &HistoryArgs, global: &Global, report: &Report) -> R
                     }
                     failure => failure.into_error(),
                 })?;
-        Ok::<_, Error>(Entry::all(&output.text()))
+        Ok::<_, Error>(HistoryEntry::all(&output.text()))
     };
     let mut errors = Vec::new();
     fleet.each_shown(look, |batch| {
-        let mut all: Vec<(&str, Entry)> = Vec::new();
+        let mut all: Vec<(&str, HistoryEntry)> = Vec::new();
         for (at, entries) in batch {
             let host = fleet.machines[at].member.name.as_str();
             match entries.unwrap_or_else(|| Err(interrupt::error())) {
@@ -179,17 +180,17 @@ pub(super) fn history(args: &HistoryArgs, global: &Global, report: &Report) -> R
     verdict(fleet.machines.len(), errors)
 }
 
-fn show_history(entries: &[(&str, Entry)], report: &Report) {
+fn show_history(entries: &[(&str, HistoryEntry)], report: &Report) {
     for (host, entry) in entries {
         match report.style() {
-            Style::Json => {
+            OutputStyle::Json => {
                 let mut line = json!(entry);
                 line["host"] = json!(host);
                 report.json(&line);
             }
-            Style::Text => {
+            OutputStyle::Text => {
                 let from = entry.from.as_deref().unwrap_or("nothing");
-                let Entry {
+                let HistoryEntry {
                     time,
                     who,
                     action,

@@ -5,17 +5,17 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use crate::assembly;
-use crate::cli::{CheckArgs, Global, TargetArgs};
-use pkgapp_config::{App, Interpreter};
-use pkgapp_core::error::{Error, Kind, Result};
+use crate::cli::{CheckArgs, GlobalOptions, TargetArgs};
+use pkgapp_config::{Config, InterpreterChoice};
+use pkgapp_core::error::{Error, ErrorKind, Result};
 use pkgapp_core::interpreter;
 use pkgapp_core::name::{Arch, PythonMinor};
-use pkgapp_core::report::{Report, Style};
+use pkgapp_core::report::{OutputStyle, Report};
 use pkgapp_core::target::Target;
 use pkgapp_lock::Lock;
 use pkgapp_pypa::Environment;
-use pkgapp_release::depends::{self, Scan};
-use pkgapp_wheels::survey::{Row, survey};
+use pkgapp_release::depends::{self, ElfScan};
+use pkgapp_wheels::survey::{SurveyRow, survey};
 
 use super::{load_app, open_cache};
 
@@ -39,7 +39,7 @@ impl Column {
 pub(super) fn only(args: &CheckArgs) -> Result<TargetArgs> {
     if args.arch.len() > 1 || args.python.len() > 1 {
         return Err(Error::new("a package is for one machine and one Python")
-            .kind(Kind::Usage)
+            .kind(ErrorKind::Usage)
             .hint("add `--targets` for a table of several, or name one"));
     }
     let (arch, python) = (args.arch.first().copied(), args.python.first().copied());
@@ -50,7 +50,7 @@ pub(super) fn only(args: &CheckArgs) -> Result<TargetArgs> {
     })
 }
 
-pub(super) fn check(args: &CheckArgs, global: &Global, report: &Report) -> Result<()> {
+pub(super) fn check(args: &CheckArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
     let app = load_app(global)?;
     let cache = open_cache(global, report)?;
     let columns = columns(args, &app, &cache)?;
@@ -88,8 +88,8 @@ pub(super) fn check(args: &CheckArgs, global: &Global, report: &Report) -> Resul
     }
     let rows = survey(&read, &cache, global.offline, report)?;
     match report.style() {
-        Style::Text => report.text(&table(&app, &columns, &rows)),
-        Style::Json => report.json(&document(&app, &columns, &rows)),
+        OutputStyle::Text => report.text(&table(&app, &columns, &rows)),
+        OutputStyle::Json => report.json(&document(&app, &columns, &rows)),
     }
     let missing = rows
         .into_iter()
@@ -101,7 +101,11 @@ pub(super) fn check(args: &CheckArgs, global: &Global, report: &Report) -> Resul
 }
 
 /// Every target with every machine and every Python.
-fn columns(args: &CheckArgs, app: &App, cache: &pkgapp_core::cache::Cache) -> Result<Vec<Column>> {
+fn columns(
+    args: &CheckArgs,
+    app: &Config,
+    cache: &pkgapp_core::cache::Cache,
+) -> Result<Vec<Column>> {
     let targets: Vec<&'static Target> = match args.target.is_empty() {
         true => app
             .package
@@ -147,7 +151,7 @@ fn columns(args: &CheckArgs, app: &App, cache: &pkgapp_core::cache::Cache) -> Re
 }
 
 fn environment(
-    app: &App,
+    app: &Config,
     target: Option<&'static Target>,
     arch: Arch,
     python: PythonMinor,
@@ -162,16 +166,17 @@ fn environment(
 }
 
 /// Targets that lack a Python which the package would need.
-fn strange_pythons(app: &App, columns: &[Column]) -> Vec<Error> {
+fn strange_pythons(app: &Config, columns: &[Column]) -> Vec<Error> {
     let mut seen: Vec<(&str, PythonMinor)> = Vec::new();
     let mut errors = Vec::new();
-    let none = Scan {
+    let none = ElfScan {
         arch: Arch::Any,
         libraries: Vec::new(),
         floors: Vec::new(),
     };
     for column in columns {
-        let (Some(target), Interpreter::System) = (column.target, &app.python.interpreter) else {
+        let (Some(target), InterpreterChoice::System) = (column.target, &app.python.interpreter)
+        else {
             continue;
         };
         let python = column.environment.python;
@@ -184,12 +189,12 @@ fn strange_pythons(app: &App, columns: &[Column]) -> Vec<Error> {
 }
 
 /// The application itself is a row, too, if it is a project.
-fn project(app: &App) -> Option<String> {
+fn project(app: &Config) -> Option<String> {
     app.source.as_ref().map(|_| app.name.to_string())
 }
 
-fn table(app: &App, columns: &[Column], rows: &[Row]) -> String {
-    let cell = |row: &Row, column: usize| match &row.cells[column] {
+fn table(app: &Config, columns: &[Column], rows: &[SurveyRow]) -> String {
+    let cell = |row: &SurveyRow, column: usize| match &row.cells[column] {
         Some(Ok(available)) => available.word(),
         Some(Err(_)) => "MISSING",
         None => "-",
@@ -257,8 +262,8 @@ fn table(app: &App, columns: &[Column], rows: &[Row]) -> String {
     text
 }
 
-fn document(app: &App, columns: &[Column], rows: &[Row]) -> Value {
-    let distribution = |row: &Row, column: usize| {
+fn document(app: &Config, columns: &[Column], rows: &[SurveyRow]) -> Value {
+    let distribution = |row: &SurveyRow, column: usize| {
         let cell = row.cells[column].as_ref()?;
         let version = row.label.split_once(' ').map(|(_, version)| version);
         Some(match cell {

@@ -5,7 +5,7 @@ use std::str::CharIndices;
 
 use pkgapp_core::error::{Error, Location};
 
-use super::reader::Value;
+use super::reader::ValueReader;
 
 /// A program and its arguments.
 ///
@@ -23,7 +23,7 @@ pub struct CommandLine {
 }
 
 impl CommandLine {
-    pub(super) fn read(value: &Value<'_>) -> Option<Self> {
+    pub(super) fn read(value: &ValueReader<'_>) -> Option<Self> {
         let text = value.text()?;
         match split(text) {
             Ok(words) => Some(Self {
@@ -38,17 +38,17 @@ impl CommandLine {
         }
     }
 
-    pub(super) fn read_all(value: &Value<'_>) -> Vec<Self> {
+    pub(super) fn read_all(value: &ValueReader<'_>) -> Vec<Self> {
         value.list().iter().filter_map(Self::read).collect()
     }
 }
 
 /// A failure and the byte of the text that it is about.
-type Refused = (usize, Error);
+type SplitError = (usize, Error);
 
 /// A word that is being read.
 #[derive(Debug, Default)]
-struct Word {
+struct CommandWord {
     text: String,
     start: usize,
     /// Some of it was quoted, so that it is no operator of a shell.
@@ -56,9 +56,9 @@ struct Word {
 }
 
 /// Splits a command line into words.
-fn split(text: &str) -> Result<Vec<String>, Refused> {
+fn split(text: &str) -> Result<Vec<String>, SplitError> {
     let mut words = Vec::new();
-    let mut word: Option<Word> = None;
+    let mut word: Option<CommandWord> = None;
     let mut chars = text.char_indices().peekable();
     while let Some((offset, c)) = chars.next() {
         if let ' ' | '\t' = c {
@@ -69,9 +69,9 @@ fn split(text: &str) -> Result<Vec<String>, Refused> {
         if c == '\\' && chars.next_if(|(_, next)| *next == '\n').is_some() {
             continue;
         }
-        let word = word.get_or_insert_with(|| Word {
+        let word = word.get_or_insert_with(|| CommandWord {
             start: offset,
-            ..Word::default()
+            ..CommandWord::default()
         });
         match c {
             '\n' => return Err((offset, one_command())),
@@ -105,9 +105,13 @@ fn split(text: &str) -> Result<Vec<String>, Refused> {
     }
 }
 
-type Chars<'t> = Peekable<CharIndices<'t>>;
+type CommandChars<'t> = Peekable<CharIndices<'t>>;
 
-fn single_quoted(word: &mut Word, chars: &mut Chars<'_>, opened: usize) -> Result<(), Refused> {
+fn single_quoted(
+    word: &mut CommandWord,
+    chars: &mut CommandChars<'_>,
+    opened: usize,
+) -> Result<(), SplitError> {
     word.quoted = true;
     for (_, c) in chars.by_ref() {
         if c == '\'' {
@@ -118,7 +122,11 @@ fn single_quoted(word: &mut Word, chars: &mut Chars<'_>, opened: usize) -> Resul
     Err((opened, unbalanced('\'')))
 }
 
-fn double_quoted(word: &mut Word, chars: &mut Chars<'_>, opened: usize) -> Result<(), Refused> {
+fn double_quoted(
+    word: &mut CommandWord,
+    chars: &mut CommandChars<'_>,
+    opened: usize,
+) -> Result<(), SplitError> {
     word.quoted = true;
     while let Some((offset, c)) = chars.next() {
         match c {
@@ -142,7 +150,7 @@ fn double_quoted(word: &mut Word, chars: &mut Chars<'_>, opened: usize) -> Resul
     Err((opened, unbalanced('"')))
 }
 
-fn finish(word: Option<Word>, words: &mut Vec<String>) -> Result<(), Refused> {
+fn finish(word: Option<CommandWord>, words: &mut Vec<String>) -> Result<(), SplitError> {
     let Some(word) = word else { return Ok(()) };
     if let Some(operator) = operator(&word) {
         return Err((
@@ -157,7 +165,7 @@ fn finish(word: Option<Word>, words: &mut Vec<String>) -> Result<(), Refused> {
 
 /// Returns the operator of a shell (POSIX §2.10.2) that an unquoted word is, begins with
 /// (redirections), or ends with (`;`).
-fn operator(word: &Word) -> Option<&str> {
+fn operator(word: &CommandWord) -> Option<&str> {
     if word.quoted {
         return None;
     }

@@ -9,8 +9,8 @@ use pkgapp_core::error::{Error, Location, Result};
 use pkgapp_core::path::InstallPath;
 
 use super::command::CommandLine;
-use super::reader::{Placed, Table, Value};
-use super::service::{PartName, Span, UserName, count, host_path, setting_name};
+use super::reader::{Located, TableReader, ValueReader};
+use super::service::{PartName, TimeSpan, UserName, count, host_path, setting_name};
 
 /// `[deploy.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,15 +24,15 @@ pub struct Deploy {
     /// Whether root's work is done with sudo; by default it is not.
     pub sudo: bool,
     /// How many hosts have the new release after each step; by default all at once.
-    pub batches: Vec<Batch>,
+    pub batches: Vec<BatchSize>,
     /// How many hosts may fail before it is stopped; by default none.
     pub max_failed: u32,
     /// How to know that a host works.
-    pub health: Option<Health>,
+    pub health: Option<HealthChecks>,
     /// What is done once before the first switch.
     pub migrate: Option<Migrate>,
     /// What is run around a host's switch.
-    pub hooks: Hooks,
+    pub hooks: DeployHooks,
     /// How many packages a host keeps for roll-back, the installed one included; by default 3.
     pub keep: u32,
     /// `wait_s`: how long to wait for another push and for the package manager's lock; by default
@@ -46,14 +46,14 @@ pub struct Deploy {
     pub protected: bool,
     /// `mode = "tarball"`: releases are unpacked by a login that is not root; by default packages
     /// are installed.
-    pub tarball: Option<Tarball>,
+    pub tarball: Option<TarballMode>,
     /// Where it is declared.
     pub at: Location,
 }
 
 /// `mode = "tarball"`, with `into`, `shared` and `units`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tarball {
+pub struct TarballMode {
     /// The directory of the releases, `~/NAME` by default; what follows `~/` lies in the login's
     /// home directory.
     pub into: Option<String>,
@@ -92,7 +92,7 @@ impl UnitsOf {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostGroup {
     /// Which hosts.
-    pub pattern: Placed<HostPattern>,
+    pub pattern: Located<HostPattern>,
     /// `role` and `labels`: what `--only` selects by.
     pub labels: BTreeMap<String, BTreeSet<String>>,
     /// `variables`: what hooks and commands see in their environment on these hosts.
@@ -109,7 +109,7 @@ pub struct HostPattern(String);
 
 /// How many hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Batch {
+pub enum BatchSize {
     /// That many.
     Hosts(u32),
     /// A share of all, 1 to 100.
@@ -118,7 +118,7 @@ pub enum Batch {
 
 /// `health`: at least one of the two checks.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Health {
+pub struct HealthChecks {
     /// Answers with success, asked from the host itself.
     pub url: Option<Url>,
     /// Ends with success on the host.
@@ -140,9 +140,9 @@ pub struct Migrate {
     pub user: Option<UserName>,
     /// Whose user, directories, variables and sandbox it has; by default those of the first
     /// service.
-    pub service: Option<Placed<PartName>>,
+    pub service: Option<Located<PartName>>,
     /// How long it may take; by default as long as it takes.
-    pub timeout: Option<Span>,
+    pub timeout: Option<TimeSpan>,
     /// `memory-max`: how much memory it may use, as systemd writes it; by default as much as the
     /// service.
     pub memory_max: Option<String>,
@@ -163,7 +163,7 @@ pub enum MigrateOn {
 
 /// `hooks`: commands on the host, and two on the machine that pushes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Hooks {
+pub struct DeployHooks {
     /// Before the host gets the release.
     pub before: Vec<CommandLine>,
     /// After it works.
@@ -179,14 +179,14 @@ pub struct Hooks {
 }
 
 impl Deploy {
-    pub(super) fn read_all(root: &Table<'_>) -> Vec<Self> {
+    pub(super) fn read_all(root: &TableReader<'_>) -> Vec<Self> {
         let tables = PartName::tables(root, "deploy", "deploy.NAME").into_iter();
         tables
             .filter_map(|(name, table)| Self::read(name, table))
             .collect()
     }
 
-    fn read(name: PartName, table: Table<'_>) -> Option<Self> {
+    fn read(name: PartName, table: TableReader<'_>) -> Option<Self> {
         let at = table.at();
         let hosts = table.require("hosts", "hosts = [\"web[01:04].example.com\"]");
         let hosts = hosts.map(|value| value.list().iter().filter_map(HostGroup::read).collect());
@@ -196,15 +196,17 @@ impl Deploy {
             .map_or(Some(false), |value| value.boolean());
         let batches = table
             .get("batches")
-            .map_or_else(|| vec![Batch::Percent(100)], |value| batches(&value));
+            .map_or_else(|| vec![BatchSize::Percent(100)], |value| batches(&value));
         let max_failed = table
             .get("max_failed")
             .map_or(Some(0), |value| count(&value, 0, u32::MAX));
-        let health = table.get("health").and_then(|value| Health::read(&value));
+        let health = table
+            .get("health")
+            .and_then(|value| HealthChecks::read(&value));
         let migrate = table.get("migrate").and_then(|value| Migrate::read(&value));
         let hooks = table
             .get("hooks")
-            .and_then(|value| Hooks::read(&value))
+            .and_then(|value| DeployHooks::read(&value))
             .unwrap_or_default();
         let keep = table
             .get("keep")
@@ -219,7 +221,7 @@ impl Deploy {
         let protected = table
             .get("protected")
             .map_or(Some(false), |value| value.boolean());
-        let tarball = Tarball::read(&table, sudo == Some(true), migrate.as_ref());
+        let tarball = TarballMode::read(&table, sudo == Some(true), migrate.as_ref());
         table.finish();
         let protected = protected?;
         let (hosts, sudo, max_failed, keep, skip_unreachable) =
@@ -245,13 +247,17 @@ impl Deploy {
     }
 }
 
-impl Tarball {
+impl TarballMode {
     /// Reads the keys of it: `Some(None)` if packages are installed, `None` if there are mistakes.
     #[expect(
         clippy::option_option,
         reason = "an absent mode and a mistaken one are two things"
     )]
-    fn read(table: &Table<'_>, sudo: bool, migrate: Option<&Migrate>) -> Option<Option<Self>> {
+    fn read(
+        table: &TableReader<'_>,
+        sudo: bool,
+        migrate: Option<&Migrate>,
+    ) -> Option<Option<Self>> {
         let mode = table.get("mode");
         let is_tarball = mode.as_ref().map_or(Some(false), |mode| {
             mode.choice(&[("package", false), ("tarball", true)])
@@ -375,7 +381,7 @@ impl SharedPath {
         }))
     }
 
-    fn read_all(value: &Value<'_>) -> Vec<Self> {
+    fn read_all(value: &ValueReader<'_>) -> Vec<Self> {
         let mut all: Vec<Self> = Vec::new();
         for element in value.list() {
             let Some(path) = element.parsed(Self::parse) else {
@@ -412,7 +418,7 @@ fn is_in(path: &str, other: &str) -> bool {
 }
 
 impl HostGroup {
-    fn read(value: &Value<'_>) -> Option<Self> {
+    fn read(value: &ValueReader<'_>) -> Option<Self> {
         if !value.is_table() {
             let pattern = value.placed(HostPattern::parse)?;
             let (labels, variables) = (BTreeMap::new(), BTreeMap::new());
@@ -433,7 +439,7 @@ impl HostGroup {
         let more = table
             .get("labels")
             .and_then(|value| value.table("deploy.NAME.hosts.labels"));
-        for (key, value) in more.iter().flat_map(Table::entries) {
+        for (key, value) in more.iter().flat_map(TableReader::entries) {
             labels
                 .entry(key.value)
                 .or_default()
@@ -444,7 +450,7 @@ impl HostGroup {
             .and_then(|value| value.table("deploy.NAME.hosts.variables"));
         let variables = variables
             .iter()
-            .flat_map(Table::entries)
+            .flat_map(TableReader::entries)
             .filter_map(variable)
             .collect();
         let sudo_password_file = table
@@ -461,15 +467,15 @@ impl HostGroup {
 }
 
 /// One value or a list of them.
-fn label_values(value: &Value<'_>) -> BTreeSet<String> {
+fn label_values(value: &ValueReader<'_>) -> BTreeSet<String> {
     if value.is_string() {
         return value.line().into_iter().collect();
     }
-    value.list().iter().filter_map(Value::line).collect()
+    value.list().iter().filter_map(ValueReader::line).collect()
 }
 
 /// A variable of the environment: POSIX, Base Definitions §8.1 "Environment Variable Definition".
-fn variable((name, value): (Placed<String>, Value<'_>)) -> Option<(String, String)> {
+fn variable((name, value): (Located<String>, ValueReader<'_>)) -> Option<(String, String)> {
     let text = value.parsed(|text| match text.contains('\0') {
         true => Err(Error::new("a variable cannot hold a NUL character")),
         false => Ok(text.to_owned()),
@@ -615,15 +621,15 @@ fn check_range(range: &str) -> std::result::Result<(), String> {
 }
 
 /// Reads `[1, "50%", "100%"]`: every step reaches more hosts than the one before.
-fn batches(value: &Value<'_>) -> Vec<Batch> {
+fn batches(value: &ValueReader<'_>) -> Vec<BatchSize> {
     let mut batches = Vec::new();
     for element in value.list() {
-        let Some(batch) = Batch::read(&element) else {
+        let Some(batch) = BatchSize::read(&element) else {
             continue;
         };
         let grows = match (batches.last(), batch) {
-            (Some(Batch::Hosts(last)), Batch::Hosts(next)) => next > *last,
-            (Some(Batch::Percent(last)), Batch::Percent(next)) => next > *last,
+            (Some(BatchSize::Hosts(last)), BatchSize::Hosts(next)) => next > *last,
+            (Some(BatchSize::Percent(last)), BatchSize::Percent(next)) => next > *last,
             // How many hosts a share is will be known when the hosts are.
             _ => true,
         };
@@ -638,8 +644,8 @@ fn batches(value: &Value<'_>) -> Vec<Batch> {
     batches
 }
 
-impl Batch {
-    fn read(value: &Value<'_>) -> Option<Self> {
+impl BatchSize {
+    fn read(value: &ValueReader<'_>) -> Option<Self> {
         if value.as_integer().is_some() {
             return count(value, 1, u32::MAX).map(Self::Hosts);
         }
@@ -663,8 +669,8 @@ impl Batch {
     }
 }
 
-impl Health {
-    fn read(value: &Value<'_>) -> Option<Self> {
+impl HealthChecks {
+    fn read(value: &ValueReader<'_>) -> Option<Self> {
         let table = value.table("deploy.NAME.health")?;
         let address = table.get("url");
         let url = address
@@ -696,7 +702,7 @@ impl Health {
 }
 
 impl Migrate {
-    fn read(value: &Value<'_>) -> Option<Self> {
+    fn read(value: &ValueReader<'_>) -> Option<Self> {
         let table = value.table("deploy.NAME.migrate")?;
         let exec = table
             .require("exec", "exec = \"PROGRAM ARGUMENT …\"")
@@ -712,7 +718,7 @@ impl Migrate {
             .and_then(|value| value.placed(PartName::parse));
         let timeout = table
             .get("timeout")
-            .and_then(|value| value.parsed(Span::parse));
+            .and_then(|value| value.parsed(TimeSpan::parse));
         let memory_max = table
             .get("memory-max")
             .and_then(|value| value.parsed(memory));
@@ -760,8 +766,8 @@ fn memory(text: &str) -> Result<String> {
     }
 }
 
-impl Hooks {
-    fn read(value: &Value<'_>) -> Option<Self> {
+impl DeployHooks {
+    fn read(value: &ValueReader<'_>) -> Option<Self> {
         let table = value.table("deploy.NAME.hooks")?;
         let read = |key| {
             table

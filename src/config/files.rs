@@ -9,11 +9,11 @@ use walkdir::{DirEntry, WalkDir};
 
 use pkgapp_core::error::{Context, Error, Location, Result, shown};
 
-use super::reader::Value;
+use super::reader::ValueReader;
 
 /// A glob: `*` and `?` stay within a component, `**` crosses them.
 #[derive(Debug, Clone)]
-pub struct Pattern {
+pub struct PathPattern {
     /// As written.
     pub text: String,
     /// Where it is written.
@@ -21,21 +21,24 @@ pub struct Pattern {
     matcher: GlobMatcher,
 }
 
-impl Pattern {
+impl PathPattern {
     /// Returns whether a path, as text or as the system's, is meant.
     pub fn matches(&self, path: impl AsRef<Path>) -> bool {
         self.matcher.is_match(path)
     }
 
-    /// Returns whether a file is meant by an `exclude` pattern: as [`Pattern::matches`], but a
+    /// Returns whether a file is meant by an `exclude` pattern: as [`PathPattern::matches`], but a
     /// pattern without a slash is about file names, wherever they are, as in `.gitignore`.
     pub(super) fn excludes(&self, path: &Path) -> bool {
         let name = path.file_name().filter(|_| !self.text.contains('/'));
         self.matches(path) || name.is_some_and(|name| self.matches(name))
     }
 
-    pub(super) fn read_all(value: &Value<'_>, check: impl Fn(&str) -> Result<()>) -> Vec<Self> {
-        let read = |value: &Value<'_>| {
+    pub(super) fn read_all(
+        value: &ValueReader<'_>,
+        check: impl Fn(&str) -> Result<()>,
+    ) -> Vec<Self> {
+        let read = |value: &ValueReader<'_>| {
             let (text, matcher) = value.parsed(|text| {
                 check(text)?;
                 Ok((text.to_owned(), glob(text)?))
@@ -118,8 +121,8 @@ fn glob(text: &str) -> Result<GlobMatcher> {
 /// Returns the files below `root` that are included and not excluded, relative to it, sorted.
 pub(super) fn included(
     root: &Path,
-    include: &[Pattern],
-    exclude: &[Pattern],
+    include: &[PathPattern],
+    exclude: &[PathPattern],
 ) -> Result<Vec<PathBuf>> {
     let mut included = BTreeSet::new();
     let mut mistakes = Vec::new();
@@ -138,7 +141,7 @@ pub(super) fn included(
     }
 }
 
-fn matching(root: &Path, pattern: &Pattern) -> Result<Vec<PathBuf>> {
+fn matching(root: &Path, pattern: &PathPattern) -> Result<Vec<PathBuf>> {
     let base = root.join(pattern.base());
     if base.symlink_metadata().is_err() || base.strip_prefix(root).is_ok_and(is_skipped) {
         return Ok(Vec::new());
@@ -181,7 +184,7 @@ fn is_skipped(path: &Path) -> bool {
     path.starts_with("dist") || path.components().any(never)
 }
 
-fn matches_nothing(root: &Path, pattern: &Pattern, excluded: usize) -> Error {
+fn matches_nothing(root: &Path, pattern: &PathPattern, excluded: usize) -> Error {
     let text = &pattern.text;
     if excluded > 0 {
         return Error::new(format!("everything that `{text}` matches is excluded"))

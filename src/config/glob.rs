@@ -2,7 +2,7 @@
 
 /// What a character, or any number of them, of a path's component may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Token<'a> {
+enum GlobToken<'a> {
     /// Itself.
     Literal(char),
     /// `?`.
@@ -23,7 +23,7 @@ pub(super) fn overlap(a: &str, b: &str) -> bool {
             .all(|(a, b)| components_overlap(&tokens(a), &tokens(b)))
 }
 
-fn tokens(component: &str) -> Vec<Token<'_>> {
+fn tokens(component: &str) -> Vec<GlobToken<'_>> {
     let mut found = Vec::new();
     let mut rest = component;
     while let Some(c) = rest.chars().next() {
@@ -34,10 +34,10 @@ fn tokens(component: &str) -> Vec<Token<'_>> {
             Some(&inside[..end])
         });
         let (token, length) = match (c, set) {
-            ('*', _) => (Token::Any, 1),
-            ('?', _) => (Token::One, 1),
-            (_, Some(set)) => (Token::Set(set), set.len() + 2),
-            (c, None) => (Token::Literal(c), c.len_utf8()),
+            ('*', _) => (GlobToken::Any, 1),
+            ('?', _) => (GlobToken::One, 1),
+            (_, Some(set)) => (GlobToken::Set(set), set.len() + 2),
+            (c, None) => (GlobToken::Literal(c), c.len_utf8()),
         };
         found.push(token);
         rest = &rest[length..];
@@ -45,10 +45,10 @@ fn tokens(component: &str) -> Vec<Token<'_>> {
     found
 }
 
-fn components_overlap(a: &[Token<'_>], b: &[Token<'_>]) -> bool {
-    let hides = |wild: &[Token<'_>], plain: &[Token<'_>]| {
-        plain.first() == Some(&Token::Literal('.'))
-            && !matches!(wild.first(), Some(Token::Literal(_)))
+fn components_overlap(a: &[GlobToken<'_>], b: &[GlobToken<'_>]) -> bool {
+    let hides = |wild: &[GlobToken<'_>], plain: &[GlobToken<'_>]| {
+        plain.first() == Some(&GlobToken::Literal('.'))
+            && !matches!(wild.first(), Some(GlobToken::Literal(_)))
     };
     if hides(a, b) || hides(b, a) {
         return false;
@@ -61,8 +61,8 @@ fn components_overlap(a: &[Token<'_>], b: &[Token<'_>]) -> bool {
             reach[j] = match (a.get(i), b.get(j)) {
                 (None, None) => true,
                 // It matches nothing, or one more of what the other side has.
-                (Some(Token::Any), other) => after[j] || (other.is_some() && reach[j + 1]),
-                (one, Some(Token::Any)) => reach[j + 1] || (one.is_some() && after[j]),
+                (Some(GlobToken::Any), other) => after[j] || (other.is_some() && reach[j + 1]),
+                (one, Some(GlobToken::Any)) => reach[j + 1] || (one.is_some() && after[j]),
                 (Some(one), Some(other)) => one.meets(*other) && after[j + 1],
                 _ => false,
             };
@@ -71,7 +71,7 @@ fn components_overlap(a: &[Token<'_>], b: &[Token<'_>]) -> bool {
     reach[0]
 }
 
-impl Token<'_> {
+impl GlobToken<'_> {
     /// Whether one character may be both. Of two sets that is not looked into.
     fn meets(self, other: Self) -> bool {
         match (self, other) {

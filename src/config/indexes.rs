@@ -6,7 +6,7 @@ use std::path::Path;
 use url::Url;
 
 use super::distribution_name;
-use super::reader::{Table, Value, listed, nearest};
+use super::reader::{TableReader, ValueReader, listed, nearest};
 use pkgapp_core::error::Location;
 use pkgapp_core::error::{Context, Error, Result, shown};
 use pkgapp_pypa::PackageName;
@@ -78,7 +78,7 @@ impl NamedIndex {
 
 /// Reads both tables, which are below `[python]`.
 pub(super) fn read(
-    python: &Table<'_>,
+    python: &TableReader<'_>,
     root: &Path,
 ) -> (Vec<NamedIndex>, BTreeMap<PackageName, String>) {
     let mut indexes: Vec<NamedIndex> = Vec::new();
@@ -151,7 +151,7 @@ pub(super) fn read(
     (indexes, chosen)
 }
 
-fn index(table: Table<'_>, root: &Path) -> Option<NamedIndex> {
+fn index(table: TableReader<'_>, root: &Path) -> Option<NamedIndex> {
     let at = table.at();
     let name = table
         .require("name", "name = \"internal\"")
@@ -162,7 +162,7 @@ fn index(table: Table<'_>, root: &Path) -> Option<NamedIndex> {
     let flag = |key: &'static str| {
         table
             .get(key)
-            .and_then(|value: Value<'_>| value.boolean())
+            .and_then(|value: ValueReader<'_>| value.boolean())
             .unwrap_or(false)
     };
     let (explicit, default, keyring) = (flag("explicit"), flag("default"), flag("keyring"));

@@ -43,31 +43,32 @@ use pkgapp_pypa::{
 pub use command::CommandLine;
 pub use deploy::ipv6;
 pub use deploy::{
-    Batch, Deploy, Health, Hooks, HostGroup, HostPattern, Migrate, MigrateOn, SharedPath, Tarball,
-    UnitsOf, check_into,
+    BatchSize, Deploy, DeployHooks, HealthChecks, HostGroup, HostPattern, Migrate, MigrateOn,
+    SharedPath, TarballMode, UnitsOf, check_into,
 };
-pub use files::Pattern;
+pub use files::PathPattern;
 pub use indexes::{DEFAULT_NAME, NamedIndex};
 pub use packaging::revision;
 pub use packaging::{
-    ByteCode, Compression, Packaging, Phases, Profile, Prune, Relation, Relations, Revision,
-    Squeeze, TarCompression,
+    ByteCode, Compression, CompressionPreset, PackageRelation, PackageRelations, PackageRevision,
+    Packaging, Prune, PruneProfile, ScriptletPhases, TarCompression,
 };
-pub use reader::Placed;
+pub use reader::Located;
 pub use service::{
-    ConfigFile, Cron, Frequency, Logrotate, OnUpgrade, PartName, Process, Reload, Reopen, Restart,
-    Schedule, Service, ServiceType, Socket, SocketAccess, Span, Timer, UserName,
+    ConfigFile, Cron, CronSchedule, LogReopen, Logrotate, OnUpgrade, PartName, ProcessSettings,
+    ReloadAction, RestartPolicy, RotationFrequency, Service, ServiceType, SocketAccess,
+    SocketAddress, TimeSpan, Timer, UserName,
 };
 
 pub use writable::WritablePath;
 pub use writable::has_dot;
 
-use project::Project;
-use reader::{Document, Source, Table, Value, one_line};
+use project::ProjectTable;
+use reader::{SourceDocument, SourceText, TableReader, ValueReader, one_line};
 
 /// A part of CPython that a server does not need, and that `[python] keep` lets ship.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Part {
+pub enum InterpreterPart {
     /// The test suites of the standard library, and extension modules that only they use.
     Tests,
     /// The editor: `idlelib`, `turtledemo`.
@@ -84,7 +85,7 @@ pub enum Part {
     Nis,
 }
 
-impl Part {
+impl InterpreterPart {
     /// All of them, with their names in the configuration.
     pub const ALL: [(&'static str, Self); 7] = [
         ("tests", Self::Tests),
@@ -107,7 +108,7 @@ impl Part {
 
 /// What becomes of a library that compiled code needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Linking {
+pub enum LibraryLinking {
     /// A copy ships in the wheel.
     Graft,
     /// Hosts have it, where it is here.
@@ -117,15 +118,15 @@ pub enum Linking {
 /// An application and how it is packaged, served and deployed: one field or type for every table of
 /// the file.
 #[derive(Debug, Clone)]
-pub struct App {
+pub struct Config {
     /// The directory of the configuration file, absolute: what its paths are relative to.
     pub root: PathBuf,
     /// The configuration file, absolute.
     pub file: PathBuf,
     /// The application's and the package's name.
     pub name: AppName,
-    /// The version; `None` if the wheel that is built from [`App::source`] will say it.
-    pub version: Option<Placed<Version>>,
+    /// The version; `None` if the wheel that is built from [`Config::source`] will say it.
+    pub version: Option<Located<Version>>,
     /// One line; by default `[project] description`, else made from the name.
     pub summary: String,
     /// Paragraphs; empty by default.
@@ -138,18 +139,18 @@ pub struct App {
     pub homepage: Option<Url>,
     /// The project to build as a wheel and to install, absolute.
     pub source: Option<PathBuf>,
-    /// What goes into `app/`; see [`App::included_files`].
-    pub include: Vec<Pattern>,
+    /// What goes into `app/`; see [`Config::included_files`].
+    pub include: Vec<PathPattern>,
     /// What of it does not.
-    pub exclude: Vec<Pattern>,
+    pub exclude: Vec<PathPattern>,
     /// Directories of `app/` that modules are imported from besides `app/` itself, relative to it.
     pub import_from: Vec<ReleasePath>,
     /// Paths below `app/` that it writes to.
-    pub writable: Vec<Placed<WritablePath>>,
+    pub writable: Vec<Located<WritablePath>>,
     /// `[python]`.
-    pub python: Python,
+    pub python: PythonSettings,
     /// `[build]`.
-    pub build: Build,
+    pub build: BuildSettings,
     /// `[package]`.
     pub package: Packaging,
     /// `[service.NAME]`, in the order of the file.
@@ -168,21 +169,21 @@ pub struct App {
 
 /// `[python]`: what the release runs on, and what is installed for it.
 #[derive(Debug, Clone)]
-pub struct Python {
+pub struct PythonSettings {
     /// The minor version; by default what `.python-version` says.
-    pub version: Placed<PythonMinor>,
+    pub version: Located<PythonMinor>,
     /// Whose interpreter.
-    pub interpreter: Interpreter,
+    pub interpreter: InterpreterChoice,
     /// Lock files, absolute; by default the first of [`LOCKS`] that exists.
-    pub requirements: Vec<Placed<PathBuf>>,
+    pub requirements: Vec<Located<PathBuf>>,
     /// `add`: what ships besides what the application requires itself, such as its server.
-    pub add: Vec<Placed<Requirement<VerbatimParsedUrl>>>,
+    pub add: Vec<Located<Requirement<VerbatimParsedUrl>>>,
     /// Files of constraints, absolute: which version ships of what others require.
-    pub constraints: Vec<Placed<PathBuf>>,
+    pub constraints: Vec<Located<PathBuf>>,
     /// Dependency groups of the locks that ship besides what always does.
-    pub groups: Vec<Placed<GroupName>>,
+    pub groups: Vec<Located<GroupName>>,
     /// Extras of the application that ship.
-    pub extras: Vec<Placed<ExtraName>>,
+    pub extras: Vec<Located<ExtraName>>,
     /// `allow-unmet`: distributions that others require and that may be missing or have another
     /// version.
     pub allow_unmet: Vec<PackageName>,
@@ -220,7 +221,7 @@ pub const LOCKS: [&str; 6] = [
 
 /// Whose interpreter a release runs on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Interpreter {
+pub enum InterpreterChoice {
     /// The host's, on which the package depends.
     System,
     /// Its own.
@@ -233,15 +234,15 @@ pub enum Interpreter {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cpython {
     /// A CPython prefix or a python-build-standalone archive, absolute.
-    pub path: Placed<PathBuf>,
+    pub path: Located<PathBuf>,
     /// What an archive must be.
-    pub sha256: Option<Placed<Sha256Sum>>,
+    pub sha256: Option<Located<Sha256Sum>>,
     /// Parts that ship although a server does not need them.
-    pub keep: Vec<Part>,
+    pub keep: Vec<InterpreterPart>,
     /// Modules of the standard library that do not ship.
-    pub prune: Vec<Placed<String>>,
+    pub prune: Vec<Located<String>>,
     /// Shared libraries of this machine that ship with it: globs of sonames.
-    pub bundle_libraries: Vec<Placed<String>>,
+    pub bundle_libraries: Vec<Located<String>>,
 }
 
 /// Keys of `[python]` that are about an interpreter that ships.
@@ -249,21 +250,21 @@ const CPYTHON_KEYS: [&str; 5] = ["path", "sha256", "keep", "prune", "bundle-libr
 
 /// `[build]`: what is run in the staged release before it is packed.
 #[derive(Debug, Clone, Default)]
-pub struct Build {
+pub struct BuildSettings {
     /// Commands, in order.
     pub run: Vec<CommandLine>,
     /// Variables that they see besides those of the build.
     pub env: BTreeMap<String, String>,
     /// A file of pins for what builds wheels, absolute.
-    pub constraints: Option<Placed<PathBuf>>,
+    pub constraints: Option<Located<PathBuf>>,
     /// Whether extension modules keep their debug information when they are built here.
     pub debug: bool,
     /// What becomes of libraries that extension modules are linked with when they are built here,
     /// by soname.
-    pub libraries: BTreeMap<String, Linking>,
+    pub libraries: BTreeMap<String, LibraryLinking>,
 }
 
-impl App {
+impl Config {
     /// Reads the configuration: the file `config`, else pkgapp.toml in `start`, else its
     /// pyproject.toml.
     ///
@@ -272,11 +273,15 @@ impl App {
     /// # Errors
     /// No configuration, or two of them; else all mistakes of the configuration and of what comes
     /// from pyproject.toml. Files that it names and that are missing are mistakes too, except
-    /// what [`App::check_files`] finds.
+    /// what [`Config::check_files`] finds.
     pub fn load(config: Option<&Path>, start: &Path) -> Result<Self> {
-        let files = Files::find(config, start)?;
-        let config = files.config.as_ref().map(Document::parse).transpose();
-        let project = files.project.as_ref().map(Document::parse).transpose();
+        let files = ConfigFiles::find(config, start)?;
+        let config = files.config.as_ref().map(SourceDocument::parse).transpose();
+        let project = files
+            .project
+            .as_ref()
+            .map(SourceDocument::parse)
+            .transpose();
         let (config, project) = match (config, project) {
             (Ok(config), Ok(project)) => (config, project),
             (config, project) => {
@@ -287,20 +292,20 @@ impl App {
         };
         let tables = project
             .as_ref()
-            .map(|(entries, source)| Table::root(source, entries));
-        let defaults = tables.as_ref().map(Project::read).unwrap_or_default();
-        let reader = Reader {
+            .map(|(entries, source)| TableReader::root(source, entries));
+        let defaults = tables.as_ref().map(ProjectTable::read).unwrap_or_default();
+        let reader = ConfigReader {
             files: &files,
             defaults,
         };
         let app = match (&config, &tables) {
-            (Some((entries, source)), _) => reader.read(Table::root(source, entries)),
+            (Some((entries, source)), _) => reader.read(TableReader::root(source, entries)),
             (None, Some(project)) => reader.read(project.table("tool").table("pkgapp").of_kind("")),
             (None, None) => return Err(Error::bug("there is no configuration to read")),
         };
         let sources = [&config, &project].into_iter().flatten();
         let mistakes: Vec<_> = sources
-            .flat_map(|(_, source): &(_, Source<'_>)| source.mistakes())
+            .flat_map(|(_, source): &(_, SourceText<'_>)| source.mistakes())
             .collect();
         match (app, Error::all(mistakes)) {
             (_, Some(error)) => Err(error),
@@ -323,7 +328,7 @@ impl App {
         if !targets.is_empty() {
             self.package.targets = targets
                 .iter()
-                .map(|&value| Placed {
+                .map(|&value| Located {
                     value,
                     at: said("--target"),
                 })
@@ -331,13 +336,13 @@ impl App {
             self.package.check_compression()?;
         }
         if let Some(value) = arch {
-            self.package.arch = Some(Placed {
+            self.package.arch = Some(Located {
                 value,
                 at: said("--arch"),
             });
         }
         if let Some(value) = python {
-            self.python.version = Placed {
+            self.python.version = Located {
                 value,
                 at: said("--python"),
             };
@@ -370,12 +375,12 @@ impl App {
     /// Checks what takes a walk through the files: that every `include` pattern matches something.
     ///
     /// # Errors
-    /// As [`App::included_files`].
+    /// As [`Config::included_files`].
     pub fn check_files(&self) -> Result<()> {
         self.included_files().map(|_| ())
     }
 
-    /// Returns the plain files for `app/`: paths relative to [`App::root`], sorted, symbolic links
+    /// Returns the plain files for `app/`: paths relative to [`Config::root`], sorted, symbolic links
     /// as themselves.
     ///
     /// `.git` and `__pycache__` are never among them, nor `dist/` in the root, where the artifacts
@@ -395,15 +400,15 @@ pub fn is_whole_lock(file: &Path) -> bool {
 }
 
 /// The files that were found, read but not yet taken apart.
-struct Files {
+struct ConfigFiles {
     root: PathBuf,
     /// A file of our own; `None` if the configuration is in pyproject.toml.
-    config: Option<Document>,
+    config: Option<SourceDocument>,
     /// The project's pyproject.toml.
-    project: Option<Document>,
+    project: Option<SourceDocument>,
 }
 
-impl Files {
+impl ConfigFiles {
     fn find(config: Option<&Path>, start: &Path) -> Result<Self> {
         match config {
             Some(file) => Self::named(&absolute(file)?),
@@ -412,7 +417,7 @@ impl Files {
     }
 
     fn named(file: &Path) -> Result<Self> {
-        let document = Document::read(file)?;
+        let document = SourceDocument::read(file)?;
         let root = file.parent().unwrap_or(Path::new("/")).to_owned();
         if file
             .file_name()
@@ -430,10 +435,13 @@ impl Files {
 
     fn in_directory(root: &Path) -> Result<Self> {
         let (ours, theirs) = (root.join("pkgapp.toml"), root.join("pyproject.toml"));
-        let config = ours.exists().then(|| Document::read(&ours)).transpose()?;
+        let config = ours
+            .exists()
+            .then(|| SourceDocument::read(&ours))
+            .transpose()?;
         let project = theirs
             .exists()
-            .then(|| Document::read(&theirs))
+            .then(|| SourceDocument::read(&theirs))
             .transpose()?;
         match (config, project) {
             (Some(_), Some(project)) if project.has(&["tool", "pkgapp"]) => {
@@ -461,10 +469,13 @@ impl Files {
     }
 
     /// Adds the pyproject.toml of the source that the configuration names, or of its own directory.
-    fn with_project(root: PathBuf, config: Document) -> Result<Self> {
+    fn with_project(root: PathBuf, config: SourceDocument) -> Result<Self> {
         let source = config.string(&["app", "source"]).unwrap_or_default();
         let file = root.join(source).join("pyproject.toml");
-        let project = file.is_file().then(|| Document::read(&file)).transpose()?;
+        let project = file
+            .is_file()
+            .then(|| SourceDocument::read(&file))
+            .transpose()?;
         Ok(Self {
             root,
             config: Some(config),
@@ -486,7 +497,7 @@ fn no_configuration(root: &Path, has_project: bool) -> Error {
         let ours = directory.join("pkgapp.toml");
         let theirs = directory.join("pyproject.toml");
         let has_table =
-            || Document::read(&theirs).is_ok_and(|project| project.has(&["tool", "pkgapp"]));
+            || SourceDocument::read(&theirs).is_ok_and(|project| project.has(&["tool", "pkgapp"]));
         if ours.is_file() {
             Some(ours)
         } else {
@@ -514,30 +525,30 @@ fn absolute(path: &Path) -> Result<PathBuf> {
 }
 
 /// Reads the tables of one configuration.
-struct Reader<'a> {
-    files: &'a Files,
-    defaults: Project,
+struct ConfigReader<'a> {
+    files: &'a ConfigFiles,
+    defaults: ProjectTable,
 }
 
 /// `[app]`, with its defaults.
-struct About {
+struct AppMetadata {
     name: AppName,
-    version: Option<Placed<Version>>,
+    version: Option<Located<Version>>,
     summary: String,
     description: String,
     license: Option<String>,
     maintainer: String,
     homepage: Option<Url>,
     source: Option<PathBuf>,
-    include: Vec<Pattern>,
-    exclude: Vec<Pattern>,
+    include: Vec<PathPattern>,
+    exclude: Vec<PathPattern>,
     import_from: Vec<ReleasePath>,
-    writable: Vec<Placed<WritablePath>>,
+    writable: Vec<Located<WritablePath>>,
 }
 
-impl Reader<'_> {
+impl ConfigReader<'_> {
     /// Returns the application, or `None` after a mistake (but not after every mistake).
-    fn read(&self, root: Table<'_>) -> Option<App> {
+    fn read(&self, root: TableReader<'_>) -> Option<Config> {
         let about = self.about(root.table("app"));
         let python = self.python(root.table("python"));
         let build = build(root.table("build"), &self.files.root);
@@ -554,7 +565,7 @@ impl Reader<'_> {
         let deploys = Deploy::read_all(&root);
         root.finish();
         let (about, python, package) = (about?, python?, package?);
-        Some(App {
+        Some(Config {
             root: self.files.root.clone(),
             file: self.files.file().to_owned(),
             name: about.name,
@@ -581,7 +592,7 @@ impl Reader<'_> {
         })
     }
 
-    fn about(&self, table: Table<'_>) -> Option<About> {
+    fn about(&self, table: TableReader<'_>) -> Option<AppMetadata> {
         let defaults = &self.defaults;
         let name = self.name(&table);
         let source = self.source(&table);
@@ -609,11 +620,11 @@ impl Reader<'_> {
         };
         let include = table
             .get("include")
-            .map(|value| Pattern::read_all(&value, Pattern::of_files))
+            .map(|value| PathPattern::read_all(&value, PathPattern::of_files))
             .unwrap_or_default();
         let exclude = table
             .get("exclude")
-            .map(|value| Pattern::read_all(&value, Pattern::of_files))
+            .map(|value| PathPattern::read_all(&value, PathPattern::of_files))
             .unwrap_or_default();
         let root = &self.files.root;
         let import_from = table
@@ -630,7 +641,7 @@ impl Reader<'_> {
             .unwrap_or_default();
         table.finish();
         let name = name?;
-        Some(About {
+        Some(AppMetadata {
             version,
             summary: summary.unwrap_or_else(|| format!("Python application {name}")),
             description,
@@ -648,7 +659,7 @@ impl Reader<'_> {
         })
     }
 
-    fn name(&self, table: &Table<'_>) -> Option<AppName> {
+    fn name(&self, table: &TableReader<'_>) -> Option<AppName> {
         if let Some(value) = table.get("name") {
             return value.parsed(AppName::parse);
         }
@@ -673,7 +684,7 @@ impl Reader<'_> {
         table.accept(&self.defaults.name)
     }
 
-    fn version(&self, table: &Table<'_>, has_source: bool) -> Option<Placed<Version>> {
+    fn version(&self, table: &TableReader<'_>, has_source: bool) -> Option<Located<Version>> {
         if let Some(value) = table.get("version") {
             return value.placed(project::version);
         }
@@ -687,7 +698,7 @@ impl Reader<'_> {
     }
 
     /// Returns the project to build: what the file says, else the root if it holds a project.
-    fn source(&self, table: &Table<'_>) -> Option<PathBuf> {
+    fn source(&self, table: &TableReader<'_>) -> Option<PathBuf> {
         let root = &self.files.root;
         let Some(value) = table.get("source") else {
             let is_project = self.defaults.is_project || root.join("setup.py").is_file();
@@ -699,7 +710,7 @@ impl Reader<'_> {
         })?
     }
 
-    fn python(&self, table: Table<'_>) -> Option<Python> {
+    fn python(&self, table: TableReader<'_>) -> Option<PythonSettings> {
         let root = &self.files.root;
         let version = match table.get("version") {
             Some(value) => value.placed(str::parse),
@@ -712,7 +723,7 @@ impl Reader<'_> {
                 .iter()
                 .map(|name| root.join(name))
                 .find(|file| file.is_file())
-                .map(|file| Placed {
+                .map(|file| Located {
                     at: Location::file(&file),
                     value: file,
                 })
@@ -731,7 +742,7 @@ impl Reader<'_> {
             && requirements.iter().any(|file| is_whole_lock(&file.value))
             && beside.is_file()
         {
-            requirements.push(Placed {
+            requirements.push(Located {
                 at: Location::file(&beside),
                 value: beside,
             });
@@ -763,7 +774,7 @@ impl Reader<'_> {
         let (indexes, sources) = indexes::read(&table, root);
         table.finish();
         let allow_unmet = allow_unmet.into_iter().map(|name| name.value).collect();
-        Some(Python {
+        Some(PythonSettings {
             version: version?,
             interpreter: interpreter?,
             requirements,
@@ -781,12 +792,12 @@ impl Reader<'_> {
         })
     }
 
-    fn interpreter(&self, table: &Table<'_>) -> Option<Interpreter> {
-        type Ships = fn(Box<Cpython>) -> Interpreter;
+    fn interpreter(&self, table: &TableReader<'_>) -> Option<InterpreterChoice> {
+        type Ships = fn(Box<Cpython>) -> InterpreterChoice;
         let choices: [(&str, Option<Ships>); 3] = [
             ("system", None),
-            ("bundled", Some(Interpreter::Bundled)),
-            ("shared", Some(Interpreter::Shared)),
+            ("bundled", Some(InterpreterChoice::Bundled)),
+            ("shared", Some(InterpreterChoice::Shared)),
         ];
         let ships = match table.get("interpreter") {
             Some(value) => value.choice(&choices)?,
@@ -794,12 +805,12 @@ impl Reader<'_> {
         };
         let values = CPYTHON_KEYS.map(|key| table.get(key));
         let Some(ships) = ships else {
-            let given: Vec<&Value<'_>> = values.iter().flatten().collect();
+            let given: Vec<&ValueReader<'_>> = values.iter().flatten().collect();
             for value in &given {
                 let error = Error::new(format!("`{}` is for a bundled interpreter", value.label()));
                 value.complain(error.hint("add `interpreter = \"bundled\"`, or leave the key out"));
             }
-            return given.is_empty().then_some(Interpreter::System);
+            return given.is_empty().then_some(InterpreterChoice::System);
         };
         let [path, sha256, keep, prune, libraries] = values;
         let Some(path) = path else {
@@ -813,7 +824,10 @@ impl Reader<'_> {
         // Absent, or right, or a mistake that was kept.
         let sha256 = sha256.map(|value| value.placed(|text| archive_sum(text, path.as_ref())));
         let keep = keep.map(|value| value.list()).unwrap_or_default();
-        let keep: Vec<Option<Part>> = keep.iter().map(|value| value.choice(&Part::ALL)).collect();
+        let keep: Vec<Option<InterpreterPart>> = keep
+            .iter()
+            .map(|value| value.choice(&InterpreterPart::ALL))
+            .collect();
         let prune = prune
             .map(|value| value.each(module_name))
             .unwrap_or_default();
@@ -833,7 +847,7 @@ impl Reader<'_> {
 /// The maintainer of an application that names none: dpkg wants one in every package.
 const NOBODY: &str = "unknown <unknown@localhost>";
 
-fn build(table: Table<'_>, root: &Path) -> Build {
+fn build(table: TableReader<'_>, root: &Path) -> BuildSettings {
     let run = table
         .get("run")
         .map(|value| CommandLine::read_all(&value))
@@ -854,7 +868,7 @@ fn build(table: Table<'_>, root: &Path) -> Build {
         .and_then(|value| value.boolean())
         .unwrap_or(false);
     table.finish();
-    Build {
+    BuildSettings {
         run,
         env,
         constraints,
@@ -864,7 +878,7 @@ fn build(table: Table<'_>, root: &Path) -> Build {
 }
 
 /// Reads `libraries = { "libfoo.so.1" = "graft" }`.
-fn linking(value: &Value<'_>) -> BTreeMap<String, Linking> {
+fn linking(value: &ValueReader<'_>) -> BTreeMap<String, LibraryLinking> {
     let Some(table) = value.table("libraries") else {
         return BTreeMap::new();
     };
@@ -877,7 +891,10 @@ fn linking(value: &Value<'_>) -> BTreeMap<String, Linking> {
             ));
             value.complain(error.hint("write the name that `ldd` shows, e.g. `libfoo.so.1`"));
         }
-        let linking = value.choice(&[("graft", Linking::Graft), ("depend", Linking::Depend)]);
+        let linking = value.choice(&[
+            ("graft", LibraryLinking::Graft),
+            ("depend", LibraryLinking::Depend),
+        ]);
         libraries.extend(linking.map(|linking| (name.value, linking)));
     }
     libraries
@@ -903,7 +920,7 @@ const UNFIT_FOR_PYTHON: [(&str, &str); 6] = [
 ];
 
 /// Reads the `env` of a service, timer or cron job.
-fn process_environment(value: &Value<'_>) -> BTreeMap<String, String> {
+fn process_environment(value: &ValueReader<'_>) -> BTreeMap<String, String> {
     let variables = environment(value);
     for (name, why) in UNFIT_FOR_PYTHON
         .iter()
@@ -921,7 +938,7 @@ fn process_environment(value: &Value<'_>) -> BTreeMap<String, String> {
 }
 
 /// Reads `env = { NAME = "value" }`.
-fn environment(value: &Value<'_>) -> BTreeMap<String, String> {
+fn environment(value: &ValueReader<'_>) -> BTreeMap<String, String> {
     let Some(table) = value.table("env") else {
         return BTreeMap::new();
     };
@@ -996,7 +1013,7 @@ fn distribution_name(text: &str) -> Result<PackageName> {
 }
 
 /// Reads the sum of an interpreter's archive.
-fn archive_sum(text: &str, path: Option<&Placed<PathBuf>>) -> Result<Sha256Sum> {
+fn archive_sum(text: &str, path: Option<&Located<PathBuf>>) -> Result<Sha256Sum> {
     if path.is_some_and(|path| path.is_dir()) {
         return Err(
             Error::new("`sha256` is for an archive, and the interpreter is a directory")
@@ -1142,7 +1159,7 @@ fn similar_path(path: &Path, text: &str) -> Option<String> {
 
 /// Reads `.python-version`, as pyenv and uv write it: one version a line, of which the first
 /// counts.
-fn python_version_file(root: &Path, table: &Table<'_>) -> Option<Placed<PythonMinor>> {
+fn python_version_file(root: &Path, table: &TableReader<'_>) -> Option<Located<PythonMinor>> {
     let missing = || {
         let error = Error::new("the version of Python is not given");
         let error = error.hint(format!(
@@ -1178,7 +1195,7 @@ fn python_version_file(root: &Path, table: &Table<'_>) -> Option<Placed<PythonMi
     ]
     .join(".");
     match minor.parse() {
-        Ok(value) => Some(Placed { value, at }),
+        Ok(value) => Some(Located { value, at }),
         Err(error) => {
             table.complain_elsewhere(error.at(at));
             None

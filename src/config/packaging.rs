@@ -13,37 +13,37 @@ use pkgapp_core::path::{InstallPath, is_system_directory};
 use pkgapp_core::target::{self, Target};
 use pkgapp_pypa::PackageName;
 
-use super::files::Pattern;
-use super::reader::{Placed, Table, Value};
+use super::files::PathPattern;
+use super::reader::{Located, TableReader, ValueReader};
 use super::{distribution_name, existing_file};
 
 /// `[package]`: what the package manager sees.
 #[derive(Debug, Clone)]
 pub struct Packaging {
     /// Where the release lies on a host; by default `/opt/NAME`.
-    pub prefix: Placed<InstallPath>,
+    pub prefix: Located<InstallPath>,
     /// Counts packages of one version: Debian's revision, rpm's Release; by default `1`.
-    pub revision: Revision,
+    pub revision: PackageRevision,
     /// Distributions that the package must run on.
-    pub targets: Vec<Placed<&'static Target>>,
+    pub targets: Vec<Located<&'static Target>>,
     /// The machine that it is for; by default the one that builds.
-    pub arch: Option<Placed<Arch>>,
+    pub arch: Option<Located<Arch>>,
     /// `byte-code`: where byte code is made.
     pub byte_code: ByteCode,
     /// `prune` and what belongs to it.
     pub prune: Prune,
     /// `depends.deb`: relationships as in a control file, e.g. `libpq5 (>= 13)`.
-    pub depends_deb: Vec<Placed<String>>,
+    pub depends_deb: Vec<Located<String>>,
     /// `depends.rpm`: as in a spec file, e.g. `libpq >= 13`.
-    pub depends_rpm: Vec<Placed<String>>,
+    pub depends_rpm: Vec<Located<String>>,
     /// `provides`, `conflicts`, `replaces`, `recommends`, `suggests`.
-    pub relations: Relations,
+    pub relations: PackageRelations,
     /// `scriptlets.*`: lines of sh that dpkg and rpm run.
-    pub scriptlets: Phases,
+    pub scriptlets: ScriptletPhases,
     /// `allow-collisions`; see [`Packaging::allows_collision`].
-    pub allow_collisions: Vec<Pattern>,
+    pub allow_collisions: Vec<PathPattern>,
     /// How hard payloads are compressed.
-    pub compression: Squeeze,
+    pub compression: CompressionPreset,
     /// How tarballs are compressed.
     pub tar: TarCompression,
     /// Debian's archive section; by default `misc`.
@@ -54,7 +54,7 @@ pub struct Packaging {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Prune {
     /// What goes.
-    pub profiles: BTreeSet<Profile>,
+    pub profiles: BTreeSet<PruneProfile>,
     /// Languages that stay besides English, e.g. `de`, `pt_BR`; each with all its countries.
     pub locales: Vec<String>,
     /// Distributions that are left alone.
@@ -64,7 +64,7 @@ pub struct Prune {
 /// Something that can be left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Profile {
+pub enum PruneProfile {
     /// Directories named `test` or `tests` inside of packages, unless something imports them.
     Tests,
     /// `*.pyi`. The mark `py.typed` stays: sources have types, too.
@@ -80,16 +80,16 @@ pub enum Profile {
 }
 
 /// All of them, by the names of the configuration.
-const PROFILES: [(&str, Profile); 6] = [
-    ("tests", Profile::Tests),
-    ("stubs", Profile::Stubs),
-    ("headers", Profile::Headers),
-    ("static", Profile::Static),
-    ("sources", Profile::Sources),
-    ("locales", Profile::Locales),
+const PROFILES: [(&str, PruneProfile); 6] = [
+    ("tests", PruneProfile::Tests),
+    ("stubs", PruneProfile::Stubs),
+    ("headers", PruneProfile::Headers),
+    ("static", PruneProfile::Static),
+    ("sources", PruneProfile::Sources),
+    ("locales", PruneProfile::Locales),
 ];
 
-impl FromStr for Profile {
+impl FromStr for PruneProfile {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
@@ -104,7 +104,7 @@ impl FromStr for Profile {
     }
 }
 
-impl fmt::Display for Profile {
+impl fmt::Display for PruneProfile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = PROFILES
             .iter()
@@ -116,23 +116,23 @@ impl fmt::Display for Profile {
 
 /// What a package is to other packages, besides that it needs some.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Relations {
+pub struct PackageRelations {
     /// Names that it answers to as well.
-    pub provides: Relation,
+    pub provides: PackageRelation,
     /// What can't be installed beside it.
-    pub conflicts: Relation,
+    pub conflicts: PackageRelation,
     /// What it takes the place of, or files from: earlier names of the application, or a part that
     /// was split off.
-    pub replaces: Relation,
+    pub replaces: PackageRelation,
     /// What is usually installed with it.
-    pub recommends: Relation,
+    pub recommends: PackageRelation,
     /// What may be useful with it.
-    pub suggests: Relation,
+    pub suggests: PackageRelation,
 }
 
 /// One kind of relation, as each format writes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Relation {
+pub struct PackageRelation {
     /// As in a control file, e.g. `shop-old (<< 2.0)`.
     pub deb: Vec<String>,
     /// As in a spec file, e.g. `shop-old < 2.0`.
@@ -141,15 +141,15 @@ pub struct Relation {
 
 /// The user's own lines of sh, by phase (`[package] scriptlets.*`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Phases {
+pub struct ScriptletPhases {
     /// When users are there, before files are unpacked.
-    pub before_install: Option<Placed<String>>,
+    pub before_install: Option<Located<String>>,
     /// When all files are in place, before services are started or restarted.
-    pub after_install: Option<Placed<String>>,
+    pub after_install: Option<Located<String>>,
     /// Before services are stopped and files removed.
-    pub before_remove: Option<Placed<String>>,
+    pub before_remove: Option<Located<String>>,
     /// When the files are removed.
-    pub after_remove: Option<Placed<String>>,
+    pub after_remove: Option<Located<String>>,
 }
 
 /// How a payload is compressed.
@@ -165,7 +165,7 @@ pub enum Compression {
 
 /// `[package] revision`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Revision {
+pub enum PackageRevision {
     /// As it was written.
     Fixed(String),
     /// Of the commit's date and hash, and, for what is in no commit, of the content.
@@ -174,7 +174,7 @@ pub enum Revision {
 
 /// `[package] compression`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Squeeze {
+pub enum CompressionPreset {
     /// Quick builds, larger packages.
     Fast,
     /// What suits most.
@@ -211,7 +211,9 @@ impl Packaging {
     /// One does not.
     pub(super) fn check_compression(&self) -> Result<()> {
         match self.compression {
-            Squeeze::Exact(Compression::Zstd(_)) => refused_zstd(&self.targets).map_or(Ok(()), Err),
+            CompressionPreset::Exact(Compression::Zstd(_)) => {
+                refused_zstd(&self.targets).map_or(Ok(()), Err)
+            }
             _ => Ok(()),
         }
     }
@@ -226,25 +228,29 @@ impl Packaging {
 
 /// Reads `[package]`, whose files are relative to `root`; the application's name is missing after a
 /// mistake.
-pub(super) fn read(table: Table<'_>, name: Option<&AppName>, root: &Path) -> Option<Packaging> {
+pub(super) fn read(
+    table: TableReader<'_>,
+    name: Option<&AppName>,
+    root: &Path,
+) -> Option<Packaging> {
     let prefix = match table.get("prefix") {
         Some(value) => value.placed(prefix),
         None => name.and_then(|name| {
             let value = InstallPath::parse(&format!("/opt/{name}")).ok()?;
-            Some(Placed {
+            Some(Located {
                 value,
                 at: table.at(),
             })
         }),
     };
     let revision = table.get("revision").map_or_else(
-        || Some(Revision::Fixed("1".to_owned())),
+        || Some(PackageRevision::Fixed("1".to_owned())),
         |value| {
             value.parsed(|text| {
                 if text == "auto" {
-                    Ok(Revision::Auto)
+                    Ok(PackageRevision::Auto)
                 } else {
-                    revision(text).map(Revision::Fixed)
+                    revision(text).map(PackageRevision::Fixed)
                 }
             })
         },
@@ -273,7 +279,7 @@ pub(super) fn read(table: Table<'_>, name: Option<&AppName>, root: &Path) -> Opt
         .map(|value| value.each(rpm_dependency))
         .unwrap_or_default();
     depends.of_kind("package.depends").finish();
-    let relations = Relations {
+    let relations = PackageRelations {
         provides: relation(&table, "provides", name, deb_provided),
         conflicts: relation(&table, "conflicts", name, deb_one),
         replaces: relation(&table, "replaces", name, deb_replaced),
@@ -287,14 +293,14 @@ pub(super) fn read(table: Table<'_>, name: Option<&AppName>, root: &Path) -> Opt
     let allow_collisions = table.get("allow-collisions");
     let compression = table
         .get("compression")
-        .map_or(Some(Squeeze::Default), |value| squeeze(&value));
+        .map_or(Some(CompressionPreset::Default), |value| squeeze(&value));
     let tar = table.get("tar").map_or(Some(TarCompression::Zst), |value| {
         value.choice(&[("zst", TarCompression::Zst), ("gz", TarCompression::Gz)])
     });
     let section = table
         .get("section")
         .map_or_else(|| Some("misc".to_owned()), |value| value.parsed(section));
-    if let (Some(value), Some(Squeeze::Exact(Compression::Zstd(_)))) =
+    if let (Some(value), Some(CompressionPreset::Exact(Compression::Zstd(_)))) =
         (table.get("compression"), compression)
     {
         refused_zstd(&targets)
@@ -314,7 +320,7 @@ pub(super) fn read(table: Table<'_>, name: Option<&AppName>, root: &Path) -> Opt
         relations,
         scriptlets,
         allow_collisions: allow_collisions.map_or_else(Vec::new, |value| {
-            Pattern::read_all(&value, Pattern::of_host)
+            PathPattern::read_all(&value, PathPattern::of_host)
         }),
         compression: compression?,
         tar: tar?,
@@ -323,10 +329,10 @@ pub(super) fn read(table: Table<'_>, name: Option<&AppName>, root: &Path) -> Opt
 }
 
 /// Reads what is left out of distributions.
-fn prune(table: &Table<'_>) -> Prune {
+fn prune(table: &TableReader<'_>) -> Prune {
     let profiles = table
         .get("prune")
-        .map(|value| value.each(str::parse::<Profile>))
+        .map(|value| value.each(str::parse::<PruneProfile>))
         .unwrap_or_default();
     let locales = table
         .get("locales")
@@ -334,10 +340,11 @@ fn prune(table: &Table<'_>) -> Prune {
     let whole = table
         .get("prune-except")
         .map(|value| (value.each(distribution_name), value));
-    let profiles: BTreeSet<Profile> = profiles.into_iter().map(|profile| profile.value).collect();
+    let profiles: BTreeSet<PruneProfile> =
+        profiles.into_iter().map(|profile| profile.value).collect();
     if let Some((_, value)) = locales
         .as_ref()
-        .filter(|_| !profiles.contains(&Profile::Locales))
+        .filter(|_| !profiles.contains(&PruneProfile::Locales))
     {
         let error = Error::new("`locales` says which languages stay, and none is taken out");
         value.complain(error.hint("add `prune = [\"locales\"]`, or leave `locales` out"));
@@ -347,7 +354,7 @@ fn prune(table: &Table<'_>) -> Prune {
             Error::new("`prune-except` names distributions that stay whole, and none is pruned");
         value.complain(error.hint("add `prune = [\"tests\"]`, or leave `prune-except` out"));
     }
-    let values = |list: Option<(Vec<Placed<String>>, Value<'_>)>| {
+    let values = |list: Option<(Vec<Located<String>>, ValueReader<'_>)>| {
         list.map(|(list, _)| list.into_iter().map(|entry| entry.value).collect())
             .unwrap_or_default()
     };
@@ -423,9 +430,9 @@ pub fn revision(text: &str) -> Result<String> {
 }
 
 /// Reads the user's own lines.
-fn scriptlets(table: Table<'_>, root: &Path) -> Phases {
+fn scriptlets(table: TableReader<'_>, root: &Path) -> ScriptletPhases {
     let lines = |key| table.get(key).and_then(|value| lines(&value, root));
-    let phases = Phases {
+    let phases = ScriptletPhases {
         before_install: lines("before-install"),
         after_install: lines("after-install"),
         before_remove: lines("before-remove"),
@@ -436,7 +443,7 @@ fn scriptlets(table: Table<'_>, root: &Path) -> Phases {
 }
 
 /// Reads lines of sh: a string, or `{ file = "…" }`.
-fn lines(value: &Value<'_>, root: &Path) -> Option<Placed<String>> {
+fn lines(value: &ValueReader<'_>, root: &Path) -> Option<Located<String>> {
     if value.is_string() {
         return value.placed(|text| shell(text.to_owned()));
     }
@@ -503,13 +510,13 @@ fn section(text: &str) -> Result<String> {
 /// Reads what the package is to others: names that mean the same to dpkg and to rpm, or a list for
 /// each of them.
 fn relation(
-    table: &Table<'_>,
+    table: &TableReader<'_>,
     key: &'static str,
     name: Option<&AppName>,
     deb: impl Fn(&str) -> Result<String>,
-) -> Relation {
+) -> PackageRelation {
     let Some(value) = table.get(key) else {
-        return Relation::default();
+        return PackageRelation::default();
     };
     let others = |entry: String| {
         match name {
@@ -520,16 +527,16 @@ fn relation(
         _ => Ok(entry),
     }
     };
-    let values = |list: Vec<Placed<String>>| list.into_iter().map(|entry| entry.value).collect();
+    let values = |list: Vec<Located<String>>| list.into_iter().map(|entry| entry.value).collect();
     if !value.is_table() {
         let names: Vec<String> = values(value.each(|text| others(package_name(text, key)?)));
-        return Relation {
+        return PackageRelation {
             deb: names.clone(),
             rpm: names,
         };
     }
     let Some(formats) = value.table(key) else {
-        return Relation::default();
+        return PackageRelation::default();
     };
     let of_deb = formats
         .get("deb")
@@ -540,7 +547,7 @@ fn relation(
         .map(|value| value.each(|text| others(rpm_dependency(text)?)))
         .unwrap_or_default();
     formats.finish();
-    Relation {
+    PackageRelation {
         deb: values(of_deb),
         rpm: values(of_rpm),
     }
@@ -655,7 +662,7 @@ fn rpm_dependency(text: &str) -> Result<String> {
 }
 
 /// What was asked for by name is not silently made into something else.
-fn refused_zstd(targets: &[Placed<&'static Target>]) -> Option<Error> {
+fn refused_zstd(targets: &[Located<&'static Target>]) -> Option<Error> {
     let target = targets.iter().find(|target| !target.value.zstd)?;
     let error = Error::new(format!(
         "the package manager of `{}` reads no zstd",
@@ -664,12 +671,12 @@ fn refused_zstd(targets: &[Placed<&'static Target>]) -> Option<Error> {
     Some(error.hint("write `compression = \"default\"`: its codec is one that all targets read"))
 }
 
-fn squeeze(value: &Value<'_>) -> Option<Squeeze> {
+fn squeeze(value: &ValueReader<'_>) -> Option<CompressionPreset> {
     if value.is_string() {
         return value.choice(&[
-            ("fast", Squeeze::Fast),
-            ("default", Squeeze::Default),
-            ("small", Squeeze::Small),
+            ("fast", CompressionPreset::Fast),
+            ("default", CompressionPreset::Default),
+            ("small", CompressionPreset::Small),
         ]);
     }
     if !value.is_table() {
@@ -688,7 +695,7 @@ fn squeeze(value: &Value<'_>) -> Option<Squeeze> {
     table.finish();
     let (codec, (least, most)) = codec?;
     let level = level?.integer(least..=most)?;
-    Some(Squeeze::Exact(match codec.text()? {
+    Some(CompressionPreset::Exact(match codec.text()? {
         "zstd" => Compression::Zstd(i32::try_from(level).ok()?),
         "gzip" => Compression::Gzip(u32::try_from(level).ok()?),
         _ => Compression::Xz(u32::try_from(level).ok()?),

@@ -6,15 +6,15 @@ use pkgapp_core::error::{Context, Error, Result};
 use pkgapp_core::name::AppName;
 use pkgapp_pypa::{PackageName, Version};
 
-use super::reader::{Placed, Table, Value};
+use super::reader::{Located, TableReader, ValueReader};
 
 /// What a pyproject.toml says, as far as an application takes it over.
 ///
 /// A value that is wrong is only a mistake if it is used: `[app]` may say it better.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Project {
+pub(super) struct ProjectTable {
     pub(super) name: Option<Result<AppName>>,
-    pub(super) version: Option<Result<Placed<Version>>>,
+    pub(super) version: Option<Result<Located<Version>>>,
     /// There is a `[project]` that does not leave the version to the build backend (`dynamic`).
     pub(super) version_is_static: bool,
     pub(super) summary: Option<String>,
@@ -25,9 +25,9 @@ pub(super) struct Project {
     pub(super) is_project: bool,
 }
 
-impl Project {
+impl ProjectTable {
     /// Reads a pyproject.toml, whose unknown keys are other tools' business.
-    pub(super) fn read(root: &Table<'_>) -> Self {
+    pub(super) fn read(root: &TableReader<'_>) -> Self {
         let has_backend = root.get("build-system").is_some();
         let Some(table) = root.get("project").and_then(|value| value.table("project")) else {
             return Self {
@@ -35,8 +35,8 @@ impl Project {
                 ..Self::default()
             };
         };
-        let version = |value: Value<'_>| {
-            Some(value.judged(version)?.map(|version| Placed {
+        let version = |value: ValueReader<'_>| {
+            Some(value.judged(version)?.map(|version| Located {
                 value: version,
                 at: value.at(),
             }))
@@ -106,7 +106,7 @@ fn joined_line(text: &str) -> Option<String> {
 
 /// Returns `license`: an expression (PEP 639), or the older `{ text = … }` if that is no whole
 /// text.
-fn license(table: &Table<'_>) -> Option<String> {
+fn license(table: &TableReader<'_>) -> Option<String> {
     let value = table.get("license")?;
     let text = if value.is_string() {
         value.text()?
@@ -118,7 +118,7 @@ fn license(table: &Table<'_>) -> Option<String> {
 }
 
 /// Returns the first person with an address, else the first with a name.
-fn person(table: &Table<'_>, key: &'static str) -> Option<String> {
+fn person(table: &TableReader<'_>, key: &'static str) -> Option<String> {
     let people = table.get(key)?.list();
     let people = people.iter().filter_map(|person| {
         let person = person.table("project.authors")?;
@@ -143,7 +143,7 @@ fn person(table: &Table<'_>, key: &'static str) -> Option<String> {
 
 /// Returns the URL labelled as the home page (PEP 753: labels are compared without case and
 /// punctuation).
-fn homepage(table: &Table<'_>) -> Option<Result<Url>> {
+fn homepage(table: &TableReader<'_>) -> Option<Result<Url>> {
     let urls = table.get("urls")?.table("project.urls")?.entries();
     urls.into_iter().find_map(|(label, value)| {
         let label: String = label.chars().filter(char::is_ascii_alphanumeric).collect();

@@ -1,9 +1,9 @@
 //! TOML with places: every value knows where it stands, and every mistake is kept until the whole
 //! file was read.
 //!
-//! A reader asks a [`Table`] for the keys it knows, one by one; [`Table::finish`] complains of
+//! A reader asks a [`TableReader`] for the keys it knows, one by one; [`TableReader::finish`] complains of
 //! those that nobody asked for. Readers go on after a mistake (they return `None` for the value),
-//! and [`Source::mistakes`] has them all in the end, in the order of the file.
+//! and [`SourceText::mistakes`] has them all in the end, in the order of the file.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -17,14 +17,14 @@ use pkgapp_core::error::{Error, Location, Result, shown};
 
 /// A value and the place where a person wrote it, for what later stages find wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Placed<T> {
+pub struct Located<T> {
     /// The value.
     pub value: T,
     /// Where it stands; a file as a whole for a default that was found in it or beside it.
     pub at: Location,
 }
 
-impl<T> Deref for Placed<T> {
+impl<T> Deref for Located<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -34,12 +34,12 @@ impl<T> Deref for Placed<T> {
 
 /// A text file that was read.
 #[derive(Debug)]
-pub(super) struct Document {
+pub(super) struct SourceDocument {
     pub(super) file: PathBuf,
     text: String,
 }
 
-impl Document {
+impl SourceDocument {
     /// Reads a file.
     ///
     /// # Errors
@@ -60,7 +60,7 @@ impl Document {
         }
     }
 
-    /// Returns whether it has this key; `false` where it is broken, which [`Document::parse`]
+    /// Returns whether it has this key; `false` where it is broken, which [`SourceDocument::parse`]
     /// tells.
     pub(super) fn has(&self, path: &[&str]) -> bool {
         let (table, _) = DeTable::parse_recoverable(&self.text);
@@ -78,8 +78,8 @@ impl Document {
     /// # Errors
     /// Everything that is no TOML, at once. A key that is given twice is kept as a mistake of the
     /// source, so that what else is wrong in the file is told along with it.
-    pub(super) fn parse(&self) -> Result<(DeTable<'_>, Source<'_>)> {
-        let source = Source {
+    pub(super) fn parse(&self) -> Result<(DeTable<'_>, SourceText<'_>)> {
+        let source = SourceText {
             file: &self.file,
             text: &self.text,
             mistakes: RefCell::default(),
@@ -130,25 +130,25 @@ fn at_path<'t>(table: &'t Spanned<DeTable<'t>>, path: &[&str]) -> Option<&'t DeV
 
 /// A file that is being read, and what was found wrong with it so far.
 #[derive(Debug)]
-pub(super) struct Source<'s> {
+pub(super) struct SourceText<'s> {
     file: &'s Path,
     text: &'s str,
     mistakes: RefCell<Vec<Error>>,
     /// The keys that were asked for, by kind of table.
     known: RefCell<BTreeMap<&'static str, Vec<&'static str>>>,
-    unknown: RefCell<Vec<Unknown>>,
+    unknown: RefCell<Vec<UnknownKey>>,
 }
 
 /// A key that nobody asked for.
 #[derive(Debug, Clone)]
-struct Unknown {
+struct UnknownKey {
     kind: &'static str,
     table: String,
     key: String,
     span: Range<usize>,
 }
 
-impl Source<'_> {
+impl SourceText<'_> {
     pub(super) fn location(&self, offset: usize) -> Location {
         Location::at_offset(self.file, self.text, offset)
     }
@@ -173,8 +173,8 @@ impl Source<'_> {
         mistakes
     }
 
-    fn unknown_key(&self, unknown: &Unknown) -> Error {
-        let Unknown {
+    fn unknown_key(&self, unknown: &UnknownKey) -> Error {
+        let UnknownKey {
             kind, table, key, ..
         } = unknown;
         let known = self.known.borrow();
@@ -247,8 +247,8 @@ pub(super) fn listed<'c>(names: impl IntoIterator<Item = &'c str>) -> String {
 
 /// A table that is being read.
 #[derive(Debug)]
-pub(super) struct Table<'s> {
-    source: &'s Source<'s>,
+pub(super) struct TableReader<'s> {
+    source: &'s SourceText<'s>,
     /// As in its header, e.g. `service.web`; empty for the file's root.
     path: String,
     /// The kind of table, for suggestions, e.g. `service.NAME`.
@@ -261,9 +261,9 @@ pub(super) struct Table<'s> {
     is_mistyped: bool,
 }
 
-impl<'s> Table<'s> {
+impl<'s> TableReader<'s> {
     /// The root of a file.
-    pub(super) fn root(source: &'s Source<'s>, entries: &'s DeTable<'s>) -> Self {
+    pub(super) fn root(source: &'s SourceText<'s>, entries: &'s DeTable<'s>) -> Self {
         Self {
             source,
             path: String::new(),
@@ -282,14 +282,14 @@ impl<'s> Table<'s> {
     }
 
     /// Returns the value of a key, which thereby is a known one.
-    pub(super) fn get(&self, key: &'static str) -> Option<Value<'s>> {
+    pub(super) fn get(&self, key: &'static str) -> Option<ValueReader<'s>> {
         self.asked.borrow_mut().push(key);
         let item = self.entries?.get(key)?;
         Some(self.value(key, item))
     }
 
     /// Returns the value of a key that must be there; `example` is the line that the hint asks for.
-    pub(super) fn require(&self, key: &'static str, example: &str) -> Option<Value<'s>> {
+    pub(super) fn require(&self, key: &'static str, example: &str) -> Option<ValueReader<'s>> {
         let value = self.get(key);
         if value.is_none() {
             let error = Error::new(format!("`[{}]` lacks `{key}`", self.path));
@@ -323,7 +323,7 @@ impl<'s> Table<'s> {
         &self,
         key: &'static str,
         kind: &'static str,
-    ) -> Vec<(Placed<String>, Self)> {
+    ) -> Vec<(Located<String>, Self)> {
         let Some(group) = self.get(key).and_then(|value| value.table(kind)) else {
             return Vec::new();
         };
@@ -345,12 +345,12 @@ impl<'s> Table<'s> {
     }
 
     /// Returns all entries of a table whose keys are not fixed.
-    pub(super) fn entries(&self) -> Vec<(Placed<String>, Value<'s>)> {
+    pub(super) fn entries(&self) -> Vec<(Located<String>, ValueReader<'s>)> {
         let Some(entries) = self.entries else {
             return Vec::new();
         };
         let entries = entries.iter().map(|(key, item)| {
-            let name = Placed {
+            let name = Located {
                 value: key.get_ref().to_string(),
                 at: self.source.location(key.span().start),
             };
@@ -377,7 +377,7 @@ impl<'s> Table<'s> {
             }
         }
         for key in unknown {
-            self.source.unknown.borrow_mut().push(Unknown {
+            self.source.unknown.borrow_mut().push(UnknownKey {
                 kind: self.kind,
                 table: self.path.clone(),
                 key: key.get_ref().to_string(),
@@ -437,8 +437,8 @@ impl<'s> Table<'s> {
         self.source.mistakes.borrow_mut().push(error);
     }
 
-    fn value(&self, key: &str, item: &'s Spanned<DeValue<'s>>) -> Value<'s> {
-        Value {
+    fn value(&self, key: &str, item: &'s Spanned<DeValue<'s>>) -> ValueReader<'s> {
+        ValueReader {
             source: self.source,
             label: self.below(key),
             key: Some(key.to_owned()),
@@ -467,8 +467,8 @@ impl<'s> Table<'s> {
 
 /// A value that is being read.
 #[derive(Debug, Clone)]
-pub(super) struct Value<'s> {
-    source: &'s Source<'s>,
+pub(super) struct ValueReader<'s> {
+    source: &'s SourceText<'s>,
     /// What a message calls it, e.g. `app.name`.
     label: String,
     /// Its key, for hints that show the whole line; `None` for an element of a list.
@@ -476,7 +476,7 @@ pub(super) struct Value<'s> {
     item: &'s Spanned<DeValue<'s>>,
 }
 
-impl<'s> Value<'s> {
+impl<'s> ValueReader<'s> {
     /// Returns what a message calls it, e.g. `app.name`.
     pub(super) fn label(&self) -> &str {
         &self.label
@@ -530,9 +530,9 @@ impl<'s> Value<'s> {
         Some(parse(self.text()?).map_err(|error| error.at(self.at())))
     }
 
-    /// As [`Value::parsed`], with the place.
-    pub(super) fn placed<T>(&self, parse: impl FnOnce(&'s str) -> Result<T>) -> Option<Placed<T>> {
-        self.parsed(parse).map(|value| Placed {
+    /// As [`ValueReader::parsed`], with the place.
+    pub(super) fn placed<T>(&self, parse: impl FnOnce(&'s str) -> Result<T>) -> Option<Located<T>> {
+        self.parsed(parse).map(|value| Located {
             value,
             at: self.at(),
         })
@@ -608,7 +608,7 @@ impl<'s> Value<'s> {
     }
 
     /// Returns what `parse` makes of a list of strings.
-    pub(super) fn each<T>(&self, mut parse: impl FnMut(&'s str) -> Result<T>) -> Vec<Placed<T>> {
+    pub(super) fn each<T>(&self, mut parse: impl FnMut(&'s str) -> Result<T>) -> Vec<Located<T>> {
         self.list()
             .iter()
             .filter_map(|element| element.placed(&mut parse))
@@ -616,13 +616,13 @@ impl<'s> Value<'s> {
     }
 
     /// Returns the table that it is; `kind` stands for all tables of its kind in suggestions.
-    pub(super) fn table(&self, kind: &'static str) -> Option<Table<'s>> {
+    pub(super) fn table(&self, kind: &'static str) -> Option<TableReader<'s>> {
         let Some(entries) = self.item.get_ref().as_table() else {
             self.wrong_type("a table");
             return None;
         };
         let (path, span) = (self.label.clone(), self.item.span());
-        Some(Table {
+        Some(TableReader {
             source: self.source,
             path,
             kind,

@@ -12,7 +12,7 @@ use pkgapp_core::path::{InstallPath, ReleasePath};
 
 use super::command::CommandLine;
 use super::glob::overlap;
-use super::reader::{Placed, Table, Value, listed, nearest};
+use super::reader::{Located, TableReader, ValueReader, listed, nearest};
 use super::{environment, existing_file, process_environment};
 
 /// The NAME in `[service.NAME]` and its relatives, of which names of units and files are made, e.g.
@@ -26,7 +26,7 @@ pub struct UserName(String);
 
 /// A command line and what it runs with: what services and timers have in common.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Process {
+pub struct ProcessSettings {
     /// `exec`: the program, by its name in `bin/` or its absolute path, and its arguments.
     pub exec: CommandLine,
     /// As whom it runs; `None` leaves it to the unit's default.
@@ -46,11 +46,11 @@ pub struct Process {
     /// `limit-nofile`: how many files it may have open.
     pub limit_nofile: Option<u32>,
     /// `timeout-stop`: how long it may take to end.
-    pub timeout_stop: Option<Span>,
+    pub timeout_stop: Option<TimeSpan>,
     /// `write`: what it may write to besides its own directories.
     pub write: Vec<InstallPath>,
     /// `relax`: settings of the sandbox that it does without, by their names in systemd.exec(5).
-    pub relax: Vec<Placed<String>>,
+    pub relax: Vec<Located<String>>,
     /// `systemd`: more settings of its `[Service]` section, as systemd reads them; they win over
     /// ours.
     pub systemd: BTreeMap<String, String>,
@@ -62,17 +62,17 @@ pub struct Service {
     /// NAME.
     pub name: PartName,
     /// What runs.
-    pub process: Process,
+    pub process: ProcessSettings,
     /// `type`: how it says that it is ready; by default [`ServiceType::Exec`].
     pub service_type: ServiceType,
     /// What makes it read its configuration again.
-    pub reload: Option<Reload>,
+    pub reload: Option<ReloadAction>,
     /// What systemd listens on for it.
-    pub socket: Option<Socket>,
+    pub socket: Option<SocketAddress>,
     /// Who may connect to a socket in the file system.
     pub socket_access: SocketAccess,
-    /// When it is started again; by default [`Restart::OnFailure`].
-    pub restart: Restart,
+    /// When it is started again; by default [`RestartPolicy::OnFailure`].
+    pub restart: RestartPolicy,
     /// How many of it run, each with its number; `None` for one without.
     pub instances: Option<u32>,
     /// `on-upgrade`: what an upgrade does if it runs and something that it uses changed.
@@ -105,9 +105,9 @@ pub enum OnUpgrade {
     Keep,
 }
 
-/// When a service is started again (systemd.service(5), `Restart=`).
+/// When a service is started again (systemd.service(5), `RestartPolicy=`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Restart {
+pub enum RestartPolicy {
     /// Never.
     No,
     /// Whatever happened.
@@ -122,7 +122,7 @@ pub enum Restart {
 
 /// What makes a service read its configuration again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reload {
+pub enum ReloadAction {
     /// A signal to the main process, without `SIG`, e.g. `HUP`.
     Signal(&'static str),
     /// A command.
@@ -131,7 +131,7 @@ pub enum Reload {
 
 /// What systemd listens on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Socket {
+pub enum SocketAddress {
     /// Address and port.
     Tcp(SocketAddr),
     /// A socket in the file system.
@@ -149,7 +149,7 @@ pub struct SocketAccess {
 
 /// A time as people and systemd write it, e.g. `1h 30min` (systemd.time(7)).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Span {
+pub struct TimeSpan {
     /// As written.
     pub text: String,
     /// How long that is.
@@ -162,13 +162,13 @@ pub struct Timer {
     /// NAME.
     pub name: PartName,
     /// What runs.
-    pub process: Process,
+    pub process: ProcessSettings,
     /// When, as in systemd.time(7); only its characters are checked.
     pub calendar: String,
     /// Whether it makes up for times that the host was off; by default it does.
     pub persistent: bool,
     /// `randomized-delay`.
-    pub randomized_delay: Option<Span>,
+    pub randomized_delay: Option<TimeSpan>,
     /// Where it is declared.
     pub at: Location,
 }
@@ -181,7 +181,7 @@ pub struct Cron {
     /// What runs.
     pub exec: CommandLine,
     /// When.
-    pub schedule: Schedule,
+    pub schedule: CronSchedule,
     /// As whom; `None` leaves it to the default.
     pub user: Option<UserName>,
     /// Who gets the output; an empty text for nobody.
@@ -196,33 +196,33 @@ pub struct Cron {
 
 /// Five fields, or one of the names that cron has for some of them, e.g. `@daily` (crontab(5)).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Schedule(String);
+pub struct CronSchedule(String);
 
 /// `[logrotate]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Logrotate {
     /// Logs on the host; may hold `*`.
     pub paths: Vec<InstallPath>,
-    /// How often; by default [`Frequency::Daily`].
-    pub frequency: Frequency,
+    /// How often; by default [`RotationFrequency::Daily`].
+    pub frequency: RotationFrequency,
     /// How many old ones are kept; by default 14.
     pub keep: u32,
     /// Whether old ones are compressed; by default they are.
     pub compress: bool,
     /// How the writers come to the new file.
-    pub reopen: Reopen,
+    pub reopen: LogReopen,
     /// Where it is declared.
     pub at: Location,
 }
 
 /// How a log's writers come to the new file after the old one was renamed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reopen {
+pub enum LogReopen {
     /// These services are reloaded (`signal` is `None`), or their main process gets a signal, if
     /// they run.
     Services {
         /// `services`; `None` for all that have a `reload`.
-        names: Option<Vec<Placed<PartName>>>,
+        names: Option<Vec<Located<PartName>>>,
         /// `signal`, without `SIG`.
         signal: Option<&'static str>,
     },
@@ -232,7 +232,7 @@ pub enum Reopen {
 
 /// How often logs are rotated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Frequency {
+pub enum RotationFrequency {
     /// Every hour.
     Hourly,
     /// Every day.
@@ -305,10 +305,10 @@ impl PartName {
 
     /// Reads the NAME of every `[KEY.NAME]` below `root`.
     pub(super) fn tables<'s>(
-        root: &Table<'s>,
+        root: &TableReader<'s>,
         key: &'static str,
         kind: &'static str,
-    ) -> Vec<(Self, Table<'s>)> {
+    ) -> Vec<(Self, TableReader<'s>)> {
         let named =
             root.tables(key, kind)
                 .into_iter()
@@ -359,8 +359,8 @@ impl fmt::Display for UserName {
     }
 }
 
-impl Process {
-    fn read(table: &Table<'_>) -> Option<Self> {
+impl ProcessSettings {
+    fn read(table: &TableReader<'_>) -> Option<Self> {
         let exec = table
             .require("exec", "exec = \"PROGRAM ARGUMENT …\"")
             .and_then(|value| CommandLine::read(&value));
@@ -377,7 +377,7 @@ impl Process {
                 .unwrap_or_default()
         };
         let values =
-            |units: Vec<Placed<String>>| units.into_iter().map(|unit| unit.value).collect();
+            |units: Vec<Located<String>>| units.into_iter().map(|unit| unit.value).collect();
         let (user, group) = (read_user("user"), read_user("group"));
         let env = table
             .get("env")
@@ -391,7 +391,7 @@ impl Process {
             .and_then(|value| count(&value, 1, u32::MAX));
         let timeout_stop = table
             .get("timeout-stop")
-            .and_then(|value| value.parsed(Span::parse));
+            .and_then(|value| value.parsed(TimeSpan::parse));
         let write = table
             .get("write")
             .map(|value| value.each(host_path))
@@ -423,26 +423,30 @@ impl Process {
 }
 
 impl Service {
-    pub(super) fn read_all(root: &Table<'_>) -> Vec<Self> {
+    pub(super) fn read_all(root: &TableReader<'_>) -> Vec<Self> {
         PartName::tables(root, "service", "service.NAME")
             .into_iter()
             .filter_map(|(name, table)| Self::read(name, table))
             .collect()
     }
 
-    fn read(name: PartName, table: Table<'_>) -> Option<Self> {
+    fn read(name: PartName, table: TableReader<'_>) -> Option<Self> {
         let at = table.at();
-        let process = Process::read(&table);
+        let process = ProcessSettings::read(&table);
         let service_type = table
             .get("type")
             .map_or(Some(ServiceType::Exec), |value| value.choice(SERVICE_TYPES));
         let restart = table
             .get("restart")
-            .map_or(Some(Restart::OnFailure), |value| value.choice(RESTARTS));
-        let reload = table.get("reload").and_then(|value| Reload::read(&value));
+            .map_or(Some(RestartPolicy::OnFailure), |value| {
+                value.choice(RESTARTS)
+            });
+        let reload = table
+            .get("reload")
+            .and_then(|value| ReloadAction::read(&value));
         let socket = table
             .get("socket")
-            .and_then(|value| value.parsed(Socket::parse));
+            .and_then(|value| value.parsed(SocketAddress::parse));
         let socket_access = SocketAccess::read(&table, socket.as_ref());
         let instances = table
             .get("instances")
@@ -479,19 +483,19 @@ const SERVICE_TYPES: &[(&str, ServiceType)] = &[
     ("oneshot", ServiceType::Oneshot),
 ];
 
-const RESTARTS: &[(&str, Restart)] = &[
-    ("no", Restart::No),
-    ("always", Restart::Always),
-    ("on-success", Restart::OnSuccess),
-    ("on-failure", Restart::OnFailure),
-    ("on-abnormal", Restart::OnAbnormal),
+const RESTARTS: &[(&str, RestartPolicy)] = &[
+    ("no", RestartPolicy::No),
+    ("always", RestartPolicy::Always),
+    ("on-success", RestartPolicy::OnSuccess),
+    ("on-failure", RestartPolicy::OnFailure),
+    ("on-abnormal", RestartPolicy::OnAbnormal),
 ];
 
-impl Reload {
+impl ReloadAction {
     /// Signals that programs take as an order to reload.
     const SIGNALS: [&'static str; 7] = ["HUP", "USR1", "USR2", "INT", "TERM", "QUIT", "WINCH"];
 
-    fn read(value: &Value<'_>) -> Option<Self> {
+    fn read(value: &ValueReader<'_>) -> Option<Self> {
         let text = value.text()?;
         let is_word = !text.is_empty()
             && text
@@ -520,7 +524,7 @@ impl Reload {
     }
 }
 
-impl Socket {
+impl SocketAddress {
     /// Reads `ADDRESS:PORT`, or the path of a socket.
     ///
     /// # Errors
@@ -538,9 +542,9 @@ impl Socket {
 }
 
 impl SocketAccess {
-    fn read(table: &Table<'_>, socket: Option<&Socket>) -> Self {
+    fn read(table: &TableReader<'_>, socket: Option<&SocketAddress>) -> Self {
         let (group, bits) = (table.get("socket-group"), table.get("socket-mode"));
-        if !matches!(socket, Some(Socket::Unix(_))) {
+        if !matches!(socket, Some(SocketAddress::Unix(_))) {
             for value in [&group, &bits].into_iter().flatten() {
                 let error = Error::new(format!(
                     "`{}` is for a socket in the file system",
@@ -558,7 +562,7 @@ impl SocketAccess {
     }
 }
 
-impl Span {
+impl TimeSpan {
     /// Reads numbers with units, e.g. `90s`, `5min`, `1h 30min`.
     ///
     /// # Errors
@@ -608,7 +612,7 @@ impl Span {
 }
 
 impl Timer {
-    pub(super) fn read_all(root: &Table<'_>, services: &[Service]) -> Vec<Self> {
+    pub(super) fn read_all(root: &TableReader<'_>, services: &[Service]) -> Vec<Self> {
         let tables = PartName::tables(root, "timer", "timer.NAME").into_iter();
         let timers = tables.filter_map(|(name, table)| {
             if let Some(service) = services.iter().find(|service| service.name == name) {
@@ -625,9 +629,9 @@ impl Timer {
         timers.collect()
     }
 
-    fn read(name: PartName, table: Table<'_>) -> Option<Self> {
+    fn read(name: PartName, table: TableReader<'_>) -> Option<Self> {
         let at = table.at();
-        let process = Process::read(&table);
+        let process = ProcessSettings::read(&table);
         let calendar = table
             .require("calendar", "calendar = \"*-*-* 02:10\"")
             .and_then(|value| value.parsed(calendar));
@@ -636,7 +640,7 @@ impl Timer {
             .map_or(Some(true), |value| value.boolean());
         let randomized_delay = table
             .get("randomized-delay")
-            .and_then(|value| value.parsed(Span::parse));
+            .and_then(|value| value.parsed(TimeSpan::parse));
         table.finish();
         Some(Self {
             name,
@@ -664,21 +668,21 @@ fn calendar(text: &str) -> Result<String> {
 }
 
 impl Cron {
-    pub(super) fn read_all(root: &Table<'_>) -> Vec<Self> {
+    pub(super) fn read_all(root: &TableReader<'_>) -> Vec<Self> {
         PartName::tables(root, "cron", "cron.NAME")
             .into_iter()
             .filter_map(|(name, table)| Self::read(name, table))
             .collect()
     }
 
-    fn read(name: PartName, table: Table<'_>) -> Option<Self> {
+    fn read(name: PartName, table: TableReader<'_>) -> Option<Self> {
         let at = table.at();
         let exec = table
             .require("exec", "exec = \"PROGRAM ARGUMENT …\"")
             .and_then(|value| CommandLine::read(&value));
         let schedule = table
             .require("schedule", "schedule = \"10 2 * * *\"")
-            .and_then(|value| Schedule::read(&value));
+            .and_then(|value| CronSchedule::read(&value));
         let user = table
             .get("user")
             .and_then(|value| value.parsed(UserName::parse));
@@ -715,13 +719,13 @@ fn mailto(text: &str) -> Result<String> {
     }
 }
 
-impl Schedule {
+impl CronSchedule {
     /// Returns the fields with one space between them, or the name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    fn read(value: &Value<'_>) -> Option<Self> {
+    fn read(value: &ValueReader<'_>) -> Option<Self> {
         let text = value.text()?;
         match Self::parse(text) {
             Ok(schedule) => Some(schedule),
@@ -878,7 +882,7 @@ fn number(text: &str) -> Option<u32> {
 }
 
 impl Logrotate {
-    pub(super) fn read(table: Table<'_>, services: &[Service]) -> Option<Self> {
+    pub(super) fn read(table: TableReader<'_>, services: &[Service]) -> Option<Self> {
         let is_there = table.is_there();
         let at = table.at();
         let paths = match is_there {
@@ -891,14 +895,16 @@ impl Logrotate {
         }
         let frequency = table
             .get("frequency")
-            .map_or(Some(Frequency::Daily), |value| value.choice(FREQUENCIES));
+            .map_or(Some(RotationFrequency::Daily), |value| {
+                value.choice(FREQUENCIES)
+            });
         let keep = table
             .get("keep")
             .map_or(Some(14), |value| count(&value, 0, 10_000));
         let compress = table
             .get("compress")
             .map_or(Some(true), |value| value.boolean());
-        let reopen = Reopen::read(&table, services);
+        let reopen = LogReopen::read(&table, services);
         table.finish();
         let paths = paths?.into_iter().map(|path| path.value).collect();
         is_there.then_some(Self {
@@ -913,7 +919,7 @@ impl Logrotate {
 }
 
 /// A log that two patterns match makes logrotate refuse all of the file.
-fn check_overlaps(table: &Table<'_>, paths: &[Placed<InstallPath>]) {
+fn check_overlaps(table: &TableReader<'_>, paths: &[Located<InstallPath>]) {
     for (index, path) in paths.iter().enumerate() {
         let Some(other) = paths[..index]
             .iter()
@@ -936,8 +942,8 @@ fn check_overlaps(table: &Table<'_>, paths: &[Placed<InstallPath>]) {
     }
 }
 
-impl Reopen {
-    fn read(table: &Table<'_>, services: &[Service]) -> Self {
+impl LogReopen {
+    fn read(table: &TableReader<'_>, services: &[Service]) -> Self {
         let known = |text: &str| {
             let error = || {
                 Error::new(format!(
@@ -956,9 +962,13 @@ impl Reopen {
         let names = table.get("services").map(|value| value.each(known));
         let signal = table
             .get("signal")
-            .and_then(|value| value.parsed(Reload::signal));
+            .and_then(|value| value.parsed(ReloadAction::signal));
         let copies = table.get("copytruncate");
-        if copies.as_ref().and_then(Value::boolean).unwrap_or(false) {
+        if copies
+            .as_ref()
+            .and_then(ValueReader::boolean)
+            .unwrap_or(false)
+        {
             if names.is_some() || signal.is_some() {
                 table.complain(
                     Error::new("with `copytruncate` nobody is told of new logs")
@@ -980,17 +990,17 @@ impl Reopen {
     }
 }
 
-const FREQUENCIES: &[(&str, Frequency)] = &[
-    ("hourly", Frequency::Hourly),
-    ("daily", Frequency::Daily),
-    ("weekly", Frequency::Weekly),
-    ("monthly", Frequency::Monthly),
-    ("yearly", Frequency::Yearly),
+const FREQUENCIES: &[(&str, RotationFrequency)] = &[
+    ("hourly", RotationFrequency::Hourly),
+    ("daily", RotationFrequency::Daily),
+    ("weekly", RotationFrequency::Weekly),
+    ("monthly", RotationFrequency::Monthly),
+    ("yearly", RotationFrequency::Yearly),
 ];
 
 impl ConfigFile {
-    pub(super) fn read_all(root: &Table<'_>, directory: &Path) -> Vec<Self> {
-        let read = |(name, table): (Placed<String>, Table<'_>)| {
+    pub(super) fn read_all(root: &TableReader<'_>, directory: &Path) -> Vec<Self> {
+        let read = |(name, table): (Located<String>, TableReader<'_>)| {
             let path = ReleasePath::parse(&name).map_err(|error| {
                 let error = error
                     .at(name.at.clone())
@@ -1005,7 +1015,7 @@ impl ConfigFile {
             .collect()
     }
 
-    fn read(name: Option<ReleasePath>, table: Table<'_>, directory: &Path) -> Option<Self> {
+    fn read(name: Option<ReleasePath>, table: TableReader<'_>, directory: &Path) -> Option<Self> {
         let at = table.at();
         let example = name.as_ref().map_or("file", |name| name.file_name());
         let source = table
@@ -1044,7 +1054,7 @@ impl ConfigFile {
 }
 
 /// Reads permission bits, written as chmod(1) takes them.
-fn mode(value: &Value<'_>) -> Option<u32> {
+fn mode(value: &ValueReader<'_>) -> Option<u32> {
     if let Some(number) = value.as_integer() {
         let label = value.label();
         let error = Error::new(format!("`{label}` must be a string, not an integer"));
@@ -1064,7 +1074,7 @@ fn mode(value: &Value<'_>) -> Option<u32> {
 }
 
 /// Reads `environment-file`: one path, or a list of them.
-fn environment_files(table: &Table<'_>) -> Vec<InstallPath> {
+fn environment_files(table: &TableReader<'_>) -> Vec<InstallPath> {
     match table.get("environment-file") {
         None => Vec::new(),
         Some(value) if value.is_string() => value.parsed(environment_file).into_iter().collect(),
@@ -1087,7 +1097,7 @@ fn environment_file(text: &str) -> Result<InstallPath> {
 }
 
 /// Reads `systemd = { NAME = "value" }`.
-fn settings(value: &Value<'_>) -> BTreeMap<String, String> {
+fn settings(value: &ValueReader<'_>) -> BTreeMap<String, String> {
     let Some(table) = value.table("systemd") else {
         return BTreeMap::new();
     };
@@ -1158,7 +1168,7 @@ pub(super) fn host_path(text: &str) -> Result<InstallPath> {
 }
 
 /// Reads a number of things.
-pub(super) fn count(value: &Value<'_>, least: u32, most: u32) -> Option<u32> {
+pub(super) fn count(value: &ValueReader<'_>, least: u32, most: u32) -> Option<u32> {
     value
         .integer(i64::from(least)..=i64::from(most))
         .and_then(|number| u32::try_from(number).ok())
@@ -1179,7 +1189,7 @@ mod tests {
             ("@daily", "@daily"),
         ] {
             assert_eq!(
-                Schedule::parse(text)
+                CronSchedule::parse(text)
                     .map_err(|(_, error)| error)
                     .unwrap()
                     .as_str(),
@@ -1202,7 +1212,11 @@ mod tests {
             ("@dayly", 0),
             ("", 0),
         ] {
-            assert_eq!(Schedule::parse(text).expect_err(text).0, offset, "{text}");
+            assert_eq!(
+                CronSchedule::parse(text).expect_err(text).0,
+                offset,
+                "{text}"
+            );
         }
     }
 
@@ -1216,7 +1230,7 @@ mod tests {
             ("1 w", 604_800_000),
         ] {
             assert_eq!(
-                Span::parse(text).unwrap().duration,
+                TimeSpan::parse(text).unwrap().duration,
                 Duration::from_millis(milliseconds),
                 "{text}"
             );
@@ -1230,7 +1244,7 @@ mod tests {
             "1.5h",
             "99999999999999999w",
         ] {
-            assert!(Span::parse(bad).is_err(), "{bad}");
+            assert!(TimeSpan::parse(bad).is_err(), "{bad}");
         }
     }
 
@@ -1249,12 +1263,12 @@ mod tests {
     #[test]
     fn sockets_are_addresses_or_paths() {
         assert_eq!(
-            Socket::parse("[::]:80").unwrap(),
-            Socket::Tcp("[::]:80".parse().unwrap())
+            SocketAddress::parse("[::]:80").unwrap(),
+            SocketAddress::Tcp("[::]:80".parse().unwrap())
         );
         assert!(matches!(
-            Socket::parse("/run/shop/web.sock"),
-            Ok(Socket::Unix(_))
+            SocketAddress::parse("/run/shop/web.sock"),
+            Ok(SocketAddress::Unix(_))
         ));
         for bad in [
             "8000",
@@ -1264,7 +1278,7 @@ mod tests {
             "1.2.3.4:99999",
             "/run/../x",
         ] {
-            assert!(Socket::parse(bad).is_err(), "{bad}");
+            assert!(SocketAddress::parse(bad).is_err(), "{bad}");
         }
     }
 }

@@ -12,7 +12,7 @@ use pkgapp_core::target;
 use super::*;
 
 /// Writes files into a fresh directory called `My_Shop` and loads what is there.
-fn load(files: &[(&str, &str)]) -> (tempfile::TempDir, Result<App>) {
+fn load(files: &[(&str, &str)]) -> (tempfile::TempDir, Result<Config>) {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().join("My_Shop");
     fs_err::create_dir_all(&root).unwrap();
@@ -21,12 +21,12 @@ fn load(files: &[(&str, &str)]) -> (tempfile::TempDir, Result<App>) {
         fs_err::create_dir_all(path.parent().unwrap()).unwrap();
         fs_err::write(path, text).unwrap();
     }
-    let app = App::load(None, &root);
+    let app = Config::load(None, &root);
     (directory, app)
 }
 
 /// Returns the application without its directory, for what is not about files.
-fn app(files: &[(&str, &str)]) -> App {
+fn app(files: &[(&str, &str)]) -> Config {
     load(files).1.unwrap()
 }
 
@@ -155,7 +155,7 @@ fn the_contract_is_read() {
             minor: 11
         }
     );
-    assert_eq!(app.python.interpreter, Interpreter::System);
+    assert_eq!(app.python.interpreter, InterpreterChoice::System);
     assert_eq!(
         app.python.requirements[0].value,
         root.join("requirements.txt")
@@ -172,13 +172,13 @@ fn the_contract_is_read() {
     assert_eq!(app.package.prefix.at.position, Some((22, 10)));
     assert_eq!(
         (&app.package.revision, app.package.section.as_str()),
-        (&Revision::Fixed("1".into()), "misc")
+        (&PackageRevision::Fixed("1".into()), "misc")
     );
     assert_eq!(app.package.depends_deb[0].value, "libpq5");
     assert_eq!(app.package.depends_rpm[0].value, "libpq");
     assert_eq!(
         (app.package.compression, app.package.tar),
-        (Squeeze::Default, TarCompression::Zst)
+        (CompressionPreset::Default, TarCompression::Zst)
     );
 }
 
@@ -248,14 +248,14 @@ fn the_contract_of_the_host_is_read() {
         web.process.env,
         BTreeMap::from([("A".to_owned(), "b".to_owned())])
     );
-    assert_eq!(web.reload, Some(Reload::Signal("HUP")));
+    assert_eq!(web.reload, Some(ReloadAction::Signal("HUP")));
     assert_eq!(
         web.socket,
-        Some(Socket::Tcp("0.0.0.0:8000".parse().unwrap()))
+        Some(SocketAddress::Tcp("0.0.0.0:8000".parse().unwrap()))
     );
     assert_eq!(
         (web.service_type, web.restart, web.instances),
-        (ServiceType::Exec, Restart::OnFailure, None)
+        (ServiceType::Exec, RestartPolicy::OnFailure, None)
     );
 
     let [report] = &app.timers[..] else {
@@ -279,7 +279,7 @@ fn the_contract_of_the_host_is_read() {
     );
     assert_eq!(
         (logrotate.frequency, logrotate.keep, logrotate.compress),
-        (Frequency::Daily, 14, true)
+        (RotationFrequency::Daily, 14, true)
     );
     let [config] = &app.configs[..] else {
         panic!("{:?}", app.configs)
@@ -300,7 +300,11 @@ fn the_contract_of_the_host_is_read() {
     assert_eq!((production.sudo, production.max_failed), (true, 0));
     assert_eq!(
         production.batches,
-        [Batch::Hosts(1), Batch::Percent(50), Batch::Percent(100)]
+        [
+            BatchSize::Hosts(1),
+            BatchSize::Percent(50),
+            BatchSize::Percent(100)
+        ]
     );
     let health = production.health.as_ref().unwrap();
     assert_eq!(
@@ -386,7 +390,10 @@ timeout-stop = "1min 30s"
     assert_eq!(app.build.env["LANG"], "C.UTF-8");
     assert_eq!(
         (app.package.compression, app.package.tar),
-        (Squeeze::Exact(Compression::Xz(6)), TarCompression::Gz)
+        (
+            CompressionPreset::Exact(Compression::Xz(6)),
+            TarCompression::Gz
+        )
     );
     let allows = |path| {
         app.package
@@ -397,10 +404,10 @@ timeout-stop = "1min 30s"
     assert_eq!(worker.process.exec.words, ["sh", "-c", "celery | tee"]);
     assert_eq!(
         (worker.service_type, worker.restart, worker.instances),
-        (ServiceType::Notify, Restart::Always, Some(4))
+        (ServiceType::Notify, RestartPolicy::Always, Some(4))
     );
     assert!(
-        matches!(&worker.reload, Some(Reload::Command(command)) if command.words == ["shop", "reload"])
+        matches!(&worker.reload, Some(ReloadAction::Command(command)) if command.words == ["shop", "reload"])
     );
     assert_eq!(
         worker.process.timeout_stop.as_ref().unwrap().duration,
@@ -539,7 +546,7 @@ fn the_source_may_lie_elsewhere() {
     ]);
     assert!(app.is_err(), "there is no version of Python");
     let root = directory.path().join("My_Shop");
-    let app = App::load(Some(&root.join("deploy/prod.toml")), Path::new("/")).unwrap();
+    let app = Config::load(Some(&root.join("deploy/prod.toml")), Path::new("/")).unwrap();
     assert_eq!(
         (app.name.as_str(), app.root),
         ("my-shop", root.join("deploy"))
@@ -593,7 +600,7 @@ fn bytes_that_are_no_text_are_refused_with_their_place() {
     let (directory, _) = load(&[]);
     let file = directory.path().join("My_Shop/pkgapp.toml");
     fs_err::write(&file, b"[app]\nsummary = \"gr\xf6\xdfe\"\n").unwrap();
-    let error = App::load(Some(&file), Path::new("/")).unwrap_err();
+    let error = Config::load(Some(&file), Path::new("/")).unwrap_err();
     assert_eq!(
         shown_in(directory.path(), &error),
         "error: `pkgapp.toml` is not UTF-8\n  --> pkgapp.toml:2:14\n  hint: TOML is UTF-8: save the file in this encoding"
@@ -602,7 +609,8 @@ fn bytes_that_are_no_text_are_refused_with_their_place() {
 
 #[test]
 fn a_missing_file_is_named() {
-    let error = App::load(Some(Path::new("/nonexistent/pkgapp.toml")), Path::new("/")).unwrap_err();
+    let error =
+        Config::load(Some(Path::new("/nonexistent/pkgapp.toml")), Path::new("/")).unwrap_err();
     assert_eq!(error.message(), "cannot read `/nonexistent/pkgapp.toml`");
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::deploy::{is_plain, overlap};
-use super::reader::{Placed, Value};
+use super::reader::{Located, ValueReader};
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::path::ReleasePath;
 
@@ -48,7 +48,7 @@ impl WritablePath {
     }
 
     /// Reads `"media/"` or `{ file = "count" }`.
-    fn read(element: &Value<'_>, root: &Path) -> Option<Placed<Self>> {
+    fn read(element: &ValueReader<'_>, root: &Path) -> Option<Located<Self>> {
         if !element.is_table() {
             return element.placed(|text| Self::parse(text, root));
         }
@@ -61,8 +61,8 @@ impl WritablePath {
     }
 
     /// Reads a list of them.
-    pub(super) fn read_all(value: &Value<'_>, root: &Path) -> Vec<Placed<Self>> {
-        let mut all: Vec<Placed<Self>> = Vec::new();
+    pub(super) fn read_all(value: &ValueReader<'_>, root: &Path) -> Vec<Located<Self>> {
+        let mut all: Vec<Located<Self>> = Vec::new();
         for element in value.list() {
             let Some(new) = Self::read(&element, root) else {
                 continue;

@@ -21,7 +21,7 @@
 //! ```
 //!
 //! **Immutable.** An entry does not change once it has its name. Descriptions are
-//! [sealed](read_sealed): a hash of their content stands before it. Of large files a [`Stamp`] is
+//! [sealed](read_sealed): a hash of their content stands before it. Of large files a [`FileFingerprint`] is
 //! kept, so that they are read again only if someone may have written to them. What is not as it
 //! was is forgotten, and made again.
 //!
@@ -37,7 +37,7 @@
 mod place;
 mod upkeep;
 
-pub use self::upkeep::{Pruned, Usage, Want, parse_age, parse_size};
+pub use self::upkeep::{CacheUsage, PruneRequest, PruneSummary, parse_age, parse_size};
 
 use std::collections::HashMap;
 use std::fs::{File, FileTimes, TryLockError};
@@ -68,14 +68,14 @@ const OPEN_FILES: u64 = 16_384;
 #[derive(Debug, Clone)]
 pub struct Cache {
     root: PathBuf,
-    session: Arc<Session>,
+    session: Arc<CacheSession>,
     /// See [`Cache::concern`].
     concern: Option<Arc<str>>,
 }
 
 /// What a process has of the cache; gone when the last copy of its [`Cache`] is dropped.
 #[derive(Debug, Default)]
-struct Session {
+struct CacheSession {
     room: OnceLock<Result<Claim>>,
     held: Mutex<HashMap<PathBuf, File>>,
     added: AtomicU64,
@@ -250,7 +250,7 @@ impl Cache {
         for number in 0_u32.. {
             // Another process of this number may live in another container.
             let name = format!("s{}-{number}", std::process::id());
-            if let Some(claim) = Claim::take(&self.root.join("tmp").join(name), Wait::No)? {
+            if let Some(claim) = Claim::take(&self.root.join("tmp").join(name), LockWait::No)? {
                 return Ok(claim);
             }
         }
@@ -266,7 +266,7 @@ impl Cache {
     /// What the system says.
     pub fn claim(&self, name: &str) -> Result<Claim> {
         let path = self.root.join("tmp").join(name);
-        Claim::take(&path, Wait::Yes)?
+        Claim::take(&path, LockWait::Yes)?
             .ok_or_else(|| Error::bug("a claim that is waited for is granted"))
     }
 
@@ -418,7 +418,7 @@ impl Cache {
             } else if locks || old() {
                 // Taken and given back. Someone else may be removing it too; what stays is found
                 // again by the next process.
-                _ = Claim::take(&entry.path(), Wait::No);
+                _ = Claim::take(&entry.path(), LockWait::No);
             }
         }
     }
@@ -452,7 +452,7 @@ fn mark_used(file: &File, metadata: &std::fs::Metadata) {
 
 /// Whether to wait for a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wait {
+enum LockWait {
     Yes,
     No,
 }
@@ -471,7 +471,7 @@ pub struct Claim {
 }
 
 impl Claim {
-    fn take(directory: &Path, wait: Wait) -> Result<Option<Self>> {
+    fn take(directory: &Path, wait: LockWait) -> Result<Option<Self>> {
         let failed = || format!("cannot use `{}`", shown(directory));
         loop {
             fs::create_dir_all(directory)?;
@@ -482,7 +482,7 @@ impl Claim {
             };
             match lock.try_lock() {
                 Ok(()) => {}
-                Err(TryLockError::WouldBlock) if wait == Wait::No => return Ok(None),
+                Err(TryLockError::WouldBlock) if wait == LockWait::No => return Ok(None),
                 Err(TryLockError::WouldBlock) => lock.lock().context(failed)?,
                 Err(TryLockError::Error(error)) => return Err(Error::new(failed()).cause(error)),
             }
@@ -568,14 +568,14 @@ pub fn read_sealed_bytes(path: &Path) -> Option<Vec<u8>> {
 /// What the system says of a file; another one if anyone has written to it or put another in its
 /// place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stamp {
+pub struct FileFingerprint {
     inode: u64,
     size: u64,
     modified: (i64, i64),
     changed: (i64, i64),
 }
 
-impl Stamp {
+impl FileFingerprint {
     /// Asks the system; links are followed. `None` if there is nothing.
     pub fn of(path: &Path) -> Option<Self> {
         std::fs::metadata(path)
@@ -589,7 +589,7 @@ impl Stamp {
     }
 }
 
-impl From<&std::fs::Metadata> for Stamp {
+impl From<&std::fs::Metadata> for FileFingerprint {
     fn from(metadata: &std::fs::Metadata) -> Self {
         Self {
             inode: metadata.ino(),
@@ -729,8 +729,8 @@ mod tests {
             .unwrap()
             .set_times(times)
             .unwrap();
-        let stamp = Stamp::of(&path);
-        assert_eq!(stamp, Stamp::of(&path));
+        let stamp = FileFingerprint::of(&path);
+        assert_eq!(stamp, FileFingerprint::of(&path));
         // Same length, same time, as `cp -p` would leave it.
         std::thread::sleep(Duration::from_millis(20));
         std::fs::write(directory.path().join("y"), "two").unwrap();
@@ -741,6 +741,6 @@ mod tests {
             .set_times(times)
             .unwrap();
         std::fs::rename(directory.path().join("y"), &path).unwrap();
-        assert_ne!(stamp, Stamp::of(&path));
+        assert_ne!(stamp, FileFingerprint::of(&path));
     }
 }

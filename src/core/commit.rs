@@ -73,12 +73,12 @@ impl Commit {
 
 /// The commit of a build, for which git is asked while the build goes on.
 #[derive(Debug)]
-pub struct Asked {
+pub struct PendingCommit {
     asking: Mutex<Option<thread::JoinHandle<Option<Commit>>>>,
     commit: OnceLock<Option<Commit>>,
 }
 
-impl Asked {
+impl PendingCommit {
     /// Begins to ask for [`Commit::at`].
     pub fn at(root: &Path) -> Self {
         let root = root.to_owned();
@@ -124,7 +124,7 @@ pub enum Epoch<'a> {
     /// It is known.
     Known(u64),
     /// It may be that of a commit.
-    Of(&'a Asked),
+    Of(&'a PendingCommit),
 }
 
 impl Epoch<'_> {

@@ -149,7 +149,7 @@ pub fn summed<T, E>(
             }
             hasher.finalize()
         });
-        let mut tee = Tee {
+        let mut tee = DigestTee {
             out,
             sums: sender,
             spare,
@@ -170,14 +170,14 @@ pub fn summed<T, E>(
 const PART: usize = 1 << 18;
 
 /// Hands bytes on, and a copy of them to who takes their sum.
-struct Tee<'a> {
+struct DigestTee<'a> {
     out: &'a mut dyn Write,
     sums: SyncSender<Vec<u8>>,
     spare: Receiver<Vec<u8>>,
     size: u64,
 }
 
-impl Write for Tee<'_> {
+impl Write for DigestTee<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.out.write(bytes)?;
         self.size += written as u64;

@@ -1,7 +1,7 @@
 //! What went wrong, on which thing, why, and one true way out.
 //!
 //! One type for the whole program: every error ends on a person's terminal or in a CI log, and the
-//! few callers that branch do so on [`Kind`]. The text is rendered in one place ([`Error`]'s
+//! few callers that branch do so on [`ErrorKind`]. The text is rendered in one place ([`Error`]'s
 //! `Display`), so that every message has the same shape:
 //!
 //! ```text
@@ -22,7 +22,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What an error means for the caller, and so for the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ErrorKind {
     /// The input or the machine; nothing was changed. Exit code 1.
     Failed,
     /// The command line. Exit code 2.
@@ -33,7 +33,7 @@ pub enum Kind {
     Bug,
 }
 
-impl Kind {
+impl ErrorKind {
     /// Returns the process's exit code.
     pub fn exit_code(self) -> u8 {
         match self {
@@ -106,7 +106,7 @@ pub struct Error(Box<Inner>);
 
 #[derive(Clone)]
 struct Inner {
-    kind: Kind,
+    kind: ErrorKind,
     message: String,
     at: Option<Location>,
     causes: Vec<String>,
@@ -116,11 +116,11 @@ struct Inner {
 }
 
 impl Error {
-    /// A failure of [`Kind::Failed`]. `message` is lower case, without a full stop, with names in
+    /// A failure of [`ErrorKind::Failed`]. `message` is lower case, without a full stop, with names in
     /// backticks.
     pub fn new(message: impl Into<String>) -> Self {
         Self(Box::new(Inner {
-            kind: Kind::Failed,
+            kind: ErrorKind::Failed,
             message: message.into(),
             at: None,
             causes: Vec::new(),
@@ -132,7 +132,7 @@ impl Error {
 
     /// A bug in pkgapp: an invariant that does not hold.
     pub fn bug(message: impl Into<String>) -> Self {
-        Self::new(message).kind(Kind::Bug)
+        Self::new(message).kind(ErrorKind::Bug)
     }
 
     /// Joins independent failures into one; `None` for no failures.
@@ -145,7 +145,7 @@ impl Error {
 
     /// Sets the kind.
     #[must_use]
-    pub fn kind(mut self, kind: Kind) -> Self {
+    pub fn kind(mut self, kind: ErrorKind) -> Self {
         self.0.kind = kind;
         self
     }
@@ -245,7 +245,7 @@ impl Error {
     }
 
     /// Returns the kind.
-    pub fn what(&self) -> Kind {
+    pub fn what(&self) -> ErrorKind {
         self.0.kind
     }
 
@@ -281,7 +281,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let coloured = f.alternate();
-        let paint = |colour: Colour, text: &str| {
+        let paint = |colour: LabelColor, text: &str| {
             if coloured {
                 colour.paint(text)
             } else {
@@ -289,8 +289,8 @@ impl fmt::Display for Error {
             }
         };
         let heading = paint(
-            Colour::Red,
-            if self.0.kind == Kind::Bug {
+            LabelColor::Red,
+            if self.0.kind == ErrorKind::Bug {
                 "bug in pkgapp:"
             } else {
                 "error:"
@@ -301,14 +301,14 @@ impl fmt::Display for Error {
             write!(
                 f,
                 "\n  {} {}",
-                paint(Colour::Blue, "-->"),
+                paint(LabelColor::Blue, "-->"),
                 visible_line(&at.to_string())
             )?;
         }
         let parts = [
-            ("cause:", Colour::Blue, &self.0.causes),
-            ("note:", Colour::Blue, &self.0.notes),
-            ("hint:", Colour::Green, &self.0.hints),
+            ("cause:", LabelColor::Blue, &self.0.causes),
+            ("note:", LabelColor::Blue, &self.0.notes),
+            ("hint:", LabelColor::Green, &self.0.hints),
         ];
         for (label, colour, texts) in parts {
             for text in texts {
@@ -330,14 +330,14 @@ fn folded(text: &str) -> String {
 
 /// How a label looks on a terminal.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Colour {
+pub(crate) enum LabelColor {
     Red,
     Yellow,
     Green,
     Blue,
 }
 
-impl Colour {
+impl LabelColor {
     /// Wraps a label in the escape sequences for a bold colour (ECMA-48 SGR); `anstream` takes them
     /// out where they don't belong.
     pub(crate) fn paint(self, text: &str) -> String {

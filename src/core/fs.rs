@@ -55,14 +55,14 @@ pub fn create_dir_all(path: &Path) -> Result<()> {
 /// What `write` returns, or what the system says; the temporary file is removed.
 pub fn write_atomically<T>(
     path: &Path,
-    write: impl FnOnce(&mut BufWriter<Flowing>) -> Result<T>,
+    write: impl FnOnce(&mut BufWriter<StreamedFile>) -> Result<T>,
 ) -> Result<T> {
     let failed = || format!("cannot write `{}`", shown(path));
     let directory = directory_of(path);
     create_dir_all(directory)?;
     let (file, name) = temporary_in(directory).context(failed)?;
     let (file, made) = written(
-        Flowing::new(fs::File::from_parts(file, path)),
+        StreamedFile::new(fs::File::from_parts(file, path)),
         failed,
         write,
     )?;
@@ -84,7 +84,7 @@ pub fn write_atomically<T>(
 pub fn write_over<T>(
     spare: TempPath,
     path: &Path,
-    write: impl FnOnce(&mut BufWriter<Flowing>) -> Result<T>,
+    write: impl FnOnce(&mut BufWriter<StreamedFile>) -> Result<T>,
 ) -> Result<T> {
     let failed = || format!("cannot write `{}`", shown(path));
     let file = std::fs::OpenOptions::new()
@@ -93,7 +93,7 @@ pub fn write_over<T>(
         .open(&spare)
         .context(failed)?;
     let (file, made) = written(
-        Flowing::over(fs::File::from_parts(file, path)).context(failed)?,
+        StreamedFile::over(fs::File::from_parts(file, path)).context(failed)?,
         failed,
         write,
     )?;
@@ -126,13 +126,13 @@ fn directory_of(path: &Path) -> &Path {
 
 /// Returns the file that has all that `write` writes, on the disk.
 fn written<T>(
-    file: Flowing,
+    file: StreamedFile,
     failed: impl Fn() -> String,
-    write: impl FnOnce(&mut BufWriter<Flowing>) -> Result<T>,
+    write: impl FnOnce(&mut BufWriter<StreamedFile>) -> Result<T>,
 ) -> Result<(fs::File, T)> {
     let mut out = BufWriter::with_capacity(1 << 20, file);
     let made = write(&mut out)?;
-    let Flowing {
+    let StreamedFile {
         file, at, present, ..
     } = out
         .into_inner()
@@ -152,7 +152,7 @@ fn written<T>(
 /// A file that is written from its beginning to its end. The system begins to bring it to the disk
 /// while more of it is written: the sync at its end waits for the rest only.
 #[derive(Debug)]
-pub struct Flowing {
+pub struct StreamedFile {
     file: fs::File,
     /// Where the next byte goes.
     at: u64,
@@ -165,7 +165,7 @@ pub struct Flowing {
     buffer: Vec<u8>,
 }
 
-impl Flowing {
+impl StreamedFile {
     /// How much is written before the system is told again, bytes.
     const STEP: u64 = 4 << 20;
 
@@ -218,7 +218,7 @@ impl Flowing {
     }
 }
 
-impl io::Write for Flowing {
+impl io::Write for StreamedFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let comparable = self.at < self.present;
         let bytes = if comparable {

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cache::{self, Cache, Stamp};
+use crate::cache::{self, Cache, FileFingerprint};
 use crate::error::{Error, Result};
 use crate::name::PythonMinor;
 use crate::process;
@@ -75,13 +75,13 @@ pub struct Interpreter {
 
 /// What one has said, and the files that would be others if it had to be asked again.
 #[derive(Debug, Serialize, Deserialize)]
-struct Remembered {
-    files: Vec<(PathBuf, Option<Stamp>)>,
+struct CachedProbe {
+    files: Vec<(PathBuf, Option<FileFingerprint>)>,
     interpreter: Interpreter,
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct ProbeOutput {
     executable: PathBuf,
     implementation: String,
     version: String,
@@ -228,11 +228,11 @@ fn recall(cache: &Cache, path: &Path) -> Result<Interpreter, String> {
     let libraries = std::env::var("LD_LIBRARY_PATH").unwrap_or_default();
     let key = cache::key([QUESTION, &path.to_string_lossy(), &libraries]);
     let kept = cache.tools().join(format!("{key}.json"));
-    if let Some(remembered) = cache::read_sealed::<Remembered>(&kept)
+    if let Some(remembered) = cache::read_sealed::<CachedProbe>(&kept)
         && remembered
             .files
             .iter()
-            .all(|(file, stamp)| Stamp::of(file) == *stamp)
+            .all(|(file, stamp)| FileFingerprint::of(file) == *stamp)
     {
         return Ok(remembered.interpreter);
     }
@@ -243,10 +243,10 @@ fn recall(cache: &Cache, path: &Path) -> Result<Interpreter, String> {
         files.push(path.to_owned());
         let files = files
             .into_iter()
-            .map(|file| (Stamp::of(&file), file))
+            .map(|file| (FileFingerprint::of(&file), file))
             .map(|(stamp, file)| (file, stamp))
             .collect();
-        let remembered = Remembered { files, interpreter };
+        let remembered = CachedProbe { files, interpreter };
         // Without it, it is asked again.
         _ = cache.write(&kept, &remembered);
         return Ok(remembered.interpreter);
@@ -267,7 +267,7 @@ fn ask(path: &Path) -> Result<(Interpreter, Vec<PathBuf>), String> {
             text.lines().next().unwrap_or("it printed nothing")
         ));
     }
-    let answer: Answer = serde_json::from_slice(&output.stdout)
+    let answer: ProbeOutput = serde_json::from_slice(&output.stdout)
         .map_err(|_| "it does not answer as a Python".to_owned())?;
     if answer.implementation != "cpython" {
         return Err(format!("it is {}", answer.implementation));
@@ -439,7 +439,7 @@ mod tests {
             panic!("it is not remembered")
         };
         // As if it had said something else: no one asks it again.
-        let mut remembered: Remembered = cache::read_sealed(kept).unwrap();
+        let mut remembered: CachedProbe = cache::read_sealed(kept).unwrap();
         remembered.interpreter.version = "3.0.0".into();
         cache.write(kept, &remembered).unwrap();
         assert_eq!(recall(&cache, &path).unwrap().version, "3.0.0");

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::error::{Colour, Error, Result};
+use crate::error::{Error, LabelColor, Result};
 use crate::process::Stream;
 
 /// How much is said on stderr.
@@ -29,7 +29,7 @@ pub enum Verbosity {
 
 /// What stdout carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Style {
+pub enum OutputStyle {
     /// Lines for people and shell scripts.
     Text,
     /// One JSON document, or JSON lines.
@@ -40,18 +40,18 @@ pub enum Style {
 #[derive(Debug)]
 pub struct Report {
     verbosity: Verbosity,
-    style: Style,
+    style: OutputStyle,
     /// All that moves on the terminal.
     bars: MultiProgress,
     /// Why a result could not be written.
     lost: OnceLock<String>,
     begun: Instant,
-    stages: Mutex<Vec<Stage>>,
+    stages: Mutex<Vec<StageRecord>>,
 }
 
 /// What a finished stage of a command took.
 #[derive(Debug, Clone, Default)]
-pub struct Stage {
+pub struct StageRecord {
     /// What it is called.
     pub name: String,
     /// By the clock.
@@ -59,12 +59,12 @@ pub struct Stage {
     /// Of all cores, children included, in steps of 10 ms.
     pub cpu: Duration,
     /// What is known of its work.
-    pub facts: Facts,
+    pub facts: StageFacts,
 }
 
 /// What a stage did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Facts {
+pub struct StageFacts {
     /// How much it read or wrote.
     pub bytes: Option<u64>,
     /// Things that came from the cache, and things in all.
@@ -73,7 +73,7 @@ pub struct Facts {
 
 impl Report {
     /// Makes the one report of a process.
-    pub fn new(verbosity: Verbosity, style: Style) -> Self {
+    pub fn new(verbosity: Verbosity, style: OutputStyle) -> Self {
         let begun = Instant::now();
         Self {
             verbosity,
@@ -87,11 +87,11 @@ impl Report {
 
     /// Says nothing but errors; for tests and for libraries' callers.
     pub fn silent() -> Self {
-        Self::new(Verbosity::Quiet, Style::Text)
+        Self::new(Verbosity::Quiet, OutputStyle::Text)
     }
 
     /// Returns what stdout carries.
-    pub fn style(&self) -> Style {
+    pub fn style(&self) -> OutputStyle {
         self.style
     }
 
@@ -193,12 +193,12 @@ impl Report {
     }
 
     /// Measures a stage; see [`Report::stages`].
-    pub fn timed<T>(&self, name: &str, work: impl FnOnce(&mut Facts) -> T) -> T {
-        let (start, before, mut facts) = (Instant::now(), cpu_time(), Facts::default());
+    pub fn timed<T>(&self, name: &str, work: impl FnOnce(&mut StageFacts) -> T) -> T {
+        let (start, before, mut facts) = (Instant::now(), cpu_time(), StageFacts::default());
         let made = work(&mut facts);
         let (wall, cpu) = (start.elapsed(), cpu_time().saturating_sub(before));
         if let Ok(mut stages) = self.stages.lock() {
-            stages.push(Stage {
+            stages.push(StageRecord {
                 name: name.to_owned(),
                 wall,
                 cpu,
@@ -209,7 +209,7 @@ impl Report {
     }
 
     /// Returns the stages that were finished so far.
-    pub fn stages(&self) -> Vec<Stage> {
+    pub fn stages(&self) -> Vec<StageRecord> {
         self.stages
             .lock()
             .map(|stages| stages.clone())
@@ -220,11 +220,11 @@ impl Report {
     pub fn stage_table(&self) {
         // A stage may be part of another one, so they don't add up.
         let (wall, cpu) = (self.begun.elapsed(), cpu_time());
-        let all = Stage {
+        let all = StageRecord {
             name: "all of it".into(),
             wall,
             cpu,
-            facts: Facts::default(),
+            facts: StageFacts::default(),
         };
         for line in stage_table(&self.stages(), all) {
             self.detail(&line);
@@ -240,13 +240,17 @@ impl Report {
     pub fn warning(&self, text: &str) {
         self.say(
             Verbosity::Normal,
-            &format!("{} {}", Colour::Yellow.paint("warning:"), indented(text)),
+            &format!(
+                "{} {}",
+                LabelColor::Yellow.paint("warning:"),
+                indented(text)
+            ),
         );
     }
 
     /// The error that ends the command.
     pub fn error(&self, error: &Error) {
-        if self.style == Style::Json {
+        if self.style == OutputStyle::Json {
             self.json(&serde_json::json!({ "error": error.to_json() }));
         }
         self.say(Verbosity::Quiet, &format!("{error:#}"));
@@ -260,10 +264,10 @@ impl Report {
 
     /// Starts a bar that counts to `total`; on a terminal it moves, elsewhere the finished line is
     /// all.
-    pub fn progress(&self, label: &str, total: u64, unit: Unit) -> Progress<'_> {
+    pub fn progress(&self, label: &str, total: u64, unit: ProgressUnit) -> Progress<'_> {
         let template = match unit {
-            Unit::Bytes => "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}",
-            Unit::Things => "{msg} [{bar:30}] {pos}/{len}",
+            ProgressUnit::Bytes => "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}",
+            ProgressUnit::Things => "{msg} [{bar:30}] {pos}/{len}",
         };
         self.start(label, Some(total), template)
     }
@@ -393,14 +397,14 @@ fn cpu_time() -> Duration {
     Duration::from_secs(1) * ticks / TICKS_PER_SECOND
 }
 
-fn stage_table(stages: &[Stage], all: Stage) -> Vec<String> {
+fn stage_table(stages: &[StageRecord], all: StageRecord) -> Vec<String> {
     let row = |name: &str, wall: &str, cpu: &str, bytes: &str, cached: &str| {
         format!("{name:<16} {wall:>9} {cpu:>9} {bytes:>10} {cached:>14}")
             .trim_end()
             .to_owned()
     };
     let ms = |time: Duration| format!("{:.0} ms", time.as_secs_f64() * 1000.0);
-    let line = |stage: &Stage| {
+    let line = |stage: &StageRecord| {
         let bytes = stage.facts.bytes.map(human_bytes).unwrap_or_default();
         let cached = stage
             .facts
@@ -423,7 +427,7 @@ fn stage_table(stages: &[Stage], all: Stage) -> Vec<String> {
 
 /// What a bar counts.
 #[derive(Debug, Clone, Copy)]
-pub enum Unit {
+pub enum ProgressUnit {
     /// Bytes, shown with their rate.
     Bytes,
     /// Anything else.
@@ -537,23 +541,23 @@ mod tests {
 
     #[test]
     fn the_table_has_a_line_for_every_stage_and_one_for_all() {
-        let stage = |name: &str, wall, facts| Stage {
+        let stage = |name: &str, wall, facts| StageRecord {
             name: name.into(),
             wall: Duration::from_millis(wall),
             cpu: Duration::from_millis(10),
             facts,
         };
-        let facts = Facts {
+        let facts = StageFacts {
             bytes: Some(1_500_000),
             cached: Some((49, 50)),
         };
         assert_eq!(
             stage_table(
                 &[
-                    stage("lock", 3, Facts::default()),
+                    stage("lock", 3, StageFacts::default()),
                     stage("layers", 1200, facts)
                 ],
-                stage("all of it", 1300, Facts::default())
+                stage("all of it", 1300, StageFacts::default())
             ),
             [
                 "stage                 wall       CPU      bytes from the cache",

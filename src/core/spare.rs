@@ -20,7 +20,7 @@ use tempfile::TempPath;
 
 use crate::cache::{self, Cache};
 use crate::error::Result;
-use crate::fs::{self, Flowing};
+use crate::fs::{self, StreamedFile};
 
 /// Writes a package's file, as [`fs::write_atomically`] does, and keeps the one that it replaces as
 /// a spare. Returns what `write` does, and whether the file that was there had other content.
@@ -30,7 +30,7 @@ use crate::fs::{self, Flowing};
 pub fn replace<T>(
     cache: &Cache,
     path: &Path,
-    write: impl FnOnce(&mut BufWriter<Flowing>) -> Result<T>,
+    write: impl FnOnce(&mut BufWriter<StreamedFile>) -> Result<T>,
 ) -> Result<(T, bool)> {
     // None of this must succeed: without a spare, a build takes longer.
     let room = cache.temporary()?;
@@ -270,7 +270,7 @@ mod tests {
         let scene = Scene::new();
         scene.write(&content(100_000, 1));
         scene.write(&content(100_000, 2));
-        let fail = |out: &mut BufWriter<Flowing>| {
+        let fail = |out: &mut BufWriter<StreamedFile>| {
             out.write_all(&content(1000, 9))
                 .context(|| "cannot write")?;
             assert_eq!(scene.spares(), 0, "another build finds none now");

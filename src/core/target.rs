@@ -5,7 +5,7 @@ use crate::name::PythonMinor;
 
 /// The family of package manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Family {
+pub enum PackageFamily {
     /// dpkg and apt.
     Deb,
     /// rpm and dnf.
@@ -18,7 +18,7 @@ pub struct Target {
     /// As in `[package] targets`, e.g. `debian12`.
     pub name: &'static str,
     /// Its family.
-    pub family: Family,
+    pub family: PackageFamily,
     /// glibc, e.g. (2, 36).
     pub glibc: (u16, u16),
     /// The last number of the newest `GLIBCXX_3.4.N` of its libstdc++.
@@ -41,7 +41,7 @@ pub const TARGETS: &[Target] = &[
     // Bullseye: glibc 2.31, libstdc++6 of GCC 10, python3.9, dpkg 1.20 (no zstd).
     Target {
         name: "debian11",
-        family: Family::Deb,
+        family: PackageFamily::Deb,
         glibc: (2, 31),
         glibcxx: 28,
         systemd: 247,
@@ -51,7 +51,7 @@ pub const TARGETS: &[Target] = &[
     // Bookworm: glibc 2.36, libstdc++6 of GCC 12, python3.11, dpkg 1.21.22.
     Target {
         name: "debian12",
-        family: Family::Deb,
+        family: PackageFamily::Deb,
         glibc: (2, 36),
         glibcxx: 30,
         systemd: 252,
@@ -61,7 +61,7 @@ pub const TARGETS: &[Target] = &[
     // Trixie: glibc 2.41, libstdc++6 of GCC 14, python3.13, dpkg 1.22.
     Target {
         name: "debian13",
-        family: Family::Deb,
+        family: PackageFamily::Deb,
         glibc: (2, 41),
         glibcxx: 33,
         systemd: 257,
@@ -72,7 +72,7 @@ pub const TARGETS: &[Target] = &[
     // 1.19.7ubuntu3 (patched).
     Target {
         name: "ubuntu20.04",
-        family: Family::Deb,
+        family: PackageFamily::Deb,
         glibc: (2, 31),
         glibcxx: 28,
         systemd: 245,
@@ -83,7 +83,7 @@ pub const TARGETS: &[Target] = &[
     // 1.21.1ubuntu2 (patched).
     Target {
         name: "ubuntu22.04",
-        family: Family::Deb,
+        family: PackageFamily::Deb,
         glibc: (2, 35),
         glibcxx: 30,
         systemd: 249,
@@ -93,7 +93,7 @@ pub const TARGETS: &[Target] = &[
     // Noble: glibc 2.39, libstdc++6 of GCC 14, python3.12, dpkg 1.22.6.
     Target {
         name: "ubuntu24.04",
-        family: Family::Deb,
+        family: PackageFamily::Deb,
         glibc: (2, 39),
         glibcxx: 33,
         systemd: 255,
@@ -103,7 +103,7 @@ pub const TARGETS: &[Target] = &[
     // Resolute: glibc 2.43, GCC 15 (its libstdc++6 may be newer), python3.14.
     Target {
         name: "ubuntu26.04",
-        family: Family::Deb,
+        family: PackageFamily::Deb,
         glibc: (2, 43),
         glibcxx: 34,
         systemd: 259,
@@ -114,7 +114,7 @@ pub const TARGETS: &[Target] = &[
     // 3.12; rpm 4.14.3.
     Target {
         name: "el8",
-        family: Family::Rpm,
+        family: PackageFamily::Rpm,
         glibc: (2, 28),
         glibcxx: 25,
         systemd: 239,
@@ -124,7 +124,7 @@ pub const TARGETS: &[Target] = &[
     // RHEL 9: glibc 2.34, GCC 11; Python 3.9, AppStream 3.11 (9.2) and 3.12 (9.4); rpm 4.16.
     Target {
         name: "el9",
-        family: Family::Rpm,
+        family: PackageFamily::Rpm,
         glibc: (2, 34),
         glibcxx: 29,
         systemd: 252,
@@ -134,7 +134,7 @@ pub const TARGETS: &[Target] = &[
     // RHEL 10: glibc 2.39, GCC 14; Python 3.12; rpm 4.19.
     Target {
         name: "el10",
-        family: Family::Rpm,
+        family: PackageFamily::Rpm,
         glibc: (2, 39),
         glibcxx: 33,
         systemd: 257,
@@ -145,7 +145,7 @@ pub const TARGETS: &[Target] = &[
     // rpm 4.16.
     Target {
         name: "amazon2023",
-        family: Family::Rpm,
+        family: PackageFamily::Rpm,
         glibc: (2, 34),
         glibcxx: 29,
         systemd: 252,
@@ -156,7 +156,7 @@ pub const TARGETS: &[Target] = &[
     // packages of their own.
     Target {
         name: "fedora",
-        family: Family::Rpm,
+        family: PackageFamily::Rpm,
         glibc: (2, 43),
         glibcxx: 35,
         systemd: 259,

@@ -7,24 +7,24 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::facts::Facts;
-use super::pieces::Pieces;
-use super::unpacked::Asks;
+use super::facts::HostFacts;
+use super::pieces::FilePieces;
+use super::unpacked::HostRequirements;
 use pkgapp_core::digest::{Digest, Sha256Sum};
 use pkgapp_core::error::{Context, Error, Result, shown};
 use pkgapp_core::name::AppName;
 use pkgapp_core::path::InstallPath;
 use pkgapp_format::claims;
-use pkgapp_format::read::{Artifact, ArtifactKind};
+use pkgapp_format::read::{ArtifactKind, PackageReader};
 use pkgapp_pypa::Version;
 use pkgapp_release::depends::SharedRuntime;
-use pkgapp_release::release::{RECORD, Record};
+use pkgapp_release::release::{RECORD, ReleaseRecord};
 use pkgapp_release::runtime::BUNDLED;
 use pkgapp_release::services::ServiceUnit;
 
 /// An artifact that may be pushed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Candidate {
+pub struct Artifact {
     /// Where it lies on this machine.
     pub path: PathBuf,
     /// Its name, under which hosts keep it.
@@ -61,37 +61,37 @@ pub struct Candidate {
     pub runtime: Option<SharedRuntime>,
     /// What is in it.
     #[serde(skip)]
-    pub holds: Holds,
+    pub holds: ArtifactContent,
     /// The unit of the service whose settings a migration takes over, if one was looked for.
     #[serde(skip)]
     pub service: Option<ServiceUnit>,
     /// What a tarball asks of a host, if it was looked into.
-    pub asks: Option<Asks>,
+    pub asks: Option<HostRequirements>,
     /// When it was made.
     #[serde(skip)]
     pub made: SystemTime,
-    /// What it is made of; nothing, if it is not [cut](Candidate::cut).
+    /// What it is made of; nothing, if it is not [chunked](Artifact::chunk).
     #[serde(skip)]
-    pub pieces: Pieces,
+    pub pieces: FilePieces,
 }
 
 /// What an artifact holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Holds {
+pub enum ArtifactContent {
     /// An application.
     Application,
     /// An interpreter that applications share.
     Runtime,
 }
 
-impl Candidate {
+impl Artifact {
     /// Reads an artifact.
     ///
     /// # Errors
     /// It can't be read, is none of pkgapp's, or says something of itself that no host should be
     /// given.
     pub fn read(path: &Path) -> Result<Self> {
-        let artifact = Artifact::open(path)?;
+        let artifact = PackageReader::open(path)?;
         let place = RefCell::new(String::new());
         let record = artifact.find(|path| {
             let is_record = path.ends_with(&format!("/{RECORD}"));
@@ -103,7 +103,7 @@ impl Candidate {
         let foreign = || Error::new(format!("`{}` was not made by pkgapp", shown(path)));
         let bytes =
             record.ok_or_else(|| foreign().note(format!("there is no `{RECORD}` in it")))?;
-        let record: Record =
+        let record: ReleaseRecord =
             serde_json::from_slice(&bytes).map_err(|error| foreign().cause(error))?;
         let prefix = place.into_inner();
         let prefix = prefix
@@ -170,14 +170,14 @@ impl Candidate {
             is_signed: artifact.is_signed,
             runtime,
             holds: if is_runtime {
-                Holds::Runtime
+                ArtifactContent::Runtime
             } else {
-                Holds::Application
+                ArtifactContent::Application
             },
             service: None,
             asks: None,
             made: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
-            pieces: Pieces::default(),
+            pieces: FilePieces::default(),
         })
     }
 
@@ -185,8 +185,8 @@ impl Candidate {
     ///
     /// # Errors
     /// It can't be read.
-    pub fn cut(mut self) -> Result<Self> {
-        self.pieces = Pieces::of(&self.path)?;
+    pub fn chunk(mut self) -> Result<Self> {
+        self.pieces = FilePieces::of(&self.path)?;
         Ok(self)
     }
 
@@ -194,13 +194,13 @@ impl Candidate {
     ///
     /// # Errors
     /// It is damaged.
-    pub fn look_inside(&mut self) -> Result<()> {
+    pub fn read_requirements(&mut self) -> Result<()> {
         if self.kind == ArtifactKind::Tar {
-            let artifact = Artifact::open(&self.path)?;
+            let artifact = PackageReader::open(&self.path)?;
             let record = artifact.release_record()?.unwrap_or_default();
             let record = serde_json::from_slice(&record)
                 .context(|| format!("`{}` is damaged", shown(&self.path)))?;
-            self.asks = Some(Asks::of(&artifact, &record)?);
+            self.asks = Some(HostRequirements::of(&artifact, &record)?);
         }
         Ok(())
     }
@@ -218,7 +218,7 @@ impl Candidate {
             ArtifactKind::Deb | ArtifactKind::Rpm => Some(path.to_owned()),
         };
         let place = RefCell::new(None);
-        let text = Artifact::open(&self.path)?.find(|path| {
+        let text = PackageReader::open(&self.path)?.find(|path| {
             let path = on_host(path).filter(|path| paths.contains(path));
             let is_it = path.is_some();
             place.replace(path);
@@ -312,7 +312,7 @@ impl Candidate {
 
     /// Returns whether this is the package of an interpreter that will do for an artifact of the
     /// same format.
-    pub fn serves(&self, artifact: &Self) -> bool {
+    pub fn provides_runtime_for(&self, artifact: &Self) -> bool {
         let version = |text: &str| text.parse::<Version>().ok();
         let is_it = |needs: &SharedRuntime| {
             self.name == needs.package
@@ -340,7 +340,7 @@ impl Candidate {
 
 /// Refuses what a host's package manager must not be given: an option or code where a name, a
 /// version or a dependency belongs, and a package that would take another one's place.
-fn check(artifact: &Artifact, record: &Record, prefix: &str) -> Result<()> {
+fn check(artifact: &PackageReader, record: &ReleaseRecord, prefix: &str) -> Result<()> {
     let mut wrong: Vec<String> = Vec::new();
     let mut expect = |is_right: bool, what: &str, text: &str| {
         if !is_right {
@@ -419,14 +419,14 @@ fn check(artifact: &Artifact, record: &Record, prefix: &str) -> Result<()> {
 ///
 /// # Errors
 /// There is none; the error says what there is.
-pub fn choose(artifacts: &[Candidate], name: &str, facts: &Facts) -> Result<usize> {
+pub fn choose(artifacts: &[Artifact], name: &str, facts: &HostFacts) -> Result<usize> {
     let Some(manager) = facts.manager else {
         return Err(Error::new(format!(
             "no package manager is known on {}",
             facts.distribution()
         )));
     };
-    let fits = |artifact: &&Candidate| artifact.kind == manager.kind() && artifact.name == name;
+    let fits = |artifact: &&Artifact| artifact.kind == manager.kind() && artifact.name == name;
     if !artifacts.iter().any(|artifact| fits(&artifact)) {
         let wanted = if manager.kind() == ArtifactKind::Deb {
             "deb"
@@ -439,7 +439,7 @@ pub fn choose(artifacts: &[Candidate], name: &str, facts: &Facts) -> Result<usiz
         ))
         .hint(format!("make one: `pkgapp build --format {wanted}`")));
     }
-    let of_arch = |artifact: &Candidate| {
+    let of_arch = |artifact: &Artifact| {
         artifact
             .arch
             .as_deref()
@@ -469,11 +469,11 @@ pub fn choose(artifacts: &[Candidate], name: &str, facts: &Facts) -> Result<usiz
 /// # Errors
 /// Those that there are are for other machines.
 pub fn choose_runtime(
-    artifacts: &[Candidate],
-    artifact: &Candidate,
-    facts: &Facts,
+    artifacts: &[Artifact],
+    artifact: &Artifact,
+    facts: &HostFacts,
 ) -> Result<Option<usize>> {
-    let of_arch = |runtime: &Candidate| {
+    let of_arch = |runtime: &Artifact| {
         runtime
             .arch
             .as_deref()
@@ -481,8 +481,11 @@ pub fn choose_runtime(
     };
     let fitting = artifacts
         .iter()
-        .position(|runtime| runtime.serves(artifact) && of_arch(runtime));
-    match artifacts.iter().find(|runtime| runtime.serves(artifact)) {
+        .position(|runtime| runtime.provides_runtime_for(artifact) && of_arch(runtime));
+    match artifacts
+        .iter()
+        .find(|runtime| runtime.provides_runtime_for(artifact))
+    {
         Some(other) if fitting.is_none() => {
             let arch = other.arch.as_deref().unwrap_or_default();
             Err(Error::new(format!(
@@ -523,21 +526,21 @@ pub(super) mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::facts::Manager;
+    use crate::facts::PackageManager;
 
     const SERVICE: &str = "[Unit]\nPartOf=shop.target\n[Service]\nType=notify\nExecStart=/opt/shop/bin/gunicorn\nUser=shop\n\
         Environment=PATH=/opt/shop/bin:/usr/bin\nEnvironmentFile=/etc/shop/secrets.env\nRestart=always\nStateDirectory=shop\n\
         StateDirectoryMode=0750\nNoNewPrivileges=yes\nUMask=0027\n";
 
     /// An artifact that is nowhere.
-    pub(crate) fn candidate(kind: ArtifactKind, release: &str, arch: Option<&str>) -> Candidate {
+    pub(crate) fn candidate(kind: ArtifactKind, release: &str, arch: Option<&str>) -> Artifact {
         let version = format!("{release}-1");
         let file = match kind {
             ArtifactKind::Deb => format!("shop_{version}_amd64.deb"),
             ArtifactKind::Rpm => format!("shop-{version}.x86_64.rpm"),
             ArtifactKind::Tar => format!("shop-{release}.tar.zst"),
         };
-        Candidate {
+        Artifact {
             path: PathBuf::from("/dist").join(&file),
             kind,
             arch: arch.map(str::to_owned),
@@ -554,19 +557,19 @@ pub(super) mod tests {
             depends: vec!["python3.11".into()],
             is_signed: false,
             runtime: None,
-            holds: Holds::Application,
+            holds: ArtifactContent::Application,
             service: Some(ServiceUnit::parse(
                 "/usr/lib/systemd/system/shop-web.service",
                 SERVICE,
             )),
             asks: None,
             made: SystemTime::UNIX_EPOCH,
-            pieces: Pieces::default(),
+            pieces: FilePieces::default(),
         }
     }
 
     /// The package of an interpreter.
-    pub(crate) fn runtime(kind: ArtifactKind, release: &str) -> Candidate {
+    pub(crate) fn runtime(kind: ArtifactKind, release: &str) -> Artifact {
         let version = format!("{release}-1");
         let file = match kind {
             ArtifactKind::Deb => format!("pkgapp-python3.13_{version}_amd64.deb"),
@@ -574,7 +577,7 @@ pub(super) mod tests {
                 format!("pkgapp-python3.13-{version}.x86_64.rpm")
             }
         };
-        Candidate {
+        Artifact {
             path: PathBuf::from("/dist").join(&file),
             name: "pkgapp-python3.13".into(),
             prefix: "/opt/pkgapp/python3.13".into(),
@@ -582,13 +585,13 @@ pub(super) mod tests {
             file,
             commit: None,
             depends: vec!["libssl3".into()],
-            holds: Holds::Runtime,
+            holds: ArtifactContent::Runtime,
             ..candidate(kind, release, Some("x86_64"))
         }
     }
 
     /// An artifact that runs on an interpreter of this version or a newer one.
-    pub(crate) fn shared(kind: ArtifactKind, release: &str, python: &str) -> Candidate {
+    pub(crate) fn shared(kind: ArtifactKind, release: &str, python: &str) -> Artifact {
         let needs = SharedRuntime {
             package: "pkgapp-python3.13".into(),
             version: python.into(),
@@ -597,7 +600,7 @@ pub(super) mod tests {
             ArtifactKind::Deb => format!("{} (>= {python})", needs.package),
             ArtifactKind::Rpm | ArtifactKind::Tar => format!("{} >= {python}", needs.package),
         };
-        Candidate {
+        Artifact {
             runtime: Some(needs),
             depends: vec![depends],
             ..candidate(kind, release, None)
@@ -609,20 +612,29 @@ pub(super) mod tests {
         use ArtifactKind::{Deb, Rpm};
         let app = shared(Deb, "1.0", "3.13.2");
         for (release, serves) in [("3.13.1", false), ("3.13.2", true), ("3.13.10", true)] {
-            assert_eq!(runtime(Deb, release).serves(&app), serves, "{release}");
+            assert_eq!(
+                runtime(Deb, release).provides_runtime_for(&app),
+                serves,
+                "{release}"
+            );
         }
-        assert!(!runtime(Rpm, "3.13.2").serves(&app));
-        assert!(!runtime(Deb, "3.13.2").serves(&candidate(Deb, "1.0", None)));
+        assert!(!runtime(Rpm, "3.13.2").provides_runtime_for(&app));
+        assert!(!runtime(Deb, "3.13.2").provides_runtime_for(&candidate(Deb, "1.0", None)));
         let all = [app.clone(), runtime(Deb, "3.13.2")];
         assert_eq!(
-            choose_runtime(&all, &app, &host(Some(Manager::AptGet), "x86_64")).unwrap(),
+            choose_runtime(&all, &app, &host(Some(PackageManager::AptGet), "x86_64")).unwrap(),
             Some(1)
         );
         assert_eq!(
-            choose_runtime(&all[..1], &app, &host(Some(Manager::AptGet), "x86_64")).unwrap(),
+            choose_runtime(
+                &all[..1],
+                &app,
+                &host(Some(PackageManager::AptGet), "x86_64")
+            )
+            .unwrap(),
             None
         );
-        let error = choose_runtime(&all, &app, &host(Some(Manager::AptGet), "aarch64"))
+        let error = choose_runtime(&all, &app, &host(Some(PackageManager::AptGet), "aarch64"))
             .unwrap_err()
             .to_string();
         assert!(
@@ -631,13 +643,13 @@ pub(super) mod tests {
         );
     }
 
-    fn host(manager: Option<Manager>, arch: &str) -> Facts {
-        Facts {
+    fn host(manager: Option<PackageManager>, arch: &str) -> HostFacts {
+        HostFacts {
             manager,
             arch: arch.into(),
             os: "debian".into(),
             os_version: "12".into(),
-            ..Facts::default()
+            ..HostFacts::default()
         }
     }
 
@@ -651,27 +663,35 @@ pub(super) mod tests {
             candidate(Deb, "1.0", Some("x86_64")),
         ];
         assert_eq!(
-            choose(&all, "shop", &host(Some(Manager::AptGet), "x86_64")).unwrap(),
+            choose(&all, "shop", &host(Some(PackageManager::AptGet), "x86_64")).unwrap(),
             3
         );
         assert_eq!(
-            choose(&all, "shop", &host(Some(Manager::Dpkg), "aarch64")).unwrap(),
+            choose(&all, "shop", &host(Some(PackageManager::Dpkg), "aarch64")).unwrap(),
             1
         );
         assert_eq!(
-            choose(&all, "shop", &host(Some(Manager::Zypper), "riscv64")).unwrap(),
+            choose(&all, "shop", &host(Some(PackageManager::Zypper), "riscv64")).unwrap(),
             2
         );
-        let error = choose(&all[..2], "shop", &host(Some(Manager::AptGet), "x86_64"))
-            .unwrap_err()
-            .to_string();
+        let error = choose(
+            &all[..2],
+            "shop",
+            &host(Some(PackageManager::AptGet), "x86_64"),
+        )
+        .unwrap_err()
+        .to_string();
         assert!(
             error.contains("the host is x86_64, and the package is for aarch64"),
             "{error}"
         );
-        let error = choose(&all[..2], "shop", &host(Some(Manager::Dnf), "x86_64"))
-            .unwrap_err()
-            .to_string();
+        let error = choose(
+            &all[..2],
+            "shop",
+            &host(Some(PackageManager::Dnf), "x86_64"),
+        )
+        .unwrap_err()
+        .to_string();
         assert!(error.contains("`pkgapp build --format rpm`"), "{error}");
         assert!(choose(&all, "shop", &host(None, "x86_64")).is_err());
     }
@@ -716,7 +736,7 @@ pub(super) mod tests {
         let record = json!({ "format": 1, "name": "shop", "version": "1.0", "commit": null, "python": "3.11", "distributions": [] });
         let sound = ::rpm::Dependency::greater_eq("foo", "1.0");
         let read = |name: &str, version: &str, requires: &::rpm::Dependency, record: &Value| {
-            Candidate::read(&foreign(
+            Artifact::read(&foreign(
                 directory.path(),
                 name,
                 version,
@@ -791,7 +811,7 @@ pub(super) mod tests {
         let mut newer = candidate(ArtifactKind::Deb, "1.9", None);
         older.made = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
         newer.made = SystemTime::UNIX_EPOCH + Duration::from_secs(2);
-        let [one] = &Candidate::newest(vec![older, newer])[..] else {
+        let [one] = &Artifact::newest(vec![older, newer])[..] else {
             panic!()
         };
         assert_eq!(one.release, "1.9");

@@ -6,10 +6,10 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::artifact::Candidate;
-use super::pieces::Pieces;
-use super::script::{self, Seat};
-use super::unpacked::Own;
+use super::artifact::Artifact;
+use super::pieces::FilePieces;
+use super::script::{self, RemoteState};
+use super::unpacked::LoginDirectory;
 use crate::hosts;
 use pkgapp_core::digest::Sha256Sum;
 use pkgapp_core::error::{Error, Result};
@@ -18,7 +18,7 @@ use pkgapp_format::read::ArtifactKind;
 
 /// What is true on a host at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Facts {
+pub struct HostFacts {
     /// `ID` of os-release(5), e.g. `debian`.
     pub os: String,
     /// `VERSION_ID`, e.g. `12`.
@@ -38,11 +38,11 @@ pub struct Facts {
     /// Whether needrestart(1) is installed, which asks questions if it isn't told not to.
     pub needrestart: bool,
     /// What installs packages; `None` if nothing that is known.
-    pub manager: Option<Manager>,
+    pub manager: Option<PackageManager>,
     /// Space where the release goes.
-    pub free_prefix: Space,
+    pub free_prefix: FreeSpace,
     /// Space where packages are kept.
-    pub free_state: Space,
+    pub free_state: FreeSpace,
     /// Which process holds the package manager's lock, and on what.
     pub held: Option<String>,
     /// The installed version, as the package manager writes it.
@@ -62,17 +62,17 @@ pub struct Facts {
     /// The commit that the installed release was built from.
     pub commit: Option<String>,
     /// How the version of an artifact (by its index) compares with the installed one.
-    pub orders: BTreeMap<usize, Order>,
+    pub orders: BTreeMap<usize, VersionOrder>,
     /// What an artifact (by its index) depends on and nobody offers.
     pub unmet: BTreeMap<usize, Vec<String>>,
     /// Who holds the application's lock.
-    pub lock: Option<Holder>,
+    pub lock: Option<LockHolder>,
     /// SHA-256 of the package that the last push has installed.
     pub current: Option<Sha256Sum>,
     /// A transaction that no push has seen the end of.
     pub transaction: Option<Transaction>,
     /// Packages that are kept for roll-back.
-    pub kept: Vec<Kept>,
+    pub kept: Vec<KeptPackage>,
     /// Interpreters that applications share, by the names of their packages: the installed
     /// versions.
     pub runtimes: BTreeMap<String, String>,
@@ -83,14 +83,14 @@ pub struct Facts {
     /// What packages that lie there are made of, by their SHA-256: the installed application's and
     /// its interpreter's, if they are known.
     #[serde(skip)]
-    pub pieces: BTreeMap<Sha256Sum, Pieces>,
+    pub pieces: BTreeMap<Sha256Sum, FilePieces>,
     /// Packages whose migration has run from this host.
     pub migrated: BTreeSet<Sha256Sum>,
     /// Packages that a roll-back has left: they worked, and are not gone back to unless they are
     /// named.
     pub left: BTreeSet<Sha256Sum>,
     /// Where releases are unpacked: what else is true there.
-    pub own: Option<Own>,
+    pub own: Option<LoginDirectory>,
     /// The directory of the state that the login may not look into.
     pub unreadable: Option<String>,
     /// Directories that an installation writes to and can't.
@@ -107,7 +107,7 @@ pub struct Facts {
 /// A package manager, the most capable one of a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Manager {
+pub enum PackageManager {
     /// apt-get, over dpkg.
     AptGet,
     /// dpkg alone.
@@ -122,7 +122,7 @@ pub enum Manager {
     Rpm,
 }
 
-impl Manager {
+impl PackageManager {
     const ALL: [Self; 6] = [
         Self::AptGet,
         Self::Dpkg,
@@ -153,7 +153,7 @@ impl Manager {
     }
 }
 
-impl fmt::Display for Manager {
+impl fmt::Display for PackageManager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.program())
     }
@@ -161,14 +161,14 @@ impl fmt::Display for Manager {
 
 /// Free space.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Space {
+pub struct FreeSpace {
     /// Bytes.
     pub bytes: u64,
     /// The file system, as df(1) names it: two places on one share its space.
     pub device: String,
 }
 
-impl Default for Space {
+impl Default for FreeSpace {
     /// Nobody knows, so that nothing is refused for it.
     fn default() -> Self {
         Self {
@@ -179,7 +179,7 @@ impl Default for Space {
 }
 
 /// What a host has to say of its state that is not as it should be.
-impl Facts {
+impl HostFacts {
     /// Returns it for people, a line each.
     pub fn oddities(&self) -> Vec<String> {
         let damaged = self
@@ -199,7 +199,7 @@ impl Facts {
 /// How an artifact's version compares with the installed one, by the package manager's order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Order {
+pub enum VersionOrder {
     /// The artifact is newer.
     Newer,
     /// They are the same.
@@ -210,7 +210,7 @@ pub enum Order {
 
 /// Who holds an application's lock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Holder {
+pub struct LockHolder {
     /// Identifies the push.
     pub token: String,
     /// Who it is, for people.
@@ -253,7 +253,7 @@ pub enum TransactionState {
 
 /// A package that a host keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Kept {
+pub struct KeptPackage {
     /// SHA-256 of the file.
     pub sha256: Sha256Sum,
     /// Its name.
@@ -277,7 +277,7 @@ pub struct Kept {
     pub is_unsigned: bool,
 }
 
-impl Kept {
+impl KeptPackage {
     /// Returns whether it can be installed.
     pub fn is_whole(&self) -> bool {
         self.size > 0
@@ -296,7 +296,7 @@ pub struct KeptRuntime {
     /// The package's name.
     pub name: String,
     /// The file.
-    pub kept: Kept,
+    pub kept: KeptPackage,
 }
 
 /// The interpreter that came with a package, or was there already.
@@ -309,18 +309,18 @@ pub struct RunsOn {
     /// SHA-256 of its package.
     pub sha256: Sha256Sum,
     /// How it compares with the installed one; `None`: none is installed.
-    pub order: Option<Order>,
+    pub order: Option<VersionOrder>,
 }
 
-impl Facts {
+impl HostFacts {
     /// Returns the command that gathers them; its artifacts are known by their index afterwards.
     pub fn command(
-        seat: &Seat,
+        seat: &RemoteState,
         name: &AppName,
         prefix: &str,
-        artifacts: &[Candidate],
-    ) -> hosts::Command {
-        let is_it = |artifact: &&Candidate| artifact.name == name.as_str();
+        artifacts: &[Artifact],
+    ) -> hosts::HostCommand {
+        let is_it = |artifact: &&Artifact| artifact.name == name.as_str();
         let sums: Vec<String> = artifacts
             .iter()
             .filter(is_it)
@@ -330,7 +330,11 @@ impl Facts {
         let runtimes: Vec<String> = others
             .map(|other| format!("{}={}", other.name, other.sha256))
             .collect();
-        let comes = |artifact: &Candidate| artifacts.iter().any(|runtime| runtime.serves(artifact));
+        let comes = |artifact: &Artifact| {
+            artifacts
+                .iter()
+                .any(|runtime| runtime.provides_runtime_for(artifact))
+        };
         let artifacts = artifacts.iter().flat_map(|artifact| {
             let kind = match artifact.kind {
                 ArtifactKind::Deb => "deb",
@@ -461,7 +465,7 @@ impl Facts {
         facts.root = text("uid") == "0";
         facts.systemd = text("systemd") == "yes";
         facts.needrestart = text("needrestart") == "yes";
-        facts.manager = Manager::ALL
+        facts.manager = PackageManager::ALL
             .into_iter()
             .find(|manager| manager.program() == text("manager"));
         for (key, place) in [
@@ -484,7 +488,7 @@ impl Facts {
         facts.current = sum(text("current"));
         facts.unreadable = some("unreadable");
         facts.distrusted = some("distrusted");
-        facts.own = some("into").map(|into| Own {
+        facts.own = some("into").map(|into| LoginDirectory {
             into,
             unpackers: text("unpackers")
                 .split_whitespace()
@@ -496,7 +500,7 @@ impl Facts {
             unwritable: facts.unwritable.first().cloned(),
             taken: some("taken"),
         });
-        facts.lock = some("lock.token").map(|token| Holder {
+        facts.lock = some("lock.token").map(|token| LockHolder {
             token,
             owner: text("lock.owner").to_owned(),
             since: text("lock.since").to_owned(),
@@ -531,16 +535,16 @@ impl Facts {
     }
 
     /// Returns the kept package with these bytes, if it is whole.
-    pub fn kept(&self, sum: Sha256Sum) -> Option<&Kept> {
+    pub fn kept(&self, sum: Sha256Sum) -> Option<&KeptPackage> {
         self.kept
             .iter()
             .find(|kept| kept.sha256 == sum && kept.is_whole())
     }
 
     /// Returns the kept package of what is installed, by the record of the release.
-    pub fn kept_installed(&self) -> Option<&Kept> {
+    pub fn kept_installed(&self) -> Option<&KeptPackage> {
         let installed = self.installed.as_deref()?;
-        let same = |kept: &&Kept| {
+        let same = |kept: &&KeptPackage| {
             kept.version == installed && kept.record.is_some() && kept.record == self.record
         };
         let current = self
@@ -578,19 +582,19 @@ fn sum(text: &str) -> Option<Sha256Sum> {
     Sha256Sum::from_hex(text)
 }
 
-fn order(text: &str) -> Option<Order> {
+fn order(text: &str) -> Option<VersionOrder> {
     match text {
-        "newer" => Some(Order::Newer),
-        "same" => Some(Order::Same),
-        "older" => Some(Order::Older),
+        "newer" => Some(VersionOrder::Newer),
+        "same" => Some(VersionOrder::Same),
+        "older" => Some(VersionOrder::Older),
         _ => None,
     }
 }
 
 /// Reads `SHA256 PIECE …`.
-fn pieces(text: &str) -> Option<(Sha256Sum, Pieces)> {
+fn pieces(text: &str) -> Option<(Sha256Sum, FilePieces)> {
     let (package, pieces) = text.split_once(' ')?;
-    Some((sum(package)?, Pieces::parse(pieces)?))
+    Some((sum(package)?, FilePieces::parse(pieces)?))
 }
 
 /// Reads `NAME|…`, as [`kept`].
@@ -618,15 +622,15 @@ fn runs_on(text: &str) -> Option<RunsOn> {
 }
 
 /// Reads `KILOBYTES DEVICE`.
-fn space(text: &str) -> Option<Space> {
+fn space(text: &str) -> Option<FreeSpace> {
     let (free, device) = text.split_once(' ')?;
-    Some(Space {
+    Some(FreeSpace {
         bytes: free.parse::<u64>().ok()?.checked_mul(1024)?,
         device: device.to_owned(),
     })
 }
 
-fn kept(text: &str) -> Option<Kept> {
+fn kept(text: &str) -> Option<KeptPackage> {
     let fields: Vec<&str> = text.split('|').collect();
     let [
         sha256,
@@ -647,7 +651,7 @@ fn kept(text: &str) -> Option<Kept> {
     if file.contains('/') || file.is_empty() {
         return None;
     }
-    Some(Kept {
+    Some(KeptPackage {
         sha256: sum(sha256)?,
         file: file.to_owned(),
         size: size.parse().ok()?,
@@ -707,12 +711,12 @@ mod tests {
                     .args(args),
             )
         };
-        let facts = Facts::parse(&run(&version, "")).unwrap();
+        let facts = HostFacts::parse(&run(&version, "")).unwrap();
         assert_eq!(facts.installed, Some(version.clone()));
         assert!(facts.foreign, "dpkg is none of pkgapp's");
         assert_eq!(
             facts.orders,
-            BTreeMap::from([(0, Order::Same), (1, Order::Older)])
+            BTreeMap::from([(0, VersionOrder::Same), (1, VersionOrder::Older)])
         );
         let libc = said(Command::new("dpkg-query").args(["-W", "-f", "${Version}", "libc6"]));
         assert_eq!(facts.runtimes, BTreeMap::from([("libc6".to_owned(), libc)]));
@@ -724,21 +728,21 @@ mod tests {
             (&None, &None, 0)
         );
         assert_eq!(
-            Facts::parse(&run("0.1", "")).unwrap().orders[&0],
-            Order::Older
+            HostFacts::parse(&run("0.1", "")).unwrap().orders[&0],
+            VersionOrder::Older
         );
         assert_eq!(
-            Facts::parse(&run("99:1", "")).unwrap().orders[&0],
-            Order::Newer
+            HostFacts::parse(&run("99:1", "")).unwrap().orders[&0],
+            VersionOrder::Newer
         );
         let met = "libc6\nno-such-thing | libc6:any (>= 1)\nlibc6 (<< 99:1)\nawk";
         let lacking = "libc6 (>= 99:1)\nno-such-thing (>= 1) | other\nno-such-virtual-thing";
         assert_eq!(
-            Facts::parse(&run("99:1", met)).unwrap().unmet,
+            HostFacts::parse(&run("99:1", met)).unwrap().unmet,
             BTreeMap::new(),
             "apt need not be asked"
         );
-        let unmet = Facts::parse(&run("99:1", &format!("{met}\n{lacking}")))
+        let unmet = HostFacts::parse(&run("99:1", &format!("{met}\n{lacking}")))
             .unwrap()
             .unmet;
         assert_eq!(
@@ -755,7 +759,7 @@ mod tests {
     #[test]
     fn half_an_answer_is_no_answer() {
         assert!(
-            Facts::parse("os=debian\nuid=0\n")
+            HostFacts::parse("os=debian\nuid=0\n")
                 .unwrap_err()
                 .to_string()
                 .contains("cut off")
@@ -766,7 +770,7 @@ mod tests {
     fn a_line_that_makes_no_sense_is_told_and_withholds_no_other() {
         let text = "free_prefix=1 /dev/a\nfree_state=18014398509481984 /dev/a\nkept=xyz|a|b\nmigrated=\norder.x=newer\nuid=0\nruns_on.a=b\n\
                     transaction.state=\ndamaged=/var/lib/pkgapp/shop/current\nfacts=end\n";
-        let facts = Facts::parse(text).unwrap();
+        let facts = HostFacts::parse(text).unwrap();
         assert_eq!(
             facts.strange,
             [
@@ -786,7 +790,7 @@ mod tests {
             TransactionState::Interrupted
         );
         assert!(facts.oddities()[0].starts_with("`/var/lib/pkgapp/shop/current` is damaged"));
-        let facts = Facts::parse("into=/srv/shop\nunwritable=/srv\nfacts=end\n").unwrap();
+        let facts = HostFacts::parse("into=/srv/shop\nunwritable=/srv\nfacts=end\n").unwrap();
         assert_eq!(facts.own.unwrap().unwritable.as_deref(), Some("/srv"));
     }
 

@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::hosts::{
-    self, Connections, Filter, Host, Logs, Member, Options, Password, Prompt, Shell, interrupt,
+    self, CommandLogs, Connections, Host, LabelFilter, Prompt, SelectedHost, Shell, SshOptions,
+    SudoPasswords, interrupt,
 };
-use pkgapp_config::{App, Deploy};
-use pkgapp_core::error::{Error, Kind, Result};
+use pkgapp_config::{Config, Deploy};
+use pkgapp_core::error::{Error, ErrorKind, Result};
 use pkgapp_core::parallel;
-use pkgapp_core::report::{Report, Style, human_bytes, visible_line};
+use pkgapp_core::report::{OutputStyle, Report, human_bytes, visible_line};
 
 /// How long results wait for those of slower hosts.
 const LULL: Duration = Duration::from_secs(5);
@@ -55,17 +56,17 @@ pub struct Fleet<'r> {
     /// The hosts, in the order in which they were named.
     pub machines: Vec<Machine<'r>>,
     parallel: usize,
-    logs: Logs,
+    logs: CommandLogs,
 }
 
 /// A host, with what is known of it and its line in the table.
 pub struct Machine<'r> {
     /// What the selection knows of it.
-    pub member: Member,
+    pub member: SelectedHost,
     /// How to reach it.
     pub host: Box<dyn Host>,
     /// Its line.
-    pub row: Row<'r>,
+    pub row: HostRow<'r>,
     /// The file that holds all that it has printed.
     pub log: PathBuf,
 }
@@ -90,7 +91,7 @@ impl std::fmt::Debug for Fleet<'_> {
 ///
 /// # Errors
 /// There is none of that name.
-pub fn deploy_named<'a>(app: &'a App, name: &str) -> Result<&'a Deploy> {
+pub fn deploy_named<'a>(app: &'a Config, name: &str) -> Result<&'a Deploy> {
     app.deploys
         .iter()
         .find(|deploy| deploy.name.as_str() == name)
@@ -100,7 +101,7 @@ pub fn deploy_named<'a>(app: &'a App, name: &str) -> Result<&'a Deploy> {
                 .iter()
                 .map(|deploy| format!("`{}`", deploy.name))
                 .collect();
-            let error = Error::new(format!("there is no `[deploy.{name}]`")).kind(Kind::Usage);
+            let error = Error::new(format!("there is no `[deploy.{name}]`")).kind(ErrorKind::Usage);
             match known.is_empty() {
                 true => error.hint("name hosts with `--hosts`"),
                 false => error.hint(format!("known are {}", known.join(", "))),
@@ -123,16 +124,16 @@ impl<'r> Fleet<'r> {
         command: &str,
         report: &'r Report,
     ) -> Result<Self> {
-        let logs = Logs::new(command, chosen.log_dir.as_deref())?;
+        let logs = CommandLogs::new(command, chosen.log_dir.as_deref())?;
         logs.prune();
         let prompt = Prompt::new(report.bars().clone());
-        let password = Password::new(chosen.sudo_password_file.clone(), prompt.clone());
-        let mut hosts: Vec<(Member, Shell)> = Vec::new();
+        let password = SudoPasswords::new(chosen.sudo_password_file.clone(), prompt.clone());
+        let mut hosts: Vec<(SelectedHost, Shell)> = Vec::new();
         let patience = chosen.answer_timeout;
         if chosen.local {
             let log = logs.of("localhost");
             hosts.push((
-                Member::local(),
+                SelectedHost::local(),
                 Shell::local(&Arc::new(password), log).with_patience(patience),
             ));
         } else {
@@ -140,10 +141,13 @@ impl<'r> Fleet<'r> {
                 .login
                 .as_deref()
                 .or_else(|| deploy.and_then(|deploy| deploy.user.as_deref()));
-            let filters: Result<Vec<Filter>> =
-                chosen.only.iter().map(|only| Filter::parse(only)).collect();
+            let filters: Result<Vec<LabelFilter>> = chosen
+                .only
+                .iter()
+                .map(|only| LabelFilter::parse(only))
+                .collect();
             let members = hosts::select::select(&chosen.hosts, deploy, login, &filters?, root)?;
-            let options = Options {
+            let options = SshOptions {
                 program: chosen.ssh.clone(),
                 config: chosen.ssh_config.clone(),
                 connect_timeout: chosen.connect_timeout,
@@ -161,8 +165,8 @@ impl<'r> Fleet<'r> {
             .map(|(member, _)| member.name.chars().count())
             .max()
             .unwrap_or(0);
-        let machine = |(member, shell): (Member, Shell)| Machine {
-            row: Row::new(&member.name, width, report),
+        let machine = |(member, shell): (SelectedHost, Shell)| Machine {
+            row: HostRow::new(&member.name, width, report),
             log: shell.log_path().to_owned(),
             host: Box::new(shell),
             member,
@@ -251,27 +255,27 @@ impl<'r> Fleet<'r> {
 
 /// A host's line in the table.
 #[derive(Debug)]
-pub struct Row<'r> {
+pub struct HostRow<'r> {
     report: &'r Report,
     name: String,
     bar: ProgressBar,
-    state: Mutex<State>,
+    state: Mutex<RowState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct RowState {
     what: String,
     since: Instant,
     begun: Option<Instant>,
 }
 
-impl<'r> Row<'r> {
+impl<'r> HostRow<'r> {
     fn new(name: &str, width: usize, report: &'r Report) -> Self {
         let style = ProgressStyle::with_template("{prefix} {msg} {elapsed}");
         let bar = ProgressBar::hidden()
             .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.set_prefix(format!("{:width$}", visible_line(name)));
-        let state = Mutex::new(State {
+        let state = Mutex::new(RowState {
             what: String::new(),
             since: Instant::now(),
             begun: None,
@@ -339,12 +343,14 @@ impl<'r> Row<'r> {
         self.bar.finish_and_clear();
         self.report.bars().remove(&self.bar);
         match error {
-            Some(error) if self.report.style() == Style::Json => self.event(what, Some(error)),
+            Some(error) if self.report.style() == OutputStyle::Json => {
+                self.event(what, Some(error));
+            }
             // The error is told in full at the end.
             Some(_) => self
                 .report
                 .step(&format!("{}: failed ({seconds:.1} s)", self.name)),
-            None if self.report.style() == Style::Json => self.event(what, None),
+            None if self.report.style() == OutputStyle::Json => self.event(what, None),
             None => self
                 .report
                 .step(&format!("{}: {what} ({seconds:.1} s)", self.name)),
@@ -353,15 +359,15 @@ impl<'r> Row<'r> {
 
     fn event(&self, what: &str, error: Option<&Error>) {
         match self.report.style() {
-            Style::Json => {
+            OutputStyle::Json => {
                 let mut event = serde_json::json!({ "host": self.name, "state": what });
                 if let Some(error) = error {
                     event["error"] = error.to_json();
                 }
                 self.report.json(&event);
             }
-            Style::Text if self.report.is_live() => {}
-            Style::Text => self.report.step(&format!("{}: {what}", self.name)),
+            OutputStyle::Text if self.report.is_live() => {}
+            OutputStyle::Text => self.report.step(&format!("{}: {what}", self.name)),
         }
     }
 }
@@ -375,7 +381,7 @@ pub fn verdict(hosts: usize, errors: Vec<Error>) -> Result<()> {
     let failed = errors.len();
     match Error::all(errors) {
         None => Ok(()),
-        Some(error) if failed < hosts => Err(error.kind(Kind::Partial)),
+        Some(error) if failed < hosts => Err(error.kind(ErrorKind::Partial)),
         Some(error) => Err(error),
     }
 }
@@ -383,20 +389,24 @@ pub fn verdict(hosts: usize, errors: Vec<Error>) -> Result<()> {
 /// Returns the names of hosts, consecutive numbers joined as `--hosts` reads them: `web[01:04],
 /// db1`.
 pub fn folded(names: &[&str]) -> String {
-    let mut parts: Vec<Part<'_>> = Vec::new();
+    let mut parts: Vec<HostNamePart<'_>> = Vec::new();
     for name in names {
-        let next = Part::of(name);
+        let next = HostNamePart::of(name);
         match parts.last_mut() {
             Some(last) if last.is_followed_by(&next) => last.last = next.last,
             _ => parts.push(next),
         }
     }
-    parts.iter().map(Part::text).collect::<Vec<_>>().join(", ")
+    parts
+        .iter()
+        .map(HostNamePart::text)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// A name, taken apart at its last number before the first dot.
 #[derive(Debug)]
-struct Part<'n> {
+struct HostNamePart<'n> {
     before: &'n str,
     width: usize,
     first: u64,
@@ -404,7 +414,7 @@ struct Part<'n> {
     after: &'n str,
 }
 
-impl<'n> Part<'n> {
+impl<'n> HostNamePart<'n> {
     fn of(name: &'n str) -> Self {
         // A range in an IPv6 address would be read as none.
         if name.contains('[') {
@@ -502,17 +512,17 @@ mod tests {
         let machine = |number: usize| {
             let name = format!("h{number}");
             Machine {
-                row: Row::new(&name, 3, &report),
+                row: HostRow::new(&name, 3, &report),
                 host: Box::new(hosts::recording::Recording::new(&name)) as Box<dyn Host>,
                 log: PathBuf::new(),
-                member: Member {
+                member: SelectedHost {
                     name,
-                    ..Member::local()
+                    ..SelectedHost::local()
                 },
             }
         };
         let root = tempfile::tempdir().unwrap();
-        let logs = Logs::new("x", Some(root.path())).unwrap();
+        let logs = CommandLogs::new("x", Some(root.path())).unwrap();
         let fleet = Fleet {
             machines: (0..12).map(machine).collect(),
             parallel: 3,
@@ -545,16 +555,16 @@ mod tests {
     fn results_do_not_wait_for_a_host_that_does_not_answer() {
         let report = Report::silent();
         let machine = |name: &str| Machine {
-            row: Row::new(name, 3, &report),
+            row: HostRow::new(name, 3, &report),
             host: Box::new(hosts::recording::Recording::new(name)) as Box<dyn Host>,
             log: PathBuf::new(),
-            member: Member {
+            member: SelectedHost {
                 name: name.to_owned(),
-                ..Member::local()
+                ..SelectedHost::local()
             },
         };
         let root = tempfile::tempdir().unwrap();
-        let logs = Logs::new("x", Some(root.path())).unwrap();
+        let logs = CommandLogs::new("x", Some(root.path())).unwrap();
         let fleet = Fleet {
             machines: ["hangs", "b", "a"].map(machine).into(),
             parallel: 3,
@@ -585,13 +595,13 @@ mod tests {
         assert!(verdict(2, Vec::new()).is_ok());
         assert_eq!(
             verdict(2, vec![Error::new("x")]).unwrap_err().what(),
-            Kind::Partial
+            ErrorKind::Partial
         );
         assert_eq!(
             verdict(2, vec![Error::new("x"), Error::new("y")])
                 .unwrap_err()
                 .what(),
-            Kind::Failed
+            ErrorKind::Failed
         );
     }
 }

@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::script::{self, Seat};
-use crate::hosts::Command;
+use super::script::{self, RemoteState};
+use crate::hosts::HostCommand;
 use pkgapp_core::name::AppName;
 
 /// A line of the history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct HistoryEntry {
     /// When, RFC 3339, by the host's clock.
     pub time: String,
     /// Who, e.g. `ada@laptop`.
@@ -36,7 +36,7 @@ pub struct Entry {
 /// Exit status of what may not look into the state: sysexits.h, EX_NOPERM.
 pub const CLOSED: i32 = 77;
 
-impl Entry {
+impl HistoryEntry {
     /// Reads all lines; what is no entry, such as a line that a full disk has cut off, is left out.
     pub fn all(text: &str) -> Vec<Self> {
         text.lines()
@@ -46,7 +46,7 @@ impl Entry {
 
     /// Returns the command that prints the last entries. Its status is [`CLOSED`] where the login
     /// may not read them, and it prints the directory.
-    pub fn command(seat: &Seat, count: u32) -> Command {
+    pub fn command(seat: &RemoteState, count: u32) -> HostCommand {
         let body = "if closed_to_us; then exit 77; fi\n\
                     [ ! -f \"$state/history.jsonl\" ] || tail -n \"$1\" \"$state/history.jsonl\"\n";
         script::command("reading the history", body, seat, "")
@@ -57,18 +57,18 @@ impl Entry {
 
 /// How an installed application is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Condition {
+pub struct AppCondition {
     /// The last entry of the history.
-    pub last: Option<Entry>,
+    pub last: Option<HistoryEntry>,
     /// Files that are not as the package has them, in the words of `dpkg -V` or `rpm -V`.
     pub drifted: Vec<String>,
     /// Its units.
-    pub units: Vec<Unit>,
+    pub units: Vec<UnitState>,
 }
 
 /// A unit of systemd.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Unit {
+pub struct UnitState {
     /// Its name.
     pub name: String,
     /// E.g. `active`.
@@ -77,9 +77,9 @@ pub struct Unit {
     pub enabled: String,
 }
 
-impl Condition {
+impl AppCondition {
     /// Returns the command that finds out.
-    pub fn command(seat: &Seat, name: &AppName, prefix: &str) -> Command {
+    pub fn command(seat: &RemoteState, name: &AppName, prefix: &str) -> HostCommand {
         let body = if seat.units.is_some() {
             script::OWN_STATUS
         } else {
@@ -102,7 +102,7 @@ impl Condition {
                 Some(("unit", unit)) => {
                     let mut words = unit.split_whitespace().map(str::to_owned);
                     let mut word = || words.next().unwrap_or_else(|| "unknown".to_owned());
-                    condition.units.push(Unit {
+                    condition.units.push(UnitState {
                         name: word(),
                         active: word(),
                         enabled: word(),
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_line_that_was_cut_off_hides_no_other() {
-        let entry = Entry {
+        let entry = HistoryEntry {
             time: "2026-01-01T00:00:00Z".into(),
             who: "ada@laptop".into(),
             action: "push".into(),
@@ -142,8 +142,8 @@ mod tests {
         };
         let line = serde_json::to_string(&entry).unwrap();
         let text = format!("{line}\n{}\n{line}\n", &line[..40]);
-        assert_eq!(Entry::all(&text), [entry.clone(), entry.clone()]);
-        let condition = Condition::parse(&format!(
+        assert_eq!(HistoryEntry::all(&text), [entry.clone(), entry.clone()]);
+        let condition = AppCondition::parse(&format!(
             "deployed={line}\ndrifted=??5?????? c /etc/shop/shop.env \nunit=shop-web.service failed enabled\n"
         ));
         assert_eq!(

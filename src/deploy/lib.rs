@@ -50,4 +50,4 @@ pub mod unpacked;
 #[cfg(test)]
 mod tests;
 
-pub use script::{Seat, state_directory};
+pub use script::{RemoteState, state_directory};

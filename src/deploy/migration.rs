@@ -8,8 +8,8 @@
 
 use std::collections::BTreeMap;
 
-use super::artifact::Candidate;
-use super::plan::Terms;
+use super::artifact::Artifact;
+use super::plan::DeployPolicy;
 use pkgapp_config::{CommandLine, Migrate, MigrateOn};
 use pkgapp_core::error::Result;
 use pkgapp_core::text::shell_quoted;
@@ -72,9 +72,9 @@ impl<'a> Migration<'a> {
     /// # Errors
     /// `relax` names a setting that is none.
     pub(super) fn new(
-        terms: &'a Terms,
+        terms: &'a DeployPolicy,
         migrate: &'a Migrate,
-        artifact: &'a Candidate,
+        artifact: &'a Artifact,
     ) -> Result<Self> {
         let service = artifact.service.as_ref();
         let of_service = |name: &str| {

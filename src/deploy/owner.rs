@@ -4,14 +4,14 @@ use pkgapp_core::digest::Sha256Sum;
 
 /// A push as hosts know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owner {
+pub struct PushOwner {
     /// `MACHINE.PID.START`: the push and no other.
     pub token: String,
     /// For people, e.g. `ada@laptop (pid 4711)`.
     pub label: String,
 }
 
-impl Owner {
+impl PushOwner {
     /// Returns this process.
     pub fn this() -> Self {
         let pid = std::process::id();
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_process_that_is_gone_is_dead_and_this_one_is_not() {
-        let this = Owner::this();
+        let this = PushOwner::this();
         assert!(!is_dead(&this.token), "{this:?}");
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let pid = child.id();

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use fastcdc::v2020::StreamCDC;
 
-use crate::hosts::Copy;
+use crate::hosts::RangeCopy;
 use pkgapp_core::digest::Sha256Sum;
 use pkgapp_core::error::{Context, Result, shown};
 use pkgapp_core::fs;
@@ -29,16 +29,16 @@ const MOST_COPIES: usize = 400;
 
 /// What a file is made of, in its order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Pieces(Vec<Piece>);
+pub struct FilePieces(Vec<FilePiece>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Piece {
+struct FilePiece {
     /// The first digits of its SHA-256.
     sum: u64,
     length: u64,
 }
 
-impl Pieces {
+impl FilePieces {
     /// Cuts a file.
     ///
     /// # Errors
@@ -48,7 +48,7 @@ impl Pieces {
         let mut pieces = Vec::new();
         for piece in StreamCDC::new(fs::open(path)?, smallest, usual, largest) {
             let piece = piece.context(|| format!("cannot read `{}`", shown(path)))?;
-            pieces.push(Piece {
+            pieces.push(FilePiece {
                 sum: first_digits(Sha256Sum::of(&piece.data)),
                 length: piece.length as u64,
             });
@@ -62,7 +62,7 @@ impl Pieces {
             let (sum, length) = (word.get(..DIGITS)?, word.get(DIGITS..)?);
             // A list that is damaged may hold any number, and offsets are sums of them.
             let length = u32::from_str_radix(length, 16).ok()?;
-            Some(Piece {
+            Some(FilePiece {
                 sum: u64::from_str_radix(sum, 16).ok()?,
                 length: length.into(),
             })
@@ -75,7 +75,7 @@ impl Pieces {
 
     /// Returns what of this file can be copied from `other`, which lies at `path` on the host, in
     /// the order of this file.
-    pub fn copies_from(&self, other: &Self, path: &str) -> Vec<Copy> {
+    pub fn copies_from(&self, other: &Self, path: &str) -> Vec<RangeCopy> {
         let mut places: HashMap<(u64, u64), Vec<u64>> = HashMap::new();
         let mut offset = 0;
         for piece in &other.0 {
@@ -85,7 +85,7 @@ impl Pieces {
                 .push(offset);
             offset += piece.length;
         }
-        let mut copies: Vec<Copy> = Vec::new();
+        let mut copies: Vec<RangeCopy> = Vec::new();
         let mut at = 0;
         for piece in &self.0 {
             if let Some(places) = places.get(&(piece.sum, piece.length)) {
@@ -98,7 +98,7 @@ impl Pieces {
                     .filter(|_| follows.is_some_and(|next| places.contains(&next)))
                 {
                     Some(last) => last.length += piece.length,
-                    None => copies.push(Copy {
+                    None => copies.push(RangeCopy {
                         from: path.to_owned(),
                         offset: places[0],
                         length: piece.length,
@@ -125,7 +125,7 @@ fn first_digits(sum: Sha256Sum) -> u64 {
         .fold(0, |number, byte| (number << 8) | u64::from(*byte))
 }
 
-impl fmt::Display for Pieces {
+impl fmt::Display for FilePieces {
     /// A line a piece: the digits of its sum, and its length, all hexadecimal.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, piece) in self.0.iter().enumerate() {
@@ -153,10 +153,10 @@ mod tests {
         (0..length).map(|_| next()).collect()
     }
 
-    fn pieces(bytes: &[u8]) -> Pieces {
+    fn pieces(bytes: &[u8]) -> FilePieces {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), bytes).unwrap();
-        Pieces::of(file.path()).unwrap()
+        FilePieces::of(file.path()).unwrap()
     }
 
     /// Does what a host does: copies, and takes the rest from `new`. Returns that and how much the
@@ -209,13 +209,16 @@ mod tests {
     fn the_list_is_read_as_it_was_written() {
         let all = pieces(&noise(8, 600_000));
         let text = all.to_string();
-        assert_eq!(Pieces::parse(&text.replace('\n', " ")), Some(all.clone()));
+        assert_eq!(
+            FilePieces::parse(&text.replace('\n', " ")),
+            Some(all.clone())
+        );
         let mut lengths = 0;
         for line in text.lines() {
             lengths += u64::from_str_radix(&line[DIGITS..], 16).unwrap();
         }
         assert_eq!((lengths, text.lines().count()), (600_000, all.0.len()));
-        assert_eq!(Pieces::parse("0123456789abxyz"), None);
+        assert_eq!(FilePieces::parse("0123456789abxyz"), None);
     }
 
     #[test]

@@ -9,14 +9,19 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::artifact::{self, Candidate};
-use super::facts::{Facts, Kept, Manager, Order, RunsOn, TransactionState};
+use super::artifact::{self, Artifact};
+use super::facts::{
+    HostFacts, KeptPackage, PackageManager, RunsOn, TransactionState, VersionOrder,
+};
 use super::migration::Migration;
-use super::owner::{self, Owner};
-use super::script::Seat;
-use super::step::{Back, Change, Changes, Coming, Maker, Mark, Placed, Stage, Step};
-use super::unpacked::{self, Unpacked};
-use pkgapp_config::{Batch, CommandLine, Hooks, Migrate, MigrateOn};
+use super::owner::{self, PushOwner};
+use super::script::RemoteState;
+use super::step::{
+    FailureMark, Fallback, IncomingPackage, PushStage, RuntimeChange, RuntimeChanges, Step,
+    StepBuilder, StoredPackage,
+};
+use super::unpacked::{self, ReleaseDirectory};
+use pkgapp_config::{BatchSize, CommandLine, DeployHooks, Migrate, MigrateOn};
 use pkgapp_core::digest::Sha256Sum;
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::name::AppName;
@@ -26,42 +31,42 @@ use pkgapp_format::read::ArtifactKind;
 
 /// What is known before any host is asked.
 #[derive(Debug, Clone)]
-pub struct Terms {
+pub struct DeployPolicy {
     /// The application.
     pub name: AppName,
     /// Where it is installed.
     pub prefix: String,
     /// Who pushes.
-    pub owner: Owner,
+    pub owner: PushOwner,
     /// Whether root's work is done with sudo.
     pub sudo: bool,
     /// Where releases are unpacked by a login that is not root; `None`: packages are installed.
-    pub unpacked: Option<Unpacked>,
+    pub unpacked: Option<ReleaseDirectory>,
     /// How many hosts have the release after each step.
-    pub batches: Vec<Batch>,
+    pub batches: Vec<BatchSize>,
     /// How many hosts may fail before all is stopped.
     pub max_failed: u32,
     /// When a host works.
-    pub check: Check,
+    pub check: HealthCheck,
     /// What is done once before the first switch.
     pub migrate: Option<Migrate>,
     /// As whom, if the release has no service to do it like.
     pub migrate_user: Option<String>,
     /// What is run around it.
-    pub hooks: Hooks,
+    pub hooks: DeployHooks,
     /// How many packages a host keeps, the installed one included; two at least.
     pub keep: u32,
     /// How long to wait for the lock of another push, and for that of the package manager.
     pub patience: Duration,
     /// What is refused otherwise.
-    pub allow: Allow,
+    pub allow: AllowFlags,
 }
 
-impl Terms {
+impl DeployPolicy {
     /// Returns where hosts keep what they must know; `facts` are those of one that was asked.
-    pub fn seat(&self, facts: Option<&Facts>) -> Seat {
+    pub fn seat(&self, facts: Option<&HostFacts>) -> RemoteState {
         self.unpacked.as_ref().map_or_else(
-            || Seat::system(&self.name, self.sudo),
+            || RemoteState::system(&self.name, self.sudo),
             |unpacked| unpacked.seat(facts),
         )
     }
@@ -69,7 +74,7 @@ impl Terms {
 
 /// When a host works.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Check {
+pub struct HealthCheck {
     /// An address that answers on the host.
     pub url: Option<Url>,
     /// A command that succeeds on the host.
@@ -82,7 +87,7 @@ pub struct Check {
 
 /// What a push does only when told to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Allow {
+pub struct AllowFlags {
     /// Go to an older version.
     pub downgrade: bool,
     /// Install other bytes under the same version.
@@ -93,13 +98,13 @@ pub struct Allow {
 
 /// A host and what is true there.
 #[derive(Debug, Clone)]
-pub struct Site {
+pub struct TargetHost {
     /// Its name, as the user wrote it.
     pub name: String,
     /// What hooks see in their environment.
     pub variables: BTreeMap<String, String>,
     /// What is true there.
-    pub facts: Facts,
+    pub facts: HostFacts,
 }
 
 /// What is done, on which hosts, in which order.
@@ -154,7 +159,7 @@ pub struct HostPlan {
     /// Whatever happened; on a host with nothing to do, what a dead push has left.
     pub unlock: Vec<Step>,
     /// A sign of life for the lock.
-    pub beat: crate::hosts::Command,
+    pub beat: crate::hosts::HostCommand,
 }
 
 impl HostPlan {
@@ -178,11 +183,15 @@ impl Plan {
     ///
     /// # Errors
     /// Everything that speaks against it, on all hosts.
-    pub fn push(terms: &Terms, artifacts: &[Candidate], sites: &[Site]) -> Result<Self> {
-        let mut refusals = Refusals::new("push to");
-        let mut chosen: Vec<(&Site, Goods<'_>)> = Vec::new();
+    pub fn push(
+        terms: &DeployPolicy,
+        artifacts: &[Artifact],
+        sites: &[TargetHost],
+    ) -> Result<Self> {
+        let mut refusals = PreflightRefusals::new("push to");
+        let mut chosen: Vec<(&TargetHost, SelectedArtifacts<'_>)> = Vec::new();
         for site in sites {
-            match Goods::choose(terms, artifacts, &site.facts) {
+            match SelectedArtifacts::choose(terms, artifacts, &site.facts) {
                 Ok(goods) => chosen.push((site, goods)),
                 Err(error) => refusals.add(&site.name, error),
             }
@@ -228,8 +237,8 @@ impl Plan {
     ///
     /// # Errors
     /// Hosts that do not keep what they should go to.
-    pub fn rollback(terms: &Terms, to: Option<&str>, sites: &[Site]) -> Result<Self> {
-        let mut refusals = Refusals::new("roll back");
+    pub fn rollback(terms: &DeployPolicy, to: Option<&str>, sites: &[TargetHost]) -> Result<Self> {
+        let mut refusals = PreflightRefusals::new("roll back");
         let mut releases = BTreeSet::new();
         let mut hosts = Vec::new();
         for site in sites {
@@ -260,7 +269,7 @@ impl Plan {
 
     fn new(
         action: &'static str,
-        terms: &Terms,
+        terms: &DeployPolicy,
         releases: BTreeSet<String>,
         hosts: Vec<HostPlan>,
     ) -> Self {
@@ -273,7 +282,7 @@ impl Plan {
                 stage,
                 what: format!("here: `{}`", line.text),
                 line: Some(line.text.clone()),
-                action: super::step::Action::Local(line.words.clone()),
+                action: super::step::StepAction::Local(line.words.clone()),
             };
             if busy.is_empty() {
                 Vec::new()
@@ -290,8 +299,8 @@ impl Plan {
                 .map(|range| busy[range].to_vec())
                 .collect(),
             max_failed: terms.max_failed,
-            before: local(Stage::Before, &terms.hooks.local_before),
-            after: local(Stage::After, &terms.hooks.local_after),
+            before: local(PushStage::Before, &terms.hooks.local_before),
+            after: local(PushStage::After, &terms.hooks.local_after),
             hosts,
         }
     }
@@ -447,12 +456,12 @@ impl Plan {
 }
 
 /// What speaks against hosts, each reason once with all its hosts.
-struct Refusals {
+struct PreflightRefusals {
     doing: &'static str,
     all: Vec<(Vec<String>, Error)>,
 }
 
-impl Refusals {
+impl PreflightRefusals {
     fn new(doing: &'static str) -> Self {
         Self {
             doing,
@@ -480,7 +489,7 @@ impl Refusals {
     }
 }
 
-fn not_root(terms: &Terms, facts: &Facts) -> Option<Error> {
+fn not_root(terms: &DeployPolicy, facts: &HostFacts) -> Option<Error> {
     if facts.root {
         let unreadable = facts.unreadable.as_ref();
         let unreadable =
@@ -499,7 +508,7 @@ fn not_root(terms: &Terms, facts: &Facts) -> Option<Error> {
 }
 
 /// What an installation writes to and can't, as on a file system that is mounted read-only.
-fn unwritable(facts: &Facts) -> Option<Error> {
+fn unwritable(facts: &HostFacts) -> Option<Error> {
     let places: Vec<String> = facts
         .unwritable
         .iter()
@@ -518,7 +527,7 @@ fn unwritable(facts: &Facts) -> Option<Error> {
     )))
 }
 
-fn no_manager(facts: &Facts) -> Option<Error> {
+fn no_manager(facts: &HostFacts) -> Option<Error> {
     facts.manager.is_none().then(|| {
         Error::new(format!(
             "no package manager is known on {}",
@@ -528,16 +537,16 @@ fn no_manager(facts: &Facts) -> Option<Error> {
 }
 
 /// What a host gets.
-struct Goods<'a> {
-    artifact: &'a Candidate,
+struct SelectedArtifacts<'a> {
+    artifact: &'a Artifact,
     index: usize,
     /// The interpreter that it shares with other applications, and the package's index, if there
     /// is one here.
-    runtime: Option<(&'a Candidate, usize)>,
+    runtime: Option<(&'a Artifact, usize)>,
 }
 
-impl<'a> Goods<'a> {
-    fn choose(terms: &Terms, artifacts: &'a [Candidate], facts: &Facts) -> Result<Self> {
+impl<'a> SelectedArtifacts<'a> {
+    fn choose(terms: &DeployPolicy, artifacts: &'a [Artifact], facts: &HostFacts) -> Result<Self> {
         if terms.unpacked.is_some() {
             let index = unpacked::choose(artifacts, facts)?;
             return Ok(Self {
@@ -557,9 +566,12 @@ impl<'a> Goods<'a> {
     }
 
     /// The interpreter, unless the host has that version or a newer one.
-    fn brings(&self, facts: &Facts) -> Option<(&'a Candidate, usize)> {
+    fn runtime_to_install(&self, facts: &HostFacts) -> Option<(&'a Artifact, usize)> {
         self.runtime.filter(|(_, index)| {
-            !matches!(facts.orders.get(index), Some(Order::Same | Order::Older))
+            !matches!(
+                facts.orders.get(index),
+                Some(VersionOrder::Same | VersionOrder::Older)
+            )
         })
     }
 
@@ -575,15 +587,18 @@ impl<'a> Goods<'a> {
 }
 
 /// Everything that speaks against an artifact on a host.
-fn against(terms: &Terms, goods: &Goods<'_>, facts: &Facts) -> Vec<Error> {
+fn against(terms: &DeployPolicy, goods: &SelectedArtifacts<'_>, facts: &HostFacts) -> Vec<Error> {
     let artifact = goods.artifact;
     let mut errors: Vec<Error> = match terms.unpacked {
         Some(_) => unpacked::against(artifact, facts),
         None => not_root(terms, facts).into_iter().collect(),
     };
-    let all = [Some((artifact, goods.index)), goods.brings(facts)]
-        .into_iter()
-        .flatten();
+    let all = [
+        Some((artifact, goods.index)),
+        goods.runtime_to_install(facts),
+    ]
+    .into_iter()
+    .flatten();
     for (artifact, missing) in
         all.filter_map(|(artifact, index)| Some((artifact, facts.unmet.get(&index)?)))
     {
@@ -614,12 +629,12 @@ fn against(terms: &Terms, goods: &Goods<'_>, facts: &Facts) -> Vec<Error> {
         // How the versions of two programs compare says nothing.
         return errors;
     }
-    let signed = |artifact: &Candidate| {
+    let signed = |artifact: &Artifact| {
         artifact.is_signed || (is_there(artifact, facts) && goods.runtime.is_none())
     };
     let coming = [
         Some(artifact),
-        goods.brings(facts).map(|(runtime, _)| runtime),
+        goods.runtime_to_install(facts).map(|(runtime, _)| runtime),
     ];
     if let Some(unsigned) = coming
         .into_iter()
@@ -645,27 +660,28 @@ fn against(terms: &Terms, goods: &Goods<'_>, facts: &Facts) -> Vec<Error> {
         None => facts.orders.get(&goods.index).copied(),
     };
     match order {
-        Some(Order::Older) if !terms.allow.downgrade => errors.push(
+        Some(VersionOrder::Older) if !terms.allow.downgrade => errors.push(
             Error::new(format!(
                 "{installed} is installed, which is newer than {}",
                 artifact.version
             ))
             .hint("go back with `pkgapp rollback`, or insist with `--allow-downgrade`"),
         ),
-        Some(Order::Same) if !terms.allow.reinstall && !is_half_done(artifact, facts) => errors
-            .push(
+        Some(VersionOrder::Same) if !terms.allow.reinstall && !is_half_done(artifact, facts) => {
+            errors.push(
                 Error::new(format!(
                     "another package of version {installed} is installed"
                 ))
                 .hint("build it with a higher `[package] revision`, or insist with `--reinstall`"),
-            ),
+            );
+        }
         _ => {}
     }
     errors
 }
 
 /// A package manager that was told to does not install what has no signature.
-fn no_signature(file: &str, facts: &Facts) -> Option<Error> {
+fn no_signature(file: &str, facts: &HostFacts) -> Option<Error> {
     let who = facts.insists.as_ref()?;
     Some(Error::new(format!(
         "{file} has no signature, and {who} refuses such packages there"
@@ -673,7 +689,7 @@ fn no_signature(file: &str, facts: &Facts) -> Option<Error> {
 }
 
 /// A package that somebody else has installed, or will upgrade, is not replaced.
-fn not_ours(terms: &Terms, facts: &Facts) -> Option<Error> {
+fn not_ours(terms: &DeployPolicy, facts: &HostFacts) -> Option<Error> {
     let name = &terms.name;
     let rename = "give the application another name (`[app] name`)";
     if facts.foreign {
@@ -699,18 +715,18 @@ fn not_ours(terms: &Terms, facts: &Facts) -> Option<Error> {
 
 /// How a tarball's version compares with that of the release in use. Two builds of one version lie
 /// beside each other.
-fn by_release(artifact: &Candidate, facts: &Facts) -> Option<Order> {
+fn by_release(artifact: &Artifact, facts: &HostFacts) -> Option<VersionOrder> {
     let version = |text: &str| text.parse::<pkgapp_pypa::Version>().ok();
     let installed = version(&facts.kept_installed()?.release)?;
     Some(if version(&artifact.release)? < installed {
-        Order::Older
+        VersionOrder::Older
     } else {
-        Order::Newer
+        VersionOrder::Newer
     })
 }
 
 /// Returns whether the release is installed, by this package as far as anyone knows.
-fn is_there(artifact: &Candidate, facts: &Facts) -> bool {
+fn is_there(artifact: &Artifact, facts: &HostFacts) -> bool {
     let same = facts.installed.as_deref() == Some(&artifact.version)
         && facts.record == Some(artifact.record);
     same && facts.half.is_none()
@@ -720,7 +736,7 @@ fn is_there(artifact: &Candidate, facts: &Facts) -> bool {
 }
 
 /// Returns whether an unfinished transaction is of this very package.
-fn is_half_done(artifact: &Candidate, facts: &Facts) -> bool {
+fn is_half_done(artifact: &Artifact, facts: &HostFacts) -> bool {
     facts
         .transaction
         .as_ref()
@@ -730,9 +746,9 @@ fn is_half_done(artifact: &Candidate, facts: &Facts) -> bool {
 /// What a push writes about a package and its installation, the log included, about.
 const NOTES: u64 = 128 << 10;
 
-fn no_space(goods: &Goods<'_>, facts: &Facts) -> Option<Error> {
+fn no_space(goods: &SelectedArtifacts<'_>, facts: &HostFacts) -> Option<Error> {
     let artifact = goods.artifact;
-    let runtime = goods.brings(facts).map(|(runtime, _)| runtime);
+    let runtime = goods.runtime_to_install(facts).map(|(runtime, _)| runtime);
     let sent = runtime
         .filter(|runtime| facts.kept_runtime(runtime.sha256).is_none())
         .map_or(0, |runtime| runtime.size);
@@ -779,19 +795,19 @@ fn no_space(goods: &Goods<'_>, facts: &Facts) -> Option<Error> {
 }
 
 fn push_to(
-    terms: &Terms,
-    site: &Site,
-    goods: &Goods<'_>,
+    terms: &DeployPolicy,
+    site: &TargetHost,
+    goods: &SelectedArtifacts<'_>,
     migrate: Option<&Migration<'_>>,
 ) -> HostPlan {
     let (facts, artifact) = (&site.facts, goods.artifact);
-    let package = Placed::from(artifact);
+    let package = StoredPackage::from(artifact);
     let maker = maker(terms, site, &artifact.prefix);
-    let way = Way::new(terms, facts);
+    let way = TransitionKind::new(terms, facts);
     let there = is_there(artifact, facts);
-    let runtime = goods.brings(facts).map(|(runtime, _)| runtime);
+    let runtime = goods.runtime_to_install(facts).map(|(runtime, _)| runtime);
     let mut found = found(facts);
-    if let Way::Switch(unpacked) = way {
+    if let TransitionKind::Switch(unpacked) = way {
         found.extend(unpacked::found(artifact, facts, unpacked.units));
     }
     // Its package is what later pushes go back to.
@@ -814,7 +830,7 @@ fn push_to(
     let same = facts
         .kept(artifact.sha256)
         .filter(|_| there && runtime.is_some());
-    let refused = |kept: &&Kept| kept.is_unsigned && facts.insists.is_some();
+    let refused = |kept: &&KeptPackage| kept.is_unsigned && facts.insists.is_some();
     let before = same.or_else(|| left_by(facts, artifact.sha256));
     if let Some(error) = before
         .filter(refused)
@@ -823,16 +839,16 @@ fn push_to(
         found.push(error.to_string());
     }
     let back = match before.filter(|kept| !refused(kept)) {
-        Some(kept) => Back::Package(Placed::from(kept)),
-        None if facts.installed.is_none() && facts.half.is_none() => Back::Absence,
-        None => Back::None,
+        Some(kept) => Fallback::Package(StoredPackage::from(kept)),
+        None if facts.installed.is_none() && facts.half.is_none() => Fallback::Uninstall,
+        None => Fallback::None,
     };
-    if back == Back::None && (!there || runtime.is_some()) {
+    if back == Fallback::None && (!there || runtime.is_some()) {
         let why = before.map_or("the installed package is not kept there, so ", |_| "");
         found.push(format!("{why}there is no way back"));
     }
     let changes = runtime
-        .map(|runtime| changes(&Placed::from(runtime), facts, &mut found))
+        .map(|runtime| changes(&StoredPackage::from(runtime), facts, &mut found))
         .unwrap_or_default();
     let steps = vec![maker.health(&terms.check)];
     let transacted = is_half_done(artifact, facts);
@@ -849,8 +865,9 @@ fn push_to(
     });
     let migrate = migrate.filter(|_| !there || transacted);
     let migration: Vec<Step> = migrate.map_or_else(Vec::new, |migrate| {
-        let along = runtime.map(Placed::from);
-        let stage = matches!(way, Way::Install(_)).then(|| maker.stage(&package, along.as_ref()));
+        let along = runtime.map(StoredPackage::from);
+        let stage = matches!(way, TransitionKind::Install(_))
+            .then(|| maker.stage(&package, along.as_ref()));
         let migrate = maker.migrate(&package, migrate);
         stage.into_iter().chain([migrate]).collect()
     });
@@ -865,7 +882,7 @@ fn push_to(
             result,
         )
     };
-    let hooks = Around::new(terms, &maker, &package);
+    let hooks = HookSteps::new(terms, &maker, &package);
     let mut switch = hooks.before.clone();
     if migrates_here {
         switch.extend(migration.clone());
@@ -876,12 +893,12 @@ fn push_to(
     // The package that runs with the interpreter of before is not bad.
     let bad = Some(&package).filter(|_| same.is_none());
     let behind = match &back {
-        Back::Package(package) => Some(package),
-        Back::Absence | Back::None => None,
+        Fallback::Package(package) => Some(package),
+        Fallback::Uninstall | Fallback::None => None,
     };
     let mut way_back = Vec::new();
-    if back != Back::None {
-        let undo = Changes {
+    if back != Fallback::None {
+        let undo = RuntimeChanges {
             there: changes.back.clone(),
             back: None,
         };
@@ -890,7 +907,7 @@ fn push_to(
             &maker,
             Some(&package.version),
             behind,
-            &Back::None,
+            &Fallback::None,
             &undo,
             terms.patience,
         ));
@@ -898,7 +915,7 @@ fn push_to(
             way_back.push(maker.health(&terms.check));
             way_back.extend(hooks.undrain.clone());
         }
-        let bad = bad.map(|bad| (Mark::Failed, bad));
+        let bad = bad.map(|bad| (FailureMark::Failed, bad));
         way_back.push(maker.record(
             Some(behind),
             bad,
@@ -922,23 +939,23 @@ fn push_to(
 
 /// The lock, and what is sent and unpacked under it.
 fn prepare(
-    terms: &Terms,
-    maker: &Maker<'_>,
-    way: &Way<'_>,
-    facts: &Facts,
-    goods: &Goods<'_>,
+    terms: &DeployPolicy,
+    maker: &StepBuilder<'_>,
+    way: &TransitionKind<'_>,
+    facts: &HostFacts,
+    goods: &SelectedArtifacts<'_>,
 ) -> Vec<Step> {
-    let package = Placed::from(goods.artifact);
+    let package = StoredPackage::from(goods.artifact);
     let runs_on = goods.runs_on();
     let runtime = goods
-        .brings(facts)
-        .map(|(runtime, _)| (runtime, Placed::from(runtime)));
-    let mut coming = vec![Coming {
+        .runtime_to_install(facts)
+        .map(|(runtime, _)| (runtime, StoredPackage::from(runtime)));
+    let mut coming = vec![IncomingPackage {
         package: &package,
         pieces: &goods.artifact.pieces,
         runtime: runs_on.as_ref(),
     }];
-    coming.extend(runtime.as_ref().map(|(runtime, package)| Coming {
+    coming.extend(runtime.as_ref().map(|(runtime, package)| IncomingPackage {
         package,
         pieces: &runtime.pieces,
         runtime: None,
@@ -952,7 +969,7 @@ fn prepare(
             .pieces
             .iter()
             .find_map(|(sum, pieces)| Some((facts.kept_runtime(*sum)?, pieces)));
-        let there = there.map(|(kept, pieces)| (Placed::from(kept), pieces));
+        let there = there.map(|(kept, pieces)| (StoredPackage::from(kept), pieces));
         steps.push(maker.upload(
             runtime,
             there.as_ref().map(|(package, pieces)| (package, *pieces)),
@@ -963,7 +980,7 @@ fn prepare(
             .pieces
             .iter()
             .find_map(|(sum, pieces)| Some((facts.kept(*sum)?, pieces)));
-        let there = there.map(|(kept, pieces)| (Placed::from(kept), pieces));
+        let there = there.map(|(kept, pieces)| (StoredPackage::from(kept), pieces));
         steps.push(maker.upload(
             goods.artifact,
             there.as_ref().map(|(package, pieces)| (package, *pieces)),
@@ -974,9 +991,9 @@ fn prepare(
 }
 
 /// What becomes of an interpreter when this package of it comes, and if it goes back.
-fn changes(runtime: &Placed, facts: &Facts, found: &mut Vec<String>) -> Changes {
+fn changes(runtime: &StoredPackage, facts: &HostFacts, found: &mut Vec<String>) -> RuntimeChanges {
     let name = runtime.name.clone().unwrap_or_default();
-    let down = |to| Change::Down {
+    let down = |to| RuntimeChange::Down {
         name: name.clone(),
         from: runtime.version.clone(),
         to,
@@ -986,7 +1003,7 @@ fn changes(runtime: &Placed, facts: &Facts, found: &mut Vec<String>) -> Changes 
         facts.kept_runtime_installed(&name),
     ) {
         (None, _) => Some(down(None)),
-        (Some(_), Some(kept)) => Some(down(Some(Placed::from(kept)))),
+        (Some(_), Some(kept)) => Some(down(Some(StoredPackage::from(kept)))),
         (Some(installed), None) => {
             found.push(format!(
                 "{name} {installed} is not kept there, so it stays new whatever happens"
@@ -994,21 +1011,21 @@ fn changes(runtime: &Placed, facts: &Facts, found: &mut Vec<String>) -> Changes 
             None
         }
     };
-    Changes {
-        there: Some(Change::Up(runtime.clone())),
+    RuntimeChanges {
+        there: Some(RuntimeChange::Up(runtime.clone())),
         back,
     }
 }
 
 /// What is done about the interpreter when a host goes back to a package that it keeps: it never
 /// becomes older, as other applications may need what it is.
-fn runtime_of_kept(kept: &Kept, facts: &Facts) -> Result<Changes> {
+fn runtime_of_kept(kept: &KeptPackage, facts: &HostFacts) -> Result<RuntimeChanges> {
     let Some(on) = facts.runs_on.get(&kept.sha256) else {
-        return Ok(Changes::default());
+        return Ok(RuntimeChanges::default());
     };
     // How the one of then compares with the installed one.
-    if matches!(on.order, Some(Order::Same | Order::Older)) {
-        return Ok(Changes::default());
+    if matches!(on.order, Some(VersionOrder::Same | VersionOrder::Older)) {
+        return Ok(RuntimeChanges::default());
     }
     let runtime = facts.kept_runtime(on.sha256).ok_or_else(|| {
         Error::new(format!(
@@ -1021,14 +1038,23 @@ fn runtime_of_kept(kept: &Kept, facts: &Facts) -> Result<Changes> {
         ))
         .hint("push it: it is sent then")
     })?;
-    Ok(changes(&Placed::from(runtime), facts, &mut Vec::new()))
+    Ok(changes(
+        &StoredPackage::from(runtime),
+        facts,
+        &mut Vec::new(),
+    ))
 }
 
-fn back_on(terms: &Terms, site: &Site, kept: &Kept, changes: &Changes) -> HostPlan {
+fn back_on(
+    terms: &DeployPolicy,
+    site: &TargetHost,
+    kept: &KeptPackage,
+    changes: &RuntimeChanges,
+) -> HostPlan {
     let facts = &site.facts;
     let maker = maker(terms, site, &terms.prefix);
-    let package = Placed::from(kept);
-    let left = left_by(facts, kept.sha256).map(Placed::from);
+    let package = StoredPackage::from(kept);
+    let left = left_by(facts, kept.sha256).map(StoredPackage::from);
     let mut found = found(facts);
     if facts.current == Some(kept.sha256)
         && facts.installed.as_deref() == Some(&kept.version)
@@ -1037,9 +1063,9 @@ fn back_on(terms: &Terms, site: &Site, kept: &Kept, changes: &Changes) -> HostPl
         found.push("it runs that already".to_owned());
         return idle(terms, &maker, site, &kept.version, found);
     }
-    let way = Way::new(terms, facts);
-    let back = left.clone().map_or(Back::None, Back::Package);
-    let hooks = Around::new(terms, &maker, &package);
+    let way = TransitionKind::new(terms, facts);
+    let back = left.clone().map_or(Fallback::None, Fallback::Package);
+    let hooks = HookSteps::new(terms, &maker, &package);
     let entry = |result: &str| {
         entry(
             terms,
@@ -1063,7 +1089,7 @@ fn back_on(terms: &Terms, site: &Site, kept: &Kept, changes: &Changes) -> HostPl
     switch.push(maker.health(&terms.check));
     switch.extend(hooks.undrain.iter().chain(&hooks.after).cloned());
     // What was left is not gone back to again, although nothing is wrong with it.
-    let left = left.as_ref().map(|left| (Mark::Left, left));
+    let left = left.as_ref().map(|left| (FailureMark::Left, left));
     switch.push(maker.record(Some(Some(&package)), left, terms.keep, &entry("ok")));
     let [failed, refused] = without_success(terms, &maker, &hooks, Some(&package), entry);
     HostPlan {
@@ -1083,21 +1109,21 @@ fn back_on(terms: &Terms, site: &Site, kept: &Kept, changes: &Changes) -> HostPl
 /// What follows an installation that failed, and one that the package manager refused: the latter
 /// is nobody's fault.
 fn without_success(
-    terms: &Terms,
-    maker: &Maker<'_>,
-    hooks: &Around,
-    bad: Option<&Placed>,
+    terms: &DeployPolicy,
+    maker: &StepBuilder<'_>,
+    hooks: &HookSteps,
+    bad: Option<&StoredPackage>,
     entry: impl Fn(&str) -> Value,
 ) -> [Vec<Step>; 2] {
     [(bad, "failed"), (None, NOT_INSTALLED)].map(|(bad, result)| {
-        let bad = bad.map(|bad| (Mark::Failed, bad));
+        let bad = bad.map(|bad| (FailureMark::Failed, bad));
         let record = maker.record(None, bad, terms.keep, &entry(result));
         hooks.undrain.iter().cloned().chain([record]).collect()
     })
 }
 
-fn maker<'a>(terms: &'a Terms, site: &'a Site, prefix: &'a str) -> Maker<'a> {
-    Maker {
+fn maker<'a>(terms: &'a DeployPolicy, site: &'a TargetHost, prefix: &'a str) -> StepBuilder<'a> {
+    StepBuilder {
         name: &terms.name,
         prefix: facts_prefix(terms, &site.facts).unwrap_or_else(|| prefix.to_owned()),
         token: &terms.owner.token,
@@ -1108,7 +1134,7 @@ fn maker<'a>(terms: &'a Terms, site: &'a Site, prefix: &'a str) -> Maker<'a> {
 }
 
 /// Where the release lies that is in use, if it is not where a package puts it.
-fn facts_prefix(terms: &Terms, facts: &Facts) -> Option<String> {
+fn facts_prefix(terms: &DeployPolicy, facts: &HostFacts) -> Option<String> {
     terms.unpacked.as_ref()?;
     facts
         .own
@@ -1117,15 +1143,15 @@ fn facts_prefix(terms: &Terms, facts: &Facts) -> Option<String> {
 }
 
 /// How a host gets from one release to another.
-enum Way<'a> {
+enum TransitionKind<'a> {
     /// Its package manager installs.
-    Install(Manager),
+    Install(PackageManager),
     /// `current` is switched.
-    Switch(&'a Unpacked),
+    Switch(&'a ReleaseDirectory),
 }
 
-impl<'a> Way<'a> {
-    fn new(terms: &'a Terms, facts: &Facts) -> Self {
+impl<'a> TransitionKind<'a> {
+    fn new(terms: &'a DeployPolicy, facts: &HostFacts) -> Self {
         match &terms.unpacked {
             Some(unpacked) => Self::Switch(unpacked),
             None => Self::Install(
@@ -1138,11 +1164,11 @@ impl<'a> Way<'a> {
 
     fn go(
         &self,
-        maker: &Maker<'_>,
+        maker: &StepBuilder<'_>,
         from: Option<&str>,
-        to: Option<&Placed>,
-        back: &Back,
-        runtime: &Changes,
+        to: Option<&StoredPackage>,
+        back: &Fallback,
+        runtime: &RuntimeChanges,
         patience: Duration,
     ) -> Step {
         match self {
@@ -1152,7 +1178,12 @@ impl<'a> Way<'a> {
     }
 
     /// What comes before the switch and changes nothing that is in use.
-    fn unpack(&self, maker: &Maker<'_>, terms: &Terms, package: &Placed) -> Option<Step> {
+    fn unpack(
+        &self,
+        maker: &StepBuilder<'_>,
+        terms: &DeployPolicy,
+        package: &StoredPackage,
+    ) -> Option<Step> {
         match self {
             Self::Install(_) => None,
             Self::Switch(unpacked) => Some(maker.unpack(package, &terms.prefix, &unpacked.shared)),
@@ -1160,7 +1191,12 @@ impl<'a> Way<'a> {
     }
 }
 
-fn lock(terms: &Terms, maker: &Maker<'_>, facts: &Facts, coming: &[Coming<'_>]) -> Step {
+fn lock(
+    terms: &DeployPolicy,
+    maker: &StepBuilder<'_>,
+    facts: &HostFacts,
+    coming: &[IncomingPackage<'_>],
+) -> Step {
     let seen = facts.lock.as_ref().map(|holder| holder.token.as_str());
     let dead = seen.filter(|token| owner::is_dead(token));
     maker.lock(
@@ -1173,7 +1209,13 @@ fn lock(terms: &Terms, maker: &Maker<'_>, facts: &Facts, coming: &[Coming<'_>]) 
 }
 
 /// A host with nothing to do, but for the lock that a dead push has left.
-fn idle(terms: &Terms, maker: &Maker<'_>, site: &Site, to: &str, found: Vec<String>) -> HostPlan {
+fn idle(
+    terms: &DeployPolicy,
+    maker: &StepBuilder<'_>,
+    site: &TargetHost,
+    to: &str,
+    found: Vec<String>,
+) -> HostPlan {
     let holder = site
         .facts
         .lock
@@ -1193,7 +1235,7 @@ fn idle(terms: &Terms, maker: &Maker<'_>, site: &Site, to: &str, found: Vec<Stri
 }
 
 /// A host to which nothing is done.
-fn untouched(maker: &Maker<'_>, site: &Site, to: &str, found: Vec<String>) -> HostPlan {
+fn untouched(maker: &StepBuilder<'_>, site: &TargetHost, to: &str, found: Vec<String>) -> HostPlan {
     HostPlan {
         host: site.name.clone(),
         about: about(&site.facts),
@@ -1213,15 +1255,15 @@ fn untouched(maker: &Maker<'_>, site: &Site, to: &str, found: Vec<String>) -> Ho
 }
 
 /// The hooks of a host.
-struct Around {
+struct HookSteps {
     before: Vec<Step>,
     drain: Vec<Step>,
     undrain: Vec<Step>,
     after: Vec<Step>,
 }
 
-impl Around {
-    fn new(terms: &Terms, maker: &Maker<'_>, package: &Placed) -> Self {
+impl HookSteps {
+    fn new(terms: &DeployPolicy, maker: &StepBuilder<'_>, package: &StoredPackage) -> Self {
         let steps = |stage, lines: &[CommandLine]| {
             lines
                 .iter()
@@ -1229,15 +1271,15 @@ impl Around {
                 .collect()
         };
         Self {
-            before: steps(Stage::Before, &terms.hooks.before),
-            drain: steps(Stage::Drain, &terms.hooks.drain),
-            undrain: steps(Stage::Undrain, &terms.hooks.undrain),
-            after: steps(Stage::After, &terms.hooks.after),
+            before: steps(PushStage::Before, &terms.hooks.before),
+            drain: steps(PushStage::Drain, &terms.hooks.drain),
+            undrain: steps(PushStage::Undrain, &terms.hooks.undrain),
+            after: steps(PushStage::After, &terms.hooks.after),
         }
     }
 }
 
-fn about(facts: &Facts) -> String {
+fn about(facts: &HostFacts) -> String {
     let into = facts.own.as_ref().map(|own| format!(", in {}", own.into));
     let manager = facts.manager.map(|manager| format!(", {manager}"));
     format!(
@@ -1252,11 +1294,11 @@ const NOT_INSTALLED: &str = "not installed";
 
 /// A line of the history, without its time.
 fn entry(
-    terms: &Terms,
+    terms: &DeployPolicy,
     action: &str,
     from: Option<&str>,
-    to: &Placed,
-    changes: &Changes,
+    to: &StoredPackage,
+    changes: &RuntimeChanges,
     result: &str,
 ) -> Value {
     let mut entry = json!({
@@ -1269,7 +1311,7 @@ fn entry(
         "sha256": to.sha256,
         "result": result,
     });
-    if let Some(Change::Up(runtime)) = &changes.there {
+    if let Some(RuntimeChange::Up(runtime)) = &changes.there {
         entry["runtime"] = json!(format!(
             "{} {}",
             runtime.name.as_deref().unwrap_or_default(),
@@ -1280,7 +1322,7 @@ fn entry(
 }
 
 /// What earlier pushes and other programs have left on a host.
-fn found(facts: &Facts) -> Vec<String> {
+fn found(facts: &HostFacts) -> Vec<String> {
     let mut found = Vec::new();
     if let Some(holder) = &facts.lock {
         found.push(match holder.alive && !owner::is_dead(&holder.token) {
@@ -1333,7 +1375,7 @@ fn found(facts: &Facts) -> Vec<String> {
 
 /// The package that a host leaves when it goes to another one: what is installed or, in the middle
 /// of a transaction, what the last push before that one has left.
-fn left_by(facts: &Facts, to: Sha256Sum) -> Option<&Kept> {
+fn left_by(facts: &HostFacts, to: Sha256Sum) -> Option<&KeptPackage> {
     let recorded = facts.current.and_then(|current| facts.kept(current));
     facts
         .kept_installed()
@@ -1343,7 +1385,7 @@ fn left_by(facts: &Facts, to: Sha256Sum) -> Option<&Kept> {
 }
 
 /// The package that a host goes back to.
-fn earlier<'a>(facts: &'a Facts, to: Option<&str>) -> Result<&'a Kept> {
+fn earlier<'a>(facts: &'a HostFacts, to: Option<&str>) -> Result<&'a KeptPackage> {
     let whole = || facts.kept.iter().filter(|kept| kept.is_whole());
     let listed = || {
         let all: Vec<&str> = whole().map(|kept| kept.release.as_str()).collect();
@@ -1354,7 +1396,7 @@ fn earlier<'a>(facts: &'a Facts, to: Option<&str>) -> Result<&'a Kept> {
         }
     };
     if let Some(to) = to {
-        let named = |kept: &&Kept| kept.release == to || kept.version == to;
+        let named = |kept: &&KeptPackage| kept.release == to || kept.version == to;
         return whole()
             .filter(named)
             .max_by_key(|kept| kept.good_at())
@@ -1372,8 +1414,8 @@ fn earlier<'a>(facts: &'a Facts, to: Option<&str>) -> Result<&'a Kept> {
         .kept
         .iter()
         .find(|kept| Some(kept.sha256) == current)
-        .and_then(Kept::good_at);
-    let before = |kept: &&Kept| {
+        .and_then(KeptPackage::good_at);
+    let before = |kept: &&KeptPackage| {
         let earlier = now.is_none_or(|now| kept.good_at() < Some(now));
         let is_fine = kept.failed.is_empty()
             && !facts.left.contains(&kept.sha256)
@@ -1391,13 +1433,13 @@ fn earlier<'a>(facts: &'a Facts, to: Option<&str>) -> Result<&'a Kept> {
 }
 
 /// Cuts so many hosts into batches; a batch counts all hosts so far.
-fn batches(batches: &[Batch], count: usize) -> Vec<Range<usize>> {
+fn batches(batches: &[BatchSize], count: usize) -> Vec<Range<usize>> {
     let mut ranges: Vec<Range<usize>> = Vec::new();
     let mut done = 0;
-    for batch in batches.iter().chain([&Batch::Percent(100)]) {
+    for batch in batches.iter().chain([&BatchSize::Percent(100)]) {
         let until = match batch {
-            Batch::Hosts(hosts) => usize::try_from(*hosts).unwrap_or(usize::MAX),
-            Batch::Percent(share) => (count * usize::from(*share)).div_ceil(100),
+            BatchSize::Hosts(hosts) => usize::try_from(*hosts).unwrap_or(usize::MAX),
+            BatchSize::Percent(share) => (count * usize::from(*share)).div_ceil(100),
         }
         .min(count);
         if until > done {

@@ -1,6 +1,6 @@
 //! Carries a plan out: batch after batch, and back if too many hosts fail.
 //!
-//! A step fails in one of three ways ([`Failure`]), and what is done then follows from the step and
+//! A step fails in one of three ways ([`HostFailure`]), and what is done then follows from the step and
 //! the way alone. Whatever it is, an installation ends by itself on its host; so a host is on the
 //! old version or on the new one.
 
@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 
 use super::plan::{HostPlan, Plan};
 use super::script;
-use super::step::{Action, Stage, Step};
-use crate::hosts::{Failure, Host, Output, line_text};
-use pkgapp_core::error::{Error, Kind, Result};
+use super::step::{PushStage, Step, StepAction};
+use crate::hosts::{CommandOutput, Host, HostFailure, line_text};
+use pkgapp_core::error::{Error, ErrorKind, Result};
 use pkgapp_core::parallel;
 
 /// The variables that `local-before` and `local-after` commands get. None is the variable of an
@@ -35,7 +35,7 @@ pub struct Rollout<'a> {
     /// The hosts, in the order of the plan's.
     pub hosts: &'a [&'a dyn Host],
     /// Sees what happens.
-    pub watch: &'a dyn Watch,
+    pub watch: &'a dyn Observer,
     /// How many hosts are worked on at a time.
     pub parallel: usize,
     /// How long to try to reach a host again that was lost in the middle, e.g. as it reboots.
@@ -75,14 +75,14 @@ pub enum Unreachable {
 }
 
 /// Sees what happens; called from several threads.
-pub trait Watch: Sync {
+pub trait Observer: Sync {
     /// Something happened on a host.
-    fn see(&self, host: &str, moment: &Moment<'_>);
+    fn on_event(&self, host: &str, moment: &RolloutEvent<'_>);
 }
 
 /// What happens on a host.
 #[derive(Debug)]
-pub enum Moment<'a> {
+pub enum RolloutEvent<'a> {
     /// A step begins.
     Begins(&'a Step),
     /// It prints a line.
@@ -101,7 +101,7 @@ pub enum Moment<'a> {
 
 /// How a host has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum HostStatus {
     /// It had nothing to do.
     Idle,
     /// It was not its turn, or it failed before anything changed, or the host itself has taken the
@@ -124,7 +124,7 @@ pub enum End {
     Broken,
 }
 
-impl End {
+impl HostStatus {
     /// Returns the name in `--json`.
     pub fn name(self) -> &'static str {
         match self {
@@ -160,7 +160,7 @@ pub struct HostOutcome {
     /// The host.
     pub host: String,
     /// How.
-    pub end: End,
+    pub end: HostStatus,
     /// What failed, in order.
     pub errors: Vec<Error>,
     /// Configuration that the package manager has put beside the administrator's, e.g.
@@ -172,7 +172,7 @@ pub struct HostOutcome {
 
 /// How a rollout has ended.
 #[derive(Debug, Clone)]
-pub struct Outcome {
+pub struct RolloutOutcome {
     /// Every host, in the order of the plan.
     pub hosts: Vec<HostOutcome>,
     /// What failed on no host in particular.
@@ -182,7 +182,7 @@ pub struct Outcome {
     pub is_stale: bool,
 }
 
-impl Outcome {
+impl RolloutOutcome {
     /// Returns the failures as one error whose kind is the exit code; `Ok` if every host is where
     /// it should be.
     ///
@@ -190,7 +190,11 @@ impl Outcome {
     /// See above.
     pub fn into_result(self) -> Result<()> {
         let changed = self.hosts.iter().any(|host| host.end.is_change());
-        let kind = if changed { Kind::Partial } else { Kind::Failed };
+        let kind = if changed {
+            ErrorKind::Partial
+        } else {
+            ErrorKind::Failed
+        };
         let mut errors = self.errors;
         for host in self.hosts {
             errors.extend(host.errors);
@@ -220,15 +224,15 @@ impl Outcome {
 }
 
 /// A step that failed.
-struct Broken<'p> {
+struct FailedStep<'p> {
     step: &'p Step,
-    failure: Failure,
+    failure: HostFailure,
 }
 
 impl Rollout<'_> {
     /// Does all that the plan says, or goes back.
-    pub fn run(&self) -> Outcome {
-        let state = State::new(self.plan);
+    pub fn run(&self) -> RolloutOutcome {
+        let state = RolloutState::new(self.plan);
         let busy: Vec<usize> = self.plan.batches.iter().flatten().copied().collect();
         let idle: Vec<usize> = (0..self.plan.hosts.len())
             .filter(|index| self.plan.hosts[*index].is_idle())
@@ -236,7 +240,10 @@ impl Rollout<'_> {
         self.each(&idle, |index| {
             if let Err(broken) = self.walk(index, &self.plan.hosts[index].unlock, &state) {
                 // Whoever needs the lock takes it all the same.
-                self.see(index, &Moment::Fails(broken.step, broken.failure.error()));
+                self.on_event(
+                    index,
+                    &RolloutEvent::Fails(broken.step, broken.failure.error()),
+                );
             }
         });
         if busy.is_empty() {
@@ -244,12 +251,12 @@ impl Rollout<'_> {
         }
         let locked = self.lock(&busy, &state);
         let go_on = match locked {
-            Locked::All => true,
-            Locked::Late => {
+            LockResult::All => true,
+            LockResult::Late => {
                 state.set_stale();
                 false
             }
-            Locked::No => false,
+            LockResult::No => false,
         };
         let (done, until_done) = mpsc::channel::<()>();
         thread::scope(|scope| {
@@ -264,7 +271,10 @@ impl Rollout<'_> {
                 && let Err(broken) = self.walk(index, &self.plan.hosts[index].unlock, &state)
             {
                 // It frees itself when no sign of life comes any more.
-                self.see(index, &Moment::Fails(broken.step, broken.failure.error()));
+                self.on_event(
+                    index,
+                    &RolloutEvent::Fails(broken.step, broken.failure.error()),
+                );
             }
         });
         state.outcome()
@@ -272,13 +282,17 @@ impl Rollout<'_> {
 
     /// Takes the locks: the first alone, as pushes that meet on it wait for each other there, and
     /// not each for the other on two hosts.
-    fn lock(&self, busy: &[usize], state: &State) -> Locked {
+    fn lock(&self, busy: &[usize], state: &RolloutState) -> LockResult {
         let mut order = busy.to_vec();
         order.sort_by(|a, b| self.plan.hosts[*a].host.cmp(&self.plan.hosts[*b].host));
         let late = AtomicUsize::new(0);
         let lock = |index: usize| {
             let plan = &self.plan.hosts[index];
-            for step in plan.prepare.iter().filter(|step| step.stage == Stage::Lock) {
+            for step in plan
+                .prepare
+                .iter()
+                .filter(|step| step.stage == PushStage::Lock)
+            {
                 match self.attempt(index, step) {
                     Ok(output) => {
                         state.set_locked(index);
@@ -288,10 +302,10 @@ impl Rollout<'_> {
                     }
                     Err(failure) => {
                         // Perhaps it was taken; then it must be given back.
-                        if matches!(failure, Failure::Lost(_)) {
+                        if matches!(failure, HostFailure::Lost(_)) {
                             state.set_locked(index);
                         }
-                        self.fail_early(index, Broken { step, failure }, state);
+                        self.fail_early(index, FailedStep { step, failure }, state);
                     }
                 }
             }
@@ -302,14 +316,14 @@ impl Rollout<'_> {
             self.each(others, lock);
         }
         match (state.stops(), late.into_inner()) {
-            (true, _) => Locked::No,
-            (false, 0) => Locked::All,
-            (false, _) => Locked::Late,
+            (true, _) => LockResult::No,
+            (false, 0) => LockResult::All,
+            (false, _) => LockResult::Late,
         }
     }
 
     /// Gives signs of life until the sender of `done` is gone.
-    fn keep_locks(&self, busy: &[usize], state: &State, done: mpsc::Receiver<()>) {
+    fn keep_locks(&self, busy: &[usize], state: &RolloutState, done: mpsc::Receiver<()>) {
         while let Err(mpsc::RecvTimeoutError::Timeout) = done.recv_timeout(BEAT) {
             self.each(busy, |index| {
                 if state.is_locked(index) {
@@ -321,7 +335,7 @@ impl Rollout<'_> {
     }
 
     /// All between the locks.
-    fn change(&self, busy: &[usize], state: &State) {
+    fn change(&self, busy: &[usize], state: &RolloutState) {
         if let Err(error) = self.here(&self.plan.before) {
             state.fail(error);
             return;
@@ -330,7 +344,7 @@ impl Rollout<'_> {
             let steps = self.plan.hosts[index]
                 .prepare
                 .iter()
-                .filter(|step| step.stage != Stage::Lock);
+                .filter(|step| step.stage != PushStage::Lock);
             if state.is_locked(index)
                 && let Err(broken) = self.walk(index, steps, state)
             {
@@ -342,7 +356,7 @@ impl Rollout<'_> {
                 break;
             }
             if let Err(broken) = self.walk(index, &self.plan.hosts[index].migrate, state) {
-                state.end(index, End::Unchanged, self.told(index, broken));
+                state.end(index, HostStatus::Unchanged, self.told(index, broken));
                 state.stop();
             }
         }
@@ -361,7 +375,7 @@ impl Rollout<'_> {
     }
 
     /// Switches batch after batch.
-    fn switch_all(&self, state: &State) {
+    fn switch_all(&self, state: &RolloutState) {
         let mut failed = 0;
         let mut changed: Vec<usize> = Vec::new();
         for (number, batch) in self.plan.batches.iter().enumerate() {
@@ -373,7 +387,7 @@ impl Rollout<'_> {
             self.each(&batch, |index| self.switch(index, state));
             for index in batch {
                 match state.end_of(index) {
-                    End::Changed => changed.push(index),
+                    HostStatus::Changed => changed.push(index),
                     _ => failed += 1,
                 }
             }
@@ -396,46 +410,48 @@ impl Rollout<'_> {
     }
 
     /// Switches one host.
-    fn switch(&self, index: usize, state: &State) {
+    fn switch(&self, index: usize, state: &RolloutState) {
         let plan = &self.plan.hosts[index];
         let broken = match self.walk(index, &plan.switch, state) {
-            Ok(()) => return state.end(index, End::Changed, None),
+            Ok(()) => return state.end(index, HostStatus::Changed, None),
             Err(broken) => broken,
         };
-        let after_installation = broken.step.stage > Stage::Install;
+        let after_installation = broken.step.stage > PushStage::Install;
         let (stage, reached) = (
             broken.step.stage,
-            matches!(broken.failure, Failure::Failed { .. }),
+            matches!(broken.failure, HostFailure::Failed { .. }),
         );
         let status = match &broken.failure {
-            Failure::Failed { output, .. } => Some(output.status),
-            Failure::NeverReached(_) | Failure::Lost(_) => None,
+            HostFailure::Failed { output, .. } => Some(output.status),
+            HostFailure::NeverReached(_) | HostFailure::Lost(_) => None,
         };
-        let lost = matches!(broken.failure, Failure::Lost(_));
-        state.end(index, End::Unchanged, self.told(index, broken));
+        let lost = matches!(broken.failure, HostFailure::Lost(_));
+        state.end(index, HostStatus::Unchanged, self.told(index, broken));
         let end = match stage {
             _ if after_installation => match (reached, self.on_failure) {
-                (true, OnFailure::GoBack) if stage != Stage::Record => self.go_back(index, state),
-                _ => End::Unconfirmed,
+                (true, OnFailure::GoBack) if stage != PushStage::Record => {
+                    self.go_back(index, state)
+                }
+                _ => HostStatus::Unconfirmed,
             },
-            Stage::Install if lost || status == Some(script::UNTOLD) => End::Unknown,
-            Stage::Install if status == Some(script::RESTORED) => {
+            PushStage::Install if lost || status == Some(script::UNTOLD) => HostStatus::Unknown,
+            PushStage::Install if status == Some(script::RESTORED) => {
                 self.tidy(index, &plan.failed, state);
-                End::Unchanged
+                HostStatus::Unchanged
             }
-            Stage::Install if status == Some(script::REFUSED) => {
+            PushStage::Install if status == Some(script::REFUSED) => {
                 self.tidy(index, &plan.refused, state);
-                End::Unchanged
+                HostStatus::Unchanged
             }
-            Stage::Install if status == Some(script::FAILED) => End::Broken,
+            PushStage::Install if status == Some(script::FAILED) => HostStatus::Broken,
             _ => {
-                if stage > Stage::Before {
+                if stage > PushStage::Before {
                     self.tidy(index, &plan.abandon, state);
                 }
                 if reached || lost {
-                    End::Unchanged
+                    HostStatus::Unchanged
                 } else {
-                    End::Unreachable
+                    HostStatus::Unreachable
                 }
             }
         };
@@ -443,33 +459,37 @@ impl Rollout<'_> {
     }
 
     /// Takes a host back to what it had.
-    fn go_back(&self, index: usize, state: &State) -> End {
+    fn go_back(&self, index: usize, state: &RolloutState) -> HostStatus {
         let plan = &self.plan.hosts[index];
         if plan.back.is_empty() {
             let error = Error::new(format!(
                 "`{}` stays on {}: there is no way back",
                 plan.host, plan.to
             ));
-            state.end(index, End::Unconfirmed, Some(error));
-            return End::Unconfirmed;
+            state.end(index, HostStatus::Unconfirmed, Some(error));
+            return HostStatus::Unconfirmed;
         }
-        self.see(index, &Moment::GoesBack);
+        self.on_event(index, &RolloutEvent::GoesBack);
         // What lies beside configuration is told anew on the way.
         state.with(index, |host| host.outcome.left.clear());
         let Err(broken) = self.walk(index, &plan.back, state) else {
-            return End::WentBack;
+            return HostStatus::WentBack;
         };
         let end = match (&broken.failure, broken.step.stage) {
-            (Failure::Lost(_), Stage::Install) => End::Unknown,
-            (Failure::Failed { output, .. }, Stage::Install) if output.status == script::UNTOLD => {
-                End::Unknown
+            (HostFailure::Lost(_), PushStage::Install) => HostStatus::Unknown,
+            (HostFailure::Failed { output, .. }, PushStage::Install)
+                if output.status == script::UNTOLD =>
+            {
+                HostStatus::Unknown
             }
-            (Failure::Failed { output, .. }, Stage::Install) if output.status == script::FAILED => {
-                End::Broken
+            (HostFailure::Failed { output, .. }, PushStage::Install)
+                if output.status == script::FAILED =>
+            {
+                HostStatus::Broken
             }
-            (_, stage) if stage <= Stage::Install => End::Unconfirmed,
-            (_, Stage::Record) => End::WentBack,
-            _ => End::Unwell,
+            (_, stage) if stage <= PushStage::Install => HostStatus::Unconfirmed,
+            (_, PushStage::Record) => HostStatus::WentBack,
+            _ => HostStatus::Unwell,
         };
         let error = self.told(index, broken);
         state.end(
@@ -481,19 +501,19 @@ impl Rollout<'_> {
     }
 
     /// Steps that follow a failure; if they fail too, that is told as well.
-    fn tidy(&self, index: usize, steps: &[Step], state: &State) {
+    fn tidy(&self, index: usize, steps: &[Step], state: &RolloutState) {
         if let Err(broken) = self.walk(index, steps, state) {
-            state.end(index, End::Unchanged, self.told(index, broken));
+            state.end(index, HostStatus::Unchanged, self.told(index, broken));
         }
     }
 
     /// A host that fails before anything has changed.
-    fn fail_early(&self, index: usize, broken: Broken<'_>, state: &State) {
-        let gone = matches!(broken.failure, Failure::NeverReached(_));
+    fn fail_early(&self, index: usize, broken: FailedStep<'_>, state: &RolloutState) {
+        let gone = matches!(broken.failure, HostFailure::NeverReached(_));
         let end = if gone {
-            End::Unreachable
+            HostStatus::Unreachable
         } else {
-            End::Unchanged
+            HostStatus::Unchanged
         };
         state.end(index, end, self.told(index, broken));
         if gone && self.unreachable == Unreachable::Skip {
@@ -504,11 +524,11 @@ impl Rollout<'_> {
     }
 
     /// The error of a step with its host, for people.
-    fn told(&self, index: usize, broken: Broken<'_>) -> Option<Error> {
+    fn told(&self, index: usize, broken: FailedStep<'_>) -> Option<Error> {
         let (host, what) = (&self.plan.hosts[index].host, &broken.step.what);
         Some(match broken.failure {
-            Failure::NeverReached(error) => error.note(format!("`{host}` was next for {what}")),
-            Failure::Failed { error, .. } | Failure::Lost(error) => error,
+            HostFailure::NeverReached(error) => error.note(format!("`{host}` was next for {what}")),
+            HostFailure::Failed { error, .. } | HostFailure::Lost(error) => error,
         })
     }
 
@@ -517,18 +537,18 @@ impl Rollout<'_> {
         &self,
         index: usize,
         steps: impl IntoIterator<Item = &'p Step>,
-        state: &State,
-    ) -> std::result::Result<(), Broken<'p>> {
+        state: &RolloutState,
+    ) -> std::result::Result<(), FailedStep<'p>> {
         let began = Instant::now();
         let mut end = Ok(());
         for step in steps {
             match self.attempt(index, step) {
                 Ok(output) => state.leave(index, step, &output),
                 Err(failure) => {
-                    if let Failure::Failed { output, .. } = &failure {
+                    if let HostFailure::Failed { output, .. } = &failure {
                         state.leave(index, step, output);
                     }
-                    end = Err(Broken { step, failure });
+                    end = Err(FailedStep { step, failure });
                     break;
                 }
             }
@@ -538,79 +558,88 @@ impl Rollout<'_> {
     }
 
     /// Takes a step, again if it may be taken again.
-    fn attempt(&self, index: usize, step: &Step) -> std::result::Result<Output, Failure> {
+    fn attempt(
+        &self,
+        index: usize,
+        step: &Step,
+    ) -> std::result::Result<CommandOutput, HostFailure> {
         let began = Instant::now();
         let mut began_there = false;
-        self.see(index, &Moment::Begins(step));
+        self.on_event(index, &RolloutEvent::Begins(step));
         loop {
             let failure = match self.perform(index, step) {
                 Ok(output) => {
-                    self.see(index, &Moment::Ends(step, began.elapsed()));
+                    self.on_event(index, &RolloutEvent::Ends(step, began.elapsed()));
                     return Ok(output);
                 }
                 // A script that a signal has ended, as at a shutdown, was cut off; the transaction
                 // may go on.
-                Err(Failure::Failed { output, error })
-                    if step.stage == Stage::Install && output.status > 128 =>
+                Err(HostFailure::Failed { output, error })
+                    if step.stage == PushStage::Install && output.status > 128 =>
                 {
-                    Failure::Lost(error)
+                    HostFailure::Lost(error)
                 }
                 Err(failure) => failure,
             };
             let again = match &failure {
-                Failure::Failed { .. } => false,
-                Failure::NeverReached(_) => true,
-                Failure::Lost(_) => {
+                HostFailure::Failed { .. } => false,
+                HostFailure::NeverReached(_) => true,
+                HostFailure::Lost(_) => {
                     began_there = true;
                     step.stage.is_repeatable()
                 }
             };
             if again && began.elapsed() < self.reconnect && !(self.stop)() {
-                self.see(index, &Moment::Retries(step, failure.error()));
+                self.on_event(index, &RolloutEvent::Retries(step, failure.error()));
                 thread::sleep(Duration::from_secs(1).min(self.reconnect));
                 continue;
             }
             let failure = match failure {
                 // An earlier try may go on there.
-                Failure::NeverReached(error) if began_there => Failure::Lost(error),
+                HostFailure::NeverReached(error) if began_there => HostFailure::Lost(error),
                 other => other,
             };
-            self.see(index, &Moment::Fails(step, failure.error()));
+            self.on_event(index, &RolloutEvent::Fails(step, failure.error()));
             return Err(failure);
         }
     }
 
-    fn perform(&self, index: usize, step: &Step) -> std::result::Result<Output, Failure> {
+    fn perform(
+        &self,
+        index: usize,
+        step: &Step,
+    ) -> std::result::Result<CommandOutput, HostFailure> {
         match &step.action {
-            Action::Run(command) => self.hosts[index].run(command, &mut |_, line| {
-                self.see(index, &Moment::Says(&line_text(line)));
+            StepAction::Run(command) => self.hosts[index].run(command, &mut |_, line| {
+                self.on_event(index, &RolloutEvent::Says(&line_text(line)));
             }),
-            Action::Upload(upload) => {
-                let mut progress = |sent| self.see(index, &Moment::Sent(sent, upload.size));
+            StepAction::Upload(upload) => {
+                let mut progress =
+                    |sent| self.on_event(index, &RolloutEvent::Sent(sent, upload.size));
                 self.hosts[index]
                     .upload(upload, &mut progress)
-                    .map(|_| Output::default())
+                    .map(|_| CommandOutput::default())
             }
-            Action::Local(_) => Err(Failure::NeverReached(Error::bug(
+            StepAction::Local(_) => Err(HostFailure::NeverReached(Error::bug(
                 "a program of this machine is no host's step",
             ))),
         }
     }
 
-    fn see(&self, index: usize, moment: &Moment<'_>) {
-        self.watch.see(&self.plan.hosts[index].host, moment);
+    fn on_event(&self, index: usize, moment: &RolloutEvent<'_>) {
+        self.watch.on_event(&self.plan.hosts[index].host, moment);
     }
 
     /// Runs programs of this machine.
     fn here(&self, steps: &[Step]) -> Result<()> {
         for step in steps {
-            let Action::Local(words) = &step.action else {
+            let StepAction::Local(words) = &step.action else {
                 continue;
             };
             let [program, arguments @ ..] = &words[..] else {
                 continue;
             };
-            self.watch.see("here", &Moment::Begins(step));
+            self.watch.on_event("here", &RolloutEvent::Begins(step));
             let hosts: Vec<&str> = self
                 .plan
                 .hosts
@@ -636,7 +665,7 @@ impl Rollout<'_> {
 }
 
 /// Whether the locks were got.
-enum Locked {
+enum LockResult {
     All,
     /// After a wait: what was known of the hosts may be no longer so.
     Late,
@@ -648,32 +677,32 @@ fn interrupted(state: &str) -> Error {
 }
 
 /// What is known of the hosts so far.
-struct State {
-    hosts: Mutex<Vec<Running>>,
-    rest: Mutex<Rest>,
+struct RolloutState {
+    hosts: Mutex<Vec<RunningHost>>,
+    rest: Mutex<RemainingHosts>,
 }
 
-struct Running {
+struct RunningHost {
     outcome: HostOutcome,
     locked: bool,
 }
 
 #[derive(Default)]
-struct Rest {
+struct RemainingHosts {
     errors: Vec<Error>,
     stops: bool,
     stale: bool,
 }
 
-impl State {
+impl RolloutState {
     fn new(plan: &Plan) -> Self {
-        let running = |host: &HostPlan| Running {
+        let running = |host: &HostPlan| RunningHost {
             outcome: HostOutcome {
                 host: host.host.clone(),
                 end: if host.is_idle() {
-                    End::Idle
+                    HostStatus::Idle
                 } else {
-                    End::Unchanged
+                    HostStatus::Unchanged
                 },
                 errors: Vec::new(),
                 left: Vec::new(),
@@ -687,7 +716,7 @@ impl State {
         }
     }
 
-    fn with<T>(&self, index: usize, change: impl FnOnce(&mut Running) -> T) -> T {
+    fn with<T>(&self, index: usize, change: impl FnOnce(&mut RunningHost) -> T) -> T {
         let mut hosts = self
             .hosts
             .lock()
@@ -695,7 +724,7 @@ impl State {
         change(&mut hosts[index])
     }
 
-    fn rest<T>(&self, change: impl FnOnce(&mut Rest) -> T) -> T {
+    fn rest<T>(&self, change: impl FnOnce(&mut RemainingHosts) -> T) -> T {
         change(
             &mut self
                 .rest
@@ -716,14 +745,14 @@ impl State {
         self.with(index, |host| host.locked)
     }
 
-    fn end(&self, index: usize, end: End, error: Option<Error>) {
+    fn end(&self, index: usize, end: HostStatus, error: Option<Error>) {
         self.with(index, |host| {
             host.outcome.end = end;
             host.outcome.errors.extend(error);
         });
     }
 
-    fn end_of(&self, index: usize) -> End {
+    fn end_of(&self, index: usize) -> HostStatus {
         self.with(index, |host| host.outcome.end)
     }
 
@@ -734,8 +763,8 @@ impl State {
     /// Keeps what a transaction has told. Its standard output is its own: what package managers and
     /// scriptlets print comes on standard error. Of other steps, such as hooks, both are
     /// foreign.
-    fn leave(&self, index: usize, step: &Step, output: &Output) {
-        if step.stage != Stage::Install {
+    fn leave(&self, index: usize, step: &Step, output: &CommandOutput) {
+        if step.stage != PushStage::Install {
             return;
         }
         let text = output.text();
@@ -765,7 +794,7 @@ impl State {
         self.rest(|rest| rest.stale = true);
     }
 
-    fn outcome(self) -> Outcome {
+    fn outcome(self) -> RolloutOutcome {
         let hosts = self
             .hosts
             .into_inner()
@@ -774,7 +803,7 @@ impl State {
             .rest
             .into_inner()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        Outcome {
+        RolloutOutcome {
             hosts: hosts.into_iter().map(|host| host.outcome).collect(),
             errors: rest.errors,
             is_stale: rest.stale,

@@ -56,7 +56,7 @@ pub fn state_directory(name: &AppName) -> String {
 
 /// Where a host keeps what it must know of an application, and who looks after that.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seat {
+pub struct RemoteState {
     /// The directory.
     pub(super) state: String,
     /// Whether it is root's, and reached with sudo.
@@ -66,7 +66,7 @@ pub struct Seat {
     pub(super) units: Option<UnitsOf>,
 }
 
-impl Seat {
+impl RemoteState {
     /// Where packages are installed.
     pub fn system(name: &AppName, sudo: bool) -> Self {
         Self {
@@ -107,8 +107,13 @@ impl Seat {
 }
 
 /// Makes a command of a script, for a push that has this token.
-pub(super) fn command(what: &str, body: &str, seat: &Seat, token: &str) -> hosts::Command {
-    let command = hosts::Command::new(what, [PRELUDE, seat.ways(), body].concat());
+pub(super) fn command(
+    what: &str,
+    body: &str,
+    seat: &RemoteState,
+    token: &str,
+) -> hosts::HostCommand {
+    let command = hosts::HostCommand::new(what, [PRELUDE, seat.ways(), body].concat());
     let command = command
         .args([seat.state.clone(), token.to_owned()])
         .sudo(seat.sudo);
@@ -273,7 +278,7 @@ mod tests {
                 );
                 assert_eq!(std::fs::read(state.join("lock")).unwrap(), lock);
                 let (_, facts) = run(&state, FACTS, &["shop", "/opt/shop"]);
-                let told = crate::facts::Facts::parse(&facts).unwrap().distrusted;
+                let told = crate::facts::HostFacts::parse(&facts).unwrap().distrusted;
                 assert!(
                     told.as_ref()
                         .is_some_and(|why| why.contains(&path.display().to_string())),

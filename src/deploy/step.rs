@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::artifact::{Candidate, Holds};
-use super::facts::{Kept, KeptRuntime, Manager, RunsOn};
+use super::artifact::{Artifact, ArtifactContent};
+use super::facts::{KeptPackage, KeptRuntime, PackageManager, RunsOn};
 use super::migration::Migration;
-use super::pieces::Pieces;
-use super::script::{self, Seat};
-use crate::hosts::{Command, Content, Form, Upload};
+use super::pieces::FilePieces;
+use super::script::{self, RemoteState};
+use crate::hosts::{HostCommand, Upload, UploadContent, UploadForm};
 use pkgapp_config::{CommandLine, SharedPath, UnitsOf};
 use pkgapp_core::digest::Sha256Sum;
 use pkgapp_core::name::AppName;
@@ -22,20 +22,20 @@ use pkgapp_format::read::ArtifactKind;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     /// Which part of a push it is.
-    pub stage: Stage,
+    pub stage: PushStage,
     /// What it does, for people, e.g. `installing shop 1.4.2-1`.
     pub what: String,
     /// The command at its core as a person would type it, if there is one.
     pub line: Option<String>,
     /// What is executed.
-    pub action: Action,
+    pub action: StepAction,
 }
 
 /// What is executed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
+pub enum StepAction {
     /// A script on the host.
-    Run(Command),
+    Run(HostCommand),
     /// A file to the host.
     Upload(Upload),
     /// A program here, with its arguments.
@@ -44,7 +44,7 @@ pub enum Action {
 
 /// The parts of a push, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Stage {
+pub enum PushStage {
     /// Take the host's lock.
     Lock,
     /// Send the package.
@@ -71,7 +71,7 @@ pub enum Stage {
     Unlock,
 }
 
-impl Stage {
+impl PushStage {
     /// Returns the name in `--json`.
     pub fn name(self) -> &'static str {
         match self {
@@ -104,7 +104,7 @@ impl Step {
     /// Returns the step as `--dry-run --json` prints it.
     pub fn to_json(&self) -> Value {
         let action = match &self.action {
-            Action::Run(command) => json!({
+            StepAction::Run(command) => json!({
                 "run": {
                     "script": command.script,
                     "args": command.args,
@@ -113,9 +113,9 @@ impl Step {
                     "timeout_s": command.timeout.map(|timeout| timeout.as_secs()),
                 }
             }),
-            Action::Upload(upload) => json!({
+            StepAction::Upload(upload) => json!({
                 "upload": {
-                    "from": match &upload.content { Content::File(path) => Some(path), Content::Bytes(_) => None },
+                    "from": match &upload.content { UploadContent::File(path) => Some(path), UploadContent::Bytes(_) => None },
                     "to": upload.path,
                     "size": upload.size,
                     "sends": upload.missing(),
@@ -123,7 +123,7 @@ impl Step {
                     "sudo": upload.sudo,
                 }
             }),
-            Action::Local(words) => json!({ "local": words }),
+            StepAction::Local(words) => json!({ "local": words }),
         };
         let mut step = json!({ "stage": self.stage.name(), "what": self.what, "line": self.line });
         if let (Some(step), Value::Object(action)) = (step.as_object_mut(), action) {
@@ -135,13 +135,13 @@ impl Step {
 
 /// What all steps of one push on one host have in common.
 #[derive(Debug, Clone)]
-pub(super) struct Maker<'a> {
+pub(super) struct StepBuilder<'a> {
     pub(super) name: &'a AppName,
     /// The release that is in use.
     pub(super) prefix: String,
     pub(super) token: &'a str,
     /// Where the host keeps things.
-    pub(super) seat: Seat,
+    pub(super) seat: RemoteState,
     /// The host's name and its own variables, for hooks.
     pub(super) host: &'a str,
     pub(super) variables: &'a BTreeMap<String, String>,
@@ -149,7 +149,7 @@ pub(super) struct Maker<'a> {
 
 /// A package as it lies on a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Placed {
+pub(super) struct StoredPackage {
     /// The package's name, of an interpreter that applications share.
     pub(super) name: Option<String>,
     pub(super) sha256: Sha256Sum,
@@ -163,10 +163,10 @@ pub(super) struct Placed {
     pub(super) is_unsigned: bool,
 }
 
-impl From<&Candidate> for Placed {
-    fn from(artifact: &Candidate) -> Self {
+impl From<&Artifact> for StoredPackage {
+    fn from(artifact: &Artifact) -> Self {
         Self {
-            name: (artifact.holds == Holds::Runtime).then(|| artifact.name.clone()),
+            name: (artifact.holds == ArtifactContent::Runtime).then(|| artifact.name.clone()),
             sha256: artifact.sha256,
             file: artifact.file.clone(),
             size: artifact.size,
@@ -179,8 +179,8 @@ impl From<&Candidate> for Placed {
     }
 }
 
-impl From<&Kept> for Placed {
-    fn from(kept: &Kept) -> Self {
+impl From<&KeptPackage> for StoredPackage {
+    fn from(kept: &KeptPackage) -> Self {
         Self {
             name: None,
             sha256: kept.sha256,
@@ -195,7 +195,7 @@ impl From<&Kept> for Placed {
     }
 }
 
-impl From<&KeptRuntime> for Placed {
+impl From<&KeptRuntime> for StoredPackage {
     fn from(runtime: &KeptRuntime) -> Self {
         Self {
             name: Some(runtime.name.clone()),
@@ -204,7 +204,7 @@ impl From<&KeptRuntime> for Placed {
     }
 }
 
-impl Placed {
+impl StoredPackage {
     /// Returns what the host is told of it, for later pushes; `runtime` is the interpreter that it
     /// comes with.
     fn info(&self, runtime: Option<&RunsOn>) -> String {
@@ -227,27 +227,27 @@ impl Placed {
 }
 
 /// A package that comes, as a host is told of it when its lock is taken.
-pub(super) struct Coming<'a> {
-    pub(super) package: &'a Placed,
-    pub(super) pieces: &'a Pieces,
+pub(super) struct IncomingPackage<'a> {
+    pub(super) package: &'a StoredPackage,
+    pub(super) pieces: &'a FilePieces,
     /// What it runs on.
     pub(super) runtime: Option<&'a RunsOn>,
 }
 
 /// What a transaction does about the interpreter that the application shares with others.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Change {
+pub(super) enum RuntimeChange {
     /// It is installed, unless one as new is there.
-    Up(Placed),
+    Up(StoredPackage),
     /// It was brought by this push, and goes back to what was before, or away if nothing was.
     Down {
         name: String,
         from: String,
-        to: Option<Placed>,
+        to: Option<StoredPackage>,
     },
 }
 
-impl Change {
+impl RuntimeChange {
     fn name(&self) -> &str {
         match self {
             Self::Up(package) => package.name.as_deref().unwrap_or_default(),
@@ -256,7 +256,7 @@ impl Change {
     }
 
     /// Returns what is installed in the same call of the package manager.
-    fn package(&self) -> Option<&Placed> {
+    fn package(&self) -> Option<&StoredPackage> {
         match self {
             Self::Up(package) => Some(package),
             Self::Down { to, .. } => to.as_ref(),
@@ -281,7 +281,7 @@ impl Change {
 
 /// Why a kept package is not gone back to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mark {
+pub(super) enum FailureMark {
     /// It was installed, and did not work.
     Failed,
     /// It worked, and a roll-back has left it.
@@ -290,45 +290,45 @@ pub(super) enum Mark {
 
 /// What becomes of the interpreter, there and back.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Changes {
-    pub(super) there: Option<Change>,
-    pub(super) back: Option<Change>,
+pub(super) struct RuntimeChanges {
+    pub(super) there: Option<RuntimeChange>,
+    pub(super) back: Option<RuntimeChange>,
 }
 
 /// What a transaction falls back to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Back {
+pub(super) enum Fallback {
     /// The package of before.
-    Package(Placed),
+    Package(StoredPackage),
     /// No installation.
-    Absence,
+    Uninstall,
     /// There is no way back.
     None,
 }
 
 /// What tells a transaction from another one.
-fn goal(to: Option<&Placed>) -> String {
+fn goal(to: Option<&StoredPackage>) -> String {
     to.map_or_else(
         || "absence".to_owned(),
         |package| package.sha256.to_string(),
     )
 }
 
-impl Maker<'_> {
-    fn command(&self, what: &str, body: &str) -> Command {
+impl StepBuilder<'_> {
+    fn command(&self, what: &str, body: &str) -> HostCommand {
         script::command(what, body, &self.seat, self.token)
     }
 
-    fn run(stage: Stage, line: Option<String>, command: Command) -> Step {
+    fn run(stage: PushStage, line: Option<String>, command: HostCommand) -> Step {
         Step {
             stage,
             what: command.what.clone(),
             line,
-            action: Action::Run(command),
+            action: StepAction::Run(command),
         }
     }
 
-    fn place(&self, package: &Placed) -> String {
+    fn place(&self, package: &StoredPackage) -> String {
         format!(
             "{}/packages/{}/{}",
             self.seat.state, package.sha256, package.file
@@ -343,10 +343,10 @@ impl Maker<'_> {
         seen: &str,
         dead: &str,
         patience: Duration,
-        coming: &[Coming<'_>],
+        coming: &[IncomingPackage<'_>],
     ) -> Step {
         let told = coming.iter().flat_map(|coming| {
-            let Coming {
+            let IncomingPackage {
                 package,
                 pieces,
                 runtime,
@@ -362,12 +362,12 @@ impl Maker<'_> {
             .command("taking the lock", script::LOCK)
             .args([owner, dead, &patience, seen])
             .args(told);
-        Self::run(Stage::Lock, None, command.ends_with_us())
+        Self::run(PushStage::Lock, None, command.ends_with_us())
     }
 
     pub(super) fn unlock(&self) -> Step {
         Self::run(
-            Stage::Unlock,
+            PushStage::Unlock,
             None,
             self.command("giving the lock back", script::UNLOCK),
         )
@@ -377,28 +377,32 @@ impl Maker<'_> {
     pub(super) fn sweep(&self, token: &str, known: bool) -> Step {
         let command = self.command("clearing away the lock of a push that died", script::SWEEP);
         Self::run(
-            Stage::Unlock,
+            PushStage::Unlock,
             None,
             command.arg(token).arg(if known { "dead" } else { "" }),
         )
     }
 
-    pub(super) fn beat(&self) -> Command {
+    pub(super) fn beat(&self) -> HostCommand {
         self.command("keeping the lock", script::BEAT)
             .timeout(Duration::from_secs(20))
             .ends_with_us()
     }
 
     /// Sends what `there`, a package with its pieces, does not have.
-    pub(super) fn upload(&self, artifact: &Candidate, there: Option<(&Placed, &Pieces)>) -> Step {
+    pub(super) fn upload(
+        &self,
+        artifact: &Artifact,
+        there: Option<(&StoredPackage, &FilePieces)>,
+    ) -> Step {
         let copies = there
             .map(|(package, pieces)| artifact.pieces.copies_from(pieces, &self.place(package)));
         let upload = Upload {
-            content: Content::File(artifact.path.clone()),
+            content: UploadContent::File(artifact.path.clone()),
             size: artifact.size,
             sha256: artifact.sha256,
-            path: self.place(&Placed::from(artifact)),
-            form: Form::File,
+            path: self.place(&StoredPackage::from(artifact)),
+            form: UploadForm::File,
             mode: 0o600,
             owner: None,
             sudo: self.seat.sudo,
@@ -412,19 +416,24 @@ impl Maker<'_> {
         };
         let what = format!("sending {} ({size})", artifact.file);
         Step {
-            stage: Stage::Upload,
+            stage: PushStage::Upload,
             what,
             line: None,
-            action: Action::Upload(upload),
+            action: StepAction::Upload(upload),
         }
     }
 
-    fn staged(&self, package: &Placed) -> String {
+    fn staged(&self, package: &StoredPackage) -> String {
         format!("{}/staged/{}", self.seat.state, package.sha256)
     }
 
     /// Unpacks a release beside the others.
-    pub(super) fn unpack(&self, package: &Placed, prefix: &str, shared: &[SharedPath]) -> Step {
+    pub(super) fn unpack(
+        &self,
+        package: &StoredPackage,
+        prefix: &str,
+        shared: &[SharedPath],
+    ) -> Step {
         let what = format!("unpacking {} beside the other releases", package.file);
         let (sum, record) = (
             package.sha256.to_string(),
@@ -444,11 +453,11 @@ impl Maker<'_> {
                 prefix,
             ])
             .args(shared.iter().map(SharedPath::as_str));
-        Self::run(Stage::Stage, None, command)
+        Self::run(PushStage::Stage, None, command)
     }
 
     /// Unpacks a package, and the interpreter that comes with it, where nothing else looks.
-    pub(super) fn stage(&self, package: &Placed, runtime: Option<&Placed>) -> Step {
+    pub(super) fn stage(&self, package: &StoredPackage, runtime: Option<&StoredPackage>) -> Step {
         let files: Vec<&str> = [Some(package), runtime]
             .into_iter()
             .flatten()
@@ -461,7 +470,7 @@ impl Maker<'_> {
         let packages = [Some(package), runtime].into_iter().flatten();
         let args = packages.flat_map(|each| [self.place(each), each.sha256.to_string()]);
         Self::run(
-            Stage::Stage,
+            PushStage::Stage,
             None,
             self.command(&what, script::STAGE)
                 .arg(self.staged(package))
@@ -469,7 +478,7 @@ impl Maker<'_> {
         )
     }
 
-    pub(super) fn migrate(&self, package: &Placed, migration: &Migration<'_>) -> Step {
+    pub(super) fn migrate(&self, package: &StoredPackage, migration: &Migration<'_>) -> Step {
         let mark = format!("{}/packages/{}/migrated", self.seat.state, package.sha256);
         let variables = self.variables(package);
         let mut parameters = vec![("name", self.name.to_string()), ("mark", mark)];
@@ -495,10 +504,19 @@ impl Maker<'_> {
         let command = command
             .arg(script::assignments(&parameters))
             .args(migration.exec.words.iter().map(String::as_str));
-        Self::run(Stage::Migrate, Some(migration.exec.text.clone()), command)
+        Self::run(
+            PushStage::Migrate,
+            Some(migration.exec.text.clone()),
+            command,
+        )
     }
 
-    pub(super) fn hook(&self, stage: Stage, line: &CommandLine, package: &Placed) -> Step {
+    pub(super) fn hook(
+        &self,
+        stage: PushStage,
+        line: &CommandLine,
+        package: &StoredPackage,
+    ) -> Step {
         let command = self
             .command(
                 &format!("the {} hook `{}`", stage.name(), line.text),
@@ -509,7 +527,7 @@ impl Maker<'_> {
         Self::run(
             stage,
             Some(line.text.clone()),
-            Command {
+            HostCommand {
                 env: self.variables(package),
                 ..command
             },
@@ -517,7 +535,7 @@ impl Maker<'_> {
     }
 
     /// What commands of the user see in their environment.
-    fn variables(&self, package: &Placed) -> BTreeMap<String, String> {
+    fn variables(&self, package: &StoredPackage) -> BTreeMap<String, String> {
         let mut variables = self.variables.clone();
         let own = [
             ("NAME", self.name.as_str()),
@@ -533,25 +551,25 @@ impl Maker<'_> {
         &self,
         units: UnitsOf,
         from: Option<&str>,
-        to: Option<&Placed>,
-        back: &Back,
+        to: Option<&StoredPackage>,
+        back: &Fallback,
     ) -> Step {
         let (way, behind) = match back {
-            Back::Package(package) => ("package", Some(package)),
-            Back::Absence => ("absence", None),
-            Back::None => ("none", None),
+            Fallback::Package(package) => ("package", Some(package)),
+            Fallback::Uninstall => ("absence", None),
+            Fallback::None => ("none", None),
         };
-        let text = |package: Option<&Placed>, of: fn(&Placed) -> String| {
+        let text = |package: Option<&StoredPackage>, of: fn(&StoredPackage) -> String| {
             package.map(of).unwrap_or_default()
         };
-        let sum = |package: &Placed| package.sha256.to_string();
-        let record = |package: &Placed| {
+        let sum = |package: &StoredPackage| package.sha256.to_string();
+        let record = |package: &StoredPackage| {
             package
                 .record
                 .map(|sum| sum.to_string())
                 .unwrap_or_default()
         };
-        let version = |package: &Placed| package.version.clone();
+        let version = |package: &StoredPackage| package.version.clone();
         let lines = [
             ("name", self.name.to_string()),
             ("state", self.seat.state.clone()),
@@ -600,7 +618,7 @@ impl Maker<'_> {
             script,
         ];
         Self::run(
-            Stage::Install,
+            PushStage::Install,
             Some(core),
             self.command(what, script::INSTALL).args(args),
         )
@@ -609,32 +627,32 @@ impl Maker<'_> {
     /// Goes to `to` (`None`: to no installation) and, if that fails, to `back`.
     pub(super) fn install(
         &self,
-        manager: Manager,
+        manager: PackageManager,
         from: Option<&str>,
-        to: Option<&Placed>,
-        back: &Back,
-        runtime: &Changes,
+        to: Option<&StoredPackage>,
+        back: &Fallback,
+        runtime: &RuntimeChanges,
         lock_wait: Duration,
     ) -> Step {
-        let file = |package: Option<&Placed>| {
+        let file = |package: Option<&StoredPackage>| {
             package
                 .map(|package| self.place(package))
                 .unwrap_or_default()
         };
-        let text = |package: Option<&Placed>, of: fn(&Placed) -> String| {
+        let text = |package: Option<&StoredPackage>, of: fn(&StoredPackage) -> String| {
             package.map(of).unwrap_or_default()
         };
-        let sum = |package: &Placed| package.sha256.to_string();
-        let record = |package: &Placed| {
+        let sum = |package: &StoredPackage| package.sha256.to_string();
+        let record = |package: &StoredPackage| {
             package
                 .record
                 .map(|sum| sum.to_string())
                 .unwrap_or_default()
         };
         let (way, behind) = match back {
-            Back::Package(package) => ("package", Some(package)),
-            Back::Absence => ("absence", None),
-            Back::None => ("none", None),
+            Fallback::Package(package) => ("package", Some(package)),
+            Fallback::Uninstall => ("absence", None),
+            Fallback::None => ("none", None),
         };
         let mut lines = vec![
             ("name", self.name.to_string()),
@@ -700,7 +718,7 @@ impl Maker<'_> {
             manager,
             from,
             to,
-            runtime.there.as_ref().and_then(Change::package),
+            runtime.there.as_ref().and_then(RuntimeChange::package),
         );
         // The same package with another interpreter is another goal.
         let goal = match &runtime.there {
@@ -716,17 +734,20 @@ impl Maker<'_> {
     /// The package manager's command, as `transaction.sh` will run it.
     fn core(
         &self,
-        manager: Manager,
+        manager: PackageManager,
         from: Option<&str>,
-        to: Option<&Placed>,
-        runtime: Option<&Placed>,
+        to: Option<&StoredPackage>,
+        runtime: Option<&StoredPackage>,
     ) -> String {
         let program = manager.program();
         let Some(package) = to else {
             return match manager {
-                Manager::Dpkg => format!("dpkg --remove {}", self.name),
-                Manager::Rpm => format!("rpm -e {}", self.name),
-                Manager::AptGet | Manager::Dnf | Manager::Yum | Manager::Zypper => {
+                PackageManager::Dpkg => format!("dpkg --remove {}", self.name),
+                PackageManager::Rpm => format!("rpm -e {}", self.name),
+                PackageManager::AptGet
+                | PackageManager::Dnf
+                | PackageManager::Yum
+                | PackageManager::Zypper => {
                     format!("{program} -y remove {}", self.name)
                 }
             };
@@ -739,23 +760,27 @@ impl Maker<'_> {
         let files = files.join(" ");
         let same = from == Some(package.version.as_str()) && runtime.is_none();
         match manager {
-            Manager::AptGet if same => {
+            PackageManager::AptGet if same => {
                 format!("apt-get -y --no-install-recommends --reinstall install {files}")
             }
-            Manager::AptGet => {
+            PackageManager::AptGet => {
                 format!("apt-get -y --no-install-recommends --allow-downgrades install {files}")
             }
-            Manager::Dpkg => format!("dpkg --force-confdef --force-confold --install {files}"),
-            Manager::Dnf | Manager::Yum if same => format!("{program} -y reinstall {files}"),
-            Manager::Dnf | Manager::Yum => format!("{program} -y install {files}"),
-            Manager::Zypper => {
+            PackageManager::Dpkg => {
+                format!("dpkg --force-confdef --force-confold --install {files}")
+            }
+            PackageManager::Dnf | PackageManager::Yum if same => {
+                format!("{program} -y reinstall {files}")
+            }
+            PackageManager::Dnf | PackageManager::Yum => format!("{program} -y install {files}"),
+            PackageManager::Zypper => {
                 format!("zypper --non-interactive install --oldpackage --force {files}")
             }
-            Manager::Rpm => format!("rpm -U --oldpackage --replacepkgs {files}"),
+            PackageManager::Rpm => format!("rpm -U --oldpackage --replacepkgs {files}"),
         }
     }
 
-    pub(super) fn health(&self, check: &super::plan::Check) -> Step {
+    pub(super) fn health(&self, check: &super::plan::HealthCheck) -> Step {
         let mut parts = vec!["its units run".to_owned()];
         parts.extend(check.url.as_ref().map(|url| format!("{url} answers")));
         parts.extend(
@@ -789,15 +814,15 @@ impl Maker<'_> {
             .args(words);
         // After Ctrl-C it is still waited for: a host that has changed gets to the end of its
         // steps.
-        Self::run(Stage::Health, None, command)
+        Self::run(PushStage::Health, None, command)
     }
 
     /// `now` is what is installed after it: `None` for what was, `Some(None)` for nothing. A
     /// package may be marked.
     pub(super) fn record(
         &self,
-        now: Option<Option<&Placed>>,
-        marked: Option<(Mark, &Placed)>,
+        now: Option<Option<&StoredPackage>>,
+        marked: Option<(FailureMark, &StoredPackage)>,
         keep: u32,
         entry: &Value,
     ) -> Step {
@@ -808,8 +833,8 @@ impl Maker<'_> {
                 .unwrap_or_default(),
         };
         let (mark, marked) = match marked {
-            Some((Mark::Failed, package)) => ("failed", package.sha256.to_string()),
-            Some((Mark::Left, package)) => ("left", package.sha256.to_string()),
+            Some((FailureMark::Failed, package)) => ("failed", package.sha256.to_string()),
+            Some((FailureMark::Left, package)) => ("left", package.sha256.to_string()),
             None => ("", String::new()),
         };
         let line = entry.to_string();
@@ -827,6 +852,6 @@ impl Maker<'_> {
             keep.to_string(),
             line.trim_start_matches('{').to_owned(),
         ];
-        Self::run(Stage::Record, None, command.args(args))
+        Self::run(PushStage::Record, None, command.args(args))
     }
 }

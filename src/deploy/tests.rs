@@ -6,21 +6,27 @@ use std::fmt::Write as _;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use super::artifact::Candidate;
+use super::artifact::Artifact;
 use super::artifact::tests::{candidate, runtime, shared};
 use super::facts::{
-    Facts, Holder, Kept, KeptRuntime, Manager, Order, RunsOn, Space, Transaction, TransactionState,
+    FreeSpace, HostFacts, KeptPackage, KeptRuntime, LockHolder, PackageManager, RunsOn,
+    Transaction, TransactionState, VersionOrder,
 };
-use super::owner::Owner;
-use super::pieces::Pieces;
-use super::plan::{Allow, Check, Plan, Site, Terms};
-use super::rollout::{End, Moment, OnFailure, Outcome, Rollout, Unreachable, Watch};
+use super::owner::PushOwner;
+use super::pieces::FilePieces;
+use super::plan::{AllowFlags, DeployPolicy, HealthCheck, Plan, TargetHost};
+use super::rollout::{
+    HostStatus, Observer, OnFailure, Rollout, RolloutEvent, RolloutOutcome, Unreachable,
+};
 use super::script;
-use super::step::{Action, Stage, Step};
-use super::unpacked::{Asks, Own, Unpacked};
-use crate::hosts::{Command, Copy, Download, Downloaded, Failure, Host, Output, Upload, Uploaded};
-use pkgapp_config::{Batch, CommandLine, Hooks, Migrate, MigrateOn, SharedPath, UnitsOf};
-use pkgapp_core::error::{Error, Kind, Location};
+use super::step::{PushStage, Step, StepAction};
+use super::unpacked::{HostRequirements, LoginDirectory, ReleaseDirectory};
+use crate::hosts::{
+    CommandOutput, Download, Downloaded, Host, HostCommand, HostFailure, RangeCopy, Upload,
+    Uploaded,
+};
+use pkgapp_config::{BatchSize, CommandLine, DeployHooks, Migrate, MigrateOn, SharedPath, UnitsOf};
+use pkgapp_core::error::{Error, ErrorKind, Location};
 use pkgapp_core::name::AppName;
 use pkgapp_core::process::Stream;
 use pkgapp_format::read::ArtifactKind::{Deb, Rpm, Tar};
@@ -47,19 +53,19 @@ pub(super) fn migrate(exec: &str) -> Migrate {
     }
 }
 
-pub(super) fn terms() -> Terms {
-    Terms {
+pub(super) fn terms() -> DeployPolicy {
+    DeployPolicy {
         name: AppName::parse("shop").unwrap(),
         prefix: "/opt/shop".into(),
-        owner: Owner {
+        owner: PushOwner {
             token: "machine.1.2".into(),
             label: "ada@laptop (pid 1)".into(),
         },
         sudo: true,
         unpacked: None,
-        batches: vec![Batch::Hosts(1), Batch::Percent(100)],
+        batches: vec![BatchSize::Hosts(1), BatchSize::Percent(100)],
         max_failed: 0,
-        check: Check {
+        check: HealthCheck {
             url: Some("http://127.0.0.1:8000/".parse().unwrap()),
             command: None,
             timeout: Duration::from_secs(30),
@@ -67,21 +73,21 @@ pub(super) fn terms() -> Terms {
         },
         migrate: Some(migrate("python app/manage.py migrate")),
         migrate_user: None,
-        hooks: Hooks {
+        hooks: DeployHooks {
             before: vec![line("say before")],
             after: vec![line("say after")],
             drain: vec![line("lb out")],
             undrain: vec![line("lb in")],
-            ..Hooks::default()
+            ..DeployHooks::default()
         },
         keep: 3,
         patience: Duration::from_secs(120),
-        allow: Allow::default(),
+        allow: AllowFlags::default(),
     }
 }
 
-fn kept(artifact: &Candidate, good: Option<u32>) -> Kept {
-    Kept {
+fn kept(artifact: &Artifact, good: Option<u32>) -> KeptPackage {
+    KeptPackage {
         sha256: artifact.sha256,
         file: artifact.file.clone(),
         size: artifact.size,
@@ -98,12 +104,12 @@ fn kept(artifact: &Candidate, good: Option<u32>) -> Kept {
 }
 
 /// A host that has `installed`, by a push, and could get `next` of these.
-fn facts(manager: Manager, installed: Option<&Candidate>, order: Order) -> Facts {
-    let space = |device: &str| Space {
+fn facts(manager: PackageManager, installed: Option<&Artifact>, order: VersionOrder) -> HostFacts {
+    let space = |device: &str| FreeSpace {
         bytes: 1 << 30,
         device: device.into(),
     };
-    Facts {
+    HostFacts {
         os: "debian".into(),
         os_version: "12".into(),
         arch: "x86_64".into(),
@@ -123,64 +129,69 @@ fn facts(manager: Manager, installed: Option<&Candidate>, order: Order) -> Facts
         orders: installed
             .map(|_| BTreeMap::from([(0, order), (1, order)]))
             .unwrap_or_default(),
-        ..Facts::default()
+        ..HostFacts::default()
     }
 }
 
-fn site(name: &str, facts: Facts) -> Site {
-    Site {
+fn site(name: &str, facts: HostFacts) -> TargetHost {
+    TargetHost {
         name: name.into(),
         variables: BTreeMap::from([("REGION".into(), "north".into())]),
         facts,
     }
 }
 
-fn upgrade(names: &[&str]) -> (Plan, Vec<Site>) {
+fn upgrade(names: &[&str]) -> (Plan, Vec<TargetHost>) {
     let (old, new) = (
         candidate(Deb, "1.0.0", Some("x86_64")),
         candidate(Deb, "1.1.0", Some("x86_64")),
     );
-    let sites: Vec<Site> = names
+    let sites: Vec<TargetHost> = names
         .iter()
-        .map(|name| site(name, facts(Manager::AptGet, Some(&old), Order::Newer)))
+        .map(|name| {
+            site(
+                name,
+                facts(PackageManager::AptGet, Some(&old), VersionOrder::Newer),
+            )
+        })
         .collect();
     (Plan::push(&terms(), &[new], &sites).unwrap(), sites)
 }
 
 /// The same upgrade where releases are unpacked by a login.
-fn switched(names: &[&str]) -> (Plan, Vec<Site>) {
+fn switched(names: &[&str]) -> (Plan, Vec<TargetHost>) {
     let (old, new) = (tarball("1.0.0"), tarball("1.1.0"));
-    let sites: Vec<Site> = names
+    let sites: Vec<TargetHost> = names
         .iter()
         .map(|name| site(name, own_facts(Some(&old))))
         .collect();
     (Plan::push(&own_terms(), &[new], &sites).unwrap(), sites)
 }
 
-fn own_terms() -> Terms {
+fn own_terms() -> DeployPolicy {
     let shared = vec![SharedPath::parse("app/media").unwrap()];
-    let unpacked = Some(Unpacked {
+    let unpacked = Some(ReleaseDirectory {
         into: "~/shop".into(),
         shared,
         units: UnitsOf::User,
     });
-    Terms {
+    DeployPolicy {
         unpacked,
         sudo: false,
         ..terms()
     }
 }
 
-fn tarball(release: &str) -> Candidate {
+fn tarball(release: &str) -> Artifact {
     let python = Some("3.11".parse().unwrap());
-    let asks = Asks {
+    let asks = HostRequirements {
         python,
         glibc: Some((2, 28)),
         units: true,
         crontab: true,
         logrotate: true,
     };
-    Candidate {
+    Artifact {
         asks: Some(asks),
         file: format!("shop-{release}.tar.gz"),
         ..candidate(Tar, release, Some("x86_64"))
@@ -188,16 +199,16 @@ fn tarball(release: &str) -> Candidate {
 }
 
 /// A host that has `installed` in the home directory of its login.
-fn own_facts(installed: Option<&Candidate>) -> Facts {
-    let own = Own {
+fn own_facts(installed: Option<&Artifact>) -> HostFacts {
+    let own = LoginDirectory {
         into: "/home/ada/shop".into(),
         unpackers: vec!["gzip".into()],
         lingers: true,
         crontab: true,
         logrotate: true,
-        ..Own::default()
+        ..LoginDirectory::default()
     };
-    Facts {
+    HostFacts {
         user: "ada".into(),
         root: false,
         manager: None,
@@ -205,17 +216,17 @@ fn own_facts(installed: Option<&Candidate>) -> Facts {
         pythons: vec!["3.11".parse().unwrap()],
         orders: BTreeMap::new(),
         own: Some(own),
-        ..facts(Manager::AptGet, installed, Order::Newer)
+        ..facts(PackageManager::AptGet, installed, VersionOrder::Newer)
     }
 }
 
-fn stages(steps: &[super::step::Step]) -> Vec<Stage> {
+fn stages(steps: &[super::step::Step]) -> Vec<PushStage> {
     steps.iter().map(|step| step.stage).collect()
 }
 
 #[test]
 fn an_upgrade_is_prepared_migrated_once_switched_and_has_a_way_back() {
-    use Stage::{
+    use PushStage::{
         After, Before, Drain, Health, Install, Lock, Migrate, Record, Stage as Unpack, Undrain,
         Unlock, Upload,
     };
@@ -245,7 +256,7 @@ fn an_upgrade_is_prepared_migrated_once_switched_and_has_a_way_back() {
         );
         assert_eq!(stages(&host.unlock), [Unlock]);
     }
-    let Action::Run(hook) = &plan.hosts[1].switch[0].action else {
+    let StepAction::Run(hook) = &plan.hosts[1].switch[0].action else {
         panic!()
     };
     assert_eq!(hook.args[2..], ["/opt/shop", "say", "before"]);
@@ -264,7 +275,7 @@ fn an_upgrade_is_prepared_migrated_once_switched_and_has_a_way_back() {
 
 #[test]
 fn where_nobody_is_root_a_release_is_unpacked_aside_and_then_switched_to() {
-    use Stage::{
+    use PushStage::{
         After, Before, Drain, Health, Install, Lock, Migrate, Record, Stage as Unpack, Undrain,
         Unlock, Upload,
     };
@@ -295,9 +306,9 @@ fn where_nobody_is_root_a_release_is_unpacked_aside_and_then_switched_to() {
         .flatten();
         for step in steps {
             let (sudo, state) = match &step.action {
-                Action::Run(command) => (command.sudo, command.args[0].as_str()),
-                Action::Upload(upload) => (upload.sudo, upload.path.as_str()),
-                Action::Local(_) => panic!(),
+                StepAction::Run(command) => (command.sudo, command.args[0].as_str()),
+                StepAction::Upload(upload) => (upload.sudo, upload.path.as_str()),
+                StepAction::Local(_) => panic!(),
             };
             assert!(
                 !sudo && state.starts_with("/home/ada/shop/.pkgapp"),
@@ -305,14 +316,14 @@ fn where_nobody_is_root_a_release_is_unpacked_aside_and_then_switched_to() {
             );
         }
     }
-    let Action::Run(unpack) = &plan.hosts[0].prepare[2].action else {
+    let StepAction::Run(unpack) = &plan.hosts[0].prepare[2].action else {
         panic!()
     };
     assert_eq!(
         unpack.args[unpack.args.len() - 2..],
         ["/opt/shop", "app/media/"]
     );
-    let Action::Run(hook) = &plan.hosts[1].switch[0].action else {
+    let StepAction::Run(hook) = &plan.hosts[1].switch[0].action else {
         panic!()
     };
     assert_eq!(hook.args[2], "/home/ada/shop/current");
@@ -333,7 +344,7 @@ fn where_nobody_is_root_a_release_is_unpacked_aside_and_then_switched_to() {
 #[test]
 fn of_two_codecs_a_host_gets_the_one_that_it_has_or_else_the_smaller_one() {
     let gz = tarball("1.1.0");
-    let zst = Candidate {
+    let zst = Artifact {
         file: "shop-1.1.0.tar.zst".into(),
         sha256: pkgapp_core::digest::Sha256Sum::of(b"zst"),
         version: "1.1.0-2".into(),
@@ -358,12 +369,13 @@ fn of_two_codecs_a_host_gets_the_one_that_it_has_or_else_the_smaller_one() {
 #[test]
 fn a_tarball_is_refused_for_all_hosts_at_once_and_says_the_right_way() {
     let newer = own_facts(Some(&tarball("1.2.0")));
-    let with = |change: &dyn Fn(&mut Facts)| {
+    let with = |change: &dyn Fn(&mut HostFacts)| {
         let mut facts = own_facts(None);
         change(&mut facts);
         facts
     };
-    let own = |change: &dyn Fn(&mut Own)| with(&|facts| change(facts.own.as_mut().unwrap()));
+    let own =
+        |change: &dyn Fn(&mut LoginDirectory)| with(&|facts| change(facts.own.as_mut().unwrap()));
     let sites = [
         site("newer", newer),
         site(
@@ -405,12 +417,15 @@ fn a_tarball_is_refused_for_all_hosts_at_once_and_says_the_right_way() {
 #[test]
 fn the_same_bytes_are_not_sent_again_and_a_release_in_place_is_left_alone() {
     let new = candidate(Deb, "1.1.0", Some("x86_64"));
-    let there = site("web1", facts(Manager::AptGet, Some(&new), Order::Same));
-    let mut sent = facts(Manager::AptGet, None, Order::Newer);
+    let there = site(
+        "web1",
+        facts(PackageManager::AptGet, Some(&new), VersionOrder::Same),
+    );
+    let mut sent = facts(PackageManager::AptGet, None, VersionOrder::Newer);
     sent.kept.push(kept(&new, None));
     let plan = Plan::push(&terms(), &[new], &[there, site("web2", sent)]).unwrap();
     assert!(plan.hosts[0].is_idle() && plan.hosts[0].unlock.is_empty());
-    assert_eq!(stages(&plan.hosts[1].prepare), [Stage::Lock]);
+    assert_eq!(stages(&plan.hosts[1].prepare), [PushStage::Lock]);
     assert_eq!(plan.batches, [[1]]);
     // Without an installation of before, back means none: a removal.
     assert_eq!(plan.hosts[1].back[1].what, "removing shop");
@@ -418,25 +433,25 @@ fn the_same_bytes_are_not_sent_again_and_a_release_in_place_is_left_alone() {
 
 #[test]
 fn a_host_with_nothing_to_do_loses_the_lock_of_a_dead_push_in_both_modes() {
-    let lock = Holder {
+    let lock = LockHolder {
         token: "t".into(),
         owner: "ada".into(),
         since: "2026-01-01T00:00:00Z".into(),
         alive: false,
     };
     let (deb, tar) = (candidate(Deb, "1.1.0", Some("x86_64")), tarball("1.1.0"));
-    let installed = Facts {
+    let installed = HostFacts {
         lock: Some(lock.clone()),
-        ..facts(Manager::AptGet, Some(&deb), Order::Same)
+        ..facts(PackageManager::AptGet, Some(&deb), VersionOrder::Same)
     };
-    let unpacked = Facts {
+    let unpacked = HostFacts {
         lock: Some(lock),
         ..own_facts(Some(&tar))
     };
     for (terms, artifact, facts) in [(terms(), deb, installed), (own_terms(), tar, unpacked)] {
         let plan = Plan::push(&terms, &[artifact], &[site("web1", facts)]).unwrap();
         assert!(plan.is_idle());
-        assert_eq!(stages(&plan.hosts[0].unlock), [Stage::Unlock]);
+        assert_eq!(stages(&plan.hosts[0].unlock), [PushStage::Unlock]);
     }
 }
 
@@ -446,7 +461,7 @@ fn an_installation_without_its_end_is_taken_up_again() {
         candidate(Deb, "1.0.0", Some("x86_64")),
         candidate(Deb, "1.1.0", Some("x86_64")),
     );
-    let mut done = facts(Manager::AptGet, Some(&new), Order::Same);
+    let mut done = facts(PackageManager::AptGet, Some(&new), VersionOrder::Same);
     (done.current, done.kept) = (
         Some(old.sha256),
         vec![kept(&old, Some(1)), kept(&new, None)],
@@ -456,7 +471,7 @@ fn an_installation_without_its_end_is_taken_up_again() {
         sum: new.sha256.to_string(),
         state: TransactionState::Done,
     });
-    done.lock = Some(Holder {
+    done.lock = Some(LockHolder {
         token: "x.1.1".into(),
         owner: "eve@x (pid 1)".into(),
         since: "2026".into(),
@@ -465,7 +480,7 @@ fn an_installation_without_its_end_is_taken_up_again() {
     let plan = Plan::push(&terms(), &[new], &[site("web1", done)]).unwrap();
     let [host] = &plan.hosts[..] else { panic!() };
     let stages = stages(&host.switch);
-    assert!(stages.contains(&Stage::Install) && stages.contains(&Stage::Health));
+    assert!(stages.contains(&PushStage::Install) && stages.contains(&PushStage::Health));
     assert_eq!(
         host.back[1].what, "installing shop 1.0.0-1",
         "the way back leads to what was before the transaction"
@@ -484,17 +499,17 @@ fn a_push_refuses_for_all_hosts_at_once_and_says_the_right_way() {
     let mut new = candidate(Deb, "1.1.0", Some("x86_64"));
     new.installed_size = 2 << 30;
     let old = candidate(Deb, "1.2.0", Some("x86_64"));
-    let newer = facts(Manager::AptGet, Some(&old), Order::Older);
-    let mut same = facts(Manager::AptGet, Some(&old), Order::Same);
+    let newer = facts(PackageManager::AptGet, Some(&old), VersionOrder::Older);
+    let mut same = facts(PackageManager::AptGet, Some(&old), VersionOrder::Same);
     same.root = false;
     same.user = "deploy".into();
-    let mut lacking = facts(Manager::AptGet, None, Order::Newer);
+    let mut lacking = facts(PackageManager::AptGet, None, VersionOrder::Newer);
     lacking.unmet = BTreeMap::from([(0, vec!["libpq5".into()])]);
-    let arm = Facts {
+    let arm = HostFacts {
         arch: "aarch64".into(),
-        ..facts(Manager::AptGet, None, Order::Newer)
+        ..facts(PackageManager::AptGet, None, VersionOrder::Newer)
     };
-    let rpm = facts(Manager::Dnf, None, Order::Newer);
+    let rpm = facts(PackageManager::Dnf, None, VersionOrder::Newer);
     let sites = [
         site("newer", newer.clone()),
         site("newer2", newer),
@@ -504,7 +519,7 @@ fn a_push_refuses_for_all_hosts_at_once_and_says_the_right_way() {
         site("rpm", rpm),
     ];
     let error = Plan::push(
-        &Terms {
+        &DeployPolicy {
             sudo: false,
             ..terms()
         },
@@ -530,22 +545,22 @@ fn a_push_refuses_for_all_hosts_at_once_and_says_the_right_way() {
 #[test]
 fn a_package_of_somebody_else_is_not_replaced() {
     let new = candidate(Deb, "1.1.0", None);
-    let refusal = |terms: &Terms, change: &dyn Fn(&mut Facts)| {
-        let mut facts = facts(Manager::AptGet, None, Order::Newer);
+    let refusal = |terms: &DeployPolicy, change: &dyn Fn(&mut HostFacts)| {
+        let mut facts = facts(PackageManager::AptGet, None, VersionOrder::Newer);
         change(&mut facts);
         Plan::push(terms, std::slice::from_ref(&new), &[site("web1", facts)])
             .map_err(|error| error.to_string())
     };
-    let same_name = Terms {
-        allow: Allow {
+    let same_name = DeployPolicy {
+        allow: AllowFlags {
             same_name: true,
-            ..Allow::default()
+            ..AllowFlags::default()
         },
         ..terms()
     };
-    let foreign = |facts: &mut Facts| {
+    let foreign = |facts: &mut HostFacts| {
         (facts.foreign, facts.installed) = (true, Some("0.9-1".into()));
-        facts.orders.insert(0, Order::Older);
+        facts.orders.insert(0, VersionOrder::Older);
     };
     for terms in [&terms(), &same_name] {
         let error = refusal(terms, &foreign).unwrap_err();
@@ -555,7 +570,7 @@ fn a_package_of_somebody_else_is_not_replaced() {
         );
         assert!(!error.contains("--allow"), "no option permits it: {error}");
     }
-    let offers = |facts: &mut Facts| facts.offers = Some("0.9-1".into());
+    let offers = |facts: &mut HostFacts| facts.offers = Some("0.9-1".into());
     let error = refusal(&terms(), &offers).unwrap_err();
     assert!(
         error.contains("repositories have another package `shop` (0.9-1)"),
@@ -567,8 +582,8 @@ fn a_package_of_somebody_else_is_not_replaced() {
 
 #[test]
 fn a_host_that_wants_signatures_says_so_before_anything_is_sent() {
-    let push = |artifact: &Candidate| {
-        let mut facts = facts(Manager::Dnf, None, Order::Newer);
+    let push = |artifact: &Artifact| {
+        let mut facts = facts(PackageManager::Dnf, None, VersionOrder::Newer);
         facts.insists = Some("dnf, by `localpkg_gpgcheck` in /etc/dnf/dnf.conf".into());
         let sites = [site("el1", facts)];
         Plan::push(&terms(), std::slice::from_ref(artifact), &sites)
@@ -582,7 +597,7 @@ fn a_host_that_wants_signatures_says_so_before_anything_is_sent() {
     );
     assert!(error.contains("rpmsign --addsign"), "{error}");
     assert!(
-        push(&Candidate {
+        push(&Artifact {
             is_signed: true,
             ..unsigned
         })
@@ -593,15 +608,15 @@ fn a_host_that_wants_signatures_says_so_before_anything_is_sent() {
 #[test]
 fn a_host_that_wants_signatures_does_not_go_back_to_a_package_without() {
     let (old, new) = (candidate(Rpm, "1.0.0", None), candidate(Rpm, "1.1.0", None));
-    let mut facts = facts(Manager::Dnf, Some(&new), Order::Same);
+    let mut facts = facts(PackageManager::Dnf, Some(&new), VersionOrder::Same);
     facts.kept = vec![
         kept(&new, Some(2)),
-        Kept {
+        KeptPackage {
             is_unsigned: true,
             ..kept(&old, Some(1))
         },
     ];
-    let back = |facts: &Facts| {
+    let back = |facts: &HostFacts| {
         Plan::rollback(&terms(), None, &[site("el1", facts.clone())])
             .map_err(|error| error.to_string())
     };
@@ -621,8 +636,11 @@ fn a_host_that_wants_signatures_does_not_go_back_to_a_package_without() {
 fn hosts_of_two_package_managers_get_one_release_or_nothing() {
     let (deb, mut rpm) = (candidate(Deb, "1.1.0", None), candidate(Rpm, "1.1.0", None));
     let sites = [
-        site("web1", facts(Manager::AptGet, None, Order::Newer)),
-        site("el1", facts(Manager::Dnf, None, Order::Newer)),
+        site(
+            "web1",
+            facts(PackageManager::AptGet, None, VersionOrder::Newer),
+        ),
+        site("el1", facts(PackageManager::Dnf, None, VersionOrder::Newer)),
     ];
     let plan = Plan::push(&terms(), &[deb.clone(), rpm.clone()], &sites).unwrap();
     let installs: Vec<&str> = plan
@@ -632,7 +650,7 @@ fn hosts_of_two_package_managers_get_one_release_or_nothing() {
             host.switch.iter().find_map(|step| {
                 step.line
                     .as_deref()
-                    .filter(|_| step.stage == Stage::Install)
+                    .filter(|_| step.stage == PushStage::Install)
             })
         })
         .map(Option::unwrap)
@@ -657,17 +675,17 @@ fn hosts_of_two_package_managers_get_one_release_or_nothing() {
 
 #[test]
 fn a_rollback_takes_the_newest_that_was_good_before_and_none_that_failed() {
-    let all: Vec<Candidate> = ["1.0", "1.1", "1.2", "1.3"]
+    let all: Vec<Artifact> = ["1.0", "1.1", "1.2", "1.3"]
         .map(|release| candidate(Deb, release, None))
         .into();
-    let mut facts = facts(Manager::AptGet, Some(&all[3]), Order::Same);
+    let mut facts = facts(PackageManager::AptGet, Some(&all[3]), VersionOrder::Same);
     facts.kept = vec![
         kept(&all[0], Some(10)),
         kept(&all[1], Some(20)),
         kept(&all[2], Some(30)),
         kept(&all[3], Some(40)),
     ];
-    let target = |facts: &Facts, to| {
+    let target = |facts: &HostFacts, to| {
         let plan = Plan::rollback(&terms(), to, &[site("web1", facts.clone())]);
         plan.map(|plan| plan.hosts[0].to.clone())
             .map_err(|error| error.to_string())
@@ -708,7 +726,7 @@ fn a_rollback_takes_the_newest_that_was_good_before_and_none_that_failed() {
     let plan = Plan::rollback(&terms(), Some("1.2"), &[site("web1", facts)]).unwrap();
     assert_eq!(
         stages(&plan.hosts[0].prepare),
-        [Stage::Lock],
+        [PushStage::Lock],
         "nothing is sent"
     );
 }
@@ -717,11 +735,11 @@ fn a_rollback_takes_the_newest_that_was_good_before_and_none_that_failed() {
 fn batches_count_all_hosts_so_far() {
     let names: Vec<String> = (1..=10).map(|number| format!("web{number}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let sizes = |batches: &[Batch]| {
+    let sizes = |batches: &[BatchSize]| {
         let (_, sites) = upgrade(&names);
         let new = candidate(Deb, "1.1.0", Some("x86_64"));
         let plan = Plan::push(
-            &Terms {
+            &DeployPolicy {
                 batches: batches.to_vec(),
                 ..terms()
             },
@@ -731,7 +749,7 @@ fn batches_count_all_hosts_so_far() {
         .unwrap();
         plan.batches.iter().map(Vec::len).collect::<Vec<_>>()
     };
-    use Batch::{Hosts, Percent};
+    use BatchSize::{Hosts, Percent};
     assert_eq!(sizes(&[Hosts(1), Percent(25), Percent(100)]), [1, 2, 7]);
     assert_eq!(sizes(&[Percent(1)]), [1, 9]);
     assert_eq!(sizes(&[Hosts(50)]), [10]);
@@ -793,7 +811,7 @@ impl Pretender {
         }
     }
 
-    fn ask(&self, what: &str) -> Result<Output, Failure> {
+    fn ask(&self, what: &str) -> Result<CommandOutput, HostFailure> {
         let mut state = self.state.lock().unwrap();
         let number = state.asked.len();
         let way = self
@@ -820,16 +838,16 @@ impl Pretender {
         }
         let error = || Error::new("as told");
         match way {
-            None => Ok(Output::default()),
-            Some(Way::NeverReached) => Err(Failure::NeverReached(error())),
-            Some(Way::Failed(status)) => Err(Failure::Failed {
-                output: Output {
+            None => Ok(CommandOutput::default()),
+            Some(Way::NeverReached) => Err(HostFailure::NeverReached(error())),
+            Some(Way::Failed(status)) => Err(HostFailure::Failed {
+                output: CommandOutput {
                     status,
-                    ..Output::default()
+                    ..CommandOutput::default()
                 },
                 error: error(),
             }),
-            Some(Way::LostBefore | Way::LostAfter) => Err(Failure::Lost(error())),
+            Some(Way::LostBefore | Way::LostAfter) => Err(HostFailure::Lost(error())),
         }
     }
 }
@@ -839,7 +857,11 @@ impl Host for Pretender {
         &self.name
     }
 
-    fn run(&self, command: &Command, _: &mut dyn FnMut(Stream, &[u8])) -> Result<Output, Failure> {
+    fn run(
+        &self,
+        command: &HostCommand,
+        _: &mut dyn FnMut(Stream, &[u8]),
+    ) -> Result<CommandOutput, HostFailure> {
         let state = if command.sudo {
             "/var/lib/pkgapp/shop"
         } else {
@@ -849,19 +871,23 @@ impl Host for Pretender {
         self.ask(&command.what)
     }
 
-    fn upload(&self, _: &Upload, _: &mut dyn FnMut(u64)) -> Result<Uploaded, Failure> {
+    fn upload(&self, _: &Upload, _: &mut dyn FnMut(u64)) -> Result<Uploaded, HostFailure> {
         self.ask("send").map(|_| Uploaded::default())
     }
 
-    fn download(&self, _: &Download, _: &mut dyn std::io::Write) -> Result<Downloaded, Failure> {
-        Err(Failure::NeverReached(Error::new("nothing is fetched")))
+    fn download(
+        &self,
+        _: &Download,
+        _: &mut dyn std::io::Write,
+    ) -> Result<Downloaded, HostFailure> {
+        Err(HostFailure::NeverReached(Error::new("nothing is fetched")))
     }
 }
 
 struct Blind;
 
-impl Watch for Blind {
-    fn see(&self, _: &str, _: &Moment<'_>) {}
+impl Observer for Blind {
+    fn on_event(&self, _: &str, _: &RolloutEvent<'_>) {}
 }
 
 fn roll(
@@ -869,7 +895,7 @@ fn roll(
     hosts: &[Pretender],
     on_failure: OnFailure,
     unreachable: Unreachable,
-) -> Outcome {
+) -> RolloutOutcome {
     let hosts: Vec<&dyn Host> = hosts.iter().map(|host| host as &dyn Host).collect();
     let reconnect = Duration::ZERO;
     let stop = &|| false;
@@ -935,22 +961,27 @@ fn fail_everywhere(plan: &Plan) -> usize {
     cases
 }
 
-fn check(case: &str, outcome: &Outcome, hosts: &[Pretender], failed: &str, at: usize) {
+fn check(case: &str, outcome: &RolloutOutcome, hosts: &[Pretender], failed: &str, at: usize) {
     let mut changed = 0;
     for (index, (host, told)) in hosts.iter().zip(&outcome.hosts).enumerate() {
         let state = host.state.lock().unwrap();
         let case = format!("{case}; {}: {:?}, {:?}", host.name, told.end, state.asked);
         let version = state.installed.as_str();
         match told.end {
-            End::Changed | End::Unconfirmed => assert_eq!(version, "1.1.0-1", "{case}"),
-            End::Unknown => assert!(["1.0.0-1", "1.1.0-1"].contains(&version), "{case}"),
-            End::Idle | End::Unchanged | End::Unreachable | End::WentBack => {
+            HostStatus::Changed | HostStatus::Unconfirmed => {
+                assert_eq!(version, "1.1.0-1", "{case}");
+            }
+            HostStatus::Unknown => assert!(["1.0.0-1", "1.1.0-1"].contains(&version), "{case}"),
+            HostStatus::Idle
+            | HostStatus::Unchanged
+            | HostStatus::Unreachable
+            | HostStatus::WentBack => {
                 assert_eq!(version, "1.0.0-1", "{case}");
             }
-            End::Unwell | End::Broken => panic!("{case}"),
+            HostStatus::Unwell | HostStatus::Broken => panic!("{case}"),
         }
         changed += usize::from(version == "1.1.0-1");
-        let reaches = told.end != End::Unreachable && index != at;
+        let reaches = told.end != HostStatus::Unreachable && index != at;
         assert!(
             !state.locked || failed == "giving the lock back" || !reaches,
             "the lock stays: {case}"
@@ -959,14 +990,17 @@ fn check(case: &str, outcome: &Outcome, hosts: &[Pretender], failed: &str, at: u
             assert!(!state.drained, "left out of service: {case}");
         }
     }
-    let unknown = outcome.hosts.iter().any(|host| host.end == End::Unknown);
+    let unknown = outcome
+        .hosts
+        .iter()
+        .any(|host| host.end == HostStatus::Unknown);
     match outcome.clone().into_result().map_err(|error| error.what()) {
         Ok(()) => assert_eq!(changed, 3, "{case}"),
-        Err(Kind::Failed) => assert!(
+        Err(ErrorKind::Failed) => assert!(
             changed == 0 && !unknown,
             "{case}: exit code 1 says that nothing has changed"
         ),
-        Err(Kind::Partial) => assert!(changed > 0 || unknown, "{case}"),
+        Err(ErrorKind::Partial) => assert!(changed > 0 || unknown, "{case}"),
         Err(other) => panic!("{case}: {other:?}"),
     }
 }
@@ -980,10 +1014,10 @@ fn what_a_hook_here_is_told_is_no_order_for_a_pkgapp_that_it_runs() {
         .map(str::to_owned)
         .to_vec();
     plan.before = vec![Step {
-        stage: Stage::Before,
+        stage: PushStage::Before,
         what: "x".into(),
         line: None,
-        action: Action::Local(words),
+        action: StepAction::Local(words),
     }];
     let hosts = ["web1", "web2"].map(|name| Pretender::new(name, None));
     roll(&plan, &hosts, OnFailure::GoBack, Unreachable::Fail)
@@ -1073,7 +1107,7 @@ fn every_step_is_the_golden_command() {
         ("tarball/migrate", own_migrate.as_str()),
         ("record+tarball/retain", record.as_str()),
     ];
-    let shown = |command: &Command| {
+    let shown = |command: &HostCommand| {
         let is = |body: &str, ways| command.script == [script::PRELUDE, ways, body].concat();
         let named = scripts
             .iter()
@@ -1102,16 +1136,16 @@ fn every_step_is_the_golden_command() {
         candidate(Deb, "1.1.0", Some("x86_64")),
     );
     let (rpm_old, rpm_new) = (candidate(Rpm, "1.0.0", None), candidate(Rpm, "1.1.0", None));
-    let mut kept_both = facts(Manager::AptGet, Some(&new), Order::Same);
+    let mut kept_both = facts(PackageManager::AptGet, Some(&new), VersionOrder::Same);
     kept_both.kept = vec![kept(&old, Some(1)), kept(&new, Some(2))];
-    let mut left = facts(Manager::AptGet, Some(&new), Order::Same);
-    left.lock = Some(Holder {
+    let mut left = facts(PackageManager::AptGet, Some(&new), VersionOrder::Same);
+    left.lock = Some(LockHolder {
         token: "x.1.1".into(),
         owner: "eve".into(),
         since: "2026".into(),
         alive: false,
     });
-    let push = |artifact: &Candidate, facts: Facts| {
+    let push = |artifact: &Artifact, facts: HostFacts| {
         Plan::push(
             &terms(),
             std::slice::from_ref(artifact),
@@ -1122,17 +1156,23 @@ fn every_step_is_the_golden_command() {
     for (title, plan) in [
         (
             "an upgrade with apt-get",
-            push(&new, facts(Manager::AptGet, Some(&old), Order::Newer)),
+            push(
+                &new,
+                facts(PackageManager::AptGet, Some(&old), VersionOrder::Newer),
+            ),
         ),
         (
             "a first installation with dnf",
-            push(&rpm_new, facts(Manager::Dnf, None, Order::Newer)),
+            push(
+                &rpm_new,
+                facts(PackageManager::Dnf, None, VersionOrder::Newer),
+            ),
         ),
         (
             "an upgrade with zypper",
             push(
                 &rpm_new,
-                facts(Manager::Zypper, Some(&rpm_old), Order::Newer),
+                facts(PackageManager::Zypper, Some(&rpm_old), VersionOrder::Newer),
             ),
         ),
         (
@@ -1143,11 +1183,11 @@ fn every_step_is_the_golden_command() {
         ("an upgrade of a tarball", switched(&["web1"]).0),
         (
             "a first installation with the interpreter, with apt-get",
-            with_runtime(Deb, Manager::AptGet, None),
+            with_runtime(Deb, PackageManager::AptGet, None),
         ),
         (
             "an upgrade with a newer interpreter, with dnf",
-            with_runtime(Rpm, Manager::Dnf, Some(Sharing::Keeps)),
+            with_runtime(Rpm, PackageManager::Dnf, Some(Sharing::Keeps)),
         ),
     ] {
         let [host] = &plan.hosts[..] else { panic!() };
@@ -1173,9 +1213,9 @@ fn every_step_is_the_golden_command() {
             for step in steps {
                 _ = writeln!(text, "   {}: {}", step.stage.name(), step.what);
                 _ = match &step.action {
-                    Action::Run(command) => writeln!(text, "{}", shown(command)),
-                    Action::Upload(upload) => writeln!(text, "    {:?}", upload.path),
-                    Action::Local(words) => writeln!(text, "    {words:?}"),
+                    StepAction::Run(command) => writeln!(text, "{}", shown(command)),
+                    StepAction::Upload(upload) => writeln!(text, "    {:?}", upload.path),
+                    StepAction::Local(words) => writeln!(text, "    {words:?}"),
                 };
             }
         }
@@ -1190,11 +1230,11 @@ fn a_host_gets_what_the_package_that_it_keeps_does_not_have() {
         candidate(Deb, "1.1.0", Some("x86_64")),
     );
     new.size = 60_000;
-    new.pieces = Pieces::parse("0000000000014e20 0000000000024e20 0000000000034e20").unwrap();
-    let mut there = facts(Manager::AptGet, Some(&old), Order::Newer);
+    new.pieces = FilePieces::parse("0000000000014e20 0000000000024e20 0000000000034e20").unwrap();
+    let mut there = facts(PackageManager::AptGet, Some(&old), VersionOrder::Newer);
     there.pieces = [(
         old.sha256,
-        Pieces::parse("0000000000034e20 0000000000014e20").unwrap(),
+        FilePieces::parse("0000000000034e20 0000000000014e20").unwrap(),
     )]
     .into();
     let plan = Plan::push(&terms(), &[new.clone()], &[site("web1", there.clone())]).unwrap();
@@ -1206,17 +1246,17 @@ fn a_host_gets_what_the_package_that_it_keeps_does_not_have() {
         "sending shop_1.1.0-1_amd64.deb (20.0 kB of 60.0 kB)"
     );
     let from = format!("/var/lib/pkgapp/shop/packages/{}/{}", old.sha256, old.file);
-    let copy = |offset, at| Copy {
+    let copy = |offset, at| RangeCopy {
         from: from.clone(),
         offset,
         length: 20_000,
         at,
     };
-    let Action::Upload(upload) = &send.action else {
+    let StepAction::Upload(upload) = &send.action else {
         panic!()
     };
     assert_eq!(upload.copies, [copy(20_000, 0), copy(0, 40_000)]);
-    let Action::Run(lock) = &lock.action else {
+    let StepAction::Run(lock) = &lock.action else {
         panic!()
     };
     assert_eq!(
@@ -1247,11 +1287,11 @@ enum Sharing {
 /// A host with shop 1.0.0, unless it is the first time.
 fn sharing(
     kind: pkgapp_format::read::ArtifactKind,
-    manager: Manager,
+    manager: PackageManager,
     there: Option<Sharing>,
-) -> Facts {
+) -> HostFacts {
     let (app, python) = (shared(kind, "1.0.0", "3.13.0"), runtime(kind, "3.13.0"));
-    let mut facts = facts(manager, there.map(|_| &app), Order::Newer);
+    let mut facts = facts(manager, there.map(|_| &app), VersionOrder::Newer);
     facts.orders.remove(&1);
     let on = |order| RunsOn {
         name: python.name.clone(),
@@ -1261,9 +1301,9 @@ fn sharing(
     };
     if let Some(there) = there {
         let (order, version) = if there == Sharing::Same {
-            (Order::Same, "3.13.1-1")
+            (VersionOrder::Same, "3.13.1-1")
         } else {
-            (Order::Newer, "3.13.0-1")
+            (VersionOrder::Newer, "3.13.0-1")
         };
         facts.orders.insert(1, order);
         facts
@@ -1272,9 +1312,9 @@ fn sharing(
         facts.runs_on.insert(
             app.sha256,
             on(Some(if there == Sharing::Same {
-                Order::Older
+                VersionOrder::Older
             } else {
-                Order::Same
+                VersionOrder::Same
             })),
         );
         if there == Sharing::Keeps {
@@ -1290,7 +1330,7 @@ fn sharing(
 /// A push of shop 1.1.0 with CPython 3.13.1.
 fn with_runtime(
     kind: pkgapp_format::read::ArtifactKind,
-    manager: Manager,
+    manager: PackageManager,
     there: Option<Sharing>,
 ) -> Plan {
     let all = [shared(kind, "1.1.0", "3.13.1"), runtime(kind, "3.13.1")];
@@ -1307,10 +1347,10 @@ fn an_interpreter_comes_along_in_the_same_installation_and_goes_back_with_it() {
     let install = |steps: &[super::step::Step]| {
         let step = steps
             .iter()
-            .find(|step| step.stage == Stage::Install)
+            .find(|step| step.stage == PushStage::Install)
             .unwrap()
             .clone();
-        let Action::Run(command) = step.action else {
+        let StepAction::Run(command) = step.action else {
             panic!()
         };
         let parameters: BTreeMap<String, String> = command.args[5]
@@ -1324,10 +1364,10 @@ fn an_interpreter_comes_along_in_the_same_installation_and_goes_back_with_it() {
         let sends = plan.hosts[0]
             .prepare
             .iter()
-            .filter(|step| step.stage == Stage::Upload);
+            .filter(|step| step.stage == PushStage::Upload);
         sends.map(|step| step.what.clone()).collect::<Vec<_>>()
     };
-    let first = with_runtime(Deb, Manager::AptGet, None);
+    let first = with_runtime(Deb, PackageManager::AptGet, None);
     let python = "sending pkgapp-python3.13_3.13.1-1_amd64.deb (1.0 kB)";
     assert_eq!(
         sends(&first),
@@ -1363,7 +1403,7 @@ fn an_interpreter_comes_along_in_the_same_installation_and_goes_back_with_it() {
         "removing shop, and pkgapp-python3.13 unless something else needs it"
     );
 
-    let upgrade = with_runtime(Deb, Manager::AptGet, Some(Sharing::Keeps));
+    let upgrade = with_runtime(Deb, PackageManager::AptGet, Some(Sharing::Keeps));
     let (.., parameters) = install(&upgrade.hosts[0].switch);
     assert_eq!(
         (
@@ -1379,7 +1419,7 @@ fn an_interpreter_comes_along_in_the_same_installation_and_goes_back_with_it() {
         "installing shop 1.0.0-1 with pkgapp-python3.13 3.13.0-1"
     );
 
-    let foreign = with_runtime(Deb, Manager::AptGet, Some(Sharing::Has));
+    let foreign = with_runtime(Deb, PackageManager::AptGet, Some(Sharing::Has));
     let (.., parameters) = install(&foreign.hosts[0].switch);
     assert!(
         parameters["runtime_way"] == "up" && !parameters.contains_key("back_runtime_way"),
@@ -1388,7 +1428,7 @@ fn an_interpreter_comes_along_in_the_same_installation_and_goes_back_with_it() {
     let note = "pkgapp-python3.13 3.13.0-1 is not kept there, so it stays new whatever happens";
     assert_eq!(foreign.hosts[0].found, [note]);
 
-    let same = with_runtime(Deb, Manager::AptGet, Some(Sharing::Same));
+    let same = with_runtime(Deb, PackageManager::AptGet, Some(Sharing::Same));
     assert_eq!(sends(&same), ["sending shop_1.1.0-1_amd64.deb (1.0 kB)"]);
     let (what, _, parameters) = install(&same.hosts[0].switch);
     assert!(
@@ -1396,7 +1436,7 @@ fn an_interpreter_comes_along_in_the_same_installation_and_goes_back_with_it() {
         "{what}: {parameters:?}"
     );
     // What it runs on is told all the same, for roll-back.
-    let Action::Run(lock) = &same.hosts[0].prepare[0].action else {
+    let StepAction::Run(lock) = &same.hosts[0].prepare[0].action else {
         panic!()
     };
     assert!(
@@ -1408,8 +1448,8 @@ fn an_interpreter_comes_along_in_the_same_installation_and_goes_back_with_it() {
 #[test]
 fn a_newer_interpreter_alone_is_a_reason_to_push_and_does_not_spoil_the_release() {
     let (app, python) = (shared(Deb, "1.0.0", "3.13.0"), runtime(Deb, "3.13.1"));
-    let mut there = sharing(Deb, Manager::AptGet, Some(Sharing::Keeps));
-    there.orders.insert(0, Order::Same);
+    let mut there = sharing(Deb, PackageManager::AptGet, Some(Sharing::Keeps));
+    there.orders.insert(0, VersionOrder::Same);
     let plan = Plan::push(
         &terms(),
         &[app.clone(), python.clone()],
@@ -1422,7 +1462,7 @@ fn a_newer_interpreter_alone_is_a_reason_to_push_and_does_not_spoil_the_release(
         host.back[1].what,
         "installing shop 1.0.0-1 with pkgapp-python3.13 3.13.0-1"
     );
-    let Action::Run(record) = &host.back.last().unwrap().action else {
+    let StepAction::Run(record) = &host.back.last().unwrap().action else {
         panic!()
     };
     assert_eq!(
@@ -1430,7 +1470,7 @@ fn a_newer_interpreter_alone_is_a_reason_to_push_and_does_not_spoil_the_release(
         [app.sha256.to_string(), String::new()],
         "1.0.0 is not marked as failed"
     );
-    there.orders.insert(1, Order::Same);
+    there.orders.insert(1, VersionOrder::Same);
     assert!(
         Plan::push(&terms(), &[app, python], &[site("web1", there)])
             .unwrap()
@@ -1444,14 +1484,14 @@ fn a_rollback_brings_the_interpreter_only_if_it_is_missing() {
         shared(Deb, "1.0.0", "3.13.0"),
         shared(Deb, "1.1.0", "3.13.0"),
     );
-    let mut there = sharing(Deb, Manager::AptGet, Some(Sharing::Keeps));
+    let mut there = sharing(Deb, PackageManager::AptGet, Some(Sharing::Keeps));
     there.kept = vec![kept(&old, Some(1)), kept(&new, Some(2))];
     (there.current, there.installed, there.record) = (
         Some(new.sha256),
         Some(new.version.clone()),
         Some(new.record),
     );
-    let what = |facts: &Facts| {
+    let what = |facts: &HostFacts| {
         let plan = Plan::rollback(&terms(), None, &[site("web1", facts.clone())]);
         plan.map(|plan| plan.hosts[0].switch[2].what.clone())
             .map_err(|error| error.to_string())
@@ -1475,12 +1515,13 @@ fn a_rollback_brings_the_interpreter_only_if_it_is_missing() {
 fn of_an_interpreter_too_a_host_gets_what_it_does_not_have() {
     let mut python = runtime(Deb, "3.13.1");
     python.size = 60_000;
-    python.pieces = Pieces::parse("0000000000014e20 0000000000024e20 0000000000034e20").unwrap();
+    python.pieces =
+        FilePieces::parse("0000000000014e20 0000000000024e20 0000000000034e20").unwrap();
     let old = runtime(Deb, "3.13.0");
-    let mut there = sharing(Deb, Manager::AptGet, Some(Sharing::Keeps));
+    let mut there = sharing(Deb, PackageManager::AptGet, Some(Sharing::Keeps));
     there.pieces = [(
         old.sha256,
-        Pieces::parse("0000000000034e20 0000000000014e20").unwrap(),
+        FilePieces::parse("0000000000034e20 0000000000014e20").unwrap(),
     )]
     .into();
     let all = [shared(Deb, "1.1.0", "3.13.1"), python.clone()];
@@ -1489,7 +1530,7 @@ fn of_an_interpreter_too_a_host_gets_what_it_does_not_have() {
         plan.hosts[0].prepare[1].what,
         "sending pkgapp-python3.13_3.13.1-1_amd64.deb (20.0 kB of 60.0 kB)"
     );
-    let Action::Run(lock) = &plan.hosts[0].prepare[0].action else {
+    let StepAction::Run(lock) = &plan.hosts[0].prepare[0].action else {
         panic!()
     };
     assert_eq!(
@@ -1509,7 +1550,7 @@ fn of_an_interpreter_too_a_host_gets_what_it_does_not_have() {
 #[test]
 fn an_interpreter_without_its_package_is_named_and_a_tarball_cannot_share_one() {
     let app = shared(Rpm, "1.0.0", "3.13.0");
-    let mut facts = facts(Manager::Dnf, None, Order::Newer);
+    let mut facts = facts(PackageManager::Dnf, None, VersionOrder::Newer);
     facts.unmet = BTreeMap::from([(0, app.depends.clone())]);
     let error = Plan::push(&terms(), &[app], &[site("web1", facts)])
         .unwrap_err()
@@ -1520,7 +1561,7 @@ fn an_interpreter_without_its_package_is_named_and_a_tarball_cannot_share_one() 
     ] {
         assert!(error.contains(part), "{part}\nis not in\n{error}");
     }
-    let tar = Candidate {
+    let tar = Artifact {
         runtime: shared(Tar, "1.0.0", "3.13.0").runtime,
         ..tarball("1.0.0")
     };
@@ -1539,8 +1580,8 @@ fn an_interpreter_without_its_package_is_named_and_a_tarball_cannot_share_one() 
 fn the_lock_of_a_dead_push_is_cleared_away_where_nothing_is_to_do() {
     let new = candidate(Deb, "1.1.0", Some("x86_64"));
     let plan = |alive, root| {
-        let mut there = facts(Manager::AptGet, Some(&new), Order::Same);
-        there.lock = Some(Holder {
+        let mut there = facts(PackageManager::AptGet, Some(&new), VersionOrder::Same);
+        there.lock = Some(LockHolder {
             token: "x.1.1".into(),
             owner: "eve".into(),
             since: "2026".into(),
@@ -1557,7 +1598,7 @@ fn the_lock_of_a_dead_push_is_cleared_away_where_nothing_is_to_do() {
         OnFailure::GoBack,
         Unreachable::Fail,
     );
-    assert_eq!(outcome.hosts[0].end, End::Idle);
+    assert_eq!(outcome.hosts[0].end, HostStatus::Idle);
     assert_eq!(
         host.state.lock().unwrap().asked,
         ["clearing away the lock of a push that died"]
@@ -1578,18 +1619,27 @@ fn a_host_that_is_not_reached_is_left_out_if_told_so() {
         ]
     };
     let outcome = roll(&plan, &hosts(), OnFailure::GoBack, Unreachable::Skip);
-    let ends = |outcome: &Outcome| {
+    let ends = |outcome: &RolloutOutcome| {
         outcome
             .hosts
             .iter()
             .map(|host| host.end)
             .collect::<Vec<_>>()
     };
-    assert_eq!(ends(&outcome), [End::Unreachable, End::Changed]);
-    assert_eq!(outcome.into_result().unwrap_err().what(), Kind::Partial);
+    assert_eq!(
+        ends(&outcome),
+        [HostStatus::Unreachable, HostStatus::Changed]
+    );
+    assert_eq!(
+        outcome.into_result().unwrap_err().what(),
+        ErrorKind::Partial
+    );
     let outcome = roll(&plan, &hosts(), OnFailure::GoBack, Unreachable::Fail);
-    assert_eq!(ends(&outcome), [End::Unreachable, End::Unchanged]);
-    assert_eq!(outcome.into_result().unwrap_err().what(), Kind::Failed);
+    assert_eq!(
+        ends(&outcome),
+        [HostStatus::Unreachable, HostStatus::Unchanged]
+    );
+    assert_eq!(outcome.into_result().unwrap_err().what(), ErrorKind::Failed);
 }
 
 #[test]
@@ -1610,18 +1660,24 @@ fn failing_health_in_the_second_batch_takes_all_back_or_is_within_the_budget() {
     let run = hosts();
     let outcome = roll(&plan, &run, OnFailure::GoBack, Unreachable::Fail);
     assert_eq!(versions(&run), [old, old, old]);
-    assert_eq!(outcome.into_result().unwrap_err().what(), Kind::Failed);
+    assert_eq!(outcome.into_result().unwrap_err().what(), ErrorKind::Failed);
 
     let run = hosts();
     let outcome = roll(&plan, &run, OnFailure::Keep, Unreachable::Fail);
     assert_eq!(versions(&run), [new, new, new]);
-    assert_eq!(outcome.into_result().unwrap_err().what(), Kind::Partial);
+    assert_eq!(
+        outcome.into_result().unwrap_err().what(),
+        ErrorKind::Partial
+    );
 
     plan.max_failed = 1;
     let run = hosts();
     let outcome = roll(&plan, &run, OnFailure::GoBack, Unreachable::Fail);
     assert_eq!(versions(&run), [new, old, new]);
-    assert_eq!(outcome.into_result().unwrap_err().what(), Kind::Partial);
+    assert_eq!(
+        outcome.into_result().unwrap_err().what(),
+        ErrorKind::Partial
+    );
 }
 
 #[test]
@@ -1633,9 +1689,9 @@ fn a_lock_that_was_waited_for_makes_the_plan_stale() {
         }
         fn run(
             &self,
-            command: &Command,
+            command: &HostCommand,
             on_line: &mut dyn FnMut(Stream, &[u8]),
-        ) -> Result<Output, Failure> {
+        ) -> Result<CommandOutput, HostFailure> {
             let mut output = self.0.run(command, on_line)?;
             if command.what == "taking the lock" {
                 output.stdout = b"waiting for the push by eve since 2026\nlocked\n".to_vec();
@@ -1646,14 +1702,14 @@ fn a_lock_that_was_waited_for_makes_the_plan_stale() {
             &self,
             upload: &Upload,
             progress: &mut dyn FnMut(u64),
-        ) -> Result<Uploaded, Failure> {
+        ) -> Result<Uploaded, HostFailure> {
             self.0.upload(upload, progress)
         }
         fn download(
             &self,
             download: &Download,
             sink: &mut dyn std::io::Write,
-        ) -> Result<Downloaded, Failure> {
+        ) -> Result<Downloaded, HostFailure> {
             self.0.download(download, sink)
         }
     }
@@ -1749,6 +1805,9 @@ fn an_installation_that_a_signal_cuts_off_may_have_happened() {
         OnFailure::GoBack,
         Unreachable::Fail,
     );
-    assert_eq!(outcome.hosts[0].end, End::Unknown);
-    assert_eq!(outcome.into_result().unwrap_err().what(), Kind::Partial);
+    assert_eq!(outcome.hosts[0].end, HostStatus::Unknown);
+    assert_eq!(
+        outcome.into_result().unwrap_err().what(),
+        ErrorKind::Partial
+    );
 }

@@ -12,10 +12,10 @@
 //! it what a login can have: units of the user's systemd, lines of the user's crontab,
 //! configuration in `shared/etc`.
 
-use super::artifact::Candidate;
-use super::facts::Facts;
-use super::script::Seat;
-use pkgapp_config::{SharedPath, Tarball, UnitsOf};
+use super::artifact::Artifact;
+use super::facts::HostFacts;
+use super::script::RemoteState;
+use pkgapp_config::{SharedPath, TarballMode, UnitsOf};
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::name::{AppName, PythonMinor};
 use pkgapp_format::read::ArtifactKind;
@@ -28,7 +28,7 @@ pub fn default_into(name: &AppName) -> String {
 
 /// What `[deploy.NAME]` or `--into` say of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unpacked {
+pub struct ReleaseDirectory {
     /// The directory; it may begin with `~/`.
     pub into: String,
     /// What all releases share.
@@ -37,14 +37,14 @@ pub struct Unpacked {
     pub units: UnitsOf,
 }
 
-impl Unpacked {
+impl ReleaseDirectory {
     /// Returns what the configuration and the command line say; `None`: packages are installed.
     ///
     /// # Errors
     /// `into` is no directory that releases can lie in.
     pub fn of(
         name: &AppName,
-        tarball: Option<&Tarball>,
+        tarball: Option<&TarballMode>,
         into: Option<&str>,
     ) -> Result<Option<Self>> {
         let Some(into) = into.map(pkgapp_config::check_into).transpose()? else {
@@ -64,17 +64,17 @@ impl Unpacked {
 
     /// Returns where a host keeps what it must know, before or after it has told its home
     /// directory.
-    pub fn seat(&self, facts: Option<&Facts>) -> Seat {
+    pub fn seat(&self, facts: Option<&HostFacts>) -> RemoteState {
         let into = facts
             .and_then(|facts| facts.own.as_ref())
             .map_or(&self.into, |own| &own.into);
-        Seat::own(into, self.units)
+        RemoteState::own(into, self.units)
     }
 }
 
 /// What a host says of the directory and of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Own {
+pub struct LoginDirectory {
     /// The directory, absolute.
     pub into: String,
     /// What can be unpacked: `zstd`, `gzip`, `xz`.
@@ -93,7 +93,7 @@ pub struct Own {
 
 /// What a tarball asks of a host; read from the whole of it, so only when it is needed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Asks {
+pub struct HostRequirements {
     /// The interpreter that must be there, e.g. `/usr/bin/python3.11`; `None` if it brings its
     /// own.
     pub python: Option<PythonMinor>,
@@ -107,14 +107,14 @@ pub struct Asks {
     pub logrotate: bool,
 }
 
-impl Asks {
+impl HostRequirements {
     /// Reads the names in a tarball, and the wheels in its record.
     ///
     /// # Errors
     /// It is damaged.
     pub fn of(
-        artifact: &pkgapp_format::read::Artifact,
-        record: &pkgapp_release::release::Record,
+        artifact: &pkgapp_format::read::PackageReader,
+        record: &pkgapp_release::release::ReleaseRecord,
     ) -> Result<Self> {
         let mut asks = Self {
             glibc: glibc(record),
@@ -138,7 +138,7 @@ impl Asks {
 
 /// The glibc that a release needs. A wheel runs with the oldest one that it has a tag for (PEP
 /// 600).
-fn glibc(record: &pkgapp_release::release::Record) -> Option<(u16, u16)> {
+fn glibc(record: &pkgapp_release::release::ReleaseRecord) -> Option<(u16, u16)> {
     let wheels = record
         .distributions
         .iter()
@@ -182,7 +182,7 @@ fn unpacker(file: &str) -> Option<&'static str> {
 ///
 /// # Errors
 /// There is none; the error says what would help.
-pub(super) fn choose(artifacts: &[Candidate], facts: &Facts) -> Result<usize> {
+pub(super) fn choose(artifacts: &[Artifact], facts: &HostFacts) -> Result<usize> {
     let own = facts
         .own
         .as_ref()
@@ -199,7 +199,7 @@ pub(super) fn choose(artifacts: &[Candidate], facts: &Facts) -> Result<usize> {
                 .hint("make one: `pkgapp build --format tar`"),
         );
     }
-    let of_arch = |artifact: &Candidate| {
+    let of_arch = |artifact: &Artifact| {
         artifact
             .arch
             .as_deref()
@@ -216,7 +216,7 @@ pub(super) fn choose(artifacts: &[Candidate], facts: &Facts) -> Result<usize> {
         ))
         .hint(format!("build on a machine with {}", facts.arch)));
     }
-    let unpackable = |artifact: &Candidate| match unpacker(&artifact.file) {
+    let unpackable = |artifact: &Artifact| match unpacker(&artifact.file) {
         Some(program) => own.unpackers.iter().any(|known| known == program),
         None => true,
     };
@@ -243,7 +243,7 @@ pub(super) fn choose(artifacts: &[Candidate], facts: &Facts) -> Result<usize> {
 }
 
 /// Everything that speaks against a tarball on a host.
-pub(super) fn against(artifact: &Candidate, facts: &Facts) -> Vec<Error> {
+pub(super) fn against(artifact: &Artifact, facts: &HostFacts) -> Vec<Error> {
     let mut errors = unfit(facts);
     if let Some(runtime) = &artifact.runtime {
         let error = Error::new(format!(
@@ -297,7 +297,7 @@ pub(super) fn against(artifact: &Candidate, facts: &Facts) -> Vec<Error> {
 }
 
 /// What speaks against any release in the host's directory.
-pub(super) fn unfit(facts: &Facts) -> Vec<Error> {
+pub(super) fn unfit(facts: &HostFacts) -> Vec<Error> {
     let Some(own) = &facts.own else {
         return vec![Error::bug("a host has not told of its directories")];
     };
@@ -325,7 +325,7 @@ pub(super) fn unfit(facts: &Facts) -> Vec<Error> {
 }
 
 /// What is to be known about a host besides.
-pub(super) fn found(artifact: &Candidate, facts: &Facts, units: UnitsOf) -> Vec<String> {
+pub(super) fn found(artifact: &Artifact, facts: &HostFacts, units: UnitsOf) -> Vec<String> {
     let (Some(own), Some(asks)) = (&facts.own, &artifact.asks) else {
         return Vec::new();
     };

@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::code::{Code, Database};
-use super::deployment::{Deployment, is_for_developers};
-use super::project::Project;
-use super::{Pins, pins};
+use super::code::{CodeFacts, Database};
+use super::deployment::{DeploymentFiles, is_for_developers};
+use super::project::ProjectFiles;
+use super::{PinState, pins};
 
 /// Distributions that serve an application of WSGI or ASGI which their command line names.
 const SERVERS: [&str; 8] = [
@@ -36,7 +36,7 @@ const MAIN_GROUPS: [&str; 9] = [
 
 /// What is chosen.
 #[derive(Debug, Default)]
-pub(super) struct Choices {
+pub(super) struct ProjectChoices {
     /// Extras, as the project spells them.
     pub(super) extras: Vec<String>,
     /// Dependency groups.
@@ -50,20 +50,20 @@ pub(super) struct Choices {
 }
 
 /// The extras and groups of a project with what they hold, and what it has without them.
-struct Offer<'a> {
+struct ExtraOffer<'a> {
     extras: BTreeMap<String, BTreeSet<String>>,
-    deployment: &'a Deployment,
+    deployment: &'a DeploymentFiles,
     databases: &'a BTreeSet<Database>,
 }
 
-impl Choices {
+impl ProjectChoices {
     /// Chooses extras and groups for an application that has `requires` without them.
     pub(super) fn of(
-        project: &Project,
-        deployment: &Deployment,
-        pins: &Pins,
+        project: &ProjectFiles,
+        deployment: &DeploymentFiles,
+        pins: &PinState,
         requires: &BTreeSet<String>,
-        code: &Code,
+        code: &CodeFacts,
     ) -> Self {
         let mut choices = Self {
             groups: groups(project, deployment),
@@ -77,7 +77,7 @@ impl Choices {
         } else {
             BTreeMap::new()
         };
-        let offer = Offer {
+        let offer = ExtraOffer {
             extras,
             deployment,
             databases: code.databases(),
@@ -92,7 +92,7 @@ impl Choices {
 
     /// What the deployment installs. Of drivers for several databases, those for PostgreSQL: the
     /// others are compiled, and one of them will be used.
-    fn installed(&mut self, offer: &Offer<'_>) {
+    fn installed(&mut self, offer: &ExtraOffer<'_>) {
         let spelled = |name: &str| name.to_lowercase().replace(['_', '.'], "-");
         let has = |name: &String, drivers: &[&str]| {
             offer.extras[name]
@@ -133,7 +133,7 @@ impl Choices {
     }
 
     /// An extra with a server, where there is none otherwise.
-    fn server(&mut self, offer: &Offer<'_>, requires: &BTreeSet<String>) {
+    fn server(&mut self, offer: &ExtraOffer<'_>, requires: &BTreeSet<String>) {
         let serves = |name: &str| SERVERS.contains(&name);
         if requires
             .iter()
@@ -154,7 +154,7 @@ impl Choices {
     }
 
     /// A driver for the database that the code names.
-    fn drivers(&mut self, offer: &Offer<'_>, requires: &BTreeSet<String>) {
+    fn drivers(&mut self, offer: &ExtraOffer<'_>, requires: &BTreeSet<String>) {
         let others = || {
             offer
                 .databases
@@ -194,7 +194,7 @@ impl Choices {
         }
     }
 
-    fn take(&mut self, extra: &str, offer: &Offer<'_>) {
+    fn take(&mut self, extra: &str, offer: &ExtraOffer<'_>) {
         if !self.extras.iter().any(|known| known == extra) {
             self.extras.push(extra.to_owned());
             self.brought.extend(offer.extras[extra].iter().cloned());
@@ -204,19 +204,21 @@ impl Choices {
 
 /// Whether extras have a meaning: a lock that knows them, or the project that `pkgapp lock`
 /// resolves.
-fn takes_extras(pins: &Pins, project: &Project) -> bool {
+fn takes_extras(pins: &PinState, project: &ProjectFiles) -> bool {
     match pins {
-        Pins::Found(name) | Pins::Elsewhere(name, true) => ["uv.lock", "poetry.lock", "pdm.lock"]
-            .iter()
-            .any(|lock| name.ends_with(lock)),
-        Pins::Nothing => project.says("name"),
-        Pins::Loose(_) | Pins::Elsewhere(_, false) => false,
+        PinState::Found(name) | PinState::Elsewhere(name, true) => {
+            ["uv.lock", "poetry.lock", "pdm.lock"]
+                .iter()
+                .any(|lock| name.ends_with(lock))
+        }
+        PinState::Nothing => project.says("name"),
+        PinState::Loose(_) | PinState::Elsewhere(_, false) => false,
     }
 }
 
 /// The groups that ship: what the deployment installs, and without a `[project]` the one that
 /// stands for it.
-fn groups(project: &Project, deployment: &Deployment) -> Vec<String> {
+fn groups(project: &ProjectFiles, deployment: &DeploymentFiles) -> Vec<String> {
     let known = project.groups();
     let installed: Vec<String> = known
         .iter()
@@ -240,7 +242,7 @@ fn groups(project: &Project, deployment: &Deployment) -> Vec<String> {
 /// by its name; and what the reader should know about the others.
 pub(super) fn requirements(
     root: &Path,
-    deployment: &Deployment,
+    deployment: &DeploymentFiles,
 ) -> Option<(String, Option<String>)> {
     let mut files = deployment.requirements.clone();
     let included: BTreeSet<_> = files

@@ -65,7 +65,7 @@ const SERVERS: [&str; 7] = [
 
 /// What the files say.
 #[derive(Debug, Default)]
-pub(super) struct Deployment {
+pub(super) struct DeploymentFiles {
     /// Extras of the project that are installed, as they are spelled.
     pub(super) extras: BTreeSet<String>,
     /// Whether all of them are.
@@ -80,7 +80,7 @@ pub(super) struct Deployment {
     pub(super) celery: Option<(String, Option<String>)>,
 }
 
-impl Deployment {
+impl DeploymentFiles {
     /// Reads the files of a tree; what can't be read says nothing.
     pub(super) fn read(root: &Path) -> Self {
         let mut deployment = Self::default();

@@ -33,13 +33,13 @@ use pkgapp_core::error::Result;
 use pkgapp_core::name::{AppName, PythonMinor};
 use pkgapp_pypa::VersionSpecifiers;
 
-use self::choices::Choices;
-use self::deployment::Deployment;
-use self::project::Project;
-use self::wheels::Wheels;
-use self::writable::Writes;
+use self::choices::ProjectChoices;
+use self::deployment::DeploymentFiles;
+use self::project::ProjectFiles;
+use self::wheels::LockedWheels;
+use self::writable::WritePlan;
 
-pub use self::code::{Factory, Framework, Gateway, Web, Worker};
+pub use self::code::{Factory, Framework, Gateway, WebApp, Worker};
 
 /// How projects name the requirements of the application itself, in files that a build does not
 /// look for: `requirements-ROLE.txt` and `requirements/ROLE.txt`. The first that exists counts.
@@ -112,7 +112,7 @@ pub struct Survey {
     /// Directories of these that modules are imported from.
     pub import_from: Vec<String>,
     /// What pins its requirements.
-    pub pins: Pins,
+    pub pins: PinState,
     /// What the pins lack, although each has a version, as a clause: "`django` requires
     /// `asgiref`".
     pub gap: Option<String>,
@@ -133,7 +133,7 @@ pub struct Survey {
     /// What it is made with.
     pub framework: Framework,
     /// The application object that a web server is given.
-    pub web: Option<Web>,
+    pub web: Option<WebApp>,
     /// Whether a program of its own serves it.
     pub starts_a_server: bool,
     /// The command that does, if it is certain.
@@ -151,18 +151,18 @@ pub struct Survey {
     /// Whether it opens files of its tree from the working directory.
     pub opens_from_here: bool,
     /// What it writes to.
-    pub writes: Writes,
+    pub writes: WritePlan,
     /// Console scripts of its own.
     pub scripts: Vec<String>,
     /// What is left to the reader, one sentence each.
     pub open: Vec<String>,
     /// The files of its lock.
-    wheels: Wheels,
+    wheels: LockedWheels,
 }
 
 /// What pins an application's requirements.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Pins {
+pub enum PinState {
     /// A file that a build finds by itself, and that pins everything as far as its form tells.
     Found(String),
     /// The same, but it names distributions without their versions.
@@ -179,8 +179,8 @@ impl Survey {
     /// # Errors
     /// A file of the packaging standards that can't be read, or is not what its name says.
     pub fn of(root: &Path) -> Result<Self> {
-        let project = Project::read(root)?;
-        let deployment = Deployment::read(root);
+        let project = ProjectFiles::read(root)?;
+        let deployment = DeploymentFiles::read(root);
         let mut code = code::read(root)?;
         deployment
             .servers
@@ -208,7 +208,7 @@ impl Survey {
         let required = |besides: &BTreeSet<String>| {
             pins::required(root, &pins, &project.table, &project.setup, besides)
         };
-        let mut choices = Choices::of(
+        let mut choices = ProjectChoices::of(
             &project,
             &deployment,
             &pins,
@@ -234,7 +234,7 @@ impl Survey {
             _ => whole_tree(root, &code),
         };
         let gap = match &pins {
-            Pins::Found(name) | Pins::Elsewhere(name, true) if name.ends_with(".txt") => {
+            PinState::Found(name) | PinState::Elsewhere(name, true) if name.ends_with(".txt") => {
                 let left_out =
                     pins::left_out(&root.join(name))?.filter(|name| !requires.contains(name));
                 pins::gap(&root.join(name), &requires)?
@@ -243,8 +243,8 @@ impl Survey {
             _ => None,
         };
         let pins = match (pins, &gap) {
-            (Pins::Found(name), Some(_)) => Pins::Loose(name),
-            (Pins::Elsewhere(name, _), Some(_)) => Pins::Elsewhere(name, false),
+            (PinState::Found(name), Some(_)) => PinState::Loose(name),
+            (PinState::Elsewhere(name, _), Some(_)) => PinState::Elsewhere(name, false),
             (pins, _) => pins,
         };
         let server_program =
@@ -273,7 +273,7 @@ impl Survey {
             },
             data_variables: code.data_variables().cloned().collect(),
             opens_from_here: code.opens_from_here(),
-            writes: Writes::of(root, written, &code, has_backend),
+            writes: WritePlan::of(root, written, &code, has_backend),
             starts_a_server: code.starts_a_server(&requires),
             server_program,
             scripts: project.scripts(),
@@ -282,7 +282,7 @@ impl Survey {
             groups: choices.groups,
             add: choices.add,
             kept: Vec::new(),
-            wheels: Wheels::read(root, &pins),
+            wheels: LockedWheels::read(root, &pins),
             pins,
             gap,
             requires,
@@ -295,7 +295,7 @@ impl Survey {
         Ok(survey)
     }
 
-    fn look_at_static_files(&mut self, code: &code::Code) {
+    fn look_at_static_files(&mut self, code: &code::CodeFacts) {
         match code.static_root() {
             Some(Ok(())) => {
                 self.collect_static
@@ -315,7 +315,7 @@ impl Survey {
         }
     }
 
-    fn say_what_is_open(&mut self, project: &Project, code: &code::Code) {
+    fn say_what_is_open(&mut self, project: &ProjectFiles, code: &code::CodeFacts) {
         if let Some(file) = code
             .only_for_developers()
             .filter(|_| self.framework == Framework::Pyramid && self.web.is_none())
@@ -392,7 +392,11 @@ impl Survey {
 }
 
 /// Returns why an application works in its own tree only, though a wheel could be built of it.
-fn runs_from_its_tree(root: &Path, project: &Project, code: &code::Code) -> Option<String> {
+fn runs_from_its_tree(
+    root: &Path,
+    project: &ProjectFiles,
+    code: &code::CodeFacts,
+) -> Option<String> {
     if code.mentions("alembic.ini")
         && code
             .alembic()
@@ -424,7 +428,7 @@ fn runs_from_its_tree(root: &Path, project: &Project, code: &code::Code) -> Opti
 /// The command that serves an application which brings its own server: its only console script or
 /// the one with its name, or without a wheel the module that is run.
 fn server_program(
-    code: &code::Code,
+    code: &code::CodeFacts,
     requires: &BTreeSet<String>,
     scripts: &[String],
     name: &AppName,
@@ -457,7 +461,11 @@ fn import_roots(bases: impl Iterator<Item = PathBuf>, has_backend: bool) -> Vec<
 }
 
 /// The command that brings a database up to date.
-fn migration(code: &code::Code, web: Option<&Web>, requires: &BTreeSet<String>) -> Option<String> {
+fn migration(
+    code: &code::CodeFacts,
+    web: Option<&WebApp>,
+    requires: &BTreeSet<String>,
+) -> Option<String> {
     let settings = code
         .other_settings()
         .map_or_else(String::new, |settings| format!(" --settings {settings}"));
@@ -466,7 +474,7 @@ fn migration(code: &code::Code, web: Option<&Web>, requires: &BTreeSet<String>) 
     }
     let alembic = code.alembic();
     if requires.contains("flask-migrate")
-        && let Some(Web::Object {
+        && let Some(WebApp::Object {
             module,
             name,
             factory,
@@ -501,25 +509,25 @@ fn migration(code: &code::Code, web: Option<&Web>, requires: &BTreeSet<String>) 
     })
 }
 
-fn find_pins(root: &Path, has_backend: bool) -> Result<Pins> {
+fn find_pins(root: &Path, has_backend: bool) -> Result<PinState> {
     if let Some(name) = LOCKS.iter().find(|name| root.join(name).is_file()) {
         let is_loose = *name == "requirements.txt" && !pins::all_pinned(&root.join(name))?;
         return Ok(if is_loose {
-            Pins::Loose((*name).to_owned())
+            PinState::Loose((*name).to_owned())
         } else {
-            Pins::Found((*name).to_owned())
+            PinState::Found((*name).to_owned())
         });
     }
     if let Some(lock) = lock_of_workspace(root)? {
-        return Ok(Pins::Elsewhere(lock, true));
+        return Ok(PinState::Elsewhere(lock, true));
     }
     match requirements_file(root) {
         Some(name) => match pins::all_pinned(&root.join(&name))? {
             // A project says itself what it requires; such a file is for its developers.
-            false if has_backend => Ok(Pins::Nothing),
-            pinned => Ok(Pins::Elsewhere(name, pinned)),
+            false if has_backend => Ok(PinState::Nothing),
+            pinned => Ok(PinState::Elsewhere(name, pinned)),
         },
-        None => Ok(Pins::Nothing),
+        None => Ok(PinState::Nothing),
     }
 }
 
@@ -527,20 +535,20 @@ fn find_pins(root: &Path, has_backend: bool) -> Result<Pins> {
 /// and what the reader should know about them.
 fn installed_pins(
     root: &Path,
-    deployment: &Deployment,
-    found: Pins,
-) -> Result<(Pins, Option<String>)> {
+    deployment: &DeploymentFiles,
+    found: PinState,
+) -> Result<(PinState, Option<String>)> {
     let is_whole = match &found {
-        Pins::Found(name) | Pins::Loose(name) => {
+        PinState::Found(name) | PinState::Loose(name) => {
             name != "requirements.txt" || deployment.requirements.iter().any(|file| file == name)
         }
-        Pins::Elsewhere(name, _) => !name.ends_with(".txt") && !name.ends_with(".in"),
-        Pins::Nothing => false,
+        PinState::Elsewhere(name, _) => !name.ends_with(".txt") && !name.ends_with(".in"),
+        PinState::Nothing => false,
     };
     match choices::requirements(root, deployment).filter(|_| !is_whole) {
         Some((name, told)) => {
             let pinned = pins::all_pinned(&root.join(&name))?;
-            Ok((Pins::Elsewhere(name, pinned), told))
+            Ok((PinState::Elsewhere(name, pinned), told))
         }
         None => Ok((found, None)),
     }
@@ -562,8 +570,9 @@ fn elsewhere() -> impl Iterator<Item = String> {
 }
 
 /// What the pins ask of Python, as far as that is known without an index.
-fn least_python(root: &Path, pins: &Pins) -> Option<VersionSpecifiers> {
-    let (Pins::Found(name) | Pins::Loose(name) | Pins::Elsewhere(name, _)) = pins else {
+fn least_python(root: &Path, pins: &PinState) -> Option<VersionSpecifiers> {
+    let (PinState::Found(name) | PinState::Loose(name) | PinState::Elsewhere(name, _)) = pins
+    else {
         return None;
     };
     let text = if name.ends_with(".txt") || name.ends_with(".in") {
@@ -581,7 +590,7 @@ fn lock_of_workspace(root: &Path) -> Result<Option<String>> {
     };
     for (number, above) in root.ancestors().enumerate().skip(1).take(3) {
         if above.join("uv.lock").is_file() && above.join("pyproject.toml").is_file() {
-            let Some(members) = Project::read(above)?.workspace() else {
+            let Some(members) = ProjectFiles::read(above)?.workspace() else {
                 continue;
             };
             let below = root.strip_prefix(above).unwrap_or(&root);
@@ -610,7 +619,7 @@ pub fn plain_files(root: &Path) -> Vec<String> {
 }
 
 /// Patterns for the whole application, where nothing builds a wheel of it.
-fn whole_tree(root: &Path, code: &code::Code) -> Vec<String> {
+fn whole_tree(root: &Path, code: &code::CodeFacts) -> Vec<String> {
     let mut patterns = Vec::new();
     for (name, is_directory) in listed(root) {
         let stem = name.strip_suffix(".py").unwrap_or(&name);
@@ -658,7 +667,7 @@ fn migrations(alembic: &code::Alembic) -> Vec<String> {
 
 /// Patterns for what a wheel of the project lacks: Django's manage.py, the modules that an
 /// application object is in, and migrations.
-fn beside_packages(root: &Path, code: &code::Code) -> Vec<String> {
+fn beside_packages(root: &Path, code: &code::CodeFacts) -> Vec<String> {
     let manage = code
         .manage_directory()
         .map(|directory| directory.join("manage.py"));
@@ -689,12 +698,12 @@ fn beside_packages(root: &Path, code: &code::Code) -> Vec<String> {
 
 /// The first names of the modules that services and console scripts start from.
 fn started_tops<'s>(
-    web: Option<&'s Web>,
+    web: Option<&'s WebApp>,
     workers: &'s [Worker],
-    project: &'s Project,
+    project: &'s ProjectFiles,
 ) -> impl Iterator<Item = &'s str> {
     let web = match web {
-        Some(Web::Object { module, .. }) => Some(module.as_str()),
+        Some(WebApp::Object { module, .. }) => Some(module.as_str()),
         _ => None,
     };
     let celery = workers.iter().filter_map(|worker| {
@@ -717,7 +726,7 @@ fn is_beside(root: &Path, top: &str, packages: &[String]) -> bool {
 }
 
 /// Patterns for all of the application but the packages that are in its wheel.
-fn beside_wheel(root: &Path, code: &code::Code, packages: &[String]) -> Vec<String> {
+fn beside_wheel(root: &Path, code: &code::CodeFacts, packages: &[String]) -> Vec<String> {
     let mut patterns = whole_tree(root, code);
     patterns.retain(|pattern| {
         !packages

@@ -15,7 +15,7 @@ use pkgapp_core::error::{Context, Error, Location, Result, shown};
 use pkgapp_core::fs;
 use pkgapp_pypa::PackageName;
 
-use super::Pins;
+use super::PinState;
 
 /// How many files requirements may include one by one: more is a circle.
 const MOST_INCLUDES: usize = 20;
@@ -44,13 +44,14 @@ pub(super) fn text(file: &Path) -> Result<String> {
 /// `besides` is what extras and groups bring.
 pub(super) fn required(
     root: &Path,
-    pins: &Pins,
+    pins: &PinState,
     project: &Table,
     setup: &str,
     besides: &BTreeSet<String>,
 ) -> Result<BTreeSet<String>> {
     let mut names = besides.clone();
-    let (Pins::Found(name) | Pins::Loose(name) | Pins::Elsewhere(name, _)) = pins else {
+    let (PinState::Found(name) | PinState::Loose(name) | PinState::Elsewhere(name, _)) = pins
+    else {
         declared(project, setup, &mut names);
         return Ok(names);
     };

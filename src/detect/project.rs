@@ -48,14 +48,14 @@ const NO_PACKAGES: [&str; 27] = [
 const ALWAYS_THERE: [&str; 3] = ["setuptools", "distutils", "pkg_resources"];
 
 /// pyproject.toml, and the files from before it.
-pub(super) struct Project {
+pub(super) struct ProjectFiles {
     pub(super) table: Table,
     pub(super) setup: String,
     /// Whether a build takes the tree for a project unless the configuration says otherwise.
     pub(super) is_project: bool,
 }
 
-impl Project {
+impl ProjectFiles {
     pub(super) fn read(root: &Path) -> Result<Self> {
         let table = match root.join("pyproject.toml") {
             file if file.is_file() => pins::toml(&file)?,

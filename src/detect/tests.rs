@@ -18,8 +18,8 @@ fn survey(files: &[(&str, &str)]) -> Survey {
     Survey::of(tree(files).path()).unwrap()
 }
 
-fn object(module: &str, name: &str, factory: Factory, gateway: Gateway) -> Option<Web> {
-    Some(Web::Object {
+fn object(module: &str, name: &str, factory: Factory, gateway: Gateway) -> Option<WebApp> {
+    Some(WebApp::Object {
         module: module.to_owned(),
         name: name.to_owned(),
         factory,
@@ -27,8 +27,8 @@ fn object(module: &str, name: &str, factory: Factory, gateway: Gateway) -> Optio
     })
 }
 
-fn paste(file: &str, has_server: bool) -> Option<Web> {
-    Some(Web::Paste {
+fn paste(file: &str, has_server: bool) -> Option<WebApp> {
+    Some(WebApp::Paste {
         file: file.to_owned(),
         has_server,
     })
@@ -136,7 +136,7 @@ fn django_without_a_build_backend() {
         seen.web,
         object("shop.wsgi", "application", Factory::No, Gateway::Wsgi)
     );
-    assert_eq!(seen.pins, Pins::Found("requirements.txt".to_owned()));
+    assert_eq!(seen.pins, PinState::Found("requirements.txt".to_owned()));
     assert_eq!(
         seen.collect_static,
         ["python app/manage.py collectstatic --noinput"]
@@ -159,7 +159,7 @@ fn django_without_a_build_backend() {
         seen.web,
         object("shop.asgi", "application", Factory::No, Gateway::Asgi)
     );
-    assert_eq!(seen.pins, Pins::Loose("requirements.txt".to_owned()));
+    assert_eq!(seen.pins, PinState::Loose("requirements.txt".to_owned()));
     assert!(
         seen.collect_static.is_empty() && seen.open[0].contains("`/s`"),
         "{:?}",
@@ -298,7 +298,7 @@ fn pyramid_pecan_and_celery() {
         ("config.py", "app = {\n    'root': 'site.root',\n}\n"),
         ("requirements.txt", "pecan==1.5\n"),
     ]);
-    assert_eq!(seen.web, Some(Web::Pecan("config.py".to_owned())));
+    assert_eq!(seen.web, Some(WebApp::Pecan("config.py".to_owned())));
 
     let worker = (
         "jobs/celery.py",
@@ -815,7 +815,7 @@ fn direct_pins_are_not_all_pins() {
     assert_eq!(
         (seen.pins, seen.gap),
         (
-            Pins::Loose("requirements.txt".to_owned()),
+            PinState::Loose("requirements.txt".to_owned()),
             Some("`flask` requires `werkzeug`".to_owned())
         )
     );
@@ -825,7 +825,7 @@ fn direct_pins_are_not_all_pins() {
     )]);
     assert_eq!(
         (seen.pins, seen.gap),
-        (Pins::Found("requirements.txt".to_owned()), None)
+        (PinState::Found("requirements.txt".to_owned()), None)
     );
     let seen = survey(&[("requirements.txt", "flask==2.3.2\nwerkzeug==2.3.7\n")]);
     assert_eq!(
@@ -921,7 +921,7 @@ fn wheels_of_a_lock_say_for_which_pythons_it_was_made() {
 fn pins_that_pin_nothing() {
     let of = |text: &str| {
         let seen = survey(&[("requirements.txt", text)]);
-        (matches!(seen.pins, Pins::Loose(_)), seen.gap)
+        (matches!(seen.pins, PinState::Loose(_)), seen.gap)
     };
     // pip-compile says at the end what it has left out.
     let unsafe_ = "supervisor==4\n\n# The following packages are considered to be unsafe in a requirements file:\n# setuptools\n";
@@ -1014,13 +1014,13 @@ fn the_lock_of_a_workspace_is_found_in_a_member() {
     let pins = |below: &str| Survey::of(&directory.path().join(below)).unwrap().pins;
     assert_eq!(
         pins("backend"),
-        Pins::Elsewhere("../uv.lock".to_owned(), true)
+        PinState::Elsewhere("../uv.lock".to_owned(), true)
     );
     assert_eq!(
         pins("libs/one"),
-        Pins::Elsewhere("../../uv.lock".to_owned(), true)
+        PinState::Elsewhere("../../uv.lock".to_owned(), true)
     );
-    assert_eq!(pins("elsewhere"), Pins::Nothing);
+    assert_eq!(pins("elsewhere"), PinState::Nothing);
     let seen = Survey::of(directory.path()).unwrap();
     assert!(seen.open[0].contains("`backend`"), "{:?}", seen.open);
 }
@@ -1239,7 +1239,7 @@ fn requirements_of_the_application_are_found_whatever_stands_between_the_words()
             (name, "flask==3.0\n"),
             ("requirements_tests.txt", "a==1\n"),
         ]);
-        let Pins::Elsewhere(found, _) = seen.pins else {
+        let PinState::Elsewhere(found, _) = seen.pins else {
             panic!("{:?}", seen.pins)
         };
         assert_eq!(found, name);
@@ -1261,7 +1261,7 @@ fn an_example_of_a_deployment_is_not_served() {
 
     let factory = "from flask import Flask\n\ndef create_app():\n    return Flask(__name__)\n";
     let seen = survey(&[&files[..], &[("src/wiki/app.py", factory)]].concat());
-    let Some(Web::Object { module, .. }) = seen.web else {
+    let Some(WebApp::Object { module, .. }) = seen.web else {
         panic!("{:?}", seen.web)
     };
     assert_eq!(module, "wiki.app");
@@ -1277,7 +1277,7 @@ fn an_example_of_a_deployment_is_not_served() {
         ]
         .concat(),
     );
-    let Some(Web::Object { module, .. }) = seen.web else {
+    let Some(WebApp::Object { module, .. }) = seen.web else {
         panic!("{:?}", seen.web)
     };
     assert_eq!(module, "contrib.host.wsgi");
@@ -1296,7 +1296,7 @@ fn a_manage_file_beside_src_leaves_modules_their_names() {
         ("src/dns/__init__.py", ""),
         ("requirements.txt", "django==4.2\n"),
     ];
-    let Some(Web::Object { module, .. }) = survey(&files).web else {
+    let Some(WebApp::Object { module, .. }) = survey(&files).web else {
         panic!("nothing is served")
     };
     assert_eq!(module, "dns.wsgi");
@@ -1420,13 +1420,13 @@ fn requirements_that_the_deployment_installs() {
     ];
     assert_eq!(
         survey(&files).pins,
-        Pins::Elsewhere("requirements/base.txt".to_owned(), true)
+        PinState::Elsewhere("requirements/base.txt".to_owned(), true)
     );
     let image = "COPY . /srv\nRUN python3 -m venv /v && \\\n    pip3 install -r /srv/requirements/mariadb.txt -r requirements/base.txt\n";
     let seen = survey(&[&files[..], &[("Dockerfile", image)]].concat());
     assert_eq!(
         seen.pins,
-        Pins::Elsewhere("requirements/mariadb.txt".to_owned(), true)
+        PinState::Elsewhere("requirements/mariadb.txt".to_owned(), true)
     );
     assert!(seen.has("mysqlclient") && seen.has("uwsgi"));
     let image = format!(
@@ -1435,7 +1435,7 @@ fn requirements_that_the_deployment_installs() {
     let seen = survey(&[&files[..], &[("Dockerfile", &image)]].concat());
     assert_eq!(
         seen.pins,
-        Pins::Elsewhere("requirements/postgres.txt".to_owned(), true)
+        PinState::Elsewhere("requirements/postgres.txt".to_owned(), true)
     );
     let all = "`pkgapp lock requirements/mariadb.txt requirements/postgres.txt`";
     assert!(

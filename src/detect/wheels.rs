@@ -13,21 +13,21 @@ use pkgapp_core::name::{Arch, PythonMinor};
 use pkgapp_pypa::{Environment, VersionSpecifiers, WheelFilename};
 use pkgapp_wheels::elsewhere::NEWEST_GLIBC;
 
-use super::{Pins, Survey, pins};
+use super::{PinState, Survey, pins};
 
 /// The wheels that a lock names, by distribution: a lock may have several versions of one, for
 /// several Pythons.
 #[derive(Debug, Default)]
-pub(super) struct Wheels {
+pub(super) struct LockedWheels {
     files: BTreeMap<String, Vec<WheelFilename>>,
     /// The Pythons that each version of a distribution is for, where the lock says it.
     pythons: BTreeMap<String, Vec<VersionSpecifiers>>,
 }
 
-impl Wheels {
+impl LockedWheels {
     /// Reads a lock; there are none in one that names no files.
-    pub(super) fn read(root: &Path, pins: &Pins) -> Self {
-        let (Pins::Found(name) | Pins::Elsewhere(name, true)) = pins else {
+    pub(super) fn read(root: &Path, pins: &PinState) -> Self {
+        let (PinState::Found(name) | PinState::Elsewhere(name, true)) = pins else {
             return Self::default();
         };
         if !name.ends_with(".lock") && !name.ends_with(".toml") {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::code::{Code, Written};
+use super::code::{CodeFacts, WrittenPath};
 use super::pins;
 
 /// Names in a `.gitignore` that are no data of an application.
@@ -34,7 +34,7 @@ const MADE: [&str; 22] = [
 
 /// Where an application writes, and how its services are told.
 #[derive(Debug, Default)]
-pub struct Writes {
+pub struct WritePlan {
     /// Paths of `[app] writable`.
     pub paths: Vec<String>,
     /// The modules that write there.
@@ -47,12 +47,17 @@ pub struct Writes {
     pub in_working_directory: bool,
 }
 
-impl Writes {
+impl WritePlan {
     /// Sorts what is written: a wheel's files lie where nothing can be writable, and variables move
     /// them from there.
-    pub(super) fn of(root: &Path, written: Vec<Written>, code: &Code, is_wheel: bool) -> Self {
+    pub(super) fn of(
+        root: &Path,
+        written: Vec<WrittenPath>,
+        code: &CodeFacts,
+        is_wheel: bool,
+    ) -> Self {
         let mut writes = Self::default();
-        for Written {
+        for WrittenPath {
             path,
             by,
             is_relative,
@@ -96,8 +101,8 @@ impl Writes {
 }
 
 /// Why a wheel of the project could not be run: it writes to what would lie in site-packages.
-pub(super) fn keeps_from_a_wheel(root: &Path, written: &[Written]) -> Option<String> {
-    let is_movable = |written: &&Written| {
+pub(super) fn keeps_from_a_wheel(root: &Path, written: &[WrittenPath]) -> Option<String> {
+    let is_movable = |written: &&WrittenPath| {
         written
             .variable
             .as_ref()

@@ -10,12 +10,12 @@ use pkgapp_core::content::Content;
 use pkgapp_core::content::LastOpened;
 use pkgapp_core::error::{Context, Result};
 use pkgapp_core::path::InstallPath;
-use pkgapp_release::package::Meta;
-use pkgapp_release::tree::{Entry, Kind, Owner};
+use pkgapp_release::package::PackageInfo;
+use pkgapp_release::tree::{EntryKind, FileOwner, TreeEntry};
 
 /// A kind of archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Archive {
+pub(crate) enum ArchiveKind {
     /// GNU tar.
     Tar,
     /// cpio "new ASCII".
@@ -24,13 +24,13 @@ pub(crate) enum Archive {
 
 /// A line of an archive.
 #[derive(Debug, Clone)]
-pub(crate) struct Member<'a> {
+pub(crate) struct MemberHeader<'a> {
     /// Its name there, without a slash at the end.
     pub(crate) name: String,
     /// Seconds since 1970.
     pub(crate) mtime: u64,
     /// The entry, or a directory of root's (0755) that only the archive has.
-    pub(crate) place: Option<(&'a InstallPath, &'a Entry)>,
+    pub(crate) place: Option<(&'a InstallPath, &'a TreeEntry)>,
     /// Where the MD5 sum of its content goes once all of it was read, if someone wants it.
     pub(crate) md5: Option<&'a OnceLock<[u8; 16]>>,
 }
@@ -45,11 +45,13 @@ const CONTENT_DATE: u64 = 1_577_836_800;
 /// segment can be used again, and changes with it, which is what rsync and web servers' ETags look
 /// at. A directory, whose date is changed by every installation, has the first of these, so that
 /// what a payload begins with is the same in the next build. No date is later than the build's.
-pub(super) fn mtime(meta: &Meta, entry: &Entry) -> u64 {
+pub(super) fn mtime(meta: &PackageInfo, entry: &TreeEntry) -> u64 {
     let sum = match (&entry.kind, &entry.origin.layer) {
-        (Kind::File(content), Some(_)) => content.digest.sha256,
-        (Kind::Symlink(target), Some(_)) => pkgapp_core::digest::Sha256Sum::of(target.as_bytes()),
-        (Kind::Directory, _) => return directory_mtime(meta),
+        (EntryKind::File(content), Some(_)) => content.digest.sha256,
+        (EntryKind::Symlink(target), Some(_)) => {
+            pkgapp_core::digest::Sha256Sum::of(target.as_bytes())
+        }
+        (EntryKind::Directory, _) => return directory_mtime(meta),
         (_, None) => return meta.timestamp,
     };
     let [a, b, c, ..] = sum.0;
@@ -58,15 +60,15 @@ pub(super) fn mtime(meta: &Meta, entry: &Entry) -> u64 {
 }
 
 /// As [`mtime`], for a directory.
-pub(super) fn directory_mtime(meta: &Meta) -> u64 {
+pub(super) fn directory_mtime(meta: &PackageInfo) -> u64 {
     CONTENT_DATE.min(meta.timestamp)
 }
 
-impl Archive {
+impl ArchiveKind {
     /// Writes a member: header, content and padding.
     pub(crate) fn append(
         self,
-        member: &Member<'_>,
+        member: &MemberHeader<'_>,
         last: &mut LastOpened,
         out: &mut impl Write,
     ) -> Result<()> {
@@ -78,11 +80,11 @@ impl Archive {
     }
 
     /// Writes the bytes of a member that lie in `range`, counted from its header's first. Unlike
-    /// [`Archive::append`], it does not prove that they are the ones that the member's digest
+    /// [`ArchiveKind::append`], it does not prove that they are the ones that the member's digest
     /// names.
     pub(crate) fn append_part(
         self,
-        member: &Member<'_>,
+        member: &MemberHeader<'_>,
         range: Range<u64>,
         out: &mut impl Write,
     ) -> Result<()> {
@@ -113,7 +115,7 @@ impl Archive {
     }
 
     /// Returns how many bytes a member takes.
-    pub(crate) fn size(self, member: &Member<'_>) -> u64 {
+    pub(crate) fn size(self, member: &MemberHeader<'_>) -> u64 {
         let content = member
             .content()
             .map_or(0, |(_, content)| content.digest.size);
@@ -121,22 +123,22 @@ impl Archive {
             None
             | Some((
                 _,
-                Entry {
-                    kind: Kind::Directory,
+                TreeEntry {
+                    kind: EntryKind::Directory,
                     ..
                 },
             )) => (true, 0),
             Some((
                 _,
-                Entry {
-                    kind: Kind::Symlink(target),
+                TreeEntry {
+                    kind: EntryKind::Symlink(target),
                     ..
                 },
             )) => (false, target.len()),
             Some((
                 _,
-                Entry {
-                    kind: Kind::File(_),
+                TreeEntry {
+                    kind: EntryKind::File(_),
                     ..
                 },
             )) => (false, 0),
@@ -150,7 +152,7 @@ impl Archive {
         }
     }
 
-    /// Returns how many bytes [`Archive::end`] writes.
+    /// Returns how many bytes [`ArchiveKind::end`] writes.
     pub(crate) fn end_size(self) -> u64 {
         match self {
             Self::Tar => 2 * gnutar::BLOCK as u64,
@@ -159,7 +161,7 @@ impl Archive {
     }
 
     /// What is before a file's bytes; of anything else, all of it but the padding.
-    fn head(self, member: &Member<'_>) -> Result<Vec<u8>> {
+    fn head(self, member: &MemberHeader<'_>) -> Result<Vec<u8>> {
         let mut head = Vec::with_capacity(2 * gnutar::BLOCK);
         match self {
             Self::Tar => tar_head(member, &mut GnuTar::new(&mut head, member.mtime))?,
@@ -168,7 +170,7 @@ impl Archive {
         Ok(head)
     }
 
-    fn padding(self, member: &Member<'_>) -> &'static [u8] {
+    fn padding(self, member: &MemberHeader<'_>) -> &'static [u8] {
         let content = member
             .content()
             .map_or(0, |(_, content)| content.digest.size);
@@ -180,14 +182,14 @@ impl Archive {
     }
 }
 
-impl<'a> Member<'a> {
+impl<'a> MemberHeader<'a> {
     /// Its bytes, if it is a file.
     pub(crate) fn content(&self) -> Option<(&'a InstallPath, &'a Content)> {
         match self.place {
             Some((
                 path,
-                Entry {
-                    kind: Kind::File(content),
+                TreeEntry {
+                    kind: EntryKind::File(content),
                     ..
                 },
             )) => Some((path, content)),
@@ -204,14 +206,14 @@ fn within<'b>(bytes: &'b [u8], place: u64, range: &Range<u64>) -> &'b [u8] {
     &bytes[at(range.start)..at(range.end)]
 }
 
-fn tar_head<W: Write>(member: &Member<'_>, tar: &mut GnuTar<W>) -> Result<()> {
+fn tar_head<W: Write>(member: &MemberHeader<'_>, tar: &mut GnuTar<W>) -> Result<()> {
     let name = &member.name;
     let Some((_, entry)) = member.place else {
         return tar.directory(
             &format!("{name}/"),
             &Attributes {
                 mode: 0o755,
-                owner: &Owner::default(),
+                owner: &FileOwner::default(),
             },
         );
     };
@@ -220,13 +222,13 @@ fn tar_head<W: Write>(member: &Member<'_>, tar: &mut GnuTar<W>) -> Result<()> {
         owner: &entry.owner,
     };
     match &entry.kind {
-        Kind::Directory => tar.directory(&format!("{name}/"), &attributes),
-        Kind::Symlink(target) => tar.symlink(name, target, &attributes),
-        Kind::File(content) => tar.file_head(name, content.digest.size, &attributes),
+        EntryKind::Directory => tar.directory(&format!("{name}/"), &attributes),
+        EntryKind::Symlink(target) => tar.symlink(name, target, &attributes),
+        EntryKind::File(content) => tar.file_head(name, content.digest.size, &attributes),
     }
 }
 
-fn cpio_head(member: &Member<'_>, out: &mut Vec<u8>) {
+fn cpio_head(member: &MemberHeader<'_>, out: &mut Vec<u8>) {
     // Times in an rpm are checked to fit.
     let mtime = u32::try_from(member.mtime).unwrap_or(u32::MAX);
     let Some((_, entry)) = member.place else {
@@ -238,7 +240,7 @@ fn cpio_head(member: &Member<'_>, out: &mut Vec<u8>) {
         mtime,
         cpio::file_size(entry),
     ));
-    if let Kind::Symlink(target) = &entry.kind {
+    if let EntryKind::Symlink(target) = &entry.kind {
         // The target is the body: rpm reads it from the header, everything else from here.
         out.extend(target.as_bytes());
     }

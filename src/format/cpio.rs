@@ -1,6 +1,6 @@
 //! cpio archives, "new ASCII" (cpio(5)), as rpm's payloads have them.
 
-use pkgapp_release::tree::{Entry, Kind};
+use pkgapp_release::tree::{EntryKind, TreeEntry};
 
 /// Size of a header without the name.
 const HEADER: u64 = 110;
@@ -41,20 +41,20 @@ pub(super) fn record_size(name: usize, size: u64) -> u64 {
 }
 
 /// Size of a record's body. Sizes are checked to fit before an archive is begun.
-pub(super) fn file_size(entry: &Entry) -> u32 {
+pub(super) fn file_size(entry: &TreeEntry) -> u32 {
     match &entry.kind {
-        Kind::Directory => 0,
-        Kind::File(content) => u32::try_from(content.digest.size).unwrap_or(u32::MAX),
-        Kind::Symlink(target) => u32::try_from(target.len()).unwrap_or(u32::MAX),
+        EntryKind::Directory => 0,
+        EntryKind::File(content) => u32::try_from(content.digest.size).unwrap_or(u32::MAX),
+        EntryKind::Symlink(target) => u32::try_from(target.len()).unwrap_or(u32::MAX),
     }
 }
 
 /// Type and permissions, as in `st_mode`.
-pub(super) fn file_mode(entry: &Entry) -> u16 {
+pub(super) fn file_mode(entry: &TreeEntry) -> u16 {
     let kind = match &entry.kind {
-        Kind::Directory => 0o040_000,
-        Kind::File(_) => 0o100_000,
-        Kind::Symlink(_) => 0o120_000,
+        EntryKind::Directory => 0o040_000,
+        EntryKind::File(_) => 0o100_000,
+        EntryKind::Symlink(_) => 0o120_000,
     };
     // Permission bits are twelve.
     kind | u16::try_from(entry.mode & 0o7777).unwrap_or(0)

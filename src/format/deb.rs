@@ -10,8 +10,8 @@ use super::gnutar::{Attributes, GnuTar};
 use super::md5sums::Md5Sums;
 use super::version::PackageVersion;
 use super::{
-    Archive, Format, Member, Placed, archive, archive_order, cannot_write, description, one_line,
-    sonames,
+    ArchiveKind, MemberHeader, PackageFormat, PlacedEntry, archive, archive_order, cannot_write,
+    description, one_line, sonames,
 };
 use crate::segment::Segments;
 use pkgapp_config::Compression;
@@ -20,14 +20,14 @@ use pkgapp_core::content::Content;
 use pkgapp_core::error::{Context, Error, Result};
 use pkgapp_core::name::Arch;
 use pkgapp_core::path::InstallPath;
-use pkgapp_core::target::Family;
+use pkgapp_core::target::PackageFamily;
 use pkgapp_core::template::render;
-use pkgapp_release::package::{Meta, Package};
-use pkgapp_release::tree::{Entry, Kind, Origin, Owner, Role, Tree};
+use pkgapp_release::package::{Package, PackageInfo};
+use pkgapp_release::tree::{EntryKind, EntryOrigin, FileOwner, Tree, TreeEntry, UpgradeRole};
 
 /// `.deb`.
 #[derive(Debug, Clone, Copy)]
-pub struct Deb;
+pub struct DebPackage;
 
 /// Longest value that the size field of an ar member holds, bytes (ar(5): ten decimal digits).
 const MEMBER_LIMIT: u64 = 9_999_999_999;
@@ -42,8 +42,8 @@ const CONTROL_STEP: usize = 1024;
 /// Width at which long descriptions are folded; lintian warns of lines beyond 80.
 const WIDTH: usize = 78;
 
-impl Format for Deb {
-    fn file_name(&self, meta: &Meta) -> Result<String> {
+impl PackageFormat for DebPackage {
+    fn file_name(&self, meta: &PackageInfo) -> Result<String> {
         let version = PackageVersion::of(meta)?.without_epoch();
         Ok(format!(
             "{}_{version}_{}.deb",
@@ -55,12 +55,17 @@ impl Format for Deb {
     fn write(&self, package: &Package, segments: &Segments<'_>, out: &mut dyn Write) -> Result<()> {
         let meta = &package.meta;
         let extra = self.extra_tree(package)?;
-        let contents = Contents::new(&package.tree, &extra);
+        let contents = DebContents::new(&package.tree, &extra);
         let compression = compression(meta);
         let sums = Md5Sums::of(segments.cache(), &contents.entries)?;
         let control = || control_archive(package, &contents, &sums);
-        let payload =
-            || segments.payload(Archive::Tar, members(meta, &contents, &sums), compression);
+        let payload = || {
+            segments.payload(
+                ArchiveKind::Tar,
+                members(meta, &contents, &sums),
+                compression,
+            )
+        };
         let (control, payload) = if sums.are_known() {
             // Both read the tree, and the one takes about as long as finding all segments.
             let (control, payload) = rayon::join(control, payload);
@@ -97,13 +102,13 @@ impl Format for Deb {
 
     fn texts(&self, package: &Package) -> Result<Vec<(String, String)>> {
         let extra = self.extra_tree(package)?;
-        let files = control_files(package, &Contents::new(&package.tree, &extra))?;
+        let files = control_files(package, &DebContents::new(&package.tree, &extra))?;
         let mut texts: Vec<_> = files
             .into_iter()
             .map(|(name, _, text)| (name.to_owned(), text))
             .collect();
         for (path, entry) in self.extra_entries(&package.meta)? {
-            if let Kind::File(Content {
+            if let EntryKind::File(Content {
                 bytes: Bytes::Memory(bytes),
                 ..
             }) = &entry.kind
@@ -118,7 +123,7 @@ impl Format for Deb {
         Ok(texts)
     }
 
-    fn extra_entries(&self, meta: &Meta) -> Result<Vec<(InstallPath, Entry)>> {
+    fn extra_entries(&self, meta: &PackageInfo) -> Result<Vec<(InstallPath, TreeEntry)>> {
         let name = meta.name.as_str();
         let files = [
             // Policy §12.5: every package has it; lintian error `no-copyright-file`.
@@ -138,20 +143,20 @@ impl Format for Deb {
             ),
         ];
         let label = "what Debian's policy asks of every package".to_owned();
-        let origin = std::sync::Arc::new(Origin { label, layer: None });
+        let origin = std::sync::Arc::new(EntryOrigin { label, layer: None });
         files
             .into_iter()
             .map(|(path, bytes)| {
                 Ok((
                     InstallPath::parse(&path)?,
-                    Entry::file(Content::memory(bytes), 0o644, &origin),
+                    TreeEntry::file(Content::memory(bytes), 0o644, &origin),
                 ))
             })
             .collect()
     }
 }
 
-impl Deb {
+impl DebPackage {
     /// What this format adds to a package's tree, with directories that the tree may have, too.
     fn extra_tree(&self, package: &Package) -> Result<Tree> {
         let mut extra = Tree::new();
@@ -171,15 +176,15 @@ impl Deb {
 }
 
 /// What lies in a package: its tree, and what this format adds.
-struct Contents<'a> {
+struct DebContents<'a> {
     /// In the order of a tree.
-    entries: Vec<Placed<'a>>,
+    entries: Vec<PlacedEntry<'a>>,
     /// In the order of an archive: the paths of the entries, and of the base system's directories
     /// above them.
-    lines: Vec<(&'a str, Option<Placed<'a>>)>,
+    lines: Vec<(&'a str, Option<PlacedEntry<'a>>)>,
 }
 
-impl<'a> Contents<'a> {
+impl<'a> DebContents<'a> {
     fn new(tree: &'a Tree, extra: &'a Tree) -> Self {
         let mut entries: Vec<_> = tree.iter().collect();
         for (path, entry) in extra.iter() {
@@ -191,18 +196,18 @@ impl<'a> Contents<'a> {
         Self { entries, lines }
     }
 
-    fn files(&self) -> impl Iterator<Item = (&'a InstallPath, &'a Entry, &'a Content)> {
+    fn files(&self) -> impl Iterator<Item = (&'a InstallPath, &'a TreeEntry, &'a Content)> {
         self.entries
             .iter()
             .filter_map(|(path, entry)| match &entry.kind {
-                Kind::File(content) => Some((*path, *entry, content)),
-                Kind::Directory | Kind::Symlink(_) => None,
+                EntryKind::File(content) => Some((*path, *entry, content)),
+                EntryKind::Directory | EntryKind::Symlink(_) => None,
             })
     }
 }
 
 /// Adds the directories that are missing above each entry.
-fn lines(ordered: Vec<Placed<'_>>) -> Vec<(&str, Option<Placed<'_>>)> {
+fn lines(ordered: Vec<PlacedEntry<'_>>) -> Vec<(&str, Option<PlacedEntry<'_>>)> {
     let lies_in = |path: &str, directory: &str| {
         path.strip_prefix(directory)
             .is_some_and(|rest| rest.starts_with('/'))
@@ -237,11 +242,11 @@ pub fn architecture(arch: Arch) -> &'static str {
 }
 
 /// Returns the compression that all declared targets read.
-fn compression(meta: &Meta) -> Compression {
+fn compression(meta: &PackageInfo) -> Compression {
     let too_old = meta
         .targets
         .iter()
-        .any(|target| target.family == Family::Deb && !target.zstd);
+        .any(|target| target.family == PackageFamily::Deb && !target.zstd);
     if too_old {
         without_zstd(meta.compression)
     } else {
@@ -253,14 +258,18 @@ fn compression(meta: &Meta) -> Compression {
 
 /// All members: the entries, and the directories of the base system above them. dpkg makes no
 /// parents: those of the base system are in the archive, as dpkg-deb puts them there.
-fn members<'a>(meta: &Meta, contents: &Contents<'a>, sums: &'a Md5Sums<'a>) -> Vec<Member<'a>> {
-    let root = Member {
+fn members<'a>(
+    meta: &PackageInfo,
+    contents: &DebContents<'a>,
+    sums: &'a Md5Sums<'a>,
+) -> Vec<MemberHeader<'a>> {
+    let root = MemberHeader {
         name: ".".to_owned(),
         mtime: archive::directory_mtime(meta),
         place: None,
         md5: None,
     };
-    let member = |(path, place): &(&str, Option<Placed<'a>>)| Member {
+    let member = |(path, place): &(&str, Option<PlacedEntry<'a>>)| MemberHeader {
         name: [".", path].concat(),
         mtime: place.map_or_else(
             || archive::directory_mtime(meta),
@@ -279,13 +288,13 @@ fn members<'a>(meta: &Meta, contents: &Contents<'a>, sums: &'a Md5Sums<'a>) -> V
 
 fn control_archive(
     package: &Package,
-    contents: &Contents<'_>,
+    contents: &DebContents<'_>,
     sums: &Md5Sums<'_>,
 ) -> Result<Vec<u8>> {
     // gzip: the hosts that read no zstd read no control.tar.zst either, and the member is small. It
     // is made at every build, and sums gain nothing from a higher level.
     let mut tar = GnuTar::new(gzip(Vec::new(), CONTROL_LEVEL), package.meta.timestamp);
-    let owner = Owner::default();
+    let owner = FileOwner::default();
     tar.directory(
         "./",
         &Attributes {
@@ -315,12 +324,12 @@ fn control_archive(
 /// The files of control.tar but the sums: each one's name, mode and text.
 fn control_files(
     package: &Package,
-    contents: &Contents<'_>,
+    contents: &DebContents<'_>,
 ) -> Result<Vec<(&'static str, u32, String)>> {
     let mut files = vec![("control", 0o644, control(package, contents)?)];
     let conffiles: String = contents
         .files()
-        .filter(|(_, entry, _)| entry.role == Role::Config)
+        .filter(|(_, entry, _)| entry.role == UpgradeRole::Config)
         .map(|(path, _, _)| format!("{path}\n"))
         .collect();
     if !conffiles.is_empty() {
@@ -351,10 +360,10 @@ fn control_files(
 }
 
 /// What `dpkg --verify` compares with; configuration is left out, as dh_md5sums does.
-fn md5sums(contents: &Contents<'_>, sums: &Md5Sums<'_>) -> Result<String> {
+fn md5sums(contents: &DebContents<'_>, sums: &Md5Sums<'_>) -> Result<String> {
     let mut text = String::new();
     for ((path, entry, _), sum) in contents.files().zip(sums.all()) {
-        if entry.role == Role::Payload {
+        if entry.role == UpgradeRole::Payload {
             HEXLOWER.encode_append(&sum?, &mut text);
             text.extend(["  ", path.as_str().trim_start_matches('/'), "\n"]);
         }
@@ -363,7 +372,7 @@ fn md5sums(contents: &Contents<'_>, sums: &Md5Sums<'_>) -> Result<String> {
 }
 
 /// The `control` file (deb-control(5)).
-fn control(package: &Package, contents: &Contents<'_>) -> Result<String> {
+fn control(package: &Package, contents: &DebContents<'_>) -> Result<String> {
     let meta = &package.meta;
     let version = PackageVersion::of(meta)?;
     let depends = sonames::depends(&package.depends)?;
@@ -424,7 +433,7 @@ fn listed(declared: &[String], more: &[&String]) -> String {
     all.join(", ")
 }
 
-fn synopsis(meta: &Meta) -> String {
+fn synopsis(meta: &PackageInfo) -> String {
     let summary = one_line(&meta.summary);
     let summary = summary.trim_end_matches('.');
     if summary.is_empty() {
@@ -436,11 +445,11 @@ fn synopsis(meta: &Meta) -> String {
 
 /// Size in KiB as dpkg-gencontrol computes it: files and links rounded up one by one, everything
 /// else 1, with the parents.
-fn installed_size(contents: &Contents<'_>) -> u64 {
-    let size = |entry: &Entry| match &entry.kind {
-        Kind::Directory => 1,
-        Kind::File(content) => content.digest.size.div_ceil(1024),
-        Kind::Symlink(target) => (target.len() as u64).div_ceil(1024),
+fn installed_size(contents: &DebContents<'_>) -> u64 {
+    let size = |entry: &TreeEntry| match &entry.kind {
+        EntryKind::Directory => 1,
+        EntryKind::File(content) => content.digest.size.div_ceil(1024),
+        EntryKind::Symlink(target) => (target.len() as u64).div_ceil(1024),
     };
     // The root directory counts too.
     1 + contents
@@ -496,7 +505,7 @@ fn wrapped(words: &[&str]) -> Vec<String> {
 
 // /usr/share/doc
 
-fn copyright(meta: &Meta) -> Result<String> {
+fn copyright(meta: &PackageInfo) -> Result<String> {
     let license = meta
         .license
         .as_deref()
@@ -529,7 +538,7 @@ fn copyright(meta: &Meta) -> Result<String> {
     )
 }
 
-fn time(meta: &Meta) -> Result<Timestamp> {
+fn time(meta: &PackageInfo) -> Result<Timestamp> {
     let time = i64::try_from(meta.timestamp)
         .ok()
         .and_then(|seconds| Timestamp::from_second(seconds).ok());
@@ -541,7 +550,7 @@ fn time(meta: &Meta) -> Result<Timestamp> {
     })
 }
 
-fn changelog(meta: &Meta) -> Result<Vec<u8>> {
+fn changelog(meta: &PackageInfo) -> Result<Vec<u8>> {
     let version = PackageVersion::of(meta)?;
     let text = render(
         include_str!("../../packaging/deb/changelog"),
@@ -558,7 +567,7 @@ fn changelog(meta: &Meta) -> Result<Vec<u8>> {
     encoder.finish().context(cannot_write)
 }
 
-fn overrides(meta: &Meta) -> Result<String> {
+fn overrides(meta: &PackageInfo) -> Result<String> {
     let template = include_str!("../../packaging/deb/lintian-overrides");
     render(template, minijinja::context! { name => meta.name.as_str() })
 }
@@ -569,7 +578,7 @@ fn put(out: &mut dyn Write, bytes: &[u8]) -> Result<()> {
     out.write_all(bytes).context(cannot_write)
 }
 
-fn member(out: &mut dyn Write, meta: &Meta, name: &str, bytes: &[u8]) -> Result<()> {
+fn member(out: &mut dyn Write, meta: &PackageInfo, name: &str, bytes: &[u8]) -> Result<()> {
     put(out, &member_header(meta, name, bytes.len() as u64))?;
     put(out, bytes)?;
     if bytes.len() % 2 == 1 {
@@ -580,7 +589,7 @@ fn member(out: &mut dyn Write, meta: &Meta, name: &str, bytes: &[u8]) -> Result<
 }
 
 /// The 60 bytes before a member; `name` is at most 15 characters, or dpkg does not find it.
-fn member_header(meta: &Meta, name: &str, size: u64) -> [u8; 60] {
+fn member_header(meta: &PackageInfo, name: &str, size: u64) -> [u8; 60] {
     debug_assert!(name.len() <= 15);
     let text = format!(
         "{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`\n",
@@ -613,14 +622,14 @@ mod tests {
     /// What is added is what a tree makes of it into which it is inserted, errors too.
     #[test]
     fn what_debian_asks_for_lies_among_the_rest_and_collides_with_it() {
-        let origin = std::sync::Arc::new(Origin {
+        let origin = std::sync::Arc::new(EntryOrigin {
             label: "the application".into(),
             layer: None,
         });
-        let file = || Entry::file(Content::memory(*b"x"), 0o600, &origin);
-        let private = || Entry {
+        let file = || TreeEntry::file(Content::memory(*b"x"), 0o600, &origin);
+        let private = || TreeEntry {
             mode: 0o700,
-            ..Entry::directory(&origin)
+            ..TreeEntry::directory(&origin)
         };
         let mut judged = 0;
         for inserted in [
@@ -645,14 +654,14 @@ mod tests {
             }
             let package = crate::judge::package(tree);
             let mut whole = package.tree.clone();
-            let extra = Deb.extra_entries(&package.meta).unwrap();
+            let extra = DebPackage.extra_entries(&package.meta).unwrap();
             let wanted = extra
                 .into_iter()
                 .try_for_each(|(path, entry)| whole.insert(path, entry));
-            match (Deb.extra_tree(&package), wanted) {
+            match (DebPackage.extra_tree(&package), wanted) {
                 (Ok(extra), Ok(())) => {
-                    let contents = Contents::new(&package.tree, &extra);
-                    let line = |(path, entry): (&InstallPath, &Entry)| {
+                    let contents = DebContents::new(&package.tree, &extra);
+                    let line = |(path, entry): (&InstallPath, &TreeEntry)| {
                         pkgapp_release::tree::dump_line(path.as_str(), entry)
                     };
                     let lines: Vec<String> = contents

@@ -10,7 +10,7 @@ use tar::{EntryType, Header};
 
 use super::cannot_write;
 use pkgapp_core::error::{Context, Result};
-use pkgapp_release::tree::Owner;
+use pkgapp_release::tree::FileOwner;
 
 /// Size of a block.
 pub(super) const BLOCK: usize = 512;
@@ -28,7 +28,7 @@ pub(super) struct GnuTar<W: Write> {
 /// What a header says besides the name.
 pub(super) struct Attributes<'a> {
     pub(super) mode: u32,
-    pub(super) owner: &'a Owner,
+    pub(super) owner: &'a FileOwner,
 }
 
 impl<W: Write> GnuTar<W> {

@@ -11,18 +11,18 @@ use std::sync::Arc;
 
 use similar_asserts::assert_eq;
 
-use super::read::Artifact;
+use super::read::PackageReader;
 use super::*;
-use pkgapp_config::Phases;
-use pkgapp_config::Placed;
+use pkgapp_config::Located;
+use pkgapp_config::ScriptletPhases;
 use pkgapp_core::digest::Digest;
 use pkgapp_core::name::{AppName, Arch, PythonMinor};
 use pkgapp_core::target;
 use pkgapp_pypa::Version;
-use pkgapp_release::depends::{Depends, Library};
+use pkgapp_release::depends::{HostDependencies, HostLibrary};
 use pkgapp_release::package::{FileTrigger, Scriptlets};
 use pkgapp_release::services::Services;
-use pkgapp_release::tree::{Kind, Origin, Owner, Tree, dump_line};
+use pkgapp_release::tree::{EntryKind, EntryOrigin, FileOwner, Tree, dump_line};
 pub(crate) use pkgapp_testing::run;
 use pkgapp_testing::{root, tool};
 
@@ -32,8 +32,8 @@ fn sh(script: &str, args: &[&Path]) -> String {
         .args(args))
 }
 
-pub(crate) fn meta() -> Meta {
-    Meta {
+pub(crate) fn meta() -> PackageInfo {
+    PackageInfo {
         name: AppName::parse("shop").unwrap(),
         version: Version::from_str("1.4.2rc1").unwrap(),
         revision: "1".into(),
@@ -56,8 +56,8 @@ fn path(text: &str) -> InstallPath {
     InstallPath::parse(text).unwrap()
 }
 
-fn libraries() -> Vec<Library> {
-    let library = |soname: &str, versions: &[&str]| Library {
+fn libraries() -> Vec<HostLibrary> {
+    let library = |soname: &str, versions: &[&str]| HostLibrary {
         soname: soname.into(),
         is_64: true,
         versions: versions.iter().map(|&version| version.into()).collect(),
@@ -74,7 +74,7 @@ pub(crate) fn package(tree: Tree) -> Package {
         writable: Vec::new(),
         ghosts: Vec::new(),
         meta: meta(),
-        depends: Depends {
+        depends: HostDependencies {
             python: Some(PythonMinor {
                 major: 3,
                 minor: 11,
@@ -84,7 +84,7 @@ pub(crate) fn package(tree: Tree) -> Package {
             libraries: libraries(),
             programs: vec![],
             declared_deb: vec!["adduser".into()],
-            relations: pkgapp_config::Relations::default(),
+            relations: pkgapp_config::PackageRelations::default(),
             declared_rpm: vec!["shadow-utils >= 2:4.6".into()],
         },
         tree,
@@ -98,12 +98,12 @@ fn scriptlets() -> Scriptlets {
         let value = format!(
             "echo \"{phase} $PKGAPP_ACTION $PKGAPP_FORMAT $PKGAPP_NAME $PKGAPP_PREFIX\" >>\"$ROOT_LOG\""
         );
-        Some(Placed {
+        Some(Located {
             value,
             at: pkgapp_core::error::Location::file(Path::new("pkgapp.toml")),
         })
     };
-    let phases = Phases {
+    let phases = ScriptletPhases {
         before_install: says("before-install"),
         after_install: says("after-install"),
         before_remove: says("before-remove"),
@@ -130,14 +130,14 @@ fn scriptlets() -> Scriptlets {
 /// Names and kinds that archives get wrong.
 pub(crate) fn odd_tree(disk: &Path) -> Tree {
     let mut tree = Tree::new();
-    let origin = Arc::new(Origin {
+    let origin = Arc::new(EntryOrigin {
         label: "the test".into(),
         layer: None,
     });
     let mut file = |name: &str, bytes: &[u8], mode: u32| {
         tree.insert(
             path(name),
-            Entry::file(Content::memory(bytes), mode, &origin),
+            TreeEntry::file(Content::memory(bytes), mode, &origin),
         )
         .unwrap();
     };
@@ -172,12 +172,12 @@ pub(crate) fn odd_tree(disk: &Path) -> Tree {
     }
     tree.insert(
         path("/opt/shop/hollow/deep/deeper"),
-        Entry::directory(&origin),
+        TreeEntry::directory(&origin),
     )
     .unwrap();
-    let secret = Entry {
+    let secret = TreeEntry {
         mode: 0o2750,
-        ..Entry::directory(&origin)
+        ..TreeEntry::directory(&origin)
     };
     tree.insert(path("/opt/shop/secret"), secret).unwrap();
     let large: Vec<u8> = (0..1_000_003_u32)
@@ -194,30 +194,30 @@ pub(crate) fn odd_tree(disk: &Path) -> Tree {
     // One file on disk at two places, as a cache gives it: they must not become hard links.
     tree.insert(
         path("/opt/shop/lib/large.bin"),
-        Entry::file(content.clone(), 0o644, &origin),
+        TreeEntry::file(content.clone(), 0o644, &origin),
     )
     .unwrap();
     tree.insert(
         path("/opt/shop/lib/twin.bin"),
-        Entry::file(content, 0o755, &origin),
+        TreeEntry::file(content, 0o755, &origin),
     )
     .unwrap();
     tree.insert(
         path("/opt/shop/bin/python"),
-        Entry::symlink("/usr/bin/python3.11", &origin),
+        TreeEntry::symlink("/usr/bin/python3.11", &origin),
     )
     .unwrap();
     tree.insert(
         path("/opt/shop/bin/relative"),
-        Entry::symlink("../odd/-dash", &origin),
+        TreeEntry::symlink("../odd/-dash", &origin),
     )
     .unwrap();
     let far = "x/".repeat(60) + &"y".repeat(130);
-    tree.insert(path("/opt/shop/far"), Entry::symlink(far, &origin))
+    tree.insert(path("/opt/shop/far"), TreeEntry::symlink(far, &origin))
         .unwrap();
-    let env = Entry::file(Content::memory(*b"A=b\n"), 0o640, &origin).config();
+    let env = TreeEntry::file(Content::memory(*b"A=b\n"), 0o640, &origin).config();
     tree.insert(path("/etc/shop/shop.env"), env).unwrap();
-    let record = Entry::file(Content::memory(*b"{\"name\": \"shop\"}"), 0o644, &origin);
+    let record = TreeEntry::file(Content::memory(*b"{\"name\": \"shop\"}"), 0o644, &origin);
     tree.insert(path("/opt/shop/.pkgapp/release.json"), record)
         .unwrap();
     tree
@@ -235,14 +235,14 @@ fn long_path(length: usize) -> String {
 }
 
 /// Writes a package and returns its file.
-pub(crate) fn write(format: &dyn Format, package: &Package, directory: &Path) -> PathBuf {
+pub(crate) fn write(format: &dyn PackageFormat, package: &Package, directory: &Path) -> PathBuf {
     let file = directory.join(format.file_name(&package.meta).unwrap());
     try_write(format, package, &file).unwrap();
     file
 }
 
 /// Writes a package to a file, with a cache of its own.
-fn try_write(format: &dyn Format, package: &Package, file: &Path) -> Result<()> {
+fn try_write(format: &dyn PackageFormat, package: &Package, file: &Path) -> Result<()> {
     let directory = tempfile::tempdir().unwrap();
     let cache = pkgapp_core::cache::Cache::open(directory.path()).unwrap();
     pkgapp_core::fs::write_atomically(file, |out| {
@@ -251,7 +251,7 @@ fn try_write(format: &dyn Format, package: &Package, file: &Path) -> Result<()> 
 }
 
 /// The dump that a format's file must have: the tree and what the format adds.
-fn expected(format: &dyn Format, package: &Package) -> String {
+fn expected(format: &dyn PackageFormat, package: &Package) -> String {
     let mut tree = package.tree.clone();
     for (path, entry) in format.extra_entries(&package.meta).unwrap() {
         tree.insert(path, entry).unwrap();
@@ -324,14 +324,14 @@ fn dump_of_disk(root: &Path, shown: &str, times: Times) -> String {
                 "{name}"
             );
         }
-        let origin = Arc::new(Origin {
+        let origin = Arc::new(EntryOrigin {
             label: String::new(),
             layer: None,
         });
         let kind = if metadata.is_dir() {
-            Kind::Directory
+            EntryKind::Directory
         } else if metadata.is_symlink() {
-            Kind::Symlink(
+            EntryKind::Symlink(
                 std::fs::read_link(found.path())
                     .unwrap()
                     .to_str()
@@ -340,15 +340,15 @@ fn dump_of_disk(root: &Path, shown: &str, times: Times) -> String {
             )
         } else {
             assert_eq!(metadata.nlink(), 1, "{name}");
-            Kind::File(Content::memory(std::fs::read(found.path()).unwrap()))
+            EntryKind::File(Content::memory(std::fs::read(found.path()).unwrap()))
         };
         let mode = metadata.permissions().mode() & 0o7777;
         assert_eq!((metadata.uid(), metadata.gid()), (0, 0), "{name}");
-        let entry = Entry {
+        let entry = TreeEntry {
             kind,
             mode,
-            owner: Owner::default(),
-            role: pkgapp_release::tree::Role::Payload,
+            owner: FileOwner::default(),
+            role: pkgapp_release::tree::UpgradeRole::Payload,
             origin,
         };
         lines.insert(name.clone(), dump_line(&name, &entry) + "\n");
@@ -384,7 +384,7 @@ fn scratch() -> (tempfile::TempDir, Package) {
 fn file_names_are_as_each_world_expects() {
     let mut meta = meta();
     meta.version = Version::from_str("1!1.4.2").unwrap();
-    let name = |format: &str, meta: &Meta| by_name(format).unwrap().file_name(meta).unwrap();
+    let name = |format: &str, meta: &PackageInfo| by_name(format).unwrap().file_name(meta).unwrap();
     assert_eq!(name("deb", &meta), "shop_1.4.2-1_amd64.deb");
     assert_eq!(name("rpm", &meta), "shop-1.4.2-1.x86_64.rpm");
     assert_eq!(name("tar", &meta), "shop-1.4.2-1.x86_64.tar.zst");
@@ -409,7 +409,7 @@ fn all_formats_hold_the_same_entries_and_are_read_back() {
         package.meta.compression = compression;
         for format in ["deb", "rpm"] {
             let format = by_name(format).unwrap();
-            let artifact = Artifact::open(&write(format, &package, directory.path())).unwrap();
+            let artifact = PackageReader::open(&write(format, &package, directory.path())).unwrap();
             assert_eq!(
                 without(&artifact.dump().unwrap(), SYSTEM),
                 expected(format, &package)
@@ -423,7 +423,8 @@ fn all_formats_hold_the_same_entries_and_are_read_back() {
             assert_eq!(artifact.scriptlets.len(), 4);
         }
         let tarball =
-            Artifact::open(&write(by_name("tar").unwrap(), &package, directory.path())).unwrap();
+            PackageReader::open(&write(by_name("tar").unwrap(), &package, directory.path()))
+                .unwrap();
         assert_eq!(
             without(&tarball.dump().unwrap(), TAR_ONLY),
             expected_in_tarball(&package)
@@ -526,7 +527,7 @@ fn dpkg_unpacks_the_same_tree_and_reads_the_fields() {
         Compression::Xz(1),
     ] {
         package.meta.compression = compression;
-        let file = write(&Deb, &package, directory.path());
+        let file = write(&DebPackage, &package, directory.path());
         if root() {
             let root = tempfile::tempdir().unwrap();
             run(Command::new(&dpkg_deb)
@@ -534,7 +535,10 @@ fn dpkg_unpacks_the_same_tree_and_reads_the_fields() {
                 .arg(&file)
                 .arg(root.path()));
             let dump = dump_of_disk(root.path(), "/", Times::Files);
-            assert_eq!(without(&dump, SYSTEM), plain(&expected(&Deb, &package)));
+            assert_eq!(
+                without(&dump, SYSTEM),
+                plain(&expected(&DebPackage, &package))
+            );
         }
         let field = |name: &str| run(Command::new(&dpkg_deb).arg("--field").arg(&file).arg(name));
         assert_eq!(field("Version"), "1.4.2~rc1-1\n");
@@ -568,21 +572,21 @@ fn a_deb_of_dpkg_deb_is_read() {
         return;
     };
     let (directory, package) = scratch();
-    let ours = write(&Deb, &package, directory.path());
+    let ours = write(&DebPackage, &package, directory.path());
     for compressor in ["zstd", "xz", "gzip", "none"] {
         let theirs = directory.path().join("theirs.deb");
         let script = "dpkg-deb -R \"$1\" \"$2\"; dpkg-deb -Z\"$4\" -b \"$2\" \"$3\"";
         let raw = directory.path().join(compressor);
         sh(script, &[&ours, &raw, &theirs, Path::new(compressor)]);
-        let artifact = Artifact::open(&theirs).unwrap();
+        let artifact = PackageReader::open(&theirs).unwrap();
         assert_eq!(artifact.compression, compressor);
         assert_eq!(
             without(&artifact.dump().unwrap(), SYSTEM),
-            expected(&Deb, &package)
+            expected(&DebPackage, &package)
         );
         assert_eq!(
             artifact.scriptlets,
-            Artifact::open(&ours).unwrap().scriptlets
+            PackageReader::open(&ours).unwrap().scriptlets
         );
     }
 }
@@ -594,11 +598,11 @@ fn apt_reads_a_deb_of_ours() {
         return;
     };
     let (directory, mut package) = scratch();
-    package.depends = Depends {
+    package.depends = HostDependencies {
         libraries: libraries(),
-        ..Depends::default()
+        ..HostDependencies::default()
     };
-    let file = write(&Deb, &package, directory.path());
+    let file = write(&DebPackage, &package, directory.path());
     let said = sh(
         "apt-get install --simulate --quiet \"$1\" 2>/dev/null",
         &[&file],
@@ -613,11 +617,12 @@ fn apt_reads_a_deb_of_ours() {
 fn md5sums_are_those_of_md5sum() {
     let Some(_) = tool("dpkg-deb") else { return };
     let (directory, package) = scratch();
-    let file = write(&Deb, &package, directory.path());
+    let file = write(&DebPackage, &package, directory.path());
     let script = "root=$(mktemp -d); trap 'rm -rf \"$root\"' EXIT; dpkg-deb -x \"$1\" \"$root\"; \
                   dpkg-deb --ctrl-tarfile \"$1\" | tar -xO ./md5sums > \"$root/sums\"; cd \"$root\"; \
                   sed 's/\\\\/\\\\\\\\/g; /\\\\\\\\/s/^/\\\\/' sums | md5sum -c --quiet; wc -l < sums";
-    let files = package.tree.files().count() - 1 + Deb.extra_entries(&package.meta).unwrap().len();
+    let files =
+        package.tree.files().count() - 1 + DebPackage.extra_entries(&package.meta).unwrap().len();
     assert_eq!(sh(script, &[&file]).trim(), files.to_string());
 }
 
@@ -628,7 +633,7 @@ fn installed_size_is_dpkg_gencontrol_s() {
         return;
     };
     let (directory, package) = scratch();
-    let file = write(&Deb, &package, directory.path());
+    let file = write(&DebPackage, &package, directory.path());
     let script = "work=$(mktemp -d); trap 'rm -rf \"$work\"' EXIT; mkdir -p \"$work/debian\" \"$work/root\"; cd \"$work\"; \
                   dpkg-deb -x \"$1\" root; \
                   printf 'Source: shop\\nMaintainer: O <o@example.com>\\n\\nPackage: shop\\nArchitecture: amd64\\n\
@@ -648,20 +653,20 @@ fn a_deb_for_debian_11_has_no_zstd() {
         target::by_name("debian12").unwrap(),
         target::by_name("el8").unwrap(),
     ];
-    let zstd = Artifact::open(&write(&Deb, &package, directory.path())).unwrap();
+    let zstd = PackageReader::open(&write(&DebPackage, &package, directory.path())).unwrap();
     assert_eq!(zstd.compression, "zstd");
     package
         .meta
         .targets
         .push(target::by_name("debian11").unwrap());
     assert_eq!(
-        Artifact::open(&write(&Deb, &package, directory.path()))
+        PackageReader::open(&write(&DebPackage, &package, directory.path()))
             .unwrap()
             .compression,
         "xz"
     );
     assert_eq!(
-        Artifact::open(&write(&Rpm, &package, directory.path()))
+        PackageReader::open(&write(&RpmPackage, &package, directory.path()))
             .unwrap()
             .compression,
         "zstd"
@@ -674,9 +679,9 @@ fn dpkg_installs_upgrades_and_purges() {
         return;
     };
     let (directory, mut package) = scratch();
-    let first = write(&Deb, &package, directory.path());
+    let first = write(&DebPackage, &package, directory.path());
     package.meta.version = Version::from_str("1.4.2").unwrap();
-    let second = write(&Deb, &package, directory.path());
+    let second = write(&DebPackage, &package, directory.path());
     // Scripts run without chroot, so that an empty root will do.
     let script = "root=$(mktemp -d); trap 'rm -rf \"$root\"' EXIT; mkdir -p \"$root/var/lib/dpkg/info\" \
                   \"$root/var/lib/dpkg/updates\"; : > \"$root/var/lib/dpkg/status\"; : > \"$root/var/lib/dpkg/available\"; \
@@ -714,7 +719,7 @@ fn rpm_verifies_and_lists_the_same_files() {
         Compression::Xz(1),
     ] {
         package.meta.compression = compression;
-        let file = write(&Rpm, &package, directory.path());
+        let file = write(&RpmPackage, &package, directory.path());
         let checked = run(Command::new(&rpm).args(["-K", "-v"]).arg(&file));
         for line in ["Header SHA256 digest: OK", "Payload SHA256 digest: OK"] {
             assert!(checked.contains(line), "{checked}");
@@ -722,20 +727,22 @@ fn rpm_verifies_and_lists_the_same_files() {
         let format = "[%{FILEMODES:perms} %{FILEUSERNAME}:%{FILEGROUPNAME} %{FILESIZES} %{FILEDIGESTS} %{FILEMTIMES} \
                       %{FILEFLAGS} %{FILENAMES} -> %{FILELINKTOS}\\n]";
         let said = run(Command::new(&rpm).args(["-qp", "--qf", format]).arg(&file));
-        let line = |path: &InstallPath, entry: &Entry| {
+        let line = |path: &InstallPath, entry: &TreeEntry| {
             let dump = dump_line(path.as_str(), entry);
             let perms = dump.split(' ').next().unwrap();
             let (size, sum, target) = match &entry.kind {
-                Kind::Directory => (0, String::new(), ""),
-                Kind::File(content) => (content.digest.size, content.digest.sha256.to_string(), ""),
-                Kind::Symlink(target) => (target.len() as u64, String::new(), target.as_str()),
+                EntryKind::Directory => (0, String::new(), ""),
+                EntryKind::File(content) => {
+                    (content.digest.size, content.digest.sha256.to_string(), "")
+                }
+                EntryKind::Symlink(target) => (target.len() as u64, String::new(), target.as_str()),
             };
-            let flags = if entry.role == pkgapp_release::tree::Role::Config {
+            let flags = if entry.role == pkgapp_release::tree::UpgradeRole::Config {
                 17
             } else {
                 0
             };
-            let mtime = if matches!(entry.kind, Kind::Directory) {
+            let mtime = if matches!(entry.kind, EntryKind::Directory) {
                 DIRECTORY_MTIME
             } else {
                 MTIME
@@ -757,7 +764,7 @@ fn rpm2cpio_and_cpio_unpack_the_same_tree() {
         return;
     };
     let (directory, package) = scratch();
-    let file = write(&Rpm, &package, directory.path());
+    let file = write(&RpmPackage, &package, directory.path());
     let unpack = [
         "rpm2cpio \"$1\" | (cd \"$2\" && cpio -idm --quiet)",
         "bsdtar -xpf \"$1\" -C \"$2\"",
@@ -768,7 +775,7 @@ fn rpm2cpio_and_cpio_unpack_the_same_tree() {
         let found = dump_of_disk(root.path(), "/", Times::Files);
         assert_eq!(
             without(&found, SYSTEM),
-            plain(&expected(&Rpm, &package)),
+            plain(&expected(&RpmPackage, &package)),
             "{script}"
         );
     }
@@ -780,9 +787,9 @@ fn rpm_installs_verifies_upgrades_and_removes() {
         return;
     };
     let (directory, mut package) = scratch();
-    let first = write(&Rpm, &package, directory.path());
+    let first = write(&RpmPackage, &package, directory.path());
     package.meta.version = Version::from_str("1.4.2").unwrap();
-    let second = write(&Rpm, &package, directory.path());
+    let second = write(&RpmPackage, &package, directory.path());
     // Scriptlets are run in the root, which has no shell; what they say is tested below.
     let script = "root=$(mktemp -d); trap 'rm -rf \"$root\"' EXIT; \
                   r() { rpm --root \"$root\" \"$@\" 2>/dev/null; }; \
@@ -800,7 +807,7 @@ fn rpm_scriptlets_know_what_is_done() {
         return;
     };
     let (directory, package) = scratch();
-    let file = write(&Rpm, &package, directory.path());
+    let file = write(&RpmPackage, &package, directory.path());
     // %pre leaves word for %posttrans in a directory of the host's.
     let run_directory = directory.path().join("run");
     for (tag, argument, said) in [
@@ -834,7 +841,7 @@ fn rpm_scriptlets_know_what_is_done() {
 fn rpm_reads_the_dependencies() {
     let Some(rpm) = tool("rpm") else { return };
     let (directory, package) = scratch();
-    let file = write(&Rpm, &package, directory.path());
+    let file = write(&RpmPackage, &package, directory.path());
     assert_eq!(
         run(Command::new(&rpm).args(["-qp", "--provides"]).arg(&file)),
         "shop = 1.4.2~rc1-1\nshop(x86-64) = 1.4.2~rc1-1\n"
@@ -846,7 +853,7 @@ fn rpm_reads_the_dependencies() {
          rpmlib(FileDigests) <= 4.6.0-1\nrpmlib(PayloadFilesHavePrefix) <= 4.0-1\nrpmlib(PayloadIsZstd) <= 5.4.18-1\n\
          rpmlib(TildeInVersions) <= 4.10.0-1\nshadow-utils >= 2:4.6\n"
     );
-    let artifact = Artifact::open(&file).unwrap();
+    let artifact = PackageReader::open(&file).unwrap();
     assert_eq!(artifact.depends[..2], ["/bin/sh", "/usr/bin/python3.11"]);
     assert!(
         artifact
@@ -908,17 +915,20 @@ fn the_header_is_rpmbuild_s_but_for_listed_tags() {
     };
     let directory = tempfile::tempdir().unwrap();
     let mut tree = Tree::new();
-    let origin = Arc::new(Origin {
+    let origin = Arc::new(EntryOrigin {
         label: "the test".into(),
         layer: None,
     });
-    let file = |bytes: &[u8], mode| Entry::file(Content::memory(bytes), mode, &origin);
+    let file = |bytes: &[u8], mode| TreeEntry::file(Content::memory(bytes), mode, &origin);
     tree.insert(path("/opt/shop/bin/shop"), file(b"#!/bin/sh\n", 0o755))
         .unwrap();
     tree.insert(path("/opt/shop/data-1/x"), file(b"data", 0o644))
         .unwrap();
-    tree.insert(path("/opt/shop/data"), Entry::symlink("data-1", &origin))
-        .unwrap();
+    tree.insert(
+        path("/opt/shop/data"),
+        TreeEntry::symlink("data-1", &origin),
+    )
+    .unwrap();
     tree.insert(path("/etc/shop/shop.env"), file(b"A=b\n", 0o640).config())
         .unwrap();
     let mut package = package(tree);
@@ -928,10 +938,10 @@ fn the_header_is_rpmbuild_s_but_for_listed_tags() {
         paths: vec!["/usr/bin/python3.11".into(), "/usr/lib64/libpython".into()],
         script: "exit 0".into(),
     });
-    let ours = write(&Rpm, &package, directory.path());
+    let ours = write(&RpmPackage, &package, directory.path());
     let theirs = rpmbuild(&rpm, &ours, &package, directory.path());
     assert_eq!(
-        Artifact::open(&theirs).unwrap().dump().unwrap(),
+        PackageReader::open(&theirs).unwrap().dump().unwrap(),
         package.tree.dump()
     );
     let (ours, theirs) = (tags(&rpm, &ours), tags(&rpm, &theirs));
@@ -1032,11 +1042,11 @@ fn rpmbuild(rpm: &Path, ours: &Path, package: &Package, directory: &Path) -> Pat
     spec.push_str("%files\n");
     for (path, entry) in package.tree.iter() {
         let mark = match (&entry.kind, entry.role) {
-            (Kind::Directory, _) => "%dir ",
-            (_, pkgapp_release::tree::Role::Config) => "%config(noreplace) ",
+            (EntryKind::Directory, _) => "%dir ",
+            (_, pkgapp_release::tree::UpgradeRole::Config) => "%config(noreplace) ",
             _ => "",
         };
-        let attributes = if matches!(entry.kind, Kind::Symlink(_)) {
+        let attributes = if matches!(entry.kind, EntryKind::Symlink(_)) {
             "-".to_owned()
         } else {
             format!("{:o}", entry.mode)
@@ -1107,7 +1117,7 @@ fn a_file_that_changed_since_it_was_read_is_refused() {
 #[test]
 fn a_tarball_refuses_a_host_directory_in_the_release() {
     let (directory, mut package) = scratch();
-    let origin = Arc::new(Origin {
+    let origin = Arc::new(EntryOrigin {
         label: "`x 1.0`".into(),
         layer: None,
     });
@@ -1115,7 +1125,7 @@ fn a_tarball_refuses_a_host_directory_in_the_release() {
         .tree
         .insert(
             path("/opt/shop/host"),
-            Entry::file(Content::memory(*b""), 0o644, &origin),
+            TreeEntry::file(Content::memory(*b""), 0o644, &origin),
         )
         .unwrap();
     let file = directory.path().join("out");
@@ -1139,7 +1149,7 @@ fn other_files_are_no_artifacts() {
     ] {
         let file = directory.path().join("x");
         std::fs::write(&file, bytes).unwrap();
-        let error = Artifact::open(&file).unwrap_err();
+        let error = PackageReader::open(&file).unwrap_err();
         assert!(error.message().ends_with(message), "{bytes:?}: {error}");
     }
 }
@@ -1151,7 +1161,7 @@ fn a_truncated_artifact_is_damaged() {
         let file = write(*format, &package, directory.path());
         let bytes = std::fs::read(&file).unwrap();
         std::fs::write(&file, &bytes[..bytes.len() - 2000]).unwrap();
-        let error = Artifact::open(&file).unwrap().entries().unwrap_err();
+        let error = PackageReader::open(&file).unwrap().entries().unwrap_err();
         assert!(error.message().ends_with("is damaged"), "{error}");
     }
 }
@@ -1193,7 +1203,7 @@ mod generated {
     fn trees() -> impl Strategy<Value = Tree> {
         let path = proptest::collection::vec(component(), 1..6);
         proptest::collection::vec((path, made()), 1..40).prop_map(|entries| {
-            let origin = Arc::new(Origin {
+            let origin = Arc::new(EntryOrigin {
                 label: "generated".into(),
                 layer: None,
             });
@@ -1204,11 +1214,13 @@ mod generated {
                     continue;
                 };
                 let entry = match made {
-                    Made::File(bytes, mode) => Entry::file(Content::memory(bytes), mode, &origin),
-                    Made::Link(target) => Entry::symlink(target, &origin),
-                    Made::Directory(mode) => Entry {
+                    Made::File(bytes, mode) => {
+                        TreeEntry::file(Content::memory(bytes), mode, &origin)
+                    }
+                    Made::Link(target) => TreeEntry::symlink(target, &origin),
+                    Made::Directory(mode) => TreeEntry {
                         mode,
-                        ..Entry::directory(&origin)
+                        ..TreeEntry::directory(&origin)
                     },
                 };
                 // Collisions are the tree's business.
@@ -1225,8 +1237,8 @@ mod generated {
         fn any_tree_is_read_back(tree in trees()) {
             let directory = tempfile::tempdir().unwrap();
             let package = package(tree);
-            for format in [&Deb as &dyn Format, &Rpm] {
-                let artifact = Artifact::open(&write(format, &package, directory.path())).unwrap();
+            for format in [&DebPackage as &dyn PackageFormat, &RpmPackage] {
+                let artifact = PackageReader::open(&write(format, &package, directory.path())).unwrap();
                 prop_assert_eq!(without(&artifact.dump().unwrap(), SYSTEM), expected(format, &package));
             }
         }
@@ -1242,9 +1254,9 @@ mod generated {
             }
             let directory = tempfile::tempdir().unwrap();
             let package = package(tree);
-            let unpackers: &[(&str, &dyn Format, &str)] = &[
-                ("dpkg-deb", &Deb, "dpkg-deb -x \"$1\" \"$2\""),
-                ("rpm", &Rpm, "rpm -i --root \"$2\" --dbpath /db --nodeps --noscripts \"$1\" && rm -r \"$2/db\""),
+            let unpackers: &[(&str, &dyn PackageFormat, &str)] = &[
+                ("dpkg-deb", &DebPackage, "dpkg-deb -x \"$1\" \"$2\""),
+                ("rpm", &RpmPackage, "rpm -i --root \"$2\" --dbpath /db --nodeps --noscripts \"$1\" && rm -r \"$2/db\""),
             ];
             for (program, format, script) in unpackers {
                 let (true, root) = (tool(program).is_some(), tempfile::tempdir().unwrap()) else { continue };

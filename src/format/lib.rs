@@ -44,21 +44,21 @@ use pkgapp_core::content::LastOpened;
 use pkgapp_core::content::Reader;
 use pkgapp_core::error::{Context, Error, Result};
 use pkgapp_core::path::InstallPath;
-use pkgapp_release::package::{Meta, Package};
-use pkgapp_release::tree::Entry;
+use pkgapp_release::package::{Package, PackageInfo};
+use pkgapp_release::tree::TreeEntry;
 
-pub(crate) use archive::{Archive, Member};
-pub use deb::Deb;
-pub use rpm::Rpm;
-pub use tarball::Tarball;
+pub(crate) use archive::{ArchiveKind, MemberHeader};
+pub use deb::DebPackage;
+pub use rpm::RpmPackage;
+pub use tarball::TarballFormat;
 
 /// A way to write a package down.
-pub trait Format: Sync {
+pub trait PackageFormat: Sync {
     /// Returns the file's name by the conventions of the format, e.g. `shop_1.4.2-1_amd64.deb`.
     ///
     /// # Errors
     /// A version or name that the format can't carry.
-    fn file_name(&self, meta: &Meta) -> Result<String>;
+    fn file_name(&self, meta: &PackageInfo) -> Result<String>;
 
     /// Writes `package`; equal packages give equal bytes, whatever of it was compressed before.
     ///
@@ -70,7 +70,7 @@ pub trait Format: Sync {
     /// look at.
     ///
     /// # Errors
-    /// As [`Format::write`].
+    /// As [`PackageFormat::write`].
     fn texts(&self, _package: &Package) -> Result<Vec<(String, String)>> {
         Ok(Vec::new())
     }
@@ -79,38 +79,38 @@ pub trait Format: Sync {
     ///
     /// # Errors
     /// A version that the format can't carry.
-    fn extra_entries(&self, _meta: &Meta) -> Result<Vec<(InstallPath, Entry)>> {
+    fn extra_entries(&self, _meta: &PackageInfo) -> Result<Vec<(InstallPath, TreeEntry)>> {
         Ok(Vec::new())
     }
 }
 
 /// The formats by the names that users give them.
-pub const FORMATS: &[(&str, &dyn Format)] = &[
-    ("tar", &Tarball { codec: None }),
+pub const FORMATS: &[(&str, &dyn PackageFormat)] = &[
+    ("tar", &TarballFormat { codec: None }),
     (
         "tar.zst",
-        &Tarball {
+        &TarballFormat {
             codec: Some(Compression::Zstd(tarball::ZSTD_LEVEL)),
         },
     ),
     (
         "tar.gz",
-        &Tarball {
+        &TarballFormat {
             codec: Some(Compression::Gzip(tarball::GZIP_LEVEL)),
         },
     ),
     (
         "tar.xz",
-        &Tarball {
+        &TarballFormat {
             codec: Some(Compression::Xz(tarball::XZ_PRESET)),
         },
     ),
-    ("deb", &Deb),
-    ("rpm", &Rpm),
+    ("deb", &DebPackage),
+    ("rpm", &RpmPackage),
 ];
 
 /// Finds a format by name.
-pub fn by_name(name: &str) -> Option<&'static dyn Format> {
+pub fn by_name(name: &str) -> Option<&'static dyn PackageFormat> {
     FORMATS
         .iter()
         .find(|(known, _)| *known == name)
@@ -118,14 +118,14 @@ pub fn by_name(name: &str) -> Option<&'static dyn Format> {
 }
 
 /// An entry and where it lies.
-type Placed<'t> = (&'t InstallPath, &'t Entry);
+type PlacedEntry<'t> = (&'t InstallPath, &'t TreeEntry);
 
 /// Brings a tree's entries into the order of an archive: a directory, then all that it holds, then
 /// what comes after it.
 ///
 /// The tree's own order puts `a-b` between `a` and `a/b`, and tar sets a directory's time when it
 /// leaves it.
-fn archive_order<'t>(entries: &[Placed<'t>]) -> Vec<Placed<'t>> {
+fn archive_order<'t>(entries: &[PlacedEntry<'t>]) -> Vec<PlacedEntry<'t>> {
     let mut ordered = Vec::with_capacity(entries.len());
     // What is to be taken later, the next last.
     let mut later = Vec::new();
@@ -229,7 +229,7 @@ fn copy_content(
                 None => error,
             }
         }
-        Bytes::Memory(_) => error.kind(pkgapp_core::error::Kind::Bug),
+        Bytes::Memory(_) => error.kind(pkgapp_core::error::ErrorKind::Bug),
     })
 }
 
@@ -267,7 +267,7 @@ const DESCRIPTION_WIDTH: usize = 79;
 
 /// Returns the long description; a package without one says what it holds. Paragraphs are wrapped,
 /// lines that begin with a space stay as they are.
-fn description(meta: &Meta) -> String {
+fn description(meta: &PackageInfo) -> String {
     let text = match meta.description.trim() {
         "" => format!(
             "{} {} and all Python distributions that it needs, in one directory: {}.",
@@ -317,10 +317,10 @@ mod tests {
         fn a_directory_is_followed_by_what_it_holds(
             texts in proptest::collection::btree_set("(/(a|b|a-|a\\.b|a0|a-b|usr|lib|systemd|system|system-preset)){1,5}", 0..60),
         ) {
-            let origin = std::sync::Arc::new(pkgapp_release::tree::Origin { label: "x".into(), layer: None });
-            let entry = Entry::directory(&origin);
+            let origin = std::sync::Arc::new(pkgapp_release::tree::EntryOrigin { label: "x".into(), layer: None });
+            let entry = TreeEntry::directory(&origin);
             let paths: Vec<InstallPath> = texts.iter().map(|text| InstallPath::parse(text).unwrap()).collect();
-            let entries: Vec<Placed<'_>> = paths.iter().map(|path| (path, &entry)).collect();
+            let entries: Vec<PlacedEntry<'_>> = paths.iter().map(|path| (path, &entry)).collect();
             let ordered: Vec<&str> = archive_order(&entries).iter().map(|(path, _)| path.as_str()).collect();
             let mut wanted: Vec<&str> = texts.iter().map(String::as_str).collect();
             wanted.sort_by_key(|path| path.split('/').collect::<Vec<_>>());

@@ -20,10 +20,10 @@ use pkgapp_core::content::LastOpened;
 use pkgapp_core::digest::Sha256Sum;
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::path::InstallPath;
-use pkgapp_release::tree::{Entry, Kind};
+use pkgapp_release::tree::{EntryKind, TreeEntry};
 
 /// An MD5 sum.
-pub(super) type Sum = [u8; 16];
+pub(super) type Md5Sum = [u8; 16];
 
 /// What is read for its sums before anything is packed, bytes: an edit's.
 const FEW: u64 = 4 << 20;
@@ -32,17 +32,17 @@ const FEW: u64 = 4 << 20;
 #[derive(Debug)]
 pub(super) struct Md5Sums<'t> {
     cache: &'t Cache,
-    files: Vec<File<'t>>,
+    files: Vec<SummedFile<'t>>,
     /// Of which layers some are not known.
     incomplete: BTreeSet<&'t str>,
 }
 
 #[derive(Debug)]
-struct File<'t> {
+struct SummedFile<'t> {
     path: &'t InstallPath,
     content: &'t Content,
     layer: Option<&'t str>,
-    sum: OnceLock<Sum>,
+    sum: OnceLock<Md5Sum>,
 }
 
 impl<'t> Md5Sums<'t> {
@@ -50,25 +50,28 @@ impl<'t> Md5Sums<'t> {
     ///
     /// # Errors
     /// A file that can't be read.
-    pub(super) fn of(cache: &'t Cache, entries: &[(&'t InstallPath, &'t Entry)]) -> Result<Self> {
-        let file = |&(path, entry): &(&'t InstallPath, &'t Entry)| match &entry.kind {
-            Kind::File(content) => Some(File {
+    pub(super) fn of(
+        cache: &'t Cache,
+        entries: &[(&'t InstallPath, &'t TreeEntry)],
+    ) -> Result<Self> {
+        let file = |&(path, entry): &(&'t InstallPath, &'t TreeEntry)| match &entry.kind {
+            EntryKind::File(content) => Some(SummedFile {
                 path,
                 content,
                 layer: entry.origin.layer.as_deref(),
                 sum: OnceLock::new(),
             }),
-            Kind::Directory | Kind::Symlink(_) => None,
+            EntryKind::Directory | EntryKind::Symlink(_) => None,
         };
-        let files: Vec<File<'t>> = entries.iter().filter_map(file).collect();
+        let files: Vec<SummedFile<'t>> = entries.iter().filter_map(file).collect();
         files
             .iter()
             .filter(|file| file.layer.is_none())
-            .try_for_each(File::read)?;
+            .try_for_each(SummedFile::read)?;
         let incomplete = by_layer(&files)
             .into_par_iter()
             .filter_map(|(layer, files)| {
-                Table::read(cache, layer).tell(&files);
+                SumTable::read(cache, layer).tell(&files);
                 let lacking = files.into_iter().filter(|file| file.sum.get().is_none());
                 let sizes: Vec<u64> = lacking.map(|file| file.content.digest.size).collect();
                 (!sizes.is_empty()).then(|| (layer, sizes.into_iter().sum::<u64>()))
@@ -92,7 +95,7 @@ impl<'t> Md5Sums<'t> {
     }
 
     /// Returns where a file's sum goes when all of it is read, if it is not known.
-    pub(super) fn wanted(&self, path: &InstallPath) -> Option<&OnceLock<Sum>> {
+    pub(super) fn wanted(&self, path: &InstallPath) -> Option<&OnceLock<Md5Sum>> {
         if self.incomplete.is_empty() {
             return None;
         }
@@ -111,19 +114,19 @@ impl<'t> Md5Sums<'t> {
         self.files
             .par_iter()
             .filter(|file| file.sum.get().is_none())
-            .try_for_each(File::read)?;
+            .try_for_each(SummedFile::read)?;
         let mut layers = by_layer(&self.files);
         layers.retain(|layer, _| self.incomplete.contains(layer));
         layers.into_par_iter().try_for_each(|(layer, files)| {
-            let mut table = Table::read(self.cache, layer);
+            let mut table = SumTable::read(self.cache, layer);
             table.add(&files);
             table.write(self.cache, layer)
         })
     }
 
     /// Returns the sums of all files, in the order of the entries.
-    pub(super) fn all(&self) -> impl Iterator<Item = Result<Sum>> {
-        let lacking = |file: &File<'_>| Error::bug(format!("`{}` has no MD5 sum", file.path));
+    pub(super) fn all(&self) -> impl Iterator<Item = Result<Md5Sum>> {
+        let lacking = |file: &SummedFile<'_>| Error::bug(format!("`{}` has no MD5 sum", file.path));
         self.files
             .iter()
             .map(move |file| file.sum.get().copied().ok_or_else(|| lacking(file)))
@@ -131,8 +134,8 @@ impl<'t> Md5Sums<'t> {
 }
 
 /// Returns the files of each layer.
-fn by_layer<'f, 't>(files: &'f [File<'t>]) -> BTreeMap<&'t str, Vec<&'f File<'t>>> {
-    let mut layers: BTreeMap<&str, Vec<&File<'t>>> = BTreeMap::new();
+fn by_layer<'f, 't>(files: &'f [SummedFile<'t>]) -> BTreeMap<&'t str, Vec<&'f SummedFile<'t>>> {
+    let mut layers: BTreeMap<&str, Vec<&SummedFile<'t>>> = BTreeMap::new();
     // Most lie beside others of their layer.
     for files in files.chunk_by(|a, b| a.layer == b.layer) {
         if let Some(layer) = files[0].layer {
@@ -142,7 +145,7 @@ fn by_layer<'f, 't>(files: &'f [File<'t>]) -> BTreeMap<&'t str, Vec<&'f File<'t>
     layers
 }
 
-impl File<'_> {
+impl SummedFile<'_> {
     fn read(&self) -> Result<()> {
         if self.sum.get().is_some() {
             return Ok(());
@@ -165,9 +168,9 @@ impl File<'_> {
 
 /// The sums of a layer's files, sorted by what they are of.
 #[derive(Debug, PartialEq, Eq)]
-struct Table(Vec<(Sha256Sum, Sum)>);
+struct SumTable(Vec<(Sha256Sum, Md5Sum)>);
 
-impl Table {
+impl SumTable {
     /// Size of a line: the two sums, in binary.
     const LINE: usize = 32 + 16;
 
@@ -193,7 +196,7 @@ impl Table {
     }
 
     /// Gives files the sums that are known.
-    fn tell(&self, files: &[&File<'_>]) {
+    fn tell(&self, files: &[&SummedFile<'_>]) {
         for file in files {
             if let Ok(place) = self
                 .0
@@ -204,7 +207,7 @@ impl Table {
         }
     }
 
-    fn add(&mut self, files: &[&File<'_>]) {
+    fn add(&mut self, files: &[&SummedFile<'_>]) {
         self.0.extend(
             files
                 .iter()
@@ -218,13 +221,13 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pkgapp_release::tree::{Origin, Tree};
+    use pkgapp_release::tree::{EntryOrigin, Tree};
 
     #[test]
     fn what_a_layer_had_once_is_not_read_again() {
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache::open(&directory.path().join("cache")).unwrap();
-        let origin = std::sync::Arc::new(Origin {
+        let origin = std::sync::Arc::new(EntryOrigin {
             label: "x".into(),
             layer: Some("key".into()),
         });
@@ -242,23 +245,23 @@ mod tests {
             };
             tree.insert(
                 InstallPath::parse(&format!("/opt/{number}")).unwrap(),
-                Entry::file(content, 0o644, &origin),
+                TreeEntry::file(content, 0o644, &origin),
             )
             .unwrap();
         }
         let entries: Vec<_> = tree.iter().collect();
-        let wanted: Vec<Sum> = texts.iter().map(|text| Md5::digest(text).into()).collect();
+        let wanted: Vec<Md5Sum> = texts.iter().map(|text| Md5::digest(text).into()).collect();
         let sums = || {
             let sums = Md5Sums::of(&cache, &entries)?;
             sums.complete()?;
-            sums.all().collect::<Result<Vec<Sum>>>()
+            sums.all().collect::<Result<Vec<Md5Sum>>>()
         };
         assert_eq!(sums().unwrap(), wanted);
         for number in 0..texts.len() {
             std::fs::remove_file(directory.path().join(number.to_string())).unwrap();
         }
         assert_eq!(sums().unwrap(), wanted);
-        assert_eq!(Table::read(&cache, "key").0.len(), 3);
+        assert_eq!(SumTable::read(&cache, "key").0.len(), 3);
         // Torn, it is none, and then there is nothing to take sums of.
         std::fs::write(cache.md5sums().join("key"), "torn").unwrap();
         sums().unwrap_err();

@@ -15,7 +15,7 @@ use pkgapp_core::error::{Context, Error, Result, shown};
 
 /// An artifact's metadata; its entries are read on demand.
 #[derive(Debug, Clone)]
-pub struct Artifact {
+pub struct PackageReader {
     /// Where it lies.
     pub path: PathBuf,
     /// Which format.
@@ -66,7 +66,7 @@ pub struct ArtifactEntry {
     /// Absolute in packages; in a tarball as the archive has it.
     pub path: String,
     /// What it is.
-    pub kind: EntryKind,
+    pub kind: ListedKind,
     /// Permission bits.
     pub mode: u32,
     /// Who owns it, by name.
@@ -79,7 +79,7 @@ pub struct ArtifactEntry {
 
 /// What an entry of an artifact is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EntryKind {
+pub enum ListedKind {
     /// A directory.
     Directory,
     /// A regular file.
@@ -104,7 +104,7 @@ const LONGEST_NAME: u64 = 1 << 16;
 /// Where a release keeps its record, below the prefix.
 const RECORD: &str = "/.pkgapp/release.json";
 
-impl Artifact {
+impl PackageReader {
     /// Reads the metadata.
     ///
     /// # Errors
@@ -129,7 +129,7 @@ impl Artifact {
     pub fn entries(&self) -> Result<Vec<ArtifactEntry>> {
         let mut entries = Vec::new();
         self.each(|mut entry, content| {
-            if let EntryKind::File { sha256, .. } = &mut entry.kind {
+            if let ListedKind::File { sha256, .. } = &mut entry.kind {
                 *sha256 = sum(content)?;
             }
             entries.push(entry);
@@ -141,7 +141,7 @@ impl Artifact {
     /// Returns the text form of all entries, as [`pkgapp_release::tree::Tree::dump`] has it.
     ///
     /// # Errors
-    /// As [`Artifact::entries`].
+    /// As [`PackageReader::entries`].
     pub fn dump(&self) -> Result<String> {
         let mut entries = self.entries()?;
         entries.sort_by(|a, b| a.path.cmp(&b.path));
@@ -168,7 +168,7 @@ impl Artifact {
     pub fn find(&self, wanted: impl Fn(&str) -> bool) -> Result<Option<Vec<u8>>> {
         let mut found = None;
         self.each(|entry, content| {
-            if !matches!(entry.kind, EntryKind::File { .. }) || !wanted(&entry.path) {
+            if !matches!(entry.kind, ListedKind::File { .. }) || !wanted(&entry.path) {
                 return Ok(ControlFlow::Continue(()));
             }
             found = Some(read_text(content)?);
@@ -183,7 +183,7 @@ impl Artifact {
     /// The payload is damaged.
     pub fn names(&self, mut see: impl FnMut(&str, Option<&str>)) -> Result<()> {
         self.each(|entry, _| {
-            let link = if let EntryKind::Symlink(link) = &entry.kind {
+            let link = if let ListedKind::Symlink(link) = &entry.kind {
                 Some(link.as_str())
             } else {
                 None
@@ -227,14 +227,14 @@ impl ArtifactEntry {
     /// Returns the line of a dump.
     pub fn line(&self) -> String {
         let (letter, content) = match &self.kind {
-            EntryKind::Directory => ('d', "- -".to_owned()),
-            EntryKind::File { size, sha256 } => ('-', format!("{size} sha256:{sha256}")),
-            EntryKind::Symlink(_) => ('l', "- -".to_owned()),
-            EntryKind::Other => ('?', "- -".to_owned()),
+            ListedKind::Directory => ('d', "- -".to_owned()),
+            ListedKind::File { size, sha256 } => ('-', format!("{size} sha256:{sha256}")),
+            ListedKind::Symlink(_) => ('l', "- -".to_owned()),
+            ListedKind::Other => ('?', "- -".to_owned()),
         };
         let (user, group) = &self.owner;
         let mark = if self.config { "c " } else { "" };
-        let target = if let EntryKind::Symlink(target) = &self.kind {
+        let target = if let ListedKind::Symlink(target) = &self.kind {
             format!(" -> {target}")
         } else {
             String::new()
@@ -309,15 +309,15 @@ fn each_tar(
         let text =
             |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
         let kind = match header.entry_type() {
-            tar::EntryType::Directory => EntryKind::Directory,
-            tar::EntryType::Regular => EntryKind::File {
+            tar::EntryType::Directory => ListedKind::Directory,
+            tar::EntryType::Regular => ListedKind::File {
                 size: member.size(),
                 sha256: Sha256Sum([0; 32]),
             },
             tar::EntryType::Symlink => {
-                EntryKind::Symlink(text(member.link_name_bytes().as_deref()))
+                ListedKind::Symlink(text(member.link_name_bytes().as_deref()))
             }
-            _ => EntryKind::Other,
+            _ => ListedKind::Other,
         };
         let owner = (
             text(header.username_bytes()),
@@ -338,7 +338,7 @@ fn each_tar(
     Ok(())
 }
 
-fn open_tar(path: &Path, file: fs_err::File, size: u64) -> Result<Artifact> {
+fn open_tar(path: &Path, file: fs_err::File, size: u64) -> Result<PackageReader> {
     let unknown = || {
         Error::new(format!("`{}` is no tarball, deb or rpm", shown(path)))
             .hint("name a file that `pkgapp build` made, or any other deb or rpm")
@@ -362,7 +362,7 @@ fn open_tar(path: &Path, file: fs_err::File, size: u64) -> Result<Artifact> {
     let arch = ["x86_64", "aarch64", "noarch"]
         .into_iter()
         .find(|arch| file_name.contains(&format!(".{arch}.tar")));
-    Ok(Artifact {
+    Ok(PackageReader {
         path: path.to_owned(),
         kind: ArtifactKind::Tar,
         name: name.to_owned(),
@@ -383,7 +383,7 @@ fn open_tar(path: &Path, file: fs_err::File, size: u64) -> Result<Artifact> {
 
 // Debian
 
-fn open_deb(path: &Path, file: fs_err::File, size: u64) -> Result<Artifact> {
+fn open_deb(path: &Path, file: fs_err::File, size: u64) -> Result<PackageReader> {
     let damaged = || format!("`{}` is damaged", shown(path));
     let mut control = None;
     let mut data = None;
@@ -411,7 +411,7 @@ fn open_deb(path: &Path, file: fs_err::File, size: u64) -> Result<Artifact> {
         .get("conffiles")
         .map(String::as_str)
         .unwrap_or_default();
-    let mut artifact = Artifact {
+    let mut artifact = PackageReader {
         path: path.to_owned(),
         kind: ArtifactKind::Deb,
         name: field("Package").ok_or_else(incomplete)?,
@@ -454,7 +454,7 @@ fn read_control(member: impl Read) -> io::Result<BTreeMap<String, String>> {
     let mut files = BTreeMap::new();
     let (_, plain) = compress::decoder(BufReader::new(member))?;
     each_tar(plain, absolute, &mut |entry, content| {
-        if matches!(entry.kind, EntryKind::File { .. }) {
+        if matches!(entry.kind, ListedKind::File { .. }) {
             let text = String::from_utf8_lossy(&read_text(content)?).into_owned();
             files.insert(entry.path.trim_start_matches('/').to_owned(), text);
         }
@@ -499,7 +499,7 @@ fn has_debsig(path: &Path) -> Result<bool> {
 /// _GPG.
 const SIGNATURES: [u32; 5] = [267, 268, 278, 1002, 1005];
 
-fn open_rpm(path: &Path, size: u64) -> Result<Artifact> {
+fn open_rpm(path: &Path, size: u64) -> Result<PackageReader> {
     let damaged = || format!("`{}` is damaged", shown(path));
     header::check(BufReader::new(pkgapp_core::fs::open(path)?)).context(damaged)?;
     let metadata = PackageMetadata::open(path).context(damaged)?;
@@ -514,7 +514,7 @@ fn open_rpm(path: &Path, size: u64) -> Result<Artifact> {
     let files = metadata.get_file_entries().unwrap_or_default();
     let name_of = |file: &::rpm::FileEntry<'_>| file.path().to_string_lossy().into_owned();
     let payload = metadata.get_package_segment_offsets().payload;
-    Ok(Artifact {
+    Ok(PackageReader {
         path: path.to_owned(),
         kind: ArtifactKind::Rpm,
         name: metadata.get_name().context(damaged)?.to_owned(),
@@ -641,15 +641,15 @@ fn each_cpio(plain: impl Read, visit: Visit<'_>) -> io::Result<()> {
         }
         let mut content = (&mut plain).take(size);
         let kind = match mode & 0o170_000 {
-            0o040_000 => EntryKind::Directory,
-            0o100_000 => EntryKind::File {
+            0o040_000 => ListedKind::Directory,
+            0o100_000 => ListedKind::File {
                 size,
                 sha256: Sha256Sum([0; 32]),
             },
             0o120_000 => {
-                EntryKind::Symlink(String::from_utf8_lossy(&read_text(&mut content)?).into_owned())
+                ListedKind::Symlink(String::from_utf8_lossy(&read_text(&mut content)?).into_owned())
             }
-            _ => EntryKind::Other,
+            _ => ListedKind::Other,
         };
         let root = ("root".to_owned(), "root".to_owned());
         if let Some(path) = absolute(&name) {

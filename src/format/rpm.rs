@@ -21,7 +21,8 @@ use ::rpm::{
 
 use super::version::PackageVersion;
 use super::{
-    Archive, Format, Member, archive, archive_order, cannot_write, cpio, description, one_line,
+    ArchiveKind, MemberHeader, PackageFormat, archive, archive_order, cannot_write, cpio,
+    description, one_line,
 };
 use crate::segment::{Payload, Segments};
 use pkgapp_config::Compression;
@@ -29,13 +30,13 @@ use pkgapp_core::content::Content;
 use pkgapp_core::error::{Context, Error, Result};
 use pkgapp_core::name::Arch;
 use pkgapp_core::path::InstallPath;
-use pkgapp_release::depends::Depends;
-use pkgapp_release::package::{FileTrigger, Meta, Package, RpmScriptlets};
-use pkgapp_release::tree::{Entry, Kind, Origin, Role, Tree};
+use pkgapp_release::depends::HostDependencies;
+use pkgapp_release::package::{FileTrigger, Package, PackageInfo, RpmScriptlets};
+use pkgapp_release::tree::{EntryKind, EntryOrigin, Tree, TreeEntry, UpgradeRole};
 
 /// `.rpm`.
 #[derive(Debug, Clone, Copy)]
-pub struct Rpm;
+pub struct RpmPackage;
 
 /// Flags of a dependency (rpm's `rpmsenseFlags`).
 mod sense {
@@ -81,8 +82,8 @@ const GROUP: &str = "Unspecified";
 /// The tag must be there; what an application's metadata does not name is not for pkgapp to invent.
 const NO_LICENSE: &str = "LicenseRef-Unspecified";
 
-impl Format for Rpm {
-    fn file_name(&self, meta: &Meta) -> Result<String> {
+impl PackageFormat for RpmPackage {
+    fn file_name(&self, meta: &PackageInfo) -> Result<String> {
         let version = PackageVersion::of(meta)?.without_epoch();
         Ok(format!(
             "{}-{version}.{}.rpm",
@@ -95,8 +96,11 @@ impl Format for Rpm {
         check_sizes(&package.tree)?;
         // The header's lists take about as long as the payload's sum.
         let payload = || {
-            let payload =
-                segments.payload(Archive::Cpio, members(package), package.meta.compression)?;
+            let payload = segments.payload(
+                ArchiveKind::Cpio,
+                members(package),
+                package.meta.compression,
+            )?;
             let sum = payload.sha256()?;
             Ok::<_, Error>((payload, sum))
         };
@@ -318,7 +322,7 @@ fn header_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
     Ok(entries)
 }
 
-fn name_entries(meta: &Meta, version: &PackageVersion) -> Result<Vec<HeaderEntry>> {
+fn name_entries(meta: &PackageInfo, version: &PackageVersion) -> Result<Vec<HeaderEntry>> {
     let summary = one_line(&meta.summary);
     let summary = if summary.is_empty() {
         meta.name.to_string()
@@ -385,7 +389,7 @@ fn name_entries(meta: &Meta, version: &PackageVersion) -> Result<Vec<HeaderEntry
 
 /// One entry: what a person sees with `rpm -q --changelog`. As rpmbuild does, its time is noon of
 /// the day.
-fn changelog(meta: &Meta, version: &PackageVersion) -> Result<[HeaderEntry; 3]> {
+fn changelog(meta: &PackageInfo, version: &PackageVersion) -> Result<[HeaderEntry; 3]> {
     const DAY: u32 = 86_400;
     let time = mtime(meta)?;
     let who = format!("{} - {}", one_line(&meta.maintainer), version.full());
@@ -406,7 +410,7 @@ fn changelog(meta: &Meta, version: &PackageVersion) -> Result<[HeaderEntry; 3]> 
     ])
 }
 
-fn mtime(meta: &Meta) -> Result<u32> {
+fn mtime(meta: &PackageInfo) -> Result<u32> {
     u32::try_from(meta.timestamp).map_err(|error| {
         Error::new(format!(
             "{} is no time that an rpm can hold",
@@ -666,7 +670,7 @@ fn requires(package: &Package, version: &PackageVersion) -> Result<Dependencies>
 }
 
 /// What the host must have, as rpm's own dependency generators would say it.
-fn host_requirements(depends: &Depends) -> Vec<(String, String, u32)> {
+fn host_requirements(depends: &HostDependencies) -> Vec<(String, String, u32)> {
     let mut needed = Vec::new();
     if let Some(python) = depends.python {
         needed.push((format!("/usr/bin/python{python}"), String::new(), 0));
@@ -768,18 +772,18 @@ fn features(
 fn file_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
     let ghost = ghost();
     let ghosts = package.ghosts.iter().map(|path| (path, &ghost));
-    let mut files: Vec<(&InstallPath, &Entry)> = package.tree.iter().chain(ghosts).collect();
+    let mut files: Vec<(&InstallPath, &TreeEntry)> = package.tree.iter().chain(ghosts).collect();
     files.sort_by_key(|(path, _)| *path);
     let is_ghost = |path: &InstallPath| package.ghosts.binary_search(path).is_ok();
     let count = files.len();
     // No entry's is later.
     mtime(&package.meta)?;
     let file_time =
-        |entry: &Entry| u32::try_from(archive::mtime(&package.meta, entry)).unwrap_or(u32::MAX);
-    let numbers = |value: &dyn Fn(&Entry) -> u32| {
+        |entry: &TreeEntry| u32::try_from(archive::mtime(&package.meta, entry)).unwrap_or(u32::MAX);
+    let numbers = |value: &dyn Fn(&TreeEntry) -> u32| {
         IndexData::Int32(files.iter().map(|(_, entry)| value(entry)).collect())
     };
-    let by_path = |value: &dyn Fn(&InstallPath, &Entry) -> u32| {
+    let by_path = |value: &dyn Fn(&InstallPath, &TreeEntry) -> u32| {
         IndexData::Int32(
             files
                 .iter()
@@ -787,7 +791,7 @@ fn file_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
                 .collect(),
         )
     };
-    let texts = |value: &dyn Fn(&Entry) -> String| {
+    let texts = |value: &dyn Fn(&TreeEntry) -> String| {
         IndexData::StringArray(files.iter().map(|(_, entry)| value(entry)).collect())
     };
     let ordinals = u32::try_from(count).context(|| "too many files for an rpm")?;
@@ -824,9 +828,9 @@ fn file_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
         entry(
             IndexTag::RPMTAG_FILEFLAGS,
             by_path(&|path, entry| match entry.role {
-                Role::Config => CONFIG_NOREPLACE,
-                Role::Payload if is_ghost(path) => GHOST,
-                Role::Payload => 0,
+                UpgradeRole::Config => CONFIG_NOREPLACE,
+                UpgradeRole::Payload if is_ghost(path) => GHOST,
+                UpgradeRole::Payload => 0,
             }),
         ),
         entry(
@@ -876,16 +880,16 @@ fn file_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
 }
 
 /// What stands for a file that a scriptlet makes.
-fn ghost() -> Entry {
-    let origin = Arc::new(Origin {
+fn ghost() -> TreeEntry {
+    let origin = Arc::new(EntryOrigin {
         label: "byte code".into(),
         layer: None,
     });
-    Entry::file(Content::memory(Vec::new()), 0o644, &origin)
+    TreeEntry::file(Content::memory(Vec::new()), 0o644, &origin)
 }
 
 /// Directory names, each once, with a slash at the end; and each file's index among them.
-fn directories(files: &[(&InstallPath, &Entry)]) -> (Vec<String>, Vec<u32>) {
+fn directories(files: &[(&InstallPath, &TreeEntry)]) -> (Vec<String>, Vec<u32>) {
     let of = |path: &'_ InstallPath| path.as_str().len() - path.file_name().len();
     let directories: Vec<&str> = files
         .iter()
@@ -903,25 +907,25 @@ fn directories(files: &[(&InstallPath, &Entry)]) -> (Vec<String>, Vec<u32>) {
     (names.into_keys().map(str::to_owned).collect(), indexes)
 }
 
-fn file_digest(entry: &Entry) -> String {
+fn file_digest(entry: &TreeEntry) -> String {
     match &entry.kind {
-        Kind::File(content) => content.digest.sha256.to_string(),
-        Kind::Directory | Kind::Symlink(_) => String::new(),
+        EntryKind::File(content) => content.digest.sha256.to_string(),
+        EntryKind::Directory | EntryKind::Symlink(_) => String::new(),
     }
 }
 
-fn link_target(entry: &Entry) -> String {
+fn link_target(entry: &TreeEntry) -> String {
     match &entry.kind {
-        Kind::Symlink(target) => target.clone(),
-        Kind::Directory | Kind::File(_) => String::new(),
+        EntryKind::Symlink(target) => target.clone(),
+        EntryKind::Directory | EntryKind::File(_) => String::new(),
     }
 }
 
 // Payload
 
 /// All members, in the tree's order: rpm finds a member in its header by the name.
-fn members(package: &Package) -> Vec<Member<'_>> {
-    let member = |(path, entry)| Member {
+fn members(package: &Package) -> Vec<MemberHeader<'_>> {
+    let member = |(path, entry)| MemberHeader {
         name: format!(".{path}"),
         mtime: archive::mtime(&package.meta, entry),
         place: Some((path, entry)),
@@ -975,8 +979,8 @@ mod tests {
     #[test]
     fn sizes_beyond_4_gib_have_tags_of_their_own_and_a_file_of_that_size_is_refused() {
         use pkgapp_core::content::Content;
-        use pkgapp_release::tree::Origin;
-        let origin = std::sync::Arc::new(Origin {
+        use pkgapp_release::tree::EntryOrigin;
+        let origin = std::sync::Arc::new(EntryOrigin {
             label: "a layer".into(),
             layer: None,
         });
@@ -986,7 +990,7 @@ mod tests {
                 let mut content = Content::memory(*b"x");
                 content.digest.size = *size;
                 let path = InstallPath::parse(&format!("/opt/shop/{number}")).unwrap();
-                tree.insert(path, Entry::file(content, 0o644, &origin))
+                tree.insert(path, TreeEntry::file(content, 0o644, &origin))
                     .unwrap();
             }
             tree

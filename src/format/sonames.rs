@@ -1,4 +1,4 @@
-//! Debian and Ubuntu packages that hold shared libraries: what `Depends:` needs where rpm names the
+//! Debian and Ubuntu packages that hold shared libraries: what `HostDependencies:` needs where rpm names the
 //! library itself.
 //!
 //! Sources: the `symbols` and `shlibs` files of Debian 11 to 13 and Ubuntu 20.04 to 26.04 packages;
@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use pkgapp_core::error::{Error, Result};
-use pkgapp_release::depends::{Depends, Library};
+use pkgapp_release::depends::{HostDependencies, HostLibrary};
 
 /// Soname ─► packages, any of which will do. Sorted by soname.
 const PACKAGES: &[(&str, &[&str])] = &[
@@ -207,7 +207,7 @@ const CXXABI: &[(u32, &str)] = &[
     (16, "16"),
 ];
 
-/// Returns the relations for `Depends:`, the ones from the artifact first, then what the user
+/// Returns the relations for `HostDependencies:`, the ones from the artifact first, then what the user
 /// declared.
 ///
 /// A library of no known package is an error, unless the user declared packages: then one of those
@@ -215,7 +215,7 @@ const CXXABI: &[(u32, &str)] = &[
 ///
 /// # Errors
 /// All libraries whose package is unknown.
-pub fn depends(depends: &Depends) -> Result<Vec<String>> {
+pub fn depends(depends: &HostDependencies) -> Result<Vec<String>> {
     if depends.declared_deb.is_empty() {
         let unknown = unknown_libraries(depends);
         if let Some(error) = Error::all(unknown.into_iter().map(unknown_library)) {
@@ -246,7 +246,7 @@ pub fn depends(depends: &Depends) -> Result<Vec<String>> {
 }
 
 /// Returns the libraries of which no Debian package is known.
-pub fn unknown_libraries(depends: &Depends) -> Vec<&Library> {
+pub fn unknown_libraries(depends: &HostDependencies) -> Vec<&HostLibrary> {
     depends
         .libraries
         .iter()
@@ -254,7 +254,7 @@ pub fn unknown_libraries(depends: &Depends) -> Vec<&Library> {
         .collect()
 }
 
-fn unknown_library(library: &Library) -> Error {
+fn unknown_library(library: &HostLibrary) -> Error {
     Error::new(format!(
         "no Debian package is known for the library `{}`",
         library.soname
@@ -268,7 +268,7 @@ fn unknown_library(library: &Library) -> Error {
 
 /// One relation a package, sorted: several libraries of one package make one relation with the
 /// highest version.
-fn library_relations(libraries: &[Library]) -> Vec<String> {
+fn library_relations(libraries: &[HostLibrary]) -> Vec<String> {
     let mut versions: BTreeMap<Vec<String>, Option<String>> = BTreeMap::new();
     for library in libraries {
         let Some(packages) = packages(&library.soname) else {
@@ -373,8 +373,8 @@ mod tests {
     use pkgapp_core::name::PythonMinor;
     use pkgapp_release::imports::PythonPart;
 
-    fn library(soname: &str, versions: &[&str]) -> Library {
-        Library {
+    fn library(soname: &str, versions: &[&str]) -> HostLibrary {
+        HostLibrary {
             soname: soname.into(),
             is_64: true,
             versions: versions.iter().map(|&version| version.into()).collect(),
@@ -384,7 +384,7 @@ mod tests {
 
     #[test]
     fn libraries_of_one_package_are_one_relation_with_the_highest_version() {
-        let wanted = Depends {
+        let wanted = HostDependencies {
             python: Some(PythonMinor {
                 major: 3,
                 minor: 11,
@@ -406,7 +406,7 @@ mod tests {
             ],
             programs: vec![],
             declared_deb: vec!["libpq5 (>= 13)".into(), "python3.11".into()],
-            relations: pkgapp_config::Relations::default(),
+            relations: pkgapp_config::PackageRelations::default(),
             declared_rpm: vec![],
         };
         assert_eq!(
@@ -426,9 +426,9 @@ mod tests {
 
     #[test]
     fn an_unknown_library_is_refused_unless_packages_are_declared() {
-        let mut wanted = Depends {
+        let mut wanted = HostDependencies {
             libraries: vec![library("libnobody.so.7", &[])],
-            ..Depends::default()
+            ..HostDependencies::default()
         };
         assert_eq!(
             depends(&wanted).unwrap_err().to_string(),

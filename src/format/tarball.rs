@@ -7,14 +7,14 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
-use super::{Archive, Format, Member, archive, compress};
+use super::{ArchiveKind, MemberHeader, PackageFormat, archive, compress};
 use crate::segment::Segments;
 use pkgapp_config::Compression;
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::name::Arch;
 use pkgapp_core::path::InstallPath;
-use pkgapp_release::package::{Meta, Package};
-use pkgapp_release::tree::Entry;
+use pkgapp_release::package::{Package, PackageInfo};
+use pkgapp_release::tree::TreeEntry;
 use pkgapp_release::writable::InPlace;
 
 pub(super) const ZSTD_LEVEL: i32 = 9;
@@ -23,14 +23,14 @@ pub(super) const XZ_PRESET: u32 = 6;
 
 /// `.tar.zst`, `.tar.gz` or `.tar.xz`.
 #[derive(Debug, Clone, Copy)]
-pub struct Tarball {
+pub struct TarballFormat {
     /// The codec and its level, where the package's compression is of another codec; `None` is the
     /// package's.
     pub codec: Option<Compression>,
 }
 
-impl Format for Tarball {
-    fn file_name(&self, meta: &Meta) -> Result<String> {
+impl PackageFormat for TarballFormat {
+    fn file_name(&self, meta: &PackageInfo) -> Result<String> {
         let arch = if meta.arch == Arch::Any {
             "noarch"
         } else {
@@ -49,18 +49,20 @@ impl Format for Tarball {
     }
 
     fn write(&self, package: &Package, segments: &Segments<'_>, out: &mut dyn Write) -> Result<()> {
-        let members = listing(package)?.into_iter().map(|(name, place)| Member {
-            name: name.replace(SEPARATOR, "/"),
-            mtime: place.map_or_else(
-                || archive::directory_mtime(&package.meta),
-                |(_, entry)| archive::mtime(&package.meta, entry),
-            ),
-            place,
-            md5: None,
-        });
+        let members = listing(package)?
+            .into_iter()
+            .map(|(name, place)| MemberHeader {
+                name: name.replace(SEPARATOR, "/"),
+                mtime: place.map_or_else(
+                    || archive::directory_mtime(&package.meta),
+                    |(_, entry)| archive::mtime(&package.meta, entry),
+                ),
+                place,
+                md5: None,
+            });
         segments
             .payload(
-                Archive::Tar,
+                ArchiveKind::Tar,
                 members.collect(),
                 self.compression(&package.meta),
             )?
@@ -68,9 +70,9 @@ impl Format for Tarball {
     }
 }
 
-impl Tarball {
+impl TarballFormat {
     /// The package's level counts where its codec is the one that was asked for.
-    fn compression(self, meta: &Meta) -> Compression {
+    fn compression(self, meta: &PackageInfo) -> Compression {
         use Compression::{Gzip, Xz, Zstd};
         match (self.codec, meta.compression) {
             (None, chosen) | (Some(Zstd(_)), chosen @ Zstd(_)) => chosen,
@@ -82,10 +84,10 @@ impl Tarball {
 }
 
 /// A line of the archive: an entry of the tree, or a directory that only the archive has.
-type Place<'a> = Option<(&'a InstallPath, &'a Entry)>;
+type TarballLine<'a> = Option<(&'a InstallPath, &'a TreeEntry)>;
 
 /// Returns the directory that everything lies in, e.g. `shop-1.4.2`.
-pub fn top_directory(meta: &Meta) -> String {
+pub fn top_directory(meta: &PackageInfo) -> String {
     // `!` is special to shells; the epoch is not in the other formats' file names either.
     let version = meta.version.to_string();
     let version = version
@@ -95,7 +97,7 @@ pub fn top_directory(meta: &Meta) -> String {
 }
 
 /// Returns the name in the archive of a path on a host.
-pub fn member_name(meta: &Meta, path: &InstallPath) -> String {
+pub fn member_name(meta: &PackageInfo, path: &InstallPath) -> String {
     let top = top_directory(meta);
     match path.below(&meta.prefix) {
         Some(below) => format!("{top}/{below}"),
@@ -110,9 +112,9 @@ pub fn member_name(meta: &Meta, path: &InstallPath) -> String {
 const SEPARATOR: &str = "\0";
 
 /// All members by their names, with another separator.
-fn listing(package: &Package) -> Result<BTreeMap<String, Place<'_>>> {
+fn listing(package: &Package) -> Result<BTreeMap<String, TarballLine<'_>>> {
     check_host(package)?;
-    let mut members: BTreeMap<String, Place<'_>> = BTreeMap::new();
+    let mut members: BTreeMap<String, TarballLine<'_>> = BTreeMap::new();
     let in_place = InPlace::of(&package.writable, &package.meta.prefix)?;
     for (entry_path, entry) in package.tree.iter() {
         let Some(path) = in_place.path(entry_path) else {

@@ -32,7 +32,7 @@ use std::fmt::Write as _;
 
 use pkgapp_core::error::{Error, Result};
 use pkgapp_pypa::{LocalSegment, LocalVersionSlice, Version};
-use pkgapp_release::package::Meta;
+use pkgapp_release::package::PackageInfo;
 
 /// A version as dpkg and rpm take it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl PackageVersion {
     ///
     /// # Errors
     /// An epoch that is too large, or a revision that dpkg or rpm does not take.
-    pub fn of(meta: &Meta) -> Result<Self> {
+    pub fn of(meta: &PackageInfo) -> Result<Self> {
         let epoch = u32::try_from(meta.version.epoch())
             .ok()
             .filter(|epoch| *epoch <= i32::MAX.unsigned_abs());

@@ -15,14 +15,14 @@ use pkgapp_core::error::{Error, Result};
 
 /// An index, as far as it has to do with credentials.
 #[derive(Clone)]
-pub struct Account {
+pub struct IndexAccount {
     /// Where it is, with the credentials that are known of it.
     pub url: Url,
     /// The rest is asked of the program `keyring`.
     pub keyring: bool,
 }
 
-impl fmt::Debug for Account {
+impl fmt::Debug for IndexAccount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Account")
             .field("url", &bare(&self.url).as_str())
@@ -31,19 +31,19 @@ impl fmt::Debug for Account {
 }
 
 /// A user's name and password; either may be empty.
-type Pair = (String, String);
+type UserPassword = (String, String);
 
 /// All credentials there are.
-pub(crate) struct Accounts {
-    accounts: Vec<Account>,
+pub(crate) struct IndexAccounts {
+    accounts: Vec<IndexAccount>,
     netrc: Option<Netrc>,
     /// What the keyring has said about an index: it is asked once.
-    asked: Mutex<BTreeMap<Url, Option<Pair>>>,
+    asked: Mutex<BTreeMap<Url, Option<UserPassword>>>,
 }
 
-impl Accounts {
+impl IndexAccounts {
     /// Reads `~/.netrc`, or what `NETRC` names.
-    pub(crate) fn new(accounts: Vec<Account>) -> Result<Self> {
+    pub(crate) fn new(accounts: Vec<IndexAccount>) -> Result<Self> {
         let netrc = match Netrc::new() {
             Ok(netrc) => Some(netrc),
             Err(netrc::Error::Io(_)) => None,
@@ -77,7 +77,7 @@ impl Accounts {
     }
 
     /// Returns credentials that the URL itself does not have.
-    fn pair(&self, url: &Url) -> Option<Pair> {
+    fn pair(&self, url: &Url) -> Option<UserPassword> {
         if url.password().is_some() {
             return None;
         }
@@ -102,12 +102,12 @@ impl Accounts {
     }
 
     /// Returns the index on whose server a URL is; of several, the one whose path leads there.
-    fn account(&self, url: &Url) -> Option<&Account> {
+    fn account(&self, url: &Url) -> Option<&IndexAccount> {
         let there = self
             .accounts
             .iter()
             .filter(|account| origin(&account.url) == origin(url));
-        let shared = |account: &Account| {
+        let shared = |account: &IndexAccount| {
             let path = account.url.path().trim_end_matches('/');
             if url.path().starts_with(path) {
                 path.len()
@@ -122,7 +122,7 @@ impl Accounts {
     /// `.netrc` knows hosts only. A redirect or a page must not lead what is meant for HTTPS to the
     /// same host's plain HTTP, where others read along; who names such an address has chosen
     /// it.
-    fn netrc(&self, url: &Url, user: &str) -> Option<Pair> {
+    fn netrc(&self, url: &Url, user: &str) -> Option<UserPassword> {
         if url.scheme() != "https" && self.account(url).is_none() {
             return None;
         }
@@ -134,7 +134,7 @@ impl Accounts {
             .then(|| (found.login.clone(), found.password.clone()))
     }
 
-    fn keyring(&self, account: &Account, user: &str) -> Option<Pair> {
+    fn keyring(&self, account: &IndexAccount, user: &str) -> Option<UserPassword> {
         let index = bare(&account.url);
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         asked
@@ -145,7 +145,7 @@ impl Accounts {
 }
 
 /// Asks the program `keyring` as pip does: for the index's URL, then for its host.
-fn ask_keyring(index: &Url, user: &str) -> Option<Pair> {
+fn ask_keyring(index: &Url, user: &str) -> Option<UserPassword> {
     let host = index.host_str()?;
     let host = index
         .port()
@@ -187,13 +187,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("netrc");
         std::fs::write(&file, netrc).unwrap();
-        let account = |url: &&str| Account {
+        let account = |url: &&str| IndexAccount {
             url: url.parse().unwrap(),
             keyring: false,
         };
         let accounts = accounts.iter().map(account).collect();
         let netrc = Some(Netrc::from_file(&file).unwrap());
-        Accounts {
+        IndexAccounts {
             accounts,
             netrc,
             asked: Mutex::default(),

@@ -8,14 +8,14 @@ use reqwest::header::HeaderName;
 use reqwest::{Response, StatusCode};
 use url::Url;
 
-use super::Failure;
+use super::HttpFailure;
 
 /// How many bytes a server must send a second, on average over the time that it may be silent.
 const LEAST_RATE: u64 = 256;
 
 /// Why an answer was not read to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Exceeded {
+pub enum ExceededLimit {
     /// It has more than so many bytes.
     Length(u64),
     /// The server sent fewer bytes than it must, in so many seconds of waiting.
@@ -24,7 +24,7 @@ pub enum Exceeded {
     Time(u64),
 }
 
-impl fmt::Display for Exceeded {
+impl fmt::Display for ExceededLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Length(bytes) => write!(
@@ -48,16 +48,16 @@ impl fmt::Display for Exceeded {
 
 /// What a server has answered; the body is still to come.
 #[derive(Debug)]
-pub struct Answer {
+pub struct HttpAnswer {
     /// The status.
     pub status: StatusCode,
     /// Whose answer it is, after redirects; without credentials.
     pub url: Url,
     response: Response,
-    meter: Meter,
+    meter: TransferMeter,
 }
 
-impl Answer {
+impl HttpAnswer {
     pub(crate) fn new(
         response: Response,
         longest: u64,
@@ -69,7 +69,7 @@ impl Answer {
             status,
             url,
             response,
-            meter: Meter::new(longest, patience, time),
+            meter: TransferMeter::new(longest, patience, time),
         }
     }
 
@@ -87,7 +87,7 @@ impl Answer {
     ///
     /// # Errors
     /// The connection breaks, or a limit is exceeded.
-    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, HttpFailure> {
         loop {
             let since = Instant::now();
             // A chunk that does not come in time is not lost: nothing is taken from the connection
@@ -95,13 +95,13 @@ impl Answer {
             let came = tokio::time::timeout(self.meter.rest(), self.response.chunk()).await;
             self.meter
                 .tick(since.elapsed())
-                .map_err(Failure::Exceeded)?;
+                .map_err(HttpFailure::Exceeded)?;
             let Ok(came) = came else { continue };
             let host = self.url.host_str().unwrap_or_default();
-            let chunk = came.map_err(|error| Failure::of(error, host))?;
+            let chunk = came.map_err(|error| HttpFailure::of(error, host))?;
             self.meter
                 .count(chunk.as_ref().map_or(0, Bytes::len))
-                .map_err(Failure::Exceeded)?;
+                .map_err(HttpFailure::Exceeded)?;
             return Ok(chunk);
         }
     }
@@ -110,7 +110,7 @@ impl Answer {
     ///
     /// # Errors
     /// See [`Self::chunk`].
-    pub async fn text(&mut self) -> Result<Vec<u8>, Failure> {
+    pub async fn text(&mut self) -> Result<Vec<u8>, HttpFailure> {
         let mut text = Vec::new();
         while let Some(chunk) = self.chunk().await? {
             text.extend_from_slice(&chunk);
@@ -121,7 +121,7 @@ impl Answer {
 
 /// Counts bytes, and the time that was spent waiting for them.
 #[derive(Debug)]
-struct Meter {
+struct TransferMeter {
     longest: u64,
     length: u64,
     /// How long the server may be silent.
@@ -134,7 +134,7 @@ struct Meter {
     moved: u64,
 }
 
-impl Meter {
+impl TransferMeter {
     fn new(longest: u64, patience: Duration, time: Duration) -> Self {
         Self {
             longest,
@@ -152,26 +152,26 @@ impl Meter {
         self.patience.saturating_sub(self.waited).min(self.left)
     }
 
-    fn tick(&mut self, waited: Duration) -> Result<(), Exceeded> {
+    fn tick(&mut self, waited: Duration) -> Result<(), ExceededLimit> {
         self.waited += waited;
         self.left = self.left.saturating_sub(waited);
         if self.left.is_zero() {
-            return Err(Exceeded::Time(self.time.as_secs()));
+            return Err(ExceededLimit::Time(self.time.as_secs()));
         }
         if self.waited >= self.patience {
             if self.moved < LEAST_RATE * self.patience.as_secs() {
-                return Err(Exceeded::Rate(self.patience.as_secs()));
+                return Err(ExceededLimit::Rate(self.patience.as_secs()));
             }
             (self.waited, self.moved) = (Duration::ZERO, 0);
         }
         Ok(())
     }
 
-    fn count(&mut self, bytes: usize) -> Result<(), Exceeded> {
+    fn count(&mut self, bytes: usize) -> Result<(), ExceededLimit> {
         self.moved += bytes as u64;
         self.length += bytes as u64;
         if self.length > self.longest {
-            Err(Exceeded::Length(self.longest))
+            Err(ExceededLimit::Length(self.longest))
         } else {
             Ok(())
         }
@@ -185,20 +185,20 @@ mod tests {
     #[test]
     fn a_server_that_hardly_sends_is_too_slow_and_one_that_never_ends_takes_too_long() {
         let second = Duration::from_secs(1);
-        let mut slow = Meter::new(1000, second, 10 * second);
+        let mut slow = TransferMeter::new(1000, second, 10 * second);
         slow.count(255).unwrap();
-        assert_eq!(slow.tick(second), Err(Exceeded::Rate(1)));
+        assert_eq!(slow.tick(second), Err(ExceededLimit::Rate(1)));
 
-        let mut endless = Meter::new(1 << 20, second, 3 * second);
+        let mut endless = TransferMeter::new(1 << 20, second, 3 * second);
         for _ in 0..2 {
             endless.count(256).unwrap();
             endless.tick(second).unwrap();
         }
         endless.count(256).unwrap();
-        assert_eq!(endless.tick(second), Err(Exceeded::Time(3)));
+        assert_eq!(endless.tick(second), Err(ExceededLimit::Time(3)));
         assert_eq!(
-            Meter::new(10, second, second).count(11),
-            Err(Exceeded::Length(10))
+            TransferMeter::new(10, second, second).count(11),
+            Err(ExceededLimit::Length(10))
         );
     }
 }

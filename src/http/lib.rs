@@ -27,11 +27,11 @@ use url::Url;
 
 use pkgapp_core::error::{Context as _, Error, Result, shown};
 
-pub use account::Account;
-pub use answer::{Answer, Exceeded};
-pub use pages::{Page, PageError, Pages};
+pub use account::IndexAccount;
+pub use answer::{ExceededLimit, HttpAnswer};
+pub use pages::{IndexPage, PageCache, PageError};
 
-use account::Accounts;
+use account::IndexAccounts;
 
 /// How long a server may take to accept a connection, and to say the next word.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -68,7 +68,7 @@ pub fn take_downgrades() -> BTreeSet<(String, String)> {
 
 /// What is asked for, which decides how much of it is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum What {
+pub enum RequestKind {
     /// A page of an index, which may come compressed.
     Page,
     /// A file, which comes as it is: a compressed answer has other offsets than the file.
@@ -77,20 +77,20 @@ pub enum What {
 
 /// Why there is no answer, or not all of one.
 #[derive(Debug, Clone)]
-pub enum Failure {
+pub enum HttpFailure {
     /// The network must not be used.
     Offline,
     /// The server's name has no address.
-    Unresolved(Unresolved),
+    Unresolved(UnresolvedName),
     /// The answer is too long, or takes too long.
-    Exceeded(Exceeded),
+    Exceeded(ExceededLimit),
     /// The connection: what the library says, without addresses. It may be different the next time.
     Connection(String),
     /// The same will happen again: a certificate that is refused, say.
     Refused(String),
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for HttpFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Offline => f.write_str("the network is not used with `--offline`"),
@@ -101,16 +101,16 @@ impl fmt::Display for Failure {
     }
 }
 
-impl std::error::Error for Failure {}
+impl std::error::Error for HttpFailure {}
 
-impl Failure {
+impl HttpFailure {
     /// Tells the failures of a request to `host` apart; reqwest has one type for all.
     fn of(error: reqwest::Error, host: &str) -> Self {
         let is_ours = error.is_builder() || error.is_redirect();
         // The address may hold a signature.
         let text = chain(&error.without_url());
         if text.contains("dns error") {
-            return Self::Unresolved(Unresolved::note(host, &text));
+            return Self::Unresolved(UnresolvedName::note(host, &text));
         }
         let is_refused = ["invalid peer certificate", "received fatal alert"]
             .iter()
@@ -137,12 +137,12 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 /// A name that has no address.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unresolved {
+pub struct UnresolvedName {
     host: String,
     why: String,
 }
 
-impl fmt::Display for Unresolved {
+impl fmt::Display for UnresolvedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -154,9 +154,9 @@ impl fmt::Display for Unresolved {
 
 /// Names that could not be resolved, so that none is tried twice: a resolver may take its time, for
 /// every request anew.
-static UNRESOLVED: Mutex<BTreeMap<String, Unresolved>> = Mutex::new(BTreeMap::new());
+static UNRESOLVED: Mutex<BTreeMap<String, UnresolvedName>> = Mutex::new(BTreeMap::new());
 
-impl Unresolved {
+impl UnresolvedName {
     /// Returns what is known of a host.
     fn known(host: &str) -> Option<Self> {
         UNRESOLVED
@@ -181,15 +181,15 @@ impl Unresolved {
 }
 
 /// A client for indexes and files.
-pub struct Client {
+pub struct HttpClient {
     inner: reqwest::Client,
-    accounts: Accounts,
+    accounts: IndexAccounts,
     retries: u32,
     patience: Duration,
     offline: bool,
 }
 
-impl fmt::Debug for Client {
+impl fmt::Debug for HttpClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
             .field("offline", &self.offline)
@@ -197,14 +197,14 @@ impl fmt::Debug for Client {
     }
 }
 
-impl Client {
+impl HttpClient {
     /// Prepares a client: proxies and certificates from the environment, patience, limits, and the
     /// credentials of indexes.
     ///
     /// # Errors
     /// Variables that name missing files or no numbers, certificates or a `.netrc` that cannot be
     /// read.
-    pub fn new(offline: bool, accounts: Vec<Account>) -> Result<Self> {
+    pub fn new(offline: bool, accounts: Vec<IndexAccount>) -> Result<Self> {
         check_certificates()?;
         let (retries, patience) = patience()?;
         // There may be one already: all clients have the same.
@@ -228,7 +228,7 @@ impl Client {
         })?;
         Ok(Self {
             inner,
-            accounts: Accounts::new(accounts)?,
+            accounts: IndexAccounts::new(accounts)?,
             retries,
             patience,
             offline,
@@ -239,8 +239,13 @@ impl Client {
     /// follows redirects. A request that fails for a reason that may pass is repeated.
     ///
     /// # Errors
-    /// See [`Failure`]; an answer of any status is none.
-    pub async fn get(&self, url: &Url, what: What, headers: &HeaderMap) -> Result<Answer, Failure> {
+    /// See [`HttpFailure`]; an answer of any status is none.
+    pub async fn get(
+        &self,
+        url: &Url,
+        what: RequestKind,
+        headers: &HeaderMap,
+    ) -> Result<HttpAnswer, HttpFailure> {
         self.answer(url, what, headers, &mut 0).await
     }
 
@@ -248,16 +253,22 @@ impl Client {
     /// reason to ask again.
     ///
     /// # Errors
-    /// See [`Failure`]; an answer of any status is none.
-    pub async fn page(&self, url: &Url, headers: &HeaderMap) -> Result<(Answer, Vec<u8>), Failure> {
+    /// See [`HttpFailure`]; an answer of any status is none.
+    pub async fn page(
+        &self,
+        url: &Url,
+        headers: &HeaderMap,
+    ) -> Result<(HttpAnswer, Vec<u8>), HttpFailure> {
         let mut attempts = 0;
         loop {
-            let mut answer = self.answer(url, What::Page, headers, &mut attempts).await?;
+            let mut answer = self
+                .answer(url, RequestKind::Page, headers, &mut attempts)
+                .await?;
             let failure = match answer.text().await {
                 Ok(text) => return Ok((answer, text)),
                 Err(failure) => failure,
             };
-            if !matches!(failure, Failure::Connection(_))
+            if !matches!(failure, HttpFailure::Connection(_))
                 || !self.may_repeat(&mut attempts, None).await
             {
                 return Err(failure);
@@ -268,15 +279,15 @@ impl Client {
     async fn answer(
         &self,
         url: &Url,
-        what: What,
+        what: RequestKind,
         headers: &HeaderMap,
         attempts: &mut u32,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<HttpAnswer, HttpFailure> {
         loop {
             let outcome = self.follow(url, what, headers).await;
             let pause = match &outcome {
                 Ok(answer) if is_passing(answer.status) => asked_pause(answer),
-                Err(Failure::Connection(_)) => None,
+                Err(HttpFailure::Connection(_)) => None,
                 _ => return outcome,
             };
             if !self.may_repeat(attempts, pause).await {
@@ -298,7 +309,12 @@ impl Client {
         true
     }
 
-    async fn follow(&self, url: &Url, what: What, headers: &HeaderMap) -> Result<Answer, Failure> {
+    async fn follow(
+        &self,
+        url: &Url,
+        what: RequestKind,
+        headers: &HeaderMap,
+    ) -> Result<HttpAnswer, HttpFailure> {
         let mut at = url.clone();
         for _ in 0..=MOST_REDIRECTS {
             let answer = self.once(&at, what, headers).await?;
@@ -311,36 +327,41 @@ impl Client {
             }
             at = next;
         }
-        Err(Failure::Refused(format!(
+        Err(HttpFailure::Refused(format!(
             "the server redirects more than {MOST_REDIRECTS} times"
         )))
     }
 
-    async fn once(&self, url: &Url, what: What, headers: &HeaderMap) -> Result<Answer, Failure> {
+    async fn once(
+        &self,
+        url: &Url,
+        what: RequestKind,
+        headers: &HeaderMap,
+    ) -> Result<HttpAnswer, HttpFailure> {
         if self.offline {
-            return Err(Failure::Offline);
+            return Err(HttpFailure::Offline);
         }
         let host = url.host_str().unwrap_or_default().to_owned();
-        if let Some(unresolved) = Unresolved::known(&host) {
-            return Err(Failure::Unresolved(unresolved));
+        if let Some(unresolved) = UnresolvedName::known(&host) {
+            return Err(HttpFailure::Unresolved(unresolved));
         }
         let mut request = self
             .inner
             .get(self.accounts.sign(url))
             .headers(headers.clone());
-        if what == What::File {
+        if what == RequestKind::File {
             request = request.header(reqwest::header::ACCEPT_ENCODING, "identity");
         }
         let head = self.patience * PAGE_TIME;
         let answered = tokio::time::timeout(head, request.send()).await;
         let response = answered
-            .map_err(|_| Failure::Exceeded(Exceeded::Time(head.as_secs())))?
-            .map_err(|error| Failure::of(error, &host))?;
+            .map_err(|_| HttpFailure::Exceeded(ExceededLimit::Time(head.as_secs())))?
+            .map_err(|error| HttpFailure::of(error, &host))?;
         let (longest, time) = match what {
-            What::Page => (LONGEST_PAGE, PAGE_TIME),
-            What::File => (LONGEST_FILE, FILE_TIME),
+            RequestKind::Page => (LONGEST_PAGE, PAGE_TIME),
+            RequestKind::File => (LONGEST_FILE, FILE_TIME),
         };
-        Ok(Answer::new(
+        Ok(HttpAnswer::new(
             response,
             longest,
             self.patience,
@@ -357,7 +378,7 @@ fn is_passing(status: StatusCode) -> bool {
 }
 
 /// How long the server wants to be left alone (RFC 9110 §10.2.3), if it says so in seconds.
-fn asked_pause(answer: &Answer) -> Option<Duration> {
+fn asked_pause(answer: &HttpAnswer) -> Option<Duration> {
     answer
         .header(&RETRY_AFTER)?
         .trim()
@@ -367,7 +388,7 @@ fn asked_pause(answer: &Answer) -> Option<Duration> {
 }
 
 /// Where an answer leads; nowhere but to another place of the web.
-fn redirect(answer: &Answer) -> Option<Url> {
+fn redirect(answer: &HttpAnswer) -> Option<Url> {
     if ![301, 302, 303, 307, 308].contains(&answer.status.as_u16()) {
         return None;
     }

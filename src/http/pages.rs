@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::account::bare;
-use super::{Answer, Client, Failure, headers};
+use super::{HttpAnswer, HttpClient, HttpFailure, headers};
 use pkgapp_core::cache::{self, Cache};
 
 /// The longest time for which a page is taken from the cache without a question.
@@ -21,7 +21,7 @@ const LONGEST_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A page.
 #[derive(Debug, Clone)]
-pub struct Page {
+pub struct IndexPage {
     /// Where it is, after redirects: what its links begin with.
     pub url: Url,
     /// Its media type, without parameters and in lower case.
@@ -36,7 +36,7 @@ pub enum PageError {
     /// The server answered with this status.
     Status(StatusCode),
     /// There is no answer.
-    Failure(Failure),
+    Failure(HttpFailure),
 }
 
 impl fmt::Display for PageError {
@@ -50,7 +50,7 @@ impl fmt::Display for PageError {
 
 /// What is kept of a page, in a line before its text.
 #[derive(Debug, Serialize, Deserialize)]
-struct Kept {
+struct CachedPage {
     url: Url,
     kind: String,
     etag: Option<String>,
@@ -62,12 +62,12 @@ struct Kept {
 
 /// Pages in the cache.
 #[derive(Debug)]
-pub struct Pages<'a> {
+pub struct PageCache<'a> {
     cache: &'a Cache,
     offline: bool,
 }
 
-impl<'a> Pages<'a> {
+impl<'a> PageCache<'a> {
     /// Offline, a page of any age will do.
     pub fn new(cache: &'a Cache, offline: bool) -> Self {
         Self { cache, offline }
@@ -79,10 +79,10 @@ impl<'a> Pages<'a> {
     /// See [`PageError`].
     pub async fn get(
         &self,
-        client: &Client,
+        client: &HttpClient,
         url: &Url,
         accept: &'static str,
-    ) -> Result<Page, PageError> {
+    ) -> Result<IndexPage, PageError> {
         let place = self.place(url, accept);
         let kept = cache::read_sealed_bytes(&place).and_then(|content| read(&content));
         let now = now();
@@ -102,10 +102,10 @@ impl<'a> Pages<'a> {
             .page(url, &headers)
             .await
             .map_err(PageError::Failure)?;
-        let (fresh, life) = (Kept::of(&answer, now), life(&answer));
+        let (fresh, life) = (CachedPage::of(&answer, now), life(&answer));
         let page = match (answer.status, kept) {
             (StatusCode::NOT_MODIFIED, Some((_, page))) => page,
-            (status, _) if status.is_success() => Page {
+            (status, _) if status.is_success() => IndexPage {
                 url: fresh.url.clone(),
                 kind: fresh.kind.clone(),
                 text,
@@ -113,7 +113,7 @@ impl<'a> Pages<'a> {
             (status, _) => return Err(PageError::Status(status)),
         };
         if let Some(life) = life {
-            let kept = Kept {
+            let kept = CachedPage {
                 until: now + life.as_secs(),
                 url: page.url.clone(),
                 kind: page.kind.clone(),
@@ -134,8 +134,8 @@ impl<'a> Pages<'a> {
     }
 }
 
-impl Kept {
-    fn of(answer: &Answer, now: u64) -> Self {
+impl CachedPage {
+    fn of(answer: &HttpAnswer, now: u64) -> Self {
         let header = |name| answer.header(name).map(str::to_owned);
         let kind = header(&CONTENT_TYPE).unwrap_or_default();
         let kind = kind
@@ -160,7 +160,7 @@ impl Kept {
 }
 
 /// How long a page may be used without a question; `None` if it must not be kept.
-fn life(answer: &Answer) -> Option<Duration> {
+fn life(answer: &HttpAnswer) -> Option<Duration> {
     let control = answer
         .header(&CACHE_CONTROL)
         .unwrap_or_default()
@@ -188,17 +188,17 @@ fn life_of(control: &str, age: u64) -> Option<Duration> {
     Some(life.min(LONGEST_LIFE))
 }
 
-fn written(kept: &Kept, text: &[u8]) -> Vec<u8> {
+fn written(kept: &CachedPage, text: &[u8]) -> Vec<u8> {
     let mut content = serde_json::to_vec(kept).unwrap_or_default();
     content.push(b'\n');
     content.extend_from_slice(text);
     content
 }
 
-fn read(content: &[u8]) -> Option<(Kept, Page)> {
+fn read(content: &[u8]) -> Option<(CachedPage, IndexPage)> {
     let end = memchr::memchr(b'\n', content)?;
-    let kept: Kept = serde_json::from_slice(&content[..end]).ok()?;
-    let page = Page {
+    let kept: CachedPage = serde_json::from_slice(&content[..end]).ok()?;
+    let page = IndexPage {
         url: kept.url.clone(),
         kind: kept.kind.clone(),
         text: content[end + 1..].to_vec(),

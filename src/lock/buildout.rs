@@ -9,16 +9,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::direct;
-use crate::draft::{Draft, Requirement, Wanted};
-use crate::entry::Checked;
-use crate::text::{Place, TextFile};
-use crate::{Editable, Format, PinSource, Url, remote};
+use crate::draft::{HeldRequirement, LockDraft, RequestedVersion};
+use crate::entry::EntryResult;
+use crate::text::{TextFile, TextOrigin};
+use crate::{EditableInstall, LockFormat, PinSource, Url, remote};
 use pkgapp_core::error::{Error, Location};
 use pkgapp_pypa::shown_url;
 use pkgapp_pypa::{PackageName, Version, VersionSpecifiers};
 
 /// `buildout.cfg`, `versions.cfg`, and every other file with such a section.
-pub(super) const FORMAT: Format = Format {
+pub(super) const FORMAT: LockFormat = LockFormat {
     recognises: |name, text| {
         let has = |header: &str| text.lines().any(|line| line.trim_end() == header);
         name == "buildout.cfg"
@@ -32,7 +32,7 @@ const DEEPEST: usize = 30;
 
 /// The value of an option, and where its last word was said.
 #[derive(Debug, Clone)]
-struct Set {
+struct OptionValue {
     value: String,
     /// Where the option is set.
     at: Location,
@@ -40,28 +40,28 @@ struct Set {
     value_at: Location,
 }
 
-type Sections = BTreeMap<String, BTreeMap<String, Set>>;
+type BuildoutSections = BTreeMap<String, BTreeMap<String, OptionValue>>;
 
-fn read(draft: &mut Draft<'_>, file: &TextFile) {
+fn read(draft: &mut LockDraft<'_>, file: &TextFile) {
     draft.next_statement();
-    let mut reader = Reader {
+    let mut reader = BuildoutReader {
         draft,
         file,
-        sections: Sections::new(),
+        sections: BuildoutSections::new(),
     };
     if let Err(error) = reader.buildout() {
         reader.draft.fail(error);
     }
 }
 
-struct Reader<'r, 'a> {
-    draft: &'r mut Draft<'a>,
+struct BuildoutReader<'r, 'a> {
+    draft: &'r mut LockDraft<'a>,
     file: &'r TextFile,
-    sections: Sections,
+    sections: BuildoutSections,
 }
 
-impl Reader<'_, '_> {
-    fn buildout(&mut self) -> Checked<()> {
+impl BuildoutReader<'_, '_> {
+    fn buildout(&mut self) -> EntryResult<()> {
         self.sections = self.extended(self.file, 0)?;
         self.places()?;
         let versions = self
@@ -95,9 +95,9 @@ impl Reader<'_, '_> {
     }
 
     /// Reads a file and what it extends, which it overrides.
-    fn extended(&mut self, file: &TextFile, depth: usize) -> Checked<Sections> {
+    fn extended(&mut self, file: &TextFile, depth: usize) -> EntryResult<BuildoutSections> {
         let own = parse(file)?;
-        let mut all = Sections::new();
+        let mut all = BuildoutSections::new();
         if let Some(extends) = own.iter().find_map(|(section, key, _, set)| {
             (section == "buildout" && key == "extends").then_some(set)
         }) {
@@ -110,10 +110,10 @@ impl Reader<'_, '_> {
             for name in extends.value.split_whitespace() {
                 let other = self.open(file, name, &extends.value_at)?;
                 let sections = self.draft.visit(&other, |draft| {
-                    Reader {
+                    BuildoutReader {
                         draft,
                         file: &other,
-                        sections: Sections::new(),
+                        sections: BuildoutSections::new(),
                     }
                     .extended(&other, depth + 1)
                 })?;
@@ -125,11 +125,11 @@ impl Reader<'_, '_> {
         for (section, key, change, set) in own {
             let options = all.entry(section).or_default();
             match (change, options.get_mut(&key)) {
-                (Change::Add, Some(known)) => {
+                (OptionChange::Add, Some(known)) => {
                     known.value = format!("{}\n{}", known.value, set.value);
                     known.at = set.at;
                 }
-                (Change::Remove, Some(known)) => {
+                (OptionChange::Remove, Some(known)) => {
                     let gone: Vec<&str> = set.value.lines().map(str::trim).collect();
                     let left = known
                         .value
@@ -137,8 +137,8 @@ impl Reader<'_, '_> {
                         .filter(|line| !gone.contains(&line.trim()));
                     known.value = left.collect::<Vec<_>>().join("\n");
                 }
-                (Change::Remove, None) => {}
-                (Change::Add | Change::Set, _) => {
+                (OptionChange::Remove, None) => {}
+                (OptionChange::Add | OptionChange::Set, _) => {
                     options.insert(key, set);
                 }
             }
@@ -146,11 +146,11 @@ impl Reader<'_, '_> {
         Ok(all)
     }
 
-    fn open(&self, file: &TextFile, name: &str, at: &Location) -> Checked<TextFile> {
+    fn open(&self, file: &TextFile, name: &str, at: &Location) -> EntryResult<TextFile> {
         let url = match &file.place {
-            Place::Web(base) => base.join(name).ok(),
-            Place::Disk(_) if direct::is_url(name) => Url::parse(name).ok(),
-            Place::Disk(path) => {
+            TextOrigin::Web(base) => base.join(name).ok(),
+            TextOrigin::Disk(_) if direct::is_url(name) => Url::parse(name).ok(),
+            TextOrigin::Disk(path) => {
                 let path = direct::normal(&path.parent().unwrap_or(Path::new("/")).join(name));
                 return TextFile::open(&path).map_err(|error| error.at(at.clone()));
             }
@@ -166,7 +166,7 @@ impl Reader<'_, '_> {
     }
 
     /// `index` and `find-links` of `[buildout]`.
-    fn places(&mut self) -> Checked<()> {
+    fn places(&mut self) -> EntryResult<()> {
         let bases: Vec<_> = self
             .file
             .directory()
@@ -206,7 +206,7 @@ impl Reader<'_, '_> {
         Ok(())
     }
 
-    fn version(&mut self, name: &str, set: &Set) -> Checked<()> {
+    fn version(&mut self, name: &str, set: &OptionValue) -> EntryResult<()> {
         let order = self.draft.next_statement();
         let text = set.value.trim();
         // Macros and conditions are no names; an empty value takes a pin back.
@@ -226,10 +226,10 @@ impl Reader<'_, '_> {
                     .cause(error)
             })?,
         };
-        self.draft.constrain(Requirement {
+        self.draft.constrain(HeldRequirement {
             name: named,
             extras: Vec::new(),
-            wanted: Wanted::Versions(versions),
+            wanted: RequestedVersion::Versions(versions),
             hashes: Vec::new(),
             may_lack_hashes: false,
             at: set.at.clone(),
@@ -241,7 +241,7 @@ impl Reader<'_, '_> {
     }
 
     /// Returns the projects that are worked on: their names, and where they are.
-    fn develop(&mut self) -> Checked<Vec<(Option<PackageName>, PinSource)>> {
+    fn develop(&mut self) -> EntryResult<Vec<(Option<PackageName>, PinSource)>> {
         let Some(directory) = self.file.directory() else {
             return Ok(Vec::new());
         };
@@ -261,7 +261,11 @@ impl Reader<'_, '_> {
     }
 
     /// Requires the eggs of a part.
-    fn eggs(&mut self, part: &str, develop: &[(Option<PackageName>, PinSource)]) -> Checked<()> {
+    fn eggs(
+        &mut self,
+        part: &str,
+        develop: &[(Option<PackageName>, PinSource)],
+    ) -> EntryResult<()> {
         let Some(options) = self.sections.get(part) else {
             return Ok(());
         };
@@ -302,7 +306,7 @@ impl Reader<'_, '_> {
                 .find(|(name, _)| name.as_ref() == Some(&requirement.name));
             let application = |source: &PinSource| matches!(source, PinSource::Directory(path) if path == self.draft.project());
             if here.is_some_and(|(_, source)| application(source)) {
-                self.draft.editable = Some(Editable {
+                self.draft.editable = Some(EditableInstall {
                     shown: line.to_owned(),
                     extras,
                     at: set.value_at.clone(),
@@ -310,14 +314,14 @@ impl Reader<'_, '_> {
                 continue;
             }
             let wanted = match (here, requirement.version_or_url) {
-                (Some((_, source)), _) => Wanted::Source(source.clone(), None),
+                (Some((_, source)), _) => RequestedVersion::Source(source.clone(), None),
                 (None, Some(pkgapp_pypa::VersionOrUrl::VersionSpecifier(versions))) => {
-                    Wanted::Versions(versions)
+                    RequestedVersion::Versions(versions)
                 }
-                (None, _) => Wanted::Versions(VersionSpecifiers::empty()),
+                (None, _) => RequestedVersion::Versions(VersionSpecifiers::empty()),
             };
             let order = self.draft.next_statement();
-            self.draft.require(Requirement {
+            self.draft.require(HeldRequirement {
                 name: requirement.name,
                 extras,
                 wanted,
@@ -333,11 +337,16 @@ impl Reader<'_, '_> {
     }
 
     /// Returns an option with its `${section:option}` replaced.
-    fn value(&self, section: &str, key: &str) -> Checked<Option<String>> {
+    fn value(&self, section: &str, key: &str) -> EntryResult<Option<String>> {
         self.value_at_depth(section, key, 0)
     }
 
-    fn value_at_depth(&self, section: &str, key: &str, depth: usize) -> Checked<Option<String>> {
+    fn value_at_depth(
+        &self,
+        section: &str,
+        key: &str,
+        depth: usize,
+    ) -> EntryResult<Option<String>> {
         let Some(options) = self.sections.get(section) else {
             return Ok(None);
         };
@@ -390,17 +399,17 @@ impl Reader<'_, '_> {
 
 /// `=`, `+=` or `-=`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Change {
+enum OptionChange {
     Set,
     Add,
     Remove,
 }
 
-type Options = Vec<(String, String, Change, Set)>;
+type SectionOptions = Vec<(String, String, OptionChange, OptionValue)>;
 
 /// Reads the options of a file in its order (`zc.buildout.configparser.parse`).
-fn parse(file: &TextFile) -> Checked<Options> {
-    let mut options: Options = Vec::new();
+fn parse(file: &TextFile) -> EntryResult<SectionOptions> {
+    let mut options: SectionOptions = Vec::new();
     let (mut section, mut start) = (None, 0);
     for line in file.text.split_inclusive('\n') {
         let (at, text) = (start, line.trim_end());
@@ -441,11 +450,11 @@ fn parse(file: &TextFile) -> Checked<Options> {
         };
         let value_start = at + key.len() + 1 + (value.len() - value.trim_start().len());
         let (key, change) = match key.trim_end() {
-            key if key.ends_with('+') => (key.trim_end_matches('+'), Change::Add),
-            key if key.ends_with('-') => (key.trim_end_matches('-'), Change::Remove),
-            key => (key, Change::Set),
+            key if key.ends_with('+') => (key.trim_end_matches('+'), OptionChange::Add),
+            key if key.ends_with('-') => (key.trim_end_matches('-'), OptionChange::Remove),
+            key => (key, OptionChange::Set),
         };
-        let set = Set {
+        let set = OptionValue {
             value: value.trim().to_owned(),
             at: file.at(at),
             value_at: file.at(value_start),

@@ -15,7 +15,7 @@ use pkgapp_pypa::{
 
 /// A distribution of the set, as its metadata describe it.
 #[derive(Debug, Clone)]
-pub struct Subject {
+pub struct CheckedDistribution {
     /// Normalised name.
     pub name: PackageName,
     /// Version.
@@ -45,11 +45,11 @@ pub struct Subject {
 /// # Errors
 /// All unmet requirements, in the order of `subjects`, each with the chain that leads to it.
 pub fn check_consistent(
-    subjects: &[Subject],
+    subjects: &[CheckedDistribution],
     env: &Environment,
     allow_unmet: &[PackageName],
 ) -> Result<Vec<String>> {
-    let mut check = Check::new(subjects, env);
+    let mut check = SetCheck::new(subjects, env);
     check.unknown_extras();
     check.follow_extras();
     let mut errors = Vec::new();
@@ -68,8 +68,8 @@ pub fn check_consistent(
 }
 
 /// Returns the names that are required and not in the set, in no order that means anything.
-pub fn missing(subjects: &[Subject], env: &Environment) -> BTreeSet<PackageName> {
-    let mut check = Check::new(subjects, env);
+pub fn missing(subjects: &[CheckedDistribution], env: &Environment) -> BTreeSet<PackageName> {
+    let mut check = SetCheck::new(subjects, env);
     check.follow_extras();
     let needs = (0..subjects.len()).flat_map(|index| check.needs(index));
     let names = needs.map(|need| need.requirement.name);
@@ -78,38 +78,38 @@ pub fn missing(subjects: &[Subject], env: &Environment) -> BTreeSet<PackageName>
         .collect()
 }
 
-type Required = Requirement<VerbatimParsedUrl>;
+type RequiredExtras = Requirement<VerbatimParsedUrl>;
 
-struct Check<'a> {
-    subjects: &'a [Subject],
+struct SetCheck<'a> {
+    subjects: &'a [CheckedDistribution],
     env: &'a Environment,
     patch_range: [MarkerEnvironment; 2],
     by_name: BTreeMap<&'a PackageName, usize>,
     /// The requirements of each subject that can be read.
-    requires: Vec<Vec<Required>>,
+    requires: Vec<Vec<RequiredExtras>>,
     /// The extras of each subject that are active.
     extras: Vec<BTreeSet<ExtraName>>,
     warnings: Vec<String>,
 }
 
 /// A requirement that holds.
-struct Need {
-    requirement: Required,
+struct CheckedRequirement {
+    requirement: RequiredExtras,
     /// It holds with every patch release that the target's Python can be.
     certain: bool,
     /// If not: the hosts that are known to have one with which it holds.
     on: Option<String>,
 }
 
-impl<'a> Check<'a> {
-    fn new(subjects: &'a [Subject], env: &'a Environment) -> Self {
+impl<'a> SetCheck<'a> {
+    fn new(subjects: &'a [CheckedDistribution], env: &'a Environment) -> Self {
         let mut warnings = Vec::new();
         let mut requires = Vec::new();
         for subject in subjects {
             let mut known = Vec::new();
             for text in &subject.requires {
                 match LenientRequirement::<VerbatimParsedUrl>::from_str(text) {
-                    Ok(requirement) => known.push(Required::from(requirement)),
+                    Ok(requirement) => known.push(RequiredExtras::from(requirement)),
                     Err(_) => warnings.push(format!(
                         "`{} {}` has a requirement that can't be read, and is not checked: `{text}`",
                         subject.name, subject.version
@@ -137,7 +137,7 @@ impl<'a> Check<'a> {
     }
 
     /// Returns the requirements of a subject that hold with its active extras.
-    fn needs(&self, index: usize) -> Vec<Need> {
+    fn needs(&self, index: usize) -> Vec<CheckedRequirement> {
         let extras: Vec<_> = self.extras[index].iter().cloned().collect();
         self.requires[index]
             .iter()
@@ -157,7 +157,7 @@ impl<'a> Check<'a> {
                     .filter(|_| !certain)
                     .find(holds)
                     .map(|(whose, _)| whose.clone());
-                (first || last || on.is_some()).then(|| Need {
+                (first || last || on.is_some()).then(|| CheckedRequirement {
                     requirement: requirement.clone(),
                     certain,
                     on,
@@ -253,7 +253,7 @@ impl<'a> Check<'a> {
         })
     }
 
-    fn unmet(&mut self, index: usize, need: &Need) -> Option<Error> {
+    fn unmet(&mut self, index: usize, need: &CheckedRequirement) -> Option<Error> {
         let requirement = &need.requirement;
         let versions = match &requirement.version_or_url {
             Some(VersionOrUrl::VersionSpecifier(versions)) => versions.clone(),
@@ -288,7 +288,13 @@ impl<'a> Check<'a> {
         })
     }
 
-    fn missing(&self, index: usize, requirement: &Required, wanted: &str, chain: &str) -> Error {
+    fn missing(
+        &self,
+        index: usize,
+        requirement: &RequiredExtras,
+        wanted: &str,
+        chain: &str,
+    ) -> Error {
         let subject = &self.subjects[index];
         let error = Error::new(format!(
             "`{wanted}` is required, and no version of it is pinned"
@@ -328,7 +334,13 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn conflict(&self, index: usize, found: &Subject, wanted: &str, chain: &str) -> Error {
+    fn conflict(
+        &self,
+        index: usize,
+        found: &CheckedDistribution,
+        wanted: &str,
+        chain: &str,
+    ) -> Error {
         let subject = &self.subjects[index];
         let error = match &found.at {
             Some(at) => Error::new(format!(
@@ -413,12 +425,12 @@ impl<'a> Check<'a> {
     }
 }
 
-fn named(subject: &Subject) -> String {
+fn named(subject: &CheckedDistribution) -> String {
     format!("{} {}", subject.name, subject.version)
 }
 
 /// A requirement without its marker, as people write it.
-fn shown(requirement: &Required, versions: &VersionSpecifiers) -> String {
+fn shown(requirement: &RequiredExtras, versions: &VersionSpecifiers) -> String {
     let extras: Vec<_> = requirement.extras.iter().map(ToString::to_string).collect();
     let extras = if extras.is_empty() {
         String::new()
@@ -436,7 +448,7 @@ mod tests {
 
     /// `name version [extras]: requirement | requirement`; the first one is the application if its
     /// name is `shop`.
-    fn subjects(lines: &[&str]) -> Vec<Subject> {
+    fn subjects(lines: &[&str]) -> Vec<CheckedDistribution> {
         let subject = |(number, line): (usize, &&str)| {
             let (head, requires) = line.split_once(':').unwrap_or((line, ""));
             let mut words = head.split_whitespace();
@@ -449,7 +461,7 @@ mod tests {
                     None => extras.push(word.parse().unwrap()),
                 }
             }
-            Subject {
+            CheckedDistribution {
                 name: name.parse().unwrap(),
                 version: version.parse().unwrap(),
                 requires: requires

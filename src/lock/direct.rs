@@ -13,7 +13,7 @@ use pkgapp_pypa::{ExtraName, HashDigest, PackageName, Version, WheelFilename};
 
 /// What a direct reference leads to.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Direct {
+pub(super) struct DirectReference {
     pub(super) source: PinSource,
     /// What the file's name or the project's own metadata say; the name may come from `#egg=`.
     pub(super) name: Option<PackageName>,
@@ -27,13 +27,13 @@ pub(super) struct Direct {
 
 /// Why a text is no direct reference that can ship.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Refused {
+pub(super) struct DirectRefusal {
     pub(super) message: String,
     pub(super) cause: Option<String>,
     pub(super) hint: Option<String>,
 }
 
-impl Refused {
+impl DirectRefusal {
     fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
@@ -88,9 +88,9 @@ pub(super) fn read(
     written: &str,
     name: Option<&PackageName>,
     root: &Path,
-) -> Result<Direct, Refused> {
+) -> Result<DirectReference, DirectRefusal> {
     if let Some(address) = with_scheme(written) {
-        return Err(Refused::new(format!(
+        return Err(DirectRefusal::new(format!(
             "`{written}` is not a URL: it has no scheme behind the `+`"
         ))
         .hint(format!("write `{address}`")));
@@ -101,7 +101,7 @@ pub(super) fn read(
         read_path(text, written, name, root)
     }?;
     match (name, &direct.name) {
-        (Some(name), Some(found)) if name != found => Err(Refused::new(format!(
+        (Some(name), Some(found)) if name != found => Err(DirectRefusal::new(format!(
             "`{written}` is `{found}`, not `{name}`"
         ))),
         _ => Ok(direct),
@@ -113,7 +113,7 @@ fn read_url(
     written: &str,
     name: Option<&PackageName>,
     root: &Path,
-) -> Result<Direct, Refused> {
+) -> Result<DirectReference, DirectRefusal> {
     let (scheme, rest) = text.split_once(':').unwrap_or_default();
     match scheme.to_ascii_lowercase().split('+').next() {
         Some("git") => return read_repository(text, written, name, git),
@@ -121,7 +121,7 @@ fn read_url(
         _ => {}
     }
     if is_vcs(scheme) {
-        return Err(Refused::new(format!("`{written}` is in a version control system, which pkgapp does not read"))
+        return Err(DirectRefusal::new(format!("`{written}` is in a version control system, which pkgapp does not read"))
             .hint("build a wheel of it once (`pip wheel --no-deps`), and pin the wheel by its path or URL"));
     }
     if scheme.eq_ignore_ascii_case("file") && !rest.starts_with("//") {
@@ -130,26 +130,26 @@ fn read_url(
     }
     // What the parser says about a URL can hold a part of it, and so a secret.
     let Ok(url) = Url::parse(text) else {
-        return Err(Refused::new(format!("`{written}` is not a URL")));
+        return Err(DirectRefusal::new(format!("`{written}` is not a URL")));
     };
     match url.scheme() {
         "file" => match url.to_file_path() {
             Ok(path) => read_file(&path, url.fragment(), written, name, root),
-            Err(()) => Err(
-                Refused::new(format!("`{written}` is not a path on this machine"))
-                    .hint("write `file:///` and an absolute path, or the path alone"),
-            ),
+            Err(()) => Err(DirectRefusal::new(format!(
+                "`{written}` is not a path on this machine"
+            ))
+            .hint("write `file:///` and an absolute path, or the path alone")),
         },
         "http" | "https" => read_archive_url(url, written, name),
         other => Err(
-            Refused::new(format!("pkgapp does not download from `{other}:`"))
+            DirectRefusal::new(format!("pkgapp does not download from `{other}:`"))
                 .hint("use an https URL"),
         ),
     }
 }
 
 /// What makes a source of an address, a commit and a subdirectory.
-type Repository = fn(&str, &str, Option<&str>) -> Result<PinSource, String>;
+type RepositorySource = fn(&str, &str, Option<&str>) -> Result<PinSource, String>;
 
 fn git(url: &str, commit: &str, subdirectory: Option<&str>) -> Result<PinSource, String> {
     GitSource::new(url, commit, subdirectory).map(PinSource::Git)
@@ -164,10 +164,10 @@ fn read_repository(
     text: &str,
     written: &str,
     name: Option<&PackageName>,
-    repository: Repository,
-) -> Result<Direct, Refused> {
+    repository: RepositorySource,
+) -> Result<DirectReference, DirectRefusal> {
     let (address, fragment) = text.split_once('#').unwrap_or((text, ""));
-    let fragment = Fragment::read(fragment, written)?;
+    let fragment = UrlFragment::read(fragment, written)?;
     // The last `@` may also be that of the user's name.
     let (url, commit) = match address.rsplit_once('@') {
         Some((url, commit)) if url.contains("://") && !commit.contains('/') => (url, commit),
@@ -180,15 +180,15 @@ fn read_repository(
         "git ls-remote"
     };
     let source = repository(url, commit, subdirectory.as_deref()).map_err(|why| {
-        Refused::new(format!("`{written}` can't ship: {why}")).hint(format!(
+        DirectRefusal::new(format!("`{written}` can't ship: {why}")).hint(format!(
             "`{ids}` lists commits; write `@` and the whole id of one behind the address"
         ))
     })?;
     if name.is_none() && fragment.egg.is_none() {
-        return Err(
-            Refused::new(format!("`{written}` does not say what distribution it is"))
-                .hint("put the name before it: `name @ …`"),
-        );
+        return Err(DirectRefusal::new(format!(
+            "`{written}` does not say what distribution it is"
+        ))
+        .hint("put the name before it: `name @ …`"));
     }
     Ok(fragment.direct(source, name.cloned(), None))
 }
@@ -207,10 +207,10 @@ fn read_archive_url(
     mut url: Url,
     written: &str,
     name: Option<&PackageName>,
-) -> Result<Direct, Refused> {
+) -> Result<DirectReference, DirectRefusal> {
     let last = url.path().rsplit('/').next().unwrap_or_default();
     let file_name = percent_decoded(last);
-    let fragment = Fragment::read(url.fragment().unwrap_or_default(), written)?;
+    let fragment = UrlFragment::read(url.fragment().unwrap_or_default(), written)?;
     let subdirectory = fragment
         .subdirectory
         .as_ref()
@@ -225,7 +225,7 @@ fn read_path(
     written: &str,
     name: Option<&PackageName>,
     root: &Path,
-) -> Result<Direct, Refused> {
+) -> Result<DirectReference, DirectRefusal> {
     let (path, extras) = split_extras(text);
     let (path, fragment) = if root.join(path).exists() {
         (path, None)
@@ -242,7 +242,7 @@ fn read_path(
         match extra.parse() {
             Ok(extra) => direct.extras.push(extra),
             Err(_) => {
-                return Err(Refused::new(format!(
+                return Err(DirectRefusal::new(format!(
                     "`{extra}` is not the name of an extra"
                 )));
             }
@@ -257,9 +257,9 @@ fn read_file(
     written: &str,
     name: Option<&PackageName>,
     root: &Path,
-) -> Result<Direct, Refused> {
+) -> Result<DirectReference, DirectRefusal> {
     let path = normal(&root.join(path));
-    let fragment = Fragment::read(fragment.unwrap_or_default(), written)?;
+    let fragment = UrlFragment::read(fragment.unwrap_or_default(), written)?;
     let name = name.or(fragment.egg.as_ref());
     let file_name = path
         .file_name()
@@ -276,18 +276,19 @@ fn read_file(
     if !path.exists() {
         if let Some(hint) = foreign_path(&path, name, file_name) {
             return Err(
-                Refused::new(format!("`{written}` does not exist on this machine")).hint(hint),
+                DirectRefusal::new(format!("`{written}` does not exist on this machine"))
+                    .hint(hint),
             );
         }
         return Err(
-            Refused::new(format!("`{written}` does not exist")).hint(format!(
+            DirectRefusal::new(format!("`{written}` does not exist")).hint(format!(
                 "paths of distributions are relative to `{}`",
                 pkgapp_core::error::shown(root)
             )),
         );
     }
     if fragment.subdirectory.is_some() {
-        return Err(Refused::new(format!(
+        return Err(DirectRefusal::new(format!(
             "`{written}` names a directory inside of an archive"
         ))
         .hint("unpack the archive and name the directory"));
@@ -328,11 +329,11 @@ fn from_file_name(
     file_name: &str,
     written: &str,
     name: Option<&PackageName>,
-) -> Result<(Option<PackageName>, Option<Version>), Refused> {
+) -> Result<(Option<PackageName>, Option<Version>), DirectRefusal> {
     if is_wheel(file_name) {
         return match file_name.parse::<WheelFilename>() {
             Ok(wheel) => Ok((Some(wheel.name), Some(wheel.version))),
-            Err(error) => Err(Refused {
+            Err(error) => Err(DirectRefusal {
                 message: format!("`{written}` does not end in the name of a wheel"),
                 cause: Some(error.to_string()),
                 hint: Some("keep the name that the wheel was built or downloaded with".to_owned()),
@@ -342,7 +343,7 @@ fn from_file_name(
     if is_egg(file_name) {
         return match EggFilename::parse(file_name) {
             Ok(egg) => Ok((Some(egg.name), Some(egg.version))),
-            Err(error) => Err(Refused {
+            Err(error) => Err(DirectRefusal {
                 message: format!("`{written}` does not end in the name of an egg"),
                 cause: Some(error),
                 hint: Some("keep the name that the egg was built or downloaded with".to_owned()),
@@ -350,10 +351,10 @@ fn from_file_name(
         };
     }
     let Ok(extension) = SourceDistExtension::from_path(file_name) else {
-        return Err(
-            Refused::new(format!("`{written}` does not end like a wheel or an sdist"))
-                .hint("a wheel ends in `.whl`, an sdist in `.tar.gz` or `.zip`"),
-        );
+        return Err(DirectRefusal::new(format!(
+            "`{written}` does not end like a wheel or an sdist"
+        ))
+        .hint("a wheel ends in `.whl`, an sdist in `.tar.gz` or `.zip`"));
     };
     match name {
         // An archive of a tag is often called `v1.0.tar.gz`: then the version is found when it is
@@ -366,7 +367,7 @@ fn from_file_name(
         )),
         None => match SourceDistFilename::parsed_normalized_filename(file_name) {
             Ok(sdist) => Ok((Some(sdist.name), Some(sdist.version))),
-            Err(_) => Err(Refused::new(format!(
+            Err(_) => Err(DirectRefusal::new(format!(
                 "`{written}` does not say what distribution it is"
             ))
             .hint("put the name before it: `name @ …`")),
@@ -379,11 +380,11 @@ fn from_project(
     directory: &Path,
     written: &str,
     name: Option<&PackageName>,
-) -> Result<(Option<PackageName>, Option<Version>), Refused> {
+) -> Result<(Option<PackageName>, Option<Version>), DirectRefusal> {
     let text = |file: &str| std::fs::read_to_string(directory.join(file)).ok();
     let (pyproject, setup) = (text("pyproject.toml"), directory.join("setup.py").is_file());
     if pyproject.is_none() && !setup {
-        return Err(Refused::new(format!(
+        return Err(DirectRefusal::new(format!(
             "`{written}` is a directory without a `pyproject.toml` or `setup.py`"
         )));
     }
@@ -403,10 +404,10 @@ fn from_project(
         .or_else(|| name_of_installed(directory));
     let found = found.and_then(|name| name.parse().ok());
     if found.is_none() && name.is_none() {
-        return Err(
-            Refused::new(format!("`{written}` does not say what distribution it is"))
-                .hint("put the name before it: `name @ …`"),
-        );
+        return Err(DirectRefusal::new(format!(
+            "`{written}` does not say what distribution it is"
+        ))
+        .hint("put the name before it: `name @ …`"));
     }
     Ok((
         found,
@@ -462,7 +463,7 @@ fn name_in_setup_cfg(text: &str) -> Option<String> {
 
 /// What may stand behind a URL's `#` (pip: egg, subdirectory and one hash, joined by `&`).
 #[derive(Debug, Default)]
-struct Fragment {
+struct UrlFragment {
     egg: Option<PackageName>,
     extras: Vec<ExtraName>,
     subdirectory: Option<String>,
@@ -470,8 +471,8 @@ struct Fragment {
     weak: Option<String>,
 }
 
-impl Fragment {
-    fn read(text: &str, written: &str) -> Result<Self, Refused> {
+impl UrlFragment {
+    fn read(text: &str, written: &str) -> Result<Self, DirectRefusal> {
         let mut fragment = Self::default();
         for (key, value) in text.split('&').filter_map(|pair| pair.split_once('=')) {
             match key {
@@ -489,7 +490,7 @@ impl Fragment {
                         .components()
                         .any(|part| !matches!(part, Component::Normal(_)));
                     if climbs {
-                        return Err(Refused::new(format!(
+                        return Err(DirectRefusal::new(format!(
                             "the subdirectory of `{written}` is not inside of it"
                         )));
                     }
@@ -499,7 +500,7 @@ impl Fragment {
                     Ok(digest) => fragment.hashes.push(digest),
                     Err(bad) if bad.weak => fragment.weak = Some(key.to_owned()),
                     Err(bad) => {
-                        return Err(Refused {
+                        return Err(DirectRefusal {
                             message: bad.message,
                             cause: None,
                             hint: bad.hint,
@@ -517,9 +518,9 @@ impl Fragment {
         source: PinSource,
         found: Option<PackageName>,
         version: Option<Version>,
-    ) -> Direct {
+    ) -> DirectReference {
         let name = found.or(self.egg);
-        Direct {
+        DirectReference {
             source,
             name,
             version,
@@ -566,20 +567,24 @@ pub(super) fn normal(path: &Path) -> PathBuf {
 /// Reads the value of an option that takes a URL or a path: `--index-url`, `--find-links`.
 ///
 /// A path is looked for in each of `bases`.
-pub(super) fn url_or_path(text: &str, written: &str, bases: &[&Path]) -> Result<Url, Refused> {
+pub(super) fn url_or_path(
+    text: &str,
+    written: &str,
+    bases: &[&Path],
+) -> Result<Url, DirectRefusal> {
     if is_url(text) {
         let Ok(url) = Url::parse(text) else {
-            return Err(Refused::new(format!("`{written}` is not a URL")));
+            return Err(DirectRefusal::new(format!("`{written}` is not a URL")));
         };
         return match url.scheme() {
             "file" if url.to_file_path().is_ok_and(|path| path.exists()) => Ok(url),
-            "file" => Err(Refused::new(format!(
+            "file" => Err(DirectRefusal::new(format!(
                 "`{}` does not exist",
                 shown_url(&url)
             ))),
             "http" | "https" if url.has_host() => Ok(url),
             other => Err(
-                Refused::new(format!("pkgapp does not download from `{other}:`"))
+                DirectRefusal::new(format!("pkgapp does not download from `{other}:`"))
                     .hint("use an https URL"),
             ),
         };
@@ -590,7 +595,7 @@ pub(super) fn url_or_path(text: &str, written: &str, bases: &[&Path]) -> Result<
         .find(|path| path.exists());
     match found.and_then(|path| Url::from_file_path(path).ok()) {
         Some(url) => Ok(url),
-        None => Err(Refused::new(format!(
+        None => Err(DirectRefusal::new(format!(
             "`{written}` is neither a URL nor a path that exists"
         ))),
     }

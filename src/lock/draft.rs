@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::index::{PYPI, PlaceId};
-use crate::text::{Place, TextFile};
-use crate::{Editable, FORMATS, Indexes, Lock, Names, Pin, PinSource, Selection, Url, hash};
+use crate::text::{TextFile, TextOrigin};
+use crate::{
+    EditableInstall, FORMATS, Indexes, Lock, LockSelection, NameSet, Pin, PinSource, Url, hash,
+};
 use pkgapp_config::NamedIndex;
 use pkgapp_core::error::{Error, Location, Result};
 use pkgapp_pypa::{
@@ -20,12 +22,12 @@ const MOST_ERRORS: usize = 100;
 const SHORTEST_SECRET: usize = 5;
 
 /// Everything that the files of an application say, while they are read.
-pub(super) struct Draft<'a> {
+pub(super) struct LockDraft<'a> {
     pub(super) root: &'a Path,
     pub(super) env: &'a Environment,
     patch_range: [MarkerEnvironment; 2],
     pub(super) offline: bool,
-    pub(super) selection: &'a Selection,
+    pub(super) selection: &'a LockSelection,
     /// Returns an environment variable that is set and not empty.
     pub(super) variable: &'a dyn Fn(&str) -> Option<String>,
     pub(super) indexes: Indexes,
@@ -33,15 +35,15 @@ pub(super) struct Draft<'a> {
     pub(super) index_at: Option<Location>,
     pub(super) warnings: Vec<String>,
     /// See [`Lock::editable`].
-    pub(super) editable: Option<Editable>,
-    required: Vec<Requirement>,
+    pub(super) editable: Option<EditableInstall>,
+    required: Vec<HeldRequirement>,
     /// Names that one file has two entries of, when that was found, and where they are.
     listed_twice: Vec<(PackageName, usize, Location, Location)>,
-    constraints: Vec<Requirement>,
+    constraints: Vec<HeldRequirement>,
     /// Why every pin needs a hash, as a note for people.
     hashes_because: Option<String>,
     files: Vec<PathBuf>,
-    open: Vec<Place>,
+    open: Vec<TextOrigin>,
     errors: Vec<(usize, Error)>,
     sequence: usize,
     /// Variables that files name, and their values, which may be secrets.
@@ -54,10 +56,10 @@ pub(super) struct Draft<'a> {
 
 /// One requirement that holds in the environment.
 #[derive(Debug, Clone)]
-pub(super) struct Requirement {
+pub(super) struct HeldRequirement {
     pub(super) name: PackageName,
     pub(super) extras: Vec<ExtraName>,
-    pub(super) wanted: Wanted,
+    pub(super) wanted: RequestedVersion,
     pub(super) hashes: Vec<HashDigest>,
     /// That `hashes` is empty is no mistake: they are inside `wanted`, or the format lets it have
     /// none, or it has been said that they are wrong.
@@ -74,19 +76,19 @@ pub(super) struct Requirement {
 
 /// What a requirement asks for.
 #[derive(Debug, Clone)]
-pub(super) enum Wanted {
+pub(super) enum RequestedVersion {
     /// Versions from an index.
     Versions(VersionSpecifiers),
     /// These very files, whose version is known if their names say it.
     Source(PinSource, Option<Version>),
 }
 
-impl<'a> Draft<'a> {
+impl<'a> LockDraft<'a> {
     pub(super) fn new(
         root: &'a Path,
         env: &'a Environment,
         offline: bool,
-        selection: &'a Selection,
+        selection: &'a LockSelection,
         variable: &'a dyn Fn(&str) -> Option<String>,
     ) -> Self {
         Self {
@@ -216,14 +218,14 @@ impl<'a> Draft<'a> {
 
     /// Returns the names that have two different pins.
     pub(super) fn pinned_twice(&self) -> BTreeSet<PackageName> {
-        let mut by_name: BTreeMap<&PackageName, Vec<&Requirement>> = BTreeMap::new();
+        let mut by_name: BTreeMap<&PackageName, Vec<&HeldRequirement>> = BTreeMap::new();
         for requirement in &self.required {
             by_name
                 .entry(&requirement.name)
                 .or_default()
                 .push(requirement);
         }
-        let differ = |requirements: &[&Requirement]| {
+        let differ = |requirements: &[&HeldRequirement]| {
             let versions: BTreeSet<_> = requirements
                 .iter()
                 .filter_map(|one| one.version())
@@ -291,7 +293,7 @@ impl<'a> Draft<'a> {
         self.open.pop();
     }
 
-    /// As [`Draft::read_with`], for a reader that returns something.
+    /// As [`LockDraft::read_with`], for a reader that returns something.
     pub(super) fn visit<T>(&mut self, file: &TextFile, read: impl FnOnce(&mut Self) -> T) -> T {
         if !self.files.contains(&file.file) {
             self.files.push(file.file.clone());
@@ -300,7 +302,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Returns whether a file is being read, so that including it would never end.
-    pub(super) fn is_open(&self, place: &Place) -> bool {
+    pub(super) fn is_open(&self, place: &TextOrigin) -> bool {
         self.open.contains(place)
     }
 
@@ -321,7 +323,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// As [`Draft::holds`], with extras.
+    /// As [`LockDraft::holds`], with extras.
     pub(super) fn holds_with(&self, marker: MarkerTree, extras: &[ExtraName]) -> bool {
         self.patch_range
             .iter()
@@ -361,11 +363,11 @@ impl<'a> Draft<'a> {
             })
     }
 
-    pub(super) fn require(&mut self, requirement: Requirement) {
+    pub(super) fn require(&mut self, requirement: HeldRequirement) {
         self.required.push(requirement);
     }
 
-    pub(super) fn constrain(&mut self, constraint: Requirement) {
+    pub(super) fn constrain(&mut self, constraint: HeldRequirement) {
         self.constraints.push(constraint);
     }
 
@@ -378,7 +380,7 @@ impl<'a> Draft<'a> {
 
     /// Makes the lock, or the one error that holds all that is wrong.
     pub(super) fn finish(mut self) -> Result<Lock> {
-        let mut by_name: BTreeMap<PackageName, Vec<Requirement>> = BTreeMap::new();
+        let mut by_name: BTreeMap<PackageName, Vec<HeldRequirement>> = BTreeMap::new();
         for requirement in std::mem::take(&mut self.required) {
             by_name
                 .entry(requirement.name.clone())
@@ -455,8 +457,8 @@ impl<'a> Draft<'a> {
 
     /// Makes pins of the constraints that no requirement needs. What is wrong with one matters only
     /// if it ships.
-    fn offered(&self, pins: &[(Vec<Requirement>, Pin)]) -> Vec<Pin> {
-        let mut by_name: BTreeMap<&PackageName, Vec<Requirement>> = BTreeMap::new();
+    fn offered(&self, pins: &[(Vec<HeldRequirement>, Pin)]) -> Vec<Pin> {
+        let mut by_name: BTreeMap<&PackageName, Vec<HeldRequirement>> = BTreeMap::new();
         for constraint in &self.constraints {
             if pins
                 .binary_search_by(|(_, pin)| pin.name.cmp(&constraint.name))
@@ -503,11 +505,11 @@ impl<'a> Draft<'a> {
 
     /// With hashes, every pin must have them, and a directory can have none (pip's hash-checking
     /// mode).
-    fn check_hashes(&mut self, pins: &[(Vec<Requirement>, Pin)]) {
+    fn check_hashes(&mut self, pins: &[(Vec<HeldRequirement>, Pin)]) {
         let Some(why) = &self.hashes_because else {
             return;
         };
-        let mut bare: Vec<(&Requirement, &Pin)> = pins
+        let mut bare: Vec<(&HeldRequirement, &Pin)> = pins
             .iter()
             .filter(|(requirements, pin)| {
                 pin.hashes.is_empty() && !requirements.iter().any(|one| one.may_lack_hashes)
@@ -544,32 +546,36 @@ impl<'a> Draft<'a> {
     }
 
     /// `--only-binary` and `--no-binary`, as pip's `FormatControl.handle_mutual_excludes`.
-    pub(super) fn set_formats(&mut self, option: Formats, value: Vec<FormatName>) {
+    pub(super) fn set_formats(&mut self, option: BinaryOption, value: Vec<DistributionKind>) {
         let (target, other) = match option {
-            Formats::OnlyBinary => (&mut self.indexes.only_binary, &mut self.indexes.no_binary),
-            Formats::NoBinary => (&mut self.indexes.no_binary, &mut self.indexes.only_binary),
+            BinaryOption::OnlyBinary => {
+                (&mut self.indexes.only_binary, &mut self.indexes.no_binary)
+            }
+            BinaryOption::NoBinary => (&mut self.indexes.no_binary, &mut self.indexes.only_binary),
         };
-        let last_all = value.iter().rposition(|name| *name == FormatName::All);
+        let last_all = value
+            .iter()
+            .rposition(|name| *name == DistributionKind::All);
         if last_all.is_some() {
-            *target = Names::All;
-            *other = Names::None;
-            if !value.contains(&FormatName::None) {
+            *target = NameSet::All;
+            *other = NameSet::None;
+            if !value.contains(&DistributionKind::None) {
                 return;
             }
         }
         for name in value.into_iter().skip(last_all.map_or(0, |at| at + 1)) {
             match name {
-                FormatName::All => {}
-                FormatName::None => *target = Names::None,
-                FormatName::These(name) => {
-                    if let Names::These(others) = other {
+                DistributionKind::All => {}
+                DistributionKind::None => *target = NameSet::None,
+                DistributionKind::These(name) => {
+                    if let NameSet::These(others) = other {
                         others.retain(|known| *known != name);
                     }
                     match target {
-                        Names::All => {}
-                        Names::None => *target = Names::These(vec![name]),
-                        Names::These(names) if names.contains(&name) => {}
-                        Names::These(names) => names.push(name),
+                        NameSet::All => {}
+                        NameSet::None => *target = NameSet::These(vec![name]),
+                        NameSet::These(names) if names.contains(&name) => {}
+                        NameSet::These(names) => names.push(name),
                     }
                 }
             }
@@ -579,14 +585,14 @@ impl<'a> Draft<'a> {
 
 /// Which of the two options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Formats {
+pub(super) enum BinaryOption {
     OnlyBinary,
     NoBinary,
 }
 
 /// One item of `--only-binary` or `--no-binary`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum FormatName {
+pub(super) enum DistributionKind {
     All,
     None,
     These(PackageName),
@@ -595,14 +601,14 @@ pub(super) enum FormatName {
 type Ordered = Vec<(usize, Error)>;
 
 /// Makes the pin of one name, or says why there is none.
-fn pin(requirements: &[Requirement], constraints: &[Requirement]) -> Result<Pin, Ordered> {
+fn pin(requirements: &[HeldRequirement], constraints: &[HeldRequirement]) -> Result<Pin, Ordered> {
     let (source, decided_by) = source_of(requirements, constraints)?;
     let version = match source {
-        Some(Wanted::Source(_, Some(version))) => Some(version.clone()),
+        Some(RequestedVersion::Source(_, Some(version))) => Some(version.clone()),
         _ => requirements
             .iter()
             .chain(constraints)
-            .find_map(Requirement::exact),
+            .find_map(HeldRequirement::exact),
     };
     check_versions(version.as_ref(), decided_by, requirements, constraints)?;
     let hashes = hashes_of(requirements, constraints)?;
@@ -614,7 +620,7 @@ fn pin(requirements: &[Requirement], constraints: &[Requirement]) -> Result<Pin,
     extras.sort();
     extras.dedup();
     let source = match source {
-        Some(Wanted::Source(source, _)) => source.clone(),
+        Some(RequestedVersion::Source(source, _)) => source.clone(),
         _ => PinSource::Index,
     };
     Ok(Pin {
@@ -629,13 +635,13 @@ fn pin(requirements: &[Requirement], constraints: &[Requirement]) -> Result<Pin,
 
 /// Finds the requirement or constraint that says exactly what ships: a file, else one version.
 fn source_of<'a>(
-    requirements: &'a [Requirement],
-    constraints: &'a [Requirement],
-) -> Result<(Option<&'a Wanted>, &'a Requirement), Ordered> {
+    requirements: &'a [HeldRequirement],
+    constraints: &'a [HeldRequirement],
+) -> Result<(Option<&'a RequestedVersion>, &'a HeldRequirement), Ordered> {
     let mut sources = requirements
         .iter()
         .chain(constraints)
-        .filter(|one| matches!(one.wanted, Wanted::Source(..)));
+        .filter(|one| matches!(one.wanted, RequestedVersion::Source(..)));
     if let Some(first) = sources.next() {
         return match sources.find(|other| !same_source(&first.wanted, &other.wanted)) {
             Some(other) => Err(vec![(other.order, pinned_twice(first, other))]),
@@ -655,9 +661,9 @@ fn source_of<'a>(
 /// Checks every other version specifier of the name against the pin.
 fn check_versions(
     version: Option<&Version>,
-    pinned: &Requirement,
-    requirements: &[Requirement],
-    constraints: &[Requirement],
+    pinned: &HeldRequirement,
+    requirements: &[HeldRequirement],
+    constraints: &[HeldRequirement],
 ) -> Result<(), Ordered> {
     let Some(version) = version else {
         return Ok(());
@@ -668,7 +674,7 @@ fn check_versions(
         .map(|one| (one, false))
         .chain(constraints.iter().map(|one| (one, true)))
     {
-        let Wanted::Versions(specifiers) = &one.wanted else {
+        let RequestedVersion::Versions(specifiers) = &one.wanted else {
             continue;
         };
         if specifiers.contains(version) {
@@ -702,11 +708,11 @@ fn check_versions(
 
 /// A file must match what every line about it accepts, as in pip.
 fn hashes_of(
-    requirements: &[Requirement],
-    constraints: &[Requirement],
+    requirements: &[HeldRequirement],
+    constraints: &[HeldRequirement],
 ) -> Result<Vec<HashDigest>, Ordered> {
     let mut hashes: Vec<HashDigest> = Vec::new();
-    let mut given_by: Option<&Requirement> = None;
+    let mut given_by: Option<&HeldRequirement> = None;
     for one in requirements
         .iter()
         .chain(constraints)
@@ -728,12 +734,12 @@ fn hashes_of(
     Ok(hashes)
 }
 
-impl Requirement {
+impl HeldRequirement {
     /// Returns the version that it asks for, if it is one alone.
     fn version(&self) -> Option<Version> {
         match &self.wanted {
-            Wanted::Source(_, version) => version.clone(),
-            Wanted::Versions(_) => self.exact(),
+            RequestedVersion::Source(_, version) => version.clone(),
+            RequestedVersion::Versions(_) => self.exact(),
         }
     }
 
@@ -741,7 +747,7 @@ impl Requirement {
     fn exact(&self) -> Option<Version> {
         use pkgapp_pypa::Operator;
 
-        let Wanted::Versions(specifiers) = &self.wanted else {
+        let RequestedVersion::Versions(specifiers) = &self.wanted else {
             return None;
         };
         let exact =
@@ -767,7 +773,7 @@ fn unknown<T: ToString + Ord>(what: &str, name: &T, at: &Location, known: &BTree
     }
 }
 
-fn pinned_twice(first: &Requirement, other: &Requirement) -> Error {
+fn pinned_twice(first: &HeldRequirement, other: &HeldRequirement) -> Error {
     Error::new(format!(
         "`{}` is pinned twice: `{}` and `{}`",
         first.name, first.shown, other.shown
@@ -777,12 +783,12 @@ fn pinned_twice(first: &Requirement, other: &Requirement) -> Error {
     .hint("keep one of them, or give them markers that never hold together")
 }
 
-fn not_pinned(requirement: &Requirement) -> Error {
+fn not_pinned(requirement: &HeldRequirement) -> Error {
     use pkgapp_pypa::Operator;
 
     let error = Error::new(format!("requirement `{}` is not pinned", requirement.shown))
         .at(requirement.version_at.clone());
-    let Wanted::Versions(specifiers) = &requirement.wanted else {
+    let RequestedVersion::Versions(specifiers) = &requirement.wanted else {
         return error;
     };
     let name = &requirement.name;
@@ -801,8 +807,9 @@ fn not_pinned(requirement: &Requirement) -> Error {
     ))
 }
 
-fn same_source(one: &Wanted, other: &Wanted) -> bool {
-    let (Wanted::Source(one, _), Wanted::Source(other, _)) = (one, other) else {
+fn same_source(one: &RequestedVersion, other: &RequestedVersion) -> bool {
+    let (RequestedVersion::Source(one, _), RequestedVersion::Source(other, _)) = (one, other)
+    else {
         return false;
     };
     one == other

@@ -7,8 +7,8 @@ use std::str::FromStr;
 use pkgapp_pypa::SourceDistFilename;
 use toml::Spanned;
 
-use crate::draft::{Draft, Requirement, Wanted};
-use crate::text::{Place, TextFile};
+use crate::draft::{HeldRequirement, LockDraft, RequestedVersion};
+use crate::text::{TextFile, TextOrigin};
 use crate::{FilePlace, GitSource, LockedFile, MercurialSource, PinSource, Url, direct, hash};
 use pkgapp_core::error::{Error, Location};
 use pkgapp_http::percent_decoded;
@@ -17,11 +17,11 @@ use pkgapp_pypa::{
 };
 
 /// An error of an entry, whose place is known.
-pub(super) type Checked<T> = Result<T, Error>;
+pub(super) type EntryResult<T> = Result<T, Error>;
 
 /// Reads a TOML lock, or notes why it is none.
 pub(super) fn toml<T: serde::de::DeserializeOwned>(
-    draft: &mut Draft<'_>,
+    draft: &mut LockDraft<'_>,
     file: &TextFile,
     what: &str,
 ) -> Option<T> {
@@ -49,25 +49,27 @@ pub(super) trait TomlLock: serde::de::DeserializeOwned {
     fn names(&self) -> impl Iterator<Item = &Spanned<String>>;
 
     /// Refuses a lock of an unknown version or for another Python.
-    fn header(reader: &Reader<'_, '_, Self>) -> Checked<()>;
+    fn header(reader: &EntryReader<'_, '_, Self>) -> EntryResult<()>;
 
     /// Returns whether any file has a hash, so that all must have one.
     fn has_hashes(&self) -> bool;
 
     /// Returns which packages ship, by their place in the list, and with which extras.
-    fn shipping(reader: &mut Reader<'_, '_, Self>) -> Checked<Vec<(usize, Vec<ExtraName>)>>;
+    fn shipping(
+        reader: &mut EntryReader<'_, '_, Self>,
+    ) -> EntryResult<Vec<(usize, Vec<ExtraName>)>>;
 
     /// Returns what a package asks for; `None` for what is no pin, such as the application itself.
     fn requirement(
-        reader: &mut Reader<'_, '_, Self>,
+        reader: &mut EntryReader<'_, '_, Self>,
         index: usize,
         extras: Vec<ExtraName>,
-    ) -> Checked<Option<Requirement>>;
+    ) -> EntryResult<Option<HeldRequirement>>;
 }
 
 /// A lock while it is read.
-pub(super) struct Reader<'r, 'a, L> {
-    pub(super) draft: &'r mut Draft<'a>,
+pub(super) struct EntryReader<'r, 'a, L> {
+    pub(super) draft: &'r mut LockDraft<'a>,
     pub(super) file: &'r TextFile,
     pub(super) lock: &'r L,
     /// Those of the packages, in their order.
@@ -77,12 +79,12 @@ pub(super) struct Reader<'r, 'a, L> {
 }
 
 /// Reads a lock into the draft, or notes what is wrong with it.
-pub(super) fn read<L: TomlLock>(draft: &mut Draft<'_>, file: &TextFile) {
+pub(super) fn read<L: TomlLock>(draft: &mut LockDraft<'_>, file: &TextFile) {
     let Some(lock) = toml::<L>(draft, file, L::WHAT) else {
         return;
     };
     let has_hashes = lock.has_hashes();
-    let mut reader = Reader {
+    let mut reader = EntryReader {
         draft,
         file,
         lock: &lock,
@@ -94,8 +96,8 @@ pub(super) fn read<L: TomlLock>(draft: &mut Draft<'_>, file: &TextFile) {
     }
 }
 
-impl<L: TomlLock> Reader<'_, '_, L> {
-    fn all(&mut self) -> Checked<()> {
+impl<L: TomlLock> EntryReader<'_, '_, L> {
+    fn all(&mut self) -> EntryResult<()> {
         L::header(self)?;
         for text in self.lock.names() {
             self.names.push(name(text.get_ref(), &self.at(text))?);
@@ -119,7 +121,7 @@ impl<L: TomlLock> Reader<'_, '_, L> {
     }
 }
 
-impl<L> Reader<'_, '_, L> {
+impl<L> EntryReader<'_, '_, L> {
     /// Returns the place of a value.
     pub(super) fn at<T>(&self, spanned: &Spanned<T>) -> Location {
         at(self.file, spanned)
@@ -132,7 +134,7 @@ pub(super) fn at<T>(file: &TextFile, spanned: &Spanned<T>) -> Location {
 }
 
 /// Reads the name of a distribution.
-pub(super) fn name(text: &str, at: &Location) -> Checked<PackageName> {
+pub(super) fn name(text: &str, at: &Location) -> EntryResult<PackageName> {
     let named = |error| {
         Error::new(format!("`{text}` is not the name of a distribution"))
             .at(at.clone())
@@ -142,7 +144,7 @@ pub(super) fn name(text: &str, at: &Location) -> Checked<PackageName> {
 }
 
 /// Reads a version.
-pub(super) fn version(text: &str, at: &Location) -> Checked<Version> {
+pub(super) fn version(text: &str, at: &Location) -> EntryResult<Version> {
     let named = |error| {
         Error::new(format!("`{text}` is not a version"))
             .at(at.clone())
@@ -152,7 +154,7 @@ pub(super) fn version(text: &str, at: &Location) -> Checked<Version> {
 }
 
 /// Reads a marker.
-pub(super) fn marker(text: &str, at: &Location) -> Checked<MarkerTree> {
+pub(super) fn marker(text: &str, at: &Location) -> EntryResult<MarkerTree> {
     MarkerTree::from_str(text).map_err(|error| {
         Error::new(format!("`{text}` is not a marker"))
             .at(at.clone())
@@ -161,7 +163,7 @@ pub(super) fn marker(text: &str, at: &Location) -> Checked<MarkerTree> {
 }
 
 /// Reads the name of an extra.
-pub(super) fn extra(text: &str, at: &Location) -> Checked<ExtraName> {
+pub(super) fn extra(text: &str, at: &Location) -> EntryResult<ExtraName> {
     let named = |error| {
         Error::new(format!("`{text}` is not the name of an extra"))
             .at(at.clone())
@@ -171,7 +173,7 @@ pub(super) fn extra(text: &str, at: &Location) -> Checked<ExtraName> {
 }
 
 /// Reads `sha256:…`; `None` for a hash that proves nothing.
-pub(super) fn digest(text: &str, at: &Location) -> Checked<Option<HashDigest>> {
+pub(super) fn digest(text: &str, at: &Location) -> EntryResult<Option<HashDigest>> {
     match hash::parse(text) {
         Ok(digest) => Ok(Some(digest)),
         Err(bad) if bad.weak => Ok(None),
@@ -183,7 +185,12 @@ pub(super) fn digest(text: &str, at: &Location) -> Checked<Option<HashDigest>> {
 }
 
 /// Refuses what is made for another Python than the release's.
-pub(super) fn python(draft: &Draft<'_>, requires: &str, at: &Location, what: &str) -> Checked<()> {
+pub(super) fn python(
+    draft: &LockDraft<'_>,
+    requires: &str,
+    at: &Location,
+    what: &str,
+) -> EntryResult<()> {
     let specifiers = VersionSpecifiers::from_str(requires).map_err(|error| {
         Error::new(format!("`{requires}` is not a set of versions"))
             .at(at.clone())
@@ -205,7 +212,7 @@ pub(super) fn version_of(
     file: &str,
     name: &PackageName,
     at: &Location,
-) -> Checked<Option<Version>> {
+) -> EntryResult<Option<Version>> {
     if Path::new(file)
         .extension()
         .is_none_or(|extension| extension != "whl")
@@ -234,7 +241,7 @@ pub(super) fn check_versions(
     name: &PackageName,
     version: Option<&Version>,
     at: &Location,
-) -> Checked<()> {
+) -> EntryResult<()> {
     for file in files {
         if let (Some(version), Some(says)) = (version, version_of(&file.name, name, at)?)
             && *version != says
@@ -250,7 +257,7 @@ pub(super) fn check_versions(
 }
 
 /// Reads a file's URL; `file:` ones are paths.
-pub(super) fn file_url(text: &str, at: &Location) -> Checked<FilePlace> {
+pub(super) fn file_url(text: &str, at: &Location) -> EntryResult<FilePlace> {
     match Url::parse(text) {
         Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(FilePlace::Url(url)),
         Ok(url) => match url.to_file_path() {
@@ -278,15 +285,15 @@ pub(super) fn file_name(place: &FilePlace) -> String {
 /// files of this machine.
 pub(super) fn beside(file: &TextFile, path: &str) -> Option<PathBuf> {
     match &file.place {
-        Place::Disk(lock) => Some(direct::normal(
+        TextOrigin::Disk(lock) => Some(direct::normal(
             &lock.parent().unwrap_or(Path::new("/")).join(path),
         )),
-        Place::Web(_) => None,
+        TextOrigin::Web(_) => None,
     }
 }
 
 /// Makes a source of a project's directory.
-pub(super) fn directory(file: &TextFile, path: &str, at: &Location) -> Checked<PinSource> {
+pub(super) fn directory(file: &TextFile, path: &str, at: &Location) -> EntryResult<PinSource> {
     let Some(directory) = beside(file, path) else {
         return Err(Error::new(format!("`{path}` is a directory on a server")).at(at.clone()));
     };
@@ -301,7 +308,7 @@ pub(super) fn directory(file: &TextFile, path: &str, at: &Location) -> Checked<P
 }
 
 /// Makes a source of a path that a lock names: an archive or a project's directory.
-pub(super) fn path(file: &TextFile, path: &str, at: &Location) -> Checked<PinSource> {
+pub(super) fn path(file: &TextFile, path: &str, at: &Location) -> EntryResult<PinSource> {
     let Some(found) = beside(file, path) else {
         return Err(
             Error::new(format!("`{path}` is a file beside a lock on a server")).at(at.clone()),
@@ -321,7 +328,11 @@ pub(super) fn path(file: &TextFile, path: &str, at: &Location) -> Checked<PinSou
 }
 
 /// Makes a source of an archive's URL.
-pub(super) fn archive(text: &str, subdirectory: Option<&str>, at: &Location) -> Checked<PinSource> {
+pub(super) fn archive(
+    text: &str,
+    subdirectory: Option<&str>,
+    at: &Location,
+) -> EntryResult<PinSource> {
     match (file_url(text, at)?, subdirectory) {
         (FilePlace::Url(mut url), subdirectory) => {
             url.set_fragment(
@@ -347,7 +358,7 @@ pub(super) fn git(
     commit: Option<&str>,
     subdirectory: Option<&str>,
     at: &Location,
-) -> Checked<PinSource> {
+) -> EntryResult<PinSource> {
     GitSource::new(url, commit.unwrap_or_default(), subdirectory)
         .map(PinSource::Git)
         .map_err(|why| {
@@ -362,7 +373,7 @@ pub(super) fn mercurial(
     commit: Option<&str>,
     subdirectory: Option<&str>,
     at: &Location,
-) -> Checked<PinSource> {
+) -> EntryResult<PinSource> {
     MercurialSource::new(url, commit.unwrap_or_default(), subdirectory)
         .map(PinSource::Mercurial)
         .map_err(|why| {
@@ -371,7 +382,7 @@ pub(super) fn mercurial(
 }
 
 /// What an entry of a lock comes to.
-pub(super) struct Entry {
+pub(super) struct LockEntry {
     pub(super) name: PackageName,
     pub(super) version: Option<Version>,
     pub(super) extras: Vec<ExtraName>,
@@ -379,32 +390,37 @@ pub(super) struct Entry {
     pub(super) version_at: Location,
 }
 
-impl Entry {
+impl LockEntry {
     /// One of some files, or something that is no index's.
     pub(super) fn from(
         self,
-        draft: &mut Draft<'_>,
+        draft: &mut LockDraft<'_>,
         source: PinSource,
         hashes: Vec<HashDigest>,
-    ) -> Requirement {
+    ) -> HeldRequirement {
         let version = self.version.clone();
-        self.requirement(draft, Wanted::Source(source, version), hashes, true)
+        self.requirement(
+            draft,
+            RequestedVersion::Source(source, version),
+            hashes,
+            true,
+        )
     }
 
     /// A version of an index. `may_lack_hashes` where the lock has none anywhere.
     pub(super) fn indexed(
         self,
-        draft: &mut Draft<'_>,
+        draft: &mut LockDraft<'_>,
         hashes: Vec<HashDigest>,
         may_lack_hashes: bool,
-    ) -> Checked<Requirement> {
+    ) -> EntryResult<HeldRequirement> {
         let Some(version) = self.version.clone() else {
             return Err(Error::new(format!("`{}` has no version", self.name)).at(self.at));
         };
         let exactly = pkgapp_pypa::VersionSpecifier::equals_version(version);
         Ok(self.requirement(
             draft,
-            Wanted::Versions(exactly.into()),
+            RequestedVersion::Versions(exactly.into()),
             hashes,
             may_lack_hashes,
         ))
@@ -412,16 +428,16 @@ impl Entry {
 
     fn requirement(
         self,
-        draft: &mut Draft<'_>,
-        wanted: Wanted,
+        draft: &mut LockDraft<'_>,
+        wanted: RequestedVersion,
         hashes: Vec<HashDigest>,
         may_lack_hashes: bool,
-    ) -> Requirement {
+    ) -> HeldRequirement {
         let shown = match &self.version {
             Some(version) => format!("{}=={version}", self.name),
             None => self.name.to_string(),
         };
-        Requirement {
+        HeldRequirement {
             name: self.name,
             extras: self.extras,
             wanted,

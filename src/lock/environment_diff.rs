@@ -34,12 +34,12 @@ pub struct Venv {
     /// The Python that it was made with.
     pub python: PythonMinor,
     /// What is installed, by normalised name.
-    pub installed: BTreeMap<PackageName, Installed>,
+    pub installed: BTreeMap<PackageName, InstalledDistribution>,
 }
 
 /// A distribution in an environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Installed {
+pub struct InstalledDistribution {
     /// Its version; `None` if its metadata has none that can be read.
     pub version: Option<Version>,
     /// Where its metadata is.
@@ -116,7 +116,7 @@ impl Venv {
                 }
                 (None, None) => format!("`{}` is pinned and not installed", pin.name),
                 (
-                    Some(Installed {
+                    Some(InstalledDistribution {
                         version: Some(installed),
                         ..
                     }),
@@ -128,7 +128,7 @@ impl Venv {
                     )
                 }
                 (
-                    Some(Installed {
+                    Some(InstalledDistribution {
                         editable: Some(directory),
                         ..
                     }),
@@ -207,7 +207,7 @@ fn elsewhere(pin: &Pin, directory: &Path) -> Option<String> {
     }
 }
 
-fn installed(site: &Path) -> Result<BTreeMap<PackageName, Installed>> {
+fn installed(site: &Path) -> Result<BTreeMap<PackageName, InstalledDistribution>> {
     let mut found = BTreeMap::new();
     let entries = std::fs::read_dir(site).context(|| format!("cannot read `{}`", shown(site)))?;
     let mut names: Vec<String> = entries
@@ -246,7 +246,7 @@ fn installed(site: &Path) -> Result<BTreeMap<PackageName, Installed>> {
                 .or_else(|| pointed(site, &names, &name));
             found.insert(
                 name,
-                Installed {
+                InstalledDistribution {
                     version,
                     metadata,
                     editable,

@@ -1,11 +1,11 @@
 //! Files that say what is wanted and not what ships: recognised, and refused with the command that
 //! writes pins.
 
-use crate::Format;
+use crate::LockFormat;
 use pkgapp_core::error::{Error, Location};
 
 /// What says what is wanted, and not what ships.
-pub(super) const PROJECT: Format = Format {
+pub(super) const PROJECT: LockFormat = LockFormat {
     recognises: |name, _| {
         matches!(
             name,

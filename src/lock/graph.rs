@@ -6,13 +6,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use pkgapp_pypa::{ExtraName, MarkerTree, Version};
 
 /// A package of a lock. One name may have several, for different environments.
-pub(super) struct Node {
+pub(super) struct LockedNode {
     pub(super) version: Option<Version>,
-    pub(super) edges: Vec<Edge>,
+    pub(super) edges: Vec<DependencyEdge>,
 }
 
 /// That a package needs another.
-pub(super) struct Edge {
+pub(super) struct DependencyEdge {
     /// The packages of the name that is meant. Where there are several, the lock leaves it to
     /// other edges to decide.
     pub(super) to: Vec<usize>,
@@ -24,19 +24,19 @@ pub(super) struct Edge {
 }
 
 /// What ships: packages and the extras that are asked of each.
-pub(super) type Shipping = BTreeMap<usize, BTreeSet<ExtraName>>;
+pub(super) type ShippingExtras = BTreeMap<usize, BTreeSet<ExtraName>>;
 
 /// Returns what can be reached from `start`. `holds` judges an edge's marker, given the active
 /// extras of the package that has the edge, and what was reached so far.
 pub(super) fn reach(
-    nodes: &[Node],
-    start: &[Edge],
-    holds: &dyn Fn(MarkerTree, &BTreeSet<ExtraName>, &Shipping) -> bool,
-) -> Shipping {
-    let mut walk = Walk {
+    nodes: &[LockedNode],
+    start: &[DependencyEdge],
+    holds: &dyn Fn(MarkerTree, &BTreeSet<ExtraName>, &ShippingExtras) -> bool,
+) -> ShippingExtras {
+    let mut walk = GraphWalk {
         nodes,
         holds,
-        shipping: Shipping::new(),
+        shipping: ShippingExtras::new(),
         waiting: VecDeque::new(),
         open: Vec::new(),
     };
@@ -55,17 +55,17 @@ pub(super) fn reach(
     }
 }
 
-struct Walk<'a> {
-    nodes: &'a [Node],
-    holds: &'a dyn Fn(MarkerTree, &BTreeSet<ExtraName>, &Shipping) -> bool,
-    shipping: Shipping,
+struct GraphWalk<'a> {
+    nodes: &'a [LockedNode],
+    holds: &'a dyn Fn(MarkerTree, &BTreeSet<ExtraName>, &ShippingExtras) -> bool,
+    shipping: ShippingExtras,
     waiting: VecDeque<usize>,
     /// Edges to several packages, which are decided when all other edges are.
     open: Vec<(Vec<usize>, Vec<ExtraName>)>,
 }
 
-impl Walk<'_> {
-    fn follow(&mut self, edges: &[Edge], extras: &BTreeSet<ExtraName>) {
+impl GraphWalk<'_> {
+    fn follow(&mut self, edges: &[DependencyEdge], extras: &BTreeSet<ExtraName>) {
         for edge in edges {
             let is_asked_for = edge.only_for.is_empty()
                 || edge.only_for.iter().any(|extra| extras.contains(extra));
@@ -122,9 +122,9 @@ impl Walk<'_> {
 mod tests {
     use super::*;
 
-    fn edge(to: &[usize], extras: &[&str], only_for: &[&str]) -> Edge {
+    fn edge(to: &[usize], extras: &[&str], only_for: &[&str]) -> DependencyEdge {
         let names = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect();
-        Edge {
+        DependencyEdge {
             to: to.to_vec(),
             extras: names(extras),
             marker: MarkerTree::TRUE,
@@ -132,10 +132,10 @@ mod tests {
         }
     }
 
-    fn shipping(nodes: Vec<(&str, Vec<Edge>)>, start: &[Edge]) -> Vec<usize> {
+    fn shipping(nodes: Vec<(&str, Vec<DependencyEdge>)>, start: &[DependencyEdge]) -> Vec<usize> {
         let nodes: Vec<_> = nodes
             .into_iter()
-            .map(|(version, edges)| Node {
+            .map(|(version, edges)| LockedNode {
                 version: Some(version.parse().unwrap()),
                 edges,
             })

@@ -1,7 +1,7 @@
 //! What ships, exactly: name, version, hashes, and where from.
 //!
 //! Every format has a reader of its own, one file and one line in `FORMATS`; all of them put what
-//! they find into a `Draft`, and one place makes the [`Lock`] of it and decides what a pin is.
+//! they find into a `LockDraft`, and one place makes the [`Lock`] of it and decides what a pin is.
 #![cfg_attr(
     test,
     allow(
@@ -42,21 +42,21 @@ mod requirements;
 mod text;
 mod uv;
 
-use draft::Draft;
+use draft::LockDraft;
 use text::TextFile;
 
 pub use text::without_credentials;
 
 /// A kind of file that pins are read from.
-struct Format {
+struct LockFormat {
     /// Whether the file with this name and this text is of the format.
     recognises: fn(name: &str, text: &str) -> bool,
     /// Puts what the file says, and what is wrong with it, into the draft.
-    read: fn(&mut Draft<'_>, &TextFile),
+    read: fn(&mut LockDraft<'_>, &TextFile),
 }
 
 /// All formats; the first that recognises a file reads it, and requirements.txt takes every file.
-const FORMATS: &[Format] = &[
+const FORMATS: &[LockFormat] = &[
     pylock::FORMAT,
     uv::FORMAT,
     poetry::FORMAT,
@@ -87,7 +87,7 @@ pub struct Lock {
     /// An editable install of the project in the directory of the configuration, as `uv export`
     /// and development environments name it. It is no pin: who builds the application from
     /// there may ignore it, else it is a mistake.
-    pub editable: Option<Editable>,
+    pub editable: Option<EditableInstall>,
     /// Pins that ship only if something that ships requires them, sorted by name: what constraints
     /// and buildout's `[versions]` pin and no file requires.
     pub offered: Vec<Pin>,
@@ -95,7 +95,7 @@ pub struct Lock {
 
 /// What a configuration says about locks, besides naming them.
 #[derive(Debug, Clone, Default)]
-pub struct Selection {
+pub struct LockSelection {
     /// Dependency groups that ship besides what always does, and where they are asked for.
     pub groups: Vec<(GroupName, Location)>,
     /// Extras of the application that ship, and where they are asked for.
@@ -118,7 +118,7 @@ pub struct Selection {
 
 /// An editable install in a lock.
 #[derive(Debug, Clone)]
-pub struct Editable {
+pub struct EditableInstall {
     /// As it stands in the file.
     pub shown: String,
     /// Extras that are asked for.
@@ -127,7 +127,7 @@ pub struct Editable {
     pub at: Location,
 }
 
-impl Editable {
+impl EditableInstall {
     /// Says that it can't ship; a way out is to be added.
     pub fn refused(&self) -> Error {
         Error::new(format!(
@@ -155,7 +155,7 @@ impl Lock {
         root: &Path,
         env: &Environment,
         offline: bool,
-        selection: &Selection,
+        selection: &LockSelection,
     ) -> Result<Self> {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         Self::read_with(files, root, env, offline, selection, &variable)
@@ -166,11 +166,11 @@ impl Lock {
         root: &Path,
         env: &Environment,
         offline: bool,
-        selection: &Selection,
+        selection: &LockSelection,
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self> {
         let root = &direct::normal(root);
-        let draft = || Draft::new(root, env, offline, selection, variable);
+        let draft = || LockDraft::new(root, env, offline, selection, variable);
         let mut all = read_into(draft(), files);
         // Resolvers give patch releases of one Python versions of their own (`python_full_version <
         // '3.11.5'`).
@@ -183,7 +183,7 @@ impl Lock {
 }
 
 /// Reads the constraints of the selection and then all files, relative to the root.
-fn read_into<'a>(mut draft: Draft<'a>, files: &[PathBuf]) -> Draft<'a> {
+fn read_into<'a>(mut draft: LockDraft<'a>, files: &[PathBuf]) -> LockDraft<'a> {
     let root = draft.root;
     let selection = draft.selection;
     for file in &selection.constraints {
@@ -449,9 +449,9 @@ pub struct Indexes {
     /// `--no-index`: no index is asked, named or not.
     pub no_index: bool,
     /// `--only-binary`: no sdists for these (`None`: for all).
-    pub only_binary: Names,
+    pub only_binary: NameSet,
     /// `--no-binary`: no wheels for these.
-    pub no_binary: Names,
+    pub no_binary: NameSet,
     /// The variables of the environment that files put into their lines: what is in them may be a
     /// secret.
     pub variables: Vec<String>,
@@ -460,22 +460,25 @@ pub struct Indexes {
 impl Indexes {
     /// Returns whether a wheel, and whether an sdist, may be used for `name`; a name in an option
     /// goes before `:all:` in the other (pip's `FormatControl`).
-    pub fn allows(&self, name: &PackageName) -> Allowed {
-        let named = |names: &Names| matches!(names, Names::These(_)) && names.contains(name);
+    pub fn allows(&self, name: &PackageName) -> AllowedFiles {
+        let named = |names: &NameSet| matches!(names, NameSet::These(_)) && names.contains(name);
         let (wheel, sdist) = if named(&self.only_binary) {
             (true, false)
         } else if named(&self.no_binary) {
             (false, true)
         } else {
-            (self.no_binary != Names::All, self.only_binary != Names::All)
+            (
+                self.no_binary != NameSet::All,
+                self.only_binary != NameSet::All,
+            )
         };
-        Allowed { wheel, sdist }
+        AllowedFiles { wheel, sdist }
     }
 }
 
 /// What kinds of file may be used for a distribution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Allowed {
+pub struct AllowedFiles {
     /// A wheel from an index.
     pub wheel: bool,
     /// An sdist, to build a wheel from.
@@ -484,7 +487,7 @@ pub struct Allowed {
 
 /// A set of distributions in an option.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Names {
+pub enum NameSet {
     /// `:none:`, or the option is absent.
     #[default]
     None,
@@ -494,7 +497,7 @@ pub enum Names {
     These(Vec<PackageName>),
 }
 
-impl Names {
+impl NameSet {
     /// Returns whether the option is about `name`.
     pub fn contains(&self, name: &PackageName) -> bool {
         match self {

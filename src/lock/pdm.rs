@@ -9,17 +9,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use toml::{Spanned, Value};
 
-use crate::draft::Requirement;
-use crate::entry::{self, Checked, Entry, Reader, TomlLock};
-use crate::graph::{self, Edge, Node};
-use crate::project::{Project, texts};
-use crate::{Format, LockedFile, PinSource, Url, direct};
+use crate::draft::HeldRequirement;
+use crate::entry::{self, EntryReader, EntryResult, LockEntry, TomlLock};
+use crate::graph::{self, DependencyEdge, LockedNode};
+use crate::project::{AdjacentProject, texts};
+use crate::{LockFormat, LockedFile, PinSource, Url, direct};
 use pkgapp_config::DEFAULT_NAME;
 use pkgapp_core::error::{Error, Location};
 use pkgapp_pypa::{ExtraName, HashDigest, PackageName};
 
 /// `pdm.lock`, or the same under another name.
-pub(super) const FORMAT: Format = Format {
+pub(super) const FORMAT: LockFormat = LockFormat {
     // What `pdm export` writes begins in the same way, and is a requirements file.
     recognises: |name, text| {
         name == "pdm.lock"
@@ -37,30 +37,30 @@ const DEV: &str = "dev";
 
 #[derive(Debug, Deserialize)]
 struct PdmLock {
-    metadata: Spanned<Metadata>,
+    metadata: Spanned<PdmMetadata>,
     #[serde(default, rename = "package")]
-    packages: Vec<Package>,
+    packages: Vec<PdmPackage>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Metadata {
+struct PdmMetadata {
     lock_version: Option<Spanned<String>>,
     #[serde(default)]
     groups: Vec<String>,
     #[serde(default)]
-    targets: Vec<Target>,
+    targets: Vec<PdmTarget>,
     /// Before version 4.1: `"name version"` and its files.
     #[serde(default)]
-    files: BTreeMap<String, Vec<Spanned<File>>>,
+    files: BTreeMap<String, Vec<Spanned<PdmFile>>>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Target {
+struct PdmTarget {
     requires_python: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Package {
+struct PdmPackage {
     name: Spanned<String>,
     version: Option<Spanned<String>>,
     groups: Option<Vec<String>>,
@@ -70,7 +70,7 @@ struct Package {
     #[serde(default)]
     dependencies: Vec<Spanned<String>>,
     #[serde(default)]
-    files: Vec<Spanned<File>>,
+    files: Vec<Spanned<PdmFile>>,
     git: Option<String>,
     revision: Option<String>,
     url: Option<String>,
@@ -79,7 +79,7 @@ struct Package {
 }
 
 #[derive(Debug, Deserialize)]
-struct File {
+struct PdmFile {
     file: Option<String>,
     url: Option<String>,
     hash: Option<String>,
@@ -87,7 +87,7 @@ struct File {
 
 impl PdmLock {
     /// Returns the files of a package, wherever this version of the format has them.
-    fn files<'p>(&'p self, package: &'p Package) -> impl Iterator<Item = &'p Spanned<File>> {
+    fn files<'p>(&'p self, package: &'p PdmPackage) -> impl Iterator<Item = &'p Spanned<PdmFile>> {
         let version = package
             .version
             .as_ref()
@@ -109,7 +109,7 @@ impl TomlLock for PdmLock {
         self.packages.iter().map(|package| &package.name)
     }
 
-    fn header(reader: &Reader<'_, '_, Self>) -> Checked<()> {
+    fn header(reader: &EntryReader<'_, '_, Self>) -> EntryResult<()> {
         reader.header()
     }
 
@@ -120,8 +120,10 @@ impl TomlLock for PdmLock {
             .any(|file| file.get_ref().hash.is_some())
     }
 
-    fn shipping(reader: &mut Reader<'_, '_, Self>) -> Checked<Vec<(usize, Vec<ExtraName>)>> {
-        let project = Project::beside(reader.file);
+    fn shipping(
+        reader: &mut EntryReader<'_, '_, Self>,
+    ) -> EntryResult<Vec<(usize, Vec<ExtraName>)>> {
+        let project = AdjacentProject::beside(reader.file);
         reader.indexes(project.as_ref())?;
         let packages = &reader.lock.packages;
         let inherits = packages.iter().any(|package| package.groups.is_some());
@@ -138,16 +140,16 @@ impl TomlLock for PdmLock {
     }
 
     fn requirement(
-        reader: &mut Reader<'_, '_, Self>,
+        reader: &mut EntryReader<'_, '_, Self>,
         index: usize,
         _: Vec<ExtraName>,
-    ) -> Checked<Option<Requirement>> {
+    ) -> EntryResult<Option<HeldRequirement>> {
         reader.requirement(index)
     }
 }
 
-impl Reader<'_, '_, PdmLock> {
-    fn header(&self) -> Checked<()> {
+impl EntryReader<'_, '_, PdmLock> {
+    fn header(&self) -> EntryResult<()> {
         let metadata = self.lock.metadata.get_ref();
         if let Some(version) = &metadata.lock_version
             && !matches!(version.get_ref().split('.').next(), Some("4"))
@@ -173,7 +175,7 @@ impl Reader<'_, '_, PdmLock> {
     }
 
     /// The lock does not say from which indexes it is; `[[tool.pdm.source]]` does.
-    fn indexes(&mut self, project: Option<&Project>) -> Checked<()> {
+    fn indexes(&mut self, project: Option<&AdjacentProject>) -> EntryResult<()> {
         let sources = project
             .and_then(|project| project.get(&["tool", "pdm", "source"]))
             .and_then(Value::as_array);
@@ -213,7 +215,7 @@ impl Reader<'_, '_, PdmLock> {
 
     /// Notes which packages come from a source alone, and that others don't: `include_packages` is
     /// a list of names with `*`.
-    fn only(&mut self, source: &Value, url: &str, at: &Location) -> Checked<()> {
+    fn only(&mut self, source: &Value, url: &str, at: &Location) -> EntryResult<()> {
         let called = source.get("name").and_then(Value::as_str).unwrap_or("pdm");
         let patterns = texts(source.get("include_packages"));
         let matchers: Vec<_> = patterns
@@ -229,7 +231,7 @@ impl Reader<'_, '_, PdmLock> {
                     .map(|glob| glob.compile_matcher())
                     .map_err(bad)
             })
-            .collect::<Checked<_>>()?;
+            .collect::<EntryResult<_>>()?;
         for name in &self.names {
             if matchers
                 .iter()
@@ -241,7 +243,7 @@ impl Reader<'_, '_, PdmLock> {
         Ok(())
     }
 
-    fn expanded(&mut self, text: &str, at: &Location) -> Checked<String> {
+    fn expanded(&mut self, text: &str, at: &Location) -> EntryResult<String> {
         let (mut whole, mut rest, mut set) = (String::new(), text, Vec::new());
         while let Some((before, name, after)) = rest.split_once("${").and_then(|(before, rest)| {
             rest.split_once('}')
@@ -275,7 +277,7 @@ impl Reader<'_, '_, PdmLock> {
     }
 
     /// What ships by the groups and the marker of each package.
-    fn told(&mut self) -> Checked<Vec<usize>> {
+    fn told(&mut self) -> EntryResult<Vec<usize>> {
         let groups = self
             .lock
             .packages
@@ -308,7 +310,7 @@ impl Reader<'_, '_, PdmLock> {
         self.draft.knows(groups, extras);
     }
 
-    fn holds(&self, package: &Package) -> Checked<bool> {
+    fn holds(&self, package: &PdmPackage) -> EntryResult<bool> {
         let Some(marker) = &package.marker else {
             return Ok(true);
         };
@@ -318,8 +320,8 @@ impl Reader<'_, '_, PdmLock> {
     }
 
     /// What ships by the graph that begins with pyproject.toml.
-    fn walked(&mut self) -> Checked<Vec<usize>> {
-        let project = Project::required(self.draft, self.file, "PDM")?;
+    fn walked(&mut self) -> EntryResult<Vec<usize>> {
+        let project = AdjacentProject::required(self.draft, self.file, "PDM")?;
         let tables = [
             &["project", "optional-dependencies"][..],
             &["tool", "pdm", "dev-dependencies"],
@@ -372,7 +374,7 @@ impl Reader<'_, '_, PdmLock> {
                 .version
                 .as_ref()
                 .and_then(|version| version.get_ref().parse().ok());
-            nodes.push(Node { version, edges });
+            nodes.push(LockedNode { version, edges });
         }
         let draft = &*self.draft;
         Ok(
@@ -384,7 +386,7 @@ impl Reader<'_, '_, PdmLock> {
 
     /// Reads a requirement (PEP 508); `None` for an editable one (`-e file:…`), which old locks
     /// have.
-    fn edge(&self, text: &str, at: &Location) -> Checked<Option<Edge>> {
+    fn edge(&self, text: &str, at: &Location) -> EntryResult<Option<DependencyEdge>> {
         if text.starts_with("-e ") {
             return Ok(None);
         }
@@ -412,7 +414,7 @@ impl Reader<'_, '_, PdmLock> {
                 .filter(|(_, (name, _))| **name == requirement.name)
                 .map(|(index, (_, package))| (index, package))
         };
-        let fits = |package: &Package| {
+        let fits = |package: &PdmPackage| {
             let version = package
                 .version
                 .as_ref()
@@ -422,7 +424,7 @@ impl Reader<'_, '_, PdmLock> {
                 .zip(version)
                 .is_none_or(|(versions, version)| versions.contains(&version))
         };
-        let has = |package: &Package| -> BTreeSet<String> {
+        let has = |package: &PdmPackage| -> BTreeSet<String> {
             let names = package
                 .extras
                 .iter()
@@ -441,7 +443,7 @@ impl Reader<'_, '_, PdmLock> {
         } else {
             exact
         };
-        Ok(Some(Edge {
+        Ok(Some(DependencyEdge {
             to,
             extras: Vec::new(),
             marker: requirement.marker,
@@ -450,7 +452,7 @@ impl Reader<'_, '_, PdmLock> {
     }
 
     /// `None` for the application itself.
-    fn requirement(&mut self, index: usize) -> Checked<Option<Requirement>> {
+    fn requirement(&mut self, index: usize) -> EntryResult<Option<HeldRequirement>> {
         let package = &self.lock.packages[index];
         let at = self.at(&package.name);
         let name = self.names[index].clone();
@@ -458,7 +460,7 @@ impl Reader<'_, '_, PdmLock> {
             .extras
             .iter()
             .map(|extra| entry::extra(extra, &at))
-            .collect::<Checked<Vec<_>>>()?;
+            .collect::<EntryResult<Vec<_>>>()?;
         let version = package
             .version
             .as_ref()
@@ -477,7 +479,7 @@ impl Reader<'_, '_, PdmLock> {
                     .flatten(),
             );
         }
-        let mut entry = Entry {
+        let mut entry = LockEntry {
             name,
             version,
             extras,
@@ -510,10 +512,10 @@ impl Reader<'_, '_, PdmLock> {
     /// `None` for an index.
     fn source(
         &self,
-        package: &Package,
+        package: &PdmPackage,
         name: &PackageName,
         at: &Location,
-    ) -> Checked<Option<PinSource>> {
+    ) -> EntryResult<Option<PinSource>> {
         let below = package.subdirectory.as_deref();
         if let Some(git) = &package.git {
             return entry::git(name, git, package.revision.as_deref(), below, at).map(Some);
@@ -529,7 +531,11 @@ impl Reader<'_, '_, PdmLock> {
     }
 
     /// The files with the strategy `static_urls`; `None` without.
-    fn static_files(&self, package: &Package, of: &Entry) -> Checked<Option<Vec<LockedFile>>> {
+    fn static_files(
+        &self,
+        package: &PdmPackage,
+        of: &LockEntry,
+    ) -> EntryResult<Option<Vec<LockedFile>>> {
         let mut files = Vec::new();
         for spanned in self.lock.files(package) {
             let (at, file) = (self.at(spanned), spanned.get_ref());

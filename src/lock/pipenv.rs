@@ -4,16 +4,16 @@
 //! A package comes from the source that its `index` names, and from no other; without one, from the
 //! first ("Specifying Package Indexes"; `pipenv/routines/install.py`).
 
-use crate::draft::{Draft, Requirement, Wanted};
-use crate::entry::{self, Checked, Entry};
+use crate::draft::{HeldRequirement, LockDraft, RequestedVersion};
+use crate::entry::{self, EntryResult, LockEntry};
 use crate::json::{self, Json};
 use crate::text::TextFile;
-use crate::{Editable, Format, PinSource, direct};
+use crate::{EditableInstall, LockFormat, PinSource, direct};
 use pkgapp_core::error::{Error, Location};
 use pkgapp_pypa::{ExtraName, HashDigest, MarkerTree, PackageName, VersionSpecifiers};
 
 /// `Pipfile.lock`, or the same under another name.
-pub(super) const FORMAT: Format = Format {
+pub(super) const FORMAT: LockFormat = LockFormat {
     recognises: |name, text| {
         name == "Pipfile.lock"
             || (text.trim_start().starts_with('{') && text.contains("\"pipfile-spec\""))
@@ -39,7 +39,7 @@ const MARKER_KEYS: [&str; 11] = [
     "implementation_version",
 ];
 
-fn read(draft: &mut Draft<'_>, file: &TextFile) {
+fn read(draft: &mut LockDraft<'_>, file: &TextFile) {
     draft.next_statement();
     let lock: Json<'_> = match serde_json::from_str(&file.text) {
         Ok(lock) => lock,
@@ -52,7 +52,7 @@ fn read(draft: &mut Draft<'_>, file: &TextFile) {
             return draft.fail(Error::new(message).at(at).cause_text(error.to_string()));
         }
     };
-    let mut reader = Reader {
+    let mut reader = PipenvReader {
         draft,
         file,
         sources: Vec::new(),
@@ -62,15 +62,15 @@ fn read(draft: &mut Draft<'_>, file: &TextFile) {
     }
 }
 
-struct Reader<'r, 'a> {
-    draft: &'r mut Draft<'a>,
+struct PipenvReader<'r, 'a> {
+    draft: &'r mut LockDraft<'a>,
     file: &'r TextFile,
     /// Name, URL and place of the indexes; empty if all of them are asked for everything.
     sources: Vec<(String, String, Location)>,
 }
 
-impl Reader<'_, '_> {
-    fn lock(&mut self, lock: &Json<'_>) -> Checked<()> {
+impl PipenvReader<'_, '_> {
+    fn lock(&mut self, lock: &Json<'_>) -> EntryResult<()> {
         if !matches!(lock.get("_meta"), Some(Json::Table(_))) {
             let message = format!("`{}` is not a Pipfile.lock", self.file.name());
             return Err(Error::new(message)
@@ -116,7 +116,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn indexes(&mut self, lock: &Json<'_>) -> Checked<()> {
+    fn indexes(&mut self, lock: &Json<'_>) -> EntryResult<()> {
         let all = self.searches_all();
         for source in lock
             .get("_meta")
@@ -156,7 +156,7 @@ impl Reader<'_, '_> {
     }
 
     /// Notes that a package comes from one index alone.
-    fn comes_from(&mut self, name: &PackageName, called: &str) -> Checked<()> {
+    fn comes_from(&mut self, name: &PackageName, called: &str) -> EntryResult<()> {
         let at = self.at(called);
         let known = self.sources.iter().position(|(name, ..)| name == called);
         match (known, self.sources.is_empty()) {
@@ -189,7 +189,7 @@ impl Reader<'_, '_> {
     }
 
     /// Pipenv replaces variables in the URLs of its sources, as a shell writes them.
-    fn expanded(&mut self, url: &str) -> Checked<String> {
+    fn expanded(&mut self, url: &str) -> EntryResult<String> {
         let at = self.at(url);
         let (mut whole, mut rest, mut set) = (String::new(), url, Vec::new());
         while let Some(dollar) = rest.find('$') {
@@ -247,7 +247,7 @@ impl Reader<'_, '_> {
         text: &str,
         package: &Json<'_>,
         has_hashes: bool,
-    ) -> Checked<Option<Requirement>> {
+    ) -> EntryResult<Option<HeldRequirement>> {
         let at = self.at(text);
         let name = entry::name(text, &at)?;
         if !matches!(package, Json::Table(_)) {
@@ -261,7 +261,7 @@ impl Reader<'_, '_> {
             .iter()
             .filter_map(Json::as_text)
             .map(|extra| entry::extra(extra, &at));
-        let extras: Vec<ExtraName> = extras.collect::<Checked<_>>()?;
+        let extras: Vec<ExtraName> = extras.collect::<EntryResult<_>>()?;
         let mut hashes: Vec<HashDigest> = Vec::new();
         for hash in package.get("hashes").map(Json::items).unwrap_or_default() {
             let hash = hash.as_text().unwrap_or_default();
@@ -271,7 +271,7 @@ impl Reader<'_, '_> {
             && entry::beside(self.file, path)
                 .is_some_and(|path| path == direct::normal(self.draft.project()))
         {
-            self.draft.editable = Some(Editable {
+            self.draft.editable = Some(EditableInstall {
                 shown: path.to_owned(),
                 extras,
                 at,
@@ -283,7 +283,7 @@ impl Reader<'_, '_> {
             .map_or_else(|| at.clone(), |version| self.at(version));
         let version = package.text("version").filter(|version| *version != "*");
         if let Some(source) = self.source(&name, package, &at)? {
-            let entry = Entry {
+            let entry = LockEntry {
                 name,
                 version: None,
                 extras,
@@ -307,11 +307,11 @@ impl Reader<'_, '_> {
         if let Some(index) = package.text("index") {
             self.comes_from(&name, index)?;
         }
-        Ok(Some(Requirement {
+        Ok(Some(HeldRequirement {
             shown: format!("{name}{text}"),
             name,
             extras,
-            wanted: Wanted::Versions(versions),
+            wanted: RequestedVersion::Versions(versions),
             hashes,
             may_lack_hashes: !has_hashes,
             version_at,
@@ -320,7 +320,7 @@ impl Reader<'_, '_> {
         }))
     }
 
-    fn marker(&self, package: &Json<'_>, at: &Location) -> Checked<MarkerTree> {
+    fn marker(&self, package: &Json<'_>, at: &Location) -> EntryResult<MarkerTree> {
         let mut all = MarkerTree::TRUE;
         if let Some(text) = package.text("markers") {
             // Lists of versions (`not in '3.0, 3.1'`) have commas, which are taken for parts of
@@ -341,7 +341,7 @@ impl Reader<'_, '_> {
         name: &PackageName,
         package: &Json<'_>,
         at: &Location,
-    ) -> Checked<Option<PinSource>> {
+    ) -> EntryResult<Option<PinSource>> {
         let below = package.text("subdirectory");
         if let Some(git) = package.text("git") {
             // `url.git@commit` was written once, and may have extras behind it.

@@ -2,19 +2,19 @@
 
 use toml::Value;
 
-use crate::draft::Draft;
-use crate::entry::Checked;
+use crate::draft::LockDraft;
+use crate::entry::EntryResult;
 use crate::text::TextFile;
 use pkgapp_core::error::{Error, Location};
 
 /// A pyproject.toml beside a lock.
 #[derive(Debug)]
-pub(super) struct Project {
+pub(super) struct AdjacentProject {
     pub(super) at: Location,
     table: toml::Table,
 }
 
-impl Project {
+impl AdjacentProject {
     /// Reads the one beside a lock; `None` if there is none, or if it is no TOML.
     pub(super) fn beside(file: &TextFile) -> Option<Self> {
         let path = file.directory()?.join("pyproject.toml");
@@ -26,7 +26,11 @@ impl Project {
     }
 
     /// The same, where the lock says nothing without it.
-    pub(super) fn required(draft: &mut Draft<'_>, file: &TextFile, tool: &str) -> Checked<Self> {
+    pub(super) fn required(
+        draft: &mut LockDraft<'_>,
+        file: &TextFile,
+        tool: &str,
+    ) -> EntryResult<Self> {
         draft.next_statement();
         Self::beside(file).ok_or_else(|| {
             Error::new(format!(

@@ -8,10 +8,10 @@ use pkgapp_pypa::SourceDistFilename;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::draft::{Draft, Requirement, Wanted};
+use crate::draft::{HeldRequirement, LockDraft, RequestedVersion};
 use crate::entry;
-use crate::text::{Place, TextFile};
-use crate::{Editable, FilePlace, Format, LockedFile, PinSource, Url, direct, hash};
+use crate::text::{TextFile, TextOrigin};
+use crate::{EditableInstall, FilePlace, LockFormat, LockedFile, PinSource, Url, direct, hash};
 use pkgapp_core::error::{Error, Location};
 use pkgapp_http::percent_decoded;
 use pkgapp_pypa::{
@@ -19,7 +19,7 @@ use pkgapp_pypa::{
 };
 
 /// `pylock.toml` and `pylock.NAME.toml`, or the same under another name.
-pub(super) const FORMAT: Format = Format {
+pub(super) const FORMAT: LockFormat = LockFormat {
     recognises: |name, text| {
         let named =
             name == "pylock.toml" || (name.starts_with("pylock.") && name.ends_with(".toml"));
@@ -44,27 +44,27 @@ struct PyLock {
     extras: Vec<String>,
     #[serde(default)]
     dependency_groups: Vec<String>,
-    packages: Vec<Spanned<Package>>,
+    packages: Vec<Spanned<PylockPackage>>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct Package {
+struct PylockPackage {
     name: Spanned<String>,
     version: Option<Spanned<String>>,
     marker: Option<Spanned<String>>,
     requires_python: Option<Spanned<String>>,
-    vcs: Option<Spanned<Vcs>>,
-    directory: Option<Spanned<Directory>>,
-    archive: Option<Spanned<File>>,
-    sdist: Option<Spanned<File>>,
+    vcs: Option<Spanned<PylockVcs>>,
+    directory: Option<Spanned<PylockDirectory>>,
+    archive: Option<Spanned<PylockFile>>,
+    sdist: Option<Spanned<PylockFile>>,
     #[serde(default)]
-    wheels: Vec<Spanned<File>>,
+    wheels: Vec<Spanned<PylockFile>>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct Vcs {
+struct PylockVcs {
     r#type: String,
     url: Option<String>,
     commit_id: Option<String>,
@@ -72,7 +72,7 @@ struct Vcs {
 }
 
 #[derive(Debug, Deserialize)]
-struct Directory {
+struct PylockDirectory {
     path: String,
     #[serde(default)]
     editable: bool,
@@ -81,7 +81,7 @@ struct Directory {
 
 /// An archive, an sdist or a wheel.
 #[derive(Debug, Deserialize)]
-struct File {
+struct PylockFile {
     name: Option<String>,
     url: Option<Spanned<String>>,
     path: Option<String>,
@@ -90,7 +90,7 @@ struct File {
     subdirectory: Option<String>,
 }
 
-fn read(draft: &mut Draft<'_>, file: &TextFile) {
+fn read(draft: &mut LockDraft<'_>, file: &TextFile) {
     draft.next_statement();
     let lock: PyLock = match toml::from_str(&file.text) {
         Ok(lock) => lock,
@@ -102,18 +102,18 @@ fn read(draft: &mut Draft<'_>, file: &TextFile) {
             return draft.fail(Error::new(message).at(at).cause_text(error.message()));
         }
     };
-    Reader { draft, file }.lock(&lock);
+    PylockReader { draft, file }.lock(&lock);
 }
 
-struct Reader<'r, 'a> {
-    draft: &'r mut Draft<'a>,
+struct PylockReader<'r, 'a> {
+    draft: &'r mut LockDraft<'a>,
     file: &'r TextFile,
 }
 
 /// An error of an entry, whose place is known.
-type Checked<T> = Result<T, Error>;
+type PylockResult<T> = Result<T, Error>;
 
-impl Reader<'_, '_> {
+impl PylockReader<'_, '_> {
     fn lock(&mut self, lock: &PyLock) {
         if let Err(error) = self.header(lock) {
             return self.draft.fail(error);
@@ -160,7 +160,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn header(&mut self, lock: &PyLock) -> Checked<()> {
+    fn header(&mut self, lock: &PyLock) -> PylockResult<()> {
         let version = lock.lock_version.get_ref();
         match version.split_once('.') {
             Some(("1", "0")) => {}
@@ -204,7 +204,7 @@ impl Reader<'_, '_> {
         self.file.at(spanned.span().start)
     }
 
-    fn marker(&self, text: &Spanned<String>) -> Checked<MarkerTree> {
+    fn marker(&self, text: &Spanned<String>) -> PylockResult<MarkerTree> {
         MarkerTree::from_str(text.get_ref()).map_err(|error| {
             Error::new(format!("`{}` is not a marker", text.get_ref()))
                 .at(self.at(text))
@@ -212,7 +212,7 @@ impl Reader<'_, '_> {
         })
     }
 
-    fn python(&self, requires: Option<&Spanned<String>>, what: &str) -> Checked<()> {
+    fn python(&self, requires: Option<&Spanned<String>>, what: &str) -> PylockResult<()> {
         let Some(requires) = requires else {
             return Ok(());
         };
@@ -235,10 +235,10 @@ impl Reader<'_, '_> {
     /// Reads an entry; `None` if its marker does not hold.
     fn package(
         &mut self,
-        package: &Package,
+        package: &PylockPackage,
         groups: &[GroupName],
         order: usize,
-    ) -> Checked<Option<Requirement>> {
+    ) -> PylockResult<Option<HeldRequirement>> {
         let at = self.at(&package.name);
         let name = PackageName::from_str(package.name.get_ref()).map_err(|error| {
             Error::new(format!(
@@ -258,7 +258,7 @@ impl Reader<'_, '_> {
             && entry.get_ref().editable
             && self.is_root(entry.get_ref())
         {
-            self.draft.editable = Some(Editable {
+            self.draft.editable = Some(EditableInstall {
                 shown: name.to_string(),
                 extras: Vec::new(),
                 at: self.at(entry),
@@ -274,10 +274,10 @@ impl Reader<'_, '_> {
             .as_ref()
             .map_or_else(|| name.to_string(), |version| format!("{name}=={version}"));
         let (source, hashes, version) = self.source(package, &name, version)?;
-        Ok(Some(Requirement {
+        Ok(Some(HeldRequirement {
             name,
             extras: Vec::new(),
-            wanted: Wanted::Source(source, version),
+            wanted: RequestedVersion::Source(source, version),
             hashes,
             may_lack_hashes: true,
             version_at: package
@@ -290,7 +290,7 @@ impl Reader<'_, '_> {
         }))
     }
 
-    fn version(&self, text: &Spanned<String>) -> Checked<Version> {
+    fn version(&self, text: &Spanned<String>) -> PylockResult<Version> {
         Version::from_str(text.get_ref()).map_err(|error| {
             Error::new(format!("`{}` is not a version", text.get_ref()))
                 .at(self.at(text))
@@ -300,10 +300,10 @@ impl Reader<'_, '_> {
 
     fn source(
         &self,
-        package: &Package,
+        package: &PylockPackage,
         name: &PackageName,
         version: Option<Version>,
-    ) -> Checked<(PinSource, Vec<HashDigest>, Option<Version>)> {
+    ) -> PylockResult<(PinSource, Vec<HashDigest>, Option<Version>)> {
         let at = self.at(&package.name);
         let from_index = package.sdist.is_some() || !package.wheels.is_empty();
         let kinds = [
@@ -356,10 +356,10 @@ impl Reader<'_, '_> {
     /// distribution's.
     fn version_of(
         &self,
-        file: &Spanned<File>,
+        file: &Spanned<PylockFile>,
         locked: &LockedFile,
         name: &PackageName,
-    ) -> Checked<Option<Version>> {
+    ) -> PylockResult<Option<Version>> {
         if Path::new(&locked.name)
             .extension()
             .is_none_or(|extension| extension != "whl")
@@ -385,7 +385,7 @@ impl Reader<'_, '_> {
         Ok(Some(wheel.version))
     }
 
-    fn vcs(&self, name: &PackageName, entry: &Spanned<Vcs>) -> Checked<PinSource> {
+    fn vcs(&self, name: &PackageName, entry: &Spanned<PylockVcs>) -> PylockResult<PinSource> {
         let (vcs, at) = (entry.get_ref(), self.at(entry));
         match (vcs.r#type.as_str(), &vcs.url) {
             ("git", Some(url)) => entry::git(
@@ -415,7 +415,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn is_root(&self, directory: &Directory) -> bool {
+    fn is_root(&self, directory: &PylockDirectory) -> bool {
         let FilePlace::Path(path) = self.place(&directory.path) else {
             return false;
         };
@@ -423,7 +423,11 @@ impl Reader<'_, '_> {
             == self.draft.root
     }
 
-    fn directory(&self, name: &PackageName, entry: &Spanned<Directory>) -> Checked<PinSource> {
+    fn directory(
+        &self,
+        name: &PackageName,
+        entry: &Spanned<PylockDirectory>,
+    ) -> PylockResult<PinSource> {
         let directory = entry.get_ref();
         // What ships of an editable one is a wheel of its tree, too.
         let FilePlace::Path(mut path) = self.place(&directory.path) else {
@@ -447,8 +451,8 @@ impl Reader<'_, '_> {
     fn archive(
         &self,
         name: &PackageName,
-        entry: &Spanned<File>,
-    ) -> Checked<(PinSource, Vec<HashDigest>, Option<Version>)> {
+        entry: &Spanned<PylockFile>,
+    ) -> PylockResult<(PinSource, Vec<HashDigest>, Option<Version>)> {
         let locked = self.file(entry)?;
         let version = self.version_of(entry, &locked, name)?;
         let subdirectory = entry.get_ref().subdirectory.as_ref();
@@ -471,7 +475,7 @@ impl Reader<'_, '_> {
         Ok((source, locked.hashes, version))
     }
 
-    fn file(&self, entry: &Spanned<File>) -> Checked<LockedFile> {
+    fn file(&self, entry: &Spanned<PylockFile>) -> PylockResult<LockedFile> {
         let file = entry.get_ref();
         let place = match (&file.url, &file.path) {
             // A local copy is there to be used (PEP 751: either may be).
@@ -518,7 +522,7 @@ impl Reader<'_, '_> {
         &self,
         table: &Spanned<BTreeMap<String, String>>,
         name: &str,
-    ) -> Checked<Vec<HashDigest>> {
+    ) -> PylockResult<Vec<HashDigest>> {
         let mut hashes = Vec::new();
         for (algorithm, digest) in table.get_ref() {
             match hash::from_parts(algorithm, digest) {
@@ -540,10 +544,10 @@ impl Reader<'_, '_> {
     /// Paths are relative to the lock.
     fn place(&self, path: &str) -> FilePlace {
         match &self.file.place {
-            Place::Disk(lock) => FilePlace::Path(direct::normal(
+            TextOrigin::Disk(lock) => FilePlace::Path(direct::normal(
                 &lock.parent().unwrap_or(Path::new("/")).join(path),
             )),
-            Place::Web(lock) => match lock.join(path) {
+            TextOrigin::Web(lock) => match lock.join(path) {
                 Ok(url) => FilePlace::Url(url),
                 Err(_) => FilePlace::Path(Path::new(path).to_owned()),
             },

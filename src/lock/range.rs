@@ -9,9 +9,9 @@ use pkgapp_pypa::{Environment, Version, VersionSpecifiers};
 
 /// Alternatives, of which one must hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Range(Vec<VersionSpecifiers>);
+pub(super) struct VersionRange(Vec<VersionSpecifiers>);
 
-impl Range {
+impl VersionRange {
     /// Reads a range; `None` if it is none.
     pub(super) fn read(text: &str) -> Option<Self> {
         text.split("||")
@@ -132,7 +132,7 @@ mod tests {
             ("~2.7 || ^3.5", vec!["2.7.18", "3.11"], vec!["3.4", "4"]),
             ("==1.5", vec!["1.5+cpu"], vec!["1.6+cpu"]),
         ] {
-            let found = Range::read(range).unwrap_or_else(|| panic!("{range}"));
+            let found = VersionRange::read(range).unwrap_or_else(|| panic!("{range}"));
             for version in inside {
                 assert!(
                     found.contains(&version.parse().unwrap()),
@@ -147,7 +147,7 @@ mod tests {
             }
         }
         for bad in ["^", "~x", ">=", "a", "^18446744073709551615"] {
-            assert_eq!(Range::read(bad), None, "{bad}");
+            assert_eq!(VersionRange::read(bad), None, "{bad}");
         }
     }
 }

@@ -5,7 +5,7 @@ use reqwest::header::HeaderMap;
 use crate::Url;
 use crate::text::TextFile;
 use pkgapp_core::error::{Context, Error, Result};
-use pkgapp_http::{self as http, Account, What};
+use pkgapp_http::{self as http, IndexAccount, RequestKind};
 
 /// Most that an included file may be, in bytes: constraints of whole distributions have some 100
 /// kB.
@@ -30,14 +30,14 @@ pub(super) fn fetch(url: &Url, shown: &str, offline: bool) -> Result<TextFile> {
 
 async fn get(url: &Url, shown: &str) -> Result<Vec<u8>> {
     let failed = |why: String| Error::new(format!("cannot fetch `{shown}`")).cause_text(why);
-    let client = http::Client::new(
+    let client = http::HttpClient::new(
         false,
-        vec![Account {
+        vec![IndexAccount {
             url: url.clone(),
             keyring: false,
         }],
     )?;
-    let asked = client.get(url, What::Page, &HeaderMap::new()).await;
+    let asked = client.get(url, RequestKind::Page, &HeaderMap::new()).await;
     let mut answer = asked.map_err(|failure| failed(failure.to_string()))?;
     if !answer.status.is_success() {
         return Err(failed(format!("the server says {}", answer.status)));

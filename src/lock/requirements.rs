@@ -8,23 +8,23 @@ use std::ops::Range;
 use std::path::Path;
 use std::str::FromStr;
 
-use crate::direct::{self, Direct, Refused};
-use crate::draft::{Draft, FormatName, Formats, Requirement, Wanted};
-use crate::text::{Line, Place, TextFile, Word, logical_lines, words};
-use crate::{Editable, Format, PinSource, Url, hash, remote};
+use crate::direct::{self, DirectReference, DirectRefusal};
+use crate::draft::{BinaryOption, DistributionKind, HeldRequirement, LockDraft, RequestedVersion};
+use crate::text::{LogicalLine, OptionWord, TextFile, TextOrigin, logical_lines, words};
+use crate::{EditableInstall, LockFormat, PinSource, Url, hash, remote};
 use pkgapp_core::error::{Error, shown};
 use pkgapp_pypa::shown_url;
 use pkgapp_pypa::{ExtraName, HashDigest, MarkerTree, PackageName, VersionSpecifiers};
 
 /// Any text that is nothing else: these files have every name.
-pub(super) const FORMAT: Format = Format {
+pub(super) const FORMAT: LockFormat = LockFormat {
     recognises: |_, _| true,
-    read: |draft, file| read(draft, file, Role::Requirements),
+    read: |draft, file| read(draft, file, FileRole::Requirements),
 };
 
 /// What a file's requirements are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
+enum FileRole {
     /// They ship.
     Requirements,
     /// They say which version ships of what another file requires (`-c`).
@@ -32,16 +32,16 @@ enum Role {
 }
 
 /// Reads a file that says which versions ship of what other files require.
-pub(super) fn read_constraints(draft: &mut Draft<'_>, file: &TextFile) {
-    draft.read_with(file, |draft, file| read(draft, file, Role::Constraints));
+pub(super) fn read_constraints(draft: &mut LockDraft<'_>, file: &TextFile) {
+    draft.read_with(file, |draft, file| read(draft, file, FileRole::Constraints));
 }
 
-fn read(draft: &mut Draft<'_>, file: &TextFile, role: Role) {
+fn read(draft: &mut LockDraft<'_>, file: &TextFile, role: FileRole) {
     let lines = logical_lines(file, draft.variable);
     for line in &lines {
         draft.next_statement();
         draft.hide(&line.set);
-        Statement {
+        RequirementStatement {
             draft,
             file,
             line,
@@ -52,16 +52,16 @@ fn read(draft: &mut Draft<'_>, file: &TextFile, role: Role) {
 }
 
 /// A logical line while it is read.
-struct Statement<'s, 'a> {
-    draft: &'s mut Draft<'a>,
+struct RequirementStatement<'s, 'a> {
+    draft: &'s mut LockDraft<'a>,
     file: &'s TextFile,
-    line: &'s Line<'s>,
-    role: Role,
+    line: &'s LogicalLine<'s>,
+    role: FileRole,
 }
 
 /// What an option means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Meaning {
+enum OptionMeaning {
     Requirement,
     Constraint,
     Editable,
@@ -69,7 +69,7 @@ enum Meaning {
     ExtraIndexUrl,
     NoIndex,
     FindLinks,
-    Formats(Formats),
+    Formats(BinaryOption),
     RequireHashes,
     Hash,
     /// Not done; the text says why, or what happens instead.
@@ -81,10 +81,14 @@ enum Meaning {
 struct OptionRule {
     names: &'static [&'static str],
     takes_value: bool,
-    meaning: Meaning,
+    meaning: OptionMeaning,
 }
 
-const fn option(names: &'static [&'static str], takes_value: bool, meaning: Meaning) -> OptionRule {
+const fn option(
+    names: &'static [&'static str],
+    takes_value: bool,
+    meaning: OptionMeaning,
+) -> OptionRule {
     OptionRule {
         names,
         takes_value,
@@ -97,68 +101,96 @@ const EXACT: &str = "every version is exact";
 
 /// pip's `SUPPORTED_OPTIONS` and `SUPPORTED_OPTIONS_REQ`.
 const OPTIONS: &[OptionRule] = &[
-    option(&["--requirement", "-r"], true, Meaning::Requirement),
-    option(&["--constraint", "-c"], true, Meaning::Constraint),
-    option(&["--editable", "-e"], true, Meaning::Editable),
+    option(&["--requirement", "-r"], true, OptionMeaning::Requirement),
+    option(&["--constraint", "-c"], true, OptionMeaning::Constraint),
+    option(&["--editable", "-e"], true, OptionMeaning::Editable),
     option(
         &["--index-url", "-i", "--pypi-url"],
         true,
-        Meaning::IndexUrl,
+        OptionMeaning::IndexUrl,
     ),
-    option(&["--extra-index-url"], true, Meaning::ExtraIndexUrl),
-    option(&["--no-index"], false, Meaning::NoIndex),
-    option(&["--find-links", "-f"], true, Meaning::FindLinks),
-    option(&["--no-binary"], true, Meaning::Formats(Formats::NoBinary)),
+    option(&["--extra-index-url"], true, OptionMeaning::ExtraIndexUrl),
+    option(&["--no-index"], false, OptionMeaning::NoIndex),
+    option(&["--find-links", "-f"], true, OptionMeaning::FindLinks),
+    option(
+        &["--no-binary"],
+        true,
+        OptionMeaning::Formats(BinaryOption::NoBinary),
+    ),
     option(
         &["--only-binary"],
         true,
-        Meaning::Formats(Formats::OnlyBinary),
+        OptionMeaning::Formats(BinaryOption::OnlyBinary),
     ),
-    option(&["--require-hashes"], false, Meaning::RequireHashes),
-    option(&["--hash"], true, Meaning::Hash),
+    option(&["--require-hashes"], false, OptionMeaning::RequireHashes),
+    option(&["--hash"], true, OptionMeaning::Hash),
     option(
         &["--trusted-host"],
         true,
-        Meaning::Ignored(
+        OptionMeaning::Ignored(
             "certificates are always checked, against the authorities in `SSL_CERT_FILE` if it is set",
         ),
     ),
-    option(&["--pre"], false, Meaning::Ignored(EXACT)),
-    option(&["--all-releases"], true, Meaning::Ignored(EXACT)),
-    option(&["--only-final"], true, Meaning::Ignored(EXACT)),
-    option(&["--uploaded-prior-to"], true, Meaning::Ignored(EXACT)),
+    option(&["--pre"], false, OptionMeaning::Ignored(EXACT)),
+    option(&["--all-releases"], true, OptionMeaning::Ignored(EXACT)),
+    option(&["--only-final"], true, OptionMeaning::Ignored(EXACT)),
+    option(
+        &["--uploaded-prior-to"],
+        true,
+        OptionMeaning::Ignored(EXACT),
+    ),
     option(
         &["--prefer-binary"],
         false,
-        Meaning::Ignored("a wheel is always preferred"),
+        OptionMeaning::Ignored("a wheel is always preferred"),
     ),
     option(
         &["--use-feature"],
         true,
-        Meaning::Ignored("it is about pip itself"),
+        OptionMeaning::Ignored("it is about pip itself"),
     ),
-    option(&["--build-constraint"], true, Meaning::Ignored(DEFAULTS)),
-    option(&["--no-build-isolation"], false, Meaning::Ignored(DEFAULTS)),
-    option(&["--use-pep517"], false, Meaning::IgnoredOfOne(DEFAULTS)),
-    option(&["--global-option"], true, Meaning::IgnoredOfOne(DEFAULTS)),
-    option(&["--install-option"], true, Meaning::IgnoredOfOne(DEFAULTS)),
+    option(
+        &["--build-constraint"],
+        true,
+        OptionMeaning::Ignored(DEFAULTS),
+    ),
+    option(
+        &["--no-build-isolation"],
+        false,
+        OptionMeaning::Ignored(DEFAULTS),
+    ),
+    option(
+        &["--use-pep517"],
+        false,
+        OptionMeaning::IgnoredOfOne(DEFAULTS),
+    ),
+    option(
+        &["--global-option"],
+        true,
+        OptionMeaning::IgnoredOfOne(DEFAULTS),
+    ),
+    option(
+        &["--install-option"],
+        true,
+        OptionMeaning::IgnoredOfOne(DEFAULTS),
+    ),
     option(
         &["--config-settings", "--config-setting", "-C"],
         true,
-        Meaning::IgnoredOfOne(DEFAULTS),
+        OptionMeaning::IgnoredOfOne(DEFAULTS),
     ),
 ];
 
 /// An option as it was given.
-struct Given {
+struct GivenOption {
     name: &'static str,
-    meaning: Meaning,
+    meaning: OptionMeaning,
     value: String,
     range: Range<usize>,
     value_range: Range<usize>,
 }
 
-impl Statement<'_, '_> {
+impl RequirementStatement<'_, '_> {
     fn read(&mut self) {
         if !self.line.unset.is_empty() {
             for (offset, name) in &self.line.unset {
@@ -204,7 +236,7 @@ impl Statement<'_, '_> {
         self.draft.fail(error.at(self.line.at(offset)));
     }
 
-    fn refuse(&mut self, refused: Refused, offset: usize) {
+    fn refuse(&mut self, refused: DirectRefusal, offset: usize) {
         let mut error = Error::new(refused.message);
         // As in `bad_syntax`, the cause can quote a part of a secret.
         let cause = refused.cause.filter(|_| self.line.set.is_empty());
@@ -214,7 +246,7 @@ impl Statement<'_, '_> {
     }
 
     /// Reads the options in `start..end`; `None` if that failed, which has been said.
-    fn options(&mut self, start: usize, end: usize) -> Option<Vec<Given>> {
+    fn options(&mut self, start: usize, end: usize) -> Option<Vec<GivenOption>> {
         let mut words = match words(&self.line.text[..end], start) {
             Ok(words) => words.into_iter(),
             Err(quote) => {
@@ -229,7 +261,11 @@ impl Statement<'_, '_> {
         Some(options)
     }
 
-    fn one_option(&mut self, word: &Word, rest: &mut impl Iterator<Item = Word>) -> Option<Given> {
+    fn one_option(
+        &mut self,
+        word: &OptionWord,
+        rest: &mut impl Iterator<Item = OptionWord>,
+    ) -> Option<GivenOption> {
         let Range { start, end } = word.range;
         let Some((name, attached)) = split_option(&word.text) else {
             let written = self.line.written(start..end);
@@ -265,7 +301,7 @@ impl Statement<'_, '_> {
             .find(|known| **known == name)
             .copied()
             .unwrap_or(rule.names[0]);
-        let mut given = Given {
+        let mut given = GivenOption {
             name,
             meaning: rule.meaning,
             value: String::new(),
@@ -304,28 +340,30 @@ impl Statement<'_, '_> {
     }
 
     /// An option on a line of its own.
-    fn option(&mut self, given: &Given) {
+    fn option(&mut self, given: &GivenOption) {
         match given.meaning {
-            Meaning::Requirement => self.include(given, Role::Requirements),
-            Meaning::Constraint => self.include(given, Role::Constraints),
-            Meaning::Editable => self.editable(given, None),
-            Meaning::IndexUrl | Meaning::ExtraIndexUrl | Meaning::FindLinks => self.index(given),
-            Meaning::NoIndex => self.draft.indexes.no_index = true,
-            Meaning::Formats(formats) => self.formats(given, formats),
-            Meaning::RequireHashes => {
+            OptionMeaning::Requirement => self.include(given, FileRole::Requirements),
+            OptionMeaning::Constraint => self.include(given, FileRole::Constraints),
+            OptionMeaning::Editable => self.editable(given, None),
+            OptionMeaning::IndexUrl | OptionMeaning::ExtraIndexUrl | OptionMeaning::FindLinks => {
+                self.index(given);
+            }
+            OptionMeaning::NoIndex => self.draft.indexes.no_index = true,
+            OptionMeaning::Formats(formats) => self.formats(given, formats),
+            OptionMeaning::RequireHashes => {
                 let at = self.line.at(given.range.start);
                 self.draft
                     .require_hashes(|| format!("`--require-hashes` is given at {at}"));
             }
-            Meaning::Hash => {
+            OptionMeaning::Hash => {
                 let error = Error::new("`--hash` belongs to no requirement");
                 self.fail(
                     error.hint("end the requirement's line with ` \\`"),
                     given.range.start,
                 );
             }
-            Meaning::Ignored(why) => self.warn(given, why),
-            Meaning::IgnoredOfOne(_) => {
+            OptionMeaning::Ignored(why) => self.warn(given, why),
+            OptionMeaning::IgnoredOfOne(_) => {
                 self.fail(
                     Error::new(format!("`{}` belongs to no requirement", given.name)),
                     given.range.start,
@@ -334,7 +372,7 @@ impl Statement<'_, '_> {
         }
     }
 
-    fn warn(&mut self, given: &Given, why: &str) {
+    fn warn(&mut self, given: &GivenOption, why: &str) {
         let written = self.line.written(given.range.clone());
         let at = self.line.at(given.range.start);
         self.draft
@@ -342,7 +380,7 @@ impl Statement<'_, '_> {
             .push(format!("`{written}` has no effect: {why} ({at})"));
     }
 
-    fn include(&mut self, given: &Given, role: Role) {
+    fn include(&mut self, given: &GivenOption, role: FileRole) {
         let place = match self.included_place(given) {
             Ok(place) => place,
             Err(refused) => return self.refuse(refused, given.value_range.start),
@@ -355,14 +393,14 @@ impl Statement<'_, '_> {
             );
         }
         let opened = match &place {
-            Place::Disk(path) => TextFile::open(path),
-            Place::Web(url) => {
+            TextOrigin::Disk(path) => TextFile::open(path),
+            TextOrigin::Web(url) => {
                 let shown = self.draft.without_secrets(&shown_url(url).to_string());
                 remote::fetch(url, &shown, self.draft.offline)
             }
         };
         let error = match opened {
-            Ok(file) if role == Role::Constraints => {
+            Ok(file) if role == FileRole::Constraints => {
                 return self.draft.read_with(&file, |d, file| read(d, file, role));
             }
             Ok(file) => return self.draft.read(&file),
@@ -372,28 +410,28 @@ impl Statement<'_, '_> {
             return self.draft.fail(error);
         }
         let error = match &place {
-            Place::Disk(path) if !path.exists() => self.hint_at_place(error, &given.value),
+            TextOrigin::Disk(path) if !path.exists() => self.hint_at_place(error, &given.value),
             _ => error,
         };
         self.fail(error, given.value_range.start);
     }
 
     /// Relative names are relative to the file that they stand in.
-    fn included_place(&self, given: &Given) -> Result<Place, Refused> {
-        let refused = |message: String| Refused {
+    fn included_place(&self, given: &GivenOption) -> Result<TextOrigin, DirectRefusal> {
+        let refused = |message: String| DirectRefusal {
             message,
             cause: None,
             hint: None,
         };
         let written = || self.line.written(given.value_range.clone());
         let url = match &self.file.place {
-            Place::Web(base) => base.join(&given.value).ok(),
-            Place::Disk(_) if direct::is_url(&given.value) => Url::parse(&given.value).ok(),
-            Place::Disk(path) => {
+            TextOrigin::Web(base) => base.join(&given.value).ok(),
+            TextOrigin::Disk(_) if direct::is_url(&given.value) => Url::parse(&given.value).ok(),
+            TextOrigin::Disk(path) => {
                 let path = path.parent().unwrap_or(Path::new("/")).join(&given.value);
                 let normal = direct::normal(&path);
                 // `..` behind a symbolic link leads elsewhere than the text says.
-                return Ok(Place::Disk(if normal.exists() || !path.exists() {
+                return Ok(TextOrigin::Disk(if normal.exists() || !path.exists() {
                     normal
                 } else {
                     path
@@ -402,11 +440,11 @@ impl Statement<'_, '_> {
         };
         let url = url.ok_or_else(|| refused(format!("`{}` is not a URL", written())))?;
         match url.scheme() {
-            "http" | "https" => Ok(Place::Web(url)),
+            "http" | "https" => Ok(TextOrigin::Web(url)),
             // A server must not choose which files of this machine are read.
             "file" if self.file.directory().is_some() => {
                 let path = url.to_file_path();
-                path.map(Place::Disk)
+                path.map(TextOrigin::Disk)
                     .map_err(|()| refused(format!("`{}` is not a path on this machine", written())))
             }
             _ => Err(refused(format!(
@@ -434,7 +472,7 @@ impl Statement<'_, '_> {
 
     /// `-e PATH_OR_URL [; MARKER]`, as `pip freeze` and `uv export` write it: what ships is a wheel
     /// of it.
-    fn editable(&mut self, given: &Given, marker: Option<Range<usize>>) {
+    fn editable(&mut self, given: &GivenOption, marker: Option<Range<usize>>) {
         match parse_marker(&self.line.text, marker) {
             Ok(marker) if !self.draft.holds(marker, None) => return,
             Ok(_) => {}
@@ -447,7 +485,7 @@ impl Statement<'_, '_> {
         {
             let extras = extras.into_iter().flat_map(|extras| extras.split(','));
             let extras = extras.filter_map(|one| one.trim().parse().ok()).collect();
-            self.draft.editable = Some(Editable {
+            self.draft.editable = Some(EditableInstall {
                 shown: format!("-e {written}"),
                 extras,
                 at: self.line.at(given.range.start),
@@ -480,10 +518,10 @@ impl Statement<'_, '_> {
             ));
             return self.fail(error.hint("leave the `-e` out"), start);
         }
-        let requirement = Requirement {
+        let requirement = HeldRequirement {
             name,
             extras: direct.extras,
-            wanted: Wanted::Source(direct.source, direct.version),
+            wanted: RequestedVersion::Source(direct.source, direct.version),
             // A commit's id is a hash of what is in it, and a working tree has none: its own is in
             // the record.
             may_lack_hashes: true,
@@ -496,14 +534,14 @@ impl Statement<'_, '_> {
         self.put(requirement);
     }
 
-    fn index(&mut self, given: &Given) {
+    fn index(&mut self, given: &GivenOption) {
         let written = self.line.written(given.value_range.clone());
         // pip takes a find-links directory relative to the file if it exists there, and every other
         // path to where it runs.
         let beside = self
             .file
             .directory()
-            .filter(|_| given.meaning == Meaning::FindLinks);
+            .filter(|_| given.meaning == OptionMeaning::FindLinks);
         let bases: Vec<&Path> = beside.into_iter().chain([self.draft.root]).collect();
         let url = match direct::url_or_path(&given.value, &written, &bases) {
             Ok(url) => url,
@@ -512,10 +550,10 @@ impl Statement<'_, '_> {
         let at = self.line.at(given.value_range.start);
         let indexes = &mut self.draft.indexes;
         match given.meaning {
-            Meaning::FindLinks if indexes.find_links.contains(&url) => {}
-            Meaning::FindLinks => indexes.find_links.push(url),
-            Meaning::ExtraIndexUrl if indexes.extra.contains(&url) => {}
-            Meaning::ExtraIndexUrl => indexes.extra.push(url),
+            OptionMeaning::FindLinks if indexes.find_links.contains(&url) => {}
+            OptionMeaning::FindLinks => indexes.find_links.push(url),
+            OptionMeaning::ExtraIndexUrl if indexes.extra.contains(&url) => {}
+            OptionMeaning::ExtraIndexUrl => indexes.extra.push(url),
             _ => {
                 let before = indexes.index.replace(url);
                 let changed = before.is_some() && before != indexes.index;
@@ -530,14 +568,14 @@ impl Statement<'_, '_> {
         }
     }
 
-    fn formats(&mut self, given: &Given, formats: Formats) {
+    fn formats(&mut self, given: &GivenOption, formats: BinaryOption) {
         let mut names = Vec::new();
         for item in given.value.split(',').map(str::trim) {
             match item {
-                ":all:" => names.push(FormatName::All),
-                ":none:" => names.push(FormatName::None),
+                ":all:" => names.push(DistributionKind::All),
+                ":none:" => names.push(DistributionKind::None),
                 _ => match PackageName::from_str(item) {
-                    Ok(name) => names.push(FormatName::These(name)),
+                    Ok(name) => names.push(DistributionKind::These(name)),
                     Err(_) => {
                         let error =
                             Error::new(format!("`{item}` is not the name of a distribution"));
@@ -552,7 +590,7 @@ impl Statement<'_, '_> {
     }
 
     /// A requirement in `0..end`, and its options.
-    fn requirement(&mut self, end: usize, options: &[Given]) {
+    fn requirement(&mut self, end: usize, options: &[GivenOption]) {
         let hashes = self.hashes(options);
         if let Some(found) = self.missing_option_letter(end) {
             return self.refuse(found, 0);
@@ -586,18 +624,21 @@ impl Statement<'_, '_> {
             .name
             .clone()
             .or_else(|| direct.as_ref().and_then(|direct| direct.name.clone()));
-        let Some(name) = name.filter(|_| self.role == Role::Requirements || parts.name.is_some())
+        let Some(name) =
+            name.filter(|_| self.role == FileRole::Requirements || parts.name.is_some())
         else {
             let error = Error::new("a constraint has no name")
                 .hint("write `name @` before the URL or path");
             return self.fail(error, 0);
         };
-        let mut requirement = Requirement {
+        let mut requirement = HeldRequirement {
             name,
             extras: parts.extras,
-            wanted: Wanted::Versions(parts.versions),
+            wanted: RequestedVersion::Versions(parts.versions),
             may_lack_hashes: hashes.is_empty()
-                && options.iter().any(|given| given.meaning == Meaning::Hash),
+                && options
+                    .iter()
+                    .any(|given| given.meaning == OptionMeaning::Hash),
             hashes,
             at: self.line.at(0),
             version_at: self.line.at(parts.version_at),
@@ -610,13 +651,13 @@ impl Statement<'_, '_> {
             // A commit's id is a hash of what is in it.
             requirement.may_lack_hashes |=
                 matches!(direct.source, PinSource::Git(_) | PinSource::Mercurial(_));
-            requirement.wanted = Wanted::Source(direct.source, direct.version);
+            requirement.wanted = RequestedVersion::Source(direct.source, direct.version);
         }
         self.put(requirement);
     }
 
-    fn put(&mut self, requirement: Requirement) {
-        if self.role == Role::Requirements {
+    fn put(&mut self, requirement: HeldRequirement) {
+        if self.role == FileRole::Requirements {
             self.draft.require(requirement);
         } else if requirement.extras.is_empty() {
             self.draft.constrain(requirement);
@@ -633,7 +674,7 @@ impl Statement<'_, '_> {
         clippy::option_option,
         reason = "outer: failed; inner: a requirement of versions"
     )]
-    fn direct(&mut self, parts: &Parts) -> Option<Option<Direct>> {
+    fn direct(&mut self, parts: &RequirementParts) -> Option<Option<DirectReference>> {
         let Some(range) = &parts.direct else {
             return Some(None);
         };
@@ -656,12 +697,12 @@ impl Statement<'_, '_> {
         }
     }
 
-    fn hashes(&mut self, options: &[Given]) -> Vec<HashDigest> {
+    fn hashes(&mut self, options: &[GivenOption]) -> Vec<HashDigest> {
         let mut hashes = Vec::new();
         for given in options {
             let start = given.range.start;
             match given.meaning {
-                Meaning::Hash => {
+                OptionMeaning::Hash => {
                     let at = self.line.at(0);
                     self.draft
                         .require_hashes(|| format!("the requirement at {at} has one"));
@@ -674,7 +715,7 @@ impl Statement<'_, '_> {
                         }
                     }
                 }
-                Meaning::IgnoredOfOne(why) => self.warn(given, why),
+                OptionMeaning::IgnoredOfOne(why) => self.warn(given, why),
                 _ => {
                     let error =
                         Error::new(format!("`{}` is not about one requirement", given.name));
@@ -687,7 +728,7 @@ impl Statement<'_, '_> {
 
     /// A line `base.txt` is meant as `-r base.txt`, and must not be taken for a distribution of
     /// that name.
-    fn missing_option_letter(&self, end: usize) -> Option<Refused> {
+    fn missing_option_letter(&self, end: usize) -> Option<DirectRefusal> {
         let text = &self.line.text[..end];
         let path = Path::new(text);
         let named = path
@@ -698,7 +739,7 @@ impl Statement<'_, '_> {
                 .file
                 .directory()
                 .is_some_and(|directory| directory.join(path).is_file());
-        exists.then(|| Refused {
+        exists.then(|| DirectRefusal {
             message: format!("`{}` is a file of requirements", self.line.written(0..end)),
             cause: None,
             hint: Some(format!("write `-r {text}`")),
@@ -768,7 +809,7 @@ fn split_option(word: &str) -> Option<(&str, Option<&str>)> {
 }
 
 /// The parts of a requirement, and where they stand in the line.
-struct Parts {
+struct RequirementParts {
     /// `None` for a URL or path alone.
     name: Option<PackageName>,
     extras: Vec<ExtraName>,
@@ -786,7 +827,7 @@ struct BadSyntax {
     offset: usize,
 }
 
-fn split_requirement(text: &str) -> Result<Parts, BadSyntax> {
+fn split_requirement(text: &str) -> Result<RequirementParts, BadSyntax> {
     // pip takes a semicolon with no marker behind it.
     let text = text.strip_suffix(';').unwrap_or(text).trim_end();
     let head = head_end(text);
@@ -809,7 +850,7 @@ fn split_requirement(text: &str) -> Result<Parts, BadSyntax> {
                 || reference.starts_with('.')
                 || direct::is_url(reference)
             {
-                let parts = Parts {
+                let parts = RequirementParts {
                     name: None,
                     extras: Vec::new(),
                     versions: VersionSpecifiers::empty(),
@@ -849,7 +890,7 @@ fn head_end(text: &str) -> usize {
     }
 }
 
-fn named_versions(text: &str, head: usize) -> Result<Parts, BadSyntax> {
+fn named_versions(text: &str, head: usize) -> Result<RequirementParts, BadSyntax> {
     let requirement =
         pkgapp_pypa::Requirement::<Url>::from_str(text).map_err(|error| BadSyntax {
             message: error.message.to_string(),
@@ -861,7 +902,7 @@ fn named_versions(text: &str, head: usize) -> Result<Parts, BadSyntax> {
     };
     // A version holds no semicolon.
     let body = text.split(';').next().unwrap_or_default().trim_end();
-    Ok(Parts {
+    Ok(RequirementParts {
         name: Some(requirement.name),
         extras: requirement.extras.into_vec(),
         direct: None,
@@ -872,7 +913,7 @@ fn named_versions(text: &str, head: usize) -> Result<Parts, BadSyntax> {
     })
 }
 
-fn named_direct(text: &str, head: usize) -> Result<Parts, BadSyntax> {
+fn named_direct(text: &str, head: usize) -> Result<RequirementParts, BadSyntax> {
     let named =
         pkgapp_pypa::Requirement::<Url>::from_str(&text[..head]).map_err(|error| BadSyntax {
             message: error.message.to_string(),
@@ -885,7 +926,7 @@ fn named_direct(text: &str, head: usize) -> Result<Parts, BadSyntax> {
             offset: head,
         });
     }
-    Ok(Parts {
+    Ok(RequirementParts {
         name: Some(named.name),
         extras: named.extras.into_vec(),
         versions: VersionSpecifiers::empty(),

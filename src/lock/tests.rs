@@ -37,7 +37,7 @@ const ONE: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f2001
 const TWO: &str = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
 
 /// A directory with files, and what reading them gives.
-struct Project(tempfile::TempDir, Selection);
+struct Project(tempfile::TempDir, LockSelection);
 
 impl Project {
     fn new(files: &[(&str, &str)]) -> Self {
@@ -47,7 +47,7 @@ impl Project {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text.replace("{ONE}", ONE).replace("{TWO}", TWO)).unwrap();
         }
-        Self(directory, Selection::default())
+        Self(directory, LockSelection::default())
     }
 
     fn root(&self) -> &Path {
@@ -180,14 +180,14 @@ fn pins_are_read_in_all_the_ways_people_write_them() {
     let allows = |name: &str| indexes.allows(&name.parse().unwrap());
     assert_eq!(
         allows("six"),
-        Allowed {
+        AllowedFiles {
             wheel: false,
             sdist: true
         }
     );
     assert_eq!(
         allows("flask"),
-        Allowed {
+        AllowedFiles {
             wheel: true,
             sdist: false
         }
@@ -893,10 +893,10 @@ print(json.dumps([sorted(pins), sorted(control.only_binary), sorted(control.no_b
         .collect();
     lines.sort();
     assert_eq!(lines, theirs);
-    let names = |names: &Names| match names {
-        Names::None => Vec::new(),
-        Names::All => vec![":all:".to_owned()],
-        Names::These(names) => {
+    let names = |names: &NameSet| match names {
+        NameSet::None => Vec::new(),
+        NameSet::All => vec![":all:".to_owned()],
+        NameSet::These(names) => {
             let mut names: Vec<_> = names.iter().map(ToString::to_string).collect();
             names.sort();
             names
@@ -960,7 +960,7 @@ fn an_included_file_is_fetched() {
         project.root(),
         &environment(None),
         false,
-        &Selection::default(),
+        &LockSelection::default(),
         &|_| None,
     )
     .unwrap();
@@ -980,9 +980,9 @@ proptest! {
             for name in ["r.txt", "pylock.toml"] {
                 let env = environment(None);
                 let variable = |_: &str| Some("v".to_owned());
-                let selection = Selection::default();
-                let mut draft = Draft::new(Path::new("/nonexistent/root"), &env, true, &selection, &variable);
-                let place = text::Place::Disk(PathBuf::from("/nonexistent/root").join(name));
+                let selection = LockSelection::default();
+                let mut draft = LockDraft::new(Path::new("/nonexistent/root"), &env, true, &selection, &variable);
+                let place = text::TextOrigin::Disk(PathBuf::from("/nonexistent/root").join(name));
                 draft.read(&TextFile::new(name.into(), place, text.clone()));
                 _ = draft.finish().map_err(|error| error.to_string());
             }
@@ -1616,7 +1616,7 @@ fn a_fork_by_patch_releases_is_decided_for_the_oldest_one() {
                 project.root(),
                 env,
                 true,
-                &Selection::default(),
+                &LockSelection::default(),
                 &|_| None,
             )
             .unwrap();
@@ -1959,7 +1959,7 @@ fn broken_locks_are_told_with_their_place() {
         proptest::sample::select(words.to_vec()),
     );
     let env = environment(None);
-    let mut selection = Selection::default();
+    let mut selection = LockSelection::default();
     let here = Location::file("pkgapp.toml");
     selection.groups = vec![
         ("dev".parse().unwrap(), here.clone()),
@@ -1976,8 +1976,8 @@ fn broken_locks_are_told_with_their_place() {
         while !text.is_char_boundary(end) { end -= 1; }
         let text = format!("{}{word}{}", &text[..start], &text[end.max(start)..]);
         let variable = |_: &str| Some("v".to_owned());
-        let mut draft = Draft::new(directory.root(), &env, true, &selection, &variable);
-        let place = text::Place::Disk(directory.root().join(name));
+        let mut draft = LockDraft::new(directory.root(), &env, true, &selection, &variable);
+        let place = text::TextOrigin::Disk(directory.root().join(name));
         draft.read(&TextFile::new(name.into(), place, text));
         if let Err(error) = draft.finish() {
             for one in std::iter::once(&error).chain(error.others()) {
@@ -2018,7 +2018,7 @@ fn real_locks_give_what_their_own_tools_export() {
         .unwrap()
         .map(|entry| entry.unwrap().path())
     {
-        let mut selection = Selection::default();
+        let mut selection = LockSelection::default();
         let words = std::fs::read_to_string(case.join("selection")).unwrap_or_default();
         for (key, value) in words
             .split_whitespace()
@@ -2041,7 +2041,7 @@ fn real_locks_give_what_their_own_tools_export() {
         // Of a tool that was asked for hashes: all of them, and nothing else, may be in a file.
         let with_hashes = std::fs::read_to_string(case.join("expected.txt"))
             .is_ok_and(|text| text.contains("--hash="));
-        let read = |name: &str, selection: &Selection| {
+        let read = |name: &str, selection: &LockSelection| {
             let files: Vec<PathBuf> = Some(name)
                 .filter(|name| !name.is_empty())
                 .map(PathBuf::from)
@@ -2079,12 +2079,12 @@ fn real_locks_give_what_their_own_tools_export() {
         let theirs = match case.join("constraints.txt").exists() {
             true => read(
                 "",
-                &Selection {
+                &LockSelection {
                     constraints: vec!["constraints.txt".into()],
-                    ..Selection::default()
+                    ..LockSelection::default()
                 },
             ),
-            false => read("expected.txt", &Selection::default()),
+            false => read("expected.txt", &LockSelection::default()),
         };
         match (read(name, &selection), theirs) {
             (Ok(ours), Ok(theirs)) if ours == theirs => {

@@ -15,7 +15,7 @@ pub(super) struct TextFile {
     /// As messages name it; a URL without secrets, or a path.
     pub(super) file: PathBuf,
     /// What relative names in it are relative to.
-    pub(super) place: Place,
+    pub(super) place: TextOrigin,
     /// The content without its byte-order mark.
     pub(super) text: String,
     /// Where its lines begin, once someone has asked: every pin has a place.
@@ -24,13 +24,13 @@ pub(super) struct TextFile {
 
 /// Where a file lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum TextOrigin {
     Disk(PathBuf),
     Web(Url),
 }
 
 impl TextFile {
-    pub(super) fn new(file: PathBuf, place: Place, text: String) -> Self {
+    pub(super) fn new(file: PathBuf, place: TextOrigin, text: String) -> Self {
         Self {
             file,
             place,
@@ -42,17 +42,17 @@ impl TextFile {
     /// Reads a file on this machine.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let bytes = fs::read(path)?;
-        Self::decode(path.to_owned(), Place::Disk(path.to_owned()), &bytes)
+        Self::decode(path.to_owned(), TextOrigin::Disk(path.to_owned()), &bytes)
     }
 
     /// Takes what a server has sent; `shown` is the URL without secrets.
     pub(super) fn fetched(url: Url, shown: &str, bytes: &[u8]) -> Result<Self> {
-        Self::decode(PathBuf::from(shown), Place::Web(url), bytes)
+        Self::decode(PathBuf::from(shown), TextOrigin::Web(url), bytes)
     }
 
     /// UTF-8, or UTF-16 with a byte-order mark, which is what `pip freeze > requirements.txt` makes
     /// in PowerShell.
-    fn decode(file: PathBuf, place: Place, bytes: &[u8]) -> Result<Self> {
+    fn decode(file: PathBuf, place: TextOrigin, bytes: &[u8]) -> Result<Self> {
         let units = |bytes: &[u8], unit: fn([u8; 2]) -> u16| -> Vec<u16> {
             bytes
                 .chunks(2)
@@ -97,19 +97,19 @@ impl TextFile {
     /// Returns the file's own name.
     pub(super) fn name(&self) -> &str {
         match &self.place {
-            Place::Disk(path) => path
+            TextOrigin::Disk(path) => path
                 .file_name()
                 .and_then(|name| name.to_str())
                 .unwrap_or_default(),
-            Place::Web(url) => url.path().rsplit('/').next().unwrap_or_default(),
+            TextOrigin::Web(url) => url.path().rsplit('/').next().unwrap_or_default(),
         }
     }
 
     /// Returns the directory that the file is in; `None` on the web.
     pub(super) fn directory(&self) -> Option<&Path> {
         match &self.place {
-            Place::Disk(path) => path.parent(),
-            Place::Web(_) => None,
+            TextOrigin::Disk(path) => path.parent(),
+            TextOrigin::Web(_) => None,
         }
     }
 }
@@ -117,37 +117,37 @@ impl TextFile {
 /// A line of a requirements file as pip sees it: continued lines joined, comment cut off, `${VAR}`
 /// replaced.
 ///
-/// What was replaced may be a secret; messages therefore quote the file ([`Line::written`]), never
+/// What was replaced may be a secret; messages therefore quote the file ([`LogicalLine::written`]), never
 /// this text.
-pub(super) struct Line<'file> {
+pub(super) struct LogicalLine<'file> {
     pub(super) text: String,
     /// Variables that are named and not set, with the place of each in `text`.
     pub(super) unset: Vec<(usize, String)>,
     /// Variables that were replaced, and their values.
     pub(super) set: Vec<(String, String)>,
     file: &'file TextFile,
-    pieces: Vec<Piece>,
+    pieces: Vec<LinePiece>,
 }
 
 /// A run of a line's text, beginning at `start`, that was written at `raw`.
 #[derive(Debug, Clone)]
-struct Piece {
+struct LinePiece {
     start: usize,
     raw: Range<usize>,
     /// The text is that of the file; otherwise it stands for it.
     verbatim: bool,
 }
 
-impl Line<'_> {
+impl LogicalLine<'_> {
     /// Returns the place of a byte of `text`.
     pub(super) fn at(&self, offset: usize) -> Location {
-        self.file.at(self.raw(offset, Edge::Start))
+        self.file.at(self.raw(offset, PieceEdge::Start))
     }
 
     /// Returns a part of the line as it stands in the file, without continuations and without
     /// credentials.
     pub(super) fn written(&self, range: Range<usize>) -> String {
-        let raw = self.raw(range.start, Edge::Start)..self.raw(range.end, Edge::End);
+        let raw = self.raw(range.start, PieceEdge::Start)..self.raw(range.end, PieceEdge::End);
         let source = self.file.text.get(raw).unwrap_or_default();
         let mut joined = String::new();
         for line in source.split('\n') {
@@ -162,10 +162,10 @@ impl Line<'_> {
         )
     }
 
-    fn raw(&self, offset: usize, edge: Edge) -> usize {
+    fn raw(&self, offset: usize, edge: PieceEdge) -> usize {
         let found = self.pieces.iter().rev().find(|piece| match edge {
-            Edge::Start => piece.start <= offset,
-            Edge::End => piece.start < offset,
+            PieceEdge::Start => piece.start <= offset,
+            PieceEdge::End => piece.start < offset,
         });
         let Some(piece) = found.or(self.pieces.first()) else {
             return 0;
@@ -174,15 +174,15 @@ impl Line<'_> {
             piece.raw.start + offset.saturating_sub(piece.start)
         } else {
             match edge {
-                Edge::Start => piece.raw.start,
-                Edge::End => piece.raw.end,
+                PieceEdge::Start => piece.raw.start,
+                PieceEdge::End => piece.raw.end,
             }
         }
     }
 }
 
 #[derive(Clone, Copy)]
-enum Edge {
+enum PieceEdge {
     Start,
     End,
 }
@@ -220,13 +220,13 @@ pub fn without_credentials(text: &str) -> String {
 pub(super) fn logical_lines<'file>(
     file: &'file TextFile,
     variable: &dyn Fn(&str) -> Option<String>,
-) -> Vec<Line<'file>> {
+) -> Vec<LogicalLine<'file>> {
     let mut lines = Vec::new();
-    let mut open: Option<Line<'file>> = None;
+    let mut open: Option<LogicalLine<'file>> = None;
     for range in physical_lines(&file.text) {
         let text = &file.text[range.clone()];
         let comment = comment_start(text).is_some_and(|at| text[..at].trim().is_empty());
-        let mut line = open.take().unwrap_or(Line {
+        let mut line = open.take().unwrap_or(LogicalLine {
             text: String::new(),
             unset: Vec::new(),
             set: Vec::new(),
@@ -277,9 +277,9 @@ fn comment_start(text: &str) -> Option<usize> {
     })
 }
 
-impl Line<'_> {
+impl LogicalLine<'_> {
     fn push(&mut self, text: &str, raw: usize) {
-        self.pieces.push(Piece {
+        self.pieces.push(LinePiece {
             start: self.text.len(),
             raw: raw..raw + text.len(),
             verbatim: true,
@@ -288,7 +288,7 @@ impl Line<'_> {
     }
 
     fn push_other(&mut self, text: &str, raw: Range<usize>) {
-        self.pieces.push(Piece {
+        self.pieces.push(LinePiece {
             start: self.text.len(),
             raw,
             verbatim: false,
@@ -305,7 +305,7 @@ impl Line<'_> {
 
     /// Returns the part of the line with `${VAR}` replaced; the names are pip's, `[A-Z0-9_]+`.
     fn expanded(&self, part: Range<usize>, variable: &dyn Fn(&str) -> Option<String>) -> Self {
-        let mut line = Line {
+        let mut line = LogicalLine {
             text: String::new(),
             unset: Vec::new(),
             set: Vec::new(),
@@ -323,8 +323,8 @@ impl Line<'_> {
             line.copy(self, at..reference.start);
             match variable(name) {
                 Some(value) => {
-                    let raw =
-                        self.raw(reference.start, Edge::Start)..self.raw(reference.end, Edge::End);
+                    let raw = self.raw(reference.start, PieceEdge::Start)
+                        ..self.raw(reference.end, PieceEdge::End);
                     line.push_other(&value, raw);
                     line.set.push((name.to_owned(), value));
                 }
@@ -368,7 +368,7 @@ fn next_variable(text: &str) -> Option<(usize, &str)> {
 
 /// A word of an option line, with its quotes removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Word {
+pub(super) struct OptionWord {
     pub(super) text: String,
     /// Where it stands in the line, quotes included.
     pub(super) range: Range<usize>,
@@ -378,7 +378,7 @@ pub(super) struct Word {
 ///
 /// # Errors
 /// The place of a quote that is never closed.
-pub(super) fn words(text: &str, from: usize) -> Result<Vec<Word>, usize> {
+pub(super) fn words(text: &str, from: usize) -> Result<Vec<OptionWord>, usize> {
     let mut words = Vec::new();
     let mut chars = text[from..]
         .char_indices()
@@ -389,7 +389,7 @@ pub(super) fn words(text: &str, from: usize) -> Result<Vec<Word>, usize> {
             chars.next();
             continue;
         }
-        let mut word = Word {
+        let mut word = OptionWord {
             text: String::new(),
             range: start..start,
         };
@@ -432,7 +432,7 @@ mod tests {
     fn file(text: &str) -> TextFile {
         TextFile::new(
             PathBuf::from("r.txt"),
-            Place::Disk(PathBuf::from("/r.txt")),
+            TextOrigin::Disk(PathBuf::from("/r.txt")),
             text.to_owned(),
         )
     }
@@ -556,7 +556,7 @@ mod tests {
         assert_eq!(split("a 'b"), Err(2));
         assert_eq!(
             words("x  'ab'c", 1).unwrap(),
-            [Word {
+            [OptionWord {
                 text: "abc".to_owned(),
                 range: 3..8
             }]
@@ -565,8 +565,9 @@ mod tests {
 
     #[test]
     fn byte_order_marks_are_understood() {
-        let decode =
-            |bytes: &[u8]| TextFile::decode("r.txt".into(), Place::Disk("/r.txt".into()), bytes);
+        let decode = |bytes: &[u8]| {
+            TextFile::decode("r.txt".into(), TextOrigin::Disk("/r.txt".into()), bytes)
+        };
         assert_eq!(decode(b"\xef\xbb\xbfa==1").unwrap().text, "a==1");
         assert_eq!(decode(b"\xff\xfea\0=\0").unwrap().text, "a=");
         assert_eq!(decode(b"\xfe\xff\0a\0=").unwrap().text, "a=");

@@ -9,16 +9,16 @@ use std::str::FromStr;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::draft::Requirement;
-use crate::entry::{self, Checked, Entry, Reader, TomlLock};
-use crate::graph::{self, Edge, Node, Shipping};
-use crate::{FilePlace, Format, LockedFile, PinSource, direct};
+use crate::draft::HeldRequirement;
+use crate::entry::{self, EntryReader, EntryResult, LockEntry, TomlLock};
+use crate::graph::{self, DependencyEdge, LockedNode, ShippingExtras};
+use crate::{FilePlace, LockFormat, LockedFile, PinSource, direct};
 use pkgapp_core::error::{Error, Location};
 use pkgapp_http::percent_decoded;
 use pkgapp_pypa::{ExtraName, GroupName, MarkerTree, PackageName, Version};
 
 /// `uv.lock`, or the same under another name.
-pub(super) const FORMAT: Format = Format {
+pub(super) const FORMAT: LockFormat = LockFormat {
     recognises: |name, text| {
         let is_one = || {
             ["\n[[package]]", "\nrequires-python = ", "\nsource = {"]
@@ -41,40 +41,40 @@ struct UvLock {
     #[serde(default)]
     supported_markers: Vec<Spanned<String>>,
     #[serde(default)]
-    manifest: Manifest,
+    manifest: UvManifest,
     #[serde(default, rename = "package")]
-    packages: Vec<Package>,
+    packages: Vec<UvPackage>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct Manifest {
+struct UvManifest {
     #[serde(default)]
     members: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct Package {
+struct UvPackage {
     name: Spanned<String>,
     version: Option<Spanned<String>>,
-    source: Spanned<Source>,
+    source: Spanned<UvSource>,
     #[serde(default)]
     resolution_markers: Vec<Spanned<String>>,
     #[serde(default)]
-    dependencies: Vec<Spanned<Dependency>>,
+    dependencies: Vec<Spanned<UvDependency>>,
     #[serde(default)]
-    optional_dependencies: BTreeMap<String, Vec<Spanned<Dependency>>>,
+    optional_dependencies: BTreeMap<String, Vec<Spanned<UvDependency>>>,
     #[serde(default)]
-    dev_dependencies: BTreeMap<String, Vec<Spanned<Dependency>>>,
-    sdist: Option<Spanned<File>>,
+    dev_dependencies: BTreeMap<String, Vec<Spanned<UvDependency>>>,
+    sdist: Option<Spanned<UvFile>>,
     #[serde(default)]
-    wheels: Vec<Spanned<File>>,
+    wheels: Vec<Spanned<UvFile>>,
 }
 
 /// Exactly one of the first seven is there.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-struct Source {
+struct UvSource {
     registry: Option<String>,
     git: Option<String>,
     url: Option<String>,
@@ -85,7 +85,7 @@ struct Source {
     subdirectory: Option<String>,
 }
 
-impl Source {
+impl UvSource {
     /// A project's directory, as the lock names it.
     fn project(&self) -> Option<&str> {
         self.editable
@@ -96,17 +96,17 @@ impl Source {
 }
 
 #[derive(Debug, Deserialize)]
-struct Dependency {
+struct UvDependency {
     name: String,
     version: Option<String>,
-    source: Option<Source>,
+    source: Option<UvSource>,
     #[serde(default, alias = "extras")]
     extra: Vec<String>,
     marker: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
-struct File {
+struct UvFile {
     url: Option<String>,
     path: Option<String>,
     filename: Option<String>,
@@ -121,7 +121,7 @@ impl TomlLock for UvLock {
         self.packages.iter().map(|package| &package.name)
     }
 
-    fn header(reader: &Reader<'_, '_, Self>) -> Checked<()> {
+    fn header(reader: &EntryReader<'_, '_, Self>) -> EntryResult<()> {
         reader.header()
     }
 
@@ -129,7 +129,9 @@ impl TomlLock for UvLock {
         true
     }
 
-    fn shipping(reader: &mut Reader<'_, '_, Self>) -> Checked<Vec<(usize, Vec<ExtraName>)>> {
+    fn shipping(
+        reader: &mut EntryReader<'_, '_, Self>,
+    ) -> EntryResult<Vec<(usize, Vec<ExtraName>)>> {
         let root = reader.root()?;
         let package = &reader.lock.packages[root];
         reader.draft.knows(
@@ -152,16 +154,16 @@ impl TomlLock for UvLock {
     }
 
     fn requirement(
-        reader: &mut Reader<'_, '_, Self>,
+        reader: &mut EntryReader<'_, '_, Self>,
         index: usize,
         extras: Vec<ExtraName>,
-    ) -> Checked<Option<Requirement>> {
+    ) -> EntryResult<Option<HeldRequirement>> {
         reader.requirement(index, extras)
     }
 }
 
-impl Reader<'_, '_, UvLock> {
-    fn header(&self) -> Checked<()> {
+impl EntryReader<'_, '_, UvLock> {
+    fn header(&self) -> EntryResult<()> {
         let version = *self.lock.version.get_ref();
         if version != VERSION {
             let error = Error::new(format!("version {version} of uv.lock is not known"));
@@ -198,8 +200,8 @@ impl Reader<'_, '_, UvLock> {
 
     /// Returns the package that is the application: the member in its directory, else the lock's
     /// own project.
-    fn root(&self) -> Checked<usize> {
-        let place = |package: &Package| {
+    fn root(&self) -> EntryResult<usize> {
+        let place = |package: &UvPackage| {
             let path = package.source.get_ref().project()?;
             entry::beside(self.file, path)
         };
@@ -235,7 +237,7 @@ impl Reader<'_, '_, UvLock> {
         })
     }
 
-    fn reached(&self, root: usize) -> Checked<Shipping> {
+    fn reached(&self, root: usize) -> EntryResult<ShippingExtras> {
         let mut nodes = Vec::new();
         for package in &self.lock.packages {
             nodes.push(self.node(package)?);
@@ -246,7 +248,7 @@ impl Reader<'_, '_, UvLock> {
             .iter()
             .map(|(name, _)| name.clone())
             .collect();
-        let mut start = vec![Edge {
+        let mut start = vec![DependencyEdge {
             to: vec![root],
             extras,
             marker: MarkerTree::TRUE,
@@ -282,7 +284,7 @@ impl Reader<'_, '_, UvLock> {
 
     /// Returns the names by which markers tell conflicting extras, groups and projects apart that
     /// are active (`uv-resolver/src/universal_marker.rs`).
-    fn conflict_names(&self, shipping: &Shipping, groups: &[String]) -> Vec<ExtraName> {
+    fn conflict_names(&self, shipping: &ShippingExtras, groups: &[String]) -> Vec<ExtraName> {
         let mut names = groups.to_vec();
         for (index, extras) in shipping {
             let package = &self.names[*index];
@@ -297,7 +299,7 @@ impl Reader<'_, '_, UvLock> {
         names.iter().filter_map(|name| name.parse().ok()).collect()
     }
 
-    fn node(&self, package: &Package) -> Checked<Node> {
+    fn node(&self, package: &UvPackage) -> EntryResult<LockedNode> {
         let mut edges = Vec::new();
         for dependency in &package.dependencies {
             edges.push(self.edge(dependency, None)?);
@@ -308,7 +310,7 @@ impl Reader<'_, '_, UvLock> {
                 edges.push(self.edge(dependency, Some(&extra))?);
             }
         }
-        Ok(Node {
+        Ok(LockedNode {
             version: None,
             edges,
         })
@@ -316,13 +318,13 @@ impl Reader<'_, '_, UvLock> {
 
     fn edge(
         &self,
-        dependency: &Spanned<Dependency>,
+        dependency: &Spanned<UvDependency>,
         only_for: Option<&ExtraName>,
-    ) -> Checked<Edge> {
+    ) -> EntryResult<DependencyEdge> {
         let at = self.at(dependency);
         let dependency = dependency.get_ref();
         let name = entry::name(&dependency.name, &at)?;
-        let is_meant = |(known, package): &(&PackageName, &Package)| {
+        let is_meant = |(known, package): &(&PackageName, &UvPackage)| {
             **known == name
                 && dependency
                     .source
@@ -359,8 +361,8 @@ impl Reader<'_, '_, UvLock> {
             .extra
             .iter()
             .map(|extra| entry::extra(extra, &at))
-            .collect::<Checked<_>>()?;
-        Ok(Edge {
+            .collect::<EntryResult<_>>()?;
+        Ok(DependencyEdge {
             to,
             extras,
             marker,
@@ -368,7 +370,7 @@ impl Reader<'_, '_, UvLock> {
         })
     }
 
-    fn is_for_here(&self, package: &Package) -> bool {
+    fn is_for_here(&self, package: &UvPackage) -> bool {
         let holds = |text: &Spanned<String>| {
             MarkerTree::from_str(text.get_ref()).is_ok_and(|marker| self.draft.holds(marker, None))
         };
@@ -380,7 +382,7 @@ impl Reader<'_, '_, UvLock> {
         &mut self,
         index: usize,
         extras: Vec<ExtraName>,
-    ) -> Checked<Option<Requirement>> {
+    ) -> EntryResult<Option<HeldRequirement>> {
         let package = &self.lock.packages[index];
         let at = self.at(&package.name);
         let version = package
@@ -405,7 +407,7 @@ impl Reader<'_, '_, UvLock> {
             }
             _ => Vec::new(),
         };
-        let entry = Entry {
+        let entry = LockEntry {
             name,
             version,
             extras,
@@ -415,7 +417,7 @@ impl Reader<'_, '_, UvLock> {
         Ok(Some(entry.from(self.draft, source, hashes)))
     }
 
-    fn hash(&self, file: &Spanned<File>) -> Checked<Option<pkgapp_pypa::HashDigest>> {
+    fn hash(&self, file: &Spanned<UvFile>) -> EntryResult<Option<pkgapp_pypa::HashDigest>> {
         let at = self.at(file);
         Ok(file
             .get_ref()
@@ -428,10 +430,10 @@ impl Reader<'_, '_, UvLock> {
 
     fn source(
         &self,
-        package: &Package,
+        package: &UvPackage,
         name: &PackageName,
         version: Option<&Version>,
-    ) -> Checked<Option<PinSource>> {
+    ) -> EntryResult<Option<PinSource>> {
         let at = self.at(&package.source);
         let source = package.source.get_ref();
         let subdirectory = source.subdirectory.as_deref();
@@ -478,7 +480,7 @@ impl Reader<'_, '_, UvLock> {
     }
 
     /// A file of a registry, which may be a directory beside the lock.
-    fn file(&self, file: &Spanned<File>, registry: &str) -> Checked<LockedFile> {
+    fn file(&self, file: &Spanned<UvFile>, registry: &str) -> EntryResult<LockedFile> {
         let at = self.at(file);
         let entry = file.get_ref();
         let place = match (&entry.url, &entry.path) {

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::layer::{Layer, LayerEntryKind, started_by};
-use crate::tree::{Entry, Kind, Origin, Tree};
+use crate::tree::{EntryKind, EntryOrigin, Tree, TreeEntry};
 use pkgapp_core::cache::{self, Cache};
 use pkgapp_core::content::Bytes;
 use pkgapp_core::content::Content;
@@ -110,7 +110,7 @@ fn is_of_path(byte: u8) -> bool {
 
 /// A file of a layer and the paths of this machine that are in it.
 #[derive(Debug, Serialize, Deserialize)]
-struct Found {
+struct Leak {
     path: ReleasePath,
     sha256: Option<Sha256Sum>,
     texts: BTreeSet<Vec<u8>>,
@@ -118,7 +118,7 @@ struct Found {
 
 /// What a release was made of. A path that its author wrote is text and no leak.
 #[derive(Debug, Default)]
-pub struct Inputs {
+pub struct AuditInputs {
     /// Sources of the distributions that were built here, by the SHA-256 of the wheel.
     pub sources: BTreeMap<String, BuiltFrom>,
     /// Keys of the layers that commands of `[build] run` wrote.
@@ -143,11 +143,11 @@ pub fn leaks(
     prefix: &InstallPath,
     layers: &[Layer],
     needles: &[Needle],
-    inputs: &Inputs,
+    inputs: &AuditInputs,
     cache: &Cache,
 ) -> Result<()> {
     let search = |layer| search_layer(layer, needles, inputs, cache);
-    let found: Vec<Vec<Found>> = layers.par_iter().map(search).collect::<Result<_>>()?;
+    let found: Vec<Vec<Leak>> = layers.par_iter().map(search).collect::<Result<_>>()?;
     let mut errors = Vec::new();
     for (layer, files) in layers.iter().zip(&found) {
         let written = inputs.written.contains(&layer.key);
@@ -189,7 +189,7 @@ fn generated(
     tree: &Tree,
     layers: &[Layer],
     needles: &[Needle],
-    inputs: &Inputs,
+    inputs: &AuditInputs,
 ) -> Result<Vec<Error>> {
     let mut last = LastOpened::default();
     let searched: BTreeSet<&str> = layers.iter().map(|layer| layer.key.as_str()).collect();
@@ -204,7 +204,7 @@ fn generated(
             continue;
         }
         let mut texts = search_entry(entry, needles, &mut last)?;
-        if !texts.is_empty() && !matches!(entry.kind, Kind::Symlink(_)) {
+        if !texts.is_empty() && !matches!(entry.kind, EntryKind::Symlink(_)) {
             let read = || {
                 inputs
                     .configuration
@@ -228,7 +228,7 @@ fn generated(
 }
 
 /// Whether a file has the content of one that was there before `[build] run`.
-fn is_copy(sha256: Sha256Sum, layers: &[Layer], inputs: &Inputs) -> bool {
+fn is_copy(sha256: Sha256Sum, layers: &[Layer], inputs: &AuditInputs) -> bool {
     let before = layers
         .iter()
         .filter(|layer| !inputs.written.contains(&layer.key));
@@ -255,7 +255,7 @@ fn told<'n>(
 }
 
 /// Which files of a layer may name this machine.
-enum Scope<'a> {
+enum AuditScope<'a> {
     /// What was made of others: byte code, launchers.
     MadeHere,
     /// All of them.
@@ -264,8 +264,8 @@ enum Scope<'a> {
     Built(&'a BuiltFrom),
 }
 
-impl<'a> Scope<'a> {
-    fn of(layer: &Layer, inputs: &'a Inputs) -> Self {
+impl<'a> AuditScope<'a> {
+    fn of(layer: &Layer, inputs: &'a AuditInputs) -> Self {
         match &layer.manifest.distribution {
             Some(distribution) if !distribution.built_here => Self::MadeHere,
             Some(distribution) => inputs
@@ -290,10 +290,10 @@ impl<'a> Scope<'a> {
 fn search_layer(
     layer: &Layer,
     needles: &[Needle],
-    inputs: &Inputs,
+    inputs: &AuditInputs,
     cache: &Cache,
-) -> Result<Vec<Found>> {
-    let scope = Scope::of(layer, inputs);
+) -> Result<Vec<Leak>> {
+    let scope = AuditScope::of(layer, inputs);
     // `/tmp/` is in the source of the standard library, whoever has built it. What names a machine
     // is looked for by more.
     let needles: Vec<Needle> = needles
@@ -322,7 +322,7 @@ fn search_layer(
         return Ok(found);
     }
     let mut found = search_layer_files(layer, needles, &scope)?;
-    if let Scope::Built(source) = scope
+    if let AuditScope::Built(source) = scope
         && !found.is_empty()
     {
         let failed = || format!("cannot compare {} with its source", layer.label);
@@ -333,16 +333,20 @@ fn search_layer(
     Ok(found)
 }
 
-fn search_layer_files(layer: &Layer, needles: &[Needle], scope: &Scope<'_>) -> Result<Vec<Found>> {
+fn search_layer_files(
+    layer: &Layer,
+    needles: &[Needle],
+    scope: &AuditScope<'_>,
+) -> Result<Vec<Leak>> {
     let made_here: BTreeSet<&ReleasePath> = layer.manifest.made_here.iter().collect();
-    let origin = Arc::new(Origin {
+    let origin = Arc::new(EntryOrigin {
         label: layer.label.clone(),
         layer: Some(layer.key.clone()),
     });
     let (mut all, mut last) = (Vec::new(), LastOpened::default());
     for (path, entry) in layer.entries(&origin) {
-        let is_file = matches!(entry.kind, Kind::File(_));
-        if matches!(scope, Scope::MadeHere) && is_file && !made_here.contains(path) {
+        let is_file = matches!(entry.kind, EntryKind::File(_));
+        if matches!(scope, AuditScope::MadeHere) && is_file && !made_here.contains(path) {
             continue;
         }
         let mut texts = search_entry(&entry, needles, &mut last)?;
@@ -365,10 +369,10 @@ fn search_layer_files(layer: &Layer, needles: &[Needle], scope: &Scope<'_>) -> R
         }
         if !texts.is_empty() {
             let sha256 = match &entry.kind {
-                Kind::File(content) => Some(content.digest.sha256),
-                Kind::Directory | Kind::Symlink(_) => None,
+                EntryKind::File(content) => Some(content.digest.sha256),
+                EntryKind::Directory | EntryKind::Symlink(_) => None,
             };
-            all.push(Found {
+            all.push(Leak {
                 path: path.clone(),
                 sha256,
                 texts,
@@ -381,8 +385,8 @@ fn search_layer_files(layer: &Layer, needles: &[Needle], scope: &Scope<'_>) -> R
 /// Whether npm brought a file as its author made it: there `/tmp/x.png` and `/root/path/to` are
 /// examples in a manual, or places of the machine that compiled it. What is compiled here, node-gyp
 /// writes below `build/`.
-fn is_of_npm(path: &ReleasePath, entry: &Entry) -> Result<bool> {
-    let (Kind::File(content), Some((_, inside))) =
+fn is_of_npm(path: &ReleasePath, entry: &TreeEntry) -> Result<bool> {
+    let (EntryKind::File(content), Some((_, inside))) =
         (&entry.kind, path.as_str().rsplit_once("/node_modules/"))
     else {
         return Ok(false);
@@ -403,20 +407,20 @@ fn source_of(layer: &Layer, pyc: &ReleasePath) -> Option<(ReleasePath, Content)>
 }
 
 fn search_entry(
-    entry: &Entry,
+    entry: &TreeEntry,
     needles: &[Needle],
     last: &mut LastOpened,
 ) -> Result<BTreeSet<Vec<u8>>> {
     match &entry.kind {
-        Kind::Directory => Ok(BTreeSet::new()),
-        Kind::Symlink(target) => {
+        EntryKind::Directory => Ok(BTreeSet::new()),
+        EntryKind::Symlink(target) => {
             // A directory of one component is looked for with the slash at its end.
             let target = format!("{target}/");
             search(target.as_bytes(), needles, || {
                 Error::bug("text in memory can be read")
             })
         }
-        Kind::File(content) => search_content(content, needles, last),
+        EntryKind::File(content) => search_content(content, needles, last),
     }
 }
 
@@ -491,7 +495,7 @@ fn search(
 fn leak(
     path: &InstallPath,
     named: (&Needle, Vec<u8>),
-    origin: &Origin,
+    origin: &EntryOrigin,
     layer: Option<&Layer>,
 ) -> Error {
     let (needle, text) = named;
@@ -678,7 +682,7 @@ mod tests {
             &prefix(),
             layers,
             &needles(),
-            &Inputs::default(),
+            &AuditInputs::default(),
             &bench.cache,
         ))
     }
@@ -756,7 +760,7 @@ mod tests {
         let files: Vec<_> = ["large.bin", "home", "fine"].map(Into::into).to_vec();
         let layers = Layer::for_files(&bench.builder(), &root, &files).unwrap();
         let mut tree = bench.tree(&prefix(), &layers);
-        let origin = Arc::new(Origin {
+        let origin = Arc::new(EntryOrigin {
             label: "`[service.web]`".into(),
             layer: None,
         });
@@ -767,9 +771,9 @@ mod tests {
         let unit = format!("ExecStart={BUILD}/run\nEnvironment=HOME=/home/ci/data\n").into_bytes();
         insert(
             "/usr/lib/systemd/system/shop.service",
-            Entry::file(Content::memory(unit), 0o644, &origin),
+            TreeEntry::file(Content::memory(unit), 0o644, &origin),
         );
-        insert("/opt/shop/link", Entry::symlink(BUILD, &origin));
+        insert("/opt/shop/link", TreeEntry::symlink(BUILD, &origin));
         // An author may write what looks so, also into the configuration, but for the directory
         // that no host has.
         let file = bench.directory.path().join("pkgapp.toml");
@@ -778,14 +782,14 @@ mod tests {
             format!("exec = '{BUILD}/run'\nenv = {{ HOME = \"/home/ci/data\" }}\n"),
         )
         .unwrap();
-        let text = Inputs {
+        let text = AuditInputs {
             configuration: vec![file],
             root: BUILD.into(),
-            ..Inputs::default()
+            ..AuditInputs::default()
         };
-        let strict = Inputs {
+        let strict = AuditInputs {
             written: layers.iter().map(|layer| layer.key.clone()).collect(),
-            ..Inputs::default()
+            ..AuditInputs::default()
         };
         let link = format!("`/opt/shop/link` names the build directory, `{BUILD}/`");
         let unit = |text: &str| format!("`/usr/lib/systemd/system/shop.service` names {text}`");
@@ -880,9 +884,9 @@ mod tests {
         };
         let layers = [Layer::for_wheel(&bench.builder(), &wheel, || Ok(test.open())).unwrap()];
         let sources = BTreeMap::from([(wheel.sha256.to_string(), built_from)]);
-        let inputs = Inputs {
+        let inputs = AuditInputs {
             sources,
-            ..Inputs::default()
+            ..AuditInputs::default()
         };
         let tree = bench.tree(&prefix(), &layers);
         let site = format!("/opt/shop/{}", bench.compiler.site_packages());
@@ -919,9 +923,9 @@ mod tests {
         let mut tree = bench.tree(&prefix(), &layers);
         tree.remove(&InstallPath::parse("/opt/shop/app/log").unwrap());
         let written = layers.iter().map(|layer| layer.key.clone()).collect();
-        let inputs = Inputs {
+        let inputs = AuditInputs {
             written,
-            ..Inputs::default()
+            ..AuditInputs::default()
         };
         assert!(leaks(&tree, &prefix(), &layers, &needles(), &inputs, &bench.cache).is_ok());
     }

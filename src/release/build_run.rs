@@ -16,9 +16,9 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::layer::{self, Builder, Layer, Source};
+use crate::layer::{self, Layer, LayerBuilder, TreeSource};
 use crate::release::pyvenv_cfg;
-use crate::tree::{Entry, Kind, Origin, Tree, Winner};
+use crate::tree::{CollisionWinner, EntryKind, EntryOrigin, Tree, TreeEntry};
 use pkgapp_core::cache;
 use pkgapp_core::content::Content;
 use pkgapp_core::error::{Context, Error, Location, Result, shown};
@@ -55,7 +55,7 @@ const RUN_FORMAT: &str = "pkgapp run 1";
 
 /// What commands have done to a release, as it is kept in the cache.
 #[derive(Debug, Serialize, Deserialize)]
-struct Done {
+struct RecordedRun {
     layer: Option<String>,
     removed: BTreeSet<ReleasePath>,
 }
@@ -94,7 +94,7 @@ pub fn run(
     prefix: &InstallPath,
     commands: &[RunCommand],
     environment: &RunEnvironment<'_>,
-    builder: &Builder<'_>,
+    builder: &LayerBuilder<'_>,
     report: &Report,
 ) -> Result<Option<Layer>> {
     if commands.is_empty() {
@@ -106,7 +106,7 @@ pub fn run(
         key(twin.unwrap_or(tree), prefix, commands, environment, builder)
     ));
     if !environment.rerun
-        && let Some(done) = cache::read_sealed::<Done>(&kept)
+        && let Some(done) = cache::read_sealed::<RecordedRun>(&kept)
     {
         let layer = done
             .layer
@@ -121,11 +121,11 @@ pub fn run(
     cache.count("build commands", false);
     let directory = cache.temporary()?;
     let run_in = twin.unwrap_or(tree);
-    let staged = Staged::new(run_in, prefix, directory.path(), builder)?;
+    let staged = StagedRelease::new(run_in, prefix, directory.path(), builder)?;
     for command in commands {
         staged.execute(command, environment, report)?;
     }
-    let Changes { made, removed } = staged.changes(run_in)?;
+    let RunChanges { made, removed } = staged.changes(run_in)?;
     let layer = if made.is_empty() {
         None
     } else {
@@ -133,7 +133,7 @@ pub fn run(
     };
     cache.write(
         &kept,
-        &Done {
+        &RecordedRun {
             layer: layer.as_ref().map(|layer| layer.key.clone()),
             removed: removed.clone(),
         },
@@ -149,7 +149,7 @@ fn key(
     prefix: &InstallPath,
     commands: &[RunCommand],
     environment: &RunEnvironment<'_>,
-    builder: &Builder<'_>,
+    builder: &LayerBuilder<'_>,
 ) -> String {
     let set = |name: &str| {
         std::env::var_os(name)
@@ -187,7 +187,7 @@ fn replay(
     prefix: &InstallPath,
     layer: Option<Layer>,
     removed: &BTreeSet<ReleasePath>,
-    builder: &Builder<'_>,
+    builder: &LayerBuilder<'_>,
 ) -> Result<Option<Layer>> {
     let made = layer
         .iter()
@@ -197,7 +197,7 @@ fn replay(
     let made: Vec<&ReleasePath> = made.filter(|path| !layer::is_byte_code(path)).collect();
     let is_file = |path: &ReleasePath| {
         tree.get(&prefix.join(path))
-            .is_some_and(|entry| !matches!(entry.kind, Kind::Directory))
+            .is_some_and(|entry| !matches!(entry.kind, EntryKind::Directory))
     };
     // Only then a RECORD may have to change; else none has to be read.
     let touches_files = removed.iter().chain(made.iter().copied()).any(is_file);
@@ -205,7 +205,7 @@ fn replay(
         remove_with_byte_code(tree, prefix, path, builder)?;
     }
     if let Some(layer) = &layer {
-        layer.insert_into(tree, prefix, &|_, _, _| Winner::Nobody)?;
+        layer.insert_into(tree, prefix, &|_, _, _| CollisionWinner::Nobody)?;
     }
     if touches_files {
         let site_packages = prefix.join(&ReleasePath::parse(&builder.compiler.site_packages())?);
@@ -215,7 +215,7 @@ fn replay(
 }
 
 /// A copy of a release that can run.
-struct Staged<'a> {
+struct StagedRelease<'a> {
     root: PathBuf,
     home: PathBuf,
     prefix: &'a InstallPath,
@@ -224,17 +224,17 @@ struct Staged<'a> {
 }
 
 /// What commands did to a release.
-struct Changes {
-    made: BTreeMap<ReleasePath, Source>,
+struct RunChanges {
+    made: BTreeMap<ReleasePath, TreeSource>,
     removed: BTreeSet<ReleasePath>,
 }
 
-impl<'a> Staged<'a> {
+impl<'a> StagedRelease<'a> {
     fn new(
         tree: &Tree,
         prefix: &'a InstallPath,
         directory: &Path,
-        builder: &Builder<'_>,
+        builder: &LayerBuilder<'_>,
     ) -> Result<Self> {
         let (root, home) = (directory.join("release"), directory.join("home"));
         fs::create_dir_all(&home)?;
@@ -325,7 +325,7 @@ impl<'a> Staged<'a> {
     }
 
     /// Compares the directory with the tree that it was made from.
-    fn changes(&self, tree: &Tree) -> Result<Changes> {
+    fn changes(&self, tree: &Tree) -> Result<RunChanges> {
         let (mut made, mut met, mut errors) = (BTreeMap::new(), BTreeSet::new(), Vec::new());
         for item in walkdir::WalkDir::new(&self.root)
             .min_depth(1)
@@ -344,7 +344,7 @@ impl<'a> Staged<'a> {
             .filter_map(|(path, _)| path.below(self.prefix))
             .filter(|path| !met.contains(path) && !is_ours(path) && !layer::is_byte_code(path))
             .collect();
-        Ok(Changes { made, removed })
+        Ok(RunChanges { made, removed })
     }
 
     /// Returns a path of the directory if it is new or changed, and notes that it is there.
@@ -353,7 +353,7 @@ impl<'a> Staged<'a> {
         tree: &Tree,
         file: &Path,
         met: &mut BTreeSet<ReleasePath>,
-    ) -> Result<Option<(ReleasePath, Source)>> {
+    ) -> Result<Option<(ReleasePath, TreeSource)>> {
         let below = file.strip_prefix(&self.root).ok().and_then(Path::to_str);
         let below = below
             .ok_or_else(|| Error::new(format!("the name of `{}` is not UTF-8", shown(file))))?;
@@ -363,9 +363,9 @@ impl<'a> Staged<'a> {
             return Ok(None);
         }
         let source = layer::read_source(file)?;
-        if let Source::Symlink(target) = &source
+        if let TreeSource::Symlink(target) = &source
             && layer::resolve(&path, target).is_none()
-            && !matches!(tree.get(&self.prefix.join(&path)).map(|e| &e.kind), Some(Kind::Symlink(same)) if same == target)
+            && !matches!(tree.get(&self.prefix.join(&path)).map(|e| &e.kind), Some(EntryKind::Symlink(same)) if same == target)
         {
             return Err(Error::new(format!(
                 "the link `{path}` leads to `{target}`, outside the release"
@@ -374,9 +374,9 @@ impl<'a> Staged<'a> {
         }
         let present = tree.get(&self.prefix.join(&path));
         let same = present.is_some_and(|entry| match (&entry.kind, &source) {
-            (Kind::Directory, Source::Directory) => true,
-            (Kind::Symlink(before), Source::Symlink(after)) => before == after,
-            (Kind::File(before), Source::File(_, mode, after)) => {
+            (EntryKind::Directory, TreeSource::Directory) => true,
+            (EntryKind::Symlink(before), TreeSource::Symlink(after)) => before == after,
+            (EntryKind::File(before), TreeSource::File(_, mode, after)) => {
                 before.digest == *after && (entry.mode & 0o111 != 0) == (mode & 0o111 != 0)
             }
             _ => false,
@@ -414,7 +414,7 @@ fn update_records(
         .filter(|(path, ..)| is_record(path))
         .map(|(path, _, content)| (path.clone(), content.clone()))
         .collect();
-    let origin = Arc::new(Origin {
+    let origin = Arc::new(EntryOrigin {
         label: LABEL.into(),
         layer: None,
     });
@@ -426,14 +426,14 @@ fn update_records(
                 None => site_packages.join(&ReleasePath::parse(recorded).ok()?),
             };
             match &tree.get(&place)?.kind {
-                Kind::File(content) => Some(content.digest),
-                Kind::Directory | Kind::Symlink(_) => None,
+                EntryKind::File(content) => Some(content.digest),
+                EntryKind::Directory | EntryKind::Symlink(_) => None,
             }
         })
         .map_err(|error| error.context(format!("cannot update `{path}`")))?;
         if new != old {
             tree.remove(&path);
-            tree.insert(path, Entry::file(Content::memory(new), 0o644, &origin))?;
+            tree.insert(path, TreeEntry::file(Content::memory(new), 0o644, &origin))?;
         }
     }
     Ok(())
@@ -444,7 +444,7 @@ fn remove_with_byte_code(
     tree: &mut Tree,
     prefix: &InstallPath,
     path: &ReleasePath,
-    builder: &Builder<'_>,
+    builder: &LayerBuilder<'_>,
 ) -> Result<()> {
     let pyc = prefix.join(&builder.compiler.pyc_path(path)?);
     if tree.remove(&prefix.join(path)).is_none() || !path.as_str().ends_with(".py") {
@@ -481,9 +481,9 @@ pub fn materialise(tree: &Tree, prefix: &InstallPath, root: &Path) -> Result<()>
         let Some(place) = place(path) else { continue };
         let failed = || format!("cannot write `{}`", shown(&place));
         match &entry.kind {
-            Kind::Directory => fs_err::create_dir_all(&place).context(failed)?,
-            Kind::Symlink(target) => symlink(target, &place).context(failed)?,
-            Kind::File(content) => files.push((place, content, entry.mode)),
+            EntryKind::Directory => fs_err::create_dir_all(&place).context(failed)?,
+            EntryKind::Symlink(target) => symlink(target, &place).context(failed)?,
+            EntryKind::File(content) => files.push((place, content, entry.mode)),
         }
     }
     files
@@ -510,7 +510,7 @@ fn copy(content: &Content, mode: u32, place: &Path) -> Result<()> {
 ///
 /// # Errors
 /// What the system says; the interpreter does not run.
-pub fn install_interpreter(root: &Path, builder: &Builder<'_>) -> Result<()> {
+pub fn install_interpreter(root: &Path, builder: &LayerBuilder<'_>) -> Result<()> {
     if builder.compiler.ships() {
         return Ok(());
     }
@@ -640,7 +640,7 @@ mod tests {
         fn text(&self, path: &str) -> String {
             let entry = self.tree.get(&InstallPath::parse(path).unwrap()).unwrap();
             match &entry.kind {
-                Kind::File(content) => String::from_utf8(content.read().unwrap()).unwrap(),
+                EntryKind::File(content) => String::from_utf8(content.read().unwrap()).unwrap(),
                 other => panic!("{other:?}"),
             }
         }
@@ -745,8 +745,8 @@ mod tests {
             let changed = shop
                 .tree
                 .get(&InstallPath::parse(&format!("/opt/shop/{site}/tool/__init__.py")).unwrap());
-            let Some(Entry {
-                kind: Kind::File(content),
+            let Some(TreeEntry {
+                kind: EntryKind::File(content),
                 ..
             }) = changed
             else {

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::services;
-use crate::tree::{Entry, Origin, Owner, Tree};
-use pkgapp_config::{App, ConfigFile};
+use crate::tree::{EntryOrigin, FileOwner, Tree, TreeEntry};
+use pkgapp_config::{Config, ConfigFile};
 use pkgapp_core::content::Content;
 use pkgapp_core::error::{Error, Result, shown};
 use pkgapp_core::fs;
@@ -17,24 +17,24 @@ use pkgapp_core::template;
 ///
 /// # Errors
 /// A source that can't be read, or a template that does not fit its variables.
-pub fn insert_into(tree: &mut Tree, app: &App) -> Result<()> {
+pub fn insert_into(tree: &mut Tree, app: &Config) -> Result<()> {
     let etc = InstallPath::parse(&format!("/etc/{}", app.name))?;
     for file in &app.configs {
-        let origin = Arc::new(Origin {
+        let origin = Arc::new(EntryOrigin {
             label: format!("`[config.\"{}\"]`", file.name),
             layer: None,
         });
-        let owner = Owner::default();
-        let entry = Entry {
+        let owner = FileOwner::default();
+        let entry = TreeEntry {
             mode: file.mode,
-            owner: Owner {
+            owner: FileOwner {
                 user: file
                     .owner
                     .as_ref()
                     .map_or(owner.user, |user| user.to_string().into()),
                 group: services::config_group(app, file).map_or(owner.group, Into::into),
             },
-            ..Entry::file(Content::memory(content(file)?), file.mode, &origin).config()
+            ..TreeEntry::file(Content::memory(content(file)?), file.mode, &origin).config()
         };
         tree.insert(etc.join(&file.name), entry)
             .map_err(|error| error.at(file.at.clone()))?;

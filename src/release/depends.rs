@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::imports::PythonPart;
 use crate::layer::Layer;
-use pkgapp_config::Relations;
+use pkgapp_config::PackageRelations;
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::name::{Arch, PythonMinor};
 use pkgapp_core::target::{TARGETS, Target};
@@ -12,7 +12,7 @@ use pkgapp_wheels::elf::ElfFile;
 
 /// What the host must have. Formats say it in their own words.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Depends {
+pub struct HostDependencies {
     /// The host's interpreter, if the release has none of its own.
     pub python: Option<PythonMinor>,
     /// Parts of the standard library that the host's distribution may package by themselves.
@@ -20,15 +20,15 @@ pub struct Depends {
     /// The package of the interpreter that applications share, if the release runs on that.
     pub runtime: Option<SharedRuntime>,
     /// Shared libraries that the release does not hold, sorted by soname.
-    pub libraries: Vec<Library>,
+    pub libraries: Vec<HostLibrary>,
     /// Daemons that read what the package puts below `/etc`.
-    pub programs: Vec<Program>,
+    pub programs: Vec<HostProgram>,
     /// What the user declared for debs, e.g. `libpq5`.
     pub declared_deb: Vec<String>,
     /// What the user declared for rpms, e.g. `libpq`.
     pub declared_rpm: Vec<String>,
     /// What else the package is to other packages.
-    pub relations: Relations,
+    pub relations: PackageRelations,
 }
 
 /// A package of an interpreter that applications share.
@@ -42,7 +42,7 @@ pub struct SharedRuntime {
 
 /// A program of the host's, packaged under different names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Program {
+pub enum HostProgram {
     /// Something that runs `/etc/cron.d`.
     Cron,
     /// logrotate(8).
@@ -57,23 +57,23 @@ pub enum Program {
 
 /// What distributions load or start when they run, and no file of theirs names: shared libraries by
 /// way of ctypes, and programs without which they do nothing.
-const LOADED: [(&str, &[&str], Option<Program>); 6] = [
+const LOADED: [(&str, &[&str], Option<HostProgram>); 6] = [
     ("python-magic", &["libmagic.so.1"], None),
     ("cairocffi", &["libcairo.so.2"], None),
     ("weasyprint", &["libpango-1.0.so.0"], None),
-    ("gitpython", &[], Some(Program::Git)),
-    ("python-gnupg", &[], Some(Program::Gpg)),
-    ("pdf2image", &[], Some(Program::Poppler)),
+    ("gitpython", &[], Some(HostProgram::Git)),
+    ("python-gnupg", &[], Some(HostProgram::Gpg)),
+    ("pdf2image", &[], Some(HostProgram::Poppler)),
 ];
 
 /// The libraries and programs of the host that a distribution loads and starts, by its normalised
 /// name.
-pub fn loaded_by(distribution: &str) -> (Vec<Library>, Option<Program>) {
+pub fn loaded_by(distribution: &str) -> (Vec<HostLibrary>, Option<HostProgram>) {
     let Some((name, sonames, program)) = LOADED.iter().find(|(name, ..)| *name == distribution)
     else {
         return (Vec::new(), None);
     };
-    let library = |soname: &&str| Library {
+    let library = |soname: &&str| HostLibrary {
         soname: (*soname).to_owned(),
         is_64: true,
         versions: Vec::new(),
@@ -82,7 +82,7 @@ pub fn loaded_by(distribution: &str) -> (Vec<Library>, Option<Program>) {
     (sonames.iter().map(library).collect(), *program)
 }
 
-impl Program {
+impl HostProgram {
     /// Returns a relationship for a control file.
     pub fn deb(self) -> &'static str {
         match self {
@@ -109,7 +109,7 @@ impl Program {
 
 /// A shared library of the host's.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Library {
+pub struct HostLibrary {
     /// E.g. `libc.so.6`.
     pub soname: String,
     /// 64-bit.
@@ -122,20 +122,20 @@ pub struct Library {
 
 /// What the compiled code of a release needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Scan {
+pub struct ElfScan {
     /// What it runs on: [`Arch::Any`] for a release without compiled code.
     pub arch: Arch,
     /// Shared libraries that the release does not hold, sorted by soname, each with the highest
     /// version of each family of symbol versions (`GLIBC`, `GLIBCXX`, …), which implies the
     /// lower ones.
-    pub libraries: Vec<Library>,
+    pub libraries: Vec<HostLibrary>,
     /// For each of those versions the file that needs it.
-    pub floors: Vec<Floor>,
+    pub floors: Vec<SymbolFloor>,
 }
 
 /// A symbol version that the host's library must have, and who needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Floor {
+pub struct SymbolFloor {
     /// E.g. `libc.so.6`.
     pub soname: String,
     /// E.g. `GLIBC_2.28`.
@@ -147,7 +147,7 @@ pub struct Floor {
 /// The dynamic linker and the kernel's page: on every host that can run the files at all.
 const ALWAYS_THERE: &[&str] = &["ld-linux", "ld64.so", "linux-vdso", "linux-gate"];
 
-impl Depends {
+impl HostDependencies {
     /// Scans the compiled code of all layers.
     ///
     /// A library is the release's own if any file in it has the needed name as its soname or file
@@ -162,10 +162,10 @@ impl Depends {
     /// # Errors
     /// A file for a machine that pkgapp builds no packages for, or files for two machines; all are
     /// named.
-    pub fn scan<'a>(layers: impl Iterator<Item = &'a Layer>) -> Result<Scan> {
-        let files: Vec<Blamed<'_>> = layers.flat_map(blamed).collect();
+    pub fn scan<'a>(layers: impl Iterator<Item = &'a Layer>) -> Result<ElfScan> {
+        let files: Vec<BlamedFile<'_>> = layers.flat_map(blamed).collect();
         let arch = arch(&files)?;
-        let counted: Vec<&Blamed<'_>> = files
+        let counted: Vec<&BlamedFile<'_>> = files
             .iter()
             .filter(|file| {
                 file.elf.machine == arch.as_str() && file.elf.is_64 && !is_for_musl(file.elf)
@@ -176,7 +176,7 @@ impl Depends {
             .flat_map(|file| [Some(file.elf.path.file_name()), file.elf.soname.as_deref()])
             .flatten()
             .collect();
-        let mut needs = Needs::default();
+        let mut needs = LibraryNeeds::default();
         for file in counted {
             needs.add(file, &own);
         }
@@ -185,26 +185,26 @@ impl Depends {
 }
 
 /// An ELF file and what a message says of it.
-struct Blamed<'a> {
+struct BlamedFile<'a> {
     elf: &'a ElfFile,
     layer: &'a Layer,
     /// Whether its wheel was made for one platform; also a file of the application's own.
     platform: bool,
 }
 
-impl Blamed<'_> {
+impl BlamedFile<'_> {
     fn name(&self) -> String {
         format!("{}: {}", self.layer.label, self.elf.path)
     }
 }
 
-fn blamed(layer: &Layer) -> impl Iterator<Item = Blamed<'_>> {
+fn blamed(layer: &Layer) -> impl Iterator<Item = BlamedFile<'_>> {
     let any = layer
         .manifest
         .distribution
         .as_ref()
         .is_some_and(|wheel| wheel.wheel.ends_with("-any.whl"));
-    layer.manifest.elf.iter().map(move |elf| Blamed {
+    layer.manifest.elf.iter().map(move |elf| BlamedFile {
         elf,
         layer,
         platform: !any,
@@ -213,8 +213,8 @@ fn blamed(layer: &Layer) -> impl Iterator<Item = Blamed<'_>> {
 
 /// Returns what the files run on: files of platform wheels decide, and where there are none all
 /// others.
-fn arch(files: &[Blamed<'_>]) -> Result<Arch> {
-    let decisive: Vec<&Blamed<'_>> = files.iter().filter(|file| file.platform).collect();
+fn arch(files: &[BlamedFile<'_>]) -> Result<Arch> {
+    let decisive: Vec<&BlamedFile<'_>> = files.iter().filter(|file| file.platform).collect();
     if decisive.is_empty() {
         // Data for several machines: the release runs on each of them as well as its Python code
         // does.
@@ -230,7 +230,7 @@ fn arch(files: &[Blamed<'_>]) -> Result<Arch> {
         });
     }
     let mut errors = Vec::new();
-    let mut first: Option<(Arch, &Blamed<'_>)> = None;
+    let mut first: Option<(Arch, &BlamedFile<'_>)> = None;
     for file in decisive {
         match (known_arch(file.elf), first) {
             (None, _) => errors.push(foreign(file)),
@@ -259,7 +259,7 @@ fn known_arch(elf: &ElfFile) -> Option<Arch> {
     }
 }
 
-fn foreign(file: &Blamed<'_>) -> Error {
+fn foreign(file: &BlamedFile<'_>) -> Error {
     let bits = if file.elf.is_64 { "64" } else { "32" };
     Error::new(format!(
         "`{}` is compiled for {} ({bits}-bit)",
@@ -269,7 +269,7 @@ fn foreign(file: &Blamed<'_>) -> Error {
     .note("pkgapp builds packages for x86_64 and aarch64")
 }
 
-fn mixed(file: &Blamed<'_>, arch: Arch, witness: &Blamed<'_>, other: Arch) -> Error {
+fn mixed(file: &BlamedFile<'_>, arch: Arch, witness: &BlamedFile<'_>, other: Arch) -> Error {
     Error::new("the release holds files for two machines")
         .cause_text(format!(
             "`{}` of {} is for {other}",
@@ -282,7 +282,7 @@ fn mixed(file: &Blamed<'_>, arch: Arch, witness: &Blamed<'_>, other: Arch) -> Er
 }
 
 /// Refuses a release with compiled code for another machine than it was made for. `arch` is what
-/// [`Depends::scan`] found.
+/// [`HostDependencies::scan`] found.
 ///
 /// # Errors
 /// All files of another machine.
@@ -291,8 +291,8 @@ pub fn check_machine<'a>(
     arch: Arch,
     wanted: Arch,
 ) -> Result<()> {
-    let files: Vec<Blamed<'_>> = layers.flat_map(blamed).collect();
-    let mut strange: Vec<&Blamed<'_>> = files
+    let files: Vec<BlamedFile<'_>> = layers.flat_map(blamed).collect();
+    let mut strange: Vec<&BlamedFile<'_>> = files
         .iter()
         .filter(|file| file.platform && known_arch(file.elf).is_some_and(|arch| arch != wanted))
         .collect();
@@ -314,15 +314,15 @@ pub fn check_machine<'a>(
 
 /// Libraries as they are found.
 #[derive(Default)]
-struct Needs {
+struct LibraryNeeds {
     /// Soname ─► the first file that needs it.
     libraries: BTreeMap<String, String>,
     /// Soname and family ─► the highest version and the file that needs it.
     versions: BTreeMap<(String, String), (String, String)>,
 }
 
-impl Needs {
-    fn add(&mut self, file: &Blamed<'_>, own: &HashSet<&str>) {
+impl LibraryNeeds {
+    fn add(&mut self, file: &BlamedFile<'_>, own: &HashSet<&str>) {
         for needed in &file.elf.needed {
             // A path instead of a name is looked up as it stands; its last part is what a package
             // would hold.
@@ -349,7 +349,7 @@ impl Needs {
         }
     }
 
-    fn finish(self, arch: Arch) -> Scan {
+    fn finish(self, arch: Arch) -> ElfScan {
         let Self {
             libraries,
             versions,
@@ -361,7 +361,7 @@ impl Needs {
                     .iter()
                     .filter(|((library, _), _)| *library == soname);
                 let versions = of_this.map(|(_, (version, _))| version.clone()).collect();
-                Library {
+                HostLibrary {
                     soname,
                     is_64: true,
                     versions,
@@ -371,13 +371,13 @@ impl Needs {
             .collect();
         let floors = versions
             .into_iter()
-            .map(|((soname, _), (version, file))| Floor {
+            .map(|((soname, _), (version, file))| SymbolFloor {
                 soname,
                 version,
                 file,
             })
             .collect();
-        Scan {
+        ElfScan {
             arch,
             libraries,
             floors,
@@ -411,7 +411,11 @@ fn numbers(version: &str) -> Vec<u32> {
 ///
 /// # Errors
 /// Everything that is wrong on every target at once.
-pub fn check_targets(scan: &Scan, python: Option<PythonMinor>, targets: &[&Target]) -> Result<()> {
+pub fn check_targets(
+    scan: &ElfScan,
+    python: Option<PythonMinor>,
+    targets: &[&Target],
+) -> Result<()> {
     let errors = targets.iter().flat_map(|target| {
         let missing = python
             .filter(|python| !target.offers(*python))
@@ -431,7 +435,7 @@ fn python_missing(python: PythonMinor, target: &Target) -> Error {
     error.hint("write another `version` or `interpreter = \"bundled\"` under `[python]`, or leave the target out")
 }
 
-fn too_old(floor: &Floor, target: &Target) -> Option<Error> {
+fn too_old(floor: &SymbolFloor, target: &Target) -> Option<Error> {
     let wanted = numbers(&floor.version);
     let (name, has) = match family(&floor.version) {
         "GLIBC" => (
@@ -482,7 +486,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::layer::{Distribution, Manifest};
+    use crate::layer::{Distribution, LayerManifest};
     use pkgapp_core::path::ReleasePath;
     use pkgapp_core::target::by_name;
 
@@ -519,11 +523,14 @@ mod tests {
         Layer {
             key: name.into(),
             label: format!("distribution `{name} 1.0`"),
-            place: crate::layer::Place::new(PathBuf::new(), crate::layer::Keeping::Together),
-            manifest: Manifest {
+            place: crate::layer::LayerDirectory::new(
+                PathBuf::new(),
+                crate::layer::Storage::Together,
+            ),
+            manifest: LayerManifest {
                 elf,
                 distribution: Some(distribution),
-                ..Manifest::default()
+                ..LayerManifest::default()
             },
         }
     }
@@ -578,8 +585,8 @@ mod tests {
                 )],
             ),
         ];
-        let scan = Depends::scan(layers.iter()).unwrap();
-        let library = |soname: &str, versions: &[&str]| Library {
+        let scan = HostDependencies::scan(layers.iter()).unwrap();
+        let library = |soname: &str, versions: &[&str]| HostLibrary {
             soname: soname.into(),
             is_64: true,
             versions: versions.iter().map(|&version| version.into()).collect(),
@@ -599,10 +606,10 @@ mod tests {
     #[test]
     fn a_release_without_compiled_code_runs_everywhere() {
         let layers = [layer("a", ANY, vec![])];
-        let scan = Depends::scan(layers.iter()).unwrap();
+        let scan = HostDependencies::scan(layers.iter()).unwrap();
         assert_eq!(
             scan,
-            Scan {
+            ElfScan {
                 arch: Arch::Any,
                 libraries: vec![],
                 floors: vec![]
@@ -626,7 +633,7 @@ mod tests {
                 &[("libc.so.6", "GLIBC_2.17")],
             ),
         ];
-        let scan = Depends::scan([layer("a", ANY, files)].iter()).unwrap();
+        let scan = HostDependencies::scan([layer("a", ANY, files)].iter()).unwrap();
         let libraries: Vec<&str> = scan
             .libraries
             .iter()
@@ -649,7 +656,9 @@ mod tests {
             ),
         ];
         assert_eq!(
-            Depends::scan(layers.iter()).unwrap_err().to_string(),
+            HostDependencies::scan(layers.iter())
+                .unwrap_err()
+                .to_string(),
             "error: the release holds files for two machines\n  cause: `lib/a.so` of distribution `a 1.0` is for \
              x86_64\n  cause: `lib/b.so` of distribution `b 1.0` is for aarch64\nerror: `lib/c.so` is compiled for i386 \
              (32-bit)\n  cause: distribution `b 1.0` has it\n  note: pkgapp builds packages for x86_64 and aarch64"
@@ -665,12 +674,15 @@ mod tests {
             ]
         };
         let alone = [layer("a", ANY, debugger())];
-        assert_eq!(Depends::scan(alone.iter()).unwrap().arch, Arch::X86_64);
+        assert_eq!(
+            HostDependencies::scan(alone.iter()).unwrap().arch,
+            Arch::X86_64
+        );
         let beside = [
             layer("a", ANY, debugger()),
             layer("b", PLATFORM, vec![elf("lib/b.so", "aarch64", &[], &[])]),
         ];
-        let scan = Depends::scan(beside.iter()).unwrap();
+        let scan = HostDependencies::scan(beside.iter()).unwrap();
         assert_eq!((scan.arch, scan.libraries.len()), (Arch::Aarch64, 0));
     }
 
@@ -687,7 +699,7 @@ mod tests {
             &versions,
         )];
         let layers = [layer("a", PLATFORM, needs)];
-        let scan = Depends::scan(layers.iter()).unwrap();
+        let scan = HostDependencies::scan(layers.iter()).unwrap();
         let targets = ["el8", "el9", "debian11", "debian12"].map(|name| by_name(name).unwrap());
         let python = PythonMinor {
             major: 3,

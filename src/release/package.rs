@@ -1,7 +1,7 @@
 //! A package: what it is called, what it needs, its tree and its scriptlets. Made once; formats
 //! only read it.
 
-use crate::depends::Depends;
+use crate::depends::HostDependencies;
 use crate::tree::Tree;
 use pkgapp_config::Compression;
 use pkgapp_core::name::{AppName, Arch};
@@ -13,9 +13,9 @@ use pkgapp_pypa::Version;
 #[derive(Debug, Clone)]
 pub struct Package {
     /// Names and texts.
-    pub meta: Meta,
+    pub meta: PackageInfo,
     /// What the host must have.
-    pub depends: Depends,
+    pub depends: HostDependencies,
     /// The files.
     pub tree: Tree,
     /// Files that scriptlets make on the host and that are the package's nevertheless: byte code,
@@ -29,7 +29,7 @@ pub struct Package {
 
 /// Names and texts of a package.
 #[derive(Debug, Clone)]
-pub struct Meta {
+pub struct PackageInfo {
     /// The application's and the package's name.
     pub name: AppName,
     /// The application's version; formats map it to their own order.
@@ -89,7 +89,7 @@ pub struct DebScriptlets {
     pub postrm: Option<String>,
     /// Lines of the `triggers` file (deb-triggers(5)).
     pub triggers: Vec<String>,
-    /// What preinst runs, as `Pre-Depends`.
+    /// What preinst runs, as `Pre-HostDependencies`.
     pub pre_depends: Vec<String>,
 }
 

@@ -14,7 +14,7 @@ use memchr::memmem;
 use serde::{Deserialize, Serialize};
 
 use crate::imports::statement;
-use pkgapp_config::{Profile, Prune};
+use pkgapp_config::{Prune, PruneProfile};
 use pkgapp_core::error::Result;
 use pkgapp_core::path::ReleasePath;
 use pkgapp_core::report::human_bytes;
@@ -27,7 +27,7 @@ const FORMAT: u32 = 1;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pruner {
     /// What goes.
-    pub profiles: BTreeSet<Profile>,
+    pub profiles: BTreeSet<PruneProfile>,
     /// Languages that stay besides English, e.g. `de`, `pt_BR`; each with all its countries.
     pub locales: Vec<String>,
     /// Distributions that are left alone.
@@ -38,9 +38,9 @@ pub struct Pruner {
 
 /// What was left out of a layer, and what the layer needs of others' tests.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pruned {
+pub struct PruneReport {
     /// How much, by profile. Byte code that would have been made of it is not counted.
-    pub saved: BTreeMap<Profile, Saved>,
+    pub saved: BTreeMap<PruneProfile, PruneSavings>,
     /// What could have gone and stays, and why: a sentence each.
     pub kept: Vec<String>,
     /// Packages of tests that are gone, e.g. `numpy.lib.tests`.
@@ -51,14 +51,14 @@ pub struct Pruned {
 
 /// What a profile has saved.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Saved {
+pub struct PruneSavings {
     /// How many files.
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
 }
 
-impl Pruned {
+impl PruneReport {
     /// Whether there is nothing to be said.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -66,7 +66,7 @@ impl Pruned {
 }
 
 /// The files of a distribution as they will lie in a release.
-pub(crate) struct Contents<'a> {
+pub(crate) struct DistributionFiles<'a> {
     /// The directory of modules, below the prefix.
     pub(crate) site_packages: &'a str,
     /// Every file and its size.
@@ -117,21 +117,21 @@ impl Pruner {
     /// What `read` returns.
     pub(crate) fn plan(
         &self,
-        contents: &Contents<'_>,
-    ) -> Result<(BTreeMap<ReleasePath, Profile>, Pruned)> {
+        contents: &DistributionFiles<'_>,
+    ) -> Result<(BTreeMap<ReleasePath, PruneProfile>, PruneReport)> {
         let mut gone = BTreeMap::new();
-        let mut pruned = Pruned::default();
-        if self.profiles.contains(&Profile::Tests) {
+        let mut pruned = PruneReport::default();
+        if self.profiles.contains(&PruneProfile::Tests) {
             self.plan_tests(contents, &mut gone, &mut pruned)?;
         }
         let extensions = extension_directories(contents);
         let stubs_are_read =
-            self.profiles.contains(&Profile::Stubs) && stubs_are_read(contents, &mut pruned)?;
+            self.profiles.contains(&PruneProfile::Stubs) && stubs_are_read(contents, &mut pruned)?;
         for path in contents.files.keys() {
             let Some(profile) = self.profile_of(path, contents, &extensions)? else {
                 continue;
             };
-            if !(profile == Profile::Stubs && stubs_are_read) {
+            if !(profile == PruneProfile::Stubs && stubs_are_read) {
                 gone.entry(path.clone()).or_insert(profile);
             }
         }
@@ -147,9 +147,9 @@ impl Pruner {
     fn profile_of(
         &self,
         path: &ReleasePath,
-        contents: &Contents<'_>,
+        contents: &DistributionFiles<'_>,
         extensions: &BTreeSet<String>,
-    ) -> Result<Option<Profile>> {
+    ) -> Result<Option<PruneProfile>> {
         let name = path.file_name();
         let ending = name
             .rsplit_once('.')
@@ -169,16 +169,16 @@ impl Pruner {
             .map(|parent| parent.to_string())
             .unwrap_or_default();
         let profile = match ending {
-            "pyi" => Profile::Stubs,
-            "h" | "hh" | "hpp" | "hxx" | "cuh" | "inl" => Profile::Headers,
-            "a" | "la" | "lib" => Profile::Static,
+            "pyi" => PruneProfile::Stubs,
+            "h" | "hh" | "hpp" | "hxx" | "cuh" | "inl" => PruneProfile::Headers,
+            "a" | "la" | "lib" => PruneProfile::Static,
             "c" | "cc" | "cpp" | "cxx" | "pyx" | "pxd" | "pxi" | "f" | "f90"
                 if extensions.contains(&directory) =>
             {
-                Profile::Sources
+                PruneProfile::Sources
             }
             _ if language(path.as_str()).is_some_and(|language| !self.stays(language)) => {
-                Profile::Locales
+                PruneProfile::Locales
             }
             _ => return Ok(None),
         };
@@ -186,7 +186,7 @@ impl Pruner {
         let is_archive =
             |bytes: &[u8]| bytes.starts_with(b"!<arch>\n") || bytes.starts_with(b"!<thin>\n");
         let unwanted = self.profiles.contains(&profile)
-            && (profile != Profile::Static
+            && (profile != PruneProfile::Static
                 || ending == "la"
                 || is_archive(&(contents.read)(path)?));
         Ok(unwanted.then_some(profile))
@@ -208,11 +208,11 @@ impl Pruner {
 
     fn plan_tests(
         &self,
-        contents: &Contents<'_>,
-        gone: &mut BTreeMap<ReleasePath, Profile>,
-        pruned: &mut Pruned,
+        contents: &DistributionFiles<'_>,
+        gone: &mut BTreeMap<ReleasePath, PruneProfile>,
+        pruned: &mut PruneReport,
     ) -> Result<()> {
-        let mut tests = Tests::of(contents);
+        let mut tests = TestDirectories::of(contents);
         tests.keep_what_others_want(&self.wanted);
         tests.keep_top_levels(contents);
         let mut unread: Vec<&ReleasePath> = contents
@@ -252,13 +252,13 @@ impl Pruner {
             .map(|directory| directory.replace('/', "."))
             .collect();
         let files = contents.files.keys().filter(|path| tests.are_to_go(path));
-        gone.extend(files.map(|path| (path.clone(), Profile::Tests)));
+        gone.extend(files.map(|path| (path.clone(), PruneProfile::Tests)));
         Ok(())
     }
 }
 
 /// Directories of tests of one distribution.
-struct Tests<'a> {
+struct TestDirectories<'a> {
     site_packages: &'a str,
     /// Those that go, below site-packages: `numpy/lib/tests`.
     candidates: BTreeSet<String>,
@@ -266,8 +266,8 @@ struct Tests<'a> {
     kept: BTreeMap<String, String>,
 }
 
-impl<'a> Tests<'a> {
-    fn of(contents: &Contents<'a>) -> Self {
+impl<'a> TestDirectories<'a> {
+    fn of(contents: &DistributionFiles<'a>) -> Self {
         let directories = contents
             .files
             .keys()
@@ -301,7 +301,7 @@ impl<'a> Tests<'a> {
     }
 
     /// Without anything else in it, a top-level package would be gone.
-    fn keep_top_levels(&mut self, contents: &Contents<'_>) {
+    fn keep_top_levels(&mut self, contents: &DistributionFiles<'_>) {
         let is_module =
             |path: &&ReleasePath| path.as_str().ends_with(".py") || path.as_str().ends_with(".so");
         let top = |path: &ReleasePath| {
@@ -335,7 +335,11 @@ impl<'a> Tests<'a> {
 
     /// Modules of tests that a file names: of anyone's by a source, of this distribution's by
     /// compiled code.
-    fn named_in(&self, path: &ReleasePath, contents: &Contents<'_>) -> Result<BTreeSet<String>> {
+    fn named_in(
+        &self,
+        path: &ReleasePath,
+        contents: &DistributionFiles<'_>,
+    ) -> Result<BTreeSet<String>> {
         let module = below(path, contents.site_packages).unwrap_or_default();
         let name = path.file_name();
         if name.ends_with(".py")
@@ -376,12 +380,12 @@ fn is_within(module: &str, above: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-fn lies_in(path: &ReleasePath, directory: &str, contents: &Contents<'_>) -> bool {
+fn lies_in(path: &ReleasePath, directory: &str, contents: &DistributionFiles<'_>) -> bool {
     let below = below(path, contents.site_packages).and_then(|path| path.strip_prefix(directory));
     below.is_some_and(|rest| rest.starts_with('/'))
 }
 
-fn shown<'p>(path: &'p ReleasePath, contents: &Contents<'_>) -> &'p str {
+fn shown<'p>(path: &'p ReleasePath, contents: &DistributionFiles<'_>) -> &'p str {
     below(path, contents.site_packages).unwrap_or(path.as_str())
 }
 
@@ -417,7 +421,7 @@ fn is_of_tests(module: &str) -> bool {
 }
 
 /// Directories with an extension module in them.
-fn extension_directories(contents: &Contents<'_>) -> BTreeSet<String> {
+fn extension_directories(contents: &DistributionFiles<'_>) -> BTreeSet<String> {
     let modules = contents
         .files
         .keys()
@@ -429,7 +433,7 @@ fn extension_directories(contents: &Contents<'_>) -> BTreeSet<String> {
 }
 
 /// Whether the distribution reads its stubs when it runs (`lazy_loader.attach_stub`).
-fn stubs_are_read(contents: &Contents<'_>, pruned: &mut Pruned) -> Result<bool> {
+fn stubs_are_read(contents: &DistributionFiles<'_>, pruned: &mut PruneReport) -> Result<bool> {
     if !contents
         .files
         .keys()
@@ -564,7 +568,7 @@ pub fn imports_of_files(root: &Path, files: &[PathBuf]) -> BTreeSet<String> {
 /// Returns for each of some layers, by index, the tests that others name and that are gone: they
 /// have to come back.
 pub fn missed(
-    pruned: &[&Pruned],
+    pruned: &[&PruneReport],
     by_files: &BTreeSet<String>,
 ) -> BTreeMap<usize, BTreeSet<String>> {
     let named: BTreeSet<&String> = pruned
@@ -587,7 +591,7 @@ pub fn missed(
 }
 
 /// Returns what was saved for a message, e.g. `1.2 MB (tests 1.0 MB, stubs 0.2 MB)`.
-pub fn told(saved: &BTreeMap<Profile, Saved>) -> String {
+pub fn told(saved: &BTreeMap<PruneProfile, PruneSavings>) -> String {
     let all: u64 = saved.values().map(|saved| saved.bytes).sum();
     let parts: Vec<String> = saved
         .iter()
@@ -600,7 +604,7 @@ pub fn told(saved: &BTreeMap<Profile, Saved>) -> String {
 mod tests {
     use super::*;
 
-    fn prune(profiles: &[Profile], locales: &[&str]) -> Pruner {
+    fn prune(profiles: &[PruneProfile], locales: &[&str]) -> Pruner {
         Pruner {
             profiles: profiles.iter().copied().collect(),
             locales: locales.iter().map(|&name| name.to_owned()).collect(),
@@ -610,7 +614,7 @@ mod tests {
 
     /// Plans for files below site-packages (`/x` for others) and returns what goes, shown in the
     /// same way, and the rest.
-    fn plan(prune: &Pruner, files: &[(&str, &str)]) -> (Vec<String>, Pruned) {
+    fn plan(prune: &Pruner, files: &[(&str, &str)]) -> (Vec<String>, PruneReport) {
         const SITE: &str = "lib/python3.11/site-packages";
         let place = |name: &str| match name.strip_prefix('/') {
             Some(outside) => ReleasePath::parse(outside).unwrap(),
@@ -626,7 +630,7 @@ mod tests {
             .collect();
         let read = |path: &ReleasePath| Ok(texts[path].as_bytes().to_vec());
         let (gone, pruned) = prune
-            .plan(&Contents {
+            .plan(&DistributionFiles {
                 site_packages: SITE,
                 files: &sizes,
                 read: &read,
@@ -666,7 +670,7 @@ mod tests {
             ),
             ("/share/a/tests/x.txt", "is no module"),
         ];
-        let (gone, pruned) = plan(&prune(&[Profile::Tests], &[]), &files);
+        let (gone, pruned) = plan(&prune(&[PruneProfile::Tests], &[]), &files);
         assert_eq!(
             gone,
             [
@@ -685,24 +689,24 @@ mod tests {
         );
         assert_eq!(pruned.modules, ["a.other.test", "a.tests"]);
         assert_eq!(
-            pruned.saved[&Profile::Tests],
-            Saved {
+            pruned.saved[&PruneProfile::Tests],
+            PruneSavings {
                 files: 4,
                 bytes: 10 + 25
             }
         );
         let wanted = Pruner {
             wanted: ["a.tests".to_owned()].into(),
-            ..prune(&[Profile::Tests], &[])
+            ..prune(&[PruneProfile::Tests], &[])
         };
         assert_eq!(plan(&wanted, &files).0, ["a/other/test/x.py"]);
-        assert_ne!(wanted.key(), prune(&[Profile::Tests], &[]).key());
+        assert_ne!(wanted.key(), prune(&[PruneProfile::Tests], &[]).key());
     }
 
     #[test]
     fn a_package_of_nothing_but_tests_stays() {
         let (gone, pruned) = plan(
-            &prune(&[Profile::Tests], &[]),
+            &prune(&[PruneProfile::Tests], &[]),
             &[
                 ("a/tests/__init__.py", ""),
                 ("b.py", ""),
@@ -736,7 +740,7 @@ mod tests {
             ),
         ];
         assert_eq!(
-            plan(&prune(&[Profile::Tests], &[]), &files).0,
+            plan(&prune(&[PruneProfile::Tests], &[]), &files).0,
             ["a/rest/tests/x.py"]
         );
     }
@@ -783,21 +787,21 @@ mod tests {
             ("a/py.typed", ""),
             ("/include/site/python3.11/a/a.h", "h"),
         ];
-        let gone = |profiles: &[Profile]| plan(&prune(profiles, &[]), &files).0;
-        assert_eq!(gone(&[Profile::Sources]), ["a/fast.c", "a/fast.pyx"]);
+        let gone = |profiles: &[PruneProfile]| plan(&prune(profiles, &[]), &files).0;
+        assert_eq!(gone(&[PruneProfile::Sources]), ["a/fast.c", "a/fast.pyx"]);
         assert_eq!(
-            gone(&[Profile::Headers]),
+            gone(&[PruneProfile::Headers]),
             ["/include/site/python3.11/a/a.h", "a/inc/x.h"]
         );
-        assert_eq!(gone(&[Profile::Static]), ["a/lib/libx.a"]);
-        assert_eq!(gone(&[Profile::Stubs]), ["a/x.pyi"]);
+        assert_eq!(gone(&[PruneProfile::Static]), ["a/lib/libx.a"]);
+        assert_eq!(gone(&[PruneProfile::Stubs]), ["a/x.pyi"]);
     }
 
     #[test]
     fn stubs_that_are_read_at_run_time_stay() {
         let lazy = "import lazy_loader\n__getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)\n";
         let (gone, pruned) = plan(
-            &prune(&[Profile::Stubs], &[]),
+            &prune(&[PruneProfile::Stubs], &[]),
             &[
                 ("a/__init__.py", lazy),
                 ("a/__init__.pyi", "from .b import c\n"),
@@ -827,7 +831,7 @@ mod tests {
             ("/share/locale/fr/LC_MESSAGES/x.mo", ""),
         ];
         assert_eq!(
-            plan(&prune(&[Profile::Locales], &["de", "pt_PT"]), &files).0,
+            plan(&prune(&[PruneProfile::Locales], &["de", "pt_PT"]), &files).0,
             [
                 "b/locale-data/fr.dat",
                 "d/locale/fr/LC_MESSAGES/d.mo",
@@ -840,13 +844,13 @@ mod tests {
 
     #[test]
     fn what_others_name_comes_back() {
-        let gone = Pruned {
+        let gone = PruneReport {
             modules: vec!["a.tests".into(), "a.b.tests".into()],
-            ..Pruned::default()
+            ..PruneReport::default()
         };
-        let names = Pruned {
+        let names = PruneReport {
             imports: vec!["a.tests.helpers".into(), "a.testsuite".into()],
-            ..Pruned::default()
+            ..PruneReport::default()
         };
         let missed = missed(&[&gone, &names], &["x.tests".to_owned()].into());
         assert_eq!(

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::layer::{Layer, LayerEntryKind};
-use crate::prune::Saved;
-use crate::runtime::{Home, RecordedInterpreter, Runtime, SHARED, directory};
-use crate::tree::{Entry, Origin, Tree};
-use pkgapp_config::Profile;
+use crate::prune::PruneSavings;
+use crate::runtime::{InterpreterHome, RecordedInterpreter, Runtime, SHARED, directory};
+use crate::tree::{EntryOrigin, Tree, TreeEntry};
+use pkgapp_config::PruneProfile;
 use pkgapp_core::content::Content;
 use pkgapp_core::error::{Context, Result};
 use pkgapp_core::name::{AppName, PythonMinor};
@@ -20,7 +20,7 @@ use pkgapp_pypa::Version;
 /// Where a release says what it is.
 pub const RECORD: &str = ".pkgapp/release.json";
 
-/// Counts changes of [`Record`] that an older reader would misread.
+/// Counts changes of [`ReleaseRecord`] that an older reader would misread.
 const RECORD_FORMAT: u32 = 1;
 
 /// What a release is, apart from its layers.
@@ -43,7 +43,7 @@ pub struct Release<'a> {
 /// `.pkgapp/release.json`: equal releases have equal records, so there is no time, machine or user
 /// in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub struct ReleaseRecord {
     /// Version of this format.
     pub format: u32,
     /// The application's name.
@@ -78,10 +78,10 @@ pub struct RecordedDistribution {
     pub size: u64,
     /// What was left out of it, by profile.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub pruned: BTreeMap<Profile, Saved>,
+    pub pruned: BTreeMap<PruneProfile, PruneSavings>,
 }
 
-impl Record {
+impl ReleaseRecord {
     /// The record of an interpreter that has a package of its own.
     ///
     /// # Errors
@@ -127,11 +127,11 @@ impl Release<'_> {
     ///
     /// # Errors
     /// As [`Runtime::recorded`].
-    pub fn record(&self, layers: &[Layer]) -> Result<Record> {
+    pub fn record(&self, layers: &[Layer]) -> Result<ReleaseRecord> {
         let mut distributions: Vec<RecordedDistribution> =
             layers.iter().filter_map(RecordedDistribution::of).collect();
         distributions.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(Record {
+        Ok(ReleaseRecord {
             format: RECORD_FORMAT,
             name: self.name.to_string(),
             version: self.version.to_string(),
@@ -154,17 +154,21 @@ impl Release<'_> {
         prefix: &InstallPath,
         layers: &[Layer],
     ) -> Result<()> {
-        let origin = Arc::new(Origin {
+        let origin = Arc::new(EntryOrigin {
             label: "the release itself".into(),
             layer: None,
         });
-        let mut insert =
-            |path: &str, entry: Entry| tree.insert(prefix.join(&ReleasePath::parse(path)?), entry);
-        insert("bin/python", Entry::symlink(self.interpreter(), &origin))?;
-        insert("bin/python3", Entry::symlink("python", &origin))?;
+        let mut insert = |path: &str, entry: TreeEntry| {
+            tree.insert(prefix.join(&ReleasePath::parse(path)?), entry)
+        };
+        insert(
+            "bin/python",
+            TreeEntry::symlink(self.interpreter(), &origin),
+        )?;
+        insert("bin/python3", TreeEntry::symlink("python", &origin))?;
         insert(
             &format!("bin/python{}", self.python),
-            Entry::symlink("python", &origin),
+            TreeEntry::symlink("python", &origin),
         )?;
         insert("pyvenv.cfg", text(self.pyvenv_cfg(), &origin))?;
         if let Some(lines) = self.runtime.and_then(Runtime::start_lines) {
@@ -202,8 +206,8 @@ impl Release<'_> {
             .map(|runtime| (runtime.home, runtime.executable()))
         {
             None => format!("/usr/bin/python{}", self.python),
-            Some((Home::Release, executable)) => format!("../{executable}"),
-            Some((Home::Package, executable)) => format!("{SHARED}/{executable}"),
+            Some((InterpreterHome::Release, executable)) => format!("../{executable}"),
+            Some((InterpreterHome::Package, executable)) => format!("{SHARED}/{executable}"),
         }
     }
 
@@ -213,14 +217,14 @@ impl Release<'_> {
     fn pyvenv_cfg(&self) -> String {
         match self.runtime.map(|runtime| runtime.home) {
             None => pyvenv_cfg("/usr/bin", self.python),
-            Some(Home::Release) => {
+            Some(InterpreterHome::Release) => {
                 let text = pyvenv_cfg("", self.python);
                 text.lines()
                     .skip(1)
                     .map(|line| format!("{line}\n"))
                     .collect()
             }
-            Some(Home::Package) => pyvenv_cfg(
+            Some(InterpreterHome::Package) => pyvenv_cfg(
                 &format!("{SHARED}/{}/bin", directory(self.python)),
                 self.python,
             ),
@@ -244,8 +248,8 @@ fn has_application_files(layer: &Layer) -> bool {
         .any(|entry| entry.path.as_str().starts_with("app/"))
 }
 
-fn text(text: String, origin: &Arc<Origin>) -> Entry {
-    Entry::file(Content::memory(text.into_bytes()), 0o644, origin)
+fn text(text: String, origin: &Arc<EntryOrigin>) -> TreeEntry {
+    TreeEntry::file(Content::memory(text.into_bytes()), 0o644, origin)
 }
 
 #[cfg(test)]
@@ -273,7 +277,7 @@ mod tests {
     fn text_at(tree: &Tree, path: &str) -> String {
         let entry = tree.get(&InstallPath::parse(path).unwrap()).unwrap();
         match &entry.kind {
-            crate::tree::Kind::File(Content {
+            crate::tree::EntryKind::File(Content {
                 bytes: pkgapp_core::content::Bytes::Memory(bytes),
                 ..
             }) => String::from_utf8(bytes.to_vec()).unwrap(),

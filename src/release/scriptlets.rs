@@ -21,11 +21,11 @@ use minijinja::{Environment, Value, context};
 use sha2::{Digest as _, Sha256};
 
 use crate::package::{DebScriptlets, FileTrigger, RpmScriptlets, Scriptlets};
-use crate::services::{Services, Unit};
-use crate::tree::{Entry, Kind, Origin, Tree, dump_line};
+use crate::services::{PackagedUnit, Services};
+use crate::tree::{EntryKind, EntryOrigin, Tree, TreeEntry, dump_line};
 use crate::writable::FILL;
-use pkgapp_config::Phases;
-use pkgapp_config::{OnUpgrade, Placed};
+use pkgapp_config::ScriptletPhases;
+use pkgapp_config::{Located, OnUpgrade};
 use pkgapp_core::content::Content;
 use pkgapp_core::digest::Sha256Sum;
 use pkgapp_core::error::{Error, Result};
@@ -107,7 +107,7 @@ pub struct HostCompiled {
 /// Lines of the user's that sh can't read.
 pub fn of(
     services: &Services,
-    phases: &Phases,
+    phases: &ScriptletPhases,
     python: Option<&HostPython>,
     compile: Option<&HostCompiled>,
     tree: &Tree,
@@ -117,12 +117,12 @@ pub fn of(
         .writable
         .as_ref()
         .map_or(&[], |writable| &writable.links);
-    let links = tree
-        .iter()
-        .filter(|(path, entry)| matches!(entry.kind, Kind::Symlink(_)) && !carried.contains(path));
+    let links = tree.iter().filter(|(path, entry)| {
+        matches!(entry.kind, EntryKind::Symlink(_)) && !carried.contains(path)
+    });
     let links = links.map(|(path, _)| path).collect();
     let python = python.filter(|_| services.restarted().next().is_some());
-    let acts = Acts {
+    let acts = ScriptletActions {
         services,
         phases,
         python,
@@ -201,14 +201,14 @@ pub fn insert_into(tree: &mut Tree, services: &Services) -> Result<()> {
         return Ok(());
     }
     let stamp = stamp(tree, &services.prefix);
-    let origin = Arc::new(Origin {
+    let origin = Arc::new(EntryOrigin {
         label: "what scriptlets need".to_owned(),
         layer: None,
     });
     let mut insert = |path: &str, text: String| {
         tree.insert(
             InstallPath::parse(path)?,
-            Entry::file(Content::memory(text.into_bytes()), 0o644, &origin),
+            TreeEntry::file(Content::memory(text.into_bytes()), 0o644, &origin),
         )
     };
     insert(&preset_path(services), preset(services))?;
@@ -277,7 +277,7 @@ impl HostPython {
 
 /// Lets sh read the lines without running them: an open quote or a bracket too many would
 /// swallow ours.
-fn check(phases: &Phases) -> Result<()> {
+fn check(phases: &ScriptletPhases) -> Result<()> {
     let all = [
         &phases.before_install,
         &phases.after_install,
@@ -313,7 +313,7 @@ impl Services {
     }
 
     /// The services that a change of what they run with restarts.
-    fn restarted(&self) -> impl Iterator<Item = &Unit> {
+    fn restarted(&self) -> impl Iterator<Item = &PackagedUnit> {
         self.units.iter().filter(|unit| {
             unit.on_upgrade == OnUpgrade::Restart
                 && unit.file.ends_with(".service")
@@ -332,7 +332,8 @@ impl Services {
 
     /// The sockets, each with the services that it belongs to.
     fn sockets(&self) -> impl Iterator<Item = (String, &str)> {
-        let of = |unit: &'_ Unit| socket_of(&unit.file).filter(|socket| self.has_unit(socket));
+        let of =
+            |unit: &'_ PackagedUnit| socket_of(&unit.file).filter(|socket| self.has_unit(socket));
         self.units
             .iter()
             .filter_map(move |unit| Some((of(unit)?, unit)))
@@ -352,9 +353,9 @@ fn socket_of(file: &str) -> Option<String> {
 }
 
 /// What the scripts of one package do.
-struct Acts<'a> {
+struct ScriptletActions<'a> {
     services: &'a Services,
-    phases: &'a Phases,
+    phases: &'a ScriptletPhases,
     /// The host's Python, if there is something to restart when it is replaced.
     python: Option<&'a HostPython>,
     compile: Option<&'a HostCompiled>,
@@ -362,9 +363,9 @@ struct Acts<'a> {
     links: Vec<&'a InstallPath>,
 }
 
-impl Acts<'_> {
+impl ScriptletActions<'_> {
     /// Renders a script; `None` if it would do nothing.
-    fn script(&self, name: &str, lines: Option<&Placed<String>>) -> Result<Option<String>> {
+    fn script(&self, name: &str, lines: Option<&Located<String>>) -> Result<Option<String>> {
         let Services {
             units,
             homes,
@@ -406,7 +407,7 @@ impl Acts<'_> {
         Ok(Some(rendered))
     }
 
-    fn context(&self, script: &str, lines: Option<&Placed<String>>) -> Value {
+    fn context(&self, script: &str, lines: Option<&Located<String>>) -> Value {
         let Services {
             name,
             prefix,
@@ -430,7 +431,7 @@ impl Acts<'_> {
             let parent = secret.path.parent().map(|parent| parent.to_string());
             context!(path => secret.path.as_str(), parent => parent.unwrap_or_else(|| "/".into()), group => secret.group)
         };
-        let home = |home: &crate::services::Home| {
+        let home = |home: &crate::services::DataHome| {
             let units: Vec<String> = home.units.iter().map(|unit| shell_quoted(unit)).collect();
             context!(part => home.part, directory => home.directory, user => home.user, units)
         };
@@ -508,7 +509,7 @@ impl Acts<'_> {
             shell_quoted(&self.stamp_path()),
             format!("/etc/{}/", self.services.name),
         ];
-        let uses = |unit: &Unit| {
+        let uses = |unit: &PackagedUnit| {
             let own = std::iter::once(unit_path(&unit.file));
             match unit.file.rsplit_once('.')?.1 {
                 "service" if unit.on_upgrade == OnUpgrade::Restart => {
@@ -574,7 +575,7 @@ mod tests {
     use similar_asserts::assert_eq;
 
     use super::*;
-    use crate::services::{Home, OwnedFile, SecretFile, SystemUser};
+    use crate::services::{DataHome, OwnedFile, SecretFile, SystemUser};
     use pkgapp_core::error::Location;
     use pkgapp_core::name::AppName;
     use pkgapp_testing::tool;
@@ -583,17 +584,17 @@ mod tests {
         InstallPath::parse(text).unwrap()
     }
 
-    fn unit(file: &str, names: &[&str], on_upgrade: OnUpgrade) -> Unit {
-        Unit {
+    fn unit(file: &str, names: &[&str], on_upgrade: OnUpgrade) -> PackagedUnit {
+        PackagedUnit {
             file: file.into(),
             names: names.iter().map(|&name| name.into()).collect(),
             on_upgrade,
         }
     }
 
-    fn home(part: &str, directory: &str, units: &[&str]) -> Home {
+    fn home(part: &str, directory: &str, units: &[&str]) -> DataHome {
         let units = units.iter().map(|&unit| unit.into()).collect();
-        Home {
+        DataHome {
             part: part.into(),
             directory: directory.into(),
             user: "shop".into(),
@@ -662,15 +663,15 @@ mod tests {
         }
     }
 
-    fn lines(text: &str) -> Option<Placed<String>> {
-        Some(Placed {
+    fn lines(text: &str) -> Option<Located<String>> {
+        Some(Located {
             value: text.into(),
             at: Location::file(Path::new("pkgapp.toml")),
         })
     }
 
-    fn phases() -> Phases {
-        Phases {
+    fn phases() -> ScriptletPhases {
+        ScriptletPhases {
             before_install: lines("echo before-install"),
             after_install: lines("echo after-install"),
             before_remove: lines("echo before-remove"),
@@ -717,7 +718,7 @@ mod tests {
 
     /// One thing at a time, and all of them.
     fn applications() -> Vec<(&'static str, Scriptlets)> {
-        let made = |services: &Services, phases: &Phases| {
+        let made = |services: &Services, phases: &ScriptletPhases| {
             of(
                 services,
                 phases,
@@ -727,7 +728,7 @@ mod tests {
             )
             .unwrap()
         };
-        let none = Phases::default();
+        let none = ScriptletPhases::default();
         let plain = Services {
             units: shop().units[1..2].to_vec(),
             ..bare()
@@ -807,7 +808,7 @@ mod tests {
     fn an_application_without_anything_ends_what_the_version_before_had() {
         let scriptlets = of(
             &bare(),
-            &Phases::default(),
+            &ScriptletPhases::default(),
             Some(&HostPython::system(PYTHON)),
             None,
             &Tree::new(),
@@ -827,7 +828,7 @@ mod tests {
         };
         let scriptlets = of(
             &users,
-            &Phases::default(),
+            &ScriptletPhases::default(),
             Some(&HostPython::system(PYTHON)),
             None,
             &Tree::new(),
@@ -950,9 +951,9 @@ mod tests {
 
     #[test]
     fn the_stamp_is_about_content_below_the_prefix() {
-        use crate::tree::{Entry, Origin};
+        use crate::tree::{EntryOrigin, TreeEntry};
         use pkgapp_core::content::Content;
-        let origin = std::sync::Arc::new(Origin {
+        let origin = std::sync::Arc::new(EntryOrigin {
             label: "the test".into(),
             layer: None,
         });
@@ -961,7 +962,7 @@ mod tests {
             for (name, text, mode) in files {
                 tree.insert(
                     path(name),
-                    Entry::file(Content::memory(text.as_bytes()), *mode, &origin),
+                    TreeEntry::file(Content::memory(text.as_bytes()), *mode, &origin),
                 )
                 .unwrap();
             }
@@ -995,9 +996,9 @@ mod tests {
             "cat <<END\nno end",
             "case x in",
         ] {
-            let phases = Phases {
+            let phases = ScriptletPhases {
                 after_install: lines(bad),
-                ..Phases::default()
+                ..ScriptletPhases::default()
             };
             let error = of(&bare(), &phases, None, None, &Tree::new()).unwrap_err();
             assert_eq!(error.message(), "sh cannot read these lines", "{bad}");
@@ -1005,9 +1006,9 @@ mod tests {
         let good = "cat >/dev/null <<END\n)\nEND\ncase x in x) : ;; esac # it's";
         of(
             &bare(),
-            &Phases {
+            &ScriptletPhases {
                 after_install: lines(good),
-                ..Phases::default()
+                ..ScriptletPhases::default()
             },
             None,
             None,
@@ -1059,7 +1060,7 @@ mod tests {
         ));
         let scriptlets = of(
             &services,
-            &Phases::default(),
+            &ScriptletPhases::default(),
             Some(&HostPython::system(PYTHON)),
             None,
             &Tree::new(),

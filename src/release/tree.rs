@@ -18,26 +18,26 @@ use pkgapp_core::path::{InstallPath, is_system, is_system_directory};
 ///
 /// A copy shares the entries.
 #[derive(Debug, Clone, Default)]
-pub struct Tree(BTreeMap<InstallPath, Arc<Entry>>);
+pub struct Tree(BTreeMap<InstallPath, Arc<TreeEntry>>);
 
 /// One file, directory or symbolic link.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub struct TreeEntry {
     /// What it is, with its content.
-    pub kind: Kind,
+    pub kind: EntryKind,
     /// Permission bits only, e.g. `0o755`; 0o777 for symbolic links.
     pub mode: u32,
     /// Who owns it on the host.
-    pub owner: Owner,
+    pub owner: FileOwner,
     /// What an upgrade does to it.
-    pub role: Role,
+    pub role: UpgradeRole,
     /// Where it came from.
-    pub origin: Arc<Origin>,
+    pub origin: Arc<EntryOrigin>,
 }
 
 /// What an entry is.
 #[derive(Debug, Clone)]
-pub enum Kind {
+pub enum EntryKind {
     /// A directory that the package owns.
     Directory,
     /// A regular file.
@@ -48,14 +48,14 @@ pub enum Kind {
 
 /// User and group by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owner {
+pub struct FileOwner {
     /// User.
     pub user: Cow<'static, str>,
     /// Group.
     pub group: Cow<'static, str>,
 }
 
-impl Default for Owner {
+impl Default for FileOwner {
     fn default() -> Self {
         Self {
             user: "root".into(),
@@ -66,7 +66,7 @@ impl Default for Owner {
 
 /// What an upgrade does to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
+pub enum UpgradeRole {
     /// Replaced.
     Payload,
     /// Kept if an administrator changed it: conffile, `%config(noreplace)`.
@@ -75,7 +75,7 @@ pub enum Role {
 
 /// Where entries came from: one value for all entries of a layer.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Origin {
+pub struct EntryOrigin {
     /// What a person calls it, e.g. ``distribution `flask 3.0.0` ``.
     pub label: String,
     /// The layer's key in the cache; `None` for what was made for this build alone.
@@ -84,7 +84,7 @@ pub struct Origin {
 
 /// Which of two sources ships a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Winner {
+pub enum CollisionWinner {
     /// None: that is a collision.
     Nobody,
     /// The one whose entry is in the tree.
@@ -94,38 +94,38 @@ pub enum Winner {
 }
 
 /// Decides between an entry of a tree and a later one for the same path.
-pub type Precedence<'a> = &'a dyn Fn(&InstallPath, &Entry, &Entry) -> Winner;
+pub type Precedence<'a> = &'a dyn Fn(&InstallPath, &TreeEntry, &TreeEntry) -> CollisionWinner;
 
-impl Entry {
+impl TreeEntry {
     /// A file of root's that an upgrade replaces.
-    pub fn file(content: Content, mode: u32, origin: &Arc<Origin>) -> Self {
+    pub fn file(content: Content, mode: u32, origin: &Arc<EntryOrigin>) -> Self {
         Self {
-            kind: Kind::File(content),
+            kind: EntryKind::File(content),
             mode,
-            owner: Owner::default(),
-            role: Role::Payload,
+            owner: FileOwner::default(),
+            role: UpgradeRole::Payload,
             origin: origin.clone(),
         }
     }
 
     /// A directory of root's, 0755.
-    pub fn directory(origin: &Arc<Origin>) -> Self {
+    pub fn directory(origin: &Arc<EntryOrigin>) -> Self {
         Self {
-            kind: Kind::Directory,
+            kind: EntryKind::Directory,
             mode: 0o755,
-            owner: Owner::default(),
-            role: Role::Payload,
+            owner: FileOwner::default(),
+            role: UpgradeRole::Payload,
             origin: origin.clone(),
         }
     }
 
     /// A symbolic link.
-    pub fn symlink(target: impl Into<String>, origin: &Arc<Origin>) -> Self {
+    pub fn symlink(target: impl Into<String>, origin: &Arc<EntryOrigin>) -> Self {
         Self {
-            kind: Kind::Symlink(target.into()),
+            kind: EntryKind::Symlink(target.into()),
             mode: 0o777,
-            owner: Owner::default(),
-            role: Role::Payload,
+            owner: FileOwner::default(),
+            role: UpgradeRole::Payload,
             origin: origin.clone(),
         }
     }
@@ -133,16 +133,16 @@ impl Entry {
     /// The same entry as a configuration file.
     #[must_use]
     pub fn config(mut self) -> Self {
-        self.role = Role::Config;
+        self.role = UpgradeRole::Config;
         self
     }
 
     /// Whether two entries would be the same on a host.
     pub fn same_as(&self, other: &Self) -> bool {
         let kind = match (&self.kind, &other.kind) {
-            (Kind::Directory, Kind::Directory) => true,
-            (Kind::File(a), Kind::File(b)) => a.digest == b.digest,
-            (Kind::Symlink(a), Kind::Symlink(b)) => a == b,
+            (EntryKind::Directory, EntryKind::Directory) => true,
+            (EntryKind::File(a), EntryKind::File(b)) => a.digest == b.digest,
+            (EntryKind::Symlink(a), EntryKind::Symlink(b)) => a == b,
             _ => false,
         };
         kind && self.mode == other.mode && self.owner == other.owner && self.role == other.role
@@ -163,8 +163,8 @@ impl Tree {
     ///
     /// # Errors
     /// A second source for a path, or a path below a file; the message names both sources.
-    pub fn insert(&mut self, path: InstallPath, entry: Entry) -> Result<()> {
-        self.insert_by(path, entry, &|_, _, _| Winner::Nobody)
+    pub fn insert(&mut self, path: InstallPath, entry: TreeEntry) -> Result<()> {
+        self.insert_by(path, entry, &|_, _, _| CollisionWinner::Nobody)
     }
 
     /// As [`Tree::insert`], but of two sources the one ships that `precedence` chooses.
@@ -174,12 +174,12 @@ impl Tree {
     pub fn insert_by(
         &mut self,
         path: InstallPath,
-        entry: Entry,
+        entry: TreeEntry,
         precedence: Precedence<'_>,
     ) -> Result<()> {
         self.insert_parents(&path, &entry.origin)?;
         if is_system_directory(&path) {
-            return if matches!(entry.kind, Kind::Directory) {
+            return if matches!(entry.kind, EntryKind::Directory) {
                 Ok(())
             } else {
                 Err(
@@ -191,21 +191,21 @@ impl Tree {
         if let Some(present) = self.0.get(&path) {
             let both_directories = matches!(
                 (&present.kind, &entry.kind),
-                (Kind::Directory, Kind::Directory)
+                (EntryKind::Directory, EntryKind::Directory)
             );
             if both_directories && present.same_as(&entry) {
                 return Ok(());
             }
-            let replaceable =
-                !matches!(present.kind, Kind::Directory) && !matches!(entry.kind, Kind::Directory);
+            let replaceable = !matches!(present.kind, EntryKind::Directory)
+                && !matches!(entry.kind, EntryKind::Directory);
             match if replaceable {
                 precedence(&path, present, &entry)
             } else {
-                Winner::Nobody
+                CollisionWinner::Nobody
             } {
-                Winner::Nobody => return Err(collision(&path, present, &entry)),
-                Winner::Earlier => return Ok(()),
-                Winner::Later => {}
+                CollisionWinner::Nobody => return Err(collision(&path, present, &entry)),
+                CollisionWinner::Earlier => return Ok(()),
+                CollisionWinner::Later => {}
             }
         }
         self.0.insert(path, Arc::new(entry));
@@ -213,17 +213,17 @@ impl Tree {
     }
 
     /// Takes an entry out; for `[build] run` commands that remove a file.
-    pub fn remove(&mut self, path: &InstallPath) -> Option<Entry> {
+    pub fn remove(&mut self, path: &InstallPath) -> Option<TreeEntry> {
         self.0.remove(path).map(Arc::unwrap_or_clone)
     }
 
     /// Returns the entry at a path.
-    pub fn get(&self, path: &InstallPath) -> Option<&Entry> {
+    pub fn get(&self, path: &InstallPath) -> Option<&TreeEntry> {
         self.0.get(path).map(Arc::as_ref)
     }
 
     /// All entries, sorted by the bytes of their paths: a directory comes before what it holds.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&InstallPath, &Entry)> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&InstallPath, &TreeEntry)> {
         self.0.iter().map(|(path, entry)| (path, entry.as_ref()))
     }
 
@@ -233,9 +233,9 @@ impl Tree {
     }
 
     /// The regular files.
-    pub fn files(&self) -> impl Iterator<Item = (&InstallPath, &Entry, &Content)> {
+    pub fn files(&self) -> impl Iterator<Item = (&InstallPath, &TreeEntry, &Content)> {
         self.iter().filter_map(|(path, entry)| match &entry.kind {
-            Kind::File(content) => Some((path, entry, content)),
+            EntryKind::File(content) => Some((path, entry, content)),
             _ => None,
         })
     }
@@ -258,13 +258,13 @@ impl Tree {
         text
     }
 
-    fn insert_parents(&mut self, path: &InstallPath, origin: &Arc<Origin>) -> Result<()> {
+    fn insert_parents(&mut self, path: &InstallPath, origin: &Arc<EntryOrigin>) -> Result<()> {
         // Nothing is added before all is known to be a directory or missing: a refused path leaves
         // no trace.
         let mut missing = Vec::new();
         for parent in path.parents().take_while(|parent| !is_system(parent)) {
             match self.0.get(parent) {
-                Some(present) if matches!(present.kind, Kind::Directory) => break,
+                Some(present) if matches!(present.kind, EntryKind::Directory) => break,
                 Some(present) => {
                     return Err(Error::new(format!(
                         "`{path}` lies below `{parent}`, which is no directory"
@@ -281,30 +281,34 @@ impl Tree {
         self.0.extend(
             missing
                 .into_iter()
-                .map(|directory| (directory, Arc::new(Entry::directory(origin)))),
+                .map(|directory| (directory, Arc::new(TreeEntry::directory(origin)))),
         );
         Ok(())
     }
 }
 
 /// Returns the line of an entry in a dump.
-pub fn dump_line(path: &str, entry: &Entry) -> String {
+pub fn dump_line(path: &str, entry: &TreeEntry) -> String {
     let (letter, size, sum) = match &entry.kind {
-        Kind::Directory => ('d', "-".to_owned(), "-".to_owned()),
-        Kind::File(content) => (
+        EntryKind::Directory => ('d', "-".to_owned(), "-".to_owned()),
+        EntryKind::File(content) => (
             '-',
             content.digest.size.to_string(),
             format!("sha256:{}", content.digest.sha256),
         ),
-        Kind::Symlink(_) => ('l', "-".to_owned(), "-".to_owned()),
+        EntryKind::Symlink(_) => ('l', "-".to_owned(), "-".to_owned()),
     };
-    let Owner { user, group } = &entry.owner;
-    let mark = if entry.role == Role::Config { "c " } else { "" };
+    let FileOwner { user, group } = &entry.owner;
+    let mark = if entry.role == UpgradeRole::Config {
+        "c "
+    } else {
+        ""
+    };
     let mut line = format!(
         "{letter}{} {user}:{group} {size} {sum} {mark}{path}",
         permissions(entry.mode)
     );
-    if let Kind::Symlink(target) = &entry.kind {
+    if let EntryKind::Symlink(target) = &entry.kind {
         _ = write!(line, " -> {target}");
     }
     line
@@ -335,7 +339,7 @@ pub fn permissions(mode: u32) -> String {
     .collect()
 }
 
-fn collision(path: &InstallPath, present: &Entry, entry: &Entry) -> Error {
+fn collision(path: &InstallPath, present: &TreeEntry, entry: &TreeEntry) -> Error {
     let equal = if present.same_as(entry) {
         "with the same content"
     } else {
@@ -357,8 +361,8 @@ mod tests {
         InstallPath::parse(text).unwrap()
     }
 
-    fn origin(label: &str) -> Arc<Origin> {
-        Arc::new(Origin {
+    fn origin(label: &str) -> Arc<EntryOrigin> {
+        Arc::new(EntryOrigin {
             label: label.into(),
             layer: None,
         })
@@ -367,7 +371,7 @@ mod tests {
     #[test]
     fn parents_are_owned_below_the_base_system_only() {
         let mut tree = Tree::new();
-        let file = Entry::file(Content::memory(*b"x"), 0o644, &origin("a"));
+        let file = TreeEntry::file(Content::memory(*b"x"), 0o644, &origin("a"));
         tree.insert(path("/opt/shop/lib/x"), file).unwrap();
         let paths: Vec<_> = tree.iter().map(|(path, _)| path.as_str()).collect();
         assert_eq!(paths, ["/opt/shop", "/opt/shop/lib", "/opt/shop/lib/x"]);
@@ -378,10 +382,10 @@ mod tests {
         let mut tree = Tree::new();
         tree.insert(
             path("/opt/shop/x"),
-            Entry::file(Content::memory(*b"1"), 0o644, &origin("`a 1`")),
+            TreeEntry::file(Content::memory(*b"1"), 0o644, &origin("`a 1`")),
         )
         .unwrap();
-        let second = Entry::file(Content::memory(*b"2"), 0o644, &origin("`b 2`"));
+        let second = TreeEntry::file(Content::memory(*b"2"), 0o644, &origin("`b 2`"));
         let error = tree
             .insert(path("/opt/shop/x"), second.clone())
             .unwrap_err();
@@ -390,8 +394,10 @@ mod tests {
             "error: two sources for `/opt/shop/x`, with different content\n  cause: `a 1` has it\n  cause: `b 2` has \
              it too\n  hint: if the second may win, write `allow-collisions = [\"/opt/shop/x\"]` under `[package]`"
         );
-        tree.insert_by(path("/opt/shop/x"), second, &|_, _, _| Winner::Later)
-            .unwrap();
+        tree.insert_by(path("/opt/shop/x"), second, &|_, _, _| {
+            CollisionWinner::Later
+        })
+        .unwrap();
         assert!(
             tree.dump().contains(
                 "sha256:d4735e3a265e16eee03f59718b9b5d03019c07d8b6c51f90da3a666eec13ab35"
@@ -404,12 +410,12 @@ mod tests {
         let mut tree = Tree::new();
         tree.insert(
             path("/opt/shop/x"),
-            Entry::file(Content::memory(*b"1"), 0o644, &origin("a")),
+            TreeEntry::file(Content::memory(*b"1"), 0o644, &origin("a")),
         )
         .unwrap();
         let before = tree.dump();
         assert!(
-            tree.insert(path("/opt/shop/x/y/z"), Entry::directory(&origin("b")))
+            tree.insert(path("/opt/shop/x/y/z"), TreeEntry::directory(&origin("b")))
                 .is_err()
         );
         assert_eq!(tree.dump(), before);
@@ -421,12 +427,12 @@ mod tests {
         let origin = origin("a");
         tree.insert(
             path("/etc/shop/shop.env"),
-            Entry::file(Content::memory(*b""), 0o4640, &origin).config(),
+            TreeEntry::file(Content::memory(*b""), 0o4640, &origin).config(),
         )
         .unwrap();
         tree.insert(
             path("/opt/shop/bin/python"),
-            Entry::symlink("/usr/bin/python3.11", &origin),
+            TreeEntry::symlink("/usr/bin/python3.11", &origin),
         )
         .unwrap();
         assert_eq!(

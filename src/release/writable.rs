@@ -15,8 +15,8 @@
 use std::sync::Arc;
 
 use crate::services;
-use crate::tree::{Entry, Origin, Tree};
-use pkgapp_config::App;
+use crate::tree::{EntryOrigin, Tree, TreeEntry};
+use pkgapp_config::Config;
 use pkgapp_core::content::Content;
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::path::{InstallPath, ReleasePath};
@@ -34,7 +34,7 @@ const NAMES: &str = ".pkgapp/writable";
 ///
 /// # Errors
 /// Nothing does.
-pub fn check(app: &App) -> Result<()> {
+pub fn check(app: &Config) -> Result<()> {
     let Some(first) = app.writable.first() else {
         return Ok(());
     };
@@ -52,7 +52,7 @@ pub fn check(app: &App) -> Result<()> {
 ///
 /// # Errors
 /// None in practice: the parts of the paths are proven.
-pub fn links(app: &App) -> Result<Vec<InstallPath>> {
+pub fn links(app: &Config) -> Result<Vec<InstallPath>> {
     let files = app.package.prefix.value.join(&ReleasePath::parse("app")?);
     Ok(app
         .writable
@@ -65,11 +65,11 @@ pub fn links(app: &App) -> Result<Vec<InstallPath>> {
 ///
 /// # Errors
 /// Something above one of them is no directory.
-pub fn make_directories(tree: &mut Tree, app: &App) -> Result<()> {
+pub fn make_directories(tree: &mut Tree, app: &Config) -> Result<()> {
     let origin = origin();
     for (writable, link) in app.writable.iter().zip(links(app)?) {
         if writable.value.is_directory() && tree.get(&link).is_none() {
-            tree.insert(link, Entry::directory(&origin))
+            tree.insert(link, TreeEntry::directory(&origin))
                 .map_err(|error| error.at(writable.at.clone()))?;
         }
     }
@@ -80,7 +80,7 @@ pub fn make_directories(tree: &mut Tree, app: &App) -> Result<()> {
 ///
 /// # Errors
 /// Something else is where the initial content goes.
-pub fn insert_into(tree: &mut Tree, app: &App) -> Result<()> {
+pub fn insert_into(tree: &mut Tree, app: &Config) -> Result<()> {
     if app.writable.is_empty() {
         return Ok(());
     }
@@ -93,7 +93,7 @@ pub fn insert_into(tree: &mut Tree, app: &App) -> Result<()> {
         let path = writable.value.path();
         move_entries(tree, &link, &initial.join(path))
             .map_err(|error| error.at(writable.at.clone()))?;
-        tree.insert(link, Entry::symlink(state.join(path).as_str(), &origin))
+        tree.insert(link, TreeEntry::symlink(state.join(path).as_str(), &origin))
             .map_err(|error| error.at(writable.at.clone()))?;
     }
     let names: String = app
@@ -101,7 +101,8 @@ pub fn insert_into(tree: &mut Tree, app: &App) -> Result<()> {
         .iter()
         .map(|writable| format!("{}\n", writable.value))
         .collect();
-    let file = |text: &str, mode: u32| Entry::file(Content::memory(text.as_bytes()), mode, &origin);
+    let file =
+        |text: &str, mode: u32| TreeEntry::file(Content::memory(text.as_bytes()), mode, &origin);
     tree.insert(below_prefix(NAMES)?, file(&names, 0o644))?;
     tree.insert(
         below_prefix(FILL)?,
@@ -109,8 +110,8 @@ pub fn insert_into(tree: &mut Tree, app: &App) -> Result<()> {
     )
 }
 
-fn origin() -> Arc<Origin> {
-    Arc::new(Origin {
+fn origin() -> Arc<EntryOrigin> {
+    Arc::new(EntryOrigin {
         label: "`writable` below `[app]`".to_owned(),
         layer: None,
     })
@@ -188,7 +189,7 @@ impl<'a> InPlace<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::Kind;
+    use crate::tree::EntryKind;
 
     fn path(text: &str) -> InstallPath {
         InstallPath::parse(text).unwrap()
@@ -199,7 +200,7 @@ mod tests {
         for file in files {
             tree.insert(
                 path(file),
-                Entry::file(Content::memory(*b"x"), 0o644, &origin()),
+                TreeEntry::file(Content::memory(*b"x"), 0o644, &origin()),
             )
             .unwrap();
         }
@@ -209,7 +210,7 @@ mod tests {
     fn names(tree: &Tree) -> Vec<&str> {
         let files = tree
             .iter()
-            .filter(|(_, entry)| !matches!(entry.kind, Kind::Directory));
+            .filter(|(_, entry)| !matches!(entry.kind, EntryKind::Directory));
         files.map(|(path, _)| path.as_str()).collect()
     }
 

@@ -7,16 +7,16 @@ use pkgapp_http::percent_decoded;
 
 /// Where a repository is.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Address {
+pub(super) struct RepositoryAddress {
     /// As a tool may be told it.
     pub(super) url: String,
     /// What was in it; only http and https have any.
-    pub(super) credentials: Option<Credentials>,
+    pub(super) credentials: Option<RepositoryCredentials>,
 }
 
 /// Who one is for a server.
 #[derive(PartialEq, Eq)]
-pub(super) struct Credentials {
+pub(super) struct RepositoryCredentials {
     /// `https://host:port`: they are for no other server.
     pub(super) origin: String,
     /// Decoded. Without a password it may be a token, and so is as secret.
@@ -25,7 +25,7 @@ pub(super) struct Credentials {
     pub(super) password: Option<String>,
 }
 
-impl std::fmt::Debug for Credentials {
+impl std::fmt::Debug for RepositoryCredentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Credentials")
             .field("origin", &self.origin)
@@ -33,7 +33,7 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
-impl Address {
+impl RepositoryAddress {
     /// Takes a repository's URL apart.
     ///
     /// # Errors
@@ -72,7 +72,7 @@ impl Address {
         let origin = format!("{scheme}://{host}");
         Ok(Self {
             url: format!("{origin}{path}"),
-            credentials: Some(Credentials {
+            credentials: Some(RepositoryCredentials {
                 origin,
                 username,
                 password,
@@ -114,7 +114,7 @@ mod tests {
                 Some("a/b::c"),
             ),
         ] {
-            let address = Address::read(url).unwrap();
+            let address = RepositoryAddress::read(url).unwrap();
             assert_eq!(address.url, expected);
             let credentials = address.credentials.unwrap();
             assert!(expected.starts_with(&credentials.origin), "{credentials:?}");
@@ -135,8 +135,8 @@ mod tests {
             "file:///a@b",
         ] {
             assert_eq!(
-                Address::read(url).unwrap(),
-                Address {
+                RepositoryAddress::read(url).unwrap(),
+                RepositoryAddress {
                     url: url.to_owned(),
                     credentials: None
                 }
@@ -146,7 +146,7 @@ mod tests {
             "https://u%0Ahost=evil:p@h.example/",
             "https://u:p%00@h.example/",
         ] {
-            assert!(Address::read(url).is_err(), "{url}");
+            assert!(RepositoryAddress::read(url).is_err(), "{url}");
         }
     }
 }

@@ -1,10 +1,10 @@
 //! A wheel as a file, read as if it came from an enemy (PEP 427, binary distribution format;
 //! APPNOTE.TXT for zip).
 //!
-//! [`Archive::open`] looks at the archive's directory and at the few files that describe it, and
-//! refuses what can't be installed by the book. [`Archive::for_each_file`] hands out the content,
+//! [`WheelArchive::open`] looks at the archive's directory and at the few files that describe it, and
+//! refuses what can't be installed by the book. [`WheelArchive::for_each_file`] hands out the content,
 //! and fails at the end of a member that is not what RECORD says: neither pip nor uv compares these
-//! hashes. A wheel is read to its end once, when it enters the cache ([`Archive::verify`]).
+//! hashes. A wheel is read to its end once, when it enters the cache ([`WheelArchive::verify`]).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
@@ -17,9 +17,9 @@ use sha2::{Digest as _, Sha256, Sha384, Sha512};
 use zip::CompressionMethod;
 use zip::read::ZipArchive;
 
-use super::Metadata;
-use super::inflate::{Inflater, Unpacked};
-use super::window::Window;
+use super::WheelMetadata;
+use super::inflate::{Inflater, MemberReader};
+use super::window::WindowReader;
 use pkgapp_core::digest::Sha256Sum;
 use pkgapp_core::error::{Context, Error, Result, shown};
 use pkgapp_core::fs;
@@ -43,14 +43,14 @@ pub(super) const FREE_UNPACKED: u64 = 64 << 20;
 const MAX_TEXT: u64 = 64 << 20;
 
 /// A wheel that is open for reading.
-pub struct Archive {
+pub struct WheelArchive {
     path: PathBuf,
     filename: WheelFilename,
-    zip: ZipArchive<Window>,
+    zip: ZipArchive<WindowReader>,
     inflater: Inflater,
-    members: Vec<Member>,
+    members: Vec<ArchiveMember>,
     dist_info: String,
-    metadata: Metadata,
+    metadata: WheelMetadata,
     wheel_info: WheelInfo,
     entry_points: Option<String>,
     record: Vec<RecordEntry>,
@@ -58,7 +58,7 @@ pub struct Archive {
 
 /// A regular file in a wheel.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member {
+pub struct ArchiveMember {
     /// Its path as in the archive: `flask/app.py`, `flask-3.1.3.data/scripts/x`.
     pub path: ReleasePath,
     /// Whether the archive gives anyone the right to execute it.
@@ -101,7 +101,7 @@ enum RecordHash {
     Sha512([u8; 64]),
 }
 
-impl Archive {
+impl WheelArchive {
     /// Opens a wheel and checks everything that can be checked without reading its payload: names,
     /// kinds and sizes of the members, `.dist-info`, WHEEL, METADATA, and that RECORD lists
     /// exactly the files that are there.
@@ -109,11 +109,12 @@ impl Archive {
     /// # Errors
     /// Anything that is not by the book; the message names the wheel, the member, and the reason.
     pub fn open(path: &Path, filename: &WheelFilename) -> Result<Self> {
-        let refusal = Refusal {
+        let refusal = ArchiveRefusal {
             wheel: file_name(path),
         };
-        let window =
-            || Window::new(fs::open(path)?).context(|| format!("cannot read `{}`", shown(path)));
+        let window = || {
+            WindowReader::new(fs::open(path)?).context(|| format!("cannot read `{}`", shown(path)))
+        };
         let mut raw = window()?;
         let length = raw.length();
         let mut zip = ZipArchive::new(window()?)
@@ -138,7 +139,7 @@ impl Archive {
             inflater: Inflater::new(),
             members,
             dist_info,
-            metadata: Metadata::unknown(filename),
+            metadata: WheelMetadata::unknown(filename),
             wheel_info: WheelInfo {
                 root_is_purelib: true,
                 tags: Vec::new(),
@@ -160,9 +161,9 @@ impl Archive {
     /// be thrown away.
     pub fn for_each_file(
         &mut self,
-        mut visit: impl FnMut(&Member, &mut dyn Read) -> Result<()>,
+        mut visit: impl FnMut(&ArchiveMember, &mut dyn Read) -> Result<()>,
     ) -> Result<()> {
-        let refusal = Refusal {
+        let refusal = ArchiveRefusal {
             wheel: file_name(&self.path),
         };
         for member in &self.members {
@@ -176,12 +177,12 @@ impl Archive {
                 packed.compression() == CompressionMethod::Stored,
             );
             let inner = if stored {
-                Unpacked::Stored(packed)
+                MemberReader::Stored(packed)
             } else {
                 self.inflater.begin(packed)
             };
-            let hasher = Hasher::for_hash(member.hash.as_ref());
-            let mut checked = Checked {
+            let hasher = MemberHasher::for_hash(member.hash.as_ref());
+            let mut checked = CheckedReader {
                 inner,
                 member,
                 size: 0,
@@ -200,7 +201,7 @@ impl Archive {
     /// Reads every byte and compares it with RECORD.
     ///
     /// # Errors
-    /// As [`Archive::for_each_file`].
+    /// As [`WheelArchive::for_each_file`].
     pub fn verify(&mut self) -> Result<()> {
         self.for_each_file(|_, _| Ok(()))
     }
@@ -216,7 +217,7 @@ impl Archive {
     }
 
     /// Returns all files, in the order of the archive.
-    pub fn members(&self) -> &[Member] {
+    pub fn members(&self) -> &[ArchiveMember] {
         &self.members
     }
 
@@ -226,7 +227,7 @@ impl Archive {
     }
 
     /// Returns what METADATA says.
-    pub fn metadata(&self) -> &Metadata {
+    pub fn metadata(&self) -> &WheelMetadata {
         &self.metadata
     }
 
@@ -245,7 +246,7 @@ impl Archive {
         &self.record
     }
 
-    fn read_dist_info(&mut self, refusal: &Refusal) -> Result<()> {
+    fn read_dist_info(&mut self, refusal: &ArchiveRefusal) -> Result<()> {
         let required = |text: Option<String>, name: &str| {
             text.ok_or_else(|| refusal.whole(format!("it has no `{name}` in its `.dist-info`")))
         };
@@ -263,7 +264,7 @@ impl Archive {
     }
 
     /// Compares RECORD's lines with the members, and gives each member its hash.
-    fn check_record(&mut self, refusal: &Refusal) -> Result<()> {
+    fn check_record(&mut self, refusal: &ArchiveRefusal) -> Result<()> {
         let own = self.inside("RECORD");
         let unhashed = [
             own.clone(),
@@ -326,7 +327,7 @@ impl Archive {
         format!("{}/{name}", self.dist_info)
     }
 
-    fn text(&mut self, name: &str, refusal: &Refusal) -> Result<Option<String>> {
+    fn text(&mut self, name: &str, refusal: &ArchiveRefusal) -> Result<Option<String>> {
         let path = self.inside(name);
         let Some(member) = self
             .members
@@ -361,7 +362,7 @@ impl Archive {
     }
 }
 
-impl fmt::Debug for Archive {
+impl fmt::Debug for WheelArchive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Archive")
             .field("path", &self.path)
@@ -370,7 +371,7 @@ impl fmt::Debug for Archive {
     }
 }
 
-impl Metadata {
+impl WheelMetadata {
     fn unknown(filename: &WheelFilename) -> Self {
         Self {
             name: filename.name.clone(),
@@ -386,11 +387,11 @@ impl Metadata {
 }
 
 /// Says no in one shape.
-struct Refusal {
+struct ArchiveRefusal {
     wheel: String,
 }
 
-impl Refusal {
+impl ArchiveRefusal {
     fn whole(&self, why: impl fmt::Display) -> Error {
         Error::new(format!("wheel `{}` is refused: {why}", self.wheel))
     }
@@ -413,7 +414,7 @@ fn file_name(path: &Path) -> String {
 
 /// A header of the central directory (APPNOTE 4.3.12), as it is: the zip crate drops the first of
 /// two equal names.
-struct Listed {
+struct CentralEntry {
     name: Vec<u8>,
     method: u16,
     flags: u16,
@@ -427,7 +428,7 @@ fn read_directory(
     reader: &mut (impl Read + Seek),
     start: u64,
     length: u64,
-) -> Result<Vec<Listed>, String> {
+) -> Result<Vec<CentralEntry>, String> {
     let failed = |error: io::Error| format!("its directory can't be read ({error})");
     reader.seek(SeekFrom::Start(start)).map_err(failed)?;
     let mut directory = Vec::new();
@@ -452,7 +453,7 @@ fn read_directory(
             usize::from(u16_at(30)),
             usize::from(u16_at(32)),
         );
-        listed.push(Listed {
+        listed.push(CentralEntry {
             name: rest.get(46..46 + name).ok_or_else(broken)?.to_owned(),
             method: u16_at(10),
             flags: u16_at(8),
@@ -471,11 +472,11 @@ fn read_directory(
 
 fn check_members<R: Read + Seek>(
     zip: &mut ZipArchive<R>,
-    listed: &mut [Listed],
+    listed: &mut [CentralEntry],
     start: u64,
     length: u64,
-    refusal: &Refusal,
-) -> Result<(Vec<Member>, Vec<ReleasePath>)> {
+    refusal: &ArchiveRefusal,
+) -> Result<(Vec<ArchiveMember>, Vec<ReleasePath>)> {
     let mut seen = HashSet::new();
     if let Some(twice) = listed.iter().find(|entry| !seen.insert(&entry.name)) {
         return Err(refusal.member(&String::from_utf8_lossy(&twice.name), "is there twice"));
@@ -534,7 +535,7 @@ fn check_members<R: Read + Seek>(
             directories.push(path);
         } else {
             let executable = entry.mode & 0o111 != 0;
-            members.push(Member {
+            members.push(ArchiveMember {
                 path,
                 executable,
                 size: member.size(),
@@ -617,7 +618,7 @@ fn check_overlap<'a>(
 /// directory sees.
 fn check_local_headers(
     reader: &mut (impl Read + Seek),
-    listed: &[Listed],
+    listed: &[CentralEntry],
 ) -> Result<(), (String, String)> {
     for entry in listed {
         let name = || String::from_utf8_lossy(&entry.name).into_owned();
@@ -652,7 +653,11 @@ fn check_local_headers(
 
 /// No two paths that a file system without case takes for one, and no file where a directory is
 /// needed.
-fn check_names(members: &[Member], directories: &[ReleasePath], refusal: &Refusal) -> Result<()> {
+fn check_names(
+    members: &[ArchiveMember],
+    directories: &[ReleasePath],
+    refusal: &ArchiveRefusal,
+) -> Result<()> {
     let mut spelt: BTreeMap<String, String> = BTreeMap::new();
     let mut files: HashSet<&str> = HashSet::new();
     for member in members {
@@ -692,9 +697,9 @@ fn check_names(members: &[Member], directories: &[ReleasePath], refusal: &Refusa
 }
 
 fn find_dist_info(
-    members: &[Member],
+    members: &[ArchiveMember],
     filename: &WheelFilename,
-    refusal: &Refusal,
+    refusal: &ArchiveRefusal,
 ) -> Result<String> {
     let found: BTreeSet<&str> = members
         .iter()
@@ -769,7 +774,7 @@ fn parse_wheel(text: &str) -> Result<WheelInfo, String> {
     })
 }
 
-fn parse_metadata(text: &str, filename: &WheelFilename) -> Result<Metadata, String> {
+fn parse_metadata(text: &str, filename: &WheelFilename) -> Result<WheelMetadata, String> {
     let said =
         Metadata23::parse(text.as_bytes()).map_err(|error| format!("can't be read ({error})"))?;
     let name = PackageName::from_str(&said.name)
@@ -804,7 +809,7 @@ fn parse_metadata(text: &str, filename: &WheelFilename) -> Result<Metadata, Stri
         text.clone()
             .filter(|text| !text.trim().is_empty() && text != "UNKNOWN")
     };
-    Ok(Metadata {
+    Ok(WheelMetadata {
         name,
         version,
         license: filled(&said.license_expression)
@@ -888,14 +893,14 @@ fn decode_base64url(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-enum Hasher {
+enum MemberHasher {
     None,
     Sha256(Sha256),
     Sha384(Box<Sha384>),
     Sha512(Box<Sha512>),
 }
 
-impl Hasher {
+impl MemberHasher {
     fn for_hash(hash: Option<&RecordHash>) -> Self {
         match hash {
             None => Self::None,
@@ -925,17 +930,17 @@ impl Hasher {
 }
 
 /// A member's bytes, counted and hashed on their way to whoever reads them.
-struct Checked<'member, R> {
+struct CheckedReader<'member, R> {
     inner: R,
-    member: &'member Member,
+    member: &'member ArchiveMember,
     size: u64,
-    hasher: Hasher,
+    hasher: MemberHasher,
     /// What the archive says.
     crc32: u32,
     summed: crc32fast::Hasher,
 }
 
-impl<R: Read> Read for Checked<'_, R> {
+impl<R: Read> Read for CheckedReader<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
         self.size += read as u64;
@@ -952,7 +957,7 @@ impl<R: Read> Read for Checked<'_, R> {
     }
 }
 
-impl<R: Read> Checked<'_, R> {
+impl<R: Read> CheckedReader<'_, R> {
     fn finish(mut self) -> Result<(), String> {
         io::copy(&mut self, &mut io::sink())
             .map_err(|error| format!("can't be unpacked: {error}"))?;
@@ -987,11 +992,11 @@ mod tests {
         WheelMaker::new("demo", "1.0")
     }
 
-    fn open(bytes: &[u8]) -> Result<Archive> {
+    fn open(bytes: &[u8]) -> Result<WheelArchive> {
         let here = tempfile::tempdir().unwrap();
         let path = here.path().join(NAME);
         std::fs::write(&path, bytes).unwrap();
-        let mut archive = Archive::open(&path, &WheelFilename::from_str(NAME).unwrap())?;
+        let mut archive = WheelArchive::open(&path, &WheelFilename::from_str(NAME).unwrap())?;
         archive.verify()?;
         Ok(archive)
     }
@@ -1034,7 +1039,8 @@ mod tests {
         let here = tempfile::tempdir().unwrap();
         let path = here.path().join(NAME);
         std::fs::write(&path, maker.bytes()).unwrap();
-        let mut archive = Archive::open(&path, &WheelFilename::from_str(NAME).unwrap()).unwrap();
+        let mut archive =
+            WheelArchive::open(&path, &WheelFilename::from_str(NAME).unwrap()).unwrap();
         let mut seen = Vec::new();
         archive
             .for_each_file(|member, reader| {

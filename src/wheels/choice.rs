@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use pkgapp_pypa::{BuildTag, DistFilename, SourceDistExtension};
 use pkgapp_pypa::{IncompatibleTag, TagCompatibility, TagPriority};
 
-use super::index::{Offer, nearby};
+use super::index::{FileOffer, nearby};
 use pkgapp_core::error::{Error, Location};
 use pkgapp_lock::{Indexes, Pin};
 use pkgapp_pypa::egg::is_egg;
@@ -18,7 +18,7 @@ const SHOWN_FILES: usize = 25;
 
 /// What a file must be to answer a pin.
 #[derive(Debug, Clone, Copy)]
-pub struct Wanted<'a> {
+pub struct FileRequest<'a> {
     /// The pin.
     pub pin: &'a Pin,
     /// Where it must run.
@@ -31,16 +31,16 @@ pub struct Wanted<'a> {
 
 /// A file that does not fit.
 #[derive(Debug, Clone)]
-pub struct Unfit {
+pub struct UnfitFile {
     /// Its name.
     pub file: String,
     /// Why not.
-    pub why: Why,
+    pub why: Misfit,
 }
 
 /// Why a file does not fit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Why {
+pub enum Misfit {
     /// The release must run with an older glibc than the wheel needs.
     Glibc(u16, u16),
     /// It fits but for its hash, which is this.
@@ -53,7 +53,7 @@ pub enum Why {
     Other(String),
 }
 
-impl Why {
+impl Misfit {
     fn text(&self) -> String {
         match self {
             Self::Glibc(major, minor) => format!("needs glibc {major}.{minor}"),
@@ -68,7 +68,7 @@ impl Why {
     }
 }
 
-impl Wanted<'_> {
+impl FileRequest<'_> {
     /// Whether a version answers the pin: `1.0` is also answered by `1.0+cpu` (PEP 440, version
     /// matching).
     pub fn is_version(&self, version: &Version) -> bool {
@@ -88,21 +88,21 @@ impl Wanted<'_> {
 
     /// Sorts the files of the pinned version: those that fit, the best first, as pip would take
     /// them; and the others.
-    pub fn sort(&self, offers: Vec<Offer>) -> (Vec<Offer>, Vec<Unfit>) {
+    pub fn sort(&self, offers: Vec<FileOffer>) -> (Vec<FileOffer>, Vec<UnfitFile>) {
         let mut fit = Vec::new();
         let mut unfit = Vec::new();
-        let of_this = |offer: &Offer| {
+        let of_this = |offer: &FileOffer| {
             *offer.dist.name() == self.pin.name && self.is_version(offer.dist.version())
         };
-        let offers: Vec<Offer> = offers.into_iter().filter(of_this).collect();
+        let offers: Vec<FileOffer> = offers.into_iter().filter(of_this).collect();
         // A distribution with wheels for some machines is compiled for all: an sdist of it gives
         // one for this machine.
-        let is_platform = |offer: &Offer| matches!(&offer.dist, DistFilename::WheelFilename(wheel) if is_compiled(wheel));
+        let is_platform = |offer: &FileOffer| matches!(&offer.dist, DistFilename::WheelFilename(wheel) if is_compiled(wheel));
         let compiled = !self.environment.native && offers.iter().any(is_platform);
         for offer in offers {
             match self.rank(&offer, compiled) {
                 Ok(rank) => fit.push((rank, offer)),
-                Err(why) => unfit.push(Unfit {
+                Err(why) => unfit.push(UnfitFile {
                     file: offer.file,
                     why,
                 }),
@@ -112,15 +112,15 @@ impl Wanted<'_> {
         (fit.into_iter().map(|(_, offer)| offer).collect(), unfit)
     }
 
-    fn rank(&self, offer: &Offer, compiled: bool) -> Result<Rank, Why> {
+    fn rank(&self, offer: &FileOffer, compiled: bool) -> Result<FileRank, Misfit> {
         let (tags, build) = match &offer.dist {
             DistFilename::WheelFilename(wheel) => {
                 if self.indexes.no_binary.contains(&self.pin.name) {
-                    return Err(Why::Policy("--no-binary"));
+                    return Err(Misfit::Policy("--no-binary"));
                 }
                 let tags = self.tags(wheel).map_err(|why| match why {
-                    Why::Other(why) if is_egg(&offer.file) => {
-                        Why::Other(format!("is an egg and {why}"))
+                    Misfit::Other(why) if is_egg(&offer.file) => {
+                        Misfit::Other(format!("is an egg and {why}"))
                     }
                     why => why,
                 })?;
@@ -128,16 +128,16 @@ impl Wanted<'_> {
             }
             DistFilename::SourceDistFilename(sdist) => {
                 if self.indexes.only_binary.contains(&self.pin.name) {
-                    return Err(Why::Policy("--only-binary"));
+                    return Err(Misfit::Policy("--only-binary"));
                 }
                 if compiled && !self.indexes.no_binary.contains(&self.pin.name) {
                     let arch = self.environment.arch;
-                    return Err(Why::Other(format!(
+                    return Err(Misfit::Other(format!(
                         "has code to compile, which is not done here for {arch}"
                     )));
                 }
                 if !super::unpack::is_readable(sdist.extension) {
-                    return Err(Why::Other(format!(
+                    return Err(Misfit::Other(format!(
                         "is a `.{}`, which pkgapp does not read",
                         sdist.extension
                     )));
@@ -149,10 +149,12 @@ impl Wanted<'_> {
         if let Some(requires) = &offer.requires_python
             && !requires.contains(python)
         {
-            return Err(Why::Python(requires.to_string()));
+            return Err(Misfit::Python(requires.to_string()));
         }
         if self.is_hashed() && offer.directory().is_some() {
-            return Err(Why::Other("is a directory, which has no hash".to_owned()));
+            return Err(Misfit::Other(
+                "is a directory, which has no hash".to_owned(),
+            ));
         }
         let hash_known = self.accepts(&offer.hashes)?;
         let exact = self
@@ -160,7 +162,7 @@ impl Wanted<'_> {
             .version
             .as_ref()
             .is_none_or(|wanted| wanted == offer.dist.version());
-        Ok(Rank {
+        Ok(FileRank {
             hash_known,
             not_yanked: offer.yanked.is_none(),
             exact,
@@ -171,14 +173,14 @@ impl Wanted<'_> {
         })
     }
 
-    fn tags(&self, wheel: &WheelFilename) -> Result<TagPriority, Why> {
+    fn tags(&self, wheel: &WheelFilename) -> Result<TagPriority, Misfit> {
         match wheel.compatibility(&self.environment.tags) {
             TagCompatibility::Compatible(priority) => Ok(priority),
             TagCompatibility::Incompatible(why) => Err(self.incompatible(wheel, why)),
         }
     }
 
-    fn incompatible(&self, wheel: &WheelFilename, why: IncompatibleTag) -> Why {
+    fn incompatible(&self, wheel: &WheelFilename, why: IncompatibleTag) -> Misfit {
         let list = |tags: Vec<String>| format!("`{}`", tags.join("`, `"));
         match why {
             IncompatibleTag::Platform => self.other_platform(wheel),
@@ -190,16 +192,16 @@ impl Wanted<'_> {
                         .map(ToString::to_string)
                         .collect(),
                 );
-                Why::Other(format!("is for the Python {tags}"))
+                Misfit::Other(format!("is for the Python {tags}"))
             }
             _ => {
                 let tags = list(wheel.abi_tags().iter().map(ToString::to_string).collect());
-                Why::Other(format!("is for the ABI {tags}"))
+                Misfit::Other(format!("is for the ABI {tags}"))
             }
         }
     }
 
-    fn other_platform(&self, wheel: &WheelFilename) -> Why {
+    fn other_platform(&self, wheel: &WheelFilename) -> Misfit {
         let tags: Vec<String> = wheel
             .platform_tags()
             .iter()
@@ -211,17 +213,17 @@ impl Wanted<'_> {
             .collect();
         needs.sort_unstable();
         match needs.first() {
-            Some(&(major, minor)) => Why::Glibc(major, minor),
-            None => Why::Other(format!("is for `{}`", tags.join("`, `"))),
+            Some(&(major, minor)) => Misfit::Glibc(major, minor),
+            None => Misfit::Other(format!("is for `{}`", tags.join("`, `"))),
         }
     }
 
     /// Whether a file's hashes are accepted; `false` if that is not known before it is read.
-    fn accepts(&self, offered: &[HashDigest]) -> Result<bool, Why> {
+    fn accepts(&self, offered: &[HashDigest]) -> Result<bool, Misfit> {
         let accepted = &self.pin.hashes;
         if accepted.is_empty() {
             return if self.require_hashes {
-                Err(Why::Hash(strongest(offered)))
+                Err(Misfit::Hash(strongest(offered)))
             } else {
                 Ok(true)
             };
@@ -235,7 +237,7 @@ impl Wanted<'_> {
                 .any(|known| known.algorithm == hash.algorithm)
         });
         if comparable {
-            Err(Why::Hash(strongest(offered)))
+            Err(Misfit::Hash(strongest(offered)))
         } else {
             Ok(false)
         }
@@ -253,11 +255,11 @@ pub fn is_compiled(wheel: &WheelFilename) -> bool {
 /// How good a file is, the best the greatest: the order of pip's candidates, but that a version
 /// which is spelt as it is pinned comes before one with a local part.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Rank {
+struct FileRank {
     hash_known: bool,
     not_yanked: bool,
     exact: bool,
-    kind: Kind,
+    kind: FileKind,
     tags: Option<TagPriority>,
     build: Option<BuildTag>,
     extension: Reverse<u8>,
@@ -265,22 +267,22 @@ struct Rank {
 
 /// Kinds of file, the best the greatest: an egg needs no build, and a wheel no conversion.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
+enum FileKind {
     Sdist,
     Egg,
     Wheel,
 }
 
-fn kind(offer: &Offer) -> Kind {
+fn kind(offer: &FileOffer) -> FileKind {
     match &offer.dist {
-        DistFilename::SourceDistFilename(_) => Kind::Sdist,
-        DistFilename::WheelFilename(_) if is_egg(&offer.file) => Kind::Egg,
-        DistFilename::WheelFilename(_) => Kind::Wheel,
+        DistFilename::SourceDistFilename(_) => FileKind::Sdist,
+        DistFilename::WheelFilename(_) if is_egg(&offer.file) => FileKind::Egg,
+        DistFilename::WheelFilename(_) => FileKind::Wheel,
     }
 }
 
 /// `.tar.gz` is what sdists are (PEP 625); older projects have a `.zip` beside it.
-fn extension(offer: &Offer) -> u8 {
+fn extension(offer: &FileOffer) -> u8 {
     match &offer.dist {
         DistFilename::SourceDistFilename(sdist) => {
             u8::from(sdist.extension != SourceDistExtension::TarGz)
@@ -322,9 +324,9 @@ fn glibc_of(tag: &str, arch: &str) -> Option<(u16, u16)> {
 
 /// What was found while looking for a pin in vain.
 #[derive(Debug, Default)]
-pub struct Search {
+pub struct FailedSearch {
     /// Files of the pinned version that do not fit.
-    pub unfit: Vec<Unfit>,
+    pub unfit: Vec<UnfitFile>,
     /// All versions that are offered.
     pub versions: BTreeSet<Version>,
     /// The places that were looked at.
@@ -335,9 +337,9 @@ pub struct Search {
     pub decided: Option<(String, String)>,
 }
 
-impl Search {
+impl FailedSearch {
     /// The error of a search that found nothing: what was wanted, what exists, and what would help.
-    pub fn error(mut self, wanted: &Wanted<'_>) -> Error {
+    pub fn error(mut self, wanted: &FileRequest<'_>) -> Error {
         let pin = wanted.pin;
         let label = label(pin);
         if self.unfit.is_empty() {
@@ -351,7 +353,7 @@ impl Search {
         } = wanted.environment;
         self.unfit.sort_by(|a, b| a.file.cmp(&b.file));
         let mut list = String::from("these files exist");
-        for Unfit { file, why } in self.unfit.iter().take(SHOWN_FILES) {
+        for UnfitFile { file, why } in self.unfit.iter().take(SHOWN_FILES) {
             _ = write!(list, "\n`{file}` {}", why.text());
         }
         if self.unfit.len() > SHOWN_FILES {
@@ -370,7 +372,7 @@ impl Search {
     }
 
     /// How to look further than the index that decided.
-    fn way_on(&self, wanted: &Wanted<'_>) -> Option<String> {
+    fn way_on(&self, wanted: &FileRequest<'_>) -> Option<String> {
         let (index, next) = self.decided.as_ref()?;
         let name = &wanted.pin.name;
         Some(format!(
@@ -379,7 +381,7 @@ impl Search {
         ))
     }
 
-    fn missing(self, wanted: &Wanted<'_>, label: &str) -> Error {
+    fn missing(self, wanted: &FileRequest<'_>, label: &str) -> Error {
         let places = match self.places.is_empty() {
             true => {
                 "there is no place to look: `--no-index` is given, and no `--find-links`".to_owned()
@@ -416,27 +418,27 @@ impl Search {
     }
 
     /// What would make one of the files fit, if there is such a thing.
-    fn way_out(&self, wanted: &Wanted<'_>) -> Option<String> {
+    fn way_out(&self, wanted: &FileRequest<'_>) -> Option<String> {
         let whys = || self.unfit.iter().map(|unfit| &unfit.why);
         let hash = self.unfit.iter().find_map(|unfit| match &unfit.why {
-            Why::Hash(Some(hash)) => Some(format!(
+            Misfit::Hash(Some(hash)) => Some(format!(
                 "if `{}` is to be trusted, add `--hash={hash}` to the pin",
                 unfit.file
             )),
             _ => None,
         });
         let glibc = whys().filter_map(|why| match why {
-            Why::Glibc(major, minor) => Some((*major, *minor)),
+            Misfit::Glibc(major, minor) => Some((*major, *minor)),
             _ => None,
         });
         let glibc = glibc.min().map(|(major, minor)| {
             format!("build for targets with glibc {major}.{minor} or newer only")
         });
         let policy = whys().find_map(|why| match why {
-            Why::Policy(option) => Some(format!("take `{}` out of `{option}`", wanted.pin.name)),
+            Misfit::Policy(option) => Some(format!("take `{}` out of `{option}`", wanted.pin.name)),
             _ => None,
         });
-        let python = whys().all(|why| matches!(why, Why::Python(_))).then(|| {
+        let python = whys().all(|why| matches!(why, Misfit::Python(_))).then(|| {
             format!(
                 "take a Python that they fit, `version` below `[python]`, or pin another version of `{}`",
                 wanted.pin.name

@@ -5,24 +5,24 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::pack;
-use crate::elf::binary::{Binary, nowhere};
+use crate::elf::binary::{ElfBinary, nowhere};
 use pkgapp_core::digest::Sha256Sum;
 use pkgapp_core::error::{Context, Error, Result, shown};
 use pkgapp_core::fs;
 use pkgapp_core::interpreter::Interpreter;
 
 /// The sums of shared objects.
-pub(super) type Brought = BTreeSet<Sha256Sum>;
+pub(super) type SharedObjectSums = BTreeSet<Sha256Sum>;
 
 /// A directory that compilers shall write as another one.
-type Map = (PathBuf, &'static str);
+type PathMap = (PathBuf, &'static str);
 
 /// Returns what compilers shall call the directories of this machine; of two that fit, they take
 /// the later one.
 ///
 /// `__FILE__` in a header and debug information name them: a Python below the home directory, as
 /// pyenv, uv and conda install it, gets the name of the system's.
-fn maps(room: &Path, interpreter: &Interpreter) -> Vec<Map> {
+fn maps(room: &Path, interpreter: &Interpreter) -> Vec<PathMap> {
     let set = |name: &str| {
         std::env::var_os(name)
             .map(PathBuf::from)
@@ -38,7 +38,7 @@ fn maps(room: &Path, interpreter: &Interpreter) -> Vec<Map> {
         )
     });
     let cargo = set("CARGO_HOME").or_else(|| below_home(".cargo"));
-    let mut maps: Vec<Map> = Vec::new();
+    let mut maps: Vec<PathMap> = Vec::new();
     maps.extend(home.map(|home| (home, "/nonexistent")));
     maps.extend(uv.map(|uv| (uv, ".")));
     maps.extend(cargo.map(|cargo| (cargo, "/cargo")));
@@ -73,7 +73,7 @@ fn prefixes(interpreter: &Interpreter) -> BTreeSet<PathBuf> {
 
 /// Returns the options for C and C++ compilers (GCC 8, Clang 10).
 pub(super) fn for_c(room: &Path, interpreter: &Interpreter) -> String {
-    let flag = |(from, to): Map| format!("-ffile-prefix-map={}={to}", from.display());
+    let flag = |(from, to): PathMap| format!("-ffile-prefix-map={}={to}", from.display());
     maps(room, interpreter)
         .into_iter()
         .map(flag)
@@ -83,7 +83,7 @@ pub(super) fn for_c(room: &Path, interpreter: &Interpreter) -> String {
 
 /// Returns the options for rustc.
 pub(super) fn for_rust(room: &Path, interpreter: &Interpreter) -> String {
-    let flag = |(from, to): Map| format!("--remap-path-prefix={}={to}", from.display());
+    let flag = |(from, to): PathMap| format!("--remap-path-prefix={}={to}", from.display());
     maps(room, interpreter)
         .into_iter()
         .map(flag)
@@ -98,7 +98,7 @@ pub(super) fn for_rust(room: &Path, interpreter: &Interpreter) -> String {
 /// A file can't be read or written.
 pub(super) fn clean(
     root: &Path,
-    brought: &Brought,
+    brought: &SharedObjectSums,
     interpreter: &Interpreter,
     keep_debug: bool,
 ) -> Result<()> {
@@ -119,7 +119,7 @@ pub(super) fn clean(
             .cause_text(why)
             .hint("keep it: `debug = true` below `[build]`")
         };
-        let Some(mut binary) = Binary::parse(&before).map_err(failed)? else {
+        let Some(mut binary) = ElfBinary::parse(&before).map_err(failed)? else {
             continue;
         };
         if !keep_debug {
@@ -151,7 +151,7 @@ fn is_shared_object(file: &Path) -> bool {
 ///
 /// # Errors
 /// A file can't be read.
-pub(super) fn brought(source: &Path) -> Result<Brought> {
+pub(super) fn brought(source: &Path) -> Result<SharedObjectSums> {
     // No name of a source is refused here: most of them never ship.
     let entries = walkdir::WalkDir::new(source)
         .into_iter()

@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::pack::{self, Laid};
+use super::pack::{self, WheelLayout};
 use super::requires::requirements;
 use crate::elf;
 use pkgapp_core::error::{Context, Error, Result};
@@ -71,9 +71,9 @@ pub fn lay_out(from: &Path, egg: &EggFilename, to: &Path) -> Result<WheelFilenam
 /// # Errors
 /// It describes nothing or another distribution, requires what can't be read, has modules without
 /// source, or code for another machine than it says.
-pub(super) fn convert(from: &Path, egg: &EggFilename, to: &Path) -> Result<Laid> {
+pub(super) fn convert(from: &Path, egg: &EggFilename, to: &Path) -> Result<WheelLayout> {
     let egg_info = egg_info(from)?;
-    let about = About::read(&from.join(&egg_info), egg)?;
+    let about = EggMetadata::read(&from.join(&egg_info), egg)?;
     let stem = format!("{}-{}", egg.name.as_dist_info_name(), about.version);
     let dist_info = format!("{stem}.dist-info");
     let files = pack::files(from)?;
@@ -113,7 +113,7 @@ pub(super) fn convert(from: &Path, egg: &EggFilename, to: &Path) -> Result<Laid>
         false,
         wheel_text(&filename, native.is_empty()).as_bytes(),
     )?;
-    Ok(Laid {
+    Ok(WheelLayout {
         filename,
         dist_info,
         root: to.to_owned(),
@@ -139,7 +139,7 @@ fn egg_info(from: &Path) -> Result<String> {
 }
 
 /// What an egg says of itself.
-struct About {
+struct EggMetadata {
     version: Version,
     /// METADATA, whole.
     metadata: String,
@@ -147,7 +147,7 @@ struct About {
     namespaces: BTreeSet<String>,
 }
 
-impl About {
+impl EggMetadata {
     fn read(egg_info: &Path, egg: &EggFilename) -> Result<Self> {
         let text = |name: &str| -> Result<Option<String>> {
             let path = egg_info.join(name);
@@ -161,7 +161,7 @@ impl About {
             None => text("METADATA")?.unwrap_or_default(),
         };
         let said = said.replace("\r\n", "\n");
-        let said = Headers::parse(&said);
+        let said = EggHeaders::parse(&said);
         let first = |name: &'static str| {
             said.first(name)
                 .ok_or_else(|| Error::new(format!("its PKG-INFO has no `{name}`")))
@@ -217,13 +217,13 @@ impl About {
 }
 
 /// Headers in the manner of RFC 822, and the text after them.
-struct Headers<'a> {
+struct EggHeaders<'a> {
     /// Name and value; the value with its continuation lines.
     fields: Vec<(&'a str, String)>,
     body: &'a str,
 }
 
-impl<'a> Headers<'a> {
+impl<'a> EggHeaders<'a> {
     fn parse(text: &'a str) -> Self {
         let (head, body) = text.split_once("\n\n").unwrap_or((text, ""));
         let mut fields: Vec<(&str, String)> = Vec::new();
@@ -255,7 +255,7 @@ impl<'a> Headers<'a> {
 
 /// METADATA of PKG-INFO and requires.txt; `has_license` tells whether a licence file is there.
 fn metadata(
-    said: &Headers<'_>,
+    said: &EggHeaders<'_>,
     requires: &str,
     has_license: &dyn Fn(&str) -> bool,
 ) -> Result<String> {
@@ -540,7 +540,7 @@ mod tests {
                    License-File: LICENSE\n\nA text.\n\n\nMore.\n";
         let new = "Metadata-Version: 2.4\nName: demo\nVersion: 1.0\nRequires-Dist: six>=1\nDynamic: summary\n";
         let requires = "six>=1\n\n[fast]\nspeed\n";
-        let text = |said: &str| metadata(&Headers::parse(said), requires, &|_| false).unwrap();
+        let text = |said: &str| metadata(&EggHeaders::parse(said), requires, &|_| false).unwrap();
         assert_eq!(
             text(old),
             "Metadata-Version: 2.1\nName: demo\nVersion: 1.0\nProvides-Extra: fast\nRequires-Dist: six>=1\n\
@@ -553,7 +553,7 @@ mod tests {
     fn descriptions_of_distutils_keep_their_lines() {
         let said = "Metadata-Version: 1.1\nName: demo\nVersion: 1.0\nDescription: First\n        \n        Second\nPlatform: UNKNOWN\n";
         assert_eq!(
-            metadata(&Headers::parse(said), "", &|_| false).unwrap(),
+            metadata(&EggHeaders::parse(said), "", &|_| false).unwrap(),
             "Metadata-Version: 2.1\nName: demo\nVersion: 1.0\nDescription: First\n        \n        Second\n"
         );
     }

@@ -111,7 +111,7 @@ fn read_from(
 }
 
 /// What a file says, before it has a name.
-struct Found {
+struct ElfFacts {
     machine: String,
     is_64: bool,
     soname: Option<String>,
@@ -120,7 +120,7 @@ struct Found {
     versions: BTreeSet<(String, String)>,
 }
 
-impl Found {
+impl ElfFacts {
     fn named(self, path: &ReleasePath) -> ElfFile {
         let Self {
             machine,
@@ -144,14 +144,14 @@ impl Found {
 
 fn read_class<'a, E: FileHeader<Endian = Endianness>, R: ReadRef<'a>>(
     cache: R,
-) -> Result<Option<Found>, String> {
+) -> Result<Option<ElfFacts>, String> {
     let text = |error: object::Error| error.to_string();
     let header = E::parse(cache).map_err(text)?;
     let endian = header.endian().map_err(text)?;
     if !matches!(header.e_type(endian), elf::ET_DYN | elf::ET_EXEC) {
         return Ok(None);
     }
-    let mut found = Found {
+    let mut found = ElfFacts {
         machine: machine(header.e_machine(endian)),
         is_64: header.is_class_64(),
         soname: None,
@@ -162,7 +162,7 @@ fn read_class<'a, E: FileHeader<Endian = Endianness>, R: ReadRef<'a>>(
     let segments = header.program_headers(endian, cache).map_err(text)?;
     for segment in segments {
         if let Some(entries) = segment.dynamic(endian, cache).map_err(text)? {
-            let dynamic = Dynamic::<E, R>::new(cache, endian, segments, entries)?;
+            let dynamic = DynamicSegment::<E, R>::new(cache, endian, segments, entries)?;
             dynamic.read(&mut found)?;
         }
     }
@@ -185,7 +185,7 @@ fn machine(machine: elf::Machine) -> String {
 }
 
 /// The dynamic segment, with what is needed to follow its addresses.
-struct Dynamic<'a, E: FileHeader<Endian = Endianness>, R: ReadRef<'a>> {
+struct DynamicSegment<'a, E: FileHeader<Endian = Endianness>, R: ReadRef<'a>> {
     cache: R,
     endian: Endianness,
     segments: &'a [E::ProgramHeader],
@@ -195,7 +195,7 @@ struct Dynamic<'a, E: FileHeader<Endian = Endianness>, R: ReadRef<'a>> {
     strings: (u64, u64),
 }
 
-impl<'a, E: FileHeader<Endian = Endianness>, R: ReadRef<'a>> Dynamic<'a, E, R> {
+impl<'a, E: FileHeader<Endian = Endianness>, R: ReadRef<'a>> DynamicSegment<'a, E, R> {
     fn new(
         cache: R,
         endian: Endianness,
@@ -222,7 +222,7 @@ impl<'a, E: FileHeader<Endian = Endianness>, R: ReadRef<'a>> Dynamic<'a, E, R> {
         Ok(dynamic)
     }
 
-    fn read(&self, found: &mut Found) -> Result<(), String> {
+    fn read(&self, found: &mut ElfFacts) -> Result<(), String> {
         for &(tag, value) in &self.entries {
             if tag == elf::DT_NEEDED.0 {
                 found.needed.push(self.string(value)?);

@@ -9,13 +9,13 @@ use std::path::PathBuf;
 use pkgapp_pypa::DistFilename;
 use toml::Table;
 
-use super::choice::{Wanted, label};
-use super::index::Offer;
-use super::store::Store;
+use super::choice::{FileRequest, label};
+use super::index::FileOffer;
+use super::store::FileStore;
 use super::{Cache, Error, FetchOptions, Lock, Pin, PinSource, locked_offers, wanted};
 use pkgapp_core::fs;
 use pkgapp_core::name::PythonMinor;
-use pkgapp_core::report::{Report, Unit};
+use pkgapp_core::report::{ProgressUnit, Report};
 use pkgapp_pypa::{Environment, Version, VersionSpecifiers, WheelFilename};
 
 /// A glibc that every wheel takes: only the Python matters here.
@@ -34,8 +34,8 @@ pub(super) fn advise<'a>(
     options: &FetchOptions<'_>,
 ) -> Vec<(&'a Pin, Error)> {
     let report = Report::silent();
-    let progress = report.progress("wheels", 0, Unit::Bytes);
-    let store = Store::new(cache, &lock.indexes, options.offline, &progress);
+    let progress = report.progress("wheels", 0, ProgressUnit::Bytes);
+    let store = FileStore::new(cache, &lock.indexes, options.offline, &progress);
     let asked = asked_of_python(lock);
     let advised = errors.into_iter().map(|(pin, error)| {
         let wanted = wanted(pin, lock, environment);
@@ -67,7 +67,7 @@ fn asked_of_python(lock: &Lock) -> Vec<VersionSpecifiers> {
 
 /// What is known of a distribution: the files that a lock names, and those of the first index that
 /// has it. The index may be away: this is to help after a failure, and must not become another one.
-fn offers(pin: &Pin, lock: &Lock, store: &Store<'_>) -> Vec<Offer> {
+fn offers(pin: &Pin, lock: &Lock, store: &FileStore<'_>) -> Vec<FileOffer> {
     let mut offers = match &pin.source {
         PinSource::Files(files) => locked_offers(pin, files, false)
             .map(|(offers, _)| offers)
@@ -88,8 +88,8 @@ fn offers(pin: &Pin, lock: &Lock, store: &Store<'_>) -> Vec<Offer> {
 
 /// The nearest Python that has a wheel of the pinned version, if this one has none.
 fn other_python(
-    wanted: &Wanted<'_>,
-    offers: &[Offer],
+    wanted: &FileRequest<'_>,
+    offers: &[FileOffer],
     asked: &[VersionSpecifiers],
 ) -> Option<String> {
     let environment = wanted.environment;
@@ -117,10 +117,10 @@ fn other_python(
 
 /// The oldest newer version that needs no build. One that no other pin takes shows when it is
 /// pinned.
-fn newer_version(wanted: &Wanted<'_>, offers: &[Offer]) -> Option<String> {
+fn newer_version(wanted: &FileRequest<'_>, offers: &[FileOffer]) -> Option<String> {
     let (pin, environment) = (wanted.pin, wanted.environment);
     let pinned = pin.version.as_ref()?;
-    let fits = |offer: &&Offer| {
+    let fits = |offer: &&FileOffer| {
         wheel(offer).is_some_and(|wheel| wheel.compatibility(&environment.tags).is_compatible())
             && offer.yanked.is_none()
             && offer
@@ -139,7 +139,7 @@ fn newer_version(wanted: &Wanted<'_>, offers: &[Offer]) -> Option<String> {
     ))
 }
 
-fn wheel(offer: &Offer) -> Option<&WheelFilename> {
+fn wheel(offer: &FileOffer) -> Option<&WheelFilename> {
     match &offer.dist {
         DistFilename::WheelFilename(wheel) => Some(wheel),
         DistFilename::SourceDistFilename(_) => None,

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use sha2::{Digest as _, Sha256};
 
-use super::address::{Address, Credentials};
+use super::address::{RepositoryAddress, RepositoryCredentials};
 use super::index::without_credentials;
 use pkgapp_core::cache::Cache;
 use pkgapp_core::error::{Context, Error, Result};
@@ -28,7 +28,7 @@ const TELLS_NAME: &str = r#"!f() { test "$1" = get || return 0; printf 'username
 /// `offline` and it is not there.
 pub(super) fn checkout(source: &GitSource, cache: &Cache, offline: bool) -> Result<PathBuf> {
     let cannot = |error: Error| error.context(format!("cannot get `{}`", source.shown()));
-    let address = Address::read(&source.url).map_err(cannot)?;
+    let address = RepositoryAddress::read(&source.url).map_err(cannot)?;
     let repository = hex::encode(Sha256::digest(address.url.as_bytes()));
     let place = cache
         .root()
@@ -72,7 +72,7 @@ pub(super) fn project_in(place: &Path, subdirectory: &Path, shown: &str) -> Resu
     }
 }
 
-fn clone(address: &Address, commit: &str, place: &Path, cache: &Cache) -> Result<()> {
+fn clone(address: &RepositoryAddress, commit: &str, place: &Path, cache: &Cache) -> Result<()> {
     let git = process::find("git")
         .ok_or_else(|| Error::new("there is no `git` on PATH").hint("install git"))?;
     let aside = cache.root().join("tmp");
@@ -113,7 +113,7 @@ fn clone(address: &Address, commit: &str, place: &Path, cache: &Cache) -> Result
 ///
 /// They are in its environment, which only its user can read. A rewritten address
 /// (`url.….insteadOf`) would not do: git hands it to `git-remote-https` as an argument.
-fn command(git: &Path, credentials: Option<&Credentials>) -> Command {
+fn command(git: &Path, credentials: Option<&RepositoryCredentials>) -> Command {
     let mut command = Command::new(git);
     process::outside_repositories(&mut command);
     command
@@ -121,7 +121,7 @@ fn command(git: &Path, credentials: Option<&Credentials>) -> Command {
         .args(["-c", "advice.detachedHead=false"]);
     // As for files: a server that sends fewer than 256 bytes a second for a minute is given up.
     command.args(["-c", "http.lowSpeedLimit=256", "-c", "http.lowSpeedTime=60"]);
-    let Some(Credentials {
+    let Some(RepositoryCredentials {
         origin,
         username,
         password,

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use sha2::{Digest as _, Sha256};
 
-use super::address::{Address, Credentials};
+use super::address::{RepositoryAddress, RepositoryCredentials};
 use super::git::project_in;
 use super::index::without_credentials;
 use pkgapp_core::cache::Cache;
@@ -25,7 +25,7 @@ use pkgapp_lock::MercurialSource;
 /// `offline` and it is not there.
 pub(super) fn checkout(source: &MercurialSource, cache: &Cache, offline: bool) -> Result<PathBuf> {
     let cannot = |error: Error| error.context(format!("cannot get `{}`", source.shown()));
-    let address = Address::read(&source.url).map_err(cannot)?;
+    let address = RepositoryAddress::read(&source.url).map_err(cannot)?;
     let repository = hex::encode(Sha256::digest(address.url.as_bytes()));
     let place = cache
         .root()
@@ -47,7 +47,7 @@ pub(super) fn checkout(source: &MercurialSource, cache: &Cache, offline: bool) -
 
 /// Pulls, and lays out the files of the commit: no repository is left. What says the version
 /// instead is `.hg_archival.txt`, which hg writes and setuptools-scm reads.
-fn archive(address: &Address, commit: &str, place: &Path, cache: &Cache) -> Result<()> {
+fn archive(address: &RepositoryAddress, commit: &str, place: &Path, cache: &Cache) -> Result<()> {
     let hg = process::find("hg")
         .ok_or_else(|| Error::new("there is no `hg` on PATH").hint("install Mercurial"))?;
     let aside = cache.root().join("tmp");
@@ -122,8 +122,8 @@ fn archive(address: &Address, commit: &str, place: &Path, cache: &Cache) -> Resu
 
 /// Returns a file of the memory with hg's section `auth` (hg help config). It can be opened any
 /// number of times, which a pipe can't.
-fn configuration(credentials: &Credentials) -> Result<File> {
-    let Credentials {
+fn configuration(credentials: &RepositoryCredentials) -> Result<File> {
+    let RepositoryCredentials {
         origin,
         username,
         password,

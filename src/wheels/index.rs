@@ -15,7 +15,9 @@ use super::page;
 use pkgapp_config::NamedIndex;
 use pkgapp_core::cache::Cache;
 use pkgapp_core::error::{Context, Error, Result};
-use pkgapp_http::{self as http, Account, Failure, Page, PageError, Pages, What};
+use pkgapp_http::{
+    self as http, HttpFailure, IndexAccount, IndexPage, PageCache, PageError, RequestKind,
+};
 use pkgapp_lock::Indexes;
 use pkgapp_lock::index::PlaceId;
 use pkgapp_pypa::egg::is_egg;
@@ -23,7 +25,7 @@ use pkgapp_pypa::{HashDigest, PackageName, Version, VersionSpecifiers};
 
 /// A file that is offered for a distribution.
 #[derive(Debug, Clone)]
-pub struct Offer {
+pub struct FileOffer {
     /// The file's name.
     pub file: String,
     /// What the name says.
@@ -42,7 +44,7 @@ pub struct Offer {
 
 /// An index.
 #[derive(Debug)]
-struct Place {
+struct IndexPlace {
     id: PlaceId,
     url: Url,
     /// Its name in the configuration.
@@ -50,31 +52,31 @@ struct Place {
     /// Why it did not answer. It is not asked again: each time would cost all retries.
     away: OnceLock<Error>,
     /// What it has said of distributions, eggs among it.
-    files: Mutex<BTreeMap<PackageName, Arc<Vec<Offer>>>>,
+    files: Mutex<BTreeMap<PackageName, Arc<Vec<FileOffer>>>>,
 }
 
 /// Directories and pages that list files.
 #[derive(Debug)]
-struct Links {
+struct LinkPlaces {
     id: PlaceId,
     urls: Vec<Url>,
     /// Eggs of pages are among them, and not told from those of directories.
-    files: OnceLock<Result<Vec<Offer>>>,
+    files: OnceLock<Result<Vec<FileOffer>>>,
 }
 
 /// A connection to the indexes of a lock.
-pub struct Client<'a> {
+pub struct IndexClient<'a> {
     runtime: Runtime,
-    http: http::Client,
-    pages: Pages<'a>,
-    places: Vec<Place>,
-    links: Vec<Links>,
+    http: http::HttpClient,
+    pages: PageCache<'a>,
+    places: Vec<IndexPlace>,
+    links: Vec<LinkPlaces>,
     offline: bool,
 }
 
 /// What comes from a URL, in order.
 #[derive(Debug)]
-pub enum Piece<'a> {
+pub enum ResponsePart<'a> {
     /// The answer's head.
     Start {
         /// Where its first byte belongs: what was asked for, or 0 if the server starts anew.
@@ -90,14 +92,14 @@ pub enum Piece<'a> {
 
 /// Why a download ended early.
 #[derive(Debug)]
-pub enum Broken {
+pub enum DownloadBreak {
     /// The connection; the rest can be asked for.
     Connection(String),
     /// For good.
     Refused(Error),
 }
 
-impl<'a> Client<'a> {
+impl<'a> IndexClient<'a> {
     /// Prepares to ask the indexes of a lock; nothing is asked yet.
     ///
     /// # Errors
@@ -109,23 +111,23 @@ impl<'a> Client<'a> {
             .build()
             .context(|| "cannot start the network's threads")?;
         let (places, links) = (places(indexes), links(indexes)?);
-        let keyring = |place: &Place| place.named.as_ref().is_some_and(|index| index.keyring);
-        let of_places = places.iter().map(|place| Account {
+        let keyring = |place: &IndexPlace| place.named.as_ref().is_some_and(|index| index.keyring);
+        let of_places = places.iter().map(|place| IndexAccount {
             url: place.url.clone(),
             keyring: keyring(place),
         });
         let of_links = links
             .iter()
             .flat_map(|links| &links.urls)
-            .map(|url| Account {
+            .map(|url| IndexAccount {
                 url: url.clone(),
                 keyring: false,
             });
-        let http = http::Client::new(offline, of_places.chain(of_links).collect())?;
+        let http = http::HttpClient::new(offline, of_places.chain(of_links).collect())?;
         Ok(Self {
             runtime,
             http,
-            pages: Pages::new(cache, offline),
+            pages: PageCache::new(cache, offline),
             places,
             links,
             offline,
@@ -153,24 +155,24 @@ impl<'a> Client<'a> {
     ///
     /// # Errors
     /// The place can't be asked, or refuses to answer.
-    pub fn offers(&self, id: &PlaceId, name: &PackageName) -> Result<Vec<Offer>> {
+    pub fn offers(&self, id: &PlaceId, name: &PackageName) -> Result<Vec<FileOffer>> {
         let mut offers = self.files(id, name)?;
         offers.retain(|offer| !is_linked_egg(offer));
         Ok(offers)
     }
 
     /// Returns the eggs of a distribution that the pages of a place link, for when nothing better
-    /// fits; [`Client::offers`] has those of directories.
+    /// fits; [`IndexClient::offers`] has those of directories.
     ///
     /// # Errors
     /// The place can't be asked any more.
-    pub fn linked_eggs(&self, id: &PlaceId, name: &PackageName) -> Result<Vec<Offer>> {
+    pub fn linked_eggs(&self, id: &PlaceId, name: &PackageName) -> Result<Vec<FileOffer>> {
         let mut eggs = self.files(id, name)?;
         eggs.retain(is_linked_egg);
         Ok(eggs)
     }
 
-    fn files(&self, id: &PlaceId, name: &PackageName) -> Result<Vec<Offer>> {
+    fn files(&self, id: &PlaceId, name: &PackageName) -> Result<Vec<FileOffer>> {
         if let Some(links) = self.links.iter().find(|links| links.id == *id) {
             let all = links
                 .files
@@ -206,7 +208,7 @@ impl<'a> Client<'a> {
         Ok(files)
     }
 
-    fn read_index(&self, place: &Place, name: &PackageName) -> Result<Vec<Offer>> {
+    fn read_index(&self, place: &IndexPlace, name: &PackageName) -> Result<Vec<FileOffer>> {
         let mut url = place.url.clone();
         let below = format!("{}/{name}/", url.path().trim_end_matches('/'));
         url.set_path(&below);
@@ -235,8 +237,8 @@ impl<'a> Client<'a> {
                 let why = "it does not let these credentials in (403)";
                 return Err(failed(why.to_owned()).hint(place.way_in()));
             }
-            Err(PageError::Failure(Failure::Offline)) => {
-                return Err(failed(Failure::Offline.to_string()));
+            Err(PageError::Failure(HttpFailure::Offline)) => {
+                return Err(failed(HttpFailure::Offline.to_string()));
             }
             Err(error) => {
                 let why = error.to_string();
@@ -249,11 +251,11 @@ impl<'a> Client<'a> {
 
     /// Returns a page, of the web or of a directory that is laid out like an index; `None` if the
     /// latter has none.
-    fn page(&self, url: &Url) -> Result<Option<Page>, PageError> {
+    fn page(&self, url: &Url) -> Result<Option<IndexPage>, PageError> {
         match local_path(url) {
             Some(path) => {
                 let text = std::fs::read(path.join("index.html")).ok();
-                Ok(text.map(|text| Page {
+                Ok(text.map(|text| IndexPage {
                     url: url.clone(),
                     kind: "text/html".to_owned(),
                     text,
@@ -266,7 +268,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    fn read_links(&self, urls: &[Url]) -> Result<Vec<Offer>> {
+    fn read_links(&self, urls: &[Url]) -> Result<Vec<FileOffer>> {
         let mut offers = Vec::new();
         for url in urls {
             if let Some(directory) = local_path(url) {
@@ -286,8 +288,8 @@ impl<'a> Client<'a> {
                     let found = page::offers(&page.kind, &page.text, &page.url, None);
                     offers.extend(found.map_err(|error| failed(error.to_string()))?);
                 }
-                Err(PageError::Failure(Failure::Offline)) => {
-                    return Err(failed(Failure::Offline.to_string())
+                Err(PageError::Failure(HttpFailure::Offline)) => {
+                    return Err(failed(HttpFailure::Offline.to_string())
                         .hint("run it once without `--offline`"));
                 }
                 Err(error) => {
@@ -303,24 +305,24 @@ impl<'a> Client<'a> {
     /// version `etag`.
     ///
     /// # Errors
-    /// See [`Broken`]. What `take` returns is [`Broken::Refused`].
+    /// See [`DownloadBreak`]. What `take` returns is [`DownloadBreak::Refused`].
     pub fn read(
         &self,
         url: &Url,
         from: u64,
         etag: Option<&str>,
-        take: &mut dyn FnMut(Piece<'_>) -> Result<()>,
-    ) -> Result<(), Broken> {
+        take: &mut dyn FnMut(ResponsePart<'_>) -> Result<()>,
+    ) -> Result<(), DownloadBreak> {
         let shown = without_secrets(url);
         let failed = |why: String| {
             let hint = way_out(&why);
             let error = Error::new(format!("cannot download `{shown}`")).cause_text(why);
-            Broken::Refused(hint.into_iter().fold(error, Error::hint))
+            DownloadBreak::Refused(hint.into_iter().fold(error, Error::hint))
         };
         if self.offline {
             let error = Error::new(format!("cannot download `{shown}`"))
-                .cause_text(Failure::Offline.to_string());
-            return Err(Broken::Refused(
+                .cause_text(HttpFailure::Offline.to_string());
+            return Err(DownloadBreak::Refused(
                 error.hint("run it once without `--offline`"),
             ));
         }
@@ -330,7 +332,7 @@ impl<'a> Client<'a> {
             (IF_RANGE, etag.filter(|_| from > 0)),
         ]);
         self.runtime.block_on(async {
-            let answer = self.http.get(url, What::File, &headers).await;
+            let answer = self.http.get(url, RequestKind::File, &headers).await;
             let mut answer = answer.map_err(|failure| failed(failure.to_string()))?;
             let (offset, total) = match answer.status {
                 StatusCode::OK => (0, answer.length()),
@@ -350,17 +352,21 @@ impl<'a> Client<'a> {
                 .header(&ETAG)
                 .filter(|etag| !etag.starts_with("W/"))
                 .map(str::to_owned);
-            take(Piece::Start {
+            take(ResponsePart::Start {
                 offset,
                 total,
                 etag,
             })
-            .map_err(Broken::Refused)?;
+            .map_err(DownloadBreak::Refused)?;
             loop {
                 match answer.chunk().await {
-                    Ok(Some(bytes)) => take(Piece::Bytes(&bytes)).map_err(Broken::Refused)?,
+                    Ok(Some(bytes)) => {
+                        take(ResponsePart::Bytes(&bytes)).map_err(DownloadBreak::Refused)?;
+                    }
                     Ok(None) => return Ok(()),
-                    Err(Failure::Connection(why)) => return Err(Broken::Connection(why)),
+                    Err(HttpFailure::Connection(why)) => {
+                        return Err(DownloadBreak::Connection(why));
+                    }
                     // Asking again would begin the same.
                     Err(failure) => return Err(failed(failure.to_string())),
                 }
@@ -369,7 +375,7 @@ impl<'a> Client<'a> {
     }
 }
 
-impl fmt::Debug for Client<'_> {
+impl fmt::Debug for IndexClient<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
             .field("places", &self.places.len())
@@ -378,7 +384,7 @@ impl fmt::Debug for Client<'_> {
     }
 }
 
-impl Offer {
+impl FileOffer {
     /// Returns the directory that an unpacked egg is; `None` for a file.
     pub fn directory(&self) -> Option<PathBuf> {
         if !is_egg(&self.file) {
@@ -399,12 +405,12 @@ fn local_path(url: &Url) -> Option<PathBuf> {
 }
 
 /// Whether an offer is an egg that a page links.
-fn is_linked_egg(offer: &Offer) -> bool {
+fn is_linked_egg(offer: &FileOffer) -> bool {
     is_egg(&offer.file) && offer.url.scheme() != "file"
 }
 
 /// The files in a find-links directory, sorted; of directories only eggs, which may come unpacked.
-fn files_in(directory: &Path) -> Vec<Offer> {
+fn files_in(directory: &Path) -> Vec<FileOffer> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
     let is_file = |name: &String| is_egg(name) || !directory.join(name).is_dir();
     let mut names: Vec<String> = entries
@@ -415,7 +421,7 @@ fn files_in(directory: &Path) -> Vec<Offer> {
     let offer = |file: String| {
         let dist = page::named(&file, None)?;
         let url = Url::from_file_path(directory.join(&file)).ok()?;
-        Some(Offer {
+        Some(FileOffer {
             file,
             dist,
             url,
@@ -428,7 +434,7 @@ fn files_in(directory: &Path) -> Vec<Offer> {
     names.into_iter().filter_map(offer).collect()
 }
 
-impl Place {
+impl IndexPlace {
     fn way_in(&self) -> String {
         match &self.named {
             Some(index) => {
@@ -445,7 +451,7 @@ impl Place {
 }
 
 /// All indexes of a lock, whoever is asked for what.
-fn places(indexes: &Indexes) -> Vec<Place> {
+fn places(indexes: &Indexes) -> Vec<IndexPlace> {
     let named = (0..indexes.named.len()).map(PlaceId::Named);
     let extra = (0..indexes.extra.len()).map(PlaceId::Extra);
     let ids = named.chain(extra).chain([PlaceId::Default]);
@@ -456,7 +462,7 @@ fn places(indexes: &Indexes) -> Vec<Place> {
             } else {
                 None
             };
-            Place {
+            IndexPlace {
                 url,
                 named,
                 away: OnceLock::new(),
@@ -467,7 +473,7 @@ fn places(indexes: &Indexes) -> Vec<Place> {
         .collect()
 }
 
-fn links(indexes: &Indexes) -> Result<Vec<Links>> {
+fn links(indexes: &Indexes) -> Result<Vec<LinkPlaces>> {
     let directory = |path: &PathBuf| {
         Url::from_directory_path(path).map_err(|()| Error::bug("a wheelhouse has an absolute path"))
     };
@@ -482,7 +488,7 @@ fn links(indexes: &Indexes) -> Result<Vec<Links>> {
     ];
     Ok(all
         .into_iter()
-        .map(|(id, urls)| Links {
+        .map(|(id, urls)| LinkPlaces {
             id,
             urls,
             files: OnceLock::new(),

@@ -17,7 +17,7 @@ pub(super) struct Inflater {
 }
 
 /// Reads the plain bytes of a member.
-pub(super) enum Unpacked<'a, R> {
+pub(super) enum MemberReader<'a, R> {
     /// It is not packed.
     Stored(R),
     /// It is packed as RFC 1951 says.
@@ -42,9 +42,9 @@ impl Inflater {
     }
 
     /// Begins another member.
-    pub(super) fn begin<R: Read>(&mut self, packed: R) -> Unpacked<'_, R> {
+    pub(super) fn begin<R: Read>(&mut self, packed: R) -> MemberReader<'_, R> {
         self.state.reset(false);
-        Unpacked::Deflated(Inflating {
+        MemberReader::Deflated(Inflating {
             packed,
             state: &mut self.state,
             buffer: &mut self.buffer,
@@ -54,7 +54,7 @@ impl Inflater {
     }
 }
 
-impl<R: Read> Read for Unpacked<'_, R> {
+impl<R: Read> Read for MemberReader<'_, R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Stored(plain) => plain.read(out),

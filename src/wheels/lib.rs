@@ -46,7 +46,7 @@ pub mod wheelhouse;
 mod window;
 
 pub use backend::BuildSystem;
-pub use linkage::Rules;
+pub use linkage::LinkageRules;
 
 use std::collections::HashSet;
 use std::num::NonZero;
@@ -60,21 +60,21 @@ use pkgapp_pypa::{DistFilename, SourceDistExtension, SourceDistFilename};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use choice::{Search, Unfit, Wanted, Why, label, yanked_warning};
-use index::{Offer, without_secrets};
+use choice::{FailedSearch, FileRequest, Misfit, UnfitFile, label, yanked_warning};
+use index::{FileOffer, without_secrets};
 use pkgapp_core::cache::{self, Cache};
 use pkgapp_core::commit::Epoch;
 use pkgapp_core::digest::Sha256Sum;
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::parallel;
-use pkgapp_core::report::{Report, Unit, human_bytes};
+use pkgapp_core::report::{ProgressUnit, Report, human_bytes};
 use pkgapp_http::percent_decoded;
 use pkgapp_lock::index::PlaceId;
 use pkgapp_lock::{FilePlace, Indexes, Lock, LockedFile, Pin, PinSource};
 use pkgapp_pypa::egg::{EggFilename, is_egg};
 use pkgapp_pypa::{Environment, HashAlgorithm, HashDigest, PackageName, Version, WheelFilename};
-use sdist::Builder;
-use store::{Expected, Failure, Shelf, Store, Stored};
+use sdist::WheelBuilder;
+use store::{ExpectedHashes, FileStore, StoreFailure, StoreKind, StoredFile};
 use wheelhouse::Wheelhouses;
 
 /// Counts in the key of a choice: to be raised when choices are made otherwise.
@@ -94,7 +94,7 @@ pub struct Wheel {
     /// The source, if it was built on this machine, so that its bytes may name it.
     pub built_from: Option<BuiltFrom>,
     /// `Requires-Dist` etc.
-    pub metadata: Metadata,
+    pub metadata: WheelMetadata,
     /// The pin it answers; `None` for the application itself.
     pub pin: Option<Pin>,
 }
@@ -133,7 +133,7 @@ impl BuiltFrom {
 
 /// What a wheel's METADATA says, as far as pkgapp needs it (core metadata specification).
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Metadata {
+pub struct WheelMetadata {
     /// Normalised name.
     pub name: PackageName,
     /// Version.
@@ -164,7 +164,7 @@ pub struct FetchOptions<'a> {
     /// The time of everything that is built.
     pub epoch: Epoch<'a>,
     /// How it is built.
-    pub rules: &'a Rules,
+    pub rules: &'a LinkageRules,
 }
 
 /// Judges a set before anything of it is built: the wheels that are there, and the pins that have
@@ -186,8 +186,8 @@ pub fn fetch(
 ) -> Result<Vec<Wheel>> {
     let start = Instant::now();
     let (found, downloaded) = {
-        let progress = report.progress("wheels", 0, Unit::Bytes);
-        let store = Store::new(cache, &lock.indexes, options.offline, &progress);
+        let progress = report.progress("wheels", 0, ProgressUnit::Bytes);
+        let store = FileStore::new(cache, &lock.indexes, options.offline, &progress);
         let houses = Wheelhouses::read(&lock.indexes.wheelhouses);
         let fetcher = Fetcher {
             lock,
@@ -202,15 +202,15 @@ pub fn fetch(
             store.downloaded(),
         )
     };
-    let builder = Builder::new(cache, environment, &lock.indexes, options, report);
+    let builder = WheelBuilder::new(cache, environment, &lock.indexes, options, report);
     let (mut wheels, mut sources, mut errors) = (Vec::new(), Vec::new(), Vec::new());
     for (pin, found) in lock.pins.iter().zip(found) {
         match found {
-            Ok(Found::Wheel(wheel)) => match check_record(&wheel, options.rules) {
+            Ok(PinResolution::Wheel(wheel)) => match check_record(&wheel, options.rules) {
                 Ok(()) => wheels.push(*wheel),
                 Err(error) => errors.push((pin, error)),
             },
-            Ok(Found::Source(source)) => sources.push((pin, source)),
+            Ok(PinResolution::Source(source)) => sources.push((pin, source)),
             Err(error) => errors.push((pin, error)),
         }
     }
@@ -258,7 +258,7 @@ pub fn fetch(
 
 /// Refuses a wheel whose RECORD lists other files than its archive, unless the configuration
 /// accepts that.
-fn check_record(wheel: &Wheel, rules: &Rules) -> Result<()> {
+fn check_record(wheel: &Wheel, rules: &LinkageRules) -> Result<()> {
     let (name, filename) = (&wheel.filename.name, &wheel.filename);
     match &wheel.metadata.record_gap {
         Some(gap) if !rules.record_gaps.contains(name) => {
@@ -280,7 +280,7 @@ pub struct KeptFile {
     /// The version that ships.
     pub version: Version,
     /// What the file is.
-    pub kept: Kept,
+    pub kept: CachedPin,
     /// Where it is.
     pub path: PathBuf,
     /// Its name, as on the index.
@@ -295,7 +295,7 @@ pub struct KeptFile {
 
 /// What is kept of a pin.
 #[derive(Debug)]
-pub enum Kept {
+pub enum CachedPin {
     /// The wheel that was pinned.
     Wheel,
     /// The sdist that was pinned.
@@ -317,8 +317,8 @@ pub fn kept(
 ) -> Result<Vec<KeptFile>> {
     // All of it has been said by `fetch`.
     let report = Report::silent();
-    let progress = report.progress("wheels", 0, Unit::Bytes);
-    let store = Store::new(cache, &lock.indexes, offline, &progress);
+    let progress = report.progress("wheels", 0, ProgressUnit::Bytes);
+    let store = FileStore::new(cache, &lock.indexes, offline, &progress);
     let houses = Wheelhouses::read(&lock.indexes.wheelhouses);
     let fetcher = Fetcher {
         lock,
@@ -333,22 +333,22 @@ pub fn kept(
             return Ok(None);
         };
         let (kept, path, sha256, from) = match fetcher.find(pin)? {
-            Found::Wheel(wheel) => (Kept::Wheel, wheel.path, wheel.sha256, wheel.from),
-            Found::Source(Source::Sdist { stored, from, .. }) => {
-                (Kept::Sdist, stored.path, stored.sha256, from)
+            PinResolution::Wheel(wheel) => (CachedPin::Wheel, wheel.path, wheel.sha256, wheel.from),
+            PinResolution::Source(BuildSource::Sdist { stored, from, .. }) => {
+                (CachedPin::Sdist, stored.path, stored.sha256, from)
             }
-            Found::Source(Source::Directory(directory)) => (
-                Kept::Project(directory, None),
+            PinResolution::Source(BuildSource::Directory(directory)) => (
+                CachedPin::Project(directory, None),
                 wheel.path.clone(),
                 wheel.sha256,
                 wheel.from.clone(),
             ),
             // The wheel that it became: pip takes no eggs.
-            Found::Source(Source::Egg { from, .. }) => {
-                (Kept::Wheel, wheel.path.clone(), wheel.sha256, from)
+            PinResolution::Source(BuildSource::Egg { from, .. }) => {
+                (CachedPin::Wheel, wheel.path.clone(), wheel.sha256, from)
             }
-            Found::Source(Source::Checkout { directory, from }) => (
-                Kept::Project(directory, Some(from.clone())),
+            PinResolution::Source(BuildSource::Checkout { directory, from }) => (
+                CachedPin::Project(directory, Some(from.clone())),
                 wheel.path.clone(),
                 wheel.sha256,
                 from,
@@ -391,7 +391,7 @@ pub fn application(
     options: &FetchOptions<'_>,
     report: &Report,
 ) -> Result<Wheel> {
-    Builder::new(cache, environment, indexes, options, report).project(directory)
+    WheelBuilder::new(cache, environment, indexes, options, report).project(directory)
 }
 
 /// Chooses and brings what builds projects that need this, as their builds will; sorted by name.
@@ -406,19 +406,19 @@ pub fn build_tools(
     options: &FetchOptions<'_>,
     report: &Report,
 ) -> Result<Vec<Wheel>> {
-    Builder::new(cache, environment, indexes, options, report).tools(requires)
+    WheelBuilder::new(cache, environment, indexes, options, report).tools(requires)
 }
 
 /// What a pin came to before anything is built.
-enum Found {
+enum PinResolution {
     Wheel(Box<Wheel>),
-    Source(Source),
+    Source(BuildSource),
 }
 
 /// What a wheel is built from.
-enum Source {
+enum BuildSource {
     Sdist {
-        stored: Stored,
+        stored: StoredFile,
         extension: SourceDistExtension,
         from: String,
     },
@@ -438,7 +438,7 @@ enum Source {
 
 /// A choice as it is kept in the cache.
 #[derive(Debug, Serialize, Deserialize)]
-struct Choice {
+struct CachedChoice {
     file: String,
     sha256: Sha256Sum,
     size: u64,
@@ -449,7 +449,7 @@ struct Choice {
 struct Fetcher<'a> {
     lock: &'a Lock,
     environment: &'a Environment,
-    store: &'a Store<'a>,
+    store: &'a FileStore<'a>,
     houses: &'a Wheelhouses,
     report: &'a Report,
     /// The hashes that the cache has files of: a pin has many more, of files for other machines.
@@ -457,7 +457,7 @@ struct Fetcher<'a> {
 }
 
 impl Fetcher<'_> {
-    fn find(&self, pin: &Pin) -> Result<Found> {
+    fn find(&self, pin: &Pin) -> Result<PinResolution> {
         let named = |error: Error| {
             if error.location().is_none() {
                 error.at(pin.at.clone())
@@ -466,7 +466,9 @@ impl Fetcher<'_> {
             }
         };
         let found = match &pin.source {
-            PinSource::Directory(path) => Ok(Found::Source(Source::Directory(path.clone()))),
+            PinSource::Directory(path) => {
+                Ok(PinResolution::Source(BuildSource::Directory(path.clone())))
+            }
             PinSource::Git(source) => self.find_repository(pin, source.shown(), || {
                 git::checkout(source, self.store.cache, self.store.offline)
             }),
@@ -488,7 +490,7 @@ impl Fetcher<'_> {
         pin: &Pin,
         from: String,
         checkout: impl FnOnce() -> Result<PathBuf>,
-    ) -> Result<Found> {
+    ) -> Result<PinResolution> {
         if let Some((path, sha256)) = self.houses.built_from(&pin.name, &from) {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             let url = url::Url::from_file_path(path)
@@ -497,7 +499,7 @@ impl Fetcher<'_> {
                 algorithm: HashAlgorithm::Sha256,
                 digest: sha256.to_string().into(),
             };
-            let wanted = Wanted {
+            let wanted = FileRequest {
                 require_hashes: false,
                 ..self.wanted(pin)
             };
@@ -508,13 +510,13 @@ impl Fetcher<'_> {
                 return Ok(self.take(&wanted, &offer, None)?);
             }
         }
-        Ok(Found::Source(Source::Checkout {
+        Ok(PinResolution::Source(BuildSource::Checkout {
             directory: checkout()?,
             from,
         }))
     }
 
-    fn find_file(&self, pin: &Pin, path: &Path) -> Result<Found> {
+    fn find_file(&self, pin: &Pin, path: &Path) -> Result<PinResolution> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let url = url::Url::from_file_path(path)
             .map_err(|()| Error::bug("a pinned file has an absolute path"))?;
@@ -522,7 +524,7 @@ impl Fetcher<'_> {
         self.find_among(&self.wanted(pin), vec![offer], None)
     }
 
-    fn find_url(&self, pin: &Pin, url: &url::Url) -> Result<Found> {
+    fn find_url(&self, pin: &Pin, url: &url::Url) -> Result<PinResolution> {
         let mut pin = pin.clone();
         let fragments = url.fragment().unwrap_or_default().split('&');
         pin.hashes.extend(
@@ -537,7 +539,7 @@ impl Fetcher<'_> {
             .to_owned();
         let name = percent_decoded(&name);
         let offer = direct_offer(&pin, &name, url, Vec::new())?;
-        let wanted = Wanted {
+        let wanted = FileRequest {
             pin: &pin,
             ..self.wanted(&pin)
         };
@@ -548,8 +550,8 @@ impl Fetcher<'_> {
         self.find_among(&wanted, vec![offer], Some(&key))
     }
 
-    fn find_locked(&self, pin: &Pin, files: &[LockedFile]) -> Result<Found> {
-        let wanted = Wanted {
+    fn find_locked(&self, pin: &Pin, files: &[LockedFile]) -> Result<PinResolution> {
+        let wanted = FileRequest {
             require_hashes: false,
             ..self.wanted(pin)
         };
@@ -560,10 +562,10 @@ impl Fetcher<'_> {
         Err(search.error(&wanted))
     }
 
-    fn find_indexed(&self, pin: &Pin) -> Result<Found> {
+    fn find_indexed(&self, pin: &Pin) -> Result<PinResolution> {
         let wanted = self.wanted(pin);
         let key = self.key(&wanted);
-        let mut search = Search::default();
+        let mut search = FailedSearch::default();
         let mut places = self.lock.indexes.places(&pin.name).into_iter().peekable();
         // A directory changes under its name, and is looked at in no time: without hashes it is
         // asked each time.
@@ -620,15 +622,15 @@ impl Fetcher<'_> {
 
     fn search_place(
         &self,
-        wanted: &Wanted<'_>,
+        wanted: &FileRequest<'_>,
         place: &PlaceId,
         key: Option<&str>,
-        search: &mut Search,
-    ) -> Result<Option<Found>> {
+        search: &mut FailedSearch,
+    ) -> Result<Option<PinResolution>> {
         let client = self.store.client()?;
         let offers = client.offers(place, &wanted.pin.name)?;
         search.places.push(client.place_name(place));
-        let versions = |offers: &[Offer]| {
+        let versions = |offers: &[FileOffer]| {
             offers
                 .iter()
                 .map(|offer| offer.dist.version().clone())
@@ -654,10 +656,10 @@ impl Fetcher<'_> {
             match self.take(wanted, &offer, key) {
                 Ok(found) => return Ok(Some(found)),
                 // The index did not say the hash; another file may have it.
-                Err(Failure::Hash(_)) if offer.hashes.is_empty() => {
-                    search.unfit.push(Unfit {
+                Err(StoreFailure::Hash(_)) if offer.hashes.is_empty() => {
+                    search.unfit.push(UnfitFile {
                         file: offer.file,
-                        why: Why::Hash(None),
+                        why: Misfit::Hash(None),
                     });
                 }
                 Err(failure) => return Err(failure.into()),
@@ -668,16 +670,16 @@ impl Fetcher<'_> {
 
     fn find_among(
         &self,
-        wanted: &Wanted<'_>,
-        offers: Vec<Offer>,
+        wanted: &FileRequest<'_>,
+        offers: Vec<FileOffer>,
         key: Option<&str>,
-    ) -> Result<Found> {
+    ) -> Result<PinResolution> {
         let (offer, unfit) = first(wanted.sort(offers));
         match offer {
             Some(offer) => Ok(self.take(wanted, &offer, key)?),
-            None => Err(Search {
+            None => Err(FailedSearch {
                 unfit,
-                ..Search::default()
+                ..FailedSearch::default()
             }
             .error(wanted)),
         }
@@ -686,14 +688,14 @@ impl Fetcher<'_> {
     /// Brings a file into the cache, and remembers under `key` that it was the answer.
     fn take(
         &self,
-        wanted: &Wanted<'_>,
-        offer: &Offer,
+        wanted: &FileRequest<'_>,
+        offer: &FileOffer,
         key: Option<&str>,
-    ) -> Result<Found, Failure> {
+    ) -> Result<PinResolution, StoreFailure> {
         let pin = wanted.pin;
         if let Some(path) = offer.directory() {
             let from = offer.file.clone();
-            return Ok(Found::Source(Source::Egg {
+            return Ok(PinResolution::Source(BuildSource::Egg {
                 path,
                 sha256: None,
                 from,
@@ -705,7 +707,7 @@ impl Fetcher<'_> {
         } else {
             &[]
         };
-        let expected = Expected {
+        let expected = ExpectedHashes {
             pin,
             locked,
             index: &offer.hashes,
@@ -745,7 +747,7 @@ impl Fetcher<'_> {
             Some(origin) if file.is_some() => origin.to_owned(),
             _ => from,
         };
-        let choice = Choice {
+        let choice = CachedChoice {
             file: offer.file.clone(),
             sha256: stored.sha256,
             size: stored.size,
@@ -763,10 +765,10 @@ impl Fetcher<'_> {
     fn found(
         &self,
         pin: &Pin,
-        choice: &Choice,
-        stored: Stored,
+        choice: &CachedChoice,
+        stored: StoredFile,
         dist: &DistFilename,
-    ) -> Result<Found> {
+    ) -> Result<PinResolution> {
         if let Some(reason) = &choice.yanked {
             self.report
                 .warning(&yanked_warning(pin, &choice.file, reason));
@@ -776,22 +778,26 @@ impl Fetcher<'_> {
         match dist {
             _ if is_egg(&choice.file) => {
                 let (path, sha256, from) = (stored.path, Some(stored.sha256), choice.from.clone());
-                Ok(Found::Source(Source::Egg { path, sha256, from }))
+                Ok(PinResolution::Source(BuildSource::Egg {
+                    path,
+                    sha256,
+                    from,
+                }))
             }
             DistFilename::SourceDistFilename(sdist) => {
-                let source = Source::Sdist {
+                let source = BuildSource::Sdist {
                     stored,
                     extension: sdist.extension,
                     from: choice.from.clone(),
                 };
-                Ok(Found::Source(source))
+                Ok(PinResolution::Source(source))
             }
             DistFilename::WheelFilename(filename) => {
                 let metadata = match stored.metadata {
                     Some(metadata) => *metadata,
                     None => self.store.metadata(&stored, filename)?,
                 };
-                Ok(Found::Wheel(Box::new(Wheel {
+                Ok(PinResolution::Wheel(Box::new(Wheel {
                     filename: filename.clone(),
                     path: stored.path,
                     sha256: stored.sha256,
@@ -804,12 +810,12 @@ impl Fetcher<'_> {
         }
     }
 
-    fn wanted<'b>(&'b self, pin: &'b Pin) -> Wanted<'b> {
+    fn wanted<'b>(&'b self, pin: &'b Pin) -> FileRequest<'b> {
         wanted(pin, self.lock, self.environment)
     }
 
     /// The files of the cache that have a hash and could answer a pin.
-    fn cached(&self, pin: &Pin, sha256: Sha256Sum) -> Vec<Offer> {
+    fn cached(&self, pin: &Pin, sha256: Sha256Sum) -> Vec<FileOffer> {
         let shelves = [self.store.cache.wheels(), self.store.cache.sdists()];
         let kept = self.kept.get_or_init(|| {
             let entries = shelves
@@ -847,7 +853,7 @@ impl Fetcher<'_> {
     }
 
     /// Everything that decides which file answers a pin, but what the places offer.
-    fn key(&self, wanted: &Wanted<'_>) -> String {
+    fn key(&self, wanted: &FileRequest<'_>) -> String {
         let (pin, indexes) = (wanted.pin, wanted.indexes);
         let mut hashes: Vec<String> = pin.hashes.iter().map(ToString::to_string).collect();
         hashes.sort_unstable();
@@ -898,7 +904,7 @@ impl Fetcher<'_> {
         Sha256Sum(sum.finalize().into()).to_string()
     }
 
-    fn recall(&self, wanted: &Wanted<'_>, key: &str) -> Result<Option<Found>> {
+    fn recall(&self, wanted: &FileRequest<'_>, key: &str) -> Result<Option<PinResolution>> {
         let Some(choice) = self.choice(key) else {
             return Ok(None);
         };
@@ -916,11 +922,11 @@ impl Fetcher<'_> {
         }
     }
 
-    fn choice(&self, key: &str) -> Option<Choice> {
+    fn choice(&self, key: &str) -> Option<CachedChoice> {
         cache::read_sealed(&self.store.cache.pins().join(format!("{key}.json")))
     }
 
-    fn remember(&self, key: &str, choice: &Choice) -> Result<()> {
+    fn remember(&self, key: &str, choice: &CachedChoice) -> Result<()> {
         self.store
             .cache
             .write(&self.store.cache.pins().join(format!("{key}.json")), choice)
@@ -932,14 +938,14 @@ fn locked_offers(
     pin: &Pin,
     files: &[LockedFile],
     require_hashes: bool,
-) -> Result<(Vec<Offer>, Search)> {
+) -> Result<(Vec<FileOffer>, FailedSearch)> {
     let mut offers = Vec::new();
-    let mut search = Search::default();
+    let mut search = FailedSearch::default();
     for file in files {
         if require_hashes && file.hashes.is_empty() {
-            search.unfit.push(Unfit {
+            search.unfit.push(UnfitFile {
                 file: file.name.clone(),
-                why: Why::Hash(None),
+                why: Misfit::Hash(None),
             });
             continue;
         }
@@ -955,8 +961,8 @@ fn locked_offers(
     Ok((offers, search))
 }
 
-fn wanted<'a>(pin: &'a Pin, lock: &'a Lock, environment: &'a Environment) -> Wanted<'a> {
-    Wanted {
+fn wanted<'a>(pin: &'a Pin, lock: &'a Lock, environment: &'a Environment) -> FileRequest<'a> {
+    FileRequest {
         pin,
         environment,
         indexes: &lock.indexes,
@@ -966,24 +972,24 @@ fn wanted<'a>(pin: &'a Pin, lock: &'a Lock, environment: &'a Environment) -> Wan
 
 fn build(
     pin: &Pin,
-    source: &Source,
-    builder: &Builder<'_>,
+    source: &BuildSource,
+    builder: &WheelBuilder<'_>,
     lock: &Lock,
     environment: &Environment,
 ) -> Result<Wheel> {
     let built = match source {
-        Source::Sdist {
+        BuildSource::Sdist {
             stored,
             extension,
             from,
         } => builder.sdist(stored, *extension, from),
-        Source::Directory(path) => builder.working_tree(path),
-        Source::Egg { path, sha256, from } => builder.egg(&sdist::Egg {
+        BuildSource::Directory(path) => builder.working_tree(path),
+        BuildSource::Egg { path, sha256, from } => builder.egg(&sdist::EggSource {
             path,
             sha256: *sha256,
             from,
         }),
-        Source::Checkout { directory, from } => builder.checkout(directory, from),
+        BuildSource::Checkout { directory, from } => builder.checkout(directory, from),
     };
     let wheel = built.map_err(|error| error.at(pin.at.clone()))?;
     let (name, version) = (&wheel.filename.name, &wheel.filename.version);
@@ -1003,11 +1009,11 @@ fn first<T, U>((items, rest): (Vec<T>, U)) -> (Option<T>, U) {
     (items.into_iter().next(), rest)
 }
 
-fn shelf(dist: &DistFilename, name: &str) -> Shelf {
+fn shelf(dist: &DistFilename, name: &str) -> StoreKind {
     match dist {
-        _ if is_egg(name) => Shelf::Sdist,
-        DistFilename::WheelFilename(wheel) => Shelf::Wheel(Box::new(wheel.clone())),
-        DistFilename::SourceDistFilename(_) => Shelf::Sdist,
+        _ if is_egg(name) => StoreKind::Sdist,
+        DistFilename::WheelFilename(wheel) => StoreKind::Wheel(Box::new(wheel.clone())),
+        DistFilename::SourceDistFilename(_) => StoreKind::Sdist,
     }
 }
 
@@ -1042,7 +1048,12 @@ fn dist_of(pin: &Pin, name: &str) -> Option<DistFilename> {
     }))
 }
 
-fn direct_offer(pin: &Pin, name: &str, url: url::Url, hashes: Vec<HashDigest>) -> Result<Offer> {
+fn direct_offer(
+    pin: &Pin,
+    name: &str,
+    url: url::Url,
+    hashes: Vec<HashDigest>,
+) -> Result<FileOffer> {
     let Some(dist) = dist_of(pin, name) else {
         if is_egg(name) {
             let error = match EggFilename::parse(name) {
@@ -1078,7 +1089,7 @@ fn direct_offer(pin: &Pin, name: &str, url: url::Url, hashes: Vec<HashDigest>) -
         ))
         .at(pin.at.clone()));
     }
-    Ok(Offer {
+    Ok(FileOffer {
         file: name.to_owned(),
         dist,
         url,

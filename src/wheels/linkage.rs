@@ -15,9 +15,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::pack;
 use crate::elf::ElfFile;
-use crate::elf::edit::{self, Change};
-use pkgapp_config::Linking;
-use pkgapp_core::cache::Stamp;
+use crate::elf::edit::{self, ElfEdit};
+use pkgapp_config::LibraryLinking;
+use pkgapp_core::cache::FileFingerprint;
 use pkgapp_core::digest::Sha256Sum;
 use pkgapp_core::error::{Context, Error, Result, shown};
 use pkgapp_core::fs;
@@ -27,13 +27,13 @@ use pkgapp_pypa::PackageName;
 
 /// What a configuration says about the wheels that are built here.
 #[derive(Debug, Clone, Default)]
-pub struct Rules {
+pub struct LinkageRules {
     /// A file of pins for build requirements, absolute.
     pub constraints: Option<PathBuf>,
     /// Whether compiled code keeps its debug information.
     pub debug: bool,
     /// What becomes of libraries that compiled code needs, by soname.
-    pub libraries: BTreeMap<String, Linking>,
+    pub libraries: BTreeMap<String, LibraryLinking>,
     /// Distributions whose RECORD may list other files than their wheel has.
     pub record_gaps: Vec<PackageName>,
     /// The run path by which programs below `bin/` find the library of an interpreter that ships;
@@ -43,20 +43,20 @@ pub struct Rules {
 
 /// A library that was copied into a wheel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Grafted {
+pub(super) struct GraftedLibrary {
     /// What the code asks for, e.g. `libfoo.so.1`.
     pub(super) soname: String,
     /// Where it was.
     pub(super) path: PathBuf,
     sha256: Sha256Sum,
-    stamp: Option<Stamp>,
+    stamp: Option<FileFingerprint>,
 }
 
-impl Grafted {
+impl GraftedLibrary {
     /// Whether the library is what it was when it was copied.
     pub(super) fn is_current(&self) -> bool {
         let sum = || std::fs::read(&self.path).map(|bytes| Sha256Sum::of(&bytes));
-        (self.stamp.is_some() && Stamp::of(&self.path) == self.stamp)
+        (self.stamp.is_some() && FileFingerprint::of(&self.path) == self.stamp)
             || sum().is_ok_and(|sum| sum == self.sha256)
     }
 }
@@ -67,32 +67,36 @@ impl Grafted {
 /// # Errors
 /// All libraries that no host has and that nothing is said about; one that is to be copied and is
 /// not found; a file that can't be changed.
-pub(super) fn settle(root: &Path, name: &PackageName, rules: &Rules) -> Result<Vec<Grafted>> {
-    let wheel = Wheel::read(root, name, rules)?;
+pub(super) fn settle(
+    root: &Path,
+    name: &PackageName,
+    rules: &LinkageRules,
+) -> Result<Vec<GraftedLibrary>> {
+    let wheel = LinkedWheel::read(root, name, rules)?;
     if wheel.files.is_empty() {
         return Ok(Vec::new());
     }
-    let plans: Vec<Plan> = wheel.files.iter().map(|file| wheel.look(file)).collect();
+    let plans: Vec<LinkagePlan> = wheel.files.iter().map(|file| wheel.look(file)).collect();
     let mut errors: Vec<Error> = plans
         .iter()
         .flat_map(|plan| plan.errors.iter().cloned())
         .collect();
-    let mut queue: VecDeque<Found> = plans
+    let mut queue: VecDeque<FoundLibrary> = plans
         .iter()
         .flat_map(|plan| plan.grafts.iter().cloned())
         .collect();
-    let mut grafts: BTreeMap<String, Graft> = BTreeMap::new();
+    let mut grafts: BTreeMap<String, PendingGraft> = BTreeMap::new();
     while let Some(found) = queue.pop_front() {
         if grafts.contains_key(&found.soname) {
             continue;
         }
-        let graft = Graft::read(&found)?;
+        let graft = PendingGraft::read(&found)?;
         let plan = wheel.look(&graft.file);
         errors.extend(plan.errors);
         queue.extend(plan.grafts.iter().cloned());
         grafts.insert(
             found.soname.clone(),
-            Graft {
+            PendingGraft {
                 needs: plan.grafts,
                 ..graft
             },
@@ -109,14 +113,14 @@ pub(super) fn settle(root: &Path, name: &PackageName, rules: &Rules) -> Result<V
 }
 
 /// A compiled file.
-struct Compiled {
+struct CompiledFile {
     /// As messages name it.
     label: String,
     place: PathBuf,
     elf: ElfFile,
 }
 
-impl Compiled {
+impl CompiledFile {
     /// Whether it is installed below `bin/` (binary distribution format, "The .data directory").
     fn is_program(&self) -> bool {
         let mut parts = self.elf.path.as_str().split('/');
@@ -127,42 +131,42 @@ impl Compiled {
 
 /// What is known of a library that a file needs.
 #[derive(Debug, Clone)]
-struct Found {
+struct FoundLibrary {
     soname: String,
     path: PathBuf,
 }
 
 /// What a file comes to.
-struct Plan {
+struct LinkagePlan {
     /// Entries of its run path that stay.
     kept: Vec<String>,
-    grafts: Vec<Found>,
+    grafts: Vec<FoundLibrary>,
     errors: Vec<Error>,
 }
 
-struct Wheel<'a> {
+struct LinkedWheel<'a> {
     root: &'a Path,
     /// The directory of copies.
     libs: String,
-    rules: &'a Rules,
-    files: Vec<Compiled>,
+    rules: &'a LinkageRules,
+    files: Vec<CompiledFile>,
     /// Names that the wheel has itself.
     own: HashSet<String>,
 }
 
-impl<'a> Wheel<'a> {
-    fn read(root: &'a Path, name: &PackageName, rules: &'a Rules) -> Result<Self> {
+impl<'a> LinkedWheel<'a> {
+    fn read(root: &'a Path, name: &PackageName, rules: &'a LinkageRules) -> Result<Self> {
         let mut files = Vec::new();
         for (path, place) in pack::files(root)? {
             if let Some(elf) = crate::elf::read(&place, &path)? {
-                files.push(Compiled {
+                files.push(CompiledFile {
                     label: format!("`{path}`"),
                     place,
                     elf,
                 });
             }
         }
-        let names = |file: &Compiled| {
+        let names = |file: &CompiledFile| {
             [
                 Some(file.elf.path.file_name().to_owned()),
                 file.elf.soname.clone(),
@@ -179,7 +183,7 @@ impl<'a> Wheel<'a> {
     }
 
     /// Decides about everything that a file needs.
-    fn look(&self, file: &Compiled) -> Plan {
+    fn look(&self, file: &CompiledFile) -> LinkagePlan {
         let is_relative =
             |path: &&String| path.starts_with("$ORIGIN") || path.starts_with("${ORIGIN}");
         let mut kept: Vec<String> = file
@@ -206,11 +210,11 @@ impl<'a> Wheel<'a> {
             }
             let found = find(soname, file);
             match (self.rules.libraries.get(soname), found) {
-                (Some(Linking::Graft), Some(path)) => grafts.push(Found {
+                (Some(LibraryLinking::Graft), Some(path)) => grafts.push(FoundLibrary {
                     soname: soname.clone(),
                     path,
                 }),
-                (Some(Linking::Graft), None) => errors.push(
+                (Some(LibraryLinking::Graft), None) => errors.push(
                     Error::new(format!(
                         "`{soname}` is to be shipped with {}, and is not found",
                         file.label
@@ -218,7 +222,7 @@ impl<'a> Wheel<'a> {
                     .note(format!("looked in {}", looked_in(file)))
                     .hint("name its directory in `LD_LIBRARY_PATH`"),
                 ),
-                (Some(Linking::Depend), Some(path)) => {
+                (Some(LibraryLinking::Depend), Some(path)) => {
                     let directory = path
                         .parent()
                         .unwrap_or(Path::new("/"))
@@ -231,23 +235,23 @@ impl<'a> Wheel<'a> {
                 (None, Some(path)) if !is_of_the_system(&path) => {
                     errors.push(unsaid(soname, &path, file));
                 }
-                (Some(Linking::Depend) | None, _) => {}
+                (Some(LibraryLinking::Depend) | None, _) => {}
             }
         }
-        Plan {
+        LinkagePlan {
             kept,
             grafts,
             errors,
         }
     }
 
-    fn write(&self, plans: &[Plan], grafts: &BTreeMap<String, Graft>) -> Result<()> {
+    fn write(&self, plans: &[LinkagePlan], grafts: &BTreeMap<String, PendingGraft>) -> Result<()> {
         for (file, plan) in self.files.iter().zip(plans) {
             let mut run_path = plan.kept.clone();
             if !plan.grafts.is_empty() {
                 run_path.push(self.way_to_libs(&file.elf.path)?);
             }
-            let change = Change {
+            let change = ElfEdit {
                 run_path,
                 soname: None,
                 needed: renamed(&plan.grafts, grafts),
@@ -268,7 +272,7 @@ impl<'a> Wheel<'a> {
             } else {
                 vec!["$ORIGIN".to_owned()]
             };
-            let change = Change {
+            let change = ElfEdit {
                 run_path,
                 soname: Some(graft.name.clone()),
                 needed,
@@ -302,16 +306,16 @@ impl<'a> Wheel<'a> {
 }
 
 /// A library on its way into the wheel.
-struct Graft {
+struct PendingGraft {
     /// What the copy is called.
     name: String,
     content: Vec<u8>,
-    file: Compiled,
-    needs: Vec<Found>,
+    file: CompiledFile,
+    needs: Vec<FoundLibrary>,
 }
 
-impl Graft {
-    fn read(found: &Found) -> Result<Self> {
+impl PendingGraft {
+    fn read(found: &FoundLibrary) -> Result<Self> {
         let content = fs::read(&found.path)?;
         let hash = hex::encode(Sha256::digest(&content));
         // `libfoo-0123abcd.so.1`: two distributions may bring different libraries of one name.
@@ -323,7 +327,7 @@ impl Graft {
         let elf = crate::elf::read(&found.path, &ReleasePath::parse(&name)?)?;
         let elf = elf
             .ok_or_else(|| Error::new(format!("`{}` is no shared library", shown(&found.path))))?;
-        let file = Compiled {
+        let file = CompiledFile {
             label: format!("`{}`", shown(&found.path)),
             place: found.path.clone(),
             elf,
@@ -336,10 +340,10 @@ impl Graft {
         })
     }
 
-    fn grafted(self, soname: String) -> Grafted {
+    fn grafted(self, soname: String) -> GraftedLibrary {
         let sha256 = Sha256Sum::of(&self.content);
-        let stamp = Stamp::of(&self.file.place);
-        Grafted {
+        let stamp = FileFingerprint::of(&self.file.place);
+        GraftedLibrary {
             soname,
             path: self.file.place,
             sha256,
@@ -348,8 +352,11 @@ impl Graft {
     }
 }
 
-fn renamed(needs: &[Found], grafts: &BTreeMap<String, Graft>) -> BTreeMap<String, String> {
-    let name = |found: &Found| {
+fn renamed(
+    needs: &[FoundLibrary],
+    grafts: &BTreeMap<String, PendingGraft>,
+) -> BTreeMap<String, String> {
+    let name = |found: &FoundLibrary| {
         Some((
             found.soname.clone(),
             grafts.get(&found.soname)?.name.clone(),
@@ -359,7 +366,7 @@ fn renamed(needs: &[Found], grafts: &BTreeMap<String, Graft>) -> BTreeMap<String
 }
 
 /// A file as it has to be; `None` if it is so already.
-fn changed(mut content: Vec<u8>, change: &Change, label: &str) -> Result<Option<Vec<u8>>> {
+fn changed(mut content: Vec<u8>, change: &ElfEdit, label: &str) -> Result<Option<Vec<u8>>> {
     match edit::apply(&mut content, change) {
         Ok(true) => Ok(Some(content)),
         Ok(false) => Ok(None),
@@ -369,7 +376,7 @@ fn changed(mut content: Vec<u8>, change: &Change, label: &str) -> Result<Option<
     }
 }
 
-fn unsaid(soname: &str, path: &Path, file: &Compiled) -> Error {
+fn unsaid(soname: &str, path: &Path, file: &CompiledFile) -> Error {
     Error::new(format!("{} needs `{soname}`, which hosts do not have", file.label))
         .cause_text(format!("it was linked with `{}`, which is of no distribution's package", shown(path)))
         .hint(format!(
@@ -380,7 +387,7 @@ fn unsaid(soname: &str, path: &Path, file: &Compiled) -> Error {
 
 /// Finds a library as the dynamic linker would for a file, and where the user had it looked for
 /// when it was linked.
-fn find(soname: &str, file: &Compiled) -> Option<PathBuf> {
+fn find(soname: &str, file: &CompiledFile) -> Option<PathBuf> {
     if soname.contains('/') {
         return Some(PathBuf::from(soname)).filter(|path| path.is_file());
     }
@@ -406,7 +413,7 @@ fn find(soname: &str, file: &Compiled) -> Option<PathBuf> {
         .or_else(|| known_to_the_system().get(soname).cloned())
 }
 
-fn looked_in(file: &Compiled) -> String {
+fn looked_in(file: &CompiledFile) -> String {
     let mut places: Vec<String> = file.elf.runpath.clone();
     places.extend(searched().iter().map(|place| shown(place).to_string()));
     places.push("the cache of ldconfig".to_owned());
@@ -475,7 +482,7 @@ fn is_of_the_system(path: &Path) -> bool {
 }
 
 /// Names of libraries that were copied, for a message.
-pub(super) fn listed(grafted: &[Grafted]) -> String {
+pub(super) fn listed(grafted: &[GraftedLibrary]) -> String {
     let names: BTreeSet<String> = grafted
         .iter()
         .map(|one| format!("`{}` ({})", one.soname, shown(&one.path)))

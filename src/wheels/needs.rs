@@ -14,13 +14,13 @@ use std::str::FromStr;
 use pkgapp_pypa::LenientRequirement;
 use pkgapp_pypa::{Requirement, VersionOrUrl};
 
-use super::choice::Wanted;
-use super::index::Offer;
-use super::sdist::Builder;
-use super::{Fetcher, Found, Wheel, build, check_record};
+use super::choice::FileRequest;
+use super::index::FileOffer;
+use super::sdist::WheelBuilder;
+use super::{Fetcher, PinResolution, Wheel, build, check_record};
 use pkgapp_core::error::{Error, Location, Result, shown};
 use pkgapp_core::fs;
-use pkgapp_lock::{Lock, Pin, PinSource, Selection};
+use pkgapp_lock::{Lock, LockSelection, Pin, PinSource};
 use pkgapp_pypa::{
     Environment, ExtraName, HashAlgorithm, HashDigest, PackageName, VerbatimParsedUrl, Version,
 };
@@ -28,13 +28,13 @@ use pkgapp_pypa::{
 /// How many wheels a search looks into before it gives up.
 const MOST_TRIED: u32 = 200;
 
-type Required = Requirement<VerbatimParsedUrl>;
+type RequiredNeeds = Requirement<VerbatimParsedUrl>;
 
 /// Versions and hashes that a file demands of what builds.
 #[derive(Debug, Default)]
 pub(super) struct Constraints {
     files: Vec<PathBuf>,
-    lines: Vec<(Required, Vec<HashDigest>)>,
+    lines: Vec<(RequiredNeeds, Vec<HashDigest>)>,
 }
 
 impl Constraints {
@@ -64,7 +64,7 @@ impl Constraints {
     fn of<'c>(
         &'c self,
         name: &'c PackageName,
-    ) -> impl Iterator<Item = &'c (Required, Vec<HashDigest>)> {
+    ) -> impl Iterator<Item = &'c (RequiredNeeds, Vec<HashDigest>)> {
         self.lines
             .iter()
             .filter(move |(requirement, _)| requirement.name == *name)
@@ -100,7 +100,7 @@ impl Constraints {
 }
 
 /// Reads `name<2 --hash=sha256:…`.
-fn constraint(line: &str) -> Result<(Required, Vec<HashDigest>)> {
+fn constraint(line: &str) -> Result<(RequiredNeeds, Vec<HashDigest>)> {
     let mut parts = line.split(" --hash");
     let text = parts.next().unwrap_or_default().trim();
     if text.starts_with('-') {
@@ -127,9 +127,9 @@ fn constraint(line: &str) -> Result<(Required, Vec<HashDigest>)> {
     Ok((requirement, hashes))
 }
 
-fn parsed(text: &str) -> Result<Required> {
+fn parsed(text: &str) -> Result<RequiredNeeds> {
     LenientRequirement::<VerbatimParsedUrl>::from_str(text)
-        .map(Required::from)
+        .map(RequiredNeeds::from)
         .map_err(|error| {
             Error::new(format!("`{text}` is not a requirement"))
                 .cause_text(error.message.to_string())
@@ -138,7 +138,7 @@ fn parsed(text: &str) -> Result<Required> {
 
 /// Whether a requirement takes a version; one with a URL says which file is meant, not which
 /// version.
-fn takes(requirement: &Required, version: &Version) -> bool {
+fn takes(requirement: &RequiredNeeds, version: &Version) -> bool {
     match &requirement.version_or_url {
         Some(VersionOrUrl::VersionSpecifier(versions)) => versions.contains(version),
         Some(VersionOrUrl::Url(_)) | None => true,
@@ -147,12 +147,12 @@ fn takes(requirement: &Required, version: &Version) -> bool {
 
 /// A requirement, and who has it.
 #[derive(Debug, Clone)]
-struct Ask {
-    requirement: Required,
+struct NeedRequest {
+    requirement: RequiredNeeds,
     by: String,
 }
 
-impl Ask {
+impl NeedRequest {
     fn shown(&self) -> String {
         format!("`{}` for {}", self.requirement, self.by)
     }
@@ -160,28 +160,28 @@ impl Ask {
 
 /// A wheel that was chosen, and the extras that are asked of it.
 #[derive(Debug, Clone)]
-struct Picked {
+struct PickedWheel {
     wheel: Wheel,
     extras: BTreeSet<ExtraName>,
 }
 
-type Chosen = BTreeMap<PackageName, Picked>;
+type ChosenNeeds = BTreeMap<PackageName, PickedWheel>;
 
 /// Looks for what builds.
-pub(super) struct Search<'a> {
+pub(super) struct NeedSearch<'a> {
     /// Its lock has the places and no pins.
     pub(super) fetcher: &'a Fetcher<'a>,
     /// Of the interpreter that builds.
     pub(super) environment: &'a Environment,
     pub(super) constraints: &'a Constraints,
     /// Builds what has no wheel.
-    pub(super) builder: &'a Builder<'a>,
+    pub(super) builder: &'a WheelBuilder<'a>,
     pub(super) tried: Cell<u32>,
     /// What stood in the way first.
     pub(super) conflict: RefCell<Option<Error>>,
 }
 
-impl Search<'_> {
+impl NeedSearch<'_> {
     /// Returns wheels that meet all of these requirements and what they require in turn, sorted by
     /// name.
     ///
@@ -190,17 +190,17 @@ impl Search<'_> {
     pub(super) fn all(&self, requires: &[String]) -> Result<Vec<Wheel>> {
         let by = "the build";
         let asks = requires.iter().map(|text| {
-            Ok(Ask {
+            Ok(NeedRequest {
                 requirement: parsed(text)?,
                 by: by.to_owned(),
             })
         });
-        let asks: VecDeque<Ask> = asks.collect::<Result<_>>()?;
+        let asks: VecDeque<NeedRequest> = asks.collect::<Result<_>>()?;
         let asks = asks.into_iter().filter(|ask| {
             ask.requirement
                 .evaluate_markers(&self.environment.markers, &[])
         });
-        match self.solve(asks.collect(), Chosen::new())? {
+        match self.solve(asks.collect(), ChosenNeeds::new())? {
             Some(chosen) => Ok(chosen.into_values().map(|picked| picked.wheel).collect()),
             None => Err(self
                 .conflict
@@ -209,7 +209,11 @@ impl Search<'_> {
         }
     }
 
-    fn solve(&self, mut asks: VecDeque<Ask>, mut chosen: Chosen) -> Result<Option<Chosen>> {
+    fn solve(
+        &self,
+        mut asks: VecDeque<NeedRequest>,
+        mut chosen: ChosenNeeds,
+    ) -> Result<Option<ChosenNeeds>> {
         while let Some(ask) = asks.pop_front() {
             let name = ask.requirement.name.clone();
             let Some(picked) = chosen.get_mut(&name) else {
@@ -233,9 +237,14 @@ impl Search<'_> {
     }
 
     /// Tries all versions of what is asked for.
-    fn choose(&self, ask: &Ask, asks: &VecDeque<Ask>, chosen: &Chosen) -> Result<Option<Chosen>> {
+    fn choose(
+        &self,
+        ask: &NeedRequest,
+        asks: &VecDeque<NeedRequest>,
+        chosen: &ChosenNeeds,
+    ) -> Result<Option<ChosenNeeds>> {
         let name = &ask.requirement.name;
-        let all: Vec<&Ask> = std::iter::once(ask)
+        let all: Vec<&NeedRequest> = std::iter::once(ask)
             .chain(asks.iter().filter(|other| other.requirement.name == *name))
             .collect();
         for pin in self.pins(name, &all)? {
@@ -252,7 +261,7 @@ impl Search<'_> {
                 .note(conflict)
                 .hint("pin what builds: `[build] constraints`"));
             }
-            let picked = Picked {
+            let picked = PickedWheel {
                 wheel: self.wheel(&pin)?,
                 extras: ask.requirement.extras.iter().cloned().collect(),
             };
@@ -273,12 +282,12 @@ impl Search<'_> {
     }
 
     /// What a wheel requires.
-    fn asks_of(&self, picked: &Picked) -> Result<Vec<Ask>> {
+    fn asks_of(&self, picked: &PickedWheel) -> Result<Vec<NeedRequest>> {
         let metadata = &picked.wheel.metadata;
         let extras: Vec<ExtraName> = picked.extras.iter().cloned().collect();
         let by = format!("`{} {}`", metadata.name, metadata.version);
         let asks = metadata.requires.iter().map(|text| {
-            Ok(Ask {
+            Ok(NeedRequest {
                 requirement: parsed(text)?,
                 by: by.clone(),
             })
@@ -294,7 +303,7 @@ impl Search<'_> {
     }
 
     /// What could answer all that is asked of a distribution, the best first.
-    fn pins(&self, name: &PackageName, asks: &[&Ask]) -> Result<Vec<Pin>> {
+    fn pins(&self, name: &PackageName, asks: &[&NeedRequest]) -> Result<Vec<Pin>> {
         if let Some(pin) = self.direct(asks)? {
             return Ok(vec![pin]);
         }
@@ -369,12 +378,12 @@ impl Search<'_> {
     fn versions(
         &self,
         pin: &Pin,
-        offers: Vec<Offer>,
-        asks: &[&Ask],
+        offers: Vec<FileOffer>,
+        asks: &[&NeedRequest],
         accepts: &dyn Fn(&Version) -> bool,
     ) -> Vec<Version> {
         let indexes = &self.fetcher.lock.indexes;
-        let wanted = Wanted {
+        let wanted = FileRequest {
             pin,
             environment: self.environment,
             indexes,
@@ -409,9 +418,10 @@ impl Search<'_> {
     }
 
     /// The pin of a requirement that names a URL.
-    fn direct(&self, asks: &[&Ask]) -> Result<Option<Pin>> {
-        let is_direct =
-            |ask: &&&Ask| matches!(ask.requirement.version_or_url, Some(VersionOrUrl::Url(_)));
+    fn direct(&self, asks: &[&NeedRequest]) -> Result<Option<Pin>> {
+        let is_direct = |ask: &&&NeedRequest| {
+            matches!(ask.requirement.version_or_url, Some(VersionOrUrl::Url(_)))
+        };
         let Some(ask) = asks.iter().find(is_direct) else {
             return Ok(None);
         };
@@ -428,15 +438,15 @@ impl Search<'_> {
             aside.path(),
             self.environment,
             offline,
-            &Selection::default(),
+            &LockSelection::default(),
         )?;
         Ok(lock.pins.into_iter().next())
     }
 
     fn wheel(&self, pin: &Pin) -> Result<Wheel> {
         let wheel = match self.fetcher.find(pin)? {
-            Found::Wheel(wheel) => *wheel,
-            Found::Source(source) => build(
+            PinResolution::Wheel(wheel) => *wheel,
+            PinResolution::Source(source) => build(
                 pin,
                 &source,
                 self.builder,

@@ -11,7 +11,7 @@ use data_encoding::BASE64URL_NOPAD;
 use sha2::{Digest as _, Sha256};
 use zip::write::{SimpleFileOptions, ZipWriter};
 
-use super::archive::Archive;
+use super::archive::WheelArchive;
 use pkgapp_core::error::{Context, Error, Result, shown};
 use pkgapp_core::fs;
 use pkgapp_core::path::ReleasePath;
@@ -19,7 +19,7 @@ use pkgapp_pypa::WheelFilename;
 
 /// A wheel's files, laid out.
 #[derive(Debug)]
-pub(super) struct Laid {
+pub(super) struct WheelLayout {
     /// What the wheel is called.
     pub(super) filename: WheelFilename,
     /// The name of its `.dist-info`.
@@ -31,14 +31,14 @@ pub(super) struct Laid {
 /// Lays out a wheel's files below `to`, each compared with RECORD.
 ///
 /// # Errors
-/// What is written in [`Archive::for_each_file`], and what the system says.
-pub(super) fn unpack(wheel: &Path, filename: &WheelFilename, to: &Path) -> Result<Laid> {
+/// What is written in [`WheelArchive::for_each_file`], and what the system says.
+pub(super) fn unpack(wheel: &Path, filename: &WheelFilename, to: &Path) -> Result<WheelLayout> {
     fs::create_dir_all(to)?;
-    let mut archive = Archive::open(wheel, filename)?;
+    let mut archive = WheelArchive::open(wheel, filename)?;
     archive.for_each_file(|member, content| {
         put(&to.join(member.path.as_str()), member.executable, content)
     })?;
-    Ok(Laid {
+    Ok(WheelLayout {
         filename: filename.clone(),
         dist_info: archive.dist_info().to_owned(),
         root: to.to_owned(),
@@ -79,7 +79,7 @@ pub(super) fn is_executable(place: &Path) -> Result<bool> {
 ///
 /// # Errors
 /// A name that no wheel can hold, or what the system says.
-pub(super) fn pack(laid: &Laid, to: &Path) -> Result<()> {
+pub(super) fn pack(laid: &WheelLayout, to: &Path) -> Result<()> {
     let dist_info = laid.dist_info.as_str();
     let failed = || format!("cannot write `{}`", shown(to));
     let own = format!("{dist_info}/RECORD");

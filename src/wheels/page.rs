@@ -11,7 +11,7 @@ use serde::Deserialize;
 use tl::{HTMLTag, ParserOptions};
 use url::Url;
 
-use super::index::Offer;
+use super::index::FileOffer;
 use pkgapp_http::percent_decoded;
 use pkgapp_pypa::egg::{EggFilename, is_egg};
 use pkgapp_pypa::{HashDigest, PackageName, VersionSpecifiers};
@@ -30,7 +30,7 @@ pub fn offers(
     text: &[u8],
     url: &Url,
     name: Option<&PackageName>,
-) -> Result<Vec<Offer>, serde_json::Error> {
+) -> Result<Vec<FileOffer>, serde_json::Error> {
     let files = if kind.ends_with("json") {
         json(text, url)?
     } else if kind.contains("html") {
@@ -39,7 +39,7 @@ pub fn offers(
         Vec::new()
     };
     let is_of_web = url.scheme() != "file";
-    let mut offers: Vec<Offer> = files
+    let mut offers: Vec<FileOffer> = files
         .into_iter()
         .filter_map(|file| file.offer(name, is_of_web))
         .collect();
@@ -49,7 +49,7 @@ pub fn offers(
 
 /// A file, as a page lists it.
 #[derive(Debug)]
-struct Listed {
+struct ListedFile {
     name: String,
     url: Url,
     hashes: Vec<HashDigest>,
@@ -58,10 +58,10 @@ struct Listed {
     yanked: Option<String>,
 }
 
-impl Listed {
+impl ListedFile {
     /// Reads what its name says; `None` if it is no file of that distribution, or if a page of the
     /// web names a file of this machine.
-    fn offer(mut self, name: Option<&PackageName>, is_of_web: bool) -> Option<Offer> {
+    fn offer(mut self, name: Option<&PackageName>, is_of_web: bool) -> Option<FileOffer> {
         let is_plain = !self.name.contains(['/', '\\', '\0']);
         let is_allowed = matches!(self.url.scheme(), "http" | "https")
             || (!is_of_web && self.url.scheme() == "file");
@@ -74,7 +74,7 @@ impl Listed {
             .requires_python
             .as_deref()
             .map(LenientVersionSpecifiers::from_str);
-        Some(Offer {
+        Some(FileOffer {
             file: self.name,
             dist,
             url: self.url,
@@ -104,13 +104,13 @@ pub(super) fn named(file: &str, name: Option<&PackageName>) -> Option<DistFilena
 
 /// What is read of a listing (PEP 691, PEP 700).
 #[derive(Deserialize)]
-struct Listing {
-    files: Vec<File>,
+struct PageListing {
+    files: Vec<PageFile>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct File {
+struct PageFile {
     filename: String,
     url: String,
     hashes: Option<BTreeMap<String, String>>,
@@ -126,15 +126,15 @@ enum Yanked {
     Reason(String),
 }
 
-fn json(text: &[u8], url: &Url) -> Result<Vec<Listed>, serde_json::Error> {
-    let listing: Listing = serde_json::from_slice(text)?;
-    let listed = |file: File| {
+fn json(text: &[u8], url: &Url) -> Result<Vec<ListedFile>, serde_json::Error> {
+    let listing: PageListing = serde_json::from_slice(text)?;
+    let listed = |file: PageFile| {
         let hashes = file
             .hashes
             .iter()
             .flatten()
             .filter_map(|(kind, sum)| HashDigest::from_str(&format!("{kind}:{sum}")).ok());
-        Some(Listed {
+        Some(ListedFile {
             url: url.join(&file.url).ok()?,
             hashes: hashes.collect(),
             name: file.filename,
@@ -151,7 +151,7 @@ fn json(text: &[u8], url: &Url) -> Result<Vec<Listed>, serde_json::Error> {
 }
 
 /// Relative links begin at `url`, or at the page's `<base>`.
-fn html(text: &str, url: &Url) -> Vec<Listed> {
+fn html(text: &str, url: &Url) -> Vec<ListedFile> {
     let Ok(page) = tl::parse(text, ParserOptions::default()) else {
         return Vec::new();
     };
@@ -167,13 +167,13 @@ fn html(text: &str, url: &Url) -> Vec<Listed> {
         .collect()
 }
 
-fn link(tag: &HTMLTag<'_>, base: &Url) -> Option<Listed> {
+fn link(tag: &HTMLTag<'_>, base: &Url) -> Option<ListedFile> {
     let url = base.join(attribute(tag, "href")?.trim()).ok()?;
     let fragments = url.fragment().unwrap_or_default().split('&');
     let hashes = fragments
         .filter_map(|part| HashDigest::from_str(&part.replacen('=', ":", 1)).ok())
         .collect();
-    Some(Listed {
+    Some(ListedFile {
         name: percent_decoded(url.path().rsplit('/').next().unwrap_or_default()),
         url,
         hashes,
@@ -201,7 +201,7 @@ mod tests {
         url: &str,
         text: &str,
         name: Option<&str>,
-    ) -> Result<Vec<Offer>, serde_json::Error> {
+    ) -> Result<Vec<FileOffer>, serde_json::Error> {
         let name = name.map(|name| name.parse().unwrap());
         offers(kind, text.as_bytes(), &url.parse().unwrap(), name.as_ref())
     }

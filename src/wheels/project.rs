@@ -94,9 +94,9 @@ pub(super) fn ask_git(directory: &Path, arguments: &[&str]) -> Option<Vec<u8>> {
 
 /// What a project's version can be made of where it is written nowhere but in its repository
 /// (setuptools-scm, hatch-vcs, and the like): the commit, the branch, the tags.
-pub(super) struct History(String);
+pub(super) struct VersionHistory(String);
 
-impl History {
+impl VersionHistory {
     /// Reads it; `None` if the version is written in pyproject.toml, or the directory is not the
     /// top of a checkout.
     pub(super) fn of(directory: &Path) -> Option<Self> {
@@ -259,10 +259,10 @@ fn classify(directory: &Path, path: &Path) -> Result<ProjectFile> {
 pub(super) fn hash_files(
     directory: &Path,
     files: &[PathBuf],
-    history: Option<&History>,
+    history: Option<&VersionHistory>,
 ) -> Result<Sha256Sum> {
     let mut sum = Sha256::new();
-    if let Some(History(facts)) = history {
+    if let Some(VersionHistory(facts)) = history {
         sum.update(facts.as_bytes());
         sum.update([0]);
     }

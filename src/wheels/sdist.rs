@@ -19,21 +19,21 @@ use std::time::Instant;
 
 use pkgapp_pypa::SourceDistExtension;
 
-use super::archive::Archive;
+use super::archive::WheelArchive;
 use super::backend::BuildSystem;
 use super::choice::is_compiled;
 use super::debug;
 use super::index::without_credentials;
-use super::linkage::{self, Grafted};
+use super::linkage::{self, GraftedLibrary};
 use super::missing;
-use super::needs::{Constraints, Search};
-use super::pack::{self, Laid, files};
-use super::project::{History, copy_files, hash_files, project_files};
-use super::store::{self, Store, Stored, publish_file};
+use super::needs::{Constraints, NeedSearch};
+use super::pack::{self, WheelLayout, files};
+use super::project::{VersionHistory, copy_files, hash_files, project_files};
+use super::store::{self, FileStore, StoredFile, publish_file};
 use super::unpack::{unpack, unpack_zip};
 use super::wheelhouse::Wheelhouses;
-use super::{BuiltFrom, FetchOptions, Fetcher, Rules, Wheel, egg};
-use pkgapp_core::cache::{self, Cache, Stamp};
+use super::{BuiltFrom, FetchOptions, Fetcher, LinkageRules, Wheel, egg};
+use pkgapp_core::cache::{self, Cache, FileFingerprint};
 use pkgapp_core::commit::Commit;
 use pkgapp_core::digest::Sha256Sum;
 use pkgapp_core::error::{Context, Error, Result, shown};
@@ -41,9 +41,9 @@ use pkgapp_core::fs;
 use pkgapp_core::interpreter::Interpreter;
 use pkgapp_core::name::{Arch, PythonMinor};
 use pkgapp_core::process;
-use pkgapp_core::report::{Report, Unit};
+use pkgapp_core::report::{ProgressUnit, Report};
 use pkgapp_core::text::backticked;
-use pkgapp_lock::{Indexes, Lock, Names};
+use pkgapp_lock::{Indexes, Lock, NameSet};
 use pkgapp_pypa::egg::EggFilename;
 use pkgapp_pypa::{Environment, WheelFilename};
 
@@ -145,14 +145,14 @@ const NEWEST_MINOR: u8 = 16;
 
 /// Builds wheels.
 #[derive(Debug)]
-pub struct Builder<'a> {
+pub struct WheelBuilder<'a> {
     cache: &'a Cache,
     environment: &'a Environment,
     indexes: &'a Indexes,
     options: FetchOptions<'a>,
     /// Time of everything that is built.
     report: &'a Report,
-    tool: OnceLock<Result<Tool>>,
+    tool: OnceLock<Result<BuildTool>>,
     compilers: OnceLock<String>,
     built: AtomicUsize,
     /// What builds what needs the same.
@@ -164,14 +164,14 @@ pub struct Builder<'a> {
 
 /// What runs the build.
 #[derive(Debug, Clone)]
-struct Tool {
+struct BuildTool {
     interpreter: Interpreter,
     /// uv and its version; without it, the interpreter's pip.
     uv: Option<(PathBuf, String)>,
 }
 
 /// What is built.
-struct Source<'a> {
+struct SdistSource<'a> {
     /// As messages name it.
     label: &'a str,
     /// Everything that goes in, but what matters to compiled code only.
@@ -183,7 +183,7 @@ struct Source<'a> {
 
 /// What a wheel is converted from.
 #[derive(Debug)]
-pub struct Egg<'a> {
+pub struct EggSource<'a> {
     /// A file of the cache, or a directory, called as eggs are.
     pub path: &'a Path,
     /// The file's sum; `None` for a directory.
@@ -193,7 +193,7 @@ pub struct Egg<'a> {
 }
 
 /// Where the cache keeps what comes of a source.
-struct Places {
+struct BuildPlaces {
     /// A wheel for every platform, for which no compiler has worked.
     pure: PathBuf,
     /// Any other.
@@ -202,7 +202,7 @@ struct Places {
     key: String,
 }
 
-impl<'a> Builder<'a> {
+impl<'a> WheelBuilder<'a> {
     /// Prepares to build for an environment; nothing is looked for yet.
     pub fn new(
         cache: &'a Cache,
@@ -228,7 +228,7 @@ impl<'a> Builder<'a> {
     }
 
     /// What the configuration says about what is built.
-    pub(super) fn rules(&self) -> &Rules {
+    pub(super) fn rules(&self) -> &LinkageRules {
         self.options.rules
     }
 
@@ -278,8 +278,8 @@ impl<'a> Builder<'a> {
         environment.builds_with = self.environment.builds_with.clone();
         // Which kinds of file ship is another question.
         let indexes = Indexes {
-            only_binary: Names::None,
-            no_binary: Names::None,
+            only_binary: NameSet::None,
+            no_binary: NameSet::None,
             ..self.indexes.clone()
         };
         let constraints = self
@@ -291,8 +291,8 @@ impl<'a> Builder<'a> {
             .chain(constraint_files());
         let constraints = Constraints::read(constraints.collect())?;
         let silent = Report::silent();
-        let progress = silent.progress("build requirements", 0, Unit::Bytes);
-        let store = Store::new(self.cache, &indexes, self.options.offline, &progress);
+        let progress = silent.progress("build requirements", 0, ProgressUnit::Bytes);
+        let store = FileStore::new(self.cache, &indexes, self.options.offline, &progress);
         let houses = Wheelhouses::read(&indexes.wheelhouses);
         let lock = Lock {
             indexes: indexes.clone(),
@@ -307,7 +307,7 @@ impl<'a> Builder<'a> {
             report: &silent,
             kept,
         };
-        let mut builder = Builder::new(
+        let mut builder = WheelBuilder::new(
             self.cache,
             &environment,
             &indexes,
@@ -320,7 +320,7 @@ impl<'a> Builder<'a> {
             .cloned()
             .chain([requires.to_vec()])
             .collect();
-        let search = Search {
+        let search = NeedSearch {
             fetcher: &fetcher,
             environment: &environment,
             constraints: &constraints,
@@ -356,7 +356,7 @@ impl<'a> Builder<'a> {
     /// environment.
     pub fn sdist(
         &self,
-        stored: &Stored,
+        stored: &StoredFile,
         extension: SourceDistExtension,
         from: &str,
     ) -> Result<Wheel> {
@@ -367,7 +367,7 @@ impl<'a> Builder<'a> {
             .to_string_lossy();
         let tool = self.tool()?;
         let inputs = self.inputs(&stored.sha256, tool)?;
-        let source = Source {
+        let source = SdistSource {
             label: &label,
             inputs,
             from: format!("built from {from}"),
@@ -382,7 +382,7 @@ impl<'a> Builder<'a> {
     /// Builds a project's directory, which is only read.
     ///
     /// # Errors
-    /// As [`Builder::sdist`]; or it is no project.
+    /// As [`WheelBuilder::sdist`]; or it is no project.
     pub fn project(&self, directory: &Path) -> Result<Wheel> {
         // Not the directory's name: a checkout elsewhere gives the same release.
         self.tree(directory, &shown(directory).to_string(), |_| {
@@ -390,11 +390,11 @@ impl<'a> Builder<'a> {
         })
     }
 
-    /// As [`Builder::project`], for a working tree that is not the application's own: the record
+    /// As [`WheelBuilder::project`], for a working tree that is not the application's own: the record
     /// has the hash of what was built, and the commit if there is one.
     ///
     /// # Errors
-    /// As [`Builder::project`].
+    /// As [`WheelBuilder::project`].
     pub fn working_tree(&self, directory: &Path) -> Result<Wheel> {
         self.tree(directory, &shown(directory).to_string(), |content| {
             let commit = Commit::at(directory)
@@ -404,11 +404,11 @@ impl<'a> Builder<'a> {
         })
     }
 
-    /// As [`Builder::project`], for a directory of the cache that holds a commit; `from` is
+    /// As [`WheelBuilder::project`], for a directory of the cache that holds a commit; `from` is
     /// repository and commit.
     ///
     /// # Errors
-    /// As [`Builder::project`].
+    /// As [`WheelBuilder::project`].
     pub fn checkout(&self, directory: &Path, from: &str) -> Result<Wheel> {
         self.tree(directory, from, |_| format!("built from {from}"))
     }
@@ -427,11 +427,11 @@ impl<'a> Builder<'a> {
                 .note("it has neither `pyproject.toml` nor `setup.py`"));
         }
         let files = project_files(directory)?;
-        let history = History::of(directory);
+        let history = VersionHistory::of(directory);
         let content = hash_files(directory, &files, history.as_ref())?;
         let tool = self.tool()?;
         let inputs = self.inputs(&content, tool)?;
-        let source = Source {
+        let source = SdistSource {
             label,
             inputs,
             from: from(&content),
@@ -439,10 +439,10 @@ impl<'a> Builder<'a> {
         };
         self.build(&source, tool, |to| {
             let to = to.join("project");
-            let lent = history.is_some() && History::lend(directory, &to)?;
+            let lent = history.is_some() && VersionHistory::lend(directory, &to)?;
             copy_files(directory, &files, &to, self.epoch()?)?;
             if lent {
-                History::compare(&to)?;
+                VersionHistory::compare(&to)?;
             }
             Ok(to)
         })
@@ -454,7 +454,7 @@ impl<'a> Builder<'a> {
     /// # Errors
     /// It is none, or says of itself what a wheel can't say, or its wheel does not fit the
     /// environment.
-    pub fn egg(&self, egg: &Egg<'_>) -> Result<Wheel> {
+    pub fn egg(&self, egg: &EggSource<'_>) -> Result<Wheel> {
         let label = egg.path.file_name().unwrap_or_default().to_string_lossy();
         let filename = EggFilename::parse(&label).map_err(|why| {
             Error::new(format!("`{label}` is no name for an egg")).cause_text(why)
@@ -480,7 +480,7 @@ impl<'a> Builder<'a> {
         };
         // As for a wheel that is a file: whoever compiled it did so elsewhere, as far as anyone
         // knows.
-        let source = Source {
+        let source = SdistSource {
             label: &label,
             inputs,
             from,
@@ -497,17 +497,17 @@ impl<'a> Builder<'a> {
         })
     }
 
-    fn tool(&self) -> Result<&Tool> {
+    fn tool(&self) -> Result<&BuildTool> {
         self.tool
-            .get_or_init(|| Tool::find(self.cache, self.environment))
+            .get_or_init(|| BuildTool::find(self.cache, self.environment))
             .as_ref()
             .map_err(Clone::clone)
     }
 
     fn build(
         &self,
-        source: &Source<'_>,
-        tool: &Tool,
+        source: &SdistSource<'_>,
+        tool: &BuildTool,
         lay_out: impl FnOnce(&Path) -> Result<PathBuf>,
     ) -> Result<Wheel> {
         self.keep(source, |room| {
@@ -534,7 +534,11 @@ impl<'a> Builder<'a> {
 
     /// Returns the wheel that comes of a source from the cache, or has `make` lay it out and keeps
     /// it there.
-    fn keep(&self, source: &Source<'_>, make: impl FnOnce(&Path) -> Result<Laid>) -> Result<Wheel> {
+    fn keep(
+        &self,
+        source: &SdistSource<'_>,
+        make: impl FnOnce(&Path) -> Result<WheelLayout>,
+    ) -> Result<Wheel> {
         let places = self.places(source);
         if let Some(wheel) = self.known(&places, source)? {
             return Ok(wheel);
@@ -575,7 +579,7 @@ impl<'a> Builder<'a> {
     }
 
     /// A wheel that was built before; one that is not what it was then is forgotten.
-    fn known(&self, places: &Places, source: &Source<'_>) -> Result<Option<Wheel>> {
+    fn known(&self, places: &BuildPlaces, source: &SdistSource<'_>) -> Result<Option<Wheel>> {
         for place in [&places.pure, &places.compiled] {
             let Some(path) = self.cache.hold(place).then(|| only_wheel(place)).flatten() else {
                 continue;
@@ -583,8 +587,8 @@ impl<'a> Builder<'a> {
             let filename = wheel_filename(&path)?;
             let known =
                 store::recorded(&path).and_then(|sha256| store::known(self.cache, &path, sha256));
-            let grafts: Option<Vec<Grafted>> = cache::read_sealed(&place.join(GRAFTS));
-            let current = grafts.is_none_or(|grafts| grafts.iter().all(Grafted::is_current));
+            let grafts: Option<Vec<GraftedLibrary>> = cache::read_sealed(&place.join(GRAFTS));
+            let current = grafts.is_none_or(|grafts| grafts.iter().all(GraftedLibrary::is_current));
             let Some(known) = known.filter(|_| current) else {
                 self.cache.forget(place)?;
                 continue;
@@ -642,7 +646,7 @@ impl<'a> Builder<'a> {
 
     /// Takes this machine's paths out of what was made, adds the libraries that it shall bring, and
     /// packs it.
-    fn finish(&self, laid: &Laid, room: &Path) -> Result<(PathBuf, Vec<Grafted>)> {
+    fn finish(&self, laid: &WheelLayout, room: &Path) -> Result<(PathBuf, Vec<GraftedLibrary>)> {
         self.check_fits(&laid.filename)?;
         let grafted = linkage::settle(&laid.root, &laid.filename.name, self.options.rules)?;
         let packed = room.join("packed");
@@ -652,13 +656,13 @@ impl<'a> Builder<'a> {
         }
         let wheel = packed.join(laid.filename.to_string());
         pack::pack(laid, &wheel)?;
-        Archive::open(&wheel, &laid.filename)?.verify()?;
+        WheelArchive::open(&wheel, &laid.filename)?.verify()?;
         Ok((wheel, grafted))
     }
 
     /// Builds a project's wheel. The tool gets what is needed to build as a directory of wheels,
     /// and no index.
-    fn run(&self, tool: &Tool, room: &Path, project: &Path) -> Result<PathBuf> {
+    fn run(&self, tool: &BuildTool, room: &Path, project: &Path) -> Result<PathBuf> {
         let system = BuildSystem::read(project)?;
         let mut requires = if tool.uv.is_some() {
             system.requires.clone()
@@ -690,7 +694,7 @@ impl<'a> Builder<'a> {
 
     fn run_with(
         &self,
-        tool: &Tool,
+        tool: &BuildTool,
         room: &Path,
         project: &Path,
         wheels: &[Wheel],
@@ -799,7 +803,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Everything that decides what a build makes, but compilers and libraries.
-    fn inputs(&self, content: &Sha256Sum, tool: &Tool) -> Result<Vec<String>> {
+    fn inputs(&self, content: &Sha256Sum, tool: &BuildTool) -> Result<Vec<String>> {
         let Interpreter {
             version,
             platform,
@@ -841,7 +845,7 @@ impl<'a> Builder<'a> {
         Ok(parts)
     }
 
-    fn places(&self, source: &Source<'_>) -> Places {
+    fn places(&self, source: &SdistSource<'_>) -> BuildPlaces {
         let key = cache::key(source.inputs.iter().map(String::as_str));
         let compilers = || self.compilers.get_or_init(compilers).clone();
         let pure = self.cache.built().join(&key);
@@ -858,7 +862,7 @@ impl<'a> Builder<'a> {
             .cache
             .built()
             .join(cache::key([key.as_str(), &compilers, &rules]));
-        Places {
+        BuildPlaces {
             pure,
             compiled,
             key,
@@ -866,7 +870,7 @@ impl<'a> Builder<'a> {
     }
 }
 
-impl Source<'_> {
+impl SdistSource<'_> {
     fn is_compiled_here(&self) -> bool {
         self.inputs
             .first()
@@ -932,7 +936,7 @@ pub fn set_indexes(command: &mut Command, indexes: &Indexes, offline: bool) {
     }
 }
 
-impl Tool {
+impl BuildTool {
     fn find(cache: &Cache, environment: &Environment) -> Result<Self> {
         let ours = environment
             .builds_with
@@ -1019,8 +1023,8 @@ fn version_of(cache: &Cache, uv: &Path) -> Result<String> {
         "{}.json",
         cache::key(["uv", &uv.to_string_lossy()])
     ));
-    let stamp = Stamp::of(uv);
-    if let Some((known, version)) = cache::read_sealed::<(Option<Stamp>, String)>(&kept)
+    let stamp = FileFingerprint::of(uv);
+    if let Some((known, version)) = cache::read_sealed::<(Option<FileFingerprint>, String)>(&kept)
         && known == stamp
     {
         return Ok(version);

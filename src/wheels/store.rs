@@ -14,10 +14,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
 use url::Url;
 
-use super::Metadata;
-use super::archive::Archive;
-use super::index::{Broken, Client, Piece, without_secrets};
-use pkgapp_core::cache::{self, Cache, Stamp};
+use super::WheelMetadata;
+use super::archive::WheelArchive;
+use super::index::{DownloadBreak, IndexClient, ResponsePart, without_secrets};
+use pkgapp_core::cache::{self, Cache, FileFingerprint};
 use pkgapp_core::digest::Sha256Sum;
 use pkgapp_core::error::{Context, Error, Result, shown};
 use pkgapp_core::fs;
@@ -36,21 +36,21 @@ const MOST_ATTEMPTS: u32 = 100;
 
 /// The cache, the network and the bar.
 #[derive(Debug)]
-pub struct Store<'a> {
+pub struct FileStore<'a> {
     /// Where files go.
     pub cache: &'a Cache,
     /// Whether the network must not be used.
     pub offline: bool,
     indexes: &'a Indexes,
     progress: &'a Progress<'a>,
-    client: OnceLock<Result<Client<'a>>>,
+    client: OnceLock<Result<IndexClient<'a>>>,
     files: AtomicU64,
     bytes: AtomicU64,
 }
 
 /// A file of the cache.
 #[derive(Debug, Clone)]
-pub struct Stored {
+pub struct StoredFile {
     /// Where it is.
     pub path: PathBuf,
     /// What it is.
@@ -58,25 +58,25 @@ pub struct Stored {
     /// Its length in bytes.
     pub size: u64,
     /// What a wheel says of itself, if that is known without opening it.
-    pub metadata: Option<Box<Metadata>>,
+    pub metadata: Option<Box<WheelMetadata>>,
 }
 
 /// What is known of a file of the cache, kept beside it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Known {
+pub struct FileMetadata {
     /// Its sum when it was last read.
     pub sha256: Sha256Sum,
     /// What the system said of it then: as long as it says the same, nobody has written to it.
-    stamp: Stamp,
+    stamp: FileFingerprint,
     /// Since which start of the machine: a loss of power can take what a file holds, and leave
     /// what the system says of it.
     #[serde(default)]
     boot: Option<String>,
     /// What a wheel says of itself, once someone has asked.
-    metadata: Option<Metadata>,
+    metadata: Option<WheelMetadata>,
 }
 
-impl Known {
+impl FileMetadata {
     /// What a wheel says of itself; it is opened if that is not known, and then it is.
     ///
     /// # Errors
@@ -86,11 +86,11 @@ impl Known {
         cache: &Cache,
         path: &Path,
         filename: &WheelFilename,
-    ) -> Result<Metadata> {
+    ) -> Result<WheelMetadata> {
         if let Some(metadata) = self.metadata {
             return Ok(metadata);
         }
-        let metadata = Archive::open(path, filename)?.metadata().clone();
+        let metadata = WheelArchive::open(path, filename)?.metadata().clone();
         cache.write(
             &beside(path),
             &Self {
@@ -120,7 +120,7 @@ pub fn record(cache: &Cache, path: &Path) -> Result<()> {
     let (stamp, sha256) = sum(path).context(|| format!("cannot read `{}`", shown(path)))?;
     cache.write(
         &beside(path),
-        &Known {
+        &FileMetadata {
             sha256,
             stamp,
             boot: boot(),
@@ -131,21 +131,22 @@ pub fn record(cache: &Cache, path: &Path) -> Result<()> {
 
 /// Returns the sum of a file when it was made.
 pub fn recorded(path: &Path) -> Option<Sha256Sum> {
-    cache::read_sealed::<Known>(&beside(path)).map(|known| known.sha256)
+    cache::read_sealed::<FileMetadata>(&beside(path)).map(|known| known.sha256)
 }
 
 /// Returns what is known of a file that must have a sum; it is read if anyone may have written to
 /// it since. `None` if it is missing or another one.
-pub fn known(cache: &Cache, path: &Path, sha256: Sha256Sum) -> Option<Known> {
-    let known = cache::read_sealed::<Known>(&beside(path)).filter(|known| known.sha256 == sha256);
+pub fn known(cache: &Cache, path: &Path, sha256: Sha256Sum) -> Option<FileMetadata> {
+    let known =
+        cache::read_sealed::<FileMetadata>(&beside(path)).filter(|known| known.sha256 == sha256);
     if let Some(known) = &known
-        && Stamp::of(path).as_ref() == Some(&known.stamp)
+        && FileFingerprint::of(path).as_ref() == Some(&known.stamp)
         && known.boot == boot()
     {
         return Some(known.clone());
     }
     let (stamp, found) = sum(path).ok()?;
-    let known = Known {
+    let known = FileMetadata {
         sha256: found,
         stamp,
         boot: boot(),
@@ -160,17 +161,17 @@ pub fn known(cache: &Cache, path: &Path, sha256: Sha256Sum) -> Option<Known> {
 }
 
 /// Reads a file; the stamp is that of what was read.
-pub fn sum(path: &Path) -> io::Result<(Stamp, Sha256Sum)> {
+pub fn sum(path: &Path) -> io::Result<(FileFingerprint, Sha256Sum)> {
     let mut file = File::open(path)?;
-    let stamp = Stamp::from(&file.metadata()?);
+    let stamp = FileFingerprint::from(&file.metadata()?);
     let mut sum = Sha256::new();
-    io::copy(&mut file, &mut Hashing(&mut sum))?;
+    io::copy(&mut file, &mut HashWriter(&mut sum))?;
     Ok((stamp, Sha256Sum(sum.finalize().into())))
 }
 
 /// Which directory of the cache a file belongs to.
 #[derive(Debug, Clone)]
-pub enum Shelf {
+pub enum StoreKind {
     /// `wheels`: it is verified as a wheel on its way.
     Wheel(Box<WheelFilename>),
     /// `sdists`.
@@ -179,30 +180,30 @@ pub enum Shelf {
 
 /// Why a file did not get into the cache.
 #[derive(Debug)]
-pub enum Failure {
+pub enum StoreFailure {
     /// It has not an accepted hash.
     Hash(Error),
     /// Anything else.
     Other(Error),
 }
 
-impl From<Error> for Failure {
+impl From<Error> for StoreFailure {
     fn from(error: Error) -> Self {
         Self::Other(error)
     }
 }
 
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
+impl From<StoreFailure> for Error {
+    fn from(failure: StoreFailure) -> Self {
         match failure {
-            Failure::Hash(error) | Failure::Other(error) => error,
+            StoreFailure::Hash(error) | StoreFailure::Other(error) => error,
         }
     }
 }
 
 /// The hashes that a file must have.
 #[derive(Debug, Clone, Copy)]
-pub struct Expected<'a> {
+pub struct ExpectedHashes<'a> {
     /// One of these, unless there are none.
     pub pin: &'a Pin,
     /// One of these too, unless there are none (pylock.toml's file).
@@ -211,7 +212,7 @@ pub struct Expected<'a> {
     pub index: &'a [HashDigest],
 }
 
-impl<'a> Store<'a> {
+impl<'a> FileStore<'a> {
     /// A store that has read nothing yet.
     pub fn new(
         cache: &'a Cache,
@@ -234,10 +235,10 @@ impl<'a> Store<'a> {
     /// Returns the client; made when it is first needed, which a build from the cache never does.
     ///
     /// # Errors
-    /// See [`Client::new`].
-    pub fn client(&self) -> Result<&Client<'a>> {
+    /// See [`IndexClient::new`].
+    pub fn client(&self) -> Result<&IndexClient<'a>> {
         self.client
-            .get_or_init(|| Client::new(self.indexes, self.cache, self.offline))
+            .get_or_init(|| IndexClient::new(self.indexes, self.cache, self.offline))
             .as_ref()
             .map_err(Clone::clone)
     }
@@ -255,11 +256,11 @@ impl<'a> Store<'a> {
     /// it is fetched again.
     pub fn find(
         &self,
-        shelf: &Shelf,
+        shelf: &StoreKind,
         sha256: Sha256Sum,
         name: &str,
         size: Option<u64>,
-    ) -> Option<Stored> {
+    ) -> Option<StoredFile> {
         let directory = self.shelf(shelf).join(sha256.to_string());
         let path = directory.join(name);
         if !self.cache.hold(&directory) || !path.is_file() {
@@ -273,22 +274,23 @@ impl<'a> Store<'a> {
         self.cache.count("wheels", true);
         let length = known.stamp.size();
         let metadata = known.metadata.map(Box::new);
-        size.is_none_or(|size| size == length).then_some(Stored {
-            path,
-            sha256,
-            size: length,
-            metadata,
-        })
+        size.is_none_or(|size| size == length)
+            .then_some(StoredFile {
+                path,
+                sha256,
+                size: length,
+                metadata,
+            })
     }
 
     /// What a wheel of the cache says of itself, kept for the next build.
     ///
     /// # Errors
     /// A wheel that is refused, or a cache that can't be written.
-    pub fn metadata(&self, stored: &Stored, filename: &WheelFilename) -> Result<Metadata> {
+    pub fn metadata(&self, stored: &StoredFile, filename: &WheelFilename) -> Result<WheelMetadata> {
         let unreadable = || format!("cannot read `{}`", shown(&stored.path));
-        let stamp = Stamp::of(&stored.path).ok_or_else(|| Error::new(unreadable()))?;
-        let known = Known {
+        let stamp = FileFingerprint::of(&stored.path).ok_or_else(|| Error::new(unreadable()))?;
+        let known = FileMetadata {
             sha256: stored.sha256,
             stamp,
             boot: boot(),
@@ -306,20 +308,20 @@ impl<'a> Store<'a> {
         url: &Url,
         name: &str,
         size: Option<u64>,
-        shelf: &Shelf,
-        expected: Expected<'_>,
-    ) -> Result<Stored, Failure> {
+        shelf: &StoreKind,
+        expected: ExpectedHashes<'_>,
+    ) -> Result<StoredFile, StoreFailure> {
         self.progress.lengthen(size.unwrap_or(0));
         let temporary = self.cache.temporary()?;
         let staged = temporary.path().join("new").join(name);
         fs::create_dir_all(&temporary.path().join("new"))?;
-        let mut part = Part::create(&staged, expected, self.progress, size)?;
+        let mut part = PartialDownload::create(&staged, expected, self.progress, size)?;
         self.read_all(url, &mut part)?;
         let (sums, length) = part.finish()?;
         self.files.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(length, Ordering::Relaxed);
         sums.check(expected, name, &without_secrets(url))
-            .map_err(Failure::Hash)?;
+            .map_err(StoreFailure::Hash)?;
         Ok(self.publish(&staged, shelf, sums.sha256(), length)?)
     }
 
@@ -331,15 +333,15 @@ impl<'a> Store<'a> {
         &self,
         path: &Path,
         name: &str,
-        shelf: &Shelf,
-        expected: Expected<'_>,
-    ) -> Result<Stored, Failure> {
+        shelf: &StoreKind,
+        expected: ExpectedHashes<'_>,
+    ) -> Result<StoredFile, StoreFailure> {
         let unreadable = || format!("cannot read `{}`", shown(path));
         let mut file = fs::open(path)?;
-        let mut sums = Sums::new(expected);
+        let mut sums = FileSums::new(expected);
         io::copy(&mut file, &mut sums).context(unreadable)?;
         sums.check(expected, name, &shown(path).to_string())
-            .map_err(Failure::Hash)?;
+            .map_err(StoreFailure::Hash)?;
         let sha256 = sums.sha256();
         if let Some(known) = self.find(shelf, sha256, name, None) {
             return Ok(known);
@@ -350,9 +352,9 @@ impl<'a> Store<'a> {
         file.seek(SeekFrom::Start(0)).context(unreadable)?;
         let mut copy =
             File::create(&staged).context(|| format!("cannot write `{}`", shown(&staged)))?;
-        let mut again = Sums::new(expected);
+        let mut again = FileSums::new(expected);
         let length = io::copy(
-            &mut Tee {
+            &mut TeeReader {
                 from: &mut file,
                 to: &mut again,
             },
@@ -370,18 +372,18 @@ impl<'a> Store<'a> {
     fn publish(
         &self,
         staged: &Path,
-        shelf: &Shelf,
+        shelf: &StoreKind,
         sha256: Sha256Sum,
         size: u64,
-    ) -> Result<Stored> {
-        if let Shelf::Wheel(filename) = shelf {
-            Archive::open(staged, filename)?.verify()?;
+    ) -> Result<StoredFile> {
+        if let StoreKind::Wheel(filename) = shelf {
+            WheelArchive::open(staged, filename)?.verify()?;
         }
         let place = self.shelf(shelf).join(sha256.to_string());
         let path = publish_file(self.cache, staged, &place)?;
         self.cache.hold(&place);
         self.cache.count("wheels", false);
-        Ok(Stored {
+        Ok(StoredFile {
             path,
             sha256,
             size,
@@ -389,14 +391,14 @@ impl<'a> Store<'a> {
         })
     }
 
-    fn shelf(&self, shelf: &Shelf) -> PathBuf {
+    fn shelf(&self, shelf: &StoreKind) -> PathBuf {
         match shelf {
-            Shelf::Wheel(_) => self.cache.wheels(),
-            Shelf::Sdist => self.cache.sdists(),
+            StoreKind::Wheel(_) => self.cache.wheels(),
+            StoreKind::Sdist => self.cache.sdists(),
         }
     }
 
-    fn read_all(&self, url: &Url, part: &mut Part<'_>) -> Result<()> {
+    fn read_all(&self, url: &Url, part: &mut PartialDownload<'_>) -> Result<()> {
         let mut failures = 0;
         let attempts = ATTEMPTS.min(patience()?.0 + 2);
         for _ in 0..MOST_ATTEMPTS {
@@ -407,8 +409,8 @@ impl<'a> Store<'a> {
                 .read(url, before, etag.as_deref(), &mut |piece| part.take(piece))
             {
                 Ok(()) => return Ok(()),
-                Err(Broken::Refused(error)) => return Err(error),
-                Err(Broken::Connection(why)) => {
+                Err(DownloadBreak::Refused(error)) => return Err(error),
+                Err(DownloadBreak::Connection(why)) => {
                     failures = if part.length > before {
                         1
                     } else {
@@ -466,26 +468,26 @@ pub fn publish_file(cache: &Cache, staged: &Path, to: &Path) -> Result<PathBuf> 
 }
 
 /// A file while it is downloaded. What is there stays when the connection breaks.
-struct Part<'a> {
+struct PartialDownload<'a> {
     path: PathBuf,
     file: File,
-    sums: Sums,
-    expected: Expected<'a>,
+    sums: FileSums,
+    expected: ExpectedHashes<'a>,
     length: u64,
     etag: Option<String>,
     progress: &'a Progress<'a>,
     announced: Option<u64>,
 }
 
-impl<'a> Part<'a> {
+impl<'a> PartialDownload<'a> {
     fn create(
         path: &Path,
-        expected: Expected<'a>,
+        expected: ExpectedHashes<'a>,
         progress: &'a Progress<'a>,
         announced: Option<u64>,
     ) -> Result<Self> {
         let file = File::create(path).context(|| format!("cannot write `{}`", shown(path)))?;
-        let sums = Sums::new(expected);
+        let sums = FileSums::new(expected);
         Ok(Self {
             path: path.to_owned(),
             file,
@@ -498,10 +500,10 @@ impl<'a> Part<'a> {
         })
     }
 
-    fn take(&mut self, piece: Piece<'_>) -> Result<()> {
+    fn take(&mut self, piece: ResponsePart<'_>) -> Result<()> {
         let failed = || format!("cannot write `{}`", shown(&self.path));
         match piece {
-            Piece::Start {
+            ResponsePart::Start {
                 offset,
                 total,
                 etag,
@@ -509,7 +511,7 @@ impl<'a> Part<'a> {
                 if offset != self.length {
                     self.file.set_len(0).context(failed)?;
                     self.file.seek(SeekFrom::Start(0)).context(failed)?;
-                    self.sums = Sums::new(self.expected);
+                    self.sums = FileSums::new(self.expected);
                     self.length = 0;
                 }
                 self.etag = etag;
@@ -519,7 +521,7 @@ impl<'a> Part<'a> {
                     self.announced = Some(total);
                 }
             }
-            Piece::Bytes(bytes) => {
+            ResponsePart::Bytes(bytes) => {
                 self.check_length(self.length + bytes.len() as u64)?;
                 self.file.write_all(bytes).context(failed)?;
                 self.sums.update(bytes);
@@ -547,22 +549,22 @@ impl<'a> Part<'a> {
         })
     }
 
-    fn finish(self) -> Result<(Sums, u64)> {
+    fn finish(self) -> Result<(FileSums, u64)> {
         Ok((self.sums, self.length))
     }
 }
 
 /// The sums of a file: SHA-256, which names it, and whatever else someone expects.
 #[derive(Clone)]
-struct Sums {
+struct FileSums {
     sha256: Sha256,
     sha384: Option<Sha384>,
     sha512: Option<Sha512>,
     md5: Option<Md5>,
 }
 
-impl Sums {
-    fn new(expected: Expected<'_>) -> Self {
+impl FileSums {
+    fn new(expected: ExpectedHashes<'_>) -> Self {
         let all = || {
             expected
                 .pin
@@ -609,7 +611,7 @@ impl Sums {
         Some(hash.digest.eq_ignore_ascii_case(&sum))
     }
 
-    fn check(&self, expected: Expected<'_>, name: &str, from: &str) -> Result<()> {
+    fn check(&self, expected: ExpectedHashes<'_>, name: &str, from: &str) -> Result<()> {
         let got = format!("it has sha256:{}", self.sha256());
         let list = |hashes: &[HashDigest]| {
             hashes
@@ -648,7 +650,7 @@ impl Sums {
     }
 }
 
-impl Write for Sums {
+impl Write for FileSums {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.update(bytes);
         Ok(bytes.len())
@@ -660,9 +662,9 @@ impl Write for Sums {
 }
 
 /// A sum as a writer.
-struct Hashing<'a>(&'a mut Sha256);
+struct HashWriter<'a>(&'a mut Sha256);
 
-impl Write for Hashing<'_> {
+impl Write for HashWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.update(bytes);
         Ok(bytes.len())
@@ -674,12 +676,12 @@ impl Write for Hashing<'_> {
 }
 
 /// A reader that shows what it reads to someone else too.
-struct Tee<R, W> {
+struct TeeReader<R, W> {
     from: R,
     to: W,
 }
 
-impl<R: Read, W: Write> Read for Tee<R, W> {
+impl<R: Read, W: Write> Read for TeeReader<R, W> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.from.read(buffer)?;
         self.to.write_all(&buffer[..read])?;

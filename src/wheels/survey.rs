@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 
 use pkgapp_pypa::DistFilename;
 
-use super::choice::{Search, Wanted, is_compiled, label};
-use super::index::{Client, Offer};
+use super::choice::{FailedSearch, FileRequest, is_compiled, label};
+use super::index::{FileOffer, IndexClient};
 use super::{direct_offer, distinct, locked_offers, wanted};
 use pkgapp_core::cache::Cache;
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::parallel;
-use pkgapp_core::report::{Report, Unit};
+use pkgapp_core::report::{ProgressUnit, Report};
 use pkgapp_http::percent_decoded;
 use pkgapp_lock::index::PlaceId;
 use pkgapp_lock::{Lock, Pin, PinSource};
@@ -22,7 +22,7 @@ const AT_A_TIME: usize = 8;
 
 /// Something that a pin can be installed from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Available {
+pub enum Availability {
     /// A wheel for the platform.
     Wheel(String),
     /// A wheel for all platforms.
@@ -33,7 +33,7 @@ pub enum Available {
     Project,
 }
 
-impl Available {
+impl Availability {
     /// Returns what a table calls it.
     pub fn word(&self) -> &'static str {
         match self {
@@ -52,7 +52,7 @@ impl Available {
         }
     }
 
-    fn of(offer: &Offer) -> Self {
+    fn of(offer: &FileOffer) -> Self {
         match &offer.dist {
             DistFilename::SourceDistFilename(_) => Self::Sdist(offer.file.clone()),
             DistFilename::WheelFilename(wheel) if is_compiled(wheel) => {
@@ -66,30 +66,30 @@ impl Available {
 /// A distribution, and what there is of it in each environment: an error if nothing fits, `None`
 /// where it is not wanted.
 #[derive(Debug)]
-pub struct Row {
+pub struct SurveyRow {
     /// Its name.
     pub name: PackageName,
     /// Its version; of what has none in the lock, the name alone.
     pub label: String,
     /// In the order of the environments.
-    pub cells: Vec<Option<Result<Available>>>,
+    pub cells: Vec<Option<Result<Availability>>>,
 }
 
 /// Looks for every pin of every lock; the locks are readings of the same files, each for its
 /// environment.
 ///
 /// # Errors
-/// An index that does not answer. What does not exist is no error here: see [`Row`].
+/// An index that does not answer. What does not exist is no error here: see [`SurveyRow`].
 pub fn survey(
     columns: &[(Environment, Lock)],
     cache: &Cache,
     offline: bool,
     report: &Report,
-) -> Result<Vec<Row>> {
+) -> Result<Vec<SurveyRow>> {
     let Some((_, first)) = columns.first() else {
         return Ok(Vec::new());
     };
-    let client = Client::new(&first.indexes, cache, offline)?;
+    let client = IndexClient::new(&first.indexes, cache, offline)?;
     let mut pins: BTreeMap<(PackageName, String), Vec<Option<&Pin>>> = BTreeMap::new();
     for (number, (_, lock)) in columns.iter().enumerate() {
         for pin in &lock.pins {
@@ -99,10 +99,10 @@ pub fn survey(
             row[number] = Some(pin);
         }
     }
-    let progress = report.progress("looking", pins.len() as u64, Unit::Things);
+    let progress = report.progress("looking", pins.len() as u64, ProgressUnit::Things);
     let rows: Vec<_> = pins.into_iter().collect();
     let found = parallel::map(&rows, AT_A_TIME, |((name, _), pins)| {
-        let cells = Looking {
+        let cells = SurveySearch {
             client: &client,
             name,
             pages: Vec::new(),
@@ -114,7 +114,7 @@ pub fn survey(
     let (mut table, mut errors) = (Vec::new(), Vec::new());
     for (((name, label), pins), cells) in rows.iter().zip(found) {
         match (cells, pins.iter().find_map(|pin| *pin)) {
-            (Ok(cells), _) => table.push(Row {
+            (Ok(cells), _) => table.push(SurveyRow {
                 name: name.clone(),
                 label: label.clone(),
                 cells,
@@ -127,18 +127,18 @@ pub fn survey(
 }
 
 /// One distribution's search: each place is asked for it once.
-struct Looking<'a> {
-    client: &'a Client<'a>,
+struct SurveySearch<'a> {
+    client: &'a IndexClient<'a>,
     name: &'a PackageName,
-    pages: Vec<(PlaceId, Vec<Offer>)>,
+    pages: Vec<(PlaceId, Vec<FileOffer>)>,
 }
 
-impl Looking<'_> {
+impl SurveySearch<'_> {
     fn look(
         mut self,
         columns: &[(Environment, Lock)],
         pins: &[Option<&Pin>],
-    ) -> Result<Vec<Option<Result<Available>>>> {
+    ) -> Result<Vec<Option<Result<Availability>>>> {
         let mut cells = Vec::new();
         for ((environment, lock), pin) in columns.iter().zip(pins) {
             cells.push(match pin {
@@ -155,11 +155,11 @@ impl Looking<'_> {
         pin: &Pin,
         lock: &Lock,
         environment: &Environment,
-    ) -> Result<Result<Available>> {
+    ) -> Result<Result<Availability>> {
         let wanted = wanted(pin, lock, environment);
         Ok(match &pin.source {
             PinSource::Directory(_) | PinSource::Git(_) | PinSource::Mercurial(_) => {
-                Ok(Available::Project)
+                Ok(Availability::Project)
             }
             PinSource::File(path) => {
                 let name = path
@@ -173,7 +173,7 @@ impl Looking<'_> {
                         best(
                             &wanted,
                             vec![direct_offer(pin, &name, url, Vec::new())?],
-                            Search::default(),
+                            FailedSearch::default(),
                         )
                     })
             }
@@ -183,10 +183,10 @@ impl Looking<'_> {
                     .and_then(|mut segments| segments.next_back())
                     .unwrap_or_default();
                 direct_offer(pin, &percent_decoded(name), url.clone(), pin.hashes.clone())
-                    .and_then(|offer| best(&wanted, vec![offer], Search::default()))
+                    .and_then(|offer| best(&wanted, vec![offer], FailedSearch::default()))
             }
             PinSource::Files(files) => {
-                let wanted = Wanted {
+                let wanted = FileRequest {
                     require_hashes: false,
                     ..wanted
                 };
@@ -199,8 +199,8 @@ impl Looking<'_> {
 
     /// As in a build, the first place that has a file which fits decides, and the first index that
     /// knows the name.
-    fn indexed(&mut self, wanted: &Wanted<'_>) -> Result<Result<Available>> {
-        let mut search = Search::default();
+    fn indexed(&mut self, wanted: &FileRequest<'_>) -> Result<Result<Availability>> {
+        let mut search = FailedSearch::default();
         let mut places = wanted.indexes.places(self.name).into_iter().peekable();
         while let Some(place) = places.next() {
             let offers = self.offers(&place)?;
@@ -212,7 +212,7 @@ impl Looking<'_> {
             let (fit, unfit) = wanted.sort(offers);
             search.unfit.extend(unfit);
             if let Some(offer) = fit.first() {
-                return Ok(Ok(Available::of(offer)));
+                return Ok(Ok(Availability::of(offer)));
             }
             if let Some(next) = places.peek()
                 && place.is_index()
@@ -227,7 +227,7 @@ impl Looking<'_> {
         Ok(Err(search.error(wanted)))
     }
 
-    fn offers(&mut self, place: &PlaceId) -> Result<Vec<Offer>> {
+    fn offers(&mut self, place: &PlaceId) -> Result<Vec<FileOffer>> {
         if let Some((_, offers)) = self.pages.iter().find(|(known, _)| known == place) {
             return Ok(offers.clone());
         }
@@ -237,10 +237,14 @@ impl Looking<'_> {
     }
 }
 
-fn best(wanted: &Wanted<'_>, offers: Vec<Offer>, mut search: Search) -> Result<Available> {
+fn best(
+    wanted: &FileRequest<'_>,
+    offers: Vec<FileOffer>,
+    mut search: FailedSearch,
+) -> Result<Availability> {
     let (fit, unfit) = wanted.sort(offers);
     search.unfit.extend(unfit);
     fit.first()
-        .map(Available::of)
+        .map(Availability::of)
         .ok_or_else(|| search.error(wanted))
 }

@@ -6,7 +6,7 @@ use super::*;
 use pkgapp_core::commit::Epoch;
 use pkgapp_core::error::Location;
 use pkgapp_core::name::{Arch, PythonMinor};
-use pkgapp_lock::Names;
+use pkgapp_lock::NameSet;
 
 const HTML: &str = "text/html";
 const JSON: &str = "application/vnd.pypi.simple.v1+json";
@@ -22,7 +22,7 @@ struct Bench {
     options: FetchOptions<'static>,
 }
 
-static RULES: Rules = Rules {
+static RULES: LinkageRules = LinkageRules {
     constraints: None,
     debug: false,
     libraries: BTreeMap::new(),
@@ -346,7 +346,7 @@ fn what_does_not_fit_is_listed_with_the_reason() {
     let page = format!("{page}{}", anchor("demo-1.0.tar.gz", ""));
     let server = index(HTML, page, Vec::new());
     let mut bench = Bench::new(&server.url).hashed(&["b".repeat(64)]);
-    bench.lock.indexes.only_binary = Names::All;
+    bench.lock.indexes.only_binary = NameSet::All;
     assert_eq!(
         bench.error(),
         format!(
@@ -539,7 +539,7 @@ fn a_page_is_kept_as_long_as_its_server_says_and_then_asked_for_by_its_validator
     });
     let bench = Bench::new(&server.url);
     let asked = |name: &str, offline: bool| {
-        let client = index::Client::new(&bench.lock.indexes, &bench.cache, offline).unwrap();
+        let client = index::IndexClient::new(&bench.lock.indexes, &bench.cache, offline).unwrap();
         client
             .offers(&PlaceId::Default, &name.parse().unwrap())
             .map(|offers| offers.len())
@@ -602,7 +602,7 @@ fn a_redirect_takes_no_credentials_to_another_server() {
             .parse()
             .unwrap(),
     );
-    let client = index::Client::new(&bench.lock.indexes, &bench.cache, false).unwrap();
+    let client = index::IndexClient::new(&bench.lock.indexes, &bench.cache, false).unwrap();
     let offers = client
         .offers(&PlaceId::Default, &"demo".parse().unwrap())
         .unwrap();
@@ -968,7 +968,7 @@ fn build_from(sdist: Vec<u8>) -> (Bench, Server) {
 }
 
 fn member(wheel: &Wheel, name: &str) -> String {
-    let mut archive = archive::Archive::open(&wheel.path, &wheel.filename).unwrap();
+    let mut archive = archive::WheelArchive::open(&wheel.path, &wheel.filename).unwrap();
     let mut text = String::new();
     archive
         .for_each_file(|member, reader| {
@@ -1376,7 +1376,7 @@ fn real_set() {
     }
     if let Ok(names) = std::env::var("PKGAPP_NO_BINARY") {
         lock.indexes.no_binary =
-            Names::These(names.split(',').map(|name| name.parse().unwrap()).collect());
+            NameSet::These(names.split(',').map(|name| name.parse().unwrap()).collect());
     }
     let cache = Cache::open(&Cache::default_root().unwrap()).unwrap();
     let offline = std::env::var_os("PKGAPP_OFFLINE").is_some();
@@ -1388,7 +1388,7 @@ fn real_set() {
     };
     let report = Report::new(
         pkgapp_core::report::Verbosity::Normal,
-        pkgapp_core::report::Style::Text,
+        pkgapp_core::report::OutputStyle::Text,
     );
     let wheels = fetch(
         &lock,

@@ -71,7 +71,7 @@ pub(super) fn unpack(
 pub(super) fn unpack_zip(mut file: impl Read + Seek, to: &Path) -> Result<()> {
     let length = file.seek(SeekFrom::End(0)).context(|| "it can't be read")?;
     let mut zip = zip::ZipArchive::new(file).context(|| "it is no zip archive")?;
-    let mut layout = Layout::new(
+    let mut layout = UnpackTarget::new(
         to,
         FREE_UNPACKED
             .max(length.saturating_mul(MAX_RATIO))
@@ -98,7 +98,7 @@ pub(super) fn unpack_zip(mut file: impl Read + Seek, to: &Path) -> Result<()> {
 
 fn unpack_tar(reader: impl Read, to: &Path) -> Result<()> {
     let mut tar = tar::Archive::new(reader);
-    let mut layout = Layout::new(to, MAX_UNPACKED);
+    let mut layout = UnpackTarget::new(to, MAX_UNPACKED);
     for entry in tar.entries().context(|| "it is no tar archive")? {
         let mut entry = entry.context(|| "it can't be unpacked")?;
         let name = String::from_utf8(entry.path_bytes().into_owned())
@@ -125,7 +125,7 @@ fn unpack_tar(reader: impl Read, to: &Path) -> Result<()> {
 }
 
 /// Puts an archive's members on disk; no path leaves the directory, by name or by link.
-struct Layout<'a> {
+struct UnpackTarget<'a> {
     to: &'a Path,
     links: BTreeSet<String>,
     unpacked: u64,
@@ -133,7 +133,7 @@ struct Layout<'a> {
     limit: u64,
 }
 
-impl<'a> Layout<'a> {
+impl<'a> UnpackTarget<'a> {
     fn new(to: &'a Path, limit: u64) -> Self {
         Self {
             to,

@@ -29,36 +29,36 @@ pub struct Wheelhouses {
 /// As much of a pylock.toml as says where files are from.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Lock {
-    packages: Vec<Package>,
+struct WheelhouseLock {
+    packages: Vec<WheelhousePackage>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Package {
+struct WheelhousePackage {
     name: Option<PackageName>,
-    wheels: Vec<File>,
-    sdist: Option<File>,
-    archive: Option<File>,
-    tool: Tools,
+    wheels: Vec<WheelhouseFile>,
+    sdist: Option<WheelhouseFile>,
+    archive: Option<WheelhouseFile>,
+    tool: ToolTables,
 }
 
 /// What tools add to a package (PEP 751, `packages.tool`).
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Tools {
-    pkgapp: Own,
+struct ToolTables {
+    pkgapp: OwnTable,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
-struct Own {
+struct OwnTable {
     built_from: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct File {
+struct WheelhouseFile {
     url: Option<url::Url>,
     path: Option<String>,
     hashes: BTreeMap<String, String>,
@@ -76,7 +76,7 @@ impl Wheelhouses {
             let Ok(text) = std::fs::read_to_string(directory.join(LOCK)) else {
                 continue;
             };
-            let lock: Lock = toml::from_str(&text).unwrap_or_default();
+            let lock: WheelhouseLock = toml::from_str(&text).unwrap_or_default();
             for package in lock.packages {
                 houses.note(package);
             }
@@ -84,7 +84,7 @@ impl Wheelhouses {
         houses
     }
 
-    fn note(&mut self, package: Package) {
+    fn note(&mut self, package: WheelhousePackage) {
         let built_from = package.tool.pkgapp.built_from;
         for file in package
             .wheels

@@ -12,7 +12,7 @@ const FEW: usize = 1 << 12;
 /// Reads a file by way of a part of it that is held, and stays where it is when someone seeks: what
 /// lies in it costs no call of the system, unlike with [`std::io::BufReader`].
 #[derive(Debug)]
-pub(super) struct Window {
+pub(super) struct WindowReader {
     file: fs_err::File,
     length: u64,
     at: u64,
@@ -21,7 +21,7 @@ pub(super) struct Window {
     held: Vec<u8>,
 }
 
-impl Window {
+impl WindowReader {
     /// Reads a file that does not change meanwhile, from its beginning.
     pub(super) fn new(file: fs_err::File) -> io::Result<Self> {
         let length = file.metadata()?.len();
@@ -60,7 +60,7 @@ impl Window {
     }
 }
 
-impl Read for Window {
+impl Read for WindowReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.here().is_empty() {
             if buffer.len() >= SIZE {
@@ -76,7 +76,7 @@ impl Read for Window {
     }
 }
 
-impl Seek for Window {
+impl Seek for WindowReader {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let at = match to {
             SeekFrom::Start(at) => Some(at),
@@ -104,7 +104,7 @@ mod tests {
             file.write_all(&content).unwrap();
             file.rewind().unwrap();
             let other = fs_err::File::from_parts(file.try_clone().unwrap(), "x");
-            let (mut plain, mut window) = (io::Cursor::new(content), Window::new(other).unwrap());
+            let (mut plain, mut window) = (io::Cursor::new(content), WindowReader::new(other).unwrap());
             for (kind, offset, length) in steps {
                 let to = match kind {
                     0 => SeekFrom::Start(offset.unsigned_abs()),

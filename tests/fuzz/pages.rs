@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use pkgapp_core::cache::Cache;
 use pkgapp_lock::index::PlaceId;
 use pkgapp_lock::{Indexes, Pin, PinSource};
-use pkgapp_wheels::choice::Wanted;
-use pkgapp_wheels::index::Client;
+use pkgapp_wheels::choice::FileRequest;
+use pkgapp_wheels::index::IndexClient;
 
 use super::fuzz;
 use super::readers::{environment, names};
@@ -50,7 +50,7 @@ fn pages_of_indexes() {
         // is not asked again.
         count.set(count.get() + 1);
         let name = format!("fuzzed_{}", count.get());
-        let client = Client::new(&indexes, &cache, false).unwrap();
+        let client = IndexClient::new(&indexes, &cache, false).unwrap();
         let pin = Pin {
             name: name.parse().unwrap(),
             version: Some("1.0".parse().unwrap()),
@@ -61,7 +61,7 @@ fn pages_of_indexes() {
         };
         match client.offers(&PlaceId::Default, &pin.name) {
             Ok(offers) => {
-                let wanted = Wanted {
+                let wanted = FileRequest {
                     pin: &pin,
                     environment: &environment,
                     indexes: &indexes,

@@ -9,18 +9,18 @@ use std::io::{Cursor, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use flate2::write::GzEncoder;
-use pkgapp_config::App;
+use pkgapp_config::Config;
 use pkgapp_core::error::Error;
 use pkgapp_core::name::Arch;
 use pkgapp_core::path::ReleasePath;
-use pkgapp_deploy::artifact::Candidate;
-use pkgapp_deploy::facts::Facts;
-use pkgapp_deploy::history::{Condition, Entry};
-use pkgapp_format::read::Artifact;
-use pkgapp_lock::{Lock, Selection};
+use pkgapp_deploy::artifact::Artifact;
+use pkgapp_deploy::facts::HostFacts;
+use pkgapp_deploy::history::{AppCondition, HistoryEntry};
+use pkgapp_format::read::PackageReader;
+use pkgapp_lock::{Lock, LockSelection};
 use pkgapp_pypa::Environment;
 use pkgapp_release::imports::statement;
-use pkgapp_wheels::archive::Archive;
+use pkgapp_wheels::archive::WheelArchive;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
 /// A file to read.
@@ -192,7 +192,7 @@ fn locks() -> Check {
     std::fs::write(directory.path().join("pyproject.toml"), project).unwrap();
     std::fs::write(directory.path().join("constraints.txt"), "alpha==1.0\n").unwrap();
     let env = environment();
-    let selection = Selection::default();
+    let selection = LockSelection::default();
 
     Box::new(move |case| {
         let root = directory.path();
@@ -211,7 +211,7 @@ fn configuration() -> Check {
 
     Box::new(move |case| {
         let path = write(directory.path(), &case.name, &case.bytes);
-        match App::load(Some(&path), directory.path()) {
+        match Config::load(Some(&path), directory.path()) {
             Ok(_) => Ok(()),
             Err(error) => names(&error, directory.path().to_str().unwrap()),
         }
@@ -238,7 +238,7 @@ const WHEEL: &str = "fuzzed-1.0-py3-none-any.whl";
 fn read_wheel(directory: &Path, bytes: &[u8]) -> Result<(), String> {
     let path = write(directory, WHEEL, bytes);
     let read =
-        Archive::open(&path, &WHEEL.parse().unwrap()).and_then(|mut archive| archive.verify());
+        WheelArchive::open(&path, &WHEEL.parse().unwrap()).and_then(|mut archive| archive.verify());
     read.map_or_else(|error| names(&error, WHEEL), |()| Ok(()))
 }
 
@@ -396,7 +396,7 @@ fn elf() -> Check {
 
 fn inspect(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), String> {
     let path = write(directory, name, bytes);
-    let read = Artifact::open(&path).and_then(|artifact| {
+    let read = PackageReader::open(&path).and_then(|artifact| {
         artifact.dump()?;
         artifact.release_record().map(|_| ())
     });
@@ -524,7 +524,7 @@ fn releases() -> Check {
             "fuzzed-1.0-1.noarch.tar.gz",
             &gzipped(&tar.into_inner().unwrap()),
         );
-        let read = Candidate::read(&path).and_then(|mut candidate| candidate.look_inside());
+        let read = Artifact::read(&path).and_then(|mut candidate| candidate.read_requirements());
         read.map_or_else(
             |error| names(&error, "fuzzed-1.0-1.noarch.tar.gz"),
             |()| Ok(()),
@@ -535,7 +535,7 @@ fn releases() -> Check {
 /// The lines in which a host describes itself.
 fn facts() -> Check {
     Box::new(|case| {
-        _ = Facts::parse(&String::from_utf8_lossy(&case.bytes));
+        _ = HostFacts::parse(&String::from_utf8_lossy(&case.bytes));
         Ok(())
     })
 }
@@ -544,8 +544,8 @@ fn facts() -> Check {
 fn conditions() -> Check {
     Box::new(|case| {
         let text = String::from_utf8_lossy(&case.bytes);
-        _ = Entry::all(&text);
-        _ = Condition::parse(&text).is_unwell();
+        _ = HistoryEntry::all(&text);
+        _ = AppCondition::parse(&text).is_unwell();
         Ok(())
     })
 }
@@ -555,7 +555,7 @@ fn journals() -> Check {
         let text = String::from_utf8_lossy(&case.bytes);
         for entry in text
             .lines()
-            .filter_map(|line| pkgapp_deploy::hosts::journal::Entry::parse("web1", line))
+            .filter_map(|line| pkgapp_deploy::hosts::journal::JournalEntry::parse("web1", line))
         {
             _ = entry.moment();
         }

@@ -5,21 +5,21 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-use pkgapp_config::App;
+use pkgapp_config::Config;
 use pkgapp_core::error::{Context, Error, Result};
 use pkgapp_core::process;
 use pkgapp_core::text::counted;
 use pkgapp_release::package::Package;
 
 use super::super::render;
-use super::Finding;
+use super::CheckFinding;
 
 /// Has every judge that is on this machine read what is made for it.
 ///
 /// # Errors
 /// A judge can't be run, or the files can't be written for it.
-pub(super) fn ask(app: &App, package: &Package) -> Result<Vec<Finding>> {
-    let files = Files::write(&render::texts(package)?)?;
+pub(super) fn ask(app: &Config, package: &Package) -> Result<Vec<CheckFinding>> {
+    let files = JudgedFiles::write(&render::texts(package)?)?;
     let findings = [
         units(app, &files)?,
         logs(app, &files)?,
@@ -30,12 +30,12 @@ pub(super) fn ask(app: &App, package: &Package) -> Result<Vec<Finding>> {
 }
 
 /// The generated files as they would lie on a host, below a directory that is gone afterwards.
-struct Files {
+struct JudgedFiles {
     directory: TempDir,
     paths: Vec<PathBuf>,
 }
 
-impl Files {
+impl JudgedFiles {
     fn write(texts: &[(String, String)]) -> Result<Self> {
         let directory = TempDir::new().context(|| "cannot make a directory for temporary files")?;
         let mut paths = Vec::new();
@@ -71,9 +71,9 @@ impl Files {
 }
 
 /// What became of one judge's look at so many files.
-fn judged(judge: &'static str, count: usize, lines: Vec<String>) -> Finding {
+fn judged(judge: &'static str, count: usize, lines: Vec<String>) -> CheckFinding {
     if lines.is_empty() {
-        return Finding::passed(judge, format!("{}, nothing to say", counted(count, "file")));
+        return CheckFinding::passed(judge, format!("{}, nothing to say", counted(count, "file")));
     }
     let error = lines.into_iter().fold(
         Error::new(format!("`{judge}` finds fault with what is made")),
@@ -81,18 +81,18 @@ fn judged(judge: &'static str, count: usize, lines: Vec<String>) -> Finding {
     );
     let hint =
         "`pkgapp render` shows the files; they are made from the tables of the configuration";
-    Finding::failed(judge, vec![error.hint(hint)])
+    CheckFinding::failed(judge, vec![error.hint(hint)])
 }
 
-fn missing(judge: &'static str) -> Finding {
-    Finding::skipped(
+fn missing(judge: &'static str) -> CheckFinding {
+    CheckFinding::skipped(
         judge,
         format!("`{judge}` is not on this machine: not asked"),
     )
 }
 
 /// systemd-analyze(1) reads the units beside those of this machine.
-fn units(app: &App, files: &Files) -> Result<Option<Finding>> {
+fn units(app: &Config, files: &JudgedFiles) -> Result<Option<CheckFinding>> {
     const JUDGE: &str = "systemd-analyze verify";
     let units = files.below("usr/lib/systemd/system");
     if units.is_empty() {
@@ -130,7 +130,7 @@ fn units(app: &App, files: &Files) -> Result<Option<Finding>> {
 }
 
 /// logrotate(8) in its debug mode, which changes nothing.
-fn logs(app: &App, files: &Files) -> Result<Option<Finding>> {
+fn logs(app: &Config, files: &JudgedFiles) -> Result<Option<CheckFinding>> {
     const JUDGE: &str = "logrotate --debug";
     let Some(file) = files.below("etc/logrotate.d").pop() else {
         return Ok(None);
@@ -161,7 +161,7 @@ fn logs(app: &App, files: &Files) -> Result<Option<Finding>> {
 }
 
 /// crontab(1) with `-T`, which cronie and newer versions of Debian's cron have.
-fn crontab(app: &App, files: &Files) -> Result<Option<Finding>> {
+fn crontab(app: &Config, files: &JudgedFiles) -> Result<Option<CheckFinding>> {
     const JUDGE: &str = "crontab -T";
     let Some(file) = files.below("etc/cron.d").pop() else {
         return Ok(None);
@@ -208,7 +208,7 @@ fn crontab(app: &App, files: &Files) -> Result<Option<Finding>> {
 }
 
 /// sh(1) with `-n` reads every scriptlet.
-fn scriptlets(files: &Files) -> Result<Option<Finding>> {
+fn scriptlets(files: &JudgedFiles) -> Result<Option<CheckFinding>> {
     let is_script = |path: &&Path| {
         let name = path
             .file_name()

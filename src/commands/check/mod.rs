@@ -5,15 +5,15 @@ mod judges;
 
 use serde_json::{Value, json};
 
-use crate::assembly::{self, Options};
-use crate::cli::{CheckArgs, Global};
-use pkgapp_config::{App, Deploy};
+use crate::assembly::{self, AssemblyOptions};
+use crate::cli::{CheckArgs, GlobalOptions};
+use pkgapp_config::{Config, Deploy};
 use pkgapp_core::cache::Cache;
 use pkgapp_core::commit::{self, Commit};
 use pkgapp_core::error::{Error, Result, shown};
-use pkgapp_core::report::{Report, Style};
+use pkgapp_core::report::{OutputStyle, Report};
 use pkgapp_deploy::fleet;
-use pkgapp_deploy::hosts::{Command, Failure};
+use pkgapp_deploy::hosts::{HostCommand, HostFailure};
 use pkgapp_lock::environment_diff::Venv;
 use pkgapp_pypa::PackageName;
 use pkgapp_release::package::Package;
@@ -21,13 +21,13 @@ use pkgapp_release::package::Package;
 use super::{load_aimed, open_cache, open_fleet, targets, working_directory};
 
 /// What became of one check.
-struct Finding {
+struct CheckFinding {
     /// What was checked: a program's name, or a thing's.
     check: String,
-    result: State,
+    result: CheckState,
 }
 
-enum State {
+enum CheckState {
     /// What was seen.
     Passed(String),
     /// Why it was not done.
@@ -35,25 +35,25 @@ enum State {
     Failed(Vec<Error>),
 }
 
-impl Finding {
+impl CheckFinding {
     fn passed(check: impl Into<String>, what: impl Into<String>) -> Self {
         Self {
             check: check.into(),
-            result: State::Passed(what.into()),
+            result: CheckState::Passed(what.into()),
         }
     }
 
     fn skipped(check: impl Into<String>, why: impl Into<String>) -> Self {
         Self {
             check: check.into(),
-            result: State::Skipped(why.into()),
+            result: CheckState::Skipped(why.into()),
         }
     }
 
     fn failed(check: impl Into<String>, errors: Vec<Error>) -> Self {
         Self {
             check: check.into(),
-            result: State::Failed(errors),
+            result: CheckState::Failed(errors),
         }
     }
 
@@ -68,9 +68,13 @@ impl Finding {
 
     fn json(&self) -> Value {
         match &self.result {
-            State::Passed(what) => json!({"check": self.check, "state": "passed", "detail": what}),
-            State::Skipped(why) => json!({"check": self.check, "state": "skipped", "detail": why}),
-            State::Failed(errors) => {
+            CheckState::Passed(what) => {
+                json!({"check": self.check, "state": "passed", "detail": what})
+            }
+            CheckState::Skipped(why) => {
+                json!({"check": self.check, "state": "skipped", "detail": why})
+            }
+            CheckState::Failed(errors) => {
                 let errors: Vec<Value> = errors.iter().map(Error::to_json).collect();
                 json!({"check": self.check, "state": "failed", "errors": errors})
             }
@@ -78,7 +82,7 @@ impl Finding {
     }
 }
 
-pub(super) fn check(args: &CheckArgs, global: &Global, report: &Report) -> Result<()> {
+pub(super) fn check(args: &CheckArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
     if args.targets {
         return targets::check(args, global, report);
     }
@@ -89,19 +93,19 @@ pub(super) fn check(args: &CheckArgs, global: &Global, report: &Report) -> Resul
         .map(|name| fleet::deploy_named(&app, name))
         .transpose()?;
     let cache = open_cache(global, report)?;
-    let options = Options {
+    let options = AssemblyOptions {
         cache: &cache,
         offline: global.offline,
         rerun: false,
     };
 
-    let mut findings = vec![Finding::passed(
+    let mut findings = vec![CheckFinding::passed(
         "configuration",
         app.file.display().to_string(),
     )];
     let package = match assembly::assemble(&app, &options, report) {
         Ok(package) => {
-            findings.push(Finding::passed(
+            findings.push(CheckFinding::passed(
                 "release",
                 format!("{} {}", app.name, package.meta.version),
             ));
@@ -109,7 +113,7 @@ pub(super) fn check(args: &CheckArgs, global: &Global, report: &Report) -> Resul
             Some(package)
         }
         Err(error) => {
-            findings.push(Finding::failed("release", vec![error]));
+            findings.push(CheckFinding::failed("release", vec![error]));
             None
         }
     };
@@ -131,24 +135,31 @@ pub(super) fn check(args: &CheckArgs, global: &Global, report: &Report) -> Resul
 }
 
 /// Prints what was found as it is; failures are the command's error.
-fn tell(findings: Vec<Finding>, report: &Report) -> Result<()> {
-    if report.style() == Style::Json {
-        report.json(&json!({ "checks": findings.iter().map(Finding::json).collect::<Vec<_>>() }));
+fn tell(findings: Vec<CheckFinding>, report: &Report) -> Result<()> {
+    if report.style() == OutputStyle::Json {
+        report.json(
+            &json!({ "checks": findings.iter().map(CheckFinding::json).collect::<Vec<_>>() }),
+        );
     }
     let mut errors = Vec::new();
     for finding in findings {
         match finding.result {
-            State::Passed(what) => report.step(&format!("{}: {what}", finding.check)),
-            State::Skipped(why) => report.warning(&why),
-            State::Failed(found) => errors.extend(found),
+            CheckState::Passed(what) => report.step(&format!("{}: {what}", finding.check)),
+            CheckState::Skipped(why) => report.warning(&why),
+            CheckState::Failed(found) => errors.extend(found),
         }
     }
     Error::all(errors).map_or(Ok(()), Err)
 }
 
 /// The pins and a virtual environment, each held against the other.
-fn environment(app: &App, root: &std::path::Path, cache: &Cache, global: &Global) -> Finding {
-    let options = Options {
+fn environment(
+    app: &Config,
+    root: &std::path::Path,
+    cache: &Cache,
+    global: &GlobalOptions,
+) -> CheckFinding {
+    let options = AssemblyOptions {
         cache,
         offline: global.offline,
         rerun: false,
@@ -174,20 +185,20 @@ fn environment(app: &App, root: &std::path::Path, cache: &Cache, global: &Global
         ))
     });
     match compared {
-        Ok((errors, what)) => Finding::of("environment", errors, what),
-        Err(error) => Finding::failed("environment", vec![error]),
+        Ok((errors, what)) => CheckFinding::of("environment", errors, what),
+        Err(error) => CheckFinding::failed("environment", vec![error]),
     }
 }
 
 /// What goes to a protected place can be traced: all of it is in a commit, and that has the
 /// version's tag.
-fn source(app: &App, deploy: &Deploy, package: Option<&Package>) -> Option<Finding> {
+fn source(app: &Config, deploy: &Deploy, package: Option<&Package>) -> Option<CheckFinding> {
     let check = format!("deploy.{}", deploy.name);
     if !deploy.protected {
         return None;
     }
     let Some(package) = package else {
-        return Some(Finding::skipped(
+        return Some(CheckFinding::skipped(
             &*check,
             "without a release, its commit and tag are not looked at",
         ));
@@ -202,7 +213,7 @@ fn source(app: &App, deploy: &Deploy, package: Option<&Package>) -> Option<Findi
             .at(deploy.at.clone())
             .note(format!("`{}` is protected", deploy.name))
     });
-    Some(Finding::of(
+    Some(CheckFinding::of(
         check,
         errors.collect(),
         format!("{version} is a tagged commit"),
@@ -210,12 +221,12 @@ fn source(app: &App, deploy: &Deploy, package: Option<&Package>) -> Option<Findi
 }
 
 /// Every host is logged in to, and sudo is asked for where the deployment uses it.
-fn hosts(args: &CheckArgs, app: &App, deploy: &Deploy, report: &Report) -> Result<Finding> {
+fn hosts(args: &CheckArgs, app: &Config, deploy: &Deploy, report: &Report) -> Result<CheckFinding> {
     let deploy = (app.clone(), deploy.clone());
     let fleet = open_fleet(&args.hosts, Some(&deploy), "check", report)?;
     let results = fleet.each(|machine| {
         machine.row.state("connecting");
-        let mut command = Command::new("a look", ":");
+        let mut command = HostCommand::new("a look", ":");
         command.sudo = deploy.1.sudo;
         match machine.host.run(&command, &mut |_, _| {}) {
             Ok(_) => {
@@ -230,10 +241,14 @@ fn hosts(args: &CheckArgs, app: &App, deploy: &Deploy, report: &Report) -> Resul
     });
     let count = fleet.machines.len();
     let errors = results.into_iter().flatten().flatten().collect();
-    Ok(Finding::of("hosts", errors, format!("{count} reached")))
+    Ok(CheckFinding::of(
+        "hosts",
+        errors,
+        format!("{count} reached"),
+    ))
 }
 
-fn named(host: &str, failure: &Failure) -> Error {
+fn named(host: &str, failure: &HostFailure) -> Error {
     failure
         .error()
         .clone()

@@ -275,7 +275,7 @@ mod tests {
         write(&outside.path().join("precious/x"), "x");
         symlink(outside.path(), directory.path().join("other")).unwrap();
         cache
-            .prune(crate::cache::Want {
+            .prune(crate::cache::PruneRequest {
                 all: true,
                 ..Default::default()
             })

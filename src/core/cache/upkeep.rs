@@ -16,7 +16,7 @@ use crate::error::{Context, Error, Result, shown};
 
 /// What the cache holds of one kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Usage {
+pub struct CacheUsage {
     /// The directory's name: `wheels`, `layers`, ….
     pub kind: String,
     /// How many there are.
@@ -27,7 +27,7 @@ pub struct Usage {
 
 /// What is to go.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Want {
+pub struct PruneRequest {
     /// What was not used for so long. Uses are written down once a day.
     pub older_than: Option<Duration>,
     /// So much that the rest takes no more bytes than this; what was not used for longest goes
@@ -39,7 +39,7 @@ pub struct Want {
 
 /// What went.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Pruned {
+pub struct PruneSummary {
     /// Entries that were removed.
     pub entries: u64,
     /// What they took on disk, bytes.
@@ -52,7 +52,7 @@ pub struct Pruned {
 
 /// One thing that is kept or goes as a whole.
 #[derive(Debug)]
-struct Item {
+struct CacheItem {
     kind: String,
     path: PathBuf,
     bytes: u64,
@@ -67,7 +67,7 @@ impl Cache {
     ///
     /// # Errors
     /// A directory that can't be read.
-    pub fn usage(&self) -> Result<Vec<Usage>> {
+    pub fn usage(&self) -> Result<Vec<CacheUsage>> {
         let mut kinds: BTreeMap<String, (u64, u64)> = BTreeMap::new();
         for item in self.items()? {
             let kind = kinds.entry(item.kind).or_default();
@@ -75,7 +75,7 @@ impl Cache {
         }
         Ok(kinds
             .into_iter()
-            .map(|(kind, (entries, bytes))| Usage {
+            .map(|(kind, (entries, bytes))| CacheUsage {
                 kind,
                 entries,
                 bytes,
@@ -87,8 +87,8 @@ impl Cache {
     ///
     /// # Errors
     /// What the system says.
-    pub fn prune(&self, want: Want) -> Result<Pruned> {
-        let mut items: Vec<Item> = self
+    pub fn prune(&self, want: PruneRequest) -> Result<PruneSummary> {
+        let mut items: Vec<CacheItem> = self
             .items()?
             .into_iter()
             .filter(|item| item.kind != "tmp")
@@ -96,7 +96,7 @@ impl Cache {
         items.sort_by(|a, b| a.used.cmp(&b.used).then_with(|| a.path.cmp(&b.path)));
         let mut left: u64 = items.iter().map(|item| item.bytes).sum();
         let now = SystemTime::now();
-        let mut pruned = Pruned::default();
+        let mut pruned = PruneSummary::default();
         for item in &items {
             let old = |limit| now.duration_since(item.used).is_ok_and(|age| age >= limit);
             if !(want.all
@@ -123,7 +123,7 @@ impl Cache {
     ///
     /// # Errors
     /// What the system says.
-    pub fn trim(&self, max_size: u64) -> Result<Option<Pruned>> {
+    pub fn trim(&self, max_size: u64) -> Result<Option<PruneSummary>> {
         let added = self.session.added.swap(0, Ordering::Relaxed);
         let known: Option<u64> = super::read_sealed(&self.root().join(LEDGER));
         match known {
@@ -136,9 +136,9 @@ impl Cache {
                 self.write_ledger(size + added).map(|()| None)
             }
             _ => {
-                let pruned = self.prune(Want {
+                let pruned = self.prune(PruneRequest {
                     max_size: Some(max_size),
-                    ..Want::default()
+                    ..PruneRequest::default()
                 })?;
                 Ok((pruned.entries > 0).then_some(pruned))
             }
@@ -193,7 +193,7 @@ impl Cache {
     }
 
     /// Everything, with its size.
-    fn items(&self) -> Result<Vec<Item>> {
+    fn items(&self) -> Result<Vec<CacheItem>> {
         let mut places = Vec::new();
         for kind in entries(self.root())? {
             let name = kind
@@ -286,7 +286,7 @@ fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// `None` for what went meanwhile.
-fn item(kind: String, path: PathBuf) -> Option<Item> {
+fn item(kind: String, path: PathBuf) -> Option<CacheItem> {
     let metadata = path.symlink_metadata().ok()?;
     let used = metadata.modified().ok()?;
     let bytes = match metadata.is_dir() {
@@ -298,7 +298,7 @@ fn item(kind: String, path: PathBuf) -> Option<Item> {
             .sum(),
         false => on_disk(metadata),
     };
-    Some(Item {
+    Some(CacheItem {
         kind,
         path,
         bytes,
@@ -353,20 +353,20 @@ mod tests {
         let (_directory, cache) = cache(&[0, 1, 10, 40]);
         let day = Duration::from_secs(86_400);
         cache
-            .prune(Want {
+            .prune(PruneRequest {
                 older_than: Some(30 * day),
-                ..Want::default()
+                ..PruneRequest::default()
             })
             .unwrap();
         assert_eq!(left(&cache), [0, 1, 10]);
         let pruned = cache
-            .prune(Want {
+            .prune(PruneRequest {
                 max_size: Some(250_000),
-                ..Want::default()
+                ..PruneRequest::default()
             })
             .unwrap();
         assert_eq!((left(&cache), pruned.entries), (vec![0, 1], 1));
-        cache.prune(Want::default()).unwrap();
+        cache.prune(PruneRequest::default()).unwrap();
         assert_eq!(left(&cache), [0, 1]);
         // Use makes it young.
         assert!(cache.hold(&wheel(&cache, 1)));
@@ -381,9 +381,9 @@ mod tests {
         let other = Cache::open(directory.path()).unwrap();
         assert!(other.hold(&wheel(&cache, 2)));
         let pruned = cache
-            .prune(Want {
+            .prune(PruneRequest {
                 all: true,
-                ..Want::default()
+                ..PruneRequest::default()
             })
             .unwrap();
         assert_eq!(
@@ -392,9 +392,9 @@ mod tests {
         );
         drop(other);
         cache
-            .prune(Want {
+            .prune(PruneRequest {
                 all: true,
-                ..Want::default()
+                ..PruneRequest::default()
             })
             .unwrap();
         assert!(left(&cache).is_empty());

@@ -9,8 +9,8 @@ use std::process::{Child, ChildStdin, Command as Process, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use super::script::Mark;
-use super::{Command, KEPT_BYTES, Limits, Orphan, Output, interrupt};
+use super::script::LineMark;
+use super::{CommandOutput, HostCommand, KEPT_BYTES, OrphanPolicy, OutputLimits, interrupt};
 use pkgapp_core::process::Stream;
 
 /// How often time and interruptions are looked at.
@@ -27,9 +27,9 @@ const LONGEST_MARKED: usize = 64;
 
 /// What comes back from a run.
 #[derive(Debug)]
-pub(super) struct Ended {
+pub(super) struct RunEnd {
     /// What it printed after it began. The status is the told one, or that of the process.
-    pub(super) output: Output,
+    pub(super) output: CommandOutput,
     /// The script was begun.
     pub(super) began: bool,
     /// The script's end was told.
@@ -37,12 +37,12 @@ pub(super) struct Ended {
     /// What was printed before it began: by ssh, sudo or a login's shell.
     pub(super) noise: String,
     /// It was stopped by us.
-    pub(super) stopped: Option<Stopped>,
+    pub(super) stopped: Option<StopReason>,
 }
 
 /// Why we stopped to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stopped {
+pub(super) enum StopReason {
     /// Its time was up.
     Timeout,
     /// Its script was not begun in the time that a host has to answer.
@@ -56,7 +56,7 @@ pub(super) enum Stopped {
 }
 
 /// What a script reads after the payload.
-pub(super) type Input = Box<dyn Read + Send>;
+pub(super) type ScriptInput = Box<dyn Read + Send>;
 
 /// What happens while it runs.
 pub(super) trait Watcher {
@@ -71,7 +71,7 @@ pub(super) trait Watcher {
     }
 }
 
-enum Event {
+enum ChannelEvent {
     Bytes(Stream, Vec<u8>),
     End,
     Sent(u64),
@@ -89,13 +89,13 @@ const LOST: i32 = 255;
 /// It can't be started.
 pub(super) fn call(
     process: &mut Process,
-    mark: &Mark,
+    mark: &LineMark,
     preface: Vec<u8>,
-    input: Option<Input>,
-    command: &Command,
+    input: Option<ScriptInput>,
+    command: &HostCommand,
     patience: Duration,
     watcher: &mut dyn Watcher,
-) -> std::io::Result<Ended> {
+) -> std::io::Result<RunEnd> {
     let start = Instant::now();
     // Its own process group: Ctrl-C is for us to hear, not for it.
     let mut child = process
@@ -115,7 +115,7 @@ pub(super) fn call(
         feed(stdin, preface, input, command.orphan, sender);
     }
     let (killed, heard) = (None, start);
-    let mut run = Run {
+    let mut run = ChannelRun {
         start,
         child,
         held: None,
@@ -152,15 +152,15 @@ pub(super) fn call(
     Ok(ended)
 }
 
-struct Run<'c> {
+struct ChannelRun<'c> {
     start: Instant,
     child: Child,
     /// The input of a command that ends when it is closed.
     held: Option<ChildStdin>,
-    command: &'c Command,
+    command: &'c HostCommand,
     /// How long a host has to answer.
     patience: Duration,
-    stopped: Option<Stopped>,
+    stopped: Option<StopReason>,
     killed: Option<Instant>,
     /// The process was killed by us, so that its status says nothing.
     cut: bool,
@@ -168,18 +168,18 @@ struct Run<'c> {
     heard: Instant,
 }
 
-impl Run<'_> {
-    fn follow(&mut self, events: &Receiver<Event>, streams: &mut Streams<'_>) {
+impl ChannelRun<'_> {
+    fn follow(&mut self, events: &Receiver<ChannelEvent>, streams: &mut Streams<'_>) {
         let mut open = 2;
         while open > 0 {
             let event = events.recv_timeout(TICK);
             let is_event = event.is_ok();
             match event {
-                Ok(Event::Bytes(stream, bytes)) => streams.take(stream, &bytes),
-                Ok(Event::End) => open -= 1,
-                Ok(Event::Sent(bytes)) => streams.watcher.sent(bytes),
-                Ok(Event::Held(stdin)) if self.stopped.is_none() => self.held = Some(stdin),
-                Ok(Event::Held(_)) => {}
+                Ok(ChannelEvent::Bytes(stream, bytes)) => streams.take(stream, &bytes),
+                Ok(ChannelEvent::End) => open -= 1,
+                Ok(ChannelEvent::Sent(bytes)) => streams.watcher.sent(bytes),
+                Ok(ChannelEvent::Held(stdin)) if self.stopped.is_none() => self.held = Some(stdin),
+                Ok(ChannelEvent::Held(_)) => {}
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -211,7 +211,7 @@ impl Run<'_> {
             // Its watcher on the host hears of that and ends it.
             self.held = None;
         }
-        let patience = if self.command.orphan == Orphan::Ends {
+        let patience = if self.command.orphan == OrphanPolicy::Ends {
             GRACE
         } else {
             Duration::ZERO
@@ -229,31 +229,33 @@ impl Run<'_> {
         _ = self.child.kill();
     }
 
-    fn reason_to_stop(&self, streams: &Streams<'_>) -> Option<Stopped> {
+    fn reason_to_stop(&self, streams: &Streams<'_>) -> Option<StopReason> {
         let is_late = |limit: Duration| self.start.elapsed() > limit;
         let most = match self.command.limits {
-            Limits::None => u64::MAX,
-            Limits::Answer => KEPT_BYTES as u64,
-            Limits::Stream(most) => most,
+            OutputLimits::None => u64::MAX,
+            OutputLimits::Answer => KEPT_BYTES as u64,
+            OutputLimits::Stream(most) => most,
         };
         match self.command.limits {
-            _ if self.command.timeout.is_some_and(is_late) => Some(Stopped::Timeout),
-            _ if self.command.orphan == Orphan::Ends && interrupt::requested() => {
-                Some(Stopped::Interrupt)
+            _ if self.command.timeout.is_some_and(is_late) => Some(StopReason::Timeout),
+            _ if self.command.orphan == OrphanPolicy::Ends && interrupt::requested() => {
+                Some(StopReason::Interrupt)
             }
-            _ if streams.printed > most => Some(Stopped::Flood),
+            _ if streams.printed > most => Some(StopReason::Flood),
             // To begin it has nothing to do but read the script.
-            _ if !streams.began() && is_late(self.patience) => Some(Stopped::NotBegun),
-            Limits::Answer if self.command.timeout.is_none() && is_late(self.patience) => {
-                Some(Stopped::Timeout)
+            _ if !streams.began() && is_late(self.patience) => Some(StopReason::NotBegun),
+            OutputLimits::Answer if self.command.timeout.is_none() && is_late(self.patience) => {
+                Some(StopReason::Timeout)
             }
-            Limits::Stream(_) if self.heard.elapsed() > self.patience => Some(Stopped::Silence),
-            Limits::None | Limits::Answer | Limits::Stream(_) => None,
+            OutputLimits::Stream(_) if self.heard.elapsed() > self.patience => {
+                Some(StopReason::Silence)
+            }
+            OutputLimits::None | OutputLimits::Answer | OutputLimits::Stream(_) => None,
         }
     }
 }
 
-fn read(mut from: impl Read + Send + 'static, stream: Stream, to: SyncSender<Event>) {
+fn read(mut from: impl Read + Send + 'static, stream: Stream, to: SyncSender<ChannelEvent>) {
     std::thread::spawn(move || {
         let mut buffer = vec![0; 64 << 10];
         loop {
@@ -261,7 +263,7 @@ fn read(mut from: impl Read + Send + 'static, stream: Stream, to: SyncSender<Eve
                 Ok(0) => break,
                 Ok(count) => {
                     if to
-                        .send(Event::Bytes(stream, buffer[..count].to_vec()))
+                        .send(ChannelEvent::Bytes(stream, buffer[..count].to_vec()))
                         .is_err()
                     {
                         return;
@@ -272,7 +274,7 @@ fn read(mut from: impl Read + Send + 'static, stream: Stream, to: SyncSender<Eve
             }
         }
         // Nobody listens any more if this fails.
-        _ = to.send(Event::End);
+        _ = to.send(ChannelEvent::End);
     });
 }
 
@@ -280,17 +282,17 @@ fn read(mut from: impl Read + Send + 'static, stream: Stream, to: SyncSender<Eve
 fn feed(
     mut stdin: ChildStdin,
     preface: Vec<u8>,
-    input: Option<Input>,
-    orphan: Orphan,
-    to: SyncSender<Event>,
+    input: Option<ScriptInput>,
+    orphan: OrphanPolicy,
+    to: SyncSender<ChannelEvent>,
 ) {
     std::thread::spawn(move || {
         if stdin.write_all(&preface).is_err() {
             return;
         }
-        if orphan == Orphan::Ends {
+        if orphan == OrphanPolicy::Ends {
             // Nobody listens any more if this fails.
-            _ = to.send(Event::Held(stdin));
+            _ = to.send(ChannelEvent::Held(stdin));
             return;
         }
         let Some(mut input) = input else { return };
@@ -298,7 +300,7 @@ fn feed(
         while let Ok(count) = input.read(&mut buffer) {
             if count == 0
                 || stdin.write_all(&buffer[..count]).is_err()
-                || to.send(Event::Sent(count as u64)).is_err()
+                || to.send(ChannelEvent::Sent(count as u64)).is_err()
             {
                 return;
             }
@@ -310,7 +312,7 @@ fn feed(
 /// ourselves.
 struct Streams<'w> {
     watcher: &'w mut dyn Watcher,
-    mark: &'w Mark,
+    mark: &'w LineMark,
     stdout: Lines,
     stderr: Lines,
     noise: Vec<u8>,
@@ -329,7 +331,7 @@ struct Lines {
 }
 
 impl<'w> Streams<'w> {
-    fn new(watcher: &'w mut dyn Watcher, mark: &'w Mark) -> Self {
+    fn new(watcher: &'w mut dyn Watcher, mark: &'w LineMark) -> Self {
         let (stdout, stderr) = (Lines::default(), Lines::default());
         Self {
             watcher,
@@ -381,8 +383,8 @@ impl<'w> Streams<'w> {
         if pending.len() > LONGEST_LINE {
             // A line of ours may have come in part, and is not cut in two.
             let last = pending.len() - LONGEST_MARKED;
-            let cut =
-                memchr::memchr(Mark::FIRST, &pending[last..]).map_or(pending.len(), |at| last + at);
+            let cut = memchr::memchr(LineMark::FIRST, &pending[last..])
+                .map_or(pending.len(), |at| last + at);
             let line: Vec<u8> = pending.drain(..cut).collect();
             self.line(stream, &line);
         }
@@ -434,7 +436,7 @@ impl<'w> Streams<'w> {
         self.watcher.line(stream, line);
     }
 
-    fn finish(mut self) -> Ended {
+    fn finish(mut self) -> RunEnd {
         for stream in [Stream::Stdout, Stream::Stderr] {
             let rest = std::mem::take(&mut self.lines(stream).pending);
             if !rest.is_empty() {
@@ -444,13 +446,13 @@ impl<'w> Streams<'w> {
             kept.drain(..kept.len().saturating_sub(KEPT_BYTES));
         }
         let began = self.began();
-        let output = Output {
+        let output = CommandOutput {
             status: self.status,
             stdout: self.stdout.kept,
             stderr: self.stderr.kept,
             took: Duration::ZERO,
         };
-        Ended {
+        RunEnd {
             output,
             began,
             told: self.told,
@@ -467,7 +469,7 @@ mod tests {
 
     #[test]
     fn a_line_of_ours_is_found_behind_one_without_an_end() {
-        let mark = Mark::new().unwrap();
+        let mark = LineMark::new().unwrap();
         let end = [mark.as_bytes(), b"exit 7\n"].concat();
         // Wherever what came is cut into two.
         for part in 0..=end.len() {
@@ -489,7 +491,7 @@ mod tests {
 
     #[test]
     fn only_standard_error_tells_the_end() {
-        let mark = Mark::new().unwrap();
+        let mark = LineMark::new().unwrap();
         let mut silent = Silent;
         let mut streams = Streams::new(&mut silent, &mark);
         for what in ["begin\n", "exit 0\n"] {

@@ -2,7 +2,7 @@
 
 /// An entry of a host's journal.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct JournalEntry {
     /// Microseconds since 1970.
     pub time: i64,
     /// The name by which the user knows the host.
@@ -19,7 +19,7 @@ pub struct Entry {
     pub message: String,
 }
 
-impl Entry {
+impl JournalEntry {
     /// Reads a line of `journalctl --output=json` (systemd.io, "Journal Export Formats"): values
     /// are text, null, or, where they are not UTF-8, lists of bytes. Returns `None` for a line
     /// that is no entry.
@@ -69,14 +69,17 @@ mod tests {
     fn entries_of_the_journal_are_read() {
         // Printed by journalctl 252; the second holds a byte that is no UTF-8.
         let plain = r#"{"__REALTIME_TIMESTAMP":"1700000000123456","MESSAGE":"Started shop-web.service - shop: web.","PRIORITY":"6","SYSLOG_IDENTIFIER":"systemd","_PID":"1","_SYSTEMD_UNIT":"init.scope","UNIT":"shop-web.service"}"#;
-        let entry = Entry::parse("web1", plain).unwrap();
+        let entry = JournalEntry::parse("web1", plain).unwrap();
         assert_eq!(
             (entry.unit.as_str(), entry.priority),
             ("shop-web.service", Some(6))
         );
         assert_eq!(entry.moment(), "2023-11-14T22:13:20.123Z");
         let bytes = r#"{"__REALTIME_TIMESTAMP":"1","MESSAGE":[104,105,255]}"#;
-        assert_eq!(Entry::parse("web1", bytes).unwrap().message, "hi\u{fffd}");
-        assert_eq!(Entry::parse("web1", "-- No entries --"), None);
+        assert_eq!(
+            JournalEntry::parse("web1", bytes).unwrap().message,
+            "hi\u{fffd}"
+        );
+        assert_eq!(JournalEntry::parse("web1", "-- No entries --"), None);
     }
 }

@@ -18,13 +18,13 @@ const KEPT: usize = 100;
 
 /// The directory of one command's logs; it is made when something is to be written.
 #[derive(Debug, Clone)]
-pub struct Logs {
+pub struct CommandLogs {
     directory: PathBuf,
     /// Whether the directory above it is pkgapp's own.
     tightens: bool,
 }
 
-impl Logs {
+impl CommandLogs {
     /// Logs of a command that begins now, e.g. `run`, below `root`, or where the user's state lies.
     ///
     /// # Errors
@@ -46,13 +46,13 @@ impl Logs {
     }
 
     /// Returns the log of a host.
-    pub fn of(&self, host: &str) -> Log {
+    pub fn of(&self, host: &str) -> HostLog {
         // A login of a directory service may hold a backslash; nothing else that a name may hold is
         // odd in a file's name.
         let path = self
             .directory
             .join(format!("{}.log", host.replace(['/', '\\'], "_")));
-        Log {
+        HostLog {
             path,
             tightens: self.tightens,
             file: Mutex::default(),
@@ -92,20 +92,20 @@ fn default_root() -> Result<PathBuf> {
 
 /// The log of one host.
 #[derive(Debug)]
-pub struct Log {
+pub struct HostLog {
     path: PathBuf,
     tightens: bool,
-    file: Mutex<Written>,
+    file: Mutex<OpenLog>,
 }
 
 /// The file, once it is open, and how much was written to it.
 #[derive(Debug, Default)]
-struct Written {
+struct OpenLog {
     file: Option<File>,
     bytes: u64,
 }
 
-impl Log {
+impl HostLog {
     /// How large it gets: a host that never stops to print must not fill this machine's disk.
     pub(super) const MOST_BYTES: u64 = 64 << 20;
 
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn a_log_is_made_when_there_is_something_to_tell() {
         let root = tempfile::tempdir().unwrap();
-        let logs = Logs::new("run", Some(root.path())).unwrap();
+        let logs = CommandLogs::new("run", Some(root.path())).unwrap();
         let log = logs.of("CORP\\ann@web1:22");
         assert!(!logs.directory().exists());
         log.line("$", "date");
@@ -193,7 +193,9 @@ mod tests {
     #[test]
     fn a_log_does_not_fill_the_disk() {
         let root = tempfile::tempdir().unwrap();
-        let log = Logs::new("run", Some(root.path())).unwrap().of("web1");
+        let log = CommandLogs::new("run", Some(root.path()))
+            .unwrap()
+            .of("web1");
         let line = "x".repeat(1 << 20);
         for _ in 0..70 {
             log.line("|", &line);
@@ -210,7 +212,7 @@ mod tests {
         for day in 100..250 {
             std::fs::create_dir(root.path().join(format!("20200{day}T000000Z-run-1"))).unwrap();
         }
-        Logs::new("run", Some(root.path())).unwrap().prune();
+        CommandLogs::new("run", Some(root.path())).unwrap().prune();
         assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), KEPT);
         assert!(root.path().join("20200249T000000Z-run-1").exists());
     }

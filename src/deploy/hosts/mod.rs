@@ -1,6 +1,6 @@
 //! Hosts: the machines that commands run on and files are sent to.
 //!
-//! A [`Host`] does three things: run a script, take a file, give a file. Its error, [`Failure`],
+//! A [`Host`] does three things: run a script, take a file, give a file. Its error, [`HostFailure`],
 //! says which of three things is true: the host was never reached, the command ran and failed, or
 //! the connection was lost in the middle. The real one, [`Shell`], speaks to a shell through the
 //! system's OpenSSH (so that a person's configuration, agent, jump hosts and known hosts hold) or
@@ -30,12 +30,12 @@ use pkgapp_core::digest::Sha256Sum;
 use pkgapp_core::error::Error;
 use pkgapp_core::process::Stream;
 
-pub use log::{Log, Logs};
+pub use log::{CommandLogs, HostLog};
 pub use prompt::Prompt;
-pub use select::{Address, Filter, Labels, Member};
+pub use select::{HostAddress, LabelFilter, Labels, SelectedHost};
 pub use shell::Shell;
-pub use ssh::{Connections, Options};
-pub use sudo::Password;
+pub use ssh::{Connections, SshOptions};
+pub use sudo::SudoPasswords;
 
 /// A machine that commands run on.
 pub trait Host: Send + Sync {
@@ -47,12 +47,12 @@ pub trait Host: Send + Sync {
     /// joined they are what was printed, byte for byte.
     ///
     /// # Errors
-    /// It exits with another status than 0, or one of the two other things that [`Failure`] tells.
+    /// It exits with another status than 0, or one of the two other things that [`HostFailure`] tells.
     fn run(
         &self,
-        command: &Command,
+        command: &HostCommand,
         on_line: &mut dyn FnMut(Stream, &[u8]),
-    ) -> Result<Output, Failure>;
+    ) -> Result<CommandOutput, HostFailure>;
 
     /// Brings a file to the host: written aside, synced, its SHA-256 checked there, then renamed
     /// into place. What an earlier try has brought is not sent again, and nothing is if the
@@ -60,24 +60,28 @@ pub trait Host: Send + Sync {
     /// from 0 to the size.
     ///
     /// # Errors
-    /// See [`Failure`]; the file on the host is then what it was before.
-    fn upload(&self, upload: &Upload, progress: &mut dyn FnMut(u64)) -> Result<Uploaded, Failure>;
+    /// See [`HostFailure`]; the file on the host is then what it was before.
+    fn upload(
+        &self,
+        upload: &Upload,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Uploaded, HostFailure>;
 
     /// Fetches a file or, as a tar stream, a directory from the host and hands it to `sink` as it
     /// comes.
     ///
     /// # Errors
-    /// See [`Failure`]; also if what came is not what the host's `sha256sum` has read.
+    /// See [`HostFailure`]; also if what came is not what the host's `sha256sum` has read.
     fn download(
         &self,
         download: &Download,
         sink: &mut dyn std::io::Write,
-    ) -> Result<Downloaded, Failure>;
+    ) -> Result<Downloaded, HostFailure>;
 }
 
 /// A script to run, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Command {
+pub struct HostCommand {
     /// What it does, for people, e.g. `installing shop 1.4.2`; goes into messages and logs.
     pub what: String,
     /// POSIX sh; neither it nor its arguments are seen by any other shell, nor by `ps`.
@@ -90,18 +94,18 @@ pub struct Command {
     pub stdin: Option<Vec<u8>>,
     /// Run it as root, by way of sudo unless the login is root already.
     pub sudo: bool,
-    /// How long it may take; then it is [`Failure::Lost`].
+    /// How long it may take; then it is [`HostFailure::Lost`].
     pub timeout: Option<Duration>,
     /// How much a host may say and how long it may think about it; then, too, it is
-    /// [`Failure::Lost`].
-    pub limits: Limits,
+    /// [`HostFailure::Lost`].
+    pub limits: OutputLimits,
     /// What happens to it when the user interrupts pkgapp, or the connection breaks.
-    pub orphan: Orphan,
+    pub orphan: OrphanPolicy,
 }
 
 /// What a host is granted for a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Limits {
+pub enum OutputLimits {
     /// All the time that it takes, for what a person waits for or what changes the host. Of its
     /// output the end is kept.
     None,
@@ -114,7 +118,7 @@ pub enum Limits {
 
 /// What becomes of a command whose user is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Orphan {
+pub enum OrphanPolicy {
     /// It goes on to its end: what changes a host must not be cut in two. Ctrl-C does not stop
     /// waiting for it.
     Finishes,
@@ -123,7 +127,7 @@ pub enum Orphan {
     Ends,
 }
 
-impl Command {
+impl HostCommand {
     /// A script without arguments, as the user that logs in, without a limit of time.
     pub fn new(what: impl Into<String>, script: impl Into<String>) -> Self {
         Self {
@@ -134,8 +138,8 @@ impl Command {
             stdin: None,
             sudo: false,
             timeout: None,
-            limits: Limits::None,
-            orphan: Orphan::Finishes,
+            limits: OutputLimits::None,
+            orphan: OrphanPolicy::Finishes,
         }
     }
 
@@ -183,7 +187,7 @@ impl Command {
 
     /// Limits what the host may say, and how long it may take.
     #[must_use]
-    pub fn limits(mut self, limits: Limits) -> Self {
+    pub fn limits(mut self, limits: OutputLimits) -> Self {
         self.limits = limits;
         self
     }
@@ -191,13 +195,13 @@ impl Command {
     /// Makes it a question, whose answer is small and comes soon or never.
     #[must_use]
     pub fn question(self) -> Self {
-        self.limits(Limits::Answer).ends_with_us()
+        self.limits(OutputLimits::Answer).ends_with_us()
     }
 
     /// Ends it when nobody waits for it any more.
     #[must_use]
     pub fn ends_with_us(mut self) -> Self {
-        self.orphan = Orphan::Ends;
+        self.orphan = OrphanPolicy::Ends;
         self
     }
 }
@@ -210,7 +214,7 @@ pub fn line_text(line: &[u8]) -> std::borrow::Cow<'_, str> {
 
 /// What a command printed, and how it ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Output {
+pub struct CommandOutput {
     /// The exit status; 128 and the signal's number if a signal ended it.
     pub status: i32,
     /// The end of what it printed on standard output, at most [`KEPT_BYTES`].
@@ -224,7 +228,7 @@ pub struct Output {
 /// How much of each of a command's streams is kept in memory; more is in the host's log.
 pub const KEPT_BYTES: usize = 4 << 20;
 
-impl Output {
+impl CommandOutput {
     /// Returns the standard output as text.
     pub fn text(&self) -> std::borrow::Cow<'_, str> {
         String::from_utf8_lossy(&self.stdout)
@@ -244,13 +248,13 @@ impl Output {
 
 /// Why a command has no result. Which of three things is true.
 #[derive(Debug, Clone)]
-pub enum Failure {
+pub enum HostFailure {
     /// The host was not reached: nothing ran.
     NeverReached(Error),
     /// It ran and failed.
     Failed {
         /// Its output and status.
-        output: Output,
+        output: CommandOutput,
         /// The same for people.
         error: Error,
     },
@@ -259,7 +263,7 @@ pub enum Failure {
     Lost(Error),
 }
 
-impl Failure {
+impl HostFailure {
     /// Returns the error, for people.
     pub fn error(&self) -> &Error {
         match self {
@@ -292,7 +296,7 @@ impl Failure {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upload {
     /// Where its bytes are.
-    pub content: Content,
+    pub content: UploadContent,
     /// How many there are.
     pub size: u64,
     /// Their SHA-256.
@@ -301,7 +305,7 @@ pub struct Upload {
     /// there.
     pub path: String,
     /// What it becomes there.
-    pub form: Form,
+    pub form: UploadForm,
     /// Permission bits of a file; the members of a directory have their own.
     pub mode: u32,
     /// `USER` or `USER:GROUP`; `None`: whoever writes it.
@@ -310,12 +314,12 @@ pub struct Upload {
     pub sudo: bool,
     /// What of it lies on the host in other files, in the order of this one; the rest is sent, if
     /// [`Upload::content`] is a file. If the copies turn out to be no such thing, all is sent.
-    pub copies: Vec<Copy>,
+    pub copies: Vec<RangeCopy>,
 }
 
 /// What an [`Upload`] becomes on the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub enum UploadForm {
     /// A file with these bytes.
     File,
     /// A directory with the members of a tar archive, which the bytes are. What lies at the path is
@@ -323,7 +327,7 @@ pub enum Form {
     Directory,
 }
 
-impl Form {
+impl UploadForm {
     /// Returns the word that scripts have for it.
     fn name(self) -> &'static str {
         match self {
@@ -335,7 +339,7 @@ impl Form {
 
 /// A part of a file that lies on the host, in another file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Copy {
+pub struct RangeCopy {
     /// That file.
     pub from: String,
     /// Where it is there.
@@ -356,7 +360,7 @@ impl Upload {
 
 /// Where the bytes of an [`Upload`] are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Content {
+pub enum UploadContent {
     /// In a file of this machine.
     File(PathBuf),
     /// Here.
@@ -377,8 +381,8 @@ pub struct Uploaded {
 pub struct Download {
     /// A path on the host, absolute or below the login's home.
     pub path: String,
-    /// Whether a file or a tar stream is expected; see [`Kind`].
-    pub kind: Kind,
+    /// Whether a file or a tar stream is expected; see [`FetchKind`].
+    pub kind: FetchKind,
     /// How many bytes it may have.
     pub most: u64,
     /// Read it as root.
@@ -387,7 +391,7 @@ pub struct Download {
 
 /// What is fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum FetchKind {
     /// The bytes of one regular file.
     File,
     /// A directory as a tar stream (`tar -c`, GNU format), its members below `./`.

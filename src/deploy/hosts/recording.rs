@@ -8,14 +8,16 @@ use std::sync::Mutex;
 use pkgapp_core::digest::Sha256Sum;
 use pkgapp_core::error::Error;
 
-use super::{Command, Download, Downloaded, Failure, Host, Output, Upload, Uploaded};
+use super::{
+    CommandOutput, Download, Downloaded, Host, HostCommand, HostFailure, Upload, Uploaded,
+};
 use pkgapp_core::process::Stream;
 
 /// What a host was asked to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Asked {
     /// [`Host::run`].
-    Run(Command),
+    Run(HostCommand),
     /// [`Host::upload`].
     Upload(Upload),
     /// [`Host::download`].
@@ -35,13 +37,14 @@ impl Asked {
 
 /// Decides what happens: the number of the request from 0, and the request. `None`: it succeeds and
 /// prints nothing.
-type Answers = Box<dyn Fn(usize, &Asked) -> Option<Result<Output, Failure>> + Send + Sync>;
+type Answers =
+    Box<dyn Fn(usize, &Asked) -> Option<Result<CommandOutput, HostFailure>> + Send + Sync>;
 
 /// A host that only remembers.
 pub struct Recording {
     name: String,
     asked: Mutex<Vec<Asked>>,
-    queue: Mutex<VecDeque<Result<Output, Failure>>>,
+    queue: Mutex<VecDeque<Result<CommandOutput, HostFailure>>>,
     answers: Answers,
 }
 
@@ -57,11 +60,11 @@ impl std::fmt::Debug for Recording {
 /// The three ways to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
-    /// [`Failure::NeverReached`].
+    /// [`HostFailure::NeverReached`].
     NeverReached,
-    /// [`Failure::Failed`] with this status.
+    /// [`HostFailure::Failed`] with this status.
     Failed(i32),
-    /// [`Failure::Lost`].
+    /// [`HostFailure::Lost`].
     Lost,
 }
 
@@ -70,18 +73,18 @@ impl Way {
     pub const ALL: [Self; 3] = [Self::NeverReached, Self::Failed(1), Self::Lost];
 
     /// Returns such a failure.
-    pub fn failure(self, what: &str) -> Failure {
+    pub fn failure(self, what: &str) -> HostFailure {
         let error = Error::new(format!("{what}: {self:?}"));
         match self {
-            Self::NeverReached => Failure::NeverReached(error),
-            Self::Failed(status) => Failure::Failed {
-                output: Output {
+            Self::NeverReached => HostFailure::NeverReached(error),
+            Self::Failed(status) => HostFailure::Failed {
+                output: CommandOutput {
                     status,
-                    ..Output::default()
+                    ..CommandOutput::default()
                 },
                 error,
             },
-            Self::Lost => Failure::Lost(error),
+            Self::Lost => HostFailure::Lost(error),
         }
     }
 }
@@ -95,7 +98,10 @@ impl Recording {
     /// A host that `answers`.
     pub fn answering(
         name: &str,
-        answers: impl Fn(usize, &Asked) -> Option<Result<Output, Failure>> + Send + Sync + 'static,
+        answers: impl Fn(usize, &Asked) -> Option<Result<CommandOutput, HostFailure>>
+        + Send
+        + Sync
+        + 'static,
     ) -> Self {
         let (asked, queue) = (Mutex::default(), Mutex::default());
         Self {
@@ -108,9 +114,9 @@ impl Recording {
 
     /// The next request that is not answered yet prints `stdout`.
     pub fn prints(&self, stdout: &str) -> &Self {
-        self.queue.lock().unwrap().push_back(Ok(Output {
+        self.queue.lock().unwrap().push_back(Ok(CommandOutput {
             stdout: stdout.into(),
-            ..Output::default()
+            ..CommandOutput::default()
         }));
         self
     }
@@ -129,12 +135,12 @@ impl Recording {
         self.asked.lock().unwrap().clone()
     }
 
-    fn answer(&self, asked: Asked) -> Result<Output, Failure> {
+    fn answer(&self, asked: Asked) -> Result<CommandOutput, HostFailure> {
         let mut all = self.asked.lock().unwrap();
         let answer =
             (self.answers)(all.len(), &asked).or_else(|| self.queue.lock().unwrap().pop_front());
         all.push(asked);
-        answer.unwrap_or_else(|| Ok(Output::default()))
+        answer.unwrap_or_else(|| Ok(CommandOutput::default()))
     }
 }
 
@@ -145,13 +151,13 @@ impl Host for Recording {
 
     fn run(
         &self,
-        command: &Command,
+        command: &HostCommand,
         on_line: &mut dyn FnMut(Stream, &[u8]),
-    ) -> Result<Output, Failure> {
+    ) -> Result<CommandOutput, HostFailure> {
         let answer = self.answer(Asked::Run(command.clone()));
         let output = match &answer {
-            Ok(output) | Err(Failure::Failed { output, .. }) => Some(output),
-            Err(Failure::NeverReached(_) | Failure::Lost(_)) => None,
+            Ok(output) | Err(HostFailure::Failed { output, .. }) => Some(output),
+            Err(HostFailure::NeverReached(_) | HostFailure::Lost(_)) => None,
         };
         if let Some(output) = output {
             output
@@ -166,7 +172,11 @@ impl Host for Recording {
         answer
     }
 
-    fn upload(&self, upload: &Upload, progress: &mut dyn FnMut(u64)) -> Result<Uploaded, Failure> {
+    fn upload(
+        &self,
+        upload: &Upload,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Uploaded, HostFailure> {
         self.answer(Asked::Upload(upload.clone()))?;
         progress(upload.size);
         Ok(Uploaded {
@@ -175,7 +185,11 @@ impl Host for Recording {
         })
     }
 
-    fn download(&self, download: &Download, sink: &mut dyn Write) -> Result<Downloaded, Failure> {
+    fn download(
+        &self,
+        download: &Download,
+        sink: &mut dyn Write,
+    ) -> Result<Downloaded, HostFailure> {
         let output = self.answer(Asked::Download(download.clone()))?;
         sink.write_all(&output.stdout).unwrap();
         let (size, sha256) = (output.stdout.len() as u64, Sha256Sum::of(&output.stdout));
@@ -196,13 +210,13 @@ mod tests {
         let host = Recording::new("web1");
         host.prints("one\n").fails(Way::Lost);
         let mut lines = Vec::new();
-        let date = Command::new("telling the date", "date");
+        let date = HostCommand::new("telling the date", "date");
         host.run(&date, &mut |_, line| lines.push(line.to_owned()))
             .unwrap();
         assert_eq!(lines, [b"one\n"]);
         assert!(matches!(
             host.run(&date, &mut |_, _| {}),
-            Err(Failure::Lost(_))
+            Err(HostFailure::Lost(_))
         ));
         host.run(&date, &mut |_, _| {}).unwrap();
         assert_eq!(host.asked(), vec![Asked::Run(date); 3]);

@@ -10,13 +10,13 @@
 //!
 //! Before the script begins, both of its streams get a line that says so: what a login's shell has
 //! printed until then is no output. At the end standard error gets another with the status: without
-//! it, it is unknown how it ended. These lines carry a [`Mark`] that is random for every call, so
+//! it, it is unknown how it ended. These lines carry a [`LineMark`] that is random for every call, so
 //! that no program that the script runs can print one.
 
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::text::shell_quoted;
 
-use super::{Command, Orphan};
+use super::{HostCommand, OrphanPolicy};
 
 /// The program that reads the payload. The line before it is skipped if it isn't one: that is a
 /// password which sudo, allowed without, has left unread.
@@ -28,9 +28,9 @@ pub(super) const TAG: &str = "pkgapp:";
 /// What begins a line of ours on the streams of one call: RECORD SEPARATOR, our name and a number
 /// that nobody else knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Mark(String);
+pub(super) struct LineMark(String);
 
-impl Mark {
+impl LineMark {
     /// The character that begins every mark.
     pub(super) const FIRST: u8 = 0x1e;
 
@@ -67,7 +67,7 @@ pub(super) fn boot(escalation: &str) -> String {
 ///
 /// # Errors
 /// A NUL in what can't hold one.
-pub(super) fn payload(command: &Command, mark: &Mark) -> Result<String> {
+pub(super) fn payload(command: &HostCommand, mark: &LineMark) -> Result<String> {
     let exports: String = command
         .env
         .iter()
@@ -90,9 +90,9 @@ pub(super) fn payload(command: &Command, mark: &Mark) -> Result<String> {
         )));
     }
     let run = match command.orphan {
-        Orphan::Finishes if command.stdin.is_some() => format!("(\n{inner})\ns=$?\n"),
-        Orphan::Finishes => format!("(\nexec </dev/null\n{inner})\ns=$?\n"),
-        Orphan::Ends => watched(&inner),
+        OrphanPolicy::Finishes if command.stdin.is_some() => format!("(\n{inner})\ns=$?\n"),
+        OrphanPolicy::Finishes => format!("(\nexec </dev/null\n{inner})\ns=$?\n"),
+        OrphanPolicy::Ends => watched(&inner),
     };
     let (begin, end) = (mark.print("begin"), mark.print("exit %d"));
     // The script may be foreign text, and the variable holds the mark.
@@ -137,7 +137,7 @@ mod tests {
 
     /// Runs a command as ssh would: a login's shell reads the boot text, `before` and the payload
     /// are its input. In what is returned the mark is shown as [`BEGIN`] has it.
-    fn by(shell: &[&str], before: &str, command: &Command) -> (i32, String, String) {
+    fn by(shell: &[&str], before: &str, command: &HostCommand) -> (i32, String, String) {
         let mut child = Process::new(shell[0])
             .args(&shell[1..])
             .arg(boot(""))
@@ -148,7 +148,7 @@ mod tests {
             .unwrap();
         let mut stdin = child.stdin.take().unwrap();
         stdin.write_all(before.as_bytes()).unwrap();
-        let mark = Mark::new().unwrap();
+        let mark = LineMark::new().unwrap();
         stdin
             .write_all(payload(command, &mark).unwrap().as_bytes())
             .unwrap();
@@ -156,7 +156,7 @@ mod tests {
             .write_all(command.stdin.as_deref().unwrap_or_default())
             .unwrap();
         // A command that ends with us would end at once.
-        let held = (command.orphan == Orphan::Ends).then_some(stdin);
+        let held = (command.orphan == OrphanPolicy::Ends).then_some(stdin);
         let output = child.wait_with_output().unwrap();
         drop(held);
         let text = |bytes| {
@@ -200,7 +200,7 @@ mod tests {
             ends in any::<bool>(),
         ) {
             let script = "for a; do printf '%s\\n' \"<$a>\"; done; printf '%s\\n' \"$V\"; cat";
-            let mut command = Command::new("x", script).args(args.clone()).env("V", value.clone());
+            let mut command = HostCommand::new("x", script).args(args.clone()).env("V", value.clone());
             let mut expected = format!("{BEGIN}{}{value}\n", args.iter().map(|a| format!("<{a}>\n")).collect::<String>());
             if ends {
                 command = command.ends_with_us();
@@ -220,7 +220,7 @@ mod tests {
         let printed = by(
             &["sh", "-c"],
             "secret; touch /x\n",
-            &Command::new("x", "cat").stdin("in"),
+            &HostCommand::new("x", "cat").stdin("in"),
         );
         assert_eq!(
             printed,
@@ -241,7 +241,7 @@ mod tests {
             ("exec true", 0),
             ("if", 2),
         ] {
-            let (code, _, stderr) = by(&["sh", "-c"], "", &Command::new("x", script));
+            let (code, _, stderr) = by(&["sh", "-c"], "", &HostCommand::new("x", script));
             assert_eq!(code, status, "{script}");
             assert!(
                 stderr.ends_with(&format!("\u{1e}pkgapp exit {status}\n")),
@@ -251,7 +251,7 @@ mod tests {
         let (code, ..) = by(
             &["sh", "-c"],
             "",
-            &Command::new("x", "exit 7").ends_with_us(),
+            &HostCommand::new("x", "exit 7").ends_with_us(),
         );
         assert_eq!(code, 7);
     }
@@ -259,7 +259,7 @@ mod tests {
     #[test]
     fn a_script_does_not_learn_its_mark() {
         // Its variables, its environment, and what is left of its input.
-        let command = Command::new("x", "set; env; cat");
+        let command = HostCommand::new("x", "set; env; cat");
         for command in [
             command.clone(),
             command.clone().stdin(""),
@@ -279,7 +279,7 @@ mod tests {
 
     #[test]
     fn nothing_but_the_boot_text_is_seen_by_ps() {
-        let command = Command::new(
+        let command = HostCommand::new(
             "x",
             "tr '\\0' ' ' </proc/$PPID/cmdline; tr '\\0' ' ' </proc/$$/cmdline # topsecret",
         )
@@ -296,7 +296,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("pid");
         let script = "sleep 300 & echo $! >\"$1\".new; mv \"$1\".new \"$1\"; wait";
-        let command = Command::new("x", script)
+        let command = HostCommand::new("x", script)
             .arg(file.display().to_string())
             .ends_with_us();
         let mut child = Process::new("sh")
@@ -308,7 +308,11 @@ mod tests {
             .unwrap();
         let mut stdin = child.stdin.take().unwrap();
         stdin
-            .write_all(payload(&command, &Mark::new().unwrap()).unwrap().as_bytes())
+            .write_all(
+                payload(&command, &LineMark::new().unwrap())
+                    .unwrap()
+                    .as_bytes(),
+            )
             .unwrap();
         let until = |what: &str, done: &dyn Fn() -> bool| {
             let start = std::time::Instant::now();

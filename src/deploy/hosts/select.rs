@@ -15,7 +15,7 @@ const MOST_HOSTS: usize = 100_000;
 
 /// Where ssh finds a host, and as whom.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Address {
+pub struct HostAddress {
     /// Who logs in; `None` leaves it to ssh.
     pub user: Option<String>,
     /// A name that ssh, its configuration included, can resolve.
@@ -24,7 +24,7 @@ pub struct Address {
     pub port: Option<u16>,
 }
 
-impl fmt::Display for Address {
+impl fmt::Display for HostAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(user) = &self.user {
             write!(f, "{user}@")?;
@@ -46,11 +46,11 @@ pub type Labels = BTreeMap<String, BTreeSet<String>>;
 
 /// A host that was selected.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member {
+pub struct SelectedHost {
     /// The name that people see: the address as it was written.
     pub name: String,
     /// Where it is, and who logs in.
-    pub address: Address,
+    pub address: HostAddress,
     /// What it is labelled with.
     pub labels: Labels,
     /// Its own variables: hooks and commands see them in their environment.
@@ -59,11 +59,11 @@ pub struct Member {
     pub sudo_password_file: Option<PathBuf>,
 }
 
-impl Member {
+impl SelectedHost {
     /// This machine.
     pub fn local() -> Self {
         let name = "localhost".to_owned();
-        let address = Address {
+        let address = HostAddress {
             user: None,
             host: name.clone(),
             port: None,
@@ -71,7 +71,7 @@ impl Member {
         Self::new(name, address)
     }
 
-    fn new(name: String, address: Address) -> Self {
+    fn new(name: String, address: HostAddress) -> Self {
         Self {
             name,
             address,
@@ -84,13 +84,13 @@ impl Member {
 
 /// `--only KEY=VALUE` or `KEY!=VALUE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Filter {
+pub struct LabelFilter {
     key: String,
     value: String,
     wanted: bool,
 }
 
-impl Filter {
+impl LabelFilter {
     /// Reads one.
     ///
     /// # Errors
@@ -104,7 +104,7 @@ impl Filter {
         if key.trim().is_empty() {
             return Err(Error::new(format!("`{text}` selects no hosts"))
                 .hint("write `role=web`, or `role!=web` for all others")
-                .kind(pkgapp_core::error::Kind::Usage));
+                .kind(pkgapp_core::error::ErrorKind::Usage));
         }
         Ok(Self {
             key: key.trim().to_owned(),
@@ -121,7 +121,7 @@ impl Filter {
 }
 
 /// Returns whether all filters let a host pass; of those that name the same key one is enough.
-fn passes(filters: &[Filter], labels: &Labels) -> bool {
+fn passes(filters: &[LabelFilter], labels: &Labels) -> bool {
     let refused = filters
         .iter()
         .any(|filter| !filter.wanted && filter.matches(labels));
@@ -150,12 +150,12 @@ pub fn select(
     named: &[String],
     deploy: Option<&Deploy>,
     login: Option<&str>,
-    filters: &[Filter],
+    filters: &[LabelFilter],
     root: &Path,
-) -> Result<Vec<Member>> {
+) -> Result<Vec<SelectedHost>> {
     let mut stdin = false;
     let known = deploy.map_or_else(|| Ok(Vec::new()), |deploy| declared(deploy, login, root))?;
-    let mut members: Vec<Member> = Vec::new();
+    let mut members: Vec<SelectedHost> = Vec::new();
     if named.is_empty() {
         members = known;
     } else {
@@ -175,7 +175,7 @@ pub fn select(
         }
     }
     let all = members.len();
-    let mut seen: BTreeSet<Address> = BTreeSet::new();
+    let mut seen: BTreeSet<HostAddress> = BTreeSet::new();
     members.retain(|member| passes(filters, &member.labels) && seen.insert(member.address.clone()));
     if members.is_empty() {
         return Err(nothing(all, filters, deploy));
@@ -183,8 +183,8 @@ pub fn select(
     Ok(members)
 }
 
-fn nothing(all: usize, filters: &[Filter], deploy: Option<&Deploy>) -> Error {
-    let error = Error::new("no hosts are selected").kind(pkgapp_core::error::Kind::Usage);
+fn nothing(all: usize, filters: &[LabelFilter], deploy: Option<&Deploy>) -> Error {
+    let error = Error::new("no hosts are selected").kind(pkgapp_core::error::ErrorKind::Usage);
     match (all, deploy) {
         (0, None) => {
             error.hint("name them with `--hosts`, or name a `[deploy.NAME]` of the configuration")
@@ -200,7 +200,7 @@ fn nothing(all: usize, filters: &[Filter], deploy: Option<&Deploy>) -> Error {
     }
 }
 
-impl fmt::Display for Filter {
+impl fmt::Display for LabelFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -214,8 +214,8 @@ impl fmt::Display for Filter {
 
 /// All hosts of a `[deploy.NAME]`; one that is in several entries has the labels and variables of
 /// all.
-fn declared(deploy: &Deploy, login: Option<&str>, root: &Path) -> Result<Vec<Member>> {
-    let mut members: Vec<Member> = Vec::new();
+fn declared(deploy: &Deploy, login: Option<&str>, root: &Path) -> Result<Vec<SelectedHost>> {
+    let mut members: Vec<SelectedHost> = Vec::new();
     let mut errors = Vec::new();
     for group in &deploy.hosts {
         let addresses = match addresses(group.pattern.value.as_str(), root, &mut false) {
@@ -237,7 +237,7 @@ fn declared(deploy: &Deploy, login: Option<&str>, root: &Path) -> Result<Vec<Mem
                 .position(|member| member.address == address)
                 .unwrap_or(members.len());
             if at == members.len() {
-                members.push(Member::new(name, address));
+                members.push(SelectedHost::new(name, address));
             }
             for (key, values) in &group.labels {
                 members[at]
@@ -256,7 +256,7 @@ fn declared(deploy: &Deploy, login: Option<&str>, root: &Path) -> Result<Vec<Mem
 }
 
 /// A host that was named: with what the configuration knows of it.
-fn adopt(address: Address, login: Option<&str>, known: &[Member]) -> Member {
+fn adopt(address: HostAddress, login: Option<&str>, known: &[SelectedHost]) -> SelectedHost {
     let name = address.to_string();
     let full = with_user(address, login);
     // `web1` also means the configuration's `ops@web1:2222`, if only one of its hosts is called so.
@@ -273,23 +273,23 @@ fn adopt(address: Address, login: Option<&str>, known: &[Member]) -> Member {
                 true => member.address.clone(),
                 false => full,
             };
-            Member {
+            SelectedHost {
                 name,
                 address,
                 ..member.clone()
             }
         }
-        None => Member::new(name, full),
+        None => SelectedHost::new(name, full),
     }
 }
 
-fn with_user(address: Address, login: Option<&str>) -> Address {
+fn with_user(address: HostAddress, login: Option<&str>) -> HostAddress {
     let user = address.user.or_else(|| login.map(str::to_owned));
-    Address { user, ..address }
+    HostAddress { user, ..address }
 }
 
 /// The addresses that one element of a list means: a pattern, `@FILE` or `-`.
-fn addresses(name: &str, root: &Path, read_stdin: &mut bool) -> Result<Vec<Address>> {
+fn addresses(name: &str, root: &Path, read_stdin: &mut bool) -> Result<Vec<HostAddress>> {
     if name == "-" {
         if std::mem::replace(read_stdin, true) {
             return Err(Error::new(
@@ -314,7 +314,7 @@ fn addresses(name: &str, root: &Path, read_stdin: &mut bool) -> Result<Vec<Addre
 }
 
 /// The hosts of a file: separated by white space or commas; `#` begins a comment.
-fn listed(text: &str, file: &Path) -> Result<Vec<Address>> {
+fn listed(text: &str, file: &Path) -> Result<Vec<HostAddress>> {
     let mut addresses = Vec::new();
     let mut errors = Vec::new();
     let mut offset = 0;
@@ -346,7 +346,7 @@ fn listed(text: &str, file: &Path) -> Result<Vec<Address>> {
 ///
 /// # Errors
 /// They are too many.
-pub fn expand(pattern: &HostPattern) -> Result<Vec<Address>> {
+pub fn expand(pattern: &HostPattern) -> Result<Vec<HostAddress>> {
     let text = pattern.as_str();
     let (user, rest) = text
         .split_once('@')
@@ -356,7 +356,7 @@ pub fn expand(pattern: &HostPattern) -> Result<Vec<Address>> {
         _ => (rest, None),
     };
     if let Some(address) = ipv6(host) {
-        return Ok(vec![Address {
+        return Ok(vec![HostAddress {
             user,
             host: address.to_owned(),
             port,
@@ -385,7 +385,7 @@ pub fn expand(pattern: &HostPattern) -> Result<Vec<Address>> {
         hosts = hosts.iter().flat_map(each).collect();
         rest = after;
     }
-    let address = |host: String| Address {
+    let address = |host: String| HostAddress {
         user: user.clone(),
         host: format!("{host}{rest}"),
         port,
@@ -441,7 +441,7 @@ mod tests {
         let (user, host) = (Some("deploy".to_owned()), "fe80::1%eth0".to_owned());
         assert_eq!(
             member(all[1]),
-            Address {
+            HostAddress {
                 user,
                 host,
                 port: Some(2222)
@@ -449,7 +449,7 @@ mod tests {
         );
         assert_eq!(
             member("[::1]"),
-            Address {
+            HostAddress {
                 user: None,
                 host: "::1".into(),
                 port: None
@@ -501,10 +501,10 @@ mod tests {
                 .map(|(key, value)| ((*key).to_owned(), BTreeSet::from([(*value).to_owned()])))
                 .collect()
         };
-        let filters = |texts: &[&str]| -> Vec<Filter> {
+        let filters = |texts: &[&str]| -> Vec<LabelFilter> {
             texts
                 .iter()
-                .map(|text| Filter::parse(text).unwrap())
+                .map(|text| LabelFilter::parse(text).unwrap())
                 .collect()
         };
         let web_eu = labels(&[("role", "web"), ("zone", "eu")]);
@@ -519,7 +519,7 @@ mod tests {
         ] {
             assert_eq!(passes(&filters(texts), &web_eu), passed, "{texts:?}");
         }
-        assert!(Filter::parse("web").is_err() && Filter::parse("=web").is_err());
+        assert!(LabelFilter::parse("web").is_err() && LabelFilter::parse("=web").is_err());
     }
 
     #[test]
@@ -532,9 +532,9 @@ mod tests {
         );
         fs_err::write(directory.path().join("pkgapp.toml"), text).unwrap();
         fs_err::write(directory.path().join("a"), "").unwrap();
-        let app = pkgapp_config::App::load(None, directory.path()).unwrap();
-        let only = Filter::parse("role=main").unwrap();
-        let select = |named: &[&str], filters: &[Filter]| {
+        let app = pkgapp_config::Config::load(None, directory.path()).unwrap();
+        let only = LabelFilter::parse("role=main").unwrap();
+        let select = |named: &[&str], filters: &[LabelFilter]| {
             let named: Vec<String> = named.iter().map(|name| (*name).to_owned()).collect();
             super::select(&named, app.deploys.first(), Some("ops"), filters, &app.root).unwrap()
         };

@@ -9,14 +9,15 @@ use std::time::Duration;
 use pkgapp_core::error::Error;
 use pkgapp_core::report::human_bytes;
 
-use super::channel::{self, Ended, Input, Stopped, Watcher};
-use super::log::Log;
-use super::script::Mark;
-use super::select::Member;
+use super::channel::{self, RunEnd, ScriptInput, StopReason, Watcher};
+use super::log::HostLog;
+use super::script::LineMark;
+use super::select::SelectedHost;
 use super::ssh::{Connection, Connections};
-use super::sudo::{self, Escalation, Password, Refusal};
+use super::sudo::{self, Escalation, SudoPasswords, SudoRefusal};
 use super::{
-    Command, Download, Downloaded, Failure, Host, Limits, Orphan, Output, Stream, Upload, Uploaded,
+    CommandOutput, Download, Downloaded, Host, HostCommand, HostFailure, OrphanPolicy,
+    OutputLimits, Stream, Upload, Uploaded,
 };
 use super::{KEPT_BYTES, interrupt, line_text, script, transfer};
 
@@ -41,9 +42,9 @@ const SUDO_TIME: Duration = Duration::from_secs(60);
 pub struct Shell {
     name: String,
     reach: Reach,
-    log: Log,
+    log: HostLog,
     patience: Duration,
-    password: Arc<Password>,
+    password: Arc<SudoPasswords>,
     escalation: Mutex<Option<Escalation>>,
 }
 
@@ -56,21 +57,21 @@ enum Reach {
 impl Shell {
     /// A host that ssh reaches.
     pub fn ssh(
-        member: &Member,
+        member: &SelectedHost,
         connections: &Arc<Connections>,
-        password: &Arc<Password>,
-        log: Log,
+        password: &Arc<SudoPasswords>,
+        log: HostLog,
     ) -> Self {
         let reach = Reach::Ssh(connections.to(&member.name, &member.address));
         Self::new(member.name.clone(), reach, password, log)
     }
 
     /// This machine.
-    pub fn local(password: &Arc<Password>, log: Log) -> Self {
+    pub fn local(password: &Arc<SudoPasswords>, log: HostLog) -> Self {
         Self::new("localhost".to_owned(), Reach::Local, password, log)
     }
 
-    fn new(name: String, reach: Reach, password: &Arc<Password>, log: Log) -> Self {
+    fn new(name: String, reach: Reach, password: &Arc<SudoPasswords>, log: HostLog) -> Self {
         let password = Arc::clone(password);
         Self {
             name,
@@ -96,10 +97,10 @@ impl Shell {
     /// Runs a command whose input or output is not lines in memory.
     pub(super) fn call(
         &self,
-        command: &Command,
-        input: Option<Input>,
+        command: &HostCommand,
+        input: Option<ScriptInput>,
         watcher: &mut dyn Watcher,
-    ) -> Result<Output, Failure> {
+    ) -> Result<CommandOutput, HostFailure> {
         let escalation = if command.sudo {
             self.escalation()?
         } else {
@@ -111,7 +112,7 @@ impl Shell {
         // A server that allows one session at a time may not have closed the last one yet.
         for _ in 0..SESSION_TRIES {
             match self.call_as(&escalation, command, None, watcher) {
-                Err(Failure::NeverReached(error))
+                Err(HostFailure::NeverReached(error))
                     if error.to_string().contains(SESSION_REFUSED) =>
                 {
                     std::thread::sleep(SESSION_PAUSE);
@@ -125,15 +126,15 @@ impl Shell {
     fn call_as(
         &self,
         escalation: &Escalation,
-        command: &Command,
-        input: Option<Input>,
+        command: &HostCommand,
+        input: Option<ScriptInput>,
         watcher: &mut dyn Watcher,
-    ) -> Result<Output, Failure> {
+    ) -> Result<CommandOutput, HostFailure> {
         let mut preface = escalation.preface().into_bytes();
-        let mark = Mark::new().map_err(Failure::NeverReached)?;
+        let mark = LineMark::new().map_err(HostFailure::NeverReached)?;
         preface.extend(
             script::payload(command, &mark)
-                .map_err(Failure::NeverReached)?
+                .map_err(HostFailure::NeverReached)?
                 .into_bytes(),
         );
         let mut process = self.process(&script::boot(escalation.words()))?;
@@ -153,7 +154,7 @@ impl Shell {
         );
         let ended = ended.map_err(|error| {
             let program = process.get_program().to_string_lossy().into_owned();
-            Failure::NeverReached(Error::new(format!("cannot run `{program}`")).cause(error))
+            HostFailure::NeverReached(Error::new(format!("cannot run `{program}`")).cause(error))
         })?;
         let seconds = ended.output.took.as_secs_f64();
         let judged = self.judge(command, ended);
@@ -165,7 +166,7 @@ impl Shell {
         judged
     }
 
-    fn process(&self, remote: &str) -> Result<Process, Failure> {
+    fn process(&self, remote: &str) -> Result<Process, HostFailure> {
         match &self.reach {
             Reach::Ssh(connection) => connection.process(remote),
             Reach::Local => {
@@ -177,9 +178,9 @@ impl Shell {
     }
 
     /// Says which of the things that can be true of an ended run is.
-    fn judge(&self, command: &Command, ended: Ended) -> Result<Output, Failure> {
+    fn judge(&self, command: &HostCommand, ended: RunEnd) -> Result<CommandOutput, HostFailure> {
         let (what, name) = (&command.what, &self.name);
-        let printed = |error: Error, output: &Output| {
+        let printed = |error: Error, output: &CommandOutput| {
             let lines = output.last_lines(SHOWN_LINES);
             if lines.is_empty() {
                 error
@@ -192,12 +193,12 @@ impl Shell {
             self.log.path().display()
         );
         match ended.stopped {
-            Some(Stopped::Interrupt) => Err(Failure::Lost(
+            Some(StopReason::Interrupt) => Err(HostFailure::Lost(
                 interrupt::error().note(format!("{what} on `{name}`")),
             )),
             Some(stopped) => {
                 let error = self.stopped(command, stopped);
-                Err(Failure::Lost(printed(error, &ended.output).note(log)))
+                Err(HostFailure::Lost(printed(error, &ended.output).note(log)))
             }
             None if ended.told => match ended.output.status {
                 0 => Ok(ended.output),
@@ -206,7 +207,7 @@ impl Shell {
                         "{what} failed on `{name}` with exit status {status}"
                     ));
                     let error = printed(error, &ended.output).note(log);
-                    Err(Failure::Failed {
+                    Err(HostFailure::Failed {
                         output: ended.output,
                         error,
                     })
@@ -216,48 +217,48 @@ impl Shell {
                 let error = Error::new(format!("the connection to `{name}` was lost while {what}"));
                 let error = printed(error, &ended.output)
                     .note("it is unknown whether it came to its end there");
-                Err(Failure::Lost(error.note(log)))
+                Err(HostFailure::Lost(error.note(log)))
             }
             None => Err(self.not_begun(command, &ended)),
         }
     }
 
     /// Says why a command was stopped that a host did not end.
-    fn stopped(&self, command: &Command, why: Stopped) -> Error {
+    fn stopped(&self, command: &HostCommand, why: StopReason) -> Error {
         let (what, name, patience) = (&command.what, &self.name, self.patience.as_secs_f64());
         let longer = "if it only needs longer, set `--answer-timeout`";
         match (why, command.timeout, command.limits) {
-            (Stopped::Timeout, Some(limit), _) => Error::new(format!(
+            (StopReason::Timeout, Some(limit), _) => Error::new(format!(
                 "{what} on `{name}` took longer than {} s",
                 limit.as_secs_f64()
             )),
-            (Stopped::Timeout, None, _) => {
+            (StopReason::Timeout, None, _) => {
                 Error::new(format!("{what} on `{name}` took longer than {patience} s")).hint(longer)
             }
-            (Stopped::NotBegun, ..) => Error::new(format!(
+            (StopReason::NotBegun, ..) => Error::new(format!(
                 "`{name}` let the login in, and started no shell within {patience} s"
             ))
             .hint(longer),
-            (Stopped::Silence, ..) => {
+            (StopReason::Silence, ..) => {
                 Error::new(format!("{what} on `{name}` was silent for {patience} s")).hint(longer)
             }
-            (Stopped::Flood, _, Limits::Stream(most)) => Error::new(format!(
+            (StopReason::Flood, _, OutputLimits::Stream(most)) => Error::new(format!(
                 "{what} on `{name}` brought more than {}",
                 human_bytes(most)
             )),
-            (Stopped::Flood, ..) => Error::new(format!(
+            (StopReason::Flood, ..) => Error::new(format!(
                 "{what} on `{name}` printed more than {}",
                 human_bytes(KEPT_BYTES as u64)
             )),
-            (Stopped::Interrupt, ..) => interrupt::error(),
+            (StopReason::Interrupt, ..) => interrupt::error(),
         }
     }
 
     /// Says why a command that was to run did not begin.
-    fn not_begun(&self, command: &Command, ended: &Ended) -> Failure {
+    fn not_begun(&self, command: &HostCommand, ended: &RunEnd) -> HostFailure {
         let (noise, name) = (ended.noise.trim(), &self.name);
         if command.sudo && noise.contains("sudo:") {
-            return Failure::NeverReached(sudo::refused(name, sudo::refusal(noise), noise));
+            return HostFailure::NeverReached(sudo::refused(name, sudo::refusal(noise), noise));
         }
         let is_ssh = matches!(self.reach, Reach::Ssh(_));
         if is_ssh && ended.output.status == 255 {
@@ -280,9 +281,9 @@ impl Shell {
                 error.cause_text(noise)
             };
             return if for_sure {
-                Failure::NeverReached(error)
+                HostFailure::NeverReached(error)
             } else {
-                Failure::Lost(error)
+                HostFailure::Lost(error)
             };
         }
         let error = Error::new(format!("the login's shell on `{name}` runs no commands"));
@@ -291,13 +292,13 @@ impl Shell {
         } else {
             error.cause_text(noise)
         };
-        Failure::NeverReached(
+        HostFailure::NeverReached(
             error.hint("the login needs a shell such as /bin/sh, and its profile must not exit"),
         )
     }
 
     /// Finds out, once, how root's work is done here.
-    fn escalation(&self) -> Result<Escalation, Failure> {
+    fn escalation(&self) -> Result<Escalation, HostFailure> {
         let mut known = self
             .escalation
             .lock()
@@ -305,7 +306,7 @@ impl Shell {
         if let Some(known) = &*known {
             return Ok(known.clone());
         }
-        let probe = Command::new("looking for sudo", sudo::PROBE).timeout(SUDO_TIME);
+        let probe = HostCommand::new("looking for sudo", sudo::PROBE).timeout(SUDO_TIME);
         let output = self.call_as(&Escalation::None, &probe, None, &mut Silent)?;
         let text = output.text();
         let (word, said) = text.split_once('\n').unwrap_or((&text, ""));
@@ -313,7 +314,7 @@ impl Shell {
             "root" => Escalation::None,
             "free" => Escalation::Free,
             "missing" => {
-                return Err(Failure::NeverReached(
+                return Err(HostFailure::NeverReached(
                     Error::new(format!(
                         "there is no sudo on `{}`, and the login is not root",
                         self.name
@@ -321,9 +322,9 @@ impl Shell {
                     .hint("log in as root, as in `--hosts root@HOST`, or install sudo there"),
                 ));
             }
-            _ if sudo::refusal(said) == Refusal::NeedsPassword => self.with_password(said)?,
+            _ if sudo::refusal(said) == SudoRefusal::NeedsPassword => self.with_password(said)?,
             _ => {
-                return Err(Failure::NeverReached(sudo::refused(
+                return Err(HostFailure::NeverReached(sudo::refused(
                     &self.name,
                     sudo::refusal(said),
                     said,
@@ -335,25 +336,25 @@ impl Shell {
     }
 
     /// Gets a password and tries it, with nothing behind it that sudo could take for another.
-    fn with_password(&self, said: &str) -> Result<Escalation, Failure> {
+    fn with_password(&self, said: &str) -> Result<Escalation, HostFailure> {
         let mut refused = None;
-        let mut why = (Refusal::NeedsPassword, said.to_owned());
+        let mut why = (SudoRefusal::NeedsPassword, said.to_owned());
         while let Some(secret) = self
             .password
             .get(&self.name, refused.as_ref())
-            .map_err(Failure::NeverReached)?
+            .map_err(HostFailure::NeverReached)?
         {
             let escalation = Escalation::Password(secret.clone());
-            let check = Command::new("checking the sudo password", CHECK)
+            let check = HostCommand::new("checking the sudo password", CHECK)
                 .stdin(escalation.preface().into_bytes())
                 .timeout(SUDO_TIME);
-            let input: Input = Box::new(Cursor::new(check.stdin.clone().unwrap_or_default()));
+            let input: ScriptInput = Box::new(Cursor::new(check.stdin.clone().unwrap_or_default()));
             match self.call_as(&Escalation::None, &check, Some(input), &mut Silent) {
                 Ok(_) => return Ok(escalation),
-                Err(Failure::Failed { output, .. }) => {
+                Err(HostFailure::Failed { output, .. }) => {
                     let said = String::from_utf8_lossy(&output.stderr).into_owned();
                     why = (sudo::refusal(&said), said);
-                    if why.0 != Refusal::WrongPassword {
+                    if why.0 != SudoRefusal::WrongPassword {
                         break;
                     }
                     refused = Some(secret);
@@ -361,7 +362,7 @@ impl Shell {
                 Err(failure) => return Err(failure),
             }
         }
-        Err(Failure::NeverReached(sudo::refused(
+        Err(HostFailure::NeverReached(sudo::refused(
             &self.name, why.0, &why.1,
         )))
     }
@@ -377,18 +378,22 @@ impl Host for Shell {
 
     fn run(
         &self,
-        command: &Command,
+        command: &HostCommand,
         on_line: &mut dyn FnMut(Stream, &[u8]),
-    ) -> Result<Output, Failure> {
-        debug_assert!(command.orphan == Orphan::Finishes || command.stdin.is_none());
+    ) -> Result<CommandOutput, HostFailure> {
+        debug_assert!(command.orphan == OrphanPolicy::Finishes || command.stdin.is_none());
         let input = command
             .stdin
             .clone()
-            .map(|stdin| Box::new(Cursor::new(stdin)) as Input);
-        self.call(command, input, &mut Lines(on_line))
+            .map(|stdin| Box::new(Cursor::new(stdin)) as ScriptInput);
+        self.call(command, input, &mut LineWatcher(on_line))
     }
 
-    fn upload(&self, upload: &Upload, progress: &mut dyn FnMut(u64)) -> Result<Uploaded, Failure> {
+    fn upload(
+        &self,
+        upload: &Upload,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Uploaded, HostFailure> {
         transfer::upload(self, upload, progress)
     }
 
@@ -396,15 +401,15 @@ impl Host for Shell {
         &self,
         download: &Download,
         sink: &mut dyn std::io::Write,
-    ) -> Result<Downloaded, Failure> {
+    ) -> Result<Downloaded, HostFailure> {
         transfer::download(self, download, sink)
     }
 }
 
 /// Passes lines on.
-struct Lines<'f>(&'f mut dyn FnMut(Stream, &[u8]));
+struct LineWatcher<'f>(&'f mut dyn FnMut(Stream, &[u8]));
 
-impl Watcher for Lines<'_> {
+impl Watcher for LineWatcher<'_> {
     fn line(&mut self, stream: Stream, line: &[u8]) {
         (self.0)(stream, line);
     }
@@ -419,7 +424,7 @@ impl Watcher for Silent {
 
 /// Writes the lines into the host's log too.
 struct Logged<'w> {
-    log: &'w Log,
+    log: &'w HostLog,
     inner: &'w mut dyn Watcher,
 }
 
@@ -447,20 +452,20 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::hosts::{Content, Copy, Form, Kind, Logs, Prompt};
+    use crate::hosts::{CommandLogs, FetchKind, Prompt, RangeCopy, UploadContent, UploadForm};
     use pkgapp_core::digest::Sha256Sum;
 
     /// This machine, with a directory for its log and for files.
     fn here() -> (tempfile::TempDir, Shell) {
         let directory = tempfile::tempdir().unwrap();
-        let log = Logs::new("test", Some(&directory.path().join("logs")))
+        let log = CommandLogs::new("test", Some(&directory.path().join("logs")))
             .unwrap()
             .of("localhost");
-        let password = Arc::new(Password::new(None, Prompt::never()));
+        let password = Arc::new(SudoPasswords::new(None, Prompt::never()));
         (directory, Shell::local(&password, log))
     }
 
-    fn run(shell: &Shell, command: &Command) -> Result<Output, Failure> {
+    fn run(shell: &Shell, command: &HostCommand) -> Result<CommandOutput, HostFailure> {
         shell.run(command, &mut |_, _| {})
     }
 
@@ -468,13 +473,14 @@ mod tests {
     fn output_comes_line_by_line_and_into_the_log() {
         let (_directory, shell) = here();
         let mut lines = Vec::new();
-        let command = Command::new("x", "echo a; printf 'b\\377' >&2; cat; exit 3").stdin("c\nd");
+        let command =
+            HostCommand::new("x", "echo a; printf 'b\\377' >&2; cat; exit 3").stdin("c\nd");
         let failure = shell
             .run(&command, &mut |stream, line| {
                 lines.push((stream, line.to_vec()));
             })
             .unwrap_err();
-        let Failure::Failed { output, error } = failure else {
+        let HostFailure::Failed { output, error } = failure else {
             panic!("{failure:?}")
         };
         assert_eq!(
@@ -507,8 +513,8 @@ mod tests {
     fn who_is_ended_in_the_middle_is_lost() {
         let (_directory, shell) = here();
         // The shell that would have told the status is gone.
-        let failure = run(&shell, &Command::new("x", "kill -9 $$")).unwrap_err();
-        assert!(matches!(failure, Failure::Lost(_)), "{failure:?}");
+        let failure = run(&shell, &HostCommand::new("x", "kill -9 $$")).unwrap_err();
+        assert!(matches!(failure, HostFailure::Lost(_)), "{failure:?}");
     }
 
     #[test]
@@ -524,10 +530,10 @@ mod tests {
             "printf '%s\\n' \"$@\" | tee /dev/stderr; exit 3",
             "exec sh -c 'printf \"%s\\n\" \"$@\" | tee /dev/stderr; exit 3' sh \"$@\"",
         ] {
-            let command = Command::new("x", script).args(lines.clone());
+            let command = HostCommand::new("x", script).args(lines.clone());
             for command in [command.clone(), command.ends_with_us()] {
                 let failure = run(&shell, &command).unwrap_err();
-                let Failure::Failed { output, .. } = failure else {
+                let HostFailure::Failed { output, .. } = failure else {
                     panic!("{failure:?}")
                 };
                 let expected = lines.join("\n") + "\n";
@@ -550,13 +556,13 @@ mod tests {
         let file = directory.path().join("late").display().to_string();
         let script = "(sleep 4; touch \"$1\") & wait";
         let start = Instant::now();
-        let command = Command::new("x", script)
+        let command = HostCommand::new("x", script)
             .arg(&file)
             .ends_with_us()
             .timeout(Duration::from_millis(300));
         let failure = run(&shell, &command).unwrap_err();
         assert!(
-            matches!(&failure, Failure::Lost(error) if error.message().contains("longer than 0.3 s")),
+            matches!(&failure, HostFailure::Lost(error) if error.message().contains("longer than 0.3 s")),
             "{failure:?}"
         );
         assert!(
@@ -572,42 +578,42 @@ mod tests {
     fn a_question_is_answered_soon_and_briefly_or_not_at_all() {
         let (directory, shell) = here();
         let shell = shell.with_patience(Duration::from_secs(1));
-        let lost = |script: &str, limits: Limits| {
+        let lost = |script: &str, limits: OutputLimits| {
             let start = Instant::now();
-            let command = Command::new("x", script).limits(limits).ends_with_us();
+            let command = HostCommand::new("x", script).limits(limits).ends_with_us();
             let failure = run(&shell, &command).unwrap_err();
             assert!(start.elapsed() < Duration::from_secs(40), "{script}");
-            assert!(matches!(failure, Failure::Lost(_)), "{failure:?}");
+            assert!(matches!(failure, HostFailure::Lost(_)), "{failure:?}");
             failure.error().message().to_owned()
         };
         assert_eq!(
-            lost("sleep 300", Limits::Answer),
+            lost("sleep 300", OutputLimits::Answer),
             "x on `localhost` took longer than 1 s"
         );
         assert_eq!(
-            lost("while echo .; do sleep 0.2; done", Limits::Answer),
+            lost("while echo .; do sleep 0.2; done", OutputLimits::Answer),
             "x on `localhost` took longer than 1 s"
         );
         assert_eq!(
-            lost("echo a; sleep 300", Limits::Stream(100_000)),
+            lost("echo a; sleep 300", OutputLimits::Stream(100_000)),
             "x on `localhost` was silent for 1 s"
         );
         assert_eq!(
-            lost("yes", Limits::Stream(100_000)),
+            lost("yes", OutputLimits::Stream(100_000)),
             "x on `localhost` brought more than 100.0 kB"
         );
         assert_eq!(
-            lost("tr '\\0' x </dev/zero", Limits::Stream(100_000)),
+            lost("tr '\\0' x </dev/zero", OutputLimits::Stream(100_000)),
             "x on `localhost` brought more than 100.0 kB"
         );
         let (_other, patient) = here();
-        let failure = run(&patient, &Command::new("x", "yes").question()).unwrap_err();
+        let failure = run(&patient, &HostCommand::new("x", "yes").question()).unwrap_err();
         assert_eq!(
             failure.error().message(),
             "x on `localhost` printed more than 4.2 MB"
         );
         // One that changes the host takes its time, and prints as it likes.
-        let command = Command::new(
+        let command = HostCommand::new(
             "x",
             "head -c 9000000 /dev/zero | tr '\\0' x; sleep 1.5; echo; echo end",
         );
@@ -616,7 +622,7 @@ mod tests {
             output.stdout.len() <= crate::hosts::KEPT_BYTES && output.text().ends_with("\nend\n")
         );
         assert!(
-            shell.log_path().metadata().unwrap().len() < 2 * Log::MOST_BYTES,
+            shell.log_path().metadata().unwrap().len() < 2 * HostLog::MOST_BYTES,
             "{directory:?}"
         );
     }
@@ -625,7 +631,7 @@ mod tests {
     fn what_is_left_running_is_not_waited_for() {
         let (_directory, shell) = here();
         let start = Instant::now();
-        let output = run(&shell, &Command::new("x", "sleep 20 & echo $!")).unwrap();
+        let output = run(&shell, &HostCommand::new("x", "sleep 20 & echo $!")).unwrap();
         assert!(start.elapsed() < Duration::from_secs(15));
         let pid = rustix::process::Pid::from_raw(output.text().trim().parse().unwrap()).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
@@ -634,11 +640,11 @@ mod tests {
     /// An upload of `content` to `path`.
     fn upload(content: &[u8], path: &Path) -> Upload {
         Upload {
-            content: Content::Bytes(content.to_vec()),
+            content: UploadContent::Bytes(content.to_vec()),
             size: content.len() as u64,
             sha256: Sha256Sum::of(content),
             path: path.display().to_string(),
-            form: Form::File,
+            form: UploadForm::File,
             mode: 0o640,
             owner: None,
             sudo: false,
@@ -743,14 +749,14 @@ mod tests {
         ]
         .concat();
         std::fs::write(&new, &content).unwrap();
-        let copy = |offset: u64, length: u64, at: u64| Copy {
+        let copy = |offset: u64, length: u64, at: u64| RangeCopy {
             from: old.display().to_string(),
             offset,
             length,
             at,
         };
         let wanted = Upload {
-            content: Content::File(new),
+            content: UploadContent::File(new),
             copies: vec![copy(1_000_000, 1_800_000, 5), copy(0, 999_999, 1_800_012)],
             ..upload(&content, &path)
         };
@@ -831,7 +837,7 @@ mod tests {
             shell
                 .upload(
                     &Upload {
-                        form: Form::Directory,
+                        form: UploadForm::Directory,
                         ..upload(archive, &path)
                     },
                     &mut |_| {},
@@ -972,7 +978,7 @@ mod tests {
         };
         let mut came = Vec::new();
         let done = shell
-            .download(&download(&path, Kind::File), &mut came)
+            .download(&download(&path, FetchKind::File), &mut came)
             .unwrap();
         assert_eq!(
             (came == content, done.size, done.sha256),
@@ -980,7 +986,7 @@ mod tests {
         );
         let mut came = Vec::new();
         shell
-            .download(&download(directory.path(), Kind::Directory), &mut came)
+            .download(&download(directory.path(), FetchKind::Directory), &mut came)
             .unwrap();
         let mut archive = tar::Archive::new(&came[..]);
         let names: Vec<_> = archive
@@ -995,20 +1001,20 @@ mod tests {
         );
         let small = Download {
             most: 1000,
-            ..download(&path, Kind::File)
+            ..download(&path, FetchKind::File)
         };
         assert!(matches!(
             shell.download(&small, &mut Vec::new()),
-            Err(Failure::Lost(_))
+            Err(HostFailure::Lost(_))
         ));
         for (path, kind) in [
-            (directory.path().join("none"), Kind::File),
-            (directory.path().to_owned(), Kind::File),
+            (directory.path().join("none"), FetchKind::File),
+            (directory.path().to_owned(), FetchKind::File),
         ] {
             let failure = shell
                 .download(&download(&path, kind), &mut Vec::new())
                 .unwrap_err();
-            assert!(matches!(failure, Failure::Failed { .. }), "{failure:?}");
+            assert!(matches!(failure, HostFailure::Failed { .. }), "{failure:?}");
         }
     }
 }

@@ -21,15 +21,15 @@ use pkgapp_core::error::{Context, Error, Result, shown};
 use pkgapp_core::process;
 use pkgapp_core::text::shell_quoted;
 
-use super::Failure;
+use super::HostFailure;
 use super::diagnosis::{self, Trouble};
 use super::interrupt;
 use super::prompt::Prompt;
-use super::select::Address;
+use super::select::HostAddress;
 
 /// How the user wants ssh to be used.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct SshOptions {
     /// The program; `None`: `ssh` on PATH.
     pub program: Option<PathBuf>,
     /// Its configuration instead of the user's and the system's (`ssh -F`).
@@ -42,7 +42,7 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Connections {
     ssh: PathBuf,
-    options: Options,
+    options: SshOptions,
     directory: PathBuf,
     guard: Mutex<Option<Child>>,
     count: AtomicUsize,
@@ -56,7 +56,7 @@ pub struct Connections {
 pub(super) struct Connection {
     connections: Arc<Connections>,
     name: String,
-    address: Address,
+    address: HostAddress,
     socket: Mutex<PathBuf>,
 }
 
@@ -78,7 +78,7 @@ impl Connections {
     ///
     /// # Errors
     /// There is no ssh, or no directory for its sockets can be made.
-    pub fn new(options: Options, prompt: Prompt) -> Result<Arc<Self>> {
+    pub fn new(options: SshOptions, prompt: Prompt) -> Result<Arc<Self>> {
         let program = options
             .program
             .clone()
@@ -110,7 +110,7 @@ impl Connections {
         }))
     }
 
-    pub(super) fn to(self: &Arc<Self>, name: &str, address: &Address) -> Connection {
+    pub(super) fn to(self: &Arc<Self>, name: &str, address: &HostAddress) -> Connection {
         let number = self.count.fetch_add(1, Ordering::Relaxed);
         let socket = Mutex::new(self.directory.join(format!("{number}.s")));
         Connection {
@@ -194,7 +194,7 @@ impl Connection {
 
     /// Returns a process that runs `remote` through the login's shell, over a connection that is
     /// there.
-    pub(super) fn process(&self, remote: &str) -> Result<Process, Failure> {
+    pub(super) fn process(&self, remote: &str) -> Result<Process, HostFailure> {
         let socket = self.connected()?;
         let mut process = self.ssh(&socket);
         // Without its master ssh would connect by itself, with other options: let that fail.
@@ -211,7 +211,7 @@ impl Connection {
     }
 
     /// Returns the socket of a master that lives.
-    fn connected(&self) -> Result<PathBuf, Failure> {
+    fn connected(&self) -> Result<PathBuf, HostFailure> {
         let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
         if UnixStream::connect(&*socket).is_ok() {
             return Ok(socket.clone());
@@ -220,8 +220,8 @@ impl Connection {
         let number = self.connections.count.fetch_add(1, Ordering::Relaxed);
         *socket = self.connections.directory.join(format!("{number}.s"));
         let messages = match self
-            .connect(&socket, Batch::Yes)
-            .map_err(Failure::NeverReached)?
+            .connect(&socket, PromptPolicy::Yes)
+            .map_err(HostFailure::NeverReached)?
         {
             Ok(()) => return Ok(socket.clone()),
             Err(messages) => messages,
@@ -231,13 +231,13 @@ impl Connection {
             Trouble::KeyUnknown | Trouble::Denied
         );
         let messages = match askable && self.connections.prompt.is_possible() {
-            true => match self.ask(&socket).map_err(Failure::NeverReached)? {
+            true => match self.ask(&socket).map_err(HostFailure::NeverReached)? {
                 Ok(()) => return Ok(socket.clone()),
                 Err(messages) => messages,
             },
             false => messages,
         };
-        Err(Failure::NeverReached(diagnosis::not_reached(
+        Err(HostFailure::NeverReached(diagnosis::not_reached(
             &self.name,
             &self.destination(),
             &messages,
@@ -254,11 +254,11 @@ impl Connection {
             .unwrap_or_else(PoisonError::into_inner);
         self.connections
             .prompt
-            .alone(|| self.connect(socket, Batch::No))
+            .alone(|| self.connect(socket, PromptPolicy::No))
     }
 
     /// Starts the master. The inner failure is what ssh has said.
-    fn connect(&self, socket: &Path, batch: Batch) -> Result<Result<(), String>> {
+    fn connect(&self, socket: &Path, batch: PromptPolicy) -> Result<Result<(), String>> {
         if interrupt::requested() {
             return Err(interrupt::error());
         }
@@ -289,7 +289,7 @@ impl Connection {
         if let Some(port) = self.address.port {
             process.arg("-p").arg(port.to_string());
         }
-        if batch == Batch::Yes {
+        if batch == PromptPolicy::Yes {
             process.args(["-o", "BatchMode=yes"]).process_group(0);
         }
         process
@@ -303,8 +303,8 @@ impl Connection {
             .spawn()
             .context(|| format!("cannot run `{}`", process::line(&process)))?;
         // Logging in may take its time too, as with directories that are slow.
-        let limit =
-            (batch == Batch::Yes).then(|| options.connect_timeout * 2 + Duration::from_secs(5));
+        let limit = (batch == PromptPolicy::Yes)
+            .then(|| options.connect_timeout * 2 + Duration::from_secs(5));
         let connected = wait(&mut child, limit).context(|| "cannot wait for ssh")?;
         let messages = std::fs::read(&log).context(|| format!("cannot read `{}`", shown(&log)))?;
         let mut messages = String::from_utf8_lossy(&messages).into_owned();
@@ -320,7 +320,7 @@ impl Connection {
 
 /// Whether ssh may ask the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Batch {
+enum PromptPolicy {
     Yes,
     No,
 }

@@ -14,7 +14,7 @@ use pkgapp_core::fs;
 
 use super::prompt::Prompt;
 use super::script::TAG;
-use super::select::Member;
+use super::select::SelectedHost;
 
 /// How a host lets its login become root.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,16 +71,16 @@ impl Secret {
 /// The passwords for sudo, asked for when a host needs one. What one host takes is tried on the
 /// next, once; of a host that refuses it the user is asked again.
 #[derive(Debug)]
-pub struct Password {
+pub struct SudoPasswords {
     file: Option<PathBuf>,
     /// Those of hosts that have their own.
     files: HashMap<String, PathBuf>,
     prompt: Prompt,
-    known: Mutex<Known>,
+    known: Mutex<KnownPasswords>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct KnownPasswords {
     /// What the file says, or what was answered last and no host has refused, or one has taken.
     secret: Option<Secret>,
     /// How often was asked about a host.
@@ -90,7 +90,7 @@ struct Known {
 /// How often the user is asked about a host.
 const MOST_QUESTIONS: u32 = 2;
 
-impl Password {
+impl SudoPasswords {
     /// The password of `file`, whose first line it is; without one, the user is asked.
     pub fn new(file: Option<PathBuf>, prompt: Prompt) -> Self {
         Self {
@@ -103,7 +103,7 @@ impl Password {
 
     /// Adds the files of hosts that have their own.
     #[must_use]
-    pub fn with_files(mut self, members: &[Member]) -> Self {
+    pub fn with_files(mut self, members: &[SelectedHost]) -> Self {
         let own = members
             .iter()
             .filter_map(|member| Some((member.name.clone(), member.sudo_password_file.clone()?)));
@@ -177,7 +177,7 @@ else echo asks; printf '%s\\n' \"$said\"; fi";
 
 /// What sudo says of a login that it does not serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum SudoRefusal {
     /// It wants a password.
     NeedsPassword,
     /// It was given a wrong one.
@@ -191,53 +191,56 @@ pub(super) enum Refusal {
 }
 
 /// Texts of sudo in the C locale, and of sudo-rs; the first that is there counts.
-const TEXTS: [(&str, Refusal); 13] = [
-    ("you must have a tty", Refusal::NeedsTerminal),
-    ("incorrect password attempt", Refusal::WrongPassword),
-    ("incorrect authentication attempt", Refusal::WrongPassword),
-    ("no password was provided", Refusal::WrongPassword),
-    ("Sorry, try again", Refusal::WrongPassword),
-    ("Authentication failed", Refusal::WrongPassword),
-    ("is not in the sudoers file", Refusal::NotAllowed),
-    ("is not allowed to", Refusal::NotAllowed),
-    ("may not run sudo", Refusal::NotAllowed),
-    ("I'm sorry", Refusal::NotAllowed),
-    ("a password is required", Refusal::NeedsPassword),
+const TEXTS: [(&str, SudoRefusal); 13] = [
+    ("you must have a tty", SudoRefusal::NeedsTerminal),
+    ("incorrect password attempt", SudoRefusal::WrongPassword),
+    (
+        "incorrect authentication attempt",
+        SudoRefusal::WrongPassword,
+    ),
+    ("no password was provided", SudoRefusal::WrongPassword),
+    ("Sorry, try again", SudoRefusal::WrongPassword),
+    ("Authentication failed", SudoRefusal::WrongPassword),
+    ("is not in the sudoers file", SudoRefusal::NotAllowed),
+    ("is not allowed to", SudoRefusal::NotAllowed),
+    ("may not run sudo", SudoRefusal::NotAllowed),
+    ("I'm sorry", SudoRefusal::NotAllowed),
+    ("a password is required", SudoRefusal::NeedsPassword),
     (
         "interactive authentication is required",
-        Refusal::NeedsPassword,
+        SudoRefusal::NeedsPassword,
     ),
-    ("a terminal is required", Refusal::NeedsPassword),
+    ("a terminal is required", SudoRefusal::NeedsPassword),
 ];
 
 /// Returns what sudo's message means.
-pub(super) fn refusal(message: &str) -> Refusal {
+pub(super) fn refusal(message: &str) -> SudoRefusal {
     TEXTS
         .iter()
         .find(|(text, _)| message.contains(text))
-        .map_or(Refusal::Other, |(_, refusal)| *refusal)
+        .map_or(SudoRefusal::Other, |(_, refusal)| *refusal)
 }
 
 /// Returns the error for a host whose sudo does not serve us.
-pub(super) fn refused(host: &str, refusal: Refusal, said: &str) -> Error {
+pub(super) fn refused(host: &str, refusal: SudoRefusal, said: &str) -> Error {
     let (what, hint) = match refusal {
-        Refusal::NeedsPassword => (
+        SudoRefusal::NeedsPassword => (
             format!("sudo on `{host}` wants a password, and there is nobody to ask"),
             "give it in the file `--sudo-password-file`, or let `pkgapp bootstrap` allow sudo without one",
         ),
-        Refusal::WrongPassword => (
+        SudoRefusal::WrongPassword => (
             format!("sudo on `{host}` refused the password"),
             "it is the password of the login there, not root's",
         ),
-        Refusal::NotAllowed => (
+        SudoRefusal::NotAllowed => (
             format!("the login on `{host}` may not use sudo for everything"),
             "log in as a user that may; `pkgapp bootstrap` makes one",
         ),
-        Refusal::NeedsTerminal => (
+        SudoRefusal::NeedsTerminal => (
             format!("sudo on `{host}` wants a terminal"),
             "take `requiretty` out of its sudoers: it protects nothing, and no tool can use sudo with it",
         ),
-        Refusal::Other => (
+        SudoRefusal::Other => (
             format!("sudo does not work on `{host}`"),
             "log in there and try `sudo -k -n -- /bin/sh -c :`",
         ),
@@ -258,21 +261,21 @@ mod tests {
     fn texts_of_sudo_are_understood() {
         // Printed by sudo 1.9.13.
         for (text, expected) in [
-            ("sudo: a password is required", Refusal::NeedsPassword),
+            ("sudo: a password is required", SudoRefusal::NeedsPassword),
             (
                 "\nSorry, try again.\nsudo: no password was provided\nsudo: 1 incorrect password attempt",
-                Refusal::WrongPassword,
+                SudoRefusal::WrongPassword,
             ),
-            ("ann is not in the sudoers file.", Refusal::NotAllowed),
+            ("ann is not in the sudoers file.", SudoRefusal::NotAllowed),
             (
                 "Sorry, user ann is not allowed to execute '/bin/sh -c :' as root on web1.",
-                Refusal::NotAllowed,
+                SudoRefusal::NotAllowed,
             ),
             (
                 "sudo: sorry, you must have a tty to run sudo",
-                Refusal::NeedsTerminal,
+                SudoRefusal::NeedsTerminal,
             ),
-            ("sudo: /etc/sudo.conf is world writable", Refusal::Other),
+            ("sudo: /etc/sudo.conf is world writable", SudoRefusal::Other),
         ] {
             assert_eq!(refusal(text), expected, "{text}");
         }
@@ -282,7 +285,7 @@ mod tests {
     fn a_password_is_read_once_and_never_shown() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "pa ss'\nnext line\n").unwrap();
-        let password = Password::new(Some(file.path().to_owned()), Prompt::never());
+        let password = SudoPasswords::new(Some(file.path().to_owned()), Prompt::never());
         let secret = password.get("web1", None).unwrap().unwrap();
         std::fs::write(file.path(), "changed\n").unwrap();
         let again = password.get("web2", None).unwrap().unwrap();
@@ -299,13 +302,13 @@ mod tests {
             std::fs::write(file.path(), text).unwrap();
             file
         });
-        let member = Member {
+        let member = SelectedHost {
             name: "db1".into(),
             sudo_password_file: Some(own.path().into()),
-            ..Member::local()
+            ..SelectedHost::local()
         };
         let password =
-            Password::new(Some(all.path().into()), Prompt::never()).with_files(&[member]);
+            SudoPasswords::new(Some(all.path().into()), Prompt::never()).with_files(&[member]);
         let get = |host, refused: Option<&Secret>| password.get(host, refused).unwrap();
         let [one, other] = ["web1", "db1"].map(|host| get(host, None).unwrap());
         assert_eq!((one.0.as_str(), other.0.as_str()), ("for all", "own"));
@@ -319,7 +322,7 @@ mod tests {
     #[test]
     fn nobody_is_asked_where_nobody_is() {
         assert_eq!(
-            Password::new(None, Prompt::never())
+            SudoPasswords::new(None, Prompt::never())
                 .get("web1", None)
                 .unwrap(),
             None

@@ -20,10 +20,11 @@ use pkgapp_core::digest::{DigestWriter, Sha256Sum};
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::fs;
 
-use super::channel::{Input, Watcher};
+use super::channel::{ScriptInput, Watcher};
 use super::shell::{Shell, Silent};
 use super::{
-    Command, Content, Download, Downloaded, Failure, Kind, Limits, Stream, Upload, Uploaded,
+    Download, Downloaded, FetchKind, HostCommand, HostFailure, OutputLimits, Stream, Upload,
+    UploadContent, Uploaded,
 };
 use super::{interrupt, line_text};
 
@@ -231,10 +232,10 @@ pub(super) fn upload(
     shell: &Shell,
     upload: &Upload,
     progress: &mut dyn FnMut(u64),
-) -> Result<Uploaded, Failure> {
+) -> Result<Uploaded, HostFailure> {
     let mut sent = 0;
     let mut tries = 0;
-    let mut rest = Rest::of(upload);
+    let mut rest = RemainingRanges::of(upload);
     loop {
         tries += 1;
         let failure = match try_upload(shell, upload, rest.as_ref(), &mut sent, progress) {
@@ -243,19 +244,19 @@ pub(super) fn upload(
         };
         // What was to be copied is not there, or something else.
         if rest.is_some()
-            && matches!(&failure, Failure::Failed { output, .. } if output.status == CORRUPT)
+            && matches!(&failure, HostFailure::Failed { output, .. } if output.status == CORRUPT)
         {
             rest = None;
         }
         // It is the same whether it is done once or twice, so that a broken connection is worth
         // another try.
         let again = match &failure {
-            Failure::NeverReached(_) => false,
-            Failure::Failed { output, .. } => matches!(output.status, CORRUPT | SHORT),
-            Failure::Lost(_) => true,
+            HostFailure::NeverReached(_) => false,
+            HostFailure::Failed { output, .. } => matches!(output.status, CORRUPT | SHORT),
+            HostFailure::Lost(_) => true,
         };
         if again && interrupt::requested() {
-            return Err(Failure::Lost(
+            return Err(HostFailure::Lost(
                 interrupt::error().note("what has arrived is kept, and the next try goes on there"),
             ));
         }
@@ -268,11 +269,11 @@ pub(super) fn upload(
 /// The name that a rest has, for tests.
 #[cfg(test)]
 pub(super) fn name_of_rest(upload: &Upload) -> Option<String> {
-    Rest::of(upload).map(|rest| rest.name)
+    RemainingRanges::of(upload).map(|rest| rest.name)
 }
 
 /// What the copies of an upload leave to be sent.
-struct Rest {
+struct RemainingRanges {
     /// Tells it from what other copies leave.
     name: String,
     length: u64,
@@ -282,10 +283,10 @@ struct Rest {
     parts: String,
 }
 
-impl Rest {
+impl RemainingRanges {
     /// `None`: all is sent.
     fn of(upload: &Upload) -> Option<Self> {
-        if upload.copies.is_empty() || matches!(upload.content, Content::Bytes(_)) {
+        if upload.copies.is_empty() || matches!(upload.content, UploadContent::Bytes(_)) {
             return None;
         }
         let (mut ranges, mut parts, mut at) = (Vec::new(), Vec::new(), 0);
@@ -322,10 +323,10 @@ impl Rest {
 fn try_upload(
     shell: &Shell,
     upload: &Upload,
-    rest: Option<&Rest>,
+    rest: Option<&RemainingRanges>,
     sent: &mut u64,
     progress: &mut dyn FnMut(u64),
-) -> Result<bool, Failure> {
+) -> Result<bool, HostFailure> {
     let what = format!("sending `{}`", upload.path);
     let args = [
         upload.path.clone(),
@@ -338,7 +339,7 @@ fn try_upload(
     let named = rest
         .map(|rest| [rest.name.clone(), rest.length.to_string()])
         .unwrap_or_default();
-    let look = Command::new(what.clone(), [PLACE, LOOK].concat())
+    let look = HostCommand::new(what.clone(), [PLACE, LOOK].concat())
         .args(args.clone())
         .args(named.clone())
         .sudo(upload.sudo)
@@ -359,13 +360,15 @@ fn try_upload(
             "{what} failed on `{}`",
             crate::hosts::Host::name(shell)
         ));
-        Failure::Lost(error.cause_text(format!("it answered `{}`", text.trim_end().escape_debug())))
+        HostFailure::Lost(
+            error.cause_text(format!("it answered `{}`", text.trim_end().escape_debug())),
+        )
     })?;
     let there = offset + rest.map_or(0, |rest| upload.size - rest.length);
     progress(there);
-    let take = Command {
+    let take = HostCommand {
         stdin: Some(Vec::new()),
-        ..Command::new(what, [PLACE, TAKE].concat())
+        ..HostCommand::new(what, [PLACE, TAKE].concat())
     }
     .args(args);
     let named = if rest.is_some() {
@@ -379,8 +382,8 @@ fn try_upload(
         .arg(rest.map_or("", |rest| &rest.parts));
     let whole = [(0, upload.size)];
     let ranges = rest.map_or(&whole[..], |rest| &rest.ranges);
-    let input = content(upload, ranges, offset).map_err(Failure::NeverReached)?;
-    let mut counting = Counting {
+    let input = content(upload, ranges, offset).map_err(HostFailure::NeverReached)?;
+    let mut counting = CountingReader {
         done: there,
         sent,
         progress,
@@ -389,20 +392,24 @@ fn try_upload(
     done(upload, progress, output.text().trim_end() != "same")
 }
 
-fn done(upload: &Upload, progress: &mut dyn FnMut(u64), changed: bool) -> Result<bool, Failure> {
+fn done(
+    upload: &Upload,
+    progress: &mut dyn FnMut(u64),
+    changed: bool,
+) -> Result<bool, HostFailure> {
     progress(upload.size);
     Ok(changed)
 }
 
 /// The bytes of these ranges, from `offset` of all of them on, and no more than the host waits for.
-fn content(upload: &Upload, ranges: &[(u64, u64)], offset: u64) -> Result<Input> {
+fn content(upload: &Upload, ranges: &[(u64, u64)], offset: u64) -> Result<ScriptInput> {
     match &upload.content {
-        Content::Bytes(bytes) => {
+        UploadContent::Bytes(bytes) => {
             let mut bytes = Cursor::new(bytes.clone());
             bytes.set_position(offset);
             Ok(Box::new(bytes.take(upload.size.saturating_sub(offset))))
         }
-        Content::File(path) => {
+        UploadContent::File(path) => {
             let mut left = VecDeque::new();
             let mut skip = offset;
             for (start, length) in ranges {
@@ -411,7 +418,7 @@ fn content(upload: &Upload, ranges: &[(u64, u64)], offset: u64) -> Result<Input>
                 }
                 skip = skip.saturating_sub(*length);
             }
-            Ok(Box::new(Stoppable(Ranges {
+            Ok(Box::new(Stoppable(RangeReader {
                 file: fs::open(path)?,
                 left,
             })))
@@ -420,12 +427,12 @@ fn content(upload: &Upload, ranges: &[(u64, u64)], offset: u64) -> Result<Input>
 }
 
 /// Reads ranges of a file, offset and length of each, one after another.
-struct Ranges<F> {
+struct RangeReader<F> {
     file: F,
     left: VecDeque<(u64, u64)>,
 }
 
-impl<F: Read + Seek> Read for Ranges<F> {
+impl<F: Read + Seek> Read for RangeReader<F> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let Some((start, length)) = self.left.front_mut() else {
             return Ok(0);
@@ -456,13 +463,13 @@ impl<R: Read> Read for Stoppable<R> {
     }
 }
 
-struct Counting<'p> {
+struct CountingReader<'p> {
     done: u64,
     sent: &'p mut u64,
     progress: &'p mut dyn FnMut(u64),
 }
 
-impl Watcher for Counting<'_> {
+impl Watcher for CountingReader<'_> {
     fn line(&mut self, _: Stream, _: &[u8]) {}
 
     fn sent(&mut self, bytes: u64) {
@@ -505,14 +512,14 @@ pub(super) fn download(
     shell: &Shell,
     download: &Download,
     sink: &mut dyn Write,
-) -> Result<Downloaded, Failure> {
-    let kind = if download.kind == Kind::File {
+) -> Result<Downloaded, HostFailure> {
+    let kind = if download.kind == FetchKind::File {
         "file"
     } else {
         "directory"
     };
     let what = format!("fetching `{}`", download.path);
-    let give = Command::new(what.clone(), GIVE)
+    let give = HostCommand::new(what.clone(), GIVE)
         .arg(download.path.clone())
         .arg(kind)
         .sudo(download.sudo);
@@ -521,10 +528,12 @@ pub(super) fn download(
         failed: None,
         gave: None,
     };
-    let give = give.limits(Limits::Stream(download.most)).ends_with_us();
+    let give = give
+        .limits(OutputLimits::Stream(download.most))
+        .ends_with_us();
     let output = shell.call(&give, None, &mut taking)?;
     let name = crate::hosts::Host::name(shell);
-    let failed = |error: Error| Failure::Failed {
+    let failed = |error: Error| HostFailure::Failed {
         output: output.clone(),
         error,
     };

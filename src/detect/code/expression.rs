@@ -14,7 +14,7 @@ const DEEPEST: usize = 24;
 
 /// The text that an expression has, and the variable of the environment that could say another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Value {
+pub(super) struct ExpressionValue {
     pub(super) text: String,
     pub(super) variable: Option<Variable>,
 }
@@ -26,7 +26,7 @@ pub(super) struct Variable {
     pub(super) default: String,
 }
 
-impl Value {
+impl ExpressionValue {
     pub(super) fn plain(text: impl Into<String>) -> Self {
         Self {
             text: text.into(),
@@ -50,27 +50,32 @@ impl Value {
 }
 
 /// Names that have a value, as their assignments say.
-pub(super) type Names = BTreeMap<String, Value>;
+pub(super) type AssignedNames = BTreeMap<String, ExpressionValue>;
 
 /// Reads expressions of one module.
 #[derive(Debug)]
-pub(super) struct Reader<'a> {
+pub(super) struct ExpressionReader<'a> {
     text: &'a str,
     at: usize,
     /// What `__file__` is.
     file: &'a str,
     /// The module's own names, and those that are written in capitals anywhere in the tree.
-    names: [&'a Names; 2],
+    names: [&'a AssignedNames; 2],
     depth: usize,
     /// How many brackets are open: line ends mean nothing within.
     open: usize,
 }
 
 /// An argument of a call, with its name if it has one.
-pub(super) type Argument = (Option<String>, Option<Value>);
+pub(super) type Argument = (Option<String>, Option<ExpressionValue>);
 
-impl<'a> Reader<'a> {
-    pub(super) fn new(text: &'a str, at: usize, file: &'a str, names: [&'a Names; 2]) -> Self {
+impl<'a> ExpressionReader<'a> {
+    pub(super) fn new(
+        text: &'a str,
+        at: usize,
+        file: &'a str,
+        names: [&'a AssignedNames; 2],
+    ) -> Self {
         Self {
             text,
             at,
@@ -82,7 +87,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads an expression that ends with its line, or with what closes the bracket around it.
-    pub(super) fn expression(&mut self) -> Option<Value> {
+    pub(super) fn expression(&mut self) -> Option<ExpressionValue> {
         if self.depth >= DEEPEST {
             self.skip();
             return None;
@@ -126,7 +131,7 @@ impl<'a> Reader<'a> {
         arguments
     }
 
-    fn alternatives(&mut self) -> Option<Value> {
+    fn alternatives(&mut self) -> Option<ExpressionValue> {
         let first = self.sum();
         self.space();
         if self.eat_word("or") {
@@ -148,7 +153,7 @@ impl<'a> Reader<'a> {
         first
     }
 
-    fn sum(&mut self) -> Option<Value> {
+    fn sum(&mut self) -> Option<ExpressionValue> {
         let mut left = self.operand();
         loop {
             self.space();
@@ -173,7 +178,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn operand(&mut self) -> Option<Value> {
+    fn operand(&mut self) -> Option<ExpressionValue> {
         self.space();
         if self.eat("(") {
             self.open += 1;
@@ -186,7 +191,7 @@ impl<'a> Reader<'a> {
         }
         let name = self.identifier()?;
         let value = match name.as_str() {
-            "__file__" => Some(Value::plain(self.file)),
+            "__file__" => Some(ExpressionValue::plain(self.file)),
             _ => self
                 .names
                 .iter()
@@ -197,7 +202,11 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads attributes, calls and subscripts that follow a value.
-    fn postfix(&mut self, mut value: Option<Value>, mut name: String) -> Option<Value> {
+    fn postfix(
+        &mut self,
+        mut value: Option<ExpressionValue>,
+        mut name: String,
+    ) -> Option<ExpressionValue> {
         loop {
             if self.rest().starts_with('.') {
                 self.step();
@@ -216,8 +225,8 @@ impl<'a> Reader<'a> {
                     value = match (attribute.as_str(), value) {
                         ("parent", value) => value.map(|value| value.map(|path| parent(&path))),
                         ("parents", value) => value,
-                        ("pardir", _) => Some(Value::plain("..")),
-                        ("sep", _) => Some(Value::plain("/")),
+                        ("pardir", _) => Some(ExpressionValue::plain("..")),
+                        ("sep", _) => Some(ExpressionValue::plain("/")),
                         (attribute, _) if is_constant(attribute) => {
                             self.names[1].get(attribute).cloned()
                         }
@@ -254,8 +263,8 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads string literals, one or several in a row; `None` if there is none.
-    fn strings(&mut self) -> Option<Option<Value>> {
-        let mut all: Option<Option<Value>> = None;
+    fn strings(&mut self) -> Option<Option<ExpressionValue>> {
+        let mut all: Option<Option<ExpressionValue>> = None;
         loop {
             self.space();
             let rest = self.rest();
@@ -278,7 +287,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn string(&mut self, is_format: bool) -> Option<Value> {
+    fn string(&mut self, is_format: bool) -> Option<ExpressionValue> {
         let quote = &self.rest()[..1];
         let triple = quote.repeat(3);
         let end = if self.rest().starts_with(&triple) {
@@ -297,13 +306,13 @@ impl<'a> Reader<'a> {
         let content = &self.text[begin..self.at];
         self.at = (self.at + end.len()).min(self.text.len());
         if !is_format {
-            return Some(Value::plain(content));
+            return Some(ExpressionValue::plain(content));
         }
-        let mut made = Value::plain("");
+        let mut made = ExpressionValue::plain("");
         let mut rest = content;
         while let Some((before, after)) = rest.split_once('{') {
             let (inside, after) = after.split_once('}')?;
-            let mut reader = Reader {
+            let mut reader = ExpressionReader {
                 text: inside,
                 at: 0,
                 depth: self.depth + 1,
@@ -439,7 +448,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Returns the arguments without a name.
-pub(super) fn positional(arguments: &[Argument]) -> impl Iterator<Item = Option<&Value>> {
+pub(super) fn positional(arguments: &[Argument]) -> impl Iterator<Item = Option<&ExpressionValue>> {
     arguments
         .iter()
         .filter(|(name, _)| name.is_none())
@@ -447,9 +456,13 @@ pub(super) fn positional(arguments: &[Argument]) -> impl Iterator<Item = Option<
 }
 
 /// What a function or a method returns.
-fn method(value: Option<Value>, name: &str, arguments: Vec<Argument>) -> Option<Value> {
+fn method(
+    value: Option<ExpressionValue>,
+    name: &str,
+    arguments: Vec<Argument>,
+) -> Option<ExpressionValue> {
     let first = || positional(&arguments).next().flatten().cloned();
-    let joined = |start: Option<Value>| {
+    let joined = |start: Option<ExpressionValue>| {
         positional(&arguments).try_fold(start, |path, part| match (path, part) {
             (None, part) => Some(Some(part?.clone())),
             (Some(path), part) => Some(Some(path.with(part?.clone(), join))),
@@ -481,7 +494,7 @@ fn method(value: Option<Value>, name: &str, arguments: Vec<Argument>) -> Option<
 }
 
 /// `getenv("NAME", default)` and its relatives.
-fn variable(arguments: &[Argument]) -> Option<Value> {
+fn variable(arguments: &[Argument]) -> Option<ExpressionValue> {
     let name = positional(arguments).next().flatten()?.text.clone();
     let named = arguments
         .iter()
@@ -496,7 +509,7 @@ fn variable(arguments: &[Argument]) -> Option<Value> {
         name,
         default: default.text.clone(),
     });
-    Some(Value {
+    Some(ExpressionValue {
         text: default.text,
         variable: default.variable.or(variable),
     })
@@ -532,12 +545,12 @@ fn parent(path: &str) -> String {
 mod tests {
     use super::*;
 
-    fn value(text: &str) -> Option<Value> {
-        let root = Value::plain(TREE);
-        let own = Names::from([("here".to_owned(), root.clone())]);
-        let all = Names::from([("BASE_DIR".to_owned(), root)]);
+    fn value(text: &str) -> Option<ExpressionValue> {
+        let root = ExpressionValue::plain(TREE);
+        let own = AssignedNames::from([("here".to_owned(), root.clone())]);
+        let all = AssignedNames::from([("BASE_DIR".to_owned(), root)]);
         let file = format!("{TREE}/shop/settings.py");
-        Reader::new(text, 0, &file, [&own, &all]).expression()
+        ExpressionReader::new(text, 0, &file, [&own, &all]).expression()
     }
 
     fn path(text: &str) -> Option<String> {

@@ -19,7 +19,7 @@ use self::workers::queues;
 use super::{ASIDE, TOOLS, pins};
 
 pub(super) use self::databases::Database;
-pub(super) use self::writes::Written;
+pub(super) use self::writes::WrittenPath;
 
 /// How deep modules are looked for, and how large they may be: application objects are near the
 /// top, and hand-written.
@@ -80,7 +80,7 @@ pub enum Factory {
 
 /// What a web server serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Web {
+pub enum WebApp {
     /// An object of a module.
     Object {
         /// E.g. `shop.wsgi`.
@@ -114,15 +114,15 @@ pub struct Worker {
 
 /// An object that a module makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Found {
-    kind: Kind,
+struct FoundObject {
+    kind: ObjectKind,
     /// Relative to the tree.
     file: PathBuf,
     name: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum ObjectKind {
     Django(Gateway),
     /// `application` or `app` of a wsgi.py or asgi.py.
     Entry(Gateway),
@@ -172,8 +172,8 @@ const SERVERS: [(&str, &str); 7] = [
 
 /// What the modules of a tree show.
 #[derive(Debug, Default)]
-pub(super) struct Code {
-    found: Vec<Found>,
+pub(super) struct CodeFacts {
+    found: Vec<FoundObject>,
     assigned: Vec<Assigned>,
     /// Classes that are derived from an application's, by name.
     classes: BTreeMap<String, Gateway>,
@@ -222,7 +222,7 @@ pub(super) struct Code {
     servers: BTreeMap<PathBuf, BTreeSet<&'static str>>,
     /// Modules at the top that do something when they are run.
     programs: BTreeSet<String>,
-    sources: writes::Sources,
+    sources: writes::ModuleSources,
     /// What the deployment starts Celery's workers with.
     started_celery: Option<(String, Option<String>)>,
     /// Databases that the code names.
@@ -241,8 +241,8 @@ pub(super) struct Alembic {
 }
 
 /// Reads the modules of a tree.
-pub(super) fn read(root: &Path) -> pkgapp_core::error::Result<Code> {
-    let mut code = Code::default();
+pub(super) fn read(root: &Path) -> pkgapp_core::error::Result<CodeFacts> {
+    let mut code = CodeFacts::default();
     let top: Vec<String> = super::listed(root)
         .into_iter()
         .map(|(name, _)| name)
@@ -298,7 +298,7 @@ fn is_source(entry: &DirEntry) -> bool {
             || is_directory && (is_aside() || super::is_environment(entry.path())))
 }
 
-impl Code {
+impl CodeFacts {
     fn module(&mut self, path: &Path, name: &str, text: &str, top: &[String]) {
         let entry = match name {
             "wsgi.py" => Some(Gateway::Wsgi),
@@ -313,13 +313,13 @@ impl Code {
                     && line.starts_with("def ")
                     && required_arguments(whole) == Some(0)
                 {
-                    self.add(path, Kind::Factory(gateway), function);
+                    self.add(path, ObjectKind::Factory(gateway), function);
                 } else if let Some(gateway) = entry.filter(|_| function == "application")
                     && required_arguments(whole)
                         == Some(if gateway == Gateway::Wsgi { 2 } else { 3 })
                 {
                     // An entry point around the framework's own.
-                    self.add(path, Kind::Entry(gateway), function);
+                    self.add(path, ObjectKind::Entry(gateway), function);
                 }
             } else if line.starts_with("class ") {
                 self.class(path, line);
@@ -331,8 +331,8 @@ impl Code {
         self.facts(path, name, text, top);
     }
 
-    fn add(&mut self, path: &Path, kind: Kind, object: &str) {
-        self.found.push(Found {
+    fn add(&mut self, path: &Path, kind: ObjectKind, object: &str) {
+        self.found.push(FoundObject {
             kind,
             file: path.to_owned(),
             name: object.to_owned(),
@@ -371,7 +371,7 @@ impl Code {
                 .next();
             let names = names.unwrap_or_default().split(',').map(str::trim);
             for object in names.filter(|name| ["celery", "celery_app"].contains(name)) {
-                self.add(path, Kind::CeleryEntry, object);
+                self.add(path, ObjectKind::CeleryEntry, object);
             }
         }
         if let Some(module) = imported(line) {
@@ -390,14 +390,18 @@ impl Code {
             _ => {}
         }
         match (called(value), entry) {
-            ("get_wsgi_application", _) => self.add(path, Kind::Django(Gateway::Wsgi), object),
-            ("get_asgi_application", _) => self.add(path, Kind::Django(Gateway::Asgi), object),
-            (_, Some(gateway)) if ["application", "app"].contains(&object) => {
-                self.add(path, Kind::Entry(gateway), object);
+            ("get_wsgi_application", _) => {
+                self.add(path, ObjectKind::Django(Gateway::Wsgi), object);
             }
-            ("ProtocolTypeRouter", _) => self.add(path, Kind::Django(Gateway::Asgi), object),
-            ("Celery", _) => self.add(path, Kind::Celery, object),
-            (class, _) if class.ends_with("Huey") => self.add(path, Kind::Huey, object),
+            ("get_asgi_application", _) => {
+                self.add(path, ObjectKind::Django(Gateway::Asgi), object);
+            }
+            (_, Some(gateway)) if ["application", "app"].contains(&object) => {
+                self.add(path, ObjectKind::Entry(gateway), object);
+            }
+            ("ProtocolTypeRouter", _) => self.add(path, ObjectKind::Django(Gateway::Asgi), object),
+            ("Celery", _) => self.add(path, ObjectKind::Celery, object),
+            (class, _) if class.ends_with("Huey") => self.add(path, ObjectKind::Huey, object),
             ("", _) => {}
             (called, _) => {
                 let (file, name, called) = (path.to_owned(), object.to_owned(), called.to_owned());
@@ -596,20 +600,20 @@ impl Code {
             .found
             .iter()
             .filter_map(|found| match found.kind {
-                Kind::Factory(gateway) => Some((found.name.clone(), gateway)),
+                ObjectKind::Factory(gateway) => Some((found.name.clone(), gateway)),
                 _ => None,
             })
             .collect();
         for Assigned { file, name, called } in std::mem::take(&mut self.assigned) {
             let class = framework_class(&called).or_else(|| self.classes.get(&called).copied());
             let kind = match class {
-                Some(gateway) => Kind::Made(gateway),
+                Some(gateway) => ObjectKind::Made(gateway),
                 None if factories.contains_key(&called) || FACTORIES.contains(&called.as_str()) => {
-                    Kind::Returned
+                    ObjectKind::Returned
                 }
                 None => continue,
             };
-            self.found.push(Found { kind, file, name });
+            self.found.push(FoundObject { kind, file, name });
         }
         // The nearest to the top first.
         self.found
@@ -627,14 +631,15 @@ impl Code {
     /// What the application is made with, by what it requires and what its modules show.
     pub(super) fn framework(&self, requires: &BTreeSet<String>) -> Framework {
         let has = |name: &str| requires.contains(name);
-        let any = |is: fn(Kind) -> bool| self.found.iter().any(|found| is(found.kind));
+        let any = |is: fn(ObjectKind) -> bool| self.found.iter().any(|found| is(found.kind));
         let makes = |gateway| {
             self.found.iter().any(|found| {
-                found.kind == Kind::Made(gateway) || found.kind == Kind::Factory(gateway)
+                found.kind == ObjectKind::Made(gateway)
+                    || found.kind == ObjectKind::Factory(gateway)
             })
         };
         match () {
-            () if self.manage.is_some() || any(|kind| matches!(kind, Kind::Django(_))) => {
+            () if self.manage.is_some() || any(|kind| matches!(kind, ObjectKind::Django(_))) => {
                 Framework::Django
             }
             () if self.pecan.is_some() && has("pecan") => Framework::Pecan,
@@ -646,7 +651,7 @@ impl Code {
             () if has("pecan") => Framework::Pecan,
             () if has("flask") => Framework::Flask,
             () if has("fastapi") => Framework::FastApi,
-            () if any(|kind| kind == Kind::Celery) => Framework::Celery,
+            () if any(|kind| kind == ObjectKind::Celery) => Framework::Celery,
             () => Framework::Plain,
         }
     }
@@ -743,7 +748,7 @@ impl Code {
     }
 
     /// What the application writes to inside of the tree.
-    pub(super) fn written(&self, root: &Path) -> Vec<Written> {
+    pub(super) fn written(&self, root: &Path) -> Vec<WrittenPath> {
         self.sources.written(root)
     }
 
@@ -759,7 +764,12 @@ impl Code {
 
     /// Whether something is there that a web server is given.
     pub(super) fn serves(&self) -> bool {
-        let is_served = |kind| !matches!(kind, Kind::Celery | Kind::CeleryEntry | Kind::Huey);
+        let is_served = |kind| {
+            !matches!(
+                kind,
+                ObjectKind::Celery | ObjectKind::CeleryEntry | ObjectKind::Huey
+            )
+        };
         self.manage.is_some() || self.found.iter().any(|found| is_served(found.kind))
     }
 

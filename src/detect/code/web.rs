@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::{Code, Factory, Found, Gateway, Kind, Web, depth};
+use super::{CodeFacts, Factory, FoundObject, Gateway, ObjectKind, WebApp, depth};
 
 /// Words in the names of directories whose modules another program loads: what they make is theirs.
 const PLUGINS: [&str; 3] = ["plugin", "plugins", "addons"];
@@ -21,15 +21,15 @@ fn is_of_a_plugin(file: &Path) -> bool {
     directories.any(|name| name.split(['_', '-']).any(|word| PLUGINS.contains(&word)))
 }
 
-impl Code {
+impl CodeFacts {
     /// The object to serve, if one is certain enough, and the directory that it is imported from.
-    pub(crate) fn web(&self, requires: &BTreeSet<String>) -> Option<(Web, PathBuf)> {
+    pub(crate) fn web(&self, requires: &BTreeSet<String>) -> Option<(WebApp, PathBuf)> {
         if let Some(file) = &self.paste
             && requires.contains("pyramid")
         {
             let has_server = self.paste_servers.contains(file);
             return Some((
-                Web::Paste {
+                WebApp::Paste {
                     file: file.clone(),
                     has_server,
                 },
@@ -39,7 +39,7 @@ impl Code {
         if let Some(file) = &self.pecan
             && requires.contains("pecan")
         {
-            return Some((Web::Pecan(file.clone()), PathBuf::new()));
+            return Some((WebApp::Pecan(file.clone()), PathBuf::new()));
         }
         // A server that speaks the other protocol only is no use for an entry point.
         let asgi_only = ["uvicorn", "hypercorn", "daphne"]
@@ -60,24 +60,24 @@ impl Code {
             file.file_stem()
                 .is_some_and(|stem| stem.to_string_lossy().contains(what))
         };
-        let rank = |found: &&Found| {
+        let rank = |found: &&FoundObject| {
             let kind = match found.kind {
-                Kind::Django(gateway) | Kind::Entry(gateway) => {
+                ObjectKind::Django(gateway) | ObjectKind::Entry(gateway) => {
                     if first(gateway) {
                         1
                     } else {
                         3
                     }
                 }
-                Kind::Made(_) | Kind::Returned
+                ObjectKind::Made(_) | ObjectKind::Returned
                     if is_for(&found.file, "wsgi") && first(Gateway::Wsgi) =>
                 {
                     1
                 }
-                Kind::Made(_) | Kind::Returned if is_for(&found.file, "worker") => 5,
-                Kind::Made(_) | Kind::Returned => 2,
-                Kind::Factory(_) => 4,
-                Kind::Celery | Kind::CeleryEntry | Kind::Huey => return None,
+                ObjectKind::Made(_) | ObjectKind::Returned if is_for(&found.file, "worker") => 5,
+                ObjectKind::Made(_) | ObjectKind::Returned => 2,
+                ObjectKind::Factory(_) => 4,
+                ObjectKind::Celery | ObjectKind::CeleryEntry | ObjectKind::Huey => return None,
             };
             let module = self.module_of(&found.file)?.0;
             // What a package keeps to itself is not what it serves.
@@ -124,21 +124,21 @@ impl Code {
             .filter(|found| rank(found).is_some())
             .min_by_key(rank)?;
         let gateway = match best.kind {
-            Kind::Django(gateway)
-            | Kind::Entry(gateway)
-            | Kind::Made(gateway)
-            | Kind::Factory(gateway) => gateway,
-            Kind::Returned => self.returned(),
-            Kind::Celery | Kind::CeleryEntry | Kind::Huey => return None,
+            ObjectKind::Django(gateway)
+            | ObjectKind::Entry(gateway)
+            | ObjectKind::Made(gateway)
+            | ObjectKind::Factory(gateway) => gateway,
+            ObjectKind::Returned => self.returned(),
+            ObjectKind::Celery | ObjectKind::CeleryEntry | ObjectKind::Huey => return None,
         };
-        let factory = if matches!(best.kind, Kind::Factory(_)) {
+        let factory = if matches!(best.kind, ObjectKind::Factory(_)) {
             Factory::Yes
         } else {
             Factory::No
         };
         let (module, base) = self.module_of(&best.file)?;
         Some((
-            Web::Object {
+            WebApp::Object {
                 module,
                 name: best.name.clone(),
                 factory,
@@ -192,7 +192,7 @@ impl Code {
     /// What the factories of the tree return.
     fn returned(&self) -> Gateway {
         let gateways = self.found.iter().filter_map(|found| match found.kind {
-            Kind::Factory(gateway) | Kind::Made(gateway) => Some(gateway),
+            ObjectKind::Factory(gateway) | ObjectKind::Made(gateway) => Some(gateway),
             _ => None,
         });
         gateways.into_iter().next().unwrap_or(Gateway::Wsgi)

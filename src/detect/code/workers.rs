@@ -3,17 +3,17 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::{Code, Found, Kind, Worker};
+use super::{CodeFacts, FoundObject, ObjectKind, Worker};
 
-impl Code {
+impl CodeFacts {
     /// The Celery application to work for: what `celery -A` takes, and the directory that it is
     /// imported from.
     fn celery(&self) -> Option<(String, PathBuf)> {
         // A module that makes the web application first, so that tasks have it, before the one that
         // has the object alone.
         let of_kind = |kind| self.found.iter().filter(move |found| found.kind == kind);
-        let all = || of_kind(Kind::CeleryEntry).chain(of_kind(Kind::Celery));
-        let is_started = |found: &&Found| {
+        let all = || of_kind(ObjectKind::CeleryEntry).chain(of_kind(ObjectKind::Celery));
+        let is_started = |found: &&FoundObject| {
             let app = self.celery_name(found).map(|(app, _)| app);
             self.started_celery.as_ref().is_some_and(|(started, _)| {
                 let short = |app: &str| {
@@ -30,7 +30,7 @@ impl Code {
     }
 
     /// What `celery -A` takes for an object, and the directory that it is imported from.
-    fn celery_name(&self, found: &Found) -> Option<(String, PathBuf)> {
+    fn celery_name(&self, found: &FoundObject) -> Option<(String, PathBuf)> {
         let (module, base) = self.module_of(&found.file)?;
         // `celery -A package` finds package.celery:app by itself.
         let app = match module.strip_suffix(".celery") {
@@ -121,7 +121,10 @@ impl Code {
                 }
             }
             _ if has("huey") => {
-                let huey = self.found.iter().find(|found| found.kind == Kind::Huey);
+                let huey = self
+                    .found
+                    .iter()
+                    .find(|found| found.kind == ObjectKind::Huey);
                 if let Some((huey, (module, base))) =
                     huey.and_then(|huey| Some((huey, self.module_of(&huey.file)?)))
                 {

@@ -7,7 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
-use super::expression::{Names, Reader, TREE, Value, is_constant, positional};
+use super::expression::{
+    AssignedNames, ExpressionReader, ExpressionValue, TREE, is_constant, positional,
+};
 use super::line::lines_at;
 
 /// How settings are called that name a directory of files which users or the application bring.
@@ -31,7 +33,7 @@ const FOR_DEVELOPERS: [&str; 6] = ["dev", "test", "local", "example", "sample", 
 
 /// A path that the application writes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Written {
+pub(crate) struct WrittenPath {
     /// Relative to the tree; a directory ends in `/`.
     pub(crate) path: String,
     /// The module that does it, relative to the tree.
@@ -44,11 +46,11 @@ pub(crate) struct Written {
 
 /// The modules that can have something to do with paths.
 #[derive(Debug, Default)]
-pub(super) struct Sources {
+pub(super) struct ModuleSources {
     texts: BTreeMap<PathBuf, String>,
 }
 
-impl Sources {
+impl ModuleSources {
     /// Keeps a module's text if it could say where something is written.
     pub(super) fn keep(&mut self, path: &Path, text: &str) {
         let words = [
@@ -68,8 +70,8 @@ impl Sources {
     }
 
     /// Finds what is written inside of the tree in `root`.
-    pub(super) fn written(&self, root: &Path) -> Vec<Written> {
-        let mut all = Names::new();
+    pub(super) fn written(&self, root: &Path) -> Vec<WrittenPath> {
+        let mut all = AssignedNames::new();
         // Settings use what other modules say: a second look knows all names.
         for _ in 0..2 {
             for (path, text) in self.modules() {
@@ -80,7 +82,7 @@ impl Sources {
         for (path, text) in self.modules() {
             let own = names_of(path, text, &mut all);
             let file = format!("{TREE}/{}", path.display());
-            let look = Look {
+            let look = ModuleView {
                 root,
                 path,
                 text,
@@ -153,9 +155,9 @@ pub(super) fn is_of_the_application(path: &Path) -> bool {
 }
 
 /// The names that a module gives a value; those in capitals become known everywhere.
-fn names_of(path: &Path, text: &str, all: &mut Names) -> Names {
+fn names_of(path: &Path, text: &str, all: &mut AssignedNames) -> AssignedNames {
     let file = format!("{TREE}/{}", path.display());
-    let mut own = Names::new();
+    let mut own = AssignedNames::new();
     let mut is_function = false;
     for (at, line) in lines_at(text) {
         if !line.starts_with([' ', '\t']) && !line.is_empty() {
@@ -171,7 +173,7 @@ fn names_of(path: &Path, text: &str, all: &mut Names) -> Names {
         if is_function && !is_known_everywhere {
             continue;
         }
-        let value = Reader::new(text, at + value_at, &file, [&own, all]).expression();
+        let value = ExpressionReader::new(text, at + value_at, &file, [&own, all]).expression();
         let Some(value) = value else { continue };
         if is_known_everywhere {
             all.entry(name.clone()).or_insert_with(|| value.clone());
@@ -207,18 +209,18 @@ fn assigned(line: &str) -> Option<(String, usize)> {
 }
 
 /// One module, and what is known when it is read.
-struct Look<'a> {
+struct ModuleView<'a> {
     root: &'a Path,
     path: &'a Path,
     text: &'a str,
     /// What `__file__` is.
     file: String,
-    names: [&'a Names; 2],
+    names: [&'a AssignedNames; 2],
 }
 
-impl Look<'_> {
+impl ModuleView<'_> {
     /// Settings that mean a path which is written to.
-    fn settings(&self) -> Vec<Written> {
+    fn settings(&self) -> Vec<WrittenPath> {
         let mut found = Vec::new();
         for (at, line) in lines_at(self.text) {
             let Some((name, value_at)) = assigned(line) else {
@@ -231,7 +233,7 @@ impl Look<'_> {
                 .iter()
                 .any(|known| name == *known || name.ends_with(&format!("_{known}")));
             if let Some(database) = value.text.strip_prefix("sqlite:///") {
-                let value = Value {
+                let value = ExpressionValue {
                     text: database.to_owned(),
                     variable: value.variable,
                 };
@@ -249,7 +251,7 @@ impl Look<'_> {
                 );
             } else if is_data(&name) && value.variable.is_some() {
                 // Who installs it may say another place: it is no part of the code.
-                let is_new = |written: &Written| {
+                let is_new = |written: &WrittenPath| {
                     let place = self.root.join(&written.path);
                     !place.exists() || is_placeholder(&place)
                 };
@@ -271,18 +273,19 @@ impl Look<'_> {
 
     /// Calls that make what the tree does not have; directories that it has are put into
     /// `expected`.
-    fn calls(&self, expected: &mut Vec<Written>) -> Vec<Written> {
+    fn calls(&self, expected: &mut Vec<WrittenPath>) -> Vec<WrittenPath> {
         let mut found = Vec::new();
-        let mut made = |value: &Value, is_directory: bool| match self.made(value, is_directory) {
-            Some(written)
-                if self.root.join(&written.path).exists()
-                    && !is_placeholder(&self.root.join(&written.path)) =>
-            {
-                expected.extend(is_directory.then_some(written));
-                None
-            }
-            written => written,
-        };
+        let mut made =
+            |value: &ExpressionValue, is_directory: bool| match self.made(value, is_directory) {
+                Some(written)
+                    if self.root.join(&written.path).exists()
+                        && !is_placeholder(&self.root.join(&written.path)) =>
+                {
+                    expected.extend(is_directory.then_some(written));
+                    None
+                }
+                written => written,
+            };
         for (call, is_directory) in [
             ("makedirs(", true),
             ("os.mkdir(", true),
@@ -299,7 +302,8 @@ impl Look<'_> {
                     continue;
                 }
                 let arguments =
-                    Reader::new(self.text, at + call.len(), &self.file, self.names).arguments();
+                    ExpressionReader::new(self.text, at + call.len(), &self.file, self.names)
+                        .arguments();
                 let first = positional(&arguments).next().flatten();
                 let mode = arguments
                     .iter()
@@ -329,8 +333,8 @@ impl Look<'_> {
                 .filter(|(at, _)| !self.is_comment(*at))
             {
                 let begin = receiver(&self.text[..at]);
-                let value =
-                    Reader::new(&self.text[..at], begin, &self.file, self.names).expression();
+                let value = ExpressionReader::new(&self.text[..at], begin, &self.file, self.names)
+                    .expression();
                 found.extend(value.and_then(|value| made(&value, is_directory)));
             }
         }
@@ -338,7 +342,7 @@ impl Look<'_> {
     }
 
     /// The path of a call.
-    fn made(&self, value: &Value, is_directory: bool) -> Option<Written> {
+    fn made(&self, value: &ExpressionValue, is_directory: bool) -> Option<WrittenPath> {
         let written = self.written(value, is_directory)?;
         // Whether it counts from the working directory, and which one that is then, depends on the
         // call.
@@ -346,7 +350,7 @@ impl Look<'_> {
     }
 
     /// A value as a path inside of the tree.
-    fn written(&self, value: &Value, is_directory: bool) -> Option<Written> {
+    fn written(&self, value: &ExpressionValue, is_directory: bool) -> Option<WrittenPath> {
         let is_relative = !value.text.starts_with('/') && !value.text.contains(TREE);
         let path = if is_relative {
             normal(&value.text)
@@ -369,7 +373,7 @@ impl Look<'_> {
                 path
             }
         });
-        path.map(|path| Written {
+        path.map(|path| WrittenPath {
             path,
             by,
             is_relative,
@@ -398,8 +402,8 @@ impl Look<'_> {
             .is_some_and(|line| line.trim_start().starts_with('#'))
     }
 
-    fn value(&self, at: usize) -> Option<Value> {
-        Reader::new(self.text, at, &self.file, self.names).expression()
+    fn value(&self, at: usize) -> Option<ExpressionValue> {
+        ExpressionReader::new(self.text, at, &self.file, self.names).expression()
     }
 }
 
@@ -462,13 +466,13 @@ fn is_plain(path: &str) -> bool {
 }
 
 /// Leaves out what lies in another one.
-fn outermost(found: Vec<Written>) -> Vec<Written> {
+fn outermost(found: Vec<WrittenPath>) -> Vec<WrittenPath> {
     let directories: BTreeSet<String> = found
         .iter()
         .filter(|written| written.path.ends_with('/'))
         .map(|written| written.path.clone())
         .collect();
-    let mut kept: Vec<Written> = Vec::new();
+    let mut kept: Vec<WrittenPath> = Vec::new();
     for written in found {
         let is_in = |directory: &String| {
             written.path != *directory && written.path.starts_with(directory.as_str())

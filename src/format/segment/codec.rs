@@ -28,13 +28,13 @@ use zstd::zstd_safe::{
     CCtx, CParameter, InBuffer, OutBuffer, ResetDirective, compress_bound, get_error_name,
 };
 
-use super::entry::Sums;
+use super::entry::PieceSums;
 use pkgapp_config::Compression;
 use pkgapp_core::digest::Sha256Sum;
 
 /// What must be known of a piece to join it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Shape {
+pub(super) struct PieceShape {
     /// Length of the plain bytes.
     pub(super) plain: u64,
     /// Length of the compressed bytes.
@@ -49,7 +49,7 @@ pub(super) struct Shape {
 
 /// What is before and after the pieces of a stream.
 #[derive(Debug)]
-pub(super) struct Frame {
+pub(super) struct StreamFrame {
     pub(super) head: Vec<u8>,
     pub(super) tail: Vec<u8>,
 }
@@ -64,13 +64,13 @@ enum Codec<W: Write> {
     Whole(ZstdWhole<W>),
     Zstd(ZstdBlocks<W>),
     Gzip(DeflateBlocks<W>),
-    Xz(XzEncoder<Block<W>>),
+    Xz(XzEncoder<BlockWriter<W>>),
 }
 
 impl<W: Write> PieceEncoder<W> {
     /// Begins a piece of `size` plain bytes.
     pub(super) fn new(out: W, compression: Compression, size: u64) -> io::Result<Self> {
-        let out = Counting {
+        let out = CountingWriter {
             inner: out,
             count: 0,
         };
@@ -86,7 +86,7 @@ impl<W: Write> PieceEncoder<W> {
             }),
             Compression::Xz(preset) => {
                 let stream = Stream::new_easy_encoder(preset.min(9), Check::Crc64)?;
-                let block = Block {
+                let block = BlockWriter {
                     out,
                     skip: XZ_HEADER,
                     held: Vec::new(),
@@ -101,7 +101,7 @@ impl<W: Write> PieceEncoder<W> {
     }
 
     /// Writes what is left and returns what the piece has become.
-    pub(super) fn finish(mut self) -> io::Result<(W, Shape)> {
+    pub(super) fn finish(mut self) -> io::Result<(W, PieceShape)> {
         if let Codec::Whole(whole) = &mut self.codec {
             self.crc.update(whole.bytes());
         }
@@ -124,7 +124,7 @@ impl<W: Write> PieceEncoder<W> {
         let crc32 = self.crc.finalize();
         Ok((
             out.inner,
-            Shape {
+            PieceShape {
                 plain,
                 packed: out.count,
                 crc32,
@@ -159,12 +159,12 @@ impl<W: Write> Write for PieceEncoder<W> {
 /// Size of the buffer between a codec and its writer, bytes.
 const BUFFER: usize = 1 << 17;
 
-struct Counting<W> {
+struct CountingWriter<W> {
     inner: W,
     count: u64,
 }
 
-impl<W: Write> Write for Counting<W> {
+impl<W: Write> Write for CountingWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.inner.write(bytes)?;
         self.count += written as u64;
@@ -226,7 +226,7 @@ pub(super) fn in_one_go(compression: Compression) -> bool {
 
 /// Writes the blocks of a piece, once all of it is there.
 struct ZstdWhole<W> {
-    out: Counting<W>,
+    out: CountingWriter<W>,
     tools: Box<ZstdTools>,
 }
 
@@ -243,7 +243,7 @@ thread_local! {
 }
 
 impl<W: Write> ZstdWhole<W> {
-    fn new(out: Counting<W>, level: i32, size: u64) -> io::Result<Self> {
+    fn new(out: CountingWriter<W>, level: i32, size: u64) -> io::Result<Self> {
         let mut tools = match ZSTD_TOOLS.take() {
             Some(tools) => tools,
             None => Box::new(ZstdTools {
@@ -270,7 +270,7 @@ impl<W: Write> ZstdWhole<W> {
         &mut self.tools.plain
     }
 
-    fn finish(self) -> io::Result<(Counting<W>, u8)> {
+    fn finish(self) -> io::Result<(CountingWriter<W>, u8)> {
         let Self { mut out, mut tools } = self;
         let ZstdTools {
             context,
@@ -365,7 +365,7 @@ fn raw_blocks(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
 
 /// Writes the blocks of a piece while it comes.
 struct ZstdBlocks<W> {
-    out: Counting<W>,
+    out: CountingWriter<W>,
     context: CCtx<'static>,
     buffer: Vec<u8>,
     /// Bytes that are still to be looked through.
@@ -378,7 +378,7 @@ struct ZstdBlocks<W> {
 }
 
 impl<W: Write> ZstdBlocks<W> {
-    fn new(out: Counting<W>, level: i32, size: u64) -> io::Result<Self> {
+    fn new(out: CountingWriter<W>, level: i32, size: u64) -> io::Result<Self> {
         let mut context = context()?;
         for parameter in zstd_parameters(level)
             .into_iter()
@@ -458,7 +458,7 @@ impl<W: Write> ZstdBlocks<W> {
         self.out.write_all(blocks)
     }
 
-    fn finish(mut self) -> io::Result<(Counting<W>, u8)> {
+    fn finish(mut self) -> io::Result<(CountingWriter<W>, u8)> {
         if self.begun < RESET.len() {
             self.begin()?;
         }
@@ -540,7 +540,7 @@ fn long_window(level: i32, size: u64) -> Vec<CParameter> {
 
 /// Writes deflate blocks that end at a byte's end, and none of them is the last.
 struct DeflateBlocks<W> {
-    out: Counting<W>,
+    out: CountingWriter<W>,
     compress: Compress,
     buffer: Vec<u8>,
 }
@@ -565,7 +565,7 @@ impl<W: Write> DeflateBlocks<W> {
         }
     }
 
-    fn finish(mut self) -> io::Result<Counting<W>> {
+    fn finish(mut self) -> io::Result<CountingWriter<W>> {
         self.put(&[], FlushCompress::Sync)?;
         Ok(self.out)
     }
@@ -584,15 +584,15 @@ const XZ_TAIL: usize = 1 + 1 + 9 + 9 + 3 + 4 + XZ_HEADER;
 const XZ_FLAGS: [u8; 2] = [0, 4];
 
 /// Hands on the block of a stream with one block.
-struct Block<W> {
-    out: Counting<W>,
+struct BlockWriter<W> {
+    out: CountingWriter<W>,
     /// How many bytes of the stream header are still to come.
     skip: usize,
     /// The last bytes: the block's end, the index and the footer.
     held: Vec<u8>,
 }
 
-impl<W: Write> Write for Block<W> {
+impl<W: Write> Write for BlockWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let header = bytes.len().min(self.skip);
         self.skip -= header;
@@ -610,9 +610,9 @@ impl<W: Write> Write for Block<W> {
     }
 }
 
-impl<W: Write> Block<W> {
+impl<W: Write> BlockWriter<W> {
     /// Returns the size of the block that its index has.
-    fn finish(mut self) -> io::Result<(Counting<W>, u64)> {
+    fn finish(mut self) -> io::Result<(CountingWriter<W>, u64)> {
         let wrong = || io::Error::other("xz wrote an unexpected index");
         let footer = self.held.len().checked_sub(XZ_HEADER).ok_or_else(wrong)?;
         let size = self
@@ -657,9 +657,9 @@ fn write_number(out: &mut Vec<u8>, mut value: u64) {
 
 // Joining
 
-impl Frame {
+impl StreamFrame {
     /// Returns what goes around pieces of one codec, in this order.
-    pub(super) fn around(compression: Compression, pieces: &[Shape]) -> Self {
+    pub(super) fn around(compression: Compression, pieces: &[PieceShape]) -> Self {
         match compression {
             Compression::Zstd(_) => {
                 let window = pieces
@@ -687,7 +687,7 @@ impl Frame {
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 
 /// An empty last block, the CRC and the length modulo 2^32.
-fn gzip_tail(pieces: &[Shape]) -> Vec<u8> {
+fn gzip_tail(pieces: &[PieceShape]) -> Vec<u8> {
     let mut crc = crc32fast::Hasher::new();
     for piece in pieces {
         crc.combine(&crc32fast::Hasher::new_with_initial_len(
@@ -714,8 +714,8 @@ fn xz_header() -> Vec<u8> {
 }
 
 /// Index and footer (xz §4, §2.1.2).
-fn xz_tail(pieces: &[Shape]) -> Vec<u8> {
-    let blocks: Vec<&Shape> = pieces.iter().filter(|piece| piece.unpadded > 0).collect();
+fn xz_tail(pieces: &[PieceShape]) -> Vec<u8> {
+    let blocks: Vec<&PieceShape> = pieces.iter().filter(|piece| piece.unpadded > 0).collect();
     let mut index = vec![0];
     write_number(&mut index, blocks.len() as u64);
     for block in blocks {
@@ -742,16 +742,20 @@ fn xz_tail(pieces: &[Shape]) -> Vec<u8> {
 ///
 /// Before it lies a piece that leaves other repeat offsets than a frame begins with: a piece that
 /// relies on these would decode to other bytes without an error.
-pub(super) fn check(compression: Compression, shape: Shape, packed: impl Read) -> io::Result<Sums> {
+pub(super) fn check(
+    compression: Compression,
+    shape: PieceShape,
+    packed: impl Read,
+) -> io::Result<PieceSums> {
     let first = match compression {
         Compression::Zstd(_) => Some(disturbing_piece()?),
         Compression::Gzip(_) | Compression::Xz(_) => None,
     };
     let (first_packed, first_shape) =
         first.map_or((&[][..], None), |(bytes, shape)| (bytes, Some(*shape)));
-    let shapes: Vec<Shape> = first_shape.into_iter().chain([shape]).collect();
-    let frame = Frame::around(compression, &shapes);
-    let mut hashing = Hashing {
+    let shapes: Vec<PieceShape> = first_shape.into_iter().chain([shape]).collect();
+    let frame = StreamFrame::around(compression, &shapes);
+    let mut hashing = HashingWriter {
         inner: packed.take(shape.packed),
         sha256: Sha256::new(),
         crc32: crc32fast::Hasher::new(),
@@ -777,7 +781,7 @@ pub(super) fn check(compression: Compression, shape: Shape, packed: impl Read) -
     }
     drop(plain);
     if crc.total_len() == shape.plain && crc.finalize() == shape.crc32 {
-        Ok(Sums {
+        Ok(PieceSums {
             crc32: hashing.crc32.finalize(),
             sha256: Sha256Sum(hashing.sha256.finalize().into()),
         })
@@ -802,8 +806,8 @@ fn decoder<'a>(
 }
 
 /// A piece with matches at many offsets.
-fn disturbing_piece() -> io::Result<&'static (Vec<u8>, Shape)> {
-    static PIECE: OnceLock<(Vec<u8>, Shape)> = OnceLock::new();
+fn disturbing_piece() -> io::Result<&'static (Vec<u8>, PieceShape)> {
+    static PIECE: OnceLock<(Vec<u8>, PieceShape)> = OnceLock::new();
     if let Some(piece) = PIECE.get() {
         return Ok(piece);
     }
@@ -820,13 +824,13 @@ fn disturbing_piece() -> io::Result<&'static (Vec<u8>, Shape)> {
     Ok(PIECE.get_or_init(|| piece))
 }
 
-struct Hashing<R> {
+struct HashingWriter<R> {
     inner: R,
     sha256: Sha256,
     crc32: crc32fast::Hasher,
 }
 
-impl<R: Read> Read for Hashing<R> {
+impl<R: Read> Read for HashingWriter<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.inner.read(buffer)?;
         self.sha256.update(&buffer[..length]);

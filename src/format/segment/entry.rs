@@ -8,25 +8,25 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::codec::Shape;
+use super::codec::PieceShape;
 use pkgapp_core::digest::Sha256Sum;
 
 /// Size of the header, bytes: JSON, spaces and a line end.
 pub(super) const HEADER: u64 = 512;
 
 #[derive(Serialize, Deserialize)]
-struct Header {
+struct PieceHeader {
     key: String,
-    shape: Shape,
+    shape: PieceShape,
     /// Of the compressed bytes.
-    sums: Sums,
+    sums: PieceSums,
     /// CRC-32 of what is above. Entries of older formats have none; no one asks for them any more.
     seal: Option<u32>,
 }
 
 /// What compressed bytes are known by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Sums {
+pub(super) struct PieceSums {
     /// CRC-32 (IEEE): told at every use, because it costs a tenth of the other one, and no one
     /// alters an entry who could not write a sum for it too.
     pub(super) crc32: u32,
@@ -36,13 +36,13 @@ pub(super) struct Sums {
 
 /// Returns what an entry holds; `None` if it is missing, of another key, cut, or its header was
 /// altered. Its compressed bytes are not looked at.
-pub(super) fn open(path: &Path, key: &str) -> Option<(Shape, Sums)> {
+pub(super) fn open(path: &Path, key: &str) -> Option<(PieceShape, PieceSums)> {
     read_header(path, key).map(|(_, header)| (header.shape, header.sums))
 }
 
 /// Opens an entry that was opened before at its compressed bytes, and returns their CRC-32; `None`
 /// if the header is not what it was.
-pub(super) fn reopen(path: &Path, key: &str, shape: Shape) -> Option<(File, u32)> {
+pub(super) fn reopen(path: &Path, key: &str, shape: PieceShape) -> Option<(File, u32)> {
     let (file, header) = read_header(path, key)?;
     (header.shape == shape).then_some((file, header.sums.crc32))
 }
@@ -67,20 +67,20 @@ pub(super) fn is_sound(path: &Path) -> bool {
     whole && named && sealed && sha256.finalize()[..] == header.sums.sha256.0
 }
 
-fn read_header(path: &Path, key: &str) -> Option<(File, Header)> {
+fn read_header(path: &Path, key: &str) -> Option<(File, PieceHeader)> {
     parse_header(path).filter(|(_, header)| header.key == key && header.is_sealed())
 }
 
-fn parse_header(path: &Path) -> Option<(File, Header)> {
+fn parse_header(path: &Path) -> Option<(File, PieceHeader)> {
     let mut file = File::open(path).ok()?;
     let mut bytes = [0; HEADER as usize];
     file.read_exact(&mut bytes).ok()?;
-    let header: Header = serde_json::from_slice(&bytes).ok()?;
+    let header: PieceHeader = serde_json::from_slice(&bytes).ok()?;
     let whole = file.metadata().ok()?.len() == HEADER + header.shape.packed;
     whole.then_some((file, header))
 }
 
-impl Header {
+impl PieceHeader {
     fn seal(&self) -> io::Result<u32> {
         Ok(crc32fast::hash(&serde_json::to_vec(&(
             &self.key, self.shape, self.sums,
@@ -98,8 +98,13 @@ pub(super) fn begin(file: &mut impl Seek) -> io::Result<()> {
 }
 
 /// Writes the header, once the compressed bytes are there and were checked.
-pub(super) fn finish(file: &mut File, key: &str, shape: Shape, sums: Sums) -> io::Result<()> {
-    let mut header = Header {
+pub(super) fn finish(
+    file: &mut File,
+    key: &str,
+    shape: PieceShape,
+    sums: PieceSums,
+) -> io::Result<()> {
+    let mut header = PieceHeader {
         key: key.to_owned(),
         shape,
         sums,

@@ -29,10 +29,10 @@ use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 use tempfile::SpooledTempFile;
 
-use self::codec::{Frame, PieceEncoder, Shape};
-use self::entry::Sums;
-use self::sums::{Chain, States, Summing};
-use crate::{Archive, Member, cannot_write};
+use self::codec::{PieceEncoder, PieceShape, StreamFrame};
+use self::entry::PieceSums;
+use self::sums::{SumChain, SumStates, SummingWriter};
+use crate::{ArchiveKind, MemberHeader, cannot_write};
 use pkgapp_config::Compression;
 use pkgapp_core::cache::Cache;
 use pkgapp_core::content::Bytes;
@@ -40,7 +40,7 @@ use pkgapp_core::content::Content;
 use pkgapp_core::content::LastOpened;
 use pkgapp_core::digest::Sha256Sum;
 use pkgapp_core::error::{Context, Error, Result, shown};
-use pkgapp_release::tree::{Entry, Kind, Role};
+use pkgapp_release::tree::{EntryKind, TreeEntry, UpgradeRole};
 
 /// Counts changes of the bytes that are made of the same members: it is part of every key.
 const FORMAT: u32 = 3;
@@ -79,7 +79,7 @@ pub struct Segments<'a> {
 
 /// What was compressed and what was found, so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Counts {
+pub struct SegmentCounts {
     /// Segments that the cache had.
     pub reused: u64,
     /// Their plain bytes.
@@ -127,9 +127,9 @@ impl<'a> Segments<'a> {
     }
 
     /// Returns what was compressed and what was found, of all payloads so far.
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> SegmentCounts {
         let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Counts {
+        SegmentCounts {
             reused: value(&self.reused),
             reused_bytes: value(&self.reused_bytes),
             made: value(&self.made),
@@ -140,20 +140,20 @@ impl<'a> Segments<'a> {
     /// Compresses an archive of these members, directories first.
     pub(crate) fn payload<'m>(
         &'m self,
-        archive: Archive,
-        members: Vec<Member<'m>>,
+        archive: ArchiveKind,
+        members: Vec<MemberHeader<'m>>,
         compression: Compression,
     ) -> Result<Payload<'m>> {
         let runs = divide(archive, compression, members);
-        let recipe = Recipe {
+        let recipe = PieceRecipe {
             segments: self,
             archive,
             compression,
         };
-        let mut largest_first: Vec<(usize, &Run<'_>)> = runs.iter().enumerate().collect();
+        let mut largest_first: Vec<(usize, &MemberRun<'_>)> = runs.iter().enumerate().collect();
         // What is not kept is sure to take long.
         largest_first.sort_by_key(|(_, run)| (run.kept, std::cmp::Reverse(run.size)));
-        let pieces: Mutex<BTreeMap<usize, Result<Piece>>> = Mutex::default();
+        let pieces: Mutex<BTreeMap<usize, Result<SegmentPiece>>> = Mutex::default();
         let work = || {
             // A bridge hands them out one by one, so that no core is left with two large ones.
             largest_first
@@ -179,8 +179,8 @@ impl<'a> Segments<'a> {
         if let Some(error) = Error::all(errors) {
             return Err(error);
         }
-        let shapes: Vec<Shape> = whole.iter().map(|piece| piece.shape).collect();
-        let frame = Frame::around(compression, &shapes);
+        let shapes: Vec<PieceShape> = whole.iter().map(|piece| piece.shape).collect();
+        let frame = StreamFrame::around(compression, &shapes);
         Ok(Payload {
             recipe,
             pieces: runs.into_iter().zip(whole).collect(),
@@ -188,7 +188,7 @@ impl<'a> Segments<'a> {
         })
     }
 
-    fn count(&self, shape: Shape, reused: bool) {
+    fn count(&self, shape: PieceShape, reused: bool) {
         let (number, bytes) = if reused {
             (&self.reused, &self.reused_bytes)
         } else {
@@ -233,10 +233,10 @@ fn encoder_memory(compression: Compression) -> u64 {
 
 /// Members that are compressed together.
 #[derive(Debug)]
-struct Run<'m> {
-    members: Vec<Member<'m>>,
+struct MemberRun<'m> {
+    members: Vec<MemberHeader<'m>>,
     /// If it is but a part of one member: which.
-    part: Option<Part>,
+    part: Option<MemberPart>,
     /// Whether it is kept in the cache.
     kept: bool,
     /// Whether the archive ends with it.
@@ -247,23 +247,23 @@ struct Run<'m> {
 
 /// A part of a large member, from its header's first byte on.
 #[derive(Debug, Clone)]
-struct Part {
+struct MemberPart {
     range: Range<u64>,
     number: usize,
-    whole: Arc<Whole>,
+    whole: Arc<MemberDigest>,
 }
 
 /// What the parts of a member must be, once someone wants to know.
 #[derive(Debug)]
-struct Whole {
+struct MemberDigest {
     part_size: u64,
     sums: OnceLock<Result<Vec<u32>>>,
 }
 
-impl Part {
+impl MemberPart {
     /// Returns the CRC-32 of the part, as a pass over all of the member gives it that proves the
     /// member's digest.
-    fn sum(&self, archive: Archive, member: &Member<'_>) -> Result<u32> {
+    fn sum(&self, archive: ArchiveKind, member: &MemberHeader<'_>) -> Result<u32> {
         let pass = || {
             let mut sums = PartSums {
                 part_size: self.whole.part_size,
@@ -320,9 +320,13 @@ impl Write for PartSums {
 /// order given.
 ///
 /// Directories come first because rpm before 4.18 makes none of its own.
-fn divide(archive: Archive, compression: Compression, members: Vec<Member<'_>>) -> Vec<Run<'_>> {
+fn divide(
+    archive: ArchiveKind,
+    compression: Compression,
+    members: Vec<MemberHeader<'_>>,
+) -> Vec<MemberRun<'_>> {
     let (mut directories, mut loose) = (Vec::new(), Vec::new());
-    let mut layers: Vec<Vec<Member<'_>>> = Vec::new();
+    let mut layers: Vec<Vec<MemberHeader<'_>>> = Vec::new();
     let mut numbers: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     let mut last = None;
     for member in members {
@@ -330,8 +334,8 @@ fn divide(archive: Archive, compression: Compression, members: Vec<Member<'_>>) 
             None
             | Some((
                 _,
-                Entry {
-                    kind: Kind::Directory,
+                TreeEntry {
+                    kind: EntryKind::Directory,
                     ..
                 },
             )) => directories.push(member),
@@ -362,7 +366,7 @@ fn divide(archive: Archive, compression: Compression, members: Vec<Member<'_>>) 
     );
     runs.extend(split(loose, false));
     if runs.last().is_none_or(|run| run.kept || run.part.is_some()) {
-        runs.push(Run {
+        runs.push(MemberRun {
             members: Vec::new(),
             part: None,
             kept: false,
@@ -395,8 +399,13 @@ fn limit(compression: Compression) -> u64 {
     }
 }
 
-fn split(archive: Archive, limit: u64, members: Vec<Member<'_>>, kept: bool) -> Vec<Run<'_>> {
-    let mut runs: Vec<Run<'_>> = Vec::new();
+fn split(
+    archive: ArchiveKind,
+    limit: u64,
+    members: Vec<MemberHeader<'_>>,
+    kept: bool,
+) -> Vec<MemberRun<'_>> {
+    let mut runs: Vec<MemberRun<'_>> = Vec::new();
     for member in members {
         let size = archive.size(&member);
         match runs.last_mut() {
@@ -405,7 +414,7 @@ fn split(archive: Archive, limit: u64, members: Vec<Member<'_>>, kept: bool) -> 
                 run.size += size;
                 run.members.push(member);
             }
-            _ => runs.push(Run {
+            _ => runs.push(MemberRun {
                 members: vec![member],
                 part: None,
                 kept,
@@ -419,13 +428,13 @@ fn split(archive: Archive, limit: u64, members: Vec<Member<'_>>, kept: bool) -> 
 
 /// A member of its own, in parts of about the same size.
 fn parts<'m>(
-    member: &Member<'m>,
+    member: &MemberHeader<'m>,
     size: u64,
     limit: u64,
     kept: bool,
-) -> impl Iterator<Item = Run<'m>> {
+) -> impl Iterator<Item = MemberRun<'m>> {
     let part_size = size.div_ceil(size.div_ceil(limit));
-    let whole = Arc::new(Whole {
+    let whole = Arc::new(MemberDigest {
         part_size,
         sums: OnceLock::new(),
     });
@@ -433,10 +442,10 @@ fn parts<'m>(
         .zip((0..size).step_by(usize::try_from(part_size).unwrap_or(usize::MAX)))
         .map(move |(number, start)| {
             let range = start..size.min(start + part_size);
-            Run {
+            MemberRun {
                 size: range.end - range.start,
                 members: vec![member.clone()],
-                part: Some(Part {
+                part: Some(MemberPart {
                     range,
                     number,
                     whole: Arc::clone(&whole),
@@ -451,24 +460,24 @@ fn parts<'m>(
 
 /// How a run becomes a piece.
 #[derive(Debug, Clone, Copy)]
-struct Recipe<'m> {
+struct PieceRecipe<'m> {
     segments: &'m Segments<'m>,
-    archive: Archive,
+    archive: ArchiveKind,
     compression: Compression,
 }
 
 /// A compressed run.
 #[derive(Debug)]
-struct Piece {
-    shape: Shape,
+struct SegmentPiece {
+    shape: PieceShape,
     /// Of the compressed bytes.
     sha256: Sha256Sum,
-    place: Place,
+    place: SegmentPlace,
 }
 
 /// Where compressed bytes are.
 #[derive(Debug)]
-enum Place {
+enum SegmentPlace {
     /// In an entry of the cache of this key; and whether it counts among those that were made or
     /// found sound.
     Kept(String, AtomicBool),
@@ -476,16 +485,16 @@ enum Place {
     Own(Mutex<SpooledTempFile>),
 }
 
-impl Recipe<'_> {
-    fn piece(&self, run: &Run<'_>) -> Result<Piece> {
+impl PieceRecipe<'_> {
+    fn piece(&self, run: &MemberRun<'_>) -> Result<SegmentPiece> {
         if !run.kept {
             let mut file =
                 tempfile::spooled_tempfile_in(SMALL, self.segments.cache.root().join("tmp"));
             let (shape, sums) = self.compress(run, &mut file)?;
-            return Ok(Piece {
+            return Ok(SegmentPiece {
                 shape,
                 sha256: sums.sha256,
-                place: Place::Own(Mutex::new(file)),
+                place: SegmentPlace::Own(Mutex::new(file)),
             });
         }
         let key = self.key(run);
@@ -500,16 +509,16 @@ impl Recipe<'_> {
                 (shape, sums, true)
             }
         };
-        Ok(Piece {
+        Ok(SegmentPiece {
             shape,
             sha256: sums.sha256,
-            place: Place::Kept(key, AtomicBool::new(counted)),
+            place: SegmentPlace::Kept(key, AtomicBool::new(counted)),
         })
     }
 
     /// Makes an entry of the cache, and returns it open. Another build may make the same one: then
     /// it has the same bytes.
-    fn make(&self, run: &Run<'_>, key: &str) -> Result<(File, Shape, Sums)> {
+    fn make(&self, run: &MemberRun<'_>, key: &str) -> Result<(File, PieceShape, PieceSums)> {
         let (place, path) = (self.segments.cache.temporary_file()?, self.path(key));
         let failed = || format!("cannot write `{}`", shown(&path));
         let mut file = File::options()
@@ -540,9 +549,9 @@ impl Recipe<'_> {
     /// of what it became.
     fn compress(
         &self,
-        run: &Run<'_>,
+        run: &MemberRun<'_>,
         file: &mut (impl Read + Write + Seek),
-    ) -> Result<(Shape, Sums)> {
+    ) -> Result<(PieceShape, PieceSums)> {
         let compression = effective(self.compression, run.kept);
         entry::begin(file).context(cannot_write)?;
         let encoder = PieceEncoder::new(
@@ -586,7 +595,7 @@ impl Recipe<'_> {
     }
 
     /// Proves that a run has the bytes that it should have, as far as that was not done on the way.
-    fn check_plain(&self, run: &Run<'_>, shape: Shape) -> Result<()> {
+    fn check_plain(&self, run: &MemberRun<'_>, shape: PieceShape) -> Result<()> {
         if let (Some(part), [member]) = (&run.part, &run.members[..])
             && part.sum(self.archive, member)? != shape.crc32
         {
@@ -603,7 +612,7 @@ impl Recipe<'_> {
     }
 
     /// The SHA-256 of everything that determines a segment's bytes.
-    fn key(&self, run: &Run<'_>) -> String {
+    fn key(&self, run: &MemberRun<'_>) -> String {
         let mut hasher = Sha256::new();
         let Self {
             archive,
@@ -633,16 +642,16 @@ impl Recipe<'_> {
     /// Hands on the compressed bytes of a piece. An entry that went away since it was opened, or
     /// that is not what it was, is made again; unless part of it was handed on before that
     /// showed: then `out` is damaged, and takes no more.
-    fn copy(&self, run: &Run<'_>, piece: &Piece, out: &mut Portions) -> Result<()> {
+    fn copy(&self, run: &MemberRun<'_>, piece: &SegmentPiece, out: &mut Portions) -> Result<()> {
         let shape = piece.shape;
         let (key, counted) = match &piece.place {
-            Place::Own(file) => {
+            SegmentPlace::Own(file) => {
                 let mut file = file
                     .lock()
                     .map_err(|_| Error::bug("a segment's reader has panicked"))?;
                 return copy_own(&mut *file, shape, out);
             }
-            Place::Kept(key, counted) => (key, counted),
+            SegmentPlace::Kept(key, counted) => (key, counted),
         };
         let path = self.path(key);
         let found = entry::reopen(&path, key, shape);
@@ -675,7 +684,7 @@ impl Recipe<'_> {
         Ok(())
     }
 
-    fn again(&self, run: &Run<'_>, key: &str, shape: Shape) -> Result<File> {
+    fn again(&self, run: &MemberRun<'_>, key: &str, shape: PieceShape) -> Result<File> {
         let (file, made, _) = self.make(run, key)?;
         if made == shape {
             Ok(file)
@@ -686,7 +695,7 @@ impl Recipe<'_> {
 }
 
 /// Hands on a piece that this build has made.
-fn copy_own(file: &mut (impl Read + Seek), shape: Shape, out: &mut Portions) -> Result<()> {
+fn copy_own(file: &mut (impl Read + Seek), shape: PieceShape, out: &mut Portions) -> Result<()> {
     entry::begin(file)
         .and_then(|()| stream(file, shape.packed, out))
         .map(|_| ())
@@ -710,7 +719,7 @@ fn stream(file: &mut impl Read, size: u64, out: &mut Portions) -> std::io::Resul
 
 /// Writes down what of a member determines its bytes; every part ends where it can't be taken for
 /// the next one.
-fn describe(member: &Member<'_>, out: &mut Vec<u8>) {
+fn describe(member: &MemberHeader<'_>, out: &mut Vec<u8>) {
     let mut part = |bytes: &[u8]| {
         out.extend((bytes.len() as u64).to_le_bytes());
         out.extend(bytes);
@@ -723,18 +732,18 @@ fn describe(member: &Member<'_>, out: &mut Vec<u8>) {
     part(&entry.mode.to_le_bytes());
     part(entry.owner.user.as_bytes());
     part(entry.owner.group.as_bytes());
-    part(if entry.role == Role::Config {
+    part(if entry.role == UpgradeRole::Config {
         b"c"
     } else {
         b""
     });
     match &entry.kind {
-        Kind::Directory => part(b"directory"),
-        Kind::Symlink(target) => {
+        EntryKind::Directory => part(b"directory"),
+        EntryKind::Symlink(target) => {
             part(b"link");
             part(target.as_bytes());
         }
-        Kind::File(Content {
+        EntryKind::File(Content {
             digest,
             bytes: Bytes::Disk { .. } | Bytes::Memory(_),
         }) => {
@@ -750,9 +759,9 @@ fn describe(member: &Member<'_>, out: &mut Vec<u8>) {
 /// A compressed archive: one zstd frame, gzip member or xz stream.
 #[derive(Debug)]
 pub(crate) struct Payload<'m> {
-    recipe: Recipe<'m>,
-    pieces: Vec<(Run<'m>, Piece)>,
-    frame: Frame,
+    recipe: PieceRecipe<'m>,
+    pieces: Vec<(MemberRun<'m>, SegmentPiece)>,
+    frame: StreamFrame,
 }
 
 impl Payload<'_> {
@@ -825,13 +834,13 @@ impl Payload<'_> {
     /// are not read: whether they are sound shows when they are copied.
     pub(crate) fn sha256(&self) -> Result<[u8; 32]> {
         let cache = self.recipe.segments.cache;
-        let mut chain = Chain::new(&self.frame.head);
+        let mut chain = SumChain::new(&self.frame.head);
         let chains: Vec<Sha256Sum> = self
             .pieces
             .iter()
             .map(|(_, piece)| chain.add(&piece.sha256))
             .collect();
-        let states = States::read(cache, &self.kind());
+        let states = SumStates::read(cache, &self.kind());
         let known = (1..=chains.len())
             .rev()
             .find_map(|end| Some((end, states.hasher(&chains[end - 1])?)));
@@ -847,7 +856,7 @@ impl Payload<'_> {
             .map(|(_, piece)| piece.shape.packed)
             .enumerate()
             .skip(first);
-        let mut summing = Summing::new(hasher, before, lengths);
+        let mut summing = SummingWriter::new(hasher, before, lengths);
         self.write_from(first, &mut summing)?;
         let (sum, made) = summing.finish();
         states.keep(cache, &chains, made)?;
@@ -860,10 +869,10 @@ impl Payload<'_> {
             .pieces
             .iter()
             .find_map(|(_, piece)| match &piece.place {
-                Place::Kept(key, _) => Some(key.as_str()),
-                Place::Own(_) => None,
+                SegmentPlace::Kept(key, _) => Some(key.as_str()),
+                SegmentPlace::Own(_) => None,
             });
-        let Recipe {
+        let PieceRecipe {
             archive,
             compression,
             ..

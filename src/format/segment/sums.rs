@@ -3,7 +3,7 @@
 //! summed again.
 //!
 //! The state of the hash is kept after every piece, under the sums of all pieces up to there
-//! ([`Chain`]).
+//! ([`SumChain`]).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write};
@@ -18,9 +18,9 @@ use pkgapp_core::digest::Sha256Sum;
 use pkgapp_core::error::Result;
 
 /// A beginning of a payload: what stands before the pieces, and the sums of so many pieces.
-pub(super) struct Chain(Sha256);
+pub(super) struct SumChain(Sha256);
 
-impl Chain {
+impl SumChain {
     pub(super) fn new(head: &[u8]) -> Self {
         // Part of it, so that another way to write a state down is not mistaken for this one.
         Self(Sha256::new_with_prefix(b"pkgapp payload sums 1\n").chain_update(head))
@@ -34,12 +34,12 @@ impl Chain {
 
 /// The states that an earlier payload of the same kind has left, in base64, by their chains.
 #[derive(Default)]
-pub(super) struct States {
+pub(super) struct SumStates {
     file: PathBuf,
     states: BTreeMap<String, String>,
 }
 
-impl States {
+impl SumStates {
     /// Reads those that are kept for a kind of payload; what of a file is not what it was is none.
     pub(super) fn read(cache: &Cache, kind: &str) -> Self {
         let file = cache
@@ -89,14 +89,14 @@ impl States {
 }
 
 /// Sums what is written, and notes the state at the end of each piece.
-pub(super) struct Summing {
+pub(super) struct SummingWriter {
     hasher: Sha256,
     /// The pieces to come: their number, and what is left of them.
     pieces: VecDeque<(usize, u64)>,
     made: Vec<(usize, String)>,
 }
 
-impl Summing {
+impl SummingWriter {
     /// `hasher` has seen everything before the first of `pieces`, which are numbers and lengths; or
     /// `before` bytes come first.
     pub(super) fn new(
@@ -120,7 +120,7 @@ impl Summing {
     }
 }
 
-impl Write for Summing {
+impl Write for SummingWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let Some((number, left)) = self.pieces.front_mut() else {
             self.hasher.update(bytes);

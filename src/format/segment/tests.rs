@@ -2,18 +2,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
-use crate::{Deb, Format, Rpm, by_name, judge};
+use crate::{DebPackage, PackageFormat, RpmPackage, by_name, judge};
 use pkgapp_core::digest::Digest;
 use pkgapp_core::path::InstallPath;
 use pkgapp_release::package::Package;
-use pkgapp_release::tree::{Origin, Tree};
+use pkgapp_release::tree::{EntryOrigin, Tree};
 
 /// Two layers with files on disk, one that is only a link, and files that belong to no layer.
 fn tree(files: &Path, prefix: &str) -> Tree {
     let mut tree = Tree::new();
     let path = |below: &str| InstallPath::parse(&format!("{prefix}/{below}")).unwrap();
     for (number, name) in ["blinker", "click"].into_iter().enumerate() {
-        let origin = Arc::new(Origin {
+        let origin = Arc::new(EntryOrigin {
             label: format!("distribution `{name}`"),
             layer: Some(name.repeat(9)),
         });
@@ -32,27 +32,27 @@ fn tree(files: &Path, prefix: &str) -> Tree {
             };
             tree.insert(
                 path(&format!("lib/{name}/{file}.py")),
-                Entry::file(content, 0o644, &origin),
+                TreeEntry::file(content, 0o644, &origin),
             )
             .unwrap();
         }
         tree.insert(
             path(&format!("bin/{name}")),
-            Entry::symlink("../lib/x", &origin),
+            TreeEntry::symlink("../lib/x", &origin),
         )
         .unwrap();
     }
-    let origin = Arc::new(Origin {
+    let origin = Arc::new(EntryOrigin {
         label: "distribution `link`".into(),
         layer: Some("link".repeat(9)),
     });
-    tree.insert(path("bin/link"), Entry::symlink("blinker", &origin))
+    tree.insert(path("bin/link"), TreeEntry::symlink("blinker", &origin))
         .unwrap();
-    let origin = Arc::new(Origin {
+    let origin = Arc::new(EntryOrigin {
         label: "the release".into(),
         layer: None,
     });
-    let record = Entry::file(Content::memory(*b"{\"name\": \"shop\"}"), 0o644, &origin);
+    let record = TreeEntry::file(Content::memory(*b"{\"name\": \"shop\"}"), 0o644, &origin);
     tree.insert(path(".pkgapp/release.json"), record).unwrap();
     tree
 }
@@ -77,7 +77,7 @@ fn scene() -> Scene {
 }
 
 impl Scene {
-    fn write(&self, format: &dyn Format) -> (Vec<u8>, Counts) {
+    fn write(&self, format: &dyn PackageFormat) -> (Vec<u8>, SegmentCounts) {
         let (segments, mut out) = (Segments::new(&self.cache), Vec::new());
         format.write(&self.package, &segments, &mut out).unwrap();
         assert!(!segments.forgot_damaged());
@@ -100,8 +100,8 @@ const PASSING: u64 = 2;
 fn an_unchanged_layer_is_neither_opened_nor_compressed_again() {
     let scene = scene();
     let formats = [
-        &Deb as &dyn Format,
-        &Rpm,
+        &DebPackage as &dyn PackageFormat,
+        &RpmPackage,
         by_name("tar.zst").unwrap(),
         by_name("tar.gz").unwrap(),
     ];
@@ -133,7 +133,7 @@ fn one_core_and_an_empty_cache_give_the_same_bytes() {
         Compression::Gzip(6),
         Compression::Xz(2),
     ] {
-        for format in [&Deb as &dyn Format, &Rpm] {
+        for format in [&DebPackage as &dyn PackageFormat, &RpmPackage] {
             let write = |threads| {
                 let mut scene = scene();
                 scene.package.meta.compression = compression;
@@ -151,29 +151,29 @@ fn one_core_and_an_empty_cache_give_the_same_bytes() {
 #[test]
 fn a_later_commit_uses_the_segments_and_another_layer_prefix_or_level_does_not() {
     let mut scene = scene();
-    scene.write(&Deb);
+    scene.write(&DebPackage);
     scene.package.meta.timestamp += 86_400;
     scene.package.meta.version = "1.4.3".parse().unwrap();
-    assert_eq!(scene.write(&Deb).1.reused, KEPT);
+    assert_eq!(scene.write(&DebPackage).1.reused, KEPT);
 
     let changed = InstallPath::parse("/opt/shop/lib/click/3.py").unwrap();
     let mut entry = scene.package.tree.remove(&changed).unwrap();
     entry.mode = 0o755;
     scene.package.tree.insert(changed, entry).unwrap();
-    assert_eq!(scene.write(&Deb).1.reused, KEPT - 1);
+    assert_eq!(scene.write(&DebPackage).1.reused, KEPT - 1);
 
     scene.package.meta.compression = Compression::Zstd(4);
-    assert_eq!(scene.write(&Deb).1.reused, 0);
+    assert_eq!(scene.write(&DebPackage).1.reused, 0);
     scene.package.meta.compression = Compression::Zstd(3);
     scene.package.tree = tree(&scene.directory.path().join("files"), "/srv/shop");
     scene.package.meta.prefix = InstallPath::parse("/srv/shop").unwrap();
-    assert_eq!(scene.write(&Deb).1.reused, 0);
+    assert_eq!(scene.write(&DebPackage).1.reused, 0);
 }
 
 #[test]
 fn a_damaged_entry_is_noticed_and_made_anew() {
     let scene = scene();
-    let (sound, _) = scene.write(&Deb);
+    let (sound, _) = scene.write(&DebPackage);
     let entries = scene.entries();
     let whole: Vec<Vec<u8>> = entries
         .iter()
@@ -202,7 +202,7 @@ fn a_damaged_entry_is_noticed_and_made_anew() {
         whole[1].clone(),
     ] {
         std::fs::write(&entries[0], damaged).unwrap();
-        let (bytes, counts) = scene.write(&Deb);
+        let (bytes, counts) = scene.write(&DebPackage);
         assert!(bytes == sound);
         assert_eq!((counts.reused, counts.made), (KEPT - 1, PASSING + 1));
         assert_eq!(std::fs::read(&entries[0]).unwrap(), whole[0]);
@@ -213,13 +213,13 @@ fn a_damaged_entry_is_noticed_and_made_anew() {
 #[test]
 fn segments_are_counted_held_and_verified_as_the_rest_of_the_cache_is() {
     let scene = scene();
-    scene.write(&Deb);
+    scene.write(&DebPackage);
     assert_eq!(scene.cache.counted("segments"), Some((0, KEPT)));
-    scene.write(&Deb);
+    scene.write(&DebPackage);
     assert_eq!(scene.cache.counted("segments"), Some((KEPT, 2 * KEPT)));
 
     let other = Cache::open(scene.cache.root()).unwrap();
-    let all = pkgapp_core::cache::Want {
+    let all = pkgapp_core::cache::PruneRequest {
         all: true,
         ..Default::default()
     };
@@ -253,7 +253,7 @@ fn segments_are_counted_held_and_verified_as_the_rest_of_the_cache_is() {
 fn what_a_build_compresses_counts_for_the_size_of_the_cache() {
     let scene = scene();
     assert!(scene.cache.trim(u64::MAX - 1).unwrap().is_none());
-    scene.write(&Rpm);
+    scene.write(&RpmPackage);
     let taken: u64 = scene
         .entries()
         .iter()
@@ -281,8 +281,8 @@ fn what_a_build_compresses_counts_for_the_size_of_the_cache() {
 fn an_entry_that_goes_away_between_check_and_copy_is_made_again() {
     let scene = scene();
     let segments = Segments::new(&scene.cache);
-    let members = |tree| -> Vec<Member<'_>> {
-        let member = |(path, entry): (&'static InstallPath, &'static Entry)| Member {
+    let members = |tree| -> Vec<MemberHeader<'_>> {
+        let member = |(path, entry): (&'static InstallPath, &'static TreeEntry)| MemberHeader {
             name: path.to_string(),
             mtime: 0,
             place: Some((path, entry)),
@@ -292,7 +292,7 @@ fn an_entry_that_goes_away_between_check_and_copy_is_made_again() {
     };
     let tree: &'static Tree = Box::leak(Box::new(scene.package.tree.clone()));
     let payload = segments
-        .payload(Archive::Tar, members(tree), Compression::Zstd(3))
+        .payload(ArchiveKind::Tar, members(tree), Compression::Zstd(3))
         .unwrap();
     let before = payload.sha256().unwrap();
     std::fs::remove_dir_all(scene.cache.segments()).unwrap();
@@ -314,7 +314,7 @@ fn numbers(length: usize) -> Vec<u8> {
 #[test]
 fn an_entry_that_is_altered_between_check_and_copy_is_made_again() {
     let mut scene = scene();
-    let origin = Arc::new(Origin {
+    let origin = Arc::new(EntryOrigin {
         label: "a layer".into(),
         layer: Some("numbers".into()),
     });
@@ -324,14 +324,14 @@ fn an_entry_that_is_altered_between_check_and_copy_is_made_again() {
         .tree
         .insert(
             path,
-            Entry::file(Content::memory(numbers(7 << 20)), 0o644, &origin),
+            TreeEntry::file(Content::memory(numbers(7 << 20)), 0o644, &origin),
         )
         .unwrap();
     let tree = scene.package.tree.clone();
     for compression in [Compression::Zstd(3), Compression::Gzip(1)] {
         let segments = Segments::new(&scene.cache);
         let first = segments
-            .payload(Archive::Tar, members(&tree), compression)
+            .payload(ArchiveKind::Tar, members(&tree), compression)
             .unwrap();
         let mut sound = Vec::new();
         first.write_to(&mut sound).unwrap();
@@ -342,7 +342,7 @@ fn an_entry_that_is_altered_between_check_and_copy_is_made_again() {
             for place in places {
                 let segments = Segments::new(&scene.cache);
                 let payload = segments
-                    .payload(Archive::Tar, members(&tree), compression)
+                    .payload(ArchiveKind::Tar, members(&tree), compression)
                     .unwrap();
                 let mut altered = whole.clone();
                 altered[place] ^= 4;
@@ -369,7 +369,7 @@ fn an_entry_that_is_altered_between_check_and_copy_is_made_again() {
                 if late {
                     assert!(!entry.exists() && !segments.forgot_damaged());
                     let payload = segments
-                        .payload(Archive::Tar, members(&tree), compression)
+                        .payload(ArchiveKind::Tar, members(&tree), compression)
                         .unwrap();
                     out.clear();
                     payload.write_to(&mut out).unwrap();
@@ -412,19 +412,19 @@ fn a_writer_that_fails_ends_the_copying() {
     let segments = Segments::new(&cache);
     let mut tree = Tree::new();
     for number in 0..6 {
-        let origin = Arc::new(Origin {
+        let origin = Arc::new(EntryOrigin {
             label: format!("layer {number}"),
             layer: Some(number.to_string()),
         });
         let path = InstallPath::parse(&format!("/opt/shop/{number}")).unwrap();
         tree.insert(
             path,
-            Entry::file(Content::memory(numbers(4 << 20)), 0o644, &origin),
+            TreeEntry::file(Content::memory(numbers(4 << 20)), 0o644, &origin),
         )
         .unwrap();
     }
     let payload = segments
-        .payload(Archive::Tar, members(&tree), Compression::Gzip(1))
+        .payload(ArchiveKind::Tar, members(&tree), Compression::Gzip(1))
         .unwrap();
     let size = usize::try_from(payload.size()).unwrap();
     payload.write_to(&mut Full(size)).unwrap();
@@ -444,7 +444,7 @@ fn a_writer_that_fails_ends_the_copying() {
 #[test]
 fn directories_come_first_and_large_layers_are_split() {
     let mut tree = Tree::new();
-    let origin = Arc::new(Origin {
+    let origin = Arc::new(EntryOrigin {
         label: "a large layer".into(),
         layer: Some("large".into()),
     });
@@ -454,16 +454,16 @@ fn directories_come_first_and_large_layers_are_split() {
             number;
             usize::try_from(SMALL_LIMIT).unwrap() / 2 - 2048
         ]);
-        tree.insert(path, Entry::file(content, 0o644, &origin))
+        tree.insert(path, TreeEntry::file(content, 0o644, &origin))
             .unwrap();
     }
-    let members = tree.iter().map(|(path, entry)| Member {
+    let members = tree.iter().map(|(path, entry)| MemberHeader {
         name: path.to_string(),
         mtime: 0,
         place: Some((path, entry)),
         md5: None,
     });
-    let runs = divide(Archive::Tar, Compression::Zstd(3), members.collect());
+    let runs = divide(ArchiveKind::Tar, Compression::Zstd(3), members.collect());
     let names: Vec<Vec<&str>> = runs
         .iter()
         .map(|run| {
@@ -504,7 +504,7 @@ fn large_file(directory: &Path, size: usize) -> (Tree, PathBuf) {
         .collect();
     std::fs::write(&disk, &bytes).unwrap();
     let mut tree = Tree::new();
-    let origin = Arc::new(Origin {
+    let origin = Arc::new(EntryOrigin {
         label: "a layer".into(),
         layer: Some("layer".repeat(9)),
     });
@@ -522,15 +522,15 @@ fn large_file(directory: &Path, size: usize) -> (Tree, PathBuf) {
     ] {
         tree.insert(
             InstallPath::parse(&format!("/opt/{name}/x")).unwrap(),
-            Entry::file(content, 0o644, &origin),
+            TreeEntry::file(content, 0o644, &origin),
         )
         .unwrap();
     }
     (tree, disk)
 }
 
-fn members(tree: &Tree) -> Vec<Member<'_>> {
-    let member = |(path, entry): (_, _)| Member {
+fn members(tree: &Tree) -> Vec<MemberHeader<'_>> {
+    let member = |(path, entry): (_, _)| MemberHeader {
         name: format!(".{path}"),
         mtime: 9,
         place: Some((path, entry)),
@@ -545,7 +545,7 @@ fn a_large_file_is_compressed_in_parts_that_are_all_of_it() {
     let size = usize::try_from(2 * SMALL_LIMIT).unwrap() + 77;
     let (tree, disk) = large_file(directory.path(), size);
     let cache = Cache::open(&directory.path().join("cache")).unwrap();
-    for archive in [Archive::Tar, Archive::Cpio] {
+    for archive in [ArchiveKind::Tar, ArchiveKind::Cpio] {
         let parts: Vec<(u64, u64)> = divide(archive, Compression::Zstd(1), members(&tree))
             .iter()
             .filter_map(|run| {
@@ -606,7 +606,7 @@ fn a_large_file_is_compressed_in_parts_that_are_all_of_it() {
     bytes[size - 1] ^= 1;
     std::fs::write(&disk, bytes).unwrap();
     let error = Segments::new(&cache)
-        .payload(Archive::Tar, members(&tree), Compression::Zstd(1))
+        .payload(ArchiveKind::Tar, members(&tree), Compression::Zstd(1))
         .unwrap_err();
     assert_eq!(
         error
@@ -633,7 +633,7 @@ fn a_layer_s_dates_stand_for_its_content_and_are_never_later_than_the_build() {
             scene.directory.path().join("x.rpm"),
         );
         std::fs::write(&tarball, scene.write(by_name("tar.gz").unwrap()).0).unwrap();
-        std::fs::write(&package, scene.write(&Rpm).0).unwrap();
+        std::fs::write(&package, scene.write(&RpmPackage).0).unwrap();
         let mut command = std::process::Command::new(&tar);
         let listed = judge::run(command.args(["--utc", "--full-time", "-tvf"]).arg(&tarball));
         let line = |name: &str| {
@@ -705,14 +705,14 @@ fn a_layer_s_dates_stand_for_its_content_and_are_never_later_than_the_build() {
 
 fn payload_sum(scene: &Scene) -> ([u8; 32], Vec<u8>) {
     let segments = Segments::new(&scene.cache);
-    let members = scene.package.tree.iter().map(|(path, entry)| Member {
+    let members = scene.package.tree.iter().map(|(path, entry)| MemberHeader {
         name: format!(".{path}"),
         mtime: 1,
         place: Some((path, entry)),
         md5: None,
     });
     let payload = segments
-        .payload(Archive::Cpio, members.collect(), Compression::Zstd(3))
+        .payload(ArchiveKind::Cpio, members.collect(), Compression::Zstd(3))
         .unwrap();
     let (sum, mut bytes) = (payload.sha256().unwrap(), Vec::new());
     payload.write_to(&mut bytes).unwrap();

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use memchr::memmem::{self, Finder};
 
-use super::{Found, Needle};
+use super::{Leak, Needle};
 use pkgapp_core::cache::Cache;
 use pkgapp_core::digest::Sha256Sum;
 use pkgapp_core::error::{Context, Result, shown};
@@ -20,7 +20,7 @@ const LONGEST_SOURCE: u64 = 256 << 20;
 /// # Errors
 /// The source can't be read.
 pub(super) fn remove_explained(
-    suspects: &mut Vec<Found>,
+    suspects: &mut Vec<Leak>,
     source: &BuiltFrom,
     needles: &[Needle],
     cache: &Cache,
@@ -37,7 +37,7 @@ pub(super) fn remove_explained(
     Ok(())
 }
 
-fn remove_explained_by(suspects: &mut [Found], file: &Path, needles: &[Needle]) -> Result<()> {
+fn remove_explained_by(suspects: &mut [Leak], file: &Path, needles: &[Needle]) -> Result<()> {
     let failed = || format!("cannot read `{}`", shown(file));
     let Ok(metadata) = file.symlink_metadata() else {
         return Ok(());

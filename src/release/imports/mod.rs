@@ -14,15 +14,15 @@ pub mod statement;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use crate::layer::Layer;
-use crate::tree::{Kind, Tree};
+use crate::tree::{EntryKind, Tree};
 use pkgapp_core::error::Result;
 use pkgapp_core::name::PythonMinor;
 use pkgapp_core::path::InstallPath;
 
-use self::modules::Place;
+use self::modules::ModulePlace;
 
 pub use self::command_line::started_modules;
-pub use self::modules::Modules;
+pub use self::modules::ReleaseModules;
 pub use self::standard::PythonPart;
 
 /// Returns whether some Python's standard library has a top-level module.
@@ -32,7 +32,7 @@ pub fn is_standard(module: &str) -> bool {
 
 /// The modules that were looked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Imports {
+pub struct FoundImports {
     /// Parts of the standard library that are packages of their own, and the first file that
     /// imports each.
     pub parts: BTreeMap<PythonPart, String>,
@@ -40,7 +40,7 @@ pub struct Imports {
     pub missing: BTreeMap<String, String>,
 }
 
-impl Imports {
+impl FoundImports {
     /// Follows the imports of the application's own modules: of its plain files, and of the
     /// distribution that is made of its project. `optional` are modules that it can do without.
     ///
@@ -54,7 +54,7 @@ impl Imports {
         own: Option<&str>,
         optional: &[String],
     ) -> Result<Self> {
-        let mut search = Search::new(tree, prefix, python, optional)?;
+        let mut search = ImportSearch::new(tree, prefix, python, optional)?;
         let is_own = |layer: &&Layer| {
             layer
                 .manifest
@@ -72,12 +72,12 @@ impl Imports {
 
 /// A search through the modules of a release, in the order of their distance from the
 /// application's.
-struct Search<'a> {
+struct ImportSearch<'a> {
     tree: &'a Tree,
     prefix: &'a InstallPath,
     python: PythonMinor,
     optional: &'a [String],
-    modules: Modules<'a>,
+    modules: ReleaseModules<'a>,
     /// Names under which the application's own files may be imported, whatever directory is on the
     /// path then.
     own_names: HashSet<String>,
@@ -86,10 +86,10 @@ struct Search<'a> {
     seen: HashSet<InstallPath>,
     /// Dotted names that were resolved.
     known: HashSet<String>,
-    found: Imports,
+    found: FoundImports,
 }
 
-impl<'a> Search<'a> {
+impl<'a> ImportSearch<'a> {
     fn new(
         tree: &'a Tree,
         prefix: &'a InstallPath,
@@ -101,12 +101,12 @@ impl<'a> Search<'a> {
             prefix,
             python,
             optional,
-            modules: Modules::of(tree, prefix, python)?,
+            modules: ReleaseModules::of(tree, prefix, python)?,
             own_names: HashSet::new(),
             queue: VecDeque::new(),
             seen: HashSet::new(),
             known: HashSet::new(),
-            found: Imports::default(),
+            found: FoundImports::default(),
         })
     }
 
@@ -143,7 +143,8 @@ impl<'a> Search<'a> {
 
     fn run(&mut self) -> Result<()> {
         while let Some((path, package)) = self.queue.pop_front() {
-            let Some(Kind::File(content)) = self.tree.get(&path).map(|entry| &entry.kind) else {
+            let Some(EntryKind::File(content)) = self.tree.get(&path).map(|entry| &entry.kind)
+            else {
                 continue;
             };
             let text = content.read()?;
@@ -171,19 +172,19 @@ impl<'a> Search<'a> {
                 return;
             }
             match self.modules.place(&names[..end]) {
-                Place::Source(path, package) => {
+                ModulePlace::Source(path, package) => {
                     if self.seen.insert(path.clone()) {
                         self.queue.push_back((path, package));
                     }
                 }
-                Place::Other => {}
-                Place::None if end == 1 && !self.own_names.contains(names[0]) => {
+                ModulePlace::Other => {}
+                ModulePlace::None if end == 1 && !self.own_names.contains(names[0]) => {
                     self.judge(module, names[0], file);
                     // Each module of a package may be another part.
                     self.known.remove(&dotted);
                     return;
                 }
-                Place::None => return,
+                ModulePlace::None => return,
             }
         }
     }
@@ -191,7 +192,9 @@ impl<'a> Search<'a> {
     /// Decides about a module that is not in the release.
     fn judge(&mut self, module: &str, top: &str, file: &str) {
         // setuptools brings a distutils of its own.
-        if top == "distutils" && matches!(self.modules.place(&["setuptools"]), Place::Source(..)) {
+        if top == "distutils"
+            && matches!(self.modules.place(&["setuptools"]), ModulePlace::Source(..))
+        {
             return;
         }
         // It also puts a directory of others' modules on the path, for itself.
@@ -201,7 +204,7 @@ impl<'a> Search<'a> {
         let is_vendored = || {
             !matches!(
                 self.modules.place(&["setuptools", "_vendor", top]),
-                Place::None
+                ModulePlace::None
             )
         };
         if is_of_windows(top) || is_setuptools && is_vendored() {

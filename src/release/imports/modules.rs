@@ -7,14 +7,14 @@ use pkgapp_core::path::{InstallPath, ReleasePath};
 
 /// The modules of a release.
 #[derive(Debug)]
-pub struct Modules<'a> {
+pub struct ReleaseModules<'a> {
     tree: &'a Tree,
     /// Directories from which modules are imported: first the application's plain files.
     roots: Vec<InstallPath>,
 }
 
 /// Where a module is.
-pub(super) enum Place {
+pub(super) enum ModulePlace {
     /// A source, and the package that its relative imports start from.
     Source(InstallPath, Vec<String>),
     /// A namespace package or compiled code.
@@ -23,7 +23,7 @@ pub(super) enum Place {
     None,
 }
 
-impl<'a> Modules<'a> {
+impl<'a> ReleaseModules<'a> {
     /// Looks into the directories that every program of a release imports from.
     ///
     /// # Errors
@@ -54,11 +54,11 @@ impl<'a> Modules<'a> {
     pub fn has(&self, module: &str) -> bool {
         !matches!(
             self.place(&module.split('.').collect::<Vec<_>>()),
-            Place::None
+            ModulePlace::None
         )
     }
 
-    pub(super) fn place(&self, names: &[&str]) -> Place {
+    pub(super) fn place(&self, names: &[&str]) -> ModulePlace {
         let below = names.join("/");
         let package = |names: &[&str]| {
             names
@@ -74,16 +74,16 @@ impl<'a> Modules<'a> {
             };
             let file = |end: &str| at(end).filter(|path| self.tree.get(path).is_some());
             if let Some(path) = file("/__init__.py") {
-                return Place::Source(path, package(names));
+                return ModulePlace::Source(path, package(names));
             }
             if let Some(path) = file(".py") {
-                return Place::Source(path, package(&names[..names.len() - 1]));
+                return ModulePlace::Source(path, package(&names[..names.len() - 1]));
             }
             if file("").is_some() || self.has_extension(root, &below) {
-                return Place::Other;
+                return ModulePlace::Other;
             }
         }
-        Place::None
+        ModulePlace::None
     }
 
     /// Whether there is an extension module (`NAME.TAG.so`, `NAME.abi3.so`, `NAME.so`) or a module

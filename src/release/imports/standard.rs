@@ -1,7 +1,7 @@
 //! The standard library: the modules that each Python has, and those that distributions package by
 //! themselves.
 
-use pkgapp_config::Part;
+use pkgapp_config::InterpreterPart;
 use pkgapp_core::name::PythonMinor;
 
 /// A part of Python's standard library that distributions package by itself.
@@ -67,12 +67,12 @@ impl PythonPart {
     }
 
     /// Returns what it is of an interpreter that ships, if such a one leaves it behind.
-    pub fn left_behind(self) -> Option<Part> {
+    pub fn left_behind(self) -> Option<InterpreterPart> {
         match self {
-            Self::Ensurepip => Some(Part::Ensurepip),
-            Self::Idle => Some(Part::Idle),
-            Self::Tests => Some(Part::Tests),
-            Self::Tkinter => Some(Part::Tkinter),
+            Self::Ensurepip => Some(InterpreterPart::Ensurepip),
+            Self::Idle => Some(InterpreterPart::Idle),
+            Self::Tests => Some(InterpreterPart::Tests),
+            Self::Tkinter => Some(InterpreterPart::Tkinter),
             Self::Distutils | Self::Gdbm | Self::Lib2to3 => None,
         }
     }

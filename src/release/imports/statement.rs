@@ -40,7 +40,7 @@ impl Import {
 
 /// Returns the imports at the top level of a source: those that are certain to be executed.
 pub fn certain(text: &[u8]) -> Vec<Import> {
-    let lines = Lines { text, at: 0 };
+    let lines = LogicalLines { text, at: 0 };
     let simple = lines.filter(|line| line.starts_with("import ") || line.starts_with("from "));
     simple
         .flat_map(|line| line.split(';').flat_map(read).collect::<Vec<_>>())
@@ -98,12 +98,12 @@ fn is_dotted(name: &str) -> bool {
 
 /// The logical lines of a source ("Lexical analysis" of Python's reference): without comments and
 /// the content of strings, and with a space for line ends within brackets and after backslashes.
-struct Lines<'a> {
+struct LogicalLines<'a> {
     text: &'a [u8],
     at: usize,
 }
 
-impl Lines<'_> {
+impl LogicalLines<'_> {
     /// Skips the string that begins here. One in single quotes ends with its line, so that a
     /// mistake does not go on.
     fn skip_string(&mut self, quote: u8) {
@@ -131,7 +131,7 @@ impl Lines<'_> {
     }
 }
 
-impl Iterator for Lines<'_> {
+impl Iterator for LogicalLines<'_> {
     type Item = String;
 
     fn next(&mut self) -> Option<String> {

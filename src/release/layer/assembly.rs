@@ -7,12 +7,12 @@ use std::path::PathBuf;
 
 use super::bytecode::{neighbours, shards};
 use super::compilers::PythonSource;
-use super::place::Writer;
+use super::place::ContentWriter;
 use super::{
-    Builder, ByteCompiler, CHECKED, Distribution, Keeping, Layer, LayerEntry, LayerEntryKind,
-    MANIFEST, Manifest, Place,
+    ByteCompiler, CHECKED, Distribution, Layer, LayerBuilder, LayerDirectory, LayerEntry,
+    LayerEntryKind, LayerManifest, MANIFEST, Storage,
 };
-use crate::prune::{Contents, Pruned, Pruner};
+use crate::prune::{DistributionFiles, PruneReport, Pruner};
 use pkgapp_core::cache::{self, Cache, Claim};
 use pkgapp_core::content::Content;
 use pkgapp_core::digest::{Digest, Sha256Sum};
@@ -32,7 +32,7 @@ const ELF_MAGIC: &[u8] = b"\x7fELF";
 
 /// Whose bytes a file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Made {
+pub(crate) enum ByteOrigin {
     /// Taken as they are.
     Elsewhere,
     /// Made by this build.
@@ -41,14 +41,14 @@ pub(crate) enum Made {
 
 /// What byte code is kept for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kept {
+pub(crate) enum BytecodeCacheKey {
     /// The layer: it does not change.
     Layer,
     /// The source and its neighbours: others of the layer will change, and these stay.
     Source,
 }
 
-impl Kept {
+impl BytecodeCacheKey {
     /// As a layer's key has it: the two may give different bytes.
     pub(crate) fn word(self) -> &'static str {
         match self {
@@ -59,41 +59,41 @@ impl Kept {
 }
 
 /// What a layer begins as.
-pub(crate) enum Begun<'a> {
+pub(crate) enum LayerStart<'a> {
     /// It is there.
     Made(Box<Layer>),
     /// It has to be made.
-    Empty(Box<Assembly<'a>>),
+    Empty(Box<LayerAssembly<'a>>),
 }
 
 /// A layer's files on their way into the cache.
-pub(crate) struct Assembly<'a> {
-    builder: &'a Builder<'a>,
+pub(crate) struct LayerAssembly<'a> {
+    builder: &'a LayerBuilder<'a>,
     directory: Claim,
-    writer: Writer,
+    writer: ContentWriter,
     entries: BTreeMap<ReleasePath, LayerEntry>,
     elf: Vec<ElfFile>,
     uncompiled: Vec<ReleasePath>,
     made_here: BTreeSet<ReleasePath>,
     heads: BTreeMap<ReleasePath, String>,
-    pruned: Pruned,
+    pruned: PruneReport,
 }
 
-impl<'a> Assembly<'a> {
+impl<'a> LayerAssembly<'a> {
     /// Begins an empty layer, or returns the one that is there: another process may be making it,
     /// and is waited for.
     pub(crate) fn begin(
-        builder: &'a Builder<'a>,
+        builder: &'a LayerBuilder<'a>,
         key: &str,
         label: &str,
-        keeping: Keeping,
-    ) -> Result<Begun<'a>> {
+        keeping: Storage,
+    ) -> Result<LayerStart<'a>> {
         let directory = builder.cache.claim(&format!("layer-{key}"))?;
         if let Some(layer) = Layer::open(builder.cache, key, label) {
-            return Ok(Begun::Made(Box::new(layer)));
+            return Ok(LayerStart::Made(Box::new(layer)));
         }
-        Ok(Begun::Empty(Box::new(Self {
-            writer: Writer::begin(directory.path(), keeping)?,
+        Ok(LayerStart::Empty(Box::new(Self {
+            writer: ContentWriter::begin(directory.path(), keeping)?,
             builder,
             directory,
             entries: BTreeMap::new(),
@@ -101,7 +101,7 @@ impl<'a> Assembly<'a> {
             uncompiled: Vec::new(),
             made_here: BTreeSet::new(),
             heads: BTreeMap::new(),
-            pruned: Pruned::default(),
+            pruned: PruneReport::default(),
         })))
     }
 
@@ -138,19 +138,19 @@ impl<'a> Assembly<'a> {
         &mut self,
         path: ReleasePath,
         mode: u32,
-        made: Made,
+        made: ByteOrigin,
         content: impl Read,
     ) -> Result<Digest> {
         self.proven_file(path, mode, made, None, content)
     }
 
-    /// As [`Assembly::file`], with content that is proven to have a SHA-256: if that turns out to
+    /// As [`LayerAssembly::file`], with content that is proven to have a SHA-256: if that turns out to
     /// be wrong, the layer is not finished.
     pub(crate) fn proven_file(
         &mut self,
         path: ReleasePath,
         mode: u32,
-        made: Made,
+        made: ByteOrigin,
         sha256: Option<Sha256Sum>,
         content: impl Read,
     ) -> Result<Digest> {
@@ -184,7 +184,7 @@ impl<'a> Assembly<'a> {
                 &path,
             )?);
         }
-        if made == Made::Here {
+        if made == ByteOrigin::Here {
             self.made_here.insert(path);
         }
         Ok(digest)
@@ -259,7 +259,7 @@ impl<'a> Assembly<'a> {
                 .get(path)
                 .map_or_else(|| Ok(Vec::new()), Content::read)
         };
-        let (gone, pruned) = prune.plan(&Contents {
+        let (gone, pruned) = prune.plan(&DistributionFiles {
             site_packages,
             files: &files,
             read: &read,
@@ -301,7 +301,7 @@ impl<'a> Assembly<'a> {
 
     /// Adds byte code for every Python source that an import may find: below site-packages and
     /// `app/`.
-    pub(crate) fn compile(&mut self, kept: Kept) -> Result<()> {
+    pub(crate) fn compile(&mut self, kept: BytecodeCacheKey) -> Result<()> {
         let compiler: &ByteCompiler = self.builder.compiler;
         if !compiler.compiles_here() {
             return Ok(());
@@ -310,16 +310,16 @@ impl<'a> Assembly<'a> {
         let mut wanted: Vec<PythonSource> = self.contents().into_iter().collect();
         wanted.retain(|(path, _)| compiler.compiles(path));
         let shards = match kept {
-            Kept::Layer => shards(&wanted),
-            Kept::Source => self.add_known(neighbours(&wanted))?,
+            BytecodeCacheKey::Layer => shards(&wanted),
+            BytecodeCacheKey::Source => self.add_known(neighbours(&wanted))?,
         };
         if shards.is_empty() {
             return Ok(());
         }
         self.writer.flush()?;
         let keys: BTreeMap<&ReleasePath, PathBuf> = match kept {
-            Kept::Layer => BTreeMap::new(),
-            Kept::Source => shards
+            BytecodeCacheKey::Layer => BTreeMap::new(),
+            BytecodeCacheKey::Source => shards
                 .iter()
                 .flat_map(|shard| self.kept_as(shard))
                 .collect(),
@@ -396,7 +396,7 @@ impl<'a> Assembly<'a> {
                 _ = self.file(
                     self.builder.compiler.pyc_path(source)?,
                     0o644,
-                    Made::Here,
+                    ByteOrigin::Here,
                     bytes,
                 )?;
             }
@@ -437,7 +437,7 @@ impl<'a> Assembly<'a> {
         });
         builder.cache.note_added(size.sum());
         builder.cache.count("layers", false);
-        let manifest = Manifest {
+        let manifest = LayerManifest {
             entries,
             elf,
             distribution,
@@ -455,7 +455,7 @@ impl<'a> Assembly<'a> {
             cache::boot().unwrap_or_default().as_bytes(),
         )?;
         publish(builder.cache, directory, key, label)?;
-        let place = Place::new(builder.cache.layers().join(key), keeping);
+        let place = LayerDirectory::new(builder.cache.layers().join(key), keeping);
         Ok(Layer {
             key: key.to_owned(),
             label: label.to_owned(),

@@ -20,7 +20,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use super::compilers::{self, Compilers, PythonSource};
+use super::compilers::{self, CompilerPool, PythonSource};
 use crate::runtime;
 use pkgapp_core::content::Content;
 use pkgapp_core::digest::Sha256Sum;
@@ -64,14 +64,14 @@ pub struct ByteCompiler {
     /// `None`: it compiles nothing, the host does.
     identity: Option<String>,
     patience: Duration,
-    compilers: Arc<Compilers>,
+    compilers: Arc<CompilerPool>,
 }
 
 /// A source and its byte code; `None` if it can't be compiled.
-type Compiled<'s> = (&'s PythonSource, Option<Vec<u8>>);
+type CompiledSource<'s> = (&'s PythonSource, Option<Vec<u8>>);
 
 /// Takes the byte code of a source; `None` if it can't be compiled.
-type Take<'a> = &'a mut dyn FnMut(&PythonSource, Option<&[u8]>) -> Result<()>;
+type TakeBytecode<'a> = &'a mut dyn FnMut(&PythonSource, Option<&[u8]>) -> Result<()>;
 
 impl ByteCompiler {
     /// Asks `interpreter` what it is.
@@ -249,7 +249,7 @@ impl ByteCompiler {
     ) -> Result<()> {
         let interpreter = self.interpreter()?;
         let most = rayon::current_num_threads();
-        let compile = |shard: &[PythonSource], take: Take<'_>| {
+        let compile = |shard: &[PythonSource], take: TakeBytecode<'_>| {
             self.compilers
                 .compile(interpreter, most, self.patience, shard, take)
         };
@@ -258,7 +258,7 @@ impl ByteCompiler {
         }
         let (sender, receiver) = mpsc::sync_channel(4);
         let next = AtomicUsize::new(0);
-        let work = |sender: mpsc::SyncSender<Result<Compiled<'s>>>| {
+        let work = |sender: mpsc::SyncSender<Result<CompiledSource<'s>>>| {
             while let Some(shard) = shards.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let mut sources = shard.iter();
                 let made = compile(shard, &mut |_, pyc| {

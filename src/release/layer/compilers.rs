@@ -32,18 +32,18 @@ const PIPE: usize = 1 << 20;
 
 /// Processes of one interpreter, idle ones and busy ones.
 #[derive(Debug, Default)]
-pub(super) struct Compilers {
-    state: Mutex<State>,
+pub(super) struct CompilerPool {
+    state: Mutex<PoolState>,
     freed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    idle: Vec<Process>,
+struct PoolState {
+    idle: Vec<CompilerProcess>,
     busy: usize,
 }
 
-impl Compilers {
+impl CompilerPool {
     /// Compiles sources with a process of `interpreter`, waiting for one to be free of `most`, and
     /// gives `take` each one's byte code in order; `None` if it can't be compiled. What is made
     /// does not depend on other requests.
@@ -62,7 +62,7 @@ impl Compilers {
         let mut permit = self.permit(most);
         let mut process = match permit.process.take() {
             Some(process) => process,
-            None => Process::start(interpreter)?,
+            None => CompilerProcess::start(interpreter)?,
         };
         process.ask(sources);
         for (number, source) in sources.iter().enumerate() {
@@ -85,7 +85,7 @@ impl Compilers {
         Ok(())
     }
 
-    fn permit(&self, most: usize) -> Permit<'_> {
+    fn permit(&self, most: usize) -> ProcessPermit<'_> {
         let mut state = self.state();
         while state.busy >= most.max(1) {
             state = self
@@ -94,24 +94,24 @@ impl Compilers {
                 .unwrap_or_else(PoisonError::into_inner);
         }
         state.busy += 1;
-        Permit {
+        ProcessPermit {
             compilers: self,
             process: state.idle.pop(),
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, PoolState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The right to use a process, which goes back with what is in it.
-struct Permit<'a> {
-    compilers: &'a Compilers,
-    process: Option<Process>,
+struct ProcessPermit<'a> {
+    compilers: &'a CompilerPool,
+    process: Option<CompilerProcess>,
 }
 
-impl Drop for Permit<'_> {
+impl Drop for ProcessPermit<'_> {
     fn drop(&mut self) {
         let mut state = self.compilers.state();
         state.busy -= 1;
@@ -122,21 +122,21 @@ impl Drop for Permit<'_> {
 }
 
 /// What the compiling program says about one source: byte code, or nothing.
-type Answer = std::io::Result<Option<Vec<u8>>>;
+type CompilerAnswer = std::io::Result<Option<Vec<u8>>>;
 
 /// A Python that waits for requests. It does not outlive its use, and neither does what it has
 /// forked.
 #[derive(Debug)]
-struct Process {
+struct CompilerProcess {
     child: Child,
     stdin: Option<ChildStdin>,
-    answers: mpsc::Receiver<Vec<Answer>>,
+    answers: mpsc::Receiver<Vec<CompilerAnswer>>,
     /// Those that came together and are still to be taken.
-    read: VecDeque<Answer>,
+    read: VecDeque<CompilerAnswer>,
     stderr: std::fs::File,
 }
 
-impl Process {
+impl CompilerProcess {
     fn start(interpreter: &Path) -> Result<Self> {
         let stderr = tempfile::tempfile().context(|| "cannot make a temporary file")?;
         let mut command = command(interpreter);
@@ -202,7 +202,7 @@ impl Process {
     }
 
     /// Returns the next answer; `None` if there is none for so long.
-    fn next_answer(&mut self, patience: Duration) -> Option<Answer> {
+    fn next_answer(&mut self, patience: Duration) -> Option<CompilerAnswer> {
         while self.read.is_empty() {
             match self.answers.recv_timeout(patience) {
                 Ok(answers) => self.read.extend(answers),
@@ -238,7 +238,7 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for CompilerProcess {
     fn drop(&mut self) {
         // Fails only if it has ended, which is what is wanted.
         _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
@@ -251,7 +251,7 @@ impl Drop for Process {
 fn culprit(interpreter: &Path, patience: Duration, sources: &[PythonSource], hangs: bool) -> Error {
     for source in sources {
         let path = &source.0;
-        let mut process = match Process::start(interpreter) {
+        let mut process = match CompilerProcess::start(interpreter) {
             Ok(process) => process,
             Err(error) => return error,
         };
@@ -289,7 +289,7 @@ fn culprit(interpreter: &Path, patience: Duration, sources: &[PythonSource], han
 
 /// Hands answers on as they come: what came together goes together, so that nobody is woken for
 /// each.
-fn read_answers(stdout: &mut BufReader<impl Read>, sender: &mpsc::SyncSender<Vec<Answer>>) {
+fn read_answers(stdout: &mut BufReader<impl Read>, sender: &mpsc::SyncSender<Vec<CompilerAnswer>>) {
     let mut answers = Vec::new();
     loop {
         let answer = read_answer(stdout);
@@ -302,7 +302,7 @@ fn read_answers(stdout: &mut BufReader<impl Read>, sender: &mpsc::SyncSender<Vec
     }
 }
 
-fn read_answer(stdout: &mut impl BufRead) -> Answer {
+fn read_answer(stdout: &mut impl BufRead) -> CompilerAnswer {
     let bad = || std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
     let mut line = String::new();
     stdout.by_ref().take(64).read_line(&mut line)?;

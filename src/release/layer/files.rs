@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
-use super::assembly::{Assembly, Begun, Kept, Made};
+use super::assembly::{ByteOrigin, BytecodeCacheKey, LayerAssembly, LayerStart};
 use pkgapp_core::parallel;
 
-use super::{Builder, FORMAT, Keeping, Layer, all_of, waiting_threads};
+use super::{FORMAT, Layer, LayerBuilder, Storage, all_of, waiting_threads};
 use pkgapp_core::digest::Digest;
 use pkgapp_core::error::{Context, Error, Result, shown};
 use pkgapp_core::fs;
@@ -26,7 +26,7 @@ const DEPTH: usize = 3;
 
 /// Something of this machine that is to lie in a release.
 #[derive(Debug, Clone)]
-pub(crate) enum Source {
+pub(crate) enum TreeSource {
     /// A file: where it is, its permission bits in the release, its digest.
     File(PathBuf, u32, Digest),
     /// A symbolic link and its target.
@@ -46,7 +46,11 @@ impl Layer {
     /// # Errors
     /// A file that is not below `root`, is neither a file nor a link nor a directory, or changes
     /// meanwhile; a link that leads out of what is included; a name that no package can carry.
-    pub fn for_files(builder: &Builder<'_>, root: &Path, files: &[PathBuf]) -> Result<Vec<Self>> {
+    pub fn for_files(
+        builder: &LayerBuilder<'_>,
+        root: &Path,
+        files: &[PathBuf],
+    ) -> Result<Vec<Self>> {
         let mut sources = BTreeMap::new();
         let mut errors = Vec::new();
         let read: Vec<_> = files
@@ -62,21 +66,21 @@ impl Layer {
         }
         errors.extend(broken_links(&sources));
         Error::all(errors).map_or(Ok(()), Err)?;
-        let mut directories: BTreeMap<String, BTreeMap<ReleasePath, Source>> = BTreeMap::new();
+        let mut directories: BTreeMap<String, BTreeMap<ReleasePath, TreeSource>> = BTreeMap::new();
         for (path, source) in sources {
             directories
                 .entry(directory_of(&path).to_owned())
                 .or_default()
                 .insert(path, source);
         }
-        let layer = |(directory, sources): &(String, BTreeMap<ReleasePath, Source>)| {
+        let layer = |(directory, sources): &(String, BTreeMap<ReleasePath, TreeSource>)| {
             Self::for_sources(
                 builder,
                 &format!("the application's files in `{directory}`"),
                 sources,
             )
         };
-        let directories: Vec<(String, BTreeMap<ReleasePath, Source>)> =
+        let directories: Vec<(String, BTreeMap<ReleasePath, TreeSource>)> =
             directories.into_iter().collect();
         all_of(parallel::map(&directories, waiting_threads(), layer).into_iter())
     }
@@ -84,28 +88,28 @@ impl Layer {
     /// Returns the layer of some files, from the cache or made now. Sources get byte code; byte
     /// code that is among them must not be.
     pub(crate) fn for_sources(
-        builder: &Builder<'_>,
+        builder: &LayerBuilder<'_>,
         label: &str,
-        sources: &BTreeMap<ReleasePath, Source>,
+        sources: &BTreeMap<ReleasePath, TreeSource>,
     ) -> Result<Self> {
-        Self::made_of(builder, label, sources, Kept::Source)
+        Self::made_of(builder, label, sources, BytecodeCacheKey::Source)
     }
 
     /// As [`Layer::for_sources`], for an interpreter: its byte code is kept as a whole, for it
     /// changes as a whole.
     pub(crate) fn for_interpreter(
-        builder: &Builder<'_>,
+        builder: &LayerBuilder<'_>,
         label: &str,
-        sources: &BTreeMap<ReleasePath, Source>,
+        sources: &BTreeMap<ReleasePath, TreeSource>,
     ) -> Result<Self> {
-        Self::made_of(builder, label, sources, Kept::Layer)
+        Self::made_of(builder, label, sources, BytecodeCacheKey::Layer)
     }
 
     fn made_of(
-        builder: &Builder<'_>,
+        builder: &LayerBuilder<'_>,
         label: &str,
-        sources: &BTreeMap<ReleasePath, Source>,
-        kept: Kept,
+        sources: &BTreeMap<ReleasePath, TreeSource>,
+        kept: BytecodeCacheKey,
     ) -> Result<Self> {
         let key = key(builder, sources, kept);
         if let Some(layer) = Self::open(builder.cache, &key, label) {
@@ -113,20 +117,24 @@ impl Layer {
         }
         let keeping = match kept {
             // An interpreter is run where it lies.
-            Kept::Layer => Keeping::Apart,
-            Kept::Source => Keeping::Together,
+            BytecodeCacheKey::Layer => Storage::Apart,
+            BytecodeCacheKey::Source => Storage::Together,
         };
-        let mut assembly = match Assembly::begin(builder, &key, label, keeping)? {
-            Begun::Made(layer) => return Ok(*layer),
-            Begun::Empty(assembly) => *assembly,
+        let mut assembly = match LayerAssembly::begin(builder, &key, label, keeping)? {
+            LayerStart::Made(layer) => return Ok(*layer),
+            LayerStart::Empty(assembly) => *assembly,
         };
         for (path, source) in sources {
             match source {
-                Source::Directory => assembly.directory(path)?,
-                Source::Symlink(target) => assembly.symlink(path.clone(), target.clone())?,
-                Source::File(file, mode, digest) => {
-                    let copied =
-                        assembly.file(path.clone(), *mode, Made::Elsewhere, fs::open(file)?)?;
+                TreeSource::Directory => assembly.directory(path)?,
+                TreeSource::Symlink(target) => assembly.symlink(path.clone(), target.clone())?,
+                TreeSource::File(file, mode, digest) => {
+                    let copied = assembly.file(
+                        path.clone(),
+                        *mode,
+                        ByteOrigin::Elsewhere,
+                        fs::open(file)?,
+                    )?;
                     if copied != *digest {
                         return Err(Error::new(format!(
                             "`{}` changed while it was read",
@@ -154,7 +162,11 @@ fn directory_of(path: &ReleasePath) -> &str {
 }
 
 /// Returns the SHA-256 of everything that determines the layer of some files.
-fn key(builder: &Builder<'_>, sources: &BTreeMap<ReleasePath, Source>, kept: Kept) -> String {
+fn key(
+    builder: &LayerBuilder<'_>,
+    sources: &BTreeMap<ReleasePath, TreeSource>,
+    kept: BytecodeCacheKey,
+) -> String {
     let mut hash = Sha256::new();
     let compiler = builder.compiler;
     hash.update(format!(
@@ -162,15 +174,15 @@ fn key(builder: &Builder<'_>, sources: &BTreeMap<ReleasePath, Source>, kept: Kep
         compiler.python(),
         compiler.identity()
     ));
-    if kept == Kept::Layer {
+    if kept == BytecodeCacheKey::Layer {
         hash.update("byte code by layer\n");
     }
     for (path, source) in sources {
         // Paths and targets have no line ends in them, so no two lists give the same text.
         hash.update(match source {
-            Source::Directory => format!("d {path}\n"),
-            Source::Symlink(target) => format!("l {path}\n{target}\n"),
-            Source::File(_, mode, digest) => format!("f {mode:o} {} {path}\n", digest.sha256),
+            TreeSource::Directory => format!("d {path}\n"),
+            TreeSource::Symlink(target) => format!("l {path}\n{target}\n"),
+            TreeSource::File(_, mode, digest) => format!("f {mode:o} {} {path}\n", digest.sha256),
         });
     }
     hex::encode(hash.finalize())
@@ -178,7 +190,7 @@ fn key(builder: &Builder<'_>, sources: &BTreeMap<ReleasePath, Source>, kept: Kep
 
 /// Returns where a file of the application lies in the release, and what it is; `None` for byte
 /// code, which is made anew.
-fn application_file(root: &Path, file: &Path) -> Result<Option<(ReleasePath, Source)>> {
+fn application_file(root: &Path, file: &Path) -> Result<Option<(ReleasePath, TreeSource)>> {
     let full = root.join(file);
     let below = full.strip_prefix(root).ok().and_then(Path::to_str);
     let Some(below) = below.filter(|below| !below.is_empty()) else {
@@ -199,7 +211,7 @@ fn application_file(root: &Path, file: &Path) -> Result<Option<(ReleasePath, Sou
 }
 
 /// Returns what a path of this machine is, with its mode made independent of umask and checkout.
-pub(crate) fn read_source(file: &Path) -> Result<Source> {
+pub(crate) fn read_source(file: &Path) -> Result<TreeSource> {
     let metadata = file
         .symlink_metadata()
         .context(|| format!("cannot read `{}`", shown(file)))?;
@@ -210,7 +222,7 @@ pub(crate) fn read_source(file: &Path) -> Result<Source> {
             .to_str()
             .filter(|text| !text.chars().any(char::is_control));
         return text
-            .map(|text| Source::Symlink(text.to_owned()))
+            .map(|text| TreeSource::Symlink(text.to_owned()))
             .ok_or_else(|| {
                 Error::new(format!(
                     "the target of the link `{}` is no name for a package",
@@ -219,7 +231,7 @@ pub(crate) fn read_source(file: &Path) -> Result<Source> {
             });
     }
     if metadata.is_dir() {
-        return Ok(Source::Directory);
+        return Ok(TreeSource::Directory);
     }
     if !metadata.is_file() {
         return Err(Error::new(format!(
@@ -235,7 +247,7 @@ pub(crate) fn read_source(file: &Path) -> Result<Source> {
     };
     let digest =
         Digest::of_reader(fs::open(file)?).context(|| format!("cannot read `{}`", shown(file)))?;
-    Ok(Source::File(file.to_owned(), mode, digest))
+    Ok(TreeSource::File(file.to_owned(), mode, digest))
 }
 
 /// Returns whether a file is byte code that Python keeps beside its source.
@@ -246,7 +258,7 @@ pub(crate) fn is_byte_code(path: &ReleasePath) -> bool {
 }
 
 /// Returns an error for each link that leads out of what ships.
-fn broken_links(sources: &BTreeMap<ReleasePath, Source>) -> Vec<Error> {
+fn broken_links(sources: &BTreeMap<ReleasePath, TreeSource>) -> Vec<Error> {
     let mut present: BTreeSet<&str> = BTreeSet::new();
     for path in sources.keys() {
         let text = path.as_str();
@@ -254,8 +266,8 @@ fn broken_links(sources: &BTreeMap<ReleasePath, Source>) -> Vec<Error> {
         present.extend(text.match_indices('/').map(|(end, _)| &text[..end]));
     }
     let links = sources.iter().filter_map(|(path, source)| match source {
-        Source::Symlink(target) => Some((path, target)),
-        Source::File(..) | Source::Directory => None,
+        TreeSource::Symlink(target) => Some((path, target)),
+        TreeSource::File(..) | TreeSource::Directory => None,
     });
     links
         .filter_map(|(path, target)| {

@@ -20,20 +20,20 @@ use std::io::{Cursor, Read};
 
 use sha2::{Digest as _, Sha256};
 
-use super::assembly::{Assembly, Begun, Kept, Made};
+use super::assembly::{ByteOrigin, BytecodeCacheKey, LayerAssembly, LayerStart};
 use super::launcher::{self, EntryPoint};
-use super::{Builder, Distribution, FORMAT, Keeping, Layer};
+use super::{Distribution, FORMAT, Layer, LayerBuilder, Storage};
 use pkgapp_core::digest::{Digest, Sha256Sum};
 use pkgapp_core::error::{Context, Error, Result};
 use pkgapp_core::name::PythonMinor;
 use pkgapp_core::path::ReleasePath;
 use pkgapp_pypa::{PackageName, Version};
 use pkgapp_wheels::Wheel;
-use pkgapp_wheels::archive::Archive;
+use pkgapp_wheels::archive::WheelArchive;
 
 /// A file in a wheel.
 #[derive(Debug, Clone, Copy)]
-pub struct Member<'a> {
+pub struct WheelMember<'a> {
     /// Its path in the archive, with `/` between components.
     pub path: &'a str,
     /// Whether its external attributes have an execute bit.
@@ -51,18 +51,18 @@ pub trait WheelReader {
     /// What `take` returns; an archive that can't be read, or must not be.
     fn for_each_file(
         &mut self,
-        take: &mut dyn FnMut(&Member<'_>, &mut dyn Read) -> Result<()>,
+        take: &mut dyn FnMut(&WheelMember<'_>, &mut dyn Read) -> Result<()>,
     ) -> Result<()>;
 }
 
-impl WheelReader for Archive {
+impl WheelReader for WheelArchive {
     fn for_each_file(
         &mut self,
-        take: &mut dyn FnMut(&Member<'_>, &mut dyn Read) -> Result<()>,
+        take: &mut dyn FnMut(&WheelMember<'_>, &mut dyn Read) -> Result<()>,
     ) -> Result<()> {
         Self::for_each_file(self, |member, content| {
             take(
-                &Member {
+                &WheelMember {
                     path: member.path.as_str(),
                     executable: member.executable,
                     sha256: member.sha256,
@@ -86,7 +86,7 @@ impl Layer {
     /// A wheel that does not follow its specification, or that would put something where it must
     /// not be.
     pub fn for_wheel<R: WheelReader>(
-        builder: &Builder<'_>,
+        builder: &LayerBuilder<'_>,
         wheel: &Wheel,
         open: impl FnOnce() -> Result<R>,
     ) -> Result<Self> {
@@ -99,9 +99,9 @@ impl Layer {
         if let Some(layer) = Self::open(builder.cache, &key, &label) {
             return Ok(from_elsewhere(layer, distribution));
         }
-        let assembly = match Assembly::begin(builder, &key, &label, Keeping::Together)? {
-            Begun::Made(layer) => return Ok(from_elsewhere(*layer, distribution)),
-            Begun::Empty(assembly) => *assembly,
+        let assembly = match LayerAssembly::begin(builder, &key, &label, Storage::Together)? {
+            LayerStart::Made(layer) => return Ok(from_elsewhere(*layer, distribution)),
+            LayerStart::Empty(assembly) => *assembly,
         };
         install(assembly, wheel, distribution, &mut open()?, &key, &label).map_err(|error| {
             let error = error.context(format!("cannot install `{}`", wheel.filename));
@@ -123,16 +123,16 @@ fn from_elsewhere(mut layer: Layer, distribution: Distribution) -> Layer {
 }
 
 /// The application's own wheel is another one after each edit, of which most is the same.
-fn kept(wheel: &Wheel) -> Kept {
+fn kept(wheel: &Wheel) -> BytecodeCacheKey {
     if wheel.pin.is_none() {
-        Kept::Source
+        BytecodeCacheKey::Source
     } else {
-        Kept::Layer
+        BytecodeCacheKey::Layer
     }
 }
 
 /// Returns the SHA-256 of everything that determines a wheel's layer.
-fn key(builder: &Builder<'_>, wheel: &Wheel) -> String {
+fn key(builder: &LayerBuilder<'_>, wheel: &Wheel) -> String {
     let inputs = [
         format!("pkgapp layer {FORMAT}"),
         format!("wheel {} {}", wheel.sha256, wheel.filename),
@@ -168,7 +168,7 @@ fn distribution(wheel: &Wheel) -> Distribution {
 }
 
 fn install(
-    assembly: Assembly<'_>,
+    assembly: LayerAssembly<'_>,
     wheel: &Wheel,
     mut distribution: Distribution,
     reader: &mut impl WheelReader,
@@ -195,7 +195,7 @@ fn install(
 
 /// A wheel on its way into a layer.
 struct Installation<'a> {
-    assembly: Assembly<'a>,
+    assembly: LayerAssembly<'a>,
     name: &'a PackageName,
     version: &'a Version,
     python: PythonMinor,
@@ -211,7 +211,7 @@ struct Installation<'a> {
 }
 
 impl<'a> Installation<'a> {
-    fn new(assembly: Assembly<'a>, wheel: &'a Wheel) -> Self {
+    fn new(assembly: LayerAssembly<'a>, wheel: &'a Wheel) -> Self {
         let compiler = assembly.compiler();
         Self {
             name: &wheel.filename.name,
@@ -227,7 +227,7 @@ impl<'a> Installation<'a> {
     }
 
     /// "1. Unpack" and "2b. Move each subtree of distribution-1.0.data/ onto its destination path".
-    fn unpack(&mut self, member: &Member<'_>, content: &mut dyn Read) -> Result<()> {
+    fn unpack(&mut self, member: &WheelMember<'_>, content: &mut dyn Read) -> Result<()> {
         let (top, below) = member.path.split_once('/').unwrap_or((member.path, ""));
         if let Some(stem) = top.strip_suffix(".data")
             && !below.is_empty()
@@ -249,7 +249,7 @@ impl<'a> Installation<'a> {
     fn unpack_module(
         &mut self,
         path: &str,
-        member: &Member<'_>,
+        member: &WheelMember<'_>,
         content: &mut dyn Read,
     ) -> Result<()> {
         if path.ends_with(".pyc") && path.split('/').rev().nth(1) == Some("__pycache__") {
@@ -261,19 +261,19 @@ impl<'a> Installation<'a> {
             let text = read_text(path, content)?;
             check_pth(path, &text)?;
             self.assembly
-                .file(place, 0o644, Made::Elsewhere, text.as_bytes())?;
+                .file(place, 0o644, ByteOrigin::Elsewhere, text.as_bytes())?;
             return Ok(());
         }
         let mode = mode(path, member.executable);
         self.assembly
-            .proven_file(place, mode, Made::Elsewhere, member.sha256, content)?;
+            .proven_file(place, mode, ByteOrigin::Elsewhere, member.sha256, content)?;
         Ok(())
     }
 
     fn unpack_dist_info(
         &mut self,
         name: &str,
-        member: &Member<'_>,
+        member: &WheelMember<'_>,
         content: &mut dyn Read,
     ) -> Result<()> {
         match name {
@@ -301,7 +301,7 @@ impl<'a> Installation<'a> {
     fn unpack_data(
         &mut self,
         path: &str,
-        member: &Member<'_>,
+        member: &WheelMember<'_>,
         content: &mut dyn Read,
     ) -> Result<()> {
         let unknown = || {
@@ -321,7 +321,7 @@ impl<'a> Installation<'a> {
                 self.assembly.file(
                     place,
                     mode(below, member.executable),
-                    Made::Elsewhere,
+                    ByteOrigin::Elsewhere,
                     content,
                 )?;
                 Ok(())
@@ -339,7 +339,7 @@ impl<'a> Installation<'a> {
                 self.assembly.file(
                     place,
                     mode(below, member.executable),
-                    Made::Elsewhere,
+                    ByteOrigin::Elsewhere,
                     content,
                 )?;
                 Ok(())
@@ -362,7 +362,7 @@ impl<'a> Installation<'a> {
             self.assembly.file(
                 launched.clone(),
                 0o755,
-                Made::Elsewhere,
+                ByteOrigin::Elsewhere,
                 Cursor::new(first).chain(content),
             )?;
             self.data_scripts.insert(name.to_owned(), vec![launched]);
@@ -381,7 +381,7 @@ impl<'a> Installation<'a> {
         self.assembly.file(
             body.clone(),
             0o644,
-            Made::Elsewhere,
+            ByteOrigin::Elsewhere,
             Cursor::new(head).chain(rest),
         )?;
         self.add_launcher(name, launched.clone())?;
@@ -443,7 +443,7 @@ impl<'a> Installation<'a> {
             let body = launcher::body(&entry_point);
             let place = ReleasePath::parse(&format!("libexec/{name}"))?;
             self.assembly
-                .file(place, 0o755, Made::Here, body.as_bytes())?;
+                .file(place, 0o755, ByteOrigin::Here, body.as_bytes())?;
         }
         Ok(())
     }
@@ -452,7 +452,7 @@ impl<'a> Installation<'a> {
         self.assembly.file(
             place,
             0o755,
-            Made::Here,
+            ByteOrigin::Here,
             launcher::launcher(name, self.python).as_bytes(),
         )?;
         Ok(())
@@ -462,7 +462,7 @@ impl<'a> Installation<'a> {
     fn add_installer(&mut self, dist_info: &str) -> Result<()> {
         let place = ReleasePath::parse(&format!("{}/{dist_info}/INSTALLER", self.site_packages))?;
         self.assembly
-            .file(place, 0o644, Made::Here, &b"pkgapp\n"[..])?;
+            .file(place, 0o644, ByteOrigin::Here, &b"pkgapp\n"[..])?;
         Ok(())
     }
 
@@ -486,7 +486,8 @@ impl<'a> Installation<'a> {
         lines.push([self.recorded(&place), String::new(), String::new()]);
         lines.sort();
         let text = record_text(&lines)?;
-        self.assembly.file(place, 0o644, Made::Here, &text[..])?;
+        self.assembly
+            .file(place, 0o644, ByteOrigin::Here, &text[..])?;
         Ok(())
     }
 
@@ -1058,8 +1059,8 @@ print(distribution.metadata['Name'], distribution.version, distribution.read_tex
         // As after kill -9 before the rename: everything is in the temporary directory, nothing
         // runs its destructor.
         let builder = bench.builder();
-        let Begun::Empty(mut assembly) =
-            Assembly::begin(&builder, &key, "", Keeping::Together).unwrap()
+        let LayerStart::Empty(mut assembly) =
+            LayerAssembly::begin(&builder, &key, "", Storage::Together).unwrap()
         else {
             panic!()
         };
@@ -1067,7 +1068,7 @@ print(distribution.metadata['Name'], distribution.version, distribution.read_tex
             .file(
                 ReleasePath::parse("x.py").unwrap(),
                 0o644,
-                Made::Elsewhere,
+                ByteOrigin::Elsewhere,
                 &b"1"[..],
             )
             .unwrap();

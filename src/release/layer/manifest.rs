@@ -1,4 +1,4 @@
-//! A [`Manifest`] as it is written down: one row a path, because every build reads those of all its
+//! A [`LayerManifest`] as it is written down: one row a path, because every build reads those of all its
 //! layers.
 //!
 //! A row is `[path, mode, what]`. What a file is: a letter, where it starts in the pack and its
@@ -13,19 +13,19 @@ use data_encoding::BASE64_NOPAD;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Distribution, Keeping, LayerEntry, LayerEntryKind, Manifest};
-use crate::prune::Pruned;
+use super::{Distribution, LayerEntry, LayerEntryKind, LayerManifest, Storage};
+use crate::prune::PruneReport;
 use pkgapp_core::digest::{Digest, Sha256Sum};
 use pkgapp_core::path::ReleasePath;
 use pkgapp_wheels::elf::ElfFile;
 
 #[derive(Serialize, Deserialize)]
-pub(super) struct Stored {
-    rows: Vec<(ReleasePath, u32, What)>,
+pub(super) struct StoredManifest {
+    rows: Vec<(ReleasePath, u32, ManifestEntry)>,
     elf: Vec<ElfFile>,
     distribution: Option<Distribution>,
-    #[serde(default, skip_serializing_if = "Pruned::is_empty")]
-    pruned: Pruned,
+    #[serde(default, skip_serializing_if = "PruneReport::is_empty")]
+    pruned: PruneReport,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     heads: BTreeMap<ReleasePath, String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -34,18 +34,18 @@ pub(super) struct Stored {
 
 /// Where a file's bytes come from, and what the compiler said of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sort {
+enum ContentSort {
     Plain,
     MadeHere,
     Uncompiled,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct What(LayerEntryKind, Sort);
+struct ManifestEntry(LayerEntryKind, ContentSort);
 
-impl From<Stored> for Manifest {
-    fn from(stored: Stored) -> Self {
-        let Stored {
+impl From<StoredManifest> for LayerManifest {
+    fn from(stored: StoredManifest) -> Self {
+        let StoredManifest {
             rows,
             elf,
             distribution,
@@ -54,9 +54,9 @@ impl From<Stored> for Manifest {
             apart,
         } = stored;
         let keeping = if apart {
-            Keeping::Apart
+            Storage::Apart
         } else {
-            Keeping::Together
+            Storage::Together
         };
         let mut manifest = Self {
             elf,
@@ -67,11 +67,11 @@ impl From<Stored> for Manifest {
             ..Self::default()
         };
         manifest.entries.reserve_exact(rows.len());
-        for (path, mode, What(kind, sort)) in rows {
+        for (path, mode, ManifestEntry(kind, sort)) in rows {
             match sort {
-                Sort::Plain => {}
-                Sort::MadeHere => manifest.made_here.push(path.clone()),
-                Sort::Uncompiled => manifest.uncompiled.push(path.clone()),
+                ContentSort::Plain => {}
+                ContentSort::MadeHere => manifest.made_here.push(path.clone()),
+                ContentSort::Uncompiled => manifest.uncompiled.push(path.clone()),
             }
             manifest.entries.push(LayerEntry { path, mode, kind });
         }
@@ -79,9 +79,9 @@ impl From<Stored> for Manifest {
     }
 }
 
-impl From<Manifest> for Stored {
-    fn from(manifest: Manifest) -> Self {
-        let Manifest {
+impl From<LayerManifest> for StoredManifest {
+    fn from(manifest: LayerManifest) -> Self {
+        let LayerManifest {
             entries,
             elf,
             distribution,
@@ -91,16 +91,16 @@ impl From<Manifest> for Stored {
             heads,
             keeping,
         } = manifest;
-        let apart = keeping == Keeping::Apart;
+        let apart = keeping == Storage::Apart;
         let (uncompiled, made_here) = (set(&uncompiled), set(&made_here));
         let sort = |path: &ReleasePath| match () {
-            () if made_here.contains(path) => Sort::MadeHere,
-            () if uncompiled.contains(path) => Sort::Uncompiled,
-            () => Sort::Plain,
+            () if made_here.contains(path) => ContentSort::MadeHere,
+            () if uncompiled.contains(path) => ContentSort::Uncompiled,
+            () => ContentSort::Plain,
         };
         let row = |entry: LayerEntry| {
             let sort = sort(&entry.path);
-            (entry.path, entry.mode, What(entry.kind, sort))
+            (entry.path, entry.mode, ManifestEntry(entry.kind, sort))
         };
         Self {
             rows: entries.into_iter().map(row).collect(),
@@ -117,12 +117,12 @@ fn set(paths: &[ReleasePath]) -> BTreeSet<&ReleasePath> {
     paths.iter().collect()
 }
 
-impl Serialize for What {
+impl Serialize for ManifestEntry {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let letter = match self.1 {
-            Sort::Plain => 'f',
-            Sort::MadeHere => 'm',
-            Sort::Uncompiled => 'u',
+            ContentSort::Plain => 'f',
+            ContentSort::MadeHere => 'm',
+            ContentSort::Uncompiled => 'u',
         };
         match &self.0 {
             LayerEntryKind::Directory => serializer.serialize_str("d"),
@@ -140,45 +140,45 @@ impl Serialize for What {
     }
 }
 
-impl<'de> Deserialize<'de> for What {
+impl<'de> Deserialize<'de> for ManifestEntry {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(Text)
+        deserializer.deserialize_str(ManifestText)
     }
 }
 
-struct Text;
+struct ManifestText;
 
-impl Visitor<'_> for Text {
-    type Value = What;
+impl Visitor<'_> for ManifestText {
+    type Value = ManifestEntry;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("what a path of a layer is")
     }
 
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<What, E> {
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<ManifestEntry, E> {
         what(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
     }
 }
 
-fn what(text: &str) -> Option<What> {
+fn what(text: &str) -> Option<ManifestEntry> {
     let (letter, rest) = text.split_at_checked(1)?;
     let sort = match letter {
         "d" => {
             return rest
                 .is_empty()
-                .then_some(What(LayerEntryKind::Directory, Sort::Plain));
+                .then_some(ManifestEntry(LayerEntryKind::Directory, ContentSort::Plain));
         }
         "l" => {
-            return Some(What(
+            return Some(ManifestEntry(
                 LayerEntryKind::Symlink {
                     target: rest.to_owned(),
                 },
-                Sort::Plain,
+                ContentSort::Plain,
             ));
         }
-        "f" => Sort::Plain,
-        "m" => Sort::MadeHere,
-        "u" => Sort::Uncompiled,
+        "f" => ContentSort::Plain,
+        "m" => ContentSort::MadeHere,
+        "u" => ContentSort::Uncompiled,
         _ => return None,
     };
     let (range, sha256) = rest.split_once(' ')?;
@@ -188,7 +188,7 @@ fn what(text: &str) -> Option<What> {
         sha256: Sha256Sum([0; 32]),
     };
     decode(sha256, &mut digest.sha256.0)?;
-    Some(What(
+    Some(ManifestEntry(
         LayerEntryKind::File {
             digest,
             start: start.parse().ok()?,
@@ -218,7 +218,7 @@ mod tests {
             mode,
             kind,
         };
-        let manifest = Manifest {
+        let manifest = LayerManifest {
             entries: vec![
                 entry("a b", 0o755, LayerEntryKind::Directory),
                 entry(
@@ -246,8 +246,8 @@ mod tests {
             made_here: vec![path("a b/d")],
             uncompiled: vec![path("a b/e")],
             heads: BTreeMap::from([(path("a b/d"), "#!/bin/sh".into())]),
-            keeping: Keeping::Apart,
-            ..Manifest::default()
+            keeping: Storage::Apart,
+            ..LayerManifest::default()
         };
         let text = serde_json::to_string(&manifest).unwrap();
         // `printf abc | openssl dgst -sha256 -binary | base64`.
@@ -256,7 +256,7 @@ mod tests {
             text.contains(&format!("[\"a b/d\",493,\"m7+3 {sum}\"]")),
             "{text}"
         );
-        let read: Manifest = serde_json::from_str(&text).unwrap();
+        let read: LayerManifest = serde_json::from_str(&text).unwrap();
         assert_eq!(read.entries, manifest.entries);
         assert_eq!(
             (read.made_here, read.uncompiled),

@@ -27,23 +27,23 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 pub use self::bytecode::ByteCompiler;
-pub(crate) use self::files::{Source, is_byte_code, read_source, resolve};
+pub(crate) use self::files::{TreeSource, is_byte_code, read_source, resolve};
 #[cfg(test)]
 pub(crate) use self::install::recorded_hash;
 pub(crate) use self::install::updated_record;
-pub use self::install::{Member, WheelReader};
+pub use self::install::{WheelMember, WheelReader};
 pub(crate) use self::launcher::started_by;
-pub(crate) use self::place::{Keeping, Place};
+pub(crate) use self::place::{LayerDirectory, Storage};
 
-use crate::prune::{Pruned, Pruner};
-use crate::tree::{Entry, Kind, Origin, Precedence, Tree};
+use crate::prune::{PruneReport, Pruner};
+use crate::tree::{EntryKind, EntryOrigin, Precedence, Tree, TreeEntry};
 use pkgapp_core::cache::{self, Cache};
 use pkgapp_core::content::Content;
 use pkgapp_core::digest::{Digest, Sha256Sum};
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::parallel;
 use pkgapp_core::path::{InstallPath, ReleasePath};
-use pkgapp_core::report::{Report, Unit};
+use pkgapp_core::report::{ProgressUnit, Report};
 use pkgapp_wheels::Wheel;
 use pkgapp_wheels::elf::ElfFile;
 
@@ -71,15 +71,15 @@ pub struct Layer {
     /// What a person calls it, e.g. ``distribution `flask 3.0.0` `` or `the application's files`.
     pub label: String,
     /// Where its bytes are.
-    pub(crate) place: Place,
+    pub(crate) place: LayerDirectory,
     /// What is in it.
-    pub manifest: Manifest,
+    pub manifest: LayerManifest,
 }
 
 /// A layer's `layer.json`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(from = "manifest::Stored", into = "manifest::Stored")]
-pub struct Manifest {
+#[serde(from = "manifest::StoredManifest", into = "manifest::StoredManifest")]
+pub struct LayerManifest {
     /// Every file, link and directory, sorted by path.
     pub entries: Vec<LayerEntry>,
     /// What the dynamic linker will ask for.
@@ -92,11 +92,11 @@ pub struct Manifest {
     /// elsewhere, sorted.
     pub made_here: Vec<ReleasePath>,
     /// What was left out of the distribution.
-    pub pruned: Pruned,
+    pub pruned: PruneReport,
     /// How the files in `bin/` begin, as far as a shebang or a launcher's mark may reach.
     pub heads: BTreeMap<ReleasePath, String>,
     /// How their bytes are kept.
-    pub(crate) keeping: Keeping,
+    pub(crate) keeping: Storage,
 }
 
 /// A path of a layer.
@@ -160,7 +160,7 @@ pub struct Distribution {
 
 /// What layers are made with.
 #[derive(Clone, Copy)]
-pub struct Builder<'a> {
+pub struct LayerBuilder<'a> {
     /// Where layers are kept.
     pub cache: &'a Cache,
     /// The Python that they are for.
@@ -169,7 +169,7 @@ pub struct Builder<'a> {
     pub prune: &'a Pruner,
 }
 
-impl std::fmt::Debug for Builder<'_> {
+impl std::fmt::Debug for LayerBuilder<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Builder")
             .field("cache", self.cache)
@@ -236,7 +236,7 @@ pub fn discard(file: &Path) -> Option<Result<(), PathBuf>> {
                 .is_some_and(|name| name == "layers")
             && directory.join(MANIFEST).is_file()
     };
-    let layer = Place::directories_of(file).find(is_layer)?;
+    let layer = LayerDirectory::directories_of(file).find(is_layer)?;
     Some(std::fs::remove_file(layer.join(MANIFEST)).map_err(|_| layer.to_owned()))
 }
 
@@ -260,7 +260,7 @@ fn is_checked(file: &Path) -> bool {
 }
 
 /// The content of an entry, if it is a file.
-fn content(place: &Place, entry: &LayerEntry) -> Option<Content> {
+fn content(place: &LayerDirectory, entry: &LayerEntry) -> Option<Content> {
     match &entry.kind {
         LayerEntryKind::File { digest, start } => Some(Content {
             digest: *digest,
@@ -273,10 +273,10 @@ fn content(place: &Place, entry: &LayerEntry) -> Option<Content> {
 /// Reads all of a layer of the cache, and returns what of it is not what it was; empty if it is
 /// sound.
 pub fn damage(directory: &Path) -> Vec<String> {
-    let Some(manifest) = cache::read_sealed::<Manifest>(&directory.join(MANIFEST)) else {
+    let Some(manifest) = cache::read_sealed::<LayerManifest>(&directory.join(MANIFEST)) else {
         return vec![MANIFEST.to_owned()];
     };
-    let place = Place::new(directory.to_owned(), manifest.keeping);
+    let place = LayerDirectory::new(directory.to_owned(), manifest.keeping);
     let damaged = |entry: &LayerEntry| {
         let Some(content) = content(&place, entry) else {
             return false;
@@ -302,9 +302,9 @@ pub fn forget_torn(cache: &Cache) -> Result<bool> {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        let whole =
-            cache::read_sealed::<Manifest>(&directory.join(MANIFEST)).is_some_and(|manifest| {
-                let place = Place::new(directory.clone(), manifest.keeping);
+        let whole = cache::read_sealed::<LayerManifest>(&directory.join(MANIFEST)).is_some_and(
+            |manifest| {
+                let place = LayerDirectory::new(directory.clone(), manifest.keeping);
                 Layer {
                     key,
                     label: String::new(),
@@ -312,7 +312,8 @@ pub fn forget_torn(cache: &Cache) -> Result<bool> {
                     manifest,
                 }
                 .is_whole()
-            });
+            },
+        );
         if !whole {
             found = true;
             _ = std::fs::remove_file(directory.join(MANIFEST));
@@ -321,7 +322,7 @@ pub fn forget_torn(cache: &Cache) -> Result<bool> {
     Ok(found)
 }
 
-impl Builder<'_> {
+impl LayerBuilder<'_> {
     /// Makes the layers of all wheels, several at a time; in the order of `wheels`. `open` opens
     /// those that are not in the cache.
     ///
@@ -333,7 +334,7 @@ impl Builder<'_> {
         open: impl Fn(&Wheel) -> Result<R> + Sync,
         report: &Report,
     ) -> Result<Vec<Layer>> {
-        let progress = report.progress("installing", wheels.len() as u64, Unit::Things);
+        let progress = report.progress("installing", wheels.len() as u64, ProgressUnit::Things);
         let size =
             |wheel: &Wheel| std::fs::metadata(&wheel.path).map_or(0, |metadata| metadata.len());
         let mut largest_first: Vec<(usize, &Wheel)> = wheels.iter().enumerate().collect();
@@ -376,8 +377,8 @@ impl Layer {
         if !cache.hold(&directory) {
             return None;
         }
-        let manifest: Manifest = cache::read_sealed(&directory.join(MANIFEST))?;
-        let place = Place::new(directory.clone(), manifest.keeping);
+        let manifest: LayerManifest = cache::read_sealed(&directory.join(MANIFEST))?;
+        let place = LayerDirectory::new(directory.clone(), manifest.keeping);
         let layer = Self {
             key: key.to_owned(),
             label: label.to_owned(),
@@ -463,7 +464,7 @@ impl Layer {
         precedence: Precedence<'_>,
     ) -> Result<()> {
         self.check_reserved()?;
-        let origin = Arc::new(Origin {
+        let origin = Arc::new(EntryOrigin {
             label: self.label.clone(),
             layer: Some(self.key.clone()),
         });
@@ -556,15 +557,15 @@ impl Layer {
     /// The entries as a tree takes them.
     pub fn entries<'a>(
         &'a self,
-        origin: &'a Arc<Origin>,
-    ) -> impl Iterator<Item = (&'a ReleasePath, Entry)> {
+        origin: &'a Arc<EntryOrigin>,
+    ) -> impl Iterator<Item = (&'a ReleasePath, TreeEntry)> {
         self.manifest.entries.iter().map(move |entry| {
             let tree_entry = match &entry.kind {
-                LayerEntryKind::Directory => Entry::directory(origin),
-                LayerEntryKind::Symlink { target } => Entry::symlink(target, origin),
+                LayerEntryKind::Directory => TreeEntry::directory(origin),
+                LayerEntryKind::Symlink { target } => TreeEntry::symlink(target, origin),
                 LayerEntryKind::File { digest, start } => {
                     let bytes = self.place.bytes(&entry.path, *start);
-                    Entry::file(
+                    TreeEntry::file(
                         Content {
                             digest: *digest,
                             bytes,
@@ -575,7 +576,7 @@ impl Layer {
                 }
             };
             debug_assert!(
-                matches!(tree_entry.kind, Kind::File(_)) || entry.mode == tree_entry.mode
+                matches!(tree_entry.kind, EntryKind::File(_)) || entry.mode == tree_entry.mode
             );
             (&entry.path, tree_entry)
         })

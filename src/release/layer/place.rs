@@ -27,7 +27,7 @@ const BUFFER: usize = 1 << 18;
 
 /// How the bytes of a layer are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Keeping {
+pub(crate) enum Storage {
     /// In one file.
     #[default]
     Together,
@@ -37,14 +37,14 @@ pub(crate) enum Keeping {
 
 /// A layer's directory.
 #[derive(Debug, Clone)]
-pub(crate) struct Place {
+pub(crate) struct LayerDirectory {
     directory: PathBuf,
     pack: Arc<Path>,
-    keeping: Keeping,
+    keeping: Storage,
 }
 
-impl Place {
-    pub(crate) fn new(directory: PathBuf, keeping: Keeping) -> Self {
+impl LayerDirectory {
+    pub(crate) fn new(directory: PathBuf, keeping: Storage) -> Self {
         let pack = directory.join(PACK).into();
         Self {
             directory,
@@ -61,11 +61,11 @@ impl Place {
     /// Returns where a file's bytes are; `start` is where they begin in the pack.
     pub(super) fn bytes(&self, path: &ReleasePath, start: u64) -> Bytes {
         match self.keeping {
-            Keeping::Together => Bytes::Disk {
+            Storage::Together => Bytes::Disk {
                 file: Arc::clone(&self.pack),
                 start,
             },
-            Keeping::Apart => Bytes::Disk {
+            Storage::Apart => Bytes::Disk {
                 file: self.files().join(path.as_str()).into(),
                 start: 0,
             },
@@ -85,14 +85,14 @@ impl Place {
                 .map(|file| file.len())
         };
         match self.keeping {
-            Keeping::Together => {
+            Storage::Together => {
                 let end = files
                     .map(|(_, start, size)| start + size)
                     .max()
                     .unwrap_or(0);
                 length(&self.pack).is_some_and(|length| length >= end)
             }
-            Keeping::Apart => {
+            Storage::Apart => {
                 let root = self.files();
                 files
                     .into_iter()
@@ -113,19 +113,19 @@ impl Place {
 }
 
 /// Puts bytes into their place.
-pub(super) struct Writer {
-    place: Place,
+pub(super) struct ContentWriter {
+    place: LayerDirectory,
     /// Nothing if files are apart.
     pack: Option<BufWriter<fs::File>>,
     end: u64,
 }
 
-impl Writer {
-    pub(super) fn begin(directory: &Path, keeping: Keeping) -> Result<Self> {
-        let place = Place::new(directory.to_owned(), keeping);
+impl ContentWriter {
+    pub(super) fn begin(directory: &Path, keeping: Storage) -> Result<Self> {
+        let place = LayerDirectory::new(directory.to_owned(), keeping);
         let failed = || "cannot begin a layer";
         let pack = match keeping {
-            Keeping::Together => {
+            Storage::Together => {
                 let file = fs::OpenOptions::new()
                     .write(true)
                     .create_new(true)
@@ -133,7 +133,7 @@ impl Writer {
                     .context(failed)?;
                 Some(BufWriter::with_capacity(BUFFER, file))
             }
-            Keeping::Apart => {
+            Storage::Apart => {
                 fs::create_dir(place.files()).context(failed)?;
                 None
             }
@@ -145,15 +145,15 @@ impl Writer {
         })
     }
 
-    pub(super) fn keeping(&self) -> Keeping {
+    pub(super) fn keeping(&self) -> Storage {
         self.place.keeping
     }
 
     /// Makes a directory of which the parent was made.
     pub(super) fn directory(&self, path: &ReleasePath) -> Result<()> {
         match self.place.keeping {
-            Keeping::Together => Ok(()),
-            Keeping::Apart => fs::create_dir(self.place.files().join(path.as_str()))
+            Storage::Together => Ok(()),
+            Storage::Apart => fs::create_dir(self.place.files().join(path.as_str()))
                 .context(|| format!("cannot add `{path}`")),
         }
     }
@@ -190,7 +190,7 @@ impl Writer {
         Ok((start, digest, head))
     }
 
-    /// Returns where a file's bytes are; they can be read after [`Writer::flush`].
+    /// Returns where a file's bytes are; they can be read after [`ContentWriter::flush`].
     pub(super) fn bytes(&self, path: &ReleasePath, start: u64) -> Bytes {
         self.place.bytes(path, start)
     }
@@ -204,20 +204,20 @@ impl Writer {
             .context(|| format!("cannot write `{}`", shown(&place.pack)))
     }
 
-    /// Takes a file that is apart out again. In a pack its bytes stay, see [`Writer::forget`].
+    /// Takes a file that is apart out again. In a pack its bytes stay, see [`ContentWriter::forget`].
     pub(super) fn remove(&self, path: &ReleasePath) -> Result<()> {
         match self.place.keeping {
-            Keeping::Together => Ok(()),
-            Keeping::Apart => fs::remove_file(self.place.files().join(path.as_str()))
+            Storage::Together => Ok(()),
+            Storage::Apart => fs::remove_file(self.place.files().join(path.as_str()))
                 .context(|| format!("cannot take `{path}` out")),
         }
     }
 
-    /// As [`Writer::remove`], for an empty directory.
+    /// As [`ContentWriter::remove`], for an empty directory.
     pub(super) fn remove_directory(&self, path: &ReleasePath) -> Result<()> {
         match self.place.keeping {
-            Keeping::Together => Ok(()),
-            Keeping::Apart => fs::remove_dir(self.place.files().join(path.as_str()))
+            Storage::Together => Ok(()),
+            Storage::Apart => fs::remove_dir(self.place.files().join(path.as_str()))
                 .context(|| format!("cannot take `{path}` out")),
         }
     }

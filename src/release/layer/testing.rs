@@ -5,16 +5,16 @@ use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{Builder, ByteCompiler, Layer, LayerEntryKind, Member, WheelReader};
+use super::{ByteCompiler, Layer, LayerBuilder, LayerEntryKind, WheelMember, WheelReader};
 use crate::prune::Pruner;
 use crate::release::Release;
-use crate::tree::{Tree, Winner};
+use crate::tree::{CollisionWinner, Tree};
 use pkgapp_core::cache::Cache;
 use pkgapp_core::digest::Sha256Sum;
 use pkgapp_core::error::{Context, Result};
 use pkgapp_core::name::{AppName, PythonMinor};
 use pkgapp_core::path::{InstallPath, ReleasePath};
-use pkgapp_wheels::{Metadata, Wheel};
+use pkgapp_wheels::{Wheel, WheelMetadata};
 
 /// A cache and a Python.
 pub(crate) struct Bench {
@@ -44,8 +44,8 @@ impl Bench {
         }
     }
 
-    pub(crate) fn builder(&self) -> Builder<'_> {
-        Builder {
+    pub(crate) fn builder(&self) -> LayerBuilder<'_> {
+        LayerBuilder {
             cache: &self.cache,
             compiler: &self.compiler,
             prune: &self.prune,
@@ -89,7 +89,7 @@ impl Bench {
         release.insert_into(&mut tree, prefix, layers).unwrap();
         for layer in layers {
             layer
-                .insert_into(&mut tree, prefix, &|_, _, _| Winner::Nobody)
+                .insert_into(&mut tree, prefix, &|_, _, _| CollisionWinner::Nobody)
                 .unwrap();
         }
         tree
@@ -112,7 +112,7 @@ impl Bench {
         );
         let mut tree = Tree::new();
         layer
-            .insert_into(&mut tree, &prefix, &|_, _, _| Winner::Nobody)
+            .insert_into(&mut tree, &prefix, &|_, _, _| CollisionWinner::Nobody)
             .unwrap();
         crate::build_run::materialise(&tree, &prefix, &root).unwrap();
         root
@@ -198,7 +198,7 @@ impl TestWheel {
             sha256: Sha256Sum::of(&self.bytes),
             from: "https://index.example/".into(),
             built_from: None,
-            metadata: Metadata {
+            metadata: WheelMetadata {
                 name: self.name.parse().unwrap(),
                 version: self.version.parse().unwrap(),
                 requires: vec!["click>=8".into()],
@@ -223,7 +223,7 @@ pub(crate) struct ZipWheel(zip::ZipArchive<std::io::Cursor<Vec<u8>>>);
 impl WheelReader for ZipWheel {
     fn for_each_file(
         &mut self,
-        take: &mut dyn FnMut(&Member<'_>, &mut dyn Read) -> Result<()>,
+        take: &mut dyn FnMut(&WheelMember<'_>, &mut dyn Read) -> Result<()>,
     ) -> Result<()> {
         for index in 0..self.0.len() {
             let mut file = self
@@ -236,7 +236,7 @@ impl WheelReader for ZipWheel {
             let path = file.name().to_owned();
             let executable = file.unix_mode().is_some_and(|mode| mode & 0o111 != 0);
             take(
-                &Member {
+                &WheelMember {
                     path: &path,
                     executable,
                     sha256: None,

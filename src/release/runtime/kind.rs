@@ -3,12 +3,12 @@
 
 use std::path::Path;
 
-use super::source::Prefix;
+use super::source::InterpreterPrefix;
 use super::{SYSCONFIG, is_sysconfig};
 use pkgapp_core::error::{Error, Result, shown};
 use pkgapp_core::name::PythonMinor;
 use pkgapp_core::path::ReleasePath;
-use pkgapp_wheels::elf::binary::Binary;
+use pkgapp_wheels::elf::binary::ElfBinary;
 
 /// What every machine of an architecture can run (psABI of x86-64, "Microarchitecture Levels"; v2
 /// is from 2009).
@@ -18,7 +18,11 @@ const COMMON: &[&str] = &["x86-64", "x86-64-v2", "armv8-a"];
 ///
 /// # Errors
 /// It is free-threaded, or a debug build.
-pub(super) fn check_build(prefix: &Prefix, python: PythonMinor, place: &Path) -> Result<()> {
+pub(super) fn check_build(
+    prefix: &InterpreterPrefix,
+    python: PythonMinor,
+    place: &Path,
+) -> Result<()> {
     if prefix.lib(python).is_none() && prefix.is_free_threaded(python) {
         return Err(Error::new(format!("`{}` is a free-threaded build of CPython {python}", shown(place)))
             .cause_text(format!("it has `python{python}t`, and modules compiled for the usual build do not load in it"))
@@ -45,7 +49,11 @@ pub(super) fn check_build(prefix: &Prefix, python: PythonMinor, place: &Path) ->
 ///
 /// # Errors
 /// It is for musl, or linked statically, or damaged.
-pub(super) fn check_executable(binary: &Binary, python: PythonMinor, place: &Path) -> Result<()> {
+pub(super) fn check_executable(
+    binary: &ElfBinary,
+    python: PythonMinor,
+    place: &Path,
+) -> Result<()> {
     let linker = binary
         .linker()
         .map_err(|why| Error::new(format!("cannot read `{}`", shown(place))).cause_text(why))?;
@@ -98,7 +106,7 @@ mod tests {
             std::fs::create_dir_all(file.parent().unwrap()).unwrap();
             std::fs::write(file, "x").unwrap();
         }
-        let prefix = Prefix::of_directory(directory.path(), python).unwrap();
+        let prefix = InterpreterPrefix::of_directory(directory.path(), python).unwrap();
         check_build(&prefix, python, Path::new("/py"))
             .err()
             .map(|error| error.to_string())
@@ -145,7 +153,7 @@ mod tests {
                 .current_dir(directory.path())
                 .args(options)
                 .args(["-o", "m", "m.c"]));
-            let binary = Binary::parse(&std::fs::read(directory.path().join("m")).unwrap())
+            let binary = ElfBinary::parse(&std::fs::read(directory.path().join("m")).unwrap())
                 .unwrap()
                 .unwrap();
             let checked = check_executable(

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::depends::Library;
+use crate::depends::HostLibrary;
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::process;
 use pkgapp_core::target::Target;
@@ -120,8 +120,8 @@ pub(super) fn may_be_bundled(soname: &str) -> bool {
 ///
 /// # Errors
 /// One for each library that is missing somewhere.
-pub fn check(libraries: &[Library], targets: &[&Target]) -> Result<()> {
-    let missing: Vec<(&Library, Vec<&str>)> = libraries
+pub fn check(libraries: &[HostLibrary], targets: &[&Target]) -> Result<()> {
+    let missing: Vec<(&HostLibrary, Vec<&str>)> = libraries
         .iter()
         .filter_map(|library| {
             let (_, has) = KNOWN.iter().find(|(soname, _)| *soname == library.soname)?;
@@ -217,8 +217,8 @@ mod tests {
     use super::*;
     use pkgapp_core::target::by_name;
 
-    fn library(soname: &str) -> Library {
-        Library {
+    fn library(soname: &str) -> HostLibrary {
+        HostLibrary {
             soname: soname.into(),
             is_64: true,
             versions: Vec::new(),

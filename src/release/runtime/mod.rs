@@ -6,7 +6,7 @@
 //! pyvenv.cfg that names no home: CPython 3.8 to 3.14 finds itself from there wherever the release
 //! lies. The layer has
 //!
-//! - what a server needs of it ([`Part`](pkgapp_config::Part) is what it does not), and the licences;
+//! - what a server needs of it ([`Part`](pkgapp_config::InterpreterPart) is what it does not), and the licences;
 //! - compiled code without debug information and without run paths of the machine that built it;
 //!   the executable's is `$ORIGIN/../lib`;
 //! - libraries that the hosts lack, if the user says so;
@@ -33,13 +33,13 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use self::parts::{Choice, Left, Verdict};
-use self::relocate::Origin;
+use self::parts::{LeftBehind, PartChoice, PartVerdict};
+use self::relocate::BuildOrigin;
 
-use self::source::{Item, Prefix};
-use crate::layer::{self, Builder, ByteCompiler, Layer, Source};
+use self::source::{InterpreterPrefix, PrefixItem};
+use crate::layer::{self, ByteCompiler, Layer, LayerBuilder, TreeSource};
 use pkgapp_config::Cpython;
-use pkgapp_core::cache::{self, Cache, Stamp};
+use pkgapp_core::cache::{self, Cache, FileFingerprint};
 use pkgapp_core::digest::{Digest, Sha256Sum};
 use pkgapp_core::error::{Context, Error, Result, shown};
 use pkgapp_core::fs;
@@ -48,7 +48,7 @@ use pkgapp_core::name::{Arch, PythonMinor};
 use pkgapp_core::path::ReleasePath;
 use pkgapp_core::process;
 use pkgapp_core::report::{Report, human_bytes};
-use pkgapp_wheels::elf::binary::Binary;
+use pkgapp_wheels::elf::binary::ElfBinary;
 
 /// Counts changes of what is made of the same interpreter.
 const FORMAT: u32 = 2;
@@ -69,7 +69,7 @@ const NAMED_PARTS: usize = 4;
 
 /// Where a release finds its interpreter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Home {
+pub enum InterpreterHome {
     /// In itself.
     Release,
     /// In a package of its own, below [`SHARED`].
@@ -84,7 +84,7 @@ pub struct Runtime {
     /// The version, e.g. `3.13.0`.
     pub version: String,
     /// Whose it is.
-    pub home: Home,
+    pub home: InterpreterHome,
     /// Its files.
     pub layer: Layer,
     /// What compiles byte code for it: itself, or one of this machine if it is for another
@@ -103,7 +103,7 @@ pub struct Runtime {
 
 /// What is known of a layer that was made.
 #[derive(Debug, Serialize, Deserialize)]
-struct Made {
+struct MadeLayer {
     layer: String,
     version: String,
     interpreter: Interpreter,
@@ -131,7 +131,7 @@ impl Runtime {
     pub fn prepare(
         cpython: &Cpython,
         python: PythonMinor,
-        home: Home,
+        home: InterpreterHome,
         wanted: Option<Arch>,
         cache: &Cache,
         report: &Report,
@@ -160,7 +160,7 @@ impl Runtime {
     pub fn start_lines(&self) -> Option<String> {
         // Without a `home` in pyvenv.cfg Python takes the release for the installation that `venv`
         // is to link to.
-        let base = (self.home == Home::Release).then(|| {
+        let base = (self.home == InterpreterHome::Release).then(|| {
             format!(
                 "import sys; sys._base_executable = sys.base_prefix + \"/bin/python{}\"\n",
                 self.python
@@ -174,8 +174,14 @@ impl Runtime {
         (!lines.is_empty()).then_some(lines)
     }
 
-    fn of(made: Made, layer: Layer, python: PythonMinor, home: Home, cpython: &Cpython) -> Self {
-        let Made {
+    fn of(
+        made: MadeLayer,
+        layer: Layer,
+        python: PythonMinor,
+        home: InterpreterHome,
+        cpython: &Cpython,
+    ) -> Self {
+        let MadeLayer {
             version,
             mut interpreter,
             runs_here,
@@ -215,7 +221,7 @@ impl Runtime {
 fn find(
     cpython: &Cpython,
     python: PythonMinor,
-    home: Home,
+    home: InterpreterHome,
     wanted: Option<Arch>,
     cache: &Cache,
     report: &Report,
@@ -224,13 +230,13 @@ fn find(
         .path
         .value
         .is_dir()
-        .then(|| Prefix::of_directory(&cpython.path.value, python))
+        .then(|| InterpreterPrefix::of_directory(&cpython.path.value, python))
         .transpose()?;
     let kept = cache.tools().join(format!(
         "runtime-{}.json",
         key(cpython, python, directory.as_ref())
     ));
-    if let Some(made) = cache::read_sealed::<Made>(&kept)
+    if let Some(made) = cache::read_sealed::<MadeLayer>(&kept)
         && let Some(layer) = Layer::open(cache, &made.layer, &label(&made.version))
     {
         tell(&made, &layer, report);
@@ -242,7 +248,7 @@ fn find(
         Some(prefix) => prefix,
         None => {
             check_sum(cpython)?;
-            Prefix::of_archive(&cpython.path.value, cache)?
+            InterpreterPrefix::of_archive(&cpython.path.value, cache)?
         }
     };
     let preparation = Preparation::new(cpython, python, &prefix, cache)?;
@@ -259,8 +265,8 @@ fn label(version: &str) -> String {
 }
 
 /// Everything that decides what is made, as far as the system tells without anything being read.
-fn key(cpython: &Cpython, python: PythonMinor, directory: Option<&Prefix>) -> String {
-    let stamp = |path: &Path| serde_json::to_string(&Stamp::of(path)).unwrap_or_default();
+fn key(cpython: &Cpython, python: PythonMinor, directory: Option<&InterpreterPrefix>) -> String {
+    let stamp = |path: &Path| serde_json::to_string(&FileFingerprint::of(path)).unwrap_or_default();
     let mut parts = vec![
         format!(
             "pkgapp runtime {FORMAT} for {python} on {}",
@@ -292,8 +298,8 @@ fn key(cpython: &Cpython, python: PythonMinor, directory: Option<&Prefix>) -> St
     match directory {
         None => parts.push(stamp(&cpython.path.value)),
         Some(prefix) => parts.extend(prefix.items.iter().map(|(path, item)| match item {
-            Item::File(file, _) => format!("{path} {}", stamp(file)),
-            Item::Link(target) => format!("{path} -> {target}"),
+            PrefixItem::File(file, _) => format!("{path} {}", stamp(file)),
+            PrefixItem::Link(target) => format!("{path} -> {target}"),
         })),
     }
     cache::key(parts.iter().map(String::as_str))
@@ -331,7 +337,7 @@ fn check_machine(cpython: &Cpython, machine: &str, wanted: Option<Arch>) -> Resu
     }
 }
 
-fn tell(made: &Made, layer: &Layer, report: &Report) {
+fn tell(made: &MadeLayer, layer: &Layer, report: &Report) {
     let total: u64 = made.left.iter().map(|(_, _, bytes)| bytes).sum();
     let part = |(what, _, bytes): &(String, u64, u64)| format!("{what} {}", human_bytes(*bytes));
     let named: Vec<String> = made.left.iter().take(NAMED_PARTS).map(part).collect();
@@ -375,7 +381,7 @@ fn tell(made: &Made, layer: &Layer, report: &Report) {
 struct Preparation<'a> {
     cpython: &'a Cpython,
     python: PythonMinor,
-    prefix: &'a Prefix,
+    prefix: &'a InterpreterPrefix,
     /// `lib` or `lib64`.
     lib: &'static str,
     executable: PathBuf,
@@ -385,15 +391,15 @@ struct Preparation<'a> {
     needs_library: bool,
     /// It needs that library by its place beside it, and so no run path.
     finds_library: bool,
-    origin: Origin,
+    origin: BuildOrigin,
     processor: Option<String>,
     room: TempDir,
 }
 
 /// A file as it will ship.
-struct Prepared {
+struct PreparedFile {
     path: ReleasePath,
-    source: Source,
+    source: TreeSource,
     /// The libraries that it needs.
     needed: Vec<String>,
     /// Bytes of it that do not ship.
@@ -404,7 +410,7 @@ impl<'a> Preparation<'a> {
     fn new(
         cpython: &'a Cpython,
         python: PythonMinor,
-        prefix: &'a Prefix,
+        prefix: &'a InterpreterPrefix,
         cache: &Cache,
     ) -> Result<Self> {
         let place = &cpython.path.value;
@@ -434,14 +440,14 @@ impl<'a> Preparation<'a> {
             .lib(python)
             .ok_or_else(|| missing(&format!("it has no `lib/python{python}/os.py`")))?;
         let bytes = fs::read(executable)?;
-        let machine = Binary::machine(&bytes).ok_or_else(|| {
+        let machine = ElfBinary::machine(&bytes).ok_or_else(|| {
             missing(&format!(
                 "its `bin/python{python}` is no program for x86_64 or aarch64"
             ))
         })?;
         let damaged =
             |why: &str| Error::new(format!("cannot read `{}`", shown(executable))).cause_text(why);
-        let binary = Binary::parse(&bytes).map_err(damaged)?;
+        let binary = ElfBinary::parse(&bytes).map_err(damaged)?;
         let binary =
             binary.ok_or_else(|| missing(&format!("its `bin/python{python}` is no program")))?;
         kind::check_executable(&binary, python, place)?;
@@ -479,15 +485,15 @@ impl<'a> Preparation<'a> {
             run_paths,
             needs_library,
             finds_library,
-            origin: Origin::read(&sysconfig),
+            origin: BuildOrigin::read(&sysconfig),
             processor: kind::processor(&sysconfig),
             room: cache.temporary()?,
         })
     }
 
-    fn make(&self, cache: &Cache, report: &Report) -> Result<(Made, Layer)> {
+    fn make(&self, cache: &Cache, report: &Report) -> Result<(MadeLayer, Layer)> {
         let (chosen, mut left) = self.choose()?;
-        let mut prepared: Vec<Prepared> = chosen
+        let mut prepared: Vec<PreparedFile> = chosen
             .par_iter()
             .map(|(path, item)| self.prepare(path, item))
             .collect::<Vec<_>>()
@@ -515,13 +521,13 @@ impl<'a> Preparation<'a> {
         let (interpreter, version, runs_here) = self.ask(cache)?;
         let compiler = ByteCompiler::of(&interpreter, self.python)?;
         let prune = crate::prune::Pruner::default();
-        let builder = Builder {
+        let builder = LayerBuilder {
             cache,
             compiler: &compiler,
             prune: &prune,
         };
         let layer = Layer::for_interpreter(&builder, &label(&version), &sources)?;
-        let made = Made {
+        let made = MadeLayer {
             layer: layer.key.clone(),
             version,
             interpreter,
@@ -537,29 +543,29 @@ impl<'a> Preparation<'a> {
     }
 
     /// What ships of the prefix, but for the executable, and what stays behind.
-    fn choose(&self) -> Result<(BTreeMap<&ReleasePath, &Item>, Left)> {
+    fn choose(&self) -> Result<(BTreeMap<&ReleasePath, &PrefixItem>, LeftBehind)> {
         let prune: Vec<String> = self
             .cpython
             .prune
             .iter()
             .map(|name| name.value.clone())
             .collect();
-        let choice = Choice {
+        let choice = PartChoice {
             python: self.python,
             lib: self.lib,
             keep: &self.cpython.keep,
             prune: &prune,
             needs_library: self.needs_library,
         };
-        let (mut chosen, mut left) = (BTreeMap::new(), Left::default());
+        let (mut chosen, mut left) = (BTreeMap::new(), LeftBehind::default());
         for (path, item) in &self.prefix.items {
             match choice.of(path) {
-                Verdict::Ships => _ = chosen.insert(path, item),
-                Verdict::Stays(what) => match item {
-                    Item::File(_, size) => left.add(&what, 1, *size),
-                    Item::Link(_) => left.add(&what, 1, 0),
+                PartVerdict::Ships => _ = chosen.insert(path, item),
+                PartVerdict::Stays(what) => match item {
+                    PrefixItem::File(_, size) => left.add(&what, 1, *size),
+                    PrefixItem::Link(_) => left.add(&what, 1, 0),
                 },
-                Verdict::Foreign => {}
+                PartVerdict::Foreign => {}
             }
         }
         chosen.remove(&ReleasePath::parse(&format!("bin/python{}", self.python))?);
@@ -577,26 +583,26 @@ impl<'a> Preparation<'a> {
     }
 
     /// Makes a file ready to ship; `None` for a link that leads to nothing that is here.
-    fn prepare(&self, path: &ReleasePath, item: &Item) -> Result<Option<Prepared>> {
+    fn prepare(&self, path: &ReleasePath, item: &PrefixItem) -> Result<Option<PreparedFile>> {
         let release_path = self.path(path.as_str())?;
         let (file, size) = match item {
-            Item::File(file, size) => (file, *size),
-            Item::Link(target) if self.prefix.file(path).is_some() => {
-                let source = Source::Symlink(target.clone());
-                return Ok(Some(Prepared {
+            PrefixItem::File(file, size) => (file, *size),
+            PrefixItem::Link(target) if self.prefix.file(path).is_some() => {
+                let source = TreeSource::Symlink(target.clone());
+                return Ok(Some(PreparedFile {
                     path: release_path,
                     source,
                     needed: Vec::new(),
                     stripped: 0,
                 }));
             }
-            Item::Link(_) => return Ok(None),
+            PrefixItem::Link(_) => return Ok(None),
         };
         let bytes = fs::read(file)?;
         if bytes.starts_with(b"\x7fELF") {
             let (bytes, needed) = self.relocated(&bytes, file, RunPath::Relative)?;
             let stripped = size.saturating_sub(bytes.len() as u64);
-            return Ok(Some(Prepared {
+            return Ok(Some(PreparedFile {
                 needed,
                 stripped,
                 ..self.place(release_path, &bytes, 0o644)?
@@ -613,7 +619,7 @@ impl<'a> Preparation<'a> {
 
     /// The executable and its other names. It has a run path if there is something of its own to be
     /// found there.
-    fn add_executable(&self, prepared: &mut Vec<Prepared>, has_libraries: bool) -> Result<()> {
+    fn add_executable(&self, prepared: &mut Vec<PreparedFile>, has_libraries: bool) -> Result<()> {
         let original = fs::read(&self.executable)?;
         let is_searched = has_libraries || (self.needs_library && !self.finds_library);
         let run_path = if is_searched {
@@ -625,15 +631,15 @@ impl<'a> Preparation<'a> {
         let stripped = (original.len() as u64).saturating_sub(bytes.len() as u64);
         let name = format!("python{}", self.python);
         let file = self.place(self.path(&format!("bin/{name}"))?, &bytes, 0o755)?;
-        prepared.push(Prepared {
+        prepared.push(PreparedFile {
             needed,
             stripped,
             ..file
         });
         for link in ["python", "python3"] {
-            let source = Source::Symlink(name.clone());
+            let source = TreeSource::Symlink(name.clone());
             let path = self.path(&format!("bin/{link}"))?;
-            prepared.push(Prepared {
+            prepared.push(PreparedFile {
                 path,
                 source,
                 needed: Vec::new(),
@@ -657,7 +663,7 @@ impl<'a> Preparation<'a> {
             ))
             .cause_text(why)
         };
-        let Some(mut binary) = Binary::parse(bytes).map_err(failed)? else {
+        let Some(mut binary) = ElfBinary::parse(bytes).map_err(failed)? else {
             return Ok((bytes.to_vec(), Vec::new()));
         };
         let needed = binary.needed().map_err(failed)?;
@@ -682,7 +688,7 @@ impl<'a> Preparation<'a> {
 
     /// Adds the libraries that the user wants to have with the interpreter, and those that they
     /// need and that are wanted too. Returns their names, and where they were found.
-    fn bundle(&self, prepared: &mut Vec<Prepared>) -> Result<Vec<(String, PathBuf)>> {
+    fn bundle(&self, prepared: &mut Vec<PreparedFile>) -> Result<Vec<(String, PathBuf)>> {
         let patterns = &self.cpython.bundle_libraries;
         if patterns.is_empty() {
             return Ok(Vec::new());
@@ -694,7 +700,9 @@ impl<'a> Preparation<'a> {
             );
         }
         let wanted = globs(patterns.iter().map(|pattern| pattern.value.as_str()))?;
-        let original = Binary::parse(&fs::read(&self.executable)?).ok().flatten();
+        let original = ElfBinary::parse(&fs::read(&self.executable)?)
+            .ok()
+            .flatten();
         let mut open: BTreeSet<String> = prepared
             .iter()
             .flat_map(|file| file.needed.iter().cloned())
@@ -729,7 +737,7 @@ impl<'a> Preparation<'a> {
             let (bytes, needed) = self.relocated(&fs::read(&file)?, &file, RunPath::Relative)?;
             open.extend(needed.iter().cloned());
             let path = self.path(&format!("{}/{soname}", self.lib))?;
-            prepared.push(Prepared {
+            prepared.push(PreparedFile {
                 needed,
                 ..self.place(path, &bytes, 0o644)?
             });
@@ -751,7 +759,7 @@ impl<'a> Preparation<'a> {
     /// them.
     fn add_licenses(
         &self,
-        prepared: &mut Vec<Prepared>,
+        prepared: &mut Vec<PreparedFile>,
         bundled: &[(String, PathBuf)],
         report: &Report,
     ) -> Result<()> {
@@ -779,13 +787,13 @@ impl<'a> Preparation<'a> {
     }
 
     /// What the layer is made of: all that is there, with the directories above.
-    fn sources(&self, prepared: Vec<Prepared>) -> Result<BTreeMap<ReleasePath, Source>> {
-        let mut sources: BTreeMap<ReleasePath, Source> = BTreeMap::new();
+    fn sources(&self, prepared: Vec<PreparedFile>) -> Result<BTreeMap<ReleasePath, TreeSource>> {
+        let mut sources: BTreeMap<ReleasePath, TreeSource> = BTreeMap::new();
         let present: BTreeSet<ReleasePath> =
             prepared.iter().map(|file| file.path.clone()).collect();
         for file in prepared {
             // What a link leads to may have stayed behind.
-            if let Source::Symlink(target) = &file.source {
+            if let TreeSource::Symlink(target) = &file.source {
                 let to =
                     layer::resolve(&file.path, target).and_then(|to| ReleasePath::parse(&to).ok());
                 if !to.is_some_and(|to| present.contains(&to)) {
@@ -854,7 +862,7 @@ impl<'a> Preparation<'a> {
     }
 
     /// Writes a file where the interpreter is prepared.
-    fn place(&self, path: ReleasePath, bytes: &[u8], mode: u32) -> Result<Prepared> {
+    fn place(&self, path: ReleasePath, bytes: &[u8], mode: u32) -> Result<PreparedFile> {
         use std::os::unix::fs::PermissionsExt;
         let file = self.room.path().join(path.as_str());
         if let Some(parent) = file.parent() {
@@ -863,8 +871,8 @@ impl<'a> Preparation<'a> {
         let failed = || format!("cannot write `{}`", shown(&file));
         std::fs::write(&file, bytes).context(failed)?;
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).context(failed)?;
-        let source = Source::File(file, mode, Digest::of(bytes));
-        Ok(Prepared {
+        let source = TreeSource::File(file, mode, Digest::of(bytes));
+        Ok(PreparedFile {
             path,
             source,
             needed: Vec::new(),
@@ -883,26 +891,26 @@ enum RunPath {
 }
 
 /// Patterns of sonames.
-struct Globs(GlobSet);
+struct SonameGlobs(GlobSet);
 
-impl Globs {
+impl SonameGlobs {
     fn matches(&self, soname: &str) -> Vec<usize> {
         self.0.matches(soname)
     }
 }
 
-fn globs<'p>(patterns: impl Iterator<Item = &'p str>) -> Result<Globs> {
+fn globs<'p>(patterns: impl Iterator<Item = &'p str>) -> Result<SonameGlobs> {
     let mut set = GlobSetBuilder::new();
     for pattern in patterns {
         set.add(Glob::new(pattern).context(|| format!("`{pattern}` is no pattern for libraries"))?);
     }
     set.build()
-        .map(Globs)
+        .map(SonameGlobs)
         .context(|| "the patterns of `bundle-libraries` are too many")
 }
 
 /// Reads the variables that an interpreter's `sysconfig` has; nothing if it has none.
-fn sysconfig(prefix: &Prefix, lib: &str, python: PythonMinor) -> Result<String> {
+fn sysconfig(prefix: &InterpreterPrefix, lib: &str, python: PythonMinor) -> Result<String> {
     let directory = format!("{lib}/python{python}/");
     let is_there =
         |path: &&ReleasePath| path.as_str().starts_with(&directory) && is_sysconfig(path);
@@ -924,7 +932,7 @@ fn is_sysconfig(path: &ReleasePath) -> bool {
 
 /// Whether any file needs an OpenSSL that is not among the files: the host's knows where its
 /// certificates are.
-fn needs_foreign_openssl(prepared: &[Prepared]) -> bool {
+fn needs_foreign_openssl(prepared: &[PreparedFile]) -> bool {
     let own: BTreeSet<&str> = prepared.iter().map(|file| file.path.file_name()).collect();
     let mut needed = prepared.iter().flat_map(|file| &file.needed);
     needed.any(|soname| soname.starts_with("libssl.so.") && !own.contains(soname.as_str()))
@@ -981,8 +989,10 @@ impl Runtime {
     /// The layer's key is no SHA-256: a bug.
     pub fn recorded(&self) -> Result<RecordedInterpreter> {
         let home = match self.home {
-            Home::Release => BUNDLED.to_owned(),
-            Home::Package => pkgapp_core::name::AppName::of_runtime(self.python).to_string(),
+            InterpreterHome::Release => BUNDLED.to_owned(),
+            InterpreterHome::Package => {
+                pkgapp_core::name::AppName::of_runtime(self.python).to_string()
+            }
         };
         let sha256 = Sha256Sum::from_hex(self.sha256())
             .ok_or_else(|| Error::bug("a layer's key is no SHA-256"))?;

@@ -8,12 +8,12 @@
 use std::sync::Arc;
 
 use super::{Runtime, SHARED, directory};
-use crate::depends::{Depends, Scan};
-use crate::package::{Meta, Package, Scriptlets};
-use crate::release::{RECORD, Record};
-use crate::tree::{Entry, Origin, Tree, Winner};
-use pkgapp_config::App;
+use crate::depends::{ElfScan, HostDependencies};
+use crate::package::{Package, PackageInfo, Scriptlets};
+use crate::release::{RECORD, ReleaseRecord};
+use crate::tree::{CollisionWinner, EntryOrigin, Tree, TreeEntry};
 use pkgapp_config::Compression;
+use pkgapp_config::Config;
 use pkgapp_core::content::Content;
 use pkgapp_core::error::{Context, Error, Result};
 use pkgapp_core::name::AppName;
@@ -23,9 +23,9 @@ use pkgapp_pypa::Version;
 
 /// What the package says of itself, apart from what is in it.
 #[derive(Debug)]
-pub struct About<'a> {
+pub struct PackageTexts<'a> {
     /// The application whose configuration names the interpreter.
-    pub app: &'a App,
+    pub app: &'a Config,
     /// Counts packages of one version.
     pub revision: &'a str,
     /// Seconds since 1970.
@@ -45,17 +45,17 @@ pub fn tree(runtime: &Runtime) -> Result<(Tree, InstallPath)> {
     let mut tree = Tree::new();
     runtime
         .layer
-        .insert_into(&mut tree, &prefix, &|_, _, _| Winner::Nobody)?;
-    let record = Record::of_runtime(runtime)?;
+        .insert_into(&mut tree, &prefix, &|_, _, _| CollisionWinner::Nobody)?;
+    let record = ReleaseRecord::of_runtime(runtime)?;
     let text = serde_json::to_string_pretty(&record).context(|| "cannot write the record")? + "\n";
-    let origin = Arc::new(Origin {
+    let origin = Arc::new(EntryOrigin {
         label: "the package itself".into(),
         layer: None,
     });
     let place = InstallPath::parse(&format!("{SHARED}/{}/{RECORD}", directory(runtime.python)))?;
     tree.insert(
         place,
-        Entry::file(Content::memory(text.into_bytes()), 0o644, &origin),
+        TreeEntry::file(Content::memory(text.into_bytes()), 0o644, &origin),
     )?;
     Ok((tree, prefix))
 }
@@ -68,8 +68,8 @@ pub fn package(
     runtime: &Runtime,
     tree: Tree,
     prefix: InstallPath,
-    scan: Scan,
-    about: &About<'_>,
+    scan: ElfScan,
+    about: &PackageTexts<'_>,
 ) -> Result<Package> {
     let version: Version = runtime
         .version
@@ -79,7 +79,7 @@ pub fn package(
     Ok(Package {
         writable: Vec::new(),
         ghosts: Vec::new(),
-        meta: Meta {
+        meta: PackageInfo {
             name: AppName::of_runtime(python),
             version,
             revision: about.revision.to_owned(),
@@ -99,9 +99,9 @@ pub fn package(
             targets: about.targets.clone(),
             compression: about.compression,
         },
-        depends: Depends {
+        depends: HostDependencies {
             libraries: scan.libraries,
-            ..Depends::default()
+            ..HostDependencies::default()
         },
         tree,
         scriptlets: Scriptlets::default(),

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use pkgapp_config::Part;
+use pkgapp_config::InterpreterPart;
 use pkgapp_core::name::PythonMinor;
 use pkgapp_core::path::ReleasePath;
 
 /// What becomes of a file of an interpreter's prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum PartVerdict {
     /// It ships.
     Ships,
     /// It stays behind, as a part of what a person calls by this name.
@@ -19,13 +19,13 @@ pub(super) enum Verdict {
 
 /// What ships of a prefix of one minor version.
 #[derive(Debug)]
-pub(super) struct Choice<'a> {
+pub(super) struct PartChoice<'a> {
     /// The minor version.
     pub(super) python: PythonMinor,
     /// `lib`, or `lib64` where the standard library is there (`sys.platlibdir`).
     pub(super) lib: &'a str,
     /// Parts that ship all the same.
-    pub(super) keep: &'a [Part],
+    pub(super) keep: &'a [InterpreterPart],
     /// Modules that stay behind.
     pub(super) prune: &'a [String],
     /// The interpreter needs `libpython3.N.so.1.0`.
@@ -46,27 +46,27 @@ const DEVELOPMENT: &[&str] = &[
 /// Directories below `lib/` that Tcl and Tk load at run time, of python-build-standalone.
 const TCL: &[&str] = &["tcl", "tk", "itcl", "thread", "libtcl", "libtk"];
 
-impl Choice<'_> {
+impl PartChoice<'_> {
     /// Judges a file by its path below the prefix.
-    pub(super) fn of(&self, path: &ReleasePath) -> Verdict {
+    pub(super) fn of(&self, path: &ReleasePath) -> PartVerdict {
         let (python, path) = (self.python, path.as_str());
         if path == format!("bin/python{python}") {
-            return Verdict::Ships;
+            return PartVerdict::Ships;
         }
         let Some(below) = path
             .strip_prefix(self.lib)
             .and_then(|rest| rest.strip_prefix('/'))
         else {
-            return Verdict::Foreign;
+            return PartVerdict::Foreign;
         };
         if let Some(module) = below.strip_prefix(&format!("python{python}/")) {
             return self.of_library(module);
         }
         if below == format!("libpython{python}.so.1.0") {
             return if self.needs_library {
-                Verdict::Ships
+                PartVerdict::Ships
             } else {
-                self.unless_kept(Part::Libpython)
+                self.unless_kept(InterpreterPart::Libpython)
             };
         }
         match below.split('/').next() {
@@ -75,14 +75,14 @@ impl Choice<'_> {
                     .iter()
                     .any(|start| first.strip_prefix(start).is_some_and(is_version)) =>
             {
-                self.unless_kept(Part::Tkinter)
+                self.unless_kept(InterpreterPart::Tkinter)
             }
-            _ => Verdict::Foreign,
+            _ => PartVerdict::Foreign,
         }
     }
 
     /// Judges a file of the standard library by its path in there.
-    fn of_library(&self, path: &str) -> Verdict {
+    fn of_library(&self, path: &str) -> PartVerdict {
         let (directories, name) = path.rsplit_once('/').unwrap_or(("", path));
         let first = path.split('/').next().unwrap_or(path);
         let module = if directories.is_empty() || first == "lib-dynload" {
@@ -97,19 +97,19 @@ impl Choice<'_> {
                 .any(|directory| wanted.contains(&directory))
         };
         if matches!(first, "site-packages" | "dist-packages") {
-            return Verdict::Stays("installed distributions".to_owned());
+            return PartVerdict::Stays("installed distributions".to_owned());
         }
         if in_directory(&["__pycache__"]) || name.ends_with(".pyc") || name.ends_with(".pyo") {
-            return Verdict::Stays("old byte code".to_owned());
+            return PartVerdict::Stays("old byte code".to_owned());
         }
         let is_binary = |end: &&str| name.ends_with(*end);
         if DEVELOPMENT.iter().any(|start| first.starts_with(start))
             || [".a", ".exe", ".bat"].iter().any(is_binary)
         {
-            return Verdict::Stays("development files".to_owned());
+            return PartVerdict::Stays("development files".to_owned());
         }
         if self.prune.iter().any(|pruned| pruned == module) {
-            return Verdict::Stays(format!("`{module}`"));
+            return PartVerdict::Stays(format!("`{module}`"));
         }
         let test_modules = [
             "_test",
@@ -121,25 +121,25 @@ impl Choice<'_> {
         let is_test_module =
             first == "lib-dynload" && test_modules.iter().any(|start| name.starts_with(start));
         match first {
-            "ensurepip" => self.unless_kept(Part::Ensurepip),
-            "pydoc_data" => self.unless_kept(Part::Docs),
+            "ensurepip" => self.unless_kept(InterpreterPart::Ensurepip),
+            "pydoc_data" => self.unless_kept(InterpreterPart::Docs),
             // The editor's own tests are of no use without it.
-            "idlelib" | "turtledemo" => self.unless_kept(Part::Idle),
-            "tkinter" | "turtle.py" => self.unless_kept(Part::Tkinter),
-            "lib-dynload" if module == "_tkinter" => self.unless_kept(Part::Tkinter),
-            "lib-dynload" if module == "nis" => self.unless_kept(Part::Nis),
+            "idlelib" | "turtledemo" => self.unless_kept(InterpreterPart::Idle),
+            "tkinter" | "turtle.py" => self.unless_kept(InterpreterPart::Tkinter),
+            "lib-dynload" if module == "_tkinter" => self.unless_kept(InterpreterPart::Tkinter),
+            "lib-dynload" if module == "nis" => self.unless_kept(InterpreterPart::Nis),
             _ if is_test_module || in_directory(&["test", "tests", "idle_test"]) => {
-                self.unless_kept(Part::Tests)
+                self.unless_kept(InterpreterPart::Tests)
             }
-            _ => Verdict::Ships,
+            _ => PartVerdict::Ships,
         }
     }
 
-    fn unless_kept(&self, part: Part) -> Verdict {
+    fn unless_kept(&self, part: InterpreterPart) -> PartVerdict {
         if self.keep.contains(&part) {
-            Verdict::Ships
+            PartVerdict::Ships
         } else {
-            Verdict::Stays(part.name().to_owned())
+            PartVerdict::Stays(part.name().to_owned())
         }
     }
 }
@@ -151,9 +151,9 @@ fn is_version(text: &str) -> bool {
 
 /// What stayed behind, by what a person calls it.
 #[derive(Debug, Default)]
-pub(super) struct Left(BTreeMap<String, (u64, u64)>);
+pub(super) struct LeftBehind(BTreeMap<String, (u64, u64)>);
 
-impl Left {
+impl LeftBehind {
     /// Counts files.
     pub(super) fn add(&mut self, what: &str, files: u64, bytes: u64) {
         let (known_files, known_bytes) = self.0.entry(what.to_owned()).or_default();
@@ -189,26 +189,26 @@ mod tests {
             minor: 12,
         };
         let prune = ["_crypt".to_owned(), "lib2to3".to_owned()];
-        let choice = Choice {
+        let choice = PartChoice {
             python,
             lib: "lib",
-            keep: &[Part::Docs],
+            keep: &[InterpreterPart::Docs],
             prune: &prune,
             needs_library: true,
         };
-        let stays = |what: &str| Verdict::Stays(what.to_owned());
+        let stays = |what: &str| PartVerdict::Stays(what.to_owned());
         for (path, verdict) in [
-            ("bin/python3.12", Verdict::Ships),
-            ("bin/pip3", Verdict::Foreign),
-            ("include/python3.12/Python.h", Verdict::Foreign),
-            ("lib/libpython3.12.so.1.0", Verdict::Ships),
-            ("lib/libpython3.so", Verdict::Foreign),
-            ("lib/python3.11/os.py", Verdict::Foreign),
-            ("lib/python3.12/os.py", Verdict::Ships),
-            ("lib/python3.12/LICENSE.txt", Verdict::Ships),
+            ("bin/python3.12", PartVerdict::Ships),
+            ("bin/pip3", PartVerdict::Foreign),
+            ("include/python3.12/Python.h", PartVerdict::Foreign),
+            ("lib/libpython3.12.so.1.0", PartVerdict::Ships),
+            ("lib/libpython3.so", PartVerdict::Foreign),
+            ("lib/python3.11/os.py", PartVerdict::Foreign),
+            ("lib/python3.12/os.py", PartVerdict::Ships),
+            ("lib/python3.12/LICENSE.txt", PartVerdict::Ships),
             (
                 "lib/python3.12/lib-dynload/_ssl.cpython-312-x86_64-linux-gnu.so",
-                Verdict::Ships,
+                PartVerdict::Ships,
             ),
             (
                 "lib/python3.12/lib-dynload/_testcapi.cpython-312-x86_64-linux-gnu.so",
@@ -228,11 +228,11 @@ mod tests {
             ),
             ("lib/python3.12/lib2to3/main.py", stays("`lib2to3`")),
             ("lib/python3.12/test/test_os.py", stays("tests")),
-            ("lib/python3.12/unittest/case.py", Verdict::Ships),
+            ("lib/python3.12/unittest/case.py", PartVerdict::Ships),
             ("lib/python3.12/ctypes/test/test_x.py", stays("tests")),
-            ("lib/python3.12/test.py", Verdict::Ships),
+            ("lib/python3.12/test.py", PartVerdict::Ships),
             ("lib/python3.12/idlelib/idle_test/test_x.py", stays("idle")),
-            ("lib/python3.12/pydoc_data/topics.py", Verdict::Ships),
+            ("lib/python3.12/pydoc_data/topics.py", PartVerdict::Ships),
             (
                 "lib/python3.12/ensurepip/_bundled/pip-23.2.1-py3-none-any.whl",
                 stays("ensurepip"),
@@ -261,19 +261,19 @@ mod tests {
                 "lib/python3.12/EXTERNALLY-MANAGED",
                 stays("development files"),
             ),
-            ("lib/python3.12/annotationlib.py", Verdict::Ships),
+            ("lib/python3.12/annotationlib.py", PartVerdict::Ships),
             (
                 "lib/python3.12/compression/zstd/__init__.py",
-                Verdict::Ships,
+                PartVerdict::Ships,
             ),
-            ("lib/python3.12/lib-dynload/.empty", Verdict::Ships),
+            ("lib/python3.12/lib-dynload/.empty", PartVerdict::Ships),
             (
                 "lib/python3.12/lib-dynload/xxsubtype.cpython-312-x86_64-linux-gnu.so",
                 stays("tests"),
             ),
             (
                 "lib/python3.12/lib-dynload/_xxsubinterpreters.cpython-312-x86_64-linux-gnu.so",
-                Verdict::Ships,
+                PartVerdict::Ships,
             ),
             ("lib/tcl9.0/init.tcl", stays("tkinter")),
             ("lib/libtcl9tk9.0.so", stays("tkinter")),
@@ -283,7 +283,7 @@ mod tests {
             ),
             ("lib/tcl8.6/init.tcl", stays("tkinter")),
             ("lib/libtcl8.6.so", stays("tkinter")),
-            ("lib/tkrplot/x", Verdict::Foreign),
+            ("lib/tkrplot/x", PartVerdict::Foreign),
         ] {
             assert_eq!(
                 choice.of(&ReleasePath::parse(path).unwrap()),

@@ -1,7 +1,7 @@
 //! What an interpreter's files say of where they were built, and how that is taken out.
 
 use pkgapp_wheels::elf::binary::NOWHERE;
-use pkgapp_wheels::elf::binary::{Binary, nowhere};
+use pkgapp_wheels::elf::binary::{ElfBinary, nowhere};
 
 /// Prefixes that name no machine.
 const COMMON: &[&str] = &["/usr", "/usr/local"];
@@ -25,14 +25,14 @@ build_time_vars = {
 
 /// Directories of the machine that compiled an interpreter.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct Origin {
+pub(super) struct BuildOrigin {
     /// What it was configured for: `--prefix`.
     prefix: Option<String>,
     /// Where its sources lay.
     sources: Vec<String>,
 }
 
-impl Origin {
+impl BuildOrigin {
     /// Reads them from the text of a `_sysconfigdata_….py`: CPython prints a dictionary of Python,
     /// python-build-standalone and uv write JSON.
     pub(super) fn read(text: &str) -> Self {
@@ -88,7 +88,7 @@ impl Origin {
     ///
     /// The end of a text may be a text of its own, for linkers let them share bytes: the last
     /// component of the prefix (pyenv's is Python's version) stays.
-    pub(super) fn take_out_of(&self, binary: &mut Binary) {
+    pub(super) fn take_out_of(&self, binary: &mut ElfBinary) {
         for path in self
             .sources
             .iter()
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn the_variables_of_sysconfig_are_computed_where_python_lies() {
-        let origin = Origin::read(TEXT);
+        let origin = BuildOrigin::read(TEXT);
         assert_eq!(
             origin.prefix.as_deref(),
             Some("/home/ci/.pyenv/versions/3.12.1")
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn the_variables_may_be_written_as_json() {
-        let origin = Origin::read(JSON);
+        let origin = BuildOrigin::read(JSON);
         assert_eq!(origin.prefix.as_deref(), Some("/install"));
         // `/install` is every such archive's, and no place of a machine.
         assert_eq!(
@@ -193,7 +193,7 @@ mod tests {
         for prefix in ["/usr", "/usr/local"] {
             let text =
                 format!("build_time_vars = {{'LIBDIR': '{prefix}/lib',\n 'prefix': '{prefix}'}}\n");
-            assert_eq!(Origin::read(&text).relocated(&text), text);
+            assert_eq!(BuildOrigin::read(&text).relocated(&text), text);
         }
     }
 

@@ -32,7 +32,7 @@ const MOST_LINKS: usize = 8;
 
 /// A file or a link of an interpreter's prefix.
 #[derive(Debug, Clone)]
-pub(super) enum Item {
+pub(super) enum PrefixItem {
     /// A file: where it is, its length in bytes.
     File(PathBuf, u64),
     /// A symbolic link, as written.
@@ -41,16 +41,16 @@ pub(super) enum Item {
 
 /// What there is of an interpreter.
 #[derive(Debug, Default)]
-pub(super) struct Prefix {
+pub(super) struct InterpreterPrefix {
     /// What lies below it, as far as it may ship.
-    pub(super) items: BTreeMap<ReleasePath, Item>,
+    pub(super) items: BTreeMap<ReleasePath, PrefixItem>,
     /// Texts of licences that lie elsewhere: the name that each shall have, and where it is.
     pub(super) licenses: BTreeMap<String, PathBuf>,
     /// Where an archive was unpacked; gone when dropped.
     _unpacked: Option<TempDir>,
 }
 
-impl Prefix {
+impl InterpreterPrefix {
     /// Lists a prefix of this machine. Nothing is read but names.
     ///
     /// # Errors
@@ -132,7 +132,7 @@ impl Prefix {
                         .into_os_string()
                         .into_string()
                         .ok()
-                        .map(|target| (path, Item::Link(target))),
+                        .map(|target| (path, PrefixItem::Link(target))),
                 );
             } else if found.file_type().is_file() {
                 self.items.insert(path, item(found.path())?);
@@ -190,8 +190,8 @@ impl Prefix {
             return Ok(());
         };
         let (below, is_license) = match below {
-            Place::Prefix(below) => (below, false),
-            Place::License(below) => (below, true),
+            ArchivePlace::Prefix(below) => (below, false),
+            ArchivePlace::License(below) => (below, true),
         };
         if kind.is_dir() {
             return Ok(());
@@ -203,7 +203,7 @@ impl Prefix {
                 let text = String::from_utf8(target)
                     .ok()
                     .filter(|text| !text.chars().any(char::is_control));
-                Item::Link(text.ok_or_else(|| {
+                PrefixItem::Link(text.ok_or_else(|| {
                     Error::new(format!("the target of the link `{path}` is no name"))
                 })?)
             }
@@ -214,8 +214,8 @@ impl Prefix {
                     ReleasePath::parse(&target)
                         .ok()
                         .and_then(|target| match place(&target)? {
-                            Place::Prefix(below) => self.items.get(&below).cloned(),
-                            Place::License(_) => None,
+                            ArchivePlace::Prefix(below) => self.items.get(&below).cloned(),
+                            ArchivePlace::License(_) => None,
                         });
                 known.ok_or_else(|| {
                     Error::new(format!(
@@ -235,7 +235,7 @@ impl Prefix {
                     out.set_permissions(std::fs::Permissions::from_mode(0o755))
                         .context(|| "cannot set a mode")?;
                 }
-                Item::File(file, size)
+                PrefixItem::File(file, size)
             }
             other => {
                 return Err(Error::new(format!(
@@ -244,10 +244,10 @@ impl Prefix {
             }
         };
         match (item, is_license) {
-            (Item::File(file, _), true) => {
+            (PrefixItem::File(file, _), true) => {
                 _ = self.licenses.insert(below.as_str().replace('/', "-"), file);
             }
-            (Item::Link(_), true) => {}
+            (PrefixItem::Link(_), true) => {}
             (item, false) => _ = self.items.insert(below, item),
         }
         Ok(())
@@ -275,8 +275,8 @@ impl Prefix {
         let mut path = path.clone();
         for _ in 0..MOST_LINKS {
             match self.items.get(&path)? {
-                Item::File(file, size) => return Some((file, *size)),
-                Item::Link(target) => {
+                PrefixItem::File(file, size) => return Some((file, *size)),
+                PrefixItem::Link(target) => {
                     path = ReleasePath::parse(&crate::layer::resolve(&path, target)?).ok()?;
                 }
             }
@@ -313,26 +313,26 @@ impl Prefix {
     }
 }
 
-fn item(file: &Path) -> Result<Item> {
+fn item(file: &Path) -> Result<PrefixItem> {
     let metadata = fs::metadata(file).context(|| format!("cannot read `{}`", shown(file)))?;
-    Ok(Item::File(file.to_owned(), metadata.len()))
+    Ok(PrefixItem::File(file.to_owned(), metadata.len()))
 }
 
 /// What of an archive is of use.
-enum Place {
+enum ArchivePlace {
     Prefix(ReleasePath),
     License(ReleasePath),
 }
 
-fn place(path: &ReleasePath) -> Option<Place> {
+fn place(path: &ReleasePath) -> Option<ArchivePlace> {
     let below = path.as_str().strip_prefix("python/")?;
     let (first, rest) = below.split_once('/').unwrap_or((below, ""));
     let parsed = |text: &str| ReleasePath::parse(text).ok();
     match first {
-        "install" => parsed(rest).filter(is_wanted).map(Place::Prefix),
-        "licenses" => parsed(rest).map(Place::License),
+        "install" => parsed(rest).filter(is_wanted).map(ArchivePlace::Prefix),
+        "licenses" => parsed(rest).map(ArchivePlace::License),
         "build" | "PYTHON.json" => None,
-        _ => parsed(below).filter(is_wanted).map(Place::Prefix),
+        _ => parsed(below).filter(is_wanted).map(ArchivePlace::Prefix),
     }
 }
 
@@ -416,10 +416,10 @@ mod tests {
 
     type Members<'a> = &'a [(&'a str, EntryType, &'a str)];
 
-    fn unpack(entries: Members<'_>) -> ((TempDir, Cache), Result<Prefix>) {
+    fn unpack(entries: Members<'_>) -> ((TempDir, Cache), Result<InterpreterPrefix>) {
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache::open(&directory.path().join("cache")).unwrap();
-        let prefix = Prefix::of_archive(&archive(directory.path(), entries), &cache);
+        let prefix = InterpreterPrefix::of_archive(&archive(directory.path(), entries), &cache);
         ((directory, cache), prefix)
     }
 
@@ -522,7 +522,7 @@ mod tests {
         let file = directory.path().join("x.tar.gz");
         for text in [&b"PK\x03\x04"[..], b"\x1f\x8b\x08\x00garbage", b""] {
             std::fs::write(&file, text).unwrap();
-            Prefix::of_archive(&file, &cache).unwrap_err();
+            InterpreterPrefix::of_archive(&file, &cache).unwrap_err();
         }
     }
 

@@ -6,15 +6,15 @@ use pkgapp_config::Cron;
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::path::InstallPath;
 
-use super::program::Programs;
-use super::{CONFIGURED, Context, Files, environment_reader, render};
+use super::program::ReleasePrograms;
+use super::{CONFIGURED, GeneratedFiles, ServiceContext, environment_reader, render};
 
 /// What cron on Debian takes of a command and silently cuts off (MAX_COMMAND in its source).
 const COMMAND_LIMIT: usize = 998;
 
 /// A line, in cron's own words.
 #[derive(Debug, Serialize)]
-struct Job<'a> {
+struct CronLine<'a> {
     name: &'a str,
     /// Between quotes.
     mailto: Option<String>,
@@ -25,9 +25,9 @@ struct Job<'a> {
 
 /// Writes the crontab, and the reader of environment files if a job has any.
 pub(super) fn write(
-    context: &Context<'_>,
-    programs: &Programs<'_>,
-    files: &mut Files,
+    context: &ServiceContext<'_>,
+    programs: &ReleasePrograms<'_>,
+    files: &mut GeneratedFiles,
 ) -> Result<()> {
     let crons = &context.app.crons;
     if crons.is_empty() {
@@ -60,8 +60,12 @@ pub(super) fn write(
     Ok(())
 }
 
-fn job<'a>(context: &'a Context<'_>, programs: &Programs<'_>, cron: &'a Cron) -> Result<Job<'a>> {
-    Ok(Job {
+fn job<'a>(
+    context: &'a ServiceContext<'_>,
+    programs: &ReleasePrograms<'_>,
+    cron: &'a Cron,
+) -> Result<CronLine<'a>> {
+    Ok(CronLine {
         name: cron.name.as_str(),
         mailto: cron.mailto.as_ref().map(|address| format!("\"{address}\"")),
         schedule: cron.schedule.as_str(),
@@ -72,7 +76,11 @@ fn job<'a>(context: &'a Context<'_>, programs: &Programs<'_>, cron: &'a Cron) ->
 
 /// A command for cron's shell: in the prefix, as services are, with the job's own variables in
 /// front.
-fn command(context: &Context<'_>, programs: &Programs<'_>, cron: &Cron) -> Result<String> {
+fn command(
+    context: &ServiceContext<'_>,
+    programs: &ReleasePrograms<'_>,
+    cron: &Cron,
+) -> Result<String> {
     let mut words = Vec::new();
     if !cron.environment_files.is_empty() {
         words.push(format!("{}/{}", context.prefix, environment_reader()?));

@@ -2,14 +2,14 @@
 
 use serde::Serialize;
 
-use pkgapp_config::{Frequency, Logrotate, PartName, Reopen, Service};
+use pkgapp_config::{LogReopen, Logrotate, PartName, RotationFrequency, Service};
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::path::InstallPath;
 
-use super::{Context, Files, render};
+use super::{GeneratedFiles, ServiceContext, render};
 
 /// Writes the file.
-pub(super) fn write(context: &Context<'_>, files: &mut Files) -> Result<()> {
+pub(super) fn write(context: &ServiceContext<'_>, files: &mut GeneratedFiles) -> Result<()> {
     let Some(logs) = &context.app.logrotate else {
         return Ok(());
     };
@@ -22,17 +22,17 @@ pub(super) fn write(context: &Context<'_>, files: &mut Files) -> Result<()> {
 
 /// Logs that one user owns.
 #[derive(Debug, Serialize)]
-struct Block {
+struct LogBlock {
     paths: Vec<String>,
     /// The user and the group that logrotate renames them as. Without, it does so as root, and
     /// refuses directories that others than root may write to.
     owner: Option<String>,
 }
 
-fn text(context: &Context<'_>, logs: &Logrotate) -> Result<String> {
+fn text(context: &ServiceContext<'_>, logs: &Logrotate) -> Result<String> {
     let (units, tell) = match &logs.reopen {
-        Reopen::CopyTruncate => (Vec::new(), String::new()),
-        Reopen::Services { names, signal } => (
+        LogReopen::CopyTruncate => (Vec::new(), String::new()),
+        LogReopen::Services { names, signal } => (
             told(context, names.as_deref(), signal.is_some(), logs)?,
             tell(*signal),
         ),
@@ -43,13 +43,13 @@ fn text(context: &Context<'_>, logs: &Logrotate) -> Result<String> {
         frequency => frequency(logs.frequency),
         keep => logs.keep,
         compress => logs.compress,
-        copytruncate => logs.reopen == Reopen::CopyTruncate,
+        copytruncate => logs.reopen == LogReopen::CopyTruncate,
     };
     render(include_str!("../../../templates/logrotate"), values)
 }
 
-fn blocks(context: &Context<'_>, logs: &Logrotate) -> Result<Vec<Block>> {
-    let mut blocks: Vec<Block> = Vec::new();
+fn blocks(context: &ServiceContext<'_>, logs: &Logrotate) -> Result<Vec<LogBlock>> {
+    let mut blocks: Vec<LogBlock> = Vec::new();
     for path in &logs.paths {
         let quoted = quoted(path, logs)?;
         let owner = match context.owner_of(path)? {
@@ -58,7 +58,7 @@ fn blocks(context: &Context<'_>, logs: &Logrotate) -> Result<Vec<Block>> {
         };
         match blocks.iter_mut().find(|block| block.owner == owner) {
             Some(block) => block.paths.push(quoted),
-            None => blocks.push(Block {
+            None => blocks.push(LogBlock {
                 paths: vec![quoted],
                 owner,
             }),
@@ -78,8 +78,8 @@ fn tell(signal: Option<&'static str>) -> String {
 
 /// The units that are told: those that were named, else those that can be.
 fn told(
-    context: &Context<'_>,
-    names: Option<&[pkgapp_config::Placed<PartName>]>,
+    context: &ServiceContext<'_>,
+    names: Option<&[pkgapp_config::Located<PartName>]>,
     by_signal: bool,
     logs: &Logrotate,
 ) -> Result<Vec<String>> {
@@ -111,7 +111,7 @@ fn told(
     Ok(units)
 }
 
-fn unit_names(context: &Context<'_>, service: &Service) -> Vec<String> {
+fn unit_names(context: &ServiceContext<'_>, service: &Service) -> Vec<String> {
     let base = context.unit(&service.name);
     match service.instances {
         None => vec![format!("{base}.service")],
@@ -137,12 +137,12 @@ fn quoted(path: &InstallPath, logs: &Logrotate) -> Result<String> {
     }
 }
 
-fn frequency(frequency: Frequency) -> &'static str {
+fn frequency(frequency: RotationFrequency) -> &'static str {
     match frequency {
-        Frequency::Hourly => "hourly",
-        Frequency::Daily => "daily",
-        Frequency::Weekly => "weekly",
-        Frequency::Monthly => "monthly",
-        Frequency::Yearly => "yearly",
+        RotationFrequency::Hourly => "hourly",
+        RotationFrequency::Daily => "daily",
+        RotationFrequency::Weekly => "weekly",
+        RotationFrequency::Monthly => "monthly",
+        RotationFrequency::Yearly => "yearly",
     }
 }

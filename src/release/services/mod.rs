@@ -20,15 +20,15 @@ mod users;
 
 use std::sync::Arc;
 
-use crate::tree::{Entry, Origin, Role, Tree};
-use pkgapp_config::{App, ConfigFile, OnUpgrade, PartName, Process, UserName};
+use crate::tree::{EntryOrigin, Tree, TreeEntry, UpgradeRole};
+use pkgapp_config::{Config, ConfigFile, OnUpgrade, PartName, ProcessSettings, UserName};
 use pkgapp_core::content::Content;
 use pkgapp_core::error::{Error, Location, Result};
 use pkgapp_core::name::AppName;
 use pkgapp_core::path::{InstallPath, ReleasePath};
 use pkgapp_core::template::render;
 
-use program::Programs;
+use program::ReleasePrograms;
 pub use settings::ServiceUnit;
 pub use users::{SecretFile, SystemUser};
 
@@ -48,7 +48,7 @@ pub struct Services {
     pub prefix: InstallPath,
     /// In the order in which they are started: sockets, services, timers, then the target that
     /// groups them.
-    pub units: Vec<Unit>,
+    pub units: Vec<PackagedUnit>,
     /// Users, each with a group of its name, that are created if they are missing and never
     /// deleted.
     pub users: Vec<SystemUser>,
@@ -68,16 +68,16 @@ pub struct Services {
     /// Whether `/usr/lib/tmpfiles.d/NAME.conf` is in the tree.
     pub has_tmpfiles: bool,
     /// Where each part keeps its data.
-    pub homes: Vec<Home>,
+    pub homes: Vec<DataHome>,
     /// Files below `/etc/NAME` and whose they are.
     pub owned: Vec<OwnedFile>,
     /// What the application writes to below its prefix, if it does.
-    pub writable: Option<Writable>,
+    pub writable: Option<WritableLinks>,
 }
 
 /// Links from a release to what its application writes to; see [`crate::writable`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Writable {
+pub struct WritableLinks {
     /// Where the links are.
     pub links: Vec<InstallPath>,
     /// Whose `/var/lib/NAME` is.
@@ -89,7 +89,7 @@ pub struct Writable {
 /// Where a part keeps its data: below `/var/lib`, and in the same way below `/var/cache` and
 /// `/var/log`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Home {
+pub struct DataHome {
     /// The part's unit without its type, e.g. `shop-web`; `cron.purge` for a job of cron's.
     pub part: String,
     /// The directory's name, e.g. `shop`.
@@ -113,7 +113,7 @@ pub struct OwnedFile {
 
 /// A unit of systemd's and what scriptlets do with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unit {
+pub struct PackagedUnit {
     /// The file in `/usr/lib/systemd/system`, e.g. `shop-web.service`, `shop-worker@.service`,
     /// `shop.target`.
     pub file: String,
@@ -129,15 +129,15 @@ pub struct Unit {
 /// # Errors
 /// A command whose program is not in the release; a value that a file can't carry; a user that
 /// can't be made.
-pub fn insert_into(tree: &mut Tree, app: &App) -> Result<Services> {
-    let context = Context {
+pub fn insert_into(tree: &mut Tree, app: &Config) -> Result<Services> {
+    let context = ServiceContext {
         app,
         prefix: &app.package.prefix.value,
         user: default_user(app)?,
         primary: primary_user(app)?,
     };
-    let programs = Programs::of(tree, context.prefix);
-    let mut files = Files::default();
+    let programs = ReleasePrograms::of(tree, context.prefix);
+    let mut files = GeneratedFiles::default();
     let units = systemd::write(&context, &programs, &mut files)?;
     cron::write(&context, &programs, &mut files)?;
     logrotate::write(&context, &mut files)?;
@@ -165,14 +165,14 @@ pub fn insert_into(tree: &mut Tree, app: &App) -> Result<Services> {
 ///
 /// # Errors
 /// As [`insert_into`], but for programs.
-pub fn check(app: &App) -> Result<()> {
-    let context = Context {
+pub fn check(app: &Config) -> Result<()> {
+    let context = ServiceContext {
         app,
         prefix: &app.package.prefix.value,
         user: default_user(app)?,
         primary: primary_user(app)?,
     };
-    let mut files = Files::default();
+    let mut files = GeneratedFiles::default();
     logrotate::write(&context, &mut files)?;
     users::write(&context, &mut files)?;
     users::secrets(&context)?;
@@ -183,7 +183,7 @@ pub fn check(app: &App) -> Result<()> {
 
 /// Where everything that runs keeps its data. What declares its directories itself looks after them
 /// itself.
-fn homes(context: &Context<'_>) -> Result<Vec<Home>> {
+fn homes(context: &ServiceContext<'_>) -> Result<Vec<DataHome>> {
     let app = context.app;
     let unit = |name: &PartName| context.unit(name);
     let services = app.services.iter().map(|service| {
@@ -211,7 +211,7 @@ fn homes(context: &Context<'_>) -> Result<Vec<Home>> {
         }
         let user = context.user(process.user.as_ref())?;
         let (directory, user) = (context.directory(user), user.to_string());
-        homes.push(Home {
+        homes.push(DataHome {
             part,
             directory,
             user,
@@ -221,7 +221,7 @@ fn homes(context: &Context<'_>) -> Result<Vec<Home>> {
     for cron in &app.crons {
         let user = context.user(cron.user.as_ref())?;
         let (directory, user) = (context.directory(user), user.to_string());
-        homes.push(Home {
+        homes.push(DataHome {
             part: format!("cron.{}", cron.name),
             directory,
             user,
@@ -232,12 +232,12 @@ fn homes(context: &Context<'_>) -> Result<Vec<Home>> {
 }
 
 /// The links to what the application writes to.
-fn writable(context: &Context<'_>) -> Result<Option<Writable>> {
+fn writable(context: &ServiceContext<'_>) -> Result<Option<WritableLinks>> {
     let links = crate::writable::links(context.app)?;
     let Some(user) = context.primary.as_ref().filter(|_| !links.is_empty()) else {
         return Ok(None);
     };
-    Ok(Some(Writable {
+    Ok(Some(WritableLinks {
         links,
         user: user.to_string(),
         group: context.group_of(user)?,
@@ -245,11 +245,15 @@ fn writable(context: &Context<'_>) -> Result<Option<Writable>> {
 }
 
 /// The application's configuration and files of secrets.
-fn owned(tree: &Tree, context: &Context<'_>, secrets: &[SecretFile]) -> Result<Vec<OwnedFile>> {
+fn owned(
+    tree: &Tree,
+    context: &ServiceContext<'_>,
+    secrets: &[SecretFile],
+) -> Result<Vec<OwnedFile>> {
     let etc = InstallPath::parse(&format!("/etc/{}", context.name()))?;
     let configured = tree
         .files()
-        .filter(|(path, entry, _)| entry.role == Role::Config && path.below(&etc).is_some());
+        .filter(|(path, entry, _)| entry.role == UpgradeRole::Config && path.below(&etc).is_some());
     let configured = configured.map(|(path, entry, _)| OwnedFile {
         path: path.clone(),
         mode: entry.mode,
@@ -264,8 +268,8 @@ fn owned(tree: &Tree, context: &Context<'_>, secrets: &[SecretFile]) -> Result<V
 }
 
 /// What all files are made from.
-struct Context<'a> {
-    app: &'a App,
+struct ServiceContext<'a> {
+    app: &'a Config,
     prefix: &'a InstallPath,
     /// As whom everything runs that names nobody; `None` if nothing runs.
     user: Option<UserName>,
@@ -278,7 +282,7 @@ struct Context<'a> {
 /// # Errors
 /// A name of the application that is too long for a user, or that of an account which hosts have
 /// for something else.
-pub fn default_user(app: &App) -> Result<Option<UserName>> {
+pub fn default_user(app: &Config) -> Result<Option<UserName>> {
     let nameless: Vec<&Location> = runs_as(app)
         .filter(|(user, _)| user.is_none())
         .map(|(_, at)| at)
@@ -326,7 +330,7 @@ pub fn default_user(app: &App) -> Result<Option<UserName>> {
 ///
 /// # Errors
 /// As [`default_user`].
-pub fn primary_user(app: &App) -> Result<Option<UserName>> {
+pub fn primary_user(app: &Config) -> Result<Option<UserName>> {
     let default = default_user(app)?;
     let declared = || runs_as(app).filter_map(|(user, _)| user);
     let named_after = || declared().find(|user| user.as_str() == app.name.as_str());
@@ -341,7 +345,7 @@ pub fn primary_user(app: &App) -> Result<Option<UserName>> {
 /// Returns the group of a `[config]`, if that is not root's: the one that is declared, else that of
 /// the [`primary_user`] if the group may read it and others may not. Such a file is for the
 /// application to read.
-pub fn config_group(app: &App, file: &ConfigFile) -> Option<String> {
+pub fn config_group(app: &Config, file: &ConfigFile) -> Option<String> {
     let is_for_the_group = file.mode & 0o044 == 0o040;
     // A mistake in the names is reported with the services.
     let own = || {
@@ -357,7 +361,7 @@ pub fn config_group(app: &App, file: &ConfigFile) -> Option<String> {
 }
 
 /// What runs, in the order of the file: as whom, if that is declared, and where it stands.
-fn runs_as(app: &App) -> impl Iterator<Item = (Option<&UserName>, &Location)> {
+fn runs_as(app: &Config) -> impl Iterator<Item = (Option<&UserName>, &Location)> {
     let services = app
         .services
         .iter()
@@ -370,7 +374,7 @@ fn runs_as(app: &App) -> impl Iterator<Item = (Option<&UserName>, &Location)> {
     services.chain(timers).chain(crons)
 }
 
-impl Context<'_> {
+impl ServiceContext<'_> {
     fn name(&self) -> &str {
         self.app.name.as_str()
     }
@@ -402,7 +406,7 @@ impl Context<'_> {
     }
 
     /// All processes that systemd starts.
-    fn processes(&self) -> impl Iterator<Item = &Process> {
+    fn processes(&self) -> impl Iterator<Item = &ProcessSettings> {
         let services = self.app.services.iter().map(|service| &service.process);
         services.chain(self.app.timers.iter().map(|timer| &timer.process))
     }
@@ -435,7 +439,7 @@ impl Context<'_> {
                 }
             }
         }
-        let writes = |process: &&Process| {
+        let writes = |process: &&ProcessSettings| {
             process
                 .write
                 .iter()
@@ -477,9 +481,9 @@ impl Context<'_> {
 
 /// Files that are made, before they are in the tree.
 #[derive(Debug, Default)]
-struct Files(Vec<(InstallPath, Entry)>);
+struct GeneratedFiles(Vec<(InstallPath, TreeEntry)>);
 
-impl Files {
+impl GeneratedFiles {
     /// Adds a file that an upgrade replaces; `label` says where it comes from.
     fn add(&mut self, path: &str, label: &str, text: String) -> Result<()> {
         self.0.push((InstallPath::parse(path)?, entry(label, text)));
@@ -497,7 +501,7 @@ impl Files {
     fn add_program(&mut self, path: InstallPath, label: &str, text: &str) {
         self.0.push((
             path,
-            Entry {
+            TreeEntry {
                 mode: 0o755,
                 ..entry(label, text.to_owned())
             },
@@ -514,12 +518,12 @@ impl Files {
     }
 }
 
-fn entry(label: &str, text: String) -> Entry {
-    let origin = Arc::new(Origin {
+fn entry(label: &str, text: String) -> TreeEntry {
+    let origin = Arc::new(EntryOrigin {
         label: label.to_owned(),
         layer: None,
     });
-    Entry::file(Content::memory(text.into_bytes()), 0o644, &origin)
+    TreeEntry::file(Content::memory(text.into_bytes()), 0o644, &origin)
 }
 
 /// The reader of environment files that cron jobs go through, below the prefix.

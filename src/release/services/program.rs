@@ -3,19 +3,19 @@
 
 use std::collections::BTreeSet;
 
-use crate::tree::{Kind, Tree};
+use crate::tree::{EntryKind, Tree};
 use pkgapp_config::CommandLine;
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::path::InstallPath;
 
 /// The programs of a release.
 #[derive(Debug)]
-pub(super) struct Programs<'a> {
+pub(super) struct ReleasePrograms<'a> {
     prefix: &'a InstallPath,
     names: BTreeSet<String>,
 }
 
-impl<'a> Programs<'a> {
+impl<'a> ReleasePrograms<'a> {
     pub(super) fn of(tree: &Tree, prefix: &'a InstallPath) -> Self {
         let name = |path: &InstallPath| {
             path.below(prefix)?
@@ -25,7 +25,7 @@ impl<'a> Programs<'a> {
         };
         let names = tree
             .iter()
-            .filter(|(_, entry)| !matches!(entry.kind, Kind::Directory));
+            .filter(|(_, entry)| !matches!(entry.kind, EntryKind::Directory));
         Self {
             prefix,
             names: names.filter_map(|(path, _)| name(path)).collect(),

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use pkgapp_config::{
-    CommandLine, OnUpgrade, PartName, Process, Reload, Restart, Service, ServiceType, Socket, Timer,
+    CommandLine, OnUpgrade, PartName, ProcessSettings, ReloadAction, RestartPolicy, Service,
+    ServiceType, SocketAddress, Timer,
 };
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::path::InstallPath;
 
-use super::program::Programs;
+use super::program::ReleasePrograms;
 use super::unit::{UnitFile, command, plain, variable};
-use super::{CONFIGURED, Context, Files, UNITS, Unit};
+use super::{CONFIGURED, GeneratedFiles, PackagedUnit, ServiceContext, UNITS};
 
 /// The sandbox: `Setting=value` a line, and comments.
 const SANDBOX: &str = include_str!("../../../templates/sandbox.conf");
@@ -21,18 +22,18 @@ const INSTANCE: &str = "{instance}";
 
 /// Writes all units; returns what scriptlets do with them, in the order in which they are started.
 pub(super) fn write(
-    context: &Context<'_>,
-    programs: &Programs<'_>,
-    files: &mut Files,
-) -> Result<Vec<Unit>> {
+    context: &ServiceContext<'_>,
+    programs: &ReleasePrograms<'_>,
+    files: &mut GeneratedFiles,
+) -> Result<Vec<PackagedUnit>> {
     let app = context.app;
     if app.services.is_empty() && app.timers.is_empty() {
         return Ok(Vec::new());
     }
-    let writer = Writer { context, programs };
+    let writer = UnitWriter { context, programs };
     let mut units = Vec::new();
     let mut mistakes = Vec::new();
-    let mut add = |label: String, made: Result<(Unit, String)>| match made {
+    let mut add = |label: String, made: Result<(PackagedUnit, String)>| match made {
         Ok((unit, text)) => {
             mistakes.extend(
                 files
@@ -66,13 +67,13 @@ fn label(kind: &str, name: &PartName) -> String {
     format!("`[{kind}.{name}]`")
 }
 
-struct Writer<'a> {
-    context: &'a Context<'a>,
-    programs: &'a Programs<'a>,
+struct UnitWriter<'a> {
+    context: &'a ServiceContext<'a>,
+    programs: &'a ReleasePrograms<'a>,
 }
 
-impl Writer<'_> {
-    fn service(&self, service: &Service) -> Result<(Unit, String)> {
+impl UnitWriter<'_> {
+    fn service(&self, service: &Service) -> Result<(PackagedUnit, String)> {
         let base = self.context.unit(&service.name);
         let (file, names) = match service.instances {
             None => (format!("{base}.service"), vec![format!("{base}.service")]),
@@ -106,10 +107,10 @@ impl Writer<'_> {
             .set("Type", service_type(service.service_type));
         self.process(&mut unit, &service.process, has_instances)?;
         match &service.reload {
-            Some(Reload::Signal(signal)) => {
+            Some(ReloadAction::Signal(signal)) => {
                 _ = unit.set("ExecReload", format!("/bin/kill -s {signal} $MAINPID"));
             }
-            Some(Reload::Command(line)) => {
+            Some(ReloadAction::Command(line)) => {
                 _ = unit.set("ExecReload", self.command(line, has_instances)?);
             }
             None => {}
@@ -123,7 +124,7 @@ impl Writer<'_> {
         self.confine(&mut unit, &service.process)?;
         self.install(&mut unit);
         Ok((
-            Unit {
+            PackagedUnit {
                 file,
                 names,
                 on_upgrade: service.on_upgrade,
@@ -158,7 +159,7 @@ impl Writer<'_> {
         }
     }
 
-    fn socket(&self, service: &Service, socket: &Socket) -> Result<(Unit, String)> {
+    fn socket(&self, service: &Service, socket: &SocketAddress) -> Result<(PackagedUnit, String)> {
         let base = self.context.unit(&service.name);
         let mut unit = UnitFile::new();
         unit.section("Unit").set(
@@ -172,8 +173,10 @@ impl Writer<'_> {
         }
         unit.section("Socket");
         match socket {
-            Socket::Tcp(address) => _ = unit.set("ListenStream", address).set("NoDelay", "yes"),
-            Socket::Unix(path) => {
+            SocketAddress::Tcp(address) => {
+                _ = unit.set("ListenStream", address).set("NoDelay", "yes");
+            }
+            SocketAddress::Unix(path) => {
                 let user = self.context.user(service.process.user.as_ref())?;
                 let access = &service.socket_access;
                 let group = access
@@ -197,7 +200,7 @@ impl Writer<'_> {
         self.install(&mut unit);
         let file = format!("{base}.socket");
         Ok((
-            Unit {
+            PackagedUnit {
                 names: vec![file.clone()],
                 file,
                 on_upgrade: OnUpgrade::Keep,
@@ -207,7 +210,7 @@ impl Writer<'_> {
     }
 
     /// The service of a timer.
-    fn job(&self, timer: &Timer) -> Result<(Unit, String)> {
+    fn job(&self, timer: &Timer) -> Result<(PackagedUnit, String)> {
         let mut unit = UnitFile::new();
         self.head(&mut unit, timer.name.as_str(), &timer.process);
         unit.section("Service").set("Type", "oneshot");
@@ -215,7 +218,7 @@ impl Writer<'_> {
         self.confine(&mut unit, &timer.process)?;
         let file = format!("{}.service", self.context.unit(&timer.name));
         Ok((
-            Unit {
+            PackagedUnit {
                 file,
                 names: Vec::new(),
                 on_upgrade: OnUpgrade::Keep,
@@ -224,7 +227,7 @@ impl Writer<'_> {
         ))
     }
 
-    fn timer(&self, timer: &Timer) -> Result<(Unit, String)> {
+    fn timer(&self, timer: &Timer) -> Result<(PackagedUnit, String)> {
         let mut unit = UnitFile::new();
         unit.section("Unit").set(
             "Description",
@@ -239,7 +242,7 @@ impl Writer<'_> {
         self.install(&mut unit);
         let file = format!("{}.timer", self.context.unit(&timer.name));
         Ok((
-            Unit {
+            PackagedUnit {
                 names: vec![file.clone()],
                 file,
                 on_upgrade: OnUpgrade::Restart,
@@ -248,7 +251,7 @@ impl Writer<'_> {
         ))
     }
 
-    fn target(&self) -> (Unit, String) {
+    fn target(&self) -> (PackagedUnit, String) {
         let mut unit = UnitFile::new();
         unit.section("Unit").set(
             "Description",
@@ -257,7 +260,7 @@ impl Writer<'_> {
         unit.section("Install").set("WantedBy", "multi-user.target");
         let file = self.target_name();
         (
-            Unit {
+            PackagedUnit {
                 names: vec![file.clone()],
                 file,
                 on_upgrade: OnUpgrade::Keep,
@@ -274,7 +277,7 @@ impl Writer<'_> {
         unit.section("Install").set("WantedBy", self.target_name());
     }
 
-    fn head(&self, unit: &mut UnitFile, what: &str, process: &Process) {
+    fn head(&self, unit: &mut UnitFile, what: &str, process: &ProcessSettings) {
         unit.section("Unit")
             .set("Description", format!("{} {what}", self.context.name()));
         if let Some(homepage) = &self.context.app.homepage {
@@ -287,7 +290,12 @@ impl Writer<'_> {
     }
 
     /// What services and timers have in common.
-    fn process(&self, unit: &mut UnitFile, process: &Process, has_instances: bool) -> Result<()> {
+    fn process(
+        &self,
+        unit: &mut UnitFile,
+        process: &ProcessSettings,
+        has_instances: bool,
+    ) -> Result<()> {
         let context = self.context;
         unit.set("ExecStart", self.command(&process.exec, has_instances)?);
         let user = context.user(process.user.as_ref())?;
@@ -359,7 +367,7 @@ impl Writer<'_> {
     }
 
     /// The directories that it may write to, and the sandbox around the rest.
-    fn confine(&self, unit: &mut UnitFile, process: &Process) -> Result<()> {
+    fn confine(&self, unit: &mut UnitFile, process: &ProcessSettings) -> Result<()> {
         let mut settings: Vec<(&str, String)> = Vec::new();
         let directory = self
             .context
@@ -433,7 +441,10 @@ fn unknown_setting(name: &str) -> Error {
 /// Whether there is a pause between a failure and the next start, so that trying for ever does no
 /// harm.
 fn pauses(service: &Service) -> bool {
-    matches!(service.restart, Restart::Always | Restart::OnFailure)
+    matches!(
+        service.restart,
+        RestartPolicy::Always | RestartPolicy::OnFailure
+    )
 }
 
 /// Whether the user's own lines have one of these settings.
@@ -453,12 +464,12 @@ fn service_type(value: ServiceType) -> &'static str {
     }
 }
 
-fn restart(value: Restart) -> &'static str {
+fn restart(value: RestartPolicy) -> &'static str {
     match value {
-        Restart::No => "no",
-        Restart::Always => "always",
-        Restart::OnSuccess => "on-success",
-        Restart::OnFailure => "on-failure",
-        Restart::OnAbnormal => "on-abnormal",
+        RestartPolicy::No => "no",
+        RestartPolicy::Always => "always",
+        RestartPolicy::OnSuccess => "on-success",
+        RestartPolicy::OnFailure => "on-failure",
+        RestartPolicy::OnAbnormal => "on-abnormal",
     }
 }

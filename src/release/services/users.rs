@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use pkgapp_config::{Socket, UserName};
+use pkgapp_config::{SocketAddress, UserName};
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::path::InstallPath;
 
 use super::accounts::is_reserved;
-use super::{Context, Files, config_group, render};
+use super::{GeneratedFiles, ServiceContext, config_group, render};
 
 /// A user that something runs as, with a group of its name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -22,7 +22,7 @@ pub struct SystemUser {
 
 /// What a package asks hosts for.
 #[derive(Debug)]
-pub(super) struct Accounts {
+pub(super) struct HostAccounts {
     pub(super) users: Vec<SystemUser>,
     /// Besides those of the users' names.
     pub(super) groups: Vec<String>,
@@ -31,7 +31,7 @@ pub(super) struct Accounts {
     pub(super) has_directories: bool,
 }
 
-impl Accounts {
+impl HostAccounts {
     /// Whether any of them is no distribution's.
     pub(super) fn has_own(&self) -> bool {
         self.own_users().next().is_some() || self.own_groups().next().is_some()
@@ -58,13 +58,13 @@ pub struct SecretFile {
 /// A job of cron's, and the name of the directories that are its user's: what an upgrade compares
 /// with its own.
 #[derive(Debug, Serialize)]
-struct Job {
+struct CronUser {
     name: String,
     directory: String,
 }
 
 #[derive(Debug, Serialize)]
-struct Directory {
+struct OwnedDirectory {
     path: InstallPath,
     mode: &'static str,
     user: String,
@@ -74,7 +74,10 @@ struct Directory {
 /// Writes the configuration of systemd-sysusers and systemd-tmpfiles; returns the accounts. Those
 /// of a distribution are made only where it lacks them, and never declared: what they look like is
 /// the distribution's to say.
-pub(super) fn write(context: &Context<'_>, files: &mut Files) -> Result<Accounts> {
+pub(super) fn write(
+    context: &ServiceContext<'_>,
+    files: &mut GeneratedFiles,
+) -> Result<HostAccounts> {
     let accounts = accounts(context)?;
     let name = context.name();
     if accounts.has_own() {
@@ -92,7 +95,7 @@ pub(super) fn write(context: &Context<'_>, files: &mut Files) -> Result<Accounts
     if !directories.is_empty() {
         let job = |cron: &pkgapp_config::Cron| {
             let directory = context.directory(context.user(cron.user.as_ref())?);
-            Ok(Job {
+            Ok(CronUser {
                 name: cron.name.to_string(),
                 directory,
             })
@@ -111,7 +114,7 @@ pub(super) fn write(context: &Context<'_>, files: &mut Files) -> Result<Accounts
             text,
         )?;
     }
-    Ok(Accounts {
+    Ok(HostAccounts {
         has_directories: !directories.is_empty(),
         ..accounts
     })
@@ -119,7 +122,7 @@ pub(super) fn write(context: &Context<'_>, files: &mut Files) -> Result<Accounts
 
 /// All that runs as somebody else than root, owners of configuration, and the groups that anything
 /// names.
-fn accounts(context: &Context<'_>) -> Result<Accounts> {
+fn accounts(context: &ServiceContext<'_>) -> Result<HostAccounts> {
     let app = context.app;
     let runners = context.runners()?;
     let owners = app.configs.iter().filter_map(|file| file.owner.as_ref());
@@ -155,7 +158,7 @@ fn accounts(context: &Context<'_>) -> Result<Accounts> {
     };
     let named = of_processes.chain(of_sockets).chain(of_configs);
     let groups: BTreeSet<String> = named.filter(is_new).map(ToString::to_string).collect();
-    Ok(Accounts {
+    Ok(HostAccounts {
         users,
         groups: groups.into_iter().collect(),
         members: members(context)?,
@@ -164,7 +167,7 @@ fn accounts(context: &Context<'_>) -> Result<Accounts> {
 }
 
 /// Users of cron jobs for whose group there are files. Units name the group themselves.
-fn members(context: &Context<'_>) -> Result<Vec<String>> {
+fn members(context: &ServiceContext<'_>) -> Result<Vec<String>> {
     let mut groups: BTreeSet<String> = secrets(context)?
         .into_iter()
         .map(|secret| secret.group)
@@ -185,14 +188,14 @@ fn members(context: &Context<'_>) -> Result<Vec<String>> {
 /// What systemd does not make when it starts a unit: what cron jobs need, and where sockets lie. A
 /// service that found its directory in `/run` as root's would take it over with the socket in it,
 /// whose group is another.
-fn directories(context: &Context<'_>) -> Result<Vec<Directory>> {
+fn directories(context: &ServiceContext<'_>) -> Result<Vec<OwnedDirectory>> {
     let mut directories = BTreeMap::new();
     let mut add = |base: &str, mode: &'static str, user: &UserName| -> Result<()> {
         let path = InstallPath::parse(&format!("{base}/{}", context.directory(user)))?;
         let (user, group) = (user.to_string(), context.group_of(user)?);
         directories.insert(
             path.clone(),
-            Directory {
+            OwnedDirectory {
                 path,
                 mode,
                 user,
@@ -209,7 +212,7 @@ fn directories(context: &Context<'_>) -> Result<Vec<Directory>> {
     }
     for service in &context.app.services {
         let user = context.user(service.process.user.as_ref())?;
-        if let Some(Socket::Unix(path)) = &service.socket
+        if let Some(SocketAddress::Unix(path)) = &service.socket
             && path
                 .below(&InstallPath::parse(&format!(
                     "/run/{}",
@@ -225,7 +228,7 @@ fn directories(context: &Context<'_>) -> Result<Vec<Directory>> {
 
 /// Environment files in the application's own directory that are no `[config]`: the administrator
 /// writes them.
-pub(super) fn secrets(context: &Context<'_>) -> Result<Vec<SecretFile>> {
+pub(super) fn secrets(context: &ServiceContext<'_>) -> Result<Vec<SecretFile>> {
     let app = context.app;
     let etc = InstallPath::parse(&format!("/etc/{}", app.name))?;
     let named = app

@@ -48,20 +48,20 @@ const CHAIN_LIMIT: usize = 10_000;
 const PAGE: u64 = 4096;
 
 /// What can be wrong with a file.
-type Result<T> = std::result::Result<T, &'static str>;
+type BinaryResult<T> = std::result::Result<T, &'static str>;
 
 /// A shared object or an executable: 64-bit, little-endian.
 #[derive(Debug)]
-pub struct Binary {
+pub struct ElfBinary {
     bytes: Vec<u8>,
-    segments: Vec<Segment>,
+    segments: Vec<ElfSegment>,
     /// Where the dynamic segment is, and how many entries it has room for; nothing for a static
     /// executable.
     dynamic: Option<(usize, usize)>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Segment {
+struct ElfSegment {
     /// Where its header is.
     header: usize,
     kind: u32,
@@ -71,7 +71,7 @@ struct Segment {
     memory_size: u64,
 }
 
-impl Binary {
+impl ElfBinary {
     /// Returns the file's machine if it is something that pkgapp can ship: `EM_X86_64` or
     /// `EM_AARCH64`, and else `None`.
     pub fn machine(bytes: &[u8]) -> Option<&'static str> {
@@ -91,7 +91,7 @@ impl Binary {
     ///
     /// # Errors
     /// Its headers are damaged.
-    pub fn parse(bytes: &[u8]) -> Result<Option<Self>> {
+    pub fn parse(bytes: &[u8]) -> BinaryResult<Option<Self>> {
         if bytes.len() < HEADER
             || Self::machine(bytes).is_none()
             || !matches!(u16_at(bytes, 16)?, 2 | 3)
@@ -105,7 +105,7 @@ impl Binary {
         let mut segments = Vec::new();
         for index in 0..count {
             let header = start.checked_add(index * PROGRAM_HEADER).ok_or(OUTSIDE)?;
-            let segment = Segment {
+            let segment = ElfSegment {
                 header,
                 kind: u32_at(bytes, header)?,
                 offset: u64_at(bytes, header + 8)?,
@@ -146,7 +146,7 @@ impl Binary {
 
     /// Returns the dynamic linker that starts it, e.g. `/lib64/ld-linux-x86-64.so.2`; `None` if it
     /// is linked statically, or is a library.
-    pub fn linker(&self) -> Result<Option<String>> {
+    pub fn linker(&self) -> BinaryResult<Option<String>> {
         let Some(segment) = self
             .segments
             .iter()
@@ -167,7 +167,7 @@ impl Binary {
     }
 
     /// Returns the names of the libraries that it needs.
-    pub fn needed(&self) -> Result<Vec<String>> {
+    pub fn needed(&self) -> BinaryResult<Vec<String>> {
         let entries = self.entries()?;
         let names = entries
             .iter()
@@ -179,7 +179,7 @@ impl Binary {
     }
 
     /// Returns its run path as written, `DT_RUNPATH` before `DT_RPATH`.
-    pub fn run_path(&self) -> Result<Option<String>> {
+    pub fn run_path(&self) -> BinaryResult<Option<String>> {
         let entries = self.entries()?;
         let find = |wanted: u64| entries.iter().find(|(tag, _)| *tag == wanted);
         match find(DT_RUNPATH).or_else(|| find(DT_RPATH)) {
@@ -197,7 +197,7 @@ impl Binary {
     ///
     /// # Errors
     /// There is no room for it; nothing was changed then.
-    pub fn set_run_path(&mut self, path: Option<&str>) -> Result<()> {
+    pub fn set_run_path(&mut self, path: Option<&str>) -> BinaryResult<()> {
         let Some((start, room)) = self.dynamic else {
             return if path.is_some() {
                 Err("it is linked statically")
@@ -254,7 +254,7 @@ impl Binary {
     ///
     /// # Errors
     /// Its headers are damaged.
-    pub fn strip(&mut self) -> Result<()> {
+    pub fn strip(&mut self) -> BinaryResult<()> {
         let sections = self.sections()?;
         let kept = sections
             .iter()
@@ -314,10 +314,10 @@ impl Binary {
     /// their headers, where references to sections that go are taken out too.
     fn section_names(
         &self,
-        sections: &[Section],
+        sections: &[ElfSection],
         table: &mut [u8],
         kept: usize,
-    ) -> Result<Vec<u8>> {
+    ) -> BinaryResult<Vec<u8>> {
         let old = sections
             .get(usize::from(u16_at(&self.bytes, 62)?))
             .ok_or(OUTSIDE)?;
@@ -351,7 +351,7 @@ impl Binary {
     }
 
     /// Tag and value of the entries of the dynamic segment, up to `DT_NULL`.
-    fn entries(&self) -> Result<Vec<(u64, u64)>> {
+    fn entries(&self) -> BinaryResult<Vec<(u64, u64)>> {
         let Some((start, room)) = self.dynamic else {
             return Ok(Vec::new());
         };
@@ -369,7 +369,7 @@ impl Binary {
 
     /// Returns what of the strings at `old` nothing else refers to: value and length of each piece.
     /// Linkers let a string that is the end of another lie inside of it.
-    fn free_strings(&self, entries: &[(u64, u64)], old: &[u64]) -> Result<Vec<(u64, usize)>> {
+    fn free_strings(&self, entries: &[(u64, u64)], old: &[u64]) -> BinaryResult<Vec<(u64, usize)>> {
         if old.is_empty() {
             return Ok(Vec::new());
         }
@@ -420,7 +420,7 @@ impl Binary {
 
     /// How many dynamic symbols there are: by the section headers, the hash table, or where the
     /// strings begin.
-    fn symbols(&self, entries: &[(u64, u64)], symbols: u64) -> Result<u64> {
+    fn symbols(&self, entries: &[(u64, u64)], symbols: u64) -> BinaryResult<u64> {
         if let Some(section) = self
             .sections()?
             .iter()
@@ -444,7 +444,12 @@ impl Binary {
             .ok_or("the number of its symbols is unknown")
     }
 
-    fn version_names(&self, address: u64, table: VersionTable, used: &mut Vec<u64>) -> Result<()> {
+    fn version_names(
+        &self,
+        address: u64,
+        table: VersionTable,
+        used: &mut Vec<u64>,
+    ) -> BinaryResult<()> {
         let mut entry = self.offset(address)?;
         for _ in 0..CHAIN_LIMIT {
             // Verneed: version, count, file, auxiliary, next. Verdef: version, flags, index, count,
@@ -489,14 +494,14 @@ impl Binary {
 
     /// Makes room for a string after the end of the segment that the others are in, where the file
     /// is padded up to the next page and the memory is there anyway. Returns its value.
-    fn extend_strings(&mut self, entries: &mut [(u64, u64)], length: usize) -> Result<u64> {
+    fn extend_strings(&mut self, entries: &mut [(u64, u64)], length: usize) -> BinaryResult<u64> {
         const FULL: &str = "there is no room for a run path in it";
         let strings = entries
             .iter()
             .find(|(tag, _)| *tag == DT_STRTAB)
             .map(|(_, value)| *value);
         let strings = strings.ok_or("it has no string table")?;
-        let is_around = |s: &Segment| {
+        let is_around = |s: &ElfSegment| {
             s.kind == PT_LOAD && (s.address..s.address + s.file_size).contains(&strings)
         };
         let index = self.segments.iter().position(is_around).ok_or(OUTSIDE)?;
@@ -540,7 +545,7 @@ impl Binary {
         Ok(value)
     }
 
-    fn wipe(&mut self, free: &[(u64, usize)]) -> Result<()> {
+    fn wipe(&mut self, free: &[(u64, usize)]) -> BinaryResult<()> {
         for (value, length) in free {
             let place = self.string_place(*value)?;
             self.bytes[place..place + length].fill(0);
@@ -548,12 +553,12 @@ impl Binary {
         Ok(())
     }
 
-    fn string(&self, value: u64) -> Result<&[u8]> {
+    fn string(&self, value: u64) -> BinaryResult<&[u8]> {
         let rest = self.bytes.get(self.string_place(value)?..).ok_or(OUTSIDE)?;
         Ok(&rest[..memchr::memchr(0, rest).ok_or(OUTSIDE)?])
     }
 
-    fn string_place(&self, value: u64) -> Result<usize> {
+    fn string_place(&self, value: u64) -> BinaryResult<usize> {
         let strings = self
             .entries()?
             .into_iter()
@@ -564,7 +569,7 @@ impl Binary {
     }
 
     /// Returns where in the file an address of the loaded image lies.
-    fn offset(&self, address: u64) -> Result<usize> {
+    fn offset(&self, address: u64) -> BinaryResult<usize> {
         let inside = self
             .segments
             .iter()
@@ -578,7 +583,7 @@ impl Binary {
         place(inside.ok_or(OUTSIDE)?)
     }
 
-    fn sections(&self) -> Result<Vec<Section>> {
+    fn sections(&self) -> BinaryResult<Vec<ElfSection>> {
         let (start, count) = (
             place(u64_at(&self.bytes, 40)?)?,
             usize::from(u16_at(&self.bytes, 60)?),
@@ -588,7 +593,7 @@ impl Binary {
         }
         let section = |index: usize| {
             let header = start.checked_add(index * SECTION_HEADER).ok_or(OUTSIDE)?;
-            Ok(Section {
+            Ok(ElfSection {
                 name: u32_at(&self.bytes, header)?,
                 kind: u32_at(&self.bytes, header + 4)?,
                 flags: u64_at(&self.bytes, header + 8)?,
@@ -610,7 +615,7 @@ enum VersionTable {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Section {
+struct ElfSection {
     name: u32,
     kind: u32,
     flags: u64,
@@ -621,11 +626,11 @@ struct Section {
 /// What most damage looks like.
 const OUTSIDE: &str = "its headers name a place outside of it";
 
-fn place(offset: u64) -> Result<usize> {
+fn place(offset: u64) -> BinaryResult<usize> {
     usize::try_from(offset).map_err(|_| OUTSIDE)
 }
 
-fn u16_at(bytes: &[u8], place: usize) -> Result<u16> {
+fn u16_at(bytes: &[u8], place: usize) -> BinaryResult<u16> {
     bytes
         .get(place..)
         .and_then(<[u8]>::first_chunk)
@@ -633,7 +638,7 @@ fn u16_at(bytes: &[u8], place: usize) -> Result<u16> {
         .ok_or(OUTSIDE)
 }
 
-fn u32_at(bytes: &[u8], place: usize) -> Result<u32> {
+fn u32_at(bytes: &[u8], place: usize) -> BinaryResult<u32> {
     bytes
         .get(place..)
         .and_then(<[u8]>::first_chunk)
@@ -641,7 +646,7 @@ fn u32_at(bytes: &[u8], place: usize) -> Result<u32> {
         .ok_or(OUTSIDE)
 }
 
-fn u64_at(bytes: &[u8], place: usize) -> Result<u64> {
+fn u64_at(bytes: &[u8], place: usize) -> BinaryResult<u64> {
     bytes
         .get(place..)
         .and_then(<[u8]>::first_chunk)
@@ -695,8 +700,8 @@ mod tests {
         Some(directory.join("bin/program"))
     }
 
-    fn changed(file: &Path, change: impl FnOnce(&mut Binary)) -> Vec<u8> {
-        let mut binary = Binary::parse(&std::fs::read(file).unwrap())
+    fn changed(file: &Path, change: impl FnOnce(&mut ElfBinary)) -> Vec<u8> {
+        let mut binary = ElfBinary::parse(&std::fs::read(file).unwrap())
             .unwrap()
             .unwrap();
         change(&mut binary);
@@ -861,7 +866,7 @@ mod tests {
         };
         let whole = std::fs::read(program).unwrap();
         let attempt = |bytes: &[u8]| {
-            let Ok(Some(mut binary)) = Binary::parse(bytes) else {
+            let Ok(Some(mut binary)) = ElfBinary::parse(bytes) else {
                 return;
             };
             // Whatever they say.
@@ -880,8 +885,8 @@ mod tests {
             }
         }
         assert!(
-            Binary::parse(b"\x7fELF").unwrap().is_none()
-                && Binary::parse(b"#!/bin/sh\n").unwrap().is_none()
+            ElfBinary::parse(b"\x7fELF").unwrap().is_none()
+                && ElfBinary::parse(b"#!/bin/sh\n").unwrap().is_none()
         );
     }
 }

@@ -14,7 +14,7 @@ use object::elf;
 
 /// What is to be different.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Change {
+pub struct ElfEdit {
     /// Where libraries are looked for, all of it; empty for nowhere of its own.
     pub run_path: Vec<String>,
     /// The library's own name.
@@ -39,9 +39,9 @@ const PF_R: u32 = 4;
 ///
 /// # Errors
 /// Why not: the file is damaged or of another kind, or has no room for what has to be added.
-pub fn apply(file: &mut Vec<u8>, change: &Change) -> Result<bool, String> {
+pub fn apply(file: &mut Vec<u8>, change: &ElfEdit) -> Result<bool, String> {
     let before = file.clone();
-    let mut object = Object::read(file)?;
+    let mut object = ElfObject::read(file)?;
     let mut renames = Vec::new();
     for entry in object.dynamic.clone() {
         let name = match entry.tag {
@@ -63,24 +63,24 @@ pub fn apply(file: &mut Vec<u8>, change: &Change) -> Result<bool, String> {
 
 /// An entry of the dynamic segment.
 #[derive(Debug, Clone, Copy)]
-struct Entry {
+struct DynamicEntry {
     tag: i64,
     value: u64,
 }
 
-struct Object<'f> {
+struct ElfObject<'f> {
     file: &'f mut Vec<u8>,
     /// Where the program headers stand.
     segments: Range<usize>,
     /// Up to the first DT_NULL.
-    dynamic: Vec<Entry>,
+    dynamic: Vec<DynamicEntry>,
     /// How many entries the dynamic segment has room for.
     room: usize,
     /// Where the string table stands.
     strings: Range<usize>,
 }
 
-impl<'f> Object<'f> {
+impl<'f> ElfObject<'f> {
     fn read(file: &'f mut Vec<u8>) -> Result<Self, String> {
         // EI_CLASS 2 is 64-bit, EI_DATA 1 little-endian.
         if !file.starts_with(b"\x7fELF\x02\x01") || file.len() < HEADER {
@@ -115,7 +115,7 @@ impl<'f> Object<'f> {
                 break;
             }
             let value = object.u64(place + 8)?;
-            object.dynamic.push(Entry { tag, value });
+            object.dynamic.push(DynamicEntry { tag, value });
         }
         let table = object
             .value(elf::DT_STRTAB.0)
@@ -179,8 +179,8 @@ impl<'f> Object<'f> {
     /// whether the run path has to be added instead.
     fn set_run_path(&mut self, run_path: &str) -> Result<bool, String> {
         let is_path =
-            |entry: &&Entry| entry.tag == elf::DT_RUNPATH.0 || entry.tag == elf::DT_RPATH.0;
-        let old: Vec<Entry> = self.dynamic.iter().filter(is_path).copied().collect();
+            |entry: &&DynamicEntry| entry.tag == elf::DT_RUNPATH.0 || entry.tag == elf::DT_RPATH.0;
+        let old: Vec<DynamicEntry> = self.dynamic.iter().filter(is_path).copied().collect();
         if old
             .iter()
             .any(|entry| self.string(entry.value).as_deref() == Ok(run_path))
@@ -211,7 +211,7 @@ impl<'f> Object<'f> {
         // The entries behind move up; DT_NULL ends the list.
         self.dynamic.retain(|entry| !is_path(&entry));
         if let Some(value) = kept {
-            self.dynamic.push(Entry {
+            self.dynamic.push(DynamicEntry {
                 tag: elf::DT_RUNPATH.0,
                 value,
             });
@@ -278,7 +278,7 @@ impl<'f> Object<'f> {
             }
         }
         if let Some(run_path) = run_path {
-            self.dynamic.push(Entry {
+            self.dynamic.push(DynamicEntry {
                 tag: elf::DT_RUNPATH.0,
                 value: add(run_path),
             });
@@ -466,7 +466,7 @@ mod tests {
             .unwrap()
     }
 
-    fn change(path: &Path, change: &Change) -> bool {
+    fn change(path: &Path, change: &ElfEdit) -> bool {
         let mut bytes = std::fs::read(path).unwrap();
         let changed = apply(&mut bytes, change).unwrap();
         std::fs::write(path, bytes).unwrap();
@@ -492,7 +492,7 @@ mod tests {
         let user = directory.path().join("user.so");
         assert_eq!(read(&user).runpath, ["/build/host/lib"]);
         let length = user.metadata().unwrap().len();
-        assert!(change(&user, &Change::default()));
+        assert!(change(&user, &ElfEdit::default()));
         let found = read(&user);
         assert_eq!(
             (found.runpath, found.needed),
@@ -500,7 +500,7 @@ mod tests {
         );
         assert_eq!(user.metadata().unwrap().len(), length);
         assert!(memchr::memmem::find(&std::fs::read(&user).unwrap(), b"/build").is_none());
-        assert!(!change(&user, &Change::default()), "it is as wanted");
+        assert!(!change(&user, &ElfEdit::default()), "it is as wanted");
         if let Some(nm) = tool("nm") {
             assert!(run(Command::new(nm).arg("-D").arg(&user)).contains(" T lib\n"));
         }
@@ -516,9 +516,9 @@ mod tests {
             let user = directory.path().join("user.so");
             assert!(change(
                 &user,
-                &Change {
+                &ElfEdit {
                     run_path: vec!["$ORIGIN".into()],
-                    ..Change::default()
+                    ..ElfEdit::default()
                 }
             ));
             assert_eq!(read(&user).runpath, ["$ORIGIN"], "{options}");
@@ -552,9 +552,9 @@ mod tests {
             std::fs::create_dir(&below).unwrap();
             change(
                 &made,
-                &Change {
+                &ElfEdit {
                     soname: Some(name.clone()),
-                    ..Change::default()
+                    ..ElfEdit::default()
                 },
             );
             assert_eq!(read(&made).soname.as_deref(), Some(name.as_str()));
@@ -563,7 +563,7 @@ mod tests {
             let run_path = vec!["$ORIGIN/demo.libs".to_owned()];
             change(
                 &user,
-                &Change {
+                &ElfEdit {
                     run_path,
                     needed,
                     soname: None,
@@ -599,7 +599,7 @@ mod tests {
         let this = std::fs::read(std::env::current_exe().unwrap()).unwrap();
         for cut in [5, 20, 63, 64, 200, 4096] {
             assert!(
-                apply(&mut this[..cut].to_vec(), &Change::default()).is_err(),
+                apply(&mut this[..cut].to_vec(), &ElfEdit::default()).is_err(),
                 "{cut}"
             );
         }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use pkgapp_testing::tool;
 
-fn piece(plain: &[u8], compression: Compression) -> (Vec<u8>, Shape) {
+fn piece(plain: &[u8], compression: Compression) -> (Vec<u8>, PieceShape) {
     let mut encoder = PieceEncoder::new(Vec::new(), compression, plain.len() as u64).unwrap();
     // In uneven portions, as archives are written.
     for part in plain.chunks(9973) {
@@ -20,8 +20,8 @@ fn piece(plain: &[u8], compression: Compression) -> (Vec<u8>, Shape) {
     (packed, shape)
 }
 
-fn join(compression: Compression, pieces: &[&(Vec<u8>, Shape)]) -> Vec<u8> {
-    let frame = Frame::around(
+fn join(compression: Compression, pieces: &[&(Vec<u8>, PieceShape)]) -> Vec<u8> {
+    let frame = StreamFrame::around(
         compression,
         &pieces.iter().map(|(_, shape)| *shape).collect::<Vec<_>>(),
     );
@@ -417,7 +417,7 @@ fn blocks_that_rely_on_a_frame_s_first_offsets_are_noticed() {
         packed[ZSTD_HEADER_SIZE - 1],
         packed.split_off(ZSTD_HEADER_SIZE),
     );
-    let shape = Shape {
+    let shape = PieceShape {
         plain: plain.len() as u64,
         packed: blocks.len() as u64,
         crc32: crc32fast::hash(&plain),
@@ -446,7 +446,7 @@ fn a_damaged_piece_is_noticed() {
         check(compression, shape, &packed[..packed.len() - 1]).unwrap_err();
         check(
             compression,
-            Shape {
+            PieceShape {
                 crc32: !shape.crc32,
                 ..shape
             },
