@@ -66,6 +66,7 @@ lint:
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps --workspace
 	tests/forbid
+	tests/counters
 
 deny:
 	tests/deny

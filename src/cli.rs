@@ -893,12 +893,13 @@ fn mode(text: &str) -> Result<u32, String> {
 /// Reads the name of a user to make: what useradd takes and sudoers need not quote.
 fn user(text: &str) -> Result<String, String> {
     let inside = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
-    match text.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+    if text.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
         && text.chars().all(inside)
         && text.len() <= 32
     {
-        true => Ok(text.to_owned()),
-        false => Err("lower-case letters, digits, `-` and `_`, a letter first, 32 at most".into()),
+        Ok(text.to_owned())
+    } else {
+        Err("lower-case letters, digits, `-` and `_`, a letter first, 32 at most".into())
     }
 }
 

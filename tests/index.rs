@@ -836,9 +836,10 @@ fn a_page_of_the_web_chooses_no_file_of_this_machine() {
             .local(&local)
             .fault(Fault::LocalLinks)
             .serve();
-        let options = match find_links {
-            false => format!("--index-url {}", server.url()),
-            true => format!("--no-index\n--find-links {}one/", server.url()),
+        let options = if !find_links {
+            format!("--index-url {}", server.url())
+        } else {
+            format!("--no-index\n--find-links {}one/", server.url())
         };
         sandbox.write("requirements.txt", format!("{options}\none==1.0\n"));
         let text = sandbox.pkgapp(["build"]).fails();

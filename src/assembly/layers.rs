@@ -35,9 +35,10 @@ pub(super) fn installed(
     let open = |wheel: &Wheel| WheelArchive::open(&wheel.path, &wheel.filename);
     let mut layers = builder.build_all(&wheels.all, open, report)?;
     let mut wanted: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
-    let by_files = match builder.prune.profiles.contains(&PruneProfile::Tests) {
-        true => prune::imports_of_files(&app.root, included),
-        false => BTreeSet::new(),
+    let by_files = if builder.prune.profiles.contains(&PruneProfile::Tests) {
+        prune::imports_of_files(&app.root, included)
+    } else {
+        BTreeSet::new()
     };
     loop {
         let pruned: Vec<_> = layers.iter().map(|layer| &layer.manifest.pruned).collect();

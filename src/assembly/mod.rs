@@ -127,8 +127,8 @@ pub fn assemble(app: &Config, options: &AssemblyOptions<'_>, report: &Report) ->
         runtime: runtime.as_ref(),
         import_from: &app.import_from,
     };
-    let twin = match needs_twin(app, &environment, &layers) {
-        true => Some(report.timed("twin", |_| {
+    let twin = if needs_twin(app, &environment, &layers) {
+        Some(report.timed("twin", |_| {
             twin(
                 app,
                 &release,
@@ -138,8 +138,9 @@ pub fn assemble(app: &Config, options: &AssemblyOptions<'_>, report: &Report) ->
                 Epoch::Known(date),
                 report,
             )
-        })?),
-        false => None,
+        })?)
+    } else {
+        None
     };
     let run = RunEnvironment {
         timestamp: date,

@@ -276,12 +276,13 @@ fn without_a_wheel(app: &Config, source: &Path, error: Error) -> Error {
         .iter()
         .map(|pattern| toml::Value::from(pattern.as_str()).to_string())
         .collect();
-    match patterns.is_empty() {
-        true => error,
-        false => error.hint(format!(
-            "if the application is no package, ship its files as they are: below `[app]`, write\nsource = \"\"\ninclude = [{}]",
-            patterns.join(", ")
-        )),
+    if patterns.is_empty() {
+        error
+    } else {
+        error.hint(format!(
+        "if the application is no package, ship its files as they are: below `[app]`, write\nsource = \"\"\ninclude = [{}]",
+        patterns.join(", ")
+    ))
     }
 }
 

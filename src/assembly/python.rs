@@ -92,12 +92,13 @@ fn without_python(app: &Config, error: Error) -> Error {
         .map(|target| target.name)
         .collect();
     let error = error.at(app.python.version.at.clone());
-    let error = match app.build.run.is_empty() && !offering.is_empty() {
-        true => error.hint(format!(
-            "or build without it for hosts that have it, which then make the byte code: `--target {}`",
-            offering.join("` or `")
-        )),
-        false => error,
+    let error = if app.build.run.is_empty() && !offering.is_empty() {
+        error.hint(format!(
+        "or build without it for hosts that have it, which then make the byte code: `--target {}`",
+        offering.join("` or `")
+    ))
+    } else {
+        error
     };
     error.hint(format!(
         "or ship a Python {python}: below `[python]`, write `interpreter = \"bundled\"` and as `path` an archive \

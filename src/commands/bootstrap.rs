@@ -54,19 +54,18 @@ fn keys(args: &BootstrapArgs) -> Result<String> {
             .enumerate()
             .filter(|(_, line)| !line.trim().is_empty())
         {
-            match is_public_key(line) {
-                true => keys.extend([line.trim(), "\n"]),
-                false => {
-                    let at = Location {
-                        file: file.clone(),
-                        position: Some((number + 1, 1)),
-                    };
-                    let error =
-                        Error::new(format!("`{}` holds what is no public key", shown(file))).at(at);
-                    errors.push(
-                        error.hint("`ssh-keygen` writes public keys into files that end in `.pub`"),
-                    );
-                }
+            if is_public_key(line) {
+                keys.extend([line.trim(), "\n"])
+            } else {
+                let at = Location {
+                    file: file.clone(),
+                    position: Some((number + 1, 1)),
+                };
+                let error =
+                    Error::new(format!("`{}` holds what is no public key", shown(file))).at(at);
+                errors.push(
+                    error.hint("`ssh-keygen` writes public keys into files that end in `.pub`"),
+                );
             }
         }
     }

@@ -308,9 +308,12 @@ fn app(survey: &Survey) -> Vec<String> {
 fn writable(survey: &Survey) -> Vec<String> {
     let writes = &survey.writes;
     // What code writes to is a file unless it ends in `/`; what .gitignore has may be either.
-    let written = |path: &String| match path.ends_with('/') || has_dot(path) {
-        true => quoted(path),
-        false => format!("{{ file = {} }}", quoted(path)),
+    let written = |path: &String| {
+        if path.ends_with('/') || has_dot(path) {
+            quoted(path)
+        } else {
+            format!("{{ file = {} }}", quoted(path))
+        }
     };
     let paths: Vec<String> = writes.paths.iter().map(written).collect();
     let is_run =

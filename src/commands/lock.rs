@@ -729,9 +729,10 @@ fn package(one: &InstalledReport, app: &Config) -> Result<Option<Table>> {
     let is_wheel = Path::new(url.path())
         .extension()
         .is_some_and(|extension| extension == "whl");
-    match is_wheel {
-        true => package.insert("wheels".into(), Value::Array(vec![Value::Table(entry)])),
-        false => package.insert("sdist".into(), Value::Table(entry)),
+    if is_wheel {
+        package.insert("wheels".into(), Value::Array(vec![Value::Table(entry)]))
+    } else {
+        package.insert("sdist".into(), Value::Table(entry))
     };
     Ok(Some(package))
 }
@@ -933,14 +934,13 @@ fn without_lists(said: &str) -> String {
             ", "
         };
         let items: Vec<&str> = line.split(separator).collect();
-        match items.len() > 4 * SHOWN {
-            true => {
-                let start = items[0]
-                    .rsplit_once([':', ' '])
-                    .map_or(items[0], |(start, _)| start);
-                format!("{start} … {}", items[items.len() - SHOWN..].join(separator))
-            }
-            false => line.to_owned(),
+        if items.len() > 4 * SHOWN {
+            let start = items[0]
+                .rsplit_once([':', ' '])
+                .map_or(items[0], |(start, _)| start);
+            format!("{start} … {}", items[items.len() - SHOWN..].join(separator))
+        } else {
+            line.to_owned()
         }
     };
     said.lines().map(shortened).collect::<Vec<_>>().join("\n")

@@ -167,12 +167,12 @@ fn units(app: &Config, named: &[&str]) -> Vec<String> {
             .collect();
     }
     let each = |name: &&str| -> Vec<String> {
-        match kinds.iter().any(|kind| name.ends_with(&format!(".{kind}"))) {
-            true => vec![(*name).to_owned()],
-            // `web@2` of a template unit too.
-            false => of(format!("{}-{name}", app.name))
+        if kinds.iter().any(|kind| name.ends_with(&format!(".{kind}"))) {
+            vec![(*name).to_owned()]
+        } else {
+            of(format!("{}-{name}", app.name))
                 .chain(of(format!("{}-{name}@*", app.name)))
-                .collect(),
+                .collect()
         }
     };
     named.iter().flat_map(each).collect()

@@ -561,11 +561,10 @@ impl RollingPlan<'_> {
     }
 
     fn unreachable(&self) -> Unreachable {
-        match self.args.skip_unreachable
-            || self.deploy.is_some_and(|deploy| deploy.skip_unreachable)
-        {
-            true => Unreachable::Skip,
-            false => Unreachable::Fail,
+        if self.args.skip_unreachable || self.deploy.is_some_and(|deploy| deploy.skip_unreachable) {
+            Unreachable::Skip
+        } else {
+            Unreachable::Fail
         }
     }
 

@@ -106,14 +106,14 @@ fn columns(
     app: &Config,
     cache: &pkgapp_core::cache::Cache,
 ) -> Result<Vec<Column>> {
-    let targets: Vec<&'static Target> = match args.target.is_empty() {
-        true => app
-            .package
+    let targets: Vec<&'static Target> = if args.target.is_empty() {
+        app.package
             .targets
             .iter()
             .map(|target| target.value)
-            .collect(),
-        false => args.target.clone(),
+            .collect()
+    } else {
+        args.target.clone()
     };
     let arch = app
         .package

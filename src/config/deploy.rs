@@ -476,9 +476,12 @@ fn label_values(value: &ValueReader<'_>) -> BTreeSet<String> {
 
 /// A variable of the environment: POSIX, Base Definitions §8.1 "Environment Variable Definition".
 fn variable((name, value): (Located<String>, ValueReader<'_>)) -> Option<(String, String)> {
-    let text = value.parsed(|text| match text.contains('\0') {
-        true => Err(Error::new("a variable cannot hold a NUL character")),
-        false => Ok(text.to_owned()),
+    let text = value.parsed(|text| {
+        if text.contains('\0') {
+            Err(Error::new("a variable cannot hold a NUL character"))
+        } else {
+            Ok(text.to_owned())
+        }
     })?;
     let inside = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if name.value.is_empty()
@@ -569,12 +572,13 @@ pub fn ipv6(host: &str) -> Option<&str> {
 /// others.
 fn login(text: &str) -> Result<String> {
     let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '\\');
-    match !text.is_empty() && !text.starts_with('-') && text.chars().all(inside) {
-        true => Ok(text.to_owned()),
-        false => Err(Error::new(format!(
+    if !text.is_empty() && !text.starts_with('-') && text.chars().all(inside) {
+        Ok(text.to_owned())
+    } else {
+        Err(Error::new(format!(
             "`{}` is not the name of a user",
             text.escape_debug()
-        ))),
+        )))
     }
 }
 
@@ -759,10 +763,11 @@ impl Migrate {
 /// Reads an amount of memory as `MemoryMax=` takes it (systemd.resource-control(5)).
 fn memory(text: &str) -> Result<String> {
     let number = text.strip_suffix(['%', 'K', 'M', 'G', 'T']).unwrap_or(text);
-    match text == "infinity" || number.parse::<u64>().is_ok_and(|number| number > 0) {
-        true => Ok(text.to_owned()),
-        false => Err(Error::new(format!("`{}` is not an amount of memory", text.escape_debug()))
-            .hint("write a number of bytes with `K`, `M`, `G` or `T`, such as `1G`, a share of the host's such as `50%`, or `infinity`")),
+    if text == "infinity" || number.parse::<u64>().is_ok_and(|number| number > 0) {
+        Ok(text.to_owned())
+    } else {
+        Err(Error::new(format!("`{}` is not an amount of memory", text.escape_debug()))
+    .hint("write a number of bytes with `K`, `M`, `G` or `T`, such as `1G`, a share of the host's such as `50%`, or `infinity`"))
     }
 }
 

@@ -185,10 +185,11 @@ fn index(table: TableReader<'_>, root: &Path) -> Option<NamedIndex> {
 
 fn index_name(text: &str) -> Result<String> {
     let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-    match text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(inside) {
-        true => Ok(text.to_owned()),
-        false => Err(Error::new(format!("`{text}` is not the name of an index"))
-            .hint("letters, digits, `.`, `-` and `_`, a letter or digit first: variables are named after it")),
+    if text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(inside) {
+        Ok(text.to_owned())
+    } else {
+        Err(Error::new(format!("`{text}` is not the name of an index"))
+    .hint("letters, digits, `.`, `-` and `_`, a letter or digit first: variables are named after it"))
     }
 }
 

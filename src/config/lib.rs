@@ -510,9 +510,10 @@ fn no_configuration(root: &Path, has_project: bool) -> Error {
             "write a `pkgapp.toml` there that begins with `[app]` and a `name`, or name a file with `--config FILE`",
         ),
     };
-    match has_project {
-        true => error.note("its pyproject.toml has neither `[project]` nor `[tool.pkgapp]`"),
-        false => error,
+    if has_project {
+        error.note("its pyproject.toml has neither `[project]` nor `[tool.pkgapp]`")
+    } else {
+        error
     }
 }
 
@@ -952,12 +953,15 @@ fn environment(value: &ValueReader<'_>) -> BTreeMap<String, String> {
             .hint("letters, digits and `_`, and no digit first");
             value.complain(error);
         }
-        let text = value.parsed(|text| match text.contains('\0') {
-            true => Err(Error::new(format!(
-                "`{}` holds a NUL character",
-                value.label()
-            ))),
-            false => Ok(text.to_owned()),
+        let text = value.parsed(|text| {
+            if text.contains('\0') {
+                Err(Error::new(format!(
+                    "`{}` holds a NUL character",
+                    value.label()
+                )))
+            } else {
+                Ok(text.to_owned())
+            }
         });
         variables.extend(text.map(|text| (name.value, text)));
     }
@@ -1029,24 +1033,23 @@ fn archive_sum(text: &str, path: Option<&Located<PathBuf>>) -> Result<Sha256Sum>
 /// Reads the name of a module as it is directly below the standard library.
 fn module_name(text: &str) -> Result<String> {
     let is_name = !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || c == '_');
-    match is_name {
-        true => Ok(text.to_owned()),
-        false => Err(
+    if is_name {
+        Ok(text.to_owned())
+    } else {
+        Err(
             Error::new(format!("`{text}` is no module of the standard library"))
                 .hint("write the first part of what an import names, such as `sqlite3`"),
-        ),
+        )
     }
 }
 
 /// Reads a glob of names of shared libraries.
 fn soname_pattern(text: &str) -> Result<String> {
     globset::Glob::new(text).context(|| format!("`{text}` is no pattern for libraries"))?;
-    match text.contains('/') {
-        true => {
-            Err(Error::new(format!("`{text}` is a path"))
-                .hint("write a soname, such as `libssl.so.3`"))
-        }
-        false => Ok(text.to_owned()),
+    if text.contains('/') {
+        Err(Error::new(format!("`{text}` is a path")).hint("write a soname, such as `libssl.so.3`"))
+    } else {
+        Ok(text.to_owned())
     }
 }
 
@@ -1083,12 +1086,13 @@ fn project_directory(root: &Path, text: &str) -> Result<PathBuf> {
     let is_project = ["pyproject.toml", "setup.py"]
         .iter()
         .any(|name| path.join(name).is_file());
-    match is_project {
-        true => Ok(path),
-        false => Err(Error::new(format!(
+    if is_project {
+        Ok(path)
+    } else {
+        Err(Error::new(format!(
             "source `{text}` is no Python project: it has no pyproject.toml and no setup.py"
         ))
-        .hint("write `source = \"\"` and `include = […]` for an application of plain files")),
+        .hint("write `source = \"\"` and `include = […]` for an application of plain files"))
     }
 }
 
@@ -1113,9 +1117,10 @@ fn import_directory(root: &Path, text: &str) -> Result<ReleasePath> {
 /// Returns an existing file that the configuration names.
 fn existing_file(root: &Path, what: &str, text: &str) -> Result<PathBuf> {
     let path = existing(root, what, text)?;
-    match path.is_dir() {
-        true => Err(Error::new(format!("{what} `{text}` is a directory"))),
-        false => Ok(path),
+    if path.is_dir() {
+        Err(Error::new(format!("{what} `{text}` is a directory")))
+    } else {
+        Ok(path)
     }
 }
 

@@ -371,10 +371,11 @@ fn prune(table: &TableReader<'_>) -> Prune {
 /// Reads a locale's name as directories below `locale/` have it.
 fn locale(text: &str) -> Result<String> {
     let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '@');
-    match text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.chars().all(inside) {
-        true => Ok(text.replace('-', "_")),
-        false => Err(Error::new(format!("`{text}` is not the name of a locale"))
-            .hint("such as `de` or `pt_BR`")),
+    if text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.chars().all(inside) {
+        Ok(text.replace('-', "_"))
+    } else {
+        Err(Error::new(format!("`{text}` is not the name of a locale"))
+            .hint("such as `de` or `pt_BR`"))
     }
 }
 
@@ -498,12 +499,13 @@ fn section(text: &str) -> Result<String> {
         && text
             .chars()
             .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-/".contains(c));
-    match inside {
-        true => Ok(text.to_owned()),
-        false => Err(
+    if inside {
+        Ok(text.to_owned())
+    } else {
+        Err(
             Error::new(format!("`{text}` is not a section of Debian's archive"))
                 .hint("such as `web` or `misc`"),
-        ),
+        )
     }
 }
 
@@ -557,24 +559,29 @@ fn relation(
 fn package_name(text: &str, key: &str) -> Result<String> {
     let inside =
         |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '+' | '-' | '.');
-    match text.len() >= 2 && text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(inside) {
-        true => Ok(text.to_owned()),
-        false => Err(Error::new(format!("`{text}` is not a name that packages have in both formats"))
-            .note("lowercase letters, digits, `+`, `-` and `.`; versions differ between dpkg and rpm")
-            .hint(format!(
-                "write `{key}.deb = [\"shop-old (<< 2.0)\"]` and `{key}.rpm = [\"shop-old < 2.0\"]` to name versions"
-            ))),
+    if text.len() >= 2
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.chars().all(inside)
+    {
+        Ok(text.to_owned())
+    } else {
+        Err(Error::new(format!("`{text}` is not a name that packages have in both formats"))
+    .note("lowercase letters, digits, `+`, `-` and `.`; versions differ between dpkg and rpm")
+    .hint(format!(
+        "write `{key}.deb = [\"shop-old (<< 2.0)\"]` and `{key}.rpm = [\"shop-old < 2.0\"]` to name versions"
+    )))
     }
 }
 
 /// Reads an entry of a field that knows no alternatives.
 fn deb_one(text: &str) -> Result<String> {
-    match text.contains('|') {
-        true => Err(Error::new(format!(
+    if text.contains('|') {
+        Err(Error::new(format!(
             "`{text}` names alternatives, which only dependencies can have"
         ))
-        .hint("make each of them an entry of the list")),
-        false => deb_relationship(text),
+        .hint("make each of them an entry of the list"))
+    } else {
+        deb_relationship(text)
     }
 }
 

@@ -403,9 +403,10 @@ impl<'s> TableReader<'s> {
 
     /// Returns the place of its header; the whole file for a table that is absent and for the root.
     pub(super) fn at(&self) -> Location {
-        match self.span.is_empty() {
-            true => Location::file(self.source.file),
-            false => self.source.location(self.span.start),
+        if self.span.is_empty() {
+            Location::file(self.source.file)
+        } else {
+            self.source.location(self.span.start)
         }
     }
 

@@ -501,9 +501,10 @@ impl ReloadAction {
             && text
                 .chars()
                 .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit());
-        match is_word {
-            true => value.parsed(Self::signal).map(Self::Signal),
-            false => CommandLine::read(value).map(Self::Command),
+        if is_word {
+            value.parsed(Self::signal).map(Self::Signal)
+        } else {
+            CommandLine::read(value).map(Self::Command)
         }
     }
 
@@ -707,15 +708,16 @@ impl Cron {
 }
 
 fn mailto(text: &str) -> Result<String> {
-    match text
+    if text
         .chars()
         .any(|c| c.is_control() || c == '"' || c == '\'')
     {
-        true => Err(Error::new(format!(
+        Err(Error::new(format!(
             "`{}` is not an address for mail",
             text.escape_debug()
-        ))),
-        false => Ok(text.to_owned()),
+        )))
+    } else {
+        Ok(text.to_owned())
     }
 }
 
@@ -739,12 +741,13 @@ impl CronSchedule {
     /// Reads a schedule; the failure comes with the byte that it is about.
     fn parse(text: &str) -> std::result::Result<Self, (usize, Error)> {
         if text.starts_with('@') {
-            return match CRON_NAMES.contains(&text) {
-                true => Ok(Self(text.to_owned())),
-                false => Err((
+            return if CRON_NAMES.contains(&text) {
+                Ok(Self(text.to_owned()))
+            } else {
+                Err((
                     0,
                     Error::new(format!("cron knows no `{text}`")).hint(suggested_name(text)),
-                )),
+                ))
             };
         }
         let fields: Vec<&str> = text.split_ascii_whitespace().collect();
@@ -850,14 +853,15 @@ impl CronField {
                     None => step.is_none() && self.value(range).is_some(),
                 }
         });
-        match inside {
-            true => Ok(()),
-            false => Err(
+        if inside {
+            Ok(())
+        } else {
+            Err(
                 Error::new(format!("`{field}` is no {} for cron", self.what)).hint(format!(
                     "{} to {}, ranges as `a-b`, steps as `*/n`, lists with `,`",
                     self.least, self.most
                 )),
-            ),
+            )
         }
     }
 
@@ -885,9 +889,10 @@ impl Logrotate {
     pub(super) fn read(table: TableReader<'_>, services: &[Service]) -> Option<Self> {
         let is_there = table.is_there();
         let at = table.at();
-        let paths = match is_there {
-            true => table.require("paths", "paths = [\"/var/log/shop/*.log\"]"),
-            false => table.get("paths"),
+        let paths = if is_there {
+            table.require("paths", "paths = [\"/var/log/shop/*.log\"]")
+        } else {
+            table.get("paths")
         };
         let paths = paths.map(|value| value.each(host_path));
         if let Some(paths) = &paths {
@@ -927,16 +932,17 @@ fn check_overlaps(table: &TableReader<'_>, paths: &[Located<InstallPath>]) {
         else {
             continue;
         };
-        let error = match other.value == path.value {
-            true => Error::new(format!("`{path}` is listed twice", path = path.as_str()))
-                .hint("leave one of them out"),
-            false => Error::new(format!(
+        let error = if other.value == path.value {
+            Error::new(format!("`{path}` is listed twice", path = path.as_str()))
+                .hint("leave one of them out")
+        } else {
+            Error::new(format!(
                 "`{}` and `{}` match the same logs",
                 other.as_str(),
                 path.as_str()
             ))
             .note("logrotate ignores a file in which two patterns match one log")
-            .hint("leave out the narrower one, or make the wider one match less"),
+            .hint("leave out the narrower one, or make the wider one match less")
         };
         table.complain_elsewhere(error.at(path.at.clone()));
     }
@@ -1089,10 +1095,11 @@ fn environment_files(table: &TableReader<'_>) -> Vec<InstallPath> {
 /// Reads the path of an environment file: systemd would take it for a pattern of several, which
 /// come in no certain order.
 fn environment_file(text: &str) -> Result<InstallPath> {
-    match text.contains(['*', '?', '[', '\\']) {
-        true => Err(Error::new(format!("`{text}` is a pattern and not a file"))
-            .hint("name the files, in a list")),
-        false => host_path(text),
+    if text.contains(['*', '?', '[', '\\']) {
+        Err(Error::new(format!("`{text}` is a pattern and not a file"))
+            .hint("name the files, in a list"))
+    } else {
+        host_path(text)
     }
 }
 
@@ -1106,9 +1113,12 @@ fn settings(value: &ValueReader<'_>) -> BTreeMap<String, String> {
         let name = setting_name(&name)
             .map_err(|error| value.complain(error))
             .ok();
-        let text = value.parsed(|text| match text.chars().any(char::is_control) {
-            true => Err(Error::new(format!("`{}` must be one line", value.label()))),
-            false => Ok(text.to_owned()),
+        let text = value.parsed(|text| {
+            if text.chars().any(char::is_control) {
+                Err(Error::new(format!("`{}` must be one line", value.label())))
+            } else {
+                Ok(text.to_owned())
+            }
         });
         settings.extend(name.zip(text));
     }
@@ -1117,15 +1127,16 @@ fn settings(value: &ValueReader<'_>) -> BTreeMap<String, String> {
 
 /// Reads the name of a setting in a unit, e.g. `PrivateTmp`.
 pub(super) fn setting_name(text: &str) -> Result<String> {
-    match text.starts_with(|c: char| c.is_ascii_uppercase())
+    if text.starts_with(|c: char| c.is_ascii_uppercase())
         && text.chars().all(|c| c.is_ascii_alphanumeric())
     {
-        true => Ok(text.to_owned()),
-        false => Err(Error::new(format!(
+        Ok(text.to_owned())
+    } else {
+        Err(Error::new(format!(
             "`{}` is not the name of a setting of systemd",
             text.escape_debug()
         ))
-        .hint("such as `PrivateTmp`, `MemoryMax` (systemd.exec(5), systemd.resource-control(5))")),
+        .hint("such as `PrivateTmp`, `MemoryMax` (systemd.exec(5), systemd.resource-control(5))"))
     }
 }
 
@@ -1153,17 +1164,21 @@ fn unit_name(text: &str) -> Result<String> {
         "`{}` is not the name of a unit",
         text.escape_debug()
     ));
-    match !text.is_empty() && text.chars().all(inside) {
-        true => Err(error.hint(format!("write `{text}.service`, if it is a service"))),
-        false => Err(error.hint("write the whole name, such as `postgresql.service`")),
+    if !text.is_empty() && text.chars().all(inside) {
+        Err(error.hint(format!("write `{text}.service`, if it is a service")))
+    } else {
+        Err(error.hint("write the whole name, such as `postgresql.service`"))
     }
 }
 
 /// Reads a path on the host.
 pub(super) fn host_path(text: &str) -> Result<InstallPath> {
-    InstallPath::parse(text).map_err(|error| match text.starts_with('/') {
-        true => error,
-        false => error.hint("it is a path on the host, such as `/etc/shop`"),
+    InstallPath::parse(text).map_err(|error| {
+        if text.starts_with('/') {
+            error
+        } else {
+            error.hint("it is a path on the host, such as `/etc/shop`")
+        }
     })
 }
 

@@ -168,9 +168,12 @@ impl Interpreter {
     ) -> Result<Self> {
         let mut tried = Vec::new();
         for path in candidates(minor) {
-            let found = recall(cache, &path).and_then(|found| match found.python == minor {
-                true => fits(&found).map(|()| found),
-                false => Err(format!("it is {}", found.version)),
+            let found = recall(cache, &path).and_then(|found| {
+                if found.python == minor {
+                    fits(&found).map(|()| found)
+                } else {
+                    Err(format!("it is {}", found.version))
+                }
             });
             match found {
                 Ok(found) => return Ok(found),
@@ -178,11 +181,12 @@ impl Interpreter {
             }
         }
         let error = Error::new(missing.replace("{minor}", &minor.to_string()));
-        Err(match tried.is_empty() {
-            true => error.note(format!(
+        Err(if tried.is_empty() {
+            error.note(format!(
                 "no `python{minor}`, `python3` or `python` in `/usr/bin`, on PATH or with pyenv"
-            )),
-            false => error.note(format!("tried\n{}", tried.join("\n"))),
+            ))
+        } else {
+            error.note(format!("tried\n{}", tried.join("\n")))
         })
     }
 }

@@ -143,13 +143,14 @@ impl Report {
             Stream::Stdout => std::io::stdout().is_terminal(),
             Stream::Stderr => std::io::stderr().is_terminal(),
         };
-        let line = match is_terminal {
-            true => Cow::Owned(
+        let line = if is_terminal {
+            Cow::Owned(
                 visible_line(&String::from_utf8_lossy(line))
                     .into_owned()
                     .into_bytes(),
-            ),
-            false => Cow::Borrowed(line),
+            )
+        } else {
+            Cow::Borrowed(line)
         };
         self.data(
             stream,
@@ -297,9 +298,10 @@ impl Report {
     }
 
     fn above_bar(&self, write: impl FnOnce()) {
-        match self.is_live() {
-            true => self.bars.suspend(write),
-            false => write(),
+        if self.is_live() {
+            self.bars.suspend(write)
+        } else {
+            write()
         }
     }
 }

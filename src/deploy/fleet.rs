@@ -102,9 +102,10 @@ pub fn deploy_named<'a>(app: &'a Config, name: &str) -> Result<&'a Deploy> {
                 .map(|deploy| format!("`{}`", deploy.name))
                 .collect();
             let error = Error::new(format!("there is no `[deploy.{name}]`")).kind(ErrorKind::Usage);
-            match known.is_empty() {
-                true => error.hint("name hosts with `--hosts`"),
-                false => error.hint(format!("known are {}", known.join(", "))),
+            if known.is_empty() {
+                error.hint("name hosts with `--hosts`")
+            } else {
+                error.hint(format!("known are {}", known.join(", ")))
             }
         })
 }

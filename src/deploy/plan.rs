@@ -1325,15 +1325,16 @@ fn entry(
 fn found(facts: &HostFacts) -> Vec<String> {
     let mut found = Vec::new();
     if let Some(holder) = &facts.lock {
-        found.push(match holder.alive && !owner::is_dead(&holder.token) {
-            true => format!(
+        found.push(if holder.alive && !owner::is_dead(&holder.token) {
+            format!(
                 "{} is pushing since {}; waits for the lock",
                 holder.owner, holder.since
-            ),
-            false => format!(
+            )
+        } else {
+            format!(
                 "the push by {} since {} died; its lock is free",
                 holder.owner, holder.since
-            ),
+            )
         });
     }
     if let Some(transaction) = &facts.transaction {

@@ -494,18 +494,17 @@ fn migration(
     }
     let alembic = alembic.filter(|_| requires.contains("alembic"))?;
     let file = alembic.file.display();
-    Some(match alembic.needs_directory {
-        false => format!("alembic -c app/{file} upgrade head"),
-        true => {
-            let parts =
-                std::iter::once("app".as_ref()).chain(alembic.file.parent().into_iter().flatten());
-            let directory: PathBuf = parts.collect();
-            let up = "../".repeat(directory.components().count());
-            format!(
-                "/bin/sh -c 'cd {} && {up}bin/alembic upgrade head'",
-                directory.display()
-            )
-        }
+    Some(if !alembic.needs_directory {
+        format!("alembic -c app/{file} upgrade head")
+    } else {
+        let parts =
+            std::iter::once("app".as_ref()).chain(alembic.file.parent().into_iter().flatten());
+        let directory: PathBuf = parts.collect();
+        let up = "../".repeat(directory.components().count());
+        format!(
+            "/bin/sh -c 'cd {} && {up}bin/alembic upgrade head'",
+            directory.display()
+        )
     })
 }
 
@@ -794,13 +793,11 @@ fn listed(directory: &Path) -> Vec<(String, bool)> {
 fn holds_python(directory: &Path, depth: usize) -> bool {
     let names = listed(directory);
     !names.iter().any(|(name, _)| name == "pyvenv.cfg")
-        && names.iter().any(|(name, is_directory)| match is_directory {
-            true => {
-                depth > 0
-                    && name != "node_modules"
-                    && holds_python(&directory.join(name), depth - 1)
+        && names.iter().any(|(name, is_directory)| {
+            if !is_directory {
+                return name.ends_with(".py");
             }
-            false => name.ends_with(".py"),
+            depth > 0 && name != "node_modules" && holds_python(&directory.join(name), depth - 1)
         })
 }
 

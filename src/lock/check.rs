@@ -401,9 +401,10 @@ impl<'a> SetCheck<'a> {
     fn with_extras(&self, index: usize) -> String {
         let subject = &self.subjects[index];
         let extras: Vec<_> = self.extras[index].iter().map(ToString::to_string).collect();
-        match extras.is_empty() {
-            true => named(subject),
-            false => format!("{}[{}] {}", subject.name, extras.join(","), subject.version),
+        if extras.is_empty() {
+            named(subject)
+        } else {
+            format!("{}[{}] {}", subject.name, extras.join(","), subject.version)
         }
     }
 

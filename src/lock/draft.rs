@@ -765,11 +765,12 @@ fn unknown<T: ToString + Ord>(what: &str, name: &T, at: &Location, known: &BTree
         .iter()
         .map(|name| format!("`{}`", name.to_string()))
         .collect();
-    match names.is_empty() {
-        true => error.note(format!(
+    if names.is_empty() {
+        error.note(format!(
             "the files of `[python] requirements` say of no {what} what belongs to it"
-        )),
-        false => error.hint(format!("there is {}", names.join(", "))),
+        ))
+    } else {
+        error.hint(format!("there is {}", names.join(", ")))
     }
 }
 

@@ -297,13 +297,14 @@ pub(super) fn directory(file: &TextFile, path: &str, at: &Location) -> EntryResu
     let Some(directory) = beside(file, path) else {
         return Err(Error::new(format!("`{path}` is a directory on a server")).at(at.clone()));
     };
-    match directory.is_dir() {
-        true => Ok(PinSource::Directory(directory)),
-        false => Err(Error::new(format!(
+    if directory.is_dir() {
+        Ok(PinSource::Directory(directory))
+    } else {
+        Err(Error::new(format!(
             "`{}` is not a directory",
             pkgapp_core::error::shown(&directory)
         ))
-        .at(at.clone())),
+        .at(at.clone()))
     }
 }
 
@@ -317,13 +318,14 @@ pub(super) fn path(file: &TextFile, path: &str, at: &Location) -> EntryResult<Pi
     if found.is_dir() {
         return Ok(PinSource::Directory(found));
     }
-    match found.is_file() {
-        true => Ok(PinSource::File(found)),
-        false => Err(Error::new(format!(
+    if found.is_file() {
+        Ok(PinSource::File(found))
+    } else {
+        Err(Error::new(format!(
             "`{}` does not exist",
             pkgapp_core::error::shown(&found)
         ))
-        .at(at.clone())),
+        .at(at.clone()))
     }
 }
 

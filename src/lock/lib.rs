@@ -389,22 +389,24 @@ fn check_password(url: &str) -> Result<(), String> {
         .unwrap_or_default()
         .rsplit_once('@')
         .unwrap_or_default();
-    match matches!(scheme, "http" | "https") || !user.contains(':') {
-        true => Ok(()),
-        false => Err(format!(
+    if matches!(scheme, "http" | "https") || !user.contains(':') {
+        Ok(())
+    } else {
+        Err(format!(
             "its address holds a password, and `{scheme}:` takes none"
-        )),
+        ))
     }
 }
 
 fn subdirectory_of(text: Option<&str>) -> Result<PathBuf, String> {
     let subdirectory = PathBuf::from(text.unwrap_or_default());
-    match subdirectory
+    if subdirectory
         .components()
         .all(|part| matches!(part, std::path::Component::Normal(_)))
     {
-        true => Ok(subdirectory),
-        false => Err("its subdirectory is not inside of it".to_owned()),
+        Ok(subdirectory)
+    } else {
+        Err("its subdirectory is not inside of it".to_owned())
     }
 }
 

@@ -366,9 +366,10 @@ impl PipenvReader<'_, '_> {
             ));
         }
         if let Some(file) = package.text("file") {
-            let source = match direct::is_url(file) {
-                true => entry::archive(file, below, at),
-                false => entry::path(self.file, file, at),
+            let source = if direct::is_url(file) {
+                entry::archive(file, below, at)
+            } else {
+                entry::path(self.file, file, at)
             };
             return source.map(Some);
         }

@@ -167,16 +167,15 @@ impl EntryReader<'_, '_, PoetryLock> {
             let message = format!("`{}` is not a range of versions", python.get_ref());
             return Err(Error::new(message).at(self.at(python)));
         };
-        match range.admits(self.draft.env) {
-            true => Ok(()),
-            false => {
-                let release = self.draft.env.python;
-                let what = format!(
-                    "the lock requires Python {}, and the release is for {release}",
-                    python.get_ref()
-                );
-                Err(Error::new(what).at(self.at(python)))
-            }
+        if range.admits(self.draft.env) {
+            Ok(())
+        } else {
+            let release = self.draft.env.python;
+            let what = format!(
+                "the lock requires Python {}, and the release is for {release}",
+                python.get_ref()
+            );
+            Err(Error::new(what).at(self.at(python)))
         }
     }
 

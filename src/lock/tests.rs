@@ -2076,15 +2076,16 @@ fn real_locks_give_what_their_own_tools_export() {
             })
         };
         let label = case.file_name().unwrap().to_string_lossy().into_owned();
-        let theirs = match case.join("constraints.txt").exists() {
-            true => read(
+        let theirs = if case.join("constraints.txt").exists() {
+            read(
                 "",
                 &LockSelection {
                     constraints: vec!["constraints.txt".into()],
                     ..LockSelection::default()
                 },
-            ),
-            false => read("expected.txt", &LockSelection::default()),
+            )
+        } else {
+            read("expected.txt", &LockSelection::default())
         };
         match (read(name, &selection), theirs) {
             (Ok(ours), Ok(theirs)) if ours == theirs => {

@@ -229,11 +229,12 @@ impl EntryReader<'_, '_, UvLock> {
             pkgapp_core::error::shown(project)
         ));
         let error = error.at(Location::file(&self.file.file));
-        Err(match members.is_empty() {
-            true => error.hint("run `uv lock` in the application's project"),
-            false => error
-                .note(format!("it is of a workspace: {}", members.join(", ")))
-                .hint("put the configuration into the directory of one of them, or name that directory as `source`"),
+        Err(if members.is_empty() {
+            error.hint("run `uv lock` in the application's project")
+        } else {
+            error
+        .note(format!("it is of a workspace: {}", members.join(", ")))
+        .hint("put the configuration into the directory of one of them, or name that directory as `source`")
         })
     }
 

@@ -321,14 +321,11 @@ impl<'a> TestDirectories<'a> {
         let all = std::mem::take(&mut self.candidates);
         for directory in all {
             let name = directory.split('/').next().unwrap_or_default();
-            match left.contains(name) {
-                true => _ = self.candidates.insert(directory),
-                false => {
-                    _ = self.kept.insert(
-                        directory.clone(),
-                        format!("there is nothing else in `{name}`"),
-                    );
-                }
+            if left.contains(name) {
+                self.candidates.insert(directory);
+            } else {
+                let reason = format!("there is nothing else in `{name}`");
+                self.kept.insert(directory, reason);
             }
         }
     }

@@ -709,12 +709,13 @@ fn find_dist_info(
         .collect();
     let found: Vec<&str> = found.into_iter().collect();
     let [directory] = found[..] else {
-        return Err(match found.is_empty() {
-            true => refusal.whole("it has no `.dist-info` directory"),
-            false => refusal.whole(format!(
+        return Err(if found.is_empty() {
+            refusal.whole("it has no `.dist-info` directory")
+        } else {
+            refusal.whole(format!(
                 "it has several `.dist-info` directories: `{}`",
                 found.join("`, `")
-            )),
+            ))
         });
     };
     let stem = directory.strip_suffix(".dist-info").unwrap_or(directory);
@@ -970,9 +971,10 @@ impl<R: Read> CheckedReader<'_, R> {
         if self.summed.finalize() != self.crc32 {
             return Err("has not the CRC-32 that the archive says".to_owned());
         }
-        match self.hasher.finish() == self.member.hash {
-            true => Ok(()),
-            false => Err("has not the hash that RECORD says".to_owned()),
+        if self.hasher.finish() == self.member.hash {
+            Ok(())
+        } else {
+            Err("has not the hash that RECORD says".to_owned())
         }
     }
 }

@@ -52,14 +52,15 @@ impl BuildSystem {
     /// It can't be read.
     pub fn read(project: &Path) -> Result<Self> {
         let file = project.join("pyproject.toml");
-        let table: Table = match file.is_file() {
-            true => fs::read_to_string(&file)?.parse().context(|| {
+        let table: Table = if file.is_file() {
+            fs::read_to_string(&file)?.parse().context(|| {
                 format!(
                     "`{}` is not TOML",
                     file.file_name().unwrap_or_default().to_string_lossy()
                 )
-            })?,
-            false => Table::new(),
+            })?
+        } else {
+            Table::new()
         };
         let system = table.get("build-system");
         let strings = |key: &str| {

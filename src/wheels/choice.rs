@@ -382,11 +382,10 @@ impl FailedSearch {
     }
 
     fn missing(self, wanted: &FileRequest<'_>, label: &str) -> Error {
-        let places = match self.places.is_empty() {
-            true => {
-                "there is no place to look: `--no-index` is given, and no `--find-links`".to_owned()
-            }
-            false => format!("looked in {}", self.places.join(", ")),
+        let places = if self.places.is_empty() {
+            "there is no place to look: `--no-index` is given, and no `--find-links`".to_owned()
+        } else {
+            format!("looked in {}", self.places.join(", "))
         };
         let pin = wanted.pin;
         let version = match &pin.version {
@@ -396,11 +395,10 @@ impl FailedSearch {
                     .at(pin.at.clone())
                     .note(places);
                 // Nothing of that name at all: misspelt, or in an index of one's own.
-                return match self.versions.is_empty() && !wanted.indexes.no_index {
-                    true => {
-                        error.hint(format!("check the spelling of `{}`; if it is in an index of your own, name that with `--extra-index-url`", pin.name))
-                    }
-                    false => error,
+                return if self.versions.is_empty() && !wanted.indexes.no_index {
+                    error.hint(format!("check the spelling of `{}`; if it is in an index of your own, name that with `--extra-index-url`", pin.name))
+                } else {
+                    error
                 };
             }
         };

@@ -173,9 +173,12 @@ fn listed(pythons: &BTreeSet<PythonMinor>) -> String {
             _ => ranges.push((python, python)),
         }
     }
-    let ranges = ranges.iter().map(|(first, last)| match first == last {
-        true => first.to_string(),
-        false => format!("{first} to {last}"),
+    let ranges = ranges.iter().map(|(first, last)| {
+        if first == last {
+            first.to_string()
+        } else {
+            format!("{first} to {last}")
+        }
     });
     ranges.collect::<Vec<_>>().join(" and ")
 }

@@ -154,12 +154,11 @@ fn command(git: &Path, credentials: Option<&RepositoryCredentials>) -> Command {
 
 fn run(command: &mut Command) -> Result<()> {
     let output = process::output(command)?;
-    match output.status.success() {
-        true => Ok(()),
-        false => {
-            let said = without_credentials(&String::from_utf8_lossy(&output.stderr));
-            Err(Error::new(format!("git failed with {}", output.status))
-                .cause_text(said.trim().to_owned()))
-        }
+    if output.status.success() {
+        Ok(())
+    } else {
+        let said = without_credentials(&String::from_utf8_lossy(&output.stderr));
+        Err(Error::new(format!("git failed with {}", output.status))
+            .cause_text(said.trim().to_owned()))
     }
 }

@@ -70,13 +70,12 @@ fn archive(address: &RepositoryAddress, commit: &str, place: &Path, cache: &Cach
             .args(arguments)
             .stdin(configuration);
         let output = command.output().context(|| "cannot run `hg`")?;
-        match output.status.success() {
-            true => Ok(()),
-            false => {
-                let said = without_credentials(&String::from_utf8_lossy(&output.stderr));
-                Err(Error::new(format!("hg failed with {}", output.status))
-                    .cause_text(said.trim().to_owned()))
-            }
+        if output.status.success() {
+            Ok(())
+        } else {
+            let said = without_credentials(&String::from_utf8_lossy(&output.stderr));
+            Err(Error::new(format!("hg failed with {}", output.status))
+                .cause_text(said.trim().to_owned()))
         }
     };
     run(

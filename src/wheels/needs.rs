@@ -364,11 +364,8 @@ impl NeedSearch<'_> {
         } else {
             error.note(format!("the newest that exist: {newest}"))
         };
-        self.note(match self.fetcher.store.offline {
-            true => error.hint("what the build needs is not on this machine; run it once without `--offline`"),
-            false => {
-                error.hint("`[python.sources]` says from which index it comes, `[build] constraints` in which version")
-            }
+        self.note(if self.fetcher.store.offline { error.hint("what the build needs is not on this machine; run it once without `--offline`") } else {
+            error.hint("`[python.sources]` says from which index it comes, `[build] constraints` in which version")
         });
         Ok(Vec::new())
     }

@@ -289,14 +289,15 @@ fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
 fn item(kind: String, path: PathBuf) -> Option<CacheItem> {
     let metadata = path.symlink_metadata().ok()?;
     let used = metadata.modified().ok()?;
-    let bytes = match metadata.is_dir() {
-        true => walkdir::WalkDir::new(&path)
+    let bytes = if metadata.is_dir() {
+        walkdir::WalkDir::new(&path)
             .into_iter()
             .flatten()
             .filter_map(|entry| entry.metadata().ok())
             .map(on_disk)
-            .sum(),
-        false => on_disk(metadata),
+            .sum()
+    } else {
+        on_disk(metadata)
     };
     Some(CacheItem {
         kind,

@@ -277,19 +277,6 @@ impl HostFailure {
             Self::NeverReached(error) | Self::Failed { error, .. } | Self::Lost(error) => error,
         }
     }
-
-    /// Changes the error.
-    #[must_use]
-    pub fn map_error(self, change: impl FnOnce(Error) -> Error) -> Self {
-        match self {
-            Self::NeverReached(error) => Self::NeverReached(change(error)),
-            Self::Failed { output, error } => Self::Failed {
-                output,
-                error: change(error),
-            },
-            Self::Lost(error) => Self::Lost(change(error)),
-        }
-    }
 }
 
 /// A file to be brought to a host.

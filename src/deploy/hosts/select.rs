@@ -269,9 +269,10 @@ fn adopt(address: HostAddress, login: Option<&str>, known: &[SelectedHost]) -> S
     };
     match known {
         Some(member) => {
-            let address = match name == full.host {
-                true => member.address.clone(),
-                false => full,
+            let address = if name == full.host {
+                member.address.clone()
+            } else {
+                full
             };
             SelectedHost {
                 name,

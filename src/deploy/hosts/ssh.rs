@@ -230,12 +230,13 @@ impl Connection {
             diagnosis::trouble(&messages),
             Trouble::KeyUnknown | Trouble::Denied
         );
-        let messages = match askable && self.connections.prompt.is_possible() {
-            true => match self.ask(&socket).map_err(HostFailure::NeverReached)? {
+        let messages = if askable && self.connections.prompt.is_possible() {
+            match self.ask(&socket).map_err(HostFailure::NeverReached)? {
                 Ok(()) => return Ok(socket.clone()),
                 Err(messages) => messages,
-            },
-            false => messages,
+            }
+        } else {
+            messages
         };
         Err(HostFailure::NeverReached(diagnosis::not_reached(
             &self.name,

@@ -59,11 +59,12 @@ impl std::fmt::Debug for Secret {
 
 impl Secret {
     fn new(text: String) -> Result<Self> {
-        match text.contains(['\n', '\0']) || text.starts_with(TAG) {
-            true => Err(Error::new(
+        if text.contains(['\n', '\0']) || text.starts_with(TAG) {
+            Err(Error::new(
                 "the sudo password holds what sudo can't be given",
-            )),
-            false => Ok(Self(text)),
+            ))
+        } else {
+            Ok(Self(text))
         }
     }
 }

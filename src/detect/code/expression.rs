@@ -525,9 +525,10 @@ pub(super) fn is_constant(name: &str) -> bool {
 
 /// Two paths joined, as `os.path.join` does it.
 fn join(left: &str, right: &str) -> String {
-    match right.starts_with('/') {
-        true => right.to_owned(),
-        false => format!("{}/{right}", left.trim_end_matches('/')),
+    if right.starts_with('/') {
+        right.to_owned()
+    } else {
+        format!("{}/{right}", left.trim_end_matches('/'))
     }
 }
 

@@ -10,20 +10,21 @@ use super::line::assignment;
 /// package have them. `text` is the file that says it.
 pub(super) fn static_root(value: &str, path: &Path, text: &str) -> Result<(), String> {
     // Empty for whoever sets it in a file of their own; else the settings choose further down.
-    let value = match is_empty_text(value) {
-        true => chosen_below(text).unwrap_or(value),
-        false => value,
+    let value = if is_empty_text(value) {
+        chosen_below(text).unwrap_or(value)
+    } else {
+        value
     };
     let inside = ["BASE", "ROOT", "DIR", "__file__", "dirname"]
         .iter()
         .any(|word| value.contains(word));
     let told = value.trim_start_matches(['r', '"', '\'']);
-    let line = match text.contains("BASE_DIR =") {
-        true if text.contains("Path(") => r#"STATIC_ROOT = BASE_DIR / "staticfiles""#,
-        true => r#"STATIC_ROOT = os.path.join(BASE_DIR, "staticfiles")"#,
-        false => {
-            r#"STATIC_ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "staticfiles")"#
-        }
+    let line = if !text.contains("BASE_DIR =") {
+        r#"STATIC_ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "staticfiles")"#
+    } else if text.contains("Path(") {
+        r#"STATIC_ROOT = BASE_DIR / "staticfiles""#
+    } else {
+        r#"STATIC_ROOT = os.path.join(BASE_DIR, "staticfiles")"#
     };
     let way_out = || {
         format!(

@@ -55,9 +55,10 @@ fn directory(output: &str, root: &Path) -> Option<String> {
     let line = output.trim_end().lines().next_back()?;
     let (_, rest) = line.split_once("No such file or directory: '")?;
     let missing = Path::new(rest.split('\'').next()?);
-    let below = match missing.is_absolute() {
-        true => missing.strip_prefix(root).ok()?,
-        false => missing,
+    let below = if missing.is_absolute() {
+        missing.strip_prefix(root).ok()?
+    } else {
+        missing
     };
     let below = below.strip_prefix("app").ok()?;
     let parent = below

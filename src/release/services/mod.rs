@@ -389,9 +389,10 @@ impl ServiceContext<'_> {
     /// The name of a user's directories below `/var/lib` and the like. Only one user may own each:
     /// systemd would hand them over with all that is in them at every start.
     fn directory(&self, user: &UserName) -> String {
-        match self.primary.as_ref() == Some(user) {
-            true => self.name().to_owned(),
-            false => format!("{}-{user}", self.name()),
+        if self.primary.as_ref() == Some(user) {
+            self.name().to_owned()
+        } else {
+            format!("{}-{user}", self.name())
         }
     }
 

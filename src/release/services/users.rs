@@ -133,9 +133,10 @@ fn accounts(context: &ServiceContext<'_>) -> Result<HostAccounts> {
         .chain(owners)
         .filter(|user| user.as_str() != "root")
     {
-        let home = match is_reserved(user.as_str()) {
-            true => "/nonexistent".to_owned(),
-            false => format!("/var/lib/{}", context.directory(user)),
+        let home = if is_reserved(user.as_str()) {
+            "/nonexistent".to_owned()
+        } else {
+            format!("/var/lib/{}", context.directory(user))
         };
         users.push(SystemUser {
             name: user.to_string(),
