@@ -1,4 +1,4 @@
-"""What was measured, as a table (bench.md), as a picture (speed.svg) and as a few lines of the README."""
+"""What was measured, as a table (bench.md), as a picture (speed.svg) and as a section of docs/development/benchmarks.md."""
 
 import statistics
 
@@ -222,16 +222,18 @@ def picture(results):
     return chart.bars("Times faster than uv + nfpm from scratch, both with zstd 3", panels, foot)
 
 
-README = """![How many times faster than uv + nfpm](tests/bench/speed.svg)
+SUMMARY = """![How many times faster than uv + nfpm](../../tests/bench/speed.svg)
 
-The set web: 50 distributions, those of `fixtures/shop`, and an application of 2.4 MB. Whole processes, everything
-downloaded before, the same Python, byte code compiled. The peers start from scratch, as in CI; uv has the wheels unpacked
-in its cache already. What they need if it has not, or if somebody keeps their environment and makes only the difference in
-it, memory, two more sets, and whether the packages install and start, is in [tests/bench/bench.md](tests/bench/bench.md).
+The set “web”: the 50 distributions of `fixtures/shop` and an application of 2.4 MB. Times are those
+of whole processes, with everything downloaded beforehand, the same Python, and compiled byte code.
+The other tools start from scratch, as in CI; uv already has the wheels unpacked in its cache.
+[tests/bench/bench.md](../../tests/bench/bench.md) also covers uv without unpacked wheels,
+environments that are kept and updated, memory, two more sets, and whether the packages install and
+start.
 """
 
 
-def readme(results):
+def summary(results):
     """The set web, in short: wall seconds."""
     rows = []
     columns = [("first", "clean"), ("bump", "clean"), ("edit", "clean"), ("edit, project", "clean, project")]
@@ -254,11 +256,11 @@ def readme(results):
 
 
 def publish(here, mark, text):
-    """Puts a text between the marks of README.md."""
-    path = here / "../../README.md"
+    """Puts a text between the marks of docs/development/benchmarks.md."""
+    path = here / "../../docs/development/benchmarks.md"
     before, found, rest = path.read_text().partition(f"<!-- {mark} -->\n")
     end = f"<!-- /{mark} -->\n"
-    assert found and end in rest, f"README.md has no place for {mark}"
+    assert found and end in rest, f"{path.name} has no place for {mark}"
     path.write_text(f"{before}{found}{text}\n{end}{rest.partition(end)[2]}")
 
 
@@ -269,4 +271,4 @@ def write(records, output, published):
         (place / "bench.md").write_text(markdown(results))
         (place / "speed.svg").write_text(picture(results))
     if published:
-        publish(published, "bench", f"{README}\n{results.context['machine']}, {results.date}:\n\n{readme(results)}\n")
+        publish(published, "bench", f"{SUMMARY}\n{results.context['machine']}, {results.date}:\n\n{summary(results)}\n")
