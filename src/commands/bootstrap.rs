@@ -55,7 +55,7 @@ fn keys(args: &BootstrapArgs) -> Result<String> {
             .filter(|(_, line)| !line.trim().is_empty())
         {
             if is_public_key(line) {
-                keys.extend([line.trim(), "\n"])
+                keys.extend([line.trim(), "\n"]);
             } else {
                 let at = Location {
                     file: file.clone(),

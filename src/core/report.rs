@@ -299,9 +299,9 @@ impl Report {
 
     fn above_bar(&self, write: impl FnOnce()) {
         if self.is_live() {
-            self.bars.suspend(write)
+            self.bars.suspend(write);
         } else {
-            write()
+            write();
         }
     }
 }
