@@ -21,7 +21,7 @@ pub(super) fn bootstrap(
     global: &GlobalOptions,
     report: &Report,
 ) -> Result<()> {
-    let mut deploy = load_deploy(args.name.as_deref(), global)?;
+    let mut deploy = load_deploy(args.name.as_deref(), global, report)?;
     // Who is to be made can't log in yet.
     let declared = deploy.as_mut().and_then(|(_, deploy)| deploy.user.take());
     let user = args

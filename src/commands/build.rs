@@ -24,7 +24,7 @@ pub(super) fn build(args: &BuildArgs, global: &GlobalOptions, report: &Report) -
             .num_threads(usize::from(jobs))
             .build_global();
     }
-    let mut app = load_aimed(&args.target, global)?;
+    let mut app = load_aimed(&args.target, global, report)?;
     app.python.wheelhouses = wheelhouses(&args.find_links)?;
     let cache = open_cache(global, report)?;
     if args.lock {

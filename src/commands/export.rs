@@ -20,7 +20,7 @@ use pkgapp_wheels::{self as wheels, BuildSystem, CachedPin, KeptFile, Wheel, sdi
 use super::{load_app, open_cache};
 
 pub(super) fn export(args: &ExportArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
-    let app = load_app(global)?;
+    let app = load_app(global, report)?;
     let cache = open_cache(global, report)?;
     let options = AssemblyOptions {
         cache: &cache,

@@ -26,7 +26,7 @@ pub(super) fn get(args: &GetArgs, global: &GlobalOptions, report: &Report) -> Re
         return Err(Error::new(format!("`{}` has no name to keep", args.remote))
             .hint("name a file or a directory"));
     }
-    let deploy = load_deploy(args.name.as_deref(), global)?;
+    let deploy = load_deploy(args.name.as_deref(), global, report)?;
     let fleet = open_fleet(&args.hosts, deploy.as_ref(), "get", report)?;
     let results = fleet.each(|machine| get_from(machine, args, &name, report));
     let errors = results

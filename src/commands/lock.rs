@@ -32,7 +32,7 @@ const LOCK: &str = "pylock.toml";
 const INPUTS: [&str; 2] = ["requirements.in", "requirements.txt"];
 
 pub(super) fn lock(args: &LockArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
-    let app = load_app(global)?;
+    let app = load_app(global, report)?;
     let here = working_directory()?;
     let named: Vec<PathBuf> = args.files.iter().map(|file| here.join(file)).collect();
     let path = write(

@@ -63,7 +63,7 @@ const MEMORY: u64 = 512 << 20;
 const LINES: u32 = 100;
 
 pub(super) fn logs(args: &LogsArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
-    let app = load_app(global)?;
+    let app = load_app(global, report)?;
     let (deploy, named) = names(args, &app)?;
     let deploy = deploy
         .map(|name| fleet::deploy_named(&app, name).cloned())

@@ -68,19 +68,31 @@ pub fn run(cli: &Cli, report: &Report) -> Result<()> {
 }
 
 /// The configuration, with what the command line says of the target.
-fn load_aimed(args: &TargetArgs, global: &GlobalOptions) -> Result<Config> {
-    load_app(global)?.aimed(&args.target, args.arch, args.python)
+fn load_aimed(args: &TargetArgs, global: &GlobalOptions, report: &Report) -> Result<Config> {
+    load_app(global, report)?.aimed(&args.target, args.arch, args.python)
 }
 
-fn load_app(global: &GlobalOptions) -> Result<Config> {
-    Config::load(global.config.as_deref(), &working_directory()?)
+/// The configuration; warns of what is outdated in it.
+fn load_app(global: &GlobalOptions, report: &Report) -> Result<Config> {
+    let app = Config::load(global.config.as_deref(), &working_directory()?)?;
+    for deprecation in &app.deprecations {
+        let place = deprecation
+            .location()
+            .map_or_else(String::new, |at| format!("{at}: "));
+        report.warning(&format!("{place}{}", deprecation.message()));
+    }
+    Ok(app)
 }
 
 /// The configuration and its `[deploy.NAME]`, if one is named; hosts can be used without any
 /// configuration.
-fn load_deploy(name: Option<&str>, global: &GlobalOptions) -> Result<Option<(Config, Deploy)>> {
+fn load_deploy(
+    name: Option<&str>,
+    global: &GlobalOptions,
+    report: &Report,
+) -> Result<Option<(Config, Deploy)>> {
     let Some(name) = name else { return Ok(None) };
-    let app = load_app(global)?;
+    let app = load_app(global, report)?;
     let deploy = fleet::deploy_named(&app, name)?.clone();
     Ok(Some((app, deploy)))
 }

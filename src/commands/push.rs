@@ -34,7 +34,7 @@ const MOST_PLANS: u32 = 4;
 
 pub(super) fn push(args: &PushArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
     let (deploy, files) = named(&args.what);
-    let app = application(deploy, !files.is_empty(), global)?;
+    let app = application(deploy, !files.is_empty(), global, report)?;
     let deploy = app
         .as_ref()
         .zip(deploy)
@@ -174,8 +174,9 @@ fn application(
     deploy: Option<&str>,
     has_files: bool,
     global: &GlobalOptions,
+    report: &Report,
 ) -> Result<Option<Config>> {
-    match load_app(global) {
+    match load_app(global, report) {
         Ok(app) => Ok(Some(app)),
         Err(_) if has_files && deploy.is_none() && global.config.is_none() && !is_configured()? => {
             Ok(None)

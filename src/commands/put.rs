@@ -15,7 +15,7 @@ use super::{load_deploy, open_fleet};
 
 pub(super) fn put(args: &PutArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
     let what = Put::read(args)?;
-    let deploy = load_deploy(args.name.as_deref(), global)?;
+    let deploy = load_deploy(args.name.as_deref(), global, report)?;
     let fleet = open_fleet(&args.hosts, deploy.as_ref(), "put", report)?;
     let results = fleet.each(|machine| put_on(machine, &what, report));
     let errors = results

@@ -13,7 +13,7 @@ use super::load_app;
 use super::push::{RollingPlan, terms};
 
 pub(super) fn rollback(args: &RollbackArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
-    let app = load_app(global)?;
+    let app = load_app(global, report)?;
     let deploy = deploy(&app, args.name.as_deref())?;
     let mut terms = terms(app.name.clone(), Some(&app), deploy, &args.rollout)?;
     // Data is migrated forward only.

@@ -16,7 +16,7 @@ use super::{load_deploy, open_fleet};
 
 pub(super) fn run(args: &RunArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
     let command = command(args)?;
-    let deploy = load_deploy(args.name.as_deref(), global)?;
+    let deploy = load_deploy(args.name.as_deref(), global, report)?;
     let fleet = open_fleet(&args.hosts, deploy.as_ref(), "run", report)?;
     let one = fleet.machines.len() == 1;
     let show = match (report.style(), one, args.stream) {

@@ -13,7 +13,7 @@ pub(super) fn build(
     global: &GlobalOptions,
     report: &Report,
 ) -> Result<()> {
-    let app = load_app(global)?;
+    let app = load_app(global, report)?;
     let cache = open_cache(global, report)?;
     let revision = pkgapp_config::revision(&args.revision)?;
     let package = assembly::assemble_runtime(&app, &revision, &cache, report)?;

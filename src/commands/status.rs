@@ -23,7 +23,7 @@ struct KnownHost {
 }
 
 pub(super) fn status(args: &StatusArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
-    let app = load_app(global)?;
+    let app = load_app(global, report)?;
     let deploy = deploy(&app, args.name.as_deref())?;
     let seat = seat(&app.name, deploy, args.into.as_deref(), args.sudo)?;
     let prefix = app.package.prefix.value.to_string();
@@ -141,7 +141,7 @@ fn show(host: &str, known: &KnownHost, report: &Report) {
 }
 
 pub(super) fn history(args: &HistoryArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
-    let app = load_app(global)?;
+    let app = load_app(global, report)?;
     let deploy = deploy(&app, args.name.as_deref())?;
     let seat = seat(&app.name, deploy, args.into.as_deref(), args.sudo)?;
     let fleet = Fleet::open(&args.hosts.options(), deploy, &app.root, "history", report)?;

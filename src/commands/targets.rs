@@ -51,7 +51,7 @@ pub(super) fn only(args: &CheckArgs) -> Result<TargetArgs> {
 }
 
 pub(super) fn check(args: &CheckArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
-    let app = load_app(global)?;
+    let app = load_app(global, report)?;
     let cache = open_cache(global, report)?;
     let columns = columns(args, &app, &cache)?;
     let mut errors = strange_pythons(&app, &columns);

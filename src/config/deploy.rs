@@ -12,6 +12,14 @@ use super::command::CommandLine;
 use super::reader::{Located, TableReader, ValueReader};
 use super::service::{PartName, TimeSpan, UserName, count, host_path, setting_name};
 
+/// How long a push waits for another one, and a host for its health, unless it is configured.
+const DEFAULT_WAIT: Duration = Duration::from_secs(120);
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+const DEFAULT_SETTLE: Duration = Duration::from_secs(3);
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(86_400);
+
 /// `[deploy.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deploy {
@@ -35,7 +43,7 @@ pub struct Deploy {
     pub hooks: DeployHooks,
     /// How many packages a host keeps for roll-back, the installed one included; by default 3.
     pub keep: u32,
-    /// `wait_s`: how long to wait for another push and for the package manager's lock; by default
+    /// `wait`: how long to wait for another push and for the package manager's lock; by default
     /// 120 s.
     pub wait: Duration,
     /// `unreachable`: whether the others go on without a host that can't be reached; by default
@@ -97,7 +105,7 @@ pub struct HostGroup {
     pub labels: BTreeMap<String, BTreeSet<String>>,
     /// `variables`: what hooks and commands see in their environment on these hosts.
     pub variables: BTreeMap<String, String>,
-    /// `sudo_password_file`: whose first line is the password for sudo on these hosts, relative to
+    /// `sudo-password-file`: whose first line is the password for sudo on these hosts, relative to
     /// the configuration.
     pub sudo_password_file: Option<String>,
 }
@@ -123,9 +131,9 @@ pub struct HealthChecks {
     pub url: Option<Url>,
     /// Ends with success on the host.
     pub command: Option<CommandLine>,
-    /// `timeout_s`: how long to wait for that; by default 30 s.
+    /// `timeout`: how long to wait for that; by default 30 s.
     pub timeout: Duration,
-    /// `settle_s`: how long the units must have run by then; by default 3 s.
+    /// `settle`: how long the units must have run by then; by default 3 s.
     pub settle: Duration,
 }
 
@@ -198,7 +206,7 @@ impl Deploy {
             .get("batches")
             .map_or_else(|| vec![BatchSize::Percent(100)], |value| batches(&value));
         let max_failed = table
-            .get("max_failed")
+            .get_renamed("max-failed", "max_failed")
             .map_or(Some(0), |value| count(&value, 0, u32::MAX));
         let health = table
             .get("health")
@@ -211,9 +219,7 @@ impl Deploy {
         let keep = table
             .get("keep")
             .map_or(Some(3), |value| count(&value, 2, 1000));
-        let wait = table
-            .get("wait_s")
-            .map_or(Some(120), |value| count(&value, 0, 86_400));
+        let wait = table.duration("wait", "wait_s", DEFAULT_WAIT, Duration::ZERO..=DAY);
         let unreachable = table.get("unreachable");
         let skip = unreachable.map_or(Some(false), |value| {
             value.choice(&[("fail", false), ("skip", true)])
@@ -226,7 +232,6 @@ impl Deploy {
         let protected = protected?;
         let (hosts, sudo, max_failed, keep, skip_unreachable) =
             (hosts?, sudo?, max_failed?, keep?, skip?);
-        let wait = Duration::from_secs(u64::from(wait?));
         Some(Self {
             name,
             hosts,
@@ -238,7 +243,7 @@ impl Deploy {
             migrate,
             hooks,
             keep,
-            wait,
+            wait: wait?,
             skip_unreachable,
             protected,
             tarball: tarball?,
@@ -454,7 +459,7 @@ impl HostGroup {
             .filter_map(variable)
             .collect();
         let sudo_password_file = table
-            .get("sudo_password_file")
+            .get_renamed("sudo-password-file", "sudo_password_file")
             .and_then(|value| value.line());
         table.finish();
         Some(Self {
@@ -682,25 +687,20 @@ impl HealthChecks {
             .and_then(|value| value.parsed(super::web_address));
         let line = table.get("command");
         let command = line.as_ref().and_then(CommandLine::read);
-        let timeout = table
-            .get("timeout_s")
-            .map_or(Some(30), |value| count(&value, 1, 86_400));
+        let timeout = table.duration("timeout", "timeout_s", DEFAULT_TIMEOUT, SECOND..=DAY);
         if address.is_none() && line.is_none() {
             let error = Error::new(format!("`{}` has nothing to check", value.label()));
             value.complain(
                 error.hint("add `url = \"http://127.0.0.1:8000/\"` or `command = \"…\"`"),
             );
         }
-        let settle = table
-            .get("settle_s")
-            .map_or(Some(3), |value| count(&value, 0, 86_400));
+        let settle = table.duration("settle", "settle_s", DEFAULT_SETTLE, Duration::ZERO..=DAY);
         table.finish();
-        let seconds = |count: u32| Duration::from_secs(u64::from(count));
         Some(Self {
             url,
             command,
-            timeout: seconds(timeout?),
-            settle: seconds(settle?),
+            timeout: timeout?,
+            settle: settle?,
         })
     }
 }
@@ -774,28 +774,19 @@ fn memory(text: &str) -> Result<String> {
 impl DeployHooks {
     fn read(value: &ValueReader<'_>) -> Option<Self> {
         let table = value.table("deploy.NAME.hooks")?;
-        let read = |key| {
-            table
-                .get(key)
-                .map(|value| CommandLine::read_all(&value))
-                .unwrap_or_default()
+        let commands = |value: Option<ValueReader<'_>>| {
+            value.map_or_else(Vec::new, |value| CommandLine::read_all(&value))
         };
-        let (before, after, drain, undrain) = (
-            read("before"),
-            read("after"),
-            read("drain"),
-            read("undrain"),
-        );
-        let (local_before, local_after) = (read("local_before"), read("local_after"));
+        let hooks = Self {
+            before: commands(table.get("before")),
+            after: commands(table.get("after")),
+            drain: commands(table.get("drain")),
+            undrain: commands(table.get("undrain")),
+            local_before: commands(table.get_renamed("local-before", "local_before")),
+            local_after: commands(table.get_renamed("local-after", "local_after")),
+        };
         table.finish();
-        Some(Self {
-            before,
-            after,
-            drain,
-            undrain,
-            local_before,
-            local_after,
-        })
+        Some(hooks)
     }
 }
 

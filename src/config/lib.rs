@@ -64,7 +64,7 @@ pub use writable::WritablePath;
 pub use writable::has_dot;
 
 use project::ProjectTable;
-use reader::{SourceDocument, SourceText, TableReader, ValueReader, one_line};
+use reader::{SourceDocument, TableReader, ValueReader, one_line};
 
 /// A part of CPython that a server does not need, and that `[python] keep` lets ship.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -165,6 +165,8 @@ pub struct Config {
     pub configs: Vec<ConfigFile>,
     /// `[deploy.NAME]`, in the order of the file.
     pub deploys: Vec<Deploy>,
+    /// Keys that are written with an older name, as warnings with their places.
+    pub deprecations: Vec<Error>,
 }
 
 /// `[python]`: what the release runs on, and what is installed for it.
@@ -304,12 +306,18 @@ impl Config {
             (None, None) => return Err(Error::bug("there is no configuration to read")),
         };
         let sources = [&config, &project].into_iter().flatten();
-        let mistakes: Vec<_> = sources
-            .flat_map(|(_, source): &(_, SourceText<'_>)| source.mistakes())
-            .collect();
+        let (mut mistakes, mut deprecations) = (Vec::new(), Vec::new());
+        for (_, source) in sources {
+            mistakes.extend(source.mistakes());
+            deprecations.extend(source.deprecations());
+        }
         match (app, Error::all(mistakes)) {
             (_, Some(error)) => Err(error),
-            (Some(app), None) => app.with_content(),
+            (Some(app), None) => Self {
+                deprecations,
+                ..app
+            }
+            .with_content(),
             (None, None) => Err(Error::bug("a mistake in the configuration got lost")),
         }
     }
@@ -590,6 +598,7 @@ impl ConfigReader<'_> {
             logrotate,
             configs,
             deploys,
+            deprecations: Vec::new(),
         })
     }
 

@@ -9,11 +9,14 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::{Deref, Range, RangeInclusive};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use pkgapp_core::error::{Error, Location, Result, shown};
+
+use super::service::TimeSpan;
 
 /// A value and the place where a person wrote it, for what later stages find wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +86,7 @@ impl SourceDocument {
             file: &self.file,
             text: &self.text,
             mistakes: RefCell::default(),
+            deprecations: RefCell::default(),
             known: RefCell::default(),
             unknown: RefCell::default(),
         };
@@ -134,6 +138,8 @@ pub(super) struct SourceText<'s> {
     file: &'s Path,
     text: &'s str,
     mistakes: RefCell<Vec<Error>>,
+    /// Keys that are written with an older name.
+    deprecations: RefCell<Vec<Error>>,
     /// The keys that were asked for, by kind of table.
     known: RefCell<BTreeMap<&'static str, Vec<&'static str>>>,
     unknown: RefCell<Vec<UnknownKey>>,
@@ -158,6 +164,11 @@ impl SourceText<'_> {
         self.mistakes
             .borrow_mut()
             .push(error.at(self.location(span.start)));
+    }
+
+    /// Returns a warning for every key that is written with an older name.
+    pub(super) fn deprecations(&self) -> Vec<Error> {
+        self.deprecations.borrow().clone()
     }
 
     /// Returns all mistakes: those of other files and of this one as a whole, then the rest in its
@@ -256,6 +267,8 @@ pub(super) struct TableReader<'s> {
     entries: Option<&'s DeTable<'s>>,
     span: Range<usize>,
     asked: RefCell<Vec<&'static str>>,
+    /// Older names of keys, which no message suggests.
+    older_names: RefCell<Vec<&'static str>>,
     missing: RefCell<Vec<(&'static str, Error)>>,
     /// It is absent, but something with nearly its name is there.
     is_mistyped: bool,
@@ -271,6 +284,7 @@ impl<'s> TableReader<'s> {
             entries: Some(entries),
             span: 0..0,
             asked: RefCell::default(),
+            older_names: RefCell::default(),
             missing: RefCell::default(),
             is_mistyped: false,
         }
@@ -286,6 +300,67 @@ impl<'s> TableReader<'s> {
         self.asked.borrow_mut().push(key);
         let item = self.entries?.get(key)?;
         Some(self.value(key, item))
+    }
+
+    /// Returns the value of a key that was once called `older`; that name still works, with a
+    /// warning.
+    pub(super) fn get_renamed(
+        &self,
+        key: &'static str,
+        older: &'static str,
+    ) -> Option<ValueReader<'s>> {
+        let value = self.get(key);
+        let Some(old_value) = self.get_older(key, older) else {
+            return value;
+        };
+        if value.is_some() {
+            let error = Error::new(format!("`{}` has both `{key}` and `{older}`", self.path));
+            old_value.complain(error.hint(format!("remove `{older}`, the older name")));
+        }
+        value.or(Some(old_value))
+    }
+
+    /// Returns a time: `key` is written as `"90s"` or `"1h 30min"`, and `older`, which still works
+    /// with a warning, as a number of seconds.
+    pub(super) fn duration(
+        &self,
+        key: &'static str,
+        older: &'static str,
+        default: Duration,
+        range: RangeInclusive<Duration>,
+    ) -> Option<Duration> {
+        let seconds = |duration: &Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+        let value = self.get(key);
+        if let Some(old_value) = self.get_older(key, older) {
+            if value.is_some() {
+                let error = Error::new(format!("`{}` has both `{key}` and `{older}`", self.path));
+                old_value.complain(error.hint(format!("remove `{older}`, the older name")));
+            }
+            let number = old_value.integer(seconds(range.start())..=seconds(range.end()))?;
+            return u64::try_from(number).ok().map(Duration::from_secs);
+        }
+        let Some(value) = value else {
+            return Some(default);
+        };
+        let duration = value.parsed(TimeSpan::parse)?.duration;
+        if !range.contains(&duration) {
+            let (from, to) = (seconds(range.start()), seconds(range.end()));
+            value.complain(Error::new(format!(
+                "`{}` must be between `{from}s` and `{to}s`",
+                value.label()
+            )));
+            return None;
+        }
+        Some(duration)
+    }
+
+    /// Returns the value of a key's older name, and notes the warning.
+    fn get_older(&self, key: &'static str, older: &'static str) -> Option<ValueReader<'s>> {
+        self.older_names.borrow_mut().push(older);
+        let value = self.value(older, self.entries?.get(older)?);
+        let warning = Error::new(format!("`{older}` is called `{key}` now")).at(value.at());
+        self.source.deprecations.borrow_mut().push(warning);
+        Some(value)
     }
 
     /// Returns the value of a key that must be there; `example` is the line that the hint asks for.
@@ -309,6 +384,7 @@ impl<'s> TableReader<'s> {
             entries: None,
             span: 0..0,
             asked: RefCell::default(),
+            older_names: RefCell::default(),
             missing: RefCell::default(),
             is_mistyped: self.entries.is_some_and(|entries| {
                 entries
@@ -362,9 +438,11 @@ impl<'s> TableReader<'s> {
     /// Complains of every key that nobody asked for.
     pub(super) fn finish(self) {
         let asked = self.asked.take();
+        let older_names = self.older_names.take();
         let keys = self.entries.into_iter().flat_map(DeTable::keys);
         let unknown: Vec<_> = keys
             .filter(|key| !asked.contains(&key.get_ref().as_ref()))
+            .filter(|key| !older_names.contains(&key.get_ref().as_ref()))
             .collect();
         for (key, error) in self.missing.take() {
             // A key with a slip in it is one mistake, not two.
@@ -630,6 +708,7 @@ impl<'s> ValueReader<'s> {
             entries: Some(entries),
             span,
             asked: RefCell::default(),
+            older_names: RefCell::default(),
             missing: RefCell::default(),
             is_mistyped: false,
         })

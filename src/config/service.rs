@@ -105,7 +105,7 @@ pub enum OnUpgrade {
     Keep,
 }
 
-/// When a service is started again (systemd.service(5), `RestartPolicy=`).
+/// When a service is started again (systemd.service(5), `Restart=`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RestartPolicy {
     /// Never.

@@ -106,8 +106,8 @@ hosts = ["web[01:04].example.com"]
 user = "deploy"
 sudo = true
 batches = [1, "50%", "100%"]
-max_failed = 0
-health = { url = "http://127.0.0.1:8000/", timeout_s = 30 }
+max-failed = 0
+health = { url = "http://127.0.0.1:8000/", timeout = "30s" }
 migrate = { exec = "python app/manage.py migrate", on = "one" }
 "#;
 
@@ -691,4 +691,71 @@ fn bad_files_get_exact_words() {
         ]);
         assert_eq!(found, expected.trim_end(), "case {index}:\n{text}");
     }
+}
+
+/// A deployment with these lines.
+fn deployed(lines: &str) -> Config {
+    let text = format!("{GOOD}[deploy.x]\nhosts = [\"a\"]\n{lines}");
+    app(&[("pkgapp.toml", &text), ("requirements.txt", "")])
+}
+
+#[test]
+fn older_names_of_keys_still_work_with_a_warning() {
+    let new = deployed(
+        r#"max-failed = 2
+wait = "1min 30s"
+health = { command = "true", timeout = "1min", settle = "5s" }
+hooks = { local-before = ["echo a"], local-after = ["echo b"] }
+"#,
+    );
+    let old = deployed(
+        r#"max_failed = 2
+wait_s = 90
+health = { command = "true", timeout_s = 60, settle_s = 5 }
+hooks = { local_before = ["echo a"], local_after = ["echo b"] }
+"#,
+    );
+
+    let (new_deploy, old_deploy) = (&new.deploys[0], &old.deploys[0]);
+    assert_eq!(new_deploy.wait, Duration::from_secs(90));
+    assert_eq!(old_deploy.wait, new_deploy.wait);
+    assert_eq!(old_deploy.max_failed, new_deploy.max_failed);
+    let times = |deploy: &Deploy| {
+        let health = deploy.health.clone().unwrap();
+        (health.timeout, health.settle)
+    };
+    assert_eq!(times(old_deploy), times(new_deploy));
+    let texts = |deploy: &Deploy| {
+        let hooks = deploy.hooks.clone();
+        let lines = hooks.local_before.into_iter().chain(hooks.local_after);
+        lines.map(|line| line.text).collect::<Vec<_>>()
+    };
+    assert_eq!(texts(old_deploy), texts(new_deploy));
+
+    assert!(new.deprecations.is_empty());
+    let warnings: Vec<&str> = old.deprecations.iter().map(Error::message).collect();
+    assert_eq!(
+        warnings,
+        [
+            "`max_failed` is called `max-failed` now",
+            "`timeout_s` is called `timeout` now",
+            "`settle_s` is called `settle` now",
+            "`local_before` is called `local-before` now",
+            "`local_after` is called `local-after` now",
+            "`wait_s` is called `wait` now",
+        ]
+    );
+}
+
+#[test]
+fn a_key_is_written_once_and_times_have_limits() {
+    let both = format!("{GOOD}[deploy.x]\nhosts = [\"a\"]\nwait = \"1s\"\nwait_s = 1\n");
+    let told = mistakes(&[("pkgapp.toml", &both), ("requirements.txt", "")]);
+    assert!(
+        told.contains("`deploy.x` has both `wait` and `wait_s`"),
+        "{told}"
+    );
+    let long = format!("{GOOD}[deploy.x]\nhosts = [\"a\"]\nwait = \"2d\"\n");
+    let told = mistakes(&[("pkgapp.toml", &long), ("requirements.txt", "")]);
+    assert!(told.contains("between `0s` and `86400s`"), "{told}");
 }

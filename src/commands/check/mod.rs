@@ -86,7 +86,7 @@ pub(super) fn check(args: &CheckArgs, global: &GlobalOptions, report: &Report) -
     if args.targets {
         return targets::check(args, global, report);
     }
-    let app = load_aimed(&targets::only(args)?, global)?;
+    let app = load_aimed(&targets::only(args)?, global, report)?;
     let deploy = args
         .name
         .as_deref()
