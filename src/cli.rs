@@ -8,7 +8,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use pkgapp_core::cache;
 use pkgapp_core::error::Error;
@@ -16,10 +17,10 @@ use pkgapp_core::name::{Arch, PythonMinor};
 use pkgapp_core::target::{self, Target};
 use pkgapp_deploy::fleet::FleetOptions;
 
-/// Turn a Python application and its pins into a tarball, a deb or an rpm, and install it on hosts
+/// Build a deb, rpm or tarball from a Python application and deploy it over SSH
 ///
-/// Reads `pkgapp.toml` (or `[tool.pkgapp]` in `pyproject.toml`) in the current directory. Results
-/// are printed on stdout, one a line; everything for people goes to stderr.
+/// Reads `pkgapp.toml` (or `[tool.pkgapp]` in `pyproject.toml`) in the current directory. Prints
+/// results to stdout, one per line, and messages to stderr.
 #[derive(Debug, Parser)]
 #[command(
     name = "pkgapp",
@@ -42,8 +43,9 @@ pub struct Cli {
 
 /// Options that every command takes.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
 pub struct GlobalOptions {
-    /// Read the configuration from this file
+    /// Read the configuration from FILE
     #[arg(
         long,
         global = true,
@@ -58,10 +60,10 @@ pub struct GlobalOptions {
     /// Print errors only
     #[arg(short, long, global = true, env = "PKGAPP_QUIET", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub quiet: bool,
-    /// Print what the steps are made of; `--quiet` is stronger
+    /// Show details (`--quiet` takes precedence)
     #[arg(short, long, global = true, env = "PKGAPP_VERBOSE", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub verbose: bool,
-    /// Colour the output
+    /// Color the output
     #[arg(
         long,
         global = true,
@@ -71,10 +73,10 @@ pub struct GlobalOptions {
         hide_env_values = true
     )]
     pub color: ColorChoice,
-    /// Use nothing but this machine: no index, no download
+    /// Do not access the network
     #[arg(long, global = true, env = "PKGAPP_OFFLINE", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub offline: bool,
-    /// Keep wheels and layers in this directory
+    /// Use this cache directory
     #[arg(
         long,
         global = true,
@@ -85,7 +87,40 @@ pub struct GlobalOptions {
     pub cache_dir: Option<PathBuf>,
 }
 
-/// When to colour.
+/// Returns a warning for every variable of the environment that stands for an option and is no
+/// longer documented.
+pub fn outdated_variables(matches: &ArgMatches) -> Vec<String> {
+    let (mut command, mut matches) = (&Cli::command(), matches);
+    let mut warnings = Vec::new();
+    loop {
+        for option in command
+            .get_arguments()
+            .filter(|option| option.is_hide_env_set())
+        {
+            let is_set = matches.value_source(option.get_id().as_str());
+            let (Some(variable), Some(ValueSource::EnvVariable)) = (option.get_env(), is_set)
+            else {
+                continue;
+            };
+            let instead = option.get_long().map_or_else(
+                || format!("the argument `{}`", option.get_id().as_str().to_uppercase()),
+                |name| format!("`--{name}`"),
+            );
+            let variable = variable.to_string_lossy();
+            warnings.push(format!("`{variable}` is deprecated: use {instead}"));
+        }
+
+        let Some((name, inner)) = matches.subcommand() else {
+            return warnings;
+        };
+        let Some(inner_command) = command.find_subcommand(name) else {
+            return warnings;
+        };
+        (command, matches) = (inner_command, inner);
+    }
+}
+
+/// When to color the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ColorChoice {
     /// If the output is a terminal
@@ -99,54 +134,54 @@ pub enum ColorChoice {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum CliCommand {
-    /// Look at a project and write a `pkgapp.toml` that builds
+    /// Detect the kind of project and write a `pkgapp.toml`
     ///
-    /// Finds the framework (Django, Flask, FastAPI, Pyramid, Pecan, Celery), the pins, the Python
-    /// and how the application is served. Nothing of the project is run. Prints the path of the
-    /// file.
+    /// Detects the framework (Django, Flask, FastAPI, Pyramid, Pecan, Celery), the lock file, the
+    /// Python version, and how to serve the application. Runs no code of the project. Prints the
+    /// path of the file.
     ///
     /// Example: pkgapp init && pkgapp build
     Init(InitArgs),
     /// Build packages of the application
     ///
-    /// Prints the path of each artifact, one a line, on stdout, and nothing else there.
+    /// Prints the path of each artifact to stdout, one per line.
     ///
     /// Example: pkgapp build --format deb --format rpm
     Build(BuildArgs),
-    /// Build the package of a Python that applications share
+    /// Build a package of a Python interpreter that applications share
     ///
     /// Example: pkgapp runtime build --format deb
     #[command(subcommand)]
     Runtime(RuntimeCommand),
-    /// Pin what is only partly pinned
+    /// Resolve requirements and write a lock file
     ///
-    /// Resolves requirements with uv, or with pip where there is no uv, and writes `pylock.toml`
-    /// beside the configuration. Versions that an older one there pins are kept. Prints the
-    /// lock's path on stdout.
+    /// Resolves with uv, or with pip if uv is not installed, and writes `pylock.toml` next to the
+    /// configuration. Keeps the versions that an existing lock file pins. Prints the path of the
+    /// lock file to stdout.
     ///
     /// Example: pkgapp lock && pkgapp build
     Lock(LockArgs),
-    /// Show what is in a package
+    /// Show the contents of a package
     ///
-    /// Prints metadata, dependencies, scriptlets, distributions and sizes of a deb, an rpm or a
+    /// Prints the metadata, dependencies, scriptlets, distributions, and sizes of a deb, rpm, or
     /// tarball.
     ///
     /// Example: pkgapp inspect dist/shop_1.4.2-1_amd64.deb --files
     Inspect(InspectArgs),
-    /// Show what differs between two packages
+    /// Compare two packages
     ///
-    /// Versions, distributions, dependencies, scriptlets and files; dates of files are left out.
+    /// Compares versions, distributions, dependencies, scriptlets, and files. Ignores file dates.
     ///
     /// Example: pkgapp diff dist/shop_1.4.1-1_amd64.deb dist/shop_1.4.2-1_amd64.deb
     Diff(DiffArgs),
-    /// Check everything that can fail, and write nothing
+    /// Check the project without writing artifacts
     ///
-    /// Does all that a build does but for the artifacts, then has systemd-analyze, logrotate, cron
-    /// and sh read what was made for them, as far as they are on this machine. With NAME, also
-    /// what `[deploy.NAME]` asks for: a commit with the version's tag if it is protected.
-    /// Checks go on after one has failed. Findings are errors.
+    /// Runs every step of a build except writing artifacts, then lets systemd-analyze, logrotate,
+    /// cron, and sh read the generated files if these programs are installed. With NAME, also
+    /// checks the requirements of `[deploy.NAME]`, such as a tagged commit. Continues after a
+    /// failed check. Any finding is an error.
     ///
-    /// With `--targets` it only looks which files there are for which target.
+    /// With `--targets`, only lists which files are available for which target.
     ///
     /// Example: pkgapp check production --env .venv --reach
     ///
@@ -154,76 +189,78 @@ pub enum CliCommand {
     Check(CheckArgs),
     /// Print the text files that a build generates
     ///
-    /// Everything that pkgapp writes itself: the release's own files, configuration, and what dpkg
-    /// and rpm are told.
+    /// Prints every file that pkgapp itself writes: files of the release, configuration, and the
+    /// control files of dpkg and rpm.
     ///
     /// Example: pkgapp render | less
     Render(RenderArgs),
-    /// Look after the cache of wheels and layers
+    /// Manage the cache
     ///
     /// Example: pkgapp cache prune --older-than 30d
     Cache(CacheArgs),
     /// Run a command on hosts
     ///
-    /// Hosts that print the same are shown together. With one host its output is passed on as it
-    /// is.
+    /// Groups hosts that print the same output. Passes the output of a single host through
+    /// unchanged.
     ///
     /// Exit code: 0 if the command succeeded on all hosts, 3 if on some, 1 if on none.
     ///
     /// Example: pkgapp run production --only role=web -- systemctl is-active shop-web
     Run(RunArgs),
-    /// Put a file on hosts
+    /// Copy a file or directory to hosts
     ///
-    /// The file is written aside, its SHA-256 checked there, and renamed; an interrupted transfer
-    /// is continued.
+    /// Replaces the remote file atomically after its SHA-256 checksum was verified. Resumes
+    /// interrupted transfers.
     ///
     /// Example: pkgapp put --hosts web[01:04] --sudo --mode 0644 motd /etc/motd
     Put(PutArgs),
-    /// Get a file or a directory from hosts
+    /// Copy a file or directory from hosts
     ///
-    /// It is put below a directory per host, whole or not at all; its path is printed.
+    /// Creates one directory per host below DIR. Writes complete copies only, and prints their
+    /// paths.
     ///
     /// Example: pkgapp get --hosts web[01:04] /var/log/nginx/access.log logs
     Get(GetArgs),
-    /// Show what the application's units have logged on hosts
+    /// Show the logs of the application's units
     ///
-    /// The journals of all hosts are put in the order of time.
+    /// Merges the journals of all hosts by time.
     ///
     /// Example: pkgapp logs production web --follow
     Logs(LogsArgs),
-    /// Prepare hosts for pushes
+    /// Prepare hosts for deployments
     ///
-    /// Makes a user who may use sudo, authorises a key, and makes pkgapp's directory. What is right
-    /// already is left alone. Log in as someone who is or may become root.
+    /// Creates a user with sudo rights, authorizes an SSH key, and creates pkgapp's state
+    /// directory. Leaves correct settings alone. Requires a login that is root or can become root.
     ///
     /// Example: pkgapp bootstrap --hosts root@web[01:04] --authorize ~/.ssh/deploy.pub
     Bootstrap(BootstrapArgs),
-    /// Install a package on hosts: all of them, or none the worse
+    /// Deploy a package to hosts, rolling back on failure
     ///
-    /// Looks at all hosts first and refuses before anything changes. Then sends the package,
-    /// migrates once, and switches hosts in batches, each checked before the next begins; if
-    /// too many fail, all go back. Without FILE, each host gets the newest artifact in dist/
-    /// that fits its package manager. An interrupted push is continued by the next one.
+    /// Checks all hosts before changing any of them. Then copies the package, runs the migration
+    /// once, and switches hosts in batches; checks the health of each batch before the next. If too
+    /// many hosts fail, all hosts return to the previous version. Without FILE, each host gets the
+    /// newest artifact in dist/ for its package manager. The next push continues an interrupted
+    /// one.
     ///
     /// Example: pkgapp push production --dry-run
     Push(PushArgs),
-    /// Go back to the release before, on hosts
+    /// Roll hosts back to the previous release
     ///
-    /// Installs what the hosts keep from earlier pushes, through the same steps and checks; nothing
-    /// is sent. Releases that failed are not gone back to.
+    /// Installs a package that the hosts kept from an earlier push, with the same steps and checks
+    /// as a push. Copies nothing. Skips releases that failed.
     ///
     /// Example: pkgapp rollback production --to 1.4.1
     Rollback(RollbackArgs),
-    /// Show what runs where
+    /// Show the installed version and unit states on hosts
     ///
-    /// For each host the installed version, since when and from which commit; units, and files that
-    /// are not as installed.
+    /// Shows the installed version, its commit and installation time, the state of units, and
+    /// modified files for each host.
     ///
     /// Example: pkgapp status production
     Status(StatusArgs),
-    /// Show what was pushed, when and by whom
+    /// Show the deployment history of hosts
     ///
-    /// Hosts keep it in /var/lib/pkgapp/NAME/history.jsonl.
+    /// Hosts store the history in /var/lib/pkgapp/NAME/history.jsonl.
     ///
     /// Example: pkgapp history production
     History(HistoryArgs),
@@ -236,7 +273,7 @@ pub enum CliCommand {
 /// Arguments of `pkgapp build`.
 #[derive(Debug, Args)]
 pub struct BuildArgs {
-    /// What to make; may be given more than once
+    /// Build this format; can be repeated
     #[arg(
         short,
         long,
@@ -244,23 +281,23 @@ pub struct BuildArgs {
         value_delimiter = ',',
         default_value = "all",
         env = "PKGAPP_FORMAT",
-        hide_env_values = true
+        hide_env = true
     )]
     pub format: Vec<FormatName>,
-    /// Put the artifacts into this directory [default: dist beside the configuration]
+    /// Write artifacts to DIR [default: dist/ next to the configuration]
     #[arg(
         short,
         long,
         value_name = "DIR",
         env = "PKGAPP_OUTPUT",
-        hide_env_values = true
+        hide_env = true
     )]
     pub output: Option<PathBuf>,
-    /// Use this many threads [default: as many as there are cores]
+    /// Use N threads [default: number of cores]
     #[arg(short, long, value_name = "N", env = "PKGAPP_JOBS", hide_env_values = true, value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
-    /// Take files from this directory before any index, as `pkgapp cache export` makes it; may be
-    /// given more than once
+    /// Prefer files in DIR to any index, such as a directory from `pkgapp cache export`; can be
+    /// repeated
     #[arg(
         long,
         value_name = "DIR",
@@ -269,23 +306,18 @@ pub struct BuildArgs {
         value_delimiter = ','
     )]
     pub find_links: Vec<PathBuf>,
-    /// Run `pkgapp lock` first, and build what it pins
-    #[arg(long, env = "PKGAPP_LOCK", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    /// Run `pkgapp lock` before building
+    #[arg(long, env = "PKGAPP_LOCK", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub lock: bool,
-    /// What `--lock` resolves with [default: uv if it is on PATH, else pip]
-    #[arg(
-        long,
-        value_name = "TOOL",
-        env = "PKGAPP_RESOLVER",
-        hide_env_values = true
-    )]
+    /// Resolve with this tool when `--lock` is given [default: uv if installed, else pip]
+    #[arg(long, value_name = "TOOL", env = "PKGAPP_RESOLVER", hide_env = true)]
     pub resolver: Option<Resolver>,
-    /// Run the commands of `[build] run` even if it is known from an earlier build what they make
-    #[arg(long, env = "PKGAPP_RERUN", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    /// Run the `[build] run` commands even if their results are cached
+    #[arg(long, env = "PKGAPP_RERUN", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub rerun: bool,
-    /// Let the cache grow to this size, e.g. `500MB`, `20GB` or `unlimited`
+    /// Limit the cache to SIZE, such as `500MB`, `20GB`, or `unlimited`
     ///
-    /// After the build, what was not used for longest is removed from it.
+    /// Least-recently-used entries are removed after the build.
     #[arg(
         long,
         value_name = "SIZE",
@@ -304,15 +336,14 @@ pub struct BuildArgs {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Target")]
 pub struct TargetArgs {
-    /// Build for these distributions, e.g. `el9` [default: `targets` of `[package]`]
-    #[arg(long, value_name = "NAME,…", value_delimiter = ',', env = "PKGAPP_TARGET", hide_env_values = true, value_parser = target)]
+    /// Build for these distributions, such as `el9` [default: `[package] targets`]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', env = "PKGAPP_TARGET", hide_env = true, value_parser = target)]
     pub target: Vec<&'static Target>,
-    /// Build for this machine: x86_64 or aarch64 [default: `arch` of `[package]`, else this
-    /// machine's]
-    #[arg(long, value_name = "ARCH", env = "PKGAPP_ARCH", hide_env_values = true, value_parser = arch)]
+    /// Build for x86_64 or aarch64 [default: `[package] arch`, else this machine's]
+    #[arg(long, value_name = "ARCH", env = "PKGAPP_ARCH", hide_env = true, value_parser = arch)]
     pub arch: Option<Arch>,
-    /// Build for this Python, e.g. `3.12` [default: `version` of `[python]`]
-    #[arg(long, value_name = "VERSION", env = "PKGAPP_PYTHON", hide_env_values = true, value_parser = python)]
+    /// Build for this Python, such as `3.12` [default: `[python] version`]
+    #[arg(long, value_name = "VERSION", env = "PKGAPP_PYTHON", hide_env = true, value_parser = python)]
     pub python: Option<PythonMinor>,
 }
 
@@ -334,11 +365,11 @@ fn python(version: &str) -> Result<PythonMinor, String> {
 /// The commands of `pkgapp runtime`.
 #[derive(Debug, Subcommand)]
 pub enum RuntimeCommand {
-    /// Build it from the interpreter that the configuration names
+    /// Build the package from the configured interpreter
     ///
-    /// `interpreter = "shared"` and `path` below `[python]` say which. Applications built with the
-    /// same depend on the package, or a newer patch release of it. Prints the path of each
-    /// artifact, one a line, on stdout.
+    /// Requires `interpreter = "shared"` and `path` in `[python]`. Applications that are built with
+    /// the same settings depend on this package or on a newer patch release of it. Prints the path
+    /// of each artifact to stdout, one per line.
     ///
     /// Example: pkgapp runtime build --format deb --format rpm
     Build(RuntimeBuildArgs),
@@ -347,7 +378,7 @@ pub enum RuntimeCommand {
 /// Arguments of `pkgapp runtime build`.
 #[derive(Debug, Args)]
 pub struct RuntimeBuildArgs {
-    /// What to make; may be given more than once
+    /// Build this format; can be repeated
     #[arg(
         short,
         long,
@@ -355,25 +386,25 @@ pub struct RuntimeBuildArgs {
         value_delimiter = ',',
         default_value = "all",
         env = "PKGAPP_FORMAT",
-        hide_env_values = true
+        hide_env = true
     )]
     pub format: Vec<FormatName>,
-    /// Put the artifacts into this directory [default: dist beside the configuration]
+    /// Write artifacts to DIR [default: dist/ next to the configuration]
     #[arg(
         short,
         long,
         value_name = "DIR",
         env = "PKGAPP_OUTPUT",
-        hide_env_values = true
+        hide_env = true
     )]
     pub output: Option<PathBuf>,
-    /// Count packages of one version of Python: Debian's revision, rpm's Release
+    /// Set the package revision (Debian revision, RPM release)
     #[arg(
         long,
         value_name = "REVISION",
         default_value = "1",
         env = "PKGAPP_RUNTIME_REVISION",
-        hide_env_values = true
+        hide_env = true
     )]
     pub revision: String,
 }
@@ -381,24 +412,19 @@ pub struct RuntimeBuildArgs {
 /// Arguments of `pkgapp lock`.
 #[derive(Debug, Default, Args)]
 pub struct LockArgs {
-    /// Resolve these files [default: the requirements files of the configuration, and the project]
+    /// Resolve these files [default: the configured requirements files and the project]
     #[arg(
         value_name = "FILE",
         env = "PKGAPP_REQUIREMENTS",
-        hide_env_values = true,
+        hide_env = true,
         value_delimiter = ','
     )]
     pub files: Vec<PathBuf>,
-    /// Take the newest versions, whatever the old lock pins
-    #[arg(short = 'U', long, env = "PKGAPP_UPGRADE", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    /// Upgrade all packages, ignoring pins of the existing lock file
+    #[arg(short = 'U', long, env = "PKGAPP_UPGRADE", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub upgrade: bool,
-    /// What resolves [default: uv if it is on PATH, else pip]
-    #[arg(
-        long,
-        value_name = "TOOL",
-        env = "PKGAPP_RESOLVER",
-        hide_env_values = true
-    )]
+    /// Resolve with this tool [default: uv if installed, else pip]
+    #[arg(long, value_name = "TOOL", env = "PKGAPP_RESOLVER", hide_env = true)]
     pub resolver: Option<Resolver>,
 }
 
@@ -425,26 +451,26 @@ pub struct CacheArgs {
 /// What can be done with the cache.
 #[derive(Debug, Subcommand)]
 pub enum CacheCommand {
-    /// Print where the cache is
+    /// Print the cache directory
     Dir,
-    /// Print what the cache holds, by kind
+    /// Print the size of the cache by kind of entry
     Size,
-    /// Remove what was not used for long
+    /// Remove unused cache entries
     ///
-    /// What a running build uses stays, and what killed builds have left goes.
+    /// Keeps entries that running builds use. Removes leftovers of killed builds.
     ///
     /// Example: pkgapp cache prune --older-than 30d --max-size 2GB
     Prune(PruneArgs),
-    /// Read all of the cache, and forget what is not what it was
+    /// Verify all cache entries and remove damaged ones
     ///
-    /// Prints one line for each damaged entry, and fails if there is one. The next build makes it
-    /// again.
+    /// Prints one line per damaged entry, and fails if there are any. The next build recreates
+    /// them.
     Verify,
-    /// Copy all that the application's build takes from elsewhere into a directory
+    /// Export all downloads that a build needs to a directory
     ///
-    /// Wheels and sdists of all pins, wheels of what builds them, and a pylock.toml with their
-    /// hashes. With it, `pkgapp build --offline --find-links DIR` makes the same packages on a
-    /// machine without network, and pip and uv can install from it.
+    /// Exports the wheels and sdists of all pins, the wheels of their build requirements, and a
+    /// pylock.toml with their hashes. `pkgapp build --offline --find-links DIR` then builds the
+    /// same packages on a machine without network access. pip and uv can install from DIR, too.
     ///
     /// Example: pkgapp cache export wheelhouse
     Export(ExportArgs),
@@ -453,16 +479,16 @@ pub enum CacheCommand {
 /// Arguments of `pkgapp cache prune`.
 #[derive(Debug, Args)]
 pub struct PruneArgs {
-    /// Remove what was not used for so long, e.g. `12h` or `30d`; uses are noted once a day
+    /// Remove entries that were not used for TIME, such as `12h` or `30d` (recorded once per day)
     #[arg(
         long,
         value_name = "TIME",
         env = "PKGAPP_CACHE_OLDER_THAN",
-        hide_env_values = true,
+        hide_env = true,
         value_parser = cache::parse_age
     )]
     pub older_than: Option<Duration>,
-    /// Remove what was not used for longest until the rest is no larger than this
+    /// Remove least-recently-used entries until the cache fits SIZE
     #[arg(
         long,
         value_name = "SIZE",
@@ -472,23 +498,23 @@ pub struct PruneArgs {
         value_parser = cache::parse_size
     )]
     pub max_size: u64,
-    /// Remove everything
-    #[arg(long, env = "PKGAPP_CACHE_ALL", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    /// Remove all entries
+    #[arg(long, env = "PKGAPP_CACHE_ALL", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub all: bool,
 }
 
 /// Arguments of `pkgapp cache export`.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
-    /// The directory; what an earlier export has put there and is not needed any more is removed
-    #[arg(value_name = "DIR", env = "PKGAPP_OUTPUT", hide_env_values = true)]
+    /// Write to DIR, removing outdated files of earlier exports
+    #[arg(value_name = "DIR", env = "PKGAPP_OUTPUT", hide_env = true)]
     pub directory: PathBuf,
 }
 
 /// A format's name on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum FormatName {
-    /// A tarball, compressed as `[package] tar` says
+    /// A tarball, compressed as configured by `[package] tar`
     Tar,
     /// A tarball compressed with zstd
     #[value(name = "tar.zst")]
@@ -507,62 +533,60 @@ pub enum FormatName {
 /// Arguments of `pkgapp init`.
 #[derive(Debug, Args)]
 pub struct InitArgs {
-    /// The project [default: the current directory]
-    #[arg(value_name = "DIR", env = "PKGAPP_PROJECT", hide_env_values = true)]
+    /// Directory of the project [default: current directory]
+    #[arg(value_name = "DIR", env = "PKGAPP_PROJECT", hide_env = true)]
     pub directory: Option<PathBuf>,
-    /// Replace a `pkgapp.toml` that is there
-    #[arg(long, env = "PKGAPP_FORCE", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    /// Overwrite an existing `pkgapp.toml`
+    #[arg(long, env = "PKGAPP_FORCE", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub force: bool,
     /// Print the configuration instead of writing it
-    #[arg(long, env = "PKGAPP_PRINT", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "PKGAPP_PRINT", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub print: bool,
 }
 
 /// Arguments of `pkgapp diff`.
 #[derive(Debug, Args)]
 pub struct DiffArgs {
-    /// The package before
+    /// Old package
     #[arg(value_name = "OLD")]
     pub old: PathBuf,
-    /// The package after
+    /// New package
     #[arg(value_name = "NEW")]
     pub new: PathBuf,
-    /// List every file that differs [default: the first 20]
-    #[arg(long, env = "PKGAPP_FILES", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    /// List all differing files [default: the first 20]
+    #[arg(long, env = "PKGAPP_FILES", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub files: bool,
-    /// Fail if anything differs
-    #[arg(long, env = "PKGAPP_EXIT_CODE", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    /// Fail if the packages differ
+    #[arg(long, env = "PKGAPP_EXIT_CODE", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub exit_code: bool,
 }
 
 /// Arguments of `pkgapp check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// Check what this `[deploy.NAME]` asks for, too
-    #[arg(value_name = "NAME", env = "PKGAPP_DEPLOY", hide_env_values = true)]
+    /// Also check the requirements of `[deploy.NAME]`
+    #[arg(value_name = "NAME", env = "PKGAPP_DEPLOY", hide_env = true)]
     pub name: Option<String>,
-    /// Compare what is installed in this virtual environment with the pins, both ways
-    #[arg(long, value_name = "DIR", env = "PKGAPP_ENV", hide_env_values = true)]
+    /// Compare the virtual environment in DIR with the pins
+    #[arg(long, value_name = "DIR", env = "PKGAPP_ENV", hide_env = true)]
     pub env: Option<PathBuf>,
-    /// Reach every host of NAME
-    #[arg(long, requires = "name", env = "PKGAPP_REACH", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    /// Connect to every host of NAME
+    #[arg(long, requires = "name", env = "PKGAPP_REACH", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub reach: bool,
-    /// Print which file of every distribution there is for which target, and download and build
-    /// nothing
+    /// List the available files of every distribution by target, without downloads
     ///
-    /// One column for each of `--target`, `--arch` and `--python` with each of the others; these
-    /// may be lists. Fails if something is missing.
-    #[arg(long, env = "PKGAPP_TARGETS", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    /// Prints one column for each combination of `--target`, `--arch`, and `--python`, which can be
+    /// lists. Fails if a file is missing.
+    #[arg(long, env = "PKGAPP_TARGETS", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub targets: bool,
-    /// Check for these distributions, e.g. `el9` [default: `targets` of `[package]`]
-    #[arg(long, value_name = "NAME,…", value_delimiter = ',', env = "PKGAPP_TARGET", hide_env_values = true, value_parser = target, help_heading = "Target")]
+    /// Check these distributions, such as `el9` [default: `[package] targets`]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', env = "PKGAPP_TARGET", hide_env = true, value_parser = target, help_heading = "Target")]
     pub target: Vec<&'static Target>,
-    /// Check for these machines: x86_64, aarch64 [default: `arch` of `[package]`, else this
-    /// machine's]
-    #[arg(long, value_name = "ARCH,…", value_delimiter = ',', env = "PKGAPP_ARCH", hide_env_values = true, value_parser = arch, help_heading = "Target")]
+    /// Check x86_64, aarch64, or both [default: `[package] arch`, else this machine's]
+    #[arg(long, value_name = "ARCH,…", value_delimiter = ',', env = "PKGAPP_ARCH", hide_env = true, value_parser = arch, help_heading = "Target")]
     pub arch: Vec<Arch>,
-    /// Check for these Pythons, e.g. `3.12` [default: `version` of `[python]`]
-    #[arg(long, value_name = "VERSION,…", value_delimiter = ',', env = "PKGAPP_PYTHON", hide_env_values = true, value_parser = python, help_heading = "Target")]
+    /// Check these Pythons, such as `3.12` [default: `[python] version`]
+    #[arg(long, value_name = "VERSION,…", value_delimiter = ',', env = "PKGAPP_PYTHON", hide_env = true, value_parser = python, help_heading = "Target")]
     pub python: Vec<PythonMinor>,
     /// How the hosts are reached.
     #[command(flatten)]
@@ -572,24 +596,24 @@ pub struct CheckArgs {
 /// Arguments of `pkgapp inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// The artifact
-    #[arg(value_name = "FILE", env = "PKGAPP_FILE", hide_env_values = true)]
+    /// Artifact to show
+    #[arg(value_name = "FILE", env = "PKGAPP_FILE", hide_env = true)]
     pub file: PathBuf,
-    /// Print one line for every file instead: mode, owner, size, SHA-256 and path
-    #[arg(long, env = "PKGAPP_FILES", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    /// List files with mode, owner, size, SHA-256 checksum, and path
+    #[arg(long, env = "PKGAPP_FILES", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub files: bool,
 }
 
 /// Arguments of `pkgapp render`.
 #[derive(Debug, Args)]
 pub struct RenderArgs {
-    /// Write the files below this directory instead of printing them
+    /// Write the files to DIR instead of printing them
     #[arg(
         short,
         long,
         value_name = "DIR",
         env = "PKGAPP_OUTPUT",
-        hide_env_values = true
+        hide_env = true
     )]
     pub output: Option<PathBuf>,
     /// What for.
@@ -601,8 +625,8 @@ pub struct RenderArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Hosts")]
 pub struct HostArgs {
-    /// Use these hosts [default: those of NAME]: `a`, `web[01:12]`, `user@host:2222`, `@FILE`, or
-    /// `-` for standard input
+    /// Use these hosts: `a`, `web[01:12]`, `user@host:2222`, `@FILE`, or `-` for stdin [default:
+    /// hosts of NAME]
     #[arg(
         long,
         value_name = "HOST,…",
@@ -611,31 +635,26 @@ pub struct HostArgs {
         hide_env_values = true
     )]
     pub hosts: Vec<String>,
-    /// Use only hosts with this label, such as `role=web`, or without it: `role!=web`
+    /// Use only hosts with a label (`role=web`) or without it (`role!=web`)
     #[arg(
         long,
         value_name = "KEY=VALUE,…",
         value_delimiter = ',',
         env = "PKGAPP_ONLY",
-        hide_env_values = true
+        hide_env = true
     )]
     pub only: Vec<String>,
-    /// Log in as this user where no other is written [default: as `[deploy.NAME]` or ssh's
-    /// configuration says]
-    #[arg(
-        long,
-        value_name = "USER",
-        env = "PKGAPP_LOGIN",
-        hide_env_values = true
-    )]
+    /// Log in as USER unless the host names another [default: `[deploy.NAME]`, else ssh
+    /// configuration]
+    #[arg(long, value_name = "USER", env = "PKGAPP_LOGIN", hide_env = true)]
     pub login: Option<String>,
     /// Use this machine, without ssh
-    #[arg(long, conflicts_with_all = ["hosts", "only"], env = "PKGAPP_LOCAL", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, conflicts_with_all = ["hosts", "only"], env = "PKGAPP_LOCAL", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub local: bool,
-    /// Work on this many hosts at a time
+    /// Work on N hosts at a time
     #[arg(long, value_name = "N", default_value_t = 10, env = "PKGAPP_PARALLEL", hide_env_values = true, value_parser = clap::value_parser!(u16).range(1..))]
     pub parallel: u16,
-    /// Use this ssh [default: ssh on PATH]
+    /// Use this ssh program [default: ssh on PATH]
     #[arg(
         long,
         value_name = "PROGRAM",
@@ -643,7 +662,7 @@ pub struct HostArgs {
         hide_env_values = true
     )]
     pub ssh: Option<PathBuf>,
-    /// Let ssh read this configuration instead of the user's and the system's
+    /// Use this ssh configuration file only
     #[arg(
         long,
         value_name = "FILE",
@@ -651,14 +670,13 @@ pub struct HostArgs {
         hide_env_values = true
     )]
     pub ssh_config: Option<PathBuf>,
-    /// Wait this many seconds for a connection
+    /// Limit connecting to SECONDS
     #[arg(long, value_name = "SECONDS", default_value_t = 15, env = "PKGAPP_CONNECT_TIMEOUT", hide_env_values = true, value_parser = clap::value_parser!(u16).range(1..))]
     pub connect_timeout: u16,
-    /// Give a host this many seconds to answer a question of pkgapp's own, such as what is
-    /// installed
-    #[arg(long, value_name = "SECONDS", default_value_t = 120, env = "PKGAPP_ANSWER_TIMEOUT", hide_env_values = true, value_parser = clap::value_parser!(u16).range(1..))]
+    /// Limit each of pkgapp's own queries to SECONDS
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, env = "PKGAPP_ANSWER_TIMEOUT", hide_env = true, value_parser = clap::value_parser!(u16).range(1..))]
     pub answer_timeout: u16,
-    /// Read the password for sudo from this file's first line [default: ask, if a host wants one]
+    /// Read the sudo password from the first line of FILE [default: prompt]
     #[arg(
         long,
         value_name = "FILE",
@@ -666,8 +684,7 @@ pub struct HostArgs {
         hide_env_values = true
     )]
     pub sudo_password_file: Option<PathBuf>,
-    /// Keep all that hosts print below this directory [default: pkgapp/logs in the XDG state
-    /// directory]
+    /// Log the output of hosts below DIR [default: pkgapp/logs in the XDG state directory]
     #[arg(
         long,
         value_name = "DIR",
@@ -712,28 +729,23 @@ impl HostArgs {
 /// Arguments of `pkgapp run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// The `[deploy.NAME]` whose hosts are meant
-    #[arg(value_name = "NAME", env = "PKGAPP_DEPLOY", hide_env_values = true)]
+    /// Deployment to use (`[deploy.NAME]`)
+    #[arg(value_name = "NAME", env = "PKGAPP_DEPLOY", hide_env = true)]
     pub name: Option<String>,
-    /// The command and its arguments; no shell reads them
+    /// Command and arguments, run without a shell
     #[arg(value_name = "COMMAND", last = true)]
     pub command: Vec<String>,
-    /// Run this script; COMMAND is then its arguments
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "PKGAPP_SCRIPT",
-        hide_env_values = true
-    )]
+    /// Run the script FILE; COMMAND holds its arguments
+    #[arg(long, value_name = "FILE", env = "PKGAPP_SCRIPT", hide_env = true)]
     pub script: Option<PathBuf>,
-    /// Run it as root, by way of sudo
-    #[arg(long, env = "PKGAPP_SUDO", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    /// Run the command as root with sudo
+    #[arg(long, env = "PKGAPP_SUDO", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub sudo: bool,
-    /// Print lines as they come, each with its host
-    #[arg(long, env = "PKGAPP_STREAM", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    /// Print lines as they arrive, prefixed by the host
+    #[arg(long, env = "PKGAPP_STREAM", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub stream: bool,
-    /// End it on a host after this many seconds
-    #[arg(long, value_name = "SECONDS", env = "PKGAPP_TIMEOUT", hide_env_values = true, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Stop the command on a host after SECONDS
+    #[arg(long, value_name = "SECONDS", env = "PKGAPP_TIMEOUT", hide_env = true, value_parser = clap::value_parser!(u32).range(1..))]
     pub timeout: Option<u32>,
     /// Which hosts.
     #[command(flatten)]
@@ -743,28 +755,28 @@ pub struct RunArgs {
 /// Arguments of `pkgapp put`.
 #[derive(Debug, Args)]
 pub struct PutArgs {
-    /// The file or directory here; a directory there is replaced as a whole
+    /// Local file or directory; a directory replaces the remote one completely
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// The path there; the file keeps its name if this ends in `/`
+    /// Remote path; ends in `/` to keep the file name
     #[arg(value_name = "PATH")]
     pub remote: String,
-    /// The `[deploy.NAME]` whose hosts are meant
+    /// Deployment to use (`[deploy.NAME]`)
     #[arg(
         long = "deploy",
         value_name = "NAME",
         env = "PKGAPP_DEPLOY",
-        hide_env_values = true
+        hide_env = true
     )]
     pub name: Option<String>,
-    /// The permission bits there, in octal [default: as here]
-    #[arg(long, value_name = "MODE", env = "PKGAPP_MODE", hide_env_values = true, value_parser = mode)]
+    /// Set the permissions, in octal [default: those of FILE]
+    #[arg(long, value_name = "MODE", env = "PKGAPP_MODE", hide_env = true, value_parser = mode)]
     pub mode: Option<u32>,
-    /// The owner there: USER or USER:GROUP [default: who writes it]
-    #[arg(long, value_name = "OWNER", env = "PKGAPP_OWNER", hide_env_values = true, value_parser = owner)]
+    /// Set the owner: USER or USER:GROUP [default: the login]
+    #[arg(long, value_name = "OWNER", env = "PKGAPP_OWNER", hide_env = true, value_parser = owner)]
     pub owner: Option<String>,
-    /// Write it as root, by way of sudo
-    #[arg(long, env = "PKGAPP_SUDO", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    /// Write as root with sudo
+    #[arg(long, env = "PKGAPP_SUDO", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub sudo: bool,
     /// Which hosts.
     #[command(flatten)]
@@ -774,32 +786,32 @@ pub struct PutArgs {
 /// Arguments of `pkgapp get`.
 #[derive(Debug, Args)]
 pub struct GetArgs {
-    /// The path there: a file or a directory
+    /// Remote file or directory
     #[arg(value_name = "PATH")]
     pub remote: String,
-    /// The directory here; below it comes one per host
+    /// Local directory; gets one subdirectory per host
     #[arg(value_name = "DIR")]
     pub into: PathBuf,
-    /// Take no more than this from a host
+    /// Copy at most SIZE from each host
     #[arg(
         long,
         value_name = "SIZE",
         default_value = "16GB",
         env = "PKGAPP_MAX_SIZE",
-        hide_env_values = true,
+        hide_env = true,
         value_parser = cache::parse_size
     )]
     pub max_size: u64,
-    /// The `[deploy.NAME]` whose hosts are meant
+    /// Deployment to use (`[deploy.NAME]`)
     #[arg(
         long = "deploy",
         value_name = "NAME",
         env = "PKGAPP_DEPLOY",
-        hide_env_values = true
+        hide_env = true
     )]
     pub name: Option<String>,
-    /// Read it as root, by way of sudo
-    #[arg(long, env = "PKGAPP_SUDO", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    /// Read as root with sudo
+    #[arg(long, env = "PKGAPP_SUDO", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub sudo: bool,
     /// Which hosts.
     #[command(flatten)]
@@ -809,22 +821,22 @@ pub struct GetArgs {
 /// Arguments of `pkgapp logs`.
 #[derive(Debug, Args)]
 pub struct LogsArgs {
-    /// The `[deploy.NAME]` whose hosts are meant; with `--hosts` it may be left out
-    #[arg(value_name = "NAME", env = "PKGAPP_DEPLOY", hide_env_values = true)]
+    /// Deployment to use (`[deploy.NAME]`); optional with `--hosts`
+    #[arg(value_name = "NAME", env = "PKGAPP_DEPLOY", hide_env = true)]
     pub name: Option<String>,
-    /// Show these units only: `web` for shop-web.service and its socket, or a unit's whole name
+    /// Show only these units: `web` for shop-web.service and its socket, or a full unit name
     #[arg(value_name = "UNIT")]
     pub units: Vec<String>,
-    /// Go on to print what comes
-    #[arg(short, long, env = "PKGAPP_FOLLOW", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    /// Follow new entries
+    #[arg(short, long, env = "PKGAPP_FOLLOW", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub follow: bool,
-    /// Begin at this time: anything that journalctl takes, such as `-1h` or `yesterday`
+    /// Start at TIME, as journalctl reads it: `-1h`, `yesterday`
     #[arg(
         long,
         value_name = "TIME",
         allow_hyphen_values = true,
         env = "PKGAPP_SINCE",
-        hide_env_values = true
+        hide_env = true
     )]
     pub since: Option<String>,
     /// Show the last N lines of each host [default: 100, or all with `--since`]
@@ -833,15 +845,15 @@ pub struct LogsArgs {
         long,
         value_name = "N",
         env = "PKGAPP_LINES",
-        hide_env_values = true
+        hide_env = true
     )]
     pub lines: Option<u32>,
-    /// Read the journal as root, by way of sudo [default: as `[deploy.NAME]` says]
-    #[arg(long, env = "PKGAPP_SUDO", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    /// Read the journal as root with sudo [default: `[deploy.NAME] sudo`]
+    #[arg(long, env = "PKGAPP_SUDO", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub sudo: bool,
-    /// Read the journal of releases that are unpacked in this directory, for a login that is not
-    /// root [default: as `[deploy.NAME]` says]
-    #[arg(long, value_name = "DIR", env = "PKGAPP_INTO", hide_env_values = true)]
+    /// Read the logs of releases that are deployed to DIR without root [default: `[deploy.NAME]
+    /// into`]
+    #[arg(long, value_name = "DIR", env = "PKGAPP_INTO", hide_env = true)]
     pub into: Option<String>,
     /// Which hosts.
     #[command(flatten)]
@@ -851,31 +863,26 @@ pub struct LogsArgs {
 /// Arguments of `pkgapp bootstrap`.
 #[derive(Debug, Args)]
 pub struct BootstrapArgs {
-    /// The `[deploy.NAME]` whose hosts are meant
-    #[arg(value_name = "NAME", env = "PKGAPP_DEPLOY", hide_env_values = true)]
+    /// Deployment to use (`[deploy.NAME]`)
+    #[arg(value_name = "NAME", env = "PKGAPP_DEPLOY", hide_env = true)]
     pub name: Option<String>,
-    /// Make this user [default: that of `[deploy.NAME]`, else deploy]
-    #[arg(long, value_name = "USER", env = "PKGAPP_USER", hide_env_values = true, value_parser = user)]
+    /// Create this user [default: `[deploy.NAME] user`, else deploy]
+    #[arg(long, value_name = "USER", env = "PKGAPP_USER", hide_env = true, value_parser = user)]
     pub user: Option<String>,
-    /// Let the key of this file (`….pub`) log in as the user; may be given more than once
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "PKGAPP_AUTHORIZE",
-        hide_env_values = true
-    )]
+    /// Authorize the public key in FILE for the user; can be repeated
+    #[arg(long, value_name = "FILE", env = "PKGAPP_AUTHORIZE", hide_env = true)]
     pub authorize: Vec<PathBuf>,
-    /// Install these packages of the distribution too
+    /// Also install these distribution packages
     #[arg(
         long,
         value_name = "PACKAGE,…",
         value_delimiter = ',',
         env = "PKGAPP_INSTALL",
-        hide_env_values = true
+        hide_env = true
     )]
     pub install: Vec<String>,
-    /// Print what would be done, and change nothing
-    #[arg(long, env = "PKGAPP_DRY_RUN", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    /// Print the changes without making them
+    #[arg(long, env = "PKGAPP_DRY_RUN", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub dry_run: bool,
     /// Which hosts.
     #[command(flatten)]
@@ -918,21 +925,20 @@ fn owner(text: &str) -> Result<String, String> {
 /// Arguments of `pkgapp push`.
 #[derive(Debug, Args)]
 pub struct PushArgs {
-    /// The `[deploy.NAME]` whose hosts are meant, and packages [default: the newest in dist/]
+    /// Deployment to use (`[deploy.NAME]`), and packages [default: newest in dist/]
     #[arg(value_name = "NAME|FILE")]
     pub what: Vec<String>,
-    /// Finish the last push on the hosts that it did not reach or that failed
-    #[arg(long, env = "PKGAPP_RESUME", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    /// Continue the last push on hosts that failed or were not reached
+    #[arg(long, env = "PKGAPP_RESUME", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub resume: bool,
-    /// Install the version even if a newer one is installed
-    #[arg(long, env = "PKGAPP_ALLOW_DOWNGRADE", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    /// Replace a newer installed version
+    #[arg(long, env = "PKGAPP_ALLOW_DOWNGRADE", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub allow_downgrade: bool,
-    /// Install the package even if a repository of the host has one of its name, such as your own
-    /// repository
-    #[arg(long, env = "PKGAPP_ALLOW_SAME_NAME", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    /// Allow a package name that a repository of the host offers, such as your own repository
+    #[arg(long, env = "PKGAPP_ALLOW_SAME_NAME", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub allow_same_name: bool,
-    /// Install the package even if another one of the same version is installed
-    #[arg(long, env = "PKGAPP_REINSTALL", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    /// Replace a different package of the same version
+    #[arg(long, env = "PKGAPP_REINSTALL", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub reinstall: bool,
     /// How it is done.
     #[command(flatten)]
@@ -942,16 +948,11 @@ pub struct PushArgs {
 /// Arguments of `pkgapp rollback`.
 #[derive(Debug, Args)]
 pub struct RollbackArgs {
-    /// The `[deploy.NAME]` whose hosts are meant
-    #[arg(value_name = "NAME", env = "PKGAPP_DEPLOY", hide_env_values = true)]
+    /// Deployment to use (`[deploy.NAME]`)
+    #[arg(value_name = "NAME", env = "PKGAPP_DEPLOY", hide_env = true)]
     pub name: Option<String>,
-    /// Go to this version [default: the newest that worked before]
-    #[arg(
-        long,
-        value_name = "VERSION",
-        env = "PKGAPP_TO",
-        hide_env_values = true
-    )]
+    /// Roll back to VERSION [default: the newest other version that worked]
+    #[arg(long, value_name = "VERSION", env = "PKGAPP_TO", hide_env = true)]
     pub to: Option<String>,
     /// How it is done.
     #[command(flatten)]
@@ -961,53 +962,41 @@ pub struct RollbackArgs {
 /// How hosts are changed.
 #[derive(Debug, Clone, Args)]
 pub struct RolloutArgs {
-    /// Print the plan, and change nothing
-    #[arg(long, env = "PKGAPP_DRY_RUN", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    /// Print the plan without changing anything
+    #[arg(long, env = "PKGAPP_DRY_RUN", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub dry_run: bool,
-    /// Print every command of the plan whole
-    #[arg(long, requires = "dry_run", env = "PKGAPP_COMMANDS", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    /// Print all commands of the plan in full
+    #[arg(long, requires = "dry_run", env = "PKGAPP_COMMANDS", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub commands: bool,
-    /// Do root's work with sudo [default: as `[deploy.NAME]` says]
-    #[arg(long, env = "PKGAPP_SUDO", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    /// Become root with sudo [default: `[deploy.NAME] sudo`]
+    #[arg(long, env = "PKGAPP_SUDO", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub sudo: bool,
-    /// Unpack releases of a tarball in this directory, for a login that is not root [default: as
-    /// `[deploy.NAME]` says]
-    #[arg(long, value_name = "DIR", env = "PKGAPP_INTO", hide_env_values = true)]
+    /// Deploy a tarball to DIR without root [default: `[deploy.NAME] into`]
+    #[arg(long, value_name = "DIR", env = "PKGAPP_INTO", hide_env = true)]
     pub into: Option<String>,
-    /// Switch so many hosts, then so many of all, and so on: `1,25%,100%` [default: as
-    /// `[deploy.NAME]` says]
-    #[arg(long, value_name = "N|N%,…", value_delimiter = ',', env = "PKGAPP_BATCHES", hide_env_values = true, value_parser = batch)]
+    /// Switch hosts in cumulative batches, such as `1,25%,100%` [default: `[deploy.NAME] batches`]
+    #[arg(long, value_name = "N|N%,…", value_delimiter = ',', env = "PKGAPP_BATCHES", hide_env = true, value_parser = batch)]
     pub batches: Vec<pkgapp_config::BatchSize>,
-    /// Go on until more than so many hosts have failed [default: as `[deploy.NAME]` says]
-    #[arg(
-        long,
-        value_name = "N",
-        env = "PKGAPP_MAX_FAILED",
-        hide_env_values = true
-    )]
+    /// Tolerate N failed hosts [default: `[deploy.NAME] max-failed`]
+    #[arg(long, value_name = "N", env = "PKGAPP_MAX_FAILED", hide_env = true)]
     pub max_failed: Option<u32>,
-    /// Leave hosts on the new version when others fail
-    #[arg(long, env = "PKGAPP_KEEP", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    /// Leave hosts on the new version if others fail
+    #[arg(long, env = "PKGAPP_KEEP", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub keep: bool,
-    /// Go on without hosts that can't be reached
-    #[arg(long, env = "PKGAPP_SKIP_UNREACHABLE", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    /// Continue without unreachable hosts
+    #[arg(long, env = "PKGAPP_SKIP_UNREACHABLE", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub skip_unreachable: bool,
-    /// Wait so long for another push and for the package manager's lock [default: as
-    /// `[deploy.NAME]` says, else 120]
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        env = "PKGAPP_WAIT",
-        hide_env_values = true
-    )]
+    /// Wait up to SECONDS for other pushes and for the package manager's lock [default:
+    /// `[deploy.NAME] wait`]
+    #[arg(long, value_name = "SECONDS", env = "PKGAPP_WAIT", hide_env = true)]
     pub wait: Option<u32>,
-    /// Try so long to reach a host again that was lost in the middle
+    /// Try to reach a lost host again for SECONDS
     #[arg(
         long,
         value_name = "SECONDS",
         default_value_t = 60,
         env = "PKGAPP_RECONNECT",
-        hide_env_values = true
+        hide_env = true
     )]
     pub reconnect: u32,
     /// Which hosts.
@@ -1037,15 +1026,14 @@ fn batch(text: &str) -> Result<pkgapp_config::BatchSize, String> {
 /// Arguments of `pkgapp status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
-    /// The `[deploy.NAME]` whose hosts are meant
-    #[arg(value_name = "NAME", env = "PKGAPP_DEPLOY", hide_env_values = true)]
+    /// Deployment to use (`[deploy.NAME]`)
+    #[arg(value_name = "NAME", env = "PKGAPP_DEPLOY", hide_env = true)]
     pub name: Option<String>,
-    /// Look as root, by way of sudo [default: as `[deploy.NAME]` says]
-    #[arg(long, env = "PKGAPP_SUDO", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    /// Query hosts as root with sudo [default: `[deploy.NAME] sudo`]
+    #[arg(long, env = "PKGAPP_SUDO", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub sudo: bool,
-    /// Look at releases that are unpacked in this directory, for a login that is not root
-    /// [default: as `[deploy.NAME]` says]
-    #[arg(long, value_name = "DIR", env = "PKGAPP_INTO", hide_env_values = true)]
+    /// Query releases that are deployed to DIR without root [default: `[deploy.NAME] into`]
+    #[arg(long, value_name = "DIR", env = "PKGAPP_INTO", hide_env = true)]
     pub into: Option<String>,
     /// Which hosts.
     #[command(flatten)]
@@ -1055,25 +1043,24 @@ pub struct StatusArgs {
 /// Arguments of `pkgapp history`.
 #[derive(Debug, Args)]
 pub struct HistoryArgs {
-    /// The `[deploy.NAME]` whose hosts are meant
-    #[arg(value_name = "NAME", env = "PKGAPP_DEPLOY", hide_env_values = true)]
+    /// Deployment to use (`[deploy.NAME]`)
+    #[arg(value_name = "NAME", env = "PKGAPP_DEPLOY", hide_env = true)]
     pub name: Option<String>,
-    /// Show so many last entries of each host
+    /// Show the last N entries of each host
     #[arg(
         short = 'n',
         long,
         value_name = "N",
         default_value_t = 20,
         env = "PKGAPP_LINES",
-        hide_env_values = true
+        hide_env = true
     )]
     pub lines: u32,
-    /// Look as root, by way of sudo [default: as `[deploy.NAME]` says]
-    #[arg(long, env = "PKGAPP_SUDO", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    /// Query hosts as root with sudo [default: `[deploy.NAME] sudo`]
+    #[arg(long, env = "PKGAPP_SUDO", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub sudo: bool,
-    /// Look at releases that are unpacked in this directory, for a login that is not root
-    /// [default: as `[deploy.NAME]` says]
-    #[arg(long, value_name = "DIR", env = "PKGAPP_INTO", hide_env_values = true)]
+    /// Query releases that are deployed to DIR without root [default: `[deploy.NAME] into`]
+    #[arg(long, value_name = "DIR", env = "PKGAPP_INTO", hide_env = true)]
     pub into: Option<String>,
     /// Which hosts.
     #[command(flatten)]
@@ -1083,7 +1070,7 @@ pub struct HistoryArgs {
 /// Arguments of `pkgapp completions`.
 #[derive(Debug, Args)]
 pub struct CompletionsArgs {
-    /// The shell
+    /// Shell to generate the script for
     #[arg(value_name = "SHELL")]
     pub shell: clap_complete::Shell,
 }
@@ -1097,6 +1084,19 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn few_variables_are_documented() {
+        let is_documented = |option: &clap::Arg| !option.is_hide_env_set();
+        let command = Cli::command();
+        let commands = command.get_subcommands().chain([&command]);
+        let documented: std::collections::BTreeSet<_> = commands
+            .flat_map(clap::Command::get_arguments)
+            .filter(|option| is_documented(option))
+            .filter_map(clap::Arg::get_env)
+            .collect();
+        assert!(documented.len() <= 17, "{documented:?}");
     }
 
     #[test]

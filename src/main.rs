@@ -2,14 +2,15 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use pkgapp::cli::{Cli, ColorChoice};
+use clap::{CommandFactory, FromArgMatches};
+use pkgapp::cli::{Cli, ColorChoice, outdated_variables};
 use pkgapp::commands;
 use pkgapp_core::report::{OutputStyle, Report, Verbosity};
 
 fn main() -> ExitCode {
     limit_arenas();
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let verbosity = match (cli.global.quiet, cli.global.verbose) {
         (true, _) => Verbosity::Quiet,
         (_, true) => Verbosity::Verbose,
@@ -29,6 +30,9 @@ fn main() -> ExitCode {
             OutputStyle::Text
         },
     );
+    for warning in outdated_variables(&matches) {
+        report.warning(&warning);
+    }
     match commands::run(&cli, &report).and_then(|()| report.finish()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

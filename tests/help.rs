@@ -86,3 +86,14 @@ fn a_reader_that_goes_away_is_no_failure() {
     );
     assert!(!printed.stderr.contains("panicked"), "{}", printed.report);
 }
+
+#[test]
+fn a_variable_that_is_no_longer_documented_works_with_a_warning() {
+    let sandbox = Sandbox::hello();
+    let outcome = sandbox
+        .pkgapp(["render"])
+        .env("PKGAPP_TARGET", "debian12")
+        .outcome();
+    let warning = "warning: `PKGAPP_TARGET` is deprecated: use `--target`";
+    assert!(outcome.stderr.contains(warning), "{}", outcome.report);
+}

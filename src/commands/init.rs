@@ -192,7 +192,7 @@ fn python(survey: &Survey) -> Result<PythonMinor> {
 /// The text: what was found, and as comments what nearly every application needs in the end.
 fn configuration(survey: &Survey, python: Option<PythonMinor>) -> String {
     let mut text = format!(
-        "# A {} application; the README's reference has all keys.\n",
+        "# A {} application; docs/configuration.md lists all keys.\n",
         survey.framework.name()
     );
     let mut table = |name: &str, lines: Vec<String>| {
