@@ -512,7 +512,7 @@ impl RollingPlan<'_> {
             gone.add(outcome);
             return Ok(gone);
         }
-        Err(Error::new("other pushes are always in the way").hint("push again when they are done"))
+        Err(Error::new("gave up: other pushes kept changing the hosts").hint("push again when they are done"))
     }
 
     /// Gathers the facts of all hosts.

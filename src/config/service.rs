@@ -570,7 +570,7 @@ impl TimeSpan {
     /// A number without a unit, an unknown unit, no number at all.
     pub fn parse(text: &str) -> Result<Self> {
         let bad = || {
-            Error::new(format!("`{text}` is not a span of time"))
+            Error::new(format!("invalid duration `{text}`"))
                 .hint("numbers with `ms`, `s`, `min`, `h`, `d` or `w`, such as `90s` or `1h 30min`")
         };
         let mut duration = Duration::ZERO;
