@@ -2,13 +2,13 @@
 //! deploys it over SSH. This page is the tour of the program, in the order of the data flow.
 //!
 //! ```text
-//! pkgapp.toml ─► App ─┐
-//! requirements ─► Lock ─► wheels (cache) ─► layers (cache) ─► Tree ─► Package ─► tar | deb | rpm
-//!                     └─► services, configuration ────────────┘
+//! pkgapp.toml ─► Config ┐
+//! lock files ───► Lock ─┴─► wheels (cache) ─► layers (cache) ─► Tree ─► Package ─► tar | deb | rpm
+//!                   Config ─► services, configuration ───────────────────┘
 //! ```
 //!
 //! Each arrow is one function in one module; each noun is one type, made once and then only read.
-//! Nothing later reaches back: a format never reads the [`App`](pkgapp_config::Config), and the
+//! Nothing later reaches back: a format never reads the [`Config`](pkgapp_config::Config), and the
 //! [`Tree`](pkgapp_release::tree::Tree) does not know what a wheel is. The crates hold that order:
 //! each imports only those above it.
 //!

@@ -512,7 +512,8 @@ impl RollingPlan<'_> {
             gone.add(outcome);
             return Ok(gone);
         }
-        Err(Error::new("gave up: other pushes kept changing the hosts").hint("push again when they are done"))
+        Err(Error::new("gave up: other pushes kept changing the hosts")
+            .hint("push again when they are done"))
     }
 
     /// Gathers the facts of all hosts.
