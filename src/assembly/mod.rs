@@ -27,6 +27,7 @@ use pkgapp_config::{self as config, CompressionPreset, Config, PackageRevision};
 use pkgapp_core::cache::Cache;
 use pkgapp_core::commit::{self, Commit, Epoch, PendingCommit};
 use pkgapp_core::error::{Error, Location, Result};
+use pkgapp_core::interpreter::Interpreter;
 use pkgapp_core::name::Arch;
 use pkgapp_core::path::InstallPath;
 use pkgapp_core::report::{Report, human_bytes};
@@ -37,13 +38,13 @@ use pkgapp_release::audit::{self, AuditInputs, Needle};
 use pkgapp_release::build_run::{self, RunCommand, RunEnvironment};
 use pkgapp_release::conffiles;
 use pkgapp_release::depends::{self, ElfScan, HostDependencies};
-use pkgapp_release::layer::{Layer, LayerBuilder};
+use pkgapp_release::layer::{ByteCompiler, Layer, LayerBuilder};
 use pkgapp_release::package::{Package, PackageInfo};
 use pkgapp_release::prune::Pruner;
 use pkgapp_release::release::Release;
 use pkgapp_release::runtime::{self, InterpreterHome, Runtime};
 use pkgapp_release::scriptlets::{self};
-use pkgapp_release::services;
+use pkgapp_release::services::{self, Services};
 use pkgapp_release::tree::{CollisionWinner, Tree, TreeEntry};
 use pkgapp_release::writable;
 use pkgapp_wheels::{self as wheels, KeptFile, Wheel};
@@ -59,61 +60,58 @@ pub struct AssemblyOptions<'a> {
     pub rerun: bool,
 }
 
+/// What every stage of a build has at hand.
+#[derive(Clone, Copy)]
+struct BuildContext<'a> {
+    app: &'a Config,
+    options: &'a AssemblyOptions<'a>,
+    report: &'a Report,
+}
+
+/// The Pythons of a build: the one that ships, the one of this machine, and what they run on.
+struct PreparedPython {
+    runtime: Option<Runtime>,
+    interpreter: Option<Interpreter>,
+    environment: Environment,
+    compiler: ByteCompiler,
+}
+
+/// A release as it will lie on a host, with what the package managers do about it.
+struct ComposedRelease {
+    tree: Tree,
+    ghosts: Vec<InstallPath>,
+    services: Services,
+    /// The layers that `[build] run` commands wrote.
+    written: Vec<Layer>,
+}
+
 /// Makes the package of an application: everything but writing it down.
 ///
 /// # Errors
 /// Whatever is wrong with the input, the wheels or the result. Nothing but the cache was written.
 pub fn assemble(app: &Config, options: &AssemblyOptions<'_>, report: &Report) -> Result<Package> {
+    let build = BuildContext {
+        app,
+        options,
+        report,
+    };
     // git is asked meanwhile: nothing needs the answer before something is built. A bad date is
     // told at once.
     let asked = PendingCommit::at(&app.root);
     commit::date(None)?;
-    let included = check_early(app, options, report)?;
-    let runtime = report.timed("runtime", |_| runtime(app, options.cache, report))?;
-    let interpreter = report.timed("interpreter", |_| {
-        interpreter(app, runtime.as_ref(), options, report)
-    })?;
-    let environment = environment(app, interpreter.as_ref(), runtime.as_ref())?;
 
-    let bundled = runtime
-        .as_ref()
-        .filter(|runtime| runtime.home == InterpreterHome::Release);
-    let compiler = compiler(app, interpreter.as_ref())?;
-    let compiler = if bundled.is_some_and(|runtime| runtime.runs_here) {
-        compiler.shipped()
-    } else {
-        compiler
-    };
+    let included = check_early(app, options, report)?;
+    let python = build.prepare_python()?;
     let prune = Pruner::from(&app.package.prune);
     let builder = LayerBuilder {
         cache: options.cache,
-        compiler: &compiler,
+        compiler: &python.compiler,
         prune: &prune,
     };
-    let gathered = thread::scope(|scope| {
-        // They need nothing that is fetched, and starting a Python for what was edited takes as
-        // long as all of that.
-        let files = scope.spawn(|| Layer::for_files(&builder, &app.root, &included));
-        let files = || {
-            files
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        gather(
-            app,
-            &environment,
-            &included,
-            &builder,
-            Epoch::Of(&asked),
-            files,
-            options,
-            report,
-        )
-    })?;
-    let (wheels, mut layers) = gathered;
+    let (wheels, mut layers) = build.gather(&python, &included, &builder, Epoch::Of(&asked))?;
     let commit = report.timed("commit", |_| asked.commit());
     let date = asked.date()?;
-    if let Some(runtime) = bundled {
+    if let Some(runtime) = python.bundled() {
         layers.insert(0, runtime.layer.clone());
     }
 
@@ -124,104 +122,285 @@ pub fn assemble(app: &Config, options: &AssemblyOptions<'_>, report: &Report) ->
         version: &version,
         commit: id.as_deref(),
         python: app.python.version.value,
-        runtime: runtime.as_ref(),
+        runtime: python.runtime.as_ref(),
         import_from: &app.import_from,
     };
-    let twin = if needs_twin(app, &environment, &layers) {
-        Some(report.timed("twin", |_| {
-            twin(
-                app,
-                &release,
-                interpreter.as_ref(),
-                &builder,
-                options,
-                Epoch::Known(date),
-                report,
-            )
-        })?)
-    } else {
-        None
-    };
-    let run = RunEnvironment {
-        timestamp: date,
-        env: &app.build.env,
-        rerun: options.rerun,
-    };
-    let brought = layers.len();
-    let mut tree = report.timed("tree", |_| {
-        tree(
-            app,
-            &release,
-            &mut layers,
-            &builder,
-            &run,
-            twin.as_ref(),
-            report,
-        )
-    })?;
-    writable::insert_into(&mut tree, app)?;
-    let ghosts = ghosts(app, &mut tree, &compiler)?;
-    check_started(app, &tree)?;
-    let services = services::insert_into(&mut tree, app)?;
-    scriptlets::insert_into(&mut tree, &services)?;
-    let scan = report.timed("proof", |_| {
-        prove(
-            app,
-            &tree,
-            &layers,
-            &inputs(app, &wheels, &layers[brought..]),
-            bundled,
-            options.cache,
-            environment.arch,
-        )
-    })?;
-    let own = wheels
-        .application()
-        .map(|wheel| wheel.metadata.name.to_string());
-    let parts = report.timed("imports", |_| {
-        python_parts(
-            app,
-            &tree,
-            &layers,
-            own.as_deref(),
-            runtime.as_ref(),
-            report,
-        )
-    })?;
-    let depends = needs(
-        app,
-        runtime.as_ref(),
-        parts,
-        scan.libraries,
-        &layers,
-        report,
-    );
+    let composed = build.compose(&release, &python, &builder, &layers, date)?;
+    layers.extend(composed.written.iter().cloned());
+    let (depends, arch) = build.inspect(&composed, &python, &wheels, &layers)?;
+
     tell_pruned(&layers, report);
     report.step(&format!(
         "release of {}, {}, {}",
         counted(wheels.all.len(), "distribution"),
-        counted(tree.files().count(), "file"),
-        human_bytes(tree.size())
+        counted(composed.tree.files().count(), "file"),
+        human_bytes(composed.tree.size())
     ));
-    let python = host_python(app, runtime.as_ref());
+    let scriptlets = scriptlets::of(
+        &composed.services,
+        &app.package.scriptlets,
+        host_python(app, python.runtime.as_ref()).as_ref(),
+        host_compiled(app, &composed.tree, &python.compiler)?.as_ref(),
+        &composed.tree,
+    )?;
     let mut package = Package {
-        meta: meta(app, &wheels, version, id, date, scan.arch),
+        meta: meta(app, &wheels, version, id, date, arch),
         depends,
-        scriptlets: scriptlets::of(
-            &services,
-            &app.package.scriptlets,
-            python.as_ref(),
-            host_compiled(app, &tree, &compiler)?.as_ref(),
-            &tree,
-        )?,
-        tree,
-        ghosts,
+        scriptlets,
+        tree: composed.tree,
+        ghosts: composed.ghosts,
         writable: writable::links(app)?,
     };
     if app.package.revision == PackageRevision::Auto {
         package.meta.revision = revision::of(&package, commit, date)?;
     }
     Ok(package)
+}
+
+impl PreparedPython {
+    /// The interpreter that ships in the release itself.
+    fn bundled(&self) -> Option<&Runtime> {
+        self.runtime
+            .as_ref()
+            .filter(|runtime| runtime.home == InterpreterHome::Release)
+    }
+}
+
+impl BuildContext<'_> {
+    /// Finds or makes the Pythons that the build and the release use.
+    fn prepare_python(&self) -> Result<PreparedPython> {
+        let Self {
+            app,
+            options,
+            report,
+        } = *self;
+        let runtime = report.timed("runtime", |_| runtime(app, options.cache, report))?;
+        let interpreter = report.timed("interpreter", |_| {
+            interpreter(app, runtime.as_ref(), options, report)
+        })?;
+        let environment = environment(app, interpreter.as_ref(), runtime.as_ref())?;
+        let compiler = compiler(app, interpreter.as_ref())?;
+        let mut python = PreparedPython {
+            runtime,
+            interpreter,
+            environment,
+            compiler,
+        };
+
+        if python.bundled().is_some_and(|runtime| runtime.runs_here) {
+            python.compiler = python.compiler.shipped();
+        }
+        Ok(python)
+    }
+
+    /// Reads the lock, fetches the wheels, and makes their layers and those of the application's
+    /// files.
+    fn gather(
+        &self,
+        python: &PreparedPython,
+        included: &[PathBuf],
+        builder: &LayerBuilder<'_>,
+        epoch: Epoch<'_>,
+    ) -> Result<(ReleaseWheels, Vec<Layer>)> {
+        thread::scope(|scope| {
+            // They need nothing that is fetched, and starting a Python for what was edited takes
+            // as long as all of that.
+            let files = scope.spawn(|| Layer::for_files(builder, &self.app.root, included));
+            let wheels = self.fetch_wheels(&python.environment, included, epoch)?;
+            let layers = self.report.timed("layers", |facts| {
+                let files = || {
+                    files
+                        .join()
+                        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                };
+                let layers = installed(self.app, &wheels, files, included, builder, self.report)?;
+                facts.cached = self.options.cache.counted("layers");
+                facts.bytes = Some(layers.iter().map(Layer::size).sum());
+                Ok::<_, Error>(layers)
+            })?;
+            Ok((wheels, layers))
+        })
+    }
+
+    /// Reads the lock and fetches its wheels.
+    fn fetch_wheels(
+        &self,
+        environment: &Environment,
+        included: &[PathBuf],
+        epoch: Epoch<'_>,
+    ) -> Result<ReleaseWheels> {
+        let Self {
+            app,
+            options,
+            report,
+        } = *self;
+        let lock = report.timed("lock", |_| read_lock(app, environment, options, report))?;
+        let wheels = report.timed("wheels", |facts| {
+            let fetched = fetch(app, &lock, environment, options, epoch, report);
+            facts.cached = options.cache.counted("wheels");
+            fetched
+        })?;
+        trust::tell(&lock, &wheels.all, report);
+
+        if wheels.all.is_empty() && included.is_empty() {
+            return Err(Error::new(
+                "there is nothing to ship: no project, no files, no requirements",
+            )
+            .at(Location::file(&app.file))
+            .hint("name plain files with `include = [\"manage.py\"]` under `[app]`"));
+        }
+        Ok(wheels)
+    }
+
+    /// Puts layers, the release's own files, results of build commands, and everything outside of
+    /// the release into one tree.
+    fn compose(
+        &self,
+        release: &Release<'_>,
+        python: &PreparedPython,
+        builder: &LayerBuilder<'_>,
+        layers: &[Layer],
+        date: u64,
+    ) -> Result<ComposedRelease> {
+        let app = self.app;
+        let twin = if needs_twin(app, &python.environment, layers) {
+            let make = || self.twin(release, python, builder, date);
+            Some(self.report.timed("twin", |_| make())?)
+        } else {
+            None
+        };
+        let mut layers = layers.to_vec();
+        let brought = layers.len();
+        let mut tree = self.report.timed("tree", |_| {
+            self.tree(release, &mut layers, builder, twin.as_ref(), date)
+        })?;
+
+        writable::insert_into(&mut tree, app)?;
+        let ghosts = ghosts(app, &mut tree, &python.compiler)?;
+        check_started(app, &tree)?;
+        let services = services::insert_into(&mut tree, app)?;
+        scriptlets::insert_into(&mut tree, &services)?;
+        Ok(ComposedRelease {
+            tree,
+            ghosts,
+            services,
+            written: layers.split_off(brought),
+        })
+    }
+
+    /// Makes the release of the same pins for this machine, in which build commands run.
+    fn twin(
+        &self,
+        release: &Release<'_>,
+        python: &PreparedPython,
+        builder: &LayerBuilder<'_>,
+        date: u64,
+    ) -> Result<Tree> {
+        let interpreter = python.interpreter.as_ref();
+        let (options, epoch) = (self.options, Epoch::Known(date));
+        twin(
+            self.app,
+            release,
+            interpreter,
+            builder,
+            options,
+            epoch,
+            self.report,
+        )
+    }
+
+    /// Looks for what must not ship, and reads from the release what it needs of a host; also
+    /// returns the machine that its code is for.
+    fn inspect(
+        &self,
+        composed: &ComposedRelease,
+        python: &PreparedPython,
+        wheels: &ReleaseWheels,
+        layers: &[Layer],
+    ) -> Result<(HostDependencies, Arch)> {
+        let Self {
+            app,
+            options,
+            report,
+        } = *self;
+        let (tree, runtime) = (&composed.tree, python.runtime.as_ref());
+        let scan = report.timed("proof", |_| {
+            let inputs = inputs(app, wheels, &composed.written);
+            let arch = python.environment.arch;
+            prove(
+                app,
+                tree,
+                layers,
+                &inputs,
+                python.bundled(),
+                options.cache,
+                arch,
+            )
+        })?;
+        let own = wheels
+            .application()
+            .map(|wheel| wheel.metadata.name.to_string());
+        let parts = report.timed("imports", |_| {
+            python_parts(app, tree, layers, own.as_deref(), runtime, report)
+        })?;
+        let depends = needs(app, runtime, parts, scan.libraries, layers, report);
+        Ok((depends, scan.arch))
+    }
+
+    /// Puts the layers, the release's own files, what the build commands make, and the
+    /// configuration into one tree; adds the layers of the commands to `layers`.
+    fn tree(
+        &self,
+        release: &Release<'_>,
+        layers: &mut Vec<Layer>,
+        builder: &LayerBuilder<'_>,
+        twin: Option<&Tree>,
+        date: u64,
+    ) -> Result<Tree> {
+        let app = self.app;
+        let mut tree = plain_tree(app, release, layers)?;
+        writable::make_directories(&mut tree, app)?;
+        if !app.build.run.is_empty() {
+            layers.extend(self.report.timed("build commands", |facts| {
+                let made = self.run_commands(&mut tree, builder, twin, date);
+                facts.cached = builder.cache.counted("build commands");
+                made
+            })?);
+        }
+        conffiles::insert_into(&mut tree, app)?;
+        Ok(tree)
+    }
+
+    /// Runs the `[build] run` commands in a copy of the release.
+    fn run_commands(
+        &self,
+        tree: &mut Tree,
+        builder: &LayerBuilder<'_>,
+        twin: Option<&Tree>,
+        date: u64,
+    ) -> Result<Option<Layer>> {
+        let build = &self.app.build;
+        let command = |line: &config::CommandLine| RunCommand {
+            words: line.words.clone(),
+            at: Some(line.at.clone()),
+        };
+        let commands: Vec<RunCommand> = build.run.iter().map(command).collect();
+        let environment = RunEnvironment {
+            timestamp: date,
+            env: &build.env,
+            rerun: self.options.rerun,
+        };
+        let prefix = &self.app.package.prefix.value;
+        build_run::run(
+            tree,
+            twin,
+            prefix,
+            &commands,
+            &environment,
+            builder,
+            self.report,
+        )
+    }
 }
 
 /// Checks everything that needs neither pins nor wheels, and returns the application's files.
@@ -253,42 +432,6 @@ fn check_early(
     .into_iter()
     .flatten();
     Error::all(wrong).map_or(included, Err)
-}
-
-/// Reads the lock, fetches the wheels, and makes their layers; `files` gives those of the
-/// application's files.
-#[expect(clippy::too_many_arguments, reason = "what a build knows by then")]
-fn gather(
-    app: &Config,
-    environment: &Environment,
-    included: &[PathBuf],
-    builder: &LayerBuilder<'_>,
-    epoch: Epoch<'_>,
-    files: impl FnOnce() -> Result<Vec<Layer>>,
-    options: &AssemblyOptions<'_>,
-    report: &Report,
-) -> Result<(ReleaseWheels, Vec<Layer>)> {
-    let lock = report.timed("lock", |_| read_lock(app, environment, options, report))?;
-    let wheels = report.timed("wheels", |facts| {
-        let fetched = fetch(app, &lock, environment, options, epoch, report);
-        facts.cached = options.cache.counted("wheels");
-        fetched
-    })?;
-    trust::tell(&lock, &wheels.all, report);
-    if wheels.all.is_empty() && included.is_empty() {
-        return Err(
-            Error::new("there is nothing to ship: no project, no files, no requirements")
-                .at(Location::file(&app.file))
-                .hint("name plain files with `include = [\"manage.py\"]` under `[app]`"),
-        );
-    }
-    let layers = report.timed("layers", |facts| {
-        let layers = installed(app, &wheels, files, included, builder, report)?;
-        facts.cached = options.cache.counted("layers");
-        facts.bytes = Some(layers.iter().map(Layer::size).sum());
-        Ok::<_, Error>(layers)
-    })?;
-    Ok((wheels, layers))
 }
 
 /// What a build takes from elsewhere.
@@ -395,47 +538,6 @@ pub fn assemble_runtime(
         compression: compression(app.package.compression),
     };
     runtime::package::package(&runtime, tree, prefix, scan, &about)
-}
-
-/// Puts the layers, the release's own files, what the build commands make, and the configuration
-/// into one tree.
-fn tree(
-    app: &Config,
-    release: &Release<'_>,
-    layers: &mut Vec<Layer>,
-    builder: &LayerBuilder<'_>,
-    environment: &RunEnvironment<'_>,
-    twin: Option<&Tree>,
-    report: &Report,
-) -> Result<Tree> {
-    let prefix = &app.package.prefix.value;
-    let mut tree = plain_tree(app, release, layers)?;
-    writable::make_directories(&mut tree, app)?;
-    if !app.build.run.is_empty() {
-        let run = |line: &config::CommandLine| RunCommand {
-            words: line.words.clone(),
-            at: Some(line.at.clone()),
-        };
-        let commands: Vec<RunCommand> = app.build.run.iter().map(run).collect();
-        let mut run = || {
-            build_run::run(
-                &mut tree,
-                twin,
-                prefix,
-                &commands,
-                environment,
-                builder,
-                report,
-            )
-        };
-        layers.extend(report.timed("build commands", |facts| {
-            let made = run();
-            facts.cached = builder.cache.counted("build commands");
-            made
-        })?);
-    }
-    conffiles::insert_into(&mut tree, app)?;
-    Ok(tree)
 }
 
 /// The layers and the release's own files.
