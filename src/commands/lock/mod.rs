@@ -1,11 +1,13 @@
 //! `pkgapp lock`: what is only partly pinned becomes a pylock.toml, by a resolver that the user
 //! already trusts.
 
+mod pip;
+mod uv;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde::Deserialize;
 use toml::{Table, Value};
 
 use crate::assembly::{self, AssemblyOptions};
@@ -14,8 +16,6 @@ use pkgapp_config::NamedIndex;
 use pkgapp_config::{ADDED_LOCK, Config, Located};
 use pkgapp_core::error::{Context, Error, Location, Result, shown};
 use pkgapp_core::fs;
-use pkgapp_core::interpreter::Interpreter;
-use pkgapp_core::name::Arch;
 use pkgapp_core::process;
 use pkgapp_core::report::{OutputStyle, Report};
 use pkgapp_lock::{self as lock, Indexes, Url};
@@ -104,7 +104,15 @@ pub(super) fn write(
     let added = added(app)?;
     inputs.extend(added.iter().map(|file| file.to_path_buf()));
     let path = app.root.join(LOCK);
-    let (text, by) = resolve(app, &inputs, &path, &names, args, options, report)?;
+    let resolution = Resolution {
+        app,
+        inputs: &inputs,
+        path: &path,
+        args,
+        options,
+        report,
+    };
+    let (text, by) = resolution.resolve(&names)?;
     put(&path, &text)?;
     let count = text.matches("[[packages]]").count();
     report.step(&format!(
@@ -149,16 +157,17 @@ fn write_beside(
     let added = added(app)?;
     let inputs: Vec<PathBuf> = added.iter().map(|file| file.to_path_buf()).collect();
     let name = shown(whole).to_string();
-    let (text, by) = resolve(
-        &alone,
-        &inputs,
-        &path,
-        std::slice::from_ref(&name),
+    let resolution = Resolution {
+        app: &alone,
+        inputs: &inputs,
+        path: &path,
         args,
         options,
         report,
-    )
-    .map_err(|error| error.note(format!("the pins of `{name}` stay as they are")))?;
+    };
+    let (text, by) = resolution
+        .resolve(std::slice::from_ref(&name))
+        .map_err(|error| error.note(format!("the pins of `{name}` stay as they are")))?;
     let is_pinned = |name: &str| pinned.pins.iter().any(|pin| pin.name.to_string() == name);
     let (text, count) = without_packages(&text, is_pinned);
     if count == 0 {
@@ -194,66 +203,55 @@ fn without_packages(text: &str, is_left_out: impl Fn(&str) -> bool) -> (String, 
     (kept, count)
 }
 
-/// Resolves requirements; returns the lock, and by what it was made.
-fn resolve(
-    app: &Config,
-    inputs: &[PathBuf],
-    path: &Path,
-    names: &[String],
-    args: &LockArgs,
-    options: &AssemblyOptions<'_>,
-    report: &Report,
-) -> Result<(String, &'static str)> {
-    let uv = match args.resolver {
-        Some(Resolver::Uv) => Some(process::find("uv").ok_or_else(|| {
-            Error::new("there is no `uv` on PATH").hint("install it, or take pip: `--resolver pip`")
-        })?),
-        Some(Resolver::Pip) => None,
-        None => process::find("uv"),
-    };
-    let text = {
-        let _busy = report.busy(&format!("resolving {}", names.join(", ")));
-        match &uv {
-            Some(uv) => {
-                let resolve =
-                    |scope| with_uv(uv, app, scope, inputs, path, args.upgrade, options, report);
-                // Pins that fit the release need not fit Pythons that are yet to come, nor Windows.
-                let arch = app
-                    .package
-                    .arch
-                    .as_ref()
-                    .map_or_else(Arch::host, |arch| Ok(arch.value))?;
-                let is_for_all = !path.ends_with(ADDED_LOCK);
-                // What stands beside the pins of one release is for that one.
-                let for_all = if is_for_all {
-                    resolve(LockScope::AllPlatforms).ok()
-                } else {
-                    None
-                };
-                match for_all {
-                    Some(text) => text,
-                    None => {
-                        let text = resolve(LockScope::Release(arch))?;
-                        if is_for_all {
-                            let python = app.python.version.value;
-                            report.step(&format!(
-                                "the requirements fit together for Python {python} on {arch} Linux alone"
-                            ));
-                        }
-                        text
-                    }
-                }
+/// What is resolved, and how.
+struct Resolution<'a> {
+    app: &'a Config,
+    /// Requirements files and projects.
+    inputs: &'a [PathBuf],
+    /// The lock file to write, whose versions are kept if it exists.
+    path: &'a Path,
+    args: &'a LockArgs,
+    options: &'a AssemblyOptions<'a>,
+    report: &'a Report,
+}
+
+impl Resolution<'_> {
+    /// Resolves requirements, which a progress bar calls `names`; returns the lock and the name of
+    /// the resolver.
+    fn resolve(&self, names: &[String]) -> Result<(String, &'static str)> {
+        let uv = match self.args.resolver {
+            Some(Resolver::Uv) => Some(process::find("uv").ok_or_else(|| {
+                Error::new("there is no `uv` on PATH")
+                    .hint("install it, or take pip: `--resolver pip`")
+            })?),
+            Some(Resolver::Pip) => None,
+            None => process::find("uv"),
+        };
+        let (text, by) = {
+            let _busy = self.report.busy(&format!("resolving {}", names.join(", ")));
+            match &uv {
+                Some(uv) => (self.with_uv(uv)?, "uv"),
+                None => (self.with_pip()?, "pip, for this machine alone"),
             }
-            None => with_pip(app, inputs, options)?,
+        };
+        check_places(&text, self.app, self.inputs, self.options)?;
+        Ok((without_passwords(&text), by))
+    }
+
+    /// The pyproject.toml whose groups are resolved.
+    fn project(&self) -> PathBuf {
+        let directory = self.app.source.as_ref().unwrap_or(&self.app.root);
+        directory.join("pyproject.toml")
+    }
+
+    /// Adds the groups of the configuration, which uv and pip name alike.
+    fn add_groups(&self, command: &mut Command) {
+        for group in &self.app.python.groups {
+            command
+                .arg("--group")
+                .arg(format!("{}:{}", self.project().display(), group.value));
         }
-    };
-    check_places(&text, app, inputs, options)?;
-    let by = if uv.is_some() {
-        "uv"
-    } else {
-        "pip, for this machine alone"
-    };
-    Ok((without_passwords(&text), by))
+    }
 }
 
 fn put(path: &Path, text: &str) -> Result<()> {
@@ -368,162 +366,6 @@ fn names_dependencies(file: &Path) -> Result<bool> {
         .is_some_and(|project| project.get("dependencies").is_some()))
 }
 
-/// What a lock is for.
-#[derive(Debug, Clone, Copy)]
-enum LockScope {
-    /// The release's Python and all later ones, on all platforms.
-    AllPlatforms,
-    /// The release's Python on its own platform.
-    Release(Arch),
-}
-
-#[expect(
-    clippy::too_many_arguments,
-    reason = "what `write` was asked, and the scope"
-)]
-fn with_uv(
-    uv: &Path,
-    app: &Config,
-    scope: LockScope,
-    inputs: &[PathBuf],
-    path: &Path,
-    upgrade: bool,
-    options: &AssemblyOptions<'_>,
-    report: &Report,
-) -> Result<String> {
-    // uv keeps the versions of the file that it writes, and paths are relative to it: so it is a
-    // copy, beside the old one.
-    let aside = tempfile::Builder::new()
-        .prefix("pylock.")
-        .suffix(".toml")
-        .tempfile_in(&app.root)
-        .context(|| format!("cannot write into `{}`", shown(&app.root)))?
-        .into_temp_path();
-    if !upgrade && path.is_file() {
-        std::fs::copy(path, &aside).context(|| format!("cannot copy `{}`", shown(path)))?;
-    } else {
-        // uv reads what is there, and an empty file is no lock.
-        std::fs::remove_file(&aside).context(|| format!("cannot remove `{}`", shown(&aside)))?;
-    }
-    let mut command = Command::new(uv);
-    process::outside_repositories(&mut command);
-    command.args([
-        "pip",
-        "compile",
-        "--quiet",
-        "--no-progress",
-        "--format",
-        "pylock.toml",
-    ]);
-    match scope {
-        LockScope::AllPlatforms => command.arg("--universal"),
-        LockScope::Release(arch) => command
-            .arg("--python-platform")
-            .arg(format!("{arch}-unknown-linux-gnu")),
-    };
-    // One version for all: what a later Python could have instead does not matter to this release.
-    command.args(["--fork-strategy", "fewest"]);
-    command.args([
-        "--no-python-downloads",
-        "--custom-compile-command",
-        "pkgapp lock",
-    ]);
-    // As a build does, whatever the user's own settings say.
-    command.args(["--index-strategy", "first-index"]);
-    command
-        .arg("--python-version")
-        .arg(app.python.version.value.to_string());
-    // Without one of that version uv asks another for the markers, and sets the version itself.
-    let found = Interpreter::find(options.cache, app.python.version.value).ok();
-    let interpreter = if found.is_some() {
-        found
-    } else {
-        assembly::brought(app, options.cache, report)?
-    };
-    if let Some(interpreter) = &interpreter {
-        command.arg("--python").arg(&interpreter.path);
-    }
-    if options.offline {
-        command.arg("--offline");
-    }
-    for file in &app.python.constraints {
-        command.arg("--constraints").arg(&file.value);
-    }
-    let projects = inputs.iter().any(|input| {
-        input
-            .extension()
-            .is_some_and(|extension| extension != "txt")
-    });
-    for extra in app.python.extras.iter().filter(|_| projects) {
-        command.arg("--extra").arg(extra.value.to_string());
-    }
-    let project = app
-        .source
-        .as_ref()
-        .unwrap_or(&app.root)
-        .join("pyproject.toml");
-    for group in &app.python.groups {
-        command
-            .arg("--group")
-            .arg(format!("{}:{}", project.display(), group.value));
-    }
-    command
-        .arg("--output-file")
-        .arg(&*aside)
-        .args(inputs)
-        .current_dir(&app.root);
-    set_indexes(&mut command, app, options.offline);
-    run(&mut command).map_err(|error| match interpreter {
-        None => error.note(format!(
-            "there is no Python {} here: uv takes another one, if there is any",
-            app.python.version.value
-        )),
-        Some(_) => error,
-    })?;
-    fs::read_to_string(&aside)
-}
-
-/// What `pip install --report` says (pip's "Installation Report", version 1).
-#[derive(Debug, Deserialize)]
-struct PipReport {
-    install: Vec<InstalledReport>,
-}
-
-#[derive(Debug, Deserialize)]
-struct InstalledReport {
-    download_info: DownloadInfo,
-    metadata: DistributionMetadata,
-}
-
-#[derive(Debug, Deserialize)]
-struct DistributionMetadata {
-    name: String,
-    version: String,
-}
-
-/// A direct URL (specification "Direct URL Data Structure").
-#[derive(Debug, Deserialize)]
-struct DownloadInfo {
-    url: String,
-    archive_info: Option<ArchiveInfo>,
-    vcs_info: Option<VcsInfo>,
-    dir_info: Option<serde::de::IgnoredAny>,
-    subdirectory: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct ArchiveInfo {
-    #[serde(default)]
-    hashes: std::collections::BTreeMap<String, String>,
-    hash: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct VcsInfo {
-    vcs: String,
-    commit_id: String,
-}
-
 /// Tells a resolver of the indexes of the configuration, if there are any: else it has its own.
 fn set_indexes(command: &mut Command, app: &Config, offline: bool) {
     if app.python.indexes.is_empty() && app.python.wheelhouses.is_empty() {
@@ -554,187 +396,6 @@ fn set_indexes(command: &mut Command, app: &Config, offline: bool) {
         },
         offline,
     );
-}
-
-fn with_pip(app: &Config, inputs: &[PathBuf], options: &AssemblyOptions<'_>) -> Result<String> {
-    let newest = "pip asks all indexes and takes the newest version, whoever offers it";
-    if let Some((name, source)) = app.python.sources.iter().next() {
-        return Err(
-            Error::new(format!("pip cannot take `{name}` from `{source}` alone"))
-                .note(newest)
-                .hint("install uv, which `pkgapp lock` prefers"),
-        );
-    }
-    let indexes = all_indexes(app, inputs)?;
-    // The default index is one more, unless it is one of these.
-    let beside = indexes.named.iter().filter(|index| !index.default).count() + indexes.extra.len();
-    if beside > 0 {
-        return Err(Error::new("pip cannot resolve from several indexes in their order")
-            .note(newest)
-            .hint("install uv, which `pkgapp lock` prefers, or name one index alone (`default = true`)"));
-    }
-    let interpreter = Interpreter::with_pip(options.cache, app.python.version.value)?;
-    let mut command = Command::new(&interpreter.path);
-    process::outside_repositories(&mut command);
-    command.args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--dry-run",
-        "--ignore-installed",
-        "--report",
-        "-",
-    ]);
-    if options.offline {
-        command.arg("--no-index");
-    }
-    for file in &app.python.constraints {
-        command.arg("--constraint").arg(&file.value);
-    }
-    let project = app
-        .source
-        .as_ref()
-        .unwrap_or(&app.root)
-        .join("pyproject.toml");
-    for group in &app.python.groups {
-        command
-            .arg("--group")
-            .arg(format!("{}:{}", project.display(), group.value));
-    }
-    for input in inputs {
-        let is_project = input
-            .file_name()
-            .is_some_and(|name| name == "pyproject.toml" || name == "setup.py");
-        match input.parent().filter(|_| is_project) {
-            Some(directory) => {
-                let extras: Vec<_> = app
-                    .python
-                    .extras
-                    .iter()
-                    .map(|extra| extra.value.to_string())
-                    .collect();
-                let extras = if extras.is_empty() {
-                    String::new()
-                } else {
-                    format!("[{}]", extras.join(","))
-                };
-                command.arg(format!("{}{extras}", directory.display()));
-            }
-            None => {
-                command.arg("--requirement").arg(input);
-            }
-        }
-    }
-    command
-        .current_dir(&app.root)
-        .env("PIP_NO_INPUT", "1")
-        .env("PIP_DISABLE_PIP_VERSION_CHECK", "1");
-    set_indexes(&mut command, app, options.offline);
-    of_pip(&run(&mut command)?, app)
-}
-
-/// Makes a pylock.toml of what `pip install --report -` prints.
-pub(super) fn of_pip(printed: &[u8], app: &Config) -> Result<String> {
-    let report: PipReport = serde_json::from_slice(printed)
-        .context(|| "pip's report can't be read; pip 22.2 and newer write it")?;
-    let mut packages = Vec::new();
-    for one in &report.install {
-        packages.extend(package(one, app)?.map(Value::Table));
-    }
-    packages.sort_by_key(|package| {
-        package
-            .get("name")
-            .and_then(Value::as_str)
-            .map(str::to_lowercase)
-    });
-    let mut document = Table::new();
-    document.insert("lock-version".into(), "1.0".into());
-    document.insert("created-by".into(), "pkgapp".into());
-    document.insert(
-        "requires-python".into(),
-        format!("=={}.*", app.python.version.value).into(),
-    );
-    document.insert("packages".into(), Value::Array(packages));
-    let text = toml::to_string(&document).context(|| "pip's report can't be written as TOML")?;
-    Ok(format!("# Written by `pkgapp lock`.\n{text}"))
-}
-
-/// Makes an entry of a pylock.toml; `None` for the application itself.
-fn package(one: &InstalledReport, app: &Config) -> Result<Option<Table>> {
-    let download = &one.download_info;
-    let failed = |why: &str| {
-        let DistributionMetadata { name, version } = &one.metadata;
-        Error::new(format!("`{name} {version}` can't be locked: {why}"))
-    };
-    let url =
-        Url::parse(&download.url).map_err(|error| failed("pip names no URL of it").cause(error))?;
-    let path = url.to_file_path().ok().filter(|_| url.scheme() == "file");
-    let place = |entry: &mut Table| match &path {
-        Some(path) => {
-            let below = path.strip_prefix(&app.root).unwrap_or(path);
-            entry.insert("path".into(), below.display().to_string().into())
-        }
-        None => entry.insert("url".into(), url.as_str().into()),
-    };
-    let mut package = Table::new();
-    package.insert("name".into(), one.metadata.name.clone().into());
-    let mut entry = Table::new();
-    if let Some(below) = &download.subdirectory {
-        entry.insert("subdirectory".into(), below.clone().into());
-    }
-    if download.dir_info.is_some() {
-        let path = path
-            .as_deref()
-            .ok_or_else(|| failed("its directory is not on this machine"))?;
-        if Some(path) == app.source.as_deref() {
-            return Ok(None);
-        }
-        let below = path.strip_prefix(&app.root).unwrap_or(path);
-        entry.insert("path".into(), below.display().to_string().into());
-        package.insert("directory".into(), Value::Table(entry));
-        return Ok(Some(package));
-    }
-    package.insert("version".into(), one.metadata.version.clone().into());
-    if let Some(vcs) = &download.vcs_info {
-        entry.insert("type".into(), vcs.vcs.clone().into());
-        entry.insert("url".into(), url.as_str().into());
-        entry.insert("commit-id".into(), vcs.commit_id.clone().into());
-        package.insert("vcs".into(), Value::Table(entry));
-        return Ok(Some(package));
-    }
-    let archive = download
-        .archive_info
-        .as_ref()
-        .ok_or_else(|| failed("pip says nothing of its file"))?;
-    let old = archive.hash.as_ref().and_then(|hash| hash.split_once('='));
-    let old = old.map(|(algorithm, digest)| (algorithm.to_owned(), digest.to_owned()));
-    let mut hashes: Table = archive
-        .hashes
-        .clone()
-        .into_iter()
-        .chain(old)
-        .map(|(key, value)| (key, value.into()))
-        .collect();
-    if !hashes.contains_key("sha256")
-        && let Some(path) = &path
-    {
-        let mut file = fs::open(path)?;
-        let digest = pkgapp_core::digest::Digest::of_reader(&mut file)
-            .context(|| format!("cannot read `{}`", shown(path)))?;
-        hashes.insert("sha256".into(), digest.sha256.to_string().into());
-    }
-    place(&mut entry);
-    entry.insert("hashes".into(), Value::Table(hashes));
-    let is_wheel = Path::new(url.path())
-        .extension()
-        .is_some_and(|extension| extension == "whl");
-    if is_wheel {
-        package.insert("wheels".into(), Value::Array(vec![Value::Table(entry)]))
-    } else {
-        package.insert("sdist".into(), Value::Table(entry))
-    };
-    Ok(Some(package))
 }
 
 /// Returns the indexes of the configuration and of requirements files, which resolvers read by
