@@ -1,6 +1,5 @@
 //! `pkgapp init`: looks at a project and writes a configuration that builds.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::cli::{GlobalOptions, InitArgs};
@@ -191,80 +190,65 @@ fn python(survey: &Survey) -> Result<PythonMinor> {
 
 /// The text: what was found, and as comments what nearly every application needs in the end.
 fn configuration(survey: &Survey, python: Option<PythonMinor>) -> String {
+    let mut tables = vec![
+        ("app".to_owned(), app(survey)),
+        ("python".to_owned(), python_table(survey, python)),
+        ("build".to_owned(), build(survey)),
+        web_service(survey),
+    ];
+    let surroundings = surroundings(survey);
+    tables.extend(survey.workers.iter().map(|worker| {
+        let lines = std::iter::once(exec(survey, &worker.exec)).chain(surroundings.clone());
+        (format!("service.{}", worker.name), lines.collect())
+    }));
+    tables.push((String::new(), deployment(survey)));
+
     let mut text = format!(
         "# A {} application; docs/configuration.md lists all keys.\n",
         survey.framework.name()
     );
-    let mut table = |name: &str, lines: Vec<String>| {
-        if !lines.is_empty() {
-            // Writing to a String does not fail.
-            let heading = if name.is_empty() {
-                String::new()
-            } else {
-                format!("[{name}]\n")
-            };
-            _ = writeln!(text, "\n{heading}{}", lines.join("\n"));
+    for (name, lines) in tables.iter().filter(|(_, lines)| !lines.is_empty()) {
+        text.push('\n');
+        if !name.is_empty() {
+            text.extend(["[", name, "]\n"]);
         }
-    };
-    table("app", app(survey));
-    table("python", python_table(survey, python));
-    table("build", build(survey));
+        text.extend([&lines.join("\n"), "\n"]);
+    }
+    text
+}
+
+/// The web service's table, or comments if a server has to be chosen.
+fn web_service(survey: &Survey) -> (String, Vec<String>) {
     let surroundings = surroundings(survey);
-    let commented: Vec<String> = surroundings
-        .iter()
-        .map(|line| format!("# {line}"))
-        .collect();
-    match (
-        web(survey).or_else(|| added_server(survey).map(|(_, lines)| lines)),
-        assumed(survey),
-    ) {
-        (Some(lines), _) => table(
-            "service.web",
-            lines.into_iter().chain(surroundings.clone()).collect(),
-        ),
-        (None, Some((server, lines))) => {
-            let first = format!("# with `{server}` among the requirements:");
-            let lines = std::iter::once("[service.web]".to_owned())
-                .chain(lines)
-                .map(|line| format!("# {line}"));
-            table(
-                "",
-                std::iter::once(first)
-                    .chain(lines)
-                    .chain(commented)
-                    .collect(),
-            );
-        }
-        (None, None) => {
-            let lines = survey.scripts.first().map(|script| {
-                let exec = format!("# exec = {}", quoted(script));
-                ["# [service.web]".to_owned(), exec]
-                    .into_iter()
-                    .chain(commented)
-                    .collect()
-            });
-            table("", lines.filter(|_| survey.has_backend).unwrap_or_default());
-        }
+    let commented = surroundings.iter().map(|line| format!("# {line}"));
+    if let Some(lines) = web(survey).or_else(|| added_server(survey).map(|(_, lines)| lines)) {
+        let lines = lines.into_iter().chain(surroundings);
+        return ("service.web".to_owned(), lines.collect());
     }
-    for worker in &survey.workers {
-        let exec = exec(survey, &worker.exec);
-        table(
-            &format!("service.{}", worker.name),
-            std::iter::once(exec).chain(surroundings.clone()).collect(),
-        );
+
+    let mut lines = Vec::new();
+    if let Some((server, assumed)) = assumed(survey) {
+        lines.push(format!("# with `{server}` among the requirements:"));
+        lines.push("# [service.web]".to_owned());
+        lines.extend(assumed.iter().map(|line| format!("# {line}")));
+        lines.extend(commented);
+    } else if let Some(script) = survey.scripts.first().filter(|_| survey.has_backend) {
+        lines.push("# [service.web]".to_owned());
+        lines.push(format!("# exec = {}", quoted(script)));
+        lines.extend(commented);
     }
-    let mut deploy = vec![
+    (String::new(), lines)
+}
+
+/// The lines of a deployment, as comments.
+fn deployment(survey: &Survey) -> Vec<String> {
+    let mut lines = vec![
         "# [deploy.production]".to_owned(),
         "# hosts = [\"web1.example.com\"]".to_owned(),
     ];
-    deploy.extend(
-        survey
-            .migrate
-            .iter()
-            .map(|exec| format!("# migrate = {{ exec = {} }}", quoted(exec))),
-    );
-    table("", deploy);
-    text
+    let migrate = survey.migrate.iter();
+    lines.extend(migrate.map(|exec| format!("# migrate = {{ exec = {} }}", quoted(exec))));
+    lines
 }
 
 fn app(survey: &Survey) -> Vec<String> {
@@ -721,66 +705,16 @@ fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
 
-/// Tells what was found, and what is left to do.
+/// Reports the findings, and what is left to do.
 fn say(survey: &Survey, python: Option<PythonMinor>, report: &Report) {
     report.step(&format!("a {} application", survey.framework.name()));
-    let completes = "`pkgapp lock` writes a `pylock.toml` that does";
-    let added = added_server(survey);
-    let adds = added.is_some() || !survey.add.is_empty();
-    let lacking = if added.is_some() {
-        "server"
-    } else {
-        "driver for its database"
-    };
-    match (&survey.pins, &survey.gap) {
-        (PinState::Found(name) | PinState::Elsewhere(name, true), _) if adds && is_whole_lock(Path::new(name)) => {
-            report.warning(&format!("`{name}` pins no {lacking}: `pkgapp lock` pins one beside it, in `{ADDED_LOCK}`"));
-        }
-        (PinState::Found(name), _) if adds => {
-            report.warning(&format!("`{name}` pins no {lacking}: `pkgapp lock` writes a `pylock.toml` that does"));
-        }
-        (PinState::Elsewhere(name, true), _) if adds => {
-            report
-                .warning(&format!("`{name}` pins no {lacking}: `pkgapp lock {name}` writes a `pylock.toml` that does"));
-        }
-        (PinState::Found(name) | PinState::Elsewhere(name, true), _) => report.step(&format!("pinned by `{name}`")),
-        (PinState::Loose(name), Some(gap)) => {
-            report.warning(&format!("`{name}` does not pin everything ({gap}): {completes}"));
-        }
-        (PinState::Loose(name), None) => report.warning(&format!("`{name}` does not pin everything: {completes}")),
-        (PinState::Elsewhere(name, false), _) => report.warning(&format!(
-            "`{name}` does not pin everything: `pkgapp lock {name}` writes a `pylock.toml` that does"
-        )),
-        (PinState::Nothing, _) => report.warning("nothing pins what it requires: `pkgapp lock` writes a `pylock.toml`"),
-    }
+    say_pins(survey, report);
     if let Some(why) = &survey.no_wheel {
         report.step(&format!("ships as plain files, not as a wheel: {why}"));
     }
-    let chosen = python.or_else(|| written_python(&survey.root));
-    match chosen.and_then(|python| Some((python, uncommon(python)?))) {
-        Some((python, why)) if ships_interpreter(python) => {
-            let prefix = prefix_of(python).unwrap_or_default();
-            report.step(&format!(
-                "{why}: the release ships that of `{}`",
-                shown(&prefix)
-            ));
-        }
-        Some((_, why)) => report.warning(&format!("{why}: `interpreter = \"bundled\"` ships it")),
-        None => {}
-    }
-    let compiled = chosen
-        .map(|python| survey.compiled_for(python))
-        .unwrap_or_default();
-    if let (Some(first), Some(python)) = (compiled.first(), chosen) {
-        let more = if compiled.len() > 1 {
-            format!(" and {} more", compiled.len() - 1)
-        } else {
-            String::new()
-        };
-        report.warning(&format!(
-            "`{first}`{more} of the pins have no wheel for Python {python} and are compiled, which may fail: pin newer \
-             versions, or choose another `[python] version`"
-        ));
+    if let Some(python) = python.or_else(|| written_python(&survey.root)) {
+        say_python(python, report);
+        say_compiled(survey, python, report);
     }
     for (name, directory) in unnamed_editables(survey) {
         let (from, line) = (shown(&directory), editable_line(&directory));
@@ -788,29 +722,110 @@ fn say(survey: &Survey, python: Option<PythonMinor>, report: &Report) {
             "`{name}` is installed from `{from}` to be edited, and no pin: it ships with `{line}`"
         ));
     }
-    match &survey.web {
-        Some(WebApp::Object { module, name, .. }) if web(survey).is_none() => report.warning(&match added {
-            Some((server, _)) => {
-                format!("no server for `{module}:{name}` is among its requirements: `add` has `{server}`")
-            }
-            None => format!(
-                "no server for `{module}:{name}` is among its requirements: `[service.web]` is left as a comment"
-            ),
-        }),
-        None if ![Framework::Plain, Framework::Celery].contains(&survey.framework) => {
-            let script = survey.scripts.first().filter(|_| survey.has_backend);
-            report.warning(&match script {
-                Some(script) => format!(
-                    "no application object was found to serve: if `{script}` is the server, write its arguments into the \
-                     commented `[service.web]`"
-                ),
-                None => "no application object was found to serve: write a `[service.web]`".to_owned(),
-            });
-        }
-        Some(_) | None => {}
+    if let Some(warning) = lacking_service(survey) {
+        report.warning(&warning);
     }
     for sentence in &survey.open {
         report.warning(sentence);
+    }
+}
+
+/// Reports what pins the requirements, and how the rest gets pinned.
+fn say_pins(survey: &Survey, report: &Report) {
+    let added = added_server(survey);
+    let adds = added.is_some() || !survey.add.is_empty();
+    let lacking = if added.is_some() {
+        "server"
+    } else {
+        "driver for its database"
+    };
+    let completes = "`pkgapp lock` writes a `pylock.toml` that does";
+    let warning = match (&survey.pins, &survey.gap) {
+        (PinState::Found(name) | PinState::Elsewhere(name, true), _)
+            if adds && is_whole_lock(Path::new(name)) =>
+        {
+            format!(
+                "`{name}` pins no {lacking}: `pkgapp lock` pins one beside it, in `{ADDED_LOCK}`"
+            )
+        }
+        (PinState::Found(name), _) if adds => format!("`{name}` pins no {lacking}: {completes}"),
+        (PinState::Elsewhere(name, true), _) if adds => {
+            format!(
+                "`{name}` pins no {lacking}: `pkgapp lock {name}` writes a `pylock.toml` that does"
+            )
+        }
+        (PinState::Found(name) | PinState::Elsewhere(name, true), _) => {
+            report.step(&format!("pinned by `{name}`"));
+            return;
+        }
+        (PinState::Loose(name), Some(gap)) => {
+            format!("`{name}` does not pin everything ({gap}): {completes}")
+        }
+        (PinState::Loose(name), None) => format!("`{name}` does not pin everything: {completes}"),
+        (PinState::Elsewhere(name, false), _) => format!(
+            "`{name}` does not pin everything: `pkgapp lock {name}` writes a `pylock.toml` that does"
+        ),
+        (PinState::Nothing, _) => {
+            "nothing pins what it requires: `pkgapp lock` writes a `pylock.toml`".to_owned()
+        }
+    };
+    report.warning(&warning);
+}
+
+/// Reports a Python that hosts usually lack.
+fn say_python(python: PythonMinor, report: &Report) {
+    let Some(why) = uncommon(python) else { return };
+    if ships_interpreter(python) {
+        let prefix = prefix_of(python).unwrap_or_default();
+        let from = shown(&prefix);
+        report.step(&format!("{why}: the release ships that of `{from}`"));
+    } else {
+        report.warning(&format!("{why}: `interpreter = \"bundled\"` ships it"));
+    }
+}
+
+/// Reports pins without a wheel for the Python.
+fn say_compiled(survey: &Survey, python: PythonMinor, report: &Report) {
+    let compiled = survey.compiled_for(python);
+    let Some(first) = compiled.first() else {
+        return;
+    };
+    let more = if compiled.len() > 1 {
+        format!(" and {} more", compiled.len() - 1)
+    } else {
+        String::new()
+    };
+    report.warning(&format!(
+        "`{first}`{more} of the pins have no wheel for Python {python} and are compiled, which may fail: pin newer \
+         versions, or choose another `[python] version`"
+    ));
+}
+
+/// Returns what the configuration's service lacks.
+fn lacking_service(survey: &Survey) -> Option<String> {
+    match &survey.web {
+        Some(WebApp::Object { module, name, .. }) if web(survey).is_none() => {
+            let done = match added_server(survey) {
+                Some((server, _)) => format!("`add` has `{server}`"),
+                None => "`[service.web]` is left as a comment".to_owned(),
+            };
+            Some(format!(
+                "no server for `{module}:{name}` is among its requirements: {done}"
+            ))
+        }
+        None if ![Framework::Plain, Framework::Celery].contains(&survey.framework) => {
+            let script = survey.scripts.first().filter(|_| survey.has_backend);
+            let way_out = match script {
+                Some(script) => format!(
+                    "if `{script}` is the server, write its arguments into the commented `[service.web]`"
+                ),
+                None => "write a `[service.web]`".to_owned(),
+            };
+            Some(format!(
+                "no application object was found to serve: {way_out}"
+            ))
+        }
+        Some(_) | None => None,
     }
 }
 
