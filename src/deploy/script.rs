@@ -372,35 +372,48 @@ mod tests {
         assert!(!mark.exists());
     }
 
-    #[test]
-    fn every_script_is_posix_sh() {
-        let all = [
-            FACTS,
-            LOCK,
-            BEAT,
-            UNLOCK,
-            SWEEP,
-            STAGE,
-            &migrate(),
-            COMMAND,
-            INSTALL,
-            HEALTH,
-            RECORD,
+    /// All scripts as they run on hosts.
+    fn assembled() -> Vec<String> {
+        let migrate = migrate();
+        let packages = [
+            FACTS, LOCK, BEAT, UNLOCK, SWEEP, STAGE, &migrate, COMMAND, INSTALL, HEALTH, RECORD,
             STATUS,
         ];
-        let own = [OWN_FACTS, &unpack(), &own_migrate(), RETAIN, OWN_STATUS]
-            .map(|body| [PRELUDE, USER, body].concat());
-        let all = all
-            .map(|body| [PRELUDE, SYSTEM, body].concat())
-            .into_iter()
-            .chain(own);
-        for script in all.chain([TRANSACTION.to_owned(), switch()]) {
+        let (unpack, own_migrate) = (unpack(), own_migrate());
+        let releases = [OWN_FACTS, &unpack, &own_migrate, RETAIN, OWN_STATUS];
+        let packages = packages.map(|body| [PRELUDE, SYSTEM, body].concat());
+        let releases = releases.map(|body| [PRELUDE, USER, body].concat());
+        let whole = [[PRELUDE, SYSTEM, TRANSACTION].concat(), switch()];
+        packages.into_iter().chain(releases).chain(whole).collect()
+    }
+
+    #[test]
+    fn every_script_is_posix_sh() {
+        for script in assembled() {
             for shell in ["dash", "bash"] {
                 let Some(shell) = pkgapp_testing::tool(shell) else {
                     continue;
                 };
                 pkgapp_testing::run(Command::new(shell).args(["-n", "-c", &script]));
             }
+        }
+    }
+
+    #[test]
+    fn shellcheck_finds_nothing_in_assembled_scripts() {
+        // Parameters come from other files, and not every script uses all of the prelude; `-nt` and
+        // `-ef` are in POSIX.1-2024; `~/` is compared as it is written.
+        const EXCLUDED: &str = "SC2034,SC2154,SC3013,SC2088";
+        let Some(shellcheck) = pkgapp_testing::tool("shellcheck") else {
+            return;
+        };
+        let directory = tempfile::tempdir().unwrap();
+        for (number, script) in assembled().into_iter().enumerate() {
+            let file = directory.path().join(format!("{number}.sh"));
+            std::fs::write(&file, script).unwrap();
+            let mut check = Command::new(&shellcheck);
+            check.args(["--shell", "sh", "--severity", "warning", "--format", "gcc"]);
+            pkgapp_testing::run(check.args(["--exclude", EXCLUDED]).arg(file));
         }
     }
 }

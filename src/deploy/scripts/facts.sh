@@ -21,7 +21,7 @@ fact boot "$(boot_id)"
 fact systemd "$([ -d /run/systemd/system ] && say yes || say no)"
 fact needrestart "$(has needrestart && say yes || say no)"
 
-manager= installed=
+manager='' installed=''
 for each in apt-get dpkg dnf yum zypper rpm; do
   if [ $mode = package ] && has "$each"; then manager=$each; break; fi
 done

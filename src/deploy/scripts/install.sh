@@ -18,7 +18,7 @@ fi
 # What an earlier try of this push has ended, however it ended, and what an earlier push has ended well, is not done again.
 ended() {
   [ -n "$(result)" ] && [ "$(value "$dir/parameters" goal)" = "'$goal'" ] || return 1
-  [ "$(result)" = done ] || [ "$(value "$dir/parameters" token)" = "'$token'" ]
+  [ "$(result)" = 'done' ] || [ "$(value "$dir/parameters" token)" = "'$token'" ]
 }
 # Makes sure that it does nothing, should it be started after all: in the middle of a shutdown, say, nothing can be started.
 # Where even that cannot be written down, as on a full disk, its script goes.

@@ -45,7 +45,7 @@ $files
 FILES
 
 # What of the package is put where it belongs, with an interpreter that comes along, and the directories made for that.
-places= made=
+places='' made=''
 for from in "$root$prefix" "$root"/opt/pkgapp/python* "$root/etc/$name"; do
   to=${from#"$root"}
   [ -d "$from" ] || continue

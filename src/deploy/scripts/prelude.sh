@@ -61,7 +61,7 @@ last_transaction() {
 # How the transaction in DIRECTORY ended; nothing if it did not, or if nothing readable says how.
 result_in() {
   case $(value "$1/result" result) in
-    done) say done ;;
+    done) say 'done' ;;
     restored) say restored ;;
     refused) say refused ;;
     failed) say failed ;;

@@ -2,8 +2,8 @@
 # watch: what it did is in `log`, how it ended in `result`. It may be run again after a reboot in its middle.
 dir=$(dirname "$0")
 # The interpreter that the application shares with others, and what is done about it: see `choose_runtime`.
-runtime= runtime_way= runtime_file= runtime_sum= runtime_version= runtime_from=
-back_runtime_way= back_runtime_file= back_runtime_sum= back_runtime_version= back_runtime_from=
+runtime='' runtime_way='' runtime_file='' runtime_sum='' runtime_version='' runtime_from=''
+back_runtime_way='' back_runtime_file='' back_runtime_sum='' back_runtime_version='' back_runtime_from=''
 . "$dir/parameters"
 [ "${whole-}" = yes ] || exit 1
 set -u
@@ -106,7 +106,7 @@ note_replaced() {
   : >"${dir%/*}/replaced"
   for other in $(replaced "$1"); do
     kept=$(dirname "$(dirname "$dir")")/$other
-    package=$(find "$kept/packages/$(head -n1 "$kept/current" 2>/dev/null)" -maxdepth 1 -name "$other[_-]*.[dr][ep][bm]" 2>/dev/null | head -n1)
+    package=$(find "$kept/packages/$(head -n1 "$kept/current" 2>/dev/null)" -maxdepth 1 -name "${other}[_-]*.[dr][ep][bm]" 2>/dev/null | head -n1)
     say "$other $(version_of "$other") is replaced${package:+, and comes back if this fails}"
     if [ -n "$package" ]; then say "$package" >>"${dir%/*}/replaced"; fi
   done
@@ -135,6 +135,7 @@ install() {
     apt-get)
       # What it depends on may be missing yet; that is apt's.
       if is_torn; then run dpkg --force-confdef --force-confold --install "$@"; fi
+      # shellcheck disable=SC2046  # one word, or none
       if [ -n "$with" ]; then apt --no-remove --allow-downgrades $([ "$before" != "$version_" ] || say --reinstall) install "$@"
       elif [ "$before" = "$version_" ]; then apt --no-remove --reinstall install "$@"
       else apt $(no_remove "$1") --allow-downgrades install "$@"; fi
@@ -234,7 +235,7 @@ is_whole() {
 # nothing. WAY is `up`: unless what is there is as new. `down`: if FROM, which this push has brought, is still there; other
 # applications may have got a newer one since.
 choose_runtime() {
-  with= with_version=$4 with_before=
+  with='' with_version=$4 with_before=''
   [ -n "$runtime" ] || return 0
   with_before=$(version_of "$runtime")
   case $1 in
@@ -287,7 +288,7 @@ if [ "$attempt" -gt 1 ] || [ ! -e "$dir/untried" ] || is_half_done; then repair;
 rm -f "$dir/untried"
 sync "$dir" 2>/dev/null || sync
 bring "$file" "$sum" "$version" "$record" \
-  "$runtime_way" "$runtime_file" "$runtime_sum" "$runtime_version" "$runtime_from" && finish done ""
+  "$runtime_way" "$runtime_file" "$runtime_sum" "$runtime_version" "$runtime_from" && finish 'done' ""
 reason=$why
 say "$reason"
 # Its scripts may have said why they refuse. The way back prints a lot, so that is repeated behind it.

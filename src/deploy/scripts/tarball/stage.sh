@@ -43,7 +43,7 @@ if ! is_whole; then
     *.zst) unpacker='zstd -dcq' ;;
     *.gz) unpacker='gzip -dc' ;;
     *.xz) unpacker='xz -dc' ;;
-    *.tar) unpacker=cat ;;
+    *.tar) unpacker='cat' ;;
     *) fail "$file is no tarball" ;;
   esac
   { $unpacker <"$file" || : >"$new/failed"; } | tar -xf - -C "$new/top" --no-same-owner && [ ! -e "$new/failed" ] ||

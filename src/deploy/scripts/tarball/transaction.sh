@@ -128,7 +128,7 @@ start_all() { # KEPT
   while read -r unit; do run ctl --quiet enable "$unit" || return 1; done <"$dir/fresh"
   # Noted only now: whatever was interrupted before is enabled by the next try.
   put "$1/host/enabled" "$state/enabled" || return 1
-  sockets= services= timers= targets= new_sockets=
+  sockets='' services='' timers='' targets='' new_sockets=''
   while read -r unit; do
     # What the user has disabled stays so.
     [ "$(ctl is-enabled "$unit" 2>/dev/null)" = enabled ] || continue
@@ -181,7 +181,7 @@ bring() {
 }
 
 why=
-bring "$version" "$sum" "$record" && finish done ""
+bring "$version" "$sum" "$record" && finish 'done' ""
 reason=$why
 say "$reason"
 if [ "$back" = none ]; then finish failed "$reason"; fi
