@@ -1,7 +1,7 @@
 # make demo       build pkgapp, and a tarball, a deb and an rpm of the Django application in fixtures/shop, into dist/
 # make test       unit and integration tests; what needs a tool that is missing says so (PKGAPP_REQUIRE_TOOLS=1: fails)
 # make build      the binary: target/release/pkgapp
-# make accept     the packages on real hosts with apt, dnf and systemd, see tests/lab (root)
+# make accept     the packages on real hosts (root), see tests/README.md; T=push,tarball: only these suites
 # make lint       formatting, clippy, documentation, and what a grep can find
 # make deny       licenses and known vulnerabilities of the dependencies (cargo-deny)
 # make fuzz       coverage-guided fuzzing of every reader of foreign bytes (nightly); FUZZ="--seconds 600 locks": its options
@@ -19,6 +19,7 @@ PREFIX ?= /usr/local
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PKGAPP := $(abspath $(TARGET))/release/pkgapp
+comma := ,
 # What `make install` installs: `dist`, or `release` where it is built anyway.
 PROFILE ?= dist
 
@@ -47,7 +48,7 @@ test:
 
 accept: build
 	@tests/prepare demo
-	tests/lab/all $(PKGAPP)
+	tests/lab/all $(PKGAPP) $(subst $(comma), ,$(T))
 
 accept-long: build
 	PKGAPP=$(PKGAPP) tests/accept-long $(LONG)
