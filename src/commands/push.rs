@@ -17,9 +17,12 @@ use pkgapp_deploy::RemoteState;
 use pkgapp_deploy::artifact::{Artifact, ArtifactContent};
 use pkgapp_deploy::facts::{HostFacts, LockHolder};
 use pkgapp_deploy::fleet::{self, Fleet, Machine};
+use pkgapp_deploy::health::HealthCheck;
 use pkgapp_deploy::hosts::{Host, HostFailure, interrupt};
 use pkgapp_deploy::owner::{self, PushOwner};
-use pkgapp_deploy::plan::{AllowFlags, DeployPolicy, HealthCheck, Plan, TargetHost};
+use pkgapp_deploy::plan::Plan;
+use pkgapp_deploy::policy::{DeployPolicy, TargetHost};
+use pkgapp_deploy::preflight::AllowFlags;
 use pkgapp_deploy::rollout::{
     HostStatus, Observer, OnFailure, Rollout, RolloutEvent, RolloutOutcome, Unreachable,
 };

@@ -7,7 +7,8 @@ use pkgapp_config::{Config, Deploy};
 use pkgapp_core::error::Result;
 use pkgapp_core::report::Report;
 use pkgapp_deploy::fleet::{self, Fleet};
-use pkgapp_deploy::plan::{Plan, TargetHost};
+use pkgapp_deploy::plan::Plan;
+use pkgapp_deploy::policy::TargetHost;
 
 use super::load_app;
 use super::push::{RollingPlan, terms};

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::facts::HostFacts;
 use super::pieces::FilePieces;
-use super::unpacked::HostRequirements;
+use super::requirements::HostRequirements;
 use pkgapp_core::digest::{Digest, Sha256Sum};
 use pkgapp_core::error::{Context, Error, Result, shown};
 use pkgapp_core::name::AppName;

@@ -9,7 +9,6 @@ use serde::Serialize;
 use super::artifact::Artifact;
 use super::pieces::FilePieces;
 use super::script::{self, RemoteState};
-use super::unpacked::LoginDirectory;
 use crate::hosts;
 use pkgapp_core::digest::Sha256Sum;
 use pkgapp_core::error::{Error, Result};
@@ -102,6 +101,25 @@ pub struct HostFacts {
     pub strange: Vec<String>,
     /// Why nothing in the state can be trusted: it belongs to another user, say.
     pub distrusted: Option<String>,
+}
+
+/// What a host says of the directory and of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct LoginDirectory {
+    /// The directory, absolute.
+    pub into: String,
+    /// What can be unpacked: `zstd`, `gzip`, `xz`.
+    pub unpackers: Vec<String>,
+    /// Whether the login's services outlive it.
+    pub lingers: bool,
+    /// Whether there is crontab(1).
+    pub crontab: bool,
+    /// Whether there is logrotate(8).
+    pub logrotate: bool,
+    /// The directory that should be writable and is not.
+    pub unwritable: Option<String>,
+    /// What lies where `current` should, and is no link.
+    pub taken: Option<String>,
 }
 
 /// A package manager, the most capable one of a host.

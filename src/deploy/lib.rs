@@ -37,11 +37,15 @@ pub mod hosts;
 
 pub mod artifact;
 pub mod facts;
+pub mod health;
 pub mod history;
 mod migration;
 pub mod owner;
 pub mod pieces;
 pub mod plan;
+pub mod policy;
+pub mod preflight;
+pub mod requirements;
 pub mod rollout;
 mod script;
 pub mod step;

@@ -9,9 +9,9 @@
 use std::collections::BTreeMap;
 
 use super::artifact::Artifact;
-use super::plan::DeployPolicy;
 use pkgapp_config::{CommandLine, Migrate, MigrateOn};
 use pkgapp_core::error::Result;
+use pkgapp_core::name::AppName;
 use pkgapp_core::text::shell_quoted;
 use pkgapp_release::services::{ServiceUnit, unit};
 use pkgapp_release::writable::FILL;
@@ -67,12 +67,14 @@ pub(super) struct Migration<'a> {
 }
 
 impl<'a> Migration<'a> {
-    /// What `migrate` means for this artifact.
+    /// What `migrate` means for this artifact. `user` runs it if the release has no service to do it
+    /// like.
     ///
     /// # Errors
     /// `relax` names a setting that is none.
     pub(super) fn new(
-        terms: &'a DeployPolicy,
+        name: &AppName,
+        user: Option<&str>,
         migrate: &'a Migrate,
         artifact: &'a Artifact,
     ) -> Result<Self> {
@@ -92,7 +94,7 @@ impl<'a> Migration<'a> {
         let user = match (&own, service) {
             (Some(user), _) => user.clone(),
             (None, Some(_)) => of_service("User"),
-            (None, None) => terms.migrate_user.clone().unwrap_or_default(),
+            (None, None) => user.unwrap_or_default().to_owned(),
         };
         let of_user = |name: &str| {
             if is_another {
@@ -102,8 +104,7 @@ impl<'a> Migration<'a> {
             }
         };
         let mut lines = vec![format!(
-            "Description={}: migration to {}",
-            terms.name,
+            "Description={name}: migration to {}",
             unit::plain(&artifact.release)
         )];
         lines.extend(["[Service]".to_owned(), "Type=oneshot".to_owned()]);
@@ -287,13 +288,13 @@ mod tests {
 
     #[test]
     fn it_is_like_the_service_and_may_have_more() {
-        let (terms, artifact) = (terms(), candidate(Deb, "1.1.0", None));
+        let (name, artifact) = (terms().name, candidate(Deb, "1.1.0", None));
         let same = Migrate {
             user: Some(UserName::parse("shop").unwrap()),
             ..migrate("a 'b' $c")
         };
         for migrate in [&same, &migrate("a 'b' $c")] {
-            let plain = Migration::new(&terms, migrate, &artifact).unwrap();
+            let plain = Migration::new(&name, None, migrate, &artifact).unwrap();
             assert_eq!(
                 (plain.user.as_str(), plain.directory.as_str()),
                 ("shop", "shop")
@@ -313,7 +314,7 @@ mod tests {
             memory_max: Some("1G".into()),
             ..migrate("x")
         };
-        let more = Migration::new(&terms, &more, &artifact).unwrap();
+        let more = Migration::new(&name, None, &more, &artifact).unwrap();
         assert!(values(&more.unit, "NoNewPrivileges").is_empty());
         assert_eq!(values(&more.last, "ReadWritePaths"), ["\"/srv/x y\""]);
         assert_eq!(values(&more.last, "MemoryMax"), ["1G"]);
@@ -321,18 +322,18 @@ mod tests {
             relax: vec!["NoNewPrivilege".into()],
             ..migrate("x")
         };
-        let error = Migration::new(&terms, &unknown, &artifact).unwrap_err();
+        let error = Migration::new(&name, None, &unknown, &artifact).unwrap_err();
         assert!(error.to_string().contains("NoNewPrivilege"), "{error}");
     }
 
     #[test]
     fn another_user_takes_no_directory_away() {
-        let (terms, artifact) = (terms(), candidate(Deb, "1.1.0", None));
+        let (name, artifact) = (terms().name, candidate(Deb, "1.1.0", None));
         let other = Migrate {
             user: Some(UserName::parse("postgres").unwrap()),
             ..migrate("x")
         };
-        let other = Migration::new(&terms, &other, &artifact).unwrap();
+        let other = Migration::new(&name, None, &other, &artifact).unwrap();
         assert_eq!(
             (
                 other.user.as_str(),

@@ -1,111 +1,32 @@
 //! The plan of a push or a roll-back: facts and artifacts in, steps for every host out. Nothing is
 //! decided later; what `--dry-run` prints is the value that is executed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::ops::Range;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use url::Url;
 
 use super::artifact::{self, Artifact};
 use super::facts::{
     HostFacts, KeptPackage, PackageManager, RunsOn, TransactionState, VersionOrder,
 };
 use super::migration::Migration;
-use super::owner::{self, PushOwner};
-use super::script::RemoteState;
+use super::owner;
+use super::policy::{DeployPolicy, TargetHost};
 use super::step::{
     FailureMark, Fallback, IncomingPackage, PushStage, RuntimeChange, RuntimeChanges, Step,
     StepBuilder, StoredPackage,
 };
 use super::unpacked::{self, ReleaseDirectory};
-use pkgapp_config::{BatchSize, CommandLine, DeployHooks, Migrate, MigrateOn};
+use pkgapp_config::{BatchSize, CommandLine, MigrateOn};
 use pkgapp_core::digest::Sha256Sum;
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::name::AppName;
 use pkgapp_core::report::{human_bytes, visible_line};
 use pkgapp_core::text::counted;
 use pkgapp_format::read::ArtifactKind;
-
-/// What is known before any host is asked.
-#[derive(Debug, Clone)]
-pub struct DeployPolicy {
-    /// The application.
-    pub name: AppName,
-    /// Where it is installed.
-    pub prefix: String,
-    /// Who pushes.
-    pub owner: PushOwner,
-    /// Whether root's work is done with sudo.
-    pub sudo: bool,
-    /// Where releases are unpacked by a login that is not root; `None`: packages are installed.
-    pub unpacked: Option<ReleaseDirectory>,
-    /// How many hosts have the release after each step.
-    pub batches: Vec<BatchSize>,
-    /// How many hosts may fail before all is stopped.
-    pub max_failed: u32,
-    /// When a host works.
-    pub check: HealthCheck,
-    /// What is done once before the first switch.
-    pub migrate: Option<Migrate>,
-    /// As whom, if the release has no service to do it like.
-    pub migrate_user: Option<String>,
-    /// What is run around it.
-    pub hooks: DeployHooks,
-    /// How many packages a host keeps, the installed one included; two at least.
-    pub keep: u32,
-    /// How long to wait for the lock of another push, and for that of the package manager.
-    pub patience: Duration,
-    /// What is refused otherwise.
-    pub allow: AllowFlags,
-}
-
-impl DeployPolicy {
-    /// Returns where hosts keep what they must know; `facts` are those of one that was asked.
-    pub fn seat(&self, facts: Option<&HostFacts>) -> RemoteState {
-        self.unpacked.as_ref().map_or_else(
-            || RemoteState::system(&self.name, self.sudo),
-            |unpacked| unpacked.seat(facts),
-        )
-    }
-}
-
-/// When a host works.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HealthCheck {
-    /// An address that answers on the host.
-    pub url: Option<Url>,
-    /// A command that succeeds on the host.
-    pub command: Option<CommandLine>,
-    /// How long to wait for that.
-    pub timeout: Duration,
-    /// How long units must have run.
-    pub settle: Duration,
-}
-
-/// What a push does only when told to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct AllowFlags {
-    /// Go to an older version.
-    pub downgrade: bool,
-    /// Install other bytes under the same version.
-    pub reinstall: bool,
-    /// Take a name that a repository of the host has too.
-    pub same_name: bool,
-}
-
-/// A host and what is true there.
-#[derive(Debug, Clone)]
-pub struct TargetHost {
-    /// Its name, as the user wrote it.
-    pub name: String,
-    /// What hooks see in their environment.
-    pub variables: BTreeMap<String, String>,
-    /// What is true there.
-    pub facts: HostFacts,
-}
 
 /// What is done, on which hosts, in which order.
 #[derive(Debug, Clone, PartialEq)]
@@ -221,7 +142,14 @@ impl Plan {
         let mut hosts = Vec::new();
         for (site, goods) in &chosen {
             let migration = migrate
-                .map(|migrate| Migration::new(terms, migrate, goods.artifact))
+                .map(|migrate| {
+                    Migration::new(
+                        &terms.name,
+                        terms.migrate_user.as_deref(),
+                        migrate,
+                        goods.artifact,
+                    )
+                })
                 .transpose()?;
             let host = push_to(terms, site, goods, migration.as_ref());
             // Once means: on the first host that changes.

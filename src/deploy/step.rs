@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::artifact::{Artifact, ArtifactContent};
 use super::facts::{KeptPackage, KeptRuntime, PackageManager, RunsOn};
+use super::health::HealthCheck;
 use super::migration::Migration;
 use super::pieces::FilePieces;
 use super::script::{self, RemoteState};
@@ -780,7 +781,7 @@ impl StepBuilder<'_> {
         }
     }
 
-    pub(super) fn health(&self, check: &super::plan::HealthCheck) -> Step {
+    pub(super) fn health(&self, check: &HealthCheck) -> Step {
         let mut parts = vec!["its units run".to_owned()];
         parts.extend(check.url.as_ref().map(|url| format!("{url} answers")));
         parts.extend(

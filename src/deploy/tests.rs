@@ -9,18 +9,22 @@ use std::time::Duration;
 use super::artifact::Artifact;
 use super::artifact::tests::{candidate, runtime, shared};
 use super::facts::{
-    FreeSpace, HostFacts, KeptPackage, KeptRuntime, LockHolder, PackageManager, RunsOn,
-    Transaction, TransactionState, VersionOrder,
+    FreeSpace, HostFacts, KeptPackage, KeptRuntime, LockHolder, LoginDirectory, PackageManager,
+    RunsOn, Transaction, TransactionState, VersionOrder,
 };
+use super::health::HealthCheck;
 use super::owner::PushOwner;
 use super::pieces::FilePieces;
-use super::plan::{AllowFlags, DeployPolicy, HealthCheck, Plan, TargetHost};
+use super::plan::Plan;
+use super::policy::{DeployPolicy, TargetHost};
+use super::preflight::AllowFlags;
+use super::requirements::HostRequirements;
 use super::rollout::{
     HostStatus, Observer, OnFailure, Rollout, RolloutEvent, RolloutOutcome, Unreachable,
 };
 use super::script;
 use super::step::{PushStage, Step, StepAction};
-use super::unpacked::{HostRequirements, LoginDirectory, ReleaseDirectory};
+use super::unpacked::ReleaseDirectory;
 use crate::hosts::{
     CommandOutput, Download, Downloaded, Host, HostCommand, HostFailure, RangeCopy, Upload,
     Uploaded,
