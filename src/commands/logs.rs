@@ -8,30 +8,15 @@ use pkgapp_config::Config;
 use pkgapp_core::error::Result;
 use pkgapp_core::process::Stream;
 use pkgapp_core::report::{OutputStyle, Report};
+use pkgapp_deploy::backend;
 use pkgapp_deploy::fleet::{self, Machine, verdict};
 use pkgapp_deploy::hosts::journal::JournalEntry;
 use pkgapp_deploy::hosts::{HostCommand, HostFailure, OutputLimits, interrupt, line_text};
 
-use super::push::seat;
 use super::{load_app, open_fleet};
 
 /// How long a line waits for earlier ones of other hosts while the journals are followed.
 const PATIENCE: Duration = Duration::from_millis(300);
-
-/// journalctl(1) shows others nothing of the system's journal, and calls that success.
-const SCRIPT: &str = "\
-if [ \"$(id -u)\" != 0 ] && ! id -nG | grep -qwE 'adm|systemd-journal|wheel'; then
-  echo \"$(id -un) may not read the journal\" >&2; exit 77
-fi
-";
-
-/// A user may read what its own units print, as far as the journal is kept on disk and a file of
-/// its own (journald.conf(5), `SplitMode=`).
-const USERS_SCRIPT: &str = "\
-if [ \"$(id -u)\" != 0 ] && [ ! -d /var/log/journal ] && ! id -nG | grep -qwE 'adm|systemd-journal|wheel'; then
-  echo \"the journal is not kept in /var/log/journal, so $(id -un) may not read it\" >&2; exit 77
-fi
-";
 
 /// Of journalctl(1) with `--since`, `--lines` shows the first ones (systemd 252), so the first
 /// argument says how many of the last are wanted; empty for all that it prints. The status is
@@ -43,15 +28,6 @@ shift
 exec 3>&1
 status=$({ { journalctl \"$@\"; echo $? >&4; } | tail -n \"$last\" >&3; } 4>&1)
 exit \"$status\"";
-
-/// Whose units are meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Whose {
-    /// Those that packages bring.
-    Systems,
-    /// The login's own.
-    Users,
-}
 
 /// How many lines may wait to be printed; a host that is faster waits.
 const WAITING: usize = 1024;
@@ -69,30 +45,18 @@ pub(super) fn logs(args: &LogsArgs, global: &GlobalOptions, report: &Report) -> 
         .map(|name| fleet::deploy_named(&app, name).cloned())
         .transpose()?
         .map(|deploy| (app.clone(), deploy));
-    let seat = seat(
+    let journal = backend::choose(
         &app.name,
         deploy.as_ref().map(|(_, deploy)| deploy),
         args.into.as_deref(),
         args.sudo,
-    )?;
-    let whose = if seat.is_own() {
-        Whose::Users
-    } else {
-        Whose::Systems
-    };
+    )?
+    .journal();
     let fleet = open_fleet(&args.hosts, deploy.as_ref(), "logs", report)?;
-    let script = if whose == Whose::Users {
-        USERS_SCRIPT
-    } else {
-        SCRIPT
-    };
-    let script = format!("{script}{READ}");
-    let command = HostCommand::new("reading the journal", script).args(journalctl(
-        args,
-        whose,
-        &units(&app, &named),
-    ));
-    let command = command.sudo(seat.uses_sudo()).ends_with_us();
+    let command = HostCommand::new("reading the journal", [journal.check, READ].concat())
+        .args(journalctl(args, journal.unit_option, &units(&app, &named)))
+        .sudo(journal.sudo)
+        .ends_with_us();
     // What is to be sorted has to be in memory.
     let most = (MEMORY / fleet.machines.len().max(1) as u64).clamp(1 << 20, 64 << 20);
     let command = if args.follow {
@@ -178,14 +142,9 @@ fn units(app: &Config, named: &[&str]) -> Vec<String> {
     named.iter().flat_map(each).collect()
 }
 
-fn journalctl(args: &LogsArgs, whose: Whose, units: &[String]) -> Vec<String> {
+fn journalctl(args: &LogsArgs, unit_option: &str, units: &[String]) -> Vec<String> {
     let fields =
         "MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_PID,_SYSTEMD_UNIT,UNIT,_SYSTEMD_USER_UNIT,USER_UNIT";
-    let option = if whose == Whose::Users {
-        "--user-unit"
-    } else {
-        "--unit"
-    };
     let last = args.lines.filter(|_| args.since.is_some() && !args.follow);
     let mut words = vec![last.map(|lines| lines.to_string()).unwrap_or_default()];
     words.extend([
@@ -193,7 +152,7 @@ fn journalctl(args: &LogsArgs, whose: Whose, units: &[String]) -> Vec<String> {
         "--output=json".to_owned(),
         format!("--output-fields={fields}"),
     ]);
-    words.extend(units.iter().map(|unit| format!("{option}={unit}")));
+    words.extend(units.iter().map(|unit| format!("{unit_option}={unit}")));
     words.extend(args.since.iter().map(|since| format!("--since={since}")));
     match (args.lines, &args.since) {
         (lines, None) => words.push(format!("--lines={}", lines.unwrap_or(LINES))),

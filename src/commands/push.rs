@@ -13,8 +13,8 @@ use pkgapp_core::commit;
 use pkgapp_core::error::{Context, Error, ErrorKind, Result, shown};
 use pkgapp_core::name::AppName;
 use pkgapp_core::report::{OutputStyle, Report};
-use pkgapp_deploy::RemoteState;
 use pkgapp_deploy::artifact::{Artifact, ArtifactContent};
+use pkgapp_deploy::backend;
 use pkgapp_deploy::facts::{HostFacts, LockHolder};
 use pkgapp_deploy::fleet::{self, Fleet, Machine};
 use pkgapp_deploy::health::HealthCheck;
@@ -26,7 +26,6 @@ use pkgapp_deploy::preflight::AllowFlags;
 use pkgapp_deploy::rollout::{
     HostStatus, Observer, OnFailure, Rollout, RolloutEvent, RolloutOutcome, Unreachable,
 };
-use pkgapp_deploy::unpacked::ReleaseDirectory;
 use pkgapp_format::read::ArtifactKind;
 
 use super::build::write_all;
@@ -62,11 +61,6 @@ pub(super) fn push(args: &PushArgs, global: &GlobalOptions, report: &Report) -> 
         .first()
         .ok_or_else(|| Error::bug("there are no artifacts"))?;
     let name = AppName::parse(&first.name)?;
-    // Where the release lies in a tarball is no place on a host.
-    let installed = artifacts
-        .iter()
-        .find(|artifact| artifact.kind != ArtifactKind::Tar);
-    let prefix = installed.map(|artifact| artifact.prefix.clone());
     if let Some((app, deploy)) = app
         .as_ref()
         .zip(deploy)
@@ -82,29 +76,15 @@ pub(super) fn push(args: &PushArgs, global: &GlobalOptions, report: &Report) -> 
         },
         ..terms(name, app.as_ref(), deploy, &args.rollout)?
     };
-    let mut artifacts = artifacts;
-    if let Some((app, part)) = app.as_ref().zip(migrated_like(app.as_ref(), deploy)?) {
-        let is_tar = |artifact: &Artifact| artifact.kind == ArtifactKind::Tar;
-        let goes = |artifact: &&mut Artifact| is_tar(artifact) == terms.unpacked.is_some();
-        let own = artifacts
-            .iter_mut()
-            .filter(|artifact| artifact.name == app.name.as_str());
-        own.filter(goes)
-            .try_for_each(|artifact| artifact.read_service(&part))?;
-    }
-    match terms.unpacked {
-        Some(_) => artifacts
-            .iter_mut()
-            .try_for_each(Artifact::read_requirements)?,
-        None => {
-            terms.prefix = prefix.unwrap_or(terms.prefix);
-            artifacts.extend(runtimes(&artifacts, app.as_ref(), global, report)?);
-        }
-    }
-    let artifacts = artifacts
-        .into_iter()
-        .map(Artifact::chunk)
-        .collect::<Result<Vec<_>>>()?;
+    let part = migrated_like(app.as_ref(), deploy)?;
+    let artifacts = complete(
+        artifacts,
+        &mut terms,
+        part.as_deref(),
+        app.as_ref(),
+        global,
+        report,
+    )?;
     let root = app.as_ref().map_or(Path::new(""), |app| &app.root);
     let mut fleet = Fleet::open(&args.rollout.hosts.options(), deploy, root, "push", report)?;
     if let Some(unfinished) = &unfinished {
@@ -247,23 +227,57 @@ fn artifacts(files: &[PathBuf], app: Option<&Config>) -> Result<Vec<Artifact>> {
     Error::all(errors).map_or(Ok(all), Err)
 }
 
+/// Reads what a push must know of the artifacts that hosts may get, and adds the interpreters that
+/// they share; `part` is the service whose settings a migration takes over.
+fn complete(
+    mut artifacts: Vec<Artifact>,
+    policy: &mut DeployPolicy,
+    part: Option<&str>,
+    app: Option<&Config>,
+    global: &GlobalOptions,
+    report: &Report,
+) -> Result<Vec<Artifact>> {
+    for artifact in &mut artifacts {
+        if !policy.backend.accepts(artifact.kind) {
+            continue;
+        }
+        artifact.read_requirements()?;
+        if let Some(part) = part.filter(|_| artifact.name == policy.name.as_str()) {
+            artifact.read_service(part)?;
+        }
+    }
+
+    let accepted: Vec<&Artifact> = artifacts
+        .iter()
+        .filter(|artifact| policy.backend.accepts(artifact.kind))
+        .collect();
+    let prefix = accepted
+        .iter()
+        .find_map(|artifact| artifact.installed_prefix());
+    if let Some(prefix) = prefix {
+        prefix.clone_into(&mut policy.prefix);
+    }
+    let runtimes = runtimes(&accepted, app, global, report)?;
+    artifacts.extend(runtimes);
+    artifacts.into_iter().map(Artifact::chunk).collect()
+}
+
 /// The packages of the interpreters that these artifacts share with other applications: the newest
 /// beside them, or made now. Those that were named on the command line are among the artifacts
 /// already.
 fn runtimes(
-    artifacts: &[Artifact],
+    artifacts: &[&Artifact],
     app: Option<&Config>,
     global: &GlobalOptions,
     report: &Report,
 ) -> Result<Vec<Artifact>> {
     let mut all = Vec::new();
-    let served = |artifact: &Artifact, by: &[Artifact]| {
-        by.iter()
+    let is_served = |artifact: &Artifact| {
+        artifacts
+            .iter()
             .any(|runtime| runtime.provides_runtime_for(artifact))
     };
-    let lacking = artifacts
-        .iter()
-        .filter(|artifact| !served(artifact, artifacts));
+    let lacking = artifacts.iter().filter(|artifact| !is_served(artifact));
     for (artifact, needs) in
         lacking.filter_map(|artifact| Some((artifact, artifact.runtime.as_ref()?)))
     {
@@ -352,23 +366,14 @@ pub(super) fn terms(
         ),
         given => given.to_vec(),
     };
-    let unpacked = ReleaseDirectory::of(
-        &name,
-        deploy.and_then(|deploy| deploy.tarball.as_ref()),
-        args.into.as_deref(),
-    )?;
-    if unpacked.is_some() && args.sudo {
-        return Err(no_sudo());
-    }
     Ok(DeployPolicy {
-        unpacked,
+        backend: backend::choose(&name, deploy, args.into.as_deref(), args.sudo)?,
         prefix: app.map_or_else(
             || format!("/opt/{name}"),
             |app| app.package.prefix.value.to_string(),
         ),
         name,
         owner: PushOwner::this(),
-        sudo: args.sudo || deploy.is_some_and(|deploy| deploy.sudo),
         batches,
         max_failed: args
             .max_failed
@@ -415,34 +420,6 @@ fn migrated_like(app: Option<&Config>, deploy: Option<&Deploy>) -> Result<Option
     } else {
         error.hint(format!("declared are {}", known.join(", ")))
     })
-}
-
-/// Where releases are unpacked, all is the login's.
-pub(super) fn no_sudo() -> Error {
-    Error::new("releases are unpacked by the login, and `--sudo` would make it root's work")
-        .kind(ErrorKind::Usage)
-        .hint("leave `--sudo` out")
-}
-
-/// Where hosts keep what is known of the application; for commands that only look.
-pub(super) fn seat(
-    name: &AppName,
-    deploy: Option<&Deploy>,
-    into: Option<&str>,
-    sudo: bool,
-) -> Result<RemoteState> {
-    match ReleaseDirectory::of(
-        name,
-        deploy.and_then(|deploy| deploy.tarball.as_ref()),
-        into,
-    )? {
-        Some(_) if sudo => Err(no_sudo()),
-        Some(unpacked) => Ok(unpacked.seat(None)),
-        None => Ok(RemoteState::system(
-            name,
-            sudo || deploy.is_some_and(|deploy| deploy.sudo),
-        )),
-    }
 }
 
 /// A plan on its way, of `push` or of `rollback`.
@@ -521,9 +498,7 @@ impl RollingPlan<'_> {
 
     /// Gathers the facts of all hosts.
     fn look(&self) -> Result<(Vec<&Machine<'_>>, Vec<TargetHost>, PushSummary)> {
-        let seat = self.terms.seat(None);
-        let command =
-            HostFacts::command(&seat, &self.terms.name, &self.terms.prefix, self.artifacts);
+        let command = self.terms.backend.probe(&self.terms.prefix, self.artifacts);
         let facts = self.fleet.each(|machine| {
             // A rehearsal prints the plan and nothing else.
             if !self.args.dry_run {

@@ -7,13 +7,13 @@ use serde_json::json;
 use crate::cli::{GlobalOptions, HistoryArgs, StatusArgs};
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::report::{OutputStyle, Report};
+use pkgapp_deploy::backend;
 use pkgapp_deploy::facts::HostFacts;
 use pkgapp_deploy::fleet::{Fleet, Machine, verdict};
 use pkgapp_deploy::history::{AppCondition, CLOSED, HistoryEntry};
 use pkgapp_deploy::hosts::{HostFailure, interrupt};
 
 use super::load_app;
-use super::push::seat;
 use super::rollback::deploy;
 
 /// What is known of a host.
@@ -25,7 +25,7 @@ struct KnownHost {
 pub(super) fn status(args: &StatusArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
     let app = load_app(global, report)?;
     let deploy = deploy(&app, args.name.as_deref())?;
-    let seat = seat(&app.name, deploy, args.into.as_deref(), args.sudo)?;
+    let backend = backend::choose(&app.name, deploy, args.into.as_deref(), args.sudo)?;
     let prefix = app.package.prefix.value.to_string();
     let fleet = Fleet::open(&args.hosts.options(), deploy, &app.root, "status", report)?;
     let look = |machine: &Machine<'_>| -> Result<KnownHost> {
@@ -35,10 +35,8 @@ pub(super) fn status(args: &StatusArgs, global: &GlobalOptions, report: &Report)
                 .run(command, &mut |_, _| {})
                 .map_err(pkgapp_deploy::hosts::HostFailure::into_error)
         };
-        let facts =
-            HostFacts::parse(&run(&HostFacts::command(&seat, &app.name, &prefix, &[]))?.text())?;
-        let condition =
-            AppCondition::parse(&run(&AppCondition::command(&seat, &app.name, &prefix))?.text());
+        let facts = HostFacts::parse(&run(&backend.probe(&prefix, &[]))?.text())?;
+        let condition = AppCondition::parse(&run(&backend.status(&prefix))?.text());
         Ok(KnownHost { facts, condition })
     };
     let mut errors = Vec::new();
@@ -143,9 +141,9 @@ fn show(host: &str, known: &KnownHost, report: &Report) {
 pub(super) fn history(args: &HistoryArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
     let app = load_app(global, report)?;
     let deploy = deploy(&app, args.name.as_deref())?;
-    let seat = seat(&app.name, deploy, args.into.as_deref(), args.sudo)?;
+    let backend = backend::choose(&app.name, deploy, args.into.as_deref(), args.sudo)?;
     let fleet = Fleet::open(&args.hosts.options(), deploy, &app.root, "history", report)?;
-    let command = HistoryEntry::command(&seat, args.lines);
+    let command = HistoryEntry::command(&backend.remote_state(None), args.lines);
     let look = |machine: &Machine<'_>| {
         let output =
             machine

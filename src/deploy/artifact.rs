@@ -7,7 +7,6 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::facts::HostFacts;
 use super::pieces::FilePieces;
 use super::requirements::HostRequirements;
 use pkgapp_core::digest::{Digest, Sha256Sum};
@@ -321,6 +320,16 @@ impl Artifact {
         self.kind == artifact.kind && artifact.runtime.as_ref().is_some_and(is_it)
     }
 
+    /// Returns whether it runs on machines of this architecture, as `uname -m` has it.
+    pub fn runs_on(&self, arch: &str) -> bool {
+        self.arch.as_deref().is_none_or(|its| its == arch)
+    }
+
+    /// Returns where it is installed; a tarball does not say.
+    pub fn installed_prefix(&self) -> Option<&str> {
+        (self.kind != ArtifactKind::Tar).then_some(self.prefix.as_str())
+    }
+
     /// The end of a tarball's name; which of them a host can unpack differs.
     fn codec(&self) -> Option<&str> {
         (self.kind == ArtifactKind::Tar)
@@ -415,89 +424,6 @@ fn check(artifact: &PackageReader, record: &ReleaseRecord, prefix: &str) -> Resu
     .hint("find out who made it, or build it anew with `pkgapp build`"))
 }
 
-/// Finds the artifact for a host: of its package manager's format and of its architecture.
-///
-/// # Errors
-/// There is none; the error says what there is.
-pub fn choose(artifacts: &[Artifact], name: &str, facts: &HostFacts) -> Result<usize> {
-    let Some(manager) = facts.manager else {
-        return Err(Error::new(format!(
-            "no package manager is known on {}",
-            facts.distribution()
-        )));
-    };
-    let fits = |artifact: &&Artifact| artifact.kind == manager.kind() && artifact.name == name;
-    if !artifacts.iter().any(|artifact| fits(&artifact)) {
-        let wanted = if manager.kind() == ArtifactKind::Deb {
-            "deb"
-        } else {
-            "rpm"
-        };
-        return Err(Error::new(format!(
-            "{} with {manager} needs a {wanted}, and there is none",
-            facts.distribution()
-        ))
-        .hint(format!("make one: `pkgapp build --format {wanted}`")));
-    }
-    let of_arch = |artifact: &Artifact| {
-        artifact
-            .arch
-            .as_deref()
-            .is_none_or(|arch| arch == facts.arch)
-    };
-    artifacts
-        .iter()
-        .position(|artifact| fits(&artifact) && of_arch(artifact))
-        .ok_or_else(|| {
-            let archs: Vec<&str> = artifacts
-                .iter()
-                .filter(fits)
-                .filter_map(|artifact| artifact.arch.as_deref())
-                .collect();
-            Error::new(format!(
-                "the host is {}, and the package is for {}",
-                facts.arch,
-                archs.join(", ")
-            ))
-            .hint(format!("build it with `--arch {}`", facts.arch))
-        })
-}
-
-/// Finds the package of the interpreter that an artifact runs on, if one was found here; else it is
-/// a repository's to have.
-///
-/// # Errors
-/// Those that there are are for other machines.
-pub fn choose_runtime(
-    artifacts: &[Artifact],
-    artifact: &Artifact,
-    facts: &HostFacts,
-) -> Result<Option<usize>> {
-    let of_arch = |runtime: &Artifact| {
-        runtime
-            .arch
-            .as_deref()
-            .is_none_or(|arch| arch == facts.arch)
-    };
-    let fitting = artifacts
-        .iter()
-        .position(|runtime| runtime.provides_runtime_for(artifact) && of_arch(runtime));
-    match artifacts
-        .iter()
-        .find(|runtime| runtime.provides_runtime_for(artifact))
-    {
-        Some(other) if fitting.is_none() => {
-            let arch = other.arch.as_deref().unwrap_or_default();
-            Err(Error::new(format!(
-                "the host is {}, and `{}` is for {arch}",
-                facts.arch, other.file
-            ))
-            .hint(format!("build it there, or with `--arch {}`", facts.arch)))
-        }
-        _ => Ok(fitting),
-    }
-}
-
 /// The end of a file's name that says format, codec and architecture: `_amd64.deb`, `.x86_64.rpm`,
 /// `.noarch.tar.zst`.
 fn kind_of(file: &str) -> &str {
@@ -526,7 +452,6 @@ pub(super) mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::facts::PackageManager;
 
     const SERVICE: &str = "[Unit]\nPartOf=shop.target\n[Service]\nType=notify\nExecStart=/opt/shop/bin/gunicorn\nUser=shop\n\
         Environment=PATH=/opt/shop/bin:/usr/bin\nEnvironmentFile=/etc/shop/secrets.env\nRestart=always\nStateDirectory=shop\n\
@@ -620,80 +545,6 @@ pub(super) mod tests {
         }
         assert!(!runtime(Rpm, "3.13.2").provides_runtime_for(&app));
         assert!(!runtime(Deb, "3.13.2").provides_runtime_for(&candidate(Deb, "1.0", None)));
-        let all = [app.clone(), runtime(Deb, "3.13.2")];
-        assert_eq!(
-            choose_runtime(&all, &app, &host(Some(PackageManager::AptGet), "x86_64")).unwrap(),
-            Some(1)
-        );
-        assert_eq!(
-            choose_runtime(
-                &all[..1],
-                &app,
-                &host(Some(PackageManager::AptGet), "x86_64")
-            )
-            .unwrap(),
-            None
-        );
-        let error = choose_runtime(&all, &app, &host(Some(PackageManager::AptGet), "aarch64"))
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("the host is aarch64") && error.contains("is for x86_64"),
-            "{error}"
-        );
-    }
-
-    fn host(manager: Option<PackageManager>, arch: &str) -> HostFacts {
-        HostFacts {
-            manager,
-            arch: arch.into(),
-            os: "debian".into(),
-            os_version: "12".into(),
-            ..HostFacts::default()
-        }
-    }
-
-    #[test]
-    fn a_host_gets_what_its_package_manager_and_machine_take() {
-        use ArtifactKind::{Deb, Rpm, Tar};
-        let all = [
-            candidate(Tar, "1.0", Some("x86_64")),
-            candidate(Deb, "1.0", Some("aarch64")),
-            candidate(Rpm, "1.0", None),
-            candidate(Deb, "1.0", Some("x86_64")),
-        ];
-        assert_eq!(
-            choose(&all, "shop", &host(Some(PackageManager::AptGet), "x86_64")).unwrap(),
-            3
-        );
-        assert_eq!(
-            choose(&all, "shop", &host(Some(PackageManager::Dpkg), "aarch64")).unwrap(),
-            1
-        );
-        assert_eq!(
-            choose(&all, "shop", &host(Some(PackageManager::Zypper), "riscv64")).unwrap(),
-            2
-        );
-        let error = choose(
-            &all[..2],
-            "shop",
-            &host(Some(PackageManager::AptGet), "x86_64"),
-        )
-        .unwrap_err()
-        .to_string();
-        assert!(
-            error.contains("the host is x86_64, and the package is for aarch64"),
-            "{error}"
-        );
-        let error = choose(
-            &all[..2],
-            "shop",
-            &host(Some(PackageManager::Dnf), "x86_64"),
-        )
-        .unwrap_err()
-        .to_string();
-        assert!(error.contains("`pkgapp build --format rpm`"), "{error}");
-        assert!(choose(&all, "shop", &host(None, "x86_64")).is_err());
     }
 
     #[test]

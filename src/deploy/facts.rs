@@ -6,13 +6,10 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::artifact::Artifact;
 use super::pieces::FilePieces;
-use super::script::{self, RemoteState};
-use crate::hosts;
 use pkgapp_core::digest::Sha256Sum;
 use pkgapp_core::error::{Error, Result};
-use pkgapp_core::name::{AppName, PythonMinor};
+use pkgapp_core::name::PythonMinor;
 use pkgapp_format::read::ArtifactKind;
 
 /// What is true on a host at one moment.
@@ -331,68 +328,6 @@ pub struct RunsOn {
 }
 
 impl HostFacts {
-    /// Returns the command that gathers them; its artifacts are known by their index afterwards.
-    pub fn command(
-        seat: &RemoteState,
-        name: &AppName,
-        prefix: &str,
-        artifacts: &[Artifact],
-    ) -> hosts::HostCommand {
-        let is_it = |artifact: &&Artifact| artifact.name == name.as_str();
-        let sums: Vec<String> = artifacts
-            .iter()
-            .filter(is_it)
-            .map(|artifact| artifact.sha256.to_string())
-            .collect();
-        let others = artifacts.iter().filter(|artifact| !is_it(artifact));
-        let runtimes: Vec<String> = others
-            .map(|other| format!("{}={}", other.name, other.sha256))
-            .collect();
-        let comes = |artifact: &Artifact| {
-            artifacts
-                .iter()
-                .any(|runtime| runtime.provides_runtime_for(artifact))
-        };
-        let artifacts = artifacts.iter().flat_map(|artifact| {
-            let kind = match artifact.kind {
-                ArtifactKind::Deb => "deb",
-                ArtifactKind::Rpm => "rpm",
-                ArtifactKind::Tar => "tar",
-            };
-            // What comes along need not be there.
-            let along = artifact
-                .runtime
-                .as_ref()
-                .filter(|_| comes(artifact))
-                .map(|runtime| runtime.package.as_str());
-            let asked =
-                |relation: &&String| along.is_none() || relation.split_whitespace().next() != along;
-            let depends: Vec<&str> = artifact
-                .depends
-                .iter()
-                .filter(asked)
-                .map(String::as_str)
-                .collect();
-            [
-                kind.to_owned(),
-                artifact.name.clone(),
-                artifact.version.clone(),
-                depends.join("\n"),
-            ]
-        });
-        let own = if seat.units.is_some() {
-            script::OWN_FACTS
-        } else {
-            ""
-        };
-        script::command("looking around", &[own, script::FACTS].concat(), seat, "")
-            .args([name.as_str(), prefix])
-            .args(artifacts)
-            .env("PKGAPP_SUMS", sums.join(" "))
-            .env("PKGAPP_RUNTIMES", runtimes.join(" "))
-            .question()
-    }
-
     /// Reads what the script prints.
     ///
     /// # Errors
@@ -685,6 +620,7 @@ fn kept(text: &str) -> Option<KeptPackage> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::script;
     use super::*;
     use std::process::Command;
 

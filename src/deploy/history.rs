@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use super::script::{self, RemoteState};
 use crate::hosts::HostCommand;
-use pkgapp_core::name::AppName;
 
 /// A line of the history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,10 +45,10 @@ impl HistoryEntry {
 
     /// Returns the command that prints the last entries. Its status is [`CLOSED`] where the login
     /// may not read them, and it prints the directory.
-    pub fn command(seat: &RemoteState, count: u32) -> HostCommand {
+    pub fn command(remote: &RemoteState, count: u32) -> HostCommand {
         let body = "if closed_to_us; then exit 77; fi\n\
                     [ ! -f \"$state/history.jsonl\" ] || tail -n \"$1\" \"$state/history.jsonl\"\n";
-        script::command("reading the history", body, seat, "")
+        script::command("reading the history", body, remote, "")
             .arg(count.to_string())
             .question()
     }
@@ -78,18 +77,6 @@ pub struct UnitState {
 }
 
 impl AppCondition {
-    /// Returns the command that finds out.
-    pub fn command(seat: &RemoteState, name: &AppName, prefix: &str) -> HostCommand {
-        let body = if seat.units.is_some() {
-            script::OWN_STATUS
-        } else {
-            script::STATUS
-        };
-        script::command("asking for its condition", body, seat, "")
-            .args([name.as_str(), prefix])
-            .question()
-    }
-
     /// Reads what the command prints.
     pub fn parse(text: &str) -> Self {
         let mut condition = Self::default();

@@ -20,7 +20,8 @@
 //! logs/                      what the last installations and migrations have printed
 //! ```
 //!
-//! Where one is not root, it lies beside the releases themselves: see [`unpacked`].
+//! Where one is not root, it lies beside the releases themselves. [`backend`] holds what differs
+//! between the two.
 //!
 //! An installation is a transaction that runs by itself, as a systemd unit: it ends whether or not
 //! anyone watches, it goes back if it fails, and it is taken up again after a reboot.
@@ -36,22 +37,29 @@ pub mod fleet;
 pub mod hosts;
 
 pub mod artifact;
+pub mod backend;
+mod builder;
 pub mod facts;
 pub mod health;
 pub mod history;
+mod host_plan;
 mod migration;
 pub mod owner;
 pub mod pieces;
 pub mod plan;
 pub mod policy;
 pub mod preflight;
+mod probe;
 pub mod requirements;
+mod rollback;
 pub mod rollout;
 mod script;
+mod select;
 pub mod step;
-pub mod unpacked;
+mod stored;
+mod upgrade;
 
 #[cfg(test)]
 mod tests;
 
-pub use script::{RemoteState, state_directory};
+pub use script::RemoteState;

@@ -52,7 +52,7 @@ ConfigurationDirectory=
 
 /// A migration to one release.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Migration<'a> {
+pub struct Migration<'a> {
     pub(super) exec: &'a CommandLine,
     pub(super) on: MigrateOn,
     /// The service's unit.

@@ -4,17 +4,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::backend::Backend;
 use super::facts::HostFacts;
 use super::health::HealthCheck;
 use super::owner::PushOwner;
 use super::preflight::AllowFlags;
-use super::script::RemoteState;
-use super::unpacked::ReleaseDirectory;
 use pkgapp_config::{BatchSize, DeployHooks, Migrate};
 use pkgapp_core::name::AppName;
 
 /// What is known before any host is asked.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct DeployPolicy {
     /// The application.
     pub name: AppName,
@@ -22,10 +21,8 @@ pub struct DeployPolicy {
     pub prefix: String,
     /// Who pushes.
     pub owner: PushOwner,
-    /// Whether root's work is done with sudo.
-    pub sudo: bool,
-    /// Where releases are unpacked by a login that is not root; `None`: packages are installed.
-    pub unpacked: Option<ReleaseDirectory>,
+    /// What installs releases on hosts.
+    pub backend: Box<dyn Backend>,
     /// How many hosts have the release after each step.
     pub batches: Vec<BatchSize>,
     /// How many hosts may fail before all is stopped.
@@ -44,16 +41,6 @@ pub struct DeployPolicy {
     pub patience: Duration,
     /// What is refused otherwise.
     pub allow: AllowFlags,
-}
-
-impl DeployPolicy {
-    /// Returns where hosts keep what they must know; `facts` are those of one that was asked.
-    pub fn seat(&self, facts: Option<&HostFacts>) -> RemoteState {
-        self.unpacked.as_ref().map_or_else(
-            || RemoteState::system(&self.name, self.sudo),
-            |unpacked| unpacked.seat(facts),
-        )
-    }
 }
 
 /// A host and what is true there.

@@ -1,4 +1,10 @@
-//! What a push refuses before anything changes.
+//! What a push refuses before anything changes, whatever installs the release.
+
+use super::artifact::Artifact;
+use super::facts::{HostFacts, VersionOrder};
+use super::select::SelectedArtifacts;
+use pkgapp_core::error::{Error, Result};
+use pkgapp_core::report::human_bytes;
 
 /// What a push does only when told to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -9,4 +15,146 @@ pub struct AllowFlags {
     pub reinstall: bool,
     /// Take a name that a repository of the host has too.
     pub same_name: bool,
+}
+
+/// What speaks against hosts, each reason once with all its hosts.
+pub(super) struct PreflightRefusals {
+    doing: &'static str,
+    all: Vec<(Vec<String>, Error)>,
+}
+
+impl PreflightRefusals {
+    pub(super) fn new(doing: &'static str) -> Self {
+        Self {
+            doing,
+            all: Vec::new(),
+        }
+    }
+
+    pub(super) fn add(&mut self, host: &str, error: Error) {
+        match self
+            .all
+            .iter_mut()
+            .find(|(_, known)| known.to_string() == error.to_string())
+        {
+            Some((hosts, _)) => hosts.push(host.to_owned()),
+            None => self.all.push((vec![host.to_owned()], error)),
+        }
+    }
+
+    pub(super) fn finish(self) -> Result<()> {
+        let told = self.all.into_iter().map(|(hosts, error)| {
+            let hosts: Vec<String> = hosts.iter().map(|host| format!("`{host}`")).collect();
+            error.context(format!("cannot {} {}", self.doing, hosts.join(", ")))
+        });
+        Error::all(told).map_or(Ok(()), Err)
+    }
+}
+
+/// Returns whether the release is installed, by this package as far as anyone knows.
+pub(super) fn is_there(artifact: &Artifact, facts: &HostFacts) -> bool {
+    let same = facts.installed.as_deref() == Some(&artifact.version)
+        && facts.record == Some(artifact.record);
+    same && facts.half.is_none()
+        && facts
+            .current
+            .is_none_or(|current| current == artifact.sha256)
+}
+
+/// Returns whether an unfinished transaction is of this very package.
+pub(super) fn is_half_done(artifact: &Artifact, facts: &HostFacts) -> bool {
+    facts
+        .transaction
+        .as_ref()
+        .is_some_and(|transaction| transaction.sum == artifact.sha256.to_string())
+}
+
+/// Refuses a package without a signature on a host whose package manager was told to.
+pub(super) fn no_signature(file: &str, facts: &HostFacts) -> Option<Error> {
+    let who = facts.insists.as_ref()?;
+    Some(Error::new(format!(
+        "{file} has no signature, and {who} refuses such packages there"
+    )))
+}
+
+/// Refuses an older version, or other bytes under the same one; `order` is how the artifact
+/// compares with what is installed.
+pub(super) fn version_refusal(
+    artifact: &Artifact,
+    order: Option<VersionOrder>,
+    allow: AllowFlags,
+    facts: &HostFacts,
+) -> Option<Error> {
+    let installed = facts.installed.as_deref().unwrap_or_default();
+    match order? {
+        VersionOrder::Older if !allow.downgrade => {
+            let error = Error::new(format!(
+                "{installed} is installed, which is newer than {}",
+                artifact.version
+            ));
+            Some(error.hint("go back with `pkgapp rollback`, or insist with `--allow-downgrade`"))
+        }
+        VersionOrder::Same if !allow.reinstall && !is_half_done(artifact, facts) => {
+            let error = Error::new(format!(
+                "another package of version {installed} is installed"
+            ));
+            Some(
+                error.hint(
+                    "build it with a higher `[package] revision`, or insist with `--reinstall`",
+                ),
+            )
+        }
+        VersionOrder::Older | VersionOrder::Same | VersionOrder::Newer => None,
+    }
+}
+
+/// What a push writes about a package and its installation, the log included, about.
+const NOTES: u64 = 128 << 10;
+
+/// Refuses a host without the space for the release at `release_place` and for the packages at
+/// `packages_place`.
+pub(super) fn no_space(
+    selected: &SelectedArtifacts<'_>,
+    facts: &HostFacts,
+    release_place: &str,
+    packages_place: &str,
+) -> Option<Error> {
+    let artifact = selected.artifact;
+    let runtime = selected
+        .runtime_to_install(facts)
+        .map(|(runtime, _)| runtime);
+    let comes = !is_there(artifact, facts);
+
+    let mut sent = if comes { NOTES } else { 0 };
+    if facts.kept(artifact.sha256).is_none() {
+        sent += artifact.size;
+    }
+    if let Some(runtime) = runtime
+        && facts.kept_runtime(runtime.sha256).is_none()
+    {
+        sent += runtime.size;
+    }
+
+    // The new files lie beside the old ones for a while.
+    let mut installed = runtime.map_or(0, |runtime| runtime.installed_size);
+    if comes {
+        installed += artifact.installed_size;
+    }
+
+    let (release, packages) = (&facts.free_prefix, &facts.free_state);
+    let needs = if release.device == packages.device {
+        vec![(release_place, release.bytes, installed + sent)]
+    } else {
+        vec![
+            (release_place, release.bytes, installed),
+            (packages_place, packages.bytes, sent),
+        ]
+    };
+    let (place, free, need) = needs.into_iter().find(|(_, free, need)| need > free)?;
+    let error = Error::new(format!(
+        "`{place}` has {} free and needs {}",
+        human_bytes(free),
+        human_bytes(need)
+    ));
+    Some(error.hint("make room there"))
 }

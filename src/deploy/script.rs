@@ -1,8 +1,6 @@
 //! The scripts that hosts run. Each begins with the same prelude and is one file of `scripts/`.
 
 use crate::hosts;
-use pkgapp_config::UnitsOf;
-use pkgapp_core::name::AppName;
 use pkgapp_core::text::shell_quoted;
 
 pub(super) const PRELUDE: &str = include_str!("scripts/prelude.sh");
@@ -49,78 +47,36 @@ pub(super) const REFUSED: i32 = 72;
 /// it again.
 pub(super) const UNTOLD: i32 = 73;
 
-/// Returns the directory in which a host keeps what it must know of an application.
-pub fn state_directory(name: &AppName) -> String {
-    format!("/var/lib/pkgapp/{name}")
-}
-
-/// Where a host keeps what it must know of an application, and who looks after that.
+/// Where a host keeps what it must know of an application, and how scripts get there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemoteState {
     /// The directory.
-    pub(super) state: String,
+    pub(super) directory: String,
     /// Whether it is root's, and reached with sudo.
     pub(super) sudo: bool,
-    /// `None`: packages are installed by root. Else a login unpacks releases, and these are whose
-    /// units it has.
-    pub(super) units: Option<UnitsOf>,
-}
-
-impl RemoteState {
-    /// Where packages are installed.
-    pub fn system(name: &AppName, sudo: bool) -> Self {
-        Self {
-            state: state_directory(name),
-            sudo,
-            units: None,
-        }
-    }
-
-    /// Where releases are unpacked into a directory of the login's.
-    pub(super) fn own(into: &str, units: UnitsOf) -> Self {
-        Self {
-            state: format!("{into}/.pkgapp"),
-            sudo: false,
-            units: Some(units),
-        }
-    }
-
-    /// Returns whether a login unpacks releases into a directory of its own.
-    pub fn is_own(&self) -> bool {
-        self.units.is_some()
-    }
-
-    /// Returns whether it is reached with sudo.
-    pub fn uses_sudo(&self) -> bool {
-        self.sudo
-    }
-
-    /// Returns the directory that releases lie in.
-    pub(super) fn directory(&self) -> &str {
-        self.state.strip_suffix("/.pkgapp").unwrap_or(&self.state)
-    }
-
-    /// Returns the text after the prelude: what differs between the two ways.
-    pub(super) fn ways(&self) -> &'static str {
-        if self.units.is_some() { USER } else { SYSTEM }
-    }
+    /// Functions of sh that stand after the prelude of every script.
+    pub(super) library: &'static str,
+    /// Variables for these functions.
+    pub(super) env: Vec<(&'static str, String)>,
+    /// What runs after the result of a push was written down.
+    pub(super) after_record: &'static str,
 }
 
 /// Makes a command of a script, for a push that has this token.
 pub(super) fn command(
     what: &str,
     body: &str,
-    seat: &RemoteState,
+    remote: &RemoteState,
     token: &str,
 ) -> hosts::HostCommand {
-    let command = hosts::HostCommand::new(what, [PRELUDE, seat.ways(), body].concat());
-    let command = command
-        .args([seat.state.clone(), token.to_owned()])
-        .sudo(seat.sudo);
-    match seat.units {
-        Some(units) => command.env("PKGAPP_UNITS", units.name()),
-        None => command,
-    }
+    let script = [PRELUDE, remote.library, body].concat();
+    let command = hosts::HostCommand::new(what, script)
+        .args([remote.directory.clone(), token.to_owned()])
+        .sudo(remote.sudo);
+    let env = remote.env.iter();
+    env.fold(command, |command, (name, value)| {
+        command.env(*name, value.clone())
+    })
 }
 
 /// The script that unpacks a release.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::artifact::Artifact;
 use super::artifact::tests::{candidate, runtime, shared};
+use super::backend::{PackageManagerBackend, ReleaseDirectoryBackend};
 use super::facts::{
     FreeSpace, HostFacts, KeptPackage, KeptRuntime, LockHolder, LoginDirectory, PackageManager,
     RunsOn, Transaction, TransactionState, VersionOrder,
@@ -24,7 +25,6 @@ use super::rollout::{
 };
 use super::script;
 use super::step::{PushStage, Step, StepAction};
-use super::unpacked::ReleaseDirectory;
 use crate::hosts::{
     CommandOutput, Download, Downloaded, Host, HostCommand, HostFailure, RangeCopy, Upload,
     Uploaded,
@@ -65,8 +65,10 @@ pub(super) fn terms() -> DeployPolicy {
             token: "machine.1.2".into(),
             label: "ada@laptop (pid 1)".into(),
         },
-        sudo: true,
-        unpacked: None,
+        backend: Box::new(PackageManagerBackend {
+            name: AppName::parse("shop").unwrap(),
+            sudo: true,
+        }),
         batches: vec![BatchSize::Hosts(1), BatchSize::Percent(100)],
         max_failed: 0,
         check: HealthCheck {
@@ -174,14 +176,14 @@ fn switched(names: &[&str]) -> (Plan, Vec<TargetHost>) {
 
 fn own_terms() -> DeployPolicy {
     let shared = vec![SharedPath::parse("app/media").unwrap()];
-    let unpacked = Some(ReleaseDirectory {
+    let directory = ReleaseDirectoryBackend {
+        name: AppName::parse("shop").unwrap(),
         into: "~/shop".into(),
         shared,
         units: UnitsOf::User,
-    });
+    };
     DeployPolicy {
-        unpacked,
-        sudo: false,
+        backend: Box::new(directory),
         ..terms()
     }
 }
@@ -524,7 +526,10 @@ fn a_push_refuses_for_all_hosts_at_once_and_says_the_right_way() {
     ];
     let error = Plan::push(
         &DeployPolicy {
-            sudo: false,
+            backend: Box::new(PackageManagerBackend {
+                name: terms().name,
+                sudo: false,
+            }),
             ..terms()
         },
         &[new],

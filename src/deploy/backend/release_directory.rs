@@ -1,33 +1,51 @@
-//! Hosts where one is not root: releases lie beside each other in a directory of the login's, and
-//! `current` leads to one.
+//! The backend for hosts where one is not root: releases lie beside each other in a directory of the
+//! login's, and `current` leads to one.
 //!
 //! ```text
 //! INTO/releases/1.4.2-3f9a0c1d22be/   a release, as the tarball has it; it finds itself, so it runs from there
 //! INTO/current                        a symbolic link to one of them: the switch is a rename
 //! INTO/shared/                        what outlives releases: etc/, var/, and the paths that `shared` names
-//! INTO/.pkgapp/                       what a push keeps there; see the module above
+//! INTO/.pkgapp/                       what a push keeps there; see the crate
 //! ```
 //!
 //! What a package would put outside of its prefix lies in the tarball's `host/`. `map.sh` makes of
 //! it what a login can have: units of the user's systemd, lines of the user's crontab,
 //! configuration in `shared/etc`.
 
-use super::artifact::Artifact;
-use super::facts::HostFacts;
-use super::script::RemoteState;
+use super::{Backend, JournalAccess};
+use crate::artifact::Artifact;
+use crate::builder::StepBuilder;
+use crate::facts::{HostFacts, LoginDirectory, VersionOrder};
+use crate::hosts::HostCommand;
+use crate::migration::Migration;
+use crate::preflight::{AllowFlags, is_there, no_space, version_refusal};
+use crate::probe;
+use crate::requirements::HostRequirements;
+use crate::script::{self, RemoteState};
+use crate::select::SelectedArtifacts;
+use crate::step::{PushStage, Step};
+use crate::stored::{StoredPackage, Transition};
 use pkgapp_config::{SharedPath, TarballMode, UnitsOf};
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::name::AppName;
 use pkgapp_format::read::ArtifactKind;
 
-/// Where releases lie if nothing else is said.
-pub fn default_into(name: &AppName) -> String {
-    format!("~/{name}")
-}
+/// Where a push keeps what it must know, below the directory of the releases.
+const STATE: &str = "/.pkgapp";
 
-/// What `[deploy.NAME]` or `--into` say of it.
+/// A user may read what its own units print, as far as the journal is kept on disk and a file of
+/// its own (journald.conf(5), `SplitMode=`).
+const MAY_READ_JOURNAL: &str = "\
+if [ \"$(id -u)\" != 0 ] && [ ! -d /var/log/journal ] && ! id -nG | grep -qwE 'adm|systemd-journal|wheel'; then
+  echo \"the journal is not kept in /var/log/journal, so $(id -un) may not read it\" >&2; exit 77
+fi
+";
+
+/// Releases in a directory of the login's, as `[deploy.NAME]` or `--into` say.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReleaseDirectory {
+pub struct ReleaseDirectoryBackend {
+    /// The application.
+    pub name: AppName,
     /// The directory; it may begin with `~/`.
     pub into: String,
     /// What all releases share.
@@ -36,38 +54,240 @@ pub struct ReleaseDirectory {
     pub units: UnitsOf,
 }
 
-impl ReleaseDirectory {
+impl ReleaseDirectoryBackend {
     /// Returns what the configuration and the command line say; `None`: packages are installed.
     ///
     /// # Errors
     /// `into` is no directory that releases can lie in.
-    pub fn of(
+    pub(super) fn of(
         name: &AppName,
         tarball: Option<&TarballMode>,
         into: Option<&str>,
     ) -> Result<Option<Self>> {
-        let Some(into) = into.map(pkgapp_config::check_into).transpose()? else {
-            return Ok(tarball.map(|tarball| Self {
-                into: tarball.into.clone().unwrap_or_else(|| default_into(name)),
-                shared: tarball.shared.clone(),
-                units: tarball.units,
-            }));
-        };
+        let into = into.map(pkgapp_config::check_into).transpose()?;
+        if into.is_none() && tarball.is_none() {
+            return Ok(None);
+        }
         let tarball = tarball.cloned().unwrap_or_default();
         Ok(Some(Self {
-            into,
+            name: name.clone(),
+            into: into.or(tarball.into).unwrap_or_else(|| format!("~/{name}")),
             shared: tarball.shared,
             units: tarball.units,
         }))
     }
+}
 
-    /// Returns where a host keeps what it must know, before or after it has told its home
-    /// directory.
-    pub fn seat(&self, facts: Option<&HostFacts>) -> RemoteState {
+impl Backend for ReleaseDirectoryBackend {
+    fn accepts(&self, kind: ArtifactKind) -> bool {
+        kind == ArtifactKind::Tar
+    }
+
+    fn remote_state(&self, facts: Option<&HostFacts>) -> RemoteState {
         let into = facts
             .and_then(|facts| facts.own.as_ref())
             .map_or(&self.into, |own| &own.into);
-        RemoteState::own(into, self.units)
+        RemoteState {
+            directory: format!("{into}{STATE}"),
+            sudo: false,
+            library: script::USER,
+            env: vec![("PKGAPP_UNITS", self.units.name().to_owned())],
+            after_record: script::RETAIN,
+        }
+    }
+
+    fn journal(&self) -> JournalAccess {
+        JournalAccess {
+            check: MAY_READ_JOURNAL,
+            unit_option: "--user-unit",
+            sudo: false,
+        }
+    }
+
+    fn probe(&self, prefix: &str, artifacts: &[Artifact]) -> HostCommand {
+        let remote = self.remote_state(None);
+        let script = [script::OWN_FACTS, script::FACTS].concat();
+        probe::command(&remote, &script, &self.name, prefix, artifacts)
+    }
+
+    fn status(&self, prefix: &str) -> HostCommand {
+        let remote = self.remote_state(None);
+        script::command("asking for its condition", script::OWN_STATUS, &remote, "")
+            .args([self.name.as_str(), prefix])
+            .question()
+    }
+
+    fn select<'a>(
+        &self,
+        artifacts: &'a [Artifact],
+        facts: &HostFacts,
+    ) -> Result<SelectedArtifacts<'a>> {
+        let index = choose(artifacts, facts)?;
+        Ok(SelectedArtifacts {
+            artifact: &artifacts[index],
+            index,
+            runtime: None,
+        })
+    }
+
+    fn preflight(
+        &self,
+        selected: &SelectedArtifacts<'_>,
+        facts: &HostFacts,
+        allow: AllowFlags,
+    ) -> Vec<Error> {
+        let artifact = selected.artifact;
+        let mut errors = self.unfit(facts);
+        errors.extend(only_for_root(artifact));
+        if let Some(asks) = &artifact.asks {
+            errors.extend(lacks_python(artifact, asks, facts));
+            errors.extend(lacks_glibc(artifact, asks, facts));
+            errors.extend(lacks_crontab(artifact, asks, facts));
+        }
+
+        let into = facts.own.as_ref().map_or(&self.into, |own| &own.into);
+        errors.extend(no_space(selected, facts, into, into));
+        if !is_there(artifact, facts) {
+            let order = by_release(artifact, facts);
+            errors.extend(version_refusal(artifact, order, allow, facts));
+        }
+        errors
+    }
+
+    fn unfit(&self, facts: &HostFacts) -> Vec<Error> {
+        unfit(facts)
+    }
+
+    fn locked_out(&self, facts: &HostFacts) -> Option<Error> {
+        facts.untrustworthy()
+    }
+
+    fn release_path(&self, prefix: &str, facts: &HostFacts) -> String {
+        match &facts.own {
+            Some(own) => format!("{}/current", own.into),
+            None => prefix.to_owned(),
+        }
+    }
+
+    fn about(&self, facts: &HostFacts) -> Option<String> {
+        facts.own.as_ref().map(|own| format!("in {}", own.into))
+    }
+
+    fn notes(&self, artifact: &Artifact, facts: &HostFacts) -> Vec<String> {
+        match (&facts.own, &artifact.asks) {
+            (Some(own), Some(asks)) => self.shortcomings(own, asks, &facts.user),
+            _ => Vec::new(),
+        }
+    }
+
+    fn prepare(&self, steps: &StepBuilder<'_>, prefix: &str, package: &StoredPackage) -> Vec<Step> {
+        let what = format!("unpacking {} beside the other releases", package.file);
+        let command = steps
+            .command(&what, &script::unpack())
+            .args([
+                self.name.as_str(),
+                &steps.place(package),
+                &package.sha256.to_string(),
+                &package.version,
+                &package.record_sum(),
+                prefix,
+            ])
+            .args(self.shared.iter().map(SharedPath::as_str));
+        vec![StepBuilder::run(PushStage::Stage, None, command)]
+    }
+
+    fn migrate(
+        &self,
+        steps: &StepBuilder<'_>,
+        package: &StoredPackage,
+        _: Option<&StoredPackage>,
+        migration: &Migration<'_>,
+    ) -> Vec<Step> {
+        let mut parameters = vec![
+            ("id", package.version.clone()),
+            ("sum", package.sha256.to_string()),
+        ];
+        parameters.extend(migration.surroundings(&steps.variables(package)));
+        vec![steps.migrate(package, migration, &script::own_migrate(), parameters)]
+    }
+
+    fn switch(&self, steps: &StepBuilder<'_>, _: &HostFacts, transition: &Transition<'_>) -> Step {
+        let (what, line) = self.switch_texts(steps, transition);
+        let of = |package: Option<&StoredPackage>| {
+            package.map_or_else(<[String; 3]>::default, |package| {
+                [
+                    package.version.clone(),
+                    package.sha256.to_string(),
+                    package.record_sum(),
+                ]
+            })
+        };
+        let [version, sum, record] = of(transition.to);
+        let [back_version, back_sum, back_record] = of(transition.fallback.package());
+        let parameters = [
+            ("name", self.name.to_string()),
+            ("state", steps.remote.directory.clone()),
+            ("PKGAPP_UNITS", self.units.name().to_owned()),
+            ("version", version),
+            ("sum", sum),
+            ("record", record),
+            ("back", transition.fallback.name().to_owned()),
+            ("back_version", back_version),
+            ("back_sum", back_sum),
+            ("back_record", back_record),
+        ];
+        steps.transaction(
+            &what,
+            line,
+            transition.from,
+            &transition.goal(),
+            &parameters,
+            &script::switch(),
+        )
+    }
+}
+
+impl ReleaseDirectoryBackend {
+    /// Returns what the switch does for people, and the command at its core.
+    fn switch_texts(
+        &self,
+        steps: &StepBuilder<'_>,
+        transition: &Transition<'_>,
+    ) -> (String, String) {
+        let state = &steps.remote.directory;
+        let into = state.strip_suffix(STATE).unwrap_or(state);
+        match transition.to {
+            Some(package) => (
+                format!("switching to {} {}", self.name, package.version),
+                format!("{into}/current -> releases/{}", package.version),
+            ),
+            None => (
+                format!("taking {} out of use", self.name),
+                format!("rm {into}/current"),
+            ),
+        }
+    }
+
+    /// Returns what an artifact has and the host does nothing with.
+    fn shortcomings(
+        &self,
+        own: &LoginDirectory,
+        asks: &HostRequirements,
+        user: &str,
+    ) -> Vec<String> {
+        let mut notes = Vec::new();
+        if asks.units && self.units == UnitsOf::User && !own.lingers {
+            notes.push(format!(
+                "`{user}` does not linger yet; it is tried to have it so"
+            ));
+        }
+        if asks.units && self.units == UnitsOf::None {
+            notes.push("the release has units, and nothing starts them".to_owned());
+        }
+        if asks.logrotate && !own.logrotate {
+            notes.push("there is no logrotate, so nothing rotates the logs".to_owned());
+        }
+        notes
     }
 }
 
@@ -80,125 +300,141 @@ fn unpacker(file: &str) -> Option<&'static str> {
 
 /// Finds the tarball for a host: of its architecture, and one that it can unpack; of several the
 /// one that it has, else the smallest.
-///
-/// # Errors
-/// There is none; the error says what would help.
-pub(super) fn choose(artifacts: &[Artifact], facts: &HostFacts) -> Result<usize> {
+fn choose(artifacts: &[Artifact], facts: &HostFacts) -> Result<usize> {
     let own = facts
         .own
         .as_ref()
         .ok_or_else(|| Error::bug("a host has not told of its directories"))?;
-    let tarballs = || {
-        artifacts
-            .iter()
-            .enumerate()
-            .filter(|(_, artifact)| artifact.kind == ArtifactKind::Tar)
-    };
-    if tarballs().next().is_none() {
+    let tarballs: Vec<(usize, &Artifact)> = artifacts
+        .iter()
+        .enumerate()
+        .filter(|(_, artifact)| artifact.kind == ArtifactKind::Tar)
+        .collect();
+    if tarballs.is_empty() {
         return Err(
             Error::new("releases are unpacked there from a tarball, and there is none")
                 .hint("make one: `pkgapp build --format tar`"),
         );
     }
-    let of_arch = |artifact: &Artifact| {
-        artifact
-            .arch
-            .as_deref()
-            .is_none_or(|arch| arch == facts.arch)
-    };
-    if !tarballs().any(|(_, artifact)| of_arch(artifact)) {
-        let archs: Vec<&str> = tarballs()
-            .filter_map(|(_, artifact)| artifact.arch.as_deref())
-            .collect();
-        return Err(Error::new(format!(
-            "the host is {}, and the tarball is for {}",
-            facts.arch,
-            archs.join(", ")
-        ))
-        .hint(format!("build on a machine with {}", facts.arch)));
+
+    let of_arch: Vec<(usize, &Artifact)> = tarballs
+        .iter()
+        .copied()
+        .filter(|(_, artifact)| artifact.runs_on(&facts.arch))
+        .collect();
+    if of_arch.is_empty() {
+        return Err(other_machines(&tarballs, facts));
     }
-    let unpackable = |artifact: &Artifact| match unpacker(&artifact.file) {
-        Some(program) => own.unpackers.iter().any(|known| known == program),
-        None => true,
+
+    let unpackable = |artifact: &Artifact| {
+        unpacker(&artifact.file)
+            .is_none_or(|program| own.unpackers.iter().any(|known| known == program))
     };
-    let fitting = tarballs().filter(|(_, artifact)| of_arch(artifact) && unpackable(artifact));
     // The same release with another codec is other bytes, and no reason to switch.
-    let best = fitting.min_by_key(|(_, artifact)| {
-        let sum = artifact.sha256;
-        (
-            facts.current != Some(sum),
-            facts.kept(sum).is_none(),
-            artifact.size,
-        )
-    });
-    best.map(|(index, _)| index).ok_or_else(|| {
-        let wanted: Vec<&str> = tarballs()
-            .filter_map(|(_, artifact)| unpacker(&artifact.file))
-            .collect();
-        let error = Error::new(format!(
-            "the host lacks tar or {} to unpack the tarball",
-            wanted.join(", ")
-        ));
-        error.hint("every host has gzip: `pkgapp build --format tar.gz`")
+    of_arch
+        .into_iter()
+        .filter(|(_, artifact)| unpackable(artifact))
+        .min_by_key(|(_, artifact)| {
+            let sum = artifact.sha256;
+            (
+                facts.current != Some(sum),
+                facts.kept(sum).is_none(),
+                artifact.size,
+            )
+        })
+        .map(|(index, _)| index)
+        .ok_or_else(|| nothing_unpacks(&tarballs))
+}
+
+fn other_machines(tarballs: &[(usize, &Artifact)], facts: &HostFacts) -> Error {
+    let archs: Vec<&str> = tarballs
+        .iter()
+        .filter_map(|(_, artifact)| artifact.arch.as_deref())
+        .collect();
+    Error::new(format!(
+        "the host is {}, and the tarball is for {}",
+        facts.arch,
+        archs.join(", ")
+    ))
+    .hint(format!("build on a machine with {}", facts.arch))
+}
+
+fn nothing_unpacks(tarballs: &[(usize, &Artifact)]) -> Error {
+    let wanted: Vec<&str> = tarballs
+        .iter()
+        .filter_map(|(_, artifact)| unpacker(&artifact.file))
+        .collect();
+    let error = Error::new(format!(
+        "the host lacks tar or {} to unpack the tarball",
+        wanted.join(", ")
+    ));
+    error.hint("every host has gzip: `pkgapp build --format tar.gz`")
+}
+
+/// How a tarball's version compares with that of the release in use. Two builds of one version lie
+/// beside each other.
+fn by_release(artifact: &Artifact, facts: &HostFacts) -> Option<VersionOrder> {
+    let version = |text: &str| text.parse::<pkgapp_pypa::Version>().ok();
+    let installed = version(&facts.kept_installed()?.release)?;
+    Some(if version(&artifact.release)? < installed {
+        VersionOrder::Older
+    } else {
+        VersionOrder::Newer
     })
 }
 
-/// Everything that speaks against a tarball on a host.
-pub(super) fn against(artifact: &Artifact, facts: &HostFacts) -> Vec<Error> {
-    let mut errors = unfit(facts);
-    if let Some(runtime) = &artifact.runtime {
-        let error = Error::new(format!(
-            "{} runs on the interpreter of `{}`, a package that only root can install",
-            artifact.file, runtime.package
-        ));
-        errors.push(
-            error.hint("write `interpreter = \"bundled\"` below `[python]`, and build again"),
-        );
+/// The interpreter that applications share is a package.
+fn only_for_root(artifact: &Artifact) -> Option<Error> {
+    let runtime = artifact.runtime.as_ref()?;
+    let error = Error::new(format!(
+        "{} runs on the interpreter of `{}`, a package that only root can install",
+        artifact.file, runtime.package
+    ));
+    Some(error.hint("write `interpreter = \"bundled\"` below `[python]`, and build again"))
+}
+
+fn lacks_python(artifact: &Artifact, asks: &HostRequirements, facts: &HostFacts) -> Option<Error> {
+    let python = asks.python?;
+    if facts.pythons.contains(&python) {
+        return None;
     }
-    let Some(asks) = &artifact.asks else {
-        return errors;
-    };
-    if let Some(python) = asks.python
-        && !facts.pythons.contains(&python)
-    {
-        let error = Error::new(format!(
-            "{} needs `/usr/bin/python{python}`, which is missing there",
-            artifact.file
-        ));
-        errors.push(error.hint(match facts.pythons.last() {
-            Some(there) => {
-                format!("build for `version = \"{there}\"`, or ask root for python{python}")
-            }
-            None => format!("ask root for python{python}"),
-        }));
+    let error = Error::new(format!(
+        "{} needs `/usr/bin/python{python}`, which is missing there",
+        artifact.file
+    ));
+    Some(error.hint(match facts.pythons.last() {
+        Some(there) => format!("build for `version = \"{there}\"`, or ask root for python{python}"),
+        None => format!("ask root for python{python}"),
+    }))
+}
+
+fn lacks_glibc(artifact: &Artifact, asks: &HostRequirements, facts: &HostFacts) -> Option<Error> {
+    let (needs, has) = (asks.glibc?, version_pair(&facts.glibc)?);
+    if needs <= has {
+        return None;
     }
-    if let (Some(needs), Some(has)) = (asks.glibc, version_pair(&facts.glibc))
-        && needs > has
-    {
-        let (major, minor) = needs;
-        let error = Error::new(format!(
-            "{} needs glibc {major}.{minor}, and the host has {}",
-            artifact.file, facts.glibc
-        ));
-        errors.push(
-            error.hint(
-                "name the host's distribution in `targets` under `[package]`, and build again",
-            ),
-        );
+    let (major, minor) = needs;
+    let error = Error::new(format!(
+        "{} needs glibc {major}.{minor}, and the host has {}",
+        artifact.file, facts.glibc
+    ));
+    Some(error.hint("name the host's distribution in `targets` under `[package]`, and build again"))
+}
+
+fn lacks_crontab(artifact: &Artifact, asks: &HostRequirements, facts: &HostFacts) -> Option<Error> {
+    let own = facts.own.as_ref()?;
+    if !asks.crontab || own.crontab {
+        return None;
     }
-    let own = facts.own.as_ref();
-    if asks.crontab && own.is_some_and(|own| !own.crontab) {
-        let error = Error::new(format!(
-            "{} has cron jobs, and there is no crontab there",
-            artifact.file
-        ));
-        errors.push(error.hint("declare them as `[timer.NAME]`, or ask root for cron"));
-    }
-    errors
+    let error = Error::new(format!(
+        "{} has cron jobs, and there is no crontab there",
+        artifact.file
+    ));
+    Some(error.hint("declare them as `[timer.NAME]`, or ask root for cron"))
 }
 
 /// What speaks against any release in the host's directory.
-pub(super) fn unfit(facts: &HostFacts) -> Vec<Error> {
+fn unfit(facts: &HostFacts) -> Vec<Error> {
     let Some(own) = &facts.own else {
         return vec![Error::bug("a host has not told of its directories")];
     };
@@ -225,27 +461,6 @@ pub(super) fn unfit(facts: &HostFacts) -> Vec<Error> {
     errors
 }
 
-/// What is to be known about a host besides.
-pub(super) fn found(artifact: &Artifact, facts: &HostFacts, units: UnitsOf) -> Vec<String> {
-    let (Some(own), Some(asks)) = (&facts.own, &artifact.asks) else {
-        return Vec::new();
-    };
-    let mut found = Vec::new();
-    if asks.units && units == UnitsOf::User && !own.lingers {
-        found.push(format!(
-            "`{}` does not linger yet; it is tried to have it so",
-            facts.user
-        ));
-    }
-    if asks.units && units == UnitsOf::None {
-        found.push("the release has units, and nothing starts them".to_owned());
-    }
-    if asks.logrotate && !own.logrotate {
-        found.push("there is no logrotate, so nothing rotates the logs".to_owned());
-    }
-    found
-}
-
 fn version_pair(text: &str) -> Option<(u16, u16)> {
     let (major, minor) = text.split_once('.')?;
     let minor = minor.split('.').next()?;
@@ -258,7 +473,7 @@ mod tests {
     use std::path::{Path, PathBuf};
     use std::process::Command;
 
-    use super::super::script;
+    use crate::script;
 
     fn write(path: &Path, text: &str) {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -1,0 +1,297 @@
+//! Makes the steps that every deployment has; those that differ are made in [`backend`](super::backend).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::artifact::Artifact;
+use super::health::HealthCheck;
+use super::migration::Migration;
+use super::pieces::FilePieces;
+use super::script::{self, RemoteState};
+use super::step::{PushStage, Step, StepAction};
+use super::stored::{FailureMark, IncomingPackage, StoredPackage};
+use crate::hosts::{HostCommand, Upload, UploadContent, UploadForm};
+use pkgapp_config::CommandLine;
+use pkgapp_core::name::AppName;
+use pkgapp_core::report::human_bytes;
+
+/// What all steps of one push on one host have in common.
+#[derive(Debug, Clone)]
+pub struct StepBuilder<'a> {
+    pub(super) name: &'a AppName,
+    /// The release that is in use.
+    pub(super) prefix: String,
+    pub(super) token: &'a str,
+    /// Where the host keeps things.
+    pub(super) remote: RemoteState,
+    /// The host's name and its own variables, for hooks.
+    pub(super) host: &'a str,
+    pub(super) variables: &'a BTreeMap<String, String>,
+}
+
+impl StepBuilder<'_> {
+    pub(super) fn command(&self, what: &str, body: &str) -> HostCommand {
+        script::command(what, body, &self.remote, self.token)
+    }
+
+    pub(super) fn run(stage: PushStage, line: Option<String>, command: HostCommand) -> Step {
+        Step {
+            stage,
+            what: command.what.clone(),
+            line,
+            action: StepAction::Run(command),
+        }
+    }
+
+    /// Returns the path of a package on the host.
+    pub(super) fn place(&self, package: &StoredPackage) -> String {
+        format!(
+            "{}/packages/{}/{}",
+            self.remote.directory, package.sha256, package.file
+        )
+    }
+
+    /// `seen` is the token of the lock that was there when the host was looked at, and `dead` the
+    /// same if nobody holds it any more; empty if there was none.
+    pub(super) fn lock(
+        &self,
+        owner: &str,
+        seen: &str,
+        dead: &str,
+        patience: Duration,
+        coming: &[IncomingPackage<'_>],
+    ) -> Step {
+        let told = coming.iter().flat_map(|coming| {
+            let IncomingPackage {
+                package,
+                pieces,
+                runtime,
+            } = coming;
+            [
+                package.sha256.to_string(),
+                package.info(*runtime),
+                pieces.to_string(),
+            ]
+        });
+        let patience = patience.as_secs().to_string();
+        let command = self
+            .command("taking the lock", script::LOCK)
+            .args([owner, dead, &patience, seen])
+            .args(told);
+        Self::run(PushStage::Lock, None, command.ends_with_us())
+    }
+
+    pub(super) fn unlock(&self) -> Step {
+        Self::run(
+            PushStage::Unlock,
+            None,
+            self.command("giving the lock back", script::UNLOCK),
+        )
+    }
+
+    /// Clears away the lock of a push that died.
+    pub(super) fn sweep(&self, token: &str, known: bool) -> Step {
+        let command = self.command("clearing away the lock of a push that died", script::SWEEP);
+        Self::run(
+            PushStage::Unlock,
+            None,
+            command.arg(token).arg(if known { "dead" } else { "" }),
+        )
+    }
+
+    pub(super) fn beat(&self) -> HostCommand {
+        self.command("keeping the lock", script::BEAT)
+            .timeout(Duration::from_secs(20))
+            .ends_with_us()
+    }
+
+    /// Sends what `there`, a package with its pieces, does not have.
+    pub(super) fn upload(
+        &self,
+        artifact: &Artifact,
+        there: Option<(&StoredPackage, &FilePieces)>,
+    ) -> Step {
+        let copies = there
+            .map(|(package, pieces)| artifact.pieces.copies_from(pieces, &self.place(package)));
+        let upload = Upload {
+            content: UploadContent::File(artifact.path.clone()),
+            size: artifact.size,
+            sha256: artifact.sha256,
+            path: self.place(&StoredPackage::from(artifact)),
+            form: UploadForm::File,
+            mode: 0o600,
+            owner: None,
+            sudo: self.remote.sudo,
+            copies: copies.unwrap_or_default(),
+        };
+
+        let (all, sends) = (human_bytes(upload.size), human_bytes(upload.missing()));
+        let size = if upload.copies.is_empty() {
+            all
+        } else {
+            format!("{sends} of {all}")
+        };
+        Step {
+            stage: PushStage::Upload,
+            what: format!("sending {} ({size})", artifact.file),
+            line: None,
+            action: StepAction::Upload(upload),
+        }
+    }
+
+    /// Runs `script`, which migrates, with these assignments besides those that every script of a
+    /// migration has.
+    pub(super) fn migrate(
+        &self,
+        package: &StoredPackage,
+        migration: &Migration<'_>,
+        script: &str,
+        parameters: Vec<(&'static str, String)>,
+    ) -> Step {
+        let mark = format!(
+            "{}/packages/{}/migrated",
+            self.remote.directory, package.sha256
+        );
+        let mut all = vec![("name", self.name.to_string()), ("mark", mark)];
+        all.extend(parameters);
+        let command = self
+            .command(&format!("migrating with {}", package.release), script)
+            .arg(script::assignments(&all))
+            .args(migration.exec.words.iter().map(String::as_str));
+        Self::run(
+            PushStage::Migrate,
+            Some(migration.exec.text.clone()),
+            command,
+        )
+    }
+
+    pub(super) fn hook(
+        &self,
+        stage: PushStage,
+        line: &CommandLine,
+        package: &StoredPackage,
+    ) -> Step {
+        let command = self
+            .command(
+                &format!("the {} hook `{}`", stage.name(), line.text),
+                script::COMMAND,
+            )
+            .arg(self.prefix.clone())
+            .args(line.words.iter().map(String::as_str));
+        Self::run(
+            stage,
+            Some(line.text.clone()),
+            HostCommand {
+                env: self.variables(package),
+                ..command
+            },
+        )
+    }
+
+    /// What commands of the user see in their environment.
+    pub(super) fn variables(&self, package: &StoredPackage) -> BTreeMap<String, String> {
+        let mut variables = self.variables.clone();
+        let own = [
+            ("NAME", self.name.as_str()),
+            ("VERSION", &package.release),
+            ("HOST", self.host),
+        ];
+        variables.extend(own.map(|(name, value)| (format!("PKGAPP_{name}"), value.to_owned())));
+        variables
+    }
+
+    /// A step that goes on by itself, whatever becomes of the pusher and of the host. `line` is the
+    /// command at its core.
+    pub(super) fn transaction(
+        &self,
+        what: &str,
+        line: String,
+        from: Option<&str>,
+        goal: &str,
+        parameters: &[(&str, String)],
+        script: &str,
+    ) -> Step {
+        let parameters = script::assignments(parameters);
+        let args = [
+            self.name.as_str(),
+            goal,
+            from.unwrap_or_default(),
+            &parameters,
+            script,
+        ];
+        Self::run(
+            PushStage::Install,
+            Some(line),
+            self.command(what, script::INSTALL).args(args),
+        )
+    }
+
+    pub(super) fn health(&self, check: &HealthCheck) -> Step {
+        let mut parts = vec!["its units run".to_owned()];
+        parts.extend(check.url.as_ref().map(|url| format!("{url} answers")));
+        parts.extend(
+            check
+                .command
+                .as_ref()
+                .map(|command| format!("`{}` succeeds", command.text)),
+        );
+
+        let url = check.url.as_ref().map_or("", url::Url::as_str);
+        let words = check
+            .command
+            .iter()
+            .flat_map(|command| command.words.iter().cloned());
+        let command = self
+            .command(
+                &format!("waiting until {}", parts.join(", ")),
+                script::HEALTH,
+            )
+            .args([
+                self.name.as_str(),
+                &self.prefix,
+                &check.timeout.as_secs().to_string(),
+                &check.settle.as_secs().to_string(),
+                url,
+            ])
+            .args(words);
+        // After Ctrl-C it is still waited for: a host that has changed gets to the end of its
+        // steps.
+        Self::run(PushStage::Health, None, command)
+    }
+
+    /// `now` is what is installed after it: `None` for what was, `Some(None)` for nothing. A
+    /// package may be marked.
+    pub(super) fn record(
+        &self,
+        now: Option<Option<&StoredPackage>>,
+        marked: Option<(FailureMark, &StoredPackage)>,
+        keep: u32,
+        entry: &Value,
+    ) -> Step {
+        let good = match now {
+            None => "=".to_owned(),
+            Some(package) => package
+                .map(|package| package.sha256.to_string())
+                .unwrap_or_default(),
+        };
+        let (mark, marked) = match marked {
+            Some((FailureMark::Failed, package)) => ("failed", package.sha256.to_string()),
+            Some((FailureMark::Left, package)) => ("left", package.sha256.to_string()),
+            None => ("", String::new()),
+        };
+        let line = entry.to_string();
+        let result = entry["result"].as_str().unwrap_or_default();
+        let body = [script::RECORD, self.remote.after_record].concat();
+        let command = self.command(&format!("writing down: {result}"), &body);
+        let args = [
+            good,
+            marked,
+            mark.to_owned(),
+            keep.to_string(),
+            line.trim_start_matches('{').to_owned(),
+        ];
+        Self::run(PushStage::Record, None, command.args(args))
+    }
+}

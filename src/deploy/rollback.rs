@@ -1,0 +1,193 @@
+//! Plans a roll-back: every host goes to a package that it keeps.
+
+use std::collections::BTreeSet;
+
+use super::facts::{HostFacts, KeptPackage, VersionOrder};
+use super::host_plan::{HostPlanner, changes, found, left_by};
+use super::plan::{HostPlan, Plan};
+use super::policy::{DeployPolicy, TargetHost};
+use super::preflight::{PreflightRefusals, no_signature};
+use super::step::Step;
+use super::stored::{FailureMark, Fallback, RuntimeChanges, StoredPackage};
+use pkgapp_core::error::{Error, Result};
+
+impl Plan {
+    /// Plans a roll-back: to a version, or to the release before.
+    ///
+    /// # Errors
+    /// Hosts that do not keep what they should go to.
+    pub fn rollback(policy: &DeployPolicy, to: Option<&str>, hosts: &[TargetHost]) -> Result<Self> {
+        let mut refusals = PreflightRefusals::new("roll back");
+        let mut releases = BTreeSet::new();
+        let mut plans = Vec::new();
+        for host in hosts {
+            match target(policy, to, &host.facts) {
+                Err(error) => refusals.add(&host.name, error),
+                Ok((kept, runtime)) => {
+                    releases.insert(kept.release.clone());
+                    plans.push(plan_host(policy, host, kept, &runtime));
+                }
+            }
+        }
+        refusals.finish()?;
+        Ok(Self::new("rollback", policy, releases, plans))
+    }
+}
+
+/// The package that a host goes to, and what is done about the interpreter.
+fn target<'a>(
+    policy: &DeployPolicy,
+    to: Option<&str>,
+    facts: &'a HostFacts,
+) -> Result<(&'a KeptPackage, RuntimeChanges)> {
+    if let Some(error) = Error::all(policy.backend.unfit(facts)) {
+        return Err(error);
+    }
+    let kept = earlier(facts, to)?;
+    if kept.is_unsigned
+        && let Some(error) = no_signature(&kept.file, facts)
+    {
+        return Err(error.hint("push a signed package of that release instead"));
+    }
+    Ok((kept, runtime_of_kept(kept, facts)?))
+}
+
+/// What is done about the interpreter when a host goes back to a package that it keeps: it never
+/// becomes older, as other applications may need what it is.
+fn runtime_of_kept(kept: &KeptPackage, facts: &HostFacts) -> Result<RuntimeChanges> {
+    let Some(on) = facts.runs_on.get(&kept.sha256) else {
+        return Ok(RuntimeChanges::default());
+    };
+    // How the one of then compares with the installed one.
+    if matches!(on.order, Some(VersionOrder::Same | VersionOrder::Older)) {
+        return Ok(RuntimeChanges::default());
+    }
+    let runtime = facts.kept_runtime(on.sha256).ok_or_else(|| {
+        Error::new(format!(
+            "release {} runs on {} {}, which is not kept there",
+            kept.release, on.name, on.version
+        ))
+        .note(format!(
+            "installed is {}",
+            facts.runtimes.get(&on.name).map_or("none", String::as_str)
+        ))
+        .hint("push it: it is sent then")
+    })?;
+    Ok(changes(
+        &StoredPackage::from(runtime),
+        facts,
+        &mut Vec::new(),
+    ))
+}
+
+fn plan_host(
+    policy: &DeployPolicy,
+    host: &TargetHost,
+    kept: &KeptPackage,
+    changes: &RuntimeChanges,
+) -> HostPlan {
+    let facts = &host.facts;
+    let planner = HostPlanner::new(policy, host, &policy.prefix);
+    let mut notes = found(facts);
+    if runs_already(kept, facts) {
+        notes.push("it runs that already".to_owned());
+        return planner.idle(&kept.version, notes);
+    }
+
+    let package = StoredPackage::from(kept);
+    let hooks = planner.hooks(&package);
+    let entry = |result: &str| planner.entry("rollback", &package, changes, result);
+    let left = left_by(facts, kept.sha256).map(StoredPackage::from);
+
+    let mut switch: Vec<Step> = hooks.before.iter().chain(&hooks.drain).cloned().collect();
+    switch.push(planner.switch(
+        facts.installed.as_deref(),
+        Some(&package),
+        &left.clone().map_or(Fallback::None, Fallback::Package),
+        changes,
+    ));
+    switch.push(planner.health());
+    switch.extend(hooks.undrain.iter().chain(&hooks.after).cloned());
+    // What was left is not gone back to again, although nothing is wrong with it.
+    let marked = left.as_ref().map(|left| (FailureMark::Left, left));
+    switch.push(planner.record(Some(Some(&package)), marked, &entry("ok")));
+
+    let mut prepare = vec![planner.lock(&[])];
+    prepare.extend(planner.prepare(&package));
+    let [failed, refused] = planner.without_success(&hooks, Some(&package), entry);
+    HostPlan {
+        prepare,
+        switch,
+        abandon: hooks.undrain,
+        failed,
+        refused,
+        unlock: vec![planner.steps.unlock()],
+        ..planner.untouched(&kept.version, notes)
+    }
+}
+
+fn runs_already(kept: &KeptPackage, facts: &HostFacts) -> bool {
+    facts.current == Some(kept.sha256)
+        && facts.installed.as_deref() == Some(&kept.version)
+        && facts.half.is_none()
+}
+
+/// The package that a host goes back to.
+fn earlier<'a>(facts: &'a HostFacts, to: Option<&str>) -> Result<&'a KeptPackage> {
+    match to {
+        Some(to) => named(facts, to),
+        None => newest_before(facts),
+    }
+}
+
+fn whole(facts: &HostFacts) -> impl Iterator<Item = &KeptPackage> {
+    facts.kept.iter().filter(|kept| kept.is_whole())
+}
+
+fn listed(facts: &HostFacts) -> String {
+    let all: Vec<&str> = whole(facts).map(|kept| kept.release.as_str()).collect();
+    if all.is_empty() {
+        "it keeps no packages".to_owned()
+    } else {
+        format!("it keeps {}", all.join(", "))
+    }
+}
+
+fn named<'a>(facts: &'a HostFacts, to: &str) -> Result<&'a KeptPackage> {
+    whole(facts)
+        .filter(|kept| kept.release == to || kept.version == to)
+        .max_by_key(|kept| kept.good_at())
+        .ok_or_else(|| {
+            Error::new(format!("release `{to}` is not kept there"))
+                .note(listed(facts))
+                .hint("push it: it is sent then")
+        })
+}
+
+/// The newest package that worked before the installed one.
+fn newest_before(facts: &HostFacts) -> Result<&KeptPackage> {
+    let current = facts
+        .kept_installed()
+        .map(|kept| kept.sha256)
+        .or(facts.current);
+    let now = facts
+        .kept
+        .iter()
+        .find(|kept| Some(kept.sha256) == current)
+        .and_then(KeptPackage::good_at);
+    let is_before = |kept: &&KeptPackage| {
+        let is_fine = kept.failed.is_empty()
+            && !facts.left.contains(&kept.sha256)
+            && kept.good_at().is_some();
+        let is_earlier = now.is_none_or(|now| kept.good_at() < Some(now));
+        Some(kept.sha256) != current && is_fine && is_earlier
+    };
+    whole(facts)
+        .filter(is_before)
+        .max_by_key(|kept| kept.good_at())
+        .ok_or_else(|| {
+            Error::new("no earlier release that worked is kept there")
+                .note(listed(facts))
+                .hint("choose one with `--to VERSION`")
+        })
+}
