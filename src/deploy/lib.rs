@@ -36,6 +36,7 @@
 pub mod fleet;
 pub mod hosts;
 
+mod answer;
 pub mod artifact;
 pub mod backend;
 mod builder;
