@@ -134,10 +134,8 @@ impl Plan {
     /// whole commands.
     pub fn text(&self, verbose: bool) -> String {
         let releases = self.releases.iter().cloned().collect::<Vec<_>>().join(", ");
-        let mut text = String::new();
-        let mut line =
-            |indent: usize, what: &str| _ = writeln!(text, "{:indent$}{}", "", visible_line(what));
-        line(
+        let mut text = PlanText::default();
+        text.line(
             0,
             &format!(
                 "{} {} {releases}, {}",
@@ -147,58 +145,29 @@ impl Plan {
             ),
         );
         for step in &self.before {
-            line(2, &step.what);
+            text.line(2, &step.what);
         }
+
         for (hosts, plan) in self.groups() {
-            line(
-                0,
-                &format!("{} ({}): {}", hosts.join(", "), plan.about, plan.change()),
-            );
-            for found in &plan.found {
-                line(2, &format!("note: {found}"));
-            }
-            let parts = [
-                ("prepare", &plan.prepare),
-                ("migrate", &plan.migrate),
-                ("switch", &plan.switch),
-            ];
-            let ends = [("if it fails", &plan.back), ("at the end", &plan.unlock)];
-            for (name, steps) in parts.into_iter().chain(ends) {
-                if steps.is_empty() {
-                    continue;
-                }
-                line(2, name);
-                for step in steps {
-                    line(4, &step.what);
-                    if let Some(core) = step
-                        .line
-                        .as_deref()
-                        .filter(|core| !step.what.contains(core))
-                    {
-                        line(6, &format!("$ {core}"));
-                    }
-                    if verbose {
-                        let whole = serde_json::to_string(&step.to_json()).unwrap_or_default();
-                        line(6, &whole);
-                    }
-                }
-            }
+            text.group(&hosts, plan, verbose);
         }
-        let batches = self.batches.iter().map(|batch| {
-            batch
-                .iter()
-                .map(|index| self.hosts[*index].host.as_str())
-                .collect::<Vec<_>>()
-                .join(", ")
-        });
-        let batches: Vec<String> = batches.collect();
+
+        let batches: Vec<String> = self.batches.iter().map(|batch| self.names(batch)).collect();
         if batches.len() > 1 {
-            line(0, &format!("batches: {}", batches.join(" | ")));
+            text.line(0, &format!("batches: {}", batches.join(" | ")));
         }
         for step in &self.after {
-            line(2, &step.what);
+            text.line(2, &step.what);
         }
-        text
+        text.0
+    }
+
+    fn names(&self, batch: &[usize]) -> String {
+        let names: Vec<&str> = batch
+            .iter()
+            .map(|index| self.hosts[*index].host.as_str())
+            .collect();
+        names.join(", ")
     }
 
     /// Hosts whose plans differ in nothing that people read.
@@ -272,6 +241,55 @@ impl Plan {
             "after": steps(&self.after),
             "hosts": hosts,
         })
+    }
+}
+
+/// The text of a plan, line by line.
+#[derive(Debug, Default)]
+struct PlanText(String);
+
+impl PlanText {
+    fn line(&mut self, indent: usize, what: &str) {
+        // Writing to a String does not fail.
+        _ = writeln!(self.0, "{:indent$}{}", "", visible_line(what));
+    }
+
+    /// Adds hosts that have the same plan.
+    fn group(&mut self, hosts: &[&str], plan: &HostPlan, verbose: bool) {
+        self.line(
+            0,
+            &format!("{} ({}): {}", hosts.join(", "), plan.about, plan.change()),
+        );
+        for found in &plan.found {
+            self.line(2, &format!("note: {found}"));
+        }
+        for (name, steps) in [
+            ("prepare", &plan.prepare),
+            ("migrate", &plan.migrate),
+            ("switch", &plan.switch),
+            ("if it fails", &plan.back),
+            ("at the end", &plan.unlock),
+        ] {
+            if steps.is_empty() {
+                continue;
+            }
+            self.line(2, name);
+            for step in steps {
+                self.step(step, verbose);
+            }
+        }
+    }
+
+    fn step(&mut self, step: &Step, verbose: bool) {
+        self.line(4, &step.what);
+        if let Some(core) = &step.line
+            && !step.what.contains(core)
+        {
+            self.line(6, &format!("$ {core}"));
+        }
+        if verbose {
+            self.line(6, &step.to_json().to_string());
+        }
     }
 }
 
