@@ -90,27 +90,10 @@ impl Artifact {
     /// It can't be read, is none of pkgapp's, or says something of itself that no host should be
     /// given.
     pub fn read(path: &Path) -> Result<Self> {
-        let artifact = PackageReader::open(path)?;
-        let place = RefCell::new(String::new());
-        let record = artifact.find(|path| {
-            let is_record = path.ends_with(&format!("/{RECORD}"));
-            if is_record {
-                path.clone_into(&mut place.borrow_mut());
-            }
-            is_record
-        })?;
-        let foreign = || Error::new(format!("`{}` was not made by pkgapp", shown(path)));
-        let bytes =
-            record.ok_or_else(|| foreign().note(format!("there is no `{RECORD}` in it")))?;
-        let record: ReleaseRecord =
-            serde_json::from_slice(&bytes).map_err(|error| foreign().cause(error))?;
-        let prefix = place.into_inner();
-        let prefix = prefix
-            .strip_suffix(RECORD)
-            .unwrap_or_default()
-            .trim_end_matches('/')
-            .to_owned();
-        check(&artifact, &record, &prefix)?;
+        let package = PackageReader::open(path)?;
+        let (record, record_sum, prefix) = find_record(&package)?;
+        check(&package, &record, &prefix)?;
+
         let metadata = path
             .metadata()
             .context(|| format!("cannot read `{}`", shown(path)))?;
@@ -119,60 +102,32 @@ impl Artifact {
         let file = path
             .file_name()
             .and_then(|name| name.to_str())
-            .map(str::to_owned);
-        // Releases lie beside each other under this name, so that two builds of one version are
-        // told apart.
-        let version = match artifact.kind {
-            ArtifactKind::Tar => format!(
-                "{}-{:.12}",
-                record.version.replace('!', "_"),
-                digest.sha256.to_string()
-            ),
-            ArtifactKind::Deb | ArtifactKind::Rpm => artifact.version,
-        };
-        let is_runtime = record
-            .interpreter
-            .as_ref()
-            .is_some_and(|interpreter| interpreter.home == record.name);
-        let shared = record
-            .interpreter
-            .filter(|interpreter| !is_runtime && interpreter.home != BUNDLED);
-        let runtime = shared.map(|shared| SharedRuntime {
-            package: shared.home,
-            version: shared.version,
-        });
+            .ok_or_else(|| Error::new(format!("`{}` has no name that is text", shown(path))))?;
+        let sizes = record.distributions.iter().map(|each| each.size);
+        let installed_size = sizes.sum::<u64>().max(digest.size);
+        let (holds, runtime) = interpreter_of(&record);
         Ok(Self {
-            file: file
-                .ok_or_else(|| Error::new(format!("`{}` has no name that is text", shown(path))))?,
+            file: file.to_owned(),
             path: path.to_owned(),
-            kind: artifact.kind,
-            arch: artifact
+            kind: package.kind,
+            arch: package
                 .arch
                 .as_deref()
                 .and_then(kernels_name)
                 .map(str::to_owned),
+            version: version_of(&package, &record, digest.sha256),
             name: record.name,
-            version,
             release: record.version,
-            record: Sha256Sum::of(&bytes),
+            record: record_sum,
             prefix,
             sha256: digest.sha256,
             size: digest.size,
-            installed_size: record
-                .distributions
-                .iter()
-                .map(|each| each.size)
-                .sum::<u64>()
-                .max(digest.size),
+            installed_size,
             commit: record.commit,
-            depends: artifact.depends,
-            is_signed: artifact.is_signed,
+            depends: package.depends,
+            is_signed: package.is_signed,
             runtime,
-            holds: if is_runtime {
-                ArtifactContent::Runtime
-            } else {
-                ArtifactContent::Application
-            },
+            holds,
             service: None,
             asks: None,
             made: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
@@ -246,32 +201,9 @@ impl Artifact {
         name: &str,
         wanted: &dyn Fn(&Self) -> bool,
     ) -> Result<Vec<Self>> {
-        let entries = match std::fs::read_dir(directory) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => {
-                return Err(Error::new(format!("cannot read `{}`", shown(directory))).cause(error));
-            }
-        };
-        let mut paths: Vec<(SystemTime, PathBuf)> = Vec::new();
-        for entry in entries {
-            let path = entry
-                .context(|| format!("cannot read `{}`", shown(directory)))?
-                .path();
-            let file = path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
-            let ours = file.starts_with(name)
-                && [".deb", ".rpm", ".tar.zst", ".tar.gz", ".tar.xz", ".tar"]
-                    .iter()
-                    .any(|end| file.ends_with(end));
-            if ours && let Ok(made) = path.metadata().and_then(|metadata| metadata.modified()) {
-                paths.push((made, path));
-            }
-        }
+        let mut paths = artifact_files(directory, name)?;
         paths.sort_by(|a, b| b.cmp(a));
+
         // Reading one takes as long as it is large, so older ones of the same kind, by the ends of
         // their names, are left alone.
         let (mut found, mut kinds) = (Vec::new(), BTreeSet::new());
@@ -347,81 +279,162 @@ impl Artifact {
     }
 }
 
-/// Refuses what a host's package manager must not be given: an option or code where a name, a
-/// version or a dependency belongs, and a package that would take another one's place.
-fn check(artifact: &PackageReader, record: &ReleaseRecord, prefix: &str) -> Result<()> {
-    let mut wrong: Vec<String> = Vec::new();
-    let mut expect = |is_right: bool, what: &str, text: &str| {
-        if !is_right {
-            wrong.push(format!("the {what} `{}`", text.escape_debug()));
+/// Finds the record of the release in a package; returns it, its SHA-256, and where the release is
+/// installed.
+fn find_record(package: &PackageReader) -> Result<(ReleaseRecord, Sha256Sum, String)> {
+    let place = RefCell::new(String::new());
+    let bytes = package.find(|path| {
+        let is_record = path.ends_with(&format!("/{RECORD}"));
+        if is_record {
+            path.clone_into(&mut place.borrow_mut());
+        }
+        is_record
+    })?;
+    let foreign = || Error::new(format!("`{}` was not made by pkgapp", shown(&package.path)));
+    let bytes = bytes.ok_or_else(|| foreign().note(format!("there is no `{RECORD}` in it")))?;
+    let record = serde_json::from_slice(&bytes).map_err(|error| foreign().cause(error))?;
+
+    let place = place.into_inner();
+    let prefix = place.strip_suffix(RECORD).unwrap_or_default();
+    let prefix = prefix.trim_end_matches('/').to_owned();
+    Ok((record, Sha256Sum::of(&bytes), prefix))
+}
+
+/// The version that a host knows a package by. Releases from tarballs lie beside each other under
+/// this name, so that two builds of one version are told apart.
+fn version_of(package: &PackageReader, record: &ReleaseRecord, sum: Sha256Sum) -> String {
+    match package.kind {
+        ArtifactKind::Tar => format!(
+            "{}-{:.12}",
+            record.version.replace('!', "_"),
+            sum.to_string()
+        ),
+        ArtifactKind::Deb | ArtifactKind::Rpm => package.version.clone(),
+    }
+}
+
+/// Whether a package is an interpreter's, and the one that it shares with other applications.
+fn interpreter_of(record: &ReleaseRecord) -> (ArtifactContent, Option<SharedRuntime>) {
+    match &record.interpreter {
+        Some(interpreter) if interpreter.home == record.name => (ArtifactContent::Runtime, None),
+        Some(interpreter) if interpreter.home != BUNDLED => {
+            let shared = SharedRuntime {
+                package: interpreter.home.clone(),
+                version: interpreter.version.clone(),
+            };
+            (ArtifactContent::Application, Some(shared))
+        }
+        _ => (ArtifactContent::Application, None),
+    }
+}
+
+/// The files in a directory that may be artifacts of this name, and when they were made.
+fn artifact_files(directory: &Path, name: &str) -> Result<Vec<(SystemTime, PathBuf)>> {
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => {
+            return Err(Error::new(format!("cannot read `{}`", shown(directory))).cause(error));
         }
     };
-    let is_commit = |text: &str| {
-        text.len() <= 80
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"-+".contains(&b))
-    };
-    let is_file = |text: &str| !text.chars().any(|c| c.is_control() || c == '|');
-    let file = artifact
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry
+            .context(|| format!("cannot read `{}`", shown(directory)))?
+            .path();
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        let is_ours = file.starts_with(name)
+            && [".deb", ".rpm", ".tar.zst", ".tar.gz", ".tar.xz", ".tar"]
+                .iter()
+                .any(|end| file.ends_with(end));
+        if is_ours && let Ok(made) = path.metadata().and_then(|metadata| metadata.modified()) {
+            files.push((made, path));
+        }
+    }
+    Ok(files)
+}
+
+/// What a package says of itself and must not.
+#[derive(Debug, Default)]
+struct WrongClaims(Vec<String>);
+
+impl WrongClaims {
+    fn expect(&mut self, is_right: bool, what: &str, text: &str) {
+        if !is_right {
+            self.0.push(format!("the {what} `{}`", text.escape_debug()));
+        }
+    }
+
+    fn expect_version(&mut self, what: &str, text: &str) {
+        self.expect(text.parse::<Version>().is_ok(), what, text);
+    }
+}
+
+/// Refuses what a host's package manager must not be given: an option or code where a name, a
+/// version or a dependency belongs, and a package that would take another one's place.
+fn check(package: &PackageReader, record: &ReleaseRecord, prefix: &str) -> Result<()> {
+    let mut wrong = WrongClaims::default();
+    let file = package
         .path
         .file_name()
         .unwrap_or_default()
         .to_string_lossy();
-    expect(is_file(&file), "file name", &file);
-    expect(claims::is_package_name(&record.name), "name", &record.name);
-    expect(
-        record.version.parse::<Version>().is_ok(),
-        "release",
-        &record.version,
-    );
-    expect(
-        record.commit.as_deref().is_none_or(is_commit),
-        "commit",
-        record.commit.as_deref().unwrap_or_default(),
-    );
-    if let Some(interpreter) = record
-        .interpreter
-        .as_ref()
-        .filter(|interpreter| interpreter.home != BUNDLED)
-    {
-        expect(
-            claims::is_package_name(&interpreter.home),
-            "interpreter",
-            &interpreter.home,
-        );
-        expect(
-            interpreter.version.parse::<Version>().is_ok(),
-            "interpreter's version",
-            &interpreter.version,
-        );
+    let is_file = !file.chars().any(|c| c.is_control() || c == '|');
+    wrong.expect(is_file, "file name", &file);
+    check_record(record, &mut wrong);
+    if package.kind != ArtifactKind::Tar {
+        check_metadata(package, record, prefix, &mut wrong);
     }
-    if artifact.kind != ArtifactKind::Tar {
-        // The package manager goes by its own name, and would replace whatever has it.
-        expect(artifact.name == record.name, "name", &artifact.name);
-        expect(InstallPath::parse(prefix).is_ok(), "prefix", prefix);
-        expect(
-            claims::is_version(artifact.kind, &artifact.version),
-            "version",
-            &artifact.version,
-        );
-        for relation in &artifact.depends {
-            expect(
-                claims::is_relation(artifact.kind, relation),
-                "dependency",
-                relation,
-            );
-        }
-    }
-    if wrong.is_empty() {
+
+    if wrong.0.is_empty() {
         return Ok(());
     }
     Err(Error::new(format!(
         "`{}` cannot be pushed: no package of pkgapp has {}",
-        shown(&artifact.path),
-        wrong.join(", or ")
+        shown(&package.path),
+        wrong.0.join(", or ")
     ))
     .hint("find out who made it, or build it anew with `pkgapp build`"))
+}
+
+fn check_record(record: &ReleaseRecord, wrong: &mut WrongClaims) {
+    wrong.expect(claims::is_package_name(&record.name), "name", &record.name);
+    wrong.expect_version("release", &record.version);
+    if let Some(commit) = &record.commit {
+        let is_commit = commit.len() <= 80
+            && commit
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-+".contains(&b));
+        wrong.expect(is_commit, "commit", commit);
+    }
+    if let Some(interpreter) = &record.interpreter
+        && interpreter.home != BUNDLED
+    {
+        let home = &interpreter.home;
+        wrong.expect(claims::is_package_name(home), "interpreter", home);
+        wrong.expect_version("interpreter's version", &interpreter.version);
+    }
+}
+
+fn check_metadata(
+    package: &PackageReader,
+    record: &ReleaseRecord,
+    prefix: &str,
+    wrong: &mut WrongClaims,
+) {
+    // The package manager goes by its own name, and would replace whatever has it.
+    wrong.expect(package.name == record.name, "name", &package.name);
+    wrong.expect(InstallPath::parse(prefix).is_ok(), "prefix", prefix);
+    let version = &package.version;
+    wrong.expect(
+        claims::is_version(package.kind, version),
+        "version",
+        version,
+    );
+    for relation in &package.depends {
+        let is_relation = claims::is_relation(package.kind, relation);
+        wrong.expect(is_relation, "dependency", relation);
+    }
 }
 
 /// The end of a file's name that says format, codec and architecture: `_amd64.deb`, `.x86_64.rpm`,
