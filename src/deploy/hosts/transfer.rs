@@ -319,6 +319,17 @@ impl RemainingRanges {
     }
 }
 
+/// What a host has of an upload.
+enum UploadedPart<'a> {
+    /// All of it lies in place.
+    Whole,
+    /// So many bytes of the file or, with `rest`, of what the copies leave to be sent.
+    Some {
+        offset: u64,
+        rest: Option<&'a RemainingRanges>,
+    },
+}
+
 /// Returns whether anything is other than before.
 fn try_upload(
     shell: &Shell,
@@ -327,59 +338,23 @@ fn try_upload(
     sent: &mut u64,
     progress: &mut dyn FnMut(u64),
 ) -> Result<bool, HostFailure> {
-    let what = format!("sending `{}`", upload.path);
-    let args = [
-        upload.path.clone(),
-        upload.size.to_string(),
-        upload.sha256.to_string(),
-        format!("{:o}", upload.mode & 0o7777),
-        upload.owner.clone().unwrap_or_default(),
-        upload.form.name().to_owned(),
-    ];
-    let named = rest
-        .map(|rest| [rest.name.clone(), rest.length.to_string()])
-        .unwrap_or_default();
-    let look = HostCommand::new(what.clone(), [PLACE, LOOK].concat())
-        .args(args.clone())
-        .args(named.clone())
-        .sudo(upload.sudo)
-        .timeout(LOOK_TIME);
-    let output = shell.call(&look, None, &mut Silent)?;
-    let text = output.text();
-    let number = |text: &str, most: u64| text.parse::<u64>().ok().filter(|have| *have <= most);
-    let answer = match (text.trim_end().split_once(' '), rest) {
-        (None, _) if text.trim_end() == "same" => return done(upload, progress, false),
-        (Some(("have", have)), _) => number(have, upload.size).map(|have| (have, None)),
-        (Some(("rest", came)), Some(rest)) => {
-            number(came, rest.length).map(|came| (came, Some(rest)))
-        }
-        _ => None,
+    let (offset, rest) = match look(shell, upload, rest)? {
+        UploadedPart::Whole => return done(upload, progress, false),
+        UploadedPart::Some { offset, rest } => (offset, rest),
     };
-    let (offset, rest) = answer.ok_or_else(|| {
-        let error = Error::new(format!(
-            "{what} failed on `{}`",
-            crate::hosts::Host::name(shell)
-        ));
-        HostFailure::Lost(
-            error.cause_text(format!("it answered `{}`", text.trim_end().escape_debug())),
-        )
-    })?;
     let there = offset + rest.map_or(0, |rest| upload.size - rest.length);
     progress(there);
+
     let take = HostCommand {
         stdin: Some(Vec::new()),
-        ..HostCommand::new(what, [PLACE, TAKE].concat())
-    }
-    .args(args);
-    let named = if rest.is_some() {
-        named
-    } else {
-        <[String; 2]>::default()
+        ..HostCommand::new(what(upload), [PLACE, TAKE].concat())
     };
     let take = take
-        .args(named)
+        .args(arguments(upload))
+        .args(named(rest))
         .arg(offset.to_string())
-        .arg(rest.map_or("", |rest| &rest.parts));
+        .arg(rest.map_or("", |rest| &rest.parts))
+        .sudo(upload.sudo);
     let whole = [(0, upload.size)];
     let ranges = rest.map_or(&whole[..], |rest| &rest.ranges);
     let input = content(upload, ranges, offset).map_err(HostFailure::NeverReached)?;
@@ -388,8 +363,66 @@ fn try_upload(
         sent,
         progress,
     };
-    let output = shell.call(&take.sudo(upload.sudo), Some(input), &mut counting)?;
+    let output = shell.call(&take, Some(input), &mut counting)?;
     done(upload, progress, output.text().trim_end() != "same")
+}
+
+/// Asks what the host has of an upload, `rest` of which cannot be copied there.
+fn look<'a>(
+    shell: &Shell,
+    upload: &Upload,
+    rest: Option<&'a RemainingRanges>,
+) -> Result<UploadedPart<'a>, HostFailure> {
+    let look = HostCommand::new(what(upload), [PLACE, LOOK].concat())
+        .args(arguments(upload))
+        .args(named(rest))
+        .sudo(upload.sudo)
+        .timeout(LOOK_TIME);
+    let output = shell.call(&look, None, &mut Silent)?;
+    let text = output.text();
+    let text = text.trim_end();
+
+    let number = |text: &str, most: u64| text.parse::<u64>().ok().filter(|have| *have <= most);
+    let part = match (text.split_once(' '), rest) {
+        (None, _) if text == "same" => Some(UploadedPart::Whole),
+        (Some(("have", have)), _) => {
+            number(have, upload.size).map(|offset| UploadedPart::Some { offset, rest: None })
+        }
+        (Some(("rest", came)), Some(rest)) => {
+            number(came, rest.length).map(|offset| UploadedPart::Some {
+                offset,
+                rest: Some(rest),
+            })
+        }
+        _ => None,
+    };
+    part.ok_or_else(|| {
+        let name = crate::hosts::Host::name(shell);
+        let error = Error::new(format!("{} failed on `{name}`", what(upload)));
+        HostFailure::Lost(error.cause_text(format!("it answered `{}`", text.escape_debug())))
+    })
+}
+
+fn what(upload: &Upload) -> String {
+    format!("sending `{}`", upload.path)
+}
+
+/// What the scripts are told of an upload.
+fn arguments(upload: &Upload) -> [String; 6] {
+    [
+        upload.path.clone(),
+        upload.size.to_string(),
+        upload.sha256.to_string(),
+        format!("{:o}", upload.mode & 0o7777),
+        upload.owner.clone().unwrap_or_default(),
+        upload.form.name().to_owned(),
+    ]
+}
+
+/// What the scripts are told of the rest that is sent.
+fn named(rest: Option<&RemainingRanges>) -> [String; 2] {
+    rest.map(|rest| [rest.name.clone(), rest.length.to_string()])
+        .unwrap_or_default()
 }
 
 fn done(
