@@ -110,6 +110,42 @@ pub fn deploy_named<'a>(app: &'a Config, name: &str) -> Result<&'a Deploy> {
         })
 }
 
+/// The hosts of a command that are reached with ssh.
+fn ssh_hosts(
+    chosen: &FleetOptions,
+    deploy: Option<&Deploy>,
+    root: &Path,
+    prompt: Prompt,
+    passwords: SudoPasswords,
+    logs: &CommandLogs,
+) -> Result<Vec<(SelectedHost, Shell)>> {
+    let login = chosen
+        .login
+        .as_deref()
+        .or_else(|| deploy.and_then(|deploy| deploy.user.as_deref()));
+    let filters: Result<Vec<LabelFilter>> = chosen
+        .only
+        .iter()
+        .map(|only| LabelFilter::parse(only))
+        .collect();
+    let members = hosts::select::select(&chosen.hosts, deploy, login, &filters?, root)?;
+
+    let options = SshOptions {
+        program: chosen.ssh.clone(),
+        config: chosen.ssh_config.clone(),
+        connect_timeout: chosen.connect_timeout,
+    };
+    let connections = Connections::new(options, prompt)?;
+    let passwords = Arc::new(passwords.with_files(&members));
+    Ok(members
+        .into_iter()
+        .map(|member| {
+            let shell = Shell::ssh(&member, &connections, &passwords, logs.of(&member.name));
+            (member, shell)
+        })
+        .collect())
+}
+
 impl<'r> Fleet<'r> {
     /// Selects the hosts of a command; none is connected to yet. `root` is what paths of `deploy`
     /// are relative to.
@@ -128,38 +164,14 @@ impl<'r> Fleet<'r> {
         let logs = CommandLogs::new(command, chosen.log_dir.as_deref())?;
         logs.prune();
         let prompt = Prompt::new(report.bars().clone());
-        let password = SudoPasswords::new(chosen.sudo_password_file.clone(), prompt.clone());
-        let mut hosts: Vec<(SelectedHost, Shell)> = Vec::new();
-        let patience = chosen.answer_timeout;
-        if chosen.local {
-            let log = logs.of("localhost");
-            hosts.push((
-                SelectedHost::local(),
-                Shell::local(&Arc::new(password), log).with_patience(patience),
-            ));
+        let passwords = SudoPasswords::new(chosen.sudo_password_file.clone(), prompt.clone());
+        let hosts = if chosen.local {
+            let shell = Shell::local(&Arc::new(passwords), logs.of("localhost"));
+            vec![(SelectedHost::local(), shell)]
         } else {
-            let login = chosen
-                .login
-                .as_deref()
-                .or_else(|| deploy.and_then(|deploy| deploy.user.as_deref()));
-            let filters: Result<Vec<LabelFilter>> = chosen
-                .only
-                .iter()
-                .map(|only| LabelFilter::parse(only))
-                .collect();
-            let members = hosts::select::select(&chosen.hosts, deploy, login, &filters?, root)?;
-            let options = SshOptions {
-                program: chosen.ssh.clone(),
-                config: chosen.ssh_config.clone(),
-                connect_timeout: chosen.connect_timeout,
-            };
-            let connections = Connections::new(options, prompt)?;
-            let password = Arc::new(password.with_files(&members));
-            for member in members {
-                let shell = Shell::ssh(&member, &connections, &password, logs.of(&member.name));
-                hosts.push((member, shell.with_patience(patience)));
-            }
-        }
+            ssh_hosts(chosen, deploy, root, prompt, passwords, &logs)?
+        };
+
         interrupt::watch()?;
         let width = hosts
             .iter()
@@ -169,7 +181,7 @@ impl<'r> Fleet<'r> {
         let machine = |(member, shell): (SelectedHost, Shell)| Machine {
             row: HostRow::new(&member.name, width, report),
             log: shell.log_path().to_owned(),
-            host: Box::new(shell),
+            host: Box::new(shell.with_patience(chosen.answer_timeout)),
             member,
         };
         let machines = hosts.into_iter().map(machine).collect();

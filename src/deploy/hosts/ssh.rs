@@ -258,35 +258,23 @@ impl Connection {
             .alone(|| self.connect(socket, PromptPolicy::No))
     }
 
-    /// Starts the master. The inner failure is what ssh has said.
-    fn connect(&self, socket: &Path, batch: PromptPolicy) -> Result<Result<(), String>> {
-        if interrupt::requested() {
-            return Err(interrupt::error());
-        }
+    /// The command that starts the master.
+    fn master(&self, socket: &Path, batch: PromptPolicy) -> Process {
         let options = &self.connections.options;
-        let log = socket.with_extension("log");
-        let stderr =
-            std::fs::File::create(&log).context(|| format!("cannot write `{}`", shown(&log)))?;
         let mut process = self.ssh(socket);
-        process.args([
-            "-M",
-            "-N",
-            "-f",
-            "-o",
-            "ControlPersist=no",
-            "-o",
-            "ClearAllForwardings=yes",
-        ]);
-        process.arg("-o").arg(format!(
-            "ConnectTimeout={}",
-            options.connect_timeout.as_secs().max(1)
-        ));
-        process
-            .arg("-o")
-            .arg(format!("ServerAliveInterval={}", ALIVE.0));
-        process
-            .arg("-o")
-            .arg(format!("ServerAliveCountMax={}", ALIVE.1));
+        process.args(["-M", "-N", "-f"]);
+        for option in [
+            "ControlPersist=no".to_owned(),
+            "ClearAllForwardings=yes".to_owned(),
+            format!(
+                "ConnectTimeout={}",
+                options.connect_timeout.as_secs().max(1)
+            ),
+            format!("ServerAliveInterval={}", ALIVE.0),
+            format!("ServerAliveCountMax={}", ALIVE.1),
+        ] {
+            process.args(["-o", &option]);
+        }
         if let Some(port) = self.address.port {
             process.arg("-p").arg(port.to_string());
         }
@@ -297,16 +285,30 @@ impl Connection {
             .arg("--")
             .arg(self.login())
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(stderr);
+            .stdout(Stdio::null());
+        process
+    }
+
+    /// Starts the master. The inner failure is what ssh has said.
+    fn connect(&self, socket: &Path, batch: PromptPolicy) -> Result<Result<(), String>> {
+        if interrupt::requested() {
+            return Err(interrupt::error());
+        }
+        let log = socket.with_extension("log");
+        let stderr =
+            std::fs::File::create(&log).context(|| format!("cannot write `{}`", shown(&log)))?;
+        let mut process = self.master(socket, batch);
+        process.stderr(stderr);
+
         // ssh goes to the background once it is connected; only then this ends well.
         let mut child = process
             .spawn()
             .context(|| format!("cannot run `{}`", process::line(&process)))?;
         // Logging in may take its time too, as with directories that are slow.
         let limit = (batch == PromptPolicy::Yes)
-            .then(|| options.connect_timeout * 2 + Duration::from_secs(5));
+            .then(|| self.connections.options.connect_timeout * 2 + Duration::from_secs(5));
         let connected = wait(&mut child, limit).context(|| "cannot wait for ssh")?;
+
         let messages = std::fs::read(&log).context(|| format!("cannot read `{}`", shown(&log)))?;
         let mut messages = String::from_utf8_lossy(&messages).into_owned();
         match connected {
