@@ -103,22 +103,6 @@ impl<'a> Migration<'a> {
                 of_service(name)
             }
         };
-        let mut lines = vec![format!(
-            "Description={name}: migration to {}",
-            unit::plain(&artifact.release)
-        )];
-        lines.extend(["[Service]".to_owned(), "Type=oneshot".to_owned()]);
-        lines.push(format!(
-            "Environment={}",
-            unit::quoted(&search_path(&artifact.prefix))
-        ));
-        lines.extend(
-            service
-                .map(|service| service.taken_over(&migrate.relax))
-                .transpose()?
-                .into_iter()
-                .flatten(),
-        );
         Ok(Self {
             exec: &migrate.exec,
             on: migrate.on,
@@ -135,7 +119,7 @@ impl<'a> Migration<'a> {
                 .as_ref()
                 .map(|limit| limit.duration.as_secs().max(1).to_string())
                 .unwrap_or_default(),
-            unit: format!("[Unit]\n{}", lines.join("\n")),
+            unit: unit_text(name, migrate, artifact)?,
             last: last(
                 migrate,
                 &artifact.prefix,
@@ -193,6 +177,27 @@ impl<'a> Migration<'a> {
             ("variables_sh", exports(variables)),
         ]
     }
+}
+
+/// The unit that migrates: its own settings, and those that it takes over from the service.
+fn unit_text(name: &AppName, migrate: &Migrate, artifact: &Artifact) -> Result<String> {
+    let mut lines = vec![
+        "[Unit]".to_owned(),
+        format!(
+            "Description={name}: migration to {}",
+            unit::plain(&artifact.release)
+        ),
+        "[Service]".to_owned(),
+        "Type=oneshot".to_owned(),
+        format!(
+            "Environment={}",
+            unit::quoted(&search_path(&artifact.prefix))
+        ),
+    ];
+    if let Some(service) = &artifact.service {
+        lines.extend(service.taken_over(&migrate.relax)?);
+    }
+    Ok(lines.join("\n"))
 }
 
 /// The variable PATH of a migration, unless the service sets its own: a shell finds the programs of
