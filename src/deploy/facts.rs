@@ -1,5 +1,5 @@
 //! What a push must know of a host before it decides anything. One script gathers it, in one round
-//! trip; [`answer`](super::answer) reads what that prints.
+//! trip; `answer.rs` reads what that prints.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -5,9 +5,15 @@
 //! hosts ─► Facts ─► Plan (steps for every host) ─► Rollout ─► Outcome
 //! ```
 //!
-//! One script tells the [`facts`] of a host; [`plan`] decides everything, before anything changes;
-//! [`rollout`] carries the plan out. What runs on hosts are the scripts of `scripts/`. What a host
-//! keeps of an application lies in `/var/lib/pkgapp/NAME`, readable without pkgapp, by root alone:
+//! One script tells the [`facts`] of a host; the [`plan`] decides everything, before anything
+//! changes; the [`rollout`] carries it out. A [`backend`] knows how releases are installed: by the
+//! host's package manager, or as directories of a login. It asks for the facts, selects the
+//! artifacts, refuses hosts that they do not fit, and makes the steps that differ; `upgrade.rs` and
+//! `rollback.rs` put these together with the steps that all plans have. What runs on hosts are the
+//! scripts of `scripts/`.
+//!
+//! What a host keeps of an application lies in `/var/lib/pkgapp/NAME`, readable without pkgapp, by
+//! root alone:
 //!
 //! ```text
 //! lock                       who pushes now, and when it last gave a sign of life; `turn` is held while it is read or written

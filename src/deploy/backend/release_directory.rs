@@ -155,7 +155,30 @@ impl Backend for ReleaseDirectoryBackend {
     }
 
     fn unfit(&self, facts: &HostFacts) -> Vec<Error> {
-        unfit(facts)
+        let Some(own) = &facts.own else {
+            return vec![Error::bug("a host has not told of its directories")];
+        };
+        let mut errors = Vec::new();
+        if let Err(error) = pkgapp_config::check_into(&own.into) {
+            errors.push(error);
+        }
+        if let Some(place) = &own.unwritable {
+            let error = Error::new(format!(
+                "`{}` can't be made: `{place}` is not writable for `{}`",
+                own.into, facts.user
+            ));
+            errors.push(error.hint("choose another place with `into` in `[deploy.NAME]`"));
+        }
+        errors.extend(facts.untrustworthy());
+        if let Some(place) = &own.taken {
+            let error = Error::new(format!(
+                "`{place}` is there, and is no link that pkgapp has made"
+            ));
+            errors.push(
+                error.hint("move it away, or choose another place with `into` in `[deploy.NAME]`"),
+            );
+        }
+        errors
     }
 
     fn locked_out(&self, facts: &HostFacts) -> Option<Error> {
@@ -431,34 +454,6 @@ fn lacks_crontab(artifact: &Artifact, asks: &HostRequirements, facts: &HostFacts
         artifact.file
     ));
     Some(error.hint("declare them as `[timer.NAME]`, or ask root for cron"))
-}
-
-/// What speaks against any release in the host's directory.
-fn unfit(facts: &HostFacts) -> Vec<Error> {
-    let Some(own) = &facts.own else {
-        return vec![Error::bug("a host has not told of its directories")];
-    };
-    let mut errors = Vec::new();
-    if let Err(error) = pkgapp_config::check_into(&own.into) {
-        errors.push(error);
-    }
-    if let Some(place) = &own.unwritable {
-        let error = Error::new(format!(
-            "`{}` can't be made: `{place}` is not writable for `{}`",
-            own.into, facts.user
-        ));
-        errors.push(error.hint("choose another place with `into` in `[deploy.NAME]`"));
-    }
-    errors.extend(facts.untrustworthy());
-    if let Some(place) = &own.taken {
-        let error = Error::new(format!(
-            "`{place}` is there, and is no link that pkgapp has made"
-        ));
-        errors.push(
-            error.hint("move it away, or choose another place with `into` in `[deploy.NAME]`"),
-        );
-    }
-    errors
 }
 
 fn version_pair(text: &str) -> Option<(u16, u16)> {
