@@ -141,3 +141,30 @@ fn no_sudo() -> Error {
         .kind(ErrorKind::Usage)
         .hint("leave `--sudo` out")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_makes_it_the_logins_work_where_sudo_has_no_place() {
+        let name = AppName::parse("shop").unwrap();
+        let chosen = |into, sudo| choose(&name, None, into, sudo);
+
+        let packages = chosen(None, true).unwrap();
+        assert!(packages.accepts(ArtifactKind::Deb) && !packages.accepts(ArtifactKind::Tar));
+        let state = packages.remote_state(None);
+        assert_eq!(state.directory, "/var/lib/pkgapp/shop");
+        assert!(state.sudo && packages.journal().sudo);
+
+        let directory = chosen(Some("~/www/shop"), false).unwrap();
+        assert!(directory.accepts(ArtifactKind::Tar) && !directory.accepts(ArtifactKind::Rpm));
+        let state = directory.remote_state(None);
+        assert_eq!(state.directory, "~/www/shop/.pkgapp");
+        assert!(!state.sudo && !directory.journal().sudo);
+
+        let error = chosen(Some("~/www/shop"), true).unwrap_err();
+        assert_eq!(error.what(), ErrorKind::Usage);
+        assert!(error.to_string().contains("leave `--sudo` out"), "{error}");
+    }
+}
