@@ -14,16 +14,17 @@
 //! directory, the script before looks into the installed units for where that is, refuses the
 //! version if the data can't move, and the one after moves it.
 
-use std::collections::BTreeSet;
+mod values;
+
 use std::sync::Arc;
 
-use minijinja::{Environment, Value, context};
+use minijinja::Environment;
 use sha2::{Digest as _, Sha256};
 
+use self::values::ScriptValues;
 use crate::package::{DebScriptlets, FileTrigger, RpmScriptlets, Scriptlets};
 use crate::services::{PackagedUnit, Services};
 use crate::tree::{EntryKind, EntryOrigin, Tree, TreeEntry, dump_line};
-use crate::writable::FILL;
 use pkgapp_config::ScriptletPhases;
 use pkgapp_config::{Located, OnUpgrade};
 use pkgapp_core::content::Content;
@@ -33,7 +34,6 @@ use pkgapp_core::name::PythonMinor;
 use pkgapp_core::path::InstallPath;
 use pkgapp_core::process;
 use pkgapp_core::template;
-use pkgapp_core::text::shell_quoted;
 
 /// Where units of packages lie.
 const UNITS: &str = "/usr/lib/systemd/system";
@@ -113,64 +113,32 @@ pub fn of(
     tree: &Tree,
 ) -> Result<Scriptlets> {
     check(phases)?;
+
+    let actions = ScriptletActions {
+        services,
+        phases,
+        python: python.filter(|_| services.restarted().next().is_some()),
+        compile,
+        links: own_links(services, tree),
+    };
+    Ok(Scriptlets {
+        deb: actions.deb()?,
+        rpm: actions.rpm()?,
+    })
+}
+
+/// The symbolic links of a tree, but those to what the application writes to.
+fn own_links<'a>(services: &Services, tree: &'a Tree) -> Vec<&'a InstallPath> {
     let carried: &[InstallPath] = services
         .writable
         .as_ref()
         .map_or(&[], |writable| &writable.links);
-    let links = tree.iter().filter(|(path, entry)| {
-        matches!(entry.kind, EntryKind::Symlink(_)) && !carried.contains(path)
-    });
-    let links = links.map(|(path, _)| path).collect();
-    let python = python.filter(|_| services.restarted().next().is_some());
-    let acts = ScriptletActions {
-        services,
-        phases,
-        python,
-        compile,
-        links,
-    };
-    let deb = DebScriptlets {
-        preinst: acts.script("deb/preinst", phases.before_install.as_ref())?,
-        postinst: acts.script("deb/postinst", phases.after_install.as_ref())?,
-        prerm: acts.script("deb/prerm", phases.before_remove.as_ref())?,
-        postrm: acts.script("deb/postrm", phases.after_remove.as_ref())?,
-        triggers: acts
-            .python
-            .iter()
-            .map(|python| format!("interest-noawait {}", python.interpreter))
-            .collect(),
-        // useradd, where systemd-sysusers is missing: preinst runs before ordinary dependencies are
-        // there.
-        pre_depends: services
-            .has_accounts()
-            .then(|| "passwd".to_owned())
-            .into_iter()
-            .collect(),
-    };
-    let trigger = match acts.python {
-        // rpm compares what a file trigger names with directories only: the script looks at the
-        // files.
-        Some(python) => acts
-            .script("rpm/transfiletriggerin", None)?
-            .map(|script| FileTrigger {
-                paths: vec![python.directory().to_owned()],
-                script,
-            }),
-        None => None,
-    };
-    let rpm = RpmScriptlets {
-        pre: acts.script("rpm/pre", phases.before_install.as_ref())?,
-        preun: acts.script("rpm/preun", phases.before_remove.as_ref())?,
-        postun: acts.script("rpm/postun", phases.after_remove.as_ref())?,
-        posttrans: acts.script("rpm/posttrans", phases.after_install.as_ref())?,
-        trigger,
-        requires_pre: services
-            .has_accounts()
-            .then(|| "shadow-utils".to_owned())
-            .into_iter()
-            .collect(),
-    };
-    Ok(Scriptlets { deb, rpm })
+    tree.iter()
+        .filter(|(path, entry)| {
+            matches!(entry.kind, EntryKind::Symlink(_)) && !carried.contains(path)
+        })
+        .map(|(path, _)| path)
+        .collect()
 }
 
 /// Returns what is in [`STAMP`]: a digest of everything below the prefix but `.pkgapp` itself,
@@ -212,7 +180,7 @@ pub fn insert_into(tree: &mut Tree, services: &Services) -> Result<()> {
         )
     };
     insert(&preset_path(services), preset(services))?;
-    insert(&format!("{}/{STAMP}", services.prefix), stamp)
+    insert(&services.stamp_path(), stamp)
 }
 
 fn preset(services: &Services) -> String {
@@ -326,6 +294,10 @@ impl Services {
         !self.users.is_empty() || !self.groups.is_empty()
     }
 
+    fn stamp_path(&self) -> String {
+        format!("{}/{STAMP}", self.prefix)
+    }
+
     fn has_unit(&self, file: &str) -> bool {
         self.units.iter().any(|unit| unit.file == file)
     }
@@ -364,42 +336,64 @@ struct ScriptletActions<'a> {
 }
 
 impl ScriptletActions<'_> {
+    fn deb(&self) -> Result<DebScriptlets> {
+        let phases = self.phases;
+        // useradd, where systemd-sysusers is missing: preinst runs before ordinary dependencies are
+        // there.
+        let account_tools = self.services.has_accounts().then(|| "passwd".to_owned());
+        Ok(DebScriptlets {
+            preinst: self.script("deb/preinst", phases.before_install.as_ref())?,
+            postinst: self.script("deb/postinst", phases.after_install.as_ref())?,
+            prerm: self.script("deb/prerm", phases.before_remove.as_ref())?,
+            postrm: self.script("deb/postrm", phases.after_remove.as_ref())?,
+            triggers: self
+                .python
+                .iter()
+                .map(|python| format!("interest-noawait {}", python.interpreter))
+                .collect(),
+            pre_depends: account_tools.into_iter().collect(),
+        })
+    }
+
+    fn rpm(&self) -> Result<RpmScriptlets> {
+        let phases = self.phases;
+        let account_tools = self
+            .services
+            .has_accounts()
+            .then(|| "shadow-utils".to_owned());
+        Ok(RpmScriptlets {
+            pre: self.script("rpm/pre", phases.before_install.as_ref())?,
+            preun: self.script("rpm/preun", phases.before_remove.as_ref())?,
+            postun: self.script("rpm/postun", phases.after_remove.as_ref())?,
+            posttrans: self.script("rpm/posttrans", phases.after_install.as_ref())?,
+            trigger: self.file_trigger()?,
+            requires_pre: account_tools.into_iter().collect(),
+        })
+    }
+
+    /// Runs a script when the host replaces its Python. rpm compares what a file trigger names with
+    /// directories only: the script looks at the files.
+    fn file_trigger(&self) -> Result<Option<FileTrigger>> {
+        let Some(python) = self.python else {
+            return Ok(None);
+        };
+        let script = self.script("rpm/transfiletriggerin", None)?;
+        Ok(script.map(|script| FileTrigger {
+            paths: vec![python.directory().to_owned()],
+            script,
+        }))
+    }
+
     /// Renders a script; `None` if it would do nothing.
     fn script(&self, name: &str, lines: Option<&Located<String>>) -> Result<Option<String>> {
-        let Services {
-            units,
-            homes,
-            owned,
-            ..
-        } = self.services;
-        let (has_units, has_accounts) = (!units.is_empty(), self.services.has_accounts());
-        // A version without anything has to end what the one before had.
-        let acts = lines.is_some()
-            || matches!(
-                name,
-                "deb/preinst" | "deb/postinst" | "deb/postrm" | "rpm/posttrans"
-            )
-            || (self.compile.is_some() && name == "deb/prerm")
-            || match name {
-                "rpm/pre" => {
-                    has_units
-                        || has_accounts
-                        || !homes.is_empty()
-                        || !owned.is_empty()
-                        || self.services.writable.is_some()
-                        || self.phases.after_install.is_some()
-                }
-                "deb/prerm" | "rpm/preun" => has_units || !owned.is_empty(),
-                _ => has_units,
-            };
-        if !acts {
+        if lines.is_none() && !self.acts_in(name) {
             return Ok(None);
         }
         let rendered = environment()
             .and_then(|environment| {
                 environment
                     .get_template(name)?
-                    .render(self.context(name, lines))
+                    .render(ScriptValues::of(self, name, lines))
             })
             .map_err(|error| {
                 Error::bug(format!("the template `{name}` has a mistake")).cause(error)
@@ -407,135 +401,26 @@ impl ScriptletActions<'_> {
         Ok(Some(rendered))
     }
 
-    fn context(&self, script: &str, lines: Option<&Located<String>>) -> Value {
-        let Services {
-            name,
-            prefix,
-            units,
-            users,
-            groups,
-            members,
-            secrets,
-            state,
-            has_sysusers,
-            has_tmpfiles,
-            homes,
-            owned,
-            writable,
-        } = self.services;
-        let format = script.split('/').next().unwrap_or_default();
-        let (instances, plain): (Vec<&str>, Vec<&str>) =
-            self.services.names().partition(|name| is_instance(name));
-        let user = |user: &crate::services::SystemUser| context!(name => user.name, home => user.home.as_str());
-        let secret = |secret: &crate::services::SecretFile| {
-            let parent = secret.path.parent().map(|parent| parent.to_string());
-            context!(path => secret.path.as_str(), parent => parent.unwrap_or_else(|| "/".into()), group => secret.group)
-        };
-        let home = |home: &crate::services::DataHome| {
-            let units: Vec<String> = home.units.iter().map(|unit| shell_quoted(unit)).collect();
-            context!(part => home.part, directory => home.directory, user => home.user, units)
-        };
-        let of_cron = homes.iter().filter(|home| home.units.is_empty());
-        let cron_homes: BTreeSet<(&str, &str)> = of_cron
-            .map(|home| (home.directory.as_str(), home.user.as_str()))
-            .collect();
-        let cron_homes: Vec<Value> = cron_homes
-            .into_iter()
-            .map(|(directory, user)| context!(directory, user))
-            .collect();
-        let is_secret = |path: &InstallPath| secrets.iter().any(|secret| secret.path == *path);
-        let configs: Vec<&str> = owned
-            .iter()
-            .map(|file| &file.path)
-            .filter(|path| !is_secret(path))
-            .map(InstallPath::as_str)
-            .collect();
-        context! {
-            format,
-            name => name.as_str(),
-            prefix => prefix.as_str(),
-            key => key(script),
-            hook => lines.map(|lines| lines.value.trim_matches('\n')),
-            has_after_install => self.phases.after_install.is_some(),
-            units => self.services.names().collect::<Vec<_>>(),
-            plain,
-            instances,
-            wanted_by => units.iter().map(|unit| &unit.file).find(|file| file.ends_with(".target")).map_or("multi-user.target", String::as_str),
-            preset => preset_path(self.services),
-            stamp => self.stamp_path(),
-            files => units.iter().map(|unit| unit.file.as_str()).collect::<Vec<_>>(),
-            links => self.links.iter().map(|link| link.as_str()).collect::<Vec<_>>(),
-            timers => self.services.names().filter(|name| name.ends_with(".timer")).collect::<Vec<_>>(),
-            homes => homes.iter().map(home).collect::<Vec<_>>(),
-            cron_homes,
-            attributes => owned.iter().map(|file| context!(path => file.path.as_str(), owner => file.owner, mode => format!("{:o}", file.mode))).collect::<Vec<_>>(),
-            configs,
-            unit_files => units.iter().filter(|unit| !unit.names.is_empty()).map(|unit| unit_path(&unit.file)).collect::<Vec<_>>(),
-            restartable => self.restartable(),
-            kept => units.iter().filter(|unit| unit.file.ends_with(".service") && unit.on_upgrade == OnUpgrade::Keep).flat_map(|unit| &unit.names).collect::<Vec<_>>(),
-            services => self.services.restarted().flat_map(|unit| &unit.names).collect::<Vec<_>>(),
-            sockets => self.services.sockets().map(|(name, service)| context!(name, service)).collect::<Vec<_>>(),
-            stop => units.iter().map(|unit| shell_quoted(&unit.file.replacen("@.", "@*.", 1))).collect::<Vec<_>>(),
-            has_accounts => self.services.has_accounts(),
-            users => users.iter().map(user).collect::<Vec<_>>(),
-            all_groups => groups.iter().chain(users.iter().map(|user| &user.name)).collect::<Vec<_>>(),
-            members,
-            secrets => secrets.iter().map(secret).collect::<Vec<_>>(),
-            state => state.iter().map(InstallPath::as_str).collect::<Vec<_>>(),
-            has_sysusers,
-            has_tmpfiles,
-            compile => self.compile.map(|compile| context! {
-                python => compile.python.as_str(),
-                tag => compile.tag,
-                directories => compile.directories.iter().map(|path| shell_quoted(path.as_str())).collect::<Vec<_>>(),
-            }),
-            writable => writable.as_ref().map(|writable| context! {
-                links => writable.links.iter().map(InstallPath::as_str).collect::<Vec<_>>(),
-                user => writable.user,
-                group => writable.group,
-                fill => format!("{prefix}/{FILL}"),
-            }),
-            python => self.python.map(|python| context!(file => python.interpreter, directory => python.directory(), mapped => python.mapped(format))),
-        }
-    }
-
-    fn stamp_path(&self) -> String {
-        format!("{}/{STAMP}", self.services.prefix)
-    }
-
-    /// The units that an upgrade may restart, and what must have changed for it.
-    fn restartable(&self) -> Vec<Value> {
-        let everything = [
-            shell_quoted(&self.stamp_path()),
-            format!("/etc/{}/", self.services.name),
-        ];
-        let uses = |unit: &PackagedUnit| {
-            let own = std::iter::once(unit_path(&unit.file));
-            match unit.file.rsplit_once('.')?.1 {
-                "service" if unit.on_upgrade == OnUpgrade::Restart => {
-                    let socket =
-                        socket_of(&unit.file).filter(|socket| self.services.has_unit(socket));
-                    Some(
-                        everything
-                            .iter()
-                            .cloned()
-                            .chain(own)
-                            .chain(socket.map(|socket| unit_path(&socket)))
-                            .collect(),
-                    )
-                }
-                "socket" | "timer" => Some(own.collect::<Vec<_>>()),
-                _ => None,
+    /// Whether a script has something to do besides the user's own lines.
+    fn acts_in(&self, script: &str) -> bool {
+        let services = self.services;
+        let has_units = !services.units.is_empty();
+        let owns_files = !services.owned.is_empty();
+        match script {
+            // A version without anything has to end what the one before had.
+            "deb/preinst" | "deb/postinst" | "deb/postrm" | "rpm/posttrans" => true,
+            "rpm/pre" => {
+                has_units
+                    || owns_files
+                    || services.has_accounts()
+                    || !services.homes.is_empty()
+                    || services.writable.is_some()
+                    || self.phases.after_install.is_some()
             }
-        };
-        let units = self
-            .services
-            .units
-            .iter()
-            .filter(|unit| !unit.names.is_empty());
-        units
-            .filter_map(|unit| Some(context!(names => unit.names, uses => uses(unit)?)))
-            .collect()
+            "deb/prerm" => has_units || owns_files || self.compile.is_some(),
+            "rpm/preun" => has_units || owns_files,
+            _ => has_units,
+        }
     }
 }
 
