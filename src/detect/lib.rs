@@ -34,6 +34,7 @@ use pkgapp_core::name::{AppName, PythonMinor};
 use pkgapp_pypa::VersionSpecifiers;
 
 use self::choices::ProjectChoices;
+use self::code::{CodeFacts, WrittenPath};
 use self::deployment::DeploymentFiles;
 use self::project::ProjectFiles;
 use self::wheels::LockedWheels;
@@ -173,6 +174,17 @@ pub enum PinState {
     Nothing,
 }
 
+impl PinState {
+    /// The same pins, of which some distributions turned out to have no version.
+    fn without_some(self) -> Self {
+        match self {
+            Self::Found(name) => Self::Loose(name),
+            Self::Elsewhere(name, _) => Self::Elsewhere(name, false),
+            other => other,
+        }
+    }
+}
+
 impl Survey {
     /// Looks at a tree.
     ///
@@ -181,42 +193,19 @@ impl Survey {
     pub fn of(root: &Path) -> Result<Self> {
         let project = ProjectFiles::read(root)?;
         let deployment = DeploymentFiles::read(root);
-        let mut code = code::read(root)?;
-        deployment
-            .servers
-            .iter()
-            .for_each(|command| code.is_served_by(command));
-        code.is_worked_by(deployment.celery.clone());
-        let no_wheel = if project.is_project {
-            project
-                .refuses_a_wheel(root)
-                .or_else(|| runs_from_its_tree(root, &project, &code))
-        } else {
-            None
-        };
+        let code = read_code(root, &deployment)?;
+
         let written = code.written(root);
-        let no_wheel = no_wheel.or_else(|| {
-            let is_wheel = project.is_project && code.serves();
-            if is_wheel {
-                writable::keeps_from_a_wheel(root, &written)
-            } else {
-                None
-            }
-        });
+        let no_wheel = why_no_wheel(root, &project, &code, &written);
         let has_backend = project.is_project && no_wheel.is_none();
-        let (pins, several) = installed_pins(root, &deployment, find_pins(root, has_backend)?)?;
-        let required = |besides: &BTreeSet<String>| {
-            pins::required(root, &pins, &project.table, &project.setup, besides)
-        };
-        let mut choices = ProjectChoices::of(
-            &project,
-            &deployment,
-            &pins,
-            &required(&BTreeSet::new())?,
-            &code,
-        );
-        choices.open.extend(several);
-        let requires = required(&choices.brought)?;
+
+        let LockedRequirements {
+            pins,
+            gap,
+            requires,
+            choices,
+        } = LockedRequirements::find(root, &project, &deployment, &code, has_backend)?;
+
         let (name, lacks_name) = project.name(root);
         let framework = code.framework(&requires);
         let (web, web_base) = code.web(&requires).unzip();
@@ -225,34 +214,11 @@ impl Survey {
             .into_iter()
             .chain(bases)
             .chain(code.manage_directory().map(Path::to_owned));
-        let started: Vec<&str> = started_tops(web.as_ref(), &workers, &project).collect();
-        let include = match project.wheel_packages().filter(|_| has_backend) {
-            Some(packages) if started.iter().any(|top| is_beside(root, top, &packages)) => {
-                beside_wheel(root, &code, &packages)
-            }
-            _ if has_backend => beside_packages(root, &code),
-            _ => whole_tree(root, &code),
-        };
-        let gap = match &pins {
-            PinState::Found(name) | PinState::Elsewhere(name, true) if name.ends_with(".txt") => {
-                let left_out =
-                    pins::left_out(&root.join(name))?.filter(|name| !requires.contains(name));
-                pins::gap(&root.join(name), &requires)?
-                    .or(left_out.map(|name| format!("`pip-compile` left out `{name}`")))
-            }
-            _ => None,
-        };
-        let pins = match (pins, &gap) {
-            (PinState::Found(name), Some(_)) => PinState::Loose(name),
-            (PinState::Elsewhere(name, _), Some(_)) => PinState::Elsewhere(name, false),
-            (pins, _) => pins,
-        };
-        let server_program =
-            server_program(&code, &requires, &project.scripts(), &name, has_backend);
-        let server_program = server_program.filter(|_| web.is_some());
+        let started = started_tops(web.as_ref(), &workers, &project);
+        let include = shipped_files(root, &project, &code, has_backend, started);
+
         let mut survey = Self {
             root: root.to_owned(),
-            name,
             lacks_name,
             lacks_version: !has_backend && !project.says("version"),
             has_backend,
@@ -275,7 +241,15 @@ impl Survey {
             opens_from_here: code.opens_from_here(),
             writes: WritePlan::of(root, written, &code, has_backend),
             starts_a_server: code.starts_a_server(&requires),
-            server_program,
+            server_program: server_program(
+                &code,
+                &requires,
+                &project.scripts(),
+                &name,
+                has_backend,
+            )
+            .filter(|_| web.is_some()),
+            name,
             scripts: project.scripts(),
             open: choices.open,
             extras: choices.extras,
@@ -295,7 +269,7 @@ impl Survey {
         Ok(survey)
     }
 
-    fn look_at_static_files(&mut self, code: &code::CodeFacts) {
+    fn look_at_static_files(&mut self, code: &CodeFacts) {
         match code.static_root() {
             Some(Ok(())) => {
                 self.collect_static
@@ -315,7 +289,7 @@ impl Survey {
         }
     }
 
-    fn say_what_is_open(&mut self, project: &ProjectFiles, code: &code::CodeFacts) {
+    fn say_what_is_open(&mut self, project: &ProjectFiles, code: &CodeFacts) {
         if let Some(file) = code
             .only_for_developers()
             .filter(|_| self.framework == Framework::Pyramid && self.web.is_none())
@@ -391,12 +365,115 @@ impl Survey {
     }
 }
 
-/// Returns why an application works in its own tree only, though a wheel could be built of it.
-fn runs_from_its_tree(
+/// What pins an application's requirements, and what they come to.
+struct LockedRequirements {
+    pins: PinState,
+    /// What the pins lack, as a clause.
+    gap: Option<String>,
+    /// The distributions that are pinned or required.
+    requires: BTreeSet<String>,
+    choices: ProjectChoices,
+}
+
+impl LockedRequirements {
+    fn find(
+        root: &Path,
+        project: &ProjectFiles,
+        deployment: &DeploymentFiles,
+        code: &CodeFacts,
+        has_backend: bool,
+    ) -> Result<Self> {
+        let (pins, note) = installed_pins(root, deployment, find_pins(root, has_backend)?)?;
+        let required = |besides: &BTreeSet<String>| {
+            pins::required(root, &pins, &project.table, &project.setup, besides)
+        };
+        let without_choices = required(&BTreeSet::new())?;
+        let mut choices = ProjectChoices::of(project, deployment, &pins, &without_choices, code);
+        choices.open.extend(note);
+
+        let requires = required(&choices.brought)?;
+        let gap = gap(root, &pins, &requires)?;
+        Ok(Self {
+            pins: if gap.is_some() {
+                pins.without_some()
+            } else {
+                pins
+            },
+            gap,
+            requires,
+            choices,
+        })
+    }
+}
+
+/// Reads the modules of a tree, and the commands that the project's own deployment starts.
+fn read_code(root: &Path, deployment: &DeploymentFiles) -> Result<CodeFacts> {
+    let mut code = code::read(root)?;
+    for command in &deployment.servers {
+        code.is_served_by(command);
+    }
+    code.is_worked_by(deployment.celery.clone());
+    Ok(code)
+}
+
+/// Returns why no wheel is built, although a build would take the tree for a project.
+fn why_no_wheel(
     root: &Path,
     project: &ProjectFiles,
-    code: &code::CodeFacts,
+    code: &CodeFacts,
+    written: &[WrittenPath],
 ) -> Option<String> {
+    if !project.is_project {
+        return None;
+    }
+    project
+        .refuses_a_wheel(root)
+        .or_else(|| runs_from_its_tree(root, project, code))
+        .or_else(|| {
+            if code.serves() {
+                writable::keeps_from_a_wheel(root, written)
+            } else {
+                None
+            }
+        })
+}
+
+/// Returns the first distribution that pins of pip's lack, as a clause.
+fn gap(root: &Path, pins: &PinState, requires: &BTreeSet<String>) -> Result<Option<String>> {
+    let (PinState::Found(name) | PinState::Elsewhere(name, true)) = pins else {
+        return Ok(None);
+    };
+    if !name.ends_with(".txt") {
+        return Ok(None);
+    }
+    let file = root.join(name);
+    let left_out = pins::left_out(&file)?.filter(|name| !requires.contains(name));
+    let gap = pins::gap(&file, requires)?;
+    Ok(gap.or(left_out.map(|name| format!("`pip-compile` left out `{name}`"))))
+}
+
+/// Patterns for the plain files that ship: without a build backend all of the application, else
+/// what its wheel lacks. `started` are the first names of the modules that services start from.
+fn shipped_files<'s>(
+    root: &Path,
+    project: &ProjectFiles,
+    code: &CodeFacts,
+    has_backend: bool,
+    mut started: impl Iterator<Item = &'s str>,
+) -> Vec<String> {
+    if !has_backend {
+        return whole_tree(root, code);
+    }
+    match project.wheel_packages() {
+        Some(packages) if started.any(|top| is_beside(root, top, &packages)) => {
+            beside_wheel(root, code, &packages)
+        }
+        _ => beside_packages(root, code),
+    }
+}
+
+/// Returns why an application works in its own tree only, though a wheel could be built of it.
+fn runs_from_its_tree(root: &Path, project: &ProjectFiles, code: &CodeFacts) -> Option<String> {
     if code.mentions("alembic.ini")
         && code
             .alembic()
@@ -428,7 +505,7 @@ fn runs_from_its_tree(
 /// The command that serves an application which brings its own server: its only console script or
 /// the one with its name, or without a wheel the module that is run.
 fn server_program(
-    code: &code::CodeFacts,
+    code: &CodeFacts,
     requires: &BTreeSet<String>,
     scripts: &[String],
     name: &AppName,
@@ -462,7 +539,7 @@ fn import_roots(bases: impl Iterator<Item = PathBuf>, has_backend: bool) -> Vec<
 
 /// The command that brings a database up to date.
 fn migration(
-    code: &code::CodeFacts,
+    code: &CodeFacts,
     web: Option<&WebApp>,
     requires: &BTreeSet<String>,
 ) -> Option<String> {
@@ -473,39 +550,50 @@ fn migration(
         return Some(command);
     }
     let alembic = code.alembic();
-    if requires.contains("flask-migrate")
-        && let Some(WebApp::Object {
-            module,
-            name,
-            factory,
-            ..
-        }) = web
-    {
-        let call = if *factory == Factory::Yes { "()" } else { "" };
-        let directory = alembic
-            .and_then(|alembic| alembic.file.parent())
-            .filter(|directory| directory.iter().count() == 1);
-        let directory =
-            directory.map(|directory| format!(" --directory app/{}", directory.display()));
-        return Some(format!(
-            "flask --app '{module}:{name}{call}' db upgrade{}",
-            directory.unwrap_or_default()
-        ));
-    }
-    let alembic = alembic.filter(|_| requires.contains("alembic"))?;
+    flask_migration(alembic, web)
+        .filter(|_| requires.contains("flask-migrate"))
+        .or_else(|| {
+            alembic
+                .filter(|_| requires.contains("alembic"))
+                .map(alembic_migration)
+        })
+}
+
+/// The command of Flask-Migrate, which finds its directory `migrations` by itself.
+fn flask_migration(alembic: Option<&code::Alembic>, web: Option<&WebApp>) -> Option<String> {
+    let Some(WebApp::Object {
+        module,
+        name,
+        factory,
+        ..
+    }) = web
+    else {
+        return None;
+    };
+    let call = if *factory == Factory::Yes { "()" } else { "" };
+    let directory = alembic
+        .and_then(|alembic| alembic.file.parent())
+        .filter(|directory| directory.iter().count() == 1)
+        .map_or_else(String::new, |directory| {
+            format!(" --directory app/{}", directory.display())
+        });
+    Some(format!(
+        "flask --app '{module}:{name}{call}' db upgrade{directory}"
+    ))
+}
+
+fn alembic_migration(alembic: &code::Alembic) -> String {
     let file = alembic.file.display();
-    Some(if !alembic.needs_directory {
-        format!("alembic -c app/{file} upgrade head")
-    } else {
-        let parts =
-            std::iter::once("app".as_ref()).chain(alembic.file.parent().into_iter().flatten());
-        let directory: PathBuf = parts.collect();
-        let up = "../".repeat(directory.components().count());
-        format!(
-            "/bin/sh -c 'cd {} && {up}bin/alembic upgrade head'",
-            directory.display()
-        )
-    })
+    if !alembic.needs_directory {
+        return format!("alembic -c app/{file} upgrade head");
+    }
+    let parts = std::iter::once("app".as_ref()).chain(alembic.file.parent().into_iter().flatten());
+    let directory: PathBuf = parts.collect();
+    let up = "../".repeat(directory.components().count());
+    format!(
+        "/bin/sh -c 'cd {} && {up}bin/alembic upgrade head'",
+        directory.display()
+    )
 }
 
 fn find_pins(root: &Path, has_backend: bool) -> Result<PinState> {
@@ -618,33 +706,21 @@ pub fn plain_files(root: &Path) -> Vec<String> {
 }
 
 /// Patterns for the whole application, where nothing builds a wheel of it.
-fn whole_tree(root: &Path, code: &code::CodeFacts) -> Vec<String> {
-    let mut patterns = Vec::new();
-    for (name, is_directory) in listed(root) {
-        let stem = name.strip_suffix(".py").unwrap_or(&name);
-        let is_aside =
-            ASIDE.contains(&name.as_str()) && (name.starts_with("test") || !code.imports(&name));
-        let is_tool = TOOLS.contains(&name.as_str()) && !code.imports(stem);
-        if is_directory {
-            let is_data = ["templates", "static", "locale", "data"].contains(&name.as_str())
-                || code.mentions(&name) && !root.join(&name).join("package.json").is_file();
-            let holds = || holds_python(&root.join(&name), 3);
-            if !is_aside
-                && !is_environment(&root.join(&name))
-                && (is_data || holds())
-                && has_files(&root.join(&name))
-            {
-                patterns.push(format!("{}/**", literal(&name)));
+fn whole_tree(root: &Path, code: &CodeFacts) -> Vec<String> {
+    let mut patterns: Vec<String> = listed(root)
+        .into_iter()
+        .filter(|(name, is_directory)| {
+            if *is_directory {
+                is_of_the_application(root, name, code)
+            } else {
+                is_file_of_the_application(name, code)
             }
-        } else if name.ends_with(".py") {
-            patterns.extend((!is_tool && !code::is_test(&name)).then(|| literal(&name)));
-        } else if code.mentions(&name)
-            && !name.ends_with(".toml")
-            && !LOCKS.contains(&name.as_str())
-        {
-            patterns.push(literal(&name));
-        }
-    }
+        })
+        .map(|(name, is_directory)| {
+            let below = if is_directory { "/**" } else { "" };
+            format!("{}{below}", literal(&name))
+        })
+        .collect();
     patterns.extend(
         code.loose_modules()
             .filter(|name| name.ends_with(".ini"))
@@ -652,6 +728,30 @@ fn whole_tree(root: &Path, code: &code::CodeFacts) -> Vec<String> {
     );
     patterns.extend(code.alembic().into_iter().flat_map(migrations));
     without_repeats(patterns)
+}
+
+/// Whether a directory at the top is a part of the application: its modules, or data that they use.
+fn is_of_the_application(root: &Path, name: &str, code: &CodeFacts) -> bool {
+    let directory = root.join(name);
+    let is_aside = ASIDE.contains(&name) && (name.starts_with("test") || !code.imports(name));
+    let is_data = || {
+        ["templates", "static", "locale", "data"].contains(&name)
+            || code.mentions(name) && !directory.join("package.json").is_file()
+    };
+    !is_aside
+        && !is_environment(&directory)
+        && (is_data() || holds_python(&directory, 3))
+        && has_files(&directory)
+}
+
+fn is_file_of_the_application(name: &str, code: &CodeFacts) -> bool {
+    match name.strip_suffix(".py") {
+        Some(stem) => {
+            let is_tool = TOOLS.contains(&name) && !code.imports(stem);
+            !is_tool && !code::is_test(name)
+        }
+        None => code.mentions(name) && !name.ends_with(".toml") && !LOCKS.contains(&name),
+    }
 }
 
 /// alembic.ini and the directory of its scripts.
@@ -666,7 +766,7 @@ fn migrations(alembic: &code::Alembic) -> Vec<String> {
 
 /// Patterns for what a wheel of the project lacks: Django's manage.py, the modules that an
 /// application object is in, and migrations.
-fn beside_packages(root: &Path, code: &code::CodeFacts) -> Vec<String> {
+fn beside_packages(root: &Path, code: &CodeFacts) -> Vec<String> {
     let manage = code
         .manage_directory()
         .map(|directory| directory.join("manage.py"));
@@ -725,7 +825,7 @@ fn is_beside(root: &Path, top: &str, packages: &[String]) -> bool {
 }
 
 /// Patterns for all of the application but the packages that are in its wheel.
-fn beside_wheel(root: &Path, code: &code::CodeFacts, packages: &[String]) -> Vec<String> {
+fn beside_wheel(root: &Path, code: &CodeFacts, packages: &[String]) -> Vec<String> {
     let mut patterns = whole_tree(root, code);
     patterns.retain(|pattern| {
         !packages

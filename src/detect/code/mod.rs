@@ -112,6 +112,15 @@ pub struct Worker {
     pub exec: String,
 }
 
+impl Worker {
+    fn new(name: &str, exec: String) -> Self {
+        Self {
+            name: name.to_owned(),
+            exec,
+        }
+    }
+}
+
 /// An object that a module makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct FoundObject {
@@ -143,6 +152,43 @@ struct Assigned {
     file: PathBuf,
     name: String,
     called: String,
+}
+
+/// A file of Python.
+struct SourceModule<'a> {
+    /// Relative to the tree.
+    path: &'a Path,
+    /// The file's name.
+    name: &'a str,
+    text: &'a str,
+}
+
+impl SourceModule<'_> {
+    fn has(&self, word: &str) -> bool {
+        self.text.contains(word)
+    }
+
+    fn has_any(&self, words: &[&str]) -> bool {
+        words.iter().any(|word| self.text.contains(word))
+    }
+
+    fn directory(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
+    }
+
+    /// The protocol of the servers that look for a module of this name.
+    fn entry(&self) -> Option<Gateway> {
+        match self.name {
+            "wsgi.py" => Some(Gateway::Wsgi),
+            "asgi.py" => Some(Gateway::Asgi),
+            _ => None,
+        }
+    }
+
+    /// Whether it is a tool for developers.
+    fn is_tool(&self) -> bool {
+        TOOLS.contains(&self.name)
+    }
 }
 
 /// A function that returns an application, and what its module is about.
@@ -262,7 +308,12 @@ pub(super) fn read(root: &Path) -> pkgapp_core::error::Result<CodeFacts> {
             continue;
         }
         if name.ends_with(".py") && !is_test(&name) {
-            code.module(path, &name, &pins::text(entry.path())?, &top);
+            let module = SourceModule {
+                path,
+                name: &name,
+                text: &pins::text(entry.path())?,
+            };
+            code.read_module(&module, &top);
         } else if name == "alembic.ini" {
             code.alembic_file(root, path, &pins::text(entry.path())?);
         } else if name.ends_with(".ini") {
@@ -299,36 +350,28 @@ fn is_source(entry: &DirEntry) -> bool {
 }
 
 impl CodeFacts {
-    fn module(&mut self, path: &Path, name: &str, text: &str, top: &[String]) {
-        let entry = match name {
-            "wsgi.py" => Some(Gateway::Wsgi),
-            "asgi.py" => Some(Gateway::Asgi),
-            _ => None,
-        };
-        let about = about(text);
-        for (at, line) in lines_at(text) {
+    fn read_module(&mut self, module: &SourceModule<'_>, top: &[String]) {
+        let gateway = about(module.text);
+        for (at, line) in lines_at(module.text) {
             if let Some((function, rest)) = definition(line) {
-                let whole = &text[at + line.len() - rest.len()..];
-                if let Some(gateway) = about.filter(|_| FACTORIES.contains(&function))
-                    && line.starts_with("def ")
-                    && required_arguments(whole) == Some(0)
-                {
-                    self.add(path, ObjectKind::Factory(gateway), function);
-                } else if let Some(gateway) = entry.filter(|_| function == "application")
-                    && required_arguments(whole)
-                        == Some(if gateway == Gateway::Wsgi { 2 } else { 3 })
-                {
-                    // An entry point around the framework's own.
-                    self.add(path, ObjectKind::Entry(gateway), function);
+                let arguments = &module.text[at + line.len() - rest.len()..];
+                let kind = function_kind(module, line, function, arguments, gateway);
+                if let Some(kind) = kind {
+                    self.add(module.path, kind, function);
                 }
             } else if line.starts_with("class ") {
-                self.class(path, line);
+                self.class(module.path, line);
             } else {
-                self.statement((path, text), name, line, entry);
+                self.statement(module, line);
             }
         }
-        self.imports.entry(path.to_owned()).or_default();
-        self.facts(path, name, text, top);
+        self.imports.entry(module.path.to_owned()).or_default();
+        self.note_django(module);
+        self.note_pecan(module);
+        self.note_queues(module);
+        self.note_servers(module);
+        self.note_data(module);
+        self.note_names_at_the_top(module, top);
     }
 
     fn add(&mut self, path: &Path, kind: ObjectKind, object: &str) {
@@ -342,11 +385,8 @@ impl CodeFacts {
     /// Reads the first line of a class.
     fn class(&mut self, path: &Path, line: &str) {
         let bases = bases_of(line);
-        let class = line
-            .trim_start_matches("class ")
-            .split(['(', ':'])
-            .next()
-            .unwrap_or_default();
+        let head = line.trim_start_matches("class ");
+        let class = head.split_once(['(', ':']).map_or(head, |(class, _)| class);
         let gateway = bases.iter().copied().find_map(framework_class);
         self.classes
             .extend(gateway.map(|gateway| (class.to_owned(), gateway)));
@@ -356,179 +396,166 @@ impl CodeFacts {
     }
 
     /// Reads a line that begins neither a function nor a class: imports and assignments.
-    fn statement(
-        &mut self,
-        (path, text): (&Path, &str),
-        name: &str,
-        line: &str,
-        entry: Option<Gateway>,
-    ) {
-        if name == "celery_worker.py" && line.starts_with("from ") {
-            let names = line
-                .split_once(" import ")
-                .map_or("", |(_, names)| names)
-                .split(" #")
-                .next();
-            let names = names.unwrap_or_default().split(',').map(str::trim);
-            for object in names.filter(|name| ["celery", "celery_app"].contains(name)) {
-                self.add(path, ObjectKind::CeleryEntry, object);
+    fn statement(&mut self, module: &SourceModule<'_>, line: &str) {
+        if module.name == "celery_worker.py" {
+            for object in imported_celery(line) {
+                self.add(module.path, ObjectKind::CeleryEntry, object);
             }
         }
-        if let Some(module) = imported(line) {
+        if let Some(imported) = imported(line) {
             self.imports
-                .entry(path.to_owned())
+                .entry(module.path.to_owned())
                 .or_default()
-                .insert(module.to_owned());
+                .insert(imported.to_owned());
         }
-        let Some((object, value)) = assignment(line) else {
-            return;
-        };
-        match (object, value.trim_matches(['"', '\''])) {
-            ("WSGI_APPLICATION", target) => self.chosen.push((target.to_owned(), Gateway::Wsgi)),
-            ("ASGI_APPLICATION", target) => self.chosen.push((target.to_owned(), Gateway::Asgi)),
-            ("STATIC_ROOT", _) => self.static_root = Some(static_root(value, path, text)),
-            _ => {}
-        }
-        match (called(value), entry) {
-            ("get_wsgi_application", _) => {
-                self.add(path, ObjectKind::Django(Gateway::Wsgi), object);
-            }
-            ("get_asgi_application", _) => {
-                self.add(path, ObjectKind::Django(Gateway::Asgi), object);
-            }
-            (_, Some(gateway)) if ["application", "app"].contains(&object) => {
-                self.add(path, ObjectKind::Entry(gateway), object);
-            }
-            ("ProtocolTypeRouter", _) => self.add(path, ObjectKind::Django(Gateway::Asgi), object),
-            ("Celery", _) => self.add(path, ObjectKind::Celery, object),
-            (class, _) if class.ends_with("Huey") => self.add(path, ObjectKind::Huey, object),
-            ("", _) => {}
-            (called, _) => {
-                let (file, name, called) = (path.to_owned(), object.to_owned(), called.to_owned());
-                self.assigned.push(Assigned { file, name, called });
-            }
+        if let Some((object, value)) = assignment(line) {
+            self.setting(module, object, value);
+            self.assign(module, object, called(value));
         }
     }
 
-    /// What a whole text shows, whatever its lines are.
-    fn facts(&mut self, path: &Path, name: &str, text: &str, top: &[String]) {
-        let lower = |word: &str| text.contains(word) || text.contains(&word.to_uppercase());
-        self.has_schedule |= lower("beat_schedule")
-            || text.contains("add_periodic_task")
-            || text.contains("CELERYBEAT");
-        self.has_djhuey |= text.contains("huey.contrib.djhuey");
-        if name == "__init__.py" {
-            self.packages.extend(path.parent().map(Path::to_owned));
-        }
-        if name == "manage.py" && text.contains("django") {
-            let directory = path.parent().unwrap_or(Path::new("")).to_owned();
-            let nearer = self
-                .manage
-                .as_ref()
-                .is_none_or(|known| depth(&directory) < depth(known));
-            self.manage = if nearer {
-                Some(directory)
-            } else {
-                self.manage.take()
-            };
-        }
+    /// Reads an assignment as one of Django's settings.
+    fn setting(&mut self, module: &SourceModule<'_>, name: &str, value: &str) {
+        let target = || value.trim_matches(['"', '\'']).to_owned();
         match name {
-            "manage.py" => {
-                self.manage_settings = settings_module(text).or(self.manage_settings.take());
-            }
-            "wsgi.py" | "asgi.py" => {
-                self.served_settings = self.served_settings.take().or(settings_module(text));
+            "WSGI_APPLICATION" => self.chosen.push((target(), Gateway::Wsgi)),
+            "ASGI_APPLICATION" => self.chosen.push((target(), Gateway::Asgi)),
+            "STATIC_ROOT" => {
+                self.static_root = Some(static_root(value, module.path, module.text));
             }
             _ => {}
         }
-        let parent = path.parent().unwrap_or(Path::new(""));
-        if name == "settings.py" || parent.ends_with("settings") {
-            self.variables.extend(demanded_variables(text));
-            self.compresses |= text.contains("COMPRESS_OFFLINE");
+    }
+
+    /// Takes the result of a call as an object of a kind, or keeps it until all classes are known.
+    fn assign(&mut self, module: &SourceModule<'_>, object: &str, called: &str) {
+        let is_entry = ["application", "app"].contains(&object);
+        let kind = match (called, module.entry()) {
+            ("get_wsgi_application", _) => ObjectKind::Django(Gateway::Wsgi),
+            ("get_asgi_application", _) => ObjectKind::Django(Gateway::Asgi),
+            (_, Some(gateway)) if is_entry => ObjectKind::Entry(gateway),
+            ("ProtocolTypeRouter", _) => ObjectKind::Django(Gateway::Asgi),
+            ("Celery", _) => ObjectKind::Celery,
+            (class, _) if class.ends_with("Huey") => ObjectKind::Huey,
+            ("", _) => return,
+            _ => {
+                self.assigned.push(Assigned {
+                    file: module.path.to_owned(),
+                    name: object.to_owned(),
+                    called: called.to_owned(),
+                });
+                return;
+            }
+        };
+        self.add(module.path, kind, object);
+    }
+
+    fn note_django(&mut self, module: &SourceModule<'_>) {
+        let directory = module.directory();
+        match module.name {
+            "manage.py" => {
+                let nearer = |known: &PathBuf| depth(directory) < depth(known);
+                if module.has("django") && self.manage.as_ref().is_none_or(nearer) {
+                    self.manage = Some(directory.to_owned());
+                }
+                if let Some(settings) = settings_module(module.text) {
+                    self.manage_settings = Some(settings);
+                }
+            }
+            "wsgi.py" | "asgi.py" if self.served_settings.is_none() => {
+                self.served_settings = settings_module(module.text);
+            }
+            _ => {}
         }
-        if text.contains("@dramatiq.actor")
-            || text.contains("import dramatiq") && text.contains("@actor")
-        {
-            self.actors.insert(path.to_owned());
+        if module.name == "settings.py" || directory.ends_with("settings") {
+            self.variables.extend(demanded_variables(module.text));
+            self.compresses |= module.has("COMPRESS_OFFLINE");
         }
-        self.data_variables.extend(data_variables(text));
-        if writes::is_of_the_application(path) {
-            self.databases.extend(databases::named(text));
+        if loops_for_ever(module) {
+            let command = module.name.strip_suffix(".py").unwrap_or(module.name);
+            self.loops.push(command.to_owned());
         }
-        self.queues.extend(queues(text));
-        self.enqueues |= [
+    }
+
+    fn note_pecan(&mut self, module: &SourceModule<'_>) {
+        let has_root = module.has_any(&["'root'", "\"root\""]);
+        let assigns_app = || {
+            let mut assigned = module.text.lines().filter_map(assignment);
+            assigned.any(|(name, _)| name == "app")
+        };
+        let file = || module.path.display().to_string();
+        match module.name {
+            "config.py" if self.pecan.is_none() && (has_root || module.has("pecan")) => {
+                self.pecan = assigns_app().then(file);
+            }
+            "dev.py" if has_root && module.has("'modules'") => {
+                self.development_pecan.get_or_insert_with(file);
+            }
+            _ => {}
+        }
+    }
+
+    fn note_queues(&mut self, module: &SourceModule<'_>) {
+        self.has_schedule |= module.has_any(&[
+            "beat_schedule",
+            "BEAT_SCHEDULE",
+            "add_periodic_task",
+            "CELERYBEAT",
+        ]);
+        self.has_djhuey |= module.has("huey.contrib.djhuey");
+        if module.has("@dramatiq.actor") || module.has("import dramatiq") && module.has("@actor") {
+            self.actors.insert(module.path.to_owned());
+        }
+        self.queues.extend(queues(module.text));
+        self.enqueues |= module.has_any(&[
             ".enqueue(",
             ".enqueue_in(",
             ".enqueue_at(",
             ".enqueue_call(",
             "rq.decorators",
             "@job",
-        ]
-        .iter()
-        .any(|word| text.contains(word));
-        self.sources.keep(path, text);
+        ]);
+    }
+
+    fn note_servers(&mut self, module: &SourceModule<'_>) {
         let servers: BTreeSet<_> = SERVERS
             .iter()
-            .filter(|(line, _)| text.contains(line))
+            .filter(|(line, _)| module.has(line))
             .map(|(_, name)| *name)
             .collect();
         if !servers.is_empty() {
-            self.servers.insert(path.to_owned(), servers);
+            self.servers.insert(module.path.to_owned(), servers);
         }
-        let is_run = ["if __name__ == '__main__'", "if __name__ == \"__main__\""]
-            .iter()
-            .any(|line| text.contains(line));
-        if depth(path) == 1 && is_run && !TOOLS.contains(&name) && name != "manage.py" {
-            self.programs.insert(name.to_owned());
+        let is_run = module.has_any(&["if __name__ == '__main__'", "if __name__ == \"__main__\""]);
+        if depth(module.path) == 1 && is_run && !module.is_tool() && module.name != "manage.py" {
+            self.programs.insert(module.name.to_owned());
         }
-        let command = path
-            .file_stem()
-            .map(|stem| stem.to_string_lossy().into_owned())
-            .unwrap_or_default();
-        let is_loop = ["while True", "while not "]
-            .iter()
-            .any(|word| text.contains(word))
-            && text.contains("sleep(");
-        // What listens by itself is not started unasked.
-        let listens = ["--port", "--host", "--bind"]
-            .iter()
-            .any(|option| text.contains(option));
-        let asks = text.contains("input(");
-        if parent.ends_with("management/commands")
-            && is_loop
-            && !listens
-            && !asks
-            && text.contains("class Command")
-        {
-            self.loops.push(command);
+    }
+
+    fn note_data(&mut self, module: &SourceModule<'_>) {
+        self.data_variables.extend(data_variables(module.text));
+        if writes::is_of_the_application(module.path) {
+            self.databases.extend(databases::named(module.text));
         }
-        if name == "config.py"
-            && text.contains("pecan") | text.contains("'root'") | text.contains("\"root\"")
-        {
-            let is_config = text
-                .lines()
-                .any(|line| assignment(line).is_some_and(|(name, _)| name == "app"));
-            self.pecan = self
-                .pecan
-                .take()
-                .or_else(|| is_config.then(|| path.display().to_string()));
+        self.sources.keep(module.path, module.text);
+    }
+
+    /// Notes the package that a module makes of its directory, and the names at the top of the tree
+    /// that it has in a string.
+    fn note_names_at_the_top(&mut self, module: &SourceModule<'_>, top: &[String]) {
+        if module.name == "__init__.py" {
+            self.packages.insert(module.directory().to_owned());
         }
-        if name == "dev.py"
-            && text.contains("'root'") | text.contains("\"root\"")
-            && text.contains("'modules'")
-        {
-            self.development_pecan
-                .get_or_insert_with(|| path.display().to_string());
+        if module.is_tool() {
+            return;
         }
-        let is_of_the_application = writes::is_of_the_application(path) && !TOOLS.contains(&name);
-        self.opens_from_here |=
-            is_of_the_application && top.iter().any(|entry| opens_from_here(text, entry));
-        for entry in top {
-            if !self.mentioned.contains(entry)
-                && !TOOLS.contains(&name)
-                && (mentions(text, entry) || opens(text, entry))
+        self.opens_from_here |= writes::is_of_the_application(module.path)
+            && top.iter().any(|name| opens_from_here(module.text, name));
+        for name in top {
+            if !self.mentioned.contains(name)
+                && (mentions(module.text, name) || opens(module.text, name))
             {
-                self.mentioned.insert(entry.clone());
+                self.mentioned.insert(name.clone());
             }
         }
     }
@@ -875,6 +902,52 @@ fn definition(line: &str) -> Option<(&str, &str)> {
     line.strip_prefix("async def ")
         .or_else(|| line.strip_prefix("def "))?
         .split_once('(')
+}
+
+/// The kind of object that a function makes or is: a factory, or an entry point around the
+/// framework's own. `arguments` follow its opening parenthesis.
+fn function_kind(
+    module: &SourceModule<'_>,
+    line: &str,
+    function: &str,
+    arguments: &str,
+    gateway: Option<Gateway>,
+) -> Option<ObjectKind> {
+    if let Some(gateway) = gateway.filter(|_| FACTORIES.contains(&function))
+        && line.starts_with("def ")
+        && required_arguments(arguments) == Some(0)
+    {
+        return Some(ObjectKind::Factory(gateway));
+    }
+    let entry = module.entry().filter(|_| function == "application")?;
+    let taken = match entry {
+        Gateway::Wsgi => 2,
+        Gateway::Asgi => 3,
+    };
+    (required_arguments(arguments) == Some(taken)).then_some(ObjectKind::Entry(entry))
+}
+
+/// The names of Celery applications that a line imports.
+fn imported_celery(line: &str) -> impl Iterator<Item = &str> {
+    let names = line
+        .strip_prefix("from ")
+        .and_then(|rest| rest.split_once(" import "))
+        .map_or("", |(_, names)| names);
+    let names = names.split_once(" #").map_or(names, |(names, _)| names);
+    names
+        .split(',')
+        .map(str::trim)
+        .filter(|name| ["celery", "celery_app"].contains(name))
+}
+
+/// Whether a module is a command of manage.py that never ends. A command that listens by itself, or
+/// asks, is not started unasked.
+fn loops_for_ever(module: &SourceModule<'_>) -> bool {
+    module.directory().ends_with("management/commands")
+        && module.has("class Command")
+        && module.has_any(&["while True", "while not "])
+        && module.has("sleep(")
+        && !module.has_any(&["--port", "--host", "--bind", "input("])
 }
 
 /// The protocol of an application that a class makes.

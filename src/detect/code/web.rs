@@ -21,108 +21,81 @@ fn is_of_a_plugin(file: &Path) -> bool {
     directories.any(|name| name.split(['_', '-']).any(|word| PLUGINS.contains(&word)))
 }
 
+/// The protocol that the servers among the requirements speak: one that speaks the other only is no
+/// use for an entry point.
+fn preferred_gateway(requires: &BTreeSet<String>) -> Gateway {
+    let has_any = |servers: &[&str]| servers.iter().any(|name| requires.contains(*name));
+    let speaks_asgi = has_any(&["uvicorn", "hypercorn", "daphne"]);
+    let speaks_wsgi = has_any(&["gunicorn", "waitress", "uwsgi", "pyuwsgi"]);
+    if speaks_asgi && !speaks_wsgi {
+        Gateway::Asgi
+    } else {
+        Gateway::Wsgi
+    }
+}
+
+/// The rank of an object among those of other kinds; `None` if no web server can take it.
+fn kind_rank(found: &FoundObject, preferred: Gateway) -> Option<usize> {
+    let stem_has = |word: &str| {
+        found
+            .file
+            .file_stem()
+            .is_some_and(|stem| stem.to_string_lossy().contains(word))
+    };
+    match found.kind {
+        ObjectKind::Django(gateway) | ObjectKind::Entry(gateway) if gateway == preferred => Some(1),
+        ObjectKind::Django(_) | ObjectKind::Entry(_) => Some(3),
+        ObjectKind::Made(_) | ObjectKind::Returned
+            if stem_has("wsgi") && preferred == Gateway::Wsgi =>
+        {
+            Some(1)
+        }
+        ObjectKind::Made(_) | ObjectKind::Returned if stem_has("worker") => Some(5),
+        ObjectKind::Made(_) | ObjectKind::Returned => Some(2),
+        ObjectKind::Factory(_) => Some(4),
+        ObjectKind::Celery | ObjectKind::CeleryEntry | ObjectKind::Huey => None,
+    }
+}
+
+/// The place of an object's name among those that applications usually have.
+fn name_rank(name: &str) -> usize {
+    let usual = ["application", "app", "api"];
+    usual
+        .iter()
+        .position(|usual| *usual == name)
+        .unwrap_or(usual.len())
+}
+
+/// The place of a file's name among those that applications usually lie in.
+fn file_rank(file: &Path) -> usize {
+    let usual = [
+        "wsgi.py",
+        "asgi.py",
+        "main.py",
+        "app.py",
+        "server.py",
+        "__init__.py",
+    ];
+    usual
+        .iter()
+        .position(|usual| file.file_name().is_some_and(|name| name == *usual))
+        .unwrap_or(usual.len())
+}
+
 impl CodeFacts {
     /// The object to serve, if one is certain enough, and the directory that it is imported from.
     pub(crate) fn web(&self, requires: &BTreeSet<String>) -> Option<(WebApp, PathBuf)> {
-        if let Some(file) = &self.paste
-            && requires.contains("pyramid")
-        {
-            let has_server = self.paste_servers.contains(file);
-            return Some((
-                WebApp::Paste {
-                    file: file.clone(),
-                    has_server,
-                },
-                PathBuf::new(),
-            ));
+        if let Some(configured) = self.configured_app(requires) {
+            return Some((configured, PathBuf::new()));
         }
-        if let Some(file) = &self.pecan
-            && requires.contains("pecan")
-        {
-            return Some((WebApp::Pecan(file.clone()), PathBuf::new()));
-        }
-        // A server that speaks the other protocol only is no use for an entry point.
-        let asgi_only = ["uvicorn", "hypercorn", "daphne"]
-            .iter()
-            .any(|name| requires.contains(*name))
-            && !["gunicorn", "waitress", "uwsgi", "pyuwsgi"]
-                .iter()
-                .any(|name| requires.contains(*name));
-        let first = |gateway| {
-            if asgi_only {
-                gateway == Gateway::Asgi
-            } else {
-                gateway == Gateway::Wsgi
-            }
-        };
+        let preferred = preferred_gateway(requires);
         let promised = self.promised();
-        let is_for = |file: &Path, what: &str| {
-            file.file_stem()
-                .is_some_and(|stem| stem.to_string_lossy().contains(what))
-        };
-        let rank = |found: &&FoundObject| {
-            let kind = match found.kind {
-                ObjectKind::Django(gateway) | ObjectKind::Entry(gateway) => {
-                    if first(gateway) {
-                        1
-                    } else {
-                        3
-                    }
-                }
-                ObjectKind::Made(_) | ObjectKind::Returned
-                    if is_for(&found.file, "wsgi") && first(Gateway::Wsgi) =>
-                {
-                    1
-                }
-                ObjectKind::Made(_) | ObjectKind::Returned if is_for(&found.file, "worker") => 5,
-                ObjectKind::Made(_) | ObjectKind::Returned => 2,
-                ObjectKind::Factory(_) => 4,
-                ObjectKind::Celery | ObjectKind::CeleryEntry | ObjectKind::Huey => return None,
-            };
-            let module = self.module_of(&found.file)?.0;
-            // What a package keeps to itself is not what it serves.
-            if module.split('.').any(|part| part.starts_with('_')) {
-                return None;
-            }
-            // A command line says more than Django's settings, which name both protocols.
-            let promise = promised.iter().position(|(target, gateway)| {
-                let (wanted, name) = target.split_once(':').unwrap_or((target, "application"));
-                wanted == module && name == found.name && gateway.is_none_or(first)
-            });
-            if self.is_example(&found.file) || promise.is_none() && is_of_a_plugin(&found.file) {
-                return None;
-            }
-            let names = ["application", "app", "api"];
-            let name = names
-                .iter()
-                .position(|name| *name == found.name)
-                .unwrap_or(names.len());
-            let stems = [
-                "wsgi.py",
-                "asgi.py",
-                "main.py",
-                "app.py",
-                "server.py",
-                "__init__.py",
-            ];
-            let file = found.file.file_name().unwrap_or_default();
-            let stem = stems
-                .iter()
-                .position(|stem| file == *stem)
-                .unwrap_or(stems.len());
-            Some((
-                promise.unwrap_or(promised.len()),
-                kind,
-                depth(&found.file),
-                name,
-                stem,
-            ))
-        };
-        let best = self
+        let (_, best) = self
             .found
             .iter()
-            .filter(|found| rank(found).is_some())
-            .min_by_key(rank)?;
+            .filter_map(|found| Some((self.rank(found, &promised, preferred)?, found)))
+            .min_by_key(|(rank, _)| *rank)?;
+
         let gateway = match best.kind {
             ObjectKind::Django(gateway)
             | ObjectKind::Entry(gateway)
@@ -131,21 +104,66 @@ impl CodeFacts {
             ObjectKind::Returned => self.returned(),
             ObjectKind::Celery | ObjectKind::CeleryEntry | ObjectKind::Huey => return None,
         };
-        let factory = if matches!(best.kind, ObjectKind::Factory(_)) {
-            Factory::Yes
-        } else {
-            Factory::No
+        let factory = match best.kind {
+            ObjectKind::Factory(_) => Factory::Yes,
+            _ => Factory::No,
         };
         let (module, base) = self.module_of(&best.file)?;
-        Some((
-            WebApp::Object {
-                module,
-                name: best.name.clone(),
-                factory,
-                gateway,
-            },
-            base,
-        ))
+        let app = WebApp::Object {
+            module,
+            name: best.name.clone(),
+            factory,
+            gateway,
+        };
+        Some((app, base))
+    }
+
+    /// The configuration file of a framework that is served from one.
+    fn configured_app(&self, requires: &BTreeSet<String>) -> Option<WebApp> {
+        if let Some(file) = &self.paste
+            && requires.contains("pyramid")
+        {
+            return Some(WebApp::Paste {
+                file: file.clone(),
+                has_server: self.paste_servers.contains(file),
+            });
+        }
+        let file = self.pecan.as_ref()?;
+        requires
+            .contains("pecan")
+            .then(|| WebApp::Pecan(file.clone()))
+    }
+
+    /// How well an object suits a web server, the lowest best; `None` if it is not to be served.
+    fn rank(
+        &self,
+        found: &FoundObject,
+        promised: &[(String, Option<Gateway>)],
+        preferred: Gateway,
+    ) -> Option<[usize; 5]> {
+        let kind = kind_rank(found, preferred)?;
+        let module = self.module_of(&found.file)?.0;
+        // What a package keeps to itself is not what it serves.
+        if module.split('.').any(|part| part.starts_with('_')) {
+            return None;
+        }
+        // A command line says more than Django's settings, which name both protocols.
+        let promise = promised.iter().position(|(target, gateway)| {
+            let (wanted, name) = target.split_once(':').unwrap_or((target, "application"));
+            wanted == module
+                && name == found.name
+                && gateway.is_none_or(|gateway| gateway == preferred)
+        });
+        if self.is_example(&found.file) || promise.is_none() && is_of_a_plugin(&found.file) {
+            return None;
+        }
+        Some([
+            promise.unwrap_or(promised.len()),
+            kind,
+            depth(&found.file),
+            name_rank(&found.name),
+            file_rank(&found.file),
+        ])
     }
 
     /// Whether a file lies where projects keep examples of deployments, which are no package of
@@ -201,32 +219,43 @@ impl CodeFacts {
     /// What a Procfile or Django's settings say is served: `module:name`, and by which protocol if
     /// that is certain.
     fn promised(&self) -> Vec<(String, Option<Gateway>)> {
-        let mut promised = Vec::new();
-        for (_, line) in self.processes.iter().filter(|(name, _)| name == "web") {
-            let command = line.rsplit(['&', ';']).next().unwrap_or_default();
-            let is_target = |word: &&str| {
-                let word = word.trim_matches(['"', '\'']);
-                let is_name = |part: &str| {
-                    !part.is_empty() && part.chars().all(|c| c == '_' || c.is_alphanumeric())
-                };
-                let (module, name) = word.split_once(':').unwrap_or((word, "application"));
-                (word.contains(':') || word.ends_with(".wsgi"))
-                    && module.split('.').all(is_name)
-                    && is_name(name)
-            };
-            let words = command.split_whitespace().skip(1).filter(is_target);
-            promised.extend(words.map(|word| (word.trim_matches(['"', '\'']).to_owned(), None)));
-        }
-        let dotted = |target: &str| {
-            target
-                .rsplit_once('.')
-                .map(|(module, name)| format!("{module}:{name}"))
-        };
-        promised.extend(
-            self.chosen
-                .iter()
-                .filter_map(|(target, gateway)| Some((dotted(target)?, Some(*gateway)))),
-        );
-        promised
+        let commands = self
+            .processes
+            .iter()
+            .filter(|(name, _)| name == "web")
+            .map(|(_, line)| last_command(line));
+        let from_commands = commands
+            .flat_map(served_targets)
+            .map(|target| (target.to_owned(), None));
+        let from_settings = self.chosen.iter().filter_map(|(target, gateway)| {
+            let (module, name) = target.rsplit_once('.')?;
+            Some((format!("{module}:{name}"), Some(*gateway)))
+        });
+        from_commands.chain(from_settings).collect()
     }
+}
+
+/// The last command of a line of sh, which is the one that goes on running.
+fn last_command(line: &str) -> &str {
+    line.rsplit_once(['&', ';'])
+        .map_or(line, |(_, command)| command)
+}
+
+/// The arguments of a server's command that name an object to serve.
+fn served_targets(command: &str) -> impl Iterator<Item = &str> {
+    command
+        .split_whitespace()
+        .skip(1)
+        .map(|word| word.trim_matches(['"', '\'']))
+        .filter(|word| is_target(word))
+}
+
+/// Whether a word is `module:name`, or `module.wsgi` for `module.wsgi:application`.
+fn is_target(word: &str) -> bool {
+    let is_name =
+        |part: &str| !part.is_empty() && part.chars().all(|c| c == '_' || c.is_alphanumeric());
+    let (module, name) = word.split_once(':').unwrap_or((word, "application"));
+    (word.contains(':') || word.ends_with(".wsgi"))
+        && module.split('.').all(is_name)
+        && is_name(name)
 }

@@ -51,102 +51,124 @@ impl CodeFacts {
         requires: &BTreeSet<String>,
         name: &str,
     ) -> (Vec<Worker>, Vec<PathBuf>) {
-        let has = |name: &str| requires.contains(name);
-        let mut workers: Vec<Worker> = Vec::new();
+        let mut workers = Vec::new();
         let mut bases = Vec::new();
-        let mut add = |name: &str, exec: String| {
-            workers.push(Worker {
-                name: name.to_owned(),
-                exec,
-            });
-        };
-        let manage = self.manage_file().map(|file| format!("python {file}"));
-        if has("celery")
+        if requires.contains("celery")
             && let Some((app, base)) = self.celery()
         {
-            let database = has("django-celery-beat");
-            let queues = self
-                .started_celery
-                .as_ref()
-                .and_then(|(_, queues)| queues.clone());
-            let queues = queues.map_or_else(String::new, |queues| format!(" -Q {queues}"));
-            add("worker", format!("celery -A {app} worker{queues}"));
-            // A process of its own: inside of a worker, it shares its log files and dies with it,
-            // and several workers would have several.
-            match (self.has_schedule, database) {
-                (_, true) => add(
-                    "beat",
-                    format!(
-                        "celery -A {app} beat --scheduler django_celery_beat.schedulers:DatabaseScheduler"
-                    ),
-                ),
-                (true, false) => add(
-                    "beat",
-                    format!("celery -A {app} beat --schedule /var/lib/{name}/beat"),
-                ),
-                (false, false) => {}
-            }
+            workers.push(Worker::new("worker", self.celery_worker(&app)));
+            let beat = self.celery_beat(&app, requires, name);
+            workers.extend(beat.map(|exec| Worker::new("beat", exec)));
             bases.push(base);
         }
-        match &manage {
-            Some(manage) if has("django-rq") => add("worker", format!("{manage} rqworker default")),
-            Some(manage) if has("django-q") || has("django-q2") => {
-                add("worker", format!("{manage} qcluster"));
-            }
-            Some(manage) if has("django-dramatiq") => {
-                add("worker", format!("{manage} rundramatiq"));
-            }
-            Some(manage) if self.has_djhuey => add("worker", format!("{manage} run_huey")),
-            // What watches queues requires rq, too.
-            _ if has("rq") && (self.enqueues || !self.queues.is_empty()) => {
-                let queues: Vec<&str> = self.queues.iter().map(String::as_str).collect();
-                let queues = if queues.is_empty() {
-                    "default".to_owned()
-                } else {
-                    queues.join(" ")
-                };
-                add("worker", format!("rq worker {queues}"));
-            }
-            _ if has("dramatiq") => {
-                let modules: Vec<(String, PathBuf)> = self
-                    .actors
-                    .iter()
-                    .filter_map(|file| self.module_of(file))
-                    .collect();
-                if !modules.is_empty() {
-                    let names: Vec<&str> =
-                        modules.iter().map(|(module, _)| module.as_str()).collect();
-                    add("worker", format!("dramatiq {}", names.join(" ")));
-                    bases.extend(modules.into_iter().map(|(_, base)| base));
-                }
-            }
-            _ if has("huey") => {
-                let huey = self
-                    .found
-                    .iter()
-                    .find(|found| found.kind == ObjectKind::Huey);
-                if let Some((huey, (module, base))) =
-                    huey.and_then(|huey| Some((huey, self.module_of(&huey.file)?)))
-                {
-                    add("worker", format!("huey_consumer.py {module}.{}", huey.name));
-                    bases.push(base);
-                }
-            }
-            _ if has("arq") => {
-                if let Some((module, base)) = self.arq.first().and_then(|file| self.module_of(file))
-                {
-                    add("worker", format!("arq {module}.WorkerSettings"));
-                    bases.push(base);
-                }
-            }
-            _ => {}
+        if let Some((exec, directories)) = self.queue_worker(requires) {
+            workers.push(Worker::new("worker", exec));
+            bases.extend(directories);
         }
-        if let Some(manage) = &manage {
-            for command in self.loops.iter().take(4) {
-                add(&command.replace('_', "-"), format!("{manage} {command}"));
-            }
-        }
+        workers.extend(self.looping_commands());
         (workers, bases)
+    }
+
+    fn celery_worker(&self, app: &str) -> String {
+        match &self.started_celery {
+            Some((_, Some(queues))) => format!("celery -A {app} worker -Q {queues}"),
+            _ => format!("celery -A {app} worker"),
+        }
+    }
+
+    /// The scheduler as a process of its own: inside of a worker, it shares its log files and dies
+    /// with it, and several workers would have several.
+    fn celery_beat(&self, app: &str, requires: &BTreeSet<String>, name: &str) -> Option<String> {
+        if requires.contains("django-celery-beat") {
+            let scheduler = "django_celery_beat.schedulers:DatabaseScheduler";
+            return Some(format!("celery -A {app} beat --scheduler {scheduler}"));
+        }
+        self.has_schedule
+            .then(|| format!("celery -A {app} beat --schedule /var/lib/{name}/beat"))
+    }
+
+    /// The command that works for a queue other than Celery's, and the directories that its modules
+    /// are imported from.
+    fn queue_worker(&self, requires: &BTreeSet<String>) -> Option<(String, Vec<PathBuf>)> {
+        let has = |name: &str| requires.contains(name);
+        if let Some(command) = self.django_queue_worker(requires) {
+            Some((command, Vec::new()))
+        } else if has("rq") && (self.enqueues || !self.queues.is_empty()) {
+            // What watches queues requires rq, too.
+            Some((self.rq_worker(), Vec::new()))
+        } else if has("dramatiq") {
+            self.dramatiq_worker()
+        } else if has("huey") {
+            self.huey_worker()
+        } else if has("arq") {
+            self.arq_worker()
+        } else {
+            None
+        }
+    }
+
+    /// The command of manage.py that works for a queue.
+    fn django_queue_worker(&self, requires: &BTreeSet<String>) -> Option<String> {
+        let has = |name: &str| requires.contains(name);
+        let manage = self.manage_file()?;
+        let command = if has("django-rq") {
+            "rqworker default"
+        } else if has("django-q") || has("django-q2") {
+            "qcluster"
+        } else if has("django-dramatiq") {
+            "rundramatiq"
+        } else if self.has_djhuey {
+            "run_huey"
+        } else {
+            return None;
+        };
+        Some(format!("python {manage} {command}"))
+    }
+
+    fn rq_worker(&self) -> String {
+        if self.queues.is_empty() {
+            return "rq worker default".to_owned();
+        }
+        let queues: Vec<&str> = self.queues.iter().map(String::as_str).collect();
+        format!("rq worker {}", queues.join(" "))
+    }
+
+    fn dramatiq_worker(&self) -> Option<(String, Vec<PathBuf>)> {
+        let (names, bases): (Vec<String>, Vec<PathBuf>) = self
+            .actors
+            .iter()
+            .filter_map(|file| self.module_of(file))
+            .unzip();
+        (!names.is_empty()).then(|| (format!("dramatiq {}", names.join(" ")), bases))
+    }
+
+    fn huey_worker(&self) -> Option<(String, Vec<PathBuf>)> {
+        let huey = self
+            .found
+            .iter()
+            .find(|found| found.kind == ObjectKind::Huey)?;
+        let (module, base) = self.module_of(&huey.file)?;
+        Some((
+            format!("huey_consumer.py {module}.{}", huey.name),
+            vec![base],
+        ))
+    }
+
+    fn arq_worker(&self) -> Option<(String, Vec<PathBuf>)> {
+        let (module, base) = self.module_of(self.arq.first()?)?;
+        Some((format!("arq {module}.WorkerSettings"), vec![base]))
+    }
+
+    /// The commands of manage.py that loop for ever: the first four.
+    fn looping_commands(&self) -> impl Iterator<Item = Worker> {
+        self.manage_file().into_iter().flat_map(|manage| {
+            self.loops.iter().take(4).map(move |command| {
+                Worker::new(
+                    &command.replace('_', "-"),
+                    format!("python {manage} {command}"),
+                )
+            })
+        })
     }
 }
 
